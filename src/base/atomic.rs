@@ -1,0 +1,99 @@
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::FileError;
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> FileError + 'a {
+    move |source| FileError { action, path: path.to_path_buf(), source }
+}
+
+/// A file that appears under its name only when it is complete: written beside it under a
+/// temporary name, flushed to disk, then renamed. A killed run leaves no half-written result.
+#[derive(Debug)]
+pub struct AtomicFile {
+    writer: BufWriter<File>,
+    temporary: PathBuf,
+    path: PathBuf,
+    committed: bool,
+}
+
+impl AtomicFile {
+    /// Starts the file; its folder is made if it is missing.
+    pub fn create(path: &Path) -> Result<Self, FileError> {
+        if let Some(folder) = path.parent() {
+            create_dir_all(folder)?;
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+        let file = File::create(&temporary).map_err(failed("write", path))?;
+        Ok(Self {
+            writer: BufWriter::with_capacity(1 << 20, file),
+            temporary,
+            path: path.to_path_buf(),
+            committed: false,
+        })
+    }
+
+    /// Adds bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        self.writer.write_all(bytes).map_err(failed("write", &self.path))
+    }
+
+    /// Makes the file visible under its name.
+    pub fn commit(mut self) -> Result<(), FileError> {
+        self.writer.flush().map_err(failed("write", &self.path))?;
+        self.writer.get_ref().sync_data().map_err(failed("write", &self.path))?;
+        fs::rename(&self.temporary, &self.path).map_err(failed("write", &self.path))?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if !self.committed {
+            // Nothing depends on the temporary file; a leftover is harmless.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Writes a whole file at once, or leaves what was there.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut file = AtomicFile::create(path)?;
+    file.write(bytes)?;
+    file.commit()
+}
+
+/// Makes a folder and those above it.
+pub fn create_dir_all(path: &Path) -> Result<(), FileError> {
+    fs::create_dir_all(path).map_err(failed("create", path))
+}
+
+/// A whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(failed("read", path))
+}
+
+/// A whole text file.
+pub fn read_to_string(path: &Path) -> Result<String, FileError> {
+    fs::read_to_string(path).map_err(failed("read", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_file_leaves_nothing_and_a_committed_one_is_whole() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("deep/result.json");
+        let mut file = AtomicFile::create(&path).expect("created");
+        file.write(b"half").expect("written");
+        drop(file);
+        assert_eq!(fs::read_dir(folder.path().join("deep")).expect("listed").count(), 0);
+        write_atomic(&path, b"whole").expect("written");
+        assert_eq!(read(&path).expect("read"), b"whole");
+    }
+}

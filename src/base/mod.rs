@@ -1,0 +1,43 @@
+//! Ground floor: names, digests, named seed streams, matrices, atomic files, attempts and tallies.
+//!
+//! In: nothing but the standard library and small crates.
+//! Out: types that every other folder may use.
+//! Never: imports another folder of this crate, knows a model, a corpus or a statistic.
+
+mod atomic;
+mod attempt;
+mod cpu;
+mod digest;
+mod hook_point;
+mod matrix;
+mod stream;
+mod token_batch;
+
+pub use atomic::{AtomicFile, create_dir_all, read, read_to_string, write_atomic};
+pub use attempt::{Attempt, Missing, Tally};
+pub use cpu::{cpu_name, instruction_set, peak_memory_bytes};
+pub use digest::{Digest, Digester};
+pub use hook_point::{HookPoint, HookPointError, HookSelector, Site};
+pub use matrix::Matrix;
+pub use stream::Stream;
+pub use token_batch::TokenBatch;
+
+/// A file that could not be read, written or created, with its path.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} `{}`", path.display())]
+pub struct FileError {
+    /// What was tried, in the words of the message: "read", "write", "create".
+    pub action: &'static str,
+    /// The file or folder it was tried on.
+    pub path: std::path::PathBuf,
+    /// The operating system's answer.
+    #[source]
+    pub source: std::io::Error,
+}
+
+impl FileError {
+    /// True where the failed action was meant to change the disk.
+    pub fn is_write(&self) -> bool {
+        self.action != "read"
+    }
+}

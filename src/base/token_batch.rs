@@ -1,0 +1,34 @@
+/// Token ids `[rows, cols]`, row-major: `rows` sequences of `cols` positions each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenBatch {
+    ids: Vec<u32>,
+    cols: usize,
+}
+
+impl TokenBatch {
+    /// Takes `ids`, sequence after sequence; none where they do not divide into whole sequences of
+    /// `cols` positions or there are no positions.
+    pub fn new(ids: Vec<u32>, cols: usize) -> Option<Self> {
+        (cols > 0 && ids.len().is_multiple_of(cols)).then_some(Self { ids, cols })
+    }
+
+    /// Number of sequences.
+    pub fn rows(&self) -> usize {
+        self.ids.len() / self.cols
+    }
+
+    /// Positions in each.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// All ids, sequence after sequence.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// One sequence.
+    pub fn row(&self, row: usize) -> &[u32] {
+        &self.ids[row * self.cols..(row + 1) * self.cols]
+    }
+}

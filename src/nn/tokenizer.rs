@@ -1,0 +1,1 @@
+//! Tokenizers as the subject uses them.

@@ -1,0 +1,5 @@
+//! The flow from a plan to a run folder, resumable.
+//!
+//! In: a plan.
+//! Out: a run folder.
+//! Never: prints.
