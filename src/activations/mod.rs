@@ -4,6 +4,8 @@
 //! Out: shards on disk with a digest, seeded batches, moments.
 //! Never: knows a dictionary.
 
+mod harvest;
 mod set;
 
+pub use harvest::{HarvestError, Keep, harvest};
 pub use set::{ActivationError, ActivationSet, ActivationWriter, Batches, Precision};

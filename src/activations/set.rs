@@ -2,8 +2,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
-use crate::base::{AtomicFile, Digest, Digester, FileError, HookPoint, Matrix, Stream};
+use crate::base::{AtomicFile, Digest, Digester, FileError, HookPoint, Matrix, Stream, write_atomic};
 
 /// Rows that stay neighbours when batches are shuffled: one read from disk.
 const BLOCK_ROWS: usize = 256;
@@ -65,9 +66,29 @@ impl Precision {
 
 #[derive(Debug)]
 enum Storage {
-    Memory(Matrix),
+    Memory { rows: Matrix, tokens: Vec<u32> },
     Disk { file: File, path: PathBuf, precision: Precision },
 }
+
+/// What stands beside a store on disk, so that it can be opened again.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Sidecar {
+    version: u32,
+    hook: HookPoint,
+    rows: usize,
+    width: usize,
+    precision: Precision,
+    digest: Digest,
+    mean: Vec<f64>,
+    mean_square_deviation: f64,
+    left_out: usize,
+}
+
+/// Version of the store's layout: rows, then token ids as u32, all little-endian.
+const VERSION: u32 = 1;
+
+/// Bytes of one token id in the store.
+const TOKEN_BYTES: usize = 4;
 
 /// Activations `[rows, width]` at one hook point, with the digest that dictionaries carry as
 /// `fitted_on`: two dictionaries are compared only if they were fitted on the same digest.
@@ -79,18 +100,17 @@ pub struct ActivationSet {
     digest: Digest,
     mean: Vec<f64>,
     mean_square_deviation: f64,
+    left_out: usize,
     storage: Storage,
 }
 
 impl ActivationSet {
-    /// A set held in memory: tests and small corpora.
-    pub fn from_matrix(hook: HookPoint, rows: Matrix) -> Result<Self, ActivationError> {
+    /// A set held in memory: tests and small corpora. `tokens` may be empty where nobody asks.
+    pub fn from_matrix(hook: HookPoint, rows: Matrix, tokens: Vec<u32>) -> Result<Self, ActivationError> {
         let mut digester = Digester::new("activations");
         let mut sums = RunningMoments::new(hook, rows.cols());
-        for row in rows.iter_rows() {
-            sums.add(row)?;
-            digester.stream(&encode_row(row, Precision::F32));
-        }
+        sums.add(rows.data())?;
+        digester.stream(&encode(rows.data(), Precision::F32));
         let (mean, mean_square_deviation) = sums.finish()?;
         digester.text(&format!("{} x {}", rows.rows(), rows.cols()));
         Ok(Self {
@@ -100,27 +120,57 @@ impl ActivationSet {
             digest: digester.finish(),
             mean,
             mean_square_deviation,
-            storage: Storage::Memory(rows),
+            left_out: 0,
+            storage: Storage::Memory { rows, tokens },
         })
     }
 
-    /// Opens what an [`ActivationWriter`] wrote.
-    fn open(
-        path: &Path,
-        hook: HookPoint,
-        width: usize,
-        precision: Precision,
-        digest: Digest,
-        moments: (usize, Vec<f64>, f64),
-    ) -> Result<Self, ActivationError> {
-        let file = File::open(path).map_err(|source| FileError {
-            action: "read",
-            path: path.to_path_buf(),
-            source,
-        })?;
-        let (rows, mean, mean_square_deviation) = moments;
-        let storage = Storage::Disk { file, path: path.to_path_buf(), precision };
-        Ok(Self { hook, rows, width, digest, mean, mean_square_deviation, storage })
+    /// Opens what an [`ActivationWriter`] wrote at `path`; none where nothing complete is there.
+    pub fn open(path: &Path) -> Option<Self> {
+        let sidecar: Sidecar = serde_json::from_slice(&std::fs::read(sidecar_path(path)).ok()?).ok()?;
+        let file = File::open(path).ok()?;
+        let bytes = sidecar.rows * (sidecar.width * sidecar.precision.bytes() + TOKEN_BYTES);
+        if sidecar.version != VERSION || file.metadata().ok()?.len() != bytes as u64 {
+            return None;
+        }
+        let storage = Storage::Disk { file, path: path.to_path_buf(), precision: sidecar.precision };
+        Some(Self {
+            hook: sidecar.hook,
+            rows: sidecar.rows,
+            width: sidecar.width,
+            digest: sidecar.digest,
+            mean: sidecar.mean,
+            mean_square_deviation: sidecar.mean_square_deviation,
+            left_out: sidecar.left_out,
+            storage,
+        })
+    }
+
+    /// Removes a store from disk; one that is not there is fine.
+    pub fn remove(path: &Path) {
+        let _ = std::fs::remove_file(sidecar_path(path));
+        let _ = std::fs::remove_file(path);
+    }
+
+    /// Rows left out while harvesting because their norm was beyond all others.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// Token ids of rows `start..start + n`, fewer at the end.
+    pub fn tokens(&self, start: usize, n: usize) -> Result<Vec<u32>, ActivationError> {
+        let n = n.min(self.rows.saturating_sub(start));
+        match &self.storage {
+            Storage::Memory { tokens, .. } => Ok(tokens[start.min(tokens.len())..(start + n).min(tokens.len())].to_vec()),
+            Storage::Disk { file, path, precision } => {
+                let offset = self.rows * self.width * precision.bytes() + start * TOKEN_BYTES;
+                let mut bytes = vec![0u8; n * TOKEN_BYTES];
+                read_exact_at(file, &mut bytes, offset as u64)
+                    .map_err(|source| FileError { action: "read", path: path.clone(), source })?;
+                let ids = bytes.chunks_exact(TOKEN_BYTES).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+                Ok(ids.collect())
+            }
+        }
     }
 
     /// Where in the model.
@@ -163,7 +213,7 @@ impl ActivationSet {
 
     fn read_into(&self, start: usize, out: &mut [f32]) -> Result<(), ActivationError> {
         match &self.storage {
-            Storage::Memory(rows) => {
+            Storage::Memory { rows, .. } => {
                 let from = start * self.width;
                 out.copy_from_slice(&rows.data()[from..from + out.len()]);
             }
@@ -265,59 +315,88 @@ impl Iterator for Batches<'_> {
 /// Writes activations to disk as they come, hashing them on the way.
 pub struct ActivationWriter {
     hook: HookPoint,
+    width: usize,
     precision: Precision,
     path: PathBuf,
     file: AtomicFile,
     digester: Digester,
     moments: RunningMoments,
+    tokens: Vec<u32>,
+    left_out: usize,
 }
 
 impl ActivationWriter {
-    /// Starts a store for one hook point.
-    pub fn create(
-        path: &Path,
-        hook: HookPoint,
-        width: usize,
-        precision: Precision,
-    ) -> Result<Self, ActivationError> {
+    /// Starts a store for one hook point of `width` dimensions.
+    pub fn create(path: &Path, hook: HookPoint, width: usize, precision: Precision) -> Result<Self, ActivationError> {
         Ok(Self {
             hook,
+            width,
             precision,
             path: path.to_path_buf(),
             file: AtomicFile::create(path)?,
             digester: Digester::new("activations"),
             moments: RunningMoments::new(hook, width),
+            tokens: Vec::new(),
+            left_out: 0,
         })
     }
 
-    /// Adds one row.
-    pub fn push(&mut self, row: &[f32]) -> Result<(), ActivationError> {
-        let bytes = encode_row(row, self.precision);
+    /// Adds rows `[tokens.len(), width]` with the token each belongs to.
+    pub fn push(&mut self, rows: &[f32], tokens: &[u32]) -> Result<(), ActivationError> {
+        debug_assert_eq!(rows.len(), tokens.len() * self.width);
+        let bytes = encode(rows, self.precision);
         // Moments are those of what is stored, so that a reopened set has the same ones.
-        let mut stored = vec![0.0; row.len()];
-        decode(&bytes, self.precision, &mut stored);
-        self.moments.add(&stored)?;
+        match self.precision {
+            Precision::F32 => self.moments.add(rows)?,
+            Precision::F16 => {
+                let mut stored = vec![0.0; rows.len()];
+                decode(&bytes, self.precision, &mut stored);
+                self.moments.add(&stored)?;
+            }
+        }
         self.digester.stream(&bytes);
         self.file.write(&bytes)?;
+        self.tokens.extend_from_slice(tokens);
         Ok(())
+    }
+
+    /// Counts rows that were left out.
+    pub fn leave_out(&mut self, rows: usize) {
+        self.left_out += rows;
     }
 
     /// Completes the store and opens it.
     pub fn finish(mut self) -> Result<ActivationSet, ActivationError> {
-        let (rows, width) = (self.moments.rows, self.moments.sum.len());
+        let rows = self.tokens.len();
         let (mean, mean_square_deviation) = self.moments.finish()?;
-        self.digester.text(&format!("{rows} x {width}"));
+        self.digester.text(&format!("{rows} x {}", self.width));
+        for chunk in self.tokens.chunks(1 << 16) {
+            let bytes: Vec<u8> = chunk.iter().flat_map(|id| id.to_le_bytes()).collect();
+            self.file.write(&bytes)?;
+        }
         self.file.commit()?;
-        let digest = self.digester.finish();
-        ActivationSet::open(
-            &self.path,
-            self.hook,
-            width,
-            self.precision,
-            digest,
-            (rows, mean, mean_square_deviation),
-        )
+        let sidecar = Sidecar {
+            version: VERSION,
+            hook: self.hook,
+            rows,
+            width: self.width,
+            precision: self.precision,
+            digest: self.digester.finish(),
+            mean,
+            mean_square_deviation,
+            left_out: self.left_out,
+        };
+        let json = serde_json::to_vec(&sidecar).unwrap_or_default();
+        write_atomic(&sidecar_path(&self.path), &json)?;
+        ActivationSet::open(&self.path).ok_or_else(|| {
+            let source = std::io::Error::other("what was just written cannot be read back");
+            FileError { action: "read", path: self.path.clone(), source }.into()
+        })
     }
+}
+
+fn sidecar_path(path: &Path) -> PathBuf {
+    path.with_extension("json")
 }
 
 /// Sums for the mean row and the total variance, in f64 and shifted by the first row so that a
@@ -335,19 +414,25 @@ impl RunningMoments {
         Self { hook, rows: 0, shift: Vec::new(), sum: vec![0.0; width], sum_of_squares: vec![0.0; width] }
     }
 
-    fn add(&mut self, row: &[f32]) -> Result<(), ActivationError> {
-        if row.iter().any(|value| !value.is_finite()) {
-            return Err(ActivationError::NotFinite { hook: self.hook, row: self.rows });
+    /// Adds rows, one after another.
+    fn add(&mut self, rows: &[f32]) -> Result<(), ActivationError> {
+        let width = self.sum.len();
+        for row in rows.chunks_exact(width) {
+            if row.iter().any(|value| !value.is_finite()) {
+                return Err(ActivationError::NotFinite { hook: self.hook, row: self.rows });
+            }
+            if self.rows == 0 {
+                self.shift = row.iter().map(|&value| f64::from(value)).collect();
+            }
+            for (((&value, shift), sum), squares) in
+                row.iter().zip(&self.shift).zip(&mut self.sum).zip(&mut self.sum_of_squares)
+            {
+                let shifted = f64::from(value) - shift;
+                *sum += shifted;
+                *squares += shifted * shifted;
+            }
+            self.rows += 1;
         }
-        if self.rows == 0 {
-            self.shift = row.iter().map(|&value| f64::from(value)).collect();
-        }
-        for (dim, &value) in row.iter().enumerate() {
-            let shifted = f64::from(value) - self.shift[dim];
-            self.sum[dim] += shifted;
-            self.sum_of_squares[dim] += shifted * shifted;
-        }
-        self.rows += 1;
         Ok(())
     }
 
@@ -370,18 +455,18 @@ impl RunningMoments {
     }
 }
 
-fn encode_row(row: &[f32], precision: Precision) -> Vec<u8> {
+fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
     match precision {
-        Precision::F32 => row.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        // Beyond f16's range a value would become infinite; it is kept at the largest finite one.
-        Precision::F16 => row
-            .iter()
-            .flat_map(|&value| {
-                let limit = f16::MAX.to_f32();
-                let stored = if value.is_finite() { value.clamp(-limit, limit) } else { value };
-                f16::from_f32(stored).to_le_bytes()
-            })
-            .collect(),
+        Precision::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        Precision::F16 => {
+            // Beyond f16's range a value would become infinite; it is kept at the largest finite one.
+            let limit = f16::MAX.to_f32();
+            let kept: Vec<f32> =
+                values.iter().map(|&value| if value.is_finite() { value.clamp(-limit, limit) } else { value }).collect();
+            let mut halves = vec![f16::ZERO; kept.len()];
+            halves.convert_from_f32_slice(&kept);
+            halves.iter().flat_map(|value| value.to_le_bytes()).collect()
+        }
     }
 }
 
@@ -393,9 +478,8 @@ fn decode(bytes: &[u8], precision: Precision, out: &mut [f32]) {
             }
         }
         Precision::F16 => {
-            for (slot, two) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-                *slot = f16::from_le_bytes([two[0], two[1]]).to_f32();
-            }
+            let halves: Vec<f16> = bytes.chunks_exact(2).map(|two| f16::from_le_bytes([two[0], two[1]])).collect();
+            halves.convert_to_f32_slice(out);
         }
     }
 }
@@ -416,4 +500,61 @@ fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<
         done += n;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook() -> HookPoint {
+        "blocks.0.hook_resid_post".parse().expect("a hook point")
+    }
+
+    fn noise(rows: usize, width: usize) -> Matrix {
+        let mut stream = Stream::new(3, "noise");
+        Matrix::from_fn(rows, width, |_, _| stream.normal() as f32)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("a.act");
+        let rows = noise(700, 5);
+        let tokens: Vec<u32> = (0..700).collect();
+        let mut writer = ActivationWriter::create(&path, hook(), 5, Precision::F32).expect("created");
+        writer.push(&rows.data()[..5 * 300], &tokens[..300]).expect("pushed");
+        writer.push(&rows.data()[5 * 300..], &tokens[300..]).expect("pushed");
+        let written = writer.finish().expect("finished");
+        let set = ActivationSet::open(&path).expect("opened");
+        assert_eq!(set.read(0, 700).expect("read"), rows);
+        assert_eq!(set.tokens(698, 10).expect("read"), vec![698, 699]);
+        let memory = ActivationSet::from_matrix(hook(), rows, tokens).expect("held");
+        assert_eq!(memory.digest(), written.digest());
+        assert_eq!(memory.mean(), set.mean());
+    }
+
+    #[test]
+    fn a_shuffled_pass_serves_every_row_once_in_a_seeded_order() {
+        let rows = Matrix::from_fn(40_000, 1, |row, _| row as f32);
+        let set = ActivationSet::from_matrix(hook(), rows, Vec::new()).expect("held");
+        let pass = |seed| -> Vec<f32> {
+            set.shuffled(Stream::new(seed, "order"), 100).flat_map(|batch| batch.expect("batch").into_vec()).collect()
+        };
+        let (first, again, other) = (pass(1), pass(1), pass(2));
+        assert_eq!(first, again);
+        assert_ne!(first, other);
+        let mut sorted = first;
+        sorted.sort_by(f32::total_cmp);
+        assert_eq!(sorted, (0..40_000).map(|row| row as f32).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn broken_and_constant_activations_are_refused() {
+        let mut rows = noise(10, 3);
+        rows.row_mut(4)[1] = f32::NAN;
+        let broken = ActivationSet::from_matrix(hook(), rows, Vec::new());
+        assert!(matches!(broken, Err(ActivationError::NotFinite { row: 4, .. })));
+        let same = ActivationSet::from_matrix(hook(), Matrix::from_fn(10, 3, |_, col| col as f32), Vec::new());
+        assert!(matches!(same, Err(ActivationError::Constant { rows: 10, .. })));
+    }
 }

@@ -3,3 +3,94 @@
 //! In: the command line.
 //! Out: text, exit codes.
 //! Never: computes a number.
+
+mod args;
+mod cache;
+mod doctor;
+mod errors;
+mod harvest;
+mod inspect;
+mod plan;
+mod progress;
+mod run;
+mod train_embedded;
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+
+use args::{Cli, Environment, Verb};
+pub use errors::exit_code;
+
+/// Set by Ctrl-C; the run looks at it between pieces of work.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// The whole program: parses, does, prints; gives the exit code.
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let shown = error.print();
+            return if error.use_stderr() || shown.is_err() { 2 } else { 0 };
+        }
+    };
+    let environment = Environment::read();
+    if let Err(error) = start_threads(cli.common.threads) {
+        progress::say(&format!("error: {error}"));
+        return 2;
+    }
+    // A second Ctrl-C while the first is being honoured ends the process at once.
+    let handler = ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::SeqCst) {
+            std::process::abort();
+        }
+        progress::say("stopping after the work in hand (once more to stop at once)");
+    });
+    if handler.is_err() {
+        progress::say("warning: Ctrl-C cannot be caught here; a run that is stopped resumes all the same");
+    }
+    let done = match &cli.verb {
+        Verb::Run(args) => run::run(args, &cli.common, &environment, &STOP),
+        Verb::Plan(args) => plan::plan(args, &cli.common, &environment),
+        Verb::Check(args) => plan::check(args, &cli.common),
+        Verb::Report { run } => run::report(run, &cli.common, &environment),
+        Verb::Inspect { run, feature } => inspect::inspect(run, feature.as_deref(), &cli.common, &environment),
+        Verb::Harvest(args) => harvest::harvest(args, &cli.common, &environment),
+        Verb::Cache { clean } => cache::cache(clean.as_deref(), &cli.common, &environment),
+        Verb::Doctor => doctor::doctor(&cli.common, &environment),
+        Verb::TrainEmbedded { out, steps } => train_embedded::train(out, *steps, &cli.common),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            errors::print(&error, cli.common.json);
+            exit_code(&error)
+        }
+    }
+}
+
+fn start_threads(threads: Option<usize>) -> Result<(), String> {
+    if threads == Some(0) {
+        return Err("`--threads 0`: expected at least 1".into());
+    }
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
+    builder.build_global().map_err(|error| format!("cannot start threads: {error}"))
+}
+
+/// Results go to stdout; a reader that went away is no error.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    if !text.ends_with('\n') {
+        let _ = out.write_all(b"\n");
+    }
+    let _ = out.flush();
+}
+
+/// A JSON result on stdout.
+fn print_json<T: serde::Serialize>(value: &T) {
+    if let Ok(text) = serde_json::to_string_pretty(value) {
+        print(&text);
+    }
+}

@@ -1,5 +1,77 @@
 //! The suite file: read with positions, checked into a plan.
 //!
 //! In: YAML.
-//! Out: a checked plan.
+//! Out: a checked [`Suite`].
 //! Never: reads the environment or runs anything.
+
+mod baselines;
+mod check;
+pub mod fields;
+pub mod node;
+mod reader;
+mod spec;
+
+use std::path::Path;
+
+pub use check::resolve;
+pub use reader::Problem;
+pub use spec::{
+    Controls, CorpusSpec, Limits, MethodSpec, OfflineKind, Pair, Statistics, SubjectSpec, Suite,
+};
+
+use crate::base::{FileError, read};
+use node::Node;
+
+/// A suite that cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum SuiteError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is not UTF-8 or not YAML.
+    #[error("`{path}` is no suite: {message}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// The parser's message with its line and column.
+        message: String,
+    },
+    /// The file is YAML, but not a suite; all problems at once.
+    #[error("`{path}` has {}", counted(problems))]
+    Problems {
+        /// The file.
+        path: String,
+        /// Sorted by line.
+        problems: Vec<Problem>,
+    },
+}
+
+fn counted(problems: &[Problem]) -> String {
+    let mut text = if problems.len() == 1 { "1 problem".into() } else { format!("{} problems", problems.len()) };
+    for found in problems {
+        let place = if found.at.line == 0 { "(set)".into() } else { format!("{}:{}", found.at.line, found.at.column) };
+        text.push_str(&format!("\n  {place}: `{}` {}", found.path, found.message));
+    }
+    text
+}
+
+/// Reads and checks a suite file, with `--set PATH=VALUE` overrides applied before the check.
+pub fn load(path: &Path, overrides: &[String]) -> Result<Suite, SuiteError> {
+    let shown = path.display().to_string();
+    let syntax = |message: String| SuiteError::Syntax { path: shown.clone(), message };
+    let bytes = read(path)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| syntax(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
+    let mut root = Node::parse(&text).map_err(syntax)?;
+    for item in overrides {
+        let (field, value) = item
+            .split_once('=')
+            .ok_or_else(|| syntax(format!("`--set {item}` has no `=`: write PATH=VALUE")))?;
+        let value = Node::parse(value).map_err(|error| syntax(format!("`--set {item}`: {error}")))?;
+        let value = Node { at: node::Position::default(), ..value };
+        root.set(field, value).map_err(|error| syntax(format!("`--set {item}`: {error}")))?;
+    }
+    let default_name = path.file_stem().map_or("suite".into(), |stem| stem.to_string_lossy().into_owned());
+    let folder = path.parent().unwrap_or(Path::new("."));
+    check::check(&root, &default_name, folder).map_err(|problems| SuiteError::Problems { path: shown, problems })
+}

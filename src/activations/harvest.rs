@@ -1,0 +1,137 @@
+//! One pass of the subject over tokens, written to a store per hook point.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::set::{ActivationError, ActivationSet, ActivationWriter, Precision};
+use crate::base::{HookPoint, Matrix, TokenBatch};
+use crate::subject::{SubjectError, SubjectModel};
+
+/// Tokens of one forward pass. Large enough for the products, small enough for the cache and memory.
+const BATCH_TOKENS: usize = 4096;
+
+/// The median norm, against which outliers are measured, is taken over this many first rows.
+const NORM_SAMPLE_ROWS: usize = 16_384;
+
+/// Rows whose norm exceeds this many medians are left out of fitting: attention sinks, whose size
+/// would drown everything else.
+const NORM_LIMIT: f32 = 10.0;
+
+/// Which rows of a pass are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// For fitting: without position 0 and without rows of extreme norm.
+    Fitting,
+    /// For evaluating: every row, in order.
+    Everything,
+}
+
+/// Trouble while harvesting.
+#[derive(Debug, thiserror::Error)]
+pub enum HarvestError {
+    /// The subject could not be run.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// The store could not be written, or its content is unusable.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
+    /// The caller asked to stop.
+    #[error("stopped on request")]
+    Stopped,
+}
+
+/// Runs `subject` over `tokens` once and writes the activations of each hook point to its path.
+///
+/// `on_tokens` hears of progress in tokens and answers whether to go on.
+pub fn harvest(
+    subject: &dyn SubjectModel,
+    tokens: &TokenBatch,
+    targets: &[(HookPoint, &Path)],
+    keep: Keep,
+    precision: Precision,
+    on_tokens: &dyn Fn(usize) -> bool,
+) -> Result<Vec<ActivationSet>, HarvestError> {
+    let hooks: Vec<HookPoint> = targets.iter().map(|(hook, _)| *hook).collect();
+    let mut stores = targets
+        .iter()
+        .map(|(hook, path)| {
+            let width = subject.width(*hook)?;
+            Ok(Store { writer: ActivationWriter::create(path, *hook, width, precision)?, sample: Vec::new(), limit: None })
+        })
+        .collect::<Result<Vec<Store>, HarvestError>>()?;
+    let rows_at_once = (BATCH_TOKENS / tokens.cols()).max(1);
+    for start in (0..tokens.rows()).step_by(rows_at_once) {
+        let rows = rows_at_once.min(tokens.rows() - start);
+        let ids = tokens.ids()[start * tokens.cols()..(start + rows) * tokens.cols()].to_vec();
+        let Some(batch) = TokenBatch::new(ids, tokens.cols()) else { continue };
+        let activations = subject.activations(&batch, &hooks)?;
+        stores
+            .par_iter_mut()
+            .zip(activations)
+            .try_for_each(|(store, matrix)| store.push(matrix, &batch, keep))?;
+        if !on_tokens((start + rows) * tokens.cols()) {
+            return Err(HarvestError::Stopped);
+        }
+    }
+    stores.into_par_iter().map(|store| store.finish().map_err(HarvestError::from)).collect()
+}
+
+/// A store being filled; the first rows wait until the median norm is known.
+struct Store {
+    writer: ActivationWriter,
+    sample: Vec<(Matrix, Vec<u32>)>,
+    limit: Option<f32>,
+}
+
+impl Store {
+    fn push(&mut self, matrix: Matrix, batch: &TokenBatch, keep: Keep) -> Result<(), ActivationError> {
+        if keep == Keep::Everything {
+            return self.writer.push(matrix.data(), batch.ids());
+        }
+        let kept: Vec<usize> = (0..matrix.rows()).filter(|row| row % batch.cols() != 0).collect();
+        let ids = kept.iter().map(|&row| batch.ids()[row]).collect();
+        let rows = matrix.select_rows(&kept);
+        match self.limit {
+            Some(limit) => self.write(&rows, ids, limit),
+            None => {
+                self.sample.push((rows, ids));
+                let waiting: usize = self.sample.iter().map(|(rows, _)| rows.rows()).sum();
+                if waiting >= NORM_SAMPLE_ROWS { self.release() } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Writes what waited.
+    fn release(&mut self) -> Result<(), ActivationError> {
+        let mut norms: Vec<f32> =
+            self.sample.iter().flat_map(|(rows, _)| rows.iter_rows().map(norm)).filter(|norm| norm.is_finite()).collect();
+        norms.sort_by(f32::total_cmp);
+        let limit = norms.get(norms.len() / 2).map_or(f32::INFINITY, |median| NORM_LIMIT * median);
+        self.limit = Some(limit);
+        for (rows, ids) in std::mem::take(&mut self.sample) {
+            self.write(&rows, ids, limit)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, rows: &Matrix, ids: Vec<u32>, limit: f32) -> Result<(), ActivationError> {
+        // A NaN norm is kept, so that the store refuses it by name instead of losing it here.
+        let kept: Vec<usize> = (0..rows.rows()).filter(|&row| !(norm(rows.row(row)) > limit)).collect();
+        if kept.len() == rows.rows() {
+            return self.writer.push(rows.data(), &ids);
+        }
+        self.writer.leave_out(rows.rows() - kept.len());
+        let ids: Vec<u32> = kept.iter().map(|&row| ids[row]).collect();
+        self.writer.push(rows.select_rows(&kept).data(), &ids)
+    }
+
+    fn finish(mut self) -> Result<ActivationSet, ActivationError> {
+        self.release()?;
+        self.writer.finish()
+    }
+}
+
+fn norm(row: &[f32]) -> f32 {
+    row.iter().map(|value| value * value).sum::<f32>().sqrt()
+}

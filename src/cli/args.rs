@@ -1,0 +1,205 @@
+//! What can be typed, and the environment. Nothing else reads environment variables.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Which decomposition of a language model's activations can a person understand?
+#[derive(Debug, Parser)]
+#[command(name = "autointerp", version, about, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 done · 1 a bug · 2 bad arguments or suite · 3 too many features failed · \
+4 budget reached · 5 LLM endpoint failed · 6 an input is missing, or the network was needed and is off · \
+7 `regress` found something worse · 8 input data is invalid · 9 cannot write · 130 interrupted")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Flags that mean the same everywhere.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Flags that mean the same everywhere.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Machine-readable result on stdout, nothing else there.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing but results and errors.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// How progress is shown on stderr.
+    #[arg(long, global = true, value_enum, default_value_t = ProgressKind::Auto)]
+    pub progress: ProgressKind,
+    /// Threads to compute with; the result does not depend on it. Default: all cores.
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Any attempt to use the network is an error that names what was wanted.
+    #[arg(long, global = true)]
+    pub offline: bool,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressKind {
+    /// Bars on a terminal, lines elsewhere.
+    Auto,
+    /// Lines.
+    Plain,
+    /// One JSON object per line.
+    Json,
+    /// Nothing.
+    None,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run every stage of a suite, resuming what is already done; ends with the table.
+    Run(RunArgs),
+    /// Say what `run` would do, without doing it.
+    Plan(SuiteArgs),
+    /// Read and check a suite file; every problem at once.
+    Check(SuiteArgs),
+    /// Draw tables, charts and pages again from a run folder alone.
+    Report {
+        /// A run folder, `results/NAME`.
+        run: PathBuf,
+    },
+    /// Show a feature's evidence in the terminal, or list the features.
+    Inspect {
+        /// A run folder, `results/NAME`.
+        run: PathBuf,
+        /// `HOOK/METHOD/FEATURE`, for example `blocks.2.hook_resid_post/topk/17`; a part of it lists what matches.
+        feature: Option<String>,
+    },
+    /// Write activations of a model at hook points to a safetensors file.
+    Harvest(HarvestArgs),
+    /// What the cache holds and how large it is; `--clean` removes by kind or age.
+    Cache {
+        /// Remove entries: `all`, a kind (`hub`, `activations`), or an age such as `30d`.
+        #[arg(long, value_name = "WHAT")]
+        clean: Option<String>,
+    },
+    /// Threads, instruction set, memory, disk, cache, keys and models of this machine.
+    Doctor,
+    /// Train the embedded subject model again from the project's own generator.
+    #[command(hide = true)]
+    TrainEmbedded {
+        /// Folder for config.json, model.safetensors, tokenizer.json and report.json.
+        #[arg(long)]
+        out: PathBuf,
+        /// Steps of training; the recipe's own number by default.
+        #[arg(long)]
+        steps: Option<usize>,
+    },
+}
+
+/// A suite and its overrides.
+#[derive(Debug, Clone, Args)]
+pub struct SuiteArgs {
+    /// The suite file.
+    pub suite: PathBuf,
+    /// Override one field of the suite, `corpus.fit_tokens=100000`; checked like the file.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// The suite's seed.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Score at most this many features per cell.
+    #[arg(long, value_name = "N")]
+    pub limit_features: Option<usize>,
+}
+
+/// `run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The suite and its overrides.
+    #[command(flatten)]
+    pub suite: SuiteArgs,
+    /// Run folder; default `results/NAME`.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Ignore stored stages.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Same as `plan`.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Stop before spending more than this on language models; offline suites spend nothing.
+    #[arg(long, value_name = "X")]
+    pub budget_usd: Option<f64>,
+}
+
+/// `harvest`.
+#[derive(Debug, Clone, Args)]
+pub struct HarvestArgs {
+    /// Model folder, hub id, or `embedded`.
+    #[arg(long)]
+    pub model: String,
+    /// Commit, tag or branch of a hub id.
+    #[arg(long)]
+    pub revision: Option<String>,
+    /// JSON list of equally long lists of token ids; needs no tokenizer.
+    #[arg(long, value_name = "FILE", conflicts_with = "text", required_unless_present = "text")]
+    pub token_ids: Option<PathBuf>,
+    /// UTF-8 text, cut into whole contexts of the model (one shorter sequence if there is less).
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
+    /// Hook points, separated by commas; `*` and `{0,2}` as in a suite.
+    #[arg(long, value_name = "H1,H2,…")]
+    pub hooks: String,
+    /// The safetensors file to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Also write the logits at every position.
+    #[arg(long)]
+    pub logits: bool,
+}
+
+/// What the environment says. It chooses where, never what.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Cache folder: `AUTOINTERP_CACHE`, else the platform's.
+    pub cache: PathBuf,
+    /// `HF_ENDPOINT`.
+    pub hub_endpoint: Option<String>,
+    /// `HF_TOKEN`, or the token file under `HF_HOME`.
+    pub hub_token: Option<String>,
+    /// `NO_COLOR` is unset.
+    pub color: bool,
+    /// Whether `OPENAI_API_KEY` is set; never its value.
+    pub has_openai_key: bool,
+}
+
+impl Environment {
+    /// Reads the environment once.
+    pub fn read() -> Self {
+        let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let home = var("HOME").or_else(|| var("USERPROFILE")).map(PathBuf::from);
+        let platform = || {
+            if cfg!(target_os = "macos") {
+                home.clone().map(|home| home.join("Library/Caches"))
+            } else if cfg!(windows) {
+                var("LOCALAPPDATA").map(PathBuf::from)
+            } else {
+                var("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| home.clone().map(|home| home.join(".cache")))
+            }
+        };
+        let cache = var("AUTOINTERP_CACHE").map(PathBuf::from).unwrap_or_else(|| {
+            platform().unwrap_or_else(std::env::temp_dir).join("autointerp")
+        });
+        let hf_home = var("HF_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".cache/huggingface")));
+        let token_file = || {
+            let text = std::fs::read_to_string(hf_home?.join("token")).ok()?;
+            Some(text.trim().to_string()).filter(|token| !token.is_empty())
+        };
+        Self {
+            cache,
+            hub_endpoint: var("HF_ENDPOINT"),
+            hub_token: var("HF_TOKEN").or_else(token_file),
+            color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            has_openai_key: var("OPENAI_API_KEY").is_some(),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `doctor`: what this machine has.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::args::{Common, Environment};
+use super::{print, print_json};
+use crate::base::{cpu_name, instruction_set};
+use crate::run::RunError;
+
+#[derive(Serialize)]
+struct Report {
+    version: &'static str,
+    threads: usize,
+    cpu: Option<String>,
+    instruction_set: &'static str,
+    memory_available_gb: Option<f64>,
+    cache: String,
+    cache_writable: bool,
+    cache_disk_free_gb: Option<f64>,
+    hub_endpoint: String,
+    hub_reachable: Option<bool>,
+    hub_token_set: bool,
+    openai_key_set: bool,
+    local_models: Vec<String>,
+}
+
+/// Looks around and says what it found.
+pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError> {
+    let endpoint = environment.hub_endpoint.clone().unwrap_or_else(|| "https://huggingface.co".into());
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        threads: rayon::current_num_threads(),
+        cpu: cpu_name(),
+        instruction_set: instruction_set(),
+        memory_available_gb: memory_available_gb(),
+        cache: environment.cache.display().to_string(),
+        cache_writable: writable(&environment.cache),
+        cache_disk_free_gb: fs4::available_space(existing(&environment.cache)).ok().map(|bytes| bytes as f64 / 1e9),
+        hub_reachable: if common.offline { None } else { Some(reachable(&endpoint)) },
+        hub_endpoint: endpoint,
+        hub_token_set: environment.hub_token.is_some(),
+        openai_key_set: environment.has_openai_key,
+        local_models: local_models(Path::new(".")),
+    };
+    if common.json {
+        print_json(&report);
+        return Ok(0);
+    }
+    let yes = |value: bool| if value { "yes" } else { "no" };
+    let size = |value: Option<f64>| value.map_or("unknown here".into(), |gb| format!("{gb:.1} GB"));
+    let lines = [
+        ("version", report.version.to_string()),
+        ("threads", report.threads.to_string()),
+        ("processor", report.cpu.unwrap_or_else(|| "unknown here".into())),
+        ("instruction set", report.instruction_set.to_string()),
+        ("memory available", size(report.memory_available_gb)),
+        ("cache folder", report.cache),
+        ("cache writable", yes(report.cache_writable).into()),
+        ("disk free there", size(report.cache_disk_free_gb)),
+        ("hub", report.hub_endpoint),
+        ("hub reachable", report.hub_reachable.map_or("not tried (--offline)", yes).into()),
+        ("hub token set", yes(report.hub_token_set).into()),
+        ("OPENAI_API_KEY set", yes(report.openai_key_set).into()),
+        ("models here", if report.local_models.is_empty() { "none".into() } else { report.local_models.join(", ") }),
+    ];
+    print(&lines.map(|(name, value)| format!("{name:<20}{value}\n")).concat());
+    Ok(0)
+}
+
+/// The nearest folder above `path` that exists.
+fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."))
+}
+
+fn writable(folder: &Path) -> bool {
+    tempfile_in(folder).is_some()
+}
+
+/// Tries a small file in `folder`, which is made if it is missing.
+fn tempfile_in(folder: &Path) -> Option<()> {
+    let probe = folder.join(".writable");
+    crate::base::write_atomic(&probe, b"").ok()?;
+    std::fs::remove_file(&probe).ok()
+}
+
+fn memory_available_gb() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kilobytes| kilobytes * 1024.0 / 1e9)
+}
+
+/// Whether the endpoint's host answers at all within two seconds.
+fn reachable(endpoint: &str) -> bool {
+    use std::net::{TcpStream, ToSocketAddrs};
+    let (secure, rest) = match endpoint.split_once("://") {
+        Some(("http", rest)) => (false, rest),
+        Some((_, rest)) => (true, rest),
+        None => (true, endpoint),
+    };
+    let host = rest.split('/').next().unwrap_or(rest);
+    let address = if host.contains(':') { host.to_string() } else { format!("{host}:{}", if secure { 443 } else { 80 }) };
+    let Ok(mut found) = address.to_socket_addrs() else { return false };
+    found.any(|address| TcpStream::connect_timeout(&address, std::time::Duration::from_secs(2)).is_ok())
+}
+
+/// Folders in Hugging Face layout here and one level below.
+fn local_models(folder: &Path) -> Vec<String> {
+    let is_model = |folder: &Path| {
+        folder.join("config.json").exists()
+            && (folder.join("model.safetensors").exists() || folder.join("model.safetensors.index.json").exists())
+    };
+    let below = |folder: &Path| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    };
+    let mut found: Vec<String> = std::iter::once(folder.to_path_buf())
+        .chain(below(folder))
+        .chain(below(&folder.join("models")))
+        .filter(|path| is_model(path))
+        .map(|path| path.display().to_string())
+        .collect();
+    found.sort();
+    found
+}

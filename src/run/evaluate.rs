@@ -1,0 +1,351 @@
+//! One dictionary at one hook point: what its features fire on, explanations, simulations, scores.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::evidence::EvidenceFiles;
+use super::prepare::Fillers;
+use super::probes::Probes;
+use super::scoring::{FeatureScores, score_feature};
+use super::{RunError, Stop};
+use crate::activations::ActivationSet;
+use crate::base::{Attempt, Matrix, Missing, Stream};
+use crate::corpus::TokenSets;
+use crate::dictionary::Dictionary;
+use crate::explain::{
+    Activate, ActivateError, ExplainError, Explainer, NeuronToGraph, NeuronToGraphParams, Probe, TokenLookup,
+    TokenLookupFit, TypeMeans, derangement,
+};
+use crate::features::{
+    ChosenActivations, Evidence, Explanation, FeatureRecord, FeatureSummary, FragmentSet, Held, RecordBuilder,
+    Walk, split, walk,
+};
+use crate::report::schema::{ScoreLine, ScoreStatus};
+use crate::simulate::{Offline, Simulation, Simulator};
+use crate::suite::{OfflineKind, Pair, Suite};
+
+/// Fragments encoded at once.
+const BLOCK_FRAGMENTS: usize = 64;
+
+/// Rows of the fit split encoded at once.
+const BLOCK_ROWS: usize = 8192;
+
+/// Probes encoded at once.
+const PROBE_ROWS: usize = 4096;
+
+/// A block of codes with more non-zero entries than this share is handled densely.
+const SPARSE_SHARE: f64 = 0.25;
+
+/// One walked feature under one explainer, real or as a control.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Its line of `scores.jsonl`.
+    pub line: ScoreLine,
+    /// Tokens that `beyond_token` lives on: those whose type occurs at least twice.
+    pub tokens_repeating: Option<usize>,
+}
+
+/// What one dictionary is evaluated on.
+pub struct Evaluation<'a> {
+    /// The suite.
+    pub suite: &'a Suite,
+    /// Name of the row.
+    pub row: &'a str,
+    /// Name of the control whose dictionary this is, if it is one.
+    pub control: Option<&'a str>,
+    /// The dictionary.
+    pub dictionary: &'a dyn Dictionary,
+    /// Activations of the fit split.
+    pub fit: &'a ActivationSet,
+    /// Activations of every fragment's every token, in order.
+    pub evaluate: &'a ActivationSet,
+    /// Tokens of both splits.
+    pub tokens: &'a TokenSets,
+    /// Document of each fragment.
+    pub documents: &'a [usize],
+    /// Answers neuron-to-graph.
+    pub probes: &'a Probes<'a>,
+    /// Tokens it puts where text should be.
+    pub fillers: &'a Fillers,
+    /// Text of every token id.
+    pub token_texts: &'a [String],
+    /// Whether to go on.
+    pub stop: &'a Stop,
+}
+
+impl Evaluation<'_> {
+    /// Walks, explains, simulates and scores; writes the evidence below `folder`.
+    pub fn run(&self, folder: &Path) -> Result<Vec<Outcome>, RunError> {
+        let summaries = self.summaries()?;
+        let seed = self.suite.seed;
+        let mut order = Stream::named(seed, &["walk", &self.place()]);
+        let walk = walk(&summaries, self.suite.per_cell, &self.suite.protocol, &mut order);
+        let records = self.records(&walk, &summaries)?;
+        let split: Vec<(Evidence, Held)> =
+            records.iter().map(|record| split(record, &self.suite.protocol)).collect::<Result<_, _>>()?;
+        let (evidence, held): (Vec<Evidence>, Vec<Held>) = split.into_iter().unzip();
+        let mut files = EvidenceFiles::create(folder, &self.dictionary.info().hook.to_string(), self.row)?;
+        files.records(&records)?;
+        let mut outcomes = Vec::new();
+        for pair in &self.suite.pairs {
+            self.stop.check()?;
+            let explanations = self.explain(pair, &evidence)?;
+            files.explanations(pair, &evidence, &explanations, &|id| self.text(id))?;
+            let simulations = simulate_all(&held, &explanations);
+            files.simulations(pair, &held, &simulations)?;
+            let scores = self.score(&held, &simulations);
+            outcomes.extend(self.outcomes(pair, self.control, &walk, &summaries, &explanations, &held, scores));
+            if self.control.is_none() && self.suite.controls.shuffled {
+                let (explanations, scores) = self.shuffled(pair, &explanations, &held);
+                outcomes.extend(self.outcomes(pair, Some("shuffled"), &walk, &summaries, &explanations, &held, scores));
+            }
+        }
+        files.commit()?;
+        Ok(outcomes)
+    }
+
+    /// Names this row's seed streams.
+    fn place(&self) -> String {
+        let control = self.control.unwrap_or("real");
+        format!("{}/{}/{control}", self.dictionary.info().hook, self.row)
+    }
+
+    fn text(&self, id: u32) -> String {
+        self.token_texts.get(id as usize).cloned().unwrap_or_else(|| format!("<id {id}>"))
+    }
+
+    fn fragments(&self) -> Result<FragmentSet<'_>, RunError> {
+        Ok(FragmentSet::new(&self.tokens.evaluate, self.documents)?)
+    }
+
+    /// One pass over all fragments.
+    fn summaries(&self) -> Result<Vec<FeatureSummary>, RunError> {
+        let fragments = self.fragments()?;
+        let n_features = self.dictionary.info().n_features;
+        let mut stream = Stream::named(self.suite.seed, &["records", &self.place()]);
+        let mut builder = RecordBuilder::new(n_features, fragments, &self.suite.protocol, &mut stream)?;
+        let positions = fragments.positions();
+        let mut sparse = true;
+        for first in (0..fragments.len()).step_by(BLOCK_FRAGMENTS) {
+            self.stop.check()?;
+            let block = self.evaluate.read(first * positions, BLOCK_FRAGMENTS * positions)?;
+            if sparse {
+                let codes = self.dictionary.encode_sparse(&block)?;
+                let entries = (codes.rows() * n_features).max(1) as f64;
+                sparse = (codes.n_entries() as f64) < SPARSE_SHARE * entries;
+                builder.add_sparse_block(first, &codes)?;
+            } else {
+                builder.add_block(first, &self.dictionary.encode(&block)?)?;
+            }
+        }
+        Ok(builder.finish()?)
+    }
+
+    /// The chosen fragments of the eligible features, encoded again.
+    fn records(&self, walk: &Walk, summaries: &[FeatureSummary]) -> Result<Vec<FeatureRecord>, RunError> {
+        let fragments = self.fragments()?;
+        let positions = fragments.positions();
+        let mut chosen = ChosenActivations::new(walk.summaries(summaries), positions);
+        for needed in chosen.fragments().chunks(BLOCK_FRAGMENTS) {
+            self.stop.check()?;
+            let mut block = Matrix::zeros(needed.len() * positions, self.evaluate.width());
+            for (nth, fragment) in needed.iter().enumerate() {
+                let rows = self.evaluate.read(fragment * positions, positions)?;
+                let start = nth * positions * rows.cols();
+                block.data_mut()[start..start + rows.data().len()].copy_from_slice(rows.data());
+            }
+            chosen.add_block(needed, &self.dictionary.encode(&block)?)?;
+        }
+        let first_scored = self.suite.protocol.first_scored();
+        let complete = |summary| {
+            FeatureRecord::assemble(summary, first_scored, fragments, |feature, fragment| chosen.get(feature, fragment))
+        };
+        Ok(walk.summaries(summaries).map(complete).collect::<Result<_, _>>()?)
+    }
+
+    fn explain(&self, pair: &Pair, evidence: &[Evidence]) -> Result<Vec<Attempt<Explanation>>, RunError> {
+        let graph = |backoff| NeuronToGraph { params: NeuronToGraphParams::default(), pad: self.fillers.pad, backoff };
+        let explainer: Box<dyn Explainer> = match pair.explainer {
+            OfflineKind::NeuronToGraph => Box::new(graph(false)),
+            OfflineKind::NeuronToGraphBackoff => Box::new(graph(true)),
+            OfflineKind::TokenLookup => Box::new(TokenLookup),
+            OfflineKind::TokenLookupFit => Box::new(TokenLookupFit::new(self.type_means(evidence)?.tables())),
+        };
+        let activate = |probes: &[Probe]| self.activations(evidence, probes);
+        let activate: &Activate<'_> = &activate;
+        explainer.explain(evidence, activate).map_err(|error| match error {
+            ExplainError::Activate(ActivateError(source)) => match source.downcast::<RunError>() {
+                Ok(error) => *error,
+                Err(other) => self.cannot_explain(&other.to_string()),
+            },
+            other => self.cannot_explain(&other.to_string()),
+        })
+    }
+
+    fn cannot_explain(&self, why: &str) -> RunError {
+        RunError::Explain { method: self.row.into(), hook: self.dictionary.info().hook.to_string(), why: why.into() }
+    }
+
+    /// A feature's activation at the last token of each probe.
+    fn activations(&self, evidence: &[Evidence], probes: &[Probe]) -> Result<Vec<f32>, ActivateError> {
+        let failed = |error: RunError| ActivateError(Box::new(error));
+        self.stop.check().map_err(failed)?;
+        let mut found = Vec::with_capacity(probes.len());
+        for chunk in probes.chunks(PROBE_ROWS) {
+            let sequences: Vec<&[u32]> = chunk.iter().map(|probe| probe.tokens.as_slice()).collect();
+            let rows = self.probes.last_activations(&sequences).map_err(|error| failed(error.into()))?;
+            let codes = self.dictionary.encode(&rows).map_err(|error| failed(error.into()))?;
+            found.extend(chunk.iter().enumerate().map(|(row, probe)| codes.at(row, evidence[probe.feature].feature())));
+        }
+        Ok(found)
+    }
+
+    /// Mean activation of the explained features per token type, over the fit split.
+    fn type_means(&self, evidence: &[Evidence]) -> Result<TypeMeans, RunError> {
+        let features: Vec<usize> = evidence.iter().map(Evidence::feature).collect();
+        let columns: Vec<usize> = (0..features.len()).collect();
+        let mut means = TypeMeans::new(features.len());
+        for start in (0..self.fit.rows()).step_by(BLOCK_ROWS) {
+            self.stop.check()?;
+            let block = self.fit.read(start, BLOCK_ROWS)?;
+            let codes = self.dictionary.encode_features(&block, &features)?;
+            means.add(&self.fit.tokens(start, BLOCK_ROWS)?, &codes, &columns);
+        }
+        Ok(means)
+    }
+
+    fn score(&self, held: &[Held], simulations: &[Attempt<Vec<Simulation>>]) -> Vec<Attempt<FeatureScores>> {
+        let score = |(held, simulation): (&Held, &Attempt<Vec<Simulation>>)| match simulation {
+            Attempt::Done(simulation) => Attempt::Done(score_feature(held, simulation, &self.suite.scorers)),
+            Attempt::Missing(missing) => Attempt::Missing(missing.clone()),
+        };
+        held.par_iter().zip(simulations).map(score).collect()
+    }
+
+    /// Every feature under another feature's explanation, on the same fragments.
+    fn shuffled(
+        &self,
+        pair: &Pair,
+        explanations: &[Attempt<Explanation>],
+        held: &[Held],
+    ) -> (Vec<Attempt<Explanation>>, Vec<Attempt<FeatureScores>>) {
+        let explained: Vec<usize> =
+            (0..explanations.len()).filter(|&index| explanations[index].done().is_some()).collect();
+        let mut stream = Stream::named(self.suite.seed, &["shuffled", &self.place(), pair.explainer.name()]);
+        let Some(order) = derangement(explained.len(), &mut stream) else {
+            let alone = || Missing::Skipped("no_other_explanation".into());
+            let missing = (0..held.len()).map(|_| Attempt::Missing(alone())).collect();
+            return (missing, (0..held.len()).map(|_| Attempt::Missing(alone())).collect());
+        };
+        let mut others = explanations.to_vec();
+        for (place, &other) in order.iter().enumerate() {
+            others[explained[place]] = explanations[explained[other]].clone();
+        }
+        let simulations = simulate_all(held, &others);
+        let scores = self.score(held, &simulations);
+        (others, scores)
+    }
+
+    /// A line for every walked feature, whatever became of it.
+    #[expect(clippy::too_many_arguments, reason = "one line brings all stages of a feature together")]
+    fn outcomes(
+        &self,
+        pair: &Pair,
+        control: Option<&str>,
+        walk: &Walk,
+        summaries: &[FeatureSummary],
+        explanations: &[Attempt<Explanation>],
+        held: &[Held],
+        scores: Vec<Attempt<FeatureScores>>,
+    ) -> Vec<Outcome> {
+        let mut eligible = explanations.iter().zip(held).zip(scores);
+        let mut outcomes = Vec::with_capacity(walk.walked.len());
+        for walked in &walk.walked {
+            let summary = &summaries[walked.feature];
+            let mut outcome = Outcome { line: self.line(pair, control, summary), tokens_repeating: None };
+            match walked.skipped {
+                Some(reason) => {
+                    outcome.line.status = ScoreStatus::Skipped;
+                    outcome.line.reason = Some(reason.name().into());
+                }
+                None => {
+                    if let Some(((explanation, held), score)) = eligible.next() {
+                        outcome.line.explanation = explanation.done().map(|text| text.text(&|id| self.text(id)));
+                        outcome.line.n_top = held.top().len();
+                        outcome.line.n_random = held.random().len();
+                        outcome.complete(score);
+                    }
+                }
+            }
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    fn line(&self, pair: &Pair, control: Option<&str>, summary: &FeatureSummary) -> ScoreLine {
+        ScoreLine {
+            hook: self.dictionary.info().hook.to_string(),
+            method: self.row.to_string(),
+            feature: summary.feature,
+            protocol: self.suite.protocol.name.clone(),
+            explainer: pair.explainer.name().into(),
+            simulator: pair.simulator.name().into(),
+            control: control.map(Into::into),
+            status: ScoreStatus::Scored,
+            reason: None,
+            explanation: None,
+            scores: Default::default(),
+            score_reasons: Default::default(),
+            density: Some(summary.density()),
+            max_activation: Some(f64::from(summary.max_activation)),
+            n_top: 0,
+            n_random: 0,
+        }
+    }
+}
+
+impl Outcome {
+    fn complete(&mut self, score: Attempt<FeatureScores>) {
+        match score {
+            Attempt::Done(scores) => {
+                self.tokens_repeating = scores.tokens_repeating;
+                if scores.all_undefined() {
+                    self.line.status = ScoreStatus::Undefined;
+                    self.line.reason = scores.reasons.values().next().cloned();
+                }
+                self.line.scores = scores.values;
+                self.line.score_reasons = scores.reasons;
+            }
+            Attempt::Missing(missing) => {
+                let (status, reason) = match missing {
+                    Missing::Skipped(reason) => (ScoreStatus::Skipped, reason),
+                    Missing::Undefined(reason) => (ScoreStatus::Undefined, reason),
+                    Missing::Failed(reason) => (ScoreStatus::Failed, reason),
+                };
+                self.line.status = status;
+                self.line.reason = Some(reason);
+            }
+        }
+    }
+}
+
+/// Every held fragment of every feature, predicted from the feature's explanation.
+fn simulate_all(held: &[Held], explanations: &[Attempt<Explanation>]) -> Vec<Attempt<Vec<Simulation>>> {
+    let simulate = |(held, explanation): (&Held, &Attempt<Explanation>)| {
+        let explanation = match explanation {
+            Attempt::Done(explanation) => explanation,
+            Attempt::Missing(missing) => return Attempt::Missing(missing.clone()),
+        };
+        let mut simulations = Vec::with_capacity(held.fragments().len());
+        for fragment in held.fragments() {
+            match Offline.simulate(explanation, &fragment.tokens) {
+                Attempt::Done(simulation) => simulations.push(simulation),
+                Attempt::Missing(missing) => return Attempt::Missing(missing),
+            }
+        }
+        Attempt::Done(simulations)
+    };
+    held.par_iter().zip(explanations).map(simulate).collect()
+}

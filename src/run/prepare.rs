@@ -1,0 +1,185 @@
+//! The subject and the tokens: what every later stage stands on.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Places, RunError};
+use crate::base::{Digest, HookPoint, TokenBatch};
+use crate::corpus::generator::Generator;
+use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepare};
+use crate::hub::HubClient;
+use crate::nn::tokenizer::Tokenizer;
+use crate::subject::{LoadedSubject, SubjectModel, embedded};
+use crate::suite::{CorpusSpec, SubjectSpec, Suite, resolve};
+
+/// Seed of the text that the embedded model is evaluated on; its training text has another.
+const EMBEDDED_CORPUS_SEED: u64 = 20_260_101;
+
+/// Revision that an unpinned hub id is resolved at; the commit found is recorded.
+const DEFAULT_REVISION: &str = "main";
+
+/// The subject with what was resolved on the way.
+pub struct OpenSubject {
+    /// Model and tokenizer.
+    pub loaded: LoadedSubject,
+    /// Commit of a hub model.
+    pub revision: Option<String>,
+}
+
+/// Opens the subject model that a suite names.
+pub fn open_subject(spec: &SubjectSpec, suite_folder: &Path, places: &Places) -> Result<OpenSubject, RunError> {
+    if spec.model == "embedded" {
+        let loaded = embedded::load()?;
+        return Ok(OpenSubject { loaded, revision: None });
+    }
+    let path = resolve(&spec.model, suite_folder);
+    if path.exists() || !looks_like_hub_id(&spec.model) {
+        let loaded = LoadedSubject::from_folder(&path)?;
+        return Ok(OpenSubject { loaded, revision: None });
+    }
+    let revision = spec.revision.as_deref().unwrap_or(DEFAULT_REVISION);
+    let snapshot = hub(places)?.model_files(&spec.model, revision)?;
+    let loaded = LoadedSubject::from_folder(&snapshot.folder)?;
+    Ok(OpenSubject { loaded, revision: Some(snapshot.commit) })
+}
+
+/// `owner/name`, with no more separators and nothing that only a path has.
+fn looks_like_hub_id(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('/').collect();
+    parts.len() == 2 && parts.iter().all(|part| !part.is_empty() && *part != "." && *part != "..")
+}
+
+fn hub(places: &Places) -> Result<HubClient, RunError> {
+    Ok(HubClient::new(places.hub_endpoint.as_deref(), places.hub_token.clone(), &places.cache.join("hub"), places.offline)?)
+}
+
+/// The hook points that a suite names, checked against the model, each once and in order.
+pub fn expand_hooks(suite: &Suite, subject: &dyn SubjectModel) -> Result<Vec<HookPoint>, RunError> {
+    let n_layers = subject.info().n_layers;
+    let mut hooks = Vec::new();
+    for (text, selector) in &suite.hooks {
+        let expanded = selector.expand(n_layers).map_err(|layer| RunError::Setting {
+            field: "hooks".into(),
+            problem: format!("names layer {layer} in `{text}`, but the model has layers 0 to {}", n_layers - 1),
+        })?;
+        for hook in expanded {
+            subject.check_hook(hook)?;
+            if !hooks.contains(&hook) {
+                hooks.push(hook);
+            }
+        }
+    }
+    Ok(hooks)
+}
+
+/// Tokens of both splits, with what was resolved on the way.
+pub struct OpenCorpus {
+    /// Contexts and fragments.
+    pub tokens: TokenSets,
+    /// Commit of a hub data set.
+    pub revision: Option<String>,
+}
+
+/// Reads the corpus that a suite names, as far as it is needed.
+pub fn open_corpus(suite: &Suite, suite_folder: &Path, subject: &LoadedSubject, places: &Places) -> Result<OpenCorpus, RunError> {
+    let tokenizer = subject.tokenizer()?;
+    let params = corpus_params(suite, subject.info().n_ctx, tokenizer)?;
+    let (source, revision) = open_source(&suite.corpus, suite_folder, places)?;
+    let tokens = prepare(&source, &SubjectEncoder(tokenizer), &params)?;
+    Ok(OpenCorpus { tokens, revision })
+}
+
+/// The corpus parameters of a suite, checked against the model's context.
+pub fn corpus_params(suite: &Suite, n_ctx: usize, tokenizer: &Tokenizer) -> Result<CorpusParams, RunError> {
+    let too_long = |field: &str, tokens: usize| RunError::Setting {
+        field: field.into(),
+        problem: format!("is {tokens}, but the model's context has {n_ctx} positions"),
+    };
+    if suite.corpus.ctx_tokens > n_ctx {
+        return Err(too_long("corpus.ctx_tokens", suite.corpus.ctx_tokens));
+    }
+    if suite.protocol.fragment_tokens > n_ctx {
+        return Err(too_long("protocol.fragment_tokens", suite.protocol.fragment_tokens));
+    }
+    Ok(CorpusParams {
+        fit_tokens: suite.corpus.fit_tokens,
+        ctx_tokens: suite.corpus.ctx_tokens,
+        eval_fragments: suite.corpus.eval_fragments,
+        fragment_tokens: suite.protocol.fragment_tokens,
+        seed: suite.seed,
+        reject_replacement: suite.protocol.reject_undecodable,
+        separator_id: tokenizer.separator_token(),
+    })
+}
+
+fn open_source(spec: &CorpusSpec, suite_folder: &Path, places: &Places) -> Result<(Source<'static>, Option<String>), RunError> {
+    let (field, separator) = (spec.field.as_deref(), spec.separator.as_deref());
+    if spec.source == "embedded" {
+        let generator = Generator::new(EMBEDDED_CORPUS_SEED);
+        return Ok((Source::Generated(Box::new(move |index| generator.document(index).text)), None));
+    }
+    if let Some(id) = spec.source.strip_prefix("hub:") {
+        let revision = spec.revision.as_deref().unwrap_or(DEFAULT_REVISION);
+        let hub = hub(places)?;
+        let (source, snapshot) = Source::from_hub(&hub, id, revision, spec.files.as_deref(), field, separator)?;
+        return Ok((source, Some(snapshot.commit)));
+    }
+    Ok((Source::from_path(&resolve(&spec.source, suite_folder), field, separator)?, None))
+}
+
+/// The subject's tokenizer as the corpus sees it.
+struct SubjectEncoder<'a>(&'a Tokenizer);
+
+impl Encode for SubjectEncoder<'_> {
+    fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
+        self.0.encode(text).map_err(|error| error.to_string())
+    }
+
+    fn starts_character(&self, id: u32) -> bool {
+        self.0.starts_character(id)
+    }
+
+    fn replacement_token(&self, id: u32) -> bool {
+        self.0.is_replacement(id)
+    }
+}
+
+/// Tokens that neuron-to-graph puts where text should be: chosen once, named in the manifest.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fillers {
+    /// Spent on position 0 of every probe, where the family needs that.
+    pub lead: Option<u32>,
+    /// Stands in for a token whose importance is measured.
+    pub pad: u32,
+}
+
+/// The fillers of a subject: its pad token, or failing that the rarest whitespace piece of the fit
+/// split; its first special token as lead.
+pub fn fillers(subject: &LoadedSubject, fit: &TokenBatch) -> Result<Fillers, RunError> {
+    let tokenizer = subject.tokenizer()?;
+    let mut counts = vec![0u64; tokenizer.vocab_size()];
+    for &id in fit.ids() {
+        if let Some(count) = counts.get_mut(id as usize) {
+            *count += 1;
+        }
+    }
+    let ids: Vec<u32> = (0..tokenizer.vocab_size() as u32).collect();
+    let texts = tokenizer.token_texts(&ids);
+    let is_blank = |text: &str| !text.is_empty() && text.chars().all(char::is_whitespace);
+    let rarest = ids.iter().filter(|&&id| is_blank(&texts[id as usize])).min_by_key(|&&id| (counts[id as usize], id));
+    let pad = tokenizer.pad_token().or_else(|| rarest.copied()).unwrap_or(0);
+    let lead = subject.info().needs_lead_token.then(|| tokenizer.bos_token().or(tokenizer.separator_token()).unwrap_or(pad));
+    Ok(Fillers { lead, pad })
+}
+
+/// What the manifest says of the corpus.
+#[derive(Debug, Clone, Serialize)]
+pub struct CorpusRecord {
+    /// Digest of both splits' tokens.
+    pub digest: Digest,
+    /// What was read and what became of it.
+    pub counts: CorpusCounts,
+    /// Commit of a hub data set.
+    pub revision: Option<String>,
+}

@@ -1,0 +1,71 @@
+//! Activations of short token sequences at one hook point, no sequence run twice.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use crate::base::{HookPoint, Matrix, TokenBatch};
+use crate::subject::{SubjectError, SubjectModel};
+
+/// Tokens of one forward pass over probes: short sequences, so many of them.
+const BATCH_TOKENS: usize = 8192;
+
+/// Values remembered before everything is forgotten and memory starts afresh (256 MB).
+const REMEMBERED_VALUES: usize = 64 << 20;
+
+/// Runs token sequences on their own and remembers what each gave at its last token. All methods
+/// at a hook point share one, because they ask about the same text.
+pub struct Probes<'a> {
+    subject: &'a dyn SubjectModel,
+    hook: HookPoint,
+    lead: Option<u32>,
+    width: usize,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    places: HashMap<Vec<u32>, usize>,
+    values: Vec<f32>,
+}
+
+impl<'a> Probes<'a> {
+    /// `lead` is put before every sequence, to spend position 0.
+    pub fn new(subject: &'a dyn SubjectModel, hook: HookPoint, lead: Option<u32>) -> Result<Self, SubjectError> {
+        Ok(Self { subject, hook, lead, width: subject.width(hook)?, known: Mutex::default() })
+    }
+
+    /// Activations `[sequences.len(), width]` at the last token of each sequence.
+    pub fn last_activations(&self, sequences: &[&[u32]]) -> Result<Matrix, SubjectError> {
+        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if known.values.len() > REMEMBERED_VALUES {
+            *known = Known::default();
+        }
+        let mut missing: Vec<&[u32]> = sequences.iter().copied().filter(|ids| !known.places.contains_key(*ids)).collect();
+        missing.sort_unstable_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
+        missing.dedup();
+        for same_length in missing.chunk_by(|a, b| a.len() == b.len()) {
+            let positions = same_length[0].len() + usize::from(self.lead.is_some());
+            for chunk in same_length.chunks((BATCH_TOKENS / positions.max(1)).max(1)) {
+                self.run(chunk, positions, &mut known)?;
+            }
+        }
+        let mut found = Matrix::zeros(sequences.len(), self.width);
+        for (row, ids) in sequences.iter().enumerate() {
+            let start = known.places[*ids] * self.width;
+            found.row_mut(row).copy_from_slice(&known.values[start..start + self.width]);
+        }
+        Ok(found)
+    }
+
+    fn run(&self, sequences: &[&[u32]], positions: usize, known: &mut Known) -> Result<(), SubjectError> {
+        let ids = sequences.iter().flat_map(|ids| self.lead.iter().chain(*ids)).copied().collect();
+        let Some(batch) = TokenBatch::new(ids, positions) else { return Ok(()) };
+        let activations = self.subject.activations(&batch, &[self.hook])?.swap_remove(0);
+        for (row, ids) in sequences.iter().enumerate() {
+            let place = known.values.len() / self.width;
+            known.values.extend_from_slice(activations.row((row + 1) * positions - 1));
+            known.places.insert(ids.to_vec(), place);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! Stored stages: the same key means the same result, so it is read instead of made again.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::base::{Digest, Digester, FileError, write_atomic};
+
+/// What a stage's result depends on: its name, the version of its code, and its inputs.
+#[derive(Clone)]
+pub struct StageKey {
+    name: &'static str,
+    digester: Digester,
+}
+
+impl StageKey {
+    /// A stage and the version of the code that makes it; a change that changes results raises it.
+    pub fn new(name: &'static str, version: u32) -> Self {
+        let mut digester = Digester::new(name);
+        digester.text(&version.to_string());
+        Self { name, digester }
+    }
+
+    /// Adds an input by digest.
+    pub fn input(mut self, digest: Digest) -> Self {
+        self.digester.digest(&digest);
+        self
+    }
+
+    /// Adds parameters by their JSON form.
+    pub fn params<T: Serialize>(mut self, params: &T) -> Self {
+        self.digester.json(params);
+        self
+    }
+
+    /// Adds a word.
+    pub fn word(mut self, word: &str) -> Self {
+        self.digester.text(word);
+        self
+    }
+
+    /// The key's digest.
+    pub fn digest(&self) -> Digest {
+        self.digester.clone().finish()
+    }
+
+    /// File name, without an extension.
+    pub fn file_name(&self) -> String {
+        format!("{}-{}", self.name, self.digest().short())
+    }
+}
+
+/// A folder of stored stages. `fresh` ignores what is stored and writes anew.
+#[derive(Debug, Clone)]
+pub struct StageStore {
+    folder: PathBuf,
+    fresh: bool,
+}
+
+impl StageStore {
+    /// Stages of a run folder.
+    pub fn new(run_folder: &Path, fresh: bool) -> Self {
+        Self { folder: run_folder.join("stages"), fresh }
+    }
+
+    /// A stored result; none where there is none, it is unreadable, or everything is made afresh.
+    pub fn load<T: DeserializeOwned>(&self, key: &StageKey) -> Option<T> {
+        if self.fresh {
+            return None;
+        }
+        serde_json::from_slice(&std::fs::read(self.path(key)).ok()?).ok()
+    }
+
+    /// Stores a result.
+    pub fn save<T: Serialize>(&self, key: &StageKey, value: &T) -> Result<(), FileError> {
+        let path = self.path(key);
+        let json = serde_json::to_vec(value)
+            .map_err(|error| FileError { action: "write", path: path.clone(), source: error.into() })?;
+        write_atomic(&path, &json)
+    }
+
+    /// The stored result, or the one that `work` makes, stored.
+    pub fn stage<T: Serialize + DeserializeOwned, E: From<FileError>>(
+        &self,
+        key: &StageKey,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        if let Some(value) = self.load(key) {
+            return Ok(value);
+        }
+        let value = work()?;
+        self.save(key, &value)?;
+        Ok(value)
+    }
+
+    fn path(&self, key: &StageKey) -> PathBuf {
+        self.folder.join(format!("{}.json", key.file_name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_runs_once_for_one_key_and_again_for_another() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = StageStore::new(folder.path(), false);
+        let mut runs = 0;
+        let mut stage = |store: &StageStore, params: u32| {
+            let key = StageKey::new("count", 1).params(&params);
+            store.stage::<u32, FileError>(&key, || {
+                runs += 1;
+                Ok(params * 10 + runs)
+            })
+        };
+        assert_eq!(stage(&store, 1).expect("stored"), 11);
+        assert_eq!(stage(&store, 1).expect("stored"), 11);
+        assert_eq!(stage(&store, 2).expect("stored"), 22);
+        let fresh = StageStore::new(folder.path(), true);
+        assert_eq!(stage(&fresh, 1).expect("stored"), 13);
+        assert_eq!(stage(&store, 1).expect("stored"), 13);
+    }
+
+    #[test]
+    fn a_damaged_stage_is_made_again() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = StageStore::new(folder.path(), false);
+        let key = StageKey::new("damaged", 1);
+        store.save(&key, &vec![1, 2, 3]).expect("stored");
+        write_atomic(&store.path(&key), b"[1, 2").expect("written");
+        assert_eq!(store.load::<Vec<i32>>(&key), None);
+    }
+}

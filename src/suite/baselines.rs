@@ -1,0 +1,31 @@
+//! The files that `use:` names: from disk, else the ones compiled in.
+
+use std::path::Path;
+
+use super::check::resolve;
+use super::node::Node;
+
+/// The project's own baselines, so that an installed binary finds them anywhere.
+const COMPILED_IN: [(&str, &str); 5] = [
+    ("baselines/random.yaml", include_str!("../../baselines/random.yaml")),
+    ("baselines/neuron.yaml", include_str!("../../baselines/neuron.yaml")),
+    ("baselines/identity.yaml", include_str!("../../baselines/identity.yaml")),
+    ("baselines/pca.yaml", include_str!("../../baselines/pca.yaml")),
+    ("baselines/ica.yaml", include_str!("../../baselines/ica.yaml")),
+];
+
+/// The YAML of a baseline file. `Err` is a message for the place that named it.
+pub fn load(file: &str, folder: &Path) -> Result<Node, String> {
+    let path = resolve(file, folder);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => match COMPILED_IN.iter().find(|(name, _)| *name == file) {
+            Some((_, text)) => (*text).to_string(),
+            None => {
+                let known: Vec<&str> = COMPILED_IN.iter().map(|(name, _)| *name).collect();
+                return Err(format!("cannot read `{file}` ({error}); compiled in are {}", known.join(", ")));
+            }
+        },
+    };
+    Node::parse(&text).map_err(|error| format!("`{file}` is no YAML: {error}"))
+}

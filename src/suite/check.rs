@@ -1,0 +1,479 @@
+//! A [`Node`] tree to a checked [`Suite`], with every problem at once.
+
+use std::path::{Path, PathBuf};
+
+use super::baselines;
+use super::node::{Node, Value};
+use super::reader::{Problem, Section, as_text, one_of, problem, unknown};
+use super::spec::{
+    Controls, CorpusSpec, Limits, MethodSpec, OfflineKind, Pair, Statistics, SubjectSpec, Suite,
+};
+use crate::base::HookSelector;
+use crate::dictionary::Variant;
+use crate::dictionary::catalog;
+use crate::features::{Deviation, Protocol, WalkOrder};
+use crate::score::ScorerKind;
+
+/// Fewest tokens of a fitting context: position 0 is left out, so one would leave nothing.
+const LEAST_CTX_TOKENS: i64 = 2;
+
+type Problems = Vec<Problem>;
+
+/// Checks a whole suite. `default_name` names a suite that gives no name; `folder` is where the
+/// suite file stands, for the files it uses.
+pub fn check(root: &Node, default_name: &str, folder: &Path) -> Result<Suite, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let suite = read(root, default_name, folder, &mut problems);
+    match suite {
+        Some(suite) if problems.is_empty() => Ok(suite),
+        _ => {
+            problems.sort_by_key(|found| (found.at.line, found.at.column));
+            Err(problems)
+        }
+    }
+}
+
+fn read(root: &Node, default_name: &str, folder: &Path, problems: &mut Problems) -> Option<Suite> {
+    let mut top = Section::new("", root, problems);
+    let name = top.text("name", problems).unwrap_or_else(|| default_name.to_string());
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) || name.starts_with('.') {
+        let message = format!("`{name}` names a folder: use letters, digits, `-`, `_` and `.`");
+        problems.push(problem("name", top.at(), message));
+    }
+    let seed = top.count("seed", 0, problems).unwrap_or(0) as u64;
+    let subject = read_subject(&mut top, problems);
+    let corpus = read_corpus(&mut top, problems);
+    let hooks = read_hooks(&mut top, problems);
+    let (protocol, published) = read_protocol(&mut top, problems);
+    let methods = read_methods(&mut top, folder, published, problems);
+    let per_cell = read_per_cell(&mut top, &protocol, problems);
+    let pairs = read_pairs(&mut top, problems);
+    let scorers = read_scorers(&mut top, published, problems);
+    let controls = read_controls(&mut top, &methods, problems);
+    let statistics = read_statistics(&mut top, &methods, &scorers, published, problems);
+    let limits = read_limits(&mut top, problems);
+    top.finish(problems);
+    Some(Suite {
+        name,
+        seed,
+        subject,
+        corpus,
+        hooks,
+        methods,
+        per_cell,
+        protocol: protocol?,
+        pairs,
+        scorers,
+        controls,
+        statistics: statistics?,
+        limits,
+    })
+}
+
+fn section<'a>(top: &mut Section<'a>, field: &'static str, problems: &mut Problems) -> Option<Section<'a>> {
+    let path = top.path_of(field);
+    top.get(field).map(|node| Section::new(&path, node, problems))
+}
+
+fn read_subject(top: &mut Section<'_>, problems: &mut Problems) -> SubjectSpec {
+    let mut spec = SubjectSpec { model: "embedded".into(), revision: None };
+    if let Some(mut fields) = section(top, "subject", problems) {
+        spec.model = fields.text("model", problems).unwrap_or(spec.model);
+        spec.revision = fields.text("revision", problems);
+        fields.finish(problems);
+    }
+    spec
+}
+
+fn read_corpus(top: &mut Section<'_>, problems: &mut Problems) -> CorpusSpec {
+    let mut spec = CorpusSpec {
+        source: "embedded".into(),
+        field: None,
+        separator: None,
+        revision: None,
+        files: None,
+        fit_tokens: 500_000,
+        ctx_tokens: 128,
+        eval_fragments: 5_000,
+    };
+    if let Some(mut fields) = section(top, "corpus", problems) {
+        spec.source = fields.text("source", problems).unwrap_or(spec.source);
+        spec.field = fields.text("field", problems);
+        spec.separator = fields.text("separator", problems);
+        spec.revision = fields.text("revision", problems);
+        spec.files = fields.text("files", problems);
+        spec.fit_tokens = fields.count("fit_tokens", 1_000, problems).unwrap_or(spec.fit_tokens);
+        spec.ctx_tokens = fields.count("ctx_tokens", LEAST_CTX_TOKENS, problems).unwrap_or(spec.ctx_tokens);
+        spec.eval_fragments = fields.count("eval_fragments", 40, problems).unwrap_or(spec.eval_fragments);
+        fields.finish(problems);
+    }
+    spec
+}
+
+fn read_hooks(top: &mut Section<'_>, problems: &mut Problems) -> Vec<(String, HookSelector)> {
+    if top.required("hooks", problems).is_none() {
+        return Vec::new();
+    }
+    let mut hooks = Vec::new();
+    for (path, node) in top.list("hooks").unwrap_or_default() {
+        let Some(text) = as_text(&path, node, problems) else { continue };
+        match text.parse() {
+            Ok(selector) => hooks.push((text, selector)),
+            Err(error) => problems.push(problem(&path, node.at, error.to_string())),
+        }
+    }
+    if hooks.is_empty() && problems.is_empty() {
+        problems.push(problem("hooks", top.at(), "names no hook point".into()));
+    }
+    hooks
+}
+
+/// The protocol, and whether it is the published one.
+fn read_protocol(top: &mut Section<'_>, problems: &mut Problems) -> (Option<Protocol>, bool) {
+    let Some(node) = top.get("protocol") else { return (Some(Protocol::standard()), false) };
+    let named = [("standard", false), ("cunningham2023", true)];
+    let preset = |published, deviations: &[Deviation]| {
+        if published { Protocol::cunningham2023(deviations) } else { Protocol::standard() }
+    };
+    let Value::Map(entries) = &node.value else {
+        let published = one_of("protocol", node, "protocol", &named, problems).unwrap_or(false);
+        return (Some(preset(published, &[])), published);
+    };
+    let base = entries.iter().find(|(key, _, _)| key == "base").map(|(_, _, value)| value);
+    let published = base.and_then(|base| one_of("protocol.base", base, "protocol", &named, problems)).unwrap_or(false);
+    let deviations = read_deviations(entries, published, problems);
+    let Ok(serde_json::Value::Object(mut constants)) = serde_json::to_value(preset(published, &deviations)) else {
+        return (None, published);
+    };
+    for (key, at, value) in entries.iter().filter(|(key, _, _)| !matches!(key.as_str(), "base" | "deviations")) {
+        if constants.contains_key(key) {
+            constants.insert(key.clone(), value.to_json());
+        } else {
+            let known: Vec<&str> = constants.keys().map(String::as_str).collect();
+            problems.push(problem(&format!("protocol.{key}"), *at, unknown(key, "constant", &known)));
+        }
+    }
+    match serde_json::from_value::<Protocol>(serde_json::Value::Object(constants)) {
+        Ok(protocol) => {
+            if let Err(error) = protocol.check() {
+                problems.push(problem("protocol", node.at, error.to_string()));
+            }
+            (Some(protocol), published)
+        }
+        Err(error) => {
+            problems.push(problem("protocol", node.at, error.to_string()));
+            (None, published)
+        }
+    }
+}
+
+fn read_deviations(
+    entries: &[(String, super::node::Position, Node)],
+    published: bool,
+    problems: &mut Problems,
+) -> Vec<Deviation> {
+    let Some((_, at, list)) = entries.iter().find(|(key, _, _)| key == "deviations") else { return Vec::new() };
+    if !published {
+        let message = "belongs to `base: cunningham2023`; `standard` has no published habits to leave".to_string();
+        problems.push(problem("protocol.deviations", *at, message));
+    }
+    let Value::List(items) = &list.value else {
+        problems.push(problem("protocol.deviations", *at, format!("expected a list, found {}", list.kind())));
+        return Vec::new();
+    };
+    let known =
+        [("disjoint", Deviation::Disjoint), ("centred", Deviation::Centred), ("sampled", Deviation::Sampled)];
+    items.iter().filter_map(|item| one_of("protocol.deviations", item, "deviation", &known, problems)).collect()
+}
+
+fn read_methods(top: &mut Section<'_>, folder: &Path, published: bool, problems: &mut Problems) -> Vec<MethodSpec> {
+    if top.required("methods", problems).is_none() {
+        return Vec::new();
+    }
+    let mut methods: Vec<(MethodSpec, String, &Node)> = Vec::new();
+    for (path, node) in top.list("methods").unwrap_or_default() {
+        if let Some(method) = read_method(&path, node, folder, published, problems) {
+            methods.push((method, path, node));
+        }
+    }
+    check_names(&methods, problems);
+    if methods.is_empty() && problems.is_empty() {
+        problems.push(problem("methods", top.at(), "names no method".into()));
+    }
+    methods.into_iter().map(|(method, _, _)| method).collect()
+}
+
+/// Rows need distinct names, and `match` must name a sparse method that comes with them.
+fn check_names(methods: &[(MethodSpec, String, &Node)], problems: &mut Problems) {
+    let mut rows: Vec<String> = Vec::new();
+    for (method, path, node) in methods {
+        for row in method.row_names() {
+            if rows.contains(&row) {
+                let message = format!("`{row}` is used twice: give one of them another `name`");
+                problems.push(problem(path, node.at, message));
+            }
+            rows.push(row);
+        }
+    }
+    for (method, path, node) in methods {
+        let has_topk = method.variants.contains(&Variant::Topk);
+        let names: Vec<&str> = methods.iter().map(|(other, _, _)| other.name.as_str()).collect();
+        match &method.matched {
+            Some(name) if !names.contains(&name.as_str()) || *name == method.name => {
+                problems.push(problem(&format!("{path}.match"), node.at, unknown(name, "method", &names)));
+            }
+            None if has_topk => {
+                let message = "the variant `topk` needs `match:`, the method whose mean L0 gives k".to_string();
+                problems.push(problem(path, node.at, message));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn read_method(path: &str, node: &Node, folder: &Path, published: bool, problems: &mut Problems) -> Option<MethodSpec> {
+    let Value::Map(entries) = &node.value else {
+        problems.push(problem(path, node.at, format!("expected a mapping with `kind:` or `use:`, found {}", node.kind())));
+        return None;
+    };
+    let mut merged: Vec<(String, super::node::Position, Node)> = Vec::new();
+    if let Some((_, at, file)) = entries.iter().find(|(key, _, _)| key == "use") {
+        let file = as_text(&format!("{path}.use"), file, problems)?;
+        match baselines::load(&file, folder) {
+            Ok(Node { value: Value::Map(base), .. }) => {
+                merged = base.into_iter().map(|(key, _, mut value)| { value.at = *at; (key, *at, value) }).collect();
+            }
+            Ok(other) => {
+                problems.push(problem(path, *at, format!("`{file}` holds {}, expected a mapping", other.kind())));
+                return None;
+            }
+            Err(message) => {
+                problems.push(problem(&format!("{path}.use"), *at, message));
+                return None;
+            }
+        }
+    }
+    for (key, at, value) in entries.iter().filter(|(key, _, _)| key != "use") {
+        merged.retain(|(other, _, _)| other != key);
+        merged.push((key.clone(), *at, value.clone()));
+    }
+    read_merged_method(path, node, &merged, published, problems)
+}
+
+fn read_merged_method(
+    path: &str,
+    node: &Node,
+    entries: &[(String, super::node::Position, Node)],
+    published: bool,
+    problems: &mut Problems,
+) -> Option<MethodSpec> {
+    let find = |wanted: &str| entries.iter().find(|(key, _, _)| key == wanted).map(|(_, _, value)| value);
+    let Some(kind) = find("kind") else {
+        problems.push(problem(path, node.at, "needs `kind:` or `use:`".into()));
+        return None;
+    };
+    let kind_text = as_text(&format!("{path}.kind"), kind, problems)?;
+    let name = match find("name") {
+        Some(name) => as_text(&format!("{path}.name"), name, problems)?,
+        None => kind_text.clone(),
+    };
+    let variants = match find("variants") {
+        Some(list) => read_variants(path, list, &kind_text, problems),
+        None => vec![Variant::Fitted],
+    };
+    let matched = find("match").and_then(|value| as_text(&format!("{path}.match"), value, problems));
+    const OURS: [&str; 7] = ["kind", "name", "use", "variants", "match", "controls_for", "source"];
+    let own: serde_json::Map<String, serde_json::Value> = entries
+        .iter()
+        .filter(|(key, _, _)| !OURS.contains(&key.as_str()))
+        .map(|(key, _, value)| (key.clone(), value.to_json()))
+        .collect();
+    match catalog::read(&kind_text, own, published) {
+        Ok(params) => Some(MethodSpec { name, params, variants, matched }),
+        Err(messages) => {
+            for message in messages {
+                // The kinds speak of their field in backticks: point at it where the file has it.
+                let at = entries.iter().find(|(key, _, _)| message.contains(&format!("`{key}`")));
+                let at = at.map_or(kind.at, |(_, at, _)| *at);
+                problems.push(problem(path, at, message));
+            }
+            None
+        }
+    }
+}
+
+fn read_variants(path: &str, list: &Node, kind: &str, problems: &mut Problems) -> Vec<Variant> {
+    let path = format!("{path}.variants");
+    let Value::List(items) = &list.value else {
+        problems.push(problem(&path, list.at, format!("expected a list of variants, found {}", list.kind())));
+        return Vec::new();
+    };
+    if !matches!(kind, "pca" | "ica") {
+        problems.push(problem(&path, list.at, format!("`{kind}` has no variants; only pca and ica have")));
+    }
+    let choices: Vec<(&str, Variant)> = Variant::ALL.iter().map(|&variant| (variant.name(), variant)).collect();
+    items.iter().filter_map(|item| one_of(&path, item, "variant", &choices, problems)).collect()
+}
+
+fn read_per_cell(top: &mut Section<'_>, protocol: &Option<Protocol>, problems: &mut Problems) -> usize {
+    let default = match protocol.as_ref().map(|protocol| protocol.walk) {
+        Some(WalkOrder::First(n)) => n,
+        _ => 40,
+    };
+    let Some(mut fields) = section(top, "features", problems) else { return default };
+    let per_cell = fields.count("per_cell", 2, problems).unwrap_or(default);
+    fields.finish(problems);
+    per_cell
+}
+
+fn read_kind(path: &str, node: &Node, what: &str, problems: &mut Problems) -> Option<OfflineKind> {
+    if matches!(node.value, Value::Text(_)) {
+        return one_of(path, node, what, &OfflineKind::ALL, problems);
+    }
+    let mut fields = Section::new(path, node, problems);
+    let kind = fields.required("kind", problems)?;
+    let kind = one_of(&format!("{path}.kind"), kind, what, &OfflineKind::ALL, problems);
+    fields.finish(problems);
+    kind
+}
+
+fn read_pairs(top: &mut Section<'_>, problems: &mut Problems) -> Vec<Pair> {
+    let explainer = top.get("explainer").and_then(|node| read_kind("explainer", node, "explainer", problems));
+    let simulator = top.get("simulator").map(|node| (node, read_kind("simulator", node, "simulator", problems)));
+    let explainer = explainer.unwrap_or(OfflineKind::NeuronToGraph);
+    let mut pairs = vec![Pair { explainer, simulator: explainer }];
+    if let Some((node, Some(kind))) = simulator
+        && kind != explainer
+    {
+        let message = format!("`{}` cannot read what `{}` writes: an offline simulator reads its own kind", kind.name(), explainer.name());
+        problems.push(problem("simulator", node.at, message));
+    }
+    for (path, node) in top.list("pairs").unwrap_or_default() {
+        let Some(kind) = read_kind(&path, node, "explainer", problems) else { continue };
+        let pair = Pair { explainer: kind, simulator: kind };
+        if pairs.contains(&pair) {
+            problems.push(problem(&path, node.at, format!("`{}` is there already", kind.name())));
+        } else {
+            pairs.push(pair);
+        }
+    }
+    pairs
+}
+
+fn scorer_choices() -> Vec<(&'static str, ScorerKind)> {
+    ScorerKind::ALL.iter().map(|&kind| (kind.name(), kind)).collect()
+}
+
+fn read_scorers(top: &mut Section<'_>, published: bool, problems: &mut Problems) -> Vec<ScorerKind> {
+    let choices = scorer_choices();
+    let listed = top.list("scorers").unwrap_or_default();
+    let scorers: Vec<ScorerKind> =
+        listed.iter().filter_map(|(path, node)| one_of(path, node, "scorer", &choices, problems)).collect();
+    if !scorers.is_empty() {
+        return scorers;
+    }
+    // The published protocol has no non-firing fragments, so nothing to weigh a population score by.
+    ScorerKind::ALL.into_iter().filter(|&kind| !(published && kind == ScorerKind::Population)).collect()
+}
+
+fn read_controls(top: &mut Section<'_>, methods: &[MethodSpec], problems: &mut Problems) -> Controls {
+    let Some(items) = top.list("controls") else { return Controls { shuffled: true, random_weights: Vec::new() } };
+    let mut controls = Controls::default();
+    for (path, node) in items {
+        if let Value::Text(_) = node.value {
+            if one_of(&path, node, "control", &[("shuffled", ())], problems).is_some() {
+                controls.shuffled = true;
+            }
+            continue;
+        }
+        let mut fields = Section::new(&path, node, problems);
+        for (path, name) in fields.list("random_weights").unwrap_or_default() {
+            let Some(text) = as_text(&path, name, problems) else { continue };
+            let known: Vec<&str> = methods.iter().map(|method| method.name.as_str()).collect();
+            match methods.iter().find(|method| method.name == text) {
+                Some(method) => {
+                    if let Some(needed) = &method.matched
+                        && !controls.random_weights.contains(needed)
+                    {
+                        let message = format!("`{text}` takes its k from `{needed}`: list `{needed}` before it");
+                        problems.push(problem(&path, name.at, message));
+                    }
+                    controls.random_weights.push(text);
+                }
+                None => problems.push(problem(&path, name.at, unknown(&text, "method", &known))),
+            }
+        }
+        fields.finish(problems);
+    }
+    controls
+}
+
+fn read_statistics(
+    top: &mut Section<'_>,
+    methods: &[MethodSpec],
+    scorers: &[ScorerKind],
+    published: bool,
+    problems: &mut Problems,
+) -> Option<Statistics> {
+    let rows: Vec<String> = methods.iter().flat_map(MethodSpec::row_names).collect();
+    let mut statistics = Statistics {
+        confidence: 0.95,
+        interval: if published { "normal" } else { "bca" }.into(),
+        resamples: 10_000,
+        permutations: 100_000,
+        primary: scorers.first().copied()?,
+        reference: rows.first().cloned().unwrap_or_default(),
+        margin: 0.05,
+    };
+    let Some(mut fields) = section(top, "statistics", problems) else { return Some(statistics) };
+    statistics.confidence = fields.number("confidence", 0.5, 0.999, problems).unwrap_or(statistics.confidence);
+    statistics.resamples = fields.count("resamples", 100, problems).unwrap_or(statistics.resamples);
+    statistics.permutations = fields.count("permutations", 100, problems).unwrap_or(statistics.permutations);
+    statistics.margin = fields.number("margin", 0.0, 1.0, problems).unwrap_or(statistics.margin);
+    if let Some(node) = fields.get("interval") {
+        let choices = [("bca", "bca"), ("percentile", "percentile"), ("normal", "normal")];
+        if let Some(kind) = one_of("statistics.interval", node, "interval", &choices, problems) {
+            statistics.interval = kind.into();
+        }
+    }
+    if let Some(node) = fields.get("primary")
+        && let Some(kind) = one_of("statistics.primary", node, "scorer", &scorer_choices(), problems)
+    {
+        if !scorers.contains(&kind) {
+            problems.push(problem("statistics.primary", node.at, format!("`{}` is not among `scorers`", kind.name())));
+        }
+        statistics.primary = kind;
+    }
+    if let Some(node) = fields.get("reference")
+        && let Some(name) = as_text("statistics.reference", node, problems)
+    {
+        if !rows.contains(&name) {
+            let known: Vec<&str> = rows.iter().map(String::as_str).collect();
+            problems.push(problem("statistics.reference", node.at, unknown(&name, "method", &known)));
+        }
+        statistics.reference = name;
+    }
+    fields.finish(problems);
+    Some(statistics)
+}
+
+fn read_limits(top: &mut Section<'_>, problems: &mut Problems) -> Limits {
+    let mut limits = Limits { failed_allowed: 0.05, disk_gb: 20.0 };
+    if let Some(mut fields) = section(top, "limits", problems) {
+        limits.failed_allowed = fields.number("failed_allowed", 0.0, 1.0, problems).unwrap_or(limits.failed_allowed);
+        limits.disk_gb = fields.number("disk_gb", 0.001, 1e6, problems).unwrap_or(limits.disk_gb);
+        fields.finish(problems);
+    }
+    limits
+}
+
+/// A path as a suite means it: as it stands from the current folder, else beside the suite file.
+pub fn resolve(path: &str, folder: &Path) -> PathBuf {
+    let plain = PathBuf::from(path);
+    if plain.exists() || plain.is_absolute() {
+        return plain;
+    }
+    let beside = folder.join(path);
+    if beside.exists() { beside } else { plain }
+}
+

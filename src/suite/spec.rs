@@ -1,0 +1,185 @@
+//! The checked suite: what a suite file means, every default filled in.
+
+use serde::Serialize;
+
+use crate::base::HookSelector;
+use crate::dictionary::catalog::MethodParams;
+use crate::dictionary::Variant;
+use crate::features::Protocol;
+use crate::score::ScorerKind;
+
+/// A whole experiment. Its JSON form is what the manifest records and what the run's digest is
+/// made from, so it holds no path of this machine except those the user wrote.
+#[derive(Debug, Clone, Serialize)]
+pub struct Suite {
+    /// Name of the suite and of its run folder.
+    pub name: String,
+    /// Root of every seed stream.
+    pub seed: u64,
+    /// The model being interpreted.
+    pub subject: SubjectSpec,
+    /// The text.
+    pub corpus: CorpusSpec,
+    /// Hook points as written, `blocks.*.hook_resid_post`.
+    #[serde(serialize_with = "as_written")]
+    pub hooks: Vec<(String, HookSelector)>,
+    /// Methods in the order of the tables.
+    pub methods: Vec<MethodSpec>,
+    /// Features to score in each (hook point, method).
+    pub per_cell: usize,
+    /// Which fragments explain, which score, and how.
+    pub protocol: Protocol,
+    /// Explainer and simulator side by side; the first is the suite's own, the rest from `pairs`.
+    pub pairs: Vec<Pair>,
+    /// Scores, in the order of the tables.
+    pub scorers: Vec<ScorerKind>,
+    /// What a meaningless method would score.
+    pub controls: Controls,
+    /// Intervals and tests.
+    pub statistics: Statistics,
+    /// When to stop or complain.
+    pub limits: Limits,
+}
+
+fn as_written<S: serde::Serializer>(hooks: &[(String, HookSelector)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(hooks.iter().map(|(text, _)| text))
+}
+
+/// Which model.
+#[derive(Debug, Clone, Serialize)]
+pub struct SubjectSpec {
+    /// `embedded`, a local folder, or a hub id.
+    pub model: String,
+    /// Branch, tag or commit of a hub id.
+    pub revision: Option<String>,
+}
+
+/// Which text, and how much of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct CorpusSpec {
+    /// `embedded`, a path, or `hub:ID`.
+    pub source: String,
+    /// Field of a JSONL line that holds the text.
+    pub field: Option<String>,
+    /// A line that separates documents of a plain text file.
+    pub separator: Option<String>,
+    /// Revision of a hub data set.
+    pub revision: Option<String>,
+    /// Files of a hub data set, as a glob.
+    pub files: Option<String>,
+    /// Tokens to fit on.
+    pub fit_tokens: usize,
+    /// Tokens of a fitting context.
+    pub ctx_tokens: usize,
+    /// Fragments to evaluate on.
+    pub eval_fragments: usize,
+}
+
+/// One method: a dictionary to fit, with the variants that one fit serves.
+#[derive(Debug, Clone, Serialize)]
+pub struct MethodSpec {
+    /// The name in tables; variants other than `fitted` add theirs.
+    pub name: String,
+    /// Checked parameters of its kind.
+    pub params: MethodParams,
+    /// For pca and ica: which readings of the fit are compared.
+    pub variants: Vec<Variant>,
+    /// For the top-k variant: the method whose mean L0 gives k.
+    #[serde(rename = "match")]
+    pub matched: Option<String>,
+}
+
+impl MethodSpec {
+    /// Name of one variant's rows.
+    pub fn row_name(&self, variant: Variant) -> String {
+        match variant {
+            Variant::Fitted => self.name.clone(),
+            other => format!("{}_{}", self.name, other.name()),
+        }
+    }
+
+    /// Names of all rows this method gives.
+    pub fn row_names(&self) -> Vec<String> {
+        self.variants.iter().map(|&variant| self.row_name(variant)).collect()
+    }
+}
+
+/// An explainer with the simulator that reads its explanations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pair {
+    /// Who describes.
+    pub explainer: OfflineKind,
+    /// Who predicts.
+    pub simulator: OfflineKind,
+}
+
+/// Explainers and simulators that need no language model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfflineKind {
+    /// Token patterns, unmatched tokens at their mean.
+    NeuronToGraph,
+    /// Token patterns, unmatched tokens at their type's mean.
+    NeuronToGraphBackoff,
+    /// Type means from the explain fragments.
+    TokenLookup,
+    /// Type means from the fit split.
+    TokenLookupFit,
+}
+
+impl OfflineKind {
+    /// Every kind with its name in a suite.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("neuron_to_graph", Self::NeuronToGraph),
+        ("neuron_to_graph_backoff", Self::NeuronToGraphBackoff),
+        ("token_lookup", Self::TokenLookup),
+        ("token_lookup_fit", Self::TokenLookupFit),
+    ];
+
+    /// Its name in a suite and in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NeuronToGraph => "neuron_to_graph",
+            Self::NeuronToGraphBackoff => "neuron_to_graph_backoff",
+            Self::TokenLookup => "token_lookup",
+            Self::TokenLookupFit => "token_lookup_fit",
+        }
+    }
+}
+
+/// Controls to run beside the methods.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Controls {
+    /// Every feature scored with another feature's explanation.
+    pub shuffled: bool,
+    /// Methods repeated on the subject with permuted weights.
+    pub random_weights: Vec<String>,
+}
+
+/// Intervals and tests.
+#[derive(Debug, Clone, Serialize)]
+pub struct Statistics {
+    /// Confidence of the intervals.
+    pub confidence: f64,
+    /// `bca`, `percentile` or `normal`.
+    pub interval: String,
+    /// Bootstrap resamples.
+    pub resamples: usize,
+    /// Permutations of a test.
+    pub permutations: usize,
+    /// The score that the adjusted family tests.
+    pub primary: ScorerKind,
+    /// The method that the family compares with every other; the first one if not given.
+    pub reference: String,
+    /// Differences inside ± this are called within the margin.
+    pub margin: f64,
+}
+
+/// When to stop or complain.
+#[derive(Debug, Clone, Serialize)]
+pub struct Limits {
+    /// Share of walked features that may fail before the run exits 3.
+    pub failed_allowed: f64,
+    /// Disk for activations, in GB.
+    pub disk_gb: f64,
+}

@@ -1,0 +1,152 @@
+//! The architecture, held by reading the source: layers, module heads, banned names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every folder of `src` with its layer; a folder may import from lower layers only.
+const LAYERS: [(&str, u8); 18] = [
+    ("base", 0),
+    ("stats", 1),
+    ("linalg", 1),
+    ("nn", 1),
+    ("hub", 1),
+    ("corpus", 2),
+    ("subject", 2),
+    ("report", 2),
+    ("activations", 3),
+    ("dictionary", 4),
+    ("features", 5),
+    ("explain", 6),
+    ("simulate", 6),
+    ("score", 6),
+    ("suite", 7),
+    ("run", 8),
+    ("cli", 9),
+    ("main.rs", 10),
+];
+
+/// Imports that the layers would allow but the house forbids: (folder, what it must not import).
+const FORBIDDEN: [(&str, &[&str]); 6] = [
+    ("explain", &["subject", "dictionary", "corpus", "activations"]),
+    ("simulate", &["subject", "dictionary", "corpus", "activations"]),
+    ("score", &["subject", "dictionary", "corpus", "activations"]),
+    ("report", &["nn", "linalg", "hub"]),
+    ("dictionary", &["corpus", "report"]),
+    ("activations", &["corpus", "report"]),
+];
+
+fn source_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a source folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            source_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn all_sources() -> Vec<(String, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    source_files(&root, &mut files);
+    files.sort();
+    files
+        .into_iter()
+        .map(|path| {
+            let inside = path.strip_prefix(&root).expect("below src").to_path_buf();
+            let top = inside.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+            let text = fs::read_to_string(&path).expect("UTF-8");
+            (top, inside, text)
+        })
+        .collect()
+}
+
+/// Folders that a source text imports through `crate::`, tests left out.
+fn imports(text: &str) -> Vec<String> {
+    let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    let mut found = Vec::new();
+    for line in product.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        for after in line.split("crate::").skip(1) {
+            let name: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            found.push(name);
+        }
+    }
+    found
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let layer = |name: &str| LAYERS.iter().find(|(folder, _)| *folder == name).map(|(_, layer)| *layer);
+    let mut wrong = Vec::new();
+    for (top, path, text) in all_sources() {
+        if top == "lib.rs" || path.file_name().is_some_and(|name| name == "tests.rs") {
+            continue;
+        }
+        let own = layer(&top).unwrap_or_else(|| panic!("`src/{top}` has no layer: add it to the table"));
+        for name in imports(&text) {
+            let Some(other) = layer(&name) else { continue };
+            let sideways = other == own && name != top;
+            let banned = FORBIDDEN.iter().any(|(folder, names)| *folder == top && names.contains(&name.as_str()));
+            if other > own || sideways || banned {
+                wrong.push(format!("{} imports `{name}`", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports against the layers:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_numeric_folders_see_candle_and_only_cli_prints_or_reads_the_environment() {
+    let mut wrong = Vec::new();
+    for (top, path, text) in all_sources() {
+        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&text).to_string();
+        if path.file_name().is_some_and(|name| name == "tests.rs") {
+            continue;
+        }
+        let may_see_candle = ["nn", "subject", "activations", "dictionary"].contains(&top.as_str());
+        if product.contains("candle_core") && !may_see_candle {
+            wrong.push(format!("{} sees candle", path.display()));
+        }
+        if (product.contains("clap::") || product.contains("indicatif::") || product.contains("std::io::stdout")) && top != "cli" {
+            wrong.push(format!("{} prints or parses arguments", path.display()));
+        }
+        if product.contains("env::var") && !path.ends_with("cli/args.rs") {
+            wrong.push(format!("{} reads the environment", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_folder_says_what_goes_in_what_comes_out_and_what_never_happens() {
+    for (_, path, text) in all_sources() {
+        if path.file_name().is_some_and(|name| name == "mod.rs") && path.components().count() == 2 {
+            for line in ["//! In: ", "//! Out: ", "//! Never: "] {
+                assert!(text.contains(line), "{} lacks `{line}…`", path.display());
+            }
+        }
+        let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        assert!(!["utils", "helpers", "common", "misc"].contains(&stem.as_str()), "{} says nothing", path.display());
+    }
+}
+
+#[test]
+fn every_ignored_test_is_registered_with_its_reason() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let register = fs::read_to_string(root.join("tests/README.md")).expect("tests/README.md");
+    let mut files = Vec::new();
+    source_files(&root.join("src"), &mut files);
+    source_files(&root.join("tests"), &mut files);
+    for path in files {
+        let text = fs::read_to_string(&path).expect("UTF-8");
+        let lines: Vec<&str> = text.lines().collect();
+        for (index, line) in lines.iter().enumerate() {
+            if line.trim_start().starts_with("#[ignore") {
+                let name = lines[index..].iter().find_map(|line| line.trim_start().strip_prefix("fn "));
+                let name = name.and_then(|rest| rest.split('(').next()).unwrap_or_default();
+                assert!(register.contains(name), "`{name}` in {} is ignored but not in tests/README.md", path.display());
+            }
+        }
+    }
+}
