@@ -7,6 +7,7 @@ pub mod corpus;
 pub mod dictionary;
 pub mod explain;
 pub mod features;
+pub mod hub;
 pub mod linalg;
 pub mod nn;
 pub mod report;

@@ -1,0 +1,283 @@
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::fragments::{FragmentPool, Fragments};
+use super::parts::{Part, Parts};
+use super::split::{DOCUMENT_TOKENS, document_digest, is_evaluate, pieces};
+use super::{CorpusError, Encode, Source, TooLittleText};
+use crate::base::{Digest, Digester, TokenBatch};
+
+/// Parts encoded together; results do not depend on it, only how far reading runs ahead.
+const CHUNK_PARTS: usize = 512;
+/// Text encoded together, in bytes.
+const CHUNK_BYTES: usize = 1 << 21;
+/// Text asked for per fragment beyond its own tokens: what windows leave at the ends of documents.
+const FRAGMENT_MARGIN: f64 = 1.25;
+/// Bounds of the evaluate share. Below the lower one too few documents would be behind the
+/// fragments of a large fit split.
+const SHARE_BOUNDS: (f64, f64) = (0.2, 0.8);
+
+/// How much text, cut how. Stages own their parameters: [`CorpusParams::check`] before use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CorpusParams {
+    /// Tokens to fit on, rounded up to whole contexts.
+    pub fit_tokens: usize,
+    /// Positions of a context.
+    pub ctx_tokens: usize,
+    /// Fragments to evaluate on.
+    pub eval_fragments: usize,
+    /// Positions of a fragment.
+    pub fragment_tokens: usize,
+    /// Decides which document is on which side and where its windows lie.
+    pub seed: u64,
+    /// Leaves out fragments with a token that decodes to U+FFFD, and counts them, instead of
+    /// cutting between characters.
+    pub reject_replacement: bool,
+    /// Token put before every document of a context; none joins documents directly.
+    pub separator_id: Option<u32>,
+}
+
+impl CorpusParams {
+    /// Positions of a fragment unless a suite says otherwise.
+    pub const FRAGMENT_TOKENS: usize = 64;
+
+    /// Refuses sizes that no corpus can serve.
+    pub fn check(&self) -> Result<(), CorpusError> {
+        let refuse = |field, got, expected| Err(CorpusError::Params { field, got, expected });
+        if self.fit_tokens == 0 {
+            return refuse("fit_tokens", 0, "at least 1");
+        }
+        if self.ctx_tokens < 2 {
+            return refuse("ctx_tokens", self.ctx_tokens, "at least 2, for position 0 is left out");
+        }
+        if self.eval_fragments == 0 {
+            return refuse("eval_fragments", 0, "at least 1");
+        }
+        if !(2..=DOCUMENT_TOKENS).contains(&self.fragment_tokens) {
+            return refuse("fragment_tokens", self.fragment_tokens, "2 to 4096");
+        }
+        Ok(())
+    }
+
+    /// Fit contexts.
+    pub fn n_contexts(&self) -> usize {
+        self.fit_tokens.div_ceil(self.ctx_tokens)
+    }
+
+    /// Share of documents on the evaluate side: what the fragments need of all that is needed,
+    /// with a quarter more for what windows leave over, within 0.2 to 0.8.
+    pub fn evaluate_share(&self) -> f64 {
+        let evaluate = FRAGMENT_MARGIN * self.eval_fragments as f64 * self.fragment_tokens as f64;
+        let fit = self.n_contexts() as f64 * self.ctx_tokens as f64;
+        (evaluate / (evaluate + fit)).clamp(SHARE_BOUNDS.0, SHARE_BOUNDS.1)
+    }
+
+    /// Documents after which an endless source is given up on.
+    fn patience(&self) -> usize {
+        self.n_contexts() * self.ctx_tokens + self.eval_fragments * self.fragment_tokens
+    }
+}
+
+/// What was read and what became of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CorpusCounts {
+    /// Documents as the source has them.
+    pub source_documents: usize,
+    /// Documents after long ones were cut; the parts below count these.
+    pub documents: usize,
+    /// Documents of which tokens are in the contexts.
+    pub fit_documents: usize,
+    /// Documents of which windows could be fragments.
+    pub eval_documents: usize,
+    /// Evaluate documents shorter than a fragment.
+    pub short_documents: usize,
+    /// Evaluate documents left out because an equal one was there.
+    pub duplicates: usize,
+    /// Windows left out because a token decodes to U+FFFD.
+    pub rejected: usize,
+    /// Tokens read, over both splits.
+    pub tokens_read: usize,
+    /// Share of documents on the evaluate side.
+    pub evaluate_share: f64,
+}
+
+/// Tokens of both splits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenSets {
+    /// Contexts `[contexts, ctx_tokens]`.
+    pub fit: TokenBatch,
+    /// Fragments `[fragments, fragment_tokens]`: the first of every document in the order they
+    /// were read, then the second, and so on.
+    pub evaluate: TokenBatch,
+    /// Document of each fragment: equal numbers are windows of one document.
+    pub fragment_documents: Vec<u32>,
+    /// Digest of all of the above.
+    pub digest: Digest,
+    /// What was read.
+    pub counts: CorpusCounts,
+}
+
+/// Reads `source` until both splits have what `params` ask for.
+///
+/// The same source, encoder and parameters give the same tokens for any number of threads.
+///
+/// # Errors
+/// Whatever is wrong with a file, with its path and place; [`CorpusError::TooLittleText`] with
+/// the counts where the text ends first.
+pub fn prepare(
+    source: &Source<'_>,
+    encoder: &dyn Encode,
+    params: &CorpusParams,
+) -> Result<TokenSets, CorpusError> {
+    params.check()?;
+    let mut splitter = Splitter::new(params, encoder);
+    let mut parts = source.parts();
+    loop {
+        let (chunk, failure) = next_chunk(&mut parts);
+        let done = chunk.is_empty() && failure.is_none();
+        let encoded: Vec<Result<Vec<u32>, String>> =
+            chunk.par_iter().map(|part| encoder.encode(&part.text)).collect();
+        for (part, ids) in chunk.iter().zip(encoded) {
+            splitter.counts.source_documents += usize::from(part.starts_document);
+            let ids = ids.map_err(|why| CorpusError::Encode {
+                name: source.to_string(),
+                document: splitter.counts.source_documents as u64,
+                why,
+            })?;
+            splitter.add(&ids);
+            if splitter.is_done() {
+                return splitter.finish(source);
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let given_up = source.is_endless() && splitter.counts.source_documents > params.patience();
+        if done || given_up {
+            return splitter.finish(source);
+        }
+    }
+}
+
+/// The next parts to encode together, and what stopped reading, if anything did.
+fn next_chunk(parts: &mut Parts<'_>) -> (Vec<Part>, Option<CorpusError>) {
+    let mut chunk = Vec::new();
+    let mut bytes = 0;
+    while chunk.len() < CHUNK_PARTS && bytes < CHUNK_BYTES {
+        match parts.next() {
+            Some(Ok(part)) => {
+                bytes += part.text.len();
+                chunk.push(part);
+            }
+            Some(Err(error)) => return (chunk, Some(error)),
+            None => break,
+        }
+    }
+    (chunk, None)
+}
+
+/// Both splits while they fill.
+struct Splitter<'a> {
+    params: &'a CorpusParams,
+    encoder: &'a dyn Encode,
+    share: f64,
+    fit_needed: usize,
+    fit: Vec<u32>,
+    pool: FragmentPool,
+    counts: CorpusCounts,
+}
+
+impl<'a> Splitter<'a> {
+    fn new(params: &'a CorpusParams, encoder: &'a dyn Encode) -> Self {
+        let pool = FragmentPool::new(
+            params.fragment_tokens,
+            params.eval_fragments,
+            params.reject_replacement,
+            params.seed,
+        );
+        Self {
+            params,
+            encoder,
+            share: params.evaluate_share(),
+            fit_needed: params.n_contexts() * params.ctx_tokens,
+            fit: Vec::new(),
+            pool,
+            counts: CorpusCounts::default(),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.fit.len() == self.fit_needed && self.pool.is_sufficient()
+    }
+
+    fn add(&mut self, ids: &[u32]) {
+        for piece in pieces(ids, self.encoder) {
+            if self.is_done() {
+                return;
+            }
+            self.counts.documents += 1;
+            self.counts.tokens_read += piece.len();
+            let digest = document_digest(piece, self.params.seed);
+            if is_evaluate(&digest, self.share) {
+                self.pool.add(piece, digest, self.encoder);
+            } else {
+                self.add_fit(piece);
+            }
+        }
+    }
+
+    fn add_fit(&mut self, piece: &[u32]) {
+        let room = self.fit_needed - self.fit.len();
+        let taken = self.params.separator_id.iter().chain(piece).take(room);
+        self.fit.extend(taken);
+        self.counts.fit_documents += usize::from(room > 0);
+    }
+
+    fn finish(mut self, source: &Source<'_>) -> Result<TokenSets, CorpusError> {
+        if self.counts.tokens_read == 0 {
+            return Err(CorpusError::Empty { name: source.to_string() });
+        }
+        if !self.is_done() {
+            return Err(self.too_little(source));
+        }
+        self.counts.eval_documents = self.pool.n_documents();
+        self.counts.short_documents = self.pool.short;
+        self.counts.duplicates = self.pool.duplicates;
+        self.counts.rejected = self.pool.rejected;
+        self.counts.evaluate_share = self.share;
+        let Fragments { ids, documents } = self.pool.choose();
+        let empty = || CorpusError::Empty { name: source.to_string() };
+        let fit = TokenBatch::new(self.fit, self.params.ctx_tokens).ok_or_else(empty)?;
+        let evaluate = TokenBatch::new(ids, self.params.fragment_tokens).ok_or_else(empty)?;
+        let digest = digest(&fit, &evaluate, &documents);
+        Ok(TokenSets { fit, evaluate, fragment_documents: documents, digest, counts: self.counts })
+    }
+
+    fn too_little(&self, source: &Source<'_>) -> CorpusError {
+        CorpusError::TooLittleText(Box::new(TooLittleText {
+            name: source.to_string(),
+            fragment_tokens: self.params.fragment_tokens,
+            fragments_found: self.pool.n_windows,
+            fragments_needed: self.params.eval_fragments,
+            eval_documents: self.pool.n_documents(),
+            fit_found: self.fit.len(),
+            fit_needed: self.fit_needed,
+            documents: self.counts.documents,
+            tokens_read: self.counts.tokens_read,
+            short_documents: self.pool.short,
+            duplicates: self.pool.duplicates,
+            rejected: self.pool.rejected,
+        }))
+    }
+}
+
+fn digest(fit: &TokenBatch, evaluate: &TokenBatch, documents: &[u32]) -> Digest {
+    let mut digester = Digester::new("tokens");
+    for (ids, cols) in [(fit.ids(), fit.cols()), (evaluate.ids(), evaluate.cols()), (documents, 1)] {
+        digester.text(&format!("{} by {cols}", ids.len()));
+        for id in ids {
+            digester.stream(&id.to_le_bytes());
+        }
+    }
+    digester.finish()
+}
