@@ -1,5 +1,23 @@
 //! Explanations of a feature from its evidence.
 //!
-//! In: evidence.
+//! In: evidence; where a kind asks for it, the feature's activation on texts of the kind's making.
 //! Out: explanations that print as text.
 //! Never: imports subject, dictionary or corpus.
+//!
+//! Sources: Foote et al. 2023 and Gao et al. 2024 (neuron-to-graph); Bills et al. 2023 (token lookup).
+
+mod explainer;
+mod neuron_to_graph;
+mod shuffled;
+mod token_lookup;
+mod type_means;
+
+pub use crate::features::{Evidence, Explanation, Pattern, PatternTrie, TokenTable};
+pub use explainer::{Activate, ActivateError, ExplainError, Explainer, Probe};
+pub use neuron_to_graph::{NeuronToGraph, NeuronToGraphParams};
+pub use shuffled::derangement;
+pub use token_lookup::{TokenLookup, TokenLookupFit};
+pub use type_means::TypeMeans;
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,49 @@
-//! What each feature fires on: records, eligibility, and the features to walk.
+//! What each feature fires on: records, eligibility, the features to walk, and explanations as data.
 //!
-//! In: dictionaries, evaluation fragments.
-//! Out: feature records with sampling probabilities.
-//! Never: explains or scores.
+//! In: codes of evaluation fragments, block by block; then the activations of the fragments chosen.
+//! Out: feature records with sampling probabilities, split into `Evidence` (what an explainer may
+//! see) and `Held` (what a scorer may see); `Explanation`, which predicts from tokens alone.
+//! Never: explains or scores; runs a model.
+//!
+//! One streaming pass (`RecordBuilder`) decides which fragments a feature uses, `walk` decides which
+//! features are used, and only their chosen fragments are encoded again (`FeatureRecord::assemble`).
+//!
+//! Sources: Bills et al. 2023 (slices of top and random records, 0–10 scale); Cunningham et al. 2023,
+//! arXiv 2309.08600 (constants of `Protocol::cunningham2023`); Horvitz and Thompson 1952 (weights from
+//! sampling probabilities); Foote et al. 2023 and Gao et al. 2024 (token patterns).
+
+mod blocks;
+mod builder;
+mod census;
+mod chosen;
+mod draw;
+mod error;
+mod explanation;
+mod extremes;
+mod fragments;
+mod pattern_trie;
+mod priority;
+mod protocol;
+mod record;
+mod scale;
+mod split;
+mod token_table;
+mod walk;
+
+pub use blocks::SparseCodes;
+pub use builder::RecordBuilder;
+pub use chosen::ChosenActivations;
+pub use draw::{Chosen, FeatureSummary, QuantilePick};
+pub use error::FeatureError;
+pub use explanation::Explanation;
+pub use fragments::FragmentSet;
+pub use pattern_trie::{Pattern, PatternTrie};
+pub use protocol::{Deviation, FiringRule, Picks, Protocol, Stride, WalkOrder};
+pub use record::{ActivationRecord, FeatureRecord, Stratum};
+pub use scale::ten_point_scale;
+pub use split::{Evidence, Held, HeldFragment, Pick, split};
+pub use token_table::TokenTable;
+pub use walk::{SkipReason, Walk, WalkedFeature, walk};
+
+#[cfg(test)]
+mod tests;

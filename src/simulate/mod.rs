@@ -3,3 +3,12 @@
 //! In: an explanation, tokens.
 //! Out: simulations.
 //! Never: sees an activation.
+
+mod offline;
+mod simulator;
+
+pub use offline::Offline;
+pub use simulator::{Simulation, Simulator};
+
+#[cfg(test)]
+mod tests;

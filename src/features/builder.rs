@@ -1,0 +1,117 @@
+use rayon::prelude::*;
+
+use crate::base::{Matrix, Stream};
+
+use super::blocks::{BlockShape, FragmentMaxima, SparseCodes, dense_maxima, sparse_maxima};
+use super::census::{Capacities, Census};
+use super::draw::{FeatureSummary, summarise};
+use super::extremes::Candidate;
+use super::{FeatureError, FragmentSet, Protocol};
+
+/// The streaming pass over one dictionary's codes of all evaluation fragments.
+///
+/// Memory: about 24 bytes per fragment remembered (at most some 500 per feature, far fewer where a
+/// feature is sparse) and two bits per feature and document. Results depend neither on block sizes
+/// nor on the number of threads.
+#[derive(Debug)]
+pub struct RecordBuilder {
+    protocol: Protocol,
+    positions: usize,
+    documents: Vec<u32>,
+    features: Vec<Census>,
+    next_fragment: usize,
+}
+
+impl RecordBuilder {
+    /// For a dictionary of `n_features`. One number per feature is drawn from `stream`, which decides
+    /// all of its samples.
+    pub fn new(
+        n_features: usize,
+        fragments: FragmentSet<'_>,
+        protocol: &Protocol,
+        stream: &mut Stream,
+    ) -> Result<Self, FeatureError> {
+        use rand::RngCore;
+        protocol.check()?;
+        let (documents, n_documents) = fragments.dense_documents();
+        let capacities = Capacities::of(protocol);
+        Ok(Self {
+            protocol: protocol.clone(),
+            positions: fragments.positions(),
+            documents,
+            features: (0..n_features)
+                .map(|_| Census::new(stream.next_u64(), n_documents, capacities))
+                .collect(),
+            next_fragment: 0,
+        })
+    }
+
+    /// Adds the codes `[n · positions, n_features]` of the next `n` fragments, the first of which is
+    /// `first_fragment`; blocks come in order and may be of any size.
+    pub fn add_block(&mut self, first_fragment: usize, codes: &Matrix) -> Result<(), FeatureError> {
+        let shape = self.shape(first_fragment)?;
+        let block = dense_maxima(shape, codes)?;
+        self.add(block)
+    }
+
+    /// As `add_block`, for codes of which most are zero: one sparse row per token.
+    pub fn add_sparse_block(
+        &mut self,
+        first_fragment: usize,
+        codes: SparseCodes<'_>,
+    ) -> Result<(), FeatureError> {
+        let shape = self.shape(first_fragment)?;
+        let block = sparse_maxima(shape, codes)?;
+        self.add(block)
+    }
+
+    fn shape(&self, first_fragment: usize) -> Result<BlockShape, FeatureError> {
+        if first_fragment != self.next_fragment {
+            return Err(FeatureError::BlockOrder { expected: self.next_fragment, got: first_fragment });
+        }
+        Ok(BlockShape {
+            n_features: self.features.len(),
+            positions: self.positions,
+            first_scored: self.protocol.first_scored(),
+            first_fragment,
+        })
+    }
+
+    fn add(&mut self, block: FragmentMaxima) -> Result<(), FeatureError> {
+        let n_features = self.features.len();
+        let n_fragments = block.maxima.len() / n_features.max(1);
+        let first = self.next_fragment;
+        if first + n_fragments > self.documents.len() {
+            let (expected, got) = (self.documents.len(), first + n_fragments);
+            return Err(FeatureError::FragmentCount { expected, got });
+        }
+        let (documents, rule) = (&self.documents, self.protocol.firing);
+        self.features.par_iter_mut().with_min_len(16).enumerate().for_each(|(feature, census)| {
+            for nth in 0..n_fragments {
+                let (cell, fragment) = (nth * n_features + feature, first + nth);
+                let max = block.maxima[cell];
+                let candidate = Candidate { document: documents[fragment], fragment: fragment as u32, max };
+                census.add(candidate, rule.fires(max), block.firing[cell]);
+            }
+        });
+        self.next_fragment += n_fragments;
+        Ok(())
+    }
+
+    /// Draws every feature's fragments. All fragments must have been added.
+    pub fn finish(self) -> Result<Vec<FeatureSummary>, FeatureError> {
+        let (expected, got) = (self.documents.len(), self.next_fragment);
+        if expected != got && !self.features.is_empty() {
+            return Err(FeatureError::FragmentCount { expected, got });
+        }
+        let n_tokens = expected * self.positions.saturating_sub(self.protocol.first_scored());
+        let protocol = &self.protocol;
+        Ok(self
+            .features
+            .into_par_iter()
+            .with_min_len(16)
+            .enumerate()
+            .map(|(feature, census)| summarise(feature, census, protocol, n_tokens))
+            .collect())
+    }
+}

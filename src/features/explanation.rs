@@ -1,0 +1,85 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Pattern, PatternTrie, TokenTable};
+
+/// Parts of an explanation that its text shows; the others are counted.
+const SHOWN: usize = 12;
+
+/// A claim about when a feature fires.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Explanation {
+    /// Token patterns.
+    Patterns(PatternTrie),
+    /// A mean activation per token type.
+    Lookup(TokenTable),
+    /// A sentence.
+    Sentence(String),
+}
+
+impl Explanation {
+    /// In words: strongest claims first, at most a dozen, and how many more there are. `token` gives a
+    /// token's text.
+    pub fn text(&self, token: &dyn Fn(u32) -> String) -> String {
+        match self {
+            Self::Sentence(sentence) => sentence.clone(),
+            Self::Lookup(table) => {
+                format!("{}; any other token {}", lookup_text(table, token), number(table.unseen()))
+            }
+            Self::Patterns(trie) => {
+                let otherwise = match trie.backoff() {
+                    Some(table) => {
+                        format!("otherwise by token, on average {}", number(table.unseen()))
+                    }
+                    None => format!("otherwise {}", number(trie.unmatched())),
+                };
+                format!("{}; {otherwise}", patterns_text(trie.patterns(), token))
+            }
+        }
+    }
+}
+
+fn lookup_text(table: &TokenTable, token: &dyn Fn(u32) -> String) -> String {
+    let claims = table.means().map(|(id, mean)| (mean, id)).collect();
+    strongest(claims, |id| format!("{:?}", token(*id)))
+}
+
+fn patterns_text(patterns: &[Pattern], token: &dyn Fn(u32) -> String) -> String {
+    let claims = patterns.iter().map(|pattern| (pattern.value, pattern)).collect();
+    strongest(claims, |pattern| {
+        let words = pattern.tokens.iter().map(|part| match part {
+            Some(id) => format!("{:?}", token(*id)),
+            None => "any".to_string(),
+        });
+        words.collect::<Vec<_>>().join(" then ")
+    })
+}
+
+fn strongest<T>(mut claims: Vec<(f64, T)>, words: impl Fn(&T) -> String) -> String {
+    claims.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut parts: Vec<String> = claims
+        .iter()
+        .take(SHOWN)
+        .map(|(value, claim)| format!("{} → {}", words(claim), number(*value)))
+        .collect();
+    if claims.len() > SHOWN {
+        parts.push(format!("… and {} more", claims.len() - SHOWN));
+    }
+    if parts.is_empty() { "nothing in particular".to_string() } else { parts.join("; ") }
+}
+
+/// Three significant digits, without exponents down to a millionth.
+fn number(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return "0".into();
+    }
+    let digits = (2 - value.abs().log10().floor() as i64).clamp(0, 8) as usize;
+    let text = format!("{value:.digits$}");
+    if !text.contains('.') {
+        return text;
+    }
+    match text.trim_end_matches('0').trim_end_matches('.') {
+        "" | "-" | "-0" => "0".into(),
+        trimmed => trimmed.into(),
+    }
+}

@@ -1,0 +1,212 @@
+use std::collections::{BTreeMap, HashSet};
+
+use serde::Serialize;
+
+use super::record::{ActivationRecord, FeatureRecord, Stratum};
+use super::{FeatureError, Protocol, Stride};
+
+/// What an explainer may see of a feature. Made by `split` alone.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evidence {
+    feature: usize,
+    first_scored: usize,
+    records: Vec<ActivationRecord>,
+}
+
+impl Evidence {
+    /// The feature's number in its dictionary.
+    pub fn feature(&self) -> usize {
+        self.feature
+    }
+
+    /// First position of a fragment that counts: activations before it are not to be used.
+    pub fn first_scored(&self) -> usize {
+        self.first_scored
+    }
+
+    /// Top fragments, then random ones, then non-firing ones.
+    pub fn records(&self) -> &[ActivationRecord] {
+        &self.records
+    }
+
+    /// The fragments chosen because the feature fires on them: top and random.
+    pub fn firing_records(&self) -> impl Iterator<Item = &ActivationRecord> {
+        self.records.iter().filter(|record| matches!(record.stratum, Stratum::Top | Stratum::Random))
+    }
+
+    /// Tokens with activations, over all positions that count.
+    pub fn scored_tokens(&self) -> impl Iterator<Item = (u32, f32)> {
+        self.records.iter().flat_map(|record| {
+            let tokens = record.tokens.iter().zip(&record.activations).skip(self.first_scored);
+            tokens.map(|(token, activation)| (*token, *activation))
+        })
+    }
+}
+
+/// A fragment that a feature is scored on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HeldFragment {
+    /// Number of the fragment.
+    pub fragment: usize,
+    /// The document that it comes from.
+    pub document: usize,
+    /// Token ids: all that a simulator gets.
+    pub tokens: Vec<u32>,
+    /// The truth: the feature's code on each token.
+    pub activations: Vec<f32>,
+}
+
+/// A fragment's place in one list.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Pick {
+    /// Index into `Held::fragments`.
+    pub fragment: usize,
+    /// Which draw it comes from.
+    pub stratum: Stratum,
+    /// Probability of being in this list, for weights 1 / probability.
+    pub probability: f64,
+}
+
+/// What a scorer may see of a feature. Made by `split` alone.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Held {
+    feature: usize,
+    first_scored: usize,
+    fragments: Vec<HeldFragment>,
+    top: Vec<Pick>,
+    random: Vec<Pick>,
+    non_firing: Vec<Pick>,
+    beyond_token: Vec<Pick>,
+}
+
+impl Held {
+    /// The feature's number in its dictionary.
+    pub fn feature(&self) -> usize {
+        self.feature
+    }
+
+    /// First position of a fragment that is scored.
+    pub fn first_scored(&self) -> usize {
+        self.first_scored
+    }
+
+    /// Every fragment of every list, each once: what has to be simulated.
+    pub fn fragments(&self) -> &[HeldFragment] {
+        &self.fragments
+    }
+
+    /// Top fragments to score.
+    pub fn top(&self) -> &[Pick] {
+        &self.top
+    }
+
+    /// Random firing fragments to score.
+    pub fn random(&self) -> &[Pick] {
+        &self.random
+    }
+
+    /// Non-firing fragments to score; only `population` uses them.
+    pub fn non_firing(&self) -> &[Pick] {
+        &self.non_firing
+    }
+
+    /// Random firing fragments, none explained on, for `beyond_token`; those of `random` first. Their
+    /// probability is that of being in the record's list.
+    pub fn beyond_token(&self) -> &[Pick] {
+        &self.beyond_token
+    }
+}
+
+/// Divides a record into what explains and what scores, by the protocol's ranks.
+///
+/// No fragment is on both sides, and none of their documents, unless the protocol allows the random
+/// list to overlap with the top one, as the published one does.
+pub fn split(record: &FeatureRecord, protocol: &Protocol) -> Result<(Evidence, Held), FeatureError> {
+    let take = |list, records, stride| take(record.feature, list, records, stride, protocol);
+    let mut explain = take("top", &record.top, protocol.explain.top)?;
+    explain.extend(take("random", &record.random, protocol.explain.random)?);
+    explain.extend(take("non-firing", &record.non_firing, protocol.explain.non_firing)?);
+    let seen: HashSet<usize> = explain.iter().map(|record| record.document).collect();
+
+    let mut held = HeldBuilder::default();
+    let top = held.subset(&record.top, &take("top", &record.top, protocol.score.top)?);
+    let random = held.subset(&record.random, &take("random", &record.random, protocol.score.random)?);
+    let non_firing = take("non-firing", &record.non_firing, protocol.score.non_firing)?;
+    let non_firing = held.subset(&record.non_firing, &non_firing);
+    let beyond_token = beyond_token(record, protocol, &seen);
+    let beyond_token = beyond_token.into_iter().map(|record| held.pick(record, record.probability)).collect();
+
+    let (feature, first_scored) = (record.feature, record.first_scored);
+    let evidence = Evidence { feature, first_scored, records: explain.into_iter().cloned().collect() };
+    let fragments = held.fragments;
+    Ok((evidence, Held { feature, first_scored, fragments, top, random, non_firing, beyond_token }))
+}
+
+fn take<'a>(
+    feature: usize,
+    list: &'static str,
+    records: &'a [ActivationRecord],
+    stride: Stride,
+    protocol: &Protocol,
+) -> Result<Vec<&'a ActivationRecord>, FeatureError> {
+    let at = |rank: usize| {
+        records.get(rank).ok_or_else(|| FeatureError::TooFew {
+            feature,
+            list,
+            got: records.len(),
+            rank,
+            protocol: protocol.name.clone(),
+        })
+    };
+    stride.ranks().map(at).collect()
+}
+
+/// The random ones scored first, then the rest as drawn, without documents explained on.
+fn beyond_token<'a>(
+    record: &'a FeatureRecord,
+    protocol: &Protocol,
+    explained: &HashSet<usize>,
+) -> Vec<&'a ActivationRecord> {
+    let scored: HashSet<usize> = protocol.score.random.ranks().collect();
+    let ranked = || record.random.iter().enumerate();
+    let first = ranked().filter(|(rank, _)| scored.contains(rank));
+    let rest = ranked().filter(|(rank, _)| !scored.contains(rank));
+    first
+        .chain(rest)
+        .map(|(_, record)| record)
+        .chain(&record.more_random)
+        .filter(|record| !explained.contains(&record.document))
+        .take(protocol.n_beyond_token)
+        .collect()
+}
+
+#[derive(Default)]
+struct HeldBuilder {
+    fragments: Vec<HeldFragment>,
+    places: BTreeMap<usize, usize>,
+}
+
+impl HeldBuilder {
+    fn pick(&mut self, record: &ActivationRecord, probability: f64) -> Pick {
+        let place = *self.places.entry(record.fragment).or_insert_with(|| {
+            self.fragments.push(HeldFragment {
+                fragment: record.fragment,
+                document: record.document,
+                tokens: record.tokens.clone(),
+                activations: record.activations.clone(),
+            });
+            self.fragments.len() - 1
+        });
+        Pick { fragment: place, stratum: record.stratum, probability }
+    }
+
+    /// Part of a list: each member's probability, times the share of its stratum that is taken.
+    fn subset(&mut self, list: &[ActivationRecord], taken: &[&ActivationRecord]) -> Vec<Pick> {
+        let share = |stratum| {
+            let of_list = list.iter().filter(|record| record.stratum == stratum).count();
+            let of_taken = taken.iter().filter(|record| record.stratum == stratum).count();
+            of_taken as f64 / of_list.max(1) as f64
+        };
+        taken.iter().map(|record| self.pick(record, record.probability * share(record.stratum))).collect()
+    }
+}

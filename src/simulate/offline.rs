@@ -1,0 +1,26 @@
+use crate::base::{Attempt, Missing};
+use crate::features::Explanation;
+
+use super::{Simulation, Simulator};
+
+/// Reads token patterns and token tables as they are; no language model, no cost. Sentences fail with
+/// `needs_a_language_model`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Offline;
+
+impl Simulator for Offline {
+    fn name(&self) -> &'static str {
+        "neuron_to_graph"
+    }
+
+    fn simulate(&self, explanation: &Explanation, tokens: &[u32]) -> Attempt<Simulation> {
+        let expected = match explanation {
+            Explanation::Patterns(trie) => trie.predict(tokens),
+            Explanation::Lookup(table) => tokens.iter().map(|&token| table.mean(token)).collect(),
+            Explanation::Sentence(_) => {
+                return Attempt::Missing(Missing::Failed("needs_a_language_model".into()));
+            }
+        };
+        Attempt::Done(Simulation { expected })
+    }
+}
