@@ -3,3 +3,5 @@
 //! In: text, a tokenizer.
 //! Out: contexts to fit on, fragments to evaluate on.
 //! Never: runs a model.
+
+pub mod generator;
