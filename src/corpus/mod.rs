@@ -27,6 +27,7 @@
 mod encode;
 mod error;
 mod fragments;
+pub mod generator;
 mod parts;
 mod prepare;
 mod reader;

@@ -1,0 +1,146 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+const N: u64 = 3_000;
+
+fn documents() -> Vec<Document> {
+    let generator = Generator::new(7);
+    (0..N).map(|index| generator.document(index)).collect()
+}
+
+#[test]
+fn a_document_depends_on_seed_and_index_only() {
+    let (one, two) = (Generator::new(7), Generator::new(7));
+    assert_eq!(one.document(40), two.document(40));
+    let _ = two.document(3);
+    assert_eq!(one.document(41), two.document(41));
+    assert_ne!(one.document(40).text, Generator::new(8).document(40).text);
+    assert_ne!(one.document(40).text, one.document(41).text);
+}
+
+#[test]
+fn spans_make_up_the_text_and_name_known_concepts() {
+    let known: BTreeSet<Concept> = Concept::ALL.iter().copied().collect();
+    let mut seen = BTreeSet::new();
+    for document in documents() {
+        let joined: String = document.spans.iter().map(|span| span.text.as_str()).collect();
+        assert_eq!(joined, document.text);
+        for span in &document.spans {
+            assert!(!span.text.is_empty() && span.concepts.contains(&document.register.concept()));
+            seen.extend(span.concepts.iter().copied());
+        }
+    }
+    let never: Vec<_> = known.difference(&seen).collect();
+    assert!(never.is_empty(), "never emitted: {never:?}");
+    assert!(seen.is_subset(&known));
+}
+
+#[test]
+fn every_register_occurs_and_lengths_are_kept() {
+    let documents = documents();
+    let registers: BTreeSet<Register> = documents.iter().map(|document| document.register).collect();
+    assert_eq!(registers.len(), Register::ALL.len());
+    assert_eq!(Register::ALL.iter().map(|register| register.percent()).sum::<usize>(), 100);
+    for document in &documents {
+        let words = document.text.split_whitespace().count();
+        assert!((100..=400).contains(&words), "{words} words in {:?}:\n{}", document.register, document.text);
+    }
+}
+
+#[test]
+fn the_vocabulary_is_large() {
+    let mut words = BTreeSet::new();
+    for document in documents() {
+        for word in document.text.split(|c: char| !c.is_alphabetic()).filter(|word| word.len() > 1) {
+            words.insert(word.to_lowercase());
+        }
+    }
+    assert!(words.len() >= 1_500, "{}", words.len());
+}
+
+#[test]
+fn brackets_and_quotes_close() {
+    for document in documents() {
+        let mut open = Vec::new();
+        let mut quotes = 0;
+        for c in document.text.chars() {
+            match c {
+                '(' | '[' | '{' => open.push(c),
+                ')' => assert_eq!(open.pop(), Some('('), "{}", document.text),
+                ']' => assert_eq!(open.pop(), Some('['), "{}", document.text),
+                '}' => assert_eq!(open.pop(), Some('{'), "{}", document.text),
+                '"' => quotes += 1,
+                _ => {}
+            }
+        }
+        assert!(open.is_empty() && quotes % 2 == 0, "{}", document.text);
+    }
+}
+
+#[test]
+fn no_slot_is_left_unfilled_and_articles_agree() {
+    for document in documents() {
+        let prose = matches!(document.register, Register::Narration | Register::Dialogue | Register::Ioi);
+        assert!(!prose || !document.text.contains(['{', '}', '<', '>', '#', '\\']), "{}", document.text);
+        for wrong in [" a apple", " a onion", " a old ", " a engine", " an dog", " a elephant", " a orange "]
+        {
+            assert!(
+                document.register == Register::French || !document.text.contains(wrong),
+                "{wrong}: {}",
+                document.text
+            );
+        }
+    }
+}
+
+#[test]
+fn held_out_names_occur_but_never_in_indirect_object_sentences() {
+    let held_out = Generator::names(true);
+    assert!(held_out.len() >= 8 && Generator::names(false).len() >= 60);
+    let mut met = BTreeSet::new();
+    for document in documents() {
+        for name in held_out.iter().filter(|name| document.text.contains(*name)) {
+            assert_ne!(document.register, Register::Ioi);
+            met.insert(*name);
+        }
+    }
+    assert_eq!(met.len(), held_out.len());
+}
+
+#[test]
+fn prompts_name_the_subject_twice_and_the_indirect_object_once() {
+    let generator = Generator::new(7);
+    for held_out in [HeldOut::Nothing, HeldOut::Names, HeldOut::Templates, HeldOut::NamesAndTemplates] {
+        let prompts = generator.ioi_prompts(200, held_out);
+        for prompt in &prompts {
+            assert_eq!(prompt.prompt.matches(&prompt.subject).count(), 2, "{prompt:?}");
+            assert_eq!(prompt.prompt.matches(&prompt.indirect_object).count(), 1, "{prompt:?}");
+            assert!(!prompt.prompt.ends_with(' '));
+            let names = Generator::names(matches!(held_out, HeldOut::Names | HeldOut::NamesAndTemplates));
+            assert!(
+                names.contains(&prompt.subject.as_str()) && names.contains(&prompt.indirect_object.as_str())
+            );
+            let first = prompt.prompt.find(&prompt.subject) < prompt.prompt.find(&prompt.indirect_object);
+            assert_eq!(first, prompt.subject_first);
+        }
+        let first = prompts.iter().filter(|prompt| prompt.subject_first).count();
+        assert!((60..=140).contains(&first));
+    }
+}
+
+#[test]
+fn sums_are_right() {
+    for document in documents().iter().filter(|document| document.register == Register::Arithmetic) {
+        for line in document.text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())) {
+            let parts: Vec<&str> = line.split(' ').collect();
+            let number = |at: usize| parts[at].parse::<i64>().expect("a number");
+            let expected = match parts[1] {
+                "+" => number(0) + number(2),
+                "-" => number(0) - number(2),
+                _ => number(0) * number(2),
+            };
+            assert_eq!(expected, number(4), "{line}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+use super::concept::{Concept, Span};
+
+/// Collects text as spans: cuts it into words, numbers and marks, and adds the concepts that the
+/// text alone decides (brackets, quotes, function words) to those that the caller knows.
+pub(super) struct Writer {
+    spans: Vec<Span>,
+    /// Concepts of everything written: the register, say.
+    scope: Vec<Concept>,
+    pending: String,
+    open_brackets: usize,
+    in_quotes: bool,
+    in_comment: bool,
+    words: usize,
+    code: bool,
+    english: bool,
+    said: Vec<String>,
+}
+
+impl Writer {
+    pub fn new(scope: Vec<Concept>) -> Self {
+        Self {
+            code: scope.contains(&Concept::CODE),
+            english: !scope.contains(&Concept::FRENCH),
+            spans: Vec::new(),
+            scope,
+            pending: String::new(),
+            open_brackets: 0,
+            in_quotes: false,
+            in_comment: false,
+            words: 0,
+            said: Vec::new(),
+        }
+    }
+
+    /// Words so far, as whitespace separates them (an estimate within one of the final count).
+    pub fn words(&self) -> usize {
+        self.words
+    }
+
+    /// True where nothing has been written yet, or a line has just ended.
+    pub fn at_line_start(&self) -> bool {
+        self.pending.is_empty() && self.spans.last().is_none_or(|span| span.text.ends_with('\n'))
+    }
+
+    /// True where the next word starts a sentence.
+    pub fn after_sentence(&self) -> bool {
+        let last = self.spans.last().map_or("\n", |span| span.text.as_str());
+        last.ends_with(['.', '!', '?', '\n', '"'])
+    }
+
+    /// Notes a content word; true where the document had it before.
+    pub fn repeats(&mut self, word: &str) -> bool {
+        if self.said.iter().any(|said| said == word) {
+            return true;
+        }
+        self.said.push(word.to_owned());
+        false
+    }
+
+    /// Writes `text`; every piece of it instantiates `concepts`.
+    pub fn push(&mut self, text: &str, concepts: &[Concept]) {
+        let joined;
+        let mut rest = text;
+        if text.starts_with('\n') {
+            self.pending.clear();
+        }
+        if !self.pending.is_empty() {
+            joined = std::mem::take(&mut self.pending) + text;
+            rest = &joined;
+        }
+        while !rest.is_empty() {
+            let end = piece_end(rest);
+            let (piece, after) = rest.split_at(end);
+            if after.is_empty() && piece.bytes().all(|b| b == b' ') {
+                self.pending = piece.to_owned();
+                return;
+            }
+            self.piece(piece, concepts);
+            rest = after;
+        }
+    }
+
+    fn piece(&mut self, piece: &str, known: &[Concept]) {
+        let bare = piece.trim_start_matches(' ');
+        let starts_word =
+            bare.len() < piece.len() || self.spans.last().is_none_or(|span| span.text.ends_with(['\n', ' ']));
+        if !bare.trim().is_empty() && starts_word {
+            self.words += 1;
+        }
+        let mut concepts = self.scope.clone();
+        concepts.extend_from_slice(known);
+        if bare.starts_with('\n') {
+            self.in_comment = false;
+        }
+        let slashes = bare == "/" && self.spans.last().is_some_and(|span| span.text.ends_with('/'));
+        if self.code && (bare == "#" || slashes) && !self.in_quotes {
+            self.in_comment = true;
+        }
+        self.classify(bare, &mut concepts);
+        concepts.sort_unstable();
+        concepts.dedup();
+        self.spans.push(Span { text: piece.to_owned(), concepts });
+    }
+
+    fn classify(&mut self, bare: &str, concepts: &mut Vec<Concept>) {
+        match bare {
+            ")" | "]" | "}" => self.open_brackets = self.open_brackets.saturating_sub(1),
+            "\"" => self.in_quotes = !self.in_quotes,
+            _ => {}
+        }
+        if self.open_brackets > 0 {
+            concepts.push(Concept::IN_BRACKETS);
+        }
+        if self.in_quotes && bare != "\"" {
+            concepts.push(if self.code { Concept::CODE_STRING } else { Concept::IN_QUOTES });
+        }
+        if self.in_comment {
+            concepts.push(Concept::CODE_COMMENT);
+        }
+        match bare {
+            "(" | "[" | "{" => {
+                self.open_brackets += 1;
+                concepts.push(Concept::OPENING_BRACKET);
+            }
+            ")" | "]" | "}" => concepts.push(Concept::CLOSING_BRACKET),
+            "\"" if self.in_quotes => concepts.push(Concept::OPENING_QUOTE),
+            "\"" => concepts.push(Concept::CLOSING_QUOTE),
+            "." | "!" => concepts.push(Concept::SENTENCE_END),
+            "?" => concepts.extend([Concept::SENTENCE_END, Concept::QUESTION_MARK]),
+            "," => concepts.push(Concept::COMMA),
+            ":" => concepts.push(Concept::COLON),
+            "" => concepts.push(Concept::INDENT),
+            _ => self.classify_word(bare, concepts),
+        }
+    }
+
+    fn classify_word(&self, bare: &str, concepts: &mut Vec<Concept>) {
+        let first = bare.chars().next().unwrap_or(' ');
+        if first == '\n' {
+            concepts.push(Concept::NEWLINE);
+        } else if first.is_ascii_digit() {
+            concepts.push(Concept::NUMBER);
+        } else if first.is_alphabetic() {
+            if first.is_uppercase() {
+                concepts.push(Concept::CAPITALISED);
+            }
+            if self.code && is_keyword(bare) && !self.in_quotes && !self.in_comment {
+                concepts.push(Concept::CODE_KEYWORD);
+            } else if self.code && !self.in_quotes && !self.in_comment {
+                concepts.push(Concept::CODE_IDENTIFIER);
+            } else if self.english {
+                concepts.extend(word_class(&bare.to_lowercase()));
+            }
+        } else {
+            concepts.push(Concept::PUNCTUATION);
+        }
+    }
+
+    /// Where the next span will stand.
+    pub fn mark(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Adds a concept to everything written since `mark`.
+    pub fn add_since(&mut self, mark: usize, concept: Concept) {
+        for span in &mut self.spans[mark..] {
+            if !span.concepts.contains(&concept) {
+                span.concepts.push(concept);
+            }
+        }
+    }
+
+    /// Text and spans.
+    pub fn finish(mut self) -> (String, Vec<Span>) {
+        while self.spans.last().is_some_and(|span| span.text.trim().is_empty()) {
+            self.spans.pop();
+        }
+        (self.spans.iter().map(|span| span.text.as_str()).collect(), self.spans)
+    }
+}
+
+/// Where the first piece of `text` ends: spaces before a line end or an indent; one space and a word, a
+/// number or a mark; a run of line ends.
+fn piece_end(text: &str) -> usize {
+    let run = |from: usize, keep: fn(char) -> bool| {
+        text[from..].find(|c| !keep(c)).map_or(text.len(), |length| from + length)
+    };
+    let spaces = run(0, |c| c == ' ');
+    if spaces > 1 && spaces < text.len() {
+        return spaces - 1;
+    }
+    let start = spaces;
+    match text[start..].chars().next() {
+        None => text.len(),
+        Some('\n') if start > 0 => start,
+        Some('\n') => run(start, |c| c == '\n'),
+        Some(c) if c.is_ascii_digit() => run(start, |c| c.is_ascii_digit()),
+        Some(c) if c.is_alphabetic() => {
+            let end = run(start, |c| c.is_alphabetic() || c == '\'' || c == '_');
+            // An apostrophe that ends the run closes nothing: it belongs to the word only inside it.
+            end - (text[start..end].len() - text[start..end].trim_end_matches('\'').len())
+        }
+        Some(c) => start + c.len_utf8(),
+    }
+}
+
+fn is_keyword(word: &str) -> bool {
+    matches!(
+        word,
+        "def"
+            | "return"
+            | "if"
+            | "else"
+            | "for"
+            | "in"
+            | "while"
+            | "fn"
+            | "let"
+            | "mut"
+            | "import"
+            | "from"
+            | "class"
+            | "print"
+            | "None"
+            | "True"
+            | "False"
+            | "const"
+            | "function"
+            | "match"
+            | "struct"
+            | "pub"
+            | "assert"
+            | "not"
+    )
+}
+
+fn word_class(word: &str) -> Option<Concept> {
+    if let Some(tail) = word.rfind('\'').map(|at| &word[at..]) {
+        return Some(if tail == "'s" { Concept::POSSESSIVE } else { Concept::CONTRACTION });
+    }
+    Some(match word {
+        "a" | "an" | "the" => Concept::ARTICLE,
+        "in" | "on" | "at" | "to" | "of" | "for" | "from" | "with" | "by" | "under" | "near" | "behind"
+        | "into" | "beside" | "between" | "without" | "about" | "through" | "over" | "after" | "before" => {
+            Concept::PREPOSITION
+        }
+        "and" | "but" | "or" | "because" | "while" | "although" | "so" | "if" | "until" => {
+            Concept::CONJUNCTION
+        }
+        "is" | "are" | "was" | "were" | "has" | "have" | "had" | "will" | "would" | "can" | "could"
+        | "should" | "must" | "did" | "does" | "do" | "be" | "been" | "might" => Concept::AUXILIARY,
+        "not" | "never" | "no" | "nobody" | "nothing" => Concept::NEGATION,
+        "who" | "what" | "where" | "when" | "why" | "how" | "which" => Concept::QUESTION_WORD,
+        "i" | "you" | "he" | "she" | "it" | "we" | "they" | "me" | "him" | "her" | "us" | "them" | "his"
+        | "my" | "your" | "our" | "their" | "its" => Concept::PRONOUN,
+        "one" | "two" | "three" | "four" | "five" | "six" | "seven" | "eight" | "nine" | "ten" | "eleven"
+        | "twelve" | "twenty" | "thirty" | "forty" => Concept::NUMBER_WORD,
+        _ => return None,
+    })
+}
