@@ -51,6 +51,24 @@ pub enum RunError {
     /// Fragments or records are unusable.
     #[error(transparent)]
     Feature(#[from] FeatureError),
+    /// An input file that holds something else than it should.
+    #[error("`{}` {why}", path.display())]
+    Input {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong and what was expected.
+        why: String,
+    },
+    /// Features could not be explained.
+    #[error("features of `{method}` at `{hook}` could not be explained: {why}")]
+    Explain {
+        /// The row's name.
+        method: String,
+        /// Where.
+        hook: String,
+        /// What went wrong.
+        why: String,
+    },
     /// The results could not be drawn.
     #[error(transparent)]
     Report(#[from] ReportError),

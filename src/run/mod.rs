@@ -1,5 +1,65 @@
 //! The flow from a plan to a run folder, resumable.
 //!
-//! In: a plan.
+//! In: a checked suite, and where things are.
 //! Out: a run folder.
-//! Never: prints.
+//! Never: prints, reads the environment.
+
+mod error;
+mod estimate;
+mod events;
+mod evidence;
+mod evaluate;
+mod fit;
+mod harvest;
+mod manifest;
+mod pipeline;
+mod prepare;
+mod probes;
+mod quality;
+mod scoring;
+mod stage;
+mod summary;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use error::RunError;
+pub use estimate::{Estimate, estimate};
+pub use events::Event;
+pub use evaluate::Outcome;
+pub use pipeline::{Finished, run};
+pub use prepare::{OpenSubject, open_subject};
+pub use stage::{StageKey, StageStore};
+
+/// Where things are. It chooses where, never what.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Holds what can be made or fetched again.
+    pub cache: PathBuf,
+    /// The run folder.
+    pub out: PathBuf,
+    /// Folder of the suite file, for the paths it names.
+    pub suite_folder: PathBuf,
+    /// Where hub ids are fetched from.
+    pub hub_endpoint: String,
+    /// Token for it.
+    pub hub_token: Option<String>,
+    /// No network.
+    pub offline: bool,
+}
+
+/// Whether somebody asked to stop; looked at between pieces of work.
+#[derive(Debug, Clone, Copy)]
+pub struct Stop(pub &'static AtomicBool);
+
+impl Stop {
+    /// `Err` once somebody asked.
+    pub fn check(&self) -> Result<(), RunError> {
+        if self.asked() { Err(RunError::Stopped) } else { Ok(()) }
+    }
+
+    /// True once somebody asked.
+    pub fn asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,6 +1,5 @@
 //! The subject and the tokens: what every later stage stands on.
 
-use std::path::Path;
 
 use serde::Serialize;
 
@@ -9,7 +8,7 @@ use crate::base::{Digest, HookPoint, TokenBatch};
 use crate::corpus::generator::Generator;
 use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepare};
 use crate::hub::HubClient;
-use crate::nn::tokenizer::Tokenizer;
+use crate::nn::Tokenizer;
 use crate::subject::{LoadedSubject, SubjectModel, embedded};
 use crate::suite::{CorpusSpec, SubjectSpec, Suite, resolve};
 
@@ -28,19 +27,19 @@ pub struct OpenSubject {
 }
 
 /// Opens the subject model that a suite names.
-pub fn open_subject(spec: &SubjectSpec, suite_folder: &Path, places: &Places) -> Result<OpenSubject, RunError> {
+pub fn open_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunError> {
     if spec.model == "embedded" {
         let loaded = embedded::load()?;
         return Ok(OpenSubject { loaded, revision: None });
     }
-    let path = resolve(&spec.model, suite_folder);
+    let path = resolve(&spec.model, &places.suite_folder);
     if path.exists() || !looks_like_hub_id(&spec.model) {
         let loaded = LoadedSubject::from_folder(&path)?;
         return Ok(OpenSubject { loaded, revision: None });
     }
     let revision = spec.revision.as_deref().unwrap_or(DEFAULT_REVISION);
     let snapshot = hub(places)?.model_files(&spec.model, revision)?;
-    let loaded = LoadedSubject::from_folder(&snapshot.folder)?;
+    let loaded = LoadedSubject::from_folder(&snapshot.folder)?.with_revision(&snapshot.commit);
     Ok(OpenSubject { loaded, revision: Some(snapshot.commit) })
 }
 
@@ -51,7 +50,7 @@ fn looks_like_hub_id(text: &str) -> bool {
 }
 
 fn hub(places: &Places) -> Result<HubClient, RunError> {
-    Ok(HubClient::new(places.hub_endpoint.as_deref(), places.hub_token.clone(), &places.cache.join("hub"), places.offline)?)
+    Ok(HubClient::new(&places.hub_endpoint, places.hub_token.as_deref(), &places.cache, places.offline)?)
 }
 
 /// The hook points that a suite names, checked against the model, each once and in order.
@@ -82,10 +81,10 @@ pub struct OpenCorpus {
 }
 
 /// Reads the corpus that a suite names, as far as it is needed.
-pub fn open_corpus(suite: &Suite, suite_folder: &Path, subject: &LoadedSubject, places: &Places) -> Result<OpenCorpus, RunError> {
+pub fn open_corpus(suite: &Suite, subject: &LoadedSubject, places: &Places) -> Result<OpenCorpus, RunError> {
     let tokenizer = subject.tokenizer()?;
-    let params = corpus_params(suite, subject.info().n_ctx, tokenizer)?;
-    let (source, revision) = open_source(&suite.corpus, suite_folder, places)?;
+    let params = corpus_params(suite, subject.model().info().n_ctx, tokenizer)?;
+    let (source, revision) = open_source(&suite.corpus, places)?;
     let tokens = prepare(&source, &SubjectEncoder(tokenizer), &params)?;
     Ok(OpenCorpus { tokens, revision })
 }
@@ -113,7 +112,7 @@ pub fn corpus_params(suite: &Suite, n_ctx: usize, tokenizer: &Tokenizer) -> Resu
     })
 }
 
-fn open_source(spec: &CorpusSpec, suite_folder: &Path, places: &Places) -> Result<(Source<'static>, Option<String>), RunError> {
+fn open_source(spec: &CorpusSpec, places: &Places) -> Result<(Source<'static>, Option<String>), RunError> {
     let (field, separator) = (spec.field.as_deref(), spec.separator.as_deref());
     if spec.source == "embedded" {
         let generator = Generator::new(EMBEDDED_CORPUS_SEED);
@@ -125,7 +124,7 @@ fn open_source(spec: &CorpusSpec, suite_folder: &Path, places: &Places) -> Resul
         let (source, snapshot) = Source::from_hub(&hub, id, revision, spec.files.as_deref(), field, separator)?;
         return Ok((source, Some(snapshot.commit)));
     }
-    Ok((Source::from_path(&resolve(&spec.source, suite_folder), field, separator)?, None))
+    Ok((Source::from_path(&resolve(&spec.source, &places.suite_folder), field, separator)?, None))
 }
 
 /// The subject's tokenizer as the corpus sees it.
@@ -169,7 +168,7 @@ pub fn fillers(subject: &LoadedSubject, fit: &TokenBatch) -> Result<Fillers, Run
     let is_blank = |text: &str| !text.is_empty() && text.chars().all(char::is_whitespace);
     let rarest = ids.iter().filter(|&&id| is_blank(&texts[id as usize])).min_by_key(|&&id| (counts[id as usize], id));
     let pad = tokenizer.pad_token().or_else(|| rarest.copied()).unwrap_or(0);
-    let lead = subject.info().needs_lead_token.then(|| tokenizer.bos_token().or(tokenizer.separator_token()).unwrap_or(pad));
+    let lead = subject.model().info().needs_lead_token.then(|| tokenizer.bos_token().or(tokenizer.separator_token()).unwrap_or(pad));
     Ok(Fillers { lead, pad })
 }
 

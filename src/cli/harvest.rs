@@ -1,0 +1,125 @@
+//! `harvest`: activations of a model at hook points, as a safetensors file.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::args::{Common, Environment, HarvestArgs};
+use super::{print, print_json};
+use crate::base::{AtomicFile, FileError, HookPoint, HookSelector, Matrix, TokenBatch, read};
+use crate::hub::DEFAULT_ENDPOINT;
+use crate::run::{Places, RunError, open_subject};
+use crate::subject::{LoadedSubject, SubjectModel};
+use crate::suite::SubjectSpec;
+
+/// Runs the model once over the sequences and writes what was asked for.
+pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -> Result<u8, RunError> {
+    let places = Places {
+        cache: environment.cache.clone(),
+        out: args.out.clone(),
+        suite_folder: ".".into(),
+        hub_endpoint: environment.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
+        hub_token: environment.hub_token.clone(),
+        offline: common.offline,
+    };
+    let spec = SubjectSpec { model: args.model.clone(), revision: args.revision.clone() };
+    let subject = open_subject(&spec, &places)?.loaded;
+    let model = subject.model();
+    let hooks = hooks(&args.hooks, model)?;
+    let tokens = match (&args.token_ids, &args.text) {
+        (Some(path), _) => token_ids(path)?,
+        (None, Some(path)) => text_ids(path, &subject)?,
+        (None, None) => return Err(setting("--token-ids", "or `--text` must be given")),
+    };
+    let mut tensors: Vec<(String, Matrix)> = Vec::new();
+    let activations = model.activations(&tokens, &hooks)?;
+    tensors.extend(hooks.iter().map(HookPoint::to_string).zip(activations));
+    if args.logits {
+        tensors.push(("logits".into(), model.logits(&tokens)?));
+    }
+    write(&args.out, &tensors, &tokens)?;
+    if common.json {
+        let shapes: HashMap<&str, [usize; 3]> =
+            tensors.iter().map(|(name, matrix)| (name.as_str(), [tokens.rows(), tokens.cols(), matrix.cols()])).collect();
+        print_json(&serde_json::json!({"out": args.out.display().to_string(), "tensors": shapes}));
+    } else if !common.quiet {
+        for (name, matrix) in &tensors {
+            print(&format!("{name}  [{}, {}, {}]", tokens.rows(), tokens.cols(), matrix.cols()));
+        }
+        print(&args.out.display().to_string());
+    }
+    Ok(0)
+}
+
+fn setting(field: &str, problem: &str) -> RunError {
+    RunError::Setting { field: field.into(), problem: problem.into() }
+}
+
+/// Commas separate hook points, except between the braces of a layer list.
+fn hooks(text: &str, model: &dyn SubjectModel) -> Result<Vec<HookPoint>, RunError> {
+    let n_layers = model.info().n_layers;
+    let mut depth = 0usize;
+    let parts = text.split(|c: char| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    let mut hooks = Vec::new();
+    for part in parts.map(str::trim).filter(|part| !part.is_empty()) {
+        let selector: HookSelector = part.parse().map_err(|error| setting("--hooks", &format!("{error}")))?;
+        let expanded = selector.expand(n_layers).map_err(|layer| {
+            setting("--hooks", &format!("names layer {layer} in `{part}`, but the model has layers 0 to {}", n_layers - 1))
+        })?;
+        for hook in expanded {
+            model.check_hook(hook)?;
+            if !hooks.contains(&hook) {
+                hooks.push(hook);
+            }
+        }
+    }
+    if hooks.is_empty() { Err(setting("--hooks", "names no hook point")) } else { Ok(hooks) }
+}
+
+fn token_ids(path: &Path) -> Result<TokenBatch, RunError> {
+    let invalid = |why: String| RunError::Input { path: path.to_path_buf(), why };
+    let rows: Vec<Vec<u32>> = serde_json::from_slice(&read(path)?)
+        .map_err(|error| invalid(format!("is not a JSON list of lists of token ids: {error}")))?;
+    let cols = rows.first().map_or(0, Vec::len);
+    if let Some(row) = rows.iter().position(|row| row.len() != cols) {
+        return Err(invalid(format!("has {} ids in list {row}, but {cols} in list 0: give equal lengths", rows[row].len())));
+    }
+    TokenBatch::new(rows.concat(), cols).ok_or_else(|| invalid("holds no token ids".into()))
+}
+
+fn text_ids(path: &Path, subject: &LoadedSubject) -> Result<TokenBatch, RunError> {
+    let invalid = |why: String| RunError::Input { path: path.to_path_buf(), why };
+    let text = String::from_utf8(read(path)?)
+        .map_err(|error| invalid(format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
+    let ids = subject.tokenizer()?.encode(&text).map_err(|error| invalid(format!("cannot be tokenised: {error}")))?;
+    let cols = subject.model().info().n_ctx.min(ids.len());
+    let whole = if cols == 0 { 0 } else { ids.len() / cols * cols };
+    TokenBatch::new(ids[..whole].to_vec(), cols).filter(|batch| batch.rows() > 0).ok_or_else(|| invalid("holds no text".into()))
+}
+
+/// A safetensors file of f32 tensors `[sequences, positions, width]`, in the order given.
+fn write(path: &Path, tensors: &[(String, Matrix)], tokens: &TokenBatch) -> Result<(), RunError> {
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, matrix)| matrix.data().iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    let failed = |error: safetensors::SafeTensorError| FileError {
+        action: "write",
+        path: path.to_path_buf(),
+        source: std::io::Error::other(error.to_string()),
+    };
+    let mut views = Vec::new();
+    for ((name, matrix), bytes) in tensors.iter().zip(&bytes) {
+        let shape = vec![tokens.rows(), tokens.cols(), matrix.cols()];
+        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes).map_err(failed)?;
+        views.push((name.clone(), view));
+    }
+    let out = safetensors::serialize(views, None).map_err(failed)?;
+    let mut file = AtomicFile::create(path)?;
+    file.write(&out)?;
+    Ok(file.commit()?)
+}

@@ -1,0 +1,86 @@
+//! `plan` and `check`.
+
+use super::args::{Common, Environment, SuiteArgs};
+use super::run::places;
+use super::{print, print_json};
+use crate::run::{Estimate, RunError, estimate};
+use crate::suite::{self, Suite};
+
+/// Reads a suite with its overrides and flags.
+pub fn load(args: &SuiteArgs) -> Result<Suite, RunError> {
+    let mut overrides = args.set.clone();
+    if let Some(seed) = args.seed {
+        overrides.push(format!("seed={seed}"));
+    }
+    let mut suite = suite::load(&args.suite, &overrides)?;
+    if let Some(limit) = args.limit_features {
+        if limit < 2 {
+            let problem = format!("is {limit}, expected at least 2: an interval needs two features");
+            return Err(RunError::Setting { field: "--limit-features".into(), problem });
+        }
+        suite.per_cell = suite.per_cell.min(limit);
+    }
+    Ok(suite)
+}
+
+/// Says what `run` would do.
+pub fn plan(args: &SuiteArgs, common: &Common, environment: &Environment) -> Result<u8, RunError> {
+    let suite = load(args)?;
+    let found = estimate(&suite, &places(&suite, args, None, common, environment))?;
+    if common.json {
+        print_json(&found);
+    } else {
+        print(&text(&found));
+    }
+    Ok(0)
+}
+
+/// Checks a suite and says so.
+pub fn check(args: &SuiteArgs, common: &Common) -> Result<u8, RunError> {
+    let suite = load(args)?;
+    if common.json {
+        print_json(&suite);
+    } else {
+        let rows: usize = suite.methods.iter().map(|method| method.row_names().len()).sum();
+        print(&format!("{}: valid; {} hook point entries, {rows} rows, {} explainers", suite.name, suite.hooks.len(), suite.pairs.len()));
+    }
+    Ok(0)
+}
+
+/// A plan as a person reads it.
+pub fn text(plan: &Estimate) -> String {
+    let smallest = plan.smallest_difference.map_or("—".into(), |difference| format!("{difference:.2}"));
+    let mut lines = vec![
+        ("suite", plan.suite.clone()),
+        ("subject", plan.subject.clone()),
+        ("hook points", format!("{}: {}", plan.hooks.len(), plan.hooks.join(", "))),
+        ("rows", format!("{}: {}", plan.rows.len(), plan.rows.join(", "))),
+        ("fit tokens", grouped(plan.fit_tokens)),
+        ("evaluation tokens", grouped(plan.evaluate_tokens)),
+        ("features", format!("{} ({} score lines with explainers and controls)", grouped(plan.features), grouped(plan.score_lines))),
+        ("LLM requests", format!("{} ({} tokens in, {} out)", plan.llm_requests, plan.llm_tokens_in, plan.llm_tokens_out)),
+        ("cost", format!("${:.2}", plan.usd)),
+        ("disk", format!("{:.2} GB of activations at once", plan.disk_gb)),
+        ("memory", format!("about {:.1} GB", plan.memory_gb)),
+        ("time", minutes(plan.minutes)),
+        ("can show", format!("differences of {smallest} or more between two cells (80 % power, unadjusted)")),
+    ];
+    lines.extend(plan.notes.iter().map(|note| ("note", note.clone())));
+    lines.iter().map(|(name, value)| format!("{name:<20}{value}\n")).collect()
+}
+
+fn minutes(minutes: f64) -> String {
+    if minutes < 1.5 { format!("about {:.0} s", (minutes * 60.0).max(1.0)) } else { format!("about {minutes:.0} min") }
+}
+
+fn grouped(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,98 @@
+//! `run` and `report`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use super::args::{Common, Environment, RunArgs, SuiteArgs};
+use super::plan;
+use super::progress::{Progress, say};
+use super::{print, print_json};
+use crate::hub::DEFAULT_ENDPOINT;
+use crate::report;
+use crate::report::schema::Summary;
+use crate::run::{self, Event, Finished, Places, RunError, Stop};
+use crate::suite::Suite;
+
+/// Exit code of a run that finished with more failed features than the suite allows.
+const TOO_MANY_FAILED: u8 = 3;
+
+/// Where a suite's run reads and writes.
+pub fn places(suite: &Suite, args: &SuiteArgs, out: Option<&Path>, common: &Common, environment: &Environment) -> Places {
+    let folder = args.suite.parent().unwrap_or(Path::new("."));
+    Places {
+        cache: environment.cache.clone(),
+        out: out.map_or_else(|| PathBuf::from("results").join(&suite.name), Path::to_path_buf),
+        suite_folder: folder.to_path_buf(),
+        hub_endpoint: environment.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
+        hub_token: environment.hub_token.clone(),
+        offline: common.offline,
+    }
+}
+
+/// Runs a suite to its table.
+pub fn run(args: &RunArgs, common: &Common, environment: &Environment, stop: &'static AtomicBool) -> Result<u8, RunError> {
+    if args.dry_run {
+        return plan::plan(&args.suite, common, environment);
+    }
+    let suite = plan::load(&args.suite)?;
+    let places = places(&suite, &args.suite, args.out.as_deref(), common, environment);
+    let progress = Progress::new(common.progress, common.quiet);
+    if !common.quiet {
+        progress.show(&Event::Note(format!("suite {} → {}", suite.name, places.out.display())));
+    }
+    let finished = run::run(&suite, &places, args.fresh, &|event| progress.show(&event), Stop(stop));
+    progress.finish();
+    let finished = finished.inspect_err(|error| {
+        if matches!(error, RunError::Stopped) && !common.quiet {
+            say(&format!("to go on: autointerp run {}", args.suite.suite.display()));
+        }
+    })?;
+    show(&finished, common, environment);
+    let (walked, failed) = finished.failed;
+    let allowed = suite.limits.failed_allowed * walked as f64;
+    Ok(if failed as f64 > allowed { TOO_MANY_FAILED } else { 0 })
+}
+
+fn show(finished: &Finished, common: &Common, environment: &Environment) {
+    if common.json {
+        print_json(&serde_json::json!({
+            "folder": finished.folder.display().to_string(),
+            "run": finished.summary.run,
+            "warnings": finished.warnings,
+            "failed": {"walked": finished.failed.0, "failed": finished.failed.1},
+            "files": finished.report_files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
+        }));
+        return;
+    }
+    print(&table(&finished.summary, environment));
+    if !common.quiet {
+        const SHOWN: usize = 8;
+        for warning in finished.warnings.iter().take(SHOWN) {
+            say(&format!("warning: {warning}"));
+        }
+        if finished.warnings.len() > SHOWN {
+            say(&format!("… and {} more warnings in manifest.json and on the page", finished.warnings.len() - SHOWN));
+        }
+    }
+    print(&format!("{}", finished.folder.join("index.html").display()));
+}
+
+fn table(summary: &Summary, environment: &Environment) -> String {
+    use std::io::IsTerminal;
+    report::terminal_table(summary, environment.color && std::io::stdout().is_terminal())
+}
+
+/// Draws a run folder again.
+pub fn report(folder: &Path, common: &Common, environment: &Environment) -> Result<u8, RunError> {
+    let files = report::render(folder)?;
+    if common.json {
+        print_json(&files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
+        return Ok(0);
+    }
+    let summary = Summary::read(&folder.join("summary.json"))?;
+    print(&table(&summary, environment));
+    for file in &files {
+        print(&file.display().to_string());
+    }
+    Ok(0)
+}

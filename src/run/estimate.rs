@@ -1,0 +1,143 @@
+//! What a run would take, before it is run: counted from the suite and the model's shape, with the
+//! machine's speed measured on a small matrix product.
+
+use serde::Serialize;
+
+use super::prepare::{expand_hooks, open_subject};
+use super::{Places, RunError};
+use crate::base::{HookPoint, Matrix};
+use crate::linalg::product;
+use crate::stats::smallest_detectable_difference;
+use crate::subject::SubjectModel;
+use crate::suite::Suite;
+
+/// Spread of feature scores that the smallest visible difference is worked out for, measured on the
+/// embedded model; a run's own table has the real one.
+const SCORE_SD: f64 = 0.25;
+
+/// Forward passes, fits and probes together run at about this share of the machine's product speed.
+const EFFICIENCY: f64 = 0.25;
+
+/// Training steps times batch of a sparse autoencoder's fit, in rows, as the default recipes take.
+const TRAINING_ROWS: f64 = 2.5e6;
+
+/// What `run` would do.
+#[derive(Debug, Clone, Serialize)]
+pub struct Estimate {
+    /// The suite's name.
+    pub suite: String,
+    /// The model's name.
+    pub subject: String,
+    /// Hook points, in order.
+    pub hooks: Vec<String>,
+    /// Rows of the table at each hook point.
+    pub rows: Vec<String>,
+    /// Tokens that dictionaries are fitted on.
+    pub fit_tokens: usize,
+    /// Tokens of the evaluation fragments.
+    pub evaluate_tokens: usize,
+    /// Features to score: rows × hook points × per cell.
+    pub features: usize,
+    /// Score lines, over explainers and controls.
+    pub score_lines: usize,
+    /// Requests to language models.
+    pub llm_requests: usize,
+    /// Tokens to language models.
+    pub llm_tokens_in: usize,
+    /// Tokens from language models.
+    pub llm_tokens_out: usize,
+    /// Dollars for language models.
+    pub usd: f64,
+    /// Disk for activations at once, in GB.
+    pub disk_gb: f64,
+    /// Peak memory, roughly, in GB.
+    pub memory_gb: f64,
+    /// Minutes, roughly.
+    pub minutes: f64,
+    /// Smallest difference of means that two cells would show with 80 % power at p < 0.05, for
+    /// scores with a standard deviation of 0.25.
+    pub smallest_difference: Option<f64>,
+    /// What the reader should know.
+    pub notes: Vec<String>,
+}
+
+/// Works out what a suite would take. The model is opened, nothing is run.
+pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
+    let subject = open_subject(&suite.subject, places)?;
+    let model = subject.loaded.model();
+    let hooks = expand_hooks(suite, model)?;
+    let rows: Vec<String> = suite.methods.iter().flat_map(|method| method.row_names()).collect();
+    let controls = 1 + usize::from(suite.controls.shuffled);
+    let evaluate_tokens = suite.corpus.eval_fragments * suite.protocol.fragment_tokens;
+    let features = rows.len() * hooks.len() * suite.per_cell;
+    let widths = hooks.iter().map(|&hook| model.width(hook)).collect::<Result<Vec<_>, _>>()?;
+    let bytes: Vec<f64> = widths
+        .iter()
+        .map(|&width| suite.corpus.fit_tokens as f64 * (2 * width + 4) as f64 + evaluate_tokens as f64 * (4 * width + 4) as f64)
+        .collect();
+    let together = bytes.iter().sum::<f64>().min(suite.limits.disk_gb * 1e9);
+    let mut notes = vec![
+        "offline explainers and simulators: no request, no dollar".to_string(),
+        format!("smallest difference is for a score spread (SD) of {SCORE_SD}"),
+    ];
+    if suite.corpus.source.starts_with("hub:") {
+        notes.push("hub data sets are read as text or JSONL (plain, .gz, .zst); parquet is not, convert it first".into());
+    }
+    let largest = widths.iter().copied().max().unwrap_or(0) as f64;
+    Ok(Estimate {
+        suite: suite.name.clone(),
+        subject: model.info().name.clone(),
+        hooks: hooks.iter().map(HookPoint::to_string).collect(),
+        features,
+        score_lines: features * suite.pairs.len() * controls,
+        rows,
+        fit_tokens: suite.corpus.fit_tokens,
+        evaluate_tokens,
+        llm_requests: 0,
+        llm_tokens_in: 0,
+        llm_tokens_out: 0,
+        usd: 0.0,
+        disk_gb: together / 1e9,
+        memory_gb: 0.3 + largest * 4.0 * 64.0 * 1024.0 / 1e9 * 4.0,
+        minutes: work(suite, model, &widths) / (EFFICIENCY * product_speed()) / 60.0,
+        smallest_difference: smallest_detectable_difference(suite.per_cell, suite.per_cell, SCORE_SD, SCORE_SD).ok(),
+        notes,
+    })
+}
+
+/// Floating-point operations of a run, to the nearest order: forward passes, fits, encoding.
+fn work(suite: &Suite, model: &dyn SubjectModel, widths: &[usize]) -> f64 {
+    let info = model.info();
+    let (d, layers) = (info.d_model as f64, info.n_layers as f64);
+    let forward = layers * 2.0 * (4.0 * d * d + 2.0 * d * info.d_mlp as f64);
+    let tokens = (suite.corpus.fit_tokens + suite.corpus.eval_fragments * suite.protocol.fragment_tokens) as f64;
+    let passes = if suite.controls.random_weights.is_empty() { 1.0 } else { 2.0 };
+    let per_hook: f64 = widths
+        .iter()
+        .map(|&width| {
+            let width = width as f64;
+            let features = 4.0 * width;
+            let fits = suite.methods.len() as f64 * TRAINING_ROWS * 4.0 * width * features / 4.0;
+            let rows: usize = suite.methods.iter().map(|method| method.row_names().len()).sum();
+            fits + rows as f64 * tokens * 4.0 * width * features
+        })
+        .sum();
+    passes * tokens * forward + per_hook
+}
+
+/// Multiply-adds a second of this machine, times two, on a product that fits the cache.
+fn product_speed() -> f64 {
+    let (n, k) = (1024, 256);
+    let a = Matrix::from_fn(n, k, |row, col| ((row * 31 + col * 17) % 13) as f32);
+    let b = Matrix::from_fn(n, k, |row, col| ((row * 7 + col * 3) % 11) as f32);
+    #[expect(clippy::disallowed_methods, reason = "the speed of this machine is what is measured")]
+    let clock = std::time::Instant::now;
+    let best = (0..4)
+        .map(|_| {
+            let started = clock();
+            std::hint::black_box(product::times_transposed(&a, &b));
+            started.elapsed().as_secs_f64()
+        })
+        .fold(f64::INFINITY, f64::min);
+    2.0 * (n * n * k) as f64 / best.max(1e-9)
+}

@@ -1,0 +1,152 @@
+//! Activations of a subject at the suite's hook points: as many hook points in one pass as the disk
+//! allows, each store kept only while something needs it.
+
+use std::path::{Path, PathBuf};
+
+use super::stage::StageKey;
+use super::{Event, RunError, Stop};
+use crate::activations::{ActivationSet, Keep, Precision, harvest};
+use crate::base::{HookPoint, TokenBatch};
+use crate::corpus::TokenSets;
+use crate::subject::SubjectModel;
+
+/// Version of what is stored: raised when the same subject and tokens would give other values.
+const VERSION: u32 = 1;
+
+/// Fitting activations are kept in f16: half the disk, and far below what dictionaries resolve.
+const FIT_PRECISION: Precision = Precision::F16;
+
+/// Evaluation activations are truths that scores are computed from.
+const EVALUATE_PRECISION: Precision = Precision::F32;
+
+/// Both stores of one hook point.
+pub struct HookActivations {
+    /// For fitting.
+    pub fit: ActivationSet,
+    /// For evaluating: every token of every fragment.
+    pub evaluate: ActivationSet,
+    paths: [PathBuf; 2],
+}
+
+impl HookActivations {
+    /// Frees the disk; what was made from the stores remains.
+    pub fn remove(self) {
+        let Self { fit, evaluate, paths } = self;
+        drop((fit, evaluate));
+        paths.iter().for_each(|path| ActivationSet::remove(path));
+    }
+}
+
+/// Harvests one subject's hook points, a group at a time.
+pub struct Harvester<'a> {
+    /// The subject.
+    pub subject: &'a dyn SubjectModel,
+    /// Tokens of both splits.
+    pub tokens: &'a TokenSets,
+    /// Folder of the stores.
+    pub folder: PathBuf,
+    /// Disk the suite allows, in bytes.
+    pub disk: f64,
+    /// Names the subject in progress: empty, or ` (random weights)`.
+    pub label: &'a str,
+    /// Who hears of progress.
+    pub on: &'a dyn Fn(Event),
+    /// Whether to go on.
+    pub stop: Stop,
+}
+
+impl Harvester<'_> {
+    /// Bytes that the stores of one hook point take.
+    pub fn bytes(&self, hook: HookPoint) -> Result<f64, RunError> {
+        let width = self.subject.width(hook)? as f64;
+        let rows = |batch: &TokenBatch| batch.ids().len() as f64;
+        Ok(rows(&self.tokens.fit) * (width * 2.0 + 4.0) + rows(&self.tokens.evaluate) * (width * 4.0 + 4.0))
+    }
+
+    /// Splits hook points into groups that fit on the disk together, in order.
+    pub fn groups(&self, hooks: &[HookPoint]) -> Result<Vec<Vec<HookPoint>>, RunError> {
+        let free = fs4::available_space(existing(&self.folder)).map_or(f64::INFINITY, |bytes| bytes as f64);
+        let room = self.disk.min(0.9 * free);
+        let mut groups: Vec<Vec<HookPoint>> = Vec::new();
+        let mut used = f64::INFINITY;
+        for &hook in hooks {
+            let bytes = self.bytes(hook)?;
+            if bytes > room {
+                let limit = if bytes > self.disk {
+                    format!("`limits.disk_gb` allows {:.1} GB", self.disk / 1e9)
+                } else {
+                    format!("`{}` has {:.1} GB free", self.folder.display(), free / 1e9)
+                };
+                return Err(RunError::Disk { hook: hook.to_string(), needed_gb: bytes / 1e9, limit });
+            }
+            if used + bytes > room {
+                groups.push(Vec::new());
+                used = 0.0;
+            }
+            used += bytes;
+            if let Some(group) = groups.last_mut() {
+                group.push(hook);
+            }
+        }
+        Ok(groups)
+    }
+
+    /// Stores of a group, those that are there already opened, the rest harvested in one pass.
+    pub fn harvest(&self, hooks: &[HookPoint]) -> Result<Vec<HookActivations>, RunError> {
+        self.pass(hooks, &self.tokens.fit, "fit", Keep::Fitting, FIT_PRECISION)?;
+        self.pass(hooks, &self.tokens.evaluate, "evaluate", Keep::Everything, EVALUATE_PRECISION)?;
+        hooks
+            .iter()
+            .map(|&hook| {
+                let paths = [self.path(hook, "fit"), self.path(hook, "evaluate")];
+                let open = |path: &Path| {
+                    ActivationSet::open(path).ok_or_else(|| {
+                        let source = std::io::Error::other("the store vanished while the run needed it");
+                        crate::base::FileError { action: "read", path: path.to_path_buf(), source }
+                    })
+                };
+                Ok(HookActivations { fit: open(&paths[0])?, evaluate: open(&paths[1])?, paths })
+            })
+            .collect()
+    }
+
+    fn path(&self, hook: HookPoint, split: &'static str) -> PathBuf {
+        let key = StageKey::new("activations", VERSION)
+            .input(self.subject.info().weights_digest)
+            .input(self.tokens.digest)
+            .word(&hook.to_string())
+            .word(split);
+        self.folder.join(format!("{}.act", key.file_name()))
+    }
+
+    fn pass(
+        &self,
+        hooks: &[HookPoint],
+        tokens: &TokenBatch,
+        split: &'static str,
+        keep: Keep,
+        precision: Precision,
+    ) -> Result<(), RunError> {
+        let missing: Vec<(HookPoint, PathBuf)> = hooks
+            .iter()
+            .map(|&hook| (hook, self.path(hook, split)))
+            .filter(|(_, path)| ActivationSet::open(path).is_none())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let targets: Vec<(HookPoint, &Path)> = missing.iter().map(|(hook, path)| (*hook, path.as_path())).collect();
+        let total = tokens.ids().len() as u64;
+        let stage = format!("harvest {split}{}", self.label);
+        let on_tokens = |done: usize| {
+            (self.on)(Event::Work { stage: stage.clone(), done: done as u64, total, unit: "tokens" });
+            !self.stop.asked()
+        };
+        harvest(self.subject, tokens, &targets, keep, precision, &on_tokens)?;
+        Ok(())
+    }
+}
+
+fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."))
+}

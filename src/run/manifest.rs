@@ -1,0 +1,140 @@
+//! `manifest.json`: everything that chose a number, and what the run cost.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::prepare::{CorpusRecord, Fillers};
+use crate::base::{Digest, cpu_name, instruction_set, peak_memory_bytes};
+use crate::subject::SubjectInfo;
+use crate::suite::Suite;
+
+/// Versions of the definitions behind the numbers; a definition that changes raises its own.
+pub const METRIC_VERSIONS: [(&str, u32); 8] = [
+    ("top_and_random", 1),
+    ("top_only", 1),
+    ("random_only", 1),
+    ("population", 1),
+    ("beyond_token", 1),
+    ("fvu", 1),
+    ("loss_recovered", 1),
+    ("interval", 1),
+];
+
+/// What a run was and what it took. Times and paths stand here and nowhere in `summary.json`.
+#[derive(Debug, Serialize)]
+pub struct Manifest<'a> {
+    /// Schema of this file.
+    pub schema: u32,
+    /// Version of the program.
+    pub version: &'static str,
+    /// Digest of the resolved suite and of its inputs, as in `summary.json`.
+    pub run: Digest,
+    /// The suite's name.
+    pub suite_name: &'a str,
+    /// The suite with every default filled in.
+    pub suite: &'a Suite,
+    /// Root of every seed stream.
+    pub seed: u64,
+    /// The model.
+    pub subject: &'a SubjectInfo,
+    /// The text.
+    pub corpus: &'a CorpusRecord,
+    /// Tokens that stand where text should be in probes, with their text.
+    pub fillers: FillerRecord,
+    /// Digest of each dictionary and of what it was fitted on, by `HOOK/ROW`.
+    pub dictionaries: BTreeMap<String, DictionaryRecord>,
+    /// Version of each definition behind a number.
+    pub metric_versions: BTreeMap<&'static str, u32>,
+    /// Every stage, in order.
+    pub stages: Vec<StageRecord>,
+    /// What the reader of the results must know.
+    pub warnings: Vec<String>,
+    /// Machine and threads; results do not depend on the number of threads.
+    pub machine: Machine,
+    /// Requests, tokens and dollars of language models: none in an offline run.
+    pub llm_usage: BTreeMap<String, f64>,
+}
+
+/// Filler tokens with their text.
+#[derive(Debug, Serialize)]
+pub struct FillerRecord {
+    /// The ids.
+    #[serde(flatten)]
+    pub ids: Fillers,
+    /// Text of the lead token.
+    pub lead_text: Option<String>,
+    /// Text of the pad token.
+    pub pad_text: String,
+}
+
+/// One dictionary of the run.
+#[derive(Debug, Clone, Serialize)]
+pub struct DictionaryRecord {
+    /// Digest of the dictionary.
+    pub digest: Digest,
+    /// Digest of the activations it was fitted on.
+    pub fitted_on: Digest,
+    /// Tokens that harvesting left out for their norm.
+    pub rows_left_out: usize,
+    /// Tokens fitted on.
+    pub rows: usize,
+    /// How the fit went.
+    pub report: crate::dictionary::FitReport,
+}
+
+/// One stage.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// What and where.
+    pub name: String,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+    /// Largest memory of the process at its end, in bytes, where the system tells.
+    pub peak_memory_bytes: Option<u64>,
+    /// Whether its result was there already.
+    pub reused: bool,
+}
+
+/// The machine.
+#[derive(Debug, Serialize)]
+pub struct Machine {
+    /// Processor, where the system tells.
+    pub cpu: Option<String>,
+    /// Widest vector instructions used.
+    pub instruction_set: &'static str,
+    /// Where tensors live.
+    pub device: &'static str,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl Machine {
+    /// This one.
+    pub fn here() -> Self {
+        Self { cpu: cpu_name(), instruction_set: instruction_set(), device: "cpu", threads: rayon::current_num_threads() }
+    }
+}
+
+/// Measures stages as they end.
+#[derive(Debug, Default)]
+pub struct StageClock {
+    /// Every stage so far.
+    pub stages: Vec<StageRecord>,
+}
+
+impl StageClock {
+    /// Runs a stage and notes its time and memory.
+    pub fn time<T, E>(&mut self, name: &str, work: impl FnOnce() -> Result<(T, bool), E>) -> Result<T, E> {
+        #[expect(clippy::disallowed_methods, reason = "the time a stage takes goes to the manifest and decides nothing")]
+        let started = std::time::Instant::now();
+        let (value, reused) = work()?;
+        self.stages.push(StageRecord {
+            name: name.to_string(),
+            seconds: started.elapsed().as_secs_f64(),
+            peak_memory_bytes: peak_memory_bytes(),
+            reused,
+        });
+        Ok(value)
+    }
+}
