@@ -1,0 +1,221 @@
+//! A drawing in px from the top left corner, on kuva's scene: what is drawn here goes to SVG and to
+//! PNG alike. No element has an id, so several drawings can stand on one page.
+
+use kuva::backend::png::PngBackend;
+use kuva::backend::svg::SvgBackend;
+use kuva::render::color::Color;
+use kuva::render::render::{PathData, Primitive, Scene, TextAnchor};
+
+use crate::report::escape::visible;
+
+/// Where a drawing will be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paper {
+    /// A file: white background, fixed colours, title and caption drawn.
+    File,
+    /// A page with a style sheet that defines the colours, light and dark.
+    Page,
+}
+
+/// Colours by meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ink {
+    /// Words and axes.
+    Text,
+    /// Words of less weight.
+    Muted,
+    /// Grid lines.
+    Grid,
+    /// Every second layer.
+    Band,
+    /// Controls.
+    Control,
+    /// Methods, by number.
+    Series(usize),
+}
+
+/// Okabe and Ito's colours, darkest first; the yellow is darkened so that it shows on white.
+const SERIES: [&str; 8] =
+    ["#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#b3a100"];
+
+/// Where a text is anchored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+const FONT: &str = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
+/// PNG pixels per px.
+const SCALE: f32 = 2.0;
+
+/// The drawing.
+pub struct Canvas {
+    scene: Scene,
+    paper: Paper,
+}
+
+impl Canvas {
+    /// An empty drawing, size in px.
+    pub fn new(width: f64, height: f64, paper: Paper) -> Self {
+        let background = (paper == Paper::File).then_some("#ffffff");
+        let mut scene = Scene::new(width.ceil(), height.ceil()).with_background(background);
+        scene.font_family = Some(FONT.to_string());
+        Self { scene, paper }
+    }
+
+    fn colour(&self, ink: Ink) -> Color {
+        let name = match (self.paper, ink) {
+            (Paper::File, Ink::Text) => "#1b1f24".to_string(),
+            (Paper::File, Ink::Muted) => "#57606a".to_string(),
+            (Paper::File, Ink::Grid) => "#e1e4e8".to_string(),
+            (Paper::File, Ink::Band) => "#f5f6f8".to_string(),
+            (Paper::File, Ink::Control) => "#8c959f".to_string(),
+            (Paper::File, Ink::Series(i)) => SERIES[i % SERIES.len()].to_string(),
+            (Paper::Page, Ink::Text) => "var(--ink)".to_string(),
+            (Paper::Page, Ink::Muted) => "var(--muted)".to_string(),
+            (Paper::Page, Ink::Grid) => "var(--grid)".to_string(),
+            (Paper::Page, Ink::Band) => "var(--band)".to_string(),
+            (Paper::Page, Ink::Control) => "var(--control)".to_string(),
+            (Paper::Page, Ink::Series(i)) => format!("var(--series{})", i % SERIES.len()),
+        };
+        Color::from(name)
+    }
+
+    /// One line of text; `y` is its baseline.
+    pub fn text(&mut self, x: f64, y: f64, content: &str, size: u32, anchor: Anchor, ink: Ink) {
+        self.push_text(x, y, content, size, anchor, ink, None);
+    }
+
+    /// Text that reads upwards, centred at the point.
+    pub fn text_up(&mut self, x: f64, y: f64, content: &str, size: u32, ink: Ink) {
+        self.push_text(x, y, content, size, Anchor::Middle, ink, Some(-90.0));
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the one place where every property of a text meets")]
+    fn push_text(
+        &mut self,
+        x: f64,
+        y: f64,
+        content: &str,
+        size: u32,
+        anchor: Anchor,
+        ink: Ink,
+        rotate: Option<f64>,
+    ) {
+        let anchor = match anchor {
+            Anchor::Start => TextAnchor::Start,
+            Anchor::Middle => TextAnchor::Middle,
+            Anchor::End => TextAnchor::End,
+        };
+        let color = Some(self.colour(ink));
+        // kuva reads `$…$` as mathematics; here a dollar is a dollar.
+        let content = visible(content).replace('$', "\\$");
+        self.scene.add(Primitive::Text { x, y, content, size, anchor, rotate, bold: false, color });
+    }
+
+    /// A straight line.
+    pub fn line(&mut self, from: (f64, f64), to: (f64, f64), ink: Ink, width: f64) {
+        let stroke = self.colour(ink);
+        self.scene.add(Primitive::Line {
+            x1: from.0,
+            y1: from.1,
+            x2: to.0,
+            y2: to.1,
+            stroke,
+            stroke_width: width,
+            stroke_dasharray: None,
+        });
+    }
+
+    /// A filled rectangle without an outline.
+    pub fn block(&mut self, x: f64, y: f64, width: f64, height: f64, ink: Ink, opacity: f64) {
+        let fill = self.colour(ink);
+        let opacity = (opacity < 1.0).then_some(opacity);
+        self.scene.add(Primitive::Rect {
+            x,
+            y,
+            width,
+            height,
+            fill,
+            stroke: None,
+            stroke_width: None,
+            opacity,
+        });
+    }
+
+    /// A circle.
+    pub fn circle(&mut self, cx: f64, cy: f64, r: f64, fill: Option<Ink>, stroke: Ink) {
+        let fill = fill.map_or(Color::None, |ink| self.colour(ink));
+        let stroke = Some(self.colour(stroke));
+        self.scene.add(Primitive::Circle {
+            cx,
+            cy,
+            r,
+            fill,
+            fill_opacity: None,
+            stroke,
+            stroke_width: Some(1.4),
+        });
+    }
+
+    /// The outline of a closed polygon, thin.
+    pub fn polygon_outline(&mut self, points: &[(f64, f64)], stroke: Ink) {
+        self.path(outline(points), None, Some(stroke), 1.0, None);
+    }
+
+    /// A closed polygon.
+    pub fn polygon(&mut self, points: &[(f64, f64)], fill: Option<Ink>, stroke: Ink) {
+        self.path(outline(points), fill, Some(stroke), 1.4, None);
+    }
+
+    /// Many dots of one colour in one element.
+    pub fn dots(&mut self, centres: &[(f64, f64)], r: f64, ink: Ink, opacity: f64) {
+        if centres.is_empty() {
+            return;
+        }
+        let mut d = String::with_capacity(centres.len() * 48);
+        let width = 2.0 * r;
+        for (x, y) in centres {
+            d.push_str(&format!("M{:.1} {y:.1}a{r} {r} 0 1 0 {width} 0a{r} {r} 0 1 0 -{width} 0Z", x - r));
+        }
+        self.path(d, Some(ink), None, 0.0, Some(opacity));
+    }
+
+    fn path(&mut self, d: String, fill: Option<Ink>, stroke: Option<Ink>, width: f64, opacity: Option<f64>) {
+        let fill = fill.map(|ink| self.colour(ink));
+        let stroke = stroke.map_or(Color::None, |ink| self.colour(ink));
+        self.scene.add(Primitive::Path(Box::new(PathData {
+            d,
+            fill,
+            stroke,
+            stroke_width: width,
+            opacity,
+            stroke_dasharray: None,
+        })));
+    }
+
+    /// As PNG, two pixels per px.
+    pub fn png(&self) -> Result<Vec<u8>, String> {
+        PngBackend::new().with_scale(SCALE).render_scene(&self.scene)
+    }
+
+    /// As SVG; scales to the room it gets, never beyond its own size.
+    pub fn into_svg(self) -> String {
+        let (width, height) = (self.scene.width, self.scene.height);
+        let svg = SvgBackend::new().render_scene(&self.scene);
+        // kuva gives a fixed size only; with a view box a page can shrink it.
+        svg.replacen("<svg ", &format!("<svg viewBox=\"0 0 {width} {height}\" "), 1)
+    }
+}
+
+fn outline(points: &[(f64, f64)]) -> String {
+    let mut d = String::new();
+    for (i, (x, y)) in points.iter().enumerate() {
+        d.push_str(if i == 0 { "M" } else { "L" });
+        d.push_str(&format!("{x:.1} {y:.1}"));
+    }
+    d.push('Z');
+    d
+}

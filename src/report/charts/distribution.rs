@@ -1,0 +1,226 @@
+//! Scores of single features by method: every feature a dot, above the box of the middle half with
+//! the median; a grey tick is the median of the shuffled control.
+
+use super::axis::{self, Area, LABEL_SIZE, Scale, TICK_SIZE};
+use super::canvas::{Anchor, Canvas, Ink};
+use super::marks::{self, Mark};
+use super::{Chart, Figure, Kind, chart_name, pairing_parts, text};
+use crate::report::scores::FeatureScores;
+use crate::report::view::{Pairing, RowKey, View};
+
+struct Strip {
+    mark: Mark,
+    label: String,
+    /// Ascending.
+    scores: Vec<f64>,
+    /// Median of the first control, if it was run.
+    control: Option<f64>,
+}
+
+struct Panel {
+    title: String,
+    strips: Vec<Strip>,
+}
+
+struct Distribution {
+    /// Per scorer: its name and a panel per hook point.
+    bands: Vec<(String, Vec<Panel>)>,
+    label_width: f64,
+}
+
+const ROW: f64 = 26.0;
+const PANEL_WIDTH: f64 = 236.0;
+const GAP: f64 = 22.0;
+const PER_LINE: usize = 4;
+const DOT: f64 = 1.6;
+
+/// One chart with the main scores; none where no feature has one.
+pub fn chart<'a>(
+    view: &View<'a>,
+    pairing: Pairing<'a>,
+    scores: &FeatureScores,
+    marks: &[Mark],
+) -> Option<Chart<'a>> {
+    let bands: Vec<(String, Vec<Panel>)> = view
+        .main_scorers()
+        .into_iter()
+        .map(|scorer| {
+            let panels =
+                view.hooks.iter().map(|hook| panel(view, pairing, scores, marks, hook, scorer)).collect();
+            (scorer.to_string(), panels)
+        })
+        .collect();
+    let any = bands.iter().flat_map(|(_, panels)| panels).flat_map(|panel| &panel.strips);
+    if any.clone().all(|strip| strip.scores.is_empty()) {
+        return None;
+    }
+    let size = f64::from(TICK_SIZE);
+    let widest = view.methods.iter().map(|method| text::width(method, size)).fold(0.0, f64::max);
+    let control = view.controls.first();
+    let mut caption =
+        "Each dot is one feature; box: middle half, line: median. Features with a constant prediction \
+                       have no score of their own and are not drawn; the table counts them."
+            .to_string();
+    if let Some(control) = control {
+        caption.push_str(&format!(" Grey tick: median of the control {control}."));
+    }
+    caption.push_str(" Given these dictionaries and this corpus.");
+    Some(Chart {
+        name: chart_name(Kind::Distribution, &pairing_parts(view, pairing)),
+        kind: Kind::Distribution,
+        pairing: Some(pairing),
+        title: format!("Scores of single features: explained and simulated by {}", pairing.label()),
+        caption,
+        figure: Box::new(Distribution { bands, label_width: widest.min(170.0) + 36.0 }),
+    })
+}
+
+fn panel<'a>(
+    view: &View<'a>,
+    pairing: Pairing<'a>,
+    scores: &FeatureScores,
+    marks: &[Mark],
+    hook: &'a str,
+    scorer: &'a str,
+) -> Panel {
+    let strips = view
+        .methods
+        .iter()
+        .zip(marks)
+        .map(|(method, mark)| {
+            let key = RowKey { hook, method, control: None };
+            let control = view.controls.first().and_then(|control| {
+                let key = RowKey { control: Some(control), ..key };
+                quantile(scores.of(pairing, key, scorer), 0.5)
+            });
+            let scores = scores.of(pairing, key, scorer).to_vec();
+            Strip { mark: *mark, label: method.to_string(), scores, control }
+        })
+        .collect();
+    Panel { title: hook.to_string(), strips }
+}
+
+/// Linear interpolation between order statistics.
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    let place = share * last as f64;
+    let below = place.floor() as usize;
+    let above = (below + 1).min(last);
+    Some(sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64))
+}
+
+/// Dots side by side at their scores, stacked where they would touch, squeezed into `room` px.
+fn stack(xs: &[f64], room: f64) -> Vec<(f64, f64)> {
+    let bin = 2.0 * DOT;
+    let mut stacks: Vec<(i64, usize)> = Vec::with_capacity(xs.len());
+    for x in xs {
+        let at = (x / bin).round() as i64;
+        let height = stacks.iter().filter(|(other, _)| *other == at).count();
+        stacks.push((at, height));
+    }
+    let tallest = stacks.iter().map(|(_, height)| *height).max().unwrap_or(0);
+    let pitch = if tallest == 0 { 0.0 } else { (room / tallest as f64).min(bin) };
+    stacks.into_iter().map(|(at, height)| (at as f64 * bin, height as f64 * pitch)).collect()
+}
+
+impl Distribution {
+    fn columns(&self) -> usize {
+        self.bands.iter().map(|(_, panels)| panels.len()).max().unwrap_or(1).clamp(1, PER_LINE)
+    }
+
+    fn panel_height(&self) -> f64 {
+        let rows = self.bands.iter().flat_map(|(_, panels)| panels).map(|panel| panel.strips.len()).max();
+        rows.unwrap_or(0) as f64 * ROW + 6.0
+    }
+
+    fn draw_panel(&self, canvas: &mut Canvas, area: Area, panel: &Panel, scale: &Scale, labelled: bool) {
+        let scale = scale.over(area.x + 4.0, area.right() - 4.0);
+        axis::draw_x(canvas, area, &scale, true);
+        axis::draw_frame(canvas, area, &panel.title);
+        for (i, strip) in panel.strips.iter().enumerate() {
+            let base = area.y + 3.0 + (i + 1) as f64 * ROW;
+            if labelled {
+                let size = f64::from(TICK_SIZE);
+                let label = text::cut(&strip.label, size, self.label_width - 36.0);
+                canvas.text(area.x - 26.0, base - 8.0, &label, TICK_SIZE, Anchor::End, Ink::Text);
+                marks::draw(canvas, strip.mark, area.x - 14.0, base - 12.0, 4.0);
+            }
+            draw_strip(canvas, strip, &scale, base);
+        }
+    }
+}
+
+fn draw_strip(canvas: &mut Canvas, strip: &Strip, scale: &Scale, base: f64) {
+    let ink = strip.mark.ink;
+    let xs: Vec<f64> = strip.scores.iter().map(|score| scale.at(*score)).collect();
+    let dots: Vec<(f64, f64)> = stack(&xs, 10.0).into_iter().map(|(x, up)| (x, base - 9.5 - up)).collect();
+    canvas.dots(&dots, DOT, ink, 0.75);
+    if let Some(control) = strip.control {
+        let x = scale.at(control);
+        canvas.line((x, base - 8.0), (x, base - 0.5), Ink::Control, 2.0);
+    }
+    let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| quantile(&strip.scores, share));
+    if let (Some(low), Some(middle), Some(high)) = (low, middle, high) {
+        let (left, right) = (scale.at(low), scale.at(high));
+        canvas.block(left, base - 6.0, (right - left).max(1.0), 3.5, ink, 0.45);
+        let x = scale.at(middle);
+        canvas.line((x, base - 7.5), (x, base - 1.0), ink, 2.0);
+    }
+}
+
+impl Figure for Distribution {
+    fn size(&self) -> (f64, f64) {
+        let columns = self.columns() as f64;
+        let lines: usize = self.bands.iter().map(|(_, panels)| panels.len().div_ceil(self.columns())).sum();
+        let width = self.label_width + columns * PANEL_WIDTH + (columns - 1.0) * GAP + 20.0;
+        let pitch = self.panel_height() + 52.0;
+        (width, lines as f64 * pitch + self.bands.len() as f64 * 26.0 + 8.0)
+    }
+
+    fn draw(&self, canvas: &mut Canvas, top: f64) {
+        let columns = self.columns();
+        let height = self.panel_height();
+        let mut y = top + 22.0;
+        for (scorer, panels) in &self.bands {
+            let all = panels.iter().flat_map(|panel| &panel.strips);
+            let values = all.flat_map(|strip| strip.scores.iter().copied().chain(strip.control));
+            let scale = Scale::linear(values);
+            for line in panels.chunks(columns) {
+                for (i, panel) in line.iter().enumerate() {
+                    let x = self.label_width + i as f64 * (PANEL_WIDTH + GAP);
+                    let area = Area { x, y, width: PANEL_WIDTH, height };
+                    self.draw_panel(canvas, area, panel, &scale, i == 0);
+                }
+                y += height + 52.0;
+            }
+            let label = format!("{scorer} of a feature (a correlation, no unit)");
+            let middle = self.label_width + (columns as f64 * (PANEL_WIDTH + GAP) - GAP) / 2.0;
+            canvas.text(middle, y - 16.0, &label, LABEL_SIZE, Anchor::Middle, Ink::Text);
+            y += 26.0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_interpolate() {
+        assert_eq!(quantile(&[0.0, 1.0, 2.0, 3.0], 0.5), Some(1.5));
+        assert_eq!(quantile(&[2.0], 0.25), Some(2.0));
+        assert_eq!(quantile(&[], 0.5), None);
+    }
+
+    #[test]
+    fn stacked_dots_neither_overlap_nor_leave_their_row() {
+        let dots = stack(&[10.0, 10.1, 10.2, 30.0], 10.0);
+        for (i, a) in dots.iter().enumerate() {
+            assert!(a.1 <= 10.0);
+            for b in &dots[..i] {
+                assert!((a.0 - b.0).hypot(a.1 - b.1) >= 2.0 * DOT - 1e-9, "{a:?} on {b:?}");
+            }
+        }
+        assert!(stack(&[5.0; 500], 10.0).iter().all(|dot| dot.1 <= 10.0));
+    }
+}

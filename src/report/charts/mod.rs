@@ -1,0 +1,190 @@
+//! Charts: composed here from a few shapes, written as SVG and PNG by kuva's backends.
+
+mod axis;
+mod by_layer;
+mod canvas;
+mod distribution;
+mod legend;
+mod marks;
+mod scatter;
+mod text;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::ReportError;
+use super::escape::file_stem;
+use super::scores::FeatureScores;
+use super::view::{Pairing, View};
+use crate::base::FileError;
+use canvas::{Anchor, Canvas, Ink, Paper};
+
+/// What a chart shows; also the first part of its file name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Mean with interval by layer.
+    ByLayer,
+    /// Per-feature scores.
+    Distribution,
+    /// L0 against fraction of variance unexplained.
+    SparsityFvu,
+    /// L0 against score.
+    ScoreL0,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::ByLayer, Self::Distribution, Self::SparsityFvu, Self::ScoreL0];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::ByLayer => "scores_by_layer",
+            Self::Distribution => "score_distributions",
+            Self::SparsityFvu => "sparsity_fvu",
+            Self::ScoreL0 => "score_sparsity",
+        }
+    }
+}
+
+/// Something that can be drawn below a title.
+trait Figure: Send + Sync {
+    /// Width and height in px.
+    fn size(&self) -> (f64, f64);
+    /// Draws into the rectangle that starts at `(0, top)`.
+    fn draw(&self, canvas: &mut Canvas, top: f64);
+}
+
+/// One chart, ready to be drawn.
+pub struct Chart<'a> {
+    /// File name without extension.
+    pub name: String,
+    /// What it shows.
+    pub kind: Kind,
+    /// Which explainer and simulator it is about, if about one.
+    pub pairing: Option<Pairing<'a>>,
+    /// Heading.
+    pub title: String,
+    /// What must be known to read it, with the conditions of its numbers.
+    pub caption: String,
+    figure: Box<dyn Figure + 'a>,
+}
+
+const TITLE_SIZE: u32 = 17;
+const CAPTION_SIZE: u32 = 12;
+const MARGIN: f64 = 16.0;
+
+impl Chart<'_> {
+    fn draw(&self, paper: Paper) -> Canvas {
+        let (width, height) = self.figure.size();
+        // A page prints title and caption as text of its own.
+        let framed = paper == Paper::File;
+        let title = text::wrap(&self.title, f64::from(TITLE_SIZE), width - 2.0 * MARGIN);
+        let caption = text::wrap(&self.caption, f64::from(CAPTION_SIZE), width - 2.0 * MARGIN);
+        let top = if framed { 18.0 + 22.0 * title.len() as f64 } else { 4.0 };
+        let bottom = if framed { 14.0 + 17.0 * caption.len() as f64 } else { 4.0 };
+        let mut canvas = Canvas::new(width, top + height + bottom, paper);
+        if framed {
+            for (i, line) in title.iter().enumerate() {
+                let y = 26.0 + 22.0 * i as f64;
+                canvas.text(MARGIN, y, line, TITLE_SIZE, Anchor::Start, Ink::Text);
+            }
+            for (i, line) in caption.iter().enumerate() {
+                let y = top + height + 16.0 + 17.0 * i as f64;
+                canvas.text(MARGIN, y, line, CAPTION_SIZE, Anchor::Start, Ink::Muted);
+            }
+        }
+        self.figure.draw(&mut canvas, top);
+        canvas
+    }
+
+    /// As an SVG for a page: no background, colours from the page's style sheet, no ids.
+    pub fn inline_svg(&self) -> String {
+        self.draw(Paper::Page).into_svg()
+    }
+}
+
+/// Every chart that the data allow.
+pub fn plan<'a>(view: &'a View<'a>, scores: Option<&'a FeatureScores>) -> Vec<Chart<'a>> {
+    let marks = marks::assign(&view.methods);
+    let mut charts = Vec::new();
+    for pairing in &view.pairings {
+        charts.extend(by_layer::charts(view, *pairing, &marks));
+        if let Some(scores) = scores {
+            charts.extend(distribution::chart(view, *pairing, scores, &marks));
+        }
+        charts.extend(scatter::score_chart(view, *pairing, &marks));
+    }
+    charts.extend(scatter::fvu_chart(view, &marks));
+    name_apart(&mut charts);
+    charts
+}
+
+/// File names from prefix and pairing, kept apart where cleaning made two alike.
+fn name_apart(charts: &mut [Chart<'_>]) {
+    let mut taken = BTreeSet::new();
+    for chart in charts {
+        let mut name = chart.name.clone();
+        let mut n = 2;
+        while !taken.insert(name.to_lowercase()) {
+            name = format!("{}-{n}", chart.name);
+            n += 1;
+        }
+        chart.name = name;
+    }
+}
+
+/// `scores_by_layer.hook_resid_post.neuron_to_graph`
+fn chart_name(kind: Kind, parts: &[&str]) -> String {
+    let parts: Vec<String> = parts.iter().map(|part| file_stem(part)).collect();
+    std::iter::once(kind.prefix().to_string()).chain(parts).collect::<Vec<_>>().join(".")
+}
+
+/// The parts of a file name that say which pairing; the protocol only where there are several.
+fn pairing_parts<'a>(view: &View<'a>, pairing: Pairing<'a>) -> Vec<&'a str> {
+    let mut parts = vec![pairing.explainer];
+    if pairing.simulator != pairing.explainer {
+        parts.push(pairing.simulator);
+    }
+    if view.pairings.iter().any(|other| other.protocol != pairing.protocol) {
+        parts.push(pairing.protocol);
+    }
+    parts
+}
+
+/// SVG and PNG of every chart with their paths.
+pub fn files(charts: &[Chart<'_>], folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, ReportError> {
+    let drawn: Result<Vec<[(PathBuf, Vec<u8>); 2]>, ReportError> = charts
+        .par_iter()
+        .map(|chart| {
+            let canvas = chart.draw(Paper::File);
+            let png = canvas.png().map_err(|why| ReportError::Draw { chart: chart.name.clone(), why })?;
+            let svg = canvas.into_svg();
+            Ok([
+                (folder.join(format!("{}.svg", chart.name)), svg.into_bytes()),
+                (folder.join(format!("{}.png", chart.name)), png),
+            ])
+        })
+        .collect();
+    Ok(drawn?.into_iter().flatten().collect())
+}
+
+/// Removes charts of an earlier drawing that this one did not write. Other files stay.
+pub fn remove_stale(folder: &Path, written: &[PathBuf]) -> Result<(), ReportError> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let ours = Kind::ALL
+            .iter()
+            .any(|kind| name.strip_prefix(kind.prefix()).is_some_and(|rest| rest.starts_with('.')));
+        let drawing = name.ends_with(".svg") || name.ends_with(".png");
+        if ours && drawing && !written.contains(&path) {
+            std::fs::remove_file(&path).map_err(|source| FileError {
+                action: "remove",
+                path: path.clone(),
+                source,
+            })?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! One mark per method in the plane of sparsity and something else, a panel per hook point:
+//! unexplained variance, or a score.
+
+use super::axis::{self, Area, LABEL_SIZE, Scale};
+use super::canvas::{Anchor, Canvas, Ink};
+use super::legend::Legend;
+use super::marks::{self, Mark};
+use super::{Chart, Figure, Kind, MARGIN, chart_name, pairing_parts};
+use crate::report::schema::QualityRow;
+use crate::report::view::{Pairing, RowKey, View};
+
+struct Point {
+    mark: Mark,
+    x: f64,
+    y: f64,
+    interval: Option<(f64, f64)>,
+}
+
+struct Panel {
+    title: String,
+    points: Vec<Point>,
+}
+
+/// Panels that share a vertical scale.
+struct Band {
+    y_label: String,
+    panels: Vec<Panel>,
+}
+
+struct Scatter {
+    bands: Vec<Band>,
+    legend: Legend,
+}
+
+const LEFT: f64 = 64.0;
+const PANEL_WIDTH: f64 = 236.0;
+const PANEL_HEIGHT: f64 = 210.0;
+const GAP: f64 = 20.0;
+const PER_LINE: usize = 4;
+const RADIUS: f64 = 4.6;
+const X_LABEL: &str = "L0: features active per token (log scale)";
+
+fn quality<'a>(view: &View<'a>, hook: &str, method: &str) -> Option<&'a QualityRow> {
+    view.summary.quality.iter().find(|row| row.hook == hook && row.method == method && row.control.is_none())
+}
+
+fn sparsity(view: &View<'_>, hook: &str, method: &str) -> Option<f64> {
+    quality(view, hook, method)?.l0.filter(|l0| l0.is_finite() && *l0 > 0.0)
+}
+
+fn hooks_of_quality<'a>(view: &View<'a>) -> Vec<&'a str> {
+    let mut hooks = view.hooks.clone();
+    for row in &view.summary.quality {
+        if !hooks.contains(&row.hook.as_str()) {
+            hooks.push(&row.hook);
+        }
+    }
+    hooks
+}
+
+/// L0 against fraction of variance unexplained; none where nothing reconstructs.
+pub fn fvu_chart<'a>(view: &View<'a>, marks: &[Mark]) -> Option<Chart<'a>> {
+    let panels: Vec<Panel> = hooks_of_quality(view)
+        .into_iter()
+        .map(|hook| {
+            let points = view.methods.iter().zip(marks).filter_map(|(method, mark)| {
+                let x = sparsity(view, hook, method)?;
+                let y = quality(view, hook, method)?.fvu.filter(|fvu| fvu.is_finite())?;
+                Some(Point { mark: *mark, x, y, interval: None })
+            });
+            Panel { title: hook.to_string(), points: points.collect() }
+        })
+        .collect();
+    let left_out: Vec<&str> = view
+        .methods
+        .iter()
+        .copied()
+        .filter(|method| {
+            let rows = || view.summary.quality.iter().filter(|row| row.method == *method);
+            rows().next().is_some() && rows().all(|row| row.fvu.is_none())
+        })
+        .collect();
+    let mut caption = "Down and to the left is better: fewer features active, less variance lost. Over all evaluation \
+                       tokens; given these dictionaries and this corpus. Marks that would hide each other are moved \
+                       apart, with a line to their place."
+        .to_string();
+    if !left_out.is_empty() {
+        caption.push_str(&format!(" Not reconstructions, so not drawn: {}.", left_out.join(", ")));
+    }
+    finish(
+        view,
+        marks,
+        vec![Band { y_label: "FVU: variance unexplained".to_string(), panels }],
+        chart_name(Kind::SparsityFvu, &[]),
+        Kind::SparsityFvu,
+        None,
+        "Sparsity and reconstruction".to_string(),
+        caption,
+    )
+}
+
+/// L0 against the main scores; none where L0 is unknown.
+pub fn score_chart<'a>(view: &View<'a>, pairing: Pairing<'a>, marks: &[Mark]) -> Option<Chart<'a>> {
+    let bands: Vec<Band> = view
+        .main_scorers()
+        .into_iter()
+        .map(|scorer| Band {
+            y_label: scorer.to_string(),
+            panels: view
+                .hooks
+                .iter()
+                .map(|hook| {
+                    let points = view.methods.iter().zip(marks).filter_map(|(method, mark)| {
+                        let x = sparsity(view, hook, method)?;
+                        let cell = view.cell(pairing, RowKey { hook, method, control: None }, scorer)?;
+                        let y = cell.mean.filter(|mean| mean.is_finite())?;
+                        Some(Point { mark: *mark, x, y, interval: cell.ci_low.zip(cell.ci_high) })
+                    });
+                    Panel { title: hook.to_string(), points: points.collect() }
+                })
+                .collect(),
+        })
+        .collect();
+    let caption = format!(
+        "Mean score with {}, against the number of features active per token. Given these dictionaries and this \
+         corpus. Marks that would hide each other are moved sideways, with a line to their place.",
+        view.interval_name(pairing)
+    );
+    finish(
+        view,
+        marks,
+        bands,
+        chart_name(Kind::ScoreL0, &pairing_parts(view, pairing)),
+        Kind::ScoreL0,
+        Some(pairing),
+        format!("Score and sparsity: explained and simulated by {}", pairing.label()),
+        caption,
+    )
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of a chart, given once by each of two callers")]
+fn finish<'a>(
+    view: &View<'a>,
+    marks: &[Mark],
+    bands: Vec<Band>,
+    name: String,
+    kind: Kind,
+    pairing: Option<Pairing<'a>>,
+    title: String,
+    caption: String,
+) -> Option<Chart<'a>> {
+    let drawn = |mark: &Mark| {
+        bands.iter().flat_map(|band| &band.panels).flat_map(|panel| &panel.points).any(|p| p.mark == *mark)
+    };
+    let entries: Vec<(Mark, String)> = view
+        .methods
+        .iter()
+        .zip(marks)
+        .filter(|(_, mark)| drawn(mark))
+        .map(|(method, mark)| (*mark, method.to_string()))
+        .collect();
+    if entries.is_empty() {
+        return None;
+    }
+    let figure = Box::new(Scatter { bands, legend: Legend::new(entries) });
+    Some(Chart { name, kind, pairing, title, caption, figure })
+}
+
+/// Where a mark is drawn so that it hides no other: at its place, or at the nearest free one beside
+/// it. `sideways` keeps its height.
+fn move_apart(places: &[(f64, f64)], area: Area, sideways: bool) -> Vec<(f64, f64)> {
+    let apart = 2.3 * RADIUS;
+    let mut placed: Vec<(f64, f64)> = Vec::with_capacity(places.len());
+    for (x, y) in places {
+        let rings = (0..12).flat_map(|ring| {
+            let d = f64::from(ring) * apart * 0.55;
+            let all = [(d, 0.0), (-d, 0.0), (0.0, d), (0.0, -d), (d, d), (-d, d), (d, -d), (-d, -d)];
+            all.into_iter().take(if sideways { 2 } else { 8 })
+        });
+        let free = rings.map(|(dx, dy)| (x + dx, y + dy)).find(|(a, b)| {
+            let inside = *a > area.x + RADIUS
+                && *a < area.right() - RADIUS
+                && *b > area.y + RADIUS
+                && *b < area.bottom() - RADIUS;
+            let clear = placed.iter().all(|(c, d)| (a - c).hypot(b - d) >= apart);
+            inside && clear
+        });
+        placed.push(free.unwrap_or((*x, *y)));
+    }
+    placed
+}
+
+impl Scatter {
+    fn columns(&self) -> usize {
+        self.bands.iter().map(|band| band.panels.len()).max().unwrap_or(1).clamp(1, PER_LINE)
+    }
+
+    fn width(&self) -> f64 {
+        let columns = self.columns() as f64;
+        // A title or caption needs some room even over one panel.
+        (LEFT + columns * (PANEL_WIDTH + GAP)).max(560.0)
+    }
+
+    fn scales(&self, band: &Band) -> Option<(Scale, Scale)> {
+        let points = || self.bands.iter().flat_map(|band| &band.panels).flat_map(|panel| &panel.points);
+        let x = Scale::log(points().map(|point| point.x))?;
+        let values = band.panels.iter().flat_map(|panel| &panel.points).flat_map(|point| {
+            let (low, high) = point.interval.unwrap_or((point.y, point.y));
+            [low, high, point.y]
+        });
+        Some((x, Scale::linear(values)))
+    }
+}
+
+fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel, scales: &(Scale, Scale), labelled: bool) {
+    let x_scale = scales.0.over(area.x, area.right());
+    let y_scale = scales.1.over(area.bottom(), area.y);
+    axis::draw_x(canvas, area, &x_scale, true);
+    axis::draw_y(canvas, area, &y_scale, labelled);
+    axis::draw_frame(canvas, area, &panel.title);
+    let places: Vec<(f64, f64)> =
+        panel.points.iter().map(|point| (x_scale.at(point.x), y_scale.at(point.y))).collect();
+    let sideways = panel.points.iter().any(|point| point.interval.is_some());
+    let drawn = move_apart(&places, area, sideways);
+    for ((point, place), at) in panel.points.iter().zip(&places).zip(&drawn) {
+        if (place.0 - at.0).hypot(place.1 - at.1) > 0.5 {
+            canvas.line(*place, *at, Ink::Muted, 0.8);
+        }
+        if let Some((low, high)) = point.interval {
+            canvas.line((at.0, y_scale.at(low)), (at.0, y_scale.at(high)), point.mark.ink, 1.3);
+        }
+    }
+    for (point, at) in panel.points.iter().zip(&drawn) {
+        marks::draw(canvas, point.mark, at.0, at.1, RADIUS);
+    }
+}
+
+impl Figure for Scatter {
+    fn size(&self) -> (f64, f64) {
+        let lines: usize = self.bands.iter().map(|band| band.panels.len().div_ceil(self.columns())).sum();
+        let panels = lines as f64 * (PANEL_HEIGHT + 50.0) + self.bands.len() as f64 * 18.0;
+        (self.width(), 22.0 + panels + self.legend.height(self.width() - 2.0 * MARGIN) + 4.0)
+    }
+
+    fn draw(&self, canvas: &mut Canvas, top: f64) {
+        let columns = self.columns();
+        let mut y = top + 22.0;
+        for band in &self.bands {
+            let Some(scales) = self.scales(band) else { continue };
+            for line in band.panels.chunks(columns) {
+                for (i, panel) in line.iter().enumerate() {
+                    let x = LEFT + i as f64 * (PANEL_WIDTH + GAP);
+                    let area = Area { x, y, width: PANEL_WIDTH, height: PANEL_HEIGHT };
+                    draw_panel(canvas, area, panel, &scales, i == 0);
+                }
+                canvas.text_up(16.0, y + PANEL_HEIGHT / 2.0, &band.y_label, LABEL_SIZE, Ink::Text);
+                y += PANEL_HEIGHT + 50.0;
+            }
+            let used = band.panels.len().min(columns) as f64;
+            let middle = LEFT + (used * (PANEL_WIDTH + GAP) - GAP) / 2.0;
+            canvas.text(middle, y - 14.0, X_LABEL, LABEL_SIZE, Anchor::Middle, Ink::Text);
+            y += 18.0;
+        }
+        self.legend.draw(canvas, MARGIN, y, self.width() - 2.0 * MARGIN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_at_one_place_are_moved_apart_inside_the_panel() {
+        let area = Area { x: 0.0, y: 0.0, width: 200.0, height: 200.0 };
+        for sideways in [false, true] {
+            let drawn = move_apart(&[(50.0, 50.0); 6], area, sideways);
+            assert_eq!(drawn[0], (50.0, 50.0));
+            for (i, a) in drawn.iter().enumerate() {
+                assert!(!sideways || a.1 == 50.0);
+                for b in &drawn[..i] {
+                    assert!((a.0 - b.0).hypot(a.1 - b.1) >= 2.0 * RADIUS, "{a:?} hides {b:?}");
+                }
+            }
+        }
+    }
+}

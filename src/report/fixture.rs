@@ -1,0 +1,266 @@
+//! A made-up but plausible run folder for tests.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::schema::*;
+use crate::base::{Stream, Tally, write_atomic};
+
+pub const METHODS: [&str; 12] = [
+    "sae",
+    "topk",
+    "neuron",
+    "random",
+    "pca",
+    "pca_oriented",
+    "pca_split",
+    "pca_topk",
+    "ica",
+    "ica_oriented",
+    "ica_split",
+    "ica_topk",
+];
+pub const EXPLAINERS: [&str; 3] = ["neuron_to_graph", "neuron_to_graph_backoff", "token_lookup_fit"];
+pub const SCORERS: [&str; 5] = ["top_and_random", "top_only", "random_only", "population", "beyond_token"];
+
+pub struct Made {
+    pub summary: Summary,
+    pub lines: Vec<ScoreLine>,
+}
+
+/// Which score to expect, so that charts look as they will.
+fn centre(method: usize, explainer: &str, control: Option<&str>, scorer: &str, layer: usize) -> f64 {
+    if control == Some("shuffled") {
+        return if scorer == "beyond_token" { 0.0 } else { 0.05 };
+    }
+    if scorer == "beyond_token" {
+        let real = if control.is_none() && explainer != "token_lookup_fit" { 0.28 } else { 0.0 };
+        return real * (1.0 - 0.07 * method as f64).max(0.1);
+    }
+    let base = match explainer {
+        "token_lookup_fit" => 0.82,
+        "neuron_to_graph_backoff" => 0.7,
+        _ => 0.62 - 0.03 * method as f64,
+    };
+    let scale = match scorer {
+        "top_and_random" => 1.0,
+        "top_only" => 0.7,
+        "random_only" => 0.55,
+        _ => 0.8,
+    };
+    base * scale - 0.03 * layer as f64
+}
+
+/// Four layers, twelve methods, three explainers, five scorers, two controls.
+pub fn make(layers: usize) -> Made {
+    let mut made = Made {
+        summary: Summary {
+            schema: SCHEMA,
+            suite: "residual".into(),
+            run: "5b1c".repeat(16),
+            primary: Some("top_and_random".into()),
+            reference: Some("topk".into()),
+            margin: Some(0.05),
+            ..Summary::default()
+        },
+        lines: Vec::new(),
+    };
+    let mut stream = Stream::new(3, "fixture");
+    for layer in 0..layers {
+        let hook = format!("blocks.{layer}.hook_resid_post");
+        for explainer in EXPLAINERS {
+            for (m, method) in METHODS.iter().enumerate() {
+                for control in [None, Some("shuffled"), Some("random_weights")] {
+                    if control != Some("random_weights") || *method == "topk" {
+                        add_row(&mut made, &mut stream, &hook, layer, m, explainer, control);
+                    }
+                }
+            }
+        }
+        for (m, method) in METHODS.iter().enumerate() {
+            made.summary.quality.push(quality(&hook, m, method, layer));
+            if *method != "topk" {
+                made.summary.differences.push(difference(&hook, method, m));
+            }
+        }
+    }
+    made
+}
+
+#[allow(clippy::too_many_arguments)]
+fn add_row(
+    made: &mut Made,
+    stream: &mut Stream,
+    hook: &str,
+    layer: usize,
+    m: usize,
+    explainer: &str,
+    control: Option<&str>,
+) {
+    let n = 40;
+    let mut columns: BTreeMap<&str, Vec<Option<f64>>> = BTreeMap::new();
+    for scorer in SCORERS {
+        let middle = centre(m, explainer, control, scorer, layer);
+        let constant_share = if scorer == "beyond_token" { 0.3 } else { 0.02 };
+        let values = (0..n)
+            .map(|_| {
+                let value = (middle + 0.16 * stream.normal()).clamp(-0.6, 1.0);
+                (!stream.chance(constant_share)).then_some(value)
+            })
+            .collect();
+        columns.insert(scorer, values);
+    }
+    for i in 0..n {
+        let scores: BTreeMap<String, Option<f64>> =
+            columns.iter().map(|(scorer, values)| (scorer.to_string(), values[i])).collect();
+        let score_reasons = scores
+            .iter()
+            .filter(|(_, score)| score.is_none())
+            .map(|(scorer, _)| (scorer.clone(), "constant_prediction".to_string()))
+            .collect();
+        made.lines.push(ScoreLine {
+            hook: hook.into(),
+            method: METHODS[m].into(),
+            feature: i,
+            protocol: "standard".into(),
+            explainer: explainer.into(),
+            simulator: explainer.into(),
+            control: control.map(Into::into),
+            status: ScoreStatus::Scored,
+            reason: None,
+            explanation: Some("fires on <b>the</b> after \" of\"".into()),
+            scores,
+            score_reasons,
+            density: Some(0.03),
+            max_activation: Some(4.5),
+            n_top: 10,
+            n_random: 10,
+        });
+    }
+    for scorer in SCORERS {
+        made.summary.cells.push(cell(hook, m, explainer, control, scorer, &columns[scorer]));
+    }
+}
+
+fn cell(
+    hook: &str,
+    m: usize,
+    explainer: &str,
+    control: Option<&str>,
+    scorer: &str,
+    values: &[Option<f64>],
+) -> Cell {
+    let defined: Vec<f64> = values.iter().flatten().copied().collect();
+    let n = values.len();
+    let mean = defined.iter().sum::<f64>() / n as f64;
+    let half = 1.96 * 0.17 / (n as f64).sqrt();
+    let lookup_of_position = explainer == "token_lookup_fit" && scorer == "beyond_token";
+    let empty = METHODS[m] == "ica" && scorer == "population" && hook.starts_with("blocks.3");
+    let mean = if lookup_of_position { 0.0 } else { mean };
+    Cell {
+        hook: hook.into(),
+        method: METHODS[m].into(),
+        protocol: "standard".into(),
+        explainer: explainer.into(),
+        simulator: explainer.into(),
+        control: control.map(Into::into),
+        scorer: scorer.into(),
+        mean: (!empty).then_some(mean),
+        ci_low: (!empty && !lookup_of_position).then_some(mean - half),
+        ci_high: (!empty && !lookup_of_position).then_some(mean + 0.9 * half),
+        confidence: 0.95,
+        interval_method: if lookup_of_position || empty {
+            None
+        } else if m == 8 && scorer == "top_only" {
+            Some("percentile".into())
+        } else {
+            Some("bca".into())
+        },
+        mean_defined: (!empty).then(|| defined.iter().sum::<f64>() / defined.len() as f64),
+        n_defined: if empty { 0 } else { defined.len() },
+        mean_by_density: (!empty).then_some(mean * 1.1),
+        n_requested: n + 14,
+        n_scored: if empty { 0 } else { n },
+        tally: Tally {
+            scored: if empty { 0 } else { n },
+            undefined: if empty { n + 2 } else { 2 },
+            failed: 1,
+            skipped: BTreeMap::from([("dead".into(), 4), ("too_few_fragments".into(), 7)]),
+        },
+        n_constant: if lookup_of_position { n } else { n - defined.len() },
+        eligible_share: Some(43.0 / 54.0),
+        tokens_repeating: (scorer == "beyond_token").then_some(1834.0),
+        note: None,
+    }
+}
+
+fn quality(hook: &str, m: usize, method: &str, layer: usize) -> QualityRow {
+    let reconstructs = !matches!(method, "neuron" | "random");
+    let l0 = [12.3, 12.0, 61.0, 63.5, 128.0, 128.0, 64.0, 12.0, 128.0, 128.0, 64.0, 12.0][m];
+    let fvu = [0.31, 0.12, 0.0, 0.0, 1e-6, 1e-6, 1e-6, 0.24, 1e-6, 1e-6, 1e-6, 0.41][m];
+    QualityRow {
+        hook: hook.into(),
+        method: method.into(),
+        control: None,
+        n_features: if m < 2 { 512 } else { 128 },
+        l0: Some(l0 + layer as f64 * 0.2),
+        fvu: reconstructs.then_some(fvu + 0.01 * layer as f64),
+        loss_recovered_zero: reconstructs.then_some(1.0 - fvu / 2.0),
+        loss_recovered_mean: reconstructs.then_some(1.0 - fvu),
+        alive: Some(if m == 0 { 480 } else { 128 }),
+        dead: Some(if m == 0 { 32 } else { 0 }),
+        near_dead: Some(if m == 0 { 61 } else { 0 }),
+        n_tokens: 49_920,
+        density_median: Some(0.024),
+        mmcs_between_seeds: None,
+        converged: (m > 3).then_some(true),
+        note: match method {
+            "sae" => Some("under-trained".into()),
+            "neuron" | "random" => Some("not a reconstruction".into()),
+            _ => None,
+        },
+    }
+}
+
+fn difference(hook: &str, method: &str, m: usize) -> DifferenceRow {
+    let difference = 0.03 * m as f64 - 0.02;
+    DifferenceRow {
+        hook: hook.into(),
+        scorer: "top_and_random".into(),
+        explainer: "neuron_to_graph".into(),
+        simulator: "neuron_to_graph".into(),
+        method_a: "topk".into(),
+        method_b: method.into(),
+        n_a: 40,
+        n_b: 40,
+        difference: Some(difference),
+        ci_low: Some(difference - 0.07),
+        ci_high: Some(difference + 0.07),
+        p: Some(if m > 4 { 0.00002 } else { 0.31 }),
+        p_adjusted: Some(if m > 4 { 0.0003 } else { 1.0 }),
+        family: if m % 3 == 1 { Family::Exploratory } else { Family::Primary },
+        verdict: Some(if m > 4 { Verdict::Higher } else { Verdict::NoDifference }),
+    }
+}
+
+/// Writes it as a run folder.
+pub fn write(made: &Made, folder: &Path) {
+    let text = made.summary.to_json().expect("a summary is JSON");
+    write_atomic(&folder.join("summary.json"), text.as_bytes()).expect("written");
+    let lines: String = made.lines.iter().map(|line| line.to_json_line().expect("a line is JSON")).collect();
+    write_atomic(&folder.join("scores.jsonl"), lines.as_bytes()).expect("written");
+    let manifest = json!({
+        "version": "0.1.0",
+        "suite": {"name": "residual", "seed": 7, "hooks": ["blocks.*.hook_resid_post"]},
+        "digests": {"model": "ab".repeat(32), "corpus": "cd".repeat(32)},
+        "stages": [
+            {"name": "harvest", "seconds": 6.21, "peak_memory_bytes": 612_000_000u64},
+            {"name": "fit", "seconds": 31.0, "peak_memory_bytes": 1_204_000_000u64, "reused": true},
+        ],
+        "cpu": {"name": "a cpu", "instruction_set": "avx512f"},
+        "warnings": ["sae at blocks.0.hook_resid_post is under-trained"],
+    });
+    write_atomic(&folder.join("manifest.json"), manifest.to_string().as_bytes()).expect("written");
+}

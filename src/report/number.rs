@@ -1,0 +1,125 @@
+//! Numbers as people read them. A missing number is a dash, never 0 and never NaN.
+
+use super::schema::Cell;
+
+/// What stands where there is no number.
+pub const DASH: &str = "—";
+
+fn finite(value: Option<f64>) -> Option<f64> {
+    value.filter(|v| v.is_finite())
+}
+
+/// `decimals` places; no negative zero.
+pub fn fixed(value: Option<f64>, decimals: usize) -> String {
+    let Some(value) = finite(value) else { return DASH.to_string() };
+    let text = format!("{value:.decimals$}");
+    match text.strip_prefix('-') {
+        Some(rest) if rest.chars().all(|c| matches!(c, '0' | '.')) => rest.to_string(),
+        _ => text,
+    }
+}
+
+/// A score: two decimals.
+pub fn score(value: Option<f64>) -> String {
+    fixed(value, 2)
+}
+
+/// `0.28 [0.20, 0.37]`; without an interval the mean alone.
+pub fn estimate(mean: Option<f64>, low: Option<f64>, high: Option<f64>) -> String {
+    match (finite(mean), finite(low), finite(high)) {
+        (None, _, _) => DASH.to_string(),
+        (Some(_), Some(_), Some(_)) => format!("{} [{}, {}]", score(mean), score(low), score(high)),
+        (Some(_), _, _) => score(mean),
+    }
+}
+
+/// `0.28 ±0.09`, half the width of the interval; for places too narrow for both ends.
+pub fn plus_minus(cell: &Cell) -> String {
+    match (finite(cell.mean), finite(cell.ci_low), finite(cell.ci_high)) {
+        (None, _, _) => DASH.to_string(),
+        (mean, Some(low), Some(high)) => {
+            format!("{} ±{}", score(mean), score(Some((high - low) / 2.0)))
+        }
+        (mean, _, _) => score(mean),
+    }
+}
+
+/// A p-value: three decimals, `< 0.001` below.
+pub fn p_value(value: Option<f64>) -> String {
+    match finite(value) {
+        Some(p) if p < 0.001 => "< 0.001".to_string(),
+        other => fixed(other, 3),
+    }
+}
+
+/// Three significant digits, for L0 and the like.
+pub fn significant(value: Option<f64>) -> String {
+    let Some(value) = finite(value) else { return DASH.to_string() };
+    let size = value.abs();
+    match size {
+        0.0 => "0".to_string(),
+        _ if size >= 99.95 => thousands(&format!("{value:.0}")),
+        _ if size >= 9.995 => format!("{value:.1}"),
+        _ if size >= 0.01 => format!("{value:.2}"),
+        _ => format!("{value:.1e}"),
+    }
+}
+
+/// `83 %`.
+pub fn percent(value: Option<f64>) -> String {
+    match finite(value) {
+        Some(share) => format!("{:.0} %", share * 100.0),
+        None => DASH.to_string(),
+    }
+}
+
+/// A count with thousands separated.
+pub fn count(value: usize) -> String {
+    thousands(&value.to_string())
+}
+
+/// A count that may be missing.
+pub fn count_or_dash(value: Option<usize>) -> String {
+    value.map_or_else(|| DASH.to_string(), count)
+}
+
+fn thousands(digits: &str) -> String {
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |rest| ("-", rest));
+    let mut text = String::from(sign);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_number_is_a_dash() {
+        assert_eq!(score(None), DASH);
+        assert_eq!(score(Some(f64::NAN)), DASH);
+        assert_eq!(estimate(None, Some(0.1), Some(0.2)), DASH);
+        assert_eq!(percent(None), DASH);
+        assert_eq!(count_or_dash(None), DASH);
+        assert_eq!(p_value(Some(f64::INFINITY)), DASH);
+    }
+
+    #[test]
+    fn numbers_are_rounded_without_surprises() {
+        assert_eq!(score(Some(-0.004)), "0.00");
+        assert_eq!(score(Some(-0.006)), "-0.01");
+        assert_eq!(estimate(Some(0.28), Some(0.2), Some(0.37)), "0.28 [0.20, 0.37]");
+        assert_eq!(estimate(Some(0.28), None, None), "0.28");
+        assert_eq!(p_value(Some(0.0004)), "< 0.001");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(count(999), "999");
+        assert_eq!(significant(Some(12.345)), "12.3");
+        assert_eq!(significant(Some(1234.5)), "1,234");
+        assert_eq!(significant(Some(0.00042)), "4.2e-4");
+    }
+}

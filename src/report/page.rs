@@ -1,0 +1,295 @@
+//! `index.html`: one page that needs nothing else, neither network nor script. The template escapes
+//! every value; only drawings made here are let through, and their texts are escaped by the drawing.
+
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, context};
+use serde::Serialize;
+
+use super::ReportError;
+use super::charts::{Chart, Kind};
+use super::escape::visible;
+use super::manifest::ManifestView;
+use super::number::{DASH, count, estimate, fixed};
+use super::schema::{Family, Summary};
+use super::table::{
+    DifferenceText, QUALITY_HEAD, Row, control_label, control_words, dead_unit, differences, quality_cells,
+    row, table_note,
+};
+use super::view::{BEYOND_TOKEN, Pairing, RowKey, View};
+
+const TEMPLATE: &str = include_str!("index.html.jinja");
+
+/// Side-by-side scores of one row of the first table.
+#[derive(Serialize)]
+struct GlanceRow {
+    method: String,
+    control: Option<String>,
+    cells: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct GlanceHook {
+    hook: String,
+    rows: Vec<GlanceRow>,
+}
+
+#[derive(Serialize)]
+struct Head {
+    label: String,
+    span: usize,
+}
+
+#[derive(Serialize)]
+struct Figure {
+    title: String,
+    caption: String,
+    file: String,
+    svg: Value,
+}
+
+#[derive(Serialize)]
+struct TableRow {
+    hook: String,
+    first: bool,
+    method: String,
+    control: Option<String>,
+    scores: Vec<String>,
+    counts: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Section {
+    label: String,
+    protocol: String,
+    explainer: String,
+    simulator: String,
+    figures: Vec<Figure>,
+    rows: Vec<TableRow>,
+    note: String,
+}
+
+#[derive(Serialize)]
+struct DifferenceLine {
+    cells: Vec<String>,
+    verdict: String,
+}
+
+#[derive(Serialize)]
+struct Stage {
+    name: String,
+    seconds: String,
+    memory: String,
+    reused: bool,
+}
+
+/// The page. `has_scores` says whether per-feature scores were in the folder.
+pub fn render(
+    view: &View<'_>,
+    manifest: Option<&ManifestView>,
+    has_scores: bool,
+    charts: &[Chart<'_>],
+) -> Result<String, ReportError> {
+    let summary = view.summary;
+    let main = view.main_scorers();
+    let sections: Vec<Section> =
+        view.pairings.iter().map(|pairing| section(view, *pairing, charts)).collect();
+    let controls: Vec<(String, &str)> =
+        view.controls.iter().map(|control| (visible(control), control_words(control))).collect();
+    let mut deviations = summary.deviations.clone();
+    deviations.extend(manifest.map(|m| m.deviations.clone()).unwrap_or_default());
+    deviations.dedup();
+
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.add_template("index.html", TEMPLATE).map_err(ReportError::Page)?;
+    let template = environment.get_template("index.html").map_err(ReportError::Page)?;
+    let page = context! {
+        suite => visible(&summary.suite),
+        run => visible(&summary.run),
+        warnings => warnings(summary, manifest, has_scores),
+        deviations => deviations.iter().map(|name| visible(name)).collect::<Vec<_>>(),
+        controls,
+        has_beyond => view.scorers.contains(&BEYOND_TOKEN),
+        heads => view.pairings.iter().map(|p| Head { label: visible(&p.label()), span: main.len() }).collect::<Vec<_>>(),
+        main => main.iter().map(|scorer| visible(scorer)).collect::<Vec<_>>(),
+        glance => glance(view, &main),
+        interval => view.pairings.first().map(|pairing| view.interval_name(*pairing)),
+        scorers => view.scorers.iter().map(|scorer| visible(scorer)).collect::<Vec<_>>(),
+        sections,
+        shared_figures => figures(charts, None),
+        quality_head => QUALITY_HEAD,
+        quality => summary.quality.iter().map(|row| quality_cells(row).map(|cell| visible(&cell)).to_vec()).collect::<Vec<_>>(),
+        dead_unit => dead_unit(&summary.quality),
+        planned => difference_lines(summary, Family::Primary),
+        exploratory => difference_lines(summary, Family::Exploratory),
+        margin => summary.margin,
+        primary => summary.primary.as_deref().map(visible),
+        reference => summary.reference.as_deref().map(visible),
+        manifest => manifest.map(manifest_context),
+    };
+    template.render(page).map_err(ReportError::Page)
+}
+
+fn warnings(summary: &Summary, manifest: Option<&ManifestView>, has_scores: bool) -> Vec<String> {
+    let mut warnings: Vec<String> =
+        manifest.map(|m| m.warnings.iter().map(|text| visible(text)).collect()).unwrap_or_default();
+    if summary.cells.is_empty() {
+        warnings.push("No feature was eligible at any hook point, so there are no scores.".to_string());
+    }
+    if !has_scores {
+        warnings.push("`scores.jsonl` is not in this folder, so no distributions are drawn.".to_string());
+    }
+    if manifest.is_none() {
+        warnings.push("`manifest.json` is not in this folder, so what was asked is unknown.".to_string());
+    }
+    warnings
+}
+
+fn glance(view: &View<'_>, main: &[&str]) -> Vec<GlanceHook> {
+    view.hooks
+        .iter()
+        .map(|hook| {
+            let mut keys: Vec<RowKey<'_>> = Vec::new();
+            for pairing in &view.pairings {
+                for key in view.rows(*pairing, hook) {
+                    if !keys.contains(&key) {
+                        keys.push(key);
+                    }
+                }
+            }
+            let rank = |key: &RowKey<'_>| {
+                let control = key.control.map(|c| view.controls.iter().position(|other| *other == c));
+                (control, view.methods.iter().position(|other| *other == key.method))
+            };
+            keys.sort_by_key(rank);
+            GlanceHook {
+                hook: visible(hook),
+                rows: keys.iter().map(|key| glance_row(view, main, *key)).collect(),
+            }
+        })
+        .collect()
+}
+
+fn glance_row<'a>(view: &View<'a>, main: &[&'a str], key: RowKey<'a>) -> GlanceRow {
+    let cells = view.pairings.iter().flat_map(|pairing| {
+        main.iter().map(|scorer| {
+            view.cell(*pairing, key, scorer)
+                .map_or_else(|| DASH.to_string(), |cell| estimate(cell.mean, cell.ci_low, cell.ci_high))
+        })
+    });
+    GlanceRow {
+        method: visible(key.method),
+        control: key.control.map(|control| visible(&control_label(control))),
+        cells: cells.collect(),
+    }
+}
+
+fn figures(charts: &[Chart<'_>], pairing: Option<Pairing<'_>>) -> Vec<Figure> {
+    charts
+        .iter()
+        .filter(|chart| chart.pairing == pairing)
+        .map(|chart| Figure {
+            title: visible(&chart.title),
+            caption: visible(&chart.caption),
+            file: chart.name.clone(),
+            svg: Value::from_safe_string(described(chart)),
+        })
+        .collect()
+}
+
+/// The drawing with a name for those who cannot see it.
+fn described(chart: &Chart<'_>) -> String {
+    let name = match chart.kind {
+        Kind::ByLayer => "mean score with interval by layer, one panel per score",
+        Kind::Distribution => "scores of single features by method",
+        Kind::SparsityFvu => "L0 against fraction of variance unexplained, one mark per method",
+        Kind::ScoreL0 => "mean score against L0, one mark per method",
+    };
+    let attributes = format!("<svg role=\"img\" aria-label=\"{name}; the numbers are in the tables\" ");
+    chart.inline_svg().replacen("<svg ", &attributes, 1)
+}
+
+fn section<'a>(view: &View<'a>, pairing: Pairing<'a>, charts: &[Chart<'_>]) -> Section {
+    let rows = view.hooks.iter().flat_map(|hook| {
+        view.rows(pairing, hook)
+            .into_iter()
+            .enumerate()
+            .map(|(i, key)| table_row(row(view, pairing, key), i == 0))
+            .collect::<Vec<_>>()
+    });
+    Section {
+        label: visible(&pairing.label()),
+        protocol: visible(pairing.protocol),
+        explainer: visible(pairing.explainer),
+        simulator: visible(pairing.simulator),
+        figures: figures(charts, Some(pairing)),
+        rows: rows.collect(),
+        note: visible(&table_note(view, pairing)),
+    }
+}
+
+fn table_row(row: Row, first: bool) -> TableRow {
+    let counts =
+        [row.n, row.constant, row.undefined, row.failed, row.skipped, row.eligible, row.repeating, row.note];
+    TableRow {
+        hook: visible(&row.hook),
+        first,
+        method: visible(&row.method),
+        control: row.control.map(|control| visible(&control_label(&control))),
+        scores: row.scores,
+        counts: counts.iter().map(|text| visible(text)).collect(),
+    }
+}
+
+fn difference_lines(summary: &Summary, family: Family) -> Vec<DifferenceLine> {
+    differences(&summary.differences, family, summary.margin)
+        .into_iter()
+        .map(|row: DifferenceText| {
+            let cells = [
+                row.hook,
+                row.pairing,
+                row.scorer,
+                row.compared,
+                row.n,
+                row.difference,
+                row.p,
+                row.p_adjusted,
+            ];
+            DifferenceLine {
+                cells: cells.iter().map(|cell| visible(cell)).collect(),
+                verdict: visible(&row.verdict),
+            }
+        })
+        .collect()
+}
+
+fn manifest_context(manifest: &ManifestView) -> Value {
+    let stages: Vec<Stage> = manifest
+        .stages
+        .iter()
+        .map(|stage| Stage {
+            name: visible(&stage.name),
+            seconds: fixed(stage.seconds, 1),
+            memory: stage.peak_memory_bytes.map_or_else(
+                || DASH.to_string(),
+                |bytes| format!("{} MB", count((bytes / 1_000_000) as usize)),
+            ),
+            reused: stage.reused.unwrap_or(false),
+        })
+        .collect();
+    let digests: Vec<(String, String)> =
+        manifest.digests.iter().map(|(name, digest)| (visible(name), visible(digest))).collect();
+    let optional = |text: &Option<String>| text.as_deref().map(visible);
+    // Lines of the suite stay lines; each is made visible for itself.
+    let suite = manifest.suite.as_ref().map(|text| text.lines().map(visible).collect::<Vec<_>>().join("\n"));
+    context! {
+        version => optional(&manifest.version),
+        suite_name => optional(&manifest.suite_name),
+        seed => manifest.seed,
+        cpu => optional(&manifest.cpu),
+        instruction_set => optional(&manifest.instruction_set),
+        stages,
+        digests,
+        suite,
+    }
+}

@@ -1,0 +1,154 @@
+//! `table.md`.
+
+use super::rows::{
+    QUALITY_HEAD, control_label, control_words, dead_unit, differences, quality_cells, row, table_note,
+};
+use crate::report::escape::markdown as escape;
+use crate::report::schema::Family;
+use crate::report::view::{Pairing, View};
+
+fn push_row<T: AsRef<str>>(into: &mut String, cells: impl IntoIterator<Item = T>) {
+    into.push('|');
+    for cell in cells {
+        into.push(' ');
+        into.push_str(cell.as_ref());
+        into.push_str(" |");
+    }
+    into.push('\n');
+}
+
+fn push_head(into: &mut String, cells: &[String], left: usize) {
+    push_row(into, cells);
+    push_row(into, (0..cells.len()).map(|i| if i < left { ":--" } else { "--:" }));
+}
+
+/// All tables as GitHub-flavoured Markdown.
+pub fn markdown(view: &View<'_>) -> String {
+    let summary = view.summary;
+    let mut text =
+        format!("# {}\n\nRun {}.", escape(&summary.suite), escape(&summary.run));
+    if !summary.deviations.is_empty() {
+        let names: Vec<String> = summary.deviations.iter().map(|name| escape(name)).collect();
+        text.push_str(&format!(" Deviations from the protocol: {}.", names.join(", ")));
+    }
+    text.push_str(
+        "\n\nScores say how well an explanation predicts a feature's activations on text. `top_and_random` can be \
+         high because the explanation knows which token it looks at; `beyond_token` compares only occurrences of \
+         the same token type, so token identity alone earns nothing in it. Read both, beside their controls.\n",
+    );
+    if !view.controls.is_empty() {
+        text.push_str("\nControls:");
+        for control in &view.controls {
+            text.push_str(&format!(" *{}*: {}.", escape(control), control_words(control)));
+        }
+        text.push('\n');
+    }
+    for pairing in &view.pairings {
+        push_scores(&mut text, view, *pairing);
+    }
+    push_quality(&mut text, view);
+    push_differences(&mut text, view);
+    text
+}
+
+fn push_scores(text: &mut String, view: &View<'_>, pairing: Pairing<'_>) {
+    text.push_str(&format!(
+        "\n## {}\n\nprotocol {}, explainer {}, simulator {}\n\n",
+        escape(&pairing.label()),
+        escape(pairing.protocol),
+        escape(pairing.explainer),
+        escape(pairing.simulator)
+    ));
+    let mut head = vec!["hook point".to_string(), "method".to_string()];
+    head.extend(view.scorers.iter().map(|scorer| escape(scorer)));
+    let counts = [
+        "scored/requested",
+        "constant",
+        "undefined",
+        "failed",
+        "skipped",
+        "eligible",
+        "repeating tokens",
+        "note",
+    ];
+    head.extend(counts.map(str::to_string));
+    push_head(text, &head, 2);
+    for hook in &view.hooks {
+        for key in view.rows(pairing, hook) {
+            let row = row(view, pairing, key);
+            let method = match &row.control {
+                Some(control) => format!("*{} ({})*", escape(&row.method), escape(&control_label(control))),
+                None => escape(&row.method),
+            };
+            let mut cells = vec![escape(&row.hook), method];
+            cells.extend(row.scores.iter().cloned());
+            let rest = [
+                row.n,
+                row.constant,
+                row.undefined,
+                row.failed,
+                row.skipped,
+                row.eligible,
+                row.repeating,
+                row.note,
+            ];
+            cells.extend(rest.iter().map(|cell| escape(cell)));
+            push_row(text, cells);
+        }
+    }
+    text.push_str(&format!("\n{}\n", table_note(view, pairing)));
+}
+
+fn push_quality(text: &mut String, view: &View<'_>) {
+    let rows = &view.summary.quality;
+    if rows.is_empty() {
+        return;
+    }
+    text.push_str("\n## Dictionaries\n\n");
+    push_head(text, &QUALITY_HEAD.map(str::to_string), 2);
+    for row in rows {
+        push_row(text, quality_cells(row).map(|cell| escape(&cell)));
+    }
+    text.push_str(&format!(
+        "\nDead: fires on none of {}; near-dead counts the dead too. FVU: fraction of variance unexplained. \
+         Loss recovered: share of the loss that an ablation costs and the reconstruction wins back.\n",
+        dead_unit(rows)
+    ));
+}
+
+fn push_differences(text: &mut String, view: &View<'_>) {
+    let summary = view.summary;
+    let families = [
+        (Family::Primary, "Differences, planned", "p adjusted over this table (Holm)."),
+        (
+            Family::Exploratory,
+            "Differences, exploratory",
+            "Nothing here was planned and no p-value is adjusted: some small ones are chance.",
+        ),
+    ];
+    for (family, title, note) in families {
+        let rows = differences(&summary.differences, family, summary.margin);
+        if rows.is_empty() {
+            continue;
+        }
+        text.push_str(&format!("\n## {title}\n\n"));
+        let head =
+            ["hook point", "explainer", "score", "compared", "n", "difference", "p", "p adjusted", "verdict"];
+        push_head(text, &head.map(str::to_string), 4);
+        for row in rows {
+            let cells = [
+                row.hook,
+                row.pairing,
+                row.scorer,
+                row.compared,
+                row.n,
+                row.difference,
+                row.p,
+                row.p_adjusted,
+                row.verdict,
+            ];
+            push_row(text, cells.map(|cell| escape(&cell).replace(r"\[", "[").replace(r"\]", "]")));
+        }
+        text.push_str(&format!("\n{note} *No difference detected* is not *equal*.\n"));
+    }
+}

@@ -1,0 +1,14 @@
+//! Tables: one per (protocol, explainer, simulator), then quality, then differences.
+
+mod csv;
+mod markdown;
+mod rows;
+mod tex;
+
+pub use csv::{cells_csv, differences_csv, quality_csv};
+pub use markdown::markdown;
+pub use rows::{
+    DifferenceText, QUALITY_HEAD, Row, control_label, control_words, dead_unit, differences, quality_cells,
+    row, table_note,
+};
+pub use tex::tex;

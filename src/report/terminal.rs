@@ -1,0 +1,306 @@
+//! The table that a run ends with: at most 100 columns, one block per hook point.
+
+use super::escape::visible;
+use super::number::{DASH, plus_minus, score};
+use super::schema::{Cell, Summary};
+use super::view::{Pairing, RowKey, View};
+
+/// Widest line.
+const WIDTH: usize = 100;
+/// Widest name before it is cut.
+const NAME_WIDTH: usize = 20;
+
+/// One column of scores.
+#[derive(Clone, Copy)]
+struct Column<'a> {
+    pairing: Pairing<'a>,
+    scorer: &'a str,
+}
+
+/// Columns that fit beside each other, all shown for every hook point.
+struct Block<'a> {
+    columns: Vec<Column<'a>>,
+    widths: Vec<usize>,
+}
+
+/// Text styles; plain text where colour is off.
+struct Style {
+    color: bool,
+}
+
+impl Style {
+    fn bold(&self, text: &str) -> String {
+        if self.color { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_string() }
+    }
+
+    fn dim(&self, text: &str) -> String {
+        if self.color { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.to_string() }
+    }
+}
+
+/// The summary for a terminal. With one pairing of explainer and simulator all scores are shown; with
+/// several, the two that must be read together, side by side. `color` adds ANSI styles only: the text
+/// is the same.
+pub fn terminal_table(summary: &Summary, color: bool) -> String {
+    let view = View::new(summary);
+    let style = Style { color };
+    if view.hooks.is_empty() {
+        return "no scores: no feature was eligible at any hook point\n".to_string();
+    }
+    let label_width = label_width(&view);
+    let blocks = blocks(&view, label_width);
+    let mut text = String::new();
+    for hook in &view.hooks {
+        text.push_str(&style.bold(&visible(hook)));
+        text.push('\n');
+        for block in &blocks {
+            push_block(&mut text, &view, hook, block, label_width, &style);
+        }
+        text.push('\n');
+    }
+    for line in notes(&view) {
+        text.push_str(&style.dim(&line));
+        text.push('\n');
+    }
+    text
+}
+
+fn cut(text: &str, width: usize) -> String {
+    let shown = visible(text);
+    if shown.chars().count() <= width {
+        return shown;
+    }
+    shown.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+fn control_name(control: &str, methods: usize) -> String {
+    format!("{} ({methods})", cut(control, NAME_WIDTH - 5))
+}
+
+fn label_width(view: &View<'_>) -> usize {
+    let methods = view.methods.iter().map(|method| cut(method, NAME_WIDTH).chars().count());
+    let controls = view.controls.iter().map(|control| control_name(control, 12).chars().count());
+    methods.chain(controls).max().unwrap_or(0)
+}
+
+/// `top_and_random` as `top_and` over `random`, so that columns stay narrow.
+fn split_name(name: &str) -> [String; 2] {
+    let shown = cut(name, NAME_WIDTH);
+    let last_break = shown.char_indices().filter(|(_, c)| *c == '_').map(|(i, _)| i).next_back();
+    match last_break {
+        Some(at) => [shown[..at].to_string(), shown[at + 1..].to_string()],
+        None => [String::new(), shown],
+    }
+}
+
+fn blocks<'a>(view: &View<'a>, label_width: usize) -> Vec<Block<'a>> {
+    let scorers = if view.pairings.len() > 1 { view.main_scorers() } else { view.scorers.clone() };
+    let mut blocks: Vec<Block<'a>> = Vec::new();
+    let count_width = 9;
+    for pairing in &view.pairings {
+        let columns: Vec<Column<'a>> =
+            scorers.iter().map(|scorer| Column { pairing: *pairing, scorer }).collect();
+        let mut widths: Vec<usize> = columns.iter().map(|column| column_width(view, column)).collect();
+        // The explainer's name spans its columns.
+        let spanned: usize = widths.iter().sum::<usize>() + 2 * (widths.len().saturating_sub(1));
+        let wanted = cut(&pairing.label(), 40).chars().count();
+        if let Some(last) = widths.last_mut() {
+            *last += wanted.saturating_sub(spanned);
+        }
+        for (column, width) in columns.into_iter().zip(widths) {
+            let fits = blocks.last().is_some_and(|block| {
+                let used: usize = block.widths.iter().map(|w| w + 2).sum();
+                let whole_pairing = block.columns.iter().any(|other| other.pairing == column.pairing);
+                let needed = if whole_pairing { width + 2 } else { spanned.max(wanted) + 2 };
+                2 + label_width + used + needed + count_width <= WIDTH
+            });
+            match blocks.last_mut() {
+                Some(block) if fits => {
+                    block.columns.push(column);
+                    block.widths.push(width);
+                }
+                _ => blocks.push(Block { columns: vec![column], widths: vec![width] }),
+            }
+        }
+    }
+    blocks
+}
+
+fn column_width(view: &View<'_>, column: &Column<'_>) -> usize {
+    let cells = view.summary.cells.iter().filter(|cell| {
+        cell.scorer == column.scorer
+            && cell.explainer == column.pairing.explainer
+            && cell.simulator == column.pairing.simulator
+            && cell.protocol == column.pairing.protocol
+    });
+    let widest = cells.map(|cell| plus_minus(cell).chars().count()).max().unwrap_or(1);
+    let name = split_name(column.scorer).iter().map(|part| part.chars().count()).max().unwrap_or(0);
+    widest.max(name).max("0.00…0.00".len())
+}
+
+fn right(text: &str, width: usize) -> String {
+    let missing = width.saturating_sub(text.chars().count());
+    format!("{}{text}", " ".repeat(missing))
+}
+
+fn left(text: &str, width: usize) -> String {
+    let missing = width.saturating_sub(text.chars().count());
+    format!("{text}{}", " ".repeat(missing))
+}
+
+fn push_block<'a>(
+    text: &mut String,
+    view: &View<'a>,
+    hook: &'a str,
+    block: &Block<'a>,
+    label_width: usize,
+    style: &Style,
+) {
+    push_heads(text, block, label_width, style);
+    for method in &view.methods {
+        let key = RowKey { hook, method, control: None };
+        let cells: Vec<Option<&Cell>> =
+            block.columns.iter().map(|column| view.cell(column.pairing, key, column.scorer)).collect();
+        if cells.iter().all(Option::is_none) {
+            continue;
+        }
+        let shown: Vec<String> =
+            cells.iter().map(|cell| cell.map_or_else(|| DASH.to_string(), plus_minus)).collect();
+        push_line(text, &cut(method, NAME_WIDTH), &shown, &scored(&cells), block, label_width);
+    }
+    for control in &view.controls {
+        push_control(text, view, hook, control, block, label_width, style);
+    }
+}
+
+fn push_line(
+    text: &mut String,
+    label: &str,
+    shown: &[String],
+    n: &str,
+    block: &Block<'_>,
+    label_width: usize,
+) {
+    let mut line = format!("  {}", left(label, label_width));
+    for (cell, width) in shown.iter().zip(&block.widths) {
+        line.push_str("  ");
+        line.push_str(&right(cell, *width));
+    }
+    line.push_str("  ");
+    line.push_str(&right(n, 7));
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+/// `40/52`, the fewest scored where columns differ: the number that the weakest estimate rests on.
+fn scored(cells: &[Option<&Cell>]) -> String {
+    cells
+        .iter()
+        .flatten()
+        .min_by_key(|cell| cell.n_scored)
+        .map_or_else(|| DASH.to_string(), |cell| format!("{}/{}", cell.n_scored, cell.n_requested))
+}
+
+/// A control in one line: of one method its score, of several the lowest and highest mean.
+fn push_control<'a>(
+    text: &mut String,
+    view: &View<'a>,
+    hook: &'a str,
+    control: &'a str,
+    block: &Block<'a>,
+    label_width: usize,
+    style: &Style,
+) {
+    let of = |column: &Column<'a>| -> Vec<&'a Cell> {
+        view.methods
+            .iter()
+            .filter_map(|method| {
+                view.cell(column.pairing, RowKey { hook, method, control: Some(control) }, column.scorer)
+            })
+            .collect()
+    };
+    let cells: Vec<Vec<&Cell>> = block.columns.iter().map(of).collect();
+    let Some(most) = cells.iter().max_by_key(|cells| cells.len()).filter(|cells| !cells.is_empty()) else {
+        return;
+    };
+    let label = match most.as_slice() {
+        [only] => format!("{} {}", cut(&only.method, NAME_WIDTH), cut(control, NAME_WIDTH)),
+        many => control_name(control, many.len()),
+    };
+    let shown: Vec<String> = cells.iter().map(|cells| control_range(cells)).collect();
+    let every: Vec<Option<&Cell>> = cells.iter().flatten().map(|cell| Some(*cell)).collect();
+    let mut line = String::new();
+    push_line(&mut line, &cut(&label, label_width), &shown, &scored(&every), block, label_width);
+    text.push_str(&style.dim(line.trim_end_matches('\n')));
+    text.push('\n');
+}
+
+fn control_range(cells: &[&Cell]) -> String {
+    match cells {
+        [only] => plus_minus(only),
+        many => {
+            let mut means: Vec<f64> = many.iter().filter_map(|cell| cell.mean).collect();
+            means.sort_by(f64::total_cmp);
+            match (means.first(), means.last()) {
+                (Some(low), Some(high)) => format!("{}…{}", score(Some(*low)), score(Some(*high))),
+                _ => DASH.to_string(),
+            }
+        }
+    }
+}
+
+fn push_heads(text: &mut String, block: &Block<'_>, label_width: usize, style: &Style) {
+    let mut pairings: Vec<(Pairing<'_>, usize)> = Vec::new();
+    for (column, width) in block.columns.iter().zip(&block.widths) {
+        match pairings.last_mut() {
+            Some((pairing, total)) if *pairing == column.pairing => *total += width + 2,
+            _ => pairings.push((column.pairing, *width)),
+        }
+    }
+    let margin = " ".repeat(2 + label_width);
+    let mut line = margin.clone();
+    for (pairing, width) in &pairings {
+        line.push_str("  ");
+        line.push_str(&right(&cut(&pairing.label(), *width), *width));
+    }
+    text.push_str(&style.dim(line.trim_end()));
+    text.push('\n');
+    let names: Vec<[String; 2]> = block.columns.iter().map(|column| split_name(column.scorer)).collect();
+    for part in 0..2 {
+        let mut line = margin.clone();
+        for (name, width) in names.iter().zip(&block.widths) {
+            line.push_str("  ");
+            line.push_str(&right(&name[part], *width));
+        }
+        if part == 1 {
+            line.push_str("  ");
+            line.push_str(&right("n", 7));
+        }
+        text.push_str(&style.dim(line.trim_end()));
+        text.push('\n');
+    }
+}
+
+fn notes(view: &View<'_>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(pairing) = view.pairings.first() {
+        notes.push(format!("mean ± half the {}, given these dictionaries", view.interval_name(*pairing)));
+        notes.push("and this corpus; n: features scored / walked, the smallest of the row".to_string());
+    }
+    let spread = view.controls.iter().any(|control| {
+        view.hooks.iter().any(|hook| {
+            view.pairings.iter().any(|pairing| {
+                view.rows(*pairing, hook).iter().filter(|row| row.control == Some(control)).count() > 1
+            })
+        })
+    });
+    if spread {
+        notes.push("a control of several methods shows its lowest and highest mean".to_string());
+    }
+    let sum = |count: fn(&Cell) -> usize| view.summary.cells.iter().map(count).sum::<usize>();
+    let constant = sum(|cell| cell.n_constant);
+    if constant > 0 {
+        notes.push(format!("{constant} constant predictions over all cells count as 0; see table.md"));
+    }
+    notes
+}

@@ -1,0 +1,308 @@
+use std::path::{Path, PathBuf};
+
+use super::fixture::{self, METHODS};
+use super::view::View;
+use super::*;
+
+const HOSTILE: &str = "\"><script>alert(1)</script>|x\n\u{202E}_{$\\input}'";
+
+fn drawn(made: &fixture::Made) -> (tempfile::TempDir, Vec<PathBuf>) {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    fixture::write(made, folder.path());
+    let files = render(folder.path()).expect("rendered");
+    (folder, files)
+}
+
+fn text(folder: &Path, name: &str) -> String {
+    std::fs::read_to_string(folder.join(name)).expect("readable")
+}
+
+#[test]
+fn a_run_folder_becomes_tables_charts_and_a_page() {
+    let made = fixture::make(4);
+    let started = std::time::Instant::now();
+    let (folder, files) = drawn(&made);
+    println!("rendered {} files in {:.2} s", files.len(), started.elapsed().as_secs_f64());
+    if let Ok(keep) = std::env::var("AUTOINTERP_KEEP_REPORT") {
+        fixture::write(&made, Path::new(&keep));
+        render(Path::new(&keep)).expect("rendered");
+    }
+    let names: Vec<String> = files
+        .iter()
+        .map(|path| path.strip_prefix(folder.path()).expect("inside").display().to_string())
+        .collect();
+    for name in [
+        "table.md",
+        "table.csv",
+        "table.tex",
+        "index.html",
+        "charts/scores_by_layer.hook_resid_post.neuron_to_graph.svg",
+        "charts/scores_by_layer.hook_resid_post.token_lookup_fit.png",
+        "charts/score_distributions.neuron_to_graph_backoff.svg",
+        "charts/score_sparsity.neuron_to_graph.png",
+        "charts/sparsity_fvu.svg",
+    ] {
+        assert!(names.iter().any(|other| other == name), "{name} is missing from {names:?}");
+    }
+    for path in &files {
+        let bytes = std::fs::read(path).expect("readable");
+        assert!(!bytes.is_empty(), "{}", path.display());
+        if path.extension().is_some_and(|extension| extension == "png") {
+            assert!(bytes.starts_with(b"\x89PNG"), "{}", path.display());
+        } else {
+            let text = String::from_utf8(bytes).expect("text");
+            assert!(!text.contains("NaN") && !text.contains("inf,"), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn drawing_twice_gives_the_same_bytes_and_stale_charts_go() {
+    let (folder, files) = drawn(&fixture::make(2));
+    let before: Vec<Vec<u8>> = files.iter().map(|path| std::fs::read(path).expect("readable")).collect();
+    let stale = folder.path().join("charts/score_sparsity.gone.svg");
+    let foreign = folder.path().join("charts/mine.svg");
+    for path in [&stale, &foreign] {
+        write_atomic(path, b"<svg/>").expect("written");
+    }
+    assert_eq!(render(folder.path()).expect("rendered"), files);
+    let after: Vec<Vec<u8>> = files.iter().map(|path| std::fs::read(path).expect("readable")).collect();
+    assert!(before == after);
+    assert!(!stale.exists() && foreign.exists());
+}
+
+#[test]
+fn the_summary_survives_a_round_trip_and_missing_numbers_are_null() {
+    let summary = fixture::make(4).summary;
+    let json = summary.to_json().expect("JSON");
+    assert!(json.ends_with("}\n") && json.contains("\"mean\": null") && !json.contains("NaN"));
+    assert_eq!(Summary::from_json(&json, Path::new("summary.json")).expect("read"), summary);
+    let order =
+        ["\"hook\"", "\"method\"", "\"protocol\"", "\"explainer\"", "\"scorer\"", "\"mean\"", "\"tally\""];
+    let places: Vec<usize> = order.iter().map(|key| json.find(key).expect("present")).collect();
+    assert!(places.is_sorted(), "{places:?}");
+}
+
+#[test]
+fn a_summary_without_the_added_fields_still_reads() {
+    let json = r#"{"schema":1,"suite":"s","run":"r","cells":[{"hook":"h","method":"m","protocol":"standard",
+        "explainer":"e","simulator":"e","control":null,"scorer":"top_only","mean":null,"ci_low":null,"ci_high":null,
+        "confidence":0.95,"interval_method":null,"mean_defined":null,"n_defined":0,"mean_by_density":null,
+        "n_requested":3,"n_scored":0,"tally":{"scored":0,"undefined":0,"failed":0,"skipped":{"dead":3}}}],
+        "quality":[],"differences":[]}"#;
+    let summary = Summary::from_json(json, Path::new("summary.json")).expect("read");
+    assert_eq!(summary.cells[0].tally.requested(), 3);
+    let table = table::markdown(&View::new(&summary));
+    assert!(table.contains("| h | m | — | 0/3 | 0 | 0 | 0 | dead 3 | — | — |"), "{table}");
+}
+
+#[test]
+fn an_unknown_schema_is_refused_with_a_hint() {
+    let error = Summary::from_json("{\"schema\":2}", Path::new("x/summary.json")).expect_err("refused");
+    let message = error.to_string();
+    assert!(
+        message.contains("schema 2")
+            && message.contains("x/summary.json")
+            && message.contains("run the suite again")
+    );
+    let folder = tempfile::tempdir().expect("temporary folder");
+    assert!(matches!(render(folder.path()), Err(ReportError::NoSummary { .. })));
+    write_atomic(&folder.path().join("summary.json"), b"{").expect("written");
+    assert!(matches!(render(folder.path()), Err(ReportError::Json { .. })));
+}
+
+#[test]
+fn a_broken_score_line_is_named() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    fixture::write(&fixture::make(1), folder.path());
+    let mut lines = text(folder.path(), "scores.jsonl");
+    let n = lines.lines().count();
+    lines.push_str("{\"hook\": 3}\n");
+    write_atomic(&folder.path().join("scores.jsonl"), lines.as_bytes()).expect("written");
+    let message = render(folder.path()).expect_err("refused").to_string();
+    assert!(message.contains(&format!("line {}", n + 1)), "{message}");
+}
+
+#[test]
+fn the_markdown_table_says_what_became_of_every_feature() {
+    let made = fixture::make(1);
+    let table = table::markdown(&View::new(&made.summary));
+    let head = "| hook point | method | top_and_random | beyond_token | top_only | random_only | population | \
+                scored/requested | constant | undefined | failed | skipped | eligible | repeating tokens | note |";
+    assert!(table.contains(head), "{table}");
+    let row =
+        table.lines().find(|line| line.starts_with("| blocks.0.hook_resid_post | ica |")).expect("a row");
+    assert!(
+        row.contains("†") && row.contains("dead 4, too_few_fragments 7") && row.contains("40/54"),
+        "{row}"
+    );
+    assert!(row.contains("80 %") && row.contains("1,834"), "{row}");
+    assert!(table.contains("*topk (control: random_weights)*"));
+    assert!(table.contains("given these dictionaries and this corpus"));
+    assert!(table.contains("under-trained") && table.contains("topk higher than ica in this score"));
+    let columns = row.matches(" | ").count();
+    assert_eq!(columns, head.matches(" | ").count(), "{row}");
+}
+
+#[test]
+fn a_lookup_scores_zero_beyond_token_and_its_constants_are_counted() {
+    let made = fixture::make(1);
+    let table = table::markdown(&View::new(&made.summary));
+    let lookup = table.split("## token_lookup_fit").nth(1).expect("a section");
+    let row = lookup.lines().find(|line| line.contains("| sae |")).expect("a row");
+    assert!(row.contains("| 0.00 |") && row.contains("beyond_token 40"), "{row}");
+}
+
+#[test]
+fn csv_has_every_cell_and_nothing_for_a_missing_number() {
+    let made = fixture::make(4);
+    let csv = table::cells_csv(&made.summary);
+    assert_eq!(csv.lines().count(), made.summary.cells.len() + 1);
+    let fields = csv.lines().next().expect("a head").split(',').count();
+    let empty = csv
+        .lines()
+        .find(|line| line.contains("blocks.3.hook_resid_post,ica,") && line.contains(",population,"))
+        .expect("the undefined cell");
+    assert!(empty.contains("population,,,,0.95,,,0,,54,0,"), "{empty}");
+    for line in csv.lines().filter(|line| !line.contains('"')) {
+        assert_eq!(line.split(',').count(), fields, "{line}");
+    }
+}
+
+#[test]
+fn tex_is_balanced() {
+    let made = fixture::make(1);
+    let tex = table::tex(&View::new(&made.summary));
+    assert_eq!(tex.matches("\\begin{").count(), tex.matches("\\end{").count());
+    assert!(tex.contains("\\toprule") && tex.contains("pca\\_oriented") && !tex.contains('—'));
+    for line in tex.lines().filter(|line| line.ends_with("\\\\")) {
+        let bare = line.replace("\\_", "").replace("\\%", "").replace("\\&", "");
+        assert!(!bare.contains('%') && !bare.contains('_'), "{line}");
+    }
+}
+
+#[test]
+fn the_terminal_table_fits_and_has_no_colour_unless_asked() {
+    let made = fixture::make(4);
+    let plain = terminal_table(&made.summary, false);
+    for line in plain.lines() {
+        assert!(line.chars().count() <= 100, "{} columns: {line}", line.chars().count());
+        assert!(!line.contains('\u{1b}') && line.trim_end() == line);
+    }
+    println!("{plain}");
+    assert_eq!(plain.matches("blocks.").count(), 4, "one block per hook point");
+    for method in METHODS {
+        assert!(plain.contains(method));
+    }
+    assert!(plain.contains("topk random_weights") && plain.contains("shuffled (12)"));
+    let styled = terminal_table(&made.summary, true);
+    let stripped = styled.replace("\u{1b}[1m", "").replace("\u{1b}[2m", "").replace("\u{1b}[0m", "");
+    assert_eq!(stripped, plain);
+
+    let mut one = made.summary.clone();
+    one.cells.retain(|cell| cell.explainer == "neuron_to_graph");
+    let all_scores = terminal_table(&one, false);
+    println!("{all_scores}");
+    assert!(all_scores.contains("population") && all_scores.lines().all(|line| line.chars().count() <= 100));
+}
+
+#[test]
+fn an_empty_summary_still_gives_a_page() {
+    let made = fixture::Made {
+        summary: Summary { schema: SCHEMA, suite: "empty".into(), ..Summary::default() },
+        lines: Vec::new(),
+    };
+    let (folder, _) = drawn(&made);
+    assert!(text(folder.path(), "index.html").contains("No feature was eligible"));
+    assert!(terminal_table(&made.summary, false).contains("no feature was eligible"));
+}
+
+#[test]
+fn hostile_text_is_shown_and_never_run() {
+    let mut made = fixture::make(1);
+    made.summary.suite = HOSTILE.into();
+    made.summary.run = HOSTILE.into();
+    for cell in &mut made.summary.cells {
+        if cell.method == "sae" {
+            cell.method = HOSTILE.into();
+            cell.note = Some(HOSTILE.into());
+            cell.tally.skipped.insert(HOSTILE.into(), 1);
+        }
+        if cell.explainer == "token_lookup_fit" {
+            cell.explainer = HOSTILE.into();
+        }
+    }
+    made.summary.quality[0].note = Some(HOSTILE.into());
+    made.summary.differences[0].method_b = HOSTILE.into();
+    made.lines.clear();
+    let (folder, files) = drawn(&made);
+    for path in &files {
+        assert_eq!(
+            path.components().count(),
+            folder.path().components().count()
+                + if path.parent().is_some_and(|p| p.ends_with("charts")) { 2 } else { 1 }
+        );
+    }
+    let page = text(folder.path(), "index.html");
+    for bad in ["<script", "\u{202E}", "javascript:"] {
+        assert!(!page.contains(bad), "the page contains {bad:?}");
+    }
+    assert!(page.contains("&lt;script&gt;") && page.contains("&lt;U+202E&gt;"));
+    let markdown = text(folder.path(), "table.md");
+    assert!(!markdown.contains("<script") && !markdown.contains('\u{202E}'));
+    let head = markdown.lines().find(|line| line.starts_with("| hook point | method |")).expect("a head");
+    let cells = |line: &str| line.replace("\\|", "").matches('|').count();
+    for line in markdown
+        .lines()
+        .filter(|line| line.starts_with("| blocks.0") && line.contains("alert") && line.contains("/55"))
+    {
+        assert_eq!(cells(line), cells(head), "{line}");
+    }
+    let tex = text(folder.path(), "table.tex");
+    assert!(!tex.contains("\\input") && tex.contains("\\textbackslash{}input"));
+    let csv = text(folder.path(), "table.csv");
+    assert_eq!(csv.lines().count(), made.summary.cells.len() + 1);
+    for path in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "svg")) {
+        let svg = std::fs::read_to_string(path).expect("readable");
+        assert!(!svg.contains("<script") && !svg.contains('\u{202E}'), "{}", path.display());
+    }
+    let terminal = terminal_table(&made.summary, false);
+    assert!(!terminal.contains('\u{202E}') && terminal.lines().all(|line| line.chars().count() <= 100));
+}
+
+#[test]
+fn a_page_needs_nothing_else() {
+    let (folder, _) = drawn(&fixture::make(2));
+    let page = text(folder.path(), "index.html");
+    for bad in ["<script", "src=", "@import", "url(", "http://", "https://", " id=\"kuva"] {
+        let found = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(!found.contains(bad), "the page contains {bad:?}");
+    }
+    let ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    for (i, id) in ids.iter().enumerate() {
+        assert!(!ids[..i].contains(id), "two elements have the id {id}");
+    }
+    for must in [
+        "beyond_token",
+        "What these scores can show, and what they cannot",
+        "random_weights",
+        "avx512f",
+        "seed 7",
+    ] {
+        assert!(page.contains(must), "the page lacks {must:?}");
+    }
+}
+
+#[test]
+fn hook_points_without_layers_are_drawn_by_name() {
+    let mut made = fixture::make(2);
+    for cell in &mut made.summary.cells {
+        cell.hook =
+            cell.hook.replace("blocks.0.hook_resid_post", "hook_embed").replace("blocks.1", "blocks.x");
+    }
+    made.lines.clear();
+    let (folder, files) = drawn(&made);
+    let chart = folder.path().join("charts/scores_by_layer.unlayered.neuron_to_graph.svg");
+    assert!(files.contains(&chart), "{files:?}");
+    assert!(std::fs::read_to_string(chart).expect("readable").contains("hook_embed"));
+}

@@ -1,0 +1,220 @@
+//! A summary sorted for reading: which hook points, methods, scorers and controls there are, in a
+//! steady order, and the cell where they meet.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::schema::{Cell, Summary};
+
+/// The score that token identity cannot earn.
+pub const BEYOND_TOKEN: &str = "beyond_token";
+
+/// Scorers in the order that tables and panels show them; others follow as they come.
+const SCORER_ORDER: [&str; 5] = ["top_and_random", BEYOND_TOKEN, "top_only", "random_only", "population"];
+
+/// What one table is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pairing<'a> {
+    /// Protocol.
+    pub protocol: &'a str,
+    /// Who explained.
+    pub explainer: &'a str,
+    /// Who simulated.
+    pub simulator: &'a str,
+}
+
+impl Pairing<'_> {
+    /// `token_lookup`, or `token_activation → neuron_to_graph` where the two differ.
+    pub fn label(&self) -> String {
+        if self.explainer == self.simulator {
+            self.explainer.to_string()
+        } else {
+            format!("{} → {}", self.explainer, self.simulator)
+        }
+    }
+}
+
+/// One row of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RowKey<'a> {
+    /// Hook point.
+    pub hook: &'a str,
+    /// Method.
+    pub method: &'a str,
+    /// None for the real thing.
+    pub control: Option<&'a str>,
+}
+
+/// A summary indexed for reading.
+pub struct View<'a> {
+    /// What it was made from.
+    pub summary: &'a Summary,
+    /// In order of appearance.
+    pub pairings: Vec<Pairing<'a>>,
+    /// In order of appearance.
+    pub hooks: Vec<&'a str>,
+    /// In order of appearance.
+    pub methods: Vec<&'a str>,
+    /// In order of appearance.
+    pub controls: Vec<&'a str>,
+    /// The primary scorer first, then the usual order.
+    pub scorers: Vec<&'a str>,
+    cells: HashMap<(Pairing<'a>, RowKey<'a>, &'a str), &'a Cell>,
+}
+
+fn in_order<'a, T: PartialEq + Copy>(items: impl Iterator<Item = T> + 'a) -> Vec<T> {
+    let mut seen: Vec<T> = Vec::new();
+    for item in items {
+        if !seen.contains(&item) {
+            seen.push(item);
+        }
+    }
+    seen
+}
+
+fn pairing(cell: &Cell) -> Pairing<'_> {
+    Pairing { protocol: &cell.protocol, explainer: &cell.explainer, simulator: &cell.simulator }
+}
+
+impl<'a> View<'a> {
+    /// Indexes a summary.
+    pub fn new(summary: &'a Summary) -> Self {
+        let cells = &summary.cells;
+        let mut scorers = in_order(cells.iter().map(|cell| cell.scorer.as_str()));
+        let rank = |scorer: &str| {
+            let usual = SCORER_ORDER.iter().position(|known| *known == scorer).unwrap_or(SCORER_ORDER.len());
+            (summary.primary.as_deref() != Some(scorer), usual)
+        };
+        scorers.sort_by_key(|scorer| rank(scorer));
+        Self {
+            summary,
+            pairings: in_order(cells.iter().map(pairing)),
+            hooks: in_order(cells.iter().map(|cell| cell.hook.as_str())),
+            methods: in_order(cells.iter().map(|cell| cell.method.as_str())),
+            controls: in_order(cells.iter().filter_map(|cell| cell.control.as_deref())),
+            scorers,
+            cells: cells
+                .iter()
+                .map(|cell| {
+                    let row =
+                        RowKey { hook: &cell.hook, method: &cell.method, control: cell.control.as_deref() };
+                    ((pairing(cell), row, cell.scorer.as_str()), cell)
+                })
+                .collect(),
+        }
+    }
+
+    /// The cell at a crossing, if the run has it.
+    pub fn cell(&self, pairing: Pairing<'a>, row: RowKey<'a>, scorer: &'a str) -> Option<&'a Cell> {
+        self.cells.get(&(pairing, row, scorer)).copied()
+    }
+
+    /// Rows of one table at one hook point: the methods, then each control's methods.
+    pub fn rows(&self, pairing: Pairing<'a>, hook: &'a str) -> Vec<RowKey<'a>> {
+        let controls = std::iter::once(None).chain(self.controls.iter().map(|name| Some(*name)));
+        controls
+            .flat_map(|control| self.methods.iter().map(move |method| RowKey { hook, method, control }))
+            .filter(|row| self.scorers.iter().any(|scorer| self.cell(pairing, *row, scorer).is_some()))
+            .collect()
+    }
+
+    /// The two scores that must be read together: the primary one and `beyond_token`; where one is
+    /// missing, the first two there are.
+    pub fn main_scorers(&self) -> Vec<&'a str> {
+        let mut main: Vec<&str> = self.scorers.iter().copied().take(1).collect();
+        let second =
+            self.scorers.iter().copied().find(|scorer| *scorer == BEYOND_TOKEN && !main.contains(scorer));
+        main.extend(second.or_else(|| self.scorers.get(1).copied()));
+        main
+    }
+
+    /// `95 % BCa interval over features`, as most cells have it.
+    pub fn interval_name(&self, pairing: Pairing<'a>) -> String {
+        let (method, confidence) = self.usual_interval(pairing);
+        format!("{} % {} interval over features", percent_number(confidence), interval_words(method))
+    }
+
+    /// The interval method that most cells of a table have, and its confidence.
+    pub fn usual_interval(&self, pairing: Pairing<'a>) -> (&'a str, f64) {
+        let mut counts: Vec<(&str, f64, usize)> = Vec::new();
+        for cell in self.summary.cells.iter().filter(|cell| self::pairing(cell) == pairing) {
+            let Some(method) = cell.interval_method.as_deref() else { continue };
+            match counts.iter_mut().find(|(name, level, _)| *name == method && *level == cell.confidence) {
+                Some((_, _, n)) => *n += 1,
+                None => counts.push((method, cell.confidence, 1)),
+            }
+        }
+        counts.sort_by_key(|(_, _, n)| std::cmp::Reverse(*n));
+        counts.first().map_or(("bca", 0.95), |(method, confidence, _)| (method, *confidence))
+    }
+
+    /// Interval methods of a table that differ from the usual one.
+    pub fn unusual_intervals(&self, pairing: Pairing<'a>) -> BTreeSet<&'a str> {
+        let (usual, _) = self.usual_interval(pairing);
+        self.summary
+            .cells
+            .iter()
+            .filter(|cell| self::pairing(cell) == pairing)
+            .filter_map(|cell| cell.interval_method.as_deref())
+            .filter(|method| *method != usual)
+            .collect()
+    }
+}
+
+fn percent_number(confidence: f64) -> String {
+    let percent = (confidence * 1000.0).round() / 10.0;
+    format!("{percent}")
+}
+
+/// An interval method in words.
+pub fn interval_words(method: &str) -> &str {
+    match method {
+        "bca" => "BCa",
+        "percentile" => "percentile bootstrap",
+        "normal" => "normal (± 1.96 SE)",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(method: &str, scorer: &str, control: Option<&str>) -> Cell {
+        Cell {
+            hook: "blocks.0.hook_resid_post".into(),
+            method: method.into(),
+            protocol: "standard".into(),
+            explainer: "neuron_to_graph".into(),
+            simulator: "neuron_to_graph".into(),
+            control: control.map(Into::into),
+            scorer: scorer.into(),
+            confidence: 0.95,
+            interval_method: Some("bca".into()),
+            ..Cell::default()
+        }
+    }
+
+    #[test]
+    fn controls_come_last_and_the_primary_scorer_first() {
+        let summary = Summary {
+            primary: Some("population".into()),
+            cells: vec![
+                cell("sae", "top_only", Some("shuffled")),
+                cell("sae", "top_only", None),
+                cell("topk", "beyond_token", None),
+                cell("topk", "population", None),
+            ],
+            ..Summary::default()
+        };
+        let view = View::new(&summary);
+        assert_eq!(view.scorers, ["population", "beyond_token", "top_only"]);
+        assert_eq!(view.main_scorers(), ["population", "beyond_token"]);
+        let rows: Vec<_> = view
+            .rows(view.pairings[0], view.hooks[0])
+            .into_iter()
+            .map(|row| (row.method, row.control))
+            .collect();
+        assert_eq!(rows, [("sae", None), ("topk", None), ("sae", Some("shuffled"))]);
+        assert_eq!(view.interval_name(view.pairings[0]), "95 % BCa interval over features");
+    }
+}
