@@ -1,1 +1,415 @@
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
+use super::listing::{is_safe, matches_pattern};
+use super::{Download, HubClient, HubError};
+use crate::base::{Digest, write_atomic};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const TOKEN: &str = "hf_verysecret";
+
+/// What the server does with a file.
+#[derive(Clone, Default)]
+struct Served {
+    bytes: Vec<u8>,
+    /// Stated instead of the true hash.
+    stated_sha256: Option<String>,
+    /// Bytes sent per request before the connection is cut.
+    cut_after: Option<usize>,
+    /// Answer whole files to range requests.
+    no_ranges: bool,
+    /// Redirect to the other host first.
+    elsewhere: bool,
+}
+
+impl Served {
+    fn new(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec(), ..Self::default() }
+    }
+}
+
+/// One request as the server saw it.
+#[derive(Debug, Clone)]
+struct Seen {
+    path: String,
+    range: Option<String>,
+    authorization: Option<String>,
+}
+
+struct Server {
+    endpoint: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Server {
+    /// Serves one repository under `api` (`models/ID` or `datasets/ID`) until the test ends.
+    fn start(api: &str, files: &[(&str, Served)]) -> Self {
+        let files: BTreeMap<String, Served> =
+            files.iter().map(|(name, served)| (name.to_string(), served.clone())).collect();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let port = listener.local_addr().expect("address").port();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (log, api) = (seen.clone(), api.to_string());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                answer(stream, &api, &files, &log, port);
+            }
+        });
+        Self { endpoint: format!("http://127.0.0.1:{port}"), seen }
+    }
+
+    fn client(&self, cache: &Path) -> HubClient {
+        HubClient::new(&self.endpoint, Some(TOKEN), cache, false).expect("client").without_pauses()
+    }
+
+    fn requests(&self) -> Vec<Seen> {
+        self.seen.lock().expect("log").clone()
+    }
+}
+
+fn request(stream: &TcpStream) -> Option<Seen> {
+    let mut lines = BufReader::new(stream).lines();
+    let first = lines.next()?.ok()?;
+    let path = first.split(' ').nth(1)?.to_string();
+    let mut seen = Seen { path, range: None, authorization: None };
+    for line in lines.map_while(Result::ok).take_while(|line| !line.is_empty()) {
+        let (name, value) = line.split_once(':')?;
+        match name.to_ascii_lowercase().as_str() {
+            "range" => seen.range = Some(value.trim().to_string()),
+            "authorization" => seen.authorization = Some(value.trim().to_string()),
+            _ => {}
+        }
+    }
+    Some(seen)
+}
+
+fn reply(mut stream: &TcpStream, status: &str, headers: &str, len: usize, body: &[u8]) {
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {len}\r\nconnection: close\r\n{headers}\r\n");
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+}
+
+fn listing(files: &BTreeMap<String, Served>) -> String {
+    let siblings: Vec<serde_json::Value> = files
+        .iter()
+        .map(|(name, served)| {
+            let sha256 = served.stated_sha256.clone().unwrap_or_else(|| Digest::of(&served.bytes).hex());
+            let size = served.bytes.len();
+            if name.ends_with(".json") {
+                return serde_json::json!({"rfilename": name, "size": size});
+            }
+            serde_json::json!({"rfilename": name, "size": size, "lfs": {"sha256": sha256, "size": size}})
+        })
+        .collect();
+    serde_json::json!({"sha": COMMIT, "siblings": siblings}).to_string()
+}
+
+fn answer(stream: TcpStream, api: &str, files: &BTreeMap<String, Served>, log: &Mutex<Vec<Seen>>, port: u16) {
+    let Some(seen) = request(&stream) else { return };
+    log.lock().expect("log").push(seen.clone());
+    if seen.path.contains("gated") {
+        return reply(&stream, "401 Unauthorized", "", 0, b"");
+    }
+    if seen.path.contains("busy") {
+        return reply(&stream, "503 Busy", "", 0, b"");
+    }
+    for revision in ["main", COMMIT] {
+        if seen.path == format!("/api/{api}/revision/{revision}?blobs=true") {
+            let body = listing(files);
+            return reply(&stream, "200 OK", "", body.len(), body.as_bytes());
+        }
+    }
+    let prefix = format!("/{}/resolve/{COMMIT}/", api.strip_prefix("models/").unwrap_or(api));
+    let name = seen.path.strip_prefix(&prefix).or_else(|| seen.path.strip_prefix("/storage/"));
+    let Some(served) = name.and_then(|name| files.get(name)) else {
+        return reply(&stream, "404 Not Found", "", 0, b"");
+    };
+    if served.elsewhere && !seen.path.starts_with("/storage/") {
+        let location = format!("location: http://localhost:{port}/storage/{}\r\n", name.expect("a name"));
+        return reply(&stream, "302 Found", &location, 0, b"");
+    }
+    send(&stream, served, &seen);
+}
+
+fn send(stream: &TcpStream, served: &Served, seen: &Seen) {
+    let total = served.bytes.len();
+    let start: usize = match &seen.range {
+        Some(range) if !served.no_ranges => {
+            range.trim_start_matches("bytes=").trim_end_matches('-').parse().expect("a range")
+        }
+        _ => 0,
+    };
+    let rest = &served.bytes[start..];
+    let sent = &rest[..served.cut_after.unwrap_or(total).min(rest.len())];
+    if start > 0 {
+        let range = format!("content-range: bytes {start}-{}/{total}\r\n", total - 1);
+        reply(stream, "206 Partial Content", &range, rest.len(), sent);
+    } else {
+        reply(stream, "200 OK", "", rest.len(), sent);
+    }
+}
+
+fn noise(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 23) as u8).collect()
+}
+
+fn sharded() -> Vec<(&'static str, Served)> {
+    let index = br#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}}"#;
+    vec![
+        ("config.json", Served::new(b"{}")),
+        ("tokenizer.json", Served::new(b"{\"t\":1}")),
+        ("model.safetensors.index.json", Served::new(index)),
+        ("model-1.safetensors", Served::new(&noise(3000))),
+        ("model-2.safetensors", Served::new(&noise(40))),
+        ("pytorch_model.bin", Served::new(b"not wanted")),
+    ]
+}
+
+fn single(weights: Served) -> Vec<(&'static str, Served)> {
+    vec![("config.json", Served::new(b"{}")), ("model.safetensors", weights)]
+}
+
+#[test]
+fn a_sharded_model_is_fetched_whole_once_and_the_branch_is_resolved() {
+    let server = Server::start("models/owner/name", &sharded());
+    let cache = tempfile::tempdir().expect("folder");
+    let snapshot = server.client(cache.path()).model_files("owner/name", "main").expect("fetched");
+    assert_eq!(snapshot.commit, COMMIT);
+    assert!(snapshot.folder.ends_with(format!("hub/models--owner--name/{COMMIT}")));
+    let names: Vec<_> =
+        snapshot.files.iter().map(|f| f.file_name().expect("name").to_string_lossy().into_owned()).collect();
+    let expected = [
+        "config.json",
+        "model-1.safetensors",
+        "model-2.safetensors",
+        "model.safetensors.index.json",
+        "tokenizer.json",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(std::fs::read(snapshot.folder.join("model-1.safetensors")).expect("read"), noise(3000));
+    let bearer = format!("Bearer {TOKEN}");
+    assert!(server.requests().iter().all(|seen| seen.authorization.as_deref() == Some(&bearer)));
+
+    let before = server.requests().len();
+    let again = server.client(cache.path()).model_files("owner/name", COMMIT).expect("cached");
+    assert_eq!(again, snapshot);
+    assert_eq!(server.requests().len(), before, "a commit that is in the cache asks nothing of the hub");
+
+    let offline = HubClient::new(&server.endpoint, None, cache.path(), true).expect("client");
+    assert_eq!(offline.model_files("owner/name", "main").expect("cached"), snapshot);
+    assert_eq!(server.requests().len(), before);
+}
+
+#[test]
+fn a_cut_download_goes_on_where_it_stopped() {
+    let bytes = noise(100_000);
+    let cut = Served { cut_after: Some(30_000), ..Served::new(&bytes) };
+    let server = Server::start("models/m", &single(cut));
+    let cache = tempfile::tempdir().expect("folder");
+    let progress = Arc::new(Mutex::new(Vec::new()));
+    let log = progress.clone();
+    let client = server
+        .client(cache.path())
+        .with_progress(Arc::new(move |d: Download<'_>| log.lock().expect("log").push((d.done, d.total))));
+    let snapshot = client.model_files("m", "main").expect("fetched");
+    assert_eq!(std::fs::read(snapshot.folder.join("model.safetensors")).expect("read"), bytes);
+    let ranges: Vec<_> = server
+        .requests()
+        .iter()
+        .filter(|seen| seen.path.ends_with("model.safetensors"))
+        .map(|seen| seen.range.clone())
+        .collect();
+    assert_eq!(ranges.len(), 4);
+    assert_eq!(ranges[0], None);
+    assert_eq!(ranges[3].as_deref(), Some("bytes=90000-"));
+    assert_eq!(progress.lock().expect("log").last(), Some(&(100_000, Some(100_000))));
+    let left: Vec<_> = std::fs::read_dir(&snapshot.folder)
+        .expect("listed")
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".part"))
+        .collect();
+    assert!(left.is_empty());
+}
+
+#[test]
+fn what_a_killed_run_left_is_used_and_wrong_leftovers_are_not() {
+    let bytes = noise(5_000);
+    let server = Server::start("models/m", &single(Served::new(&bytes)));
+    for (left, requests) in [(bytes[..2_000].to_vec(), 1), (vec![7; 2_000], 2), (vec![7; 9_000], 1)] {
+        let cache = tempfile::tempdir().expect("folder");
+        let folder = cache.path().join("hub/models--m").join(COMMIT);
+        write_atomic(&folder.join(".model.safetensors.part"), &left).expect("written");
+        let before = server.requests().len();
+        let snapshot = server.client(cache.path()).model_files("m", "main").expect("fetched");
+        assert_eq!(std::fs::read(snapshot.folder.join("model.safetensors")).expect("read"), bytes);
+        let made =
+            server.requests()[before..].iter().filter(|s| s.path.ends_with("model.safetensors")).count();
+        assert_eq!(made, requests);
+    }
+}
+
+#[test]
+fn a_server_without_ranges_that_always_breaks_is_given_up() {
+    let cut = Served { cut_after: Some(1_000), no_ranges: true, ..Served::new(&noise(5_000)) };
+    let server = Server::start("models/m", &single(cut));
+    let cache = tempfile::tempdir().expect("folder");
+    let error = server.client(cache.path()).model_files("m", "main").expect_err("never whole");
+    assert!(matches!(error, HubError::Network { .. }), "{error}");
+    assert!(error.is_missing());
+    let whole = Served { no_ranges: true, ..Served::new(&noise(5_000)) };
+    let server = Server::start("models/m", &single(whole));
+    let snapshot = server.client(cache.path()).model_files("m", "main").expect("restarted");
+    assert_eq!(std::fs::read(snapshot.folder.join("model.safetensors")).expect("read"), noise(5_000));
+}
+
+#[test]
+fn a_wrong_hash_is_refused_and_leaves_nothing() {
+    let wrong = Served { stated_sha256: Some("ab".repeat(32)), ..Served::new(&noise(500)) };
+    let server = Server::start("models/m", &single(wrong));
+    let cache = tempfile::tempdir().expect("folder");
+    let error = server.client(cache.path()).model_files("m", "main").expect_err("damaged");
+    let HubError::Damaged { what, expected, got, .. } = &error else { panic!("{error}") };
+    assert_eq!((*what, expected.as_str()), ("SHA-256", "ab".repeat(32).as_str()));
+    assert_eq!(*got, Digest::of(&noise(500)).hex());
+    assert!(!error.is_missing() && !error.is_write());
+    let folder = cache.path().join("hub/models--m").join(COMMIT);
+    let names: Vec<_> = std::fs::read_dir(folder).expect("listed").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(names, ["config.json"]);
+}
+
+#[test]
+fn the_token_stays_with_the_endpoint() {
+    let moved = Served { elsewhere: true, ..Served::new(&noise(500)) };
+    let server = Server::start("models/m", &single(moved));
+    let cache = tempfile::tempdir().expect("folder");
+    let client = server.client(cache.path());
+    client.model_files("m", "main").expect("fetched");
+    let (storage, hub): (Vec<_>, Vec<_>) =
+        server.requests().into_iter().partition(|seen| seen.path.starts_with("/storage/"));
+    assert_eq!(storage.len(), 1);
+    assert_eq!(storage[0].authorization, None);
+    assert!(hub.iter().all(|seen| seen.authorization.is_some()));
+    assert!(!format!("{client:?}").contains(TOKEN));
+}
+
+#[test]
+fn refusals_say_what_was_wanted_and_never_the_token() {
+    let server = Server::start("models/m", &single(Served::new(b"x")));
+    let cache = tempfile::tempdir().expect("folder");
+    let client = server.client(cache.path());
+    let anonymous = HubClient::new(&server.endpoint, None, cache.path(), false).expect("client");
+    let offline = HubClient::new(&server.endpoint, Some(TOKEN), cache.path(), true).expect("client");
+    let cases = [
+        (client.model_files("owner/gated", "main"), "the token in `HF_TOKEN` may have no access"),
+        (anonymous.model_files("owner/gated", "main"), "then set `HF_TOKEN`"),
+        (client.model_files("owner/absent", "v1"), "no model `owner/absent` at revision `v1`"),
+        (client.model_files("busy", "main"), "status 503"),
+        (offline.model_files("m", "main"), "model `m` at revision `main` is not in the cache"),
+        (client.model_files("../etc", "main"), "hub id `../etc` is not valid"),
+        (client.model_files("a/b/c", "main"), "expected `owner/name`"),
+        (client.model_files("m", "a/../b"), "hub revision `a/../b` is not valid"),
+        (client.dataset_files("m", "main", None), "no data set `m`"),
+    ];
+    for (result, part) in cases {
+        let error = result.expect_err(part);
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(!error.to_string().contains(TOKEN) && !format!("{error:?}").contains(TOKEN));
+        assert!(error.is_missing());
+    }
+    let error = HubClient::new("huggingface.co", None, cache.path(), false).expect_err("no scheme");
+    assert!(error.to_string().contains("a full address"), "{error}");
+    let error = HubClient::new(&server.endpoint, Some("a\nb"), cache.path(), false).expect_err("not a token");
+    assert!(!error.to_string().contains("a\nb"), "{error}");
+}
+
+#[test]
+fn offline_names_the_file_that_is_missing() {
+    let server = Server::start("models/m", &single(Served::new(&noise(50))));
+    let cache = tempfile::tempdir().expect("folder");
+    let snapshot = server.client(cache.path()).model_files("m", COMMIT).expect("fetched");
+    std::fs::remove_file(snapshot.folder.join("model.safetensors")).expect("removed");
+    let offline = HubClient::new(&server.endpoint, None, cache.path(), true).expect("client");
+    let error = offline.model_files("m", COMMIT).expect_err("a file is gone");
+    assert!(error.to_string().starts_with("`model.safetensors` of model `m`"), "{error}");
+}
+
+#[test]
+fn a_model_without_safetensors_is_refused_by_what_it_has() {
+    let files = [("config.json", Served::new(b"{}")), ("pytorch_model.bin", Served::new(b"x"))];
+    let server = Server::start("models/m", &files);
+    let cache = tempfile::tempdir().expect("folder");
+    let error = server.client(cache.path()).model_files("m", "main").expect_err("no weights");
+    assert!(error.to_string().contains("it has `config.json`, `pytorch_model.bin`"), "{error}");
+}
+
+#[test]
+fn data_set_files_are_chosen_by_pattern() {
+    let files = [
+        ("README.md", Served::new(b"card")),
+        ("data/test.jsonl", Served::new(b"{\"text\":\"b\"}\n")),
+        ("data/train-0.jsonl.gz", Served::new(b"gz")),
+        ("data/train-0.parquet", Served::new(b"PAR1")),
+    ];
+    let server = Server::start("datasets/owner/set", &files);
+    let cache = tempfile::tempdir().expect("folder");
+    let client = server.client(cache.path());
+    let all = client.dataset_files("owner/set", "main", None).expect("fetched");
+    assert_eq!(all.files, [all.folder.join("data/test.jsonl"), all.folder.join("data/train-0.jsonl.gz")]);
+    let one = client.dataset_files("owner/set", "main", Some("data/te*.jsonl")).expect("fetched");
+    assert_eq!(one.files, [one.folder.join("data/test.jsonl")]);
+    let error = client.dataset_files("owner/set", "main", Some("*.jsonl")).expect_err("none at the top");
+    assert!(error.to_string().contains("file that matches `*.jsonl`"), "{error}");
+}
+
+#[test]
+#[cfg(unix)]
+fn files_in_the_shared_cache_are_checked_and_taken_over() {
+    let shared = tempfile::tempdir().expect("folder");
+    let repo = shared.path().join("models--m");
+    let weights = noise(900);
+    let snapshot = repo.join("snapshots").join(COMMIT);
+    write_atomic(&repo.join("refs/main"), COMMIT.as_bytes()).expect("written");
+    write_atomic(&snapshot.join("config.json"), b"{}").expect("written");
+    let blob = repo.join("blobs").join(Digest::of(&weights).hex());
+    write_atomic(&blob, &weights).expect("written");
+    std::os::unix::fs::symlink(&blob, snapshot.join("model.safetensors")).expect("linked");
+
+    let cache = tempfile::tempdir().expect("folder");
+    let offline = HubClient::new("https://huggingface.co", None, cache.path(), true)
+        .expect("client")
+        .with_shared_cache(shared.path());
+    let found = offline.model_files("m", "main").expect("taken over");
+    assert_eq!(found.commit, COMMIT);
+    assert_eq!(std::fs::read(found.folder.join("model.safetensors")).expect("read"), weights);
+
+    std::fs::write(&blob, noise(901)).expect("written");
+    let fresh = tempfile::tempdir().expect("folder");
+    let offline = HubClient::new("https://huggingface.co", None, fresh.path(), true)
+        .expect("client")
+        .with_shared_cache(shared.path());
+    let error = offline.model_files("m", "main").expect_err("not what its name says");
+    assert!(matches!(error, HubError::Offline { .. }), "{error}");
+}
+
+#[test]
+fn names_stay_inside_and_patterns_match() {
+    for name in ["/etc/passwd", "a/../b", "a//b", "c:\\x", "..", "", "a/"] {
+        assert!(!is_safe(name), "{name}");
+    }
+    assert!(is_safe("data/train.jsonl"));
+    let cases = [
+        ("**/*.txt", "a.txt", true),
+        ("**/*.txt", "a/b/c.txt", true),
+        ("*.txt", "a/c.txt", false),
+        ("data/**", "data/a/b.jsonl", true),
+        ("t?st.txt", "test.txt", true),
+        ("t?st.txt", "t/st.txt", false),
+        ("a*c*e", "abcde", true),
+        ("a*c*e", "abcd", false),
+    ];
+    for (pattern, name, expected) in cases {
+        assert_eq!(matches_pattern(pattern, name), expected, "{pattern} {name}");
+    }
+}
