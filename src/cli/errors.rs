@@ -1,13 +1,19 @@
 //! Errors as a person reads them, and the exit code of each.
 
 use super::progress::say;
+use crate::activations::ActivationError;
+use crate::base::FileError;
+use crate::dictionary::{DictionaryError, FitError};
+use crate::nn::NnError;
+use crate::report::ReportError;
 use crate::run::RunError;
+use crate::subject::SubjectError;
 
 /// Prints `error:`, its causes and hints; secrets never get into an error, so none is shown.
 pub fn print(error: &RunError, json: bool) {
     if json {
         let value = serde_json::json!({
-            "error": error.to_string(),
+            "error": sentence(error),
             "causes": causes(error),
             "hints": hints(error),
             "exit_code": exit_code(error),
@@ -15,13 +21,26 @@ pub fn print(error: &RunError, json: bool) {
         super::print_json(&value);
         return;
     }
-    say(&format!("error: {error}"));
+    say(&format!("error: {}", sentence(error)));
     for cause in causes(error) {
         say(&format!("caused by: {cause}"));
     }
     for hint in hints(error) {
         say(&format!("hint: {hint}"));
     }
+}
+
+/// Errors of files, models and reports say what was tried; a person reads that it could not be done.
+fn sentence(error: &RunError) -> String {
+    let tried = match error {
+        RunError::File(_) | RunError::Subject(_) | RunError::Report(_) => true,
+        RunError::Suite(error) => matches!(error, crate::suite::SuiteError::File(_)),
+        RunError::Corpus(error) => matches!(error, crate::corpus::CorpusError::File { .. }),
+        RunError::Activation(error) => matches!(error, ActivationError::File(_)),
+        RunError::Dictionary(error) => matches!(error, DictionaryError::File(_)),
+        _ => false,
+    };
+    if tried { format!("cannot {error}") } else { error.to_string() }
 }
 
 /// The chain below an error, without what its own message repeats already.
@@ -57,19 +76,67 @@ pub fn exit_code(error: &RunError) -> u8 {
         RunError::Suite(_) | RunError::Setting { .. } => 2,
         RunError::Stopped => 130,
         RunError::Disk { .. } => 9,
-        RunError::File(error) if error.is_write() || error.action == "create" => 9,
-        RunError::File(_) => 6,
+        RunError::File(error) => file_code(error),
         RunError::Corpus(error) if error.is_params() => 2,
         RunError::Corpus(error) if error.is_write() => 9,
         RunError::Corpus(error) if error.is_missing() => 6,
         RunError::Hub(error) if error.is_write() => 9,
         RunError::Hub(error) if error.is_missing() => 6,
-        RunError::Activation(crate::activations::ActivationError::File(error)) if error.is_write() => 9,
-        RunError::Corpus(_) | RunError::Hub(_) | RunError::Activation(_) | RunError::MixedActivations { .. } => 8,
-        RunError::Subject(error) => error.exit_code(),
+        RunError::Activation(error) => activation_code(error),
+        RunError::Subject(error) => subject_code(error),
         RunError::Dictionary(error) => dictionary_code(error),
         RunError::Fit { source, .. } => fit_code(source),
         RunError::Report(error) => report_code(error),
-        RunError::Feature(_) => 8,
+        RunError::Corpus(_)
+        | RunError::Hub(_)
+        | RunError::MixedActivations { .. }
+        | RunError::Feature(_)
+        | RunError::Explain { .. }
+        | RunError::Input { .. } => 8,
+    }
+}
+
+fn file_code(error: &FileError) -> u8 {
+    if error.is_write() { 9 } else { 6 }
+}
+
+fn subject_code(error: &SubjectError) -> u8 {
+    match error {
+        SubjectError::NoFolder { .. } | SubjectError::NoTokenizer { .. } => 6,
+        SubjectError::Nn(NnError::File(error)) => file_code(error),
+        SubjectError::Nn(NnError::NoSuchLayer { .. } | NnError::NoResidMid { .. } | NnError::UnsupportedFamily { .. }) => 2,
+        _ => 8,
+    }
+}
+
+fn activation_code(error: &ActivationError) -> u8 {
+    match error {
+        ActivationError::File(error) => file_code(error),
+        _ => 8,
+    }
+}
+
+fn dictionary_code(error: &DictionaryError) -> u8 {
+    match error {
+        DictionaryError::File(error) => file_code(error),
+        _ => 8,
+    }
+}
+
+fn fit_code(error: &FitError) -> u8 {
+    match error {
+        FitError::Activations(error) => activation_code(error),
+        FitError::Dictionary(error) => dictionary_code(error),
+        FitError::DoesNotFit { .. } => 2,
+        _ => 8,
+    }
+}
+
+fn report_code(error: &ReportError) -> u8 {
+    match error {
+        ReportError::File(error) => file_code(error),
+        ReportError::NoSummary { .. } => 6,
+        ReportError::Json { .. } | ReportError::Schema { .. } => 8,
+        _ => 1,
     }
 }

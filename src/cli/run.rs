@@ -9,7 +9,7 @@ use super::progress::{Progress, say};
 use super::{print, print_json};
 use crate::hub::DEFAULT_ENDPOINT;
 use crate::report;
-use crate::report::schema::Summary;
+use crate::report::Summary;
 use crate::run::{self, Event, Finished, Places, RunError, Stop};
 use crate::suite::Suite;
 

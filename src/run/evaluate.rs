@@ -22,7 +22,7 @@ use crate::features::{
     ChosenActivations, Evidence, Explanation, FeatureRecord, FeatureSummary, FragmentSet, Held, RecordBuilder,
     Walk, split, walk,
 };
-use crate::report::schema::{ScoreLine, ScoreStatus};
+use crate::report::{ScoreLine, ScoreStatus};
 use crate::simulate::{Offline, Simulation, Simulator};
 use crate::suite::{OfflineKind, Pair, Suite};
 

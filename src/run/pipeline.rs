@@ -17,7 +17,7 @@ use super::{Event, Places, RunError, Stop};
 use crate::base::{Digest, HookPoint, write_atomic};
 use crate::corpus::TokenSets;
 use crate::report;
-use crate::report::schema::{ScoreStatus, Summary};
+use crate::report::{ScoreStatus, Summary};
 use crate::subject::{LoadedSubject, SubjectModel};
 use crate::suite::{MethodSpec, Suite};
 
@@ -92,6 +92,9 @@ pub fn run(suite: &Suite, places: &Places, fresh: bool, on: &dyn Fn(Event), stop
         on,
         stop,
     };
+    // The evidence names tokens by id; this gives every id its text.
+    let texts = serde_json::to_vec(&context.token_texts).unwrap_or_default();
+    write_atomic(&places.out.join("records/tokens.json"), &texts)?;
     let all: Vec<&MethodSpec> = suite.methods.iter().collect();
     context.subject_pass(model, &hooks, &all, None, &mut gathered)?;
     if !suite.controls.random_weights.is_empty() {

@@ -9,8 +9,7 @@ use super::spec::{
     Controls, CorpusSpec, Limits, MethodSpec, OfflineKind, Pair, Statistics, SubjectSpec, Suite,
 };
 use crate::base::HookSelector;
-use crate::dictionary::Variant;
-use crate::dictionary::catalog;
+use crate::dictionary::{Kind, MethodParams, Variant};
 use crate::features::{Deviation, Protocol, WalkOrder};
 use crate::score::ScorerKind;
 
@@ -45,7 +44,7 @@ fn read(root: &Node, default_name: &str, folder: &Path, problems: &mut Problems)
     let corpus = read_corpus(&mut top, problems);
     let hooks = read_hooks(&mut top, problems);
     let (protocol, published) = read_protocol(&mut top, problems);
-    let methods = read_methods(&mut top, folder, published, problems);
+    let methods = read_methods(&mut top, folder, protocol.as_ref(), published, problems);
     let per_cell = read_per_cell(&mut top, &protocol, problems);
     let pairs = read_pairs(&mut top, problems);
     let scorers = read_scorers(&mut top, published, problems);
@@ -186,13 +185,19 @@ fn read_deviations(
     items.iter().filter_map(|item| one_of("protocol.deviations", item, "deviation", &known, problems)).collect()
 }
 
-fn read_methods(top: &mut Section<'_>, folder: &Path, published: bool, problems: &mut Problems) -> Vec<MethodSpec> {
+fn read_methods(
+    top: &mut Section<'_>,
+    folder: &Path,
+    protocol: Option<&Protocol>,
+    published: bool,
+    problems: &mut Problems,
+) -> Vec<MethodSpec> {
     if top.required("methods", problems).is_none() {
         return Vec::new();
     }
     let mut methods: Vec<(MethodSpec, String, &Node)> = Vec::new();
     for (path, node) in top.list("methods").unwrap_or_default() {
-        if let Some(method) = read_method(&path, node, folder, published, problems) {
+        if let Some(method) = read_method(&path, node, folder, protocol, published, problems) {
             methods.push((method, path, node));
         }
     }
@@ -216,22 +221,23 @@ fn check_names(methods: &[(MethodSpec, String, &Node)], problems: &mut Problems)
         }
     }
     for (method, path, node) in methods {
-        let has_topk = method.variants.contains(&Variant::Topk);
         let names: Vec<&str> = methods.iter().map(|(other, _, _)| other.name.as_str()).collect();
-        match &method.matched {
-            Some(name) if !names.contains(&name.as_str()) || *name == method.name => {
-                problems.push(problem(&format!("{path}.match"), node.at, unknown(name, "method", &names)));
-            }
-            None if has_topk => {
-                let message = "the variant `topk` needs `match:`, the method whose mean L0 gives k".to_string();
-                problems.push(problem(path, node.at, message));
-            }
-            _ => {}
+        if let Some(name) = method.params.matched()
+            && (!names.contains(&name) || name == method.name)
+        {
+            problems.push(problem(&format!("{path}.match"), node.at, unknown(name, "method", &names)));
         }
     }
 }
 
-fn read_method(path: &str, node: &Node, folder: &Path, published: bool, problems: &mut Problems) -> Option<MethodSpec> {
+fn read_method(
+    path: &str,
+    node: &Node,
+    folder: &Path,
+    protocol: Option<&Protocol>,
+    published: bool,
+    problems: &mut Problems,
+) -> Option<MethodSpec> {
     let Value::Map(entries) = &node.value else {
         problems.push(problem(path, node.at, format!("expected a mapping with `kind:` or `use:`, found {}", node.kind())));
         return None;
@@ -257,13 +263,14 @@ fn read_method(path: &str, node: &Node, folder: &Path, published: bool, problems
         merged.retain(|(other, _, _)| other != key);
         merged.push((key.clone(), *at, value.clone()));
     }
-    read_merged_method(path, node, &merged, published, problems)
+    read_merged_method(path, node, &merged, protocol, published, problems)
 }
 
 fn read_merged_method(
     path: &str,
     node: &Node,
     entries: &[(String, super::node::Position, Node)],
+    protocol: Option<&Protocol>,
     published: bool,
     problems: &mut Problems,
 ) -> Option<MethodSpec> {
@@ -277,42 +284,54 @@ fn read_merged_method(
         Some(name) => as_text(&format!("{path}.name"), name, problems)?,
         None => kind_text.clone(),
     };
-    let variants = match find("variants") {
-        Some(list) => read_variants(path, list, &kind_text, problems),
-        None => vec![Variant::Fitted],
-    };
-    let matched = find("match").and_then(|value| as_text(&format!("{path}.match"), value, problems));
-    const OURS: [&str; 7] = ["kind", "name", "use", "variants", "match", "controls_for", "source"];
-    let own: serde_json::Map<String, serde_json::Value> = entries
+    let kinds: Vec<(&str, Kind)> = Kind::ALL.iter().map(|&kind| (kind.name(), kind)).collect();
+    let known = one_of(&format!("{path}.kind"), kind, "kind", &kinds, problems)?;
+    const OURS: [&str; 5] = ["kind", "name", "use", "controls_for", "source"];
+    let mut own: serde_json::Map<String, serde_json::Value> = entries
         .iter()
         .filter(|(key, _, _)| !OURS.contains(&key.as_str()))
         .map(|(key, _, value)| (key.clone(), value.to_json()))
         .collect();
-    match catalog::read(&kind_text, own, published) {
-        Ok(params) => Some(MethodSpec { name, params, variants, matched }),
-        Err(messages) => {
-            for message in messages {
-                // The kinds speak of their field in backticks: point at it where the file has it.
-                let at = entries.iter().find(|(key, _, _)| message.contains(&format!("`{key}`")));
-                let at = at.map_or(kind.at, |(_, at, _)| *at);
-                problems.push(problem(path, at, message));
-            }
-            None
+    if let Some(protocol) = protocol.filter(|_| published) {
+        publish(known, &mut own, protocol);
+    }
+    let params = match MethodParams::of_kind(known, serde_json::Value::Object(own)) {
+        Ok(params) => params,
+        Err(error) => {
+            let message = error.to_string();
+            let at = entries.iter().find(|(key, _, _)| message.contains(&format!("`{key}`")));
+            problems.push(problem(path, at.map_or(kind.at, |(_, at, _)| *at), message));
+            return None;
+        }
+    };
+    if let Err(found) = params.check() {
+        for one in found {
+            let at = entries.iter().find(|(key, _, _)| key == one.field).map_or(kind.at, |(_, at, _)| *at);
+            problems.push(problem(&format!("{path}.{}", one.field), at, one.message));
         }
     }
+    Some(MethodSpec { name, params })
 }
 
-fn read_variants(path: &str, list: &Node, kind: &str, problems: &mut Problems) -> Vec<Variant> {
-    let path = format!("{path}.variants");
-    let Value::List(items) = &list.value else {
-        problems.push(problem(&path, list.at, format!("expected a list of variants, found {}", list.kind())));
-        return Vec::new();
+/// Habits of the published comparison, where the suite says nothing else: autoencoders on raw
+/// activations with the published weight of the L1 term and learning rate, PCA without its mean.
+fn publish(kind: Kind, own: &mut serde_json::Map<String, serde_json::Value>, protocol: &Protocol) {
+    const RESIDUAL_ALPHA: f64 = 8.577e-4;
+    const MLP_ALPHA: f64 = 3.2e-4;
+    let mut default = |field: &str, value: serde_json::Value| {
+        own.entry(field).or_insert(value);
     };
-    if !matches!(kind, "pca" | "ica") {
-        problems.push(problem(&path, list.at, format!("`{kind}` has no variants; only pca and ica have")));
+    match kind {
+        Kind::Sae | Kind::SaeUntied => {
+            let alpha = if kind == Kind::Sae { RESIDUAL_ALPHA } else { MLP_ALPHA };
+            default("alpha", alpha.into());
+            default("raw_inputs", true.into());
+            default("centred", protocol.centred.into());
+            default("lr", 1e-3.into());
+        }
+        Kind::Pca => default("centred", protocol.centred.into()),
+        _ => {}
     }
-    let choices: Vec<(&str, Variant)> = Variant::ALL.iter().map(|&variant| (variant.name(), variant)).collect();
-    items.iter().filter_map(|item| one_of(&path, item, "variant", &choices, problems)).collect()
 }
 
 fn read_per_cell(top: &mut Section<'_>, protocol: &Option<Protocol>, problems: &mut Problems) -> usize {
@@ -392,8 +411,8 @@ fn read_controls(top: &mut Section<'_>, methods: &[MethodSpec], problems: &mut P
             let known: Vec<&str> = methods.iter().map(|method| method.name.as_str()).collect();
             match methods.iter().find(|method| method.name == text) {
                 Some(method) => {
-                    if let Some(needed) = &method.matched
-                        && !controls.random_weights.contains(needed)
+                    if let Some(needed) = method.params.matched()
+                        && !controls.random_weights.iter().any(|name| name == needed)
                     {
                         let message = format!("`{text}` takes its k from `{needed}`: list `{needed}` before it");
                         problems.push(problem(&path, name.at, message));

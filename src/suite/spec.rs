@@ -3,8 +3,7 @@
 use serde::Serialize;
 
 use crate::base::HookSelector;
-use crate::dictionary::catalog::MethodParams;
-use crate::dictionary::Variant;
+use crate::dictionary::{MethodParams, Variant};
 use crate::features::Protocol;
 use crate::score::ScorerKind;
 
@@ -82,25 +81,20 @@ pub struct MethodSpec {
     pub name: String,
     /// Checked parameters of its kind.
     pub params: MethodParams,
-    /// For pca and ica: which readings of the fit are compared.
-    pub variants: Vec<Variant>,
-    /// For the top-k variant: the method whose mean L0 gives k.
-    #[serde(rename = "match")]
-    pub matched: Option<String>,
 }
 
 impl MethodSpec {
-    /// Name of one variant's rows.
-    pub fn row_name(&self, variant: Variant) -> String {
-        match variant {
-            Variant::Fitted => self.name.clone(),
-            other => format!("{}_{}", self.name, other.name()),
+    /// Which readings of the fit are compared: one row each.
+    pub fn variants(&self) -> &[Variant] {
+        match self.params.variants() {
+            [] => &[Variant::Fitted],
+            variants => variants,
         }
     }
 
     /// Names of all rows this method gives.
     pub fn row_names(&self) -> Vec<String> {
-        self.variants.iter().map(|&variant| self.row_name(variant)).collect()
+        self.variants().iter().map(|variant| variant.method_name(&self.name)).collect()
     }
 }
 
