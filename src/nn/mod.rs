@@ -1,7 +1,34 @@
 //! The decoder-only runtime, with hooks, and its tokenizer.
 //!
-//! In: a Hugging Face folder.
-//! Out: activations at hook points, logits, losses.
-//! Never: knows a dictionary or a feature.
+//! In: a Hugging Face folder (`config.json`, `model.safetensors` or a sharded index, `tokenizer.json`), or the
+//! same as bytes.
+//! Out: activations at hook points, logits at every position, an edit at a hook point; differentiable where the
+//! weights are candle variables.
+//! Never: knows a corpus, a dictionary or a feature.
+//!
+//! Sources: GPT-2 (Radford et al. 2019), GPT-NeoX (Black et al. 2022), Llama (Touvron et al. 2023), rotary
+//! positions (Su et al. 2021); where an implementation decides, Hugging Face transformers' numbers do.
+//!
+//! `config` reads both spellings of `config.json`; `families` turn it and the weight names into an
+//! [`Architecture`] and a [`Transformer`]; `transformer` is the one forward pass; `ops` holds its operations,
+//! each once composed of candle's differentiable ones and once fused (`kernels`) for inference on the CPU.
 
+mod architecture;
+mod config;
+mod error;
+mod families;
+mod kernels;
+mod ops;
 pub mod tokenizer;
+mod transformer;
+mod weights;
+
+pub use architecture::{Activation, Architecture, Family, NormKind, Positions, Residual, Rotary};
+pub use config::Config;
+pub use error::NnError;
+pub use families::is_linear_in_block;
+pub use ops::copy_entries;
+pub use tokenizer::Tokenizer;
+
+pub use transformer::{Edit, ForwardPass, Output, PastKeysValues, Request, Transformer};
+pub use weights::Weights;

@@ -1,0 +1,169 @@
+use std::path::PathBuf;
+
+use crate::base::{FileError, HookPoint};
+
+/// What can go wrong between a model folder and its activations.
+#[derive(Debug, thiserror::Error)]
+pub enum NnError {
+    /// A file is missing or cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A folder holds no weights under a name that is known.
+    #[error(
+        "find weights in `{}`: expected `model.safetensors` or `model.safetensors.index.json`; \
+         save the model in safetensors form", folder.display()
+    )]
+    NoWeights {
+        /// The folder looked at.
+        folder: PathBuf,
+    },
+    /// A JSON file is not JSON, or not of the expected form.
+    #[error("read `{file}`: {reason}")]
+    Json {
+        /// The file, or a name for bytes that came without one.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A field of `config.json` is missing or has an impossible value.
+    #[error("use `{file}`: field `{field}` should be {expected}, got {got}")]
+    Field {
+        /// The file.
+        file: String,
+        /// The field's name.
+        field: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// A model family that this runtime does not know.
+    #[error("run model type `{got}` of `{file}`: supported are {supported}")]
+    UnsupportedFamily {
+        /// The file.
+        file: String,
+        /// Its `model_type`.
+        got: String,
+        /// What is supported.
+        supported: String,
+    },
+    /// A safetensors file that is cut short or whose header makes no sense.
+    #[error("read weights from `{file}`: {reason}; copy or download it again")]
+    Corrupt {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor that the family needs is in none of the files.
+    #[error(
+        "find tensor `{name}` in `{file}`: it holds {n_tensors} tensors, none of that name; is it whole, and is `config.json` its own?"
+    )]
+    MissingTensor {
+        /// The tensor.
+        name: String,
+        /// Where it was looked for.
+        file: String,
+        /// How many tensors are there.
+        n_tensors: usize,
+    },
+    /// A tensor whose shape contradicts `config.json`.
+    #[error("use tensor `{name}` of `{file}`: expected shape {expected:?} by `config.json`, got {got:?}")]
+    WrongShape {
+        /// The tensor.
+        name: String,
+        /// The file.
+        file: String,
+        /// The shape that the configuration implies.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        got: Vec<usize>,
+    },
+    /// A tensor stored as something other than f32, f16, bf16 or f64.
+    #[error("use tensor `{name}` of `{file}`: expected f32, f16, bf16 or f64 numbers, got {got}")]
+    WrongNumbers {
+        /// The tensor.
+        name: String,
+        /// The file.
+        file: String,
+        /// The type found.
+        got: String,
+    },
+    /// A weight that is NaN or infinite.
+    #[error(
+        "use tensor `{name}` of `{file}`: entry {index} is {value}, and weights must be finite; \
+             the file is damaged or the training diverged"
+    )]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// The file.
+        file: String,
+        /// Flat index of the first such entry.
+        index: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// A hook point in a layer that the model lacks.
+    #[error("find hook point `{hook}`: the model has {n_layers} layers, numbered from 0 to {}", n_layers.saturating_sub(1))]
+    NoSuchLayer {
+        /// The hook point asked for.
+        hook: HookPoint,
+        /// Layers of the model.
+        n_layers: usize,
+    },
+    /// `hook_resid_mid` where attention and MLP read the same residual stream.
+    #[error(
+        "find hook point `{hook}`: attention and MLP of this model run in parallel on the same residual stream, \
+         so there is nothing between them; use hook_resid_pre or hook_resid_post"
+    )]
+    NoResidMid {
+        /// The hook point asked for.
+        hook: HookPoint,
+    },
+    /// A token id that is no row of the embedding.
+    #[error("embed token id {id} (sequence {row}, position {col}): the vocabulary has ids 0 to {}", vocab.saturating_sub(1))]
+    TokenOutOfVocabulary {
+        /// The id.
+        id: u32,
+        /// Its sequence.
+        row: usize,
+        /// Its position.
+        col: usize,
+        /// Rows of the embedding.
+        vocab: usize,
+    },
+    /// A sequence longer than the model's positions.
+    #[error(
+        "run sequences of {cols} tokens: the model has {n_ctx} positions; cut the text into shorter contexts"
+    )]
+    TooLong {
+        /// Positions asked for.
+        cols: usize,
+        /// Positions of the model.
+        n_ctx: usize,
+    },
+    /// An edit that changed the shape of what it was given.
+    #[error(
+        "edit `{hook}`: the edit was given {expected:?} numbers and left {got:?}; an edit keeps the shape"
+    )]
+    EditShape {
+        /// The hook point edited.
+        hook: HookPoint,
+        /// Rows and columns before.
+        expected: [usize; 2],
+        /// Rows and columns after.
+        got: [usize; 2],
+    },
+    /// A tokenizer file that cannot be used.
+    #[error("use tokenizer `{file}`: {reason}")]
+    Tokenizer {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Tensor arithmetic failed; a defect of this program rather than of its input.
+    #[error("compute with tensors: {0}")]
+    Arithmetic(#[from] candle_core::Error),
+}

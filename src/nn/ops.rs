@@ -1,0 +1,321 @@
+//! The operations of a forward pass on rows `[batch · positions, width]`.
+//!
+//! Each is written twice: fused over slices, for weights that do not track gradients on the CPU, and composed
+//! of candle's differentiable operations for everything else. A test holds the two together.
+
+use candle_core::{CpuStorage, D, InplaceOp1, Layout, Storage, Tensor};
+
+use super::architecture::{Activation, NormKind};
+use super::kernels::{self, AttentionShape, HeadView};
+use super::transformer::{Linear, Norm};
+
+type Result<T> = candle_core::Result<T>;
+
+fn fused(tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|tensor| tensor.device().is_cpu() && !tensor.track_op())
+}
+
+/// The entries of a contiguous f32 tensor in main memory.
+fn entries<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        candle_core::bail!("a kernel needs contiguous rows, got {layout:?}");
+    };
+    match storage {
+        Storage::Cpu(storage) => Ok(&storage.as_slice::<f32>()?[start..end]),
+        _ => candle_core::bail!("a kernel needs a tensor in main memory"),
+    }
+}
+
+/// Bias and activation applied to a tensor that nobody else holds yet.
+struct Finish<'a> {
+    bias: Option<&'a [f32]>,
+    width: usize,
+    activation: Option<Activation>,
+}
+
+impl InplaceOp1 for Finish<'_> {
+    fn name(&self) -> &'static str {
+        "bias and activation"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
+        let CpuStorage::F32(rows) = storage else { candle_core::bail!("expected f32 rows") };
+        kernels::add_bias_and_activate(rows, self.bias, self.width, self.activation);
+        Ok(())
+    }
+}
+
+/// act(x·Wᵀ + b).
+pub(super) fn linear(x: &Tensor, map: &Linear, activation: Option<Activation>) -> Result<Tensor> {
+    let product = x.matmul(&map.weight.t()?)?;
+    let width = product.dim(D::Minus1)?;
+    if fused(&[&product]) && map.bias.as_ref().is_none_or(|bias| fused(&[bias])) {
+        match &map.bias {
+            Some(bias) => {
+                let (storage, layout) = bias.storage_and_layout();
+                let bias = Some(entries(&storage, layout)?);
+                product.inplace_op1(&Finish { bias, width, activation })?;
+            }
+            None if activation.is_some() => {
+                product.inplace_op1(&Finish { bias: None, width, activation })?;
+            }
+            None => {}
+        }
+        return Ok(product);
+    }
+    let sum = match &map.bias {
+        Some(bias) => product.broadcast_add(bias)?,
+        None => product,
+    };
+    match activation {
+        None => Ok(sum),
+        Some(Activation::Gelu) => sum.gelu_erf(),
+        Some(Activation::GeluTanh) => sum.gelu(),
+        Some(Activation::Silu) => sum.silu(),
+        Some(Activation::Relu) => sum.relu(),
+    }
+}
+
+/// Entrywise product; `gate` must be fresh, nobody else may hold it.
+pub(super) fn gated(gate: Tensor, up: &Tensor) -> Result<Tensor> {
+    struct MultiplyBy<'a>(&'a [f32]);
+    impl InplaceOp1 for MultiplyBy<'_> {
+        fn name(&self) -> &'static str {
+            "gate"
+        }
+        fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
+            let CpuStorage::F32(gate) = storage else { candle_core::bail!("expected f32 rows") };
+            kernels::multiply_into(gate, self.0);
+            Ok(())
+        }
+    }
+    if !fused(&[&gate, up]) {
+        return &gate * up;
+    }
+    let (storage, layout) = up.storage_and_layout();
+    gate.inplace_op1(&MultiplyBy(entries(&storage, layout)?))?;
+    Ok(gate)
+}
+
+/// Norm of each row.
+pub(super) fn norm(x: &Tensor, norm: &Norm, kind: NormKind, eps: f64) -> Result<Tensor> {
+    let bias_is_plain = norm.bias.as_ref().is_none_or(|bias| fused(&[bias]));
+    if fused(&[x, &norm.weight]) && bias_is_plain {
+        let x = x.contiguous()?;
+        let mut out = vec![0.0; x.elem_count()];
+        {
+            let (x, x_layout) = x.storage_and_layout();
+            let (weight, weight_layout) = norm.weight.storage_and_layout();
+            let bias = norm.bias.as_ref().map(Tensor::storage_and_layout);
+            let bias = match &bias {
+                Some((storage, layout)) => Some(entries(storage, layout)?),
+                None => None,
+            };
+            let weight = entries(&weight, weight_layout)?;
+            kernels::normalise(&mut out, entries(&x, x_layout)?, weight, bias, eps as f32);
+        }
+        return Tensor::from_vec(out, x.shape(), x.device());
+    }
+    let centred = match kind {
+        NormKind::Layer => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
+        NormKind::Rms => x.clone(),
+    };
+    let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+    let scaled = centred.broadcast_div(&scale)?.broadcast_mul(&norm.weight)?;
+    match &norm.bias {
+        Some(bias) => scaled.broadcast_add(bias),
+        None => Ok(scaled),
+    }
+}
+
+/// x + a (+ b).
+pub(super) fn add(x: &Tensor, a: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+    let b_is_plain = b.is_none_or(|b| fused(&[b]));
+    if !(fused(&[x, a]) && b_is_plain && x.is_contiguous() && a.is_contiguous()) {
+        let sum = (x + a)?;
+        return match b {
+            Some(b) => sum + b,
+            None => Ok(sum),
+        };
+    }
+    let mut out = Vec::with_capacity(x.elem_count());
+    {
+        let (xs, x_layout) = x.storage_and_layout();
+        let (a, a_layout) = a.storage_and_layout();
+        let b = b.map(Tensor::storage_and_layout);
+        let b = match &b {
+            Some((storage, layout)) => Some(entries(storage, layout)?),
+            None => None,
+        };
+        kernels::append_sum(&mut out, entries(&xs, x_layout)?, entries(&a, a_layout)?, b);
+    }
+    Tensor::from_vec(out, x.shape(), x.device())
+}
+
+/// Where the heads of queries, keys or values lie in the rows of a tensor.
+#[derive(Debug, Clone)]
+pub(super) struct Heads {
+    /// `[batch · positions, stride]`.
+    pub rows: Tensor,
+    /// Column of head 0.
+    pub first: usize,
+    /// Columns from one head to the next.
+    pub step: usize,
+    /// Number of heads.
+    pub count: usize,
+}
+
+impl Heads {
+    /// Heads side by side that fill the rows.
+    pub fn whole(rows: Tensor, d_head: usize) -> Result<Self> {
+        let count = rows.dim(1)? / d_head;
+        Ok(Self { rows, first: 0, step: d_head, count })
+    }
+
+    /// The heads alone, `[batch · positions, count · d_head]`.
+    pub fn alone(&self, d_head: usize) -> Result<Tensor> {
+        let (n, _) = self.rows.dims2()?;
+        if self.step == d_head {
+            return self.rows.narrow(1, self.first, self.count * d_head)?.contiguous();
+        }
+        let by_head = self.rows.reshape((n, self.count, self.step))?;
+        by_head.narrow(2, self.first, d_head)?.reshape((n, self.count * d_head))
+    }
+
+    fn view<'a>(&self, storage: &'a Storage, layout: &Layout) -> Result<HeadView<'a>> {
+        Ok(HeadView {
+            data: entries(storage, layout)?,
+            stride: self.rows.dim(1)?,
+            first: self.first,
+            step: self.step,
+        })
+    }
+
+    /// `[batch, n_heads, positions, d_head]`, each head repeated for the query heads it serves.
+    fn spread(&self, batch: usize, d_head: usize, n_heads: usize) -> Result<Tensor> {
+        let heads = self.alone(d_head)?.reshape((batch, (), self.count, d_head))?.transpose(1, 2)?;
+        if self.count == n_heads {
+            return heads.contiguous();
+        }
+        let positions = heads.dim(2)?;
+        heads
+            .unsqueeze(2)?
+            .broadcast_as((batch, self.count, n_heads / self.count, positions, d_head))?
+            .reshape((batch, n_heads, positions, d_head))
+    }
+}
+
+/// Cosines and sines of the rotary angles, `[positions, pairs]` each.
+#[derive(Debug, Clone)]
+pub(super) struct Rotations {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    pairs: usize,
+}
+
+impl Rotations {
+    /// Angles of positions `0..positions`; without frequencies nothing rotates.
+    pub fn new(frequencies: &[f64], positions: usize) -> Self {
+        let angles = (0..positions)
+            .flat_map(|position| frequencies.iter().map(move |&f| f64::from(position as f32 * f as f32)));
+        let (cos, sin) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
+        Self { cos, sin, pairs: frequencies.len() }
+    }
+
+    /// `x` `[batch, heads, positions, d_head]` at positions from `first` on, rotated.
+    fn apply(&self, x: &Tensor, first: usize) -> Result<Tensor> {
+        if self.pairs == 0 {
+            return Ok(x.clone());
+        }
+        let (_, _, positions, d_head) = x.dims4()?;
+        let table = |angles: &[f32]| {
+            let range = first * self.pairs..(first + positions) * self.pairs;
+            Tensor::from_slice(&angles[range], (positions, self.pairs), x.device())
+        };
+        let (cos, sin) = (table(&self.cos)?, table(&self.sin)?);
+        let a = x.narrow(3, 0, self.pairs)?;
+        let b = x.narrow(3, self.pairs, self.pairs)?;
+        let turned_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        let turned_b = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+        let rest = d_head - 2 * self.pairs;
+        if rest == 0 {
+            return Tensor::cat(&[turned_a, turned_b], 3);
+        }
+        Tensor::cat(&[turned_a, turned_b, x.narrow(3, 2 * self.pairs, rest)?], 3)
+    }
+}
+
+/// Causal attention. `q` has the last positions of those that `k` and `v` have. Returns the heads' outputs side
+/// by side, `[batch · queries, n_heads · d_head]`.
+pub(super) fn attention(
+    [q, k, v]: [&Heads; 3],
+    batch: usize,
+    d_head: usize,
+    scale: f64,
+    rotations: &Rotations,
+) -> Result<Tensor> {
+    let (queries, keys) = (q.rows.dim(0)? / batch, k.rows.dim(0)? / batch);
+    if fused(&[&q.rows, &k.rows, &v.rows]) {
+        let mut out = vec![0.0; batch * queries * q.count * d_head];
+        {
+            let (q_rows, q_layout) = q.rows.storage_and_layout();
+            let (k_rows, k_layout) = k.rows.storage_and_layout();
+            let (v_rows, v_layout) = v.rows.storage_and_layout();
+            let shape = AttentionShape {
+                batch,
+                queries,
+                keys,
+                n_heads: q.count,
+                n_kv_heads: k.count,
+                d_head,
+                scale: scale as f32,
+                cos: &rotations.cos,
+                sin: &rotations.sin,
+                pairs: rotations.pairs,
+            };
+            let views = (q.view(&q_rows, q_layout)?, k.view(&k_rows, k_layout)?, v.view(&v_rows, v_layout)?);
+            kernels::attend(&mut out, views.0, views.1, views.2, &shape);
+        }
+        return Tensor::from_vec(out, (batch * queries, q.count * d_head), q.rows.device());
+    }
+    let past = keys - queries;
+    let queries_at = rotations.apply(&q.spread(batch, d_head, q.count)?, past)?;
+    let keys_at = rotations.apply(&k.spread(batch, d_head, q.count)?, 0)?;
+    let scores = (queries_at.contiguous()?.matmul(&keys_at.transpose(2, 3)?.contiguous()?)? * scale)?;
+    let weights = causal_softmax(&scores, past)?;
+    let z = weights.matmul(&v.spread(batch, d_head, q.count)?)?; // [B, H, T, D]
+    z.transpose(1, 2)?.reshape((batch * queries, q.count * d_head))
+}
+
+/// Softmax of scores `[.., queries, keys]` over the keys that each query may see.
+fn causal_softmax(scores: &Tensor, past: usize) -> Result<Tensor> {
+    let (_, _, queries, keys) = scores.dims4()?;
+    let mask: Vec<f32> = (0..queries)
+        .flat_map(|i| (0..keys).map(move |j| if j <= i + past { 0.0 } else { f32::NEG_INFINITY }))
+        .collect();
+    let masked = scores.broadcast_add(&Tensor::from_vec(mask, (queries, keys), scores.device())?)?;
+    let top = masked.detach().max_keepdim(D::Minus1)?;
+    let raised = masked.broadcast_sub(&top)?.exp()?;
+    raised.broadcast_div(&raised.sum_keepdim(D::Minus1)?)
+}
+
+/// −ln softmax(logits)[target] in nats for each row of logits `[rows, vocab]`.
+pub(super) fn cross_entropies(logits: &Tensor, targets: &[u32]) -> Result<Vec<f32>> {
+    let logits = logits.contiguous()?;
+    let (storage, layout) = logits.storage_and_layout();
+    let mut out = vec![0.0; targets.len()];
+    kernels::cross_entropies(&mut out, entries(&storage, layout)?, targets);
+    Ok(out)
+}
+
+/// Copies the entries of a tensor, row after row, to `out`, which must be as long.
+pub fn copy_entries(tensor: &Tensor, out: &mut [f32]) -> Result<()> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    let entries = entries(&storage, layout)?;
+    if entries.len() != out.len() {
+        candle_core::bail!("expected {} entries, got {}", out.len(), entries.len());
+    }
+    out.copy_from_slice(entries);
+    Ok(())
+}

@@ -1,0 +1,441 @@
+use candle_core::{Device, Tensor};
+
+use super::architecture::{Architecture, NormKind, Positions, Residual};
+use super::ops::{self, Heads, Rotations};
+use super::{Config, NnError, Weights, families};
+use crate::base::{HookPoint, Matrix, Site, TokenBatch};
+
+/// y = x·Wᵀ + b, with W `[out, in]`.
+#[derive(Debug, Clone)]
+pub(super) struct Linear {
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+}
+
+/// Weight and, in layer norms, bias `[d_model]`.
+#[derive(Debug, Clone)]
+pub(super) struct Norm {
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+}
+
+/// How a block's queries, keys and values are projected.
+#[derive(Debug, Clone)]
+pub(super) enum Projections {
+    /// One map; its rows are query, key and value of head 0, then of head 1, and so on.
+    FusedByHead(Linear),
+    /// One map; its rows are all queries, then all keys, then all values.
+    FusedByKind(Linear),
+    /// A map each.
+    Separate { queries: Linear, keys: Linear, values: Linear },
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Mlp {
+    /// Where there is one, neurons are act(gate)·up, otherwise act(up).
+    pub gate: Option<Linear>,
+    pub up: Linear,
+    pub down: Linear,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    pub attention_norm: Norm,
+    pub projections: Projections,
+    pub attention_out: Linear,
+    pub mlp_norm: Norm,
+    pub mlp: Mlp,
+}
+
+/// Every weight of a model in its place.
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    pub embedding: Tensor,
+    pub position_embedding: Option<Tensor>,
+    pub blocks: Vec<Block>,
+    pub final_norm: Norm,
+    pub unembedding: Linear,
+}
+
+/// What replaces an activation during a forward pass.
+#[derive(Clone, Copy)]
+pub struct Edit<'a> {
+    /// Where.
+    pub hook: HookPoint,
+    /// Changes `[sequences · positions, width]` in place, sequence after sequence.
+    ///
+    /// It is called on whole sequences, but maybe several times for one batch and from several threads; row
+    /// number modulo the sequence length is the position.
+    pub apply: &'a (dyn Fn(&mut Matrix) + Sync),
+}
+
+/// How far a forward pass goes beyond the hook points asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// It stops after the last hook point.
+    Nothing,
+    /// Output of the final norm `[batch · positions, d_model]`.
+    FinalNorm,
+    /// Logits at every position `[batch · positions, vocab]`.
+    Logits,
+}
+
+/// What is wanted of a forward pass.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Activations to return, in this order.
+    pub hooks: &'a [HookPoint],
+    /// A change on the way; where its hook point is also asked for, the changed activation is returned.
+    pub edit: Option<Edit<'a>>,
+    /// What to compute at the end.
+    pub output: Output,
+}
+
+/// What a forward pass gives.
+#[derive(Debug, Clone)]
+pub struct ForwardPass {
+    /// `[batch · positions, width]` for each hook point, in the order asked.
+    pub activations: Vec<Tensor>,
+    /// What [`Output`] asked for.
+    pub output: Option<Tensor>,
+}
+
+/// Keys and values of earlier positions, for generating token by token.
+///
+/// The forward pass hands over what it just computed, without rotation, as `[batch · new, n_kv_heads · d_head]`
+/// and goes on with what comes back, `[batch · (positions + new), n_kv_heads · d_head]`.
+pub trait PastKeysValues {
+    /// Positions held before this pass.
+    fn positions(&self) -> usize;
+    /// Appends a layer's new keys and values and returns all of them.
+    fn extend(&mut self, layer: usize, keys: Tensor, values: Tensor) -> Result<(Tensor, Tensor), NnError>;
+}
+
+/// A decoder-only language model.
+#[derive(Debug, Clone)]
+pub struct Transformer {
+    architecture: Architecture,
+    parts: Parts,
+}
+
+/// Logits that a loss holds in memory at once, 8 MB of them.
+const LOGITS_AT_ONCE: usize = 1 << 21;
+
+/// Collects activations on the way and applies the edit.
+struct Taps<'a> {
+    request: Request<'a>,
+    found: Vec<Option<Tensor>>,
+}
+
+impl<'a> Taps<'a> {
+    fn new(request: Request<'a>) -> Self {
+        Self { request, found: vec![None; request.hooks.len()] }
+    }
+
+    /// Passes an activation `[batch · positions, width]` through: edited if asked, kept if wanted.
+    fn at(&mut self, hook: HookPoint, x: Tensor) -> Result<Tensor, NnError> {
+        let x = match self.request.edit {
+            Some(edit) if edit.hook == hook => edited(&x, edit)?,
+            _ => x,
+        };
+        for (slot, _) in self.found.iter_mut().zip(self.request.hooks).filter(|(_, wanted)| **wanted == hook)
+        {
+            *slot = Some(x.clone());
+        }
+        Ok(x)
+    }
+
+    /// True when nothing more is needed.
+    fn done(&self) -> bool {
+        self.request.output == Output::Nothing && self.found.iter().all(Option::is_some)
+    }
+
+    fn finish(self, output: Option<Tensor>) -> ForwardPass {
+        ForwardPass { activations: self.found.into_iter().flatten().collect(), output }
+    }
+}
+
+fn edited(x: &Tensor, edit: Edit<'_>) -> Result<Tensor, NnError> {
+    let (rows, cols) = x.dims2()?;
+    let wrong = |got| NnError::EditShape { hook: edit.hook, expected: [rows, cols], got };
+    let entries = x.flatten_all()?.to_vec1::<f32>()?;
+    let mut matrix = Matrix::from_vec(rows, cols, entries).ok_or_else(|| wrong([0, 0]))?;
+    (edit.apply)(&mut matrix);
+    if (matrix.rows(), matrix.cols()) != (rows, cols) {
+        return Err(wrong([matrix.rows(), matrix.cols()]));
+    }
+    Ok(Tensor::from_vec(matrix.into_vec(), (rows, cols), x.device())?)
+}
+
+impl Transformer {
+    /// Puts the weights in their places, checking that each is there and has the shape that the configuration
+    /// implies.
+    pub fn new(config: &Config, weights: &Weights) -> Result<Self, NnError> {
+        let architecture = families::architecture(config)?;
+        let parts = families::parts(&architecture, config, weights)?;
+        Ok(Self { architecture, parts })
+    }
+
+    /// The description that the forward pass follows.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        self.parts.embedding.device()
+    }
+
+    /// Fails where the model has no such hook point, and says why.
+    pub fn check_hook(&self, hook: HookPoint) -> Result<(), NnError> {
+        let HookPoint::Block { layer, site } = hook else { return Ok(()) };
+        let n_layers = self.architecture.n_layers;
+        if layer >= n_layers {
+            return Err(NnError::NoSuchLayer { hook, n_layers });
+        }
+        if site == Site::ResidMid && self.architecture.residual == Residual::Parallel {
+            return Err(NnError::NoResidMid { hook });
+        }
+        Ok(())
+    }
+
+    /// Width of the activations at a hook point.
+    pub fn width(&self, hook: HookPoint) -> Result<usize, NnError> {
+        self.check_hook(hook)?;
+        let a = &self.architecture;
+        Ok(match hook {
+            HookPoint::Block { site: Site::AttnZ, .. } => a.n_heads * a.d_head,
+            HookPoint::Block { site: Site::MlpPost, .. } => a.d_mlp,
+            _ => a.d_model,
+        })
+    }
+
+    /// Fails where an id is no row of the embedding or the sequences are too long.
+    pub fn check_tokens(&self, tokens: &TokenBatch) -> Result<(), NnError> {
+        let a = &self.architecture;
+        if tokens.cols() > a.n_ctx {
+            return Err(NnError::TooLong { cols: tokens.cols(), n_ctx: a.n_ctx });
+        }
+        match tokens.ids().iter().position(|&id| id as usize >= a.vocab) {
+            None => Ok(()),
+            Some(at) => Err(NnError::TokenOutOfVocabulary {
+                id: tokens.ids()[at],
+                row: at / tokens.cols(),
+                col: at % tokens.cols(),
+                vocab: a.vocab,
+            }),
+        }
+    }
+
+    /// Runs tokens `[batch, positions]` through the model.
+    ///
+    /// Fails on ids outside the vocabulary, sequences that are too long and hook points that do not exist.
+    pub fn forward(&self, tokens: &TokenBatch, request: Request<'_>) -> Result<ForwardPass, NnError> {
+        self.check_tokens(tokens)?;
+        let ids = Tensor::from_slice(tokens.ids(), (tokens.rows(), tokens.cols()), self.device())?;
+        self.forward_ids(&ids, request, None)
+    }
+
+    /// Logits `[batch, positions, vocab]` of ids `[batch, positions]` (u32), differentiable with respect to
+    /// weights that are candle variables.
+    pub fn logits(&self, ids: &Tensor) -> Result<Tensor, NnError> {
+        let (batch, positions) = ids.dims2()?;
+        let request = Request { hooks: &[], edit: None, output: Output::Logits };
+        match self.forward_ids(ids, request, None)?.output {
+            Some(logits) => Ok(logits.reshape((batch, positions, self.architecture.vocab))?),
+            None => Err(candle_core::Error::msg("the pass ended without logits").into()),
+        }
+    }
+
+    /// Logits `[rows, vocab]` of outputs of the final norm `[rows, d_model]`.
+    pub fn unembed(&self, normed: &Tensor) -> Result<Tensor, NnError> {
+        Ok(ops::linear(normed, &self.parts.unembedding, None)?)
+    }
+
+    /// Losses in nats of every token but the first of each sequence given those before it,
+    /// `[batch · (positions − 1)]`, with a change on the way if there is an edit.
+    pub fn losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Vec<f32>, NnError> {
+        let (batch, positions) = (tokens.rows(), tokens.cols());
+        let request = Request { hooks: &[], edit, output: Output::FinalNorm };
+        let Some(normed) = self.forward(tokens, request)?.output else { return Ok(Vec::new()) };
+        let width = self.architecture.d_model;
+        let predicting = normed
+            .reshape((batch, positions, width))?
+            .narrow(1, 0, positions - 1)?
+            .reshape((batch * (positions - 1), width))?;
+        let targets: Vec<u32> = (0..batch).flat_map(|row| tokens.row(row)[1..].iter().copied()).collect();
+        let mut losses = Vec::with_capacity(targets.len());
+        let step = (LOGITS_AT_ONCE / self.architecture.vocab).max(1);
+        for start in (0..targets.len()).step_by(step) {
+            let count = step.min(targets.len() - start);
+            let logits = self.unembed(&predicting.narrow(0, start, count)?)?; // [count, vocab]
+            losses.extend(ops::cross_entropies(&logits, &targets[start..start + count])?);
+        }
+        Ok(losses)
+    }
+
+    /// The forward pass. `ids` is `[batch, positions]` (u32); below, N = batch · positions.
+    pub fn forward_ids(
+        &self,
+        ids: &Tensor,
+        request: Request<'_>,
+        mut past: Option<&mut dyn PastKeysValues>,
+    ) -> Result<ForwardPass, NnError> {
+        for hook in request.hooks.iter().copied().chain(request.edit.map(|edit| edit.hook)) {
+            self.check_hook(hook)?;
+        }
+        let mut taps = Taps::new(request);
+        let (batch, positions) = ids.dims2()?;
+        let first = past.as_ref().map_or(0, |past| past.positions());
+        let rotations = self.rotations(first + positions);
+        let embedded = self.parts.embedding.index_select(&ids.flatten_all()?, 0)?; // [N, d_model]
+        let embedded = taps.at(HookPoint::Embed, embedded)?;
+        if taps.done() {
+            return Ok(taps.finish(None));
+        }
+        let mut x = self.add_positions(embedded, batch, first)?; // [N, d_model]
+        for (layer, block) in self.parts.blocks.iter().enumerate() {
+            let keep = match past.as_mut() {
+                Some(past) => Some(&mut **past as &mut dyn PastKeysValues),
+                None => None,
+            };
+            match self.block(layer, block, x, batch, &rotations, keep, &mut taps)? {
+                Some(next) => x = next,
+                None => return Ok(taps.finish(None)),
+            }
+        }
+        let normed = self.norm(&x, &self.parts.final_norm)?; // [N, d_model]
+        let output = match taps.request.output {
+            Output::Nothing => None,
+            Output::FinalNorm => Some(normed),
+            Output::Logits => Some(self.unembed(&normed)?), // [N, vocab]
+        };
+        Ok(taps.finish(output))
+    }
+
+    /// One block from `x` `[N, d_model]` to the next residual stream; none where nothing more is wanted.
+    #[expect(clippy::too_many_arguments, reason = "the state of one forward pass, used here alone")]
+    fn block(
+        &self,
+        layer: usize,
+        block: &Block,
+        x: Tensor,
+        batch: usize,
+        rotations: &Rotations,
+        past: Option<&mut dyn PastKeysValues>,
+        taps: &mut Taps<'_>,
+    ) -> Result<Option<Tensor>, NnError> {
+        let at = |site| HookPoint::Block { layer, site };
+        let x = taps.at(at(Site::ResidPre), x)?; // [N, d_model]
+        if taps.done() {
+            return Ok(None);
+        }
+        let normed = self.norm(&x, &block.attention_norm)?; // [N, d_model]
+        let z = self.attention(layer, block, &normed, batch, rotations, past)?; // [N, n_heads · d_head]
+        let z = taps.at(at(Site::AttnZ), z)?;
+        if taps.done() {
+            return Ok(None);
+        }
+        let attention_out = ops::linear(&z, &block.attention_out, None)?; // [N, d_model]
+        let attention_out = taps.at(at(Site::AttnOut), attention_out)?;
+        if taps.done() {
+            return Ok(None);
+        }
+        let parallel = self.architecture.residual == Residual::Parallel;
+        let middle = if parallel {
+            x.clone()
+        } else {
+            taps.at(at(Site::ResidMid), ops::add(&x, &attention_out, None)?)? // [N, d_model]
+        };
+        if taps.done() {
+            return Ok(None);
+        }
+        let neurons = self.neurons(block, &self.norm(&middle, &block.mlp_norm)?)?; // [N, d_mlp]
+        let neurons = taps.at(at(Site::MlpPost), neurons)?;
+        if taps.done() {
+            return Ok(None);
+        }
+        let mlp_out = ops::linear(&neurons, &block.mlp.down, None)?; // [N, d_model]
+        let mlp_out = taps.at(at(Site::MlpOut), mlp_out)?;
+        if taps.done() {
+            return Ok(None);
+        }
+        let next = if parallel {
+            ops::add(&x, &attention_out, Some(&mlp_out))?
+        } else {
+            ops::add(&middle, &mlp_out, None)?
+        };
+        let next = taps.at(at(Site::ResidPost), next)?; // [N, d_model]
+        Ok(if taps.done() { None } else { Some(next) })
+    }
+
+    /// Heads' outputs side by side, `[N, n_heads · d_head]`, from normed `[N, d_model]`.
+    fn attention(
+        &self,
+        layer: usize,
+        block: &Block,
+        normed: &Tensor,
+        batch: usize,
+        rotations: &Rotations,
+        past: Option<&mut dyn PastKeysValues>,
+    ) -> Result<Tensor, NnError> {
+        let a = &self.architecture;
+        let (d, count) = (a.d_head, a.n_heads);
+        let [q, mut k, mut v] = match &block.projections {
+            Projections::FusedByHead(map) => {
+                let rows = ops::linear(normed, map, None)?; // [N, n_heads · (q, k, v)]
+                [0, d, 2 * d].map(|first| Heads { rows: rows.clone(), first, step: 3 * d, count })
+            }
+            Projections::FusedByKind(map) => {
+                let rows = ops::linear(normed, map, None)?; // [N, all q, all k, all v]
+                [0, count * d, 2 * count * d].map(|first| Heads { rows: rows.clone(), first, step: d, count })
+            }
+            Projections::Separate { queries, keys, values } => [
+                Heads::whole(ops::linear(normed, queries, None)?, d)?,
+                Heads::whole(ops::linear(normed, keys, None)?, d)?,
+                Heads::whole(ops::linear(normed, values, None)?, d)?,
+            ],
+        };
+        if let Some(past) = past {
+            let (keys, values) = past.extend(layer, k.alone(d)?, v.alone(d)?)?;
+            (k, v) = (Heads::whole(keys, d)?, Heads::whole(values, d)?);
+        }
+        Ok(ops::attention([&q, &k, &v], batch, d, a.attention_scale, rotations)?)
+    }
+
+    /// MLP neurons `[N, d_mlp]` from normed `[N, d_model]`.
+    fn neurons(&self, block: &Block, normed: &Tensor) -> Result<Tensor, NnError> {
+        let activation = Some(self.architecture.activation);
+        match &block.mlp.gate {
+            None => Ok(ops::linear(normed, &block.mlp.up, activation)?),
+            Some(gate) => {
+                let gate = ops::linear(normed, gate, activation)?;
+                Ok(ops::gated(gate, &ops::linear(normed, &block.mlp.up, None)?)?)
+            }
+        }
+    }
+
+    fn norm(&self, x: &Tensor, norm: &Norm) -> Result<Tensor, NnError> {
+        let kind = if norm.bias.is_some() { NormKind::Layer } else { self.architecture.norm };
+        Ok(ops::norm(x, norm, kind, self.architecture.norm_eps)?)
+    }
+
+    fn rotations(&self, positions: usize) -> Rotations {
+        match &self.architecture.positions {
+            Positions::Learned => Rotations::new(&[], positions),
+            Positions::Rotary(rotary) => Rotations::new(&rotary.frequencies, positions),
+        }
+    }
+
+    /// Adds the learned position embedding, where there is one, to `[N, d_model]`.
+    fn add_positions(&self, x: Tensor, batch: usize, first: usize) -> Result<Tensor, NnError> {
+        let Some(table) = &self.parts.position_embedding else { return Ok(x) };
+        let (n, width) = x.dims2()?;
+        let positions = table.narrow(0, first, n / batch)?; // [positions, d_model]
+        let sum = x.reshape((batch, n / batch, width))?.broadcast_add(&positions)?;
+        Ok(sum.reshape((n, width))?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+use std::path::Path;
+
+use candle_core::Device;
+
+use super::{SubjectError, SubjectModel, TransformerSubject};
+use crate::nn::{Config, NnError, Tokenizer, Weights};
+
+/// A subject model with the tokenizer it was trained with.
+#[derive(Debug, Clone)]
+pub struct LoadedSubject {
+    model: TransformerSubject,
+    tokenizer: Option<Tokenizer>,
+}
+
+/// Where every model runs.
+fn device() -> Device {
+    Device::Cpu
+}
+
+impl LoadedSubject {
+    /// Reads a Hugging Face folder: `config.json`, safetensors, and `tokenizer.json` if there is one.
+    pub fn from_folder(folder: &Path) -> Result<Self, SubjectError> {
+        if !folder.is_dir() {
+            return Err(SubjectError::NoFolder { folder: folder.to_path_buf() });
+        }
+        let config = folder.join("config.json");
+        let text = crate::base::read(&config).map_err(NnError::from)?;
+        let config = Config::parse(&text, &config.display().to_string())?;
+        let weights = Weights::from_folder(folder, &device())?;
+        let tokenizer = folder.join("tokenizer.json");
+        let tokenizer = if tokenizer.exists() { Some(Tokenizer::from_file(&tokenizer)?) } else { None };
+        Self::pair(TransformerSubject::new(&name_of(folder), config, weights)?, tokenizer)
+    }
+
+    /// The same from the files' bytes, for a model that is compiled in; `name` stands for them in messages.
+    pub fn from_parts(
+        name: &str,
+        config: &[u8],
+        safetensors: &[u8],
+        tokenizer: &[u8],
+    ) -> Result<Self, SubjectError> {
+        let config = Config::parse(config, &format!("{name}: config.json"))?;
+        let weights = Weights::from_bytes(safetensors, &format!("{name}: model.safetensors"), &device())?;
+        let tokenizer = Tokenizer::from_bytes(tokenizer, &format!("{name}: tokenizer.json"))?;
+        Self::pair(TransformerSubject::new(name, config, weights)?, Some(tokenizer))
+    }
+
+    fn pair(model: TransformerSubject, tokenizer: Option<Tokenizer>) -> Result<Self, SubjectError> {
+        if let Some(tokenizer) = &tokenizer {
+            let (ids, vocab) = (tokenizer.vocab_size(), model.info().vocab);
+            if ids > vocab {
+                let model = model.info().name.clone();
+                return Err(SubjectError::TokenizerLarger { model, tokenizer: ids, vocab });
+            }
+        }
+        Ok(Self { model, tokenizer })
+    }
+
+    /// The same subject, named with the revision it was fetched at.
+    pub fn with_revision(mut self, revision: &str) -> Self {
+        self.model = self.model.with_revision(revision);
+        self
+    }
+
+    /// The model.
+    pub fn model(&self) -> &TransformerSubject {
+        &self.model
+    }
+
+    /// The tokenizer; fails where the folder had none.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, SubjectError> {
+        self.tokenizer
+            .as_ref()
+            .ok_or_else(|| SubjectError::NoTokenizer { model: self.model.info().name.clone() })
+    }
+
+    /// The control subject: see [`TransformerSubject::with_permuted_weights`].
+    pub fn with_permuted_weights(&self, seed: u64) -> Result<Self, SubjectError> {
+        Ok(Self { model: self.model.with_permuted_weights(seed)?, tokenizer: self.tokenizer.clone() })
+    }
+}
+
+/// Last part of the folder's path.
+fn name_of(folder: &Path) -> String {
+    let full = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+    full.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
+}

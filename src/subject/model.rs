@@ -1,0 +1,237 @@
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::SubjectError;
+use crate::base::{Digest, HookPoint, Matrix, TokenBatch};
+use crate::nn::{
+    Config, Edit, Family, NnError, Output, Request, Transformer, Weights, copy_entries, is_linear_in_block,
+};
+
+/// Tokens that go through the model together: enough for matrix products at full speed, few enough for the
+/// intermediate results to stay in the cache. It does not depend on the number of threads, so nor do results.
+const TOKENS_AT_ONCE: usize = 512;
+
+/// What is known of a subject model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SubjectInfo {
+    /// Name of the folder or of the hub repository, or `embedded`.
+    pub name: String,
+    /// Pinned revision of a hub model.
+    pub revision: Option<String>,
+    /// `model_type` of its configuration.
+    pub family: String,
+    /// Digest of weights and configuration.
+    pub weights_digest: Digest,
+    /// Number of blocks.
+    pub n_layers: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// MLP neurons of a block.
+    pub d_mlp: usize,
+    /// Query heads of a block.
+    pub n_heads: usize,
+    /// Rows of the embedding; ids from the tokenizer's size on never occur.
+    pub vocab: usize,
+    /// Longest sequence.
+    pub n_ctx: usize,
+    /// Whether position 0 behaves unlike all others whatever token is there, so that a token is spent on it
+    /// before a short sequence is run.
+    pub needs_lead_token: bool,
+}
+
+/// A frozen language model.
+pub trait SubjectModel: Send + Sync {
+    /// What is known of it.
+    fn info(&self) -> &SubjectInfo;
+
+    /// Activations at each hook point, in the order of `hooks`, each `[rows · cols, width]`, sequence after
+    /// sequence. Fails on ids, lengths and hook points that the model does not have.
+    fn activations(&self, tokens: &TokenBatch, hooks: &[HookPoint]) -> Result<Vec<Matrix>, SubjectError>;
+
+    /// Loss in nats of each token but the first of its sequence, given those before it, `[rows, cols − 1]`.
+    fn token_losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Matrix, SubjectError>;
+
+    /// Logits at every position, `[rows · cols, vocab]`.
+    fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError>;
+
+    /// Width of the activations at a hook point.
+    fn width(&self, hook: HookPoint) -> Result<usize, SubjectError>;
+
+    /// Fails where there is no such hook point, and says why.
+    fn check_hook(&self, hook: HookPoint) -> Result<(), SubjectError> {
+        self.width(hook).map(|_| ())
+    }
+}
+
+/// A subject model that this program runs itself.
+#[derive(Debug, Clone)]
+pub struct TransformerSubject {
+    info: SubjectInfo,
+    config: Config,
+    /// Shares its storage with `transformer`.
+    weights: Weights,
+    transformer: Transformer,
+}
+
+impl TransformerSubject {
+    /// Puts configuration and weights together.
+    pub fn new(name: &str, config: Config, weights: Weights) -> Result<Self, SubjectError> {
+        let transformer = Transformer::new(&config, &weights)?;
+        let a = transformer.architecture();
+        let mut digester = crate::base::Digester::new("subject");
+        digester.digest(&weights.digest()).json(config.fields());
+        let info = SubjectInfo {
+            name: name.to_string(),
+            revision: None,
+            family: a.family.to_string(),
+            weights_digest: digester.finish(),
+            n_layers: a.n_layers,
+            d_model: a.d_model,
+            d_mlp: a.d_mlp,
+            n_heads: a.n_heads,
+            vocab: a.vocab,
+            n_ctx: a.n_ctx,
+            needs_lead_token: needs_lead_token(a.family),
+        };
+        Ok(Self { info, config, weights, transformer })
+    }
+
+    /// The same model, named with the revision it was fetched at.
+    pub fn with_revision(mut self, revision: &str) -> Self {
+        self.info.revision = Some(revision.to_string());
+        self
+    }
+
+    /// The runtime underneath.
+    pub fn transformer(&self) -> &Transformer {
+        &self.transformer
+    }
+
+    /// The same model with the entries of every linear map inside its blocks, weights and biases, in a random
+    /// order within each tensor. Norms, embeddings and the unembedding stay, so token identity still reaches
+    /// the residual stream while nothing learnt about it does.
+    pub fn with_permuted_weights(&self, seed: u64) -> Result<Self, SubjectError> {
+        let weights = self.weights.permuted(seed, is_linear_in_block)?;
+        let permuted = Self::new(&self.info.name, self.config.clone(), weights)?;
+        Ok(match &self.info.revision {
+            Some(revision) => permuted.with_revision(revision),
+            None => permuted,
+        })
+    }
+
+    /// Parts of a batch that go through the model together: whole sequences, in order.
+    fn chunks<'a>(
+        &self,
+        tokens: &'a TokenBatch,
+    ) -> impl IndexedParallelIterator<Item = Option<TokenBatch>> + 'a {
+        let cols = tokens.cols();
+        let ids = tokens.ids().par_chunks(rows_at_once(tokens) * cols);
+        ids.map(move |ids| TokenBatch::new(ids.to_vec(), cols))
+    }
+
+    fn not_finite(&self, what: &str, entries: &[f32], width: usize, cols: usize) -> Result<(), SubjectError> {
+        match entries.iter().position(|entry| !entry.is_finite()) {
+            None => Ok(()),
+            Some(at) => Err(SubjectError::NotFinite {
+                model: self.info.name.clone(),
+                hook: what.to_string(),
+                row: at / width / cols,
+                col: at / width % cols,
+                value: entries[at],
+            }),
+        }
+    }
+
+    /// Runs every part of a batch and fills one matrix for each width.
+    fn fill(
+        &self,
+        tokens: &TokenBatch,
+        widths: &[usize],
+        run: impl Fn(&TokenBatch, &mut [&mut [f32]]) -> Result<(), NnError> + Sync,
+    ) -> Result<Vec<Matrix>, SubjectError> {
+        self.transformer.check_tokens(tokens)?;
+        let n = tokens.rows() * tokens.cols();
+        let part = rows_at_once(tokens) * tokens.cols();
+        let mut out: Vec<Matrix> = widths.iter().map(|&width| Matrix::zeros(n, width)).collect();
+        let mut slots: Vec<Vec<&mut [f32]>> = (0..n.div_ceil(part)).map(|_| Vec::new()).collect();
+        for (matrix, width) in out.iter_mut().zip(widths) {
+            for (slot, rows) in slots.iter_mut().zip(matrix.data_mut().chunks_mut(part * width)) {
+                slot.push(rows);
+            }
+        }
+        self.chunks(tokens)
+            .zip(slots)
+            .try_for_each(|(chunk, mut slot)| chunk.map_or(Ok(()), |chunk| run(&chunk, &mut slot)))?;
+        Ok(out)
+    }
+}
+
+fn rows_at_once(tokens: &TokenBatch) -> usize {
+    (TOKENS_AT_ONCE / tokens.cols()).max(1)
+}
+
+/// Attention of all three families parks unused weight on position 0, whose residual norm then is many times
+/// that of any other, whatever token stands there.
+fn needs_lead_token(family: Family) -> bool {
+    match family {
+        Family::GptNeox | Family::Gpt2 | Family::Llama => true,
+    }
+}
+
+impl SubjectModel for TransformerSubject {
+    fn info(&self) -> &SubjectInfo {
+        &self.info
+    }
+
+    fn activations(&self, tokens: &TokenBatch, hooks: &[HookPoint]) -> Result<Vec<Matrix>, SubjectError> {
+        let widths = hooks.iter().map(|&hook| self.width(hook)).collect::<Result<Vec<_>, _>>()?;
+        let request = Request { hooks, edit: None, output: Output::Nothing };
+        let filled = self.fill(tokens, &widths, |chunk, slots| {
+            let pass = self.transformer.forward(chunk, request)?;
+            for (slot, activation) in slots.iter_mut().zip(&pass.activations) {
+                copy_entries(activation, slot)?;
+            }
+            Ok(())
+        })?;
+        for ((matrix, hook), &width) in filled.iter().zip(hooks).zip(&widths) {
+            self.not_finite(&hook.to_string(), matrix.data(), width, tokens.cols())?;
+        }
+        Ok(filled)
+    }
+
+    fn token_losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Matrix, SubjectError> {
+        let cols = tokens.cols();
+        if cols < 2 {
+            return Err(SubjectError::TooShort { cols });
+        }
+        self.transformer.check_tokens(tokens)?;
+        let parts = self
+            .chunks(tokens)
+            .map(|chunk| chunk.map_or(Ok(Vec::new()), |chunk| self.transformer.losses(&chunk, edit)))
+            .collect::<Result<Vec<_>, NnError>>()?;
+        let losses = parts.concat();
+        self.not_finite("losses", &losses, 1, cols - 1)?;
+        Ok(Matrix::from_vec(tokens.rows(), cols - 1, losses).unwrap_or_else(|| Matrix::zeros(0, cols - 1)))
+    }
+
+    fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError> {
+        let request = Request { hooks: &[], edit: None, output: Output::Logits };
+        let mut filled = self.fill(tokens, &[self.info.vocab], |chunk, slots| {
+            let pass = self.transformer.forward(chunk, request)?;
+            for (slot, logits) in slots.iter_mut().zip(&pass.output) {
+                copy_entries(logits, slot)?;
+            }
+            Ok(())
+        })?;
+        let logits = filled.pop().unwrap_or_else(|| Matrix::zeros(0, self.info.vocab));
+        self.not_finite("logits", logits.data(), self.info.vocab, tokens.cols())?;
+        Ok(logits)
+    }
+
+    fn width(&self, hook: HookPoint) -> Result<usize, SubjectError> {
+        Ok(self.transformer.width(hook)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;
