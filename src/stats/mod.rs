@@ -1,5 +1,42 @@
 //! Statistics on slices of f64: estimates with intervals, tests and verdicts.
 //!
 //! In: slices of numbers and a named seed stream.
-//! Out: estimates, intervals, p-values, verdicts.
+//! Out: estimates, intervals, p-values, verdicts, or the reason why there is none.
 //! Never: imports candle, knows the word feature.
+//!
+//! One value per independent unit goes in; what the unit is, the caller knows. Every number that
+//! comes out is finite. Resampling draws from [`crate::base::Stream`]s named by chunk, so a result
+//! is the same for any number of threads.
+//!
+//! Sources: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapters 13–14 (percentile
+//! and BCa); Chung and Romano, *Exact and asymptotically robust permutation tests* (Annals of
+//! Statistics 41, 2013: why the statistic is studentised); Phipson and Smyth, *Permutation p-values
+//! should never be zero* (2010: the +1); Holm, *A simple sequentially rejective multiple test
+//! procedure* (1979); Hyndman and Fan, *Sample quantiles in statistical packages* (1996: type 7).
+
+mod bootstrap;
+mod correlation;
+mod describe;
+mod difference;
+mod endpoints;
+mod exact;
+mod normal;
+mod permutation;
+mod undefined;
+mod verdict;
+
+#[cfg(test)]
+mod coverage_tests;
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
+mod scipy_tests;
+
+pub use bootstrap::{Bootstrap, Estimate, Interval, IntervalMethod, normal_interval};
+pub use correlation::{pearson, weighted_pearson};
+pub use describe::{Summary, describe, mean, quantile, quantile_sorted, sd, weighted_mean};
+pub use difference::{Difference, DifferenceTest};
+pub use endpoints::{acceleration, bca_endpoints, percentile_endpoints};
+pub use permutation::{sign_flip_p, welch_permutation_p, welch_t};
+pub use undefined::Undefined;
+pub use verdict::{Family, Judgement, Verdict, holm, judge, smallest_detectable_difference};

@@ -1,0 +1,109 @@
+//! How often the interval holds the true mean, by simulation.
+
+use rayon::prelude::*;
+
+use super::*;
+use crate::base::Stream;
+
+/// A population that looks like scores, with its mean.
+struct Population {
+    name: &'static str,
+    mean: f64,
+    draw: fn(&mut Stream) -> f64,
+}
+
+/// Normal values outside −1..1 are drawn again.
+fn truncated_normal(stream: &mut Stream) -> f64 {
+    loop {
+        let value = 0.25 + 0.25 * stream.normal();
+        if value.abs() <= 1.0 {
+            return value;
+        }
+    }
+}
+
+/// The `k`-th smallest of `n` uniform values: Beta(k, n + 1 − k).
+fn beta(stream: &mut Stream, k: usize, n: usize) -> f64 {
+    let mut values: Vec<f64> = (0..n).map(|_| stream.unit()).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values[k - 1]
+}
+
+fn populations() -> [Population; 4] {
+    // The truncation at −1 and 1 is five and three deviations off: φ(3) = 0.00443185, φ(5) = 1.487e-6.
+    let cut = 0.25 * (1.486_72e-6 - 0.004_431_848) / (0.998_650_102 - 2.866_5e-7);
+    [
+        Population { name: "normal cut to -1..1 (0.25, 0.25)", mean: 0.25 + cut, draw: truncated_normal },
+        Population { name: "Beta(2, 5)", mean: 2.0 / 7.0, draw: |stream| beta(stream, 2, 6) },
+        Population { name: "Beta(1, 6), skew 1.3", mean: 1.0 / 7.0, draw: |stream| beta(stream, 1, 6) },
+        Population {
+            name: "40 % zeros, else Beta(2, 4)",
+            mean: 0.6 / 3.0,
+            draw: |stream| if stream.chance(0.4) { 0.0 } else { beta(stream, 2, 5) },
+        },
+    ]
+}
+
+/// Share of `trials` in which the 95 % interval holds the mean, with the shares missed below and above.
+fn coverage(
+    population: &Population,
+    method: IntervalMethod,
+    n: usize,
+    trials: usize,
+    resamples: usize,
+) -> (f64, f64, f64) {
+    let trial = |index: usize| {
+        let name = format!("{} {n} {index}", population.name);
+        let mut stream = Stream::new(1, &name);
+        let values: Vec<f64> = (0..n).map(|_| (population.draw)(&mut stream)).collect();
+        let plan = Bootstrap { method, confidence: 0.95, resamples, seed: 2, stream: name };
+        let interval = plan.mean(&values).expect("defined").interval;
+        (usize::from(population.mean < interval.low), usize::from(population.mean > interval.high))
+    };
+    let add = |a: (usize, usize), b: (usize, usize)| (a.0 + b.0, a.1 + b.1);
+    let (above, below) = (0..trials).into_par_iter().map(trial).reduce(|| (0, 0), add);
+    let share = |count: usize| count as f64 / trials as f64;
+    (1.0 - share(above + below), share(above), share(below))
+}
+
+#[test]
+fn populations_have_the_means_they_claim() {
+    for population in populations() {
+        let mut stream = Stream::new(3, population.name);
+        let draws: Vec<f64> = (0..200_000).map(|_| (population.draw)(&mut stream)).collect();
+        let error = sd(&draws).expect("many") / (draws.len() as f64).sqrt();
+        let apart = (mean(&draws).expect("many") - population.mean).abs();
+        assert!(apart < 4.0 * error, "{}: {apart} with standard error {error}", population.name);
+    }
+}
+
+/// 1,000 trials: the standard error of a coverage is 0.7 %, so these bounds are three of them
+/// around what the full simulation (`full_coverage_table`) found.
+#[test]
+fn the_bca_interval_covers() {
+    for population in populations() {
+        for (n, low, high) in [(40, 0.915, 0.965), (150, 0.925, 0.970)] {
+            let (covered, above, below) = coverage(&population, IntervalMethod::Bca, n, 1000, 1000);
+            let what = format!("{}, n = {n}: {covered} ({above} above, {below} below)", population.name);
+            assert!((low..=high).contains(&covered), "{what}");
+        }
+    }
+}
+
+/// The table of `results/README.md`; minutes of work, so run it by name with `--ignored --nocapture`.
+#[test]
+#[ignore = "minutes of simulation; its table is in results/README.md"]
+fn full_coverage_table() {
+    println!("| population | n | method | covered | interval too high | interval too low |");
+    for population in populations() {
+        for n in [40, 150] {
+            for method in [IntervalMethod::Bca, IntervalMethod::Percentile, IntervalMethod::Normal] {
+                let (covered, above, below) = coverage(&population, method, n, 20_000, 2000);
+                let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+                let (covered_text, above, below) = (percent(covered), percent(above), percent(below));
+                println!("| {} | {n} | {method:?} | {covered_text} | {above} | {below} |", population.name);
+                assert!(covered > 0.9, "{}, n = {n}, {method:?}: {covered}", population.name);
+            }
+        }
+    }
+}

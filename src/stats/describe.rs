@@ -1,0 +1,161 @@
+use serde::{Deserialize, Serialize};
+
+use super::exact::ExactValues;
+use super::undefined::Undefined;
+
+/// What a sample looks like.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Values.
+    pub n: usize,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Standard deviation with n − 1; none for a single value.
+    pub sd: Option<f64>,
+    /// Smallest value.
+    pub min: f64,
+    /// First quartile.
+    pub q25: f64,
+    /// Median.
+    pub median: f64,
+    /// Third quartile.
+    pub q75: f64,
+    /// Largest value.
+    pub max: f64,
+}
+
+/// Mean, standard deviation, extremes and quartiles of at least one finite value.
+pub fn describe(values: &[f64]) -> Result<Summary, Undefined> {
+    let mean = mean(values)?;
+    let sorted = sorted(values);
+    Ok(Summary {
+        n: values.len(),
+        mean,
+        sd: sd(values).ok(),
+        min: quantile_sorted(&sorted, 0.0),
+        q25: quantile_sorted(&sorted, 0.25),
+        median: quantile_sorted(&sorted, 0.5),
+        q75: quantile_sorted(&sorted, 0.75),
+        max: quantile_sorted(&sorted, 1.0),
+    })
+}
+
+/// Arithmetic mean: never outside the smallest and largest value, the same for any order.
+pub fn mean(values: &[f64]) -> Result<f64, Undefined> {
+    Undefined::check_count(values.len(), 1)?;
+    Undefined::check_finite(values)?;
+    Ok(mean_of_finite(values))
+}
+
+/// The mean of at least one value, all known to be finite.
+pub(super) fn mean_of_finite(values: &[f64]) -> f64 {
+    let exact = ExactValues::new(values, values.len());
+    let (low, high) = range(values);
+    (exact.value(exact.total()) / values.len() as f64).clamp(low, high)
+}
+
+/// Smallest and largest of at least one finite value.
+pub(super) fn range(values: &[f64]) -> (f64, f64) {
+    values
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)))
+}
+
+/// Σ wᵢxᵢ / Σ wᵢ with weights wᵢ ≥ 0.
+pub fn weighted_mean(values: &[f64], weights: &[f64]) -> Result<f64, Undefined> {
+    Undefined::check_lengths(values.len(), weights.len())?;
+    Undefined::check_count(values.len(), 1)?;
+    Undefined::check_finite(values)?;
+    let total = check_weights(weights)?;
+    let sum: f64 = values.iter().zip(weights).map(|(value, weight)| value * (weight / total)).sum();
+    let (low, high) = range(values);
+    Ok(sum.clamp(low, high))
+}
+
+/// The sum of the weights, if they are usable.
+pub(super) fn check_weights(weights: &[f64]) -> Result<f64, Undefined> {
+    let total: f64 = weights.iter().sum();
+    let usable = weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
+    if usable && total > 0.0 && total.is_finite() { Ok(total) } else { Err(Undefined::BadWeights) }
+}
+
+/// Standard deviation with n − 1 in the denominator; needs two values.
+pub fn sd(values: &[f64]) -> Result<f64, Undefined> {
+    Undefined::check_count(values.len(), 2)?;
+    let mean = mean(values)?;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    Ok((squares / (values.len() - 1) as f64).sqrt())
+}
+
+/// The `p` quantile, 0 ≤ `p` ≤ 1, interpolated linearly between order statistics (Hyndman and Fan
+/// type 7, the default of NumPy and R).
+pub fn quantile(values: &[f64], p: f64) -> Result<f64, Undefined> {
+    Undefined::check_count(values.len(), 1)?;
+    Undefined::check_finite(values)?;
+    if !(0.0..=1.0).contains(&p) {
+        return Err(Undefined::Setting { name: "p", expected: "between 0 and 1", got: p });
+    }
+    Ok(quantile_sorted(&sorted(values), p))
+}
+
+/// [`quantile`] of finite values already in ascending order; 0 for none, and `p` is held to 0–1.
+pub fn quantile_sorted(sorted: &[f64], p: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let position = p.clamp(0.0, 1.0) * last as f64;
+    let below = (position.floor() as usize).min(last);
+    let above = (below + 1).min(last);
+    let part = position - below as f64;
+    (sorted[below] * (1.0 - part) + sorted[above] * part).clamp(sorted[below], sorted[above])
+}
+
+/// A sorted copy.
+pub(super) fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hand_worked_sample() {
+        // 2, 4, 4, 4, 5, 5, 7, 9: mean 5, squared deviations sum to 32.
+        let summary = describe(&[9.0, 4.0, 2.0, 5.0, 4.0, 7.0, 4.0, 5.0]).expect("described");
+        assert_eq!(summary.mean, 5.0);
+        assert!((summary.sd.expect("two values or more") - (32.0f64 / 7.0).sqrt()).abs() < 1e-15);
+        assert_eq!((summary.min, summary.q25, summary.median, summary.q75), (2.0, 4.0, 4.5, 5.5));
+        assert_eq!(summary.max, 9.0);
+    }
+
+    #[test]
+    fn a_mean_of_equal_values_is_that_value() {
+        assert_eq!(mean(&[0.1; 3]), Ok(0.1));
+        assert_eq!(sd(&[0.1; 7]), Ok(0.0));
+    }
+
+    #[test]
+    fn quantiles_interpolate_between_order_statistics() {
+        assert_eq!(quantile(&[10.0, 0.0], 0.25), Ok(2.5));
+        assert_eq!(quantile(&[3.0], 0.9), Ok(3.0));
+        assert!(matches!(quantile(&[3.0], 1.5), Err(Undefined::Setting { .. })));
+    }
+
+    #[test]
+    fn weights_pull_the_mean() {
+        assert_eq!(weighted_mean(&[0.0, 1.0], &[1.0, 3.0]), Ok(0.75));
+        assert_eq!(weighted_mean(&[0.0, 1.0], &[0.0, 0.0]), Err(Undefined::BadWeights));
+        assert_eq!(weighted_mean(&[0.0, 1.0], &[1.0, -1.0]), Err(Undefined::BadWeights));
+        let mismatch = Undefined::LengthMismatch { first: 1, second: 2 };
+        assert_eq!(weighted_mean(&[0.0], &[1.0, 1.0]), Err(mismatch));
+    }
+
+    #[test]
+    fn what_is_missing_has_a_reason() {
+        assert_eq!(mean(&[]), Err(Undefined::TooFew { need: 1, got: 0 }));
+        assert_eq!(sd(&[1.0]), Err(Undefined::TooFew { need: 2, got: 1 }));
+        assert_eq!(mean(&[1.0, f64::NAN]), Err(Undefined::NotFinite { index: 1 }));
+        assert_eq!(describe(&[1.0]).expect("one value").sd, None);
+    }
+}

@@ -1,0 +1,146 @@
+use serde::{Deserialize, Serialize};
+
+use super::bootstrap::{Bootstrap, Interval, MeanSampler};
+use super::describe::mean_of_finite;
+use super::permutation::{sign_flip_p, welch_permutation_p};
+use super::undefined::Undefined;
+
+/// Coverage of the interval that must lie inside ± margin: two one-sided tests at 5 %.
+const EQUIVALENCE_CONFIDENCE: f64 = 0.90;
+
+/// The difference of two means, with intervals and a p-value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Units of the first sample.
+    pub n_a: usize,
+    /// Units of the second sample.
+    pub n_b: usize,
+    /// Mean of the first minus mean of the second.
+    pub difference: f64,
+    /// Interval of the difference.
+    pub interval: Interval,
+    /// The 90 % interval, which the verdict *within the margin* looks at.
+    pub equivalence: Interval,
+    /// Two-sided p of the permutation test, not adjusted.
+    pub p: f64,
+}
+
+/// How to compare: the bootstrap behind the intervals (`Normal` is made by percentile here) and
+/// the permutations behind p.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DifferenceTest {
+    /// Resampling, seed and stream.
+    pub bootstrap: Bootstrap,
+    /// Permutations, or sign flips of pairs.
+    pub permutations: usize,
+}
+
+impl DifferenceTest {
+    /// Independent samples of at least two values each: each is resampled on its own; p is that
+    /// of [`welch_permutation_p`].
+    pub fn unpaired(&self, a: &[f64], b: &[f64]) -> Result<Difference, Undefined> {
+        self.check(a.len().min(b.len()))?;
+        Undefined::check_finite(a)?;
+        Undefined::check_finite(b)?;
+        let (mean_a, mean_b) = (mean_of_finite(a), mean_of_finite(b));
+        let (sampler_a, sampler_b) = (MeanSampler::new(a), MeanSampler::new(b));
+        let mut sorted =
+            self.bootstrap.resample("difference", |draws| sampler_a.draw(draws) - sampler_b.draw(draws));
+        sorted.sort_unstable_by(f64::total_cmp);
+        let influence_a: Vec<f64> = a.iter().map(|value| value - mean_a).collect();
+        let influence_b: Vec<f64> = b.iter().map(|value| mean_b - value).collect();
+        let (seed, stream) = (self.bootstrap.seed, &self.bootstrap.stream);
+        let p = welch_permutation_p(a, b, self.permutations, seed, stream)?;
+        let influences = [influence_a.as_slice(), influence_b.as_slice()];
+        Ok(self.difference((a.len(), b.len()), mean_a - mean_b, &sorted, &influences, p))
+    }
+
+    /// Values of the same units in the same order: the pairs' differences are resampled; p is
+    /// that of [`sign_flip_p`].
+    pub fn paired(&self, a: &[f64], b: &[f64]) -> Result<Difference, Undefined> {
+        Undefined::check_lengths(a.len(), b.len())?;
+        self.check(a.len())?;
+        let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+        Undefined::check_finite(&differences)?;
+        let point = mean_of_finite(&differences);
+        let sorted = self.bootstrap.mean_distribution(&differences);
+        let influence: Vec<f64> = differences.iter().map(|value| value - point).collect();
+        let (seed, stream) = (self.bootstrap.seed, &self.bootstrap.stream);
+        let p = sign_flip_p(&differences, self.permutations, seed, stream)?;
+        Ok(self.difference((a.len(), b.len()), point, &sorted, &[&influence], p))
+    }
+
+    fn check(&self, n: usize) -> Result<(), Undefined> {
+        Undefined::check_count(n, 2)?;
+        self.bootstrap.check()?;
+        if self.bootstrap.resamples == 0 || self.permutations == 0 {
+            let (name, expected) = ("resamples and permutations", "at least 1");
+            return Err(Undefined::Setting { name, expected, got: 0.0 });
+        }
+        Ok(())
+    }
+
+    fn difference(
+        &self,
+        (n_a, n_b): (usize, usize),
+        difference: f64,
+        sorted: &[f64],
+        influences: &[&[f64]],
+        p: f64,
+    ) -> Difference {
+        let interval = self.bootstrap.interval(sorted, difference, influences);
+        let narrower = Bootstrap { confidence: EQUIVALENCE_CONFIDENCE, ..self.bootstrap.clone() };
+        let equivalence = narrower.interval(sorted, difference, influences);
+        Difference { n_a, n_b, difference, interval, equivalence, p }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bootstrap::IntervalMethod;
+    use super::*;
+
+    fn test() -> DifferenceTest {
+        let bootstrap = Bootstrap {
+            method: IntervalMethod::Bca,
+            confidence: 0.95,
+            resamples: 4000,
+            seed: 11,
+            stream: "difference".into(),
+        };
+        DifferenceTest { bootstrap, permutations: 10_000 }
+    }
+
+    #[test]
+    fn swapping_the_samples_turns_the_sign() {
+        let a: Vec<f64> = (0..40).map(|i| f64::from(i % 9) / 9.0).collect();
+        let b: Vec<f64> = (0..35).map(|i| f64::from(i % 7) / 9.0).collect();
+        let (ab, ba) = (test().unpaired(&a, &b).expect("defined"), test().unpaired(&b, &a).expect("defined"));
+        assert!((ab.difference + ba.difference).abs() < 1e-15);
+        assert!((ab.interval.low + ba.interval.high).abs() < 0.02);
+        assert!((ab.p - ba.p).abs() < 0.03);
+        assert!(ab.interval.low < ab.equivalence.low && ab.equivalence.high < ab.interval.high);
+    }
+
+    #[test]
+    fn pairing_removes_what_the_pairs_share() {
+        let a: Vec<f64> = (0..40).map(|i| f64::from(i % 9)).collect();
+        let noise = |i: usize| if i.is_multiple_of(2) { 0.05 } else { -0.05 };
+        let b: Vec<f64> = a.iter().enumerate().map(|(i, value)| value - 0.1 + noise(i)).collect();
+        let (paired, unpaired) = (test().paired(&a, &b), test().unpaired(&a, &b));
+        let (paired, unpaired) = (paired.expect("defined"), unpaired.expect("defined"));
+        assert!((paired.difference - 0.1).abs() < 1e-12);
+        assert!(paired.p < 0.001 && unpaired.p > 0.5);
+        assert!(paired.interval.high - paired.interval.low < 0.05);
+    }
+
+    #[test]
+    fn what_cannot_be_compared_has_a_reason() {
+        assert_eq!(test().unpaired(&[1.0], &[1.0, 2.0]), Err(Undefined::TooFew { need: 2, got: 1 }));
+        let mismatch = Undefined::LengthMismatch { first: 3, second: 2 };
+        assert_eq!(test().paired(&[1.0, 2.0, 3.0], &[1.0, 2.0]), Err(mismatch));
+        let constant = test().unpaired(&[1.0; 4], &[0.5; 4]).expect("defined");
+        assert_eq!(constant.interval.method, IntervalMethod::PercentileBcaDegenerate);
+        assert_eq!((constant.interval.low, constant.interval.high), (0.5, 0.5));
+    }
+}

@@ -1,0 +1,205 @@
+use rayon::prelude::*;
+
+use super::bootstrap::Draws;
+use super::describe::mean_of_finite;
+use super::exact::ExactValues;
+use super::undefined::Undefined;
+
+/// Permutations that share one stream. Fixed, so that the draws do not depend on the threads.
+const CHUNK: usize = 2500;
+
+/// Statistics this close to the observed one, relatively, count as ties.
+const TIE: f64 = 1e-12;
+
+/// A within-group sum of squares below this share of the pooled one is rounding.
+const NO_SPREAD: f64 = 1e-13;
+
+/// Welch's t of two samples, (ā − b̄)/√(s²ₐ/nₐ + s²_b/n_b). None where neither sample varies.
+pub fn welch_t(a: &[f64], b: &[f64]) -> Result<Option<f64>, Undefined> {
+    let pool = Pool::new(a, b)?;
+    let (gap, spread) = pool.welch(pool.first(a.len()), a.len());
+    Ok((spread > 0.0).then(|| gap / spread.sqrt()))
+}
+
+/// Two-sided p of the studentised permutation test of equal means: labels are dealt out again
+/// `permutations` times and p = (b + 1)/(B + 1), b the number of |t| at least the observed one.
+///
+/// Dividing by Welch's standard error keeps the level right where the samples differ in spread
+/// and size, which a permutation of the bare difference does not. Each sample needs two values.
+pub fn welch_permutation_p(
+    a: &[f64],
+    b: &[f64],
+    permutations: usize,
+    seed: u64,
+    stream: &str,
+) -> Result<f64, Undefined> {
+    // The statistic is symmetric, so the smaller sample is dealt: fewer draws.
+    let (small, large) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+    let pool = Pool::new(small, large)?;
+    let observed = pool.welch(pool.first(small.len()), small.len());
+    let at_least =
+        |(gap, spread): (f64, f64)| gap * gap * observed.1 >= observed.0 * observed.0 * spread * (1.0 - TIE);
+    let count = |index: usize, length: usize| {
+        let mut draws = Draws::new(seed, &[stream, "welch", &index.to_string()]);
+        let mut cards = pool.cards.clone();
+        (0..length)
+            .filter(|_| at_least(pool.welch(deal(&mut cards, small.len(), &mut draws), small.len())))
+            .count()
+    };
+    Ok(p_value(permutations, count))
+}
+
+/// Two-sided p of the paired test that the mean difference is zero: signs are flipped at random
+/// `permutations` times and p = (b + 1)/(B + 1). Needs two differences.
+///
+/// The studentised statistic is a monotone function of |Σ±d|, so the sum decides.
+pub fn sign_flip_p(
+    differences: &[f64],
+    permutations: usize,
+    seed: u64,
+    stream: &str,
+) -> Result<f64, Undefined> {
+    Undefined::check_count(differences.len(), 2)?;
+    Undefined::check_finite(differences)?;
+    let exact = ExactValues::new(differences, differences.len());
+    let observed = exact.total().abs() as f64 * (1.0 - TIE);
+    let count = |index: usize, length: usize| {
+        let mut draws = Draws::new(seed, &[stream, "signs", &index.to_string()]);
+        (0..length).filter(|_| flipped(exact.units(), &mut draws).abs() as f64 >= observed).count()
+    };
+    Ok(p_value(permutations, count))
+}
+
+/// (b + 1)/(B + 1), where `count(chunk, length)` counts among `length` permutations.
+fn p_value(permutations: usize, count: impl Fn(usize, usize) -> usize + Sync) -> f64 {
+    let chunks = permutations.div_ceil(CHUNK);
+    let chunk = |index: usize| count(index, CHUNK.min(permutations - index * CHUNK));
+    let reached: usize = (0..chunks).into_par_iter().map(chunk).sum();
+    (reached + 1) as f64 / (permutations + 1) as f64
+}
+
+fn flipped(units: &[i64], draws: &mut Draws) -> i64 {
+    let block = |block: &[i64]| {
+        let bits = draws.bits();
+        // A mask of ones negates in two's complement: (x ^ -1) + 1 = -x.
+        let signed = |(i, unit): (usize, &i64)| {
+            let mask = -((bits >> i & 1) as i64);
+            (unit ^ mask) - mask
+        };
+        block.iter().enumerate().map(signed).sum::<i64>()
+    };
+    units.chunks(64).map(block).sum()
+}
+
+/// Both samples as exact numbers about the pooled mean, with their squares, and the totals.
+struct Pool {
+    cards: Vec<(i64, i64)>,
+    values: ExactValues,
+    squares: ExactValues,
+    total: f64,
+    total_squares: f64,
+}
+
+impl Pool {
+    fn new(a: &[f64], b: &[f64]) -> Result<Self, Undefined> {
+        Undefined::check_count(a.len().min(b.len()), 2)?;
+        let pooled: Vec<f64> = a.iter().chain(b).copied().collect();
+        Undefined::check_finite(&pooled)?;
+        let mean = mean_of_finite(&pooled);
+        let largest = pooled.iter().fold(0.0f64, |largest, value| largest.max((value - mean).abs()));
+        let scale = if largest > 0.0 { largest } else { 1.0 };
+        let centred: Vec<f64> = pooled.iter().map(|value| (value - mean) / scale).collect();
+        let squares: Vec<f64> = centred.iter().map(|value| value * value).collect();
+        let values = ExactValues::new(&centred, centred.len());
+        let squares = ExactValues::new(&squares, centred.len());
+        let cards = values.units().iter().copied().zip(squares.units().iter().copied()).collect();
+        let (total, total_squares) = (values.value(values.total()), squares.value(squares.total()));
+        Ok(Self { cards, values, squares, total, total_squares })
+    }
+
+    /// Sum and sum of squares of the first `n` as they came.
+    fn first(&self, n: usize) -> (i64, i64) {
+        self.cards[..n].iter().fold((0, 0), |(sum, squares), card| (sum + card.0, squares + card.1))
+    }
+
+    /// Difference of means and squared standard error where `n` values with these sums are one
+    /// sample and the rest the other.
+    #[inline]
+    fn welch(&self, (sum, squares): (i64, i64), n: usize) -> (f64, f64) {
+        let (sum, squares) = (self.values.value(sum), self.squares.value(squares));
+        let (n_a, n_b) = (n as f64, (self.cards.len() - n) as f64);
+        let rest = self.total - sum;
+        let noise = NO_SPREAD * self.total_squares;
+        let spread = |sum: f64, squares: f64, n: f64| {
+            let within = squares - sum * sum / n;
+            if within > noise { within / (n * (n - 1.0)) } else { 0.0 }
+        };
+        let spread = spread(sum, squares, n_a) + spread(rest, self.total_squares - squares, n_b);
+        (sum / n_a - rest / n_b, spread)
+    }
+}
+
+/// Deals `n` cards to the front by a partial Fisher–Yates shuffle and sums them. The order that
+/// is left from the last deal does no harm: each deal is uniform from any start.
+#[inline]
+fn deal(cards: &mut [(i64, i64)], n: usize, draws: &mut Draws) -> (i64, i64) {
+    let (mut sum, mut squares) = (0, 0);
+    let total = cards.len();
+    for dealt in 0..n {
+        let chosen = dealt + draws.below(total - dealt);
+        let card = cards[chosen];
+        cards[chosen] = cards[dealt];
+        cards[dealt] = card;
+        sum += card.0;
+        squares += card.1;
+    }
+    (sum, squares)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn welch_t_of_a_hand_worked_pair() {
+        // Means 2 and 5, variances 1 and 4, n = 3 each: t = -3 / sqrt(5/3).
+        let t = welch_t(&[1.0, 2.0, 3.0], &[3.0, 5.0, 7.0]).expect("defined").expect("varies");
+        assert!((t + 3.0 / (5.0f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert_eq!(welch_t(&[1.0, 1.0], &[1.0, 1.0]), Ok(None));
+        assert_eq!(welch_t(&[1.0, 1.0], &[2.0, 2.0]), Ok(None));
+    }
+
+    #[test]
+    fn every_deal_of_a_tiny_sample_is_equally_likely() {
+        // {0, 1, 2} against {10, 11, 12}: 2 of the 20 deals are as extreme, so p is near 0.1.
+        let p = welch_permutation_p(&[0.0, 1.0, 2.0], &[10.0, 11.0, 12.0], 20_000, 1, "t").expect("defined");
+        assert!((p - 0.1).abs() < 0.01, "{p}");
+    }
+
+    #[test]
+    fn equal_samples_show_nothing_and_constant_ones_everything_or_nothing() {
+        let p = |a: &[f64], b: &[f64]| welch_permutation_p(a, b, 5000, 3, "t").expect("defined");
+        assert_eq!(p(&[1.0; 5], &[1.0; 6]), 1.0);
+        assert_eq!(p(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0]), 1.0);
+        assert!(p(&[0.1; 20], &[0.2; 20]) < 0.001);
+    }
+
+    #[test]
+    fn signs_of_a_tiny_sample() {
+        // All of five differences positive: 2 of 32 sign patterns are as extreme.
+        let p = sign_flip_p(&[1.0, 2.0, 0.5, 3.0, 0.1], 50_000, 2, "s").expect("defined");
+        assert!((p - 2.0 / 32.0).abs() < 0.005, "{p}");
+        assert_eq!(sign_flip_p(&[0.0, 0.0], 100, 2, "s"), Ok(1.0));
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing() {
+        let a: Vec<f64> = (0..40).map(|i| f64::from(i * 7 % 11)).collect();
+        let b: Vec<f64> = (0..30).map(|i| f64::from(i * 5 % 13)).collect();
+        let with = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            pool.install(|| welch_permutation_p(&a, &b, 10_000, 4, "t"))
+        };
+        assert_eq!(with(1), with(3));
+    }
+}

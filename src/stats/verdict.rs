@@ -1,0 +1,183 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::difference::Difference;
+use super::normal::normal_quantile;
+
+/// Level of the adjusted p-value below which a difference is called one.
+const LEVEL: f64 = 0.05;
+
+/// What a difference amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Verdict {
+    /// The 90 % interval lies inside ± margin: too small to matter, whatever p says.
+    #[serde(rename = "within the margin")]
+    WithinMargin,
+    /// The first mean is higher.
+    #[serde(rename = "higher")]
+    Higher,
+    /// The first mean is lower.
+    #[serde(rename = "lower")]
+    Lower,
+    /// Neither shown to be different nor shown to be close: the sample is too small to tell.
+    #[serde(rename = "no difference detected")]
+    NoDifferenceDetected,
+}
+
+impl Verdict {
+    /// The verdict on a difference with p-value `p`, adjusted for its family where it has one.
+    pub fn of(difference: &Difference, p: f64, margin: f64) -> Self {
+        let inside = |end: f64| end.abs() <= margin;
+        if inside(difference.equivalence.low) && inside(difference.equivalence.high) {
+            Self::WithinMargin
+        } else if p >= LEVEL {
+            Self::NoDifferenceDetected
+        } else if difference.difference > 0.0 {
+            Self::Higher
+        } else {
+            Self::Lower
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WithinMargin => "within the margin",
+            Self::Higher => "higher",
+            Self::Lower => "lower",
+            Self::NoDifferenceDetected => "no difference detected",
+        })
+    }
+}
+
+/// Whether a difference was asked about beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// Named in advance; its p-values are adjusted together by Holm's procedure.
+    Primary,
+    /// Everything else: p is not adjusted, and the verdict says so.
+    Exploratory,
+}
+
+/// A verdict and what it rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Which family the difference belongs to.
+    pub family: Family,
+    /// Holm-adjusted p; none for an exploratory difference.
+    pub p_adjusted: Option<f64>,
+    /// The verdict: by the adjusted p, or by the bare one for an exploratory difference.
+    pub verdict: Verdict,
+}
+
+impl Judgement {
+    /// The verdict as it is printed: an exploratory one never stands without that word.
+    pub fn label(&self) -> String {
+        match self.family {
+            Family::Primary => self.verdict.to_string(),
+            Family::Exploratory => format!("{} (exploratory)", self.verdict),
+        }
+    }
+}
+
+/// Judges differences together, in the order given: Holm over the primary ones, none for the rest.
+pub fn judge(differences: &[(Family, &Difference)], margin: f64) -> Vec<Judgement> {
+    let is_primary = |(family, _): &&(Family, &Difference)| *family == Family::Primary;
+    let primary: Vec<f64> = differences.iter().filter(is_primary).map(|(_, d)| d.p).collect();
+    let mut adjusted = holm(&primary).into_iter();
+    let judged = differences.iter().map(|(family, difference)| {
+        let p_adjusted = if *family == Family::Primary { adjusted.next() } else { None };
+        let verdict = Verdict::of(difference, p_adjusted.unwrap_or(difference.p), margin);
+        Judgement { family: *family, p_adjusted, verdict }
+    });
+    judged.collect()
+}
+
+/// Holm's step-down adjustment, in the order given: the i-th smallest of m is multiplied by
+/// m − i + 1, held to 1 and made no smaller than the one before it.
+pub fn holm(p_values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p_values.len()).collect();
+    order.sort_by(|&i, &j| p_values[i].total_cmp(&p_values[j]));
+    let mut adjusted = vec![1.0; p_values.len()];
+    let mut largest = 0.0f64;
+    for (rank, &i) in order.iter().enumerate() {
+        largest = largest.max(p_values[i] * (p_values.len() - rank) as f64).min(1.0);
+        adjusted[i] = largest;
+    }
+    adjusted
+}
+
+/// Roughly the smallest difference of means that a two-sided test at 5 % would find with
+/// probability `power`, where `comparisons` are adjusted together and the smallest p must pass at
+/// 5 %/`comparisons`: (z₁₋α/₂ₘ + z_power)·sd·√(1/nₐ + 1/n_b). None where an argument is out of range.
+pub fn smallest_detectable_difference(
+    sd: f64,
+    n_a: usize,
+    n_b: usize,
+    comparisons: usize,
+    power: f64,
+) -> Option<f64> {
+    let usable = sd.is_finite() && sd >= 0.0 && n_a.min(n_b) >= 2 && power > 0.0 && power < 1.0;
+    if !usable {
+        return None;
+    }
+    let level = LEVEL / comparisons.max(1) as f64;
+    let reach = normal_quantile(1.0 - level / 2.0) + normal_quantile(power);
+    Some((reach * sd * (1.0 / n_a as f64 + 1.0 / n_b as f64).sqrt()).max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bootstrap::{Interval, IntervalMethod};
+    use super::*;
+
+    fn difference(low: f64, high: f64, p: f64) -> Difference {
+        let interval = Interval { low, high, confidence: 0.9, method: IntervalMethod::Bca };
+        Difference { n_a: 40, n_b: 40, difference: (low + high) / 2.0, interval, equivalence: interval, p }
+    }
+
+    #[test]
+    fn holm_by_hand() {
+        // Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1: 0.04, 0.06, 0.06, 0.06 after the running maximum.
+        let adjusted = holm(&[0.03, 0.01, 0.04, 0.02]);
+        let expected = [0.06, 0.04, 0.06, 0.06];
+        assert!(adjusted.iter().zip(expected).all(|(a, e)| (a - e).abs() < 1e-15), "{adjusted:?}");
+        assert_eq!(holm(&[0.9, 0.8]), vec![1.0, 1.0]);
+        assert!(holm(&[]).is_empty());
+    }
+
+    #[test]
+    fn verdicts_in_their_order() {
+        let verdict = |low, high, p| Verdict::of(&difference(low, high, p), p, 0.05);
+        assert_eq!(verdict(0.01, 0.04, 0.001), Verdict::WithinMargin);
+        assert_eq!(verdict(0.01, 0.14, 0.001), Verdict::Higher);
+        assert_eq!(verdict(-0.14, -0.01, 0.001), Verdict::Lower);
+        assert_eq!(verdict(-0.01, 0.14, 0.2), Verdict::NoDifferenceDetected);
+    }
+
+    #[test]
+    fn only_the_primary_family_is_adjusted() {
+        let (a, b, c) = (difference(0.1, 0.3, 0.03), difference(0.1, 0.3, 0.03), difference(0.1, 0.3, 0.03));
+        let family = [(Family::Primary, &a), (Family::Exploratory, &b), (Family::Primary, &c)];
+        let judged = judge(&family, 0.05);
+        assert_eq!(judged[0].p_adjusted, Some(0.06));
+        assert_eq!(judged[0].label(), "no difference detected");
+        assert_eq!(judged[1].p_adjusted, None);
+        assert_eq!(judged[1].label(), "higher (exploratory)");
+        assert_eq!(serde_json::to_value(judged[2].verdict).expect("text"), "no difference detected");
+    }
+
+    #[test]
+    fn the_smallest_detectable_difference_is_the_textbook_one() {
+        // (1.959964 + 0.841621) * 0.2 * sqrt(2 / 40) = 0.125291.
+        let smallest = smallest_detectable_difference(0.2, 40, 40, 1, 0.8).expect("in range");
+        assert!((smallest - 0.125_291).abs() < 1e-6, "{smallest}");
+        let stricter = smallest_detectable_difference(0.2, 40, 40, 44, 0.8).expect("in range");
+        assert!(stricter > smallest);
+        assert_eq!(smallest_detectable_difference(f64::NAN, 40, 40, 1, 0.8), None);
+        assert_eq!(smallest_detectable_difference(0.2, 1, 40, 1, 0.8), None);
+    }
+}
