@@ -33,12 +33,12 @@ pub fn estimate(mean: Option<f64>, low: Option<f64>, high: Option<f64>) -> Strin
     }
 }
 
-/// `0.28 ±0.09`, half the width of the interval; for places too narrow for both ends.
+/// `0.28±0.09`, half the width of the interval; for places too narrow for both ends.
 pub fn plus_minus(cell: &Cell) -> String {
     match (finite(cell.mean), finite(cell.ci_low), finite(cell.ci_high)) {
         (None, _, _) => DASH.to_string(),
         (mean, Some(low), Some(high)) => {
-            format!("{} ±{}", score(mean), score(Some((high - low) / 2.0)))
+            format!("{}±{}", score(mean), score(Some((high - low) / 2.0)))
         }
         (mean, _, _) => score(mean),
     }

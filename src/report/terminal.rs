@@ -9,6 +9,9 @@ use super::view::{Pairing, RowKey, View};
 const WIDTH: usize = 100;
 /// Widest name before it is cut.
 const NAME_WIDTH: usize = 20;
+const INDENT: usize = 2;
+/// ` 40/152`, the space before it included.
+const COUNT_WIDTH: usize = 8;
 
 /// One column of scores.
 #[derive(Clone, Copy)]
@@ -20,6 +23,7 @@ struct Column<'a> {
 /// Columns that fit beside each other, all shown for every hook point.
 struct Block<'a> {
     columns: Vec<Column<'a>>,
+    /// Of each column, the space before it included.
     widths: Vec<usize>,
 }
 
@@ -94,25 +98,28 @@ fn split_name(name: &str) -> [String; 2] {
 }
 
 fn blocks<'a>(view: &View<'a>, label_width: usize) -> Vec<Block<'a>> {
-    let scorers = if view.pairings.len() > 1 { view.main_scorers() } else { view.scorers.clone() };
+    let several = view.pairings.len() > 1;
+    let scorers = if several { view.main_scorers() } else { view.scorers.clone() };
+    let room = WIDTH - INDENT - COUNT_WIDTH - label_width;
     let mut blocks: Vec<Block<'a>> = Vec::new();
-    let count_width = 9;
     for pairing in &view.pairings {
         let columns: Vec<Column<'a>> =
             scorers.iter().map(|scorer| Column { pairing: *pairing, scorer }).collect();
-        let mut widths: Vec<usize> = columns.iter().map(|column| column_width(view, column)).collect();
+        let gap = |i: usize| if several && i > 0 { 1 } else { 2 };
+        let mut widths: Vec<usize> =
+            columns.iter().enumerate().map(|(i, column)| column_width(view, column) + gap(i)).collect();
         // The explainer's name spans its columns.
-        let spanned: usize = widths.iter().sum::<usize>() + 2 * (widths.len().saturating_sub(1));
-        let wanted = cut(&pairing.label(), 40).chars().count();
+        let wanted = cut(&pairing.label(), room.min(40)).chars().count() + 2;
+        let missing = wanted.saturating_sub(widths.iter().sum());
         if let Some(last) = widths.last_mut() {
-            *last += wanted.saturating_sub(spanned);
+            *last += missing;
         }
+        let together: usize = widths.iter().sum();
         for (column, width) in columns.into_iter().zip(widths) {
             let fits = blocks.last().is_some_and(|block| {
-                let used: usize = block.widths.iter().map(|w| w + 2).sum();
-                let whole_pairing = block.columns.iter().any(|other| other.pairing == column.pairing);
-                let needed = if whole_pairing { width + 2 } else { spanned.max(wanted) + 2 };
-                2 + label_width + used + needed + count_width <= WIDTH
+                let begun = block.columns.iter().any(|other| other.pairing == column.pairing);
+                let needed = if begun { width } else { together.min(room) };
+                block.widths.iter().sum::<usize>() + needed <= room
             });
             match blocks.last_mut() {
                 Some(block) if fits => {
@@ -135,7 +142,7 @@ fn column_width(view: &View<'_>, column: &Column<'_>) -> usize {
     });
     let widest = cells.map(|cell| plus_minus(cell).chars().count()).max().unwrap_or(1);
     let name = split_name(column.scorer).iter().map(|part| part.chars().count()).max().unwrap_or(0);
-    widest.max(name).max("0.00…0.00".len())
+    widest.max(name).max("-0.04…0.03".chars().count())
 }
 
 fn right(text: &str, width: usize) -> String {
@@ -183,11 +190,9 @@ fn push_line(
 ) {
     let mut line = format!("  {}", left(label, label_width));
     for (cell, width) in shown.iter().zip(&block.widths) {
-        line.push_str("  ");
         line.push_str(&right(cell, *width));
     }
-    line.push_str("  ");
-    line.push_str(&right(n, 7));
+    line.push_str(&right(n, COUNT_WIDTH));
     text.push_str(line.trim_end());
     text.push('\n');
 }
@@ -253,15 +258,14 @@ fn push_heads(text: &mut String, block: &Block<'_>, label_width: usize, style: &
     let mut pairings: Vec<(Pairing<'_>, usize)> = Vec::new();
     for (column, width) in block.columns.iter().zip(&block.widths) {
         match pairings.last_mut() {
-            Some((pairing, total)) if *pairing == column.pairing => *total += width + 2,
+            Some((pairing, total)) if *pairing == column.pairing => *total += width,
             _ => pairings.push((column.pairing, *width)),
         }
     }
     let margin = " ".repeat(2 + label_width);
     let mut line = margin.clone();
     for (pairing, width) in &pairings {
-        line.push_str("  ");
-        line.push_str(&right(&cut(&pairing.label(), *width), *width));
+        line.push_str(&right(&cut(&pairing.label(), width.saturating_sub(2)), *width));
     }
     text.push_str(&style.dim(line.trim_end()));
     text.push('\n');
@@ -269,12 +273,10 @@ fn push_heads(text: &mut String, block: &Block<'_>, label_width: usize, style: &
     for part in 0..2 {
         let mut line = margin.clone();
         for (name, width) in names.iter().zip(&block.widths) {
-            line.push_str("  ");
             line.push_str(&right(&name[part], *width));
         }
         if part == 1 {
-            line.push_str("  ");
-            line.push_str(&right("n", 7));
+            line.push_str(&right("n", COUNT_WIDTH));
         }
         text.push_str(&style.dim(line.trim_end()));
         text.push('\n');

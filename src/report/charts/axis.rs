@@ -34,6 +34,11 @@ impl Scale {
         Self { low, high: high + room, log: false, from: 0.0, to: 1.0 }
     }
 
+    /// The same scale with room below its lowest value, for marks that would sit on the edge.
+    pub fn with_room_below(self) -> Self {
+        Self { low: self.low - (self.high - self.low) * 0.06, ..self }
+    }
+
     /// A logarithmic scale that covers the positive values; none without any.
     pub fn log(values: impl Iterator<Item = f64>) -> Option<Self> {
         let positive: Vec<f64> = values.filter(|v| v.is_finite() && *v > 0.0).collect();

@@ -38,7 +38,7 @@ struct ByLayer {
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 16.0;
 const PANEL_HEIGHT: f64 = 186.0;
-const PANEL_PITCH: f64 = PANEL_HEIGHT + 40.0;
+const PANEL_PITCH: f64 = PANEL_HEIGHT + 46.0;
 
 /// Hook points that share an x axis: those of one site by layer, or all that have no layer.
 fn sites<'a>(view: &View<'a>) -> Vec<(String, Vec<(&'a str, String)>)> {
@@ -145,7 +145,7 @@ fn places<'a>(
     hooks: &[(&'a str, String)],
 ) -> (Vec<(usize, Option<usize>, f64)>, f64) {
     let mut places = Vec::new();
-    let mut step = 0.9;
+    let mut step = 1.2;
     for (m, method) in view.methods.iter().enumerate() {
         places.push((m, None, step));
         for (c, control) in view.controls.iter().enumerate() {
@@ -160,7 +160,7 @@ fn places<'a>(
         }
         step += 1.15;
     }
-    (places, step - 0.25)
+    (places, step + 0.05)
 }
 
 fn panel<'a>(

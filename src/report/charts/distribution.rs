@@ -130,7 +130,7 @@ impl Distribution {
 
     fn panel_height(&self) -> f64 {
         let rows = self.bands.iter().flat_map(|(_, panels)| panels).map(|panel| panel.strips.len()).max();
-        rows.unwrap_or(0) as f64 * ROW + 6.0
+        rows.unwrap_or(0) as f64 * ROW + 10.0
     }
 
     fn draw_panel(&self, canvas: &mut Canvas, area: Area, panel: &Panel, scale: &Scale, labelled: bool) {

@@ -166,28 +166,64 @@ fn finish<'a>(
     Some(Chart { name, kind, pairing, title, caption, figure })
 }
 
-/// Where a mark is drawn so that it hides no other: at its place, or at the nearest free one beside
-/// it. `sideways` keeps its height.
-fn move_apart(places: &[(f64, f64)], area: Area, sideways: bool) -> Vec<(f64, f64)> {
+/// Where a mark is drawn so that it hides no other: at its place, or at the nearest free one around
+/// it.
+fn move_apart(places: &[(f64, f64)], area: Area) -> Vec<(f64, f64)> {
     let apart = 2.3 * RADIUS;
     let mut placed: Vec<(f64, f64)> = Vec::with_capacity(places.len());
     for (x, y) in places {
         let rings = (0..12).flat_map(|ring| {
             let d = f64::from(ring) * apart * 0.55;
-            let all = [(d, 0.0), (-d, 0.0), (0.0, d), (0.0, -d), (d, d), (-d, d), (d, -d), (-d, -d)];
-            all.into_iter().take(if sideways { 2 } else { 8 })
+            [(d, 0.0), (-d, 0.0), (0.0, d), (0.0, -d), (d, d), (-d, d), (d, -d), (-d, -d)]
         });
         let free = rings.map(|(dx, dy)| (x + dx, y + dy)).find(|(a, b)| {
             let inside = *a > area.x + RADIUS
                 && *a < area.right() - RADIUS
                 && *b > area.y + RADIUS
                 && *b < area.bottom() - RADIUS;
-            let clear = placed.iter().all(|(c, d)| (a - c).hypot(b - d) >= apart);
-            inside && clear
+            inside && placed.iter().all(|(c, d)| (a - c).hypot(b - d) >= apart)
         });
         placed.push(free.unwrap_or((*x, *y)));
     }
     placed
+}
+
+/// The same for marks with intervals, from `top` to `bottom` in px: heights mean something, so they
+/// move sideways only, and no interval lies on another.
+fn move_sideways(places: &[(f64, f64, f64)], area: Area) -> Vec<f64> {
+    let apart = 2.0 * RADIUS + 1.5;
+    let mut placed: Vec<(f64, f64, f64)> = Vec::with_capacity(places.len());
+    for (x, top, bottom) in places {
+        let steps = (0..60).map(|step| {
+            let d = f64::from((step + 1) / 2) * apart / 4.0;
+            if step % 2 == 1 { d } else { -d }
+        });
+        let free = steps.map(|d| x + d).find(|a| {
+            let inside = *a > area.x + RADIUS && *a < area.right() - RADIUS;
+            let clear = |other: &(f64, f64, f64)| {
+                (a - other.0).abs() >= apart || *top > other.2 + 1.0 || *bottom < other.1 - 1.0
+            };
+            inside && placed.iter().all(clear)
+        });
+        placed.push((free.unwrap_or(*x), *top, *bottom));
+    }
+    placed.into_iter().map(|(x, _, _)| x).collect()
+}
+
+/// Where each point of a panel is drawn, given where it belongs.
+fn drawn_at(points: &[Point], places: &[(f64, f64)], y_scale: &Scale, area: Area) -> Vec<(f64, f64)> {
+    if points.iter().all(|point| point.interval.is_none()) {
+        return move_apart(places, area);
+    }
+    let extents: Vec<(f64, f64, f64)> = points
+        .iter()
+        .zip(places)
+        .map(|(point, (x, y))| {
+            let (low, high) = point.interval.unwrap_or((point.y, point.y));
+            (*x, y_scale.at(high).min(y - RADIUS), y_scale.at(low).max(y + RADIUS))
+        })
+        .collect();
+    move_sideways(&extents, area).into_iter().zip(places).map(|(x, (_, y))| (x, *y)).collect()
 }
 
 impl Scatter {
@@ -208,7 +244,7 @@ impl Scatter {
             let (low, high) = point.interval.unwrap_or((point.y, point.y));
             [low, high, point.y]
         });
-        Some((x, Scale::linear(values)))
+        Some((x, Scale::linear(values).with_room_below()))
     }
 }
 
@@ -220,8 +256,7 @@ fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel, scales: &(Scale, S
     axis::draw_frame(canvas, area, &panel.title);
     let places: Vec<(f64, f64)> =
         panel.points.iter().map(|point| (x_scale.at(point.x), y_scale.at(point.y))).collect();
-    let sideways = panel.points.iter().any(|point| point.interval.is_some());
-    let drawn = move_apart(&places, area, sideways);
+    let drawn = drawn_at(&panel.points, &places, &y_scale, area);
     for ((point, place), at) in panel.points.iter().zip(&places).zip(&drawn) {
         if (place.0 - at.0).hypot(place.1 - at.1) > 0.5 {
             canvas.line(*place, *at, Ink::Muted, 0.8);
@@ -269,17 +304,29 @@ impl Figure for Scatter {
 mod tests {
     use super::*;
 
+    const AREA: Area = Area { x: 0.0, y: 0.0, width: 200.0, height: 200.0 };
+
     #[test]
     fn marks_at_one_place_are_moved_apart_inside_the_panel() {
-        let area = Area { x: 0.0, y: 0.0, width: 200.0, height: 200.0 };
-        for sideways in [false, true] {
-            let drawn = move_apart(&[(50.0, 50.0); 6], area, sideways);
-            assert_eq!(drawn[0], (50.0, 50.0));
-            for (i, a) in drawn.iter().enumerate() {
-                assert!(!sideways || a.1 == 50.0);
-                for b in &drawn[..i] {
-                    assert!((a.0 - b.0).hypot(a.1 - b.1) >= 2.0 * RADIUS, "{a:?} hides {b:?}");
-                }
+        let drawn = move_apart(&[(50.0, 50.0); 6], AREA);
+        assert_eq!(drawn[0], (50.0, 50.0));
+        for (i, a) in drawn.iter().enumerate() {
+            for b in &drawn[..i] {
+                assert!((a.0 - b.0).hypot(a.1 - b.1) >= 2.0 * RADIUS, "{a:?} hides {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn intervals_never_lie_on_each_other() {
+        let places = [(50.0, 40.0, 80.0), (51.0, 70.0, 90.0), (50.0, 100.0, 120.0), (49.0, 60.0, 110.0)];
+        let drawn = move_sideways(&places, AREA);
+        assert_eq!(drawn[0], 50.0);
+        assert_eq!(drawn[2], 50.0);
+        for i in 0..places.len() {
+            for j in 0..i {
+                let overlap = places[i].1 <= places[j].2 && places[j].1 <= places[i].2;
+                assert!(!overlap || (drawn[i] - drawn[j]).abs() >= 2.0 * RADIUS, "{i} on {j}: {drawn:?}");
             }
         }
     }

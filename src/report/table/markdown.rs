@@ -25,8 +25,7 @@ fn push_head(into: &mut String, cells: &[String], left: usize) {
 /// All tables as GitHub-flavoured Markdown.
 pub fn markdown(view: &View<'_>) -> String {
     let summary = view.summary;
-    let mut text =
-        format!("# {}\n\nRun {}.", escape(&summary.suite), escape(&summary.run));
+    let mut text = format!("# {}\n\nRun {}.", escape(&summary.suite), escape(&summary.run));
     if !summary.deviations.is_empty() {
         let names: Vec<String> = summary.deviations.iter().map(|name| escape(name)).collect();
         text.push_str(&format!(" Deviations from the protocol: {}.", names.join(", ")));
