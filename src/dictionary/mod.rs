@@ -3,3 +3,87 @@
 //! In: activations.
 //! Out: dictionaries, fit reports, quality.
 //! Never: imports corpus, features or an LLM client.
+//!
+//! Sources: tied ReLU-L1 autoencoder and baselines, Cunningham et al. 2023 (arXiv 2309.08600);
+//! TopK and aux-k, Gao et al. 2024 (arXiv 2406.04093); independent components by Picard-O,
+//! Ablin, Cardoso and Gramfort 2018 (arXiv 1711.10873), whose fixed points are FastICA's
+//! (Hyvärinen 1999). File format: SAELens.
+
+mod affine;
+mod catalog;
+mod error;
+mod file;
+mod fit;
+mod ica;
+mod info;
+mod pca;
+mod quality;
+mod sae;
+mod save;
+mod similarity;
+mod simple;
+mod variants;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use crate::base::Matrix;
+use crate::linalg::SparseCodes;
+
+pub use affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
+pub use catalog::{CheckedMethod, MethodParams};
+pub use error::{DictionaryError, FitError, ParamProblem};
+pub use file::{FileFit, FileFormat, FileParams};
+pub use fit::{DictionaryFit, FitContext, FitProgress, FitReport, Fitted};
+pub use ica::{IcaFit, IcaParams};
+pub use info::{DictionaryInfo, Kind, SignPolicy};
+pub use pca::{PcaFit, PcaParams};
+pub use quality::{
+    NEAR_DEAD_DENSITY, NOT_A_RECONSTRUCTION, Quality, QualityCounter, ablate, loss_recovered, mean_l0,
+    quality, splice,
+};
+pub use sae::{SaeFit, SaeParams, TopkFit, TopkParams};
+pub use save::{export_saelens, load};
+pub use similarity::{Mmcs, mmcs, mmcs_of_directions};
+pub use simple::{IdentityFit, IdentityParams, NeuronFit, NeuronParams, RandomFit, RandomParams};
+pub use variants::{Decomposition, Variant};
+
+/// Encodes activations into features and decodes them back. Raw activations in, raw reconstruction
+/// out; whatever scaling a fit used is folded into the tensors.
+pub trait Dictionary: Send + Sync {
+    /// What it is and what it was fitted on.
+    fn info(&self) -> &DictionaryInfo;
+
+    /// Codes `[n, n_features]` of activations `[n, d_in]`.
+    fn encode(&self, x: &Matrix) -> Result<Matrix, DictionaryError>;
+
+    /// The same, only what is not zero.
+    fn encode_sparse(&self, x: &Matrix) -> Result<SparseCodes, DictionaryError> {
+        Ok(SparseCodes::from_dense(&self.encode(x)?))
+    }
+
+    /// Estimates of activations `[n, d_in]` from codes `[n, n_features]`.
+    fn decode(&self, codes: &Matrix) -> Result<Matrix, DictionaryError>;
+
+    /// Codes, and the estimate where the dictionary makes one, in one pass.
+    fn encode_and_reconstruct(&self, x: &Matrix) -> Result<(SparseCodes, Option<Matrix>), DictionaryError> {
+        let codes = self.encode(x)?;
+        let estimate = if self.info().is_reconstruction { Some(self.decode(&codes)?) } else { None };
+        Ok((SparseCodes::from_dense(&codes), estimate))
+    }
+
+    /// The estimate of activations from themselves.
+    fn reconstruct(&self, x: &Matrix) -> Result<Matrix, DictionaryError> {
+        self.encode_and_reconstruct(x)?
+            .1
+            .ok_or_else(|| DictionaryError::NotAReconstruction { method: self.info().method.clone() })
+    }
+
+    /// Unit decoder rows `[n_features, d_in]`; a feature without a direction has a row of zeros.
+    fn directions(&self) -> Result<Matrix, DictionaryError>;
+
+    /// Writes `dictionary.safetensors` and `config.json` into `folder`; [`load`] reads them.
+    fn save(&self, folder: &Path) -> Result<(), DictionaryError>;
+}

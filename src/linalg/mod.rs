@@ -3,3 +3,39 @@
 //! In: matrices.
 //! Out: matrices.
 //! Never: knows a model or a feature.
+//!
+//! Every result is the same for any number of threads: work is cut into pieces of fixed size, each
+//! output entry is computed by one piece, and sums run in a fixed order.
+//! This folder is the home of `unsafe` in numeric code: the call into `gemm` and the choice of
+//! vector width at run time.
+
+mod covariance;
+mod eigen;
+mod logcosh;
+mod product;
+mod select;
+mod sparse;
+mod vector;
+mod whiten;
+
+pub use covariance::covariance;
+pub use eigen::{Eigen, orthogonalise, symmetric_eigen};
+pub use logcosh::{LogcoshSums, logcosh_moments};
+pub use product::{View, matmul, matmul_bt, product_into, product_panels};
+pub use select::{Selector, select_top};
+pub use sparse::SparseCodes;
+pub use vector::{Vectorised, add_scaled, dot, sum_of_squares, vectorised};
+pub use whiten::Whitening;
+
+/// A decomposition that does not exist or did not come out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinalgError {
+    /// Not finite input, or an iteration that did not end.
+    #[error("no eigenvectors of the {size} x {size} matrix: {why}")]
+    Eigen {
+        /// Rows of the matrix.
+        size: usize,
+        /// What went wrong.
+        why: &'static str,
+    },
+}

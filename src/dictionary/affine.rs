@@ -1,0 +1,347 @@
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::base::{Digest, Digester, HookPoint, Matrix};
+use crate::linalg::{Selector, SparseCodes, View, product_into};
+
+use super::save::save_affine;
+use super::{Dictionary, DictionaryError, DictionaryInfo, Kind, SignPolicy};
+
+/// Rows encoded by one task: their codes stay in the cache.
+const TILE_ROWS: usize = 64;
+/// Share of codes that are not zero above which a dense product decodes faster.
+const DENSE_SHARE: f64 = 0.12;
+
+/// What is done to `W(x − b_dec) + b_enc`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Activation {
+    /// Nothing: codes are signed.
+    Signed,
+    /// Negative codes become 0.
+    Relu,
+    /// The k largest positive codes of a row stay.
+    TopK(usize),
+    /// Codes not above their feature's threshold `[F]` become 0.
+    JumpRelu(Vec<f32>),
+    /// A feature is on where the encoder plus `gate` is above 0; its code is then
+    /// `ReLU(exp(r_mag) · encoder + magnitude)`. The plain encoder bias is not used.
+    Gated {
+        /// `[F]`.
+        gate: Vec<f32>,
+        /// `[F]`.
+        magnitude: Vec<f32>,
+        /// `exp(r_mag)`, `[F]`.
+        gain: Vec<f32>,
+    },
+}
+
+/// Scaling of each row by itself, undone on the reconstruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowScale {
+    /// None.
+    Plain,
+    /// To norm √d.
+    ConstantNorm,
+    /// To mean 0 and standard deviation 1 over the row (unbiased, plus 1e-5).
+    LayerNorm,
+}
+
+/// The tensors of a dictionary, one feature a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensors {
+    /// `[F, d]`.
+    pub encoder: Matrix,
+    /// `[F]`.
+    pub encoder_bias: Vec<f32>,
+    /// `[F, d]`.
+    pub decoder: Matrix,
+    /// `[d]`.
+    pub decoder_bias: Vec<f32>,
+    /// Whether the decoder bias is taken off the input.
+    pub subtract_decoder_bias: bool,
+    /// What makes codes of the encoder's output.
+    pub activation: Activation,
+    /// Scaling of rows.
+    pub row_scale: RowScale,
+}
+
+/// What every kind of today becomes: raw activations in, one affine map, an activation function,
+/// one affine map back.
+#[derive(Debug, Clone)]
+pub struct AffineDictionary {
+    info: DictionaryInfo,
+    tensors: Tensors,
+}
+
+/// What names a dictionary, before its tensors are known.
+#[derive(Debug, Clone)]
+pub struct Label {
+    /// Name in tables.
+    pub method: String,
+    /// How it was made.
+    pub kind: Kind,
+    /// Where.
+    pub hook: HookPoint,
+    /// Digest of the activations.
+    pub fitted_on: Digest,
+    /// Whether codes can be decoded.
+    pub is_reconstruction: bool,
+}
+
+impl AffineDictionary {
+    /// Names tensors.
+    pub fn new(label: Label, tensors: Tensors) -> Self {
+        let sign = match tensors.activation {
+            Activation::Signed => SignPolicy::Signed,
+            _ => SignPolicy::NonNegative,
+        };
+        let info = DictionaryInfo {
+            method: label.method,
+            kind: label.kind,
+            d_in: tensors.encoder.cols(),
+            n_features: tensors.encoder.rows(),
+            sign,
+            is_reconstruction: label.is_reconstruction,
+            hook: label.hook,
+            fitted_on: label.fitted_on,
+            digest: digest_of(&tensors, label.is_reconstruction),
+        };
+        Self { info, tensors }
+    }
+
+    /// The tensors.
+    pub fn tensors(&self) -> &Tensors {
+        &self.tensors
+    }
+
+    fn check_width(&self, got: usize, expected: usize) -> Result<(), DictionaryError> {
+        if got == expected {
+            Ok(())
+        } else {
+            Err(DictionaryError::Shape { method: self.info.method.clone(), expected, got })
+        }
+    }
+
+    /// Codes of a few rows into `codes` `[rows, F]`; the row's scale and shift go to `scales`.
+    fn encode_tile(&self, rows: &[f32], codes: &mut [f32], scales: &mut Vec<(f32, f32)>) {
+        let (d, features) = (self.info.d_in, self.info.n_features);
+        let mut inputs = rows.to_vec();
+        scales.clear();
+        for row in inputs.chunks_exact_mut(d) {
+            scales.push(scale_row(row, self.tensors.row_scale));
+            if self.tensors.subtract_decoder_bias {
+                row.iter_mut().zip(&self.tensors.decoder_bias).for_each(|(value, bias)| *value -= bias);
+            }
+        }
+        let encoder = View::from(&self.tensors.encoder).transposed();
+        product_into(codes, View::new(&inputs, inputs.len() / d, d), encoder, false);
+        for row in codes.chunks_exact_mut(features) {
+            activate(row, &self.tensors.encoder_bias, &self.tensors.activation);
+        }
+    }
+
+    /// Runs `work` on tiles of `x` with their dense codes, in parallel, results in order.
+    fn by_tile<R: Send>(&self, x: &Matrix, work: impl Fn(&[f32], &[(f32, f32)]) -> R + Sync) -> Vec<R> {
+        let (d, features) = (self.info.d_in, self.info.n_features);
+        x.data()
+            .par_chunks((TILE_ROWS * d).max(1))
+            .map_init(
+                || (vec![0.0f32; TILE_ROWS * features], Vec::new()),
+                |(codes, scales), rows| {
+                    let codes = &mut codes[..rows.len() / d * features];
+                    self.encode_tile(rows, codes, scales);
+                    work(codes, scales)
+                },
+            )
+            .collect()
+    }
+
+    fn sparse(&self, codes: &[f32]) -> SparseCodes {
+        let mut out = SparseCodes::new(self.info.n_features);
+        codes.chunks_exact(self.info.n_features).for_each(|row| out.push_dense_row(row));
+        out
+    }
+
+    /// Decodes dense codes of a tile and undoes the row scale.
+    fn decode_tile(&self, codes: &[f32], scales: &[(f32, f32)], out: &mut [f32]) {
+        let (d, features) = (self.info.d_in, self.info.n_features);
+        for row in out.chunks_exact_mut(d) {
+            row.copy_from_slice(&self.tensors.decoder_bias);
+        }
+        let active = codes.iter().filter(|code| **code != 0.0).count();
+        if active as f64 > DENSE_SHARE * codes.len() as f64 {
+            let codes = View::new(codes, codes.len() / features, features);
+            product_into(out, codes, (&self.tensors.decoder).into(), true);
+        } else {
+            for (row, codes) in out.chunks_exact_mut(d).zip(codes.chunks_exact(features)) {
+                for (feature, &code) in codes.iter().enumerate().filter(|(_, code)| **code != 0.0) {
+                    let direction = self.tensors.decoder.row(feature);
+                    row.iter_mut().zip(direction).for_each(|(slot, value)| *slot += code * value);
+                }
+            }
+        }
+        for (row, &(scale, shift)) in out.chunks_exact_mut(d).zip(scales) {
+            if (scale, shift) != (1.0, 0.0) {
+                row.iter_mut().for_each(|value| *value = *value / scale + shift);
+            }
+        }
+    }
+
+    fn must_reconstruct(&self) -> Result<(), DictionaryError> {
+        if self.info.is_reconstruction {
+            Ok(())
+        } else {
+            Err(DictionaryError::NotAReconstruction { method: self.info.method.clone() })
+        }
+    }
+}
+
+impl Dictionary for AffineDictionary {
+    fn info(&self) -> &DictionaryInfo {
+        &self.info
+    }
+
+    fn encode(&self, x: &Matrix) -> Result<Matrix, DictionaryError> {
+        self.check_width(x.cols(), self.info.d_in)?;
+        let features = self.info.n_features;
+        let mut codes = Matrix::zeros(x.rows(), features);
+        codes
+            .data_mut()
+            .par_chunks_mut((TILE_ROWS * features).max(1))
+            .zip(x.data().par_chunks((TILE_ROWS * self.info.d_in).max(1)))
+            .for_each(|(codes, rows)| self.encode_tile(rows, codes, &mut Vec::new()));
+        Ok(codes)
+    }
+
+    fn encode_sparse(&self, x: &Matrix) -> Result<SparseCodes, DictionaryError> {
+        self.check_width(x.cols(), self.info.d_in)?;
+        let mut out = SparseCodes::new(self.info.n_features);
+        for part in self.by_tile(x, |codes, _| self.sparse(codes)) {
+            out.append(&part);
+        }
+        Ok(out)
+    }
+
+    fn decode(&self, codes: &Matrix) -> Result<Matrix, DictionaryError> {
+        self.must_reconstruct()?;
+        self.check_width(codes.cols(), self.info.n_features)?;
+        if self.tensors.row_scale != RowScale::Plain {
+            return Err(DictionaryError::NeedsInput { method: self.info.method.clone() });
+        }
+        let (d, features) = (self.info.d_in, self.info.n_features);
+        let mut out = Matrix::zeros(codes.rows(), d);
+        out.data_mut()
+            .par_chunks_mut((TILE_ROWS * d).max(1))
+            .zip(codes.data().par_chunks((TILE_ROWS * features).max(1)))
+            .for_each(|(out, codes)| self.decode_tile(codes, &[], out));
+        Ok(out)
+    }
+
+    fn encode_and_reconstruct(&self, x: &Matrix) -> Result<(SparseCodes, Option<Matrix>), DictionaryError> {
+        if !self.info.is_reconstruction {
+            return Ok((self.encode_sparse(x)?, None));
+        }
+        self.check_width(x.cols(), self.info.d_in)?;
+        let d = self.info.d_in;
+        let parts = self.by_tile(x, |codes, scales| {
+            let mut out = vec![0.0f32; scales.len() * d];
+            self.decode_tile(codes, scales, &mut out);
+            (self.sparse(codes), out)
+        });
+        let mut codes = SparseCodes::new(self.info.n_features);
+        let mut rows = Vec::with_capacity(x.data().len());
+        for (part, reconstruction) in &parts {
+            codes.append(part);
+            rows.extend_from_slice(reconstruction);
+        }
+        Ok((codes, Matrix::from_vec(x.rows(), d, rows)))
+    }
+
+    fn directions(&self) -> Result<Matrix, DictionaryError> {
+        let mut directions = self.tensors.decoder.clone();
+        for row in directions.data_mut().chunks_exact_mut(self.info.d_in.max(1)) {
+            let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+            if norm > 0.0 {
+                row.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
+            }
+        }
+        Ok(directions)
+    }
+
+    fn save(&self, folder: &Path) -> Result<(), DictionaryError> {
+        save_affine(self, folder)
+    }
+}
+
+/// Scales a row in place; gives (scale, shift) such that `row / scale + shift` undoes it.
+fn scale_row(row: &mut [f32], how: RowScale) -> (f32, f32) {
+    let d = row.len() as f64;
+    let (scale, shift) = match how {
+        RowScale::Plain => return (1.0, 0.0),
+        RowScale::ConstantNorm => {
+            let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+            (if norm > 0.0 { d.sqrt() / norm } else { 1.0 }, 0.0)
+        }
+        RowScale::LayerNorm => {
+            let mean = row.iter().map(|&value| f64::from(value)).sum::<f64>() / d;
+            let squares = row.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>();
+            (1.0 / ((squares / (d - 1.0).max(1.0)).sqrt() + 1e-5), mean)
+        }
+    };
+    row.iter_mut().for_each(|value| *value = ((f64::from(*value) - shift) * scale) as f32);
+    (scale as f32, shift as f32)
+}
+
+fn activate(row: &mut [f32], bias: &[f32], activation: &Activation) {
+    if let Activation::Gated { gate, magnitude, gain } = activation {
+        for (feature, code) in row.iter_mut().enumerate() {
+            let size = (*code * gain[feature] + magnitude[feature]).max(0.0);
+            *code = if *code + gate[feature] > 0.0 { size } else { 0.0 };
+        }
+        return;
+    }
+    row.iter_mut().zip(bias).for_each(|(code, bias)| *code += bias);
+    match activation {
+        Activation::Signed | Activation::Gated { .. } => {}
+        Activation::Relu => row.iter_mut().for_each(|code| *code = code.max(0.0)),
+        Activation::JumpRelu(thresholds) => {
+            for (code, &threshold) in row.iter_mut().zip(thresholds) {
+                *code = if *code > threshold { code.max(0.0) } else { 0.0 };
+            }
+        }
+        Activation::TopK(k) => {
+            let kept = Selector::new(row.len(), *k).positive(row, *k).to_vec();
+            row.fill(0.0);
+            for (code, feature) in kept {
+                row[feature as usize] = code;
+            }
+        }
+    }
+}
+
+fn digest_of(tensors: &Tensors, is_reconstruction: bool) -> Digest {
+    let mut digester = Digester::new("dictionary");
+    let bytes = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+    digester.text(&format!(
+        "{} x {} {} {:?} {is_reconstruction}",
+        tensors.encoder.rows(),
+        tensors.encoder.cols(),
+        tensors.subtract_decoder_bias,
+        tensors.row_scale
+    ));
+    for part in [tensors.encoder.data(), &tensors.encoder_bias, tensors.decoder.data(), &tensors.decoder_bias]
+    {
+        digester.bytes(&bytes(part));
+    }
+    match &tensors.activation {
+        Activation::Signed => digester.text("signed"),
+        Activation::Relu => digester.text("relu"),
+        Activation::TopK(k) => digester.text(&format!("topk {k}")),
+        Activation::JumpRelu(thresholds) => digester.text("jumprelu").bytes(&bytes(thresholds)),
+        Activation::Gated { gate, magnitude, gain } => {
+            digester.text("gated").bytes(&bytes(gate)).bytes(&bytes(magnitude)).bytes(&bytes(gain))
+        }
+    };
+    digester.finish()
+}

@@ -1,0 +1,118 @@
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::file::{FileFit, FileParams};
+use super::ica::{IcaFit, IcaParams};
+use super::pca::{PcaFit, PcaParams};
+use super::sae::{SaeFit, SaeParams, TopkFit, TopkParams};
+use super::simple::{IdentityFit, IdentityParams, NeuronFit, NeuronParams, RandomFit, RandomParams};
+use super::{DictionaryFit, Kind, ParamProblem, Variant};
+
+/// Unchecked parameters of every kind. This file is the one place to register a kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum MethodParams {
+    /// Tied ReLU-L1 autoencoder.
+    Sae(SaeParams),
+    /// Untied ReLU-L1 autoencoder.
+    SaeUntied(SaeParams),
+    /// TopK autoencoder.
+    Topk(TopkParams),
+    /// Default basis through ReLU.
+    Neuron(NeuronParams),
+    /// Gaussian directions through ReLU.
+    Random(RandomParams),
+    /// Signed default basis.
+    Identity(IdentityParams),
+    /// Principal components.
+    Pca(PcaParams),
+    /// Independent components.
+    Ica(IcaParams),
+    /// Trained elsewhere.
+    File(FileParams),
+}
+
+/// Checked parameters: what can be fitted.
+#[derive(Debug)]
+pub enum CheckedMethod {
+    /// One fit gives one dictionary.
+    Single(Box<dyn DictionaryFit>),
+    /// One fit gives several variants.
+    Pca(PcaFit),
+    /// One fit gives several variants.
+    Ica(IcaFit),
+}
+
+impl std::fmt::Debug for dyn DictionaryFit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DictionaryFit({})", self.kind())
+    }
+}
+
+impl MethodParams {
+    /// Reads the fields of a kind whose name was read before, so that a message about a field can
+    /// still point at its place.
+    pub fn of_kind<'de, D: Deserializer<'de>>(kind: Kind, fields: D) -> Result<Self, D::Error> {
+        Ok(match kind {
+            Kind::Sae => Self::Sae(SaeParams::deserialize(fields)?),
+            Kind::SaeUntied => Self::SaeUntied(SaeParams::deserialize(fields)?),
+            Kind::Topk => Self::Topk(TopkParams::deserialize(fields)?),
+            Kind::Neuron => Self::Neuron(NeuronParams::deserialize(fields)?),
+            Kind::Random => Self::Random(RandomParams::deserialize(fields)?),
+            Kind::Identity => Self::Identity(IdentityParams::deserialize(fields)?),
+            Kind::Pca => Self::Pca(PcaParams::deserialize(fields)?),
+            Kind::Ica => Self::Ica(IcaParams::deserialize(fields)?),
+            Kind::File => Self::File(FileParams::deserialize(fields)?),
+        })
+    }
+
+    /// The kind these parameters belong to.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Sae(_) => Kind::Sae,
+            Self::SaeUntied(_) => Kind::SaeUntied,
+            Self::Topk(_) => Kind::Topk,
+            Self::Neuron(_) => Kind::Neuron,
+            Self::Random(_) => Kind::Random,
+            Self::Identity(_) => Kind::Identity,
+            Self::Pca(_) => Kind::Pca,
+            Self::Ica(_) => Kind::Ica,
+            Self::File(_) => Kind::File,
+        }
+    }
+
+    /// The method to whose L0 a `topk` variant is matched, where there is one.
+    pub fn matched(&self) -> Option<&str> {
+        match self {
+            Self::Pca(params) => params.matched.as_deref(),
+            Self::Ica(params) => params.matched.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The variants asked for; none for kinds that have none.
+    pub fn variants(&self) -> &[Variant] {
+        match self {
+            Self::Pca(params) => &params.variants,
+            Self::Ica(params) => &params.variants,
+            _ => &[],
+        }
+    }
+
+    /// What can be fitted, or everything that is wrong with it.
+    pub fn check(&self) -> Result<CheckedMethod, Vec<ParamProblem>> {
+        fn single(fit: impl DictionaryFit + 'static) -> CheckedMethod {
+            CheckedMethod::Single(Box::new(fit))
+        }
+        match self {
+            Self::Sae(params) => params.check(true).map(|fit: SaeFit| single(fit)),
+            Self::SaeUntied(params) => params.check(false).map(|fit: SaeFit| single(fit)),
+            Self::Topk(params) => params.check().map(|fit: TopkFit| single(fit)),
+            Self::Neuron(params) => params.check().map(|fit: NeuronFit| single(fit)),
+            Self::Random(params) => params.check().map(|fit: RandomFit| single(fit)),
+            Self::Identity(params) => params.check().map(|fit: IdentityFit| single(fit)),
+            Self::Pca(params) => params.check().map(CheckedMethod::Pca),
+            Self::Ica(params) => params.check().map(CheckedMethod::Ica),
+            Self::File(params) => params.check().map(|fit: FileFit| single(fit)),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::activations::ActivationSet;
+
+use super::{Dictionary, FitError, Kind};
+
+/// How far a fit is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FitProgress {
+    /// Steps or iterations done.
+    pub step: usize,
+    /// Steps to do, at most.
+    pub steps: usize,
+    /// What is minimised, lately.
+    pub loss: f64,
+    /// Mean number of active features, where the method has one.
+    pub l0: Option<f64>,
+}
+
+/// What a fit needs beside its parameters and the activations.
+pub struct FitContext<'a> {
+    /// Name of the method in tables; variants append to it.
+    pub method: &'a str,
+    /// Seed of the named streams the fit draws from.
+    pub seed: u64,
+    /// Called now and then; it must not change anything.
+    pub progress: &'a mut dyn FnMut(FitProgress),
+}
+
+/// Checked parameters that can learn a dictionary.
+pub trait DictionaryFit: Send + Sync {
+    /// What kind it makes.
+    fn kind(&self) -> Kind;
+
+    /// Learns from all rows of `set`. The same parameters, set and seed give the same dictionary
+    /// for any number of threads.
+    fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError>;
+}
+
+/// A dictionary and how making it went.
+pub struct Fitted {
+    /// The dictionary.
+    pub dictionary: Box<dyn Dictionary>,
+    /// How it went.
+    pub report: FitReport,
+}
+
+/// How a fit went.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FitReport {
+    /// Whether the solver met its tolerance, or training had stopped improving. None where there
+    /// is nothing to converge.
+    pub converged: Option<bool>,
+    /// Steps or iterations taken.
+    pub steps: usize,
+    /// Rows the fit saw, repeats included.
+    pub rows: usize,
+    /// (step, loss): mean squared error per unit of input mean square for autoencoders, the largest
+    /// gradient entry for ICA. At most about a hundred points.
+    pub loss_curve: Vec<(usize, f64)>,
+    /// Mean number of active features over the last tenth of training.
+    pub l0: Option<f64>,
+    /// Weight of the L1 term in force at the end, times the width.
+    pub l1_weight: Option<f64>,
+    /// Wall-clock time; the only field that differs between two runs.
+    pub seconds: f64,
+    /// What a reader of the table should know: under-trained, L0 out of range, subsampled.
+    pub notes: Vec<String>,
+}
+
+impl FitReport {
+    /// A report of something that needed no search.
+    pub(super) fn immediate(started: Instant) -> Self {
+        Self { seconds: started.elapsed().as_secs_f64(), ..Self::default() }
+    }
+}

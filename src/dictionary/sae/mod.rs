@@ -1,0 +1,14 @@
+//! Sparse autoencoders, trained with hand-written gradients: the encoder is a dense product, all
+//! that follows the selection of active features touches only those.
+
+mod params;
+mod rows;
+mod schedule;
+mod step;
+mod train;
+mod update;
+
+#[cfg(test)]
+mod tests;
+
+pub use params::{SaeFit, SaeParams, TopkFit, TopkParams};

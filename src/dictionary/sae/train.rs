@@ -1,0 +1,440 @@
+use std::time::Instant;
+
+use crate::activations::{ActivationSet, Batches};
+use crate::base::{Matrix, Stream};
+use crate::dictionary::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
+use crate::dictionary::{FitContext, FitError, FitProgress, FitReport, Fitted, Kind};
+
+use super::rows::Stepper;
+use super::schedule::{L1Search, LearningRate};
+use super::step::{
+    AuxLoss, BatchSums, ByFeature, Entry, Selection, Workspace, forward_aux, forward_dense, forward_sparse,
+};
+use super::update::{Gradients, Weights, update};
+
+/// Share of active codes above which dense products are faster than work on active codes alone.
+const DENSE_SHARE: f64 = 0.10;
+/// A feature that fired on a smaller share of rows since the last look gets a new direction.
+const RESAMPLE_BELOW: f64 = 1e-4;
+/// Share of the training within which features are given new directions.
+const RESAMPLE_UNTIL: f64 = 0.7;
+/// Steps between two calls of the progress function.
+const PROGRESS_STEPS: usize = 25;
+/// A fall of the loss over the last tenth of the steps, above which a fit is under-trained.
+const UNDER_TRAINED_FALL: f64 = 0.01;
+
+/// How few features are active.
+#[derive(Debug, Clone, Copy)]
+pub enum Sparsity {
+    /// The k largest codes of a row.
+    TopK { k: usize },
+    /// L1 weight times the width, fixed.
+    FixedL1 { weight: f64 },
+    /// L1 weight searched for this mean number of active features.
+    TargetL0 { target: f64 },
+}
+
+/// The auxiliary loss of dead features.
+#[derive(Debug, Clone, Copy)]
+pub struct Aux {
+    pub weight: f64,
+    pub k: usize,
+    pub dead_rows: usize,
+}
+
+/// Everything that decides a training run besides data and seed.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    pub kind: Kind,
+    pub features: usize,
+    pub tied: bool,
+    pub sparsity: Sparsity,
+    pub scaled: bool,
+    pub centred: bool,
+    pub decoder_bias: bool,
+    pub steps: usize,
+    pub batch: usize,
+    pub lr: f64,
+    pub warmup: f64,
+    pub decay: f64,
+    pub resamples: usize,
+    pub aux: Option<Aux>,
+}
+
+/// Trains an autoencoder and folds the scaling of its inputs into its weights.
+pub fn train(recipe: &Recipe, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
+    let started = Instant::now();
+    let mut trainer = Trainer::new(recipe, set, context.seed)?;
+    let mut batch = trainer.feed.next()?;
+    for step in 0..recipe.steps {
+        // The next batch is read while this one is worked on.
+        let Trainer { feed, state } = &mut trainer;
+        let (loss, next) = rayon::join(|| state.step(step, batch.data()), || feed.next());
+        if !loss.is_finite() {
+            let lr = state.learning_rate.at(step);
+            return Err(FitError::Diverged { method: context.method.to_string(), step, lr });
+        }
+        if step % PROGRESS_STEPS == 0 {
+            let l0 = Some(state.last_l0);
+            (context.progress)(FitProgress { step, steps: recipe.steps, loss, l0 });
+        }
+        batch = next?;
+    }
+    Ok(trainer.finish(set, context, started))
+}
+
+/// Batches of scaled rows, pass after pass.
+struct Feed<'a> {
+    set: &'a ActivationSet,
+    batches: Batches<'a>,
+    seed: u64,
+    pass: usize,
+    rows: usize,
+    centre: Vec<f32>,
+    inverse_scale: f32,
+}
+
+impl<'a> Feed<'a> {
+    fn new(set: &'a ActivationSet, seed: u64, rows: usize, centre: Vec<f32>, scale: f64) -> Self {
+        let batches = set.shuffled(Self::order(set, seed, 0), rows);
+        Self { set, batches, seed, pass: 0, rows, centre, inverse_scale: (1.0 / scale) as f32 }
+    }
+
+    /// The order of rows depends on seed, place and pass, so that all methods see the same one.
+    fn order(set: &ActivationSet, seed: u64, pass: usize) -> Stream {
+        Stream::named(seed, &["row order", &set.hook().to_string(), &pass.to_string()])
+    }
+
+    fn next(&mut self) -> Result<Matrix, FitError> {
+        let mut batch = match self.batches.next() {
+            Some(batch) => batch?,
+            None => {
+                self.pass += 1;
+                self.batches = self.set.shuffled(Self::order(self.set, self.seed, self.pass), self.rows);
+                match self.batches.next() {
+                    Some(batch) => batch?,
+                    None => self.set.read(0, self.rows)?,
+                }
+            }
+        };
+        for row in batch.data_mut().chunks_exact_mut(self.centre.len()) {
+            for (value, centre) in row.iter_mut().zip(&self.centre) {
+                *value = (*value - centre) * self.inverse_scale;
+            }
+        }
+        Ok(batch)
+    }
+}
+
+struct Trainer<'a> {
+    feed: Feed<'a>,
+    state: State<'a>,
+}
+
+/// What changes from step to step.
+struct State<'a> {
+    recipe: &'a Recipe,
+    weights: Weights,
+    work: Workspace,
+    main: ByFeature,
+    aux: ByFeature,
+    aux_entries: Vec<Vec<Entry>>,
+    aux_errors: Vec<f32>,
+    learning_rate: LearningRate,
+    search: Option<L1Search>,
+    /// Row count at which each feature last fired.
+    last_fired: Vec<usize>,
+    /// Firings since features were last given new directions.
+    fired: Vec<usize>,
+    rows_since_resample: usize,
+    rows_seen: usize,
+    resampled: usize,
+    density: f64,
+    last_l0: f64,
+    losses: Vec<f64>,
+    l0s: Vec<f64>,
+    stream: Stream,
+}
+
+impl<'a> Trainer<'a> {
+    fn new(recipe: &'a Recipe, set: &'a ActivationSet, seed: u64) -> Result<Self, FitError> {
+        let d = set.width();
+        let rows = recipe.batch.min(set.rows());
+        let centre: Vec<f32> = match recipe.centred {
+            true => set.mean().iter().map(|&value| value as f32).collect(),
+            false => vec![0.0; d],
+        };
+        let scale = if recipe.scaled { input_scale(set, recipe.centred) } else { 1.0 };
+        let feed = Feed::new(set, seed, rows, centre, scale);
+        let mut stream = Stream::named(seed, &[recipe.kind.name(), &set.hook().to_string()]);
+        let decoder: Vec<f32> =
+            (0..recipe.features * d).map(|_| (stream.normal() / (d as f64).sqrt()) as f32).collect();
+        let constrained = recipe.kind == Kind::Topk;
+        let search = match recipe.sparsity {
+            Sparsity::TargetL0 { target } => Some(L1Search::new(target, recipe.steps)),
+            _ => None,
+        };
+        let state = State {
+            recipe,
+            weights: Weights::new(d, decoder, recipe.tied, recipe.decoder_bias, constrained),
+            work: Workspace::new(rows, d, recipe.features),
+            main: ByFeature::default(),
+            aux: ByFeature::default(),
+            aux_entries: Vec::new(),
+            aux_errors: Vec::new(),
+            learning_rate: LearningRate {
+                base: recipe.lr,
+                steps: recipe.steps,
+                warmup: recipe.warmup,
+                decay: recipe.decay,
+            },
+            search,
+            last_fired: vec![0; recipe.features],
+            fired: vec![0; recipe.features],
+            rows_since_resample: 0,
+            rows_seen: 0,
+            resampled: 0,
+            density: 1.0,
+            last_l0: 0.0,
+            losses: Vec::with_capacity(recipe.steps),
+            l0s: Vec::with_capacity(recipe.steps),
+            stream,
+        };
+        Ok(Self { feed, state })
+    }
+
+    fn finish(self, set: &ActivationSet, context: &FitContext<'_>, started: Instant) -> Fitted {
+        let state = self.state;
+        let mut report = state.report();
+        report.seconds = started.elapsed().as_secs_f64();
+        let scale = 1.0 / f64::from(self.feed.inverse_scale);
+        let tensors = state.tensors(&self.feed.centre, scale);
+        let label = Label {
+            method: context.method.to_string(),
+            kind: state.recipe.kind,
+            hook: set.hook(),
+            fitted_on: set.digest(),
+            is_reconstruction: true,
+        };
+        Fitted { dictionary: Box::new(AffineDictionary::new(label, tensors)), report }
+    }
+}
+
+/// Root of the mean square per dimension of the inputs, after the mean is taken off where it is.
+fn input_scale(set: &ActivationSet, centred: bool) -> f64 {
+    let mean_square = set.mean().iter().map(|mean| mean * mean).sum::<f64>() / set.width() as f64;
+    (set.mean_square_deviation() + if centred { 0.0 } else { mean_square }).sqrt()
+}
+
+impl State<'_> {
+    /// One step; gives the mean squared error per unit of input mean square.
+    fn step(&mut self, step: usize, batch: &[f32]) -> f64 {
+        let (selection, l1) = match self.recipe.sparsity {
+            Sparsity::TopK { k } => (Selection::Top(k), 0.0),
+            Sparsity::FixedL1 { weight } => (Selection::Positive, weight),
+            Sparsity::TargetL0 { .. } => {
+                (Selection::Positive, self.search.map_or(0.0, |search| search.weight))
+            }
+        };
+        let stepper = Stepper::adam(self.learning_rate.at(step), step);
+        let dense = matches!(selection, Selection::Positive) && self.density > DENSE_SHARE;
+        let forward = self.weights.forward(selection, l1);
+        let sums = if dense {
+            forward_dense(forward, batch, &mut self.work)
+        } else {
+            forward_sparse(forward, batch, &mut self.work)
+        };
+        self.count_firings(dense);
+        self.add_aux(selection);
+        let gradients = if dense {
+            Gradients::Dense
+        } else {
+            Gradients::Sparse { main: &self.main, aux: &self.aux, aux_errors: &self.aux_errors }
+        };
+        update(&mut self.weights, &self.work, &gradients, stepper);
+        self.resample_if_due(step);
+        self.note(step, &sums)
+    }
+
+    fn note(&mut self, step: usize, sums: &BatchSums) -> f64 {
+        let rows = self.work.rows as f64;
+        let l0 = sums.active as f64 / rows;
+        self.density = l0 / self.recipe.features as f64;
+        self.last_l0 = l0;
+        if let Some(search) = &mut self.search {
+            search.observe(step, l0);
+        }
+        let loss = sums.squared_error / (rows * self.weights.d as f64);
+        self.losses.push(loss);
+        self.l0s.push(l0);
+        loss
+    }
+
+    /// Regroups entries by feature and notes which features fired.
+    fn count_firings(&mut self, dense: bool) {
+        self.rows_seen += self.work.rows;
+        self.rows_since_resample += self.work.rows;
+        if dense {
+            for row in self.work.codes.chunks_exact(self.recipe.features) {
+                for (count, &code) in self.fired.iter_mut().zip(row) {
+                    *count += usize::from(code > 0.0);
+                }
+            }
+            return;
+        }
+        self.main.regroup(self.recipe.features, &self.work.entries);
+        for feature in 0..self.recipe.features {
+            let count = self.main.of(feature).len();
+            self.fired[feature] += count;
+            if count > 0 {
+                self.last_fired[feature] = self.rows_seen;
+            }
+        }
+    }
+
+    fn add_aux(&mut self, selection: Selection) {
+        self.aux.clear();
+        let Some(aux) = self.recipe.aux else { return };
+        let dead: Vec<u32> = (0..self.recipe.features)
+            .filter(|&feature| self.rows_seen - self.last_fired[feature] >= aux.dead_rows)
+            .map(|feature| feature as u32)
+            .collect();
+        if dead.is_empty() || aux.weight == 0.0 {
+            return;
+        }
+        let loss = AuxLoss { dead: &dead, k: aux.k.min(dead.len()), weight: aux.weight as f32 };
+        let forward = self.weights.forward(selection, 0.0);
+        forward_aux(forward, loss, &self.work, &mut self.aux_entries, &mut self.aux_errors);
+        self.aux.regroup(self.recipe.features, &self.aux_entries);
+    }
+
+    fn resample_if_due(&mut self, step: usize) {
+        let n = self.recipe.resamples;
+        let every = (RESAMPLE_UNTIL * self.recipe.steps as f64 / (n.max(1) as f64)) as usize;
+        if n == 0 || every == 0 || (step + 1) % every != 0 || (step + 1) / every > n {
+            return;
+        }
+        let least = RESAMPLE_BELOW * self.rows_since_resample as f64;
+        let idle: Vec<usize> =
+            (0..self.recipe.features).filter(|&feature| (self.fired[feature] as f64) < least).collect();
+        self.resampled += resample(&mut self.weights, &self.work, &idle, &mut self.stream);
+        self.fired.fill(0);
+        self.rows_since_resample = 0;
+    }
+
+    /// Codes stay in raw units: the encoder acts on raw activations unchanged, biases grow by the
+    /// scale.
+    fn tensors(&self, centre: &[f32], scale: f64) -> Tensors {
+        let (d, features) = (self.weights.d, self.recipe.features);
+        let rows = |values: &[f32]| Matrix::from_fn(features, d, |row, col| values[row * d + col]);
+        let grown = |bias: f32| (f64::from(bias) * scale) as f32;
+        let mut decoder_bias = centre.to_vec();
+        if let Some(learned) = &self.weights.decoder_bias {
+            decoder_bias.iter_mut().zip(&learned.values).for_each(|(slot, &bias)| *slot += grown(bias));
+        }
+        Tensors {
+            encoder: rows(self.weights.encoder.as_ref().map_or(&self.weights.unit, |rows| &rows.values)),
+            encoder_bias: self.weights.encoder_bias.values.iter().map(|&bias| grown(bias)).collect(),
+            decoder: rows(&self.weights.unit),
+            decoder_bias,
+            subtract_decoder_bias: self.recipe.centred || self.recipe.decoder_bias,
+            activation: match self.recipe.sparsity {
+                Sparsity::TopK { k } => Activation::TopK(k),
+                _ => Activation::Relu,
+            },
+            row_scale: RowScale::Plain,
+        }
+    }
+
+    fn report(&self) -> FitReport {
+        let last = self.losses.len() - self.losses.len().div_ceil(10);
+        let fall = relative_fall(&self.losses[last..]);
+        let l0 = mean(&self.l0s[last..]);
+        let share = l0 / self.recipe.features as f64;
+        let mut notes = Vec::new();
+        if fall > UNDER_TRAINED_FALL {
+            notes.push(format!("under-trained: loss fell {:.1} % over the last tenth", 100.0 * fall));
+        }
+        if !(0.01..=0.25).contains(&share) {
+            notes.push(format!("L0 outside 1–25 % of the width: {l0:.1} of {}", self.recipe.features));
+        }
+        if let Sparsity::TargetL0 { target } = self.recipe.sparsity
+            && (l0 / target - 1.0).abs() > 0.2
+        {
+            notes.push(format!("L0 {l0:.1} missed its target {target}"));
+        }
+        if self.resampled > 0 {
+            notes.push(format!("{} features given a new direction", self.resampled));
+        }
+        FitReport {
+            converged: Some(fall <= UNDER_TRAINED_FALL),
+            steps: self.losses.len(),
+            rows: self.rows_seen,
+            loss_curve: thin(&self.losses),
+            l0: Some(l0),
+            l1_weight: match self.recipe.sparsity {
+                Sparsity::TopK { .. } => None,
+                Sparsity::FixedL1 { weight } => Some(weight),
+                Sparsity::TargetL0 { .. } => self.search.map(|search| search.weight),
+            },
+            seconds: 0.0,
+            notes,
+        }
+    }
+}
+
+/// Gives each of `idle` the direction of an error of the batch, drawn by squared error: what the
+/// dictionary lacks most. Encoder rows start at a fifth of the usual norm where they are free.
+/// Gives the number replaced.
+pub fn resample(weights: &mut Weights, work: &Workspace, idle: &[usize], stream: &mut Stream) -> usize {
+    let d = weights.d;
+    let squares: Vec<f64> = work
+        .errors
+        .chunks_exact(d)
+        .map(|row| row.iter().map(|&value| f64::from(value).powi(2)).sum())
+        .collect();
+    let total: f64 = squares.iter().sum();
+    if idle.is_empty() || !(total > 0.0) {
+        return 0;
+    }
+    let alive: Vec<f32> =
+        (0..weights.features).filter(|f| !idle.contains(f)).map(|f| weights.norms[f]).collect();
+    let norm = if alive.is_empty() { 1.0 } else { alive.iter().sum::<f32>() / alive.len() as f32 };
+    for &feature in idle {
+        let mut bar = stream.unit() * total;
+        let row = squares.iter().position(|square| {
+            bar -= square;
+            bar < 0.0
+        });
+        let row = row.unwrap_or(squares.len() - 1);
+        let length = squares[row].sqrt() as f32;
+        if length > 0.0 {
+            let unit: Vec<f32> = work.errors[row * d..(row + 1) * d].iter().map(|e| -e / length).collect();
+            weights.replace(feature, &unit, norm, 0.2);
+        }
+    }
+    idle.len()
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// How far a least-squares line through `values` falls, as a share of their mean.
+fn relative_fall(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    let middle = (n - 1.0) / 2.0;
+    let (mut covariance, mut variance) = (0.0, 0.0);
+    for (i, value) in values.iter().enumerate() {
+        covariance += (i as f64 - middle) * value;
+        variance += (i as f64 - middle).powi(2);
+    }
+    let average = mean(values);
+    if variance > 0.0 && average > 0.0 { -covariance / variance * (n - 1.0) / average } else { 0.0 }
+}
+
+/// About a hundred means over runs of steps, each with its last step.
+fn thin(losses: &[f64]) -> Vec<(usize, f64)> {
+    let run = losses.len().div_ceil(100).max(1);
+    losses.chunks(run).enumerate().map(|(i, part)| (i * run + part.len(), mean(part))).collect()
+}

@@ -1,0 +1,260 @@
+use rayon::prelude::*;
+
+use crate::linalg::{Vectorised, View, add_scaled, product_into, vectorised};
+
+use super::rows::{Learned, LearnedRow, Stepper, normalise_into, through_norm};
+use super::step::{ByFeature, Forward, Selection, Workspace};
+
+/// Features whose gradients and steps one task makes, where entries are sparse.
+const SPARSE_CHUNK: usize = 16;
+/// The same where gradients are dense products, which want taller pieces.
+const DENSE_CHUNK: usize = 128;
+
+/// The weights of an autoencoder in training, one row a feature.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    pub d: usize,
+    pub features: usize,
+    /// None where the decoder's unit rows encode as well.
+    pub encoder: Option<Learned>,
+    pub encoder_bias: Learned,
+    /// Raw rows; the loss sees `unit`.
+    pub decoder: Learned,
+    pub unit: Vec<f32>,
+    pub norms: Vec<f32>,
+    pub decoder_bias: Option<Learned>,
+    /// Raw rows are set to their unit vectors after each step (else their norms drift freely).
+    pub renormalise: bool,
+}
+
+impl Weights {
+    /// Starts from decoder rows `[F, d]`, tied encoder rows and zero biases.
+    pub fn new(d: usize, decoder: Vec<f32>, tied: bool, decoder_bias: bool, renormalise: bool) -> Self {
+        let features = decoder.len() / d;
+        let mut weights = Self {
+            d,
+            features,
+            encoder: None,
+            encoder_bias: Learned::new(1, vec![0.0; features]),
+            decoder: Learned::new(d, decoder),
+            unit: vec![0.0; features * d],
+            norms: vec![0.0; features],
+            decoder_bias: decoder_bias.then(|| Learned::new(d, vec![0.0; d])),
+            renormalise,
+        };
+        for feature in 0..features {
+            weights.refresh(feature);
+        }
+        if renormalise {
+            weights.decoder.values.clone_from(&weights.unit);
+            weights.norms.fill(1.0);
+        }
+        if !tied {
+            weights.encoder = Some(Learned::new(d, weights.unit.clone()));
+        }
+        weights
+    }
+
+    pub fn refresh(&mut self, feature: usize) {
+        let range = feature * self.d..(feature + 1) * self.d;
+        self.norms[feature] = normalise_into(&mut self.unit[range.clone()], &self.decoder.values[range]);
+    }
+
+    pub fn forward(&self, selection: Selection, l1: f64) -> Forward<'_> {
+        Forward {
+            d: self.d,
+            features: self.features,
+            encoder: self.encoder.as_ref().map_or(&self.unit, |encoder| &encoder.values),
+            encoder_bias: &self.encoder_bias.values,
+            decoder: &self.unit,
+            decoder_bias: self.decoder_bias.as_ref().map_or(&[], |bias| &bias.values),
+            selection,
+            l1: l1 as f32,
+        }
+    }
+
+    /// Sets a feature anew: direction `unit`, encoder `encoder_norm` times it, bias 0.
+    pub fn replace(&mut self, feature: usize, unit: &[f32], decoder_norm: f32, encoder_norm: f32) {
+        let scaled = |norm: f32| -> Vec<f32> { unit.iter().map(|value| value * norm).collect() };
+        self.decoder.replace(feature, &scaled(decoder_norm));
+        if let Some(encoder) = &mut self.encoder {
+            encoder.replace(feature, &scaled(encoder_norm));
+        }
+        self.encoder_bias.replace(feature, &[0.0]);
+        self.refresh(feature);
+    }
+}
+
+/// Where the gradients of a batch come from.
+pub enum Gradients<'a> {
+    /// Active features: those of the loss, then those of the auxiliary loss with its errors.
+    Sparse { main: &'a ByFeature, aux: &'a ByFeature, aux_errors: &'a [f32] },
+    /// `work.codes` and `work.grads`.
+    Dense,
+}
+
+/// Some features: their gradients are summed and used at once and never exist as a matrix.
+struct ChunkTask<'a> {
+    first: usize,
+    d: usize,
+    tied: bool,
+    renormalise: bool,
+    stepper: Stepper,
+    work: &'a Workspace,
+    gradients: &'a Gradients<'a>,
+    encoder: Option<LearnedRow<'a>>,
+    bias: LearnedRow<'a>,
+    decoder: LearnedRow<'a>,
+    unit: &'a mut [f32],
+    norms: &'a mut [f32],
+    /// `Σ grad · encoder row` before the step: the encoder's part of the decoder bias gradient.
+    bias_part: &'a mut [f32],
+    with_bias_part: bool,
+}
+
+/// One step of all weights.
+pub fn update(weights: &mut Weights, work: &Workspace, gradients: &Gradients<'_>, stepper: Stepper) {
+    let (d, features) = (weights.d, weights.features);
+    let size = match gradients {
+        Gradients::Sparse { .. } => SPARSE_CHUNK,
+        Gradients::Dense => DENSE_CHUNK,
+    };
+    let chunks = features.div_ceil(size);
+    let with_bias_part = weights.decoder_bias.is_some();
+    let mut bias_parts = vec![0.0f32; chunks * d];
+    let encoders: Vec<Option<LearnedRow<'_>>> = match &mut weights.encoder {
+        Some(encoder) => encoder.chunks(size).into_iter().map(Some).collect(),
+        None => (0..chunks).map(|_| None).collect(),
+    };
+    let tied = encoders.first().is_none_or(Option::is_none);
+    let renormalise = weights.renormalise;
+    let tasks: Vec<ChunkTask<'_>> = encoders
+        .into_iter()
+        .zip(weights.encoder_bias.chunks(size))
+        .zip(weights.decoder.chunks(size))
+        .zip(weights.unit.chunks_mut(size * d))
+        .zip(weights.norms.chunks_mut(size))
+        .zip(bias_parts.chunks_mut(d))
+        .enumerate()
+        .map(|(chunk, (((((encoder, bias), decoder), unit), norms), bias_part))| ChunkTask {
+            first: chunk * size,
+            d,
+            tied,
+            renormalise,
+            stepper,
+            work,
+            gradients,
+            encoder,
+            bias,
+            decoder,
+            unit,
+            norms,
+            bias_part,
+            with_bias_part,
+        })
+        .collect();
+    tasks.into_par_iter().for_each(|task| vectorised(task));
+    if let Some(bias) = &mut weights.decoder_bias {
+        let gradient = decoder_bias_gradient(work, d, &bias_parts);
+        bias.step(&stepper, &gradient);
+    }
+}
+
+/// `2/rows · Σ errors − Σ grad · encoder row`.
+fn decoder_bias_gradient(work: &Workspace, d: usize, encoder_parts: &[f32]) -> Vec<f32> {
+    let mut gradient = vec![0.0f32; d];
+    for row in work.errors.chunks_exact(d) {
+        add_scaled(&mut gradient, 1.0, row);
+    }
+    let per_row = 2.0 / work.rows as f32;
+    gradient.iter_mut().for_each(|value| *value *= per_row);
+    for part in encoder_parts.chunks_exact(d) {
+        add_scaled(&mut gradient, -1.0, part);
+    }
+    gradient
+}
+
+impl Vectorised for ChunkTask<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(mut self) {
+        let d = self.d;
+        let count = self.norms.len();
+        let mut encoder_grads = vec![0.0f32; count * d];
+        let mut decoder_grads = vec![0.0f32; count * d];
+        let mut bias_grads = vec![0.0f32; count];
+        match self.gradients {
+            Gradients::Sparse { main, aux, aux_errors } => {
+                for slot in 0..count {
+                    let feature = self.first + slot;
+                    let encoder_grad = &mut encoder_grads[slot * d..(slot + 1) * d];
+                    let decoder_grad = &mut decoder_grads[slot * d..(slot + 1) * d];
+                    for (list, errors) in [(main, &self.work.errors[..]), (aux, aux_errors)] {
+                        for entry in list.of(feature) {
+                            let row = entry.row as usize * d;
+                            add_scaled(encoder_grad, entry.grad, &self.work.inputs[row..row + d]);
+                            add_scaled(decoder_grad, entry.code, &errors[row..row + d]);
+                            bias_grads[slot] += entry.grad;
+                        }
+                    }
+                }
+            }
+            Gradients::Dense => self.dense(&mut encoder_grads, &mut decoder_grads, &mut bias_grads),
+        }
+        for slot in 0..count {
+            let range = slot * d..(slot + 1) * d;
+            if self.with_bias_part {
+                let row = self
+                    .encoder
+                    .as_ref()
+                    .map_or(&self.unit[range.clone()], |rows| &rows.values[range.clone()]);
+                add_scaled(self.bias_part, bias_grads[slot], row);
+            }
+            self.step_feature(slot, &mut encoder_grads[range.clone()], &mut decoder_grads[range]);
+        }
+        self.bias.step(&self.stepper, &bias_grads);
+    }
+}
+
+impl ChunkTask<'_> {
+    #[inline(always)]
+    fn dense(&self, encoder_grads: &mut [f32], decoder_grads: &mut [f32], bias_grads: &mut [f32]) {
+        let (d, rows, work) = (self.d, self.work.rows, self.work);
+        let features = work.codes.len() / rows;
+        let end = self.first + bias_grads.len();
+        let columns = |data| View::new(data, rows, features).transposed().rows(self.first, end);
+        product_into(encoder_grads, columns(&work.grads[..]), View::new(&work.inputs, rows, d), false);
+        product_into(decoder_grads, columns(&work.codes[..]), View::new(&work.errors, rows, d), false);
+        let per_row = 2.0 / rows as f32;
+        decoder_grads.iter_mut().for_each(|value| *value *= per_row);
+        for row in work.grads.chunks_exact(features) {
+            add_scaled(bias_grads, 1.0, &row[self.first..end]);
+        }
+    }
+
+    #[inline(always)]
+    fn step_feature(&mut self, slot: usize, encoder_grad: &mut [f32], decoder_grad: &mut [f32]) {
+        let d = self.d;
+        let range = slot * d..(slot + 1) * d;
+        if self.tied {
+            add_scaled(decoder_grad, 1.0, encoder_grad);
+        }
+        let unit = &mut self.unit[range.clone()];
+        through_norm(decoder_grad, unit, self.norms[slot]);
+        let raw = &mut self.decoder.values[range.clone()];
+        let (first, second) =
+            (&mut self.decoder.first[range.clone()], &mut self.decoder.second[range.clone()]);
+        self.stepper.apply(raw, first, second, decoder_grad);
+        self.norms[slot] = normalise_into(unit, raw);
+        if self.renormalise {
+            raw.copy_from_slice(unit);
+            self.norms[slot] = 1.0;
+        }
+        if let Some(encoder) = &mut self.encoder {
+            let values = &mut encoder.values[range.clone()];
+            let (first, second) = (&mut encoder.first[range.clone()], &mut encoder.second[range]);
+            self.stepper.apply(values, first, second, encoder_grad);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use crate::base::Matrix;
+
+/// Rows of a product computed by one task. Fixed, so results do not depend on the thread count.
+const PANEL_ROWS: usize = 256;
+
+/// A number that `gemm` multiplies.
+pub trait Scalar: Copy + Send + Sync + 'static {
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+}
+
+impl Scalar for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+}
+
+impl Scalar for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+}
+
+/// A rectangle of numbers read through strides: a matrix, its transpose, or some of its columns.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a, T> View<'a, T> {
+    /// `data` as `[rows, cols]`, row after row. Panics where the length is another.
+    pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "a view of {rows} x {cols} needs that many numbers");
+        Self { data, rows, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    /// The same numbers with rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+        }
+    }
+
+    /// Rows `start..end`. Panics where they do not exist.
+    pub fn rows(self, start: usize, end: usize) -> Self {
+        assert!(start <= end && end <= self.rows, "rows {start}..{end} of a view of {} rows", self.rows);
+        let data = if start == end { &[] } else { &self.data[start * self.row_stride..] };
+        Self { data, rows: end - start, ..self }
+    }
+
+    /// True where every entry lies inside `data`.
+    fn in_bounds(&self) -> bool {
+        self.rows == 0
+            || self.cols == 0
+            || (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride < self.data.len()
+    }
+}
+
+impl<'a> From<&'a Matrix> for View<'a, f32> {
+    fn from(matrix: &'a Matrix) -> Self {
+        Self::new(matrix.data(), matrix.rows(), matrix.cols())
+    }
+}
+
+/// `out = left · right`, or `out += left · right` with `accumulate`, on the calling thread.
+/// `out` is row-major. Panics where shapes disagree.
+pub fn product_into<T: Scalar>(out: &mut [T], left: View<'_, T>, right: View<'_, T>, accumulate: bool) {
+    let (m, n, k) = (left.rows, right.cols, left.cols);
+    assert_eq!(right.rows, k, "inner sizes of a product differ");
+    assert_eq!(out.len(), m * n, "a product of {m} x {n} needs that much room");
+    assert!(left.in_bounds() && right.in_bounds(), "a view reaches beyond its data");
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        if !accumulate {
+            out.fill(T::ZERO);
+        }
+        return;
+    }
+    // SAFETY: sizes and strides were checked against the slices just above; `out` is borrowed
+    // mutably, so it overlaps neither operand; T is f32 or f64, which gemm knows.
+    #[expect(unsafe_code, reason = "gemm takes raw pointers")]
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            left.data.as_ptr(),
+            left.col_stride as isize,
+            left.row_stride as isize,
+            right.data.as_ptr(),
+            right.col_stride as isize,
+            right.row_stride as isize,
+            T::ONE,
+            T::ONE,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+/// `product_into` over all threads, in panels of `panel_rows` rows of the result.
+pub fn product_panels<T: Scalar>(
+    out: &mut [T],
+    left: View<'_, T>,
+    right: View<'_, T>,
+    accumulate: bool,
+    panel_rows: usize,
+) {
+    let cols = right.cols;
+    assert_eq!(out.len(), left.rows * cols, "a product needs room for its rows");
+    if cols == 0 {
+        return;
+    }
+    let panel_rows = panel_rows.max(1);
+    out.par_chunks_mut(panel_rows * cols).enumerate().for_each(|(panel, part)| {
+        let start = panel * panel_rows;
+        product_into(part, left.rows(start, start + part.len() / cols), right, accumulate);
+    });
+}
+
+/// `left · right`. Panics where shapes disagree.
+pub fn matmul(left: &Matrix, right: &Matrix) -> Matrix {
+    let mut out = Matrix::zeros(left.rows(), right.cols());
+    product_panels(out.data_mut(), left.into(), right.into(), false, PANEL_ROWS);
+    out
+}
+
+/// `left · rightᵀ`, `right` with one output column per row. Panics where shapes disagree.
+pub fn matmul_bt(left: &Matrix, right: &Matrix) -> Matrix {
+    let mut out = Matrix::zeros(left.rows(), right.rows());
+    product_panels(out.data_mut(), left.into(), View::from(right).transposed(), false, PANEL_ROWS);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Stream;
+
+    fn random(rows: usize, cols: usize, name: &str) -> Matrix {
+        let mut stream = Stream::new(1, name);
+        Matrix::from_fn(rows, cols, |_, _| stream.normal() as f32)
+    }
+
+    #[test]
+    fn products_match_plain_sums_in_every_orientation() {
+        let (a, b) = (random(300, 17, "a"), random(17, 9, "b"));
+        let expected = |row: usize, col: usize| -> f64 {
+            (0..17).map(|i| f64::from(a.at(row, i)) * f64::from(b.at(i, col))).sum()
+        };
+        let bt = b.transposed();
+        let at = a.transposed();
+        let mut tn = vec![0.0f32; 300 * 9];
+        product_into(&mut tn, View::from(&at).transposed(), (&b).into(), false);
+        for (name, got) in [
+            ("plain", matmul(&a, &b).into_vec()),
+            ("right transposed", matmul_bt(&a, &bt).into_vec()),
+            ("left transposed", tn),
+        ] {
+            for row in 0..300 {
+                for col in 0..9 {
+                    assert!((f64::from(got[row * 9 + col]) - expected(row, col)).abs() < 1e-4, "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn accumulating_adds() {
+        let (a, b) = (random(5, 4, "a"), random(4, 3, "b"));
+        let mut out = vec![1.0f32; 15];
+        product_into(&mut out, (&a).into(), (&b).into(), true);
+        let plain = matmul(&a, &b);
+        for (got, plain) in out.iter().zip(plain.data()) {
+            assert!((got - plain - 1.0).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn thread_count_changes_no_bit() {
+        let (a, b) = (random(1000, 64, "a"), random(64, 48, "b"));
+        let with = |threads: usize| {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .expect("pool")
+                .install(|| matmul(&a, &b).into_vec())
+        };
+        assert_eq!(with(1), with(3));
+    }
+}

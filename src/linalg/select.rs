@@ -1,0 +1,107 @@
+/// Finds the largest entries of rows of one length without sorting them.
+///
+/// Entries are dealt to groups; the k-th largest group maximum is a bar that at least k entries
+/// reach and few others do; only those are sorted.
+#[derive(Debug, Clone)]
+pub struct Selector {
+    groups: usize,
+    maxima: Vec<f32>,
+    reaching: Vec<(f32, u32)>,
+}
+
+/// Entries compared at once; groups are a multiple of it.
+const STRIP: usize = 16;
+
+impl Selector {
+    /// For rows of `width` entries of which `k` are wanted.
+    pub fn new(width: usize, k: usize) -> Self {
+        // About four groups an entry wanted keeps the bar close to the k-th entry itself.
+        let groups = (4 * k).next_multiple_of(STRIP).min(width);
+        Self { groups, maxima: vec![0.0; groups], reaching: Vec::new() }
+    }
+
+    /// The at most `k` largest of the entries above zero, as (value, index), largest first; of
+    /// equal entries the lower index comes first. NaN is never chosen.
+    #[inline(always)]
+    pub fn positive(&mut self, row: &[f32], k: usize) -> &[(f32, u32)] {
+        self.reaching.clear();
+        if k == 0 || self.groups == 0 {
+            return &self.reaching;
+        }
+        let bar = if self.groups > k { self.bar(row, k) } else { 0.0 };
+        self.gather(row, bar);
+        let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        self.reaching.sort_unstable_by(order);
+        self.reaching.truncate(k);
+        &self.reaching
+    }
+
+    /// The k-th largest group maximum, or 0 where that is not above zero.
+    #[inline(always)]
+    fn bar(&mut self, row: &[f32], k: usize) -> f32 {
+        self.maxima.fill(0.0);
+        for part in row.chunks(self.groups) {
+            for (best, &value) in self.maxima.iter_mut().zip(part) {
+                *best = if value > *best { value } else { *best };
+            }
+        }
+        let (_, bar, _) = self.maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+        *bar
+    }
+
+    #[inline(always)]
+    fn gather(&mut self, row: &[f32], bar: f32) {
+        for (strip, part) in row.chunks(STRIP).enumerate() {
+            let mut any = false;
+            for &value in part {
+                any |= value >= bar;
+            }
+            if any {
+                for (lane, &value) in part.iter().enumerate() {
+                    if value >= bar && value > 0.0 {
+                        self.reaching.push((value, (strip * STRIP + lane) as u32));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The at most `k` largest positive entries of one row; see [`Selector::positive`].
+pub fn select_top(row: &[f32], k: usize) -> Vec<(f32, u32)> {
+    Selector::new(row.len(), k).positive(row, k).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Stream;
+
+    fn by_sorting(row: &[f32], k: usize) -> Vec<(f32, u32)> {
+        let mut all: Vec<(f32, u32)> =
+            row.iter().enumerate().map(|(i, &v)| (v, i as u32)).filter(|(v, _)| *v > 0.0).collect();
+        all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        all.truncate(k);
+        all
+    }
+
+    #[test]
+    fn equals_a_full_sort_ties_included() {
+        let mut stream = Stream::new(5, "rows");
+        for width in [1, 7, 64, 500, 513] {
+            for k in [0, 1, 3, 12, 64, 600] {
+                for trial in 0..20 {
+                    let coarse = trial % 2 == 0;
+                    let row: Vec<f32> = (0..width)
+                        .map(|_| {
+                            let value = stream.normal() as f32;
+                            if coarse { value.round() } else { value }
+                        })
+                        .collect();
+                    assert_eq!(select_top(&row, k), by_sorting(&row, k), "width {width} k {k}");
+                }
+            }
+        }
+        assert_eq!(select_top(&[f32::NAN, 1.0, -2.0], 2), vec![(1.0, 1)]);
+    }
+}

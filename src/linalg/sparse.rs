@@ -1,0 +1,109 @@
+use crate::base::Matrix;
+
+/// Codes of which most are zero: per row, the features that are not, in rising order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SparseCodes {
+    rows: usize,
+    cols: usize,
+    offsets: Vec<usize>,
+    indices: Vec<u32>,
+    values: Vec<f32>,
+}
+
+impl SparseCodes {
+    /// No rows yet, `cols` features.
+    pub fn new(cols: usize) -> Self {
+        Self { rows: 0, cols, offsets: vec![0], indices: Vec::new(), values: Vec::new() }
+    }
+
+    /// What is not zero in a dense matrix.
+    pub fn from_dense(codes: &Matrix) -> Self {
+        let mut out = Self::new(codes.cols());
+        for row in codes.iter_rows() {
+            out.push_dense_row(row);
+        }
+        out
+    }
+
+    /// Adds a row given as (feature, code) in rising order of features.
+    pub fn push_row(&mut self, entries: impl IntoIterator<Item = (u32, f32)>) {
+        for (index, value) in entries {
+            self.indices.push(index);
+            self.values.push(value);
+        }
+        self.rows += 1;
+        self.offsets.push(self.indices.len());
+    }
+
+    /// Adds a dense row.
+    pub fn push_dense_row(&mut self, row: &[f32]) {
+        self.push_row(
+            row.iter().enumerate().filter(|(_, value)| **value != 0.0).map(|(i, &value)| (i as u32, value)),
+        );
+    }
+
+    /// Adds all rows of another.
+    pub fn append(&mut self, other: &Self) {
+        let base = self.indices.len();
+        self.rows += other.rows;
+        self.indices.extend_from_slice(&other.indices);
+        self.values.extend_from_slice(&other.values);
+        self.offsets.extend(other.offsets[1..].iter().map(|offset| offset + base));
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of features.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Entries that are not zero.
+    pub fn n_entries(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Features and codes of one row.
+    pub fn row(&self, row: usize) -> (&[u32], &[f32]) {
+        let range = self.offsets[row]..self.offsets[row + 1];
+        (&self.indices[range.clone()], &self.values[range])
+    }
+
+    /// (feature, code) of one row.
+    pub fn iter_row(&self, row: usize) -> impl Iterator<Item = (usize, f32)> + '_ {
+        let (indices, values) = self.row(row);
+        indices.iter().map(|&index| index as usize).zip(values.iter().copied())
+    }
+
+    /// The dense matrix `[rows, cols]`.
+    pub fn to_dense(&self) -> Matrix {
+        let mut out = Matrix::zeros(self.rows, self.cols);
+        for row in 0..self.rows {
+            let (indices, values) = self.row(row);
+            let dense = out.row_mut(row);
+            for (&index, &value) in indices.iter().zip(values) {
+                dense[index as usize] = value;
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dense_and_back() {
+        let dense =
+            Matrix::from_fn(5, 4, |row, col| if (row + col) % 3 == 0 { row as f32 - 1.5 } else { 0.0 });
+        let mut sparse = SparseCodes::from_dense(&dense.select_rows(&[0, 1]));
+        sparse.append(&SparseCodes::from_dense(&dense.select_rows(&[2, 3, 4])));
+        assert_eq!(sparse.to_dense(), dense);
+        assert_eq!(sparse.iter_row(0).collect::<Vec<_>>(), vec![(0, -1.5), (3, -1.5)]);
+        assert_eq!(sparse.n_entries(), dense.data().iter().filter(|v| **v != 0.0).count());
+    }
+}

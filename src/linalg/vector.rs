@@ -1,0 +1,101 @@
+/// Work that gains from wide vectors. Implementations mark `run`, and what it calls in its loops,
+/// `#[inline(always)]`: only inlined code takes on the instruction set chosen at run time.
+pub trait Vectorised {
+    /// What the work gives.
+    type Output;
+    /// Does the work.
+    fn run(self) -> Self::Output;
+}
+
+/// Runs `work` with the widest vectors the processor has. Only the width differs, never the order
+/// of operations as written, so the result is the same bits everywhere.
+pub fn vectorised<W: Vectorised>(work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+            // SAFETY: the processor was just asked.
+            #[expect(unsafe_code, reason = "instruction set chosen at run time")]
+            return unsafe { with_avx512(work) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor was just asked.
+            #[expect(unsafe_code, reason = "instruction set chosen at run time")]
+            return unsafe { with_avx2(work) };
+        }
+    }
+    work.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2")]
+fn with_avx512<W: Vectorised>(work: W) -> W::Output {
+    work.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn with_avx2<W: Vectorised>(work: W) -> W::Output {
+    work.run()
+}
+
+/// Independent partial sums of a dot product: fixed, so the sum does not depend on vector width.
+const LANES: usize = 32;
+
+/// `Σ left·right` in f32 over `LANES` partial sums.
+#[inline(always)]
+pub fn dot(left: &[f32], right: &[f32]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let (left_blocks, right_blocks) = (left.chunks_exact(LANES), right.chunks_exact(LANES));
+    let (left_rest, right_rest) = (left_blocks.remainder(), right_blocks.remainder());
+    for (a, b) in left_blocks.zip(right_blocks) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0] + left_rest.iter().zip(right_rest).map(|(a, b)| a * b).sum::<f32>()
+}
+
+/// `Σ values²`.
+#[inline(always)]
+pub fn sum_of_squares(values: &[f32]) -> f32 {
+    dot(values, values)
+}
+
+/// `out += scale · row`.
+#[inline(always)]
+pub fn add_scaled(out: &mut [f32], scale: f32, row: &[f32]) {
+    for (slot, &value) in out.iter_mut().zip(row) {
+        *slot += scale * value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Sum<'a>(&'a [f32]);
+
+    impl Vectorised for Sum<'_> {
+        type Output = f32;
+        #[inline(always)]
+        fn run(self) -> f32 {
+            sum_of_squares(self.0)
+        }
+    }
+
+    #[test]
+    fn vector_width_changes_no_bit() {
+        let values: Vec<f32> = (0..77).map(|i| (i as f32 * 0.37).sin()).collect();
+        let plain = sum_of_squares(&values);
+        assert_eq!(vectorised(Sum(&values)).to_bits(), plain.to_bits());
+        let exact: f64 = values.iter().map(|&v| f64::from(v).powi(2)).sum();
+        assert!((f64::from(plain) - exact).abs() < 1e-4);
+    }
+}

@@ -1,0 +1,55 @@
+use super::eigen::Eigen;
+
+/// Directions with less than this share of the largest variance are taken as absent: below it an
+/// eigenvalue of f32 activations is rounding noise.
+const NULL_SHARE: f64 = 1e-10;
+
+/// The linear map that gives centred rows unit covariance, and the way back.
+#[derive(Debug, Clone)]
+pub struct Whitening {
+    /// Directions kept, at most `components` and at most the rank.
+    pub rank: usize,
+    /// Width of a row.
+    pub width: usize,
+    /// `[rank, width]`: row i is eigenvector i divided by its standard deviation.
+    pub forward: Vec<f64>,
+    /// `[rank, width]`: row i is eigenvector i times its standard deviation, so that a whitened row
+    /// `z` stands for `Σ z_i · backward_i`.
+    pub backward: Vec<f64>,
+    /// Directions left out because nothing varies along them.
+    pub null: usize,
+}
+
+impl Whitening {
+    /// From the eigenvectors of a covariance, keeping the first `components`.
+    pub fn new(eigen: &Eigen, components: usize) -> Self {
+        let width = eigen.values.len();
+        let floor = eigen.values.first().copied().unwrap_or(0.0) * NULL_SHARE;
+        let alive = eigen.values.iter().take_while(|&&value| value > floor).count();
+        let rank = alive.min(components);
+        let scaled = |power: f64| -> Vec<f64> {
+            (0..rank)
+                .flat_map(|i| {
+                    let scale = eigen.values[i].powf(power);
+                    eigen.vectors[i * width..(i + 1) * width].iter().map(move |entry| entry * scale)
+                })
+                .collect()
+        };
+        Self { rank, width, forward: scaled(-0.5), backward: scaled(0.5), null: width - alive }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linalg::symmetric_eigen;
+
+    #[test]
+    fn null_directions_are_dropped_and_counted() {
+        let covariance = [4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+        let whitening = Whitening::new(&symmetric_eigen(&covariance, 3).expect("solved"), 3);
+        assert_eq!((whitening.rank, whitening.null), (2, 1));
+        assert_eq!(whitening.forward, [0.5, 0.0, 0.0, 0.0, 0.0, 1.0]);
+        assert_eq!(whitening.backward, [2.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+    }
+}
