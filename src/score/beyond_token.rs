@@ -145,7 +145,7 @@ mod tests {
     fn only_the_random_stratum_is_looked_at() {
         let top = ScoredFragment::new(Stratum::Top, vec![1, 1], vec![0.0, 1.0], vec![0.0, 1.0], 1.0);
         let top = top.expect("a fragment");
-        assert_eq!(BeyondToken.score(&[top.clone()]), undefined(NoScore::TooFewTokens));
+        assert_eq!(BeyondToken.score(std::slice::from_ref(&top)), undefined(NoScore::TooFewTokens));
         let falling = random(&[1, 1], &[0.0, 1.0], &[1.0, 0.0]);
         assert!((BeyondToken.score(&[top, falling]).value().expect("defined") + 1.0).abs() < 1e-15);
     }

@@ -13,13 +13,8 @@ pub struct FeatureOutcome {
     pub outcome: Result<ScoreOutcome, Missing>,
     /// Share of tokens on which it fires, the weight of `mean_by_density`; ignored where nothing was scored.
     pub density: f64,
-}
-
-/// How a cell is estimated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CellSettings {
-    /// Interval, resamples, seed and stream (one stream name per cell).
-    pub bootstrap: Bootstrap,
+    /// Tokens that the score rests on ([`super::Scorer::n_tokens`]); ignored where nothing was scored.
+    pub n_tokens: usize,
 }
 
 /// The scores of one cell: one hook point, method, protocol, explainer, simulator and scorer.
@@ -41,6 +36,8 @@ pub struct Cell {
     pub n_constant: usize,
     /// Mean over scored features weighted by how often each fires, constant predictions as 0.
     pub mean_by_density: Option<f64>,
+    /// Mean over scored features of the tokens that a score rests on; for `beyond_token` those whose type repeats.
+    pub tokens_per_feature: Option<f64>,
     /// Features walked: scored, undefined, failed and skipped.
     pub n_requested: usize,
     /// Features in `mean`: `n_defined` + `n_constant`.
@@ -51,15 +48,15 @@ pub struct Cell {
     pub reasons: BTreeMap<String, usize>,
 }
 
-/// Estimates a cell from its features.
-pub fn cell(features: &[FeatureOutcome], settings: &CellSettings) -> Result<Cell, Undefined> {
-    cell_over_seeds(&[features], settings)
+/// Estimates a cell from its features; `bootstrap` names one stream per cell.
+pub fn cell(features: &[FeatureOutcome], bootstrap: &Bootstrap) -> Result<Cell, Undefined> {
+    cell_over_seeds(&[features], bootstrap)
 }
 
 /// Estimates a cell whose method was trained with several seeds: means are taken over each seed's
 /// features and then over seeds, and the interval draws seeds first and features second. With one
 /// seed this is the plain mean and interval over features.
-pub fn cell_over_seeds(seeds: &[&[FeatureOutcome]], settings: &CellSettings) -> Result<Cell, Undefined> {
+pub fn cell_over_seeds(seeds: &[&[FeatureOutcome]], bootstrap: &Bootstrap) -> Result<Cell, Undefined> {
     let seeds: Vec<Scores> = seeds.iter().map(|features| Scores::of(features)).collect();
     let mut tally = Tally::default();
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
@@ -68,7 +65,7 @@ pub fn cell_over_seeds(seeds: &[&[FeatureOutcome]], settings: &CellSettings) -> 
     }
     let groups: Vec<Vec<f64>> =
         seeds.iter().map(|scores| scores.values.clone()).filter(|values| !values.is_empty()).collect();
-    let (interval, interval_beside) = intervals(&groups, &settings.bootstrap)?;
+    let (interval, interval_beside) = intervals(&groups, bootstrap)?;
     Ok(Cell {
         mean: mean_of(seeds.iter().map(|scores| mean(&scores.values))),
         interval,
@@ -77,6 +74,10 @@ pub fn cell_over_seeds(seeds: &[&[FeatureOutcome]], settings: &CellSettings) -> 
         n_defined: seeds.iter().map(|scores| scores.defined.len()).sum(),
         n_constant: seeds.iter().map(|scores| scores.values.len() - scores.defined.len()).sum(),
         mean_by_density: mean_of(seeds.iter().map(|scores| weighted_mean(&scores.values, &scores.densities))),
+        tokens_per_feature: mean(
+            &seeds.iter().flat_map(|scores| scores.n_tokens.clone()).collect::<Vec<f64>>(),
+        )
+        .ok(),
         n_requested: tally.requested(),
         n_scored: tally.scored,
         tally,
@@ -114,6 +115,7 @@ fn intervals(
 struct Scores {
     values: Vec<f64>,
     densities: Vec<f64>,
+    n_tokens: Vec<f64>,
     defined: Vec<f64>,
     missing: Vec<Missing>,
 }
@@ -139,6 +141,7 @@ impl Scores {
             };
             scores.values.push(value);
             scores.densities.push(feature.density);
+            scores.n_tokens.push(feature.n_tokens as f64);
         }
         scores
     }
@@ -159,17 +162,16 @@ mod tests {
     use super::super::scorer::NoScore;
     use super::*;
 
-    fn settings(method: IntervalMethod) -> CellSettings {
-        let stream = "cell".to_owned();
-        CellSettings { bootstrap: Bootstrap { method, confidence: 0.95, resamples: 1000, seed: 1, stream } }
+    fn settings(method: IntervalMethod) -> Bootstrap {
+        Bootstrap { method, confidence: 0.95, resamples: 1000, seed: 1, stream: "cell".to_owned() }
     }
 
     fn scored(value: f64, density: f64) -> FeatureOutcome {
-        FeatureOutcome { outcome: Ok(ScoreOutcome::Score(value)), density }
+        FeatureOutcome { outcome: Ok(ScoreOutcome::Score(value)), density, n_tokens: 640 }
     }
 
     fn other(outcome: Result<ScoreOutcome, Missing>, density: f64) -> FeatureOutcome {
-        FeatureOutcome { outcome, density }
+        FeatureOutcome { outcome, density, n_tokens: 340 }
     }
 
     fn mixed() -> Vec<FeatureOutcome> {
@@ -186,11 +188,12 @@ mod tests {
     #[test]
     fn nothing_is_lost_and_constant_predictions_count_as_zero() {
         let cell = cell(&mixed(), &settings(IntervalMethod::Bca)).expect("estimated");
-        let near = |got: Option<f64>, expected: f64| (got.expect("defined") - expected).abs() < 1e-15;
+        let near = |got: Option<f64>, expected: f64| (got.expect("defined") - expected).abs() < 1e-12;
         assert!(near(cell.mean, 0.4));
         assert!(near(cell.mean_defined, 0.6));
         assert!(near(cell.mean_by_density, (0.4 * 0.01 + 0.8 * 0.03) / 0.08));
         assert_eq!((cell.n_defined, cell.n_constant, cell.n_scored, cell.n_requested), (2, 1, 3, 6));
+        assert!(near(cell.tokens_per_feature, 540.0));
         assert_eq!((cell.tally.undefined, cell.tally.failed), (1, 1));
         assert_eq!(cell.tally.skipped["too_few_firing_fragments"], 1);
         assert_eq!((cell.reasons["constant_truth"], cell.reasons["timeout"]), (1, 1));

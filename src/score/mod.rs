@@ -27,7 +27,7 @@ mod splits;
 mod golden_tests;
 
 pub use beyond_token::{BeyondToken, repeating_tokens};
-pub use cell::{Cell, CellSettings, FeatureOutcome, cell, cell_over_seeds};
+pub use cell::{Cell, FeatureOutcome, cell, cell_over_seeds};
 pub use correlations::{Population, RandomOnly, TopAndRandom, TopOnly};
 pub use explained::{AbsoluteDevExplained, RSquared};
 pub use fragment::{ScoredFragment, Stratum};
