@@ -52,9 +52,9 @@ fn tables_hold_means_by_type_and_the_overall_mean() {
 fn explanations_survive_json_and_read_as_text() {
     let word = |token: u32| [" the", " big", " dog", "\n"][token as usize].to_string();
     let trie =
-        PatternTrie::new([pattern(&[Some(0), None, Some(2)], 3.14159), pattern(&[Some(3)], 0.5)], 0.02, None);
+        PatternTrie::new([pattern(&[Some(0), None, Some(2)], 3.1234), pattern(&[Some(3)], 0.5)], 0.02, None);
     let patterns = Explanation::Patterns(trie.clone());
-    assert_eq!(patterns.text(&word), r#"" the" then any then " dog" → 3.14; "\n" → 0.5; otherwise 0.02"#);
+    assert_eq!(patterns.text(&word), r#"" the" then any then " dog" → 3.12; "\n" → 0.5; otherwise 0.02"#);
     let lookup = Explanation::Lookup(TokenTable::new([(1, 2.0), (2, 1234.5)], 0.0));
     assert_eq!(lookup.text(&word), r#"" dog" → 1234; " big" → 2; any other token 0"#);
     let backed = Explanation::Patterns(trie.with_unmatched(0.0, Some(TokenTable::new([(1, 2.0)], -0.001))));

@@ -199,6 +199,10 @@ fn bad_input_is_named() {
     assert!(message(builder().add_block(0, &bad)).contains("feature 1 on fragment 1 is NaN"));
     let sparse = SparseCodes { offsets: &[0, 1, 1, 1], indices: &[2], values: &[1.0] };
     assert!(message(builder().add_sparse_block(0, sparse)).contains("feature 2"));
+    let short = blank_tokens(4, 1);
+    let short = FragmentSet::new(&short, &[0, 1, 2, 3]).expect("valid");
+    let refused = RecordBuilder::new(2, short, &Protocol::standard(), &mut Stream::new(0, "records"));
+    assert!(refused.expect_err("refused").to_string().contains("expected at least 2"));
     let mut half = builder();
     half.add_block(0, &fine).expect("fits");
     assert!(matches!(half.finish(), Err(FeatureError::FragmentCount { expected: 4, got: 2 })));
