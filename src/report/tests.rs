@@ -23,10 +23,6 @@ fn a_run_folder_becomes_tables_charts_and_a_page() {
     let started = std::time::Instant::now();
     let (folder, files) = drawn(&made);
     println!("rendered {} files in {:.2} s", files.len(), started.elapsed().as_secs_f64());
-    if let Ok(keep) = std::env::var("AUTOINTERP_KEEP_REPORT") {
-        fixture::write(&made, Path::new(&keep));
-        render(Path::new(&keep)).expect("rendered");
-    }
     let names: Vec<String> = files
         .iter()
         .map(|path| path.strip_prefix(folder.path()).expect("inside").display().to_string())
