@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::CorpusError;
-use super::parts::{JsonlParts, Parts, TextParts, split_document};
+use super::parts::{JsonlParts, Part, Parts, TextParts, split_document};
 use super::reader::unreadable;
 use crate::hub::{HubClient, Snapshot};
 
@@ -109,7 +109,14 @@ impl<'a> Source<'a> {
             Self::Text { files, separator } => Box::new(TextParts::new(files, separator)),
             Self::Jsonl { files, field } => Box::new(JsonlParts::new(files, field)),
             Self::Generated(document) => {
-                Box::new((0..).flat_map(move |index| split_document(&document(index)).into_iter().map(Ok)))
+                // An empty document is given all the same: giving up is by their number.
+                Box::new((0..).flat_map(move |index| {
+                    let mut parts = split_document(&document(index));
+                    if parts.is_empty() {
+                        parts.push_back(Part { text: String::new(), starts_document: true });
+                    }
+                    parts.into_iter().map(Ok)
+                }))
             }
         }
     }
