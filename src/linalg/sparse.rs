@@ -66,6 +66,11 @@ impl SparseCodes {
         self.indices.len()
     }
 
+    /// Where each row starts, and the end; feature of each entry; its code.
+    pub fn parts(&self) -> (&[usize], &[u32], &[f32]) {
+        (&self.offsets, &self.indices, &self.values)
+    }
+
     /// Features and codes of one row.
     pub fn row(&self, row: usize) -> (&[u32], &[f32]) {
         let range = self.offsets[row]..self.offsets[row + 1];

@@ -53,6 +53,23 @@ impl NoScore {
     }
 }
 
+impl NoScore {
+    const ALL: [Self; 7] = [
+        Self::ConstantTruth,
+        Self::TruthIsTokenIdentity,
+        Self::NoRepeatedTokens,
+        Self::TooFewTokens,
+        Self::NoNonFiringFragments,
+        Self::ZeroTruth,
+        Self::NotFinite,
+    ];
+
+    /// The reason that [`NoScore::reason`] spells so; a text it never spells is not a number either.
+    pub fn parse(reason: &str) -> Self {
+        Self::ALL.into_iter().find(|why| why.reason() == reason).unwrap_or(Self::NotFinite)
+    }
+}
+
 impl fmt::Display for NoScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason())
