@@ -150,6 +150,18 @@ fn a_lookup_scores_zero_beyond_token_and_its_constants_are_counted() {
 }
 
 #[test]
+fn a_protocol_with_its_own_interval_shows_bca_beside_it() {
+    let mut summary = fixture::make(1).summary;
+    for cell in &mut summary.cells {
+        cell.interval_method = Some("normal".into());
+        (cell.bca_low, cell.bca_high) = (Some(0.123), Some(0.456));
+    }
+    let table = table::markdown(&View::new(&summary));
+    assert!(table.contains("; BCa [0.12, 0.46]") && table.contains("normal (± 1.96 SE) interval"), "{table}");
+    assert!(!table.contains('†'));
+}
+
+#[test]
 fn csv_has_every_cell_and_nothing_for_a_missing_number() {
     let made = fixture::make(4);
     let csv = table::cells_csv(&made.summary);
