@@ -328,6 +328,14 @@ fn a_long_document_counts_as_several_and_equal_ones_as_one() {
     assert!(sets.counts.documents > 5);
     assert!(sets.counts.eval_documents >= 2);
 
+    // Every place of this document has a character of its own.
+    let places: String = (0x3400..0xd000).filter_map(char::from_u32).collect();
+    let (_folder, path) = file("a.txt", places.as_bytes());
+    let source = Source::from_path(&path, None, None).expect("source");
+    let sets = prepare(&source, &Chars, &params(5_000, 100)).expect("enough");
+    let mut seen = HashSet::new();
+    assert!(sets.fit.ids().iter().chain(sets.evaluate.ids()).all(|&id| seen.insert(id)), "windows overlap");
+
     let copies = generated(|n| format!("{:064}", n % 10));
     let error = prepare(&copies, &Chars, &params(5_000, 40)).expect_err("ten different fragments at most");
     let CorpusError::TooLittleText(counts) = &error else { panic!("{error}") };
