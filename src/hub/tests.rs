@@ -390,7 +390,7 @@ fn files_in_the_shared_cache_are_checked_and_taken_over() {
     assert_eq!(found.commit, COMMIT);
     assert_eq!(std::fs::read(found.folder.join("model.safetensors")).expect("read"), weights);
 
-    std::fs::write(&blob, noise(901)).expect("written");
+    write_atomic(&blob, &noise(901)).expect("written");
     let fresh = tempfile::tempdir().expect("folder");
     let offline = HubClient::new("https://huggingface.co", None, fresh.path(), true)
         .expect("client")
