@@ -328,6 +328,14 @@ fn a_long_document_counts_as_several_and_equal_ones_as_one() {
     assert!(sets.counts.documents > 5);
     assert!(sets.counts.eval_documents >= 2);
 
+    // Every place of this document has a character of its own.
+    let places: String = (0x3400..0xd000).filter_map(char::from_u32).collect();
+    let (_folder, path) = file("a.txt", places.as_bytes());
+    let source = Source::from_path(&path, None, None).expect("source");
+    let sets = prepare(&source, &Chars, &params(5_000, 100)).expect("enough");
+    let mut seen = HashSet::new();
+    assert!(sets.fit.ids().iter().chain(sets.evaluate.ids()).all(|&id| seen.insert(id)), "windows overlap");
+
     let copies = generated(|n| format!("{:064}", n % 10));
     let error = prepare(&copies, &Chars, &params(5_000, 40)).expect_err("ten different fragments at most");
     let CorpusError::TooLittleText(counts) = &error else { panic!("{error}") };
@@ -398,7 +406,7 @@ fn document() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn fragments_lie_between_characters(
@@ -452,4 +460,34 @@ fn real_corpora_have_the_documents_that_they_are_said_to_have() {
         assert_eq!(sets.evaluate.rows(), 3_000);
         assert_eq!(sets.fit.rows(), 1_563);
     }
+}
+
+#[test]
+#[cfg(feature = "hub")]
+fn files_of_a_data_set_are_fetched_only_when_reading_gets_to_them() {
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let shared = tempfile::tempdir().expect("folder");
+    let folder = shared.path().join("datasets--owner--set/snapshots").join(commit);
+    let line = |n: usize| format!("{{\"text\": \"{n:0200}\"}}\n");
+    for part in 0..3 {
+        let lines: String = (part * 400..part * 400 + 400).map(line).collect();
+        write_atomic(&folder.join(format!("data/part-{part}.jsonl.gz")), &gzip(lines.as_bytes()))
+            .expect("written");
+    }
+    let cache = tempfile::tempdir().expect("folder");
+    let hub = crate::hub::HubClient::new("https://huggingface.co", None, cache.path(), true)
+        .expect("client")
+        .with_shared_cache(shared.path());
+    let dataset = hub.dataset("owner/set", commit, None).expect("listed");
+    let source = Source::from_dataset(dataset, None, None).expect("source");
+    prepare(&source, &Chars, &params(40_000, 200)).expect("enough");
+    let taken = cache.path().join("hub/datasets--owner--set").join(commit).join("data");
+    assert_eq!(taken.read_dir().expect("listed").count(), 2);
+
+    std::fs::remove_file(folder.join("data/part-2.jsonl.gz")).expect("removed");
+    let error = prepare(&source, &Chars, &params(400_000, 200)).expect_err("gone and offline");
+    assert!(
+        error.is_missing() && error.to_string().contains("`data/part-2.jsonl.gz` of data set"),
+        "{error}"
+    );
 }
