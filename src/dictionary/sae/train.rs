@@ -4,6 +4,7 @@ use crate::activations::{ActivationSet, Batches};
 use crate::base::{Matrix, Stream};
 use crate::dictionary::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
 use crate::dictionary::{FitContext, FitError, FitProgress, FitReport, Fitted, Kind};
+use crate::linalg::dot;
 
 use super::rows::Stepper;
 use super::schedule::{L1Search, LearningRate};
@@ -15,9 +16,14 @@ use super::update::{Gradients, Weights, update};
 /// Share of active codes above which dense products are faster than work on active codes alone.
 const DENSE_SHARE: f64 = 0.10;
 /// A feature that fired on a smaller share of rows since the last look gets a new direction.
-const RESAMPLE_BELOW: f64 = 1e-4;
+const RESAMPLE_BELOW: f64 = 1e-3;
+/// Share of rows on which a feature fires that has just got a direction; with no bias it would be
+/// half of them, and the L1 weight would jump.
+const NEW_FEATURE_SHARE: f64 = 0.02;
 /// Share of the training within which features are given new directions.
 const RESAMPLE_UNTIL: f64 = 0.7;
+/// Rows on which losses are compared, rounded up to whole batches.
+const PROBE_ROWS: usize = 4096;
 /// Steps between two calls of the progress function.
 const PROGRESS_STEPS: usize = 25;
 /// A fall of the loss over the last tenth of the steps, above which a fit is under-trained.
@@ -65,6 +71,7 @@ pub struct Recipe {
 pub fn train(recipe: &Recipe, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
     let started = Instant::now();
     let mut trainer = Trainer::new(recipe, set, context.seed)?;
+    let probe = trainer.feed.probe()?;
     let mut batch = trainer.feed.next()?;
     for step in 0..recipe.steps {
         // The next batch is read while this one is worked on.
@@ -78,8 +85,12 @@ pub fn train(recipe: &Recipe, set: &ActivationSet, context: &mut FitContext<'_>)
             let l0 = Some(state.last_l0);
             (context.progress)(FitProgress { step, steps: recipe.steps, loss, l0 });
         }
+        if step + 1 == nine_tenths(recipe.steps) {
+            state.probe_losses.0 = state.probe_loss(&probe);
+        }
         batch = next?;
     }
+    trainer.state.probe_losses.1 = trainer.state.probe_loss(&probe);
     Ok(trainer.finish(set, context, started))
 }
 
@@ -105,6 +116,26 @@ impl<'a> Feed<'a> {
         Stream::named(seed, &["row order", &set.hook().to_string(), &pass.to_string()])
     }
 
+    /// Rows to compare losses on: whole batches, in an order of their own.
+    fn probe(&self) -> Result<Vec<Matrix>, FitError> {
+        let order = Stream::named(self.seed, &["probe rows", &self.set.hook().to_string()]);
+        let mut probe = Vec::new();
+        for batch in self.set.shuffled(order, self.rows).take(PROBE_ROWS.div_ceil(self.rows)) {
+            let mut batch = batch?;
+            self.scale(&mut batch);
+            probe.push(batch);
+        }
+        Ok(probe)
+    }
+
+    fn scale(&self, batch: &mut Matrix) {
+        for row in batch.data_mut().chunks_exact_mut(self.centre.len()) {
+            for (value, centre) in row.iter_mut().zip(&self.centre) {
+                *value = (*value - centre) * self.inverse_scale;
+            }
+        }
+    }
+
     fn next(&mut self) -> Result<Matrix, FitError> {
         let mut batch = match self.batches.next() {
             Some(batch) => batch?,
@@ -117,11 +148,7 @@ impl<'a> Feed<'a> {
                 }
             }
         };
-        for row in batch.data_mut().chunks_exact_mut(self.centre.len()) {
-            for (value, centre) in row.iter_mut().zip(&self.centre) {
-                *value = (*value - centre) * self.inverse_scale;
-            }
-        }
+        self.scale(&mut batch);
         Ok(batch)
     }
 }
@@ -152,6 +179,8 @@ struct State<'a> {
     density: f64,
     last_l0: f64,
     losses: Vec<f64>,
+    /// Loss on the probe when a tenth of the steps was left, and at the end.
+    probe_losses: (f64, f64),
     l0s: Vec<f64>,
     stream: Stream,
 }
@@ -196,6 +225,7 @@ impl<'a> Trainer<'a> {
             resampled: 0,
             density: 1.0,
             last_l0: 0.0,
+            probe_losses: (0.0, 0.0),
             losses: Vec::with_capacity(recipe.steps),
             l0s: Vec::with_capacity(recipe.steps),
             stream,
@@ -229,13 +259,7 @@ fn input_scale(set: &ActivationSet, centred: bool) -> f64 {
 impl State<'_> {
     /// One step; gives the mean squared error per unit of input mean square.
     fn step(&mut self, step: usize, batch: &[f32]) -> f64 {
-        let (selection, l1) = match self.recipe.sparsity {
-            Sparsity::TopK { k } => (Selection::Top(k), 0.0),
-            Sparsity::FixedL1 { weight } => (Selection::Positive, weight),
-            Sparsity::TargetL0 { .. } => {
-                (Selection::Positive, self.search.map_or(0.0, |search| search.weight))
-            }
-        };
+        let (selection, l1) = self.selection();
         let stepper = Stepper::adam(self.learning_rate.at(step), step);
         let dense = matches!(selection, Selection::Positive) && self.density > DENSE_SHARE;
         let forward = self.weights.forward(selection, l1);
@@ -254,6 +278,28 @@ impl State<'_> {
         update(&mut self.weights, &self.work, &gradients, stepper);
         self.resample_if_due(step);
         self.note(step, &sums)
+    }
+
+    fn selection(&self) -> (Selection, f64) {
+        match self.recipe.sparsity {
+            Sparsity::TopK { k } => (Selection::Top(k), 0.0),
+            Sparsity::FixedL1 { weight } => (Selection::Positive, weight),
+            Sparsity::TargetL0 { .. } => {
+                (Selection::Positive, self.search.map_or(0.0, |search| search.weight))
+            }
+        }
+    }
+
+    /// What training minimises, a row, on rows that are the same at every call: the noise of the
+    /// draw of batches would hide a fall of one per cent.
+    fn probe_loss(&mut self, probe: &[Matrix]) -> f64 {
+        let (selection, l1) = self.selection();
+        let mut total = 0.0;
+        for batch in probe {
+            let sums = forward_sparse(self.weights.forward(selection, l1), batch.data(), &mut self.work);
+            total += sums.squared_error + l1 * sums.code_sum;
+        }
+        total / probe.iter().map(Matrix::rows).sum::<usize>().max(1) as f64
     }
 
     fn note(&mut self, step: usize, sums: &BatchSums) -> f64 {
@@ -347,8 +393,9 @@ impl State<'_> {
     }
 
     fn report(&self) -> FitReport {
-        let last = self.losses.len() - self.losses.len().div_ceil(10);
-        let fall = relative_fall(&self.losses[last..]);
+        let last = nine_tenths(self.losses.len());
+        let (before, after) = self.probe_losses;
+        let fall = if before > 0.0 { 1.0 - after / before } else { 0.0 };
         let l0 = mean(&self.l0s[last..]);
         let share = l0 / self.recipe.features as f64;
         let mut notes = Vec::new();
@@ -384,7 +431,7 @@ impl State<'_> {
 }
 
 /// Gives each of `idle` the direction of an error of the batch, drawn by squared error: what the
-/// dictionary lacks most. Encoder rows start at a fifth of the usual norm where they are free.
+/// dictionary lacks most, and a bias that keeps it rare.
 /// Gives the number replaced.
 pub fn resample(weights: &mut Weights, work: &Workspace, idle: &[usize], stream: &mut Stream) -> usize {
     let d = weights.d;
@@ -410,27 +457,30 @@ pub fn resample(weights: &mut Weights, work: &Workspace, idle: &[usize], stream:
         let length = squares[row].sqrt() as f32;
         if length > 0.0 {
             let unit: Vec<f32> = work.errors[row * d..(row + 1) * d].iter().map(|e| -e / length).collect();
-            weights.replace(feature, &unit, norm, 0.2);
+            let bias = -upper_projection(&unit, &work.inputs);
+            weights.replace(feature, &unit, norm, bias);
         }
     }
     idle.len()
+}
+
+/// What the projection of an input on `unit` exceeds on `NEW_FEATURE_SHARE` of the rows.
+fn upper_projection(unit: &[f32], inputs: &[f32]) -> f32 {
+    let mut along: Vec<f32> = inputs.chunks_exact(unit.len()).map(|row| dot(row, unit)).collect();
+    let rank = (NEW_FEATURE_SHARE * along.len() as f64) as usize;
+    match along.get(rank) {
+        Some(_) => *along.select_nth_unstable_by(rank, |a, b| b.total_cmp(a)).1,
+        None => 0.0,
+    }
 }
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
-/// How far a least-squares line through `values` falls, as a share of their mean.
-fn relative_fall(values: &[f64]) -> f64 {
-    let n = values.len() as f64;
-    let middle = (n - 1.0) / 2.0;
-    let (mut covariance, mut variance) = (0.0, 0.0);
-    for (i, value) in values.iter().enumerate() {
-        covariance += (i as f64 - middle) * value;
-        variance += (i as f64 - middle).powi(2);
-    }
-    let average = mean(values);
-    if variance > 0.0 && average > 0.0 { -covariance / variance * (n - 1.0) / average } else { 0.0 }
+/// The step from which on a tenth is left.
+fn nine_tenths(steps: usize) -> usize {
+    steps - steps.div_ceil(10)
 }
 
 /// About a hundred means over runs of steps, each with its last step.
