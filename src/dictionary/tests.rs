@@ -637,7 +637,7 @@ fn what_reconstructs_nothing_has_no_fvu() {
         assert!(quality.l0 > 1.0);
         let x = set.read(0, 5).expect("rows");
         assert!(matches!(dictionary.reconstruct(&x), Err(DictionaryError::NotAReconstruction { .. })));
-        let wrong = dictionary.encode(&Matrix::zeros(2, 3)).err().expect("refused").to_string();
+        let wrong = dictionary.encode(&Matrix::zeros(2, 3)).expect_err("refused").to_string();
         assert!(wrong.contains("takes rows of 4 values and got 3"), "{wrong}");
     }
 }
@@ -671,6 +671,23 @@ fn decompositions_do_not_depend_on_threads() {
         })
     };
     assert_eq!(with(1), with(3));
+}
+
+#[test]
+fn committed_baselines_are_valid_and_say_what_they_control_for() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("baselines");
+    for name in ["random", "neuron", "identity", "pca", "ica"] {
+        let text = crate::base::read_to_string(&folder.join(format!("{name}.yaml"))).expect("present");
+        let mut fields: serde_json::Map<String, serde_json::Value> =
+            serde_saphyr::from_str(&text).expect("a mapping");
+        for key in ["name", "controls_for", "source"] {
+            let value = fields.remove(key).expect("present");
+            assert!(value.as_str().is_some_and(|text| !text.is_empty()), "{name}: {key}");
+        }
+        let method: MethodParams = serde_json::from_value(fields.into()).expect("known fields");
+        assert_eq!(method.kind().name(), name);
+        method.check().expect("valid");
+    }
 }
 
 #[test]

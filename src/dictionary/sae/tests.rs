@@ -4,9 +4,9 @@ use crate::dictionary::{
     Dictionary, DictionaryFit, FitContext, Fitted, SaeParams, TopkParams, mmcs_of_directions,
 };
 
+use super::resample::resample;
 use super::rows::Stepper;
 use super::step::{AuxLoss, ByFeature, Selection, Workspace, forward_aux, forward_dense, forward_sparse};
-use super::train::resample;
 use super::update::{Gradients, Weights, update};
 
 const D: usize = 4;
@@ -48,8 +48,17 @@ struct Setting {
     batch: Vec<f64>,
     top: Option<usize>,
     l1: f64,
-    /// Dead features, how many a row uses, weight, and the left-over and its spread, held constant.
-    aux: Option<(Vec<usize>, usize, f64, Vec<f64>, f64)>,
+    aux: Option<AuxSetting>,
+}
+
+/// The auxiliary loss; the left-over and its spread are held constant.
+#[derive(Clone)]
+struct AuxSetting {
+    dead: Vec<usize>,
+    k: usize,
+    weight: f64,
+    left_over: Vec<f64>,
+    spread: f64,
 }
 
 fn keep_top(codes: &mut [f64], k: usize) {
@@ -89,7 +98,7 @@ fn reference(params: &Params, setting: &Setting) -> (Vec<f64>, f64) {
             loss += (estimate - x[c]).powi(2) / ROWS as f64;
         }
         loss += setting.l1 * codes.iter().sum::<f64>() / ROWS as f64;
-        if let Some((dead, k, weight, left_over, spread)) = &setting.aux {
+        if let Some(AuxSetting { dead, k, weight, left_over, spread }) = &setting.aux {
             let mut codes: Vec<f64> = dead.iter().map(|&f| pre[f]).collect();
             keep_top(&mut codes, *k);
             for c in 0..D {
@@ -214,7 +223,8 @@ fn topk_gradients_match_finite_differences_with_and_without_dead_features() {
             let spread =
                 errors.chunks(D).map(|row| (0..D).map(|c| (row[c] - mean[c]).powi(2)).sum::<f64>()).sum();
             let left_over = errors.iter().map(|error| -error).collect();
-            setting.aux = Some((dead.clone(), 2, 1.0 / 32.0, left_over, spread));
+            setting.aux =
+                Some(AuxSetting { dead: dead.clone(), k: 2, weight: 1.0 / 32.0, left_over, spread });
         }
         let gradients = Gradients::Sparse { main: &main, aux: &aux, aux_errors: &aux_errors };
         let mut moved = weights.clone();

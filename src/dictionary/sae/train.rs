@@ -1,11 +1,12 @@
 use std::time::Instant;
 
-use crate::activations::{ActivationSet, Batches};
+use crate::activations::ActivationSet;
 use crate::base::{Matrix, Stream};
 use crate::dictionary::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
 use crate::dictionary::{FitContext, FitError, FitProgress, FitReport, Fitted, Kind};
-use crate::linalg::dot;
 
+use super::feed::{Feed, input_scale};
+use super::resample::resample;
 use super::rows::Stepper;
 use super::schedule::{L1Search, LearningRate};
 use super::step::{
@@ -17,13 +18,8 @@ use super::update::{Gradients, Weights, update};
 const DENSE_SHARE: f64 = 0.10;
 /// A feature that fired on a smaller share of rows since the last look gets a new direction.
 const RESAMPLE_BELOW: f64 = 1e-3;
-/// Share of rows on which a feature fires that has just got a direction; with no bias it would be
-/// half of them, and the L1 weight would jump.
-const NEW_FEATURE_SHARE: f64 = 0.02;
 /// Share of the training within which features are given new directions.
 const RESAMPLE_UNTIL: f64 = 0.7;
-/// Rows on which losses are compared, rounded up to whole batches.
-const PROBE_ROWS: usize = 4096;
 /// Steps between two calls of the progress function.
 const PROGRESS_STEPS: usize = 25;
 /// A fall of the loss over the last tenth of the steps, above which a fit is under-trained.
@@ -92,65 +88,6 @@ pub fn train(recipe: &Recipe, set: &ActivationSet, context: &mut FitContext<'_>)
     }
     trainer.state.probe_losses.1 = trainer.state.probe_loss(&probe);
     Ok(trainer.finish(set, context, started))
-}
-
-/// Batches of scaled rows, pass after pass.
-struct Feed<'a> {
-    set: &'a ActivationSet,
-    batches: Batches<'a>,
-    seed: u64,
-    pass: usize,
-    rows: usize,
-    centre: Vec<f32>,
-    inverse_scale: f32,
-}
-
-impl<'a> Feed<'a> {
-    fn new(set: &'a ActivationSet, seed: u64, rows: usize, centre: Vec<f32>, scale: f64) -> Self {
-        let batches = set.shuffled(Self::order(set, seed, 0), rows);
-        Self { set, batches, seed, pass: 0, rows, centre, inverse_scale: (1.0 / scale) as f32 }
-    }
-
-    /// The order of rows depends on seed, place and pass, so that all methods see the same one.
-    fn order(set: &ActivationSet, seed: u64, pass: usize) -> Stream {
-        Stream::named(seed, &["row order", &set.hook().to_string(), &pass.to_string()])
-    }
-
-    /// Rows to compare losses on: whole batches, in an order of their own.
-    fn probe(&self) -> Result<Vec<Matrix>, FitError> {
-        let order = Stream::named(self.seed, &["probe rows", &self.set.hook().to_string()]);
-        let mut probe = Vec::new();
-        for batch in self.set.shuffled(order, self.rows).take(PROBE_ROWS.div_ceil(self.rows)) {
-            let mut batch = batch?;
-            self.scale(&mut batch);
-            probe.push(batch);
-        }
-        Ok(probe)
-    }
-
-    fn scale(&self, batch: &mut Matrix) {
-        for row in batch.data_mut().chunks_exact_mut(self.centre.len()) {
-            for (value, centre) in row.iter_mut().zip(&self.centre) {
-                *value = (*value - centre) * self.inverse_scale;
-            }
-        }
-    }
-
-    fn next(&mut self) -> Result<Matrix, FitError> {
-        let mut batch = match self.batches.next() {
-            Some(batch) => batch?,
-            None => {
-                self.pass += 1;
-                self.batches = self.set.shuffled(Self::order(self.set, self.seed, self.pass), self.rows);
-                match self.batches.next() {
-                    Some(batch) => batch?,
-                    None => self.set.read(0, self.rows)?,
-                }
-            }
-        };
-        self.scale(&mut batch);
-        Ok(batch)
-    }
 }
 
 struct Trainer<'a> {
@@ -248,12 +185,6 @@ impl<'a> Trainer<'a> {
         };
         Fitted { dictionary: Box::new(AffineDictionary::new(label, tensors)), report }
     }
-}
-
-/// Root of the mean square per dimension of the inputs, after the mean is taken off where it is.
-fn input_scale(set: &ActivationSet, centred: bool) -> f64 {
-    let mean_square = set.mean().iter().map(|mean| mean * mean).sum::<f64>() / set.width() as f64;
-    (set.mean_square_deviation() + if centred { 0.0 } else { mean_square }).sqrt()
 }
 
 impl State<'_> {
@@ -357,7 +288,7 @@ impl State<'_> {
     fn resample_if_due(&mut self, step: usize) {
         let n = self.recipe.resamples;
         let every = (RESAMPLE_UNTIL * self.recipe.steps as f64 / (n.max(1) as f64)) as usize;
-        if n == 0 || every == 0 || (step + 1) % every != 0 || (step + 1) / every > n {
+        if n == 0 || every == 0 || !(step + 1).is_multiple_of(every) || (step + 1) / every > n {
             return;
         }
         let least = RESAMPLE_BELOW * self.rows_since_resample as f64;
@@ -427,50 +358,6 @@ impl State<'_> {
             seconds: 0.0,
             notes,
         }
-    }
-}
-
-/// Gives each of `idle` the direction of an error of the batch, drawn by squared error: what the
-/// dictionary lacks most, and a bias that keeps it rare.
-/// Gives the number replaced.
-pub fn resample(weights: &mut Weights, work: &Workspace, idle: &[usize], stream: &mut Stream) -> usize {
-    let d = weights.d;
-    let squares: Vec<f64> = work
-        .errors
-        .chunks_exact(d)
-        .map(|row| row.iter().map(|&value| f64::from(value).powi(2)).sum())
-        .collect();
-    let total: f64 = squares.iter().sum();
-    if idle.is_empty() || !(total > 0.0) {
-        return 0;
-    }
-    let alive: Vec<f32> =
-        (0..weights.features).filter(|f| !idle.contains(f)).map(|f| weights.norms[f]).collect();
-    let norm = if alive.is_empty() { 1.0 } else { alive.iter().sum::<f32>() / alive.len() as f32 };
-    for &feature in idle {
-        let mut bar = stream.unit() * total;
-        let row = squares.iter().position(|square| {
-            bar -= square;
-            bar < 0.0
-        });
-        let row = row.unwrap_or(squares.len() - 1);
-        let length = squares[row].sqrt() as f32;
-        if length > 0.0 {
-            let unit: Vec<f32> = work.errors[row * d..(row + 1) * d].iter().map(|e| -e / length).collect();
-            let bias = -upper_projection(&unit, &work.inputs);
-            weights.replace(feature, &unit, norm, bias);
-        }
-    }
-    idle.len()
-}
-
-/// What the projection of an input on `unit` exceeds on `NEW_FEATURE_SHARE` of the rows.
-fn upper_projection(unit: &[f32], inputs: &[f32]) -> f32 {
-    let mut along: Vec<f32> = inputs.chunks_exact(unit.len()).map(|row| dot(row, unit)).collect();
-    let rank = (NEW_FEATURE_SHARE * along.len() as f64) as usize;
-    match along.get(rank) {
-        Some(_) => *along.select_nth_unstable_by(rank, |a, b| b.total_cmp(a)).1,
-        None => 0.0,
     }
 }
 

@@ -153,7 +153,7 @@ pub fn update(weights: &mut Weights, work: &Workspace, gradients: &Gradients<'_>
             with_bias_part,
         })
         .collect();
-    tasks.into_par_iter().for_each(|task| vectorised(task));
+    tasks.into_par_iter().for_each(vectorised);
     if let Some(bias) = &mut weights.decoder_bias {
         let gradient = decoder_bias_gradient(work, d, &bias_parts);
         bias.step(&stepper, &gradient);
