@@ -287,10 +287,84 @@ pub(super) struct AttentionShape<'a> {
     pub pairs: usize,
 }
 
-/// Queries that share one pass over the keys.
+/// Queries that share one pass over keys or values.
 const ROWS: usize = 4;
 /// Keys whose scores are kept in registers at once.
-const KEYS: usize = 32;
+const KEYS: usize = 2 * LANES;
+
+/// One vector register. Named variables of this type stay in registers where arrays of arrays do not.
+#[derive(Clone, Copy)]
+struct Vector([f32; LANES]);
+
+impl Vector {
+    const ZERO: Self = Self([0.0; LANES]);
+
+    #[inline(always)]
+    fn read(xs: &[f32]) -> Self {
+        let mut vector = [0.0; LANES];
+        vector.copy_from_slice(&xs[..LANES]);
+        Self(vector)
+    }
+
+    #[inline(always)]
+    fn add_scaled<const FMA: bool>(&mut self, scale: f32, x: Self) {
+        for lane in 0..LANES {
+            self.0[lane] = mul_add::<FMA>(scale, x.0[lane], self.0[lane]);
+        }
+    }
+}
+
+/// Σᵢ coefficients[r][i] · rows[i] for `ROWS` r at once, over the first two vectors of each row.
+#[inline(always)]
+fn weigh_two<const FMA: bool>(
+    coefficients: [&[f32]; ROWS],
+    rows: &[f32],
+    stride: usize,
+) -> [[Vector; 2]; ROWS] {
+    let [mut a0, mut a1, mut b0, mut b1] = [Vector::ZERO; 4];
+    let [mut c0, mut c1, mut d0, mut d1] = [Vector::ZERO; 4];
+    let n = coefficients[0].len();
+    let [a, b, c, d] = coefficients.map(|row| &row[..n]);
+    for i in 0..n {
+        let row = &rows[i * stride..][..2 * LANES];
+        let (x0, x1) = (Vector::read(row), Vector::read(&row[LANES..]));
+        a0.add_scaled::<FMA>(a[i], x0);
+        a1.add_scaled::<FMA>(a[i], x1);
+        b0.add_scaled::<FMA>(b[i], x0);
+        b1.add_scaled::<FMA>(b[i], x1);
+        c0.add_scaled::<FMA>(c[i], x0);
+        c1.add_scaled::<FMA>(c[i], x1);
+        d0.add_scaled::<FMA>(d[i], x0);
+        d1.add_scaled::<FMA>(d[i], x1);
+    }
+    [[a0, a1], [b0, b1], [c0, c1], [d0, d1]]
+}
+
+/// The same over the first vector of each row.
+#[inline(always)]
+fn weigh_one<const FMA: bool>(
+    coefficients: [&[f32]; ROWS],
+    rows: &[f32],
+    stride: usize,
+) -> [[Vector; 1]; ROWS] {
+    let [mut a0, mut b0, mut c0, mut d0] = [Vector::ZERO; 4];
+    let n = coefficients[0].len();
+    let [a, b, c, d] = coefficients.map(|row| &row[..n]);
+    for i in 0..n {
+        let x = Vector::read(&rows[i * stride..][..LANES]);
+        a0.add_scaled::<FMA>(a[i], x);
+        b0.add_scaled::<FMA>(b[i], x);
+        c0.add_scaled::<FMA>(c[i], x);
+        d0.add_scaled::<FMA>(d[i], x);
+    }
+    [[a0], [b0], [c0], [d0]]
+}
+
+/// `ROWS` rows of `stride` entries, each cut to its first `n`.
+#[inline(always)]
+fn rows_of(data: &[f32], stride: usize, n: usize) -> [&[f32]; ROWS] {
+    [0, 1, 2, 3].map(|r| &data[r * stride..][..n])
+}
 
 /// Copies one head at one position, rotated and scaled.
 #[inline(always)]
@@ -320,61 +394,29 @@ fn scores<const FMA: bool>(
     d_head: usize,
     n: usize,
 ) {
-    let mut start = 0;
-    while start < n {
-        let mut acc = [[0.0f32; KEYS]; ROWS];
-        for d in 0..d_head {
-            let column = &keys[d * padded + start..][..KEYS];
-            for r in 0..ROWS {
-                let q = queries[r * d_head + d];
-                for lane in 0..KEYS {
-                    acc[r][lane] = mul_add::<FMA>(q, column[lane], acc[r][lane]);
-                }
-            }
+    for start in (0..n).step_by(KEYS) {
+        let found = weigh_two::<FMA>(rows_of(queries, d_head, d_head), &keys[start..], padded);
+        for (r, [low, high]) in found.iter().enumerate() {
+            let into = &mut out[r * padded + start..][..KEYS];
+            into[..LANES].copy_from_slice(&low.0);
+            into[LANES..].copy_from_slice(&high.0);
         }
-        for r in 0..ROWS {
-            out[r * padded + start..][..KEYS].copy_from_slice(&acc[r]);
-        }
-        start += KEYS;
     }
 }
 
-/// Softmax of the first `n` scores; the rest become zero.
+/// Softmax of the first `n` scores; the rest, up to a whole number of vectors, become zero.
 #[inline(always)]
 fn softmax<const FMA: bool>(scores: &mut [f32], n: usize) {
-    let (valid, rest) = scores.split_at_mut(n);
-    let top = largest(valid);
-    for score in valid.iter_mut() {
+    scores[n..].fill(f32::NEG_INFINITY);
+    let top = largest(scores);
+    for score in scores.iter_mut() {
         *score = exp::<FMA>(*score - top);
     }
-    let scale = 1.0 / sum(valid, |v| v);
-    for score in valid.iter_mut() {
+    scores[n..].fill(0.0);
+    let scale = 1.0 / sum(scores, |v| v);
+    for score in scores.iter_mut() {
         *score *= scale;
     }
-    rest.fill(0.0);
-}
-
-/// Columns `start..start + C` of the value average of `ROWS` queries over keys `0..n`.
-#[inline(always)]
-fn averages<const FMA: bool, const C: usize>(
-    weights: &[f32],
-    values: &[f32],
-    padded: usize,
-    width: usize,
-    start: usize,
-    n: usize,
-) -> [[f32; C]; ROWS] {
-    let mut acc = [[0.0f32; C]; ROWS];
-    for j in 0..n {
-        let value = &values[j * width + start..][..C];
-        for r in 0..ROWS {
-            let weight = weights[r * padded + j];
-            for c in 0..C {
-                acc[r][c] = mul_add::<FMA>(weight, value[c], acc[r][c]);
-            }
-        }
-    }
-    acc
 }
 
 /// Working memory of one head of one sequence.
@@ -468,23 +510,26 @@ fn one_head<const FMA: bool>(
         for r in 0..rows {
             softmax::<FMA>(&mut weights[r * padded..][..seen.next_multiple_of(KEYS)], past + start + r + 1);
         }
-        let mut write = |from: usize, acc: &[&[f32]]| {
-            let count = acc[0].len().min(shape.d_head - from);
-            for (r, acc) in acc.iter().enumerate().take(rows) {
-                let row = (sequence * shape.queries + start + r) * shape.n_heads * shape.d_head;
-                out[row + head * shape.d_head + from..][..count].copy_from_slice(&acc[..count]);
+        let weights = rows_of(weights, padded, seen);
+        let mut write = |r: usize, from: usize, average: &Vector| {
+            if r < rows && from < shape.d_head {
+                let row = (sequence * shape.queries + start + r) * shape.n_heads + head;
+                let count = LANES.min(shape.d_head - from);
+                out[row * shape.d_head + from..][..count].copy_from_slice(&average.0[..count]);
             }
         };
-        let mut from = 0;
-        while from < width {
-            if width - from >= 2 * LANES {
-                let acc = averages::<FMA, { 2 * LANES }>(weights, values, padded, width, from, seen);
-                write(from, &[&acc[0], &acc[1], &acc[2], &acc[3]]);
-                from += 2 * LANES;
+        for from in (0..width).step_by(2 * LANES) {
+            if width - from > LANES {
+                let averages = weigh_two::<FMA>(weights, &values[from..], width);
+                for (r, [low, high]) in averages.iter().enumerate() {
+                    write(r, from, low);
+                    write(r, from + LANES, high);
+                }
             } else {
-                let acc = averages::<FMA, LANES>(weights, values, padded, width, from, seen);
-                write(from, &[&acc[0], &acc[1], &acc[2], &acc[3]]);
-                from += LANES;
+                let averages = weigh_one::<FMA>(weights, &values[from..], width);
+                for (r, [average]) in averages.iter().enumerate() {
+                    write(r, from, average);
+                }
             }
         }
         start += ROWS;
