@@ -168,6 +168,8 @@ pub struct Environment {
     pub hub_endpoint: Option<String>,
     /// `HF_TOKEN`, or the token file under `HF_HOME`.
     pub hub_token: Option<String>,
+    /// The folder `hub` below `HF_HOME`, or below its default.
+    pub hub_shared: Option<PathBuf>,
     /// `NO_COLOR` is unset.
     pub color: bool,
     /// Whether `OPENAI_API_KEY` is set; never its value.
@@ -196,11 +198,13 @@ impl Environment {
         let hf_home =
             var("HF_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".cache/huggingface")));
         let token_file = || {
-            let text = std::fs::read_to_string(hf_home?.join("token")).ok()?;
+            let text = std::fs::read_to_string(hf_home.as_ref()?.join("token")).ok()?;
             Some(text.trim().to_string()).filter(|token| !token.is_empty())
         };
+        let hub_shared = hf_home.as_ref().map(|home| home.join("hub")).filter(|folder| folder.is_dir());
         Self {
             cache,
+            hub_shared,
             hub_endpoint: var("HF_ENDPOINT"),
             hub_token: var("HF_TOKEN").or_else(token_file),
             color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),

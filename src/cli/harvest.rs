@@ -19,6 +19,7 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
         suite_folder: ".".into(),
         hub_endpoint: environment.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
         hub_token: environment.hub_token.clone(),
+        hub_shared: environment.hub_shared.clone(),
         offline: common.offline,
     };
     let spec = SubjectSpec { model: args.model.clone(), revision: args.revision.clone() };

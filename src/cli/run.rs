@@ -31,6 +31,7 @@ pub fn places(
         suite_folder: folder.to_path_buf(),
         hub_endpoint: environment.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
         hub_token: environment.hub_token.clone(),
+        hub_shared: environment.hub_shared.clone(),
         offline: common.offline,
     }
 }

@@ -44,6 +44,8 @@ pub struct Places {
     pub hub_endpoint: String,
     /// Token for it.
     pub hub_token: Option<String>,
+    /// Cache that other programs share, looked into before anything is fetched.
+    pub hub_shared: Option<PathBuf>,
     /// No network.
     pub offline: bool,
 }

@@ -9,7 +9,7 @@ use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepa
 use crate::hub::HubClient;
 use crate::nn::Tokenizer;
 use crate::subject::{LoadedSubject, SubjectModel};
-use crate::suite::{CorpusSpec, SubjectSpec, Suite, resolve};
+use crate::suite::{SubjectSpec, Suite, resolve};
 
 /// Seed of the text that the embedded model is evaluated on; its training text has another.
 const EMBEDDED_CORPUS_SEED: u64 = 20_260_101;
@@ -49,7 +49,12 @@ fn looks_like_hub_id(text: &str) -> bool {
 }
 
 fn hub(places: &Places) -> Result<HubClient, RunError> {
-    Ok(HubClient::new(&places.hub_endpoint, places.hub_token.as_deref(), &places.cache, places.offline)?)
+    let client =
+        HubClient::new(&places.hub_endpoint, places.hub_token.as_deref(), &places.cache, places.offline)?;
+    Ok(match &places.hub_shared {
+        Some(folder) => client.with_shared_cache(folder),
+        None => client,
+    })
 }
 
 /// The hook points that a suite names, checked against the model, each once and in order.
@@ -86,9 +91,24 @@ pub struct OpenCorpus {
 pub fn open_corpus(suite: &Suite, subject: &LoadedSubject, places: &Places) -> Result<OpenCorpus, RunError> {
     let tokenizer = subject.tokenizer()?;
     let params = corpus_params(suite, subject.model().info().n_ctx, tokenizer)?;
-    let (source, revision) = open_source(&suite.corpus, places)?;
-    let tokens = prepare(&source, &SubjectEncoder(tokenizer), &params)?;
-    Ok(OpenCorpus { tokens, revision })
+    let spec = &suite.corpus;
+    let encoder = SubjectEncoder(tokenizer);
+    let (field, separator) = (spec.field.as_deref(), spec.separator.as_deref());
+    if let Some(id) = spec.source.strip_prefix("hub:") {
+        let hub = hub(places)?;
+        let dataset =
+            hub.dataset(id, spec.revision.as_deref().unwrap_or(DEFAULT_REVISION), spec.files.as_deref())?;
+        let revision = dataset.commit().to_string();
+        let source = Source::from_dataset(dataset, field, separator)?;
+        return Ok(OpenCorpus { tokens: prepare(&source, &encoder, &params)?, revision: Some(revision) });
+    }
+    let source = if spec.source == "embedded" {
+        let generator = Generator::new(EMBEDDED_CORPUS_SEED);
+        Source::Generated(Box::new(move |index| generator.document(index as u64).text))
+    } else {
+        Source::from_path(&resolve(&spec.source, &places.suite_folder), field, separator)?
+    };
+    Ok(OpenCorpus { tokens: prepare(&source, &encoder, &params)?, revision: None })
 }
 
 /// The corpus parameters of a suite, checked against the model's context.
@@ -112,22 +132,6 @@ pub fn corpus_params(suite: &Suite, n_ctx: usize, tokenizer: &Tokenizer) -> Resu
         reject_replacement: suite.protocol.reject_undecodable,
         separator_id: tokenizer.bos_token(),
     })
-}
-
-fn open_source(spec: &CorpusSpec, places: &Places) -> Result<(Source<'static>, Option<String>), RunError> {
-    let (field, separator) = (spec.field.as_deref(), spec.separator.as_deref());
-    if spec.source == "embedded" {
-        let generator = Generator::new(EMBEDDED_CORPUS_SEED);
-        return Ok((Source::Generated(Box::new(move |index| generator.document(index as u64).text)), None));
-    }
-    if let Some(id) = spec.source.strip_prefix("hub:") {
-        let revision = spec.revision.as_deref().unwrap_or(DEFAULT_REVISION);
-        let hub = hub(places)?;
-        let (source, snapshot) =
-            Source::from_hub(&hub, id, revision, spec.files.as_deref(), field, separator)?;
-        return Ok((source, Some(snapshot.commit)));
-    }
-    Ok((Source::from_path(&resolve(&spec.source, &places.suite_folder), field, separator)?, None))
 }
 
 /// The subject's tokenizer as the corpus sees it.
