@@ -115,6 +115,22 @@ impl AffineDictionary {
         &self.tensors
     }
 
+    /// The dictionary of some features alone, where a feature's code depends on no other.
+    fn chosen(&self, features: &[usize]) -> Option<Self> {
+        let tensors = &self.tensors;
+        if !matches!(tensors.activation, Activation::Signed | Activation::Relu) {
+            return None;
+        }
+        let part = Tensors {
+            encoder: tensors.encoder.select_rows(features),
+            encoder_bias: features.iter().map(|&feature| tensors.encoder_bias[feature]).collect(),
+            decoder: tensors.decoder.select_rows(features),
+            ..tensors.clone()
+        };
+        let info = DictionaryInfo { n_features: features.len(), ..self.info.clone() };
+        Some(Self { info, tensors: part })
+    }
+
     fn check_width(&self, got: usize, expected: usize) -> Result<(), DictionaryError> {
         if got == expected {
             Ok(())
@@ -212,6 +228,16 @@ impl Dictionary for AffineDictionary {
         Ok(codes)
     }
 
+    fn encode_features(&self, x: &Matrix, features: &[usize]) -> Result<Matrix, DictionaryError> {
+        match self.chosen(features) {
+            Some(part) => part.encode(x),
+            None => {
+                let codes = self.encode(x)?;
+                Ok(Matrix::from_fn(codes.rows(), features.len(), |row, col| codes.at(row, features[col])))
+            }
+        }
+    }
+
     fn encode_sparse(&self, x: &Matrix) -> Result<SparseCodes, DictionaryError> {
         self.check_width(x.cols(), self.info.d_in)?;
         let mut out = SparseCodes::new(self.info.n_features);
@@ -254,6 +280,11 @@ impl Dictionary for AffineDictionary {
             rows.extend_from_slice(reconstruction);
         }
         Ok((codes, Matrix::from_vec(x.rows(), d, rows)))
+    }
+
+    fn decode_of(&self, x: &Matrix, codes: &Matrix) -> Result<Matrix, DictionaryError> {
+        // Codes alone do not know how a row was scaled.
+        if self.tensors.row_scale == RowScale::Plain { self.decode(codes) } else { self.reconstruct(x) }
     }
 
     fn directions(&self) -> Result<Matrix, DictionaryError> {

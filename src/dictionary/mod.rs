@@ -41,7 +41,7 @@ pub use ica::{IcaFit, IcaParams};
 pub use info::{DictionaryInfo, Kind, SignPolicy};
 pub use pca::{PcaFit, PcaParams};
 pub use quality::{
-    NEAR_DEAD_DENSITY, NOT_A_RECONSTRUCTION, Quality, QualityCounter, ablate, loss_recovered, mean_l0,
+    Codes, NEAR_DEAD_DENSITY, NOT_A_RECONSTRUCTION, Quality, QualityCounter, ablate, loss_recovered, mean_l0,
     quality, splice,
 };
 pub use sae::{SaeFit, SaeParams, TopkFit, TopkParams};
@@ -78,6 +78,11 @@ pub trait Dictionary: Send + Sync {
         let codes = self.encode(x)?;
         let estimate = if self.info().is_reconstruction { Some(self.decode(&codes)?) } else { None };
         Ok((SparseCodes::from_dense(&codes), estimate))
+    }
+
+    /// The estimate of activations `x` whose codes are there already.
+    fn decode_of(&self, _x: &Matrix, codes: &Matrix) -> Result<Matrix, DictionaryError> {
+        self.decode(codes)
     }
 
     /// The estimate of activations from themselves.

@@ -1,7 +1,9 @@
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
 use crate::base::Matrix;
+use crate::linalg::SparseCodes;
 
 use super::{Dictionary, DictionaryError, FitError};
 
@@ -11,6 +13,8 @@ pub const NOT_A_RECONSTRUCTION: &str = "not a reconstruction";
 pub const NEAR_DEAD_DENSITY: f64 = 1e-3;
 /// Rows read at once where a whole set is passed through a dictionary.
 const BLOCK_ROWS: usize = 4096;
+/// Rows whose sums are added up together.
+const GROUP_ROWS: usize = 256;
 
 /// How good a decomposition is over the tokens it was shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,24 +61,52 @@ impl<'a> QualityCounter<'a> {
 
     /// Adds tokens.
     pub fn add(&mut self, x: &Matrix) -> Result<(), DictionaryError> {
-        let (codes, reconstruction) = self.dictionary.encode_and_reconstruct(x)?;
-        self.tokens += x.rows();
-        self.active += codes.n_entries() as u64;
-        for row in 0..codes.rows() {
-            for (feature, code) in codes.iter_row(row) {
-                self.fires[feature] += u64::from(code > 0.0);
-            }
-        }
-        if let Some(reconstruction) = reconstruction {
-            for (row, estimate) in x.iter_rows().zip(reconstruction.iter_rows()) {
-                for ((&value, &estimate), mean) in row.iter().zip(estimate).zip(self.mean) {
-                    let value = f64::from(value);
-                    self.error += (value - f64::from(estimate)).powi(2);
-                    self.deviation += (value - mean).powi(2);
+        let (codes, estimate) = self.dictionary.encode_and_reconstruct(x)?;
+        self.add_coded(x, Codes::Sparse(&codes), estimate.as_ref(), |_| true);
+        Ok(())
+    }
+
+    /// Adds tokens whose codes and estimate are there already; only rows that `counts` accepts.
+    pub fn add_coded(
+        &mut self,
+        x: &Matrix,
+        codes: Codes<'_>,
+        estimate: Option<&Matrix>,
+        counts: impl Fn(usize) -> bool + Sync,
+    ) {
+        for row in (0..x.rows()).filter(|&row| counts(row)) {
+            self.tokens += 1;
+            match codes {
+                Codes::Sparse(codes) => {
+                    for (feature, code) in codes.iter_row(row) {
+                        self.active += 1;
+                        self.fires[feature] += u64::from(code > 0.0);
+                    }
+                }
+                Codes::Dense(codes) => {
+                    for (fires, &code) in self.fires.iter_mut().zip(codes.row(row)) {
+                        self.active += u64::from(code != 0.0);
+                        *fires += u64::from(code > 0.0);
+                    }
                 }
             }
         }
-        Ok(())
+        if let Some(estimate) = estimate {
+            // Sums over fixed groups of rows, added in order: the same for any number of threads.
+            let groups: Vec<usize> = (0..x.rows()).step_by(GROUP_ROWS).collect();
+            let sums: Vec<(f64, f64)> = groups
+                .into_par_iter()
+                .map(|start| {
+                    let rows = (start..(start + GROUP_ROWS).min(x.rows())).filter(|&row| counts(row));
+                    rows.map(|row| squares(x.row(row), estimate.row(row), self.mean))
+                        .fold((0.0, 0.0), |sum, row| (sum.0 + row.0, sum.1 + row.1))
+                })
+                .collect();
+            for (error, deviation) in sums {
+                self.error += error;
+                self.deviation += deviation;
+            }
+        }
     }
 
     /// The numbers over everything added.
@@ -102,6 +134,30 @@ impl<'a> QualityCounter<'a> {
             note,
         }
     }
+}
+
+/// Codes of some rows, in whichever form there is.
+#[derive(Debug, Clone, Copy)]
+pub enum Codes<'a> {
+    /// Every entry.
+    Dense(&'a Matrix),
+    /// Those that are not zero.
+    Sparse(&'a SparseCodes),
+}
+
+/// `‖x − x̂‖²` and `‖x − x̄‖²` of one row, in f64; four sums at once, as one would wait for itself.
+fn squares(x: &[f32], estimate: &[f32], mean: &[f64]) -> (f64, f64) {
+    let (mut error, mut deviation) = ([0.0f64; 4], [0.0f64; 4]);
+    for (start, x) in x.chunks(4).enumerate() {
+        let estimate = &estimate[4 * start..];
+        let mean = &mean[4 * start..];
+        for (lane, &value) in x.iter().enumerate() {
+            let value = f64::from(value);
+            error[lane] += (value - f64::from(estimate[lane])).powi(2);
+            deviation[lane] += (value - mean[lane]).powi(2);
+        }
+    }
+    (error.iter().sum(), deviation.iter().sum())
 }
 
 /// [`Quality`] over a whole set.

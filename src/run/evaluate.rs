@@ -13,7 +13,7 @@ use super::{RunError, Stop};
 use crate::activations::ActivationSet;
 use crate::base::{Attempt, Matrix, Missing, Stream};
 use crate::corpus::TokenSets;
-use crate::dictionary::Dictionary;
+use crate::dictionary::{Codes, Dictionary, Quality, QualityCounter};
 use crate::explain::{
     Activate, ActivateError, ExplainError, Explainer, NeuronToGraph, NeuronToGraphParams, Probe, TokenLookup,
     TokenLookupFit, TypeMeans, derangement,
@@ -77,8 +77,8 @@ pub struct Evaluation<'a> {
 
 impl Evaluation<'_> {
     /// Walks, explains, simulates and scores; writes the evidence below `folder`.
-    pub fn run(&self, folder: &Path) -> Result<Vec<Outcome>, RunError> {
-        let summaries = self.summaries()?;
+    pub fn run(&self, folder: &Path) -> Result<(Vec<Outcome>, Quality), RunError> {
+        let (summaries, quality) = self.survey()?;
         let seed = self.suite.seed;
         let mut order = Stream::named(seed, &["walk", &self.place()]);
         let walk = walk(&summaries, self.suite.per_cell, &self.suite.protocol, &mut order);
@@ -119,7 +119,7 @@ impl Evaluation<'_> {
             }
         }
         files.commit()?;
-        Ok(outcomes)
+        Ok((outcomes, quality))
     }
 
     /// Names this row's seed streams.
@@ -136,28 +136,36 @@ impl Evaluation<'_> {
         Ok(FragmentSet::new(&self.tokens.evaluate, self.documents)?)
     }
 
-    /// One pass over all fragments.
-    fn summaries(&self) -> Result<Vec<FeatureSummary>, RunError> {
+    /// One pass over all fragments: what every feature fires on, and how good the dictionary is.
+    fn survey(&self) -> Result<(Vec<FeatureSummary>, Quality), RunError> {
         let fragments = self.fragments()?;
         let n_features = self.dictionary.info().n_features;
         let mut stream = Stream::named(self.suite.seed, &["records", &self.place()]);
         let mut builder = RecordBuilder::new(n_features, fragments, &self.suite.protocol, &mut stream)?;
-        let positions = fragments.positions();
+        let mut counter = QualityCounter::new(self.dictionary, self.fit.mean());
+        let (positions, first_scored) = (fragments.positions(), self.suite.protocol.first_scored());
+        let counts = |row: usize| row % positions >= first_scored;
         let mut sparse = true;
         for first in (0..fragments.len()).step_by(BLOCK_FRAGMENTS) {
             self.stop.check()?;
             let block = self.evaluate.read(first * positions, BLOCK_FRAGMENTS * positions)?;
             if sparse {
-                let codes = self.dictionary.encode_sparse(&block)?;
-                let entries = (codes.rows() * n_features).max(1) as f64;
-                sparse = (codes.n_entries() as f64) < SPARSE_SHARE * entries;
+                let (codes, estimate) = self.dictionary.encode_and_reconstruct(&block)?;
+                counter.add_coded(&block, Codes::Sparse(&codes), estimate.as_ref(), counts);
                 let (offsets, indices, values) = codes.parts();
                 builder.add_sparse_block(first, SparseCodes { offsets, indices, values })?;
+                let entries = (codes.rows() * n_features).max(1) as f64;
+                sparse = (codes.n_entries() as f64) < SPARSE_SHARE * entries;
             } else {
-                builder.add_block(first, &self.dictionary.encode(&block)?)?;
+                let codes = self.dictionary.encode(&block)?;
+                let reconstructs = self.dictionary.info().is_reconstruction;
+                let estimate =
+                    if reconstructs { Some(self.dictionary.decode_of(&block, &codes)?) } else { None };
+                counter.add_coded(&block, Codes::Dense(&codes), estimate.as_ref(), counts);
+                builder.add_block(first, &codes)?;
             }
         }
-        Ok(builder.finish()?)
+        Ok((builder.finish()?, counter.finish()))
     }
 
     /// The chosen fragments of the eligible features, encoded again.

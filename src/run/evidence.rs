@@ -1,12 +1,13 @@
 //! The evidence behind the scores, as JSON lines: fragments, explanations, simulations.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::RunError;
 use crate::base::{AtomicFile, Attempt, FileError};
-use crate::features::{Evidence, Explanation, FeatureRecord, Held};
+use crate::features::{ActivationRecord, Evidence, Explanation, FeatureRecord, Held, QuantilePick};
 use crate::simulate::Simulation;
 use crate::suite::Pair;
 
@@ -18,6 +19,49 @@ pub struct EvidenceFiles {
     records: JsonLines,
     explanations: JsonLines,
     simulations: JsonLines,
+}
+
+/// A feature record without the activations of those many random fragments that serve
+/// `beyond_token` alone: they are named with their probabilities, and any of them can be run again.
+#[derive(Serialize)]
+struct RecordLine<'a> {
+    feature: usize,
+    first_scored: usize,
+    n_tokens: usize,
+    firing_tokens: usize,
+    density: f64,
+    firing_fragments: usize,
+    firing_documents: usize,
+    max_activation: f32,
+    top: &'a [ActivationRecord],
+    random: &'a [ActivationRecord],
+    quantiles: &'a [Vec<QuantilePick>],
+    quantile_fragments: Vec<&'a ActivationRecord>,
+    non_firing: &'a [ActivationRecord],
+    more_random: Vec<(usize, f64)>,
+}
+
+impl<'a> RecordLine<'a> {
+    fn of(record: &'a FeatureRecord) -> Self {
+        let picked: HashSet<usize> = record.quantiles.iter().flatten().map(|pick| pick.fragment).collect();
+        let wanted = |other: &&ActivationRecord| picked.contains(&other.fragment);
+        Self {
+            feature: record.feature,
+            first_scored: record.first_scored,
+            n_tokens: record.n_tokens,
+            firing_tokens: record.firing_tokens,
+            density: record.density,
+            firing_fragments: record.firing_fragments,
+            firing_documents: record.firing_documents,
+            max_activation: record.max_activation,
+            top: &record.top,
+            random: &record.random,
+            quantiles: &record.quantiles,
+            quantile_fragments: record.more_random.iter().filter(wanted).collect(),
+            non_firing: &record.non_firing,
+            more_random: record.more_random.iter().map(|other| (other.fragment, other.probability)).collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -51,7 +95,7 @@ impl EvidenceFiles {
 
     /// What each explained feature fires on.
     pub fn records(&mut self, records: &[FeatureRecord]) -> Result<(), RunError> {
-        records.iter().try_for_each(|record| self.records.line(record))
+        records.iter().try_for_each(|record| self.records.line(&RecordLine::of(record)))
     }
 
     /// What each feature was explained as.

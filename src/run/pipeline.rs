@@ -293,14 +293,6 @@ impl Context<'_> {
             return Ok((stored, true));
         }
         let dictionary = row.dictionary.as_ref();
-        let first_scored = self.suite.protocol.first_scored();
-        let measured = meter.measure(
-            dictionary,
-            &activations.evaluate,
-            first_scored,
-            activations.fit.mean(),
-            &self.stop,
-        )?;
         let evaluation = Evaluation {
             suite: self.suite,
             row: &row.name,
@@ -315,7 +307,8 @@ impl Context<'_> {
             token_texts: &self.token_texts,
             stop: &self.stop,
         };
-        let outcomes = evaluation.run(base)?;
+        let (outcomes, quality) = evaluation.run(base)?;
+        let measured = meter.measure(dictionary, quality)?;
         let info = dictionary.info();
         let record = StoredDictionary {
             digest: info.digest,

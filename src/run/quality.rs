@@ -4,17 +4,13 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunError, Stop};
-use crate::activations::ActivationSet;
+use super::RunError;
 use crate::base::{HookPoint, Matrix, TokenBatch};
-use crate::dictionary::{Dictionary, DictionaryError, Quality, QualityCounter, loss_recovered};
+use crate::dictionary::{Dictionary, DictionaryError, Quality, loss_recovered};
 use crate::subject::{Edit, SubjectModel};
 
 /// Fragments that losses are measured on: 4,096 tokens of 64-token fragments.
 const LOSS_FRAGMENTS: usize = 64;
-
-/// Fragments passed through a dictionary at once.
-const BLOCK_FRAGMENTS: usize = 64;
 
 /// Mean losses of the subject in nats per token, position 0 never replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -116,26 +112,9 @@ impl<'a> LossMeter<'a> {
         }
     }
 
-    /// Everything the quality table shows. `first_scored` leaves out the position that the protocol
-    /// leaves out; `mean` is x̄.
-    pub fn measure(
-        &self,
-        dictionary: &dyn Dictionary,
-        evaluate: &ActivationSet,
-        first_scored: usize,
-        mean: &[f64],
-        stop: &Stop,
-    ) -> Result<Measured, RunError> {
-        let positions = self.tokens.cols();
-        let mut counter = QualityCounter::new(dictionary, mean);
-        for block in evaluate.blocks(BLOCK_FRAGMENTS * positions) {
-            stop.check()?;
-            let block = block?;
-            let scored: Vec<usize> =
-                (0..block.rows()).filter(|row| row % positions >= first_scored).collect();
-            counter.add(&block.select_rows(&scored))?;
-        }
-        Ok(Measured { quality: counter.finish(), losses: self.losses, spliced: self.spliced(dictionary)? })
+    /// Everything the quality table shows, around what a pass over the fragments counted.
+    pub fn measure(&self, dictionary: &dyn Dictionary, quality: Quality) -> Result<Measured, RunError> {
+        Ok(Measured { quality, losses: self.losses, spliced: self.spliced(dictionary)? })
     }
 }
 

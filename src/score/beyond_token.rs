@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use super::fragment::{Concatenated, ScoredFragment, Stratum};
 use super::scorer::{NoScore, ScoreOutcome, Scorer};
 use crate::stats::pearson;
@@ -42,7 +40,8 @@ pub struct BeyondToken;
 
 /// Scored tokens of the random stratum whose type occurs there at least twice.
 pub fn repeating_tokens(fragments: &[ScoredFragment]) -> usize {
-    by_type(&Concatenated::of(fragments, &[Stratum::Random])).values().map(Vec::len).filter(|n| *n > 1).sum()
+    let tokens = Concatenated::of(fragments, &[Stratum::Random]);
+    Types::of(&tokens.tokens).repeating().map(<[usize]>::len).sum()
 }
 
 impl Scorer for BeyondToken {
@@ -58,8 +57,8 @@ impl Scorer for BeyondToken {
         if spread(&tokens.truth) == 0.0 {
             return ScoreOutcome::Undefined(NoScore::ConstantTruth);
         }
-        let types = by_type(&tokens);
-        if types.values().all(|occurrences| occurrences.len() < 2) {
+        let types = Types::of(&tokens.tokens);
+        if types.repeating().next().is_none() {
             return ScoreOutcome::Undefined(NoScore::NoRepeatedTokens);
         }
         let truth = within_types(&tokens.truth, &types, SAME_TRUTH);
@@ -76,33 +75,51 @@ impl Scorer for BeyondToken {
     }
 }
 
-/// Where each token type occurs, in an order that does not depend on hashing.
-fn by_type(tokens: &Concatenated) -> BTreeMap<u32, Vec<usize>> {
-    let mut types: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for (position, token) in tokens.tokens.iter().enumerate() {
-        types.entry(*token).or_default().push(position);
+/// Positions grouped by token type, types in rising order, positions in order within a type.
+struct Types {
+    positions: Vec<usize>,
+    /// Where each type begins in `positions`, and the end.
+    bounds: Vec<usize>,
+}
+
+impl Types {
+    fn of(tokens: &[u32]) -> Self {
+        let mut keyed: Vec<(u32, usize)> =
+            tokens.iter().enumerate().map(|(position, &token)| (token, position)).collect();
+        keyed.sort_unstable();
+        let mut bounds: Vec<usize> = (1..keyed.len()).filter(|&at| keyed[at].0 != keyed[at - 1].0).collect();
+        bounds.insert(0, 0);
+        bounds.push(keyed.len());
+        Self { positions: keyed.into_iter().map(|(_, position)| position).collect(), bounds }
     }
-    types
+
+    /// Positions of each type that occurs at least twice.
+    fn repeating(&self) -> impl Iterator<Item = &[usize]> {
+        let types = self.bounds.windows(2).map(|bound| &self.positions[bound[0]..bound[1]]);
+        types.filter(|occurrences| occurrences.len() > 1)
+    }
 }
 
 /// The values of repeating types minus their type's mean, or none where all of them are the same
 /// within their type, up to `same` times the largest magnitude.
-fn within_types(values: &[f64], types: &BTreeMap<u32, Vec<usize>>, same: f64) -> Option<Vec<f64>> {
+fn within_types(values: &[f64], types: &Types, same: f64) -> Option<Vec<f64>> {
     let largest = values.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
-    let repeating = types.values().filter(|occurrences| occurrences.len() > 1);
-    let deviations: Vec<f64> = repeating.flat_map(|occurrences| deviations(values, occurrences)).collect();
+    let mut deviations = Vec::with_capacity(values.len());
+    for occurrences in types.repeating() {
+        push_deviations(values, occurrences, &mut deviations);
+    }
     // The mean lies between the extremes, so a spread shows at least half of itself as a deviation.
     let varies = deviations.iter().any(|deviation| deviation.abs() > 0.5 * same * largest);
     varies.then_some(deviations)
 }
 
-/// Values at `occurrences` minus their mean. Equal values give exact zeros: the mean is taken as
-/// the first value plus the mean excess over it.
-fn deviations(values: &[f64], occurrences: &[usize]) -> Vec<f64> {
+/// Adds the values at `occurrences` minus their mean. Equal values give exact zeros: the mean is
+/// taken as the first value plus the mean excess over it.
+fn push_deviations(values: &[f64], occurrences: &[usize], out: &mut Vec<f64>) {
     let first = occurrences.first().map_or(0.0, |position| values[*position]);
-    let excess: Vec<f64> = occurrences.iter().map(|position| values[*position] - first).collect();
-    let mean = excess.iter().sum::<f64>() / excess.len() as f64;
-    excess.iter().map(|value| value - mean).collect()
+    let mean =
+        occurrences.iter().map(|position| values[*position] - first).sum::<f64>() / occurrences.len() as f64;
+    out.extend(occurrences.iter().map(|position| values[*position] - first - mean));
 }
 
 /// Largest minus smallest value.
