@@ -118,8 +118,8 @@ pub struct Transformer {
     parts: Parts,
 }
 
-/// Logits that a loss holds in memory at once, 8 MB of them.
-const LOGITS_AT_ONCE: usize = 1 << 21;
+/// Logits that a loss holds in memory at once, 64 MB of them: the unembedding is read once for all of them.
+const LOGITS_AT_ONCE: usize = 1 << 24;
 
 /// Collects activations on the way and applies the edit.
 struct Taps<'a> {
