@@ -295,10 +295,7 @@ impl Transformer {
         }
         let mut x = self.add_positions(embedded, batch, first)?; // [N, d_model]
         for (layer, block) in self.parts.blocks.iter().enumerate() {
-            let keep = match past.as_mut() {
-                Some(past) => Some(&mut **past as &mut dyn PastKeysValues),
-                None => None,
-            };
+            let keep = past.as_mut().map(|past| &mut **past as &mut dyn PastKeysValues);
             match self.block(layer, block, x, batch, &rotations, keep, &mut taps)? {
                 Some(next) => x = next,
                 None => return Ok(taps.finish(None)),
