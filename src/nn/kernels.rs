@@ -76,6 +76,7 @@ fn exp<const FMA: bool>(x: f32) -> f32 {
 /// erf(x) to 4·10⁻⁷: x·P(x²)/Q(x²), fitted for the least largest error on |x| ≤ 3.95, where erf is 1 in f32.
 #[inline(always)]
 fn erf<const FMA: bool>(x: f32) -> f32 {
+    #[expect(clippy::approx_constant, reason = "a fitted coefficient, close to 2/√π but not it")]
     const P: [f32; 6] = [2.011_745_5e-6, 2.875_986e-4, 3.917_255e-3, 5.320_687e-2, 1.940_343_1e-1, 1.128_379];
     const Q: [f32; 6] = [3.783_963_3e-5, 1.198_184_3e-3, 1.527_058e-2, 1.155_901_8e-1, 5.052_899e-1, 1.0];
     let x = x.clamp(-3.95, 3.95);
@@ -135,7 +136,7 @@ fn largest(xs: &[f32]) -> f32 {
     for (lane, &x) in lanes.iter_mut().zip(rest) {
         *lane = if x > *lane { x } else { *lane };
     }
-    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    lanes.into_iter().fold(f32::NEG_INFINITY, |top, x| if x > top { x } else { top })
 }
 
 #[inline(always)]
@@ -310,7 +311,8 @@ fn add_scaled<const FMA: bool>(sum: &mut Vector, scale: f32, x: &[f32]) {
 struct Scratch {
     /// `[keys / KEYS, d_head]`: a coordinate of `KEYS` keys side by side.
     keys: Vec<[f32; KEYS]>,
-    /// `[d_head / LANES, keys]`: `LANES` coordinates of one value side by side.
+    /// `[d_head / LANES, keys]`, `keys` rounded up to an even number: `LANES` coordinates of one value side by
+    /// side.
     values: Vec<Vector>,
     /// `[d_head]`: a coordinate of `ROWS` queries side by side.
     queries: Vec<[f32; ROWS]>,
@@ -359,7 +361,7 @@ fn attention_loop<const FMA: bool>(
     let n_tiles = shape.keys.div_ceil(KEYS);
     let mut scratch = Scratch {
         keys: vec![[0.0; KEYS]; n_tiles * shape.d_head],
-        values: vec![[0.0; LANES]; shape.d_head.div_ceil(LANES) * shape.keys],
+        values: vec![[0.0; LANES]; shape.d_head.div_ceil(LANES) * shape.keys.next_multiple_of(2)],
         queries: vec![[0.0; ROWS]; shape.d_head],
         tiles: vec![[[0.0; KEYS]; ROWS]; n_tiles],
         rotated: vec![0.0; shape.d_head],
@@ -392,7 +394,8 @@ fn load_keys_and_values(
         let tile = &mut scratch.keys[position / KEYS * shape.d_head..][..shape.d_head];
         fill_lane(tile, position % KEYS, &scratch.rotated);
         for (part, entries) in v.head(row, head, shape.d_head).chunks(LANES).enumerate() {
-            scratch.values[part * shape.keys + position][..entries.len()].copy_from_slice(entries);
+            scratch.values[part * shape.keys.next_multiple_of(2) + position][..entries.len()]
+                .copy_from_slice(entries);
         }
     }
 }
@@ -419,17 +422,22 @@ fn attend_from<const FMA: bool>(
     for (tile, keys) in tiles.iter_mut().zip(keys.chunks_exact(shape.d_head)) {
         *tile = scores::<FMA>(queries, keys);
     }
+    let mut scales = [0.0; ROWS];
     for r in 0..rows {
-        softmax::<FMA>(tiles, r, first + r + 1);
+        scales[r] = exponentiate::<FMA>(tiles, r, first + r + 1);
     }
     let mut write = |r: usize, part: usize, average: &Vector| {
         if r < rows {
             let row = (sequence * shape.queries + start + r) * shape.n_heads + head;
             let count = LANES.min(shape.d_head - part * LANES);
-            out[row * shape.d_head + part * LANES..][..count].copy_from_slice(&average[..count]);
+            let into = &mut out[row * shape.d_head + part * LANES..][..count];
+            for (into, x) in into.iter_mut().zip(average) {
+                *into = x * scales[r];
+            }
         }
     };
-    let mut parts = values.chunks_exact(shape.keys).enumerate();
+    let seen = seen.next_multiple_of(2);
+    let mut parts = values.chunks_exact(shape.keys.next_multiple_of(2)).enumerate();
     while let Some((part, low)) = parts.next() {
         if let Some((_, high)) = parts.next() {
             let averages = average_two::<FMA>(tiles, &low[..seen], &high[..seen]);
@@ -471,9 +479,10 @@ fn scores<const FMA: bool>(queries: &[[f32; ROWS]], keys: &[[f32; KEYS]]) -> Til
     tile
 }
 
-/// Softmax of the first `n` scores of row `r`; the rest of the row become zero.
+/// Turns the first `n` scores of row `r` into weights eˢ⁻ᵐᵃˣ, the rest of the row into zeros, and returns
+/// 1/Σ weights: dividing the few averages is cheaper than dividing the weights.
 #[inline(always)]
-fn softmax<const FMA: bool>(tiles: &mut [Tile], r: usize, n: usize) {
+fn exponentiate<const FMA: bool>(tiles: &mut [Tile], r: usize, n: usize) -> f32 {
     let last = (n - 1) / KEYS;
     tiles[last][r][n - last * KEYS..].fill(f32::NEG_INFINITY);
     for tile in &mut tiles[last + 1..] {
@@ -494,13 +503,8 @@ fn softmax<const FMA: bool>(tiles: &mut [Tile], r: usize, n: usize) {
             *total += *x;
         }
     }
-    let scale = 1.0 / sum(&totals, |x| x);
-    for tile in tiles.iter_mut() {
-        for x in &mut tile[r] {
-            *x *= scale;
-        }
-    }
     tiles[last][r][n - last * KEYS..].fill(0.0);
+    1.0 / sum(&totals, |x| x)
 }
 
 /// Weighted averages of two parts of the values, for `ROWS` queries.
@@ -524,18 +528,28 @@ fn average_two<const FMA: bool>(tiles: &[Tile], low: &[Vector], high: &[Vector])
     [[a0, a1], [b0, b1], [c0, c1], [d0, d1]]
 }
 
-/// Weighted averages of one part of the values, for `ROWS` queries.
+/// Weighted averages of one part of an even number of values, for `ROWS` queries. Sums over even and over odd
+/// keys, so that enough of them are under way to hide the latency of an addition.
 #[inline(always)]
 fn average_one<const FMA: bool>(tiles: &[Tile], values: &[Vector]) -> [Vector; ROWS] {
-    let [mut a0, mut b0, mut c0, mut d0] = [[0.0; LANES]; 4];
+    let [mut a0, mut a1, mut b0, mut b1] = [[0.0; LANES]; 4];
+    let [mut c0, mut c1, mut d0, mut d1] = [[0.0; LANES]; 4];
     for (tile, values) in tiles.iter().zip(values.chunks(KEYS)) {
         let [a, b, c, d] = tile;
-        for (i, x) in values.iter().enumerate().take(KEYS) {
-            add_scaled::<FMA>(&mut a0, a[i], x);
-            add_scaled::<FMA>(&mut b0, b[i], x);
-            add_scaled::<FMA>(&mut c0, c[i], x);
-            add_scaled::<FMA>(&mut d0, d[i], x);
+        for (i, pair) in values.chunks_exact(2).enumerate().take(KEYS / 2) {
+            let (x0, x1) = (&pair[0], &pair[1]);
+            add_scaled::<FMA>(&mut a0, a[2 * i], x0);
+            add_scaled::<FMA>(&mut a1, a[2 * i + 1], x1);
+            add_scaled::<FMA>(&mut b0, b[2 * i], x0);
+            add_scaled::<FMA>(&mut b1, b[2 * i + 1], x1);
+            add_scaled::<FMA>(&mut c0, c[2 * i], x0);
+            add_scaled::<FMA>(&mut c1, c[2 * i + 1], x1);
+            add_scaled::<FMA>(&mut d0, d[2 * i], x0);
+            add_scaled::<FMA>(&mut d1, d[2 * i + 1], x1);
         }
+    }
+    for (even, odd) in [(&mut a0, a1), (&mut b0, b1), (&mut c0, c1), (&mut d0, d1)] {
+        add_scaled::<FMA>(even, 1.0, &odd);
     }
     [a0, b0, c0, d0]
 }

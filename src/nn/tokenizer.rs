@@ -228,10 +228,10 @@ impl Spelling {
 
     /// The bytes that a piece stands for.
     fn bytes(self, piece: &str) -> Vec<u8> {
-        if self.byte_level {
-            if let Some(bytes) = piece.chars().map(byte_of_stand_in).collect() {
-                return bytes;
-            }
+        if self.byte_level
+            && let Some(bytes) = piece.chars().map(byte_of_stand_in).collect()
+        {
+            return bytes;
         }
         if self.byte_pieces {
             let hex = piece.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));

@@ -118,8 +118,8 @@ pub struct Transformer {
     parts: Parts,
 }
 
-/// Logits that a loss holds in memory at once, 8 MB of them.
-const LOGITS_AT_ONCE: usize = 1 << 21;
+/// Logits that a loss holds in memory at once, 64 MB of them: the unembedding is read once for all of them.
+const LOGITS_AT_ONCE: usize = 1 << 24;
 
 /// Collects activations on the way and applies the edit.
 struct Taps<'a> {
@@ -295,10 +295,7 @@ impl Transformer {
         }
         let mut x = self.add_positions(embedded, batch, first)?; // [N, d_model]
         for (layer, block) in self.parts.blocks.iter().enumerate() {
-            let keep = match past.as_mut() {
-                Some(past) => Some(&mut **past as &mut dyn PastKeysValues),
-                None => None,
-            };
+            let keep = past.as_mut().map(|past| &mut **past as &mut dyn PastKeysValues);
             match self.block(layer, block, x, batch, &rotations, keep, &mut taps)? {
                 Some(next) => x = next,
                 None => return Ok(taps.finish(None)),
