@@ -125,7 +125,12 @@ impl Store {
 
     fn write(&mut self, rows: &Matrix, ids: Vec<u32>, limit: f32) -> Result<(), ActivationError> {
         // A NaN norm is kept, so that the store refuses it by name instead of losing it here.
-        let kept: Vec<usize> = (0..rows.rows()).filter(|&row| !(norm(rows.row(row)) > limit)).collect();
+        let kept: Vec<usize> = (0..rows.rows())
+            .filter(|&row| {
+                let norm = norm(rows.row(row));
+                norm <= limit || norm.is_nan()
+            })
+            .collect();
         if kept.len() == rows.rows() {
             return self.writer.push(rows.data(), &ids);
         }

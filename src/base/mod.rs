@@ -10,6 +10,7 @@ mod cpu;
 mod digest;
 mod hook_point;
 mod matrix;
+mod stopwatch;
 mod stream;
 mod token_batch;
 
@@ -19,6 +20,7 @@ pub use cpu::{cpu_name, instruction_set, peak_memory_bytes};
 pub use digest::{Digest, Digester};
 pub use hook_point::{HookPoint, HookPointError, HookSelector, Site};
 pub use matrix::Matrix;
+pub use stopwatch::Stopwatch;
 pub use stream::Stream;
 pub use token_batch::TokenBatch;
 

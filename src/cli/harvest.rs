@@ -111,7 +111,7 @@ fn text_ids(path: &Path, subject: &LoadedSubject) -> Result<TokenBatch, RunError
         .encode(&text)
         .map_err(|error| invalid(format!("cannot be tokenised: {error}")))?;
     let cols = subject.model().info().n_ctx.min(ids.len());
-    let whole = if cols == 0 { 0 } else { ids.len() / cols * cols };
+    let whole = ids.len().checked_div(cols).unwrap_or(0) * cols;
     TokenBatch::new(ids[..whole].to_vec(), cols)
         .filter(|batch| batch.rows() > 0)
         .ok_or_else(|| invalid("holds no text".into()))

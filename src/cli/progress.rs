@@ -2,11 +2,12 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::ProgressKind;
+use crate::base::Stopwatch;
 use crate::run::Event;
 
 /// How often a line is printed for a stage that goes on.
@@ -22,15 +23,14 @@ pub struct Progress {
 struct State {
     bar: Option<ProgressBar>,
     stage: String,
-    started: Instant,
-    last_line: Instant,
+    started: Stopwatch,
+    last_line: Stopwatch,
 }
 
 impl Progress {
     /// `Auto` becomes bars where stderr is a terminal, lines elsewhere.
     pub fn new(kind: ProgressKind, quiet: bool) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the time of progress lines decides no result")]
-        let now = Instant::now();
+        let now = Stopwatch::start();
         let state = State { bar: None, stage: String::new(), started: now, last_line: now };
         Self { kind, quiet, state: Mutex::new(state) }
     }
@@ -73,8 +73,7 @@ impl State {
     }
 
     fn work(&mut self, kind: ProgressKind, stage: &str, done: u64, total: u64, unit: &str) {
-        #[expect(clippy::disallowed_methods, reason = "the time of progress lines decides no result")]
-        let now = Instant::now();
+        let now = Stopwatch::start();
         let bars = kind == ProgressKind::Auto && std::io::stderr().is_terminal();
         let new_stage = self.stage != stage;
         if new_stage {
@@ -99,10 +98,10 @@ impl State {
             bar.set_position(done);
             return;
         }
-        let due = now.duration_since(self.last_line) >= LINE_EVERY;
+        let due = self.last_line.elapsed() >= LINE_EVERY;
         if (new_stage || due) && !bars {
             self.last_line = now;
-            let seconds = now.duration_since(self.started).as_secs_f64();
+            let seconds = self.started.seconds();
             let pace = if done > 0 && seconds > 0.5 && done < total {
                 let rate = done as f64 / seconds;
                 format!(", {rate:.0} {unit}/s, {:.0} s left", (total - done) as f64 / rate)

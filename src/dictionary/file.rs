@@ -1,11 +1,10 @@
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::activations::ActivationSet;
-use crate::base::{Matrix, read_to_string};
+use crate::base::{Matrix, Stopwatch, read_to_string};
 
 use super::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
 use super::error::{ParamProblem, Problems};
@@ -158,7 +157,7 @@ impl DictionaryFit for FileFit {
     /// Reads the file; `set` says for which activations, and gives their mean norm where the file
     /// needs it.
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
-        let started = Instant::now();
+        let started = Stopwatch::start();
         let reader = SaelensReader::open(&self.params)?;
         if reader.d_in != set.width() {
             return Err(FitError::DoesNotFit {

@@ -1,8 +1,7 @@
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
+use crate::base::Stopwatch;
 
 use super::{Dictionary, FitError, Kind};
 
@@ -72,7 +71,7 @@ pub struct FitReport {
 
 impl FitReport {
     /// A report of something that needed no search.
-    pub(super) fn immediate(started: Instant) -> Self {
-        Self { seconds: started.elapsed().as_secs_f64(), ..Self::default() }
+    pub(super) fn immediate(started: Stopwatch) -> Self {
+        Self { seconds: started.seconds(), ..Self::default() }
     }
 }

@@ -1,9 +1,7 @@
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
-use crate::base::{Matrix, Stream};
+use crate::base::{Matrix, Stopwatch, Stream};
 use crate::linalg::{
     LinalgError, LogcoshSums, View, Whitening, logcosh_moments, matmul_bt, orthogonalise, product_into,
 };
@@ -96,7 +94,7 @@ impl IcaFit {
         set: &ActivationSet,
         context: &mut FitContext<'_>,
     ) -> Result<Decomposition, FitError> {
-        let started = Instant::now();
+        let started = Stopwatch::start();
         let (params, width) = (&self.params, set.width());
         let whitening = Whitening::new(&principal_axes(set)?, params.components.unwrap_or(width));
         let rows = self.whitened_rows(set, &whitening, context.seed)?;
@@ -123,7 +121,7 @@ impl IcaFit {
             report,
         };
         decomposition.turned = find_turned(&decomposition, set)?;
-        decomposition.report.seconds = started.elapsed().as_secs_f64();
+        decomposition.report.seconds = started.seconds();
         Ok(decomposition)
     }
 

@@ -1,9 +1,7 @@
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 
 use crate::activations::{ActivationError, ActivationSet};
-use crate::base::Matrix;
+use crate::base::{Matrix, Stopwatch};
 use crate::linalg::{Eigen, Whitening, covariance, symmetric_eigen};
 
 use super::affine::Label;
@@ -87,7 +85,7 @@ impl PcaFit {
         set: &ActivationSet,
         context: &mut FitContext<'_>,
     ) -> Result<Decomposition, FitError> {
-        let started = Instant::now();
+        let started = Stopwatch::start();
         let eigen = principal_axes(set)?;
         let width = set.width();
         let whitening = Whitening::new(&eigen, self.params.components.unwrap_or(width));
@@ -103,7 +101,7 @@ impl PcaFit {
             report,
         };
         decomposition.turned = find_turned(&decomposition, set)?;
-        decomposition.report.seconds = started.elapsed().as_secs_f64();
+        decomposition.report.seconds = started.seconds();
         Ok(decomposition)
     }
 

@@ -1,9 +1,7 @@
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
-use crate::base::{Matrix, Stream};
+use crate::base::{Matrix, Stopwatch, Stream};
 
 use super::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
 use super::error::{ParamProblem, Problems};
@@ -110,7 +108,7 @@ fn of_directions(
     set: &ActivationSet,
     context: &FitContext<'_>,
 ) -> Fitted {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let label = Label {
         method: context.method.to_string(),
         kind,

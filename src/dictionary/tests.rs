@@ -12,7 +12,7 @@ fn hook() -> HookPoint {
 }
 
 fn set_of(rows: Matrix) -> ActivationSet {
-    ActivationSet::from_matrix(hook(), rows).expect("varied and finite")
+    ActivationSet::from_matrix(hook(), rows, Vec::new()).expect("varied and finite")
 }
 
 /// Calls `work` with a context that reports to nobody.

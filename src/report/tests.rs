@@ -20,7 +20,7 @@ fn text(folder: &Path, name: &str) -> String {
 #[test]
 fn a_run_folder_becomes_tables_charts_and_a_page() {
     let made = fixture::make(4);
-    let started = std::time::Instant::now();
+    let started = crate::base::Stopwatch::start();
     let (folder, files) = drawn(&made);
     println!("rendered {} files in {:.2} s", files.len(), started.elapsed().as_secs_f64());
     let names: Vec<String> = files

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::prepare::{CorpusRecord, Fillers};
-use crate::base::{Digest, cpu_name, instruction_set, peak_memory_bytes};
+use crate::base::{Digest, Stopwatch, cpu_name, instruction_set, peak_memory_bytes};
 use crate::subject::SubjectInfo;
 use crate::suite::Suite;
 
@@ -131,15 +131,11 @@ pub struct StageClock {
 impl StageClock {
     /// Runs a stage and notes its time and memory.
     pub fn time<T, E>(&mut self, name: &str, work: impl FnOnce() -> Result<(T, bool), E>) -> Result<T, E> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the time a stage takes goes to the manifest and decides nothing"
-        )]
-        let started = std::time::Instant::now();
+        let started = Stopwatch::start();
         let (value, reused) = work()?;
         self.stages.push(StageRecord {
             name: name.to_string(),
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: started.seconds(),
             peak_memory_bytes: peak_memory_bytes(),
             reused,
         });

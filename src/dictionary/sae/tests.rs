@@ -272,7 +272,7 @@ pub fn planted(rows: usize, d: usize, n: usize, active: f64, seed: u64) -> (Acti
         }
     }
     let hook = "blocks.0.hook_resid_post".parse().expect("hook point");
-    (ActivationSet::from_matrix(hook, x).expect("finite"), directions)
+    (ActivationSet::from_matrix(hook, x, Vec::new()).expect("finite"), directions)
 }
 
 pub fn run(fit: &dyn DictionaryFit, set: &ActivationSet, seed: u64) -> Fitted {

@@ -1,7 +1,5 @@
-use std::time::Instant;
-
 use crate::activations::ActivationSet;
-use crate::base::{Matrix, Stream};
+use crate::base::{Matrix, Stopwatch, Stream};
 use crate::dictionary::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
 use crate::dictionary::{FitContext, FitError, FitProgress, FitReport, Fitted, Kind};
 
@@ -65,7 +63,7 @@ pub struct Recipe {
 
 /// Trains an autoencoder and folds the scaling of its inputs into its weights.
 pub fn train(recipe: &Recipe, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let mut trainer = Trainer::new(recipe, set, context.seed)?;
     let probe = trainer.feed.probe()?;
     let mut batch = trainer.feed.next()?;
@@ -170,10 +168,10 @@ impl<'a> Trainer<'a> {
         Ok(Self { feed, state })
     }
 
-    fn finish(self, set: &ActivationSet, context: &FitContext<'_>, started: Instant) -> Fitted {
+    fn finish(self, set: &ActivationSet, context: &FitContext<'_>, started: Stopwatch) -> Fitted {
         let state = self.state;
         let mut report = state.report();
-        report.seconds = started.elapsed().as_secs_f64();
+        report.seconds = started.seconds();
         let scale = 1.0 / f64::from(self.feed.inverse_scale);
         let tensors = state.tensors(&self.feed.centre, scale);
         let label = Label {
