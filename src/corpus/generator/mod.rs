@@ -159,6 +159,12 @@ impl Generator {
         self.write(register, stream)
     }
 
+    /// The same of a given register: document `i` of each register is another text.
+    pub fn document_in(&self, register: Register, index: u64) -> Document {
+        let parts = ["generator", register.concept().name(), &index.to_string()];
+        self.write(register, Stream::named(self.seed, &parts))
+    }
+
     /// `n` prompts, both name orders in equal shares on average; the same seed gives the same prompts.
     pub fn ioi_prompts(&self, n: usize, held_out: HeldOut) -> Vec<IoiPrompt> {
         let prompt = |index: usize| {
