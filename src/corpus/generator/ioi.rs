@@ -158,12 +158,12 @@ struct Filled {
 
 fn training_name(stream: &mut Stream) -> &'static str {
     let pool = if stream.chance(0.5) { lexicon::WOMEN } else { lexicon::MEN };
-    *stream.pick::<&'static str>(pool)
+    stream.pick::<&'static str>(pool)
 }
 
 fn held_out_name(stream: &mut Stream) -> &'static str {
     let pool = if stream.chance(0.5) { lexicon::HELD_OUT_WOMEN } else { lexicon::HELD_OUT_MEN };
-    *stream.pick::<&'static str>(pool)
+    stream.pick::<&'static str>(pool)
 }
 
 fn fill(stream: &mut Stream, held_out: HeldOut) -> Filled {

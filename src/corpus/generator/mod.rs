@@ -8,6 +8,7 @@
 //! stay the same in it (a verb goes with its noun, a pronoun with its person, a total with its items), so
 //! that context predicts words beyond what pairs and triples of words do.
 
+mod code;
 mod concept;
 mod french;
 mod inflect;
@@ -195,7 +196,7 @@ impl Generator {
             Register::Ledger => structured::ledger(&mut scene, words),
             Register::Recipe => structured::recipe(&mut scene, words),
             Register::List => structured::list(&mut scene, words),
-            Register::Code => structured::code(&mut scene, words),
+            Register::Code => code::code(&mut scene, words),
             Register::Data => structured::data(&mut scene, words),
             Register::Citation => structured::citation(&mut scene, words),
             Register::French => french::french(&mut scene, words),

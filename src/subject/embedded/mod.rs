@@ -4,6 +4,9 @@
 //! Out: weights, tokenizer and configuration in Hugging Face's GPT-NeoX format, and how good they are.
 //! Never: runs an experiment.
 
+mod adamw;
+mod attention;
+mod measure;
 mod network;
 mod ngram;
 mod ops;
@@ -14,13 +17,11 @@ mod train;
 
 use super::{LoadedSubject, SubjectError};
 
+pub use measure::{Choice, Losses, TrainReport, accuracy, held_out_loss, measure};
 pub use network::{Network, Shape};
 pub use ngram::Ngram;
 pub use pieces::{SEPARATOR, encode_document, train_tokenizer};
-pub use train::{
-    Choice, Extra, Losses, Progress, Texts, TrainConfig, TrainReport, Trained, accuracy, held_out_loss,
-    measure, train, train_on,
-};
+pub use train::{Extra, Progress, Texts, TrainConfig, Trained, train, train_on};
 
 /// The model's `config.json`.
 pub const CONFIG: &str = include_str!("config.json");

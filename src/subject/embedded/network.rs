@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-use super::ops::{self, Heads};
+use super::attention::{Heads, attention};
+use super::ops;
 use crate::base::{Stream, TokenBatch};
 
 /// Sizes of the model; rotary share, parallel residual, layer norms and exact gelu are fixed.
@@ -166,14 +167,14 @@ impl Network {
         let normed = self.norm(x, &at("input_layernorm"))?;
         let qkv = self.product(&normed, &at("attention.query_key_value"))?;
         let qkv = ops::add_bias(&qkv, bias("attention.query_key_value")?)?;
-        let mixed = ops::attention(&qkv, heads, ROTARY_BASE)?;
-        let attention = self.product(&mixed, &at("attention.dense"))?;
+        let mixed = attention(&qkv, heads, ROTARY_BASE)?;
+        let attended = self.product(&mixed, &at("attention.dense"))?;
         let normed = self.norm(x, &at("post_attention_layernorm"))?;
         let hidden = self.product(&normed, &at("mlp.dense_h_to_4h"))?;
         let hidden = ops::bias_gelu(&hidden, bias("mlp.dense_h_to_4h")?)?;
         let mlp = self.product(&hidden, &at("mlp.dense_4h_to_h"))?;
         let biases = (bias("attention.dense")? + bias("mlp.dense_4h_to_h")?)?;
-        ops::add_bias(&((x + attention)? + mlp)?, &biases)
+        ops::add_bias(&((x + attended)? + mlp)?, &biases)
     }
 
     /// The model's description in the format of Hugging Face's GPT-NeoX.
