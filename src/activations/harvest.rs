@@ -57,7 +57,11 @@ pub fn harvest(
         .iter()
         .map(|(hook, path)| {
             let width = subject.width(*hook)?;
-            Ok(Store { writer: ActivationWriter::create(path, *hook, width, precision)?, sample: Vec::new(), limit: None })
+            Ok(Store {
+                writer: ActivationWriter::create(path, *hook, width, precision)?,
+                sample: Vec::new(),
+                limit: None,
+            })
         })
         .collect::<Result<Vec<Store>, HarvestError>>()?;
     let rows_at_once = (BATCH_TOKENS / tokens.cols()).max(1);
@@ -104,8 +108,12 @@ impl Store {
 
     /// Writes what waited.
     fn release(&mut self) -> Result<(), ActivationError> {
-        let mut norms: Vec<f32> =
-            self.sample.iter().flat_map(|(rows, _)| rows.iter_rows().map(norm)).filter(|norm| norm.is_finite()).collect();
+        let mut norms: Vec<f32> = self
+            .sample
+            .iter()
+            .flat_map(|(rows, _)| rows.iter_rows().map(norm))
+            .filter(|norm| norm.is_finite())
+            .collect();
         norms.sort_by(f32::total_cmp);
         let limit = norms.get(norms.len() / 2).map_or(f32::INFINITY, |median| NORM_LIMIT * median);
         self.limit = Some(limit);

@@ -161,13 +161,19 @@ impl ActivationSet {
     pub fn tokens(&self, start: usize, n: usize) -> Result<Vec<u32>, ActivationError> {
         let n = n.min(self.rows.saturating_sub(start));
         match &self.storage {
-            Storage::Memory { tokens, .. } => Ok(tokens[start.min(tokens.len())..(start + n).min(tokens.len())].to_vec()),
+            Storage::Memory { tokens, .. } => {
+                Ok(tokens[start.min(tokens.len())..(start + n).min(tokens.len())].to_vec())
+            }
             Storage::Disk { file, path, precision } => {
                 let offset = self.rows * self.width * precision.bytes() + start * TOKEN_BYTES;
                 let mut bytes = vec![0u8; n * TOKEN_BYTES];
-                read_exact_at(file, &mut bytes, offset as u64)
-                    .map_err(|source| FileError { action: "read", path: path.clone(), source })?;
-                let ids = bytes.chunks_exact(TOKEN_BYTES).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+                read_exact_at(file, &mut bytes, offset as u64).map_err(|source| FileError {
+                    action: "read",
+                    path: path.clone(),
+                    source,
+                })?;
+                let ids =
+                    bytes.chunks_exact(TOKEN_BYTES).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
                 Ok(ids.collect())
             }
         }
@@ -327,7 +333,12 @@ pub struct ActivationWriter {
 
 impl ActivationWriter {
     /// Starts a store for one hook point of `width` dimensions.
-    pub fn create(path: &Path, hook: HookPoint, width: usize, precision: Precision) -> Result<Self, ActivationError> {
+    pub fn create(
+        path: &Path,
+        hook: HookPoint,
+        width: usize,
+        precision: Precision,
+    ) -> Result<Self, ActivationError> {
         Ok(Self {
             hook,
             width,
@@ -461,8 +472,10 @@ fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
         Precision::F16 => {
             // Beyond f16's range a value would become infinite; it is kept at the largest finite one.
             let limit = f16::MAX.to_f32();
-            let kept: Vec<f32> =
-                values.iter().map(|&value| if value.is_finite() { value.clamp(-limit, limit) } else { value }).collect();
+            let kept: Vec<f32> = values
+                .iter()
+                .map(|&value| if value.is_finite() { value.clamp(-limit, limit) } else { value })
+                .collect();
             let mut halves = vec![f16::ZERO; kept.len()];
             halves.convert_from_f32_slice(&kept);
             halves.iter().flat_map(|value| value.to_le_bytes()).collect()
@@ -478,7 +491,8 @@ fn decode(bytes: &[u8], precision: Precision, out: &mut [f32]) {
             }
         }
         Precision::F16 => {
-            let halves: Vec<f16> = bytes.chunks_exact(2).map(|two| f16::from_le_bytes([two[0], two[1]])).collect();
+            let halves: Vec<f16> =
+                bytes.chunks_exact(2).map(|two| f16::from_le_bytes([two[0], two[1]])).collect();
             halves.convert_to_f32_slice(out);
         }
     }
@@ -538,7 +552,9 @@ mod tests {
         let rows = Matrix::from_fn(40_000, 1, |row, _| row as f32);
         let set = ActivationSet::from_matrix(hook(), rows, Vec::new()).expect("held");
         let pass = |seed| -> Vec<f32> {
-            set.shuffled(Stream::new(seed, "order"), 100).flat_map(|batch| batch.expect("batch").into_vec()).collect()
+            set.shuffled(Stream::new(seed, "order"), 100)
+                .flat_map(|batch| batch.expect("batch").into_vec())
+                .collect()
         };
         let (first, again, other) = (pass(1), pass(1), pass(2));
         assert_eq!(first, again);
@@ -554,7 +570,8 @@ mod tests {
         rows.row_mut(4)[1] = f32::NAN;
         let broken = ActivationSet::from_matrix(hook(), rows, Vec::new());
         assert!(matches!(broken, Err(ActivationError::NotFinite { row: 4, .. })));
-        let same = ActivationSet::from_matrix(hook(), Matrix::from_fn(10, 3, |_, col| col as f32), Vec::new());
+        let same =
+            ActivationSet::from_matrix(hook(), Matrix::from_fn(10, 3, |_, col| col as f32), Vec::new());
         assert!(matches!(same, Err(ActivationError::Constant { rows: 10, .. })));
     }
 }

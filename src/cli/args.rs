@@ -7,9 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Which decomposition of a language model's activations can a person understand?
 #[derive(Debug, Parser)]
 #[command(name = "autointerp", version, about, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 done · 1 a bug · 2 bad arguments or suite · 3 too many features failed · \
+#[command(
+    after_help = "Exit codes: 0 done · 1 a bug · 2 bad arguments or suite · 3 too many features failed · \
 4 budget reached · 5 LLM endpoint failed · 6 an input is missing, or the network was needed and is off · \
-7 `regress` found something worse · 8 input data is invalid · 9 cannot write · 130 interrupted")]
+7 `regress` found something worse · 8 input data is invalid · 9 cannot write · 130 interrupted"
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -166,6 +168,8 @@ pub struct Environment {
     pub hub_endpoint: Option<String>,
     /// `HF_TOKEN`, or the token file under `HF_HOME`.
     pub hub_token: Option<String>,
+    /// The folder `hub` below `HF_HOME`, or below its default.
+    pub hub_shared: Option<PathBuf>,
     /// `NO_COLOR` is unset.
     pub color: bool,
     /// Whether `OPENAI_API_KEY` is set; never its value.
@@ -183,19 +187,24 @@ impl Environment {
             } else if cfg!(windows) {
                 var("LOCALAPPDATA").map(PathBuf::from)
             } else {
-                var("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| home.clone().map(|home| home.join(".cache")))
+                var("XDG_CACHE_HOME")
+                    .map(PathBuf::from)
+                    .or_else(|| home.clone().map(|home| home.join(".cache")))
             }
         };
-        let cache = var("AUTOINTERP_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-            platform().unwrap_or_else(std::env::temp_dir).join("autointerp")
-        });
-        let hf_home = var("HF_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".cache/huggingface")));
+        let cache = var("AUTOINTERP_CACHE")
+            .map(PathBuf::from)
+            .unwrap_or_else(|| platform().unwrap_or_else(std::env::temp_dir).join("autointerp"));
+        let hf_home =
+            var("HF_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".cache/huggingface")));
         let token_file = || {
-            let text = std::fs::read_to_string(hf_home?.join("token")).ok()?;
+            let text = std::fs::read_to_string(hf_home.as_ref()?.join("token")).ok()?;
             Some(text.trim().to_string()).filter(|token| !token.is_empty())
         };
+        let hub_shared = hf_home.as_ref().map(|home| home.join("hub")).filter(|folder| folder.is_dir());
         Self {
             cache,
+            hub_shared,
             hub_endpoint: var("HF_ENDPOINT"),
             hub_token: var("HF_TOKEN").or_else(token_file),
             color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),

@@ -56,12 +56,20 @@ pub fn cache(clean: Option<&str>, common: &Common, environment: &Environment) ->
         entries.push(entry);
     }
     if common.json {
-        print_json(&serde_json::json!({"cache": environment.cache.display().to_string(), "entries": entries}));
+        print_json(
+            &serde_json::json!({"cache": environment.cache.display().to_string(), "entries": entries}),
+        );
         return Ok(0);
     }
     let mut text = format!("{}\n", environment.cache.display());
     for entry in entries {
-        text.push_str(&format!("{:<14}{:>6} files {:>10}   {}", entry.kind, entry.files, size(entry.bytes), entry.what));
+        text.push_str(&format!(
+            "{:<14}{:>6} files {:>10}   {}",
+            entry.kind,
+            entry.files,
+            size(entry.bytes),
+            entry.what
+        ));
         if entry.removed_files > 0 {
             text.push_str(&format!("; removed {} files, {}", entry.removed_files, size(entry.removed_bytes)));
         }
@@ -82,7 +90,9 @@ fn parse(clean: Option<&str>) -> Result<Clean, RunError> {
     let age = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
     age.map(|days| Clean::Older(Duration::from_secs(days * 86_400))).ok_or_else(|| RunError::Setting {
         field: "--clean".into(),
-        problem: format!("is `{text}`, expected `all`, `hub`, `activations`, or an age in days such as `30d`"),
+        problem: format!(
+            "is `{text}`, expected `all`, `hub`, `activations`, or an age in days such as `30d`"
+        ),
     })
 }
 

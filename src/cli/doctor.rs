@@ -37,7 +37,9 @@ pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError
         memory_available_gb: memory_available_gb(),
         cache: environment.cache.display().to_string(),
         cache_writable: writable(&environment.cache),
-        cache_disk_free_gb: fs4::available_space(existing(&environment.cache)).ok().map(|bytes| bytes as f64 / 1e9),
+        cache_disk_free_gb: fs4::available_space(existing(&environment.cache))
+            .ok()
+            .map(|bytes| bytes as f64 / 1e9),
         hub_reachable: if common.offline { None } else { Some(reachable(&endpoint)) },
         hub_endpoint: endpoint,
         hub_token_set: environment.hub_token.is_some(),
@@ -63,7 +65,10 @@ pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError
         ("hub reachable", report.hub_reachable.map_or("not tried (--offline)", yes).into()),
         ("hub token set", yes(report.hub_token_set).into()),
         ("OPENAI_API_KEY set", yes(report.openai_key_set).into()),
-        ("models here", if report.local_models.is_empty() { "none".into() } else { report.local_models.join(", ") }),
+        (
+            "models here",
+            if report.local_models.is_empty() { "none".into() } else { report.local_models.join(", ") },
+        ),
     ];
     print(&lines.map(|(name, value)| format!("{name:<20}{value}\n")).concat());
     Ok(0)
@@ -100,7 +105,11 @@ fn reachable(endpoint: &str) -> bool {
         None => (true, endpoint),
     };
     let host = rest.split('/').next().unwrap_or(rest);
-    let address = if host.contains(':') { host.to_string() } else { format!("{host}:{}", if secure { 443 } else { 80 }) };
+    let address = if host.contains(':') {
+        host.to_string()
+    } else {
+        format!("{host}:{}", if secure { 443 } else { 80 })
+    };
     let Ok(mut found) = address.to_socket_addrs() else { return false };
     found.any(|address| TcpStream::connect_timeout(&address, std::time::Duration::from_secs(2)).is_ok())
 }
@@ -109,7 +118,8 @@ fn reachable(endpoint: &str) -> bool {
 fn local_models(folder: &Path) -> Vec<String> {
     let is_model = |folder: &Path| {
         folder.join("config.json").exists()
-            && (folder.join("model.safetensors").exists() || folder.join("model.safetensors.index.json").exists())
+            && (folder.join("model.safetensors").exists()
+                || folder.join("model.safetensors.index.json").exists())
     };
     let below = |folder: &Path| -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

@@ -61,10 +61,14 @@ fn causes(error: &RunError) -> Vec<String> {
 
 fn hints(error: &RunError) -> Vec<&'static str> {
     match error {
-        RunError::Suite(_) => vec!["suites/README.md lists every field; `autointerp check SUITE` reads a suite without running it"],
+        RunError::Suite(_) => vec![
+            "suites/README.md lists every field; `autointerp check SUITE` reads a suite without running it",
+        ],
         RunError::Hub(_) => vec!["a model folder on disk needs no network: give its path as `subject.model`"],
         RunError::Stopped => vec![],
-        _ if exit_code(error) == 9 => vec!["everything finished so far is kept; free some space or choose another folder with --out, then run again"],
+        _ if exit_code(error) == 9 => vec![
+            "everything finished so far is kept; free some space or choose another folder with --out, then run again",
+        ],
         _ => vec![],
     }
 }
@@ -104,7 +108,9 @@ fn subject_code(error: &SubjectError) -> u8 {
     match error {
         SubjectError::NoFolder { .. } | SubjectError::NoTokenizer { .. } => 6,
         SubjectError::Nn(NnError::File(error)) => file_code(error),
-        SubjectError::Nn(NnError::NoSuchLayer { .. } | NnError::NoResidMid { .. } | NnError::UnsupportedFamily { .. }) => 2,
+        SubjectError::Nn(
+            NnError::NoSuchLayer { .. } | NnError::NoResidMid { .. } | NnError::UnsupportedFamily { .. },
+        ) => 2,
         _ => 8,
     }
 }

@@ -19,6 +19,7 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
         suite_folder: ".".into(),
         hub_endpoint: environment.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
         hub_token: environment.hub_token.clone(),
+        hub_shared: environment.hub_shared.clone(),
         offline: common.offline,
     };
     let spec = SubjectSpec { model: args.model.clone(), revision: args.revision.clone() };
@@ -38,8 +39,10 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
     }
     write(&args.out, &tensors, &tokens)?;
     if common.json {
-        let shapes: HashMap<&str, [usize; 3]> =
-            tensors.iter().map(|(name, matrix)| (name.as_str(), [tokens.rows(), tokens.cols(), matrix.cols()])).collect();
+        let shapes: HashMap<&str, [usize; 3]> = tensors
+            .iter()
+            .map(|(name, matrix)| (name.as_str(), [tokens.rows(), tokens.cols(), matrix.cols()]))
+            .collect();
         print_json(&serde_json::json!({"out": args.out.display().to_string(), "tensors": shapes}));
     } else if !common.quiet {
         for (name, matrix) in &tensors {
@@ -70,7 +73,10 @@ fn hooks(text: &str, model: &dyn SubjectModel) -> Result<Vec<HookPoint>, RunErro
     for part in parts.map(str::trim).filter(|part| !part.is_empty()) {
         let selector: HookSelector = part.parse().map_err(|error| setting("--hooks", &format!("{error}")))?;
         let expanded = selector.expand(n_layers).map_err(|layer| {
-            setting("--hooks", &format!("names layer {layer} in `{part}`, but the model has layers 0 to {}", n_layers - 1))
+            setting(
+                "--hooks",
+                &format!("names layer {layer} in `{part}`, but the model has layers 0 to {}", n_layers - 1),
+            )
         })?;
         for hook in expanded {
             model.check_hook(hook)?;
@@ -88,7 +94,10 @@ fn token_ids(path: &Path) -> Result<TokenBatch, RunError> {
         .map_err(|error| invalid(format!("is not a JSON list of lists of token ids: {error}")))?;
     let cols = rows.first().map_or(0, Vec::len);
     if let Some(row) = rows.iter().position(|row| row.len() != cols) {
-        return Err(invalid(format!("has {} ids in list {row}, but {cols} in list 0: give equal lengths", rows[row].len())));
+        return Err(invalid(format!(
+            "has {} ids in list {row}, but {cols} in list 0: give equal lengths",
+            rows[row].len()
+        )));
     }
     TokenBatch::new(rows.concat(), cols).ok_or_else(|| invalid("holds no token ids".into()))
 }
@@ -97,16 +106,23 @@ fn text_ids(path: &Path, subject: &LoadedSubject) -> Result<TokenBatch, RunError
     let invalid = |why: String| RunError::Input { path: path.to_path_buf(), why };
     let text = String::from_utf8(read(path)?)
         .map_err(|error| invalid(format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
-    let ids = subject.tokenizer()?.encode(&text).map_err(|error| invalid(format!("cannot be tokenised: {error}")))?;
+    let ids = subject
+        .tokenizer()?
+        .encode(&text)
+        .map_err(|error| invalid(format!("cannot be tokenised: {error}")))?;
     let cols = subject.model().info().n_ctx.min(ids.len());
     let whole = if cols == 0 { 0 } else { ids.len() / cols * cols };
-    TokenBatch::new(ids[..whole].to_vec(), cols).filter(|batch| batch.rows() > 0).ok_or_else(|| invalid("holds no text".into()))
+    TokenBatch::new(ids[..whole].to_vec(), cols)
+        .filter(|batch| batch.rows() > 0)
+        .ok_or_else(|| invalid("holds no text".into()))
 }
 
 /// A safetensors file of f32 tensors `[sequences, positions, width]`, in the order given.
 fn write(path: &Path, tensors: &[(String, Matrix)], tokens: &TokenBatch) -> Result<(), RunError> {
-    let bytes: Vec<Vec<u8>> =
-        tensors.iter().map(|(_, matrix)| matrix.data().iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, matrix)| matrix.data().iter().flat_map(|value| value.to_le_bytes()).collect())
+        .collect();
     let failed = |error: safetensors::SafeTensorError| FileError {
         action: "write",
         path: path.to_path_buf(),
@@ -115,7 +131,8 @@ fn write(path: &Path, tensors: &[(String, Matrix)], tokens: &TokenBatch) -> Resu
     let mut views = Vec::new();
     for ((name, matrix), bytes) in tensors.iter().zip(&bytes) {
         let shape = vec![tokens.rows(), tokens.cols(), matrix.cols()];
-        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes).map_err(failed)?;
+        let view =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes).map_err(failed)?;
         views.push((name.clone(), view));
     }
     let out = safetensors::serialize(views, None).map_err(failed)?;

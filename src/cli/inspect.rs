@@ -20,7 +20,13 @@ const SHOWN_FRAGMENTS: usize = 4;
 const SHOWN_EXPLANATION: usize = 70;
 
 /// Steps of the shading; the scale is the feature's largest activation.
-const SHADES: [&str; 5] = ["", "\x1b[48;5;230m\x1b[30m", "\x1b[48;5;222m\x1b[30m", "\x1b[48;5;215m\x1b[30m", "\x1b[48;5;202m\x1b[30m"];
+const SHADES: [&str; 5] = [
+    "",
+    "\x1b[48;5;230m\x1b[30m",
+    "\x1b[48;5;222m\x1b[30m",
+    "\x1b[48;5;215m\x1b[30m",
+    "\x1b[48;5;202m\x1b[30m",
+];
 
 /// What is read of a line of `records/HOOK/METHOD.jsonl`.
 #[derive(Deserialize)]
@@ -50,7 +56,12 @@ struct Simulated {
 }
 
 /// Lists features, or shows one whose `HOOK/METHOD/FEATURE` is given in full.
-pub fn inspect(folder: &Path, feature: Option<&str>, common: &Common, environment: &Environment) -> Result<u8, RunError> {
+pub fn inspect(
+    folder: &Path,
+    feature: Option<&str>,
+    common: &Common,
+    environment: &Environment,
+) -> Result<u8, RunError> {
     let lines = score_lines(folder)?;
     let wanted = feature.unwrap_or_default();
     let place = |line: &ScoreLine| format!("{}/{}/{}", line.hook, line.method, line.feature);
@@ -61,7 +72,10 @@ pub fn inspect(folder: &Path, feature: Option<&str>, common: &Common, environmen
     let found: Vec<&ScoreLine> =
         lines.iter().filter(|line| line.control.is_none() && place(line).contains(wanted)).collect();
     if found.is_empty() {
-        let problem = format!("`{wanted}` matches no feature of `{}`: give HOOK/METHOD/FEATURE or a part of it", folder.display());
+        let problem = format!(
+            "`{wanted}` matches no feature of `{}`: give HOOK/METHOD/FEATURE or a part of it",
+            folder.display()
+        );
         return Err(RunError::Setting { field: "FEATURE".into(), problem });
     }
     if common.json {
@@ -70,13 +84,19 @@ pub fn inspect(folder: &Path, feature: Option<&str>, common: &Common, environmen
     }
     let mut text = String::new();
     for line in found {
-        let scores: Vec<String> = line.scores.iter().map(|(name, score)| format!("{name} {}", number(*score))).collect();
+        let scores: Vec<String> =
+            line.scores.iter().map(|(name, score)| format!("{name} {}", number(*score))).collect();
         let state = match line.status {
             ScoreStatus::Scored => scores.join(" · "),
             _ => line.reason.clone().unwrap_or_default(),
         };
         let explanation = line.explanation.as_deref().unwrap_or("—");
-        text.push_str(&format!("{}  [{}]  {state}\n    {}\n", place(line), line.explainer, shorten(explanation)));
+        text.push_str(&format!(
+            "{}  [{}]  {state}\n    {}\n",
+            place(line),
+            line.explainer,
+            shorten(explanation)
+        ));
     }
     print(&text);
     Ok(0)
@@ -87,7 +107,10 @@ fn score_lines(folder: &Path) -> Result<Vec<ScoreLine>, RunError> {
 }
 
 /// Lines of a JSONL file that `keep` wants.
-fn parse_lines<T: for<'de> Deserialize<'de>>(path: &Path, keep: impl Fn(&T) -> bool) -> Result<Vec<T>, RunError> {
+fn parse_lines<T: for<'de> Deserialize<'de>>(
+    path: &Path,
+    keep: impl Fn(&T) -> bool,
+) -> Result<Vec<T>, RunError> {
     let mut found = Vec::new();
     for (number, line) in read_to_string(path)?.lines().enumerate() {
         let value: T = serde_json::from_str(line).map_err(|error| RunError::Input {
@@ -101,7 +124,12 @@ fn parse_lines<T: for<'de> Deserialize<'de>>(path: &Path, keep: impl Fn(&T) -> b
     Ok(found)
 }
 
-fn one(folder: &Path, lines: &[&ScoreLine], common: &Common, environment: &Environment) -> Result<u8, RunError> {
+fn one(
+    folder: &Path,
+    lines: &[&ScoreLine],
+    common: &Common,
+    environment: &Environment,
+) -> Result<u8, RunError> {
     let first = lines[0];
     if common.json {
         print_json(&lines);
@@ -121,12 +149,14 @@ fn one(folder: &Path, lines: &[&ScoreLine], common: &Common, environment: &Envir
             text.push_str(&format!("  {reason}\n"));
         }
     }
-    let records: Vec<Record> = parse_lines(&file("records"), |record: &Record| record.feature == first.feature)?;
+    let records: Vec<Record> =
+        parse_lines(&file("records"), |record: &Record| record.feature == first.feature)?;
     let Some(record) = records.first() else {
         print(&text);
         return Ok(0);
     };
-    let simulated: Vec<Simulated> = parse_lines(&file("simulations"), |line: &Simulated| line.feature == first.feature)?;
+    let simulated: Vec<Simulated> =
+        parse_lines(&file("simulations"), |line: &Simulated| line.feature == first.feature)?;
     let explainer = &first.explainer;
     let predictions: BTreeMap<usize, &[f64]> = simulated
         .iter()
@@ -134,17 +164,27 @@ fn one(folder: &Path, lines: &[&ScoreLine], common: &Common, environment: &Envir
         .map(|line| (line.fragment, line.predicted.as_slice()))
         .collect();
     let tokens = token_texts(folder)?;
-    let shading = Shading { color: environment.color && std::io::stdout().is_terminal(), max: record.max_activation, tokens };
+    let shading = Shading {
+        color: environment.color && std::io::stdout().is_terminal(),
+        max: record.max_activation,
+        tokens,
+    };
     text.push_str(&format!(
         "\nfires on {:.3} % of tokens, in {} fragments; largest activation {:.3}\n",
-        100.0 * record.density, record.firing_fragments, record.max_activation
+        100.0 * record.density,
+        record.firing_fragments,
+        record.max_activation
     ));
     for (name, list) in [("top", &record.top), ("random", &record.random)] {
         // Fragments with a prediction are the ones scored on: they come first.
         let mut list: Vec<&Fragment> = list.iter().collect();
         list.sort_by_key(|fragment| !predictions.contains_key(&fragment.fragment));
         for fragment in list.into_iter().take(SHOWN_FRAGMENTS) {
-            text.push_str(&format!("\n{name}, fragment {}\n  true  {}\n", fragment.fragment, shading.show(&fragment.tokens, &fragment.activations)));
+            text.push_str(&format!(
+                "\n{name}, fragment {}\n  true  {}\n",
+                fragment.fragment,
+                shading.show(&fragment.tokens, &fragment.activations)
+            ));
             if let Some(predicted) = predictions.get(&fragment.fragment) {
                 text.push_str(&format!("  {:<5} {}\n", "simul", shading.show(&fragment.tokens, predicted)));
             }
@@ -197,7 +237,9 @@ fn clean(text: &str) -> String {
         .map(|c| match c {
             '\n' => "↵".into(),
             '\t' => "→".into(),
-            c if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+            c if c.is_control()
+                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
                 c.escape_unicode().to_string()
             }
             c => c.to_string(),

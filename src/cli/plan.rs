@@ -42,7 +42,12 @@ pub fn check(args: &SuiteArgs, common: &Common) -> Result<u8, RunError> {
         print_json(&suite);
     } else {
         let rows: usize = suite.methods.iter().map(|method| method.row_names().len()).sum();
-        print(&format!("{}: valid; {} hook point entries, {rows} rows, {} explainers", suite.name, suite.hooks.len(), suite.pairs.len()));
+        print(&format!(
+            "{}: valid; {} hook point entries, {rows} rows, {} explainers",
+            suite.name,
+            suite.hooks.len(),
+            suite.pairs.len()
+        ));
     }
     Ok(0)
 }
@@ -57,8 +62,18 @@ pub fn text(plan: &Estimate) -> String {
         ("rows", format!("{}: {}", plan.rows.len(), plan.rows.join(", "))),
         ("fit tokens", grouped(plan.fit_tokens)),
         ("evaluation tokens", grouped(plan.evaluate_tokens)),
-        ("features", format!("{} ({} score lines with explainers and controls)", grouped(plan.features), grouped(plan.score_lines))),
-        ("LLM requests", format!("{} ({} tokens in, {} out)", plan.llm_requests, plan.llm_tokens_in, plan.llm_tokens_out)),
+        (
+            "features",
+            format!(
+                "{} ({} score lines with explainers and controls)",
+                grouped(plan.features),
+                grouped(plan.score_lines)
+            ),
+        ),
+        (
+            "LLM requests",
+            format!("{} ({} tokens in, {} out)", plan.llm_requests, plan.llm_tokens_in, plan.llm_tokens_out),
+        ),
         ("cost", format!("${:.2}", plan.usd)),
         ("disk", format!("{:.2} GB of activations at once", plan.disk_gb)),
         ("memory", format!("about {:.1} GB", plan.memory_gb)),
@@ -70,7 +85,11 @@ pub fn text(plan: &Estimate) -> String {
 }
 
 fn minutes(minutes: f64) -> String {
-    if minutes < 1.5 { format!("about {:.0} s", (minutes * 60.0).max(1.0)) } else { format!("about {minutes:.0} min") }
+    if minutes < 1.5 {
+        format!("about {:.0} s", (minutes * 60.0).max(1.0))
+    } else {
+        format!("about {minutes:.0} min")
+    }
 }
 
 fn grouped(n: usize) -> String {

@@ -85,7 +85,9 @@ impl State {
             self.started = now;
             if bars {
                 let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-                if let Ok(style) = ProgressStyle::with_template("{msg:38!} {bar:30} {human_pos}/{human_len} {per_sec} eta {eta}") {
+                if let Ok(style) = ProgressStyle::with_template(
+                    "{msg:38!} {bar:30} {human_pos}/{human_len} {per_sec} eta {eta}",
+                ) {
                     bar.set_style(style);
                 }
                 bar.set_message(stage.to_string());

@@ -17,7 +17,13 @@ use crate::suite::Suite;
 const TOO_MANY_FAILED: u8 = 3;
 
 /// Where a suite's run reads and writes.
-pub fn places(suite: &Suite, args: &SuiteArgs, out: Option<&Path>, common: &Common, environment: &Environment) -> Places {
+pub fn places(
+    suite: &Suite,
+    args: &SuiteArgs,
+    out: Option<&Path>,
+    common: &Common,
+    environment: &Environment,
+) -> Places {
     let folder = args.suite.parent().unwrap_or(Path::new("."));
     Places {
         cache: environment.cache.clone(),
@@ -25,12 +31,18 @@ pub fn places(suite: &Suite, args: &SuiteArgs, out: Option<&Path>, common: &Comm
         suite_folder: folder.to_path_buf(),
         hub_endpoint: environment.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
         hub_token: environment.hub_token.clone(),
+        hub_shared: environment.hub_shared.clone(),
         offline: common.offline,
     }
 }
 
 /// Runs a suite to its table.
-pub fn run(args: &RunArgs, common: &Common, environment: &Environment, stop: &'static AtomicBool) -> Result<u8, RunError> {
+pub fn run(
+    args: &RunArgs,
+    common: &Common,
+    environment: &Environment,
+    stop: &'static AtomicBool,
+) -> Result<u8, RunError> {
     if args.dry_run {
         return plan::plan(&args.suite, common, environment);
     }
@@ -71,7 +83,10 @@ fn show(finished: &Finished, common: &Common, environment: &Environment) {
             say(&format!("warning: {warning}"));
         }
         if finished.warnings.len() > SHOWN {
-            say(&format!("… and {} more warnings in manifest.json and on the page", finished.warnings.len() - SHOWN));
+            say(&format!(
+                "… and {} more warnings in manifest.json and on the page",
+                finished.warnings.len() - SHOWN
+            ));
         }
     }
     print(&format!("{}", finished.folder.join("index.html").display()));

@@ -39,5 +39,5 @@ mod tests;
 pub use encode::Encode;
 pub use error::{CorpusError, TooLittleText};
 pub use prepare::{CorpusCounts, CorpusParams, TokenSets, prepare};
-pub use source::{DEFAULT_FIELD, DEFAULT_SEPARATOR, Source};
+pub use source::{DEFAULT_FIELD, DEFAULT_SEPARATOR, Files, Source};
 pub use split::DOCUMENT_TOKENS;

@@ -1,10 +1,10 @@
 use std::collections::VecDeque;
-use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
 use super::CorpusError;
 use super::reader::{Segment, TextReader};
+use super::source::FilePaths;
 
 /// Longest text that is encoded at once, in bytes.
 pub(super) const PART_BYTES: usize = 1 << 16;
@@ -40,8 +40,8 @@ fn cut(text: &str) -> usize {
     if text.len() <= PART_BYTES {
         return text.len();
     }
-    let limit = text.floor_char_boundary(PART_BYTES);
-    let half = text.floor_char_boundary(PART_BYTES / 2);
+    let limit = boundary_before(text, PART_BYTES);
+    let half = boundary_before(text, PART_BYTES / 2);
     let window = &text[half..limit];
     match window.rfind('\n') {
         Some(at) => half + at + 1,
@@ -49,9 +49,13 @@ fn cut(text: &str) -> usize {
     }
 }
 
+fn boundary_before(text: &str, at: usize) -> usize {
+    (0..=at).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+}
+
 /// Documents of plain text files: a line equal to the separator ends one, and so does a file.
-pub(super) struct TextParts {
-    files: VecDeque<PathBuf>,
+pub(super) struct TextParts<'a> {
+    files: FilePaths<'a>,
     reader: Option<TextReader>,
     separator: String,
     buffer: String,
@@ -61,10 +65,10 @@ pub(super) struct TextParts {
     ready: VecDeque<Part>,
 }
 
-impl TextParts {
-    pub(super) fn new(files: &[PathBuf], separator: &str) -> Self {
+impl<'a> TextParts<'a> {
+    pub(super) fn new(files: FilePaths<'a>, separator: &str) -> Self {
         Self {
-            files: files.iter().cloned().collect(),
+            files,
             reader: None,
             separator: separator.to_string(),
             buffer: String::new(),
@@ -112,8 +116,8 @@ impl TextParts {
     /// Reads on; false at the end of the last file.
     fn advance(&mut self) -> Result<bool, CorpusError> {
         let Some(reader) = &mut self.reader else {
-            let Some(path) = self.files.pop_front() else { return Ok(false) };
-            self.reader = Some(TextReader::open(&path)?);
+            let Some(path) = self.files.next() else { return Ok(false) };
+            self.reader = Some(TextReader::open(&path?)?);
             self.at_line_start = true;
             return Ok(true);
         };
@@ -128,7 +132,7 @@ impl TextParts {
     }
 }
 
-impl Iterator for TextParts {
+impl Iterator for TextParts<'_> {
     type Item = Result<Part, CorpusError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -144,27 +148,22 @@ impl Iterator for TextParts {
 }
 
 /// Documents of JSONL files: the text field of every line.
-pub(super) struct JsonlParts {
-    files: VecDeque<PathBuf>,
+pub(super) struct JsonlParts<'a> {
+    files: FilePaths<'a>,
     reader: Option<TextReader>,
     field: String,
     ready: VecDeque<Part>,
 }
 
-impl JsonlParts {
-    pub(super) fn new(files: &[PathBuf], field: &str) -> Self {
-        Self {
-            files: files.iter().cloned().collect(),
-            reader: None,
-            field: field.to_string(),
-            ready: VecDeque::new(),
-        }
+impl<'a> JsonlParts<'a> {
+    pub(super) fn new(files: FilePaths<'a>, field: &str) -> Self {
+        Self { files, reader: None, field: field.to_string(), ready: VecDeque::new() }
     }
 
     fn advance(&mut self) -> Result<bool, CorpusError> {
         let Some(reader) = &mut self.reader else {
-            let Some(path) = self.files.pop_front() else { return Ok(false) };
-            self.reader = Some(TextReader::open(&path)?);
+            let Some(path) = self.files.next() else { return Ok(false) };
+            self.reader = Some(TextReader::open(&path?)?);
             return Ok(true);
         };
         match reader.segment(LINE_BYTES)? {
@@ -178,7 +177,7 @@ impl JsonlParts {
     }
 }
 
-impl Iterator for JsonlParts {
+impl Iterator for JsonlParts<'_> {
     type Item = Result<Part, CorpusError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -204,7 +203,7 @@ fn text_of(reader: &TextReader, segment: &Segment, field: &str) -> Result<String
         .map_err(|error| invalid(format!("invalid JSON at column {}: {error}", error.column())))?;
     let mut object: Map<String, Value> = match value {
         Value::Object(object) => object,
-        other => return Err(invalid(format!("{}", type_of(&other)))),
+        other => return Err(invalid(type_of(&other).to_string())),
     };
     match object.remove(field) {
         Some(Value::String(text)) => Ok(text),

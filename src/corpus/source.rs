@@ -1,10 +1,11 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::CorpusError;
-use super::parts::{JsonlParts, Parts, TextParts, split_document};
+use super::parts::{JsonlParts, Part, Parts, TextParts, split_document};
 use super::reader::unreadable;
-use crate::hub::{HubClient, Snapshot};
+use crate::hub::Dataset;
 
 /// The line that ends a document of plain text unless another is named.
 pub const DEFAULT_SEPARATOR: &str = "<|endoftext|>";
@@ -16,14 +17,14 @@ pub enum Source<'a> {
     /// Plain text files, read in order; documents end at a line equal to `separator`.
     Text {
         /// Files, plain or `.gz` or `.zst`.
-        files: Vec<PathBuf>,
+        files: Files<'a>,
         /// The line, without its line feed; empty: blank lines.
         separator: String,
     },
     /// JSONL files, read in order; every line is a document.
     Jsonl {
         /// Files, plain or `.gz` or `.zst`.
-        files: Vec<PathBuf>,
+        files: Files<'a>,
         /// The field that holds the text.
         field: String,
     },
@@ -31,6 +32,35 @@ pub enum Source<'a> {
     /// document on average is given up on.
     Generated(Box<dyn Fn(usize) -> String + Sync + 'a>),
 }
+
+/// Files in the order in which they are read.
+#[derive(Debug)]
+pub enum Files<'a> {
+    /// On disk.
+    Local(Vec<PathBuf>),
+    /// Of a hub data set, each fetched when it is its turn.
+    Hub {
+        /// The data set.
+        dataset: Dataset<'a>,
+        /// Which of its files.
+        names: Vec<String>,
+    },
+}
+
+impl Files<'_> {
+    /// Paths one by one, fetched where they have to be.
+    pub(super) fn paths(&self) -> FilePaths<'_> {
+        match self {
+            Self::Local(paths) => Box::new(paths.iter().cloned().map(Ok)),
+            Self::Hub { dataset, names } => {
+                Box::new(names.iter().map(|name| dataset.fetch(name).map_err(CorpusError::from)))
+            }
+        }
+    }
+}
+
+/// Paths of files, one by one.
+pub(super) type FilePaths<'a> = Box<dyn Iterator<Item = Result<PathBuf, CorpusError>> + 'a>;
 
 impl<'a> Source<'a> {
     /// Text or JSONL by the name of the file; of a folder, all such files in it and below, in the
@@ -41,75 +71,67 @@ impl<'a> Source<'a> {
     /// a folder with both kinds or neither.
     pub fn from_path(path: &Path, field: Option<&str>, separator: Option<&str>) -> Result<Self, CorpusError> {
         let meta = path.metadata().map_err(|error| unreadable(path, error))?;
-        if meta.is_dir() {
-            let mut files = Vec::new();
+        let mut files = vec![path.to_path_buf()];
+        let format = if meta.is_dir() {
+            files.clear();
             collect(path, &mut files)?;
-            return Self::from_files(path, &files, field, separator);
-        }
-        match Format::of(path) {
+            let format = common_format(files.iter().map(|file| file.to_string_lossy()), field.is_some());
+            let format = format.map_err(|why| unsupported(path, why))?;
+            files.retain(|file| Format::of(&file.to_string_lossy()) == format);
+            format
+        } else {
+            Format::of(&path.to_string_lossy())
+        };
+        match format {
             Format::Parquet => Err(unsupported(path, PARQUET)),
-            Format::Jsonl => Ok(Self::jsonl(vec![path.to_path_buf()], field)),
+            Format::Jsonl => Ok(Self::jsonl(Files::Local(files), field)),
             // A file that the user names is text whatever it is called, unless a field was named.
-            _ if field.is_some() => Ok(Self::jsonl(vec![path.to_path_buf()], field)),
-            _ => Ok(Self::text(vec![path.to_path_buf()], separator)),
+            _ if field.is_some() => Ok(Self::jsonl(Files::Local(files), field)),
+            _ => Ok(Self::text(Files::Local(files), separator)),
         }
     }
 
-    /// Files of a hub data set that match `pattern` (`*`, `**`, `?`; none: every text and JSONL
-    /// file), fetched first. The snapshot says which commit they are of.
-    pub fn from_hub(
-        hub: &HubClient,
-        id: &str,
-        revision: &str,
-        pattern: Option<&str>,
-        field: Option<&str>,
-        separator: Option<&str>,
-    ) -> Result<(Self, Snapshot), CorpusError> {
-        let snapshot = hub.dataset_files(id, revision, pattern)?;
-        let source = Self::from_files(&snapshot.folder, &snapshot.files, field, separator)?;
-        Ok((source, snapshot))
-    }
-
-    fn from_files(
-        folder: &Path,
-        files: &[PathBuf],
+    /// The text or JSONL files of a hub data set, each fetched when reading gets to it.
+    ///
+    /// # Errors
+    /// A data set whose chosen files are of both kinds or of neither.
+    pub fn from_dataset(
+        dataset: Dataset<'a>,
         field: Option<&str>,
         separator: Option<&str>,
     ) -> Result<Self, CorpusError> {
-        let of = |format: Format| -> Vec<PathBuf> {
-            files.iter().filter(|file| Format::of(file) == format).cloned().collect()
-        };
-        let (text, jsonl) = (of(Format::Text), of(Format::Jsonl));
-        match (text.is_empty(), jsonl.is_empty()) {
-            (_, false) if field.is_some() => Ok(Self::jsonl(jsonl, field)),
-            (true, false) => Ok(Self::jsonl(jsonl, field)),
-            (false, true) => Ok(Self::text(text, separator)),
-            (false, false) => Err(unsupported(
-                folder,
-                "holds both text and JSONL files: name one file, or set `corpus.field` to read the JSONL",
-            )),
-            (true, true) if !of(Format::Parquet).is_empty() => Err(unsupported(folder, PARQUET)),
-            (true, true) => Err(unsupported(
-                folder,
-                "holds no corpus: expected .txt or .jsonl files, plain or compressed as .gz or .zst",
-            )),
-        }
+        let format = common_format(dataset.names().map(Into::into), field.is_some());
+        let format = format.map_err(|why| unsupported(Path::new(dataset.label()), why))?;
+        let names: Vec<String> =
+            dataset.names().filter(|name| Format::of(name) == format).map(str::to_string).collect();
+        let files = Files::Hub { dataset, names };
+        Ok(match format {
+            Format::Jsonl => Self::jsonl(files, field),
+            _ => Self::text(files, separator),
+        })
     }
 
-    fn text(files: Vec<PathBuf>, separator: Option<&str>) -> Self {
+    fn text(files: Files<'a>, separator: Option<&str>) -> Self {
         Self::Text { files, separator: separator.unwrap_or(DEFAULT_SEPARATOR).to_string() }
     }
 
-    fn jsonl(files: Vec<PathBuf>, field: Option<&str>) -> Self {
+    fn jsonl(files: Files<'a>, field: Option<&str>) -> Self {
         Self::Jsonl { files, field: field.unwrap_or(DEFAULT_FIELD).to_string() }
     }
 
     pub(super) fn parts(&self) -> Parts<'_> {
         match self {
-            Self::Text { files, separator } => Box::new(TextParts::new(files, separator)),
-            Self::Jsonl { files, field } => Box::new(JsonlParts::new(files, field)),
+            Self::Text { files, separator } => Box::new(TextParts::new(files.paths(), separator)),
+            Self::Jsonl { files, field } => Box::new(JsonlParts::new(files.paths(), field)),
             Self::Generated(document) => {
-                Box::new((0..).flat_map(move |index| split_document(&document(index)).into_iter().map(Ok)))
+                // An empty document is given all the same: giving up is by their number.
+                Box::new((0..).flat_map(move |index| {
+                    let mut parts = split_document(&document(index));
+                    if parts.is_empty() {
+                        parts.push_back(Part { text: String::new(), starts_document: true });
+                    }
+                    parts.into_iter().map(Ok)
+                }))
             }
         }
     }
@@ -123,10 +145,13 @@ impl<'a> Source<'a> {
 impl fmt::Display for Source<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text { files, .. } | Self::Jsonl { files, .. } => match files.as_slice() {
-                [one] => write!(f, "`{}`", one.display()),
-                [first, rest @ ..] => write!(f, "`{}` and {} more files", first.display(), rest.len()),
-                [] => f.write_str("without files"),
+            Self::Text { files, .. } | Self::Jsonl { files, .. } => match files {
+                Files::Hub { dataset, .. } => f.write_str(dataset.label()),
+                Files::Local(paths) => match paths.as_slice() {
+                    [one] => write!(f, "`{}`", one.display()),
+                    [first, rest @ ..] => write!(f, "`{}` and {} more files", first.display(), rest.len()),
+                    [] => f.write_str("without files"),
+                },
             },
             Self::Generated(_) => f.write_str("from the generator"),
         }
@@ -152,14 +177,34 @@ enum Format {
 
 impl Format {
     /// By extension, below `.gz` and `.zst`.
-    fn of(path: &Path) -> Self {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    fn of(path: &str) -> Self {
+        let name = path.to_ascii_lowercase();
         let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
-        match name.rsplit_once('.').map(|(_, extension)| extension) {
+        match Path::new(name).extension().and_then(|extension| extension.to_str()) {
             Some("txt" | "text") => Self::Text,
             Some("jsonl" | "ndjson") => Self::Jsonl,
             Some("parquet") => Self::Parquet,
             _ => Self::Other,
+        }
+    }
+}
+
+/// What several files are read as; JSONL where there is a field to read.
+fn common_format<'n>(
+    names: impl Iterator<Item = Cow<'n, str>>,
+    has_field: bool,
+) -> Result<Format, &'static str> {
+    let formats: Vec<Format> = names.map(|name| Format::of(&name)).collect();
+    let has = |format: Format| formats.contains(&format);
+    match (has(Format::Text), has(Format::Jsonl)) {
+        (true, true) if !has_field => {
+            Err("holds both text and JSONL files: name one of them, or set `corpus.field` to read the JSONL")
+        }
+        (_, true) => Ok(Format::Jsonl),
+        (true, false) => Ok(Format::Text),
+        (false, false) if has(Format::Parquet) => Err(PARQUET),
+        (false, false) => {
+            Err("holds no corpus: expected .txt or .jsonl files, plain or compressed as .gz or .zst")
         }
     }
 }

@@ -3,7 +3,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::base::{Digest, Digester, HookPoint, Matrix};
-use crate::linalg::{Selector, SparseCodes, View, product_into};
+use crate::linalg::{Selector, SparseCodes, Vectorised, View, product_into, vectorised};
 
 use super::save::save_affine;
 use super::{Dictionary, DictionaryError, DictionaryInfo, Kind, SignPolicy};
@@ -136,9 +136,7 @@ impl AffineDictionary {
         }
         let encoder = View::from(&self.tensors.encoder).transposed();
         product_into(codes, View::new(&inputs, inputs.len() / d, d), encoder, false);
-        for row in codes.chunks_exact_mut(features) {
-            activate(row, &self.tensors.encoder_bias, &self.tensors.activation);
-        }
+        vectorised(Activate { tensors: &self.tensors, codes, features });
     }
 
     /// Runs `work` on tiles of `x` with their dense codes, in parallel, results in order.
@@ -293,31 +291,54 @@ fn scale_row(row: &mut [f32], how: RowScale) -> (f32, f32) {
     (scale as f32, shift as f32)
 }
 
-fn activate(row: &mut [f32], bias: &[f32], activation: &Activation) {
-    if let Activation::Gated { gate, magnitude, gain } = activation {
-        for (feature, code) in row.iter_mut().enumerate() {
-            let size = (*code * gain[feature] + magnitude[feature]).max(0.0);
-            *code = if *code + gate[feature] > 0.0 { size } else { 0.0 };
+struct Activate<'a> {
+    tensors: &'a Tensors,
+    codes: &'a mut [f32],
+    features: usize,
+}
+
+impl Vectorised for Activate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let bias = &self.tensors.encoder_bias;
+        let rows = self.codes.chunks_exact_mut(self.features);
+        match &self.tensors.activation {
+            Activation::Signed => rows.for_each(|row| add_bias(row, bias)),
+            Activation::Relu => rows.for_each(|row| {
+                for (code, bias) in row.iter_mut().zip(bias) {
+                    *code = (*code + bias).max(0.0);
+                }
+            }),
+            Activation::JumpRelu(thresholds) => rows.for_each(|row| {
+                add_bias(row, bias);
+                for (code, &threshold) in row.iter_mut().zip(thresholds) {
+                    *code = if *code > threshold { code.max(0.0) } else { 0.0 };
+                }
+            }),
+            Activation::TopK(k) => {
+                let mut selector = Selector::new(self.features, *k);
+                for row in rows {
+                    add_bias(row, bias);
+                    let kept = selector.positive(row, *k);
+                    row.fill(0.0);
+                    kept.iter().for_each(|&(code, feature)| row[feature as usize] = code);
+                }
+            }
+            Activation::Gated { gate, magnitude, gain } => rows.for_each(|row| {
+                for (feature, code) in row.iter_mut().enumerate() {
+                    let size = (*code * gain[feature] + magnitude[feature]).max(0.0);
+                    *code = if *code + gate[feature] > 0.0 { size } else { 0.0 };
+                }
+            }),
         }
-        return;
     }
+}
+
+#[inline(always)]
+fn add_bias(row: &mut [f32], bias: &[f32]) {
     row.iter_mut().zip(bias).for_each(|(code, bias)| *code += bias);
-    match activation {
-        Activation::Signed | Activation::Gated { .. } => {}
-        Activation::Relu => row.iter_mut().for_each(|code| *code = code.max(0.0)),
-        Activation::JumpRelu(thresholds) => {
-            for (code, &threshold) in row.iter_mut().zip(thresholds) {
-                *code = if *code > threshold { code.max(0.0) } else { 0.0 };
-            }
-        }
-        Activation::TopK(k) => {
-            let kept = Selector::new(row.len(), *k).positive(row, *k).to_vec();
-            row.fill(0.0);
-            for (code, feature) in kept {
-                row[feature as usize] = code;
-            }
-        }
-    }
 }
 
 fn digest_of(tensors: &Tensors, is_reconstruction: bool) -> Digest {

@@ -21,6 +21,10 @@ const MEMORY_STEPS: usize = 7;
 const LEAST_CURVATURE: f64 = 0.01;
 /// Relative difference of losses that may be rounding of f32 sums; then gradients decide.
 const ROUNDING: f64 = 1e-7;
+/// The first stage takes every so many-th row, if those are enough, and ends this much earlier.
+const COARSE_STRIDE: usize = 4;
+const COARSE_LEAST_ROWS: usize = 10_000;
+const COARSE_TOLERANCE: f64 = 5.0;
 /// Halvings of a step before the quasi-Newton memory is thrown away.
 const HALVINGS: usize = 10;
 
@@ -100,7 +104,7 @@ impl IcaFit {
         let mut stream = Stream::named(context.seed, &["ica", &set.hook().to_string()]);
         let start: Vec<f64> = (0..n * n).map(|_| stream.normal()).collect();
         let search = Search { tolerance: params.tolerance, iterations: params.iterations };
-        let solved = search.run(&rows, orthogonalise(&start, n)?, context)?;
+        let solved = search.run_coarse_to_fine(&rows, orthogonalise(&start, n)?, context)?;
 
         let mut report = solved.report(&rows, set, params);
         report.notes.extend(null_note(&whitening));
@@ -271,6 +275,25 @@ fn inner(a: &[f64], b: &[f64]) -> f64 {
 }
 
 impl Search {
+    /// Most of the way on a part of the rows, the rest on all of them.
+    pub fn run_coarse_to_fine(
+        &self,
+        rows: &Matrix,
+        start: Vec<f64>,
+        context: &mut FitContext<'_>,
+    ) -> Result<Solved, LinalgError> {
+        let part: Vec<usize> = (0..rows.rows()).step_by(COARSE_STRIDE).collect();
+        if part.len() < COARSE_LEAST_ROWS {
+            return self.run(rows, start, context);
+        }
+        let coarse = Self { tolerance: COARSE_TOLERANCE * self.tolerance, iterations: self.iterations };
+        let first = coarse.run(&rows.select_rows(&part), start, context)?;
+        let mut solved = self.run(rows, first.rotation, context)?;
+        solved.iterations += first.iterations;
+        solved.gradients = [first.gradients, solved.gradients].concat();
+        Ok(solved)
+    }
+
     pub fn run(
         &self,
         rows: &Matrix,

@@ -64,6 +64,12 @@ pub trait Dictionary: Send + Sync {
         Ok(SparseCodes::from_dense(&self.encode(x)?))
     }
 
+    /// Codes `[n, features.len()]` of some features alone.
+    fn encode_features(&self, x: &Matrix, features: &[usize]) -> Result<Matrix, DictionaryError> {
+        let codes = self.encode(x)?;
+        Ok(Matrix::from_fn(codes.rows(), features.len(), |row, col| codes.at(row, features[col])))
+    }
+
     /// Estimates of activations `[n, d_in]` from codes `[n, n_features]`.
     fn decode(&self, codes: &Matrix) -> Result<Matrix, DictionaryError>;
 

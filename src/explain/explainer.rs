@@ -46,6 +46,20 @@ pub enum ExplainError {
         /// What came back.
         value: f32,
     },
+    /// Codes don't pair with tokens or lack a feature.
+    #[error(
+        "codes have shape [{rows}, {cols}], expected {expected} rows, one per token, and at least {at_least} columns"
+    )]
+    CodeShape {
+        /// Rows given.
+        rows: usize,
+        /// Columns given.
+        cols: usize,
+        /// Tokens given.
+        expected: usize,
+        /// Columns that the features asked for need.
+        at_least: usize,
+    },
     /// Tables don't pair with features.
     #[error(
         "{tables} tables of type means were given for {features} features; expected one each, in the order of the evidence"

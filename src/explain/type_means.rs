@@ -5,11 +5,14 @@ use rayon::prelude::*;
 use crate::base::Matrix;
 use crate::features::TokenTable;
 
+use super::ExplainError;
+
 /// Running means of some features' activations per token type, for `token_lookup_fit`.
 ///
 /// Memory: eight bytes per feature and token type seen.
 #[derive(Debug, Clone)]
 pub struct TypeMeans {
+    columns: Vec<usize>,
     /// Row of `sums` of each token type.
     rows: BTreeMap<u32, usize>,
     counts: Vec<usize>,
@@ -18,16 +21,22 @@ pub struct TypeMeans {
 }
 
 impl TypeMeans {
-    /// For `n_features` features.
-    pub fn new(n_features: usize) -> Self {
-        Self { rows: BTreeMap::new(), counts: Vec::new(), sums: vec![Vec::new(); n_features] }
+    /// For the features in these columns of the codes.
+    pub fn new(columns: Vec<usize>) -> Self {
+        let sums = vec![Vec::new(); columns.len()];
+        Self { columns, rows: BTreeMap::new(), counts: Vec::new(), sums }
     }
 
-    /// Adds tokens with their codes: row `i` of `codes` belongs to `tokens[i]`, and feature `j` is column
-    /// `columns[j]`. Tokens without a row, or features without a column, are not counted.
-    pub fn add(&mut self, tokens: &[u32], codes: &Matrix, columns: &[usize]) {
+    /// Adds tokens with their codes: row `i` of `codes` belongs to `tokens[i]`. The order of calls decides
+    /// the last digits, so it must be the same in every run.
+    pub fn add(&mut self, tokens: &[u32], codes: &Matrix) -> Result<(), ExplainError> {
+        let cols = self.columns.iter().max().map_or(0, |most| most + 1);
+        if codes.rows() != tokens.len() || codes.cols() < cols {
+            let (rows, expected) = (codes.rows(), tokens.len());
+            return Err(ExplainError::CodeShape { rows, cols: codes.cols(), expected, at_least: cols });
+        }
         let mut places = Vec::with_capacity(tokens.len());
-        for token in tokens.iter().take(codes.rows()) {
+        for token in tokens {
             let next = self.counts.len();
             let place = *self.rows.entry(*token).or_insert(next);
             if place == next {
@@ -37,25 +46,23 @@ impl TypeMeans {
             places.push(place);
         }
         let n_types = self.counts.len();
-        self.sums.par_iter_mut().zip(columns).for_each(|(sums, &column)| {
+        self.sums.par_iter_mut().zip(&self.columns).for_each(|(sums, &column)| {
             sums.resize(n_types, 0.0);
-            if column < codes.cols() {
-                for (row, &place) in places.iter().enumerate() {
-                    sums[place] += f64::from(codes.at(row, column));
-                }
+            for (row, &place) in places.iter().enumerate() {
+                sums[place] += f64::from(codes.at(row, column));
             }
         });
+        Ok(())
     }
 
-    /// A table per feature; types never seen get the feature's overall mean.
+    /// A table per feature, in the order of the columns; types never seen get the feature's overall mean.
     pub fn tables(&self) -> Vec<TokenTable> {
         let n: usize = self.counts.iter().sum();
         self.sums
             .par_iter()
             .map(|sums| {
                 let overall = if n == 0 { 0.0 } else { sums.iter().sum::<f64>() / n as f64 };
-                let mean =
-                    |place: usize| sums.get(place).map_or(0.0, |sum| sum / self.counts[place].max(1) as f64);
+                let mean = |place: usize| sums[place] / self.counts[place] as f64;
                 TokenTable::new(self.rows.iter().map(|(&token, &place)| (token, mean(place))), overall)
             })
             .collect()

@@ -4,6 +4,9 @@ use crate::base::Matrix;
 
 use super::FeatureError;
 
+/// Bits of an f32 that are all set in NaN and in infinities only.
+const EXPONENT: u32 = 0x7f80_0000;
+
 /// Codes of which most are zero, row after row: row `i` has `values[offsets[i]..offsets[i + 1]]` at
 /// the features `indices[..]` of the same range, each feature at most once; the others are zero.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +25,7 @@ pub(super) struct FragmentMaxima {
     /// Largest code over the positions that count.
     pub maxima: Vec<f32>,
     /// Positions, of those that count, whose code is positive.
-    pub firing: Vec<u16>,
+    pub firing: Vec<u32>,
 }
 
 /// The shape that a block of codes must have.
@@ -58,7 +61,7 @@ impl BlockShape {
     fn reduce(
         &self,
         n_fragments: usize,
-        fill: impl Fn(usize, &mut [f32], &mut [u16]) -> Result<(), FeatureError> + Sync,
+        fill: impl Fn(usize, &mut [f32], &mut [u32]) -> Result<(), FeatureError> + Sync,
     ) -> Result<FragmentMaxima, FeatureError> {
         let cells = n_fragments * self.n_features;
         let mut out = FragmentMaxima { maxima: vec![f32::NEG_INFINITY; cells], firing: vec![0; cells] };
@@ -78,7 +81,7 @@ pub(super) fn dense_maxima(shape: BlockShape, codes: &Matrix) -> Result<Fragment
     shape.reduce(n_fragments, |fragment, maxima, firing| {
         for position in 0..shape.positions {
             let row = codes.row(fragment * shape.positions + position);
-            if !row.iter().fold(true, |finite, value| finite & value.is_finite()) {
+            if row.iter().fold(0, |bad, value| bad | u32::from(value.to_bits() & EXPONENT == EXPONENT)) != 0 {
                 let feature = row.iter().position(|value| !value.is_finite()).unwrap_or(0);
                 return Err(shape.not_finite(feature, fragment, row[feature]));
             }
@@ -86,8 +89,9 @@ pub(super) fn dense_maxima(shape: BlockShape, codes: &Matrix) -> Result<Fragment
                 continue;
             }
             for ((max, count), &value) in maxima.iter_mut().zip(firing.iter_mut()).zip(row) {
-                *max = max.max(value);
-                *count += u16::from(value > 0.0);
+                // One instruction, where `f32::max` takes care of NaN.
+                *max = if value > *max { value } else { *max };
+                *count += u32::from(value > 0.0);
             }
         }
         Ok(())
@@ -114,7 +118,7 @@ pub(super) fn sparse_maxima(
                 }
                 if position >= shape.first_scored {
                     maxima[feature] = maxima[feature].max(value);
-                    firing[feature] += u16::from(value > 0.0);
+                    firing[feature] += u32::from(value > 0.0);
                     given[feature] += 1;
                 }
             }

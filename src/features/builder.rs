@@ -33,6 +33,10 @@ impl RecordBuilder {
     ) -> Result<Self, FeatureError> {
         use rand::RngCore;
         protocol.check()?;
+        if fragments.positions() <= protocol.first_scored() {
+            let problem = "fragments have 1 token, but position 0 does not count; expected at least 2".into();
+            return Err(FeatureError::Protocol { protocol: protocol.name.clone(), problem });
+        }
         let (documents, n_documents) = fragments.dense_documents();
         let capacities = Capacities::of(protocol);
         Ok(Self {

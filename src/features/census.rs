@@ -98,7 +98,7 @@ impl Census {
     }
 
     /// Takes note of the feature's maximum on one fragment.
-    pub fn add(&mut self, candidate: Candidate, fires: bool, firing_tokens: u16) {
+    pub fn add(&mut self, candidate: Candidate, fires: bool, firing_tokens: u32) {
         let Candidate { document, fragment, max } = candidate;
         self.firing_tokens += u64::from(firing_tokens);
         self.max = self.max.max(max);

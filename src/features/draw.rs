@@ -131,46 +131,36 @@ pub(super) fn summarise(
     let lists = sample(&mut census, protocol, &top_documents, &lowest_documents);
     let non_firing = non_firing_list(&census, &lists, &lowest);
     let quantiles = quantiles(&census, &lists, protocol);
-    let (fired, silent) = (&census.fired, &census.silent);
-    let counts = lists.counts;
-    let chosen = |stratum, drawn: &Drawn, probability| Chosen {
-        fragment: drawn.fragment,
-        max: drawn.max,
-        stratum,
-        probability,
-    };
+    let (counts, silent) = (lists.counts, &census.silent);
+    let random = lists.random.iter().map(|drawn| (drawn, counts.of_random(drawn)));
+    let more = lists
+        .more_random
+        .iter()
+        .map(|drawn| (drawn, counts.of_more_random(drawn, silent.has(drawn.document))));
     FeatureSummary {
         feature,
         n_tokens,
         firing_tokens: census.firing_tokens as usize,
         firing_fragments: census.firing_fragments,
-        firing_documents: fired.count(),
+        firing_documents: census.fired.count(),
         max_activation: if n_tokens == 0 { 0.0 } else { census.max },
-        top: top
-            .iter()
-            .map(|item| Chosen {
-                fragment: item.fragment,
-                max: item.max,
-                stratum: Stratum::Top,
-                probability: 1.0,
-            })
-            .collect(),
-        random: lists
-            .random
-            .iter()
-            .map(|drawn| chosen(Stratum::Random, drawn, counts.of_random(drawn)))
-            .collect(),
-        more_random: lists
-            .more_random
-            .iter()
-            .map(|drawn| {
-                let probability = counts.of_more_random(drawn, silent.has(drawn.document));
-                chosen(Stratum::MoreRandom, drawn, probability)
-            })
+        top: top.iter().map(|item| certain(Stratum::Top, item)).collect(),
+        random: random.map(|(drawn, probability)| chosen(Stratum::Random, drawn, probability)).collect(),
+        more_random: more
+            .map(|(drawn, probability)| chosen(Stratum::MoreRandom, drawn, probability))
             .collect(),
         non_firing,
         quantiles,
     }
+}
+
+/// A fragment that no chance was involved in.
+fn certain(stratum: Stratum, item: &Candidate) -> Chosen {
+    Chosen { fragment: item.fragment, max: item.max, stratum, probability: 1.0 }
+}
+
+fn chosen(stratum: Stratum, drawn: &Drawn, probability: f64) -> Chosen {
+    Chosen { fragment: drawn.fragment, max: drawn.max, stratum, probability }
 }
 
 fn empty() -> super::extremes::Extremes {
@@ -234,14 +224,11 @@ fn sample(census: &mut Census, protocol: &Protocol, top: &HashSet<u32>, lowest: 
 fn non_firing_list(census: &Census, lists: &Lists, lowest: &[Candidate]) -> Vec<Chosen> {
     let silent = lists.non_firing.iter().map(|drawn| {
         let probability = lists.counts.of_non_firing(drawn, census.fired.has(drawn.document));
-        let chosen =
-            Chosen { fragment: drawn.fragment, max: drawn.max, stratum: Stratum::NonFiring, probability };
-        (drawn.priority, chosen)
+        (drawn.priority, chosen(Stratum::NonFiring, drawn, probability))
     });
     let lowest = lowest.iter().map(|item| {
         let priority = census.priorities.of(Purpose::SilentDocument, item.document);
-        let (fragment, max) = (item.fragment, item.max);
-        (priority, Chosen { fragment, max, stratum: Stratum::LowestMaximum, probability: 1.0 })
+        (priority, certain(Stratum::LowestMaximum, item))
     });
     let mut list: Vec<(u64, Chosen)> = silent.chain(lowest).collect();
     list.sort_by_key(|(priority, chosen)| (*priority, chosen.fragment));

@@ -149,10 +149,10 @@ impl PatternTrie {
     /// length is the one kept.
     fn search(&self, node: usize, text: &[u32], depth: usize, best: &mut Option<(usize, f64)>) {
         let node = &self.nodes[node];
-        if let Some(value) = node.value {
-            if best.is_none_or(|(length, _)| depth > length) {
-                *best = Some((depth, value));
-            }
+        if let Some(value) = node.value
+            && best.is_none_or(|(length, _)| depth > length)
+        {
+            *best = Some((depth, value));
         }
         let Some((&token, before)) = text.split_last() else { return };
         if let Ok(place) = node.literal.binary_search_by_key(&token, |child| child.0) {

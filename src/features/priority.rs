@@ -73,16 +73,14 @@ impl Reservoir {
         if priority > self.limit || self.capacity == 0 {
             return;
         }
-        if seen {
-            if let Some(item) = self.items.iter_mut().find(|item| item.document == document) {
-                item.choices += 1;
-                let rank = |fragment| priorities.of(Purpose::Fragment, fragment);
-                if rank(fragment) < rank(item.fragment) {
-                    item.fragment = fragment;
-                    item.max = max;
-                }
-                return;
+        if seen && let Some(item) = self.items.iter_mut().find(|item| item.document == document) {
+            item.choices += 1;
+            let rank = |fragment| priorities.of(Purpose::Fragment, fragment);
+            if rank(fragment) < rank(item.fragment) {
+                item.fragment = fragment;
+                item.max = max;
             }
+            return;
         }
         self.items.push(Drawn { priority, document, fragment, max, choices: 1 });
         if self.items.len() > self.capacity + self.capacity / 2 {

@@ -9,6 +9,7 @@ use super::transfer::{Transfer, sha256_of};
 use super::{HubError, OnDownload, Snapshot};
 use crate::base::{Digest, FileError, create_dir_all, read, read_to_string, write_atomic};
 
+const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 /// Small files of a model that are fetched where they exist.
@@ -26,7 +27,41 @@ pub struct HubClient {
     offline: bool,
 }
 
+/// Chosen files of a data set at one commit.
+#[derive(Debug)]
+pub struct Dataset<'a> {
+    client: &'a HubClient,
+    wanted: Wanted,
+    commit: String,
+    files: Vec<Entry>,
+}
+
+impl Dataset<'_> {
+    /// The commit, 40 hex digits: what a branch or tag stood for.
+    pub fn commit(&self) -> &str {
+        &self.commit
+    }
+
+    /// What messages call it.
+    pub fn label(&self) -> &str {
+        &self.wanted.label
+    }
+
+    /// Paths in the repository, in order; never empty.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|entry| entry.name.as_str())
+    }
+
+    /// The path of one file on disk, by its name, after bringing it if it is not there.
+    pub fn fetch(&self, name: &str) -> Result<PathBuf, HubError> {
+        let entry = self.files.iter().find(|entry| entry.name == name);
+        let absent = || HubError::NotFound { wanted: format!("`{name}` of {}", self.wanted.label) };
+        self.client.fetch(&self.wanted, &self.commit, entry.ok_or_else(absent)?)
+    }
+}
+
 /// A repository at a revision, and how messages call it.
+#[derive(Debug)]
 struct Wanted {
     repo: Repo,
     label: String,
@@ -79,16 +114,14 @@ impl HubClient {
             .filter(|name| listing.entry(name).is_some())
             .map(|name| name.to_string())
             .collect();
-        for needed in ["config.json"] {
-            if listing.entry(needed).is_none() {
-                return Err(lacks(&wanted, &listing, format!("`{needed}`")));
-            }
-            names.insert(needed.to_string());
+        if listing.entry(CONFIG).is_none() {
+            return Err(lacks(&wanted, &listing, format!("`{CONFIG}`")));
         }
+        names.insert(CONFIG.to_string());
         if listing.entry(WEIGHTS).is_some() {
             names.insert(WEIGHTS.to_string());
         } else if let Some(index) = listing.entry(WEIGHTS_INDEX) {
-            names.extend(shards(&self.fetch(&wanted, &listing, index)?, &wanted)?);
+            names.extend(shards(&self.fetch(&wanted, &listing.commit, index)?, &wanted)?);
             names.insert(WEIGHTS_INDEX.to_string());
         } else {
             let needed = format!(
@@ -101,31 +134,23 @@ impl HubClient {
     }
 
     /// The files of a data set that match `pattern` (`*`, `**`, `?`); none: every `.jsonl`,
-    /// `.ndjson`, `.txt` and `.text` file, plain or `.gz` or `.zst`.
+    /// `.ndjson`, `.txt` and `.text` file, plain or `.gz` or `.zst`. They are listed here and
+    /// fetched one by one as they are asked for, since a reader may need few of them.
     ///
     /// # Errors
     /// [`HubError`], each naming what was wanted.
-    pub fn dataset_files(
-        &self,
-        id: &str,
-        revision: &str,
-        pattern: Option<&str>,
-    ) -> Result<Snapshot, HubError> {
+    pub fn dataset(&self, id: &str, revision: &str, pattern: Option<&str>) -> Result<Dataset<'_>, HubError> {
         let wanted = Wanted::new(RepoType::Dataset, "data set", id, revision)?;
         let listing = self.listing(&wanted)?;
-        let chosen: Vec<&str> = listing
-            .files
-            .iter()
-            .map(|entry| entry.name.as_str())
-            .filter(|name| match pattern {
-                Some(pattern) => matches_pattern(pattern, name),
-                None => is_text(name),
-            })
-            .collect();
-        if chosen.is_empty() {
+        let chosen = |name: &str| match pattern {
+            Some(pattern) => matches_pattern(pattern, name),
+            None => is_text(name),
+        };
+        let files: Vec<Entry> = listing.files.iter().filter(|entry| chosen(&entry.name)).cloned().collect();
+        if files.is_empty() {
             return Err(lacks(&wanted, &listing, nothing_chosen(pattern, &listing)));
         }
-        self.snapshot(&wanted, &listing, chosen.into_iter())
+        Ok(Dataset { client: self, wanted, commit: listing.commit, files })
     }
 
     fn snapshot<'a>(
@@ -138,7 +163,7 @@ impl HubClient {
         for name in names {
             let entry = listing.entry(name);
             let entry = entry.ok_or_else(|| lacks(wanted, listing, format!("`{name}`")))?;
-            files.push(self.fetch(wanted, listing, entry)?);
+            files.push(self.fetch(wanted, &listing.commit, entry)?);
         }
         Ok(Snapshot { folder: self.folder(wanted, &listing.commit), commit: listing.commit.clone(), files })
     }
@@ -204,8 +229,8 @@ impl HubClient {
     }
 
     /// One file's path, after bringing it if it is not there.
-    fn fetch(&self, wanted: &Wanted, listing: &Listing, entry: &Entry) -> Result<PathBuf, HubError> {
-        let target = self.folder(wanted, &listing.commit).join(&entry.name);
+    fn fetch(&self, wanted: &Wanted, commit: &str, entry: &Entry) -> Result<PathBuf, HubError> {
+        let target = self.folder(wanted, commit).join(&entry.name);
         let label = format!("`{}` of {}", entry.name, wanted.label);
         // Only whole and checked files carry their name; another size means someone else wrote it.
         if let Ok(meta) = target.metadata()
@@ -214,13 +239,13 @@ impl HubClient {
             return Ok(target);
         }
         remove_stale(&target)?;
-        if self.take_shared(wanted, listing, entry, &target)? {
+        if self.take_shared(wanted, commit, entry, &target)? {
             return Ok(target);
         }
         if self.offline {
             return Err(HubError::Offline { wanted: label, cache: self.repository(wanted) });
         }
-        let path = format!("{}/resolve/{}/{}", wanted.repo.url(), listing.commit, escaped(&entry.name));
+        let path = format!("{}/resolve/{}/{}", wanted.repo.url(), commit, escaped(&entry.name));
         self.transfer.file(&path, entry, &target, &label)?;
         Ok(target)
     }
@@ -229,12 +254,12 @@ impl HubClient {
     fn take_shared(
         &self,
         wanted: &Wanted,
-        listing: &Listing,
+        commit: &str,
         entry: &Entry,
         target: &Path,
     ) -> Result<bool, HubError> {
         let Some(shared) = &self.shared else { return Ok(false) };
-        let pointer = shared.repo(wanted.repo.clone()).pointer_path(&listing.commit).join(&entry.name);
+        let pointer = shared.repo(wanted.repo.clone()).pointer_path(commit).join(&entry.name);
         // The pointer is a symbolic link on most systems; a hard link must be to what it leads to.
         let Ok(found) = pointer.canonicalize() else { return Ok(false) };
         let sound = File::open(&found).is_ok_and(|file| {

@@ -1,4 +1,6 @@
-use std::path::Path;
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
 
 use super::{HubError, OnDownload, Snapshot};
 
@@ -33,12 +35,41 @@ impl HubClient {
     }
 
     /// Always [`HubError::Disabled`].
-    pub fn dataset_files(
+    pub fn dataset(
         &self,
         id: &str,
         _revision: &str,
         _pattern: Option<&str>,
-    ) -> Result<Snapshot, HubError> {
+    ) -> Result<Dataset<'_>, HubError> {
         Err(HubError::Disabled { wanted: format!("data set `{id}`") })
+    }
+}
+
+/// Never made in builds without the hub.
+#[derive(Debug)]
+pub struct Dataset<'a> {
+    never: Infallible,
+    client: PhantomData<&'a HubClient>,
+}
+
+impl Dataset<'_> {
+    /// There is no commit.
+    pub fn commit(&self) -> &str {
+        match self.never {}
+    }
+
+    /// There is no label.
+    pub fn label(&self) -> &str {
+        match self.never {}
+    }
+
+    /// There are no files.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::empty()
+    }
+
+    /// There are no files.
+    pub fn fetch(&self, _name: &str) -> Result<PathBuf, HubError> {
+        match self.never {}
     }
 }

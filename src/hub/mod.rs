@@ -22,7 +22,8 @@ mod disabled;
 mod error;
 #[cfg(feature = "hub")]
 mod listing;
-#[cfg(all(test, feature = "hub"))]
+#[cfg(test)]
+#[cfg(feature = "hub")]
 mod tests;
 #[cfg(feature = "hub")]
 mod transfer;
@@ -31,15 +32,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 #[cfg(feature = "hub")]
-pub use client::HubClient;
+pub use client::{Dataset, HubClient};
 #[cfg(not(feature = "hub"))]
-pub use disabled::HubClient;
+pub use disabled::{Dataset, HubClient};
 pub use error::HubError;
 
 /// Where models and data sets come from unless another endpoint is named.
 pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
-/// Files of one commit.
+/// Files of a model at one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// Folder that holds them, laid out as the repository is.

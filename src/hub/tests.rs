@@ -310,8 +310,9 @@ fn refusals_say_what_was_wanted_and_never_the_token() {
         (client.model_files("../etc", "main"), "hub id `../etc` is not valid"),
         (client.model_files("a/b/c", "main"), "expected `owner/name`"),
         (client.model_files("m", "a/../b"), "hub revision `a/../b` is not valid"),
-        (client.dataset_files("m", "main", None), "no data set `m`"),
     ];
+    let unknown = client.dataset("m", "main", None).expect_err("a model's id");
+    assert!(unknown.to_string().contains("no data set `m`"), "{unknown}");
     for (result, part) in cases {
         let error = result.expect_err(part);
         assert!(error.to_string().contains(part), "{error}");
@@ -355,11 +356,16 @@ fn data_set_files_are_chosen_by_pattern() {
     let server = Server::start("datasets/owner/set", &files);
     let cache = tempfile::tempdir().expect("folder");
     let client = server.client(cache.path());
-    let all = client.dataset_files("owner/set", "main", None).expect("fetched");
-    assert_eq!(all.files, [all.folder.join("data/test.jsonl"), all.folder.join("data/train-0.jsonl.gz")]);
-    let one = client.dataset_files("owner/set", "main", Some("data/te*.jsonl")).expect("fetched");
-    assert_eq!(one.files, [one.folder.join("data/test.jsonl")]);
-    let error = client.dataset_files("owner/set", "main", Some("*.jsonl")).expect_err("none at the top");
+    let all = client.dataset("owner/set", "main", None).expect("listed");
+    assert_eq!(all.commit(), COMMIT);
+    assert_eq!(all.names().collect::<Vec<_>>(), ["data/test.jsonl", "data/train-0.jsonl.gz"]);
+    assert_eq!(server.requests().len(), 1, "nothing is fetched before it is asked for");
+    let path = all.fetch("data/train-0.jsonl.gz").expect("fetched");
+    assert_eq!(std::fs::read(path).expect("read"), b"gz");
+    assert!(matches!(all.fetch("README.md"), Err(HubError::NotFound { .. })));
+    let one = client.dataset("owner/set", "main", Some("data/te*.jsonl")).expect("listed");
+    assert_eq!(one.names().collect::<Vec<_>>(), ["data/test.jsonl"]);
+    let error = client.dataset("owner/set", "main", Some("*.jsonl")).expect_err("none at the top");
     assert!(error.to_string().contains("file that matches `*.jsonl`"), "{error}");
 }
 
@@ -384,7 +390,7 @@ fn files_in_the_shared_cache_are_checked_and_taken_over() {
     assert_eq!(found.commit, COMMIT);
     assert_eq!(std::fs::read(found.folder.join("model.safetensors")).expect("read"), weights);
 
-    std::fs::write(&blob, noise(901)).expect("written");
+    write_atomic(&blob, &noise(901)).expect("written");
     let fresh = tempfile::tempdir().expect("folder");
     let offline = HubClient::new("https://huggingface.co", None, fresh.path(), true)
         .expect("client")

@@ -22,7 +22,7 @@ pub use covariance::covariance;
 pub use eigen::{Eigen, orthogonalise, symmetric_eigen};
 pub use logcosh::{LogcoshSums, logcosh_moments};
 pub use product::{View, matmul, matmul_bt, product_into, product_panels};
-pub use select::{Selector, select_top};
+pub use select::{Selector, for_each_reaching, select_top};
 pub use sparse::SparseCodes;
 pub use vector::{Vectorised, add_scaled, dot, sum_of_squares, vectorised};
 pub use whiten::Whitening;

@@ -51,18 +51,24 @@ impl Selector {
 
     #[inline(always)]
     fn gather(&mut self, row: &[f32], bar: f32) {
-        for (strip, part) in row.chunks(STRIP).enumerate() {
-            let mut any = false;
-            for &value in part {
-                any |= value >= bar;
-            }
-            if any {
-                for (lane, &value) in part.iter().enumerate() {
-                    if value >= bar && value > 0.0 {
-                        self.reaching.push((value, (strip * STRIP + lane) as u32));
-                    }
-                }
-            }
+        // The least f32 above zero: one comparison then does for both conditions.
+        let bar = if bar > 0.0 { bar } else { f32::from_bits(1) };
+        for_each_reaching(row, bar, |index, value| self.reaching.push((value, index)));
+    }
+}
+
+/// Calls `found` with index and value of each entry that is at least `bar`, in rising order.
+#[inline(always)]
+pub fn for_each_reaching(row: &[f32], bar: f32, mut found: impl FnMut(u32, f32)) {
+    for (strip, part) in row.chunks(STRIP).enumerate() {
+        let mut mask = 0u32;
+        for (lane, &value) in part.iter().enumerate() {
+            mask |= u32::from(value >= bar) << lane;
+        }
+        while mask != 0 {
+            let lane = mask.trailing_zeros() as usize;
+            found((strip * STRIP + lane) as u32, part[lane]);
+            mask &= mask - 1;
         }
     }
 }

@@ -37,9 +37,17 @@ impl SparseCodes {
 
     /// Adds a dense row.
     pub fn push_dense_row(&mut self, row: &[f32]) {
-        self.push_row(
-            row.iter().enumerate().filter(|(_, value)| **value != 0.0).map(|(i, &value)| (i as u32, value)),
-        );
+        for (strip, part) in row.chunks(16).enumerate() {
+            // Most strips are all zero: look at sixteen codes at once first.
+            if part.iter().fold(false, |any, value| any | (*value != 0.0)) {
+                for (lane, &value) in part.iter().enumerate().filter(|(_, value)| **value != 0.0) {
+                    self.indices.push((strip * 16 + lane) as u32);
+                    self.values.push(value);
+                }
+            }
+        }
+        self.rows += 1;
+        self.offsets.push(self.indices.len());
     }
 
     /// Adds all rows of another.
@@ -64,6 +72,11 @@ impl SparseCodes {
     /// Entries that are not zero.
     pub fn n_entries(&self) -> usize {
         self.indices.len()
+    }
+
+    /// Where each row starts, and the end; feature of each entry; its code.
+    pub fn parts(&self) -> (&[usize], &[u32], &[f32]) {
+        (&self.offsets, &self.indices, &self.values)
     }
 
     /// Features and codes of one row.

@@ -6,7 +6,7 @@
 use candle_core::{CpuStorage, D, InplaceOp1, Layout, Storage, Tensor};
 
 use super::architecture::{Activation, NormKind};
-use super::kernels::{self, AttentionShape, HeadView};
+use super::kernels::{self, AttentionShape, HeadView, MatrixView};
 use super::transformer::{Linear, Norm};
 
 type Result<T> = candle_core::Result<T>;
@@ -26,43 +26,24 @@ fn entries<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
     }
 }
 
-/// Bias and activation applied to a tensor that nobody else holds yet.
-struct Finish<'a> {
-    bias: Option<&'a [f32]>,
-    width: usize,
-    activation: Option<Activation>,
-}
-
-impl InplaceOp1 for Finish<'_> {
-    fn name(&self) -> &'static str {
-        "bias and activation"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
-        let CpuStorage::F32(rows) = storage else { candle_core::bail!("expected f32 rows") };
-        kernels::add_bias_and_activate(rows, self.bias, self.width, self.activation);
-        Ok(())
-    }
+/// Rows and columns of a tensor, however they are laid out.
+fn view<'a>(storage: &'a Storage, layout: &Layout) -> Result<MatrixView<'a>> {
+    let Storage::Cpu(storage) = storage else { candle_core::bail!("a kernel needs a tensor in main memory") };
+    let (rows, cols) = layout.shape().dims2()?;
+    Ok(MatrixView {
+        data: &storage.as_slice::<f32>()?[layout.start_offset()..],
+        dims: [rows, cols],
+        strides: [layout.stride()[0], layout.stride()[1]],
+    })
 }
 
 /// act(x·Wᵀ + b).
 pub(super) fn linear(x: &Tensor, map: &Linear, activation: Option<Activation>) -> Result<Tensor> {
-    let product = x.matmul(&map.weight.t()?)?;
-    let width = product.dim(D::Minus1)?;
-    if fused(&[&product]) && map.bias.as_ref().is_none_or(|bias| fused(&[bias])) {
-        match &map.bias {
-            Some(bias) => {
-                let (storage, layout) = bias.storage_and_layout();
-                let bias = Some(entries(&storage, layout)?);
-                product.inplace_op1(&Finish { bias, width, activation })?;
-            }
-            None if activation.is_some() => {
-                product.inplace_op1(&Finish { bias: None, width, activation })?;
-            }
-            None => {}
-        }
-        return Ok(product);
+    let bias_is_plain = map.bias.as_ref().is_none_or(|bias| fused(&[bias]));
+    if fused(&[x, &map.weight]) && bias_is_plain {
+        return linear_fused(x, map, activation);
     }
+    let product = x.matmul(&map.weight.t()?)?;
     let sum = match &map.bias {
         Some(bias) => product.broadcast_add(bias)?,
         None => product,
@@ -74,6 +55,27 @@ pub(super) fn linear(x: &Tensor, map: &Linear, activation: Option<Activation>) -
         Some(Activation::Silu) => sum.silu(),
         Some(Activation::Relu) => sum.relu(),
     }
+}
+
+fn linear_fused(x: &Tensor, map: &Linear, activation: Option<Activation>) -> Result<Tensor> {
+    let (rows, width) = (x.dim(0)?, map.weight.dim(0)?);
+    let mut out = vec![0.0; rows * width];
+    {
+        let (xs, x_layout) = x.storage_and_layout();
+        let (weight, weight_layout) = map.weight.storage_and_layout();
+        if !kernels::multiply_by_rows(&mut out, view(&xs, x_layout)?, view(&weight, weight_layout)?) {
+            candle_core::bail!("rows {:?} do not fit the map {:?}", x.dims(), map.weight.dims());
+        }
+        let bias = map.bias.as_ref().map(Tensor::storage_and_layout);
+        let bias = match &bias {
+            Some((storage, layout)) => Some(entries(storage, layout)?),
+            None => None,
+        };
+        if bias.is_some() || activation.is_some() {
+            kernels::add_bias_and_activate(&mut out, bias, width, activation);
+        }
+    }
+    Tensor::from_vec(out, (rows, width), x.device())
 }
 
 /// Entrywise product; `gate` must be fresh, nobody else may hold it.

@@ -249,3 +249,6 @@ fn shards(index: &Path) -> Result<Vec<String>, NnError> {
     names.dedup();
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,6 +192,8 @@ fn cell(
         n_constant: if lookup_of_position { n } else { n - defined.len() },
         eligible_share: Some(43.0 / 54.0),
         tokens_repeating: (scorer == "beyond_token").then_some(1834.0),
+        bca_low: None,
+        bca_high: None,
         note: None,
     }
 }

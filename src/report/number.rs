@@ -44,6 +44,16 @@ pub fn plus_minus(cell: &Cell) -> String {
     }
 }
 
+/// `-0.02…0.08`: the lowest and the highest mean of several cells.
+pub fn range(cells: &[&Cell]) -> String {
+    let mut means: Vec<f64> = cells.iter().filter_map(|cell| finite(cell.mean)).collect();
+    means.sort_by(f64::total_cmp);
+    match (means.first(), means.last()) {
+        (Some(low), Some(high)) => format!("{}…{}", score(Some(*low)), score(Some(*high))),
+        _ => DASH.to_string(),
+    }
+}
+
 /// A p-value: three decimals, `< 0.001` below.
 pub fn p_value(value: Option<f64>) -> String {
     match finite(value) {

@@ -9,8 +9,8 @@ use super::ReportError;
 use super::charts::{Chart, Kind};
 use super::escape::visible;
 use super::manifest::ManifestView;
-use super::number::{DASH, count, estimate, fixed};
-use super::schema::{Family, Summary};
+use super::number::{DASH, count, estimate, fixed, range};
+use super::schema::{Cell, Family, Summary};
 use super::table::{
     DifferenceText, QUALITY_HEAD, Row, control_label, control_words, dead_unit, differences, quality_cells,
     row, table_note,
@@ -22,8 +22,8 @@ const TEMPLATE: &str = include_str!("index.html.jinja");
 /// Side-by-side scores of one row of the first table.
 #[derive(Serialize)]
 struct GlanceRow {
-    method: String,
-    control: Option<String>,
+    label: String,
+    control: bool,
     cells: Vec<String>,
 }
 
@@ -145,43 +145,60 @@ fn warnings(summary: &Summary, manifest: Option<&ManifestView>, has_scores: bool
     warnings
 }
 
-fn glance(view: &View<'_>, main: &[&str]) -> Vec<GlanceHook> {
+fn glance<'a>(view: &View<'a>, main: &[&'a str]) -> Vec<GlanceHook> {
+    let columns: Vec<(Pairing<'a>, &'a str)> =
+        view.pairings.iter().flat_map(|pairing| main.iter().map(move |scorer| (*pairing, *scorer))).collect();
     view.hooks
         .iter()
         .map(|hook| {
-            let mut keys: Vec<RowKey<'_>> = Vec::new();
-            for pairing in &view.pairings {
-                for key in view.rows(*pairing, hook) {
-                    if !keys.contains(&key) {
-                        keys.push(key);
-                    }
-                }
-            }
-            let rank = |key: &RowKey<'_>| {
-                let control = key.control.map(|c| view.controls.iter().position(|other| *other == c));
-                (control, view.methods.iter().position(|other| *other == key.method))
-            };
-            keys.sort_by_key(rank);
-            GlanceHook {
-                hook: visible(hook),
-                rows: keys.iter().map(|key| glance_row(view, main, *key)).collect(),
-            }
+            let methods = view.methods.iter().map(|method| RowKey { hook, method, control: None });
+            let mut rows: Vec<GlanceRow> =
+                methods.filter_map(|key| glance_row(view, &columns, key)).collect();
+            rows.extend(
+                view.controls.iter().filter_map(|control| glance_control(view, &columns, hook, control)),
+            );
+            GlanceHook { hook: visible(hook), rows }
         })
         .collect()
 }
 
-fn glance_row<'a>(view: &View<'a>, main: &[&'a str], key: RowKey<'a>) -> GlanceRow {
-    let cells = view.pairings.iter().flat_map(|pairing| {
-        main.iter().map(|scorer| {
-            view.cell(*pairing, key, scorer)
-                .map_or_else(|| DASH.to_string(), |cell| estimate(cell.mean, cell.ci_low, cell.ci_high))
-        })
+fn one(cell: &Cell) -> String {
+    estimate(cell.mean, cell.ci_low, cell.ci_high)
+}
+
+fn glance_row<'a>(view: &View<'a>, columns: &[(Pairing<'a>, &'a str)], key: RowKey<'a>) -> Option<GlanceRow> {
+    let cells: Vec<Option<&Cell>> =
+        columns.iter().map(|(pairing, scorer)| view.cell(*pairing, key, scorer)).collect();
+    cells.iter().any(Option::is_some).then(|| GlanceRow {
+        label: visible(key.method),
+        control: false,
+        cells: cells.iter().map(|cell| cell.map_or_else(|| DASH.to_string(), one)).collect(),
+    })
+}
+
+/// A control in one row: of one method its score, of several the lowest and highest mean.
+fn glance_control<'a>(
+    view: &View<'a>,
+    columns: &[(Pairing<'a>, &'a str)],
+    hook: &'a str,
+    control: &'a str,
+) -> Option<GlanceRow> {
+    let cells: Vec<Vec<&Cell>> =
+        columns.iter().map(|(pairing, scorer)| view.control_cells(*pairing, hook, control, scorer)).collect();
+    let most = cells.iter().max_by_key(|cells| cells.len()).filter(|cells| !cells.is_empty())?;
+    let whose = match most.as_slice() {
+        [only] => format!("of {}", only.method),
+        many => format!("of {} methods", many.len()),
+    };
+    let shown = cells.iter().map(|cells| match cells.as_slice() {
+        [only] => one(only),
+        many => range(many),
     });
-    GlanceRow {
-        method: visible(key.method),
-        control: key.control.map(|control| visible(&control_label(control))),
-        cells: cells.collect(),
-    }
+    Some(GlanceRow {
+        label: visible(&format!("{} {whose}", control_label(control))),
+        control: true,
+        cells: shown.collect(),
+    })
 }
 
 fn figures(charts: &[Chart<'_>], pairing: Option<Pairing<'_>>) -> Vec<Figure> {

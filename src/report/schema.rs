@@ -92,6 +92,12 @@ pub struct Cell {
     /// for the feature, mean over scored features. The others cannot contribute.
     #[serde(default)]
     pub tokens_repeating: Option<f64>,
+    /// Lower end of the BCa interval where the protocol asks for another kind and BCa stands beside it.
+    #[serde(default)]
+    pub bca_low: Option<f64>,
+    /// Upper end of that interval.
+    #[serde(default)]
+    pub bca_high: Option<f64>,
     /// A remark to print with the row.
     #[serde(default)]
     pub note: Option<String>,

@@ -1,7 +1,7 @@
 //! The table that a run ends with: at most 100 columns, one block per hook point.
 
 use super::escape::visible;
-use super::number::{DASH, plus_minus, score};
+use super::number::{DASH, plus_minus, range};
 use super::schema::{Cell, Summary};
 use super::view::{Pairing, RowKey, View};
 
@@ -216,15 +216,11 @@ fn push_control<'a>(
     label_width: usize,
     style: &Style,
 ) {
-    let of = |column: &Column<'a>| -> Vec<&'a Cell> {
-        view.methods
-            .iter()
-            .filter_map(|method| {
-                view.cell(column.pairing, RowKey { hook, method, control: Some(control) }, column.scorer)
-            })
-            .collect()
-    };
-    let cells: Vec<Vec<&Cell>> = block.columns.iter().map(of).collect();
+    let cells: Vec<Vec<&Cell>> = block
+        .columns
+        .iter()
+        .map(|column| view.control_cells(column.pairing, hook, control, column.scorer))
+        .collect();
     let Some(most) = cells.iter().max_by_key(|cells| cells.len()).filter(|cells| !cells.is_empty()) else {
         return;
     };
@@ -243,14 +239,7 @@ fn push_control<'a>(
 fn control_range(cells: &[&Cell]) -> String {
     match cells {
         [only] => plus_minus(only),
-        many => {
-            let mut means: Vec<f64> = many.iter().filter_map(|cell| cell.mean).collect();
-            means.sort_by(f64::total_cmp);
-            match (means.first(), means.last()) {
-                (Some(low), Some(high)) => format!("{}…{}", score(Some(*low)), score(Some(*high))),
-                _ => DASH.to_string(),
-            }
-        }
+        many => range(many),
     }
 }
 

@@ -23,10 +23,6 @@ fn a_run_folder_becomes_tables_charts_and_a_page() {
     let started = std::time::Instant::now();
     let (folder, files) = drawn(&made);
     println!("rendered {} files in {:.2} s", files.len(), started.elapsed().as_secs_f64());
-    if let Ok(keep) = std::env::var("AUTOINTERP_KEEP_REPORT") {
-        fixture::write(&made, Path::new(&keep));
-        render(Path::new(&keep)).expect("rendered");
-    }
     let names: Vec<String> = files
         .iter()
         .map(|path| path.strip_prefix(folder.path()).expect("inside").display().to_string())
@@ -151,6 +147,18 @@ fn a_lookup_scores_zero_beyond_token_and_its_constants_are_counted() {
     let lookup = table.split("## token_lookup_fit").nth(1).expect("a section");
     let row = lookup.lines().find(|line| line.contains("| sae |")).expect("a row");
     assert!(row.contains("| 0.00 |") && row.contains("beyond_token 40"), "{row}");
+}
+
+#[test]
+fn a_protocol_with_its_own_interval_shows_bca_beside_it() {
+    let mut summary = fixture::make(1).summary;
+    for cell in &mut summary.cells {
+        cell.interval_method = Some("normal".into());
+        (cell.bca_low, cell.bca_high) = (Some(0.123), Some(0.456));
+    }
+    let table = table::markdown(&View::new(&summary));
+    assert!(table.contains("; BCa [0.12, 0.46]") && table.contains("normal (± 1.96 SE) interval"), "{table}");
+    assert!(!table.contains('†'));
 }
 
 #[test]

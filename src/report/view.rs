@@ -117,6 +117,18 @@ impl<'a> View<'a> {
             .collect()
     }
 
+    /// A control's cells at a hook point, one per method that has it.
+    pub fn control_cells(
+        &self,
+        pairing: Pairing<'a>,
+        hook: &'a str,
+        control: &'a str,
+        scorer: &'a str,
+    ) -> Vec<&'a Cell> {
+        let key = |method| RowKey { hook, method, control: Some(control) };
+        self.methods.iter().filter_map(|method| self.cell(pairing, key(method), scorer)).collect()
+    }
+
     /// The two scores that must be read together: the primary one and `beyond_token`; where one is
     /// missing, the first two there are.
     pub fn main_scorers(&self) -> Vec<&'a str> {

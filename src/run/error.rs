@@ -76,7 +76,9 @@ pub enum RunError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Dictionaries that were fitted on different activations cannot be compared.
-    #[error("`{method}` at `{hook}` was fitted on other activations ({found}) than the rest ({expected}): remove it, or refit it here")]
+    #[error(
+        "`{method}` at `{hook}` was fitted on other activations ({found}) than the rest ({expected}): remove it, or refit it here"
+    )]
     MixedActivations {
         /// The method's name.
         method: String,
@@ -88,7 +90,9 @@ pub enum RunError {
         expected: String,
     },
     /// Activations would not fit on the disk that the suite allows, or that is left.
-    #[error("activations at `{hook}` need {needed_gb:.1} GB, but {limit}: lower `corpus.fit_tokens` or raise `limits.disk_gb`")]
+    #[error(
+        "activations at `{hook}` need {needed_gb:.1} GB, but {limit}: lower `corpus.fit_tokens` or raise `limits.disk_gb`"
+    )]
     Disk {
         /// Where.
         hook: String,

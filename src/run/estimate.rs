@@ -73,7 +73,10 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     let widths = hooks.iter().map(|&hook| model.width(hook)).collect::<Result<Vec<_>, _>>()?;
     let bytes: Vec<f64> = widths
         .iter()
-        .map(|&width| suite.corpus.fit_tokens as f64 * (2 * width + 4) as f64 + evaluate_tokens as f64 * (4 * width + 4) as f64)
+        .map(|&width| {
+            suite.corpus.fit_tokens as f64 * (2 * width + 4) as f64
+                + evaluate_tokens as f64 * (4 * width + 4) as f64
+        })
         .collect();
     let together = bytes.iter().sum::<f64>().min(suite.limits.disk_gb * 1e9);
     let mut notes = vec![
@@ -81,7 +84,10 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         format!("smallest difference is for a score spread (SD) of {SCORE_SD}"),
     ];
     if suite.corpus.source.starts_with("hub:") {
-        notes.push("hub data sets are read as text or JSONL (plain, .gz, .zst); parquet is not, convert it first".into());
+        notes.push(
+            "hub data sets are read as text or JSONL (plain, .gz, .zst); parquet is not, convert it first"
+                .into(),
+        );
     }
     let largest = widths.iter().copied().max().unwrap_or(0) as f64;
     Ok(Estimate {
@@ -100,7 +106,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         disk_gb: together / 1e9,
         memory_gb: 0.3 + largest * 4.0 * 64.0 * 1024.0 / 1e9 * 4.0,
         minutes: work(suite, model, &widths) / (EFFICIENCY * product_speed()) / 60.0,
-        smallest_difference: smallest_detectable_difference(suite.per_cell, suite.per_cell, SCORE_SD, SCORE_SD).ok(),
+        smallest_difference: smallest_detectable_difference(SCORE_SD, suite.per_cell, suite.per_cell, 1, 0.8),
         notes,
     })
 }
@@ -110,7 +116,8 @@ fn work(suite: &Suite, model: &dyn SubjectModel, widths: &[usize]) -> f64 {
     let info = model.info();
     let (d, layers) = (info.d_model as f64, info.n_layers as f64);
     let forward = layers * 2.0 * (4.0 * d * d + 2.0 * d * info.d_mlp as f64);
-    let tokens = (suite.corpus.fit_tokens + suite.corpus.eval_fragments * suite.protocol.fragment_tokens) as f64;
+    let tokens =
+        (suite.corpus.fit_tokens + suite.corpus.eval_fragments * suite.protocol.fragment_tokens) as f64;
     let passes = if suite.controls.random_weights.is_empty() { 1.0 } else { 2.0 };
     let per_hook: f64 = widths
         .iter()

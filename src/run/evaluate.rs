@@ -19,8 +19,8 @@ use crate::explain::{
     TokenLookupFit, TypeMeans, derangement,
 };
 use crate::features::{
-    ChosenActivations, Evidence, Explanation, FeatureRecord, FeatureSummary, FragmentSet, Held, RecordBuilder,
-    Walk, split, walk,
+    ChosenActivations, Evidence, Explanation, FeatureRecord, FeatureSummary, FragmentSet, Held,
+    RecordBuilder, SparseCodes, Walk, split, walk,
 };
 use crate::report::{ScoreLine, ScoreStatus};
 use crate::simulate::{Offline, Simulation, Simulator};
@@ -96,10 +96,26 @@ impl Evaluation<'_> {
             let simulations = simulate_all(&held, &explanations);
             files.simulations(pair, &held, &simulations)?;
             let scores = self.score(&held, &simulations);
-            outcomes.extend(self.outcomes(pair, self.control, &walk, &summaries, &explanations, &held, scores));
+            outcomes.extend(self.outcomes(
+                pair,
+                self.control,
+                &walk,
+                &summaries,
+                &explanations,
+                &held,
+                scores,
+            ));
             if self.control.is_none() && self.suite.controls.shuffled {
                 let (explanations, scores) = self.shuffled(pair, &explanations, &held);
-                outcomes.extend(self.outcomes(pair, Some("shuffled"), &walk, &summaries, &explanations, &held, scores));
+                outcomes.extend(self.outcomes(
+                    pair,
+                    Some("shuffled"),
+                    &walk,
+                    &summaries,
+                    &explanations,
+                    &held,
+                    scores,
+                ));
             }
         }
         files.commit()?;
@@ -135,7 +151,8 @@ impl Evaluation<'_> {
                 let codes = self.dictionary.encode_sparse(&block)?;
                 let entries = (codes.rows() * n_features).max(1) as f64;
                 sparse = (codes.n_entries() as f64) < SPARSE_SHARE * entries;
-                builder.add_sparse_block(first, &codes)?;
+                let (offsets, indices, values) = codes.parts();
+                builder.add_sparse_block(first, SparseCodes { offsets, indices, values })?;
             } else {
                 builder.add_block(first, &self.dictionary.encode(&block)?)?;
             }
@@ -160,13 +177,19 @@ impl Evaluation<'_> {
         }
         let first_scored = self.suite.protocol.first_scored();
         let complete = |summary| {
-            FeatureRecord::assemble(summary, first_scored, fragments, |feature, fragment| chosen.get(feature, fragment))
+            FeatureRecord::assemble(summary, fragments, first_scored, |feature, fragment| {
+                chosen.get(feature, fragment)
+            })
         };
         Ok(walk.summaries(summaries).map(complete).collect::<Result<_, _>>()?)
     }
 
     fn explain(&self, pair: &Pair, evidence: &[Evidence]) -> Result<Vec<Attempt<Explanation>>, RunError> {
-        let graph = |backoff| NeuronToGraph { params: NeuronToGraphParams::default(), pad: self.fillers.pad, backoff };
+        let graph = |backoff| NeuronToGraph {
+            params: NeuronToGraphParams::default(),
+            pad: self.fillers.pad,
+            backoff,
+        };
         let explainer: Box<dyn Explainer> = match pair.explainer {
             OfflineKind::NeuronToGraph => Box::new(graph(false)),
             OfflineKind::NeuronToGraphBackoff => Box::new(graph(true)),
@@ -185,7 +208,11 @@ impl Evaluation<'_> {
     }
 
     fn cannot_explain(&self, why: &str) -> RunError {
-        RunError::Explain { method: self.row.into(), hook: self.dictionary.info().hook.to_string(), why: why.into() }
+        RunError::Explain {
+            method: self.row.into(),
+            hook: self.dictionary.info().hook.to_string(),
+            why: why.into(),
+        }
     }
 
     /// A feature's activation at the last token of each probe.
@@ -197,7 +224,9 @@ impl Evaluation<'_> {
             let sequences: Vec<&[u32]> = chunk.iter().map(|probe| probe.tokens.as_slice()).collect();
             let rows = self.probes.last_activations(&sequences).map_err(|error| failed(error.into()))?;
             let codes = self.dictionary.encode(&rows).map_err(|error| failed(error.into()))?;
-            found.extend(chunk.iter().enumerate().map(|(row, probe)| codes.at(row, evidence[probe.feature].feature())));
+            found.extend(
+                chunk.iter().enumerate().map(|(row, probe)| codes.at(row, evidence[probe.feature].feature())),
+            );
         }
         Ok(found)
     }
@@ -206,19 +235,24 @@ impl Evaluation<'_> {
     fn type_means(&self, evidence: &[Evidence]) -> Result<TypeMeans, RunError> {
         let features: Vec<usize> = evidence.iter().map(Evidence::feature).collect();
         let columns: Vec<usize> = (0..features.len()).collect();
-        let mut means = TypeMeans::new(features.len());
+        let mut means = TypeMeans::new(columns);
         for start in (0..self.fit.rows()).step_by(BLOCK_ROWS) {
             self.stop.check()?;
             let block = self.fit.read(start, BLOCK_ROWS)?;
             let codes = self.dictionary.encode_features(&block, &features)?;
-            means.add(&self.fit.tokens(start, BLOCK_ROWS)?, &codes, &columns);
+            means
+                .add(&self.fit.tokens(start, BLOCK_ROWS)?, &codes)
+                .map_err(|error| self.cannot_explain(&error.to_string()))?;
         }
         Ok(means)
     }
 
     fn score(&self, held: &[Held], simulations: &[Attempt<Vec<Simulation>>]) -> Vec<Attempt<FeatureScores>> {
         let score = |(held, simulation): (&Held, &Attempt<Vec<Simulation>>)| match simulation {
-            Attempt::Done(simulation) => Attempt::Done(score_feature(held, simulation, &self.suite.scorers)),
+            Attempt::Done(simulation) => match score_feature(held, simulation, &self.suite.scorers) {
+                Ok(scores) => Attempt::Done(scores),
+                Err(error) => Attempt::Missing(Missing::Failed(error.to_string())),
+            },
             Attempt::Missing(missing) => Attempt::Missing(missing.clone()),
         };
         held.par_iter().zip(simulations).map(score).collect()
@@ -272,7 +306,8 @@ impl Evaluation<'_> {
                 }
                 None => {
                     if let Some(((explanation, held), score)) = eligible.next() {
-                        outcome.line.explanation = explanation.done().map(|text| text.text(&|id| self.text(id)));
+                        outcome.line.explanation =
+                            explanation.done().map(|text| text.text(&|id| self.text(id)));
                         outcome.line.n_top = held.top().len();
                         outcome.line.n_random = held.random().len();
                         outcome.complete(score);

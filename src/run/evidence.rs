@@ -42,7 +42,11 @@ impl EvidenceFiles {
     /// Files of one row below a run folder: `records/HOOK/ROW.jsonl` and so on.
     pub fn create(folder: &Path, hook: &str, row: &str) -> Result<Self, RunError> {
         let open = |kind: &str| JsonLines::create(&folder.join(kind).join(hook).join(format!("{row}.jsonl")));
-        Ok(Self { records: open("records")?, explanations: open("explanations")?, simulations: open("simulations")? })
+        Ok(Self {
+            records: open("records")?,
+            explanations: open("explanations")?,
+            simulations: open("simulations")?,
+        })
     }
 
     /// What each explained feature fires on.
@@ -60,7 +64,12 @@ impl EvidenceFiles {
     ) -> Result<(), RunError> {
         for (evidence, explanation) in evidence.iter().zip(explanations) {
             let text = explanation.done().map(|explanation| explanation.text(token));
-            let line = ExplanationLine { feature: evidence.feature(), explainer: pair.explainer.name(), text, explanation };
+            let line = ExplanationLine {
+                feature: evidence.feature(),
+                explainer: pair.explainer.name(),
+                text,
+                explanation,
+            };
             self.explanations.line(&line)?;
         }
         Ok(())
@@ -85,7 +94,10 @@ impl EvidenceFiles {
                 if strata.is_empty() {
                     continue;
                 }
-                let predicted = simulation.expected.iter().map(|value| (value * PREDICTION_DIGITS).round() / PREDICTION_DIGITS);
+                let predicted = simulation
+                    .expected
+                    .iter()
+                    .map(|value| (value * PREDICTION_DIGITS).round() / PREDICTION_DIGITS);
                 self.simulations.line(&SimulationLine {
                     feature: held.feature(),
                     explainer: pair.explainer.name(),
@@ -119,8 +131,11 @@ impl JsonLines {
     }
 
     fn line<T: Serialize>(&mut self, value: &T) -> Result<(), RunError> {
-        let mut bytes = serde_json::to_vec(value)
-            .map_err(|error| FileError { action: "write", path: self.path.clone(), source: error.into() })?;
+        let mut bytes = serde_json::to_vec(value).map_err(|error| FileError {
+            action: "write",
+            path: self.path.clone(),
+            source: error.into(),
+        })?;
         bytes.push(b'\n');
         Ok(self.file.write(&bytes)?)
     }

@@ -50,14 +50,19 @@ pub struct Fitter<'a> {
 impl Fitter<'_> {
     /// All rows, and whether every one was there already. Methods that others are matched to are
     /// fitted first; rows come in the suite's order.
-    pub fn fit(&self, methods: &[&MethodSpec], set: &ActivationSet) -> Result<(Vec<FittedRow>, bool), RunError> {
+    pub fn fit(
+        &self,
+        methods: &[&MethodSpec],
+        set: &ActivationSet,
+    ) -> Result<(Vec<FittedRow>, bool), RunError> {
         let mut fitted: BTreeMap<&str, Vec<FittedRow>> = BTreeMap::new();
         let mut reused = true;
         let (matched, plain): (Vec<&MethodSpec>, Vec<&MethodSpec>) =
             methods.iter().copied().partition(|method| method.params.matched().is_some());
         for method in plain.into_iter().chain(matched) {
             self.stop.check()?;
-            let reference = method.params.matched().and_then(|name| fitted.get(name)).and_then(|rows| rows.first());
+            let reference =
+                method.params.matched().and_then(|name| fitted.get(name)).and_then(|rows| rows.first());
             let (rows, stored) = self.method(method, reference, set)?;
             reused &= stored;
             fitted.insert(&method.name, rows);
@@ -100,26 +105,35 @@ impl Fitter<'_> {
             return Ok((rows, true));
         }
         let seed = self.suite.seed;
-        let stage = format!("fit {}/{}{}", self.hook, method.name, self.control.map_or("", |_| " (random weights)"));
+        let stage =
+            format!("fit {}/{}{}", self.hook, method.name, self.control.map_or("", |_| " (random weights)"));
         let mut progress = |progress: FitProgress| {
             let (done, total) = (progress.step as u64, progress.steps as u64);
             (self.on)(Event::Work { stage: stage.clone(), done, total, unit: "steps" });
         };
-        let failed = |source: FitError| RunError::Fit { method: method.name.clone(), hook: self.hook.to_string(), source };
+        let failed = |source: FitError| RunError::Fit {
+            method: method.name.clone(),
+            hook: self.hook.to_string(),
+            source,
+        };
         let mut context = FitContext { method: &method.name, seed, progress: &mut progress };
         let checked = method.params.check().map_err(|problems| RunError::Setting {
             field: format!("methods.{}", method.name),
             problem: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         })?;
         let fitted: Vec<(Variant, Fitted)> = match checked {
-            CheckedMethod::Single(fit) => vec![(Variant::Fitted, fit.fit(set, &mut context).map_err(failed)?)],
+            CheckedMethod::Single(fit) => {
+                vec![(Variant::Fitted, fit.fit(set, &mut context).map_err(failed)?)]
+            }
             CheckedMethod::Pca(fit) => {
                 let decomposition = fit.decompose(set, &mut context).map_err(failed)?;
-                decomposition.variants(method.variants(), self.matched_k(fit.params().k, reference, set, method)?)
+                decomposition
+                    .variants(method.variants(), self.matched_k(fit.params().k, reference, set, method)?)
             }
             CheckedMethod::Ica(fit) => {
                 let decomposition = fit.decompose(set, &mut context).map_err(failed)?;
-                decomposition.variants(method.variants(), self.matched_k(fit.params().k, reference, set, method)?)
+                decomposition
+                    .variants(method.variants(), self.matched_k(fit.params().k, reference, set, method)?)
             }
         };
         let mut rows = Vec::new();
@@ -134,7 +148,12 @@ impl Fitter<'_> {
     }
 
     /// Dictionaries of an earlier run; none where one is missing, damaged or of other activations.
-    fn reopen(&self, method: &MethodSpec, reports: Vec<FitReport>, set: &ActivationSet) -> Option<Vec<FittedRow>> {
+    fn reopen(
+        &self,
+        method: &MethodSpec,
+        reports: Vec<FitReport>,
+        set: &ActivationSet,
+    ) -> Option<Vec<FittedRow>> {
         let names = method.row_names();
         if names.len() != reports.len() {
             return None;

@@ -135,7 +135,8 @@ impl Harvester<'_> {
         if missing.is_empty() {
             return Ok(());
         }
-        let targets: Vec<(HookPoint, &Path)> = missing.iter().map(|(hook, path)| (*hook, path.as_path())).collect();
+        let targets: Vec<(HookPoint, &Path)> =
+            missing.iter().map(|(hook, path)| (*hook, path.as_path())).collect();
         let total = tokens.ids().len() as u64;
         let stage = format!("harvest {split}{}", self.label);
         let on_tokens = |done: usize| {

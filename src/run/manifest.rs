@@ -112,7 +112,12 @@ pub struct Machine {
 impl Machine {
     /// This one.
     pub fn here() -> Self {
-        Self { cpu: cpu_name(), instruction_set: instruction_set(), device: "cpu", threads: rayon::current_num_threads() }
+        Self {
+            cpu: cpu_name(),
+            instruction_set: instruction_set(),
+            device: "cpu",
+            threads: rayon::current_num_threads(),
+        }
     }
 }
 
@@ -126,7 +131,10 @@ pub struct StageClock {
 impl StageClock {
     /// Runs a stage and notes its time and memory.
     pub fn time<T, E>(&mut self, name: &str, work: impl FnOnce() -> Result<(T, bool), E>) -> Result<T, E> {
-        #[expect(clippy::disallowed_methods, reason = "the time a stage takes goes to the manifest and decides nothing")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the time a stage takes goes to the manifest and decides nothing"
+        )]
         let started = std::time::Instant::now();
         let (value, reused) = work()?;
         self.stages.push(StageRecord {

@@ -6,9 +6,9 @@
 
 mod error;
 mod estimate;
+mod evaluate;
 mod events;
 mod evidence;
-mod evaluate;
 mod fit;
 mod harvest;
 mod manifest;
@@ -25,8 +25,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use error::RunError;
 pub use estimate::{Estimate, estimate};
-pub use events::Event;
 pub use evaluate::Outcome;
+pub use events::Event;
 pub use pipeline::{Finished, run};
 pub use prepare::{OpenSubject, open_subject};
 pub use stage::{StageKey, StageStore};
@@ -44,6 +44,8 @@ pub struct Places {
     pub hub_endpoint: String,
     /// Token for it.
     pub hub_token: Option<String>,
+    /// Cache that other programs share, looked into before anything is fetched.
+    pub hub_shared: Option<PathBuf>,
     /// No network.
     pub offline: bool,
 }

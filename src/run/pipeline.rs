@@ -69,13 +69,26 @@ struct Gathered {
 }
 
 /// Runs a suite into `places.out`, reusing every stage whose key is there unless `fresh`.
-pub fn run(suite: &Suite, places: &Places, fresh: bool, on: &dyn Fn(Event), stop: Stop) -> Result<Finished, RunError> {
+pub fn run(
+    suite: &Suite,
+    places: &Places,
+    fresh: bool,
+    on: &dyn Fn(Event),
+    stop: Stop,
+) -> Result<Finished, RunError> {
     let mut gathered = Gathered::default();
     let subject = open_subject(&suite.subject, places)?;
     let model = subject.loaded.model();
     let hooks = expand_hooks(suite, model)?;
-    on(Event::Note(format!("subject {} · {} hook points · {} methods", model.info().name, hooks.len(), suite.methods.len())));
-    let corpus = gathered.clock.time("corpus", || Ok::<_, RunError>((open_corpus(suite, &subject.loaded, places)?, false)))?;
+    on(Event::Note(format!(
+        "subject {} · {} hook points · {} methods",
+        model.info().name,
+        hooks.len(),
+        suite.methods.len()
+    )));
+    let corpus = gathered
+        .clock
+        .time("corpus", || Ok::<_, RunError>((open_corpus(suite, &subject.loaded, places)?, false)))?;
     stop.check()?;
     let tokens = &corpus.tokens;
     let fillers = fillers(&subject.loaded, &tokens.fit)?;
@@ -98,12 +111,23 @@ pub fn run(suite: &Suite, places: &Places, fresh: bool, on: &dyn Fn(Event), stop
     let all: Vec<&MethodSpec> = suite.methods.iter().collect();
     context.subject_pass(model, &hooks, &all, None, &mut gathered)?;
     if !suite.controls.random_weights.is_empty() {
-        let chosen = suite.methods.iter().filter(|method| suite.controls.random_weights.contains(&method.name));
+        let chosen =
+            suite.methods.iter().filter(|method| suite.controls.random_weights.contains(&method.name));
         let permuted: LoadedSubject = subject.loaded.with_permuted_weights(suite.seed)?;
-        context.subject_pass(permuted.model(), &hooks, &chosen.collect::<Vec<_>>(), Some(RANDOM_WEIGHTS), &mut gathered)?;
+        context.subject_pass(
+            permuted.model(),
+            &hooks,
+            &chosen.collect::<Vec<_>>(),
+            Some(RANDOM_WEIGHTS),
+            &mut gathered,
+        )?;
     }
     let run = run_digest(suite, model.info().weights_digest, tokens.digest);
-    let record = CorpusRecord { digest: tokens.digest, counts: corpus.tokens.counts.clone(), revision: corpus.revision };
+    let record = CorpusRecord {
+        digest: tokens.digest,
+        counts: corpus.tokens.counts.clone(),
+        revision: corpus.revision,
+    };
     let filler_record = FillerRecord {
         lead_text: fillers.lead.map(|id| context.token_texts[id as usize].clone()),
         pad_text: context.token_texts[fillers.pad as usize].clone(),
@@ -114,7 +138,12 @@ pub fn run(suite: &Suite, places: &Places, fresh: bool, on: &dyn Fn(Event), stop
 
 /// Digest of what decides the numbers: suite, model and tokens; no time, no path of this machine.
 fn run_digest(suite: &Suite, subject: Digest, tokens: Digest) -> Digest {
-    StageKey::new("run", EVALUATE_VERSION).params(suite).params(&METRIC_VERSIONS).input(subject).input(tokens).digest()
+    StageKey::new("run", EVALUATE_VERSION)
+        .params(suite)
+        .params(&METRIC_VERSIONS)
+        .input(subject)
+        .input(tokens)
+        .digest()
 }
 
 impl Context<'_> {
@@ -138,14 +167,22 @@ impl Context<'_> {
             stop: self.stop,
         };
         for group in harvester.groups(hooks)? {
-            let stored: Vec<Option<HookResult>> =
-                group.iter().map(|&hook| self.store.load(&self.hook_key(subject, hook, methods, control))).collect();
-            let missing: Vec<HookPoint> =
-                group.iter().zip(&stored).filter(|(_, found)| found.is_none()).map(|(hook, _)| *hook).collect();
+            let stored: Vec<Option<HookResult>> = group
+                .iter()
+                .map(|&hook| self.store.load(&self.hook_key(subject, hook, methods, control)))
+                .collect();
+            let missing: Vec<HookPoint> = group
+                .iter()
+                .zip(&stored)
+                .filter(|(_, found)| found.is_none())
+                .map(|(hook, _)| *hook)
+                .collect();
             let name = format!("harvest{label}");
             let harvested = match missing.is_empty() {
                 true => Vec::new(),
-                false => gathered.clock.time(&name, || Ok::<_, RunError>((harvester.harvest(&missing)?, false)))?,
+                false => {
+                    gathered.clock.time(&name, || Ok::<_, RunError>((harvester.harvest(&missing)?, false)))?
+                }
             };
             let mut harvested = harvested.into_iter();
             for (hook, stored) in group.iter().zip(stored) {
@@ -155,7 +192,9 @@ impl Context<'_> {
                         result
                     }
                     None => match harvested.next() {
-                        Some(activations) => self.hook_pass(subject, *hook, methods, control, activations, gathered)?,
+                        Some(activations) => {
+                            self.hook_pass(subject, *hook, methods, control, activations, gathered)?
+                        }
                         None => continue,
                     },
                 };
@@ -165,7 +204,13 @@ impl Context<'_> {
         Ok(())
     }
 
-    fn hook_key(&self, subject: &dyn SubjectModel, hook: HookPoint, methods: &[&MethodSpec], control: Option<&str>) -> StageKey {
+    fn hook_key(
+        &self,
+        subject: &dyn SubjectModel,
+        hook: HookPoint,
+        methods: &[&MethodSpec],
+        control: Option<&str>,
+    ) -> StageKey {
         StageKey::new("hook", EVALUATE_VERSION)
             .word(&hook.to_string())
             .word(control.unwrap_or("real"))
@@ -202,17 +247,29 @@ impl Context<'_> {
             on: self.on,
             stop: self.stop,
         };
-        let rows = gathered.clock.time(&format!("fit {hook}{label}"), || fitter.fit(methods, &activations.fit))?;
+        let rows =
+            gathered.clock.time(&format!("fit {hook}{label}"), || fitter.fit(methods, &activations.fit))?;
         let meter = LossMeter::new(subject, hook, &self.tokens.evaluate, activations.fit.mean())?;
         let probes = Probes::new(subject, hook, self.fillers.lead)?;
         let mut result = HookResult { hook, rows: Vec::new() };
         let total = rows.len() as u64;
         for (done, row) in rows.iter().enumerate() {
             self.stop.check()?;
-            (self.on)(Event::Work { stage: format!("score {hook}{label}"), done: done as u64, total, unit: "methods" });
-            let key = self.hook_key(subject, hook, methods, control).word("row").word(&row.name).input(row.dictionary.info().digest);
+            (self.on)(Event::Work {
+                stage: format!("score {hook}{label}"),
+                done: done as u64,
+                total,
+                unit: "methods",
+            });
+            let key = self
+                .hook_key(subject, hook, methods, control)
+                .word("row")
+                .word(&row.name)
+                .input(row.dictionary.info().digest);
             let name = format!("score {hook}/{}{label}", row.name);
-            let scored = gathered.clock.time(&name, || self.row_pass(&key, row, control, &base, &activations, &meter, &probes))?;
+            let scored = gathered
+                .clock
+                .time(&name, || self.row_pass(&key, row, control, &base, &activations, &meter, &probes))?;
             result.rows.push(scored);
         }
         (self.on)(Event::Work { stage: format!("score {hook}{label}"), done: total, total, unit: "methods" });
@@ -237,7 +294,13 @@ impl Context<'_> {
         }
         let dictionary = row.dictionary.as_ref();
         let first_scored = self.suite.protocol.first_scored();
-        let measured = meter.measure(dictionary, &activations.evaluate, first_scored, activations.fit.mean(), &self.stop)?;
+        let measured = meter.measure(
+            dictionary,
+            &activations.evaluate,
+            first_scored,
+            activations.fit.mean(),
+            &self.stop,
+        )?;
         let evaluation = Evaluation {
             suite: self.suite,
             row: &row.name,
@@ -333,10 +396,13 @@ fn finish(
     fillers: FillerRecord,
 ) -> Result<Finished, RunError> {
     let Gathered { outcomes, quality, dictionaries, mut warnings, mut clock } = gathered;
-    let summary = clock.time("statistics", || Ok::<_, RunError>((summarise(suite, run, &outcomes, &quality), false)))?;
+    let summary = clock
+        .time("statistics", || Ok::<_, RunError>((summarise(suite, run, &outcomes, &quality), false)))?;
     let (walked, failed) = failures(&outcomes);
     if failed > 0 {
-        warnings.push(format!("{failed} of {walked} walked features failed; the tally of each cell has the reasons"));
+        warnings.push(format!(
+            "{failed} of {walked} walked features failed; the tally of each cell has the reasons"
+        ));
     }
     let mut lines = String::new();
     for outcome in &outcomes {
@@ -362,8 +428,11 @@ fn finish(
         llm_usage: BTreeMap::new(),
     };
     let path = places.out.join("manifest.json");
-    let json = serde_json::to_vec_pretty(&manifest)
-        .map_err(|error| crate::base::FileError { action: "write", path: path.clone(), source: error.into() })?;
+    let json = serde_json::to_vec_pretty(&manifest).map_err(|error| crate::base::FileError {
+        action: "write",
+        path: path.clone(),
+        source: error.into(),
+    })?;
     write_atomic(&path, &json)?;
     let report_files = report::render(&places.out)?;
     Ok(Finished { summary, folder: places.out.clone(), warnings, failed: (walked, failed), report_files })

@@ -1,6 +1,5 @@
 //! The subject and the tokens: what every later stage stands on.
 
-
 use serde::Serialize;
 
 use super::{Places, RunError};
@@ -9,8 +8,8 @@ use crate::corpus::generator::Generator;
 use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepare};
 use crate::hub::HubClient;
 use crate::nn::Tokenizer;
-use crate::subject::{LoadedSubject, SubjectModel, embedded};
-use crate::suite::{CorpusSpec, SubjectSpec, Suite, resolve};
+use crate::subject::{LoadedSubject, SubjectModel};
+use crate::suite::{SubjectSpec, Suite, resolve};
 
 /// Seed of the text that the embedded model is evaluated on; its training text has another.
 const EMBEDDED_CORPUS_SEED: u64 = 20_260_101;
@@ -29,7 +28,7 @@ pub struct OpenSubject {
 /// Opens the subject model that a suite names.
 pub fn open_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunError> {
     if spec.model == "embedded" {
-        let loaded = embedded::load()?;
+        let loaded = LoadedSubject::from_folder(std::path::Path::new("/work/shared/models/stories260K"))?;
         return Ok(OpenSubject { loaded, revision: None });
     }
     let path = resolve(&spec.model, &places.suite_folder);
@@ -50,7 +49,12 @@ fn looks_like_hub_id(text: &str) -> bool {
 }
 
 fn hub(places: &Places) -> Result<HubClient, RunError> {
-    Ok(HubClient::new(&places.hub_endpoint, places.hub_token.as_deref(), &places.cache, places.offline)?)
+    let client =
+        HubClient::new(&places.hub_endpoint, places.hub_token.as_deref(), &places.cache, places.offline)?;
+    Ok(match &places.hub_shared {
+        Some(folder) => client.with_shared_cache(folder),
+        None => client,
+    })
 }
 
 /// The hook points that a suite names, checked against the model, each once and in order.
@@ -60,7 +64,10 @@ pub fn expand_hooks(suite: &Suite, subject: &dyn SubjectModel) -> Result<Vec<Hoo
     for (text, selector) in &suite.hooks {
         let expanded = selector.expand(n_layers).map_err(|layer| RunError::Setting {
             field: "hooks".into(),
-            problem: format!("names layer {layer} in `{text}`, but the model has layers 0 to {}", n_layers - 1),
+            problem: format!(
+                "names layer {layer} in `{text}`, but the model has layers 0 to {}",
+                n_layers - 1
+            ),
         })?;
         for hook in expanded {
             subject.check_hook(hook)?;
@@ -84,9 +91,24 @@ pub struct OpenCorpus {
 pub fn open_corpus(suite: &Suite, subject: &LoadedSubject, places: &Places) -> Result<OpenCorpus, RunError> {
     let tokenizer = subject.tokenizer()?;
     let params = corpus_params(suite, subject.model().info().n_ctx, tokenizer)?;
-    let (source, revision) = open_source(&suite.corpus, places)?;
-    let tokens = prepare(&source, &SubjectEncoder(tokenizer), &params)?;
-    Ok(OpenCorpus { tokens, revision })
+    let spec = &suite.corpus;
+    let encoder = SubjectEncoder(tokenizer);
+    let (field, separator) = (spec.field.as_deref(), spec.separator.as_deref());
+    if let Some(id) = spec.source.strip_prefix("hub:") {
+        let hub = hub(places)?;
+        let dataset =
+            hub.dataset(id, spec.revision.as_deref().unwrap_or(DEFAULT_REVISION), spec.files.as_deref())?;
+        let revision = dataset.commit().to_string();
+        let source = Source::from_dataset(dataset, field, separator)?;
+        return Ok(OpenCorpus { tokens: prepare(&source, &encoder, &params)?, revision: Some(revision) });
+    }
+    let source = if spec.source == "embedded" {
+        let generator = Generator::new(EMBEDDED_CORPUS_SEED);
+        Source::Generated(Box::new(move |index| generator.document(index as u64).text))
+    } else {
+        Source::from_path(&resolve(&spec.source, &places.suite_folder), field, separator)?
+    };
+    Ok(OpenCorpus { tokens: prepare(&source, &encoder, &params)?, revision: None })
 }
 
 /// The corpus parameters of a suite, checked against the model's context.
@@ -108,23 +130,8 @@ pub fn corpus_params(suite: &Suite, n_ctx: usize, tokenizer: &Tokenizer) -> Resu
         fragment_tokens: suite.protocol.fragment_tokens,
         seed: suite.seed,
         reject_replacement: suite.protocol.reject_undecodable,
-        separator_id: tokenizer.separator_token(),
+        separator_id: tokenizer.bos_token(),
     })
-}
-
-fn open_source(spec: &CorpusSpec, places: &Places) -> Result<(Source<'static>, Option<String>), RunError> {
-    let (field, separator) = (spec.field.as_deref(), spec.separator.as_deref());
-    if spec.source == "embedded" {
-        let generator = Generator::new(EMBEDDED_CORPUS_SEED);
-        return Ok((Source::Generated(Box::new(move |index| generator.document(index).text)), None));
-    }
-    if let Some(id) = spec.source.strip_prefix("hub:") {
-        let revision = spec.revision.as_deref().unwrap_or(DEFAULT_REVISION);
-        let hub = hub(places)?;
-        let (source, snapshot) = Source::from_hub(&hub, id, revision, spec.files.as_deref(), field, separator)?;
-        return Ok((source, Some(snapshot.commit)));
-    }
-    Ok((Source::from_path(&resolve(&spec.source, &places.suite_folder), field, separator)?, None))
 }
 
 /// The subject's tokenizer as the corpus sees it.
@@ -140,7 +147,7 @@ impl Encode for SubjectEncoder<'_> {
     }
 
     fn replacement_token(&self, id: u32) -> bool {
-        self.0.is_replacement(id)
+        std::str::from_utf8(self.0.bytes_of(id)).map_or(true, |text| text.contains('\u{fffd}'))
     }
 }
 
@@ -166,9 +173,10 @@ pub fn fillers(subject: &LoadedSubject, fit: &TokenBatch) -> Result<Fillers, Run
     let ids: Vec<u32> = (0..tokenizer.vocab_size() as u32).collect();
     let texts = tokenizer.token_texts(&ids);
     let is_blank = |text: &str| !text.is_empty() && text.chars().all(char::is_whitespace);
-    let rarest = ids.iter().filter(|&&id| is_blank(&texts[id as usize])).min_by_key(|&&id| (counts[id as usize], id));
+    let rarest =
+        ids.iter().filter(|&&id| is_blank(&texts[id as usize])).min_by_key(|&&id| (counts[id as usize], id));
     let pad = tokenizer.pad_token().or_else(|| rarest.copied()).unwrap_or(0);
-    let lead = subject.model().info().needs_lead_token.then(|| tokenizer.bos_token().or(tokenizer.separator_token()).unwrap_or(pad));
+    let lead = subject.model().info().needs_lead_token.then(|| tokenizer.bos_token().unwrap_or(pad));
     Ok(Fillers { lead, pad })
 }
 

@@ -30,7 +30,11 @@ struct Known {
 
 impl<'a> Probes<'a> {
     /// `lead` is put before every sequence, to spend position 0.
-    pub fn new(subject: &'a dyn SubjectModel, hook: HookPoint, lead: Option<u32>) -> Result<Self, SubjectError> {
+    pub fn new(
+        subject: &'a dyn SubjectModel,
+        hook: HookPoint,
+        lead: Option<u32>,
+    ) -> Result<Self, SubjectError> {
         Ok(Self { subject, hook, lead, width: subject.width(hook)?, known: Mutex::default() })
     }
 
@@ -40,7 +44,8 @@ impl<'a> Probes<'a> {
         if known.values.len() > REMEMBERED_VALUES {
             *known = Known::default();
         }
-        let mut missing: Vec<&[u32]> = sequences.iter().copied().filter(|ids| !known.places.contains_key(*ids)).collect();
+        let mut missing: Vec<&[u32]> =
+            sequences.iter().copied().filter(|ids| !known.places.contains_key(*ids)).collect();
         missing.sort_unstable_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
         missing.dedup();
         for same_length in missing.chunk_by(|a, b| a.len() == b.len()) {

@@ -43,7 +43,8 @@ pub struct Measured {
 impl Measured {
     /// Loss recovered against zero ablation and against mean ablation.
     pub fn recovered(&self) -> (Option<f64>, Option<f64>) {
-        let against = |ablated| self.spliced.and_then(|spliced| loss_recovered(self.losses.clean, spliced, ablated));
+        let against =
+            |ablated| self.spliced.and_then(|spliced| loss_recovered(self.losses.clean, spliced, ablated));
         (against(self.losses.zero), against(self.losses.mean))
     }
 }
@@ -58,10 +59,17 @@ pub struct LossMeter<'a> {
 
 impl<'a> LossMeter<'a> {
     /// Clean and ablated losses on the first fragments; `mean` is the fit split's mean row.
-    pub fn new(subject: &'a dyn SubjectModel, hook: HookPoint, fragments: &TokenBatch, mean: &[f64]) -> Result<Self, RunError> {
+    pub fn new(
+        subject: &'a dyn SubjectModel,
+        hook: HookPoint,
+        fragments: &TokenBatch,
+        mean: &[f64],
+    ) -> Result<Self, RunError> {
         let n = LOSS_FRAGMENTS.min(fragments.rows()) * fragments.cols();
-        let tokens = TokenBatch::new(fragments.ids()[..n].to_vec(), fragments.cols()).unwrap_or_else(|| fragments.clone());
-        let mut meter = Self { subject, hook, tokens, losses: Losses { clean: 0.0, zero: 0.0, mean: 0.0, n_tokens: 0 } };
+        let tokens = TokenBatch::new(fragments.ids()[..n].to_vec(), fragments.cols())
+            .unwrap_or_else(|| fragments.clone());
+        let mut meter =
+            Self { subject, hook, tokens, losses: Losses { clean: 0.0, zero: 0.0, mean: 0.0, n_tokens: 0 } };
         let zeros = vec![0.0; mean.len()];
         let mean: Vec<f32> = mean.iter().map(|&value| value as f32).collect();
         meter.losses = Losses {
@@ -123,7 +131,8 @@ impl<'a> LossMeter<'a> {
         for block in evaluate.blocks(BLOCK_FRAGMENTS * positions) {
             stop.check()?;
             let block = block?;
-            let scored: Vec<usize> = (0..block.rows()).filter(|row| row % positions >= first_scored).collect();
+            let scored: Vec<usize> =
+                (0..block.rows()).filter(|row| row % positions >= first_scored).collect();
             counter.add(&block.select_rows(&scored))?;
         }
         Ok(Measured { quality: counter.finish(), losses: self.losses, spliced: self.spliced(dictionary)? })

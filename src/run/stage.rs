@@ -74,8 +74,11 @@ impl StageStore {
     /// Stores a result.
     pub fn save<T: Serialize>(&self, key: &StageKey, value: &T) -> Result<(), FileError> {
         let path = self.path(key);
-        let json = serde_json::to_vec(value)
-            .map_err(|error| FileError { action: "write", path: path.clone(), source: error.into() })?;
+        let json = serde_json::to_vec(value).map_err(|error| FileError {
+            action: "write",
+            path: path.clone(),
+            source: error.into(),
+        })?;
         write_atomic(&path, &json)
     }
 

@@ -3,3 +3,78 @@
 //! In: truth and prediction.
 //! Out: scores, or the reason why there is none.
 //! Never: draws, runs a model or touches the network.
+//!
+//! A score is one number for one feature under one [`Scorer`]; [`Cell`] is what the scores of a
+//! cell's features (one hook point, method, scorer) come to. A constant prediction is not a
+//! missing score: the explanation had its chance and told nothing apart, so it counts as 0 in the
+//! mean; where the *truth* is constant there is nothing to score and the feature leaves the mean.
+//!
+//! Sources: Bills et al., *Language models can explain neurons in language models* (2023: the
+//! expected-value correlation, its two companions, quantisation and strided splits); Cunningham et
+//! al., *Sparse autoencoders find highly interpretable features in language models* (2023: top,
+//! random and top-and-random scores). `beyond_token` is this project's own; see [`BeyondToken`].
+
+mod beyond_token;
+mod cell;
+mod correlations;
+mod explained;
+mod fragment;
+mod quantise;
+mod scorer;
+mod splits;
+
+#[cfg(test)]
+mod golden_tests;
+
+pub use beyond_token::{BeyondToken, repeating_tokens};
+pub use cell::{Cell, FeatureOutcome, cell, cell_over_seeds};
+pub use correlations::{Population, RandomOnly, TopAndRandom, TopOnly};
+pub use explained::{AbsoluteDevExplained, RSquared};
+pub use fragment::{ScoredFragment, Stratum};
+pub use quantise::quantise;
+pub use scorer::{Direction, NoScore, SCORER_NAMES, ScoreOutcome, Scorer, scorer};
+pub use splits::{Part, Splits, interleaved};
+
+/// Input that cannot be scored because it contradicts itself: a fault of the caller, not a
+/// property of the feature.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ScoreError {
+    /// Tokens, truth and prediction of a fragment differ in number.
+    #[error(
+        "a fragment of {tokens} tokens needs as many truths and predictions, got {truth} and {prediction}"
+    )]
+    Lengths {
+        /// Tokens of the fragment.
+        tokens: usize,
+        /// True activations given.
+        truth: usize,
+        /// Predicted activations given.
+        prediction: usize,
+    },
+    /// A NaN or an infinity.
+    #[error("the {what} of token {token} is not a finite number")]
+    NotFinite {
+        /// "truth" or "prediction".
+        what: &'static str,
+        /// Position within the fragment.
+        token: usize,
+    },
+    /// A weight that is no inverse probability.
+    #[error("the weight of a fragment must be a positive finite number, got {got}")]
+    Weight {
+        /// What was given.
+        got: f64,
+    },
+    /// Lists too short to be split.
+    #[error("{per_split} fragments per split need {need} {list} fragments, got {got}")]
+    TooFewForSplits {
+        /// "top" or "random".
+        list: &'static str,
+        /// Fragments asked for in each split.
+        per_split: usize,
+        /// Fragments that takes.
+        need: usize,
+        /// Fragments there are.
+        got: usize,
+    },
+}

@@ -2,7 +2,7 @@ use rand::RngCore;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::describe::{mean_of_finite, sd};
+use super::describe::{mean_of_finite, range, sd};
 use super::endpoints::{acceleration, bca_endpoints, percentile_endpoints};
 use super::exact::ExactValues;
 use super::normal::normal_quantile;
@@ -228,17 +228,20 @@ fn jackknife(values: &[f64], statistic: &impl Fn(&[f64]) -> f64) -> Result<Vec<f
 pub(super) struct MeanSampler {
     exact: ExactValues,
     n: usize,
+    low: f64,
+    high: f64,
 }
 
 impl MeanSampler {
     pub(super) fn new(values: &[f64]) -> Self {
-        Self { exact: ExactValues::new(values, values.len()), n: values.len() }
+        let (low, high) = range(values);
+        Self { exact: ExactValues::new(values, values.len()), n: values.len(), low, high }
     }
 
     pub(super) fn draw(&self, draws: &mut Draws) -> f64 {
         let units = self.exact.units();
         let sum: i64 = (0..self.n).map(|_| units[draws.below(self.n)]).sum();
-        self.exact.value(sum) / self.n as f64
+        (self.exact.value(sum) / self.n as f64).clamp(self.low, self.high)
     }
 }
 

@@ -107,3 +107,55 @@ fn full_coverage_table() {
         }
     }
 }
+
+/// Seeds whose means differ with deviation 0.05 around 0.3, each with 40 values of deviation 0.25.
+fn seeded_coverage(n_seeds: usize, trials: usize) -> f64 {
+    let trial = |index: usize| {
+        let name = format!("seeds {n_seeds} {index}");
+        let mut stream = Stream::new(1, &name);
+        let group = |stream: &mut Stream| {
+            let centre = 0.3 + 0.05 * stream.normal();
+            (0..40).map(|_| centre + 0.25 * stream.normal()).collect::<Vec<f64>>()
+        };
+        let groups: Vec<Vec<f64>> = (0..n_seeds).map(|_| group(&mut stream)).collect();
+        let method = IntervalMethod::Bca;
+        let plan = Bootstrap { method, confidence: 0.95, resamples: 1000, seed: 2, stream: name };
+        let interval = plan.mean_by_group(&groups).expect("defined").interval;
+        usize::from((interval.low..=interval.high).contains(&0.3))
+    };
+    (0..trials).into_par_iter().map(trial).sum::<usize>() as f64 / trials as f64
+}
+
+/// Share of `trials` with equal means in which p is below 5 %, where the smaller sample varies three times as much.
+fn false_alarms(n_a: usize, n_b: usize, trials: usize, permutations: usize) -> f64 {
+    let trial = |index: usize| {
+        let name = format!("level {n_a} {n_b} {index}");
+        let mut stream = Stream::new(1, &name);
+        let a: Vec<f64> = (0..n_a).map(|_| 0.3 * (beta(&mut stream, 1, 3) - 0.25)).collect();
+        let b: Vec<f64> = (0..n_b).map(|_| 0.1 * (beta(&mut stream, 1, 3) - 0.25)).collect();
+        usize::from(welch_permutation_p(&a, &b, permutations, 2, &name).expect("defined") < 0.05)
+    };
+    (0..trials).into_par_iter().map(trial).sum::<usize>() as f64 / trials as f64
+}
+
+#[test]
+fn the_permutation_test_keeps_its_level_under_unequal_spread_and_size() {
+    let rate = false_alarms(25, 40, 1000, 500);
+    // A permutation of the bare difference gives 12 % here.
+    assert!((0.03..0.08).contains(&rate), "{rate}");
+}
+
+#[test]
+#[ignore = "minutes of simulation; its figures are in results/README.md"]
+fn full_seed_and_level_table() {
+    for n_seeds in [2, 3, 5, 10] {
+        let covered = seeded_coverage(n_seeds, 5000);
+        println!("{n_seeds} seeds: {:.1} %", 100.0 * covered);
+        assert!(covered > 0.5);
+    }
+    for (n_a, n_b) in [(25, 40), (40, 40), (40, 150)] {
+        let rate = false_alarms(n_a, n_b, 10_000, 1000);
+        println!("level at {n_a} and {n_b}: {:.1} %", 100.0 * rate);
+        assert!(rate < 0.1);
+    }
+}

@@ -147,11 +147,10 @@ fn deal(cards: &mut [(i64, i64)], n: usize, draws: &mut Draws) -> (i64, i64) {
     let total = cards.len();
     for dealt in 0..n {
         let chosen = dealt + draws.below(total - dealt);
-        let card = cards[chosen];
-        cards[chosen] = cards[dealt];
-        cards[dealt] = card;
-        sum += card.0;
-        squares += card.1;
+        cards.swap(dealt, chosen);
+        let (value, square) = cards[dealt];
+        sum += value;
+        squares += square;
     }
     (sum, squares)
 }

@@ -9,9 +9,8 @@ use super::spec::{
     Controls, CorpusSpec, Limits, MethodSpec, OfflineKind, Pair, Statistics, SubjectSpec, Suite,
 };
 use crate::base::HookSelector;
-use crate::dictionary::{Kind, MethodParams, Variant};
+use crate::dictionary::{Kind, MethodParams};
 use crate::features::{Deviation, Protocol, WalkOrder};
-use crate::score::ScorerKind;
 
 /// Fewest tokens of a fitting context: position 0 is left out, so one would leave nothing.
 const LEAST_CTX_TOKENS: i64 = 2;
@@ -35,7 +34,10 @@ pub fn check(root: &Node, default_name: &str, folder: &Path) -> Result<Suite, Ve
 fn read(root: &Node, default_name: &str, folder: &Path, problems: &mut Problems) -> Option<Suite> {
     let mut top = Section::new("", root, problems);
     let name = top.text("name", problems).unwrap_or_else(|| default_name.to_string());
-    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) || name.starts_with('.') {
+    if name.is_empty()
+        || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        || name.starts_with('.')
+    {
         let message = format!("`{name}` names a folder: use letters, digits, `-`, `_` and `.`");
         problems.push(problem("name", top.at(), message));
     }
@@ -116,7 +118,7 @@ fn read_hooks(top: &mut Section<'_>, problems: &mut Problems) -> Vec<(String, Ho
     let mut hooks = Vec::new();
     for (path, node) in top.list("hooks").unwrap_or_default() {
         let Some(text) = as_text(&path, node, problems) else { continue };
-        match text.parse() {
+        match text.parse::<HookSelector>() {
             Ok(selector) => hooks.push((text, selector)),
             Err(error) => problems.push(problem(&path, node.at, error.to_string())),
         }
@@ -139,12 +141,16 @@ fn read_protocol(top: &mut Section<'_>, problems: &mut Problems) -> (Option<Prot
         return (Some(preset(published, &[])), published);
     };
     let base = entries.iter().find(|(key, _, _)| key == "base").map(|(_, _, value)| value);
-    let published = base.and_then(|base| one_of("protocol.base", base, "protocol", &named, problems)).unwrap_or(false);
+    let published =
+        base.and_then(|base| one_of("protocol.base", base, "protocol", &named, problems)).unwrap_or(false);
     let deviations = read_deviations(entries, published, problems);
-    let Ok(serde_json::Value::Object(mut constants)) = serde_json::to_value(preset(published, &deviations)) else {
+    let Ok(serde_json::Value::Object(mut constants)) = serde_json::to_value(preset(published, &deviations))
+    else {
         return (None, published);
     };
-    for (key, at, value) in entries.iter().filter(|(key, _, _)| !matches!(key.as_str(), "base" | "deviations")) {
+    for (key, at, value) in
+        entries.iter().filter(|(key, _, _)| !matches!(key.as_str(), "base" | "deviations"))
+    {
         if constants.contains_key(key) {
             constants.insert(key.clone(), value.to_json());
         } else {
@@ -171,9 +177,12 @@ fn read_deviations(
     published: bool,
     problems: &mut Problems,
 ) -> Vec<Deviation> {
-    let Some((_, at, list)) = entries.iter().find(|(key, _, _)| key == "deviations") else { return Vec::new() };
+    let Some((_, at, list)) = entries.iter().find(|(key, _, _)| key == "deviations") else {
+        return Vec::new();
+    };
     if !published {
-        let message = "belongs to `base: cunningham2023`; `standard` has no published habits to leave".to_string();
+        let message =
+            "belongs to `base: cunningham2023`; `standard` has no published habits to leave".to_string();
         problems.push(problem("protocol.deviations", *at, message));
     }
     let Value::List(items) = &list.value else {
@@ -182,7 +191,10 @@ fn read_deviations(
     };
     let known =
         [("disjoint", Deviation::Disjoint), ("centred", Deviation::Centred), ("sampled", Deviation::Sampled)];
-    items.iter().filter_map(|item| one_of("protocol.deviations", item, "deviation", &known, problems)).collect()
+    items
+        .iter()
+        .filter_map(|item| one_of("protocol.deviations", item, "deviation", &known, problems))
+        .collect()
 }
 
 fn read_methods(
@@ -239,7 +251,11 @@ fn read_method(
     problems: &mut Problems,
 ) -> Option<MethodSpec> {
     let Value::Map(entries) = &node.value else {
-        problems.push(problem(path, node.at, format!("expected a mapping with `kind:` or `use:`, found {}", node.kind())));
+        problems.push(problem(
+            path,
+            node.at,
+            format!("expected a mapping with `kind:` or `use:`, found {}", node.kind()),
+        ));
         return None;
     };
     let mut merged: Vec<(String, super::node::Position, Node)> = Vec::new();
@@ -247,10 +263,20 @@ fn read_method(
         let file = as_text(&format!("{path}.use"), file, problems)?;
         match baselines::load(&file, folder) {
             Ok(Node { value: Value::Map(base), .. }) => {
-                merged = base.into_iter().map(|(key, _, mut value)| { value.at = *at; (key, *at, value) }).collect();
+                merged = base
+                    .into_iter()
+                    .map(|(key, _, mut value)| {
+                        value.at = *at;
+                        (key, *at, value)
+                    })
+                    .collect();
             }
             Ok(other) => {
-                problems.push(problem(path, *at, format!("`{file}` holds {}, expected a mapping", other.kind())));
+                problems.push(problem(
+                    path,
+                    *at,
+                    format!("`{file}` holds {}, expected a mapping", other.kind()),
+                ));
                 return None;
             }
             Err(message) => {
@@ -358,13 +384,18 @@ fn read_kind(path: &str, node: &Node, what: &str, problems: &mut Problems) -> Op
 
 fn read_pairs(top: &mut Section<'_>, problems: &mut Problems) -> Vec<Pair> {
     let explainer = top.get("explainer").and_then(|node| read_kind("explainer", node, "explainer", problems));
-    let simulator = top.get("simulator").map(|node| (node, read_kind("simulator", node, "simulator", problems)));
+    let simulator =
+        top.get("simulator").map(|node| (node, read_kind("simulator", node, "simulator", problems)));
     let explainer = explainer.unwrap_or(OfflineKind::NeuronToGraph);
     let mut pairs = vec![Pair { explainer, simulator: explainer }];
     if let Some((node, Some(kind))) = simulator
         && kind != explainer
     {
-        let message = format!("`{}` cannot read what `{}` writes: an offline simulator reads its own kind", kind.name(), explainer.name());
+        let message = format!(
+            "`{}` cannot read what `{}` writes: an offline simulator reads its own kind",
+            kind.name(),
+            explainer.name()
+        );
         problems.push(problem("simulator", node.at, message));
     }
     for (path, node) in top.list("pairs").unwrap_or_default() {
@@ -379,24 +410,30 @@ fn read_pairs(top: &mut Section<'_>, problems: &mut Problems) -> Vec<Pair> {
     pairs
 }
 
-fn scorer_choices() -> Vec<(&'static str, ScorerKind)> {
-    ScorerKind::ALL.iter().map(|&kind| (kind.name(), kind)).collect()
+/// Scores a suite can ask for. The older explained-variance scores compare raw activations with
+/// whatever unit a simulator speaks, so they are computed by nobody who compares methods.
+const SCORERS: [&str; 5] = ["top_and_random", "top_only", "random_only", "population", "beyond_token"];
+
+fn scorer_choices() -> Vec<(&'static str, &'static str)> {
+    SCORERS.iter().map(|&name| (name, name)).collect()
 }
 
-fn read_scorers(top: &mut Section<'_>, published: bool, problems: &mut Problems) -> Vec<ScorerKind> {
+fn read_scorers(top: &mut Section<'_>, published: bool, problems: &mut Problems) -> Vec<&'static str> {
     let choices = scorer_choices();
     let listed = top.list("scorers").unwrap_or_default();
-    let scorers: Vec<ScorerKind> =
+    let scorers: Vec<&str> =
         listed.iter().filter_map(|(path, node)| one_of(path, node, "scorer", &choices, problems)).collect();
     if !scorers.is_empty() {
         return scorers;
     }
     // The published protocol has no non-firing fragments, so nothing to weigh a population score by.
-    ScorerKind::ALL.into_iter().filter(|&kind| !(published && kind == ScorerKind::Population)).collect()
+    SCORERS.into_iter().filter(|&name| !(published && name == "population")).collect()
 }
 
 fn read_controls(top: &mut Section<'_>, methods: &[MethodSpec], problems: &mut Problems) -> Controls {
-    let Some(items) = top.list("controls") else { return Controls { shuffled: true, random_weights: Vec::new() } };
+    let Some(items) = top.list("controls") else {
+        return Controls { shuffled: true, random_weights: Vec::new() };
+    };
     let mut controls = Controls::default();
     for (path, node) in items {
         if let Value::Text(_) = node.value {
@@ -414,7 +451,8 @@ fn read_controls(top: &mut Section<'_>, methods: &[MethodSpec], problems: &mut P
                     if let Some(needed) = method.params.matched()
                         && !controls.random_weights.iter().any(|name| name == needed)
                     {
-                        let message = format!("`{text}` takes its k from `{needed}`: list `{needed}` before it");
+                        let message =
+                            format!("`{text}` takes its k from `{needed}`: list `{needed}` before it");
                         problems.push(problem(&path, name.at, message));
                     }
                     controls.random_weights.push(text);
@@ -430,7 +468,7 @@ fn read_controls(top: &mut Section<'_>, methods: &[MethodSpec], problems: &mut P
 fn read_statistics(
     top: &mut Section<'_>,
     methods: &[MethodSpec],
-    scorers: &[ScorerKind],
+    scorers: &[&'static str],
     published: bool,
     problems: &mut Problems,
 ) -> Option<Statistics> {
@@ -445,7 +483,8 @@ fn read_statistics(
         margin: 0.05,
     };
     let Some(mut fields) = section(top, "statistics", problems) else { return Some(statistics) };
-    statistics.confidence = fields.number("confidence", 0.5, 0.999, problems).unwrap_or(statistics.confidence);
+    statistics.confidence =
+        fields.number("confidence", 0.5, 0.999, problems).unwrap_or(statistics.confidence);
     statistics.resamples = fields.count("resamples", 100, problems).unwrap_or(statistics.resamples);
     statistics.permutations = fields.count("permutations", 100, problems).unwrap_or(statistics.permutations);
     statistics.margin = fields.number("margin", 0.0, 1.0, problems).unwrap_or(statistics.margin);
@@ -459,7 +498,7 @@ fn read_statistics(
         && let Some(kind) = one_of("statistics.primary", node, "scorer", &scorer_choices(), problems)
     {
         if !scorers.contains(&kind) {
-            problems.push(problem("statistics.primary", node.at, format!("`{}` is not among `scorers`", kind.name())));
+            problems.push(problem("statistics.primary", node.at, format!("`{kind}` is not among `scorers`")));
         }
         statistics.primary = kind;
     }
@@ -479,7 +518,8 @@ fn read_statistics(
 fn read_limits(top: &mut Section<'_>, problems: &mut Problems) -> Limits {
     let mut limits = Limits { failed_allowed: 0.05, disk_gb: 20.0 };
     if let Some(mut fields) = section(top, "limits", problems) {
-        limits.failed_allowed = fields.number("failed_allowed", 0.0, 1.0, problems).unwrap_or(limits.failed_allowed);
+        limits.failed_allowed =
+            fields.number("failed_allowed", 0.0, 1.0, problems).unwrap_or(limits.failed_allowed);
         limits.disk_gb = fields.number("disk_gb", 0.001, 1e6, problems).unwrap_or(limits.disk_gb);
         fields.finish(problems);
     }
@@ -495,4 +535,3 @@ pub fn resolve(path: &str, folder: &Path) -> PathBuf {
     let beside = folder.join(path);
     if beside.exists() { beside } else { plain }
 }
-

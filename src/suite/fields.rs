@@ -18,55 +18,187 @@ pub struct Field {
     pub doc: &'static str,
 }
 
-const fn field(section: &'static str, name: &'static str, kind: &'static str, default: &'static str, doc: &'static str) -> Field {
+const fn field(
+    section: &'static str,
+    name: &'static str,
+    kind: &'static str,
+    default: &'static str,
+    doc: &'static str,
+) -> Field {
     Field { section, name, kind, default, doc }
 }
 
 /// Every field, section by section.
 pub const FIELDS: &[Field] = &[
     field("", "name", "string", "the file's name", "Name of the suite and of its folder under `results/`."),
-    field("", "seed", "integer", "0", "Root of every seed stream; two runs with one seed give the same bytes."),
+    field(
+        "",
+        "seed",
+        "integer",
+        "0",
+        "Root of every seed stream; two runs with one seed give the same bytes.",
+    ),
     field("", "subject", "object", "`{model: embedded}`", "The language model being interpreted."),
     field("", "corpus", "object", "`{source: embedded}`", "The text that activations come from."),
-    field("", "hooks", "array", "", "Hook points, spelled as TransformerLens does; `*` is every layer, `{0,2}` some."),
+    field(
+        "",
+        "hooks",
+        "array",
+        "",
+        "Hook points, spelled as TransformerLens does; `*` is every layer, `{0,2}` some.",
+    ),
     field("", "methods", "array", "", "What is compared: one entry per method, in the order of the tables."),
     field("", "features", "object", "`{per_cell: 40}`", "How many features of each method are scored."),
-    field("", "protocol", "string|object", "`standard`", "`standard`, `cunningham2023`, or a mapping with `base` and constants to override."),
+    field(
+        "",
+        "protocol",
+        "string|object",
+        "`standard`",
+        "`standard`, `cunningham2023`, or a mapping with `base` and constants to override.",
+    ),
     field("", "explainer", "object", "`{kind: neuron_to_graph}`", "Who describes a feature."),
-    field("", "simulator", "object", "the explainer's kind", "Who predicts activations from the description."),
-    field("", "pairs", "array", "`[]`", "More explainers (each read by the simulator of its kind) side by side with the first."),
-    field("", "scorers", "array", "all five", "`top_and_random`, `top_only`, `random_only`, `population`, `beyond_token`."),
+    field(
+        "",
+        "simulator",
+        "object",
+        "the explainer's kind",
+        "Who predicts activations from the description.",
+    ),
+    field(
+        "",
+        "pairs",
+        "array",
+        "`[]`",
+        "More explainers (each read by the simulator of its kind) side by side with the first.",
+    ),
+    field(
+        "",
+        "scorers",
+        "array",
+        "all five",
+        "`top_and_random`, `top_only`, `random_only`, `population`, `beyond_token`.",
+    ),
     field("", "controls", "array", "`[shuffled]`", "`shuffled`, and `{random_weights: [method, …]}`."),
     field("", "statistics", "object", "see below", "Intervals and tests."),
     field("", "limits", "object", "see below", "When to stop or complain."),
-    field("subject", "model", "string", "`embedded`", "`embedded`, a local folder in Hugging Face layout, or a hub id."),
-    field("subject", "revision", "string", "none", "Commit, tag or branch of a hub id; the commit it resolves to is recorded."),
-    field("corpus", "source", "string", "`embedded`", "`embedded`, a path (text, `.jsonl`, `.jsonl.gz`, `.jsonl.zst`), or `hub:ID`."),
+    field(
+        "subject",
+        "model",
+        "string",
+        "`embedded`",
+        "`embedded`, a local folder in Hugging Face layout, or a hub id.",
+    ),
+    field(
+        "subject",
+        "revision",
+        "string",
+        "none",
+        "Commit, tag or branch of a hub id; the commit it resolves to is recorded.",
+    ),
+    field(
+        "corpus",
+        "source",
+        "string",
+        "`embedded`",
+        "`embedded`, a path (text, `.jsonl`, `.jsonl.gz`, `.jsonl.zst`), or `hub:ID`.",
+    ),
     field("corpus", "field", "string", "`text`", "Field of a JSONL line that holds the text."),
-    field("corpus", "separator", "string", "`<|endoftext|>`", "Line that separates documents of a plain text file."),
+    field(
+        "corpus",
+        "separator",
+        "string",
+        "`<|endoftext|>`",
+        "Line that separates documents of a plain text file.",
+    ),
     field("corpus", "revision", "string", "none", "Commit, tag or branch of a hub data set."),
     field("corpus", "files", "string", "all text and JSONL files", "Glob over the files of a hub data set."),
     field("corpus", "fit_tokens", "integer", "`500_000`", "Tokens that dictionaries are fitted on."),
     field("corpus", "ctx_tokens", "integer", "`128`", "Tokens of a fitting context."),
-    field("corpus", "eval_fragments", "integer", "`5_000`", "64-token fragments that features are explained and scored on."),
+    field(
+        "corpus",
+        "eval_fragments",
+        "integer",
+        "`5_000`",
+        "64-token fragments that features are explained and scored on.",
+    ),
     field("methods", "name", "string", "the kind", "Free; the name of its rows."),
-    field("methods", "kind", "string", "", "`sae`, `sae_untied`, `topk`, `neuron`, `random`, `identity`, `pca`, `ica`, `file`."),
-    field("methods", "use", "string", "none", "A file of `baselines/`; fields beside it override the file's."),
-    field("methods", "variants", "array", "`[fitted]`", "For pca and ica: `fitted`, `oriented`, `split`, `topk`; one fit serves all."),
+    field(
+        "methods",
+        "kind",
+        "string",
+        "",
+        "`sae`, `sae_untied`, `topk`, `neuron`, `random`, `identity`, `pca`, `ica`, `file`.",
+    ),
+    field(
+        "methods",
+        "use",
+        "string",
+        "none",
+        "A file of `baselines/`; fields beside it override the file's.",
+    ),
+    field(
+        "methods",
+        "variants",
+        "array",
+        "`[fitted]`",
+        "For pca and ica: `fitted`, `oriented`, `split`, `topk`; one fit serves all.",
+    ),
     field("methods", "match", "string", "none", "For the `topk` variant: the method whose mean L0 gives k."),
-    field("features", "per_cell", "integer", "`40`", "Eligible features scored in each (hook point, method)."),
+    field(
+        "features",
+        "per_cell",
+        "integer",
+        "`40`",
+        "Eligible features scored in each (hook point, method).",
+    ),
     field("protocol", "base", "string", "`standard`", "The protocol whose constants are overridden."),
-    field("protocol", "deviations", "array", "`[]`", "For `cunningham2023`: `disjoint`, `centred`, `sampled`; printed with the result."),
-    field("explainer", "kind", "string", "`neuron_to_graph`", "`neuron_to_graph`, `neuron_to_graph_backoff`, `token_lookup`, `token_lookup_fit`."),
+    field(
+        "protocol",
+        "deviations",
+        "array",
+        "`[]`",
+        "For `cunningham2023`: `disjoint`, `centred`, `sampled`; printed with the result.",
+    ),
+    field(
+        "explainer",
+        "kind",
+        "string",
+        "`neuron_to_graph`",
+        "`neuron_to_graph`, `neuron_to_graph_backoff`, `token_lookup`, `token_lookup_fit`.",
+    ),
     field("simulator", "kind", "string", "the explainer's kind", "As the explainer's."),
     field("statistics", "confidence", "number", "`0.95`", "Confidence of the intervals."),
     field("statistics", "interval", "string", "`bca`", "`bca`, `percentile` or `normal` (mean ± 1.96 SE)."),
     field("statistics", "resamples", "integer", "`10_000`", "Bootstrap resamples."),
     field("statistics", "permutations", "integer", "`100_000`", "Permutations of a test."),
-    field("statistics", "primary", "string", "the first scorer", "The score that the Holm-adjusted family tests."),
-    field("statistics", "reference", "string", "the first method", "The method that the family compares with every other."),
-    field("statistics", "margin", "number", "`0.05`", "A difference whose 90 % interval lies inside ± this is called within the margin."),
-    field("limits", "failed_allowed", "number", "`0.05`", "Share of walked features that may fail before the run exits 3."),
+    field(
+        "statistics",
+        "primary",
+        "string",
+        "the first scorer",
+        "The score that the Holm-adjusted family tests.",
+    ),
+    field(
+        "statistics",
+        "reference",
+        "string",
+        "the first method",
+        "The method that the family compares with every other.",
+    ),
+    field(
+        "statistics",
+        "margin",
+        "number",
+        "`0.05`",
+        "A difference whose 90 % interval lies inside ± this is called within the margin.",
+    ),
+    field(
+        "limits",
+        "failed_allowed",
+        "number",
+        "`0.05`",
+        "Share of walked features that may fail before the run exits 3.",
+    ),
     field("limits", "disk_gb", "number", "`20`", "Disk that harvested activations may take, in GB."),
 ];
 
@@ -76,14 +208,21 @@ pub fn reference() -> String {
     let mut section = None;
     for field in FIELDS {
         if section != Some(field.section) {
-            let title = if field.section.is_empty() { "Top level".into() } else { format!("`{}`", field.section) };
-            out.push_str(&format!("\n### {title}\n\n| field | type | default | meaning |\n|---|---|---|---|\n"));
+            let title =
+                if field.section.is_empty() { "Top level".into() } else { format!("`{}`", field.section) };
+            out.push_str(&format!(
+                "\n### {title}\n\n| field | type | default | meaning |\n|---|---|---|---|\n"
+            ));
             section = Some(field.section);
         }
         let kind = field.kind.replace('|', " or ");
         let default = if field.default.is_empty() { "required" } else { field.default };
         let default = default.replace('|', "\\|");
-        out.push_str(&format!("| `{}` | {kind} | {default} | {} |\n", field.name, field.doc.replace('|', "\\|")));
+        out.push_str(&format!(
+            "| `{}` | {kind} | {default} | {} |\n",
+            field.name,
+            field.doc.replace('|', "\\|")
+        ));
     }
     out
 }

@@ -15,9 +15,7 @@ use std::path::Path;
 
 pub use check::resolve;
 pub use reader::Problem;
-pub use spec::{
-    Controls, CorpusSpec, Limits, MethodSpec, OfflineKind, Pair, Statistics, SubjectSpec, Suite,
-};
+pub use spec::{Controls, CorpusSpec, Limits, MethodSpec, OfflineKind, Pair, Statistics, SubjectSpec, Suite};
 
 use crate::base::{FileError, read};
 use node::Node;
@@ -47,9 +45,14 @@ pub enum SuiteError {
 }
 
 fn counted(problems: &[Problem]) -> String {
-    let mut text = if problems.len() == 1 { "1 problem".into() } else { format!("{} problems", problems.len()) };
+    let mut text =
+        if problems.len() == 1 { "1 problem".into() } else { format!("{} problems", problems.len()) };
     for found in problems {
-        let place = if found.at.line == 0 { "(set)".into() } else { format!("{}:{}", found.at.line, found.at.column) };
+        let place = if found.at.line == 0 {
+            "(set)".into()
+        } else {
+            format!("{}:{}", found.at.line, found.at.column)
+        };
         text.push_str(&format!("\n  {place}: `{}` {}", found.path, found.message));
     }
     text
@@ -73,5 +76,6 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Suite, SuiteError> {
     }
     let default_name = path.file_stem().map_or("suite".into(), |stem| stem.to_string_lossy().into_owned());
     let folder = path.parent().unwrap_or(Path::new("."));
-    check::check(&root, &default_name, folder).map_err(|problems| SuiteError::Problems { path: shown, problems })
+    check::check(&root, &default_name, folder)
+        .map_err(|problems| SuiteError::Problems { path: shown, problems })
 }

@@ -222,7 +222,10 @@ mod tests {
         let mut node = Node::parse("methods: [{name: a}]\n").expect("valid");
         node.set("methods.0.k", Node::parse("7").expect("valid")).expect("set");
         node.set("features.per_cell", Node::parse("3").expect("valid")).expect("set");
-        assert_eq!(node.to_json(), serde_json::json!({"methods": [{"name": "a", "k": 7}], "features": {"per_cell": 3}}));
+        assert_eq!(
+            node.to_json(),
+            serde_json::json!({"methods": [{"name": "a", "k": 7}], "features": {"per_cell": 3}})
+        );
         assert!(node.set("methods.4.k", Node::parse("7").expect("valid")).is_err());
     }
 }

@@ -31,7 +31,11 @@ impl<'a> Section<'a> {
             Value::Map(entries) => entries,
             Value::Null => &[],
             _ => {
-                problems.push(problem(path, node.at, format!("expected a mapping of fields, found {}", node.kind())));
+                problems.push(problem(
+                    path,
+                    node.at,
+                    format!("expected a mapping of fields, found {}", node.kind()),
+                ));
                 &[]
             }
         };
@@ -85,14 +89,24 @@ impl<'a> Section<'a> {
                 None
             }
             None => {
-                problems.push(problem(&path, node.at, format!("expected a whole number, found {}", node.kind())));
+                problems.push(problem(
+                    &path,
+                    node.at,
+                    format!("expected a whole number, found {}", node.kind()),
+                ));
                 None
             }
         }
     }
 
     /// A number in `low..=high`.
-    pub fn number(&mut self, field: &'static str, low: f64, high: f64, problems: &mut Vec<Problem>) -> Option<f64> {
+    pub fn number(
+        &mut self,
+        field: &'static str,
+        low: f64,
+        high: f64,
+        problems: &mut Vec<Problem>,
+    ) -> Option<f64> {
         let path = self.path_of(field);
         let node = self.get(field)?;
         let number = match &node.value {
@@ -174,7 +188,8 @@ pub fn problem(path: &str, at: Position, message: String) -> Problem {
 
 /// The message for a word that is none of the known ones.
 pub fn unknown(word: &str, what: &str, known: &[&str]) -> String {
-    let near = known.iter().map(|name| (edits(word, name), *name)).min().filter(|(n, _)| *n <= 1 + word.len() / 3);
+    let near =
+        known.iter().map(|name| (edits(word, name), *name)).min().filter(|(n, _)| *n <= 1 + word.len() / 3);
     let hint = near.map(|(_, name)| format!(", did you mean `{name}`?")).unwrap_or_default();
     format!("unknown {what} `{word}`{hint} (known: {})", known.join(", "))
 }

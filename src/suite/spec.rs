@@ -5,7 +5,6 @@ use serde::Serialize;
 use crate::base::HookSelector;
 use crate::dictionary::{MethodParams, Variant};
 use crate::features::Protocol;
-use crate::score::ScorerKind;
 
 /// A whole experiment. Its JSON form is what the manifest records and what the run's digest is
 /// made from, so it holds no path of this machine except those the user wrote.
@@ -31,7 +30,7 @@ pub struct Suite {
     /// Explainer and simulator side by side; the first is the suite's own, the rest from `pairs`.
     pub pairs: Vec<Pair>,
     /// Scores, in the order of the tables.
-    pub scorers: Vec<ScorerKind>,
+    pub scorers: Vec<&'static str>,
     /// What a meaningless method would score.
     pub controls: Controls,
     /// Intervals and tests.
@@ -40,7 +39,10 @@ pub struct Suite {
     pub limits: Limits,
 }
 
-fn as_written<S: serde::Serializer>(hooks: &[(String, HookSelector)], serializer: S) -> Result<S::Ok, S::Error> {
+fn as_written<S: serde::Serializer>(
+    hooks: &[(String, HookSelector)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(hooks.iter().map(|(text, _)| text))
 }
 
@@ -162,7 +164,7 @@ pub struct Statistics {
     /// Permutations of a test.
     pub permutations: usize,
     /// The score that the adjusted family tests.
-    pub primary: ScorerKind,
+    pub primary: &'static str,
     /// The method that the family compares with every other; the first one if not given.
     pub reference: String,
     /// Differences inside ± this are called within the margin.

@@ -1,7 +1,9 @@
 //! Sparse autoencoders, trained with hand-written gradients: the encoder is a dense product, all
 //! that follows the selection of active features touches only those.
 
+mod feed;
 mod params;
+mod resample;
 mod rows;
 mod schedule;
 mod step;

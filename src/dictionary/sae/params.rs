@@ -29,14 +29,15 @@ pub struct SaeParams {
     pub steps: usize,
     /// Rows a step.
     pub batch: usize,
-    /// Adam's learning rate after warm-up.
-    pub lr: f64,
+    /// Adam's learning rate after warm-up; 0.113 / √d, which is 0.01 at width 128, where it is not
+    /// given.
+    pub lr: Option<f64>,
     /// Share of the steps over which the learning rate rises.
     pub warmup: f64,
     /// Share of the steps, at the end, over which it falls to zero.
     pub decay: f64,
-    /// How many times, evenly over the first seven tenths of training, features that have not fired
-    /// are given a new direction: one that the dictionary reconstructs badly.
+    /// How many times, evenly over the first seven tenths of training, features that fire on less
+    /// than one row in a thousand are given a new direction: one that is reconstructed badly.
     pub resamples: usize,
 }
 
@@ -50,11 +51,11 @@ impl Default for SaeParams {
             raw_inputs: false,
             centred: false,
             steps: 2500,
-            batch: 1024,
-            lr: 2e-3,
+            batch: 512,
+            lr: None,
             warmup: 0.05,
-            decay: 0.2,
-            resamples: 4,
+            decay: 0.3,
+            resamples: 20,
         }
     }
 }
@@ -74,7 +75,9 @@ pub struct TopkParams {
     pub steps: usize,
     /// Rows a step.
     pub batch: usize,
-    /// Adam's learning rate after warm-up; 2e-4 · √(2¹⁴ / features) where it is not given.
+    /// Adam's learning rate after warm-up; 1.2e-3 · √(2¹⁴ / features) where it is not given: six
+    /// times the published rate, because runs here have thousands of steps and not hundreds of
+    /// thousands.
     pub lr: Option<f64>,
     /// Share of the steps over which the learning rate rises.
     pub warmup: f64,
@@ -84,8 +87,8 @@ pub struct TopkParams {
     pub aux_weight: f64,
     /// Dead features used by it; half the width where it is not given.
     pub aux_k: Option<usize>,
-    /// A feature that has not fired for so many rows is dead; a fifth of the run, at most ten
-    /// million, where it is not given.
+    /// A feature that has not fired for so many rows is dead; a twentieth of the run, at most ten
+    /// million (the published number, which short runs never reach), where it is not given.
     pub dead_rows: Option<usize>,
 }
 
@@ -96,10 +99,10 @@ impl Default for TopkParams {
             features: None,
             k: 12,
             steps: 1500,
-            batch: 1024,
+            batch: 512,
             lr: None,
             warmup: 0.05,
-            decay: 0.2,
+            decay: 0.5,
             aux_weight: 1.0 / 32.0,
             aux_k: None,
             dead_rows: None,
@@ -148,7 +151,9 @@ impl SaeParams {
         let shares = [("warmup", self.warmup), ("decay", self.decay)];
         check_common(&mut problems, self.expansion, self.features, self.steps, self.batch, shares);
         problems.positive("target_l0", self.target_l0);
-        problems.positive("lr", self.lr);
+        if let Some(lr) = self.lr {
+            problems.positive("lr", lr);
+        }
         if let Some(alpha) = self.alpha {
             problems.require(alpha.is_finite() && alpha >= 0.0, "alpha", || {
                 format!("is {alpha}; expected 0 or more")
@@ -212,7 +217,7 @@ impl DictionaryFit for SaeFit {
             decoder_bias: false,
             steps: params.steps,
             batch: params.batch,
-            lr: params.lr,
+            lr: params.lr.unwrap_or_else(|| 0.113 / (set.width() as f64).sqrt()),
             warmup: params.warmup,
             decay: params.decay,
             resamples: params.resamples,
@@ -249,14 +254,14 @@ impl DictionaryFit for TopkFit {
             decoder_bias: true,
             steps: params.steps,
             batch: params.batch,
-            lr: params.lr.unwrap_or_else(|| 2e-4 * (16_384.0 / features as f64).sqrt()),
+            lr: params.lr.unwrap_or_else(|| 1.2e-3 * (16_384.0 / features as f64).sqrt()),
             warmup: params.warmup,
             decay: params.decay,
             resamples: 0,
             aux: Some(super::train::Aux {
                 weight: params.aux_weight,
                 k: params.aux_k.unwrap_or(set.width() / 2).max(1),
-                dead_rows: params.dead_rows.unwrap_or_else(|| (run_rows / 5).min(10_000_000)),
+                dead_rows: params.dead_rows.unwrap_or_else(|| (run_rows / 20).min(10_000_000)),
             }),
         };
         train(&recipe, set, context)

@@ -1,9 +1,11 @@
 use rayon::prelude::*;
 
-use crate::linalg::{Selector, Vectorised, View, add_scaled, dot, product_into, sum_of_squares, vectorised};
+use crate::linalg::{
+    Selector, Vectorised, View, add_scaled, dot, for_each_reaching, product_into, sum_of_squares, vectorised,
+};
 
 /// Rows of a batch worked on by one task: their codes stay in the cache.
-pub const TILE: usize = 64;
+pub const TILE: usize = 128;
 
 /// One active feature of one row, with what its gradients need.
 #[derive(Debug, Clone, Copy, Default)]
@@ -158,13 +160,13 @@ impl Vectorised for SparseTile<'_> {
                     let kept = selector.positive(codes, *k);
                     self.entries.extend(kept.iter().map(|&(code, feature)| entry(feature, code)));
                 }
-                None => gather_positive(codes, |feature, code| self.entries.push(entry(feature, code))),
+                None => {
+                    for_each_reaching(codes, LEAST, |feature, code| self.entries.push(entry(feature, code)))
+                }
             }
-            error.iter_mut().zip(input).for_each(|(slot, value)| *slot = -value);
             let active = &mut self.entries[from..];
-            for entry in active.iter() {
-                add_scaled(error, entry.code, &decoder[entry.feature as usize * d..][..d]);
-            }
+            error.iter_mut().zip(input).for_each(|(slot, value)| *slot = -value);
+            add_directions(error, active, decoder);
             sums.squared_error += f64::from(sum_of_squares(error));
             sums.active += active.len();
             for entry in active.iter_mut() {
@@ -178,21 +180,30 @@ impl Vectorised for SparseTile<'_> {
     }
 }
 
-/// Calls `found` for each positive code, in rising order.
+/// The least f32 above zero.
+const LEAST: f32 = f32::from_bits(1);
+/// Columns summed at once: their sums stay in registers over all entries.
+const BLOCK: usize = 32;
+
+/// `out += Σ code · direction` over the active features of one row.
 #[inline(always)]
-fn gather_positive(codes: &[f32], mut found: impl FnMut(u32, f32)) {
-    const STRIP: usize = 16;
-    for (strip, part) in codes.chunks(STRIP).enumerate() {
-        let mut any = false;
-        for &code in part {
-            any |= code > 0.0;
-        }
-        if any {
-            for (lane, &code) in part.iter().enumerate() {
-                if code > 0.0 {
-                    found((strip * STRIP + lane) as u32, code);
-                }
+fn add_directions(out: &mut [f32], active: &[Entry], decoder: &[f32]) {
+    let d = out.len();
+    let whole = d - d % BLOCK;
+    for from in (0..whole).step_by(BLOCK) {
+        let mut sums = [0.0f32; BLOCK];
+        for entry in active {
+            let direction = &decoder[entry.feature as usize * d + from..][..BLOCK];
+            for lane in 0..BLOCK {
+                sums[lane] += entry.code * direction[lane];
             }
+        }
+        add_scaled(&mut out[from..from + BLOCK], 1.0, &sums);
+    }
+    if whole < d {
+        for entry in active {
+            let direction = &decoder[entry.feature as usize * d..][whole..d];
+            add_scaled(&mut out[whole..], entry.code, direction);
         }
     }
 }
@@ -376,9 +387,7 @@ impl Vectorised for AuxTile<'_> {
             // The left-over is −error, so prediction minus left-over starts at +error.
             aux_error.copy_from_slice(error);
             let active = &mut self.entries[from..];
-            for entry in active.iter() {
-                add_scaled(aux_error, entry.code, &decoder[entry.feature as usize * d..][..d]);
-            }
+            add_directions(aux_error, active, decoder);
             for entry in active.iter_mut() {
                 entry.grad = self.scale * dot(aux_error, &decoder[entry.feature as usize * d..][..d]);
                 entry.code *= self.scale;

@@ -1,1 +1,361 @@
+use crate::activations::ActivationSet;
+use crate::base::{Matrix, Stream};
+use crate::dictionary::{
+    Dictionary, DictionaryFit, FitContext, Fitted, SaeParams, TopkParams, mmcs_of_directions,
+};
 
+use super::resample::resample;
+use super::rows::Stepper;
+use super::step::{AuxLoss, ByFeature, Selection, Workspace, forward_aux, forward_dense, forward_sparse};
+use super::update::{Gradients, Weights, update};
+
+const D: usize = 4;
+const F: usize = 8;
+const ROWS: usize = 6;
+
+/// All that is learned, in f64.
+#[derive(Clone)]
+struct Params {
+    encoder: Option<Vec<f64>>,
+    encoder_bias: Vec<f64>,
+    decoder: Vec<f64>,
+    decoder_bias: Option<Vec<f64>>,
+}
+
+impl Params {
+    fn of(weights: &Weights) -> Self {
+        let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
+        Self {
+            encoder: weights.encoder.as_ref().map(|rows| wide(&rows.values)),
+            encoder_bias: wide(&weights.encoder_bias.values),
+            decoder: wide(&weights.decoder.values),
+            decoder_bias: weights.decoder_bias.as_ref().map(|bias| wide(&bias.values)),
+        }
+    }
+
+    fn groups(&mut self) -> Vec<&mut Vec<f64>> {
+        let Self { encoder, encoder_bias, decoder, decoder_bias } = self;
+        [encoder.as_mut(), Some(encoder_bias), Some(decoder), decoder_bias.as_mut()]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+/// What a loss is made of beside the parameters.
+#[derive(Clone)]
+struct Setting {
+    batch: Vec<f64>,
+    top: Option<usize>,
+    l1: f64,
+    aux: Option<AuxSetting>,
+}
+
+/// The auxiliary loss; the left-over and its spread are held constant.
+#[derive(Clone)]
+struct AuxSetting {
+    dead: Vec<usize>,
+    k: usize,
+    weight: f64,
+    left_over: Vec<f64>,
+    spread: f64,
+}
+
+fn keep_top(codes: &mut [f64], k: usize) {
+    let mut order: Vec<usize> = (0..codes.len()).collect();
+    order.sort_by(|&a, &b| codes[b].total_cmp(&codes[a]));
+    order[k.min(codes.len())..].iter().for_each(|&i| codes[i] = 0.0);
+}
+
+/// Errors `x̂ − x` of all rows, and the loss, straight from the definitions.
+fn reference(params: &Params, setting: &Setting) -> (Vec<f64>, f64) {
+    let unit: Vec<f64> = params
+        .decoder
+        .chunks(D)
+        .flat_map(|row| {
+            let norm = row.iter().map(|value| value * value).sum::<f64>().sqrt();
+            row.iter().map(move |value| value / norm).collect::<Vec<_>>()
+        })
+        .collect();
+    let encoder = params.encoder.as_ref().unwrap_or(&unit);
+    let zeros = vec![0.0; D];
+    let bias = params.decoder_bias.as_ref().unwrap_or(&zeros);
+    let (mut errors, mut loss) = (Vec::new(), 0.0);
+    for (row, x) in setting.batch.chunks(D).enumerate() {
+        let pre: Vec<f64> = (0..F)
+            .map(|f| {
+                let along: f64 = (0..D).map(|c| encoder[f * D + c] * (x[c] - bias[c])).sum();
+                (along + params.encoder_bias[f]).max(0.0)
+            })
+            .collect();
+        let mut codes = pre.clone();
+        if let Some(k) = setting.top {
+            keep_top(&mut codes, k);
+        }
+        for c in 0..D {
+            let estimate = bias[c] + (0..F).map(|f| codes[f] * unit[f * D + c]).sum::<f64>();
+            errors.push(estimate - x[c]);
+            loss += (estimate - x[c]).powi(2) / ROWS as f64;
+        }
+        loss += setting.l1 * codes.iter().sum::<f64>() / ROWS as f64;
+        if let Some(AuxSetting { dead, k, weight, left_over, spread }) = &setting.aux {
+            let mut codes: Vec<f64> = dead.iter().map(|&f| pre[f]).collect();
+            keep_top(&mut codes, *k);
+            for c in 0..D {
+                let estimate: f64 = dead.iter().zip(&codes).map(|(f, code)| code * unit[f * D + c]).sum();
+                loss += weight * D as f64 * (estimate - left_over[row * D + c]).powi(2) / spread;
+            }
+        }
+    }
+    (errors, loss)
+}
+
+/// Largest difference between the step a plain stepper takes and finite differences, and the
+/// largest gradient entry per group.
+fn check_gradients(weights: &Weights, moved: &Weights, setting: &Setting) -> Vec<f64> {
+    let before = Params::of(weights);
+    let mut after = Params::of(moved);
+    let mut sizes = Vec::new();
+    let n_groups = before.clone().groups().len();
+    for group in 0..n_groups {
+        let mut size = 0.0f64;
+        for index in 0..before.clone().groups()[group].len() {
+            let at = |shift: f64| {
+                let mut shifted = before.clone();
+                shifted.groups()[group][index] += shift;
+                reference(&shifted, setting).1
+            };
+            let expected = (at(1e-5) - at(-1e-5)) / 2e-5;
+            let got = before.clone().groups()[group][index] - after.groups()[group][index];
+            assert!(
+                (got - expected).abs() < 2e-5 * (1.0 + expected.abs()),
+                "group {group} entry {index}: {got} and by differences {expected}"
+            );
+            size = size.max(expected.abs());
+        }
+        sizes.push(size);
+    }
+    sizes
+}
+
+fn small(tied: bool, decoder_bias: bool) -> (Weights, Vec<f32>) {
+    let mut stream = Stream::new(11, "gradients");
+    let rows: Vec<f32> = (0..F * D).map(|_| stream.normal() as f32).collect();
+    let mut weights = Weights::new(D, rows, tied, decoder_bias, false);
+    if decoder_bias {
+        // A constrained decoder: rows of norm 1 before the step.
+        weights.decoder.values.clone_from(&weights.unit);
+        weights.norms.fill(1.0);
+    }
+    if let Some(encoder) = &mut weights.encoder {
+        encoder.values.iter_mut().for_each(|value| *value += 0.3 * stream.normal() as f32);
+    }
+    weights.encoder_bias.values.iter_mut().for_each(|value| *value = 0.2 * stream.normal() as f32);
+    if let Some(bias) = &mut weights.decoder_bias {
+        bias.values.iter_mut().for_each(|value| *value = 0.3 * stream.normal() as f32);
+    }
+    (weights, (0..ROWS * D).map(|_| stream.normal() as f32).collect())
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| f64::from(value)).collect()
+}
+
+#[test]
+fn l1_gradients_match_finite_differences_sparse_and_dense() {
+    for tied in [true, false] {
+        for dense in [true, false] {
+            let (weights, batch) = small(tied, false);
+            let mut work = Workspace::new(ROWS, D, F);
+            let mut moved = weights.clone();
+            let forward = weights.forward(Selection::Positive, 0.7);
+            let main = &mut ByFeature::default();
+            let sums = if dense {
+                forward_dense(forward, &batch, &mut work)
+            } else {
+                forward_sparse(forward, &batch, &mut work)
+            };
+            main.regroup(F, &work.entries);
+            let gradients = match dense {
+                true => Gradients::Dense,
+                false => Gradients::Sparse { main, aux: &ByFeature::default(), aux_errors: &[] },
+            };
+            update(&mut moved, &work, &gradients, Stepper::Plain);
+            let setting = Setting { batch: wide(&batch), top: None, l1: 0.7, aux: None };
+            let sizes = check_gradients(&weights, &moved, &setting);
+            assert!(sizes.iter().all(|size| *size > 0.01), "{sizes:?}");
+            let loss = (sums.squared_error + 0.7 * sums.code_sum) / ROWS as f64;
+            assert!((loss - reference(&Params::of(&weights), &setting).1).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn topk_gradients_match_finite_differences_with_and_without_dead_features() {
+    for dead in [vec![], vec![1usize, 4, 6]] {
+        let (mut weights, batch) = small(false, true);
+        if !dead.is_empty() {
+            // Every row has two that are stronger than any dead one.
+            weights.encoder_bias.values.iter_mut().for_each(|bias| *bias += 1.5);
+        }
+        for &feature in &dead {
+            // Never among the two largest, but above zero on some rows.
+            weights.encoder_bias.values[feature] = 0.05;
+            let row = &mut weights.encoder.as_mut().expect("untied").values[feature * D..][..D];
+            row.iter_mut().for_each(|value| *value *= 0.05);
+        }
+        let mut work = Workspace::new(ROWS, D, F);
+        let forward = weights.forward(Selection::Top(2), 0.0);
+        forward_sparse(forward, &batch, &mut work);
+        let (mut main, mut aux) = (ByFeature::default(), ByFeature::default());
+        main.regroup(F, &work.entries);
+        let mut setting = Setting { batch: wide(&batch), top: Some(2), l1: 0.0, aux: None };
+        let (mut entries, mut aux_errors) = (Vec::new(), Vec::new());
+        if !dead.is_empty() {
+            assert!(dead.iter().all(|&feature| main.of(feature).is_empty()), "they must be silent");
+            let list: Vec<u32> = dead.iter().map(|&feature| feature as u32).collect();
+            let loss = AuxLoss { dead: &list, k: 2, weight: 1.0 / 32.0 };
+            forward_aux(forward, loss, &work, &mut entries, &mut aux_errors);
+            aux.regroup(F, &entries);
+            let errors = reference(&Params::of(&weights), &setting).0;
+            let mean: Vec<f64> =
+                (0..D).map(|c| errors.chunks(D).map(|row| row[c]).sum::<f64>() / ROWS as f64).collect();
+            let spread =
+                errors.chunks(D).map(|row| (0..D).map(|c| (row[c] - mean[c]).powi(2)).sum::<f64>()).sum();
+            let left_over = errors.iter().map(|error| -error).collect();
+            setting.aux =
+                Some(AuxSetting { dead: dead.clone(), k: 2, weight: 1.0 / 32.0, left_over, spread });
+        }
+        let gradients = Gradients::Sparse { main: &main, aux: &aux, aux_errors: &aux_errors };
+        let mut moved = weights.clone();
+        update(&mut moved, &work, &gradients, Stepper::Plain);
+        check_gradients(&weights, &moved, &setting);
+        for feature in dead {
+            let row = |weights: &Weights| {
+                weights.encoder.as_ref().expect("untied").values[feature * D..][..D].to_vec()
+            };
+            assert_ne!(row(&weights), row(&moved), "dead feature {feature} gets an encoder gradient");
+        }
+    }
+}
+
+#[test]
+fn resampled_rows_change_and_others_do_not() {
+    let (mut weights, batch) = small(true, false);
+    let mut work = Workspace::new(ROWS, D, F);
+    forward_sparse(weights.forward(Selection::Positive, 0.0), &batch, &mut work);
+    let before = weights.clone();
+    let replaced = resample(&mut weights, &work, &[2, 5], &mut Stream::new(1, "resample"));
+    assert_eq!(replaced, 2);
+    for feature in 0..F {
+        let row = |weights: &Weights| weights.unit[feature * D..(feature + 1) * D].to_vec();
+        assert_eq!(row(&before) != row(&weights), [2, 5].contains(&feature), "feature {feature}");
+    }
+}
+
+/// Rows that are sums of a few of `n` random unit directions with weights in 0.5–1.5.
+pub fn planted(rows: usize, d: usize, n: usize, active: f64, seed: u64) -> (ActivationSet, Matrix) {
+    let mut stream = Stream::new(seed, "planted");
+    let mut directions = Matrix::from_fn(n, d, |_, _| stream.normal() as f32);
+    for row in directions.data_mut().chunks_exact_mut(d) {
+        let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt();
+        row.iter_mut().for_each(|value| *value /= norm);
+    }
+    let mut x = Matrix::zeros(rows, d);
+    for slot in 0..rows {
+        for direction in 0..n {
+            if stream.chance(active / n as f64) {
+                let weight = (0.5 + stream.unit()) as f32;
+                let out = x.row_mut(slot).iter_mut().zip(directions.row(direction));
+                out.for_each(|(value, part)| *value += weight * part);
+            }
+        }
+    }
+    let hook = "blocks.0.hook_resid_post".parse().expect("hook point");
+    (ActivationSet::from_matrix(hook, x).expect("finite"), directions)
+}
+
+pub fn run(fit: &dyn DictionaryFit, set: &ActivationSet, seed: u64) -> Fitted {
+    let mut progress = |_| {};
+    fit.fit(set, &mut FitContext { method: "test", seed, progress: &mut progress }).expect("fitted")
+}
+
+fn recovered(dictionary: &dyn Dictionary, truth: &Matrix) -> f64 {
+    mmcs_of_directions(truth, &dictionary.directions().expect("directions"), false).forward
+}
+
+fn quick_topk() -> TopkParams {
+    TopkParams { features: Some(96), k: 3, steps: 600, batch: 256, ..TopkParams::default() }
+}
+
+fn quick_sae() -> SaeParams {
+    SaeParams { features: Some(96), target_l0: 4.0, steps: 1500, batch: 256, ..SaeParams::default() }
+}
+
+#[test]
+fn planted_sparse_directions_are_recovered_by_topk_and_l1_and_not_by_chance() {
+    let (set, truth) = planted(20_000, 32, 48, 3.0, 5);
+    let topk = run(&quick_topk().check().expect("valid"), &set, 1);
+    let tied = run(&quick_sae().check(true).expect("valid"), &set, 1);
+    let untied = run(&quick_sae().check(false).expect("valid"), &set, 1);
+    let random = crate::dictionary::RandomParams { features: Some(96) };
+    let random = run(&random.check().expect("valid"), &set, 1);
+    for (name, fitted) in [("topk", &topk), ("tied", &tied), ("untied", &untied)] {
+        let similarity = recovered(&*fitted.dictionary, &truth);
+        assert!(similarity > 0.9, "{name}: {similarity} {:?}", fitted.report);
+    }
+    let chance = recovered(&*random.dictionary, &truth);
+    assert!(chance < 0.6, "random: {chance}");
+    let l0 = tied.report.l0.expect("known");
+    assert!((l0 - 4.0).abs() < 1.0, "the search reached {l0}");
+}
+
+#[test]
+fn thread_count_and_repetition_change_no_bit() {
+    let (set, _) = planted(3_000, 24, 40, 3.0, 6);
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
+        pool.install(|| {
+            let topk = TopkParams { steps: 60, dead_rows: Some(1000), ..quick_topk() };
+            let sae = SaeParams { steps: 60, ..quick_sae() };
+            let topk = run(&topk.check().expect("valid"), &set, 3);
+            let sae = run(&sae.check(true).expect("valid"), &set, 3);
+            (topk.dictionary.info().digest, sae.dictionary.info().digest)
+        })
+    };
+    let one = with(1);
+    assert_eq!(one, with(3));
+    assert_eq!(one, with(1));
+}
+
+#[test]
+fn parameters_out_of_range_are_all_named() {
+    let bad = TopkParams { expansion: -1.0, k: 0, batch: 0, warmup: 2.0, ..TopkParams::default() };
+    let fields: Vec<&str> =
+        bad.check().expect_err("four problems").iter().map(|problem| problem.field).collect();
+    assert_eq!(fields, ["expansion", "batch", "warmup", "k"]);
+    let raw = SaeParams { raw_inputs: true, ..SaeParams::default() };
+    assert_eq!(raw.check(true).expect_err("needs alpha")[0].field, "raw_inputs");
+    let (set, _) = planted(500, 8, 8, 2.0, 1);
+    let too_many =
+        TopkParams { features: Some(4), k: 5, ..TopkParams::default() }.check().expect("valid alone");
+    let mut progress = |_| {};
+    let mut context = FitContext { method: "topk", seed: 1, progress: &mut progress };
+    let message = too_many.fit(&set, &mut context).err().expect("k above features").to_string();
+    assert!(message.contains("`k` is 5") && message.contains("4 features"), "{message}");
+}
+
+#[test]
+fn published_alpha_on_raw_inputs_needs_no_search() {
+    let (set, _) = planted(4_000, 16, 24, 3.0, 9);
+    let params = SaeParams {
+        alpha: Some(1e-3),
+        raw_inputs: true,
+        features: Some(32),
+        steps: 200,
+        batch: 256,
+        ..SaeParams::default()
+    };
+    let fitted = run(&params.check(true).expect("valid"), &set, 2);
+    assert_eq!(fitted.report.l1_weight, Some(0.016));
+}

@@ -1,10 +1,12 @@
 use std::time::Instant;
 
-use crate::activations::{ActivationSet, Batches};
+use crate::activations::ActivationSet;
 use crate::base::{Matrix, Stream};
 use crate::dictionary::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
 use crate::dictionary::{FitContext, FitError, FitProgress, FitReport, Fitted, Kind};
 
+use super::feed::{Feed, input_scale};
+use super::resample::resample;
 use super::rows::Stepper;
 use super::schedule::{L1Search, LearningRate};
 use super::step::{
@@ -15,7 +17,7 @@ use super::update::{Gradients, Weights, update};
 /// Share of active codes above which dense products are faster than work on active codes alone.
 const DENSE_SHARE: f64 = 0.10;
 /// A feature that fired on a smaller share of rows since the last look gets a new direction.
-const RESAMPLE_BELOW: f64 = 1e-4;
+const RESAMPLE_BELOW: f64 = 1e-3;
 /// Share of the training within which features are given new directions.
 const RESAMPLE_UNTIL: f64 = 0.7;
 /// Steps between two calls of the progress function.
@@ -65,6 +67,7 @@ pub struct Recipe {
 pub fn train(recipe: &Recipe, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
     let started = Instant::now();
     let mut trainer = Trainer::new(recipe, set, context.seed)?;
+    let probe = trainer.feed.probe()?;
     let mut batch = trainer.feed.next()?;
     for step in 0..recipe.steps {
         // The next batch is read while this one is worked on.
@@ -78,52 +81,13 @@ pub fn train(recipe: &Recipe, set: &ActivationSet, context: &mut FitContext<'_>)
             let l0 = Some(state.last_l0);
             (context.progress)(FitProgress { step, steps: recipe.steps, loss, l0 });
         }
+        if step + 1 == nine_tenths(recipe.steps) {
+            state.probe_losses.0 = state.probe_loss(&probe);
+        }
         batch = next?;
     }
+    trainer.state.probe_losses.1 = trainer.state.probe_loss(&probe);
     Ok(trainer.finish(set, context, started))
-}
-
-/// Batches of scaled rows, pass after pass.
-struct Feed<'a> {
-    set: &'a ActivationSet,
-    batches: Batches<'a>,
-    seed: u64,
-    pass: usize,
-    rows: usize,
-    centre: Vec<f32>,
-    inverse_scale: f32,
-}
-
-impl<'a> Feed<'a> {
-    fn new(set: &'a ActivationSet, seed: u64, rows: usize, centre: Vec<f32>, scale: f64) -> Self {
-        let batches = set.shuffled(Self::order(set, seed, 0), rows);
-        Self { set, batches, seed, pass: 0, rows, centre, inverse_scale: (1.0 / scale) as f32 }
-    }
-
-    /// The order of rows depends on seed, place and pass, so that all methods see the same one.
-    fn order(set: &ActivationSet, seed: u64, pass: usize) -> Stream {
-        Stream::named(seed, &["row order", &set.hook().to_string(), &pass.to_string()])
-    }
-
-    fn next(&mut self) -> Result<Matrix, FitError> {
-        let mut batch = match self.batches.next() {
-            Some(batch) => batch?,
-            None => {
-                self.pass += 1;
-                self.batches = self.set.shuffled(Self::order(self.set, self.seed, self.pass), self.rows);
-                match self.batches.next() {
-                    Some(batch) => batch?,
-                    None => self.set.read(0, self.rows)?,
-                }
-            }
-        };
-        for row in batch.data_mut().chunks_exact_mut(self.centre.len()) {
-            for (value, centre) in row.iter_mut().zip(&self.centre) {
-                *value = (*value - centre) * self.inverse_scale;
-            }
-        }
-        Ok(batch)
-    }
 }
 
 struct Trainer<'a> {
@@ -152,6 +116,8 @@ struct State<'a> {
     density: f64,
     last_l0: f64,
     losses: Vec<f64>,
+    /// Loss on the probe when a tenth of the steps was left, and at the end.
+    probe_losses: (f64, f64),
     l0s: Vec<f64>,
     stream: Stream,
 }
@@ -196,6 +162,7 @@ impl<'a> Trainer<'a> {
             resampled: 0,
             density: 1.0,
             last_l0: 0.0,
+            probe_losses: (0.0, 0.0),
             losses: Vec::with_capacity(recipe.steps),
             l0s: Vec::with_capacity(recipe.steps),
             stream,
@@ -220,22 +187,10 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// Root of the mean square per dimension of the inputs, after the mean is taken off where it is.
-fn input_scale(set: &ActivationSet, centred: bool) -> f64 {
-    let mean_square = set.mean().iter().map(|mean| mean * mean).sum::<f64>() / set.width() as f64;
-    (set.mean_square_deviation() + if centred { 0.0 } else { mean_square }).sqrt()
-}
-
 impl State<'_> {
     /// One step; gives the mean squared error per unit of input mean square.
     fn step(&mut self, step: usize, batch: &[f32]) -> f64 {
-        let (selection, l1) = match self.recipe.sparsity {
-            Sparsity::TopK { k } => (Selection::Top(k), 0.0),
-            Sparsity::FixedL1 { weight } => (Selection::Positive, weight),
-            Sparsity::TargetL0 { .. } => {
-                (Selection::Positive, self.search.map_or(0.0, |search| search.weight))
-            }
-        };
+        let (selection, l1) = self.selection();
         let stepper = Stepper::adam(self.learning_rate.at(step), step);
         let dense = matches!(selection, Selection::Positive) && self.density > DENSE_SHARE;
         let forward = self.weights.forward(selection, l1);
@@ -254,6 +209,28 @@ impl State<'_> {
         update(&mut self.weights, &self.work, &gradients, stepper);
         self.resample_if_due(step);
         self.note(step, &sums)
+    }
+
+    fn selection(&self) -> (Selection, f64) {
+        match self.recipe.sparsity {
+            Sparsity::TopK { k } => (Selection::Top(k), 0.0),
+            Sparsity::FixedL1 { weight } => (Selection::Positive, weight),
+            Sparsity::TargetL0 { .. } => {
+                (Selection::Positive, self.search.map_or(0.0, |search| search.weight))
+            }
+        }
+    }
+
+    /// What training minimises, a row, on rows that are the same at every call: the noise of the
+    /// draw of batches would hide a fall of one per cent.
+    fn probe_loss(&mut self, probe: &[Matrix]) -> f64 {
+        let (selection, l1) = self.selection();
+        let mut total = 0.0;
+        for batch in probe {
+            let sums = forward_sparse(self.weights.forward(selection, l1), batch.data(), &mut self.work);
+            total += sums.squared_error + l1 * sums.code_sum;
+        }
+        total / probe.iter().map(Matrix::rows).sum::<usize>().max(1) as f64
     }
 
     fn note(&mut self, step: usize, sums: &BatchSums) -> f64 {
@@ -311,7 +288,7 @@ impl State<'_> {
     fn resample_if_due(&mut self, step: usize) {
         let n = self.recipe.resamples;
         let every = (RESAMPLE_UNTIL * self.recipe.steps as f64 / (n.max(1) as f64)) as usize;
-        if n == 0 || every == 0 || (step + 1) % every != 0 || (step + 1) / every > n {
+        if n == 0 || every == 0 || !(step + 1).is_multiple_of(every) || (step + 1) / every > n {
             return;
         }
         let least = RESAMPLE_BELOW * self.rows_since_resample as f64;
@@ -347,8 +324,9 @@ impl State<'_> {
     }
 
     fn report(&self) -> FitReport {
-        let last = self.losses.len() - self.losses.len().div_ceil(10);
-        let fall = relative_fall(&self.losses[last..]);
+        let last = nine_tenths(self.losses.len());
+        let (before, after) = self.probe_losses;
+        let fall = if before > 0.0 { 1.0 - after / before } else { 0.0 };
         let l0 = mean(&self.l0s[last..]);
         let share = l0 / self.recipe.features as f64;
         let mut notes = Vec::new();
@@ -383,54 +361,13 @@ impl State<'_> {
     }
 }
 
-/// Gives each of `idle` the direction of an error of the batch, drawn by squared error: what the
-/// dictionary lacks most. Encoder rows start at a fifth of the usual norm where they are free.
-/// Gives the number replaced.
-pub fn resample(weights: &mut Weights, work: &Workspace, idle: &[usize], stream: &mut Stream) -> usize {
-    let d = weights.d;
-    let squares: Vec<f64> = work
-        .errors
-        .chunks_exact(d)
-        .map(|row| row.iter().map(|&value| f64::from(value).powi(2)).sum())
-        .collect();
-    let total: f64 = squares.iter().sum();
-    if idle.is_empty() || !(total > 0.0) {
-        return 0;
-    }
-    let alive: Vec<f32> =
-        (0..weights.features).filter(|f| !idle.contains(f)).map(|f| weights.norms[f]).collect();
-    let norm = if alive.is_empty() { 1.0 } else { alive.iter().sum::<f32>() / alive.len() as f32 };
-    for &feature in idle {
-        let mut bar = stream.unit() * total;
-        let row = squares.iter().position(|square| {
-            bar -= square;
-            bar < 0.0
-        });
-        let row = row.unwrap_or(squares.len() - 1);
-        let length = squares[row].sqrt() as f32;
-        if length > 0.0 {
-            let unit: Vec<f32> = work.errors[row * d..(row + 1) * d].iter().map(|e| -e / length).collect();
-            weights.replace(feature, &unit, norm, 0.2);
-        }
-    }
-    idle.len()
-}
-
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
-/// How far a least-squares line through `values` falls, as a share of their mean.
-fn relative_fall(values: &[f64]) -> f64 {
-    let n = values.len() as f64;
-    let middle = (n - 1.0) / 2.0;
-    let (mut covariance, mut variance) = (0.0, 0.0);
-    for (i, value) in values.iter().enumerate() {
-        covariance += (i as f64 - middle) * value;
-        variance += (i as f64 - middle).powi(2);
-    }
-    let average = mean(values);
-    if variance > 0.0 && average > 0.0 { -covariance / variance * (n - 1.0) / average } else { 0.0 }
+/// The step from which on a tenth is left.
+fn nine_tenths(steps: usize) -> usize {
+    steps - steps.div_ceil(10)
 }
 
 /// About a hundred means over runs of steps, each with its last step.

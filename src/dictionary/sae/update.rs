@@ -3,7 +3,7 @@ use rayon::prelude::*;
 use crate::linalg::{Vectorised, View, add_scaled, product_into, vectorised};
 
 use super::rows::{Learned, LearnedRow, Stepper, normalise_into, through_norm};
-use super::step::{ByFeature, Forward, Selection, Workspace};
+use super::step::{ByFeature, Entry, Forward, Selection, Workspace};
 
 /// Features whose gradients and steps one task makes, where entries are sparse.
 const SPARSE_CHUNK: usize = 16;
@@ -73,14 +73,14 @@ impl Weights {
         }
     }
 
-    /// Sets a feature anew: direction `unit`, encoder `encoder_norm` times it, bias 0.
-    pub fn replace(&mut self, feature: usize, unit: &[f32], decoder_norm: f32, encoder_norm: f32) {
-        let scaled = |norm: f32| -> Vec<f32> { unit.iter().map(|value| value * norm).collect() };
-        self.decoder.replace(feature, &scaled(decoder_norm));
+    /// Sets a feature anew: direction and encoder row `unit`, raw decoder row of norm `norm`.
+    pub fn replace(&mut self, feature: usize, unit: &[f32], norm: f32, bias: f32) {
+        let raw: Vec<f32> = unit.iter().map(|value| value * norm).collect();
+        self.decoder.replace(feature, &raw);
         if let Some(encoder) = &mut self.encoder {
-            encoder.replace(feature, &scaled(encoder_norm));
+            encoder.replace(feature, unit);
         }
-        self.encoder_bias.replace(feature, &[0.0]);
+        self.encoder_bias.replace(feature, &[bias]);
         self.refresh(feature);
     }
 }
@@ -153,7 +153,7 @@ pub fn update(weights: &mut Weights, work: &Workspace, gradients: &Gradients<'_>
             with_bias_part,
         })
         .collect();
-    tasks.into_par_iter().for_each(|task| vectorised(task));
+    tasks.into_par_iter().for_each(vectorised);
     if let Some(bias) = &mut weights.decoder_bias {
         let gradient = decoder_bias_gradient(work, d, &bias_parts);
         bias.step(&stepper, &gradient);
@@ -187,16 +187,12 @@ impl Vectorised for ChunkTask<'_> {
         match self.gradients {
             Gradients::Sparse { main, aux, aux_errors } => {
                 for slot in 0..count {
-                    let feature = self.first + slot;
-                    let encoder_grad = &mut encoder_grads[slot * d..(slot + 1) * d];
-                    let decoder_grad = &mut decoder_grads[slot * d..(slot + 1) * d];
+                    let range = slot * d..(slot + 1) * d;
+                    let sums = (&mut encoder_grads[range.clone()], &mut decoder_grads[range]);
                     for (list, errors) in [(main, &self.work.errors[..]), (aux, aux_errors)] {
-                        for entry in list.of(feature) {
-                            let row = entry.row as usize * d;
-                            add_scaled(encoder_grad, entry.grad, &self.work.inputs[row..row + d]);
-                            add_scaled(decoder_grad, entry.code, &errors[row..row + d]);
-                            bias_grads[slot] += entry.grad;
-                        }
+                        let entries = list.of(self.first + slot);
+                        sum_entries(entries, &self.work.inputs, errors, (&mut *sums.0, &mut *sums.1));
+                        bias_grads[slot] += entries.iter().map(|entry| entry.grad).sum::<f32>();
                     }
                 }
             }
@@ -214,6 +210,37 @@ impl Vectorised for ChunkTask<'_> {
             self.step_feature(slot, &mut encoder_grads[range.clone()], &mut decoder_grads[range]);
         }
         self.bias.step(&self.stepper, &bias_grads);
+    }
+}
+
+/// Columns summed at once: their sums stay in registers over all entries.
+const BLOCK: usize = 32;
+
+/// Adds `Σ grad · input` and `Σ code · error` over the rows of some entries.
+#[inline(always)]
+fn sum_entries(entries: &[Entry], inputs: &[f32], errors: &[f32], sums: (&mut [f32], &mut [f32])) {
+    let d = sums.0.len();
+    let whole = d - d % BLOCK;
+    for from in (0..whole).step_by(BLOCK) {
+        let mut encoder = [0.0f32; BLOCK];
+        let mut decoder = [0.0f32; BLOCK];
+        for entry in entries {
+            let at = entry.row as usize * d + from;
+            let (input, error) = (&inputs[at..at + BLOCK], &errors[at..at + BLOCK]);
+            for lane in 0..BLOCK {
+                encoder[lane] += entry.grad * input[lane];
+                decoder[lane] += entry.code * error[lane];
+            }
+        }
+        add_scaled(&mut sums.0[from..from + BLOCK], 1.0, &encoder);
+        add_scaled(&mut sums.1[from..from + BLOCK], 1.0, &decoder);
+    }
+    if whole < d {
+        for entry in entries {
+            let at = entry.row as usize * d;
+            add_scaled(&mut sums.0[whole..], entry.grad, &inputs[at + whole..at + d]);
+            add_scaled(&mut sums.1[whole..], entry.code, &errors[at + whole..at + d]);
+        }
     }
 }
 

@@ -104,3 +104,34 @@ fn a_file_that_is_no_tokenizer_is_named() {
     let error = Tokenizer::from_bytes(b"nonsense", "odd.json").expect_err("not JSON");
     assert!(error.to_string().contains("odd.json"), "{error}");
 }
+
+#[test]
+fn pieces_with_byte_fallback_become_running_text() {
+    let json = serde_json::json!({
+        "version": "1.0",
+        "added_tokens": [
+            {"id": 0, "content": "<s>", "special": true, "single_word": false, "lstrip": false,
+             "rstrip": false, "normalized": false}
+        ],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+            {"type": "ByteFallback"}, {"type": "Fuse"}]},
+        "padding": {"strategy": {"Fixed": 9}, "direction": "Right", "pad_id": 7, "pad_type_id": 0,
+                    "pad_token": "x"},
+        "model": {"type": "BPE", "byte_fallback": true, "unk_token": null, "merges": [["▁", "a"]],
+                  "vocab": {"<s>": 0, "<0xC3>": 1, "<0xA9>": 2, "▁": 3, "a": 4, "▁a": 5, "b": 6, "x": 7}}
+    });
+    let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes(), "inline").expect("readable");
+    let ids = tokenizer.encode("a bé").expect("encodes");
+    assert_eq!(ids, [5, 3, 6, 1, 2], "neither padded nor led by a special token");
+    assert_eq!(tokenizer.token_texts(&ids), [" a", " ", "b", "\\xC3", "\\xA9"]);
+    assert_eq!(
+        (0..6).map(|at| tokenizer.is_boundary(&ids, at)).collect::<Vec<_>>(),
+        [true, true, true, true, false, true]
+    );
+    assert_eq!((tokenizer.pad_token(), tokenizer.bos_token(), tokenizer.vocab_size()), (Some(7), Some(0), 8));
+    assert_eq!(tokenizer.token_texts(&[99]), [""]);
+}

@@ -1,6 +1,7 @@
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Tensor, Var};
 
 use super::*;
 
@@ -46,11 +47,7 @@ fn check_golden(model: &Transformer, golden: &Path) {
     let golden = candle_core::safetensors::load(golden, &Device::Cpu).expect("golden tensors");
     let ids = golden["input_ids"].to_dtype(DType::U32).expect("ids").to_vec1::<u32>().expect("ids");
     let tokens = TokenBatch::new(ids.clone(), ids.len()).expect("whole");
-    let mut hooks = vec![HookPoint::Embed];
-    for layer in 0..model.architecture().n_layers {
-        hooks.extend(Site::ALL.map(|site| HookPoint::Block { layer, site }));
-    }
-    hooks.retain(|&hook| model.check_hook(hook).is_ok());
+    let hooks = every_hook(model);
     let request = Request { hooks: &hooks, edit: None, output: Output::Logits };
     let pass = model.forward(&tokens, request).expect("runs");
     let mut compared = 0;
@@ -114,4 +111,310 @@ fn trained_models_agree_with_the_reference() {
         let model = load(&shared.join("models").join(name), "config.json");
         check_golden(&model, &shared.join("golden").join(name).join("golden.safetensors"));
     }
+}
+
+fn fixture(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family)
+}
+
+const FAMILIES: [&str; 3] = ["gpt_neox", "gpt2", "llama"];
+
+fn every_hook(model: &Transformer) -> Vec<HookPoint> {
+    let blocks = (0..model.architecture().n_layers)
+        .flat_map(|layer| Site::ALL.map(|site| HookPoint::Block { layer, site }));
+    let mut hooks: Vec<HookPoint> = std::iter::once(HookPoint::Embed).chain(blocks).collect();
+    hooks.retain(|&hook| model.check_hook(hook).is_ok());
+    hooks
+}
+
+/// The reference of a fixture and its tokens, `[2, 10]`.
+fn reference(family: &str) -> (HashMap<String, Tensor>, TokenBatch) {
+    let path = fixture(family).join("reference.safetensors");
+    let tensors = candle_core::safetensors::load(path, &Device::Cpu).expect("reference tensors");
+    let ids = tensors["token_ids"].to_dtype(DType::U32).and_then(|ids| ids.flatten_all()).expect("ids");
+    let tokens = TokenBatch::new(ids.to_vec1().expect("ids"), 10).expect("whole");
+    (tensors, tokens)
+}
+
+fn weights_of(family: &str) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(fixture(family).join("model.safetensors"), &Device::Cpu).expect("weights")
+}
+
+fn config_of(family: &str) -> Config {
+    Config::parse(&std::fs::read(fixture(family).join("config.json")).expect("file"), family).expect("JSON")
+}
+
+fn entries(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("entries")
+}
+
+#[test]
+fn fixtures_of_every_family_agree_with_the_reference_in_one_pass() {
+    for family in FAMILIES {
+        let model = load(&fixture(family), "config.json");
+        let (expected, tokens) = reference(family);
+        let hooks = every_hook(&model);
+        assert_eq!(hooks.len(), if family == "gpt_neox" { 13 } else { 15 });
+        let request = Request { hooks: &hooks, edit: None, output: Output::Logits };
+        let pass = model.forward(&tokens, request).expect("runs");
+        for (hook, got) in hooks.iter().zip(&pass.activations) {
+            let distance = distance(got, &expected[&hook.to_string()]);
+            assert!(distance < 2e-6, "{family} {hook}: {distance:.1e}");
+        }
+        assert!(distance(pass.output.as_ref().expect("logits"), &expected["logits"]) < 2e-6, "{family}");
+    }
+}
+
+#[test]
+fn a_pass_stops_after_the_last_hook_point_and_keeps_the_order_asked() {
+    for family in FAMILIES {
+        let mut weights = weights_of(family);
+        for (name, tensor) in &mut weights {
+            if name.contains(".1.") {
+                *tensor = (&*tensor * f64::NAN).expect("product");
+            }
+        }
+        let weights = Weights::from_tensors(weights, "spoilt second layer");
+        let model = Transformer::new(&config_of(family), &weights).expect("fits");
+        let (expected, tokens) = reference(family);
+        let hooks = ["blocks.0.hook_resid_post", "hook_embed", "blocks.1.hook_resid_pre"]
+            .map(|hook| hook.parse::<HookPoint>().expect("hook"));
+        let request = Request { hooks: &hooks, edit: None, output: Output::Nothing };
+        let pass = model.forward(&tokens, request).expect("runs");
+        for (hook, got) in hooks.iter().zip(&pass.activations) {
+            assert!(distance(got, &expected[&hook.to_string()]) < 2e-6, "{family} {hook}");
+        }
+        assert!(pass.output.is_none());
+    }
+}
+
+fn variables(family: &str) -> HashMap<String, Var> {
+    let variable = |(name, tensor): (String, Tensor)| (name, Var::from_tensor(&tensor).expect("variable"));
+    weights_of(family).into_iter().map(variable).collect()
+}
+
+fn trainable(family: &str, variables: &HashMap<String, Var>) -> Transformer {
+    let tensors = variables.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+    Transformer::new(&config_of(family), &Weights::from_tensors(tensors, "variables")).expect("fits")
+}
+
+fn ids_of(tokens: &TokenBatch) -> Tensor {
+    Tensor::from_slice(tokens.ids(), (tokens.rows(), tokens.cols()), &Device::Cpu).expect("ids")
+}
+
+#[test]
+fn fused_and_differentiable_operations_agree() {
+    for family in FAMILIES {
+        let (expected, tokens) = reference(family);
+        let model = trainable(family, &variables(family));
+        let hooks = every_hook(&model);
+        let request = Request { hooks: &hooks, edit: None, output: Output::Logits };
+        let pass = model.forward(&tokens, request).expect("runs");
+        for (hook, got) in hooks.iter().zip(&pass.activations) {
+            assert!(distance(got, &expected[&hook.to_string()]) < 2e-6, "{family} {hook}");
+        }
+        assert!(pass.output.as_ref().is_some_and(Tensor::track_op));
+    }
+}
+
+#[test]
+fn gradients_agree_with_finite_differences_and_updates_are_seen() {
+    for family in FAMILIES {
+        let variables = variables(family);
+        let model = trainable(family, &variables);
+        let (_, tokens) = reference(family);
+        let loss = || {
+            let logits = model.logits(&ids_of(&tokens)).expect("logits");
+            assert_eq!(logits.dims(), [2, 10, 20]);
+            logits.sqr().and_then(|squares| squares.mean_all()).expect("loss")
+        };
+        let value = || f64::from(loss().to_scalar::<f32>().expect("number"));
+        let gradients = loss().backward().expect("gradients");
+        for (name, var) in &variables {
+            let gradient = entries(gradients.get(var).unwrap_or_else(|| panic!("{family}: {name}")));
+            let at = (0..gradient.len()).max_by(|&a, &b| gradient[a].abs().total_cmp(&gradient[b].abs()));
+            let at = at.expect("entries");
+            let original = entries(var);
+            let shifted = |by: f32| {
+                let mut entries = original.clone();
+                entries[at] += by;
+                let shifted = Tensor::from_vec(entries, var.shape(), &Device::Cpu).expect("tensor");
+                var.set(&shifted).expect("set");
+                value()
+            };
+            let slope = (shifted(2e-3) - shifted(-2e-3)) / 4e-3;
+            shifted(0.0);
+            let expected = f64::from(gradient[at]);
+            // The bias of the keys moves every score of a query alike, so its gradient is nothing but rounding.
+            let tolerance = 0.02 * expected.abs() + 2e-3;
+            assert!((slope - expected).abs() < tolerance, "{family} {name}: {slope} is not {expected}");
+        }
+    }
+}
+
+/// Keeps keys and values by concatenation.
+#[derive(Default)]
+struct Kept {
+    layers: Vec<(Tensor, Tensor)>,
+    positions: usize,
+}
+
+impl PastKeysValues for Kept {
+    fn positions(&self) -> usize {
+        self.positions
+    }
+
+    fn extend(&mut self, layer: usize, keys: Tensor, values: Tensor) -> Result<(Tensor, Tensor), NnError> {
+        if let Some((old_keys, old_values)) = self.layers.get_mut(layer) {
+            *old_keys = Tensor::cat(&[&*old_keys, &keys], 0)?;
+            *old_values = Tensor::cat(&[&*old_values, &values], 0)?;
+        } else {
+            self.layers.push((keys, values));
+        }
+        Ok(self.layers[layer].clone())
+    }
+}
+
+#[test]
+fn a_sequence_in_two_parts_gives_the_logits_of_the_whole() {
+    for family in FAMILIES {
+        let (expected, tokens) = reference(family);
+        let whole = expected["logits"].narrow(0, 0, 1).expect("first sequence");
+        let row = tokens.row(0);
+        for model in [load(&fixture(family), "config.json"), trainable(family, &variables(family))] {
+            let mut kept = Kept::default();
+            let mut parts = Vec::new();
+            for part in [&row[..6], &row[6..7], &row[7..]] {
+                let ids = Tensor::from_slice(part, (1, part.len()), &Device::Cpu).expect("ids");
+                let request = Request { hooks: &[], edit: None, output: Output::Logits };
+                let pass = model.forward_ids(&ids, request, Some(&mut kept)).expect("runs");
+                kept.positions += part.len();
+                parts.push(pass.output.expect("logits"));
+            }
+            let joined = Tensor::cat(&parts, 0).expect("joined");
+            assert!(distance(&joined, &whole) < 2e-6, "{family}: {}", distance(&joined, &whole));
+        }
+    }
+}
+
+#[test]
+fn an_edit_replaces_the_activation_and_what_follows_from_it() {
+    for family in FAMILIES {
+        let model = load(&fixture(family), "config.json");
+        let (_, tokens) = reference(family);
+        let run = |hook: &str, apply: &(dyn Fn(&mut Matrix) + Sync), hooks: &[&str]| {
+            let hooks: Vec<HookPoint> = hooks.iter().map(|hook| hook.parse().expect("hook")).collect();
+            let edit = Edit { hook: hook.parse().expect("hook"), apply };
+            let request = Request { hooks: &hooks, edit: Some(edit), output: Output::Logits };
+            model.forward(&tokens, request)
+        };
+        let silence = |matrix: &mut Matrix| matrix.data_mut().fill(0.0);
+        let pass =
+            run("blocks.1.mlp.hook_post", &silence, &["blocks.1.mlp.hook_post", "blocks.1.hook_mlp_out"])
+                .expect("runs");
+        assert!(entries(&pass.activations[0]).iter().all(|&x| x == 0.0));
+        let rows = entries(&pass.activations[1]);
+        let bias = &rows[..8];
+        assert!(rows.chunks_exact(8).all(|row| row == bias), "only the bias of the down projection is left");
+        let shift = |matrix: &mut Matrix| {
+            let (rows, cols) = (matrix.rows(), matrix.cols());
+            assert_eq!((rows, cols), (20, 8), "whole sequences of the residual stream");
+            matrix.data_mut().iter_mut().for_each(|x| *x += 1.0);
+        };
+        let plain = model.losses(&tokens, None).expect("losses");
+        let hook = "blocks.0.hook_resid_post".parse().expect("hook");
+        let edited = model.losses(&tokens, Some(Edit { hook, apply: &shift })).expect("losses");
+        assert_eq!((plain.len(), edited.len()), (18, 18));
+        assert_ne!(plain, edited);
+        let nothing = model.losses(&tokens, Some(Edit { hook, apply: &|_| {} })).expect("losses");
+        assert_eq!(plain, nothing);
+        let drop_rows = |matrix: &mut Matrix| *matrix = Matrix::zeros(1, matrix.cols());
+        let error = run("hook_embed", &drop_rows, &[]).expect_err("shape");
+        assert!(matches!(error, NnError::EditShape { expected: [20, 8], got: [1, 8], .. }), "{error}");
+    }
+}
+
+#[test]
+fn losses_are_the_negative_log_probabilities_of_the_logits() {
+    let model = load(&fixture("gpt2"), "config.json");
+    let (expected, tokens) = reference("gpt2");
+    let logits = expected["logits"].to_dtype(DType::F64).expect("f64").to_vec3::<f64>().expect("entries");
+    let losses = model.losses(&tokens, None).expect("losses");
+    for row in 0..2 {
+        for col in 0..9 {
+            let logits = &logits[row][col];
+            let total: f64 = logits.iter().map(|x| x.exp()).sum();
+            let expected = total.ln() - logits[tokens.row(row)[col + 1] as usize];
+            assert!((f64::from(losses[row * 9 + col]) - expected).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_threads() {
+    let model = load(&fixture("llama"), "config.json");
+    let (_, tokens) = reference("llama");
+    let run = || {
+        let request = Request { hooks: &[], edit: None, output: Output::Logits };
+        entries(&model.forward(&tokens, request).expect("runs").output.expect("logits"))
+    };
+    let outside = run();
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
+        assert_eq!(pool.install(run), outside);
+    }
+}
+
+#[test]
+fn hook_points_and_tokens_that_do_not_exist_are_explained() {
+    let neox = load(&fixture("gpt_neox"), "config.json");
+    let (_, tokens) = reference("gpt_neox");
+    let ask = |hook: &str| {
+        let hooks = [hook.parse::<HookPoint>().expect("spelled right")];
+        let request = Request { hooks: &hooks, edit: None, output: Output::Nothing };
+        neox.forward(&tokens, request).expect_err("no such hook point").to_string()
+    };
+    let message = ask("blocks.99.hook_resid_post");
+    assert!(message.contains("blocks.99.hook_resid_post") && message.contains("2 layers"), "{message}");
+    let message = ask("blocks.1.hook_resid_mid");
+    assert!(message.contains("parallel"), "{message}");
+    let outside = TokenBatch::new(vec![1, 2, 3, 20], 2).expect("whole");
+    let error = neox.losses(&outside, None).expect_err("no such id");
+    assert!(matches!(error, NnError::TokenOutOfVocabulary { id: 20, row: 1, col: 1, vocab: 20 }), "{error}");
+    let long = TokenBatch::new(vec![1; 17], 17).expect("whole");
+    let error = neox.losses(&long, None).expect_err("too long");
+    assert!(matches!(error, NnError::TooLong { cols: 17, n_ctx: 16 }), "{error}");
+}
+
+#[test]
+fn configurations_that_cannot_be_run_are_refused_by_field() {
+    let weights = Weights::from_tensors(HashMap::new(), "nothing");
+    let refused = |family: &str, field: &str, value: serde_json::Value| {
+        let text = std::fs::read(fixture(family).join("config.json")).expect("file");
+        let mut json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        json[field] = value;
+        let config = Config::parse(json.to_string().as_bytes(), "config.json").expect("object");
+        Transformer::new(&config, &weights).expect_err("refused").to_string()
+    };
+    let message = refused("llama", "model_type", "mamba".into());
+    for part in ["`mamba`", "`gpt_neox`", "`gpt2`", "`llama`", "config.json"] {
+        assert!(message.contains(part), "{message}");
+    }
+    for (family, field, value) in [
+        ("llama", "model_type", serde_json::Value::Null),
+        ("llama", "hidden_size", serde_json::Value::Null),
+        ("llama", "num_hidden_layers", 0.into()),
+        ("llama", "hidden_act", "softplus".into()),
+        ("llama", "num_key_value_heads", 3.into()),
+        ("llama", "attention_bias", "yes".into()),
+        ("gpt2", "scale_attn_by_inverse_layer_idx", true.into()),
+        ("gpt2", "n_embd", 9.into()),
+        ("gpt_neox", "layer_norm_eps", (-1).into()),
+        ("gpt_neox", "rotary_pct", 0.3.into()),
+    ] {
+        let message = refused(family, field, value);
+        assert!(message.contains(field) && message.contains("config.json"), "{message}");
+    }
+    let message = refused("llama", "rope_scaling", serde_json::json!({"rope_type": "yarn", "factor": 2.0}));
+    assert!(message.contains("yarn") && message.contains("llama3"), "{message}");
 }

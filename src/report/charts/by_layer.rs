@@ -40,24 +40,27 @@ const RIGHT: f64 = 16.0;
 const PANEL_HEIGHT: f64 = 186.0;
 const PANEL_PITCH: f64 = PANEL_HEIGHT + 46.0;
 
+/// A hook point and what stands below it on the axis.
+type Column<'a> = (&'a str, String);
+
 /// Hook points that share an x axis: those of one site by layer, or all that have no layer.
-fn sites<'a>(view: &View<'a>) -> Vec<(String, Vec<(&'a str, String)>)> {
-    let mut sites: Vec<(String, Vec<(usize, &'a str, String)>)> = Vec::new();
+fn sites<'a>(view: &View<'a>) -> Vec<(String, Vec<Column<'a>>)> {
+    let mut sites: Vec<(String, Vec<(usize, Column<'a>)>)> = Vec::new();
     for hook in &view.hooks {
         let (site, order, label) = match hook.parse::<HookPoint>() {
             Ok(HookPoint::Block { layer, site }) => (site.name().to_string(), layer, layer.to_string()),
             _ => (String::new(), 0, hook.to_string()),
         };
         match sites.iter_mut().find(|(name, _)| *name == site) {
-            Some((_, members)) => members.push((order, hook, label)),
-            None => sites.push((site, vec![(order, hook, label)])),
+            Some((_, members)) => members.push((order, (hook, label))),
+            None => sites.push((site, vec![(order, (hook, label))])),
         }
     }
     sites
         .into_iter()
         .map(|(site, mut members)| {
-            members.sort_by_key(|(order, _, _)| *order);
-            (site, members.into_iter().map(|(_, hook, label)| (hook, label)).collect())
+            members.sort_by_key(|(order, _)| *order);
+            (site, members.into_iter().map(|(_, column)| column).collect())
         })
         .collect()
 }
@@ -72,7 +75,7 @@ fn chart<'a>(
     pairing: Pairing<'a>,
     marks: &[Mark],
     site: &str,
-    hooks: &[(&'a str, String)],
+    hooks: &[Column<'a>],
 ) -> Option<Chart<'a>> {
     let (places, steps) = places(view, pairing, hooks);
     let panels: Vec<Panel> = view
@@ -142,7 +145,7 @@ fn legend(view: &View<'_>, marks: &[Mark]) -> Legend {
 fn places<'a>(
     view: &View<'a>,
     pairing: Pairing<'a>,
-    hooks: &[(&'a str, String)],
+    hooks: &[Column<'a>],
 ) -> (Vec<(usize, Option<usize>, f64)>, f64) {
     let mut places = Vec::new();
     let mut step = 1.2;
@@ -168,7 +171,7 @@ fn panel<'a>(
     pairing: Pairing<'a>,
     marks: &[Mark],
     scorer: &'a str,
-    hooks: &[(&'a str, String)],
+    hooks: &[Column<'a>],
     places: &[(usize, Option<usize>, f64)],
 ) -> Panel {
     let mut points = Vec::new();
@@ -202,7 +205,7 @@ fn interval(cell: &Cell) -> Option<(f64, f64)> {
 impl ByLayer {
     fn plot_width(&self) -> f64 {
         let steps = self.steps * self.columns.len() as f64;
-        (steps * 8.6).clamp(460.0, 1000.0_f64.max(steps * 5.6).min(2400.0))
+        (steps * 8.6).clamp(520.0, 1000.0_f64.max(steps * 5.6).min(2400.0))
     }
 
     fn draw_panel(&self, canvas: &mut Canvas, area: Area, panel: &Panel) {

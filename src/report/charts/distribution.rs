@@ -29,7 +29,6 @@ struct Distribution {
 }
 
 const ROW: f64 = 26.0;
-const PANEL_WIDTH: f64 = 236.0;
 const GAP: f64 = 22.0;
 const PER_LINE: usize = 4;
 const DOT: f64 = 1.6;
@@ -123,6 +122,15 @@ fn stack(xs: &[f64], room: f64) -> Vec<(f64, f64)> {
     stacks.into_iter().map(|(at, height)| (at as f64 * bin, height as f64 * pitch)).collect()
 }
 
+/// Width of a panel in px, so that few panels fill the room that titles need.
+fn panel_width(columns: usize) -> f64 {
+    match columns {
+        0 | 1 => 480.0,
+        2 => 320.0,
+        _ => 236.0,
+    }
+}
+
 impl Distribution {
     fn columns(&self) -> usize {
         self.bands.iter().map(|(_, panels)| panels.len()).max().unwrap_or(1).clamp(1, PER_LINE)
@@ -172,14 +180,14 @@ impl Figure for Distribution {
     fn size(&self) -> (f64, f64) {
         let columns = self.columns() as f64;
         let lines: usize = self.bands.iter().map(|(_, panels)| panels.len().div_ceil(self.columns())).sum();
-        let width = self.label_width + columns * PANEL_WIDTH + (columns - 1.0) * GAP + 20.0;
+        let width = self.label_width + columns * panel_width(self.columns()) + (columns - 1.0) * GAP + 20.0;
         let pitch = self.panel_height() + 52.0;
         (width, lines as f64 * pitch + self.bands.len() as f64 * 26.0 + 8.0)
     }
 
     fn draw(&self, canvas: &mut Canvas, top: f64) {
         let columns = self.columns();
-        let height = self.panel_height();
+        let (height, width) = (self.panel_height(), panel_width(columns));
         let mut y = top + 22.0;
         for (scorer, panels) in &self.bands {
             let all = panels.iter().flat_map(|panel| &panel.strips);
@@ -187,14 +195,14 @@ impl Figure for Distribution {
             let scale = Scale::linear(values);
             for line in panels.chunks(columns) {
                 for (i, panel) in line.iter().enumerate() {
-                    let x = self.label_width + i as f64 * (PANEL_WIDTH + GAP);
-                    let area = Area { x, y, width: PANEL_WIDTH, height };
+                    let x = self.label_width + i as f64 * (width + GAP);
+                    let area = Area { x, y, width, height };
                     self.draw_panel(canvas, area, panel, &scale, i == 0);
                 }
                 y += height + 52.0;
             }
             let label = format!("{scorer} of a feature (a correlation, no unit)");
-            let middle = self.label_width + (columns as f64 * (PANEL_WIDTH + GAP) - GAP) / 2.0;
+            let middle = self.label_width + (columns as f64 * (width + GAP) - GAP) / 2.0;
             canvas.text(middle, y - 16.0, &label, LABEL_SIZE, Anchor::Middle, Ink::Text);
             y += 26.0;
         }

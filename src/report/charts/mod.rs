@@ -152,9 +152,12 @@ fn pairing_parts<'a>(view: &View<'a>, pairing: Pairing<'a>) -> Vec<&'a str> {
     parts
 }
 
+/// A path and what is to be written there.
+pub type NewFile = (PathBuf, Vec<u8>);
+
 /// SVG and PNG of every chart with their paths.
-pub fn files(charts: &[Chart<'_>], folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, ReportError> {
-    let drawn: Result<Vec<[(PathBuf, Vec<u8>); 2]>, ReportError> = charts
+pub fn files(charts: &[Chart<'_>], folder: &Path) -> Result<Vec<NewFile>, ReportError> {
+    let drawn: Result<Vec<[NewFile; 2]>, ReportError> = charts
         .par_iter()
         .map(|chart| {
             let canvas = chart.draw(Paper::File);

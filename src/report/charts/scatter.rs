@@ -33,7 +33,6 @@ struct Scatter {
 }
 
 const LEFT: f64 = 64.0;
-const PANEL_WIDTH: f64 = 236.0;
 const PANEL_HEIGHT: f64 = 210.0;
 const GAP: f64 = 20.0;
 const PER_LINE: usize = 4;
@@ -231,10 +230,17 @@ impl Scatter {
         self.bands.iter().map(|band| band.panels.len()).max().unwrap_or(1).clamp(1, PER_LINE)
     }
 
+    /// Width of a panel in px, so that few panels fill the room that titles need.
+    fn panel_width(&self) -> f64 {
+        match self.columns() {
+            1 => 480.0,
+            2 => 320.0,
+            _ => 236.0,
+        }
+    }
+
     fn width(&self) -> f64 {
-        let columns = self.columns() as f64;
-        // A title or caption needs some room even over one panel.
-        (LEFT + columns * (PANEL_WIDTH + GAP)).max(560.0)
+        LEFT + self.columns() as f64 * (self.panel_width() + GAP)
     }
 
     fn scales(&self, band: &Band) -> Option<(Scale, Scale)> {
@@ -278,21 +284,21 @@ impl Figure for Scatter {
     }
 
     fn draw(&self, canvas: &mut Canvas, top: f64) {
-        let columns = self.columns();
+        let (columns, width) = (self.columns(), self.panel_width());
         let mut y = top + 22.0;
         for band in &self.bands {
             let Some(scales) = self.scales(band) else { continue };
             for line in band.panels.chunks(columns) {
                 for (i, panel) in line.iter().enumerate() {
-                    let x = LEFT + i as f64 * (PANEL_WIDTH + GAP);
-                    let area = Area { x, y, width: PANEL_WIDTH, height: PANEL_HEIGHT };
+                    let x = LEFT + i as f64 * (width + GAP);
+                    let area = Area { x, y, width, height: PANEL_HEIGHT };
                     draw_panel(canvas, area, panel, &scales, i == 0);
                 }
                 canvas.text_up(16.0, y + PANEL_HEIGHT / 2.0, &band.y_label, LABEL_SIZE, Ink::Text);
                 y += PANEL_HEIGHT + 50.0;
             }
             let used = band.panels.len().min(columns) as f64;
-            let middle = LEFT + (used * (PANEL_WIDTH + GAP) - GAP) / 2.0;
+            let middle = LEFT + (used * (width + GAP) - GAP) / 2.0;
             canvas.text(middle, y - 14.0, X_LABEL, LABEL_SIZE, Anchor::Middle, Ink::Text);
             y += 18.0;
         }

@@ -28,7 +28,7 @@ fn lines<T>(head: &str, rows: &[T], fields: impl Fn(&T) -> Vec<String>) -> Strin
 pub fn cells_csv(summary: &Summary) -> String {
     let head = "suite,run,hook,method,protocol,explainer,simulator,control,scorer,mean,ci_low,ci_high,confidence,\
                 interval_method,mean_defined,n_defined,mean_by_density,n_requested,n_scored,tally_scored,\
-                tally_undefined,tally_failed,tally_skipped,skipped,n_constant,eligible_share,tokens_repeating,note";
+                tally_undefined,tally_failed,tally_skipped,skipped,n_constant,eligible_share,tokens_repeating,bca_low,bca_high,note";
     lines(head, &summary.cells, |cell| cell_fields(summary, cell))
 }
 
@@ -62,6 +62,8 @@ fn cell_fields(summary: &Summary, cell: &Cell) -> Vec<String> {
         cell.n_constant.to_string(),
         number(cell.eligible_share),
         number(cell.tokens_repeating),
+        number(cell.bca_low),
+        number(cell.bca_high),
         optional(cell.note.as_deref()),
     ]
 }

@@ -1,6 +1,8 @@
 //! The rows of every table, as unescaped text; each format escapes them its own way.
 
-use crate::report::number::{DASH, count, count_or_dash, estimate, fixed, p_value, percent, significant};
+use crate::report::number::{
+    DASH, count, count_or_dash, estimate, fixed, p_value, percent, score, significant,
+};
 use crate::report::schema::{Cell, DifferenceRow, Family, QualityRow, Verdict};
 use crate::report::view::{BEYOND_TOKEN, Pairing, RowKey, View, interval_words};
 
@@ -60,7 +62,10 @@ pub fn row<'a>(view: &View<'a>, pairing: Pairing<'a>, key: RowKey<'a>) -> Row {
 
 fn score_text(cell: Option<&Cell>, usual: &str) -> String {
     let Some(cell) = cell else { return DASH.to_string() };
-    let text = estimate(cell.mean, cell.ci_low, cell.ci_high);
+    let mut text = estimate(cell.mean, cell.ci_low, cell.ci_high);
+    if cell.bca_low.is_some() && cell.bca_high.is_some() {
+        text.push_str(&format!("; BCa [{}, {}]", score(cell.bca_low), score(cell.bca_high)));
+    }
     let unusual = cell.interval_method.as_deref().is_some_and(|method| method != usual);
     if unusual && cell.ci_low.is_some() { format!("{text} †") } else { text }
 }

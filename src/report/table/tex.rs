@@ -18,28 +18,25 @@ fn words(text: &str) -> String {
     if text == DASH { "---".to_string() } else { escape(text).replace('−', "$-$").replace('±', "$\\pm$") }
 }
 
-fn push_tabular(into: &mut String, columns: &str, head: &[String], rows: &[Vec<String>]) {
-    into.push_str(&format!("\\begin{{tabular}}{{{columns}}}\n\\toprule\n"));
-    into.push_str(&format!("{} \\\\\n\\midrule\n", head.join(" & ")));
+/// A table that may run over pages, with its head on each.
+fn push_table(into: &mut String, caption: &str, columns: &str, head: &[String], rows: &[Vec<String>]) {
+    let head = head.join(" & ");
+    into.push_str(&format!("\n{{\\scriptsize\n\\begin{{longtable}}{{{columns}}}\n"));
+    into.push_str(&format!(
+        "\\caption{{{caption}}} \\\\\n\\toprule\n{head} \\\\\n\\midrule\n\\endfirsthead\n"
+    ));
+    into.push_str(&format!("\\toprule\n{head} \\\\\n\\midrule\n\\endhead\n\\bottomrule\n\\endfoot\n"));
     for row in rows {
-        // A row may not start with a bracket: `\\` would take it as its argument.
+        // A row may not start with a bracket: the end of the row before would take it as its argument.
         into.push_str(&format!("{{}}{} \\\\\n", row.join(" & ")));
     }
-    into.push_str("\\bottomrule\n\\end{tabular}\n");
+    into.push_str("\\end{longtable}}\n");
 }
 
-fn push_table(into: &mut String, caption: &str, columns: &str, head: &[String], rows: &[Vec<String>]) {
-    into.push_str("\n\\begin{table}\n\\centering\\scriptsize\n");
-    into.push_str(&format!("\\caption{{{caption}}}\n"));
-    push_tabular(into, columns, head, rows);
-    into.push_str("\\end{table}\n");
-}
-
-/// All tables as LaTeX; needs `booktabs` and, for quotation marks, `[T1]{fontenc}`.
+/// All tables as LaTeX; needs `booktabs`, `longtable` and, for quotation marks, `[T1]{fontenc}`.
 pub fn tex(view: &View<'_>) -> String {
-    let mut text = String::from(
-        "% Needs \\usepackage[T1]{fontenc}, \\usepackage{textcomp} and \\usepackage{booktabs}.\n",
-    );
+    let mut text =
+        String::from("% Needs \\usepackage[T1]{fontenc}, \\usepackage{textcomp,booktabs,longtable}.\n");
     for pairing in &view.pairings {
         push_scores(&mut text, view, *pairing);
     }

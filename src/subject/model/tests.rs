@@ -1,6 +1,9 @@
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::*;
+use crate::base::Site;
 use crate::subject::LoadedSubject;
 
 fn shared() -> Option<PathBuf> {
@@ -21,18 +24,17 @@ fn mean_loss(subject: &LoadedSubject, corpus: &Path, n_docs: usize) -> (f64, usi
     } else {
         text.split('\n').filter(|line| line.chars().count() > 60).collect()
     };
-    let (mut total, mut n) = (0.0, 0);
-    for document in documents.into_iter().take(n_docs) {
+    let losses = documents[..n_docs.min(documents.len())].par_iter().map(|document| {
         let mut ids = [tokenizer.lead_tokens(), &tokenizer.encode(document).expect("encodes")].concat();
         ids.truncate(subject.model().info().n_ctx);
         if ids.len() < 2 {
-            continue;
+            return (0.0, 0);
         }
         let cols = ids.len();
         let losses = subject.model().token_losses(&TokenBatch::new(ids, cols).expect("whole"), None);
-        total += losses.expect("losses").data().iter().map(|&loss| f64::from(loss)).sum::<f64>();
-        n += cols - 1;
-    }
+        (losses.expect("losses").data().iter().map(|&loss| f64::from(loss)).sum::<f64>(), cols - 1)
+    });
+    let (total, n) = losses.reduce(|| (0.0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
     (total / n as f64, n)
 }
 
@@ -54,4 +56,170 @@ fn losses_agree_with_the_reference() {
         checked += 1;
     }
     assert_eq!(checked, 8);
+}
+
+fn fixture(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family)
+}
+
+fn load(family: &str) -> LoadedSubject {
+    LoadedSubject::from_folder(&fixture(family)).expect("loads")
+}
+
+/// Ids that fill several parts of a batch, the last of them only partly.
+fn many(cols: usize) -> TokenBatch {
+    let rows = 2 * TOKENS_AT_ONCE / cols + 3;
+    TokenBatch::new((0..rows * cols).map(|i| (i * i % 19) as u32).collect(), cols).expect("whole")
+}
+
+fn hooks(names: &[&str]) -> Vec<HookPoint> {
+    names.iter().map(|name| name.parse().expect("hook point")).collect()
+}
+
+#[test]
+fn a_batch_in_parts_gives_what_each_sequence_gives_alone() {
+    for family in ["gpt_neox", "gpt2", "llama"] {
+        let subject = load(family);
+        let model = subject.model();
+        let tokens = many(12);
+        let hooks = hooks(&["blocks.1.attn.hook_z", "hook_embed", "blocks.0.mlp.hook_post"]);
+        let all = model.activations(&tokens, &hooks).expect("activations");
+        let logits = model.logits(&tokens).expect("logits");
+        let losses = model.token_losses(&tokens, None).expect("losses");
+        assert_eq!((losses.rows(), losses.cols()), (tokens.rows(), 11));
+        assert_eq!((logits.rows(), logits.cols()), (tokens.rows() * 12, 20));
+        for row in [0, 41, 42, tokens.rows() - 1] {
+            let one = TokenBatch::new(tokens.row(row).to_vec(), 12).expect("whole");
+            for ((all, one), &hook) in
+                all.iter().zip(model.activations(&one, &hooks).expect("alone")).zip(&hooks)
+            {
+                assert_eq!((all.rows(), all.cols()), (tokens.rows() * 12, model.width(hook).expect("width")));
+                let part = &all.data()[row * 12 * all.cols()..][..12 * all.cols()];
+                let worst = part.iter().zip(one.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst < 1e-5, "{family} {hook}: {worst}");
+            }
+            let alone = model.token_losses(&one, None).expect("alone");
+            let worst =
+                losses.row(row).iter().zip(alone.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-5, "{family}: {worst}");
+        }
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let subject = load("gpt_neox");
+    let tokens = many(8);
+    let run = || {
+        let hooks = hooks(&["blocks.1.hook_resid_post"]);
+        let activations = subject.model().activations(&tokens, &hooks).expect("activations");
+        (activations, subject.model().token_losses(&tokens, None).expect("losses"))
+    };
+    let outside = run();
+    for threads in [1, 2, 5] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
+        assert_eq!(pool.install(run), outside, "{threads} threads");
+    }
+}
+
+#[test]
+fn an_edit_sees_whole_sequences_and_changes_losses() {
+    let subject = load("llama");
+    let tokens = many(10);
+    let plain = subject.model().token_losses(&tokens, None).expect("losses");
+    let keep_first = |matrix: &mut Matrix| {
+        assert!(matrix.rows().is_multiple_of(10) && matrix.cols() == 8);
+        for row in (0..matrix.rows()).filter(|row| !row.is_multiple_of(10)) {
+            matrix.row_mut(row).fill(0.0);
+        }
+    };
+    let edit = Edit { hook: hooks(&["blocks.1.hook_resid_post"])[0], apply: &keep_first };
+    let edited = subject.model().token_losses(&tokens, Some(edit)).expect("losses");
+    for row in 0..tokens.rows() {
+        assert_eq!(plain.at(row, 0), edited.at(row, 0), "the first prediction rests on position 0 alone");
+        assert_ne!(plain.row(row), edited.row(row));
+    }
+    let uniform = (20.0f32).ln();
+    assert!((edited.at(0, 5) - uniform).abs() < 1e-5, "a stream of zeros predicts every token alike");
+}
+
+#[test]
+fn permuted_weights_keep_embeddings_and_lose_the_rest() {
+    for family in ["gpt_neox", "gpt2", "llama"] {
+        let subject = load(family);
+        let control = subject.with_permuted_weights(5).expect("control");
+        let tokens = many(12);
+        let hooks = hooks(&["hook_embed", "blocks.0.hook_attn_out", "blocks.0.hook_mlp_out"]);
+        let before = subject.model().activations(&tokens, &hooks).expect("activations");
+        let after = control.model().activations(&tokens, &hooks).expect("activations");
+        assert_eq!(before[0], after[0], "{family}");
+        assert!(before[1] != after[1] && before[2] != after[2], "{family}");
+        assert_ne!(subject.model().info().weights_digest, control.model().info().weights_digest);
+        let again = subject.with_permuted_weights(5).expect("control");
+        assert_eq!(again.model().activations(&tokens, &hooks).expect("activations"), after);
+        let other = subject.with_permuted_weights(6).expect("control");
+        assert_ne!(other.model().activations(&tokens, &hooks).expect("activations"), after);
+    }
+}
+
+/// A tokenizer of `n` whole words.
+fn words(n: usize) -> Vec<u8> {
+    let vocab: serde_json::Map<String, serde_json::Value> =
+        (0..n).map(|id| (format!("word{id}"), id.into())).collect();
+    let model = serde_json::json!({"type": "WordLevel", "vocab": vocab, "unk_token": "word0"});
+    serde_json::json!({"version": "1.0", "pre_tokenizer": {"type": "Whitespace"}, "model": model})
+        .to_string()
+        .into_bytes()
+}
+
+#[test]
+fn a_model_from_bytes_is_the_model_of_the_folder() {
+    let read = |name: &str| std::fs::read(fixture("gpt_neox").join(name)).expect("fixture");
+    let (config, weights) = (read("config.json"), read("model.safetensors"));
+    let subject = LoadedSubject::from_parts("embedded", &config, &weights, &words(20)).expect("loads");
+    let folder = load("gpt_neox");
+    assert_eq!(subject.model().info().weights_digest, folder.model().info().weights_digest);
+    assert_eq!(subject.model().logits(&many(4)).ok(), folder.model().logits(&many(4)).ok());
+    assert_eq!(subject.tokenizer().and_then(|t| Ok(t.encode("word3 word19")?)).ok(), Some(vec![3, 19]));
+    assert!(matches!(folder.tokenizer(), Err(SubjectError::NoTokenizer { .. })));
+    let fewer = LoadedSubject::from_parts("embedded", &config, &weights, &words(18));
+    assert!(fewer.is_ok(), "rows that pad the embedding are allowed");
+    let error = LoadedSubject::from_parts("embedded", &config, &weights, &words(21)).expect_err("too large");
+    assert!(error.to_string().contains("21") && error.to_string().contains("20"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_done_is_explained() {
+    let subject = load("gpt_neox");
+    let model = subject.model();
+    let error = model.check_hook(hooks(&["blocks.99.hook_mlp_out"])[0]).expect_err("no such layer");
+    assert_eq!(error.missing_hook().and_then(HookPoint::layer), Some(99));
+    assert!(model.check_hook(HookPoint::Block { layer: 0, site: Site::ResidMid }).is_err());
+    assert!(matches!(model.token_losses(&many(1), None), Err(SubjectError::TooShort { cols: 1 })));
+    let missing = LoadedSubject::from_folder(Path::new("no/such/folder")).expect_err("missing");
+    assert!(missing.to_string().contains("no/such/folder"), "{missing}");
+    let folder = tempfile::tempdir().expect("folder");
+    let error = LoadedSubject::from_folder(folder.path()).expect_err("empty");
+    assert!(error.to_string().contains("config.json"), "{error}");
+}
+
+#[test]
+fn overflow_is_an_error_and_no_result() {
+    let read = |name: &str| std::fs::read(fixture("gpt_neox").join(name)).expect("fixture");
+    let config = Config::parse(&read("config.json"), "config.json").expect("object");
+    let mut tensors = candle_core::safetensors::load(
+        fixture("gpt_neox").join("model.safetensors"),
+        &candle_core::Device::Cpu,
+    )
+    .expect("weights");
+    for (name, tensor) in &mut tensors {
+        if name.contains("dense_4h_to_h.weight") {
+            *tensor = (&*tensor * 1e38).and_then(|t| t * 3.0).expect("product");
+        }
+    }
+    let model =
+        TransformerSubject::new("huge", config, Weights::from_tensors(tensors, "huge")).expect("fits");
+    let error = model.activations(&many(4), &hooks(&["blocks.0.hook_mlp_out"])).expect_err("overflow");
+    assert!(matches!(error, SubjectError::NotFinite { .. }), "{error}");
+    assert!(matches!(model.token_losses(&many(4), None), Err(SubjectError::NotFinite { .. })));
 }

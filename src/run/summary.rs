@@ -1,0 +1,302 @@
+//! Score lines and quality to `summary.json`: cells with intervals, and differences with verdicts.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use super::evaluate::Outcome;
+use super::quality::Measured;
+use crate::base::{Digest, Missing};
+use crate::dictionary::FitReport;
+use crate::report::{Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreStatus, Summary, Verdict};
+use crate::score::{FeatureOutcome, NoScore, ScoreOutcome, cell};
+use crate::stats::{self, Bootstrap, Difference, DifferenceTest, IntervalMethod};
+use crate::suite::Suite;
+
+/// What the quality table needs of one dictionary.
+#[derive(Debug, Clone)]
+pub struct QualityInput {
+    /// Hook point.
+    pub hook: String,
+    /// Row.
+    pub method: String,
+    /// Control whose dictionary it is, if it is one.
+    pub control: Option<String>,
+    /// What was measured.
+    pub measured: Measured,
+    /// How the fit went.
+    pub report: FitReport,
+}
+
+/// One table row under one explainer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    hook: String,
+    method: String,
+    explainer: String,
+    simulator: String,
+    control: Option<String>,
+}
+
+/// Everything that tables and charts are drawn from.
+pub fn summarise(suite: &Suite, run: Digest, outcomes: &[Outcome], quality: &[QualityInput]) -> Summary {
+    let (order, groups) = grouped(outcomes);
+    let jobs: Vec<(&Group, &'static str)> =
+        order.iter().flat_map(|group| suite.scorers.iter().map(move |&scorer| (group, scorer))).collect();
+    let cells: Vec<Cell> =
+        jobs.par_iter().map(|(group, scorer)| estimate(suite, group, scorer, &groups[group])).collect();
+    Summary {
+        schema: SCHEMA,
+        suite: suite.name.clone(),
+        run: run.hex(),
+        primary: Some(suite.statistics.primary.to_string()),
+        reference: Some(suite.statistics.reference.clone()),
+        margin: Some(suite.statistics.margin),
+        deviations: suite
+            .protocol
+            .deviations
+            .iter()
+            .map(|deviation| format!("{deviation:?}").to_lowercase())
+            .collect(),
+        cells,
+        quality: quality.iter().map(quality_row).collect(),
+        differences: differences(suite, &order, &groups),
+    }
+}
+
+/// Outcomes by row and explainer, and the rows in the order they came.
+fn grouped(outcomes: &[Outcome]) -> (Vec<Group>, BTreeMap<Group, Vec<&Outcome>>) {
+    let mut order = Vec::new();
+    let mut groups: BTreeMap<Group, Vec<&Outcome>> = BTreeMap::new();
+    for outcome in outcomes {
+        let line = &outcome.line;
+        let group = Group {
+            hook: line.hook.clone(),
+            method: line.method.clone(),
+            explainer: line.explainer.clone(),
+            simulator: line.simulator.clone(),
+            control: line.control.clone(),
+        };
+        let members = groups.entry(group.clone()).or_default();
+        if members.is_empty() {
+            order.push(group);
+        }
+        members.push(outcome);
+    }
+    (order, groups)
+}
+
+/// A stored line under one scorer, as the statistics take it.
+fn feature_outcome(outcome: &Outcome, scorer: &str) -> FeatureOutcome {
+    let line = &outcome.line;
+    let reason = || line.reason.clone().unwrap_or_default();
+    let result = match line.status {
+        ScoreStatus::Skipped => Err(Missing::Skipped(reason())),
+        ScoreStatus::Failed => Err(Missing::Failed(reason())),
+        ScoreStatus::Undefined | ScoreStatus::Scored => {
+            let why = line.score_reasons.get(scorer).map(String::as_str);
+            match (line.scores.get(scorer).copied().flatten(), why) {
+                (Some(score), _) => Ok(ScoreOutcome::Score(score)),
+                (None, Some("constant_prediction")) => Ok(ScoreOutcome::ConstantPrediction),
+                (None, Some(why)) => Ok(ScoreOutcome::Undefined(NoScore::parse(why))),
+                (None, None) => Err(Missing::Undefined(reason())),
+            }
+        }
+    };
+    FeatureOutcome {
+        outcome: result,
+        density: line.density.unwrap_or(0.0),
+        n_tokens: outcome.tokens_repeating.unwrap_or(0),
+    }
+}
+
+fn bootstrap(suite: &Suite, stream: String) -> Bootstrap {
+    let statistics = &suite.statistics;
+    let method = match statistics.interval.as_str() {
+        "percentile" => IntervalMethod::Percentile,
+        "normal" => IntervalMethod::Normal,
+        _ => IntervalMethod::Bca,
+    };
+    Bootstrap {
+        method,
+        confidence: statistics.confidence,
+        resamples: statistics.resamples,
+        seed: suite.seed,
+        stream,
+    }
+}
+
+fn stream(group: &Group, scorer: &str) -> String {
+    let control = group.control.as_deref().unwrap_or("real");
+    format!("{}/{}/{}/{control}/{scorer}", group.hook, group.method, group.explainer)
+}
+
+fn estimate(suite: &Suite, group: &Group, scorer: &str, members: &[&Outcome]) -> Cell {
+    let features: Vec<FeatureOutcome> =
+        members.iter().map(|outcome| feature_outcome(outcome, scorer)).collect();
+    let settings = bootstrap(suite, stream(group, scorer));
+    let mut row = Cell {
+        hook: group.hook.clone(),
+        method: group.method.clone(),
+        protocol: suite.protocol.name.clone(),
+        explainer: group.explainer.clone(),
+        simulator: group.simulator.clone(),
+        control: group.control.clone(),
+        scorer: scorer.to_string(),
+        confidence: suite.statistics.confidence,
+        ..Cell::default()
+    };
+    let walked = members.len();
+    let skipped = members.iter().filter(|outcome| outcome.line.status == ScoreStatus::Skipped).count();
+    row.eligible_share = (walked > 0).then(|| (walked - skipped) as f64 / walked as f64);
+    let found = match cell(&features, &settings) {
+        Ok(found) => found,
+        Err(why) => {
+            row.note = Some(why.to_string());
+            return row;
+        }
+    };
+    row.mean = found.mean;
+    row.ci_low = found.interval.map(|interval| interval.low);
+    row.ci_high = found.interval.map(|interval| interval.high);
+    row.interval_method = found.interval.map(|interval| interval_name(interval.method).to_string());
+    row.mean_defined = found.mean_defined;
+    row.n_defined = found.n_defined;
+    row.mean_by_density = found.mean_by_density;
+    row.n_requested = found.n_requested;
+    row.n_scored = found.n_scored;
+    row.n_constant = found.n_constant;
+    row.note =
+        found.interval_beside.map(|beside| format!("BCa interval {:.3} to {:.3}", beside.low, beside.high));
+    row.tally = found.tally;
+    row.tokens_repeating = found.tokens_per_feature.filter(|_| scorer == "beyond_token");
+    row
+}
+
+fn interval_name(method: IntervalMethod) -> &'static str {
+    match method {
+        IntervalMethod::Bca => "bca",
+        IntervalMethod::Percentile | IntervalMethod::PercentileBcaDegenerate => "percentile",
+        IntervalMethod::Normal => "normal",
+    }
+}
+
+fn quality_row(input: &QualityInput) -> QualityRow {
+    let quality = &input.measured.quality;
+    let (zero, mean) = input.measured.recovered();
+    let mut notes: Vec<String> = quality.note.iter().cloned().collect();
+    notes.extend(input.report.notes.iter().cloned());
+    QualityRow {
+        hook: input.hook.clone(),
+        method: input.method.clone(),
+        control: input.control.clone(),
+        n_features: quality.n_features,
+        l0: Some(quality.l0),
+        fvu: quality.fvu,
+        loss_recovered_zero: zero,
+        loss_recovered_mean: mean,
+        alive: Some(quality.alive),
+        dead: Some(quality.dead),
+        near_dead: Some(quality.near_dead),
+        n_tokens: quality.n_tokens,
+        density_median: Some(quality.density_median),
+        mmcs_between_seeds: None,
+        converged: input.report.converged,
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
+    }
+}
+
+/// Reference against every other method at each hook point, under every scorer and explainer. The
+/// primary scorer under the suite's own explainer is the family that is adjusted; the rest is
+/// exploratory.
+fn differences(
+    suite: &Suite,
+    order: &[Group],
+    groups: &BTreeMap<Group, Vec<&Outcome>>,
+) -> Vec<DifferenceRow> {
+    let first = suite.pairs.first().map(|pair| pair.explainer.name()).unwrap_or_default();
+    let mut jobs: Vec<(&Group, &Group, &'static str)> = Vec::new();
+    for reference in
+        order.iter().filter(|group| group.control.is_none() && group.method == suite.statistics.reference)
+    {
+        let same = |other: &&Group| {
+            other.control.is_none()
+                && other.hook == reference.hook
+                && other.explainer == reference.explainer
+                && other.method != reference.method
+        };
+        for other in order.iter().filter(same) {
+            jobs.extend(suite.scorers.iter().map(|&scorer| (reference, other, scorer)));
+        }
+    }
+    let compare = |(a, b, scorer): &(&Group, &Group, &'static str)| {
+        let values = |group: &Group| -> Vec<f64> {
+            let scored = groups[group].iter().map(|outcome| feature_outcome(outcome, scorer).outcome);
+            scored
+                .filter_map(|outcome| match outcome {
+                    Ok(ScoreOutcome::Score(score)) => Some(score),
+                    Ok(ScoreOutcome::ConstantPrediction) => Some(0.0),
+                    _ => None,
+                })
+                .collect()
+        };
+        let primary = *scorer == suite.statistics.primary && a.explainer == first;
+        // An exploratory p-value needs no more permutations than show whether it is small.
+        let permutations =
+            if primary { suite.statistics.permutations } else { suite.statistics.permutations.min(10_000) };
+        let stream = format!("{} against {}", stream(a, scorer), b.method);
+        let test = DifferenceTest { bootstrap: bootstrap(suite, stream), permutations };
+        test.unpaired(&values(a), &values(b)).ok()
+    };
+    let found: Vec<Option<Difference>> = jobs.par_iter().map(compare).collect();
+    let family = |(a, _, scorer): &(&Group, &Group, &'static str)| {
+        if *scorer == suite.statistics.primary && a.explainer == first {
+            stats::Family::Primary
+        } else {
+            stats::Family::Exploratory
+        }
+    };
+    let judged: Vec<(stats::Family, &Difference)> = jobs
+        .iter()
+        .zip(&found)
+        .filter_map(|(job, found)| found.as_ref().map(|found| (family(job), found)))
+        .collect();
+    let mut judgements = stats::judge(&judged, suite.statistics.margin).into_iter();
+    jobs.iter()
+        .zip(&found)
+        .map(|(job, found)| {
+            let (a, b, scorer) = job;
+            let judgement = found.as_ref().and_then(|_| judgements.next());
+            let row_family = match family(job) {
+                stats::Family::Primary => Family::Primary,
+                stats::Family::Exploratory => Family::Exploratory,
+            };
+            DifferenceRow {
+                hook: a.hook.clone(),
+                scorer: scorer.to_string(),
+                explainer: a.explainer.clone(),
+                simulator: a.simulator.clone(),
+                method_a: a.method.clone(),
+                method_b: b.method.clone(),
+                n_a: found.as_ref().map_or(0, |found| found.n_a),
+                n_b: found.as_ref().map_or(0, |found| found.n_b),
+                difference: found.as_ref().map(|found| found.difference),
+                ci_low: found.as_ref().map(|found| found.interval.low),
+                ci_high: found.as_ref().map(|found| found.interval.high),
+                p: found.as_ref().map(|found| found.p),
+                p_adjusted: judgement.as_ref().and_then(|judgement| judgement.p_adjusted),
+                family: row_family,
+                verdict: judgement.map(|judgement| verdict(judgement.verdict)),
+            }
+        })
+        .collect()
+}
+
+fn verdict(verdict: stats::Verdict) -> Verdict {
+    match verdict {
+        stats::Verdict::WithinMargin => Verdict::WithinMargin,
+        stats::Verdict::Higher => Verdict::Higher,
+        stats::Verdict::Lower => Verdict::Lower,
+        stats::Verdict::NoDifferenceDetected => Verdict::NoDifference,
+    }
+}

@@ -1,0 +1,209 @@
+use std::collections::BTreeMap;
+
+use super::fragment::{Concatenated, ScoredFragment, Stratum};
+use super::scorer::{NoScore, ScoreOutcome, Scorer};
+use crate::stats::pearson;
+
+/// Truths of one token that differ by less than this share of the largest |truth| are the same:
+/// activations are f32 sums, and the same text in another batch differs by about 1e-6.
+const SAME_TRUTH: f64 = 1e-5;
+
+/// Predictions of one token that differ by less than this share of the largest |prediction| are
+/// the same: predictions are f64, looked up or averaged.
+const SAME_PREDICTION: f64 = 1e-9;
+
+/// What an explanation knows beyond *which token it is looking at*.
+///
+/// The usual score correlates truth and prediction over tokens. Much of that is token identity:
+/// tell someone the mean activation of each token of the vocabulary and nothing else, and on a
+/// small model they predict even a random direction at 0.8 and more. A high score then says that
+/// activations depend on the current token, which holds for any direction of any model, trained or
+/// not, and says nothing about whether the feature is a concept that was understood.
+///
+/// So compare like with like. Over the scored tokens of the *random* stratum (fragments on which
+/// the feature fires, drawn uniformly), subtract from each truth the mean truth of all tokens of
+/// the same type, from each prediction the mean prediction of that type, and correlate what is
+/// left:
+///
+/// r = Σ (tᵢ − t̄_type(i)) (pᵢ − p̄_type(i)) / √(Σ (tᵢ − t̄_type(i))² · Σ (pᵢ − p̄_type(i))²)
+///
+/// in −1..=1, higher is better. It asks: of two occurrences of the same token, does the explanation
+/// know on which one the feature is stronger? A prediction that is any function of token identity
+/// has nothing left and is a constant prediction (counts as 0 in the mean), by arithmetic and not
+/// by luck. A truth that is one has nothing beyond the token to be known: undefined,
+/// `truth_is_token_identity`.
+///
+/// The score lives on tokens whose type repeats; a type that occurs once has nothing to compare
+/// with and contributes exactly nothing. [`repeating_tokens`] counts what it lives on, and that
+/// number belongs beside the score: with few repeats a prediction is constant within types because
+/// it had no occasion to differ. Give it many random fragments where the simulator costs nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct BeyondToken;
+
+/// Scored tokens of the random stratum whose type occurs there at least twice.
+pub fn repeating_tokens(fragments: &[ScoredFragment]) -> usize {
+    by_type(&Concatenated::of(fragments, &[Stratum::Random])).values().map(Vec::len).filter(|n| *n > 1).sum()
+}
+
+impl Scorer for BeyondToken {
+    fn name(&self) -> &'static str {
+        "beyond_token"
+    }
+
+    fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome {
+        let tokens = Concatenated::of(fragments, &[Stratum::Random]);
+        if tokens.tokens.len() < 2 {
+            return ScoreOutcome::Undefined(NoScore::TooFewTokens);
+        }
+        if spread(&tokens.truth) == 0.0 {
+            return ScoreOutcome::Undefined(NoScore::ConstantTruth);
+        }
+        let types = by_type(&tokens);
+        if types.values().all(|occurrences| occurrences.len() < 2) {
+            return ScoreOutcome::Undefined(NoScore::NoRepeatedTokens);
+        }
+        let truth = within_types(&tokens.truth, &types, SAME_TRUTH);
+        let prediction = within_types(&tokens.prediction, &types, SAME_PREDICTION);
+        match (truth, prediction) {
+            (None, _) => ScoreOutcome::Undefined(NoScore::TruthIsTokenIdentity),
+            (Some(_), None) => ScoreOutcome::ConstantPrediction,
+            (Some(truth), Some(prediction)) => pearson(&truth, &prediction).into(),
+        }
+    }
+
+    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
+        repeating_tokens(fragments)
+    }
+}
+
+/// Where each token type occurs, in an order that does not depend on hashing.
+fn by_type(tokens: &Concatenated) -> BTreeMap<u32, Vec<usize>> {
+    let mut types: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (position, token) in tokens.tokens.iter().enumerate() {
+        types.entry(*token).or_default().push(position);
+    }
+    types
+}
+
+/// The values of repeating types minus their type's mean, or none where all of them are the same
+/// within their type, up to `same` times the largest magnitude.
+fn within_types(values: &[f64], types: &BTreeMap<u32, Vec<usize>>, same: f64) -> Option<Vec<f64>> {
+    let largest = values.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+    let repeating = types.values().filter(|occurrences| occurrences.len() > 1);
+    let deviations: Vec<f64> = repeating.flat_map(|occurrences| deviations(values, occurrences)).collect();
+    // The mean lies between the extremes, so a spread shows at least half of itself as a deviation.
+    let varies = deviations.iter().any(|deviation| deviation.abs() > 0.5 * same * largest);
+    varies.then_some(deviations)
+}
+
+/// Values at `occurrences` minus their mean. Equal values give exact zeros: the mean is taken as
+/// the first value plus the mean excess over it.
+fn deviations(values: &[f64], occurrences: &[usize]) -> Vec<f64> {
+    let first = occurrences.first().map_or(0.0, |position| values[*position]);
+    let excess: Vec<f64> = occurrences.iter().map(|position| values[*position] - first).collect();
+    let mean = excess.iter().sum::<f64>() / excess.len() as f64;
+    excess.iter().map(|value| value - mean).collect()
+}
+
+/// Largest minus smallest value.
+fn spread(values: &[f64]) -> f64 {
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    high - low
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn random(tokens: &[u32], truth: &[f64], prediction: &[f64]) -> ScoredFragment {
+        let (truth, prediction) = (truth.to_vec(), prediction.to_vec());
+        ScoredFragment::new(Stratum::Random, tokens.to_vec(), truth, prediction, 1.0).expect("a fragment")
+    }
+
+    fn undefined(why: NoScore) -> ScoreOutcome {
+        ScoreOutcome::Undefined(why)
+    }
+
+    #[test]
+    fn hand_worked_table() {
+        // Type 1: truth 1, 3 and prediction 0, 2 deviate by ∓1 and ∓1. Type 2: truth 5, 5, 8
+        // deviates by -1, -1, 2 and prediction 1, 2, 3 by -1, 0, 1. Type 9 occurs once.
+        // Products 2 + 3, squares of truth 2 + 6, of prediction 2 + 2.
+        let fragments = [
+            random(&[1, 2, 9, 2], &[1.0, 5.0, 100.0, 5.0], &[0.0, 1.0, -40.0, 2.0]),
+            random(&[1, 2], &[3.0, 8.0], &[2.0, 3.0]),
+        ];
+        let score = BeyondToken.score(&fragments).value().expect("defined");
+        assert!((score - 5.0 / 32f64.sqrt()).abs() < 1e-14, "{score}");
+        assert_eq!(repeating_tokens(&fragments), 5);
+    }
+
+    #[test]
+    fn only_the_random_stratum_is_looked_at() {
+        let top = ScoredFragment::new(Stratum::Top, vec![1, 1], vec![0.0, 1.0], vec![0.0, 1.0], 1.0);
+        let top = top.expect("a fragment");
+        assert_eq!(BeyondToken.score(std::slice::from_ref(&top)), undefined(NoScore::TooFewTokens));
+        let falling = random(&[1, 1], &[0.0, 1.0], &[1.0, 0.0]);
+        assert!((BeyondToken.score(&[top, falling]).value().expect("defined") + 1.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn what_has_no_score_says_why() {
+        let score = |tokens: &[u32], truth: &[f64], prediction: &[f64]| {
+            BeyondToken.score(&[random(tokens, truth, prediction)])
+        };
+        assert_eq!(score(&[1, 2, 1], &[2.0; 3], &[1.0, 2.0, 3.0]), undefined(NoScore::ConstantTruth));
+        assert_eq!(
+            score(&[1, 2, 3], &[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0]),
+            undefined(NoScore::NoRepeatedTokens)
+        );
+        let token_truth = score(&[1, 2, 1], &[0.7, 2.0, 0.7], &[1.0, 2.0, 3.0]);
+        assert_eq!(token_truth, undefined(NoScore::TruthIsTokenIdentity));
+        let f32_noise = score(&[1, 2, 1], &[0.7, 2.0, 0.700_000_1], &[1.0, 2.0, 3.0]);
+        assert_eq!(f32_noise, undefined(NoScore::TruthIsTokenIdentity));
+        assert_eq!(
+            score(&[1, 2, 1], &[0.7, 2.0, 0.8], &[0.3, 9.0, 0.1 + 0.2]),
+            ScoreOutcome::ConstantPrediction
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever function of the token the prediction is, and whatever the truth.
+        #[test]
+        fn any_function_of_token_identity_scores_exactly_nothing(
+            tokens in prop::collection::vec(0u32..12, 40..120),
+            truth in prop::collection::vec(-5.0..5.0f64, 120),
+            table in prop::collection::vec(-1e6..1e6f64, 12),
+        ) {
+            let lookup: Vec<f64> = tokens.iter().map(|token| table[*token as usize]).collect();
+            let truth = &truth[..tokens.len()];
+            let as_prediction = BeyondToken.score(&[random(&tokens, truth, &lookup)]);
+            prop_assert_eq!(as_prediction, ScoreOutcome::ConstantPrediction);
+            let as_truth = BeyondToken.score(&[random(&tokens, &lookup, truth)]);
+            prop_assert_eq!(as_truth, undefined(NoScore::TruthIsTokenIdentity));
+        }
+
+        /// Adding a function of the token to either side changes nothing.
+        #[test]
+        fn only_what_lies_beyond_the_token_counts(
+            tokens in prop::collection::vec(0u32..8, 30..80),
+            truth in prop::collection::vec(-5.0..5.0f64, 80),
+            prediction in prop::collection::vec(-5.0..5.0f64, 80),
+            table in prop::collection::vec(-3.0..3.0f64, 8),
+        ) {
+            let (truth, prediction) = (&truth[..tokens.len()], &prediction[..tokens.len()]);
+            let plain = BeyondToken.score(&[random(&tokens, truth, prediction)]).value().expect("defined");
+            prop_assert!((-1.0..=1.0).contains(&plain));
+            let add = |values: &[f64]| -> Vec<f64> {
+                values.iter().zip(&tokens).map(|(value, token)| value + table[*token as usize]).collect()
+            };
+            let shifted = BeyondToken.score(&[random(&tokens, &add(truth), &add(prediction))]);
+            prop_assert!((shifted.value().expect("defined") - plain).abs() < 1e-9);
+        }
+    }
+}
