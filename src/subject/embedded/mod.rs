@@ -3,6 +3,23 @@
 //! In: documents as text (from the caller: this folder knows no corpus).
 //! Out: weights, tokenizer and configuration in Hugging Face's GPT-NeoX format, and how good they are.
 //! Never: runs an experiment.
+//!
+//! *Model.* GPT-NeoX: 4 layers, width 128, 4 heads, MLP of 512, context 128, rotary positions on a quarter of each
+//! head, parallel residual, exact gelu, untied embeddings, 2048 byte-level pieces with digits alone. 1.3 million
+//! weights in f16.
+//!
+//! *Recipe.* `RAYON_NUM_THREADS=1 autointerp train-embedded --out DIR` writes the four files of this folder again
+//! (each half of a batch has a thread of its own, so matrix products should not start more): [`TrainConfig`] holds every
+//! setting, [`train`] is the loop. Documents are packed end to end, each after the separator, and cut into contexts
+//! that are shuffled. The gradients are candle's, over a few operations of our own with a backward pass (`ops`,
+//! `attention`), which a test holds to finite differences; another holds the network's logits to the runtime's.
+//!
+//! *Measured.* [`report`]: losses on held-out documents beside counting models of the same training text (`ngram`),
+//! and how often the right name of an indirect-object prompt gets the higher logit, for names and templates
+//! that training text has in such sentences and for those that it never has.
+//!
+//! Sources: AdamW (Loshchilov and Hutter 2019), modified Kneser-Ney (Chen and Goodman 1998), indirect objects (Wang
+//! et al. 2022).
 
 mod adamw;
 mod attention;

@@ -88,7 +88,7 @@ impl Default for TrainConfig {
             weight_decay: 0.05,
             clip_norm: 1.0,
             held_out_documents: 400,
-            extra: Extra { early_documents: 9_000, early_percent: 60, late_percent: 15 },
+            extra: Extra { early_documents: 9_000, early_percent: 60, late_percent: 30 },
         }
     }
 }
