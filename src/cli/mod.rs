@@ -13,7 +13,7 @@ mod inspect;
 mod plan;
 mod progress;
 mod run;
-//mod train_embedded;
+mod train_embedded;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +61,7 @@ pub fn main() -> u8 {
         Verb::Harvest(args) => harvest::harvest(args, &cli.common, &environment),
         Verb::Cache { clean } => cache::cache(clean.as_deref(), &cli.common, &environment),
         Verb::Doctor => doctor::doctor(&cli.common, &environment),
-        Verb::TrainEmbedded { .. } => Ok(0),
+        Verb::TrainEmbedded { out, steps } => train_embedded::train(out, *steps, &cli.common),
     };
     match done {
         Ok(code) => code,

@@ -8,7 +8,7 @@ use crate::corpus::generator::Generator;
 use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepare};
 use crate::hub::HubClient;
 use crate::nn::Tokenizer;
-use crate::subject::{LoadedSubject, SubjectModel};
+use crate::subject::{LoadedSubject, SubjectModel, embedded};
 use crate::suite::{SubjectSpec, Suite, resolve};
 
 /// Seed of the text that the embedded model is evaluated on; its training text has another.
@@ -28,7 +28,7 @@ pub struct OpenSubject {
 /// Opens the subject model that a suite names.
 pub fn open_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunError> {
     if spec.model == "embedded" {
-        let loaded = LoadedSubject::from_folder(std::path::Path::new("/work/shared/models/stories260K"))?;
+        let loaded = embedded::load()?;
         return Ok(OpenSubject { loaded, revision: None });
     }
     let path = resolve(&spec.model, &places.suite_folder);

@@ -9,6 +9,9 @@ pub enum SubjectError {
     /// The model itself: files, weights, hook points, token ids.
     #[error(transparent)]
     Nn(#[from] NnError),
+    /// The embedded model could not be trained.
+    #[error(transparent)]
+    Embedded(#[from] super::embedded::EmbeddedError),
     /// The path given for a model is not a folder.
     #[error("open model folder `{}`: there is no such folder", folder.display())]
     NoFolder {

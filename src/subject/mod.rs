@@ -7,6 +7,7 @@
 //!
 //! Sources: hook points as TransformerLens names them, on the model as Hugging Face transformers runs it.
 
+pub mod embedded;
 mod error;
 mod loaded;
 mod model;

@@ -32,45 +32,131 @@ pub struct IoiPrompt {
     pub subject_first: bool,
 }
 
-/// `{1}` and `{2}` are the two names in either order, `{S}` the one named again; the other follows.
-const TRAINING: &[&str] = &[
-    "When {1} and {2} went to the {place}, {S} gave a {object} to",
-    "Then {1} and {2} met at the {place}, and {S} handed a {object} to",
-    "After {1} and {2} left the {place}, {S} sent a {object} to",
-    "While {1} and {2} were working at the {place}, {S} passed the {object} to",
-    "Last night {1} and {2} had dinner, and {S} offered some {food} to",
-    "Because {1} and {2} were good friends, {S} lent the {object} to",
-    "At the {place}, {1} met {2}, and soon {S} showed {a colour} {object} to",
-    "In {city}, {1} lived with {2}, so {S} often gave a {object} to",
-    "On {weekday}, {1} and {2} played a game, and {S} threw the {object} to",
-    "Before {1} and {2} said goodbye, {S} gave the {colour} {object} to",
-    "Afterwards, {1} and {2} went home, and {S} made some {food} for",
-    "Since {1} and {2} had the same birthday, {S} bought a {object} for",
-    "Today {1} and {2} cleaned the {place}. Then {S} returned the {object} to",
-    "Yesterday {1} visited {2} in {city}, and {S} brought a {object} for",
-    "As {1} and {2} walked through the {place}, {S} said hello to",
-    "Once {1} and {2} were alone, {S} told a secret to",
-    "Friends of {1} and {2} were at the {place} when {S} sold the {object} to",
-    "Early in the morning, {1} and {2} took the bus, and {S} read a story to",
-    "In the {place} {1} sat beside {2}. Later {S} wrote a long letter to",
-    "When {1} saw {2} at the {place}, {S} gave the {object} back to",
-    "Next to the {place}, {1} and {2} found a {object}, and {S} gave it to",
-    "The {object} belonged to {1} and {2}, but {S} left it to",
-    "Everyone at the {place} knew {1} and {2}, and everyone knew that {S} would give the {object} to",
-    "During the trip to {city}, {1} and {2} shared some {food}, until {S} gave the rest to",
-    "Here come {1} and {2}. Every {weekday}, {S} takes a {object} to",
-    "If {1} and {2} go to the {place}, {S} will give a {object} to",
+/// First halves of templates: `{1}` and `{2}` are the two names in either order.
+const OPENINGS: &[&str] = &[
+    "When {1} and {2} went to the {place},",
+    "Then {1} and {2} met at the {place}, and",
+    "After {1} and {2} left the {place},",
+    "While {1} and {2} were working at the {place},",
+    "Last night {1} and {2} had dinner, and",
+    "Because {1} and {2} were good friends,",
+    "At the {place}, {1} met {2}, and soon",
+    "In {city}, {1} lived with {2}, so",
+    "On {weekday}, {1} and {2} played a game, and",
+    "Before {1} and {2} said goodbye,",
+    "Afterwards, {1} and {2} went home, and",
+    "Since {1} and {2} had the same birthday,",
+    "Today {1} and {2} cleaned the {place}. Then",
+    "Yesterday {1} visited {2} in {city}, and",
+    "As {1} and {2} walked through the {place},",
+    "Once {1} and {2} were alone,",
+    "Friends of {1} and {2} were at the {place} when",
+    "Early in the morning, {1} and {2} took the bus, and",
+    "In the {place} {1} sat beside {2}. Later",
+    "When {1} saw {2} at the {place},",
+    "Next to the {place}, {1} and {2} found a {object}, and",
+    "The {object} belonged to {1} and {2}, but",
+    "Everyone at the {place} knew {1} and {2}, and everyone knew that",
+    "During the trip to {city}, {1} and {2} shared some {food}, until",
+    "Here come {1} and {2}. Every {weekday},",
+    "So {1} and {2} talked, and",
+    "Soon {1} and {2} were friends, and",
+    "But {1} knew {2}, and",
+    "Then {1} saw {2}, and",
+    "At last {1} found {2}, and",
+    "Because {1} admired {2},",
+    "Because {1} invited {2} to {city},",
+    "Since {1} had met {2} at the {place},",
+    "If {1} sees {2} again,",
+    "Although {1} and {2} were tired,",
+    "Before the concert, {1} and {2} ate some {food}, and then",
+    "After dinner, {1} joined {2} in the {place}. There",
+    "Long ago {1} and {2} lived near the {place}, and",
+    "In {month}, {1} worked with {2}, and so",
+    "On {weekday} morning {1} called {2}, and",
+    "While {1} talked with {2},",
+    "Where {1} and {2} sat, it was quiet, and",
+    "Outside the {place}, {1} ran into {2}, and",
+    "Both {1} and {2} liked the {colour} {object}, so",
+    "The teacher saw {1} and {2} at the {place}. Later",
+    "All day {1} followed {2}, until",
+    "It was {weekday} when {1} and {2} came home and",
+    "With {1} and {2} in the {place},",
+    "Neither {1} nor {2} was late, and",
+    "By the {place} {1} and {2} rested, and",
 ];
 
-/// Templates kept from the training text.
-const HELD_OUT: &[&str] = &[
-    "When {1} and {2} came back from {city}, {S} offered a {object} to",
-    "Later {1} and {2} stood near the {place}, and {S} sold {a colour} {object} to",
-    "On {weekday} evening {1} and {2} cooked some {food}, and then {S} passed the {food} to",
-    "After the lesson, {1} and {2} talked about the {object}, which {S} had bought for",
-    "Because {1} helped {2} at the {place}, {S} sent some {food} to",
-    "While {1} and {2} were waiting for the train, {S} showed the {object} to",
-    "In {month}, {1} and {2} moved to {city}, where {S} wrote a letter to",
+/// Second halves: `{S}` is the one named again; the other's name follows.
+const ACTIONS: &[&str] = &[
+    "{S} gave a {object} to",
+    "{S} handed the {object} to",
+    "{S} sent a {object} to",
+    "{S} passed the {colour} {object} to",
+    "{S} offered some {food} to",
+    "{S} lent the {object} to",
+    "{S} showed {a colour} {object} to",
+    "{S} threw the {object} to",
+    "{S} made some {food} for",
+    "{S} bought a {object} for",
+    "{S} returned the {object} to",
+    "{S} brought a {object} for",
+    "{S} said hello to",
+    "{S} told a secret to",
+    "{S} sold the {object} to",
+    "{S} read a story to",
+    "{S} wrote a long letter to",
+    "{S} gave the {object} back to",
+    "{S} left the {object} to",
+    "{S} waved to",
+    "{S} sang for",
+    "{S} thanked",
+    "{S} listened to",
+    "{S} helped",
+    "{S} moved the {object} closer to",
+    "{S} pushed the {colour} {object} towards",
+    "{S} pulled {a colour} {object} over to",
+    "{S} rolled the {colour} {object} to",
+    "{S} delivered some {food} to",
+    "{S} dropped the {object} beside",
+    "{S} packed the {colour} {object} for",
+    "{S} prepared some {food} for",
+    "{S} opened the {object} for",
+    "{S} drew {a colour} {object} for",
+    "{S} saved some {food} for",
+    "{S} chose a {object} for",
+    "{S} explained the {object} to",
+    "{S} described the {colour} {object} to",
+    "{S} complained about the {object} to",
+    "{S} got some {food} from",
+    "{S} borrowed the {object} from",
+    "{S} hid the {colour} {object} from",
+    "{S} talked about the {object} with",
+    "{S} shared the {food} with",
+    "{S} asked for help from",
+    "{S} put the {object} next to",
+    "{S} kept the {colour} {object} for",
+    "{S} ran back to",
+    "{S} paid for the {food} of",
+];
+
+/// First halves kept from the training text.
+const HELD_OUT_OPENINGS: &[&str] = &[
+    "When {1} and {2} came back from {city},",
+    "Later {1} and {2} stood near the {place}, and",
+    "On {weekday} evening {1} and {2} cooked some {food}, and then",
+    "After the lesson, {1} and {2} talked about the {noun}. Then",
+    "Because {1} helped {2} at the {place},",
+    "While {1} and {2} were waiting for the train,",
+    "In {month}, {1} and {2} moved to {city}, where",
+];
+
+/// Second halves kept from the training text.
+const HELD_OUT_ACTIONS: &[&str] = &[
+    "{S} took a {object} to",
+    "{S} promised the {object} to",
+    "{S} carried the {colour} {object} to",
+    "{S} cooked some {food} for",
+    "{S} found {a colour} {object} for",
 ];
 
 const PLACES: &[&str] = &[
@@ -92,6 +178,7 @@ const PLACES: &[&str] = &[
     "theatre",
 ];
 
+/// How a sentence ends; `{S}` and `{O}` are the subject and the indirect object.
 const TAILS: &[&str] = &[
     ".",
     ".",
@@ -101,11 +188,15 @@ const TAILS: &[&str] = &[
     " before leaving.",
     " again.",
     ", and everyone was happy.",
+    ". {O} thanked {S}.",
+    ", and {O} smiled at {S}.",
+    ". Then {O} waited for {S}.",
+    ". Later {O} called {S}.",
 ];
 
 /// A filled template: text before the last name, its parts to write, and the two names.
 struct Filled {
-    template: &'static str,
+    template: String,
     names: [&'static str; 2],
     subject_first: bool,
 }
@@ -125,20 +216,18 @@ fn fill(stream: &mut Stream, held_out: HeldOut) -> Filled {
         HeldOut::Names | HeldOut::NamesAndTemplates => held_out_name,
         HeldOut::Nothing | HeldOut::Templates => training_name,
     };
-    let templates = match held_out {
-        HeldOut::Templates | HeldOut::NamesAndTemplates => HELD_OUT,
-        HeldOut::Nothing | HeldOut::Names => TRAINING,
+    let (openings, actions) = match held_out {
+        HeldOut::Templates | HeldOut::NamesAndTemplates => (HELD_OUT_OPENINGS, HELD_OUT_ACTIONS),
+        HeldOut::Nothing | HeldOut::Names => (OPENINGS, ACTIONS),
     };
     let first = name(stream);
     let mut second = name(stream);
     while second == first {
         second = name(stream);
     }
-    Filled {
-        template: stream.pick::<&'static str>(templates),
-        names: [first, second],
-        subject_first: stream.chance(0.5),
-    }
+    let template =
+        format!("{} {}", stream.pick::<&'static str>(openings), stream.pick::<&'static str>(actions));
+    Filled { template, names: [first, second], subject_first: stream.chance(0.5) }
 }
 
 impl Filled {
@@ -153,7 +242,7 @@ impl Filled {
 
 /// Writes the sentence up to its last name.
 fn write(scene: &mut Scene<'_>, filled: &Filled) {
-    let mut rest = filled.template;
+    let mut rest = filled.template.as_str();
     let key = scene.writer.words();
     while let Some(at) = rest.find('{') {
         let end = rest[at..].find('}').map_or(rest.len(), |length| at + length);
@@ -200,14 +289,24 @@ pub(super) fn sentences(scene: &mut Scene<'_>, words: usize) {
         let answer = filled.indirect_object();
         scene.push(" ", &[]);
         scene.push(answer, &[Concept::NAME, Concept::NAME_LATER_MENTION, Concept::IOI_ANSWER, sex(answer)]);
-        let tail = *scene.stream.pick(TAILS);
-        scene.push(tail, &[]);
+        write_tail(scene, &filled);
         if scene.writer.words() + 25 > words {
             return;
         }
         let gap = if scene.stream.chance(0.7) { " " } else { "\n" };
         scene.push(gap, &[]);
     }
+}
+
+fn write_tail(scene: &mut Scene<'_>, filled: &Filled) {
+    let mut rest = *scene.stream.pick::<&'static str>(TAILS);
+    while let Some(at) = rest.find('{') {
+        scene.push(&rest[..at], &[]);
+        let name = if rest[at..].starts_with("{S}") { filled.subject() } else { filled.indirect_object() };
+        scene.push(name, &[Concept::NAME, Concept::NAME_LATER_MENTION, sex(name)]);
+        rest = &rest[at + 3..];
+    }
+    scene.push(rest, &[]);
 }
 
 /// One prompt.
@@ -228,12 +327,16 @@ mod tests {
 
     #[test]
     fn there_are_enough_templates_and_none_is_shared() {
-        assert!(TRAINING.len() >= 20 && HELD_OUT.len() >= 5);
-        assert!(HELD_OUT.iter().all(|template| !TRAINING.contains(template)));
-        for template in TRAINING.iter().chain(HELD_OUT) {
-            for slot in ["{1}", "{2}", "{S}"] {
-                assert_eq!(template.matches(slot).count(), 1, "{slot} in `{template}`");
-            }
+        assert!(
+            OPENINGS.len() * ACTIONS.len() >= 20 && HELD_OUT_OPENINGS.len() * HELD_OUT_ACTIONS.len() >= 5
+        );
+        assert!(HELD_OUT_OPENINGS.iter().all(|half| !OPENINGS.contains(half)));
+        assert!(HELD_OUT_ACTIONS.iter().all(|half| !ACTIONS.contains(half)));
+        for half in OPENINGS.iter().chain(HELD_OUT_OPENINGS) {
+            assert!(half.matches("{1}").count() == 1 && half.matches("{2}").count() == 1, "{half}");
+        }
+        for half in ACTIONS.iter().chain(HELD_OUT_ACTIONS) {
+            assert!(half.matches("{S}").count() == 1, "{half}");
         }
     }
 }

@@ -28,12 +28,16 @@ pub(super) const WOMEN: &[&str] = &[
     "Mary", "Anna", "Emma", "Clara", "Alice", "Rosa", "Helen", "Laura", "Julia", "Nora", "Sarah", "Diana",
     "Grace", "Lucy", "Ruth", "Irene", "Martha", "Sophie", "Olivia", "Elena", "Maria", "Carmen", "Nadia",
     "Vera", "Paula", "Amy", "Kate", "Jane", "Lily", "Eva", "Linda", "Susan", "Donna", "Judith", "Karen",
+    "Ellen", "Judy", "Sandra", "Teresa", "Wendy", "Nancy", "Betty", "Dora", "Edith", "Fiona", "Hannah",
+    "Ingrid", "Jenny", "Lena", "Molly", "Olga", "Pamela", "Rita", "Sonia", "Tara", "Ursula", "Zoe",
 ];
 /// First names of men that indirect-object sentences for training may use.
 pub(super) const MEN: &[&str] = &[
     "John", "Peter", "David", "Mark", "Paul", "Henry", "George", "Thomas", "Robert", "Daniel", "Adam",
     "Simon", "Victor", "Oscar", "Samuel", "Martin", "Leo", "Hugo", "Felix", "Oliver", "Arthur", "Walter",
     "Frank", "Carl", "Jack", "Ben", "Tom", "Max", "Ivan", "Omar", "Noah", "Luke", "Jacob", "Eric", "Ralph",
+    "Alan", "Brian", "Colin", "Derek", "Edgar", "Fred", "Greg", "Harry", "Isaac", "James", "Keith", "Louis",
+    "Miles", "Neil", "Owen", "Patrick", "Quentin", "Ray", "Steve", "Trevor", "Vincent", "William",
 ];
 /// Names of women that occur everywhere except in indirect-object sentences for training.
 pub(super) const HELD_OUT_WOMEN: &[&str] = &["Alma", "Bella", "Stella", "Monica", "Tina"];

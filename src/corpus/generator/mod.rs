@@ -8,6 +8,7 @@
 //! stay the same in it (a verb goes with its noun, a pronoun with its person, a total with its items), so
 //! that context predicts words beyond what pairs and triples of words do.
 
+mod code;
 mod concept;
 mod french;
 mod inflect;
@@ -159,6 +160,12 @@ impl Generator {
         self.write(register, stream)
     }
 
+    /// The same of a given register: document `i` of each register is another text.
+    pub fn document_in(&self, register: Register, index: u64) -> Document {
+        let parts = ["generator", register.concept().name(), &index.to_string()];
+        self.write(register, Stream::named(self.seed, &parts))
+    }
+
     /// `n` prompts, both name orders in equal shares on average; the same seed gives the same prompts.
     pub fn ioi_prompts(&self, n: usize, held_out: HeldOut) -> Vec<IoiPrompt> {
         let prompt = |index: usize| {
@@ -189,7 +196,7 @@ impl Generator {
             Register::Ledger => structured::ledger(&mut scene, words),
             Register::Recipe => structured::recipe(&mut scene, words),
             Register::List => structured::list(&mut scene, words),
-            Register::Code => structured::code(&mut scene, words),
+            Register::Code => code::code(&mut scene, words),
             Register::Data => structured::data(&mut scene, words),
             Register::Citation => structured::citation(&mut scene, words),
             Register::French => french::french(&mut scene, words),

@@ -1,0 +1,78 @@
+//! `train-embedded`: the recipe of the embedded subject model, from the generator to four files.
+
+use std::path::Path;
+
+use super::args::Common;
+use super::{print, print_json, progress};
+use crate::corpus::generator::{Generator, HeldOut, Register};
+use crate::run::RunError;
+use crate::subject::SubjectError;
+use crate::subject::embedded::{Choice, EmbeddedError, Progress, Texts, TrainConfig, train as train_model};
+
+/// Documents from this index on are held out.
+const HELD_OUT_FROM: u64 = 1_000_000;
+
+/// Indirect-object prompts of each kind.
+const PROMPTS: usize = 500;
+
+/// Steps between two lines of progress.
+const LINE_EVERY: usize = 50;
+
+/// The prompts that accuracy is measured on, by kind.
+fn choices(generator: &Generator) -> Vec<(String, Vec<Choice>)> {
+    let kinds = [
+        ("training_names_and_templates", HeldOut::Nothing),
+        ("held_out_names", HeldOut::Names),
+        ("held_out_templates", HeldOut::Templates),
+        ("held_out_names_and_templates", HeldOut::NamesAndTemplates),
+    ];
+    let of_kind = |held_out| {
+        let prompts = generator.ioi_prompts(PROMPTS, held_out).into_iter();
+        prompts.map(|p| Choice { prompt: p.prompt, right: p.indirect_object, wrong: p.subject }).collect()
+    };
+    kinds.into_iter().map(|(name, held_out)| (name.to_owned(), of_kind(held_out))).collect()
+}
+
+/// Trains with the recipe's own settings (or for `steps`) and writes the model and its report into `out`.
+pub fn train(out: &Path, steps: Option<usize>, common: &Common) -> Result<u8, RunError> {
+    let mut config = TrainConfig::default();
+    config.steps = steps.unwrap_or(config.steps);
+    let generator = Generator::new(config.seed);
+    let document = |index| {
+        let extra = index < HELD_OUT_FROM && config.extra.takes(index);
+        let document =
+            if extra { generator.document_in(Register::Ioi, index) } else { generator.document(index) };
+        document.text
+    };
+    let texts = Texts { document: &document, held_out_from: HELD_OUT_FROM, choices: choices(&generator) };
+    let mut tell = |at: Progress| {
+        if at.step.is_multiple_of(LINE_EVERY) && !common.quiet {
+            progress::say(&format!("step {} of {}: {:.3} nats per token", at.step, at.steps, at.loss_nats));
+        }
+        if super::STOP.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(EmbeddedError::Stopped { step: at.step });
+        }
+        Ok(())
+    };
+    let trained = train_model(&config, &texts, &mut tell).map_err(SubjectError::from)?;
+    trained.save(out).map_err(SubjectError::from)?;
+    if common.json {
+        print_json(&trained.report);
+        return Ok(0);
+    }
+    let losses = trained.report.loss_nats;
+    let mut text = format!(
+        "held-out loss in nats per token: model {:.3}, trigram {:.3}, bigram {:.3}, unigram {:.3}\n",
+        losses.model, losses.trigram, losses.bigram, losses.unigram
+    );
+    for (kind, accuracy) in &trained.report.ioi_accuracy {
+        text.push_str(&format!(
+            "indirect objects, {}: {:.1} % right\n",
+            kind.replace('_', " "),
+            100.0 * accuracy
+        ));
+    }
+    text.push_str(&format!("written to {}\n", out.display()));
+    print(&text);
+    Ok(0)
+}

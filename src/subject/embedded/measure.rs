@@ -1,0 +1,139 @@
+//! What a trained model knows of text it never saw.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tokenizers::Tokenizer;
+
+use super::EmbeddedError;
+use super::network::Network;
+use super::ngram::Ngram;
+use super::ops;
+use super::pieces::encode_document;
+use super::train::{Texts, TrainConfig};
+use crate::base::TokenBatch;
+
+/// A text whose next word is one of two.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// The text before the word.
+    pub prompt: String,
+    /// The right word, without a space before it.
+    pub right: String,
+    /// The wrong word.
+    pub wrong: String,
+}
+
+/// What was measured on text that training never saw.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainReport {
+    /// The recipe.
+    pub recipe: TrainConfig,
+    /// Tokens trained on.
+    pub train_tokens: usize,
+    /// Documents they came from.
+    pub train_documents: usize,
+    /// Weights of the model.
+    pub parameters: usize,
+    /// Index of the first held-out document.
+    pub held_out_from: u64,
+    /// Tokens of the held-out text.
+    pub held_out_tokens: usize,
+    /// Losses on it in nats per token: the model's, and those of counting models of the training text.
+    pub loss_nats: Losses,
+    /// Share of prompts on which the right name has the higher logit, by kind of prompt.
+    pub ioi_accuracy: BTreeMap<String, f64>,
+}
+
+/// Held-out losses in nats per token.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Losses {
+    /// The model.
+    pub model: f64,
+    /// Single tokens.
+    pub unigram: f64,
+    /// Pairs.
+    pub bigram: f64,
+    /// Triples.
+    pub trigram: f64,
+}
+
+/// Losses of a model on held-out documents beside counting models of the text it was trained on, and its accuracy on
+/// the prompts.
+pub fn measure(
+    config: &TrainConfig,
+    texts: &Texts<'_>,
+    network: &Network,
+    tokenizer: &Tokenizer,
+) -> Result<TrainReport, EmbeddedError> {
+    let train_tokens = config.steps * config.batch * config.shape.context;
+    let (mut trained_on, mut documents) = (Vec::with_capacity(train_tokens + 1_000), 0);
+    while trained_on.len() < train_tokens {
+        encode_document(tokenizer, &(texts.document)(documents), &mut trained_on)?;
+        documents += 1;
+    }
+    trained_on.truncate(train_tokens);
+    let mut held_out = Vec::new();
+    for index in 0..config.held_out_documents as u64 {
+        encode_document(tokenizer, &(texts.document)(texts.held_out_from + index), &mut held_out)?;
+    }
+    let context = config.shape.context;
+    held_out.truncate((held_out.len() - 1) / context * context + 1);
+    let count = |order| Ngram::new(&trained_on, order, network.shape().vocabulary).loss(&held_out);
+    let loss_nats = Losses {
+        model: held_out_loss(network, &held_out)?,
+        unigram: count(1),
+        bigram: count(2),
+        trigram: count(3),
+    };
+    let mut ioi_accuracy = BTreeMap::new();
+    for (kind, choices) in &texts.choices {
+        ioi_accuracy.insert(kind.clone(), accuracy(network, tokenizer, choices)?);
+    }
+    Ok(TrainReport {
+        recipe: config.clone(),
+        train_tokens,
+        train_documents: documents as usize,
+        parameters: network.weights().values().map(|weight| weight.elem_count()).sum(),
+        held_out_from: texts.held_out_from,
+        held_out_tokens: held_out.len() - 1,
+        loss_nats,
+        ioi_accuracy,
+    })
+}
+
+/// Mean loss in nats per token of packed ids, context after context; the first id is given.
+pub fn held_out_loss(network: &Network, ids: &[u32]) -> Result<f64, EmbeddedError> {
+    let context = network.shape().context;
+    let (mut total, mut count) = (0.0, 0usize);
+    let starts: Vec<usize> = (0..ids.len().saturating_sub(context)).step_by(context).collect();
+    for group in starts.chunks(32) {
+        let inputs = group.iter().flat_map(|&start| ids[start..start + context].iter().copied()).collect();
+        let targets: Vec<u32> =
+            group.iter().flat_map(|&start| ids[start + 1..start + context + 1].iter().copied()).collect();
+        let inputs = TokenBatch::new(inputs, context).ok_or(EmbeddedError::NoContext)?;
+        let losses = ops::token_losses(&network.logits(&inputs)?.detach(), &targets)?;
+        total += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
+        count += losses.len();
+    }
+    Ok(total / count.max(1) as f64)
+}
+
+/// Share of choices whose right word has the higher logit after the separator and the prompt.
+pub fn accuracy(network: &Network, tokenizer: &Tokenizer, choices: &[Choice]) -> Result<f64, EmbeddedError> {
+    let mut right = 0usize;
+    for choice in choices {
+        let mut ids = Vec::new();
+        encode_document(tokenizer, &choice.prompt, &mut ids)?;
+        let first_piece = |word: &str| -> Result<usize, EmbeddedError> {
+            let encoding =
+                tokenizer.encode_fast(format!(" {word}"), false).map_err(EmbeddedError::tokenizer)?;
+            encoding.get_ids().first().map(|id| *id as usize).ok_or(EmbeddedError::NoContext)
+        };
+        let last = ids.len() - 1;
+        let inputs = TokenBatch::new(ids, last + 1).ok_or(EmbeddedError::NoContext)?;
+        let logits = network.logits(&inputs)?.detach().get(last)?.to_vec1::<f32>()?;
+        right += usize::from(logits[first_piece(&choice.right)?] > logits[first_piece(&choice.wrong)?]);
+    }
+    Ok(right as f64 / choices.len().max(1) as f64)
+}
