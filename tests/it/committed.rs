@@ -5,7 +5,8 @@ use std::path::Path;
 
 use autointerp::suite::fields;
 
-const MARK: &str = "<!-- generated below this line; refresh with AUTOINTERP_REFRESH=1 cargo test --release committed -->\n";
+const MARK: &str =
+    "<!-- generated below this line; refresh with AUTOINTERP_REFRESH=1 cargo test --release committed -->\n";
 
 fn compare(path: &Path, expected: &str) {
     if std::env::var_os("AUTOINTERP_REFRESH").is_some() {

@@ -87,7 +87,8 @@ fn dependencies_point_one_way() {
         for name in imports(&text) {
             let Some(other) = layer(&name) else { continue };
             let sideways = other == own && name != top;
-            let banned = FORBIDDEN.iter().any(|(folder, names)| *folder == top && names.contains(&name.as_str()));
+            let banned =
+                FORBIDDEN.iter().any(|(folder, names)| *folder == top && names.contains(&name.as_str()));
             if other > own || sideways || banned {
                 wrong.push(format!("{} imports `{name}`", path.display()));
             }
@@ -108,7 +109,11 @@ fn only_numeric_folders_see_candle_and_only_cli_prints_or_reads_the_environment(
         if product.contains("candle_core") && !may_see_candle {
             wrong.push(format!("{} sees candle", path.display()));
         }
-        if (product.contains("clap::") || product.contains("indicatif::") || product.contains("std::io::stdout")) && top != "cli" {
+        if (product.contains("clap::")
+            || product.contains("indicatif::")
+            || product.contains("std::io::stdout"))
+            && top != "cli"
+        {
             wrong.push(format!("{} prints or parses arguments", path.display()));
         }
         if product.contains("env::var") && !path.ends_with("cli/args.rs") {
@@ -127,7 +132,11 @@ fn every_folder_says_what_goes_in_what_comes_out_and_what_never_happens() {
             }
         }
         let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        assert!(!["utils", "helpers", "common", "misc"].contains(&stem.as_str()), "{} says nothing", path.display());
+        assert!(
+            !["utils", "helpers", "common", "misc"].contains(&stem.as_str()),
+            "{} says nothing",
+            path.display()
+        );
     }
 }
 
@@ -145,7 +154,11 @@ fn every_ignored_test_is_registered_with_its_reason() {
             if line.trim_start().starts_with("#[ignore") {
                 let name = lines[index..].iter().find_map(|line| line.trim_start().strip_prefix("fn "));
                 let name = name.and_then(|rest| rest.split('(').next()).unwrap_or_default();
-                assert!(register.contains(name), "`{name}` in {} is ignored but not in tests/README.md", path.display());
+                assert!(
+                    register.contains(name),
+                    "`{name}` in {} is ignored but not in tests/README.md",
+                    path.display()
+                );
             }
         }
     }

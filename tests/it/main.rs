@@ -4,5 +4,7 @@ mod bad_input;
 mod cli;
 mod committed;
 mod house;
+mod program;
 mod shared;
 mod smoke;
+mod toy;
