@@ -106,7 +106,9 @@ fn file_code(error: &FileError) -> u8 {
 
 fn subject_code(error: &SubjectError) -> u8 {
     match error {
-        SubjectError::NoFolder { .. } | SubjectError::NoTokenizer { .. } => 6,
+        SubjectError::NoFolder { .. }
+        | SubjectError::NoTokenizer { .. }
+        | SubjectError::Nn(NnError::NoWeights { .. }) => 6,
         SubjectError::Nn(NnError::File(error)) => file_code(error),
         SubjectError::Nn(
             NnError::NoSuchLayer { .. } | NnError::NoResidMid { .. } | NnError::UnsupportedFamily { .. },

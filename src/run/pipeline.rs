@@ -19,7 +19,7 @@ use crate::corpus::TokenSets;
 use crate::report;
 use crate::report::{ScoreStatus, Summary};
 use crate::subject::{LoadedSubject, SubjectModel};
-use crate::suite::{MethodSpec, Suite};
+use crate::suite::{Limits, MethodSpec, Suite};
 
 /// Version of what is measured of a dictionary; raised when the same inputs give other numbers.
 const QUALITY_VERSION: u32 = 1;
@@ -137,9 +137,14 @@ pub fn run(
 }
 
 /// Digest of what decides the numbers: suite, model and tokens; no time, no path of this machine.
+/// Model and text count by what they hold, wherever they lie, and limits decide no number.
 fn run_digest(suite: &Suite, subject: Digest, tokens: Digest) -> Digest {
+    let mut suite = suite.clone();
+    suite.subject.model.clear();
+    suite.corpus.source.clear();
+    suite.limits = Limits { failed_allowed: 0.0, disk_gb: 0.0 };
     StageKey::new("run", EVALUATE_VERSION)
-        .params(suite)
+        .params(&suite)
         .params(&METRIC_VERSIONS)
         .input(subject)
         .input(tokens)

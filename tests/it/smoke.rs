@@ -1,1 +1,280 @@
+//! Whole runs: what stands in the results, and that the same suite gives the same bytes however it got there.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::program::{autointerp, call};
+use crate::shared;
+use crate::toy::Toy;
+
+/// Runs the toy suite with more arguments and gives the bytes of `summary.json` and `scores.jsonl`.
+fn run(toy: &Toy, out: &str, more: &[&str]) -> (String, String) {
+    let (suite, folder) = (toy.arg("suite.yaml"), toy.arg(out));
+    call(toy.home(), &[&["run", &suite, "--out", &folder, "--quiet"], more].concat()).ok();
+    results(&toy.path(out))
+}
+
+fn results(out: &Path) -> (String, String) {
+    let text = |name: &str| fs::read_to_string(out.join(name)).expect("a result");
+    (text("summary.json"), text("scores.jsonl"))
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+fn run_digest(summary: &str) -> String {
+    json(summary)["run"].as_str().expect("a digest").to_string()
+}
+
+/// Every cell accounts for every feature that was walked, and no number is missing without a reason.
+fn assert_accounted(summary: &Value) {
+    let cells = summary["cells"].as_array().expect("cells");
+    assert!(!cells.is_empty());
+    for cell in cells {
+        let tally = &cell["tally"];
+        let skipped: u64 =
+            tally["skipped"].as_object().expect("reasons").values().filter_map(Value::as_u64).sum();
+        let count = |name: &str| tally[name].as_u64().expect("a count");
+        let walked = count("scored") + count("undefined") + count("failed") + skipped;
+        assert_eq!(cell["n_requested"].as_u64(), Some(walked), "{cell}");
+        assert_eq!(count("failed"), 0, "{cell}");
+        let bound = |name: &str| cell[name].as_f64();
+        if let (Some(low), Some(mean), Some(high)) = (bound("ci_low"), bound("mean"), bound("ci_high")) {
+            assert!(low <= mean && mean <= high, "{cell}");
+            assert!((-1.0..=1.0).contains(&mean), "{cell}");
+        }
+    }
+}
+
+/// No text that stands for a number that is none.
+fn assert_no_unnumbers(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        if path.is_dir() {
+            assert_no_unnumbers(&path);
+        } else if ["json", "jsonl"].contains(&extension) {
+            let text = fs::read_to_string(&path).expect("UTF-8");
+            // A token's text may be any word; a JSON value may not be one of these.
+            for word in [":NaN", ": NaN", "[NaN", ",NaN", "Infinity,", "Infinity}", ":inf", ": inf", "-inf,"]
+            {
+                assert!(!text.contains(word), "`{word}` in {}", path.display());
+            }
+            for line in text.lines().filter(|_| extension == "jsonl") {
+                json(line);
+            }
+            if extension == "json" {
+                json(&text);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_and_the_folder_change_nothing() {
+    let toy = Toy::new();
+    let one = run(&toy, "one", &["--threads", "1"]);
+    let two = run(&toy, "elsewhere/two", &["--threads", "2"]);
+    assert!(one.0 == two.0, "summary.json differs between 1 and 2 threads");
+    assert!(one.1 == two.1, "scores.jsonl differs between 1 and 2 threads");
+    let fresh = run(&toy, "one", &["--threads", "3", "--fresh"]);
+    assert!(one == fresh, "--fresh gives other bytes");
+    let again = run(&toy, "one", &[]);
+    assert!(one == again, "stored stages give other bytes");
+}
+
+#[test]
+fn what_changes_a_number_changes_the_run_and_where_things_are_does_not() {
+    let toy = Toy::new();
+    let base = run(&toy, "base", &[]);
+    let seed = run(&toy, "seed", &["--seed", "8"]);
+    assert_ne!(run_digest(&base.0), run_digest(&seed.0));
+    assert!(base.1 != seed.1, "another seed gives other scores");
+    let fewer = run(&toy, "fewer", &["--limit-features", "3"]);
+    assert_ne!(run_digest(&base.0), run_digest(&fewer.0));
+    let roomier = run(&toy, "roomier", &["--set", "limits.disk_gb=3"]);
+    assert!(base.0 == roomier.0, "a limit that was not reached changes summary.json");
+    fs::rename(toy.path("model"), toy.path("moved")).expect("renamed");
+    fs::rename(toy.path("corpus.txt"), toy.path("moved.txt")).expect("renamed");
+    let model = format!("subject.model={}", toy.arg("moved"));
+    let corpus = format!("corpus.source={}", toy.arg("moved.txt"));
+    let moved = run(&toy, "moved-run", &["--set", &model, "--set", &corpus]);
+    assert!(base == moved, "the same model and text in another folder give other bytes");
+}
+
+/// Kills the run as soon as a stage of this kind is stored; false where it was over before that.
+fn kill_after(toy: &Toy, out: &str, stage: &str) -> bool {
+    let stages = toy.path(out).join("stages");
+    let mut child = autointerp(toy.home(), &["run", &toy.arg("suite.yaml"), "--out", &toy.arg(out)])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    loop {
+        let names = fs::read_dir(&stages).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        if names.into_iter().any(|name| name.to_string_lossy().starts_with(stage)) {
+            child.kill().expect("killed");
+            return !child.wait().expect("ended").success();
+        }
+        if child.try_wait().expect("its state").is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_run_that_was_killed_twice_resumes_to_the_same_bytes() {
+    let toy = Toy::new();
+    let whole = run(&toy, "whole", &[]);
+    fs::remove_dir_all(toy.path("cache")).expect("an empty cache");
+    for stage in ["fit-", "hook-"] {
+        assert!(kill_after(&toy, "killed", stage), "the run ended before it could be killed");
+        assert!(
+            !toy.path("killed/summary.json").exists(),
+            "killed after `{stage}`, so there is no summary yet"
+        );
+    }
+    let fits = || fs::read_dir(toy.path("killed/stages")).expect("stages").count();
+    let before = fits();
+    let resumed = run(&toy, "killed", &[]);
+    assert!(before >= 2 && fits() > before, "the run went on from {before} stages to {}", fits());
+    assert!(whole.0 == resumed.0, "summary.json of a resumed run differs");
+    assert!(whole.1 == resumed.1, "scores.jsonl of a resumed run differs");
+}
+
+#[test]
+fn a_damaged_stage_is_made_again() {
+    let toy = Toy::new();
+    let whole = run(&toy, "out", &[]);
+    for entry in fs::read_dir(toy.path("out/stages")).expect("stages") {
+        autointerp::base::write_atomic(&entry.expect("an entry").path(), b"{\"half\": ").expect("written");
+    }
+    assert!(run(&toy, "out", &[]) == whole, "damaged stages change the result");
+}
+
+#[test]
+fn a_run_accounts_for_every_feature_and_holds_no_unnumber() {
+    let toy = Toy::new();
+    let hooks =
+        ["--set", "hooks=[blocks.0.hook_resid_post, blocks.1.hook_resid_post, blocks.1.mlp.hook_post]"];
+    let (summary, scores) = run(&toy, "out", &hooks);
+    let summary = json(&summary);
+    assert_accounted(&summary);
+    assert_no_unnumbers(&toy.path("out"));
+    let mut places = BTreeSet::new();
+    for line in scores.lines() {
+        let line = json(line);
+        let place =
+            ["hook", "method", "feature", "explainer", "control"].map(|key| line[key].to_string()).join(" ");
+        assert!(places.insert(place.clone()), "`{place}` stands there twice");
+        let text = |key: &str| line[key].as_str().map(str::to_string);
+        assert_eq!(text("status").as_deref() == Some("scored"), line["reason"].is_null(), "{line}");
+        for (name, score) in line["scores"].as_object().expect("scores") {
+            assert!(score.is_null() == line["score_reasons"].get(name).is_some(), "{name}: {line}");
+        }
+    }
+    let features = |hook: &str| -> Vec<String> {
+        places.iter().filter(|place| place.starts_with(&format!("\"{hook}\" \"topk\""))).cloned().collect()
+    };
+    for hook in ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post", "blocks.1.mlp.hook_post"] {
+        // Four features, two explainers, real and both controls.
+        assert!(features(hook).len() >= 4 * 2 * 3, "{hook}: {:?}", features(hook));
+    }
+    let quality = summary["quality"].as_array().expect("quality");
+    assert!(quality.len() >= 3 * 4, "{} dictionaries measured", quality.len());
+    let of =
+        |hook: &str| quality.iter().find(|row| row["hook"] == hook && row["method"] == "topk").expect("topk");
+    assert_ne!(of("blocks.0.hook_resid_post")["fvu"], of("blocks.1.hook_resid_post")["fvu"]);
+    assert_eq!(of("blocks.1.mlp.hook_post")["n_features"], 64, "two times the width of that hook point");
+    for name in ["manifest.json", "table.md", "table.csv", "table.tex", "index.html"] {
+        assert!(toy.path("out").join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn hook_points_do_not_depend_on_their_company() {
+    let toy = Toy::new();
+    let alone = run(&toy, "alone", &[]).1;
+    let both = run(&toy, "both", &["--set", "hooks=[blocks.0.hook_resid_post, blocks.1.hook_resid_post]"]).1;
+    let of = |scores: &str| -> Vec<String> {
+        scores.lines().filter(|line| line.contains("\"blocks.1.hook_resid_post\"")).map(Into::into).collect()
+    };
+    assert!(!of(&alone).is_empty() && of(&alone) == of(&both), "a hook point's scores depend on the others");
+}
+
+/// Mean |score| over the cells of one control.
+fn mean_of(summary: &Value, control: Option<&str>, explainer: &str, scorer: &str) -> f64 {
+    let cells = summary["cells"].as_array().expect("cells").iter();
+    let means: Vec<f64> = cells
+        .filter(|cell| {
+            cell["control"].as_str() == control && cell["explainer"] == explainer && cell["scorer"] == scorer
+        })
+        .filter_map(|cell| cell["mean"].as_f64())
+        .collect();
+    assert!(!means.is_empty(), "no {control:?} cells of {explainer} and {scorer}");
+    means.iter().map(|mean| mean.abs()).sum::<f64>() / means.len() as f64
+}
+
+/// What holds of every run: a token lookup knows nothing beyond the token, and another feature's
+/// explanation says little.
+fn assert_controls(summary: &Value) {
+    let real = mean_of(summary, None, "token_lookup_fit", "top_and_random");
+    let shuffled = mean_of(summary, Some("shuffled"), "token_lookup_fit", "top_and_random");
+    assert!(shuffled < 0.25 && shuffled < real / 2.0, "shuffled {shuffled}, real {real}");
+    let beyond = mean_of(summary, None, "token_lookup_fit", "beyond_token");
+    assert!(beyond == 0.0, "token_lookup_fit scores {beyond} in beyond_token");
+}
+
+#[test]
+fn the_smoke_suite_on_the_embedded_model() {
+    let toy = Toy::new();
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/smoke.yaml").display().to_string();
+    let out = toy.arg("smoke");
+    let less = [
+        "corpus.fit_tokens=20_000",
+        "corpus.eval_fragments=400",
+        "features.per_cell=6",
+        "methods.0.steps=150",
+    ];
+    let mut args = vec!["run", &suite, "--out", &out];
+    less.iter().for_each(|item| args.extend(["--set", item]));
+    call(toy.home(), &args).ok();
+    let summary = json(&results(&toy.path("smoke")).0);
+    assert_eq!(summary["suite"], "smoke");
+    assert_accounted(&summary);
+    assert_no_unnumbers(&toy.path("smoke"));
+    assert_controls(&summary);
+}
+
+#[test]
+fn a_trained_model_and_real_text_from_a_folder() {
+    let Some(folder) = shared::folder() else { return };
+    let toy = Toy::new();
+    let model = format!("subject.model={}", folder.join("models/stories260K").display());
+    let corpus = format!("corpus.source={}", folder.join("corpora/tinystories.txt").display());
+    let set = [
+        "--set",
+        &model,
+        "--set",
+        &corpus,
+        "--set",
+        "features.per_cell=8",
+        "--set",
+        "hooks=[blocks.2.hook_resid_post]",
+    ];
+    let summary = json(&run(&toy, "out", &set).0);
+    assert_accounted(&summary);
+    assert_no_unnumbers(&toy.path("out"));
+    assert_controls(&summary);
+    let topk = summary["cells"].as_array().expect("cells").iter().find(|cell| {
+        cell["method"] == "topk" && cell["control"].is_null() && cell["scorer"] == "top_and_random"
+    });
+    assert!(topk.expect("a cell of topk")["mean"].as_f64().is_some_and(|mean| mean > 0.3), "{topk:?}");
+}
