@@ -266,15 +266,10 @@ impl Context<'_> {
                 total,
                 unit: "methods",
             });
-            let key = self
-                .hook_key(subject, hook, methods, control)
-                .word("row")
-                .word(&row.name)
-                .input(row.dictionary.info().digest);
             let name = format!("score {hook}/{}{label}", row.name);
-            let scored = gathered
-                .clock
-                .time(&name, || self.row_pass(&key, row, control, &base, &activations, &meter, &probes))?;
+            let scored = gathered.clock.time(&name, || {
+                Ok::<_, RunError>((self.row_pass(row, control, &base, &activations, &meter, &probes)?, false))
+            })?;
             result.rows.push(scored);
         }
         (self.on)(Event::Work { stage: format!("score {hook}{label}"), done: total, total, unit: "methods" });
@@ -283,20 +278,18 @@ impl Context<'_> {
         Ok(result)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the pieces of one hook point meet here and nowhere else")]
+    /// One row. It is not stored by itself: rows of a hook point share the probes they asked for, and
+    /// a forward pass may differ in its last bits with what else is in the batch, so only a whole hook
+    /// point resumes to the same bytes.
     fn row_pass(
         &self,
-        key: &StageKey,
         row: &FittedRow,
         control: Option<&str>,
         base: &Path,
         activations: &HookActivations,
         meter: &LossMeter<'_>,
         probes: &Probes<'_>,
-    ) -> Result<(RowResult, bool), RunError> {
-        if let Some(stored) = self.store.load(key) {
-            return Ok((stored, true));
-        }
+    ) -> Result<RowResult, RunError> {
         let dictionary = row.dictionary.as_ref();
         let evaluation = Evaluation {
             suite: self.suite,
@@ -322,9 +315,7 @@ impl Context<'_> {
             rows_left_out: activations.fit.left_out(),
             report: row.report.clone(),
         };
-        let result = RowResult { name: row.name.clone(), measured, outcomes, dictionary: record };
-        self.store.save(key, &result)?;
-        Ok((result, false))
+        Ok(RowResult { name: row.name.clone(), measured, outcomes, dictionary: record })
     }
 }
 
