@@ -62,6 +62,12 @@ fn all_sources() -> Vec<(String, PathBuf, String)> {
         .collect()
 }
 
+/// True for files that hold nothing but tests: `tests.rs`, `…_tests.rs`, and what lies in a folder `tests`.
+fn is_test(path: &Path) -> bool {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    stem == "tests" || stem.ends_with("_tests") || path.components().any(|part| part.as_os_str() == "tests")
+}
+
 /// Folders that a source text imports through `crate::`, tests left out.
 fn imports(text: &str) -> Vec<String> {
     let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
@@ -80,7 +86,7 @@ fn dependencies_point_one_way() {
     let layer = |name: &str| LAYERS.iter().find(|(folder, _)| *folder == name).map(|(_, layer)| *layer);
     let mut wrong = Vec::new();
     for (top, path, text) in all_sources() {
-        if top == "lib.rs" || path.file_name().is_some_and(|name| name == "tests.rs") {
+        if top == "lib.rs" || is_test(&path) {
             continue;
         }
         let own = layer(&top).unwrap_or_else(|| panic!("`src/{top}` has no layer: add it to the table"));
@@ -102,7 +108,7 @@ fn only_numeric_folders_see_candle_and_only_cli_prints_or_reads_the_environment(
     let mut wrong = Vec::new();
     for (top, path, text) in all_sources() {
         let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&text).to_string();
-        if path.file_name().is_some_and(|name| name == "tests.rs") {
+        if is_test(&path) {
             continue;
         }
         let may_see_candle = ["nn", "subject", "activations", "dictionary"].contains(&top.as_str());
