@@ -255,7 +255,6 @@ impl Context<'_> {
         let rows =
             gathered.clock.time(&format!("fit {hook}{label}"), || fitter.fit(methods, &activations.fit))?;
         let meter = LossMeter::new(subject, hook, &self.tokens.evaluate, activations.fit.mean())?;
-        let probes = Probes::new(subject, hook, self.fillers.lead)?;
         let mut result = HookResult { hook, rows: Vec::new() };
         let total = rows.len() as u64;
         for (done, row) in rows.iter().enumerate() {
@@ -272,6 +271,7 @@ impl Context<'_> {
                 .word(&row.name)
                 .input(row.dictionary.info().digest);
             let name = format!("score {hook}/{}{label}", row.name);
+            let probes = Probes::new(subject, hook, self.fillers.lead)?;
             let scored = gathered
                 .clock
                 .time(&name, || self.row_pass(&key, row, control, &base, &activations, &meter, &probes))?;

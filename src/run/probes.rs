@@ -12,8 +12,10 @@ const BATCH_TOKENS: usize = 8192;
 /// Values remembered before everything is forgotten and memory starts afresh (256 MB).
 const REMEMBERED_VALUES: usize = 64 << 20;
 
-/// Runs token sequences on their own and remembers what each gave at its last token. All methods
-/// at a hook point share one, because they ask about the same text.
+/// Runs token sequences on their own and remembers what each gave at its last token.
+///
+/// Each dictionary has its own: a product's last bits depend on how many rows it has, so on what else is in the
+/// batch. Remembering across dictionaries would make a resumed run, which skips some, differ from a whole one.
 pub struct Probes<'a> {
     subject: &'a dyn SubjectModel,
     hook: HookPoint,
