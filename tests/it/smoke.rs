@@ -81,8 +81,8 @@ fn the_number_of_threads_and_the_folder_change_nothing() {
     let toy = Toy::new();
     let one = run(&toy, "one", &["--threads", "1"]);
     let two = run(&toy, "elsewhere/two", &["--threads", "2"]);
-    assert!(one.0 == two.0, "summary.json differs between 1 and 2 threads");
-    assert!(one.1 == two.1, "scores.jsonl differs between 1 and 2 threads");
+    assert_same("summary.json differs between 1 and 2 threads", &one.0, &two.0);
+    assert_same("scores.jsonl differs between 1 and 2 threads", &one.1, &two.1);
     let fresh = run(&toy, "one", &["--threads", "3", "--fresh"]);
     assert!(one == fresh, "--fresh gives other bytes");
     let again = run(&toy, "one", &[]);
@@ -106,6 +106,19 @@ fn what_changes_a_number_changes_the_run_and_where_things_are_does_not() {
     let corpus = format!("corpus.source={}", toy.arg("moved.txt"));
     let moved = run(&toy, "moved-run", &["--set", &model, "--set", &corpus]);
     assert!(base == moved, "the same model and text in another folder give other bytes");
+}
+
+/// Asserts that two texts are the same, and shows where they part.
+fn assert_same(what: &str, expected: &str, got: &str) {
+    let apart: Vec<String> = expected
+        .lines()
+        .zip(got.lines())
+        .enumerate()
+        .filter(|(_, (a, b))| a != b)
+        .map(|(line, (a, b))| format!("{}: {a}\n    {b}", line + 1))
+        .take(8)
+        .collect();
+    assert!(expected == got, "{what}\n{}", apart.join("\n"));
 }
 
 /// Kills the run as soon as a stage of this kind is stored; false where it was over before that.
@@ -145,8 +158,8 @@ fn a_run_that_was_killed_twice_resumes_to_the_same_bytes() {
     let before = fits();
     let resumed = run(&toy, "killed", &[]);
     assert!(before >= 2 && fits() > before, "the run went on from {before} stages to {}", fits());
-    assert!(whole.0 == resumed.0, "summary.json of a resumed run differs");
-    assert!(whole.1 == resumed.1, "scores.jsonl of a resumed run differs");
+    assert_same("scores.jsonl of a resumed run differs", &whole.1, &resumed.1);
+    assert_same("summary.json of a resumed run differs", &whole.0, &resumed.0);
 }
 
 #[test]
