@@ -1,3 +1,11 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says on stdout why it skips"
+)]
+
 //! One binary for every test that crosses folders: each further binary would link everything again.
 
 mod bad_input;
