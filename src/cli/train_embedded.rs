@@ -36,7 +36,10 @@ fn choices(generator: &Generator) -> Vec<(String, Vec<Choice>)> {
 /// Trains with the recipe's own settings (or for `steps`) and writes the model and its report into `out`.
 pub fn train(out: &Path, steps: Option<usize>, common: &Common) -> Result<u8, RunError> {
     let mut config = TrainConfig::default();
-    config.steps = steps.unwrap_or(config.steps);
+    if let Some(steps) = steps {
+        config.stages.truncate(1);
+        config.stages.iter_mut().for_each(|stage| (stage.steps, stage.schedule_steps) = (steps, steps));
+    }
     let generator = Generator::new(config.seed);
     let document = |index| {
         let extra = index < HELD_OUT_FROM && config.extra.takes(index);
@@ -44,7 +47,12 @@ pub fn train(out: &Path, steps: Option<usize>, common: &Common) -> Result<u8, Ru
             if extra { generator.document_in(Register::Ioi, index) } else { generator.document(index) };
         document.text
     };
-    let texts = Texts { document: &document, held_out_from: HELD_OUT_FROM, choices: choices(&generator) };
+    let texts = Texts {
+        document: &document,
+        held_out_from: HELD_OUT_FROM,
+        whole_words: [Generator::names(false), Generator::names(true)].concat(),
+        choices: choices(&generator),
+    };
     let mut tell = |at: Progress| {
         if at.step.is_multiple_of(LINE_EVERY) && !common.quiet {
             progress::say(&format!("step {} of {}: {:.3} nats per token", at.step, at.steps, at.loss_nats));

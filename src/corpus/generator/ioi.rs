@@ -84,6 +84,21 @@ const OPENINGS: &[&str] = &[
     "With {1} and {2} in the {place},",
     "Neither {1} nor {2} was late, and",
     "By the {place} {1} and {2} rested, and",
+    "When {1} and {2} came back from {city},",
+    "Later {1} and {2} stood near the {place}, and",
+    "On {weekday} evening {1} and {2} cooked some {food}, and then",
+    "After the lesson, {1} and {2} talked about the {noun}. Then",
+    "Because {1} helped {2} at the {place},",
+    "While {1} and {2} were waiting for the train,",
+    "In {month}, {1} and {2} moved to {city}, where",
+    "After {1} and {2} got the {object},",
+    "When it rained, {1} and {2} stayed in the {place}, and",
+    "As soon as {1} and {2} reached {city},",
+    "Every {weekday} {1} and {2} go to the {place}, and",
+    "That evening {1} and {2} opened the {object}, and then",
+    "The {colour} {object} was between {1} and {2} when",
+    "One day {1} asked {2} about the {noun}, and",
+    "In the evening, {1} and {2} looked at the {object}, but",
 ];
 
 /// Second halves: `{S}` is the one named again; the other's name follows.
@@ -137,26 +152,63 @@ const ACTIONS: &[&str] = &[
     "{S} kept the {colour} {object} for",
     "{S} ran back to",
     "{S} paid for the {food} of",
-];
-
-/// First halves kept from the training text.
-const HELD_OUT_OPENINGS: &[&str] = &[
-    "When {1} and {2} came back from {city},",
-    "Later {1} and {2} stood near the {place}, and",
-    "On {weekday} evening {1} and {2} cooked some {food}, and then",
-    "After the lesson, {1} and {2} talked about the {noun}. Then",
-    "Because {1} helped {2} at the {place},",
-    "While {1} and {2} were waiting for the train,",
-    "In {month}, {1} and {2} moved to {city}, where",
-];
-
-/// Second halves kept from the training text.
-const HELD_OUT_ACTIONS: &[&str] = &[
     "{S} took a {object} to",
     "{S} promised the {object} to",
     "{S} carried the {colour} {object} to",
     "{S} cooked some {food} for",
     "{S} found {a colour} {object} for",
+    "{S} awarded the {colour} {object} to",
+    "{S} presented {a colour} {object} to",
+    "{S} repeated the question to",
+    "{S} baked some {food} for",
+    "{S} built {a colour} {object} for",
+    "{S} painted the {object} for",
+    "{S} cleaned the {colour} {object} for",
+    "{S} fixed the {object} of",
+    "{S} gave {a colour} {object} to",
+    "{S} gave the {food} to",
+    "{S} brought some {food} to",
+    "{S} sent the {food} back to",
+    "{S} took {a colour} {object} from",
+    "{S} bought some {food} for",
+    "{S} wanted to give the {object} to",
+    "{S} decided to show the {object} to",
+    "{S} forgot to send the {object} to",
+    "{S} smiled at",
+    "{S} called",
+    "{S} waited for",
+    "{S} spoke quietly to",
+    "{S} gave a gift to",
+    "{S} read a long letter from",
+    "{S} ordered some {food} for",
+    "{S} held the {colour} {object} for",
+    "{S} looked for the {object} of",
+    "{S} counted the money for",
+    "{S} washed the {colour} {object} for",
+];
+
+/// First halves kept from the training text.
+const HELD_OUT_OPENINGS: &[&str] = &[
+    "When {1} and {2} arrived at the {place},",
+    "After {1} and {2} finished their work at the {place},",
+    "On {weekday} {1} and {2} stayed late at the {place}, so",
+    "While {1} and {2} were looking for the {object},",
+    "Because it was late, {1} and {2} left the {place}, and",
+    "At the {place} {1} and {2} spoke about the {noun}, and then",
+    "In {month} {1} and {2} travelled to {city}, and there",
+    "Before {1} and {2} had dinner,",
+];
+
+/// Second halves kept from the training text. No held-out half was exchanged after a model had been measured on it.
+const HELD_OUT_ACTIONS: &[&str] = &[
+    "{S} mailed the {object} to",
+    "{S} served some {food} to",
+    "{S} fetched {a colour} {object} for",
+    "{S} gave some {food} to",
+    "{S} repaired the {colour} {object} for",
+    "{S} played a song for",
+    "{S} handed {a colour} {object} back to",
+    "{S} read the letter to",
 ];
 
 const PLACES: &[&str] = &[

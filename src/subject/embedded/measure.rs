@@ -66,13 +66,16 @@ pub fn measure(
     network: &Network,
     tokenizer: &Tokenizer,
 ) -> Result<TrainReport, EmbeddedError> {
-    let train_tokens = config.steps * config.batch * config.shape.context;
-    let (mut trained_on, mut documents) = (Vec::with_capacity(train_tokens + 1_000), 0);
-    while trained_on.len() < train_tokens {
-        encode_document(tokenizer, &(texts.document)(documents), &mut trained_on)?;
-        documents += 1;
+    let (mut trained_on, mut train_documents) = (Vec::new(), 0);
+    for stage in &config.stages {
+        let (end, mut index) = (trained_on.len() + config.tokens(stage), stage.first_document);
+        while trained_on.len() < end {
+            encode_document(tokenizer, &(texts.document)(index), &mut trained_on)?;
+            index += 1;
+        }
+        trained_on.truncate(end);
+        train_documents += (index - stage.first_document) as usize;
     }
-    trained_on.truncate(train_tokens);
     let mut held_out = Vec::new();
     for index in 0..config.held_out_documents as u64 {
         encode_document(tokenizer, &(texts.document)(texts.held_out_from + index), &mut held_out)?;
@@ -92,8 +95,8 @@ pub fn measure(
     }
     Ok(TrainReport {
         recipe: config.clone(),
-        train_tokens,
-        train_documents: documents as usize,
+        train_tokens: trained_on.len(),
+        train_documents,
         parameters: network.weights().values().map(|weight| weight.elem_count()).sum(),
         held_out_from: texts.held_out_from,
         held_out_tokens: held_out.len() - 1,

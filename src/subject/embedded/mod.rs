@@ -11,8 +11,9 @@
 //! *Recipe.* `RAYON_NUM_THREADS=1 autointerp train-embedded --out DIR` writes the four files of this folder again
 //! (each half of a batch has a thread of its own, so matrix products should not start more): [`TrainConfig`] holds every
 //! setting, [`train`] is the loop. Documents are packed end to end, each after the separator, and cut into contexts
-//! that are shuffled. The gradients are candle's, over a few operations of our own with a backward pass (`ops`,
-//! `attention`), which a test holds to finite differences; another holds the network's logits to the runtime's.
+//! that are shuffled; a second stage starts the learning rate anew from the first one's weights. The gradients are
+//! candle's, over a few operations of our own with a backward pass (`ops`, `attention`), which a test holds to finite
+//! differences; another holds the network's logits to the runtime's.
 //!
 //! *Measured.* [`report`]: losses on held-out documents beside counting models of the same training text (`ngram`),
 //! and how often the right name of an indirect-object prompt gets the higher logit, for names and templates
@@ -38,7 +39,7 @@ pub use measure::{Choice, Losses, TrainReport, accuracy, held_out_loss, measure}
 pub use network::{Network, Shape};
 pub use ngram::Ngram;
 pub use pieces::{SEPARATOR, encode_document, train_tokenizer};
-pub use train::{Extra, Progress, Texts, TrainConfig, Trained, train, train_on};
+pub use train::{Extra, Progress, Stage, Texts, TrainConfig, Trained, train};
 
 /// The model's `config.json`.
 pub const CONFIG: &str = include_str!("config.json");

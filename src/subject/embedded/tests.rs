@@ -60,14 +60,7 @@ fn the_report_claims_more_than_counts() {
     assert!(losses.trigram < losses.bigram && losses.bigram < losses.unigram, "{losses:?}");
     assert!(losses.model < 0.9 * losses.trigram, "{losses:?}");
     assert_eq!(report.ioi_accuracy.len(), 4);
-    let accuracy = |kind: &str| report.ioi_accuracy[kind];
-    // Unseen names and unseen templates each; both at once is what is hardest, and what it reaches is recorded.
-    assert!(
-        accuracy("held_out_names") >= 0.9 && accuracy("held_out_templates") >= 0.9,
-        "{:?}",
-        report.ioi_accuracy
-    );
-    assert!(accuracy("held_out_names_and_templates") >= 0.85, "{:?}", report.ioi_accuracy);
+    assert!(report.ioi_accuracy.values().all(|accuracy| *accuracy >= 0.9), "{:?}", report.ioi_accuracy);
 }
 
 #[test]
@@ -116,17 +109,11 @@ fn is_right(subject: &LoadedSubject, prompt: &IoiPrompt) -> bool {
 #[test]
 fn indirect_objects_are_found_for_unseen_names_and_in_unseen_templates() {
     let subject = subject();
-    // Prompts of another seed than the report's, so bounds leave room for 300 draws.
-    for (held_out, least) in
-        [(HeldOut::Names, 0.9), (HeldOut::Templates, 0.9), (HeldOut::NamesAndTemplates, 0.82)]
-    {
-        let prompts = Generator::new(77).ioi_prompts(300, held_out);
+    // Prompts of another seed than the report's.
+    for held_out in [HeldOut::Names, HeldOut::Templates, HeldOut::NamesAndTemplates] {
+        let prompts = Generator::new(77).ioi_prompts(400, held_out);
         let right = prompts.iter().filter(|prompt| is_right(&subject, prompt)).count();
-        assert!(
-            right as f64 >= least * prompts.len() as f64,
-            "{right} of {} with {held_out:?}",
-            prompts.len()
-        );
+        assert!(right as f64 >= 0.9 * prompts.len() as f64, "{right} of {} {held_out:?}", prompts.len());
     }
 }
 
@@ -138,15 +125,18 @@ fn the_recipe_repeats_itself_and_learns() {
     let config = TrainConfig {
         shape,
         tokenizer_documents: 20,
-        steps: 40,
+        stages: vec![
+            Stage { steps: 30, schedule_steps: 30, learning_rate: 1e-2, first_document: 0 },
+            Stage { steps: 10, schedule_steps: 12, learning_rate: 5e-3, first_document: 1_000 },
+        ],
         batch: 8,
         warm_up_steps: 5,
-        learning_rate: 1e-2,
         held_out_documents: 2,
         ..TrainConfig::default()
     };
     let run = || {
-        let texts = Texts { document: &document, held_out_from: 5_000, choices: Vec::new() };
+        let texts =
+            Texts { document: &document, held_out_from: 5_000, whole_words: Vec::new(), choices: Vec::new() };
         let mut losses = Vec::new();
         let trained = train(&config, &texts, &mut |at| {
             losses.push(at.loss_nats);

@@ -17,6 +17,9 @@ use crate::base::{Stream, TokenBatch, write_atomic};
 /// Shares of a batch that run at the same time. Part of the recipe: it decides the order of sums.
 const SHARES: usize = 2;
 
+/// How often the tokenizer's text has each word that is to be one piece, beside those in documents.
+const WHOLE_WORD_REPEATS: usize = 500;
+
 /// Windows held for shuffling.
 const POOL_WINDOWS: usize = 2_048;
 
@@ -29,13 +32,11 @@ pub struct TrainConfig {
     pub shape: Shape,
     /// Documents that the tokenizer learns from.
     pub tokenizer_documents: usize,
-    /// Steps of the optimiser.
-    pub steps: usize,
+    /// Runs of the optimiser, one after the other.
+    pub stages: Vec<Stage>,
     /// Contexts in a step.
     pub batch: usize,
-    /// Highest learning rate.
-    pub learning_rate: f64,
-    /// Steps over which the learning rate rises to it.
+    /// Steps over which a stage's learning rate rises to its highest.
     pub warm_up_steps: usize,
     /// Weight decay of matrices.
     pub weight_decay: f64,
@@ -45,6 +46,26 @@ pub struct TrainConfig {
     pub held_out_documents: usize,
     /// Which training documents the caller takes from the register that is hardest to learn.
     pub extra: Extra,
+}
+
+/// One run of the optimiser: fresh moments, a learning rate that rises and falls, documents of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Steps taken.
+    pub steps: usize,
+    /// Step at which the learning rate would reach nothing; not before the last one taken.
+    pub schedule_steps: usize,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Index of its first document.
+    pub first_document: u64,
+}
+
+impl TrainConfig {
+    /// Tokens of a stage.
+    pub(super) fn tokens(&self, stage: &Stage) -> usize {
+        stage.steps * self.batch * self.shape.context
+    }
 }
 
 /// Training documents, in percent, that are indirect-object sentences beyond those that the generator's own mixture
@@ -81,9 +102,11 @@ impl Default for TrainConfig {
                 context: 128,
             },
             tokenizer_documents: 6_000,
-            steps: 3_600,
+            stages: vec![
+                Stage { steps: 3_600, schedule_steps: 3_600, learning_rate: 3e-3, first_document: 0 },
+                Stage { steps: 2_200, schedule_steps: 2_400, learning_rate: 2e-3, first_document: 100_000 },
+            ],
             batch: 16,
-            learning_rate: 3e-3,
             warm_up_steps: 200,
             weight_decay: 0.05,
             clip_norm: 1.0,
@@ -124,6 +147,8 @@ pub struct Texts<'a> {
     pub document: &'a (dyn Fn(u64) -> String + Sync),
     /// Index of the first held-out document.
     pub held_out_from: u64,
+    /// Words that are to be one piece with the space before them.
+    pub whole_words: Vec<&'a str>,
     /// Prompts to measure, by the name of their kind.
     pub choices: Vec<(String, Vec<Choice>)>,
 }
@@ -141,35 +166,31 @@ pub fn train(
     progress: &mut dyn FnMut(Progress) -> Result<(), EmbeddedError>,
 ) -> Result<Trained, EmbeddedError> {
     let first = texts.held_out_from + config.held_out_documents as u64;
-    let tokenizer_texts = (first..first + config.tokenizer_documents as u64).map(texts.document);
+    let documents = (first..first + config.tokenizer_documents as u64).map(texts.document);
+    let repeats = texts.whole_words.iter().map(|word| format!(" {word}").repeat(WHOLE_WORD_REPEATS));
+    let tokenizer_texts = documents.chain(repeats);
     let tokenizer = train_tokenizer(tokenizer_texts, config.shape.vocabulary)?;
     let shape = Shape { vocabulary: tokenizer.get_vocab_size(true), ..config.shape };
     let network = Network::new(shape, config.seed)?;
-    train_on(config, texts, tokenizer, network, progress)
-}
-
-/// Trains a network that there is already.
-pub fn train_on(
-    config: &TrainConfig,
-    texts: &Texts<'_>,
-    tokenizer: Tokenizer,
-    network: Network,
-    progress: &mut dyn FnMut(Progress) -> Result<(), EmbeddedError>,
-) -> Result<Trained, EmbeddedError> {
-    let mut windows = Windows::new(config, texts, &tokenizer);
-    let mut optimiser = AdamW::new(config, &network);
-    for step in 0..config.steps {
-        let shares =
-            (0..SHARES).map(|_| windows.batch(config.batch / SHARES)).collect::<Result<Vec<_>, _>>()?;
-        let (loss_nats, gradients) = gradients(&network, shares)?;
-        if !loss_nats.is_finite() {
-            return Err(EmbeddedError::Diverged { step });
+    let steps = config.stages.iter().map(|stage| stage.steps).sum();
+    let mut done = 0;
+    for (stage, seed) in config.stages.iter().zip(config.seed..) {
+        let mut windows = Windows::new(config, texts, &tokenizer, stage.first_document, seed);
+        let mut optimiser = AdamW::new(config, &network);
+        for step in 0..stage.steps {
+            let shares = (0..SHARES).map(|_| windows.batch(config.batch / SHARES));
+            let (loss_nats, gradients) = gradients(&network, shares.collect::<Result<_, _>>()?)?;
+            if !loss_nats.is_finite() {
+                return Err(EmbeddedError::Diverged { step: done });
+            }
+            let learning_rate = learning_rate(config, stage, step);
+            optimiser.step(&network, &gradients, learning_rate)?;
+            done += 1;
+            progress(Progress { step: done, steps, loss_nats, learning_rate })?;
         }
-        let learning_rate = learning_rate(config, step);
-        optimiser.step(&network, &gradients, learning_rate)?;
-        progress(Progress { step: step + 1, steps: config.steps, loss_nats, learning_rate })?;
+        // What a file keeps is what the next stage starts from, so that it can start from a file.
+        network.round_to_half()?;
     }
-    network.round_to_half()?;
     let report = measure(config, texts, &network, &tokenizer)?;
     Ok(Trained { network, tokenizer, report })
 }
@@ -225,11 +246,11 @@ fn gradients(
 }
 
 /// Linear warm-up, then half a cosine down to nothing.
-fn learning_rate(config: &TrainConfig, step: usize) -> f64 {
+fn learning_rate(config: &TrainConfig, stage: &Stage, step: usize) -> f64 {
     let at = (step + 1) as f64;
     let warm = config.warm_up_steps.max(1) as f64;
-    let share = ((at - warm) / (config.steps as f64 - warm).max(1.0)).clamp(0.0, 1.0);
-    config.learning_rate * (at / warm).min(1.0) * 0.5 * (1.0 + (std::f64::consts::PI * share).cos())
+    let share = ((at - warm) / (stage.schedule_steps as f64 - warm).max(1.0)).clamp(0.0, 1.0);
+    stage.learning_rate * (at / warm).min(1.0) * 0.5 * (1.0 + (std::f64::consts::PI * share).cos())
 }
 
 /// Windows of packed training documents in a shuffled order.
@@ -238,29 +259,36 @@ struct Windows<'a> {
     texts: &'a Texts<'a>,
     tokenizer: &'a Tokenizer,
     stream: Stream,
-    /// Ids of all documents so far.
+    /// Ids of all its documents so far.
     ids: Vec<u32>,
     /// Where the first window not yet pooled begins.
     pooled: usize,
     pool: Vec<usize>,
-    documents: u64,
+    next_document: u64,
 }
 
 impl<'a> Windows<'a> {
-    fn new(config: &'a TrainConfig, texts: &'a Texts<'a>, tokenizer: &'a Tokenizer) -> Self {
-        let stream = Stream::named(config.seed, &["embedded", "windows"]);
-        Self { config, texts, tokenizer, stream, ids: Vec::new(), pooled: 0, pool: Vec::new(), documents: 0 }
+    fn new(
+        config: &'a TrainConfig,
+        texts: &'a Texts<'a>,
+        tokenizer: &'a Tokenizer,
+        first_document: u64,
+        seed: u64,
+    ) -> Self {
+        let stream = Stream::named(seed, &["embedded", "windows"]);
+        let (ids, pool) = (Vec::new(), Vec::new());
+        Self { config, texts, tokenizer, stream, ids, pooled: 0, pool, next_document: first_document }
     }
 
     fn fill(&mut self) -> Result<(), EmbeddedError> {
         let context = self.config.shape.context;
         while self.ids.len() < self.pooled + POOL_WINDOWS * context + 1 {
-            if self.documents >= self.texts.held_out_from {
-                return Err(EmbeddedError::TextEnds { documents: self.documents });
+            if self.next_document >= self.texts.held_out_from {
+                return Err(EmbeddedError::TextEnds { documents: self.next_document });
             }
-            let text = (self.texts.document)(self.documents);
+            let text = (self.texts.document)(self.next_document);
             encode_document(self.tokenizer, &text, &mut self.ids)?;
-            self.documents += 1;
+            self.next_document += 1;
         }
         self.pool.extend((0..POOL_WINDOWS).map(|window| self.pooled + window * context));
         self.pooled += POOL_WINDOWS * context;
