@@ -43,7 +43,9 @@ pub enum HarvestError {
 
 /// Runs `subject` over `tokens` once and writes the activations of each hook point to its path.
 ///
-/// `on_tokens` hears of progress in tokens and answers whether to go on.
+/// `on_tokens` hears of progress in tokens and answers whether to go on. The sets come in the order
+/// of `targets`; one whose rows turn out to be unusable when all are there, such as a constant, is
+/// an error of its own, and the others are kept.
 pub fn harvest(
     subject: &dyn SubjectModel,
     tokens: &TokenBatch,
@@ -51,7 +53,7 @@ pub fn harvest(
     keep: Keep,
     precision: Precision,
     on_tokens: &dyn Fn(usize) -> bool,
-) -> Result<Vec<ActivationSet>, HarvestError> {
+) -> Result<Vec<Result<ActivationSet, ActivationError>>, HarvestError> {
     let hooks: Vec<HookPoint> = targets.iter().map(|(hook, _)| *hook).collect();
     let mut stores = targets
         .iter()
@@ -78,7 +80,7 @@ pub fn harvest(
             return Err(HarvestError::Stopped);
         }
     }
-    stores.into_par_iter().map(|store| store.finish().map_err(HarvestError::from)).collect()
+    Ok(stores.into_par_iter().map(Store::finish).collect())
 }
 
 /// A store being filled; the first rows wait until the median norm is known.

@@ -65,7 +65,9 @@ pub struct FitReport {
     pub l1_weight: Option<f64>,
     /// Wall-clock time; the only field that differs between two runs.
     pub seconds: f64,
-    /// What a reader of the table should know: under-trained, L0 out of range, subsampled.
+    /// What puts the dictionary in doubt: not converged, under-trained, L0 out of range.
+    pub warnings: Vec<String>,
+    /// What else a reader of the table may want to know: subsampled, features given a new direction.
     pub notes: Vec<String>,
 }
 

@@ -374,13 +374,14 @@ fn rotate(step: &[f64], rotation: &[f64], n: usize) -> Result<Vec<f64>, LinalgEr
 impl Solved {
     fn report(&self, rows: &Matrix, set: &ActivationSet, params: &IcaParams) -> FitReport {
         let last = self.gradients.last().copied().unwrap_or(0.0);
-        let mut notes = Vec::new();
+        let mut warnings = Vec::new();
         if !self.converged {
-            notes.push(format!(
+            warnings.push(format!(
                 "not converged: largest gradient entry {last:.1e} after {} iterations, tolerance {:.0e}",
                 self.iterations, params.tolerance
             ));
         }
+        let mut notes = Vec::new();
         if rows.rows() < set.rows() {
             notes.push(format!("components found on {} of {} rows", rows.rows(), set.rows()));
         }
@@ -389,6 +390,7 @@ impl Solved {
             steps: self.iterations,
             rows: rows.rows(),
             loss_curve: self.gradients.iter().copied().enumerate().collect(),
+            warnings,
             notes,
             ..FitReport::default()
         }

@@ -1,23 +1,12 @@
 use rayon::prelude::*;
 
 use crate::base::Matrix;
+use crate::linalg::SparseCodes;
 
 use super::FeatureError;
 
 /// Bits of an f32 that are all set in NaN and in infinities only.
 const EXPONENT: u32 = 0x7f80_0000;
-
-/// Codes of which most are zero, row after row: row `i` has `values[offsets[i]..offsets[i + 1]]` at
-/// the features `indices[..]` of the same range, each feature at most once; the others are zero.
-#[derive(Debug, Clone, Copy)]
-pub struct SparseCodes<'a> {
-    /// Where each row starts, and the end: rows + 1 entries.
-    pub offsets: &'a [usize],
-    /// Feature of each value.
-    pub indices: &'a [u32],
-    /// The values that may be other than zero.
-    pub values: &'a [f32],
-}
 
 /// Of each fragment of a block and each feature, row-major [fragments, features].
 #[derive(Debug)]
@@ -99,20 +88,13 @@ pub(super) fn dense_maxima(shape: BlockShape, codes: &Matrix) -> Result<Fragment
 }
 
 /// As `dense_maxima`, from sparse rows: absent codes are zero.
-pub(super) fn sparse_maxima(
-    shape: BlockShape,
-    codes: SparseCodes<'_>,
-) -> Result<FragmentMaxima, FeatureError> {
-    check_sparse(shape, codes)?;
-    let n_fragments = shape.whole_fragments(codes.offsets.len() - 1, shape.n_features)?;
+pub(super) fn sparse_maxima(shape: BlockShape, codes: &SparseCodes) -> Result<FragmentMaxima, FeatureError> {
+    let n_fragments = shape.whole_fragments(codes.rows(), codes.cols())?;
     let n_scored = shape.positions.saturating_sub(shape.first_scored);
     shape.reduce(n_fragments, |fragment, maxima, firing| {
         let mut given = vec![0; maxima.len()];
         for position in 0..shape.positions {
-            let row = fragment * shape.positions + position;
-            let range = codes.offsets[row]..codes.offsets[row + 1];
-            for (&feature, &value) in codes.indices[range.clone()].iter().zip(&codes.values[range]) {
-                let feature = feature as usize;
+            for (feature, value) in codes.iter_row(fragment * shape.positions + position) {
                 if !value.is_finite() {
                     return Err(shape.not_finite(feature, fragment, value));
                 }
@@ -130,23 +112,4 @@ pub(super) fn sparse_maxima(
         }
         Ok(())
     })
-}
-
-fn check_sparse(shape: BlockShape, codes: SparseCodes<'_>) -> Result<(), FeatureError> {
-    let problem = if codes.offsets.first() != Some(&0) {
-        Some("`offsets` must start with 0".to_string())
-    } else if codes.offsets.windows(2).any(|pair| pair[0] > pair[1]) {
-        Some("`offsets` must not fall".to_string())
-    } else if codes.indices.len() != codes.values.len() {
-        Some(format!("{} indices but {} values", codes.indices.len(), codes.values.len()))
-    } else if codes.offsets.last() != Some(&codes.values.len()) {
-        Some(format!("`offsets` must end with the number of values, {}", codes.values.len()))
-    } else {
-        codes
-            .indices
-            .iter()
-            .find(|&&feature| feature as usize >= shape.n_features)
-            .map(|feature| format!("feature {feature} of a dictionary of {} features", shape.n_features))
-    };
-    problem.map_or(Ok(()), |problem| Err(FeatureError::SparseShape(problem)))
 }

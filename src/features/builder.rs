@@ -1,8 +1,9 @@
 use rayon::prelude::*;
 
 use crate::base::{Matrix, Stream};
+use crate::linalg::SparseCodes;
 
-use super::blocks::{BlockShape, FragmentMaxima, SparseCodes, dense_maxima, sparse_maxima};
+use super::blocks::{BlockShape, FragmentMaxima, dense_maxima, sparse_maxima};
 use super::census::{Capacities, Census};
 use super::draw::{FeatureSummary, summarise};
 use super::extremes::Candidate;
@@ -62,7 +63,7 @@ impl RecordBuilder {
     pub fn add_sparse_block(
         &mut self,
         first_fragment: usize,
-        codes: SparseCodes<'_>,
+        codes: &SparseCodes,
     ) -> Result<(), FeatureError> {
         let shape = self.shape(first_fragment)?;
         let block = sparse_maxima(shape, codes)?;

@@ -9,7 +9,9 @@ use super::{FeatureError, FeatureSummary};
 #[derive(Debug)]
 pub struct ChosenActivations {
     positions: usize,
-    /// Features wanted on each fragment.
+    /// Features wanted anywhere, ascending: the columns of the codes that are fed.
+    features: Vec<usize>,
+    /// Columns wanted on each fragment.
     wanted: BTreeMap<usize, Vec<usize>>,
     found: BTreeMap<(usize, usize), Vec<f32>>,
 }
@@ -17,13 +19,21 @@ pub struct ChosenActivations {
 impl ChosenActivations {
     /// For the summaries of one dictionary's eligible features; fragments have `positions` tokens.
     pub fn new<'a>(summaries: impl IntoIterator<Item = &'a FeatureSummary>, positions: usize) -> Self {
+        let mut summaries: Vec<&FeatureSummary> = summaries.into_iter().collect();
+        summaries.sort_unstable_by_key(|summary| summary.feature);
         let mut wanted: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for summary in summaries {
+        for (column, summary) in summaries.iter().enumerate() {
             for fragment in summary.fragments() {
-                wanted.entry(fragment).or_default().push(summary.feature);
+                wanted.entry(fragment).or_default().push(column);
             }
         }
-        Self { positions, wanted, found: BTreeMap::new() }
+        let features = summaries.iter().map(|summary| summary.feature).collect();
+        Self { positions, features, wanted, found: BTreeMap::new() }
+    }
+
+    /// The features to encode, ascending.
+    pub fn features(&self) -> Vec<usize> {
+        self.features.clone()
     }
 
     /// The fragments to encode, ascending, each once.
@@ -31,25 +41,24 @@ impl ChosenActivations {
         self.wanted.keys().copied().collect()
     }
 
-    /// Takes what is needed from the codes `[fragments.len() · positions, features]` of some fragments.
+    /// Takes what is needed from the codes `[fragments.len() · positions, features().len()]` of some
+    /// fragments.
     pub fn add_block(&mut self, fragments: &[usize], codes: &Matrix) -> Result<(), FeatureError> {
         let n_features = codes.cols();
-        if codes.rows() != fragments.len() * self.positions {
+        if codes.rows() != fragments.len() * self.positions || n_features != self.features.len() {
             return Err(FeatureError::BlockShape {
                 rows: codes.rows(),
                 cols: n_features,
                 n_fragments: fragments.len(),
                 positions: self.positions,
-                n_features,
+                n_features: self.features.len(),
             });
         }
         for (nth, fragment) in fragments.iter().enumerate() {
-            for &feature in self.wanted.get(fragment).into_iter().flatten() {
+            for &column in self.wanted.get(fragment).into_iter().flatten() {
                 let rows = nth * self.positions..(nth + 1) * self.positions;
-                let values: Option<Vec<f32>> = rows.map(|row| codes.row(row).get(feature).copied()).collect();
-                if let Some(values) = values {
-                    self.found.insert((feature, *fragment), values);
-                }
+                let values = rows.map(|row| codes.at(row, column)).collect();
+                self.found.insert((self.features[column], *fragment), values);
             }
         }
         Ok(())

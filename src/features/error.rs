@@ -29,9 +29,6 @@ pub enum FeatureError {
         /// Features of the dictionary.
         n_features: usize,
     },
-    /// Sparse rows that don't fit together.
-    #[error("sparse codes are inconsistent: {0}")]
-    SparseShape(String),
     /// A block starts elsewhere than the last one ended, so a fragment would be missed or counted twice.
     #[error("a block of codes starts at fragment {got}, expected fragment {expected}: feed blocks in order")]
     BlockOrder {

@@ -30,7 +30,6 @@ mod split;
 mod token_table;
 mod walk;
 
-pub use blocks::SparseCodes;
 pub use builder::RecordBuilder;
 pub use chosen::ChosenActivations;
 pub use draw::{Chosen, FeatureSummary, QuantilePick};

@@ -1,12 +1,14 @@
 /// Finds the largest entries of rows of one length without sorting them.
 ///
 /// Entries are dealt to groups; the k-th largest group maximum is a bar that at least k entries
-/// reach and few others do; only those are sorted.
+/// reach and few others do; only those are ranked.
 #[derive(Debug, Clone)]
 pub struct Selector {
     groups: usize,
     maxima: Vec<f32>,
     reaching: Vec<(f32, u32)>,
+    /// `reaching`, as ranking leaves it.
+    ranked: Vec<(f32, u32)>,
 }
 
 /// Entries compared at once; groups are a multiple of it.
@@ -17,11 +19,11 @@ impl Selector {
     pub fn new(width: usize, k: usize) -> Self {
         // About four groups an entry wanted keeps the bar close to the k-th entry itself.
         let groups = (4 * k).next_multiple_of(STRIP).min(width);
-        Self { groups, maxima: vec![0.0; groups], reaching: Vec::new() }
+        Self { groups, maxima: vec![0.0; groups], reaching: Vec::new(), ranked: Vec::new() }
     }
 
-    /// The at most `k` largest of the entries above zero, as (value, index), largest first; of
-    /// equal entries the lower index comes first. NaN is never chosen.
+    /// The at most `k` largest of the entries above zero, as (value, index) in rising order of
+    /// indices; of equal entries the lower index is chosen. NaN is never chosen.
     #[inline(always)]
     pub fn positive(&mut self, row: &[f32], k: usize) -> &[(f32, u32)] {
         self.reaching.clear();
@@ -30,9 +32,12 @@ impl Selector {
         }
         let bar = if self.groups > k { self.bar(row, k) } else { 0.0 };
         self.gather(row, bar);
-        let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-        self.reaching.sort_unstable_by(order);
-        self.reaching.truncate(k);
+        if self.reaching.len() > k {
+            self.ranked.clone_from(&self.reaching);
+            let rank = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+            let (_, last, _) = self.ranked.select_nth_unstable_by(k - 1, rank);
+            self.reaching.retain(|entry| rank(entry, last).is_le());
+        }
         &self.reaching
     }
 
@@ -88,6 +93,7 @@ mod tests {
             row.iter().enumerate().map(|(i, &v)| (v, i as u32)).filter(|(v, _)| *v > 0.0).collect();
         all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         all.truncate(k);
+        all.sort_by_key(|entry| entry.1);
         all
     }
 

@@ -20,7 +20,7 @@ use crate::explain::{
 };
 use crate::features::{
     ChosenActivations, Evidence, Explanation, FeatureRecord, FeatureSummary, FragmentSet, Held,
-    RecordBuilder, SparseCodes, Walk, split, walk,
+    RecordBuilder, Walk, split, walk,
 };
 use crate::report::{ScoreLine, ScoreStatus};
 use crate::simulate::{Offline, Simulation, Simulator};
@@ -152,8 +152,7 @@ impl Evaluation<'_> {
             if sparse {
                 let (codes, estimate) = self.dictionary.encode_and_reconstruct(&block)?;
                 counter.add_coded(&block, Codes::Sparse(&codes), estimate.as_ref(), counts);
-                let (offsets, indices, values) = codes.parts();
-                builder.add_sparse_block(first, SparseCodes { offsets, indices, values })?;
+                builder.add_sparse_block(first, &codes)?;
                 let entries = (codes.rows() * n_features).max(1) as f64;
                 sparse = (codes.n_entries() as f64) < SPARSE_SHARE * entries;
             } else {
@@ -173,6 +172,7 @@ impl Evaluation<'_> {
         let fragments = self.fragments()?;
         let positions = fragments.positions();
         let mut chosen = ChosenActivations::new(walk.summaries(summaries), positions);
+        let features = chosen.features();
         for needed in chosen.fragments().chunks(BLOCK_FRAGMENTS) {
             self.stop.check()?;
             let mut block = Matrix::zeros(needed.len() * positions, self.evaluate.width());
@@ -181,7 +181,7 @@ impl Evaluation<'_> {
                 let start = nth * positions * rows.cols();
                 block.data_mut()[start..start + rows.data().len()].copy_from_slice(rows.data());
             }
-            chosen.add_block(needed, &self.dictionary.encode(&block)?)?;
+            chosen.add_block(needed, &self.dictionary.encode_features(&block, &features)?)?;
         }
         let first_scored = self.suite.protocol.first_scored();
         let complete = |summary| {

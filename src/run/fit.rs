@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use super::parallel::{Tell, side_by_side};
 use super::stage::{StageKey, StageStore};
 use super::{Event, RunError, Stop};
 use crate::activations::ActivationSet;
@@ -23,6 +25,14 @@ pub struct FittedRow {
     pub dictionary: Box<dyn Dictionary>,
     /// How the fit went.
     pub report: FitReport,
+    /// Mean L0 on the fit split, once somebody has asked.
+    mean_l0: OnceLock<f64>,
+}
+
+impl FittedRow {
+    fn new(name: String, dictionary: Box<dyn Dictionary>, report: FitReport) -> Self {
+        Self { name, dictionary, report, mean_l0: OnceLock::new() }
+    }
 }
 
 /// Fits the methods of one hook point.
@@ -41,36 +51,39 @@ pub struct Fitter<'a> {
     pub tokens: Digest,
     /// Stored stages.
     pub store: &'a StageStore,
-    /// Who hears of progress.
-    pub on: &'a dyn Fn(Event),
     /// Whether to go on.
     pub stop: Stop,
 }
 
 impl Fitter<'_> {
-    /// All rows, and whether every one was there already. Methods that others are matched to are
-    /// fitted first; rows come in the suite's order.
+    /// The rows of `methods`, in their order; `on` hears of progress. Methods that others are matched
+    /// to are fitted first, and come along whether or not they are listed.
     pub fn fit(
         &self,
         methods: &[&MethodSpec],
         set: &ActivationSet,
-    ) -> Result<(Vec<FittedRow>, bool), RunError> {
-        let mut fitted: BTreeMap<&str, Vec<FittedRow>> = BTreeMap::new();
-        let mut reused = true;
-        let (matched, plain): (Vec<&MethodSpec>, Vec<&MethodSpec>) =
-            methods.iter().copied().partition(|method| method.params.matched().is_some());
-        for method in plain.into_iter().chain(matched) {
-            self.stop.check()?;
-            let reference =
-                method.params.matched().and_then(|name| fitted.get(name)).and_then(|rows| rows.first());
-            let (rows, stored) = self.method(method, reference, set)?;
-            reused &= stored;
-            fitted.insert(&method.name, rows);
+        on: &dyn Fn(Event),
+    ) -> Result<Vec<FittedRow>, RunError> {
+        let matched_to = |method: &MethodSpec| method.params.matched().map(str::to_owned);
+        let (matched, mut plain): (Vec<&MethodSpec>, Vec<&MethodSpec>) =
+            methods.iter().copied().partition(|method| matched_to(method).is_some());
+        for name in matched.iter().filter_map(|method| matched_to(method)) {
+            if !plain.iter().any(|method| method.name == name) {
+                plain.extend(self.suite.methods.iter().find(|method| method.name == name));
+            }
         }
+        let mut fitted: BTreeMap<&str, Vec<FittedRow>> = BTreeMap::new();
+        let done = side_by_side(plain.clone(), on, |method, tell| self.method(method, None, set, tell))?;
+        fitted.extend(plain.iter().map(|method| method.name.as_str()).zip(done));
+        let done = side_by_side(matched.clone(), on, |method, tell| {
+            let reference = method.params.matched().and_then(|name| fitted.get(name)?.first());
+            self.method(method, reference, set, tell)
+        })?;
+        fitted.extend(matched.iter().map(|method| method.name.as_str()).zip(done));
         let rows: Vec<FittedRow> =
             methods.iter().filter_map(|method| fitted.remove(method.name.as_str())).flatten().collect();
         self.check_identical_activations(&rows, set)?;
-        Ok((rows, reused))
+        Ok(rows)
     }
 
     /// Comparing dictionaries means nothing unless all saw the same activations.
@@ -91,7 +104,9 @@ impl Fitter<'_> {
         method: &MethodSpec,
         reference: Option<&FittedRow>,
         set: &ActivationSet,
-    ) -> Result<(Vec<FittedRow>, bool), RunError> {
+        tell: &Tell<'_>,
+    ) -> Result<Vec<FittedRow>, RunError> {
+        self.stop.check()?;
         let key = StageKey::new("fit", VERSION)
             .word(&self.hook.to_string())
             .word(self.control.unwrap_or("real"))
@@ -102,14 +117,14 @@ impl Fitter<'_> {
         if let Some(reports) = self.store.load::<Vec<FitReport>>(&key)
             && let Some(rows) = self.reopen(method, reports, set)
         {
-            return Ok((rows, true));
+            return Ok(rows);
         }
         let seed = self.suite.seed;
         let stage =
             format!("fit {}/{}{}", self.hook, method.name, self.control.map_or("", |_| " (random weights)"));
         let mut progress = |progress: FitProgress| {
             let (done, total) = (progress.step as u64, progress.steps as u64);
-            (self.on)(Event::Work { stage: stage.clone(), done, total, unit: "steps" });
+            tell(Event::Work { stage: stage.clone(), done, total, unit: "steps" });
         };
         let failed = |source: FitError| RunError::Fit {
             method: method.name.clone(),
@@ -140,11 +155,11 @@ impl Fitter<'_> {
         for (variant, fitted) in fitted {
             let name = variant.method_name(&method.name);
             fitted.dictionary.save(&self.row_folder(&name))?;
-            rows.push(FittedRow { name, dictionary: fitted.dictionary, report: fitted.report });
+            rows.push(FittedRow::new(name, fitted.dictionary, fitted.report));
         }
         let reports: Vec<&FitReport> = rows.iter().map(|row| &row.report).collect();
         self.store.save(&key, &reports)?;
-        Ok((rows, false))
+        Ok(rows)
     }
 
     /// Dictionaries of an earlier run; none where one is missing, damaged or of other activations.
@@ -160,7 +175,7 @@ impl Fitter<'_> {
         }
         let open = |(name, report): (String, FitReport)| {
             let dictionary = load(&self.row_folder(&name)).ok()?;
-            (dictionary.info().fitted_on == set.digest()).then_some(FittedRow { name, dictionary, report })
+            (dictionary.info().fitted_on == set.digest()).then(|| FittedRow::new(name, dictionary, report))
         };
         names.into_iter().zip(reports).map(open).collect()
     }
@@ -182,11 +197,17 @@ impl Fitter<'_> {
         match (k, reference) {
             (Some(k), _) => Ok(k),
             (None, Some(row)) if needed => {
-                let l0 = mean_l0(row.dictionary.as_ref(), set).map_err(|source| RunError::Fit {
-                    method: method.name.clone(),
-                    hook: self.hook.to_string(),
-                    source,
-                })?;
+                let l0 = match row.mean_l0.get() {
+                    Some(&l0) => l0,
+                    None => {
+                        let l0 = mean_l0(row.dictionary.as_ref(), set).map_err(|source| RunError::Fit {
+                            method: method.name.clone(),
+                            hook: self.hook.to_string(),
+                            source,
+                        })?;
+                        *row.mean_l0.get_or_init(|| l0)
+                    }
+                };
                 Ok((l0.round() as usize).max(1))
             }
             _ => Ok(1),

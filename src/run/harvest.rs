@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::stage::StageKey;
 use super::{Event, RunError, Stop};
-use crate::activations::{ActivationSet, Keep, Precision, harvest};
+use crate::activations::{ActivationError, ActivationSet, Keep, Precision, harvest};
 use crate::base::{HookPoint, TokenBatch};
 use crate::corpus::TokenSets;
 use crate::subject::SubjectModel;
@@ -91,23 +91,17 @@ impl Harvester<'_> {
         Ok(groups)
     }
 
-    /// Stores of a group, those that are there already opened, the rest harvested in one pass.
-    pub fn harvest(&self, hooks: &[HookPoint]) -> Result<Vec<HookActivations>, RunError> {
-        self.pass(hooks, &self.tokens.fit, "fit", Keep::Fitting, FIT_PRECISION)?;
-        self.pass(hooks, &self.tokens.evaluate, "evaluate", Keep::Everything, EVALUATE_PRECISION)?;
-        hooks
-            .iter()
-            .map(|&hook| {
-                let paths = [self.path(hook, "fit"), self.path(hook, "evaluate")];
-                let open = |path: &Path| {
-                    ActivationSet::open(path).ok_or_else(|| {
-                        let source = std::io::Error::other("the store vanished while the run needed it");
-                        crate::base::FileError { action: "read", path: path.to_path_buf(), source }
-                    })
-                };
-                Ok(HookActivations { fit: open(&paths[0])?, evaluate: open(&paths[1])?, paths })
-            })
-            .collect()
+    /// Stores of a group, one a hook point: those that are there already opened, the rest harvested
+    /// in one pass. A hook point whose activations cannot be used does not take the others with it.
+    pub fn harvest(&self, hooks: &[HookPoint]) -> Result<Vec<Result<HookActivations, RunError>>, RunError> {
+        let fit = self.pass(hooks, &self.tokens.fit, "fit", Keep::Fitting, FIT_PRECISION)?;
+        let evaluate =
+            self.pass(hooks, &self.tokens.evaluate, "evaluate", Keep::Everything, EVALUATE_PRECISION)?;
+        let both = |((&hook, fit), evaluate)| {
+            let paths = [self.path(hook, "fit"), self.path(hook, "evaluate")];
+            Ok(HookActivations { fit: fit?, evaluate: evaluate?, paths })
+        };
+        Ok(hooks.iter().zip(fit).zip(evaluate).map(both).collect())
     }
 
     fn path(&self, hook: HookPoint, split: &'static str) -> PathBuf {
@@ -126,25 +120,26 @@ impl Harvester<'_> {
         split: &'static str,
         keep: Keep,
         precision: Precision,
-    ) -> Result<(), RunError> {
-        let missing: Vec<(HookPoint, PathBuf)> = hooks
-            .iter()
-            .map(|&hook| (hook, self.path(hook, split)))
-            .filter(|(_, path)| ActivationSet::open(path).is_none())
+    ) -> Result<Vec<Result<ActivationSet, ActivationError>>, RunError> {
+        let paths: Vec<PathBuf> = hooks.iter().map(|&hook| self.path(hook, split)).collect();
+        let stored: Vec<Option<ActivationSet>> = paths.iter().map(|path| ActivationSet::open(path)).collect();
+        let all = hooks.iter().zip(&paths).zip(&stored);
+        let targets: Vec<(HookPoint, &Path)> = all
+            .filter(|(_, stored)| stored.is_none())
+            .map(|((hook, path), _)| (*hook, path.as_path()))
             .collect();
-        if missing.is_empty() {
-            return Ok(());
+        let mut harvested = Vec::new();
+        if !targets.is_empty() {
+            let total = tokens.ids().len() as u64;
+            let stage = format!("harvest {split}{}", self.label);
+            let on_tokens = |done: usize| {
+                (self.on)(Event::Work { stage: stage.clone(), done: done as u64, total, unit: "tokens" });
+                !self.stop.asked()
+            };
+            harvested = harvest(self.subject, tokens, &targets, keep, precision, &on_tokens)?;
         }
-        let targets: Vec<(HookPoint, &Path)> =
-            missing.iter().map(|(hook, path)| (*hook, path.as_path())).collect();
-        let total = tokens.ids().len() as u64;
-        let stage = format!("harvest {split}{}", self.label);
-        let on_tokens = |done: usize| {
-            (self.on)(Event::Work { stage: stage.clone(), done: done as u64, total, unit: "tokens" });
-            !self.stop.asked()
-        };
-        harvest(self.subject, tokens, &targets, keep, precision, &on_tokens)?;
-        Ok(())
+        let mut harvested = harvested.into_iter();
+        Ok(stored.into_iter().filter_map(|stored| stored.map(Ok).or_else(|| harvested.next())).collect())
     }
 }
 

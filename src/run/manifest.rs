@@ -81,6 +81,8 @@ pub struct DictionaryRecord {
     pub rows: usize,
     /// How the fit went.
     pub report: crate::dictionary::FitReport,
+    /// Wall-clock seconds of measuring and scoring it, other dictionaries running beside it.
+    pub evaluate_seconds: f64,
 }
 
 /// One stage.
@@ -130,15 +132,19 @@ pub struct StageClock {
 
 impl StageClock {
     /// Runs a stage and notes its time and memory.
-    pub fn time<T, E>(&mut self, name: &str, work: impl FnOnce() -> Result<(T, bool), E>) -> Result<T, E> {
+    pub fn time<T, E>(&mut self, name: &str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let started = Stopwatch::start();
-        let (value, reused) = work()?;
-        self.stages.push(StageRecord {
-            name: name.to_string(),
-            seconds: started.seconds(),
-            peak_memory_bytes: peak_memory_bytes(),
-            reused,
-        });
+        let value = work()?;
+        self.note(name.to_string(), started.seconds(), false);
         Ok(value)
+    }
+
+    /// Notes a stage whose result was there already.
+    pub fn reused(&mut self, name: String) {
+        self.note(name, 0.0, true);
+    }
+
+    fn note(&mut self, name: String, seconds: f64, reused: bool) {
+        self.stages.push(StageRecord { name, seconds, peak_memory_bytes: peak_memory_bytes(), reused });
     }
 }

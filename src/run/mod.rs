@@ -12,6 +12,7 @@ mod evidence;
 mod fit;
 mod harvest;
 mod manifest;
+mod parallel;
 mod pipeline;
 mod prepare;
 mod probes;

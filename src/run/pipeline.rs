@@ -3,19 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::evaluate::{Evaluation, Outcome};
 use super::fit::{FittedRow, Fitter};
 use super::harvest::{Harvester, HookActivations};
 use super::manifest::{DictionaryRecord, FillerRecord, METRIC_VERSIONS, Machine, Manifest, StageClock};
+use super::parallel::side_by_side;
 use super::prepare::{CorpusRecord, Fillers, expand_hooks, fillers, open_corpus, open_subject};
 use super::probes::Probes;
 use super::quality::{LossMeter, Measured};
 use super::stage::{StageKey, StageStore};
 use super::summary::{QualityInput, summarise};
 use super::{Event, Places, RunError, Stop};
-use crate::base::{Digest, HookPoint, write_atomic};
+use crate::base::{Digest, HookPoint, Stopwatch, write_atomic};
 use crate::corpus::TokenSets;
+use crate::dictionary::FitReport;
 use crate::report;
 use crate::report::{ScoreStatus, Summary};
 use crate::subject::{LoadedSubject, SubjectModel};
@@ -54,7 +57,6 @@ struct Context<'a> {
     fillers: Fillers,
     token_texts: Vec<String>,
     store: StageStore,
-    on: &'a dyn Fn(Event),
     stop: Stop,
 }
 
@@ -86,9 +88,7 @@ pub fn run(
         hooks.len(),
         suite.methods.len()
     )));
-    let corpus = gathered
-        .clock
-        .time("corpus", || Ok::<_, RunError>((open_corpus(suite, &subject.loaded, places)?, false)))?;
+    let corpus = gathered.clock.time("corpus", || open_corpus(suite, &subject.loaded, places))?;
     stop.check()?;
     let tokens = &corpus.tokens;
     let fillers = fillers(&subject.loaded, &tokens.fit)?;
@@ -102,14 +102,13 @@ pub fn run(
         fillers: fillers.clone(),
         token_texts: tokenizer.token_texts(&ids),
         store: StageStore::new(&places.out, fresh),
-        on,
         stop,
     };
     // The evidence names tokens by id; this gives every id its text.
     let texts = serde_json::to_vec(&context.token_texts).unwrap_or_default();
     write_atomic(&places.out.join("records/tokens.json"), &texts)?;
     let all: Vec<&MethodSpec> = suite.methods.iter().collect();
-    context.subject_pass(model, &hooks, &all, None, &mut gathered)?;
+    context.subject_pass(model, &hooks, &all, None, on, &mut gathered)?;
     if !suite.controls.random_weights.is_empty() {
         let chosen =
             suite.methods.iter().filter(|method| suite.controls.random_weights.contains(&method.name));
@@ -119,6 +118,7 @@ pub fn run(
             &hooks,
             &chosen.collect::<Vec<_>>(),
             Some(RANDOM_WEIGHTS),
+            on,
             &mut gathered,
         )?;
     }
@@ -152,13 +152,15 @@ fn run_digest(suite: &Suite, subject: Digest, tokens: Digest) -> Digest {
 }
 
 impl Context<'_> {
-    /// All hook points of one subject, real or permuted.
+    /// All hook points of one subject, real or permuted. One whose activations cannot be used fails
+    /// the run when the others are done, so that a run without it has nothing to repeat.
     fn subject_pass(
         &self,
         subject: &dyn SubjectModel,
         hooks: &[HookPoint],
         methods: &[&MethodSpec],
         control: Option<&str>,
+        on: &dyn Fn(Event),
         gathered: &mut Gathered,
     ) -> Result<(), RunError> {
         let label = if control.is_some() { " (random weights)" } else { "" };
@@ -168,75 +170,85 @@ impl Context<'_> {
             folder: self.places.cache.join("activations"),
             disk: self.suite.limits.disk_gb * 1e9,
             label,
-            on: self.on,
+            on,
             stop: self.stop,
         };
+        let mut unusable = None;
         for group in harvester.groups(hooks)? {
-            let stored: Vec<Option<HookResult>> = group
-                .iter()
-                .map(|&hook| self.store.load(&self.hook_key(subject, hook, methods, control)))
-                .collect();
+            let pass = SubjectPass { subject, methods, control };
+            let stored: Vec<Vec<Option<RowResult>>> =
+                group.iter().map(|&hook| self.stored_rows(pass, hook)).collect();
+            let incomplete = |rows: &[Option<RowResult>]| rows.iter().any(Option::is_none);
             let missing: Vec<HookPoint> = group
                 .iter()
                 .zip(&stored)
-                .filter(|(_, found)| found.is_none())
+                .filter(|(_, rows)| incomplete(rows))
                 .map(|(hook, _)| *hook)
                 .collect();
-            let name = format!("harvest{label}");
-            let harvested = match missing.is_empty() {
+            let mut harvested = match missing.is_empty() {
                 true => Vec::new(),
-                false => {
-                    gathered.clock.time(&name, || Ok::<_, RunError>((harvester.harvest(&missing)?, false)))?
-                }
-            };
-            let mut harvested = harvested.into_iter();
-            for (hook, stored) in group.iter().zip(stored) {
-                let result = match stored {
-                    Some(result) => {
-                        gathered.clock.time(&format!("{hook}{label}"), || Ok::<_, RunError>(((), true)))?;
-                        result
+                false => gathered.clock.time(&format!("harvest{label}"), || harvester.harvest(&missing))?,
+            }
+            .into_iter();
+            for (&hook, stored) in group.iter().zip(stored) {
+                let activations = if incomplete(&stored) { harvested.next() } else { None };
+                let rows = match activations {
+                    Some(Err(error)) => {
+                        on(Event::Warning(format!("{error}; the other hook points go on")));
+                        unusable.get_or_insert(error);
+                        continue;
                     }
-                    None => match harvested.next() {
-                        Some(activations) => {
-                            self.hook_pass(subject, *hook, methods, control, activations, gathered)?
-                        }
-                        None => continue,
-                    },
+                    Some(Ok(activations)) => self.hook_pass(pass, hook, stored, activations, on, gathered)?,
+                    None => {
+                        gathered.clock.reused(format!("{hook}{label}"));
+                        stored.into_iter().flatten().collect()
+                    }
                 };
-                result.gather(control, gathered);
+                gather_rows(hook, rows, control, gathered);
             }
         }
-        Ok(())
+        unusable.map_or(Ok(()), Err)
     }
 
-    fn hook_key(
-        &self,
-        subject: &dyn SubjectModel,
-        hook: HookPoint,
-        methods: &[&MethodSpec],
-        control: Option<&str>,
-    ) -> StageKey {
-        StageKey::new("hook", EVALUATE_VERSION)
+    /// What decides one row's result. Rows do not depend on each other, save on the method that they
+    /// are matched to, so a suite that gains a method repeats no other.
+    fn row_key(&self, pass: SubjectPass<'_>, hook: HookPoint, method: &MethodSpec, row: &str) -> StageKey {
+        let matched = method.params.matched();
+        let reference = self.suite.methods.iter().find(|other| Some(other.name.as_str()) == matched);
+        StageKey::new("row", EVALUATE_VERSION)
             .word(&hook.to_string())
-            .word(control.unwrap_or("real"))
-            .input(subject.info().weights_digest)
+            .word(pass.control.unwrap_or("real"))
+            .word(row)
+            .input(pass.subject.info().weights_digest)
             .input(self.tokens.digest)
-            .params(&(methods, &self.suite.protocol, self.suite.per_cell, &self.suite.pairs))
+            .params(&(method, reference, &self.suite.protocol, self.suite.per_cell, &self.suite.pairs))
             .params(&(&self.suite.scorers, self.suite.controls.shuffled, self.suite.seed, QUALITY_VERSION))
             .params(&self.fillers)
     }
 
-    /// One hook point: fits every method, measures each dictionary, scores its features.
+    /// The results of an earlier run, row by row in the suite's order.
+    fn stored_rows(&self, pass: SubjectPass<'_>, hook: HookPoint) -> Vec<Option<RowResult>> {
+        let mut rows = Vec::new();
+        for method in pass.methods {
+            for row in method.row_names() {
+                rows.push(self.store.load(&self.row_key(pass, hook, method, &row)));
+            }
+        }
+        rows
+    }
+
+    /// One hook point: fits what has no result yet, measures each dictionary, scores its features.
     fn hook_pass(
         &self,
-        subject: &dyn SubjectModel,
+        pass: SubjectPass<'_>,
         hook: HookPoint,
-        methods: &[&MethodSpec],
-        control: Option<&str>,
+        mut stored: Vec<Option<RowResult>>,
         activations: HookActivations,
+        on: &dyn Fn(Event),
         gathered: &mut Gathered,
-    ) -> Result<HookResult, RunError> {
-        let label = if control.is_some() { " (random weights)" } else { "" };
+    ) -> Result<Vec<RowResult>, RunError> {
+        let SubjectPass { subject, methods, control } = pass;
+        let label = pass.label();
         let base = match control {
             Some(control) => self.places.out.join("controls").join(control),
             None => self.places.out.clone(),
@@ -249,58 +261,76 @@ impl Context<'_> {
             subject: subject.info().weights_digest,
             tokens: self.tokens.digest,
             store: &self.store,
-            on: self.on,
             stop: self.stop,
         };
-        let rows =
-            gathered.clock.time(&format!("fit {hook}{label}"), || fitter.fit(methods, &activations.fit))?;
-        let meter = LossMeter::new(subject, hook, &self.tokens.evaluate, activations.fit.mean())?;
-        let probes = Probes::new(subject, hook, self.fillers.lead)?;
-        let mut result = HookResult { hook, rows: Vec::new() };
-        let total = rows.len() as u64;
-        for (done, row) in rows.iter().enumerate() {
-            self.stop.check()?;
-            (self.on)(Event::Work {
-                stage: format!("score {hook}{label}"),
-                done: done as u64,
-                total,
-                unit: "methods",
-            });
-            let name = format!("score {hook}/{}{label}", row.name);
-            let scored = gathered.clock.time(&name, || {
-                Ok::<_, RunError>((self.row_pass(row, control, &base, &activations, &meter, &probes)?, false))
-            })?;
-            result.rows.push(scored);
+        // Results of other activations cannot stand in one table with these.
+        for row in &mut stored {
+            row.take_if(|row| row.dictionary.fitted_on != activations.fit.digest());
         }
-        (self.on)(Event::Work { stage: format!("score {hook}{label}"), done: total, total, unit: "methods" });
-        self.store.save(&self.hook_key(subject, hook, methods, control), &result)?;
+        let mut wanted = Vec::new();
+        let mut places = Vec::new();
+        let mut place = 0;
+        for &method in methods {
+            let rows = place..place + method.row_names().len();
+            place = rows.end;
+            if stored[rows.clone()].iter().any(Option::is_none) {
+                wanted.push(method);
+                places.extend(rows.map(|place| (place, method)));
+            }
+        }
+        let fitted = gathered
+            .clock
+            .time(&format!("fit {hook}{label}"), || fitter.fit(&wanted, &activations.fit, on))?;
+        let meter = LossMeter::new(subject, hook, &self.tokens.evaluate, activations.fit.mean())?;
+        let work: Vec<(usize, &MethodSpec, FittedRow)> = places
+            .into_iter()
+            .zip(fitted)
+            .filter(|((place, _), _)| stored[*place].is_none())
+            .map(|((place, method), row)| (place, method, row))
+            .collect();
+        let (total, done) = (work.len() as u64, AtomicU64::new(0));
+        let stage = format!("score {hook}{label}");
+        let progress = |done| Event::Work { stage: stage.clone(), done, total, unit: "methods" };
+        on(progress(0));
+        let scored = gathered.clock.time(&stage, || {
+            side_by_side(work, on, |(place, method, row), tell| {
+                self.stop.check()?;
+                let result = self.row_pass(pass, hook, &row, &base, &activations, &meter)?;
+                self.store.save(&self.row_key(pass, hook, method, &row.name), &result)?;
+                tell(progress(done.fetch_add(1, Ordering::Relaxed) + 1));
+                Ok((place, result))
+            })
+        })?;
+        for (place, result) in scored {
+            stored[place] = Some(result);
+        }
         activations.remove();
-        Ok(result)
+        Ok(stored.into_iter().flatten().collect())
     }
 
-    /// One row. It is not stored by itself: rows of a hook point share the probes they asked for, and
-    /// a forward pass may differ in its last bits with what else is in the batch, so only a whole hook
-    /// point resumes to the same bytes.
+    /// One row: everything that is measured of one dictionary.
     fn row_pass(
         &self,
+        pass: SubjectPass<'_>,
+        hook: HookPoint,
         row: &FittedRow,
-        control: Option<&str>,
         base: &Path,
         activations: &HookActivations,
         meter: &LossMeter<'_>,
-        probes: &Probes<'_>,
     ) -> Result<RowResult, RunError> {
+        let started = Stopwatch::start();
         let dictionary = row.dictionary.as_ref();
+        let probes = Probes::new(pass.subject, hook, self.fillers.lead)?;
         let evaluation = Evaluation {
             suite: self.suite,
             row: &row.name,
-            control,
+            control: pass.control,
             dictionary,
             fit: &activations.fit,
             evaluate: &activations.evaluate,
             tokens: self.tokens,
             documents: &self.documents,
-            probes,
+            probes: &probes,
             fillers: &self.fillers,
             token_texts: &self.token_texts,
             stop: &self.stop,
@@ -314,18 +344,27 @@ impl Context<'_> {
             rows: activations.fit.rows(),
             rows_left_out: activations.fit.left_out(),
             report: row.report.clone(),
+            evaluate_seconds: started.seconds(),
         };
         Ok(RowResult { name: row.name.clone(), measured, outcomes, dictionary: record })
     }
 }
 
-/// One hook point's stored result.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct HookResult {
-    hook: HookPoint,
-    rows: Vec<RowResult>,
+/// A subject with what is done to it: the suite's methods on the real one, or a control.
+#[derive(Clone, Copy)]
+struct SubjectPass<'a> {
+    subject: &'a dyn SubjectModel,
+    methods: &'a [&'a MethodSpec],
+    control: Option<&'a str>,
 }
 
+impl SubjectPass<'_> {
+    fn label(&self) -> &'static str {
+        if self.control.is_some() { " (random weights)" } else { "" }
+    }
+}
+
+/// One row's stored result.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct RowResult {
     name: String,
@@ -340,37 +379,35 @@ struct StoredDictionary {
     fitted_on: Digest,
     rows: usize,
     rows_left_out: usize,
-    report: crate::dictionary::FitReport,
+    report: FitReport,
+    /// Wall-clock seconds of everything after the fit, other rows running beside it.
+    evaluate_seconds: f64,
 }
 
-impl HookResult {
-    fn gather(self, control: Option<&str>, gathered: &mut Gathered) {
-        let place = control.map_or(String::new(), |control| format!(" ({control})"));
-        for row in self.rows {
-            let name = format!("{}/{}", self.hook, row.name);
-            if row.dictionary.report.converged == Some(false) {
-                gathered.warnings.push(format!("{name}{place}: the fit did not converge"));
-            }
-            for note in &row.dictionary.report.notes {
-                gathered.warnings.push(format!("{name}{place}: {note}"));
-            }
-            gathered.quality.push(QualityInput {
-                hook: self.hook.to_string(),
-                method: row.name,
-                control: control.map(Into::into),
-                measured: row.measured,
-                report: row.dictionary.report.clone(),
-            });
-            let record = DictionaryRecord {
-                digest: row.dictionary.digest,
-                fitted_on: row.dictionary.fitted_on,
-                rows_left_out: row.dictionary.rows_left_out,
-                rows: row.dictionary.rows,
-                report: row.dictionary.report,
-            };
-            gathered.dictionaries.insert(format!("{name}{place}"), record);
-            gathered.outcomes.extend(row.outcomes);
+fn gather_rows(hook: HookPoint, rows: Vec<RowResult>, control: Option<&str>, gathered: &mut Gathered) {
+    let place = control.map_or(String::new(), |control| format!(" ({control})"));
+    for row in rows {
+        let name = format!("{hook}/{}", row.name);
+        for warning in &row.dictionary.report.warnings {
+            gathered.warnings.push(format!("{name}{place}: {warning}"));
         }
+        gathered.quality.push(QualityInput {
+            hook: hook.to_string(),
+            method: row.name,
+            control: control.map(Into::into),
+            measured: row.measured,
+            report: row.dictionary.report.clone(),
+        });
+        let record = DictionaryRecord {
+            digest: row.dictionary.digest,
+            fitted_on: row.dictionary.fitted_on,
+            rows_left_out: row.dictionary.rows_left_out,
+            rows: row.dictionary.rows,
+            report: row.dictionary.report,
+            evaluate_seconds: row.dictionary.evaluate_seconds,
+        };
+        gathered.dictionaries.insert(format!("{name}{place}"), record);
+        gathered.outcomes.extend(row.outcomes);
     }
 }
 
@@ -385,8 +422,8 @@ fn finish(
     fillers: FillerRecord,
 ) -> Result<Finished, RunError> {
     let Gathered { outcomes, quality, dictionaries, mut warnings, mut clock } = gathered;
-    let summary = clock
-        .time("statistics", || Ok::<_, RunError>((summarise(suite, run, &outcomes, &quality), false)))?;
+    let summary =
+        clock.time("statistics", || Ok::<_, RunError>(summarise(suite, run, &outcomes, &quality)))?;
     let (walked, failed) = failures(&outcomes);
     if failed > 0 {
         warnings.push(format!(

@@ -9,11 +9,14 @@ use crate::subject::{SubjectError, SubjectModel};
 /// Tokens of one forward pass over probes: short sequences, so many of them.
 const BATCH_TOKENS: usize = 8192;
 
-/// Values remembered before everything is forgotten and memory starts afresh (256 MB).
-const REMEMBERED_VALUES: usize = 64 << 20;
+/// Values remembered before everything is forgotten and memory starts afresh (64 MB).
+const REMEMBERED_VALUES: usize = 16 << 20;
 
-/// Runs token sequences on their own and remembers what each gave at its last token. All methods
-/// at a hook point share one, because they ask about the same text.
+/// Runs token sequences on their own and remembers what each gave at its last token.
+///
+/// Every dictionary has its own: few sequences are asked for by two of them, and a forward pass may
+/// differ in its last bits with what else is in the batch, so that sharing would make a
+/// dictionary's scores depend on which others were scored before it.
 pub struct Probes<'a> {
     subject: &'a dyn SubjectModel,
     hook: HookPoint,

@@ -185,7 +185,7 @@ fn quality_row(input: &QualityInput) -> QualityRow {
     let quality = &input.measured.quality;
     let (zero, mean) = input.measured.recovered();
     let mut notes: Vec<String> = quality.note.iter().cloned().collect();
-    notes.extend(input.report.notes.iter().cloned());
+    notes.extend(input.report.warnings.iter().chain(&input.report.notes).cloned());
     QualityRow {
         hook: input.hook.clone(),
         method: input.method.clone(),

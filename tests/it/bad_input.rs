@@ -161,6 +161,15 @@ fn a_hook_point_whose_activations_are_constant() {
         }
     });
     run(&toy, &["hooks=[blocks.1.hook_mlp_out]"]).refused(8, &["blocks.1.hook_mlp_out", "constant"]);
+    // Named first, and the other hook point is finished all the same: a run without it repeats nothing.
+    run(&toy, &["hooks=[blocks.1.hook_mlp_out, blocks.1.hook_resid_post]"])
+        .refused(8, &["blocks.1.hook_mlp_out", "constant"]);
+    run(&toy, &["hooks=[blocks.1.hook_resid_post]"]).ok();
+    let manifest = std::fs::read(toy.path("out/manifest.json")).expect("written");
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+    let stages = manifest["stages"].as_array().expect("a list");
+    let reused = |name: &str| stages.iter().any(|stage| stage["name"] == name && stage["reused"] == true);
+    assert!(reused("blocks.1.hook_resid_post"), "{stages:?}");
 }
 
 #[test]

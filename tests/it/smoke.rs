@@ -147,7 +147,7 @@ fn a_run_that_was_killed_twice_resumes_to_the_same_bytes() {
     let toy = Toy::new();
     let whole = run(&toy, "whole", &[]);
     fs::remove_dir_all(toy.path("cache")).expect("an empty cache");
-    for stage in ["fit-", "hook-"] {
+    for stage in ["fit-", "row-"] {
         assert!(kill_after(&toy, "killed", stage), "the run ended before it could be killed");
         assert!(
             !toy.path("killed/summary.json").exists(),

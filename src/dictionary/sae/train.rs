@@ -327,18 +327,19 @@ impl State<'_> {
         let fall = if before > 0.0 { 1.0 - after / before } else { 0.0 };
         let l0 = mean(&self.l0s[last..]);
         let share = l0 / self.recipe.features as f64;
-        let mut notes = Vec::new();
+        let mut warnings = Vec::new();
         if fall > UNDER_TRAINED_FALL {
-            notes.push(format!("under-trained: loss fell {:.1} % over the last tenth", 100.0 * fall));
+            warnings.push(format!("under-trained: loss fell {:.1} % over the last tenth", 100.0 * fall));
         }
         if !(0.01..=0.25).contains(&share) {
-            notes.push(format!("L0 outside 1–25 % of the width: {l0:.1} of {}", self.recipe.features));
+            warnings.push(format!("L0 outside 1–25 % of the width: {l0:.1} of {}", self.recipe.features));
         }
         if let Sparsity::TargetL0 { target } = self.recipe.sparsity
             && (l0 / target - 1.0).abs() > 0.2
         {
-            notes.push(format!("L0 {l0:.1} missed its target {target}"));
+            warnings.push(format!("L0 {l0:.1} missed its target {target}"));
         }
+        let mut notes = Vec::new();
         if self.resampled > 0 {
             notes.push(format!("{} features given a new direction", self.resampled));
         }
@@ -354,6 +355,7 @@ impl State<'_> {
                 Sparsity::TargetL0 { .. } => self.search.map(|search| search.weight),
             },
             seconds: 0.0,
+            warnings,
             notes,
         }
     }

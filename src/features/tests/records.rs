@@ -1,8 +1,9 @@
 use crate::base::{Matrix, Missing, Stream};
+use crate::linalg::SparseCodes;
 
 use super::super::{
     ChosenActivations, FeatureError, FeatureRecord, FeatureSummary, FragmentSet, Protocol, RecordBuilder,
-    SkipReason, SparseCodes, WalkOrder, ten_point_scale, walk,
+    SkipReason, WalkOrder, ten_point_scale, walk,
 };
 use super::{blank_tokens, codes, record_of, rows, summarise};
 
@@ -47,16 +48,8 @@ fn sparse_summaries(
     let mut builder = RecordBuilder::new(codes.cols(), set, protocol, &mut stream).expect("valid");
     for first in (0..set.len()).step_by(block) {
         let last = (first + block).min(set.len());
-        let (mut offsets, mut indices, mut values) = (vec![0], Vec::new(), Vec::new());
-        for row in rows(codes, first * set.positions()..last * set.positions()).iter_rows() {
-            for (feature, &value) in row.iter().enumerate().rev().filter(|(_, value)| **value != 0.0) {
-                indices.push(feature as u32);
-                values.push(value);
-            }
-            offsets.push(values.len());
-        }
-        let sparse = SparseCodes { offsets: &offsets, indices: &indices, values: &values };
-        builder.add_sparse_block(first, sparse).expect("block fits");
+        let sparse = SparseCodes::from_dense(&rows(codes, first * set.positions()..last * set.positions()));
+        builder.add_sparse_block(first, &sparse).expect("block fits");
     }
     builder.finish().expect("all fragments given")
 }
@@ -165,7 +158,10 @@ fn records_hold_the_activations_asked_for_and_survive_json() {
     for block in chosen.fragments().chunks(13) {
         let wanted: Vec<usize> =
             block.iter().flat_map(|fragment| fragment * positions..(fragment + 1) * positions).collect();
-        chosen.add_block(block, &codes.select_rows(&wanted)).expect("block fits");
+        let codes = codes.select_rows(&wanted);
+        let columns = chosen.features();
+        let codes = Matrix::from_fn(codes.rows(), columns.len(), |row, col| codes.at(row, columns[col]));
+        chosen.add_block(block, &codes).expect("block fits");
     }
     for summary in eligible {
         let from_blocks =
@@ -197,8 +193,8 @@ fn bad_input_is_named() {
     let mut bad = fine.clone();
     bad.row_mut(4)[1] = f32::NAN;
     assert!(message(builder().add_block(0, &bad)).contains("feature 1 on fragment 1 is NaN"));
-    let sparse = SparseCodes { offsets: &[0, 1, 1, 1], indices: &[2], values: &[1.0] };
-    assert!(message(builder().add_sparse_block(0, sparse)).contains("feature 2"));
+    let sparse = SparseCodes::from_dense(&Matrix::zeros(6, 3));
+    assert!(message(builder().add_sparse_block(0, &sparse)).contains("[6, 3]"));
     let short = blank_tokens(4, 1);
     let short = FragmentSet::new(&short, &[0, 1, 2, 3]).expect("valid");
     let refused = RecordBuilder::new(2, short, &Protocol::standard(), &mut Stream::new(0, "records"));
