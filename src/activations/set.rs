@@ -491,9 +491,15 @@ fn decode(bytes: &[u8], precision: Precision, out: &mut [f32]) {
             }
         }
         Precision::F16 => {
-            let halves: Vec<f16> =
-                bytes.chunks_exact(2).map(|two| f16::from_le_bytes([two[0], two[1]])).collect();
-            halves.convert_to_f32_slice(out);
+            // A part at a time: the halves stay in the cache.
+            let mut halves = [f16::ZERO; 1024];
+            for (out, bytes) in out.chunks_mut(halves.len()).zip(bytes.chunks(2 * halves.len())) {
+                let halves = &mut halves[..out.len()];
+                for (half, two) in halves.iter_mut().zip(bytes.chunks_exact(2)) {
+                    *half = f16::from_le_bytes([two[0], two[1]]);
+                }
+                halves.convert_to_f32_slice(out);
+            }
         }
     }
 }

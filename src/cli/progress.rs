@@ -1,10 +1,11 @@
 //! Progress on stderr: bars for people, lines for logs, JSON lines for programs, or nothing.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::args::ProgressKind;
 use crate::base::Stopwatch;
@@ -13,16 +14,17 @@ use crate::run::Event;
 /// How often a line is printed for a stage that goes on.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Shows events as they come.
+/// Shows events as they come. Several stages may be at work at the same time.
 pub struct Progress {
     kind: ProgressKind,
     quiet: bool,
-    state: Mutex<State>,
+    bars: MultiProgress,
+    stages: Mutex<BTreeMap<String, Stage>>,
 }
 
-struct State {
+/// A stage that has begun and not ended.
+struct Stage {
     bar: Option<ProgressBar>,
-    stage: String,
     started: Stopwatch,
     last_line: Stopwatch,
 }
@@ -30,14 +32,11 @@ struct State {
 impl Progress {
     /// `Auto` becomes bars where stderr is a terminal, lines elsewhere.
     pub fn new(kind: ProgressKind, quiet: bool) -> Self {
-        let now = Stopwatch::start();
-        let state = State { bar: None, stage: String::new(), started: now, last_line: now };
-        Self { kind, quiet, state: Mutex::new(state) }
+        Self { kind, quiet, bars: MultiProgress::new(), stages: Mutex::default() }
     }
 
     /// One event of a run.
     pub fn show(&self, event: &Event) {
-        let Ok(mut state) = self.state.lock() else { return };
         match (self.kind, event) {
             (_, Event::Warning(_)) if self.quiet && self.kind != ProgressKind::Json => {}
             (ProgressKind::Json, event) => {
@@ -45,71 +44,67 @@ impl Progress {
                     say(&line);
                 }
             }
-            (_, Event::Warning(text)) => state.above(&format!("warning: {text}")),
+            (_, Event::Warning(text)) => self.bars.suspend(|| say(&format!("warning: {text}"))),
             (ProgressKind::None, _) => {}
             _ if self.quiet => {}
-            (_, Event::Note(text)) => state.above(text),
-            (kind, Event::Work { stage, done, total, unit }) => state.work(kind, stage, *done, *total, unit),
+            (_, Event::Note(text)) => self.bars.suspend(|| say(text)),
+            (_, Event::Work { stage, done, total, unit }) => self.work(stage, *done, *total, unit),
         }
     }
 
-    /// Takes the bar away.
+    /// Takes the bars away.
     pub fn finish(&self) {
-        if let Ok(mut state) = self.state.lock()
-            && let Some(bar) = state.bar.take()
+        if let Ok(mut stages) = self.stages.lock() {
+            for bar in std::mem::take(&mut *stages).into_values().filter_map(|stage| stage.bar) {
+                bar.finish_and_clear();
+            }
+        }
+    }
+
+    fn work(&self, name: &str, done: u64, total: u64, unit: &str) {
+        let Ok(mut stages) = self.stages.lock() else { return };
+        let new = !stages.contains_key(name);
+        let stage = stages.entry(name.to_string()).or_insert_with(|| {
+            let now = Stopwatch::start();
+            Stage { bar: self.bar(name, total), started: now, last_line: now }
+        });
+        match &stage.bar {
+            Some(bar) => {
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+            None if new || done >= total || stage.last_line.elapsed() >= LINE_EVERY => {
+                stage.last_line = Stopwatch::start();
+                let seconds = stage.started.seconds();
+                let pace = if done > 0 && seconds > 0.5 && done < total {
+                    let rate = done as f64 / seconds;
+                    format!(", {rate:.0} {unit}/s, {:.0} s left", (total - done) as f64 / rate)
+                } else {
+                    String::new()
+                };
+                say(&format!("{name}: {done}/{total} {unit}{pace}"));
+            }
+            None => {}
+        }
+        if done >= total
+            && let Some(bar) = stages.remove(name).and_then(|stage| stage.bar)
         {
             bar.finish_and_clear();
         }
     }
-}
 
-impl State {
-    /// A line that stays, above the bar.
-    fn above(&mut self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| say(text)),
-            None => say(text),
+    /// A bar, where there is a terminal to draw it on.
+    fn bar(&self, name: &str, total: u64) -> Option<ProgressBar> {
+        if self.kind != ProgressKind::Auto || !std::io::stderr().is_terminal() {
+            return None;
         }
-    }
-
-    fn work(&mut self, kind: ProgressKind, stage: &str, done: u64, total: u64, unit: &str) {
-        let now = Stopwatch::start();
-        let bars = kind == ProgressKind::Auto && std::io::stderr().is_terminal();
-        let new_stage = self.stage != stage;
-        if new_stage {
-            if let Some(bar) = self.bar.take() {
-                bar.finish_and_clear();
-            }
-            self.stage = stage.to_string();
-            self.started = now;
-            if bars {
-                let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-                if let Ok(style) = ProgressStyle::with_template(
-                    "{msg:38!} {bar:30} {human_pos}/{human_len} {per_sec} eta {eta}",
-                ) {
-                    bar.set_style(style);
-                }
-                bar.set_message(stage.to_string());
-                self.bar = Some(bar);
-            }
+        let bar = self.bars.add(ProgressBar::new(total));
+        let template = "{msg:38!} {bar:30} {human_pos}/{human_len} {per_sec} eta {eta}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
         }
-        if let Some(bar) = &self.bar {
-            bar.set_length(total);
-            bar.set_position(done);
-            return;
-        }
-        let due = self.last_line.elapsed() >= LINE_EVERY;
-        if (new_stage || due) && !bars {
-            self.last_line = now;
-            let seconds = self.started.seconds();
-            let pace = if done > 0 && seconds > 0.5 && done < total {
-                let rate = done as f64 / seconds;
-                format!(", {rate:.0} {unit}/s, {:.0} s left", (total - done) as f64 / rate)
-            } else {
-                String::new()
-            };
-            say(&format!("{stage}: {done}/{total} {unit}{pace}"));
-        }
+        bar.set_message(name.to_string());
+        Some(bar)
     }
 }
 

@@ -8,8 +8,10 @@ use crate::linalg::{Selector, SparseCodes, Vectorised, View, product_into, vecto
 use super::save::save_affine;
 use super::{Dictionary, DictionaryError, DictionaryInfo, Kind, SignPolicy};
 
-/// Rows encoded by one task: their codes stay in the cache.
-const TILE_ROWS: usize = 64;
+/// Codes of one task, about 512 KB: they stay in the cache, and the rows are enough for a product.
+const TILE_CODES: usize = 128 << 10;
+/// Least and most rows of one task.
+const TILE_ROWS: (usize, usize) = (64, 512);
 /// Share of codes that are not zero above which a dense product decodes faster.
 const DENSE_SHARE: f64 = 0.12;
 
@@ -139,6 +141,10 @@ impl AffineDictionary {
         }
     }
 
+    fn tile_rows(&self) -> usize {
+        (TILE_CODES / self.info.n_features.max(1)).clamp(TILE_ROWS.0, TILE_ROWS.1)
+    }
+
     /// Codes of a few rows into `codes` `[rows, F]`; the row's scale and shift go to `scales`.
     fn encode_tile(&self, rows: &[f32], codes: &mut [f32], scales: &mut Vec<(f32, f32)>) {
         let (d, features) = (self.info.d_in, self.info.n_features);
@@ -159,9 +165,9 @@ impl AffineDictionary {
     fn by_tile<R: Send>(&self, x: &Matrix, work: impl Fn(&[f32], &[(f32, f32)]) -> R + Sync) -> Vec<R> {
         let (d, features) = (self.info.d_in, self.info.n_features);
         x.data()
-            .par_chunks((TILE_ROWS * d).max(1))
+            .par_chunks((self.tile_rows() * d).max(1))
             .map_init(
-                || (vec![0.0f32; TILE_ROWS * features], Vec::new()),
+                || (vec![0.0f32; self.tile_rows() * features], Vec::new()),
                 |(codes, scales), rows| {
                     let codes = &mut codes[..rows.len() / d * features];
                     self.encode_tile(rows, codes, scales);
@@ -222,8 +228,8 @@ impl Dictionary for AffineDictionary {
         let mut codes = Matrix::zeros(x.rows(), features);
         codes
             .data_mut()
-            .par_chunks_mut((TILE_ROWS * features).max(1))
-            .zip(x.data().par_chunks((TILE_ROWS * self.info.d_in).max(1)))
+            .par_chunks_mut((self.tile_rows() * features).max(1))
+            .zip(x.data().par_chunks((self.tile_rows() * self.info.d_in).max(1)))
             .for_each(|(codes, rows)| self.encode_tile(rows, codes, &mut Vec::new()));
         Ok(codes)
     }
@@ -256,8 +262,8 @@ impl Dictionary for AffineDictionary {
         let (d, features) = (self.info.d_in, self.info.n_features);
         let mut out = Matrix::zeros(codes.rows(), d);
         out.data_mut()
-            .par_chunks_mut((TILE_ROWS * d).max(1))
-            .zip(codes.data().par_chunks((TILE_ROWS * features).max(1)))
+            .par_chunks_mut((self.tile_rows() * d).max(1))
+            .zip(codes.data().par_chunks((self.tile_rows() * features).max(1)))
             .for_each(|(out, codes)| self.decode_tile(codes, &[], out));
         Ok(out)
     }

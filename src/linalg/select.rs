@@ -1,7 +1,9 @@
 /// Finds the largest entries of rows of one length without sorting them.
 ///
-/// Entries are dealt to groups; the k-th largest group maximum is a bar that at least k entries
-/// reach and few others do; only those are ranked.
+/// Rows of one matrix are alike: somewhat less than the last row's k-th entry is a bar that few more
+/// than k entries reach, and only those are ranked. Where too few reach it, entries are dealt to
+/// groups, and the k-th largest group maximum is a bar that at least k do. What is chosen does not
+/// depend on the bar.
 #[derive(Debug, Clone)]
 pub struct Selector {
     groups: usize,
@@ -9,17 +11,22 @@ pub struct Selector {
     reaching: Vec<(f32, u32)>,
     /// `reaching`, as ranking leaves it.
     ranked: Vec<(f32, u32)>,
+    /// Bar to try first.
+    guess: f32,
 }
 
 /// Entries compared at once; groups are a multiple of it.
 const STRIP: usize = 16;
+
+/// How far below the last row's k-th entry the next row's bar is tried.
+const GUESS: f32 = 0.7;
 
 impl Selector {
     /// For rows of `width` entries of which `k` are wanted.
     pub fn new(width: usize, k: usize) -> Self {
         // About four groups an entry wanted keeps the bar close to the k-th entry itself.
         let groups = (4 * k).next_multiple_of(STRIP).min(width);
-        Self { groups, maxima: vec![0.0; groups], reaching: Vec::new(), ranked: Vec::new() }
+        Self { groups, maxima: vec![0.0; groups], reaching: Vec::new(), ranked: Vec::new(), guess: 0.0 }
     }
 
     /// The at most `k` largest of the entries above zero, as (value, index) in rising order of
@@ -30,13 +37,21 @@ impl Selector {
         if k == 0 || self.groups == 0 {
             return &self.reaching;
         }
-        let bar = if self.groups > k { self.bar(row, k) } else { 0.0 };
-        self.gather(row, bar);
-        if self.reaching.len() > k {
+        if self.guess > 0.0 {
+            self.gather(row, self.guess);
+        }
+        if self.reaching.len() < k {
+            self.reaching.clear();
+            let bar = if self.groups > k { self.bar(row, k) } else { 0.0 };
+            self.gather(row, bar);
+        }
+        self.guess = 0.0;
+        if self.reaching.len() >= k {
             self.ranked.clone_from(&self.reaching);
             let rank = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
             let (_, last, _) = self.ranked.select_nth_unstable_by(k - 1, rank);
             self.reaching.retain(|entry| rank(entry, last).is_le());
+            self.guess = GUESS * last.0;
         }
         &self.reaching
     }

@@ -1,10 +1,8 @@
 //! Every method of a hook point, fitted on the same activations in the suite's order.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
-use super::parallel::{Tell, side_by_side};
+use super::parallel::Tell;
 use super::stage::{StageKey, StageStore};
 use super::{Event, RunError, Stop};
 use crate::activations::ActivationSet;
@@ -25,14 +23,13 @@ pub struct FittedRow {
     pub dictionary: Box<dyn Dictionary>,
     /// How the fit went.
     pub report: FitReport,
-    /// Mean L0 on the fit split, once somebody has asked.
-    mean_l0: OnceLock<f64>,
 }
 
-impl FittedRow {
-    fn new(name: String, dictionary: Box<dyn Dictionary>, report: FitReport) -> Self {
-        Self { name, dictionary, report, mean_l0: OnceLock::new() }
-    }
+/// What a method takes from the one that it is matched to.
+#[derive(Debug, Clone, Copy)]
+pub struct Reference {
+    digest: Digest,
+    mean_l0: f64,
 }
 
 /// Fits the methods of one hook point.
@@ -56,32 +53,31 @@ pub struct Fitter<'a> {
 }
 
 impl Fitter<'_> {
-    /// The rows of `methods`, in their order; `on` hears of progress. Methods that others are matched
-    /// to are fitted first, and come along whether or not they are listed.
+    /// The rows of one method, stored or made; `reference` is what it is matched to.
     pub fn fit(
         &self,
-        methods: &[&MethodSpec],
+        method: &MethodSpec,
+        reference: Option<Reference>,
         set: &ActivationSet,
-        on: &dyn Fn(Event),
+        tell: &Tell<'_>,
     ) -> Result<Vec<FittedRow>, RunError> {
-        let matched_to = |method: &MethodSpec| method.params.matched().map(str::to_owned);
-        let (matched, mut plain): (Vec<&MethodSpec>, Vec<&MethodSpec>) =
-            methods.iter().copied().partition(|method| matched_to(method).is_some());
-        for name in matched.iter().filter_map(|method| matched_to(method)) {
-            if !plain.iter().any(|method| method.name == name) {
-                plain.extend(self.suite.methods.iter().find(|method| method.name == name));
+        self.stop.check()?;
+        let key = StageKey::new("fit", VERSION)
+            .word(&self.hook.to_string())
+            .word(self.control.unwrap_or("real"))
+            .params(&(&method.name, &method.params, self.suite.seed))
+            .params(&reference.map(|reference| reference.digest))
+            .input(self.subject)
+            .input(self.tokens);
+        let stored = self.store.load::<Vec<FitReport>>(&key);
+        let rows = match stored.and_then(|reports| self.reopen(method, reports, set)) {
+            Some(rows) => rows,
+            None => {
+                let rows = self.fit_anew(method, reference, set, tell)?;
+                self.store.save(&key, &rows.iter().map(|row| &row.report).collect::<Vec<_>>())?;
+                rows
             }
-        }
-        let mut fitted: BTreeMap<&str, Vec<FittedRow>> = BTreeMap::new();
-        let done = side_by_side(plain.clone(), on, |method, tell| self.method(method, None, set, tell))?;
-        fitted.extend(plain.iter().map(|method| method.name.as_str()).zip(done));
-        let done = side_by_side(matched.clone(), on, |method, tell| {
-            let reference = method.params.matched().and_then(|name| fitted.get(name)?.first());
-            self.method(method, reference, set, tell)
-        })?;
-        fitted.extend(matched.iter().map(|method| method.name.as_str()).zip(done));
-        let rows: Vec<FittedRow> =
-            methods.iter().filter_map(|method| fitted.remove(method.name.as_str())).flatten().collect();
+        };
         self.check_identical_activations(&rows, set)?;
         Ok(rows)
     }
@@ -99,26 +95,13 @@ impl Fitter<'_> {
         }
     }
 
-    fn method(
+    fn fit_anew(
         &self,
         method: &MethodSpec,
-        reference: Option<&FittedRow>,
+        reference: Option<Reference>,
         set: &ActivationSet,
         tell: &Tell<'_>,
     ) -> Result<Vec<FittedRow>, RunError> {
-        self.stop.check()?;
-        let key = StageKey::new("fit", VERSION)
-            .word(&self.hook.to_string())
-            .word(self.control.unwrap_or("real"))
-            .params(&(&method.name, &method.params, self.suite.seed))
-            .params(&reference.map(|row| row.dictionary.info().digest))
-            .input(self.subject)
-            .input(self.tokens);
-        if let Some(reports) = self.store.load::<Vec<FitReport>>(&key)
-            && let Some(rows) = self.reopen(method, reports, set)
-        {
-            return Ok(rows);
-        }
         let seed = self.suite.seed;
         let stage =
             format!("fit {}/{}{}", self.hook, method.name, self.control.map_or("", |_| " (random weights)"));
@@ -126,11 +109,7 @@ impl Fitter<'_> {
             let (done, total) = (progress.step as u64, progress.steps as u64);
             tell(Event::Work { stage: stage.clone(), done, total, unit: "steps" });
         };
-        let failed = |source: FitError| RunError::Fit {
-            method: method.name.clone(),
-            hook: self.hook.to_string(),
-            source,
-        };
+        let failed = |source| self.failed(&method.name, source);
         let mut context = FitContext { method: &method.name, seed, progress: &mut progress };
         let checked = method.params.check().map_err(|problems| RunError::Setting {
             field: format!("methods.{}", method.name),
@@ -142,23 +121,21 @@ impl Fitter<'_> {
             }
             CheckedMethod::Pca(fit) => {
                 let decomposition = fit.decompose(set, &mut context).map_err(failed)?;
-                decomposition
-                    .variants(method.variants(), self.matched_k(fit.params().k, reference, set, method)?)
+                decomposition.variants(method.variants(), matched_k(fit.params().k, reference))
             }
             CheckedMethod::Ica(fit) => {
                 let decomposition = fit.decompose(set, &mut context).map_err(failed)?;
-                decomposition
-                    .variants(method.variants(), self.matched_k(fit.params().k, reference, set, method)?)
+                decomposition.variants(method.variants(), matched_k(fit.params().k, reference))
             }
         };
         let mut rows = Vec::new();
         for (variant, fitted) in fitted {
             let name = variant.method_name(&method.name);
             fitted.dictionary.save(&self.row_folder(&name))?;
-            rows.push(FittedRow::new(name, fitted.dictionary, fitted.report));
+            rows.push(FittedRow { name, dictionary: fitted.dictionary, report: fitted.report });
         }
-        let reports: Vec<&FitReport> = rows.iter().map(|row| &row.report).collect();
-        self.store.save(&key, &reports)?;
+        // Some solvers end before their last step; whoever watches should see it end all the same.
+        tell(Event::Work { stage, done: 1, total: 1, unit: "steps" });
         Ok(rows)
     }
 
@@ -175,7 +152,7 @@ impl Fitter<'_> {
         }
         let open = |(name, report): (String, FitReport)| {
             let dictionary = load(&self.row_folder(&name)).ok()?;
-            (dictionary.info().fitted_on == set.digest()).then(|| FittedRow::new(name, dictionary, report))
+            (dictionary.info().fitted_on == set.digest()).then_some(FittedRow { name, dictionary, report })
         };
         names.into_iter().zip(reports).map(open).collect()
     }
@@ -184,33 +161,20 @@ impl Fitter<'_> {
         Path::new(&self.folder).join(row)
     }
 
-    /// How many codes the top-k variant keeps: the rounded mean L0 of the matched method on the fit
-    /// split, or what the suite says.
-    fn matched_k(
-        &self,
-        k: Option<usize>,
-        reference: Option<&FittedRow>,
-        set: &ActivationSet,
-        method: &MethodSpec,
-    ) -> Result<usize, RunError> {
-        let needed = method.variants().contains(&Variant::Topk);
-        match (k, reference) {
-            (Some(k), _) => Ok(k),
-            (None, Some(row)) if needed => {
-                let l0 = match row.mean_l0.get() {
-                    Some(&l0) => l0,
-                    None => {
-                        let l0 = mean_l0(row.dictionary.as_ref(), set).map_err(|source| RunError::Fit {
-                            method: method.name.clone(),
-                            hook: self.hook.to_string(),
-                            source,
-                        })?;
-                        *row.mean_l0.get_or_init(|| l0)
-                    }
-                };
-                Ok((l0.round() as usize).max(1))
-            }
-            _ => Ok(1),
-        }
+    /// What methods take from `row` that are matched to it.
+    pub fn reference(&self, row: &FittedRow, set: &ActivationSet) -> Result<Reference, RunError> {
+        let mean_l0 =
+            mean_l0(row.dictionary.as_ref(), set).map_err(|source| self.failed(&row.name, source))?;
+        Ok(Reference { digest: row.dictionary.info().digest, mean_l0 })
     }
+
+    fn failed(&self, method: &str, source: FitError) -> RunError {
+        RunError::Fit { method: method.to_string(), hook: self.hook.to_string(), source }
+    }
+}
+
+/// How many codes the top-k variant keeps: what the suite says, or the rounded mean L0 of the matched
+/// method on the fit split.
+fn matched_k(k: Option<usize>, reference: Option<Reference>) -> usize {
+    k.or(reference.map(|reference| (reference.mean_l0.round() as usize).max(1))).unwrap_or(1)
 }

@@ -19,6 +19,7 @@ mod probes;
 mod quality;
 mod scoring;
 mod stage;
+mod subject_pass;
 mod summary;
 
 use std::path::PathBuf;

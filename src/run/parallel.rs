@@ -1,50 +1,75 @@
-//! Pieces of work that do not need each other, run at the same time on threads of their own.
+//! Jobs done at the same time on threads of their own, where one job may call for others.
 
 use std::collections::VecDeque;
 use std::sync::mpsc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Event, RunError};
 
-/// Pieces in hand at once, at most: each holds memory of its own.
+/// Jobs in hand at once, at most: each holds memory of its own.
 const MOST_AT_ONCE: usize = 8;
 
 /// Tells whoever watches, from any thread.
-pub type Tell<'a> = dyn Fn(Event) + 'a;
+pub type Tell<'a> = dyn Fn(Event) + Sync + 'a;
 
-/// Runs `work` on every item, as many at once as there are threads, and gives the results in the
-/// items' order. Items are begun in order; after a failure none is begun any more, and of several
-/// failures the one of the earliest item is returned. `on` is called on the caller's thread.
+/// What a job leaves behind.
+pub struct Done<J, R> {
+    /// Jobs that could not begin before it ended.
+    pub next: Vec<J>,
+    /// What it found out.
+    pub result: Option<R>,
+}
+
+/// Does `jobs` and all that they call for, as many at once as there are threads: those of lower rank
+/// first, and first come first served among equals. Results come in no particular order, so they carry their own place. After a failure no
+/// job is begun any more; of several failures the first is returned. `on` is called on the caller's
+/// thread.
 ///
-/// A result must not depend on what runs beside it. Parallel loops inside `work` share the global
-/// pool; the item's own thread is none of the pool's, so waiting for a loop never begins another
-/// item underneath it.
-pub fn side_by_side<T: Send, R: Send>(
-    items: Vec<T>,
+/// A result must not depend on what runs beside it. Each worker has its share of the threads as a
+/// pool of its own: parallel loops inside `work` stay there, which saves most of their waiting and
+/// never begins another job underneath one that waits. A job that has nothing beside it gets all
+/// threads.
+pub fn do_all<J: Send, R: Send>(
+    jobs: Vec<J>,
+    rank: impl Fn(&J) -> usize + Sync,
     on: &dyn Fn(Event),
-    work: impl Fn(T, &Tell<'_>) -> Result<R, RunError> + Sync,
+    work: impl Fn(J, &Tell<'_>) -> Result<Done<J, R>, RunError> + Sync,
 ) -> Result<Vec<R>, RunError> {
-    let total = items.len();
-    let workers = rayon::current_num_threads().min(MOST_AT_ONCE).min(total);
-    let waiting: Mutex<VecDeque<(usize, T)>> = Mutex::new(items.into_iter().enumerate().collect());
-    let lock = || waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let threads = rayon::current_num_threads();
+    let workers = threads.min(MOST_AT_ONCE);
+    let queue = Queue {
+        state: Mutex::new(State { waiting: VecDeque::new(), running: 0 }),
+        changed: Condvar::new(),
+        rank: &rank,
+    };
+    queue.lock().add(jobs, &rank);
     let (sender, messages) = mpsc::channel();
-    let mut results: Vec<Option<Result<R, RunError>>> = (0..total).map(|_| None).collect();
+    let (mut results, mut failure) = (Vec::new(), None);
     std::thread::scope(|scope| {
         for _ in 0..workers {
-            let (sender, work, lock) = (sender.clone(), &work, &lock);
+            let (sender, work, queue) = (sender.clone(), &work, &queue);
             scope.spawn(move || {
-                let tell = |event| {
-                    // The receiver outlives every worker.
-                    let _ = sender.send(Message::Event(event));
-                };
-                loop {
-                    let Some((place, item)) = lock().pop_front() else { break };
-                    let result = work(item, &tell);
-                    if result.is_err() {
-                        lock().clear();
+                let share = (threads / workers).max(1);
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(share).build().ok();
+                // The receiver outlives every worker, so nothing sent is lost.
+                let tell = |event| drop(sender.send(Message::Event(event)));
+                while let Some((job, alone)) = queue.take() {
+                    // A worker that panicked must not leave the others waiting for its jobs.
+                    let turn = Turn { queue, next: Vec::new(), stop: true };
+                    let done = match &pool {
+                        Some(pool) if !alone => pool.install(|| work(job, &tell)),
+                        _ => work(job, &tell),
+                    };
+                    match done {
+                        Ok(done) => {
+                            turn.end(done.next);
+                            done.result.map(|result| sender.send(Message::Result(result)));
+                        }
+                        Err(error) => {
+                            drop(turn);
+                            let _ = sender.send(Message::Failure(error));
+                        }
                     }
-                    let _ = sender.send(Message::Done(place, result));
                 }
             });
         }
@@ -52,53 +77,150 @@ pub fn side_by_side<T: Send, R: Send>(
         for message in messages {
             match message {
                 Message::Event(event) => on(event),
-                Message::Done(place, result) => results[place] = Some(result),
+                Message::Result(result) => results.push(result),
+                Message::Failure(error) => failure = failure.take().or(Some(error)),
             }
         }
     });
-    // Items that were never begun follow the failure that kept them from it.
-    results.into_iter().flatten().collect()
+    failure.map_or(Ok(results), Err)
 }
 
 enum Message<R> {
     Event(Event),
-    Done(usize, Result<R, RunError>),
+    Result(R),
+    Failure(RunError),
+}
+
+struct Queue<'a, J> {
+    state: Mutex<State<J>>,
+    changed: Condvar,
+    rank: &'a (dyn Fn(&J) -> usize + Sync),
+}
+
+struct State<J> {
+    waiting: VecDeque<J>,
+    running: usize,
+}
+
+impl<J> State<J> {
+    fn add(&mut self, jobs: Vec<J>, rank: &dyn Fn(&J) -> usize) {
+        for job in jobs {
+            let place = self.waiting.partition_point(|other| rank(other) <= rank(&job));
+            self.waiting.insert(place, job);
+        }
+    }
+}
+
+impl<J> Queue<'_, J> {
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next job, and whether there is no other; none when all are done.
+    fn take(&self) -> Option<(J, bool)> {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.waiting.pop_front() {
+                state.running += 1;
+                return Some((job, state.running == 1 && state.waiting.is_empty()));
+            }
+            if state.running == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// One job in hand. Dropped before its end, it takes what waits with it.
+struct Turn<'a, J> {
+    queue: &'a Queue<'a, J>,
+    next: Vec<J>,
+    stop: bool,
+}
+
+impl<J> Turn<'_, J> {
+    fn end(mut self, next: Vec<J>) {
+        (self.next, self.stop) = (next, false);
+    }
+}
+
+impl<J> Drop for Turn<'_, J> {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.running -= 1;
+        if self.stop {
+            state.waiting.clear();
+        } else {
+            state.add(std::mem::take(&mut self.next), self.queue.rank);
+        }
+        self.queue.changed.notify_all();
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::cell::Cell;
 
     use super::*;
 
-    fn failed(place: usize) -> RunError {
-        RunError::Setting { field: place.to_string(), problem: "is wrong".into() }
+    #[test]
+    fn jobs_call_for_others_and_events_reach_the_caller() {
+        let heard = Cell::new(0);
+        let on = |_: Event| heard.set(heard.get() + 1);
+        // A job of n calls for two of n − 1 and counts itself: a full binary tree.
+        let count = do_all(
+            vec![5u32],
+            |_| 0,
+            &on,
+            |n, tell| {
+                tell(Event::Note(n.to_string()));
+                let next = if n > 0 { vec![n - 1; 2] } else { Vec::new() };
+                Ok(Done { next, result: Some(n) })
+            },
+        );
+        assert_eq!(count.expect("no failure").len(), 63);
+        assert_eq!(heard.get(), 63);
+        let nothing =
+            do_all(Vec::<u8>::new(), |_| 0, &on, |_, _| Ok(Done { next: Vec::new(), result: Some(()) }));
+        assert!(nothing.expect("no failure").is_empty());
     }
 
     #[test]
-    fn results_come_in_order_and_events_reach_the_caller() {
-        let heard = RefCell::new(0);
-        let on = |_: Event| *heard.borrow_mut() += 1;
-        let squares = side_by_side((0..40u64).collect(), &on, |item, tell| {
-            // Later items are quicker, so results arrive out of order.
-            std::thread::sleep(std::time::Duration::from_micros(400 - item * 10));
-            tell(Event::Note(item.to_string()));
-            Ok(item * item)
-        });
-        assert_eq!(squares.expect("no failure"), (0..40).map(|item| item * item).collect::<Vec<u64>>());
-        assert_eq!(*heard.borrow(), 40);
-        assert!(side_by_side(Vec::<u8>::new(), &on, |item, _| Ok(item)).expect("nothing").is_empty());
+    fn lower_ranks_go_first() {
+        let begun = Mutex::new(Vec::new());
+        let all = do_all(
+            vec![3usize, 1, 2, 1, 0],
+            |rank| *rank,
+            &|_| (),
+            |rank, _| {
+                begun.lock().expect("no panic").push(rank);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                Ok(Done { next: Vec::new(), result: Some(()) })
+            },
+        );
+        assert_eq!(all.expect("no failure").len(), 5);
+        // Whoever is last was waiting all the time.
+        assert_eq!(begun.into_inner().expect("no panic").last(), Some(&3));
     }
 
     #[test]
-    fn the_earliest_failure_is_returned_and_nothing_is_begun_after_it() {
+    fn nothing_is_begun_after_a_failure() {
         let begun = Mutex::new(0);
-        let result: Result<Vec<()>, RunError> = side_by_side((0..1000).collect(), &|_| (), |item, _| {
-            *begun.lock().expect("no panic") += 1;
-            if item >= 3 { Err(failed(item)) } else { Ok(()) }
-        });
-        let message = result.expect_err("item 3 fails").to_string();
-        assert!(message.contains("`3`"), "{message}");
-        assert!(*begun.lock().expect("no panic") < 20);
+        let result: Result<Vec<()>, RunError> = do_all(
+            (0..1000).collect(),
+            |_| 0,
+            &|_| (),
+            |item, _| {
+                *begun.lock().expect("no panic") += 1;
+                if item == 3 {
+                    return Err(RunError::Setting { field: "third".into(), problem: "is wrong".into() });
+                }
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                Ok(Done { next: Vec::new(), result: Some(()) })
+            },
+        );
+        assert!(result.expect_err("one fails").to_string().contains("third"));
+        assert!(*begun.lock().expect("no panic") < 100);
     }
 }

@@ -2,33 +2,22 @@
 //! explanations, simulations, scores, estimates, report.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
 
-use super::evaluate::{Evaluation, Outcome};
-use super::fit::{FittedRow, Fitter};
-use super::harvest::{Harvester, HookActivations};
+use super::evaluate::Outcome;
+use super::harvest::Harvester;
 use super::manifest::{DictionaryRecord, FillerRecord, METRIC_VERSIONS, Machine, Manifest, StageClock};
-use super::parallel::side_by_side;
 use super::prepare::{CorpusRecord, Fillers, expand_hooks, fillers, open_corpus, open_subject};
-use super::probes::Probes;
-use super::quality::{LossMeter, Measured};
 use super::stage::{StageKey, StageStore};
+use super::subject_pass::{EVALUATE_VERSION, RowResult, SubjectPass, Unfinished};
 use super::summary::{QualityInput, summarise};
 use super::{Event, Places, RunError, Stop};
-use crate::base::{Digest, HookPoint, Stopwatch, write_atomic};
+use crate::base::{Digest, HookPoint, write_atomic};
 use crate::corpus::TokenSets;
-use crate::dictionary::FitReport;
 use crate::report;
 use crate::report::{ScoreStatus, Summary};
 use crate::subject::{LoadedSubject, SubjectModel};
 use crate::suite::{Limits, MethodSpec, Suite};
-
-/// Version of what is measured of a dictionary; raised when the same inputs give other numbers.
-const QUALITY_VERSION: u32 = 1;
-
-/// Version of records, explanations, simulations and scores together.
-const EVALUATE_VERSION: u32 = 1;
 
 /// Name of the control that repeats methods on permuted weights.
 const RANDOM_WEIGHTS: &str = "random_weights";
@@ -163,7 +152,20 @@ impl Context<'_> {
         on: &dyn Fn(Event),
         gathered: &mut Gathered,
     ) -> Result<(), RunError> {
-        let label = if control.is_some() { " (random weights)" } else { "" };
+        let pass = SubjectPass {
+            suite: self.suite,
+            out: &self.places.out,
+            tokens: self.tokens,
+            documents: &self.documents,
+            fillers: &self.fillers,
+            token_texts: &self.token_texts,
+            store: &self.store,
+            stop: self.stop,
+            subject,
+            methods,
+            control,
+        };
+        let label = pass.label();
         let harvester = Harvester {
             subject,
             tokens: self.tokens,
@@ -175,9 +177,8 @@ impl Context<'_> {
         };
         let mut unusable = None;
         for group in harvester.groups(hooks)? {
-            let pass = SubjectPass { subject, methods, control };
             let stored: Vec<Vec<Option<RowResult>>> =
-                group.iter().map(|&hook| self.stored_rows(pass, hook)).collect();
+                group.iter().map(|&hook| pass.stored_rows(hook)).collect();
             let incomplete = |rows: &[Option<RowResult>]| rows.iter().any(Option::is_none);
             let missing: Vec<HookPoint> = group
                 .iter()
@@ -190,198 +191,34 @@ impl Context<'_> {
                 false => gathered.clock.time(&format!("harvest{label}"), || harvester.harvest(&missing))?,
             }
             .into_iter();
+            let (mut finished, mut unfinished) = (Vec::new(), Vec::new());
             for (&hook, stored) in group.iter().zip(stored) {
-                let activations = if incomplete(&stored) { harvested.next() } else { None };
-                let rows = match activations {
+                match if incomplete(&stored) { harvested.next() } else { None } {
+                    Some(Ok(activations)) => unfinished.push(Unfinished { hook, stored, activations }),
                     Some(Err(error)) => {
                         on(Event::Warning(format!("{error}; the other hook points go on")));
                         unusable.get_or_insert(error);
-                        continue;
                     }
-                    Some(Ok(activations)) => self.hook_pass(pass, hook, stored, activations, on, gathered)?,
                     None => {
                         gathered.clock.reused(format!("{hook}{label}"));
-                        stored.into_iter().flatten().collect()
+                        finished.push((hook, stored.into_iter().flatten().collect()));
                     }
-                };
+                }
+            }
+            if !unfinished.is_empty() {
+                let hooks: Vec<HookPoint> = unfinished.iter().map(|unfinished| unfinished.hook).collect();
+                let name = format!("fit and score{label}");
+                let rows = gathered.clock.time(&name, || pass.complete(unfinished, on))?;
+                finished.extend(hooks.into_iter().zip(rows));
+            }
+            // In the suite's order, whether stored or new.
+            finished.sort_by_key(|(hook, _)| group.iter().position(|other| other == hook));
+            for (hook, rows) in finished {
                 gather_rows(hook, rows, control, gathered);
             }
         }
         unusable.map_or(Ok(()), Err)
     }
-
-    /// What decides one row's result. Rows do not depend on each other, save on the method that they
-    /// are matched to, so a suite that gains a method repeats no other.
-    fn row_key(&self, pass: SubjectPass<'_>, hook: HookPoint, method: &MethodSpec, row: &str) -> StageKey {
-        let matched = method.params.matched();
-        let reference = self.suite.methods.iter().find(|other| Some(other.name.as_str()) == matched);
-        StageKey::new("row", EVALUATE_VERSION)
-            .word(&hook.to_string())
-            .word(pass.control.unwrap_or("real"))
-            .word(row)
-            .input(pass.subject.info().weights_digest)
-            .input(self.tokens.digest)
-            .params(&(method, reference, &self.suite.protocol, self.suite.per_cell, &self.suite.pairs))
-            .params(&(&self.suite.scorers, self.suite.controls.shuffled, self.suite.seed, QUALITY_VERSION))
-            .params(&self.fillers)
-    }
-
-    /// The results of an earlier run, row by row in the suite's order.
-    fn stored_rows(&self, pass: SubjectPass<'_>, hook: HookPoint) -> Vec<Option<RowResult>> {
-        let mut rows = Vec::new();
-        for method in pass.methods {
-            for row in method.row_names() {
-                rows.push(self.store.load(&self.row_key(pass, hook, method, &row)));
-            }
-        }
-        rows
-    }
-
-    /// One hook point: fits what has no result yet, measures each dictionary, scores its features.
-    fn hook_pass(
-        &self,
-        pass: SubjectPass<'_>,
-        hook: HookPoint,
-        mut stored: Vec<Option<RowResult>>,
-        activations: HookActivations,
-        on: &dyn Fn(Event),
-        gathered: &mut Gathered,
-    ) -> Result<Vec<RowResult>, RunError> {
-        let SubjectPass { subject, methods, control } = pass;
-        let label = pass.label();
-        let base = match control {
-            Some(control) => self.places.out.join("controls").join(control),
-            None => self.places.out.clone(),
-        };
-        let fitter = Fitter {
-            suite: self.suite,
-            hook,
-            control,
-            folder: base.join("dictionaries").join(hook.to_string()),
-            subject: subject.info().weights_digest,
-            tokens: self.tokens.digest,
-            store: &self.store,
-            stop: self.stop,
-        };
-        // Results of other activations cannot stand in one table with these.
-        for row in &mut stored {
-            row.take_if(|row| row.dictionary.fitted_on != activations.fit.digest());
-        }
-        let mut wanted = Vec::new();
-        let mut places = Vec::new();
-        let mut place = 0;
-        for &method in methods {
-            let rows = place..place + method.row_names().len();
-            place = rows.end;
-            if stored[rows.clone()].iter().any(Option::is_none) {
-                wanted.push(method);
-                places.extend(rows.map(|place| (place, method)));
-            }
-        }
-        let fitted = gathered
-            .clock
-            .time(&format!("fit {hook}{label}"), || fitter.fit(&wanted, &activations.fit, on))?;
-        let meter = LossMeter::new(subject, hook, &self.tokens.evaluate, activations.fit.mean())?;
-        let work: Vec<(usize, &MethodSpec, FittedRow)> = places
-            .into_iter()
-            .zip(fitted)
-            .filter(|((place, _), _)| stored[*place].is_none())
-            .map(|((place, method), row)| (place, method, row))
-            .collect();
-        let (total, done) = (work.len() as u64, AtomicU64::new(0));
-        let stage = format!("score {hook}{label}");
-        let progress = |done| Event::Work { stage: stage.clone(), done, total, unit: "methods" };
-        on(progress(0));
-        let scored = gathered.clock.time(&stage, || {
-            side_by_side(work, on, |(place, method, row), tell| {
-                self.stop.check()?;
-                let result = self.row_pass(pass, hook, &row, &base, &activations, &meter)?;
-                self.store.save(&self.row_key(pass, hook, method, &row.name), &result)?;
-                tell(progress(done.fetch_add(1, Ordering::Relaxed) + 1));
-                Ok((place, result))
-            })
-        })?;
-        for (place, result) in scored {
-            stored[place] = Some(result);
-        }
-        activations.remove();
-        Ok(stored.into_iter().flatten().collect())
-    }
-
-    /// One row: everything that is measured of one dictionary.
-    fn row_pass(
-        &self,
-        pass: SubjectPass<'_>,
-        hook: HookPoint,
-        row: &FittedRow,
-        base: &Path,
-        activations: &HookActivations,
-        meter: &LossMeter<'_>,
-    ) -> Result<RowResult, RunError> {
-        let started = Stopwatch::start();
-        let dictionary = row.dictionary.as_ref();
-        let probes = Probes::new(pass.subject, hook, self.fillers.lead)?;
-        let evaluation = Evaluation {
-            suite: self.suite,
-            row: &row.name,
-            control: pass.control,
-            dictionary,
-            fit: &activations.fit,
-            evaluate: &activations.evaluate,
-            tokens: self.tokens,
-            documents: &self.documents,
-            probes: &probes,
-            fillers: &self.fillers,
-            token_texts: &self.token_texts,
-            stop: &self.stop,
-        };
-        let (outcomes, quality) = evaluation.run(base)?;
-        let measured = meter.measure(dictionary, quality)?;
-        let info = dictionary.info();
-        let record = StoredDictionary {
-            digest: info.digest,
-            fitted_on: info.fitted_on,
-            rows: activations.fit.rows(),
-            rows_left_out: activations.fit.left_out(),
-            report: row.report.clone(),
-            evaluate_seconds: started.seconds(),
-        };
-        Ok(RowResult { name: row.name.clone(), measured, outcomes, dictionary: record })
-    }
-}
-
-/// A subject with what is done to it: the suite's methods on the real one, or a control.
-#[derive(Clone, Copy)]
-struct SubjectPass<'a> {
-    subject: &'a dyn SubjectModel,
-    methods: &'a [&'a MethodSpec],
-    control: Option<&'a str>,
-}
-
-impl SubjectPass<'_> {
-    fn label(&self) -> &'static str {
-        if self.control.is_some() { " (random weights)" } else { "" }
-    }
-}
-
-/// One row's stored result.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct RowResult {
-    name: String,
-    measured: Measured,
-    outcomes: Vec<Outcome>,
-    dictionary: StoredDictionary,
-}
-
-#[derive(serde::Serialize, serde::Deserialize)]
-struct StoredDictionary {
-    digest: Digest,
-    fitted_on: Digest,
-    rows: usize,
-    rows_left_out: usize,
-    report: FitReport,
-    /// Wall-clock seconds of everything after the fit, other rows running beside it.
-    evaluate_seconds: f64,
 }
 
 fn gather_rows(hook: HookPoint, rows: Vec<RowResult>, control: Option<&str>, gathered: &mut Gathered) {
