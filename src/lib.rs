@@ -21,7 +21,7 @@
 //! |---|---|
 //! | 0 | [`base`] |
 //! | 1 | [`stats`], [`linalg`], [`nn`], [`hub`] |
-//! | 2 | [`corpus`], [`subject`], [`report`] |
+//! | 2 | [`corpus`], [`subject`], [`llm`], [`report`] |
 //! | 3 | [`activations`] |
 //! | 4 | [`dictionary`] |
 //! | 5 | [`features`] |
@@ -51,6 +51,7 @@ pub mod explain;
 pub mod features;
 pub mod hub;
 pub mod linalg;
+pub mod llm;
 pub mod nn;
 pub mod report;
 pub mod run;

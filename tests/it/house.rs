@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every folder of `src` with its layer; a folder may import from lower layers only.
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 19] = [
     ("base", 0),
     ("stats", 1),
     ("linalg", 1),
@@ -12,6 +12,7 @@ const LAYERS: [(&str, u8); 18] = [
     ("hub", 1),
     ("corpus", 2),
     ("subject", 2),
+    ("llm", 2),
     ("report", 2),
     ("activations", 3),
     ("dictionary", 4),

@@ -1,0 +1,241 @@
+use std::future::Future;
+use std::pin::Pin;
+
+use serde::{Deserialize, Serialize};
+
+/// A future that can be held in a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Who says a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Instructions.
+    System,
+    /// The one who asks.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who says it.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+}
+
+/// A JSON schema that the answer has to satisfy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Schema {
+    /// A name for it, letters, digits and underscores.
+    pub name: String,
+    /// The schema.
+    pub value: serde_json::Value,
+}
+
+/// A question. Everything in it may change the answer, and nothing else in the program does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChatRequest {
+    /// The conversation so far.
+    pub messages: Vec<Message>,
+    /// Most tokens of the answer.
+    pub max_tokens: usize,
+    /// 0 takes the likeliest token each time.
+    pub temperature: f64,
+    /// Which of several independent answers to the same question: 0, 1, …
+    pub sample: u64,
+    /// What the answer must look like, for endpoints that can hold a model to it.
+    pub schema: Option<Schema>,
+    /// How many alternatives to report for each token of the answer.
+    pub top_logprobs: Option<u8>,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model was done.
+    Stop,
+    /// `max_tokens` was reached.
+    Length,
+    /// The endpoint or the model refused.
+    Refused,
+}
+
+/// One token of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenChoice {
+    /// Its text.
+    pub token: String,
+    /// Its log-probability in nats.
+    pub logprob: f64,
+    /// The likeliest tokens in its place with their log-probabilities, itself among them or not.
+    pub top: Vec<(String, f64)>,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChatReply {
+    /// What the model said.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Tokens of the question, as the endpoint counts them.
+    pub tokens_in: u64,
+    /// Tokens of the answer.
+    pub tokens_out: u64,
+    /// Token by token, where asked for and given.
+    pub logprobs: Option<Vec<TokenChoice>>,
+}
+
+/// A text whose own tokens' log-probabilities are wanted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PromptRequest {
+    /// The text.
+    pub prompt: String,
+    /// How many alternatives to report at each position.
+    pub top: u8,
+}
+
+/// One token of a prompt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PromptToken {
+    /// Its text; the texts of all tokens joined are the prompt, save for a beginning-of-text token.
+    pub token: String,
+    /// Its log-probability in nats given what is before it; none for the first.
+    pub logprob: Option<f64>,
+    /// The likeliest tokens in its place.
+    pub top: Vec<(String, f64)>,
+}
+
+/// What a model thinks of a text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PromptReply {
+    /// Token by token.
+    pub tokens: Vec<PromptToken>,
+    /// Tokens of the prompt, as the endpoint counts them.
+    pub tokens_in: u64,
+}
+
+/// Why there is no answer. Texts never hold a key, and of what an endpoint said at most a line.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ChatError {
+    /// The key is missing or refused (401, 403).
+    #[error("{endpoint} refused the key: {detail}")]
+    Auth {
+        /// Base URL.
+        endpoint: String,
+        /// What it said, and which variable holds the key.
+        detail: String,
+    },
+    /// No credit is left (402, or 429 with an exhausted quota).
+    #[error("{endpoint} says that the quota is used up: {detail}")]
+    Quota {
+        /// Base URL.
+        endpoint: String,
+        /// What it said.
+        detail: String,
+    },
+    /// The model or the path is not there (404, or an answer of another model).
+    #[error("{endpoint} has no such model or path: {detail}")]
+    NotFound {
+        /// Base URL.
+        endpoint: String,
+        /// What it said.
+        detail: String,
+    },
+    /// The request itself is wrong (400, 413, 422): asking again cannot help.
+    #[error("{endpoint} refused a request: {detail}")]
+    BadRequest {
+        /// Base URL.
+        endpoint: String,
+        /// What it said.
+        detail: String,
+    },
+    /// Too many requests (429).
+    #[error("{endpoint} is limiting requests: {detail}")]
+    RateLimited {
+        /// Base URL.
+        endpoint: String,
+        /// What it said.
+        detail: String,
+        /// Seconds it asked to wait.
+        retry_after: Option<f64>,
+    },
+    /// The endpoint failed (408, 5xx), or its answer could not be read.
+    #[error("{endpoint} failed: {detail}")]
+    Server {
+        /// Base URL.
+        endpoint: String,
+        /// What it said.
+        detail: String,
+        /// Seconds it asked to wait.
+        retry_after: Option<f64>,
+    },
+    /// The connection could not be made or broke.
+    #[error("cannot reach {endpoint}: {detail}")]
+    Connection {
+        /// Base URL.
+        endpoint: String,
+        /// Why.
+        detail: String,
+    },
+    /// No complete answer in time.
+    #[error("{endpoint} gave no complete answer within {seconds} s")]
+    Timeout {
+        /// Base URL.
+        endpoint: String,
+        /// The limit.
+        seconds: f64,
+    },
+    /// The next call would pass the budget.
+    #[error("the budget of ${limit:.2} is used up (${spent:.2} spent); raise it and run again to go on")]
+    Budget {
+        /// Dollars allowed.
+        limit: f64,
+        /// Dollars spent.
+        spent: f64,
+    },
+    /// The network is off.
+    #[error("a language model at {endpoint} was wanted and the network is off")]
+    Offline {
+        /// Base URL.
+        endpoint: String,
+    },
+    /// The client cannot do what was asked.
+    #[error("{endpoint} {detail}")]
+    Unsupported {
+        /// Base URL, or the local model.
+        endpoint: String,
+        /// What it cannot do, and what to use instead.
+        detail: String,
+    },
+}
+
+impl ChatError {
+    /// Whether the same request may succeed later.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::RateLimited { .. } | Self::Server { .. } | Self::Connection { .. } | Self::Timeout { .. }
+        )
+    }
+}
+
+/// A model that answers. Wrappers implement it around another client.
+pub trait ChatClient: Send + Sync {
+    /// What, beside the request, decides an answer: protocol, base URL and model.
+    fn identity(&self) -> &str;
+
+    /// One answer.
+    fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>>;
+
+    /// Log-probabilities of a text's own tokens.
+    fn score_prompt<'a>(
+        &'a self,
+        request: &'a PromptRequest,
+    ) -> BoxFuture<'a, Result<PromptReply, ChatError>>;
+}
