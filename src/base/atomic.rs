@@ -1,8 +1,12 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::FileError;
+
+/// Files started by this process: two under way for one path must not share a temporary name.
+static STARTED: AtomicU64 = AtomicU64::new(0);
 
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> FileError + 'a {
     move |source| FileError { action, path: path.to_path_buf(), source }
@@ -25,7 +29,8 @@ impl AtomicFile {
             create_dir_all(folder)?;
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_file_name(format!(".{name}.{}.{number}.part", std::process::id()));
         let file = File::create(&temporary).map_err(failed("write", path))?;
         Ok(Self {
             writer: BufWriter::with_capacity(1 << 20, file),

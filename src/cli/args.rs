@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::llm::Secret;
+
 /// Which decomposition of a language model's activations can a person understand?
 #[derive(Debug, Parser)]
 #[command(name = "autointerp", version, about, max_term_width = 100, disable_help_subcommand = true)]
@@ -128,7 +130,7 @@ pub struct RunArgs {
     /// Same as `plan`.
     #[arg(long)]
     pub dry_run: bool,
-    /// Stop before spending more than this on language models; offline suites spend nothing.
+    /// Stop before spending more than this many dollars on language models.
     #[arg(long, value_name = "X")]
     pub budget_usd: Option<f64>,
 }
@@ -172,8 +174,13 @@ pub struct Environment {
     pub hub_shared: Option<PathBuf>,
     /// `NO_COLOR` is unset.
     pub color: bool,
-    /// Whether `OPENAI_API_KEY` is set; never its value.
-    pub has_openai_key: bool,
+    /// `OPENAI_BASE_URL`.
+    pub openai_base_url: Option<String>,
+}
+
+/// The key that a variable holds, for the language model of a suite that names it.
+pub fn key(variable: &str) -> Option<Secret> {
+    Secret::new(&std::env::var(variable).ok()?)
 }
 
 impl Environment {
@@ -208,7 +215,7 @@ impl Environment {
             hub_endpoint: var("HF_ENDPOINT"),
             hub_token: var("HF_TOKEN").or_else(token_file),
             color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-            has_openai_key: var("OPENAI_API_KEY").is_some(),
+            openai_base_url: var("OPENAI_BASE_URL"),
         }
     }
 }

@@ -11,8 +11,11 @@ use crate::base::FileError;
 use crate::run::RunError;
 
 /// Folders of the cache, each a kind that can be cleaned by name.
-const KINDS: [(&str, &str); 2] =
-    [("hub", "models and data sets fetched by id"), ("activations", "harvested activations")];
+const KINDS: [(&str, &str); 3] = [
+    ("hub", "models and data sets fetched by id"),
+    ("activations", "harvested activations"),
+    ("answers", "answers of language models: removed, they are asked and paid for again"),
+];
 
 #[derive(Serialize)]
 struct Entry {

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::args::{Common, Environment};
+use super::args::{Common, Environment, key};
 use super::{print, print_json};
 use crate::base::{cpu_name, instruction_set};
+use crate::llm::ClientKind;
 use crate::run::RunError;
 
 #[derive(Serialize)]
@@ -22,13 +23,18 @@ struct Report {
     hub_endpoint: String,
     hub_reachable: Option<bool>,
     hub_token_set: bool,
+    openai_endpoint: String,
+    openai_reachable: Option<bool>,
     openai_key_set: bool,
+    anthropic_key_set: bool,
     local_models: Vec<String>,
 }
 
 /// Looks around and says what it found.
 pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError> {
     let endpoint = environment.hub_endpoint.clone().unwrap_or_else(|| "https://huggingface.co".into());
+    let openai = environment.openai_base_url.as_deref().unwrap_or(ClientKind::Openai.vendor_url());
+    let openai = without_user(openai);
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         threads: rayon::current_num_threads(),
@@ -43,7 +49,10 @@ pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError
         hub_reachable: if common.offline { None } else { Some(reachable(&endpoint)) },
         hub_endpoint: endpoint,
         hub_token_set: environment.hub_token.is_some(),
-        openai_key_set: environment.has_openai_key,
+        openai_reachable: if common.offline { None } else { Some(reachable(&openai)) },
+        openai_endpoint: openai,
+        openai_key_set: key("OPENAI_API_KEY").is_some(),
+        anthropic_key_set: key("ANTHROPIC_API_KEY").is_some(),
         local_models: local_models(Path::new(".")),
     };
     if common.json {
@@ -64,14 +73,25 @@ pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError
         ("hub", report.hub_endpoint),
         ("hub reachable", report.hub_reachable.map_or("not tried (--offline)", yes).into()),
         ("hub token set", yes(report.hub_token_set).into()),
+        ("OpenAI endpoint", report.openai_endpoint),
+        ("endpoint reachable", report.openai_reachable.map_or("not tried (--offline)", yes).into()),
         ("OPENAI_API_KEY set", yes(report.openai_key_set).into()),
+        ("ANTHROPIC_API_KEY set", yes(report.anthropic_key_set).into()),
         (
             "models here",
             if report.local_models.is_empty() { "none".into() } else { report.local_models.join(", ") },
         ),
     ];
-    print(&lines.map(|(name, value)| format!("{name:<20}{value}\n")).concat());
+    print(&lines.map(|(name, value)| format!("{name:<23}{value}\n")).concat());
     Ok(0)
+}
+
+/// An address without the user and password that may stand in it.
+fn without_user(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("https", address));
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 /// The nearest folder above `path` that exists.

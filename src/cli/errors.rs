@@ -4,6 +4,7 @@ use super::progress::say;
 use crate::activations::ActivationError;
 use crate::base::FileError;
 use crate::dictionary::{DictionaryError, FitError};
+use crate::llm::ChatError;
 use crate::nn::NnError;
 use crate::report::ReportError;
 use crate::run::RunError;
@@ -80,6 +81,10 @@ pub fn exit_code(error: &RunError) -> u8 {
         RunError::Suite(_) | RunError::Setting { .. } => 2,
         RunError::Stopped => 130,
         RunError::Disk { .. } => 9,
+        RunError::Chat(ChatError::Budget { .. }) => 4,
+        RunError::Chat(ChatError::Offline { .. }) => 6,
+        RunError::Chat(ChatError::Unsupported { .. }) => 2,
+        RunError::Chat(_) => 5,
         RunError::File(error) => file_code(error),
         RunError::Corpus(error) if error.is_params() => 2,
         RunError::Corpus(error) if error.is_write() => 9,

@@ -20,6 +20,9 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
         hub_endpoint: environment.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
         hub_token: environment.hub_token.clone(),
         hub_shared: environment.hub_shared.clone(),
+        keys: Default::default(),
+        openai_base_url: None,
+        budget: None,
         offline: common.offline,
     };
     let spec = SubjectSpec { model: args.model.clone(), revision: args.revision.clone() };

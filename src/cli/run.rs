@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::args::{Common, Environment, RunArgs, SuiteArgs};
+use super::args::{Common, Environment, RunArgs, SuiteArgs, key};
 use super::plan;
 use super::progress::{Progress, say};
 use super::{print, print_json};
 use crate::hub::DEFAULT_ENDPOINT;
+use crate::llm::{Budget, Usage};
 use crate::report;
 use crate::report::Summary;
 use crate::run::{self, Event, Finished, Places, RunError, Stop};
@@ -32,6 +33,14 @@ pub fn places(
         hub_endpoint: environment.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
         hub_token: environment.hub_token.clone(),
         hub_shared: environment.hub_shared.clone(),
+        keys: suite
+            .pairs
+            .iter()
+            .flat_map(|pair| pair.models())
+            .filter_map(|llm| Some((llm.key_variable().to_string(), key(llm.key_variable())?)))
+            .collect(),
+        openai_base_url: environment.openai_base_url.clone(),
+        budget: None,
         offline: common.offline,
     }
 }
@@ -47,7 +56,8 @@ pub fn run(
         return plan::plan(&args.suite, common, environment);
     }
     let suite = plan::load(&args.suite)?;
-    let places = places(&suite, &args.suite, args.out.as_deref(), common, environment);
+    let mut places = places(&suite, &args.suite, args.out.as_deref(), common, environment);
+    places.budget = budget(args.budget_usd)?;
     let progress = Progress::new(common.progress, common.quiet);
     if !common.quiet {
         progress.show(&Event::Note(format!("suite {} → {}", suite.name, places.out.display())));
@@ -65,18 +75,41 @@ pub fn run(
     Ok(if failed as f64 > allowed { TOO_MANY_FAILED } else { 0 })
 }
 
+fn budget(dollars: Option<f64>) -> Result<Option<Budget>, RunError> {
+    match dollars {
+        Some(dollars) if !(dollars.is_finite() && dollars >= 0.0) => Err(RunError::Setting {
+            field: "--budget-usd".into(),
+            problem: format!("is {dollars}, expected dollars, 0 or more"),
+        }),
+        dollars => Ok(dollars.map(Budget::new)),
+    }
+}
+
+/// What a language model was asked, in a line.
+fn usage_line(model: &str, usage: &Usage) -> String {
+    let cost = usage.dollars.map_or("prices not given".to_string(), |dollars| format!("${dollars:.4}"));
+    format!(
+        "{model}: {} requests, {} more answered from the cache, {} tokens in, {} out, {cost}",
+        usage.requests, usage.cached, usage.tokens_in, usage.tokens_out
+    )
+}
+
 fn show(finished: &Finished, common: &Common, environment: &Environment) {
     if common.json {
         print_json(&serde_json::json!({
             "folder": finished.folder.display().to_string(),
             "run": finished.summary.run,
             "warnings": finished.warnings,
+            "llm_usage": finished.llm_usage,
             "failed": {"walked": finished.failed.0, "failed": finished.failed.1},
             "files": finished.report_files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
         }));
         return;
     }
     print(&table(&finished.summary, environment));
+    for (model, usage) in &finished.llm_usage {
+        print(&usage_line(model, usage));
+    }
     if !common.quiet {
         const SHOWN: usize = 8;
         for warning in finished.warnings.iter().take(SHOWN) {

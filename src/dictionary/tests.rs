@@ -126,7 +126,7 @@ fn ica_finds_independent_sources_up_to_sign_and_order_and_says_when_it_has_not()
     }
     let hasty = ica(IcaParams { iterations: 1, ..IcaParams::default() }, &set);
     assert_eq!(hasty.report.converged, Some(false));
-    assert!(hasty.report.notes.iter().any(|note| note.starts_with("not converged")), "{:?}", hasty.report);
+    assert!(hasty.report.warnings.iter().any(|why| why.starts_with("not converged")), "{:?}", hasty.report);
 }
 
 fn unit_rows(matrix: &Matrix) -> Matrix {

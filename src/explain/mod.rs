@@ -1,12 +1,14 @@
 //! Explanations of a feature from its evidence.
 //!
-//! In: evidence; where a kind asks for it, the feature's activation on texts of the kind's making.
+//! In: evidence; where a kind asks for it, the feature's activation on texts of the kind's making, or a
+//! language model.
 //! Out: explanations that print as text.
 //! Never: imports subject, dictionary or corpus.
 //!
 //! Sources: Foote et al. 2023 and Gao et al. 2024 (neuron-to-graph); Bills et al. 2023 (token lookup).
 
 mod explainer;
+pub mod language_model;
 mod neuron_to_graph;
 mod shuffled;
 mod token_lookup;

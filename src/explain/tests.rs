@@ -13,10 +13,10 @@ use super::{
 const PAD: u32 = 99;
 
 /// A feature that depends on the text up to the token, with a known answer.
-type Toy = fn(&[u32]) -> f32;
+pub(super) type Toy = fn(&[u32]) -> f32;
 
 /// Fires on 7 where 3 stands two places before it.
-fn seven_after_three(text: &[u32]) -> f32 {
+pub(super) fn seven_after_three(text: &[u32]) -> f32 {
     match text {
         [.., 3, _, 7] => 2.0,
         _ => 0.0,
@@ -33,7 +33,7 @@ fn nine_after_five_or_four(text: &[u32]) -> f32 {
 }
 
 /// Signed: negative on most tokens, positive on 2.
-fn signed(text: &[u32]) -> f32 {
+pub(super) fn signed(text: &[u32]) -> f32 {
     match text {
         [.., 2] => 1.5,
         [.., token] => -0.1 * *token as f32,
@@ -42,7 +42,7 @@ fn signed(text: &[u32]) -> f32 {
 }
 
 /// Never positive.
-fn negative(_: &[u32]) -> f32 {
+pub(super) fn negative(_: &[u32]) -> f32 {
     -1.0
 }
 
@@ -56,7 +56,7 @@ fn activations(toy: Toy, tokens: &[u32]) -> Vec<f32> {
 }
 
 /// Evidence and held fragments of toy features, through the whole of `features`.
-fn split_all(toys: &[Toy], protocol: &Protocol) -> Vec<(Evidence, Held)> {
+pub(super) fn split_all(toys: &[Toy], protocol: &Protocol) -> Vec<(Evidence, Held)> {
     let tokens = fragments(600);
     let documents: Vec<usize> = (0..600).collect();
     let set = FragmentSet::new(&tokens, &documents).expect("valid");

@@ -25,6 +25,7 @@ mod pattern_trie;
 mod priority;
 mod protocol;
 mod record;
+mod rendering;
 mod scale;
 mod split;
 mod token_table;
@@ -39,6 +40,10 @@ pub use fragments::FragmentSet;
 pub use pattern_trie::{Pattern, PatternTrie};
 pub use protocol::{Deviation, FiringRule, Picks, Protocol, Stride, WalkOrder};
 pub use record::{ActivationRecord, FeatureRecord, Stratum};
+pub use rendering::{
+    MARK_END, MARK_START, TokenTexts, decoy_marks, index_text, indexed, marked_text, one_line, quoted,
+    strong_marks,
+};
 pub use scale::ten_point_scale;
 pub use split::{Evidence, Held, HeldFragment, Pick, split};
 pub use token_table::TokenTable;

@@ -115,6 +115,25 @@ impl Held {
     pub fn beyond_token(&self) -> &[Pick] {
         &self.beyond_token
     }
+
+    /// The same without the fragments that `beyond_token` alone looks at, for simulators whose every
+    /// fragment costs something: `beyond_token` is left with the protocol's random ones.
+    pub fn protocol_only(&self) -> Self {
+        let mut kept = HeldBuilder::default();
+        let mut again = |picks: &[Pick]| {
+            let keep = |pick: &Pick| Pick { fragment: kept.keep(&self.fragments[pick.fragment]), ..*pick };
+            picks.iter().map(keep).collect::<Vec<_>>()
+        };
+        let (top, random, non_firing) = (again(&self.top), again(&self.random), again(&self.non_firing));
+        let scored: HashSet<usize> =
+            random.iter().map(|pick| kept.fragments[pick.fragment].fragment).collect();
+        let wanted = |pick: &&Pick| scored.contains(&self.fragments[pick.fragment].fragment);
+        let beyond_token: Vec<Pick> = self.beyond_token.iter().filter(wanted).copied().collect();
+        let keep = |pick: Pick| Pick { fragment: kept.keep(&self.fragments[pick.fragment]), ..pick };
+        let beyond_token = beyond_token.into_iter().map(keep).collect();
+        let (feature, first_scored, fragments) = (self.feature, self.first_scored, kept.fragments);
+        Self { feature, first_scored, fragments, top, random, non_firing, beyond_token }
+    }
 }
 
 /// Divides a record into what explains and what scores, by the protocol's ranks.
@@ -187,15 +206,20 @@ struct HeldBuilder {
 }
 
 impl HeldBuilder {
-    fn pick(&mut self, record: &ActivationRecord, probability: f64) -> Pick {
-        let place = *self.places.entry(record.fragment).or_insert_with(|| {
-            self.fragments.push(HeldFragment {
-                fragment: record.fragment,
-                document: record.document,
-                tokens: record.tokens.clone(),
-                activations: record.activations.clone(),
-            });
+    /// The place of a fragment, which is added where it is new.
+    fn keep(&mut self, fragment: &HeldFragment) -> usize {
+        *self.places.entry(fragment.fragment).or_insert_with(|| {
+            self.fragments.push(fragment.clone());
             self.fragments.len() - 1
+        })
+    }
+
+    fn pick(&mut self, record: &ActivationRecord, probability: f64) -> Pick {
+        let place = self.keep(&HeldFragment {
+            fragment: record.fragment,
+            document: record.document,
+            tokens: record.tokens.clone(),
+            activations: record.activations.clone(),
         });
         Pick { fragment: place, stratum: record.stratum, probability }
     }

@@ -4,6 +4,7 @@ use crate::corpus::CorpusError;
 use crate::dictionary::{DictionaryError, FitError};
 use crate::features::FeatureError;
 use crate::hub::HubError;
+use crate::llm::ChatError;
 use crate::report::ReportError;
 use crate::subject::SubjectError;
 use crate::suite::SuiteError;
@@ -69,6 +70,9 @@ pub enum RunError {
         /// What went wrong.
         why: String,
     },
+    /// A language model gave no answer and will not give one now.
+    #[error("{0}; what was answered is kept, and the same command goes on from there")]
+    Chat(#[from] ChatError),
     /// The results could not be drawn.
     #[error(transparent)]
     Report(#[from] ReportError),

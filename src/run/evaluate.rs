@@ -5,7 +5,10 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
 use super::evidence::EvidenceFiles;
+use super::models::Models;
+use super::parallel::Tell;
 use super::prepare::Fillers;
 use super::probes::Probes;
 use super::scoring::{FeatureScores, score_feature};
@@ -24,7 +27,7 @@ use crate::features::{
 };
 use crate::report::{ScoreLine, ScoreStatus};
 use crate::simulate::{Offline, Simulation, Simulator};
-use crate::suite::{OfflineKind, Pair, Suite};
+use crate::suite::{ExplainerSpec, OfflineKind, Pair, SimulatorSpec, Suite};
 
 /// Fragments encoded at once.
 const BLOCK_FRAGMENTS: usize = 64;
@@ -37,6 +40,9 @@ const PROBE_ROWS: usize = 4096;
 
 /// A block of codes with more non-zero entries than this share is handled densely.
 const SPARSE_SHARE: f64 = 0.25;
+
+/// What each feature was given for an explanation, and how that scored.
+type Shuffled = (Vec<Attempt<Explanation>>, Vec<Attempt<FeatureScores>>);
 
 /// One walked feature under one explainer, real or as a control.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -71,8 +77,12 @@ pub struct Evaluation<'a> {
     pub fillers: &'a Fillers,
     /// Text of every token id.
     pub token_texts: &'a [String],
+    /// The suite's language models, if it asks any.
+    pub models: Option<&'a Models>,
     /// Whether to go on.
     pub stop: &'a Stop,
+    /// Who hears of progress.
+    pub tell: &'a Tell<'a>,
 }
 
 impl Evaluation<'_> {
@@ -85,35 +95,40 @@ impl Evaluation<'_> {
         let records = self.records(&walk, &summaries)?;
         let split: Vec<(Evidence, Held)> =
             records.iter().map(|record| split(record, &self.suite.protocol)).collect::<Result<_, _>>()?;
-        let (evidence, held): (Vec<Evidence>, Vec<Held>) = split.into_iter().unzip();
+        let (evidence, full): (Vec<Evidence>, Vec<Held>) = split.into_iter().unzip();
+        let few: Vec<Held> = full.iter().map(Held::protocol_only).collect();
         let mut files = EvidenceFiles::create(folder, &self.dictionary.info().hook.to_string(), self.row)?;
         files.records(&records)?;
         let mut outcomes = Vec::new();
         for pair in &self.suite.pairs {
             self.stop.check()?;
+            let held = match pair.simulator {
+                SimulatorSpec::Offline(_) => &full,
+                SimulatorSpec::Model(_) => &few,
+            };
             let explanations = self.explain(pair, &evidence)?;
             files.explanations(pair, &evidence, &explanations, &|id| self.text(id))?;
-            let simulations = simulate_all(&held, &explanations);
-            files.simulations(pair, &held, &simulations)?;
-            let scores = self.score(&held, &simulations);
+            let simulations = self.simulate(pair, held, &explanations)?;
+            files.simulations(pair, held, &simulations)?;
+            let scores = self.score(held, &simulations);
             outcomes.extend(self.outcomes(
                 pair,
                 self.control,
                 &walk,
                 &summaries,
                 &explanations,
-                &held,
+                held,
                 scores,
             ));
             if self.control.is_none() && self.suite.controls.shuffled {
-                let (explanations, scores) = self.shuffled(pair, &explanations, &held);
+                let (explanations, scores) = self.shuffled(pair, &explanations, held)?;
                 outcomes.extend(self.outcomes(
                     pair,
                     Some("shuffled"),
                     &walk,
                     &summaries,
                     &explanations,
-                    &held,
+                    held,
                     scores,
                 ));
             }
@@ -193,12 +208,42 @@ impl Evaluation<'_> {
     }
 
     fn explain(&self, pair: &Pair, evidence: &[Evidence]) -> Result<Vec<Attempt<Explanation>>, RunError> {
+        match &pair.explainer {
+            ExplainerSpec::Offline(kind) => self.explain_offline(*kind, evidence),
+            ExplainerSpec::Model(spec) => self.asked()?.explain(spec, evidence),
+        }
+    }
+
+    /// Every held fragment of every feature, predicted from the feature's explanation.
+    fn simulate(
+        &self,
+        pair: &Pair,
+        held: &[Held],
+        explanations: &[Attempt<Explanation>],
+    ) -> Result<Vec<Attempt<Vec<Simulation>>>, RunError> {
+        match &pair.simulator {
+            SimulatorSpec::Offline(_) => Ok(simulate_all(held, explanations)),
+            SimulatorSpec::Model(spec) => self.asked()?.simulate(spec, held, explanations),
+        }
+    }
+
+    fn asked(&self) -> Result<Asked<'_>, RunError> {
+        let models = self.models.ok_or_else(|| self.cannot_explain("no language model is connected"))?;
+        let place = format!("{}/{}", self.dictionary.info().hook, self.row);
+        Ok(Asked { models, place, token_texts: self.token_texts, stop: self.stop, tell: self.tell })
+    }
+
+    fn explain_offline(
+        &self,
+        kind: OfflineKind,
+        evidence: &[Evidence],
+    ) -> Result<Vec<Attempt<Explanation>>, RunError> {
         let graph = |backoff| NeuronToGraph {
             params: NeuronToGraphParams::default(),
             pad: self.fillers.pad,
             backoff,
         };
-        let explainer: Box<dyn Explainer> = match pair.explainer {
+        let explainer: Box<dyn Explainer> = match kind {
             OfflineKind::NeuronToGraph => Box::new(graph(false)),
             OfflineKind::NeuronToGraphBackoff => Box::new(graph(true)),
             OfflineKind::TokenLookup => Box::new(TokenLookup),
@@ -272,22 +317,22 @@ impl Evaluation<'_> {
         pair: &Pair,
         explanations: &[Attempt<Explanation>],
         held: &[Held],
-    ) -> (Vec<Attempt<Explanation>>, Vec<Attempt<FeatureScores>>) {
+    ) -> Result<Shuffled, RunError> {
         let explained: Vec<usize> =
             (0..explanations.len()).filter(|&index| explanations[index].done().is_some()).collect();
         let mut stream = Stream::named(self.suite.seed, &["shuffled", &self.place(), pair.explainer.name()]);
         let Some(order) = derangement(explained.len(), &mut stream) else {
             let alone = || Missing::Skipped("no_other_explanation".into());
             let missing = (0..held.len()).map(|_| Attempt::Missing(alone())).collect();
-            return (missing, (0..held.len()).map(|_| Attempt::Missing(alone())).collect());
+            return Ok((missing, (0..held.len()).map(|_| Attempt::Missing(alone())).collect()));
         };
         let mut others = explanations.to_vec();
         for (place, &other) in order.iter().enumerate() {
             others[explained[place]] = explanations[explained[other]].clone();
         }
-        let simulations = simulate_all(held, &others);
+        let simulations = self.simulate(pair, held, &others)?;
         let scores = self.score(held, &simulations);
-        (others, scores)
+        Ok((others, scores))
     }
 
     /// A line for every walked feature, whatever became of it.

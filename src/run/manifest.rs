@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prepare::{CorpusRecord, Fillers};
 use crate::base::{Digest, Stopwatch, cpu_name, instruction_set, peak_memory_bytes};
+use crate::llm::Usage;
 use crate::subject::SubjectInfo;
 use crate::suite::Suite;
 
@@ -52,8 +53,11 @@ pub struct Manifest<'a> {
     pub warnings: Vec<String>,
     /// Machine and threads; results do not depend on the number of threads.
     pub machine: Machine,
-    /// Requests, tokens and dollars of language models: none in an offline run.
-    pub llm_usage: BTreeMap<String, f64>,
+    /// Version of every question that language models were asked, by explainer and simulator.
+    pub prompts: BTreeMap<String, Digest>,
+    /// Requests, tokens and dollars of this run by language model: none in an offline run. Answers
+    /// that were there already are counted as cached and cost nothing.
+    pub llm_usage: BTreeMap<String, Usage>,
 }
 
 /// Filler tokens with their text.

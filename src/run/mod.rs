@@ -4,6 +4,7 @@
 //! Out: a run folder.
 //! Never: prints, reads the environment.
 
+mod asked;
 mod error;
 mod estimate;
 mod evaluate;
@@ -12,6 +13,7 @@ mod evidence;
 mod fit;
 mod harvest;
 mod manifest;
+mod models;
 mod parallel;
 mod pipeline;
 mod prepare;
@@ -22,8 +24,11 @@ mod stage;
 mod subject_pass;
 mod summary;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::llm::{Budget, Secret};
 
 pub use error::RunError;
 pub use estimate::{Estimate, estimate};
@@ -48,6 +53,12 @@ pub struct Places {
     pub hub_token: Option<String>,
     /// Cache that other programs share, looked into before anything is fetched.
     pub hub_shared: Option<PathBuf>,
+    /// Keys of language models, by the variable that held them.
+    pub keys: BTreeMap<String, Secret>,
+    /// Where an OpenAI-compatible model is whose suite gives no address, if not at the vendor's.
+    pub openai_base_url: Option<String>,
+    /// Dollars that language models may cost.
+    pub budget: Option<Budget>,
     /// No network.
     pub offline: bool,
 }

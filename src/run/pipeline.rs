@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::evaluate::Outcome;
 use super::harvest::Harvester;
 use super::manifest::{DictionaryRecord, FillerRecord, METRIC_VERSIONS, Machine, Manifest, StageClock};
+use super::models::{Models, prompt_digests};
 use super::prepare::{CorpusRecord, Fillers, expand_hooks, fillers, open_corpus, open_subject};
 use super::stage::{StageKey, StageStore};
 use super::subject_pass::{EVALUATE_VERSION, RowResult, SubjectPass, Unfinished};
@@ -14,6 +15,7 @@ use super::summary::{QualityInput, summarise};
 use super::{Event, Places, RunError, Stop};
 use crate::base::{Digest, HookPoint, write_atomic};
 use crate::corpus::TokenSets;
+use crate::llm::Usage;
 use crate::report;
 use crate::report::{ScoreStatus, Summary};
 use crate::subject::{LoadedSubject, SubjectModel};
@@ -33,6 +35,8 @@ pub struct Finished {
     pub warnings: Vec<String>,
     /// Features walked, and how many of them failed.
     pub failed: (usize, usize),
+    /// What language models were asked and what it cost, by model.
+    pub llm_usage: BTreeMap<String, Usage>,
     /// Files that the report wrote.
     pub report_files: Vec<PathBuf>,
 }
@@ -46,6 +50,7 @@ struct Context<'a> {
     fillers: Fillers,
     token_texts: Vec<String>,
     store: StageStore,
+    models: Option<Models>,
     stop: Stop,
 }
 
@@ -91,6 +96,7 @@ pub fn run(
         fillers: fillers.clone(),
         token_texts: tokenizer.token_texts(&ids),
         store: StageStore::new(&places.out, fresh),
+        models: Models::connect(suite, places)?,
         stop,
     };
     // The evidence names tokens by id; this gives every id its text.
@@ -122,7 +128,8 @@ pub fn run(
         pad_text: context.token_texts[fillers.pad as usize].clone(),
         ids: fillers,
     };
-    finish(suite, places, gathered, run, model, &record, filler_record)
+    let llm_usage = context.models.as_ref().map(Models::usage).unwrap_or_default();
+    finish(suite, places, gathered, run, model, &record, filler_record, llm_usage)
 }
 
 /// Digest of what decides the numbers: suite, model and tokens; no time, no path of this machine.
@@ -160,6 +167,7 @@ impl Context<'_> {
             fillers: &self.fillers,
             token_texts: &self.token_texts,
             store: &self.store,
+            models: self.models.as_ref(),
             stop: self.stop,
             subject,
             methods,
@@ -249,6 +257,7 @@ fn gather_rows(hook: HookPoint, rows: Vec<RowResult>, control: Option<&str>, gat
 }
 
 /// Estimates, files and report.
+#[expect(clippy::too_many_arguments, reason = "everything that the manifest records comes together here")]
 fn finish(
     suite: &Suite,
     places: &Places,
@@ -257,6 +266,7 @@ fn finish(
     subject: &dyn SubjectModel,
     corpus: &CorpusRecord,
     fillers: FillerRecord,
+    llm_usage: BTreeMap<String, Usage>,
 ) -> Result<Finished, RunError> {
     let Gathered { outcomes, quality, dictionaries, mut warnings, mut clock } = gathered;
     let summary =
@@ -267,6 +277,7 @@ fn finish(
             "{failed} of {walked} walked features failed; the tally of each cell has the reasons"
         ));
     }
+    warnings.extend(nothing_scored(&outcomes));
     let mut lines = String::new();
     for outcome in &outcomes {
         lines.push_str(&outcome.line.to_json_line()?);
@@ -288,7 +299,8 @@ fn finish(
         stages: clock.stages.clone(),
         warnings: warnings.clone(),
         machine: Machine::here(),
-        llm_usage: BTreeMap::new(),
+        prompts: prompt_digests(suite),
+        llm_usage: llm_usage.clone(),
     };
     let path = places.out.join("manifest.json");
     let json = serde_json::to_vec_pretty(&manifest).map_err(|error| crate::base::FileError {
@@ -298,7 +310,28 @@ fn finish(
     })?;
     write_atomic(&path, &json)?;
     let report_files = report::render(&places.out)?;
-    Ok(Finished { summary, folder: places.out.clone(), warnings, failed: (walked, failed), report_files })
+    Ok(Finished {
+        summary,
+        folder: places.out.clone(),
+        warnings,
+        failed: (walked, failed),
+        llm_usage,
+        report_files,
+    })
+}
+
+/// Says so where no feature at all has a score, with the reason that most of them have.
+fn nothing_scored(outcomes: &[Outcome]) -> Option<String> {
+    if outcomes.is_empty() || outcomes.iter().any(|outcome| outcome.line.status == ScoreStatus::Scored) {
+        return None;
+    }
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for reason in outcomes.iter().filter_map(|outcome| outcome.line.reason.as_deref()) {
+        *reasons.entry(reason).or_default() += 1;
+    }
+    let (reason, n) = reasons.into_iter().max_by_key(|(_, n)| *n)?;
+    let total = outcomes.len();
+    Some(format!("no feature could be scored; {n} of {total} lines say `{reason}`: more text may help"))
 }
 
 /// Lines without a control, and how many of them failed.

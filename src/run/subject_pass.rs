@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::evaluate::{Evaluation, Outcome};
 use super::fit::{FittedRow, Fitter, Reference};
 use super::harvest::HookActivations;
+use super::models::{Models, prompt_digests};
 use super::parallel::{Done, Tell, do_all};
 use super::prepare::Fillers;
 use super::probes::Probes;
@@ -41,6 +42,8 @@ pub struct SubjectPass<'a> {
     pub token_texts: &'a [String],
     /// Stored stages.
     pub store: &'a StageStore,
+    /// The suite's language models, if it asks any.
+    pub models: Option<&'a Models>,
     /// Whether to go on.
     pub stop: Stop,
     /// The subject.
@@ -143,6 +146,7 @@ impl SubjectPass<'_> {
             .params(&(method, reference, &self.suite.protocol, self.suite.per_cell, &self.suite.pairs))
             .params(&(&self.suite.scorers, self.suite.controls.shuffled, self.suite.seed, QUALITY_VERSION))
             .params(self.fillers)
+            .params(&prompt_digests(self.suite))
     }
 
     /// The results of an earlier run, row by row in the suite's order.
@@ -303,7 +307,9 @@ impl<'a> HookWork<'a> {
             probes: &probes,
             fillers: pass.fillers,
             token_texts: pass.token_texts,
+            models: pass.models,
             stop: &pass.stop,
+            tell,
         };
         let (outcomes, quality) = evaluation.run(&self.base)?;
         let measured = self.meter.measure(dictionary, quality)?;

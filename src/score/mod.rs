@@ -1,6 +1,6 @@
 //! How well a simulation matches the truth: pure functions.
 //!
-//! In: truth and prediction.
+//! In: truth and prediction; or the replies of a language model that judged fragments.
 //! Out: scores, or the reason why there is none.
 //! Never: draws, runs a model or touches the network.
 //!
@@ -12,13 +12,15 @@
 //! Sources: Bills et al., *Language models can explain neurons in language models* (2023: the
 //! expected-value correlation, its two companions, quantisation and strided splits); Cunningham et
 //! al., *Sparse autoencoders find highly interpretable features in language models* (2023: top,
-//! random and top-and-random scores). `beyond_token` is this project's own; see [`BeyondToken`].
+//! random and top-and-random scores); Paulo et al., *Automatically interpreting millions of features in
+//! large language models* (2024: detection and fuzzing). `beyond_token` is this project's own; see [`BeyondToken`].
 
 mod beyond_token;
 mod cell;
 mod correlations;
 mod explained;
 mod fragment;
+mod judged;
 mod quantise;
 mod scorer;
 mod splits;
@@ -31,6 +33,7 @@ pub use cell::{Cell, FeatureOutcome, cell, cell_over_seeds};
 pub use correlations::{Population, RandomOnly, TopAndRandom, TopOnly};
 pub use explained::{AbsoluteDevExplained, RSquared};
 pub use fragment::{ScoredFragment, Stratum};
+pub use judged::{JudgeTask, JudgedScore, Judgement, auroc, judge_batches, judged_score, read_judgements};
 pub use quantise::quantise;
 pub use scorer::{Direction, NoScore, SCORER_NAMES, ScoreOutcome, Scorer, scorer};
 pub use splits::{Part, Splits, interleaved};

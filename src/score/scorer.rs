@@ -34,6 +34,10 @@ pub enum NoScore {
     NoNonFiringFragments,
     /// The truth is zero everywhere, so nothing can be explained of it.
     ZeroTruth,
+    /// Only firing or only non-firing fragments were judged.
+    OneClassOnly,
+    /// A judgement came without a probability.
+    NoProbabilities,
     /// The numbers are too large or too small for the score to be a number.
     NotFinite,
 }
@@ -48,19 +52,23 @@ impl NoScore {
             Self::TooFewTokens => "too_few_tokens",
             Self::NoNonFiringFragments => "no_non_firing_fragments",
             Self::ZeroTruth => "zero_truth",
+            Self::OneClassOnly => "one_class_only",
+            Self::NoProbabilities => "no_probabilities",
             Self::NotFinite => "not_finite",
         }
     }
 }
 
 impl NoScore {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::ConstantTruth,
         Self::TruthIsTokenIdentity,
         Self::NoRepeatedTokens,
         Self::TooFewTokens,
         Self::NoNonFiringFragments,
         Self::ZeroTruth,
+        Self::OneClassOnly,
+        Self::NoProbabilities,
         Self::NotFinite,
     ];
 

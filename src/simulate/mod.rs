@@ -1,9 +1,10 @@
 //! Activations predicted from an explanation and tokens alone.
 //!
-//! In: an explanation, tokens.
+//! In: an explanation, tokens; for sentences, a language model.
 //! Out: simulations.
 //! Never: sees an activation.
 
+pub mod language_model;
 mod offline;
 mod simulator;
 

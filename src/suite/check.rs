@@ -3,17 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use super::baselines;
-use super::node::{Node, Value};
+use super::node::{Node, Position, Value};
 use super::reader::{Problem, Section, as_text, one_of, problem, unknown};
 use super::spec::{
-    Controls, CorpusSpec, Limits, MethodSpec, OfflineKind, Pair, Statistics, SubjectSpec, Suite,
+    Controls, CorpusSpec, ExplainerSpec, Limits, MethodSpec, ModelExplainer, ModelExplainerKind,
+    ModelSimulator, ModelSimulatorKind, OfflineKind, Pair, SimulatorSpec, Statistics, SubjectSpec, Suite,
 };
 use crate::base::HookSelector;
 use crate::dictionary::{Kind, MethodParams};
 use crate::features::{Deviation, Protocol, WalkOrder};
+use crate::llm::{ClientKind, LlmSpec, PromptLogprobs};
 
 /// Fewest tokens of a fitting context: position 0 is left out, so one would leave nothing.
 const LEAST_CTX_TOKENS: i64 = 2;
+
+/// Times that an unreadable answer of a language model is asked for, the first included.
+const ATTEMPTS: usize = 3;
 
 type Problems = Vec<Problem>;
 
@@ -371,43 +376,226 @@ fn read_per_cell(top: &mut Section<'_>, protocol: &Option<Protocol>, problems: &
     per_cell
 }
 
-fn read_kind(path: &str, node: &Node, what: &str, problems: &mut Problems) -> Option<OfflineKind> {
+/// The offline kinds and those of a language model, under one list of names.
+#[derive(Clone, Copy)]
+enum Either<M> {
+    Offline(OfflineKind),
+    Model(M),
+}
+
+fn kinds<M: Copy>(of_models: &[(&'static str, M)]) -> Vec<(&'static str, Either<M>)> {
+    let offline = OfflineKind::ALL.iter().map(|&(name, kind)| (name, Either::Offline(kind)));
+    offline.chain(of_models.iter().map(|&(name, kind)| (name, Either::Model(kind)))).collect()
+}
+
+/// What a suite says of an explainer or a simulator.
+struct Told<M> {
+    kind: Either<M>,
+    name: String,
+    llm: Option<LlmSpec>,
+    attempts: usize,
+    at: Position,
+}
+
+/// An explainer or simulator: the name of its kind alone, or a mapping.
+fn read_teller<M: Copy>(
+    path: &str,
+    node: &Node,
+    what: &str,
+    of_models: &[(&'static str, M)],
+    problems: &mut Problems,
+) -> Option<Told<M>> {
+    let kinds = kinds(of_models);
     if matches!(node.value, Value::Text(_)) {
-        return one_of(path, node, what, &OfflineKind::ALL, problems);
+        let kind = one_of(path, node, what, &kinds, problems)?;
+        let name = as_text(path, node, problems)?;
+        return Some(Told { kind, name, llm: None, attempts: ATTEMPTS, at: node.at });
     }
     let mut fields = Section::new(path, node, problems);
-    let kind = fields.required("kind", problems)?;
-    let kind = one_of(&format!("{path}.kind"), kind, what, &OfflineKind::ALL, problems);
+    let at = fields.at();
+    let kind_node = fields.required("kind", problems)?;
+    let kind = one_of(&format!("{path}.kind"), kind_node, what, &kinds, problems);
+    let mut told = kind.and_then(|kind| {
+        let name = as_text(path, kind_node, problems)?;
+        Some(Told { kind, name, llm: None, attempts: ATTEMPTS, at })
+    });
+    if !matches!(kind, Some(Either::Offline(_))) {
+        let name = fields.text("name", problems);
+        let attempts = fields.count("attempts", 1, problems);
+        let llm = section(&mut fields, "llm", problems).and_then(|section| read_llm(section, problems));
+        if let Some(told) = &mut told {
+            told.name = name.unwrap_or_else(|| told.name.clone());
+            told.attempts = attempts.unwrap_or(ATTEMPTS);
+            told.llm = llm;
+        }
+    }
     fields.finish(problems);
-    kind
+    told
+}
+
+/// A language model: where it is and what it may be asked.
+fn read_llm(mut fields: Section<'_>, problems: &mut Problems) -> Option<LlmSpec> {
+    let at = fields.at();
+    let clients = [ClientKind::Openai, ClientKind::OpenaiCompletions, ClientKind::Anthropic]
+        .map(|kind| (kind.name(), kind));
+    let client = fields.required("client", problems);
+    let path = fields.path_of("client");
+    let client = client.and_then(|node| one_of(&path, node, "client", &clients, problems));
+    fields.required("model", problems);
+    let model = fields.text("model", problems);
+    let (base_url, api_key_env) = (fields.text("base_url", problems), fields.text("api_key_env", problems));
+    let (headers, query) = (fields.texts("headers", problems), fields.texts("query", problems));
+    let max_in_flight = fields.count("max_in_flight", 1, problems);
+    let requests_per_minute = fields.number("requests_per_minute", 1e-3, 1e9, problems);
+    let tokens_per_minute = fields.number("tokens_per_minute", 1.0, 1e12, problems);
+    let price_in = fields.number("price_in", 0.0, 1e6, problems);
+    let price_out = fields.number("price_out", 0.0, 1e6, problems);
+    let timeout_seconds = fields.number("timeout_seconds", 0.01, 86_400.0, problems);
+    let retries = fields.count("retries", 0, problems);
+    let structured = fields.truth("structured", problems);
+    let max_tokens_field = fields.text("max_tokens_field", problems);
+    let path = fields.path_of("prompt_logprobs");
+    let forms = [("echo", PromptLogprobs::Echo), ("vllm", PromptLogprobs::Vllm)];
+    let form = fields.get("prompt_logprobs");
+    let form = form.and_then(|node| one_of(&path, node, "form", &forms, problems));
+    let path = fields.path_of("");
+    fields.finish(problems);
+    let mut spec = LlmSpec::new(client?, &model?);
+    spec.base_url = base_url;
+    spec.api_key_env = api_key_env;
+    (spec.headers, spec.query) = (headers, query);
+    spec.max_in_flight = max_in_flight.unwrap_or(spec.max_in_flight);
+    (spec.requests_per_minute, spec.tokens_per_minute) = (requests_per_minute, tokens_per_minute);
+    (spec.price_in, spec.price_out) = (price_in, price_out);
+    spec.timeout_seconds = timeout_seconds.unwrap_or(spec.timeout_seconds);
+    spec.retries = retries.map_or(spec.retries, |retries| retries as u32);
+    spec.structured = structured.unwrap_or(spec.structured);
+    spec.max_tokens_field = max_tokens_field.unwrap_or(spec.max_tokens_field);
+    spec.prompt_logprobs = form.unwrap_or(spec.prompt_logprobs);
+    for wrong in spec.check() {
+        problems.push(problem(&format!("{path}{}", wrong.field), at, wrong.why));
+    }
+    Some(spec)
+}
+
+/// An explainer with its simulator, checked against each other.
+fn pair_of(
+    explainer: Told<ModelExplainerKind>,
+    simulator: Option<Told<ModelSimulatorKind>>,
+    path: &str,
+    problems: &mut Problems,
+) -> Option<Pair> {
+    let missing = |what: &str| format!("a language model {what}: it needs `llm: {{client: …, model: …}}`");
+    match (explainer.kind, simulator) {
+        (Either::Offline(kind), None) => Some(Pair::offline(kind)),
+        (Either::Offline(kind), Some(simulator)) => match simulator.kind {
+            Either::Offline(other) if other == kind => Some(Pair::offline(kind)),
+            _ => {
+                let message = format!(
+                    "`{}` cannot read what `{}` writes: an offline explainer's patterns are read by its own kind",
+                    simulator.name, explainer.name
+                );
+                problems.push(problem(path, simulator.at, message));
+                None
+            }
+        },
+        (Either::Model(_), None) => {
+            let names: Vec<&str> = ModelSimulatorKind::ALL.iter().map(|(name, _)| *name).collect();
+            let message = format!(
+                "`{}` writes sentences, and no simulator is named that reads them (known: {})",
+                explainer.name,
+                names.join(", ")
+            );
+            problems.push(problem(path, explainer.at, message));
+            None
+        }
+        (Either::Model(kind), Some(simulator)) => {
+            let Either::Model(simulator_kind) = simulator.kind else {
+                let message = format!("`{}` reads patterns and no sentences", simulator.name);
+                problems.push(problem(path, simulator.at, message));
+                return None;
+            };
+            let Some(llm) = explainer.llm else {
+                problems.push(problem(path, explainer.at, missing("describes features")));
+                return None;
+            };
+            let simulator = ModelSimulator {
+                name: simulator.name,
+                kind: simulator_kind,
+                // The explainer's model unless another is named.
+                llm: simulator.llm.unwrap_or_else(|| llm.clone()),
+                attempts: simulator.attempts,
+            };
+            let explainer = ModelExplainer { name: explainer.name, kind, llm, attempts: explainer.attempts };
+            let (explainer, simulator) =
+                (ExplainerSpec::Model(Box::new(explainer)), SimulatorSpec::Model(Box::new(simulator)));
+            Some(Pair { explainer, simulator })
+        }
+    }
+}
+
+fn read_explainer(path: &str, node: &Node, problems: &mut Problems) -> Option<Told<ModelExplainerKind>> {
+    read_teller(path, node, "explainer", &ModelExplainerKind::ALL, problems)
+}
+
+fn read_simulator(path: &str, node: &Node, problems: &mut Problems) -> Option<Told<ModelSimulatorKind>> {
+    read_teller(path, node, "simulator", &ModelSimulatorKind::ALL, problems)
 }
 
 fn read_pairs(top: &mut Section<'_>, problems: &mut Problems) -> Vec<Pair> {
-    let explainer = top.get("explainer").and_then(|node| read_kind("explainer", node, "explainer", problems));
-    let simulator =
-        top.get("simulator").map(|node| (node, read_kind("simulator", node, "simulator", problems)));
-    let explainer = explainer.unwrap_or(OfflineKind::NeuronToGraph);
-    let mut pairs = vec![Pair { explainer, simulator: explainer }];
-    if let Some((node, Some(kind))) = simulator
-        && kind != explainer
+    let explainer = match top.get("explainer") {
+        Some(node) => read_explainer("explainer", node, problems),
+        None => Some(Told {
+            kind: Either::Offline(OfflineKind::NeuronToGraph),
+            name: OfflineKind::NeuronToGraph.name().into(),
+            llm: None,
+            attempts: ATTEMPTS,
+            at: top.at(),
+        }),
+    };
+    let simulator = top.get("simulator").map(|node| read_simulator("simulator", node, problems));
+    let mut pairs = Vec::new();
+    if let Some(explainer) = explainer
+        && !matches!(simulator, Some(None))
     {
-        let message = format!(
-            "`{}` cannot read what `{}` writes: an offline simulator reads its own kind",
-            kind.name(),
-            explainer.name()
-        );
-        problems.push(problem("simulator", node.at, message));
+        pairs.extend(pair_of(explainer, simulator.flatten(), "simulator", problems));
     }
     for (path, node) in top.list("pairs").unwrap_or_default() {
-        let Some(kind) = read_kind(&path, node, "explainer", problems) else { continue };
-        let pair = Pair { explainer: kind, simulator: kind };
-        if pairs.contains(&pair) {
-            problems.push(problem(&path, node.at, format!("`{}` is there already", kind.name())));
+        let Some(pair) = read_pair(&path, node, problems) else { continue };
+        let same = |other: &Pair| {
+            (other.explainer.name(), other.simulator.name()) == (pair.explainer.name(), pair.simulator.name())
+        };
+        if pairs.iter().any(same) {
+            let message = format!(
+                "`{}` read by `{}` is there already: give one of them a `name` of its own",
+                pair.explainer.name(),
+                pair.simulator.name()
+            );
+            problems.push(problem(&path, node.at, message));
         } else {
             pairs.push(pair);
         }
     }
     pairs
+}
+
+/// An item of `pairs`: an offline kind, or `{explainer: …, simulator: …}`.
+fn read_pair(path: &str, node: &Node, problems: &mut Problems) -> Option<Pair> {
+    let is_pair =
+        matches!(&node.value, Value::Map(entries) if entries.iter().any(|(key, _, _)| key == "explainer"));
+    if !is_pair {
+        return pair_of(read_explainer(path, node, problems)?, None, path, problems);
+    }
+    let mut fields = Section::new(path, node, problems);
+    let explainer = fields.required("explainer", problems);
+    let explainer = explainer.and_then(|node| read_explainer(&format!("{path}.explainer"), node, problems));
+    let simulator = fields.get("simulator");
+    let simulator = simulator.map(|node| read_simulator(&format!("{path}.simulator"), node, problems));
+    fields.finish(problems);
+    if matches!(simulator, Some(None)) {
+        return None;
+    }
+    pair_of(explainer?, simulator.flatten(), path, problems)
 }
 
 /// Scores a suite can ask for. The older explained-variance scores compare raw activations with

@@ -69,7 +69,7 @@ pub const FIELDS: &[Field] = &[
         "pairs",
         "array",
         "`[]`",
-        "More explainers (each read by the simulator of its kind) side by side with the first.",
+        "More explainers side by side with the first: an offline kind (read by the simulator of its kind), or `{explainer: …, simulator: …}`.",
     ),
     field(
         "",
@@ -164,9 +164,61 @@ pub const FIELDS: &[Field] = &[
         "kind",
         "string",
         "`neuron_to_graph`",
-        "`neuron_to_graph`, `neuron_to_graph_backoff`, `token_lookup`, `token_lookup_fit`.",
+        "Offline: `neuron_to_graph`, `neuron_to_graph_backoff`, `token_lookup`, `token_lookup_fit`. With a language model: `token_activation`, `highlighted`, `contrastive`.",
     ),
-    field("simulator", "kind", "string", "the explainer's kind", "As the explainer's."),
+    field("explainer", "name", "string", "the kind", "Name in tables; tells two models of one kind apart."),
+    field("explainer", "llm", "object", "none", "The language model; see `llm`. Required for its kinds."),
+    field(
+        "explainer",
+        "attempts",
+        "integer",
+        "`3`",
+        "Times that a feature's question is asked until an answer can be read; then the feature is counted as failed.",
+    ),
+    field(
+        "simulator",
+        "kind",
+        "string",
+        "the explainer's kind",
+        "Offline: as the explainer's. With a language model: `generated`, `generated_expected`, `prompt_logprobs`, `per_token`.",
+    ),
+    field("simulator", "name", "string", "the kind", "Name in tables."),
+    field("simulator", "llm", "object", "the explainer's", "The language model; see `llm`."),
+    field("simulator", "attempts", "integer", "`3`", "As the explainer's, for each fragment."),
+    field("llm", "client", "string", "", "`openai` (chat completions), `openai_completions` or `anthropic`."),
+    field("llm", "model", "string", "", "The model's name at the endpoint."),
+    field(
+        "llm",
+        "base_url",
+        "string",
+        "`OPENAI_BASE_URL`, else the vendor's",
+        "Where it is, `https://host/v1`. On this machine (`http://127.0.0.1:8000/v1`) no key is needed.",
+    ),
+    field(
+        "llm",
+        "api_key_env",
+        "string",
+        "`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`",
+        "The variable that holds the key; the key itself never stands in a suite.",
+    ),
+    field("llm", "headers", "object", "`{}`", "More headers; `{key}` in a value stands for the key."),
+    field("llm", "query", "object", "`{}`", "Query parameters, such as `api-version`."),
+    field("llm", "max_in_flight", "integer", "`64`", "Requests under way at once."),
+    field("llm", "requests_per_minute", "number", "none", "Most requests in a minute."),
+    field("llm", "tokens_per_minute", "number", "none", "Most tokens in a minute, in and out."),
+    field("llm", "price_in", "number", "none", "Dollars per million tokens in; a budget needs both prices."),
+    field("llm", "price_out", "number", "none", "Dollars per million tokens out."),
+    field("llm", "timeout_seconds", "number", "`60`", "Longest wait for one answer."),
+    field("llm", "retries", "integer", "`6`", "Repeats after a passing failure, such as a rate limit."),
+    field("llm", "structured", "boolean", "`true`", "Whether to send a JSON schema for the answer."),
+    field("llm", "max_tokens_field", "string", "`max_tokens`", "What the endpoint calls the answer's limit."),
+    field(
+        "llm",
+        "prompt_logprobs",
+        "string",
+        "`echo`",
+        "`echo` or `vllm`: how it is asked for a prompt's own log-probabilities.",
+    ),
     field("statistics", "confidence", "number", "`0.95`", "Confidence of the intervals."),
     field("statistics", "interval", "string", "`bca`", "`bca`, `percentile` or `normal` (mean ± 1.96 SE)."),
     field("statistics", "resamples", "integer", "`10_000`", "Bootstrap resamples."),
@@ -242,6 +294,17 @@ pub fn schema() -> Value {
         *node = match name.as_str() {
             "methods" => json!({"type": "array", "minItems": 1, "items": object}),
             "protocol" => json!({"anyOf": [{"enum": ["standard", "cunningham2023"]}, object]}),
+            "explainer" | "simulator" => {
+                let mut inner = properties(name);
+                inner["llm"] = json!({
+                    "type": "object",
+                    "required": ["client", "model"],
+                    "properties": properties("llm"),
+                    "additionalProperties": false,
+                });
+                let object = json!({"type": "object", "properties": inner, "additionalProperties": false});
+                json!({"anyOf": [{"type": "string"}, object]})
+            }
             _ => object,
         };
         node["description"] = doc;

@@ -15,7 +15,10 @@ use std::path::Path;
 
 pub use check::resolve;
 pub use reader::Problem;
-pub use spec::{Controls, CorpusSpec, Limits, MethodSpec, OfflineKind, Pair, Statistics, SubjectSpec, Suite};
+pub use spec::{
+    Controls, CorpusSpec, ExplainerSpec, Limits, MethodSpec, ModelExplainer, ModelExplainerKind,
+    ModelSimulator, ModelSimulatorKind, OfflineKind, Pair, SimulatorSpec, Statistics, SubjectSpec, Suite,
+};
 
 use crate::base::{FileError, read};
 use node::Node;

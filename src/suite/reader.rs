@@ -1,7 +1,7 @@
 //! Reads typed values out of a [`Node`] tree and gathers every problem instead of stopping at the
 //! first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::{Node, Position, Value, grouped_digits};
 
@@ -125,6 +125,41 @@ impl<'a> Section<'a> {
                 None
             }
         }
+    }
+
+    /// Yes or no.
+    pub fn truth(&mut self, field: &'static str, problems: &mut Vec<Problem>) -> Option<bool> {
+        let path = self.path_of(field);
+        let node = self.get(field)?;
+        match &node.value {
+            Value::Bool(value) => Some(*value),
+            _ => {
+                problems.push(problem(
+                    &path,
+                    node.at,
+                    format!("expected true or false, found {}", node.kind()),
+                ));
+                None
+            }
+        }
+    }
+
+    /// A mapping of the user's own keys to texts; empty where it is not there.
+    pub fn texts(&mut self, field: &'static str, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
+        let path = self.path_of(field);
+        let Some(node) = self.get(field) else { return BTreeMap::new() };
+        let Value::Map(entries) = &node.value else {
+            problems.push(problem(
+                &path,
+                node.at,
+                format!("expected a mapping of texts, found {}", node.kind()),
+            ));
+            return BTreeMap::new();
+        };
+        let text = |(key, _, node): &(String, Position, Node)| {
+            as_text(&format!("{path}.{key}"), node, problems).map(|text| (key.clone(), text))
+        };
+        entries.iter().filter_map(text).collect()
     }
 
     /// A list; a single value counts as a list of one.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::base::HookSelector;
 use crate::dictionary::{MethodParams, Variant};
 use crate::features::Protocol;
+use crate::llm::LlmSpec;
 
 /// A whole experiment. Its JSON form is what the manifest records and what the run's digest is
 /// made from, so it holds no path of this machine except those the user wrote.
@@ -101,12 +102,143 @@ impl MethodSpec {
 }
 
 /// An explainer with the simulator that reads its explanations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Pair {
     /// Who describes.
-    pub explainer: OfflineKind,
+    pub explainer: ExplainerSpec,
     /// Who predicts.
-    pub simulator: OfflineKind,
+    pub simulator: SimulatorSpec,
+}
+
+impl Pair {
+    /// An offline explainer with the simulator of its kind.
+    pub fn offline(kind: OfflineKind) -> Self {
+        Self { explainer: ExplainerSpec::Offline(kind), simulator: SimulatorSpec::Offline(kind) }
+    }
+
+    /// The language models that it asks.
+    pub fn models(&self) -> impl Iterator<Item = &LlmSpec> {
+        let explainer = match &self.explainer {
+            ExplainerSpec::Offline(_) => None,
+            ExplainerSpec::Model(explainer) => Some(&explainer.llm),
+        };
+        let simulator = match &self.simulator {
+            SimulatorSpec::Offline(_) => None,
+            SimulatorSpec::Model(simulator) => Some(&simulator.llm),
+        };
+        explainer.into_iter().chain(simulator)
+    }
+}
+
+/// Who describes a feature.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ExplainerSpec {
+    /// Without a language model.
+    Offline(OfflineKind),
+    /// A language model.
+    Model(Box<ModelExplainer>),
+}
+
+impl ExplainerSpec {
+    /// Its name in tables.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Offline(kind) => kind.name(),
+            Self::Model(explainer) => &explainer.name,
+        }
+    }
+}
+
+/// A language model that describes features.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelExplainer {
+    /// Name in tables: the kind's unless the suite says otherwise.
+    pub name: String,
+    /// What it is shown, and how.
+    pub kind: ModelExplainerKind,
+    /// The model.
+    pub llm: LlmSpec,
+    /// Times that an unreadable answer is asked for again, the first included.
+    pub attempts: usize,
+}
+
+/// What a language model is shown of a feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelExplainerKind {
+    /// Every token with its activation on a scale of 0 to 10.
+    TokenActivation,
+    /// Running text with the strong tokens marked.
+    Highlighted,
+    /// The same, and fragments on which the feature does not fire.
+    Contrastive,
+}
+
+impl ModelExplainerKind {
+    /// Every kind with its name in a suite.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("token_activation", Self::TokenActivation),
+        ("highlighted", Self::Highlighted),
+        ("contrastive", Self::Contrastive),
+    ];
+}
+
+/// Who predicts activations from a description.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum SimulatorSpec {
+    /// Without a language model.
+    Offline(OfflineKind),
+    /// A language model.
+    Model(Box<ModelSimulator>),
+}
+
+impl SimulatorSpec {
+    /// Its name in tables.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Offline(kind) => kind.name(),
+            Self::Model(simulator) => &simulator.name,
+        }
+    }
+}
+
+/// A language model that predicts activations.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelSimulator {
+    /// Name in tables: the kind's unless the suite says otherwise.
+    pub name: String,
+    /// How it is asked.
+    pub kind: ModelSimulatorKind,
+    /// The model.
+    pub llm: LlmSpec,
+    /// Times that an unreadable answer is asked for again, the first included.
+    pub attempts: usize,
+}
+
+/// How a language model is asked for activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelSimulatorKind {
+    /// One answer with a whole number for each token.
+    Generated,
+    /// The same, each number replaced by what the answer's probabilities expect of it.
+    GeneratedExpected,
+    /// One prompt that holds every token; what the model expects at each place.
+    PromptLogprobs,
+    /// One question for each token.
+    PerToken,
+}
+
+impl ModelSimulatorKind {
+    /// Every kind with its name in a suite.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("generated", Self::Generated),
+        ("generated_expected", Self::GeneratedExpected),
+        ("prompt_logprobs", Self::PromptLogprobs),
+        ("per_token", Self::PerToken),
+    ];
 }
 
 /// Explainers and simulators that need no language model.

@@ -12,6 +12,8 @@ mod bad_input;
 mod cli;
 mod committed;
 mod house;
+mod language_model;
+mod model_server;
 mod program;
 mod shared;
 mod smoke;

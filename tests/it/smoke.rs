@@ -252,7 +252,7 @@ fn the_smoke_suite_on_the_embedded_model() {
     let out = toy.arg("smoke");
     let less = [
         "corpus.fit_tokens=20_000",
-        "corpus.eval_fragments=400",
+        "corpus.eval_fragments=600",
         "features.per_cell=6",
         "methods.0.steps=150",
     ];

@@ -1,0 +1,44 @@
+use serde::{Deserialize, Serialize};
+
+use crate::base::Digest;
+use crate::features::{Evidence, TokenTexts};
+use crate::llm::{ChatRequest, Prompt};
+
+use super::excerpts::{Excerpt, Shown, excerpts, numbered};
+use super::{LanguageExplainer, question, version};
+
+pub(super) const PROMPT: Prompt =
+    Prompt { name: "highlighted", text: include_str!("../prompts/highlighted.txt") };
+
+/// Shows running text in which tokens of at least 30 % of their fragment's maximum are marked, and
+/// lists the marked tokens with their activations from 0 to 10. Source of the form: Paulo et al. 2024.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Highlighted {
+    /// Fragments shown; non-firing ones are left out whatever it says.
+    pub shown: Shown,
+    /// Temperature of the explainer.
+    pub temperature: f64,
+}
+
+impl Default for Highlighted {
+    fn default() -> Self {
+        Self { shown: Shown { top: 10, random: 10, non_firing: 0 }, temperature: 1.0 }
+    }
+}
+
+impl LanguageExplainer for Highlighted {
+    fn name(&self) -> &'static str {
+        PROMPT.name
+    }
+
+    fn digest(&self) -> Digest {
+        version(&PROMPT, self)
+    }
+
+    fn request(&self, evidence: &Evidence, texts: &TokenTexts<'_>, sample: u64) -> ChatRequest {
+        let excerpts = excerpts(&self.shown.firing(evidence), evidence.first_scored(), texts);
+        let firing = numbered(excerpts.iter().map(Excerpt::running));
+        question(PROMPT.messages(&[("excerpts", &firing)]), self.temperature, sample)
+    }
+}

@@ -1,0 +1,124 @@
+//! Explanations in words, asked of a language model.
+//!
+//! In: evidence and the text of its tokens; an explainer's chat client.
+//! Out: one sentence per feature, or a counted reason why there is none.
+//! Never: takes a refusal, an essay or a broken reply for an explanation.
+//!
+//! Sources: Bills et al. 2023 (tokens with activations on a scale of 0–10, the repeat without zeros);
+//! Paulo et al. 2024, arXiv 2410.13928 (marked tokens in running text, contrasting fragments). Prompts
+//! and worked examples are this project's own.
+
+mod contrastive;
+mod excerpts;
+mod highlighted;
+mod read;
+mod token_activation;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::base::{Attempt, Digest, Digester, Missing};
+use crate::features::{Evidence, Explanation, TokenTexts};
+use crate::llm::{
+    ChatClient, ChatError, ChatReply, ChatRequest, Message, Prompt, ReadProblem, Schema, ask_until_read,
+};
+
+pub use contrastive::Contrastive;
+pub use excerpts::Shown;
+pub use highlighted::Highlighted;
+pub use read::read_sentence;
+pub use token_activation::TokenActivation;
+
+/// Most tokens of an explainer's reply.
+const MAX_TOKENS: usize = 300;
+
+/// A way to ask a language model what a feature fires on.
+pub trait LanguageExplainer: Send + Sync {
+    /// The kind, as suites and results spell it.
+    fn name(&self) -> &'static str;
+
+    /// Version of the question: its prompt text and its parameters.
+    fn digest(&self) -> Digest;
+
+    /// The question. `sample` numbers independent answers to it.
+    fn request(&self, evidence: &Evidence, texts: &TokenTexts<'_>, sample: u64) -> ChatRequest;
+
+    /// The explanation in a reply.
+    fn read(&self, reply: &ChatReply) -> Result<Explanation, ReadProblem> {
+        read_sentence(reply).map(Explanation::Sentence)
+    }
+}
+
+/// One explanation. An unreadable reply is asked again with the next sample number, at most
+/// `allowance` times. Of several candidates, number `k` starts at sample `k · (allowance + 1)`, so that
+/// no two share a reply. A feature without a positive activation is not asked about:
+/// `no_positive_activation`.
+pub async fn explain_with(
+    client: &dyn ChatClient,
+    explainer: &dyn LanguageExplainer,
+    evidence: &Evidence,
+    texts: &TokenTexts<'_>,
+    first_sample: u64,
+    allowance: usize,
+) -> Result<Attempt<Explanation>, ChatError> {
+    if !evidence.scored_tokens().any(|(_, activation)| activation > 0.0) {
+        return Ok(Attempt::Missing(Missing::Failed("no_positive_activation".into())));
+    }
+    let request = |sample| explainer.request(evidence, texts, sample);
+    ask_until_read(client, request, |reply| explainer.read(reply), first_sample, allowance).await
+}
+
+/// Which of several explanations to keep: the one of the highest score on calibration fragments, the
+/// first of equals; a missing or infinite score never wins over a number. Without any score, the first
+/// explanation there is; none if there is none.
+pub fn best_of(candidates: &[Attempt<Explanation>], scores: &[Option<f64>]) -> Option<usize> {
+    let there = || (0..candidates.len()).filter(|&nth| candidates[nth].done().is_some());
+    let score = |nth: usize| scores.get(nth).copied().flatten().filter(|score| score.is_finite());
+    let mut best: Option<(usize, f64)> = None;
+    for (nth, score) in there().filter_map(|nth| Some((nth, score(nth)?))) {
+        if best.is_none_or(|(_, highest)| score > highest) {
+            best = Some((nth, score));
+        }
+    }
+    best.map(|(nth, _)| nth).or_else(|| there().next())
+}
+
+/// Versions of all explainer prompts by kind.
+pub fn prompt_digests() -> BTreeMap<&'static str, Digest> {
+    [token_activation::PROMPT, highlighted::PROMPT, contrastive::PROMPT]
+        .iter()
+        .map(|prompt| (prompt.name, prompt.digest()))
+        .collect()
+}
+
+fn version(prompt: &Prompt, parameters: &impl Serialize) -> Digest {
+    let mut digester = Digester::new("explainer");
+    digester.digest(&prompt.digest()).json(parameters).json(&schema());
+    digester.finish()
+}
+
+fn question(messages: Vec<Message>, temperature: f64, sample: u64) -> ChatRequest {
+    ChatRequest {
+        messages,
+        max_tokens: MAX_TOKENS,
+        temperature,
+        sample,
+        schema: Some(schema()),
+        top_logprobs: None,
+    }
+}
+
+fn schema() -> Schema {
+    let value = json!({
+        "type": "object",
+        "properties": {"explanation": {"type": "string"}},
+        "required": ["explanation"],
+        "additionalProperties": false,
+    });
+    Schema { name: "explanation".into(), value }
+}

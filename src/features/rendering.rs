@@ -1,0 +1,211 @@
+use std::fmt::Write;
+
+use crate::base::Stream;
+
+/// Text of a token id. A token that is only part of a character comes as its bytes, `\xE2`.
+pub type TokenTexts<'a> = dyn Fn(u32) -> String + Sync + 'a;
+
+/// Before the first marked token of a run.
+pub const MARK_START: char = '⟦';
+
+/// After the last marked token of a run.
+pub const MARK_END: char = '⟧';
+
+/// A token as a JSON string on one line: tabs, line breaks, quotes and everything invisible are
+/// escaped, and so are the marks. Reading it as JSON gives the token back.
+pub fn quoted(token: &str) -> String {
+    format!("\"{}\"", escaped(token))
+}
+
+/// How token `index` of `n` is called: its number from 0, all of one width, so that they sort as text too.
+pub fn index_text(index: usize, n: usize) -> String {
+    let width = n.saturating_sub(1).to_string().len();
+    format!("{index:0width$}")
+}
+
+/// Tokens one per line, `index<TAB>"token"`; the index as `index_text` writes it.
+pub fn indexed(tokens: &[String]) -> String {
+    let mut lines = String::new();
+    for (index, token) in tokens.iter().enumerate() {
+        let _ = writeln!(lines, "{}\t{}", index_text(index, tokens.len()), quoted(token));
+    }
+    lines
+}
+
+/// Running text as a JSON string in which runs of marked tokens stand between `⟦` and `⟧`. Marks of
+/// the text itself are escaped, so without the raw marks it is JSON that reads as the text.
+/// Tokens beyond the end of `marked` are not marked.
+pub fn marked_text(tokens: &[String], marked: &[bool]) -> String {
+    let mut text = String::from("\"");
+    let mut inside = false;
+    for (place, token) in tokens.iter().enumerate() {
+        let mark = marked.get(place).copied().unwrap_or(false);
+        if mark != inside {
+            text.push(if mark { MARK_START } else { MARK_END });
+            inside = mark;
+        }
+        text.push_str(&escaped(token));
+    }
+    if inside {
+        text.push(MARK_END);
+    }
+    text.push('"');
+    text
+}
+
+/// Share of a fragment's own maximum from which on a token is marked.
+const MARKED_SHARE: f32 = 0.3;
+
+/// Tokens to mark: those of at least 30 % of the fragment's maximum, from `first_scored` on.
+/// Source: Paulo et al. 2024.
+pub fn strong_marks(activations: &[f32], first_scored: usize) -> Vec<bool> {
+    let counted = || activations.iter().skip(first_scored);
+    let least = MARKED_SHARE * counted().copied().fold(0.0, f32::max);
+    let strong = |(place, &value): (usize, &f32)| place >= first_scored && value > 0.0 && value >= least;
+    activations.iter().enumerate().map(strong).collect()
+}
+
+/// Marks where nothing fires: `n` places from `first_scored` on, all equally likely; all of those if
+/// there are fewer.
+pub fn decoy_marks(n_tokens: usize, first_scored: usize, n: usize, stream: &mut Stream) -> Vec<bool> {
+    let mut marks = vec![false; n_tokens];
+    for place in stream.permutation(n_tokens.saturating_sub(first_scored)).into_iter().take(n) {
+        marks[first_scored + place] = true;
+    }
+    marks
+}
+
+/// On one line and without control characters: what free text, such as an explanation, must be before
+/// it enters a prompt whose form rests on tabs and line breaks.
+pub fn one_line(text: &str) -> String {
+    text.split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' => escaped.push_str("\\\""),
+            '\\' => escaped.push_str("\\\\"),
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            '\t' => escaped.push_str("\\t"),
+            c if is_shown(c) => escaped.push(c),
+            c => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(escaped, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    escaped
+}
+
+/// Whether a reader sees a character for what it is: not the marks, nor controls, spaces other than
+/// the usual one, joiners, direction marks, or characters without a meaning of their own.
+fn is_shown(c: char) -> bool {
+    let invisible = matches!(c,
+        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}'
+        | '\u{e0000}'..='\u{10ffff}');
+    let mark = c == MARK_START || c == MARK_END;
+    c == ' ' || !(mark || invisible || c.is_control() || c.is_whitespace())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Texts rich in what could break a form.
+    fn token() -> impl Strategy<Value = String> {
+        let hard = prop::sample::select(vec![
+            "\t",
+            "\n",
+            "\r\n",
+            "\"",
+            "\\",
+            "⟦",
+            "⟧",
+            "\\xE2",
+            " ",
+            "\u{200b}",
+            "\u{a0}",
+            "=== user",
+            "{{tokens}}",
+            "\tunknown\n",
+            "\u{1F600}",
+            "é",
+            "\u{7f}",
+            "\u{2028}",
+            "",
+            "0",
+            "<|endoftext|>",
+        ]);
+        prop_oneof![hard.prop_map(String::from), any::<String>()]
+    }
+
+    fn parse(json: &str) -> String {
+        serde_json::from_str(json).expect("a JSON string")
+    }
+
+    #[test]
+    fn marks_keep_off_positions_that_do_not_count() {
+        assert_eq!(strong_marks(&[9.0, 1.0, 0.2, -3.0, 0.3], 1), [false, true, false, false, true]);
+        assert_eq!(strong_marks(&[9.0, 0.0, -1.0], 1), [false; 3]);
+        let mut stream = Stream::new(3, "decoys");
+        for n in 0..8 {
+            let marks = decoy_marks(6, 1, n, &mut stream);
+            assert!(!marks[0]);
+            assert_eq!(marks.iter().filter(|mark| **mark).count(), n.min(5));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_quoted_token_is_one_line_and_reads_as_the_token(token in token()) {
+            let quoted = quoted(&token);
+            prop_assert!(!quoted.contains(['\n', '\t', '\r', MARK_START, MARK_END]));
+            prop_assert_eq!(parse(&quoted), token);
+        }
+
+        #[test]
+        fn every_token_has_its_line(tokens in prop::collection::vec(token(), 0..20)) {
+            let lines = indexed(&tokens);
+            let read: Vec<String> = lines.lines().enumerate().map(|(index, line)| {
+                let (number, quoted) = line.split_once('\t').expect("a tab");
+                assert_eq!(number.parse(), Ok(index));
+                assert_eq!(number.len(), index_text(0, tokens.len()).len());
+                parse(quoted)
+            }).collect();
+            prop_assert_eq!(read, tokens);
+        }
+
+        #[test]
+        fn marks_say_exactly_which_text_is_marked(
+            tokens in prop::collection::vec((token(), any::<bool>()), 0..20)
+        ) {
+            let (texts, marks): (Vec<String>, Vec<bool>) = tokens.into_iter().unzip();
+            let marked = marked_text(&texts, &marks);
+            let bare = marked.replace([MARK_START, MARK_END], "");
+            prop_assert_eq!(parse(&bare), texts.concat());
+            let runs: String = marked
+                .split(MARK_START)
+                .skip(1)
+                .map(|run| parse(&format!("\"{}\"", run.split_once(MARK_END).expect("closed").0)))
+                .collect();
+            let expected: String =
+                texts.iter().zip(&marks).filter(|(_, mark)| **mark).map(|(text, _)| text.as_str()).collect();
+            prop_assert_eq!(runs, expected);
+        }
+
+        #[test]
+        fn one_line_has_no_tab_and_no_break(text in token()) {
+            prop_assert!(!one_line(&text).contains(|c: char| c.is_control()));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! `POST {base}/completions`: answers to plain texts, and the log-probabilities of a text's own
+//! tokens, in the form that echoes the prompt and in that of vLLM.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
+
+use super::http::Http;
+use super::openai::{TokenCount, finish_of};
+use super::{
+    ChatError, ChatReply, LlmSpec, PromptLogprobs, PromptReply, PromptRequest, PromptToken, TokenChoice,
+};
+
+const PATH: &str = "completions";
+
+/// What is known of an endpoint's completions.
+#[derive(Default)]
+pub(super) struct Completions {
+    /// It refuses `max_tokens: 0`, so one token is generated and dropped.
+    wants_a_token: AtomicBool,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    choices: Option<Vec<Choice>>,
+    usage: Option<TokenCount>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    text: Option<String>,
+    finish_reason: Option<String>,
+    logprobs: Option<Columns>,
+    prompt_logprobs: Option<Vec<Option<Place>>>,
+    prompt_token_ids: Option<Vec<u64>>,
+}
+
+/// Log-probabilities as columns of equal length.
+#[derive(Deserialize)]
+struct Columns {
+    tokens: Option<Vec<String>>,
+    token_logprobs: Option<Vec<Option<f64>>>,
+    top_logprobs: Option<Vec<Option<BTreeMap<String, f64>>>>,
+}
+
+/// The candidates at one position in vLLM's form, by token id, in the order of the answer: the token
+/// that stands in the prompt is the first.
+struct Place(Vec<(String, Candidate)>);
+
+#[derive(Deserialize, Clone)]
+struct Candidate {
+    logprob: f64,
+    decoded_token: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Place;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of token ids")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Place, A::Error> {
+                let mut candidates = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    candidates.push(entry);
+                }
+                Ok(Place(candidates))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+impl Completions {
+    /// An answer to a plain text.
+    pub async fn complete(&self, http: &Http, body: &Value) -> Result<ChatReply, ChatError> {
+        let (choice, count) = first_choice(http, body).await?;
+        let finish = finish_of(choice.finish_reason.as_deref());
+        Ok(ChatReply {
+            finish: finish.ok_or_else(|| http.odd("broke off its answer with an error"))?,
+            text: choice.text.ok_or_else(|| http.odd("answered without a text"))?,
+            tokens_in: count.prompt_tokens.unwrap_or(0),
+            tokens_out: count.completion_tokens.unwrap_or(0),
+            logprobs: choice.logprobs.and_then(token_choices),
+        })
+    }
+
+    /// Log-probabilities of a prompt's own tokens.
+    pub async fn score(
+        &self,
+        http: &Http,
+        spec: &LlmSpec,
+        request: &PromptRequest,
+    ) -> Result<PromptReply, ChatError> {
+        let scored = match spec.prompt_logprobs {
+            PromptLogprobs::Echo => self.echoed(http, spec, request).await,
+            PromptLogprobs::Vllm => vllm(http, spec, request).await,
+        };
+        scored.map_err(explained)
+    }
+
+    async fn echoed(
+        &self,
+        http: &Http,
+        spec: &LlmSpec,
+        request: &PromptRequest,
+    ) -> Result<PromptReply, ChatError> {
+        if self.wants_a_token.load(Ordering::Relaxed) {
+            return echo(http, spec, request, 1).await;
+        }
+        match echo(http, spec, request, 0).await {
+            // Endpoints word it differently, so the request with one token shows what was wrong.
+            Err(refusal @ ChatError::BadRequest { .. }) => {
+                let reply = echo(http, spec, request, 1)
+                    .await
+                    .map_err(|error| if error.is_passing() { error } else { refusal })?;
+                self.wants_a_token.store(true, Ordering::Relaxed);
+                Ok(reply)
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+async fn first_choice(http: &Http, body: &Value) -> Result<(Choice, TokenCount), ChatError> {
+    let answer: Answer = http.ask(PATH, body).await?;
+    let choice = answer.choices.unwrap_or_default().into_iter().next();
+    Ok((choice.ok_or_else(|| http.odd("answered without a choice"))?, answer.usage.unwrap_or_default()))
+}
+
+fn scoring_body(spec: &LlmSpec, request: &PromptRequest, max_tokens: u64) -> Map<String, Value> {
+    let mut body = Map::new();
+    body.insert("model".into(), json!(spec.model));
+    body.insert("prompt".into(), json!(request.prompt));
+    body.insert("max_tokens".into(), json!(max_tokens));
+    body.insert("temperature".into(), json!(0.0));
+    body
+}
+
+async fn echo(
+    http: &Http,
+    spec: &LlmSpec,
+    request: &PromptRequest,
+    max_tokens: u64,
+) -> Result<PromptReply, ChatError> {
+    let mut body = scoring_body(spec, request, max_tokens);
+    body.insert("echo".into(), json!(true));
+    body.insert("logprobs".into(), json!(request.top));
+    let (choice, count) = first_choice(http, &spec.with_extra(body)).await?;
+    if !choice.text.is_some_and(|text| text.contains(request.prompt.trim())) {
+        return Err(unsupported(http.endpoint(), "does not echo the prompt"));
+    }
+    let columns = choice.logprobs;
+    let columns =
+        columns.ok_or_else(|| unsupported(http.endpoint(), "echoes the prompt without log-probabilities"))?;
+    let mut tokens = prompt_tokens(columns)
+        .ok_or_else(|| http.odd("answered with log-probabilities of different lengths"))?;
+    let generated = count.completion_tokens.unwrap_or(max_tokens).min(max_tokens);
+    tokens.truncate(tokens.len() - tokens.len().min(usize::try_from(generated).unwrap_or(0)));
+    if let Some(first) = tokens.first_mut() {
+        // Nothing is before it; some endpoints say 0 where others say nothing.
+        first.logprob = None;
+    }
+    let tokens_in = count.prompt_tokens.unwrap_or(tokens.len() as u64);
+    Ok(PromptReply { tokens, tokens_in })
+}
+
+async fn vllm(http: &Http, spec: &LlmSpec, request: &PromptRequest) -> Result<PromptReply, ChatError> {
+    let mut body = scoring_body(spec, request, 1);
+    body.insert("prompt_logprobs".into(), json!(request.top));
+    // Versions that know it say which candidate stands in the prompt; the others list it first.
+    body.insert("return_token_ids".into(), json!(true));
+    let (choice, count) = first_choice(http, &spec.with_extra(body)).await?;
+    let Some(places) = choice.prompt_logprobs else {
+        return Err(unsupported(http.endpoint(), "answers without `prompt_logprobs`"));
+    };
+    let ids = choice.prompt_token_ids.filter(|ids| ids.len() == places.len());
+    let id = |position: usize| ids.as_ref().map(|ids| ids[position].to_string());
+    let tokens: Option<Vec<PromptToken>> =
+        places.into_iter().enumerate().map(|(position, place)| place_token(place, id(position))).collect();
+    let mut tokens = tokens.ok_or_else(|| http.odd("answered with a position without its own token"))?;
+    name_first(&mut tokens, &request.prompt);
+    let tokens_in = count.prompt_tokens.unwrap_or(tokens.len() as u64);
+    Ok(PromptReply { tokens, tokens_in })
+}
+
+/// The token at one position; the first position comes without candidates.
+fn place_token(place: Option<Place>, id: Option<String>) -> Option<PromptToken> {
+    let Some(Place(candidates)) = place else {
+        return Some(PromptToken { token: String::new(), logprob: None, top: Vec::new() });
+    };
+    let own = match id {
+        Some(id) => candidates.iter().find(|(candidate, _)| *candidate == id),
+        None => candidates.first(),
+    };
+    let own = own?.1.clone();
+    let named = candidates.into_iter().filter_map(|(_, one)| Some((one.decoded_token?, one.logprob)));
+    Some(PromptToken {
+        token: own.decoded_token.unwrap_or_default(),
+        logprob: Some(own.logprob),
+        top: by_likelihood(named.collect()),
+    })
+}
+
+/// The first token is what the others leave of the prompt; nothing where it is a beginning of text.
+fn name_first(tokens: &mut [PromptToken], prompt: &str) {
+    let Some((first, others)) = tokens.split_first_mut() else { return };
+    let rest: String = others.iter().map(|token| token.token.as_str()).collect();
+    if first.token.is_empty() {
+        first.token = prompt.strip_suffix(&rest).unwrap_or_default().to_string();
+    }
+}
+
+fn by_likelihood(mut top: Vec<(String, f64)>) -> Vec<(String, f64)> {
+    top.sort_by(|a, b| b.1.total_cmp(&a.1));
+    top
+}
+
+/// Columns as rows; none where their lengths differ.
+fn prompt_tokens(columns: Columns) -> Option<Vec<PromptToken>> {
+    let tokens = columns.tokens?;
+    let logprobs = columns.token_logprobs?;
+    let tops = columns.top_logprobs.unwrap_or_else(|| vec![None; tokens.len()]);
+    if tokens.len() != logprobs.len() || tokens.len() != tops.len() {
+        return None;
+    }
+    let rows = tokens.into_iter().zip(logprobs).zip(tops);
+    let rows = rows.map(|((token, logprob), top)| {
+        let top = by_likelihood(top.into_iter().flatten().collect());
+        PromptToken { token, logprob, top }
+    });
+    Some(rows.collect())
+}
+
+fn token_choices(columns: Columns) -> Option<Vec<TokenChoice>> {
+    let choice = |token: PromptToken| {
+        Some(TokenChoice { token: token.token, logprob: token.logprob?, top: token.top })
+    };
+    prompt_tokens(columns)?.into_iter().map(choice).collect()
+}
+
+fn unsupported(endpoint: &str, what: &str) -> ChatError {
+    let detail = format!(
+        "{what}, so it cannot score prompts: take an endpoint that can (vLLM with `prompt_logprobs: vllm`), or a \
+         simulator that reads answers"
+    );
+    ChatError::Unsupported { endpoint: endpoint.to_string(), detail }
+}
+
+/// A refusal that says that the model cannot score prompts, as that; others as they are.
+fn explained(error: ChatError) -> ChatError {
+    match error {
+        ChatError::BadRequest { endpoint, detail }
+            if ["echo", "logprobs"].iter().any(|word| detail.contains(word)) =>
+        {
+            unsupported(&endpoint, &format!("refused to score a prompt ({detail})"))
+        }
+        ChatError::NotFound { endpoint, detail } if detail.contains("chat model") => {
+            unsupported(&endpoint, &format!("has a chat model only ({detail})"))
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,154 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use reqwest::Url;
+
+use super::anthropic::Anthropic;
+use super::http::Http;
+use super::openai::OpenAi;
+use super::spec::{is_loopback, parse_base_url, shown};
+use super::{
+    BoxFuture, Budget, Cached, ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, LlmSpec, Meter,
+    Metered, Pace, Prices, PromptReply, PromptRequest, Retried, RetryPolicy, Secret, Throttled,
+};
+
+/// A model with what the machine and the user add to its specification.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// The model.
+    pub spec: LlmSpec,
+    /// The key, out of the variable that the specification names.
+    pub key: Option<Secret>,
+    /// Where the endpoint is when the specification does not say; none: the vendor's address.
+    pub base_url: Option<String>,
+    /// Whether the network is off. Endpoints on this machine are asked all the same.
+    pub offline: bool,
+    /// Where answers are kept.
+    pub cache_folder: PathBuf,
+    /// What may be spent; models that share a clone share the money.
+    pub budget: Option<Budget>,
+}
+
+/// A model ready to be asked.
+#[derive(Clone)]
+pub struct Llm {
+    /// Answers from the cache, else from the endpoint.
+    pub client: Arc<dyn ChatClient>,
+    /// What it was asked and what that cost.
+    pub meter: Meter,
+}
+
+impl Endpoint {
+    /// Where requests go: the specification's address, else the environment's, else the vendor's.
+    ///
+    /// # Errors
+    /// [`ChatError::BadRequest`] where it is not an address. The text is not repeated, for a key may
+    /// be in it.
+    fn address(&self) -> Result<Url, ChatError> {
+        let given = self.spec.base_url.as_deref().or(self.base_url.as_deref());
+        let text = given.unwrap_or_else(|| self.spec.client.vendor_url());
+        parse_base_url(text).map_err(|why| ChatError::BadRequest {
+            endpoint: format!("a model of kind `{}`", self.spec.client.name()),
+            detail: format!("its base URL {why}"),
+        })
+    }
+
+    fn check(&self, base: &Url) -> Result<(), ChatError> {
+        let endpoint = shown(base);
+        let problems: Vec<String> = self.spec.check().iter().map(ToString::to_string).collect();
+        if !problems.is_empty() {
+            return Err(ChatError::BadRequest { endpoint, detail: problems.join("; ") });
+        }
+        let on_this_machine = is_loopback(base);
+        if self.key.is_none() && !on_this_machine && !self.offline {
+            let detail = format!("there is none, set `{}`", self.spec.key_variable());
+            return Err(ChatError::Auth { endpoint, detail });
+        }
+        if self.budget.is_some() && self.prices().is_none() && !on_this_machine {
+            let detail =
+                "has no known prices, so no budget can be held: give `price_in` and `price_out`".to_string();
+            return Err(ChatError::Unsupported { endpoint, detail });
+        }
+        Ok(())
+    }
+
+    fn prices(&self) -> Option<Prices> {
+        Some(Prices { price_in: self.spec.price_in?, price_out: self.spec.price_out? })
+    }
+
+    fn protocol(&self, base: &Url) -> Result<Arc<dyn ChatClient>, ChatError> {
+        let identity = self.spec.identity(base);
+        if self.offline && !is_loopback(base) {
+            return Ok(Arc::new(Unreachable { endpoint: shown(base), identity }));
+        }
+        let http = Http::new(&self.spec, base, self.key.clone())?;
+        Ok(match self.spec.client {
+            ClientKind::Anthropic => Arc::new(Anthropic::new(http, identity, self.spec.clone())),
+            _ => Arc::new(OpenAi::new(http, identity, self.spec.clone())),
+        })
+    }
+}
+
+/// Puts the wrappers around an endpoint: from outside in, the cache, the count with the budget,
+/// repetition, turns, the protocol. An answer from the cache therefore costs nothing and needs no
+/// network. Nothing is sent yet.
+///
+/// # Errors
+/// [`ChatError::BadRequest`] for a specification that cannot be, [`ChatError::Auth`] for a missing
+/// key, [`ChatError::Unsupported`] for a budget without prices.
+pub fn connect(endpoint: &Endpoint) -> Result<Llm, ChatError> {
+    // Processes that share an endpoint must not come back together after an error.
+    let seed = u64::from(std::process::id());
+    let policy = RetryPolicy { retries: endpoint.spec.retries, seed, ..RetryPolicy::default() };
+    connect_with(endpoint, policy)
+}
+
+/// As [`connect`], with another way to repeat requests; its `retries` count, not the specification's.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, ChatError> {
+    let base = endpoint.address()?;
+    endpoint.check(&base)?;
+    let spec = &endpoint.spec;
+    let pace = Pace {
+        max_in_flight: spec.max_in_flight,
+        requests_per_minute: spec.requests_per_minute,
+        tokens_per_minute: spec.tokens_per_minute,
+    };
+    let meter = Meter::new(endpoint.prices());
+    let throttled = Arc::new(Throttled::new(endpoint.protocol(&base)?, pace));
+    let retried = Arc::new(Retried::new(throttled, policy));
+    let metered = Arc::new(Metered::new(retried, meter.clone(), endpoint.budget.clone()));
+    let client = Arc::new(Cached::new(metered, &endpoint.cache_folder, meter.clone()));
+    Ok(Llm { client, meter })
+}
+
+/// An endpoint behind a network that is off.
+struct Unreachable {
+    endpoint: String,
+    identity: String,
+}
+
+impl Unreachable {
+    fn error(&self) -> ChatError {
+        ChatError::Offline { endpoint: self.endpoint.clone() }
+    }
+}
+
+impl ChatClient for Unreachable {
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    fn chat<'a>(&'a self, _request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>> {
+        Box::pin(async { Err(self.error()) })
+    }
+
+    fn score_prompt<'a>(
+        &'a self,
+        _request: &'a PromptRequest,
+    ) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
+        Box::pin(async { Err(self.error()) })
+    }
+}

@@ -1,0 +1,141 @@
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+
+use super::estimate::Expected;
+use super::{
+    BoxFuture, Budget, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, locked,
+};
+
+/// Dollars per million tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Prices {
+    /// Of questions.
+    pub price_in: f64,
+    /// Of answers.
+    pub price_out: f64,
+}
+
+impl Prices {
+    fn dollars(self, tokens_in: u64, tokens_out: u64) -> f64 {
+        (tokens_in as f64 * self.price_in + tokens_out as f64 * self.price_out) / 1e6
+    }
+}
+
+/// What a model was asked and what it took.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Requests that were answered; attempts that failed are not among them.
+    pub requests: u64,
+    /// Requests answered without asking the endpoint.
+    pub cached: u64,
+    /// Answers that could not be stored and would be paid again.
+    pub not_stored: u64,
+    /// Tokens of questions, without the cached ones.
+    pub tokens_in: u64,
+    /// Tokens of answers, without the cached ones.
+    pub tokens_out: u64,
+    /// What they cost; none where the prices are not known.
+    pub dollars: Option<f64>,
+}
+
+/// A count that clients write and others read; clones share it.
+#[derive(Debug, Clone)]
+pub struct Meter(Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    prices: Option<Prices>,
+    usage: Mutex<Usage>,
+}
+
+impl Meter {
+    /// A count from zero.
+    pub fn new(prices: Option<Prices>) -> Self {
+        Self(Arc::new(Counted { prices, usage: Mutex::default() }))
+    }
+
+    /// The count as it is now. Dollars are computed from the tokens, so that they do not depend on
+    /// the order of the answers.
+    pub fn usage(&self) -> Usage {
+        let usage = *locked(&self.0.usage);
+        let dollars = self.0.prices.map(|prices| prices.dollars(usage.tokens_in, usage.tokens_out));
+        Usage { dollars, ..usage }
+    }
+
+    /// Counts an answer that cost nothing.
+    pub(super) fn count_cached(&self) {
+        locked(&self.0.usage).cached += 1;
+    }
+
+    /// Counts an answer that could not be stored.
+    pub(super) fn count_not_stored(&self) {
+        locked(&self.0.usage).not_stored += 1;
+    }
+
+    fn count(&self, taken: Expected) {
+        let mut usage = locked(&self.0.usage);
+        usage.requests += 1;
+        usage.tokens_in += taken.tokens_in;
+        usage.tokens_out += taken.tokens_out;
+    }
+
+    fn dollars(&self, tokens: Expected) -> f64 {
+        self.0.prices.map_or(0.0, |prices| prices.dollars(tokens.tokens_in, tokens.tokens_out))
+    }
+}
+
+/// Counts what is asked and stops before a budget is passed. Before a call its estimated cost is set
+/// aside (a token per three characters, and the whole of the answer that is allowed); after it, what
+/// it took is counted, by the endpoint's numbers where it gives some.
+pub struct Metered {
+    inner: Arc<dyn ChatClient>,
+    meter: Meter,
+    budget: Option<Budget>,
+}
+
+impl Metered {
+    /// A client that writes `meter` and holds to `budget`. Without prices nothing costs anything.
+    pub fn new(inner: Arc<dyn ChatClient>, meter: Meter, budget: Option<Budget>) -> Self {
+        Self { inner, meter, budget }
+    }
+
+    async fn counted<'a, T>(
+        &'a self,
+        expected: Expected,
+        ask: BoxFuture<'a, Result<T, ChatError>>,
+        taken: impl Fn(&T) -> Expected,
+    ) -> Result<T, ChatError> {
+        let reserved = match &self.budget {
+            Some(budget) => Some(budget.reserve(self.meter.dollars(expected)).await?),
+            None => None,
+        };
+        let reply = ask.await?;
+        let taken = taken(&reply);
+        self.meter.count(taken);
+        if let Some(reserved) = reserved {
+            reserved.settle(self.meter.dollars(taken));
+        }
+        Ok(reply)
+    }
+}
+
+impl ChatClient for Metered {
+    fn identity(&self) -> &str {
+        self.inner.identity()
+    }
+
+    fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>> {
+        let expected = Expected::of_chat(request);
+        Box::pin(self.counted(expected, self.inner.chat(request), move |reply| expected.taken(reply)))
+    }
+
+    fn score_prompt<'a>(
+        &'a self,
+        request: &'a PromptRequest,
+    ) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
+        let expected = Expected::of_prompt(request);
+        let taken = |reply: &PromptReply| Expected { tokens_in: reply.tokens_in, tokens_out: 0 };
+        Box::pin(self.counted(expected, self.inner.score_prompt(request), taken))
+    }
+}

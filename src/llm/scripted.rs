@@ -1,0 +1,92 @@
+//! A client for tests that answers by a function and keeps what it was asked.
+
+use std::sync::Mutex;
+
+use super::{
+    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, PromptReply, PromptRequest, TokenChoice,
+};
+
+type Answer = dyn Fn(&ChatRequest) -> Result<ChatReply, ChatError> + Send + Sync;
+type Scores = dyn Fn(&PromptRequest) -> Result<PromptReply, ChatError> + Send + Sync;
+
+pub(crate) struct Scripted {
+    answer: Box<Answer>,
+    scores: Box<Scores>,
+    pub asked: Mutex<Vec<ChatRequest>>,
+    pub scored: Mutex<Vec<PromptRequest>>,
+}
+
+fn unsupported() -> ChatError {
+    ChatError::Unsupported { endpoint: "script".into(), detail: "was not told what to say".into() }
+}
+
+impl Scripted {
+    pub fn new(
+        answer: impl Fn(&ChatRequest) -> Result<ChatReply, ChatError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            answer: Box::new(answer),
+            scores: Box::new(|_| Err(unsupported())),
+            asked: Mutex::default(),
+            scored: Mutex::default(),
+        }
+    }
+
+    /// Says the n-th text to sample n, and the last one from then on.
+    pub fn saying(texts: &[&str]) -> Self {
+        let texts: Vec<String> = texts.iter().map(|text| text.to_string()).collect();
+        Self::new(move |request| Ok(said(&texts[(request.sample as usize).min(texts.len() - 1)])))
+    }
+
+    pub fn scoring(
+        scores: impl Fn(&PromptRequest) -> Result<PromptReply, ChatError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { scores: Box::new(scores), ..Self::new(|_| Err(unsupported())) }
+    }
+
+    pub fn samples(&self) -> Vec<u64> {
+        self.asked.lock().expect("kept").iter().map(|request| request.sample).collect()
+    }
+}
+
+/// A finished reply.
+pub(crate) fn said(text: &str) -> ChatReply {
+    ChatReply { text: text.into(), finish: Finish::Stop, tokens_in: 1, tokens_out: 1, logprobs: None }
+}
+
+/// A finished reply in tokens, each with its alternatives' probabilities; without any it is certain.
+pub(crate) fn said_in_tokens(tokens: &[(&str, &[(&str, f64)])]) -> ChatReply {
+    let choice = |(token, top): &(&str, &[(&str, f64)])| {
+        let own = top.iter().find(|(other, _)| other == token).map_or(1.0, |(_, p)| *p);
+        let top = top.iter().map(|(token, p)| (token.to_string(), p.ln())).collect();
+        TokenChoice { token: token.to_string(), logprob: own.ln(), top }
+    };
+    let text: String = tokens.iter().map(|(token, _)| *token).collect();
+    ChatReply { logprobs: Some(tokens.iter().map(choice).collect()), ..said(&text) }
+}
+
+impl ChatClient for Scripted {
+    fn identity(&self) -> &str {
+        "script"
+    }
+
+    fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>> {
+        self.asked.lock().expect("kept").push(request.clone());
+        let reply = (self.answer)(request);
+        Box::pin(async move { reply })
+    }
+
+    fn score_prompt<'a>(
+        &'a self,
+        request: &'a PromptRequest,
+    ) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
+        self.scored.lock().expect("kept").push(request.clone());
+        let reply = (self.scores)(request);
+        Box::pin(async move { reply })
+    }
+}
+
+/// Waits for a future on this thread.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+}

@@ -1,0 +1,288 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What stands for the key in the values of `headers` and `query`.
+pub(super) const KEY_PLACE: &str = "{key}";
+/// Headers that carry keys: a literal value would put the key into the suite file.
+const KEY_HEADERS: [&str; 5] = ["authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"];
+
+/// Which protocol an endpoint speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientKind {
+    /// `POST {base}/chat/completions`: OpenAI, vLLM, llama.cpp, Ollama, OpenRouter and many more.
+    #[default]
+    Openai,
+    /// `POST {base}/completions`: models without a chat template; messages are joined by empty lines.
+    OpenaiCompletions,
+    /// `POST {base}/v1/messages`.
+    Anthropic,
+}
+
+impl ClientKind {
+    /// The name that stands in a suite.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::OpenaiCompletions => "openai_completions",
+            Self::Anthropic => "anthropic",
+        }
+    }
+
+    /// Where the vendor of the protocol answers.
+    pub fn vendor_url(self) -> &'static str {
+        match self {
+            Self::Openai | Self::OpenaiCompletions => "https://api.openai.com/v1",
+            Self::Anthropic => "https://api.anthropic.com",
+        }
+    }
+}
+
+/// How an endpoint gives the log-probabilities of a prompt's own tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptLogprobs {
+    /// The prompt is echoed with log-probabilities (`echo`, `logprobs`).
+    #[default]
+    Echo,
+    /// vLLM's own field `prompt_logprobs`.
+    Vllm,
+}
+
+/// A language model as a suite describes it. It never holds a key, only the name of the variable
+/// that does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LlmSpec {
+    /// The protocol.
+    pub client: ClientKind,
+    /// The model, as the endpoint calls it.
+    pub model: String,
+    /// Where the endpoint is, up to and without `/chat/completions`; for `anthropic` without `/v1`.
+    /// None: the environment's, else the vendor's.
+    pub base_url: Option<String>,
+    /// The environment variable with the key; none: `OPENAI_API_KEY`, or `ANTHROPIC_API_KEY`.
+    pub api_key_env: Option<String>,
+    /// More headers. `{key}` in a value stands for the key, which is then sent there alone.
+    pub headers: BTreeMap<String, String>,
+    /// Query parameters of every address, such as Azure's `api-version`; `{key}` as in `headers`.
+    pub query: BTreeMap<String, String>,
+    /// Fields added to the body of every request; `null` takes one out that would be sent.
+    pub extra_body: BTreeMap<String, Value>,
+    /// What the field with the most tokens of an answer is called: some models want
+    /// `max_completion_tokens`.
+    pub max_tokens_field: String,
+    /// Most requests under way at once.
+    pub max_in_flight: usize,
+    /// Most requests per minute; none: no limit.
+    pub requests_per_minute: Option<f64>,
+    /// Most tokens per minute, in and out together; none: no limit.
+    pub tokens_per_minute: Option<f64>,
+    /// Dollars per million tokens of questions.
+    pub price_in: Option<f64>,
+    /// Dollars per million tokens of answers.
+    pub price_out: Option<f64>,
+    /// Seconds until a complete answer must be there.
+    pub timeout_seconds: f64,
+    /// How often a request is repeated after an error that may pass.
+    pub retries: u32,
+    /// Whether the endpoint can hold an answer to a schema.
+    pub structured: bool,
+    /// How prompts are scored.
+    pub prompt_logprobs: PromptLogprobs,
+}
+
+impl Default for LlmSpec {
+    fn default() -> Self {
+        Self {
+            client: ClientKind::default(),
+            model: String::new(),
+            base_url: None,
+            api_key_env: None,
+            headers: BTreeMap::new(),
+            query: BTreeMap::new(),
+            extra_body: BTreeMap::new(),
+            max_tokens_field: "max_tokens".into(),
+            max_in_flight: 64,
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            price_in: None,
+            price_out: None,
+            timeout_seconds: 60.0,
+            retries: 6,
+            structured: true,
+            prompt_logprobs: PromptLogprobs::default(),
+        }
+    }
+}
+
+/// Something in a specification that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecProblem {
+    /// The field, with the key inside it after a dot: `headers.x-title`.
+    pub field: String,
+    /// What is wrong and what was expected.
+    pub why: String,
+}
+
+impl fmt::Display for SpecProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.field, self.why)
+    }
+}
+
+impl LlmSpec {
+    /// A specification with everything else as it is by default.
+    pub fn new(client: ClientKind, model: &str) -> Self {
+        Self { client, model: model.to_string(), ..Self::default() }
+    }
+
+    /// The environment variable that holds the key.
+    pub fn key_variable(&self) -> &str {
+        match (&self.api_key_env, self.client) {
+            (Some(name), _) => name,
+            (None, ClientKind::Anthropic) => "ANTHROPIC_API_KEY",
+            (None, _) => "OPENAI_API_KEY",
+        }
+    }
+
+    /// Every problem, in the order of the fields; empty where there is none.
+    pub fn check(&self) -> Vec<SpecProblem> {
+        let mut problems = Problems(Vec::new());
+        if self.model.trim().is_empty() {
+            problems.add("model", "is empty: give the model's name");
+        }
+        if let Some(Err(why)) = self.base_url.as_deref().map(parse_base_url) {
+            problems.add("base_url", why);
+        }
+        let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if self.api_key_env.as_deref().is_some_and(|name| name.is_empty() || !is_name(name)) {
+            problems.add("api_key_env", "is not the name of a variable (the key itself must not stand here)");
+        }
+        self.check_headers(&mut problems);
+        if self.max_tokens_field.is_empty() {
+            problems.add("max_tokens_field", "is empty: expected `max_tokens` or another name");
+        }
+        if self.max_in_flight == 0 {
+            problems.add("max_in_flight", "is 0: expected at least 1");
+        }
+        self.check_numbers(&mut problems);
+        problems.0
+    }
+
+    fn check_headers(&self, problems: &mut Problems) {
+        for (name, value) in &self.headers {
+            let field = format!("headers.{name}");
+            if HeaderName::from_bytes(name.as_bytes()).is_err() {
+                problems.add(&field, "is not a header's name");
+            }
+            if HeaderValue::from_str(value).is_err() {
+                problems.add(&field, "has a value that no header can have");
+            }
+            if KEY_HEADERS.contains(&name.to_ascii_lowercase().as_str()) && !value.contains(KEY_PLACE) {
+                problems.add(
+                    &field,
+                    "carries a key: write `{key}` for it and name its variable in `api_key_env`",
+                );
+            }
+        }
+    }
+
+    fn check_numbers(&self, problems: &mut Problems) {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        for (field, value) in [
+            ("requests_per_minute", self.requests_per_minute),
+            ("tokens_per_minute", self.tokens_per_minute),
+            ("timeout_seconds", Some(self.timeout_seconds)),
+        ] {
+            if let Some(value) = value.filter(|&value| !positive(value)) {
+                problems.add(field, &format!("is {value}: expected a number above 0"));
+            }
+        }
+        for (field, value) in [("price_in", self.price_in), ("price_out", self.price_out)] {
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value >= 0.0)) {
+                problems.add(field, &format!("is {value}: expected dollars per million tokens, 0 or more"));
+            }
+        }
+        if self.price_in.is_some() != self.price_out.is_some() {
+            let missing = if self.price_in.is_some() { "price_out" } else { "price_in" };
+            problems.add(missing, "is missing: give both prices or neither");
+        }
+    }
+
+    /// What decides an answer beside the request, in one line without a key.
+    pub(super) fn identity(&self, base_url: &Url) -> String {
+        let mut text = format!("{} {} {}", self.client.name(), shown(base_url), self.model);
+        if !self.query.is_empty() {
+            text.push_str(&format!(" query={}", Value::from_iter(self.query.clone())));
+        }
+        if !self.extra_body.is_empty() {
+            text.push_str(&format!(" body={}", Value::from_iter(self.extra_body.clone())));
+        }
+        if !self.structured {
+            text.push_str(" unstructured");
+        }
+        if self.prompt_logprobs == PromptLogprobs::Vllm {
+            text.push_str(" prompt_logprobs=vllm");
+        }
+        text
+    }
+
+    /// The body that is sent: with the fields of `extra_body`, without those that are null there.
+    pub(super) fn with_extra(&self, mut body: Map<String, Value>) -> Value {
+        for (name, value) in &self.extra_body {
+            if value.is_null() {
+                body.remove(name);
+            } else {
+                body.insert(name.clone(), value.clone());
+            }
+        }
+        Value::Object(body)
+    }
+}
+
+struct Problems(Vec<SpecProblem>);
+
+impl Problems {
+    fn add(&mut self, field: &str, why: &str) {
+        self.0.push(SpecProblem { field: field.to_string(), why: why.to_string() });
+    }
+}
+
+/// An address that can be a base URL, or why not. A key must not be in it: base URLs are shown.
+pub(super) fn parse_base_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text.trim()).map_err(|_| "is not an address: expected `https://host/path`")?;
+    if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
+        return Err("is not an address of the web: expected `https://host/path`");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("has a name or a key before the host: name the key's variable in `api_key_env`");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("has a part after `?` or `#`: parameters belong under `query`");
+    }
+    Ok(url)
+}
+
+/// A base URL as messages, identities and manifests have it: without a slash at its end.
+pub(super) fn shown(base_url: &Url) -> String {
+    base_url.as_str().trim_end_matches('/').to_string()
+}
+
+/// Whether an address is on this machine: it needs no network and no key.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    if host == "localhost" {
+        return true;
+    }
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,119 @@
+//! What an endpoint says when it does not answer, as a [`ChatError`].
+
+use serde_json::Value;
+
+use super::ChatError;
+
+/// Most characters of an endpoint's words in a message.
+const MOST_CHARACTERS: usize = 200;
+/// Codes and types of errors that say that no credit is left.
+const QUOTA_CODES: [&str; 5] = [
+    "insufficient_quota",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "insufficient_balance",
+    "insufficient_credits",
+];
+/// What messages say when no credit is left.
+const QUOTA_WORDS: [&str; 4] =
+    ["exceeded your current quota", "credit balance", "insufficient balance", "insufficient credits"];
+
+/// An endpoint's words about an error.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// Code and type of the error, as far as given.
+    codes: Vec<String>,
+    /// Its message, as it came.
+    message: String,
+}
+
+impl Said {
+    /// From the body of an answer; a page of HTML says nothing.
+    pub fn read(body: &[u8]) -> Self {
+        if let Ok(value) = serde_json::from_slice::<Value>(body) {
+            return Self::of(&value);
+        }
+        let text = String::from_utf8_lossy(body);
+        if text.trim_start().starts_with('<') {
+            return Self { message: "a web page".into(), ..Self::default() };
+        }
+        Self { message: text.chars().take(10 * MOST_CHARACTERS).collect(), ..Self::default() }
+    }
+
+    /// From JSON in one of the forms that endpoints use.
+    pub fn of(value: &Value) -> Self {
+        let value = value.get(0).unwrap_or(value);
+        let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(value);
+        let said = [
+            Some(error),
+            error.get("message"),
+            error.get("detail"),
+            error.pointer("/detail/0/msg"),
+            value.get("message"),
+            value.get("detail"),
+        ];
+        let message = said.into_iter().flatten().find_map(Value::as_str).unwrap_or_default().to_string();
+        let codes = ["code", "type"].iter().filter_map(|name| error.get(*name)?.as_str());
+        Self { codes: codes.map(str::to_string).collect(), message }
+    }
+
+    fn is_quota(&self) -> bool {
+        self.codes.iter().any(|code| QUOTA_CODES.contains(&code.as_str()))
+    }
+
+    fn sounds_like_quota(&self) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        self.is_quota() || QUOTA_WORDS.iter().any(|words| message.contains(words))
+    }
+}
+
+/// Whom an error is about, and what must not be in it.
+pub(super) struct Blame<'a> {
+    /// Base URL.
+    pub endpoint: &'a str,
+    /// Variable of the key.
+    pub key_variable: &'a str,
+    /// Takes the key out of a text.
+    pub hide: &'a dyn Fn(&str) -> String,
+}
+
+impl Blame<'_> {
+    /// The error of a status outside 200–299.
+    pub fn error(&self, status: u16, retry_after: Option<f64>, said: &Said) -> ChatError {
+        let endpoint = self.endpoint.to_string();
+        let words = one_line(&(self.hide)(&said.message));
+        let colon = if words.is_empty() { "" } else { ": " };
+        let detail = format!("status {status}{colon}{words}");
+        match status {
+            _ if status != 429 && status < 500 && said.sounds_like_quota() => {
+                ChatError::Quota { endpoint, detail }
+            }
+            401 | 403 => {
+                let detail = format!("{detail} (the key comes from `{}`)", self.key_variable);
+                ChatError::Auth { endpoint, detail }
+            }
+            402 => ChatError::Quota { endpoint, detail },
+            404 => ChatError::NotFound { endpoint, detail },
+            // Some vendors speak of a quota when they mean a minute's: then they say how long to wait.
+            429 if said.is_quota() || (retry_after.is_none() && said.sounds_like_quota()) => {
+                ChatError::Quota { endpoint, detail }
+            }
+            429 => ChatError::RateLimited { endpoint, detail, retry_after },
+            408 | 500.. => ChatError::Server { endpoint, detail, retry_after },
+            _ => ChatError::BadRequest { endpoint, detail },
+        }
+    }
+}
+
+/// A text of others in one line of at most 200 characters, without what could steer a terminal.
+pub(super) fn one_line(text: &str) -> String {
+    let steers = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let clean: String =
+        text.chars().filter(|&c| !steers(c)).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words: Vec<&str> = clean.split_whitespace().collect();
+    let line = words.join(" ");
+    if line.chars().count() <= MOST_CHARACTERS {
+        return line;
+    }
+    line.chars().take(MOST_CHARACTERS - 1).chain(['…']).collect()
+}

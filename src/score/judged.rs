@@ -1,0 +1,345 @@
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::NoScore;
+use crate::base::{Digest, Digester};
+use crate::features::one_line;
+use crate::llm::{
+    ChatReply, ChatRequest, Prompt, ReadProblem, Schema, TokenChoice, answer, answer_json, token_at,
+};
+
+const DETECTION: Prompt = Prompt { name: "detection", text: include_str!("prompts/detection.txt") };
+
+const FUZZING: Prompt = Prompt { name: "fuzzing", text: include_str!("prompts/fuzzing.txt") };
+
+/// Alternatives asked for per token; both verdicts are nearly always among so many.
+const TOP: u8 = 5;
+
+/// What a language model judges of fragments, given an explanation. Source: Paulo et al. 2024,
+/// arXiv 2410.13928; the prompts are this project's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JudgeTask {
+    /// Whether the feature fires on a text at all. Texts come from `marked_text` without marks;
+    /// negatives are fragments on which it does not fire.
+    Detection,
+    /// Whether the marked tokens are those on which it fires. Positives are marked by `strong_marks`,
+    /// negatives, non-firing fragments, by `decoy_marks`, with as many marks on average.
+    Fuzzing,
+}
+
+impl JudgeTask {
+    /// The kind, as suites and results spell it.
+    pub fn name(self) -> &'static str {
+        self.prompt().name
+    }
+
+    /// Version of the question.
+    pub fn digest(self) -> Digest {
+        let mut digester = Digester::new("judge");
+        digester.digest(&self.prompt().digest()).json(&schema(2)).json(&TOP);
+        digester.finish()
+    }
+
+    fn prompt(self) -> Prompt {
+        match self {
+            Self::Detection => DETECTION,
+            Self::Fuzzing => FUZZING,
+        }
+    }
+
+    /// The question about one batch of texts, each rendered by `marked_text`.
+    pub fn request(self, explanation: &str, texts: &[String], sample: u64) -> ChatRequest {
+        let numbered = texts.iter().enumerate().map(|(nth, text)| format!("{}. {text}", nth + 1));
+        let (explanation, texts_shown) = (one_line(explanation), numbered.collect::<Vec<_>>().join("\n"));
+        let n = texts.len().to_string();
+        let fills = [("explanation", explanation.as_str()), ("texts", &texts_shown), ("n", &n)];
+        ChatRequest {
+            messages: self.prompt().messages(&fills),
+            max_tokens: 40 + 4 * texts.len(),
+            temperature: if sample == 0 { 0.0 } else { 0.7 },
+            sample,
+            schema: Some(schema(texts.len())),
+            top_logprobs: Some(TOP),
+        }
+    }
+}
+
+fn schema(n: usize) -> Schema {
+    let verdicts = json!({
+        "type": "array", "items": {"type": "integer", "enum": [0, 1]}, "minItems": n, "maxItems": n,
+    });
+    let value = json!({
+        "type": "object",
+        "properties": {"verdicts": verdicts},
+        "required": ["verdicts"],
+        "additionalProperties": false,
+    });
+    Schema { name: "verdicts".into(), value }
+}
+
+/// What was said of one text.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// The verdict.
+    pub says: bool,
+    /// P(1) / (P(0) + P(1)) at the verdict's token, where the endpoint gives it.
+    pub probability: Option<f64>,
+}
+
+/// Which fragments share a question: `per_batch` each, the last batch with what remains.
+pub fn judge_batches(n: usize, per_batch: usize) -> Vec<Range<usize>> {
+    let per_batch = per_batch.max(1);
+    (0..n).step_by(per_batch).map(|first| first..(first + per_batch).min(n)).collect()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Verdicts {
+    verdicts: Vec<u8>,
+}
+
+/// The judgements of a reply about `n` texts: `{"verdicts": [0, 1, …]}` or the bare array, exactly `n`
+/// integers 0 or 1. Without usable token probabilities the verdicts alone are read.
+pub fn read_judgements(reply: &ChatReply, n: usize) -> Result<Vec<Judgement>, ReadProblem> {
+    let text = answer(reply)?;
+    let verdicts: Vec<u8> =
+        if text.starts_with('{') { answer_json::<Verdicts>(reply)?.verdicts } else { answer_json(reply)? };
+    if verdicts.len() != n {
+        return Err(ReadProblem::WrongCount);
+    }
+    if verdicts.iter().any(|&verdict| verdict > 1) {
+        return Err(ReadProblem::OutOfRange);
+    }
+    // The form holds no digits but the verdicts.
+    let places = text.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(at, _)| at);
+    let probability = |at| probability(reply.logprobs.as_deref()?, text, at);
+    let judgement = |(verdict, at)| Judgement { says: verdict == 1, probability: probability(at) };
+    Ok(verdicts.into_iter().zip(places).map(judgement).collect())
+}
+
+fn probability(choices: &[TokenChoice], answer: &str, at: usize) -> Option<f64> {
+    let texts = || choices.iter().map(|choice| choice.token.as_str());
+    let offset = texts().collect::<String>().rfind(answer)?;
+    let (number, before) = token_at(texts(), offset + at)?;
+    let (mut no, mut yes) = (0.0, 0.0);
+    for (token, probability) in choices[number].alternatives().ok()? {
+        match verdict(token.strip_prefix(before).unwrap_or_default()) {
+            Some(true) => yes += probability,
+            Some(false) => no += probability,
+            None => {}
+        }
+    }
+    let probability = yes / (no + yes);
+    probability.is_finite().then_some(probability)
+}
+
+fn verdict(text: &str) -> Option<bool> {
+    let mut characters = text.chars();
+    let first = characters.next()?;
+    if characters.next().is_some_and(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    match first {
+        '0' => Some(false),
+        '1' => Some(true),
+        _ => None,
+    }
+}
+
+/// How judgements of one feature's fragments compare with the truth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct JudgedScore {
+    /// Firing fragments that were said to be.
+    pub true_positives: usize,
+    /// Firing fragments that were said not to be.
+    pub false_negatives: usize,
+    /// Non-firing fragments that were said not to fire.
+    pub true_negatives: usize,
+    /// Non-firing fragments that were said to fire.
+    pub false_positives: usize,
+    /// Fragments without a judgement: of failed batches. They enter no score.
+    pub unjudged: usize,
+    /// Mean of the shares of either class that were judged rightly; 0.5 is chance, 1 the best.
+    pub balanced_accuracy: Result<f64, NoScore>,
+    /// Probability that a firing fragment is given a larger probability than a non-firing one, ties
+    /// counted half. Undefined where a judgement has no probability.
+    pub auroc: Result<f64, NoScore>,
+}
+
+/// Compares (fires, judgement) of each fragment. Where either class has no judged fragment both scores
+/// are undefined, `one_class_only`.
+pub fn judged_score(fragments: &[(bool, Option<Judgement>)]) -> JudgedScore {
+    let judged = || fragments.iter().filter_map(|(fires, judgement)| Some((*fires, (*judgement)?)));
+    let count = |fires, says| judged().filter(|(truth, said)| *truth == fires && said.says == says).count();
+    let (true_positives, false_negatives) = (count(true, true), count(true, false));
+    let (true_negatives, false_positives) = (count(false, false), count(false, true));
+    let with_probability: Option<Vec<(bool, f64)>> =
+        judged().map(|(fires, judgement)| Some((fires, judgement.probability?))).collect();
+    let share = |right: usize, wrong: usize| match right + wrong {
+        0 => Err(NoScore::OneClassOnly),
+        of => Ok(right as f64 / of as f64),
+    };
+    let positive = share(true_positives, false_negatives);
+    let negative = share(true_negatives, false_positives);
+    JudgedScore {
+        true_positives,
+        false_negatives,
+        true_negatives,
+        false_positives,
+        unjudged: fragments.len() - judged().count(),
+        balanced_accuracy: positive.and_then(|positive| Ok((positive + negative?) / 2.0)),
+        auroc: with_probability.ok_or(NoScore::NoProbabilities).and_then(|pairs| auroc(&pairs)),
+    }
+}
+
+/// Area under the receiver operating characteristic of (is positive, value): the Mann–Whitney
+/// statistic over the number of pairs, from midranks.
+pub fn auroc(pairs: &[(bool, f64)]) -> Result<f64, NoScore> {
+    if pairs.iter().any(|(_, value)| value.is_nan()) {
+        return Err(NoScore::NotFinite);
+    }
+    let n_positive = pairs.iter().filter(|(positive, _)| *positive).count();
+    let n_negative = pairs.len() - n_positive;
+    if n_positive == 0 || n_negative == 0 {
+        return Err(NoScore::OneClassOnly);
+    }
+    let mut sorted = pairs.to_vec();
+    sorted.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let (mut below, mut wins) = (0usize, 0.0);
+    for ties in sorted.chunk_by(|a, b| a.1 == b.1) {
+        let positive = ties.iter().filter(|(positive, _)| *positive).count();
+        let negative = ties.len() - positive;
+        wins += positive as f64 * (below as f64 + negative as f64 / 2.0);
+        below += negative;
+    }
+    Ok(wins / (n_positive as f64 * n_negative as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::llm::Finish;
+
+    fn reply(text: &str) -> ChatReply {
+        ChatReply { text: text.into(), finish: Finish::Stop, tokens_in: 1, tokens_out: 1, logprobs: None }
+    }
+
+    fn choice(token: &str, top: &[(&str, f64)]) -> TokenChoice {
+        let top: Vec<(String, f64)> = top.iter().map(|(token, p)| (token.to_string(), p.ln())).collect();
+        let logprob = top.iter().find(|(other, _)| other == token).map_or(0.0, |(_, logprob)| *logprob);
+        TokenChoice { token: token.into(), logprob, top }
+    }
+
+    #[test]
+    fn exactly_as_many_zeros_and_ones_as_texts_are_read() {
+        let says = |text: &str, n| {
+            read_judgements(&reply(text), n)
+                .map(|judgements| judgements.iter().map(|judgement| judgement.says).collect::<Vec<_>>())
+        };
+        assert_eq!(says("[1, 0,1]", 3), Ok(vec![true, false, true]));
+        assert_eq!(says(r#"{"verdicts": [0, 1]}"#, 2), Ok(vec![false, true]));
+        assert_eq!(says("[1, 0]", 3), Err(ReadProblem::WrongCount));
+        assert_eq!(says("[1, 0, 1, 1]", 3), Err(ReadProblem::WrongCount));
+        assert_eq!(says("[1, 2]", 2), Err(ReadProblem::OutOfRange));
+        for text in [
+            "[1, \"0\"]",
+            "[true, false]",
+            "[1, 0.0]",
+            "[1, -1]",
+            "1, 0",
+            "[1, 0",
+            "Sure: [1, 0]",
+            "[[1, 0]]",
+            "{}",
+        ] {
+            assert_eq!(says(text, 2), Err(ReadProblem::MalformedReply), "{text}");
+        }
+        assert_eq!(says("", 2), Err(ReadProblem::EmptyReply));
+    }
+
+    #[test]
+    fn a_verdicts_probability_comes_from_its_own_token() {
+        let mut said = reply("[1, 0]");
+        said.logprobs = Some(vec![
+            choice("[", &[]),
+            choice("1", &[("1", 0.6), ("0", 0.2), ("x", 0.2)]),
+            choice(", 0", &[(", 0", 0.9), (", 1", 0.1), (",", 0.0)]),
+            choice("]", &[]),
+        ]);
+        let read = read_judgements(&said, 2).expect("readable");
+        let probability: Vec<f64> =
+            read.iter().map(|judgement| judgement.probability.expect("given")).collect();
+        assert!((probability[0] - 0.75).abs() < 1e-12 && (probability[1] - 0.1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_last_batch_is_kept() {
+        assert_eq!(judge_batches(12, 5), vec![0..5, 5..10, 10..12]);
+        assert_eq!(judge_batches(0, 5), Vec::<Range<usize>>::new());
+    }
+
+    #[test]
+    fn a_question_shows_every_text_once_and_asks_for_as_many_verdicts() {
+        for task in [JudgeTask::Detection, JudgeTask::Fuzzing] {
+            let texts = ["\"one\"".to_string(), "\"⟦two⟧\"".to_string()];
+            let request = task.request("odd\nwords", &texts, 0);
+            let last = &request.messages.last().expect("a turn").content;
+            assert!(last.contains("odd words\n") && last.contains("2. \"⟦two⟧\""), "{last}");
+            assert!(!request.messages.iter().any(|message| message.content.contains("{{")));
+            for turn in request.messages.iter().filter(|turn| turn.role == crate::llm::Role::Assistant) {
+                assert_eq!(read_judgements(&reply(&turn.content), 4).map(|read| read.len()), Ok(4));
+            }
+        }
+        assert_ne!(JudgeTask::Detection.digest(), JudgeTask::Fuzzing.digest());
+    }
+
+    #[test]
+    fn scores_say_why_they_are_undefined_and_failed_batches_are_counted() {
+        let said = |says, probability| Some(Judgement { says, probability: Some(probability) });
+        let score = judged_score(&[
+            (true, said(true, 0.9)),
+            (true, said(false, 0.3)),
+            (true, said(true, 0.6)),
+            (true, said(true, 0.6)),
+            (false, said(false, 0.3)),
+            (false, said(true, 0.7)),
+            (false, None),
+        ]);
+        assert_eq!((score.true_positives, score.false_negatives), (3, 1));
+        assert_eq!((score.true_negatives, score.false_positives, score.unjudged), (1, 1, 1));
+        assert_eq!(score.balanced_accuracy, Ok(0.625));
+        // Wins of 0.9: 2, of 0.3: a half, of 0.6: 1 each.
+        assert_eq!(score.auroc, Ok(4.5 / 8.0));
+        let one_class = judged_score(&[(true, said(true, 0.9)), (false, None)]);
+        assert_eq!(one_class.balanced_accuracy, Err(NoScore::OneClassOnly));
+        assert_eq!(one_class.auroc, Err(NoScore::OneClassOnly));
+        let bare = Some(Judgement { says: true, probability: None });
+        let partly = judged_score(&[(true, bare), (false, said(false, 0.1))]);
+        assert_eq!((partly.balanced_accuracy, partly.auroc), (Ok(1.0), Err(NoScore::NoProbabilities)));
+    }
+
+    proptest! {
+        #[test]
+        fn auroc_is_the_share_of_pairs_in_order(
+            pairs in prop::collection::vec((any::<bool>(), (0u8..6).prop_map(f64::from)), 2..40)
+        ) {
+            let of = |class| pairs.iter().filter(move |(positive, _)| *positive == class).map(|(_, value)| *value);
+            let (mut won, mut all) = (0.0, 0.0);
+            for positive in of(true) {
+                for negative in of(false) {
+                    won += if positive > negative { 1.0 } else if positive == negative { 0.5 } else { 0.0 };
+                    all += 1.0;
+                }
+            }
+            match auroc(&pairs) {
+                Ok(area) => prop_assert!((area - won / all).abs() < 1e-12),
+                Err(why) => prop_assert!(all == 0.0 && why == NoScore::OneClassOnly),
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+use futures_util::future::try_join_all;
+
+use super::numbers::Choices;
+use super::{LanguageSimulator, STRONGEST, TOP, temperature};
+use crate::base::{Attempt, Digest, Digester};
+use crate::features::{marked_text, one_line, quoted};
+use crate::llm::{
+    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Prompt, ReadProblem, answer, ask_until_read,
+    is_refusal,
+};
+use crate::simulate::Simulation;
+
+pub(super) const PROMPT: Prompt =
+    Prompt { name: "per_token", text: include_str!("../prompts/per_token.txt") };
+
+/// Tokens of a reply: a number, and room for endpoints that count an end.
+const MAX_TOKENS: usize = 16;
+
+/// One question per token, which shows the text up to and including it: the reference that the others
+/// are cheaper than. The value is the expectation over 0–10 where the endpoint gives probabilities,
+/// else the integer written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PerToken;
+
+impl PerToken {
+    /// The question about the last of these tokens.
+    pub fn request(&self, explanation: &str, tokens: &[String], sample: u64) -> ChatRequest {
+        let last = tokens.last().map(String::as_str).unwrap_or_default();
+        let fills = [
+            ("explanation", one_line(explanation)),
+            ("text", marked_text(tokens, &[])),
+            ("token", quoted(last)),
+        ];
+        let fills = fills.each_ref().map(|(name, text)| (*name, text.as_str()));
+        ChatRequest {
+            messages: PROMPT.messages(&fills),
+            max_tokens: MAX_TOKENS,
+            temperature: temperature(sample),
+            sample,
+            schema: None,
+            top_logprobs: Some(TOP),
+        }
+    }
+
+    /// The value of one token. The reply is a whole number from 0 to 10 and nothing else.
+    pub fn read(&self, reply: &ChatReply) -> Result<f64, ReadProblem> {
+        let text = answer(reply)?;
+        if is_refusal(text) {
+            return Err(ReadProblem::Refused);
+        }
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        let level = text.parse::<u8>().ok().filter(|level| *level <= STRONGEST);
+        match (is_number, level) {
+            (false, _) => Err(ReadProblem::MalformedReply),
+            (true, None) => Err(ReadProblem::OutOfRange),
+            (true, Some(level)) if level.to_string() != text => Err(ReadProblem::MalformedReply),
+            (true, Some(level)) => match &reply.logprobs {
+                Some(choices) => Choices::new(Some(choices), text)?.expected(0),
+                None => Ok(f64::from(level)),
+            },
+        }
+    }
+
+    async fn one(
+        &self,
+        client: &dyn ChatClient,
+        explanation: &str,
+        tokens: &[String],
+        allowance: usize,
+    ) -> Result<Attempt<f64>, ChatError> {
+        let request = |sample| self.request(explanation, tokens, sample);
+        ask_until_read(client, request, |reply| self.read(reply), 0, allowance).await
+    }
+}
+
+impl LanguageSimulator for PerToken {
+    fn name(&self) -> &'static str {
+        PROMPT.name
+    }
+
+    fn digest(&self) -> Digest {
+        let mut digester = Digester::new("simulator");
+        digester.text(self.name()).digest(&PROMPT.digest()).json(&TOP);
+        digester.finish()
+    }
+
+    fn simulate<'a>(
+        &'a self,
+        client: &'a dyn ChatClient,
+        explanation: &'a str,
+        tokens: &'a [String],
+        allowance: usize,
+    ) -> BoxFuture<'a, Result<Attempt<Simulation>, ChatError>> {
+        Box::pin(async move {
+            let one = |last: usize| self.one(client, explanation, &tokens[..=last], allowance);
+            Ok(all(try_join_all((0..tokens.len()).map(one)).await?))
+        })
+    }
+}
+
+/// A fragment with a token missing is missing, for the first such token's reason.
+fn all(values: Vec<Attempt<f64>>) -> Attempt<Simulation> {
+    let mut expected = Vec::with_capacity(values.len());
+    for value in values {
+        match value {
+            Attempt::Done(value) => expected.push(value),
+            Attempt::Missing(missing) => return Attempt::Missing(missing),
+        }
+    }
+    Attempt::Done(Simulation { expected })
+}

@@ -1,0 +1,224 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::numbers::{Distribution, Reading, reading};
+use super::{LanguageSimulator, STRONGEST, TOP};
+use crate::base::{Attempt, Digest, Digester, Missing};
+use crate::features::{one_line, quoted};
+use crate::llm::{
+    BoxFuture, ChatClient, ChatError, Prompt, PromptReply, PromptRequest, ReadProblem, failed_call,
+    probabilities, token_at,
+};
+use crate::simulate::Simulation;
+
+pub(super) const PROMPT: Prompt =
+    Prompt { name: "prompt_logprobs", text: include_str!("../prompts/prompt_logprobs.txt") };
+
+/// What stands in the place of a value that is not told.
+const SLOT: &str = "unknown";
+
+/// All values of a fragment from one reading of a prompt, nothing generated: every token is listed with
+/// `unknown` for its value, the worked examples turn `unknown` into numbers at some point, and at each
+/// `unknown` of the fragment the expectation over the numbers among the likeliest alternatives is taken.
+///
+/// Needs an endpoint that scores prompts. Where its tokenizer writes 10 as two tokens, which the worked
+/// examples in the reply show, the probability of `1` would stand for both one and ten; the question is
+/// then asked on a scale of 0–9 and its values are multiplied by 10/9. Source: Bills et al. 2023.
+#[derive(Debug, Default)]
+pub struct PromptLogprobs {
+    /// Learnt from a reply: saves the first of two questions. What comes out does not depend on it.
+    splits_ten: AtomicBool,
+}
+
+/// What a reply to the question on one scale says.
+#[derive(Debug, Clone, PartialEq)]
+enum Read {
+    Values(Vec<f64>),
+    SplitsTen,
+}
+
+impl PromptLogprobs {
+    /// The question on a scale whose strongest level is `most`, 10 or 9.
+    pub fn request(&self, explanation: &str, tokens: &[String], most: u8) -> PromptRequest {
+        let slots: String = tokens.iter().map(|token| format!("{}\t{SLOT}\n", quoted(token))).collect();
+        let fills = [("explanation", one_line(explanation)), ("most", most.to_string()), ("tokens", slots)];
+        let fills = fills.each_ref().map(|(name, text)| (*name, text.as_str()));
+        PromptRequest { prompt: PROMPT.plain(&fills), top: TOP }
+    }
+
+    async fn ask(
+        &self,
+        client: &dyn ChatClient,
+        explanation: &str,
+        tokens: &[String],
+        most: u8,
+    ) -> Result<Attempt<Read>, ChatError> {
+        let request = self.request(explanation, tokens, most);
+        let reply = match client.score_prompt(&request).await {
+            Ok(reply) => reply,
+            Err(error) => return failed_call(error).map(Attempt::Missing),
+        };
+        Ok(match read(&reply, &request.prompt, tokens.len(), most) {
+            Ok(read) => Attempt::Done(read),
+            Err(problem) => Attempt::Missing(Missing::Failed(problem.reason().into())),
+        })
+    }
+
+    async fn both_scales(
+        &self,
+        client: &dyn ChatClient,
+        explanation: &str,
+        tokens: &[String],
+    ) -> Result<Attempt<Simulation>, ChatError> {
+        if !self.splits_ten.load(Ordering::Relaxed) {
+            match self.ask(client, explanation, tokens, STRONGEST).await? {
+                Attempt::Done(Read::Values(expected)) => return Ok(Attempt::Done(Simulation { expected })),
+                Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),
+                Attempt::Done(Read::SplitsTen) => self.splits_ten.store(true, Ordering::Relaxed),
+            }
+        }
+        Ok(match self.ask(client, explanation, tokens, STRONGEST - 1).await? {
+            Attempt::Done(Read::Values(expected)) => Attempt::Done(Simulation { expected }),
+            // On the scale of 0–9 nothing can split.
+            Attempt::Done(Read::SplitsTen) => {
+                Attempt::Missing(Missing::Failed(ReadProblem::NoLogprobs.reason().into()))
+            }
+            Attempt::Missing(missing) => Attempt::Missing(missing),
+        })
+    }
+}
+
+impl LanguageSimulator for PromptLogprobs {
+    fn name(&self) -> &'static str {
+        PROMPT.name
+    }
+
+    fn digest(&self) -> Digest {
+        let mut digester = Digester::new("simulator");
+        digester.text(self.name()).digest(&PROMPT.digest()).json(&TOP);
+        digester.finish()
+    }
+
+    /// A prompt's probabilities are the same each time, so nothing is asked again: no `allowance`.
+    fn simulate<'a>(
+        &'a self,
+        client: &'a dyn ChatClient,
+        explanation: &'a str,
+        tokens: &'a [String],
+        _allowance: usize,
+    ) -> BoxFuture<'a, Result<Attempt<Simulation>, ChatError>> {
+        Box::pin(self.both_scales(client, explanation, tokens))
+    }
+}
+
+/// Values at the last `n_tokens` slots, brought to 0–10.
+///
+/// Slots are found by the text between tab and line break, which quoted tokens never hold, so that an
+/// endpoint that shows parts of characters inexactly does no harm.
+fn read(reply: &PromptReply, prompt: &str, n_tokens: usize, most: u8) -> Result<Read, ReadProblem> {
+    let joined: String = reply.tokens.iter().map(|token| token.token.as_str()).collect();
+    let slots = fields(&joined, SLOT);
+    if slots.len() != fields(prompt, SLOT).len() || slots.len() < n_tokens {
+        return Err(ReadProblem::NoLogprobs);
+    }
+    if most == STRONGEST && splits_ten(reply, &joined) {
+        return Ok(Read::SplitsTen);
+    }
+    let scale = f64::from(STRONGEST) / f64::from(most);
+    let value = |&at: &usize| Ok(scale * expected(reply, at, most)?);
+    slots[slots.len() - n_tokens..].iter().map(value).collect::<Result<_, _>>().map(Read::Values)
+}
+
+/// Where fields with this content start: after a tab, up to the end of the line.
+fn fields(text: &str, content: &str) -> Vec<usize> {
+    let whole = |at: &usize| text[at + content.len()..].chars().next().is_none_or(|c| c == '\n' || c == '\r');
+    text.match_indices('\t')
+        .map(|(tab, _)| tab + 1)
+        .filter(|&at| text[at..].starts_with(content))
+        .filter(whole)
+        .collect()
+}
+
+fn splits_ten(reply: &PromptReply, joined: &str) -> bool {
+    fields(joined, "10").into_iter().any(|at| match place(reply, at) {
+        Some((number, before)) => reading(&reply.tokens[number].token, before) != Some(Reading::Number(10)),
+        None => true,
+    })
+}
+
+fn place(reply: &PromptReply, at: usize) -> Option<(usize, &str)> {
+    token_at(reply.tokens.iter().map(|token| token.token.as_str()), at)
+}
+
+fn expected(reply: &PromptReply, at: usize, most: u8) -> Result<f64, ReadProblem> {
+    let (number, before) = place(reply, at).ok_or(ReadProblem::NoLogprobs)?;
+    let top = reply.tokens[number].top.iter().map(|(token, logprob)| (token.as_str(), *logprob));
+    let mut distribution = Distribution::default();
+    for (token, probability) in probabilities(top)? {
+        match reading(token, before) {
+            Some(Reading::Number(value)) if value <= most => distribution.add(value, probability),
+            Some(Reading::OneOrTen) => distribution.add(1, probability),
+            _ => {}
+        }
+    }
+    distribution.expected()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::llm::PromptToken;
+
+    #[derive(Deserialize)]
+    struct Case {
+        kind: String,
+        tokens: Vec<String>,
+        #[serde(default)]
+        response: Value,
+        expected_activations: Vec<f64>,
+    }
+
+    fn reply_of(response: &Value) -> PromptReply {
+        let logprobs = &response["choices"][0]["logprobs"];
+        let texts = logprobs["tokens"].as_array().expect("tokens");
+        let tops = logprobs["top_logprobs"].as_array().expect("alternatives");
+        let top = |top: &Value| -> Vec<(String, f64)> {
+            let entries = top.as_object().into_iter().flatten();
+            entries.map(|(token, logprob)| (token.clone(), logprob.as_f64().expect("a number"))).collect()
+        };
+        let token = |(text, alternatives): (&Value, &Value)| PromptToken {
+            token: text.as_str().expect("text").into(),
+            logprob: None,
+            top: top(alternatives),
+        };
+        PromptReply { tokens: texts.iter().zip(tops).map(token).collect(), tokens_in: 1 }
+    }
+
+    /// The label-free cases of the file have another form than any reply asked for here, and expect
+    /// zeros for what can't be read.
+    #[test]
+    fn expected_values_are_those_of_the_published_parser() {
+        let Some(folder) = std::env::var_os("AUTOINTERP_SHARED").map(std::path::PathBuf::from) else {
+            println!("skipped: AUTOINTERP_SHARED is not set");
+            return;
+        };
+        let path = folder.join("neuron_data").join("simulation_parse_golden.json");
+        let text = crate::base::read_to_string(&path).expect("the shared file");
+        let cases: Vec<Case> = serde_json::from_str(&text).expect("its fields");
+        let mut checked = 0;
+        for case in cases.iter().filter(|case| case.kind == "logprobs") {
+            let reply = reply_of(&case.response);
+            let prompt = case.response["choices"][0]["text"].as_str().expect("text");
+            let Ok(Read::Values(values)) = read(&reply, prompt, case.tokens.len(), 10) else {
+                panic!("not read: {:?}", case.tokens);
+            };
+            for (value, expected) in values.iter().zip(&case.expected_activations) {
+                assert!((value - expected).abs() < 1e-9, "{value} for {expected}");
+            }
+            checked += values.len();
+        }
+        assert!(checked > 50, "{checked} values");
+    }
+}

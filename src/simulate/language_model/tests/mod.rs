@@ -1,0 +1,372 @@
+mod puzzles;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::base::Missing;
+use crate::llm::scripted::{Scripted, block_on, said, said_in_tokens};
+use crate::llm::{ChatReply, Finish, PromptReply, PromptRequest, PromptToken, ReadProblem, Role};
+
+const INTEGERS: Generated = Generated { expected_value: false };
+const EXPECTED: Generated = Generated { expected_value: true };
+
+fn tokens(n: usize) -> Vec<String> {
+    (0..n).map(|index| format!(" w{index}")).collect()
+}
+
+fn values(read: Result<Simulation, ReadProblem>) -> Result<Vec<f64>, ReadProblem> {
+    read.map(|simulation| simulation.expected)
+}
+
+fn failed(reason: &str) -> Attempt<Simulation> {
+    Attempt::Missing(Missing::Failed(reason.into()))
+}
+
+#[test]
+fn a_complete_reply_is_read_in_any_order() {
+    for text in [
+        r#"{"activations": {"0": 3, "1": 0, "2": 10}}"#,
+        r#"{"activations":{"2":10,"0":3,"1":0}}"#,
+        "```json\n{\"activations\": {\"0\": 3, \"1\": 0, \"2\": 10}}\n```",
+    ] {
+        assert_eq!(values(INTEGERS.read(&said(text), 3)), Ok(vec![3.0, 0.0, 10.0]), "{text}");
+    }
+}
+
+#[test]
+fn malformed_replies_are_told_apart_and_never_zeros() {
+    use ReadProblem::*;
+    for (text, problem) in [
+        ("", EmptyReply),
+        ("I'm sorry, I can't do that.", Refused),
+        (r#"{"activations": {"0": 3, "1": 0"#, MalformedReply),
+        (r#"Sure! {"activations": {"0": 3, "1": 0}}"#, MalformedReply),
+        (r#"{"activations": [3, 0]}"#, MalformedReply),
+        (r#"[{"0": 3, "1": 0}]"#, MalformedReply),
+        (r#"{"activations": [[0, 3], [1, 0]]}"#, MalformedReply),
+        (r#"{"activations": {"0": 3, "1": 0}, "note": "x"}"#, MalformedReply),
+        (r#"{"0": 3, "1": 0}"#, MalformedReply),
+        (r#"{"activations": {"0": 3, "0": 3}}"#, MalformedReply),
+        (r#"{"activations": {"0": 3, "1": 0, "1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": 3, "00": 3}}"#, MalformedReply),
+        (r#"{"activations": {"0": 3, "+1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": 3, "１": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": 3}}"#, WrongCount),
+        (r#"{"activations": {"0": 3, "1": 0, "2": 0}}"#, WrongCount),
+        (r#"{"activations": {}}"#, WrongCount),
+        (r#"{"activations": {"0": "3", "1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": 10.14, "1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": 3.0, "1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": NaN, "1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": null, "1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": true, "1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": ７, "1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": -1, "1": 0}}"#, OutOfRange),
+        (r#"{"activations": {"0": 11, "1": 0}}"#, OutOfRange),
+        (r#"{"activations": {"0": 300, "1": 0}}"#, OutOfRange),
+    ] {
+        assert_eq!(values(INTEGERS.read(&said(text), 2)), Err(problem), "{text}");
+    }
+    let cut = ChatReply { finish: Finish::Length, ..said(r#"{"activations": {"0": 3, "1": 0}}"#) };
+    assert_eq!(values(INTEGERS.read(&cut, 2)), Err(Truncated));
+}
+
+#[test]
+fn a_reply_listing_tokens_as_older_simulators_had_it_is_malformed() {
+    for text in ["a\t3༗\nb\t0༗\n", "Sure!\n༗\na\t1༗\nb\t2༗\n"] {
+        assert_eq!(values(INTEGERS.read(&said(text), 2)), Err(ReadProblem::MalformedReply));
+    }
+}
+
+#[test]
+fn the_question_asks_for_every_index_in_an_order_that_survives_sorting() {
+    let request = INTEGERS.request("odd\n\twords", &tokens(64), 0);
+    let schema = request.schema.expect("a schema").value;
+    let properties = schema["properties"]["activations"]["properties"].as_object().expect("keys");
+    let keys: Vec<&String> = properties.keys().collect();
+    assert_eq!((keys.len(), keys[2].as_str(), keys[63].as_str()), (64, "02", "63"));
+    assert_eq!(schema["properties"]["activations"]["required"], json!(keys));
+    let question = &request.messages.last().expect("turns").content;
+    assert!(question.contains("odd words\n") && question.contains("\n02\t\" w2\"\n"), "{question}");
+    assert_eq!(request.temperature, 0.0);
+    assert_eq!(request.top_logprobs, None);
+    assert!(EXPECTED.request("x", &tokens(2), 1).top_logprobs.is_some_and(|top| top >= 11));
+}
+
+#[test]
+fn worked_examples_are_answered_as_replies_are_read() {
+    let turns = INTEGERS.request("x", &tokens(3), 0).messages;
+    let mut n_examples = 0;
+    for pair in turns.windows(2).filter(|pair| pair[1].role == Role::Assistant) {
+        let n_tokens = pair[0].content.lines().filter(|line| line.contains('\t')).count();
+        assert!(INTEGERS.read(&said(&pair[1].content), n_tokens).is_ok(), "{}", pair[1].content);
+        n_examples += 1;
+    }
+    assert!(n_examples >= 3);
+    let turns = PerToken.request("x", &tokens(3), 0).messages;
+    let answers = turns.iter().filter(|turn| turn.role == Role::Assistant);
+    assert!(answers.map(|turn| PerToken.read(&said(&turn.content))).all(|read| read.is_ok()));
+    for place in ["{{", "}}"] {
+        assert!(!PromptLogprobs::default().request("x", &tokens(3), 10).prompt.contains(place));
+    }
+}
+
+#[test]
+fn unreadable_replies_are_asked_again_and_then_counted() {
+    let good = r#"{"activations": {"0": 3, "1": 0}}"#;
+    let ask =
+        |client: &Scripted, allowance| block_on(simulate_with(client, &INTEGERS, "x", &tokens(2), allowance));
+    let replies = ["{}", r#"{"activations": {"0": 11, "1": 0}}"#, good];
+    let client = Scripted::saying(&replies);
+    assert_eq!(ask(&client, 2), Ok(Attempt::Done(Simulation { expected: vec![3.0, 0.0] })));
+    assert_eq!(client.samples(), [0, 1, 2]);
+    assert!(client.asked.lock().expect("kept")[1].temperature > 0.0);
+    assert_eq!(ask(&Scripted::saying(&replies), 1), Ok(failed("out_of_range")));
+    assert_eq!(ask(&Scripted::saying(&replies), 0), Ok(failed("malformed_reply")));
+}
+
+#[test]
+fn expected_values_come_from_the_tokens_of_each_number() {
+    let reply = said_in_tokens(&[
+        ("{\"activations\":", &[]),
+        (" {\"", &[]),
+        ("0", &[("0", 0.9), ("7", 0.1)]),
+        ("\":", &[]),
+        (" 7", &[(" 7", 0.5), (" 8", 0.25), (" 10", 0.25), ("7", 0.5)]),
+        (",", &[]),
+        (" \"1\": ", &[]),
+        ("1", &[("1", 0.6), ("3,", 0.2), ("x", 0.2)]),
+        ("}}", &[("}}", 1.0)]),
+    ]);
+    let expected = values(EXPECTED.read(&reply, 2)).expect("readable");
+    assert!((expected[0] - (7.0 * 0.5 + 8.0 * 0.25 + 10.0 * 0.25)).abs() < 1e-9, "{expected:?}");
+    assert!((expected[1] - (0.6 + 3.0 * 0.2) / 0.8).abs() < 1e-9, "{expected:?}");
+    assert_eq!(values(INTEGERS.read(&reply, 2)), Ok(vec![7.0, 1.0]));
+}
+
+#[test]
+fn where_digits_are_tokens_one_and_ten_are_told_apart_by_what_follows() {
+    let reply = said_in_tokens(&[
+        ("{\"activations\":{\"0\":", &[]),
+        ("1", &[("1", 0.5), ("7", 0.5)]),
+        ("0", &[("0", 0.75), (",", 0.25)]),
+        (",\"1\":", &[]),
+        ("1", &[("1", 1.0)]),
+        (",", &[(",", 0.9), ("0", 0.1)]),
+        ("\"2\":", &[]),
+        ("4", &[("4", 0.5), ("1", 0.25), ("6", 0.25)]),
+        ("}}", &[]),
+    ]);
+    let expected = values(EXPECTED.read(&reply, 3)).expect("readable");
+    let first = 0.5 * 7.0 + 0.5 * (0.75 * 10.0 + 0.25 * 1.0);
+    for (got, wanted) in expected.iter().zip([first, 0.9 + 1.0, (4.0 * 0.5 + 6.0 * 0.25) / 0.75]) {
+        assert!((got - wanted).abs() < 1e-9, "{expected:?}");
+    }
+}
+
+#[test]
+fn without_probabilities_there_is_no_expected_value_and_no_second_question() {
+    let text = r#"{"activations": {"0": 3}}"#;
+    let elsewhere = ChatReply { text: text.into(), ..said_in_tokens(&[("other", &[])]) };
+    let mut not_a_number = said_in_tokens(&[("{\"activations\": {\"0\": ", &[]), ("3", &[]), ("}}", &[])]);
+    not_a_number.logprobs.as_mut().expect("tokens")[1].logprob = f64::NAN;
+    for reply in [said(text), elsewhere, not_a_number] {
+        assert_eq!(values(EXPECTED.read(&reply, 1)), Err(ReadProblem::NoLogprobs));
+    }
+    let client = Scripted::saying(&[text]);
+    let simulated = block_on(simulate_with(&client, &EXPECTED, "x", &tokens(1), 3));
+    assert_eq!((simulated, client.samples().len()), (Ok(failed("no_logprobs")), 1));
+}
+
+/// Cuts a prompt into tokens: runs of letters, single other characters, and numbers whole or in digits.
+fn cut(prompt: &str, whole_numbers: bool) -> Vec<String> {
+    let joins = |a: char, b: char| {
+        (a.is_alphabetic() && b.is_alphabetic())
+            || (whole_numbers && a.is_ascii_digit() && b.is_ascii_digit())
+    };
+    let mut pieces: Vec<String> = Vec::new();
+    for c in prompt.chars() {
+        match pieces.last_mut() {
+            Some(piece) if piece.chars().last().is_some_and(|last| joins(last, c)) => piece.push(c),
+            _ => pieces.push(c.into()),
+        }
+    }
+    pieces
+}
+
+/// Gives the n-th `unknown` from the end the n-th distribution from the end.
+fn scored(request: &PromptRequest, whole_numbers: bool, tops: &[Vec<(&str, f64)>]) -> PromptReply {
+    let pieces = cut(&request.prompt, whole_numbers);
+    let n_slots = pieces.windows(2).filter(|pair| pair[0] == "\t" && pair[1] == "unknown").count();
+    let (mut seen, mut before) = (0, String::new());
+    let mut tokens = vec![PromptToken { token: "<s>".into(), logprob: None, top: Vec::new() }];
+    for piece in pieces {
+        let mut top = vec![(piece.clone(), -0.1)];
+        if piece == "unknown" && before == "\t" {
+            if let Some(place) = (seen + tops.len()).checked_sub(n_slots) {
+                top.extend(tops[place].iter().map(|(token, p)| (token.to_string(), p.ln())));
+            }
+            seen += 1;
+        }
+        before.clone_from(&piece);
+        tokens.push(PromptToken { token: piece, logprob: Some(-0.1), top });
+    }
+    PromptReply { tokens, tokens_in: 1 }
+}
+
+fn from_prompt(
+    whole_numbers: bool,
+    tops: &'static [&'static [(&'static str, f64)]],
+) -> (Result<Attempt<Simulation>, ChatError>, usize) {
+    let client = Scripted::scoring(move |request| {
+        Ok(scored(request, whole_numbers, &tops.iter().map(|top| top.to_vec()).collect::<Vec<_>>()))
+    });
+    let hard = ["\tunknown\n".to_string(), "\"".to_string(), " é⟦".to_string()];
+    let simulator = PromptLogprobs::default();
+    let simulated = block_on(simulate_with(&client, &simulator, "a\tunknown\nb", &hard[..tops.len()], 5));
+    let n_asked = client.scored.lock().expect("kept").len();
+    (simulated, n_asked)
+}
+
+fn close(simulated: &Result<Attempt<Simulation>, ChatError>, wanted: &[f64]) -> bool {
+    let Ok(Attempt::Done(simulation)) = simulated else { return false };
+    let pairs = || simulation.expected.iter().zip(wanted);
+    simulation.expected.len() == wanted.len() && pairs().all(|(got, wanted)| (got - wanted).abs() < 1e-9)
+}
+
+#[test]
+fn one_reading_of_a_prompt_gives_every_value() {
+    let tops: &[&[(&str, f64)]] =
+        &[&[("10", 0.1), ("0", 0.1), ("x", 0.5)], &[("3", 0.2)], &[("1", 0.3), ("2", 0.1), (" 9", 0.4)]];
+    let (simulated, n_asked) = from_prompt(true, tops);
+    assert!(close(&simulated, &[5.0, 3.0, 1.25]), "{simulated:?}");
+    assert_eq!(n_asked, 1);
+}
+
+#[test]
+fn where_ten_is_two_tokens_the_scale_ends_at_nine_and_is_stretched() {
+    let tops: &[&[(&str, f64)]] = &[&[("9", 0.2)], &[("1", 0.1), ("0", 0.1)]];
+    let (simulated, n_asked) = from_prompt(false, tops);
+    assert!(close(&simulated, &[10.0, 5.0 / 9.0]), "{simulated:?}");
+    assert_eq!(n_asked, 2);
+}
+
+#[test]
+fn the_split_of_ten_is_learnt_once() {
+    let client = Scripted::scoring(|request| Ok(scored(request, false, &[vec![("9", 0.5)]])));
+    let simulator = PromptLogprobs::default();
+    for _ in 0..3 {
+        let simulated = block_on(simulate_with(&client, &simulator, "x", &tokens(1), 0));
+        assert!(close(&simulated, &[10.0]));
+    }
+    assert_eq!(client.scored.lock().expect("kept").len(), 4);
+}
+
+#[test]
+fn a_slot_without_numbers_or_a_reply_about_another_text_has_no_logprobs() {
+    let (simulated, _) = from_prompt(true, &[&[("3", 0.2)], &[("x", 0.2)]]);
+    assert_eq!(simulated, Ok(failed("no_logprobs")));
+    let short = Scripted::scoring(|request| {
+        let mut reply = scored(request, true, &[vec![("9", 0.5)]]);
+        reply.tokens.truncate(20);
+        Ok(reply)
+    });
+    let simulated = block_on(simulate_with(&short, &PromptLogprobs::default(), "x", &tokens(1), 0));
+    assert_eq!(simulated, Ok(failed("no_logprobs")));
+    let unable = Scripted::saying(&["x"]);
+    let simulated = block_on(simulate_with(&unable, &PromptLogprobs::default(), "x", &tokens(1), 0));
+    assert!(matches!(simulated, Err(ChatError::Unsupported { .. })));
+}
+
+#[test]
+fn the_reference_asks_once_per_token_and_shows_nothing_after_it() {
+    let client = Scripted::new(|request| {
+        let question = request.messages.last().expect("a question").content.clone();
+        Ok(match question.contains(" w1") {
+            false => said("3"),
+            true => said_in_tokens(&[("10", &[("10", 0.5), ("0", 0.5)])]),
+        })
+    });
+    let simulated = block_on(simulate_with(&client, &PerToken, "x", &tokens(3), 0));
+    assert!(close(&simulated, &[3.0, 5.0, 5.0]), "{simulated:?}");
+    let asked = client.asked.lock().expect("kept");
+    let shown: Vec<bool> =
+        asked.iter().map(|request| request.messages.last().expect("turns").content.contains("w2")).collect();
+    assert_eq!(shown, [false, false, true]);
+}
+
+#[test]
+fn one_missing_token_makes_the_fragment_missing() {
+    use ReadProblem::*;
+    for (text, problem) in [
+        ("", EmptyReply),
+        ("seven", MalformedReply),
+        ("7.5", MalformedReply),
+        ("-1", MalformedReply),
+        ("７", MalformedReply),
+        ("07", MalformedReply),
+        ("11", OutOfRange),
+        ("I cannot say.", Refused),
+    ] {
+        assert_eq!(PerToken.read(&said(text)), Err(problem), "{text}");
+    }
+    let client = Scripted::new(|request| {
+        let question = &request.messages.last().expect("a question").content;
+        Ok(said(if question.contains(" w1") { "eleven" } else { "3" }))
+    });
+    let simulated = block_on(simulate_with(&client, &PerToken, "x", &tokens(3), 1));
+    assert_eq!(simulated, Ok(failed("malformed_reply")));
+}
+
+#[test]
+fn kinds_are_found_by_name_and_have_versions_of_their_own() {
+    let names = ["generated", "generated_expected", "prompt_logprobs", "per_token"];
+    let kinds: Vec<_> = names.iter().map(|name| language_simulator(name).expect("a kind")).collect();
+    let mut digests: Vec<String> = kinds.iter().map(|kind| kind.digest().hex()).collect();
+    digests.sort();
+    digests.dedup();
+    assert_eq!(digests.len(), 4);
+    assert!(kinds.iter().zip(names).all(|(kind, name)| kind.name() == name));
+    assert!(language_simulator("offline").is_none());
+    assert_eq!(prompt_digests().len(), 3);
+}
+
+#[test]
+fn a_fragment_without_tokens_asks_nothing() {
+    let client = Scripted::saying(&["x"]);
+    let simulated = block_on(simulate_with(&client, &INTEGERS, "x", &[], 0));
+    assert_eq!(simulated, Ok(Attempt::Done(Simulation { expected: Vec::new() })));
+    assert!(client.samples().is_empty());
+}
+
+proptest! {
+    #[test]
+    fn every_list_of_levels_survives_a_reply(
+        levels in prop::collection::vec(0u8..=10, 1..80),
+        turn in any::<prop::sample::Index>(),
+    ) {
+        let mut entries: Vec<String> =
+            levels.iter().enumerate().map(|(index, level)| format!("\"{index}\": {level}")).collect();
+        entries.rotate_left(turn.index(levels.len()));
+        let text = format!("{{\"activations\": {{{}}}}}", entries.join(", "));
+        let wanted: Vec<f64> = levels.iter().copied().map(f64::from).collect();
+        prop_assert_eq!(values(INTEGERS.read(&said(&text), levels.len())), Ok(wanted.clone()));
+        // Characters as tokens, all certain: the expected values are the integers.
+        let pieces: Vec<String> = text.chars().map(String::from).collect();
+        let certain: Vec<(&str, &[(&str, f64)])> = pieces.iter().map(|piece| (piece.as_str(), &[][..])).collect();
+        prop_assert_eq!(values(EXPECTED.read(&said_in_tokens(&certain), levels.len())), Ok(wanted));
+        // One entry short is never read.
+        let short = format!("{{\"activations\": {{{}}}}}", entries[1..].join(", "));
+        prop_assert_eq!(values(INTEGERS.read(&said(&short), levels.len())), Err(ReadProblem::WrongCount));
+    }
+
+    #[test]
+    fn every_token_of_a_prompt_is_one_slot_whatever_it_says(texts in prop::collection::vec(any::<String>(), 1..10)) {
+        let slots = |n: usize| {
+            let request = PromptLogprobs::default().request("x\ty\n", &texts[..n], 10);
+            request.prompt.matches("\tunknown\n").count()
+        };
+        prop_assert_eq!(slots(texts.len()) - slots(0), texts.len());
+    }
+}

@@ -1,0 +1,176 @@
+//! Runs whose explainer and simulator are language models, behind an endpoint on this machine.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::model_server::{ModelServer, asks_for_an_explanation, honest, reply};
+use crate::program::{Done, autointerp, finish};
+use crate::toy::Toy;
+
+const KEY: &str = "sk-held-by-nobody-4711";
+const IN_FLIGHT: usize = 8;
+
+/// Arguments of a run of the toy suite with language models at `url`.
+fn arguments(toy: &Toy, url: &str, out: &str, more: &[&str]) -> Vec<String> {
+    let llm = format!(
+        "{{client: openai, model: scripted, base_url: {url}, max_in_flight: {IN_FLIGHT}, retries: 1, price_in: 1, price_out: 1}}"
+    );
+    let explainer = format!("explainer={{kind: token_activation, llm: {llm}}}");
+    let fixed = ["run", &toy.arg("suite.yaml"), "--out", &toy.arg(out), "--quiet", "--set", &explainer];
+    let fixed = fixed.into_iter().chain(["--set", "simulator={kind: generated}"]);
+    fixed.chain(more.iter().copied()).map(str::to_string).collect()
+}
+
+fn run(toy: &Toy, url: &str, out: &str, more: &[&str]) -> Done {
+    let arguments = arguments(toy, url, out, more);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    finish(autointerp(toy.home(), &arguments).env("OPENAI_API_KEY", KEY))
+}
+
+fn result(toy: &Toy, out: &str, name: &str) -> String {
+    fs::read_to_string(toy.path(out).join(name)).expect("a result")
+}
+
+fn assert_key_is_nowhere(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            assert_key_is_nowhere(&path);
+        } else {
+            let bytes = fs::read(&path).expect("readable");
+            let found = bytes.windows(KEY.len()).any(|window| window == KEY.as_bytes());
+            assert!(!found, "the key stands in {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_run_asks_once_and_then_never_again() {
+    let toy = Toy::new();
+    let server = ModelServer::start(Box::new(honest));
+    let done = run(&toy, &server.url, "out", &[]).ok();
+    assert!(done.stdout.contains("token_activation → generated"), "{}", done.stdout);
+    assert!(done.stdout.contains("scripted: "), "what it cost is told\n{}", done.stdout);
+    let lines: Vec<Value> = result(&toy, "out", "scores.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .filter(|line: &Value| line["explainer"] == "token_activation")
+        .collect();
+    // Four rows and the one on permuted weights; the real ones once more with shuffled explanations.
+    assert!(lines.len() >= 4 * (2 * 4 + 1), "{} lines", lines.len());
+    assert!(lines.iter().all(|line| line["status"] != "failed"), "an honest model is understood");
+    let explained = lines.iter().filter_map(|line| line["explanation"].as_str());
+    assert!(
+        explained.clone().count() > 0 && explained.into_iter().all(|text| text.starts_with("the token "))
+    );
+    let scored = lines.iter().filter(|line| line["control"].is_null() && line["method"] == "topk");
+    let best = scored.filter_map(|line| line["scores"]["top_and_random"].as_f64()).fold(f64::MIN, f64::max);
+    assert!(best > 0.3, "some feature of the toy follows a token, best {best}");
+    let manifest: Value = serde_json::from_str(&result(&toy, "out", "manifest.json")).expect("JSON");
+    let usage = &manifest["llm_usage"]["scripted"];
+    assert_eq!(usage["requests"].as_u64(), Some(server.requests() as u64), "{usage}");
+    assert!(
+        manifest["prompts"]["token_activation"].is_string() && manifest["prompts"]["generated"].is_string()
+    );
+
+    let (asked, summary) = (server.requests(), result(&toy, "out", "summary.json"));
+    assert_eq!(asked, server.distinct(), "no question is asked twice");
+    run(&toy, &server.url, "out", &["--fresh"]).ok();
+    assert_eq!(server.requests(), asked, "every answer was there already");
+    assert!(result(&toy, "out", "summary.json") == summary, "stored answers give the same bytes");
+    assert_key_is_nowhere(toy.home());
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_loses_no_answer() {
+    let toy = Toy::new();
+    let server = ModelServer::start(Box::new(honest));
+    run(&toy, &server.url, "whole", &[]).ok();
+    let whole = result(&toy, "whole", "summary.json");
+    fs::remove_dir_all(toy.path("cache")).expect("an empty cache");
+
+    let slow = ModelServer::start(Box::new(|request: &Value| {
+        std::thread::sleep(Duration::from_millis(2));
+        honest(request)
+    }));
+    // The address is part of what an answer rests on, so nothing of the first server's is taken.
+    let arguments = arguments(&toy, &slow.url, "killed", &[]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut kills = 0;
+    for answers in [5, 60, 200, 420, 700] {
+        let mut child = autointerp(toy.home(), &arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        while slow.distinct() < answers && child.try_wait().expect("its state").is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        kills += usize::from(child.try_wait().expect("its state").is_none());
+        let _ = child.kill();
+        child.wait().expect("ended");
+    }
+    assert!(kills >= 3, "only {kills} runs could be killed");
+    run(&toy, &slow.url, "killed", &[]).ok();
+    let strip = |text: &str| {
+        let mut summary: Value = serde_json::from_str(text).expect("JSON");
+        summary["run"] = Value::Null;
+        summary
+    };
+    assert!(strip(&result(&toy, "killed", "summary.json")) == strip(&whole), "the results differ");
+    // What was in hand when it was killed may be asked again, nothing else: questions under way, and
+    // answers that were being written, of which there are no more than that.
+    let again = slow.requests() - slow.distinct();
+    assert!(again <= kills * 2 * IN_FLIGHT, "{again} questions were asked again after {kills} kills");
+}
+
+#[test]
+fn a_budget_stops_before_it_is_passed_and_the_run_goes_on_later() {
+    let toy = Toy::new();
+    let server = ModelServer::start(Box::new(honest));
+    run(&toy, &server.url, "out", &["--budget-usd", "0.01"]).refused(4, &["budget", "$0.01"]);
+    let asked = server.requests();
+    // Each answer costs 110 tokens at a dollar per million.
+    assert!(asked > 0 && asked as f64 * 110e-6 <= 0.01, "{asked} requests");
+    run(&toy, &server.url, "out", &[]).ok();
+    assert_eq!(server.requests(), server.distinct(), "what was paid for is not asked again");
+}
+
+#[test]
+fn a_refused_key_stops_at_once_and_is_never_shown() {
+    let toy = Toy::new();
+    let server = ModelServer::start(Box::new(|_: &Value| {
+        (401, format!("{{\"error\": {{\"message\": \"Incorrect API key provided: {KEY}\"}}}}"))
+    }));
+    let done = run(&toy, &server.url, "out", &[]);
+    assert!(!done.stderr.contains(KEY), "{}", done.stderr);
+    done.refused(5, &[&server.url, "refused the key"]);
+    assert!(server.requests() <= 2 * IN_FLIGHT, "{} requests with a bad key", server.requests());
+    assert_key_is_nowhere(toy.home());
+}
+
+#[test]
+fn answers_that_cannot_be_read_are_counted_and_never_scored() {
+    let toy = Toy::new();
+    let server = ModelServer::start(Box::new(|request: &Value| {
+        if asks_for_an_explanation(request) {
+            return honest(request);
+        }
+        (200, reply(request, "no numbers today"))
+    }));
+    let done = run(&toy, &server.url, "out", &[]);
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    let summary: Value = serde_json::from_str(&result(&toy, "out", "summary.json")).expect("JSON");
+    let cells = summary["cells"].as_array().expect("cells");
+    let of_model = cells.iter().filter(|cell| cell["explainer"] == "token_activation");
+    for cell in of_model {
+        assert!(cell["mean"].is_null() && cell["n_scored"] == 0, "{cell}");
+        assert!(cell["tally"]["failed"].as_u64() > Some(0), "{cell}");
+    }
+    let scores = result(&toy, "out", "scores.jsonl");
+    assert!(scores.contains("\"reason\":\"malformed_reply\""), "the reason is counted");
+}
