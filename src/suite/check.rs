@@ -394,6 +394,7 @@ struct Told<M> {
     name: String,
     llm: Option<LlmSpec>,
     attempts: usize,
+    path: String,
     at: Position,
 }
 
@@ -409,7 +410,7 @@ fn read_teller<M: Copy>(
     if matches!(node.value, Value::Text(_)) {
         let kind = one_of(path, node, what, &kinds, problems)?;
         let name = as_text(path, node, problems)?;
-        return Some(Told { kind, name, llm: None, attempts: ATTEMPTS, at: node.at });
+        return Some(Told { kind, name, llm: None, attempts: ATTEMPTS, path: path.into(), at: node.at });
     }
     let mut fields = Section::new(path, node, problems);
     let at = fields.at();
@@ -417,7 +418,7 @@ fn read_teller<M: Copy>(
     let kind = one_of(&format!("{path}.kind"), kind_node, what, &kinds, problems);
     let mut told = kind.and_then(|kind| {
         let name = as_text(path, kind_node, problems)?;
-        Some(Told { kind, name, llm: None, attempts: ATTEMPTS, at })
+        Some(Told { kind, name, llm: None, attempts: ATTEMPTS, path: path.into(), at })
     });
     if !matches!(kind, Some(Either::Offline(_))) {
         let name = fields.text("name", problems);
@@ -482,10 +483,8 @@ fn read_llm(mut fields: Section<'_>, problems: &mut Problems) -> Option<LlmSpec>
 fn pair_of(
     explainer: Told<ModelExplainerKind>,
     simulator: Option<Told<ModelSimulatorKind>>,
-    path: &str,
     problems: &mut Problems,
 ) -> Option<Pair> {
-    let missing = |what: &str| format!("a language model {what}: it needs `llm: {{client: …, model: …}}`");
     match (explainer.kind, simulator) {
         (Either::Offline(kind), None) => Some(Pair::offline(kind)),
         (Either::Offline(kind), Some(simulator)) => match simulator.kind {
@@ -495,7 +494,7 @@ fn pair_of(
                     "`{}` cannot read what `{}` writes: an offline explainer's patterns are read by its own kind",
                     simulator.name, explainer.name
                 );
-                problems.push(problem(path, simulator.at, message));
+                problems.push(problem(&simulator.path, simulator.at, message));
                 None
             }
         },
@@ -506,17 +505,21 @@ fn pair_of(
                 explainer.name,
                 names.join(", ")
             );
-            problems.push(problem(path, explainer.at, message));
+            problems.push(problem(&explainer.path, explainer.at, message));
             None
         }
         (Either::Model(kind), Some(simulator)) => {
             let Either::Model(simulator_kind) = simulator.kind else {
                 let message = format!("`{}` reads patterns and no sentences", simulator.name);
-                problems.push(problem(path, simulator.at, message));
+                problems.push(problem(&simulator.path, simulator.at, message));
                 return None;
             };
             let Some(llm) = explainer.llm else {
-                problems.push(problem(path, explainer.at, missing("describes features")));
+                let message = format!(
+                    "`{}` asks a language model and none is named: add `llm: {{client: …, model: …}}`",
+                    explainer.name
+                );
+                problems.push(problem(&explainer.path, explainer.at, message));
                 return None;
             };
             let simulator = ModelSimulator {
@@ -550,6 +553,7 @@ fn read_pairs(top: &mut Section<'_>, problems: &mut Problems) -> Vec<Pair> {
             name: OfflineKind::NeuronToGraph.name().into(),
             llm: None,
             attempts: ATTEMPTS,
+            path: "explainer".into(),
             at: top.at(),
         }),
     };
@@ -558,7 +562,7 @@ fn read_pairs(top: &mut Section<'_>, problems: &mut Problems) -> Vec<Pair> {
     if let Some(explainer) = explainer
         && !matches!(simulator, Some(None))
     {
-        pairs.extend(pair_of(explainer, simulator.flatten(), "simulator", problems));
+        pairs.extend(pair_of(explainer, simulator.flatten(), problems));
     }
     for (path, node) in top.list("pairs").unwrap_or_default() {
         let Some(pair) = read_pair(&path, node, problems) else { continue };
@@ -584,7 +588,7 @@ fn read_pair(path: &str, node: &Node, problems: &mut Problems) -> Option<Pair> {
     let is_pair =
         matches!(&node.value, Value::Map(entries) if entries.iter().any(|(key, _, _)| key == "explainer"));
     if !is_pair {
-        return pair_of(read_explainer(path, node, problems)?, None, path, problems);
+        return pair_of(read_explainer(path, node, problems)?, None, problems);
     }
     let mut fields = Section::new(path, node, problems);
     let explainer = fields.required("explainer", problems);
@@ -595,7 +599,7 @@ fn read_pair(path: &str, node: &Node, problems: &mut Problems) -> Option<Pair> {
     if matches!(simulator, Some(None)) {
         return None;
     }
-    pair_of(explainer?, simulator.flatten(), path, problems)
+    pair_of(explainer?, simulator.flatten(), problems)
 }
 
 /// Scores a suite can ask for. The older explained-variance scores compare raw activations with

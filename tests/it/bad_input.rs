@@ -192,6 +192,30 @@ fn a_suite_with_an_unknown_hook_point_kind_or_layer() {
 }
 
 #[test]
+fn a_suite_whose_language_model_cannot_be_asked() {
+    let add = |text: &str| check_edited("pairs: [token_lookup_fit]", text);
+    let llm = "llm: {client: openai, model: m}";
+    add(&format!("explainer: {{kind: token_activation, {llm}}}"))
+        .refused(2, &["11:", "`token_activation` writes sentences", "generated", "per_token"]);
+    add("explainer: token_activation\nsimulator: generated")
+        .refused(2, &["11:", "`explainer`", "asks a language model", "llm: {client: …, model: …}"]);
+    add(&format!("explainer: {{kind: highlighted, {llm}}}\nsimulator: neuron_to_graph"))
+        .refused(2, &["12:", "`neuron_to_graph` reads patterns"]);
+    add(&format!("simulator: {{kind: generated, {llm}}}")).refused(2, &["11:", "`generated` cannot read"]);
+    let explainer =
+        |llm: &str| add(&format!("explainer: {{kind: contrastive, llm: {llm}}}\nsimulator: generated"));
+    explainer("{client: opnai, model: m}").refused(2, &["11:", "`opnai`", "`openai`"]);
+    explainer("{client: openai}").refused(2, &["11:", "`explainer.llm.model`", "missing"]);
+    explainer("{client: openai, model: m, modle: n}").refused(2, &["11:", "`modle`", "`model`"]);
+    explainer("{client: openai, model: m, price_in: 1}").refused(2, &["11:", "price_out"]);
+    explainer("{client: openai, model: m, base_url: \"ftp://host\"}")
+        .refused(2, &["11:", "base_url", "https://"]);
+    let key = explainer("{client: openai, model: m, headers: {Authorization: Bearer sk-4711}}");
+    assert!(!key.stderr.contains("sk-4711"), "{}", key.stderr);
+    key.refused(2, &["11:", "headers.Authorization", "api_key_env"]);
+}
+
+#[test]
 fn every_problem_of_a_suite_at_once() {
     let toy = Toy::new();
     let text = toy.suite_text().replace("seed: 7", "seed: seven").replace("k: 4", "k: 0");

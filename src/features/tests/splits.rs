@@ -85,6 +85,18 @@ fn the_standard_split() {
     assert_eq!(evidence.firing_records().count(), 20);
     assert_eq!(evidence.scored_tokens().count(), 30, "position 0 is left out");
 
+    let few = held.protocol_only();
+    assert_eq!((few.fragments().len(), few.beyond_token().len()), (30, 10));
+    for (mine, all) in
+        [(few.top(), held.top()), (few.random(), held.random()), (few.non_firing(), held.non_firing())]
+    {
+        let of =
+            |held: &super::super::Held, pick: &super::super::Pick| held.fragments()[pick.fragment].fragment;
+        assert!(mine.iter().map(|pick| of(&few, pick)).eq(all.iter().map(|pick| of(&held, pick))));
+    }
+    let random: Vec<usize> = few.random().iter().map(|pick| pick.fragment).collect();
+    assert!(few.beyond_token().iter().all(|pick| random.contains(&pick.fragment)));
+
     let fragments_of = |picks: &[super::super::Pick]| {
         picks.iter().map(|pick| held.fragments()[pick.fragment].fragment).collect::<Vec<_>>()
     };
