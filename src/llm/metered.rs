@@ -39,6 +39,20 @@ pub struct Usage {
     pub dollars: Option<f64>,
 }
 
+impl Usage {
+    /// Both together; dollars where both are known.
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            cached: self.cached + other.cached,
+            not_stored: self.not_stored + other.not_stored,
+            tokens_in: self.tokens_in + other.tokens_in,
+            tokens_out: self.tokens_out + other.tokens_out,
+            dollars: self.dollars.zip(other.dollars).map(|(mine, theirs)| mine + theirs),
+        }
+    }
+}
+
 /// A count that clients write and others read; clones share it.
 #[derive(Debug, Clone)]
 pub struct Meter(Arc<Counted>);

@@ -84,8 +84,13 @@ impl Models {
         self.runtime.block_on(iter(work).buffered(at_once.max(1)).try_collect())
     }
 
-    /// What each model was asked and what it cost, by model.
+    /// What each model was asked and what it cost, by the model's name.
     pub fn usage(&self) -> BTreeMap<String, Usage> {
-        self.connected.iter().map(|(spec, llm)| (spec.model.clone(), llm.meter.usage())).collect()
+        let mut all: BTreeMap<String, Usage> = BTreeMap::new();
+        for (spec, llm) in &self.connected {
+            let usage = llm.meter.usage();
+            all.entry(spec.model.clone()).and_modify(|sum| *sum = sum.plus(&usage)).or_insert(usage);
+        }
+        all
     }
 }

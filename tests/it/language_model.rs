@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -173,4 +175,30 @@ fn answers_that_cannot_be_read_are_counted_and_never_scored() {
     }
     let scores = result(&toy, "out", "scores.jsonl");
     assert!(scores.contains("\"reason\":\"malformed_reply\""), "the reason is counted");
+}
+
+#[test]
+fn what_failed_for_the_day_is_asked_again_by_the_same_command() {
+    let toy = Toy::new();
+    let (ill, struck) = (Arc::new(AtomicBool::new(true)), Mutex::new(None::<Value>));
+    let still_ill = ill.clone();
+    let server = ModelServer::start(Box::new(move |request: &Value| {
+        let mut struck = struck.lock().expect("no panic");
+        if !asks_for_an_explanation(request) && struck.get_or_insert(request.clone()) == request {
+            drop(struck);
+            if still_ill.load(Ordering::SeqCst) {
+                return (500, "{}".to_string());
+            }
+        }
+        honest(request)
+    }));
+    let first = run(&toy, &server.url, "out", &[]);
+    assert!([Some(0), Some(3)].contains(&first.code), "{}", first.stderr);
+    assert!(result(&toy, "out", "scores.jsonl").contains("\"reason\":\"server_error\""));
+    ill.store(false, Ordering::SeqCst);
+    let asked = server.distinct();
+    run(&toy, &server.url, "out", &[]).ok();
+    assert!(!result(&toy, "out", "scores.jsonl").contains("server_error"), "asked again");
+    let more = server.distinct() - asked;
+    assert!(more < 100, "{more} questions more: only the feature that failed was left");
 }
