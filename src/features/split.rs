@@ -119,18 +119,16 @@ impl Held {
     /// The same without the fragments that `beyond_token` alone looks at, for simulators whose every
     /// fragment costs something: `beyond_token` is left with the protocol's random ones.
     pub fn protocol_only(&self) -> Self {
+        let scored: HashSet<usize> = self.random.iter().map(|pick| pick.fragment).collect();
+        let both: Vec<Pick> =
+            self.beyond_token.iter().filter(|pick| scored.contains(&pick.fragment)).copied().collect();
         let mut kept = HeldBuilder::default();
-        let mut again = |picks: &[Pick]| {
+        let mut again = |picks: &[Pick]| -> Vec<Pick> {
             let keep = |pick: &Pick| Pick { fragment: kept.keep(&self.fragments[pick.fragment]), ..*pick };
-            picks.iter().map(keep).collect::<Vec<_>>()
+            picks.iter().map(keep).collect()
         };
-        let (top, random, non_firing) = (again(&self.top), again(&self.random), again(&self.non_firing));
-        let scored: HashSet<usize> =
-            random.iter().map(|pick| kept.fragments[pick.fragment].fragment).collect();
-        let wanted = |pick: &&Pick| scored.contains(&self.fragments[pick.fragment].fragment);
-        let beyond_token: Vec<Pick> = self.beyond_token.iter().filter(wanted).copied().collect();
-        let keep = |pick: Pick| Pick { fragment: kept.keep(&self.fragments[pick.fragment]), ..pick };
-        let beyond_token = beyond_token.into_iter().map(keep).collect();
+        let (top, random) = (again(&self.top), again(&self.random));
+        let (non_firing, beyond_token) = (again(&self.non_firing), again(&both));
         let (feature, first_scored, fragments) = (self.feature, self.first_scored, kept.fragments);
         Self { feature, first_scored, fragments, top, random, non_firing, beyond_token }
     }

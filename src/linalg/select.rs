@@ -131,4 +131,22 @@ mod tests {
         }
         assert_eq!(select_top(&[f32::NAN, 1.0, -2.0], 2), vec![(1.0, 1)]);
     }
+
+    #[test]
+    fn a_row_is_chosen_from_as_if_no_row_came_before_it() {
+        let mut stream = Stream::new(6, "rows");
+        for k in [1, 3, 12, 64] {
+            let mut selector = Selector::new(256, k);
+            // Rows alike, much larger, much smaller, and with fewer than k above zero.
+            for size in [1.0, 1.1, 50.0, 0.01, 1.0, -1.0, 1.0, 0.0, 1.0] {
+                let row: Vec<f32> = (0..256)
+                    .map(|_| {
+                        let value = stream.normal() as f32;
+                        if size < 0.0 { -value.abs() } else { (size * value * 8.0).round() / 8.0 }
+                    })
+                    .collect();
+                assert_eq!(selector.positive(&row, k), by_sorting(&row, k), "size {size} k {k}");
+            }
+        }
+    }
 }

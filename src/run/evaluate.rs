@@ -96,7 +96,8 @@ impl Evaluation<'_> {
         let split: Vec<(Evidence, Held)> =
             records.iter().map(|record| split(record, &self.suite.protocol)).collect::<Result<_, _>>()?;
         let (evidence, full): (Vec<Evidence>, Vec<Held>) = split.into_iter().unzip();
-        let few: Vec<Held> = full.iter().map(Held::protocol_only).collect();
+        let asks = self.suite.pairs.iter().any(|pair| matches!(pair.simulator, SimulatorSpec::Model(_)));
+        let few: Vec<Held> = full.iter().filter(|_| asks).map(Held::protocol_only).collect();
         let mut files = EvidenceFiles::create(folder, &self.dictionary.info().hook.to_string(), self.row)?;
         files.records(&records)?;
         let mut outcomes = Vec::new();

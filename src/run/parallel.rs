@@ -21,9 +21,9 @@ pub struct Done<J, R> {
 }
 
 /// Does `jobs` and all that they call for, as many at once as there are threads: those of lower rank
-/// first, and first come first served among equals. Results come in no particular order, so they carry their own place. After a failure no
-/// job is begun any more; of several failures the first is returned. `on` is called on the caller's
-/// thread.
+/// first, and first come first served among equals. Results come in no particular order, so they
+/// carry their own place. After a failure no job is begun any more; of several failures the first is
+/// returned. `on` is called on the caller's thread.
 ///
 /// A result must not depend on what runs beside it. Each worker has its share of the threads as a
 /// pool of its own: parallel loops inside `work` stay there, which saves most of their waiting and

@@ -272,13 +272,15 @@ impl<'a> HookWork<'a> {
     ) -> Result<Done<Job<'a>, Placed>, RunError> {
         let set = &self.activations.fit;
         let rows = self.fitter.fit(method, reference, set, tell)?;
-        let waiting: Vec<&MethodSpec> = self.wanted();
-        let waiting = waiting.into_iter().filter(|other| other.params.matched() == Some(&method.name));
-        let mut next = Vec::new();
-        for method in waiting {
-            let reference = Some(self.fitter.reference(&rows[0], set)?);
-            next.push(self.job(method, Step::Fit(reference)));
-        }
+        let mut waiting = self.wanted();
+        waiting.retain(|other| other.params.matched() == Some(&method.name));
+        // One pass over the fit split serves all that are matched to this method.
+        let reference = match waiting.is_empty() {
+            true => None,
+            false => Some(self.fitter.reference(&rows[0], set)?),
+        };
+        let mut next: Vec<Job<'_>> =
+            waiting.into_iter().map(|method| self.job(method, Step::Fit(reference))).collect();
         if self.pass.methods.iter().any(|listed| listed.name == method.name) {
             for (place, row) in self.places(method).zip(rows).filter(|(place, _)| self.missing[*place]) {
                 next.push(self.job(method, Step::Score(place, row)));
