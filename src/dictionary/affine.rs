@@ -3,7 +3,9 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::base::{Digest, Digester, HookPoint, Matrix};
-use crate::linalg::{Selector, SparseCodes, Vectorised, View, product_into, vectorised};
+use crate::linalg::{
+    Selector, SparseCodes, Vectorised, View, add_scaled, for_each_nonzero, product_into, vectorised,
+};
 
 use super::save::save_affine;
 use super::{Dictionary, DictionaryError, DictionaryInfo, Kind, SignPolicy};
@@ -179,7 +181,7 @@ impl AffineDictionary {
 
     fn sparse(&self, codes: &[f32]) -> SparseCodes {
         let mut out = SparseCodes::new(self.info.n_features);
-        codes.chunks_exact(self.info.n_features).for_each(|row| out.push_dense_row(row));
+        out.push_dense_rows(codes);
         out
     }
 
@@ -194,12 +196,7 @@ impl AffineDictionary {
             let codes = View::new(codes, codes.len() / features, features);
             product_into(out, codes, (&self.tensors.decoder).into(), true);
         } else {
-            for (row, codes) in out.chunks_exact_mut(d).zip(codes.chunks_exact(features)) {
-                for (feature, &code) in codes.iter().enumerate().filter(|(_, code)| **code != 0.0) {
-                    let direction = self.tensors.decoder.row(feature);
-                    row.iter_mut().zip(direction).for_each(|(slot, value)| *slot += code * value);
-                }
-            }
+            vectorised(AddDirections { decoder: &self.tensors.decoder, codes, out });
         }
         for (row, &(scale, shift)) in out.chunks_exact_mut(d).zip(scales) {
             if (scale, shift) != (1.0, 0.0) {
@@ -369,6 +366,27 @@ impl Vectorised for Activate<'_> {
                     *code = if *code + gate[feature] > 0.0 { size } else { 0.0 };
                 }
             }),
+        }
+    }
+}
+
+/// `out += codes · decoder` where few codes are not zero.
+struct AddDirections<'a> {
+    decoder: &'a Matrix,
+    codes: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Vectorised for AddDirections<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let rows = self.out.chunks_exact_mut(self.decoder.cols());
+        for (row, codes) in rows.zip(self.codes.chunks_exact(self.decoder.rows())) {
+            for_each_nonzero(codes, |feature, code| {
+                add_scaled(row, code, self.decoder.row(feature as usize))
+            });
         }
     }
 }

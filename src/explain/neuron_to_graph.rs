@@ -83,24 +83,8 @@ impl Explainer for NeuronToGraph {
         evidence: &[Evidence],
         activate: &Activate<'_>,
     ) -> Result<Vec<Attempt<Explanation>>, ExplainError> {
-        let mut seeds: Vec<Seed<'_>> =
-            evidence.iter().enumerate().flat_map(|(slot, evidence)| seeds_of(slot, evidence)).collect();
-        self.find_suffixes(&mut seeds, evidence, activate)?;
-        let literal = self.literal_tokens(&seeds, evidence, activate)?;
-        let mut patterns: Vec<Vec<Pattern>> = evidence.iter().map(|_| Vec::new()).collect();
-        for (seed, literal) in seeds.iter().zip(&literal) {
-            patterns[seed.slot].push(pattern(seed, literal));
-        }
-        Ok(evidence
-            .par_iter()
-            .zip(patterns)
-            .map(|(evidence, patterns)| {
-                if patterns.is_empty() {
-                    return Attempt::Missing(Missing::Failed("no_seed".into()));
-                }
-                Attempt::Done(Explanation::Patterns(self.complete(patterns, evidence)))
-            })
-            .collect())
+        let patterns = self.patterns(evidence, activate)?;
+        Ok(self.complete(evidence, &patterns))
     }
 }
 
@@ -131,6 +115,34 @@ fn pattern(seed: &Seed<'_>, literal: &[bool]) -> Pattern {
 }
 
 impl NeuronToGraph {
+    /// The patterns of each feature, one a seed; they do not depend on `backoff`.
+    pub fn patterns(
+        &self,
+        evidence: &[Evidence],
+        activate: &Activate<'_>,
+    ) -> Result<Vec<Vec<Pattern>>, ExplainError> {
+        let mut seeds: Vec<Seed<'_>> =
+            evidence.iter().enumerate().flat_map(|(slot, evidence)| seeds_of(slot, evidence)).collect();
+        self.find_suffixes(&mut seeds, evidence, activate)?;
+        let literal = self.literal_tokens(&seeds, evidence, activate)?;
+        let mut patterns: Vec<Vec<Pattern>> = evidence.iter().map(|_| Vec::new()).collect();
+        for (seed, literal) in seeds.iter().zip(&literal) {
+            patterns[seed.slot].push(pattern(seed, literal));
+        }
+        Ok(patterns)
+    }
+
+    /// Explanations from the patterns of each feature.
+    pub fn complete(&self, evidence: &[Evidence], patterns: &[Vec<Pattern>]) -> Vec<Attempt<Explanation>> {
+        let explanation = |(evidence, patterns): (&Evidence, &Vec<Pattern>)| {
+            if patterns.is_empty() {
+                return Attempt::Missing(Missing::Failed("no_seed".into()));
+            }
+            Attempt::Done(Explanation::Patterns(self.with_unmatched(patterns.clone(), evidence)))
+        };
+        evidence.par_iter().zip(patterns).map(explanation).collect()
+    }
+
     /// All seeds together, one length after the other.
     fn find_suffixes(
         &self,
@@ -185,7 +197,7 @@ impl NeuronToGraph {
         Ok(literal)
     }
 
-    fn complete(&self, patterns: Vec<Pattern>, evidence: &Evidence) -> PatternTrie {
+    fn with_unmatched(&self, patterns: Vec<Pattern>, evidence: &Evidence) -> PatternTrie {
         let trie = PatternTrie::new(patterns, 0.0, None);
         if self.backoff {
             let table = TokenTable::of_tokens(evidence.scored_tokens());

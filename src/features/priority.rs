@@ -73,7 +73,8 @@ impl Reservoir {
         if priority > self.limit || self.capacity == 0 {
             return;
         }
-        if seen && let Some(item) = self.items.iter_mut().find(|item| item.document == document) {
+        // A document's fragments come one after the other, so it stands near the end.
+        if seen && let Some(item) = self.items.iter_mut().rfind(|item| item.document == document) {
             item.choices += 1;
             let rank = |fragment| priorities.of(Purpose::Fragment, fragment);
             if rank(fragment) < rank(item.fragment) {

@@ -23,7 +23,7 @@ pub use eigen::{Eigen, orthogonalise, symmetric_eigen};
 pub use logcosh::{LogcoshSums, logcosh_moments};
 pub use product::{View, matmul, matmul_bt, product_into, product_panels};
 pub use select::{Selector, for_each_reaching, select_top};
-pub use sparse::SparseCodes;
+pub use sparse::{SparseCodes, for_each_nonzero};
 pub use vector::{Vectorised, add_scaled, dot, sum_of_squares, vectorised};
 pub use whiten::Whitening;
 

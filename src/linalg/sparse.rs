@@ -1,5 +1,7 @@
 use crate::base::Matrix;
 
+use super::vector::{Vectorised, vectorised};
+
 /// Codes of which most are zero: per row, the features that are not, in rising order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SparseCodes {
@@ -19,9 +21,7 @@ impl SparseCodes {
     /// What is not zero in a dense matrix.
     pub fn from_dense(codes: &Matrix) -> Self {
         let mut out = Self::new(codes.cols());
-        for row in codes.iter_rows() {
-            out.push_dense_row(row);
-        }
+        out.push_dense_rows(codes.data());
         out
     }
 
@@ -35,19 +35,9 @@ impl SparseCodes {
         self.offsets.push(self.indices.len());
     }
 
-    /// Adds a dense row.
-    pub fn push_dense_row(&mut self, row: &[f32]) {
-        for (strip, part) in row.chunks(16).enumerate() {
-            // Most strips are all zero: look at sixteen codes at once first.
-            if part.iter().fold(false, |any, value| any | (*value != 0.0)) {
-                for (lane, &value) in part.iter().enumerate().filter(|(_, value)| **value != 0.0) {
-                    self.indices.push((strip * 16 + lane) as u32);
-                    self.values.push(value);
-                }
-            }
-        }
-        self.rows += 1;
-        self.offsets.push(self.indices.len());
+    /// Adds dense rows `[.., cols]`.
+    pub fn push_dense_rows(&mut self, rows: &[f32]) {
+        vectorised(PushDense { codes: self, rows });
     }
 
     /// Adds all rows of another.
@@ -102,6 +92,47 @@ impl SparseCodes {
             }
         }
         out
+    }
+}
+
+struct PushDense<'a> {
+    codes: &'a mut SparseCodes,
+    rows: &'a [f32],
+}
+
+impl Vectorised for PushDense<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { codes, rows } = self;
+        for row in rows.chunks_exact(codes.cols.max(1)) {
+            for_each_nonzero(row, |index, value| {
+                codes.indices.push(index);
+                codes.values.push(value);
+            });
+            codes.rows += 1;
+            codes.offsets.push(codes.indices.len());
+        }
+    }
+}
+
+/// Entries looked at together.
+const STRIP: usize = 16;
+
+/// Calls `found` with index and value of each entry that is not zero, in rising order.
+#[inline(always)]
+pub fn for_each_nonzero(row: &[f32], mut found: impl FnMut(u32, f32)) {
+    for (strip, part) in row.chunks(STRIP).enumerate() {
+        let mut mask = 0u32;
+        for (lane, &value) in part.iter().enumerate() {
+            mask |= u32::from(value != 0.0) << lane;
+        }
+        while mask != 0 {
+            let lane = mask.trailing_zeros() as usize;
+            found((strip * STRIP + lane) as u32, part[lane]);
+            mask &= mask - 1;
+        }
     }
 }
 

@@ -255,9 +255,42 @@ impl Transformer {
     /// Losses in nats of every token but the first of each sequence given those before it,
     /// `[batch · (positions − 1)]`, with a change on the way if there is an edit.
     pub fn losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Vec<f32>, NnError> {
-        let (batch, positions) = (tokens.rows(), tokens.cols());
         let request = Request { hooks: &[], edit, output: Output::FinalNorm };
-        let Some(normed) = self.forward(tokens, request)?.output else { return Ok(Vec::new()) };
+        match self.forward(tokens, request)?.output {
+            Some(normed) => self.losses_of(&normed, tokens),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The same losses with `rows` `[batch · positions, width]` in place of the activations at `hook`. From the
+    /// residual stream between blocks only what comes after it is run.
+    pub fn losses_given(
+        &self,
+        tokens: &TokenBatch,
+        hook: HookPoint,
+        rows: &[f32],
+    ) -> Result<Vec<f32>, NnError> {
+        let layer = match hook {
+            HookPoint::Block { layer, site: Site::ResidPre } => layer,
+            HookPoint::Block { layer, site: Site::ResidPost } => layer + 1,
+            _ => {
+                let apply = |found: &mut Matrix| found.data_mut().copy_from_slice(rows);
+                return self.losses(tokens, Some(Edit { hook, apply: &apply }));
+            }
+        };
+        self.check_hook(hook)?;
+        self.check_tokens(tokens)?;
+        let shape = (tokens.rows() * tokens.cols(), self.architecture.d_model);
+        let x = Tensor::from_slice(rows, shape, self.device())?;
+        let request = Request { hooks: &[], edit: None, output: Output::FinalNorm };
+        let rotations = self.rotations(tokens.cols());
+        let pass = self.from_layer(layer, x, tokens.rows(), &rotations, None, Taps::new(request))?;
+        pass.output.map_or(Ok(Vec::new()), |normed| self.losses_of(&normed, tokens))
+    }
+
+    /// Losses from the final norm's output `[batch · positions, d_model]`.
+    fn losses_of(&self, normed: &Tensor, tokens: &TokenBatch) -> Result<Vec<f32>, NnError> {
+        let (batch, positions) = (tokens.rows(), tokens.cols());
         let width = self.architecture.d_model;
         let predicting = normed
             .reshape((batch, positions, width))?
@@ -279,7 +312,7 @@ impl Transformer {
         &self,
         ids: &Tensor,
         request: Request<'_>,
-        mut past: Option<&mut dyn PastKeysValues>,
+        past: Option<&mut dyn PastKeysValues>,
     ) -> Result<ForwardPass, NnError> {
         for hook in request.hooks.iter().copied().chain(request.edit.map(|edit| edit.hook)) {
             self.check_hook(hook)?;
@@ -293,10 +326,23 @@ impl Transformer {
         if taps.done() {
             return Ok(taps.finish(None));
         }
-        let mut x = self.add_positions(embedded, batch, first)?; // [N, d_model]
-        for (layer, block) in self.parts.blocks.iter().enumerate() {
+        let x = self.add_positions(embedded, batch, first)?; // [N, d_model]
+        self.from_layer(0, x, batch, &rotations, past, taps)
+    }
+
+    /// The forward pass from the residual stream `x` `[N, d_model]` before block `first` on.
+    fn from_layer(
+        &self,
+        first: usize,
+        mut x: Tensor,
+        batch: usize,
+        rotations: &Rotations,
+        mut past: Option<&mut dyn PastKeysValues>,
+        mut taps: Taps<'_>,
+    ) -> Result<ForwardPass, NnError> {
+        for (layer, block) in self.parts.blocks.iter().enumerate().skip(first) {
             let keep = past.as_mut().map(|past| &mut **past as &mut dyn PastKeysValues);
-            match self.block(layer, block, x, batch, &rotations, keep, &mut taps)? {
+            match self.block(layer, block, x, batch, rotations, keep, &mut taps)? {
                 Some(next) => x = next,
                 None => return Ok(taps.finish(None)),
             }

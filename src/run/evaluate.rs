@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
 use super::evidence::EvidenceFiles;
+use super::kept_codes::KeptCodes;
 use super::models::Models;
 use super::parallel::Tell;
 use super::prepare::Fillers;
@@ -22,7 +23,7 @@ use crate::explain::{
     TokenLookupFit, TypeMeans, derangement,
 };
 use crate::features::{
-    ChosenActivations, Evidence, Explanation, FeatureRecord, FeatureSummary, FragmentSet, Held,
+    ChosenActivations, Evidence, Explanation, FeatureRecord, FeatureSummary, FragmentSet, Held, Pattern,
     RecordBuilder, Walk, split, walk,
 };
 use crate::report::{ScoreLine, ScoreStatus};
@@ -43,6 +44,14 @@ const SPARSE_SHARE: f64 = 0.25;
 
 /// What each feature was given for an explanation, and how that scored.
 type Shuffled = (Vec<Attempt<Explanation>>, Vec<Attempt<FeatureScores>>);
+
+/// What one pass over all fragments gave.
+struct Survey {
+    summaries: Vec<FeatureSummary>,
+    quality: Quality,
+    /// The codes themselves, where they are few.
+    codes: Option<KeptCodes>,
+}
 
 /// One walked feature under one explainer, real or as a control.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,11 +97,11 @@ pub struct Evaluation<'a> {
 impl Evaluation<'_> {
     /// Walks, explains, simulates and scores; writes the evidence below `folder`.
     pub fn run(&self, folder: &Path) -> Result<(Vec<Outcome>, Quality), RunError> {
-        let (summaries, quality) = self.survey()?;
+        let Survey { summaries, quality, codes } = self.survey()?;
         let seed = self.suite.seed;
         let mut order = Stream::named(seed, &["walk", &self.place()]);
         let walk = walk(&summaries, self.suite.per_cell, &self.suite.protocol, &mut order);
-        let records = self.records(&walk, &summaries)?;
+        let records = self.records(&walk, &summaries, codes)?;
         let split: Vec<(Evidence, Held)> =
             records.iter().map(|record| split(record, &self.suite.protocol)).collect::<Result<_, _>>()?;
         let (evidence, full): (Vec<Evidence>, Vec<Held>) = split.into_iter().unzip();
@@ -100,14 +109,14 @@ impl Evaluation<'_> {
         let few: Vec<Held> = full.iter().filter(|_| asks).map(Held::protocol_only).collect();
         let mut files = EvidenceFiles::create(folder, &self.dictionary.info().hook.to_string(), self.row)?;
         files.records(&records)?;
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut patterns) = (Vec::new(), None);
         for pair in &self.suite.pairs {
             self.stop.check()?;
             let held = match pair.simulator {
                 SimulatorSpec::Offline(_) => &full,
                 SimulatorSpec::Model(_) => &few,
             };
-            let explanations = self.explain(pair, &evidence)?;
+            let explanations = self.explain(pair, &evidence, &mut patterns)?;
             files.explanations(pair, &evidence, &explanations, &|id| self.text(id))?;
             let simulations = self.simulate(pair, held, &explanations)?;
             files.simulations(pair, held, &simulations)?;
@@ -153,7 +162,7 @@ impl Evaluation<'_> {
     }
 
     /// One pass over all fragments: what every feature fires on, and how good the dictionary is.
-    fn survey(&self) -> Result<(Vec<FeatureSummary>, Quality), RunError> {
+    fn survey(&self) -> Result<Survey, RunError> {
         let fragments = self.fragments()?;
         let n_features = self.dictionary.info().n_features;
         let mut stream = Stream::named(self.suite.seed, &["records", &self.place()]);
@@ -161,6 +170,7 @@ impl Evaluation<'_> {
         let mut counter = QualityCounter::new(self.dictionary, self.fit.mean());
         let (positions, first_scored) = (fragments.positions(), self.suite.protocol.first_scored());
         let counts = |row: usize| row % positions >= first_scored;
+        let mut kept = Some(KeptCodes::new(BLOCK_FRAGMENTS * positions));
         let mut sparse = true;
         for first in (0..fragments.len()).step_by(BLOCK_FRAGMENTS) {
             self.stop.check()?;
@@ -171,6 +181,7 @@ impl Evaluation<'_> {
                 builder.add_sparse_block(first, &codes)?;
                 let entries = (codes.rows() * n_features).max(1) as f64;
                 sparse = (codes.n_entries() as f64) < SPARSE_SHARE * entries;
+                kept = kept.and_then(|kept| kept.with(codes));
             } else {
                 let codes = self.dictionary.encode(&block)?;
                 let reconstructs = self.dictionary.info().is_reconstruction;
@@ -178,26 +189,30 @@ impl Evaluation<'_> {
                     if reconstructs { Some(self.dictionary.decode_of(&block, &codes)?) } else { None };
                 counter.add_coded(&block, Codes::Dense(&codes), estimate.as_ref(), counts);
                 builder.add_block(first, &codes)?;
+                kept = None;
             }
         }
-        Ok((builder.finish()?, counter.finish()))
+        Ok(Survey { summaries: builder.finish()?, quality: counter.finish(), codes: kept })
     }
 
-    /// The chosen fragments of the eligible features, encoded again.
-    fn records(&self, walk: &Walk, summaries: &[FeatureSummary]) -> Result<Vec<FeatureRecord>, RunError> {
+    /// The chosen fragments of the eligible features, encoded again where their codes were not kept.
+    fn records(
+        &self,
+        walk: &Walk,
+        summaries: &[FeatureSummary],
+        kept: Option<KeptCodes>,
+    ) -> Result<Vec<FeatureRecord>, RunError> {
         let fragments = self.fragments()?;
         let positions = fragments.positions();
         let mut chosen = ChosenActivations::new(walk.summaries(summaries), positions);
         let features = chosen.features();
         for needed in chosen.fragments().chunks(BLOCK_FRAGMENTS) {
             self.stop.check()?;
-            let mut block = Matrix::zeros(needed.len() * positions, self.evaluate.width());
-            for (nth, fragment) in needed.iter().enumerate() {
-                let rows = self.evaluate.read(fragment * positions, positions)?;
-                let start = nth * positions * rows.cols();
-                block.data_mut()[start..start + rows.data().len()].copy_from_slice(rows.data());
-            }
-            chosen.add_block(needed, &self.dictionary.encode_features(&block, &features)?)?;
+            let codes = match &kept {
+                Some(kept) => kept.of(needed, positions, &features),
+                None => self.encode_fragments(needed, positions, &features)?,
+            };
+            chosen.add_block(needed, &codes)?;
         }
         let first_scored = self.suite.protocol.first_scored();
         let complete = |summary| {
@@ -208,9 +223,29 @@ impl Evaluation<'_> {
         Ok(walk.summaries(summaries).map(complete).collect::<Result<_, _>>()?)
     }
 
-    fn explain(&self, pair: &Pair, evidence: &[Evidence]) -> Result<Vec<Attempt<Explanation>>, RunError> {
+    fn encode_fragments(
+        &self,
+        fragments: &[usize],
+        positions: usize,
+        features: &[usize],
+    ) -> Result<Matrix, RunError> {
+        let mut block = Matrix::zeros(fragments.len() * positions, self.evaluate.width());
+        for (nth, fragment) in fragments.iter().enumerate() {
+            let rows = self.evaluate.read(fragment * positions, positions)?;
+            let start = nth * positions * rows.cols();
+            block.data_mut()[start..start + rows.data().len()].copy_from_slice(rows.data());
+        }
+        Ok(self.dictionary.encode_features(&block, features)?)
+    }
+
+    fn explain(
+        &self,
+        pair: &Pair,
+        evidence: &[Evidence],
+        patterns: &mut Option<Vec<Vec<Pattern>>>,
+    ) -> Result<Vec<Attempt<Explanation>>, RunError> {
         match &pair.explainer {
-            ExplainerSpec::Offline(kind) => self.explain_offline(*kind, evidence),
+            ExplainerSpec::Offline(kind) => self.explain_offline(*kind, evidence, patterns),
             ExplainerSpec::Model(spec) => self.asked()?.explain(spec, evidence),
         }
     }
@@ -238,27 +273,42 @@ impl Evaluation<'_> {
         &self,
         kind: OfflineKind,
         evidence: &[Evidence],
+        patterns: &mut Option<Vec<Vec<Pattern>>>,
     ) -> Result<Vec<Attempt<Explanation>>, RunError> {
-        let graph = |backoff| NeuronToGraph {
-            params: NeuronToGraphParams::default(),
-            pad: self.fillers.pad,
-            backoff,
-        };
-        let explainer: Box<dyn Explainer> = match kind {
-            OfflineKind::NeuronToGraph => Box::new(graph(false)),
-            OfflineKind::NeuronToGraphBackoff => Box::new(graph(true)),
-            OfflineKind::TokenLookup => Box::new(TokenLookup),
-            OfflineKind::TokenLookupFit => Box::new(TokenLookupFit::new(self.type_means(evidence)?.tables())),
-        };
         let activate = |probes: &[Probe]| self.activations(evidence, probes);
         let activate: &Activate<'_> = &activate;
-        explainer.explain(evidence, activate).map_err(|error| match error {
+        let explained = match kind {
+            OfflineKind::NeuronToGraph => self.graphs(false, evidence, activate, patterns),
+            OfflineKind::NeuronToGraphBackoff => self.graphs(true, evidence, activate, patterns),
+            OfflineKind::TokenLookup => TokenLookup.explain(evidence, activate),
+            OfflineKind::TokenLookupFit => {
+                TokenLookupFit::new(self.type_means(evidence)?.tables()).explain(evidence, activate)
+            }
+        };
+        explained.map_err(|error| match error {
             ExplainError::Activate(ActivateError(source)) => match source.downcast::<RunError>() {
                 Ok(error) => *error,
                 Err(other) => self.cannot_explain(&other.to_string()),
             },
             other => self.cannot_explain(&other.to_string()),
         })
+    }
+
+    /// Neuron-to-graph; `patterns` are found by whichever kind comes first, and serve the other.
+    fn graphs(
+        &self,
+        backoff: bool,
+        evidence: &[Evidence],
+        activate: &Activate<'_>,
+        patterns: &mut Option<Vec<Vec<Pattern>>>,
+    ) -> Result<Vec<Attempt<Explanation>>, ExplainError> {
+        let explainer =
+            NeuronToGraph { params: NeuronToGraphParams::default(), pad: self.fillers.pad, backoff };
+        let found = match patterns.take() {
+            Some(found) => found,
+            None => explainer.patterns(evidence, activate)?,
+        };
+        Ok(explainer.complete(evidence, patterns.insert(found)))
     }
 
     fn cannot_explain(&self, why: &str) -> RunError {
@@ -277,10 +327,14 @@ impl Evaluation<'_> {
         for chunk in probes.chunks(PROBE_ROWS) {
             let sequences: Vec<&[u32]> = chunk.iter().map(|probe| probe.tokens.as_slice()).collect();
             let rows = self.probes.last_activations(&sequences).map_err(|error| failed(error.into()))?;
-            let codes = self.dictionary.encode(&rows).map_err(|error| failed(error.into()))?;
-            found.extend(
-                chunk.iter().enumerate().map(|(row, probe)| codes.at(row, evidence[probe.feature].feature())),
-            );
+            let mut slots: Vec<usize> = chunk.iter().map(|probe| probe.feature).collect();
+            slots.sort_unstable();
+            slots.dedup();
+            let features: Vec<usize> = slots.iter().map(|&slot| evidence[slot].feature()).collect();
+            let codes = self.dictionary.encode_features(&rows, &features);
+            let codes = codes.map_err(|error| failed(error.into()))?;
+            let column = |slot| slots.partition_point(|&other| other < slot);
+            found.extend(chunk.iter().enumerate().map(|(row, probe)| codes.at(row, column(probe.feature))));
         }
         Ok(found)
     }

@@ -12,6 +12,7 @@ mod events;
 mod evidence;
 mod fit;
 mod harvest;
+mod kept_codes;
 mod manifest;
 mod models;
 mod parallel;

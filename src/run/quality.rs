@@ -1,13 +1,11 @@
 //! How good each dictionary is: reconstruction, sparsity, dead features, loss recovered.
 
-use std::sync::Mutex;
-
 use serde::{Deserialize, Serialize};
 
 use super::RunError;
 use crate::base::{HookPoint, Matrix, TokenBatch};
-use crate::dictionary::{Dictionary, DictionaryError, Quality, loss_recovered};
-use crate::subject::{Edit, SubjectModel};
+use crate::dictionary::{Dictionary, Quality, loss_recovered};
+use crate::subject::SubjectModel;
 
 /// Fragments that losses are measured on: 4,096 tokens of 64-token fragments.
 const LOSS_FRAGMENTS: usize = 64;
@@ -50,6 +48,8 @@ pub struct LossMeter<'a> {
     subject: &'a dyn SubjectModel,
     hook: HookPoint,
     tokens: TokenBatch,
+    /// Untouched activations `[tokens, width]`.
+    activations: Matrix,
     losses: Losses,
 }
 
@@ -64,36 +64,24 @@ impl<'a> LossMeter<'a> {
         let n = LOSS_FRAGMENTS.min(fragments.rows()) * fragments.cols();
         let tokens = TokenBatch::new(fragments.ids()[..n].to_vec(), fragments.cols())
             .unwrap_or_else(|| fragments.clone());
-        let mut meter =
-            Self { subject, hook, tokens, losses: Losses { clean: 0.0, zero: 0.0, mean: 0.0, n_tokens: 0 } };
-        let zeros = vec![0.0; mean.len()];
-        let mean: Vec<f32> = mean.iter().map(|&value| value as f32).collect();
-        meter.losses = Losses {
-            clean: meter.loss(None)?,
-            zero: meter.loss(Some(&|rows: &mut Matrix| fill(rows, &zeros)))?,
-            mean: meter.loss(Some(&|rows: &mut Matrix| fill(rows, &mean)))?,
-            n_tokens: meter.tokens.rows() * (meter.tokens.cols() - 1),
-        };
+        let activations = subject.activations(&tokens, &[hook])?.swap_remove(0);
+        let clean = mean_of(&subject.token_losses(&tokens, None)?);
+        let n_tokens = tokens.rows() * (tokens.cols() - 1);
+        let losses = Losses { clean, zero: 0.0, mean: 0.0, n_tokens };
+        let mut meter = Self { subject, hook, tokens, activations, losses };
+        let constant = |row: &[f32]| Matrix::from_fn(n, row.len(), |_, col| row[col]);
+        meter.losses.zero = meter.replaced(constant(&vec![0.0; mean.len()]))?;
+        meter.losses.mean =
+            meter.replaced(constant(&mean.iter().map(|&value| value as f32).collect::<Vec<_>>()))?;
         Ok(meter)
     }
 
-    /// Mean loss with activations after position 0 changed by `edit`.
-    fn loss(&self, edit: Option<&(dyn Fn(&mut Matrix) + Sync)>) -> Result<f64, RunError> {
-        let positions = self.tokens.cols();
-        let keep_first = |rows: &mut Matrix| {
-            let firsts: Vec<usize> = (0..rows.rows()).step_by(positions).collect();
-            let kept = rows.select_rows(&firsts);
-            if let Some(edit) = edit {
-                edit(rows);
-            }
-            for (nth, row) in firsts.into_iter().enumerate() {
-                rows.row_mut(row).copy_from_slice(kept.row(nth));
-            }
-        };
-        let edit = edit.is_some().then_some(Edit { hook: self.hook, apply: &keep_first });
-        let losses = self.subject.token_losses(&self.tokens, edit)?;
-        let sum: f64 = losses.data().iter().map(|&loss| f64::from(loss)).sum();
-        Ok(sum / losses.data().len().max(1) as f64)
+    /// Mean loss with `rows` in place of the activations after position 0.
+    fn replaced(&self, mut rows: Matrix) -> Result<f64, RunError> {
+        for first in (0..rows.rows()).step_by(self.tokens.cols()) {
+            rows.row_mut(first).copy_from_slice(self.activations.row(first));
+        }
+        Ok(mean_of(&self.subject.token_losses_given(&self.tokens, self.hook, &rows)?))
     }
 
     /// Mean loss with a dictionary's reconstruction in place; none where it makes none.
@@ -101,15 +89,7 @@ impl<'a> LossMeter<'a> {
         if !dictionary.info().is_reconstruction {
             return Ok(None);
         }
-        let failure: Mutex<Option<DictionaryError>> = Mutex::new(None);
-        let loss = self.loss(Some(&|rows: &mut Matrix| match dictionary.reconstruct(rows) {
-            Ok(estimate) => *rows = estimate,
-            Err(error) => *failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error),
-        }))?;
-        match failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            Some(error) => Err(error.into()),
-            None => Ok(Some(loss)),
-        }
+        self.replaced(dictionary.reconstruct(&self.activations)?).map(Some)
     }
 
     /// Everything the quality table shows, around what a pass over the fragments counted.
@@ -118,8 +98,7 @@ impl<'a> LossMeter<'a> {
     }
 }
 
-fn fill(rows: &mut Matrix, value: &[f32]) {
-    for row in 0..rows.rows() {
-        rows.row_mut(row).copy_from_slice(value);
-    }
+fn mean_of(losses: &Matrix) -> f64 {
+    let sum: f64 = losses.data().iter().map(|&loss| f64::from(loss)).sum();
+    sum / losses.data().len().max(1) as f64
 }

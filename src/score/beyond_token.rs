@@ -83,20 +83,34 @@ struct Types {
 }
 
 impl Types {
+    /// A counting sort; ids far beyond the number of tokens are ranked first, so that room does not
+    /// depend on the vocabulary.
     fn of(tokens: &[u32]) -> Self {
-        // Type and position in one number: numbers sort several times faster than pairs.
-        let mut keyed: Vec<u64> = tokens
-            .iter()
-            .enumerate()
-            .map(|(position, &token)| u64::from(token) << 32 | position as u64)
-            .collect();
-        keyed.sort_unstable();
-        let differs = |at: &usize| keyed[*at] >> 32 != keyed[*at - 1] >> 32;
-        let mut bounds: Vec<usize> = (1..keyed.len()).filter(differs).collect();
-        bounds.insert(0, 0);
-        bounds.push(keyed.len());
-        let position = |key: u64| (key & u64::from(u32::MAX)) as usize;
-        Self { positions: keyed.into_iter().map(position).collect(), bounds }
+        let largest = tokens.iter().max().map_or(0, |&token| token as usize);
+        if largest <= 8 * tokens.len() {
+            return Self::counted(tokens.iter().map(|&token| token as usize), largest + 1);
+        }
+        let mut types = tokens.to_vec();
+        types.sort_unstable();
+        types.dedup();
+        let ranks = tokens.iter().map(|token| types.partition_point(|other| other < token));
+        Self::counted(ranks, types.len())
+    }
+
+    fn counted(types: impl Iterator<Item = usize> + Clone, n_types: usize) -> Self {
+        let mut next = vec![0; n_types + 1];
+        types.clone().for_each(|of| next[of + 1] += 1);
+        for of in 0..n_types {
+            next[of + 1] += next[of];
+        }
+        let mut bounds = next.clone();
+        bounds.dedup();
+        let mut positions = vec![0; next[n_types]];
+        for (position, of) in types.enumerate() {
+            positions[next[of]] = position;
+            next[of] += 1;
+        }
+        Self { positions, bounds }
     }
 
     /// Positions of each type that occurs at least twice.

@@ -51,6 +51,14 @@ pub trait SubjectModel: Send + Sync {
     /// Loss in nats of each token but the first of its sequence, given those before it, `[rows, cols − 1]`.
     fn token_losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Matrix, SubjectError>;
 
+    /// The same losses with `rows` `[rows · cols, width]` in place of the activations at `hook`.
+    fn token_losses_given(
+        &self,
+        tokens: &TokenBatch,
+        hook: HookPoint,
+        rows: &Matrix,
+    ) -> Result<Matrix, SubjectError>;
+
     /// Logits at every position, `[rows · cols, vocab]`.
     fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError>;
 
@@ -142,6 +150,27 @@ impl TransformerSubject {
         }
     }
 
+    /// Losses `[rows, cols − 1]` of the parts of a batch, each known by its place.
+    fn losses_by_chunk(
+        &self,
+        tokens: &TokenBatch,
+        run: impl Fn(usize, &TokenBatch) -> Result<Vec<f32>, NnError> + Sync,
+    ) -> Result<Matrix, SubjectError> {
+        let cols = tokens.cols();
+        if cols < 2 {
+            return Err(SubjectError::TooShort { cols });
+        }
+        self.transformer.check_tokens(tokens)?;
+        let parts = self
+            .chunks(tokens)
+            .enumerate()
+            .map(|(nth, chunk)| chunk.map_or(Ok(Vec::new()), |chunk| run(nth, &chunk)))
+            .collect::<Result<Vec<_>, NnError>>()?;
+        let losses = parts.concat();
+        self.not_finite("losses", &losses, 1, cols - 1)?;
+        Ok(Matrix::from_vec(tokens.rows(), cols - 1, losses).unwrap_or_else(|| Matrix::zeros(0, cols - 1)))
+    }
+
     /// Runs every part of a batch and fills one matrix for each width.
     fn fill(
         &self,
@@ -201,18 +230,26 @@ impl SubjectModel for TransformerSubject {
     }
 
     fn token_losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Matrix, SubjectError> {
-        let cols = tokens.cols();
-        if cols < 2 {
-            return Err(SubjectError::TooShort { cols });
+        self.losses_by_chunk(tokens, |_, chunk| self.transformer.losses(chunk, edit))
+    }
+
+    fn token_losses_given(
+        &self,
+        tokens: &TokenBatch,
+        hook: HookPoint,
+        rows: &Matrix,
+    ) -> Result<Matrix, SubjectError> {
+        let expected = [tokens.rows() * tokens.cols(), self.width(hook)?];
+        let got = [rows.rows(), rows.cols()];
+        if got != expected {
+            return Err(NnError::EditShape { hook, expected, got }.into());
         }
-        self.transformer.check_tokens(tokens)?;
-        let parts = self
-            .chunks(tokens)
-            .map(|chunk| chunk.map_or(Ok(Vec::new()), |chunk| self.transformer.losses(&chunk, edit)))
-            .collect::<Result<Vec<_>, NnError>>()?;
-        let losses = parts.concat();
-        self.not_finite("losses", &losses, 1, cols - 1)?;
-        Ok(Matrix::from_vec(tokens.rows(), cols - 1, losses).unwrap_or_else(|| Matrix::zeros(0, cols - 1)))
+        let entries = rows_at_once(tokens) * tokens.cols() * rows.cols();
+        self.losses_by_chunk(tokens, |nth, chunk| {
+            let start = nth * entries;
+            let end = start + chunk.ids().len() * rows.cols();
+            self.transformer.losses_given(chunk, hook, &rows.data()[start..end])
+        })
     }
 
     fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError> {

@@ -144,6 +144,28 @@ fn an_edit_sees_whole_sequences_and_changes_losses() {
 }
 
 #[test]
+fn losses_given_activations_are_those_of_an_edit() {
+    for family in ["gpt_neox", "gpt2", "llama"] {
+        let subject = load(family);
+        let (model, tokens) = (subject.model(), many(10));
+        let names = ["hook_embed", "blocks.1.hook_resid_pre", "blocks.0.hook_resid_post"];
+        let last = format!("blocks.{}.hook_resid_post", model.info().n_layers - 1);
+        for hook in hooks(&[names[0], names[1], names[2], &last, "blocks.1.hook_mlp_out"]) {
+            let own = model.activations(&tokens, &[hook]).expect("activations").swap_remove(0);
+            let clean = model.token_losses(&tokens, None).expect("losses");
+            assert_eq!(model.token_losses_given(&tokens, hook, &own).expect("losses"), clean, "{hook}");
+            let halved = Matrix::from_fn(own.rows(), own.cols(), |row, col| 0.5 * own.at(row, col));
+            let apply = |rows: &mut Matrix| rows.data_mut().iter_mut().for_each(|value| *value *= 0.5);
+            let edited = model.token_losses(&tokens, Some(Edit { hook, apply: &apply })).expect("losses");
+            assert_ne!(edited, clean, "{family} {hook}");
+            assert_eq!(model.token_losses_given(&tokens, hook, &halved).expect("losses"), edited, "{hook}");
+        }
+        let wrong = model.token_losses_given(&tokens, hooks(&names)[1], &Matrix::zeros(3, 8));
+        assert!(matches!(wrong, Err(SubjectError::Nn(NnError::EditShape { .. }))), "{wrong:?}");
+    }
+}
+
+#[test]
 fn permuted_weights_keep_embeddings_and_lose_the_rest() {
     for family in ["gpt_neox", "gpt2", "llama"] {
         let subject = load(family);

@@ -1,0 +1,72 @@
+//! Codes of one pass that a second one would compute again.
+
+use crate::base::Matrix;
+use crate::linalg::SparseCodes;
+
+/// Most codes kept (8 bytes each, 48 MB): memory must not grow with the corpus.
+const MOST_CODES: usize = 6 << 20;
+
+/// Sparse codes of all fragments, block after block.
+pub struct KeptCodes {
+    block_rows: usize,
+    blocks: Vec<SparseCodes>,
+    n_codes: usize,
+}
+
+impl KeptCodes {
+    /// Blocks of `block_rows` tokens, the last maybe shorter.
+    pub fn new(block_rows: usize) -> Self {
+        Self { block_rows, blocks: Vec::new(), n_codes: 0 }
+    }
+
+    /// With one block more, or nothing where that would be too much to keep.
+    pub fn with(mut self, codes: SparseCodes) -> Option<Self> {
+        self.n_codes += codes.n_entries();
+        self.blocks.push(codes);
+        (self.n_codes <= MOST_CODES).then_some(self)
+    }
+
+    /// Codes of `features`, ascending, on the tokens of `fragments`: `[fragments · positions, features]`.
+    pub fn of(&self, fragments: &[usize], positions: usize, features: &[usize]) -> Matrix {
+        let n_features = self.blocks.first().map_or(0, SparseCodes::cols);
+        let mut columns = vec![None; n_features];
+        for (column, &feature) in features.iter().enumerate() {
+            columns[feature] = Some(column);
+        }
+        let mut codes = Matrix::zeros(fragments.len() * positions, features.len());
+        for (nth, fragment) in fragments.iter().enumerate() {
+            for position in 0..positions {
+                let token = fragment * positions + position;
+                let row = codes.row_mut(nth * positions + position);
+                for (feature, code) in self.blocks[token / self.block_rows].iter_row(token % self.block_rows)
+                {
+                    if let Some(column) = columns[feature] {
+                        row[column] = code;
+                    }
+                }
+            }
+        }
+        codes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(rows: &[&[(u32, f32)]]) -> SparseCodes {
+        let mut codes = SparseCodes::new(5);
+        rows.iter().for_each(|row| codes.push_row(row.iter().copied()));
+        codes
+    }
+
+    #[test]
+    fn chosen_features_of_chosen_fragments_come_back() {
+        let first = block(&[&[(0, 1.0), (3, 2.0)], &[], &[(4, 3.0)], &[(3, 4.0)]]);
+        let second = block(&[&[(3, 5.0)], &[(0, 6.0)]]);
+        let kept = KeptCodes::new(4).with(first).and_then(|kept| kept.with(second)).expect("few codes");
+        let codes = kept.of(&[0, 2], 2, &[0, 3]);
+        assert_eq!(codes.into_vec(), vec![1.0, 2.0, 0.0, 0.0, 0.0, 5.0, 6.0, 0.0]);
+        assert_eq!(kept.of(&[1], 2, &[4]).into_vec(), vec![3.0, 0.0]);
+    }
+}
