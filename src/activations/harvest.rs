@@ -5,11 +5,11 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::set::{ActivationError, ActivationSet, ActivationWriter, Precision};
-use crate::base::{HookPoint, Matrix, TokenBatch};
+use crate::base::{FileError, HookPoint, Matrix, TokenBatch};
 use crate::subject::{SubjectError, SubjectModel};
 
 /// Tokens of one forward pass. Large enough for the products, small enough for the cache and memory.
-const BATCH_TOKENS: usize = 4096;
+pub(super) const BATCH_TOKENS: usize = 4096;
 
 /// The median norm, against which outliers are measured, is taken over this many first rows.
 const NORM_SAMPLE_ROWS: usize = 16_384;
@@ -36,6 +36,9 @@ pub enum HarvestError {
     /// The store could not be written, or its content is unusable.
     #[error(transparent)]
     Activation(#[from] ActivationError),
+    /// A file could not be written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The caller asked to stop.
     #[error("stopped on request")]
     Stopped,

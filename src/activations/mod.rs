@@ -4,8 +4,10 @@
 //! Out: shards on disk with a digest, seeded batches, moments.
 //! Never: knows a dictionary.
 
+mod export;
 mod harvest;
 mod set;
 
+pub use export::{Exported, export};
 pub use harvest::{HarvestError, Keep, harvest};
 pub use set::{ActivationError, ActivationSet, ActivationWriter, Batches, Precision};

@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,6 +43,11 @@ impl AtomicFile {
     /// Adds bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), FileError> {
         self.writer.write_all(bytes).map_err(failed("write", &self.path))
+    }
+
+    /// Goes on at byte `place`, counted from the start; what lies between stays as it is.
+    pub fn seek(&mut self, place: u64) -> Result<(), FileError> {
+        self.writer.seek(SeekFrom::Start(place)).map_err(failed("write", &self.path)).map(drop)
     }
 
     /// Makes the file visible under its name.

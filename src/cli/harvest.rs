@@ -1,11 +1,12 @@
 //! `harvest`: activations of a model at hook points, as a safetensors file.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::args::{Common, Environment, HarvestArgs};
 use super::{print, print_json};
-use crate::base::{AtomicFile, FileError, HookPoint, HookSelector, Matrix, TokenBatch, read};
+use crate::activations::export;
+use crate::base::{HookPoint, HookSelector, TokenBatch, read};
 use crate::hub::DEFAULT_ENDPOINT;
 use crate::run::{Places, RunError, open_subject};
 use crate::subject::{LoadedSubject, SubjectModel};
@@ -34,22 +35,14 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
         (None, Some(path)) => text_ids(path, &subject)?,
         (None, None) => return Err(setting("--token-ids", "or `--text` must be given")),
     };
-    let mut tensors: Vec<(String, Matrix)> = Vec::new();
-    let activations = model.activations(&tokens, &hooks)?;
-    tensors.extend(hooks.iter().map(HookPoint::to_string).zip(activations));
-    if args.logits {
-        tensors.push(("logits".into(), model.logits(&tokens)?));
-    }
-    write(&args.out, &tensors, &tokens)?;
+    let tensors = export(model, &tokens, &hooks, args.logits, &args.out)?;
     if common.json {
-        let shapes: HashMap<&str, [usize; 3]> = tensors
-            .iter()
-            .map(|(name, matrix)| (name.as_str(), [tokens.rows(), tokens.cols(), matrix.cols()]))
-            .collect();
+        let shapes: BTreeMap<&str, [usize; 3]> =
+            tensors.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
         print_json(&serde_json::json!({"out": args.out.display().to_string(), "tensors": shapes}));
     } else if !common.quiet {
-        for (name, matrix) in &tensors {
-            print(&format!("{name}  [{}, {}, {}]", tokens.rows(), tokens.cols(), matrix.cols()));
+        for (name, shape) in &tensors {
+            print(&format!("{name}  {shape:?}"));
         }
         print(&args.out.display().to_string());
     }
@@ -118,28 +111,4 @@ fn text_ids(path: &Path, subject: &LoadedSubject) -> Result<TokenBatch, RunError
     TokenBatch::new(ids[..whole].to_vec(), cols)
         .filter(|batch| batch.rows() > 0)
         .ok_or_else(|| invalid("holds no text".into()))
-}
-
-/// A safetensors file of f32 tensors `[sequences, positions, width]`, in the order given.
-fn write(path: &Path, tensors: &[(String, Matrix)], tokens: &TokenBatch) -> Result<(), RunError> {
-    let bytes: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|(_, matrix)| matrix.data().iter().flat_map(|value| value.to_le_bytes()).collect())
-        .collect();
-    let failed = |error: safetensors::SafeTensorError| FileError {
-        action: "write",
-        path: path.to_path_buf(),
-        source: std::io::Error::other(error.to_string()),
-    };
-    let mut views = Vec::new();
-    for ((name, matrix), bytes) in tensors.iter().zip(&bytes) {
-        let shape = vec![tokens.rows(), tokens.cols(), matrix.cols()];
-        let view =
-            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes).map_err(failed)?;
-        views.push((name.clone(), view));
-    }
-    let out = safetensors::serialize(views, None).map_err(failed)?;
-    let mut file = AtomicFile::create(path)?;
-    file.write(&out)?;
-    Ok(file.commit()?)
 }

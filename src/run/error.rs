@@ -115,6 +115,7 @@ impl From<HarvestError> for RunError {
         match error {
             HarvestError::Subject(error) => Self::Subject(error),
             HarvestError::Activation(error) => Self::Activation(error),
+            HarvestError::File(error) => error.into(),
             HarvestError::Stopped => Self::Stopped,
         }
     }

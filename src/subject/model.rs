@@ -65,6 +65,9 @@ pub trait SubjectModel: Send + Sync {
     /// Width of the activations at a hook point.
     fn width(&self, hook: HookPoint) -> Result<usize, SubjectError>;
 
+    /// Fails on ids and lengths that the model does not have, and says where.
+    fn check_tokens(&self, tokens: &TokenBatch) -> Result<(), SubjectError>;
+
     /// Fails where there is no such hook point, and says why.
     fn check_hook(&self, hook: HookPoint) -> Result<(), SubjectError> {
         self.width(hook).map(|_| ())
@@ -268,6 +271,10 @@ impl SubjectModel for TransformerSubject {
 
     fn width(&self, hook: HookPoint) -> Result<usize, SubjectError> {
         Ok(self.transformer.width(hook)?)
+    }
+
+    fn check_tokens(&self, tokens: &TokenBatch) -> Result<(), SubjectError> {
+        Ok(self.transformer.check_tokens(tokens)?)
     }
 }
 

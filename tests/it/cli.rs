@@ -190,6 +190,34 @@ fn harvest_equals_the_reference_of_a_trained_model() {
 }
 
 #[test]
+fn harvest_writes_batch_after_batch_in_the_order_of_the_sequences() {
+    let toy = Toy::new();
+    let vocab = vocabulary().len();
+    // 9,600 tokens are more than go through the model at once.
+    let ids: Vec<Vec<usize>> = (0..150)
+        .map(|row| (0..CONTEXT).map(|col| (row * 31 + col * 7 + row * col) % vocab).collect())
+        .collect();
+    let model = toy.arg("model");
+    let harvest = |name: &str, ids: &[Vec<usize>]| {
+        toy.write(name, &serde_json::to_string(ids).expect("JSON"));
+        let (ids, out) = (toy.arg(name), toy.arg("out.safetensors"));
+        let hooks = "blocks.1.hook_resid_post,hook_embed";
+        let args =
+            ["harvest", "--model", &model, "--token-ids", &ids, "--hooks", hooks, "--out", &out, "--logits"];
+        call(toy.home(), &args).ok();
+        fs::read(&out).expect("written")
+    };
+    let (all, last) = (harvest("all.json", &ids), harvest("last.json", &ids[147..]));
+    let all = SafeTensors::deserialize(&all).expect("safetensors");
+    let last = SafeTensors::deserialize(&last).expect("safetensors");
+    for (name, width) in [("blocks.1.hook_resid_post", WIDTH), ("hook_embed", WIDTH), ("logits", vocab)] {
+        let (shape, got) = tensor(&all, name);
+        assert_eq!(shape, [150, CONTEXT, width], "{name}");
+        assert_close(name, &got[147 * CONTEXT * width..], &tensor(&last, name).1);
+    }
+}
+
+#[test]
 fn harvest_reads_text_in_whole_contexts() {
     let toy = Toy::new();
     toy.write("text.txt", &" the old dog".repeat(50));
