@@ -9,8 +9,8 @@ pub struct Selector {
     groups: usize,
     maxima: Vec<f32>,
     reaching: Vec<(f32, u32)>,
-    /// `reaching`, as ranking leaves it.
-    ranked: Vec<(f32, u32)>,
+    /// Ranks of `reaching`, as the search for the k-th leaves them.
+    ranked: Vec<u64>,
     /// Bar to try first.
     guess: f32,
 }
@@ -47,11 +47,11 @@ impl Selector {
         }
         self.guess = 0.0;
         if self.reaching.len() >= k {
-            self.ranked.clone_from(&self.reaching);
-            let rank = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-            let (_, last, _) = self.ranked.select_nth_unstable_by(k - 1, rank);
-            self.reaching.retain(|entry| rank(entry, last).is_le());
-            self.guess = GUESS * last.0;
+            self.ranked.clear();
+            self.ranked.extend(self.reaching.iter().map(rank));
+            let (_, &mut last, _) = self.ranked.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
+            self.reaching.retain(|entry| rank(entry) >= last);
+            self.guess = GUESS * f32::from_bits((last >> 32) as u32);
         }
         &self.reaching
     }
@@ -75,6 +75,13 @@ impl Selector {
         let bar = if bar > 0.0 { bar } else { f32::from_bits(1) };
         for_each_reaching(row, bar, |index, value| self.reaching.push((value, index)));
     }
+}
+
+/// One number for value and index of an entry above zero, larger where the value is, and of equal values where
+/// the index is lower: the bits of positive floats are ordered as they are.
+#[inline(always)]
+fn rank(&(value, index): &(f32, u32)) -> u64 {
+    u64::from(value.to_bits()) << 32 | u64::from(!index)
 }
 
 /// Calls `found` with index and value of each entry that is at least `bar`, in rising order.

@@ -3,8 +3,8 @@
 use crate::base::Matrix;
 use crate::linalg::SparseCodes;
 
-/// Most codes kept (8 bytes each, 48 MB): memory must not grow with the corpus.
-const MOST_CODES: usize = 6 << 20;
+/// Most codes kept (8 bytes each, 32 MB): memory must not grow with the corpus.
+const MOST_CODES: usize = 4 << 20;
 
 /// Sparse codes of all fragments, block after block.
 pub struct KeptCodes {
