@@ -5,7 +5,7 @@
 //! Never: knows what a feature is, reads the environment, shows or stores a key.
 //!
 //! A client does one thing, speak an endpoint's protocol; wrappers with one duty each are put around
-//! it: remember answers, count and stop at a budget, ask again, wait for a turn. [`connect`] puts them
+//! it: remember answers, ask again, count and stop at a budget, wait for a turn. [`connect`] puts them
 //! in their order. All of it runs on a tokio runtime with time.
 
 mod anthropic;
@@ -37,7 +37,7 @@ pub use ask::{ask_until_read, failed_call};
 pub use budget::Budget;
 pub use cached::Cached;
 pub use chat::{
-    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, Message, PromptReply, PromptRequest,
+    Billed, BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, Message, PromptReply, PromptRequest,
     PromptToken, Role, Schema, TokenChoice,
 };
 pub use connect::{Endpoint, Llm, connect, connect_with};

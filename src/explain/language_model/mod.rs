@@ -17,8 +17,6 @@ mod token_activation;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use serde_json::json;
 
@@ -86,14 +84,6 @@ pub fn best_of(candidates: &[Attempt<Explanation>], scores: &[Option<f64>]) -> O
         }
     }
     best.map(|(nth, _)| nth).or_else(|| there().next())
-}
-
-/// Versions of all explainer prompts by kind.
-pub fn prompt_digests() -> BTreeMap<&'static str, Digest> {
-    [token_activation::PROMPT, highlighted::PROMPT, contrastive::PROMPT]
-        .iter()
-        .map(|prompt| (prompt.name, prompt.digest()))
-        .collect()
 }
 
 fn version(prompt: &Prompt, parameters: &impl Serialize) -> Digest {

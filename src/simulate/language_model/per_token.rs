@@ -93,19 +93,9 @@ impl LanguageSimulator for PerToken {
     ) -> BoxFuture<'a, Result<Attempt<Simulation>, ChatError>> {
         Box::pin(async move {
             let one = |last: usize| self.one(client, explanation, &tokens[..=last], allowance);
-            Ok(all(try_join_all((0..tokens.len()).map(one)).await?))
+            let values = try_join_all((0..tokens.len()).map(one)).await?;
+            // A fragment with a token missing is missing, for the first such token's reason.
+            Ok(Attempt::all(values).map(|expected| Simulation { expected }))
         })
     }
-}
-
-/// A fragment with a token missing is missing, for the first such token's reason.
-fn all(values: Vec<Attempt<f64>>) -> Attempt<Simulation> {
-    let mut expected = Vec::with_capacity(values.len());
-    for value in values {
-        match value {
-            Attempt::Done(value) => expected.push(value),
-            Attempt::Missing(missing) => return Attempt::Missing(missing),
-        }
-    }
-    Attempt::Done(Simulation { expected })
 }
