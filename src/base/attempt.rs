@@ -55,6 +55,15 @@ pub enum Missing {
     Failed(String),
 }
 
+impl Missing {
+    /// The reason, whatever the kind.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Skipped(reason) | Self::Undefined(reason) | Self::Failed(reason) => reason,
+        }
+    }
+}
+
 /// How many features were walked and what became of each. Invariant: `requested()` is the sum of
 /// all parts, so nothing is lost silently.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

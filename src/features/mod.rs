@@ -45,7 +45,7 @@ pub use rendering::{
     strong_marks,
 };
 pub use scale::ten_point_scale;
-pub use split::{Evidence, Held, HeldFragment, Pick, split};
+pub use split::{Calibration, Evidence, Held, HeldFragment, JudgedFragment, Pick, split};
 pub use token_table::TokenTable;
 pub use walk::{SkipReason, Walk, WalkedFeature, walk};
 

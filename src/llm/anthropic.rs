@@ -84,13 +84,7 @@ impl Anthropic {
             Some("refusal") => Finish::Refused,
             _ => Finish::Stop,
         };
-        Ok(ChatReply {
-            text: text_of(blocks),
-            finish,
-            tokens_in,
-            tokens_out,
-            logprobs: None,
-        })
+        Ok(ChatReply { text: text_of(blocks), finish, tokens_in, tokens_out, logprobs: None })
     }
 }
 

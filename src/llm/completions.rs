@@ -164,8 +164,9 @@ async fn echo(
     let columns = choice.logprobs;
     let columns =
         columns.ok_or_else(|| unsupported(http.endpoint(), "echoes the prompt without log-probabilities"))?;
-    let mut tokens = prompt_tokens(columns)
-        .ok_or_else(|| http.odd("answered with log-probabilities of different lengths").with_billed(count.billed()))?;
+    let mut tokens = prompt_tokens(columns).ok_or_else(|| {
+        http.odd("answered with log-probabilities of different lengths").with_billed(count.billed())
+    })?;
     let generated = count.completion_tokens.unwrap_or(max_tokens).min(max_tokens);
     tokens.truncate(tokens.len() - tokens.len().min(usize::try_from(generated).unwrap_or(0)));
     if let Some(first) = tokens.first_mut() {

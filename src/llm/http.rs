@@ -69,7 +69,12 @@ impl Http {
     /// An answer that could be read but is not what it should be.
     pub fn odd(&self, detail: &str) -> ChatError {
         let detail = one_line(&self.hide(detail));
-        ChatError::Server { endpoint: self.endpoint.clone(), detail, retry_after: None, billed: Billed::default() }
+        ChatError::Server {
+            endpoint: self.endpoint.clone(),
+            detail,
+            retry_after: None,
+            billed: Billed::default(),
+        }
     }
 
     /// Sends `body` to `path` under the base URL and reads the answer.
@@ -91,8 +96,9 @@ impl Http {
             return Err(self.refused(status, None, &Said::of(&value)).with_billed(billed_in(&value)));
         }
         // Read again from the bytes: the order of a map's entries can matter to a protocol.
-        serde_json::from_slice(&bytes)
-            .map_err(|error| self.odd(&format!("its answer is not understood: {error}")).with_billed(billed_in(&value)))
+        serde_json::from_slice(&bytes).map_err(|error| {
+            self.odd(&format!("its answer is not understood: {error}")).with_billed(billed_in(&value))
+        })
     }
 
     async fn exchange(&self, path: &str, body: &Value) -> Result<Vec<u8>, ChatError> {

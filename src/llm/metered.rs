@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::estimate::Expected;
 use super::{
-    Billed, BoxFuture, Budget, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, locked,
+    Billed, BoxFuture, Budget, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest,
+    locked,
 };
 
 /// Dollars per million tokens.

@@ -37,8 +37,8 @@ pub use ask::{ask_until_read, failed_call};
 pub use budget::Budget;
 pub use cached::Cached;
 pub use chat::{
-    Billed, BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, Message, PromptReply, PromptRequest,
-    PromptToken, Role, Schema, TokenChoice,
+    Billed, BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, Message, PromptReply,
+    PromptRequest, PromptToken, Role, Schema, TokenChoice,
 };
 pub use connect::{Endpoint, Llm, connect, connect_with};
 pub use metered::{Meter, Metered, Prices, Usage};

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::completions::Completions;
 use super::http::Http;
 use super::{
-    Billed, BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, Finish, LlmSpec, PromptReply,
-    PromptRequest, TokenChoice,
+    Billed, BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, Finish, LlmSpec,
+    PromptReply, PromptRequest, TokenChoice,
 };
 
 /// A model behind an OpenAI-compatible endpoint.
@@ -53,10 +53,7 @@ pub(super) struct TokenCount {
 impl TokenCount {
     /// What a call took that came to nothing.
     pub fn billed(self) -> Billed {
-        Billed {
-            tokens_in: self.prompt_tokens.unwrap_or(0),
-            tokens_out: self.completion_tokens.unwrap_or(0),
-        }
+        Billed { tokens_in: self.prompt_tokens.unwrap_or(0), tokens_out: self.completion_tokens.unwrap_or(0) }
     }
 }
 

@@ -11,12 +11,15 @@ use crate::subject::SubjectInfo;
 use crate::suite::Suite;
 
 /// Versions of the definitions behind the numbers; a definition that changes raises its own.
-pub const METRIC_VERSIONS: [(&str, u32); 8] = [
+pub const METRIC_VERSIONS: [(&str, u32); 11] = [
     ("top_and_random", 1),
     ("top_only", 1),
     ("random_only", 1),
     ("population", 1),
     ("beyond_token", 1),
+    ("detection", 1),
+    ("fuzzing", 1),
+    ("surprisal", 1),
     ("fvu", 1),
     ("loss_recovered", 1),
     ("interval", 1),

@@ -5,6 +5,7 @@
 //! Never: prints, reads the environment.
 
 mod asked;
+mod best_of;
 mod error;
 mod estimate;
 mod evaluate;
@@ -12,6 +13,7 @@ mod events;
 mod evidence;
 mod fit;
 mod harvest;
+mod judged;
 mod manifest;
 mod models;
 mod parallel;
@@ -19,6 +21,7 @@ mod pipeline;
 mod prepare;
 mod probes;
 mod quality;
+mod role;
 mod scoring;
 mod stage;
 mod subject_pass;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::evaluate::Outcome;
 use super::harvest::Harvester;
 use super::manifest::{DictionaryRecord, FillerRecord, METRIC_VERSIONS, Machine, Manifest, StageClock};
-use super::models::{Models, prompt_digests};
+use super::models::{Models, by_model, prompt_digests};
 use super::prepare::{CorpusRecord, Fillers, expand_hooks, fillers, open_corpus, open_subject};
 use super::stage::{StageKey, StageStore};
 use super::subject_pass::{EVALUATE_VERSION, RowResult, SubjectPass, Unfinished};
@@ -128,7 +128,7 @@ pub fn run(
         pad_text: context.token_texts[fillers.pad as usize].clone(),
         ids: fillers,
     };
-    let llm_usage = context.models.as_ref().map(Models::usage).unwrap_or_default();
+    let llm_usage = by_model(&context.models.as_ref().map(Models::usage).unwrap_or_default());
     finish(suite, places, gathered, run, model, &record, filler_record, llm_usage)
 }
 
@@ -334,9 +334,9 @@ fn nothing_scored(outcomes: &[Outcome]) -> Option<String> {
     Some(format!("no feature could be scored; {n} of {total} lines say `{reason}`: more text may help"))
 }
 
-/// Lines without a control, and how many of them failed.
+/// Lines without a control, and how many of them failed, as a whole or under one of the scorers.
 fn failures(outcomes: &[Outcome]) -> (usize, usize) {
     let real = outcomes.iter().filter(|outcome| outcome.line.control.is_none());
-    let failed = real.clone().filter(|outcome| outcome.line.status == ScoreStatus::Failed).count();
+    let failed = real.clone().filter(|outcome| outcome.failures().next().is_some()).count();
     (real.count(), failed)
 }

@@ -98,7 +98,11 @@ fn feature_outcome(outcome: &Outcome, scorer: &str) -> FeatureOutcome {
             match (line.scores.get(scorer).copied().flatten(), why) {
                 (Some(score), _) => Ok(ScoreOutcome::Score(score)),
                 (None, Some("constant_prediction")) => Ok(ScoreOutcome::ConstantPrediction),
-                (None, Some(why)) => Ok(ScoreOutcome::Undefined(NoScore::parse(why))),
+                (None, Some(why)) => match NoScore::parse(why) {
+                    Some(why) => Ok(ScoreOutcome::Undefined(why)),
+                    // A score that failed where others of the feature did not.
+                    None => Err(Missing::Failed(why.into())),
+                },
                 (None, None) => Err(Missing::Undefined(reason())),
             }
         }

@@ -167,5 +167,8 @@ fn the_version_follows_prompt_and_parameters() {
     let mut digests = explainers().map(|explainer| explainer.digest().hex());
     digests.sort();
     assert!(digests.windows(2).all(|pair| pair[0] != pair[1]), "each kind has a version of its own");
-    assert_eq!(explainers().map(|explainer| explainer.name()), ["token_activation", "highlighted", "contrastive"]);
+    assert_eq!(
+        explainers().map(|explainer| explainer.name()),
+        ["token_activation", "highlighted", "contrastive"]
+    );
 }

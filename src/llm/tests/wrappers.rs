@@ -40,7 +40,12 @@ fn answer(text: &str) -> ChatReply {
 }
 
 fn server_error() -> ChatError {
-    ChatError::Server { endpoint: "e".into(), detail: "d".into(), retry_after: None, billed: Billed::default() }
+    ChatError::Server {
+        endpoint: "e".into(),
+        detail: "d".into(),
+        retry_after: None,
+        billed: Billed::default(),
+    }
 }
 
 #[tokio::test]
