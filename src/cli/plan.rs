@@ -74,12 +74,15 @@ pub fn text(plan: &Estimate) -> String {
             "LLM requests",
             format!("{} ({} tokens in, {} out)", plan.llm_requests, plan.llm_tokens_in, plan.llm_tokens_out),
         ),
+    ];
+    lines.extend(plan.llm.iter().map(|planned| ("", planned.to_string())));
+    lines.extend([
         ("cost", format!("${:.2}", plan.usd)),
         ("disk", format!("{:.2} GB of activations at once", plan.disk_gb)),
         ("memory", format!("about {:.1} GB", plan.memory_gb)),
         ("time", minutes(plan.minutes)),
         ("can show", format!("differences of {smallest} or more between two cells (80 % power, unadjusted)")),
-    ];
+    ]);
     lines.extend(plan.notes.iter().map(|note| ("note", note.clone())));
     lines.iter().map(|(name, value)| format!("{name:<20}{value}\n")).collect()
 }

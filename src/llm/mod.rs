@@ -15,6 +15,7 @@ mod cached;
 mod chat;
 mod completions;
 mod connect;
+mod counter;
 mod estimate;
 mod http;
 mod metered;
@@ -41,6 +42,7 @@ pub use chat::{
     PromptRequest, PromptToken, Role, Schema, TokenChoice,
 };
 pub use connect::{Endpoint, Llm, connect, connect_with};
+pub use counter::{Example, Question, TokenCounter, approximate_tokens};
 pub use metered::{Meter, Metered, Prices, Usage};
 pub use prompt::Prompt;
 pub use reading::{ReadProblem, answer, answer_json, is_refusal, probabilities, token_at};

@@ -9,7 +9,18 @@ use super::schema::{Cell, Summary};
 pub const BEYOND_TOKEN: &str = "beyond_token";
 
 /// Scorers in the order that tables and panels show them; others follow as they come.
-const SCORER_ORDER: [&str; 5] = ["top_and_random", BEYOND_TOKEN, "top_only", "random_only", "population"];
+const SCORER_ORDER: [&str; 10] = [
+    "top_and_random",
+    BEYOND_TOKEN,
+    "top_only",
+    "random_only",
+    "population",
+    "detection",
+    "detection_auroc",
+    "fuzzing",
+    "fuzzing_auroc",
+    "surprisal",
+];
 
 /// What one table is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::planned::Beside;
 use super::prepare::{CorpusRecord, Fillers};
 use crate::base::{Digest, Stopwatch, cpu_name, instruction_set, peak_memory_bytes};
 use crate::llm::Usage;
@@ -61,6 +62,8 @@ pub struct Manifest<'a> {
     /// Requests, tokens and dollars of this run by language model: none in an offline run. Answers
     /// that were there already are counted as cached and cost nothing.
     pub llm_usage: BTreeMap<String, Usage>,
+    /// The same by explainer, simulator and scorer, beside what was planned for the whole suite.
+    pub llm_steps: Vec<Beside>,
 }
 
 /// Filler tokens with their text.

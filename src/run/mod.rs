@@ -18,6 +18,7 @@ mod manifest;
 mod models;
 mod parallel;
 mod pipeline;
+mod planned;
 mod prepare;
 mod probes;
 mod quality;
@@ -37,8 +38,10 @@ pub use error::RunError;
 pub use estimate::{Estimate, estimate};
 pub use evaluate::Outcome;
 pub use events::Event;
-pub use pipeline::{Finished, run};
+pub use pipeline::{Finished, LanguageModels, run};
+pub use planned::{Beside, Planned};
 pub use prepare::{OpenSubject, open_subject};
+pub use role::{RoleUsage, Step, Who};
 pub use stage::{StageKey, StageStore};
 
 /// Where things are. It chooses where, never what.

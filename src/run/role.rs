@@ -1,5 +1,6 @@
 //! Who asks a language model, and what that takes.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,12 @@ pub struct Who {
     pub name: String,
     /// The model, as the endpoint calls it.
     pub model: String,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} by {}", self.step.name(), self.name, self.model)
+    }
 }
 
 /// A connection to a model for one purpose.

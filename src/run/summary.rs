@@ -172,6 +172,9 @@ fn estimate(suite: &Suite, group: &Group, scorer: &str, members: &[&Outcome]) ->
     row.n_constant = found.n_constant;
     row.note =
         found.interval_beside.map(|beside| format!("BCa interval {:.3} to {:.3}", beside.low, beside.high));
+    if found.reasons.contains_key(NoScore::NotASentence.reason()) {
+        row.note = Some("judged scores need explanations in words".into());
+    }
     row.tally = found.tally;
     row.tokens_repeating = found.tokens_per_feature.filter(|_| scorer == "beyond_token");
     row

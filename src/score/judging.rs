@@ -1,8 +1,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::judged::JudgeTask;
-use super::surprisal::surprisal_digest;
+use super::surprisal::{surprisal_digest, surprisal_request};
 use crate::base::Digest;
+use crate::llm::{Example, Question};
 
 /// A way to score an explanation without a simulation: a language model that is told the explanation
 /// says, fragment by fragment, whether it applies. Needs an explanation in words.
@@ -44,10 +45,35 @@ impl Judging {
         }
     }
 
+    /// What is asked about some fragments, as they are shown, with answers of usual length: for working
+    /// out what many take.
+    pub fn examples(self, explanation: &str, texts: &[String]) -> Vec<Example> {
+        match self.task() {
+            Some(task) => {
+                let verdicts = vec!["0"; texts.len()].join(", ");
+                let reply = format!("{{\"verdicts\": [{verdicts}]}}");
+                vec![Example { question: Question::Chat(task.request(explanation, texts, 0)), reply }]
+            }
+            None => texts.iter().map(|text| reading(Some(explanation), text)).collect(),
+        }
+    }
+
+    /// What is asked about the same fragments whatever the explanation, and therefore once.
+    pub fn shared_examples(self, texts: &[String]) -> Vec<Example> {
+        match self.task() {
+            Some(_) => Vec::new(),
+            None => texts.iter().map(|text| reading(None, text)).collect(),
+        }
+    }
+
     /// Version of what the model is shown.
     pub fn digest(self) -> Digest {
         self.task().map_or_else(surprisal_digest, JudgeTask::digest)
     }
+}
+
+fn reading(explanation: Option<&str>, text: &str) -> Example {
+    Example { question: Question::Prompt(surprisal_request(explanation, text)), reply: String::new() }
 }
 
 #[cfg(test)]

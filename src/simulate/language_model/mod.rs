@@ -20,7 +20,7 @@ mod prompt_logprobs;
 mod tests;
 
 use crate::base::{Attempt, Digest};
-use crate::llm::{BoxFuture, ChatClient, ChatError};
+use crate::llm::{BoxFuture, ChatClient, ChatError, Example};
 
 use super::Simulation;
 
@@ -44,6 +44,9 @@ pub trait LanguageSimulator: Send + Sync {
 
     /// Version of the question: its prompt text and its parameters.
     fn digest(&self) -> Digest;
+
+    /// What is asked about a fragment, with answers of usual length: for working out what many take.
+    fn examples(&self, explanation: &str, tokens: &[String]) -> Vec<Example>;
 
     /// Exactly one value from 0 to 10 per token; `tokens` is not empty.
     fn simulate<'a>(

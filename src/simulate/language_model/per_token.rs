@@ -5,8 +5,8 @@ use super::{LanguageSimulator, STRONGEST, TOP, temperature};
 use crate::base::{Attempt, Digest, Digester};
 use crate::features::{marked_text, one_line, quoted};
 use crate::llm::{
-    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Prompt, ReadProblem, answer, ask_until_read,
-    is_refusal,
+    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Example, Prompt, Question, ReadProblem, answer,
+    ask_until_read, is_refusal,
 };
 use crate::simulate::Simulation;
 
@@ -82,6 +82,12 @@ impl LanguageSimulator for PerToken {
         let mut digester = Digester::new("simulator");
         digester.text(self.name()).digest(&PROMPT.digest()).json(&TOP);
         digester.finish()
+    }
+
+    fn examples(&self, explanation: &str, tokens: &[String]) -> Vec<Example> {
+        let question = |last: usize| Question::Chat(self.request(explanation, &tokens[..=last], 0));
+        let example = |last| Example { question: question(last), reply: "0".into() };
+        (0..tokens.len()).map(example).collect()
     }
 
     fn simulate<'a>(
