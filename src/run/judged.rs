@@ -7,7 +7,7 @@ use super::asked::Asked;
 use super::models::JudgedBy;
 use crate::base::{Attempt, Missing, Stream};
 use crate::features::{Explanation, Held, JudgedFragment};
-use crate::llm::{ChatClient, ChatError, PromptReply, ReadProblem, ask_until_read, failed_call};
+use crate::llm::{ChatClient, ChatError, ChatRequest, PromptReply, ReadProblem, ask_until_read, failed_call};
 use crate::score::{
     JudgeTask, Judgement, NoScore, ScoreOutcome, ShownText, auroc, judge_batches, judged_score,
     read_judgements, surprisal, surprisal_request,
@@ -135,7 +135,11 @@ impl Asked<'_> {
         }
         let client = by.role.client();
         let work = questions.iter().map(|(sentence, texts)| {
-            let request = |sample| task.request(sentence, texts, sample);
+            let request = |sample| {
+                let request = task.request(sentence, texts, sample);
+                let top_logprobs = request.top_logprobs.filter(|_| by.spec.probabilities);
+                ChatRequest { top_logprobs, ..request }
+            };
             let read = |reply: &_| read_judgements(reply, texts.len());
             ask_until_read(client, request, read, 0, by.spec.attempts - 1)
         });

@@ -12,14 +12,16 @@ use crate::subject::SubjectInfo;
 use crate::suite::Suite;
 
 /// Versions of the definitions behind the numbers; a definition that changes raises its own.
-pub const METRIC_VERSIONS: [(&str, u32); 11] = [
+pub const METRIC_VERSIONS: [(&str, u32); 13] = [
     ("top_and_random", 1),
     ("top_only", 1),
     ("random_only", 1),
     ("population", 1),
     ("beyond_token", 1),
     ("detection", 1),
+    ("detection_auroc", 1),
     ("fuzzing", 1),
+    ("fuzzing_auroc", 1),
     ("surprisal", 1),
     ("fvu", 1),
     ("loss_recovered", 1),

@@ -56,7 +56,7 @@ pub struct Planned {
 }
 
 /// `12 M`, `3,400`: as many digits as a plan is good for.
-pub fn amount(n: u64) -> String {
+fn amount(n: u64) -> String {
     match n {
         0..10_000 => n.to_string(),
         10_000..10_000_000 => format!("{} k", (n + 500) / 1000),
@@ -64,8 +64,13 @@ pub fn amount(n: u64) -> String {
     }
 }
 
+/// A rough time.
+pub fn time_text(minutes: f64) -> String {
+    if minutes < 1.5 { format!("{:.0} s", (minutes * 60.0).max(1.0)) } else { format!("{minutes:.0} min") }
+}
+
 /// Dollars, or that there is no telling.
-pub fn dollars_text(dollars: Option<f64>) -> String {
+fn dollars_text(dollars: Option<f64>) -> String {
     match dollars {
         Some(dollars) if dollars > 0.0 && dollars < 0.1 => format!("${dollars:.4}"),
         Some(dollars) => format!("${dollars:.2}"),
@@ -77,14 +82,14 @@ impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: at most {} requests, {}{} tokens in and {} out, {}, about {:.1} min",
+            "{}: at most {} requests, {}{} tokens in and {} out, {}, about {}",
             self.who,
             self.requests,
             if self.exact_tokens { "" } else { "about " },
             amount(self.tokens_in),
             amount(self.tokens_out),
             dollars_text(self.dollars),
-            self.minutes
+            time_text(self.minutes)
         )
     }
 }
@@ -126,7 +131,7 @@ impl fmt::Display for Beside {
         write!(
             f,
             "  {}: {} requests of {} planned at most ({} more from the cache), tokens in {} of {}, out {} of {}, \
-             {} of {}, {minutes:.1} of {} min",
+             {} of {}, {} of {}",
             self.who,
             taken.requests,
             planned(&|planned| planned.requests.to_string()),
@@ -137,7 +142,8 @@ impl fmt::Display for Beside {
             planned(&|planned| amount(planned.tokens_out)),
             dollars_text(taken.dollars),
             planned(&|planned| dollars_text(planned.dollars)),
-            planned(&|planned| format!("{:.1}", planned.minutes)),
+            time_text(*minutes),
+            planned(&|planned| time_text(planned.minutes)),
         )
     }
 }
@@ -506,7 +512,7 @@ mod tests {
         assert_eq!(
             all[0].planned.as_ref().map(ToString::to_string).as_deref(),
             Some(
-                "judge a by m: at most 10 requests, about 12 k tokens in and 20 out, prices not given, about 0.5 min"
+                "judge a by m: at most 10 requests, about 12 k tokens in and 20 out, prices not given, about 30 s"
             )
         );
         assert!(

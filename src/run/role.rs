@@ -134,6 +134,7 @@ impl Role {
 }
 
 /// Work under way.
+#[must_use = "work counts while this is held"]
 pub struct Busy<'a>(&'a Role);
 
 impl Drop for Busy<'_> {

@@ -501,6 +501,7 @@ struct ToldJudge {
     llm: Option<LlmSpec>,
     attempts: usize,
     per_question: usize,
+    probabilities: bool,
 }
 
 /// What the scores that are asked for need of a pair.
@@ -545,17 +546,19 @@ impl Wanted {
             let path = if self.judge.llm.is_some() { "judge.llm" } else { path };
             problems.push(problem(path, at, message.into()));
         }
-        let (attempts, per_question) = (self.judge.attempts, self.judge.per_question);
-        Some(Box::new(JudgeSpec { llm, attempts, per_question }))
+        let ToldJudge { attempts, per_question, probabilities, .. } = self.judge;
+        Some(Box::new(JudgeSpec { llm, attempts, per_question, probabilities }))
     }
 }
 
 /// Who judges, as far as the suite says; the rest is taken from each pair.
 fn read_judge(top: &mut Section<'_>, problems: &mut Problems) -> ToldJudge {
-    let mut told = ToldJudge { llm: None, attempts: ATTEMPTS, per_question: PER_QUESTION };
+    let mut told =
+        ToldJudge { llm: None, attempts: ATTEMPTS, per_question: PER_QUESTION, probabilities: true };
     if let Some(mut fields) = section(top, "judge", problems) {
         told.attempts = fields.count("attempts", 1, problems).unwrap_or(told.attempts);
         told.per_question = fields.count("per_question", 1, problems).unwrap_or(told.per_question);
+        told.probabilities = fields.truth("probabilities", problems).unwrap_or(told.probabilities);
         told.llm = section(&mut fields, "llm", problems).and_then(|section| read_llm(section, problems));
         fields.finish(problems);
     }

@@ -214,6 +214,13 @@ pub const FIELDS: &[Field] = &[
         "`5`",
         "Fragments that share a question of `detection` and `fuzzing`.",
     ),
+    field(
+        "judge",
+        "probabilities",
+        "boolean",
+        "`true`",
+        "Whether the probabilities of verdicts are asked for: the AUROC of `detection` and `fuzzing` needs them, and some endpoints refuse the question.",
+    ),
     field("llm", "client", "string", "", "`openai` (chat completions), `openai_completions` or `anthropic`."),
     field("llm", "model", "string", "", "The model's name at the endpoint."),
     field(

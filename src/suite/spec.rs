@@ -130,6 +130,8 @@ pub struct JudgeSpec {
     pub attempts: usize,
     /// Fragments that share a question of detection and fuzzing.
     pub per_question: usize,
+    /// Whether the probabilities of verdicts are asked for, which some endpoints refuse.
+    pub probabilities: bool,
 }
 
 impl Pair {

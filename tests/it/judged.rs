@@ -114,6 +114,10 @@ fn an_exact_judge_scores_one_with_the_right_explanation_and_chance_with_a_wrong_
         assert_eq!(line["score_reasons"]["detection"], "not_a_sentence", "{line}");
         assert_eq!(line["status"], "scored", "its simulated scores are there: {line}");
     }
+    assert!(
+        read(&toy, "table.md").contains("Chance is 0.5 in detection, detection_auroc, fuzzing,"),
+        "the table says so"
+    );
     // The evidence: every fragment once, both classes alike, none explained on.
     let explained = lines(&toy, &format!("records/{ROW}"));
     let judged = lines(&toy, &format!("judgements/{ROW}"));
@@ -145,8 +149,11 @@ fn an_exact_judge_scores_one_with_the_right_explanation_and_chance_with_a_wrong_
 #[test]
 fn judged_scores_need_no_simulator_and_without_probabilities_there_is_no_auroc() {
     let toy = Toy::planted();
-    let server = server(honest);
-    suite(&toy, &server.url, "detection", "", "");
+    let server = server(|request: &Value| {
+        assert!(request["logprobs"].is_null(), "no probabilities are wanted");
+        honest(request)
+    });
+    suite(&toy, &server.url, "detection", "", "judge: {probabilities: false}");
     call(&toy, "run", &[]).ok();
     let found = summary(&toy);
     let detection = cell(&found, "detection", None, "token_activation");
@@ -264,6 +271,17 @@ fn the_plan_is_shown_first_and_is_near_what_is_taken() {
     assert_eq!(steps, expected);
     let shown = call(&toy, "plan", &[]).ok().stdout;
     assert!(shown.contains("judge detection by scripted: at most"), "{shown}");
+
+    let known = format!("explainer.llm.model={}", toy.arg("model"));
+    let exact: Value =
+        serde_json::from_str(&call(&toy, "plan", &["--json", "--set", &known]).ok().stdout).expect("JSON");
+    let by_own_tokenizer =
+        |plan: &Value| plan["llm"].as_array().expect("steps").iter().all(|step| step["exact_tokens"] == true);
+    assert!(by_own_tokenizer(&exact) && !by_own_tokenizer(&plan), "a model's own tokenizer counts");
+    assert!(
+        exact["llm_tokens_in"].as_u64() > plan["llm_tokens_in"].as_u64(),
+        "a small vocabulary takes more"
+    );
 
     let done = call(&toy, "run", &["--json"]).ok();
     let result: Value = serde_json::from_str(&done.stdout).expect("JSON");
