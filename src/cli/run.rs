@@ -11,7 +11,7 @@ use crate::hub::DEFAULT_ENDPOINT;
 use crate::llm::{Budget, Usage};
 use crate::report;
 use crate::report::Summary;
-use crate::run::{self, Event, Finished, Places, RunError, Stop};
+use crate::run::{self, Event, Finished, Places, RunError, Stop, comparison};
 use crate::suite::Suite;
 
 /// Exit code of a run that finished with more failed features than the suite allows.
@@ -111,8 +111,8 @@ fn show(finished: &Finished, common: &Common, environment: &Environment) {
     for (model, usage) in &finished.llm.usage {
         print(&usage_line(model, usage));
     }
-    for step in &finished.llm.steps {
-        print(&step.to_string());
+    for line in comparison(&finished.llm.steps) {
+        print(&line);
     }
     if !common.quiet {
         const SHOWN: usize = 8;

@@ -113,7 +113,10 @@ impl HeldFragment {
 pub struct JudgedFragment {
     /// The fragment with its truth.
     pub held: HeldFragment,
-    /// Whether the feature is above 0 on a token that counts.
+    /// Which draw it comes from.
+    pub stratum: Stratum,
+    /// Whether it stands for those on which the feature fires, or for those on which it does not (of a
+    /// dense feature: on which it fires least).
     pub fires: bool,
 }
 
@@ -179,7 +182,7 @@ impl Held {
     }
 
     /// Fragments for judgements of whole texts: firing ones from all quantiles alike, then as many
-    /// non-firing ones, none of a document that explains.
+    /// non-firing ones (of a dense feature: of the lowest maximum), none of a document that explains.
     pub fn judged(&self) -> &[JudgedFragment] {
         &self.judged
     }
@@ -269,28 +272,26 @@ fn beyond_token<'a>(
         .collect()
 }
 
-/// The quantiles' fragments, the first of each group, then the second of each, and so on, and as many
-/// of the non-firing list. A fragment counts by what the feature does on it, above 0 or not, whatever
-/// the rule that listed it: a list of non-firing fragments is filled up with weakly firing ones where a
-/// feature is dense, and those would be wrong either way.
+/// The quantiles' fragments on which the feature is above 0, the first of each group, then the second of
+/// each, and so on, and as many of the non-firing list.
 fn judged(record: &FeatureRecord, explained: &HashSet<usize>) -> Vec<JudgedFragment> {
-    let fires = |record: &FeatureRecord, of: &ActivationRecord| {
-        of.activations.iter().skip(record.first_scored).any(|&activation| activation > 0.0)
-    };
     let usable = |fragment: &&ActivationRecord| !explained.contains(&fragment.document);
     let drawn: BTreeMap<usize, &ActivationRecord> =
         record.random.iter().chain(&record.more_random).map(|drawn| (drawn.fragment, drawn)).collect();
     let deepest = record.quantiles.iter().map(Vec::len).max().unwrap_or(0);
+    let fires =
+        |drawn: &&ActivationRecord| drawn.activations.iter().skip(record.first_scored).any(|&a| a > 0.0);
     let firing: Vec<&ActivationRecord> = (0..deepest)
         .flat_map(|nth| record.quantiles.iter().filter_map(move |group| group.get(nth)))
         .filter_map(|pick| drawn.get(&pick.fragment).copied())
         .filter(usable)
-        .filter(|drawn| fires(record, drawn))
+        .filter(fires)
         .collect();
-    let silent: Vec<&ActivationRecord> =
-        record.non_firing.iter().filter(usable).filter(|drawn| !fires(record, drawn)).collect();
+    let silent: Vec<&ActivationRecord> = record.non_firing.iter().filter(usable).collect();
     let n = firing.len().min(silent.len());
-    let judged = |fires| move |of: &ActivationRecord| JudgedFragment { held: HeldFragment::of(of), fires };
+    let judged = |fires| {
+        move |of: &ActivationRecord| JudgedFragment { held: HeldFragment::of(of), stratum: of.stratum, fires }
+    };
     let firing = firing.into_iter().take(n).map(judged(true));
     firing.chain(silent.into_iter().take(n).map(judged(false))).collect()
 }

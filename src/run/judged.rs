@@ -6,7 +6,7 @@ use super::RunError;
 use super::asked::Asked;
 use super::models::JudgedBy;
 use crate::base::{Attempt, Missing, Stream};
-use crate::features::{Explanation, Held, JudgedFragment};
+use crate::features::{Explanation, Held, JudgedFragment, Stratum};
 use crate::llm::{ChatClient, ChatError, ChatRequest, PromptReply, ReadProblem, ask_until_read, failed_call};
 use crate::score::{
     JudgeTask, Judgement, NoScore, ScoreOutcome, ShownText, auroc, judge_batches, judged_score,
@@ -18,7 +18,9 @@ use crate::score::{
 pub struct Verdict {
     /// Number of the fragment.
     pub fragment: usize,
-    /// The truth.
+    /// Which draw it comes from.
+    pub stratum: Stratum,
+    /// The truth: whether it stands for those on which the feature fires.
     pub fires: bool,
     /// Places of the tokens that were marked; fuzzing only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -217,6 +219,7 @@ fn scored(by: &JudgedBy, shown: &Shown<'_>, said: Vec<Said>) -> Judged {
     };
     let verdicts = shown.fragments.iter().zip(said).map(|((judged, text), said)| Verdict {
         fragment: judged.held.fragment,
+        stratum: judged.stratum,
         fires: judged.fires,
         marked: text.marked.clone(),
         said,

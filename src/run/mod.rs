@@ -39,7 +39,7 @@ pub use estimate::{Estimate, estimate};
 pub use evaluate::Outcome;
 pub use events::Event;
 pub use pipeline::{Finished, LanguageModels, run};
-pub use planned::{Beside, Planned, time_text};
+pub use planned::{Beside, Planned, comparison, time_text};
 pub use prepare::{OpenSubject, open_subject};
 pub use role::{RoleUsage, Step, Who};
 pub use stage::{StageKey, StageStore};

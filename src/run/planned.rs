@@ -117,34 +117,39 @@ pub struct Beside {
     pub actual: Option<RoleUsage>,
 }
 
-impl fmt::Display for Beside {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let planned = |text: &dyn Fn(&Planned) -> String| self.planned.as_ref().map_or("—".to_string(), text);
-        let Some(RoleUsage { taken, minutes, .. }) = &self.actual else {
-            return write!(
-                f,
-                "  {}: nothing asked of {} requests planned at most",
-                self.who,
-                planned(&|planned| planned.requests.to_string())
-            );
+/// What was taken beside what was planned, in columns, with a head; nothing where nothing was planned.
+pub fn comparison(steps: &[Beside]) -> Vec<String> {
+    if steps.is_empty() {
+        return Vec::new();
+    }
+    let head = ["taken of planned at most", "requests", "cached", "tokens in", "tokens out", "cost", "time"];
+    let mut rows: Vec<[String; 7]> = vec![head.map(str::to_string)];
+    rows.extend(steps.iter().map(Beside::cells));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |row: &[String; 7]| {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
+    };
+    rows.iter().map(line).collect()
+}
+
+impl Beside {
+    fn cells(&self) -> [String; 7] {
+        let of = |taken: &dyn Fn(&RoleUsage) -> String, planned: &dyn Fn(&Planned) -> String| {
+            let taken = self.actual.as_ref().map_or("0".to_string(), taken);
+            let planned = self.planned.as_ref().map_or("—".to_string(), planned);
+            format!("{taken} of {planned}")
         };
-        write!(
-            f,
-            "  {}: {} requests of {} planned at most ({} more from the cache), tokens in {} of {}, out {} of {}, \
-             {} of {}, {} of {}",
-            self.who,
-            taken.requests,
-            planned(&|planned| planned.requests.to_string()),
-            taken.cached,
-            amount(taken.tokens_in),
-            planned(&|planned| amount(planned.tokens_in)),
-            amount(taken.tokens_out),
-            planned(&|planned| amount(planned.tokens_out)),
-            dollars_text(taken.dollars),
-            planned(&|planned| dollars_text(planned.dollars)),
-            time_text(*minutes),
-            planned(&|planned| time_text(planned.minutes)),
-        )
+        [
+            self.who.to_string(),
+            of(&|usage| usage.taken.requests.to_string(), &|planned| planned.requests.to_string()),
+            self.actual.as_ref().map_or("0".to_string(), |usage| usage.taken.cached.to_string()),
+            of(&|usage| amount(usage.taken.tokens_in), &|planned| amount(planned.tokens_in)),
+            of(&|usage| amount(usage.taken.tokens_out), &|planned| amount(planned.tokens_out)),
+            of(&|usage| dollars_text(usage.taken.dollars), &|planned| dollars_text(planned.dollars)),
+            of(&|usage| time_text(usage.minutes), &|planned| time_text(planned.minutes)),
+        ]
     }
 }
 
@@ -515,11 +520,11 @@ mod tests {
                 "judge a by m: at most 10 requests, about 12 k tokens in and 20 out, prices not given, about 30 s"
             )
         );
-        assert!(
-            all[1].to_string().contains("7 requests of 10 planned at most (2 more from the cache)"),
-            "{}",
-            all[1]
-        );
-        assert!(all[0].to_string().contains("nothing asked of 10 requests"), "{}", all[0]);
+        let lines = comparison(&all);
+        assert_eq!(lines.len(), 4);
+        assert!(lines[1].contains("judge a by m") && lines[1].contains("0 of 10"), "{}", lines[1]);
+        assert!(lines[2].contains("7 of 10") && lines[2].contains("15 s of 30 s"), "{}", lines[2]);
+        assert!(lines[3].contains("7 of —"), "{}", lines[3]);
+        assert!(comparison(&[]).is_empty());
     }
 }

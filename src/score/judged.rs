@@ -23,7 +23,7 @@ const TOP: u8 = 5;
 #[serde(rename_all = "snake_case")]
 pub enum JudgeTask {
     /// Whether the feature fires on a text at all. Texts come from `marked_text` without marks;
-    /// negatives are fragments on which it does not fire.
+    /// negatives are fragments on which it does not fire (of a dense feature: fires least).
     Detection,
     /// Whether the marked tokens are those on which it fires. Positives are marked by `strong_marks`,
     /// negatives, non-firing fragments, by `decoy_marks`, with as many marks on average.
