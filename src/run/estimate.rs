@@ -3,7 +3,8 @@
 
 use serde::Serialize;
 
-use super::planned::{Planned, Walked, planned};
+use super::bill::Planned;
+use super::planned::{Walked, planned};
 use super::prepare::{expand_hooks, open_subject, sample_fragments};
 use super::{Places, RunError};
 use crate::base::{HookPoint, Matrix, Stopwatch};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::planned::Beside;
+use super::bill::Beside;
 use super::prepare::{CorpusRecord, Fillers};
 use crate::base::{Digest, Stopwatch, cpu_name, instruction_set, peak_memory_bytes};
 use crate::llm::Usage;

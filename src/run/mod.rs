@@ -6,6 +6,7 @@
 
 mod asked;
 mod best_of;
+mod bill;
 mod error;
 mod estimate;
 mod evaluate;
@@ -34,12 +35,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::llm::{Budget, Secret};
 
+pub use bill::{Beside, Planned, comparison, time_text};
 pub use error::RunError;
 pub use estimate::{Estimate, estimate};
 pub use evaluate::Outcome;
 pub use events::Event;
 pub use pipeline::{Finished, LanguageModels, run};
-pub use planned::{Beside, Planned, comparison, time_text};
 pub use prepare::{OpenSubject, open_subject};
 pub use role::{RoleUsage, Step, Who};
 pub use stage::{StageKey, StageStore};

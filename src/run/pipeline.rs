@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::bill::{Beside, Planned, beside};
 use super::estimate::{remarks, walked};
 use super::evaluate::Outcome;
 use super::harvest::Harvester;
 use super::manifest::{DictionaryRecord, FillerRecord, METRIC_VERSIONS, Machine, Manifest, StageClock};
 use super::models::{Models, by_model, prompt_digests};
-use super::planned::{Beside, Planned, SAMPLE_FRAGMENTS, beside, planned};
+use super::planned::{SAMPLE_FRAGMENTS, planned};
 use super::prepare::{CorpusRecord, Fillers, expand_hooks, fillers, open_corpus, open_subject};
 use super::stage::{StageKey, StageStore};
 use super::subject_pass::{EVALUATE_VERSION, RowResult, SubjectPass, Unfinished};

@@ -146,3 +146,39 @@ impl Drop for Busy<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::llm::{ClientKind, Endpoint, connect};
+
+    #[test]
+    fn what_runs_at_the_same_time_counts_once() {
+        let cache = tempfile::tempdir().expect("a folder");
+        let mut spec = LlmSpec::new(ClientKind::Openai, "m");
+        spec.base_url = Some("http://127.0.0.1:9/v1".into());
+        let cache_folder = cache.path().to_path_buf();
+        let endpoint = Endpoint {
+            spec: spec.clone(),
+            key: None,
+            base_url: None,
+            offline: true,
+            cache_folder,
+            budget: None,
+        };
+        let role = Role::new(Step::Judge, "detection", &spec, connect(&endpoint).expect("nothing is sent"));
+        let minutes = || role.usage().minutes;
+        assert_eq!(minutes(), 0.0);
+        let (first, second) = (role.busy(), role.busy());
+        std::thread::sleep(Duration::from_millis(30));
+        drop(first);
+        assert!(minutes() * 60.0 >= 0.03, "it is still under way");
+        drop(second);
+        let taken = minutes();
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(minutes(), taken, "nothing is under way");
+        assert_eq!(role.who().to_string(), "judge detection by m");
+    }
+}
