@@ -27,7 +27,7 @@ pub struct Planned {
     pub exact_tokens: bool,
 }
 
-/// `12 M`, `3,400`: as many digits as a plan is good for.
+/// `12 M`, `340 k`, `3400`: as many digits as a plan is good for.
 fn amount(n: u64) -> String {
     match n {
         0..10_000 => n.to_string(),

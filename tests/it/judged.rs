@@ -145,7 +145,12 @@ fn an_exact_judge_scores_one_with_the_right_explanation_and_chance_with_a_wrong_
         let fuzzing = line["judging"] == "fuzzing";
         assert!(verdicts.iter().all(|verdict| (marked(verdict) > 0) == fuzzing), "{line}");
     }
-    assert_eq!(server.requests(), server.distinct(), "no question is asked twice");
+    let asked = server.requests();
+    assert_eq!(asked, server.distinct(), "no question is asked twice");
+    let (summary, evidence) = (read(&toy, "summary.json"), read(&toy, &format!("judgements/{ROW}")));
+    call(&toy, "run", &["--fresh", "--threads", "1"]).ok();
+    assert_eq!(server.requests(), asked, "every answer was there already");
+    assert!(read(&toy, "summary.json") == summary && read(&toy, &format!("judgements/{ROW}")) == evidence);
 }
 
 #[test]
