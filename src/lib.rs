@@ -35,7 +35,8 @@
 //! - *Identical activations*: dictionaries of one hook point carry one digest, or the run ends with
 //!   [`run::RunError::MixedActivations`].
 //! - *No leakage*: what explains ([`features::Evidence`]) and what scores ([`features::Held`]) are
-//!   different types made by one function; a simulator receives tokens, never activations.
+//!   different types made by one function; a simulator receives tokens, never activations; what chooses
+//!   among explanations ([`features::Calibration`]) is made of evidence alone.
 //! - *No silent loss*: walked = scored + undefined + failed + Σ skipped(reason), in every cell.
 //! - *No hidden chance*: whatever draws takes a [`base::Stream`] with a name; results do not depend on
 //!   the number of threads.

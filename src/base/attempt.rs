@@ -20,6 +20,27 @@ impl<T> Attempt<T> {
             Self::Missing(_) => None,
         }
     }
+
+    /// All values, or why the first one is missing: what rests on several pieces of work is complete
+    /// or it is not there. Nothing after the first missing one is looked at.
+    pub fn all(attempts: impl IntoIterator<Item = Self>) -> Attempt<Vec<T>> {
+        let mut values = Vec::new();
+        for attempt in attempts {
+            match attempt {
+                Self::Done(value) => values.push(value),
+                Self::Missing(missing) => return Attempt::Missing(missing),
+            }
+        }
+        Attempt::Done(values)
+    }
+
+    /// The value made into another.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Attempt<U> {
+        match self {
+            Self::Done(value) => Attempt::Done(make(value)),
+            Self::Missing(missing) => Attempt::Missing(missing),
+        }
+    }
 }
 
 /// Why there is no value; the text is a stable snake_case reason that tallies count by.
@@ -32,6 +53,15 @@ pub enum Missing {
     Undefined(String),
     /// The work was tried and did not come out.
     Failed(String),
+}
+
+impl Missing {
+    /// The reason, whatever the kind.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Skipped(reason) | Self::Undefined(reason) | Self::Failed(reason) => reason,
+        }
+    }
 }
 
 /// How many features were walked and what became of each. Invariant: `requested()` is the sum of
@@ -67,6 +97,16 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_are_there_or_the_first_that_is_missing_says_why() {
+        let missing = |reason: &str| Attempt::<u8>::Missing(Missing::Failed(reason.into()));
+        assert_eq!(Attempt::all([Attempt::Done(1), Attempt::Done(2)]), Attempt::Done(vec![1, 2]));
+        let broken = Attempt::all([Attempt::Done(1), missing("first"), missing("second")]);
+        assert_eq!(broken, Attempt::Missing(Missing::Failed("first".into())));
+        assert_eq!(Attempt::<u8>::all([]), Attempt::Done(Vec::new()));
+        assert_eq!(Attempt::Done(2).map(|value| value + 1), Attempt::Done(3));
+    }
 
     #[test]
     fn a_tally_adds_up() {

@@ -3,7 +3,7 @@
 use super::args::{Common, Environment, SuiteArgs};
 use super::run::places;
 use super::{print, print_json};
-use crate::run::{Estimate, RunError, estimate};
+use crate::run::{Estimate, RunError, estimate, time_text};
 use crate::suite::{self, Suite};
 
 /// Reads a suite with its overrides and flags.
@@ -74,22 +74,17 @@ pub fn text(plan: &Estimate) -> String {
             "LLM requests",
             format!("{} ({} tokens in, {} out)", plan.llm_requests, plan.llm_tokens_in, plan.llm_tokens_out),
         ),
+    ];
+    lines.extend(plan.llm.iter().map(|planned| ("", planned.to_string())));
+    lines.extend([
         ("cost", format!("${:.2}", plan.usd)),
         ("disk", format!("{:.2} GB of activations at once", plan.disk_gb)),
         ("memory", format!("about {:.1} GB", plan.memory_gb)),
-        ("time", minutes(plan.minutes)),
+        ("time", format!("about {}", time_text(plan.minutes))),
         ("can show", format!("differences of {smallest} or more between two cells (80 % power, unadjusted)")),
-    ];
+    ]);
     lines.extend(plan.notes.iter().map(|note| ("note", note.clone())));
     lines.iter().map(|(name, value)| format!("{name:<20}{value}\n")).collect()
-}
-
-fn minutes(minutes: f64) -> String {
-    if minutes < 1.5 {
-        format!("about {:.0} s", (minutes * 60.0).max(1.0))
-    } else {
-        format!("about {minutes:.0} min")
-    }
 }
 
 fn grouped(n: usize) -> String {

@@ -11,7 +11,7 @@ use crate::hub::DEFAULT_ENDPOINT;
 use crate::llm::{Budget, Usage};
 use crate::report;
 use crate::report::Summary;
-use crate::run::{self, Event, Finished, Places, RunError, Stop};
+use crate::run::{self, Event, Finished, Places, RunError, Stop, comparison};
 use crate::suite::Suite;
 
 /// Exit code of a run that finished with more failed features than the suite allows.
@@ -100,15 +100,19 @@ fn show(finished: &Finished, common: &Common, environment: &Environment) {
             "folder": finished.folder.display().to_string(),
             "run": finished.summary.run,
             "warnings": finished.warnings,
-            "llm_usage": finished.llm_usage,
+            "llm_usage": finished.llm.usage,
+            "llm_steps": finished.llm.steps,
             "failed": {"walked": finished.failed.0, "failed": finished.failed.1},
             "files": finished.report_files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
         }));
         return;
     }
     print(&table(&finished.summary, environment));
-    for (model, usage) in &finished.llm_usage {
+    for (model, usage) in &finished.llm.usage {
         print(&usage_line(model, usage));
+    }
+    for line in comparison(&finished.llm.steps) {
+        print(&line);
     }
     if !common.quiet {
         const SHOWN: usize = 8;

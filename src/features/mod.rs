@@ -2,7 +2,8 @@
 //!
 //! In: codes of evaluation fragments, block by block; then the activations of the fragments chosen.
 //! Out: feature records with sampling probabilities, split into `Evidence` (what an explainer may
-//! see) and `Held` (what a scorer may see); `Explanation`, which predicts from tokens alone.
+//! see; a part of it can become `Calibration`, on which explanations are chosen) and `Held` (what a scorer
+//! may see); `Explanation`, which predicts from tokens alone.
 //! Never: explains or scores; runs a model.
 //!
 //! One streaming pass (`RecordBuilder`) decides which fragments a feature uses, `walk` decides which
@@ -45,7 +46,7 @@ pub use rendering::{
     strong_marks,
 };
 pub use scale::ten_point_scale;
-pub use split::{Evidence, Held, HeldFragment, Pick, split};
+pub use split::{Calibration, Evidence, Held, HeldFragment, JudgedFragment, Pick, split};
 pub use token_table::TokenTable;
 pub use walk::{SkipReason, Walk, WalkedFeature, walk};
 

@@ -43,6 +43,47 @@ impl Evidence {
     }
 }
 
+/// Fragments that several candidates for an explanation are compared on. It is made of evidence alone,
+/// by [`Evidence::divide`], so that whoever chooses between candidates has seen nothing that is scored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibration {
+    first_scored: usize,
+    fragments: Vec<HeldFragment>,
+}
+
+impl Calibration {
+    /// First position of a fragment that is compared.
+    pub fn first_scored(&self) -> usize {
+        self.first_scored
+    }
+
+    /// Top fragments, then random ones.
+    pub fn fragments(&self) -> &[HeldFragment] {
+        &self.fragments
+    }
+}
+
+impl Evidence {
+    /// The evidence in two: what candidates are made of, and what they are compared on. Of the top and
+    /// of the random fragments every other one, beginning with the second, is kept from the explainer;
+    /// the non-firing ones all stay with it.
+    pub fn divide(&self) -> (Self, Calibration) {
+        let (mut kept, mut fragments) = (Vec::new(), Vec::new());
+        let mut ranks: BTreeMap<Stratum, usize> = BTreeMap::new();
+        for record in &self.records {
+            let rank = ranks.entry(record.stratum).or_default();
+            if matches!(record.stratum, Stratum::Top | Stratum::Random) && *rank % 2 == 1 {
+                fragments.push(HeldFragment::of(record));
+            } else {
+                kept.push(record.clone());
+            }
+            *rank += 1;
+        }
+        let evidence = Self { records: kept, ..*self };
+        (evidence, Calibration { first_scored: self.first_scored, fragments })
+    }
+}
+
 /// A fragment that a feature is scored on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HeldFragment {
@@ -54,6 +95,29 @@ pub struct HeldFragment {
     pub tokens: Vec<u32>,
     /// The truth: the feature's code on each token.
     pub activations: Vec<f32>,
+}
+
+impl HeldFragment {
+    fn of(record: &ActivationRecord) -> Self {
+        Self {
+            fragment: record.fragment,
+            document: record.document,
+            tokens: record.tokens.clone(),
+            activations: record.activations.clone(),
+        }
+    }
+}
+
+/// A fragment that is judged as a whole: does the feature fire on it?
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JudgedFragment {
+    /// The fragment with its truth.
+    pub held: HeldFragment,
+    /// Which draw it comes from.
+    pub stratum: Stratum,
+    /// Whether it stands for those on which the feature fires, or for those on which it does not (of a
+    /// dense feature: on which it fires least).
+    pub fires: bool,
 }
 
 /// A fragment's place in one list.
@@ -77,6 +141,7 @@ pub struct Held {
     random: Vec<Pick>,
     non_firing: Vec<Pick>,
     beyond_token: Vec<Pick>,
+    judged: Vec<JudgedFragment>,
 }
 
 impl Held {
@@ -116,6 +181,12 @@ impl Held {
         &self.beyond_token
     }
 
+    /// Fragments for judgements of whole texts: firing ones from all quantiles alike, then as many
+    /// non-firing ones (of a dense feature: of the lowest maximum), none of a document that explains.
+    pub fn judged(&self) -> &[JudgedFragment] {
+        &self.judged
+    }
+
     /// The same without the fragments that `beyond_token` alone looks at, for simulators whose every
     /// fragment costs something: `beyond_token` is left with the protocol's random ones.
     pub fn protocol_only(&self) -> Self {
@@ -130,7 +201,8 @@ impl Held {
         let (top, random) = (again(&self.top), again(&self.random));
         let (non_firing, beyond_token) = (again(&self.non_firing), again(&both));
         let (feature, first_scored, fragments) = (self.feature, self.first_scored, kept.fragments);
-        Self { feature, first_scored, fragments, top, random, non_firing, beyond_token }
+        let judged = self.judged.clone();
+        Self { feature, first_scored, fragments, top, random, non_firing, beyond_token, judged }
     }
 }
 
@@ -153,10 +225,13 @@ pub fn split(record: &FeatureRecord, protocol: &Protocol) -> Result<(Evidence, H
     let beyond_token = beyond_token(record, protocol, &seen);
     let beyond_token = beyond_token.into_iter().map(|record| held.pick(record, record.probability)).collect();
 
+    let judged = judged(record, &seen);
+
     let (feature, first_scored) = (record.feature, record.first_scored);
     let evidence = Evidence { feature, first_scored, records: explain.into_iter().cloned().collect() };
     let fragments = held.fragments;
-    Ok((evidence, Held { feature, first_scored, fragments, top, random, non_firing, beyond_token }))
+    let held = Held { feature, first_scored, fragments, top, random, non_firing, beyond_token, judged };
+    Ok((evidence, held))
 }
 
 fn take<'a>(
@@ -197,6 +272,30 @@ fn beyond_token<'a>(
         .collect()
 }
 
+/// The quantiles' fragments on which the feature is above 0, the first of each group, then the second of
+/// each, and so on, and as many of the non-firing list.
+fn judged(record: &FeatureRecord, explained: &HashSet<usize>) -> Vec<JudgedFragment> {
+    let usable = |fragment: &&ActivationRecord| !explained.contains(&fragment.document);
+    let drawn: BTreeMap<usize, &ActivationRecord> =
+        record.random.iter().chain(&record.more_random).map(|drawn| (drawn.fragment, drawn)).collect();
+    let deepest = record.quantiles.iter().map(Vec::len).max().unwrap_or(0);
+    let fires =
+        |drawn: &&ActivationRecord| drawn.activations.iter().skip(record.first_scored).any(|&a| a > 0.0);
+    let firing: Vec<&ActivationRecord> = (0..deepest)
+        .flat_map(|nth| record.quantiles.iter().filter_map(move |group| group.get(nth)))
+        .filter_map(|pick| drawn.get(&pick.fragment).copied())
+        .filter(usable)
+        .filter(fires)
+        .collect();
+    let silent: Vec<&ActivationRecord> = record.non_firing.iter().filter(usable).collect();
+    let n = firing.len().min(silent.len());
+    let judged = |fires| {
+        move |of: &ActivationRecord| JudgedFragment { held: HeldFragment::of(of), stratum: of.stratum, fires }
+    };
+    let firing = firing.into_iter().take(n).map(judged(true));
+    firing.chain(silent.into_iter().take(n).map(judged(false))).collect()
+}
+
 #[derive(Default)]
 struct HeldBuilder {
     fragments: Vec<HeldFragment>,
@@ -213,12 +312,7 @@ impl HeldBuilder {
     }
 
     fn pick(&mut self, record: &ActivationRecord, probability: f64) -> Pick {
-        let place = self.keep(&HeldFragment {
-            fragment: record.fragment,
-            document: record.document,
-            tokens: record.tokens.clone(),
-            activations: record.activations.clone(),
-        });
+        let place = self.keep(&HeldFragment::of(record));
         Pick { fragment: place, stratum: record.stratum, probability }
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::http::Http;
 use super::{
-    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, LlmSpec, Message, PromptReply,
+    Billed, BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, LlmSpec, Message, PromptReply,
     PromptRequest, Role,
 };
 
@@ -73,21 +73,18 @@ impl Anthropic {
 
     async fn message(&self, request: &ChatRequest) -> Result<ChatReply, ChatError> {
         let answer: Answer = self.http.ask("v1/messages", &self.body(request)).await?;
-        let blocks = answer.content.ok_or_else(|| self.http.odd("answered without a content"))?;
+        let count = answer.usage;
+        let read = [count.input_tokens, count.cache_creation_input_tokens, count.cache_read_input_tokens];
+        let (tokens_in, tokens_out) = (read.into_iter().flatten().sum(), count.output_tokens.unwrap_or(0));
+        let billed = Billed { tokens_in, tokens_out };
+        let odd = || self.http.odd("answered without a content").with_billed(billed);
+        let blocks = answer.content.ok_or_else(odd)?;
         let finish = match answer.stop_reason.as_deref() {
             Some("max_tokens" | "model_context_window_exceeded") => Finish::Length,
             Some("refusal") => Finish::Refused,
             _ => Finish::Stop,
         };
-        let count = answer.usage;
-        let read = [count.input_tokens, count.cache_creation_input_tokens, count.cache_read_input_tokens];
-        Ok(ChatReply {
-            text: text_of(blocks),
-            finish,
-            tokens_in: read.into_iter().flatten().sum(),
-            tokens_out: count.output_tokens.unwrap_or(0),
-            logprobs: None,
-        })
+        Ok(ChatReply { text: text_of(blocks), finish, tokens_in, tokens_out, logprobs: None })
     }
 }
 

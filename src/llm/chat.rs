@@ -120,6 +120,15 @@ pub struct PromptReply {
     pub tokens_in: u64,
 }
 
+/// Tokens that an endpoint counts for a call without a usable answer: they are paid like any others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Billed {
+    /// Of the question.
+    pub tokens_in: u64,
+    /// Of what was answered.
+    pub tokens_out: u64,
+}
+
 /// Why there is no answer. Texts never hold a key, and of what an endpoint said at most a line.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ChatError {
@@ -174,6 +183,8 @@ pub enum ChatError {
         detail: String,
         /// Seconds it asked to wait.
         retry_after: Option<f64>,
+        /// What it says the failed call took all the same.
+        billed: Billed,
     },
     /// The connection could not be made or broke.
     #[error("cannot reach {endpoint}: {detail}")]
@@ -216,6 +227,23 @@ pub enum ChatError {
 }
 
 impl ChatError {
+    /// What the failed call took by the endpoint's own count.
+    pub fn billed(&self) -> Billed {
+        match self {
+            Self::Server { billed, .. } => *billed,
+            _ => Billed::default(),
+        }
+    }
+
+    /// The same error of a call that took so much. Only an endpoint that broke down on its way can have
+    /// counted something; what it turns away it does not bill.
+    pub(super) fn with_billed(mut self, taken: Billed) -> Self {
+        if let Self::Server { billed, .. } = &mut self {
+            *billed = taken;
+        }
+        self
+    }
+
     /// Whether the same request may succeed later.
     pub fn is_passing(&self) -> bool {
         matches!(

@@ -84,9 +84,10 @@ impl Completions {
     pub async fn complete(&self, http: &Http, body: &Value) -> Result<ChatReply, ChatError> {
         let (choice, count) = first_choice(http, body).await?;
         let finish = finish_of(choice.finish_reason.as_deref());
+        let odd = |detail: &str| http.odd(detail).with_billed(count.billed());
         Ok(ChatReply {
-            finish: finish.ok_or_else(|| http.odd("broke off its answer with an error"))?,
-            text: choice.text.ok_or_else(|| http.odd("answered without a text"))?,
+            finish: finish.ok_or_else(|| odd("broke off its answer with an error"))?,
+            text: choice.text.ok_or_else(|| odd("answered without a text"))?,
             tokens_in: count.prompt_tokens.unwrap_or(0),
             tokens_out: count.completion_tokens.unwrap_or(0),
             logprobs: choice.logprobs.and_then(token_choices),
@@ -133,7 +134,9 @@ impl Completions {
 async fn first_choice(http: &Http, body: &Value) -> Result<(Choice, TokenCount), ChatError> {
     let answer: Answer = http.ask(PATH, body).await?;
     let choice = answer.choices.unwrap_or_default().into_iter().next();
-    Ok((choice.ok_or_else(|| http.odd("answered without a choice"))?, answer.usage.unwrap_or_default()))
+    let count = answer.usage.unwrap_or_default();
+    let odd = || http.odd("answered without a choice").with_billed(count.billed());
+    Ok((choice.ok_or_else(odd)?, count))
 }
 
 fn scoring_body(spec: &LlmSpec, request: &PromptRequest, max_tokens: u64) -> Map<String, Value> {
@@ -161,8 +164,9 @@ async fn echo(
     let columns = choice.logprobs;
     let columns =
         columns.ok_or_else(|| unsupported(http.endpoint(), "echoes the prompt without log-probabilities"))?;
-    let mut tokens = prompt_tokens(columns)
-        .ok_or_else(|| http.odd("answered with log-probabilities of different lengths"))?;
+    let mut tokens = prompt_tokens(columns).ok_or_else(|| {
+        http.odd("answered with log-probabilities of different lengths").with_billed(count.billed())
+    })?;
     let generated = count.completion_tokens.unwrap_or(max_tokens).min(max_tokens);
     tokens.truncate(tokens.len() - tokens.len().min(usize::try_from(generated).unwrap_or(0)));
     if let Some(first) = tokens.first_mut() {
@@ -186,7 +190,9 @@ async fn vllm(http: &Http, spec: &LlmSpec, request: &PromptRequest) -> Result<Pr
     let id = |position: usize| ids.as_ref().map(|ids| ids[position].to_string());
     let tokens: Option<Vec<PromptToken>> =
         places.into_iter().enumerate().map(|(position, place)| place_token(place, id(position))).collect();
-    let mut tokens = tokens.ok_or_else(|| http.odd("answered with a position without its own token"))?;
+    let mut tokens = tokens.ok_or_else(|| {
+        http.odd("answered with a position without its own token").with_billed(count.billed())
+    })?;
     name_first(&mut tokens, &request.prompt);
     let tokens_in = count.prompt_tokens.unwrap_or(tokens.len() as u64);
     Ok(PromptReply { tokens, tokens_in })

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use reqwest::Url;
 
@@ -36,6 +37,38 @@ pub struct Llm {
     pub client: Arc<dyn ChatClient>,
     /// What it was asked and what that cost.
     pub meter: Meter,
+    line: Arc<Line>,
+}
+
+/// What those who ask one model for different purposes share: the turns at its endpoint.
+struct Line {
+    throttled: Arc<dyn ChatClient>,
+    policy: RetryPolicy,
+    prices: Option<Prices>,
+    budget: Option<Budget>,
+    cache_folder: PathBuf,
+    /// Purposes so far.
+    purposes: AtomicU64,
+}
+
+impl Line {
+    fn open(line: Arc<Self>) -> Llm {
+        let meter = Meter::new(line.prices);
+        let nth = line.purposes.fetch_add(1, Ordering::Relaxed);
+        // Those who share an endpoint must not come back together after an error.
+        let policy = RetryPolicy { seed: line.policy.seed.wrapping_add(nth << 32), ..line.policy };
+        let metered = Arc::new(Metered::new(line.throttled.clone(), meter.clone(), line.budget.clone()));
+        let retried = Arc::new(Retried::new(metered, policy));
+        let client = Arc::new(Cached::new(retried, &line.cache_folder, meter.clone()));
+        Llm { client, meter, line }
+    }
+}
+
+impl Llm {
+    /// The same model for another purpose, counted apart: turns, answers kept and the budget are shared.
+    pub fn for_another_purpose(&self) -> Self {
+        Line::open(self.line.clone())
+    }
 }
 
 impl Endpoint {
@@ -89,9 +122,9 @@ impl Endpoint {
     }
 }
 
-/// Puts the wrappers around an endpoint: from outside in, the cache, the count with the budget,
-/// repetition, turns, the protocol. An answer from the cache therefore costs nothing and needs no
-/// network. Nothing is sent yet.
+/// Puts the wrappers around an endpoint: from outside in, the cache, repetition, the count with the
+/// budget, turns, the protocol. An answer from the cache therefore costs nothing and needs no
+/// network, and every attempt is counted. Nothing is sent yet.
 ///
 /// # Errors
 /// [`ChatError::BadRequest`] for a specification that cannot be, [`ChatError::Auth`] for a missing
@@ -116,12 +149,14 @@ pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, Cha
         requests_per_minute: spec.requests_per_minute,
         tokens_per_minute: spec.tokens_per_minute,
     };
-    let meter = Meter::new(endpoint.prices());
-    let throttled = Arc::new(Throttled::new(endpoint.protocol(&base)?, pace));
-    let retried = Arc::new(Retried::new(throttled, policy));
-    let metered = Arc::new(Metered::new(retried, meter.clone(), endpoint.budget.clone()));
-    let client = Arc::new(Cached::new(metered, &endpoint.cache_folder, meter.clone()));
-    Ok(Llm { client, meter })
+    Ok(Line::open(Arc::new(Line {
+        throttled: Arc::new(Throttled::new(endpoint.protocol(&base)?, pace)),
+        policy,
+        prices: endpoint.prices(),
+        budget: endpoint.budget.clone(),
+        cache_folder: endpoint.cache_folder.clone(),
+        purposes: AtomicU64::new(0),
+    })))
 }
 
 /// An endpoint behind a network that is off.

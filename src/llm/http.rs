@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::spec::{KEY_PLACE, is_loopback, shown};
 use super::status::{Blame, Said, one_line};
 use super::wait::asked_wait;
-use super::{ChatError, ClientKind, LlmSpec, Secret};
+use super::{Billed, ChatError, ClientKind, LlmSpec, Secret};
 
 /// Most bytes of an answer, unpacked.
 const MOST_BYTES: usize = 8 << 20;
@@ -69,7 +69,12 @@ impl Http {
     /// An answer that could be read but is not what it should be.
     pub fn odd(&self, detail: &str) -> ChatError {
         let detail = one_line(&self.hide(detail));
-        ChatError::Server { endpoint: self.endpoint.clone(), detail, retry_after: None }
+        ChatError::Server {
+            endpoint: self.endpoint.clone(),
+            detail,
+            retry_after: None,
+            billed: Billed::default(),
+        }
     }
 
     /// Sends `body` to `path` under the base URL and reads the answer.
@@ -88,11 +93,12 @@ impl Http {
         if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
             let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
             let status = status.filter(|status| (400..600).contains(status)).unwrap_or(500);
-            return Err(self.refused(status, None, &Said::of(&value)));
+            return Err(self.refused(status, None, &Said::of(&value)).with_billed(billed_in(&value)));
         }
         // Read again from the bytes: the order of a map's entries can matter to a protocol.
-        serde_json::from_slice(&bytes)
-            .map_err(|error| self.odd(&format!("its answer is not understood: {error}")))
+        serde_json::from_slice(&bytes).map_err(|error| {
+            self.odd(&format!("its answer is not understood: {error}")).with_billed(billed_in(&value))
+        })
     }
 
     async fn exchange(&self, path: &str, body: &Value) -> Result<Vec<u8>, ChatError> {
@@ -112,8 +118,9 @@ impl Http {
         }
         let wait = asked_wait(response.headers());
         // The status alone is an answer, so trouble with the body changes nothing.
-        let said = Said::read(&self.body(response).await.unwrap_or_default());
-        Err(self.refused(status.as_u16(), wait, &said))
+        let body = self.body(response).await.unwrap_or_default();
+        let billed = serde_json::from_slice(&body).map_or(Billed::default(), |value| billed_in(&value));
+        Err(self.refused(status.as_u16(), wait, &Said::read(&body)).with_billed(billed))
     }
 
     fn address(&self, path: &str) -> Url {
@@ -170,9 +177,26 @@ impl Http {
             return ChatError::BadRequest { endpoint, detail };
         }
         if is_unreadable(&error) {
-            return ChatError::Server { endpoint, detail, retry_after: None };
+            return ChatError::Server { endpoint, detail, retry_after: None, billed: Billed::default() };
         }
         ChatError::Connection { endpoint, detail }
+    }
+}
+
+/// The `usage` of an answer, in OpenAI's words or in Anthropic's; nothing where it says nothing.
+fn billed_in(answer: &Value) -> Billed {
+    let count = |names: &[&str]| {
+        let of = |name: &&str| answer.get("usage")?.get(*name)?.as_u64();
+        names.iter().filter_map(of).fold(0, u64::saturating_add)
+    };
+    Billed {
+        tokens_in: count(&[
+            "prompt_tokens",
+            "input_tokens",
+            "cache_creation_input_tokens",
+            "cache_read_input_tokens",
+        ]),
+        tokens_out: count(&["completion_tokens", "output_tokens"]),
     }
 }
 

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::estimate::Expected;
 use super::{
-    BoxFuture, Budget, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, locked,
+    Billed, BoxFuture, Budget, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest,
+    locked,
 };
 
 /// Dollars per million tokens.
@@ -31,9 +32,10 @@ pub struct Usage {
     pub cached: u64,
     /// Answers that could not be stored and would be paid again.
     pub not_stored: u64,
-    /// Tokens of questions, without the cached ones.
+    /// Tokens of questions, without the cached ones and with those of failed calls that the endpoint
+    /// counted.
     pub tokens_in: u64,
-    /// Tokens of answers, without the cached ones.
+    /// Tokens of answers, likewise.
     pub tokens_out: u64,
     /// What they cost; none where the prices are not known.
     pub dollars: Option<f64>,
@@ -94,6 +96,12 @@ impl Meter {
         usage.tokens_out += taken.tokens_out;
     }
 
+    fn count_failed(&self, billed: Billed) {
+        let mut usage = locked(&self.0.usage);
+        usage.tokens_in += billed.tokens_in;
+        usage.tokens_out += billed.tokens_out;
+    }
+
     fn dollars(&self, tokens: Expected) -> f64 {
         self.0.prices.map_or(0.0, |prices| prices.dollars(tokens.tokens_in, tokens.tokens_out))
     }
@@ -101,7 +109,8 @@ impl Meter {
 
 /// Counts what is asked and stops before a budget is passed. Before a call its estimated cost is set
 /// aside (a token per three characters, and the whole of the answer that is allowed); after it, what
-/// it took is counted, by the endpoint's numbers where it gives some.
+/// it took is counted, by the endpoint's numbers where it gives some. A call that failed counts with
+/// what the endpoint says it took, so each attempt has to pass here by itself.
 pub struct Metered {
     inner: Arc<dyn ChatClient>,
     meter: Meter,
@@ -124,13 +133,23 @@ impl Metered {
             Some(budget) => Some(budget.reserve(self.meter.dollars(expected)).await?),
             None => None,
         };
-        let reply = ask.await?;
-        let taken = taken(&reply);
-        self.meter.count(taken);
+        let outcome = ask.await;
+        let taken = match &outcome {
+            Ok(reply) => {
+                let taken = taken(reply);
+                self.meter.count(taken);
+                taken
+            }
+            Err(error) => {
+                let billed = error.billed();
+                self.meter.count_failed(billed);
+                Expected { tokens_in: billed.tokens_in, tokens_out: billed.tokens_out }
+            }
+        };
         if let Some(reserved) = reserved {
             reserved.settle(self.meter.dollars(taken));
         }
-        Ok(reply)
+        outcome
     }
 }
 

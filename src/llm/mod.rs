@@ -5,7 +5,7 @@
 //! Never: knows what a feature is, reads the environment, shows or stores a key.
 //!
 //! A client does one thing, speak an endpoint's protocol; wrappers with one duty each are put around
-//! it: remember answers, count and stop at a budget, ask again, wait for a turn. [`connect`] puts them
+//! it: remember answers, ask again, count and stop at a budget, wait for a turn. [`connect`] puts them
 //! in their order. All of it runs on a tokio runtime with time.
 
 mod anthropic;
@@ -15,6 +15,7 @@ mod cached;
 mod chat;
 mod completions;
 mod connect;
+mod counter;
 mod estimate;
 mod http;
 mod metered;
@@ -37,10 +38,11 @@ pub use ask::{ask_until_read, failed_call};
 pub use budget::Budget;
 pub use cached::Cached;
 pub use chat::{
-    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, Message, PromptReply, PromptRequest,
-    PromptToken, Role, Schema, TokenChoice,
+    Billed, BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, Message, PromptReply,
+    PromptRequest, PromptToken, Role, Schema, TokenChoice,
 };
 pub use connect::{Endpoint, Llm, connect, connect_with};
+pub use counter::{Example, Question, TokenCounter, approximate_tokens};
 pub use metered::{Meter, Metered, Prices, Usage};
 pub use prompt::Prompt;
 pub use reading::{ReadProblem, answer, answer_json, is_refusal, probabilities, token_at};

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::completions::Completions;
 use super::http::Http;
 use super::{
-    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, Finish, LlmSpec, PromptReply,
-    PromptRequest, TokenChoice,
+    Billed, BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, Finish, LlmSpec,
+    PromptReply, PromptRequest, TokenChoice,
 };
 
 /// A model behind an OpenAI-compatible endpoint.
@@ -50,6 +50,13 @@ pub(super) struct TokenCount {
     pub completion_tokens: Option<u64>,
 }
 
+impl TokenCount {
+    /// What a call took that came to nothing.
+    pub fn billed(self) -> Billed {
+        Billed { tokens_in: self.prompt_tokens.unwrap_or(0), tokens_out: self.completion_tokens.unwrap_or(0) }
+    }
+}
+
 impl OpenAi {
     /// A client around an endpoint.
     pub fn new(http: Http, identity: String, spec: LlmSpec) -> Self {
@@ -83,17 +90,18 @@ impl OpenAi {
 
     async fn chat_completion(&self, request: &ChatRequest) -> Result<ChatReply, ChatError> {
         let answer: Answer = self.http.ask("chat/completions", &self.body(request)).await?;
+        let count = answer.usage.unwrap_or_default();
+        let odd = |detail: &str| self.http.odd(detail).with_billed(count.billed());
         let choice = answer.choices.unwrap_or_default().into_iter().next();
-        let choice = choice.ok_or_else(|| self.http.odd("answered without a choice"))?;
-        let said = choice.message.ok_or_else(|| self.http.odd("answered without a message"))?;
+        let choice = choice.ok_or_else(|| odd("answered without a choice"))?;
+        let said = choice.message.ok_or_else(|| odd("answered without a message"))?;
         let refusal = said.refusal.filter(|refusal| !refusal.is_empty());
         let finish = match finish_of(choice.finish_reason.as_deref()) {
             Some(_) if refusal.is_some() => Finish::Refused,
             Some(finish) => finish,
-            None => return Err(self.http.odd("broke off its answer with an error")),
+            None => return Err(odd("broke off its answer with an error")),
         };
         let text = said.content.as_ref().map(text_of).unwrap_or_default();
-        let count = answer.usage.unwrap_or_default();
         Ok(ChatReply {
             text: if text.is_empty() { refusal.unwrap_or_default() } else { text },
             finish,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::ChatError;
+use super::{Billed, ChatError};
 
 /// Most characters of an endpoint's words in a message.
 const MOST_CHARACTERS: usize = 200;
@@ -99,7 +99,7 @@ impl Blame<'_> {
                 ChatError::Quota { endpoint, detail }
             }
             429 => ChatError::RateLimited { endpoint, detail, retry_after },
-            408 | 500.. => ChatError::Server { endpoint, detail, retry_after },
+            408 | 500.. => ChatError::Server { endpoint, detail, retry_after, billed: Billed::default() },
             _ => ChatError::BadRequest { endpoint, detail },
         }
     }

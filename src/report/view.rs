@@ -9,7 +9,21 @@ use super::schema::{Cell, Summary};
 pub const BEYOND_TOKEN: &str = "beyond_token";
 
 /// Scorers in the order that tables and panels show them; others follow as they come.
-const SCORER_ORDER: [&str; 5] = ["top_and_random", BEYOND_TOKEN, "top_only", "random_only", "population"];
+const SCORER_ORDER: [&str; 10] = [
+    "top_and_random",
+    BEYOND_TOKEN,
+    "top_only",
+    "random_only",
+    "population",
+    "detection",
+    "detection_auroc",
+    "fuzzing",
+    "fuzzing_auroc",
+    "surprisal",
+];
+
+/// Scores of which a judge that knows nothing has 0.5 and not 0.
+const CHANCE_IS_HALF: [&str; 5] = ["detection", "detection_auroc", "fuzzing", "fuzzing_auroc", "surprisal"];
 
 /// What one table is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +90,11 @@ fn pairing(cell: &Cell) -> Pairing<'_> {
 }
 
 impl<'a> View<'a> {
+    /// The scores shown of which chance is 0.5.
+    pub fn chance_is_half(&self) -> Vec<&'a str> {
+        self.scorers.iter().copied().filter(|scorer| CHANCE_IS_HALF.contains(scorer)).collect()
+    }
+
     /// Indexes a summary.
     pub fn new(summary: &'a Summary) -> Self {
         let cells = &summary.cells;
@@ -221,6 +240,7 @@ mod tests {
         let view = View::new(&summary);
         assert_eq!(view.scorers, ["population", "beyond_token", "top_only"]);
         assert_eq!(view.main_scorers(), ["population", "beyond_token"]);
+        assert!(view.chance_is_half().is_empty());
         let rows: Vec<_> = view
             .rows(view.pairings[0], view.hooks[0])
             .into_iter()

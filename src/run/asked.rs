@@ -3,42 +3,20 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::models::Models;
+use super::models::{Models, Simulating};
 use super::parallel::Tell;
+use super::role::Role;
 use super::{Event, RunError, Stop};
 use crate::base::{Attempt, Missing};
-use crate::explain::language_model::{
-    Contrastive, Highlighted, LanguageExplainer, TokenActivation, explain_with,
-};
-use crate::features::{Evidence, Explanation, Held};
-use crate::llm::{ChatError, LlmSpec};
+use crate::explain::language_model::explain_with;
+use crate::features::{Evidence, Explanation, HeldFragment};
+use crate::llm::ChatError;
 use crate::simulate::Simulation;
-use crate::simulate::language_model::{
-    Generated, LanguageSimulator, PerToken, PromptLogprobs, simulate_with,
-};
-use crate::suite::{ModelExplainer, ModelExplainerKind, ModelSimulator, ModelSimulatorKind};
+use crate::simulate::language_model::simulate_with;
+use crate::suite::ModelExplainer;
 
 /// Work begun ahead of what may be in flight, so that no place stands empty.
 const AHEAD: usize = 2;
-
-/// The explainer of a kind.
-pub fn explainer_of(kind: ModelExplainerKind) -> Box<dyn LanguageExplainer> {
-    match kind {
-        ModelExplainerKind::TokenActivation => Box::new(TokenActivation::default()),
-        ModelExplainerKind::Highlighted => Box::new(Highlighted::default()),
-        ModelExplainerKind::Contrastive => Box::new(Contrastive::default()),
-    }
-}
-
-/// The simulator of a kind.
-pub fn simulator_of(kind: ModelSimulatorKind) -> Box<dyn LanguageSimulator> {
-    match kind {
-        ModelSimulatorKind::Generated => Box::new(Generated { expected_value: false }),
-        ModelSimulatorKind::GeneratedExpected => Box::new(Generated { expected_value: true }),
-        ModelSimulatorKind::PromptLogprobs => Box::new(PromptLogprobs::default()),
-        ModelSimulatorKind::PerToken => Box::new(PerToken),
-    }
-}
 
 /// What it takes to ask.
 pub struct Asked<'a> {
@@ -54,69 +32,83 @@ pub struct Asked<'a> {
     pub tell: &'a Tell<'a>,
 }
 
+/// Fragments to be simulated under one explanation.
+pub struct Wanted<'a> {
+    /// The explanation; where there is none, nothing is asked.
+    pub explanation: &'a Attempt<Explanation>,
+    /// The fragments.
+    pub fragments: &'a [HeldFragment],
+}
+
 impl Asked<'_> {
-    fn text(&self, id: u32) -> String {
+    /// A token's text.
+    pub fn text(&self, id: u32) -> String {
         self.token_texts.get(id as usize).cloned().unwrap_or_else(|| format!("<id {id}>"))
     }
 
-    /// One explanation for each feature.
+    /// `per_feature` explanations of each feature, those of a feature one after the other.
     pub fn explain(
         &self,
         spec: &ModelExplainer,
         evidence: &[Evidence],
+        per_feature: usize,
     ) -> Result<Vec<Attempt<Explanation>>, RunError> {
-        let (client, explainer) = (self.models.client(&spec.llm)?, explainer_of(spec.kind));
+        let asked = self.models.explaining(spec)?;
+        let (client, explainer) = (asked.role.client(), asked.explainer.as_ref());
         let texts = |id| self.text(id);
-        let ask = |evidence| explain_with(client, explainer.as_ref(), evidence, &texts, 0, spec.attempts - 1);
-        self.all("explain", evidence.iter().map(ask).collect(), &spec.llm)
+        let texts = &texts;
+        let asks = evidence.iter().flat_map(|evidence| (0..per_feature).map(move |nth| (evidence, nth)));
+        let work = asks.map(|(evidence, nth)| {
+            // No two candidates share a reply, however often one is asked again.
+            let first = (nth * spec.attempts) as u64;
+            explain_with(client, explainer, evidence, texts, first, spec.attempts - 1)
+        });
+        self.all(&asked.role, work.collect())
     }
 
-    /// Every held fragment of every explained feature; a feature with a fragment that got no reading
-    /// has that fragment's reason.
+    /// Every fragment under its explanation; where a fragment got no reading, all that belong together
+    /// have its reason.
     pub fn simulate(
         &self,
-        spec: &ModelSimulator,
-        held: &[Held],
-        explanations: &[Attempt<Explanation>],
+        asked: &Simulating,
+        role: &Role,
+        wanted: &[Wanted<'_>],
     ) -> Result<Vec<Attempt<Vec<Simulation>>>, RunError> {
-        let (client, simulator) = (self.models.client(&spec.llm)?, simulator_of(spec.kind));
         let mut fragments: Vec<(&str, Vec<String>)> = Vec::new();
-        for (held, explanation) in held.iter().zip(explanations) {
+        for Wanted { explanation, fragments: of_one } in wanted {
             if let Attempt::Done(Explanation::Sentence(sentence)) = explanation {
                 let texts = |tokens: &[u32]| tokens.iter().map(|&id| self.text(id)).collect();
-                let of_feature = held.fragments().iter();
-                fragments.extend(of_feature.map(|fragment| (sentence.as_str(), texts(&fragment.tokens))));
+                let listed = of_one.iter().map(|fragment| (sentence.as_str(), texts(&fragment.tokens)));
+                fragments.extend(listed);
             }
         }
+        let (client, simulator) = (role.client(), asked.simulator.as_ref());
         let work = fragments.iter().map(|(sentence, texts)| {
-            simulate_with(client, simulator.as_ref(), sentence, texts, spec.attempts - 1)
+            simulate_with(client, simulator, sentence, texts, asked.spec.attempts - 1)
         });
-        let mut simulated = self.all("simulate", work.collect(), &spec.llm)?.into_iter();
-        let mut all = Vec::with_capacity(held.len());
-        for (held, explanation) in held.iter().zip(explanations) {
-            all.push(match explanation {
-                Attempt::Done(Explanation::Sentence(_)) => {
-                    // Every fragment's answer is taken off, whatever becomes of the feature.
-                    let answers: Vec<Attempt<Simulation>> =
-                        simulated.by_ref().take(held.fragments().len()).collect();
-                    whole(answers)
-                }
-                Attempt::Done(_) => Attempt::Missing(Missing::Failed("explanation_is_no_sentence".into())),
-                Attempt::Missing(missing) => Attempt::Missing(missing.clone()),
-            });
-        }
-        Ok(all)
+        let mut simulated = self.all(role, work.collect())?.into_iter();
+        let of_one = |Wanted { explanation, fragments }: &Wanted<'_>| match explanation {
+            Attempt::Done(Explanation::Sentence(_)) => {
+                // Every fragment's answer is taken off, whatever becomes of the others.
+                let answers: Vec<_> = simulated.by_ref().take(fragments.len()).collect();
+                Attempt::all(answers)
+            }
+            Attempt::Done(_) => Attempt::Missing(Missing::Failed("explanation_is_no_sentence".into())),
+            Attempt::Missing(missing) => Attempt::Missing(missing.clone()),
+        };
+        Ok(wanted.iter().map(of_one).collect())
     }
 
-    fn all<T: Send>(
+    /// Waits for all answers of one purpose, in order.
+    pub fn all<T: Send>(
         &self,
-        step: &str,
+        role: &Role,
         work: Vec<impl Future<Output = Result<T, ChatError>> + Send>,
-        llm: &LlmSpec,
     ) -> Result<Vec<T>, RunError> {
         self.stop.check()?;
+        let _busy = role.busy();
         let (total, done) = (work.len(), AtomicUsize::new(0));
-        let stage = format!("{step} {}", self.place);
+        let stage = format!("{} {}", role.who().step.name(), self.place);
         let work = work.into_iter().map(|one| {
             let (done, stage) = (&done, &stage);
             async move {
@@ -129,19 +121,7 @@ impl Asked<'_> {
                 Ok(Some(answer))
             }
         });
-        let answers = self.models.all(work, AHEAD * llm.max_in_flight)?;
+        let answers = self.models.all(work, AHEAD * role.max_in_flight())?;
         answers.into_iter().map(|answer| answer.ok_or(RunError::Stopped)).collect()
     }
-}
-
-/// All simulations of a feature, or the first reason why one is missing.
-fn whole(answers: Vec<Attempt<Simulation>>) -> Attempt<Vec<Simulation>> {
-    let mut simulations = Vec::with_capacity(answers.len());
-    for answer in answers {
-        match answer {
-            Attempt::Done(simulation) => simulations.push(simulation),
-            Attempt::Missing(missing) => return Attempt::Missing(missing),
-        }
-    }
-    Attempt::Done(simulations)
 }

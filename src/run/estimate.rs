@@ -3,16 +3,15 @@
 
 use serde::Serialize;
 
-use super::prepare::{expand_hooks, open_subject};
+use super::bill::Planned;
+use super::planned::{Walked, planned};
+use super::prepare::{expand_hooks, open_subject, sample_fragments};
 use super::{Places, RunError};
 use crate::base::{HookPoint, Matrix, Stopwatch};
-use crate::explain::language_model::{Contrastive, Highlighted, TokenActivation};
-use crate::features::Stride;
 use crate::linalg::matmul_bt;
-use crate::llm::LlmSpec;
 use crate::stats::smallest_detectable_difference;
-use crate::subject::SubjectModel;
-use crate::suite::{ExplainerSpec, ModelExplainerKind, ModelSimulatorKind, Pair, SimulatorSpec, Suite};
+use crate::subject::{LoadedSubject, SubjectModel};
+use crate::suite::Suite;
 
 /// Spread of feature scores that the smallest visible difference is worked out for, measured on the
 /// embedded model; a run's own table has the real one.
@@ -23,15 +22,6 @@ const EFFICIENCY: f64 = 0.25;
 
 /// Training steps times batch of a sparse autoencoder's fit, in rows, as the default recipes take.
 const TRAINING_ROWS: f64 = 2.5e6;
-
-/// Tokens of the instructions and worked examples of a question, as commonly counted.
-const PROMPT_TOKENS: f64 = 1_100.0;
-
-/// Tokens that one subject token takes in a question or an answer, with its number and its quotes.
-const LISTED_TOKEN: f64 = 6.0;
-
-/// Tokens of an explanation.
-const EXPLANATION_TOKENS: f64 = 40.0;
 
 /// What `run` would do.
 #[derive(Debug, Clone, Serialize)]
@@ -52,19 +42,21 @@ pub struct Estimate {
     pub features: usize,
     /// Score lines, over explainers and controls.
     pub score_lines: usize,
-    /// Requests to language models.
-    pub llm_requests: usize,
+    /// Requests to language models, at most.
+    pub llm_requests: u64,
     /// Tokens to language models.
-    pub llm_tokens_in: usize,
+    pub llm_tokens_in: u64,
     /// Tokens from language models.
-    pub llm_tokens_out: usize,
-    /// Dollars for language models.
+    pub llm_tokens_out: u64,
+    /// Dollars for those language models whose prices are given.
     pub usd: f64,
+    /// The same by explainer, simulator and scorer.
+    pub llm: Vec<Planned>,
     /// Disk for activations at once, in GB.
     pub disk_gb: f64,
     /// Peak memory, roughly, in GB.
     pub memory_gb: f64,
-    /// Minutes, roughly.
+    /// Minutes, roughly, those that language models take included.
     pub minutes: f64,
     /// Smallest difference of means that two cells would show with 80 % power at p < 0.05, for
     /// scores with a standard deviation of 0.25.
@@ -91,20 +83,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         })
         .collect();
     let together = bytes.iter().sum::<f64>().min(suite.limits.disk_gb * 1e9);
-    let random_rows: usize = suite
-        .methods
-        .iter()
-        .filter(|method| suite.controls.random_weights.contains(&method.name))
-        .map(|method| method.row_names().len())
-        .sum();
-    let (mut asked, mut notes) = (Asked::default(), Vec::new());
-    for pair in &suite.pairs {
-        let control_features = random_rows * hooks.len() * suite.per_cell;
-        asked.add(suite, pair, features as f64, control_features as f64, &mut notes);
-    }
-    if asked.requests == 0.0 {
-        notes.push("offline explainers and simulators: no request, no dollar".to_string());
-    }
+    let (llm, mut notes) = language_models(suite, &subject.loaded, hooks.len(), places)?;
     notes.push(format!("smallest difference is for a score spread (SD) of {SCORE_SD}"));
     if suite.corpus.source.starts_with("hub:") {
         notes.push(
@@ -122,97 +101,71 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         rows,
         fit_tokens: suite.corpus.fit_tokens,
         evaluate_tokens,
-        llm_requests: asked.requests as usize,
-        llm_tokens_in: asked.tokens_in as usize,
-        llm_tokens_out: asked.tokens_out as usize,
-        usd: asked.usd,
+        llm_requests: llm.iter().map(|planned| planned.requests).sum(),
+        llm_tokens_in: llm.iter().map(|planned| planned.tokens_in).sum(),
+        llm_tokens_out: llm.iter().map(|planned| planned.tokens_out).sum(),
+        usd: llm.iter().filter_map(|planned| planned.dollars).sum(),
         disk_gb: together / 1e9,
         memory_gb: 0.3 + largest * 4.0 * 64.0 * 1024.0 / 1e9 * 4.0,
-        minutes: work(suite, model, &widths) / (EFFICIENCY * product_speed()) / 60.0,
+        minutes: work(suite, model, &widths) / (EFFICIENCY * product_speed()) / 60.0
+            + llm.iter().map(|planned| planned.minutes).sum::<f64>(),
+        llm,
         smallest_difference: smallest_detectable_difference(SCORE_SD, suite.per_cell, suite.per_cell, 1, 0.8),
         notes,
     })
 }
 
-/// What language models would be asked at most: every feature eligible, no answer there already, no
-/// question twice.
-#[derive(Debug, Default)]
-struct Asked {
-    requests: f64,
-    tokens_in: f64,
-    tokens_out: f64,
-    usd: f64,
+/// Features that a suite puts to language models at this many hook points, at most.
+pub fn walked(suite: &Suite, n_hooks: usize) -> Walked {
+    let rows = |permuted: bool| {
+        let chosen = suite
+            .methods
+            .iter()
+            .filter(move |method| !permuted || suite.controls.random_weights.contains(&method.name));
+        chosen.map(|method| method.row_names().len()).sum::<usize>() * n_hooks * suite.per_cell
+    };
+    Walked { real: rows(false), permuted: rows(true) }
 }
 
-impl Asked {
-    /// Adds a pair's questions, with a line for each step. `shuffled` simulates once more; a control
-    /// on permuted weights explains and simulates.
-    fn add(
-        &mut self,
-        suite: &Suite,
-        pair: &Pair,
-        features: f64,
-        control_features: f64,
-        notes: &mut Vec<String>,
-    ) {
-        let fragment = suite.protocol.fragment_tokens as f64;
-        if let ExplainerSpec::Model(spec) = &pair.explainer {
-            let shown = match spec.kind {
-                ModelExplainerKind::TokenActivation => TokenActivation::default().shown,
-                ModelExplainerKind::Highlighted => Highlighted::default().shown,
-                ModelExplainerKind::Contrastive => Contrastive::default().shown,
-            };
-            let shown = (shown.top + shown.random + shown.non_firing) as f64;
-            let question = PROMPT_TOKENS + shown * fragment * LISTED_TOKEN;
-            let requests = features + control_features;
-            self.step(&spec.name, &spec.llm, requests, question, EXPLANATION_TOKENS, notes);
-        }
-        if let SimulatorSpec::Model(spec) = &pair.simulator {
-            let score = &suite.protocol.score;
-            let fragments = count(score.top) + count(score.random) + count(score.non_firing);
-            let passes = features * (1.0 + f64::from(u8::from(suite.controls.shuffled))) + control_features;
-            let question = PROMPT_TOKENS + fragment * LISTED_TOKEN;
-            let (each, answer) = match spec.kind {
-                ModelSimulatorKind::Generated | ModelSimulatorKind::GeneratedExpected => {
-                    (1.0, fragment * LISTED_TOKEN)
-                }
-                ModelSimulatorKind::PromptLogprobs => (1.0, 1.0),
-                ModelSimulatorKind::PerToken => (fragment, 1.0),
-            };
-            self.step(&spec.name, &spec.llm, passes * fragments * each, question, answer, notes);
-        }
+/// What language models would be asked, with what the reader should know of it.
+fn language_models(
+    suite: &Suite,
+    subject: &LoadedSubject,
+    n_hooks: usize,
+    places: &Places,
+) -> Result<(Vec<Planned>, Vec<String>), RunError> {
+    let mut notes = Vec::new();
+    if suite.pairs.iter().all(|pair| pair.models().next().is_none()) {
+        notes.push("offline explainers and simulators: no request, no dollar".to_string());
+        return Ok((Vec::new(), notes));
     }
-
-    fn step(
-        &mut self,
-        name: &str,
-        llm: &LlmSpec,
-        requests: f64,
-        tokens_in: f64,
-        tokens_out: f64,
-        notes: &mut Vec<String>,
-    ) {
-        let (tokens_in, tokens_out) = (requests * tokens_in, requests * tokens_out);
-        let usd = match (llm.price_in, llm.price_out) {
-            (Some(price_in), Some(price_out)) => Some((tokens_in * price_in + tokens_out * price_out) / 1e6),
-            _ => None,
-        };
-        let cost = usd.map_or("prices not given".into(), |usd| format!("${usd:.2}"));
-        notes.push(format!(
-            "{name} by {}: at most {requests:.0} requests, about {:.1} M tokens in and {:.1} M out, {cost}",
-            llm.model,
-            tokens_in / 1e6,
-            tokens_out / 1e6
-        ));
-        self.requests += requests;
-        self.tokens_in += tokens_in;
-        self.tokens_out += tokens_out;
-        self.usd += usd.unwrap_or(0.0);
+    let (fragments, stands_in) = sample_fragments(suite, subject, places)?;
+    let tokenizer = subject.tokenizer()?;
+    let texts = |id: u32| tokenizer.token_texts(&[id]).swap_remove(0);
+    let llm = planned(suite, walked(suite, n_hooks), &fragments, &texts, &places.suite_folder)?;
+    notes.extend(remarks(&llm));
+    if stands_in {
+        notes.push("questions were rendered on the embedded corpus: a plan fetches no data set".into());
     }
+    Ok((llm, notes))
 }
 
-fn count(stride: Stride) -> f64 {
-    stride.n as f64
+/// What the figures of a plan rest on.
+pub fn remarks(llm: &[Planned]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if llm.iter().any(|planned| !planned.exact_tokens) {
+        notes.push(
+            "tokens of models whose tokenizer is not known are worked out from the questions' characters"
+                .into(),
+        );
+    }
+    let unpriced = llm.iter().filter(|planned| planned.dollars.is_none());
+    let mut unpriced: Vec<&str> = unpriced.map(|planned| planned.who.model.as_str()).collect();
+    unpriced.dedup();
+    for model in unpriced {
+        notes.push(format!("prices of `{model}` are not given: `price_in` and `price_out` under its `llm`"));
+    }
+    notes
 }
 
 /// Floating-point operations of a run, to the nearest order: forward passes, fits, encoding.

@@ -5,14 +5,16 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::asked::Asked;
+use super::asked::{Asked, Wanted};
+use super::best_of::Choice;
 use super::evidence::EvidenceFiles;
+use super::judged::Judged;
 use super::kept_codes::KeptCodes;
 use super::models::Models;
 use super::parallel::Tell;
 use super::prepare::Fillers;
 use super::probes::Probes;
-use super::scoring::{FeatureScores, score_feature};
+use super::scoring::{FeatureScores, score_feature, simulated};
 use super::{RunError, Stop};
 use crate::activations::ActivationSet;
 use crate::base::{Attempt, Matrix, Missing, Stream};
@@ -27,6 +29,7 @@ use crate::features::{
     RecordBuilder, Walk, split, walk,
 };
 use crate::report::{ScoreLine, ScoreStatus};
+use crate::score::{Judging, NoScore, ScoreOutcome};
 use crate::simulate::{Offline, Simulation, Simulator};
 use crate::suite::{ExplainerSpec, OfflineKind, Pair, SimulatorSpec, Suite};
 
@@ -41,6 +44,12 @@ const PROBE_ROWS: usize = 4096;
 
 /// A block of codes with more non-zero entries than this share is handled densely.
 const SPARSE_SHARE: f64 = 0.25;
+
+/// What every feature was explained as, and the choices where there were several explanations.
+type Explained = (Vec<Attempt<Explanation>>, Option<Vec<Choice>>);
+
+/// Judgements of every feature, by the kind of judging.
+type AllJudged = Vec<(Judging, Vec<Attempt<Judged>>)>;
 
 /// What each feature was given for an explanation, and how that scored.
 type Shuffled = (Vec<Attempt<Explanation>>, Vec<Attempt<FeatureScores>>);
@@ -107,20 +116,26 @@ impl Evaluation<'_> {
         let (evidence, full): (Vec<Evidence>, Vec<Held>) = split.into_iter().unzip();
         let asks = self.suite.pairs.iter().any(|pair| matches!(pair.simulator, SimulatorSpec::Model(_)));
         let few: Vec<Held> = full.iter().filter(|_| asks).map(Held::protocol_only).collect();
-        let mut files = EvidenceFiles::create(folder, &self.dictionary.info().hook.to_string(), self.row)?;
+        let judged = self.suite.pairs.iter().any(|pair| pair.judge.is_some());
+        let hook = self.dictionary.info().hook.to_string();
+        let mut files = EvidenceFiles::create(folder, &hook, self.row, judged)?;
         files.records(&records)?;
         let (mut outcomes, mut patterns) = (Vec::new(), None);
         for pair in &self.suite.pairs {
             self.stop.check()?;
             let held = match pair.simulator {
-                SimulatorSpec::Offline(_) => &full,
+                SimulatorSpec::Offline(_) | SimulatorSpec::Nobody => &full,
                 SimulatorSpec::Model(_) => &few,
             };
-            let explanations = self.explain(pair, &evidence, &mut patterns)?;
-            files.explanations(pair, &evidence, &explanations, &|id| self.text(id))?;
+            let (explanations, choices) = self.explain(pair, &evidence, &mut patterns)?;
+            files.explanations(pair, &evidence, &explanations, choices.as_deref(), &|id| self.text(id))?;
             let simulations = self.simulate(pair, held, &explanations)?;
-            files.simulations(pair, held, &simulations)?;
-            let scores = self.score(held, &simulations);
+            files.simulations(pair, held, simulations.as_deref().unwrap_or_default())?;
+            let judged = self.judge(pair, held, &explanations)?;
+            for (judging, judged) in &judged {
+                files.judgements(pair, *judging, held, judged)?;
+            }
+            let scores = self.score(held, &explanations, simulations.as_deref(), &judged);
             outcomes.extend(self.outcomes(
                 pair,
                 self.control,
@@ -243,24 +258,60 @@ impl Evaluation<'_> {
         pair: &Pair,
         evidence: &[Evidence],
         patterns: &mut Option<Vec<Vec<Pattern>>>,
-    ) -> Result<Vec<Attempt<Explanation>>, RunError> {
-        match &pair.explainer {
-            ExplainerSpec::Offline(kind) => self.explain_offline(*kind, evidence, patterns),
-            ExplainerSpec::Model(spec) => self.asked()?.explain(spec, evidence),
+    ) -> Result<Explained, RunError> {
+        match (&pair.explainer, &pair.simulator) {
+            (ExplainerSpec::Offline(kind), _) => Ok((self.explain_offline(*kind, evidence, patterns)?, None)),
+            (ExplainerSpec::Model(spec), SimulatorSpec::Model(simulator)) if spec.best_of > 1 => {
+                let choices = self.asked()?.explain_best(spec, simulator, evidence)?;
+                Ok((choices.iter().map(Choice::explanation).collect(), Some(choices)))
+            }
+            (ExplainerSpec::Model(spec), _) => Ok((self.asked()?.explain(spec, evidence, 1)?, None)),
         }
     }
 
-    /// Every held fragment of every feature, predicted from the feature's explanation.
+    /// Every held fragment of every feature, predicted from the feature's explanation; none where no
+    /// score asks for it.
     fn simulate(
         &self,
         pair: &Pair,
         held: &[Held],
         explanations: &[Attempt<Explanation>],
-    ) -> Result<Vec<Attempt<Vec<Simulation>>>, RunError> {
-        match &pair.simulator {
-            SimulatorSpec::Offline(_) => Ok(simulate_all(held, explanations)),
-            SimulatorSpec::Model(spec) => self.asked()?.simulate(spec, held, explanations),
+    ) -> Result<Option<Vec<Attempt<Vec<Simulation>>>>, RunError> {
+        if simulated(&self.suite.scorers).next().is_none() {
+            return Ok(None);
         }
+        match &pair.simulator {
+            SimulatorSpec::Nobody => Ok(None),
+            SimulatorSpec::Offline(_) => Ok(Some(simulate_all(held, explanations))),
+            SimulatorSpec::Model(spec) => {
+                let asked = self.asked()?;
+                let simulating = asked.models.simulating(spec)?;
+                let pairs = held.iter().zip(explanations);
+                let wanted =
+                    pairs.map(|(held, explanation)| Wanted { explanation, fragments: held.fragments() });
+                Ok(Some(asked.simulate(simulating, &simulating.role, &wanted.collect::<Vec<_>>())?))
+            }
+        }
+    }
+
+    /// What a language model says of whole fragments, given each feature's explanation.
+    fn judge(
+        &self,
+        pair: &Pair,
+        held: &[Held],
+        explanations: &[Attempt<Explanation>],
+    ) -> Result<AllJudged, RunError> {
+        let Some(spec) = &pair.judge else { return Ok(Vec::new()) };
+        let asked = self.asked()?;
+        let judge = |judging: Judging| {
+            let stream = |feature: usize| {
+                let parts = ["judge", &self.place(), judging.name(), &feature.to_string()];
+                Stream::named(self.suite.seed, &parts)
+            };
+            let by = asked.models.judged_by(spec, judging)?;
+            Ok((judging, asked.judge(by, held, explanations, stream)?))
+        };
+        self.suite.judgings().into_iter().map(judge).collect()
     }
 
     fn asked(&self) -> Result<Asked<'_>, RunError> {
@@ -355,15 +406,47 @@ impl Evaluation<'_> {
         Ok(means)
     }
 
-    fn score(&self, held: &[Held], simulations: &[Attempt<Vec<Simulation>>]) -> Vec<Attempt<FeatureScores>> {
-        let score = |(held, simulation): (&Held, &Attempt<Vec<Simulation>>)| match simulation {
-            Attempt::Done(simulation) => match score_feature(held, simulation, &self.suite.scorers) {
-                Ok(scores) => Attempt::Done(scores),
-                Err(error) => Attempt::Missing(Missing::Failed(error.to_string())),
-            },
-            Attempt::Missing(missing) => Attempt::Missing(missing.clone()),
+    /// Every score that is asked for, of every feature that has an explanation.
+    fn score(
+        &self,
+        held: &[Held],
+        explanations: &[Attempt<Explanation>],
+        simulations: Option<&[Attempt<Vec<Simulation>>]>,
+        judged: &[(Judging, Vec<Attempt<Judged>>)],
+    ) -> Vec<Attempt<FeatureScores>> {
+        let scorers = &self.suite.scorers;
+        let score = |(place, (held, explanation)): (usize, (&Held, &Attempt<Explanation>))| {
+            if let Attempt::Missing(missing) = explanation {
+                return Attempt::Missing(missing.clone());
+            }
+            let mut scores = FeatureScores::default();
+            let failure = simulations.and_then(|simulations| match &simulations[place] {
+                Attempt::Done(simulated) => {
+                    score_feature(held, simulated, scorers, &mut scores).err().map(|why| why.to_string())
+                }
+                Attempt::Missing(missing) => Some(missing.reason().to_string()),
+            });
+            if let Some(reason) = failure {
+                simulated(scorers).for_each(|name| scores.fail(name, &reason));
+            }
+            for judging in self.suite.judgings() {
+                match judged.iter().find(|(other, _)| *other == judging).map(|(_, judged)| &judged[place]) {
+                    Some(Attempt::Done(judged)) => {
+                        judged.scores.iter().for_each(|(name, outcome)| scores.add(name, *outcome));
+                    }
+                    Some(Attempt::Missing(missing)) => {
+                        judging.scores().iter().for_each(|name| scores.fail(name, missing.reason()));
+                    }
+                    // Patterns and tables are put to no language model.
+                    None => {
+                        let undefined = ScoreOutcome::Undefined(NoScore::NotASentence);
+                        judging.scores().iter().for_each(|name| scores.add(name, undefined));
+                    }
+                }
+            }
+            Attempt::Done(scores)
         };
-        held.par_iter().zip(simulations).map(score).collect()
+        held.par_iter().zip(explanations).enumerate().map(score).collect()
     }
 
     /// Every feature under another feature's explanation, on the same fragments.
@@ -386,7 +469,8 @@ impl Evaluation<'_> {
             others[explained[place]] = explanations[explained[other]].clone();
         }
         let simulations = self.simulate(pair, held, &others)?;
-        let scores = self.score(held, &simulations);
+        let judged = self.judge(pair, held, &others)?;
+        let scores = self.score(held, &others, simulations.as_deref(), &judged);
         Ok((others, scores))
     }
 
@@ -451,26 +535,33 @@ impl Evaluation<'_> {
 
 impl Outcome {
     fn complete(&mut self, score: Attempt<FeatureScores>) {
-        match score {
+        let missing = match score {
             Attempt::Done(scores) => {
+                let missing = scores.missing();
                 self.tokens_repeating = scores.tokens_repeating;
-                if scores.all_undefined() {
-                    self.line.status = ScoreStatus::Undefined;
-                    self.line.reason = scores.reasons.values().next().cloned();
-                }
                 self.line.scores = scores.values;
                 self.line.score_reasons = scores.reasons;
+                missing
             }
-            Attempt::Missing(missing) => {
-                let (status, reason) = match missing {
-                    Missing::Skipped(reason) => (ScoreStatus::Skipped, reason),
-                    Missing::Undefined(reason) => (ScoreStatus::Undefined, reason),
-                    Missing::Failed(reason) => (ScoreStatus::Failed, reason),
-                };
-                self.line.status = status;
-                self.line.reason = Some(reason);
-            }
-        }
+            Attempt::Missing(missing) => Some(missing),
+        };
+        let Some(missing) = missing else { return };
+        self.line.status = match missing {
+            Missing::Skipped(_) => ScoreStatus::Skipped,
+            Missing::Undefined(_) => ScoreStatus::Undefined,
+            Missing::Failed(_) => ScoreStatus::Failed,
+        };
+        self.line.reason = Some(missing.reason().into());
+    }
+
+    /// Why something that was tried on this feature did not come out: all of it, or one of its scores.
+    pub fn failures(&self) -> impl Iterator<Item = &str> {
+        let line = &self.line;
+        let whole = line.reason.as_deref().filter(|_| line.status == ScoreStatus::Failed);
+        let of_scores = line.score_reasons.values().map(String::as_str);
+        let constant = ScoreOutcome::ConstantPrediction.reason();
+        let failed = of_scores.filter(move |why| NoScore::parse(why).is_none() && Some(*why) != constant);
+        whole.into_iter().chain(failed)
     }
 }
 
@@ -481,14 +572,7 @@ fn simulate_all(held: &[Held], explanations: &[Attempt<Explanation>]) -> Vec<Att
             Attempt::Done(explanation) => explanation,
             Attempt::Missing(missing) => return Attempt::Missing(missing.clone()),
         };
-        let mut simulations = Vec::with_capacity(held.fragments().len());
-        for fragment in held.fragments() {
-            match Offline.simulate(explanation, &fragment.tokens) {
-                Attempt::Done(simulation) => simulations.push(simulation),
-                Attempt::Missing(missing) => return Attempt::Missing(missing),
-            }
-        }
-        Attempt::Done(simulations)
+        Attempt::all(held.fragments().iter().map(|fragment| Offline.simulate(explanation, &fragment.tokens)))
     };
     held.par_iter().zip(explanations).map(simulate).collect()
 }

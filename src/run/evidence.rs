@@ -1,4 +1,4 @@
-//! The evidence behind the scores, as JSON lines: fragments, explanations, simulations.
+//! The evidence behind the scores, as JSON lines: fragments, explanations, simulations, judgements.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -6,19 +6,24 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::RunError;
+use super::best_of::Choice;
+use super::judged::{Judged, Verdict};
 use crate::base::{AtomicFile, Attempt, FileError};
 use crate::features::{ActivationRecord, Evidence, Explanation, FeatureRecord, Held, QuantilePick};
+use crate::score::Judging;
 use crate::simulate::Simulation;
 use crate::suite::Pair;
 
 /// Decimals of a stored prediction: enough to redraw it, few enough to read.
 const PREDICTION_DIGITS: f64 = 1e4;
 
-/// The three files of one row; they appear together when they are committed.
+/// The files of one row; they appear together when they are committed.
 pub struct EvidenceFiles {
     records: JsonLines,
     explanations: JsonLines,
     simulations: JsonLines,
+    /// Where a language model judges.
+    judgements: Option<JsonLines>,
 }
 
 /// A feature record without the activations of those many random fragments that serve
@@ -70,6 +75,18 @@ struct ExplanationLine<'a> {
     explainer: &'a str,
     text: Option<String>,
     explanation: &'a Attempt<Explanation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choice: Option<&'a Choice>,
+}
+
+#[derive(Serialize)]
+struct JudgementLine<'a> {
+    feature: usize,
+    explainer: &'a str,
+    judging: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    verdicts: &'a [Verdict],
 }
 
 #[derive(Serialize)]
@@ -83,13 +100,15 @@ struct SimulationLine<'a> {
 }
 
 impl EvidenceFiles {
-    /// Files of one row below a run folder: `records/HOOK/ROW.jsonl` and so on.
-    pub fn create(folder: &Path, hook: &str, row: &str) -> Result<Self, RunError> {
+    /// Files of one row below a run folder: `records/HOOK/ROW.jsonl` and so on; `judgements` where
+    /// something is judged.
+    pub fn create(folder: &Path, hook: &str, row: &str, judged: bool) -> Result<Self, RunError> {
         let open = |kind: &str| JsonLines::create(&folder.join(kind).join(hook).join(format!("{row}.jsonl")));
         Ok(Self {
             records: open("records")?,
             explanations: open("explanations")?,
             simulations: open("simulations")?,
+            judgements: if judged { Some(open("judgements")?) } else { None },
         })
     }
 
@@ -98,21 +117,23 @@ impl EvidenceFiles {
         records.iter().try_for_each(|record| self.records.line(&RecordLine::of(record)))
     }
 
-    /// What each feature was explained as.
+    /// What each feature was explained as, and out of which candidates.
     pub fn explanations(
         &mut self,
         pair: &Pair,
         evidence: &[Evidence],
         explanations: &[Attempt<Explanation>],
+        choices: Option<&[Choice]>,
         token: &dyn Fn(u32) -> String,
     ) -> Result<(), RunError> {
-        for (evidence, explanation) in evidence.iter().zip(explanations) {
+        for (place, (evidence, explanation)) in evidence.iter().zip(explanations).enumerate() {
             let text = explanation.done().map(|explanation| explanation.text(token));
             let line = ExplanationLine {
                 feature: evidence.feature(),
                 explainer: pair.explainer.name(),
                 text,
                 explanation,
+                choice: choices.map(|choices| &choices[place]),
             };
             self.explanations.line(&line)?;
         }
@@ -155,11 +176,35 @@ impl EvidenceFiles {
         Ok(())
     }
 
-    /// Makes all three visible.
+    /// What a language model said of whole fragments, in the order asked.
+    pub fn judgements(
+        &mut self,
+        pair: &Pair,
+        judging: Judging,
+        held: &[Held],
+        judged: &[Attempt<Judged>],
+    ) -> Result<(), RunError> {
+        let Some(file) = &mut self.judgements else { return Ok(()) };
+        for (held, judged) in held.iter().zip(judged) {
+            let (reason, verdicts) = match judged {
+                Attempt::Done(judged) => (None, judged.verdicts.as_slice()),
+                Attempt::Missing(missing) => (Some(missing.reason()), &[][..]),
+            };
+            let explainer = pair.explainer.name();
+            let judging = judging.name();
+            file.line(&JudgementLine { feature: held.feature(), explainer, judging, reason, verdicts })?;
+        }
+        Ok(())
+    }
+
+    /// Makes all of them visible.
     pub fn commit(self) -> Result<(), RunError> {
         self.records.file.commit()?;
         self.explanations.file.commit()?;
         self.simulations.file.commit()?;
+        if let Some(judgements) = self.judgements {
+            judgements.file.commit()?;
+        }
         Ok(())
     }
 }

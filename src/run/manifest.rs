@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::bill::Beside;
 use super::prepare::{CorpusRecord, Fillers};
 use crate::base::{Digest, Stopwatch, cpu_name, instruction_set, peak_memory_bytes};
 use crate::llm::Usage;
@@ -11,12 +12,17 @@ use crate::subject::SubjectInfo;
 use crate::suite::Suite;
 
 /// Versions of the definitions behind the numbers; a definition that changes raises its own.
-pub const METRIC_VERSIONS: [(&str, u32); 8] = [
+pub const METRIC_VERSIONS: [(&str, u32); 13] = [
     ("top_and_random", 1),
     ("top_only", 1),
     ("random_only", 1),
     ("population", 1),
     ("beyond_token", 1),
+    ("detection", 1),
+    ("detection_auroc", 1),
+    ("fuzzing", 1),
+    ("fuzzing_auroc", 1),
+    ("surprisal", 1),
     ("fvu", 1),
     ("loss_recovered", 1),
     ("interval", 1),
@@ -58,6 +64,8 @@ pub struct Manifest<'a> {
     /// Requests, tokens and dollars of this run by language model: none in an offline run. Answers
     /// that were there already are counted as cached and cost nothing.
     pub llm_usage: BTreeMap<String, Usage>,
+    /// The same by explainer, simulator and scorer, beside what was planned for the whole suite.
+    pub llm_steps: Vec<Beside>,
 }
 
 /// Filler tokens with their text.

@@ -5,6 +5,8 @@
 //! Never: prints, reads the environment.
 
 mod asked;
+mod best_of;
+mod bill;
 mod error;
 mod estimate;
 mod evaluate;
@@ -12,14 +14,17 @@ mod events;
 mod evidence;
 mod fit;
 mod harvest;
+mod judged;
 mod kept_codes;
 mod manifest;
 mod models;
 mod parallel;
 mod pipeline;
+mod planned;
 mod prepare;
 mod probes;
 mod quality;
+mod role;
 mod scoring;
 mod stage;
 mod subject_pass;
@@ -31,12 +36,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::llm::{Budget, Secret};
 
+pub use bill::{Beside, Planned, comparison, time_text};
 pub use error::RunError;
 pub use estimate::{Estimate, estimate};
 pub use evaluate::Outcome;
 pub use events::Event;
-pub use pipeline::{Finished, run};
+pub use pipeline::{Finished, LanguageModels, run};
 pub use prepare::{OpenSubject, open_subject};
+pub use role::{RoleUsage, Step, Who};
 pub use stage::{StageKey, StageStore};
 
 /// Where things are. It chooses where, never what.

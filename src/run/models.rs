@@ -1,4 +1,4 @@
-//! The language models of a suite: connected once, shared by all rows, counted together.
+//! The language models of a suite: connected once, shared by all rows, counted by who asks them.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -6,11 +6,36 @@ use std::future::Future;
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use tokio::runtime::Runtime;
 
-use super::asked::{explainer_of, simulator_of};
+use super::role::{Role, RoleUsage, Step};
 use super::{Places, RunError};
 use crate::base::{Digest, FileError};
-use crate::llm::{ChatClient, ChatError, ClientKind, Endpoint, Llm, LlmSpec, Usage, connect};
-use crate::suite::{ExplainerSpec, SimulatorSpec, Suite};
+use crate::explain::language_model::{Contrastive, Highlighted, LanguageExplainer, TokenActivation};
+use crate::llm::{ChatError, ClientKind, Endpoint, Llm, LlmSpec, Usage, connect};
+use crate::score::Judging;
+use crate::simulate::language_model::{Generated, LanguageSimulator, PerToken, PromptLogprobs};
+use crate::suite::{
+    ExplainerSpec, JudgeSpec, ModelExplainer, ModelExplainerKind, ModelSimulator, ModelSimulatorKind,
+    SimulatorSpec, Suite,
+};
+
+/// The explainer of a kind.
+pub fn explainer_of(kind: ModelExplainerKind) -> Box<dyn LanguageExplainer> {
+    match kind {
+        ModelExplainerKind::TokenActivation => Box::new(TokenActivation::default()),
+        ModelExplainerKind::Highlighted => Box::new(Highlighted::default()),
+        ModelExplainerKind::Contrastive => Box::new(Contrastive::default()),
+    }
+}
+
+/// The simulator of a kind. It may learn about its endpoint, so those who ask the same one share it.
+pub fn simulator_of(kind: ModelSimulatorKind) -> Box<dyn LanguageSimulator> {
+    match kind {
+        ModelSimulatorKind::Generated => Box::new(Generated { expected_value: false }),
+        ModelSimulatorKind::GeneratedExpected => Box::new(Generated { expected_value: true }),
+        ModelSimulatorKind::PromptLogprobs => Box::new(PromptLogprobs::default()),
+        ModelSimulatorKind::PerToken => Box::new(PerToken),
+    }
+}
 
 /// Versions of the questions that a suite's language models are asked, by name in tables.
 pub fn prompt_digests(suite: &Suite) -> BTreeMap<String, Digest> {
@@ -22,37 +47,116 @@ pub fn prompt_digests(suite: &Suite) -> BTreeMap<String, Digest> {
         if let SimulatorSpec::Model(spec) = &pair.simulator {
             digests.insert(spec.name.clone(), simulator_of(spec.kind).digest());
         }
+        if pair.judge.is_some() {
+            let judgings = suite.judgings().into_iter();
+            digests.extend(judgings.map(|judging| (judging.name().to_string(), judging.digest())));
+        }
     }
     digests
+}
+
+/// A language model that explains.
+pub struct Explaining {
+    /// As the suite describes it.
+    pub spec: ModelExplainer,
+    /// Its questions.
+    pub explainer: Box<dyn LanguageExplainer>,
+    /// Its connection and count.
+    pub role: Role,
+}
+
+/// A language model that simulates.
+pub struct Simulating {
+    /// As the suite describes it.
+    pub spec: ModelSimulator,
+    /// Its questions.
+    pub simulator: Box<dyn LanguageSimulator>,
+    /// For fragments that are scored.
+    pub role: Role,
+    /// For fragments that candidates for an explanation are compared on.
+    pub choosing: Role,
+}
+
+/// A language model that judges in one way.
+pub struct JudgedBy {
+    /// As the suite describes it.
+    pub spec: JudgeSpec,
+    /// The way.
+    pub judging: Judging,
+    /// Its connection and count.
+    pub role: Role,
 }
 
 /// Every language model that a suite asks, with the threads that wait for answers.
 pub struct Models {
     runtime: Runtime,
-    connected: Vec<(LlmSpec, Llm)>,
+    explaining: Vec<Explaining>,
+    simulating: Vec<Simulating>,
+    judging: Vec<JudgedBy>,
+}
+
+/// Connects each model once.
+struct Connections<'a> {
+    places: &'a Places,
+    made: Vec<(LlmSpec, Llm)>,
+}
+
+impl Connections<'_> {
+    fn role(&mut self, step: Step, name: &str, spec: &LlmSpec) -> Result<Role, RunError> {
+        if let Some((_, llm)) = self.made.iter().find(|(known, _)| known == spec) {
+            return Ok(Role::new(step, name, spec, llm.for_another_purpose()));
+        }
+        let places = self.places;
+        let endpoint = Endpoint {
+            spec: spec.clone(),
+            key: places.keys.get(spec.key_variable()).cloned(),
+            base_url: (spec.client != ClientKind::Anthropic)
+                .then(|| places.openai_base_url.clone())
+                .flatten(),
+            offline: places.offline,
+            cache_folder: places.cache.join("answers"),
+            budget: places.budget.clone(),
+        };
+        let llm = connect(&endpoint)?;
+        self.made.push((spec.clone(), llm.clone()));
+        Ok(Role::new(step, name, spec, llm))
+    }
 }
 
 impl Models {
     /// Connects what the suite's pairs ask; none where all of them are offline. Nothing is asked yet.
     pub fn connect(suite: &Suite, places: &Places) -> Result<Option<Self>, RunError> {
-        let mut connected: Vec<(LlmSpec, Llm)> = Vec::new();
-        for spec in suite.pairs.iter().flat_map(|pair| pair.models()) {
-            if connected.iter().any(|(known, _)| known == spec) {
-                continue;
+        let mut connections = Connections { places, made: Vec::new() };
+        let (mut explaining, mut simulating) = (Vec::<Explaining>::new(), Vec::<Simulating>::new());
+        let mut judging = Vec::<JudgedBy>::new();
+        for pair in &suite.pairs {
+            if let ExplainerSpec::Model(spec) = &pair.explainer
+                && !explaining.iter().any(|known| known.spec == **spec)
+            {
+                let role = connections.role(Step::Explain, &spec.name, &spec.llm)?;
+                let (spec, explainer) = ((**spec).clone(), explainer_of(spec.kind));
+                explaining.push(Explaining { spec, explainer, role });
             }
-            let endpoint = Endpoint {
-                spec: spec.clone(),
-                key: places.keys.get(spec.key_variable()).cloned(),
-                base_url: (spec.client != ClientKind::Anthropic)
-                    .then(|| places.openai_base_url.clone())
-                    .flatten(),
-                offline: places.offline,
-                cache_folder: places.cache.join("answers"),
-                budget: places.budget.clone(),
-            };
-            connected.push((spec.clone(), connect(&endpoint)?));
+            if let SimulatorSpec::Model(spec) = &pair.simulator
+                && !simulating.iter().any(|known| known.spec == **spec)
+            {
+                let role = connections.role(Step::Simulate, &spec.name, &spec.llm)?;
+                let choosing = connections.role(Step::Choose, &spec.name, &spec.llm)?;
+                let (spec, simulator) = ((**spec).clone(), simulator_of(spec.kind));
+                simulating.push(Simulating { spec, simulator, role, choosing });
+            }
+            for (spec, kind) in pair
+                .judge
+                .iter()
+                .flat_map(|spec| suite.judgings().into_iter().map(move |kind| (&**spec, kind)))
+            {
+                if !judging.iter().any(|known| known.spec == *spec && known.judging == kind) {
+                    let role = connections.role(Step::Judge, kind.name(), &spec.llm)?;
+                    judging.push(JudgedBy { spec: spec.clone(), judging: kind, role });
+                }
+            }
         }
-        if connected.is_empty() {
+        if connections.made.is_empty() {
             return Ok(None);
         }
         let threads =
@@ -62,16 +166,25 @@ impl Models {
             .enable_all()
             .build()
             .map_err(threads)?;
-        Ok(Some(Self { runtime, connected }))
+        Ok(Some(Self { runtime, explaining, simulating, judging }))
     }
 
-    /// The client of a model of the suite.
-    pub fn client(&self, spec: &LlmSpec) -> Result<&dyn ChatClient, RunError> {
-        let known = self.connected.iter().find(|(known, _)| known == spec);
-        known.map(|(_, llm)| llm.client.as_ref()).ok_or_else(|| RunError::Setting {
-            field: "llm.model".into(),
-            problem: format!("`{}` was never connected", spec.model),
-        })
+    /// An explainer of the suite.
+    pub fn explaining(&self, spec: &ModelExplainer) -> Result<&Explaining, RunError> {
+        let known = self.explaining.iter().find(|known| known.spec == *spec);
+        known.ok_or_else(|| never_connected(&spec.llm))
+    }
+
+    /// A simulator of the suite.
+    pub fn simulating(&self, spec: &ModelSimulator) -> Result<&Simulating, RunError> {
+        let known = self.simulating.iter().find(|known| known.spec == *spec);
+        known.ok_or_else(|| never_connected(&spec.llm))
+    }
+
+    /// A judge of the suite.
+    pub fn judged_by(&self, spec: &JudgeSpec, judging: Judging) -> Result<&JudgedBy, RunError> {
+        let known = self.judging.iter().find(|known| known.spec == *spec && known.judging == judging);
+        known.ok_or_else(|| never_connected(&spec.llm))
     }
 
     /// Waits for all of `work`, in order, with at most `at_once` begun and not ended. The first
@@ -84,13 +197,33 @@ impl Models {
         self.runtime.block_on(iter(work).buffered(at_once.max(1)).try_collect())
     }
 
-    /// What each model was asked and what it cost, by the model's name.
-    pub fn usage(&self) -> BTreeMap<String, Usage> {
-        let mut all: BTreeMap<String, Usage> = BTreeMap::new();
-        for (spec, llm) in &self.connected {
-            let usage = llm.meter.usage();
-            all.entry(spec.model.clone()).and_modify(|sum| *sum = sum.plus(&usage)).or_insert(usage);
+    /// What each explainer, simulator and judge took, in the suite's order; those that were never asked
+    /// anything are left out.
+    pub fn usage(&self) -> Vec<RoleUsage> {
+        let simulating =
+            self.simulating.iter().flat_map(|simulating| [&simulating.choosing, &simulating.role]);
+        let roles = self.explaining.iter().map(|explaining| &explaining.role).chain(simulating);
+        let roles = roles.chain(self.judging.iter().map(|judged| &judged.role));
+        let mut all: Vec<RoleUsage> = Vec::new();
+        for usage in roles.map(Role::usage).filter(|usage| usage.taken.requests + usage.taken.cached > 0) {
+            match all.iter_mut().find(|other| other.who == usage.who) {
+                Some(other) => other.add(&usage),
+                None => all.push(usage),
+            }
         }
         all
     }
+}
+
+/// What each model was asked and what it cost, by the model's name.
+pub fn by_model(usage: &[RoleUsage]) -> BTreeMap<String, Usage> {
+    let mut all: BTreeMap<String, Usage> = BTreeMap::new();
+    for RoleUsage { who, taken, .. } in usage {
+        all.entry(who.model.clone()).and_modify(|sum| *sum = sum.plus(taken)).or_insert(*taken);
+    }
+    all
+}
+
+fn never_connected(spec: &LlmSpec) -> RunError {
+    RunError::Setting { field: "llm.model".into(), problem: format!("`{}` was never connected", spec.model) }
 }

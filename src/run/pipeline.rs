@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::bill::{Beside, Planned, beside};
+use super::estimate::{remarks, walked};
 use super::evaluate::Outcome;
 use super::harvest::Harvester;
 use super::manifest::{DictionaryRecord, FillerRecord, METRIC_VERSIONS, Machine, Manifest, StageClock};
-use super::models::{Models, prompt_digests};
+use super::models::{Models, by_model, prompt_digests};
+use super::planned::{SAMPLE_FRAGMENTS, planned};
 use super::prepare::{CorpusRecord, Fillers, expand_hooks, fillers, open_corpus, open_subject};
 use super::stage::{StageKey, StageStore};
 use super::subject_pass::{EVALUATE_VERSION, RowResult, SubjectPass, Unfinished};
 use super::summary::{QualityInput, summarise};
 use super::{Event, Places, RunError, Stop};
-use crate::base::{Digest, HookPoint, write_atomic};
+use crate::base::{Digest, HookPoint, TokenBatch, write_atomic};
 use crate::corpus::TokenSets;
 use crate::llm::Usage;
 use crate::report;
@@ -35,10 +38,19 @@ pub struct Finished {
     pub warnings: Vec<String>,
     /// Features walked, and how many of them failed.
     pub failed: (usize, usize),
-    /// What language models were asked and what it cost, by model.
-    pub llm_usage: BTreeMap<String, Usage>,
+    /// What language models were asked and what it cost.
+    pub llm: LanguageModels,
     /// Files that the report wrote.
     pub report_files: Vec<PathBuf>,
+}
+
+/// What language models were asked and what it cost.
+#[derive(Debug, Clone, Default)]
+pub struct LanguageModels {
+    /// By model.
+    pub usage: BTreeMap<String, Usage>,
+    /// By explainer, simulator and scorer, beside what was planned.
+    pub steps: Vec<Beside>,
 }
 
 /// Everything that both the real subject and the control are run with.
@@ -103,6 +115,7 @@ pub fn run(
     let texts = serde_json::to_vec(&context.token_texts).unwrap_or_default();
     write_atomic(&places.out.join("records/tokens.json"), &texts)?;
     let all: Vec<&MethodSpec> = suite.methods.iter().collect();
+    let planned = context.plan(hooks.len(), on)?;
     context.subject_pass(model, &hooks, &all, None, on, &mut gathered)?;
     if !suite.controls.random_weights.is_empty() {
         let chosen =
@@ -128,8 +141,9 @@ pub fn run(
         pad_text: context.token_texts[fillers.pad as usize].clone(),
         ids: fillers,
     };
-    let llm_usage = context.models.as_ref().map(Models::usage).unwrap_or_default();
-    finish(suite, places, gathered, run, model, &record, filler_record, llm_usage)
+    let usage = context.models.as_ref().map(Models::usage).unwrap_or_default();
+    let llm = LanguageModels { usage: by_model(&usage), steps: beside(&planned, &usage) };
+    finish(suite, places, gathered, run, model, &record, filler_record, llm)
 }
 
 /// Digest of what decides the numbers: suite, model and tokens; no time, no path of this machine.
@@ -148,6 +162,27 @@ fn run_digest(suite: &Suite, subject: Digest, tokens: Digest) -> Digest {
 }
 
 impl Context<'_> {
+    /// Says what language models will be asked at most, before any is.
+    fn plan(&self, n_hooks: usize, on: &dyn Fn(Event)) -> Result<Vec<Planned>, RunError> {
+        if self.models.is_none() {
+            return Ok(Vec::new());
+        }
+        let evaluate = &self.tokens.evaluate;
+        let n = evaluate.rows().min(SAMPLE_FRAGMENTS) * evaluate.cols();
+        let sample = TokenBatch::new(evaluate.ids()[..n].to_vec(), evaluate.cols());
+        let Some(sample) = sample else { return Ok(Vec::new()) };
+        let texts = |id: u32| self.token_texts.get(id as usize).cloned().unwrap_or_default();
+        let walked = walked(self.suite, n_hooks);
+        let planned = planned(self.suite, walked, &sample, &texts, &self.places.suite_folder)?;
+        for step in &planned {
+            on(Event::Note(step.to_string()));
+        }
+        for remark in remarks(&planned) {
+            on(Event::Note(remark));
+        }
+        Ok(planned)
+    }
+
     /// All hook points of one subject, real or permuted. One whose activations cannot be used fails
     /// the run when the others are done, so that a run without it has nothing to repeat.
     fn subject_pass(
@@ -266,7 +301,7 @@ fn finish(
     subject: &dyn SubjectModel,
     corpus: &CorpusRecord,
     fillers: FillerRecord,
-    llm_usage: BTreeMap<String, Usage>,
+    llm: LanguageModels,
 ) -> Result<Finished, RunError> {
     let Gathered { outcomes, quality, dictionaries, mut warnings, mut clock } = gathered;
     let summary =
@@ -300,7 +335,8 @@ fn finish(
         warnings: warnings.clone(),
         machine: Machine::here(),
         prompts: prompt_digests(suite),
-        llm_usage: llm_usage.clone(),
+        llm_usage: llm.usage.clone(),
+        llm_steps: llm.steps.clone(),
     };
     let path = places.out.join("manifest.json");
     let json = serde_json::to_vec_pretty(&manifest).map_err(|error| crate::base::FileError {
@@ -315,7 +351,7 @@ fn finish(
         folder: places.out.clone(),
         warnings,
         failed: (walked, failed),
-        llm_usage,
+        llm,
         report_files,
     })
 }
@@ -334,9 +370,9 @@ fn nothing_scored(outcomes: &[Outcome]) -> Option<String> {
     Some(format!("no feature could be scored; {n} of {total} lines say `{reason}`: more text may help"))
 }
 
-/// Lines without a control, and how many of them failed.
+/// Lines without a control, and how many of them failed, as a whole or under one of the scorers.
 fn failures(outcomes: &[Outcome]) -> (usize, usize) {
     let real = outcomes.iter().filter(|outcome| outcome.line.control.is_none());
-    let failed = real.clone().filter(|outcome| outcome.line.status == ScoreStatus::Failed).count();
+    let failed = real.clone().filter(|outcome| outcome.failures().next().is_some()).count();
     (real.count(), failed)
 }

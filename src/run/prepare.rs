@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::planned::SAMPLE_FRAGMENTS;
 use super::{Places, RunError};
 use crate::base::{Digest, HookPoint, TokenBatch};
 use crate::corpus::generator::Generator;
@@ -109,6 +110,22 @@ pub fn open_corpus(suite: &Suite, subject: &LoadedSubject, places: &Places) -> R
         Source::from_path(&resolve(&spec.source, &places.suite_folder), field, separator)?
     };
     Ok(OpenCorpus { tokens: prepare(&source, &encoder, &params)?, revision: None })
+}
+
+/// Some fragments of a suite's corpus, as many as plans are rendered on, and whether they are of another
+/// text: a data set of the hub is not fetched for a plan.
+pub fn sample_fragments(
+    suite: &Suite,
+    subject: &LoadedSubject,
+    places: &Places,
+) -> Result<(TokenBatch, bool), RunError> {
+    let mut little = suite.clone();
+    let stands_in = little.corpus.source.starts_with("hub:");
+    if stands_in {
+        little.corpus.source = "embedded".into();
+    }
+    (little.corpus.fit_tokens, little.corpus.eval_fragments) = (suite.corpus.ctx_tokens, SAMPLE_FRAGMENTS);
+    Ok((open_corpus(&little, subject, places)?.tokens.evaluate, stands_in))
 }
 
 /// The corpus parameters of a suite, checked against the model's context.

@@ -127,8 +127,8 @@ struct HookWork<'a> {
 }
 
 /// Whether a feature's failure says more of the endpoint's day than of the feature.
-fn may_pass(reason: Option<&str>) -> bool {
-    reason.is_some_and(|reason| ["server_error", "timeout"].contains(&reason))
+fn may_pass(outcome: &Outcome) -> bool {
+    outcome.failures().any(|reason| ["server_error", "timeout"].contains(&reason))
 }
 
 impl SubjectPass<'_> {
@@ -331,7 +331,7 @@ impl<'a> HookWork<'a> {
         };
         let result = RowResult { name: row.name.clone(), measured, outcomes, dictionary: record };
         // What an endpoint may answer next time is asked again by the same command; answers are kept.
-        if !result.outcomes.iter().any(|outcome| may_pass(outcome.line.reason.as_deref())) {
+        if !result.outcomes.iter().any(may_pass) {
             pass.store.save(&pass.row_key(self.hook, method, &row.name), &result)?;
         }
         tell(Event::Work {

@@ -98,7 +98,11 @@ fn feature_outcome(outcome: &Outcome, scorer: &str) -> FeatureOutcome {
             match (line.scores.get(scorer).copied().flatten(), why) {
                 (Some(score), _) => Ok(ScoreOutcome::Score(score)),
                 (None, Some("constant_prediction")) => Ok(ScoreOutcome::ConstantPrediction),
-                (None, Some(why)) => Ok(ScoreOutcome::Undefined(NoScore::parse(why))),
+                (None, Some(why)) => match NoScore::parse(why) {
+                    Some(why) => Ok(ScoreOutcome::Undefined(why)),
+                    // A score that failed where others of the feature did not.
+                    None => Err(Missing::Failed(why.into())),
+                },
                 (None, None) => Err(Missing::Undefined(reason())),
             }
         }
@@ -168,6 +172,9 @@ fn estimate(suite: &Suite, group: &Group, scorer: &str, members: &[&Outcome]) ->
     row.n_constant = found.n_constant;
     row.note =
         found.interval_beside.map(|beside| format!("BCa interval {:.3} to {:.3}", beside.low, beside.high));
+    if found.reasons.contains_key(NoScore::NotASentence.reason()) {
+        row.note = Some("judged scores need explanations in words".into());
+    }
     row.tally = found.tally;
     row.tokens_repeating = found.tokens_per_feature.filter(|_| scorer == "beyond_token");
     row

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::NoScore;
-use crate::base::{Digest, Digester};
-use crate::features::one_line;
+use crate::base::{Digest, Digester, Stream};
+use crate::features::{JudgedFragment, TokenTexts, decoy_marks, marked_text, one_line, strong_marks};
 use crate::llm::{
     ChatReply, ChatRequest, Prompt, ReadProblem, Schema, TokenChoice, answer, answer_json, token_at,
 };
@@ -23,7 +23,7 @@ const TOP: u8 = 5;
 #[serde(rename_all = "snake_case")]
 pub enum JudgeTask {
     /// Whether the feature fires on a text at all. Texts come from `marked_text` without marks;
-    /// negatives are fragments on which it does not fire.
+    /// negatives are fragments on which it does not fire (of a dense feature: fires least).
     Detection,
     /// Whether the marked tokens are those on which it fires. Positives are marked by `strong_marks`,
     /// negatives, non-firing fragments, by `decoy_marks`, with as many marks on average.
@@ -78,6 +78,49 @@ fn schema(n: usize) -> Schema {
         "additionalProperties": false,
     });
     Schema { name: "verdicts".into(), value }
+}
+
+/// A text as one task shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShownText {
+    /// By `marked_text`.
+    pub text: String,
+    /// Places of the marked tokens.
+    pub marked: Vec<usize>,
+}
+
+impl JudgeTask {
+    /// Each fragment as the task shows it. Wrong marks are as many as there are right ones on average,
+    /// rounded up, set by `stream`.
+    pub fn shown(
+        self,
+        fragments: &[JudgedFragment],
+        first_scored: usize,
+        texts: &TokenTexts<'_>,
+        stream: &mut Stream,
+    ) -> Vec<ShownText> {
+        let right = |judged: &JudgedFragment| strong_marks(&judged.held.activations, first_scored);
+        let firing = || fragments.iter().filter(|judged| judged.fires);
+        let n_right: usize = firing().map(|judged| count(&right(judged))).sum();
+        let n_wrong = n_right.div_ceil(firing().count().max(1));
+        let mut show = |judged: &JudgedFragment| {
+            let marks = match (self, judged.fires) {
+                (Self::Detection, _) => Vec::new(),
+                (Self::Fuzzing, true) => right(judged),
+                (Self::Fuzzing, false) => {
+                    decoy_marks(judged.held.tokens.len(), first_scored, n_wrong, stream)
+                }
+            };
+            let tokens: Vec<String> = judged.held.tokens.iter().map(|&token| texts(token)).collect();
+            let marked = (0..marks.len()).filter(|&place| marks[place]).collect();
+            ShownText { text: marked_text(&tokens, &marks), marked }
+        };
+        fragments.iter().map(&mut show).collect()
+    }
+}
+
+fn count(marks: &[bool]) -> usize {
+    marks.iter().filter(|mark| **mark).count()
 }
 
 /// What was said of one text.
@@ -160,8 +203,6 @@ pub struct JudgedScore {
     pub true_negatives: usize,
     /// Non-firing fragments that were said to fire.
     pub false_positives: usize,
-    /// Fragments without a judgement: of failed batches. They enter no score.
-    pub unjudged: usize,
     /// Mean of the shares of either class that were judged rightly; 0.5 is chance, 1 the best.
     pub balanced_accuracy: Result<f64, NoScore>,
     /// Probability that a firing fragment is given a larger probability than a non-firing one, ties
@@ -169,15 +210,15 @@ pub struct JudgedScore {
     pub auroc: Result<f64, NoScore>,
 }
 
-/// Compares (fires, judgement) of each fragment. Where either class has no judged fragment both scores
-/// are undefined, `one_class_only`.
-pub fn judged_score(fragments: &[(bool, Option<Judgement>)]) -> JudgedScore {
-    let judged = || fragments.iter().filter_map(|(fires, judgement)| Some((*fires, (*judgement)?)));
-    let count = |fires, says| judged().filter(|(truth, said)| *truth == fires && said.says == says).count();
+/// Compares (fires, judgement) of each fragment. Where either class has no fragment both scores are
+/// undefined, `one_class_only`.
+pub fn judged_score(judged: &[(bool, Judgement)]) -> JudgedScore {
+    let count =
+        |fires, says| judged.iter().filter(|(truth, said)| *truth == fires && said.says == says).count();
     let (true_positives, false_negatives) = (count(true, true), count(true, false));
     let (true_negatives, false_positives) = (count(false, false), count(false, true));
     let with_probability: Option<Vec<(bool, f64)>> =
-        judged().map(|(fires, judgement)| Some((fires, judgement.probability?))).collect();
+        judged.iter().map(|(fires, judgement)| Some((*fires, judgement.probability?))).collect();
     let share = |right: usize, wrong: usize| match right + wrong {
         0 => Err(NoScore::OneClassOnly),
         of => Ok(right as f64 / of as f64),
@@ -189,7 +230,6 @@ pub fn judged_score(fragments: &[(bool, Option<Judgement>)]) -> JudgedScore {
         false_negatives,
         true_negatives,
         false_positives,
-        unjudged: fragments.len() - judged().count(),
         balanced_accuracy: positive.and_then(|positive| Ok((positive + negative?) / 2.0)),
         auroc: with_probability.ok_or(NoScore::NoProbabilities).and_then(|pairs| auroc(&pairs)),
     }
@@ -299,8 +339,8 @@ mod tests {
     }
 
     #[test]
-    fn scores_say_why_they_are_undefined_and_failed_batches_are_counted() {
-        let said = |says, probability| Some(Judgement { says, probability: Some(probability) });
+    fn scores_are_those_of_a_hand_worked_table_and_say_why_they_are_undefined() {
+        let said = |says, probability| Judgement { says, probability: Some(probability) };
         let score = judged_score(&[
             (true, said(true, 0.9)),
             (true, said(false, 0.3)),
@@ -308,19 +348,21 @@ mod tests {
             (true, said(true, 0.6)),
             (false, said(false, 0.3)),
             (false, said(true, 0.7)),
-            (false, None),
         ]);
         assert_eq!((score.true_positives, score.false_negatives), (3, 1));
-        assert_eq!((score.true_negatives, score.false_positives, score.unjudged), (1, 1, 1));
+        assert_eq!((score.true_negatives, score.false_positives), (1, 1));
         assert_eq!(score.balanced_accuracy, Ok(0.625));
         // Wins of 0.9: 2, of 0.3: a half, of 0.6: 1 each.
         assert_eq!(score.auroc, Ok(4.5 / 8.0));
-        let one_class = judged_score(&[(true, said(true, 0.9)), (false, None)]);
+        let one_class = judged_score(&[(true, said(true, 0.9))]);
         assert_eq!(one_class.balanced_accuracy, Err(NoScore::OneClassOnly));
         assert_eq!(one_class.auroc, Err(NoScore::OneClassOnly));
-        let bare = Some(Judgement { says: true, probability: None });
+        let bare = Judgement { says: true, probability: None };
         let partly = judged_score(&[(true, bare), (false, said(false, 0.1))]);
         assert_eq!((partly.balanced_accuracy, partly.auroc), (Ok(1.0), Err(NoScore::NoProbabilities)));
+        // Always the same verdict: chance, whatever the shares of the classes.
+        let always = judged_score(&[(true, bare), (true, bare), (true, bare), (false, bare)]);
+        assert_eq!(always.balanced_accuracy, Ok(0.5));
     }
 
     proptest! {

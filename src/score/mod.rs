@@ -2,7 +2,7 @@
 //!
 //! In: truth and prediction; or the replies of a language model that judged fragments.
 //! Out: scores, or the reason why there is none.
-//! Never: draws, runs a model or touches the network.
+//! Never: draws without being given a stream, runs a model or touches the network.
 //!
 //! A score is one number for one feature under one [`Scorer`]; [`Cell`] is what the scores of a
 //! cell's features (one hook point, method, scorer) come to. A constant prediction is not a
@@ -13,7 +13,7 @@
 //! expected-value correlation, its two companions, quantisation and strided splits); Cunningham et
 //! al., *Sparse autoencoders find highly interpretable features in language models* (2023: top,
 //! random and top-and-random scores); Paulo et al., *Automatically interpreting millions of features in
-//! large language models* (2024: detection and fuzzing). `beyond_token` is this project's own; see [`BeyondToken`].
+//! large language models* (2024: detection, fuzzing and surprisal). `beyond_token` is this project's own; see [`BeyondToken`].
 
 mod beyond_token;
 mod cell;
@@ -21,9 +21,11 @@ mod correlations;
 mod explained;
 mod fragment;
 mod judged;
+mod judging;
 mod quantise;
 mod scorer;
 mod splits;
+mod surprisal;
 
 #[cfg(test)]
 mod golden_tests;
@@ -33,10 +35,14 @@ pub use cell::{Cell, FeatureOutcome, cell, cell_over_seeds};
 pub use correlations::{Population, RandomOnly, TopAndRandom, TopOnly};
 pub use explained::{AbsoluteDevExplained, RSquared};
 pub use fragment::{ScoredFragment, Stratum};
-pub use judged::{JudgeTask, JudgedScore, Judgement, auroc, judge_batches, judged_score, read_judgements};
+pub use judged::{
+    JudgeTask, JudgedScore, Judgement, ShownText, auroc, judge_batches, judged_score, read_judgements,
+};
+pub use judging::Judging;
 pub use quantise::quantise;
 pub use scorer::{Direction, NoScore, SCORER_NAMES, ScoreOutcome, Scorer, scorer};
 pub use splits::{Part, Splits, interleaved};
+pub use surprisal::{surprisal, surprisal_digest, surprisal_request};
 
 /// Input that cannot be scored because it contradicts itself: a fault of the caller, not a
 /// property of the feature.

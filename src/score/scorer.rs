@@ -38,6 +38,8 @@ pub enum NoScore {
     OneClassOnly,
     /// A judgement came without a probability.
     NoProbabilities,
+    /// The explanation is patterns or a table, which no language model is told.
+    NotASentence,
     /// The numbers are too large or too small for the score to be a number.
     NotFinite,
 }
@@ -54,13 +56,14 @@ impl NoScore {
             Self::ZeroTruth => "zero_truth",
             Self::OneClassOnly => "one_class_only",
             Self::NoProbabilities => "no_probabilities",
+            Self::NotASentence => "not_a_sentence",
             Self::NotFinite => "not_finite",
         }
     }
 }
 
 impl NoScore {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::ConstantTruth,
         Self::TruthIsTokenIdentity,
         Self::NoRepeatedTokens,
@@ -69,12 +72,13 @@ impl NoScore {
         Self::ZeroTruth,
         Self::OneClassOnly,
         Self::NoProbabilities,
+        Self::NotASentence,
         Self::NotFinite,
     ];
 
-    /// The reason that [`NoScore::reason`] spells so; a text it never spells is not a number either.
-    pub fn parse(reason: &str) -> Self {
-        Self::ALL.into_iter().find(|why| why.reason() == reason).unwrap_or(Self::NotFinite)
+    /// The reason that [`NoScore::reason`] spells so; none for any other text.
+    pub fn parse(reason: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| why.reason() == reason)
     }
 }
 
@@ -125,6 +129,16 @@ impl From<Result<f64, stats::Undefined>> for ScoreOutcome {
             Err(stats::Undefined::TooFew { .. }) => Self::Undefined(NoScore::TooFewTokens),
             // Fragments are checked on construction, so what is left are sums out of range.
             Err(_) => Self::Undefined(NoScore::NotFinite),
+        }
+    }
+}
+
+impl From<Result<f64, NoScore>> for ScoreOutcome {
+    fn from(result: Result<f64, NoScore>) -> Self {
+        match result {
+            Ok(value) if value.is_finite() => Self::Score(value),
+            Ok(_) => Self::Undefined(NoScore::NotFinite),
+            Err(why) => Self::Undefined(why),
         }
     }
 }

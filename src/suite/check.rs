@@ -6,19 +6,23 @@ use super::baselines;
 use super::node::{Node, Position, Value};
 use super::reader::{Problem, Section, as_text, one_of, problem, unknown};
 use super::spec::{
-    Controls, CorpusSpec, ExplainerSpec, Limits, MethodSpec, ModelExplainer, ModelExplainerKind,
+    Controls, CorpusSpec, ExplainerSpec, JudgeSpec, Limits, MethodSpec, ModelExplainer, ModelExplainerKind,
     ModelSimulator, ModelSimulatorKind, OfflineKind, Pair, SimulatorSpec, Statistics, SubjectSpec, Suite,
 };
 use crate::base::HookSelector;
 use crate::dictionary::{Kind, MethodParams};
 use crate::features::{Deviation, Protocol, WalkOrder};
 use crate::llm::{ClientKind, LlmSpec, PromptLogprobs};
+use crate::score::{Judging, scorer};
 
 /// Fewest tokens of a fitting context: position 0 is left out, so one would leave nothing.
 const LEAST_CTX_TOKENS: i64 = 2;
 
 /// Times that an unreadable answer of a language model is asked for, the first included.
 const ATTEMPTS: usize = 3;
+
+/// Fragments that share a question of a judged scorer.
+const PER_QUESTION: usize = 5;
 
 type Problems = Vec<Problem>;
 
@@ -53,8 +57,10 @@ fn read(root: &Node, default_name: &str, folder: &Path, problems: &mut Problems)
     let (protocol, published) = read_protocol(&mut top, problems);
     let methods = read_methods(&mut top, folder, protocol.as_ref(), published, problems);
     let per_cell = read_per_cell(&mut top, &protocol, problems);
-    let pairs = read_pairs(&mut top, problems);
     let scorers = read_scorers(&mut top, published, problems);
+    let judge = read_judge(&mut top, problems);
+    let pairs = read_pairs(&mut top, &Wanted::of(&scorers, judge), problems);
+    let scorers: Vec<&'static str> = scorers.into_iter().map(|(name, _)| name).collect();
     let controls = read_controls(&mut top, &methods, problems);
     let statistics = read_statistics(&mut top, &methods, &scorers, published, problems);
     let limits = read_limits(&mut top, problems);
@@ -394,8 +400,17 @@ struct Told<M> {
     name: String,
     llm: Option<LlmSpec>,
     attempts: usize,
+    /// Explanations to choose from; 1 for a simulator.
+    best_of: usize,
     path: String,
     at: Position,
+}
+
+impl<M> Told<M> {
+    /// One of whom nothing but the kind is told.
+    fn bare(kind: Either<M>, name: String, path: &str, at: Position) -> Self {
+        Self { kind, name, llm: None, attempts: ATTEMPTS, best_of: 1, path: path.into(), at }
+    }
 }
 
 /// An explainer or simulator: the name of its kind alone, or a mapping.
@@ -410,7 +425,7 @@ fn read_teller<M: Copy>(
     if matches!(node.value, Value::Text(_)) {
         let kind = one_of(path, node, what, &kinds, problems)?;
         let name = as_text(path, node, problems)?;
-        return Some(Told { kind, name, llm: None, attempts: ATTEMPTS, path: path.into(), at: node.at });
+        return Some(Told::bare(kind, name, path, node.at));
     }
     let mut fields = Section::new(path, node, problems);
     let at = fields.at();
@@ -418,15 +433,17 @@ fn read_teller<M: Copy>(
     let kind = one_of(&format!("{path}.kind"), kind_node, what, &kinds, problems);
     let mut told = kind.and_then(|kind| {
         let name = as_text(path, kind_node, problems)?;
-        Some(Told { kind, name, llm: None, attempts: ATTEMPTS, path: path.into(), at })
+        Some(Told::bare(kind, name, path, at))
     });
     if !matches!(kind, Some(Either::Offline(_))) {
         let name = fields.text("name", problems);
         let attempts = fields.count("attempts", 1, problems);
+        let best_of = if what == "explainer" { fields.count("best_of", 1, problems) } else { None };
         let llm = section(&mut fields, "llm", problems).and_then(|section| read_llm(section, problems));
         if let Some(told) = &mut told {
             told.name = name.unwrap_or_else(|| told.name.clone());
             told.attempts = attempts.unwrap_or(ATTEMPTS);
+            told.best_of = best_of.unwrap_or(1);
             told.llm = llm;
         }
     }
@@ -479,10 +496,80 @@ fn read_llm(mut fields: Section<'_>, problems: &mut Problems) -> Option<LlmSpec>
     Some(spec)
 }
 
+/// What a suite says of its judge.
+struct ToldJudge {
+    llm: Option<LlmSpec>,
+    attempts: usize,
+    per_question: usize,
+    probabilities: bool,
+}
+
+/// What the scores that are asked for need of a pair.
+struct Wanted {
+    simulations: bool,
+    judgings: Vec<Judging>,
+    judge: ToldJudge,
+    /// Where the first judged score is asked for.
+    at: Position,
+}
+
+impl Wanted {
+    fn of(scorers: &[(&'static str, Position)], judge: ToldJudge) -> Self {
+        let asked = |name: &str| scorers.iter().any(|(other, _)| *other == name);
+        Self {
+            simulations: scorers.iter().any(|(name, _)| scorer(name).is_some()),
+            judgings: Judging::ALL.into_iter().filter(|judging| asked(judging.name())).collect(),
+            judge,
+            at: scorers
+                .iter()
+                .find(|(name, _)| scorer(name).is_none())
+                .map_or(Position::default(), |(_, at)| *at),
+        }
+    }
+
+    /// The judge of an explainer's sentences: the model that is named for it, else the simulator's, else
+    /// the explainer's.
+    fn judge(
+        &self,
+        others: &LlmSpec,
+        path: &str,
+        at: Position,
+        problems: &mut Problems,
+    ) -> Option<Box<JudgeSpec>> {
+        if self.judgings.is_empty() {
+            return None;
+        }
+        let llm = self.judge.llm.clone().unwrap_or_else(|| others.clone());
+        if llm.client == ClientKind::Anthropic && self.judgings.contains(&Judging::Surprisal) {
+            let message = "is asked for `surprisal`, which needs the log-probabilities of texts, and `anthropic` \
+                           gives none: name another model under `judge: {llm: …}`";
+            let path = if self.judge.llm.is_some() { "judge.llm" } else { path };
+            problems.push(problem(path, at, message.into()));
+        }
+        let ToldJudge { attempts, per_question, probabilities, .. } = self.judge;
+        Some(Box::new(JudgeSpec { llm, attempts, per_question, probabilities }))
+    }
+}
+
+/// Who judges, as far as the suite says; the rest is taken from each pair.
+fn read_judge(top: &mut Section<'_>, problems: &mut Problems) -> ToldJudge {
+    let mut told =
+        ToldJudge { llm: None, attempts: ATTEMPTS, per_question: PER_QUESTION, probabilities: true };
+    if let Some(mut fields) = section(top, "judge", problems) {
+        told.attempts = fields.count("attempts", 1, problems).unwrap_or(told.attempts);
+        told.per_question = fields.count("per_question", 1, problems).unwrap_or(told.per_question);
+        told.probabilities = fields.truth("probabilities", problems).unwrap_or(told.probabilities);
+        told.llm = section(&mut fields, "llm", problems).and_then(|section| read_llm(section, problems));
+        fields.finish(problems);
+    }
+    told
+}
+
 /// An explainer with its simulator, checked against each other.
 fn pair_of(
     explainer: Told<ModelExplainerKind>,
     simulator: Option<Told<ModelSimulatorKind>>,
+    wanted: &Wanted,
     problems: &mut Problems,
 ) -> Option<Pair> {
     match (explainer.kind, simulator) {
@@ -498,6 +585,12 @@ fn pair_of(
                 None
             }
         },
+        (Either::Model(kind), None) if !wanted.simulations && explainer.best_of == 1 => {
+            let llm = explainer.llm.clone().or_else(|| unnamed_model(&explainer, problems))?;
+            let judge = wanted.judge(&llm, &explainer.path, explainer.at, problems);
+            let explainer = ExplainerSpec::Model(Box::new(explainer.model(kind, llm)));
+            Some(Pair { explainer, simulator: SimulatorSpec::Nobody, judge })
+        }
         (Either::Model(_), None) => {
             let names: Vec<&str> = ModelSimulatorKind::ALL.iter().map(|(name, _)| *name).collect();
             let message = format!(
@@ -514,14 +607,7 @@ fn pair_of(
                 problems.push(problem(&simulator.path, simulator.at, message));
                 return None;
             };
-            let Some(llm) = explainer.llm else {
-                let message = format!(
-                    "`{}` asks a language model and none is named: add `llm: {{client: …, model: …}}`",
-                    explainer.name
-                );
-                problems.push(problem(&explainer.path, explainer.at, message));
-                return None;
-            };
+            let llm = explainer.llm.clone().or_else(|| unnamed_model(&explainer, problems))?;
             let simulator = ModelSimulator {
                 name: simulator.name,
                 kind: simulator_kind,
@@ -529,12 +615,31 @@ fn pair_of(
                 llm: simulator.llm.unwrap_or_else(|| llm.clone()),
                 attempts: simulator.attempts,
             };
-            let explainer = ModelExplainer { name: explainer.name, kind, llm, attempts: explainer.attempts };
-            let (explainer, simulator) =
-                (ExplainerSpec::Model(Box::new(explainer)), SimulatorSpec::Model(Box::new(simulator)));
-            Some(Pair { explainer, simulator })
+            let judge = wanted.judge(&simulator.llm, &explainer.path, explainer.at, problems);
+            let explainer = ExplainerSpec::Model(Box::new(explainer.model(kind, llm)));
+            // Where every score is judged, nobody reads what a simulator would say, save to choose.
+            let asked =
+                wanted.simulations || matches!(&explainer, ExplainerSpec::Model(spec) if spec.best_of > 1);
+            let simulator =
+                if asked { SimulatorSpec::Model(Box::new(simulator)) } else { SimulatorSpec::Nobody };
+            Some(Pair { explainer, simulator, judge })
         }
     }
+}
+
+impl Told<ModelExplainerKind> {
+    fn model(self, kind: ModelExplainerKind, llm: LlmSpec) -> ModelExplainer {
+        ModelExplainer { name: self.name, kind, llm, attempts: self.attempts, best_of: self.best_of }
+    }
+}
+
+fn unnamed_model(explainer: &Told<ModelExplainerKind>, problems: &mut Problems) -> Option<LlmSpec> {
+    let message = format!(
+        "`{}` asks a language model and none is named: add `llm: {{client: …, model: …}}`",
+        explainer.name
+    );
+    problems.push(problem(&explainer.path, explainer.at, message));
+    None
 }
 
 fn read_explainer(path: &str, node: &Node, problems: &mut Problems) -> Option<Told<ModelExplainerKind>> {
@@ -545,27 +650,23 @@ fn read_simulator(path: &str, node: &Node, problems: &mut Problems) -> Option<To
     read_teller(path, node, "simulator", &ModelSimulatorKind::ALL, problems)
 }
 
-fn read_pairs(top: &mut Section<'_>, problems: &mut Problems) -> Vec<Pair> {
+fn read_pairs(top: &mut Section<'_>, wanted: &Wanted, problems: &mut Problems) -> Vec<Pair> {
     let explainer = match top.get("explainer") {
         Some(node) => read_explainer("explainer", node, problems),
-        None => Some(Told {
-            kind: Either::Offline(OfflineKind::NeuronToGraph),
-            name: OfflineKind::NeuronToGraph.name().into(),
-            llm: None,
-            attempts: ATTEMPTS,
-            path: "explainer".into(),
-            at: top.at(),
-        }),
+        None => {
+            let kind = OfflineKind::NeuronToGraph;
+            Some(Told::bare(Either::Offline(kind), kind.name().into(), "explainer", top.at()))
+        }
     };
     let simulator = top.get("simulator").map(|node| read_simulator("simulator", node, problems));
     let mut pairs = Vec::new();
     if let Some(explainer) = explainer
         && !matches!(simulator, Some(None))
     {
-        pairs.extend(pair_of(explainer, simulator.flatten(), problems));
+        pairs.extend(pair_of(explainer, simulator.flatten(), wanted, problems));
     }
     for (path, node) in top.list("pairs").unwrap_or_default() {
-        let Some(pair) = read_pair(&path, node, problems) else { continue };
+        let Some(pair) = read_pair(&path, node, wanted, problems) else { continue };
         let same = |other: &Pair| {
             (other.explainer.name(), other.simulator.name()) == (pair.explainer.name(), pair.simulator.name())
         };
@@ -580,15 +681,29 @@ fn read_pairs(top: &mut Section<'_>, problems: &mut Problems) -> Vec<Pair> {
             pairs.push(pair);
         }
     }
+    if let Some(judging) = wanted.judgings.first()
+        && !pairs.is_empty()
+        && pairs.iter().all(|pair| pair.judge.is_none())
+    {
+        let names: Vec<&str> = ModelExplainerKind::ALL.iter().map(|(name, _)| *name).collect();
+        let message = format!(
+            "asks for `{}`, in which a language model judges by an explanation in words, and no explainer writes \
+             one: name an explainer with a language model, `explainer: {{kind: …, llm: {{client: …, model: …}}}}` \
+             (kinds: {})",
+            judging.name(),
+            names.join(", ")
+        );
+        problems.push(problem("scorers", wanted.at, message));
+    }
     pairs
 }
 
 /// An item of `pairs`: an offline kind, or `{explainer: …, simulator: …}`.
-fn read_pair(path: &str, node: &Node, problems: &mut Problems) -> Option<Pair> {
+fn read_pair(path: &str, node: &Node, wanted: &Wanted, problems: &mut Problems) -> Option<Pair> {
     let is_pair =
         matches!(&node.value, Value::Map(entries) if entries.iter().any(|(key, _, _)| key == "explainer"));
     if !is_pair {
-        return pair_of(read_explainer(path, node, problems)?, None, problems);
+        return pair_of(read_explainer(path, node, problems)?, None, wanted, problems);
     }
     let mut fields = Section::new(path, node, problems);
     let explainer = fields.required("explainer", problems);
@@ -599,27 +714,40 @@ fn read_pair(path: &str, node: &Node, problems: &mut Problems) -> Option<Pair> {
     if matches!(simulator, Some(None)) {
         return None;
     }
-    pair_of(explainer?, simulator.flatten(), problems)
+    pair_of(explainer?, simulator.flatten(), wanted, problems)
 }
 
 /// Scores a suite can ask for. The older explained-variance scores compare raw activations with
 /// whatever unit a simulator speaks, so they are computed by nobody who compares methods.
 const SCORERS: [&str; 5] = ["top_and_random", "top_only", "random_only", "population", "beyond_token"];
 
-fn scorer_choices() -> Vec<(&'static str, &'static str)> {
-    SCORERS.iter().map(|&name| (name, name)).collect()
+/// Every scorer with the scores that it gives.
+fn scorer_choices() -> Vec<(&'static str, &'static [&'static str])> {
+    let simulated = SCORERS.chunks(1).map(|scores| (scores[0], scores));
+    simulated.chain(Judging::ALL.map(|judging| (judging.name(), judging.scores()))).collect()
 }
 
-fn read_scorers(top: &mut Section<'_>, published: bool, problems: &mut Problems) -> Vec<&'static str> {
+/// Scores in the order of the tables, each once, and where they are asked for.
+fn read_scorers(
+    top: &mut Section<'_>,
+    published: bool,
+    problems: &mut Problems,
+) -> Vec<(&'static str, Position)> {
     let choices = scorer_choices();
     let listed = top.list("scorers").unwrap_or_default();
-    let scorers: Vec<&str> =
-        listed.iter().filter_map(|(path, node)| one_of(path, node, "scorer", &choices, problems)).collect();
+    let mut scorers: Vec<(&'static str, Position)> = Vec::new();
+    for (path, node) in &listed {
+        let scores = one_of(path, node, "scorer", &choices, problems).unwrap_or_default();
+        let new = scores.iter().filter(|&&score| !scorers.iter().any(|(other, _)| *other == score));
+        let new: Vec<_> = new.map(|&score| (score, node.at)).collect();
+        scorers.extend(new);
+    }
     if !scorers.is_empty() {
         return scorers;
     }
     // The published protocol has no non-firing fragments, so nothing to weigh a population score by.
-    SCORERS.into_iter().filter(|&name| !(published && name == "population")).collect()
+    let kept = SCORERS.into_iter().filter(|&name| !(published && name == "population"));
+    kept.map(|name| (name, top.at())).collect()
 }
 
 fn read_controls(top: &mut Section<'_>, methods: &[MethodSpec], problems: &mut Problems) -> Controls {
@@ -664,6 +792,9 @@ fn read_statistics(
     published: bool,
     problems: &mut Problems,
 ) -> Option<Statistics> {
+    let choices = scorer_choices();
+    let scores: Vec<(&str, &str)> =
+        choices.iter().flat_map(|(_, scores)| *scores).map(|&score| (score, score)).collect();
     let rows: Vec<String> = methods.iter().flat_map(MethodSpec::row_names).collect();
     let mut statistics = Statistics {
         confidence: 0.95,
@@ -687,7 +818,7 @@ fn read_statistics(
         }
     }
     if let Some(node) = fields.get("primary")
-        && let Some(kind) = one_of("statistics.primary", node, "scorer", &scorer_choices(), problems)
+        && let Some(kind) = one_of("statistics.primary", node, "scorer", &scores, problems)
     {
         if !scorers.contains(&kind) {
             problems.push(problem("statistics.primary", node.at, format!("`{kind}` is not among `scorers`")));

@@ -76,7 +76,14 @@ pub const FIELDS: &[Field] = &[
         "scorers",
         "array",
         "all five",
-        "`top_and_random`, `top_only`, `random_only`, `population`, `beyond_token`.",
+        "`top_and_random`, `top_only`, `random_only`, `population`, `beyond_token`; judged by a language model that is told the explanation: `detection`, `fuzzing`, `surprisal`.",
+    ),
+    field(
+        "",
+        "judge",
+        "object",
+        "the simulator's model, else the explainer's",
+        "Who judges for `detection`, `fuzzing` and `surprisal`.",
     ),
     field("", "controls", "array", "`[shuffled]`", "`shuffled`, and `{random_weights: [method, …]}`."),
     field("", "statistics", "object", "see below", "Intervals and tests."),
@@ -176,15 +183,44 @@ pub const FIELDS: &[Field] = &[
         "Times that a feature's question is asked until an answer can be read; then the feature is counted as failed.",
     ),
     field(
+        "explainer",
+        "best_of",
+        "integer",
+        "`1`",
+        "Explanations asked for. Of several, the one that the simulator reads best on calibration fragments is kept: every other top and random fragment of the evidence, which the explainer is then not shown.",
+    ),
+    field(
         "simulator",
         "kind",
         "string",
         "the explainer's kind",
-        "Offline: as the explainer's. With a language model: `generated`, `generated_expected`, `prompt_logprobs`, `per_token`.",
+        "Offline: as the explainer's. With a language model: `generated`, `generated_expected`, `prompt_logprobs`, `per_token`; none is needed, and none is asked, where all scorers are judged.",
     ),
     field("simulator", "name", "string", "the kind", "Name in tables."),
     field("simulator", "llm", "object", "the explainer's", "The language model; see `llm`."),
     field("simulator", "attempts", "integer", "`3`", "As the explainer's, for each fragment."),
+    field(
+        "judge",
+        "llm",
+        "object",
+        "the simulator's, else the explainer's",
+        "The language model; see `llm`. For `surprisal` it has to give the log-probabilities of a prompt.",
+    ),
+    field("judge", "attempts", "integer", "`3`", "As the explainer's, for each question."),
+    field(
+        "judge",
+        "per_question",
+        "integer",
+        "`5`",
+        "Fragments that share a question of `detection` and `fuzzing`.",
+    ),
+    field(
+        "judge",
+        "probabilities",
+        "boolean",
+        "`true`",
+        "Whether the probabilities of verdicts are asked for: the AUROC of `detection` and `fuzzing` needs them, and some endpoints refuse the question.",
+    ),
     field("llm", "client", "string", "", "`openai` (chat completions), `openai_completions` or `anthropic`."),
     field("llm", "model", "string", "", "The model's name at the endpoint."),
     field(
@@ -294,7 +330,7 @@ pub fn schema() -> Value {
         *node = match name.as_str() {
             "methods" => json!({"type": "array", "minItems": 1, "items": object}),
             "protocol" => json!({"anyOf": [{"enum": ["standard", "cunningham2023"]}, object]}),
-            "explainer" | "simulator" => {
+            "explainer" | "simulator" | "judge" => {
                 let mut inner = properties(name);
                 inner["llm"] = json!({
                     "type": "object",
@@ -303,7 +339,8 @@ pub fn schema() -> Value {
                     "additionalProperties": false,
                 });
                 let object = json!({"type": "object", "properties": inner, "additionalProperties": false});
-                json!({"anyOf": [{"type": "string"}, object]})
+                // A kind may stand alone; a judge has none.
+                if name == "judge" { object } else { json!({"anyOf": [{"type": "string"}, object]}) }
             }
             _ => object,
         };

@@ -16,7 +16,7 @@ use std::path::Path;
 pub use check::resolve;
 pub use reader::Problem;
 pub use spec::{
-    Controls, CorpusSpec, ExplainerSpec, Limits, MethodSpec, ModelExplainer, ModelExplainerKind,
+    Controls, CorpusSpec, ExplainerSpec, JudgeSpec, Limits, MethodSpec, ModelExplainer, ModelExplainerKind,
     ModelSimulator, ModelSimulatorKind, OfflineKind, Pair, SimulatorSpec, Statistics, SubjectSpec, Suite,
 };
 

@@ -6,6 +6,7 @@ use crate::base::HookSelector;
 use crate::dictionary::{MethodParams, Variant};
 use crate::features::Protocol;
 use crate::llm::LlmSpec;
+use crate::score::Judging;
 
 /// A whole experiment. Its JSON form is what the manifest records and what the run's digest is
 /// made from, so it holds no path of this machine except those the user wrote.
@@ -30,7 +31,7 @@ pub struct Suite {
     pub protocol: Protocol,
     /// Explainer and simulator side by side; the first is the suite's own, the rest from `pairs`.
     pub pairs: Vec<Pair>,
-    /// Scores, in the order of the tables.
+    /// Scores, in the order of the tables; a judged scorer with each of its scores.
     pub scorers: Vec<&'static str>,
     /// What a meaningless method would score.
     pub controls: Controls,
@@ -38,6 +39,13 @@ pub struct Suite {
     pub statistics: Statistics,
     /// When to stop or complain.
     pub limits: Limits,
+}
+
+impl Suite {
+    /// The judged scorers that are asked for.
+    pub fn judgings(&self) -> Vec<Judging> {
+        Judging::ALL.into_iter().filter(|judging| self.scorers.contains(&judging.name())).collect()
+    }
 }
 
 fn as_written<S: serde::Serializer>(
@@ -108,12 +116,28 @@ pub struct Pair {
     pub explainer: ExplainerSpec,
     /// Who predicts.
     pub simulator: SimulatorSpec,
+    /// Who judges, where a judged score is asked for and the explainer writes sentences.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<Box<JudgeSpec>>,
+}
+
+/// A language model that is told an explanation and judges fragments by it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JudgeSpec {
+    /// The model.
+    pub llm: LlmSpec,
+    /// Times that an unreadable answer is asked for again, the first included.
+    pub attempts: usize,
+    /// Fragments that share a question of detection and fuzzing.
+    pub per_question: usize,
+    /// Whether the probabilities of verdicts are asked for, which some endpoints refuse.
+    pub probabilities: bool,
 }
 
 impl Pair {
     /// An offline explainer with the simulator of its kind.
     pub fn offline(kind: OfflineKind) -> Self {
-        Self { explainer: ExplainerSpec::Offline(kind), simulator: SimulatorSpec::Offline(kind) }
+        Self { explainer: ExplainerSpec::Offline(kind), simulator: SimulatorSpec::Offline(kind), judge: None }
     }
 
     /// The language models that it asks.
@@ -123,10 +147,10 @@ impl Pair {
             ExplainerSpec::Model(explainer) => Some(&explainer.llm),
         };
         let simulator = match &self.simulator {
-            SimulatorSpec::Offline(_) => None,
+            SimulatorSpec::Offline(_) | SimulatorSpec::Nobody => None,
             SimulatorSpec::Model(simulator) => Some(&simulator.llm),
         };
-        explainer.into_iter().chain(simulator)
+        explainer.into_iter().chain(simulator).chain(self.judge.as_ref().map(|judge| &judge.llm))
     }
 }
 
@@ -161,6 +185,8 @@ pub struct ModelExplainer {
     pub llm: LlmSpec,
     /// Times that an unreadable answer is asked for again, the first included.
     pub attempts: usize,
+    /// Explanations asked for, of which the one that simulates best on calibration fragments is kept.
+    pub best_of: usize,
 }
 
 /// What a language model is shown of a feature.
@@ -192,6 +218,8 @@ pub enum SimulatorSpec {
     Offline(OfflineKind),
     /// A language model.
     Model(Box<ModelSimulator>),
+    /// Nobody: every score that is asked for is judged.
+    Nobody,
 }
 
 impl SimulatorSpec {
@@ -200,6 +228,7 @@ impl SimulatorSpec {
         match self {
             Self::Offline(kind) => kind.name(),
             Self::Model(simulator) => &simulator.name,
+            Self::Nobody => "none",
         }
     }
 }

@@ -12,6 +12,7 @@ mod bad_input;
 mod cli;
 mod committed;
 mod house;
+mod judged;
 mod language_model;
 mod model_server;
 mod program;

@@ -90,8 +90,95 @@ pub fn asks_for_an_explanation(request: &Value) -> bool {
 pub fn honest(request: &Value) -> (u16, String) {
     let question = request["messages"].as_array().and_then(|messages| messages.last());
     let question = question.and_then(|message| message["content"].as_str()).unwrap_or_default();
-    let text = if asks_for_an_explanation(request) { explained(question) } else { simulated(question) };
+    if request["echo"] == true {
+        return (200, scored_prompt(request));
+    }
+    let text = match request["response_format"]["json_schema"]["name"].as_str() {
+        Some("explanation") => explained(question),
+        Some("verdicts") => judged(question),
+        _ => simulated(question),
+    };
     (200, reply(request, &text))
+}
+
+/// The words of a quoted text that follow its first token, a word or a full stop: it counts in no
+/// fragment.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let text = line.trim_matches('"');
+    let words = text.split([' ', '.']).filter(|word| !word.is_empty());
+    words.skip(usize::from(text.starts_with(' ')))
+}
+
+/// `the token " dog"`: the word that an explanation names.
+fn named(explanation: &str) -> &str {
+    explanation.split("the token ").nth(1).unwrap_or_default().trim_matches(['"', ' ', '\n'])
+}
+
+/// `number. "text"`: whether the named word is in the text, or, where stretches are marked, whether
+/// nothing else is marked.
+fn judged(question: &str) -> String {
+    let word = named(question.lines().next().unwrap_or_default());
+    let verdict = |text: &str| {
+        if text.contains('⟦') {
+            let stretches = text.split('⟦').skip(1).filter_map(|run| run.split('⟧').next());
+            return stretches
+                .flat_map(|run| run.split(' ').filter(|part| !part.is_empty()))
+                .all(|part| part == word);
+        }
+        words(text).any(|other| other == word)
+    };
+    let texts = question.lines().filter_map(|line| line.split_once(". \""));
+    let verdicts: Vec<u8> = texts.map(|(_, text)| u8::from(verdict(text))).collect();
+    json!({"verdicts": verdicts}).to_string()
+}
+
+/// A prompt in words with their log-probabilities: one that the last heading names is likely.
+fn scored_prompt(request: &Value) -> String {
+    let prompt = request["prompt"].as_str().unwrap_or_default();
+    let lines: Vec<&str> = prompt.lines().collect();
+    let word = named(lines[lines.len().saturating_sub(2)]);
+    let (mut tokens, mut logprobs) = (Vec::new(), Vec::new());
+    for (number, line) in lines.iter().enumerate() {
+        for (place, piece) in line.split_inclusive(' ').enumerate() {
+            let bare = piece.trim_matches(['"', ' ', '.']);
+            let last = number + 1 == lines.len();
+            tokens.push(piece.to_string());
+            // Of a text that begins with a word, the first piece is its quote and the second that word.
+            let counts = place > usize::from(line.starts_with("\" "));
+            logprobs.push(if last && counts && bare == word { -1.0 } else { -5.0 });
+        }
+        if number + 1 < lines.len() {
+            tokens.push("\n".into());
+            logprobs.push(-1.0);
+        }
+    }
+    json!({
+        "choices": [{
+            "text": prompt,
+            "logprobs": {"tokens": tokens, "token_logprobs": logprobs, "top_logprobs": null},
+        }],
+        "usage": {"prompt_tokens": tokens.len(), "completion_tokens": 0},
+    })
+    .to_string()
+}
+
+/// An answer of an honest model with the probability of every character, nearly certain of its digits.
+pub fn with_probabilities(request: &Value) -> (u16, String) {
+    let (status, body) = honest(request);
+    let mut body: Value = serde_json::from_str(&body).expect("JSON");
+    let text = body["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_string();
+    let content: Vec<Value> = text
+        .chars()
+        .map(|c| {
+            let other = if c == '1' { "0" } else { "1" };
+            let top = json!([{"token": c.to_string(), "logprob": -0.1}, {"token": other, "logprob": -2.4}]);
+            json!({"token": c.to_string(), "logprob": -0.1, "top_logprobs": top})
+        })
+        .collect();
+    if request["logprobs"] == true {
+        body["choices"][0]["logprobs"] = json!({"content": content});
+    }
+    (status, body.to_string())
 }
 
 /// A chat completion that says `text`.

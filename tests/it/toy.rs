@@ -20,6 +20,12 @@ const WORDS: [&str; 36] = [
     "so", "in", "near", "over", "under", "with", "slowly", "again", "today", "never",
 ];
 
+/// Words that a planted model has a feature for, one per coordinate.
+pub const PLANTED: [&str; WIDTH] = [
+    "dog", "cat", "river", "stone", "house", "child", "bird", "garden", "saw", "found", "left", "heard",
+    "held", "made", "took", "never",
+];
+
 /// A folder that holds `model/`, `corpus.txt`, `suite.yaml` and whatever a test writes beside them.
 pub struct Toy {
     folder: TempDir,
@@ -54,6 +60,25 @@ impl Toy {
     /// Writes a file in the folder.
     pub fn write(&self, name: &str, text: &str) {
         write_atomic(&self.path(name), text.as_bytes()).expect("written");
+    }
+
+    /// As `new`, with a model in which coordinate `k` of the embedding is positive on the `k`-th word of
+    /// [`PLANTED`] and negative on every other token: a feature whose explanation is known.
+    pub fn planted() -> Self {
+        let toy = Self::new();
+        let vocabulary = vocabulary();
+        toy.write_model(&toy.path("model"), vocabulary.len(), &|name, entries| {
+            if name != "gpt_neox.embed_in.weight" {
+                return;
+            }
+            for (id, piece) in vocabulary.iter().enumerate() {
+                let word = piece.strip_prefix('Ġ');
+                for (place, planted) in PLANTED.iter().enumerate() {
+                    entries[id * WIDTH + place] = if word == Some(planted) { 3.0 } else { -0.1 };
+                }
+            }
+        });
+        toy
     }
 
     /// The suite: a trained dictionary, one that is not trained, a matched one, two explainers, both controls.

@@ -17,15 +17,14 @@ mod token_activation;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use serde_json::json;
 
 use crate::base::{Attempt, Digest, Digester, Missing};
 use crate::features::{Evidence, Explanation, TokenTexts};
 use crate::llm::{
-    ChatClient, ChatError, ChatReply, ChatRequest, Message, Prompt, ReadProblem, Schema, ask_until_read,
+    ChatClient, ChatError, ChatReply, ChatRequest, Example, Message, Prompt, Question, ReadProblem, Schema,
+    ask_until_read,
 };
 
 pub use contrastive::Contrastive;
@@ -33,6 +32,10 @@ pub use excerpts::Shown;
 pub use highlighted::Highlighted;
 pub use read::read_sentence;
 pub use token_activation::TokenActivation;
+
+/// An explanation of usual length.
+pub const USUAL_EXPLANATION: &str =
+    "words for parts of a house and for what people keep in them, such as doors, windows and shelves";
 
 /// Most tokens of an explainer's reply.
 const MAX_TOKENS: usize = 300;
@@ -47,6 +50,12 @@ pub trait LanguageExplainer: Send + Sync {
 
     /// The question. `sample` numbers independent answers to it.
     fn request(&self, evidence: &Evidence, texts: &TokenTexts<'_>, sample: u64) -> ChatRequest;
+
+    /// What is asked about a feature, with an answer of usual length: for working out what many take.
+    fn example(&self, evidence: &Evidence, texts: &TokenTexts<'_>) -> Example {
+        let reply = format!("{{\"explanation\": {}}}", serde_json::Value::from(USUAL_EXPLANATION));
+        Example { question: Question::Chat(self.request(evidence, texts, 0)), reply }
+    }
 
     /// The explanation in a reply.
     fn read(&self, reply: &ChatReply) -> Result<Explanation, ReadProblem> {
@@ -86,14 +95,6 @@ pub fn best_of(candidates: &[Attempt<Explanation>], scores: &[Option<f64>]) -> O
         }
     }
     best.map(|(nth, _)| nth).or_else(|| there().next())
-}
-
-/// Versions of all explainer prompts by kind.
-pub fn prompt_digests() -> BTreeMap<&'static str, Digest> {
-    [token_activation::PROMPT, highlighted::PROMPT, contrastive::PROMPT]
-        .iter()
-        .map(|prompt| (prompt.name, prompt.digest()))
-        .collect()
 }
 
 fn version(prompt: &Prompt, parameters: &impl Serialize) -> Digest {

@@ -51,6 +51,28 @@ proptest! {
             prop_assert_eq!(scored.len(), held.fragments().len());
             prop_assert!(explained.is_disjoint(&scored));
             prop_assert!(held.beyond_token().len() <= protocol.n_beyond_token);
+            let judged: HashSet<usize> =
+                held.judged().iter().map(|judged| judged.held.document).collect();
+            prop_assert!(explained.is_disjoint(&judged));
+            let of_either = |fires| held.judged().iter().filter(|judged| judged.fires == fires).count();
+            prop_assert_eq!(of_either(true), of_either(false));
+            let peak = |activations: &[f32]| {
+                activations[protocol.first_scored()..].iter().copied().fold(f32::MIN, f32::max)
+            };
+            for judged in held.judged() {
+                let peak = peak(&judged.held.activations);
+                match judged.stratum {
+                    Stratum::Random | Stratum::MoreRandom => prop_assert!(judged.fires && peak > 0.0),
+                    Stratum::NonFiring => prop_assert!(!judged.fires && peak <= 0.0),
+                    _ => prop_assert!(!judged.fires),
+                }
+            }
+            let (kept, calibration) = evidence.divide();
+            let shown: HashSet<usize> = kept.records().iter().map(|record| record.document).collect();
+            let compared: HashSet<usize> =
+                calibration.fragments().iter().map(|fragment| fragment.document).collect();
+            prop_assert!(shown.is_disjoint(&compared) && shown.union(&compared).count() == explained.len());
+            prop_assert!(scored.is_disjoint(&compared) && judged.is_disjoint(&compared));
             let picks = [held.top(), held.random(), held.non_firing(), held.beyond_token()].concat();
             prop_assert!(picks.iter().all(|pick| pick.probability > 0.0 && pick.probability <= 1.0));
             prop_assert!(picks.iter().all(|pick| pick.fragment < held.fragments().len()));
@@ -110,6 +132,39 @@ fn the_standard_split() {
     assert!(held.random().iter().all(|pick| (pick.probability - 10.0 / 300.0).abs() < 1e-12));
     assert!(held.non_firing().iter().all(|pick| (pick.probability - 10.0 / 280.0).abs() < 1e-12));
     assert_eq!(held.fragments().len(), 10 + 200 + 10);
+
+    // 40 of the 50 non-firing fragments do not explain, and each quantile gives as many as any other.
+    let judged: Vec<usize> = held.judged().iter().map(|judged| judged.held.fragment).collect();
+    assert_eq!(judged.len(), 80);
+    assert!(judged[..40].iter().all(|fragment| (20..320).contains(fragment)));
+    assert!(judged[40..].iter().all(|fragment| *fragment >= 320));
+    for group in &record.quantiles {
+        let of_group = group.iter().filter(|pick| judged[..40].contains(&pick.fragment)).count();
+        assert_eq!(of_group, 4, "{group:?}");
+    }
+    assert_eq!(few.judged(), held.judged());
+
+    let (kept, calibration) = evidence.divide();
+    let kept: Vec<usize> = kept.records().iter().map(|record| record.fragment).collect();
+    let compared: Vec<usize> = calibration.fragments().iter().map(|fragment| fragment.fragment).collect();
+    assert_eq!((&kept[..5], &compared[..5]), (&[0, 4, 8, 12, 16][..], &[2, 6, 10, 14, 18][..]));
+    assert_eq!((kept.len(), compared.len()), (20, 10));
+}
+
+#[test]
+fn a_dense_feature_is_judged_against_where_it_fires_least() {
+    let n = 400;
+    let documents: Vec<usize> = (0..n).collect();
+    let tokens = blank_tokens(n, 2);
+    let set = FragmentSet::new(&tokens, &documents).expect("valid");
+    let codes = codes(n, 2, 1, |fragment, _, _| fragment as f32 + 1.0);
+    let protocol = Protocol::standard();
+    let record = record_of(&summarise(&codes, set, &protocol, 6, n)[0], &codes, set, &protocol);
+    let (_, held) = split(&record, &protocol).expect("the list is filled up");
+    let (firing, least): (Vec<_>, Vec<_>) = held.judged().iter().partition(|judged| judged.fires);
+    assert_eq!((firing.len(), least.len()), (40, 40));
+    assert!(least.iter().all(|judged| judged.stratum == Stratum::LowestMaximum && judged.held.fragment < 50));
+    assert!(firing.iter().all(|judged| judged.held.fragment >= 50));
 }
 
 #[test]

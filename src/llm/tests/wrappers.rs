@@ -40,7 +40,12 @@ fn answer(text: &str) -> ChatReply {
 }
 
 fn server_error() -> ChatError {
-    ChatError::Server { endpoint: "e".into(), detail: "d".into(), retry_after: None }
+    ChatError::Server {
+        endpoint: "e".into(),
+        detail: "d".into(),
+        retry_after: None,
+        billed: Billed::default(),
+    }
 }
 
 #[tokio::test]
@@ -345,6 +350,59 @@ async fn calls_that_fail_or_are_dropped_free_what_was_set_aside_and_cached_answe
     assert_eq!(error, ChatError::Budget { limit: 21.0, spent: 15.0 });
     assert!(!error.is_passing());
     assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn failed_calls_that_were_billed_count_and_stop_at_the_budget() {
+    let cache = tempfile::tempdir().expect("folder");
+    // A broken answer for which 10 and 5 tokens are counted, then a whole one.
+    let broken = || {
+        let usage = json!({"prompt_tokens": 10, "completion_tokens": 5});
+        ok(json!({"choices": [{"message": {"content": "br"}, "finish_reason": "error"}], "usage": usage}))
+    };
+    let server = Server::start(move |number, _| if number == 0 { broken() } else { ok(said("whole")) });
+    let mut priced = endpoint(&server.url, cache.path());
+    (priced.spec.price_in, priced.spec.price_out) = (Some(1e6), Some(1e6));
+    priced.budget = Some(Budget::new(1000.0));
+    let llm = connect_with(&priced, quick(1)).expect("connected");
+    assert_eq!(llm.client.chat(&question("a")).await.expect("an answer").text, "whole");
+    let usage = llm.meter.usage();
+    assert_eq!((usage.requests, usage.tokens_in, usage.tokens_out), (1, 20, 10));
+    assert_eq!(priced.budget.as_ref().map(Budget::spent), Some(30.0));
+
+    // Each attempt costs 15 and is expected to cost 21: two fit into 40, a third would pass it.
+    let always = Server::always(broken);
+    let mut tight = priced.clone();
+    tight.spec.base_url = Some(always.url.clone());
+    tight.budget = Some(Budget::new(40.0));
+    let llm = connect_with(&tight, quick(6)).expect("connected");
+    let error = llm.client.chat(&question("a")).await.expect_err("stopped");
+    assert_eq!(error, ChatError::Budget { limit: 40.0, spent: 30.0 });
+    assert_eq!(always.requests().len(), 2);
+    for usage in [json!({"usage": {"input_tokens": 7}}), json!({"usage": 3}), json!({})] {
+        let mut body = json!({"error": {"message": "overloaded"}});
+        body.as_object_mut().expect("an object").extend(usage.as_object().expect("an object").clone());
+        let ill = Server::start(move |_, _| Act::Json(500, String::new(), body.clone()));
+        let mut asked = priced.clone();
+        asked.spec.base_url = Some(ill.url.clone());
+        let llm = connect_with(&asked, quick(0)).expect("connected");
+        let billed = llm.client.chat(&question("a")).await.expect_err("failed").billed();
+        let expected = usage.pointer("/usage/input_tokens").and_then(Value::as_u64).unwrap_or(0);
+        assert_eq!(billed, Billed { tokens_in: expected, tokens_out: 0 });
+    }
+}
+
+#[tokio::test]
+async fn purposes_of_one_model_are_counted_apart_and_share_turns_and_answers() {
+    let cache = tempfile::tempdir().expect("folder");
+    let server = Server::always(|| ok(said("yes")));
+    let one = connect_with(&endpoint(&server.url, cache.path()), quick(0)).expect("connected");
+    let two = one.for_another_purpose();
+    one.client.chat(&question("a")).await.expect("an answer");
+    two.client.chat(&question("a")).await.expect("an answer");
+    two.client.chat(&question("b")).await.expect("an answer");
+    let counted = |llm: &Llm| (llm.meter.usage().requests, llm.meter.usage().cached);
+    assert_eq!((counted(&one), counted(&two), server.requests().len()), ((1, 0), (1, 1), 2));
 }
 
 #[tokio::test]

@@ -132,6 +132,10 @@ pub fn table_note(view: &View<'_>, pairing: Pairing<'_>) -> String {
          never enter it. Where scorers differ, the usual count stands first and exceptions follow by name.",
         view.interval_name(pairing)
     );
+    let halves = view.chance_is_half();
+    if !halves.is_empty() {
+        note.push_str(&format!(" Chance is 0.5 in {}, 0 in the others.", halves.join(", ")));
+    }
     let unusual: Vec<&str> = view.unusual_intervals(pairing).into_iter().map(interval_words).collect();
     if !unusual.is_empty() {
         note.push_str(&format!(" † interval by another method: {}.", unusual.join(", ")));

@@ -9,8 +9,8 @@ use super::{LanguageSimulator, STRONGEST, TOP, temperature};
 use crate::base::{Attempt, Digest, Digester};
 use crate::features::{index_text, indexed, one_line};
 use crate::llm::{
-    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Prompt, ReadProblem, Schema, answer,
-    answer_json, ask_until_read,
+    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Example, Prompt, Question, ReadProblem, Schema,
+    answer, answer_json, ask_until_read,
 };
 use crate::simulate::Simulation;
 
@@ -81,6 +81,13 @@ impl LanguageSimulator for Generated {
         let mut digester = Digester::new("simulator");
         digester.text(self.name()).digest(&PROMPT.digest()).json(&schema(2)).json(&TOP);
         digester.finish()
+    }
+
+    fn examples(&self, explanation: &str, tokens: &[String]) -> Vec<Example> {
+        let entry = |index| format!("\"{}\": 0", index_text(index, tokens.len()));
+        let entries: Vec<String> = (0..tokens.len()).map(entry).collect();
+        let reply = format!("{{\"activations\": {{{}}}}}", entries.join(", "));
+        vec![Example { question: Question::Chat(self.request(explanation, tokens, 0)), reply }]
     }
 
     fn simulate<'a>(

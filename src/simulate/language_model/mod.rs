@@ -19,10 +19,8 @@ mod prompt_logprobs;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
 use crate::base::{Attempt, Digest};
-use crate::llm::{BoxFuture, ChatClient, ChatError};
+use crate::llm::{BoxFuture, ChatClient, ChatError, Example};
 
 use super::Simulation;
 
@@ -46,6 +44,9 @@ pub trait LanguageSimulator: Send + Sync {
 
     /// Version of the question: its prompt text and its parameters.
     fn digest(&self) -> Digest;
+
+    /// What is asked about a fragment, with answers of usual length: for working out what many take.
+    fn examples(&self, explanation: &str, tokens: &[String]) -> Vec<Example>;
 
     /// Exactly one value from 0 to 10 per token; `tokens` is not empty.
     fn simulate<'a>(
@@ -72,25 +73,6 @@ pub async fn simulate_with(
         return Ok(Attempt::Done(Simulation { expected: Vec::new() }));
     }
     simulator.simulate(client, explanation, tokens, allowance).await
-}
-
-/// The kind of this name: `generated`, `generated_expected`, `prompt_logprobs`, `per_token`.
-pub fn language_simulator(name: &str) -> Option<Box<dyn LanguageSimulator>> {
-    let kinds: [Box<dyn LanguageSimulator>; 4] = [
-        Box::new(Generated { expected_value: false }),
-        Box::new(Generated { expected_value: true }),
-        Box::new(PromptLogprobs::default()),
-        Box::new(PerToken),
-    ];
-    kinds.into_iter().find(|kind| kind.name() == name)
-}
-
-/// Versions of all simulator prompts by prompt name; the two generated kinds share theirs.
-pub fn prompt_digests() -> BTreeMap<&'static str, Digest> {
-    [generated::PROMPT, prompt_logprobs::PROMPT, per_token::PROMPT]
-        .iter()
-        .map(|prompt| (prompt.name, prompt.digest()))
-        .collect()
 }
 
 fn temperature(sample: u64) -> f64 {

@@ -5,8 +5,8 @@ use super::{LanguageSimulator, STRONGEST, TOP, temperature};
 use crate::base::{Attempt, Digest, Digester};
 use crate::features::{marked_text, one_line, quoted};
 use crate::llm::{
-    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Prompt, ReadProblem, answer, ask_until_read,
-    is_refusal,
+    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Example, Prompt, Question, ReadProblem, answer,
+    ask_until_read, is_refusal,
 };
 use crate::simulate::Simulation;
 
@@ -84,6 +84,12 @@ impl LanguageSimulator for PerToken {
         digester.finish()
     }
 
+    fn examples(&self, explanation: &str, tokens: &[String]) -> Vec<Example> {
+        let question = |last: usize| Question::Chat(self.request(explanation, &tokens[..=last], 0));
+        let example = |last| Example { question: question(last), reply: "0".into() };
+        (0..tokens.len()).map(example).collect()
+    }
+
     fn simulate<'a>(
         &'a self,
         client: &'a dyn ChatClient,
@@ -93,19 +99,9 @@ impl LanguageSimulator for PerToken {
     ) -> BoxFuture<'a, Result<Attempt<Simulation>, ChatError>> {
         Box::pin(async move {
             let one = |last: usize| self.one(client, explanation, &tokens[..=last], allowance);
-            Ok(all(try_join_all((0..tokens.len()).map(one)).await?))
+            let values = try_join_all((0..tokens.len()).map(one)).await?;
+            // A fragment with a token missing is missing, for the first such token's reason.
+            Ok(Attempt::all(values).map(|expected| Simulation { expected }))
         })
     }
-}
-
-/// A fragment with a token missing is missing, for the first such token's reason.
-fn all(values: Vec<Attempt<f64>>) -> Attempt<Simulation> {
-    let mut expected = Vec::with_capacity(values.len());
-    for value in values {
-        match value {
-            Attempt::Done(value) => expected.push(value),
-            Attempt::Missing(missing) => return Attempt::Missing(missing),
-        }
-    }
-    Attempt::Done(Simulation { expected })
 }

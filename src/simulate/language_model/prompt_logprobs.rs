@@ -1,12 +1,12 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Mutex;
 
 use super::numbers::{Distribution, Reading, reading};
 use super::{LanguageSimulator, STRONGEST, TOP};
 use crate::base::{Attempt, Digest, Digester, Missing};
 use crate::features::{one_line, quoted};
 use crate::llm::{
-    BoxFuture, ChatClient, ChatError, Prompt, PromptReply, PromptRequest, ReadProblem, failed_call,
-    probabilities, token_at,
+    BoxFuture, ChatClient, ChatError, Example, Prompt, PromptReply, PromptRequest, Question, ReadProblem,
+    failed_call, probabilities, token_at,
 };
 use crate::simulate::Simulation;
 
@@ -25,8 +25,9 @@ const SLOT: &str = "unknown";
 /// then asked on a scale of 0–9 and its values are multiplied by 10/9. Source: Bills et al. 2023.
 #[derive(Debug, Default)]
 pub struct PromptLogprobs {
-    /// Learnt from a reply: saves the first of two questions. What comes out does not depend on it.
-    splits_ten: AtomicBool,
+    /// Learnt from the first reply, for which all others wait: saves the first of two questions. What
+    /// comes out does not depend on it.
+    splits_ten: Mutex<Option<bool>>,
 }
 
 /// What a reply to the question on one scale says.
@@ -69,11 +70,18 @@ impl PromptLogprobs {
         explanation: &str,
         tokens: &[String],
     ) -> Result<Attempt<Simulation>, ChatError> {
-        if !self.splits_ten.load(Ordering::Relaxed) {
-            match self.ask(client, explanation, tokens, STRONGEST).await? {
+        let known = self.splits_ten.lock().await;
+        if *known != Some(true) {
+            // Once it is known that nothing splits, nobody waits.
+            let mut first = Some(known).filter(|known| known.is_none());
+            let read = self.ask(client, explanation, tokens, STRONGEST).await?;
+            if let (Some(first), Attempt::Done(read)) = (&mut first, &read) {
+                **first = Some(*read == Read::SplitsTen);
+            }
+            match read {
                 Attempt::Done(Read::Values(expected)) => return Ok(Attempt::Done(Simulation { expected })),
                 Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),
-                Attempt::Done(Read::SplitsTen) => self.splits_ten.store(true, Ordering::Relaxed),
+                Attempt::Done(Read::SplitsTen) => {}
             }
         }
         Ok(match self.ask(client, explanation, tokens, STRONGEST - 1).await? {
@@ -96,6 +104,11 @@ impl LanguageSimulator for PromptLogprobs {
         let mut digester = Digester::new("simulator");
         digester.text(self.name()).digest(&PROMPT.digest()).json(&TOP);
         digester.finish()
+    }
+
+    fn examples(&self, explanation: &str, tokens: &[String]) -> Vec<Example> {
+        let question = Question::Prompt(self.request(explanation, tokens, STRONGEST));
+        vec![Example { question, reply: String::new() }]
     }
 
     /// A prompt's probabilities are the same each time, so nothing is asked again: no `allowance`.

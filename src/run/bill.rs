@@ -1,0 +1,182 @@
+//! What language models would take and what they took, side by side and in words.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::role::{RoleUsage, Who};
+
+/// What one explainer, simulator or scorer would take: at most, as every feature is taken for eligible,
+/// no answer for there already, and no question for asked twice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    /// Whose.
+    #[serde(flatten)]
+    pub who: Who,
+    /// Questions.
+    pub requests: u64,
+    /// Tokens of all questions.
+    pub tokens_in: u64,
+    /// Tokens of all answers.
+    pub tokens_out: u64,
+    /// What they cost; none where the prices are not given.
+    pub dollars: Option<f64>,
+    /// Roughly, by the limits that the suite sets and an assumed speed of answers.
+    pub minutes: f64,
+    /// Whether tokens are counted with the model's own tokenizer.
+    pub exact_tokens: bool,
+}
+
+/// `12 M`, `340 k`, `3400`: as many digits as a plan is good for.
+fn amount(n: u64) -> String {
+    match n {
+        0..10_000 => n.to_string(),
+        10_000..10_000_000 => format!("{} k", (n + 500) / 1000),
+        _ => format!("{} M", (n + 500_000) / 1_000_000),
+    }
+}
+
+/// A rough time.
+pub fn time_text(minutes: f64) -> String {
+    if minutes < 1.5 { format!("{:.0} s", (minutes * 60.0).max(1.0)) } else { format!("{minutes:.0} min") }
+}
+
+/// Dollars, or that there is no telling.
+fn dollars_text(dollars: Option<f64>) -> String {
+    match dollars {
+        Some(dollars) if dollars > 0.0 && dollars < 0.1 => format!("${dollars:.4}"),
+        Some(dollars) => format!("${dollars:.2}"),
+        None => "prices not given".into(),
+    }
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: at most {} requests, {}{} tokens in and {} out, {}, about {}",
+            self.who,
+            self.requests,
+            if self.exact_tokens { "" } else { "about " },
+            amount(self.tokens_in),
+            amount(self.tokens_out),
+            dollars_text(self.dollars),
+            time_text(self.minutes)
+        )
+    }
+}
+
+impl Planned {
+    /// Adds what another pair of the suite would take.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.tokens_in += other.tokens_in;
+        self.tokens_out += other.tokens_out;
+        self.dollars = self.dollars.zip(other.dollars).map(|(mine, theirs)| mine + theirs);
+        self.minutes += other.minutes;
+        self.exact_tokens &= other.exact_tokens;
+    }
+}
+
+/// Planned beside taken.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Beside {
+    /// Whose.
+    #[serde(flatten)]
+    pub who: Who,
+    /// What was planned for the whole suite.
+    pub planned: Option<Planned>,
+    /// What this run took; none where nothing was asked, as all of it was there.
+    pub actual: Option<RoleUsage>,
+}
+
+/// What was taken beside what was planned, in columns, with a head; nothing where nothing was planned.
+pub fn comparison(steps: &[Beside]) -> Vec<String> {
+    if steps.is_empty() {
+        return Vec::new();
+    }
+    let head = ["taken of planned at most", "requests", "cached", "tokens in", "tokens out", "cost", "time"];
+    let mut rows: Vec<[String; 7]> = vec![head.map(str::to_string)];
+    rows.extend(steps.iter().map(Beside::cells));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |row: &[String; 7]| {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
+    };
+    rows.iter().map(line).collect()
+}
+
+impl Beside {
+    fn cells(&self) -> [String; 7] {
+        let of = |taken: &dyn Fn(&RoleUsage) -> String, planned: &dyn Fn(&Planned) -> String| {
+            let taken = self.actual.as_ref().map_or("0".to_string(), taken);
+            let planned = self.planned.as_ref().map_or("—".to_string(), planned);
+            format!("{taken} of {planned}")
+        };
+        [
+            self.who.to_string(),
+            of(&|usage| usage.taken.requests.to_string(), &|planned| planned.requests.to_string()),
+            self.actual.as_ref().map_or("0".to_string(), |usage| usage.taken.cached.to_string()),
+            of(&|usage| amount(usage.taken.tokens_in), &|planned| amount(planned.tokens_in)),
+            of(&|usage| amount(usage.taken.tokens_out), &|planned| amount(planned.tokens_out)),
+            of(&|usage| dollars_text(usage.taken.dollars), &|planned| dollars_text(planned.dollars)),
+            of(&|usage| time_text(usage.minutes), &|planned| time_text(planned.minutes)),
+        ]
+    }
+}
+
+/// Puts a plan beside what a run took, in the order of the plan.
+pub fn beside(planned: &[Planned], actual: &[RoleUsage]) -> Vec<Beside> {
+    let taken = |who: &Who| actual.iter().find(|usage| usage.who == *who).cloned();
+    let of_plan = planned.iter().map(|planned| Beside {
+        who: planned.who.clone(),
+        planned: Some(planned.clone()),
+        actual: taken(&planned.who),
+    });
+    let known = |usage: &&RoleUsage| !planned.iter().any(|planned| planned.who == usage.who);
+    let unplanned = actual.iter().filter(known).map(|usage| Beside {
+        who: usage.who.clone(),
+        planned: None,
+        actual: Some(usage.clone()),
+    });
+    of_plan.chain(unplanned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::role::Step;
+
+    #[test]
+    fn planned_and_taken_are_paired_by_name_and_none_is_lost() {
+        let who = |name: &str| Who { step: Step::Judge, name: name.into(), model: "m".into() };
+        let planned = |name| Planned {
+            who: who(name),
+            requests: 10,
+            tokens_in: 12_345,
+            tokens_out: 20,
+            dollars: None,
+            minutes: 0.5,
+            exact_tokens: false,
+        };
+        let usage = crate::llm::Usage { requests: 7, cached: 2, ..Default::default() };
+        let taken = |name| RoleUsage { who: who(name), taken: usage, minutes: 0.25 };
+        let all = beside(&[planned("a"), planned("b")], &[taken("b"), taken("c")]);
+        let names: Vec<&str> = all.iter().map(|beside| beside.who.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        assert_eq!((all[0].actual.is_none(), all[2].planned.is_none()), (true, true));
+        assert_eq!(
+            all[0].planned.as_ref().map(ToString::to_string).as_deref(),
+            Some(
+                "judge a by m: at most 10 requests, about 12 k tokens in and 20 out, prices not given, about 30 s"
+            )
+        );
+        let lines = comparison(&all);
+        assert_eq!(lines.len(), 4);
+        assert!(lines[1].contains("judge a by m") && lines[1].contains("0 of 10"), "{}", lines[1]);
+        assert!(lines[2].contains("7 of 10") && lines[2].contains("15 s of 30 s"), "{}", lines[2]);
+        assert!(lines[3].contains("7 of —"), "{}", lines[3]);
+        assert!(comparison(&[]).is_empty());
+    }
+}

@@ -1,0 +1,231 @@
+//! Features scored by what a language model says of whole fragments, given the explanation.
+
+use serde::Serialize;
+
+use super::RunError;
+use super::asked::Asked;
+use super::models::JudgedBy;
+use crate::base::{Attempt, Missing, Stream};
+use crate::features::{Explanation, Held, JudgedFragment, Stratum};
+use crate::llm::{ChatClient, ChatError, ChatRequest, PromptReply, ReadProblem, ask_until_read, failed_call};
+use crate::score::{
+    JudgeTask, Judgement, NoScore, ScoreOutcome, ShownText, auroc, judge_batches, judged_score,
+    read_judgements, surprisal, surprisal_request,
+};
+
+/// What was found out about one fragment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// Number of the fragment.
+    pub fragment: usize,
+    /// Which draw it comes from.
+    pub stratum: Stratum,
+    /// The truth: whether it stands for those on which the feature fires.
+    pub fires: bool,
+    /// Places of the tokens that were marked; fuzzing only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub marked: Vec<usize>,
+    /// What was said.
+    #[serde(flatten)]
+    pub said: Said,
+}
+
+/// What was said of one fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Said {
+    /// Yes or no.
+    Judgement(Judgement),
+    /// By how much the explanation makes it likelier.
+    Gain {
+        /// In nats.
+        gain_nats: f64,
+    },
+}
+
+/// A feature's scores of one kind of judging, with what they rest on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// Score by name.
+    pub scores: Vec<(&'static str, ScoreOutcome)>,
+    /// In the order asked.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// A feature's fragments as they are asked about: in an order that tells nothing.
+struct Shown<'a> {
+    sentence: &'a str,
+    fragments: Vec<(&'a JudgedFragment, ShownText)>,
+}
+
+impl Asked<'_> {
+    /// Judges every feature that has an explanation in words. `stream` gives a feature's own stream,
+    /// which may not depend on the explanation: so controls are asked about the same texts.
+    pub fn judge(
+        &self,
+        by: &JudgedBy,
+        held: &[Held],
+        explanations: &[Attempt<Explanation>],
+        stream: impl Fn(usize) -> Stream,
+    ) -> Result<Vec<Attempt<Judged>>, RunError> {
+        let pairs = || held.iter().zip(explanations);
+        let shown: Vec<Option<Shown<'_>>> = pairs()
+            .map(|(held, explanation)| match explanation {
+                Attempt::Done(Explanation::Sentence(sentence)) => {
+                    let fragments = self.shown(by, held, &mut stream(held.feature()));
+                    Some(Shown { sentence, fragments })
+                }
+                _ => None,
+            })
+            .collect();
+        let mut said = match by.judging.task() {
+            Some(task) => self.verdicts(by, task, &shown)?,
+            None => self.gains(by, &shown)?,
+        }
+        .into_iter();
+        let judged = |((_, explanation), shown): ((&Held, &Attempt<Explanation>), &Option<Shown<'_>>)| {
+            let undefined = |why| {
+                let scores = by.judging.scores().iter().map(|&name| (name, ScoreOutcome::Undefined(why)));
+                Attempt::Done(Judged { scores: scores.collect(), verdicts: Vec::new() })
+            };
+            match (explanation, shown) {
+                (Attempt::Missing(missing), _) => Attempt::Missing(missing.clone()),
+                (Attempt::Done(_), None) => undefined(NoScore::NotASentence),
+                (Attempt::Done(_), Some(shown)) => {
+                    let said = said.next().unwrap_or(Attempt::Done(Vec::new()));
+                    if shown.fragments.is_empty() {
+                        return undefined(NoScore::OneClassOnly);
+                    }
+                    said.map(|said| scored(by, shown, said))
+                }
+            }
+        };
+        Ok(pairs().zip(&shown).map(judged).collect())
+    }
+
+    fn shown<'a>(
+        &self,
+        by: &JudgedBy,
+        held: &'a Held,
+        stream: &mut Stream,
+    ) -> Vec<(&'a JudgedFragment, ShownText)> {
+        let fragments = held.judged();
+        let texts = |id| self.text(id);
+        let shown = match by.judging.task() {
+            Some(task) => task.shown(fragments, held.first_scored(), &texts, stream),
+            None => JudgeTask::Detection.shown(fragments, held.first_scored(), &texts, stream),
+        };
+        let order = stream.permutation(fragments.len());
+        order.into_iter().map(|place| (&fragments[place], shown[place].clone())).collect()
+    }
+
+    /// Yes or no for every fragment of every feature that is shown; a feature with a question that got
+    /// no readable answer has that question's reason.
+    fn verdicts(
+        &self,
+        by: &JudgedBy,
+        task: JudgeTask,
+        shown: &[Option<Shown<'_>>],
+    ) -> Result<Vec<Attempt<Vec<Said>>>, RunError> {
+        let batches = |shown: &Shown<'_>| judge_batches(shown.fragments.len(), by.spec.per_question);
+        let mut questions: Vec<(&str, Vec<String>)> = Vec::new();
+        for shown in shown.iter().flatten() {
+            for batch in batches(shown) {
+                let texts = shown.fragments[batch].iter().map(|(_, text)| text.text.clone()).collect();
+                questions.push((shown.sentence, texts));
+            }
+        }
+        let client = by.role.client();
+        let work = questions.iter().map(|(sentence, texts)| {
+            let request = |sample| {
+                let request = task.request(sentence, texts, sample);
+                let top_logprobs = request.top_logprobs.filter(|_| by.spec.probabilities);
+                ChatRequest { top_logprobs, ..request }
+            };
+            let read = |reply: &_| read_judgements(reply, texts.len());
+            ask_until_read(client, request, read, 0, by.spec.attempts - 1)
+        });
+        let mut answers = self.all(&by.role, work.collect())?.into_iter();
+        let of_feature = |shown: &Shown<'_>| {
+            let answers: Vec<_> = answers.by_ref().take(batches(shown).len()).collect();
+            Attempt::all(answers).map(|batches| batches.concat().into_iter().map(Said::Judgement).collect())
+        };
+        Ok(shown.iter().flatten().map(of_feature).collect())
+    }
+
+    /// By how much the explanation makes each fragment likelier.
+    fn gains(&self, by: &JudgedBy, shown: &[Option<Shown<'_>>]) -> Result<Vec<Attempt<Vec<Said>>>, RunError> {
+        let client = by.role.client();
+        let all = || shown.iter().flatten();
+        let texts = all()
+            .flat_map(|shown| shown.fragments.iter().map(|(_, text)| (shown.sentence, text.text.as_str())));
+        let work = texts.map(|(sentence, text)| gain(client, sentence, text));
+        let mut gains = self.all(&by.role, work.collect())?.into_iter();
+        let of_feature = |shown: &Shown<'_>| {
+            let gains: Vec<_> = gains.by_ref().take(shown.fragments.len()).collect();
+            let said = |gain_nats| Said::Gain { gain_nats };
+            Attempt::all(gains).map(|gains| gains.into_iter().map(said).collect())
+        };
+        Ok(all().map(of_feature).collect())
+    }
+}
+
+async fn gain(client: &dyn ChatClient, sentence: &str, text: &str) -> Result<Attempt<f64>, ChatError> {
+    let explained = match scored_prompt(client, Some(sentence), text).await? {
+        Attempt::Done(reply) => reply,
+        Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),
+    };
+    // The same for every explanation, so it is asked once for all controls and explainers.
+    let plain = match scored_prompt(client, None, text).await? {
+        Attempt::Done(reply) => reply,
+        Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),
+    };
+    let failed = |problem: ReadProblem| Attempt::Missing(Missing::Failed(problem.reason().into()));
+    Ok(surprisal(&explained, &plain).map_or_else(failed, Attempt::Done))
+}
+
+async fn scored_prompt(
+    client: &dyn ChatClient,
+    explanation: Option<&str>,
+    text: &str,
+) -> Result<Attempt<PromptReply>, ChatError> {
+    match client.score_prompt(&surprisal_request(explanation, text)).await {
+        Ok(reply) => Ok(Attempt::Done(reply)),
+        Err(error) => failed_call(error).map(Attempt::Missing),
+    }
+}
+
+fn scored(by: &JudgedBy, shown: &Shown<'_>, said: Vec<Said>) -> Judged {
+    let truth = || shown.fragments.iter().map(|(judged, _)| judged.fires);
+    let judgements: Option<Vec<(bool, Judgement)>> = truth()
+        .zip(&said)
+        .map(|(fires, said)| match said {
+            Said::Judgement(judgement) => Some((fires, *judgement)),
+            Said::Gain { .. } => None,
+        })
+        .collect();
+    let outcomes: Vec<ScoreOutcome> = match judgements {
+        Some(judgements) => {
+            let score = judged_score(&judgements);
+            vec![score.balanced_accuracy.into(), score.auroc.into()]
+        }
+        None => {
+            let gains = truth().zip(&said).filter_map(|(fires, said)| match said {
+                Said::Gain { gain_nats } => Some((fires, *gain_nats)),
+                Said::Judgement(_) => None,
+            });
+            vec![auroc(&gains.collect::<Vec<_>>()).into()]
+        }
+    };
+    let verdicts = shown.fragments.iter().zip(said).map(|((judged, text), said)| Verdict {
+        fragment: judged.held.fragment,
+        stratum: judged.stratum,
+        fires: judged.fires,
+        marked: text.marked.clone(),
+        said,
+    });
+    Judged {
+        verdicts: verdicts.collect(),
+        scores: by.judging.scores().iter().copied().zip(outcomes).collect(),
+    }
+}

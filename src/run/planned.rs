@@ -1,0 +1,360 @@
+//! What language models would be asked, counted from the questions themselves: rendered on a sample of
+//! the corpus, with the model's own tokenizer where it is known.
+
+use std::path::Path;
+
+use super::RunError;
+use super::bill::Planned;
+use super::models::{explainer_of, simulator_of};
+use super::role::{Step, Who};
+use crate::base::{Stream, TokenBatch};
+use crate::explain::language_model::USUAL_EXPLANATION;
+use crate::features::{
+    ActivationRecord, Evidence, FeatureRecord, Held, Protocol, QuantilePick, Stratum, split,
+};
+use crate::llm::{Example, LlmSpec, TokenCounter};
+use crate::nn::Tokenizer;
+use crate::score::{JudgeTask, Judging, judge_batches};
+use crate::suite::{
+    ExplainerSpec, JudgeSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec, Suite, resolve,
+};
+
+use super::scoring::simulated;
+
+/// Fragments of the corpus that questions are rendered on.
+pub const SAMPLE_FRAGMENTS: usize = 64;
+
+/// One token in so many fires in the sample, as often as with a sparse dictionary's feature.
+const FIRES_EVERY: usize = 16;
+
+/// Seconds until a hosted model begins to answer, and for each token of its answer: assumed, for the
+/// rough minutes of a plan alone.
+const SECONDS_TO_BEGIN: f64 = 0.6;
+const SECONDS_PER_TOKEN: f64 = 0.015;
+
+/// How many features are put to language models.
+#[derive(Debug, Clone, Copy)]
+pub struct Walked {
+    /// Of the dictionaries that are compared.
+    pub real: usize,
+    /// Of those on permuted weights.
+    pub permuted: usize,
+}
+
+impl Walked {
+    /// How often a feature is explained.
+    fn explained(self) -> f64 {
+        (self.real + self.permuted) as f64
+    }
+
+    /// How often an explanation is put to the test: shuffled ones are tested once more.
+    fn tested(self, suite: &Suite) -> f64 {
+        self.explained() + if suite.controls.shuffled { self.real as f64 } else { 0.0 }
+    }
+}
+
+/// Everything that the suite's language models would be asked, explainers first. `fragments` are some of
+/// the corpus, as long as the protocol's; `texts` gives a token's text.
+pub fn planned(
+    suite: &Suite,
+    walked: Walked,
+    fragments: &TokenBatch,
+    texts: &(dyn Fn(u32) -> String + Sync),
+    suite_folder: &Path,
+) -> Result<Vec<Planned>, RunError> {
+    let (evidence, held) = sample(fragments, &suite.protocol)?;
+    let plan = Plan { suite, walked, evidence, held, texts, suite_folder };
+    let mut all: Vec<Planned> = Vec::new();
+    for (nth, pair) in suite.pairs.iter().enumerate() {
+        for step in plan.pair(pair, &suite.pairs[..nth]) {
+            match all.iter_mut().find(|other| other.who == step.who) {
+                Some(other) => other.add(&step),
+                None => all.push(step),
+            }
+        }
+    }
+    all.sort_by_key(|planned| planned.who.step);
+    Ok(all)
+}
+
+/// Tokens in, tokens out and number of questions.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    requests: f64,
+    tokens_in: f64,
+    tokens_out: f64,
+}
+
+impl Size {
+    fn times(self, n: f64) -> Self {
+        Self { requests: self.requests * n, tokens_in: self.tokens_in * n, tokens_out: self.tokens_out * n }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            tokens_in: self.tokens_in + other.tokens_in,
+            tokens_out: self.tokens_out + other.tokens_out,
+        }
+    }
+}
+
+struct Plan<'a> {
+    suite: &'a Suite,
+    walked: Walked,
+    evidence: Evidence,
+    held: Held,
+    texts: &'a (dyn Fn(u32) -> String + Sync),
+    suite_folder: &'a Path,
+}
+
+impl Plan<'_> {
+    /// A pair's steps. Of the pairs before it, one with the same explainer has the same explanations, so
+    /// what is asked about them is there already.
+    fn pair(&self, pair: &Pair, before: &[Pair]) -> Vec<Planned> {
+        let ExplainerSpec::Model(explainer) = &pair.explainer else { return Vec::new() };
+        let same: Vec<&Pair> = before.iter().filter(|other| other.explainer == pair.explainer).collect();
+        let mut steps = Vec::new();
+        if same.is_empty() {
+            steps.push(self.explain(explainer));
+        }
+        if let SimulatorSpec::Model(simulator) = &pair.simulator {
+            if explainer.best_of > 1 {
+                steps.push(self.choose(explainer, simulator));
+            }
+            if simulated(&self.suite.scorers).next().is_some() {
+                steps.push(self.simulate(simulator));
+            }
+        }
+        if let Some(judge) = &pair.judge
+            && (explainer.best_of > 1 || same.iter().all(|other| other.judge != pair.judge))
+        {
+            steps.extend(self.suite.judgings().into_iter().map(|judging| self.judge(judge, judging)));
+        }
+        steps
+    }
+
+    fn explain(&self, spec: &ModelExplainer) -> Planned {
+        let counter = self.counter(&spec.llm);
+        let kept = self.evidence.divide().0;
+        let evidence = if spec.best_of > 1 { &kept } else { &self.evidence };
+        let one = size(&counter, &[explainer_of(spec.kind).example(evidence, self.texts)]);
+        let all = one.times(self.walked.explained() * spec.best_of as f64);
+        step(Step::Explain, &spec.name, &spec.llm, all, &counter)
+    }
+
+    fn choose(&self, explainer: &ModelExplainer, spec: &ModelSimulator) -> Planned {
+        let calibration = self.evidence.divide().1;
+        let tokens = calibration.fragments().iter().map(|fragment| fragment.tokens.as_slice());
+        let counter = self.counter(&spec.llm);
+        let all = self.simulations(spec, tokens, &counter);
+        let all = all.times(self.walked.explained() * explainer.best_of as f64);
+        step(Step::Choose, &spec.name, &spec.llm, all, &counter)
+    }
+
+    fn simulate(&self, spec: &ModelSimulator) -> Planned {
+        let held = self.held.protocol_only();
+        let tokens = held.fragments().iter().map(|fragment| fragment.tokens.as_slice());
+        let counter = self.counter(&spec.llm);
+        let all = self.simulations(spec, tokens, &counter).times(self.walked.tested(self.suite));
+        step(Step::Simulate, &spec.name, &spec.llm, all, &counter)
+    }
+
+    fn simulations<'t>(
+        &self,
+        spec: &ModelSimulator,
+        fragments: impl Iterator<Item = &'t [u32]>,
+        counter: &TokenCounter,
+    ) -> Size {
+        let simulator = simulator_of(spec.kind);
+        fragments.fold(Size::default(), |sum, tokens| {
+            let texts: Vec<String> = tokens.iter().map(|&token| (self.texts)(token)).collect();
+            sum.plus(size(counter, &simulator.examples(USUAL_EXPLANATION, &texts)))
+        })
+    }
+
+    fn judge(&self, spec: &JudgeSpec, judging: Judging) -> Planned {
+        let counter = self.counter(&spec.llm);
+        let task = judging.task().unwrap_or(JudgeTask::Detection);
+        let mut stream = Stream::new(self.suite.seed, "plan");
+        let shown = task.shown(self.held.judged(), self.held.first_scored(), self.texts, &mut stream);
+        let texts: Vec<String> = shown.into_iter().map(|shown| shown.text).collect();
+        let (mut explained, mut shared) = (Size::default(), Size::default());
+        for batch in judge_batches(texts.len(), spec.per_question) {
+            let texts = &texts[batch];
+            explained = explained.plus(size(&counter, &judging.examples(USUAL_EXPLANATION, texts)));
+            shared = shared.plus(size(&counter, &judging.shared_examples(texts)));
+        }
+        let all = explained.times(self.walked.tested(self.suite)).plus(shared.times(self.walked.explained()));
+        step(Step::Judge, judging.name(), &spec.llm, all, &counter)
+    }
+
+    /// The model's own tokenizer, where the model is a folder that holds one.
+    fn counter(&self, llm: &LlmSpec) -> TokenCounter {
+        let file = resolve(&llm.model, self.suite_folder).join("tokenizer.json");
+        let tokenizer = file.is_file().then(|| Tokenizer::from_file(&file).ok()).flatten();
+        tokenizer.map_or(TokenCounter::Approximate, |tokenizer| TokenCounter::Exact(Box::new(tokenizer)))
+    }
+}
+
+fn size(counter: &TokenCounter, examples: &[Example]) -> Size {
+    examples.iter().fold(Size::default(), |sum, example| {
+        let (tokens_in, tokens_out) = counter.example(example);
+        sum.plus(Size { requests: 1.0, tokens_in: tokens_in as f64, tokens_out: tokens_out as f64 })
+    })
+}
+
+fn step(step: Step, name: &str, llm: &LlmSpec, size: Size, counter: &TokenCounter) -> Planned {
+    let dollars = match (llm.price_in, llm.price_out) {
+        (Some(price_in), Some(price_out)) => {
+            Some((size.tokens_in * price_in + size.tokens_out * price_out) / 1e6)
+        }
+        _ => None,
+    };
+    let in_flight = llm.max_in_flight.max(1) as f64;
+    let answering = size.requests * SECONDS_TO_BEGIN + size.tokens_out * SECONDS_PER_TOKEN;
+    let by_minute = |amount: f64, limit: Option<f64>| limit.map_or(0.0, |limit| amount / limit);
+    let minutes = (answering / in_flight / 60.0)
+        .max(by_minute(size.requests, llm.requests_per_minute))
+        .max(by_minute(size.tokens_in + size.tokens_out, llm.tokens_per_minute));
+    Planned {
+        who: Who { step, name: name.to_string(), model: llm.model.clone() },
+        requests: size.requests.round() as u64,
+        tokens_in: size.tokens_in.round() as u64,
+        tokens_out: size.tokens_out.round() as u64,
+        dollars,
+        minutes,
+        exact_tokens: matches!(counter, TokenCounter::Exact(_)),
+    }
+}
+
+/// A feature with lists as full as the protocol has them, on fragments that come round again where there
+/// are fewer.
+fn sample(fragments: &TokenBatch, protocol: &Protocol) -> Result<(Evidence, Held), RunError> {
+    let mut next = 0;
+    let mut list = |n: usize, stratum: Stratum| -> Vec<ActivationRecord> {
+        let record = |_| {
+            let number = next;
+            next += 1;
+            let tokens = fragments.row(number % fragments.rows()).to_vec();
+            let fires = |place: usize| (7 * place + 3 * number).is_multiple_of(FIRES_EVERY);
+            let level = |place: usize| match stratum {
+                Stratum::NonFiring => 0.0,
+                _ if fires(place) => 1.0 + (place % 5) as f32,
+                _ => 0.0,
+            };
+            let activations = (0..tokens.len()).map(level).collect();
+            ActivationRecord {
+                fragment: number,
+                document: number,
+                stratum,
+                probability: 1.0,
+                tokens,
+                activations,
+            }
+        };
+        (0..n).map(record).collect()
+    };
+    let top = list(protocol.n_top, Stratum::Top);
+    let random = list(protocol.n_random, Stratum::Random);
+    let more_random = list(protocol.n_quantiles * protocol.per_quantile, Stratum::MoreRandom);
+    let non_firing = list(protocol.n_non_firing, Stratum::NonFiring);
+    let picks: Vec<QuantilePick> = more_random
+        .iter()
+        .map(|record| QuantilePick { fragment: record.fragment, probability: 1.0 })
+        .collect();
+    let quantiles = picks.chunks(protocol.per_quantile.max(1)).map(<[QuantilePick]>::to_vec).collect();
+    let record = FeatureRecord {
+        feature: 0,
+        first_scored: protocol.first_scored(),
+        n_tokens: 0,
+        firing_tokens: 0,
+        density: 0.0,
+        firing_fragments: next,
+        firing_documents: next,
+        max_activation: 0.0,
+        top,
+        random,
+        more_random,
+        non_firing,
+        quantiles,
+    };
+    Ok(split(&record, protocol)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::{ModelExplainerKind, ModelSimulatorKind};
+
+    const POSITIONS: usize = 64;
+
+    /// Fragments of one of the shared corpora, cut by a tokenizer.
+    fn fragments(folder: &Path, corpus: &str, tokenizer: &Tokenizer) -> TokenBatch {
+        let text = crate::base::read_to_string(&folder.join("corpora").join(corpus)).expect("a corpus");
+        let part: String = text.chars().take(60_000).collect();
+        let mut ids = tokenizer.encode(&part).expect("encoded");
+        ids.truncate(SAMPLE_FRAGMENTS * POSITIONS);
+        TokenBatch::new(ids, POSITIONS).expect("whole fragments")
+    }
+
+    /// One example of every kind of question.
+    fn examples(
+        batch: &TokenBatch,
+        texts: &(dyn Fn(u32) -> String + Sync),
+    ) -> Vec<(&'static str, Vec<Example>)> {
+        let (evidence, held) = sample(batch, &Protocol::standard()).expect("a sample");
+        let mut all = Vec::new();
+        for (name, kind) in ModelExplainerKind::ALL {
+            all.push((name, vec![explainer_of(kind).example(&evidence, texts)]));
+        }
+        for (name, kind) in ModelSimulatorKind::ALL {
+            let of_fragment = held.top().iter().flat_map(|pick| {
+                let tokens = &held.fragments()[pick.fragment].tokens;
+                let texts: Vec<String> = tokens.iter().map(|&id| texts(id)).collect();
+                let examples = simulator_of(kind).examples(USUAL_EXPLANATION, &texts);
+                // Of one question per token, a few stand for all.
+                let step = examples.len().div_ceil(4);
+                examples.into_iter().step_by(step).collect::<Vec<_>>()
+            });
+            all.push((name, of_fragment.collect()));
+        }
+        for judging in Judging::ALL {
+            let task = judging.task().unwrap_or(JudgeTask::Detection);
+            let shown = task.shown(held.judged(), 1, texts, &mut Stream::new(1, "shown"));
+            let shown: Vec<String> = shown.into_iter().map(|shown| shown.text).collect();
+            let batches = shown.chunks(5).flat_map(|batch| judging.examples(USUAL_EXPLANATION, batch));
+            all.push((judging.name(), batches.collect()));
+        }
+        all
+    }
+
+    /// The figures that `approximate_tokens` states.
+    #[test]
+    fn worked_out_tokens_are_near_those_of_real_tokenizers() {
+        let Some(folder) = std::env::var_os("AUTOINTERP_SHARED").map(std::path::PathBuf::from) else {
+            println!("skipped: AUTOINTERP_SHARED is not set");
+            return;
+        };
+        let (mut least, mut most) = (f64::INFINITY, 0.0f64);
+        for name in ["gpt2", "pythia"] {
+            let file = folder.join("tokenizers").join(name).join("tokenizer.json");
+            let tokenizer = Tokenizer::from_file(&file).expect("a tokenizer");
+            for corpus in ["openwebtext-1k.txt", "tinystories.txt", "french.txt", "code-rust.txt"] {
+                let batch = fragments(&folder, corpus, &tokenizer);
+                let texts = |id: u32| tokenizer.token_texts(&[id]).swap_remove(0);
+                let exact = TokenCounter::Exact(Box::new(Tokenizer::from_file(&file).expect("a tokenizer")));
+                for (kind, examples) in examples(&batch, &texts) {
+                    let (by_kind, counted) =
+                        (size(&TokenCounter::Approximate, &examples), size(&exact, &examples));
+                    let share = by_kind.tokens_in / counted.tokens_in;
+                    let out = by_kind.tokens_out / counted.tokens_out.max(1.0);
+                    println!("{name} {corpus} {kind}: {share:.2} in, {out:.2} out");
+                    (least, most) = (least.min(share), most.max(share));
+                }
+            }
+        }
+        println!("{least:.2} to {most:.2}");
+        assert!(least > 0.8 && most < 1.2, "{least:.2} to {most:.2}");
+    }
+}

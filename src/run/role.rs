@@ -1,0 +1,184 @@
+//! Who asks a language model, and what that takes.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::Stopwatch;
+use crate::llm::{ChatClient, Llm, LlmSpec, Usage};
+
+/// What a language model is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Explanations.
+    Explain,
+    /// Simulations that choose among several explanations of a feature.
+    Choose,
+    /// Simulations that are scored.
+    Simulate,
+    /// Judgements of fragments.
+    Judge,
+}
+
+impl Step {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Explain => "explain",
+            Self::Choose => "choose",
+            Self::Simulate => "simulate",
+            Self::Judge => "judge",
+        }
+    }
+}
+
+/// An explainer, simulator or scorer, as plans and results call it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// What it does.
+    pub step: Step,
+    /// Its name in tables.
+    pub name: String,
+    /// The model, as the endpoint calls it.
+    pub model: String,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} by {}", self.step.name(), self.name, self.model)
+    }
+}
+
+/// A connection to a model for one purpose.
+pub struct Role {
+    who: Who,
+    llm: Llm,
+    max_in_flight: usize,
+    open: Mutex<Open>,
+}
+
+/// Time during which anything was under way.
+#[derive(Default)]
+struct Open {
+    under_way: usize,
+    since: Option<Stopwatch>,
+    seconds: f64,
+}
+
+/// What one purpose took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoleUsage {
+    /// Whose.
+    #[serde(flatten)]
+    pub who: Who,
+    /// Requests, tokens and dollars.
+    #[serde(flatten)]
+    pub taken: Usage,
+    /// Minutes during which some of its questions were under way, answers from the cache included.
+    pub minutes: f64,
+}
+
+impl RoleUsage {
+    /// Adds what another connection of the same name took.
+    pub fn add(&mut self, other: &Self) {
+        self.taken = self.taken.plus(&other.taken);
+        self.minutes += other.minutes;
+    }
+}
+
+impl Role {
+    /// A purpose that nothing was asked for yet.
+    pub fn new(step: Step, name: &str, spec: &LlmSpec, llm: Llm) -> Self {
+        let who = Who { step, name: name.to_string(), model: spec.model.clone() };
+        Self { who, llm, max_in_flight: spec.max_in_flight, open: Mutex::default() }
+    }
+
+    /// Whose it is.
+    pub fn who(&self) -> &Who {
+        &self.who
+    }
+
+    /// Answers.
+    pub fn client(&self) -> &dyn ChatClient {
+        self.llm.client.as_ref()
+    }
+
+    /// Most requests under way at once.
+    pub fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
+    /// What it took so far.
+    pub fn usage(&self) -> RoleUsage {
+        let open = self.locked();
+        let running = open.since.as_ref().map_or(0.0, Stopwatch::seconds);
+        let minutes = (open.seconds + running) / 60.0;
+        RoleUsage { who: self.who.clone(), taken: self.llm.meter.usage(), minutes }
+    }
+
+    /// Work is under way until what is returned is dropped. What runs at the same time counts once.
+    pub fn busy(&self) -> Busy<'_> {
+        let mut open = self.locked();
+        if open.under_way == 0 {
+            open.since = Some(Stopwatch::start());
+        }
+        open.under_way += 1;
+        Busy(self)
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Work under way.
+#[must_use = "work counts while this is held"]
+pub struct Busy<'a>(&'a Role);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut open = self.0.locked();
+        open.under_way -= 1;
+        if open.under_way == 0 {
+            open.seconds += open.since.take().as_ref().map_or(0.0, Stopwatch::seconds);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::llm::{ClientKind, Endpoint, connect};
+
+    #[test]
+    fn what_runs_at_the_same_time_counts_once() {
+        let cache = tempfile::tempdir().expect("a folder");
+        let mut spec = LlmSpec::new(ClientKind::Openai, "m");
+        spec.base_url = Some("http://127.0.0.1:9/v1".into());
+        let cache_folder = cache.path().to_path_buf();
+        let endpoint = Endpoint {
+            spec: spec.clone(),
+            key: None,
+            base_url: None,
+            offline: true,
+            cache_folder,
+            budget: None,
+        };
+        let role = Role::new(Step::Judge, "detection", &spec, connect(&endpoint).expect("nothing is sent"));
+        let minutes = || role.usage().minutes;
+        assert_eq!(minutes(), 0.0);
+        let (first, second) = (role.busy(), role.busy());
+        std::thread::sleep(Duration::from_millis(30));
+        drop(first);
+        assert!(minutes() * 60.0 >= 0.03, "it is still under way");
+        drop(second);
+        let taken = minutes();
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(minutes(), taken, "nothing is under way");
+        assert_eq!(role.who().to_string(), "judge detection by m");
+    }
+}

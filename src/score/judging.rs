@@ -1,0 +1,101 @@
+use serde::{Deserialize, Serialize};
+
+use super::judged::JudgeTask;
+use super::surprisal::{surprisal_digest, surprisal_request};
+use crate::base::Digest;
+use crate::llm::{Example, Question};
+
+/// A way to score an explanation without a simulation: a language model that is told the explanation
+/// says, fragment by fragment, whether it applies. Needs an explanation in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judging {
+    /// Whether the feature fires on a text.
+    Detection,
+    /// Whether the marked tokens are those on which it fires.
+    Fuzzing,
+    /// How much likelier the explanation makes a text.
+    Surprisal,
+}
+
+impl Judging {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Detection, Self::Fuzzing, Self::Surprisal];
+
+    /// The kind, as suites spell it: the name of its first score.
+    pub fn name(self) -> &'static str {
+        self.scores()[0]
+    }
+
+    /// The scores it gives.
+    pub fn scores(self) -> &'static [&'static str] {
+        match self {
+            Self::Detection => &["detection", "detection_auroc"],
+            Self::Fuzzing => &["fuzzing", "fuzzing_auroc"],
+            Self::Surprisal => &["surprisal"],
+        }
+    }
+
+    /// The question that it asks; surprisal asks none, it reads probabilities of texts.
+    pub fn task(self) -> Option<JudgeTask> {
+        match self {
+            Self::Detection => Some(JudgeTask::Detection),
+            Self::Fuzzing => Some(JudgeTask::Fuzzing),
+            Self::Surprisal => None,
+        }
+    }
+
+    /// What is asked about some fragments, as they are shown, with answers of usual length: for working
+    /// out what many take.
+    pub fn examples(self, explanation: &str, texts: &[String]) -> Vec<Example> {
+        match self.task() {
+            Some(task) => {
+                let verdicts = vec!["0"; texts.len()].join(", ");
+                let reply = format!("{{\"verdicts\": [{verdicts}]}}");
+                vec![Example { question: Question::Chat(task.request(explanation, texts, 0)), reply }]
+            }
+            None => texts.iter().map(|text| reading(Some(explanation), text)).collect(),
+        }
+    }
+
+    /// What is asked about the same fragments whatever the explanation, and therefore once.
+    pub fn shared_examples(self, texts: &[String]) -> Vec<Example> {
+        match self.task() {
+            Some(_) => Vec::new(),
+            None => texts.iter().map(|text| reading(None, text)).collect(),
+        }
+    }
+
+    /// Version of what the model is shown.
+    pub fn digest(self) -> Digest {
+        self.task().map_or_else(surprisal_digest, JudgeTask::digest)
+    }
+}
+
+fn reading(explanation: Option<&str>, text: &str) -> Example {
+    Example { question: Question::Prompt(surprisal_request(explanation, text)), reply: String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_score_has_one_name() {
+        let mut names: Vec<&str> =
+            Judging::ALL.iter().flat_map(|judging| judging.scores()).copied().collect();
+        names.extend(crate::score::SCORER_NAMES);
+        let n = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), n);
+        let mut digests = Judging::ALL.map(|judging| judging.digest().hex());
+        digests.sort();
+        assert!(digests.windows(2).all(|pair| pair[0] != pair[1]));
+        assert!(
+            Judging::ALL
+                .iter()
+                .all(|judging| judging.task().is_none_or(|task| task.name() == judging.name()))
+        );
+    }
+}

@@ -1,0 +1,404 @@
+//! Detection, fuzzing, surprisal and the best of several explanations, on a model with planted features
+//! and behind an endpoint on this machine.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use autointerp::nn::Tokenizer;
+use serde_json::{Value, json};
+
+use crate::model_server::{ModelServer, Rule, asks_for_an_explanation, honest, reply, with_probabilities};
+use crate::program::{Done, autointerp, finish};
+use crate::shared;
+use crate::toy::Toy;
+
+const ROW: &str = "hook_embed/neuron.jsonl";
+
+/// A suite about the planted features.
+fn suite(toy: &Toy, url: &str, scorers: &str, explainer: &str, more: &str) {
+    let llm = format!(
+        "{{client: openai, model: scripted, base_url: {url}, retries: 0, price_in: 1, price_out: 1}}"
+    );
+    toy.write(
+        "planted.yaml",
+        &format!(
+            "name: planted
+seed: 7
+subject: {{model: {}}}
+corpus: {{source: {}, fit_tokens: 8_000, ctx_tokens: 64, eval_fragments: 300}}
+hooks: [hook_embed]
+methods: [{{kind: neuron}}]
+features: {{per_cell: 6}}
+explainer: {{kind: token_activation, llm: {llm}{explainer}}}
+pairs: [token_lookup]
+scorers: [{scorers}]
+controls: [shuffled]
+statistics: {{resamples: 200, permutations: 200}}
+{more}",
+            toy.arg("model"),
+            toy.arg("corpus.txt")
+        ),
+    );
+}
+
+fn call(toy: &Toy, verb: &str, more: &[&str]) -> Done {
+    let suite = toy.arg("planted.yaml");
+    let out = toy.arg("out");
+    let mut arguments = vec![verb, &suite];
+    if verb == "run" {
+        arguments.extend(["--out", &out, "--quiet"]);
+    }
+    arguments.extend(more);
+    finish(&mut autointerp(toy.home(), &arguments))
+}
+
+fn read(toy: &Toy, name: &str) -> String {
+    fs::read_to_string(toy.path("out").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn lines(toy: &Toy, name: &str) -> Vec<Value> {
+    read(toy, name).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn summary(toy: &Toy) -> Value {
+    serde_json::from_str(&read(toy, "summary.json")).expect("JSON")
+}
+
+/// The cell of a scorer under the language model's explanations.
+fn cell(summary: &Value, scorer: &str, control: Option<&str>, explainer: &str) -> Value {
+    let cells = summary["cells"].as_array().expect("cells").iter();
+    let mut found = cells.filter(|cell| {
+        cell["scorer"] == scorer && cell["control"].as_str() == control && cell["explainer"] == explainer
+    });
+    found.next().unwrap_or_else(|| panic!("no cell of {scorer}, {control:?}, {explainer}")).clone()
+}
+
+fn server(rule: impl Fn(&Value) -> (u16, String) + Send + Sync + 'static) -> ModelServer {
+    let rule: Box<Rule> = Box::new(rule);
+    ModelServer::start(rule)
+}
+
+#[test]
+fn an_exact_judge_scores_one_with_the_right_explanation_and_chance_with_a_wrong_one() {
+    let toy = Toy::planted();
+    let server = server(with_probabilities);
+    suite(
+        &toy,
+        &server.url,
+        "top_and_random, detection, fuzzing, surprisal",
+        "",
+        "simulator: {kind: generated}\njudge: {per_question: 7}",
+    );
+    call(&toy, "run", &[]).ok();
+    let found = summary(&toy);
+    for scorer in ["detection", "detection_auroc", "fuzzing", "fuzzing_auroc", "surprisal", "top_and_random"]
+    {
+        let real = cell(&found, scorer, None, "token_activation");
+        assert_eq!((&real["n_scored"], &real["n_requested"]), (&json!(6), &json!(6)), "{real}");
+        let mean = real["mean"].as_f64().expect("a mean");
+        assert!((mean - 1.0).abs() < 1e-6, "{scorer}: {mean}");
+        if scorer == "top_and_random" {
+            continue;
+        }
+        let shuffled = cell(&found, scorer, Some("shuffled"), "token_activation");
+        let mean = shuffled["mean"].as_f64().expect("a mean");
+        assert!((0.35..0.65).contains(&mean), "shuffled {scorer}: {mean}");
+        // Patterns and tables are not judged, and say so.
+        let offline = cell(&found, scorer, None, "token_lookup");
+        assert!(offline["mean"].is_null() && offline["n_scored"] == 0, "{offline}");
+        assert_eq!(offline["tally"]["undefined"], offline["n_requested"], "{offline}");
+    }
+    for line in lines(&toy, "scores.jsonl").iter().filter(|line| line["explainer"] == "token_lookup") {
+        assert_eq!(line["score_reasons"]["detection"], "not_a_sentence", "{line}");
+        assert_eq!(line["status"], "scored", "its simulated scores are there: {line}");
+    }
+    assert!(
+        read(&toy, "table.md").contains("Chance is 0.5 in detection, detection_auroc, fuzzing,"),
+        "the table says so"
+    );
+    // The evidence: every fragment once, both classes alike, none explained on.
+    let explained = lines(&toy, &format!("records/{ROW}"));
+    let judged = lines(&toy, &format!("judgements/{ROW}"));
+    assert_eq!(judged.len(), 6 * 3);
+    let n_verdicts = |line: &Value| line["verdicts"].as_array().map_or(0, Vec::len);
+    // Seven to a question: the last one holds what is left over, and it is not lost.
+    assert!(judged.iter().any(|line| n_verdicts(line) % 7 != 0), "no question with less than seven");
+    for line in &judged {
+        let verdicts = line["verdicts"].as_array().expect("verdicts");
+        let fragments: BTreeSet<u64> =
+            verdicts.iter().filter_map(|verdict| verdict["fragment"].as_u64()).collect();
+        let firing = verdicts.iter().filter(|verdict| verdict["fires"] == true).count();
+        assert_eq!((fragments.len(), 2 * firing), (verdicts.len(), verdicts.len()), "{line}");
+        assert!(verdicts.len() >= 20, "{}", verdicts.len());
+        let record =
+            explained.iter().find(|record| record["feature"] == line["feature"]).expect("its record");
+        let every_other = |list: &str| -> BTreeSet<u64> {
+            let list = record[list].as_array().expect("a list").iter();
+            list.step_by(2).take(10).filter_map(|one| one["fragment"].as_u64()).collect()
+        };
+        for list in ["top", "random", "non_firing"] {
+            assert!(every_other(list).is_disjoint(&fragments), "{list}");
+        }
+        let marked = |verdict: &Value| verdict["marked"].as_array().map_or(0, Vec::len);
+        let fuzzing = line["judging"] == "fuzzing";
+        assert!(verdicts.iter().all(|verdict| (marked(verdict) > 0) == fuzzing), "{line}");
+    }
+    let asked = server.requests();
+    assert_eq!(asked, server.distinct(), "no question is asked twice");
+    let (summary, evidence) = (read(&toy, "summary.json"), read(&toy, &format!("judgements/{ROW}")));
+    call(&toy, "run", &["--fresh", "--threads", "1"]).ok();
+    assert_eq!(server.requests(), asked, "every answer was there already");
+    assert!(read(&toy, "summary.json") == summary && read(&toy, &format!("judgements/{ROW}")) == evidence);
+}
+
+#[test]
+fn judged_scores_need_no_simulator_and_without_probabilities_there_is_no_auroc() {
+    let toy = Toy::planted();
+    let server = server(|request: &Value| {
+        assert!(request["logprobs"].is_null(), "no probabilities are wanted");
+        honest(request)
+    });
+    suite(&toy, &server.url, "detection", "", "judge: {probabilities: false}");
+    call(&toy, "run", &[]).ok();
+    let found = summary(&toy);
+    let detection = cell(&found, "detection", None, "token_activation");
+    assert_eq!((&detection["mean"], &detection["simulator"]), (&json!(1.0), &json!("none")));
+    let auroc = cell(&found, "detection_auroc", None, "token_activation");
+    assert!(auroc["mean"].is_null() && auroc["tally"]["undefined"] == 6, "{auroc}");
+    let of_model =
+        lines(&toy, "scores.jsonl").into_iter().filter(|line| line["explainer"] == "token_activation");
+    for line in of_model.filter(|line| line["status"] != "skipped") {
+        assert_eq!(line["score_reasons"]["detection_auroc"], "no_probabilities", "{line}");
+    }
+    assert!(read(&toy, &format!("simulations/{ROW}")).is_empty(), "nobody simulated");
+}
+
+#[test]
+fn a_judge_that_is_not_understood_fails_its_own_scores_alone() {
+    let toy = Toy::planted();
+    let server = server(|request: &Value| match request["response_format"]["json_schema"]["name"].as_str() {
+        Some("verdicts") => (200, reply(request, "I'm sorry, I can't judge that.")),
+        _ => honest(request),
+    });
+    suite(&toy, &server.url, "top_and_random, detection", "", "simulator: {kind: generated}");
+    let done = call(&toy, "run", &[]);
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    let found = summary(&toy);
+    assert_eq!(cell(&found, "top_and_random", None, "token_activation")["n_scored"], 6);
+    for scorer in ["detection", "detection_auroc"] {
+        let failed = cell(&found, scorer, None, "token_activation");
+        assert!(failed["mean"].is_null() && failed["tally"]["failed"] == 6, "{failed}");
+    }
+    let scores = read(&toy, "scores.jsonl");
+    assert!(scores.contains("\"detection\":\"refused\""), "the reason is told");
+}
+
+#[test]
+fn the_best_of_several_explanations_is_chosen_on_fragments_that_are_not_scored() {
+    let toy = Toy::planted();
+    // The second of three candidates is right; attempts are 2, so it begins with sample 2.
+    let server = server(|request: &Value| {
+        if asks_for_an_explanation(request) && request["seed"] != 2 {
+            let wrong =
+                if request["seed"] == 0 { "{\"explanation\": \"the token \\\" slowly\\\"\"}" } else { "" };
+            return (200, reply(request, wrong));
+        }
+        honest(request)
+    });
+    let more = "simulator: {kind: generated}";
+    suite(&toy, &server.url, "top_and_random", ", best_of: 3, attempts: 2", more);
+    call(&toy, "run", &[]).ok();
+    let chosen = cell(&summary(&toy), "top_and_random", None, "token_activation");
+    assert!((chosen["mean"].as_f64().expect("a mean") - 1.0).abs() < 1e-6, "{chosen}");
+    let simulated = lines(&toy, &format!("simulations/{ROW}"));
+    let mut features = 0;
+    for line in lines(&toy, &format!("explanations/{ROW}")) {
+        let Some(choice) = line.get("choice") else { continue };
+        features += 1;
+        assert_eq!(choice["chosen"], 1, "{choice}");
+        let candidates = choice["candidates"].as_array().expect("candidates");
+        assert_eq!(candidates.len(), 3);
+        let score = |nth: usize| candidates[nth]["calibration_score"].as_f64();
+        assert!(score(0).is_some_and(|score| score < 0.5), "{choice}");
+        assert!(score(1).is_some_and(|score| (score - 1.0).abs() < 1e-6), "{choice}");
+        assert_eq!((score(2), candidates[2]["calibration_reason"].as_str()), (None, Some("empty_reply")));
+        let of_feature =
+            |other: &&Value| other["feature"] == line["feature"] && other["explainer"] == "token_activation";
+        let scored: BTreeSet<u64> =
+            simulated.iter().filter(of_feature).filter_map(|line| line["fragment"].as_u64()).collect();
+        let calibrated: BTreeSet<u64> =
+            choice["calibrated_on"].as_array().expect("fragments").iter().filter_map(Value::as_u64).collect();
+        assert!(scored.len() >= 20 && calibrated.len() == 10 && scored.is_disjoint(&calibrated));
+    }
+    assert_eq!(features, 6);
+}
+
+/// What a question and its answer take by a real tokenizer.
+fn counted(tokenizer: &Tokenizer, request: &Value, body: &str) -> String {
+    let count = |text: &str| tokenizer.encode(text).expect("encoded").len();
+    let mut body: Value = serde_json::from_str(body).expect("JSON");
+    let messages = request["messages"].as_array().into_iter().flatten();
+    let asked: usize =
+        messages.map(|message| count(message["content"].as_str().unwrap_or_default()) + 4).sum();
+    let asked = asked + count(request["prompt"].as_str().unwrap_or_default());
+    let said = count(body["choices"][0]["message"]["content"].as_str().unwrap_or_default());
+    body["usage"] = json!({"prompt_tokens": asked, "completion_tokens": said});
+    body.to_string()
+}
+
+#[test]
+fn the_plan_is_shown_first_and_is_near_what_is_taken() {
+    let Some(folder) = shared::folder() else { return };
+    let file = folder.join("tokenizers/gpt2/tokenizer.json");
+    let tokenizer = Tokenizer::from_file(&file).expect("a tokenizer");
+    let toy = Toy::planted();
+    let server = server(move |request: &Value| {
+        let (status, body) = honest(request);
+        (status, counted(&tokenizer, request, &body))
+    });
+    let (scorers, more) = ("top_and_random, detection, surprisal", "simulator: {kind: generated}");
+    suite(&toy, &server.url, scorers, ", best_of: 2", more);
+    let plan: Value = serde_json::from_str(&call(&toy, "plan", &["--json"]).ok().stdout).expect("JSON");
+    assert_eq!(server.requests(), 0, "a plan asks nothing");
+    let steps: Vec<(&str, &str)> = plan["llm"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .filter_map(|step| Some((step["step"].as_str()?, step["name"].as_str()?)))
+        .collect();
+    let expected = [
+        ("explain", "token_activation"),
+        ("choose", "generated"),
+        ("simulate", "generated"),
+        ("judge", "detection"),
+        ("judge", "surprisal"),
+    ];
+    assert_eq!(steps, expected);
+    let shown = call(&toy, "plan", &[]).ok().stdout;
+    assert!(shown.contains("judge detection by scripted: at most"), "{shown}");
+
+    let known = format!("explainer.llm.model={}", toy.arg("model"));
+    let exact: Value =
+        serde_json::from_str(&call(&toy, "plan", &["--json", "--set", &known]).ok().stdout).expect("JSON");
+    let by_own_tokenizer =
+        |plan: &Value| plan["llm"].as_array().expect("steps").iter().all(|step| step["exact_tokens"] == true);
+    assert!(by_own_tokenizer(&exact) && !by_own_tokenizer(&plan), "a model's own tokenizer counts");
+    assert!(
+        exact["llm_tokens_in"].as_u64() > plan["llm_tokens_in"].as_u64(),
+        "a small vocabulary takes more"
+    );
+
+    let done = call(&toy, "run", &["--json"]).ok();
+    let result: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let manifest: Value = serde_json::from_str(&read(&toy, "manifest.json")).expect("JSON");
+    assert_eq!(result["llm_steps"], manifest["llm_steps"]);
+    let mut requests = 0;
+    for (step, of_plan) in
+        result["llm_steps"].as_array().expect("steps").iter().zip(plan["llm"].as_array().expect("steps"))
+    {
+        assert_eq!(
+            (&step["step"], &step["name"], &step["model"]),
+            (&of_plan["step"], &of_plan["name"], &of_plan["model"])
+        );
+        assert_eq!(step["planned"]["requests"], of_plan["requests"], "{step}");
+        let number = |side: &str, field: &str| step[side][field].as_f64().unwrap_or(f64::NAN);
+        requests += step["actual"]["requests"].as_u64().expect("a count");
+        assert!(number("actual", "requests") <= number("planned", "requests"), "{step}");
+        // Equal candidates and shared texts are answered from the cache; some lists are short here.
+        let answered = number("actual", "requests") + number("actual", "cached");
+        assert!(answered >= 0.8 * number("planned", "requests"), "{step}");
+        let per_request = |side: &str, field: &str| number(side, field) / number(side, "requests");
+        let ratio = per_request("planned", "tokens_in") / per_request("actual", "tokens_in");
+        assert!((0.8..1.25).contains(&ratio), "tokens in {ratio:.2}: {step}");
+        assert!(number("actual", "minutes") > 0.0 && number("actual", "dollars") > 0.0, "{step}");
+    }
+    assert_eq!(requests, server.requests() as u64);
+    // With everything there, nothing is taken, and the plan stands all the same.
+    let again: Value = serde_json::from_str(&call(&toy, "run", &["--json"]).ok().stdout).expect("JSON");
+    assert!(again["llm_steps"].as_array().expect("steps").iter().all(|step| step["actual"].is_null()));
+    let told = call(&toy, "run", &["--fresh"]).ok().stdout;
+    let line = told.lines().find(|line| line.starts_with("explain token_activation by scripted"));
+    assert!(line.is_some_and(|line| line.contains("  0 of 12  ")), "{told}");
+}
+
+/// Prompt probabilities of a model whose digits are tokens of their own: 9 on the token that the last
+/// feature is said to respond to, else 0.
+fn digit_by_digit(request: &Value) -> (u16, String) {
+    if asks_for_an_explanation(request) {
+        return honest(request);
+    }
+    let prompt = request["prompt"].as_str().expect("a prompt");
+    let named = prompt.rsplit("responds to: the token ").next().and_then(|rest| rest.lines().next());
+    let (mut tokens, mut tops) = (Vec::<String>::new(), Vec::<Value>::new());
+    for line in prompt.split_inclusive('\n') {
+        let (token, value) = line.split_once('\t').unwrap_or((line, ""));
+        tokens.push(token.into());
+        tops.push(Value::Null);
+        if !value.is_empty() {
+            let value = value.trim_end();
+            let parts: Vec<String> = match value.parse::<u8>() {
+                Ok(_) => value.chars().map(String::from).collect(),
+                Err(_) => vec![value.into()],
+            };
+            let level = if Some(token) == named { "9" } else { "0" };
+            tokens.push("\t".into());
+            tops.push(Value::Null);
+            tops.extend(parts.iter().map(|_| json!({level: -0.1})));
+            tokens.extend(parts);
+            tokens.push("\n".into());
+            tops.push(Value::Null);
+        }
+    }
+    let n = tokens.len();
+    let columns = json!({"tokens": tokens, "token_logprobs": vec![-0.1; n], "top_logprobs": tops});
+    let body = json!({
+        "choices": [{"text": prompt, "logprobs": columns}],
+        "usage": {"prompt_tokens": n, "completion_tokens": 0},
+    });
+    (200, body.to_string())
+}
+
+#[test]
+fn how_an_endpoint_writes_ten_is_found_out_once_for_all_rows() {
+    let toy = Toy::planted();
+    let tens = Arc::new(AtomicUsize::new(0));
+    let counted = tens.clone();
+    let server = server(move |request: &Value| {
+        let prompt = request["prompt"].as_str().unwrap_or_default();
+        counted.fetch_add(usize::from(prompt.contains("silent, to 10, where")), Ordering::SeqCst);
+        digit_by_digit(request)
+    });
+    suite(&toy, &server.url, "top_and_random", "", "simulator: {kind: prompt_logprobs}");
+    call(&toy, "run", &["--set", "methods=[{kind: neuron}, {kind: random}, {kind: identity}]"]).ok();
+    let found = cell(&summary(&toy), "top_and_random", None, "token_activation");
+    assert!((found["mean"].as_f64().expect("a mean") - 1.0).abs() < 1e-6, "{found}");
+    assert!(server.requests() > 3 * 6 * 20, "{} requests", server.requests());
+    assert_eq!(tens.load(Ordering::SeqCst), 1, "one question told");
+}
+
+#[test]
+fn a_judged_scorer_without_a_language_model_is_refused_with_place_and_remedy() {
+    let toy = Toy::new();
+    let with = |field: &str| ["--set".to_string(), field.to_string()];
+    let check = |fields: &[&str]| {
+        let suite = toy.arg("suite.yaml");
+        let mut arguments = vec!["check".to_string(), suite];
+        fields.iter().for_each(|field| arguments.extend(with(field)));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        finish(&mut autointerp(toy.home(), &arguments))
+    };
+    check(&["scorers=[top_and_random, detection]"]).refused(2, &["`scorers`", "`detection`", "llm:"]);
+    let anthropic = "explainer={kind: highlighted, llm: {client: anthropic, model: m}}";
+    check(&["scorers=[surprisal]", anthropic]).refused(2, &["`surprisal`", "log-probabilities", "judge"]);
+    let judge = "judge={llm: {client: openai, model: m}, per_question: 8}";
+    check(&["scorers=[surprisal, fuzzing]", anthropic, judge]).ok();
+    check(&["scorers=[top_and_random, fuzzing]", anthropic]).refused(2, &["no simulator is named"]);
+    check(&[
+        "scorers=[fuzzing]",
+        "explainer={kind: highlighted, best_of: 2, llm: {client: anthropic, model: m}}",
+    ])
+    .refused(2, &["no simulator is named"]);
+    check(&["scorers=[fuzzing]", anthropic, "judge={model: m}"]).refused(2, &["`judge.model`"]);
+}
