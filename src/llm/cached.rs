@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::{
     BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, Meter, PromptReply, PromptRequest,
@@ -22,6 +23,7 @@ pub struct Cached {
     inner: Arc<dyn ChatClient>,
     folder: PathBuf,
     meter: Meter,
+    in_hand: Arc<Semaphore>,
     chats: Flights<ChatReply>,
     prompts: Flights<PromptReply>,
 }
@@ -45,9 +47,16 @@ impl Cached {
             inner,
             folder: folder.to_path_buf(),
             meter,
+            in_hand: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             chats: Flights::default(),
             prompts: Flights::default(),
         }
+    }
+
+    /// The same, with no more questions at once asked and not stored yet than `in_hand` has permits: these
+    /// are what a process that is killed loses, and it may be shared by several clients.
+    pub fn losing_at_most(self, in_hand: Arc<Semaphore>) -> Self {
+        Self { in_hand, ..self }
     }
 
     fn key<R: Serialize>(&self, what: &str, request: &R) -> Digest {
@@ -93,6 +102,8 @@ impl Cached {
             self.meter.count_cached();
             return Ok(reply);
         }
+        // The semaphore is never closed, so there always is a permit.
+        let _in_hand = self.in_hand.acquire().await.ok();
         let reply = ask.await?;
         if reply.is_kept() {
             let (kept, identity) = (reply.clone(), self.inner.identity().to_string());

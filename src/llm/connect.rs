@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use reqwest::Url;
+use tokio::sync::Semaphore;
 
 use super::anthropic::Anthropic;
 use super::http::Http;
@@ -47,9 +48,14 @@ struct Line {
     prices: Option<Prices>,
     budget: Option<Budget>,
     cache_folder: PathBuf,
+    /// Questions asked and not stored yet.
+    in_hand: Arc<Semaphore>,
     /// Purposes so far.
     purposes: AtomicU64,
 }
+
+/// Questions in hand for each turn at the endpoint: while one answer is being stored, the turn is another's.
+const IN_HAND_PER_TURN: usize = 2;
 
 impl Line {
     fn open(line: Arc<Self>) -> Llm {
@@ -59,7 +65,8 @@ impl Line {
         let policy = RetryPolicy { seed: line.policy.seed.wrapping_add(nth << 32), ..line.policy };
         let metered = Arc::new(Metered::new(line.throttled.clone(), meter.clone(), line.budget.clone()));
         let retried = Arc::new(Retried::new(metered, policy));
-        let client = Arc::new(Cached::new(retried, &line.cache_folder, meter.clone()));
+        let cached = Cached::new(retried, &line.cache_folder, meter.clone());
+        let client = Arc::new(cached.losing_at_most(line.in_hand.clone()));
         Llm { client, meter, line }
     }
 }
@@ -149,12 +156,14 @@ pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, Cha
         requests_per_minute: spec.requests_per_minute,
         tokens_per_minute: spec.tokens_per_minute,
     };
+    let in_hand = spec.max_in_flight.saturating_mul(IN_HAND_PER_TURN);
     Ok(Line::open(Arc::new(Line {
         throttled: Arc::new(Throttled::new(endpoint.protocol(&base)?, pace)),
         policy,
         prices: endpoint.prices(),
         budget: endpoint.budget.clone(),
         cache_folder: endpoint.cache_folder.clone(),
+        in_hand: Arc::new(Semaphore::new(in_hand.clamp(1, Semaphore::MAX_PERMITS))),
         purposes: AtomicU64::new(0),
     })))
 }

@@ -11,6 +11,7 @@
 mod bad_input;
 mod cli;
 mod committed;
+mod faults;
 mod house;
 mod judged;
 mod language_model;
