@@ -9,13 +9,38 @@ pub enum Family {
     GptNeox,
     /// GPT-2.
     Gpt2,
-    /// Llama.
+    /// Llama 1 to 3.
     Llama,
+    /// Mistral.
+    Mistral,
+    /// Qwen2 and Qwen2.5.
+    Qwen2,
+    /// Qwen3.
+    Qwen3,
+    /// Gemma 2.
+    Gemma2,
+    /// Gemma 3, text.
+    Gemma3,
+    /// Phi-3.
+    Phi3,
+    /// OLMo 2.
+    Olmo2,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 3] = [Self::GptNeox, Self::Gpt2, Self::Llama];
+    pub const ALL: [Self; 10] = [
+        Self::GptNeox,
+        Self::Gpt2,
+        Self::Llama,
+        Self::Mistral,
+        Self::Qwen2,
+        Self::Qwen3,
+        Self::Gemma2,
+        Self::Gemma3,
+        Self::Phi3,
+        Self::Olmo2,
+    ];
 
     /// The `model_type` of its `config.json`.
     pub fn model_type(self) -> &'static str {
@@ -23,6 +48,13 @@ impl Family {
             Self::GptNeox => "gpt_neox",
             Self::Gpt2 => "gpt2",
             Self::Llama => "llama",
+            Self::Mistral => "mistral",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Gemma2 => "gemma2",
+            Self::Gemma3 => "gemma3_text",
+            Self::Phi3 => "phi3",
+            Self::Olmo2 => "olmo2",
         }
     }
 
@@ -116,13 +148,31 @@ impl Rotary {
     /// name of the base.
     pub fn of(config: &Config, d_head: usize, share: (&str, f64), base_field: &str) -> Result<Self, NnError> {
         let (share_field, default_share) = share;
-        let nested = config.section("rope_parameters")?;
-        let mut share = config.positive_or(share_field, default_share)?;
-        let mut base = config.positive_or(base_field, 10_000.0)?;
-        if let Some(rope) = &nested {
-            share = rope.positive_or("partial_rotary_factor", share)?;
-            base = rope.positive_or("rope_theta", base)?;
+        let share = config.positive_or(share_field, default_share)?;
+        let base = config.positive_or(base_field, 10_000.0)?;
+        match config.section("rope_parameters")? {
+            Some(rope) => Self::from_section(&rope, d_head, share, base),
+            None => {
+                let plain = Self::plain(config, d_head, (share_field, share), base)?;
+                config.section("rope_scaling")?.map_or(Ok(plain.clone()), |scaling| plain.scaled(&scaling))
+            }
         }
+    }
+
+    /// Reads a section that holds everything: base, share and scaling; `share` and `base` are its defaults.
+    pub fn from_section(rope: &Config, d_head: usize, share: f64, base: f64) -> Result<Self, NnError> {
+        let share = rope.positive_or("partial_rotary_factor", share)?;
+        let base = rope.positive_or("rope_theta", base)?;
+        Self::plain(rope, d_head, ("partial_rotary_factor", share), base)?.scaled(rope)
+    }
+
+    /// base^(−2i/dims) for each pair; `config` and `share`'s field are named where the share is wrong.
+    pub fn plain(
+        config: &Config,
+        d_head: usize,
+        (share_field, share): (&str, f64),
+        base: f64,
+    ) -> Result<Self, NnError> {
         let dims = (d_head as f64 * share) as usize;
         if share > 1.0 || dims < 2 || !dims.is_multiple_of(2) {
             return Err(NnError::Field {
@@ -132,17 +182,13 @@ impl Rotary {
                 got: format!("`{share}`"),
             });
         }
-        let plain =
-            (0..dims / 2).map(|pair| base.powf(-2.0 * pair as f64 / dims as f64)).collect::<Vec<f64>>();
-        let scaling = match nested {
-            Some(rope) => Some(rope),
-            None => config.section("rope_scaling")?,
-        };
-        let frequencies = match scaling {
-            Some(scaling) => scaled(plain, &scaling)?,
-            None => plain,
-        };
+        let frequencies = (0..dims / 2).map(|pair| base.powf(-2.0 * pair as f64 / dims as f64)).collect();
         Ok(Self { frequencies })
+    }
+
+    /// After the scaling that `rope` asks for.
+    pub fn scaled(self, rope: &Config) -> Result<Self, NnError> {
+        Ok(Self { frequencies: scaled(self.frequencies, rope)? })
     }
 
     /// Rotated coordinates of a head.
@@ -216,11 +262,27 @@ pub struct Architecture {
     pub residual: Residual,
     /// Factor on query·key before the softmax.
     pub attention_scale: f64,
+    /// Of each layer, how many positions back its queries see, their own included; none: all. Empty where
+    /// that holds for every layer.
+    pub windows: Vec<Option<usize>>,
+    /// Rotary positions of the layers with a window, where they have their own.
+    pub local_rotary: Option<Rotary>,
+    /// c in c·tanh(score/c), which attention scores pass through.
+    pub attention_cap: Option<f64>,
+    /// The same for logits.
+    pub logit_cap: Option<f64>,
+    /// Factor on embeddings before the first block.
+    pub embedding_scale: Option<f64>,
     /// Whether the unembedding is the embedding.
     pub tied: bool,
 }
 
 impl Architecture {
+    /// How many positions back the queries of a layer see, their own included.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        self.windows.get(layer).copied().flatten()
+    }
+
     /// Checks what every family must satisfy; `config` supplies the names for messages.
     pub(super) fn checked(self, config: &Config, kv_field: &str) -> Result<Self, NnError> {
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {

@@ -37,6 +37,11 @@ impl Config {
         self.fields.get(field).filter(|value| !value.is_null())
     }
 
+    /// Whether a field is there and not null.
+    pub fn has(&self, field: &str) -> bool {
+        self.get(field).is_some()
+    }
+
     /// The error that `field` is not what it should be.
     pub fn wrong(&self, field: &str, expected: &str) -> NnError {
         let got = match self.fields.get(field) {
@@ -88,6 +93,19 @@ impl Config {
             None => Ok(default),
             Some(value) => value.as_str().ok_or_else(|| self.wrong(field, "a text")),
         }
+    }
+
+    /// A positive number, where there is one.
+    pub fn positive(&self, field: &str) -> Result<Option<f64>, NnError> {
+        self.get(field).map(|_| self.positive_or(field, 1.0)).transpose()
+    }
+
+    /// A list of texts, where there is one.
+    pub fn texts(&self, field: &str) -> Result<Option<Vec<&str>>, NnError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let texts =
+            value.as_array().map(|list| list.iter().map(Value::as_str).collect::<Option<Vec<&str>>>());
+        texts.flatten().map(Some).ok_or_else(|| self.wrong(field, "a list of texts"))
     }
 
     /// Refuses a setting that this runtime does not implement.

@@ -4,6 +4,8 @@
 //! the number of threads. Sums run in a fixed number of lanes, so they do not depend on the vector width
 //! either, save for the rounding of fused multiply-adds.
 
+use std::ops::Range;
+
 use super::architecture::Activation;
 
 /// Lanes of every reduction: one 512-bit vector of f32.
@@ -280,6 +282,10 @@ pub(super) struct AttentionShape<'a> {
     pub d_head: usize,
     /// Factor on query·key.
     pub scale: f32,
+    /// Positions back that a query sees, its own included.
+    pub window: usize,
+    /// c in c·tanh(score/c), which scores pass through.
+    pub cap: Option<f32>,
     /// Cosines then sines, each `[keys, pairs]`; empty without rotary positions.
     pub cos: &'a [f32],
     /// See `cos`.
@@ -422,9 +428,15 @@ fn attend_from<const FMA: bool>(
     for (tile, keys) in tiles.iter_mut().zip(keys.chunks_exact(shape.d_head)) {
         *tile = scores::<FMA>(queries, keys);
     }
+    if let Some(cap) = shape.cap {
+        for score in tiles.iter_mut().flatten().flatten() {
+            *score = cap * (*score / cap).tanh();
+        }
+    }
     let mut scales = [0.0; ROWS];
     for r in 0..rows {
-        scales[r] = exponentiate::<FMA>(tiles, r, first + r + 1);
+        let end = first + r + 1;
+        scales[r] = exponentiate::<FMA>(tiles, r, end.saturating_sub(shape.window)..end);
     }
     let mut write = |r: usize, part: usize, average: &Vector| {
         if r < rows {
@@ -479,16 +491,18 @@ fn scores<const FMA: bool>(queries: &[[f32; ROWS]], keys: &[[f32; KEYS]]) -> Til
     tile
 }
 
-/// Turns the first `n` scores of row `r` into weights eˢ⁻ᵐᵃˣ, the rest of the row into zeros, and returns
+/// Turns the scores `seen` of row `r` into weights eˢ⁻ᵐᵃˣ, the rest of the row into zeros, and returns
 /// 1/Σ weights: dividing the few averages is cheaper than dividing the weights.
 #[inline(always)]
-fn exponentiate<const FMA: bool>(tiles: &mut [Tile], r: usize, n: usize) -> f32 {
-    let last = (n - 1) / KEYS;
-    tiles[last][r][n - last * KEYS..].fill(f32::NEG_INFINITY);
-    for tile in &mut tiles[last + 1..] {
-        tile[r] = [0.0; KEYS];
-    }
-    let tiles = &mut tiles[..=last];
+fn exponentiate<const FMA: bool>(tiles: &mut [Tile], r: usize, seen: Range<usize>) -> f32 {
+    let (first, last) = (seen.start / KEYS, (seen.end - 1) / KEYS);
+    let (from, to) = (seen.start - first * KEYS, seen.end - last * KEYS);
+    tiles[..first].iter_mut().for_each(|tile| tile[r] = [0.0; KEYS]);
+    tiles[last + 1..].iter_mut().for_each(|tile| tile[r] = [0.0; KEYS]);
+    let tiles = &mut tiles[first..=last];
+    let last = tiles.len() - 1;
+    tiles[0][r][..from].fill(f32::NEG_INFINITY);
+    tiles[last][r][to..].fill(f32::NEG_INFINITY);
     let mut tops = [f32::NEG_INFINITY; KEYS];
     for tile in tiles.iter() {
         for (top, &x) in tops.iter_mut().zip(&tile[r]) {
@@ -503,7 +517,8 @@ fn exponentiate<const FMA: bool>(tiles: &mut [Tile], r: usize, n: usize) -> f32 
             *total += *x;
         }
     }
-    tiles[last][r][n - last * KEYS..].fill(0.0);
+    tiles[0][r][..from].fill(0.0);
+    tiles[last][r][to..].fill(0.0);
     1.0 / sum(&totals, |x| x)
 }
 

@@ -247,13 +247,24 @@ impl Rotations {
     }
 }
 
+/// Which keys a query sees, and how its scores are made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AttentionRule {
+    /// Factor on query·key.
+    pub scale: f64,
+    /// Positions back that are seen, the query's own included.
+    pub window: Option<usize>,
+    /// c in c·tanh(score/c).
+    pub cap: Option<f64>,
+}
+
 /// Causal attention. `q` has the last positions of those that `k` and `v` have. Returns the heads' outputs side
 /// by side, `[batch · queries, n_heads · d_head]`.
 pub(super) fn attention(
     [q, k, v]: [&Heads; 3],
     batch: usize,
     d_head: usize,
-    scale: f64,
+    rule: AttentionRule,
     rotations: &Rotations,
 ) -> Result<Tensor> {
     let (queries, keys) = (q.rows.dim(0)? / batch, k.rows.dim(0)? / batch);
@@ -270,7 +281,9 @@ pub(super) fn attention(
                 n_heads: q.count,
                 n_kv_heads: k.count,
                 d_head,
-                scale: scale as f32,
+                scale: rule.scale as f32,
+                window: rule.window.unwrap_or(usize::MAX),
+                cap: rule.cap.map(|cap| cap as f32),
                 cos: &rotations.cos,
                 sin: &rotations.sin,
                 pairs: rotations.pairs,
@@ -283,17 +296,22 @@ pub(super) fn attention(
     let past = keys - queries;
     let queries_at = rotations.apply(&q.spread(batch, d_head, q.count)?, past)?;
     let keys_at = rotations.apply(&k.spread(batch, d_head, q.count)?, 0)?;
-    let scores = (queries_at.contiguous()?.matmul(&keys_at.transpose(2, 3)?.contiguous()?)? * scale)?;
-    let weights = causal_softmax(&scores, past)?;
+    let scores = (queries_at.contiguous()?.matmul(&keys_at.transpose(2, 3)?.contiguous()?)? * rule.scale)?;
+    let scores = match rule.cap {
+        Some(cap) => ((scores / cap)?.tanh()? * cap)?,
+        None => scores,
+    };
+    let weights = causal_softmax(&scores, past, rule.window.unwrap_or(usize::MAX))?;
     let z = weights.matmul(&v.spread(batch, d_head, q.count)?)?; // [B, H, T, D]
     z.transpose(1, 2)?.reshape((batch * queries, q.count * d_head))
 }
 
 /// Softmax of scores `[.., queries, keys]` over the keys that each query may see.
-fn causal_softmax(scores: &Tensor, past: usize) -> Result<Tensor> {
+fn causal_softmax(scores: &Tensor, past: usize, window: usize) -> Result<Tensor> {
     let (_, _, queries, keys) = scores.dims4()?;
+    let seen = |i: usize, j: usize| j <= i + past && i + past - j < window;
     let mask: Vec<f32> = (0..queries)
-        .flat_map(|i| (0..keys).map(move |j| if j <= i + past { 0.0 } else { f32::NEG_INFINITY }))
+        .flat_map(|i| (0..keys).map(move |j| if seen(i, j) { 0.0 } else { f32::NEG_INFINITY }))
         .collect();
     let masked = scores.broadcast_add(&Tensor::from_vec(mask, (queries, keys), scores.device())?)?;
     let top = masked.detach().max_keepdim(D::Minus1)?;

@@ -1,7 +1,7 @@
 use candle_core::{Device, Tensor};
 
 use super::architecture::{Architecture, NormKind, Positions, Residual};
-use super::ops::{self, Heads, Rotations};
+use super::ops::{self, AttentionRule, Heads, Rotations};
 use super::{Config, NnError, Weights, families};
 use crate::base::{HookPoint, Matrix, Site, TokenBatch};
 
@@ -40,11 +40,21 @@ pub(super) struct Mlp {
 
 #[derive(Debug, Clone)]
 pub(super) struct Block {
-    pub attention_norm: Norm,
+    /// Of the residual stream before attention.
+    pub attention_norm: Option<Norm>,
     pub projections: Projections,
+    /// Of queries and keys before they are rotated: of each head where it is as wide as one, else of all heads
+    /// together.
+    pub query_norm: Option<Norm>,
+    pub key_norm: Option<Norm>,
     pub attention_out: Linear,
-    pub mlp_norm: Norm,
+    /// Of what attention adds to the residual stream.
+    pub attention_post_norm: Option<Norm>,
+    /// Of the residual stream before the MLP.
+    pub mlp_norm: Option<Norm>,
     pub mlp: Mlp,
+    /// Of what the MLP adds to the residual stream.
+    pub mlp_post_norm: Option<Norm>,
 }
 
 /// Every weight of a model in its place.
@@ -249,7 +259,11 @@ impl Transformer {
 
     /// Logits `[rows, vocab]` of outputs of the final norm `[rows, d_model]`.
     pub fn unembed(&self, normed: &Tensor) -> Result<Tensor, NnError> {
-        Ok(ops::linear(normed, &self.parts.unembedding, None)?)
+        let logits = ops::linear(normed, &self.parts.unembedding, None)?;
+        match self.architecture.logit_cap {
+            Some(cap) => Ok(((logits / cap)?.tanh()? * cap)?),
+            None => Ok(logits),
+        }
     }
 
     /// Losses in nats of every token but the first of each sequence given those before it,
@@ -326,6 +340,10 @@ impl Transformer {
         if taps.done() {
             return Ok(taps.finish(None));
         }
+        let embedded = match self.architecture.embedding_scale {
+            Some(scale) => (embedded * scale)?,
+            None => embedded,
+        };
         let x = self.add_positions(embedded, batch, first)?; // [N, d_model]
         self.from_layer(0, x, batch, &rotations, past, taps)
     }
@@ -336,12 +354,14 @@ impl Transformer {
         first: usize,
         mut x: Tensor,
         batch: usize,
-        rotations: &Rotations,
+        rotations: &[Rotations; 2],
         mut past: Option<&mut dyn PastKeysValues>,
         mut taps: Taps<'_>,
     ) -> Result<ForwardPass, NnError> {
         for (layer, block) in self.parts.blocks.iter().enumerate().skip(first) {
             let keep = past.as_mut().map(|past| &mut **past as &mut dyn PastKeysValues);
+            let [everywhere, local] = rotations;
+            let rotations = if self.architecture.window(layer).is_some() { local } else { everywhere };
             match self.block(layer, block, x, batch, rotations, keep, &mut taps)? {
                 Some(next) => x = next,
                 None => return Ok(taps.finish(None)),
@@ -373,13 +393,14 @@ impl Transformer {
         if taps.done() {
             return Ok(None);
         }
-        let normed = self.norm(&x, &block.attention_norm)?; // [N, d_model]
+        let normed = self.normed(&x, &block.attention_norm)?; // [N, d_model]
         let z = self.attention(layer, block, &normed, batch, rotations, past)?; // [N, n_heads · d_head]
         let z = taps.at(at(Site::AttnZ), z)?;
         if taps.done() {
             return Ok(None);
         }
         let attention_out = ops::linear(&z, &block.attention_out, None)?; // [N, d_model]
+        let attention_out = self.normed(&attention_out, &block.attention_post_norm)?;
         let attention_out = taps.at(at(Site::AttnOut), attention_out)?;
         if taps.done() {
             return Ok(None);
@@ -393,12 +414,13 @@ impl Transformer {
         if taps.done() {
             return Ok(None);
         }
-        let neurons = self.neurons(block, &self.norm(&middle, &block.mlp_norm)?)?; // [N, d_mlp]
+        let neurons = self.neurons(block, &self.normed(&middle, &block.mlp_norm)?)?; // [N, d_mlp]
         let neurons = taps.at(at(Site::MlpPost), neurons)?;
         if taps.done() {
             return Ok(None);
         }
         let mlp_out = ops::linear(&neurons, &block.mlp.down, None)?; // [N, d_model]
+        let mlp_out = self.normed(&mlp_out, &block.mlp_post_norm)?;
         let mlp_out = taps.at(at(Site::MlpOut), mlp_out)?;
         if taps.done() {
             return Ok(None);
@@ -423,15 +445,16 @@ impl Transformer {
         past: Option<&mut dyn PastKeysValues>,
     ) -> Result<Tensor, NnError> {
         let a = &self.architecture;
-        let (d, count) = (a.d_head, a.n_heads);
-        let [q, mut k, mut v] = match &block.projections {
+        let (d, count, kv_count) = (a.d_head, a.n_heads, a.n_kv_heads);
+        let [mut q, mut k, mut v] = match &block.projections {
             Projections::FusedByHead(map) => {
                 let rows = ops::linear(normed, map, None)?; // [N, n_heads · (q, k, v)]
                 [0, d, 2 * d].map(|first| Heads { rows: rows.clone(), first, step: 3 * d, count })
             }
             Projections::FusedByKind(map) => {
                 let rows = ops::linear(normed, map, None)?; // [N, all q, all k, all v]
-                [0, count * d, 2 * count * d].map(|first| Heads { rows: rows.clone(), first, step: d, count })
+                [(0, count), (count * d, kv_count), ((count + kv_count) * d, kv_count)]
+                    .map(|(first, count)| Heads { rows: rows.clone(), first, step: d, count })
             }
             Projections::Separate { queries, keys, values } => [
                 Heads::whole(ops::linear(normed, queries, None)?, d)?,
@@ -439,11 +462,18 @@ impl Transformer {
                 Heads::whole(ops::linear(normed, values, None)?, d)?,
             ],
         };
+        if let Some(norm) = &block.query_norm {
+            q = self.norm_heads(&q, norm)?;
+        }
+        if let Some(norm) = &block.key_norm {
+            k = self.norm_heads(&k, norm)?;
+        }
         if let Some(past) = past {
             let (keys, values) = past.extend(layer, k.alone(d)?, v.alone(d)?)?;
             (k, v) = (Heads::whole(keys, d)?, Heads::whole(values, d)?);
         }
-        Ok(ops::attention([&q, &k, &v], batch, d, a.attention_scale, rotations)?)
+        let rule = AttentionRule { scale: a.attention_scale, window: a.window(layer), cap: a.attention_cap };
+        Ok(ops::attention([&q, &k, &v], batch, d, rule, rotations)?)
     }
 
     /// MLP neurons `[N, d_mlp]` from normed `[N, d_model]`.
@@ -463,11 +493,29 @@ impl Transformer {
         Ok(ops::norm(x, norm, kind, self.architecture.norm_eps)?)
     }
 
-    fn rotations(&self, positions: usize) -> Rotations {
-        match &self.architecture.positions {
+    /// The norm of rows, or the rows themselves where there is none.
+    fn normed(&self, x: &Tensor, norm: &Option<Norm>) -> Result<Tensor, NnError> {
+        norm.as_ref().map_or(Ok(x.clone()), |norm| self.norm(x, norm))
+    }
+
+    /// Heads side by side that fill their rows, normed.
+    fn norm_heads(&self, heads: &Heads, norm: &Norm) -> Result<Heads, NnError> {
+        let d = self.architecture.d_head;
+        let rows = heads.alone(d)?; // [N, count · d_head]
+        let shape = rows.dims2()?;
+        let normed = self.norm(&rows.reshape(((), norm.weight.dim(0)?))?, norm)?;
+        Ok(Heads::whole(normed.reshape(shape)?, d)?)
+    }
+
+    /// Angles of positions `0..positions`: of layers that see everything, and of those with a window.
+    fn rotations(&self, positions: usize) -> [Rotations; 2] {
+        let everywhere = match &self.architecture.positions {
             Positions::Learned => Rotations::new(&[], positions),
             Positions::Rotary(rotary) => Rotations::new(&rotary.frequencies, positions),
-        }
+        };
+        let local = self.architecture.local_rotary.as_ref();
+        let local = local.map(|rotary| Rotations::new(&rotary.frequencies, positions));
+        [everywhere.clone(), local.unwrap_or(everywhere)]
     }
 
     /// Adds the learned position embedding, where there is one, to `[N, d_model]`.

@@ -202,12 +202,15 @@ fn rows_at_once(tokens: &TokenBatch) -> usize {
     (TOKENS_AT_ONCE / tokens.cols()).max(1)
 }
 
-/// Trained checkpoints of all three families park unused attention on position 0, whose residual stream then has
+/// Trained checkpoints of these families park unused attention on position 0, whose residual stream then has
 /// many times the norm of any other, whatever token stands there. Very small models hardly do; there a token
 /// spent on position 0 does no harm.
 fn needs_lead_token(family: Family) -> bool {
     match family {
-        Family::GptNeox | Family::Gpt2 | Family::Llama => true,
+        Family::GptNeox | Family::Gpt2 | Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => {
+            true
+        }
+        Family::Gemma2 | Family::Gemma3 | Family::Phi3 | Family::Olmo2 => true,
     }
 }
 

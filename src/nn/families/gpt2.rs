@@ -32,6 +32,11 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         activation: Activation::of(config, "activation_function", "gelu_new")?,
         residual: Residual::Sequential,
         attention_scale: if scaled { (d_head as f64).powf(-0.5) } else { 1.0 },
+        windows: Vec::new(),
+        local_rotary: None,
+        attention_cap: None,
+        logit_cap: None,
+        embedding_scale: None,
         tied: config.flag_or("tie_word_embeddings", true)?,
     }
     .checked(config, "n_head")
@@ -51,7 +56,7 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
     for layer in 0..a.n_layers {
         let at = |name: &str| format!("{prefix}h.{layer}.{name}");
         blocks.push(Block {
-            attention_norm: norm(weights, &at("ln_1"), a)?,
+            attention_norm: Some(norm(weights, &at("ln_1"), a)?),
             projections: Projections::FusedByKind(conv1d(
                 weights,
                 &at("attn.c_attn"),
@@ -59,7 +64,11 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
                 3 * a.d_model,
             )?),
             attention_out: conv1d(weights, &at("attn.c_proj"), a.d_model, a.d_model)?,
-            mlp_norm: norm(weights, &at("ln_2"), a)?,
+            query_norm: None,
+            key_norm: None,
+            attention_post_norm: None,
+            mlp_norm: Some(norm(weights, &at("ln_2"), a)?),
+            mlp_post_norm: None,
             mlp: Mlp {
                 gate: None,
                 up: conv1d(weights, &at("mlp.c_fc"), a.d_model, a.d_mlp)?,

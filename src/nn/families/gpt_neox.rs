@@ -30,6 +30,11 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         activation: Activation::of(config, "hidden_act", "gelu")?,
         residual: if parallel { Residual::Parallel } else { Residual::Sequential },
         attention_scale: (d_head as f64).powf(-0.5),
+        windows: Vec::new(),
+        local_rotary: None,
+        attention_cap: None,
+        logit_cap: None,
+        embedding_scale: None,
         tied: config.flag_or("tie_word_embeddings", false)?,
     }
     .checked(config, "num_attention_heads")
@@ -42,7 +47,7 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
     for layer in 0..a.n_layers {
         let at = |name: &str| format!("gpt_neox.layers.{layer}.{name}");
         blocks.push(Block {
-            attention_norm: norm(weights, &at("input_layernorm"), a)?,
+            attention_norm: Some(norm(weights, &at("input_layernorm"), a)?),
             projections: Projections::FusedByHead(linear(
                 weights,
                 &at("attention.query_key_value"),
@@ -51,7 +56,11 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
                 bias,
             )?),
             attention_out: linear(weights, &at("attention.dense"), a.d_model, a.d_model, bias)?,
-            mlp_norm: norm(weights, &at("post_attention_layernorm"), a)?,
+            query_norm: None,
+            key_norm: None,
+            attention_post_norm: None,
+            mlp_norm: Some(norm(weights, &at("post_attention_layernorm"), a)?),
+            mlp_post_norm: None,
             mlp: Mlp {
                 gate: None,
                 up: linear(weights, &at("mlp.dense_h_to_4h"), a.d_mlp, a.d_model, true)?,

@@ -1,21 +1,34 @@
-use super::{linear, norm};
+use super::{linear, norm, norm_of_width, windows};
 use crate::nn::architecture::{Activation, Architecture, Family, NormKind, Positions, Residual, Rotary};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
-use crate::nn::transformer::{Block, Linear, Mlp, Parts, Projections};
+use crate::nn::transformer::{Block, Linear, Mlp, Norm, Parts, Projections};
 use crate::nn::weights::Weights;
 
-/// Llama 1 to 3: RMS norms, gated MLP, grouped-query attention, optional biases and head width of its own.
-pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
+/// Llama and those that descend from it: RMS norms, gated MLP, grouped-query attention, rotary positions.
+///
+/// Mistral and, if switched on, the upper layers of Qwen see a window of positions; Qwen2 has biases in its
+/// queries, keys and values; Qwen3 and OLMo 2 norm queries and keys; OLMo 2 norms what is added to the residual
+/// stream instead of what is read from it.
+pub(super) fn architecture(config: &Config, family: Family) -> Result<Architecture, NnError> {
     let d_model = config.count("hidden_size")?;
     let n_heads = config.count("num_attention_heads")?;
     let d_head = config.count_or("head_dim", Some((d_model / n_heads).max(1)))?;
+    let n_layers = config.count("num_hidden_layers")?;
+    let windows = match family {
+        Family::Mistral => windows(config, n_layers, |_| true)?,
+        Family::Qwen2 | Family::Qwen3 if config.flag_or("use_sliding_window", false)? => {
+            let full = config.count_or("max_window_layers", Some(n_layers))?;
+            windows(config, n_layers, |layer| layer >= full)?
+        }
+        _ => Vec::new(),
+    };
     Architecture {
-        family: Family::Llama,
+        family,
         vocab: config.count("vocab_size")?,
         n_ctx: config.count("max_position_embeddings")?,
         d_model,
-        n_layers: config.count("num_hidden_layers")?,
+        n_layers,
         n_heads,
         n_kv_heads: config.count_or("num_key_value_heads", Some(n_heads))?,
         d_head,
@@ -31,6 +44,11 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         activation: Activation::of(config, "hidden_act", "silu")?,
         residual: Residual::Sequential,
         attention_scale: (d_head as f64).powf(-0.5),
+        windows,
+        local_rotary: None,
+        attention_cap: None,
+        logit_cap: None,
+        embedding_scale: None,
         tied: config.flag_or("tie_word_embeddings", false)?,
     }
     .checked(config, "num_key_value_heads")
@@ -38,40 +56,114 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
     let attention_bias = config.flag_or("attention_bias", false)?;
-    let mlp_bias = config.flag_or("mlp_bias", false)?;
+    let (bias_in, bias_out) = match a.family {
+        Family::Qwen2 => (true, false),
+        Family::Mistral => (false, false),
+        _ => (attention_bias, attention_bias),
+    };
+    let mlp_bias = a.family == Family::Llama && config.flag_or("mlp_bias", false)?;
     let (d_queries, d_keys) = (a.n_heads * a.d_head, a.n_kv_heads * a.d_head);
     let embedding = weights.get("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
-        let attention = |name: &str, out: usize, d_in: usize| {
-            linear(weights, &format!("model.layers.{layer}.self_attn.{name}"), out, d_in, attention_bias)
+        let at = |name: &str| format!("model.layers.{layer}.{name}");
+        let norms = Norms::of(a, weights, &at)?;
+        let projection = |name: &str, out: usize| {
+            linear(weights, &at(&format!("self_attn.{name}")), out, a.d_model, bias_in)
         };
         let mlp = |name: &str, out: usize, d_in: usize| {
-            linear(weights, &format!("model.layers.{layer}.mlp.{name}"), out, d_in, mlp_bias)
+            linear(weights, &at(&format!("mlp.{name}")), out, d_in, mlp_bias)
         };
         blocks.push(Block {
-            attention_norm: norm(weights, &format!("model.layers.{layer}.input_layernorm"), a)?,
+            attention_norm: norms.attention,
             projections: Projections::Separate {
-                queries: attention("q_proj", d_queries, a.d_model)?,
-                keys: attention("k_proj", d_keys, a.d_model)?,
-                values: attention("v_proj", d_keys, a.d_model)?,
+                queries: projection("q_proj", d_queries)?,
+                keys: projection("k_proj", d_keys)?,
+                values: projection("v_proj", d_keys)?,
             },
-            attention_out: attention("o_proj", a.d_model, d_queries)?,
-            mlp_norm: norm(weights, &format!("model.layers.{layer}.post_attention_layernorm"), a)?,
+            query_norm: norms.queries,
+            key_norm: norms.keys,
+            attention_out: linear(weights, &at("self_attn.o_proj"), a.d_model, d_queries, bias_out)?,
+            attention_post_norm: norms.attention_post,
+            mlp_norm: norms.mlp,
             mlp: Mlp {
                 gate: Some(mlp("gate_proj", a.d_mlp, a.d_model)?),
                 up: mlp("up_proj", a.d_mlp, a.d_model)?,
                 down: mlp("down_proj", a.d_model, a.d_mlp)?,
             },
+            mlp_post_norm: norms.mlp_post,
         });
     }
-    let unembedding =
-        if a.tied { embedding.clone() } else { weights.get("lm_head.weight", &[a.vocab, a.d_model])? };
+    let unembedding = unembedding(a, weights, &embedding)?;
     Ok(Parts {
         embedding,
         position_embedding: None,
         blocks,
         final_norm: norm(weights, "model.norm", a)?,
-        unembedding: Linear { weight: unembedding, bias: None },
+        unembedding,
     })
+}
+
+/// The embedding where it is tied, else `lm_head`.
+pub(super) fn unembedding(
+    a: &Architecture,
+    weights: &Weights,
+    embedding: &candle_core::Tensor,
+) -> Result<Linear, NnError> {
+    let weight =
+        if a.tied { embedding.clone() } else { weights.get("lm_head.weight", &[a.vocab, a.d_model])? };
+    Ok(Linear { weight, bias: None })
+}
+
+/// The norms of one block; which there are is what the families differ in most.
+struct Norms {
+    attention: Option<Norm>,
+    queries: Option<Norm>,
+    keys: Option<Norm>,
+    attention_post: Option<Norm>,
+    mlp: Option<Norm>,
+    mlp_post: Option<Norm>,
+}
+
+impl Norms {
+    fn of(a: &Architecture, weights: &Weights, at: &dyn Fn(&str) -> String) -> Result<Self, NnError> {
+        let stream = |name: &str| norm(weights, &at(name), a).map(Some);
+        let heads = |name: &str, width: usize| norm_of_width(weights, &at(name), width, a).map(Some);
+        let (queries, keys) = match a.family {
+            Family::Qwen3 | Family::Gemma3 => {
+                (heads("self_attn.q_norm", a.d_head)?, heads("self_attn.k_norm", a.d_head)?)
+            }
+            Family::Olmo2 => (
+                heads("self_attn.q_norm", a.n_heads * a.d_head)?,
+                heads("self_attn.k_norm", a.n_kv_heads * a.d_head)?,
+            ),
+            _ => (None, None),
+        };
+        Ok(match a.family {
+            Family::Gemma2 | Family::Gemma3 => Self {
+                attention: stream("input_layernorm")?,
+                queries,
+                keys,
+                attention_post: stream("post_attention_layernorm")?,
+                mlp: stream("pre_feedforward_layernorm")?,
+                mlp_post: stream("post_feedforward_layernorm")?,
+            },
+            Family::Olmo2 => Self {
+                attention: None,
+                queries,
+                keys,
+                attention_post: stream("post_attention_layernorm")?,
+                mlp: None,
+                mlp_post: stream("post_feedforward_layernorm")?,
+            },
+            _ => Self {
+                attention: stream("input_layernorm")?,
+                queries,
+                keys,
+                attention_post: None,
+                mlp: stream("post_attention_layernorm")?,
+                mlp_post: None,
+            },
+        })
+    }
 }

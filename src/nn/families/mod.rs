@@ -4,9 +4,11 @@
 //! Out: an [`Architecture`](super::Architecture) and the blocks of a transformer.
 //! Never: computes anything; Hugging Face transformers' files are the reference for every name.
 
+mod gemma;
 mod gpt2;
 mod gpt_neox;
 mod llama;
+mod phi3;
 
 use super::architecture::{Architecture, Family, NormKind};
 use super::config::Config;
@@ -19,7 +21,9 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     match Family::of(config)? {
         Family::GptNeox => gpt_neox::architecture(config),
         Family::Gpt2 => gpt2::architecture(config),
-        Family::Llama => llama::architecture(config),
+        Family::Phi3 => phi3::architecture(config),
+        family @ (Family::Gemma2 | Family::Gemma3) => gemma::architecture(config, family),
+        family => llama::architecture(config, family),
     }
 }
 
@@ -32,7 +36,8 @@ pub(super) fn parts(
     match architecture.family {
         Family::GptNeox => gpt_neox::parts(architecture, config, weights),
         Family::Gpt2 => gpt2::parts(architecture, weights),
-        Family::Llama => llama::parts(architecture, config, weights),
+        Family::Phi3 => phi3::parts(architecture, weights),
+        _ => llama::parts(architecture, config, weights),
     }
 }
 
@@ -51,13 +56,43 @@ fn linear(weights: &Weights, name: &str, out: usize, d_in: usize, bias: bool) ->
     Ok(Linear { weight, bias })
 }
 
-/// A norm of the architecture's kind.
+/// A norm of the architecture's kind, over the residual stream.
 fn norm(weights: &Weights, name: &str, architecture: &Architecture) -> Result<Norm, NnError> {
-    let shape = [architecture.d_model];
-    let weight = weights.get(&format!("{name}.weight"), &shape)?;
-    let bias = match architecture.norm {
-        NormKind::Layer => Some(weights.get(&format!("{name}.bias"), &shape)?),
+    norm_of_width(weights, name, architecture.d_model, architecture)
+}
+
+/// A norm of the architecture's kind. Gemma stores what its norm weights are above 1.
+fn norm_of_width(weights: &Weights, name: &str, width: usize, a: &Architecture) -> Result<Norm, NnError> {
+    let weight = weights.get(&format!("{name}.weight"), &[width])?;
+    let weight = match a.family {
+        Family::Gemma2 | Family::Gemma3 => (weight + 1.0)?,
+        _ => weight,
+    };
+    let bias = match a.norm {
+        NormKind::Layer => Some(weights.get(&format!("{name}.bias"), &[width])?),
         NormKind::Rms => None,
     };
     Ok(Norm { weight, bias })
+}
+
+/// The window of each layer: `layer_types` says which have one, or else `default` does.
+fn windows(
+    config: &Config,
+    n_layers: usize,
+    default: impl Fn(usize) -> bool,
+) -> Result<Vec<Option<usize>>, NnError> {
+    let Some(window) = config.positive("sliding_window")? else { return Ok(Vec::new()) };
+    let window = window as usize;
+    let Some(types) = config.texts("layer_types")? else {
+        return Ok((0..n_layers).map(|layer| default(layer).then_some(window)).collect());
+    };
+    if types.len() != n_layers {
+        return Err(config.wrong("layer_types", &format!("one for each of the {n_layers} layers")));
+    }
+    let window_of = |kind: &str| match kind {
+        "sliding_attention" => Ok(Some(window)),
+        "full_attention" => Ok(None),
+        _ => Err(config.wrong("layer_types", "`sliding_attention` or `full_attention`")),
+    };
+    types.into_iter().map(window_of).collect()
 }

@@ -1,0 +1,50 @@
+use super::{linear, llama, norm, windows};
+use crate::nn::architecture::{Architecture, Family};
+use crate::nn::config::Config;
+use crate::nn::error::NnError;
+use crate::nn::transformer::{Block, Linear, Mlp, Parts, Projections};
+use crate::nn::weights::Weights;
+
+/// Phi-3: a Llama whose queries, keys and values are one map, and gate and up another; a window where there is
+/// one holds for every layer.
+pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
+    let base = llama::architecture(config, Family::Phi3)?;
+    Ok(Architecture { windows: windows(config, base.n_layers, |_| true)?, ..base })
+}
+
+pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {
+    let (d_queries, d_keys) = (a.n_heads * a.d_head, a.n_kv_heads * a.d_head);
+    let embedding = weights.get("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
+    let mut blocks = Vec::with_capacity(a.n_layers);
+    for layer in 0..a.n_layers {
+        let at = |name: &str| format!("model.layers.{layer}.{name}");
+        let fused = linear(weights, &at("self_attn.qkv_proj"), d_queries + 2 * d_keys, a.d_model, false)?;
+        let gate_and_up = weights.get(&at("mlp.gate_up_proj.weight"), &[2 * a.d_mlp, a.d_model])?;
+        let half = |first: usize| -> Result<Linear, NnError> {
+            Ok(Linear { weight: gate_and_up.narrow(0, first, a.d_mlp)?, bias: None })
+        };
+        blocks.push(Block {
+            attention_norm: Some(norm(weights, &at("input_layernorm"), a)?),
+            projections: Projections::FusedByKind(fused),
+            query_norm: None,
+            key_norm: None,
+            attention_out: linear(weights, &at("self_attn.o_proj"), a.d_model, d_queries, false)?,
+            attention_post_norm: None,
+            mlp_norm: Some(norm(weights, &at("post_attention_layernorm"), a)?),
+            mlp: Mlp {
+                gate: Some(half(0)?),
+                up: half(a.d_mlp)?,
+                down: linear(weights, &at("mlp.down_proj"), a.d_model, a.d_mlp, false)?,
+            },
+            mlp_post_norm: None,
+        });
+    }
+    let unembedding = llama::unembedding(a, weights, &embedding)?;
+    Ok(Parts {
+        embedding,
+        position_embedding: None,
+        blocks,
+        final_norm: norm(weights, "model.norm", a)?,
+        unembedding,
+    })
+}
