@@ -58,6 +58,8 @@ pub struct View<'a> {
     pub controls: Vec<&'a str>,
     /// The primary scorer first, then the usual order.
     pub scorers: Vec<&'a str>,
+    /// Controls that explain by themselves, whoever else explains.
+    on_their_own: Vec<&'a str>,
     cells: HashMap<(Pairing<'a>, RowKey<'a>, &'a str), &'a Cell>,
 }
 
@@ -75,6 +77,11 @@ fn pairing(cell: &Cell) -> Pairing<'_> {
     Pairing { protocol: &cell.protocol, explainer: &cell.explainer, simulator: &cell.simulator }
 }
 
+/// Whether a cell is of a control that explains by itself: it stands beside every explainer.
+fn is_on_its_own(cell: &Cell) -> bool {
+    cell.control.as_ref() == Some(&cell.explainer)
+}
+
 impl<'a> View<'a> {
     /// Indexes a summary.
     pub fn new(summary: &'a Summary) -> Self {
@@ -87,7 +94,10 @@ impl<'a> View<'a> {
         scorers.sort_by_key(|scorer| rank(scorer));
         Self {
             summary,
-            pairings: in_order(cells.iter().map(pairing)),
+            pairings: in_order(cells.iter().filter(|cell| !is_on_its_own(cell)).map(pairing)),
+            on_their_own: in_order(
+                cells.iter().filter(|cell| is_on_its_own(cell)).map(|cell| cell.explainer.as_str()),
+            ),
             hooks: in_order(cells.iter().map(|cell| cell.hook.as_str())),
             methods: in_order(cells.iter().map(|cell| cell.method.as_str())),
             controls: in_order(cells.iter().filter_map(|cell| cell.control.as_deref())),
@@ -105,7 +115,16 @@ impl<'a> View<'a> {
 
     /// The cell at a crossing, if the run has it.
     pub fn cell(&self, pairing: Pairing<'a>, row: RowKey<'a>, scorer: &'a str) -> Option<&'a Cell> {
-        self.cells.get(&(pairing, row, scorer)).copied()
+        self.cells.get(&(self.home(pairing, row), row, scorer)).copied()
+    }
+
+    /// The explainer and simulator that a row of a table has its scores from: the table's own, but for
+    /// controls that explain by themselves.
+    pub fn home(&self, pairing: Pairing<'a>, row: RowKey<'a>) -> Pairing<'a> {
+        match row.control.filter(|control| self.on_their_own.contains(control)) {
+            Some(control) => Pairing { explainer: control, simulator: control, ..pairing },
+            None => pairing,
+        }
     }
 
     /// Rows of one table at one hook point: the methods, then each control's methods.

@@ -92,9 +92,9 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         .collect();
     let together = bytes.iter().sum::<f64>().min(suite.limits.disk_gb * 1e9);
     let random_rows: usize = suite
-        .methods
-        .iter()
-        .filter(|method| suite.controls.random_weights.contains(&method.name))
+        .controls
+        .on_permuted_weights()
+        .flat_map(|(_, names)| suite.methods.iter().filter(|method| names.contains(&method.name)))
         .map(|method| method.row_names().len())
         .sum();
     let (mut asked, mut notes) = (Asked::default(), Vec::new());
@@ -118,7 +118,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         subject: model.info().name.clone(),
         hooks: hooks.iter().map(HookPoint::to_string).collect(),
         features,
-        score_lines: features * suite.pairs.len() * controls,
+        score_lines: features * (suite.pairs.len() * controls + usize::from(suite.controls.oracle)),
         rows,
         fit_tokens: suite.corpus.fit_tokens,
         evaluate_tokens,
@@ -222,7 +222,7 @@ fn work(suite: &Suite, model: &dyn SubjectModel, widths: &[usize]) -> f64 {
     let forward = layers * 2.0 * (4.0 * d * d + 2.0 * d * info.d_mlp as f64);
     let tokens =
         (suite.corpus.fit_tokens + suite.corpus.eval_fragments * suite.protocol.fragment_tokens) as f64;
-    let passes = if suite.controls.random_weights.is_empty() { 1.0 } else { 2.0 };
+    let passes = 1.0 + suite.controls.on_permuted_weights().count() as f64;
     let per_hook: f64 = widths
         .iter()
         .map(|&width| {

@@ -78,7 +78,13 @@ pub const FIELDS: &[Field] = &[
         "all five",
         "`top_and_random`, `top_only`, `random_only`, `population`, `beyond_token`.",
     ),
-    field("", "controls", "array", "`[shuffled]`", "`shuffled`, and `{random_weights: [method, …]}`."),
+    field(
+        "",
+        "controls",
+        "array",
+        "`[shuffled]`",
+        "`shuffled`; `oracle` (each feature explained by the best of the embedded corpus's labelled concepts); `{random_weights: [method, …]}`; `{random_weights_and_embeddings: [method, …]}`.",
+    ),
     field("", "statistics", "object", "see below", "Intervals and tests."),
     field("", "limits", "object", "see below", "When to stop or complain."),
     field(
