@@ -180,3 +180,39 @@ impl Store {
 fn norm(row: &[f32]) -> f32 {
     row.iter().map(|value| value * value).sum::<f32>().sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_fitting_store_are_found_among_the_tokens() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let hook: HookPoint = "blocks.0.hook_resid_post".parse().expect("a hook point");
+        // Ten contexts of eight tokens; two rows are outliers, one of them at a position 0.
+        let tokens = TokenBatch::new((0..80).collect(), 8).expect("tokens");
+        let entries = |row: usize, col: usize| {
+            let size = if [21, 32, 75].contains(&row) { 1e4 } else { 1.0 };
+            size * (1.0 + ((row * 7 + col * 3) % 5) as f32)
+        };
+        let writer = |name: &str| {
+            ActivationWriter::create(&folder.path().join(name), hook, 4, Precision::F32).expect("created")
+        };
+        let mut store = Store { writer: writer("a.act"), sample: Vec::new(), limit: None };
+        for start in [0, 40] {
+            let batch = TokenBatch::new((start as u32..start as u32 + 40).collect(), 8).expect("tokens");
+            let rows = Matrix::from_fn(40, 4, |row, col| entries(start + row, col));
+            store.push(rows, &batch, start, Keep::Fitting).expect("pushed");
+        }
+        let set = store.finish().expect("finished");
+        assert_eq!(set.left_out(), [21, 75]);
+        let reopened = ActivationSet::open(&folder.path().join("a.act")).expect("opened");
+        for set in [set, reopened] {
+            let places: Vec<usize> = fitted_places(&set, &tokens).collect();
+            assert_eq!(places.len(), set.rows());
+            let ids: Vec<u32> = places.iter().map(|&place| tokens.ids()[place]).collect();
+            assert_eq!(ids, set.tokens(0, set.rows()).expect("tokens"));
+            assert!(!places.contains(&21) && !places.contains(&75) && !places.contains(&32));
+        }
+    }
+}

@@ -532,8 +532,13 @@ fn labels_stand_beside_their_tokens_and_change_none() {
         for (&id, &label) in tokens.ids().iter().zip(labels_of) {
             let set = labels.sets[label as usize];
             let has = |concept| set.contains(concept);
-            assert_eq!(has(generator::Concept::COMMA), id == u32::from(b','));
-            assert_eq!(has(generator::Concept::QUESTION_MARK), id == u32::from(b'?'));
+            for (mark, concept) in
+                [(b',', generator::Concept::COMMA), (b'?', generator::Concept::QUESTION_MARK)]
+            {
+                assert!(has(concept) || id != u32::from(mark));
+                // A mark carries the space before it, as words do.
+                assert!(!has(concept) || id == u32::from(mark) || id == u32::from(b' '));
+            }
             assert_eq!(set == generator::ConceptSet::default(), id == 0, "{id}");
         }
     }

@@ -248,4 +248,17 @@ mod tests {
         assert_eq!(rows, [("sae", None), ("topk", None), ("sae", Some("shuffled"))]);
         assert_eq!(view.interval_name(view.pairings[0]), "95 % BCa interval over features");
     }
+
+    #[test]
+    fn a_control_that_explains_by_itself_stands_beside_every_explainer() {
+        let mut oracle = cell("sae", "top_only", Some("oracle"));
+        (oracle.explainer, oracle.simulator) = ("oracle".into(), "oracle".into());
+        let summary = Summary { cells: vec![cell("sae", "top_only", None), oracle], ..Summary::default() };
+        let view = View::new(&summary);
+        assert_eq!(view.pairings.iter().map(Pairing::label).collect::<Vec<_>>(), ["neuron_to_graph"]);
+        let rows = view.rows(view.pairings[0], view.hooks[0]);
+        assert_eq!(rows.iter().map(|row| row.control).collect::<Vec<_>>(), [None, Some("oracle")]);
+        assert_eq!(view.cell(view.pairings[0], rows[1], "top_only").map(|cell| &*cell.explainer), Some("oracle"));
+        assert_eq!(view.control_cells(view.pairings[0], view.hooks[0], "oracle", "top_only").len(), 1);
+    }
 }

@@ -109,7 +109,12 @@ mod tests {
             })
             .collect();
         counts.sort_unstable();
-        eprintln!("{} concepts, {} sets, rarest {:?}", counts.len(), labels.sets.len(), &counts[..6]);
+            "{} concepts, {} sets, rarest {} ({})",
+            counts.len(),
+            labels.sets.len(),
+            counts[0].1,
+            counts[0].0
+        );
         assert!(counts[0].0 >= 20, "{} occurs {} times", counts[0].1, counts[0].0);
     }
 
@@ -131,7 +136,7 @@ mod tests {
         let mut stream = Stream::new(4, "planted");
         let mut activation = |set: u32, concept: Concept| {
             let on = labels.sets[set as usize].contains(concept);
-            (if on { 2.0 } else { 0.0 } + 0.1 * stream.uniform()) as f32
+            (if on { 2.0 } else { 0.0 } + 0.1 * stream.unit()) as f32
         };
         let mut means = TypeMeans::new((0..=planted.len()).collect());
         for sets in labels.fit.chunks(8192) {

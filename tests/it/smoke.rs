@@ -306,9 +306,8 @@ fn the_smoke_suite_on_the_embedded_model() {
 fn the_oracle_is_refused_without_labels() {
     let toy = Toy::new();
     let suite = toy.arg("suite.yaml");
-    let refused = call(toy.home(), &["check", &suite, "--set", "controls=[oracle]"]);
-    let text = refused.failed(2);
-    assert!(text.contains("`oracle` needs text whose tokens are labelled"), "{text}");
+    let args = ["check", &suite, "--set", "controls=[oracle]"];
+    call(toy.home(), &args).refused(2, &["`oracle` needs text whose tokens are labelled", "corpus.source"]);
 }
 
 #[test]

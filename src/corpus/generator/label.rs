@@ -32,6 +32,10 @@ pub fn label(spans: &[Span], ends: &[usize]) -> Vec<ConceptSet> {
     for &end in ends {
         let end = end.clamp(start, bytes.len());
         let mut set = ConceptSet::default();
+        if start == end {
+            labels.push(set);
+            continue;
+        }
         while span < spans.len() && span_start < end {
             let span_end = span_start + spans[span].text.len();
             if span_end > start {
@@ -48,7 +52,7 @@ pub fn label(spans: &[Span], ends: &[usize]) -> Vec<ConceptSet> {
             first += 1;
         }
         add_piece(&mut set, bytes, &letters, start, end);
-        if let (Some(before), true) = (labels.last(), start < end) {
+        if let Some(before) = labels.last() {
             for (of, after) in AFTER {
                 if before.contains(of) && !set.contains(of) {
                     set.insert(after);
@@ -75,9 +79,6 @@ fn add_span(set: &mut ConceptSet, of_span: ConceptSet, shared: &[u8]) {
 
 /// What depends on the cut alone.
 fn add_piece(set: &mut ConceptSet, bytes: &[u8], letters: &[bool], start: usize, end: usize) {
-    if start == end {
-        return;
-    }
     let letter = |at: usize| letters.get(at).copied().unwrap_or(false);
     if bytes[start] == b' ' {
         set.insert(Concept::AFTER_SPACE);

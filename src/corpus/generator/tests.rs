@@ -152,7 +152,7 @@ fn text_is_what_it_was() {
     for document in documents() {
         digester.text(&document.text);
     }
-    assert_eq!(digester.finish().short(), "TODO");
+    assert_eq!(digester.finish().short(), "f322c1be4b4b2d51");
 }
 
 #[test]
