@@ -258,7 +258,10 @@ mod tests {
         assert_eq!(view.pairings.iter().map(Pairing::label).collect::<Vec<_>>(), ["neuron_to_graph"]);
         let rows = view.rows(view.pairings[0], view.hooks[0]);
         assert_eq!(rows.iter().map(|row| row.control).collect::<Vec<_>>(), [None, Some("oracle")]);
-        assert_eq!(view.cell(view.pairings[0], rows[1], "top_only").map(|cell| &*cell.explainer), Some("oracle"));
+        assert_eq!(
+            view.cell(view.pairings[0], rows[1], "top_only").map(|cell| &*cell.explainer),
+            Some("oracle")
+        );
         assert_eq!(view.control_cells(view.pairings[0], view.hooks[0], "oracle", "top_only").len(), 1);
     }
 }

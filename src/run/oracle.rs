@@ -109,12 +109,6 @@ mod tests {
             })
             .collect();
         counts.sort_unstable();
-            "{} concepts, {} sets, rarest {} ({})",
-            counts.len(),
-            labels.sets.len(),
-            counts[0].1,
-            counts[0].0
-        );
         assert!(counts[0].0 >= 20, "{} occurs {} times", counts[0].1, counts[0].0);
     }
 
