@@ -78,7 +78,7 @@ pub fn harvest(
         stores
             .par_iter_mut()
             .zip(activations)
-            .try_for_each(|(store, matrix)| store.push(matrix, &batch, keep))?;
+            .try_for_each(|(store, matrix)| store.push(matrix, &batch, start * tokens.cols(), keep))?;
         if !on_tokens((start + rows) * tokens.cols()) {
             return Err(HarvestError::Stopped);
         }
@@ -86,26 +86,54 @@ pub fn harvest(
     Ok(stores.into_par_iter().map(Store::finish).collect())
 }
 
+/// Whether a token may be fitted on, by its place among contexts of `cols` tokens.
+fn is_fitted(place: usize, cols: usize) -> bool {
+    !place.is_multiple_of(cols)
+}
+
+/// Where the rows of a store harvested with [`Keep::Fitting`] stand among `tokens`, row by row.
+pub fn fitted_places(set: &ActivationSet, tokens: &TokenBatch) -> impl Iterator<Item = usize> {
+    let (cols, mut left_out) = (tokens.cols(), set.left_out().iter().copied().peekable());
+    (0..tokens.ids().len())
+        .filter(move |&place| is_fitted(place, cols) && left_out.next_if_eq(&place).is_none())
+}
+
 /// A store being filled; the first rows wait until the median norm is known.
 struct Store {
     writer: ActivationWriter,
-    sample: Vec<(Matrix, Vec<u32>)>,
+    sample: Vec<Candidates>,
     limit: Option<f32>,
 }
 
+/// Rows that may be fitted on.
+struct Candidates {
+    rows: Matrix,
+    ids: Vec<u32>,
+    /// Where each stands among all tokens of the pass.
+    places: Vec<usize>,
+}
+
 impl Store {
-    fn push(&mut self, matrix: Matrix, batch: &TokenBatch, keep: Keep) -> Result<(), ActivationError> {
+    /// `start` is the place of the batch's first token.
+    fn push(
+        &mut self,
+        matrix: Matrix,
+        batch: &TokenBatch,
+        start: usize,
+        keep: Keep,
+    ) -> Result<(), ActivationError> {
         if keep == Keep::Everything {
             return self.writer.push(matrix.data(), batch.ids());
         }
-        let kept: Vec<usize> = (0..matrix.rows()).filter(|row| row % batch.cols() != 0).collect();
+        let kept: Vec<usize> = (0..matrix.rows()).filter(|&row| is_fitted(row, batch.cols())).collect();
         let ids = kept.iter().map(|&row| batch.ids()[row]).collect();
         let rows = matrix.select_rows(&kept);
+        let candidates = Candidates { rows, ids, places: kept.iter().map(|row| start + row).collect() };
         match self.limit {
-            Some(limit) => self.write(&rows, ids, limit),
+            Some(limit) => self.write(&candidates, limit),
             None => {
-                self.sample.push((rows, ids));
-                let waiting: usize = self.sample.iter().map(|(rows, _)| rows.rows()).sum();
+                self.sample.push(candidates);
+                let waiting: usize = self.sample.iter().map(|waiting| waiting.rows.rows()).sum();
                 if waiting >= NORM_SAMPLE_ROWS { self.release() } else { Ok(()) }
             }
         }
@@ -116,30 +144,29 @@ impl Store {
         let mut norms: Vec<f32> = self
             .sample
             .iter()
-            .flat_map(|(rows, _)| rows.iter_rows().map(norm))
+            .flat_map(|waiting| waiting.rows.iter_rows().map(norm))
             .filter(|norm| norm.is_finite())
             .collect();
         norms.sort_by(f32::total_cmp);
         let limit = norms.get(norms.len() / 2).map_or(f32::INFINITY, |median| NORM_LIMIT * median);
         self.limit = Some(limit);
-        for (rows, ids) in std::mem::take(&mut self.sample) {
-            self.write(&rows, ids, limit)?;
+        for candidates in std::mem::take(&mut self.sample) {
+            self.write(&candidates, limit)?;
         }
         Ok(())
     }
 
-    fn write(&mut self, rows: &Matrix, ids: Vec<u32>, limit: f32) -> Result<(), ActivationError> {
+    fn write(&mut self, candidates: &Candidates, limit: f32) -> Result<(), ActivationError> {
+        let Candidates { rows, ids, places } = candidates;
         // A NaN norm is kept, so that the store refuses it by name instead of losing it here.
-        let kept: Vec<usize> = (0..rows.rows())
-            .filter(|&row| {
-                let norm = norm(rows.row(row));
-                norm <= limit || norm.is_nan()
-            })
-            .collect();
-        if kept.len() == rows.rows() {
-            return self.writer.push(rows.data(), &ids);
+        let (kept, out): (Vec<usize>, Vec<usize>) = (0..rows.rows()).partition(|&row| {
+            let norm = norm(rows.row(row));
+            norm <= limit || norm.is_nan()
+        });
+        if out.is_empty() {
+            return self.writer.push(rows.data(), ids);
         }
-        self.writer.leave_out(rows.rows() - kept.len());
+        self.writer.leave_out(out.iter().map(|&row| places[row]));
         let ids: Vec<u32> = kept.iter().map(|&row| ids[row]).collect();
         self.writer.push(rows.select_rows(&kept).data(), &ids)
     }
@@ -152,4 +179,40 @@ impl Store {
 
 fn norm(row: &[f32]) -> f32 {
     row.iter().map(|value| value * value).sum::<f32>().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_fitting_store_are_found_among_the_tokens() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let hook: HookPoint = "blocks.0.hook_resid_post".parse().expect("a hook point");
+        // Ten contexts of eight tokens; two rows are outliers, one of them at a position 0.
+        let tokens = TokenBatch::new((0..80).collect(), 8).expect("tokens");
+        let entries = |row: usize, col: usize| {
+            let size = if [21, 32, 75].contains(&row) { 1e4 } else { 1.0 };
+            size * (1.0 + ((row * 7 + col * 3) % 5) as f32)
+        };
+        let writer = |name: &str| {
+            ActivationWriter::create(&folder.path().join(name), hook, 4, Precision::F32).expect("created")
+        };
+        let mut store = Store { writer: writer("a.act"), sample: Vec::new(), limit: None };
+        for start in [0, 40] {
+            let batch = TokenBatch::new((start as u32..start as u32 + 40).collect(), 8).expect("tokens");
+            let rows = Matrix::from_fn(40, 4, |row, col| entries(start + row, col));
+            store.push(rows, &batch, start, Keep::Fitting).expect("pushed");
+        }
+        let set = store.finish().expect("finished");
+        assert_eq!(set.left_out(), [21, 75]);
+        let reopened = ActivationSet::open(&folder.path().join("a.act")).expect("opened");
+        for set in [set, reopened] {
+            let places: Vec<usize> = fitted_places(&set, &tokens).collect();
+            assert_eq!(places.len(), set.rows());
+            let ids: Vec<u32> = places.iter().map(|&place| tokens.ids()[place]).collect();
+            assert_eq!(ids, set.tokens(0, set.rows()).expect("tokens"));
+            assert!(!places.contains(&21) && !places.contains(&75) && !places.contains(&32));
+        }
+    }
 }

@@ -9,5 +9,5 @@ mod harvest;
 mod set;
 
 pub use export::{Exported, export};
-pub use harvest::{HarvestError, Keep, harvest};
+pub use harvest::{HarvestError, Keep, fitted_places, harvest};
 pub use set::{ActivationError, ActivationSet, ActivationWriter, Batches, Precision};

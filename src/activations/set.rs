@@ -81,7 +81,8 @@ struct Sidecar {
     digest: Digest,
     mean: Vec<f64>,
     mean_square_deviation: f64,
-    left_out: usize,
+    /// Places, in the pass's tokens, of rows left out for their norm, ascending.
+    left_out: Vec<usize>,
 }
 
 /// Version of the store's layout: rows, then token ids as u32, all little-endian.
@@ -100,7 +101,7 @@ pub struct ActivationSet {
     digest: Digest,
     mean: Vec<f64>,
     mean_square_deviation: f64,
-    left_out: usize,
+    left_out: Vec<usize>,
     storage: Storage,
 }
 
@@ -120,7 +121,7 @@ impl ActivationSet {
             digest: digester.finish(),
             mean,
             mean_square_deviation,
-            left_out: 0,
+            left_out: Vec::new(),
             storage: Storage::Memory { rows, tokens },
         })
     }
@@ -152,9 +153,10 @@ impl ActivationSet {
         let _ = std::fs::remove_file(path);
     }
 
-    /// Rows left out while harvesting because their norm was beyond all others.
-    pub fn left_out(&self) -> usize {
-        self.left_out
+    /// Rows left out while harvesting because their norm was beyond all others: their places among
+    /// all tokens of the pass, ascending.
+    pub fn left_out(&self) -> &[usize] {
+        &self.left_out
     }
 
     /// Token ids of rows `start..start + n`, fewer at the end.
@@ -328,7 +330,7 @@ pub struct ActivationWriter {
     digester: Digester,
     moments: RunningMoments,
     tokens: Vec<u32>,
-    left_out: usize,
+    left_out: Vec<usize>,
 }
 
 impl ActivationWriter {
@@ -348,7 +350,7 @@ impl ActivationWriter {
             digester: Digester::new("activations"),
             moments: RunningMoments::new(hook, width),
             tokens: Vec::new(),
-            left_out: 0,
+            left_out: Vec::new(),
         })
     }
 
@@ -371,9 +373,9 @@ impl ActivationWriter {
         Ok(())
     }
 
-    /// Counts rows that were left out.
-    pub fn leave_out(&mut self, rows: usize) {
-        self.left_out += rows;
+    /// Notes rows that were left out, by their places among all tokens of the pass; they come in order.
+    pub fn leave_out(&mut self, places: impl IntoIterator<Item = usize>) {
+        self.left_out.extend(places);
     }
 
     /// Completes the store and opens it.

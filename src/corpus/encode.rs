@@ -9,6 +9,9 @@ pub trait Encode: Sync {
     /// cut between characters, which is all that splitting needs.
     fn starts_character(&self, id: u32) -> bool;
 
+    /// Adds the bytes that a token stands for: what tells which characters it covers.
+    fn push_bytes(&self, id: u32, into: &mut Vec<u8>);
+
     /// Whether this token shows as, or holds, U+FFFD when it is decoded alone.
     fn replacement_token(&self, id: u32) -> bool;
 }

@@ -110,6 +110,17 @@ pub enum CorpusError {
         /// The tokenizer's words.
         why: String,
     },
+    /// Tokens cannot be told which characters they cover.
+    #[error(
+        "tokens of document {document} of {name} cannot be labelled with concepts: the tokenizer does not give \
+         the text back byte for byte; leave `oracle` out of `controls`"
+    )]
+    NotByteForByte {
+        /// The source, as it prints itself.
+        name: String,
+        /// Document of the source, from 1.
+        document: u64,
+    },
     /// Less text than asked for.
     #[error(transparent)]
     TooLittleText(Box<TooLittleText>),

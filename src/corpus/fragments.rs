@@ -20,12 +20,16 @@ pub(super) struct FragmentPool {
 /// Non-overlapping windows of one document, in a seeded order.
 struct Windows {
     ids: Vec<u32>,
+    /// As many as there are ids, or none.
+    labels: Vec<u32>,
     order: Vec<usize>,
 }
 
-/// The chosen fragments, `[n, fragment_tokens]`, and the document of each.
+/// The chosen fragments, `[n, fragment_tokens]`, with their tokens' labels, if there are any, and the
+/// document of each.
 pub(super) struct Fragments {
     pub(super) ids: Vec<u32>,
+    pub(super) labels: Vec<u32>,
     pub(super) documents: Vec<u32>,
 }
 
@@ -57,7 +61,7 @@ impl FragmentPool {
 
     /// Takes a document's windows, unless an equal document is there already or there is one
     /// document for every fragment.
-    pub(super) fn add(&mut self, ids: &[u32], digest: Digest, encoder: &dyn Encode) {
+    pub(super) fn add(&mut self, ids: &[u32], labels: Option<&[u32]>, digest: Digest, encoder: &dyn Encode) {
         if self.documents.len() >= self.wanted {
             return;
         }
@@ -80,9 +84,11 @@ impl FragmentPool {
         }
         self.n_windows += starts.len();
         let order = stream.permutation(starts.len());
-        let window = |start: usize| &ids[start..start + self.fragment_tokens];
-        let ids = starts.into_iter().flat_map(window).copied().collect();
-        self.documents.push(Windows { ids, order });
+        let windows = |of: &[u32]| -> Vec<u32> {
+            starts.iter().flat_map(|&start| &of[start..start + self.fragment_tokens]).copied().collect()
+        };
+        let labels = labels.map(windows).unwrap_or_default();
+        self.documents.push(Windows { ids: windows(ids), labels, order });
     }
 
     fn offset(&self, len: usize, stream: &mut Stream) -> usize {
@@ -127,7 +133,7 @@ impl FragmentPool {
     /// documents of the round that completes the number are a seeded sample.
     pub(super) fn choose(self) -> Fragments {
         let mut stream = Stream::new(self.seed, "fragments/last round");
-        let mut chosen = Fragments { ids: Vec::new(), documents: Vec::new() };
+        let mut chosen = Fragments { ids: Vec::new(), labels: Vec::new(), documents: Vec::new() };
         for round in 0.. {
             let left = self.wanted - chosen.documents.len();
             let mut able: Vec<usize> =
@@ -141,9 +147,12 @@ impl FragmentPool {
                 able.sort_unstable();
             }
             for at in able {
-                let Windows { ids, order } = &self.documents[at];
+                let Windows { ids, labels, order } = &self.documents[at];
                 let from = order[round] * self.fragment_tokens;
                 chosen.ids.extend_from_slice(&ids[from..from + self.fragment_tokens]);
+                if !labels.is_empty() {
+                    chosen.labels.extend_from_slice(&labels[from..from + self.fragment_tokens]);
+                }
                 chosen.documents.push(at as u32);
             }
         }

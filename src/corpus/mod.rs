@@ -21,6 +21,10 @@
 //! *Contexts.* Fit pieces are packed end to end, each preceded by the tokenizer's separator token
 //! if it has one, and cut into contexts, as Hugging Face's and TransformerLens' data loaders do.
 //!
+//! *Labels.* A source that knows the concepts of its words gives them with the text, and every token gets
+//! those of the characters it covers ([`generator::label`]), in the order of the splits' tokens. They are
+//! no part of the digest: the same tokens have the same labels.
+//!
 //! *Fragments.* Non-overlapping windows of the evaluate pieces, one of every piece before a second
 //! of any.
 
@@ -28,6 +32,7 @@ mod encode;
 mod error;
 mod fragments;
 pub mod generator;
+mod labels;
 mod parts;
 mod prepare;
 mod reader;
@@ -38,6 +43,7 @@ mod tests;
 
 pub use encode::Encode;
 pub use error::{CorpusError, TooLittleText};
+pub use labels::TokenLabels;
 pub use prepare::{CorpusCounts, CorpusParams, TokenSets, prepare};
 pub use source::{DEFAULT_FIELD, DEFAULT_SEPARATOR, Files, Source};
 pub use split::DOCUMENT_TOKENS;

@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use serde_json::{Map, Value};
 
 use super::CorpusError;
+use super::generator::Span;
 use super::reader::{Segment, TextReader};
 use super::source::FilePaths;
 
@@ -17,6 +18,8 @@ pub(super) struct Part {
     pub(super) text: String,
     /// False for the second and later stretches of one document.
     pub(super) starts_document: bool,
+    /// The text in pieces with their concepts, where they were asked for.
+    pub(super) spans: Option<Vec<Span>>,
 }
 
 /// Parts as they come out of a source.
@@ -28,7 +31,7 @@ pub(super) fn split_document(text: &str) -> VecDeque<Part> {
     let mut rest = text;
     while !rest.trim().is_empty() {
         let (head, tail) = rest.split_at(cut(rest));
-        parts.push_back(Part { text: head.to_string(), starts_document: parts.is_empty() });
+        parts.push_back(Part { text: head.to_string(), starts_document: parts.is_empty(), spans: None });
         rest = tail;
     }
     parts
@@ -107,7 +110,7 @@ impl<'a> TextParts<'a> {
             let rest = self.buffer.split_off(cut(&self.buffer));
             let text = std::mem::replace(&mut self.buffer, rest);
             if !text.trim().is_empty() {
-                self.ready.push_back(Part { text, starts_document: !self.continues });
+                self.ready.push_back(Part { text, starts_document: !self.continues, spans: None });
                 self.continues = true;
             }
         }

@@ -2,6 +2,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::fragments::{FragmentPool, Fragments};
+use super::generator::ConceptSet;
+use super::labels::{LabelSets, TokenLabels, token_concepts};
 use super::parts::{Part, Parts};
 use super::split::{DOCUMENT_TOKENS, document_digest, is_evaluate, pieces};
 use super::{CorpusError, Encode, Source, TooLittleText};
@@ -113,6 +115,8 @@ pub struct TokenSets {
     pub fragment_documents: Vec<u32>,
     /// Digest of all of the above.
     pub digest: Digest,
+    /// The concepts of every token, where the source is labelled.
+    pub labels: Option<TokenLabels>,
     /// What was read.
     pub counts: CorpusCounts,
 }
@@ -135,16 +139,20 @@ pub fn prepare(
     loop {
         let (chunk, failure) = next_chunk(&mut parts);
         let done = chunk.is_empty() && failure.is_none();
-        let encoded: Vec<Result<Vec<u32>, String>> =
-            chunk.par_iter().map(|part| encoder.encode(&part.text)).collect();
-        for (part, ids) in chunk.iter().zip(encoded) {
+        let encoded: Vec<Result<Encoded, String>> =
+            chunk.par_iter().map(|part| encode(part, encoder)).collect();
+        for (part, encoded) in chunk.iter().zip(encoded) {
             splitter.counts.source_documents += usize::from(part.starts_document);
-            let ids = ids.map_err(|why| CorpusError::Encode {
-                name: source.to_string(),
-                document: splitter.counts.source_documents as u64,
-                why,
-            })?;
-            splitter.add(&ids);
+            let document = splitter.counts.source_documents as u64;
+            let Encoded { ids, concepts } =
+                encoded.map_err(|why| CorpusError::Encode { name: source.to_string(), document, why })?;
+            match (&part.spans, concepts) {
+                (None, _) => splitter.add(&ids, None),
+                (Some(_), Some(concepts)) => splitter.add(&ids, Some(&concepts)),
+                (Some(_), None) => {
+                    return Err(CorpusError::NotByteForByte { name: source.to_string(), document });
+                }
+            }
             if splitter.is_done() {
                 return splitter.finish(source);
             }
@@ -157,6 +165,18 @@ pub fn prepare(
             return splitter.finish(source);
         }
     }
+}
+
+/// A part's tokens, and their concepts where it is labelled and they can be told.
+struct Encoded {
+    ids: Vec<u32>,
+    concepts: Option<Vec<ConceptSet>>,
+}
+
+fn encode(part: &Part, encoder: &dyn Encode) -> Result<Encoded, String> {
+    let ids = encoder.encode(&part.text)?;
+    let concepts = part.spans.as_ref().and_then(|spans| token_concepts(&part.text, spans, &ids, encoder));
+    Ok(Encoded { ids, concepts })
 }
 
 /// The next parts to encode together, and what stopped reading, if anything did.
@@ -183,6 +203,9 @@ struct Splitter<'a> {
     share: f64,
     fit_needed: usize,
     fit: Vec<u32>,
+    /// Sets of concepts of the fit tokens, where they are labelled.
+    fit_labels: Vec<u32>,
+    sets: LabelSets,
     pool: FragmentPool,
     counts: CorpusCounts,
 }
@@ -201,6 +224,8 @@ impl<'a> Splitter<'a> {
             share: params.evaluate_share(),
             fit_needed: params.n_contexts() * params.ctx_tokens,
             fit: Vec::new(),
+            fit_labels: Vec::new(),
+            sets: LabelSets::new(),
             pool,
             counts: CorpusCounts::default(),
         }
@@ -210,26 +235,35 @@ impl<'a> Splitter<'a> {
         self.fit.len() == self.fit_needed && self.pool.is_sufficient()
     }
 
-    fn add(&mut self, ids: &[u32]) {
+    fn add(&mut self, ids: &[u32], concepts: Option<&[ConceptSet]>) {
+        let labels: Option<Vec<u32>> =
+            concepts.map(|concepts| concepts.iter().map(|set| self.sets.place(*set)).collect());
+        let mut start = 0;
         for piece in pieces(ids, self.encoder) {
             if self.is_done() {
                 return;
             }
+            let labels = labels.as_ref().map(|labels| &labels[start..start + piece.len()]);
+            start += piece.len();
             self.counts.documents += 1;
             self.counts.tokens_read += piece.len();
             let digest = document_digest(piece, self.params.seed);
             if is_evaluate(&digest, self.share) {
-                self.pool.add(piece, digest, self.encoder);
+                self.pool.add(piece, labels, digest, self.encoder);
             } else {
-                self.add_fit(piece);
+                self.add_fit(piece, labels);
             }
         }
     }
 
-    fn add_fit(&mut self, piece: &[u32]) {
+    fn add_fit(&mut self, piece: &[u32], labels: Option<&[u32]>) {
         let room = self.fit_needed - self.fit.len();
         let taken = self.params.separator_id.iter().chain(piece).take(room);
         self.fit.extend(taken);
+        if let Some(labels) = labels {
+            let separator = self.params.separator_id.map(|_| LabelSets::NONE);
+            self.fit_labels.extend(separator.iter().chain(labels).take(room));
+        }
         self.counts.fit_documents += usize::from(room > 0);
     }
 
@@ -245,12 +279,18 @@ impl<'a> Splitter<'a> {
         self.counts.duplicates = self.pool.duplicates;
         self.counts.rejected = self.pool.rejected;
         self.counts.evaluate_share = self.share;
-        let Fragments { ids, documents } = self.pool.choose();
+        let Fragments { ids, labels, documents } = self.pool.choose();
         let empty = || CorpusError::Empty { name: source.to_string() };
         let fit = TokenBatch::new(self.fit, self.params.ctx_tokens).ok_or_else(empty)?;
         let evaluate = TokenBatch::new(ids, self.params.fragment_tokens).ok_or_else(empty)?;
         let digest = digest(&fit, &evaluate, &documents);
-        Ok(TokenSets { fit, evaluate, fragment_documents: documents, digest, counts: self.counts })
+        // A labelled source labels all tokens, any other none.
+        let labels = (!labels.is_empty()).then(|| TokenLabels {
+            sets: self.sets.finish(),
+            fit: self.fit_labels,
+            evaluate: labels,
+        });
+        Ok(TokenSets { fit, evaluate, fragment_documents: documents, digest, labels, counts: self.counts })
     }
 
     fn too_little(&self, source: &Source<'_>) -> CorpusError {

@@ -3,6 +3,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::CorpusError;
+use super::generator::Document;
 use super::parts::{JsonlParts, Part, Parts, TextParts, split_document};
 use super::reader::unreadable;
 use crate::hub::Dataset;
@@ -31,6 +32,9 @@ pub enum Source<'a> {
     /// Documents by number, made as they are needed. A generator that gives less than one token a
     /// document on average is given up on.
     Generated(Box<dyn Fn(usize) -> String + Sync + 'a>),
+    /// The same with the concepts of its words, so that tokens are labelled. No document may be longer
+    /// than one part.
+    Labelled(Box<dyn Fn(usize) -> Document + Sync + 'a>),
 }
 
 /// Files in the order in which they are read.
@@ -128,17 +132,22 @@ impl<'a> Source<'a> {
                 Box::new((0..).flat_map(move |index| {
                     let mut parts = split_document(&document(index));
                     if parts.is_empty() {
-                        parts.push_back(Part { text: String::new(), starts_document: true });
+                        let text = String::new();
+                        parts.push_back(Part { text, starts_document: true, spans: None });
                     }
                     parts.into_iter().map(Ok)
                 }))
             }
+            Self::Labelled(document) => Box::new((0..).map(move |index| {
+                let Document { text, spans, .. } = document(index);
+                Ok(Part { text, starts_document: true, spans: Some(spans) })
+            })),
         }
     }
 
     /// True where there is always another document.
     pub(super) fn is_endless(&self) -> bool {
-        matches!(self, Self::Generated(_))
+        matches!(self, Self::Generated(_) | Self::Labelled(_))
     }
 }
 
@@ -153,7 +162,7 @@ impl fmt::Display for Source<'_> {
                     [] => f.write_str("without files"),
                 },
             },
-            Self::Generated(_) => f.write_str("from the generator"),
+            Self::Generated(_) | Self::Labelled(_) => f.write_str("from the generator"),
         }
     }
 }

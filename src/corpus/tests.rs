@@ -19,6 +19,9 @@ impl Encode for Bytes {
     fn starts_character(&self, id: u32) -> bool {
         id & 0xc0 != 0x80
     }
+    fn push_bytes(&self, id: u32, into: &mut Vec<u8>) {
+        into.push(id as u8);
+    }
     fn replacement_token(&self, id: u32) -> bool {
         id >= 0x80
     }
@@ -36,6 +39,9 @@ impl Encode for Chars {
     }
     fn starts_character(&self, _id: u32) -> bool {
         true
+    }
+    fn push_bytes(&self, id: u32, into: &mut Vec<u8>) {
+        into.extend(char::from_u32(id).expect("a character").to_string().bytes());
     }
     fn replacement_token(&self, id: u32) -> bool {
         id == 0xfffd
@@ -490,4 +496,52 @@ fn files_of_a_data_set_are_fetched_only_when_reading_gets_to_them() {
         error.is_missing() && error.to_string().contains("`data/part-2.jsonl.gz` of data set"),
         "{error}"
     );
+}
+
+/// Bytes, but capitals are lost.
+struct Lowered;
+
+impl Encode for Lowered {
+    fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
+        Bytes.encode(&text.to_lowercase())
+    }
+    fn starts_character(&self, id: u32) -> bool {
+        Bytes.starts_character(id)
+    }
+    fn push_bytes(&self, id: u32, into: &mut Vec<u8>) {
+        Bytes.push_bytes(id, into);
+    }
+    fn replacement_token(&self, id: u32) -> bool {
+        Bytes.replacement_token(id)
+    }
+}
+
+#[test]
+fn labels_stand_beside_their_tokens_and_change_none() {
+    let generator = generator::Generator::new(5);
+    let params = CorpusParams { separator_id: Some(0), ..params(30_000, 300) };
+    let labelled = Source::Labelled(Box::new(|index| generator.document(index as u64)));
+    let sets = prepare(&labelled, &Bytes, &params).expect("prepared");
+    let plain = prepare(&generated(|index| generator.document(index as u64).text), &Bytes, &params);
+    let plain = plain.expect("prepared");
+    assert_eq!((sets.digest, &sets.fit, &sets.evaluate), (plain.digest, &plain.fit, &plain.evaluate));
+    assert_eq!(plain.labels, None);
+    let labels = sets.labels.expect("labelled");
+    for (tokens, labels_of) in [(&sets.fit, &labels.fit), (&sets.evaluate, &labels.evaluate)] {
+        assert_eq!(tokens.ids().len(), labels_of.len());
+        for (&id, &label) in tokens.ids().iter().zip(labels_of) {
+            let set = labels.sets[label as usize];
+            let has = |concept| set.contains(concept);
+            for (mark, concept) in
+                [(b',', generator::Concept::COMMA), (b'?', generator::Concept::QUESTION_MARK)]
+            {
+                assert!(has(concept) || id != u32::from(mark));
+                // A mark carries the space before it, as words do.
+                assert!(!has(concept) || id == u32::from(mark) || id == u32::from(b' '));
+            }
+            assert_eq!(set == generator::ConceptSet::default(), id == 0, "{id}");
+        }
+    }
+    let refused = prepare(&labelled, &Lowered, &params).expect_err("refused");
+    assert!(matches!(refused, CorpusError::NotByteForByte { document: 1, .. }), "{refused}");
 }

@@ -1,12 +1,13 @@
 //! Explanations of a feature from its evidence.
 //!
-//! In: evidence; where a kind asks for it, the feature's activation on texts of the kind's making, or a
+//! In: evidence; for the best concept, mean activations per set of concepts; where a kind asks for it, the feature's activation on texts of the kind's making, or a
 //! language model.
 //! Out: explanations that print as text.
 //! Never: imports subject, dictionary or corpus.
 //!
 //! Sources: Foote et al. 2023 and Gao et al. 2024 (neuron-to-graph); Bills et al. 2023 (token lookup).
 
+mod best_concept;
 mod explainer;
 pub mod language_model;
 mod neuron_to_graph;
@@ -15,6 +16,7 @@ mod token_lookup;
 mod type_means;
 
 pub use crate::features::{Evidence, Explanation, Pattern, PatternTrie, TokenTable};
+pub use best_concept::{NamedConcept, best_concepts};
 pub use explainer::{Activate, ActivateError, ExplainError, Explainer, Probe};
 pub use neuron_to_graph::{NeuronToGraph, NeuronToGraphParams};
 pub use shuffled::derangement;

@@ -105,7 +105,7 @@ fn agreement(explanation: &Explanation, held: &Held) -> f64 {
         let expected = match explanation {
             Explanation::Patterns(trie) => trie.predict(&fragment.tokens),
             Explanation::Lookup(table) => fragment.tokens.iter().map(|&token| table.mean(token)).collect(),
-            Explanation::Sentence(_) => vec![0.0; fragment.tokens.len()],
+            Explanation::Sentence(_) | Explanation::Concept(_) => vec![0.0; fragment.tokens.len()],
         };
         let truth = fragment.activations.iter().map(|&truth| f64::from(truth));
         pairs.extend(truth.zip(expected).skip(held.first_scored()));

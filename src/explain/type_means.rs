@@ -55,6 +55,16 @@ impl TypeMeans {
         Ok(())
     }
 
+    /// Every type seen with its count, in the order of `sums`.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (u32, usize)> {
+        self.rows.iter().map(|(&token, &place)| (token, self.counts[place]))
+    }
+
+    /// Sum of each feature's activations per type, types in the order of `counts`.
+    pub(super) fn sums(&self) -> impl IndexedParallelIterator<Item = Vec<f64>> {
+        self.sums.par_iter().map(|sums| self.rows.values().map(|&place| sums[place]).collect())
+    }
+
     /// A table per feature, in the order of the columns; types never seen get the feature's overall mean.
     pub fn tables(&self) -> Vec<TokenTable> {
         let n: usize = self.counts.iter().sum();

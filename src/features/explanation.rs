@@ -13,8 +13,26 @@ pub enum Explanation {
     Patterns(PatternTrie),
     /// A mean activation per token type.
     Lookup(TokenTable),
+    /// A mean activation where a named concept holds, and one where it does not.
+    Concept(ConceptMeans),
     /// A sentence.
     Sentence(String),
+}
+
+/// What a labelled corpus says of a feature: where one of its concepts holds it is at one mean,
+/// elsewhere at another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConceptMeans {
+    /// The concept's place in the list that tokens are labelled with.
+    pub concept: usize,
+    /// Its stable name.
+    pub name: String,
+    /// What it means: "inside a quotation".
+    pub words: String,
+    /// Mean activation of tokens that have it.
+    pub on: f64,
+    /// Mean activation of the others.
+    pub off: f64,
 }
 
 impl Explanation {
@@ -23,6 +41,9 @@ impl Explanation {
     pub fn text(&self, token: &dyn Fn(u32) -> String) -> String {
         match self {
             Self::Sentence(sentence) => sentence.clone(),
+            Self::Concept(ConceptMeans { words, on, off, .. }) => {
+                format!("{words}: {} on, {} off", number(*on), number(*off))
+            }
             Self::Lookup(table) => {
                 format!("{}; any other token {}", lookup_text(table, token), number(table.unseen()))
             }

@@ -36,7 +36,7 @@ pub use builder::RecordBuilder;
 pub use chosen::ChosenActivations;
 pub use draw::{Chosen, FeatureSummary, QuantilePick};
 pub use error::FeatureError;
-pub use explanation::Explanation;
+pub use explanation::{ConceptMeans, Explanation};
 pub use fragments::FragmentSet;
 pub use pattern_trie::{Pattern, PatternTrie};
 pub use protocol::{Deviation, FiringRule, Picks, Protocol, Stride, WalkOrder};

@@ -26,7 +26,7 @@ mod weights;
 pub use architecture::{Activation, Architecture, Family, NormKind, Positions, Residual, Rotary};
 pub use config::Config;
 pub use error::NnError;
-pub use families::is_linear_in_block;
+pub use families::{is_embedding, is_linear_in_block};
 pub use ops::copy_entries;
 pub use tokenizer::Tokenizer;
 

@@ -298,7 +298,7 @@ impl Transformer {
         let x = Tensor::from_slice(rows, shape, self.device())?;
         let request = Request { hooks: &[], edit: None, output: Output::FinalNorm };
         let rotations = self.rotations(tokens.cols());
-        let pass = self.from_layer(layer, x, tokens.rows(), &rotations, None, Taps::new(request))?;
+        let pass = self.layers_from(layer, x, tokens.rows(), &rotations, None, Taps::new(request))?;
         pass.output.map_or(Ok(Vec::new()), |normed| self.losses_of(&normed, tokens))
     }
 
@@ -345,11 +345,11 @@ impl Transformer {
             None => embedded,
         };
         let x = self.add_positions(embedded, batch, first)?; // [N, d_model]
-        self.from_layer(0, x, batch, &rotations, past, taps)
+        self.layers_from(0, x, batch, &rotations, past, taps)
     }
 
     /// The forward pass from the residual stream `x` `[N, d_model]` before block `first` on.
-    fn from_layer(
+    fn layers_from(
         &self,
         first: usize,
         mut x: Tensor,

@@ -72,6 +72,8 @@ pub struct View<'a> {
     pub controls: Vec<&'a str>,
     /// The primary scorer first, then the usual order.
     pub scorers: Vec<&'a str>,
+    /// Controls that explain by themselves, whoever else explains.
+    on_their_own: Vec<&'a str>,
     cells: HashMap<(Pairing<'a>, RowKey<'a>, &'a str), &'a Cell>,
 }
 
@@ -87,6 +89,11 @@ fn in_order<'a, T: PartialEq + Copy>(items: impl Iterator<Item = T> + 'a) -> Vec
 
 fn pairing(cell: &Cell) -> Pairing<'_> {
     Pairing { protocol: &cell.protocol, explainer: &cell.explainer, simulator: &cell.simulator }
+}
+
+/// Whether a cell is of a control that explains by itself: it stands beside every explainer.
+fn is_on_its_own(cell: &Cell) -> bool {
+    cell.control.as_ref() == Some(&cell.explainer)
 }
 
 impl<'a> View<'a> {
@@ -106,7 +113,10 @@ impl<'a> View<'a> {
         scorers.sort_by_key(|scorer| rank(scorer));
         Self {
             summary,
-            pairings: in_order(cells.iter().map(pairing)),
+            pairings: in_order(cells.iter().filter(|cell| !is_on_its_own(cell)).map(pairing)),
+            on_their_own: in_order(
+                cells.iter().filter(|cell| is_on_its_own(cell)).map(|cell| cell.explainer.as_str()),
+            ),
             hooks: in_order(cells.iter().map(|cell| cell.hook.as_str())),
             methods: in_order(cells.iter().map(|cell| cell.method.as_str())),
             controls: in_order(cells.iter().filter_map(|cell| cell.control.as_deref())),
@@ -124,7 +134,16 @@ impl<'a> View<'a> {
 
     /// The cell at a crossing, if the run has it.
     pub fn cell(&self, pairing: Pairing<'a>, row: RowKey<'a>, scorer: &'a str) -> Option<&'a Cell> {
-        self.cells.get(&(pairing, row, scorer)).copied()
+        self.cells.get(&(self.home(pairing, row), row, scorer)).copied()
+    }
+
+    /// The explainer and simulator that a row of a table has its scores from: the table's own, but for
+    /// controls that explain by themselves.
+    pub fn home(&self, pairing: Pairing<'a>, row: RowKey<'a>) -> Pairing<'a> {
+        match row.control.filter(|control| self.on_their_own.contains(control)) {
+            Some(control) => Pairing { explainer: control, simulator: control, ..pairing },
+            None => pairing,
+        }
     }
 
     /// Rows of one table at one hook point: the methods, then each control's methods.
@@ -248,5 +267,21 @@ mod tests {
             .collect();
         assert_eq!(rows, [("sae", None), ("topk", None), ("sae", Some("shuffled"))]);
         assert_eq!(view.interval_name(view.pairings[0]), "95 % BCa interval over features");
+    }
+
+    #[test]
+    fn a_control_that_explains_by_itself_stands_beside_every_explainer() {
+        let mut oracle = cell("sae", "top_only", Some("oracle"));
+        (oracle.explainer, oracle.simulator) = ("oracle".into(), "oracle".into());
+        let summary = Summary { cells: vec![cell("sae", "top_only", None), oracle], ..Summary::default() };
+        let view = View::new(&summary);
+        assert_eq!(view.pairings.iter().map(Pairing::label).collect::<Vec<_>>(), ["neuron_to_graph"]);
+        let rows = view.rows(view.pairings[0], view.hooks[0]);
+        assert_eq!(rows.iter().map(|row| row.control).collect::<Vec<_>>(), [None, Some("oracle")]);
+        assert_eq!(
+            view.cell(view.pairings[0], rows[1], "top_only").map(|cell| &*cell.explainer),
+            Some("oracle")
+        );
+        assert_eq!(view.control_cells(view.pairings[0], view.hooks[0], "oracle", "top_only").len(), 1);
     }
 }

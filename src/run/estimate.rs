@@ -11,7 +11,7 @@ use crate::base::{HookPoint, Matrix, Stopwatch};
 use crate::linalg::matmul_bt;
 use crate::stats::smallest_detectable_difference;
 use crate::subject::{LoadedSubject, SubjectModel};
-use crate::suite::Suite;
+use crate::suite::{MethodSpec, Suite};
 
 /// Spread of feature scores that the smallest visible difference is worked out for, measured on the
 /// embedded model; a run's own table has the real one.
@@ -97,7 +97,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         subject: model.info().name.clone(),
         hooks: hooks.iter().map(HookPoint::to_string).collect(),
         features,
-        score_lines: features * suite.pairs.len() * controls,
+        score_lines: features * (suite.pairs.len() * controls + usize::from(suite.controls.oracle)),
         rows,
         fit_tokens: suite.corpus.fit_tokens,
         evaluate_tokens,
@@ -117,14 +117,14 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
 
 /// Features that a suite puts to language models at this many hook points, at most.
 pub fn walked(suite: &Suite, n_hooks: usize) -> Walked {
-    let rows = |permuted: bool| {
-        let chosen = suite
-            .methods
-            .iter()
-            .filter(move |method| !permuted || suite.controls.random_weights.contains(&method.name));
-        chosen.map(|method| method.row_names().len()).sum::<usize>() * n_hooks * suite.per_cell
+    let features = |methods: &mut dyn Iterator<Item = &MethodSpec>| {
+        methods.map(|method| method.row_names().len()).sum::<usize>() * n_hooks * suite.per_cell
     };
-    Walked { real: rows(false), permuted: rows(true) }
+    let permuted = suite
+        .controls
+        .on_permuted_weights()
+        .map(|(_, names)| features(&mut suite.methods.iter().filter(|method| names.contains(&method.name))));
+    Walked { real: features(&mut suite.methods.iter()), permuted: permuted.sum() }
 }
 
 /// What language models would be asked, with what the reader should know of it.
@@ -175,7 +175,7 @@ fn work(suite: &Suite, model: &dyn SubjectModel, widths: &[usize]) -> f64 {
     let forward = layers * 2.0 * (4.0 * d * d + 2.0 * d * info.d_mlp as f64);
     let tokens =
         (suite.corpus.fit_tokens + suite.corpus.eval_fragments * suite.protocol.fragment_tokens) as f64;
-    let passes = if suite.controls.random_weights.is_empty() { 1.0 } else { 2.0 };
+    let passes = 1.0 + suite.controls.on_permuted_weights().count() as f64;
     let per_hook: f64 = widths
         .iter()
         .map(|&width| {

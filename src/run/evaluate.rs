@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::asked::{Asked, Wanted};
 use super::best_of::Choice;
 use super::evidence::EvidenceFiles;
+use super::fit_means::FitMeans;
 use super::judged::Judged;
 use super::kept_codes::KeptCodes;
 use super::models::Models;
@@ -18,7 +19,7 @@ use super::scoring::{FeatureScores, score_feature, simulated};
 use super::{RunError, Stop};
 use crate::activations::ActivationSet;
 use crate::base::{Attempt, Matrix, Missing, Stream};
-use crate::corpus::TokenSets;
+use crate::corpus::{TokenLabels, TokenSets};
 use crate::dictionary::{Codes, Dictionary, Quality, QualityCounter};
 use crate::explain::{
     Activate, ActivateError, ExplainError, Explainer, NeuronToGraph, NeuronToGraphParams, Probe, TokenLookup,
@@ -31,13 +32,10 @@ use crate::features::{
 use crate::report::{ScoreLine, ScoreStatus};
 use crate::score::{Judging, NoScore, ScoreOutcome};
 use crate::simulate::{Offline, Simulation, Simulator};
-use crate::suite::{ExplainerSpec, OfflineKind, Pair, SimulatorSpec, Suite};
+use crate::suite::{Controls, ExplainerSpec, OfflineKind, Pair, SimulatorSpec, Suite};
 
 /// Fragments encoded at once.
 const BLOCK_FRAGMENTS: usize = 64;
-
-/// Rows of the fit split encoded at once.
-const BLOCK_ROWS: usize = 8192;
 
 /// Probes encoded at once.
 const PROBE_ROWS: usize = 4096;
@@ -87,6 +85,8 @@ pub struct Evaluation<'a> {
     pub evaluate: &'a ActivationSet,
     /// Tokens of both splits.
     pub tokens: &'a TokenSets,
+    /// Concepts of the tokens of both splits, where features are explained by them as a control.
+    pub labels: Option<&'a TokenLabels>,
     /// Document of each fragment.
     pub documents: &'a [usize],
     /// Answers neuron-to-graph.
@@ -121,13 +121,17 @@ impl Evaluation<'_> {
         let mut files = EvidenceFiles::create(folder, &hook, self.row, judged)?;
         files.records(&records)?;
         let (mut outcomes, mut patterns) = (Vec::new(), None);
-        for pair in &self.suite.pairs {
+        let means = self.fit_means(&evidence)?;
+        let oracle = self.labels.map(|_| Pair::oracle());
+        for pair in self.suite.pairs.iter().chain(&oracle) {
             self.stop.check()?;
+            let is_oracle = matches!(pair.explainer, ExplainerSpec::Oracle);
+            let control = if is_oracle { Some(Controls::ORACLE) } else { self.control };
             let held = match pair.simulator {
-                SimulatorSpec::Offline(_) | SimulatorSpec::Nobody => &full,
+                SimulatorSpec::Offline(_) | SimulatorSpec::Oracle | SimulatorSpec::Nobody => &full,
                 SimulatorSpec::Model(_) => &few,
             };
-            let (explanations, choices) = self.explain(pair, &evidence, &mut patterns)?;
+            let (explanations, choices) = self.explain(pair, &evidence, &means, &mut patterns)?;
             files.explanations(pair, &evidence, &explanations, choices.as_deref(), &|id| self.text(id))?;
             let simulations = self.simulate(pair, held, &explanations)?;
             files.simulations(pair, held, simulations.as_deref().unwrap_or_default())?;
@@ -136,16 +140,8 @@ impl Evaluation<'_> {
                 files.judgements(pair, *judging, held, judged)?;
             }
             let scores = self.score(held, &explanations, simulations.as_deref(), &judged);
-            outcomes.extend(self.outcomes(
-                pair,
-                self.control,
-                &walk,
-                &summaries,
-                &explanations,
-                held,
-                scores,
-            ));
-            if self.control.is_none() && self.suite.controls.shuffled {
+            outcomes.extend(self.outcomes(pair, control, &walk, &summaries, &explanations, held, scores));
+            if control.is_none() && self.suite.controls.shuffled {
                 let (explanations, scores) = self.shuffled(pair, &explanations, held)?;
                 outcomes.extend(self.outcomes(
                     pair,
@@ -257,10 +253,14 @@ impl Evaluation<'_> {
         &self,
         pair: &Pair,
         evidence: &[Evidence],
+        means: &FitMeans,
         patterns: &mut Option<Vec<Vec<Pattern>>>,
     ) -> Result<Explained, RunError> {
         match (&pair.explainer, &pair.simulator) {
-            (ExplainerSpec::Offline(kind), _) => Ok((self.explain_offline(*kind, evidence, patterns)?, None)),
+            (ExplainerSpec::Oracle, _) => Ok((self.concepts(means)?, None)),
+            (ExplainerSpec::Offline(kind), _) => {
+                Ok((self.explain_offline(*kind, evidence, means, patterns)?, None))
+            }
             (ExplainerSpec::Model(spec), SimulatorSpec::Model(simulator)) if spec.best_of > 1 => {
                 let choices = self.asked()?.explain_best(spec, simulator, evidence)?;
                 Ok((choices.iter().map(Choice::explanation).collect(), Some(choices)))
@@ -282,6 +282,7 @@ impl Evaluation<'_> {
         }
         match &pair.simulator {
             SimulatorSpec::Nobody => Ok(None),
+            SimulatorSpec::Oracle => Ok(Some(self.simulate_concepts(held, explanations)?)),
             SimulatorSpec::Offline(_) => Ok(Some(simulate_all(held, explanations))),
             SimulatorSpec::Model(spec) => {
                 let asked = self.asked()?;
@@ -324,6 +325,7 @@ impl Evaluation<'_> {
         &self,
         kind: OfflineKind,
         evidence: &[Evidence],
+        means: &FitMeans,
         patterns: &mut Option<Vec<Vec<Pattern>>>,
     ) -> Result<Vec<Attempt<Explanation>>, RunError> {
         let activate = |probes: &[Probe]| self.activations(evidence, probes);
@@ -333,7 +335,8 @@ impl Evaluation<'_> {
             OfflineKind::NeuronToGraphBackoff => self.graphs(true, evidence, activate, patterns),
             OfflineKind::TokenLookup => TokenLookup.explain(evidence, activate),
             OfflineKind::TokenLookupFit => {
-                TokenLookupFit::new(self.type_means(evidence)?.tables()).explain(evidence, activate)
+                let tables = means.types.as_ref().map(TypeMeans::tables).unwrap_or_default();
+                TokenLookupFit::new(tables).explain(evidence, activate)
             }
         };
         explained.map_err(|error| match error {
@@ -362,7 +365,8 @@ impl Evaluation<'_> {
         Ok(explainer.complete(evidence, patterns.insert(found)))
     }
 
-    fn cannot_explain(&self, why: &str) -> RunError {
+    /// What stops the explanation of all features.
+    pub(super) fn cannot_explain(&self, why: &str) -> RunError {
         RunError::Explain {
             method: self.row.into(),
             hook: self.dictionary.info().hook.to_string(),
@@ -388,22 +392,6 @@ impl Evaluation<'_> {
             found.extend(chunk.iter().enumerate().map(|(row, probe)| codes.at(row, column(probe.feature))));
         }
         Ok(found)
-    }
-
-    /// Mean activation of the explained features per token type, over the fit split.
-    fn type_means(&self, evidence: &[Evidence]) -> Result<TypeMeans, RunError> {
-        let features: Vec<usize> = evidence.iter().map(Evidence::feature).collect();
-        let columns: Vec<usize> = (0..features.len()).collect();
-        let mut means = TypeMeans::new(columns);
-        for start in (0..self.fit.rows()).step_by(BLOCK_ROWS) {
-            self.stop.check()?;
-            let block = self.fit.read(start, BLOCK_ROWS)?;
-            let codes = self.dictionary.encode_features(&block, &features)?;
-            means
-                .add(&self.fit.tokens(start, BLOCK_ROWS)?, &codes)
-                .map_err(|error| self.cannot_explain(&error.to_string()))?;
-        }
-        Ok(means)
     }
 
     /// Every score that is asked for, of every feature that has an explanation.

@@ -40,6 +40,8 @@ pub struct Fitter<'a> {
     pub hook: HookPoint,
     /// Name of the control that this is part of, if any.
     pub control: Option<&'a str>,
+    /// Tells the control's stages from the real ones.
+    pub label: String,
     /// Folder that a dictionary is saved below, by row name.
     pub folder: PathBuf,
     /// Digest of the subject.
@@ -103,8 +105,7 @@ impl Fitter<'_> {
         tell: &Tell<'_>,
     ) -> Result<Vec<FittedRow>, RunError> {
         let seed = self.suite.seed;
-        let stage =
-            format!("fit {}/{}{}", self.hook, method.name, self.control.map_or("", |_| " (random weights)"));
+        let stage = format!("fit {}/{}{}", self.hook, method.name, self.label);
         let mut progress = |progress: FitProgress| {
             let (done, total) = (progress.step as u64, progress.steps as u64);
             tell(Event::Work { stage: stage.clone(), done, total, unit: "steps" });

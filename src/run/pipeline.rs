@@ -22,10 +22,7 @@ use crate::llm::Usage;
 use crate::report;
 use crate::report::{ScoreStatus, Summary};
 use crate::subject::{LoadedSubject, SubjectModel};
-use crate::suite::{Limits, MethodSpec, Suite};
-
-/// Name of the control that repeats methods on permuted weights.
-const RANDOM_WEIGHTS: &str = "random_weights";
+use crate::suite::{Controls, Limits, MethodSpec, Suite};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -117,18 +114,12 @@ pub fn run(
     let all: Vec<&MethodSpec> = suite.methods.iter().collect();
     let planned = context.plan(hooks.len(), on)?;
     context.subject_pass(model, &hooks, &all, None, on, &mut gathered)?;
-    if !suite.controls.random_weights.is_empty() {
-        let chosen =
-            suite.methods.iter().filter(|method| suite.controls.random_weights.contains(&method.name));
-        let permuted: LoadedSubject = subject.loaded.with_permuted_weights(suite.seed)?;
-        context.subject_pass(
-            permuted.model(),
-            &hooks,
-            &chosen.collect::<Vec<_>>(),
-            Some(RANDOM_WEIGHTS),
-            on,
-            &mut gathered,
-        )?;
+    for (control, names) in suite.controls.on_permuted_weights() {
+        let chosen: Vec<&MethodSpec> =
+            suite.methods.iter().filter(|method| names.contains(&method.name)).collect();
+        let embeddings = control == Controls::RANDOM_WEIGHTS_AND_EMBEDDINGS;
+        let permuted: LoadedSubject = subject.loaded.with_permuted_weights(suite.seed, embeddings)?;
+        context.subject_pass(permuted.model(), &hooks, &chosen, Some(control), on, &mut gathered)?;
     }
     let run = run_digest(suite, model.info().weights_digest, tokens.digest);
     let record = CorpusRecord {
@@ -208,7 +199,7 @@ impl Context<'_> {
             methods,
             control,
         };
-        let label = pass.label();
+        let label = &pass.label();
         let harvester = Harvester {
             subject,
             tokens: self.tokens,

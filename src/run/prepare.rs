@@ -105,7 +105,10 @@ pub fn open_corpus(suite: &Suite, subject: &LoadedSubject, places: &Places) -> R
     }
     let source = if spec.source == "embedded" {
         let generator = Generator::new(EMBEDDED_CORPUS_SEED);
-        Source::Generated(Box::new(move |index| generator.document(index as u64).text))
+        match suite.controls.oracle {
+            true => Source::Labelled(Box::new(move |index| generator.document(index as u64))),
+            false => Source::Generated(Box::new(move |index| generator.document(index as u64).text)),
+        }
     } else {
         Source::from_path(&resolve(&spec.source, &places.suite_folder), field, separator)?
     };
@@ -161,6 +164,10 @@ impl Encode for SubjectEncoder<'_> {
 
     fn starts_character(&self, id: u32) -> bool {
         self.0.starts_character(id)
+    }
+
+    fn push_bytes(&self, id: u32, into: &mut Vec<u8>) {
+        into.extend_from_slice(self.0.bytes_of(id));
     }
 
     fn replacement_token(&self, id: u32) -> bool {

@@ -18,7 +18,7 @@ use crate::base::{Digest, HookPoint, Stopwatch};
 use crate::corpus::TokenSets;
 use crate::dictionary::FitReport;
 use crate::subject::SubjectModel;
-use crate::suite::{MethodSpec, Suite};
+use crate::suite::{Controls, MethodSpec, Suite};
 
 /// Version of what is measured of a dictionary; raised when the same inputs give other numbers.
 const QUALITY_VERSION: u32 = 1;
@@ -133,8 +133,8 @@ fn may_pass(outcome: &Outcome) -> bool {
 
 impl SubjectPass<'_> {
     /// Tells the control's stages from the real ones.
-    pub fn label(&self) -> &'static str {
-        if self.control.is_some() { " (random weights)" } else { "" }
+    pub fn label(&self) -> String {
+        self.control.map_or(String::new(), |control| format!(" ({})", control.replace('_', " ")))
     }
 
     /// What decides one row's result. Rows do not depend on each other, save on the method that they
@@ -142,7 +142,7 @@ impl SubjectPass<'_> {
     fn row_key(&self, hook: HookPoint, method: &MethodSpec, row: &str) -> StageKey {
         let matched = method.params.matched();
         let reference = self.suite.methods.iter().find(|other| Some(other.name.as_str()) == matched);
-        StageKey::new("row", EVALUATE_VERSION)
+        let key = StageKey::new("row", EVALUATE_VERSION)
             .word(&hook.to_string())
             .word(self.control.unwrap_or("real"))
             .word(row)
@@ -151,7 +151,13 @@ impl SubjectPass<'_> {
             .params(&(method, reference, &self.suite.protocol, self.suite.per_cell, &self.suite.pairs))
             .params(&(&self.suite.scorers, self.suite.controls.shuffled, self.suite.seed, QUALITY_VERSION))
             .params(self.fillers)
-            .params(&prompt_digests(self.suite))
+            .params(&prompt_digests(self.suite));
+        if self.has_oracle() { key.word(Controls::ORACLE) } else { key }
+    }
+
+    /// Whether features are also explained by labelled concepts: those of the real subject alone.
+    fn has_oracle(&self) -> bool {
+        self.control.is_none() && self.suite.controls.oracle
     }
 
     /// The results of an earlier run, row by row in the suite's order.
@@ -219,6 +225,7 @@ impl SubjectPass<'_> {
                 suite: self.suite,
                 hook: *hook,
                 control: self.control,
+                label: self.label(),
                 folder: base.join("dictionaries").join(hook.to_string()),
                 subject: self.subject.info().weights_digest,
                 tokens: self.tokens.digest,
@@ -310,6 +317,7 @@ impl<'a> HookWork<'a> {
             fit: &self.activations.fit,
             evaluate: &self.activations.evaluate,
             tokens: pass.tokens,
+            labels: if pass.has_oracle() { pass.tokens.labels.as_ref() } else { None },
             documents: pass.documents,
             probes: &probes,
             fillers: pass.fillers,
@@ -325,7 +333,7 @@ impl<'a> HookWork<'a> {
             digest: info.digest,
             fitted_on: info.fitted_on,
             rows: self.activations.fit.rows(),
-            rows_left_out: self.activations.fit.left_out(),
+            rows_left_out: self.activations.fit.left_out().len(),
             report: row.report.clone(),
             evaluate_seconds: started.seconds(),
         };

@@ -1,14 +1,16 @@
 //! Activations predicted from an explanation and tokens alone.
 //!
-//! In: an explanation, tokens; for sentences, a language model.
+//! In: an explanation, tokens; for sentences, a language model; for concepts, the tokens' labels.
 //! Out: simulations.
 //! Never: sees an activation.
 
 pub mod language_model;
 mod offline;
+mod oracle;
 mod simulator;
 
 pub use offline::Offline;
+pub use oracle::Oracle;
 pub use simulator::{Simulation, Simulator};
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::features::Explanation;
 use super::{Simulation, Simulator};
 
 /// Reads token patterns and token tables as they are; no language model, no cost. Sentences fail with
-/// `needs_a_language_model`.
+/// `needs_a_language_model`, concepts with `needs_labels`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Offline;
 
@@ -17,6 +17,9 @@ impl Simulator for Offline {
         let expected = match explanation {
             Explanation::Patterns(trie) => trie.predict(tokens),
             Explanation::Lookup(table) => tokens.iter().map(|&token| table.mean(token)).collect(),
+            Explanation::Concept(_) => {
+                return Attempt::Missing(Missing::Failed("needs_labels".into()));
+            }
             Explanation::Sentence(_) => {
                 return Attempt::Missing(Missing::Failed("needs_a_language_model".into()));
             }

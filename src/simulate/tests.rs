@@ -1,7 +1,7 @@
 use crate::base::{Attempt, Missing};
-use crate::features::{Explanation, Pattern, PatternTrie, TokenTable};
+use crate::features::{ConceptMeans, Explanation, Pattern, PatternTrie, TokenTable};
 
-use super::{Offline, Simulator};
+use super::{Offline, Oracle, Simulator};
 
 #[test]
 fn patterns_and_tables_predict_and_sentences_are_counted_as_failed() {
@@ -18,4 +18,24 @@ fn patterns_and_tables_predict_and_sentences_are_counted_as_failed() {
         Offline.simulate(&Explanation::Sentence("fires on dogs".into()), &[1]),
         Attempt::Missing(Missing::Failed("needs_a_language_model".into()))
     );
+}
+
+#[test]
+fn a_concept_is_on_where_its_label_is() {
+    let means = ConceptMeans {
+        concept: 3,
+        name: "in.quotes".into(),
+        words: "inside a quotation".into(),
+        on: 0.8,
+        off: 0.02,
+    };
+    let explanation = Explanation::Concept(means);
+    assert_eq!(explanation.text(&|_| String::new()), "inside a quotation: 0.8 on, 0.02 off");
+    let holds = |label: u32, concept: usize| label as usize == concept;
+    let simulated = Oracle.simulate(&explanation, &[3, 1, 3], holds);
+    assert_eq!(simulated.done().map(|simulation| simulation.expected.clone()), Some(vec![0.8, 0.02, 0.8]));
+    let failed = |reason: &str| Attempt::Missing(Missing::Failed(reason.into()));
+    assert_eq!(Offline.simulate(&explanation, &[1]), failed("needs_labels"));
+    let sentence = Explanation::Sentence("fires on dogs".into());
+    assert_eq!(Oracle.simulate(&sentence, &[1_u32], holds), failed("needs_a_concept"));
 }

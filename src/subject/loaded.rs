@@ -75,8 +75,9 @@ impl LoadedSubject {
     }
 
     /// The control subject: see [`TransformerSubject::with_permuted_weights`].
-    pub fn with_permuted_weights(&self, seed: u64) -> Result<Self, SubjectError> {
-        Ok(Self { model: self.model.with_permuted_weights(seed)?, tokenizer: self.tokenizer.clone() })
+    pub fn with_permuted_weights(&self, seed: u64, embeddings: bool) -> Result<Self, SubjectError> {
+        let model = self.model.with_permuted_weights(seed, embeddings)?;
+        Ok(Self { model, tokenizer: self.tokenizer.clone() })
     }
 }
 

@@ -4,7 +4,8 @@ use serde::Serialize;
 use super::SubjectError;
 use crate::base::{Digest, HookPoint, Matrix, TokenBatch};
 use crate::nn::{
-    Config, Edit, Family, NnError, Output, Request, Transformer, Weights, copy_entries, is_linear_in_block,
+    Config, Edit, Family, NnError, Output, Request, Transformer, Weights, copy_entries, is_embedding,
+    is_linear_in_block,
 };
 
 /// Tokens that go through the model together: enough for matrix products at full speed, few enough for the
@@ -121,8 +122,14 @@ impl TransformerSubject {
     /// The same model with the entries of every linear map inside its blocks, weights and biases, in a random
     /// order within each tensor. Norms, embeddings and the unembedding stay, so token identity still reaches
     /// the residual stream while nothing learnt about it does.
-    pub fn with_permuted_weights(&self, seed: u64) -> Result<Self, SubjectError> {
-        let weights = self.weights.permuted(seed, is_linear_in_block)?;
+    ///
+    /// With `embeddings`, those and the unembedding are permuted as well: a token's identity then reaches the
+    /// stream as a random vector, and likeness between tokens not at all. The blocks are the same either way.
+    pub fn with_permuted_weights(&self, seed: u64, embeddings: bool) -> Result<Self, SubjectError> {
+        let mut weights = self.weights.permuted(seed, is_linear_in_block)?;
+        if embeddings {
+            weights = weights.permuted(seed, is_embedding)?;
+        }
         let permuted = Self::new(&self.info.name, self.config.clone(), weights)?;
         Ok(match &self.info.revision {
             Some(revision) => permuted.with_revision(revision),

@@ -61,7 +61,7 @@ fn read(root: &Node, default_name: &str, folder: &Path, problems: &mut Problems)
     let judge = read_judge(&mut top, problems);
     let pairs = read_pairs(&mut top, &Wanted::of(&scorers, judge), problems);
     let scorers: Vec<&'static str> = scorers.into_iter().map(|(name, _)| name).collect();
-    let controls = read_controls(&mut top, &methods, problems);
+    let controls = read_controls(&mut top, &methods, &corpus, problems);
     let statistics = read_statistics(&mut top, &methods, &scorers, published, problems);
     let limits = read_limits(&mut top, problems);
     top.finish(problems);
@@ -750,39 +750,71 @@ fn read_scorers(
     kept.map(|name| (name, top.at())).collect()
 }
 
-fn read_controls(top: &mut Section<'_>, methods: &[MethodSpec], problems: &mut Problems) -> Controls {
+fn read_controls(
+    top: &mut Section<'_>,
+    methods: &[MethodSpec],
+    corpus: &CorpusSpec,
+    problems: &mut Problems,
+) -> Controls {
     let Some(items) = top.list("controls") else {
-        return Controls { shuffled: true, random_weights: Vec::new() };
+        return Controls { shuffled: true, ..Controls::default() };
     };
     let mut controls = Controls::default();
     for (path, node) in items {
         if let Value::Text(_) = node.value {
-            if one_of(&path, node, "control", &[("shuffled", ())], problems).is_some() {
-                controls.shuffled = true;
+            match one_of(&path, node, "control", &[("shuffled", false), (Controls::ORACLE, true)], problems) {
+                Some(true) => {
+                    controls.oracle = true;
+                    if corpus.source != "embedded" {
+                        let message = format!(
+                            "`oracle` needs text whose tokens are labelled, which only `corpus.source: embedded` \
+                             is, not `{}`: leave it out, or change the source",
+                            corpus.source
+                        );
+                        problems.push(problem(&path, node.at, message));
+                    }
+                }
+                Some(false) => controls.shuffled = true,
+                None => {}
             }
             continue;
         }
         let mut fields = Section::new(&path, node, problems);
-        for (path, name) in fields.list("random_weights").unwrap_or_default() {
-            let Some(text) = as_text(&path, name, problems) else { continue };
-            let known: Vec<&str> = methods.iter().map(|method| method.name.as_str()).collect();
-            match methods.iter().find(|method| method.name == text) {
-                Some(method) => {
-                    if let Some(needed) = method.params.matched()
-                        && !controls.random_weights.iter().any(|name| name == needed)
-                    {
-                        let message =
-                            format!("`{text}` takes its k from `{needed}`: list `{needed}` before it");
-                        problems.push(problem(&path, name.at, message));
-                    }
-                    controls.random_weights.push(text);
-                }
-                None => problems.push(problem(&path, name.at, unknown(&text, "method", &known))),
-            }
+        for (key, list) in [
+            (Controls::RANDOM_WEIGHTS, &mut controls.random_weights),
+            (Controls::RANDOM_WEIGHTS_AND_EMBEDDINGS, &mut controls.random_weights_and_embeddings),
+        ] {
+            read_control_methods(&mut fields, key, methods, list, problems);
         }
         fields.finish(problems);
     }
     controls
+}
+
+/// The methods that a control on another subject repeats.
+fn read_control_methods(
+    fields: &mut Section<'_>,
+    key: &'static str,
+    methods: &[MethodSpec],
+    list: &mut Vec<String>,
+    problems: &mut Problems,
+) {
+    for (path, name) in fields.list(key).unwrap_or_default() {
+        let Some(text) = as_text(&path, name, problems) else { continue };
+        let known: Vec<&str> = methods.iter().map(|method| method.name.as_str()).collect();
+        match methods.iter().find(|method| method.name == text) {
+            Some(method) => {
+                if let Some(needed) = method.params.matched()
+                    && !list.iter().any(|name| name == needed)
+                {
+                    let message = format!("`{text}` takes its k from `{needed}`: list `{needed}` before it");
+                    problems.push(problem(&path, name.at, message));
+                }
+                list.push(text);
+            }
+            None => problems.push(problem(&path, name.at, unknown(&text, "method", &known))),
+        }
+    }
 }
 
 fn read_statistics(

@@ -85,7 +85,13 @@ pub const FIELDS: &[Field] = &[
         "the simulator's model, else the explainer's",
         "Who judges for `detection`, `fuzzing` and `surprisal`.",
     ),
-    field("", "controls", "array", "`[shuffled]`", "`shuffled`, and `{random_weights: [method, …]}`."),
+    field(
+        "",
+        "controls",
+        "array",
+        "`[shuffled]`",
+        "`shuffled`; `oracle` (each feature explained by the best of the embedded corpus's labelled concepts); `{random_weights: [method, …]}`; `{random_weights_and_embeddings: [method, …]}`.",
+    ),
     field("", "statistics", "object", "see below", "Intervals and tests."),
     field("", "limits", "object", "see below", "When to stop or complain."),
     field(

@@ -140,14 +140,19 @@ impl Pair {
         Self { explainer: ExplainerSpec::Offline(kind), simulator: SimulatorSpec::Offline(kind), judge: None }
     }
 
+    /// The control whose explanations are concepts that the corpus is labelled with.
+    pub fn oracle() -> Self {
+        Self { explainer: ExplainerSpec::Oracle, simulator: SimulatorSpec::Oracle, judge: None }
+    }
+
     /// The language models that it asks.
     pub fn models(&self) -> impl Iterator<Item = &LlmSpec> {
         let explainer = match &self.explainer {
-            ExplainerSpec::Offline(_) => None,
+            ExplainerSpec::Offline(_) | ExplainerSpec::Oracle => None,
             ExplainerSpec::Model(explainer) => Some(&explainer.llm),
         };
         let simulator = match &self.simulator {
-            SimulatorSpec::Offline(_) | SimulatorSpec::Nobody => None,
+            SimulatorSpec::Offline(_) | SimulatorSpec::Oracle | SimulatorSpec::Nobody => None,
             SimulatorSpec::Model(simulator) => Some(&simulator.llm),
         };
         explainer.into_iter().chain(simulator).chain(self.judge.as_ref().map(|judge| &judge.llm))
@@ -162,6 +167,8 @@ pub enum ExplainerSpec {
     Offline(OfflineKind),
     /// A language model.
     Model(Box<ModelExplainer>),
+    /// The concept that fits best, where the corpus is labelled: a control, in no suite's `pairs`.
+    Oracle,
 }
 
 impl ExplainerSpec {
@@ -170,6 +177,7 @@ impl ExplainerSpec {
         match self {
             Self::Offline(kind) => kind.name(),
             Self::Model(explainer) => &explainer.name,
+            Self::Oracle => Controls::ORACLE,
         }
     }
 }
@@ -220,6 +228,8 @@ pub enum SimulatorSpec {
     Model(Box<ModelSimulator>),
     /// Nobody: every score that is asked for is judged.
     Nobody,
+    /// The labels themselves: a control, in no suite's `pairs`.
+    Oracle,
 }
 
 impl SimulatorSpec {
@@ -229,6 +239,7 @@ impl SimulatorSpec {
             Self::Offline(kind) => kind.name(),
             Self::Model(simulator) => &simulator.name,
             Self::Nobody => "none",
+            Self::Oracle => Controls::ORACLE,
         }
     }
 }
@@ -309,8 +320,32 @@ impl OfflineKind {
 pub struct Controls {
     /// Every feature scored with another feature's explanation.
     pub shuffled: bool,
+    /// Every feature scored with the concept of the labelled corpus that fits it best.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub oracle: bool,
     /// Methods repeated on the subject with permuted weights.
     pub random_weights: Vec<String>,
+    /// Methods repeated on the subject with permuted weights, embeddings and unembedding among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub random_weights_and_embeddings: Vec<String>,
+}
+
+impl Controls {
+    /// Name of the control that explains with labelled concepts.
+    pub const ORACLE: &'static str = "oracle";
+    /// Name of the control that repeats methods on permuted weights.
+    pub const RANDOM_WEIGHTS: &'static str = "random_weights";
+    /// Name of the same with permuted embeddings.
+    pub const RANDOM_WEIGHTS_AND_EMBEDDINGS: &'static str = "random_weights_and_embeddings";
+
+    /// The controls on another subject, each with its methods; none that has no method.
+    pub fn on_permuted_weights(&self) -> impl Iterator<Item = (&'static str, &[String])> {
+        let all = [
+            (Self::RANDOM_WEIGHTS, &self.random_weights[..]),
+            (Self::RANDOM_WEIGHTS_AND_EMBEDDINGS, &self.random_weights_and_embeddings[..]),
+        ];
+        all.into_iter().filter(|(_, methods)| !methods.is_empty())
+    }
 }
 
 /// Intervals and tests.

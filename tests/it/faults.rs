@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use autointerp::base::Stream;
+use autointerp::base::{Stream, write_atomic};
 use serde_json::Value;
 
 use crate::model_server::{ModelServer, honest};
@@ -77,7 +77,7 @@ fn twenty_kills_change_no_number_and_repeat_no_stored_answer() {
     let home = tempfile::tempdir().expect("a folder");
     let home = home.path();
     let undisturbed = ModelServer::start(Box::new(honest));
-    fs::write(home.join("whole.yaml"), suite(&undisturbed.url)).expect("written");
+    write_atomic(&home.join("whole.yaml"), suite(&undisturbed.url).as_bytes()).expect("written");
     finish(&mut command(home, "whole.yaml", "whole")).ok();
     let questions = undisturbed.distinct();
     assert_eq!(undisturbed.requests(), questions, "an undisturbed run asks nothing twice");
@@ -93,7 +93,7 @@ fn twenty_kills_change_no_number_and_repeat_no_stored_answer() {
     fs::remove_dir_all(home.join("cache")).expect("an empty cache");
 
     let server = ModelServer::start(Box::new(honest));
-    fs::write(home.join("killed.yaml"), suite(&server.url)).expect("written");
+    write_atomic(&home.join("killed.yaml"), suite(&server.url).as_bytes()).expect("written");
     let mut moments = Stream::new(11, "kills");
     let (mut kills, mut lost) = (0, 0);
     for nth in 0..KILLS {

@@ -264,6 +264,50 @@ fn the_smoke_suite_on_the_embedded_model() {
     assert_accounted(&summary);
     assert_no_unnumbers(&toy.path("smoke"));
     assert_controls(&summary);
+    let (summary, scores) = results(&toy.path("smoke"));
+    let oracle: Vec<Value> = scores.lines().map(json).filter(|line| line["control"] == "oracle").collect();
+    assert!(!oracle.is_empty());
+    for line in oracle.iter().filter(|line| line["status"] == "scored") {
+        assert_eq!((&line["explainer"], &line["simulator"]), (&"oracle".into(), &"oracle".into()), "{line}");
+        let text = line["explanation"].as_str().expect("an explanation");
+        assert!(text.contains(" on, ") && text.ends_with(" off"), "{text}");
+    }
+    let cells = json(&summary)["cells"].as_array().expect("cells").clone();
+    let rows: BTreeSet<String> = cells
+        .iter()
+        .filter(|cell| cell["control"] == "oracle")
+        .map(|cell| cell["method"].to_string())
+        .collect();
+    assert_eq!(rows.len(), 5, "the oracle explains every method of the real subject: {rows:?}");
+    let table = fs::read_to_string(toy.path("smoke/table.md")).expect("a table");
+    // The pairing's own heading only: the oracle stands in it, not in a table of its own.
+    assert!(table.contains("(control: oracle)") && !table.contains("## oracle"), "{table}");
+    // The same suite once more, from nothing, with the second control on a random subject.
+    let again = toy.arg("again");
+    let more =
+        "controls=[shuffled, oracle, {random_weights: [topk]}, {random_weights_and_embeddings: [topk]}]";
+    args[3] = &again;
+    call(toy.home(), &args).ok();
+    assert!(results(&toy.path("again")) == (summary, scores.clone()), "a second run differs");
+    args.extend(["--set", more]);
+    call(toy.home(), &args).ok();
+    let wider = results(&toy.path("again")).1;
+    let of = |scores: &str, control: &str| -> Vec<String> {
+        let control = format!("\"control\":\"{control}\"");
+        scores.lines().filter(|line| line.contains(&control)).map(Into::into).collect()
+    };
+    assert!(!of(&scores, "random_weights").is_empty());
+    assert_eq!(of(&scores, "random_weights"), of(&wider, "random_weights"));
+    let permuted = of(&wider, "random_weights_and_embeddings");
+    assert_eq!(permuted.len(), of(&wider, "random_weights").len());
+}
+
+#[test]
+fn the_oracle_is_refused_without_labels() {
+    let toy = Toy::new();
+    let suite = toy.arg("suite.yaml");
+    let args = ["check", &suite, "--set", "controls=[oracle]"];
+    call(toy.home(), &args).refused(2, &["`oracle` needs text whose tokens are labelled", "corpus.source"]);
 }
 
 #[test]

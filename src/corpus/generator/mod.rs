@@ -13,6 +13,7 @@ mod concept;
 mod french;
 mod inflect;
 mod ioi;
+mod label;
 mod lexicon;
 mod prose;
 mod scene;
@@ -23,8 +24,9 @@ mod writer;
 
 use crate::base::Stream;
 
-pub use concept::{Concept, Span};
+pub use concept::{Concept, ConceptSet, Span};
 pub use ioi::{HeldOut, IoiPrompt};
+pub use label::label;
 
 use lexicon::Lexicon;
 use scene::Scene;

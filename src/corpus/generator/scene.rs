@@ -11,7 +11,7 @@ struct Person {
     feminine: bool,
     role: &'static str,
     city: &'static str,
-    mentioned: bool,
+    mentions: usize,
 }
 
 /// A thing of a document, with the attributes that stay the same in it.
@@ -55,7 +55,7 @@ impl<'l> Scene<'l> {
             let (name, feminine) = any_name(&mut stream);
             if people.iter().all(|person| person.name != name) {
                 let (role, city) = (*stream.pick(&topic.roles), *stream.pick(&lexicon.cities));
-                people.push(Person { name, feminine, role, city, mentioned: false });
+                people.push(Person { name, feminine, role, city, mentions: 0 });
             }
         }
         let mut things: Vec<Thing> = Vec::new();
@@ -211,11 +211,14 @@ impl<'l> Scene<'l> {
             _ if who == "S" && std::mem::take(&mut self.pronoun_due) => by_gender("she", "he"),
             _ => {
                 let sex = if person.feminine { Concept::NAME_FEMININE } else { Concept::NAME_MASCULINE };
-                let mention =
-                    if person.mentioned { Concept::NAME_LATER_MENTION } else { Concept::NAME_FIRST_MENTION };
-                person.mentioned = true;
+                let mention = match person.mentions {
+                    0 => &[Concept::NAME_FIRST_MENTION][..],
+                    1 => &[Concept::NAME_LATER_MENTION, Concept::NAME_SECOND_MENTION],
+                    _ => &[Concept::NAME_LATER_MENTION],
+                };
+                person.mentions += 1;
                 self.recent.push(index);
-                return self.writer.push(person.name, &[Concept::NAME, sex, mention]);
+                return self.writer.push(person.name, &[&[Concept::NAME, sex], mention].concat());
             }
         };
         let start = capital || form.is_empty() && self.writer.after_sentence();

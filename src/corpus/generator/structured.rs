@@ -124,10 +124,12 @@ fn one_recipe(scene: &mut Scene<'_>) {
     for &at in ingredients {
         let (ingredient, unit) = INGREDIENTS[at];
         let amount = (1 + scene.stream.below(9)) * if unit.starts_with("grams") { 50 } else { 1 };
+        let before = scene.writer.mark();
         scene.push("- ", &[]);
         scene.push(&amount.to_string(), &[Concept::NUMBER]);
         scene.push(&format!(" {unit} "), &[Concept::UNIT]);
         scene.push(ingredient, &[Concept::FOOD]);
+        scene.writer.add_since(before, Concept::LIST_ITEM);
         scene.push("\n", &[]);
     }
     scene.push("\n", &[]);
@@ -183,12 +185,14 @@ pub(super) fn list(scene: &mut Scene<'_>, words: usize) {
         );
         let (style, template) = (scene.stream.below(3), *scene.stream.pick(ITEMS));
         for item in 0..4 + scene.stream.below(5) {
+            let before = scene.writer.mark();
             match style {
                 0 => scene.push(&format!("{}. ", item + 1), &[Concept::ORDINAL]),
                 1 => scene.push("- ", &[]),
                 _ => scene.push("* ", &[]),
             }
             scene.expand(template);
+            scene.writer.add_since(before, Concept::LIST_ITEM);
             scene.push("\n", &[]);
         }
         scene.push("\n", &[]);

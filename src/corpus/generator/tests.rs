@@ -21,7 +21,7 @@ fn a_document_depends_on_seed_and_index_only() {
 
 #[test]
 fn spans_make_up_the_text_and_name_known_concepts() {
-    let known: BTreeSet<Concept> = Concept::ALL.iter().copied().collect();
+    let known: BTreeSet<Concept> = Concept::OF_TEXT.iter().copied().collect();
     let mut seen = BTreeSet::new();
     for document in documents() {
         let joined: String = document.spans.iter().map(|span| span.text.as_str()).collect();
@@ -143,4 +143,117 @@ fn sums_are_right() {
             assert_eq!(expected, number(4), "{line}");
         }
     }
+}
+
+#[test]
+fn text_is_what_it_was() {
+    // The embedded model was trained on this text: of another it would know less.
+    let mut digester = crate::base::Digester::new("generated text");
+    for document in documents() {
+        digester.text(&document.text);
+    }
+    assert_eq!(digester.finish().short(), "f322c1be4b4b2d51");
+}
+
+#[test]
+fn concepts_have_names_and_words_of_their_own() {
+    let all: Vec<Concept> = Concept::all().collect();
+    assert_eq!(all.len(), Concept::OF_TEXT.len() + Concept::OF_TOKENS.len());
+    assert!(all.len() >= 60);
+    let names: BTreeSet<&str> = all.iter().map(|concept| concept.name()).collect();
+    let words: BTreeSet<&str> = all.iter().map(|concept| concept.words()).collect();
+    assert_eq!((names.len(), words.len()), (all.len(), all.len()));
+    for (index, concept) in all.iter().enumerate() {
+        assert_eq!((concept.index(), Concept::at(index)), (index, Some(*concept)));
+        assert_eq!([*concept].iter().collect::<ConceptSet>().iter().collect::<Vec<_>>(), [*concept]);
+    }
+    assert_eq!(Concept::at(all.len()), None);
+}
+
+/// Tokens of a hand-made text, as they are written, each with its concepts but the document's.
+fn labelled(spans: &[Span], tokens: &[&str]) -> Vec<Vec<Concept>> {
+    let text: String = spans.iter().map(|span| span.text.as_str()).collect();
+    assert_eq!(tokens.concat(), text);
+    let ends: Vec<usize> = tokens
+        .iter()
+        .scan(0, |end, token| {
+            *end += token.len();
+            Some(*end)
+        })
+        .collect();
+    let besides = |concept: &Concept| *concept != Concept::NARRATION;
+    label(spans, &ends).iter().map(|set| set.iter().filter(besides).collect()).collect()
+}
+
+#[test]
+fn tokens_have_the_concepts_of_what_they_cover() {
+    let mut writer = writer::Writer::new(vec![Concept::NARRATION]);
+    writer.push("Anna", &[Concept::NAME]);
+    writer.push(" left (for Rome) on ", &[]);
+    writer.push("12", &[Concept::DAY]);
+    writer.push(" ", &[]);
+    writer.push("May", &[Concept::MONTH]);
+    writer.push(". \"Été!\" ", &[]);
+    writer.push("$3.50", &[Concept::PRICE]);
+    let (_, spans) = writer.finish();
+    let tokens = [
+        "An",
+        "na",
+        " left",
+        " (",
+        "for",
+        " Ro",
+        "me",
+        ")",
+        " on",
+        " 1",
+        "2",
+        " May",
+        ".",
+        " \"",
+        "\u{c9}t",
+        "\u{e9}!\"",
+        " $",
+        "3.",
+        "50",
+    ];
+    let found = labelled(&spans, &tokens);
+    let of = |token: &str| &found[tokens.iter().position(|other| *other == token).expect("a token")];
+    let expect = |token: &str, concepts: &[Concept]| {
+        let concepts: BTreeSet<Concept> = concepts.iter().copied().collect();
+        assert_eq!(of(token).iter().copied().collect::<BTreeSet<_>>(), concepts, "{token:?}");
+    };
+    use Concept as C;
+    let name = [C::NAME, C::CAPITALISED];
+    expect("An", &[&name[..], &[C::BEGINS_LONGER_WORD, C::SENTENCE_FIRST, C::LINE_FIRST]].concat());
+    expect("na", &[&name[..], &[C::CONTINUES_WORD]].concat());
+    expect(" left", &[C::AFTER_NAME, C::AFTER_SPACE]);
+    expect(" (", &[C::OPENING_BRACKET, C::AFTER_SPACE]);
+    expect("for", &[C::IN_BRACKETS, C::BRACKET_FIRST, C::PREPOSITION]);
+    let rome = [C::IN_BRACKETS, C::CAPITALISED];
+    expect(" Ro", &[&rome[..], &[C::AFTER_PREPOSITION, C::AFTER_SPACE, C::BEGINS_LONGER_WORD]].concat());
+    expect("me", &[&rome[..], &[C::CONTINUES_WORD]].concat());
+    expect(")", &[C::CLOSING_BRACKET]);
+    expect(" 1", &[C::DAY, C::NUMBER, C::DATE_DIGIT, C::AFTER_PREPOSITION, C::AFTER_SPACE]);
+    expect("2", &[C::DAY, C::NUMBER, C::DATE_DIGIT]);
+    expect(" May", &[C::MONTH, C::CAPITALISED, C::AFTER_SPACE]);
+    expect(" \"", &[C::OPENING_QUOTE, C::SENTENCE_FIRST, C::AFTER_SPACE]);
+    expect("\u{c9}t", &[C::IN_QUOTES, C::QUOTE_FIRST, C::CAPITALISED, C::BEGINS_LONGER_WORD]);
+    // Straddles a word, a mark and the quotation's end.
+    expect(
+        "\u{e9}!\"",
+        &[C::IN_QUOTES, C::CAPITALISED, C::CONTINUES_WORD, C::SENTENCE_END, C::CLOSING_QUOTE],
+    );
+    expect(" $", &[C::PRICE, C::PUNCTUATION, C::SENTENCE_FIRST, C::AFTER_SPACE]);
+    expect("50", &[C::PRICE, C::NUMBER, C::PRICE_DIGIT]);
+}
+
+#[test]
+fn a_token_that_cuts_a_character_has_the_concepts_of_the_character() {
+    let spans = [Span { text: " \u{e9}t\u{e9}".into(), concepts: vec![Concept::FRENCH_NOUN] }];
+    let sets = label(&spans, &[2, 3, 3, 6]);
+    assert!(sets[..2].iter().all(|set| set.contains(Concept::FRENCH_NOUN)));
+    assert!(sets[1].contains(Concept::CONTINUES_WORD) && !sets[0].contains(Concept::CONTINUES_WORD));
+    assert_eq!(sets[2], ConceptSet::default(), "a token without bytes has no concept");
+    assert!(sets[3].contains(Concept::FRENCH_NOUN));
 }

@@ -111,6 +111,9 @@ impl Writer {
         if self.open_brackets > 0 {
             concepts.push(Concept::IN_BRACKETS);
         }
+        if self.open_brackets > 1 {
+            concepts.push(Concept::IN_NESTED_BRACKETS);
+        }
         if self.in_quotes && bare != "\"" {
             concepts.push(if self.code { Concept::CODE_STRING } else { Concept::IN_QUOTES });
         }
@@ -150,6 +153,8 @@ impl Writer {
                 concepts.push(Concept::CODE_IDENTIFIER);
             } else if self.english {
                 concepts.extend(word_class(&bare.to_lowercase()));
+            } else {
+                concepts.push(Concept::FRENCH_WORD);
             }
         } else {
             concepts.push(Concept::PUNCTUATION);

@@ -45,8 +45,12 @@ pub(super) fn parts(
 pub fn is_linear_in_block(name: &str) -> bool {
     let in_block = name.contains("layers.") || name.starts_with("h.") || name.contains(".h.");
     let norm = name.contains("norm") || name.contains(".ln_");
-    let embedding = ["embed", "wte", "wpe", "lm_head"].iter().any(|part| name.contains(part));
-    in_block && !norm && !embedding
+    in_block && !norm && !is_embedding(name)
+}
+
+/// True for the tensors of embeddings, of tokens and of positions, and of the unembedding.
+pub fn is_embedding(name: &str) -> bool {
+    ["embed", "wte", "wpe", "lm_head"].iter().any(|part| name.contains(part))
 }
 
 /// A linear map stored as `[out, in]`, with a bias where `bias`.

@@ -90,7 +90,7 @@ fn panel<'a>(
             let key = RowKey { hook, method, control: None };
             let control = view.controls.first().and_then(|control| {
                 let key = RowKey { control: Some(control), ..key };
-                quantile(scores.of(pairing, key, scorer), 0.5)
+                quantile(scores.of(view.home(pairing, key), key, scorer), 0.5)
             });
             let scores = scores.of(pairing, key, scorer).to_vec();
             Strip { mark: *mark, label: method.to_string(), scores, control }

@@ -120,6 +120,13 @@ pub fn control_words(control: &str) -> &'static str {
         "random_weights" => {
             "the whole pipeline on the subject with the entries of each weight tensor permuted"
         }
+        "random_weights_and_embeddings" => {
+            "the same with embeddings and unembedding permuted too: what a token is reaches the stream as noise"
+        }
+        "oracle" => {
+            "each feature gets the labelled concept of the generated text that fits it best on the fit split, \
+             predicted as its mean where the concept holds and its mean elsewhere"
+        }
         _ => "a control of the suite",
     }
 }

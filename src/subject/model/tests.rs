@@ -169,7 +169,7 @@ fn losses_given_activations_are_those_of_an_edit() {
 fn permuted_weights_keep_embeddings_and_lose_the_rest() {
     for family in ["gpt_neox", "gpt2", "llama"] {
         let subject = load(family);
-        let control = subject.with_permuted_weights(5).expect("control");
+        let control = subject.with_permuted_weights(5, false).expect("control");
         let tokens = many(12);
         let hooks = hooks(&["hook_embed", "blocks.0.hook_attn_out", "blocks.0.hook_mlp_out"]);
         let before = subject.model().activations(&tokens, &hooks).expect("activations");
@@ -177,10 +177,16 @@ fn permuted_weights_keep_embeddings_and_lose_the_rest() {
         assert_eq!(before[0], after[0], "{family}");
         assert!(before[1] != after[1] && before[2] != after[2], "{family}");
         assert_ne!(subject.model().info().weights_digest, control.model().info().weights_digest);
-        let again = subject.with_permuted_weights(5).expect("control");
+        let again = subject.with_permuted_weights(5, false).expect("control");
         assert_eq!(again.model().activations(&tokens, &hooks).expect("activations"), after);
-        let other = subject.with_permuted_weights(6).expect("control");
+        let other = subject.with_permuted_weights(6, false).expect("control");
         assert_ne!(other.model().activations(&tokens, &hooks).expect("activations"), after);
+        let all = subject.with_permuted_weights(5, true).expect("control");
+        let found = all.model().activations(&tokens, &hooks).expect("activations");
+        assert!((0..3).all(|hook| found[hook] != before[hook] && found[hook] != after[hook]), "{family}");
+        assert_ne!(all.model().info().weights_digest, control.model().info().weights_digest);
+        let logits = |subject: &LoadedSubject| subject.model().logits(&tokens).expect("logits");
+        assert_ne!(logits(&all), logits(&control), "{family}");
     }
 }
 
