@@ -13,12 +13,18 @@
 //! [`Architecture`] and a [`Transformer`]; `transformer` is the one forward pass; `ops` holds its operations,
 //! each once composed of candle's differentiable ones and once fused (`kernels`) for inference on the CPU.
 
+#[macro_use]
+mod dispatch;
+
 mod architecture;
 mod config;
 mod error;
 mod families;
 mod kernels;
+mod keys_values;
 mod ops;
+mod packed;
+mod rows;
 pub mod tokenizer;
 mod transformer;
 mod weights;
@@ -27,8 +33,10 @@ pub use architecture::{Activation, Architecture, Family, NormKind, Positions, Re
 pub use config::Config;
 pub use error::NnError;
 pub use families::{is_embedding, is_linear_in_block};
+pub use keys_values::KeysValues;
 pub use ops::copy_entries;
+pub use packed::{Encoding, Packed};
 pub use tokenizer::Tokenizer;
 
-pub use transformer::{Edit, ForwardPass, Output, PastKeysValues, Request, Transformer};
+pub use transformer::{Edit, ForwardPass, Output, Request, Transformer};
 pub use weights::Weights;

@@ -4,9 +4,13 @@
 //! of candle's differentiable operations for everything else. A test holds the two together.
 
 use candle_core::{CpuStorage, D, InplaceOp1, Layout, Storage, Tensor};
+use rayon::prelude::*;
 
 use super::architecture::{Activation, NormKind};
 use super::kernels::{self, AttentionShape, HeadView, MatrixView};
+use super::keys_values::KeysValues;
+use super::packed::Packed;
+use super::rows::Rows;
 use super::transformer::{Linear, Norm};
 
 type Result<T> = candle_core::Result<T>;
@@ -39,11 +43,15 @@ fn view<'a>(storage: &'a Storage, layout: &Layout) -> Result<MatrixView<'a>> {
 
 /// act(x·Wᵀ + b).
 pub(super) fn linear(x: &Tensor, map: &Linear, activation: Option<Activation>) -> Result<Tensor> {
+    let weight = match &map.weight {
+        Rows::Packed(weight) => return linear_packed(x, weight, map.bias.as_ref(), activation),
+        Rows::Plain(weight) => weight,
+    };
     let bias_is_plain = map.bias.as_ref().is_none_or(|bias| fused(&[bias]));
-    if fused(&[x, &map.weight]) && bias_is_plain {
-        return linear_fused(x, map, activation);
+    if fused(&[x, weight]) && bias_is_plain {
+        return linear_fused(x, weight, map.bias.as_ref(), activation);
     }
-    let product = x.matmul(&map.weight.t()?)?;
+    let product = x.matmul(&weight.t()?)?;
     let sum = match &map.bias {
         Some(bias) => product.broadcast_add(bias)?,
         None => product,
@@ -57,23 +65,57 @@ pub(super) fn linear(x: &Tensor, map: &Linear, activation: Option<Activation>) -
     }
 }
 
-fn linear_fused(x: &Tensor, map: &Linear, activation: Option<Activation>) -> Result<Tensor> {
-    let (rows, width) = (x.dim(0)?, map.weight.dim(0)?);
+fn linear_packed(
+    x: &Tensor,
+    weight: &Packed,
+    bias: Option<&Tensor>,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let [width, d_in] = weight.dims();
+    let (rows, got) = x.dims2()?;
+    let (xs, x_layout) = x.storage_and_layout();
+    let product = if got == d_in { weight.multiply(entries(&xs, x_layout)?) } else { None };
+    let Some(mut out) = product else {
+        candle_core::bail!("rows {:?} do not fit the map {:?}", x.dims(), weight.dims());
+    };
+    finish_rows(&mut out, bias, width, activation)?;
+    Tensor::from_vec(out, (rows, width), x.device())
+}
+
+/// Rows of `width` with the bias added and the activation applied.
+fn finish_rows(
+    rows: &mut [f32],
+    bias: Option<&Tensor>,
+    width: usize,
+    activation: Option<Activation>,
+) -> Result<()> {
+    let bias = bias.map(Tensor::storage_and_layout);
+    let bias = match &bias {
+        Some((storage, layout)) => Some(entries(storage, layout)?),
+        None => None,
+    };
+    if bias.is_some() || activation.is_some() {
+        kernels::add_bias_and_activate(rows, bias, width, activation);
+    }
+    Ok(())
+}
+
+fn linear_fused(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    let (rows, width) = (x.dim(0)?, weight.dim(0)?);
     let mut out = vec![0.0; rows * width];
     {
         let (xs, x_layout) = x.storage_and_layout();
-        let (weight, weight_layout) = map.weight.storage_and_layout();
-        if !kernels::multiply_by_rows(&mut out, view(&xs, x_layout)?, view(&weight, weight_layout)?) {
-            candle_core::bail!("rows {:?} do not fit the map {:?}", x.dims(), map.weight.dims());
+        let (storage, layout) = weight.storage_and_layout();
+        if !kernels::multiply_by_rows(&mut out, view(&xs, x_layout)?, view(&storage, layout)?) {
+            candle_core::bail!("rows {:?} do not fit the map {:?}", x.dims(), weight.dims());
         }
-        let bias = map.bias.as_ref().map(Tensor::storage_and_layout);
-        let bias = match &bias {
-            Some((storage, layout)) => Some(entries(storage, layout)?),
-            None => None,
-        };
-        if bias.is_some() || activation.is_some() {
-            kernels::add_bias_and_activate(&mut out, bias, width, activation);
-        }
+        finish_rows(&mut out, bias, width, activation)?;
     }
     Tensor::from_vec(out, (rows, width), x.device())
 }
@@ -213,6 +255,7 @@ pub(super) struct Rotations {
     cos: Vec<f32>,
     sin: Vec<f32>,
     pairs: usize,
+    positions: usize,
 }
 
 impl Rotations {
@@ -221,7 +264,12 @@ impl Rotations {
         let angles = (0..positions)
             .flat_map(|position| frequencies.iter().map(move |&f| f64::from(position as f32 * f as f32)));
         let (cos, sin) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
-        Self { cos, sin, pairs: frequencies.len() }
+        Self { cos, sin, pairs: frequencies.len(), positions }
+    }
+
+    /// How many positions there are angles for.
+    pub fn positions(&self) -> usize {
+        self.positions
     }
 
     /// `x` `[batch, heads, positions, d_head]` at positions from `first` on, rotated.
@@ -274,20 +322,8 @@ pub(super) fn attention(
             let (q_rows, q_layout) = q.rows.storage_and_layout();
             let (k_rows, k_layout) = k.rows.storage_and_layout();
             let (v_rows, v_layout) = v.rows.storage_and_layout();
-            let shape = AttentionShape {
-                batch,
-                queries,
-                keys,
-                n_heads: q.count,
-                n_kv_heads: k.count,
-                d_head,
-                scale: rule.scale as f32,
-                window: rule.window.unwrap_or(usize::MAX),
-                cap: rule.cap.map(|cap| cap as f32),
-                cos: &rotations.cos,
-                sin: &rotations.sin,
-                pairs: rotations.pairs,
-            };
+            let heads = [q.count, k.count, d_head];
+            let shape = shape_of([batch, queries, keys], heads, rule, rotations);
             let views = (q.view(&q_rows, q_layout)?, k.view(&k_rows, k_layout)?, v.view(&v_rows, v_layout)?);
             kernels::attend(&mut out, views.0, views.1, views.2, &shape);
         }
@@ -304,6 +340,76 @@ pub(super) fn attention(
     let weights = causal_softmax(&scores, past, rule.window.unwrap_or(usize::MAX))?;
     let z = weights.matmul(&v.spread(batch, d_head, q.count)?)?; // [B, H, T, D]
     z.transpose(1, 2)?.reshape((batch * queries, q.count * d_head))
+}
+
+fn shape_of(
+    [batch, queries, keys]: [usize; 3],
+    [n_heads, n_kv_heads, d_head]: [usize; 3],
+    rule: AttentionRule,
+    rotations: &Rotations,
+) -> AttentionShape<'_> {
+    AttentionShape {
+        batch,
+        queries,
+        keys,
+        n_heads,
+        n_kv_heads,
+        d_head,
+        scale: rule.scale as f32,
+        window: rule.window.unwrap_or(usize::MAX),
+        cap: rule.cap.map(|cap| cap as f32),
+        cos: &rotations.cos,
+        sin: &rotations.sin,
+        pairs: rotations.pairs,
+    }
+}
+
+/// Causal attention of the next positions of sequences, each with as many as the others, over those and the
+/// earlier ones in `past`, which the new keys and values of `layer` are added to. Returns the heads' outputs side
+/// by side, `[sequences · new, n_heads · d_head]`.
+pub(super) fn attention_with_past(
+    [q, k, v]: [&Heads; 3],
+    d_head: usize,
+    rule: AttentionRule,
+    rotations: &Rotations,
+    past: &mut [KeysValues],
+    layer: usize,
+) -> Result<Tensor> {
+    let (count, kv_count) = (q.count, k.count);
+    let group = count / kv_count;
+    let queries = q.rows.dim(0)? / past.len().max(1);
+    let alone = |heads: &Heads| heads.alone(d_head)?.flatten_all()?.to_vec1::<f32>();
+    let (queries_of_all, keys, values) = (alone(q)?, alone(k)?, alone(v)?);
+    let (width, kv_width) = (count * d_head, kv_count * d_head);
+    let new = queries * kv_width;
+    let kept: Vec<_> = past
+        .iter_mut()
+        .enumerate()
+        .map(|(nth, past)| past.extend(layer, &keys[nth * new..][..new], &values[nth * new..][..new]))
+        .collect();
+    // One head that keys and values have, with the queries that it serves, of one sequence.
+    let of_head = |task: usize| {
+        let (nth, head) = (task / kv_count, task % kv_count);
+        let view = |data, stride, first| HeadView { data, stride, first, step: d_head };
+        let q = view(&queries_of_all[nth * queries * width..], width, head * group * d_head);
+        let k = view(&kept[nth].keys, kv_width, head * d_head);
+        let v = view(&kept[nth].values, kv_width, head * d_head);
+        let keys = kept[nth].keys.len() / kv_width;
+        let mut out = vec![0.0; queries * group * d_head];
+        let shape = shape_of([1, queries, keys], [group, 1, d_head], rule, rotations);
+        kernels::attend(&mut out, q, k, v, &shape);
+        out
+    };
+    let parts: Vec<Vec<f32>> = (0..kept.len() * kv_count).into_par_iter().map(of_head).collect();
+    let mut out = vec![0.0; kept.len() * queries * width];
+    for (row, out) in out.chunks_exact_mut(width).enumerate() {
+        let (nth, query) = (row / queries, row % queries);
+        for (head, out) in out.chunks_exact_mut(group * d_head).enumerate() {
+            let part = &parts[nth * kv_count + head];
+            out.copy_from_slice(&part[query * group * d_head..][..group * d_head]);
+        }
+    }
+    Tensor::from_vec(out, (kept.len() * queries, width), q.rows.device())
 }
 
 /// Softmax of scores `[.., queries, keys]` over the keys that each query may see.

@@ -1,14 +1,18 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
 use candle_core::{Device, Tensor};
 
 use super::architecture::{Architecture, NormKind, Positions, Residual};
+use super::keys_values::KeysValues;
 use super::ops::{self, AttentionRule, Heads, Rotations};
+use super::rows::Rows;
 use super::{Config, NnError, Weights, families};
 use crate::base::{HookPoint, Matrix, Site, TokenBatch};
 
 /// y = x·Wᵀ + b, with W `[out, in]`.
 #[derive(Debug, Clone)]
 pub(super) struct Linear {
-    pub weight: Tensor,
+    pub weight: Rows,
     pub bias: Option<Tensor>,
 }
 
@@ -60,7 +64,7 @@ pub(super) struct Block {
 /// Every weight of a model in its place.
 #[derive(Debug, Clone)]
 pub(super) struct Parts {
-    pub embedding: Tensor,
+    pub embedding: Rows,
     pub position_embedding: Option<Tensor>,
     pub blocks: Vec<Block>,
     pub final_norm: Norm,
@@ -110,26 +114,30 @@ pub struct ForwardPass {
     pub output: Option<Tensor>,
 }
 
-/// Keys and values of earlier positions, for generating token by token.
-///
-/// The forward pass hands over what it just computed, without rotation, as `[batch · new, n_kv_heads · d_head]`
-/// and goes on with what comes back, `[batch · (positions + new), n_kv_heads · d_head]`.
-pub trait PastKeysValues {
-    /// Positions held before this pass.
-    fn positions(&self) -> usize;
-    /// Appends a layer's new keys and values and returns all of them.
-    fn extend(&mut self, layer: usize, keys: Tensor, values: Tensor) -> Result<(Tensor, Tensor), NnError>;
-}
+/// The angles of positions, of layers that see everything and of those with a window. They grow with the longest
+/// sequence so far.
+type SharedRotations = Arc<[Rotations; 2]>;
 
 /// A decoder-only language model.
 #[derive(Debug, Clone)]
 pub struct Transformer {
     architecture: Architecture,
     parts: Parts,
+    rotations: Arc<Mutex<SharedRotations>>,
 }
 
 /// Logits that a loss holds in memory at once, 64 MB of them: the unembedding is read once for all of them.
 const LOGITS_AT_ONCE: usize = 1 << 24;
+
+/// What goes along with the residual stream through one forward pass.
+struct Pass<'a> {
+    /// Sequences.
+    batch: usize,
+    rotations: SharedRotations,
+    /// Of each sequence, where earlier positions were read before.
+    past: Option<&'a mut [KeysValues]>,
+    taps: Taps<'a>,
+}
 
 /// Collects activations on the way and applies the edit.
 struct Taps<'a> {
@@ -183,7 +191,8 @@ impl Transformer {
     pub fn new(config: &Config, weights: &Weights) -> Result<Self, NnError> {
         let architecture = families::architecture(config)?;
         let parts = families::parts(&architecture, config, weights)?;
-        Ok(Self { architecture, parts })
+        let none = Arc::new(rotations(&architecture, 0));
+        Ok(Self { architecture, parts, rotations: Arc::new(Mutex::new(none)) })
     }
 
     /// The description that the forward pass follows.
@@ -246,6 +255,34 @@ impl Transformer {
         self.forward_ids(&ids, request, None)
     }
 
+    /// Runs the next tokens `[sequences, positions]` of sequences whose earlier positions are in `past`, one for
+    /// each, and adds theirs. The sequences may be of different lengths so far.
+    ///
+    /// Weights may not be variables: this is for inference.
+    ///
+    /// Fails on ids outside the vocabulary and where a sequence would become too long.
+    pub fn read_on(
+        &self,
+        tokens: &TokenBatch,
+        output: Output,
+        past: &mut [KeysValues],
+    ) -> Result<Option<Tensor>, NnError> {
+        self.check_tokens(tokens)?;
+        let longest = past.iter().map(KeysValues::positions).max().unwrap_or(0) + tokens.cols();
+        if longest > self.architecture.n_ctx {
+            return Err(NnError::TooLong { cols: longest, n_ctx: self.architecture.n_ctx });
+        }
+        if past.len() != tokens.rows() {
+            let counts = format!("{} sequences with the past of {}", tokens.rows(), past.len());
+            return Err(candle_core::Error::msg(counts).into());
+        }
+        let ids = Tensor::from_slice(tokens.ids(), (tokens.rows(), tokens.cols()), self.device())?;
+        let request = Request { hooks: &[], edit: None, output };
+        let done = self.forward_ids(&ids, request, Some(&mut *past))?.output;
+        past.iter_mut().for_each(|past| past.advance(tokens.cols()));
+        Ok(done)
+    }
+
     /// Logits `[batch, positions, vocab]` of ids `[batch, positions]` (u32), differentiable with respect to
     /// weights that are candle variables.
     pub fn logits(&self, ids: &Tensor) -> Result<Tensor, NnError> {
@@ -298,7 +335,8 @@ impl Transformer {
         let x = Tensor::from_slice(rows, shape, self.device())?;
         let request = Request { hooks: &[], edit: None, output: Output::FinalNorm };
         let rotations = self.rotations(tokens.cols());
-        let pass = self.layers_from(layer, x, tokens.rows(), &rotations, None, Taps::new(request))?;
+        let pass = Pass { batch: tokens.rows(), rotations, past: None, taps: Taps::new(request) };
+        let pass = self.layers_from(layer, x, pass)?;
         pass.output.map_or(Ok(Vec::new()), |normed| self.losses_of(&normed, tokens))
     }
 
@@ -322,20 +360,21 @@ impl Transformer {
     }
 
     /// The forward pass. `ids` is `[batch, positions]` (u32); below, N = batch · positions.
-    pub fn forward_ids(
+    fn forward_ids(
         &self,
         ids: &Tensor,
         request: Request<'_>,
-        past: Option<&mut dyn PastKeysValues>,
+        past: Option<&mut [KeysValues]>,
     ) -> Result<ForwardPass, NnError> {
         for hook in request.hooks.iter().copied().chain(request.edit.map(|edit| edit.hook)) {
             self.check_hook(hook)?;
         }
         let mut taps = Taps::new(request);
         let (batch, positions) = ids.dims2()?;
-        let first = past.as_ref().map_or(0, |past| past.positions());
-        let rotations = self.rotations(first + positions);
-        let embedded = self.parts.embedding.index_select(&ids.flatten_all()?, 0)?; // [N, d_model]
+        let firsts: Option<Vec<usize>> =
+            past.as_ref().map(|past| past.iter().map(KeysValues::positions).collect());
+        let longest = firsts.iter().flatten().max().unwrap_or(&0) + positions;
+        let embedded = self.parts.embedding.select(&ids.flatten_all()?)?; // [N, d_model]
         let embedded = taps.at(HookPoint::Embed, embedded)?;
         if taps.done() {
             return Ok(taps.finish(None));
@@ -344,85 +383,70 @@ impl Transformer {
             Some(scale) => (embedded * scale)?,
             None => embedded,
         };
-        let x = self.add_positions(embedded, batch, first)?; // [N, d_model]
-        self.layers_from(0, x, batch, &rotations, past, taps)
+        let x = self.add_positions(embedded, batch, firsts.as_deref())?; // [N, d_model]
+        self.layers_from(0, x, Pass { batch, rotations: self.rotations(longest), past, taps })
     }
 
     /// The forward pass from the residual stream `x` `[N, d_model]` before block `first` on.
-    fn layers_from(
-        &self,
-        first: usize,
-        mut x: Tensor,
-        batch: usize,
-        rotations: &[Rotations; 2],
-        mut past: Option<&mut dyn PastKeysValues>,
-        mut taps: Taps<'_>,
-    ) -> Result<ForwardPass, NnError> {
+    fn layers_from(&self, first: usize, mut x: Tensor, mut pass: Pass<'_>) -> Result<ForwardPass, NnError> {
         for (layer, block) in self.parts.blocks.iter().enumerate().skip(first) {
-            let keep = past.as_mut().map(|past| &mut **past as &mut dyn PastKeysValues);
-            let [everywhere, local] = rotations;
-            let rotations = if self.architecture.window(layer).is_some() { local } else { everywhere };
-            match self.block(layer, block, x, batch, rotations, keep, &mut taps)? {
+            match self.block(layer, block, x, &mut pass)? {
                 Some(next) => x = next,
-                None => return Ok(taps.finish(None)),
+                None => return Ok(pass.taps.finish(None)),
             }
         }
         let normed = self.norm(&x, &self.parts.final_norm)?; // [N, d_model]
-        let output = match taps.request.output {
+        let output = match pass.taps.request.output {
             Output::Nothing => None,
             Output::FinalNorm => Some(normed),
             Output::Logits => Some(self.unembed(&normed)?), // [N, vocab]
         };
-        Ok(taps.finish(output))
+        Ok(pass.taps.finish(output))
     }
 
     /// One block from `x` `[N, d_model]` to the next residual stream; none where nothing more is wanted.
-    #[expect(clippy::too_many_arguments, reason = "the state of one forward pass, used here alone")]
     fn block(
         &self,
         layer: usize,
         block: &Block,
         x: Tensor,
-        batch: usize,
-        rotations: &Rotations,
-        past: Option<&mut dyn PastKeysValues>,
-        taps: &mut Taps<'_>,
+        pass: &mut Pass<'_>,
     ) -> Result<Option<Tensor>, NnError> {
         let at = |site| HookPoint::Block { layer, site };
-        let x = taps.at(at(Site::ResidPre), x)?; // [N, d_model]
-        if taps.done() {
+        let x = pass.taps.at(at(Site::ResidPre), x)?; // [N, d_model]
+        if pass.taps.done() {
             return Ok(None);
         }
         let normed = self.normed(&x, &block.attention_norm)?; // [N, d_model]
-        let z = self.attention(layer, block, &normed, batch, rotations, past)?; // [N, n_heads · d_head]
-        let z = taps.at(at(Site::AttnZ), z)?;
-        if taps.done() {
+        let z = self.attention(layer, block, &normed, pass)?; // [N, n_heads · d_head]
+        let z = pass.taps.at(at(Site::AttnZ), z)?;
+        if pass.taps.done() {
             return Ok(None);
         }
         let attention_out = ops::linear(&z, &block.attention_out, None)?; // [N, d_model]
         let attention_out = self.normed(&attention_out, &block.attention_post_norm)?;
-        let attention_out = taps.at(at(Site::AttnOut), attention_out)?;
-        if taps.done() {
+        let attention_out = pass.taps.at(at(Site::AttnOut), attention_out)?;
+        if pass.taps.done() {
             return Ok(None);
         }
         let parallel = self.architecture.residual == Residual::Parallel;
         let middle = if parallel {
             x.clone()
         } else {
-            taps.at(at(Site::ResidMid), ops::add(&x, &attention_out, None)?)? // [N, d_model]
+            pass.taps.at(at(Site::ResidMid), ops::add(&x, &attention_out, None)?)? // [N, d_model]
         };
-        if taps.done() {
+        if pass.taps.done() {
             return Ok(None);
         }
         let neurons = self.neurons(block, &self.normed(&middle, &block.mlp_norm)?)?; // [N, d_mlp]
-        let neurons = taps.at(at(Site::MlpPost), neurons)?;
-        if taps.done() {
+        let neurons = pass.taps.at(at(Site::MlpPost), neurons)?;
+        if pass.taps.done() {
             return Ok(None);
         }
         let mlp_out = ops::linear(&neurons, &block.mlp.down, None)?; // [N, d_model]
         let mlp_out = self.normed(&mlp_out, &block.mlp_post_norm)?;
-        let mlp_out = taps.at(at(Site::MlpOut), mlp_out)?;
-        if taps.done() {
+        let mlp_out = pass.taps.at(at(Site::MlpOut), mlp_out)?;
+        if pass.taps.done() {
             return Ok(None);
         }
         let next = if parallel {
@@ -430,8 +454,8 @@ impl Transformer {
         } else {
             ops::add(&middle, &mlp_out, None)?
         };
-        let next = taps.at(at(Site::ResidPost), next)?; // [N, d_model]
-        Ok(if taps.done() { None } else { Some(next) })
+        let next = pass.taps.at(at(Site::ResidPost), next)?; // [N, d_model]
+        Ok(if pass.taps.done() { None } else { Some(next) })
     }
 
     /// Heads' outputs side by side, `[N, n_heads · d_head]`, from normed `[N, d_model]`.
@@ -440,13 +464,11 @@ impl Transformer {
         layer: usize,
         block: &Block,
         normed: &Tensor,
-        batch: usize,
-        rotations: &Rotations,
-        past: Option<&mut dyn PastKeysValues>,
+        pass: &mut Pass<'_>,
     ) -> Result<Tensor, NnError> {
         let a = &self.architecture;
         let (d, count, kv_count) = (a.d_head, a.n_heads, a.n_kv_heads);
-        let [mut q, mut k, mut v] = match &block.projections {
+        let [mut q, mut k, v] = match &block.projections {
             Projections::FusedByHead(map) => {
                 let rows = ops::linear(normed, map, None)?; // [N, n_heads · (q, k, v)]
                 [0, d, 2 * d].map(|first| Heads { rows: rows.clone(), first, step: 3 * d, count })
@@ -468,12 +490,14 @@ impl Transformer {
         if let Some(norm) = &block.key_norm {
             k = self.norm_heads(&k, norm)?;
         }
-        if let Some(past) = past {
-            let (keys, values) = past.extend(layer, k.alone(d)?, v.alone(d)?)?;
-            (k, v) = (Heads::whole(keys, d)?, Heads::whole(values, d)?);
-        }
-        let rule = AttentionRule { scale: a.attention_scale, window: a.window(layer), cap: a.attention_cap };
-        Ok(ops::attention([&q, &k, &v], batch, d, rule, rotations)?)
+        let window = a.window(layer);
+        let rule = AttentionRule { scale: a.attention_scale, window, cap: a.attention_cap };
+        let [everywhere, local] = &*pass.rotations;
+        let rotations = if window.is_some() { local } else { everywhere };
+        Ok(match &mut pass.past {
+            None => ops::attention([&q, &k, &v], pass.batch, d, rule, rotations)?,
+            Some(past) => ops::attention_with_past([&q, &k, &v], d, rule, rotations, past, layer)?,
+        })
     }
 
     /// MLP neurons `[N, d_mlp]` from normed `[N, d_model]`.
@@ -507,25 +531,43 @@ impl Transformer {
         Ok(Heads::whole(normed.reshape(shape)?, d)?)
     }
 
-    /// Angles of positions `0..positions`: of layers that see everything, and of those with a window.
-    fn rotations(&self, positions: usize) -> [Rotations; 2] {
-        let everywhere = match &self.architecture.positions {
-            Positions::Learned => Rotations::new(&[], positions),
-            Positions::Rotary(rotary) => Rotations::new(&rotary.frequencies, positions),
-        };
-        let local = self.architecture.local_rotary.as_ref();
-        let local = local.map(|rotary| Rotations::new(&rotary.frequencies, positions));
-        [everywhere.clone(), local.unwrap_or(everywhere)]
+    /// Angles of positions `0..positions` at least.
+    fn rotations(&self, positions: usize) -> SharedRotations {
+        let mut shared = self.rotations.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared[0].positions() < positions {
+            let room = positions.next_power_of_two().min(self.architecture.n_ctx).max(positions);
+            *shared = Arc::new(rotations(&self.architecture, room));
+        }
+        shared.clone()
     }
 
-    /// Adds the learned position embedding, where there is one, to `[N, d_model]`.
-    fn add_positions(&self, x: Tensor, batch: usize, first: usize) -> Result<Tensor, NnError> {
+    /// Adds the learned position embedding, where there is one, to `[N, d_model]`. `firsts` are the positions
+    /// that each sequence goes on from.
+    fn add_positions(&self, x: Tensor, batch: usize, firsts: Option<&[usize]>) -> Result<Tensor, NnError> {
         let Some(table) = &self.parts.position_embedding else { return Ok(x) };
         let (n, width) = x.dims2()?;
-        let positions = table.narrow(0, first, n / batch)?; // [positions, d_model]
-        let sum = x.reshape((batch, n / batch, width))?.broadcast_add(&positions)?;
-        Ok(sum.reshape((n, width))?)
+        let count = n / batch;
+        let Some(firsts) = firsts else {
+            let positions = table.narrow(0, 0, count)?; // [positions, d_model]
+            let sum = x.reshape((batch, count, width))?.broadcast_add(&positions)?;
+            return Ok(sum.reshape((n, width))?);
+        };
+        let positions: Vec<u32> =
+            firsts.iter().flat_map(|&first| (first..first + count).map(|position| position as u32)).collect();
+        let positions = Tensor::from_vec(positions, n, x.device())?;
+        Ok((x + table.index_select(&positions, 0)?)?)
     }
+}
+
+/// Angles of positions `0..positions`: of layers that see everything, and of those with a window.
+fn rotations(architecture: &Architecture, positions: usize) -> [Rotations; 2] {
+    let everywhere = match &architecture.positions {
+        Positions::Learned => Rotations::new(&[], positions),
+        Positions::Rotary(rotary) => Rotations::new(&rotary.frequencies, positions),
+    };
+    let local = architecture.local_rotary.as_ref();
+    let local = local.map(|rotary| Rotations::new(&rotary.frequencies, positions));
+    [everywhere.clone(), local.unwrap_or(everywhere)]
 }
 
 #[cfg(test)]

@@ -8,15 +8,21 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::NnError;
+use super::packed::{Encoding, Packed};
+use super::rows::Rows;
 use crate::base::{Digest, Digester, FileError, Stream};
 
 /// Longest header that is believed; the largest models known need a few megabytes.
 const MAX_HEADER: u64 = 100 << 20;
 
-/// Named f32 tensors of a model, whatever number form and however many files they were stored in.
+/// Named tensors of a model, however many files they were stored in.
+///
+/// They are f32, whatever they were stored as; read as packed, matrices stay as they were stored.
 #[derive(Debug, Clone)]
 pub struct Weights {
     tensors: HashMap<String, Tensor>,
+    /// Matrices that were read as packed.
+    packed: HashMap<String, Packed>,
     /// File of each tensor, for messages.
     files: HashMap<String, String>,
     source: String,
@@ -28,6 +34,16 @@ impl Weights {
     ///
     /// Every entry is checked to be finite. Fails where a file is missing, cut short or corrupt.
     pub fn from_folder(folder: &Path, device: &Device) -> Result<Self, NnError> {
+        Self::read_folder(folder, Form::Plain(device))
+    }
+
+    /// As [`Weights::from_folder`], with matrices kept in main memory in the numbers they are stored in, for
+    /// inference alone.
+    pub fn packed_from_folder(folder: &Path) -> Result<Self, NnError> {
+        Self::read_folder(folder, Form::Packed)
+    }
+
+    fn read_folder(folder: &Path, form: Form<'_>) -> Result<Self, NnError> {
         let single = folder.join("model.safetensors");
         let index = folder.join("model.safetensors.index.json");
         let files = if single.exists() {
@@ -43,7 +59,7 @@ impl Weights {
             let failed = |source| FileError { action: "read", path: file.clone(), source };
             let reader = File::open(file).map_err(failed)?;
             let length = reader.metadata().map_err(failed)?.len();
-            digester.digest(&weights.read(reader, length, &file.display().to_string(), device)?);
+            digester.digest(&weights.read(reader, length, &file.display().to_string(), form)?);
         }
         if let [file] = files.as_slice() {
             weights.source = file.display().to_string();
@@ -55,7 +71,7 @@ impl Weights {
     /// Reads one safetensors file that is already in memory; `name` stands for it in messages.
     pub fn from_bytes(bytes: &[u8], name: &str, device: &Device) -> Result<Self, NnError> {
         let mut weights = Self::empty(name);
-        let digest = weights.read(Cursor::new(bytes), bytes.len() as u64, name, device)?;
+        let digest = weights.read(Cursor::new(bytes), bytes.len() as u64, name, Form::Plain(device))?;
         let mut digester = Digester::new("weights");
         digester.digest(&digest);
         weights.digest = digester.finish();
@@ -69,12 +85,18 @@ impl Weights {
         let mut digester = Digester::new("weights in memory");
         digester.json(&sorted);
         let digest = digester.finish();
-        Self { tensors, files: HashMap::new(), source: name.to_string(), digest }
+        Self { tensors, packed: HashMap::new(), files: HashMap::new(), source: name.to_string(), digest }
     }
 
     fn empty(source: &str) -> Self {
         let digest = Digester::new("weights").finish();
-        Self { tensors: HashMap::new(), files: HashMap::new(), source: source.to_string(), digest }
+        Self {
+            tensors: HashMap::new(),
+            packed: HashMap::new(),
+            files: HashMap::new(),
+            source: source.to_string(),
+            digest,
+        }
     }
 
     /// Digest of the files' bytes.
@@ -84,26 +106,55 @@ impl Weights {
 
     /// True where a tensor of that name exists.
     pub fn has(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+        self.tensors.contains_key(name) || self.packed.contains_key(name)
     }
 
     /// The tensor `name`, which must have exactly `shape`.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, NnError> {
+        if let Some(packed) = self.packed.get(name) {
+            self.check_shape(name, shape, &packed.dims())?;
+            return Ok(Tensor::from_vec(packed.to_f32(), shape, &Device::Cpu)?);
+        }
         let Some(tensor) = self.tensors.get(name) else {
             return Err(NnError::MissingTensor {
                 name: name.to_string(),
                 file: self.source.clone(),
-                n_tensors: self.tensors.len(),
+                n_tensors: self.tensors.len() + self.packed.len(),
             });
         };
-        if tensor.dims() == shape {
-            return Ok(tensor.clone());
+        self.check_shape(name, shape, tensor.dims())?;
+        Ok(tensor.clone())
+    }
+
+    /// The matrix `name`, packed where it was read so.
+    pub(super) fn rows(&self, name: &str, shape: &[usize; 2]) -> Result<Rows, NnError> {
+        if let Some(packed) = self.packed.get(name) {
+            self.check_shape(name, shape, &packed.dims())?;
+            return Ok(Rows::Packed(packed.clone()));
+        }
+        Ok(Rows::Plain(self.get(name, shape)?))
+    }
+
+    /// The transpose of the matrix `name`, which is stored as `shape`.
+    pub(super) fn rows_of_transposed(&self, name: &str, shape: &[usize; 2]) -> Result<Rows, NnError> {
+        let transposed = self.get(name, shape)?.t()?;
+        if !self.packed.contains_key(name) {
+            return Ok(Rows::Plain(transposed));
+        }
+        let entries = transposed.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
+        let packed = Packed::from_f32(&entries, shape[1], shape[0]);
+        packed.map(Rows::Packed).ok_or_else(|| candle_core::Error::msg("a transpose lost entries").into())
+    }
+
+    fn check_shape(&self, name: &str, expected: &[usize], got: &[usize]) -> Result<(), NnError> {
+        if expected == got {
+            return Ok(());
         }
         Err(NnError::WrongShape {
             name: name.to_string(),
             file: self.files.get(name).unwrap_or(&self.source).clone(),
-            expected: shape.to_vec(),
-            got: tensor.dims().to_vec(),
+            expected: expected.to_vec(),
+            got: got.to_vec(),
         })
     }
 
@@ -125,13 +176,34 @@ impl Weights {
         Ok(permuted)
     }
 
+    /// Keeps a matrix in the numbers it is stored in.
+    pub(super) fn insert_packed(
+        &mut self,
+        encoding: Encoding,
+        bytes: Vec<u8>,
+        [rows, cols]: [usize; 2],
+        name: String,
+        file: &str,
+    ) -> Result<(), NnError> {
+        let length = bytes.len();
+        let packed = Packed::new(encoding, bytes, rows, cols).ok_or_else(|| {
+            corrupt(file, &format!("`{name}` [{rows}, {cols}] in {encoding:?} has {length} bytes"))
+        })?;
+        if let Some((index, value)) = packed.first_not_finite() {
+            let (name, file) = (name, file.to_string());
+            return Err(NnError::NotFinite { name, file, index, value: f64::from(value) });
+        }
+        self.packed.insert(name, packed);
+        Ok(())
+    }
+
     /// Reads the tensors of one file in the order they are stored, and digests its bytes on the way.
     fn read(
         &mut self,
         mut reader: impl Read,
         length: u64,
         file: &str,
-        device: &Device,
+        form: Form<'_>,
     ) -> Result<Digest, NnError> {
         let (header, metadata) = read_header(&mut reader, length, file)?;
         let mut digester = Digester::new("safetensors");
@@ -144,13 +216,40 @@ impl Weights {
             if is_buffer(&name) {
                 continue;
             }
-            let entries = to_f32(&bytes, info, &name, file)?;
-            check_finite(&entries, &name, file)?;
-            let tensor = Tensor::from_vec(entries, info.shape.as_slice(), device)?;
             self.files.insert(name.clone(), file.to_string());
-            self.tensors.insert(name, tensor.to_dtype(DType::F32)?);
+            match (form, encoding(info.dtype), info.shape.as_slice()) {
+                (Form::Packed, Some(encoding), &[rows, cols]) => {
+                    self.insert_packed(encoding, bytes, [rows, cols], name, file)?;
+                }
+                _ => {
+                    let device = if let Form::Plain(device) = form { device } else { &Device::Cpu };
+                    let entries = to_f32(&bytes, info, &name, file)?;
+                    check_finite(&entries, &name, file)?;
+                    let tensor = Tensor::from_vec(entries, info.shape.as_slice(), device)?;
+                    self.tensors.insert(name, tensor.to_dtype(DType::F32)?);
+                }
+            }
         }
         Ok(digester.finish())
+    }
+}
+
+/// What becomes of matrices.
+#[derive(Clone, Copy)]
+enum Form<'a> {
+    /// f32 on a device.
+    Plain(&'a Device),
+    /// As they are stored.
+    Packed,
+}
+
+/// The encoding of a number form that can stay as it is.
+fn encoding(dtype: Dtype) -> Option<Encoding> {
+    match dtype {
+        Dtype::F32 => Some(Encoding::F32),
+        Dtype::F16 => Some(Encoding::F16),
+        Dtype::BF16 => Some(Encoding::Bf16),
+        _ => None,
     }
 }
 

@@ -44,14 +44,14 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 
 /// A linear map stored as `[in, out]`; the transpose is a view.
 fn conv1d(weights: &Weights, name: &str, d_in: usize, out: usize) -> Result<Linear, NnError> {
-    let weight = weights.get(&format!("{name}.weight"), &[d_in, out])?.t()?;
+    let weight = weights.rows_of_transposed(&format!("{name}.weight"), &[d_in, out])?;
     Ok(Linear { weight, bias: Some(weights.get(&format!("{name}.bias"), &[out])?) })
 }
 
 pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {
     // The Hub's oldest checkpoints were saved from the bare body, without the prefix.
     let prefix = if weights.has("wte.weight") { "" } else { "transformer." };
-    let embedding = weights.get(&format!("{prefix}wte.weight"), &[a.vocab, a.d_model])?;
+    let embedding = weights.rows(&format!("{prefix}wte.weight"), &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
         let at = |name: &str| format!("{prefix}h.{layer}.{name}");
@@ -77,7 +77,7 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
         });
     }
     let unembedding =
-        if a.tied { embedding.clone() } else { weights.get("lm_head.weight", &[a.vocab, a.d_model])? };
+        if a.tied { embedding.clone() } else { weights.rows("lm_head.weight", &[a.vocab, a.d_model])? };
     Ok(Parts {
         embedding,
         position_embedding: Some(weights.get(&format!("{prefix}wpe.weight"), &[a.n_ctx, a.d_model])?),

@@ -42,7 +42,7 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
     let bias = config.flag_or("attention_bias", true)?;
-    let embedding = weights.get("gpt_neox.embed_in.weight", &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("gpt_neox.embed_in.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
         let at = |name: &str| format!("gpt_neox.layers.{layer}.{name}");
@@ -69,7 +69,7 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
         });
     }
     let unembedding =
-        if a.tied { embedding.clone() } else { weights.get("embed_out.weight", &[a.vocab, a.d_model])? };
+        if a.tied { embedding.clone() } else { weights.rows("embed_out.weight", &[a.vocab, a.d_model])? };
     Ok(Parts {
         embedding,
         position_embedding: None,

@@ -2,6 +2,7 @@ use super::{linear, norm, norm_of_width, windows};
 use crate::nn::architecture::{Activation, Architecture, Family, NormKind, Positions, Residual, Rotary};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
+use crate::nn::rows::Rows;
 use crate::nn::transformer::{Block, Linear, Mlp, Norm, Parts, Projections};
 use crate::nn::weights::Weights;
 
@@ -63,7 +64,7 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
     };
     let mlp_bias = a.family == Family::Llama && config.flag_or("mlp_bias", false)?;
     let (d_queries, d_keys) = (a.n_heads * a.d_head, a.n_kv_heads * a.d_head);
-    let embedding = weights.get("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
         let at = |name: &str| format!("model.layers.{layer}.{name}");
@@ -105,13 +106,9 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
 }
 
 /// The embedding where it is tied, else `lm_head`.
-pub(super) fn unembedding(
-    a: &Architecture,
-    weights: &Weights,
-    embedding: &candle_core::Tensor,
-) -> Result<Linear, NnError> {
+pub(super) fn unembedding(a: &Architecture, weights: &Weights, embedding: &Rows) -> Result<Linear, NnError> {
     let weight =
-        if a.tied { embedding.clone() } else { weights.get("lm_head.weight", &[a.vocab, a.d_model])? };
+        if a.tied { embedding.clone() } else { weights.rows("lm_head.weight", &[a.vocab, a.d_model])? };
     Ok(Linear { weight, bias: None })
 }
 

@@ -55,7 +55,7 @@ pub fn is_embedding(name: &str) -> bool {
 
 /// A linear map stored as `[out, in]`, with a bias where `bias`.
 fn linear(weights: &Weights, name: &str, out: usize, d_in: usize, bias: bool) -> Result<Linear, NnError> {
-    let weight = weights.get(&format!("{name}.weight"), &[out, d_in])?;
+    let weight = weights.rows(&format!("{name}.weight"), &[out, d_in])?;
     let bias = if bias { Some(weights.get(&format!("{name}.bias"), &[out])?) } else { None };
     Ok(Linear { weight, bias })
 }

@@ -14,14 +14,14 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 
 pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {
     let (d_queries, d_keys) = (a.n_heads * a.d_head, a.n_kv_heads * a.d_head);
-    let embedding = weights.get("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
         let at = |name: &str| format!("model.layers.{layer}.{name}");
         let fused = linear(weights, &at("self_attn.qkv_proj"), d_queries + 2 * d_keys, a.d_model, false)?;
-        let gate_and_up = weights.get(&at("mlp.gate_up_proj.weight"), &[2 * a.d_mlp, a.d_model])?;
+        let gate_and_up = weights.rows(&at("mlp.gate_up_proj.weight"), &[2 * a.d_mlp, a.d_model])?;
         let half = |first: usize| -> Result<Linear, NnError> {
-            Ok(Linear { weight: gate_and_up.narrow(0, first, a.d_mlp)?, bias: None })
+            Ok(Linear { weight: gate_and_up.narrow(first, a.d_mlp)?, bias: None })
         };
         blocks.push(Block {
             attention_norm: Some(norm(weights, &at("input_layernorm"), a)?),

@@ -261,48 +261,79 @@ fn gradients_agree_with_finite_differences_and_updates_are_seen() {
     }
 }
 
-/// Keeps keys and values by concatenation.
-#[derive(Default)]
-struct Kept {
-    layers: Vec<(Tensor, Tensor)>,
-    positions: usize,
+#[test]
+fn sequences_in_parts_give_the_logits_of_the_whole() {
+    for family in FAMILIES {
+        let (expected, tokens) = reference(family);
+        for model in [load(&fixture(family), "config.json"), trainable(family, &variables(family))] {
+            let mut past = [KeysValues::new(&model), KeysValues::new(&model)];
+            let part = |rows: &[usize], cols: std::ops::Range<usize>| {
+                let ids = rows.iter().flat_map(|&row| tokens.row(row)[cols.clone()].iter().copied());
+                TokenBatch::new(ids.collect(), cols.len()).expect("whole")
+            };
+            let mut logits = [Vec::new(), Vec::new()];
+            let mut read = |rows: std::ops::Range<usize>, cols: std::ops::Range<usize>| {
+                let each: Vec<usize> = rows.clone().collect();
+                let pass = model
+                    .read_on(&part(&each, cols.clone()), Output::Logits, &mut past[rows.clone()])
+                    .expect("runs")
+                    .expect("logits");
+                for (nth, row) in rows.enumerate() {
+                    let part = pass.narrow(0, nth * cols.len(), cols.len()).expect("rows");
+                    logits[row].push(part);
+                }
+            };
+            // One alone, the other alone, then both at once.
+            read(0..1, 0..6);
+            read(1..2, 0..6);
+            read(0..2, 6..7);
+            read(0..2, 7..10);
+            for (row, parts) in logits.iter().enumerate() {
+                let joined = Tensor::cat(parts, 0).expect("joined");
+                let whole = expected["logits"].narrow(0, row, 1).expect("sequence");
+                assert!(distance(&joined, &whole) < 4e-6, "{family}: {}", distance(&joined, &whole));
+            }
+        }
+    }
 }
 
-impl PastKeysValues for Kept {
-    fn positions(&self) -> usize {
-        self.positions
-    }
-
-    fn extend(&mut self, layer: usize, keys: Tensor, values: Tensor) -> Result<(Tensor, Tensor), NnError> {
-        if let Some((old_keys, old_values)) = self.layers.get_mut(layer) {
-            *old_keys = Tensor::cat(&[&*old_keys, &keys], 0)?;
-            *old_values = Tensor::cat(&[&*old_values, &values], 0)?;
-        } else {
-            self.layers.push((keys, values));
-        }
-        Ok(self.layers[layer].clone())
-    }
+/// Packed weights, so that no result depends on how a text is cut or on who shares the pass.
+fn packed(family: &str) -> Transformer {
+    let weights = Weights::packed_from_folder(&fixture(family)).expect("weights");
+    Transformer::new(&config_of(family), &weights).expect("fits")
 }
 
 #[test]
-fn a_sequence_in_two_parts_gives_the_logits_of_the_whole() {
+fn packed_weights_give_the_same_logits_however_a_text_is_cut_and_shared() {
     for family in FAMILIES {
         let (expected, tokens) = reference(family);
-        let whole = expected["logits"].narrow(0, 0, 1).expect("first sequence");
-        let row = tokens.row(0);
-        for model in [load(&fixture(family), "config.json"), trainable(family, &variables(family))] {
-            let mut kept = Kept::default();
-            let mut parts = Vec::new();
-            for part in [&row[..6], &row[6..7], &row[7..]] {
-                let ids = Tensor::from_slice(part, (1, part.len()), &Device::Cpu).expect("ids");
-                let request = Request { hooks: &[], edit: None, output: Output::Logits };
-                let pass = model.forward_ids(&ids, request, Some(&mut kept)).expect("runs");
-                kept.positions += part.len();
-                parts.push(pass.output.expect("logits"));
+        let model = packed(family);
+        let whole = model.forward(&tokens, Request { hooks: &[], edit: None, output: Output::Logits });
+        let whole = whole.expect("runs").output.expect("logits");
+        assert!(distance(&whole, &expected["logits"]) < 2e-6, "{family}");
+        let last = |past: &mut [KeysValues], cuts: &[usize], rows: &[usize]| {
+            let mut last = None;
+            for pair in cuts.windows(2) {
+                let ids = rows.iter().flat_map(|&row| tokens.row(row)[pair[0]..pair[1]].iter().copied());
+                let part = TokenBatch::new(ids.collect(), pair[1] - pair[0]).expect("whole");
+                last = model.read_on(&part, Output::Logits, past).expect("runs");
             }
-            let joined = Tensor::cat(&parts, 0).expect("joined");
-            assert!(distance(&joined, &whole) < 2e-6, "{family}: {}", distance(&joined, &whole));
-        }
+            let last = entries(&last.expect("logits"));
+            last[last.len() - 20..].to_vec()
+        };
+        let new = || KeysValues::new(&model);
+        let at_once = last(&mut [new()], &[0, 10], &[1]);
+        assert_eq!(last(&mut [new()], &[0, 3, 4, 9, 10], &[1]), at_once, "{family}: in parts");
+        assert_eq!(last(&mut [new(), new(), new()], &[0, 9, 10], &[0, 0, 1]), at_once, "{family}: shared");
+        let mut past = [new()];
+        last(&mut past, &[0, 10], &[1]);
+        let mut beginning = past[0].beginning(4);
+        past[0].truncate(4);
+        assert_eq!(last(&mut past, &[4, 10], &[1]), at_once, "{family}: after forgetting");
+        assert_eq!(last(std::slice::from_mut(&mut beginning), &[4, 10], &[1]), at_once, "{family}: a copy");
+        let long = TokenBatch::new(vec![1; 7], 7).expect("whole");
+        let error = model.read_on(&long, Output::Nothing, &mut past).expect_err("too long");
+        assert!(matches!(error, NnError::TooLong { cols: 17, n_ctx: 16 }), "{error}");
     }
 }
 

@@ -1,0 +1,193 @@
+//! From blocks of stored numbers to f32. Layouts: the GGUF format's reference, ggml.
+
+use half::{bf16, f16};
+
+use super::Encoding;
+
+/// Groups of a block of 256 with a scale and a minimum of their own.
+const GROUPS: usize = 8;
+
+fn half_at(block: &[u8], at: usize) -> f32 {
+    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
+}
+
+#[inline(always)]
+fn low(byte: u8) -> u8 {
+    byte & 0xF
+}
+
+#[inline(always)]
+fn high(byte: u8) -> u8 {
+    byte >> 4
+}
+
+/// Bytes for four blocks of f32 or two of 16 bits would do as well: `out` decides how many there are.
+#[inline(always)]
+fn unpack_loop<const FMA: bool>(out: &mut [f32], bytes: &[u8], encoding: Encoding) {
+    let blocks = bytes.chunks_exact(encoding.block_bytes());
+    match encoding {
+        Encoding::F32 => {
+            for (x, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
+                *x = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            }
+        }
+        Encoding::F16 => halves(out, bytes),
+        Encoding::Bf16 => {
+            for (x, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                *x = bf16::from_le_bytes([b[0], b[1]]).to_f32();
+            }
+        }
+        Encoding::Q4_0 => {
+            for (out, block) in out.chunks_exact_mut(32).zip(blocks) {
+                let d = half_at(block, 0);
+                let (a, b) = out.split_at_mut(16);
+                for i in 0..16 {
+                    let q = block[2 + i];
+                    a[i] = d * f32::from(low(q) as i8 - 8);
+                    b[i] = d * f32::from(high(q) as i8 - 8);
+                }
+            }
+        }
+        Encoding::Q4_1 => {
+            for (out, block) in out.chunks_exact_mut(32).zip(blocks) {
+                let (d, m) = (half_at(block, 0), half_at(block, 2));
+                let (a, b) = out.split_at_mut(16);
+                for i in 0..16 {
+                    let q = block[4 + i];
+                    a[i] = d * f32::from(low(q)) + m;
+                    b[i] = d * f32::from(high(q)) + m;
+                }
+            }
+        }
+        Encoding::Q5_0 => {
+            for (out, block) in out.chunks_exact_mut(32).zip(blocks) {
+                let d = half_at(block, 0);
+                fifth_bits(out, &block[2..6], &block[6..22], |q| d * (f32::from(q) - 16.0));
+            }
+        }
+        Encoding::Q5_1 => {
+            for (out, block) in out.chunks_exact_mut(32).zip(blocks) {
+                let (d, m) = (half_at(block, 0), half_at(block, 2));
+                fifth_bits(out, &block[4..8], &block[8..24], |q| d * f32::from(q) + m);
+            }
+        }
+        Encoding::Q8_0 => {
+            for (out, block) in out.chunks_exact_mut(32).zip(blocks) {
+                let d = half_at(block, 0);
+                for (x, &q) in out.iter_mut().zip(&block[2..34]) {
+                    *x = d * f32::from(q as i8);
+                }
+            }
+        }
+        Encoding::Q4K => {
+            for (out, block) in out.chunks_exact_mut(256).zip(blocks) {
+                four_bit_groups(out, block);
+            }
+        }
+        Encoding::Q5K => {
+            for (out, block) in out.chunks_exact_mut(256).zip(blocks) {
+                five_bit_groups(out, block);
+            }
+        }
+        Encoding::Q6K => {
+            for (out, block) in out.chunks_exact_mut(256).zip(blocks) {
+                six_bit_groups(out, block);
+            }
+        }
+    }
+}
+
+/// Sixteen-bit IEEE floats by the bits: exponent and mantissa move up, the factor 2¹¹² corrects the exponent's
+/// bias, subnormals included; infinities and NaN, which no checked weight is, would not survive.
+#[inline(always)]
+fn halves(out: &mut [f32], bytes: &[u8]) {
+    const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
+    for (x, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+        let bits = u32::from(u16::from_le_bytes([b[0], b[1]]));
+        let magnitude = f32::from_bits((bits & 0x7FFF) << 13) * REBIAS;
+        *x = f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16);
+    }
+}
+
+/// 32 numbers whose fifth bits stand apart, in `fifth`.
+#[inline(always)]
+fn fifth_bits(out: &mut [f32], fifth: &[u8], nibbles: &[u8], value: impl Fn(u8) -> f32) {
+    let fifth = u32::from_le_bytes([fifth[0], fifth[1], fifth[2], fifth[3]]);
+    let (a, b) = out.split_at_mut(16);
+    for i in 0..16 {
+        let bit = |at: usize| ((fifth >> at) as u8 & 1) << 4;
+        a[i] = value(low(nibbles[i]) | bit(i));
+        b[i] = value(high(nibbles[i]) | bit(i + 16));
+    }
+}
+
+/// Scale and minimum of each group of a block: 6 bits each, the last four of both put together from two places.
+#[inline(always)]
+fn scales_and_minima(block: &[u8]) -> [(f32, f32); GROUPS] {
+    let (d, d_min) = (half_at(block, 0), half_at(block, 2));
+    let q = &block[4..16];
+    std::array::from_fn(|group| {
+        let (scale, minimum) = if group < 4 {
+            (q[group] & 63, q[group + 4] & 63)
+        } else {
+            (low(q[group + 4]) | (q[group - 4] >> 6) << 4, high(q[group + 4]) | (q[group] >> 6) << 4)
+        };
+        (d * f32::from(scale), d_min * f32::from(minimum))
+    })
+}
+
+#[inline(always)]
+fn four_bit_groups(out: &mut [f32], block: &[u8]) {
+    let groups = scales_and_minima(block);
+    for (pair, (out, q)) in out.chunks_exact_mut(64).zip(block[16..144].chunks_exact(32)).enumerate() {
+        let [(d1, m1), (d2, m2)] = [groups[2 * pair], groups[2 * pair + 1]];
+        let (a, b) = out.split_at_mut(32);
+        for i in 0..32 {
+            a[i] = d1 * f32::from(low(q[i])) - m1;
+            b[i] = d2 * f32::from(high(q[i])) - m2;
+        }
+    }
+}
+
+#[inline(always)]
+fn five_bit_groups(out: &mut [f32], block: &[u8]) {
+    let groups = scales_and_minima(block);
+    let fifth = &block[16..48];
+    for (pair, (out, q)) in out.chunks_exact_mut(64).zip(block[48..176].chunks_exact(32)).enumerate() {
+        let [(d1, m1), (d2, m2)] = [groups[2 * pair], groups[2 * pair + 1]];
+        let (a, b) = out.split_at_mut(32);
+        for i in 0..32 {
+            let bits = fifth[i] >> (2 * pair);
+            a[i] = d1 * f32::from(low(q[i]) | (bits & 1) << 4) - m1;
+            b[i] = d2 * f32::from(high(q[i]) | (bits >> 1 & 1) << 4) - m2;
+        }
+    }
+}
+
+#[inline(always)]
+fn six_bit_groups(out: &mut [f32], block: &[u8]) {
+    let d = half_at(block, 208);
+    for (part, out) in out.chunks_exact_mut(128).enumerate() {
+        let lower = &block[64 * part..][..64];
+        let upper = &block[128 + 32 * part..][..32];
+        let scales = &block[192 + 8 * part..][..8];
+        let scale = |group: usize| d * f32::from(scales[group] as i8);
+        for (quarter, out) in out.chunks_exact_mut(32).enumerate() {
+            let lower = &lower[32 * (quarter % 2)..][..32];
+            for (half, out) in out.chunks_exact_mut(16).enumerate() {
+                let scale = scale(2 * quarter + half);
+                for (i, x) in out.iter_mut().enumerate() {
+                    let at = 16 * half + i;
+                    let four = if quarter < 2 { low(lower[at]) } else { high(lower[at]) };
+                    let q = four | (upper[at] >> (2 * quarter) & 3) << 4;
+                    *x = scale * f32::from(q as i8 - 32);
+                }
+            }
+        }
+    }
+}
+
+dispatched! {
+    /// Writes the numbers of whole blocks to `out`, which has room for exactly those.
+    unpack = unpack_loop(out: &mut [f32], bytes: &[u8], encoding: Encoding)
+}

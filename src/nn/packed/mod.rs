@@ -1,0 +1,167 @@
+//! Weight matrices kept in the numbers they were stored in, and products with them.
+//!
+//! In: rows of a matrix in any [`Encoding`], as a file holds them.
+//! Out: rows as f32, and x·Wᵀ without ever holding all of W as f32.
+//! Never: tracks gradients, changes a weight.
+//!
+//! The sums of a product run in one order, whatever the number of rows in x and of threads: what a model says
+//! does not depend on how a text was cut into passes or on who shares them.
+
+mod blocks;
+mod product;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How numbers are stored. The quantised ones are those of GGUF files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit IEEE floats.
+    F16,
+    /// The upper half of 32-bit floats.
+    Bf16,
+    /// 32 numbers of 4 bits with a scale.
+    Q4_0,
+    /// 32 numbers of 4 bits with a scale and a minimum.
+    Q4_1,
+    /// 32 numbers of 5 bits with a scale.
+    Q5_0,
+    /// 32 numbers of 5 bits with a scale and a minimum.
+    Q5_1,
+    /// 32 numbers of 8 bits with a scale.
+    Q8_0,
+    /// 256 numbers of 4 bits in 8 groups, each with a scale and a minimum of 6 bits.
+    Q4K,
+    /// As `Q4K` with 5 bits.
+    Q5K,
+    /// 256 numbers of 6 bits in 16 groups, each with a scale of 8 bits.
+    Q6K,
+}
+
+impl Encoding {
+    /// Numbers in a block.
+    pub fn block(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => 1,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
+            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+        }
+    }
+
+    /// Bytes of a block.
+    pub fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Q4_0 => 18,
+            Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
+            Self::Q8_0 => 34,
+            Self::Q4K => 144,
+            Self::Q5K => 176,
+            Self::Q6K => 210,
+        }
+    }
+
+    /// Bytes of `n` numbers; none where they are no whole blocks or too many.
+    pub fn bytes(self, n: usize) -> Option<usize> {
+        if n.is_multiple_of(self.block()) { (n / self.block()).checked_mul(self.block_bytes()) } else { None }
+    }
+}
+
+/// A matrix `[rows, cols]` in an encoding. Clones share the numbers.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    encoding: Encoding,
+    bytes: Arc<Vec<u8>>,
+    first: usize,
+    rows: usize,
+    cols: usize,
+}
+
+impl Packed {
+    /// Takes the bytes of all rows; none where they are not as many as the shape needs, or where a row is no
+    /// whole number of blocks.
+    pub fn new(encoding: Encoding, bytes: Vec<u8>, rows: usize, cols: usize) -> Option<Self> {
+        let expected = encoding.bytes(cols)?.checked_mul(rows)?;
+        (expected == bytes.len()).then(|| Self { encoding, bytes: Arc::new(bytes), first: 0, rows, cols })
+    }
+
+    /// Keeps f32 numbers as they are; none where they do not fill the shape.
+    pub fn from_f32(entries: &[f32], rows: usize, cols: usize) -> Option<Self> {
+        let bytes = entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+        Self::new(Encoding::F32, bytes, rows, cols)
+    }
+
+    /// How the numbers are stored.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Rows and columns.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.rows, self.cols]
+    }
+
+    /// `count` rows from row `first` on, sharing the numbers; none where there are fewer.
+    pub fn narrow(&self, first: usize, count: usize) -> Option<Self> {
+        let inside = first.checked_add(count).is_some_and(|end| end <= self.rows);
+        inside.then(|| Self { first: self.first + first, rows: count, ..self.clone() })
+    }
+
+    /// Columns `cols` of a row as f32. The columns must be whole blocks.
+    fn unpack(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
+        let (block, size) = (self.encoding.block(), self.encoding.block_bytes());
+        let start = ((self.first + row) * self.cols + cols.start) / block * size;
+        let length = cols.len() / block * size;
+        blocks::unpack(out, &self.bytes[start..start + length], self.encoding);
+    }
+
+    /// The rows of these numbers as f32 `[numbers, cols]`, row after row. Every number must be below the number
+    /// of rows.
+    pub fn select(&self, rows: &[u32]) -> Vec<f32> {
+        let mut out = vec![0.0; rows.len() * self.cols];
+        for (out, &row) in out.chunks_exact_mut(self.cols.max(1)).zip(rows) {
+            self.unpack(row as usize, 0..self.cols, out);
+        }
+        out
+    }
+
+    /// Every number as f32, row after row.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.rows * self.cols];
+        for (row, out) in out.chunks_exact_mut(self.cols.max(1)).enumerate() {
+            self.unpack(row, 0..self.cols, out);
+        }
+        out
+    }
+
+    /// The first number that is none or infinite, with its place among all.
+    pub fn first_not_finite(&self) -> Option<(usize, f32)> {
+        if self.encoding == Encoding::F16 {
+            // Unpacking takes for granted that there is no such number.
+            let mut halves = self.bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]));
+            let at = halves.position(|half| !half.is_finite())?;
+            let [low, high] = [self.bytes[2 * at], self.bytes[2 * at + 1]];
+            return Some((at, half::f16::from_le_bytes([low, high]).to_f32()));
+        }
+        let mut entries = vec![0.0; self.cols];
+        (0..self.rows).find_map(|row| {
+            self.unpack(row, 0..self.cols, &mut entries);
+            let col = entries.iter().position(|entry| !entry.is_finite())?;
+            Some((row * self.cols + col, entries[col]))
+        })
+    }
+
+    /// x·Wᵀ `[n, rows]` of `x` `[n, cols]`, row after row; none where `x` is no whole number of rows.
+    ///
+    /// Uses all threads. The same numbers come out for a row of `x` whatever is beside it.
+    pub fn multiply(&self, x: &[f32]) -> Option<Vec<f32>> {
+        (self.cols > 0 && x.len().is_multiple_of(self.cols)).then(|| product::multiply(self, x))
+    }
+}

@@ -1,0 +1,47 @@
+use candle_core::{Device, Tensor};
+
+use super::packed::Packed;
+
+/// A weight matrix, by rows: a tensor, which may be a variable or live on another device, or numbers as they
+/// were stored.
+#[derive(Debug, Clone)]
+pub(super) enum Rows {
+    Plain(Tensor),
+    Packed(Packed),
+}
+
+impl Rows {
+    /// Where activations that meet these rows have to be.
+    pub fn device(&self) -> &Device {
+        match self {
+            Self::Plain(tensor) => tensor.device(),
+            Self::Packed(_) => &Device::Cpu,
+        }
+    }
+
+    /// The rows that `ids` `[n]` (u32) name, `[n, columns]`.
+    pub fn select(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Plain(tensor) => tensor.index_select(ids, 0),
+            Self::Packed(packed) => {
+                let ids = ids.to_vec1::<u32>()?;
+                let [rows, cols] = packed.dims();
+                if let Some(id) = ids.iter().find(|&&id| id as usize >= rows) {
+                    candle_core::bail!("row {id} of {rows}");
+                }
+                Tensor::from_vec(packed.select(&ids), (ids.len(), cols), &Device::Cpu)
+            }
+        }
+    }
+
+    /// `count` rows from `first` on.
+    pub fn narrow(&self, first: usize, count: usize) -> candle_core::Result<Self> {
+        match self {
+            Self::Plain(tensor) => Ok(Self::Plain(tensor.narrow(0, first, count)?)),
+            Self::Packed(packed) => match packed.narrow(first, count) {
+                Some(part) => Ok(Self::Packed(part)),
+                None => candle_core::bail!("no {count} rows from {first} on in {:?}", packed.dims()),
+            },
+        }
+    }
+}
