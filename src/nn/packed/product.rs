@@ -11,11 +11,6 @@ const TILE_ROWS: usize = 64;
 /// a core's second cache while all of x passes by.
 const TILE_COLS: usize = 1024;
 
-/// Rows of W and of x whose products are summed side by side, for vectors of 512 bits and for shorter ones,
-/// where the sums of the first would not fit the registers.
-const WIDE: [usize; 2] = [4, 6];
-const NARROW: [usize; 2] = [2, 2];
-
 /// See [`Packed::multiply`].
 pub(super) fn multiply(w: &Packed, x: &[f32]) -> Vec<f32> {
     let [rows, cols] = w.dims();
@@ -68,9 +63,10 @@ fn products_loop<const FMA: bool>(
     in_512_bits: bool,
 ) {
     if in_512_bits {
-        blocks::<FMA, { WIDE[0] }, { WIDE[1] }>(out, w, x, dims);
+        four_by_six::<FMA>(out, w, x, dims);
     } else {
-        blocks::<FMA, { NARROW[0] }, { NARROW[1] }>(out, w, x, dims);
+        // More sums would not fit the registers.
+        two_by_two::<FMA>(out, w, x, dims);
     }
 }
 
@@ -80,85 +76,84 @@ dispatched! {
     add_products = products_loop(out: &mut [f32], w: &[f32], x: &[f32], dims: [usize; 4], in_512_bits: bool)
 }
 
-/// All of the tile, `W` of its rows and `X` rows of x at a time, singly where fewer are left.
-#[inline(always)]
-fn blocks<const FMA: bool, const W: usize, const X: usize>(
-    out: &mut [f32],
-    w: &[f32],
-    x: &[f32],
-    [count, width, start, cols]: [usize; 4],
-) {
-    let n = x.len() / cols;
-    let x_row = |row: usize| &x[row * cols + start..][..width];
-    let w_row = |row: usize| &w[row * width..][..width];
-    let (whole_x, whole_w) = (n - n % X, count - count % W);
-    for x_first in (0..whole_x).step_by(X) {
-        let xs: [&[f32]; X] = std::array::from_fn(|i| x_row(x_first + i));
-        for w_first in (0..whole_w).step_by(W) {
-            let ws: [&[f32]; W] = std::array::from_fn(|i| w_row(w_first + i));
-            let sums = dots::<FMA, W, X>(&ws, &xs);
-            for (i, sums) in sums.iter().enumerate() {
-                let out = &mut out[(x_first + i) * count + w_first..][..W];
-                out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
-            }
-        }
-        for row in whole_w..count {
-            let sums = dots::<FMA, 1, X>(&[w_row(row)], &xs);
-            for (i, [sum]) in sums.iter().enumerate() {
-                out[(x_first + i) * count + row] += sum;
-            }
-        }
-    }
-    for row in whole_x..n {
-        let out = &mut out[row * count..][..count];
-        for w_first in (0..whole_w).step_by(W) {
-            let ws: [&[f32]; W] = std::array::from_fn(|i| w_row(w_first + i));
-            let [sums] = dots::<FMA, W, 1>(&ws, &[x_row(row)]);
-            out[w_first..][..W].iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
-        }
-        for w in whole_w..count {
-            let [[sum]] = dots::<FMA, 1, 1>(&[w_row(w)], &[x_row(row)]);
-            out[w] += sum;
-        }
-    }
-}
-
-/// The product of every row of `ws` with every row of `xs`, all as long. Each is summed in [`LANES`] lanes, from
-/// the first column to the last, and the lanes by halves; that order is the same for every block size.
-#[inline(always)]
-fn dots<const FMA: bool, const W: usize, const X: usize>(
-    ws: &[&[f32]; W],
-    xs: &[&[f32]; X],
-) -> [[f32; W]; X] {
-    let width = ws[0].len();
-    let whole = width - width % LANES;
-    let mut sums = [[[0.0f32; LANES]; W]; X];
-    for at in (0..whole).step_by(LANES) {
-        let w: [[f32; LANES]; W] = std::array::from_fn(|i| vector(&ws[i][at..]));
-        for (sums, x) in sums.iter_mut().zip(xs) {
-            let x = vector(&x[at..]);
-            for (sum, w) in sums.iter_mut().zip(&w) {
-                for lane in 0..LANES {
-                    sum[lane] = mul_add::<FMA>(w[lane], x[lane], sum[lane]);
+/// Defines the products of all of a tile with x, as [`add_products`] has them: some rows of each at a time; where
+/// fewer are left the last is repeated. Each product is summed in [`LANES`] lanes, from the first column to the
+/// last, and the lanes by halves; that order is the same for every block size.
+///
+/// The sums are named one by one: an array of them would live in memory rather than in registers. Nothing here
+/// can be a closure, for that would be compiled without the vectors that its caller is compiled for.
+macro_rules! products {
+    ($name:ident, [$($w:ident),*], [$($x:ident: [$($sum:ident),*]),*]) => {
+        #[inline(always)]
+        fn $name<const FMA: bool>(
+            out: &mut [f32],
+            w: &[f32],
+            x: &[f32],
+            [count, width, start, cols]: [usize; 4],
+        ) {
+            const W: usize = [$(stringify!($w)),*].len();
+            const X: usize = [$(stringify!($x)),*].len();
+            let n = x.len() / cols;
+            for x_first in (0..n).step_by(X) {
+                let xs = std::array::from_fn(|i| &x[(x_first + i).min(n - 1) * cols + start..][..width]);
+                for w_first in (0..count).step_by(W) {
+                    let ws = std::array::from_fn(|i| &w[(w_first + i).min(count - 1) * width..][..width]);
+                    let sums = block::<FMA>(&ws, &xs);
+                    for (i, sums) in sums.iter().enumerate().take(n - x_first) {
+                        let out = &mut out[(x_first + i) * count..][..count][w_first..];
+                        out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+                    }
                 }
             }
-        }
-    }
-    for (sums, x) in sums.iter_mut().zip(xs) {
-        for (sum, w) in sums.iter_mut().zip(ws) {
-            for ((sum, w), x) in sum.iter_mut().zip(&w[whole..]).zip(&x[whole..]) {
-                *sum = mul_add::<FMA>(*w, *x, *sum);
+
+            #[inline(always)]
+            fn block<const FMA: bool>(ws: &[&[f32]; W], xs: &[&[f32]; X]) -> [[f32; W]; X] {
+                let [$($w),*] = ws;
+                let [$($x),*] = xs;
+            // Slices that are known to be as long need no check inside the loop.
+            let length = ws[0].len();
+            let whole = length - length % LANES;
+            $(let $w = &$w[..length];)*
+            $(let $x = &$x[..length];)*
+            $($(let mut $sum = [0.0f32; LANES];)*)*
+            let mut at = 0;
+            while at + LANES <= length {
+                let ws = [$(&$w[at..at + LANES]),*];
+                $({
+                    let x = &$x[at..at + LANES];
+                    let mut next = ws.iter();
+                    $(if let Some(w) = next.next() { add_product::<FMA>(&mut $sum, w, x); })*
+                })*
+                at += LANES;
+            }
+            let ws = [$(&$w[whole..]),*];
+            $({
+                let mut next = ws.iter();
+                $(if let Some(w) = next.next() { add_product::<FMA>(&mut $sum, w, &$x[whole..]); })*
+            })*
+            [$([$(total(&$sum)),*]),*]
             }
         }
-    }
-    sums.map(|sums| sums.map(|sum| total(&sum)))
+    };
 }
 
+products!(four_by_six, [wa, wb, wc, wd], [
+    xa: [aa, ab, ac, ad],
+    xb: [ba, bb, bc, bd],
+    xc: [ca, cb, cc, cd],
+    xd: [da, db, dc, dd],
+    xe: [ea, eb, ec, ed],
+    xf: [fa, fb, fc, fd]
+]);
+
+products!(two_by_two, [wa, wb], [xa: [aa, ab], xb: [ba, bb]]);
+
+/// sum ← sum + w·x, in as many lanes as there are entries.
 #[inline(always)]
-fn vector(entries: &[f32]) -> [f32; LANES] {
-    let mut vector = [0.0; LANES];
-    vector.copy_from_slice(&entries[..LANES]);
-    vector
+fn add_product<const FMA: bool>(sum: &mut [f32; LANES], w: &[f32], x: &[f32]) {
+    for ((sum, w), x) in sum.iter_mut().zip(w).zip(x) {
+        *sum = mul_add::<FMA>(*w, *x, *sum);
+    }
 }
 
 #[inline(always)]
