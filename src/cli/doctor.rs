@@ -33,7 +33,8 @@ struct Report {
 /// Looks around and says what it found.
 pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError> {
     let endpoint = environment.hub_endpoint.clone().unwrap_or_else(|| "https://huggingface.co".into());
-    let openai = environment.openai_base_url.as_deref().unwrap_or(ClientKind::Openai.vendor_url());
+    let openai =
+        environment.openai_base_url.as_deref().or(ClientKind::Openai.vendor_url()).unwrap_or_default();
     let openai = without_user(openai);
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),

@@ -84,6 +84,13 @@ pub fn exit_code(error: &RunError) -> u8 {
         RunError::Chat(ChatError::Budget { .. }) => 4,
         RunError::Chat(ChatError::Offline { .. }) => 6,
         RunError::Chat(ChatError::Unsupported { .. }) => 2,
+        RunError::Chat(ChatError::LocalModel { missing, .. }) => {
+            if *missing {
+                6
+            } else {
+                8
+            }
+        }
         RunError::Chat(_) => 5,
         RunError::File(error) => file_code(error),
         RunError::Corpus(error) if error.is_params() => 2,

@@ -216,6 +216,16 @@ pub enum ChatError {
         /// Base URL.
         endpoint: String,
     },
+    /// The model in this process cannot be used.
+    #[error("the local model {model} cannot be used: {detail}")]
+    LocalModel {
+        /// Where it is.
+        model: String,
+        /// Why, and what was expected.
+        detail: String,
+        /// Whether a file is not there.
+        missing: bool,
+    },
     /// The client cannot do what was asked.
     #[error("{endpoint} {detail}")]
     Unsupported {

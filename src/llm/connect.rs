@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::anthropic::Anthropic;
 use super::http::Http;
+use super::local::Local;
 use super::openai::OpenAi;
 use super::spec::{is_loopback, parse_base_url, shown};
 use super::{
@@ -86,7 +87,7 @@ impl Endpoint {
     /// be in it.
     fn address(&self) -> Result<Url, ChatError> {
         let given = self.spec.base_url.as_deref().or(self.base_url.as_deref());
-        let text = given.unwrap_or_else(|| self.spec.client.vendor_url());
+        let text = given.or(self.spec.client.vendor_url()).unwrap_or_default();
         parse_base_url(text).map_err(|why| ChatError::BadRequest {
             endpoint: format!("a model of kind `{}`", self.spec.client.name()),
             detail: format!("its base URL {why}"),
@@ -113,7 +114,7 @@ impl Endpoint {
     }
 
     fn prices(&self) -> Option<Prices> {
-        Some(Prices { price_in: self.spec.price_in?, price_out: self.spec.price_out? })
+        self.spec.prices()
     }
 
     fn protocol(&self, base: &Url) -> Result<Arc<dyn ChatClient>, ChatError> {
@@ -134,8 +135,8 @@ impl Endpoint {
 /// network, and every attempt is counted. Nothing is sent yet.
 ///
 /// # Errors
-/// [`ChatError::BadRequest`] for a specification that cannot be, [`ChatError::Auth`] for a missing
-/// key, [`ChatError::Unsupported`] for a budget without prices.
+/// [`ChatError::BadRequest`] for a specification that cannot be, [`ChatError::LocalModel`] for a local
+/// model that cannot be used, [`ChatError::Auth`] for a missing key, [`ChatError::Unsupported`] for a budget without prices.
 pub fn connect(endpoint: &Endpoint) -> Result<Llm, ChatError> {
     // Processes that share an endpoint must not come back together after an error.
     let seed = u64::from(std::process::id());
@@ -148,9 +149,18 @@ pub fn connect(endpoint: &Endpoint) -> Result<Llm, ChatError> {
 /// # Errors
 /// As [`connect`].
 pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, ChatError> {
-    let base = endpoint.address()?;
-    endpoint.check(&base)?;
     let spec = &endpoint.spec;
+    let protocol = if spec.client == ClientKind::Local {
+        let problems: Vec<String> = spec.check().iter().map(ToString::to_string).collect();
+        if !problems.is_empty() {
+            return Err(ChatError::BadRequest { endpoint: spec.model.clone(), detail: problems.join("; ") });
+        }
+        Arc::new(Local::open(Path::new(&spec.model), spec.structured)?)
+    } else {
+        let base = endpoint.address()?;
+        endpoint.check(&base)?;
+        endpoint.protocol(&base)?
+    };
     let pace = Pace {
         max_in_flight: spec.max_in_flight,
         requests_per_minute: spec.requests_per_minute,
@@ -158,7 +168,7 @@ pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, Cha
     };
     let in_hand = spec.max_in_flight.saturating_mul(IN_HAND_PER_TURN);
     Ok(Line::open(Arc::new(Line {
-        throttled: Arc::new(Throttled::new(endpoint.protocol(&base)?, pace)),
+        throttled: Arc::new(Throttled::new(protocol, pace)),
         policy,
         prices: endpoint.prices(),
         budget: endpoint.budget.clone(),

@@ -18,6 +18,7 @@ mod connect;
 mod counter;
 mod estimate;
 mod http;
+mod local;
 mod metered;
 mod openai;
 mod prompt;

@@ -7,6 +7,8 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::Prices;
+
 /// What stands for the key in the values of `headers` and `query`.
 pub(super) const KEY_PLACE: &str = "{key}";
 /// Headers that carry keys: a literal value would put the key into the suite file.
@@ -23,6 +25,8 @@ pub enum ClientKind {
     OpenaiCompletions,
     /// `POST {base}/v1/messages`.
     Anthropic,
+    /// A model in this process.
+    Local,
 }
 
 impl ClientKind {
@@ -32,15 +36,23 @@ impl ClientKind {
             Self::Openai => "openai",
             Self::OpenaiCompletions => "openai_completions",
             Self::Anthropic => "anthropic",
+            Self::Local => "local",
         }
     }
 
-    /// Where the vendor of the protocol answers.
-    pub fn vendor_url(self) -> &'static str {
+    /// Where the vendor of the protocol answers; none where there is no network in it.
+    pub fn vendor_url(self) -> Option<&'static str> {
         match self {
-            Self::Openai | Self::OpenaiCompletions => "https://api.openai.com/v1",
-            Self::Anthropic => "https://api.anthropic.com",
+            Self::Openai | Self::OpenaiCompletions => Some("https://api.openai.com/v1"),
+            Self::Anthropic => Some("https://api.anthropic.com"),
+            Self::Local => None,
         }
+    }
+
+    /// Requests under way at once where a suite says nothing: as many as a model in this process answers side
+    /// by side.
+    pub fn usual_in_flight(self) -> usize {
+        if self == Self::Local { 16 } else { 64 }
     }
 }
 
@@ -140,7 +152,15 @@ impl fmt::Display for SpecProblem {
 impl LlmSpec {
     /// A specification with everything else as it is by default.
     pub fn new(client: ClientKind, model: &str) -> Self {
-        Self { client, model: model.to_string(), ..Self::default() }
+        Self { client, model: model.to_string(), max_in_flight: client.usual_in_flight(), ..Self::default() }
+    }
+
+    /// Dollars per million tokens, where they are known: a model in this process costs none.
+    pub fn prices(&self) -> Option<Prices> {
+        if self.client == ClientKind::Local {
+            return Some(Prices { price_in: 0.0, price_out: 0.0 });
+        }
+        Some(Prices { price_in: self.price_in?, price_out: self.price_out? })
     }
 
     /// The environment variable that holds the key.
@@ -166,6 +186,9 @@ impl LlmSpec {
             problems.add("api_key_env", "is not the name of a variable (the key itself must not stand here)");
         }
         self.check_headers(&mut problems);
+        if self.client == ClientKind::Local {
+            self.check_local(&mut problems);
+        }
         if self.max_tokens_field.is_empty() {
             problems.add("max_tokens_field", "is empty: expected `max_tokens` or another name");
         }
@@ -174,6 +197,23 @@ impl LlmSpec {
         }
         self.check_numbers(&mut problems);
         problems.0
+    }
+
+    /// Fields that say how to reach an endpoint.
+    fn check_local(&self, problems: &mut Problems) {
+        for (field, given) in [
+            ("base_url", self.base_url.is_some()),
+            ("api_key_env", self.api_key_env.is_some()),
+            ("headers", !self.headers.is_empty()),
+            ("query", !self.query.is_empty()),
+            ("extra_body", !self.extra_body.is_empty()),
+            ("price_in", self.price_in.is_some()),
+            ("price_out", self.price_out.is_some()),
+        ] {
+            if given {
+                problems.add(field, "is for endpoints: a `local` model is a folder, named by `model` alone");
+            }
+        }
     }
 
     fn check_headers(&self, problems: &mut Problems) {

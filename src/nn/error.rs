@@ -167,3 +167,10 @@ pub enum NnError {
     #[error("compute with tensors: {0}")]
     Arithmetic(#[from] candle_core::Error),
 }
+
+impl NnError {
+    /// True where a file that is needed cannot be read.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::NoWeights { .. } | Self::File(_))
+    }
+}

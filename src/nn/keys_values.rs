@@ -3,7 +3,7 @@ use super::Transformer;
 /// Keys and values of one sequence's positions, for reading on where an earlier pass stopped.
 ///
 /// Keys are kept without rotation. A clone is a copy: several texts with the same beginning can go on from it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct KeysValues {
     layers: Vec<LayerKeysValues>,
     positions: usize,

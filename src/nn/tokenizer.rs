@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::NnError;
+use crate::base::{Digest, Digester};
 
 /// A `tokenizer.json`, with the bytes that each token stands for.
 #[derive(Debug, Clone)]
@@ -18,6 +19,7 @@ pub struct Tokenizer {
     lead: Vec<u32>,
     bos: Option<u32>,
     pad: Option<u32>,
+    digest: Digest,
 }
 
 /// How pieces spell bytes.
@@ -81,7 +83,10 @@ impl Tokenizer {
             .copied()
             .or_else(|| id(&named("bos_token")?))
             .or_else(|| ["<s>", "<|begin_of_text|>", "<|endoftext|>"].into_iter().find_map(id));
-        Ok(Self { file: file.to_string(), pieces, special, lead, bos, pad, inner })
+        let mut digester = Digester::new("tokenizer");
+        digester.bytes(bytes).json(&(&lead, bos, pad));
+        let digest = digester.finish();
+        Ok(Self { file: file.to_string(), pieces, special, lead, bos, pad, digest, inner })
     }
 
     /// Ids of a text, without special tokens at its ends.
@@ -94,6 +99,28 @@ impl Tokenizer {
     /// Text of ids as the tokenizer itself puts it, special tokens left out; parts of characters become `�`.
     pub fn decode(&self, ids: &[u32]) -> Result<String, NnError> {
         self.inner.decode(ids, true).map_err(|error| unusable(&self.file, &error.to_string()))
+    }
+
+    /// Of the file's bytes and of the tokens that other files give roles.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Fails where the tokenizer has more pieces than a model has embeddings.
+    pub fn check_vocabulary(&self, vocab: usize) -> Result<(), NnError> {
+        if self.vocab_size() <= vocab {
+            return Ok(());
+        }
+        let reason = format!("it has {} pieces and the model embeds {vocab}", self.vocab_size());
+        Err(unusable(&self.file, &reason))
+    }
+
+    /// Texts of the special tokens, longest first.
+    pub fn special_texts(&self) -> Vec<String> {
+        let text = |&id: &u32| String::from_utf8_lossy(self.bytes_of(id)).into_owned();
+        let mut texts: Vec<String> = self.special.iter().map(text).filter(|text| !text.is_empty()).collect();
+        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        texts
     }
 
     /// One more than the largest id.

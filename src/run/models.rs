@@ -15,7 +15,7 @@ use crate::score::Judging;
 use crate::simulate::language_model::{Generated, LanguageSimulator, PerToken, PromptLogprobs};
 use crate::suite::{
     ExplainerSpec, JudgeSpec, ModelExplainer, ModelExplainerKind, ModelSimulator, ModelSimulatorKind,
-    SimulatorSpec, Suite,
+    SimulatorSpec, Suite, resolve,
 };
 
 /// The explainer of a kind.
@@ -107,8 +107,12 @@ impl Connections<'_> {
             return Ok(Role::new(step, name, spec, llm.for_another_purpose()));
         }
         let places = self.places;
+        let mut found = spec.clone();
+        if spec.client == ClientKind::Local {
+            found.model = resolve(&spec.model, &places.suite_folder).display().to_string();
+        }
         let endpoint = Endpoint {
-            spec: spec.clone(),
+            spec: found,
             key: places.keys.get(spec.key_variable()).cloned(),
             base_url: (spec.client != ClientKind::Anthropic)
                 .then(|| places.openai_base_url.clone())

@@ -205,12 +205,9 @@ fn size(counter: &TokenCounter, examples: &[Example]) -> Size {
 }
 
 fn step(step: Step, name: &str, llm: &LlmSpec, size: Size, counter: &TokenCounter) -> Planned {
-    let dollars = match (llm.price_in, llm.price_out) {
-        (Some(price_in), Some(price_out)) => {
-            Some((size.tokens_in * price_in + size.tokens_out * price_out) / 1e6)
-        }
-        _ => None,
-    };
+    let dollars = llm
+        .prices()
+        .map(|prices| (size.tokens_in * prices.price_in + size.tokens_out * prices.price_out) / 1e6);
     let in_flight = llm.max_in_flight.max(1) as f64;
     let answering = size.requests * SECONDS_TO_BEGIN + size.tokens_out * SECONDS_PER_TOKEN;
     let by_minute = |amount: f64, limit: Option<f64>| limit.map_or(0.0, |limit| amount / limit);

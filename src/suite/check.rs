@@ -454,8 +454,9 @@ fn read_teller<M: Copy>(
 /// A language model: where it is and what it may be asked.
 fn read_llm(mut fields: Section<'_>, problems: &mut Problems) -> Option<LlmSpec> {
     let at = fields.at();
-    let clients = [ClientKind::Openai, ClientKind::OpenaiCompletions, ClientKind::Anthropic]
-        .map(|kind| (kind.name(), kind));
+    let clients =
+        [ClientKind::Openai, ClientKind::OpenaiCompletions, ClientKind::Anthropic, ClientKind::Local]
+            .map(|kind| (kind.name(), kind));
     let client = fields.required("client", problems);
     let path = fields.path_of("client");
     let client = client.and_then(|node| one_of(&path, node, "client", &clients, problems));

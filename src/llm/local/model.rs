@@ -1,0 +1,196 @@
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::template::ChatTemplate;
+use super::vocabulary::Vocabulary;
+use crate::base::Digester;
+use crate::llm::{ChatError, Message};
+use crate::nn::{Config, NnError, Tokenizer, Transformer, Weights};
+
+/// Tokens that end a turn in chats, where a model's files name only the token that ends a text.
+const ENDS_OF_TURNS: [&str; 6] =
+    ["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>"];
+
+/// Everything that an answer of a local model depends on beside the question.
+pub(super) struct LocalModel {
+    pub transformer: Transformer,
+    pub tokenizer: Tokenizer,
+    pub vocabulary: Vocabulary,
+    pub template: ChatTemplate,
+    /// Tokens that end an answer.
+    pub ends: Vec<u32>,
+    /// Where it was read, for messages.
+    pub name: String,
+    /// What it is, by its files' contents.
+    pub identity: String,
+}
+
+/// Part of every identity: raised when the same model would answer otherwise.
+const VERSION: u32 = 1;
+
+impl LocalModel {
+    /// Reads a Hugging Face folder.
+    pub fn open(path: &Path) -> Result<Self, ChatError> {
+        let name = path.display().to_string();
+        let failed =
+            |detail: String, missing: bool| ChatError::LocalModel { model: name.clone(), detail, missing };
+        let expected = "expected a folder with config.json, model.safetensors and tokenizer.json";
+        if !path.is_dir() {
+            return Err(failed(format!("is not a folder: {expected}"), true));
+        }
+        for file in ["config.json", "tokenizer.json"] {
+            if !path.join(file).is_file() {
+                return Err(failed(format!("has no {file}: {expected}"), true));
+            }
+        }
+        let read = |error: NnError| failed(error.to_string(), error.is_missing());
+        let file = path.join("config.json");
+        let bytes = crate::base::read(&file).map_err(|error| failed(error.to_string(), true))?;
+        let config = Config::parse(&bytes, &file.display().to_string()).map_err(read)?;
+        let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json")).map_err(read)?;
+        let weights = Weights::packed_from_folder(path).map_err(read)?;
+        let template = ChatTemplate::of_folder(path);
+        let mut ends = named_ends(&config);
+        for file in ["generation_config.json", "tokenizer_config.json"] {
+            let text = std::fs::read(path.join(file)).unwrap_or_default();
+            let json: Value = serde_json::from_slice(&text).unwrap_or_default();
+            ends.extend(ids_in(&json["eos_token_id"]));
+            let token = json["eos_token"].as_str().or_else(|| json["eos_token"]["content"].as_str());
+            ends.extend(token.and_then(|token| tokenizer.id_of(token)));
+        }
+        Self::build(&name, &config, &weights, tokenizer, template, ends).map_err(read)
+    }
+
+    fn build(
+        name: &str,
+        config: &Config,
+        weights: &Weights,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        mut ends: Vec<u32>,
+    ) -> Result<Self, NnError> {
+        let transformer = Transformer::new(config, weights)?;
+        let vocab = transformer.architecture().vocab;
+        tokenizer.check_vocabulary(vocab)?;
+        ends.extend(
+            ENDS_OF_TURNS
+                .iter()
+                .filter_map(|token| tokenizer.id_of(token))
+                .filter(|&id| tokenizer.is_special(id)),
+        );
+        ends.sort_unstable();
+        ends.dedup();
+        let mut digester = Digester::new("local model");
+        digester.text(&VERSION.to_string()).digest(&weights.digest()).json(config.fields());
+        digester.digest(&tokenizer.digest()).text(&template.describe()).json(&ends);
+        let identity = format!("local {}", digester.finish().hex());
+        let vocabulary = Vocabulary::new(&tokenizer, vocab);
+        let name = name.to_string();
+        Ok(Self { transformer, tokenizer, vocabulary, template, ends, name, identity })
+    }
+
+    /// An error of this model.
+    pub fn failed(&self, detail: &str) -> ChatError {
+        ChatError::LocalModel { model: self.name.clone(), detail: detail.to_string(), missing: false }
+    }
+
+    /// The tokens of a conversation, up to where the answer begins.
+    pub fn ids_of_chat(&self, messages: &[Message]) -> Result<Vec<u32>, ChatError> {
+        let (shown, literals) = self.hidden_literals(messages);
+        let rendered = self
+            .template
+            .render(&shown)
+            .map_err(|error| self.failed(&format!("its chat template failed: {error}")))?;
+        let ids = self.ids_of_parts(&rendered, &literals)?;
+        if matches!(self.template, ChatTemplate::Given { .. })
+            && ids.starts_with(self.tokenizer.lead_tokens())
+        {
+            return Ok(ids);
+        }
+        Ok([self.tokenizer.lead_tokens(), &ids].concat())
+    }
+
+    /// The tokens of a plain text, with those that a text begins with.
+    pub fn ids_of_text(&self, text: &str) -> Result<Vec<u32>, ChatError> {
+        let (shown, literals) = self.without_literals(text);
+        Ok([self.tokenizer.lead_tokens(), &self.ids_of_parts(&shown, &literals)?].concat())
+    }
+
+    /// The messages with stand-ins for every special token that their text spells, which must stay text.
+    fn hidden_literals(&self, messages: &[Message]) -> (Vec<Message>, Vec<String>) {
+        let mut literals = Vec::new();
+        let shown = messages
+            .iter()
+            .map(|message| Message {
+                role: message.role,
+                content: hide(&message.content, &self.tokenizer.special_texts(), &mut literals),
+            })
+            .collect();
+        (shown, literals)
+    }
+
+    fn without_literals(&self, text: &str) -> (String, Vec<String>) {
+        let mut literals = Vec::new();
+        let shown = hide(text, &self.tokenizer.special_texts(), &mut literals);
+        (shown, literals)
+    }
+
+    /// The tokens of a text whose stand-ins are the literals in order, each spelt as plain text.
+    fn ids_of_parts(&self, text: &str, literals: &[String]) -> Result<Vec<u32>, ChatError> {
+        let encode =
+            |text: &str| self.tokenizer.encode(text).map_err(|error| self.failed(&error.to_string()));
+        let mut parts = text.split(STAND_IN);
+        let mut ids = encode(parts.next().unwrap_or_default())?;
+        for (part, literal) in parts.zip(literals) {
+            // Cut in two it is no special token any more.
+            let mut characters = literal.chars();
+            let first: String = characters.by_ref().take(1).collect();
+            for text in [first.as_str(), characters.as_str(), part] {
+                if !text.is_empty() {
+                    ids.extend(encode(text)?);
+                }
+            }
+        }
+        Ok(ids)
+    }
+}
+
+/// Stands for a special token's text inside a message: a character that no text has a use for.
+const STAND_IN: char = '\u{F8FE}';
+
+/// The text with a stand-in for each of `specials` in it, and for each stand-in that is there already; what
+/// they stand for is added to `literals`.
+fn hide(text: &str, specials: &[String], literals: &mut Vec<String>) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let special = specials.iter().find(|special| rest.starts_with(special.as_str()));
+        let literal = match special {
+            Some(special) => special.clone(),
+            None if first == STAND_IN => first.to_string(),
+            None => {
+                shown.push(first);
+                rest = &rest[first.len_utf8()..];
+                continue;
+            }
+        };
+        rest = &rest[literal.len()..];
+        shown.push(STAND_IN);
+        literals.push(literal);
+    }
+    shown
+}
+
+fn named_ends(config: &Config) -> Vec<u32> {
+    config.fields().get("eos_token_id").map(ids_in).unwrap_or_default()
+}
+
+/// One id or a list of them.
+fn ids_in(value: &Value) -> Vec<u32> {
+    let one = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value.as_array() {
+        Some(list) => list.iter().filter_map(one).collect(),
+        None => one(value).into_iter().collect(),
+    }
+}

@@ -1,0 +1,128 @@
+use std::path::Path;
+
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, context};
+use serde_json::{Value, json};
+
+use crate::llm::{Message, Role};
+
+/// Steps that a template may take: it comes from a stranger's file.
+const FUEL: u64 = 10_000_000;
+
+/// How a model wants a conversation written.
+#[derive(Debug, Clone)]
+pub(super) enum ChatTemplate {
+    /// By the template that came with the tokenizer.
+    Given {
+        /// Its text.
+        source: String,
+        /// The text of the token that begins a text.
+        bos: String,
+        /// The text of the token that ends one.
+        eos: String,
+    },
+    /// The contents of the messages, an empty line between them: for models without a template.
+    Joined,
+}
+
+impl ChatTemplate {
+    /// The template of a folder: `chat_template.jinja`, or a field of `chat_template.json` or of
+    /// `tokenizer_config.json`.
+    pub fn of_folder(folder: &Path) -> Self {
+        let text = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
+        let json = |name: &str| text(name).and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let config = json("tokenizer_config.json").unwrap_or(Value::Null);
+        let source = text("chat_template.jinja")
+            .or_else(|| json("chat_template.json").as_ref().and_then(template_in))
+            .or_else(|| template_in(&config));
+        let token = |role: &str| {
+            let token = &config[role];
+            token.as_str().or_else(|| token["content"].as_str()).unwrap_or_default().to_string()
+        };
+        match source {
+            Some(source) => Self::Given { source, bos: token("bos_token"), eos: token("eos_token") },
+            None => Self::Joined,
+        }
+    }
+
+    /// The conversation as the model reads it, up to where its answer begins. A model that knows no system
+    /// message gets its text at the head of the first message.
+    pub fn render(&self, messages: &[Message]) -> Result<String, String> {
+        let Self::Given { source, bos, eos } = self else {
+            let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+            return Ok(format!("{}\n\n", contents.join("\n\n")));
+        };
+        render(source, bos, eos, messages).or_else(|error| match merged(messages) {
+            Some(messages) => render(source, bos, eos, &messages),
+            None => Err(error),
+        })
+    }
+
+    /// What decides how conversations are written, for digests.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Given { source, bos, eos } => format!("{bos}\n{eos}\n{source}"),
+            Self::Joined => String::new(),
+        }
+    }
+}
+
+/// The field `chat_template`: a text, or a list of named ones.
+fn template_in(value: &Value) -> Option<String> {
+    let field = value.get("chat_template")?;
+    if let Some(text) = field.as_str() {
+        return Some(text.to_string());
+    }
+    let list = field.as_array()?;
+    let default = list.iter().find(|entry| entry["name"] == "default").or_else(|| list.first());
+    default?.get("template")?.as_str().map(str::to_string)
+}
+
+/// The messages with the system's text put into the first message after it; none where there is no such text.
+fn merged(messages: &[Message]) -> Option<Vec<Message>> {
+    let (system, rest) = messages.split_first().filter(|(first, _)| first.role == Role::System)?;
+    let (first, others) = rest.split_first()?;
+    let content = format!("{}\n\n{}", system.content, first.content);
+    let mut merged = vec![Message { role: first.role, content }];
+    merged.extend_from_slice(others);
+    Some(merged)
+}
+
+fn render(source: &str, bos: &str, eos: &str, messages: &[Message]) -> Result<String, String> {
+    let mut environment = Environment::new();
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_keep_trailing_newline(true);
+    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+    environment.set_fuel(Some(FUEL));
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_function("raise_exception", |text: String| -> Result<String, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, text))
+    });
+    // A template may name the day; the day must not change an answer.
+    environment.add_function("strftime_now", |_format: String| "1 January 2025".to_string());
+    let role = |role: Role| match role {
+        Role::System => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+    };
+    let messages: Vec<Value> = messages
+        .iter()
+        .map(|message| json!({"role": role(message.role), "content": message.content}))
+        .collect();
+    let context = context! {
+        messages => messages,
+        add_generation_prompt => true,
+        // An answer of a few tokens has no room for thoughts.
+        enable_thinking => false,
+        bos_token => bos,
+        eos_token => eos,
+    };
+    environment.render_named_str("chat_template", source, context).map_err(|error| {
+        let mut text = error.to_string();
+        if let Some(line) = error.line() {
+            text.push_str(&format!(" (line {line})"));
+        }
+        text
+    })
+}
