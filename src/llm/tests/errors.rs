@@ -15,6 +15,7 @@ fn kind(error: &ChatError) -> &'static str {
         ChatError::Timeout { .. } => "timeout",
         ChatError::Budget { .. } => "budget",
         ChatError::Offline { .. } => "offline",
+        ChatError::LocalModel { .. } => "local_model",
         ChatError::Unsupported { .. } => "unsupported",
     }
 }
