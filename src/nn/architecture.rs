@@ -207,6 +207,14 @@ fn scaled(plain: Vec<f64>, rope: &Config) -> Result<Vec<f64>, NnError> {
             Ok(plain.into_iter().map(|frequency| frequency / factor).collect())
         }
         "llama3" => llama3(plain, rope),
+        // GGUF files carry what Llama 3's scaling comes to, a factor for each pair.
+        "factors" => {
+            let factors = rope.positives("factors")?;
+            if factors.len() != plain.len() {
+                return Err(rope.wrong("factors", &format!("{} numbers, one for each pair", plain.len())));
+            }
+            Ok(plain.into_iter().zip(factors).map(|(frequency, factor)| frequency / factor).collect())
+        }
         _ => Err(rope.wrong("rope_type", "one of default, linear, llama3")),
     }
 }

@@ -108,6 +108,14 @@ impl Config {
         texts.flatten().map(Some).ok_or_else(|| self.wrong(field, "a list of texts"))
     }
 
+    /// A list of positive numbers.
+    pub fn positives(&self, field: &str) -> Result<Vec<f64>, NnError> {
+        let positive = |value: &Value| value.as_f64().filter(|number| *number > 0.0 && number.is_finite());
+        let list = self.get(field).and_then(Value::as_array);
+        let numbers: Option<Vec<f64>> = list.and_then(|list| list.iter().map(positive).collect());
+        numbers.ok_or_else(|| self.wrong(field, "a list of positive numbers"))
+    }
+
     /// Refuses a setting that this runtime does not implement.
     pub fn require_flag(&self, field: &str, only: bool) -> Result<(), NnError> {
         if self.flag_or(field, only)? == only {

@@ -20,6 +20,7 @@ mod architecture;
 mod config;
 mod error;
 mod families;
+mod gguf;
 mod kernels;
 mod keys_values;
 mod ops;
@@ -33,6 +34,7 @@ pub use architecture::{Activation, Architecture, Family, NormKind, Positions, Re
 pub use config::Config;
 pub use error::NnError;
 pub use families::{is_embedding, is_linear_in_block};
+pub use gguf::Gguf;
 pub use keys_values::KeysValues;
 pub use ops::copy_entries;
 pub use packed::{Encoding, Packed};

@@ -88,7 +88,7 @@ impl Weights {
         Self { tensors, packed: HashMap::new(), files: HashMap::new(), source: name.to_string(), digest }
     }
 
-    fn empty(source: &str) -> Self {
+    pub(super) fn empty(source: &str) -> Self {
         let digest = Digester::new("weights").finish();
         Self {
             tensors: HashMap::new(),
@@ -174,6 +174,18 @@ impl Weights {
         digester.digest(&self.digest).text(&seed.to_string());
         permuted.digest = digester.finish();
         Ok(permuted)
+    }
+
+    /// Takes a tensor after checking that every number of it is one.
+    pub(super) fn insert_plain(&mut self, tensor: Tensor, name: String, file: &str) -> Result<(), NnError> {
+        check_finite(&tensor.flatten_all()?.to_vec1::<f32>()?, &name, file)?;
+        self.tensors.insert(name, tensor);
+        Ok(())
+    }
+
+    /// The same tensors with the digest of what they were read from.
+    pub(super) fn with_digest(self, digest: Digest) -> Self {
+        Self { digest, ..self }
     }
 
     /// Keeps a matrix in the numbers it is stored in.

@@ -6,7 +6,7 @@ use super::template::ChatTemplate;
 use super::vocabulary::Vocabulary;
 use crate::base::Digester;
 use crate::llm::{ChatError, Message};
-use crate::nn::{Config, NnError, Tokenizer, Transformer, Weights};
+use crate::nn::{Config, Gguf, NnError, Tokenizer, Transformer, Weights};
 
 /// Tokens that end a turn in chats, where a model's files name only the token that ends a text.
 const ENDS_OF_TURNS: [&str; 6] =
@@ -30,12 +30,15 @@ pub(super) struct LocalModel {
 const VERSION: u32 = 1;
 
 impl LocalModel {
-    /// Reads a Hugging Face folder.
+    /// Reads a Hugging Face folder or a GGUF file.
     pub fn open(path: &Path) -> Result<Self, ChatError> {
         let name = path.display().to_string();
         let failed =
             |detail: String, missing: bool| ChatError::LocalModel { model: name.clone(), detail, missing };
-        let expected = "expected a folder with config.json, model.safetensors and tokenizer.json";
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+            return Self::open_gguf(path).map_err(|error| failed(error.to_string(), error.is_missing()));
+        }
+        let expected = "expected a folder with config.json, model.safetensors and tokenizer.json, or a file that ends in .gguf";
         if !path.is_dir() {
             return Err(failed(format!("is not a folder: {expected}"), true));
         }
@@ -60,6 +63,18 @@ impl LocalModel {
             ends.extend(token.and_then(|token| tokenizer.id_of(token)));
         }
         Self::build(&name, &config, &weights, tokenizer, template, ends).map_err(read)
+    }
+
+    fn open_gguf(path: &Path) -> Result<Self, NnError> {
+        let Gguf { config, weights, tokenizer, chat_template, bos, eos } = Gguf::open(path)?;
+        let ends = eos.as_deref().and_then(|eos| tokenizer.id_of(eos)).into_iter().collect();
+        let template = match chat_template {
+            Some(source) => {
+                ChatTemplate::Given { source, bos: bos.unwrap_or_default(), eos: eos.unwrap_or_default() }
+            }
+            None => ChatTemplate::Joined,
+        };
+        Self::build(&path.display().to_string(), &config, &weights, tokenizer, template, ends)
     }
 
     fn build(
