@@ -256,17 +256,13 @@ impl Transformer {
     }
 
     /// Runs the next tokens `[sequences, positions]` of sequences whose earlier positions are in `past`, one for
-    /// each, and adds theirs. The sequences may be of different lengths so far.
+    /// each, and adds theirs. The sequences may be of different lengths so far. Returns the final norm's output,
+    /// `[sequences · positions, d_model]`.
     ///
     /// Weights may not be variables: this is for inference.
     ///
     /// Fails on ids outside the vocabulary and where a sequence would become too long.
-    pub fn read_on(
-        &self,
-        tokens: &TokenBatch,
-        output: Output,
-        past: &mut [KeysValues],
-    ) -> Result<Option<Tensor>, NnError> {
+    pub fn read_on(&self, tokens: &TokenBatch, past: &mut [KeysValues]) -> Result<Matrix, NnError> {
         self.check_tokens(tokens)?;
         let longest = past.iter().map(KeysValues::positions).max().unwrap_or(0) + tokens.cols();
         if longest > self.architecture.n_ctx {
@@ -277,10 +273,17 @@ impl Transformer {
             return Err(candle_core::Error::msg(counts).into());
         }
         let ids = Tensor::from_slice(tokens.ids(), (tokens.rows(), tokens.cols()), self.device())?;
-        let request = Request { hooks: &[], edit: None, output };
+        let request = Request { hooks: &[], edit: None, output: Output::FinalNorm };
         let done = self.forward_ids(&ids, request, Some(&mut *past))?.output;
         past.iter_mut().for_each(|past| past.advance(tokens.cols()));
-        Ok(done)
+        matrix_of(done)
+    }
+
+    /// Logits `[rows, vocab]` of outputs of the final norm, `[rows, d_model]` row after row.
+    pub fn logits_of(&self, normed: &[f32]) -> Result<Matrix, NnError> {
+        let width = self.architecture.d_model;
+        let normed = Tensor::from_slice(normed, (normed.len() / width, width), self.device())?;
+        matrix_of(Some(self.unembed(&normed)?))
     }
 
     /// Logits `[batch, positions, vocab]` of ids `[batch, positions]` (u32), differentiable with respect to
@@ -557,6 +560,14 @@ impl Transformer {
         let positions = Tensor::from_vec(positions, n, x.device())?;
         Ok((x + table.index_select(&positions, 0)?)?)
     }
+}
+
+fn matrix_of(tensor: Option<Tensor>) -> Result<Matrix, NnError> {
+    let tensor = tensor.ok_or_else(|| candle_core::Error::msg("the pass ended without its output"))?;
+    let (rows, cols) = tensor.dims2()?;
+    let mut matrix = Matrix::zeros(rows, cols);
+    ops::copy_entries(&tensor, matrix.data_mut())?;
+    Ok(matrix)
 }
 
 /// Angles of positions `0..positions`: of layers that see everything, and of those with a window.

@@ -15,6 +15,7 @@ mod faults;
 mod house;
 mod judged;
 mod language_model;
+mod local_model;
 mod model_server;
 mod program;
 mod shared;

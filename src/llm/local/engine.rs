@@ -1,7 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvError};
 
-use candle_core::Tensor;
 use tokio::sync::oneshot;
 
 use super::answer::Answer;
@@ -9,9 +8,9 @@ use super::model::LocalModel;
 use super::prefixes::Prefixes;
 use super::sampling::{likeliest, log_sum_exp};
 use super::vocabulary::Allowed;
-use crate::base::TokenBatch;
+use crate::base::{Matrix, TokenBatch};
 use crate::llm::{ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, PromptToken};
-use crate::nn::{KeysValues, NnError, Output, copy_entries};
+use crate::nn::{KeysValues, NnError};
 
 /// Answers that are generated side by side, so that the weights are read once for all.
 const SIDE_BY_SIDE: usize = 16;
@@ -109,37 +108,33 @@ impl Engine {
         if !certain.is_empty() {
             normed = self.read(&certain, &mut past)?;
         }
-        let last = normed.dim(0).and_then(|rows| normed.narrow(0, rows - 1, 1));
-        let logits = self.logits(&last.map_err(|error| self.broke(error.into()))?)?;
+        let logits = self.logits(normed.row(normed.rows() - 1))?;
         Ok((answer, past, logits))
     }
 
     /// The final norm's output of the last positions of some tokens, at most of one pass.
-    fn read(&self, ids: &[u32], past: &mut KeysValues) -> Result<Tensor, ChatError> {
+    fn read(&self, ids: &[u32], past: &mut KeysValues) -> Result<Matrix, ChatError> {
         let mut last = None;
         for part in ids.chunks(ROWS_AT_ONCE) {
-            last = self.pass(part.to_vec(), part.len(), std::slice::from_mut(past))?;
+            last = Some(self.pass(part.to_vec(), part.len(), std::slice::from_mut(past))?);
         }
         last.ok_or_else(|| self.model.failed("was asked to read nothing"))
     }
 
-    fn pass(&self, ids: Vec<u32>, cols: usize, past: &mut [KeysValues]) -> Result<Option<Tensor>, ChatError> {
+    fn pass(&self, ids: Vec<u32>, cols: usize, past: &mut [KeysValues]) -> Result<Matrix, ChatError> {
         let tokens = TokenBatch::new(ids, cols).ok_or_else(|| self.model.failed("got a ragged batch"))?;
-        let output = self.model.transformer.read_on(&tokens, Output::FinalNorm, past);
-        output.map_err(|error| self.broke(error))
+        self.model.transformer.read_on(&tokens, past).map_err(|error| self.broke(&error))
     }
 
-    fn broke(&self, error: NnError) -> ChatError {
+    fn broke(&self, error: &NnError) -> ChatError {
         self.model.failed(&error.to_string())
     }
 
     /// Logits of outputs of the final norm, row after row.
-    fn logits(&self, normed: &Tensor) -> Result<Vec<f32>, ChatError> {
-        let logits = self.model.transformer.unembed(normed).map_err(|error| self.broke(error))?;
-        let mut entries = vec![0.0; logits.elem_count()];
-        copy_entries(&logits, &mut entries).map_err(|error| self.broke(error.into()))?;
-        if entries.iter().all(|logit| logit.is_finite()) {
-            Ok(entries)
+    fn logits(&self, normed: &[f32]) -> Result<Vec<f32>, ChatError> {
+        let logits = self.model.transformer.logits_of(normed).map_err(|error| self.broke(&error))?;
+        if logits.data().iter().all(|logit| logit.is_finite()) {
+            Ok(logits.into_vec())
         } else {
             Err(self.model.failed("computed logits that are no numbers"))
         }
@@ -204,12 +199,9 @@ impl Engine {
         ids: Vec<u32>,
         past: &mut [KeysValues],
     ) -> Result<Vec<f32>, ChatError> {
-        let count = past.len() as u32;
-        let normed = self.pass(ids, length, past)?.ok_or_else(|| self.model.failed("said nothing"))?;
-        let last: Vec<u32> = (1..=count).map(|nth| nth * length as u32 - 1).collect();
-        let last = Tensor::from_vec(last, past.len(), normed.device())
-            .and_then(|last| normed.index_select(&last, 0))
-            .map_err(|error| self.broke(error.into()))?;
+        let normed = self.pass(ids, length, past)?;
+        let last: Vec<f32> =
+            (1..=past.len()).flat_map(|nth| normed.row(nth * length - 1).iter().copied()).collect();
         self.logits(&last)
     }
 
@@ -233,9 +225,7 @@ impl Engine {
         while past.positions() < ids.len() {
             let start = past.positions();
             let end = ids.len().min(start + ROWS_AT_ONCE);
-            let normed = self
-                .pass(ids[start..end].to_vec(), end - start, std::slice::from_mut(&mut past))?
-                .ok_or_else(|| self.model.failed("said nothing"))?;
+            let normed = self.pass(ids[start..end].to_vec(), end - start, std::slice::from_mut(&mut past))?;
             let targets = &ids[start + 1..ids.len().min(end + 1)];
             scored.extend(self.scored(&normed, targets, n_top)?);
         }
@@ -244,14 +234,13 @@ impl Engine {
     }
 
     /// What the model thinks of tokens, each given the final norm's output of the one before it.
-    fn scored(&self, normed: &Tensor, targets: &[u32], n_top: usize) -> Result<Vec<PromptToken>, ChatError> {
+    fn scored(&self, normed: &Matrix, targets: &[u32], n_top: usize) -> Result<Vec<PromptToken>, ChatError> {
         let vocab = self.model.transformer.architecture().vocab;
         let rows = (LOGITS_AT_ONCE / vocab).max(1);
         let mut scored = Vec::with_capacity(targets.len());
         for (nth, targets) in targets.chunks(rows).enumerate() {
-            let part =
-                normed.narrow(0, nth * rows, targets.len()).map_err(|error| self.broke(error.into()))?;
-            let logits = self.logits(&part)?;
+            let width = normed.cols();
+            let logits = self.logits(&normed.data()[nth * rows * width..][..targets.len() * width])?;
             for (logits, &target) in logits.chunks_exact(vocab).zip(targets) {
                 let of = |logit: f32| f64::from(logit);
                 let total = log_sum_exp(logits.iter().map(|&logit| of(logit)))

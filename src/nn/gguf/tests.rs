@@ -140,12 +140,15 @@ fn distance(got: &[f32], expected: &[f32]) -> f64 {
     (apart / expected.iter().map(|x| square(*x)).sum::<f64>()).sqrt()
 }
 
+/// Reference folder, name of the architecture, and metadata beside what every file has.
+type Case = (&'static str, &'static str, Vec<(&'static str, Value)>);
+
 #[test]
 fn every_family_is_read_as_from_its_folder() {
     let Some(shared) = shared() else { return };
     let golden = shared.join("golden");
     let window = |name| (name, Value::U32(24));
-    let cases: Vec<(&str, &str, Vec<(&str, Value)>)> = vec![
+    let cases: Vec<Case> = vec![
         ("llama_gqa", "llama", vec![]),
         ("qwen2", "qwen2", vec![]),
         ("qwen3", "qwen3", vec![]),
@@ -173,8 +176,8 @@ fn every_family_is_read_as_from_its_folder() {
     for (name, architecture, extra) in cases {
         let folder = golden.join(name);
         let config = config_of(&folder);
-        let mut extra = extra;
         let window = format!("{architecture}.attention.sliding_window");
+        let mut extra: Vec<(&str, Value)> = extra;
         if let (Some(size), false) =
             (config.positive("sliding_window").expect("a number"), architecture.starts_with("qwen"))
         {
@@ -232,7 +235,7 @@ fn damaged_and_foreign_files_are_explained() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("m.gguf");
     let refused = |bytes: &[u8]| {
-        std::fs::write(&path, bytes).expect("written");
+        crate::base::write_atomic(&path, bytes).expect("written");
         Gguf::open(&path).expect_err("refused").to_string()
     };
     for bytes in [b"".as_slice(), b"GGUF", b"not a model", b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\x0f"]
@@ -320,15 +323,16 @@ fn reading_speed_of_a_file() {
     for _ in 0..5 {
         let watch = crate::base::Stopwatch::start();
         let mut past = [crate::nn::KeysValues::new(&model)];
-        let normed = model.read_on(&tokens, Output::FinalNorm, &mut past).expect("runs").expect("output");
-        let logits = model.unembed(&normed.narrow(0, 511, 1).expect("a row")).expect("logits");
+        let normed = model.read_on(&tokens, &mut past).expect("runs");
+        let logits = model.logits_of(normed.row(511)).expect("logits");
         let seconds = watch.seconds();
         println!("prefill of 512: {:.0} tokens/s", 512.0 / seconds);
-        last = logits.flatten_all().and_then(|all| all.to_vec1::<f32>()).expect("entries");
+        last = logits.into_vec();
         let watch = crate::base::Stopwatch::start();
         let one = TokenBatch::new(vec![1], 1).expect("whole");
         for _ in 0..8 {
-            model.read_on(&one, Output::Logits, &mut past).expect("runs");
+            let normed = model.read_on(&one, &mut past).expect("runs");
+            model.logits_of(normed.data()).expect("logits");
         }
         println!("one by one: {:.1} tokens/s", 8.0 / watch.seconds());
     }

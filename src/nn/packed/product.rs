@@ -6,10 +6,10 @@ use super::Packed;
 use crate::nn::kernels::{LANES, mul_add};
 
 /// Rows of W that are unpacked at once.
-const TILE_ROWS: usize = 64;
-/// Columns of W that are unpacked at once, whole blocks of every encoding. With the rows: 256 KB, which stay in
-/// a core's second cache while all of x passes by.
-const TILE_COLS: usize = 1024;
+const TILE_ROWS: usize = 32;
+/// Columns of W that are unpacked at once, whole blocks of every encoding; long, for every block of sums ends with
+/// adding up its lanes. With the rows: 384 KB, which stay in a core's second cache while all of x passes by.
+const TILE_COLS: usize = 3072;
 
 /// See [`Packed::multiply`].
 pub(super) fn multiply(w: &Packed, x: &[f32]) -> Vec<f32> {
@@ -63,7 +63,13 @@ fn products_loop<const FMA: bool>(
     in_512_bits: bool,
 ) {
     if in_512_bits {
-        four_by_six::<FMA>(out, w, x, dims);
+        // Fewer rows than half of a block are quicker one by one.
+        let [count, _, _, cols] = dims;
+        let n = x.len() / cols;
+        let in_blocks = if n % 6 < 3 { n - n % 6 } else { n };
+        let (blocks, single) = out.split_at_mut(in_blocks * count);
+        four_by_six::<FMA>(blocks, w, &x[..in_blocks * cols], dims);
+        four_by_one::<FMA>(single, w, &x[in_blocks * cols..], dims);
     } else {
         // More sums would not fit the registers.
         two_by_two::<FMA>(out, w, x, dims);
@@ -129,7 +135,7 @@ macro_rules! products {
             let ws = [$(&$w[whole..]),*];
             $({
                 let mut next = ws.iter();
-                $(if let Some(w) = next.next() { add_product::<FMA>(&mut $sum, w, &$x[whole..]); })*
+                $(if let Some(w) = next.next() { add_rest::<FMA>(&mut $sum, w, &$x[whole..]); })*
             })*
             [$([$(total(&$sum)),*]),*]
             }
@@ -146,11 +152,21 @@ products!(four_by_six, [wa, wb, wc, wd], [
     xf: [fa, fb, fc, fd]
 ]);
 
+products!(four_by_one, [wa, wb, wc, wd], [xa: [aa, ab, ac, ad]]);
+
 products!(two_by_two, [wa, wb], [xa: [aa, ab], xb: [ba, bb]]);
 
-/// sum ← sum + w·x, in as many lanes as there are entries.
+/// sum ← sum + w·x for as many entries as there are lanes.
 #[inline(always)]
 fn add_product<const FMA: bool>(sum: &mut [f32; LANES], w: &[f32], x: &[f32]) {
+    for lane in 0..LANES {
+        sum[lane] = mul_add::<FMA>(w[lane], x[lane], sum[lane]);
+    }
+}
+
+/// The same for fewer entries.
+#[inline(always)]
+fn add_rest<const FMA: bool>(sum: &mut [f32; LANES], w: &[f32], x: &[f32]) {
     for ((sum, w), x) in sum.iter_mut().zip(w).zip(x) {
         *sum = mul_add::<FMA>(*w, *x, *sum);
     }
