@@ -135,12 +135,17 @@ fn reachable(endpoint: &str) -> bool {
     found.any(|address| TcpStream::connect_timeout(&address, std::time::Duration::from_secs(2)).is_ok())
 }
 
-/// Folders in Hugging Face layout here and one level below.
+/// Folders in Hugging Face layout, and GGUF files, here and one level below.
 fn local_models(folder: &Path) -> Vec<String> {
     let is_model = |folder: &Path| {
         folder.join("config.json").exists()
             && (folder.join("model.safetensors").exists()
                 || folder.join("model.safetensors.index.json").exists())
+    };
+    let gguf_files = |folder: &Path| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let is_gguf = |path: &std::path::PathBuf| path.extension().is_some_and(|kind| kind == "gguf");
+        entries.map(|entry| entry.path()).filter(is_gguf).collect()
     };
     let below = |folder: &Path| -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -149,7 +154,7 @@ fn local_models(folder: &Path) -> Vec<String> {
     let mut found: Vec<String> = std::iter::once(folder.to_path_buf())
         .chain(below(folder))
         .chain(below(&folder.join("models")))
-        .filter(|path| is_model(path))
+        .flat_map(|path| if is_model(&path) { vec![path] } else { gguf_files(&path) })
         .map(|path| path.display().to_string())
         .collect();
     found.sort();

@@ -66,9 +66,7 @@ impl Gguf {
         };
         let config = header.config(family, &content.tensor_infos, factors)?;
         let weights = read_weights(&mut reader, &content, &name, family, &config)?;
-        let beside = path.with_file_name("tokenizer.json");
-        let tokenizer =
-            if beside.is_file() { Tokenizer::from_file(&beside)? } else { header.tokenizer(&content)? };
+        let tokenizer = tokenizer(path, &header, &content)?;
         let piece = |key: &str| {
             let id = header.number(key)?;
             Some(String::from_utf8_lossy(tokenizer.bytes_of(id as u32)).into_owned())
@@ -77,6 +75,20 @@ impl Gguf {
         let chat_template = header.text("tokenizer.chat_template").map(str::to_string);
         Ok(Self { config, weights, tokenizer, chat_template, bos, eos })
     }
+}
+
+/// The tokenizer of a file, without its weights.
+pub fn gguf_tokenizer(path: &Path) -> Result<Tokenizer, NnError> {
+    let name = path.display().to_string();
+    let failed = |source| FileError { action: "read", path: path.to_path_buf(), source };
+    let mut reader = BufReader::new(File::open(path).map_err(failed)?);
+    let content = Content::read(&mut reader).map_err(|error| corrupt(&name, &first_line(&error)))?;
+    tokenizer(path, &Header { file: &name, metadata: &content.metadata }, &content)
+}
+
+fn tokenizer(path: &Path, header: &Header<'_>, content: &Content) -> Result<Tokenizer, NnError> {
+    let beside = path.with_file_name("tokenizer.json");
+    if beside.is_file() { Tokenizer::from_file(&beside) } else { header.tokenizer(content) }
 }
 
 fn corrupt(file: &str, reason: &str) -> NnError {

@@ -1,7 +1,7 @@
 //! The decoder-only runtime, with hooks, and its tokenizer.
 //!
-//! In: a Hugging Face folder (`config.json`, `model.safetensors` or a sharded index, `tokenizer.json`), or the
-//! same as bytes.
+//! In: a Hugging Face folder (`config.json`, `model.safetensors` or a sharded index, `tokenizer.json`), the
+//! same as bytes, or a GGUF file.
 //! Out: activations at hook points, logits at every position, an edit at a hook point; differentiable where the
 //! weights are candle variables.
 //! Never: knows a corpus, a dictionary or a feature.
@@ -11,7 +11,8 @@
 //!
 //! `config` reads both spellings of `config.json`; `families` turn it and the weight names into an
 //! [`Architecture`] and a [`Transformer`]; `transformer` is the one forward pass; `ops` holds its operations,
-//! each once composed of candle's differentiable ones and once fused (`kernels`) for inference on the CPU.
+//! each once composed of candle's differentiable ones and once fused (`kernels`) for inference on the CPU;
+//! `packed` keeps weights in the numbers they were stored in, `keys_values` what earlier positions left behind.
 
 #[macro_use]
 mod dispatch;
@@ -34,7 +35,7 @@ pub use architecture::{Activation, Architecture, Family, NormKind, Positions, Re
 pub use config::Config;
 pub use error::NnError;
 pub use families::{is_embedding, is_linear_in_block};
-pub use gguf::Gguf;
+pub use gguf::{Gguf, gguf_tokenizer};
 pub use keys_values::KeysValues;
 pub use ops::copy_entries;
 pub use packed::{Encoding, Packed};

@@ -12,8 +12,8 @@ use crate::explain::language_model::USUAL_EXPLANATION;
 use crate::features::{
     ActivationRecord, Evidence, FeatureRecord, Held, Protocol, QuantilePick, Stratum, split,
 };
-use crate::llm::{Example, LlmSpec, TokenCounter};
-use crate::nn::Tokenizer;
+use crate::llm::{ClientKind, Example, LlmSpec, TokenCounter};
+use crate::nn::{Tokenizer, gguf_tokenizer};
 use crate::score::{JudgeTask, Judging, judge_batches};
 use crate::suite::{
     ExplainerSpec, JudgeSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec, Suite, resolve,
@@ -31,6 +31,10 @@ const FIRES_EVERY: usize = 16;
 /// rough minutes of a plan alone.
 const SECONDS_TO_BEGIN: f64 = 0.6;
 const SECONDS_PER_TOKEN: f64 = 0.015;
+
+/// Bytes of weights that a thread of this machine gets through a second, tokens times bytes: assumed, as above.
+/// A weight of two bytes is two operations for each token, and a core does some 5·10¹⁰ of those.
+const BYTES_PER_SECOND_AND_THREAD: f64 = 5e10;
 
 /// How many features are put to language models.
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +144,7 @@ impl Plan<'_> {
         let evidence = if spec.best_of > 1 { &kept } else { &self.evidence };
         let one = size(&counter, &[explainer_of(spec.kind).example(evidence, self.texts)]);
         let all = one.times(self.walked.explained() * spec.best_of as f64);
-        step(Step::Explain, &spec.name, &spec.llm, all, &counter)
+        self.step(Step::Explain, &spec.name, &spec.llm, all, &counter)
     }
 
     fn choose(&self, explainer: &ModelExplainer, spec: &ModelSimulator) -> Planned {
@@ -149,7 +153,7 @@ impl Plan<'_> {
         let counter = self.counter(&spec.llm);
         let all = self.simulations(spec, tokens, &counter);
         let all = all.times(self.walked.explained() * explainer.best_of as f64);
-        step(Step::Choose, &spec.name, &spec.llm, all, &counter)
+        self.step(Step::Choose, &spec.name, &spec.llm, all, &counter)
     }
 
     fn simulate(&self, spec: &ModelSimulator) -> Planned {
@@ -157,7 +161,7 @@ impl Plan<'_> {
         let tokens = held.fragments().iter().map(|fragment| fragment.tokens.as_slice());
         let counter = self.counter(&spec.llm);
         let all = self.simulations(spec, tokens, &counter).times(self.walked.tested(self.suite));
-        step(Step::Simulate, &spec.name, &spec.llm, all, &counter)
+        self.step(Step::Simulate, &spec.name, &spec.llm, all, &counter)
     }
 
     fn simulations<'t>(
@@ -186,13 +190,45 @@ impl Plan<'_> {
             shared = shared.plus(size(&counter, &judging.shared_examples(texts)));
         }
         let all = explained.times(self.walked.tested(self.suite)).plus(shared.times(self.walked.explained()));
-        step(Step::Judge, judging.name(), &spec.llm, all, &counter)
+        self.step(Step::Judge, judging.name(), &spec.llm, all, &counter)
+    }
+
+    fn step(&self, step: Step, name: &str, llm: &LlmSpec, size: Size, counter: &TokenCounter) -> Planned {
+        let dollars = llm
+            .prices()
+            .map(|prices| (size.tokens_in * prices.price_in + size.tokens_out * prices.price_out) / 1e6);
+        let in_flight = llm.max_in_flight.max(1) as f64;
+        let seconds = if llm.client == ClientKind::Local {
+            let bytes = weight_bytes(&resolve(&llm.model, self.suite_folder)) as f64;
+            let threads = rayon::current_num_threads() as f64;
+            (size.tokens_in + size.tokens_out) * bytes / (threads * BYTES_PER_SECOND_AND_THREAD)
+        } else {
+            (size.requests * SECONDS_TO_BEGIN + size.tokens_out * SECONDS_PER_TOKEN) / in_flight
+        };
+        let by_minute = |amount: f64, limit: Option<f64>| limit.map_or(0.0, |limit| amount / limit);
+        let minutes = (seconds / 60.0)
+            .max(by_minute(size.requests, llm.requests_per_minute))
+            .max(by_minute(size.tokens_in + size.tokens_out, llm.tokens_per_minute));
+        Planned {
+            who: Who { step, name: name.to_string(), model: llm.model.clone() },
+            requests: size.requests.round() as u64,
+            tokens_in: size.tokens_in.round() as u64,
+            tokens_out: size.tokens_out.round() as u64,
+            dollars,
+            minutes,
+            exact_tokens: matches!(counter, TokenCounter::Exact(_)),
+        }
     }
 
     /// The model's own tokenizer, where the model is a folder that holds one.
     fn counter(&self, llm: &LlmSpec) -> TokenCounter {
-        let file = resolve(&llm.model, self.suite_folder).join("tokenizer.json");
-        let tokenizer = file.is_file().then(|| Tokenizer::from_file(&file).ok()).flatten();
+        let path = resolve(&llm.model, self.suite_folder);
+        let file = path.join("tokenizer.json");
+        let tokenizer = if file.is_file() {
+            Tokenizer::from_file(&file).ok()
+        } else {
+            (llm.client == ClientKind::Local).then(|| gguf_tokenizer(&path).ok()).flatten()
+        };
         tokenizer.map_or(TokenCounter::Approximate, |tokenizer| TokenCounter::Exact(Box::new(tokenizer)))
     }
 }
@@ -204,25 +240,15 @@ fn size(counter: &TokenCounter, examples: &[Example]) -> Size {
     })
 }
 
-fn step(step: Step, name: &str, llm: &LlmSpec, size: Size, counter: &TokenCounter) -> Planned {
-    let dollars = llm
-        .prices()
-        .map(|prices| (size.tokens_in * prices.price_in + size.tokens_out * prices.price_out) / 1e6);
-    let in_flight = llm.max_in_flight.max(1) as f64;
-    let answering = size.requests * SECONDS_TO_BEGIN + size.tokens_out * SECONDS_PER_TOKEN;
-    let by_minute = |amount: f64, limit: Option<f64>| limit.map_or(0.0, |limit| amount / limit);
-    let minutes = (answering / in_flight / 60.0)
-        .max(by_minute(size.requests, llm.requests_per_minute))
-        .max(by_minute(size.tokens_in + size.tokens_out, llm.tokens_per_minute));
-    Planned {
-        who: Who { step, name: name.to_string(), model: llm.model.clone() },
-        requests: size.requests.round() as u64,
-        tokens_in: size.tokens_in.round() as u64,
-        tokens_out: size.tokens_out.round() as u64,
-        dollars,
-        minutes,
-        exact_tokens: matches!(counter, TokenCounter::Exact(_)),
+/// Bytes of the weights of a folder or of a file.
+fn weight_bytes(path: &Path) -> u64 {
+    let length = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
+    if path.is_file() {
+        return length(path);
     }
+    let files = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let weights = files.filter(|file| file.extension().is_some_and(|kind| kind == "safetensors"));
+    weights.map(|file| length(&file)).sum()
 }
 
 /// A feature with lists as full as the protocol has them, on fragments that come round again where there

@@ -239,7 +239,7 @@ pub const FIELDS: &[Field] = &[
         "model",
         "string",
         "",
-        "The model's name at the endpoint; of a `local` one its folder, with `config.json`, `model.safetensors` and `tokenizer.json`.",
+        "The model's name at the endpoint; of a `local` one its folder, with `config.json`, `model.safetensors` and `tokenizer.json`, or its file `….gguf`.",
     ),
     field(
         "llm",
