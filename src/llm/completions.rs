@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -17,12 +16,9 @@ use super::{
 
 const PATH: &str = "completions";
 
-/// What is known of an endpoint's completions.
-#[derive(Default)]
-pub(super) struct Completions {
-    /// It refuses `max_tokens: 0`, so one token is generated and dropped.
-    wants_a_token: AtomicBool,
-}
+/// Generated where only the prompt is to be scored, and dropped: some endpoints refuse none, and llama-cpp-python
+/// takes it for no limit at all.
+const A_TOKEN: u64 = 1;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -79,56 +75,31 @@ impl<'de> Deserialize<'de> for Place {
     }
 }
 
-impl Completions {
-    /// An answer to a plain text.
-    pub async fn complete(&self, http: &Http, body: &Value) -> Result<ChatReply, ChatError> {
-        let (choice, count) = first_choice(http, body).await?;
-        let finish = finish_of(choice.finish_reason.as_deref());
-        let odd = |detail: &str| http.odd(detail).with_billed(count.billed());
-        Ok(ChatReply {
-            finish: finish.ok_or_else(|| odd("broke off its answer with an error"))?,
-            text: choice.text.ok_or_else(|| odd("answered without a text"))?,
-            tokens_in: count.prompt_tokens.unwrap_or(0),
-            tokens_out: count.completion_tokens.unwrap_or(0),
-            logprobs: choice.logprobs.and_then(token_choices),
-        })
-    }
+/// An answer to a plain text.
+pub(super) async fn complete(http: &Http, body: &Value) -> Result<ChatReply, ChatError> {
+    let (choice, count) = first_choice(http, body).await?;
+    let finish = finish_of(choice.finish_reason.as_deref());
+    let odd = |detail: &str| http.odd(detail).with_billed(count.billed());
+    Ok(ChatReply {
+        finish: finish.ok_or_else(|| odd("broke off its answer with an error"))?,
+        text: choice.text.ok_or_else(|| odd("answered without a text"))?,
+        tokens_in: count.prompt_tokens.unwrap_or(0),
+        tokens_out: count.completion_tokens.unwrap_or(0),
+        logprobs: choice.logprobs.and_then(token_choices),
+    })
+}
 
-    /// Log-probabilities of a prompt's own tokens.
-    pub async fn score(
-        &self,
-        http: &Http,
-        spec: &LlmSpec,
-        request: &PromptRequest,
-    ) -> Result<PromptReply, ChatError> {
-        let scored = match spec.prompt_logprobs {
-            PromptLogprobs::Echo => self.echoed(http, spec, request).await,
-            PromptLogprobs::Vllm => vllm(http, spec, request).await,
-        };
-        scored.map_err(explained)
-    }
-
-    async fn echoed(
-        &self,
-        http: &Http,
-        spec: &LlmSpec,
-        request: &PromptRequest,
-    ) -> Result<PromptReply, ChatError> {
-        if self.wants_a_token.load(Ordering::Relaxed) {
-            return echo(http, spec, request, 1).await;
-        }
-        match echo(http, spec, request, 0).await {
-            // Endpoints word it differently, so the request with one token shows what was wrong.
-            Err(refusal @ ChatError::BadRequest { .. }) => {
-                let reply = echo(http, spec, request, 1)
-                    .await
-                    .map_err(|error| if error.is_passing() { error } else { refusal })?;
-                self.wants_a_token.store(true, Ordering::Relaxed);
-                Ok(reply)
-            }
-            outcome => outcome,
-        }
-    }
+/// Log-probabilities of a prompt's own tokens.
+pub(super) async fn score(
+    http: &Http,
+    spec: &LlmSpec,
+    request: &PromptRequest,
+) -> Result<PromptReply, ChatError> {
+    let scored = match spec.prompt_logprobs {
+        PromptLogprobs::Echo => echo(http, spec, request).await,
+        PromptLogprobs::Vllm => vllm(http, spec, request).await,
+    };
+    scored.map_err(explained)
 }
 
 async fn first_choice(http: &Http, body: &Value) -> Result<(Choice, TokenCount), ChatError> {
@@ -139,22 +110,17 @@ async fn first_choice(http: &Http, body: &Value) -> Result<(Choice, TokenCount),
     Ok((choice.ok_or_else(odd)?, count))
 }
 
-fn scoring_body(spec: &LlmSpec, request: &PromptRequest, max_tokens: u64) -> Map<String, Value> {
+fn scoring_body(spec: &LlmSpec, request: &PromptRequest) -> Map<String, Value> {
     let mut body = Map::new();
     body.insert("model".into(), json!(spec.model));
     body.insert("prompt".into(), json!(request.prompt));
-    body.insert("max_tokens".into(), json!(max_tokens));
+    body.insert("max_tokens".into(), json!(A_TOKEN));
     body.insert("temperature".into(), json!(0.0));
     body
 }
 
-async fn echo(
-    http: &Http,
-    spec: &LlmSpec,
-    request: &PromptRequest,
-    max_tokens: u64,
-) -> Result<PromptReply, ChatError> {
-    let mut body = scoring_body(spec, request, max_tokens);
+async fn echo(http: &Http, spec: &LlmSpec, request: &PromptRequest) -> Result<PromptReply, ChatError> {
+    let mut body = scoring_body(spec, request);
     body.insert("echo".into(), json!(true));
     body.insert("logprobs".into(), json!(request.top));
     let (choice, count) = first_choice(http, &spec.with_extra(body)).await?;
@@ -167,8 +133,11 @@ async fn echo(
     let mut tokens = prompt_tokens(columns).ok_or_else(|| {
         http.odd("answered with log-probabilities of different lengths").with_billed(count.billed())
     })?;
-    let generated = count.completion_tokens.unwrap_or(max_tokens).min(max_tokens);
-    tokens.truncate(tokens.len() - tokens.len().min(usize::try_from(generated).unwrap_or(0)));
+    let joined: String = tokens.iter().map(|token| token.token.as_str()).collect();
+    // Some list what they generated, some stop where the prompt does.
+    if !joined.ends_with(&request.prompt) && count.completion_tokens.unwrap_or(A_TOKEN) > 0 {
+        tokens.pop();
+    }
     if let Some(first) = tokens.first_mut() {
         // Nothing is before it; some endpoints say 0 where others say nothing.
         first.logprob = None;
@@ -178,7 +147,7 @@ async fn echo(
 }
 
 async fn vllm(http: &Http, spec: &LlmSpec, request: &PromptRequest) -> Result<PromptReply, ChatError> {
-    let mut body = scoring_body(spec, request, 1);
+    let mut body = scoring_body(spec, request);
     body.insert("prompt_logprobs".into(), json!(request.top));
     // Versions that know it say which candidate stands in the prompt; the others list it first.
     body.insert("return_token_ids".into(), json!(true));

@@ -50,7 +50,7 @@ pub use reading::{ReadProblem, answer, answer_json, is_refusal, probabilities, t
 pub use replayed::{Recording, Replayed};
 pub use retried::{Retried, RetryPolicy};
 pub use secret::Secret;
-pub use spec::{ClientKind, LlmSpec, PromptLogprobs, SpecProblem};
+pub use spec::{ClientKind, LlmSpec, PromptLogprobs, ResponseFormat, SpecProblem};
 pub use throttled::{Pace, Throttled};
 
 /// What a lock holds. Nothing that is done under these locks can leave it half changed.

@@ -4,11 +4,11 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::completions::Completions;
+use super::completions;
 use super::http::Http;
 use super::{
     Billed, BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, Finish, LlmSpec,
-    PromptReply, PromptRequest, TokenChoice,
+    PromptReply, PromptRequest, ResponseFormat, TokenChoice,
 };
 
 /// A model behind an OpenAI-compatible endpoint.
@@ -19,7 +19,6 @@ pub(super) struct OpenAi {
     http: Http,
     identity: String,
     spec: LlmSpec,
-    completions: Completions,
 }
 
 #[derive(Deserialize)]
@@ -60,15 +59,21 @@ impl TokenCount {
 impl OpenAi {
     /// A client around an endpoint.
     pub fn new(http: Http, identity: String, spec: LlmSpec) -> Self {
-        Self { http, identity, spec, completions: Completions::default() }
+        Self { http, identity, spec }
     }
 
     fn body(&self, request: &ChatRequest) -> Value {
         let mut body = self.sampled(request);
         body.insert("messages".into(), json!(request.messages));
         if let Some(schema) = request.schema.as_ref().filter(|_| self.spec.structured) {
-            let schema = json!({"name": schema.name, "schema": schema.value, "strict": true});
-            body.insert("response_format".into(), json!({"type": "json_schema", "json_schema": schema}));
+            let form = match self.spec.response_format {
+                ResponseFormat::JsonSchema => json!({
+                    "type": "json_schema",
+                    "json_schema": {"name": schema.name, "schema": schema.value, "strict": true},
+                }),
+                ResponseFormat::JsonObject => json!({"type": "json_object", "schema": schema.value}),
+            };
+            body.insert("response_format".into(), form);
         }
         if let Some(top) = request.top_logprobs {
             body.insert("logprobs".into(), json!(true));
@@ -119,7 +124,7 @@ impl OpenAi {
         if let Some(top) = request.top_logprobs {
             body.insert("logprobs".into(), json!(top));
         }
-        self.completions.complete(&self.http, &self.spec.with_extra(body)).await
+        completions::complete(&self.http, &self.spec.with_extra(body)).await
     }
 }
 
@@ -139,7 +144,7 @@ impl ChatClient for OpenAi {
         &'a self,
         request: &'a PromptRequest,
     ) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
-        Box::pin(self.completions.score(&self.http, &self.spec, request))
+        Box::pin(completions::score(&self.http, &self.spec, request))
     }
 }
 

@@ -67,6 +67,17 @@ pub enum PromptLogprobs {
     Vllm,
 }
 
+/// How an endpoint is told the schema of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResponseFormat {
+    /// OpenAI's form, `json_schema`.
+    #[default]
+    JsonSchema,
+    /// `json_object` with a field `schema`: llama-cpp-python.
+    JsonObject,
+}
+
 /// A language model as a suite describes it. It never holds a key, only the name of the variable
 /// that does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,6 +117,8 @@ pub struct LlmSpec {
     pub retries: u32,
     /// Whether the endpoint can hold an answer to a schema.
     pub structured: bool,
+    /// How it is told the schema.
+    pub response_format: ResponseFormat,
     /// How prompts are scored.
     pub prompt_logprobs: PromptLogprobs,
 }
@@ -129,6 +142,7 @@ impl Default for LlmSpec {
             timeout_seconds: 60.0,
             retries: 6,
             structured: true,
+            response_format: ResponseFormat::default(),
             prompt_logprobs: PromptLogprobs::default(),
         }
     }
@@ -267,6 +281,9 @@ impl LlmSpec {
         }
         if !self.structured {
             text.push_str(" unstructured");
+        }
+        if self.response_format == ResponseFormat::JsonObject {
+            text.push_str(" response_format=json_object");
         }
         if self.prompt_logprobs == PromptLogprobs::Vllm {
             text.push_str(" prompt_logprobs=vllm");

@@ -13,7 +13,6 @@ use std::path::Path;
 
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
-use candle_core::quantized::tokenizer::TokenizerFromGguf;
 use candle_core::{Device, Tensor};
 use serde_json::{Map, json};
 
@@ -66,7 +65,7 @@ impl Gguf {
         };
         let config = header.config(family, &content.tensor_infos, factors)?;
         let weights = read_weights(&mut reader, &content, &name, family, &config)?;
-        let tokenizer = tokenizer(path, &header, &content)?;
+        let tokenizer = tokenizer(path, &header)?;
         let piece = |key: &str| {
             let id = header.number(key)?;
             Some(String::from_utf8_lossy(tokenizer.bytes_of(id as u32)).into_owned())
@@ -83,12 +82,12 @@ pub fn gguf_tokenizer(path: &Path) -> Result<Tokenizer, NnError> {
     let failed = |source| FileError { action: "read", path: path.to_path_buf(), source };
     let mut reader = BufReader::new(File::open(path).map_err(failed)?);
     let content = Content::read(&mut reader).map_err(|error| corrupt(&name, &first_line(&error)))?;
-    tokenizer(path, &Header { file: &name, metadata: &content.metadata }, &content)
+    tokenizer(path, &Header { file: &name, metadata: &content.metadata })
 }
 
-fn tokenizer(path: &Path, header: &Header<'_>, content: &Content) -> Result<Tokenizer, NnError> {
+fn tokenizer(path: &Path, header: &Header<'_>) -> Result<Tokenizer, NnError> {
     let beside = path.with_file_name("tokenizer.json");
-    if beside.is_file() { Tokenizer::from_file(&beside) } else { header.tokenizer(content) }
+    if beside.is_file() { Tokenizer::from_file(&beside) } else { header.tokenizer() }
 }
 
 fn corrupt(file: &str, reason: &str) -> NnError {
@@ -223,43 +222,94 @@ impl Header<'_> {
         Config::parse(text.as_bytes(), self.file)
     }
 
-    fn tokenizer(&self, content: &Content) -> Result<Tokenizer, NnError> {
+    fn tokenizer(&self) -> Result<Tokenizer, NnError> {
         let unusable = |reason: String| NnError::Tokenizer { file: self.file.to_string(), reason };
+        let incomplete = || unusable("its lists of pieces are missing or of unequal length".into());
+        let beside = "put a `tokenizer.json` beside it";
         let json = match self.text("tokenizer.ggml.model") {
             Some("gpt2") => {
-                let tokenizer = tokenizers::Tokenizer::from_gguf(content)
-                    .map_err(|error| unusable(first_line(&error)))?;
-                tokenizer.to_string(false).map_err(|error| unusable(error.to_string()))?
+                let kind = self.text("tokenizer.ggml.pre").unwrap_or("default");
+                let cut = Cut::named(kind).ok_or_else(|| {
+                    unusable(format!("it cuts texts in the way `{kind}`, which is not read; {beside}"))
+                })?;
+                self.byte_pairs(cut).ok_or_else(incomplete)?
             }
-            Some("llama") => self.sentence_pieces().ok_or_else(|| {
-                unusable("its lists of tokens, scores and types are missing or of unequal length".into())
-            })?,
+            Some("llama") => self.sentence_pieces().ok_or_else(incomplete)?,
             other => {
                 let other = other.unwrap_or("nothing");
                 return Err(unusable(format!(
-                    "its tokenizer is `{other}`, and `gpt2` and `llama` are read; put a `tokenizer.json` beside it"
+                    "its tokenizer is `{other}`, and `gpt2` and `llama` are read; {beside}"
                 )));
             }
         };
-        Tokenizer::from_bytes(json.as_bytes(), self.file)
+        Tokenizer::from_bytes(json.to_string().as_bytes(), self.file)
+    }
+
+    /// A list of texts.
+    fn texts(&self, key: &str) -> Option<Vec<&str>> {
+        self.list(key)?.iter().map(|text| text.to_string().ok().map(String::as_str)).collect()
+    }
+
+    fn pieces(&self) -> Option<Vec<&str>> {
+        self.texts("tokenizer.ggml.tokens")
+    }
+
+    /// What each piece is: text, or one of the kinds below.
+    fn kinds(&self) -> Option<Vec<i32>> {
+        self.list("tokenizer.ggml.token_type")?.iter().map(|kind| kind.to_i32().ok()).collect()
+    }
+
+    /// The token that is put before a text.
+    fn lead(&self, tokens: &[&str], by_default: bool) -> Option<serde_json::Value> {
+        let id = self.number("tokenizer.ggml.bos_token_id")? as usize;
+        let bos = *tokens.get(id)?;
+        let leads = self.flag("tokenizer.ggml.add_bos_token").unwrap_or(by_default);
+        leads.then(|| {
+            json!({
+                "type": "TemplateProcessing",
+                "single": [{"SpecialToken": {"id": bos, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+                "special_tokens": {bos: {"id": bos, "ids": [id], "tokens": [bos]}},
+            })
+        })
+    }
+
+    /// A byte-level vocabulary with its merges, as a `tokenizer.json`. candle's own reading of these files puts a
+    /// space before every text and does not know Llama 3's way of cutting by the name it has there.
+    fn byte_pairs(&self, cut: Cut) -> Option<serde_json::Value> {
+        let (tokens, kinds) = (self.pieces()?, self.kinds()?);
+        let merges = self.texts("tokenizer.ggml.merges")?;
+        if tokens.len() != kinds.len() {
+            return None;
+        }
+        let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": use_regex});
+        let pre_tokenizer = match cut.pattern() {
+            None => byte_level(true),
+            Some(pattern) => json!({"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
+                byte_level(false),
+            ]}),
+        };
+        let normalizer = (cut == Cut::Qwen2).then(|| json!({"type": "NFC"}));
+        Some(json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added(&tokens, &kinds),
+            "normalizer": normalizer, "pre_tokenizer": pre_tokenizer,
+            "post_processor": self.lead(&tokens, cut == Cut::Llama3), "decoder": byte_level(true),
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+                "ignore_merges": cut == Cut::Llama3, "vocab": vocabulary(&tokens), "merges": merges,
+            },
+        }))
     }
 
     /// A vocabulary of SentencePiece's as byte-pair encoding: of two neighbours those are joined first whose
     /// join has the highest score. Source: the algorithm of SentencePiece's BPE models.
-    fn sentence_pieces(&self) -> Option<String> {
-        let tokens: Vec<&str> = self
-            .list("tokenizer.ggml.tokens")?
-            .iter()
-            .map(|token| token.to_string().ok().map(String::as_str))
-            .collect::<Option<_>>()?;
+    fn sentence_pieces(&self) -> Option<serde_json::Value> {
+        let (tokens, kinds) = (self.pieces()?, self.kinds()?);
         let score = |value: &Value| value.to_f32().ok();
         let scores: Vec<f32> =
             self.list("tokenizer.ggml.scores")?.iter().map(score).collect::<Option<_>>()?;
-        let kinds: Vec<i32> = self
-            .list("tokenizer.ggml.token_type")?
-            .iter()
-            .map(|kind| kind.to_i32().ok())
-            .collect::<Option<_>>()?;
         if tokens.len() != scores.len() || tokens.len() != kinds.len() {
             return None;
         }
@@ -275,16 +325,6 @@ impl Header<'_> {
         }
         merges.sort_by(|a, b| scores[b.0].total_cmp(&scores[a.0]).then(a.0.cmp(&b.0)).then(a.1.cmp(&b.1)));
         let merges: Vec<[&str; 2]> = merges.into_iter().map(|(_, _, pair)| pair).collect();
-        const UNKNOWN: i32 = 2;
-        const CONTROL: i32 = 3;
-        const DEFINED: i32 = 4;
-        let added: Vec<serde_json::Value> = (0..tokens.len())
-            .filter(|&id| [UNKNOWN, CONTROL, DEFINED].contains(&kinds[id]))
-            .map(|id| {
-                json!({"id": id, "content": tokens[id], "single_word": false, "lstrip": false, "rstrip": false,
-                       "normalized": false, "special": kinds[id] != DEFINED})
-            })
-            .collect();
         let mut normalizers = Vec::new();
         let mut decoders = vec![
             json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
@@ -298,30 +338,72 @@ impl Header<'_> {
         normalizers.push(json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}));
         let unknown = self.number("tokenizer.ggml.unknown_token_id").map(|id| id as usize);
         let unknown = unknown.or_else(|| kinds.iter().position(|&kind| kind == UNKNOWN));
-        let lead = self.flag("tokenizer.ggml.add_bos_token").unwrap_or(true);
-        let bos = self.number("tokenizer.ggml.bos_token_id").and_then(|id| tokens.get(id as usize));
-        let post = bos.filter(|_| lead).map(|bos| {
-            json!({
-                "type": "TemplateProcessing",
-                "single": [{"SpecialToken": {"id": bos, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-                "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
-                "special_tokens": {*bos: {"id": bos, "ids": [ids[bos]], "tokens": [bos]}},
-            })
-        });
-        let vocab: Map<String, serde_json::Value> =
-            tokens.iter().enumerate().map(|(id, token)| ((*token).to_string(), id.into())).collect();
-        let json = json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
+        Some(json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added(&tokens, &kinds),
             "normalizer": {"type": "Sequence", "normalizers": normalizers},
-            "pre_tokenizer": null, "post_processor": post,
+            "pre_tokenizer": null, "post_processor": self.lead(&tokens, true),
             "decoder": {"type": "Sequence", "decoders": decoders},
             "model": {
                 "type": "BPE", "dropout": null, "unk_token": unknown.and_then(|id| tokens.get(id)),
                 "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": true,
-                "byte_fallback": true, "ignore_merges": false, "vocab": vocab, "merges": merges,
+                "byte_fallback": true, "ignore_merges": false, "vocab": vocabulary(&tokens), "merges": merges,
             },
-        });
-        Some(json.to_string())
+        }))
+    }
+}
+
+/// Kinds of pieces that are no text of the vocabulary's own.
+const UNKNOWN: i32 = 2;
+const CONTROL: i32 = 3;
+const DEFINED: i32 = 4;
+
+/// Pieces that are found in a text before it is cut.
+fn added(tokens: &[&str], kinds: &[i32]) -> Vec<serde_json::Value> {
+    (0..tokens.len())
+        .filter(|&id| [UNKNOWN, CONTROL, DEFINED].contains(&kinds[id]))
+        .map(|id| {
+            json!({"id": id, "content": tokens[id], "single_word": false, "lstrip": false, "rstrip": false,
+                   "normalized": false, "special": kinds[id] != DEFINED})
+        })
+        .collect()
+}
+
+fn vocabulary(tokens: &[&str]) -> Map<String, serde_json::Value> {
+    tokens.iter().enumerate().map(|(id, token)| ((*token).to_string(), id.into())).collect()
+}
+
+/// How a text is cut before pieces are joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    Gpt2,
+    Llama3,
+    /// As Llama 3, with other roles of the first token.
+    Dbrx,
+    Qwen2,
+}
+
+impl Cut {
+    /// By the name that llama.cpp gives it.
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "gpt-2" | "default" | "phi-2" | "olmo" => Some(Self::Gpt2),
+            "llama-bpe" | "llama3" | "llama-v3" => Some(Self::Llama3),
+            "dbrx" | "smaug-bpe" => Some(Self::Dbrx),
+            "qwen2" | "deepseek-r1-qwen" => Some(Self::Qwen2),
+            _ => None,
+        }
+    }
+
+    /// The pattern of the model's own `tokenizer.json`; none: GPT-2's, which the tokenizer library has built in.
+    fn pattern(self) -> Option<String> {
+        let digits = match self {
+            Self::Gpt2 => return None,
+            Self::Llama3 | Self::Dbrx => r"\p{N}{1,3}",
+            Self::Qwen2 => r"\p{N}",
+        };
+        Some(format!(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        ))
     }
 }
 

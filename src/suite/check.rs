@@ -12,7 +12,7 @@ use super::spec::{
 use crate::base::HookSelector;
 use crate::dictionary::{Kind, MethodParams};
 use crate::features::{Deviation, Protocol, WalkOrder};
-use crate::llm::{ClientKind, LlmSpec, PromptLogprobs};
+use crate::llm::{ClientKind, LlmSpec, PromptLogprobs, ResponseFormat};
 use crate::score::{Judging, scorer};
 
 /// Fewest tokens of a fitting context: position 0 is left out, so one would leave nothing.
@@ -477,6 +477,10 @@ fn read_llm(mut fields: Section<'_>, problems: &mut Problems) -> Option<LlmSpec>
     let forms = [("echo", PromptLogprobs::Echo), ("vllm", PromptLogprobs::Vllm)];
     let form = fields.get("prompt_logprobs");
     let form = form.and_then(|node| one_of(&path, node, "form", &forms, problems));
+    let path = fields.path_of("response_format");
+    let formats = [("json_schema", ResponseFormat::JsonSchema), ("json_object", ResponseFormat::JsonObject)];
+    let response_format = fields.get("response_format");
+    let response_format = response_format.and_then(|node| one_of(&path, node, "form", &formats, problems));
     let path = fields.path_of("");
     fields.finish(problems);
     let mut spec = LlmSpec::new(client?, &model?);
@@ -490,6 +494,7 @@ fn read_llm(mut fields: Section<'_>, problems: &mut Problems) -> Option<LlmSpec>
     spec.retries = retries.map_or(spec.retries, |retries| retries as u32);
     spec.structured = structured.unwrap_or(spec.structured);
     spec.max_tokens_field = max_tokens_field.unwrap_or(spec.max_tokens_field);
+    spec.response_format = response_format.unwrap_or(spec.response_format);
     spec.prompt_logprobs = form.unwrap_or(spec.prompt_logprobs);
     for wrong in spec.check() {
         problems.push(problem(&format!("{path}{}", wrong.field), at, wrong.why));

@@ -265,6 +265,13 @@ pub const FIELDS: &[Field] = &[
     field("llm", "timeout_seconds", "number", "`60`", "Longest wait for one answer."),
     field("llm", "retries", "integer", "`6`", "Repeats after a passing failure, such as a rate limit."),
     field("llm", "structured", "boolean", "`true`", "Whether to send a JSON schema for the answer."),
+    field(
+        "llm",
+        "response_format",
+        "string",
+        "`json_schema`",
+        "How the schema is sent: `json_schema` as OpenAI has it, or `json_object` with the schema beside it, which llama-cpp-python wants.",
+    ),
     field("llm", "max_tokens_field", "string", "`max_tokens`", "What the endpoint calls the answer's limit."),
     field(
         "llm",

@@ -60,6 +60,14 @@ async fn a_chat_request_has_the_documented_fields() {
 }
 
 #[tokio::test]
+async fn a_schema_is_sent_in_the_form_that_the_endpoint_takes() {
+    let change = |spec: &mut LlmSpec| spec.response_format = ResponseFormat::JsonObject;
+    let (_, seen) = exchange(change, &full_question(), said("yes")).await;
+    let schema = full_question().schema.expect("a schema").value;
+    assert_eq!(seen.body["response_format"], json!({"type": "json_object", "schema": schema}));
+}
+
+#[tokio::test]
 async fn a_specification_changes_body_headers_and_query() {
     let change = |spec: &mut LlmSpec| {
         spec.structured = false;
@@ -158,17 +166,15 @@ async fn prompts_are_scored_by_echo_with_or_without_a_generated_token() {
         reply.tokens.iter().map(|t| (t.token.as_str(), t.logprob)).collect();
     assert_eq!(tokens, [("a", None), (" b", Some(-1.0))]);
     assert_eq!(seen[0].path, "/v1/completions");
-    assert_eq!((&seen[0].body["echo"], &seen[0].body["max_tokens"]), (&json!(true), &json!(0)));
+    assert_eq!((&seen[0].body["echo"], &seen[0].body["max_tokens"]), (&json!(true), &json!(1)));
 
-    let (again, seen) = scored(
-        |_| (),
-        |_, seen| match seen.body["max_tokens"].as_u64() {
-            Some(0) => Act::Json(400, String::new(), json!({"error": "max_tokens must be at least 1"})),
-            _ => ok(echoed(&["a", " b", " c"], 1)),
-        },
-    )
-    .await;
-    assert_eq!((again.expect("scores"), seen.len()), (reply, 2));
+    // One token is generated; some endpoints list it with the prompt's, some do not.
+    for tokens in [["a", " b"].as_slice(), &["a", " b", " c"]] {
+        let mut body = echoed(tokens, 1);
+        body["choices"][0]["text"] = json!("a b c");
+        let (again, seen) = scored(|_| (), move |_, _| ok(body.clone())).await;
+        assert_eq!((again.expect("scores"), seen.len()), (reply.clone(), 1));
+    }
 }
 
 #[tokio::test]

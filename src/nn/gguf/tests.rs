@@ -298,8 +298,7 @@ fn a_vocabulary_with_scores_cuts_texts_as_its_tokenizer_does() {
     .map(|(key, value)| (key.to_string(), value))
     .into();
     let header = Header { file: "m.gguf", metadata: &metadata };
-    let json = header.sentence_pieces().expect("whole lists");
-    let made = Tokenizer::from_bytes(json.as_bytes(), "m.gguf").expect("a tokenizer");
+    let made = header.tokenizer().expect("a tokenizer");
     let own = Tokenizer::from_file(&folder.join("tokenizer.json")).expect("a tokenizer");
     assert_eq!(made.lead_tokens(), [1]);
     let corpus = std::fs::read_to_string(shared.join("corpora/tinystories.txt")).expect("a corpus");
@@ -307,6 +306,59 @@ fn a_vocabulary_with_scores_cuts_texts_as_its_tokenizer_does() {
     for text in [corpus.as_str(), "", " two  spaces", "caf\u{e9} \u{1F600}\n", "<s> spelt"] {
         assert_eq!(made.encode(text).expect("encodes"), own.encode(text).expect("encodes"), "{text:?}");
     }
+}
+
+#[test]
+fn a_byte_level_vocabulary_cuts_texts_as_its_tokenizer_does() {
+    let own =
+        Tokenizer::from_bytes(crate::subject::embedded::TOKENIZER, "tokenizer.json").expect("a tokenizer");
+    let json: serde_json::Value = serde_json::from_slice(crate::subject::embedded::TOKENIZER).expect("JSON");
+    let vocab = json["model"]["vocab"].as_object().expect("a vocabulary");
+    let mut tokens: Vec<&str> = vec![""; vocab.len()];
+    for (token, id) in vocab {
+        tokens[id.as_u64().expect("an id") as usize] = token;
+    }
+    let merges = json["model"]["merges"].as_array().expect("merges").iter().map(|merge| {
+        let pair = merge
+            .as_array()
+            .map(|pair| format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()));
+        Value::String(pair.unwrap_or_else(|| merge.as_str().expect("a pair").to_string()))
+    });
+    let special = |id: u32| own.is_special(id);
+    let text = |text: &str| Value::String(text.to_string());
+    let metadata = |pre: &str| -> HashMap<String, Value> {
+        [
+            ("tokenizer.ggml.model", text("gpt2")),
+            ("tokenizer.ggml.pre", text(pre)),
+            ("tokenizer.ggml.tokens", Value::Array(tokens.iter().map(|token| text(token)).collect())),
+            ("tokenizer.ggml.merges", Value::Array(merges.clone().collect())),
+            (
+                "tokenizer.ggml.token_type",
+                Value::Array(
+                    (0..tokens.len() as u32).map(|id| Value::I32(if special(id) { 3 } else { 1 })).collect(),
+                ),
+            ),
+            ("tokenizer.ggml.bos_token_id", Value::U32(0)),
+        ]
+        .map(|(key, value)| (key.to_string(), value))
+        .into()
+    };
+    let read = |pre: &str| Header { file: "m.gguf", metadata: &metadata(pre) }.tokenizer();
+    let made = read("gpt-2").expect("a tokenizer");
+    assert!(made.lead_tokens().is_empty());
+    for text in ["Two  words, isn't it?", "", " \n\tx = [1, 234567]", "caf\u{e9} \u{1F600}"] {
+        assert_eq!(made.encode(text).expect("encodes"), own.encode(text).expect("encodes"), "{text:?}");
+    }
+    let pieces = |pre: &str, text: &str| {
+        let tokenizer = read(pre).expect("a tokenizer");
+        tokenizer.token_texts(&tokenizer.encode(text).expect("encodes")).concat()
+    };
+    for pre in ["llama-bpe", "qwen2", "dbrx"] {
+        assert_eq!(pieces(pre, "It's 1234567\n\n  ok"), "It's 1234567\n\n  ok");
+    }
+    assert_eq!(read("llama-bpe").expect("a tokenizer").lead_tokens(), [0]);
+    let message = read("tekken").expect_err("not read").to_string();
+    assert!(message.contains("`tekken`") && message.contains("tokenizer.json"), "{message}");
 }
 
 /// Logits and reading speed of a file, to be held against llama.cpp's on the same file: see `tests/README.md`.
