@@ -14,6 +14,8 @@ use crate::nn::{KeysValues, NnError};
 
 /// Answers that are generated side by side, so that the weights are read once for all.
 const SIDE_BY_SIDE: usize = 16;
+/// Bytes of keys and values above which no further answer begins.
+const KEPT_AT_ONCE: usize = 1 << 30;
 /// Positions of a prompt that are read in one pass.
 const ROWS_AT_ONCE: usize = 512;
 /// Logits held at once, 32 MB.
@@ -67,7 +69,7 @@ impl Engine {
                 }
             }
             waiting.extend(jobs.try_iter());
-            while self.under_way.len() < SIDE_BY_SIDE
+            while self.has_room()
                 && let Some(job) = waiting.pop_front()
             {
                 self.begin(job);
@@ -75,6 +77,12 @@ impl Engine {
             self.under_way.retain(|under_way| !under_way.back.is_closed());
             self.step();
         }
+    }
+
+    /// Whether another answer may begin.
+    fn has_room(&self) -> bool {
+        let kept: usize = self.under_way.iter().map(|under_way| under_way.past.bytes()).sum();
+        self.under_way.len() < SIDE_BY_SIDE && kept < KEPT_AT_ONCE
     }
 
     fn begin(&mut self, job: Job) {

@@ -21,7 +21,6 @@ fn high(byte: u8) -> u8 {
     byte >> 4
 }
 
-/// Bytes for four blocks of f32 or two of 16 bits would do as well: `out` decides how many there are.
 #[inline(always)]
 fn unpack_loop<const FMA: bool>(out: &mut [f32], bytes: &[u8], encoding: Encoding) {
     let blocks = bytes.chunks_exact(encoding.block_bytes());
