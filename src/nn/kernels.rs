@@ -277,19 +277,108 @@ fn add_scaled<const FMA: bool>(sum: &mut Vector, scale: f32, x: &[f32]) {
     }
 }
 
-/// Working memory of one key-value head of one sequence.
-struct Scratch {
-    /// `[keys / KEYS, d_head]`: a coordinate of `KEYS` keys side by side.
+/// Keys and values of one head of one sequence, laid out as attention reads them. Grows position by position.
+#[derive(Debug, Clone)]
+pub(super) struct LaidOut {
+    d_head: usize,
+    positions: usize,
+    /// Positions that `values` has room for, an even number.
+    room: usize,
+    /// `[positions / KEYS, d_head]`: a coordinate of `KEYS` rotated keys side by side.
     keys: Vec<[f32; KEYS]>,
-    /// `[d_head / LANES, keys]`, `keys` rounded up to an even number: `LANES` coordinates of one value side by
-    /// side.
+    /// `[d_head / LANES, room]`: `LANES` coordinates of one value side by side.
     values: Vec<Vector>,
+}
+
+impl LaidOut {
+    /// With room for so many positions before it has to grow.
+    pub fn new(d_head: usize, room: usize) -> Self {
+        let room = room.next_multiple_of(2);
+        let values = vec![[0.0; LANES]; d_head.div_ceil(LANES) * room];
+        Self { d_head, positions: 0, room, keys: Vec::new(), values }
+    }
+
+    /// Positions held.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// Bytes that keys and values take.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.keys.as_slice()) + size_of_val(self.values.as_slice())
+    }
+
+    /// Forgets all but the first `positions`; what stays in memory behind them is overwritten before it is read
+    /// with a weight other than 0.
+    pub fn truncate(&mut self, positions: usize) {
+        self.positions = self.positions.min(positions);
+        self.keys.truncate(self.positions.div_ceil(KEYS) * self.d_head);
+    }
+
+    /// A copy of the first `positions`.
+    pub fn beginning(&self, positions: usize) -> Self {
+        let positions = positions.min(self.positions);
+        let mut copy = Self::new(self.d_head, positions);
+        copy.keys = self.keys[..positions.div_ceil(KEYS) * self.d_head].to_vec();
+        copy.positions = positions;
+        for (to, from) in
+            copy.values.chunks_exact_mut(copy.room.max(1)).zip(self.values.chunks_exact(self.room.max(1)))
+        {
+            to[..positions].copy_from_slice(&from[..positions]);
+        }
+        copy
+    }
+
+    /// Makes room for `more` positions.
+    fn reserve(&mut self, more: usize) {
+        let needed = self.positions + more;
+        if needed <= self.room {
+            return;
+        }
+        let mut grown = Self::new(self.d_head, needed.max(2 * self.room));
+        for (to, from) in
+            grown.values.chunks_exact_mut(grown.room).zip(self.values.chunks_exact(self.room.max(1)))
+        {
+            to[..self.positions].copy_from_slice(&from[..self.positions]);
+        }
+        (self.values, self.room) = (grown.values, grown.room);
+    }
+
+    /// Adds the next position, for which there must be room.
+    #[inline(always)]
+    fn push(&mut self, key: &[f32], value: &[f32], rotated: &mut [f32], shape: &AttentionShape<'_>) {
+        let position = self.positions;
+        if position.is_multiple_of(KEYS) {
+            self.keys.resize(self.keys.len() + self.d_head, [0.0; KEYS]);
+        }
+        rotate(rotated, key, position, 1.0, shape);
+        let tile = &mut self.keys[position / KEYS * self.d_head..][..self.d_head];
+        fill_lane(tile, position % KEYS, rotated);
+        for (part, entries) in value.chunks(LANES).enumerate() {
+            self.values[part * self.room + position][..entries.len()].copy_from_slice(entries);
+        }
+        self.positions += 1;
+    }
+}
+
+/// Working memory of queries.
+struct Scratch {
     /// `[d_head]`: a coordinate of `ROWS` queries side by side.
     queries: Vec<[f32; ROWS]>,
     /// `[keys / KEYS]`
     tiles: Vec<Tile>,
     /// One head, rotated.
     rotated: Vec<f32>,
+}
+
+impl Scratch {
+    fn new(shape: &AttentionShape<'_>) -> Self {
+        Self {
+            queries: vec![[0.0; ROWS]; shape.d_head],
+            tiles: vec![[[0.0; KEYS]; ROWS]; shape.keys.div_ceil(KEYS)],
+            rotated: vec![0.0; shape.d_head],
+        }
+    }
 }
 
 /// Copies one head at one position, rotated and scaled.
@@ -328,44 +417,44 @@ fn attention_loop<const FMA: bool>(
     v: HeadView<'_>,
     shape: &AttentionShape<'_>,
 ) {
-    let n_tiles = shape.keys.div_ceil(KEYS);
-    let mut scratch = Scratch {
-        keys: vec![[0.0; KEYS]; n_tiles * shape.d_head],
-        values: vec![[0.0; LANES]; shape.d_head.div_ceil(LANES) * shape.keys.next_multiple_of(2)],
-        queries: vec![[0.0; ROWS]; shape.d_head],
-        tiles: vec![[[0.0; KEYS]; ROWS]; n_tiles],
-        rotated: vec![0.0; shape.d_head],
-    };
+    let mut scratch = Scratch::new(shape);
+    let mut laid_out = LaidOut::new(shape.d_head, shape.keys);
     let group = shape.n_heads / shape.n_kv_heads;
     for sequence in 0..shape.batch {
         for kv_head in 0..shape.n_kv_heads {
-            load_keys_and_values(&mut scratch, sequence, kv_head, k, v, shape);
+            laid_out.truncate(0);
+            for row in sequence * shape.keys..(sequence + 1) * shape.keys {
+                let (key, value) = (k.head(row, kv_head, shape.d_head), v.head(row, kv_head, shape.d_head));
+                laid_out.push(key, value, &mut scratch.rotated, shape);
+            }
             for head in kv_head * group..(kv_head + 1) * group {
                 for start in (0..shape.queries).step_by(ROWS) {
-                    attend_from::<FMA>(out, &mut scratch, [sequence, head, start], q, shape);
+                    attend_from::<FMA>(out, &mut scratch, &laid_out, [sequence, head, start], q, shape);
                 }
             }
         }
     }
 }
 
+/// One key-value head of one sequence: its new keys and values join those laid out before.
 #[inline(always)]
-fn load_keys_and_values(
-    scratch: &mut Scratch,
-    sequence: usize,
-    head: usize,
+fn attention_on_loop<const FMA: bool>(
+    out: &mut [f32],
+    q: HeadView<'_>,
     k: HeadView<'_>,
     v: HeadView<'_>,
+    laid_out: &mut LaidOut,
     shape: &AttentionShape<'_>,
 ) {
-    for position in 0..shape.keys {
-        let row = sequence * shape.keys + position;
-        rotate(&mut scratch.rotated, k.head(row, head, shape.d_head), position, 1.0, shape);
-        let tile = &mut scratch.keys[position / KEYS * shape.d_head..][..shape.d_head];
-        fill_lane(tile, position % KEYS, &scratch.rotated);
-        for (part, entries) in v.head(row, head, shape.d_head).chunks(LANES).enumerate() {
-            scratch.values[part * shape.keys.next_multiple_of(2) + position][..entries.len()]
-                .copy_from_slice(entries);
+    let mut scratch = Scratch::new(shape);
+    laid_out.reserve(shape.queries);
+    for row in 0..shape.queries {
+        let (key, value) = (k.head(row, 0, shape.d_head), v.head(row, 0, shape.d_head));
+        laid_out.push(key, value, &mut scratch.rotated, shape);
+    }
+    for head in 0..shape.n_heads {
+        for start in (0..shape.queries).step_by(ROWS) {
+            attend_from::<FMA>(out, &mut scratch, laid_out, [0, head, start], q, shape);
         }
     }
 }
@@ -375,11 +464,13 @@ fn load_keys_and_values(
 fn attend_from<const FMA: bool>(
     out: &mut [f32],
     scratch: &mut Scratch,
+    laid_out: &LaidOut,
     [sequence, head, start]: [usize; 3],
     q: HeadView<'_>,
     shape: &AttentionShape<'_>,
 ) {
-    let Scratch { keys, values, queries, tiles, rotated } = scratch;
+    let Scratch { queries, tiles, rotated } = scratch;
+    let LaidOut { keys, values, room, .. } = laid_out;
     let rows = ROWS.min(shape.queries - start);
     let first = shape.keys - shape.queries + start; // position of the first of these queries
     for r in 0..rows {
@@ -413,7 +504,7 @@ fn attend_from<const FMA: bool>(
         }
     };
     let seen = seen.next_multiple_of(2);
-    let mut parts = values.chunks_exact(shape.keys.next_multiple_of(2)).enumerate();
+    let mut parts = values.chunks_exact(*room).enumerate();
     while let Some((part, low)) = parts.next() {
         if let Some((_, high)) = parts.next() {
             let averages = average_two::<FMA>(tiles, &low[..seen], &high[..seen]);
@@ -603,6 +694,14 @@ dispatched! {
     /// Causal attention of every head: `out` is `[batch · queries, n_heads · d_head]`.
     attend = attention_loop(
         out: &mut [f32], q: HeadView<'_>, k: HeadView<'_>, v: HeadView<'_>, shape: &AttentionShape<'_>)
+}
+
+dispatched! {
+    /// Causal attention of the next positions of one sequence, for the query heads that one head of keys and
+    /// values serves: `out` is `[queries, n_heads · d_head]`. `k` and `v` are the new positions alone.
+    attend_on = attention_on_loop(
+        out: &mut [f32], q: HeadView<'_>, k: HeadView<'_>, v: HeadView<'_>, laid_out: &mut LaidOut,
+        shape: &AttentionShape<'_>)
 }
 
 #[cfg(test)]

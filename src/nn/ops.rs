@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, D, InplaceOp1, Layout, Storage, Tensor};
 use rayon::prelude::*;
 
 use super::architecture::{Activation, NormKind};
-use super::kernels::{self, AttentionShape, HeadView, MatrixView};
+use super::kernels::{self, AttentionShape, HeadView, LaidOut, MatrixView};
 use super::keys_values::KeysValues;
 use super::packed::Packed;
 use super::rows::Rows;
@@ -381,27 +381,23 @@ pub(super) fn attention_with_past(
     let alone = |heads: &Heads| heads.alone(d_head)?.flatten_all()?.to_vec1::<f32>();
     let (queries_of_all, keys, values) = (alone(q)?, alone(k)?, alone(v)?);
     let (width, kv_width) = (count * d_head, kv_count * d_head);
-    let new = queries * kv_width;
-    let kept: Vec<_> = past
-        .iter_mut()
-        .enumerate()
-        .map(|(nth, past)| past.extend(layer, &keys[nth * new..][..new], &values[nth * new..][..new]))
-        .collect();
+    let sequences = past.len();
+    let mut heads: Vec<&mut LaidOut> = past.iter_mut().flat_map(|past| past.layer(layer)).collect();
     // One head that keys and values have, with the queries that it serves, of one sequence.
-    let of_head = |task: usize| {
+    let of_head = |(task, laid_out): (usize, &mut &mut LaidOut)| {
         let (nth, head) = (task / kv_count, task % kv_count);
         let view = |data, stride, first| HeadView { data, stride, first, step: d_head };
         let q = view(&queries_of_all[nth * queries * width..], width, head * group * d_head);
-        let k = view(&kept[nth].keys, kv_width, head * d_head);
-        let v = view(&kept[nth].values, kv_width, head * d_head);
-        let keys = kept[nth].keys.len() / kv_width;
+        let k = view(&keys[nth * queries * kv_width..], kv_width, head * d_head);
+        let v = view(&values[nth * queries * kv_width..], kv_width, head * d_head);
         let mut out = vec![0.0; queries * group * d_head];
-        let shape = shape_of([1, queries, keys], [group, 1, d_head], rule, rotations);
-        kernels::attend(&mut out, q, k, v, &shape);
+        let seen = laid_out.positions() + queries;
+        let shape = shape_of([1, queries, seen], [group, 1, d_head], rule, rotations);
+        kernels::attend_on(&mut out, q, k, v, laid_out, &shape);
         out
     };
-    let parts: Vec<Vec<f32>> = (0..kept.len() * kv_count).into_par_iter().map(of_head).collect();
-    let mut out = vec![0.0; kept.len() * queries * width];
+    let parts: Vec<Vec<f32>> = heads.par_iter_mut().enumerate().map(of_head).collect();
+    let mut out = vec![0.0; sequences * queries * width];
     for (row, out) in out.chunks_exact_mut(width).enumerate() {
         let (nth, query) = (row / queries, row % queries);
         for (head, out) in out.chunks_exact_mut(group * d_head).enumerate() {
@@ -409,7 +405,7 @@ pub(super) fn attention_with_past(
             out.copy_from_slice(&part[query * group * d_head..][..group * d_head]);
         }
     }
-    Tensor::from_vec(out, (kept.len() * queries, width), q.rows.device())
+    Tensor::from_vec(out, (sequences * queries, width), q.rows.device())
 }
 
 /// Softmax of scores `[.., queries, keys]` over the keys that each query may see.
