@@ -136,7 +136,8 @@ impl Endpoint {
 ///
 /// # Errors
 /// [`ChatError::BadRequest`] for a specification that cannot be, [`ChatError::LocalModel`] for a local
-/// model that cannot be used, [`ChatError::Auth`] for a missing key, [`ChatError::Unsupported`] for a budget without prices.
+/// model that cannot be used, [`ChatError::Auth`] for a missing key, [`ChatError::Unsupported`] for a
+/// budget without prices.
 pub fn connect(endpoint: &Endpoint) -> Result<Llm, ChatError> {
     // Processes that share an endpoint must not come back together after an error.
     let seed = u64::from(std::process::id());

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Prices;
+use super::local::SIDE_BY_SIDE;
 
 /// What stands for the key in the values of `headers` and `query`.
 pub(super) const KEY_PLACE: &str = "{key}";
@@ -52,7 +53,7 @@ impl ClientKind {
     /// Requests under way at once where a suite says nothing: as many as a model in this process answers side
     /// by side.
     pub fn usual_in_flight(self) -> usize {
-        if self == Self::Local { 16 } else { 64 }
+        if self == Self::Local { SIDE_BY_SIDE } else { 64 }
     }
 }
 

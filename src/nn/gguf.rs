@@ -54,9 +54,7 @@ impl Gguf {
     /// Fails where it is cut short or corrupt, of another family, or holds numbers of a form that is not read.
     pub fn open(path: &Path) -> Result<Self, NnError> {
         let name = path.display().to_string();
-        let failed = |source| FileError { action: "read", path: path.to_path_buf(), source };
-        let mut reader = BufReader::new(File::open(path).map_err(failed)?);
-        let content = Content::read(&mut reader).map_err(|error| corrupt(&name, &first_line(&error)))?;
+        let (mut reader, content) = opened(path, &name)?;
         let header = Header { file: &name, metadata: &content.metadata };
         let family = header.family()?;
         let factors = match content.tensor_infos.get("rope_freqs.weight") {
@@ -79,10 +77,15 @@ impl Gguf {
 /// The tokenizer of a file, without its weights.
 pub fn gguf_tokenizer(path: &Path) -> Result<Tokenizer, NnError> {
     let name = path.display().to_string();
+    let (_, content) = opened(path, &name)?;
+    tokenizer(path, &Header { file: &name, metadata: &content.metadata })
+}
+
+fn opened(path: &Path, name: &str) -> Result<(BufReader<File>, Content), NnError> {
     let failed = |source| FileError { action: "read", path: path.to_path_buf(), source };
     let mut reader = BufReader::new(File::open(path).map_err(failed)?);
-    let content = Content::read(&mut reader).map_err(|error| corrupt(&name, &first_line(&error)))?;
-    tokenizer(path, &Header { file: &name, metadata: &content.metadata })
+    let content = Content::read(&mut reader).map_err(|error| corrupt(name, &first_line(&error)))?;
+    Ok((reader, content))
 }
 
 fn tokenizer(path: &Path, header: &Header<'_>) -> Result<Tokenizer, NnError> {

@@ -195,7 +195,7 @@ fn parse(bytes: &[u8], file: &str) -> Result<Value, NnError> {
 }
 
 /// The token that a tokenizer configuration gives a role, written as a text or as an object with `content`.
-fn token_named(value: &Value, role: &str) -> Option<String> {
+pub fn token_named(value: &Value, role: &str) -> Option<String> {
     let token = value.get(role)?;
     token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_string)
 }

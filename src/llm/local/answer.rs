@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use super::model::LocalModel;
 use super::sampling::{Choice, choose};
 use super::shape::{Progress, Shape};
 use super::vocabulary::Allowed;
-use crate::base::{Digester, Stream};
+use crate::base::{Digest, Digester, Stream};
 use crate::llm::{ChatError, ChatReply, ChatRequest, Finish, TokenChoice};
 
 /// An answer as far as it was generated.
@@ -13,6 +15,7 @@ pub(super) struct Answer {
     limit: usize,
     stream: Stream,
     form: Option<Form>,
+    form_digest: Digest,
     choices: Vec<Choice>,
     /// Choices that the model has read.
     read: usize,
@@ -46,6 +49,8 @@ impl Answer {
         let needed = form.as_ref().map_or(0, |form| form.shape.most_bytes());
         let limit =
             request.max_tokens.max(1).max(needed + if has_text(&form) { request.max_tokens } else { 0 });
+        let mut form_digest = Digester::new("form");
+        form_digest.json(&request.schema.as_ref().filter(|_| structured));
         let mut digester = Digester::new("local answer");
         digester.json(&request);
         let seed = digester.finish().bytes();
@@ -53,16 +58,24 @@ impl Answer {
             u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
         let stream = Stream::new(seed, "local_model_sampling");
         let limit = limit.min(room);
-        let mut answer =
-            Self { request, n_prompt, limit, stream, form, choices: Vec::new(), read: 0, finish: None };
+        let mut answer = Self {
+            request,
+            n_prompt,
+            limit,
+            stream,
+            form,
+            form_digest: form_digest.finish(),
+            choices: Vec::new(),
+            read: 0,
+            finish: None,
+        };
         answer.take_certain(model)?;
         Ok(answer)
     }
 
     /// Tells answers apart that may have the same tokens at the same place.
-    pub fn shape_name(&self) -> String {
-        let schema = self.request.schema.as_ref().filter(|_| self.form.is_some());
-        schema.map(|schema| schema.value.to_string()).unwrap_or_default()
+    pub fn form_digest(&self) -> Digest {
+        self.form_digest
     }
 
     /// Whether there is nothing more to come.
@@ -98,8 +111,14 @@ impl Answer {
             Some(form) => Some(self.tokens_for(form, model, allowed, left)?),
         };
         let temperature = self.request.temperature;
-        let choice = choose(logits, tokens.as_deref(), temperature, &mut self.stream, n_top)
-            .ok_or_else(|| model.failed("has no token that could come next"))?;
+        let choice = choose(
+            logits,
+            tokens.as_ref().map(|tokens| tokens.as_slice()),
+            temperature,
+            &mut self.stream,
+            n_top,
+        )
+        .ok_or_else(|| model.failed("has no token that could come next"))?;
         if self.form.is_none() && model.ends.contains(&choice.token) {
             self.finish = Some(Finish::Stop);
             return Ok(());
@@ -115,10 +134,10 @@ impl Answer {
         model: &LocalModel,
         allowed: &mut Allowed,
         left: usize,
-    ) -> Result<Vec<u32>, ChatError> {
+    ) -> Result<Arc<Vec<u32>>, ChatError> {
         if left <= form.shape.most_bytes() && form.shape.may_end_text(&form.progress) {
             return match model.vocabulary.longest(b"\"") {
-                Some((token, _)) => Ok(vec![token]),
+                Some((token, _)) => Ok(Arc::new(vec![token])),
                 None => Err(model.failed("has no token for a quotation mark")),
             };
         }
@@ -126,7 +145,7 @@ impl Answer {
         if tokens.is_empty() {
             return Err(model.failed("has no tokens that spell JSON"));
         }
-        Ok(tokens.to_vec())
+        Ok(tokens)
     }
 
     fn push(&mut self, model: &LocalModel, choice: Choice) -> Result<(), ChatError> {

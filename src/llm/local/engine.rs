@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvError};
 
 use tokio::sync::oneshot;
@@ -8,12 +8,12 @@ use super::model::LocalModel;
 use super::prefixes::Prefixes;
 use super::sampling::{likeliest, log_sum_exp};
 use super::vocabulary::Allowed;
-use crate::base::{Matrix, TokenBatch};
+use crate::base::{Digest, Matrix, TokenBatch};
 use crate::llm::{ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, PromptToken};
 use crate::nn::{KeysValues, NnError};
 
 /// Answers that are generated side by side, so that the weights are read once for all.
-const SIDE_BY_SIDE: usize = 16;
+pub const SIDE_BY_SIDE: usize = 16;
 /// Bytes of keys and values above which no further answer begins.
 const KEPT_AT_ONCE: usize = 1 << 30;
 /// Positions of a prompt that are read in one pass.
@@ -33,7 +33,7 @@ pub(super) struct Engine {
     structured: bool,
     chats: Prefixes,
     prompts: Prefixes,
-    allowed: BTreeMap<String, Allowed>,
+    allowed: HashMap<Digest, Allowed>,
     under_way: Vec<UnderWay>,
 }
 
@@ -53,7 +53,7 @@ impl Engine {
             structured,
             chats: Prefixes::default(),
             prompts: Prefixes::default(),
-            allowed: BTreeMap::new(),
+            allowed: HashMap::new(),
             under_way: Vec::new(),
         }
     }
@@ -161,7 +161,7 @@ impl Engine {
     fn step(&mut self) {
         let mut by_length: BTreeMap<usize, Vec<(UnderWay, Vec<u32>)>> = BTreeMap::new();
         for mut under_way in std::mem::take(&mut self.under_way) {
-            let allowed = self.allowed.entry(under_way.answer.shape_name().to_string()).or_default();
+            let allowed = self.allowed.entry(under_way.answer.form_digest()).or_default();
             if let Err(error) = under_way.answer.extend(&self.model, &under_way.logits, allowed) {
                 drop(under_way.back.send(Err(error)));
             } else if under_way.answer.is_done() {

@@ -1,6 +1,6 @@
 //! A language model in this process.
 //!
-//! In: a model folder and questions.
+//! In: a model folder or a GGUF file, and questions.
 //! Out: answers, several generated side by side on one thread that the products of matrices then share out.
 //! Never: reaches the network, returns an answer that breaks the form asked for.
 //!
@@ -24,6 +24,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use tokio::sync::oneshot;
 
+pub(super) use self::engine::SIDE_BY_SIDE;
 use self::engine::{Engine, Job};
 use self::model::LocalModel;
 use super::{BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest};

@@ -6,6 +6,7 @@ use super::template::ChatTemplate;
 use super::vocabulary::Vocabulary;
 use crate::base::Digester;
 use crate::llm::{ChatError, Message};
+use crate::nn::tokenizer::token_named;
 use crate::nn::{Config, Gguf, NnError, Tokenizer, Transformer, Weights};
 
 /// Tokens that end a turn in chats, where a model's files name only the token that ends a text.
@@ -17,6 +18,8 @@ pub(super) struct LocalModel {
     pub transformer: Transformer,
     pub tokenizer: Tokenizer,
     pub vocabulary: Vocabulary,
+    /// Texts of the special tokens, longest first.
+    specials: Vec<String>,
     pub template: ChatTemplate,
     /// Tokens that end an answer.
     pub ends: Vec<u32>,
@@ -59,8 +62,7 @@ impl LocalModel {
             let text = std::fs::read(path.join(file)).unwrap_or_default();
             let json: Value = serde_json::from_slice(&text).unwrap_or_default();
             ends.extend(ids_in(&json["eos_token_id"]));
-            let token = json["eos_token"].as_str().or_else(|| json["eos_token"]["content"].as_str());
-            ends.extend(token.and_then(|token| tokenizer.id_of(token)));
+            ends.extend(token_named(&json, "eos_token").and_then(|token| tokenizer.id_of(&token)));
         }
         Self::build(&name, &config, &weights, tokenizer, template, ends).map_err(read)
     }
@@ -101,8 +103,8 @@ impl LocalModel {
         digester.digest(&tokenizer.digest()).text(&template.describe()).json(&ends);
         let identity = format!("local {}", digester.finish().hex());
         let vocabulary = Vocabulary::new(&tokenizer, vocab);
-        let name = name.to_string();
-        Ok(Self { transformer, tokenizer, vocabulary, template, ends, name, identity })
+        let (name, specials) = (name.to_string(), tokenizer.special_texts());
+        Ok(Self { transformer, tokenizer, vocabulary, specials, template, ends, name, identity })
     }
 
     /// An error of this model.
@@ -112,7 +114,15 @@ impl LocalModel {
 
     /// The tokens of a conversation, up to where the answer begins.
     pub fn ids_of_chat(&self, messages: &[Message]) -> Result<Vec<u32>, ChatError> {
-        let (shown, literals) = self.hidden_literals(messages);
+        let mut literals = Vec::new();
+        // Special tokens that a message spells must stay text.
+        let shown: Vec<Message> = messages
+            .iter()
+            .map(|message| Message {
+                role: message.role,
+                content: hide(&message.content, &self.specials, &mut literals),
+            })
+            .collect();
         let rendered = self
             .template
             .render(&shown)
@@ -128,27 +138,9 @@ impl LocalModel {
 
     /// The tokens of a plain text, with those that a text begins with.
     pub fn ids_of_text(&self, text: &str) -> Result<Vec<u32>, ChatError> {
-        let (shown, literals) = self.without_literals(text);
+        let mut literals = Vec::new();
+        let shown = hide(text, &self.specials, &mut literals);
         Ok([self.tokenizer.lead_tokens(), &self.ids_of_parts(&shown, &literals)?].concat())
-    }
-
-    /// The messages with stand-ins for every special token that their text spells, which must stay text.
-    fn hidden_literals(&self, messages: &[Message]) -> (Vec<Message>, Vec<String>) {
-        let mut literals = Vec::new();
-        let shown = messages
-            .iter()
-            .map(|message| Message {
-                role: message.role,
-                content: hide(&message.content, &self.tokenizer.special_texts(), &mut literals),
-            })
-            .collect();
-        (shown, literals)
-    }
-
-    fn without_literals(&self, text: &str) -> (String, Vec<String>) {
-        let mut literals = Vec::new();
-        let shown = hide(text, &self.tokenizer.special_texts(), &mut literals);
-        (shown, literals)
     }
 
     /// The tokens of a text whose stand-ins are the literals in order, each spelt as plain text.

@@ -4,6 +4,7 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, context};
 use serde_json::{Value, json};
 
 use crate::llm::{Message, Role};
+use crate::nn::tokenizer::token_named;
 
 /// Steps that a template may take: it comes from a stranger's file.
 const FUEL: u64 = 10_000_000;
@@ -34,10 +35,7 @@ impl ChatTemplate {
         let source = text("chat_template.jinja")
             .or_else(|| json("chat_template.json").as_ref().and_then(template_in))
             .or_else(|| template_in(&config));
-        let token = |role: &str| {
-            let token = &config[role];
-            token.as_str().or_else(|| token["content"].as_str()).unwrap_or_default().to_string()
-        };
+        let token = |role: &str| token_named(&config, role).unwrap_or_default();
         match source {
             Some(source) => Self::Given { source, bos: token("bos_token"), eos: token("eos_token") },
             None => Self::Joined,

@@ -319,9 +319,9 @@ fn a_byte_level_vocabulary_cuts_texts_as_its_tokenizer_does() {
         tokens[id.as_u64().expect("an id") as usize] = token;
     }
     let merges = json["model"]["merges"].as_array().expect("merges").iter().map(|merge| {
-        let pair = merge
-            .as_array()
-            .map(|pair| format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()));
+        let pair = merge.as_array().map(|pair| {
+            format!("{} {}", pair[0].as_str().expect("a piece"), pair[1].as_str().expect("a piece"))
+        });
         Value::String(pair.unwrap_or_else(|| merge.as_str().expect("a pair").to_string()))
     });
     let special = |id: u32| own.is_special(id);
