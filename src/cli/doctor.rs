@@ -144,8 +144,7 @@ fn local_models(folder: &Path) -> Vec<String> {
     };
     let gguf_files = |folder: &Path| -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let is_gguf = |path: &std::path::PathBuf| path.extension().is_some_and(|kind| kind == "gguf");
-        entries.map(|entry| entry.path()).filter(is_gguf).collect()
+        entries.map(|entry| entry.path()).filter(|path| crate::nn::is_gguf(path)).collect()
     };
     let below = |folder: &Path| -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

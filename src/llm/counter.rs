@@ -22,6 +22,24 @@ pub enum Question {
     Prompt(PromptRequest),
 }
 
+impl Question {
+    /// All of its text.
+    fn text(&self) -> String {
+        match self {
+            Self::Chat(request) => {
+                request.messages.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n")
+            }
+            Self::Prompt(request) => request.prompt.clone(),
+        }
+    }
+
+    /// The text that two questions begin with, which a model in this process reads once.
+    pub fn shared_with(&self, other: &Self) -> String {
+        let (text, other) = (self.text(), other.text());
+        text.chars().zip(other.chars()).take_while(|(one, other)| one == other).map(|(one, _)| one).collect()
+    }
+}
+
 /// Counts the tokens of a text.
 pub enum TokenCounter {
     /// By the model's own tokenizer.

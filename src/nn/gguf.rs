@@ -74,6 +74,17 @@ impl Gguf {
     }
 }
 
+/// Whether a path is that of a GGUF file, by its ending.
+pub fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
+/// How many numbers the weights of a file are, whatever they are stored as.
+pub fn gguf_weight_count(path: &Path) -> Result<u64, NnError> {
+    let (_, content) = opened(path, &path.display().to_string())?;
+    Ok(content.tensor_infos.values().map(|info| info.shape.elem_count() as u64).sum())
+}
+
 /// The tokenizer of a file, without its weights.
 pub fn gguf_tokenizer(path: &Path) -> Result<Tokenizer, NnError> {
     let name = path.display().to_string();

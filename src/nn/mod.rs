@@ -35,11 +35,11 @@ pub use architecture::{Activation, Architecture, Family, NormKind, Positions, Re
 pub use config::Config;
 pub use error::NnError;
 pub use families::{is_embedding, is_linear_in_block};
-pub use gguf::{Gguf, gguf_tokenizer};
+pub use gguf::{Gguf, gguf_tokenizer, is_gguf};
 pub use keys_values::KeysValues;
 pub use ops::copy_entries;
 pub use packed::{Encoding, Packed};
 pub use tokenizer::Tokenizer;
 
 pub use transformer::{Edit, ForwardPass, Output, Request, Transformer};
-pub use weights::Weights;
+pub use weights::{Weights, weight_count};

@@ -1,13 +1,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{Cursor, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::NnError;
+use super::gguf::{gguf_weight_count, is_gguf};
 use super::packed::{Encoding, Packed};
 use super::rows::Rows;
 use crate::base::{Digest, Digester, FileError, Stream};
@@ -44,15 +45,7 @@ impl Weights {
     }
 
     fn read_folder(folder: &Path, form: Form<'_>) -> Result<Self, NnError> {
-        let single = folder.join("model.safetensors");
-        let index = folder.join("model.safetensors.index.json");
-        let files = if single.exists() {
-            vec![single]
-        } else if index.exists() {
-            shards(&index)?.into_iter().map(|name| folder.join(name)).collect()
-        } else {
-            return Err(NnError::NoWeights { folder: folder.to_path_buf() });
-        };
+        let files = files_of(folder)?;
         let mut weights = Self::empty(&folder.display().to_string());
         let mut digester = Digester::new("weights");
         for file in &files {
@@ -86,6 +79,15 @@ impl Weights {
         digester.json(&sorted);
         let digest = digester.finish();
         Self { tensors, packed: HashMap::new(), files: HashMap::new(), source: name.to_string(), digest }
+    }
+
+    /// The same with every matrix unpacked to f32 on the CPU, as a model with hooks wants it.
+    pub fn unpacked(mut self) -> Result<Self, NnError> {
+        for (name, packed) in std::mem::take(&mut self.packed) {
+            let tensor = Tensor::from_vec(packed.to_f32(), &packed.dims(), &Device::Cpu)?;
+            self.tensors.insert(name, tensor);
+        }
+        Ok(self)
     }
 
     pub(super) fn empty(source: &str) -> Self {
@@ -243,6 +245,37 @@ impl Weights {
             }
         }
         Ok(digester.finish())
+    }
+}
+
+/// How many numbers the weights of a folder or of a GGUF file are, whatever they are stored as; read from the
+/// headers alone.
+pub fn weight_count(path: &Path) -> Result<u64, NnError> {
+    if is_gguf(path) {
+        return gguf_weight_count(path);
+    }
+    let mut count = 0;
+    for file in files_of(path)? {
+        let failed = |source| FileError { action: "read", path: file.clone(), source };
+        let mut reader = File::open(&file).map_err(failed)?;
+        let length = reader.metadata().map_err(failed)?.len();
+        let (_, metadata) = read_header(&mut reader, length, &file.display().to_string())?;
+        let tensors = metadata.tensors();
+        count += tensors.values().map(|info| info.shape.iter().product::<usize>() as u64).sum::<u64>();
+    }
+    Ok(count)
+}
+
+/// The files of a folder that weights are in.
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>, NnError> {
+    let single = folder.join("model.safetensors");
+    let index = folder.join("model.safetensors.index.json");
+    if single.exists() {
+        Ok(vec![single])
+    } else if index.exists() {
+        Ok(shards(&index)?.into_iter().map(|name| folder.join(name)).collect())
+    } else {
+        Err(NnError::NoWeights { folder: folder.to_path_buf() })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::features::{
     ActivationRecord, Evidence, FeatureRecord, Held, Protocol, QuantilePick, Stratum, split,
 };
 use crate::llm::{ClientKind, Example, LlmSpec, TokenCounter};
-use crate::nn::{Tokenizer, gguf_tokenizer};
+use crate::nn::{Tokenizer, gguf_tokenizer, weight_count};
 use crate::score::{JudgeTask, Judging, judge_batches};
 use crate::suite::{
     ExplainerSpec, JudgeSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec, Suite, resolve,
@@ -32,9 +32,9 @@ const FIRES_EVERY: usize = 16;
 const SECONDS_TO_BEGIN: f64 = 0.6;
 const SECONDS_PER_TOKEN: f64 = 0.015;
 
-/// Bytes of weights that a thread of this machine gets through a second, tokens times bytes: assumed, as above.
-/// A weight of two bytes is two operations for each token, and a core does some 5·10¹⁰ of those.
-const BYTES_PER_SECOND_AND_THREAD: f64 = 5e10;
+/// Multiply-adds a second of one thread in a local model, one for each weight and token: assumed, as above. It
+/// does not depend on how weights are stored: all are unpacked before they are multiplied.
+const WEIGHTS_PER_SECOND_AND_THREAD: f64 = 2.5e10;
 
 /// How many features are put to language models.
 #[derive(Debug, Clone, Copy)]
@@ -86,18 +86,26 @@ pub fn planned(
 struct Size {
     requests: f64,
     tokens_in: f64,
+    /// Of those in, the ones at the beginning that the question before has too.
+    tokens_shared: f64,
     tokens_out: f64,
 }
 
 impl Size {
     fn times(self, n: f64) -> Self {
-        Self { requests: self.requests * n, tokens_in: self.tokens_in * n, tokens_out: self.tokens_out * n }
+        Self {
+            requests: self.requests * n,
+            tokens_in: self.tokens_in * n,
+            tokens_shared: self.tokens_shared * n,
+            tokens_out: self.tokens_out * n,
+        }
     }
 
     fn plus(self, other: Self) -> Self {
         Self {
             requests: self.requests + other.requests,
             tokens_in: self.tokens_in + other.tokens_in,
+            tokens_shared: self.tokens_shared + other.tokens_shared,
             tokens_out: self.tokens_out + other.tokens_out,
         }
     }
@@ -171,10 +179,13 @@ impl Plan<'_> {
         counter: &TokenCounter,
     ) -> Size {
         let simulator = simulator_of(spec.kind);
-        fragments.fold(Size::default(), |sum, tokens| {
-            let texts: Vec<String> = tokens.iter().map(|&token| (self.texts)(token)).collect();
-            sum.plus(size(counter, &simulator.examples(USUAL_EXPLANATION, &texts)))
-        })
+        let examples: Vec<Example> = fragments
+            .flat_map(|tokens| {
+                let texts: Vec<String> = tokens.iter().map(|&token| (self.texts)(token)).collect();
+                simulator.examples(USUAL_EXPLANATION, &texts)
+            })
+            .collect();
+        size(counter, &examples)
     }
 
     fn judge(&self, spec: &JudgeSpec, judging: Judging) -> Planned {
@@ -199,9 +210,10 @@ impl Plan<'_> {
             .map(|prices| (size.tokens_in * prices.price_in + size.tokens_out * prices.price_out) / 1e6);
         let in_flight = llm.max_in_flight.max(1) as f64;
         let seconds = if llm.client == ClientKind::Local {
-            let bytes = weight_bytes(&resolve(&llm.model, self.suite_folder)) as f64;
+            let weights = weight_count(&resolve(&llm.model, self.suite_folder)).unwrap_or(0) as f64;
             let threads = rayon::current_num_threads() as f64;
-            (size.tokens_in + size.tokens_out) * bytes / (threads * BYTES_PER_SECOND_AND_THREAD)
+            let tokens = size.tokens_in - size.tokens_shared + size.tokens_out;
+            tokens * weights / (threads * WEIGHTS_PER_SECOND_AND_THREAD)
         } else {
             (size.requests * SECONDS_TO_BEGIN + size.tokens_out * SECONDS_PER_TOKEN) / in_flight
         };
@@ -233,22 +245,22 @@ impl Plan<'_> {
     }
 }
 
+/// The questions in the order they are asked.
 fn size(counter: &TokenCounter, examples: &[Example]) -> Size {
-    examples.iter().fold(Size::default(), |sum, example| {
+    let mut sum = Size::default();
+    let mut before: Option<&Example> = None;
+    for example in examples {
         let (tokens_in, tokens_out) = counter.example(example);
-        sum.plus(Size { requests: 1.0, tokens_in: tokens_in as f64, tokens_out: tokens_out as f64 })
-    })
-}
-
-/// Bytes of the weights of a folder or of a file.
-fn weight_bytes(path: &Path) -> u64 {
-    let length = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
-    if path.is_file() {
-        return length(path);
+        let shared = before.map_or(0, |before| counter.text(&example.question.shared_with(&before.question)));
+        sum = sum.plus(Size {
+            requests: 1.0,
+            tokens_in: tokens_in as f64,
+            tokens_shared: shared.min(tokens_in) as f64,
+            tokens_out: tokens_out as f64,
+        });
+        before = Some(example);
     }
-    let files = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let weights = files.filter(|file| file.extension().is_some_and(|kind| kind == "safetensors"));
-    weights.map(|file| length(&file)).sum()
+    sum
 }
 
 /// A feature with lists as full as the protocol has them, on fragments that come round again where there

@@ -34,7 +34,7 @@ pub fn open_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, 
     }
     let path = resolve(&spec.model, &places.suite_folder);
     if path.exists() || !looks_like_hub_id(&spec.model) {
-        let loaded = LoadedSubject::from_folder(&path)?;
+        let loaded = LoadedSubject::from_path(&path)?;
         return Ok(OpenSubject { loaded, revision: None });
     }
     let revision = spec.revision.as_deref().unwrap_or(DEFAULT_REVISION);

@@ -3,7 +3,7 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::{SubjectError, SubjectModel, TransformerSubject};
-use crate::nn::{Config, NnError, Tokenizer, Weights};
+use crate::nn::{Config, Gguf, NnError, Tokenizer, Weights, is_gguf};
 
 /// A subject model with the tokenizer it was trained with.
 #[derive(Debug, Clone)]
@@ -18,6 +18,17 @@ fn device() -> Device {
 }
 
 impl LoadedSubject {
+    /// Reads what a path names: a GGUF file where it ends so, a folder otherwise.
+    pub fn from_path(path: &Path) -> Result<Self, SubjectError> {
+        if is_gguf(path) { Self::from_gguf(path) } else { Self::from_folder(path) }
+    }
+
+    /// Reads a GGUF file; its numbers are unpacked to f32.
+    fn from_gguf(file: &Path) -> Result<Self, SubjectError> {
+        let Gguf { config, weights, tokenizer, .. } = Gguf::open(file)?;
+        Self::pair(TransformerSubject::new(&name_of(file), config, weights.unpacked()?)?, Some(tokenizer))
+    }
+
     /// Reads a Hugging Face folder: `config.json`, safetensors, and `tokenizer.json` if there is one.
     pub fn from_folder(folder: &Path) -> Result<Self, SubjectError> {
         if !folder.is_dir() {
@@ -81,7 +92,7 @@ impl LoadedSubject {
     }
 }
 
-/// Last part of the folder's path.
+/// Last part of the path.
 fn name_of(folder: &Path) -> String {
     let full = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
     full.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())

@@ -99,7 +99,7 @@ pub const FIELDS: &[Field] = &[
         "model",
         "string",
         "`embedded`",
-        "`embedded`, a local folder in Hugging Face layout, or a hub id.",
+        "`embedded`, a local folder in Hugging Face layout, a GGUF file (`….gguf`, its numbers unpacked to f32), or a hub id.",
     ),
     field(
         "subject",

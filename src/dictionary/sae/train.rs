@@ -90,12 +90,12 @@ pub fn train(recipe: &Recipe, set: &ActivationSet, context: &mut FitContext<'_>)
 
 struct Trainer<'a> {
     feed: Feed<'a>,
-    state: State<'a>,
+    state: State,
 }
 
-/// What changes from step to step.
-struct State<'a> {
-    recipe: &'a Recipe,
+/// One autoencoder in training: what changes from step to step. Batches come from outside.
+pub struct State {
+    recipe: Recipe,
     weights: Weights,
     work: Workspace,
     main: ByFeature,
@@ -121,7 +121,7 @@ struct State<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    fn new(recipe: &'a Recipe, set: &'a ActivationSet, seed: u64) -> Result<Self, FitError> {
+    fn new(recipe: &Recipe, set: &'a ActivationSet, seed: u64) -> Result<Self, FitError> {
         let d = set.width();
         let rows = recipe.batch.min(set.rows());
         let centre: Vec<f32> = match recipe.centred {
@@ -130,16 +130,44 @@ impl<'a> Trainer<'a> {
         };
         let scale = if recipe.scaled { input_scale(set, recipe.centred) } else { 1.0 };
         let feed = Feed::new(set, seed, rows, centre, scale);
-        let mut stream = Stream::named(seed, &[recipe.kind.name(), &set.hook().to_string()]);
-        let decoder: Vec<f32> =
+        let stream = Stream::named(seed, &[recipe.kind.name(), &set.hook().to_string()]);
+        let state = State::new(recipe, d, rows, stream);
+        Ok(Self { feed, state })
+    }
+
+    fn finish(self, set: &ActivationSet, context: &FitContext<'_>, started: Stopwatch) -> Fitted {
+        let state = self.state;
+        let mut report = state.report();
+        report.seconds = started.seconds();
+        let scale = 1.0 / f64::from(self.feed.inverse_scale);
+        let tensors = state.tensors(&self.feed.centre, scale);
+        let label = Label {
+            method: context.method.to_string(),
+            kind: state.recipe.kind,
+            hook: set.hook(),
+            fitted_on: set.digest(),
+            is_reconstruction: true,
+        };
+        Fitted { dictionary: Box::new(AffineDictionary::new(label, tensors)), report }
+    }
+}
+
+impl State {
+    /// Starts from random directions, for batches of `rows` rows of width `d`.
+    fn new(recipe: &Recipe, d: usize, rows: usize, mut stream: Stream) -> Self {
+        let decoder =
             (0..recipe.features * d).map(|_| (stream.normal() / (d as f64).sqrt()) as f32).collect();
+        Self::from_decoder(recipe, d, rows, decoder, stream)
+    }
+
+    /// Starts from decoder rows `[F, d]`.
+    pub fn from_decoder(recipe: &Recipe, d: usize, rows: usize, decoder: Vec<f32>, stream: Stream) -> Self {
         let constrained = recipe.kind == Kind::Topk;
         let search = match recipe.sparsity {
             Sparsity::TargetL0 { target } => Some(L1Search::new(target, recipe.steps)),
             _ => None,
         };
-        let state = State {
-            recipe,
+        Self {
             weights: Weights::new(d, decoder, recipe.tied, recipe.decoder_bias, constrained),
             work: Workspace::new(rows, d, recipe.features),
             main: ByFeature::default(),
@@ -164,28 +192,10 @@ impl<'a> Trainer<'a> {
             losses: Vec::with_capacity(recipe.steps),
             l0s: Vec::with_capacity(recipe.steps),
             stream,
-        };
-        Ok(Self { feed, state })
+            recipe: recipe.clone(),
+        }
     }
 
-    fn finish(self, set: &ActivationSet, context: &FitContext<'_>, started: Stopwatch) -> Fitted {
-        let state = self.state;
-        let mut report = state.report();
-        report.seconds = started.seconds();
-        let scale = 1.0 / f64::from(self.feed.inverse_scale);
-        let tensors = state.tensors(&self.feed.centre, scale);
-        let label = Label {
-            method: context.method.to_string(),
-            kind: state.recipe.kind,
-            hook: set.hook(),
-            fitted_on: set.digest(),
-            is_reconstruction: true,
-        };
-        Fitted { dictionary: Box::new(AffineDictionary::new(label, tensors)), report }
-    }
-}
-
-impl State<'_> {
     /// One step; gives the mean squared error per unit of input mean square.
     fn step(&mut self, step: usize, batch: &[f32]) -> f64 {
         let (selection, l1) = self.selection();

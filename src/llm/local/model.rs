@@ -7,7 +7,7 @@ use super::vocabulary::Vocabulary;
 use crate::base::Digester;
 use crate::llm::{ChatError, Message};
 use crate::nn::tokenizer::token_named;
-use crate::nn::{Config, Gguf, NnError, Tokenizer, Transformer, Weights};
+use crate::nn::{Config, Gguf, NnError, Tokenizer, Transformer, Weights, is_gguf};
 
 /// Tokens that end a turn in chats, where a model's files name only the token that ends a text.
 const ENDS_OF_TURNS: [&str; 6] =
@@ -38,7 +38,7 @@ impl LocalModel {
         let name = path.display().to_string();
         let failed =
             |detail: String, missing: bool| ChatError::LocalModel { model: name.clone(), detail, missing };
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+        if is_gguf(path) {
             return Self::open_gguf(path).map_err(|error| failed(error.to_string(), error.is_missing()));
         }
         let expected = "expected a folder with config.json, model.safetensors and tokenizer.json, or a file that ends in .gguf";

@@ -134,6 +134,16 @@ fn logits(config: &Config, weights: &Weights) -> Vec<f32> {
     logits.flatten_all().and_then(|all| all.to_vec1()).expect("entries")
 }
 
+/// The residual stream after the first block, as a subject with hooks gives it.
+fn stream(config: &Config, weights: &Weights) -> Vec<f32> {
+    let model = Transformer::new(config, weights).expect("fits");
+    let tokens = TokenBatch::new((0..24).map(|at| (at * 5 + 3) % 64).collect(), 24).expect("whole");
+    let hook = "blocks.0.hook_resid_post".parse().expect("a hook point");
+    let request = Request { hooks: &[hook], edit: None, output: Output::Nothing };
+    let pass = model.forward(&tokens, request).expect("runs");
+    pass.activations[0].flatten_all().and_then(|all| all.to_vec1()).expect("entries")
+}
+
 fn distance(got: &[f32], expected: &[f32]) -> f64 {
     let square = |x: f32| f64::from(x) * f64::from(x);
     let apart: f64 = got.iter().zip(expected).map(|(a, b)| square(a - b)).sum();
@@ -190,9 +200,18 @@ fn every_family_is_read_as_from_its_folder() {
         let read = Gguf::open(&file.path().join("m.gguf")).expect("reads");
         let got = logits(&read.config, &read.weights);
         assert!(distance(&got, &expected) < 1e-5, "{name}: {}", distance(&got, &expected));
+        assert_eq!(
+            crate::nn::weight_count(&file.path().join("m.gguf")).expect("counts"),
+            crate::nn::weight_count(&folder).expect("counts"),
+            "{name}"
+        );
+        let unpacked = read.weights.unpacked().expect("unpacks");
+        let got = stream(&read.config, &unpacked);
+        let apart = distance(&got, &stream(&config, &weights));
+        assert!(apart < 1e-5, "{name}, stream after the first block: {apart}");
         let other = written(&folder, architecture, GgmlDType::F16, &extra);
         let other = Gguf::open(&other.path().join("m.gguf")).expect("reads");
-        assert_ne!(other.weights.digest(), read.weights.digest());
+        assert_ne!(other.weights.digest(), unpacked.digest());
         let got = logits(&other.config, &other.weights);
         assert!(distance(&got, &expected) < 2e-3, "{name} in f16: {}", distance(&got, &expected));
     }
