@@ -27,7 +27,7 @@
 //! | 5 | [`features`] |
 //! | 6 | [`explain`], [`simulate`], [`score`] |
 //! | 7 | [`suite`] |
-//! | 8 | [`run`] |
+//! | 8 | [`run`], [`bench`] |
 //! | 9 | [`cli`] |
 //!
 //! # Invariants
@@ -45,6 +45,7 @@
 
 pub mod activations;
 pub mod base;
+pub mod bench;
 pub mod cli;
 pub mod corpus;
 pub mod dictionary;

@@ -87,6 +87,10 @@ pub enum Verb {
     },
     /// Threads, instruction set, memory, disk, cache, keys and models of this machine.
     Doctor,
+    /// Time one path on data that is handed in: what `tests/bench` drives. A JSON object on the first line of
+    /// stdin says which, every further line is one turn, and each is answered by one line.
+    #[command(hide = true)]
+    Bench,
     /// Train the embedded subject model again from the project's own generator.
     #[command(hide = true)]
     TrainEmbedded {

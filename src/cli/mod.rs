@@ -5,6 +5,7 @@
 //! Never: computes a number.
 
 mod args;
+mod bench;
 mod cache;
 mod doctor;
 mod errors;
@@ -60,6 +61,7 @@ pub fn main() -> u8 {
         }
         Verb::Harvest(args) => harvest::harvest(args, &cli.common, &environment),
         Verb::Cache { clean } => cache::cache(clean.as_deref(), &cli.common, &environment),
+        Verb::Bench => bench::bench(),
         Verb::Doctor => doctor::doctor(&cli.common, &environment),
         Verb::TrainEmbedded { out, steps } => train_embedded::train(out, *steps, &cli.common),
     };

@@ -29,14 +29,14 @@ pub enum Activation {
     /// Codes not above their feature's threshold `[F]` become 0.
     JumpRelu(Vec<f32>),
     /// A feature is on where the encoder plus `gate` is above 0; its code is then
-    /// `ReLU(exp(r_mag) · encoder + magnitude)`. The plain encoder bias is not used.
+    /// `ReLU(exp(log_gain) · encoder + magnitude)`. The plain encoder bias is not used.
     Gated {
         /// `[F]`.
         gate: Vec<f32>,
         /// `[F]`.
         magnitude: Vec<f32>,
-        /// `exp(r_mag)`, `[F]`.
-        gain: Vec<f32>,
+        /// `r_mag`, `[F]`.
+        log_gain: Vec<f32>,
     },
 }
 
@@ -360,12 +360,15 @@ impl Vectorised for Activate<'_> {
                     kept.iter().for_each(|&(code, feature)| row[feature as usize] = code);
                 }
             }
-            Activation::Gated { gate, magnitude, gain } => rows.for_each(|row| {
-                for (feature, code) in row.iter_mut().enumerate() {
-                    let size = (*code * gain[feature] + magnitude[feature]).max(0.0);
-                    *code = if *code + gate[feature] > 0.0 { size } else { 0.0 };
-                }
-            }),
+            Activation::Gated { gate, magnitude, log_gain } => {
+                let gain: Vec<f32> = log_gain.iter().map(|log| log.exp()).collect();
+                rows.for_each(|row| {
+                    for (feature, code) in row.iter_mut().enumerate() {
+                        let size = (*code * gain[feature] + magnitude[feature]).max(0.0);
+                        *code = if *code + gate[feature] > 0.0 { size } else { 0.0 };
+                    }
+                });
+            }
         }
     }
 }
@@ -415,8 +418,8 @@ fn digest_of(tensors: &Tensors, is_reconstruction: bool) -> Digest {
         Activation::Relu => digester.text("relu"),
         Activation::TopK(k) => digester.text(&format!("topk {k}")),
         Activation::JumpRelu(thresholds) => digester.text("jumprelu").bytes(&bytes(thresholds)),
-        Activation::Gated { gate, magnitude, gain } => {
-            digester.text("gated").bytes(&bytes(gate)).bytes(&bytes(magnitude)).bytes(&bytes(gain))
+        Activation::Gated { gate, magnitude, log_gain } => {
+            digester.text("gated").bytes(&bytes(gate)).bytes(&bytes(magnitude)).bytes(&bytes(log_gain))
         }
     };
     digester.finish()

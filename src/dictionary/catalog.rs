@@ -3,7 +3,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::file::{FileFit, FileParams};
 use super::ica::{IcaFit, IcaParams};
 use super::pca::{PcaFit, PcaParams};
-use super::sae::{SaeFit, SaeParams, TopkFit, TopkParams};
+use super::sae::{AutoencoderFit, GatedParams, JumpreluParams, SaeParams, TopkParams};
 use super::simple::{IdentityFit, IdentityParams, NeuronFit, NeuronParams, RandomFit, RandomParams};
 use super::{DictionaryFit, Kind, ParamProblem, Variant};
 
@@ -17,6 +17,14 @@ pub enum MethodParams {
     SaeUntied(SaeParams),
     /// TopK autoencoder.
     Topk(TopkParams),
+    /// Autoencoder that keeps the largest codes of a batch.
+    BatchTopk(TopkParams),
+    /// The same, nested.
+    Matryoshka(TopkParams),
+    /// Autoencoder with gates.
+    Gated(GatedParams),
+    /// Autoencoder with learned thresholds.
+    Jumprelu(JumpreluParams),
     /// Default basis through ReLU.
     Neuron(NeuronParams),
     /// Gaussian directions through ReLU.
@@ -36,6 +44,8 @@ pub enum MethodParams {
 pub enum CheckedMethod {
     /// One fit gives one dictionary.
     Single(Box<dyn DictionaryFit>),
+    /// The same, by training steps: several can take them on the same batches.
+    Autoencoder(AutoencoderFit),
     /// One fit gives several variants.
     Pca(PcaFit),
     /// One fit gives several variants.
@@ -56,6 +66,10 @@ impl MethodParams {
             Kind::Sae => Self::Sae(SaeParams::deserialize(fields)?),
             Kind::SaeUntied => Self::SaeUntied(SaeParams::deserialize(fields)?),
             Kind::Topk => Self::Topk(TopkParams::deserialize(fields)?),
+            Kind::BatchTopk => Self::BatchTopk(TopkParams::deserialize(fields)?),
+            Kind::Matryoshka => Self::Matryoshka(TopkParams::deserialize(fields)?),
+            Kind::Gated => Self::Gated(GatedParams::deserialize(fields)?),
+            Kind::Jumprelu => Self::Jumprelu(JumpreluParams::deserialize(fields)?),
             Kind::Neuron => Self::Neuron(NeuronParams::deserialize(fields)?),
             Kind::Random => Self::Random(RandomParams::deserialize(fields)?),
             Kind::Identity => Self::Identity(IdentityParams::deserialize(fields)?),
@@ -71,6 +85,10 @@ impl MethodParams {
             Self::Sae(_) => Kind::Sae,
             Self::SaeUntied(_) => Kind::SaeUntied,
             Self::Topk(_) => Kind::Topk,
+            Self::BatchTopk(_) => Kind::BatchTopk,
+            Self::Matryoshka(_) => Kind::Matryoshka,
+            Self::Gated(_) => Kind::Gated,
+            Self::Jumprelu(_) => Kind::Jumprelu,
             Self::Neuron(_) => Kind::Neuron,
             Self::Random(_) => Kind::Random,
             Self::Identity(_) => Kind::Identity,
@@ -103,10 +121,15 @@ impl MethodParams {
         fn single(fit: impl DictionaryFit + 'static) -> CheckedMethod {
             CheckedMethod::Single(Box::new(fit))
         }
+        let trained = CheckedMethod::Autoencoder;
         match self {
-            Self::Sae(params) => params.check(true).map(|fit: SaeFit| single(fit)),
-            Self::SaeUntied(params) => params.check(false).map(|fit: SaeFit| single(fit)),
-            Self::Topk(params) => params.check().map(|fit: TopkFit| single(fit)),
+            Self::Sae(params) => params.check(true).map(trained),
+            Self::SaeUntied(params) => params.check(false).map(trained),
+            Self::Topk(params) | Self::BatchTopk(params) | Self::Matryoshka(params) => {
+                params.check(self.kind()).map(trained)
+            }
+            Self::Gated(params) => params.check().map(trained),
+            Self::Jumprelu(params) => params.check().map(trained),
             Self::Neuron(params) => params.check().map(|fit: NeuronFit| single(fit)),
             Self::Random(params) => params.check().map(|fit: RandomFit| single(fit)),
             Self::Identity(params) => params.check().map(|fit: IdentityFit| single(fit)),

@@ -307,7 +307,7 @@ impl SaelensReader {
             Architecture::Gated => Activation::Gated {
                 gate: vector("b_gate")?,
                 magnitude: vector("b_mag")?,
-                gain: vector("r_mag")?.into_iter().map(f32::exp).collect(),
+                log_gain: vector("r_mag")?,
             },
         };
         self.check_scaling_factor(&mut stored)?;

@@ -190,11 +190,24 @@ pub(super) struct Search {
     pub iterations: usize,
 }
 
+/// Turns whitened rows `[N, n]` to independent components, from a random rotation.
+pub fn rotate_to_independence(rows: &Matrix, tolerance: f64, seed: u64) -> Result<Solved, FitError> {
+    let n = rows.cols();
+    let mut stream = Stream::named(seed, &["ica"]);
+    let start: Vec<f64> = (0..n * n).map(|_| stream.normal()).collect();
+    let mut progress = |_| {};
+    let mut context = FitContext { method: "ica", seed, progress: &mut progress };
+    let search = Search { tolerance, iterations: IcaParams::default().iterations };
+    Ok(search.run_coarse_to_fine(rows, orthogonalise(&start, n)?, &mut context)?)
+}
+
 /// Where a search ended.
-pub(super) struct Solved {
+pub struct Solved {
     /// `[n, n]`, orthogonal.
     pub rotation: Vec<f64>,
+    /// Iterations taken.
     pub iterations: usize,
+    /// Whether no gradient entry is larger than the tolerance.
     pub converged: bool,
     /// Largest gradient entry after each iteration.
     pub gradients: Vec<f64>,

@@ -14,6 +14,14 @@ pub enum Kind {
     SaeUntied,
     /// Sparse autoencoder that keeps the k largest codes.
     Topk,
+    /// Sparse autoencoder that keeps the largest codes of a batch.
+    BatchTopk,
+    /// The same with a loss for each of several nested dictionaries.
+    Matryoshka,
+    /// Sparse autoencoder with gates.
+    Gated,
+    /// Sparse autoencoder with learned thresholds.
+    Jumprelu,
     /// Default basis through ReLU.
     Neuron,
     /// Gaussian directions through ReLU.
@@ -30,10 +38,14 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Sae,
         Self::SaeUntied,
         Self::Topk,
+        Self::BatchTopk,
+        Self::Matryoshka,
+        Self::Gated,
+        Self::Jumprelu,
         Self::Neuron,
         Self::Random,
         Self::Identity,
@@ -48,6 +60,10 @@ impl Kind {
             Self::Sae => "sae",
             Self::SaeUntied => "sae_untied",
             Self::Topk => "topk",
+            Self::BatchTopk => "batch_topk",
+            Self::Matryoshka => "matryoshka",
+            Self::Gated => "gated",
+            Self::Jumprelu => "jumprelu",
             Self::Neuron => "neuron",
             Self::Random => "random",
             Self::Identity => "identity",

@@ -5,7 +5,9 @@
 //! Never: imports corpus, features or an LLM client.
 //!
 //! Sources: tied ReLU-L1 autoencoder and baselines, Cunningham et al. 2023 (arXiv 2309.08600);
-//! TopK and aux-k, Gao et al. 2024 (arXiv 2406.04093); independent components by Picard-O,
+//! TopK and aux-k, Gao et al. 2024 (arXiv 2406.04093); BatchTopK, Bussmann et al. 2024 (arXiv
+//! 2412.06410); Matryoshka, Bussmann et al. 2025 (arXiv 2503.17547); gated and JumpReLU,
+//! Rajamanoharan et al. 2024 (arXiv 2404.16014, 2407.14435); independent components by Picard-O,
 //! Ablin, Cardoso and Gramfort 2018 (arXiv 1711.10873), whose fixed points are FastICA's
 //! (Hyvärinen 1999). File format: SAELens.
 
@@ -37,14 +39,14 @@ pub use catalog::{CheckedMethod, MethodParams};
 pub use error::{DictionaryError, FitError, ParamProblem};
 pub use file::{FileFit, FileFormat, FileParams};
 pub use fit::{DictionaryFit, FitContext, FitProgress, FitReport, Fitted};
-pub use ica::{IcaFit, IcaParams};
+pub use ica::{IcaFit, IcaParams, rotate_to_independence};
 pub use info::{DictionaryInfo, Kind, SignPolicy};
-pub use pca::{PcaFit, PcaParams};
+pub use pca::{PcaFit, PcaParams, principal_axes};
 pub use quality::{
     Codes, NEAR_DEAD_DENSITY, NOT_A_RECONSTRUCTION, Quality, QualityCounter, ablate, loss_recovered, mean_l0,
     quality, splice,
 };
-pub use sae::{SaeFit, SaeParams, TopkFit, TopkParams};
+pub use sae::{AutoencoderFit, GatedParams, JumpreluParams, SaeParams, TopkParams, Training};
 pub use save::{export_saelens, load};
 pub use similarity::{Mmcs, mmcs, mmcs_of_directions};
 pub use simple::{IdentityFit, IdentityParams, NeuronFit, NeuronParams, RandomFit, RandomParams};

@@ -123,7 +123,8 @@ impl DictionaryFit for PcaFit {
 }
 
 /// Eigenvectors of the covariance of all rows.
-pub(super) fn principal_axes(set: &ActivationSet) -> Result<Eigen, FitError> {
+/// Eigenvectors of the covariance of all rows, by falling variance: one pass, products and sums in f64.
+pub fn principal_axes(set: &ActivationSet) -> Result<Eigen, FitError> {
     let (covariance, _) = covariance::<ActivationError>(set.mean(), set.blocks(BLOCK_ROWS))?;
     Ok(symmetric_eigen(&covariance, set.width())?)
 }

@@ -148,11 +148,10 @@ fn named(tensors: &Tensors) -> Vec<(String, Stored<'_>)> {
         ("b_dec".to_string(), vector(&tensors.decoder_bias)),
     ];
     match &tensors.activation {
-        Activation::Gated { gate, magnitude, gain } => {
-            let log: Vec<f32> = gain.iter().map(|gain| gain.ln()).collect();
+        Activation::Gated { gate, magnitude, log_gain } => {
             out.push(("b_gate".to_string(), vector(gate)));
             out.push(("b_mag".to_string(), vector(magnitude)));
-            out.push(("r_mag".to_string(), vector(&log)));
+            out.push(("r_mag".to_string(), vector(log_gain)));
         }
         other => {
             out.push(("b_enc".to_string(), vector(&tensors.encoder_bias)));
@@ -299,7 +298,7 @@ fn read_tensors(config: &Config, config_path: &Path, path: &Path) -> Result<Tens
         "gated" => Activation::Gated {
             gate: vector("b_gate")?,
             magnitude: vector("b_mag")?,
-            gain: vector("r_mag")?.into_iter().map(f32::exp).collect(),
+            log_gain: vector("r_mag")?,
         },
         other => return Err(unknown("architecture", other, "linear, standard, topk, jumprelu, gated")),
     };

@@ -523,6 +523,7 @@ fn saved_dictionaries_come_back_and_unknown_ones_do_not() {
     for method in methods {
         let fitted = with_context("m", |context| match method.check().expect("valid") {
             CheckedMethod::Single(fit) => fit.fit(&set, context),
+            CheckedMethod::Autoencoder(fit) => fit.fit(&set, context),
             CheckedMethod::Pca(fit) => fit.fit(&set, context),
             CheckedMethod::Ica(fit) => fit.fit(&set, context),
         });

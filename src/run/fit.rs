@@ -8,7 +8,8 @@ use super::{Event, RunError, Stop};
 use crate::activations::ActivationSet;
 use crate::base::{Digest, HookPoint};
 use crate::dictionary::{
-    CheckedMethod, Dictionary, FitContext, FitError, FitProgress, FitReport, Fitted, Variant, load, mean_l0,
+    CheckedMethod, Dictionary, DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted, Variant,
+    load, mean_l0,
 };
 use crate::suite::{MethodSpec, Suite};
 
@@ -118,6 +119,9 @@ impl Fitter<'_> {
         })?;
         let fitted: Vec<(Variant, Fitted)> = match checked {
             CheckedMethod::Single(fit) => {
+                vec![(Variant::Fitted, fit.fit(set, &mut context).map_err(failed)?)]
+            }
+            CheckedMethod::Autoencoder(fit) => {
                 vec![(Variant::Fitted, fit.fit(set, &mut context).map_err(failed)?)]
             }
             CheckedMethod::Pca(fit) => {

@@ -140,7 +140,7 @@ pub const FIELDS: &[Field] = &[
         "kind",
         "string",
         "",
-        "`sae`, `sae_untied`, `topk`, `neuron`, `random`, `identity`, `pca`, `ica`, `file`.",
+        "`sae`, `sae_untied`, `topk`, `batch_topk`, `matryoshka`, `gated`, `jumprelu`, `neuron`, `random`, `identity`, `pca`, `ica`, `file`.",
     ),
     field(
         "methods",

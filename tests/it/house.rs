@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every folder of `src` with its layer; a folder may import from lower layers only.
-const LAYERS: [(&str, u8); 19] = [
+const LAYERS: [(&str, u8); 20] = [
     ("base", 0),
     ("stats", 1),
     ("linalg", 1),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, u8); 19] = [
     ("score", 6),
     ("suite", 7),
     ("run", 8),
+    ("bench", 8),
     ("cli", 9),
     ("main.rs", 10),
 ];

@@ -13,4 +13,5 @@ mod update;
 #[cfg(test)]
 mod tests;
 
-pub use params::{SaeFit, SaeParams, TopkFit, TopkParams};
+pub use params::{AutoencoderFit, GatedParams, JumpreluParams, SaeParams, TopkParams};
+pub use train::Training;

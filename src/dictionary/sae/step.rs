@@ -16,15 +16,25 @@ pub struct Entry {
     pub code: f32,
     /// Derivative of the loss by the encoder's output.
     pub grad: f32,
+    /// Derivative of the loss by what a kind learns beside encoder and decoder: see [`Selection`].
+    pub side: f32,
 }
 
-/// Which codes of a row stay.
+/// What makes codes of the encoder's output `p`, its bias included.
 #[derive(Debug, Clone, Copy)]
-pub enum Selection {
-    /// All positive ones, at most.
+pub enum Selection<'a> {
+    /// `p` where it is positive.
     Positive,
-    /// The k largest positive ones.
+    /// Of each row the k largest positive ones.
     Top(usize),
+    /// Of the whole batch the k·rows largest positive ones.
+    BatchTop(usize),
+    /// `p` where it exceeds its feature's threshold `[F]`. `side` is the derivative by the threshold that a
+    /// rectangle of width `bandwidth` stands in for.
+    Above { thresholds: &'a [f32], bandwidth: f32 },
+    /// `p` decides whether a feature is on; its code is then `ReLU(gain · (p − bias) + magnitude_bias)`, both
+    /// `[F]`. `side` is the derivative by what the ReLU takes.
+    Gated { gain: &'a [f32], magnitude_bias: &'a [f32] },
 }
 
 /// The weights as the forward pass sees them.
@@ -40,9 +50,19 @@ pub struct Forward<'a> {
     pub decoder: &'a [f32],
     /// `[d]`, taken off the input; empty where there is none.
     pub decoder_bias: &'a [f32],
-    pub selection: Selection,
+    pub selection: Selection<'a>,
     /// L1 weight times the width.
     pub l1: f32,
+    /// Where nested dictionaries end, rising to F: the loss is the mean over those of features `0..end`. Only F
+    /// where nothing is nested.
+    pub prefixes: &'a [usize],
+}
+
+impl Forward<'_> {
+    /// Weight of an error in the gradient of the loss.
+    fn per_row(&self, rows: usize) -> f32 {
+        2.0 / (rows * self.prefixes.len()) as f32
+    }
 }
 
 /// What a batch gave.
@@ -50,10 +70,19 @@ pub struct Forward<'a> {
 pub struct BatchSums {
     /// `Σ‖x̂ − x‖²`.
     pub squared_error: f64,
+    /// What training minimises, summed over rows: squared errors and penalties of this kind.
+    pub objective: f64,
     /// `Σ` codes.
     pub code_sum: f64,
     /// Codes that are not zero.
     pub active: usize,
+}
+
+/// What is least of the codes that a batch kept, in the order of values and, for equal ones, places.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    value: f32,
+    rank: u64,
 }
 
 /// Room for one batch, reused from step to step.
@@ -61,7 +90,8 @@ pub struct Workspace {
     pub rows: usize,
     /// `x − b_dec`, `[rows, d]`.
     pub inputs: Vec<f32>,
-    /// `x̂ − x`, `[rows, d]`.
+    /// `x̂ − x`, `[rows, prefixes, d]`: of each prefix the sum of its own error and those of longer ones, which
+    /// is what its features' gradients need.
     pub errors: Vec<f32>,
     /// `[rows, F]`.
     pub codes: Vec<f32>,
@@ -69,17 +99,20 @@ pub struct Workspace {
     pub grads: Vec<f32>,
     /// Active features, tile after tile.
     pub entries: Vec<Vec<Entry>>,
+    /// The least code that the last batch kept as a whole; 0 where none was looked at.
+    pub least_kept: f32,
 }
 
 impl Workspace {
-    pub fn new(rows: usize, d: usize, features: usize) -> Self {
+    pub fn new(rows: usize, d: usize, features: usize, prefixes: usize) -> Self {
         Self {
             rows,
             inputs: vec![0.0; rows * d],
-            errors: vec![0.0; rows * d],
+            errors: vec![0.0; rows * prefixes * d],
             codes: vec![0.0; rows * features],
             grads: Vec::new(),
             entries: vec![Vec::new(); rows.div_ceil(TILE)],
+            least_kept: 0.0,
         }
     }
 }
@@ -87,16 +120,36 @@ impl Workspace {
 /// Encoder, selection, decoder, error and code gradients of a batch, active features only.
 pub fn forward_sparse(forward: Forward<'_>, batch: &[f32], work: &mut Workspace) -> BatchSums {
     let (d, features, rows) = (forward.d, forward.features, work.rows);
+    let cut = match forward.selection {
+        Selection::BatchTop(k) => {
+            batch
+                .par_chunks(TILE * d)
+                .zip(work.inputs.par_chunks_mut(TILE * d))
+                .zip(work.codes.par_chunks_mut(TILE * features))
+                .for_each(|((batch, inputs), codes)| {
+                    encode(&forward, batch, inputs, codes);
+                    vectorised(AddBias { codes, bias: forward.encoder_bias });
+                });
+            let cut = cut_of_batch(&work.codes, features, k * (batch.len() / d), work.least_kept);
+            work.least_kept = cut.value;
+            Some(cut)
+        }
+        _ => None,
+    };
     let parts: Vec<BatchSums> = batch
         .par_chunks(TILE * d)
         .zip(work.inputs.par_chunks_mut(TILE * d))
-        .zip(work.errors.par_chunks_mut(TILE * d))
+        .zip(work.errors.par_chunks_mut(TILE * forward.prefixes.len() * d))
         .zip(work.codes.par_chunks_mut(TILE * features))
         .zip(work.entries.par_iter_mut())
         .enumerate()
         .map(|(tile, ((((batch, inputs), errors), codes), entries))| {
-            encode(&forward, batch, inputs, codes);
-            let tile = SparseTile { forward, first_row: tile * TILE, rows, inputs, errors, codes, entries };
+            if cut.is_none() {
+                encode(&forward, batch, inputs, codes);
+                vectorised(AddBias { codes, bias: forward.encoder_bias });
+            }
+            let tile =
+                SparseTile { forward, cut, first_row: tile * TILE, rows, inputs, errors, codes, entries };
             vectorised(tile)
         })
         .collect();
@@ -115,18 +168,88 @@ fn encode(forward: &Forward<'_>, batch: &[f32], inputs: &mut [f32], codes: &mut 
     product_into(codes, View::new(inputs, inputs.len() / forward.d, forward.d), encoder, false);
 }
 
+struct AddBias<'a> {
+    codes: &'a mut [f32],
+    bias: &'a [f32],
+}
+
+impl Vectorised for AddBias<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for row in self.codes.chunks_exact_mut(self.bias.len()) {
+            row.iter_mut().zip(self.bias).for_each(|(code, bias)| *code += bias);
+        }
+    }
+}
+
 fn sum_parts(parts: &[BatchSums]) -> BatchSums {
     let mut sums = BatchSums::default();
     for part in parts {
         sums.squared_error += part.squared_error;
+        sums.objective += part.objective;
         sums.code_sum += part.code_sum;
         sums.active += part.active;
     }
     sums
 }
 
+/// How far below the last batch's cut the next one's candidates begin.
+const CUT_GUESS: f32 = 0.8;
+
+/// Where the `n` largest positive codes of a batch end. `last` is where those of the batch before did: a guess
+/// that decides how much is looked at, not what is found.
+fn cut_of_batch(codes: &[f32], features: usize, n: usize, last: f32) -> Cut {
+    let reaching = |bar: f32| -> Vec<u64> {
+        let tiles = codes.par_chunks(TILE * features).enumerate();
+        let found = tiles.map(|(tile, codes)| {
+            let mut ranks = Vec::new();
+            vectorised(Reaching { codes, bar, first: tile * TILE * features, ranks: &mut ranks });
+            ranks
+        });
+        found.collect::<Vec<_>>().concat()
+    };
+    let mut ranks = if last > 0.0 { reaching(CUT_GUESS * last) } else { Vec::new() };
+    if ranks.len() < n {
+        ranks = reaching(LEAST);
+    }
+    let rank = match ranks.len() {
+        found if found <= n => ranks.iter().copied().min().unwrap_or(u64::MAX),
+        _ => *ranks.select_nth_unstable_by(n - 1, |a, b| b.cmp(a)).1,
+    };
+    let value = if rank == u64::MAX { f32::INFINITY } else { f32::from_bits((rank >> 32) as u32) };
+    Cut { value, rank }
+}
+
+/// One number for a positive code and its place in the batch: larger codes first, of equal ones the earlier.
+#[inline(always)]
+fn rank_of(code: f32, place: usize) -> u64 {
+    u64::from(code.to_bits()) << 32 | u64::from(!(place as u32))
+}
+
+struct Reaching<'a> {
+    codes: &'a [f32],
+    bar: f32,
+    /// Place of the first code in the batch.
+    first: usize,
+    ranks: &'a mut Vec<u64>,
+}
+
+impl Vectorised for Reaching<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for_each_reaching(self.codes, self.bar, |place, code| {
+            self.ranks.push(rank_of(code, self.first + place as usize));
+        });
+    }
+}
+
 struct SparseTile<'a> {
     forward: Forward<'a>,
+    cut: Option<Cut>,
     first_row: usize,
     rows: usize,
     inputs: &'a [f32],
@@ -140,43 +263,174 @@ impl Vectorised for SparseTile<'_> {
 
     #[inline(always)]
     fn run(self) -> BatchSums {
-        let Forward { d, features, encoder_bias, decoder, selection, l1, .. } = self.forward;
+        let forward = self.forward;
+        let Forward { d, features, decoder, selection, l1, prefixes, .. } = forward;
         let mut sums = BatchSums::default();
-        let per_row = 2.0 / self.rows as f32;
+        let per_row = forward.per_row(self.rows);
         let penalty = l1 / self.rows as f32;
         let mut selector = match selection {
-            Selection::Top(k) => Some((Selector::new(features, k), k)),
-            Selection::Positive => None,
+            Selection::Top(k) => Selector::new(features, k),
+            _ => Selector::new(0, 0),
         };
+        let least = match selection {
+            Selection::Above { thresholds, bandwidth } => {
+                thresholds.iter().map(|threshold| (threshold - 0.5 * bandwidth).max(LEAST)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let mut gates = Gates::new(matches!(selection, Selection::Gated { .. }), d);
         self.entries.clear();
-        let rows = self.inputs.chunks_exact(d).zip(self.errors.chunks_exact_mut(d));
-        for (row, ((input, error), codes)) in rows.zip(self.codes.chunks_exact_mut(features)).enumerate() {
-            codes.iter_mut().zip(encoder_bias).for_each(|(code, bias)| *code += bias);
+        let rows = self.inputs.chunks_exact(d).zip(self.errors.chunks_exact_mut(prefixes.len() * d));
+        for (nth, ((input, errors), codes)) in rows.zip(self.codes.chunks_exact(features)).enumerate() {
             let from = self.entries.len();
-            let row = (self.first_row + row) as u32;
-            let entry = |feature: u32, code: f32| Entry { feature, row, code, grad: 0.0 };
-            match &mut selector {
-                Some((selector, k)) => {
-                    let kept = selector.positive(codes, *k);
-                    self.entries.extend(kept.iter().map(|&(code, feature)| entry(feature, code)));
+            let row = (self.first_row + nth) as u32;
+            let entry = |feature: u32, code: f32| Entry { feature, row, code, ..Entry::default() };
+            let entries = &mut *self.entries;
+            match selection {
+                Selection::Top(k) => {
+                    let kept = selector.positive(codes, k);
+                    entries.extend(kept.iter().map(|&(code, feature)| entry(feature, code)));
                 }
-                None => {
-                    for_each_reaching(codes, LEAST, |feature, code| self.entries.push(entry(feature, code)))
+                Selection::BatchTop(_) => {
+                    let Cut { value, rank } =
+                        self.cut.unwrap_or(Cut { value: f32::INFINITY, rank: u64::MAX });
+                    let first = row as usize * features;
+                    for_each_reaching(codes, value, |feature, code| {
+                        if rank_of(code, first + feature as usize) >= rank {
+                            entries.push(entry(feature, code));
+                        }
+                    });
+                }
+                Selection::Positive => {
+                    for_each_reaching(codes, LEAST, |feature, code| entries.push(entry(feature, code)));
+                }
+                Selection::Above { thresholds, .. } => {
+                    for_each_reaching_own(codes, &least, |feature, code| {
+                        let on = code > thresholds[feature as usize];
+                        let side = code;
+                        entries.push(Entry { side, ..entry(feature, if on { code } else { 0.0 }) });
+                    });
+                }
+                Selection::Gated { gain, magnitude_bias } => {
+                    gates.clear(input);
+                    for_each_reaching(codes, LEAST, |feature, gate| {
+                        let at = feature as usize;
+                        let open = gain[at] * (gate - forward.encoder_bias[at]) + magnitude_bias[at];
+                        entries.push(entry(feature, open.max(0.0)));
+                        gates.entries.push(entry(feature, gate));
+                    });
+                    sums.objective += gates.predict(decoder, l1);
                 }
             }
             let active = &mut self.entries[from..];
-            error.iter_mut().zip(input).for_each(|(slot, value)| *slot = -value);
-            add_directions(error, active, decoder);
-            sums.squared_error += f64::from(sum_of_squares(error));
-            sums.active += active.len();
-            for entry in active.iter_mut() {
-                sums.code_sum += f64::from(entry.code);
-                let along = dot(error, &decoder[entry.feature as usize * d..][..d]);
-                entry.grad = per_row * along + penalty;
-                entry.code *= per_row;
+            let (last, nested) = nested_errors(errors, input, active, forward);
+            sums.squared_error += last;
+            sums.objective += nested / prefixes.len() as f64;
+            let mut end = 0;
+            for (prefix, &to) in prefixes.iter().enumerate() {
+                let error = &errors[prefix * d..][..d];
+                let start = end;
+                end += active[start..].partition_point(|entry| (entry.feature as usize) < to);
+                for (nth, entry) in active[start..end].iter_mut().enumerate() {
+                    let on = entry.code > 0.0;
+                    let along = per_row * dot(error, &decoder[entry.feature as usize * d..][..d]);
+                    sums.active += usize::from(on);
+                    sums.code_sum += f64::from(entry.code);
+                    match selection {
+                        Selection::Above { thresholds, bandwidth } => {
+                            let threshold = thresholds[entry.feature as usize];
+                            let near = (entry.side - threshold).abs() < 0.5 * bandwidth;
+                            entry.side = if near { -threshold / bandwidth * along } else { 0.0 };
+                            entry.grad = if on { along } else { 0.0 };
+                        }
+                        Selection::Gated { gain, .. } => {
+                            let gate = &gates.entries[start + nth];
+                            let direction = &decoder[gate.feature as usize * d..][..d];
+                            entry.side = if on { along } else { 0.0 };
+                            entry.grad = gain[entry.feature as usize] * entry.side
+                                + per_row * dot(&gates.error, direction)
+                                + penalty;
+                        }
+                        _ => {
+                            entry.grad = along + penalty;
+                            sums.objective += f64::from(l1 * entry.code);
+                        }
+                    }
+                    entry.code *= per_row;
+                }
             }
         }
         sums
+    }
+}
+
+/// Errors of all prefixes of one row, each then with those of longer ones added. Gives the square of the
+/// longest one's own and the sum of all their squares.
+#[inline(always)]
+fn nested_errors(errors: &mut [f32], input: &[f32], active: &[Entry], forward: Forward<'_>) -> (f64, f64) {
+    let Forward { d, decoder, prefixes, .. } = forward;
+    let (mut start, mut last, mut all) = (0, 0.0, 0.0);
+    for (prefix, &to) in prefixes.iter().enumerate() {
+        let (before, from_here) = errors.split_at_mut(prefix * d);
+        let error = &mut from_here[..d];
+        match prefix {
+            0 => error.iter_mut().zip(input).for_each(|(slot, value)| *slot = -value),
+            _ => error.copy_from_slice(&before[(prefix - 1) * d..]),
+        }
+        let end = start + active[start..].partition_point(|entry| (entry.feature as usize) < to);
+        add_directions(error, &active[start..end], decoder);
+        start = end;
+        last = f64::from(sum_of_squares(error));
+        all += last;
+    }
+    for prefix in (1..prefixes.len()).rev() {
+        let (before, from_here) = errors.split_at_mut(prefix * d);
+        add_scaled(&mut before[(prefix - 1) * d..], 1.0, &from_here[..d]);
+    }
+    (last, all)
+}
+
+/// What the gates of one row predict by themselves: the loss that teaches them (Rajamanoharan et al. 2024), in
+/// which the decoder is a constant.
+struct Gates {
+    entries: Vec<Entry>,
+    error: Vec<f32>,
+}
+
+impl Gates {
+    fn new(wanted: bool, d: usize) -> Self {
+        Self { entries: Vec::new(), error: vec![0.0; if wanted { d } else { 0 }] }
+    }
+
+    #[inline(always)]
+    fn clear(&mut self, input: &[f32]) {
+        self.entries.clear();
+        self.error.iter_mut().zip(input).for_each(|(slot, value)| *slot = -value);
+    }
+
+    /// Squared error and penalty.
+    #[inline(always)]
+    fn predict(&mut self, decoder: &[f32], l1: f32) -> f64 {
+        add_directions(&mut self.error, &self.entries, decoder);
+        let sum: f64 = self.entries.iter().map(|entry| f64::from(entry.code)).sum();
+        f64::from(sum_of_squares(&self.error)) + f64::from(l1) * sum
+    }
+}
+
+/// As [`for_each_reaching`], each code with a bar of its own.
+#[inline(always)]
+fn for_each_reaching_own(codes: &[f32], bars: &[f32], mut found: impl FnMut(u32, f32)) {
+    const STRIP: usize = 16;
+    for (strip, (codes, bars)) in codes.chunks(STRIP).zip(bars.chunks(STRIP)).enumerate() {
+        let mut mask = 0u32;
+        for (lane, (code, bar)) in codes.iter().zip(bars).enumerate() {
+            mask |= u32::from(code >= bar) << lane;
+        }
+        while mask != 0 {
+            let lane = mask.trailing_zeros() as usize;
+            found((strip * STRIP + lane) as u32, codes[lane]);
+            mask &= mask - 1;
+        }
     }
 }
 
@@ -227,6 +481,7 @@ pub fn forward_dense(forward: Forward<'_>, batch: &[f32], work: &mut Workspace) 
             let decoder = View::new(forward.decoder, features, d);
             product_into(errors, View::new(codes, n, features), decoder, true);
             sums.squared_error = errors.chunks_exact(d).map(|row| f64::from(sum_of_squares(row))).sum();
+            sums.objective = sums.squared_error + f64::from(forward.l1) * sums.code_sum;
             product_into(grads, View::new(errors, n, d), decoder.transposed(), false);
             vectorised(MaskGrads { codes, grads, rows, l1: forward.l1 });
             sums
@@ -302,9 +557,10 @@ pub fn forward_aux(
     aux_errors: &mut Vec<f32>,
 ) {
     let d = forward.d;
-    aux_errors.resize(work.errors.len(), 0.0);
+    let prefixes = forward.prefixes.len();
+    aux_errors.resize(work.inputs.len(), 0.0);
     entries.resize(work.rows.div_ceil(TILE), Vec::new());
-    let scale = (2.0 * f64::from(aux.weight) * d as f64 / spread(&work.errors, d)) as f32;
+    let scale = (2.0 * f64::from(aux.weight) * d as f64 / spread(&work.errors, d, prefixes)) as f32;
     if !scale.is_finite() {
         entries.iter_mut().for_each(Vec::clear);
         return;
@@ -316,7 +572,7 @@ pub fn forward_aux(
     let encoder = View::new(&encoder, aux.dead.len(), d).transposed();
     work.inputs
         .par_chunks(TILE * d)
-        .zip(work.errors.par_chunks(TILE * d))
+        .zip(work.errors.par_chunks(TILE * prefixes * d))
         .zip(aux_errors.par_chunks_mut(TILE * d))
         .zip(entries.par_iter_mut())
         .enumerate()
@@ -338,12 +594,18 @@ pub fn forward_aux(
         });
 }
 
+/// The longest prefix's errors of `[rows, prefixes, d]`.
+#[inline(always)]
+fn last_errors(errors: &[f32], d: usize, prefixes: usize) -> impl Iterator<Item = &[f32]> {
+    errors.chunks_exact(prefixes * d).map(move |row| &row[(prefixes - 1) * d..])
+}
+
 /// `Σ‖e − ē‖²`.
-fn spread(errors: &[f32], d: usize) -> f64 {
-    let rows = (errors.len() / d).max(1) as f64;
+fn spread(errors: &[f32], d: usize, prefixes: usize) -> f64 {
+    let rows = (errors.len() / (prefixes * d)).max(1) as f64;
     let mut sum = vec![0.0f64; d];
     let mut squares = 0.0;
-    for row in errors.chunks_exact(d) {
+    for row in last_errors(errors, d, prefixes) {
         for (slot, &value) in sum.iter_mut().zip(row) {
             *slot += f64::from(value);
             squares += f64::from(value) * f64::from(value);
@@ -372,7 +634,8 @@ impl Vectorised for AuxTile<'_> {
         let dead = self.aux.dead;
         let mut selector = Selector::new(dead.len(), self.aux.k);
         self.entries.clear();
-        let rows = self.errors.chunks_exact(d).zip(self.aux_errors.chunks_exact_mut(d));
+        let errors = last_errors(self.errors, d, self.forward.prefixes.len());
+        let rows = errors.zip(self.aux_errors.chunks_exact_mut(d));
         for (row, ((error, aux_error), codes)) in
             rows.zip(self.codes.chunks_exact_mut(dead.len())).enumerate()
         {
@@ -382,7 +645,8 @@ impl Vectorised for AuxTile<'_> {
             let row = (self.first_row + row) as u32;
             let from = self.entries.len();
             for &(code, slot) in selector.positive(codes, self.aux.k) {
-                self.entries.push(Entry { feature: dead[slot as usize], row, code, grad: 0.0 });
+                let feature = dead[slot as usize];
+                self.entries.push(Entry { feature, row, code, ..Entry::default() });
             }
             // The left-over is −error, so prediction minus left-over starts at +error.
             aux_error.copy_from_slice(error);

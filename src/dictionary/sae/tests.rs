@@ -1,13 +1,14 @@
 use crate::activations::ActivationSet;
 use crate::base::{Matrix, Stream};
 use crate::dictionary::{
-    Dictionary, DictionaryFit, FitContext, Fitted, SaeParams, TopkParams, mmcs_of_directions,
+    Dictionary, DictionaryFit, FitContext, Fitted, GatedParams, JumpreluParams, Kind, SaeParams, TopkParams,
+    mmcs_of_directions, quality,
 };
 
 use super::resample::resample;
 use super::rows::Stepper;
 use super::step::{AuxLoss, ByFeature, Selection, Workspace, forward_aux, forward_dense, forward_sparse};
-use super::update::{Gradients, Weights, update};
+use super::update::{Extra, Gradients, Weights, update};
 
 const D: usize = 4;
 const F: usize = 8;
@@ -166,7 +167,7 @@ fn l1_gradients_match_finite_differences_sparse_and_dense() {
     for tied in [true, false] {
         for dense in [true, false] {
             let (weights, batch) = small(tied, false);
-            let mut work = Workspace::new(ROWS, D, F);
+            let mut work = Workspace::new(ROWS, D, F, 1);
             let mut moved = weights.clone();
             let forward = weights.forward(Selection::Positive, 0.7);
             let main = &mut ByFeature::default();
@@ -204,7 +205,7 @@ fn topk_gradients_match_finite_differences_with_and_without_dead_features() {
             let row = &mut weights.encoder.as_mut().expect("untied").values[feature * D..][..D];
             row.iter_mut().for_each(|value| *value *= 0.05);
         }
-        let mut work = Workspace::new(ROWS, D, F);
+        let mut work = Workspace::new(ROWS, D, F, 1);
         let forward = weights.forward(Selection::Top(2), 0.0);
         forward_sparse(forward, &batch, &mut work);
         let (mut main, mut aux) = (ByFeature::default(), ByFeature::default());
@@ -239,10 +240,187 @@ fn topk_gradients_match_finite_differences_with_and_without_dead_features() {
     }
 }
 
+/// Loss of a batch, in f64 and straight from the definitions, of kinds that learn more than encoder and
+/// decoder; `chosen` says which codes are kept, since a choice has no derivative.
+fn other_reference(params: &[Vec<f64>], batch: &[f64], case: &Case) -> f64 {
+    let [encoder, bias, decoder, decoder_bias, extra @ ..] = params else { panic!("four groups at least") };
+    let unit: Vec<f64> = decoder
+        .chunks(D)
+        .flat_map(|row| {
+            let norm = row.iter().map(|value| value * value).sum::<f64>().sqrt();
+            row.iter().map(move |value| value / norm).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut loss = 0.0;
+    for (row, x) in batch.chunks(D).enumerate() {
+        let along: Vec<f64> = (0..F)
+            .map(|f| (0..D).map(|c| encoder[f * D + c] * (x[c] - decoder_bias[c])).sum::<f64>())
+            .collect();
+        let pre: Vec<f64> = along.iter().zip(bias).map(|(along, bias)| along + bias).collect();
+        let squared = |codes: &[f64], to: usize, unit: &[f64], bias: &[f64]| -> f64 {
+            let at = |c: usize| bias[c] + (0..to).map(|f| codes[f] * unit[f * D + c]).sum::<f64>() - x[c];
+            (0..D).map(|c| at(c).powi(2)).sum()
+        };
+        match case {
+            Case::Nested { chosen, ends } => {
+                let kept = |f: usize| if chosen.contains(&(row, f)) { pre[f] } else { 0.0 };
+                let codes: Vec<f64> = (0..F).map(kept).collect();
+                for &end in ends {
+                    loss += squared(&codes, end, &unit, decoder_bias) / ends.len() as f64;
+                }
+            }
+            Case::Gated { l1, fixed_unit, fixed_bias } => {
+                let open: Vec<f64> = pre.iter().map(|pre| pre.max(0.0)).collect();
+                let codes: Vec<f64> = (0..F)
+                    .map(|f| {
+                        let size = (extra[0][f].exp() * along[f] + extra[1][f]).max(0.0);
+                        if pre[f] > 0.0 { size } else { 0.0 }
+                    })
+                    .collect();
+                loss += squared(&codes, F, &unit, decoder_bias) + l1 * open.iter().sum::<f64>();
+                // The decoder and its bias teach the gates without being taught.
+                loss += squared(&open, F, fixed_unit, fixed_bias);
+            }
+        }
+    }
+    loss / ROWS as f64
+}
+
+enum Case {
+    Nested { chosen: Vec<(usize, usize)>, ends: Vec<usize> },
+    Gated { l1: f64, fixed_unit: Vec<f64>, fixed_bias: Vec<f64> },
+}
+
+fn groups(weights: &Weights) -> Vec<Vec<f64>> {
+    let Params { encoder, encoder_bias, decoder, decoder_bias } = Params::of(weights);
+    let mut groups = vec![encoder.expect("untied"), encoder_bias, decoder, decoder_bias.expect("has one")];
+    if let Extra::Gates { log_gain, magnitude_bias, .. } = &weights.extra {
+        groups.extend([wide(&log_gain.values), wide(&magnitude_bias.values)]);
+    }
+    groups
+}
+
+fn check_other_gradients(weights: &Weights, moved: &Weights, batch: &[f32], case: &Case) {
+    let (before, after) = (groups(weights), groups(moved));
+    for group in 0..before.len() {
+        let mut size = 0.0f64;
+        for index in 0..before[group].len() {
+            let at = |shift: f64| {
+                let mut shifted = before.clone();
+                shifted[group][index] += shift;
+                other_reference(&shifted, &wide(batch), case)
+            };
+            let expected = (at(1e-5) - at(-1e-5)) / 2e-5;
+            let got = before[group][index] - after[group][index];
+            assert!(
+                (got - expected).abs() < 5e-5 * (1.0 + expected.abs()),
+                "group {group} entry {index}: {got} and by differences {expected}"
+            );
+            size = size.max(expected.abs());
+        }
+        assert!(size > 0.01, "group {group} has a gradient");
+    }
+}
+
+/// One plain step of `weights` on `batch`; what was active, and what training minimises per row.
+fn moved(weights: &Weights, selection: Selection<'_>, l1: f64, batch: &[f32]) -> (Weights, Workspace, f64) {
+    let mut work = Workspace::new(ROWS, D, F, weights.prefixes.len());
+    let sums = forward_sparse(weights.forward(selection, l1), batch, &mut work);
+    let mut main = ByFeature::default();
+    main.regroup(F, &work.entries);
+    let mut moved = weights.clone();
+    let gradients = Gradients::Sparse { main: &main, aux: &ByFeature::default(), aux_errors: &[] };
+    update(&mut moved, &work, &gradients, Stepper::Plain);
+    (moved, work, sums.objective / ROWS as f64)
+}
+
+#[test]
+fn nested_gradients_match_finite_differences_and_the_batch_keeps_its_largest() {
+    for ends in [vec![F], vec![2, 5, F]] {
+        let (mut weights, batch) = small(false, true);
+        weights.prefixes.clone_from(&ends);
+        let (moved, work, loss) = moved(&weights, Selection::BatchTop(2), 0.0, &batch);
+        let chosen: Vec<(usize, usize)> =
+            work.entries.iter().flatten().map(|entry| (entry.row as usize, entry.feature as usize)).collect();
+        assert_eq!(chosen.len(), 2 * ROWS);
+        // All that were kept are larger than all that were not.
+        let (mut least, mut most) = (f32::INFINITY, 0.0f32);
+        for (at, &code) in work.codes.iter().enumerate() {
+            if chosen.contains(&(at / F, at % F)) { least = least.min(code) } else { most = most.max(code) }
+        }
+        assert!(least > most, "{least} {most}");
+        assert_eq!(work.least_kept, least);
+        let case = Case::Nested { chosen: chosen.clone(), ends };
+        assert!((loss - other_reference(&groups(&weights), &wide(&batch), &case)).abs() < 1e-5);
+        check_other_gradients(&weights, &moved, &batch, &case);
+    }
+}
+
+#[test]
+fn gated_gradients_match_finite_differences() {
+    let (mut weights, batch) = small(false, true);
+    weights.extra = Extra::gates(F);
+    let mut stream = Stream::new(12, "gates");
+    if let Extra::Gates { log_gain, gain, magnitude_bias } = &mut weights.extra {
+        for feature in 0..F {
+            log_gain.values[feature] = 0.3 * stream.normal() as f32;
+            gain[feature] = log_gain.values[feature].exp();
+            magnitude_bias.values[feature] = 0.3 * stream.normal() as f32;
+        }
+    }
+    let Extra::Gates { gain, magnitude_bias, .. } = &weights.extra else { panic!("gates") };
+    let selection = Selection::Gated { gain, magnitude_bias: &magnitude_bias.values };
+    let (moved, _, loss) = moved(&weights, selection, 0.4, &batch);
+    let fixed_bias = wide(&weights.decoder_bias.as_ref().expect("has one").values);
+    let case = Case::Gated { l1: 0.4, fixed_unit: wide(&weights.unit), fixed_bias };
+    assert!((loss - other_reference(&groups(&weights), &wide(&batch), &case)).abs() < 1e-5);
+    check_other_gradients(&weights, &moved, &batch, &case);
+}
+
+/// Thresholds have no gradient to difference; theirs is the published stand-in, summed here in f64.
+#[test]
+fn threshold_gradients_are_the_rectangle_of_codes_near_them() {
+    let (mut weights, batch) = small(false, true);
+    let (start, bandwidth) = (0.6f32, 0.8f32);
+    weights.extra = Extra::thresholds(F, start, bandwidth);
+    if let Extra::Thresholds { pull, .. } = &mut weights.extra {
+        *pull = 0.7;
+    }
+    let Extra::Thresholds { thresholds, .. } = &weights.extra else { panic!("thresholds") };
+    let (moved, work, _) = moved(&weights, Selection::Above { thresholds, bandwidth }, 0.0, &batch);
+    let Extra::Thresholds { log, .. } = &moved.extra else { panic!("thresholds") };
+    let (theta, width) = (f64::from(start), f64::from(bandwidth));
+    let mut touched = 0;
+    for feature in 0..F {
+        let mut expected = 0.0;
+        for row in 0..ROWS {
+            let pre = f64::from(work.codes[row * F + feature]);
+            if (pre - theta).abs() < 0.5 * width {
+                let error = &work.errors[row * D..][..D];
+                let direction = &weights.unit[feature * D..][..D];
+                let along: f64 = error.iter().zip(direction).map(|(e, d)| f64::from(e * d)).sum();
+                expected += -theta / width * 2.0 / ROWS as f64 * along - 0.7 / (width * ROWS as f64);
+                touched += 1;
+            }
+        }
+        let got = f64::from(start.ln() - log.values[feature]);
+        assert!((got - theta * expected).abs() < 1e-5, "feature {feature}: {got} and {}", theta * expected);
+    }
+    assert!(touched > 4, "{touched}");
+    // Encoder and decoder learn from active codes alone.
+    let active: Vec<(usize, usize)> =
+        (0..ROWS * F).filter(|&at| work.codes[at] > start).map(|at| (at / F, at % F)).collect();
+    let mut plain = weights.clone();
+    plain.extra = Extra::Nothing;
+    let mut other = moved.clone();
+    other.extra = Extra::Nothing;
+    check_other_gradients(&plain, &other, &batch, &Case::Nested { chosen: active, ends: vec![F] });
+}
+
 #[test]
 fn resampled_rows_change_and_others_do_not() {
     let (mut weights, batch) = small(true, false);
-    let mut work = Workspace::new(ROWS, D, F);
+    let mut work = Workspace::new(ROWS, D, F, 1);
     forward_sparse(weights.forward(Selection::Positive, 0.0), &batch, &mut work);
     let before = weights.clone();
     let replaced = resample(&mut weights, &work, &[2, 5], &mut Stream::new(1, "resample"));
@@ -295,7 +473,7 @@ fn quick_sae() -> SaeParams {
 #[test]
 fn planted_sparse_directions_are_recovered_by_topk_and_l1_and_not_by_chance() {
     let (set, truth) = planted(20_000, 32, 48, 3.0, 5);
-    let topk = run(&quick_topk().check().expect("valid"), &set, 1);
+    let topk = run(&quick_topk().check(Kind::Topk).expect("valid"), &set, 1);
     let tied = run(&quick_sae().check(true).expect("valid"), &set, 1);
     let untied = run(&quick_sae().check(false).expect("valid"), &set, 1);
     let random = crate::dictionary::RandomParams { features: Some(96) };
@@ -311,6 +489,34 @@ fn planted_sparse_directions_are_recovered_by_topk_and_l1_and_not_by_chance() {
 }
 
 #[test]
+fn planted_directions_are_recovered_by_every_other_kind_at_about_the_wanted_l0() {
+    let (set, truth) = planted(20_000, 32, 48, 3.0, 5);
+    let gated =
+        GatedParams { features: Some(96), target_l0: 4.0, steps: 1500, batch: 256, ..Default::default() };
+    let jump =
+        JumpreluParams { features: Some(96), target_l0: 3.0, steps: 1500, batch: 256, ..Default::default() };
+    for (name, fit, wanted) in [
+        ("batch_topk", quick_topk().check(Kind::BatchTopk), 3.0),
+        ("matryoshka", quick_topk().check(Kind::Matryoshka), 3.0),
+        ("gated", gated.check(), 4.0),
+        ("jumprelu", jump.check(), 3.0),
+    ] {
+        let fitted = run(&fit.expect("valid"), &set, 1);
+        let similarity = recovered(&*fitted.dictionary, &truth);
+        let quality = quality(&*fitted.dictionary, &set, set.mean()).expect("measured");
+        println!("{name}: {similarity:.3}, FVU {:.3}, L0 {:.2}", quality.fvu.expect("known"), quality.l0);
+        assert!(similarity > 0.9, "{name}: {similarity} {:?}", fitted.report);
+        // As a user meets it: with thresholds that no longer see a batch.
+        assert!((quality.l0 - wanted).abs() < 0.25 * wanted, "{name}: L0 {} of {wanted}", quality.l0);
+        assert!(quality.fvu.expect("a reconstruction") < 0.2, "{name}: {:?}", quality.fvu);
+        let folder = tempfile::tempdir().expect("folder");
+        fitted.dictionary.save(folder.path()).expect("saved");
+        let back = crate::dictionary::load(folder.path()).expect("loaded");
+        assert_eq!(back.info(), fitted.dictionary.info(), "{name}");
+    }
+}
+
+#[test]
 fn thread_count_and_repetition_change_no_bit() {
     let (set, _) = planted(3_000, 24, 40, 3.0, 6);
     let with = |threads: usize| {
@@ -318,9 +524,15 @@ fn thread_count_and_repetition_change_no_bit() {
         pool.install(|| {
             let topk = TopkParams { steps: 60, dead_rows: Some(1000), ..quick_topk() };
             let sae = SaeParams { steps: 60, ..quick_sae() };
-            let topk = run(&topk.check().expect("valid"), &set, 3);
+            let topk = run(&topk.check(Kind::Topk).expect("valid"), &set, 3);
             let sae = run(&sae.check(true).expect("valid"), &set, 3);
-            (topk.dictionary.info().digest, sae.dictionary.info().digest)
+            let nested = TopkParams { steps: 60, ..quick_topk() };
+            let nested = run(&nested.check(Kind::Matryoshka).expect("valid"), &set, 3);
+            let gated = GatedParams { features: Some(96), steps: 60, batch: 256, ..Default::default() };
+            let gated = run(&gated.check().expect("valid"), &set, 3);
+            let jump = JumpreluParams { features: Some(96), steps: 60, batch: 256, ..Default::default() };
+            let jump = run(&jump.check().expect("valid"), &set, 3);
+            [topk, sae, nested, gated, jump].map(|fitted| fitted.dictionary.info().digest)
         })
     };
     let one = with(1);
@@ -332,13 +544,17 @@ fn thread_count_and_repetition_change_no_bit() {
 fn parameters_out_of_range_are_all_named() {
     let bad = TopkParams { expansion: -1.0, k: 0, batch: 0, warmup: 2.0, ..TopkParams::default() };
     let fields: Vec<&str> =
-        bad.check().expect_err("four problems").iter().map(|problem| problem.field).collect();
+        bad.check(Kind::Topk).expect_err("four problems").iter().map(|problem| problem.field).collect();
     assert_eq!(fields, ["expansion", "batch", "warmup", "k"]);
+    let nested = TopkParams { prefixes: Some(vec![0.5, 0.2]), ..TopkParams::default() };
+    assert_eq!(nested.check(Kind::Matryoshka).expect_err("falling").len(), 1);
+    assert_eq!(nested.check(Kind::Topk).expect_err("falling, and of another kind").len(), 2);
     let raw = SaeParams { raw_inputs: true, ..SaeParams::default() };
     assert_eq!(raw.check(true).expect_err("needs alpha")[0].field, "raw_inputs");
     let (set, _) = planted(500, 8, 8, 2.0, 1);
-    let too_many =
-        TopkParams { features: Some(4), k: 5, ..TopkParams::default() }.check().expect("valid alone");
+    let too_many = TopkParams { features: Some(4), k: 5, ..TopkParams::default() }
+        .check(Kind::Topk)
+        .expect("valid alone");
     let mut progress = |_| {};
     let mut context = FitContext { method: "topk", seed: 1, progress: &mut progress };
     let message = too_many.fit(&set, &mut context).err().expect("k above features").to_string();

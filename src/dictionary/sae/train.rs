@@ -1,3 +1,5 @@
+use rayon::prelude::*;
+
 use crate::activations::ActivationSet;
 use crate::base::{Matrix, Stopwatch, Stream};
 use crate::dictionary::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
@@ -10,7 +12,7 @@ use super::schedule::{L1Search, LearningRate};
 use super::step::{
     AuxLoss, BatchSums, ByFeature, Entry, Selection, Workspace, forward_aux, forward_dense, forward_sparse,
 };
-use super::update::{Gradients, Weights, update};
+use super::update::{Extra, Gradients, Weights, update};
 
 /// Share of active codes above which dense products are faster than work on active codes alone.
 const DENSE_SHARE: f64 = 0.10;
@@ -20,18 +22,39 @@ const RESAMPLE_BELOW: f64 = 1e-3;
 const RESAMPLE_UNTIL: f64 = 0.7;
 /// Steps between two calls of the progress function.
 const PROGRESS_STEPS: usize = 25;
+/// Share that the last batch has in the mean of the least codes kept: a hundred steps or so count.
+const THRESHOLD_SHARE: f64 = 0.01;
+/// Where learned thresholds start, in inputs of unit mean square.
+const FIRST_THRESHOLD: f32 = 0.1;
+/// Share of the steps over which the pull of thresholds on the number of active features rises.
+const PULL_WARMUP: f64 = 0.1;
 /// A fall of the loss over the last tenth of the steps, above which a fit is under-trained.
 const UNDER_TRAINED_FALL: f64 = 0.01;
 
-/// How few features are active.
+/// What keeps codes few.
 #[derive(Debug, Clone, Copy)]
 pub enum Sparsity {
     /// The k largest codes of a row.
     TopK { k: usize },
-    /// L1 weight times the width, fixed.
-    FixedL1 { weight: f64 },
-    /// L1 weight searched for this mean number of active features.
-    TargetL0 { target: f64 },
+    /// The k·rows largest codes of a batch; the least of them, averaged over steps, is the threshold of a single
+    /// row afterwards.
+    BatchTopK { k: usize },
+    /// An L1 penalty on ReLU codes.
+    L1(L1),
+    /// An L1 penalty on what opens a gate.
+    Gated(L1),
+    /// Thresholds learned for this mean number of active features; `bandwidth` is that of the rectangle that
+    /// stands in for the step's derivative.
+    Thresholds { target: f64, bandwidth: f64 },
+}
+
+/// L1 weight times the width.
+#[derive(Debug, Clone, Copy)]
+pub enum L1 {
+    /// As it is.
+    Fixed(f64),
+    /// Searched for this mean number of active features.
+    For { target: f64 },
 }
 
 /// The auxiliary loss of dead features.
@@ -49,6 +72,8 @@ pub struct Recipe {
     pub features: usize,
     pub tied: bool,
     pub sparsity: Sparsity,
+    /// Where nested dictionaries end, rising to all features.
+    pub prefixes: Vec<usize>,
     pub scaled: bool,
     pub centred: bool,
     pub decoder_bias: bool,
@@ -90,11 +115,11 @@ pub fn train(recipe: &Recipe, set: &ActivationSet, context: &mut FitContext<'_>)
 
 struct Trainer<'a> {
     feed: Feed<'a>,
-    state: State,
+    state: Training,
 }
 
 /// One autoencoder in training: what changes from step to step. Batches come from outside.
-pub struct State {
+pub struct Training {
     recipe: Recipe,
     weights: Weights,
     work: Workspace,
@@ -104,6 +129,8 @@ pub struct State {
     aux_errors: Vec<f32>,
     learning_rate: LearningRate,
     search: Option<L1Search>,
+    /// Mean of the least codes that batches kept.
+    threshold: Mean,
     /// Row count at which each feature last fired.
     last_fired: Vec<usize>,
     /// Firings since features were last given new directions.
@@ -131,7 +158,7 @@ impl<'a> Trainer<'a> {
         let scale = if recipe.scaled { input_scale(set, recipe.centred) } else { 1.0 };
         let feed = Feed::new(set, seed, rows, centre, scale);
         let stream = Stream::named(seed, &[recipe.kind.name(), &set.hook().to_string()]);
-        let state = State::new(recipe, d, rows, stream);
+        let state = Training::new(recipe, d, rows, stream);
         Ok(Self { feed, state })
     }
 
@@ -152,7 +179,7 @@ impl<'a> Trainer<'a> {
     }
 }
 
-impl State {
+impl Training {
     /// Starts from random directions, for batches of `rows` rows of width `d`.
     fn new(recipe: &Recipe, d: usize, rows: usize, mut stream: Stream) -> Self {
         let decoder =
@@ -162,14 +189,26 @@ impl State {
 
     /// Starts from decoder rows `[F, d]`.
     pub fn from_decoder(recipe: &Recipe, d: usize, rows: usize, decoder: Vec<f32>, stream: Stream) -> Self {
-        let constrained = recipe.kind == Kind::Topk;
+        let constrained = !matches!(recipe.sparsity, Sparsity::L1(_));
         let search = match recipe.sparsity {
-            Sparsity::TargetL0 { target } => Some(L1Search::new(target, recipe.steps)),
+            Sparsity::L1(L1::For { target }) | Sparsity::Gated(L1::For { target }) => {
+                Some(L1Search::new(target, recipe.steps))
+            }
             _ => None,
         };
+        let features = recipe.features;
+        let mut weights = Weights::new(d, decoder, recipe.tied, recipe.decoder_bias, constrained);
+        weights.prefixes.clone_from(&recipe.prefixes);
+        weights.extra = match recipe.sparsity {
+            Sparsity::Gated(_) => Extra::gates(features),
+            Sparsity::Thresholds { bandwidth, .. } => {
+                Extra::thresholds(features, FIRST_THRESHOLD, bandwidth as f32)
+            }
+            _ => Extra::Nothing,
+        };
         Self {
-            weights: Weights::new(d, decoder, recipe.tied, recipe.decoder_bias, constrained),
-            work: Workspace::new(rows, d, recipe.features),
+            weights,
+            work: Workspace::new(rows, d, features, recipe.prefixes.len()),
             main: ByFeature::default(),
             aux: ByFeature::default(),
             aux_entries: Vec::new(),
@@ -181,6 +220,7 @@ impl State {
                 decay: recipe.decay,
             },
             search,
+            threshold: Mean::default(),
             last_fired: vec![0; recipe.features],
             fired: vec![0; recipe.features],
             rows_since_resample: 0,
@@ -196,10 +236,21 @@ impl State {
         }
     }
 
+    /// Rows of a batch.
+    pub fn rows(&self) -> usize {
+        self.work.rows
+    }
+
+    /// One step of several on the same batch; the loss of each.
+    pub fn step_together(models: &mut [Self], step: usize, batch: &[f32]) -> Vec<f64> {
+        models.par_iter_mut().map(|model| model.step(step, batch)).collect()
+    }
+
     /// One step; gives the mean squared error per unit of input mean square.
-    fn step(&mut self, step: usize, batch: &[f32]) -> f64 {
-        let (selection, l1) = self.selection();
+    pub fn step(&mut self, step: usize, batch: &[f32]) -> f64 {
+        let l1 = self.l1();
         let stepper = Stepper::adam(self.learning_rate.at(step), step);
+        let selection = selection(self.recipe.sparsity, &self.weights.extra);
         let dense = matches!(selection, Selection::Positive) && self.density > DENSE_SHARE;
         let forward = self.weights.forward(selection, l1);
         let sums = if dense {
@@ -208,7 +259,11 @@ impl State {
             forward_sparse(forward, batch, &mut self.work)
         };
         self.count_firings(dense);
-        self.add_aux(selection);
+        self.add_aux();
+        self.pull(step, &sums);
+        if self.work.least_kept.is_finite() {
+            self.threshold.add(f64::from(self.work.least_kept));
+        }
         let gradients = if dense {
             Gradients::Dense
         } else {
@@ -219,25 +274,40 @@ impl State {
         self.note(step, &sums)
     }
 
-    fn selection(&self) -> (Selection, f64) {
+    /// L1 weight times the width.
+    fn l1(&self) -> f64 {
         match self.recipe.sparsity {
-            Sparsity::TopK { k } => (Selection::Top(k), 0.0),
-            Sparsity::FixedL1 { weight } => (Selection::Positive, weight),
-            Sparsity::TargetL0 { .. } => {
-                (Selection::Positive, self.search.map_or(0.0, |search| search.weight))
+            Sparsity::L1(L1::Fixed(weight)) | Sparsity::Gated(L1::Fixed(weight)) => weight,
+            Sparsity::L1(L1::For { .. }) | Sparsity::Gated(L1::For { .. }) => {
+                self.search.map_or(0.0, |search| search.weight)
             }
+            _ => 0.0,
+        }
+    }
+
+    /// Thresholds are drawn to the wanted number of active features by `width · (L0 / target − 1)²`: inputs have
+    /// a squared norm of about the width.
+    fn pull(&mut self, step: usize, sums: &BatchSums) {
+        if let (Sparsity::Thresholds { target, .. }, Extra::Thresholds { pull, .. }) =
+            (self.recipe.sparsity, &mut self.weights.extra)
+        {
+            let l0 = sums.active as f64 / self.work.rows as f64;
+            let warm = ((step + 1) as f64 / (PULL_WARMUP * self.recipe.steps as f64).max(1.0)).min(1.0);
+            *pull = (2.0 * warm * self.weights.d as f64 * (l0 / target - 1.0) / target) as f32;
         }
     }
 
     /// What training minimises, a row, on rows that are the same at every call: the noise of the
     /// draw of batches would hide a fall of one per cent.
     fn probe_loss(&mut self, probe: &[Matrix]) -> f64 {
-        let (selection, l1) = self.selection();
+        let l1 = self.l1();
+        let least_kept = self.work.least_kept;
         let mut total = 0.0;
         for batch in probe {
-            let sums = forward_sparse(self.weights.forward(selection, l1), batch.data(), &mut self.work);
-            total += sums.squared_error + l1 * sums.code_sum;
+            let forward = self.weights.forward(selection(self.recipe.sparsity, &self.weights.extra), l1);
+            total += forward_sparse(forward, batch.data(), &mut self.work).objective;
         }
+        self.work.least_kept = least_kept;
         total / probe.iter().map(Matrix::rows).sum::<usize>().max(1) as f64
     }
 
@@ -269,7 +339,8 @@ impl State {
         }
         self.main.regroup(self.recipe.features, &self.work.entries);
         for feature in 0..self.recipe.features {
-            let count = self.main.of(feature).len();
+            // Entries near a threshold or behind a gate may have a code of 0.
+            let count = self.main.of(feature).iter().filter(|entry| entry.code > 0.0).count();
             self.fired[feature] += count;
             if count > 0 {
                 self.last_fired[feature] = self.rows_seen;
@@ -277,7 +348,7 @@ impl State {
         }
     }
 
-    fn add_aux(&mut self, selection: Selection) {
+    fn add_aux(&mut self) {
         self.aux.clear();
         let Some(aux) = self.recipe.aux else { return };
         let dead: Vec<u32> = (0..self.recipe.features)
@@ -288,7 +359,7 @@ impl State {
             return;
         }
         let loss = AuxLoss { dead: &dead, k: aux.k.min(dead.len()), weight: aux.weight as f32 };
-        let forward = self.weights.forward(selection, 0.0);
+        let forward = self.weights.forward(Selection::Positive, 0.0);
         forward_aux(forward, loss, &self.work, &mut self.aux_entries, &mut self.aux_errors);
         self.aux.regroup(self.recipe.features, &self.aux_entries);
     }
@@ -319,12 +390,27 @@ impl State {
         }
         Tensors {
             encoder: rows(self.weights.encoder.as_ref().map_or(&self.weights.unit, |rows| &rows.values)),
-            encoder_bias: self.weights.encoder_bias.values.iter().map(|&bias| grown(bias)).collect(),
+            encoder_bias: match self.weights.extra {
+                // A gate's bias stands with the gates.
+                Extra::Gates { .. } => vec![0.0; features],
+                _ => self.weights.encoder_bias.values.iter().map(|&bias| grown(bias)).collect(),
+            },
             decoder: rows(&self.weights.unit),
             decoder_bias,
             subtract_decoder_bias: self.recipe.centred || self.recipe.decoder_bias,
-            activation: match self.recipe.sparsity {
-                Sparsity::TopK { k } => Activation::TopK(k),
+            activation: match (self.recipe.sparsity, &self.weights.extra) {
+                (Sparsity::TopK { k }, _) => Activation::TopK(k),
+                (Sparsity::BatchTopK { .. }, _) => {
+                    Activation::JumpRelu(vec![(self.threshold.mean * scale) as f32; features])
+                }
+                (_, Extra::Thresholds { thresholds, .. }) => {
+                    Activation::JumpRelu(thresholds.iter().map(|&bar| grown(bar)).collect())
+                }
+                (_, Extra::Gates { log_gain, magnitude_bias, .. }) => Activation::Gated {
+                    gate: self.weights.encoder_bias.values.iter().map(|&bias| grown(bias)).collect(),
+                    magnitude: magnitude_bias.values.iter().map(|&bias| grown(bias)).collect(),
+                    log_gain: log_gain.values.clone(),
+                },
                 _ => Activation::Relu,
             },
             row_scale: RowScale::Plain,
@@ -344,7 +430,13 @@ impl State {
         if !(0.01..=0.25).contains(&share) {
             warnings.push(format!("L0 outside 1–25 % of the width: {l0:.1} of {}", self.recipe.features));
         }
-        if let Sparsity::TargetL0 { target } = self.recipe.sparsity
+        let target = match self.recipe.sparsity {
+            Sparsity::L1(L1::For { target })
+            | Sparsity::Gated(L1::For { target })
+            | Sparsity::Thresholds { target, .. } => Some(target),
+            _ => None,
+        };
+        if let Some(target) = target
             && (l0 / target - 1.0).abs() > 0.2
         {
             warnings.push(format!("L0 {l0:.1} missed its target {target}"));
@@ -360,14 +452,43 @@ impl State {
             loss_curve: thin(&self.losses),
             l0: Some(l0),
             l1_weight: match self.recipe.sparsity {
-                Sparsity::TopK { .. } => None,
-                Sparsity::FixedL1 { weight } => Some(weight),
-                Sparsity::TargetL0 { .. } => self.search.map(|search| search.weight),
+                Sparsity::L1(_) | Sparsity::Gated(_) => Some(self.l1()),
+                _ => None,
             },
             seconds: 0.0,
             warnings,
             notes,
         }
+    }
+}
+
+/// How codes are chosen with the weights as they are.
+fn selection(sparsity: Sparsity, extra: &Extra) -> Selection<'_> {
+    match (sparsity, extra) {
+        (Sparsity::TopK { k }, _) => Selection::Top(k),
+        (Sparsity::BatchTopK { k }, _) => Selection::BatchTop(k),
+        (_, Extra::Gates { gain, magnitude_bias, .. }) => {
+            Selection::Gated { gain, magnitude_bias: &magnitude_bias.values }
+        }
+        (_, Extra::Thresholds { thresholds, bandwidth, .. }) => {
+            Selection::Above { thresholds, bandwidth: *bandwidth }
+        }
+        (_, Extra::Nothing) => Selection::Positive,
+    }
+}
+
+/// A mean in which older values count less and less; unlike one that starts from 0 it is never too low for
+/// having seen few.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mean {
+    mean: f64,
+    seen: usize,
+}
+
+impl Mean {
+    fn add(&mut self, value: f64) {
+        self.seen += 1;
+        self.mean += (value - self.mean) * THRESHOLD_SHARE.max(1.0 / self.seen as f64);
     }
 }
 

@@ -25,6 +25,129 @@ pub struct Weights {
     pub decoder_bias: Option<Learned>,
     /// Raw rows are set to their unit vectors after each step (else their norms drift freely).
     pub renormalise: bool,
+    /// Where nested dictionaries end: see [`Forward::prefixes`].
+    pub prefixes: Vec<usize>,
+    pub extra: Extra,
+}
+
+/// What a kind learns beside encoder and decoder, one number a feature.
+#[derive(Debug, Clone)]
+pub enum Extra {
+    Nothing,
+    /// `gain` is `exp(log_gain)`.
+    Gates {
+        log_gain: Learned,
+        gain: Vec<f32>,
+        magnitude_bias: Learned,
+    },
+    /// `thresholds` are `exp(log)`; `pull` is the derivative of the loss by the mean number of active features,
+    /// for the step at hand.
+    Thresholds {
+        log: Learned,
+        thresholds: Vec<f32>,
+        bandwidth: f32,
+        pull: f32,
+    },
+}
+
+impl Extra {
+    /// Gates that leave their codes as they are.
+    pub fn gates(features: usize) -> Self {
+        Self::Gates {
+            log_gain: Learned::new(1, vec![0.0; features]),
+            gain: vec![1.0; features],
+            magnitude_bias: Learned::new(1, vec![0.0; features]),
+        }
+    }
+
+    /// One threshold for all.
+    pub fn thresholds(features: usize, start: f32, bandwidth: f32) -> Self {
+        Self::Thresholds {
+            log: Learned::new(1, vec![start.ln(); features]),
+            thresholds: vec![start; features],
+            bandwidth,
+            pull: 0.0,
+        }
+    }
+
+    /// Runs of `rows` features, as many as there are.
+    fn chunks(&mut self, rows: usize, chunks: usize) -> Vec<ExtraRows<'_>> {
+        match self {
+            Self::Nothing => (0..chunks).map(|_| ExtraRows::Nothing).collect(),
+            Self::Gates { log_gain, gain, magnitude_bias } => log_gain
+                .chunks(rows)
+                .into_iter()
+                .zip(gain.chunks_mut(rows))
+                .zip(magnitude_bias.chunks(rows))
+                .map(|((log_gain, gain), magnitude_bias)| ExtraRows::Gates { log_gain, gain, magnitude_bias })
+                .collect(),
+            Self::Thresholds { log, thresholds, bandwidth, pull } => log
+                .chunks(rows)
+                .into_iter()
+                .zip(thresholds.chunks_mut(rows))
+                .map(|(log, thresholds)| ExtraRows::Thresholds {
+                    log,
+                    thresholds,
+                    bandwidth: *bandwidth,
+                    pull: *pull,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Some features' part of an [`Extra`].
+enum ExtraRows<'a> {
+    Nothing,
+    Gates { log_gain: LearnedRow<'a>, gain: &'a mut [f32], magnitude_bias: LearnedRow<'a> },
+    Thresholds { log: LearnedRow<'a>, thresholds: &'a mut [f32], bandwidth: f32, pull: f32 },
+}
+
+impl ExtraRows<'_> {
+    /// One step from the entries of each feature. `bias` are the encoder biases before their own step, and of
+    /// `bias_grads`, the sums of derivatives by the encoder's output, what is left is that by the bias.
+    #[inline(always)]
+    fn step<'e>(
+        &mut self,
+        stepper: &Stepper,
+        per_row: f32,
+        rows: usize,
+        entries: impl Fn(usize) -> &'e [Entry],
+        bias_grads: &mut [f32],
+    ) {
+        let n = bias_grads.len();
+        let mut grads = vec![0.0f32; n];
+        match self {
+            Self::Nothing => {}
+            Self::Gates { log_gain, gain, magnitude_bias } => {
+                let mut magnitude_grads = vec![0.0f32; n];
+                for slot in 0..n {
+                    for entry in entries(slot) {
+                        let open = entry.code / per_row - magnitude_bias.values[slot];
+                        grads[slot] += entry.side * open;
+                        magnitude_grads[slot] += entry.side;
+                    }
+                    bias_grads[slot] -= gain[slot] * magnitude_grads[slot];
+                }
+                magnitude_bias.step(stepper, &magnitude_grads);
+                log_gain.step(stepper, &grads);
+                gain.iter_mut().zip(log_gain.values.iter()).for_each(|(gain, log)| *gain = log.exp());
+            }
+            Self::Thresholds { log, thresholds, bandwidth, pull } => {
+                // Moving a threshold changes how many codes near it are active by their density there.
+                let count = -*pull / (*bandwidth * rows as f32);
+                for slot in 0..n {
+                    let (bar, mut sum) = (thresholds[slot] + 0.5 * *bandwidth, 0.0);
+                    for entry in entries(slot).iter().filter(|entry| entry.code / per_row < bar) {
+                        sum += entry.side + count;
+                    }
+                    grads[slot] = thresholds[slot] * sum;
+                }
+                log.step(stepper, &grads);
+                thresholds.iter_mut().zip(log.values.iter()).for_each(|(bar, log)| *bar = log.exp());
+            }
+        }
+    }
 }
 
 impl Weights {
@@ -41,6 +164,8 @@ impl Weights {
             norms: vec![0.0; features],
             decoder_bias: decoder_bias.then(|| Learned::new(d, vec![0.0; d])),
             renormalise,
+            prefixes: vec![features],
+            extra: Extra::Nothing,
         };
         for feature in 0..features {
             weights.refresh(feature);
@@ -60,7 +185,7 @@ impl Weights {
         self.norms[feature] = normalise_into(&mut self.unit[range.clone()], &self.decoder.values[range]);
     }
 
-    pub fn forward(&self, selection: Selection, l1: f64) -> Forward<'_> {
+    pub fn forward<'a>(&'a self, selection: Selection<'a>, l1: f64) -> Forward<'a> {
         Forward {
             d: self.d,
             features: self.features,
@@ -70,6 +195,7 @@ impl Weights {
             decoder_bias: self.decoder_bias.as_ref().map_or(&[], |bias| &bias.values),
             selection,
             l1: l1 as f32,
+            prefixes: &self.prefixes,
         }
     }
 
@@ -81,6 +207,11 @@ impl Weights {
             encoder.replace(feature, unit);
         }
         self.encoder_bias.replace(feature, &[bias]);
+        if let Extra::Gates { log_gain, gain, magnitude_bias } = &mut self.extra {
+            log_gain.replace(feature, &[0.0]);
+            gain[feature] = 1.0;
+            magnitude_bias.replace(feature, &[bias]);
+        }
         self.refresh(feature);
     }
 }
@@ -110,6 +241,8 @@ struct ChunkTask<'a> {
     /// `Σ grad · encoder row` before the step: the encoder's part of the decoder bias gradient.
     bias_part: &'a mut [f32],
     with_bias_part: bool,
+    prefixes: &'a [usize],
+    extra: ExtraRows<'a>,
 }
 
 /// One step of all weights.
@@ -128,6 +261,7 @@ pub fn update(weights: &mut Weights, work: &Workspace, gradients: &Gradients<'_>
     };
     let tied = encoders.first().is_none_or(Option::is_none);
     let renormalise = weights.renormalise;
+    let prefixes = &weights.prefixes[..];
     let tasks: Vec<ChunkTask<'_>> = encoders
         .into_iter()
         .zip(weights.encoder_bias.chunks(size))
@@ -135,8 +269,9 @@ pub fn update(weights: &mut Weights, work: &Workspace, gradients: &Gradients<'_>
         .zip(weights.unit.chunks_mut(size * d))
         .zip(weights.norms.chunks_mut(size))
         .zip(bias_parts.chunks_mut(d))
+        .zip(weights.extra.chunks(size, chunks))
         .enumerate()
-        .map(|(chunk, (((((encoder, bias), decoder), unit), norms), bias_part))| ChunkTask {
+        .map(|(chunk, ((((((encoder, bias), decoder), unit), norms), bias_part), extra))| ChunkTask {
             first: chunk * size,
             d,
             tied,
@@ -151,22 +286,24 @@ pub fn update(weights: &mut Weights, work: &Workspace, gradients: &Gradients<'_>
             norms,
             bias_part,
             with_bias_part,
+            prefixes,
+            extra,
         })
         .collect();
     tasks.into_par_iter().for_each(vectorised);
     if let Some(bias) = &mut weights.decoder_bias {
-        let gradient = decoder_bias_gradient(work, d, &bias_parts);
+        let gradient = decoder_bias_gradient(work, d, weights.prefixes.len(), &bias_parts);
         bias.step(&stepper, &gradient);
     }
 }
 
-/// `2/rows · Σ errors − Σ grad · encoder row`.
-fn decoder_bias_gradient(work: &Workspace, d: usize, encoder_parts: &[f32]) -> Vec<f32> {
+/// `2/rows · Σ errors − Σ grad · encoder row`, errors averaged over prefixes.
+fn decoder_bias_gradient(work: &Workspace, d: usize, prefixes: usize, encoder_parts: &[f32]) -> Vec<f32> {
     let mut gradient = vec![0.0f32; d];
-    for row in work.errors.chunks_exact(d) {
-        add_scaled(&mut gradient, 1.0, row);
+    for row in work.errors.chunks_exact(prefixes * d) {
+        add_scaled(&mut gradient, 1.0, &row[..d]);
     }
-    let per_row = 2.0 / work.rows as f32;
+    let per_row = 2.0 / (work.rows * prefixes) as f32;
     gradient.iter_mut().for_each(|value| *value *= per_row);
     for part in encoder_parts.chunks_exact(d) {
         add_scaled(&mut gradient, -1.0, part);
@@ -189,7 +326,10 @@ impl Vectorised for ChunkTask<'_> {
                 for slot in 0..count {
                     let range = slot * d..(slot + 1) * d;
                     let sums = (&mut encoder_grads[range.clone()], &mut decoder_grads[range]);
-                    for (list, errors) in [(main, &self.work.errors[..]), (aux, aux_errors)] {
+                    let prefix = self.prefixes.partition_point(|&end| end <= self.first + slot);
+                    let own = Errors { all: &self.work.errors, per_row: self.prefixes.len(), nth: prefix };
+                    let left_over = Errors { all: aux_errors, per_row: 1, nth: 0 };
+                    for (list, errors) in [(main, own), (aux, left_over)] {
                         let entries = list.of(self.first + slot);
                         sum_entries(entries, &self.work.inputs, errors, (&mut *sums.0, &mut *sums.1));
                         bias_grads[slot] += entries.iter().map(|entry| entry.grad).sum::<f32>();
@@ -209,6 +349,12 @@ impl Vectorised for ChunkTask<'_> {
             }
             self.step_feature(slot, &mut encoder_grads[range.clone()], &mut decoder_grads[range]);
         }
+        if let Gradients::Sparse { main, .. } = self.gradients {
+            let rows = self.work.rows;
+            let per_row = 2.0 / (rows * self.prefixes.len()) as f32;
+            let entries = |slot: usize| main.of(self.first + slot);
+            self.extra.step(&self.stepper, per_row, rows, entries, &mut bias_grads);
+        }
         self.bias.step(&self.stepper, &bias_grads);
     }
 }
@@ -216,17 +362,26 @@ impl Vectorised for ChunkTask<'_> {
 /// Columns summed at once: their sums stay in registers over all entries.
 const BLOCK: usize = 32;
 
+/// Errors of one prefix among those of each row.
+#[derive(Clone, Copy)]
+struct Errors<'a> {
+    all: &'a [f32],
+    per_row: usize,
+    nth: usize,
+}
+
 /// Adds `Σ grad · input` and `Σ code · error` over the rows of some entries.
 #[inline(always)]
-fn sum_entries(entries: &[Entry], inputs: &[f32], errors: &[f32], sums: (&mut [f32], &mut [f32])) {
+fn sum_entries(entries: &[Entry], inputs: &[f32], errors: Errors<'_>, sums: (&mut [f32], &mut [f32])) {
     let d = sums.0.len();
     let whole = d - d % BLOCK;
     for from in (0..whole).step_by(BLOCK) {
         let mut encoder = [0.0f32; BLOCK];
         let mut decoder = [0.0f32; BLOCK];
         for entry in entries {
-            let at = entry.row as usize * d + from;
-            let (input, error) = (&inputs[at..at + BLOCK], &errors[at..at + BLOCK]);
+            let row = entry.row as usize;
+            let input = &inputs[row * d + from..][..BLOCK];
+            let error = &errors.all[(row * errors.per_row + errors.nth) * d + from..][..BLOCK];
             for lane in 0..BLOCK {
                 encoder[lane] += entry.grad * input[lane];
                 decoder[lane] += entry.code * error[lane];
@@ -237,9 +392,10 @@ fn sum_entries(entries: &[Entry], inputs: &[f32], errors: &[f32], sums: (&mut [f
     }
     if whole < d {
         for entry in entries {
-            let at = entry.row as usize * d;
-            add_scaled(&mut sums.0[whole..], entry.grad, &inputs[at + whole..at + d]);
-            add_scaled(&mut sums.1[whole..], entry.code, &errors[at + whole..at + d]);
+            let row = entry.row as usize;
+            let error = (row * errors.per_row + errors.nth) * d;
+            add_scaled(&mut sums.0[whole..], entry.grad, &inputs[row * d + whole..(row + 1) * d]);
+            add_scaled(&mut sums.1[whole..], entry.code, &errors.all[error + whole..error + d]);
         }
     }
 }

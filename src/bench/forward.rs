@@ -1,0 +1,42 @@
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{BenchError, Timed};
+use crate::base::{HookPoint, Matrix, Stopwatch, TokenBatch, read};
+use crate::subject::{LoadedSubject, SubjectModel};
+
+/// Residual streams of a model.
+pub struct Harvest {
+    subject: LoadedSubject,
+    tokens: TokenBatch,
+    hooks: Vec<HookPoint>,
+}
+
+impl Harvest {
+    pub fn open(model: &Path, tokens: &Path) -> Result<Self, BenchError> {
+        let subject = LoadedSubject::from_path(model).map_err(BenchError::new)?;
+        let ids: Vec<Vec<u32>> =
+            serde_json::from_slice(&read(tokens).map_err(BenchError::new)?).map_err(BenchError::new)?;
+        let cols = ids.first().map_or(0, Vec::len);
+        let tokens = TokenBatch::new(ids.concat(), cols)
+            .ok_or_else(|| BenchError::new("token ids are no rows of one length"))?;
+        let layers = 0..subject.model().info().n_layers;
+        let hooks = layers
+            .map(|layer| format!("blocks.{layer}.hook_resid_post").parse().map_err(BenchError::new))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { subject, tokens, hooks })
+    }
+}
+
+impl Timed for Harvest {
+    fn turn(&mut self, _: &Value) -> Result<Value, BenchError> {
+        let started = Stopwatch::start();
+        let streams: Vec<Matrix> =
+            self.subject.model().activations(&self.tokens, &self.hooks).map_err(BenchError::new)?;
+        let seconds = started.seconds();
+        let last = streams.last().map_or(&[][..], Matrix::data);
+        let square = last.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / last.len().max(1) as f64;
+        Ok(json!({"seconds": seconds, "root_mean_square": square.sqrt()}))
+    }
+}

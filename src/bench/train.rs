@@ -1,0 +1,64 @@
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{BenchError, Tensors, Timed};
+use crate::base::{Matrix, Stopwatch, Stream};
+use crate::dictionary::{CheckedMethod, MethodParams, ParamProblem, Training};
+
+/// Autoencoders in training.
+pub struct Steps {
+    x: Matrix,
+    rows: usize,
+    step: usize,
+    together: bool,
+    models: Vec<Training>,
+}
+
+pub fn open(data: &Path, methods: &[MethodParams], together: bool) -> Result<Steps, BenchError> {
+    let tensors = Tensors::open(data)?;
+    let (x, decoder) = (tensors.matrix("x")?, tensors.matrix("decoder")?);
+    let mut models = Vec::new();
+    for method in methods {
+        let wrong = |problems: Vec<ParamProblem>| {
+            BenchError::new(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        };
+        let CheckedMethod::Autoencoder(fit) = method.check().map_err(wrong)? else {
+            return Err(BenchError::new(format!("`{}` is not trained by steps", method.kind())));
+        };
+        let recipe = fit.recipe(x.cols(), method.kind().name()).map_err(BenchError::new)?;
+        if decoder.rows() != recipe.features || decoder.cols() != x.cols() {
+            return Err(BenchError::new(format!("`decoder` is not {} x {}", recipe.features, x.cols())));
+        }
+        let start = decoder.data().to_vec();
+        models.push(Training::from_decoder(&recipe, x.cols(), recipe.batch, start, Stream::new(1, "bench")));
+    }
+    let rows = models.first().map_or(1, Training::rows);
+    if x.rows() % rows != 0 || models.iter().any(|model| model.rows() != rows) {
+        let wrong = format!("{} rows are not cut into whole batches of {rows}", x.rows());
+        return Err(BenchError::new(wrong));
+    }
+    Ok(Steps { x, rows, step: 0, together, models })
+}
+
+impl Timed for Steps {
+    /// `{"steps": n}`.
+    fn turn(&mut self, turn: &Value) -> Result<Value, BenchError> {
+        let steps = turn["steps"].as_u64().unwrap_or(1) as usize;
+        let width = self.rows * self.x.cols();
+        let batches = self.x.data().len() / width;
+        let batch = |step: usize| &self.x.data()[step % batches * width..][..width];
+        let range = self.step..self.step + steps;
+        self.step += steps;
+        let started = Stopwatch::start();
+        let losses: Vec<f64> = if self.together {
+            range.map(|step| Training::step_together(&mut self.models, step, batch(step))[0]).collect()
+        } else {
+            let each = |model: &mut Training| -> Vec<f64> {
+                range.clone().map(|step| model.step(step, batch(step))).collect()
+            };
+            self.models.iter_mut().map(each).next_back().unwrap_or_default()
+        };
+        Ok(json!({"seconds": started.seconds(), "losses": losses}))
+    }
+}
