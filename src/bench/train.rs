@@ -59,6 +59,7 @@ impl Timed for Steps {
             };
             self.models.iter_mut().map(each).next_back().unwrap_or_default()
         };
-        Ok(json!({"seconds": started.seconds(), "losses": losses}))
+        let seconds = started.seconds();
+        Ok(json!({"seconds": seconds, "losses": losses, "l0": self.models.last().map(Training::l0)}))
     }
 }

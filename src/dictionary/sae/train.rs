@@ -241,6 +241,11 @@ impl Training {
         self.work.rows
     }
 
+    /// Mean number of active features in the last batch.
+    pub fn l0(&self) -> f64 {
+        self.last_l0
+    }
+
     /// One step of several on the same batch; the loss of each.
     pub fn step_together(models: &mut [Self], step: usize, batch: &[f32]) -> Vec<f64> {
         models.par_iter_mut().map(|model| model.step(step, batch)).collect()
