@@ -35,8 +35,11 @@ impl Timed for Harvest {
         let streams: Vec<Matrix> =
             self.subject.model().activations(&self.tokens, &self.hooks).map_err(BenchError::new)?;
         let seconds = started.seconds();
-        let last = streams.last().map_or(&[][..], Matrix::data);
-        let square = last.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / last.len().max(1) as f64;
-        Ok(json!({"seconds": seconds, "root_mean_square": square.sqrt()}))
+        let size = |stream: &Matrix| {
+            let square: f64 = stream.data().iter().map(|&x| f64::from(x).powi(2)).sum();
+            (square / stream.data().len().max(1) as f64).sqrt()
+        };
+        let sizes: Vec<f64> = streams.iter().map(size).collect();
+        Ok(json!({"seconds": seconds, "root_mean_squares": sizes}))
     }
 }

@@ -57,7 +57,8 @@ impl Timed for Steps {
             let each = |model: &mut Training| -> Vec<f64> {
                 range.clone().map(|step| model.step(step, batch(step))).collect()
             };
-            self.models.iter_mut().map(each).next_back().unwrap_or_default()
+            let all: Vec<Vec<f64>> = self.models.iter_mut().map(each).collect();
+            all.last().cloned().unwrap_or_default()
         };
         let seconds = started.seconds();
         Ok(json!({"seconds": seconds, "losses": losses, "l0": self.models.last().map(Training::l0)}))

@@ -6,12 +6,13 @@
 //!
 //! Every result is the same for any number of threads: work is cut into pieces of fixed size, each
 //! output entry is computed by one piece, and sums run in a fixed order.
-//! This folder is the home of `unsafe` in numeric code: the call into `gemm` and the choice of
-//! vector width at run time.
+//! This folder is the home of `unsafe` in numeric code: the call into `gemm`, the choice of vector width at
+//! run time, and the products of `panels`.
 
 mod covariance;
 mod eigen;
 mod logcosh;
+mod panels;
 mod product;
 mod select;
 mod sparse;
@@ -21,6 +22,7 @@ mod whiten;
 pub use covariance::covariance;
 pub use eigen::{Eigen, orthogonalise, symmetric_eigen};
 pub use logcosh::{LogcoshSums, logcosh_moments};
+pub use panels::Panels;
 pub use product::{View, matmul, matmul_bt, product_into, product_panels};
 pub use select::{Selector, for_each_reaching, select_top};
 pub use sparse::{SparseCodes, for_each_nonzero};

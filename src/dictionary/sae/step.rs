@@ -1,11 +1,12 @@
 use rayon::prelude::*;
 
 use crate::linalg::{
-    Selector, Vectorised, View, add_scaled, dot, for_each_reaching, product_into, sum_of_squares, vectorised,
+    Panels, Selector, Vectorised, View, add_scaled, dot, for_each_reaching, product_into, sum_of_squares,
+    vectorised,
 };
 
-/// Rows of a batch worked on by one task: their codes stay in the cache.
-pub const TILE: usize = 128;
+/// Rows of a batch worked on by one task: their codes stay in the cache. Whole blocks of [`Panels`].
+pub const TILE: usize = 96;
 
 /// One active feature of one row, with what its gradients need.
 #[derive(Debug, Clone, Copy, Default)]
@@ -93,25 +94,28 @@ pub struct Workspace {
     /// `x̂ − x`, `[rows, prefixes, d]`: of each prefix the sum of its own error and those of longer ones, which
     /// is what its features' gradients need.
     pub errors: Vec<f32>,
-    /// `[rows, F]`.
+    /// `[rows, F]`; used where a choice is made among all of the batch, or where codes are dense.
     pub codes: Vec<f32>,
     /// `[rows, F]`; used where codes are dense.
     pub grads: Vec<f32>,
     /// Active features, tile after tile.
     pub entries: Vec<Vec<Entry>>,
+    /// The encoder, rearranged once a step.
+    pub encoder: Panels,
     /// The least code that the last batch kept as a whole; 0 where none was looked at.
     pub least_kept: f32,
 }
 
 impl Workspace {
-    pub fn new(rows: usize, d: usize, features: usize, prefixes: usize) -> Self {
+    pub fn new(rows: usize, d: usize, prefixes: usize) -> Self {
         Self {
             rows,
             inputs: vec![0.0; rows * d],
             errors: vec![0.0; rows * prefixes * d],
-            codes: vec![0.0; rows * features],
+            codes: Vec::new(),
             grads: Vec::new(),
             entries: vec![Vec::new(); rows.div_ceil(TILE)],
+            encoder: Panels::default(),
             least_kept: 0.0,
         }
     }
@@ -120,15 +124,18 @@ impl Workspace {
 /// Encoder, selection, decoder, error and code gradients of a batch, active features only.
 pub fn forward_sparse(forward: Forward<'_>, batch: &[f32], work: &mut Workspace) -> BatchSums {
     let (d, features, rows) = (forward.d, forward.features, work.rows);
+    work.encoder.fill(forward.encoder, d);
+    let encoder = &work.encoder;
     let cut = match forward.selection {
         Selection::BatchTop(k) => {
+            work.codes.resize(rows * features, 0.0);
             batch
                 .par_chunks(TILE * d)
                 .zip(work.inputs.par_chunks_mut(TILE * d))
                 .zip(work.codes.par_chunks_mut(TILE * features))
                 .for_each(|((batch, inputs), codes)| {
-                    encode(&forward, batch, inputs, codes);
-                    vectorised(AddBias { codes, bias: forward.encoder_bias });
+                    centre(&forward, batch, inputs);
+                    encoder.multiply(inputs, forward.encoder_bias, codes);
                 });
             let cut = cut_of_batch(&work.codes, features, k * (batch.len() / d), work.least_kept);
             work.least_kept = cut.value;
@@ -136,50 +143,60 @@ pub fn forward_sparse(forward: Forward<'_>, batch: &[f32], work: &mut Workspace)
         }
         _ => None,
     };
+    let stored = &work.codes;
     let parts: Vec<BatchSums> = batch
         .par_chunks(TILE * d)
         .zip(work.inputs.par_chunks_mut(TILE * d))
         .zip(work.errors.par_chunks_mut(TILE * forward.prefixes.len() * d))
-        .zip(work.codes.par_chunks_mut(TILE * features))
         .zip(work.entries.par_iter_mut())
         .enumerate()
-        .map(|(tile, ((((batch, inputs), errors), codes), entries))| {
-            if cut.is_none() {
-                encode(&forward, batch, inputs, codes);
-                vectorised(AddBias { codes, bias: forward.encoder_bias });
+        .map(|(tile, (((batch, inputs), errors), entries))| {
+            let first_row = tile * TILE;
+            let n = batch.len() / d * features;
+            if cut.is_some() {
+                let codes = &stored[first_row * features..][..n];
+                return vectorised(SparseTile {
+                    forward,
+                    cut,
+                    first_row,
+                    rows,
+                    inputs,
+                    errors,
+                    codes,
+                    entries,
+                });
             }
-            let tile =
-                SparseTile { forward, cut, first_row: tile * TILE, rows, inputs, errors, codes, entries };
-            vectorised(tile)
+            centre(&forward, batch, inputs);
+            with_room(n, |codes| {
+                encoder.multiply(inputs, forward.encoder_bias, codes);
+                vectorised(SparseTile { forward, cut, first_row, rows, inputs, errors, codes, entries })
+            })
         })
         .collect();
     sum_parts(&parts)
 }
 
-/// `inputs = batch − b_dec` and `codes = W inputs`, without the encoder bias.
-fn encode(forward: &Forward<'_>, batch: &[f32], inputs: &mut [f32], codes: &mut [f32]) {
+/// Lends room for `n` numbers that a thread keeps for the next time: codes of a tile that are looked at once stay
+/// in its cache. What was there before is still there.
+fn with_room<R>(n: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static ROOM: std::cell::Cell<Vec<f32>> = const { std::cell::Cell::new(Vec::new()) };
+    }
+    let mut room = ROOM.take();
+    if room.len() < n {
+        room.resize(n, 0.0);
+    }
+    let result = work(&mut room[..n]);
+    ROOM.set(room);
+    result
+}
+
+/// `inputs = batch − b_dec`.
+fn centre(forward: &Forward<'_>, batch: &[f32], inputs: &mut [f32]) {
     inputs.copy_from_slice(batch);
     if !forward.decoder_bias.is_empty() {
         for row in inputs.chunks_exact_mut(forward.d) {
             row.iter_mut().zip(forward.decoder_bias).for_each(|(value, bias)| *value -= bias);
-        }
-    }
-    let encoder = View::new(forward.encoder, forward.features, forward.d).transposed();
-    product_into(codes, View::new(inputs, inputs.len() / forward.d, forward.d), encoder, false);
-}
-
-struct AddBias<'a> {
-    codes: &'a mut [f32],
-    bias: &'a [f32],
-}
-
-impl Vectorised for AddBias<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        for row in self.codes.chunks_exact_mut(self.bias.len()) {
-            row.iter_mut().zip(self.bias).for_each(|(code, bias)| *code += bias);
         }
     }
 }
@@ -254,7 +271,7 @@ struct SparseTile<'a> {
     rows: usize,
     inputs: &'a [f32],
     errors: &'a mut [f32],
-    codes: &'a mut [f32],
+    codes: &'a [f32],
     entries: &'a mut Vec<Entry>,
 }
 
@@ -467,6 +484,9 @@ fn add_directions(out: &mut [f32], active: &[Entry], decoder: &[f32]) {
 pub fn forward_dense(forward: Forward<'_>, batch: &[f32], work: &mut Workspace) -> BatchSums {
     let (d, features, rows) = (forward.d, forward.features, work.rows);
     work.grads.resize(rows * features, 0.0);
+    work.codes.resize(rows * features, 0.0);
+    work.encoder.fill(forward.encoder, d);
+    let encoder = &work.encoder;
     let parts: Vec<BatchSums> = batch
         .par_chunks(TILE * d)
         .zip(work.inputs.par_chunks_mut(TILE * d))
@@ -475,8 +495,9 @@ pub fn forward_dense(forward: Forward<'_>, batch: &[f32], work: &mut Workspace) 
         .zip(work.grads.par_chunks_mut(TILE * features))
         .map(|((((batch, inputs), errors), codes), grads)| {
             let n = batch.len() / d;
-            encode(&forward, batch, inputs, codes);
-            let mut sums = vectorised(Relu { codes, bias: forward.encoder_bias });
+            centre(&forward, batch, inputs);
+            encoder.multiply(inputs, forward.encoder_bias, codes);
+            let mut sums = vectorised(Relu { codes, features });
             errors.iter_mut().zip(inputs.iter()).for_each(|(slot, value)| *slot = -value);
             let decoder = View::new(forward.decoder, features, d);
             product_into(errors, View::new(codes, n, features), decoder, true);
@@ -492,7 +513,7 @@ pub fn forward_dense(forward: Forward<'_>, batch: &[f32], work: &mut Workspace) 
 
 struct Relu<'a> {
     codes: &'a mut [f32],
-    bias: &'a [f32],
+    features: usize,
 }
 
 impl Vectorised for Relu<'_> {
@@ -501,10 +522,10 @@ impl Vectorised for Relu<'_> {
     #[inline(always)]
     fn run(self) -> BatchSums {
         let mut sums = BatchSums::default();
-        for row in self.codes.chunks_exact_mut(self.bias.len()) {
+        for row in self.codes.chunks_exact_mut(self.features) {
             let mut active = 0u32;
-            for (code, bias) in row.iter_mut().zip(self.bias) {
-                let value = *code + bias;
+            for code in row.iter_mut() {
+                let value = *code;
                 *code = if value > 0.0 { value } else { 0.0 };
                 active += u32::from(value > 0.0);
             }

@@ -167,7 +167,7 @@ fn l1_gradients_match_finite_differences_sparse_and_dense() {
     for tied in [true, false] {
         for dense in [true, false] {
             let (weights, batch) = small(tied, false);
-            let mut work = Workspace::new(ROWS, D, F, 1);
+            let mut work = Workspace::new(ROWS, D, 1);
             let mut moved = weights.clone();
             let forward = weights.forward(Selection::Positive, 0.7);
             let main = &mut ByFeature::default();
@@ -205,7 +205,7 @@ fn topk_gradients_match_finite_differences_with_and_without_dead_features() {
             let row = &mut weights.encoder.as_mut().expect("untied").values[feature * D..][..D];
             row.iter_mut().for_each(|value| *value *= 0.05);
         }
-        let mut work = Workspace::new(ROWS, D, F, 1);
+        let mut work = Workspace::new(ROWS, D, 1);
         let forward = weights.forward(Selection::Top(2), 0.0);
         forward_sparse(forward, &batch, &mut work);
         let (mut main, mut aux) = (ByFeature::default(), ByFeature::default());
@@ -324,7 +324,7 @@ fn check_other_gradients(weights: &Weights, moved: &Weights, batch: &[f32], case
 
 /// One plain step of `weights` on `batch`; what was active, and what training minimises per row.
 fn moved(weights: &Weights, selection: Selection<'_>, l1: f64, batch: &[f32]) -> (Weights, Workspace, f64) {
-    let mut work = Workspace::new(ROWS, D, F, weights.prefixes.len());
+    let mut work = Workspace::new(ROWS, D, weights.prefixes.len());
     let sums = forward_sparse(weights.forward(selection, l1), batch, &mut work);
     let mut main = ByFeature::default();
     main.regroup(F, &work.entries);
@@ -390,11 +390,22 @@ fn threshold_gradients_are_the_rectangle_of_codes_near_them() {
     let (moved, work, _) = moved(&weights, Selection::Above { thresholds, bandwidth }, 0.0, &batch);
     let Extra::Thresholds { log, .. } = &moved.extra else { panic!("thresholds") };
     let (theta, width) = (f64::from(start), f64::from(bandwidth));
+    let rows = weights.encoder.as_ref().expect("untied").values.chunks(D);
+    let with_bias = rows.zip(&weights.encoder_bias.values);
+    let codes: Vec<f32> = work
+        .inputs
+        .chunks(D)
+        .flat_map(|x| {
+            let code =
+                |(row, bias): (&[f32], &f32)| x.iter().zip(row).map(|(a, b)| a * b).sum::<f32>() + bias;
+            with_bias.clone().map(code).collect::<Vec<f32>>()
+        })
+        .collect();
     let mut touched = 0;
     for feature in 0..F {
         let mut expected = 0.0;
         for row in 0..ROWS {
-            let pre = f64::from(work.codes[row * F + feature]);
+            let pre = f64::from(codes[row * F + feature]);
             if (pre - theta).abs() < 0.5 * width {
                 let error = &work.errors[row * D..][..D];
                 let direction = &weights.unit[feature * D..][..D];
@@ -409,7 +420,7 @@ fn threshold_gradients_are_the_rectangle_of_codes_near_them() {
     assert!(touched > 4, "{touched}");
     // Encoder and decoder learn from active codes alone.
     let active: Vec<(usize, usize)> =
-        (0..ROWS * F).filter(|&at| work.codes[at] > start).map(|at| (at / F, at % F)).collect();
+        (0..ROWS * F).filter(|&at| codes[at] > start).map(|at| (at / F, at % F)).collect();
     let mut plain = weights.clone();
     plain.extra = Extra::Nothing;
     let mut other = moved.clone();
@@ -420,7 +431,7 @@ fn threshold_gradients_are_the_rectangle_of_codes_near_them() {
 #[test]
 fn resampled_rows_change_and_others_do_not() {
     let (mut weights, batch) = small(true, false);
-    let mut work = Workspace::new(ROWS, D, F, 1);
+    let mut work = Workspace::new(ROWS, D, 1);
     forward_sparse(weights.forward(Selection::Positive, 0.0), &batch, &mut work);
     let before = weights.clone();
     let replaced = resample(&mut weights, &work, &[2, 5], &mut Stream::new(1, "resample"));

@@ -208,7 +208,7 @@ impl Training {
         };
         Self {
             weights,
-            work: Workspace::new(rows, d, features, recipe.prefixes.len()),
+            work: Workspace::new(rows, d, recipe.prefixes.len()),
             main: ByFeature::default(),
             aux: ByFeature::default(),
             aux_entries: Vec::new(),
