@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
-use crate::base::Stopwatch;
+use crate::base::{Stopwatch, Stream};
 
 use super::{Dictionary, FitError, Kind};
 
@@ -24,8 +24,26 @@ pub struct FitContext<'a> {
     pub method: &'a str,
     /// Seed of the named streams the fit draws from.
     pub seed: u64,
+    /// Which of several trainings of the same method this is, from 0. All take rows in the same order; what else
+    /// is drawn differs.
+    pub training: u32,
     /// Called now and then; it must not change anything.
     pub progress: &'a mut dyn FnMut(FitProgress),
+}
+
+impl FitContext<'_> {
+    /// A stream of this training's own.
+    pub(super) fn stream(&self, parts: &[&str]) -> Stream {
+        stream(self.seed, self.training, parts)
+    }
+}
+
+/// The stream of one of several trainings; the first one's name is that of a single training.
+pub(super) fn stream(seed: u64, training: u32, parts: &[&str]) -> Stream {
+    match training {
+        0 => Stream::named(seed, parts),
+        nth => Stream::named(seed, &[parts, &[&format!("training {}", nth + 1)]].concat()),
+    }
 }
 
 /// Checked parameters that can learn a dictionary.

@@ -99,7 +99,7 @@ impl IcaFit {
         let whitening = Whitening::new(&principal_axes(set)?, params.components.unwrap_or(width));
         let rows = self.whitened_rows(set, &whitening, context.seed)?;
         let n = whitening.rank;
-        let mut stream = Stream::named(context.seed, &["ica", &set.hook().to_string()]);
+        let mut stream = context.stream(&["ica", &set.hook().to_string()]);
         let start: Vec<f64> = (0..n * n).map(|_| stream.normal()).collect();
         let search = Search { tolerance: params.tolerance, iterations: params.iterations };
         let solved = search.run_coarse_to_fine(&rows, orthogonalise(&start, n)?, context)?;
@@ -196,7 +196,7 @@ pub fn rotate_to_independence(rows: &Matrix, tolerance: f64, seed: u64) -> Resul
     let mut stream = Stream::named(seed, &["ica"]);
     let start: Vec<f64> = (0..n * n).map(|_| stream.normal()).collect();
     let mut progress = |_| {};
-    let mut context = FitContext { method: "ica", seed, progress: &mut progress };
+    let mut context = FitContext { method: "ica", seed, training: 0, progress: &mut progress };
     let search = Search { tolerance, iterations: IcaParams::default().iterations };
     Ok(search.run_coarse_to_fine(rows, orthogonalise(&start, n)?, &mut context)?)
 }

@@ -46,7 +46,10 @@ pub use quality::{
     Codes, NEAR_DEAD_DENSITY, NOT_A_RECONSTRUCTION, Quality, QualityCounter, ablate, loss_recovered, mean_l0,
     quality, splice,
 };
-pub use sae::{AutoencoderFit, GatedParams, JumpreluParams, SaeParams, TopkParams, Training};
+pub use sae::{
+    AutoencoderFit, GatedParams, JumpreluParams, Member, Recipe, SaeParams, TopkParams, Training,
+    train_together,
+};
 pub use save::{export_saelens, load};
 pub use similarity::{Mmcs, mmcs, mmcs_of_directions};
 pub use simple::{IdentityFit, IdentityParams, NeuronFit, NeuronParams, RandomFit, RandomParams};

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
-use crate::base::{Matrix, Stopwatch, Stream};
+use crate::base::{Matrix, Stopwatch};
 
 use super::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
 use super::error::{ParamProblem, Problems};
@@ -90,7 +90,7 @@ impl DictionaryFit for RandomFit {
     }
 
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
-        let mut stream = Stream::named(context.seed, &["random", &set.hook().to_string()]);
+        let mut stream = context.stream(&["random", &set.hook().to_string()]);
         let features = self.features.unwrap_or(set.width());
         let rows = Matrix::from_fn(features, set.width(), |_, _| stream.normal() as f32);
         Ok(of_directions(Kind::Random, rows, Activation::Relu, set, context))

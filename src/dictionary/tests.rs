@@ -18,7 +18,7 @@ fn set_of(rows: Matrix) -> ActivationSet {
 /// Calls `work` with a context that reports to nobody.
 fn with_context<R>(method: &str, work: impl FnOnce(&mut FitContext<'_>) -> R) -> R {
     let mut progress = |_| {};
-    work(&mut FitContext { method, seed: 7, progress: &mut progress })
+    work(&mut FitContext { method, seed: 7, training: 0, progress: &mut progress })
 }
 
 fn shared(path: &str) -> Option<PathBuf> {
@@ -190,7 +190,7 @@ fn scikit_learn_components_of_real_activations_are_reproduced() {
     let best = (0..5)
         .map(|seed| {
             let mut progress = |_| {};
-            let mut context = FitContext { method: "ica", seed, progress: &mut progress };
+            let mut context = FitContext { method: "ica", seed, training: 0, progress: &mut progress };
             let params = IcaParams { components: Some(n), tolerance: 1e-5, ..IcaParams::default() };
             let ours = params.check().expect("valid").decompose(&set, &mut context).expect("solved");
             assert_eq!(ours.report.converged, Some(true), "{:?}", ours.report);

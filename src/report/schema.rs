@@ -110,6 +110,12 @@ pub struct QualityRow {
     pub hook: String,
     /// Method.
     pub method: String,
+    /// Name that the methods of one sweep have in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<String>,
+    /// Trainings that the numbers are means over, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trainings: Option<usize>,
     /// None for the real thing, else the control whose dictionary this is.
     #[serde(default)]
     pub control: Option<String>,
@@ -211,6 +217,9 @@ pub struct ScoreLine {
     pub hook: String,
     /// Method.
     pub method: String,
+    /// Where the method was trained several times: which training, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<u32>,
     /// Index of the feature in its dictionary.
     pub feature: usize,
     /// Protocol.

@@ -68,6 +68,8 @@ pub struct View<'a> {
     pub hooks: Vec<&'a str>,
     /// In order of appearance.
     pub methods: Vec<&'a str>,
+    /// Of each method the sweep that it is a point of, if it is one.
+    pub sweeps: Vec<Option<&'a str>>,
     /// In order of appearance.
     pub controls: Vec<&'a str>,
     /// The primary scorer first, then the usual order.
@@ -97,6 +99,18 @@ fn is_on_its_own(cell: &Cell) -> bool {
 }
 
 impl<'a> View<'a> {
+    /// What a method is called where the points of a sweep are one line: the sweep's name.
+    pub fn line_of(&self, method: &'a str) -> &'a str {
+        let nth = self.methods.iter().position(|other| *other == method);
+        nth.and_then(|nth| self.sweeps[nth]).unwrap_or(method)
+    }
+
+    /// Methods that are no point of a sweep, with their places among all.
+    pub fn single_methods(&self) -> impl Iterator<Item = (usize, &'a str)> {
+        let all = self.methods.iter().zip(&self.sweeps).enumerate();
+        all.filter(|(_, (_, sweep))| sweep.is_none()).map(|(nth, (method, _))| (nth, *method))
+    }
+
     /// The scores shown of which chance is 0.5.
     pub fn chance_is_half(&self) -> Vec<&'a str> {
         self.scorers.iter().copied().filter(|scorer| CHANCE_IS_HALF.contains(scorer)).collect()
@@ -111,6 +125,10 @@ impl<'a> View<'a> {
             (summary.primary.as_deref() != Some(scorer), usual)
         };
         scorers.sort_by_key(|scorer| rank(scorer));
+        let methods = in_order(cells.iter().map(|cell| cell.method.as_str()));
+        let sweep = |method: &&str| {
+            summary.quality.iter().find(|row| row.method == *method).and_then(|row| row.sweep.as_deref())
+        };
         Self {
             summary,
             pairings: in_order(cells.iter().filter(|cell| !is_on_its_own(cell)).map(pairing)),
@@ -118,7 +136,8 @@ impl<'a> View<'a> {
                 cells.iter().filter(|cell| is_on_its_own(cell)).map(|cell| cell.explainer.as_str()),
             ),
             hooks: in_order(cells.iter().map(|cell| cell.hook.as_str())),
-            methods: in_order(cells.iter().map(|cell| cell.method.as_str())),
+            sweeps: methods.iter().map(sweep).collect(),
+            methods,
             controls: in_order(cells.iter().filter_map(|cell| cell.control.as_deref())),
             scorers,
             cells: cells

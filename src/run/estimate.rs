@@ -120,10 +120,9 @@ pub fn walked(suite: &Suite, n_hooks: usize) -> Walked {
     let features = |methods: &mut dyn Iterator<Item = &MethodSpec>| {
         methods.map(|method| method.row_names().len()).sum::<usize>() * n_hooks * suite.per_cell
     };
-    let permuted = suite
-        .controls
-        .on_permuted_weights()
-        .map(|(_, names)| features(&mut suite.methods.iter().filter(|method| names.contains(&method.name))));
+    let permuted = suite.controls.on_permuted_weights().map(|(_, names)| {
+        features(&mut suite.methods.iter().filter(|method| names.iter().any(|name| method.is_called(name))))
+    });
     Walked { real: features(&mut suite.methods.iter()), permuted: permuted.sum() }
 }
 

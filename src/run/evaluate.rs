@@ -75,6 +75,10 @@ pub struct Evaluation<'a> {
     pub suite: &'a Suite,
     /// Name of the row.
     pub row: &'a str,
+    /// Name of the method in tables; several trainings have one.
+    pub method: &'a str,
+    /// Which of several trainings this is.
+    pub training: Option<u32>,
     /// Name of the control whose dictionary this is, if it is one.
     pub control: Option<&'a str>,
     /// The dictionary.
@@ -502,7 +506,8 @@ impl Evaluation<'_> {
     fn line(&self, pair: &Pair, control: Option<&str>, summary: &FeatureSummary) -> ScoreLine {
         ScoreLine {
             hook: self.dictionary.info().hook.to_string(),
-            method: self.row.to_string(),
+            method: self.method.to_string(),
+            training: self.training,
             feature: summary.feature,
             protocol: self.suite.protocol.name.clone(),
             explainer: pair.explainer.name().into(),

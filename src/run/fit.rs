@@ -8,8 +8,8 @@ use super::{Event, RunError, Stop};
 use crate::activations::ActivationSet;
 use crate::base::{Digest, HookPoint};
 use crate::dictionary::{
-    CheckedMethod, Dictionary, DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted, Variant,
-    load, mean_l0,
+    CheckedMethod, Dictionary, DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted, Member,
+    Variant, load, mean_l0, train_together,
 };
 use crate::suite::{MethodSpec, Suite};
 
@@ -65,24 +65,84 @@ impl Fitter<'_> {
         tell: &Tell<'_>,
     ) -> Result<Vec<FittedRow>, RunError> {
         self.stop.check()?;
-        let key = StageKey::new("fit", VERSION)
+        let key = self.key(method, reference);
+        let rows = match self.stored(method, &key, set) {
+            Some(rows) => rows,
+            None => self.keep(&key, self.fit_anew(method, reference, set, tell)?)?,
+        };
+        self.check_identical_activations(&rows, set)?;
+        Ok(rows)
+    }
+
+    /// The rows of several autoencoders, in order: stored, or trained on the same batches.
+    pub fn fit_together(
+        &self,
+        methods: &[&MethodSpec],
+        set: &ActivationSet,
+        tell: &Tell<'_>,
+    ) -> Result<Vec<Vec<FittedRow>>, RunError> {
+        self.stop.check()?;
+        let stored = |method: &&MethodSpec| self.stored(method, &self.key(method, None), set);
+        let mut all: Vec<Option<Vec<FittedRow>>> = methods.iter().map(stored).collect();
+        let missing: Vec<&MethodSpec> =
+            methods.iter().zip(&all).filter(|(_, rows)| rows.is_none()).map(|(method, _)| *method).collect();
+        let mut members = Vec::new();
+        for method in &missing {
+            let failed = |source| self.failed(&method.name, source);
+            if let CheckedMethod::Autoencoder(fit) = self.checked(method)? {
+                let recipe = fit.recipe(set.width(), &method.name).map_err(failed)?;
+                members.push(Member { recipe, method: &method.name, training: method.nth_training() });
+            }
+        }
+        let mut progress = |nth: usize, progress: FitProgress| {
+            let (done, total) = (progress.step as u64, progress.steps as u64);
+            tell(Event::Work { stage: self.stage(missing[nth]), done, total, unit: "steps" });
+        };
+        let first = missing.first().map_or("", |method| &method.name);
+        let fitted = train_together(&members, set, self.suite.seed, &mut progress)
+            .map_err(|source| self.failed(first, source))?;
+        for (method, fitted) in missing.iter().zip(fitted) {
+            let fitted = fitted.map_err(|source| self.failed(&method.name, source))?;
+            let rows = self.saved(method, vec![(Variant::Fitted, fitted)], tell)?;
+            let rows = self.keep(&self.key(method, None), rows)?;
+            if let Some(slot) = methods.iter().position(|other| other.name == method.name) {
+                all[slot] = Some(rows);
+            }
+        }
+        let all: Vec<Vec<FittedRow>> = all.into_iter().flatten().collect();
+        all.iter().try_for_each(|rows| self.check_identical_activations(rows, set))?;
+        Ok(all)
+    }
+
+    fn key(&self, method: &MethodSpec, reference: Option<Reference>) -> StageKey {
+        StageKey::new("fit", VERSION)
             .word(&self.hook.to_string())
             .word(self.control.unwrap_or("real"))
             .params(&(&method.name, &method.params, self.suite.seed))
             .params(&reference.map(|reference| reference.digest))
             .input(self.subject)
-            .input(self.tokens);
-        let stored = self.store.load::<Vec<FitReport>>(&key);
-        let rows = match stored.and_then(|reports| self.reopen(method, reports, set)) {
-            Some(rows) => rows,
-            None => {
-                let rows = self.fit_anew(method, reference, set, tell)?;
-                self.store.save(&key, &rows.iter().map(|row| &row.report).collect::<Vec<_>>())?;
-                rows
-            }
-        };
-        self.check_identical_activations(&rows, set)?;
+            .input(self.tokens)
+    }
+
+    fn stored(&self, method: &MethodSpec, key: &StageKey, set: &ActivationSet) -> Option<Vec<FittedRow>> {
+        self.store.load::<Vec<FitReport>>(key).and_then(|reports| self.reopen(method, reports, set))
+    }
+
+    /// Notes that the rows, whose dictionaries are saved, are there.
+    fn keep(&self, key: &StageKey, rows: Vec<FittedRow>) -> Result<Vec<FittedRow>, RunError> {
+        self.store.save(key, &rows.iter().map(|row| &row.report).collect::<Vec<_>>())?;
         Ok(rows)
+    }
+
+    fn stage(&self, method: &MethodSpec) -> String {
+        format!("fit {}/{}{}", self.hook, method.name, self.label)
+    }
+
+    fn checked(&self, method: &MethodSpec) -> Result<CheckedMethod, RunError> {
+        method.params.check().map_err(|problems| RunError::Setting {
+            field: format!("methods.{}", method.name),
+            problem: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        })
     }
 
     /// Comparing dictionaries means nothing unless all saw the same activations.
@@ -106,18 +166,15 @@ impl Fitter<'_> {
         tell: &Tell<'_>,
     ) -> Result<Vec<FittedRow>, RunError> {
         let seed = self.suite.seed;
-        let stage = format!("fit {}/{}{}", self.hook, method.name, self.label);
+        let stage = self.stage(method);
         let mut progress = |progress: FitProgress| {
             let (done, total) = (progress.step as u64, progress.steps as u64);
             tell(Event::Work { stage: stage.clone(), done, total, unit: "steps" });
         };
         let failed = |source| self.failed(&method.name, source);
-        let mut context = FitContext { method: &method.name, seed, progress: &mut progress };
-        let checked = method.params.check().map_err(|problems| RunError::Setting {
-            field: format!("methods.{}", method.name),
-            problem: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
-        })?;
-        let fitted: Vec<(Variant, Fitted)> = match checked {
+        let training = method.nth_training();
+        let mut context = FitContext { method: &method.name, seed, training, progress: &mut progress };
+        let fitted: Vec<(Variant, Fitted)> = match self.checked(method)? {
             CheckedMethod::Single(fit) => {
                 vec![(Variant::Fitted, fit.fit(set, &mut context).map_err(failed)?)]
             }
@@ -133,6 +190,16 @@ impl Fitter<'_> {
                 decomposition.variants(method.variants(), matched_k(fit.params().k, reference))
             }
         };
+        self.saved(method, fitted, tell)
+    }
+
+    /// Saves the dictionaries of a fit.
+    fn saved(
+        &self,
+        method: &MethodSpec,
+        fitted: Vec<(Variant, Fitted)>,
+        tell: &Tell<'_>,
+    ) -> Result<Vec<FittedRow>, RunError> {
         let mut rows = Vec::new();
         for (variant, fitted) in fitted {
             let name = variant.method_name(&method.name);
@@ -140,7 +207,7 @@ impl Fitter<'_> {
             rows.push(FittedRow { name, dictionary: fitted.dictionary, report: fitted.report });
         }
         // Some solvers end before their last step; whoever watches should see it end all the same.
-        tell(Event::Work { stage, done: 1, total: 1, unit: "steps" });
+        tell(Event::Work { stage: self.stage(method), done: 1, total: 1, unit: "steps" });
         Ok(rows)
     }
 

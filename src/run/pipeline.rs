@@ -13,11 +13,12 @@ use super::models::{Models, by_model, prompt_digests};
 use super::planned::{SAMPLE_FRAGMENTS, planned};
 use super::prepare::{CorpusRecord, Fillers, expand_hooks, fillers, open_corpus, open_subject};
 use super::stage::{StageKey, StageStore};
-use super::subject_pass::{EVALUATE_VERSION, RowResult, SubjectPass, Unfinished};
+use super::subject_pass::{EVALUATE_VERSION, RowResult, SubjectPass, Unfinished, dictionary_folder};
 use super::summary::{QualityInput, summarise};
 use super::{Event, Places, RunError, Stop};
 use crate::base::{Digest, HookPoint, TokenBatch, write_atomic};
 use crate::corpus::TokenSets;
+use crate::dictionary::SignPolicy;
 use crate::llm::Usage;
 use crate::report;
 use crate::report::{ScoreStatus, Summary};
@@ -116,7 +117,7 @@ pub fn run(
     context.subject_pass(model, &hooks, &all, None, on, &mut gathered)?;
     for (control, names) in suite.controls.on_permuted_weights() {
         let chosen: Vec<&MethodSpec> =
-            suite.methods.iter().filter(|method| names.contains(&method.name)).collect();
+            suite.methods.iter().filter(|method| names.iter().any(|name| method.is_called(name))).collect();
         let embeddings = control == Controls::RANDOM_WEIGHTS_AND_EMBEDDINGS;
         let permuted: LoadedSubject = subject.loaded.with_permuted_weights(suite.seed, embeddings)?;
         context.subject_pass(permuted.model(), &hooks, &chosen, Some(control), on, &mut gathered)?;
@@ -248,37 +249,61 @@ impl Context<'_> {
             // In the suite's order, whether stored or new.
             finished.sort_by_key(|(hook, _)| group.iter().position(|other| other == hook));
             for (hook, rows) in finished {
-                gather_rows(hook, rows, control, gathered);
+                self.gather_rows(hook, rows, control, gathered)?;
             }
         }
         unusable.map_or(Ok(()), Err)
     }
-}
 
-fn gather_rows(hook: HookPoint, rows: Vec<RowResult>, control: Option<&str>, gathered: &mut Gathered) {
-    let place = control.map_or(String::new(), |control| format!(" ({control})"));
-    for row in rows {
-        let name = format!("{hook}/{}", row.name);
-        for warning in &row.dictionary.report.warnings {
-            gathered.warnings.push(format!("{name}{place}: {warning}"));
+    fn gather_rows(
+        &self,
+        hook: HookPoint,
+        rows: Vec<RowResult>,
+        control: Option<&str>,
+        gathered: &mut Gathered,
+    ) -> Result<(), RunError> {
+        let place = control.map_or(String::new(), |control| format!(" ({control})"));
+        for row in rows {
+            let name = format!("{hook}/{}", row.name);
+            for warning in &row.dictionary.report.warnings {
+                gathered.warnings.push(format!("{name}{place}: {warning}"));
+            }
+            let named = self.suite.methods.iter().find_map(|spec| {
+                let nth = spec.row_names().iter().position(|other| *other == row.name)?;
+                Some((spec, spec.row_methods().swap_remove(nth)))
+            });
+            let (spec, method) =
+                named.map_or((None, row.name.clone()), |(spec, method)| (Some(spec), method));
+            let directions = match spec.is_some_and(|spec| spec.training.is_some()) {
+                true => {
+                    let folder = dictionary_folder(&self.places.out, control, hook).join(&row.name);
+                    let dictionary = crate::dictionary::load(&folder)?;
+                    let signed = dictionary.info().sign == SignPolicy::Signed;
+                    Some((dictionary.directions()?, signed))
+                }
+                false => None,
+            };
+            gathered.quality.push(QualityInput {
+                hook: hook.to_string(),
+                method,
+                sweep: spec.and_then(|spec| spec.sweep.clone()),
+                control: control.map(Into::into),
+                measured: row.measured,
+                report: row.dictionary.report.clone(),
+                directions,
+            });
+            let record = DictionaryRecord {
+                digest: row.dictionary.digest,
+                fitted_on: row.dictionary.fitted_on,
+                rows_left_out: row.dictionary.rows_left_out,
+                rows: row.dictionary.rows,
+                report: row.dictionary.report,
+                evaluate_seconds: row.dictionary.evaluate_seconds,
+            };
+            gathered.dictionaries.insert(format!("{name}{place}"), record);
+            gathered.outcomes.extend(row.outcomes);
         }
-        gathered.quality.push(QualityInput {
-            hook: hook.to_string(),
-            method: row.name,
-            control: control.map(Into::into),
-            measured: row.measured,
-            report: row.dictionary.report.clone(),
-        });
-        let record = DictionaryRecord {
-            digest: row.dictionary.digest,
-            fitted_on: row.dictionary.fitted_on,
-            rows_left_out: row.dictionary.rows_left_out,
-            rows: row.dictionary.rows,
-            report: row.dictionary.report,
-            evaluate_seconds: row.dictionary.evaluate_seconds,
-        };
-        gathered.dictionaries.insert(format!("{name}{place}"), record);
-        gathered.outcomes.extend(row.outcomes);
+        Ok(())
     }
 }
 

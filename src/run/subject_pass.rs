@@ -16,7 +16,7 @@ use super::stage::{StageKey, StageStore};
 use super::{Event, RunError, Stop};
 use crate::base::{Digest, HookPoint, Stopwatch};
 use crate::corpus::TokenSets;
-use crate::dictionary::FitReport;
+use crate::dictionary::{CheckedMethod, FitReport, Recipe};
 use crate::subject::SubjectModel;
 use crate::suite::{Controls, MethodSpec, Suite};
 
@@ -54,6 +54,10 @@ pub struct SubjectPass<'a> {
     pub control: Option<&'a str>,
 }
 
+/// Autoencoders trained on the same batches at once, at most, and the memory they may take.
+const MOST_TOGETHER: usize = 8;
+const TOGETHER_BYTES: usize = 1 << 30;
+
 /// One row's stored result.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct RowResult {
@@ -90,11 +94,13 @@ struct Job<'a> {
     /// Which of the hook points at work.
     hook: usize,
     method: &'a MethodSpec,
-    step: Step,
+    step: Step<'a>,
 }
 
-enum Step {
+enum Step<'a> {
     Fit(Option<Reference>),
+    /// The method with others that can be trained on the same batches.
+    FitTogether(Vec<&'a MethodSpec>),
     /// A row, and where it stands in the table.
     Score(usize, FittedRow),
 }
@@ -124,6 +130,19 @@ struct HookWork<'a> {
     /// Whether a row, by its place in the table, has to be scored.
     missing: Vec<bool>,
     scored: AtomicU64,
+}
+
+/// Where the evidence of a subject is, in a run folder.
+fn base_folder(out: &Path, control: Option<&str>) -> PathBuf {
+    match control {
+        Some(control) => out.join("controls").join(control),
+        None => out.to_path_buf(),
+    }
+}
+
+/// Where the dictionaries of a hook point are saved, each in a folder named by its row.
+pub fn dictionary_folder(out: &Path, control: Option<&str>, hook: HookPoint) -> PathBuf {
+    base_folder(out, control).join("dictionaries").join(hook.to_string())
 }
 
 /// Whether a feature's failure says more of the endpoint's day than of the feature.
@@ -195,6 +214,7 @@ impl SubjectPass<'_> {
                 let work = &work[job.hook];
                 match job.step {
                     Step::Fit(reference) => work.fit(job.method, reference, tell),
+                    Step::FitTogether(methods) => work.fit_together(&methods, tell),
                     Step::Score(place, row) => work.score(job.method, place, &row, tell),
                 }
             },
@@ -212,10 +232,6 @@ impl SubjectPass<'_> {
 
     fn hook_work<'a>(&'a self, nth: usize, unfinished: &'a Unfinished) -> Result<HookWork<'a>, RunError> {
         let Unfinished { hook, stored, activations } = unfinished;
-        let base = match self.control {
-            Some(control) => self.out.join("controls").join(control),
-            None => self.out.to_path_buf(),
-        };
         Ok(HookWork {
             pass: self,
             nth,
@@ -226,14 +242,14 @@ impl SubjectPass<'_> {
                 hook: *hook,
                 control: self.control,
                 label: self.label(),
-                folder: base.join("dictionaries").join(hook.to_string()),
+                folder: dictionary_folder(self.out, self.control, *hook),
                 subject: self.subject.info().weights_digest,
                 tokens: self.tokens.digest,
                 store: self.store,
                 stop: self.stop,
             },
             meter: LossMeter::new(self.subject, *hook, &self.tokens.evaluate, activations.fit.mean())?,
-            base,
+            base: base_folder(self.out, self.control),
             missing: stored.iter().map(Option::is_none).collect(),
             scored: AtomicU64::new(0),
         })
@@ -264,10 +280,50 @@ impl<'a> HookWork<'a> {
                 first.extend(self.pass.suite.methods.iter().find(|method| method.name == name));
             }
         }
-        first.into_iter().map(|method| self.job(method, Step::Fit(None))).collect()
+        let mut jobs = Vec::new();
+        for methods in self.groups(first) {
+            match methods.as_slice() {
+                [method] => jobs.push(self.job(method, Step::Fit(None))),
+                [method, ..] => jobs.push(self.job(method, Step::FitTogether(methods.clone()))),
+                [] => {}
+            }
+        }
+        jobs
     }
 
-    fn job(&self, method: &'a MethodSpec, step: Step) -> Job<'a> {
+    /// Methods of one sweep, or trainings of one method, that can share batches go together, few enough that
+    /// there is work for every thread.
+    fn groups(&self, methods: Vec<&'a MethodSpec>) -> Vec<Vec<&'a MethodSpec>> {
+        let width = self.activations.fit.width();
+        let recipe = |method: &MethodSpec| match method.params.check() {
+            Ok(CheckedMethod::Autoencoder(fit)) => fit.recipe(width, &method.name).ok(),
+            _ => None,
+        };
+        let mut groups: Vec<(Option<Recipe>, Vec<&MethodSpec>)> = Vec::new();
+        for method in methods {
+            let many = method.sweep.is_some() || method.training.is_some();
+            let recipe = if many { recipe(method) } else { None };
+            let same = groups.iter_mut().find(|(other, _)| match (other, &recipe) {
+                (Some(other), Some(recipe)) => other.shares_batches_with(recipe),
+                _ => false,
+            });
+            match same {
+                Some((_, members)) => members.push(method),
+                None => groups.push((recipe, vec![method])),
+            }
+        }
+        let mut parts = Vec::new();
+        for (recipe, members) in groups {
+            // Weights, their unit rows and Adam's moments, for encoder and decoder: seven numbers each.
+            let bytes = recipe.map_or(1, |recipe| 28 * recipe.features * width);
+            let fits = (TOGETHER_BYTES / bytes.max(1)).clamp(1, MOST_TOGETHER);
+            let fair = members.len().div_ceil(rayon::current_num_threads());
+            parts.extend(members.chunks(fits.min(fair)).map(<[&MethodSpec]>::to_vec));
+        }
+        parts
+    }
+
+    fn job(&self, method: &'a MethodSpec, step: Step<'a>) -> Job<'a> {
         Job { hook: self.nth, method, step }
     }
 
@@ -277,8 +333,26 @@ impl<'a> HookWork<'a> {
         reference: Option<Reference>,
         tell: &Tell<'_>,
     ) -> Result<Done<Job<'a>, Placed>, RunError> {
+        let rows = self.fitter.fit(method, reference, &self.activations.fit, tell)?;
+        Ok(Done { next: self.after_fit(method, rows)?, result: None })
+    }
+
+    fn fit_together(
+        &self,
+        methods: &[&'a MethodSpec],
+        tell: &Tell<'_>,
+    ) -> Result<Done<Job<'a>, Placed>, RunError> {
+        let all = self.fitter.fit_together(methods, &self.activations.fit, tell)?;
+        let mut next = Vec::new();
+        for (method, rows) in methods.iter().zip(all) {
+            next.extend(self.after_fit(method, rows)?);
+        }
+        Ok(Done { next, result: None })
+    }
+
+    /// What waited for a method's rows: their scores, and methods that are matched to it.
+    fn after_fit(&self, method: &'a MethodSpec, rows: Vec<FittedRow>) -> Result<Vec<Job<'a>>, RunError> {
         let set = &self.activations.fit;
-        let rows = self.fitter.fit(method, reference, set, tell)?;
         let mut waiting = self.wanted();
         waiting.retain(|other| other.params.matched() == Some(&method.name));
         // One pass over the fit split serves all that are matched to this method.
@@ -293,7 +367,7 @@ impl<'a> HookWork<'a> {
                 next.push(self.job(method, Step::Score(place, row)));
             }
         }
-        Ok(Done { next, result: None })
+        Ok(next)
     }
 
     /// Everything that is measured of one dictionary, stored.
@@ -312,6 +386,8 @@ impl<'a> HookWork<'a> {
         let evaluation = Evaluation {
             suite: pass.suite,
             row: &row.name,
+            method: &method.row_methods()[place - self.places(method).start],
+            training: method.training.as_ref().map(|training| training.nth),
             control: pass.control,
             dictionary,
             fit: &self.activations.fit,

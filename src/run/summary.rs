@@ -6,10 +6,10 @@ use rayon::prelude::*;
 
 use super::evaluate::Outcome;
 use super::quality::Measured;
-use crate::base::{Digest, Missing};
-use crate::dictionary::FitReport;
+use crate::base::{Digest, Matrix, Missing};
+use crate::dictionary::{FitReport, mmcs_of_directions};
 use crate::report::{Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreStatus, Summary, Verdict};
-use crate::score::{FeatureOutcome, NoScore, ScoreOutcome, cell};
+use crate::score::{FeatureOutcome, NoScore, ScoreOutcome, cell_over_seeds};
 use crate::stats::{self, Bootstrap, Difference, DifferenceTest, IntervalMethod};
 use crate::suite::Suite;
 
@@ -18,14 +18,18 @@ use crate::suite::Suite;
 pub struct QualityInput {
     /// Hook point.
     pub hook: String,
-    /// Row.
+    /// Name in tables; several trainings have one.
     pub method: String,
+    /// Name that the methods of one sweep have in common.
+    pub sweep: Option<String>,
     /// Control whose dictionary it is, if it is one.
     pub control: Option<String>,
     /// What was measured.
     pub measured: Measured,
     /// How the fit went.
     pub report: FitReport,
+    /// The dictionary's directions, and whether its codes have signs, where it is one of several trainings.
+    pub directions: Option<(Matrix, bool)>,
 }
 
 /// One table row under one explainer.
@@ -59,7 +63,7 @@ pub fn summarise(suite: &Suite, run: Digest, outcomes: &[Outcome], quality: &[Qu
             .map(|deviation| format!("{deviation:?}").to_lowercase())
             .collect(),
         cells,
-        quality: quality.iter().map(quality_row).collect(),
+        quality: quality_rows(quality),
         differences: differences(suite, &order, &groups),
     }
 }
@@ -136,8 +140,11 @@ fn stream(group: &Group, scorer: &str) -> String {
 }
 
 fn estimate(suite: &Suite, group: &Group, scorer: &str, members: &[&Outcome]) -> Cell {
-    let features: Vec<FeatureOutcome> =
-        members.iter().map(|outcome| feature_outcome(outcome, scorer)).collect();
+    let mut trainings: BTreeMap<Option<u32>, Vec<FeatureOutcome>> = BTreeMap::new();
+    for outcome in members {
+        trainings.entry(outcome.line.training).or_default().push(feature_outcome(outcome, scorer));
+    }
+    let trainings: Vec<&[FeatureOutcome]> = trainings.values().map(Vec::as_slice).collect();
     let settings = bootstrap(suite, stream(group, scorer));
     let mut row = Cell {
         hook: group.hook.clone(),
@@ -153,7 +160,7 @@ fn estimate(suite: &Suite, group: &Group, scorer: &str, members: &[&Outcome]) ->
     let walked = members.len();
     let skipped = members.iter().filter(|outcome| outcome.line.status == ScoreStatus::Skipped).count();
     row.eligible_share = (walked > 0).then(|| (walked - skipped) as f64 / walked as f64);
-    let found = match cell(&features, &settings) {
+    let found = match cell_over_seeds(&trainings, &settings) {
         Ok(found) => found,
         Err(why) => {
             row.note = Some(why.to_string());
@@ -188,29 +195,75 @@ fn interval_name(method: IntervalMethod) -> &'static str {
     }
 }
 
-fn quality_row(input: &QualityInput) -> QualityRow {
-    let quality = &input.measured.quality;
-    let (zero, mean) = input.measured.recovered();
-    let mut notes: Vec<String> = quality.note.iter().cloned().collect();
-    notes.extend(input.report.warnings.iter().chain(&input.report.notes).cloned());
-    QualityRow {
-        hook: input.hook.clone(),
-        method: input.method.clone(),
-        control: input.control.clone(),
-        n_features: quality.n_features,
-        l0: Some(quality.l0),
-        fvu: quality.fvu,
-        loss_recovered_zero: zero,
-        loss_recovered_mean: mean,
-        alive: Some(quality.alive),
-        dead: Some(quality.dead),
-        near_dead: Some(quality.near_dead),
-        n_tokens: quality.n_tokens,
-        density_median: Some(quality.density_median),
-        mmcs_between_seeds: None,
-        converged: input.report.converged,
-        note: (!notes.is_empty()).then(|| notes.join("; ")),
+/// One row for each method: trainings of one stand together in the order given.
+fn quality_rows(inputs: &[QualityInput]) -> Vec<QualityRow> {
+    let mut rows: Vec<Vec<&QualityInput>> = Vec::new();
+    for input in inputs {
+        let key = |input: &QualityInput| (input.hook.clone(), input.method.clone(), input.control.clone());
+        match rows.iter_mut().find(|row| row.first().is_some_and(|first| key(first) == key(input))) {
+            Some(row) => row.push(input),
+            None => rows.push(vec![input]),
+        }
     }
+    rows.iter().filter_map(|row| quality_row(row)).collect()
+}
+
+/// Means over the trainings of one method, each number over those that have it.
+fn quality_row(inputs: &[&QualityInput]) -> Option<QualityRow> {
+    let first = inputs.first()?;
+    let mean = |value: &dyn Fn(&QualityInput) -> Option<f64>| {
+        let values: Vec<f64> = inputs.iter().filter_map(|input| value(input)).collect();
+        stats::mean(&values).ok()
+    };
+    let count = |value: &dyn Fn(&QualityInput) -> usize| {
+        mean(&|input| Some(value(input) as f64)).map(|mean| mean.round() as usize)
+    };
+    let mut notes: Vec<String> = Vec::new();
+    if inputs.len() > 1 {
+        notes.push(format!("means of {} trainings", inputs.len()));
+    }
+    for input in inputs {
+        let of_dictionary = input.measured.quality.note.iter();
+        for note in of_dictionary.chain(&input.report.warnings).chain(&input.report.notes) {
+            if !notes.contains(note) {
+                notes.push(note.clone());
+            }
+        }
+    }
+    let converged: Vec<bool> = inputs.iter().filter_map(|input| input.report.converged).collect();
+    Some(QualityRow {
+        hook: first.hook.clone(),
+        method: first.method.clone(),
+        sweep: first.sweep.clone(),
+        trainings: (inputs.len() > 1).then_some(inputs.len()),
+        control: first.control.clone(),
+        n_features: first.measured.quality.n_features,
+        l0: mean(&|input| Some(input.measured.quality.l0)),
+        fvu: mean(&|input| input.measured.quality.fvu),
+        loss_recovered_zero: mean(&|input| input.measured.recovered().0),
+        loss_recovered_mean: mean(&|input| input.measured.recovered().1),
+        alive: count(&|input| input.measured.quality.alive),
+        dead: count(&|input| input.measured.quality.dead),
+        near_dead: count(&|input| input.measured.quality.near_dead),
+        n_tokens: first.measured.quality.n_tokens,
+        density_median: mean(&|input| Some(input.measured.quality.density_median)),
+        mmcs_between_seeds: mmcs_between(inputs),
+        converged: (!converged.is_empty()).then(|| converged.iter().all(|converged| *converged)),
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
+    })
+}
+
+/// Mean over all ordered pairs of trainings of the mean largest cosine.
+fn mmcs_between(inputs: &[&QualityInput]) -> Option<f64> {
+    let mut values = Vec::new();
+    for (nth, a) in inputs.iter().enumerate() {
+        for b in &inputs[..nth] {
+            let ((a, signed), (b, _)) = (a.directions.as_ref()?, b.directions.as_ref()?);
+            let mmcs = mmcs_of_directions(a, b, *signed);
+            values.extend([mmcs.forward, mmcs.backward]);
+        }
+    }
+    stats::mean(&values).ok()
 }
 
 /// Reference against every other method at each hook point, under every scorer and explainer. The

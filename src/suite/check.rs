@@ -8,6 +8,7 @@ use super::reader::{Problem, Section, as_text, one_of, problem, unknown};
 use super::spec::{
     Controls, CorpusSpec, ExplainerSpec, JudgeSpec, Limits, MethodSpec, ModelExplainer, ModelExplainerKind,
     ModelSimulator, ModelSimulatorKind, OfflineKind, Pair, SimulatorSpec, Statistics, SubjectSpec, Suite,
+    TrainingSpec,
 };
 use crate::base::HookSelector;
 use crate::dictionary::{Kind, MethodParams};
@@ -220,8 +221,8 @@ fn read_methods(
     }
     let mut methods: Vec<(MethodSpec, String, &Node)> = Vec::new();
     for (path, node) in top.list("methods").unwrap_or_default() {
-        if let Some(method) = read_method(&path, node, folder, protocol, published, problems) {
-            methods.push((method, path, node));
+        for method in read_method(&path, node, folder, protocol, published, problems).unwrap_or_default() {
+            methods.push((method, path.clone(), node));
         }
     }
     check_names(&methods, problems);
@@ -260,7 +261,7 @@ fn read_method(
     protocol: Option<&Protocol>,
     published: bool,
     problems: &mut Problems,
-) -> Option<MethodSpec> {
+) -> Option<Vec<MethodSpec>> {
     let Value::Map(entries) = &node.value else {
         problems.push(problem(
             path,
@@ -310,7 +311,7 @@ fn read_merged_method(
     protocol: Option<&Protocol>,
     published: bool,
     problems: &mut Problems,
-) -> Option<MethodSpec> {
+) -> Option<Vec<MethodSpec>> {
     let find = |wanted: &str| entries.iter().find(|(key, _, _)| key == wanted).map(|(_, _, value)| value);
     let Some(kind) = find("kind") else {
         problems.push(problem(path, node.at, "needs `kind:` or `use:`".into()));
@@ -323,7 +324,7 @@ fn read_merged_method(
     };
     let kinds: Vec<(&str, Kind)> = Kind::ALL.iter().map(|&kind| (kind.name(), kind)).collect();
     let known = one_of(&format!("{path}.kind"), kind, "kind", &kinds, problems)?;
-    const OURS: [&str; 5] = ["kind", "name", "use", "controls_for", "source"];
+    const OURS: [&str; 7] = ["kind", "name", "use", "controls_for", "source", "seeds", "sweep"];
     let mut own: serde_json::Map<String, serde_json::Value> = entries
         .iter()
         .filter(|(key, _, _)| !OURS.contains(&key.as_str()))
@@ -332,22 +333,87 @@ fn read_merged_method(
     if let Some(protocol) = protocol.filter(|_| published) {
         publish(known, &mut own, protocol);
     }
-    let params = match MethodParams::of_kind(known, serde_json::Value::Object(own)) {
-        Ok(params) => params,
-        Err(error) => {
-            let message = error.to_string();
-            let at = entries.iter().find(|(key, _, _)| message.contains(&format!("`{key}`")));
-            problems.push(problem(path, at.map_or(kind.at, |(_, at, _)| *at), message));
-            return None;
-        }
+    let seeds = match find("seeds") {
+        Some(seeds) => read_seeds(&format!("{path}.seeds"), seeds, known, problems)?,
+        None => 1,
     };
-    if let Err(found) = params.check() {
-        for one in found {
-            let at = entries.iter().find(|(key, _, _)| key == one.field).map_or(kind.at, |(_, at, _)| *at);
-            problems.push(problem(&format!("{path}.{}", one.field), at, one.message));
+    let swept = match find("sweep") {
+        Some(sweep) => Some(read_sweep(&format!("{path}.sweep"), sweep, problems)?),
+        None => None,
+    };
+    let points: Vec<Option<(&str, &Node)>> = match &swept {
+        Some((field, values)) => values.iter().map(|value| Some((*field, value))).collect(),
+        None => vec![None],
+    };
+    let (family, mut methods) = (name, Vec::new());
+    for point in points {
+        let mut own = own.clone();
+        let mut method = family.clone();
+        if let Some((field, value)) = point {
+            own.insert(field.to_string(), value.to_json());
+            method = format!("{family}_{}", value.to_json());
+        }
+        let params = match MethodParams::of_kind(known, serde_json::Value::Object(own)) {
+            Ok(params) => params,
+            Err(error) => {
+                let message = error.to_string();
+                let at = entries.iter().find(|(key, _, _)| message.contains(&format!("`{key}`")));
+                let at = point.map_or(at.map_or(kind.at, |(_, at, _)| *at), |(_, value)| value.at);
+                problems.push(problem(path, at, message));
+                return None;
+            }
+        };
+        if let Err(found) = params.check() {
+            for one in found {
+                let written = entries.iter().find(|(key, _, _)| key == one.field).map(|(_, at, _)| *at);
+                let swept = point.filter(|(field, _)| *field == one.field).map(|(_, value)| value.at);
+                let at = swept.or(written).unwrap_or(kind.at);
+                problems.push(problem(&format!("{path}.{}", one.field), at, one.message));
+            }
+        }
+        for nth in 0..seeds {
+            let name = if nth == 0 { method.clone() } else { format!("{method}.seed{}", nth + 1) };
+            let training = (seeds > 1).then(|| TrainingSpec { method: method.clone(), nth });
+            let sweep = point.map(|_| family.clone());
+            methods.push(MethodSpec { name, params: params.clone(), training, sweep });
         }
     }
-    Some(MethodSpec { name, params })
+    Some(methods)
+}
+
+/// How many times a method is trained.
+fn read_seeds(path: &str, node: &Node, kind: Kind, problems: &mut Problems) -> Option<u32> {
+    const MOST: i64 = 100;
+    let draws = !matches!(kind, Kind::Neuron | Kind::Identity | Kind::Pca | Kind::File);
+    match node.value {
+        Value::Integer(n) if (1..=MOST).contains(&n) && (draws || n == 1) => u32::try_from(n).ok(),
+        Value::Integer(n) if (1..=MOST).contains(&n) => {
+            let message =
+                format!("`{kind}` draws nothing, so every training would be the same: leave it out");
+            problems.push(problem(path, node.at, message));
+            None
+        }
+        _ => {
+            let message = format!("expected a whole number from 1 to {MOST}, found {}", node.kind());
+            problems.push(problem(path, node.at, message));
+            None
+        }
+    }
+}
+
+/// The field of a kind that takes several values, and the values.
+fn read_sweep<'n>(path: &str, node: &'n Node, problems: &mut Problems) -> Option<(&'n str, &'n [Node])> {
+    if let Value::Map(entries) = &node.value
+        && let [(field, _, values)] = entries.as_slice()
+        && let Value::List(values) = &values.value
+        && !values.is_empty()
+        && values.iter().all(|value| matches!(value.value, Value::Integer(_) | Value::Number(_)))
+    {
+        return Some((field, values));
+    }
+    let message = "expected one field of the kind with a list of numbers, `{k: [4, 8, 16]}`".to_string();
+    problems.push(problem(path, node.at, message));
+    None
 }
 
 /// Habits of the published comparison, where the suite says nothing else: autoencoders on raw
@@ -808,7 +874,7 @@ fn read_control_methods(
     for (path, name) in fields.list(key).unwrap_or_default() {
         let Some(text) = as_text(&path, name, problems) else { continue };
         let known: Vec<&str> = methods.iter().map(|method| method.name.as_str()).collect();
-        match methods.iter().find(|method| method.name == text) {
+        match methods.iter().find(|method| method.is_called(&text)) {
             Some(method) => {
                 if let Some(needed) = method.params.matched()
                     && !list.iter().any(|name| name == needed)
@@ -833,7 +899,8 @@ fn read_statistics(
     let choices = scorer_choices();
     let scores: Vec<(&str, &str)> =
         choices.iter().flat_map(|(_, scores)| *scores).map(|&score| (score, score)).collect();
-    let rows: Vec<String> = methods.iter().flat_map(MethodSpec::row_names).collect();
+    let mut rows: Vec<String> = methods.iter().flat_map(MethodSpec::row_methods).collect();
+    rows.dedup();
     let mut statistics = Statistics {
         confidence: 0.95,
         interval: if published { "normal" } else { "bca" }.into(),

@@ -151,6 +151,20 @@ pub const FIELDS: &[Field] = &[
     ),
     field(
         "methods",
+        "sweep",
+        "object",
+        "none",
+        "`{k: [4, 8, 16]}`: one method for each value of a field of its kind, named `NAME_VALUE`; charts join them by a line.",
+    ),
+    field(
+        "methods",
+        "seeds",
+        "integer",
+        "`1`",
+        "How many times it is trained, on rows in the same order, from different starts. All share a row: means over trainings, intervals that draw trainings first and features second, `per_cell` features of each.",
+    ),
+    field(
+        "methods",
         "variants",
         "array",
         "`[fitted]`",

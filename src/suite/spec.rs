@@ -88,10 +88,25 @@ pub struct CorpusSpec {
 /// One method: a dictionary to fit, with the variants that one fit serves.
 #[derive(Debug, Clone, Serialize)]
 pub struct MethodSpec {
-    /// The name in tables; variants other than `fitted` add theirs.
+    /// Names its dictionary; no other has it. Variants other than `fitted` add theirs.
     pub name: String,
     /// Checked parameters of its kind.
     pub params: MethodParams,
+    /// Where it is trained several times: which of them this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingSpec>,
+    /// Name that the methods of one `sweep` have in common. It decides what charts join by lines, and no number.
+    #[serde(skip)]
+    pub sweep: Option<String>,
+}
+
+/// One of several trainings of a method, which differ in what is drawn and share a row of the table.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrainingSpec {
+    /// Name in tables.
+    pub method: String,
+    /// From 0.
+    pub nth: u32,
 }
 
 impl MethodSpec {
@@ -103,9 +118,29 @@ impl MethodSpec {
         }
     }
 
-    /// Names of all rows this method gives.
+    /// Names of all dictionaries that its fit gives.
     pub fn row_names(&self) -> Vec<String> {
         self.variants().iter().map(|variant| variant.method_name(&self.name)).collect()
+    }
+
+    /// Name in tables: the same for all trainings of a method.
+    pub fn method(&self) -> &str {
+        self.training.as_ref().map_or(&self.name, |training| &training.method)
+    }
+
+    /// Names in tables of all rows that it gives or has a share in.
+    pub fn row_methods(&self) -> Vec<String> {
+        self.variants().iter().map(|variant| variant.method_name(self.method())).collect()
+    }
+
+    /// Which of several trainings this is.
+    pub fn nth_training(&self) -> u32 {
+        self.training.as_ref().map_or(0, |training| training.nth)
+    }
+
+    /// Whether a suite means this by `name`: its own, that of its trainings, or that of its sweep.
+    pub fn is_called(&self, name: &str) -> bool {
+        [Some(self.name.as_str()), Some(self.method()), self.sweep.as_deref()].contains(&Some(name))
     }
 }
 

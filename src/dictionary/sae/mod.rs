@@ -14,4 +14,4 @@ mod update;
 mod tests;
 
 pub use params::{AutoencoderFit, GatedParams, JumpreluParams, SaeParams, TopkParams};
-pub use train::Training;
+pub use train::{Member, Recipe, Training, train_together};

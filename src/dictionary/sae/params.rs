@@ -430,6 +430,6 @@ impl DictionaryFit for AutoencoderFit {
     }
 
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
-        train(&self.recipe(set.width(), context.method)?, set, context)
+        train(self.recipe(set.width(), context.method)?, set, context)
     }
 }

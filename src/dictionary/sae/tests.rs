@@ -466,7 +466,8 @@ pub fn planted(rows: usize, d: usize, n: usize, active: f64, seed: u64) -> (Acti
 
 pub fn run(fit: &dyn DictionaryFit, set: &ActivationSet, seed: u64) -> Fitted {
     let mut progress = |_| {};
-    fit.fit(set, &mut FitContext { method: "test", seed, progress: &mut progress }).expect("fitted")
+    fit.fit(set, &mut FitContext { method: "test", seed, training: 0, progress: &mut progress })
+        .expect("fitted")
 }
 
 fn recovered(dictionary: &dyn Dictionary, truth: &Matrix) -> f64 {
@@ -567,7 +568,7 @@ fn parameters_out_of_range_are_all_named() {
         .check(Kind::Topk)
         .expect("valid alone");
     let mut progress = |_| {};
-    let mut context = FitContext { method: "topk", seed: 1, progress: &mut progress };
+    let mut context = FitContext { method: "topk", seed: 1, training: 0, progress: &mut progress };
     let message = too_many.fit(&set, &mut context).err().expect("k above features").to_string();
     assert!(message.contains("`k` is 5") && message.contains("4 features"), "{message}");
 }

@@ -3,6 +3,7 @@ use rayon::prelude::*;
 use crate::activations::ActivationSet;
 use crate::base::{Matrix, Stopwatch, Stream};
 use crate::dictionary::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
+use crate::dictionary::fit::stream;
 use crate::dictionary::{FitContext, FitError, FitProgress, FitReport, Fitted, Kind};
 
 use super::feed::{Feed, input_scale};
@@ -60,62 +61,129 @@ pub enum L1 {
 /// The auxiliary loss of dead features.
 #[derive(Debug, Clone, Copy)]
 pub struct Aux {
+    /// Its weight.
     pub weight: f64,
+    /// How many dead features a row may use.
     pub k: usize,
+    /// Rows without firing after which a feature is dead.
     pub dead_rows: usize,
 }
 
 /// Everything that decides a training run besides data and seed.
 #[derive(Debug, Clone)]
 pub struct Recipe {
+    /// What kind it makes.
     pub kind: Kind,
+    /// Number of features.
     pub features: usize,
+    /// Whether the decoder's rows encode as well.
     pub tied: bool,
+    /// What keeps codes few.
     pub sparsity: Sparsity,
     /// Where nested dictionaries end, rising to all features.
     pub prefixes: Vec<usize>,
+    /// Whether inputs are scaled to unit mean square per dimension.
     pub scaled: bool,
+    /// Whether the mean is taken off the input first.
     pub centred: bool,
+    /// Whether a bias of the decoder is learned.
     pub decoder_bias: bool,
+    /// Training steps.
     pub steps: usize,
+    /// Rows a step.
     pub batch: usize,
+    /// Learning rate after warm-up.
     pub lr: f64,
+    /// Share of the steps over which it rises.
     pub warmup: f64,
+    /// Share of the steps, at the end, over which it falls.
     pub decay: f64,
+    /// How many times idle features get a new direction.
     pub resamples: usize,
+    /// The auxiliary loss of dead features.
     pub aux: Option<Aux>,
 }
 
-/// Trains an autoencoder and folds the scaling of its inputs into its weights.
-pub fn train(recipe: &Recipe, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
-    let started = Stopwatch::start();
-    let mut trainer = Trainer::new(recipe, set, context.seed)?;
-    let probe = trainer.feed.probe()?;
-    let mut batch = trainer.feed.next()?;
-    for step in 0..recipe.steps {
-        // The next batch is read while this one is worked on.
-        let Trainer { feed, state } = &mut trainer;
-        let (loss, next) = rayon::join(|| state.step(step, batch.data()), || feed.next());
-        if !loss.is_finite() {
-            let lr = state.learning_rate.at(step);
-            return Err(FitError::Diverged { method: context.method.to_string(), step, lr });
-        }
-        if step % PROGRESS_STEPS == 0 {
-            let l0 = Some(state.last_l0);
-            (context.progress)(FitProgress { step, steps: recipe.steps, loss, l0 });
-        }
-        if step + 1 == nine_tenths(recipe.steps) {
-            state.probe_losses.0 = state.probe_loss(&probe);
-        }
-        batch = next?;
-    }
-    trainer.state.probe_losses.1 = trainer.state.probe_loss(&probe);
-    Ok(trainer.finish(set, context, started))
+/// One of several autoencoders that are trained on the same batches.
+pub struct Member<'a> {
+    /// What to train.
+    pub recipe: Recipe,
+    /// Name in tables.
+    pub method: &'a str,
+    /// See [`FitContext::training`].
+    pub training: u32,
 }
 
-struct Trainer<'a> {
-    feed: Feed<'a>,
-    state: Training,
+impl Recipe {
+    /// Whether two trainings can take the same batches.
+    pub fn shares_batches_with(&self, other: &Self) -> bool {
+        (self.batch, self.scaled, self.centred) == (other.batch, other.scaled, other.centred)
+    }
+}
+
+/// Trains an autoencoder and folds the scaling of its inputs into its weights.
+pub fn train(recipe: Recipe, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
+    let member = Member { recipe, method: context.method, training: context.training };
+    let tell = &mut |_: usize, progress: FitProgress| (context.progress)(progress);
+    // One member, one result.
+    train_together(&[member], set, context.seed, tell)?.swap_remove(0)
+}
+
+/// Trains several autoencoders in one pass over the same batches, which are read, shuffled and scaled once; what
+/// becomes of each does not depend on the others. All must be able to share batches. Fails as a whole where rows
+/// cannot be read.
+pub fn train_together(
+    members: &[Member<'_>],
+    set: &ActivationSet,
+    seed: u64,
+    progress: &mut dyn FnMut(usize, FitProgress),
+) -> Result<Vec<Result<Fitted, FitError>>, FitError> {
+    let Some(Member { recipe: first, .. }) = members.first() else { return Ok(Vec::new()) };
+    assert!(members.iter().all(|member| member.recipe.shares_batches_with(first)), "batches are shared");
+    let (d, rows) = (set.width(), first.batch.min(set.rows()));
+    let centre: Vec<f32> = match first.centred {
+        true => set.mean().iter().map(|&value| value as f32).collect(),
+        false => vec![0.0; d],
+    };
+    let scale = if first.scaled { input_scale(set, first.centred) } else { 1.0 };
+    let mut feed = Feed::new(set, seed, rows, centre, scale);
+    let mut models: Vec<Training> = members
+        .iter()
+        .map(|Member { recipe, training, .. }| {
+            let stream = stream(seed, *training, &[recipe.kind.name(), &set.hook().to_string()]);
+            Training::new(recipe, d, rows, stream)
+        })
+        .collect();
+    let probe = feed.probe()?;
+    let steps = members.iter().map(|member| member.recipe.steps).max().unwrap_or(0);
+    let mut batch = feed.next()?;
+    for step in 0..steps {
+        // The next batch is read while this one is worked on.
+        let work = || models.par_iter_mut().for_each(|model| model.advance(step, batch.data(), &probe));
+        let ((), next) = rayon::join(work, || feed.next());
+        batch = next?;
+        if step.is_multiple_of(PROGRESS_STEPS) {
+            for (nth, model) in models.iter().enumerate().filter(|(_, model)| model.goes_on(step)) {
+                let (steps, loss) = (model.recipe.steps, model.last_loss());
+                progress(nth, FitProgress { step, steps, loss, l0: Some(model.last_l0) });
+            }
+        }
+    }
+    let finished = members.iter().zip(models).map(|(member, model)| {
+        if let Some((step, lr)) = model.diverged {
+            return Err(FitError::Diverged { method: member.method.to_string(), step, lr });
+        }
+        let label = Label {
+            method: member.method.to_string(),
+            kind: member.recipe.kind,
+            hook: set.hook(),
+            fitted_on: set.digest(),
+            is_reconstruction: true,
+        };
+        let tensors = model.tensors(&feed.centre, 1.0 / f64::from(feed.inverse_scale));
+        Ok(Fitted { dictionary: Box::new(AffineDictionary::new(label, tensors)), report: model.report() })
+    });
+    Ok(finished.collect())
 }
 
 /// One autoencoder in training: what changes from step to step. Batches come from outside.
@@ -144,39 +212,11 @@ pub struct Training {
     /// Loss on the probe when a tenth of the steps was left, and at the end.
     probe_losses: (f64, f64),
     l0s: Vec<f64>,
+    /// Seconds of its own steps.
+    seconds: f64,
+    /// Step and learning rate at which the loss was no number any more.
+    diverged: Option<(usize, f64)>,
     stream: Stream,
-}
-
-impl<'a> Trainer<'a> {
-    fn new(recipe: &Recipe, set: &'a ActivationSet, seed: u64) -> Result<Self, FitError> {
-        let d = set.width();
-        let rows = recipe.batch.min(set.rows());
-        let centre: Vec<f32> = match recipe.centred {
-            true => set.mean().iter().map(|&value| value as f32).collect(),
-            false => vec![0.0; d],
-        };
-        let scale = if recipe.scaled { input_scale(set, recipe.centred) } else { 1.0 };
-        let feed = Feed::new(set, seed, rows, centre, scale);
-        let stream = Stream::named(seed, &[recipe.kind.name(), &set.hook().to_string()]);
-        let state = Training::new(recipe, d, rows, stream);
-        Ok(Self { feed, state })
-    }
-
-    fn finish(self, set: &ActivationSet, context: &FitContext<'_>, started: Stopwatch) -> Fitted {
-        let state = self.state;
-        let mut report = state.report();
-        report.seconds = started.seconds();
-        let scale = 1.0 / f64::from(self.feed.inverse_scale);
-        let tensors = state.tensors(&self.feed.centre, scale);
-        let label = Label {
-            method: context.method.to_string(),
-            kind: state.recipe.kind,
-            hook: set.hook(),
-            fitted_on: set.digest(),
-            is_reconstruction: true,
-        };
-        Fitted { dictionary: Box::new(AffineDictionary::new(label, tensors)), report }
-    }
 }
 
 impl Training {
@@ -231,9 +271,39 @@ impl Training {
             probe_losses: (0.0, 0.0),
             losses: Vec::with_capacity(recipe.steps),
             l0s: Vec::with_capacity(recipe.steps),
+            seconds: 0.0,
+            diverged: None,
             stream,
             recipe: recipe.clone(),
         }
+    }
+
+    /// Whether there is a step `step`.
+    fn goes_on(&self, step: usize) -> bool {
+        step < self.recipe.steps && self.diverged.is_none()
+    }
+
+    /// Step `step`, if there is one, and what is measured on the way.
+    fn advance(&mut self, step: usize, batch: &[f32], probe: &[Matrix]) {
+        if !self.goes_on(step) {
+            return;
+        }
+        let started = Stopwatch::start();
+        if !self.step(step, batch).is_finite() {
+            self.diverged = Some((step, self.learning_rate.at(step)));
+            return;
+        }
+        if step + 1 == nine_tenths(self.recipe.steps) {
+            self.probe_losses.0 = self.probe_loss(probe);
+        }
+        if step + 1 == self.recipe.steps {
+            self.probe_losses.1 = self.probe_loss(probe);
+        }
+        self.seconds += started.seconds();
+    }
+
+    fn last_loss(&self) -> f64 {
+        self.losses.last().copied().unwrap_or(0.0)
     }
 
     /// Rows of a batch.
@@ -460,7 +530,7 @@ impl Training {
                 Sparsity::L1(_) | Sparsity::Gated(_) => Some(self.l1()),
                 _ => None,
             },
-            seconds: 0.0,
+            seconds: self.seconds,
             warnings,
             notes,
         }

@@ -132,7 +132,7 @@ fn caption(view: &View<'_>, pairing: Pairing<'_>, counts: &[usize]) -> String {
 }
 
 fn legend(view: &View<'_>, marks: &[Mark]) -> Legend {
-    let methods = view.methods.iter().zip(marks).map(|(method, mark)| (*mark, method.to_string()));
+    let methods = view.single_methods().map(|(nth, method)| (marks[nth], method.to_string()));
     let controls = view
         .controls
         .iter()
@@ -149,7 +149,7 @@ fn places<'a>(
 ) -> (Vec<(usize, Option<usize>, f64)>, f64) {
     let mut places = Vec::new();
     let mut step = 1.2;
-    for (m, method) in view.methods.iter().enumerate() {
+    for (m, method) in view.single_methods() {
         places.push((m, None, step));
         for (c, control) in view.controls.iter().enumerate() {
             let exists = hooks.iter().any(|(hook, _)| {

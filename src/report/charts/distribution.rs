@@ -54,7 +54,7 @@ pub fn chart<'a>(
         return None;
     }
     let size = f64::from(TICK_SIZE);
-    let widest = view.methods.iter().map(|method| text::width(method, size)).fold(0.0, f64::max);
+    let widest = view.single_methods().map(|(_, method)| text::width(method, size)).fold(0.0, f64::max);
     let control = view.controls.first();
     let mut caption =
         "Each dot is one feature; box: middle half, line: median. Features with a constant prediction \
@@ -83,10 +83,9 @@ fn panel<'a>(
     scorer: &'a str,
 ) -> Panel {
     let strips = view
-        .methods
-        .iter()
-        .zip(marks)
-        .map(|(method, mark)| {
+        .single_methods()
+        .map(|(nth, method)| {
+            let mark = &marks[nth];
             let key = RowKey { hook, method, control: None };
             let control = view.controls.first().and_then(|control| {
                 let key = RowKey { control: Some(control), ..key };

@@ -2,6 +2,7 @@
 //! colour and differ in shape, so the eye finds families first.
 
 use super::canvas::{Canvas, Ink};
+use crate::report::view::View;
 
 /// How a method is marked in every chart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,24 @@ fn family<'a>(method: &'a str, methods: &[&'a str]) -> &'a str {
         .filter(|other| method.strip_prefix(other).is_some_and(|rest| rest.starts_with('_')))
         .min_by_key(|other| other.len())
         .unwrap_or(method)
+}
+
+/// A mark for each method of a view, in order; the points of a sweep have one in common.
+pub fn of_view(view: &View<'_>) -> Vec<Mark> {
+    let mut lines: Vec<&str> = Vec::new();
+    let line_of: Vec<usize> = view
+        .methods
+        .iter()
+        .map(|method| {
+            let line = view.line_of(method);
+            lines.iter().position(|other| *other == line).unwrap_or_else(|| {
+                lines.push(line);
+                lines.len() - 1
+            })
+        })
+        .collect();
+    let marks = assign(&lines);
+    line_of.into_iter().map(|line| marks[line]).collect()
 }
 
 /// A mark for each method, in order; no two alike while there are enough.

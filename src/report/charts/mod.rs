@@ -106,7 +106,7 @@ impl Chart<'_> {
 
 /// Every chart that the data allow.
 pub fn plan<'a>(view: &'a View<'a>, scores: Option<&'a FeatureScores>) -> Vec<Chart<'a>> {
-    let marks = marks::assign(&view.methods);
+    let marks = marks::of_view(view);
     let mut charts = Vec::new();
     for pairing in &view.pairings {
         charts.extend(by_layer::charts(view, *pairing, &marks));

@@ -9,26 +9,28 @@ use super::{Chart, Figure, Kind, MARGIN, chart_name, pairing_parts};
 use crate::report::schema::QualityRow;
 use crate::report::view::{Pairing, RowKey, View};
 
-struct Point {
+struct Point<'a> {
     mark: Mark,
+    /// The sweep that it is a point of.
+    sweep: Option<&'a str>,
     x: f64,
     y: f64,
     interval: Option<(f64, f64)>,
 }
 
-struct Panel {
+struct Panel<'a> {
     title: String,
-    points: Vec<Point>,
+    points: Vec<Point<'a>>,
 }
 
 /// Panels that share a vertical scale.
-struct Band {
+struct Band<'a> {
     y_label: String,
-    panels: Vec<Panel>,
+    panels: Vec<Panel<'a>>,
 }
 
-struct Scatter {
-    bands: Vec<Band>,
+struct Scatter<'a> {
+    bands: Vec<Band<'a>>,
     legend: Legend,
 }
 
@@ -59,13 +61,14 @@ fn hooks_of_quality<'a>(view: &View<'a>) -> Vec<&'a str> {
 
 /// L0 against fraction of variance unexplained; none where nothing reconstructs.
 pub fn fvu_chart<'a>(view: &View<'a>, marks: &[Mark]) -> Option<Chart<'a>> {
-    let panels: Vec<Panel> = hooks_of_quality(view)
+    let panels: Vec<Panel<'_>> = hooks_of_quality(view)
         .into_iter()
         .map(|hook| {
-            let points = view.methods.iter().zip(marks).filter_map(|(method, mark)| {
+            let methods = view.methods.iter().zip(marks).zip(&view.sweeps);
+            let points = methods.filter_map(|((method, mark), sweep)| {
                 let x = sparsity(view, hook, method)?;
                 let y = quality(view, hook, method)?.fvu.filter(|fvu| fvu.is_finite())?;
-                Some(Point { mark: *mark, x, y, interval: None })
+                Some(Point { mark: *mark, sweep: *sweep, x, y, interval: None })
             });
             Panel { title: hook.to_string(), points: points.collect() }
         })
@@ -100,7 +103,7 @@ pub fn fvu_chart<'a>(view: &View<'a>, marks: &[Mark]) -> Option<Chart<'a>> {
 
 /// L0 against the main scores; none where L0 is unknown.
 pub fn score_chart<'a>(view: &View<'a>, pairing: Pairing<'a>, marks: &[Mark]) -> Option<Chart<'a>> {
-    let bands: Vec<Band> = view
+    let bands: Vec<Band<'_>> = view
         .main_scorers()
         .into_iter()
         .map(|scorer| Band {
@@ -109,11 +112,13 @@ pub fn score_chart<'a>(view: &View<'a>, pairing: Pairing<'a>, marks: &[Mark]) ->
                 .hooks
                 .iter()
                 .map(|hook| {
-                    let points = view.methods.iter().zip(marks).filter_map(|(method, mark)| {
+                    let methods = view.methods.iter().zip(marks).zip(&view.sweeps);
+                    let points = methods.filter_map(|((method, mark), sweep)| {
                         let x = sparsity(view, hook, method)?;
                         let cell = view.cell(pairing, RowKey { hook, method, control: None }, scorer)?;
                         let y = cell.mean.filter(|mean| mean.is_finite())?;
-                        Some(Point { mark: *mark, x, y, interval: cell.ci_low.zip(cell.ci_high) })
+                        let interval = cell.ci_low.zip(cell.ci_high);
+                        Some(Point { mark: *mark, sweep: *sweep, x, y, interval })
                     });
                     Panel { title: hook.to_string(), points: points.collect() }
                 })
@@ -141,7 +146,7 @@ pub fn score_chart<'a>(view: &View<'a>, pairing: Pairing<'a>, marks: &[Mark]) ->
 fn finish<'a>(
     view: &View<'a>,
     marks: &[Mark],
-    bands: Vec<Band>,
+    bands: Vec<Band<'a>>,
     name: String,
     kind: Kind,
     pairing: Option<Pairing<'a>>,
@@ -151,13 +156,14 @@ fn finish<'a>(
     let drawn = |mark: &Mark| {
         bands.iter().flat_map(|band| &band.panels).flat_map(|panel| &panel.points).any(|p| p.mark == *mark)
     };
-    let entries: Vec<(Mark, String)> = view
+    let mut entries: Vec<(Mark, String)> = view
         .methods
         .iter()
         .zip(marks)
         .filter(|(_, mark)| drawn(mark))
-        .map(|(method, mark)| (*mark, method.to_string()))
+        .map(|(method, mark)| (*mark, view.line_of(method).to_string()))
         .collect();
+    entries.dedup();
     if entries.is_empty() {
         return None;
     }
@@ -210,7 +216,7 @@ fn move_sideways(places: &[(f64, f64, f64)], area: Area) -> Vec<f64> {
 }
 
 /// Where each point of a panel is drawn, given where it belongs.
-fn drawn_at(points: &[Point], places: &[(f64, f64)], y_scale: &Scale, area: Area) -> Vec<(f64, f64)> {
+fn drawn_at(points: &[Point<'_>], places: &[(f64, f64)], y_scale: &Scale, area: Area) -> Vec<(f64, f64)> {
     if points.iter().all(|point| point.interval.is_none()) {
         return move_apart(places, area);
     }
@@ -225,7 +231,7 @@ fn drawn_at(points: &[Point], places: &[(f64, f64)], y_scale: &Scale, area: Area
     move_sideways(&extents, area).into_iter().zip(places).map(|(x, (_, y))| (x, *y)).collect()
 }
 
-impl Scatter {
+impl Scatter<'_> {
     fn columns(&self) -> usize {
         self.bands.iter().map(|band| band.panels.len()).max().unwrap_or(1).clamp(1, PER_LINE)
     }
@@ -243,7 +249,7 @@ impl Scatter {
         LEFT + self.columns() as f64 * (self.panel_width() + GAP)
     }
 
-    fn scales(&self, band: &Band) -> Option<(Scale, Scale)> {
+    fn scales(&self, band: &Band<'_>) -> Option<(Scale, Scale)> {
         let points = || self.bands.iter().flat_map(|band| &band.panels).flat_map(|panel| &panel.points);
         let x = Scale::log(points().map(|point| point.x))?;
         let values = band.panels.iter().flat_map(|panel| &panel.points).flat_map(|point| {
@@ -254,7 +260,24 @@ impl Scatter {
     }
 }
 
-fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel, scales: &(Scale, Scale), labelled: bool) {
+/// Of each sweep its points, from the sparsest on.
+fn lines(points: &[Point<'_>]) -> Vec<Vec<usize>> {
+    let mut lines: Vec<(&str, Vec<usize>)> = Vec::new();
+    for (nth, point) in points.iter().enumerate() {
+        let Some(sweep) = point.sweep else { continue };
+        match lines.iter_mut().find(|(name, _)| *name == sweep) {
+            Some((_, line)) => line.push(nth),
+            None => lines.push((sweep, vec![nth])),
+        }
+    }
+    let sorted = |mut line: Vec<usize>| {
+        line.sort_by(|&a, &b| points[a].x.total_cmp(&points[b].x));
+        line
+    };
+    lines.into_iter().map(|(_, line)| sorted(line)).collect()
+}
+
+fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel<'_>, scales: &(Scale, Scale), labelled: bool) {
     let x_scale = scales.0.over(area.x, area.right());
     let y_scale = scales.1.over(area.bottom(), area.y);
     axis::draw_x(canvas, area, &x_scale, true);
@@ -262,6 +285,11 @@ fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel, scales: &(Scale, S
     axis::draw_frame(canvas, area, &panel.title);
     let places: Vec<(f64, f64)> =
         panel.points.iter().map(|point| (x_scale.at(point.x), y_scale.at(point.y))).collect();
+    for line in lines(&panel.points) {
+        for pair in line.windows(2) {
+            canvas.line(places[pair[0]], places[pair[1]], panel.points[pair[0]].mark.ink, 1.1);
+        }
+    }
     let drawn = drawn_at(&panel.points, &places, &y_scale, area);
     for ((point, place), at) in panel.points.iter().zip(&places).zip(&drawn) {
         if (place.0 - at.0).hypot(place.1 - at.1) > 0.5 {
@@ -276,7 +304,7 @@ fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel, scales: &(Scale, S
     }
 }
 
-impl Figure for Scatter {
+impl Figure for Scatter<'_> {
     fn size(&self) -> (f64, f64) {
         let lines: usize = self.bands.iter().map(|band| band.panels.len().div_ceil(self.columns())).sum();
         let panels = lines as f64 * (PANEL_HEIGHT + 50.0) + self.bands.len() as f64 * 18.0;
