@@ -121,6 +121,7 @@ fn add_row(
             .map(|(scorer, _)| (scorer.clone(), "constant_prediction".to_string()))
             .collect();
         made.lines.push(ScoreLine {
+            training: None,
             hook: hook.into(),
             method: METHODS[m].into(),
             feature: i,
@@ -217,6 +218,10 @@ fn quality(hook: &str, m: usize, method: &str, layer: usize) -> QualityRow {
         n_tokens: 49_920,
         density_median: Some(0.024),
         mmcs_between_seeds: None,
+        sweep: None,
+        trainings: None,
+        fvu_least: None,
+        fvu_largest: None,
         converged: (m > 3).then_some(true),
         note: match method {
             "sae" => Some("under-trained".into()),

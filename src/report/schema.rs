@@ -125,6 +125,12 @@ pub struct QualityRow {
     pub l0: Option<f64>,
     /// Fraction of variance unexplained; none where the method does not reconstruct.
     pub fvu: Option<f64>,
+    /// Least and largest of several trainings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fvu_least: Option<f64>,
+    /// See `fvu_least`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fvu_largest: Option<f64>,
     /// Share of the loss, lost by zero ablation, that the reconstruction wins back.
     pub loss_recovered_zero: Option<f64>,
     /// The same against mean ablation.

@@ -55,6 +55,23 @@ fn a_model_folder_that_is_missing_or_lacks_a_file() {
 }
 
 #[test]
+fn a_sweep_that_is_none() {
+    let line = "k: 4, steps: 60";
+    for (written, words) in [
+        ("steps: 60, sweep: 4", ["methods.0.sweep", "one field of the kind with a list of numbers"]),
+        ("steps: 60, sweep: {k: []}", ["methods.0.sweep", "`{k: [4, 8, 16]}`"]),
+        ("steps: 60, sweep: {kk: [1, 2]}", ["8:", "kk"]),
+        ("steps: 60, sweep: {k: [4, 0]}", ["methods.0.k", "0"]),
+        ("steps: 60, sweep: {k: [4, 4]}", ["topk_4", "used twice"]),
+        ("k: 4, seeds: 0", ["methods.0.seeds", "from 1 to 100"]),
+        ("k: 4, seeds: many", ["methods.0.seeds", "a whole number"]),
+    ] {
+        check_edited(line, written).refused(2, &words);
+    }
+    check_edited("kind: pca,", "kind: pca, seeds: 2,").refused(2, &["methods.2.seeds", "draws nothing"]);
+}
+
+#[test]
 fn a_hub_id_while_the_network_is_off() {
     let toy = Toy::new();
     run(&toy, &["subject.model=someone/something"]).refused(6, &["someone/something", "offline"]);

@@ -162,6 +162,55 @@ fn a_run_that_was_killed_twice_resumes_to_the_same_bytes() {
     assert_same("summary.json of a resumed run differs", &whole.0, &resumed.0);
 }
 
+/// Values of a field become methods, trainings of a method share a row, and all that was trained together is what
+/// it would have been alone.
+#[test]
+fn a_sweep_over_values_and_seeds_is_one_row_for_each_value() {
+    let toy = Toy::new();
+    let text = toy.suite_text();
+    let line = "  - {name: topk, kind: topk, expansion: 2, k: 4, steps: 60}\n";
+    let swept = "  - {name: topk, kind: topk, expansion: 2, steps: 60, sweep: {k: [3, 4, 6]}, seeds: 2}\n";
+    assert!(text.contains(line));
+    let text = text.replace("match: topk", "match: topk_4").replace("reference: topk", "reference: topk_3");
+    toy.write("suite.yaml", &text.replace(line, swept));
+    let (summary, scores) = run(&toy, "swept", &[]);
+    let summary = json(&summary);
+    assert_accounted(&summary);
+    let rows = summary["quality"].as_array().expect("rows");
+    let row = |method: &str| rows.iter().find(|row| row["method"] == method).expect("a row");
+    for (k, method) in [(3.0, "topk_3"), (4.0, "topk_4"), (6.0, "topk_6")] {
+        let row = row(method);
+        assert_eq!((row["sweep"].as_str(), row["trainings"].as_u64()), (Some("topk"), Some(2)));
+        let number = |name: &str| row[name].as_f64().expect("a number");
+        assert!(number("l0") <= k && number("l0") > 0.5 * k, "{row}");
+        assert!(number("fvu_least") <= number("fvu") && number("fvu") <= number("fvu_largest"), "{row}");
+        assert!((0.0..0.999).contains(&number("mmcs_between_seeds")), "two starts, two dictionaries: {row}");
+        assert!(toy.path("swept/dictionaries/blocks.1.hook_resid_post").join(method).is_dir());
+        let cell = summary["cells"].as_array().expect("cells").iter().find(|cell| {
+            cell["method"] == method && cell["control"].is_null() && cell["scorer"] == "top_and_random"
+        });
+        let lines = scores.lines().map(json).filter(|line| {
+            line["method"] == method && line["control"].is_null() && line["explainer"] == "neuron_to_graph"
+        });
+        let trainings: Vec<u64> = lines.map(|line| line["training"].as_u64().expect("a number")).collect();
+        assert_eq!(cell.expect("a cell")["n_requested"].as_u64(), Some(trainings.len() as u64));
+        assert!(trainings.contains(&0) && trainings.contains(&1), "{method}: {trainings:?}");
+    }
+    assert!(row("random")["trainings"].is_null() && row("random")["sweep"].is_null());
+    let table = fs::read_to_string(toy.path("swept/table.md")).expect("a table");
+    assert!(table.contains("topk_6") && !table.contains("seed2"), "{table}");
+    let charts: BTreeSet<String> = fs::read_dir(toy.path("swept/charts"))
+        .expect("charts")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(charts.contains("sparsity_fvu.svg"), "{charts:?}");
+    // Alone, without a sweep, and in a run that was killed.
+    fs::remove_dir_all(toy.path("cache")).expect("an empty cache");
+    assert!(kill_after(&toy, "again", "fit-"), "the run ended before it could be killed");
+    let (_, resumed) = run(&toy, "again", &[]);
+    assert_same("scores.jsonl of a resumed sweep differs", &scores, &resumed);
+}
+
 #[test]
 fn a_damaged_stage_is_made_again() {
     let toy = Toy::new();

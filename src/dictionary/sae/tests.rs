@@ -8,6 +8,7 @@ use crate::dictionary::{
 use super::resample::resample;
 use super::rows::Stepper;
 use super::step::{AuxLoss, ByFeature, Selection, Workspace, forward_aux, forward_dense, forward_sparse};
+use super::train::{Member, train_together};
 use super::update::{Extra, Gradients, Weights, update};
 
 const D: usize = 4;
@@ -550,6 +551,39 @@ fn thread_count_and_repetition_change_no_bit() {
     let one = with(1);
     assert_eq!(one, with(3));
     assert_eq!(one, with(1));
+}
+
+/// One pass over the activations gives each autoencoder what a pass of its own would.
+#[test]
+fn trained_together_is_trained_alone() {
+    let (set, _) = planted(3_000, 24, 40, 3.0, 6);
+    let params = |k: usize, steps: usize| TopkParams { k, steps, ..quick_topk() };
+    let kinds = [(2, 60, 0), (5, 40, 0), (2, 60, 1)];
+    let fits =
+        kinds.map(|(k, steps, training)| (params(k, steps).check(Kind::Topk).expect("valid"), training));
+    let members: Vec<Member<'_>> = fits
+        .iter()
+        .map(|(fit, training)| Member {
+            recipe: fit.recipe(24, "test").expect("fits"),
+            method: "test",
+            training: *training,
+        })
+        .collect();
+    let mut heard = [0; 3];
+    let together = train_together(&members, &set, 3, &mut |nth, _| heard[nth] += 1).expect("read");
+    assert!(heard.iter().all(|count| *count > 0), "{heard:?}");
+    let mut digests = Vec::new();
+    for ((fit, training), fitted) in fits.iter().zip(together) {
+        let mut progress = |_| {};
+        let mut context =
+            FitContext { method: "test", seed: 3, training: *training, progress: &mut progress };
+        let alone = fit.fit(&set, &mut context).expect("fitted");
+        let fitted = fitted.expect("fitted");
+        assert_eq!(fitted.dictionary.info(), alone.dictionary.info());
+        assert_eq!(fitted.report.loss_curve, alone.report.loss_curve);
+        digests.push(fitted.dictionary.info().digest);
+    }
+    assert_ne!(digests[0], digests[2], "another training starts elsewhere");
 }
 
 #[test]

@@ -16,6 +16,8 @@ struct Point<'a> {
     x: f64,
     y: f64,
     interval: Option<(f64, f64)>,
+    /// Whether the interval is but the range of what several trainings gave.
+    is_range: bool,
 }
 
 struct Panel<'a> {
@@ -68,7 +70,9 @@ pub fn fvu_chart<'a>(view: &View<'a>, marks: &[Mark]) -> Option<Chart<'a>> {
             let points = methods.filter_map(|((method, mark), sweep)| {
                 let x = sparsity(view, hook, method)?;
                 let y = quality(view, hook, method)?.fvu.filter(|fvu| fvu.is_finite())?;
-                Some(Point { mark: *mark, sweep: *sweep, x, y, interval: None })
+                let row = quality(view, hook, method)?;
+                let interval = row.fvu_least.zip(row.fvu_largest);
+                Some(Point { mark: *mark, sweep: *sweep, x, y, interval, is_range: true })
             });
             Panel { title: hook.to_string(), points: points.collect() }
         })
@@ -86,6 +90,9 @@ pub fn fvu_chart<'a>(view: &View<'a>, marks: &[Mark]) -> Option<Chart<'a>> {
                        tokens; given these dictionaries and this corpus. Marks that would hide each other are moved \
                        apart, with a line to their place."
         .to_string();
+    if view.summary.quality.iter().any(|row| row.fvu_least.is_some()) {
+        caption.push_str(" Bars: least and largest of several trainings.");
+    }
     if !left_out.is_empty() {
         caption.push_str(&format!(" Not reconstructions, so not drawn: {}.", left_out.join(", ")));
     }
@@ -118,7 +125,7 @@ pub fn score_chart<'a>(view: &View<'a>, pairing: Pairing<'a>, marks: &[Mark]) ->
                         let cell = view.cell(pairing, RowKey { hook, method, control: None }, scorer)?;
                         let y = cell.mean.filter(|mean| mean.is_finite())?;
                         let interval = cell.ci_low.zip(cell.ci_high);
-                        Some(Point { mark: *mark, sweep: *sweep, x, y, interval })
+                        Some(Point { mark: *mark, sweep: *sweep, x, y, interval, is_range: false })
                     });
                     Panel { title: hook.to_string(), points: points.collect() }
                 })
@@ -217,8 +224,10 @@ fn move_sideways(places: &[(f64, f64, f64)], area: Area) -> Vec<f64> {
 
 /// Where each point of a panel is drawn, given where it belongs.
 fn drawn_at(points: &[Point<'_>], places: &[(f64, f64)], y_scale: &Scale, area: Area) -> Vec<(f64, f64)> {
-    if points.iter().all(|point| point.interval.is_none()) {
-        return move_apart(places, area);
+    if points.iter().all(|point| point.interval.is_none() || point.is_range) {
+        // Lines tell the points of sweeps apart wherever they are.
+        let on_lines = points.iter().all(|point| point.sweep.is_some());
+        return if on_lines { places.to_vec() } else { move_apart(places, area) };
     }
     let extents: Vec<(f64, f64, f64)> = points
         .iter()
@@ -285,12 +294,12 @@ fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel<'_>, scales: &(Scal
     axis::draw_frame(canvas, area, &panel.title);
     let places: Vec<(f64, f64)> =
         panel.points.iter().map(|point| (x_scale.at(point.x), y_scale.at(point.y))).collect();
+    let drawn = drawn_at(&panel.points, &places, &y_scale, area);
     for line in lines(&panel.points) {
         for pair in line.windows(2) {
-            canvas.line(places[pair[0]], places[pair[1]], panel.points[pair[0]].mark.ink, 1.1);
+            canvas.line(drawn[pair[0]], drawn[pair[1]], panel.points[pair[0]].mark.ink, 1.1);
         }
     }
-    let drawn = drawn_at(&panel.points, &places, &y_scale, area);
     for ((point, place), at) in panel.points.iter().zip(&places).zip(&drawn) {
         if (place.0 - at.0).hypot(place.1 - at.1) > 0.5 {
             canvas.line(*place, *at, Ink::Muted, 0.8);
