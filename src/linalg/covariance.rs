@@ -32,16 +32,22 @@ pub fn covariance<E>(
             }
         });
         let view = View::new(&centred, block.rows(), width);
+        // The matrix is its own transpose, so entries left of the panel's own block are there already.
         sums.par_chunks_mut((PANEL * width).max(1)).enumerate().for_each(|(panel, part)| {
             let start = panel * PANEL;
             let left = view.transposed().rows(start, start + part.len() / width);
-            product_into(part, left, view, true);
+            let right = view.transposed().rows(start, width).transposed();
+            let mut product = vec![0.0; part.len() / width * (width - start)];
+            product_into(&mut product, left, right, false);
+            for (sums, product) in part.chunks_exact_mut(width).zip(product.chunks_exact(width - start)) {
+                sums[start..].iter_mut().zip(product).for_each(|(sum, value)| *sum += value);
+            }
         });
     }
     let n = rows.max(1) as f64;
     for row in 0..width {
         for col in 0..=row {
-            let value = (sums[row * width + col] + sums[col * width + row]) / (2.0 * n);
+            let value = sums[col * width + row] / n;
             sums[row * width + col] = value;
             sums[col * width + row] = value;
         }

@@ -7,10 +7,12 @@
 //! Every result is the same for any number of threads: work is cut into pieces of fixed size, each
 //! output entry is computed by one piece, and sums run in a fixed order.
 //! This folder is the home of `unsafe` in numeric code: the call into `gemm`, the choice of vector width at
-//! run time, and the products of `panels`.
+//! run time, and the products of `panels` and
+//! `half_panels`.
 
 mod covariance;
 mod eigen;
+mod half_panels;
 mod logcosh;
 mod panels;
 mod product;
@@ -21,6 +23,7 @@ mod whiten;
 
 pub use covariance::covariance;
 pub use eigen::{Eigen, orthogonalise, symmetric_eigen};
+pub use half_panels::{HalfPanels, half_margin, has_half_products};
 pub use logcosh::{LogcoshSums, logcosh_moments};
 pub use panels::Panels;
 pub use product::{View, matmul, matmul_bt, product_into, product_panels};

@@ -83,35 +83,64 @@ impl Panels {
                 }
             }
         }
+        // What a panel's sums are while not all columns have been added, or where a panel is not full.
         let mut sums = vec![0.0; x.len() / d * PANEL];
+        let parts = d.div_ceil(COLUMNS);
         for (nth, panel) in self.data.chunks_exact(PANEL * d).enumerate() {
             let first = nth * PANEL;
             let width = PANEL.min(n - first);
-            let bias = &bias[first..first + width];
-            sums.chunks_exact_mut(PANEL).for_each(|sums| sums[..width].copy_from_slice(bias));
+            let mut own = [0.0; PANEL];
+            own[..width].copy_from_slice(&bias[first..first + width]);
             for (part, panel) in panel.chunks(COLUMNS * PANEL).enumerate() {
                 let columns = panel.len() / PANEL;
-                for (block, sums) in left.chunks(ROWS * d).zip(sums.chunks_mut(ROWS * PANEL)) {
+                let straight = part + 1 == parts && width == PANEL;
+                let blocks = left.chunks(ROWS * d).zip(sums.chunks_mut(ROWS * PANEL));
+                for ((block, sums), out) in blocks.zip(out.chunks_mut(ROWS * n)) {
                     let rows = block.len() / d;
                     let block = &block[part * COLUMNS * rows..][..columns * rows];
-                    blocks(rows, block, panel, sums);
+                    let start = (part == 0).then_some(&own);
+                    let out = straight.then_some((&mut out[first..], n));
+                    add_products(rows, block, panel, start, sums, out);
                 }
             }
-            for (sums, out) in sums.chunks_exact(PANEL).zip(out.chunks_exact_mut(n)) {
-                out[first..][..width].copy_from_slice(&sums[..width]);
+            if width < PANEL {
+                for (sums, out) in sums.chunks_exact(PANEL).zip(out.chunks_exact_mut(n)) {
+                    out[first..][..width].copy_from_slice(&sums[..width]);
+                }
             }
         }
     }
 }
 
-/// [`wide::block`] for any number of rows up to [`ROWS`].
+/// Adds `left · panel` for up to [`ROWS`] rows to `start`, or without one to `sums` `[rows, PANEL]`; the result
+/// goes to `out`, of whose rows the number given are apart, or without one to `sums`.
 #[cfg(target_arch = "x86_64")]
-fn blocks(rows: usize, left: &[f32], panel: &[f32], sums: &mut [f32]) {
+fn add_products(
+    rows: usize,
+    left: &[f32],
+    panel: &[f32],
+    start: Option<&[f32; PANEL]>,
+    sums: &mut [f32],
+    out: Option<(&mut [f32], usize)>,
+) {
+    assert!(left.len() == rows * panel.len() / PANEL && panel.len().is_multiple_of(PANEL));
+    assert!(rows > 0 && sums.len() == rows * PANEL);
+    let own = sums.as_mut_ptr();
+    let (from, step) = start.map_or((own.cast_const(), PANEL), |start| (start.as_ptr(), 0));
+    let (to, stride) = match out {
+        Some((out, stride)) => {
+            assert!(out.len() >= (rows - 1) * stride + PANEL);
+            (out.as_mut_ptr(), stride)
+        }
+        None => (own, PANEL),
+    };
     macro_rules! of {
         ($($r:literal)*) => {
             match rows {
-                // SAFETY: whoever calls has asked the processor for these vectors.
-                $($r => unsafe { wide::block::<$r>(left, panel, sums) },)*
+                // SAFETY: whoever calls has asked the processor for these vectors. Row r < rows of what is read
+                // begins at r·step and of what is written at r·stride, and each has PANEL entries, as was just
+                // asserted; where both are `sums`, a row is read before it is written.
+                $($r => unsafe { wide::block::<$r>(left, panel, from, step, to, stride) },)*
                 _ => unreachable!("a block has at most {ROWS} rows"),
             }
         };
@@ -130,21 +159,30 @@ mod wide {
 
     use super::PANEL;
 
-    /// `sums[r] += left[r] · panel` for `R` rows, which come column by column as the panel does.
+    /// `to[r] = from[r] + left[r] · panel` for `R` rows, which come column by column as the panel does.
+    ///
+    /// # Safety
+    /// Row r < `R` of `from` begins at r·`step`, of `to` at r·`stride`, and has PANEL entries; `left` has `R` for
+    /// each column of the panel.
     #[target_feature(enable = "avx512f")]
-    pub fn block<const R: usize>(left: &[f32], panel: &[f32], sums: &mut [f32]) {
+    #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
+    pub unsafe fn block<const R: usize>(
+        left: &[f32],
+        panel: &[f32],
+        from: *const f32,
+        step: usize,
+        to: *mut f32,
+        stride: usize,
+    ) {
         let d = panel.len() / PANEL;
-        assert!(left.len() == R * d && sums.len() == R * PANEL);
-        let (left, panel, sums) = (left.as_ptr(), panel.as_ptr(), sums.as_mut_ptr());
+        let (left, panel) = (left.as_ptr(), panel.as_ptr());
         let mut low = [_mm512_setzero_ps(); R];
         let mut high = [_mm512_setzero_ps(); R];
-        // SAFETY: column k < d of the panel begins at k·PANEL and has PANEL entries, that of `left` begins at k·R
-        // and has R, and row r < R of `sums` begins at r·PANEL and has PANEL, as was just asserted.
-        #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
+        // SAFETY: as above.
         unsafe {
             for r in 0..R {
-                low[r] = _mm512_loadu_ps(sums.add(r * PANEL));
-                high[r] = _mm512_loadu_ps(sums.add(r * PANEL + 16));
+                low[r] = _mm512_loadu_ps(from.add(r * step));
+                high[r] = _mm512_loadu_ps(from.add(r * step + 16));
             }
             for k in 0..d {
                 let first = _mm512_loadu_ps(panel.add(k * PANEL));
@@ -156,8 +194,8 @@ mod wide {
                 }
             }
             for r in 0..R {
-                _mm512_storeu_ps(sums.add(r * PANEL), low[r]);
-                _mm512_storeu_ps(sums.add(r * PANEL + 16), high[r]);
+                _mm512_storeu_ps(to.add(r * stride), low[r]);
+                _mm512_storeu_ps(to.add(r * stride + 16), high[r]);
             }
         }
     }

@@ -52,6 +52,8 @@ pub fn dot(left: &[f32], right: &[f32]) -> f32 {
             sums[lane] += a[lane] * b[lane];
         }
     }
+    // Seen together with the sums above, this tree leads the compiler to vectors of two numbers.
+    let mut sums = std::hint::black_box(sums);
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {

@@ -1,8 +1,8 @@
 use rayon::prelude::*;
 
 use crate::linalg::{
-    Panels, Selector, Vectorised, View, add_scaled, dot, for_each_reaching, product_into, sum_of_squares,
-    vectorised,
+    HalfPanels, Panels, Selector, Vectorised, View, add_scaled, dot, for_each_reaching, half_margin,
+    has_half_products, product_into, sum_of_squares, vectorised,
 };
 
 /// Rows of a batch worked on by one task: their codes stay in the cache. Whole blocks of [`Panels`].
@@ -57,6 +57,9 @@ pub struct Forward<'a> {
     /// Where nested dictionaries end, rising to F: the loss is the mean over those of features `0..end`. Only F
     /// where nothing is nested.
     pub prefixes: &'a [usize],
+    /// Whether the k largest of each row are looked for by products of bf16, where the processor has them. They
+    /// are computed in f32 and are the same but for ties within the rounding of f32.
+    pub half: bool,
 }
 
 impl Forward<'_> {
@@ -102,6 +105,8 @@ pub struct Workspace {
     pub entries: Vec<Vec<Entry>>,
     /// The encoder, rearranged once a step.
     pub encoder: Panels,
+    /// The same in bf16.
+    pub half_encoder: HalfPanels,
     /// The least code that the last batch kept as a whole; 0 where none was looked at.
     pub least_kept: f32,
 }
@@ -116,6 +121,7 @@ impl Workspace {
             grads: Vec::new(),
             entries: vec![Vec::new(); rows.div_ceil(TILE)],
             encoder: Panels::default(),
+            half_encoder: HalfPanels::default(),
             least_kept: 0.0,
         }
     }
@@ -124,8 +130,13 @@ impl Workspace {
 /// Encoder, selection, decoder, error and code gradients of a batch, active features only.
 pub fn forward_sparse(forward: Forward<'_>, batch: &[f32], work: &mut Workspace) -> BatchSums {
     let (d, features, rows) = (forward.d, forward.features, work.rows);
-    work.encoder.fill(forward.encoder, d);
-    let encoder = &work.encoder;
+    let half = forward.half && matches!(forward.selection, Selection::Top(_)) && has_half_products();
+    match half {
+        true => work.half_encoder.fill(forward.encoder, d),
+        false => work.encoder.fill(forward.encoder, d),
+    }
+    let (encoder, half_encoder) = (&work.encoder, &work.half_encoder);
+    let rounded = half.then(|| half_encoder.longest());
     let cut = match forward.selection {
         Selection::BatchTop(k) => {
             work.codes.resize(rows * features, 0.0);
@@ -153,23 +164,18 @@ pub fn forward_sparse(forward: Forward<'_>, batch: &[f32], work: &mut Workspace)
         .map(|(tile, (((batch, inputs), errors), entries))| {
             let first_row = tile * TILE;
             let n = batch.len() / d * features;
+            let tile =
+                SparseTile { forward, cut, rounded, first_row, rows, inputs, errors, entries, codes: &[] };
             if cut.is_some() {
-                let codes = &stored[first_row * features..][..n];
-                return vectorised(SparseTile {
-                    forward,
-                    cut,
-                    first_row,
-                    rows,
-                    inputs,
-                    errors,
-                    codes,
-                    entries,
-                });
+                return vectorised(SparseTile { codes: &stored[first_row * features..][..n], ..tile });
             }
-            centre(&forward, batch, inputs);
+            centre(&forward, batch, tile.inputs);
             with_room(n, |codes| {
-                encoder.multiply(inputs, forward.encoder_bias, codes);
-                vectorised(SparseTile { forward, cut, first_row, rows, inputs, errors, codes, entries })
+                match half {
+                    true => half_encoder.multiply(tile.inputs, forward.encoder_bias, codes),
+                    false => encoder.multiply(tile.inputs, forward.encoder_bias, codes),
+                }
+                vectorised(SparseTile { codes, ..tile })
             })
         })
         .collect();
@@ -267,9 +273,11 @@ impl Vectorised for Reaching<'_> {
 struct SparseTile<'a> {
     forward: Forward<'a>,
     cut: Option<Cut>,
+    /// Where codes are near what they should be: the length of the longest encoder row, which says how near.
+    rounded: Option<f32>,
     first_row: usize,
     rows: usize,
-    inputs: &'a [f32],
+    inputs: &'a mut [f32],
     errors: &'a mut [f32],
     codes: &'a [f32],
     entries: &'a mut Vec<Entry>,
@@ -295,6 +303,7 @@ impl Vectorised for SparseTile<'_> {
             }
             _ => Vec::new(),
         };
+        let mut candidates: Vec<(f32, u32)> = Vec::new();
         let mut gates = Gates::new(matches!(selection, Selection::Gated { .. }), d);
         self.entries.clear();
         let rows = self.inputs.chunks_exact(d).zip(self.errors.chunks_exact_mut(prefixes.len() * d));
@@ -306,7 +315,22 @@ impl Vectorised for SparseTile<'_> {
             match selection {
                 Selection::Top(k) => {
                     let kept = selector.positive(codes, k);
-                    entries.extend(kept.iter().map(|&(code, feature)| entry(feature, code)));
+                    match self.rounded {
+                        None => entries.extend(kept.iter().map(|&(code, feature)| entry(feature, code))),
+                        Some(longest) => {
+                            let largest = input.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+                            let margin = half_margin(largest, longest);
+                            let last = kept.iter().fold(f32::INFINITY, |least, &(code, _)| least.min(code));
+                            let bar =
+                                if kept.len() < k { -margin } else { (last - 2.0 * margin).max(-margin) };
+                            candidates.clear();
+                            for_each_reaching(codes, bar, |feature, code| candidates.push((code, feature)));
+                            vectorised(Exact { forward, input, candidates: &mut candidates });
+                            entries.extend(
+                                largest_of(&mut candidates, k).map(|(code, feature)| entry(feature, code)),
+                            );
+                        }
+                    }
                 }
                 Selection::BatchTop(_) => {
                     let Cut { value, rank } =
@@ -434,6 +458,38 @@ impl Gates {
     }
 }
 
+/// Codes of a few features of one row, in f32.
+struct Exact<'a> {
+    forward: Forward<'a>,
+    input: &'a [f32],
+    candidates: &'a mut [(f32, u32)],
+}
+
+impl Vectorised for Exact<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Forward { d, encoder, encoder_bias, .. } = self.forward;
+        for (code, feature) in self.candidates {
+            let feature = *feature as usize;
+            *code = dot(self.input, &encoder[feature * d..][..d]) + encoder_bias[feature];
+        }
+    }
+}
+
+/// The `k` largest positive codes of a few, in rising order of features; of equal ones that of the lower feature.
+#[inline(always)]
+fn largest_of(candidates: &mut Vec<(f32, u32)>, k: usize) -> impl Iterator<Item = (f32, u32)> {
+    candidates.retain(|(code, _)| *code > 0.0);
+    if candidates.len() > k {
+        candidates.select_nth_unstable_by(k - 1, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        candidates.truncate(k);
+        candidates.sort_unstable_by_key(|(_, feature)| *feature);
+    }
+    candidates.iter().copied()
+}
+
 /// As [`for_each_reaching`], each code with a bar of its own.
 #[inline(always)]
 fn for_each_reaching_own(codes: &[f32], bars: &[f32], mut found: impl FnMut(u32, f32)) {
@@ -453,30 +509,40 @@ fn for_each_reaching_own(codes: &[f32], bars: &[f32], mut found: impl FnMut(u32,
 
 /// The least f32 above zero.
 const LEAST: f32 = f32::from_bits(1);
-/// Columns summed at once: their sums stay in registers over all entries.
-const BLOCK: usize = 32;
-
 /// `out += Σ code · direction` over the active features of one row.
 #[inline(always)]
 fn add_directions(out: &mut [f32], active: &[Entry], decoder: &[f32]) {
     let d = out.len();
-    let whole = d - d % BLOCK;
-    for from in (0..whole).step_by(BLOCK) {
-        let mut sums = [0.0f32; BLOCK];
-        for entry in active {
-            let direction = &decoder[entry.feature as usize * d + from..][..BLOCK];
-            for lane in 0..BLOCK {
-                sums[lane] += entry.code * direction[lane];
-            }
-        }
-        add_scaled(&mut out[from..from + BLOCK], 1.0, &sums);
+    let mut from = 0;
+    while d - from >= 128 {
+        add_columns::<128>(out, active, decoder, from);
+        from += 128;
     }
-    if whole < d {
+    while d - from >= 32 {
+        add_columns::<32>(out, active, decoder, from);
+        from += 32;
+    }
+    if from < d {
         for entry in active {
-            let direction = &decoder[entry.feature as usize * d..][whole..d];
-            add_scaled(&mut out[whole..], entry.code, direction);
+            let direction = &decoder[entry.feature as usize * d..][from..d];
+            add_scaled(&mut out[from..], entry.code, direction);
         }
     }
+}
+
+/// The same of `N` columns, whose sums stay in registers over all entries: as many as fit, so that of each
+/// direction, which comes from far, much is read at once.
+#[inline(always)]
+fn add_columns<const N: usize>(out: &mut [f32], active: &[Entry], decoder: &[f32], from: usize) {
+    let d = out.len();
+    let mut sums = [0.0f32; N];
+    for entry in active {
+        let direction = &decoder[entry.feature as usize * d + from..][..N];
+        for lane in 0..N {
+            sums[lane] += entry.code * direction[lane];
+        }
+    }
+    add_scaled(&mut out[from..from + N], 1.0, &sums);
 }
 
 /// The same as [`forward_sparse`] for ReLU codes of which many are active: codes stay in

@@ -27,6 +27,8 @@ pub struct Weights {
     pub renormalise: bool,
     /// Where nested dictionaries end: see [`Forward::prefixes`].
     pub prefixes: Vec<usize>,
+    /// See [`Forward::half`].
+    pub half: bool,
     pub extra: Extra,
 }
 
@@ -165,6 +167,7 @@ impl Weights {
             decoder_bias: decoder_bias.then(|| Learned::new(d, vec![0.0; d])),
             renormalise,
             prefixes: vec![features],
+            half: false,
             extra: Extra::Nothing,
         };
         for feature in 0..features {
@@ -196,6 +199,7 @@ impl Weights {
             selection,
             l1: l1 as f32,
             prefixes: &self.prefixes,
+            half: self.half,
         }
     }
 
@@ -359,9 +363,6 @@ impl Vectorised for ChunkTask<'_> {
     }
 }
 
-/// Columns summed at once: their sums stay in registers over all entries.
-const BLOCK: usize = 32;
-
 /// Errors of one prefix among those of each row.
 #[derive(Clone, Copy)]
 struct Errors<'a> {
@@ -374,30 +375,48 @@ struct Errors<'a> {
 #[inline(always)]
 fn sum_entries(entries: &[Entry], inputs: &[f32], errors: Errors<'_>, sums: (&mut [f32], &mut [f32])) {
     let d = sums.0.len();
-    let whole = d - d % BLOCK;
-    for from in (0..whole).step_by(BLOCK) {
-        let mut encoder = [0.0f32; BLOCK];
-        let mut decoder = [0.0f32; BLOCK];
-        for entry in entries {
-            let row = entry.row as usize;
-            let input = &inputs[row * d + from..][..BLOCK];
-            let error = &errors.all[(row * errors.per_row + errors.nth) * d + from..][..BLOCK];
-            for lane in 0..BLOCK {
-                encoder[lane] += entry.grad * input[lane];
-                decoder[lane] += entry.code * error[lane];
-            }
-        }
-        add_scaled(&mut sums.0[from..from + BLOCK], 1.0, &encoder);
-        add_scaled(&mut sums.1[from..from + BLOCK], 1.0, &decoder);
+    let mut from = 0;
+    while d - from >= 128 {
+        sum_columns::<128>(entries, inputs, errors, (&mut *sums.0, &mut *sums.1), from);
+        from += 128;
     }
-    if whole < d {
+    while d - from >= 32 {
+        sum_columns::<32>(entries, inputs, errors, (&mut *sums.0, &mut *sums.1), from);
+        from += 32;
+    }
+    if from < d {
         for entry in entries {
             let row = entry.row as usize;
             let error = (row * errors.per_row + errors.nth) * d;
-            add_scaled(&mut sums.0[whole..], entry.grad, &inputs[row * d + whole..(row + 1) * d]);
-            add_scaled(&mut sums.1[whole..], entry.code, &errors.all[error + whole..error + d]);
+            add_scaled(&mut sums.0[from..], entry.grad, &inputs[row * d + from..(row + 1) * d]);
+            add_scaled(&mut sums.1[from..], entry.code, &errors.all[error + from..error + d]);
         }
     }
+}
+
+/// The same of `N` columns, whose sums stay in registers over all entries.
+#[inline(always)]
+fn sum_columns<const N: usize>(
+    entries: &[Entry],
+    inputs: &[f32],
+    errors: Errors<'_>,
+    sums: (&mut [f32], &mut [f32]),
+    from: usize,
+) {
+    let d = sums.0.len();
+    let mut encoder = [0.0f32; N];
+    let mut decoder = [0.0f32; N];
+    for entry in entries {
+        let row = entry.row as usize;
+        let input = &inputs[row * d + from..][..N];
+        let error = &errors.all[(row * errors.per_row + errors.nth) * d + from..][..N];
+        for lane in 0..N {
+            encoder[lane] += entry.grad * input[lane];
+            decoder[lane] += entry.code * error[lane];
+        }
+    }
+    add_scaled(&mut sums.0[from..from + N], 1.0, &encoder);
+    add_scaled(&mut sums.1[from..from + N], 1.0, &decoder);
 }
 
 impl ChunkTask<'_> {
