@@ -433,6 +433,89 @@ fn threshold_gradients_are_the_rectangle_of_codes_near_them() {
     check_other_gradients(&plain, &other, &batch, &Case::Nested { chosen: active, ends: vec![F] });
 }
 
+/// Gradients that PyTorch's autograd gives (`tests/fixtures/autoencoders`), by group.
+#[test]
+fn gradients_are_those_of_autograd() {
+    let text = include_str!("../../../tests/fixtures/autoencoders/gradients.json");
+    let document: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    let cases = document["cases"].as_object().expect("cases");
+    assert_eq!(cases.len(), 6);
+    for (name, case) in cases {
+        let list = |of: &str, group: &str| -> Vec<f32> {
+            let values = case[of][group].as_array().expect(group).iter();
+            values.map(|value| value.as_f64().expect("a number") as f32).collect()
+        };
+        let x = case["x"].as_array().expect("rows").iter();
+        let batch: Vec<f32> = x.map(|value| value.as_f64().expect("a number") as f32).collect();
+        let mut weights = Weights::new(D, list("learned", "decoder"), false, true, false);
+        weights.encoder.as_mut().expect("untied").values = list("learned", "encoder");
+        weights.encoder_bias.values = list("learned", "encoder_bias");
+        weights.decoder_bias.as_mut().expect("has one").values = list("learned", "decoder_bias");
+        let (mut l1, mut selection) = (0.0, Selection::Positive);
+        let extra = match name.as_str() {
+            "gated" => {
+                let mut extra = Extra::gates(F);
+                if let Extra::Gates { log_gain, gain, magnitude_bias } = &mut extra {
+                    log_gain.values = list("learned", "log_gain");
+                    *gain = log_gain.values.iter().map(|log| log.exp()).collect();
+                    magnitude_bias.values = list("learned", "magnitude_bias");
+                }
+                extra
+            }
+            "jumprelu" => {
+                let mut extra = Extra::thresholds(F, list("learned", "log_threshold")[0].exp(), 0.8);
+                if let Extra::Thresholds { pull, .. } = &mut extra {
+                    *pull = 0.7;
+                }
+                extra
+            }
+            _ => Extra::Nothing,
+        };
+        weights.extra = extra;
+        match (name.as_str(), &weights.extra) {
+            ("relu", _) => l1 = 0.7,
+            ("topk", _) => selection = Selection::Top(2),
+            (_, Extra::Gates { gain, magnitude_bias, .. }) => {
+                l1 = 0.4;
+                selection = Selection::Gated { gain, magnitude_bias: &magnitude_bias.values };
+            }
+            (_, Extra::Thresholds { thresholds, bandwidth, .. }) => {
+                selection = Selection::Above { thresholds, bandwidth: *bandwidth };
+            }
+            _ => selection = Selection::BatchTop(2),
+        }
+        if name == "matryoshka" {
+            weights.prefixes = vec![2, 5, F];
+        }
+        let (moved, _, _) = moved(&weights, selection, l1, &batch);
+        let mut names = vec!["encoder", "encoder_bias", "decoder", "decoder_bias"];
+        let (mut before, mut after) = (groups(&weights), groups(&moved));
+        if let (Extra::Thresholds { log: old, .. }, Extra::Thresholds { log: new, .. }) =
+            (&weights.extra, &moved.extra)
+        {
+            before.push(wide(&old.values));
+            after.push(wide(&new.values));
+            names.push("log_threshold");
+        }
+        if name == "gated" {
+            names.extend(["log_gain", "magnitude_bias"]);
+        }
+        assert_eq!(names.len(), before.len());
+        for (nth, group) in names.iter().enumerate() {
+            let expected = list("gradients", group);
+            assert!(expected.iter().any(|gradient| gradient.abs() > 0.01), "{name} {group}");
+            for (index, expected) in expected.iter().enumerate() {
+                let got = before[nth][index] - after[nth][index];
+                let apart = (got - f64::from(*expected)).abs();
+                assert!(
+                    apart < 1e-5 * (1.0 + expected.abs() as f64),
+                    "{name} {group} {index}: {got} {expected}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn resampled_rows_change_and_others_do_not() {
     let (mut weights, batch) = small(true, false);
