@@ -150,9 +150,13 @@ def topk():
                 made["sae_lens"] = peers.sae_lens_topk(decoder, k=32, lr=2e-4)
             return made
         plain, library = aims[features]
+        per_turn = 5 if features < 65536 else 2
         training(f"topk {features}", topk_method(features), make, features,
-                 {"torch": plain, "dictionary_learning": library, "sae_lens": library},
-                 per_turn=5 if features < 65536 else 2, warm=3, show=True)
+                 {"torch": plain, "dictionary_learning": library, "sae_lens": library}, per_turn=per_turn, show=True)
+        # The same loop beside our step that looks for codes by products of bf16.
+        training(f"topk {features} bf16", topk_method(features, half_encoder=True),
+                 lambda decoder, d, features: {"torch": peers.plain_topk(decoder, k=32, lr=2e-4)}, features,
+                 {"torch": {4096: 12, 16384: 15, 65536: 15}[features]}, per_turn=per_turn, show=True)
 
 
 def equal_work():
