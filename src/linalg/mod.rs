@@ -7,8 +7,8 @@
 //! Every result is the same for any number of threads: work is cut into pieces of fixed size, each
 //! output entry is computed by one piece, and sums run in a fixed order.
 //! This folder is the home of `unsafe` in numeric code: the call into `gemm`, the choice of vector width at
-//! run time, and the products of `panels` and
-//! `half_panels`.
+//! run time, the products of `panels` and `half_panels`,
+//! and the memory of `room`.
 
 mod covariance;
 mod eigen;
@@ -16,6 +16,7 @@ mod half_panels;
 mod logcosh;
 mod panels;
 mod product;
+mod room;
 mod select;
 mod sparse;
 mod vector;
@@ -27,6 +28,7 @@ pub use half_panels::{HalfPanels, half_margin, has_half_products};
 pub use logcosh::{LogcoshSums, logcosh_moments};
 pub use panels::Panels;
 pub use product::{View, matmul, matmul_bt, product_into, product_panels};
+pub use room::Room;
 pub use select::{Selector, for_each_reaching, select_top};
 pub use sparse::{SparseCodes, for_each_nonzero};
 pub use vector::{Vectorised, add_scaled, dot, sum_of_squares, vectorised};

@@ -1,6 +1,7 @@
 use rayon::prelude::*;
 
 use super::product::{View, product_into};
+use super::room::Room;
 
 /// Rows of the matrix that stand side by side in a panel: two vectors of 512 bits.
 const PANEL: usize = 32;
@@ -20,7 +21,7 @@ pub struct Panels {
     n: usize,
     d: usize,
     /// Panel after panel; of each, column after column `PANEL` entries, zeros where there are fewer rows.
-    data: Vec<f32>,
+    data: Room,
 }
 
 fn has_wide_vectors() -> bool {
@@ -36,11 +37,11 @@ impl Panels {
         assert!(d > 0 && rows.len().is_multiple_of(d), "panels are made of whole rows");
         (self.n, self.d) = (rows.len() / d, d);
         if !has_wide_vectors() {
-            self.data.clear();
-            self.data.extend_from_slice(rows);
+            self.data.fit(rows.len());
+            self.data.copy_from_slice(rows);
             return;
         }
-        self.data.resize(self.n.div_ceil(PANEL) * PANEL * d, 0.0);
+        self.data.fit(self.n.div_ceil(PANEL) * PANEL * d);
         self.data.par_chunks_mut(PANEL * d).zip(rows.par_chunks(PANEL * d)).for_each(|(panel, rows)| {
             if rows.len() < panel.len() {
                 panel.fill(0.0);

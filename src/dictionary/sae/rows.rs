@@ -1,4 +1,4 @@
-use crate::linalg::{dot, sum_of_squares};
+use crate::linalg::{Room, dot, sum_of_squares};
 
 /// How a gradient moves what is learned.
 #[derive(Debug, Clone, Copy)]
@@ -48,9 +48,9 @@ impl Stepper {
 #[derive(Debug, Clone)]
 pub struct Learned {
     pub width: usize,
-    pub values: Vec<f32>,
-    first: Vec<f32>,
-    second: Vec<f32>,
+    pub values: Room,
+    first: Room,
+    second: Room,
 }
 
 /// One row of a [`Learned`], to change.
@@ -70,7 +70,7 @@ impl LearnedRow<'_> {
 impl Learned {
     pub fn new(width: usize, values: Vec<f32>) -> Self {
         let n = values.len();
-        Self { width, values, first: vec![0.0; n], second: vec![0.0; n] }
+        Self { width, values: values.into(), first: Room::zeros(n), second: Room::zeros(n) }
     }
 
     /// Runs of `rows` rows, in order.
@@ -106,6 +106,13 @@ pub fn through_norm(gradient: &mut [f32], unit: &[f32], norm: f32) {
     for (g, &u) in gradient.iter_mut().zip(unit) {
         *g = (*g - along * u) * inverse;
     }
+}
+
+/// `row / ‖row‖`, in place.
+#[inline(always)]
+pub fn normalise(row: &mut [f32]) {
+    let inverse = sum_of_squares(row).sqrt().max(1e-8).recip();
+    row.iter_mut().for_each(|value| *value *= inverse);
 }
 
 /// Writes `row / ‖row‖` to `unit` and gives the norm.

@@ -1,7 +1,7 @@
 use rayon::prelude::*;
 
 use crate::linalg::{
-    HalfPanels, Panels, Selector, Vectorised, View, add_scaled, dot, for_each_reaching, half_margin,
+    HalfPanels, Panels, Room, Selector, Vectorised, View, add_scaled, dot, for_each_reaching, half_margin,
     has_half_products, product_into, sum_of_squares, vectorised,
 };
 
@@ -93,14 +93,14 @@ struct Cut {
 pub struct Workspace {
     pub rows: usize,
     /// `x − b_dec`, `[rows, d]`.
-    pub inputs: Vec<f32>,
+    pub inputs: Room,
     /// `x̂ − x`, `[rows, prefixes, d]`: of each prefix the sum of its own error and those of longer ones, which
     /// is what its features' gradients need.
-    pub errors: Vec<f32>,
+    pub errors: Room,
     /// `[rows, F]`; used where a choice is made among all of the batch, or where codes are dense.
-    pub codes: Vec<f32>,
+    pub codes: Room,
     /// `[rows, F]`; used where codes are dense.
-    pub grads: Vec<f32>,
+    pub grads: Room,
     /// Active features, tile after tile.
     pub entries: Vec<Vec<Entry>>,
     /// The encoder, rearranged once a step.
@@ -115,10 +115,10 @@ impl Workspace {
     pub fn new(rows: usize, d: usize, prefixes: usize) -> Self {
         Self {
             rows,
-            inputs: vec![0.0; rows * d],
-            errors: vec![0.0; rows * prefixes * d],
-            codes: Vec::new(),
-            grads: Vec::new(),
+            inputs: Room::zeros(rows * d),
+            errors: Room::zeros(rows * prefixes * d),
+            codes: Room::default(),
+            grads: Room::default(),
             entries: vec![Vec::new(); rows.div_ceil(TILE)],
             encoder: Panels::default(),
             half_encoder: HalfPanels::default(),
@@ -139,7 +139,7 @@ pub fn forward_sparse(forward: Forward<'_>, batch: &[f32], work: &mut Workspace)
     let rounded = half.then(|| half_encoder.longest());
     let cut = match forward.selection {
         Selection::BatchTop(k) => {
-            work.codes.resize(rows * features, 0.0);
+            work.codes.fit(rows * features);
             batch
                 .par_chunks(TILE * d)
                 .zip(work.inputs.par_chunks_mut(TILE * d))
@@ -186,11 +186,11 @@ pub fn forward_sparse(forward: Forward<'_>, batch: &[f32], work: &mut Workspace)
 /// in its cache. What was there before is still there.
 fn with_room<R>(n: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
-        static ROOM: std::cell::Cell<Vec<f32>> = const { std::cell::Cell::new(Vec::new()) };
+        static ROOM: std::cell::Cell<Room> = std::cell::Cell::new(Room::default());
     }
     let mut room = ROOM.take();
     if room.len() < n {
-        room.resize(n, 0.0);
+        room = Room::zeros(n);
     }
     let result = work(&mut room[..n]);
     ROOM.set(room);
@@ -549,8 +549,8 @@ fn add_columns<const N: usize>(out: &mut [f32], active: &[Entry], decoder: &[f32
 /// `work.codes` and their gradients in `work.grads`, both zero where a feature is off.
 pub fn forward_dense(forward: Forward<'_>, batch: &[f32], work: &mut Workspace) -> BatchSums {
     let (d, features, rows) = (forward.d, forward.features, work.rows);
-    work.grads.resize(rows * features, 0.0);
-    work.codes.resize(rows * features, 0.0);
+    work.grads.fit(rows * features);
+    work.codes.fit(rows * features);
     work.encoder.fill(forward.encoder, d);
     let encoder = &work.encoder;
     let parts: Vec<BatchSums> = batch

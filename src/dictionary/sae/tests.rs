@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use crate::activations::ActivationSet;
-use crate::base::{Matrix, Stream};
+use crate::activations::{ActivationSet, ActivationWriter, Precision};
+use crate::base::{Matrix, Stream, peak_memory_bytes};
 use crate::dictionary::{
     Dictionary, DictionaryFit, FitContext, Fitted, GatedParams, JumpreluParams, Kind, SaeParams, TopkParams,
     mmcs_of_directions, quality,
@@ -448,17 +448,17 @@ fn gradients_are_those_of_autograd() {
         let x = case["x"].as_array().expect("rows").iter();
         let batch: Vec<f32> = x.map(|value| value.as_f64().expect("a number") as f32).collect();
         let mut weights = Weights::new(D, list("learned", "decoder"), false, true, false);
-        weights.encoder.as_mut().expect("untied").values = list("learned", "encoder");
-        weights.encoder_bias.values = list("learned", "encoder_bias");
-        weights.decoder_bias.as_mut().expect("has one").values = list("learned", "decoder_bias");
+        weights.encoder.as_mut().expect("untied").values = list("learned", "encoder").into();
+        weights.encoder_bias.values = list("learned", "encoder_bias").into();
+        weights.decoder_bias.as_mut().expect("has one").values = list("learned", "decoder_bias").into();
         let (mut l1, mut selection) = (0.0, Selection::Positive);
         let extra = match name.as_str() {
             "gated" => {
                 let mut extra = Extra::gates(F);
                 if let Extra::Gates { log_gain, gain, magnitude_bias } = &mut extra {
-                    log_gain.values = list("learned", "log_gain");
+                    log_gain.values = list("learned", "log_gain").into();
                     *gain = log_gain.values.iter().map(|log| log.exp()).collect();
-                    magnitude_bias.values = list("learned", "magnitude_bias");
+                    magnitude_bias.values = list("learned", "magnitude_bias").into();
                 }
                 extra
             }
@@ -742,4 +742,60 @@ fn published_alpha_on_raw_inputs_needs_no_search() {
     };
     let fitted = run(&params.check(true).expect("valid"), &set, 2);
     assert_eq!(fitted.report.l1_weight, Some(0.016));
+}
+
+/// Nothing active, everything active, and numbers too small to be normal: no step leaves a NaN behind.
+#[test]
+fn extreme_codes_train_on() {
+    let (set, _) = planted(600, 16, 24, 3.0, 9);
+    let all = TopkParams { features: Some(24), k: 24, steps: 30, batch: 64, ..TopkParams::default() };
+    for kind in [Kind::Topk, Kind::BatchTopk, Kind::Matryoshka] {
+        let fitted = run(&all.check(kind).expect("valid"), &set, 1);
+        assert!(fitted.report.loss_curve.iter().all(|(_, loss)| loss.is_finite()), "{kind}");
+    }
+    let (mut weights, batch) = small(false, true);
+    weights.encoder_bias.values.fill(-1e3);
+    for selection in [Selection::Positive, Selection::Top(2), Selection::BatchTop(2)] {
+        let (moved, work, _) = moved(&weights, selection, 0.5, &batch);
+        assert!(work.entries.iter().all(Vec::is_empty));
+        assert_eq!(*weights.encoder_bias.values, *moved.encoder_bias.values);
+        assert!(groups(&moved).concat().iter().all(|value| value.is_finite()));
+    }
+    let (weights, mut batch) = small(false, true);
+    batch.iter_mut().for_each(|value| *value *= 1e-40);
+    let (moved, _, loss) = moved(&weights, Selection::Top(2), 0.0, &batch);
+    assert!(loss.is_finite() && groups(&moved).concat().iter().all(|value| value.is_finite()));
+}
+
+/// A store of ten gigabytes: memory is that of the model, its optimiser and a buffer.
+#[test]
+#[ignore = "writes 10 GB; prints the peak memory of training on it"]
+fn memory_of_training_on_ten_gigabytes() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (d, rows) = (512, 10_000_000);
+    let hook = "blocks.0.hook_resid_post".parse().expect("hook point");
+    let path = folder.path().join("store");
+    let mut writer = ActivationWriter::create(&path, hook, d, Precision::F16).expect("created");
+    let mut stream = Stream::new(31, "rows");
+    let part: Vec<f32> = (0..4096 * d).map(|_| stream.normal() as f32).collect();
+    let tokens = vec![0; 4096];
+    let mut written = 0;
+    while written < rows {
+        let n = (rows - written).min(4096);
+        writer.push(&part[..n * d], &tokens[..n]).expect("written");
+        written += n;
+    }
+    let set = writer.finish().expect("a store");
+    let before = peak_memory_bytes().unwrap_or(0) as f64 / 1e9;
+    let params =
+        TopkParams { features: Some(16_384), k: 32, steps: 100, batch: 2048, ..TopkParams::default() };
+    let fitted = run(&params.check(Kind::Topk).expect("valid"), &set, 1);
+    let after = peak_memory_bytes().unwrap_or(0) as f64 / 1e9;
+    // Values, two moments and unit rows of encoder and decoder.
+    let model = 7.0 * 4.0 * (16_384 * d) as f64 / 1e9;
+    println!(
+        "{written} rows; peak {before:.2} GB before, {after:.2} GB with training; model and optimiser {model:.2} GB"
+    );
+    println!("{:.1} s for {} steps", fitted.report.seconds, fitted.report.steps);
+    assert!(after < model + 1.0, "{after} GB");
 }

@@ -487,7 +487,7 @@ impl Training {
                 (_, Extra::Gates { log_gain, magnitude_bias, .. }) => Activation::Gated {
                     gate: self.weights.encoder_bias.values.iter().map(|&bias| grown(bias)).collect(),
                     magnitude: magnitude_bias.values.iter().map(|&bias| grown(bias)).collect(),
-                    log_gain: log_gain.values.clone(),
+                    log_gain: log_gain.values.to_vec(),
                 },
                 _ => Activation::Relu,
             },

@@ -1,8 +1,8 @@
 use rayon::prelude::*;
 
-use crate::linalg::{Vectorised, View, add_scaled, product_into, vectorised};
+use crate::linalg::{Room, Vectorised, View, add_scaled, product_into, vectorised};
 
-use super::rows::{Learned, LearnedRow, Stepper, normalise_into, through_norm};
+use super::rows::{Learned, LearnedRow, Stepper, normalise, normalise_into, through_norm};
 use super::step::{ByFeature, Entry, Forward, Selection, Workspace};
 
 /// Features whose gradients and steps one task makes, where entries are sparse.
@@ -18,9 +18,10 @@ pub struct Weights {
     /// None where the decoder's unit rows encode as well.
     pub encoder: Option<Learned>,
     pub encoder_bias: Learned,
-    /// Raw rows; the loss sees `unit`.
+    /// Raw rows; the loss sees `unit`. Where rows are renormalised, those are the raw ones as well, and only Adam's
+    /// moments are used of this.
     pub decoder: Learned,
-    pub unit: Vec<f32>,
+    pub unit: Room,
     pub norms: Vec<f32>,
     pub decoder_bias: Option<Learned>,
     /// Raw rows are set to their unit vectors after each step (else their norms drift freely).
@@ -162,7 +163,7 @@ impl Weights {
             encoder: None,
             encoder_bias: Learned::new(1, vec![0.0; features]),
             decoder: Learned::new(d, decoder),
-            unit: vec![0.0; features * d],
+            unit: Room::zeros(features * d),
             norms: vec![0.0; features],
             decoder_bias: decoder_bias.then(|| Learned::new(d, vec![0.0; d])),
             renormalise,
@@ -174,11 +175,10 @@ impl Weights {
             weights.refresh(feature);
         }
         if renormalise {
-            weights.decoder.values.clone_from(&weights.unit);
             weights.norms.fill(1.0);
         }
         if !tied {
-            weights.encoder = Some(Learned::new(d, weights.unit.clone()));
+            weights.encoder = Some(Learned::new(d, weights.unit.to_vec()));
         }
         weights
     }
@@ -186,6 +186,9 @@ impl Weights {
     pub fn refresh(&mut self, feature: usize) {
         let range = feature * self.d..(feature + 1) * self.d;
         self.norms[feature] = normalise_into(&mut self.unit[range.clone()], &self.decoder.values[range]);
+        if self.renormalise {
+            self.norms[feature] = 1.0;
+        }
     }
 
     pub fn forward<'a>(&'a self, selection: Selection<'a>, l1: f64) -> Forward<'a> {
@@ -444,14 +447,15 @@ impl ChunkTask<'_> {
         }
         let unit = &mut self.unit[range.clone()];
         through_norm(decoder_grad, unit, self.norms[slot]);
-        let raw = &mut self.decoder.values[range.clone()];
         let (first, second) =
             (&mut self.decoder.first[range.clone()], &mut self.decoder.second[range.clone()]);
-        self.stepper.apply(raw, first, second, decoder_grad);
-        self.norms[slot] = normalise_into(unit, raw);
         if self.renormalise {
-            raw.copy_from_slice(unit);
-            self.norms[slot] = 1.0;
+            self.stepper.apply(unit, first, second, decoder_grad);
+            normalise(unit);
+        } else {
+            let raw = &mut self.decoder.values[range.clone()];
+            self.stepper.apply(raw, first, second, decoder_grad);
+            self.norms[slot] = normalise_into(unit, raw);
         }
         if let Some(encoder) = &mut self.encoder {
             let values = &mut encoder.values[range.clone()];
