@@ -1,10 +1,11 @@
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
 use crate::base::{Digest, Digester, HookPoint, Matrix};
 use crate::linalg::{
-    Selector, SparseCodes, Vectorised, View, add_scaled, for_each_nonzero, product_into, vectorised,
+    Panels, Selector, SparseCodes, Vectorised, View, add_scaled, for_each_nonzero, product_into, vectorised,
 };
 
 use super::save::save_affine;
@@ -76,6 +77,8 @@ pub struct Tensors {
 pub struct AffineDictionary {
     info: DictionaryInfo,
     tensors: Tensors,
+    /// The encoder as products want it, made when the first is.
+    encoder: Arc<OnceLock<Panels>>,
 }
 
 /// What names a dictionary, before its tensors are known.
@@ -111,7 +114,7 @@ impl AffineDictionary {
             fitted_on: label.fitted_on,
             digest: digest_of(&tensors, label.is_reconstruction),
         };
-        Self { info, tensors }
+        Self { info, tensors, encoder: Arc::default() }
     }
 
     /// The tensors.
@@ -132,7 +135,7 @@ impl AffineDictionary {
             ..tensors.clone()
         };
         let info = DictionaryInfo { n_features: features.len(), ..self.info.clone() };
-        Some(Self { info, tensors: part })
+        Some(Self { info, tensors: part, encoder: Arc::default() })
     }
 
     fn check_width(&self, got: usize, expected: usize) -> Result<(), DictionaryError> {
@@ -158,8 +161,13 @@ impl AffineDictionary {
                 row.iter_mut().zip(&self.tensors.decoder_bias).for_each(|(value, bias)| *value -= bias);
             }
         }
-        let encoder = View::from(&self.tensors.encoder).transposed();
-        product_into(codes, View::new(&inputs, inputs.len() / d, d), encoder, false);
+        let encoder = self.encoder.get_or_init(|| {
+            let mut panels = Panels::default();
+            panels.fill(self.tensors.encoder.data(), d);
+            panels
+        });
+        // Biases are added where codes are made of these: gates have their own.
+        encoder.multiply(&inputs, &vec![0.0; features], codes);
         vectorised(Activate { tensors: &self.tensors, codes, features });
     }
 

@@ -102,7 +102,9 @@ impl HalfPanels {
         let (n, d, padded) = (self.n, self.d, self.padded());
         let m = x.len() / d.max(1);
         assert!(x.len() == m * d && bias.len() == n && out.len() == m * n, "shapes of a product disagree");
-        let Some(way) = way() else { panic!("this processor has no products of bf16") };
+        let way = way();
+        assert!(way.is_some(), "this processor has no products of bf16");
+        let Some(way) = way else { return };
         let mut left = vec![bf16::ZERO; m.next_multiple_of(ROWS) * padded];
         for (slot, row) in left.chunks_exact_mut(padded).zip(x.chunks_exact(d)) {
             slot[..d].convert_from_f32_slice(row);

@@ -329,7 +329,9 @@ def records():
     ours = Ours({"work": "records", "data": path, "times": times_over})
     xt, et, bt = torch.from_numpy(x), torch.from_numpy(encoder), torch.from_numpy(bias)
     maxima = np.array(ours.ask({})["maxima"])
-    expected = peers.top_twenty_chunked(xt, et, bt, 1)[:, 0].numpy()
+    # Position 0 of a fragment does not count.
+    counted = xt[torch.arange(rows) % 64 != 0]
+    expected = peers.top_twenty_chunked(counted, et, bt, 1)[:, 0].numpy()
     apart = float(np.abs(maxima - np.maximum(expected, 0)).max())
     times = in_turns({"ours": lambda: ours.ask({})["seconds"],
                       "torch chunked": lambda: timed(lambda: peers.top_twenty_chunked(xt, et, bt, times_over))[0],
