@@ -46,7 +46,7 @@ def main():
     asked = {"program": str(program), "work": str(work), "out": str(pathlib.Path(options.out).resolve()),
              "only": options.only.split(",") if options.only else [], "quick": options.quick,
              "turns": 3 if options.quick else options.turns, "threads": options.threads,
-             "system": platform.platform()}
+             "system": f"{platform.system()} {platform.machine()}"}
     finished = subprocess.run([str(python), str(HERE / "rows.py"), json.dumps(asked)], env=environment)
     sys.exit(finished.returncode)
 
