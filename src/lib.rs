@@ -27,7 +27,7 @@
 //! | 5 | [`features`] |
 //! | 6 | [`explain`], [`simulate`], [`score`] |
 //! | 7 | [`suite`] |
-//! | 8 | [`run`], [`bench`] |
+//! | 8 | [`run`], [`mod@bench`] |
 //! | 9 | [`cli`] |
 //!
 //! # Invariants

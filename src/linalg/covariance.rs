@@ -3,8 +3,10 @@ use crate::base::Matrix;
 use super::product::{View, product_into};
 use rayon::prelude::*;
 
-/// Rows of the covariance computed by one task.
-const PANEL: usize = 32;
+/// Rows of the covariance computed by one task, at least and at most: tall ones read the data less often, and a
+/// few are wanted for every thread.
+const PANEL_ROWS: (usize, usize) = (32, 128);
+const PANELS: usize = 4;
 
 /// Covariance `[d, d]` in f64, row-major, of rows that come in blocks, about `mean` and divided by
 /// the number of rows. Also that number. An error of `blocks` ends it.
@@ -16,6 +18,7 @@ pub fn covariance<E>(
     blocks: impl Iterator<Item = Result<Matrix, E>>,
 ) -> Result<(Vec<f64>, usize), E> {
     let width = mean.len();
+    let panel_rows = (width / PANELS).clamp(PANEL_ROWS.0, PANEL_ROWS.1);
     let mut sums = vec![0.0f64; width * width];
     let mut rows = 0;
     let mut centred: Vec<f64> = Vec::new();
@@ -33,8 +36,8 @@ pub fn covariance<E>(
         });
         let view = View::new(&centred, block.rows(), width);
         // The matrix is its own transpose, so entries left of the panel's own block are there already.
-        sums.par_chunks_mut((PANEL * width).max(1)).enumerate().for_each(|(panel, part)| {
-            let start = panel * PANEL;
+        sums.par_chunks_mut((panel_rows * width).max(1)).enumerate().for_each(|(panel, part)| {
+            let start = panel * panel_rows;
             let left = view.transposed().rows(start, start + part.len() / width);
             let right = view.transposed().rows(start, width).transposed();
             let mut product = vec![0.0; part.len() / width * (width - start)];

@@ -7,6 +7,8 @@ use crate::linalg::{
 
 /// Rows of a batch worked on by one task: their codes stay in the cache. Whole blocks of [`Panels`].
 pub const TILE: usize = 96;
+/// The same where codes are dense and products want taller pieces.
+const DENSE_TILE: usize = 256;
 
 /// One active feature of one row, with what its gradients need.
 #[derive(Debug, Clone, Copy, Default)]
@@ -554,11 +556,11 @@ pub fn forward_dense(forward: Forward<'_>, batch: &[f32], work: &mut Workspace) 
     work.encoder.fill(forward.encoder, d);
     let encoder = &work.encoder;
     let parts: Vec<BatchSums> = batch
-        .par_chunks(TILE * d)
-        .zip(work.inputs.par_chunks_mut(TILE * d))
-        .zip(work.errors.par_chunks_mut(TILE * d))
-        .zip(work.codes.par_chunks_mut(TILE * features))
-        .zip(work.grads.par_chunks_mut(TILE * features))
+        .par_chunks(DENSE_TILE * d)
+        .zip(work.inputs.par_chunks_mut(DENSE_TILE * d))
+        .zip(work.errors.par_chunks_mut(DENSE_TILE * d))
+        .zip(work.codes.par_chunks_mut(DENSE_TILE * features))
+        .zip(work.grads.par_chunks_mut(DENSE_TILE * features))
         .map(|((((batch, inputs), errors), codes), grads)| {
             let n = batch.len() / d;
             centre(&forward, batch, inputs);
