@@ -64,7 +64,7 @@ pub fn inspect(
 ) -> Result<u8, RunError> {
     let lines = score_lines(folder)?;
     let wanted = feature.unwrap_or_default();
-    let place = |line: &ScoreLine| format!("{}/{}/{}", line.hook, line.method, line.feature);
+    let place = |line: &ScoreLine| format!("{}/{}/{}", line.hook, line.dictionary(), line.feature);
     let exact: Vec<&ScoreLine> = lines.iter().filter(|line| place(line) == wanted).collect();
     if !exact.is_empty() {
         return one(folder, &exact, common, environment);
@@ -135,8 +135,8 @@ fn one(
         print_json(&lines);
         return Ok(0);
     }
-    let file = |kind: &str| folder.join(kind).join(&first.hook).join(format!("{}.jsonl", first.method));
-    let mut text = format!("{} · {} · feature {}\n", first.hook, first.method, first.feature);
+    let file = |kind: &str| folder.join(kind).join(&first.hook).join(format!("{}.jsonl", first.dictionary()));
+    let mut text = format!("{} · {} · feature {}\n", first.hook, first.dictionary(), first.feature);
     for line in lines {
         let control = line.control.as_deref().map_or(String::new(), |name| format!(" (control: {name})"));
         text.push_str(&format!("\n{}{control}\n", line.explainer));

@@ -31,7 +31,10 @@ use std::path::{Path, PathBuf};
 use crate::base::{FileError, write_atomic};
 
 pub use manifest::{ManifestView, StageView};
-pub use schema::{Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict};
+pub use schema::{
+    Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,
+    dictionary_name,
+};
 pub use terminal::terminal_table;
 
 /// Why a report could not be made.

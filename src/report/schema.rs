@@ -256,6 +256,22 @@ pub struct ScoreLine {
     pub n_random: usize,
 }
 
+/// Name of a dictionary: that of its method and, of several trainings, which after the first it is. Files of its
+/// evidence are called so.
+pub fn dictionary_name(method: &str, training: Option<u32>) -> String {
+    match training {
+        None | Some(0) => method.to_string(),
+        Some(nth) => format!("{method}.seed{}", nth + 1),
+    }
+}
+
+impl ScoreLine {
+    /// Name of the feature's dictionary.
+    pub fn dictionary(&self) -> String {
+        dictionary_name(&self.method, self.training)
+    }
+}
+
 /// What became of a feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

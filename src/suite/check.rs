@@ -14,6 +14,7 @@ use crate::base::HookSelector;
 use crate::dictionary::{Kind, MethodParams};
 use crate::features::{Deviation, Protocol, WalkOrder};
 use crate::llm::{ClientKind, LlmSpec, PromptLogprobs, ResponseFormat};
+use crate::report::dictionary_name;
 use crate::score::{Judging, scorer};
 
 /// Fewest tokens of a fitting context: position 0 is left out, so one would leave nothing.
@@ -372,7 +373,7 @@ fn read_merged_method(
             }
         }
         for nth in 0..seeds {
-            let name = if nth == 0 { method.clone() } else { format!("{method}.seed{}", nth + 1) };
+            let name = dictionary_name(&method, Some(nth));
             let training = (seeds > 1).then(|| TrainingSpec { method: method.clone(), nth });
             let sweep = point.map(|_| family.clone());
             methods.push(MethodSpec { name, params: params.clone(), training, sweep });

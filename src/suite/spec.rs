@@ -6,6 +6,7 @@ use crate::base::HookSelector;
 use crate::dictionary::{MethodParams, Variant};
 use crate::features::Protocol;
 use crate::llm::LlmSpec;
+use crate::report::dictionary_name;
 use crate::score::Judging;
 
 /// A whole experiment. Its JSON form is what the manifest records and what the run's digest is
@@ -120,7 +121,8 @@ impl MethodSpec {
 
     /// Names of all dictionaries that its fit gives.
     pub fn row_names(&self) -> Vec<String> {
-        self.variants().iter().map(|variant| variant.method_name(&self.name)).collect()
+        let nth = self.training.as_ref().map(|training| training.nth);
+        self.row_methods().iter().map(|method| dictionary_name(method, nth)).collect()
     }
 
     /// Name in tables: the same for all trainings of a method.

@@ -197,6 +197,15 @@ fn a_sweep_over_values_and_seeds_is_one_row_for_each_value() {
         assert!(trainings.contains(&0) && trainings.contains(&1), "{method}: {trainings:?}");
     }
     assert!(row("random")["trainings"].is_null() && row("random")["sweep"].is_null());
+    let second = scores.lines().map(json).find(|line| {
+        line["method"] == "topk_6"
+            && line["training"] == 1
+            && line["control"].is_null()
+            && line["status"] == "scored"
+    });
+    let place = format!("blocks.1.hook_resid_post/topk_6.seed2/{}", second.expect("a feature")["feature"]);
+    let shown = call(toy.home(), &["inspect", &toy.arg("swept"), &place]).ok().stdout;
+    assert!(shown.contains("topk_6.seed2") && shown.contains("true") && shown.contains("simul"), "{shown}");
     let table = fs::read_to_string(toy.path("swept/table.md")).expect("a table");
     assert!(table.contains("topk_6") && !table.contains("seed2"), "{table}");
     let charts: BTreeSet<String> = fs::read_dir(toy.path("swept/charts"))
