@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::{BenchError, Tensors, Timed};
@@ -52,7 +53,10 @@ impl Timed for Steps {
         self.step += steps;
         let started = Stopwatch::start();
         let losses: Vec<f64> = if self.together {
-            range.map(|step| Training::step_together(&mut self.models, step, batch(step))[0]).collect()
+            let all = |step: usize, models: &mut [Training]| -> Vec<f64> {
+                models.par_iter_mut().map(|model| model.step(step, batch(step))).collect()
+            };
+            range.map(|step| all(step, &mut self.models).last().copied().unwrap_or(0.0)).collect()
         } else {
             let each = |model: &mut Training| -> Vec<f64> {
                 range.clone().map(|step| model.step(step, batch(step))).collect()

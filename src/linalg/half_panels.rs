@@ -31,24 +31,29 @@ enum Way {
     Pairs,
 }
 
-/// The fastest way that this processor has, if it has one.
-fn way() -> Option<Way> {
+/// The ways that this processor has, fastest first.
+fn ways() -> impl Iterator<Item = Way> {
     #[cfg(target_arch = "x86_64")]
-    {
-        #[cfg(target_os = "linux")]
-        if tiles::are_there() {
-            return Some(Way::Tiles);
-        }
-        if is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f") {
-            return Some(Way::Pairs);
-        }
-    }
-    None
+    let (has_tiles, has_pairs) =
+        (tiles_are_there(), is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f"));
+    #[cfg(not(target_arch = "x86_64"))]
+    let (has_tiles, has_pairs) = (false, false);
+    [has_tiles.then_some(Way::Tiles), has_pairs.then_some(Way::Pairs)].into_iter().flatten()
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn tiles_are_there() -> bool {
+    tiles::are_there()
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn tiles_are_there() -> bool {
+    false
 }
 
 /// Whether products of bf16 are faster than those of f32 here.
 pub fn has_half_products() -> bool {
-    way().is_some()
+    ways().next().is_some()
 }
 
 /// How far a product of numbers rounded to bf16 may be expected to lie from the exact one: `largest` is the
@@ -99,12 +104,17 @@ impl HalfPanels {
     /// `out ≈ x · rowsᵀ + bias`, `x` `[m, d]`, `out` `[m, n]`, on the calling thread. Panics where shapes disagree or
     /// [`has_half_products`] is false.
     pub fn multiply(&self, x: &[f32], bias: &[f32], out: &mut [f32]) {
+        let way = ways().next();
+        assert!(way.is_some(), "this processor has no products of bf16");
+        if let Some(way) = way {
+            self.multiply_by(way, x, bias, out);
+        }
+    }
+
+    fn multiply_by(&self, way: Way, x: &[f32], bias: &[f32], out: &mut [f32]) {
         let (n, d, padded) = (self.n, self.d, self.padded());
         let m = x.len() / d.max(1);
         assert!(x.len() == m * d && bias.len() == n && out.len() == m * n, "shapes of a product disagree");
-        let way = way();
-        assert!(way.is_some(), "this processor has no products of bf16");
-        let Some(way) = way else { return };
         let mut left = vec![bf16::ZERO; m.next_multiple_of(ROWS) * padded];
         for (slot, row) in left.chunks_exact_mut(padded).zip(x.chunks_exact(d)) {
             slot[..d].convert_from_f32_slice(row);
@@ -361,24 +371,26 @@ mod tests {
                 |count: usize| -> Vec<f32> { (0..count).map(|_| stream.normal() as f32).collect() };
             let (rows, x, bias) = (draw(n * d), draw(m * d), draw(n));
             panels.fill(&rows, d);
-            let mut out = vec![0.0; m * n];
-            panels.multiply(&x, &bias, &mut out);
             let length = |row: &[f32]| row.iter().map(|value| value * value).sum::<f32>().sqrt();
             let round = |value: f32| f64::from(bf16::from_f32(value).to_f32());
-            for (row, out) in out.chunks_exact(n).enumerate() {
-                for (col, got) in out.iter().enumerate() {
-                    let (x, w) = (&x[row * d..][..d], &rows[col * d..][..d]);
-                    let sum = |product: &dyn Fn(f32, f32) -> f64| -> f64 {
-                        f64::from(bias[col]) + x.iter().zip(w).map(|(x, w)| product(*x, *w)).sum::<f64>()
-                    };
-                    let rounded = sum(&|x, w| round(x) * round(w));
-                    let exact = sum(&|x, w| f64::from(x) * f64::from(w));
-                    let got = f64::from(*got);
-                    assert!((got - rounded).abs() < 1e-4, "{m} {n} {d} at {row} {col}: {got} {rounded}");
-                    if d > 32 {
-                        let largest = x.iter().fold(0.0f32, |most, value| most.max(value.abs()));
-                        let margin = f64::from(half_margin(largest, length(w)));
-                        assert!((got - exact).abs() < margin, "{d}: {got} {exact} {margin}");
+            for way in ways() {
+                let mut out = vec![0.0; m * n];
+                panels.multiply_by(way, &x, &bias, &mut out);
+                for (row, out) in out.chunks_exact(n).enumerate() {
+                    for (col, got) in out.iter().enumerate() {
+                        let (x, w) = (&x[row * d..][..d], &rows[col * d..][..d]);
+                        let sum = |product: &dyn Fn(f32, f32) -> f64| -> f64 {
+                            f64::from(bias[col]) + x.iter().zip(w).map(|(x, w)| product(*x, *w)).sum::<f64>()
+                        };
+                        let rounded = sum(&|x, w| round(x) * round(w));
+                        let exact = sum(&|x, w| f64::from(x) * f64::from(w));
+                        let got = f64::from(*got);
+                        assert!((got - rounded).abs() < 1e-4, "{m} {n} {d} at {row} {col}: {got} {rounded}");
+                        if d > 32 {
+                            let largest = x.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+                            let margin = f64::from(half_margin(largest, length(w)));
+                            assert!((got - exact).abs() < margin, "{d}: {got} {exact} {margin}");
+                        }
                     }
                 }
             }

@@ -14,7 +14,7 @@ use crate::dictionary::{
 use crate::suite::{MethodSpec, Suite};
 
 /// Version of the fits; raised when the same inputs give another dictionary.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// One row of the table: a dictionary, and how making it went.
 pub struct FittedRow {
@@ -201,8 +201,7 @@ impl Fitter<'_> {
         tell: &Tell<'_>,
     ) -> Result<Vec<FittedRow>, RunError> {
         let mut rows = Vec::new();
-        for (variant, fitted) in fitted {
-            let name = variant.method_name(&method.name);
+        for (name, (_, fitted)) in method.row_names().into_iter().zip(fitted) {
             fitted.dictionary.save(&self.row_folder(&name))?;
             rows.push(FittedRow { name, dictionary: fitted.dictionary, report: fitted.report });
         }

@@ -24,7 +24,7 @@ use crate::suite::{Controls, MethodSpec, Suite};
 const QUALITY_VERSION: u32 = 1;
 
 /// Version of records, explanations, simulations and scores together.
-pub const EVALUATE_VERSION: u32 = 1;
+pub const EVALUATE_VERSION: u32 = 2;
 
 /// A subject with what is done to it: the suite's methods on the real one, or a control.
 pub struct SubjectPass<'a> {

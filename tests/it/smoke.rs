@@ -169,7 +169,8 @@ fn a_sweep_over_values_and_seeds_is_one_row_for_each_value() {
     let toy = Toy::new();
     let text = toy.suite_text();
     let line = "  - {name: topk, kind: topk, expansion: 2, k: 4, steps: 60}\n";
-    let swept = "  - {name: topk, kind: topk, expansion: 2, steps: 60, sweep: {k: [3, 4, 6]}, seeds: 2}\n";
+    let swept = "  - {name: topk, kind: topk, expansion: 2, steps: 60, sweep: {k: [3, 4, 6]}, seeds: 2}\n  \
+                 - {name: ica, kind: ica, variants: [fitted, split], seeds: 2}\n";
     assert!(text.contains(line));
     let text = text.replace("match: topk", "match: topk_4").replace("reference: topk", "reference: topk_3");
     toy.write("suite.yaml", &text.replace(line, swept));
@@ -195,6 +196,11 @@ fn a_sweep_over_values_and_seeds_is_one_row_for_each_value() {
         let trainings: Vec<u64> = lines.map(|line| line["training"].as_u64().expect("a number")).collect();
         assert_eq!(cell.expect("a cell")["n_requested"].as_u64(), Some(trainings.len() as u64));
         assert!(trainings.contains(&0) && trainings.contains(&1), "{method}: {trainings:?}");
+    }
+    // A fit that serves several rows, trained twice: its dictionaries are found under their rows' names.
+    for (method, folder) in [("ica", "ica.seed2"), ("ica_split", "ica_split.seed2")] {
+        assert_eq!(row(method)["trainings"].as_u64(), Some(2));
+        assert!(toy.path("swept/dictionaries/blocks.1.hook_resid_post").join(folder).is_dir(), "{folder}");
     }
     assert!(row("random")["trainings"].is_null() && row("random")["sweep"].is_null());
     let second = scores.lines().map(json).find(|line| {

@@ -319,11 +319,6 @@ impl Training {
         self.last_l0
     }
 
-    /// One step of several on the same batch; the loss of each.
-    pub fn step_together(models: &mut [Self], step: usize, batch: &[f32]) -> Vec<f64> {
-        models.par_iter_mut().map(|model| model.step(step, batch)).collect()
-    }
-
     /// One step; gives the mean squared error per unit of input mean square.
     pub fn step(&mut self, step: usize, batch: &[f32]) -> f64 {
         let l1 = self.l1();
@@ -339,7 +334,7 @@ impl Training {
         self.count_firings(dense);
         self.add_aux();
         self.pull(step, &sums);
-        if self.work.least_kept.is_finite() {
+        if matches!(self.recipe.sparsity, Sparsity::BatchTopK { .. }) && self.work.least_kept.is_finite() {
             self.threshold.add(f64::from(self.work.least_kept));
         }
         let gradients = if dense {

@@ -107,8 +107,8 @@ enum ExtraRows<'a> {
 }
 
 impl ExtraRows<'_> {
-    /// One step from the entries of each feature. `bias` are the encoder biases before their own step, and of
-    /// `bias_grads`, the sums of derivatives by the encoder's output, what is left is that by the bias.
+    /// One step from the entries of each feature. `bias_grads` come as sums of derivatives by the encoder's output;
+    /// what is left of them are the derivatives by the encoder's bias.
     #[inline(always)]
     fn step<'e>(
         &mut self,
@@ -173,9 +173,6 @@ impl Weights {
         };
         for feature in 0..features {
             weights.refresh(feature);
-        }
-        if renormalise {
-            weights.norms.fill(1.0);
         }
         if !tied {
             weights.encoder = Some(Learned::new(d, weights.unit.to_vec()));
