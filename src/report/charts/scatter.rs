@@ -86,10 +86,13 @@ pub fn fvu_chart<'a>(view: &View<'a>, marks: &[Mark]) -> Option<Chart<'a>> {
             rows().next().is_some() && rows().all(|row| row.fvu.is_none())
         })
         .collect();
-    let mut caption = "Down and to the left is better: fewer features active, less variance lost. Over all evaluation \
-                       tokens; given these dictionaries and this corpus. Marks that would hide each other are moved \
-                       apart, with a line to their place."
-        .to_string();
+    let mut caption =
+        "Down and to the left is better: fewer features active, less variance lost. Over all evaluation \
+                       tokens; given these dictionaries and this corpus."
+            .to_string();
+    if view.sweeps.contains(&None) {
+        caption.push_str(" Marks that would hide each other are moved apart, with a line to their place.");
+    }
     if view.summary.quality.iter().any(|row| row.fvu_least.is_some()) {
         caption.push_str(" Bars: least and largest of several trainings.");
     }
