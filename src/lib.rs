@@ -22,7 +22,7 @@
 //! | 0 | [`base`] |
 //! | 1 | [`stats`], [`linalg`], [`nn`], [`hub`] |
 //! | 2 | [`corpus`], [`subject`], [`llm`], [`report`] |
-//! | 3 | [`activations`] |
+//! | 3 | [`activations`], [`gate`] |
 //! | 4 | [`dictionary`] |
 //! | 5 | [`features`] |
 //! | 6 | [`explain`], [`simulate`], [`score`] |
@@ -51,6 +51,7 @@ pub mod corpus;
 pub mod dictionary;
 pub mod explain;
 pub mod features;
+pub mod gate;
 pub mod hub;
 pub mod linalg;
 pub mod llm;

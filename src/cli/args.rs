@@ -70,6 +70,42 @@ pub enum Verb {
         /// A run folder, `results/NAME`.
         run: PathBuf,
     },
+    /// Compare two runs cell by cell: differences with intervals and verdicts.
+    Compare {
+        /// The first run folder.
+        run_a: PathBuf,
+        /// The second; differences are second minus first.
+        run_b: PathBuf,
+        /// Every scorer and the controls, not the two main scores alone.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Accept runs of one suite with different seeds: what `regress` holds later runs against.
+    Accept {
+        /// Run folders, at least five.
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+        /// The file to write, `results/accepted/NAME.json`.
+        #[arg(long, value_name = "FILE")]
+        into: PathBuf,
+    },
+    /// The nightly gate: exit code 0 when nothing is worse, 7 when something is.
+    Regress {
+        /// The run folder.
+        run: PathBuf,
+        /// What `accept` wrote.
+        #[arg(long, value_name = "FILE")]
+        against: PathBuf,
+        /// Also show what does not fail the gate: the other scores and every cell.
+        #[arg(long)]
+        all: bool,
+        /// Append the result as Markdown to this file, a CI job's summary say.
+        #[arg(long, value_name = "FILE")]
+        summary: Option<PathBuf>,
+        /// Write the result as JUnit XML.
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+    },
     /// Show a feature's evidence in the terminal, or list the features.
     Inspect {
         /// A run folder, `results/NAME`.

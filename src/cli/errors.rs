@@ -4,6 +4,7 @@ use super::progress::say;
 use crate::activations::ActivationError;
 use crate::base::FileError;
 use crate::dictionary::{DictionaryError, FitError};
+use crate::gate::GateError;
 use crate::llm::ChatError;
 use crate::nn::NnError;
 use crate::report::ReportError;
@@ -36,6 +37,14 @@ fn sentence(error: &RunError) -> String {
     let tried = match error {
         RunError::File(_) | RunError::Subject(_) | RunError::Report(_) => true,
         RunError::Suite(error) => matches!(error, crate::suite::SuiteError::File(_)),
+        RunError::Gate(error) => !matches!(
+            error,
+            GateError::Unfinished { .. }
+                | GateError::NotComparable { .. }
+                | GateError::TooFewRuns { .. }
+                | GateError::SameSeed { .. }
+                | GateError::NotReseeded { .. }
+        ),
         RunError::Corpus(error) => matches!(error, crate::corpus::CorpusError::File { .. }),
         RunError::Activation(error) => matches!(error, ActivationError::File(_)),
         RunError::Dictionary(error) => matches!(error, DictionaryError::File(_)),
@@ -103,6 +112,7 @@ pub fn exit_code(error: &RunError) -> u8 {
         RunError::Dictionary(error) => dictionary_code(error),
         RunError::Fit { source, .. } => fit_code(source),
         RunError::Report(error) => report_code(error),
+        RunError::Gate(error) => gate_code(error),
         RunError::Corpus(_)
         | RunError::Hub(_)
         | RunError::MixedActivations { .. }
@@ -158,5 +168,19 @@ fn report_code(error: &ReportError) -> u8 {
         ReportError::NoSummary { .. } => 6,
         ReportError::Json { .. } | ReportError::Schema { .. } => 8,
         _ => 1,
+    }
+}
+
+fn gate_code(error: &GateError) -> u8 {
+    match error {
+        GateError::File(error) => file_code(error),
+        GateError::Report(error) => report_code(error),
+        GateError::Unfinished { .. } => 6,
+        GateError::NotComparable { .. }
+        | GateError::TooFewRuns { .. }
+        | GateError::SameSeed { .. }
+        | GateError::NotReseeded { .. } => 2,
+        GateError::Json { .. } | GateError::Schema { .. } | GateError::Statistics { .. } => 8,
+        GateError::Unwritable(_) => 1,
     }
 }

@@ -9,6 +9,7 @@ mod bench;
 mod cache;
 mod doctor;
 mod errors;
+mod gate;
 mod harvest;
 mod inspect;
 mod plan;
@@ -58,6 +59,12 @@ pub fn main() -> u8 {
         Verb::Report { run } => run::report(run, &cli.common, &environment),
         Verb::Inspect { run, feature } => {
             inspect::inspect(run, feature.as_deref(), &cli.common, &environment)
+        }
+        Verb::Compare { run_a, run_b, all } => gate::compare_runs(run_a, run_b, *all, &cli.common),
+        Verb::Accept { runs, into } => gate::accept_runs(runs, into, &cli.common),
+        Verb::Regress { run, against, all, summary, junit } => {
+            let files = gate::GateFiles { summary: summary.as_deref(), junit: junit.as_deref() };
+            gate::regress_run(run, against, *all, files, &cli.common)
         }
         Verb::Harvest(args) => harvest::harvest(args, &cli.common, &environment),
         Verb::Cache { clean } => cache::cache(clean.as_deref(), &cli.common, &environment),

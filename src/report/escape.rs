@@ -83,6 +83,22 @@ pub fn csv(text: &str) -> String {
     }
 }
 
+/// Text or an attribute's value in XML.
+pub fn xml(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in visible(text).chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&apos;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
 /// Part of a file name: letters, digits, `-`, `_` and `.`; anything else becomes `-`.
 pub fn file_stem(text: &str) -> String {
     let stem: String = text

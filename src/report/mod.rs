@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::{FileError, write_atomic};
 
+pub use escape::{markdown, visible, xml};
 pub use manifest::{ManifestView, StageView};
 pub use schema::{
     Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,

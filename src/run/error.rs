@@ -3,6 +3,7 @@ use crate::base::FileError;
 use crate::corpus::CorpusError;
 use crate::dictionary::{DictionaryError, FitError};
 use crate::features::FeatureError;
+use crate::gate::GateError;
 use crate::hub::HubError;
 use crate::llm::ChatError;
 use crate::report::ReportError;
@@ -49,6 +50,9 @@ pub enum RunError {
     /// A dictionary could not be read, written or applied.
     #[error(transparent)]
     Dictionary(#[from] DictionaryError),
+    /// Runs could not be compared.
+    #[error(transparent)]
+    Gate(#[from] GateError),
     /// Fragments or records are unusable.
     #[error(transparent)]
     Feature(#[from] FeatureError),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::bill::Beside;
+use super::calibration::calibration_seconds;
 use super::prepare::{CorpusRecord, Fillers};
 use crate::base::{Digest, Stopwatch, cpu_name, instruction_set, peak_memory_bytes};
 use crate::llm::Usage;
@@ -121,6 +122,8 @@ pub struct Machine {
     pub device: &'static str,
     /// Threads.
     pub threads: usize,
+    /// Seconds that the calibration kernel took: what times of two runs are compared in.
+    pub calibration_seconds: f64,
 }
 
 impl Machine {
@@ -131,6 +134,7 @@ impl Machine {
             instruction_set: instruction_set(),
             device: "cpu",
             threads: rayon::current_num_threads(),
+            calibration_seconds: calibration_seconds(),
         }
     }
 }

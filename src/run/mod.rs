@@ -7,6 +7,7 @@
 mod asked;
 mod best_of;
 mod bill;
+mod calibration;
 mod error;
 mod estimate;
 mod evaluate;

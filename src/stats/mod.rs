@@ -14,6 +14,7 @@
 //! should never be zero* (2010: the +1); Holm, *A simple sequentially rejective multiple test
 //! procedure* (1979); Hyndman and Fan, *Sample quantiles in statistical packages* (1996: type 7).
 
+mod between_runs;
 mod bootstrap;
 mod correlation;
 mod describe;
@@ -32,6 +33,7 @@ mod property_tests;
 #[cfg(test)]
 mod scipy_tests;
 
+pub use between_runs::{RunChange, RunSeries, RunTest, RunVerdict};
 pub use bootstrap::{Bootstrap, Estimate, Interval, IntervalMethod, normal_interval};
 pub use correlation::{pearson, weighted_pearson};
 pub use describe::{Summary, describe, mean, quantile, quantile_sorted, sd, weighted_mean};

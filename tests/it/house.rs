@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every folder of `src` with its layer; a folder may import from lower layers only.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("base", 0),
     ("stats", 1),
     ("linalg", 1),
@@ -15,6 +15,7 @@ const LAYERS: [(&str, u8); 20] = [
     ("llm", 2),
     ("report", 2),
     ("activations", 3),
+    ("gate", 3),
     ("dictionary", 4),
     ("features", 5),
     ("explain", 6),
@@ -28,11 +29,12 @@ const LAYERS: [(&str, u8); 20] = [
 ];
 
 /// Imports that the layers would allow but the house forbids: (folder, what it must not import).
-const FORBIDDEN: [(&str, &[&str]); 6] = [
+const FORBIDDEN: [(&str, &[&str]); 7] = [
     ("explain", &["subject", "dictionary", "corpus", "activations"]),
     ("simulate", &["subject", "dictionary", "corpus", "activations"]),
     ("score", &["subject", "dictionary", "corpus", "activations"]),
     ("report", &["nn", "linalg", "hub"]),
+    ("gate", &["nn", "linalg", "hub", "corpus", "subject", "llm"]),
     ("dictionary", &["corpus", "report"]),
     ("activations", &["corpus", "report"]),
 ];

@@ -12,6 +12,7 @@ mod bad_input;
 mod cli;
 mod committed;
 mod faults;
+mod gate;
 mod house;
 mod judged;
 mod language_model;

@@ -1,0 +1,385 @@
+//! Is one more run of the same thing worse than the runs before it?
+
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::function::gamma::digamma;
+
+use super::describe::{mean_of_finite, quantile as sample_quantile, sd};
+use super::normal::normal_quantile;
+use super::undefined::Undefined;
+use super::verdict::holm;
+
+/// Variances below this share of the median one are raised to it before they are compared on a log scale.
+const LEAST_SHARE: f64 = 1e-5;
+
+/// Coverage of the interval that must lie inside ± margin: two one-sided tests at 5 %.
+const EQUIVALENCE: f64 = 0.90;
+
+/// Probability with which a shift called detectable is found.
+const POWER: f64 = 0.8;
+
+/// One quantity in several runs that differ in nothing but their seeds, and in one more run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSeries {
+    /// Its value in each of the former runs; at least two.
+    pub former: Vec<f64>,
+    /// Its value in the new one.
+    pub now: f64,
+    /// Variance of the value within one run, mean over the former runs, where each run tells (the variance of a mean
+    /// over features, say).
+    pub within_former: Option<f64>,
+    /// The same of the new run.
+    pub within_now: Option<f64>,
+}
+
+/// How series of one kind are judged together.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RunTest {
+    /// Whether a larger value is the better one.
+    pub higher_is_better: bool,
+    /// Changes inside ± this do not matter.
+    pub margin: f64,
+    /// Chance that any of the series is called worse where nothing changed.
+    pub level: f64,
+    /// Confidence of the interval that is printed.
+    pub confidence: f64,
+}
+
+/// What the new run's value amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RunVerdict {
+    /// Worse by more than reseeding explains, and not shown to be within the margin.
+    #[serde(rename = "worse")]
+    Worse,
+    /// Better by more than reseeding explains, likewise.
+    #[serde(rename = "better")]
+    Better,
+    /// The 90 % interval of the change lies inside ± margin.
+    #[serde(rename = "within the margin")]
+    WithinMargin,
+    /// None of these: what changed, if anything, is smaller than the sample can show.
+    #[serde(rename = "no change detected")]
+    NoChangeDetected,
+}
+
+impl std::fmt::Display for RunVerdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Worse => "worse",
+            Self::Better => "better",
+            Self::WithinMargin => "within the margin",
+            Self::NoChangeDetected => "no change detected",
+        })
+    }
+}
+
+/// One series judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunChange {
+    /// Mean of the former runs.
+    pub former: f64,
+    /// How many those are.
+    pub n_runs: usize,
+    /// Standard deviation between them.
+    pub between_runs_sd: f64,
+    /// The new value.
+    pub now: f64,
+    /// now − former.
+    pub change: f64,
+    /// Standard error of `change`, the variance between runs included.
+    pub standard_error: f64,
+    /// Degrees of freedom behind it.
+    pub degrees: f64,
+    /// Lower end of the interval of `change`.
+    pub ci_low: f64,
+    /// Upper end.
+    pub ci_high: f64,
+    /// One-sided p-value of "worse", unadjusted.
+    pub p: f64,
+    /// Adjusted over all series by Holm's procedure.
+    pub p_adjusted: f64,
+    /// The smallest worsening that would have been called worse with probability 0.8: significant, and with a 90 %
+    /// interval that reaches beyond the margin.
+    pub smallest_detectable: f64,
+    /// What follows.
+    pub verdict: RunVerdict,
+}
+
+impl RunTest {
+    /// Judges the series together.
+    ///
+    /// The change of a series, x − mean(x₁ … x_R), has variance φ·(w_now + w/R): w is the variance within a run, φ ≥ 1
+    /// how much larger the variance between runs is. With R runs alone φ has R − 1 degrees of freedom, too few for a
+    /// nightly test, so the series lend each other theirs: φ is drawn towards what all have in common by the empirical
+    /// Bayes of Smyth (*Linear models and empirical Bayes methods*, 2004, section 6.2). Where a run does not tell its own variance,
+    /// w is 1 and φ is the variance between runs itself. t has R − 1 + d₀ degrees of freedom, at most
+    /// (R − 1)·(series + 1)/2, for series of one run share its corpus and are not independent. p-values are one-sided
+    /// and adjusted by Holm; the new run is one draw more of the same, hence the 1 in 1 + 1/R.
+    pub fn judge(&self, series: &[RunSeries]) -> Result<Vec<RunChange>, Undefined> {
+        let mut ratios = Vec::with_capacity(series.len());
+        let mut least_runs = usize::MAX;
+        for one in series {
+            Undefined::check_count(one.former.len(), 2)?;
+            Undefined::check_finite(&one.former)?;
+            Undefined::check_finite(&[one.now])?;
+            least_runs = least_runs.min(one.former.len());
+            let within = one.within_former.filter(|within| *within > 0.0).unwrap_or(1.0);
+            ratios.push(sd(&one.former)?.powi(2) / within);
+        }
+        if series.is_empty() {
+            return Ok(Vec::new());
+        }
+        let own = (least_runs - 1) as f64;
+        let common = Common::of(&ratios, own);
+        let degrees = (own + common.degrees).min(own * (series.len() + 1) as f64 / 2.0);
+        let lent = degrees - own;
+        let mut changes = Vec::with_capacity(series.len());
+        for (one, ratio) in series.iter().zip(&ratios) {
+            let tells = one.within_former.is_some_and(|within| within > 0.0);
+            let drawn = (lent * common.value + own * ratio) / degrees;
+            let inflation = if tells { drawn.max(1.0) } else { drawn };
+            let within = if tells { one.within_former.unwrap_or(1.0) } else { 1.0 };
+            let now = if tells { one.within_now.unwrap_or(within).max(0.0) } else { 1.0 };
+            let standard_error = (inflation * (now + within / one.former.len() as f64)).sqrt();
+            changes.push(self.change(one, standard_error, degrees)?);
+        }
+        let adjusted = holm(&changes.iter().map(|change| change.p).collect::<Vec<_>>());
+        let better = holm(&changes.iter().map(|change| 1.0 - change.p).collect::<Vec<_>>());
+        let reach = Reach::new(degrees, self.level / series.len() as f64);
+        for ((change, p), better) in changes.iter_mut().zip(adjusted).zip(better) {
+            change.p_adjusted = p;
+            change.smallest_detectable = reach.detectable(change.standard_error, self.margin);
+            change.verdict = self.verdict(change, better);
+        }
+        Ok(changes)
+    }
+
+    fn change(&self, one: &RunSeries, standard_error: f64, degrees: f64) -> Result<RunChange, Undefined> {
+        let former = mean_of_finite(&one.former);
+        let change = one.now - former;
+        let worse = if self.higher_is_better { -change } else { change };
+        let p = match standard_error > 0.0 {
+            true => 1.0 - student(degrees).map_or(0.5, |t| t.cdf(worse / standard_error)),
+            // Former runs that agree to the last digit: any other value is a change.
+            false if worse > 0.0 => 0.0,
+            false if worse < 0.0 => 1.0,
+            false => 0.5,
+        };
+        let half = quantile(degrees, 0.5 + self.confidence / 2.0) * standard_error;
+        Ok(RunChange {
+            former,
+            n_runs: one.former.len(),
+            between_runs_sd: sd(&one.former)?,
+            now: one.now,
+            change,
+            standard_error,
+            degrees,
+            ci_low: change - half,
+            ci_high: change + half,
+            p,
+            p_adjusted: p,
+            smallest_detectable: 0.0,
+            verdict: RunVerdict::NoChangeDetected,
+        })
+    }
+
+    fn verdict(&self, change: &RunChange, better: f64) -> RunVerdict {
+        let half = quantile(change.degrees, 0.5 + EQUIVALENCE / 2.0) * change.standard_error;
+        if change.change.abs() + half <= self.margin {
+            RunVerdict::WithinMargin
+        } else if change.p_adjusted < self.level {
+            RunVerdict::Worse
+        } else if better < self.level {
+            RunVerdict::Better
+        } else {
+            RunVerdict::NoChangeDetected
+        }
+    }
+}
+
+/// How many standard errors a change must have to be called worse with probability [`POWER`].
+struct Reach {
+    /// To be significant.
+    significant: f64,
+    /// To leave the margin, beyond the margin itself: negative, for one end of the interval is enough.
+    beyond_margin: f64,
+}
+
+impl Reach {
+    fn new(degrees: f64, level: f64) -> Self {
+        let more = normal_quantile(POWER);
+        Self {
+            significant: quantile(degrees, 1.0 - level) + more,
+            beyond_margin: more - quantile(degrees, 0.5 + EQUIVALENCE / 2.0),
+        }
+    }
+
+    fn detectable(&self, standard_error: f64, margin: f64) -> f64 {
+        (self.significant * standard_error).max(margin + self.beyond_margin * standard_error)
+    }
+}
+
+fn student(degrees: f64) -> Option<StudentsT> {
+    StudentsT::new(0.0, 1.0, degrees).ok()
+}
+
+/// Quantile of Student's t.
+fn quantile(degrees: f64, p: f64) -> f64 {
+    student(degrees).map_or(f64::INFINITY, |t| t.inverse_cdf(p))
+}
+
+/// What variances of several groups have in common: each is taken for s₀²·F(d, d₀).
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Common {
+    /// s₀².
+    value: f64,
+    /// d₀; infinite where the groups differ no more than chance makes them.
+    degrees: f64,
+}
+
+impl Common {
+    /// By moments of the logarithm (Smyth 2004, section 6.2): with z = ln s², E z = ln s₀² + ψ(d/2) − ψ(d₀/2) +
+    /// ln(d₀/d) and Var z = ψ'(d/2) + ψ'(d₀/2).
+    fn of(variances: &[f64], degrees: f64) -> Self {
+        let median = sample_quantile(variances, 0.5).unwrap_or(0.0);
+        if median <= 0.0 {
+            // At least half of them do not vary at all: nothing to lend.
+            return Self { value: 0.0, degrees: 0.0 };
+        }
+        if variances.len() < 2 {
+            return Self { value: median, degrees: 0.0 };
+        }
+        let half = degrees / 2.0;
+        let logs: Vec<f64> = variances
+            .iter()
+            .map(|variance| variance.max(LEAST_SHARE * median).ln() - digamma(half) + half.ln())
+            .collect();
+        let mean = mean_of_finite(&logs);
+        let spread = sd(&logs).map_or(0.0, |sd| sd * sd) - trigamma(half);
+        if spread <= 0.0 {
+            return Self { value: mean.exp(), degrees: f64::INFINITY };
+        }
+        let prior_half = inverse_trigamma(spread);
+        Self { value: (mean + digamma(prior_half) - prior_half.ln()).exp(), degrees: 2.0 * prior_half }
+    }
+}
+
+/// ψ'(x) for x > 0: the recurrence ψ'(x) = ψ'(x + 1) + 1/x² up to x ≥ 8, then the asymptotic series (Abramowitz and
+/// Stegun 6.4.6 and 6.4.12).
+fn trigamma(mut x: f64) -> f64 {
+    let mut sum = 0.0;
+    while x < 8.0 {
+        sum += 1.0 / (x * x);
+        x += 1.0;
+    }
+    let inverse = 1.0 / (x * x);
+    let series = 1.0 / 6.0
+        - inverse * (1.0 / 30.0 - inverse * (1.0 / 42.0 - inverse * (1.0 / 30.0 - inverse * 5.0 / 66.0)));
+    sum + 1.0 / x + inverse / 2.0 + inverse / x * series
+}
+
+/// The x > 0 with ψ'(x) = y, by bisection: ψ' falls from infinity to 0.
+fn inverse_trigamma(y: f64) -> f64 {
+    let (mut low, mut high) = (1e-6f64, 1e9f64);
+    for _ in 0..200 {
+        let middle = (low * high).sqrt();
+        if trigamma(middle) > y {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    (low * high).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Stream;
+
+    const TEST: RunTest = RunTest { higher_is_better: true, margin: 0.01, level: 0.05, confidence: 0.95 };
+
+    #[test]
+    fn trigamma_is_that_of_the_tables() {
+        // scipy.special.polygamma(1, x), SciPy 1.17.
+        let table = [
+            (0.5, 4.934802200544679),
+            (1.0, 1.6449340668482264),
+            (2.0, 0.6449340668482264),
+            (10.5, 0.0999169560591397),
+        ];
+        for (x, y) in table {
+            assert!((trigamma(x) - y).abs() < 1e-10 * y, "{x}: {}", trigamma(x));
+            assert!((inverse_trigamma(y) / x - 1.0).abs() < 1e-8);
+        }
+    }
+
+    #[test]
+    fn variances_of_one_size_lend_everything_and_scattered_ones_little() {
+        let alike = Common::of(&[1.0, 1.1, 0.9, 1.05, 0.95, 1.0], 4.0);
+        assert!(alike.degrees.is_infinite() && (alike.value / 1.3067 - 1.0).abs() < 0.01, "{alike:?}");
+        let scattered = Common::of(&[0.001, 10.0, 0.1, 100.0, 1.0, 0.01], 4.0);
+        assert!(scattered.degrees < 2.0, "{scattered:?}");
+        assert_eq!(Common::of(&[0.0, 0.0, 1.0], 4.0), Common { value: 0.0, degrees: 0.0 });
+    }
+
+    #[test]
+    fn one_series_is_the_textbook_prediction_interval() {
+        // mean 0.5, sd 0.1, R = 5: the standard error is 0.1·√1.2, t of 4 degrees at 0.975 is 2.776445.
+        let former: Vec<f64> = [-1.0f64, -1.0, 0.0, 1.0, 1.0].iter().map(|z| 0.5 + 0.1 * z).collect();
+        let one = RunSeries { former, now: 0.1, within_former: None, within_now: None };
+        let change = &TEST.judge(&[one]).expect("defined")[0];
+        assert!((change.standard_error - 0.1 * 1.2f64.sqrt()).abs() < 1e-12);
+        assert!((change.ci_high - (-0.4 + 2.776_445_105 * 0.1 * 1.2f64.sqrt())).abs() < 1e-8);
+        assert!((change.p - 0.010_871_489).abs() < 1e-8, "{}", change.p);
+        assert_eq!(change.verdict, RunVerdict::Worse);
+    }
+
+    #[test]
+    fn nothing_changed_is_called_worse_in_one_night_of_twenty_at_most_and_a_drop_is_found() {
+        let (series, runs, features_sd, features) = (12, 5, 0.2f64, 600.0f64);
+        let mut stream = Stream::new(3, "nights");
+        let within = features_sd * features_sd / features;
+        let nights = 2000;
+        let (mut alarms, mut found) = (0, 0);
+        for _ in 0..nights {
+            // Runs differ by a little more than the features drawn: a common shift of each run's corpus too.
+            let shifts: Vec<f64> = (0..=runs).map(|_| 0.3 * within.sqrt() * stream.normal()).collect();
+            let all: Vec<RunSeries> = (0..series)
+                .map(|_| {
+                    let mut value = |run: usize| 0.5 + shifts[run] + within.sqrt() * 1.1 * stream.normal();
+                    let former = (0..runs).map(&mut value).collect();
+                    RunSeries {
+                        former,
+                        now: value(runs),
+                        within_former: Some(within),
+                        within_now: Some(within),
+                    }
+                })
+                .collect();
+            let worse = |all: &[RunSeries]| {
+                let judged = TEST.judge(all).expect("defined");
+                judged.iter().map(|change| change.verdict == RunVerdict::Worse).collect::<Vec<_>>()
+            };
+            alarms += usize::from(worse(&all).contains(&true));
+            let mut dropped = all;
+            dropped[0].now -= 0.05;
+            found += usize::from(worse(&dropped)[0]);
+        }
+        assert!(alarms as f64 <= 0.06 * nights as f64, "{alarms} alarms in {nights} nights");
+        assert!(found as f64 >= 0.8 * nights as f64, "{found} of {nights} drops found");
+    }
+
+    #[test]
+    fn former_runs_that_agree_exactly_make_any_other_value_a_change() {
+        let series = |now| RunSeries { former: vec![0.5; 5], now, within_former: None, within_now: None };
+        let verdicts = |now| TEST.judge(&[series(now)]).expect("defined")[0].verdict;
+        assert_eq!(verdicts(0.5), RunVerdict::WithinMargin);
+        assert_eq!(verdicts(0.495), RunVerdict::WithinMargin);
+        assert_eq!(verdicts(0.3), RunVerdict::Worse);
+        assert_eq!(verdicts(0.7), RunVerdict::Better);
+        assert_eq!(TEST.judge(&[]), Ok(vec![]));
+        let single = RunSeries { former: vec![0.5], ..series(0.5) };
+        assert_eq!(TEST.judge(&[single]), Err(Undefined::TooFew { need: 2, got: 1 }));
+    }
+}

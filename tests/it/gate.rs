@@ -1,0 +1,129 @@
+//! A rehearsal of the nightly gate with whole runs: green where only the seed changed, red where something is worse, and
+//! each time it says which and why.
+
+use std::fs;
+use std::path::Path;
+
+use autointerp::base::write_atomic;
+use serde_json::Value;
+
+use crate::program::call;
+use crate::toy::Toy;
+
+/// Enough features and training that a mean means something.
+const SIZE: [&str; 4] = ["--set", "features.per_cell=14", "--set", "methods[0].steps=200"];
+
+fn run(toy: &Toy, out: &str, seed: u64, more: &[&str]) -> String {
+    let (suite, folder, seed) = (toy.arg("suite.yaml"), toy.arg(out), seed.to_string());
+    let args =
+        [&["run", &suite, "--out", &folder, "--quiet", "--seed", &seed], SIZE.as_slice(), more].concat();
+    call(toy.home(), &args).ok();
+    folder
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).expect("a file")).expect("JSON")
+}
+
+/// Makes the scores of permuted explanations those of the run: what a run would be whose explanations went astray.
+fn permute_explanations(folder: &Path) {
+    let path = folder.join("summary.json");
+    let mut summary = json(&path);
+    let cells = summary["cells"].as_array_mut().expect("cells");
+    let mut shuffled: Vec<Value> =
+        cells.iter().filter(|cell| cell["control"] == "shuffled").cloned().collect();
+    shuffled.iter_mut().for_each(|cell| cell["control"] = Value::Null);
+    *cells = shuffled;
+    write_atomic(&path, summary.to_string().as_bytes()).expect("written");
+    let path = folder.join("scores.jsonl");
+    let mut lines = String::new();
+    for line in fs::read_to_string(&path).expect("scores").lines() {
+        let mut line: Value = serde_json::from_str(line).expect("JSON");
+        if line["control"] == "shuffled" {
+            line["control"] = Value::Null;
+            lines.push_str(&format!("{line}\n"));
+        }
+    }
+    write_atomic(&path, lines.as_bytes()).expect("written");
+}
+
+#[test]
+fn a_night_is_red_where_something_is_worse_and_green_where_only_the_seed_changed() {
+    let toy = Toy::new();
+    let folders: Vec<String> = (1..=5).map(|seed| run(&toy, &format!("run{seed}"), seed, &[])).collect();
+    let accepted = toy.arg("accepted.json");
+    let mut args: Vec<&str> = vec!["accept"];
+    args.extend(folders.iter().map(String::as_str));
+    args.extend(["--into", &accepted]);
+    let done = call(toy.home(), &args).ok();
+    assert!(done.stdout.contains("5 runs of suite toy accepted, seeds 1, 2, 3, 4, 5"), "{}", done.stdout);
+
+    let night = run(&toy, "night", 6, &[]);
+    let (summary, junit) = (toy.arg("summary.md"), toy.arg("junit.xml"));
+    let regress = ["regress", &night, "--against", &accepted, "--summary", &summary, "--junit", &junit];
+    let green = call(toy.home(), &regress);
+    assert_eq!(green.code, Some(0), "{}{}", green.stdout, green.stderr);
+    assert!(green.stdout.contains("nothing is worse"), "{}", green.stdout);
+    let markdown = fs::read_to_string(&summary).expect("a summary");
+    assert!(markdown.starts_with("## ✅ nothing is worse"), "{markdown}");
+    let xml = fs::read_to_string(&junit).expect("JUnit XML");
+    assert!(xml.contains("<testsuite name=\"scores\"") && xml.contains("failures=\"0\""), "{xml}");
+
+    // 2 % of the training steps: the dictionary is worse, and the input that did it is named.
+    let poor = run(&toy, "poor", 6, &["--set", "methods[0].steps=4"]);
+    let red = call(toy.home(), &["regress", &poor, "--against", &accepted, "--summary", &summary]);
+    assert_eq!(red.code, Some(7), "{}{}", red.stdout, red.stderr);
+    assert!(red.stdout.contains("suite.methods.topk.steps: 200 → 4"), "{}", red.stdout);
+    assert!(red.stdout.contains("worse · quality · topk fvu"), "{}", red.stdout);
+    let markdown = fs::read_to_string(&summary).expect("a summary");
+    assert!(markdown.contains("## ✅ nothing is worse") && markdown.contains("## ❌ worse: "), "appended");
+
+    permute_explanations(Path::new(&night));
+    let red = call(toy.home(), &["regress", &night, "--against", &accepted, "--junit", &junit]);
+    assert_eq!(red.code, Some(7), "{}{}", red.stdout, red.stderr);
+    assert!(red.stdout.contains("worse · scores · "), "{}", red.stdout);
+    assert!(!red.stdout.contains("worse · quality"), "{}", red.stdout);
+    assert!(fs::read_to_string(&junit).expect("JUnit XML").contains("<failure type=\"worse\""));
+}
+
+#[test]
+fn two_runs_are_compared_in_words_and_as_json() {
+    let toy = Toy::new();
+    let (a, b) = (run(&toy, "a", 1, &[]), run(&toy, "b", 2, &[]));
+    let same = call(toy.home(), &["compare", &a, &a]).ok();
+    assert!(same.stdout.contains("identical") && same.stdout.contains("planned"), "{}", same.stdout);
+    let other = call(toy.home(), &["compare", &a, &b, "--json"]).ok();
+    let value: Value = serde_json::from_str(&other.stdout).expect("JSON");
+    let cells = value["cells"].as_array().expect("cells");
+    assert!(cells.iter().any(|cell| cell["control"] == "shuffled"));
+    for cell in cells.iter().filter(|cell| cell["difference"].is_number()) {
+        let (low, high) = (cell["ci_low"].as_f64().expect("low"), cell["ci_high"].as_f64().expect("high"));
+        let difference = cell["difference"].as_f64().expect("a difference");
+        assert!(low <= difference && difference <= high && cell["verdict"].is_string(), "{cell}");
+    }
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_with_the_reason() {
+    let toy = Toy::new();
+    let a = run(&toy, "a", 1, &[]);
+    let b = run(
+        &toy,
+        "b",
+        1,
+        &[
+            "--set",
+            "explainer={kind: token_lookup}",
+            "--set",
+            "pairs=[]",
+            "--set",
+            "simulator={kind: token_lookup}",
+        ],
+    );
+    let refused = call(toy.home(), &["compare", &b, &toy.arg("nowhere")]);
+    refused.refused(6, &["summary.json", "nowhere"]);
+    call(toy.home(), &["accept", &a, &a, "--into", &toy.arg("x.json")])
+        .refused(2, &["2 runs to accept", "at least 5"]);
+    let refused = call(toy.home(), &["regress", &a, "--against", &toy.arg("corpus.txt")]);
+    refused.refused(8, &["corpus.txt", "what `autointerp accept` writes"]);
+}
