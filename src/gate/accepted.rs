@@ -53,9 +53,9 @@ pub struct Margins {
     /// Mean number of active features, relative.
     pub l0: f64,
     /// Features that failed / walked.
-    pub failed_share: f64,
+    pub failed: f64,
     /// Features that are undefined or have a constant prediction / walked.
-    pub without_number_share: f64,
+    pub unscored: f64,
     /// Questions put to language models, relative.
     pub questions: f64,
     /// Their cost, relative.
@@ -74,8 +74,8 @@ impl Default for Margins {
             loss_recovered: 0.02,
             dead_share: 0.05,
             l0: 0.1,
-            failed_share: 0.05,
-            without_number_share: 0.1,
+            failed: 0.05,
+            unscored: 0.1,
             questions: 0.1,
             dollars: 0.1,
             seconds: 0.25,

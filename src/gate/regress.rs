@@ -381,8 +381,8 @@ impl Gate<'_> {
         let margins = &self.accepted.margins;
         type Count = fn(&CellNumbers) -> usize;
         let columns: [(&str, f64, Count); 2] = [
-            ("failed_share", margins.failed_share, |cell| cell.failed),
-            ("without_number_share", margins.without_number_share, |cell| cell.without_number),
+            ("failed", margins.failed, |cell| cell.failed),
+            ("unscored", margins.unscored, |cell| cell.without_number),
         ];
         let kinds = columns.into_iter().map(|(name, margin, count)| {
             let series = |method: &str| {
