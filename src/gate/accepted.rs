@@ -85,7 +85,8 @@ impl Default for Margins {
 }
 
 /// Gathers reseeded runs of one suite. They must have different seeds and otherwise the same inputs.
-pub fn accept(runs: &[RunFolder]) -> Result<AcceptedRuns, GateError> {
+pub fn accept<'a>(runs: impl IntoIterator<Item = &'a RunFolder>) -> Result<AcceptedRuns, GateError> {
+    let runs: Vec<&RunFolder> = runs.into_iter().collect();
     let Some((first, others)) = runs.split_first().filter(|_| runs.len() >= LEAST_RUNS) else {
         return Err(GateError::TooFewRuns { got: runs.len() });
     };
@@ -119,7 +120,7 @@ pub fn accept(runs: &[RunFolder]) -> Result<AcceptedRuns, GateError> {
         simulator: simulator.to_string(),
         margins: Margins { score: margin, ..Margins::default() },
         inputs,
-        runs: runs.iter().map(RunNumbers::of).collect(),
+        runs: runs.into_iter().map(RunNumbers::of).collect(),
     })
 }
 

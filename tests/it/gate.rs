@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use autointerp::base::write_atomic;
+use autointerp::gate::{AcceptedRuns, RunFolder, accept, regress};
 use serde_json::Value;
 
 use crate::program::call;
@@ -126,4 +127,118 @@ fn what_cannot_be_compared_is_refused_with_the_reason() {
         .refused(2, &["2 runs to accept", "at least 5"]);
     let refused = call(toy.home(), &["regress", &a, "--against", &toy.arg("corpus.txt")]);
     refused.refused(8, &["corpus.txt", "what `autointerp accept` writes"]);
+}
+
+/// A run folder whose scores of one method are lower by `drop`, as if its features were explained less well.
+fn drop_scores(from: &Path, to: &Path, method: &str, drop: f64) {
+    let lowered = |score: &Value| score.as_f64().map_or(Value::Null, |score| Value::from(score - drop));
+    let mut summary = json(&from.join("summary.json"));
+    for cell in summary["cells"].as_array_mut().expect("cells") {
+        if cell["method"] == method && cell["control"].is_null() {
+            cell["mean"] = lowered(&cell["mean"]);
+        }
+    }
+    write_atomic(&to.join("summary.json"), summary.to_string().as_bytes()).expect("written");
+    let mut lines = String::new();
+    for line in fs::read_to_string(from.join("scores.jsonl")).expect("scores").lines() {
+        let mut line: Value = serde_json::from_str(line).expect("JSON");
+        if line["method"] == method && line["control"].is_null() {
+            let scores = line["scores"].as_object_mut().expect("scores");
+            scores.values_mut().for_each(|score| *score = lowered(score));
+        }
+        lines.push_str(&format!("{line}\n"));
+    }
+    write_atomic(&to.join("scores.jsonl"), lines.as_bytes()).expect("written");
+    fs::copy(from.join("manifest.json"), to.join("manifest.json")).expect("copied");
+}
+
+/// Runs of a suite with seeds 1 to `n`, below the folder that `AUTOINTERP_NIGHTS` names, where it names one: there
+/// finished ones stay.
+fn nights(kept: &Path, home: &Path, suite: &str, n: u64, more: &[&str]) -> Vec<RunFolder> {
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites").join(suite);
+    let suite = suite.to_str().expect("a path");
+    (1..=n)
+        .map(|seed| {
+            let folder = kept.join(seed.to_string());
+            if !folder.join("index.html").exists() {
+                let (out, seed) = (folder.to_str().expect("a path"), seed.to_string());
+                call(home, &[&["run", suite, "--out", out, "--quiet", "--seed", &seed], more].concat()).ok();
+            }
+            RunFolder::read(&folder).expect("a run")
+        })
+        .collect()
+}
+
+fn is_red(run: &RunFolder, accepted: &AcceptedRuns) -> bool {
+    !regress(run, accepted, "accepted").expect("comparable").passed
+}
+
+/// Runs accepted in the measurements below.
+const ACCEPTED: usize = 5;
+
+#[test]
+#[ignore = "runs the smoke suite 45 times and a larger one 15 times: half an hour; prints false alarms and power"]
+fn false_alarms_and_power_of_the_gate() {
+    let home = tempfile::tempdir().expect("a folder");
+    let kept =
+        std::env::var_os("AUTOINTERP_NIGHTS").map_or(home.path().join("nights"), std::path::PathBuf::from);
+    let runs = nights(&kept.join("smoke"), home.path(), "smoke.yaml", 40 + ACCEPTED as u64, &[]);
+    let accepted = accept(runs.iter().take(ACCEPTED)).expect("reseeded runs");
+    let red = runs[ACCEPTED..].iter().filter(|run| is_red(run, &accepted)).count();
+    println!("{red} of 40 nights of the smoke suite are red, {ACCEPTED} runs accepted");
+    // Every run in turn begins the accepted ones: more pairs of the same runs.
+    let (mut all, mut pairs) = (0, 0);
+    for first in 0..runs.len() {
+        let turned: Vec<&RunFolder> =
+            (0..runs.len()).map(|place| &runs[(first + place) % runs.len()]).collect();
+        let accepted = accept(turned.iter().take(ACCEPTED).copied()).expect("reseeded runs");
+        all += turned[ACCEPTED..].iter().filter(|run| is_red(run, &accepted)).count();
+        pairs += turned.len() - ACCEPTED;
+    }
+    println!("{all} of {pairs} over all choices of neighbouring accepted runs");
+    assert!(red <= 2, "{red} of 40 nights are red");
+
+    // Four hook points of 150 features each.
+    let larger = [
+        "--set",
+        "hooks=[blocks.*.hook_resid_post]",
+        "--set",
+        "features.per_cell=150",
+        "--set",
+        "pairs=[]",
+        "--set",
+        "controls=[]",
+        "--set",
+        "methods=[{name: topk, kind: topk, expansion: 4, k: 12, steps: 600}, {name: batch_topk, kind: batch_topk, expansion: 4, k: 12, steps: 600}]",
+    ];
+    let runs = nights(&kept.join("larger"), home.path(), "smoke.yaml", 10 + ACCEPTED as u64, &larger);
+    for method in ["topk", "batch_topk"] {
+        let (mut found, mut nights, mut red, mut least) = (0, 0, 0, f64::INFINITY);
+        for first in 0..runs.len() {
+            let turned: Vec<&RunFolder> =
+                (0..runs.len()).map(|place| &runs[(first + place) % runs.len()]).collect();
+            let accepted = accept(turned.iter().take(ACCEPTED).copied()).expect("reseeded runs");
+            for run in &turned[ACCEPTED..] {
+                let dropped = home.path().join("dropped");
+                drop_scores(&run.folder, &dropped, method, 0.05);
+                let report =
+                    regress(&RunFolder::read(&dropped).expect("a run"), &accepted, "f").expect("comparable");
+                let worse = |line: &str| {
+                    report
+                        .failures()
+                        .iter()
+                        .any(|(group, failed)| group.name == "scores" && failed.subject == line)
+                };
+                found += usize::from(worse(method));
+                red += usize::from(is_red(run, &accepted));
+                nights += 1;
+                let line = report.groups[0].lines.iter().find(|line| line.subject == method).expect("a line");
+                least = least.min(line.n_features.unwrap_or(0) as f64);
+            }
+        }
+        println!(
+            "{method}: a drop of 0.05 found in {found} of {nights} ({least} features at least); red without it: {red}"
+        );
+        assert!(found as f64 >= 0.8 * nights as f64, "{method}: {found} of {nights}");
+    }
 }
