@@ -26,6 +26,77 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// Longest text of a token on a page, in characters.
+const TOKEN_CHARACTERS: usize = 48;
+
+/// Spaces other than the one everybody knows.
+fn is_odd_space(character: char) -> bool {
+    character != ' ' && character.is_whitespace()
+}
+
+/// Marks that are drawn over the character before them.
+fn is_combining(character: char) -> bool {
+    matches!(character, '\u{0300}'..='\u{036F}' | '\u{0483}'..='\u{0489}' | '\u{1AB0}'..='\u{1AFF}'
+        | '\u{1DC0}'..='\u{1DFF}' | '\u{20D0}'..='\u{20FF}' | '\u{FE00}'..='\u{FE0F}' | '\u{FE20}'..='\u{FE2F}'
+        | '\u{E0100}'..='\u{E01EF}')
+}
+
+/// Text of a token, every character of which shows: line breaks `↵`, tabs `⇥`, a token of nothing but spaces `␣`,
+/// what is invisible `<U+202E>`, nothing at all `∅`. A long one is cut, and says how long it was.
+pub fn token(text: &str) -> String {
+    if text.is_empty() {
+        return "∅".to_string();
+    }
+    if text.chars().all(|character| character == ' ') && text.len() <= TOKEN_CHARACTERS {
+        return "␣".repeat(text.len());
+    }
+    let mut shown = String::with_capacity(text.len().min(4 * TOKEN_CHARACTERS));
+    for (place, character) in text.chars().enumerate() {
+        if place == TOKEN_CHARACTERS {
+            shown.push_str(&format!("…({} characters)", text.chars().count()));
+            break;
+        }
+        match character {
+            '\n' => shown.push('↵'),
+            '\r' => shown.push('␍'),
+            '\t' => shown.push('⇥'),
+            hidden if is_invisible(hidden) || is_odd_space(hidden) => {
+                shown.push_str(&format!("<U+{:04X}>", u32::from(hidden)));
+            }
+            mark if place == 0 && is_combining(mark) => shown.extend(['◌', mark]),
+            other => shown.push(other),
+        }
+    }
+    shown
+}
+
+/// Visible text of at most so many characters, and whether some of it was cut off.
+pub fn shortened(text: &str, most: usize) -> (String, bool) {
+    let mut characters = text.chars();
+    let kept: String = characters.by_ref().take(most).collect();
+    let cut = characters.next().is_some();
+    let mut shown = visible(&kept);
+    if cut {
+        shown.push('…');
+    }
+    (shown, cut)
+}
+
+/// JSON that can stand inside a `script` element: nothing in it ends the element, opens a comment, or reads as
+/// markup to a careless reader. It stays the same JSON.
+pub fn inert_json(json: &str) -> String {
+    let mut inert = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                inert.push_str(&format!("\\u{:04x}", u32::from(character)));
+            }
+            other => inert.push(other),
+        }
+    }
+    inert
+}
+
 /// A cell of a Markdown table.
 pub fn markdown(text: &str) -> String {
     let shown: Vec<char> = visible(text).chars().collect();
@@ -116,6 +187,30 @@ mod tests {
     #[test]
     fn invisible_characters_show() {
         assert_eq!(visible("a\u{202E}b\u{0}c\nd\u{200B}"), "a<U+202E>b<U+0000>c d<U+200B>");
+    }
+
+    #[test]
+    fn every_character_of_a_token_shows() {
+        assert_eq!(token(" a\n\tb\r"), " a↵⇥b␍");
+        assert_eq!(token("  "), "␣␣");
+        assert_eq!(token(""), "∅");
+        assert_eq!(token("\u{200D}\u{202E}\u{FFFD}\u{A0}"), "<U+200D><U+202E>\u{FFFD}<U+00A0>");
+        assert_eq!(token("\u{0301}e\u{0301}"), "◌\u{0301}e\u{0301}");
+        let long = token(&"x".repeat(10_000));
+        assert!(long.chars().count() < 80 && long.ends_with("…(10000 characters)"), "{long}");
+    }
+
+    #[test]
+    fn json_in_a_page_ends_no_element() {
+        let text = "</script><!--<script>&\u{2028}\"\\";
+        let json = serde_json::to_string(text).expect("JSON");
+        let inert = inert_json(&json);
+        for bad in ["<", ">", "&", "\u{2028}"] {
+            assert!(!inert.contains(bad), "{inert}");
+        }
+        assert_eq!(serde_json::from_str::<String>(&inert).expect("JSON"), text);
+        assert_eq!(shortened("abc\ndef", 5), ("abc d…".to_string(), true));
+        assert_eq!(shortened("abc", 5), ("abc".to_string(), false));
     }
 
     #[test]

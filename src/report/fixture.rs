@@ -53,8 +53,13 @@ fn centre(method: usize, explainer: &str, control: Option<&str>, scorer: &str, l
     base * scale - 0.03 * layer as f64
 }
 
-/// Four layers, twelve methods, three explainers, five scorers, two controls.
+/// Twelve methods, three explainers, five scorers, two controls, forty features of each.
 pub fn make(layers: usize) -> Made {
+    make_of(layers, 40)
+}
+
+/// The same with so many features of each method at each layer.
+pub fn make_of(layers: usize, n: usize) -> Made {
     let mut made = Made {
         summary: Summary {
             schema: SCHEMA,
@@ -74,7 +79,7 @@ pub fn make(layers: usize) -> Made {
             for (m, method) in METHODS.iter().enumerate() {
                 for control in [None, Some("shuffled"), Some("random_weights")] {
                     if control != Some("random_weights") || *method == "topk" {
-                        add_row(&mut made, &mut stream, &hook, layer, m, explainer, control);
+                        add_row(&mut made, &mut stream, &hook, layer, m, explainer, control, n);
                     }
                 }
             }
@@ -98,8 +103,8 @@ fn add_row(
     m: usize,
     explainer: &str,
     control: Option<&str>,
+    n: usize,
 ) {
-    let n = 40;
     let mut columns: BTreeMap<&str, Vec<Option<f64>>> = BTreeMap::new();
     for scorer in SCORERS {
         let middle = centre(m, explainer, control, scorer, layer);
@@ -270,4 +275,131 @@ pub fn write(made: &Made, folder: &Path) {
         "warnings": ["sae at blocks.0.hook_resid_post is under-trained"],
     });
     write_atomic(&folder.join("manifest.json"), manifest.to_string().as_bytes()).expect("written");
+}
+
+/// A made-up text: fragments of 64 tokens of a vocabulary in which a few are common.
+pub struct Text {
+    pub vocabulary: Vec<String>,
+    pub fragments: Vec<Vec<u32>>,
+}
+
+impl Text {
+    pub fn make(n_fragments: usize, vocabulary: usize) -> Self {
+        let mut stream = Stream::new(5, "text");
+        let token = |stream: &mut Stream| {
+            let share = stream.unit();
+            ((vocabulary as f64).powf(share) - 1.0) as u32
+        };
+        let fragments =
+            (0..n_fragments).map(|_| (0..64).map(|_| token(&mut stream)).collect::<Vec<u32>>()).collect();
+        Self { vocabulary: (0..vocabulary).map(|id| format!(" w{id}")).collect(), fragments }
+    }
+
+    pub fn write(&self, folder: &Path) {
+        let json = serde_json::to_string(&self.vocabulary).expect("JSON");
+        write_atomic(&folder.join("records/tokens.json"), json.as_bytes()).expect("written");
+    }
+}
+
+/// Evidence of one dictionary as a run with the standard protocol writes it: records and simulations of each
+/// explainer, profiles and neighbours. A dense one is active everywhere and has signs.
+pub fn write_evidence(folder: &Path, text: &Text, hook: &str, dictionary: &str, n: usize, dense: bool) {
+    let mut stream = Stream::new(7, dictionary);
+    let (mut records, mut simulations) = (String::new(), String::new());
+    let (mut profiles, mut neighbours) = (String::new(), String::new());
+    for feature in 0..n {
+        let token = (feature * 7 % text.vocabulary.len()) as u32;
+        let activations = |stream: &mut Stream, fires: bool, tokens: &[u32]| -> Vec<f64> {
+            let value = |id: &u32| match (dense, fires && (*id == token || stream.chance(0.06))) {
+                (true, _) => stream.normal(),
+                (false, true) => 0.5 + 4.0 * stream.unit(),
+                (false, false) => 0.0,
+            };
+            tokens.iter().map(value).map(|value| (value * 1e4).round() / 1e4).collect()
+        };
+        let list = |stream: &mut Stream, stratum: &str, n: usize, fires: bool| -> Vec<serde_json::Value> {
+            (0..n)
+                .map(|_| {
+                    let fragment = stream.below(text.fragments.len());
+                    let tokens = &text.fragments[fragment];
+                    json!({
+                        "fragment": fragment, "document": fragment / 2, "stratum": stratum, "probability": 0.031,
+                        "tokens": tokens, "activations": activations(stream, fires, tokens),
+                    })
+                })
+                .collect()
+        };
+        let top = list(&mut stream, "top", 20, true);
+        let random = list(&mut stream, "random", 20, true);
+        let more = list(&mut stream, "more_random", 50, true);
+        let non_firing = list(&mut stream, "non_firing", 50, false);
+        for (stratum, fragments) in [("top", &top), ("random", &random), ("non_firing", &non_firing)] {
+            for fragment in fragments.iter().skip(1).step_by(2).take(10) {
+                let truths = fragment["activations"].as_array().expect("a list");
+                for explainer in EXPLAINERS {
+                    let near = |truth: &serde_json::Value| {
+                        let truth = truth.as_f64().expect("a number");
+                        let value = if stream.chance(0.8) { 0.7 * truth } else { 0.0312 };
+                        (value * 1e4).round() / 1e4
+                    };
+                    let predicted: Vec<f64> = truths.iter().map(near).collect();
+                    let line = json!({
+                        "feature": feature, "explainer": explainer, "simulator": explainer,
+                        "fragment": fragment["fragment"], "strata": [stratum], "predicted": predicted,
+                    });
+                    simulations.push_str(&format!("{line}\n"));
+                }
+            }
+        }
+        let quantiles: Vec<Vec<serde_json::Value>> = more
+            .chunks(5)
+            .map(|group| {
+                group.iter().map(|one| json!({"fragment": one["fragment"], "probability": 0.1})).collect()
+            })
+            .collect();
+        let more_random: Vec<(usize, f64)> = (0..200).map(|nth| (nth, 0.0321)).collect();
+        let line = json!({
+            "feature": feature, "first_scored": 1, "n_tokens": 252_000, "firing_tokens": 9_000, "density": 0.0357,
+            "firing_fragments": 812, "firing_documents": 640, "max_activation": 4.5, "top": top, "random": random,
+            "quantiles": quantiles, "quantile_fragments": more, "non_firing": non_firing, "more_random": more_random,
+        });
+        records.push_str(&format!("{line}\n"));
+        profiles.push_str(&format!("{}\n", profile(feature, &mut stream)));
+        let near = |dictionary: Option<&str>| -> Vec<serde_json::Value> {
+            (1..6)
+                .map(|nth| json!({"dictionary": dictionary, "feature": (feature + nth) % (n + 2), "cosine": 0.83}))
+                .collect()
+        };
+        let line = json!({"feature": feature, "same": near(None), "others": near(Some("pca"))});
+        neighbours.push_str(&format!("{line}\n"));
+    }
+    let files = [
+        ("records", records),
+        ("simulations", simulations),
+        ("profiles", profiles),
+        ("neighbours", neighbours),
+    ];
+    for (kind, lines) in files {
+        let path = folder.join(kind).join(hook).join(format!("{dictionary}.jsonl"));
+        write_atomic(&path, lines.as_bytes()).expect("written");
+    }
+}
+
+fn profile(feature: usize, stream: &mut Stream) -> serde_json::Value {
+    let mut counts = |scale: f64| -> Vec<u64> {
+        (0..20).map(|bin| (scale * (-0.3 * f64::from(bin)).exp() * (0.5 + stream.unit())) as u64).collect()
+    };
+    let tokens: Vec<serde_json::Value> =
+        (0..8).map(|nth| json!({"token": feature + nth, "counts": counts(90.0)})).collect();
+    let effects = |sign: f64| -> Vec<serde_json::Value> {
+        (0..10)
+            .map(|nth| json!({"token": feature + 20 + nth, "effect": sign * (2.0 - 0.1 * nth as f64)}))
+            .collect()
+    };
+    json!({
+        "feature": feature, "n_tokens": 252_000,
+        "histogram": {"low": 0.0, "high": 5.2, "bins": 20, "n_firing": 9_000, "tokens": tokens, "rest": counts(300.0)},
+        "logits": {"raised": effects(1.0), "lowered": effects(-1.0)}, "logits_note": null,
+        "ablation": {"loss_change_nats": 0.0123, "n_tokens": 128, "n_fragments": 2}, "kurtosis": 12.3,
+    })
 }

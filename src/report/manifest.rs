@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::ReportError;
@@ -32,6 +32,80 @@ pub struct ManifestView {
     pub warnings: Vec<String>,
     /// `deviations` from the protocol.
     pub deviations: Vec<String>,
+    /// `prompts`: whose question, and its digest.
+    pub prompts: Vec<(String, String)>,
+    /// `suite.protocol`: which ranks of a feature's lists explain and which score.
+    pub splits: Option<Splits>,
+    /// Whether any explanation of `suite.pairs` was chosen out of several.
+    pub chooses_explanations: bool,
+    /// `suite.per_cell`: features wanted of each method at each hook point.
+    pub per_cell: Option<usize>,
+    /// `subject`, `corpus`: what was interpreted and on which text, as (name, value).
+    pub facts: Vec<(String, String)>,
+    /// `llm_usage`, by model.
+    pub usage: Vec<UsageView>,
+}
+
+/// Which ranks two purposes take.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Splits {
+    /// What the explainer got.
+    pub explain: Picks,
+    /// What the scorer got.
+    pub score: Picks,
+}
+
+/// Which ranks of a feature's lists one purpose takes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Picks {
+    /// Of the top list.
+    pub top: Stride,
+    /// Of the random list.
+    pub random: Stride,
+    /// Of the non-firing list.
+    pub non_firing: Stride,
+}
+
+/// Every n-th rank of a list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stride {
+    /// First rank, from 0.
+    pub start: usize,
+    /// Distance between ranks.
+    pub step: usize,
+    /// How many.
+    pub n: usize,
+}
+
+impl Stride {
+    /// Whether a rank is one of them.
+    pub fn has(self, rank: usize) -> bool {
+        let Some(after) = rank.checked_sub(self.start) else { return false };
+        self.step > 0 && after % self.step == 0 && after / self.step < self.n
+    }
+}
+
+/// What one language model was asked and what it cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct UsageView {
+    /// The model.
+    #[serde(default)]
+    pub model: String,
+    /// Requests answered.
+    #[serde(default)]
+    pub requests: u64,
+    /// Of these from the cache.
+    #[serde(default)]
+    pub cached: u64,
+    /// Tokens of questions.
+    #[serde(default)]
+    pub tokens_in: u64,
+    /// Tokens of answers.
+    #[serde(default)]
+    pub tokens_out: u64,
+    /// None where prices are not known.
+    #[serde(default)]
+    pub dollars: Option<f64>,
 }
 
 /// One stage of a run.
@@ -65,24 +139,113 @@ impl ManifestView {
     /// Picks what a page shows.
     pub fn from_value(value: &Value) -> Self {
         let suite = value.get("suite");
-        let cpu = value.get("cpu");
-        let mut digests = Vec::new();
-        if let Some(Value::Object(map)) = value.get("digests") {
-            flatten("", map, &mut digests);
-        }
+        let machine = value.get("machine");
+        let cpu = value.get("cpu").or_else(|| machine?.get("cpu"));
         Self {
             version: text(value.get("version")),
-            suite_name: text(suite).or_else(|| text(suite?.get("name"))),
+            suite_name: text(suite)
+                .or_else(|| text(suite?.get("name")))
+                .or_else(|| text(value.get("suite_name"))),
             suite: suite.filter(|suite| suite.is_object()).map(|suite| format!("{suite:#}")),
             seed: value.get("seed").or_else(|| suite?.get("seed")).and_then(Value::as_u64),
-            digests,
+            digests: digests(value),
             stages: stages(value.get("stages")),
             cpu: text(cpu).or_else(|| text(cpu?.get("name"))),
-            instruction_set: text(value.get("instruction_set")).or_else(|| text(cpu?.get("instruction_set"))),
+            instruction_set: text(value.get("instruction_set"))
+                .or_else(|| text(cpu?.get("instruction_set")))
+                .or_else(|| text(machine?.get("instruction_set"))),
             warnings: texts(value.get("warnings")),
             deviations: texts(value.get("deviations")),
+            prompts: named_texts(value.get("prompts")),
+            splits: suite
+                .and_then(|suite| suite.get("protocol"))
+                .and_then(|protocol| Splits::deserialize(protocol).ok()),
+            chooses_explanations: suite.and_then(|suite| suite.get("pairs")).is_some_and(chooses),
+            per_cell: suite
+                .and_then(|suite| suite.get("per_cell"))
+                .and_then(Value::as_u64)
+                .map(|n| n as usize),
+            facts: facts(value),
+            usage: usage(value.get("llm_usage")),
         }
     }
+}
+
+fn named_texts(value: Option<&Value>) -> Vec<(String, String)> {
+    let Some(Value::Object(map)) = value else { return Vec::new() };
+    map.iter().filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_string()))).collect()
+}
+
+/// Whether an explainer of several `best_of` is among the pairs.
+fn chooses(pairs: &Value) -> bool {
+    match pairs {
+        Value::Array(items) => items.iter().any(chooses),
+        Value::Object(map) => map.iter().any(|(key, value)| match key.as_str() {
+            "best_of" => value.as_u64().is_some_and(|n| n > 1),
+            _ => chooses(value),
+        }),
+        _ => false,
+    }
+}
+
+/// Everything that a number rests on: `digests`, and those of subject, corpus and dictionaries.
+fn digests(value: &Value) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    if let Some(Value::Object(map)) = value.get("digests") {
+        flatten("", map, &mut found);
+    }
+    let one = |name: &str, value: Option<&Value>| Some((name.to_string(), text(value)?));
+    let of = |key: &str, field: &str| value.get(key).and_then(|value| value.get(field));
+    found.extend(one("subject weights", of("subject", "weights_digest")));
+    found.extend(one("corpus tokens", of("corpus", "digest")));
+    if let Some(Value::Object(map)) = value.get("dictionaries") {
+        for (name, record) in map {
+            found.extend(one(&format!("dictionary {name}"), record.get("digest")));
+        }
+    }
+    found.extend(
+        named_texts(value.get("prompts"))
+            .into_iter()
+            .map(|(name, digest)| (format!("prompt {name}"), digest)),
+    );
+    found
+}
+
+/// What a reader asks first of subject and corpus.
+fn facts(value: &Value) -> Vec<(String, String)> {
+    let shown = |path: &[&str]| -> Option<String> {
+        let found = path.iter().try_fold(value, |value, key| value.get(key))?;
+        match found {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    };
+    const FACTS: [(&str, &[&str]); 13] = [
+        ("subject model", &["subject", "name"]),
+        ("revision of the model", &["subject", "revision"]),
+        ("family", &["subject", "family"]),
+        ("layers", &["subject", "n_layers"]),
+        ("width of the residual stream", &["subject", "d_model"]),
+        ("vocabulary", &["subject", "vocab"]),
+        ("corpus", &["suite", "corpus", "source"]),
+        ("revision of the corpus", &["corpus", "revision"]),
+        ("documents", &["corpus", "counts", "documents"]),
+        ("tokens to fit on", &["suite", "corpus", "fit_tokens"]),
+        ("fragments to evaluate on", &["suite", "corpus", "eval_fragments"]),
+        ("protocol", &["suite", "protocol", "name"]),
+        ("features wanted of each method at each hook point", &["suite", "per_cell"]),
+    ];
+    FACTS.iter().filter_map(|(name, path)| Some((name.to_string(), shown(path)?))).collect()
+}
+
+fn usage(value: Option<&Value>) -> Vec<UsageView> {
+    let Some(Value::Object(map)) = value else { return Vec::new() };
+    map.iter()
+        .filter_map(|(model, used)| {
+            Some(UsageView { model: model.clone(), ..UsageView::deserialize(used).ok()? })
+        })
+        .collect()
 }
 
 fn text(value: Option<&Value>) -> Option<String> {
@@ -136,16 +299,41 @@ mod tests {
             "stages": [{"name": "harvest", "seconds": 1.5, "peak_memory_bytes": 1024}, "odd"],
             "cpu": {"name": "some cpu", "instruction_set": "avx512"},
             "warnings": ["careful", 3],
+            "prompts": {"token_activation": "ef"},
+            "subject": {"name": "embedded", "weights_digest": "01"},
+            "llm_usage": {"some-model": {"requests": 3, "cached": 1, "tokens_in": 40, "tokens_out": 5, "dollars": null}},
         }));
         assert_eq!(view.suite_name.as_deref(), Some("residual"));
         assert_eq!(view.seed, Some(7));
         assert_eq!(
             view.digests,
-            [("dictionaries.sae".to_string(), "cd".to_string()), ("model".to_string(), "ab".to_string())]
+            [
+                ("dictionaries.sae".to_string(), "cd".to_string()),
+                ("model".to_string(), "ab".to_string()),
+                ("subject weights".to_string(), "01".to_string()),
+                ("prompt token_activation".to_string(), "ef".to_string()),
+            ]
         );
+        assert_eq!(view.facts, [("subject model".to_string(), "embedded".to_string())]);
+        assert_eq!((view.usage[0].requests, view.usage[0].dollars), (3, None));
         assert_eq!(view.stages.len(), 1);
         assert_eq!(view.instruction_set.as_deref(), Some("avx512"));
         assert_eq!(view.warnings, ["careful"]);
         assert_eq!(ManifestView::from_value(&json!([1, 2])), ManifestView::default());
+    }
+
+    #[test]
+    fn the_protocol_says_which_ranks_explain_and_which_score() {
+        let stride = |start: usize| json!({"start": start, "step": 2, "n": 10});
+        let picks = |start: usize| json!({"top": stride(start), "random": stride(start), "non_firing": stride(start)});
+        let view = ManifestView::from_value(&json!({"suite": {
+            "protocol": {"name": "standard", "explain": picks(0), "score": picks(1)},
+            "pairs": [{"explainer": {"model": {"best_of": 3}}}],
+        }}));
+        let splits = view.splits.expect("a protocol");
+        assert!(splits.explain.top.has(0) && splits.explain.top.has(18) && !splits.explain.top.has(20));
+        assert!(splits.score.random.has(1) && !splits.score.random.has(2));
+        assert!(view.chooses_explanations);
+        assert!(!Stride::default().has(0));
     }
 }

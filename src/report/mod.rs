@@ -1,8 +1,10 @@
 //! The saved schema, and tables, charts and pages drawn from it.
 //!
-//! In: a run folder: `summary.json`, `scores.jsonl`, `manifest.json`.
+//! In: a run folder: `summary.json`, `scores.jsonl`, `manifest.json`, and the evidence of each dictionary in
+//! `records/`, `explanations/`, `simulations/`, `judgements/`, `profiles/`, `neighbours/`; all but the first may be
+//! missing.
 //! Out: `table.md`, `table.csv`, `table.tex`, `quality.csv`, `differences.csv`, `charts/*.svg`,
-//! `charts/*.png`, `index.html`; the table that a terminal shows.
+//! `charts/*.png`, `index.html`, `features.html`, `features/*.html`; the table that a terminal shows.
 //! Never: needs a model, a key or the network; trusts text that came out of a suite, a corpus, a
 //! model or an LLM; says that one method is more interpretable than another.
 //!
@@ -14,7 +16,7 @@ mod charts;
 mod escape;
 mod manifest;
 mod number;
-mod page;
+mod pages;
 mod schema;
 mod scores;
 mod table;
@@ -108,13 +110,18 @@ pub fn render(run_folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     ];
     let chart_folder = run_folder.join("charts");
     files.extend(charts::files(&charts, &chart_folder)?);
-    let page = page::render(&view, manifest.as_ref(), scores.is_some(), &charts)?;
-    files.push((run_folder.join("index.html"), page.into_bytes()));
-
     for (path, bytes) in &files {
         write_atomic(path, bytes)?;
     }
-    let written: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
+    let mut written: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
     charts::remove_stale(&chart_folder, &written)?;
+    let sources = pages::Sources {
+        run_folder,
+        view: &view,
+        manifest: manifest.as_ref(),
+        scores: scores.as_ref(),
+        charts: &charts,
+    };
+    written.extend(pages::write(&sources)?);
     Ok(written)
 }

@@ -7,6 +7,7 @@ use super::legend::Legend;
 use super::marks::{self, Mark};
 use super::{Chart, Figure, Kind, MARGIN, chart_name, pairing_parts, text};
 use crate::base::HookPoint;
+use crate::report::number::estimate;
 use crate::report::schema::Cell;
 use crate::report::view::{BEYOND_TOKEN, Pairing, RowKey, View};
 
@@ -19,6 +20,8 @@ struct Point {
     control: bool,
     mean: f64,
     interval: Option<(f64, f64)>,
+    /// Whose it is and its numbers.
+    words: String,
 }
 
 struct Panel {
@@ -180,6 +183,8 @@ fn panel<'a>(
             let key = RowKey { hook, method: view.methods[*m], control: c.map(|c| view.controls[c]) };
             let Some(cell) = view.cell(pairing, key, scorer) else { continue };
             let Some(mean) = cell.mean.filter(|mean| mean.is_finite()) else { continue };
+            let whose = key.control.map_or(String::new(), |control| format!(" (control: {control})"));
+            let numbers = estimate(cell.mean, cell.ci_low, cell.ci_high);
             points.push(Point {
                 column,
                 step: *step,
@@ -187,6 +192,7 @@ fn panel<'a>(
                 control: c.is_some(),
                 mean,
                 interval: interval(cell),
+                words: format!("{}{whose}: {numbers}, {} features", key.method, cell.n_scored),
             });
         }
     }
@@ -224,10 +230,12 @@ impl ByLayer {
         for point in &panel.points {
             let x = area.x + (point.column as f64 + point.step / self.steps) * column_width;
             let (width, r) = if point.control { (1.1, 2.7) } else { (1.5, 3.7) };
+            canvas.begin(&point.words);
             if let Some((low, high)) = point.interval {
                 canvas.line((x, scale.at(low)), (x, scale.at(high)), point.mark.ink, width);
             }
             marks::draw(canvas, point.mark, x, scale.at(point.mean), r);
+            canvas.end();
         }
         for (i, label) in self.columns.iter().enumerate() {
             let x = area.x + (i as f64 + 0.5) * column_width;

@@ -83,6 +83,22 @@ impl Canvas {
         Color::from(name)
     }
 
+    /// Begins what belongs together, up to `end`, and what is said of it where it is pointed at. A file shows
+    /// no such text and gets no group.
+    pub fn begin(&mut self, words: &str) {
+        if self.paper == Paper::Page {
+            let title = Some(visible(words));
+            self.scene.add(Primitive::GroupStart { transform: None, title, extra_attrs: None });
+        }
+    }
+
+    /// Ends what `begin` began.
+    pub fn end(&mut self) {
+        if self.paper == Paper::Page {
+            self.scene.add(Primitive::GroupEnd);
+        }
+    }
+
     /// One line of text; `y` is its baseline.
     pub fn text(&mut self, x: f64, y: f64, content: &str, size: u32, anchor: Anchor, ink: Ink) {
         self.push_text(x, y, content, size, anchor, ink, None);

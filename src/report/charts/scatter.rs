@@ -6,6 +6,7 @@ use super::canvas::{Anchor, Canvas, Ink};
 use super::legend::Legend;
 use super::marks::{self, Mark};
 use super::{Chart, Figure, Kind, MARGIN, chart_name, pairing_parts};
+use crate::report::number::{estimate, fixed, significant};
 use crate::report::schema::QualityRow;
 use crate::report::view::{Pairing, RowKey, View};
 
@@ -18,6 +19,8 @@ struct Point<'a> {
     interval: Option<(f64, f64)>,
     /// Whether the interval is but the range of what several trainings gave.
     is_range: bool,
+    /// Whose it is and its numbers.
+    words: String,
 }
 
 struct Panel<'a> {
@@ -72,7 +75,8 @@ pub fn fvu_chart<'a>(view: &View<'a>, marks: &[Mark]) -> Option<Chart<'a>> {
                 let y = quality(view, hook, method)?.fvu.filter(|fvu| fvu.is_finite())?;
                 let row = quality(view, hook, method)?;
                 let interval = row.fvu_least.zip(row.fvu_largest);
-                Some(Point { mark: *mark, sweep: *sweep, x, y, interval, is_range: true })
+                let words = format!("{method}: L0 {}, FVU {}", significant(Some(x)), fixed(Some(y), 3));
+                Some(Point { mark: *mark, sweep: *sweep, x, y, interval, is_range: true, words })
             });
             Panel { title: hook.to_string(), points: points.collect() }
         })
@@ -128,7 +132,9 @@ pub fn score_chart<'a>(view: &View<'a>, pairing: Pairing<'a>, marks: &[Mark]) ->
                         let cell = view.cell(pairing, RowKey { hook, method, control: None }, scorer)?;
                         let y = cell.mean.filter(|mean| mean.is_finite())?;
                         let interval = cell.ci_low.zip(cell.ci_high);
-                        Some(Point { mark: *mark, sweep: *sweep, x, y, interval, is_range: false })
+                        let numbers = estimate(cell.mean, cell.ci_low, cell.ci_high);
+                        let words = format!("{method}: L0 {}, {scorer} {numbers}", significant(Some(x)));
+                        Some(Point { mark: *mark, sweep: *sweep, x, y, interval, is_range: false, words })
                     });
                     Panel { title: hook.to_string(), points: points.collect() }
                 })
@@ -312,7 +318,9 @@ fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel<'_>, scales: &(Scal
         }
     }
     for (point, at) in panel.points.iter().zip(&drawn) {
+        canvas.begin(&point.words);
         marks::draw(canvas, point.mark, at.0, at.1, RADIUS);
+        canvas.end();
     }
 }
 

@@ -1,0 +1,499 @@
+// One feature of a dictionary at a time: what fired it, what was said of it, what was predicted from that.
+
+// How numbers were packed: see `packed.rs`.
+const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
+function numbersOf(text) {
+  const numbers = [];
+  let value = 0;
+  let shift = 1;
+  for (const byte of bytesOf(text)) {
+    value += (byte & 127) * shift;
+    shift *= 128;
+    if (byte < 128) {
+      numbers.push(value);
+      value = 0;
+      shift = 1;
+    }
+  }
+  return numbers;
+}
+
+function unpacked(text) {
+  const packed = bytesOf(text);
+  const bytes = [];
+  for (let at = 0; at < packed.length; ) {
+    const n = packed[at];
+    if (n < 128) {
+      bytes.push(...packed.subarray(at + 1, at + 2 + n));
+      at += n + 2;
+    } else {
+      for (let i = 0; i < n - 125; i += 1) bytes.push(packed[at + 1]);
+      at += 2;
+    }
+  }
+  return bytes;
+}
+
+(() => {
+  const LISTS = ["top", "random", "quantile", "not firing"];
+  const LIST_WORDS = [
+    "Top: the largest activations",
+    "Random: a uniform draw of firing fragments",
+    "Quantiles: firing fragments by rank of their maximum, strongest group first",
+    "Not firing: where it stays silent, or nearly",
+  ];
+  const ROLES = ["neither explained nor scored on", "explained on", "scored on", "explanations compared on"];
+  const SHADES = 9;
+  const PARTS = 8;
+  const state = { feature: null, simulation: 0, lists: [true, true, true, false], shares: false };
+  const features = data.features;
+  const numbered = new Map(features.map((feature, nth) => [feature.feature, nth]));
+  const real = (feature) => feature.lines.filter((line) => !line.control);
+
+  // The list at the side.
+  const orders = [
+    ["number", "by number"],
+    ...data.scorers.flatMap((name, nth) => [[`best ${nth}`, `${name}, best first`], [`worst ${nth}`, `${name}, worst first`]]),
+    ["dense", "densest first"],
+    ["sparse", "sparsest first"],
+  ];
+  options(byId("feature-order"), orders);
+  const scoreOf = (feature, nth) => real(feature)[0]?.scores[nth] ?? null;
+  let listed = features;
+  function list() {
+    const [order, place] = byId("feature-order").value.split(" ");
+    const words = byId("feature-filter").value.toLowerCase().split(/\s+/).filter((word) => word);
+    const said = (feature) => [String(feature.feature), ...feature.lines.map((line) => line.text || "")].join(" ").toLowerCase();
+    listed = words.length ? features.filter((feature) => words.every((word) => said(feature).includes(word))) : [...features];
+    if (order === "best" || order === "worst") listed.sort((a, b) => compare(scoreOf(a, place), scoreOf(b, place), order === "best"));
+    if (order === "dense" || order === "sparse") listed.sort((a, b) => compare(a.density, b.density, order === "dense"));
+    const scorer = place === undefined ? 0 : Number(place);
+    byId("feature-count").textContent = `${many(listed.length, "feature")} of ${whole(features.length)}${data.scorers.length ? `; number, ${data.scorers[scorer]}` : ""}`;
+    byId("feature-list").replaceChildren(
+      ...listed.map((feature) =>
+        make(
+          "li",
+          {},
+          make(
+            "a",
+            { href: `#f=${feature.feature}`, "data-feature": feature.feature, title: real(feature)[0]?.text },
+            make("strong", {}, String(feature.feature)),
+            " ",
+            make("span", { class: "score" }, fixed(scoreOf(feature, scorer), 2)),
+            " ",
+            make("span", { class: "said" }, real(feature)[0]?.text || real(feature)[0]?.status || ""),
+          ),
+        ),
+      ),
+    );
+    mark();
+  }
+  function mark() {
+    for (const link of byId("feature-list").querySelectorAll("a")) {
+      const here = state.feature && Number(link.dataset.feature) === state.feature.feature;
+      if (here) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+      if (here) link.parentNode.parentNode.scrollTop += middle(link);
+    }
+  }
+  /** How far the list must move for a link to stand inside it. */
+  function middle(link) {
+    const [box, own] = [byId("feature-list").getBoundingClientRect(), link.getBoundingClientRect()];
+    if (own.top >= box.top && own.bottom <= box.bottom) return 0;
+    return own.top - box.top - box.height / 2;
+  }
+
+  function step(by) {
+    if (!listed.length) return;
+    const now = listed.indexOf(state.feature);
+    const to = now < 0 ? 0 : Math.min(Math.max(now + by, 0), listed.length - 1);
+    if (listed[to] !== state.feature) location.hash = `f=${listed[to].feature}`;
+  }
+
+  // Values: a byte stands for an activation, and one byte stands for 0.
+  const valueOf = (feature, byte) => (byte - feature.scale[0]) * feature.scale[1];
+  const highest = (feature) => (255 - feature.scale[0]) * feature.scale[1];
+  function shade(feature, value) {
+    const most = highest(feature);
+    return value <= 0 || most <= 0 ? 0 : Math.min(SHADES, Math.max(1, Math.ceil((value / most) * SHADES - 0.02)));
+  }
+
+  function facts(feature) {
+    const rows = [];
+    const per = feature.density === null ? null : feature.density * 100;
+    const of = feature.n_tokens === undefined ? "" : ` (${whole(feature.firing_tokens)} of ${whole(feature.n_tokens)})`;
+    rows.push(["fires on", per === null ? DASH : `${significant(per)} % of tokens${of}`]);
+    if (feature.firing_fragments !== undefined && feature.firing_fragments !== null) {
+      const documents = feature.firing_documents === null ? "" : `, ${many(feature.firing_documents, "document")}`;
+      rows.push(["in", `${many(feature.firing_fragments, "fragment")}${documents}`]);
+    }
+    rows.push(["largest activation", significant(feature.max_activation)]);
+    if (feature.profile && feature.profile.kurtosis !== null) rows.push(["kurtosis of its activations", significant(feature.profile.kurtosis)]);
+    byId("facts").replaceChildren(...rows.map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text))));
+  }
+
+  function explanations(feature) {
+    const parts = real(feature).map((line) => {
+      const explainer = data.explainers[line.explainer];
+      const prompts = explainer.prompts.map(([name, digest]) => `${name} ${digest.slice(0, 16)}`).join(", ");
+      return make(
+        "article",
+        { class: "explanation", "data-explainer": explainer.label },
+        make("h3", {}, explainer.label),
+        make("p", { class: "claim", dir: "auto" }, line.text || (line.reason === undefined ? "no explanation" : `no explanation: ${data.reasons[line.reason]}`)),
+        make("p", { class: "quiet" }, [line.cut ? "Shortened; scores.jsonl has all of it." : "", prompts ? `Questions asked: ${prompts}.` : ""].filter((part) => part).join(" ")),
+      );
+    });
+    const head = make("tr", {}, make("th", { scope: "col", class: "left" }, "explainer"), ...data.scorers.map((name) => make("th", { scope: "col" }, name)), make("th", { scope: "col", class: "left" }, "status"));
+    const rows = feature.lines.map((line) => {
+      const why = new Map(line.why || []);
+      const control = line.control ? ` (control: ${line.control})` : "";
+      const cells = line.scores.map((score, nth) =>
+        make("td", { class: why.has(nth) ? "why" : null }, score === null && why.has(nth) ? data.reasons[why.get(nth)] : fixed(score, 2)),
+      );
+      const status = line.status + (line.reason === undefined ? "" : `: ${data.reasons[line.reason]}`);
+      return make("tr", { class: line.control ? "control" : null }, make("th", { scope: "row", class: "left" }, data.explainers[line.explainer].label + control), ...cells, make("td", { class: "left" }, status));
+    });
+    const half = data.chance_is_half.map((nth) => data.scorers[nth]);
+    const chance = half.length ? ` Chance is 0.5 in ${half.join(", ")}, 0 in the others.` : "";
+    const table = rows.length
+      ? make("div", { class: "scroll" }, make("table", { id: "scores" }, make("caption", {}, `Scores of this feature. A control says what a wrong or a known explanation scores.${chance}`), make("thead", {}, head), make("tbody", {}, ...rows)))
+      : make("p", { class: "quiet" }, "No score of this feature is in the run folder.");
+    byId("explanations").replaceChildren(...parts, table, ...judged(feature));
+  }
+
+  function judged(feature) {
+    if (!feature.judged) return [];
+    const rows = feature.judged.map((one) => {
+      const name = `${one.judging} · ${data.explainers[one.explainer].label}`;
+      if (one.reason !== null) return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", { colspan: 2, class: "left" }, data.reasons[one.reason]));
+      const cell = (nth) => (one.gain ? `${significant(one.gain[nth])} nats over ${one.said[nth][0]}` : `${one.said[nth][1]} of ${one.said[nth][0]}`);
+      return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", {}, cell(0)), make("td", {}, cell(1)));
+    });
+    const head = make("tr", {}, ...["judged by a language model", "firing ones said to fire", "other ones said to fire"].map((name, nth) => make("th", { scope: "col", class: nth ? null : "left" }, name)));
+    const caption = make("caption", {}, "What was said of whole fragments; for surprisal, the mean gain of likelihood.");
+    return [make("div", { class: "scroll" }, make("table", {}, caption, make("thead", {}, head), make("tbody", {}, ...rows)))];
+  }
+
+  // Fragments.
+  function simulations(feature) {
+    const some = data.explainers.map((_, nth) => nth).filter((nth) => feature.shown.some((one) => one[3][nth]));
+    const select = byId("simulation");
+    options(select, some.map((nth) => [String(nth), data.explainers[nth].label]));
+    if (!some.includes(state.simulation)) state.simulation = some[0] ?? 0;
+    select.value = String(state.simulation);
+    select.disabled = some.length === 0;
+  }
+
+  function legend(feature) {
+    const scale = (name, letter) =>
+      make(
+        "span",
+        { class: "scale" },
+        make("span", { class: "name" }, name),
+        " 0 ",
+        ...Array.from({ length: SHADES }, (_, nth) => make("span", { class: `box ${letter}${nth + 1}` })),
+        ` ${significant(highest(feature))}`,
+      );
+    const minus = feature.scale && feature.scale[0] > 0 ? make("span", { class: "scale" }, make("span", { class: "minus" }, "below 0"), " dotted") : null;
+    byId("legend").replaceChildren(
+      scale("true: behind the text", "a"),
+      scale("simulated: the bar below it", "s"),
+      ...(minus ? [minus] : []),
+    );
+  }
+
+  function fragment(feature, shown, place, role) {
+    const [number, document, packed] = data.fragments[shown[0]];
+    const tokens = numbersOf(packed);
+    const truths = unpacked(shown[2]).map((byte) => valueOf(feature, byte));
+    const simulated = shown[3][state.simulation] ? unpacked(shown[3][state.simulation]).map((byte) => valueOf(feature, byte)) : null;
+    const words = (at) =>
+      [
+        `${data.tokens[tokens[at]]}`,
+        `true ${significant(truths[at])}`,
+        simulated ? `simulated ${significant(simulated[at])}` : null,
+        at < feature.first_scored ? "not counted" : null,
+      ]
+        .filter((part) => part)
+        .join(" · ");
+    const cells = tokens.map((token, at) => {
+      const minus = truths[at] < 0 && -truths[at] > 0.02 * highest(feature);
+      const kind = `t a${shade(feature, truths[at])}${minus ? " minus" : ""}${at < feature.first_scored ? " lead" : ""}`;
+      const bar = simulated ? make("i", { class: `s s${shade(feature, simulated[at])}` }) : null;
+      return make("span", { class: kind, "data-tip": words(at) }, make("bdi", {}, data.tokens[token]), bar);
+    });
+    const text = make("div", { class: "text", tabindex: "0", role: "group", "aria-label": `fragment ${number}: ${tokens.length} tokens, arrow keys read their values` }, ...cells);
+    let at = -1;
+    const to = (next) => {
+      cells[at]?.classList.remove("now");
+      at = Math.min(Math.max(next, 0), cells.length - 1);
+      cells[at].classList.add("now");
+      tip(cells[at]);
+      byId("token-value").textContent = `token ${at + 1} of ${cells.length}: ${words(at)}`;
+    };
+    text.addEventListener("keydown", (event) => {
+      const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: cells.length - 1 }[event.key];
+      if (next === undefined || isForField(event)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      to(next);
+    });
+    text.addEventListener("blur", () => {
+      cells[at]?.classList.remove("now");
+      at = -1;
+    });
+    const also = shown[1].filter((member) => member[0] !== place[0]).map((member) => LISTS[member[0]]);
+    const group = place[0] === 2 ? ` · group ${place[1] + 1} of ${feature.n_quantiles}` : ` · ${place[1] + 1}.`;
+    const most = truths.reduce((most, value, nth) => (nth < feature.first_scored ? most : Math.max(most, value)), truths.length > feature.first_scored ? -Infinity : 0);
+    const about = `fragment ${whole(number)}${document === null ? "" : ` of document ${whole(document)}`} · largest ${significant(most)}${also.length ? ` · also in ${also.join(", ")}` : ""}`;
+    return make(
+      "article",
+      { class: "fragment", "data-fragment": number, "data-list": LISTS[place[0]], "data-role": ROLES[role] },
+      make("p", { class: "about" }, make("span", { class: `role role${role}` }, ROLES[role]), ` ${LISTS[place[0]]}${group} ${about}`),
+      make("div", { class: "lines" }, make("div", { class: "names", "aria-hidden": "true" }, make("span", {}, "true"), simulated ? make("span", { class: "simulated" }, "simulated") : null), text),
+      simulated ? null : make("p", { class: "quiet" }, role === 2 ? "No simulation of this explainer." : "No simulation is kept of a fragment that is not scored."),
+    );
+  }
+
+  function fragments(feature) {
+    byId("evidence-note").textContent = "";
+    byId("token-value").textContent = "";
+    if (feature.scale === undefined) {
+      byId("fragments").replaceChildren(make("p", { class: "quiet" }, "No fragment of this feature is in the run folder."));
+      byId("legend").replaceChildren();
+      return;
+    }
+    legend(feature);
+    const taken = new Set();
+    const parts = [];
+    for (let list = 0; list < LISTS.length; list += 1) {
+      if (!state.lists[list]) continue;
+      const members = [];
+      for (const shown of feature.shown) {
+        const place = shown[1].find((member) => member[0] === list);
+        if (place && !taken.has(shown[0])) members.push([place, shown]);
+      }
+      members.sort(([a], [b]) => a[1] - b[1]);
+      members.forEach(([, shown]) => taken.add(shown[0]));
+      if (!members.length) continue;
+      parts.push(make("h3", {}, `${LIST_WORDS[list]} (${members.length})`));
+      parts.push(...members.map(([place, shown]) => fragment(feature, shown, place, place[2])));
+    }
+    const step = feature.scale[1];
+    byId("evidence-note").textContent =
+      `${feature.shown.length} of ${many(feature.n_fragments, "fragment")} of this feature are on this page. ` +
+      `Activations are kept in steps of ${significant(step)}, a 255th of the feature's range` +
+      `${data.explainers[state.simulation]?.ten_point ? "; this simulator speaks of 0 to 10, and 10 is drawn as the largest activation" : ""}. ` +
+      `${feature.first_scored > 0 ? "The first token is not counted." : ""}`;
+    byId("fragments").replaceChildren(...(parts.length ? parts : [make("p", { class: "quiet" }, "None in the lists chosen.")]));
+  }
+
+  // Simulated against true, in bins.
+  function scatter(feature) {
+    const joint = feature.joint || [];
+    byId("scatter-section").hidden = joint.length === 0;
+    byId("scatter").replaceChildren(...joint.map((one) => scatterOf(feature, one)));
+  }
+  function scatterOf(feature, one) {
+    const [size, left, bottom] = [190, 46, 36];
+    const cells = [];
+    const packed = numbersOf(one.cells);
+    for (let at = 0, cell = 0; at < packed.length; at += 2) {
+      cell += packed[at];
+      cells.push([Math.floor(cell / data.bins), cell % data.bins, packed[at + 1]]);
+    }
+    const largest = Math.max(...cells.map((cell) => cell[2]));
+    const low = -feature.scale[0] * feature.scale[1];
+    const high = highest(feature);
+    const width = size / data.bins;
+    const at = (bin) => (bin + 0.5) * width;
+    const value = (bin) => low + ((bin + 0.5) / data.bins) * (high - low);
+    const zero = ((0 - low) / (high - low)) * size;
+    const label = data.explainers[one.explainer].label;
+    const svg = draw(
+      "svg",
+      { viewBox: `0 0 ${left + size + 10} ${size + bottom + 8}`, width: left + size + 10, height: size + bottom + 8, role: "img", "aria-label": `simulated against true activation, ${label}` },
+      draw("rect", { x: left, y: 4, width: size, height: size, class: "frame" }),
+      draw("line", { x1: left, y1: 4 + size, x2: left + size, y2: 4, class: "grid" }),
+      ...(low < 0
+        ? [draw("line", { x1: left + zero, y1: 4, x2: left + zero, y2: 4 + size, class: "grid" }), draw("line", { x1: left, y1: 4 + size - zero, x2: left + size, y2: 4 + size - zero, class: "grid" })]
+        : []),
+      ...cells.map(([x, y, n]) =>
+        // Area by logarithm: most tokens are silent, and the others must show.
+        draw("circle", { cx: left + at(x), cy: 4 + size - at(y), r: (width / 2) * Math.sqrt((Math.log(n) + 0.6) / (Math.log(largest) + 0.6)), class: "dot", "data-tip": `${many(n, "token")}: true about ${significant(value(x))}, simulated about ${significant(value(y))}` }),
+      ),
+      draw("text", { x: left, y: size + 20, class: "tick" }, significant(low)),
+      draw("text", { x: left + size, y: size + 20, class: "tick", "text-anchor": "end" }, significant(high)),
+      draw("text", { x: left + size / 2, y: size + 34, class: "axis", "text-anchor": "middle" }, "true"),
+      draw("text", { x: left - 5, y: size + 4, class: "tick", "text-anchor": "end" }, significant(low)),
+      draw("text", { x: left - 5, y: 14, class: "tick", "text-anchor": "end" }, significant(high)),
+      draw("text", { x: 0, y: 0, class: "axis", "text-anchor": "middle", transform: `translate(12 ${4 + size / 2}) rotate(-90)` }, "simulated"),
+    );
+    const past = one.n_beyond ? ` ${many(one.n_beyond, "prediction")} beyond the scale, drawn at its edge.` : "";
+    return make("figure", { "data-explainer": label }, make("figcaption", {}, make("strong", {}, label)), svg, make("figcaption", {}, `${many(one.n_tokens, "scored token")} of ${many(one.n_fragments, "fragment")}, top and random, in ${data.bins} by ${data.bins} bins; a dot's area grows with the logarithm of its tokens.${past}`));
+  }
+
+  // The distribution of its activations.
+  function profile(feature) {
+    const histogram = feature.profile && feature.profile.histogram;
+    byId("profile-section").hidden = !histogram;
+    if (!histogram) return;
+    const counts = numbersOf(histogram.counts);
+    const names = [...histogram.tokens.map((token) => data.tokens[token]), "all other tokens"];
+    const rows = names.map((_, nth) => counts.slice(nth * histogram.bins, (nth + 1) * histogram.bins));
+    const totals = Array.from({ length: histogram.bins }, (_, bin) => rows.reduce((sum, row) => sum + row[bin], 0));
+    const total = totals.reduce((sum, n) => sum + n, 0);
+    const [left, width, height, bottom] = [56, 620, 180, 36];
+    const most = Math.max(1, ...totals);
+    const bar = width / histogram.bins;
+    const edge = (bin) => histogram.low + (bin / histogram.bins) * (histogram.high - histogram.low);
+    const marks = [];
+    for (let bin = 0; bin < histogram.bins; bin += 1) {
+      let top = height;
+      rows.forEach((row, nth) => {
+        if (row[bin] === 0) return;
+        const tall = (row[bin] / (state.shares ? totals[bin] : most)) * height;
+        top -= tall;
+        const kind = nth === rows.length - 1 ? "rest" : `part${nth % PARTS}`;
+        marks.push(draw("rect", { x: left + bin * bar + 0.5, y: 6 + top, width: bar - 1, height: Math.max(tall, 0.3), class: kind, "data-tip": `${names[nth]}: ${whole(row[bin])} of ${whole(totals[bin])}, ${significant(edge(bin))} to ${significant(edge(bin + 1))}` }));
+      });
+    }
+    const svg = draw(
+      "svg",
+      { viewBox: `0 0 ${left + width + 8} ${height + bottom + 8}`, width: left + width + 8, height: height + bottom + 8, role: "img", "aria-label": "histogram of activations by token; the numbers are in the table below" },
+      draw("line", { x1: left, y1: 6 + height, x2: left + width, y2: 6 + height, class: "grid" }),
+      ...marks,
+      draw("text", { x: left - 6, y: 16, class: "tick", "text-anchor": "end" }, state.shares ? "100 %" : whole(most)),
+      draw("text", { x: left - 6, y: 6 + height, class: "tick", "text-anchor": "end" }, "0"),
+      draw("text", { x: left, y: height + 22, class: "tick" }, significant(histogram.low)),
+      draw("text", { x: left + width, y: height + 22, class: "tick", "text-anchor": "end" }, significant(histogram.high)),
+      draw("text", { x: left + width / 2, y: height + 36, class: "axis", "text-anchor": "middle" }, "activation"),
+    );
+    const key = make("ul", { class: "key" }, ...names.map((name, nth) => make("li", {}, make("span", { class: `box ${nth === rows.length - 1 ? "rest" : `part${nth % PARTS}`}` }), " ", make("bdi", { class: "token" }, name), ` ${whole(rows[nth].reduce((sum, n) => sum + n, 0))}`)));
+    const shares = make("button", { type: "button", id: "histogram-shares", "aria-pressed": String(state.shares) }, "shares within each bin");
+    shares.addEventListener("click", () => {
+      state.shares = !state.shares;
+      profile(feature);
+      byId("histogram-shares").focus();
+    });
+    const table = make(
+      "details",
+      {},
+      make("summary", {}, "The same numbers"),
+      make("div", { class: "scroll" }, make("table", {}, make("caption", {}, "Firing tokens by activation"), make("thead", {}, make("tr", {}, make("th", { scope: "col", class: "left" }, "from"), ...names.map((name) => make("th", { scope: "col" }, make("bdi", { class: "token" }, name))))), make("tbody", {}, ...totals.map((_, bin) => make("tr", {}, make("th", { scope: "row", class: "left" }, significant(edge(bin))), ...rows.map((row) => make("td", {}, whole(row[bin])))))))),
+    );
+    const of = feature.profile.n_tokens === null ? "" : ` of ${whole(feature.profile.n_tokens)}`;
+    byId("profile").replaceChildren(
+      make("figure", { id: "histogram" }, svg, key, make("figcaption", {}, `${whole(histogram.n_firing ?? total)}${of} tokens fire it; stacked by token, the commonest apart. `, shares)),
+      table,
+    );
+  }
+
+  function logits(feature) {
+    const own = feature.profile;
+    const has = own && (own.raised.length || own.lowered.length || own.logits_note || own.ablation);
+    byId("logits-section").hidden = !has;
+    if (!has) return;
+    const side = (name, list) =>
+      make("div", { class: "scroll" }, make("table", {}, make("caption", {}, name), make("thead", {}, make("tr", {}, make("th", { scope: "col", class: "left" }, "token"), make("th", { scope: "col" }, "effect"))), make("tbody", {}, ...list.map(([token, effect]) => make("tr", {}, make("th", { scope: "row", class: "left" }, make("bdi", { class: "token" }, data.tokens[token])), make("td", {}, fixed(effect, 3)))))));
+    const parts = [];
+    if (own.raised.length || own.lowered.length) parts.push(make("div", { class: "beside" }, side("Logits that its direction raises most", own.raised), side("Logits that it lowers most", own.lowered)));
+    if (own.logits_note) parts.push(make("p", { class: "quiet" }, own.logits_note));
+    if (own.ablation) {
+      const [change, tokens, fragments] = own.ablation;
+      const over = tokens === null ? "" : ` over ${many(tokens, "token")}${fragments === null ? "" : ` of ${many(fragments, "fragment")}`}`;
+      parts.push(make("p", { id: "ablation" }, `Without it the loss changes by ${significant(change)} nats a token${over}.`));
+    }
+    byId("logits").replaceChildren(...parts);
+  }
+
+  function neighbours(feature) {
+    const lists = feature.neighbours;
+    byId("neighbours-section").hidden = !lists || lists.every((list) => list.length === 0);
+    if (!lists) return;
+    const table = (name, list, with_dictionary) => {
+      const rows = list.map(([dictionary, number, cosine, walked]) => {
+        const [title, file] = data.dictionaries[dictionary];
+        const here = !with_dictionary;
+        const link = walked && (here || file) ? make("a", { href: `${here ? "" : encodeURI(file)}#f=${number}`, "data-neighbour": number }, String(number)) : `${number} (not walked)`;
+        return make("tr", {}, with_dictionary ? make("td", { class: "left" }, title) : null, make("th", { scope: "row", class: "left" }, link), make("td", {}, fixed(cosine, 3)));
+      });
+      const heads = [...(with_dictionary ? ["dictionary"] : []), "feature", "cosine"];
+      return make("div", { class: "scroll" }, make("table", {}, make("caption", {}, name), make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col", class: head === "cosine" ? null : "left" }, head)))), make("tbody", {}, ...rows)));
+    };
+    byId("neighbours").replaceChildren(make("div", { class: "beside" }, table("In this dictionary", lists[0], false), table("In other dictionaries", lists[1], true)));
+  }
+
+  function show(number) {
+    const nth = numbered.get(number);
+    const absent = byId("feature-absent");
+    const left = data.skipped.find(([, numbers]) => numbers.includes(number));
+    absent.hidden = nth !== undefined;
+    byId("feature-view").hidden = nth === undefined;
+    if (nth === undefined) {
+      absent.textContent = left ? `Feature ${number} was walked and left out: ${data.reasons[left[0]]}.` : `Feature ${number} is not among the features that were walked.`;
+      state.feature = null;
+      byId("feature-title").textContent = `Feature ${number}`;
+      mark();
+      return;
+    }
+    const feature = features[nth];
+    state.feature = feature;
+    byId("feature-title").textContent = `Feature ${feature.feature}`;
+    document.title = `Feature ${feature.feature} of ${data.dictionary} at ${data.hook} · autointerp`;
+    facts(feature);
+    explanations(feature);
+    simulations(feature);
+    fragments(feature);
+    scatter(feature);
+    profile(feature);
+    logits(feature);
+    neighbours(feature);
+    mark();
+    const place = listed.indexOf(feature);
+    byId("previous").disabled = place === 0;
+    byId("next").disabled = place === listed.length - 1;
+  }
+
+  function follow() {
+    const wanted = parseInt(address().get("f"), 10);
+    if (isFinite(wanted)) show(wanted);
+    else if (listed.length) show(listed[0].feature);
+    else {
+      byId("feature-absent").hidden = false;
+      byId("feature-absent").textContent = data.skipped.length ? "Every feature that was walked was left out." : "No feature of this dictionary was walked.";
+    }
+  }
+
+  byId("lists").replaceChildren(
+    ...LISTS.map((name, nth) => {
+      const box = make("input", { type: "checkbox", id: `list-${nth}`, checked: state.lists[nth] });
+      box.addEventListener("change", () => {
+        state.lists[nth] = box.checked;
+        if (state.feature) fragments(state.feature);
+      });
+      return make("label", {}, box, ` ${name}`);
+    }),
+  );
+  byId("simulation").addEventListener("change", (event) => {
+    state.simulation = Number(event.target.value);
+    if (state.feature) fragments(state.feature);
+  });
+  byId("feature-order").addEventListener("change", list);
+  byId("feature-filter").addEventListener("input", list);
+  byId("previous").addEventListener("click", () => step(-1));
+  byId("next").addEventListener("click", () => step(1));
+  addEventListener("keydown", (event) => {
+    if (isForField(event)) return;
+    const by = { j: 1, n: 1, ArrowRight: 1, k: -1, p: -1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    step(by);
+  });
+  addEventListener("hashchange", follow);
+  if (data.scorers.length) byId("feature-order").value = "best 0";
+  list();
+  follow();
+})();

@@ -1,0 +1,117 @@
+//! Which dictionaries have a page, and what its file is called.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::report::escape::file_stem;
+use crate::report::schema::{Summary, dictionary_name};
+use crate::report::scores::FeatureLine;
+
+/// One dictionary at one hook point, of the subject or of a control's subject.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// Hook point.
+    pub hook: String,
+    /// Name of the dictionary: that of its method and, after the first, of its training.
+    pub dictionary: String,
+    /// The control that the dictionary belongs to, if it is none of the subject's own.
+    pub control: Option<String>,
+}
+
+/// The pages of features, in the order of the tables.
+#[derive(Debug, Default)]
+pub struct Names {
+    places: Vec<Place>,
+    files: HashMap<Place, String>,
+    /// Controls that have dictionaries of their own; the others explain or score the subject's.
+    own_dictionaries: BTreeSet<String>,
+}
+
+impl Names {
+    /// One name for each dictionary that the summary measured or that a line is about; no two differ by case alone.
+    pub fn of(summary: &Summary, lines: &[FeatureLine]) -> Self {
+        let own_dictionaries = summary.quality.iter().filter_map(|row| row.control.clone()).collect();
+        let mut names = Self { own_dictionaries, ..Self::default() };
+        let mut taken = BTreeSet::new();
+        for row in &summary.quality {
+            for nth in 0..row.trainings.unwrap_or(1) {
+                let training = u32::try_from(nth).ok();
+                let dictionary = dictionary_name(&row.method, training);
+                let place = Place { hook: row.hook.clone(), dictionary, control: row.control.clone() };
+                names.add(place, &mut taken);
+            }
+        }
+        for line in lines {
+            let place = names.place_of(line);
+            names.add(place, &mut taken);
+        }
+        names
+    }
+
+    fn add(&mut self, place: Place, taken: &mut BTreeSet<String>) {
+        if self.files.contains_key(&place) {
+            return;
+        }
+        let parts = [Some(&place.hook), Some(&place.dictionary), place.control.as_ref()];
+        let parts: Vec<String> = parts.into_iter().flatten().map(|part| file_stem(part)).collect();
+        let stem = parts.join("--");
+        let mut name = stem.clone();
+        let mut n = 2;
+        while !taken.insert(name.to_lowercase()) {
+            name = format!("{stem}-{n}");
+            n += 1;
+        }
+        self.files.insert(place.clone(), format!("{name}.html"));
+        self.places.push(place);
+    }
+
+    /// The dictionary that a line's feature is of.
+    pub fn place_of(&self, line: &FeatureLine) -> Place {
+        let control = line.control.clone().filter(|control| self.own_dictionaries.contains(control));
+        Place { hook: line.hook.clone(), dictionary: dictionary_name(&line.method, line.training), control }
+    }
+
+    /// All of them, in the order of the tables.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// File of a dictionary's page, inside `features/`.
+    pub fn file(&self, place: &Place) -> Option<&str> {
+        self.files.get(place).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::schema::QualityRow;
+
+    #[test]
+    fn trainings_and_controls_have_pages_of_their_own_and_names_stay_apart() {
+        let row = |method: &str, trainings, control: Option<&str>| QualityRow {
+            hook: "blocks.0.hook_resid_post".into(),
+            method: method.into(),
+            trainings,
+            control: control.map(Into::into),
+            ..QualityRow::default()
+        };
+        let quality = vec![
+            row("topk", Some(2), None),
+            row("topk", None, Some("random_weights")),
+            row("a/b", None, None),
+            row("A:b", None, None),
+        ];
+        let names = Names::of(&Summary { quality, ..Summary::default() }, &[]);
+        let files: Vec<&str> = names.places().iter().filter_map(|place| names.file(place)).collect();
+        assert_eq!(
+            files,
+            [
+                "blocks.0.hook_resid_post--topk.html",
+                "blocks.0.hook_resid_post--topk.seed2.html",
+                "blocks.0.hook_resid_post--topk--random_weights.html",
+                "blocks.0.hook_resid_post--a-b.html",
+                "blocks.0.hook_resid_post--A-b-2.html",
+            ]
+        );
+    }
+}

@@ -1,0 +1,466 @@
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::evidence::token_texts;
+use super::feature::{Context, build, page_bytes};
+use super::names::{Names, Place};
+use super::packed::base64;
+use crate::base::{Digest, Stopwatch, write_atomic};
+use crate::report::fixture::{self, Made, Text};
+use crate::report::render;
+use crate::report::schema::QualityRow;
+use crate::report::scores::FeatureScores;
+use crate::report::view::View;
+
+const HOOK: &str = "blocks.0.hook_resid_post";
+const HOSTILE: &str =
+    "\"'></script><script>alert(1)</script><!--\u{202E}\u{200D}<img src=x onerror=alert(2)>";
+
+/// A drawn run folder of one layer, of which one dictionary has evidence.
+fn drawn(n: usize, text: &Text, change: impl Fn(&mut Made)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut made = fixture::make_of(1, n);
+    let control = made.summary.quality.iter().find(|row| row.method == "topk").cloned();
+    let control = control.map(|row| QualityRow { control: Some("random_weights".into()), ..row });
+    made.summary.quality.extend(control);
+    change(&mut made);
+    fixture::write(&made, folder.path());
+    text.write(folder.path());
+    fixture::write_evidence(folder.path(), text, HOOK, "topk", n, false);
+    fixture::write_evidence(folder.path(), text, HOOK, "pca", n, true);
+    render(folder.path()).expect("rendered");
+    folder
+}
+
+fn read(folder: &Path, name: &str) -> String {
+    std::fs::read_to_string(folder.join(name)).expect("readable")
+}
+
+/// Every page of a folder with its name.
+fn pages(folder: &Path) -> Vec<(String, String)> {
+    let mut found = vec!["index.html".to_string(), "features.html".to_string()];
+    for entry in std::fs::read_dir(folder.join("features")).expect("a folder") {
+        found.push(format!("features/{}", entry.expect("an entry").file_name().to_string_lossy()));
+    }
+    found.sort();
+    found.into_iter().map(|name| (name.clone(), read(folder, &name))).collect()
+}
+
+/// Contents of every element of a kind, its tag's attributes first.
+fn elements<'a>(page: &'a str, name: &str) -> Vec<(&'a str, &'a str)> {
+    let mut found = Vec::new();
+    for part in page.split(&format!("<{name}")).skip(1) {
+        let (attributes, rest) = part.split_once('>').expect("a tag");
+        found.push((attributes, rest.split_once(&format!("</{name}>")).expect("an end").0));
+    }
+    found
+}
+
+fn data(page: &str) -> Value {
+    let (_, json) = elements(page, "script")
+        .into_iter()
+        .find(|(attributes, _)| attributes.contains("application/json"))
+        .expect("data");
+    serde_json::from_str(json).expect("JSON")
+}
+
+#[test]
+fn every_page_runs_nothing_but_what_its_policy_names() {
+    let folder = drawn(3, &Text::make(200, 60), |_| ());
+    let pages = pages(folder.path());
+    assert_eq!(pages.len(), 2 + 12 + 1, "twelve dictionaries and one of a control: {:?}", pages.len());
+    for (name, page) in &pages {
+        let (_, rest) =
+            page.split_once("http-equiv=\"Content-Security-Policy\" content=\"").expect("a policy");
+        let policy = rest.split_once('"').expect("a policy").0;
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{name}: {policy}");
+        let digest = |text: &str| format!("'sha256-{}'", base64(&Digest::of(text.as_bytes()).bytes()));
+        let mut named = 0;
+        for (attributes, text) in elements(page, "script") {
+            if !attributes.contains("application/json") {
+                assert!(
+                    attributes.is_empty() && policy.contains(&digest(text)),
+                    "{name} runs what it may not"
+                );
+                named += 1;
+            }
+        }
+        for (_, text) in elements(page, "style") {
+            assert!(policy.contains(&digest(text)), "{name} has a style that is not named");
+            named += 1;
+        }
+        assert_eq!(policy.matches("sha256-").count(), named, "{name}");
+        for bad in
+            [" style=", " onerror=", " onclick=", "javascript:", "@import", "url(", "http://", "https://"]
+        {
+            let own = page.replace("http://www.w3.org/2000/svg", "");
+            assert!(!own.contains(bad), "{name} contains {bad:?}");
+        }
+    }
+}
+
+#[test]
+fn every_page_has_its_landmarks_and_no_id_twice() {
+    let folder = drawn(3, &Text::make(200, 60), |_| ());
+    for (name, page) in pages(folder.path()) {
+        assert!(page.starts_with("<!doctype html>\n<html lang=\"en\">"), "{name}");
+        for must in
+            ["</title>\n<style>", "<main id=\"main\"", "<nav aria-label=", "class=\"skip\" href=\"#main\"", "<h1"]
+        {
+            assert_eq!(page.matches(must).count(), 1, "{name}: {must}");
+        }
+        let ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        for (i, id) in ids.iter().enumerate() {
+            assert!(!ids[..i].contains(id), "{name}: two elements have the id {id}");
+        }
+        // Whatever the script looks for by name stands in the page.
+        let script = elements(&page, "script").into_iter().map(|(_, text)| text).collect::<String>();
+        for asked in script.split("byId(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let made = ["explorer-", "list-", "histogram-shares"].iter().any(|made| asked == *made);
+            assert!(made || ids.contains(&asked), "{name}: the script wants {asked:?}");
+        }
+        for (attributes, table) in elements(&page, "table") {
+            assert!(
+                table.trim_start().starts_with("<caption"),
+                "{name}: a table without a caption: {attributes}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_evidence_of_a_feature_is_on_its_page() {
+    let text = Text::make(200, 60);
+    let folder = drawn(3, &text, |_| ());
+    let page = read(folder.path(), "features/blocks.0.hook_resid_post--topk.html");
+    let data = data(&page);
+    assert_eq!(data["dictionary"], "topk");
+    let feature = &data["features"][0];
+    let shown = feature["shown"].as_array().expect("fragments");
+    assert_eq!(Value::from(shown.len()), feature["n_fragments"], "small folders are shown whole");
+    assert!(shown.len() > 80, "{}", shown.len());
+    // The strongest fragment comes first, and what is scored on has a simulation of every explainer.
+    assert_eq!(shown[0][1][0], serde_json::json!([0, 0, 0]), "no protocol, so the use of rank 0 is unknown");
+    let scored: Vec<&Value> = shown
+        .iter()
+        .filter(|one| one[1].as_array().expect("lists").iter().any(|list| list[2] == 2))
+        .collect();
+    assert!(scored.len() >= 25, "{}", scored.len());
+    assert!(scored.iter().all(|one| one[3].as_array().expect("simulations").len() == 3));
+    assert_eq!(feature["scale"][0], 0, "a feature without signs has its 0 at the lowest byte");
+    assert_eq!(feature["joint"].as_array().expect("scatters").len(), 3);
+    assert_eq!(feature["profile"]["raised"].as_array().expect("tokens").len(), 10);
+    assert_eq!(feature["neighbours"][0].as_array().expect("neighbours").len(), 5);
+    // Three were walked: of the neighbours in the dictionary only those have a place to go to.
+    let walked = |list: &Value| list.as_array().expect("a list").iter().filter(|one| one[3] == 1).count();
+    assert_eq!((walked(&feature["neighbours"][0]), walked(&feature["neighbours"][1])), (3, 3));
+    let dense = data_of(folder.path(), "pca");
+    assert!(dense["features"][0]["scale"][0].as_u64().expect("a byte") > 50, "signs need room below 0");
+    let empty = read(folder.path(), "features/blocks.0.hook_resid_post--sae.html");
+    assert!(empty.contains("fragments (no file in records)") && empty.contains("simulated activations"));
+}
+
+fn data_of(folder: &Path, dictionary: &str) -> Value {
+    data(&read(folder, &format!("features/{HOOK}--{dictionary}.html")))
+}
+
+#[test]
+fn what_a_fragment_was_used_for_follows_the_protocol() {
+    let folder = drawn(2, &Text::make(400, 60), |_| ());
+    let stride = |start: usize| serde_json::json!({"start": start, "step": 2, "n": 10});
+    let picks = |start: usize| serde_json::json!({"top": stride(start), "random": stride(start), "non_firing": stride(start)});
+    let manifest = serde_json::json!({"suite": {"protocol": {"explain": picks(0), "score": picks(1)}}});
+    write_atomic(&folder.path().join("manifest.json"), manifest.to_string().as_bytes()).expect("written");
+    render(folder.path()).expect("rendered");
+    let data = data_of(folder.path(), "topk");
+    let mut seen = HashMap::new();
+    for one in data["features"][0]["shown"].as_array().expect("fragments") {
+        for list in one[1].as_array().expect("lists") {
+            let [list, place, role] = [0, 1, 2].map(|nth| list[nth].as_u64().expect("a number"));
+            let expected = match (list, place) {
+                (2, _) => 0,
+                (3, place) if place >= 20 => 0,
+                (_, place) => 1 + place % 2,
+            };
+            assert_eq!(role, expected, "list {list}, place {place}");
+            *seen.entry(role).or_insert(0) += 1;
+        }
+    }
+    assert!([0, 1, 2].iter().all(|role| seen.contains_key(role)), "{seen:?}");
+}
+
+#[test]
+fn hostile_text_is_data_and_nothing_else() {
+    let mut text = Text::make(200, 60);
+    for (nth, token) in text.vocabulary.iter_mut().enumerate() {
+        *token = match nth % 5 {
+            0 => HOSTILE.to_string(),
+            1 => "\u{202E}\u{2066}\u{200B}".to_string(),
+            2 => "x".repeat(10_000),
+            3 => "</script\n\t>".to_string(),
+            _ => "\u{FFFD}\u{0}".to_string(),
+        };
+    }
+    let folder = drawn(3, &text, |made| {
+        for line in &mut made.lines {
+            line.explanation = Some(HOSTILE.repeat(200));
+            line.reason = Some(HOSTILE.into());
+        }
+        made.summary.suite = HOSTILE.into();
+    });
+    for (name, page) in pages(folder.path()) {
+        let own = elements(&page, "script").len();
+        assert_eq!(own, 3, "{name}: a theme, the data and the script");
+        for bad in ["<!--", "<img src=x", "\u{202E}", "\u{2066}", "\u{200B}", "\u{200D}"] {
+            assert!(!page.contains(bad), "{name} contains {bad:?}");
+        }
+        data(&page);
+    }
+    let tokens = data_of(folder.path(), "topk")["tokens"].clone();
+    let tokens: Vec<&str> = tokens.as_array().expect("tokens").iter().filter_map(Value::as_str).collect();
+    assert!(tokens.iter().all(|token| token.chars().count() < 140), "long tokens are cut");
+    assert!(tokens.iter().any(|token| token.ends_with("…(10000 characters)")));
+    assert!(tokens.contains(&"</script↵⇥>") && tokens.contains(&"\u{FFFD}<U+0000>"), "{tokens:?}");
+    assert!(tokens.contains(&"<U+202E><U+2066><U+200B>"), "{tokens:?}");
+}
+
+/// The data of one page in so many bytes.
+fn built(folder: &Path, bytes: usize) -> (usize, usize, Value, Vec<String>) {
+    let scores = FeatureScores::read(&folder.join("scores.jsonl")).expect("read").expect("a file");
+    let summary = crate::report::schema::Summary::read(&folder.join("summary.json")).expect("read");
+    let view = View::new(&summary);
+    let names = Names::of(&summary, &scores.lines);
+    let tokens = token_texts(folder).expect("read");
+    let (walked, half) = (HashMap::<Place, HashSet<usize>>::new(), Vec::new());
+    let context = Context {
+        run_folder: folder,
+        names: &names,
+        tokens: tokens.as_deref(),
+        manifest: None,
+        scorers: &view.scorers,
+        chance_is_half: &half,
+        walked: &walked,
+    };
+    let place = Place { hook: HOOK.into(), dictionary: "topk".into(), control: None };
+    let lines: Vec<_> = scores.lines.iter().filter(|line| names.place_of(line) == place).collect();
+    let built = build(&context, &place, &lines, |_| bytes).expect("built");
+    let data: Value = serde_json::from_str(&built.json).expect("JSON");
+    let shown = data["features"]
+        .as_array()
+        .expect("features")
+        .iter()
+        .map(|feature| feature["shown"].as_array().expect("fragments").len())
+        .sum();
+    (built.json.len(), shown, data, built.notes)
+}
+
+#[test]
+fn a_page_spends_its_bytes_on_the_worthiest_fragments_and_says_so() {
+    let n = 8;
+    let folder = drawn(n, &Text::make(3_000, 800), |_| ());
+    let (all_bytes, all, _, notes) = built(folder.path(), usize::MAX / 100);
+    assert!(notes.iter().all(|note| !note.contains("fragments of")), "{notes:?}");
+    let mut before = 0;
+    for share in [2, 3, 5, 8] {
+        let room = all_bytes * share / 10;
+        let (bytes, shown, data, notes) = built(folder.path(), room);
+        assert!(bytes <= room, "{bytes} of {room}");
+        assert!(shown > before && shown < all, "{shown} of {all}");
+        assert!(bytes * 100 >= room * 95, "{bytes} of {room}: room is left");
+        assert!(
+            notes.iter().any(|note| note.starts_with(&format!("{shown} of {all} fragments"))),
+            "{notes:?}"
+        );
+        // Features take turns: none has two fragments more than another.
+        let counts = data["features"].as_array().expect("features").iter();
+        let counts: Vec<usize> = counts.map(|one| one["shown"].as_array().expect("shown").len()).collect();
+        assert!(counts.iter().max().expect("some") - counts.iter().min().expect("some") <= 1, "{counts:?}");
+        before = shown;
+    }
+}
+
+#[test]
+fn explanations_give_way_before_fragments_do() {
+    let folder = drawn(4, &Text::make(500, 100), |made| {
+        made.lines.iter_mut().for_each(|line| line.explanation = Some("word ".repeat(4_000)));
+    });
+    let (bytes, shown, data, notes) = built(folder.path(), 40_000);
+    assert!(bytes <= 40_000 && shown > 0, "{bytes} bytes, {shown} fragments");
+    assert!(notes.iter().any(|note| note.contains("explanations are shortened")), "{notes:?}");
+    assert_eq!(data["features"][0]["lines"][0]["cut"], true);
+}
+
+#[test]
+fn a_page_of_150_features_stays_below_a_megabyte() {
+    // What a feature takes does not depend on how many there are, so a tenth of them tells.
+    let n = 15;
+    let folder = drawn(n, &Text::make(3_000, 4_000), |_| ());
+    let (bytes, shown, data, _) = built(folder.path(), page_bytes(150) / 10);
+    assert!(bytes <= 100_000, "{bytes}");
+    let each = shown as f64 / n as f64;
+    println!("{each:.1} fragments and {} bytes a feature", bytes / n);
+    assert!(each >= 10.0, "{each} fragments a feature on a full page");
+    let without = data["features"].as_array().expect("features").iter().map(|feature| {
+        let mut feature = feature.clone();
+        feature.as_object_mut().expect("an object").remove("shown");
+        feature.to_string().len()
+    });
+    println!("of these {} bytes without fragments", without.sum::<usize>() / n);
+}
+
+#[test]
+fn the_explorer_lists_every_line() {
+    let folder = drawn(3, &Text::make(200, 60), |made| {
+        made.lines[0].status = crate::report::ScoreStatus::Skipped;
+        made.lines[0].reason = Some("dead".into());
+    });
+    let data = data(&read(folder.path(), "features.html"));
+    let lines = read(folder.path(), "scores.jsonl").lines().count();
+    let rows = data["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), lines);
+    assert_eq!(data["scorers"].as_array().expect("scorers").len(), 5);
+    assert_eq!((&rows[0][4], &data["reasons"][0]), (&Value::from(3), &Value::from("dead")));
+    assert!(rows.iter().all(|row| row.as_array().expect("a row").len() == 8 + 5));
+    let files = data["dictionaries"].as_array().expect("dictionaries");
+    for dictionary in files {
+        let file = dictionary[3].as_str().expect("a file");
+        assert!(folder.path().join("features").join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn links_lead_to_files_that_are_there() {
+    let folder = drawn(3, &Text::make(200, 60), |_| ());
+    for (name, page) in pages(folder.path()) {
+        let base = folder.path().join(&name).parent().expect("a folder").to_path_buf();
+        for link in page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let file = link.split('#').next().expect("a link");
+            if !file.is_empty() && !file.contains("${") {
+                assert!(base.join(file).exists(), "{name} links {link}");
+            }
+        }
+    }
+}
+
+#[test]
+fn pages_of_dictionaries_that_are_gone_go() {
+    let folder = drawn(2, &Text::make(200, 60), |_| ());
+    let stale = folder.path().join("features/blocks.9.hook_resid_post--gone.html");
+    let foreign = folder.path().join("features/mine.html");
+    for path in [&stale, &foreign] {
+        write_atomic(path, b"x").expect("written");
+    }
+    render(folder.path()).expect("rendered");
+    assert!(!stale.exists() && foreign.exists());
+}
+
+/// Relative luminance of `#rrggbb` (WCAG 2.2).
+fn luminance(colour: &str) -> f64 {
+    let part = |at: usize| {
+        let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).expect("hex")) / 255.0;
+        if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+    };
+    0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5)
+}
+
+fn contrast(a: &str, b: &str) -> f64 {
+    let (a, b) = (luminance(a), luminance(b));
+    (a.max(b) + 0.05) / (a.min(b) + 0.05)
+}
+
+#[test]
+fn text_can_be_read_on_every_shade_and_shades_grow_evenly() {
+    let style = include_str!("style.css");
+    let colours = |name: &str| -> [&str; 2] {
+        let (_, rest) = style.split_once(&format!("--{name}: light-dark(")).expect("a colour");
+        let (pair, _) = rest.split_once(')').expect("a pair");
+        let (light, dark) = pair.split_once(", ").expect("a pair");
+        [light, dark]
+    };
+    for theme in 0..2 {
+        let of = |name: &str| colours(name)[theme];
+        for (text, paper) in [
+            ("ink", "paper"),
+            ("muted", "paper"),
+            ("muted", "raised"),
+            ("accent", "paper"),
+            ("ink", "warn-paper"),
+            ("paper", "ink"),
+        ] {
+            let found = contrast(of(text), of(paper));
+            assert!(found >= 4.5, "{text} on {paper}: {found:.2}");
+        }
+        // Borders of fields and marks that carry meaning.
+        for mark in ["edge", "series1", "series2", "s9", "a9"] {
+            let found = contrast(of(mark), of("paper"));
+            assert!(found >= if mark == "a9" { 2.0 } else { 3.0 }, "{mark}: {found:.2}");
+        }
+        for shade in 1..=9 {
+            let found = contrast(of("ink"), of(&format!("a{shade}")));
+            assert!(found >= 4.5, "text on shade {shade}: {found:.2}");
+        }
+        for ramp in ["a", "s"] {
+            let steps: Vec<f64> = (1..=9).map(|shade| luminance(of(&format!("{ramp}{shade}")))).collect();
+            let falling = steps.windows(2).all(|pair| pair[0] > pair[1]);
+            let rising = steps.windows(2).all(|pair| pair[0] < pair[1]);
+            assert!(if theme == 0 { falling } else { rising }, "{ramp}: {steps:?}");
+        }
+    }
+}
+
+/// Six hook points, twelve methods, 150 features of each with evidence: the largest run that pages are made for.
+#[test]
+#[ignore = "measures time: writes about 2 GB of evidence below the temporary folder and draws 72 pages of it"]
+fn drawing_six_hook_points_of_twelve_methods() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let n = 150;
+    let made = fixture::make_of(6, n);
+    fixture::write(&made, folder.path());
+    let text = Text::make(4_000, 5_000);
+    text.write(folder.path());
+    for (m, method) in fixture::METHODS.iter().enumerate() {
+        fixture::write_evidence(folder.path(), &text, HOOK, method, n, m > 3 && m % 4 != 3);
+        for layer in 1..6 {
+            for kind in ["records", "simulations", "profiles", "neighbours"] {
+                let there = folder.path().join(kind).join(format!("blocks.{layer}.hook_resid_post"));
+                std::fs::create_dir_all(&there).expect("a folder");
+                let file = format!("{method}.jsonl");
+                std::fs::copy(folder.path().join(kind).join(HOOK).join(&file), there.join(&file))
+                    .expect("copied");
+            }
+        }
+    }
+    let started = Stopwatch::start();
+    let files = render(folder.path()).expect("rendered");
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{} files in {seconds:.1} s", files.len());
+    let sizes = pages(folder.path()).into_iter().map(|(name, page)| (page.len(), name));
+    let mut largest = 0;
+    for (bytes, name) in sizes {
+        let most = match name.as_str() {
+            "index.html" => 300_000,
+            "features.html" => usize::MAX,
+            _ => 1_000_000,
+        };
+        assert!(bytes <= most, "{name}: {bytes}");
+        if most == 1_000_000 {
+            largest = largest.max(bytes);
+        } else {
+            println!("{name}: {bytes} bytes");
+        }
+    }
+    println!("largest page of features: {largest} bytes");
+    if let Ok(kept) = std::env::var("AUTOINTERP_KEEP") {
+        let kept = Path::new(&kept);
+        for (name, page) in pages(folder.path()) {
+            write_atomic(&kept.join(name), page.as_bytes()).expect("written");
+        }
+        for entry in std::fs::read_dir(folder.path().join("charts")).expect("charts").flatten() {
+            std::fs::create_dir_all(kept.join("charts")).expect("a folder");
+            std::fs::copy(entry.path(), kept.join("charts").join(entry.file_name())).expect("copied");
+        }
+    }
+    assert!(seconds <= 15.0, "{seconds:.1} s");
+}
