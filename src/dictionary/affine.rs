@@ -298,6 +298,26 @@ impl Dictionary for AffineDictionary {
         if self.tensors.row_scale == RowScale::Plain { self.decode(codes) } else { self.reconstruct(x) }
     }
 
+    fn contributions(
+        &self,
+        x: &Matrix,
+        feature: usize,
+        codes: &[f32],
+    ) -> Result<Option<Matrix>, DictionaryError> {
+        self.check_width(x.cols(), self.info.d_in)?;
+        // A unit's code is the unit's own value where that is positive, so its basis direction is a share.
+        if !self.info.is_reconstruction && self.info.kind != Kind::Neuron {
+            return Ok(None);
+        }
+        let decoder = self.tensors.decoder.row(feature);
+        let mut out = x.clone();
+        for (row, code) in out.data_mut().chunks_exact_mut(self.info.d_in.max(1)).zip(codes) {
+            let (scale, _) = scale_row(row, self.tensors.row_scale);
+            row.iter_mut().zip(decoder).for_each(|(value, decoder)| *value = code * decoder / scale);
+        }
+        Ok(Some(out))
+    }
+
     fn directions(&self) -> Result<Matrix, DictionaryError> {
         let mut directions = self.tensors.decoder.clone();
         for row in directions.data_mut().chunks_exact_mut(self.info.d_in.max(1)) {

@@ -51,7 +51,7 @@ pub use sae::{
     train_together,
 };
 pub use save::{export_saelens, load};
-pub use similarity::{Mmcs, mmcs, mmcs_of_directions};
+pub use similarity::{DirectionSet, Mmcs, Neighbour, mmcs, mmcs_of_directions, nearest};
 pub use simple::{IdentityFit, IdentityParams, NeuronFit, NeuronParams, RandomFit, RandomParams};
 pub use variants::{Decomposition, Variant};
 
@@ -96,6 +96,16 @@ pub trait Dictionary: Send + Sync {
             .1
             .ok_or_else(|| DictionaryError::NotAReconstruction { method: self.info().method.clone() })
     }
+
+    /// What one feature adds to the estimates of activations `x` `[n, d_in]` on which its codes are `codes`
+    /// `[n]`: code times decoder row, in the units of `x`. None where a code is no share of the activation:
+    /// the codes of random directions, of which no row is taken for another's sake.
+    fn contributions(
+        &self,
+        x: &Matrix,
+        feature: usize,
+        codes: &[f32],
+    ) -> Result<Option<Matrix>, DictionaryError>;
 
     /// Unit decoder rows `[n_features, d_in]`; a feature without a direction has a row of zeros.
     fn directions(&self) -> Result<Matrix, DictionaryError>;

@@ -3,7 +3,7 @@
 //! In: codes of evaluation fragments, block by block; then the activations of the fragments chosen.
 //! Out: feature records with sampling probabilities, split into `Evidence` (what an explainer may
 //! see; a part of it can become `Calibration`, on which explanations are chosen) and `Held` (what a scorer
-//! may see); `Explanation`, which predicts from tokens alone.
+//! may see); `Explanation`, which predicts from tokens alone; the distribution of a feature's codes.
 //! Never: explains or scores; runs a model.
 //!
 //! One streaming pass (`RecordBuilder`) decides which fragments a feature uses, `walk` decides which
@@ -28,6 +28,7 @@ mod protocol;
 mod record;
 mod rendering;
 mod scale;
+mod shape;
 mod split;
 mod token_table;
 mod walk;
@@ -46,6 +47,9 @@ pub use rendering::{
     strong_marks,
 };
 pub use scale::ten_point_scale;
+pub use shape::{
+    CodeHistogram, CodeShape, HISTOGRAM_BINS, HISTOGRAM_TOKENS, ShapeCounter, ShapeSurvey, TokenCounts,
+};
 pub use split::{Calibration, Evidence, Held, HeldFragment, JudgedFragment, Pick, split};
 pub use token_table::TokenTable;
 pub use walk::{SkipReason, Walk, WalkedFeature, walk};

@@ -286,6 +286,22 @@ impl Transformer {
         matrix_of(Some(self.unembed(&normed)?))
     }
 
+    /// Logits `[n, vocab]` that directions `[n, d_model]` of the residual stream write by themselves: each goes
+    /// through the final norm's gain, its mean taken off first where that norm takes off means, and through the
+    /// unembedding. Neither the norm's division by the stream's own size, nor its bias, nor a cap on logits is
+    /// in it.
+    pub fn direct_logits(&self, directions: &Matrix) -> Result<Matrix, NnError> {
+        let shape = (directions.rows(), directions.cols());
+        let x = Tensor::from_slice(directions.data(), shape, self.device())?;
+        let norm = &self.parts.final_norm;
+        let x = match self.norm_kind(norm) {
+            NormKind::Layer => x.broadcast_sub(&x.mean_keepdim(1)?)?,
+            NormKind::Rms => x,
+        };
+        let map = Linear { weight: self.parts.unembedding.weight.clone(), bias: None };
+        matrix_of(Some(ops::linear(&x.broadcast_mul(&norm.weight)?, &map, None)?))
+    }
+
     /// Logits `[batch, positions, vocab]` of ids `[batch, positions]` (u32), differentiable with respect to
     /// weights that are candle variables.
     pub fn logits(&self, ids: &Tensor) -> Result<Tensor, NnError> {
@@ -515,9 +531,12 @@ impl Transformer {
         }
     }
 
+    fn norm_kind(&self, norm: &Norm) -> NormKind {
+        if norm.bias.is_some() { NormKind::Layer } else { self.architecture.norm }
+    }
+
     fn norm(&self, x: &Tensor, norm: &Norm) -> Result<Tensor, NnError> {
-        let kind = if norm.bias.is_some() { NormKind::Layer } else { self.architecture.norm };
-        Ok(ops::norm(x, norm, kind, self.architecture.norm_eps)?)
+        Ok(ops::norm(x, norm, self.norm_kind(norm), self.architecture.norm_eps)?)
     }
 
     /// The norm of rows, or the rows themselves where there is none.

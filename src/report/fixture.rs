@@ -141,6 +141,7 @@ fn add_row(
             score_reasons,
             density: Some(0.03),
             max_activation: Some(4.5),
+            kurtosis: None,
             n_top: 10,
             n_random: 10,
         });

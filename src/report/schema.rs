@@ -250,6 +250,9 @@ pub struct ScoreLine {
     pub density: Option<f64>,
     /// Largest activation on the evaluation tokens.
     pub max_activation: Option<f64>,
+    /// Excess kurtosis of its code over the evaluation tokens; of explained features of the real subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kurtosis: Option<f64>,
     /// Top fragments scored on.
     pub n_top: usize,
     /// Random firing fragments scored on.

@@ -1,5 +1,6 @@
 //! One dictionary at one hook point: what its features fire on, explanations, simulations, scores.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -15,6 +16,7 @@ use super::models::Models;
 use super::parallel::Tell;
 use super::prepare::Fillers;
 use super::probes::Probes;
+use super::profile::ProfileLine;
 use super::scoring::{FeatureScores, score_feature, simulated};
 use super::{RunError, Stop};
 use crate::activations::ActivationSet;
@@ -26,12 +28,14 @@ use crate::explain::{
     TokenLookupFit, TypeMeans, derangement,
 };
 use crate::features::{
-    ChosenActivations, Evidence, Explanation, FeatureRecord, FeatureSummary, FragmentSet, Held, Pattern,
-    RecordBuilder, Walk, split, walk,
+    ChosenActivations, CodeShape, Evidence, Explanation, FeatureRecord, FeatureSummary, FragmentSet, Held,
+    Pattern, RecordBuilder, ShapeSurvey, Walk, split, walk,
 };
+use crate::linalg::SparseCodes;
 use crate::report::{ScoreLine, ScoreStatus};
 use crate::score::{Judging, NoScore, ScoreOutcome};
 use crate::simulate::{Offline, Simulation, Simulator};
+use crate::subject::SubjectModel;
 use crate::suite::{Controls, ExplainerSpec, OfflineKind, Pair, SimulatorSpec, Suite};
 
 /// Fragments encoded at once.
@@ -60,6 +64,14 @@ struct Survey {
     codes: Option<KeptCodes>,
 }
 
+/// The features looked at, and what is known of them whoever explains them.
+struct Walked<'a> {
+    walk: &'a Walk,
+    summaries: &'a [FeatureSummary],
+    /// Of the explained ones, by feature.
+    kurtosis: BTreeMap<usize, Option<f64>>,
+}
+
 /// One walked feature under one explainer, real or as a control.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
@@ -67,6 +79,16 @@ pub struct Outcome {
     pub line: ScoreLine,
     /// Tokens that `beyond_token` lives on: those whose type occurs at least twice.
     pub tokens_repeating: Option<usize>,
+}
+
+/// What came of one dictionary.
+pub struct Evaluated {
+    /// Every feature walked, under every explainer.
+    pub outcomes: Vec<Outcome>,
+    /// How good the dictionary is.
+    pub quality: Quality,
+    /// The features that were explained, in the order walked.
+    pub explained: Vec<usize>,
 }
 
 /// What one dictionary is evaluated on.
@@ -81,6 +103,8 @@ pub struct Evaluation<'a> {
     pub training: Option<u32>,
     /// Name of the control whose dictionary this is, if it is one.
     pub control: Option<&'a str>,
+    /// The subject.
+    pub subject: &'a dyn SubjectModel,
     /// The dictionary.
     pub dictionary: &'a dyn Dictionary,
     /// Activations of the fit split.
@@ -109,12 +133,12 @@ pub struct Evaluation<'a> {
 
 impl Evaluation<'_> {
     /// Walks, explains, simulates and scores; writes the evidence below `folder`.
-    pub fn run(&self, folder: &Path) -> Result<(Vec<Outcome>, Quality), RunError> {
+    pub fn run(&self, folder: &Path) -> Result<Evaluated, RunError> {
         let Survey { summaries, quality, codes } = self.survey()?;
         let seed = self.suite.seed;
         let mut order = Stream::named(seed, &["walk", &self.place()]);
         let walk = walk(&summaries, self.suite.per_cell, &self.suite.protocol, &mut order);
-        let records = self.records(&walk, &summaries, codes)?;
+        let (records, shapes) = self.records(&walk, &summaries, codes)?;
         let split: Vec<(Evidence, Held)> =
             records.iter().map(|record| split(record, &self.suite.protocol)).collect::<Result<_, _>>()?;
         let (evidence, full): (Vec<Evidence>, Vec<Held>) = split.into_iter().unzip();
@@ -122,8 +146,13 @@ impl Evaluation<'_> {
         let few: Vec<Held> = full.iter().filter(|_| asks).map(Held::protocol_only).collect();
         let judged = self.suite.pairs.iter().any(|pair| pair.judge.is_some());
         let hook = self.dictionary.info().hook.to_string();
-        let mut files = EvidenceFiles::create(folder, &hook, self.row, judged)?;
+        let profiled = shapes.is_some();
+        let mut files = EvidenceFiles::create(folder, &hook, self.row, judged, profiled)?;
         files.records(&records)?;
+        let profiles = shapes.map_or(Ok(Vec::new()), |shapes| self.profiles(&evidence, shapes))?;
+        files.profiles(&profiles)?;
+        let kurtosis = profiles.iter().map(ProfileLine::kurtosis).collect();
+        let walked = Walked { walk: &walk, summaries: &summaries, kurtosis };
         let (mut outcomes, mut patterns) = (Vec::new(), None);
         let means = self.fit_means(&evidence)?;
         let oracle = self.labels.map(|_| Pair::oracle());
@@ -144,22 +173,14 @@ impl Evaluation<'_> {
                 files.judgements(pair, *judging, held, judged)?;
             }
             let scores = self.score(held, &explanations, simulations.as_deref(), &judged);
-            outcomes.extend(self.outcomes(pair, control, &walk, &summaries, &explanations, held, scores));
+            outcomes.extend(self.outcomes(pair, control, &walked, &explanations, held, scores));
             if control.is_none() && self.suite.controls.shuffled {
                 let (explanations, scores) = self.shuffled(pair, &explanations, held)?;
-                outcomes.extend(self.outcomes(
-                    pair,
-                    Some("shuffled"),
-                    &walk,
-                    &summaries,
-                    &explanations,
-                    held,
-                    scores,
-                ));
+                outcomes.extend(self.outcomes(pair, Some("shuffled"), &walked, &explanations, held, scores));
             }
         }
         files.commit()?;
-        Ok((outcomes, quality))
+        Ok(Evaluated { outcomes, quality, explained: walk.eligible().collect() })
     }
 
     /// Names this row's seed streams.
@@ -210,32 +231,55 @@ impl Evaluation<'_> {
         Ok(Survey { summaries: builder.finish()?, quality: counter.finish(), codes: kept })
     }
 
-    /// The chosen fragments of the eligible features, encoded again where their codes were not kept.
+    /// The chosen fragments of the eligible features, encoded again where their codes were not kept; and how
+    /// those features' codes are distributed over all fragments, in rising order of features, except in
+    /// controls.
     fn records(
         &self,
         walk: &Walk,
         summaries: &[FeatureSummary],
         kept: Option<KeptCodes>,
-    ) -> Result<Vec<FeatureRecord>, RunError> {
+    ) -> Result<(Vec<FeatureRecord>, Option<Vec<CodeShape>>), RunError> {
         let fragments = self.fragments()?;
-        let positions = fragments.positions();
+        let (positions, first_scored) = (fragments.positions(), self.suite.protocol.first_scored());
         let mut chosen = ChosenActivations::new(walk.summaries(summaries), positions);
         let features = chosen.features();
-        for needed in chosen.fragments().chunks(BLOCK_FRAGMENTS) {
+        let codes_of = |kept: &Option<KeptCodes>, fragments: &[usize], columns: &[usize]| match kept {
+            Some(kept) => Ok(kept.of(fragments, positions, columns)),
+            None => self.encode_fragments(fragments, positions, &features),
+        };
+        let all: Vec<usize> = (0..if features.is_empty() { 0 } else { fragments.len() }).collect();
+        let mut survey =
+            self.control.is_none().then(|| ShapeSurvey::new(fragments, first_scored, features.len()));
+        // Of the features chosen alone there are few codes even where all were too many.
+        let mut explained = Some(KeptCodes::new(BLOCK_FRAGMENTS * positions));
+        let needed = if survey.is_some() { all.clone() } else { chosen.fragments() };
+        for needed in needed.chunks(BLOCK_FRAGMENTS) {
             self.stop.check()?;
-            let codes = match &kept {
-                Some(kept) => kept.of(needed, positions, &features),
-                None => self.encode_fragments(needed, positions, &features)?,
-            };
+            let codes = codes_of(&kept, needed, &features)?;
             chosen.add_block(needed, &codes)?;
+            if let Some(survey) = &mut survey {
+                survey.add_block(needed[0], &codes)?;
+                explained = explained.and_then(|kept| kept.with(SparseCodes::from_dense(&codes)));
+            }
         }
-        let first_scored = self.suite.protocol.first_scored();
+        drop(kept);
+        let columns: Vec<usize> = (0..features.len()).collect();
+        let count = |survey: ShapeSurvey<'_>| -> Result<Vec<CodeShape>, RunError> {
+            let mut counter = survey.finish();
+            for block in all.chunks(BLOCK_FRAGMENTS) {
+                self.stop.check()?;
+                counter.add_block(block[0], &codes_of(&explained, block, &columns)?)?;
+            }
+            Ok(counter.finish())
+        };
+        let shapes = survey.map(count).transpose()?;
         let complete = |summary| {
             FeatureRecord::assemble(summary, fragments, first_scored, |feature, fragment| {
                 chosen.get(feature, fragment)
             })
         };
-        Ok(walk.summaries(summaries).map(complete).collect::<Result<_, _>>()?)
+        Ok((walk.summaries(summaries).map(complete).collect::<Result<_, _>>()?, shapes))
     }
 
     fn encode_fragments(
@@ -244,13 +288,24 @@ impl Evaluation<'_> {
         positions: usize,
         features: &[usize],
     ) -> Result<Matrix, RunError> {
+        Ok(self.dictionary.encode_features(&self.rows_of(fragments, positions)?, features)?)
+    }
+
+    /// Activations of whole fragments `[fragments · positions, width]`, one after the other.
+    pub(super) fn rows_of(&self, fragments: &[usize], positions: usize) -> Result<Matrix, RunError> {
+        if let [first, .., last] = fragments
+            && last - first + 1 == fragments.len()
+            && fragments.is_sorted()
+        {
+            return Ok(self.evaluate.read(first * positions, fragments.len() * positions)?);
+        }
         let mut block = Matrix::zeros(fragments.len() * positions, self.evaluate.width());
         for (nth, fragment) in fragments.iter().enumerate() {
             let rows = self.evaluate.read(fragment * positions, positions)?;
             let start = nth * positions * rows.cols();
             block.data_mut()[start..start + rows.data().len()].copy_from_slice(rows.data());
         }
-        Ok(self.dictionary.encode_features(&block, features)?)
+        Ok(block)
     }
 
     fn explain(
@@ -467,22 +522,22 @@ impl Evaluation<'_> {
     }
 
     /// A line for every walked feature, whatever became of it.
-    #[expect(clippy::too_many_arguments, reason = "one line brings all stages of a feature together")]
     fn outcomes(
         &self,
         pair: &Pair,
         control: Option<&str>,
-        walk: &Walk,
-        summaries: &[FeatureSummary],
+        walked: &Walked<'_>,
         explanations: &[Attempt<Explanation>],
         held: &[Held],
         scores: Vec<Attempt<FeatureScores>>,
     ) -> Vec<Outcome> {
         let mut eligible = explanations.iter().zip(held).zip(scores);
+        let Walked { walk, summaries, kurtosis } = walked;
         let mut outcomes = Vec::with_capacity(walk.walked.len());
         for walked in &walk.walked {
-            let summary = &summaries[walked.feature];
-            let mut outcome = Outcome { line: self.line(pair, control, summary), tokens_repeating: None };
+            let mut line = self.line(pair, control, &summaries[walked.feature]);
+            line.kurtosis = kurtosis.get(&walked.feature).copied().flatten();
+            let mut outcome = Outcome { line, tokens_repeating: None };
             match walked.skipped {
                 Some(reason) => {
                     outcome.line.status = ScoreStatus::Skipped;
@@ -520,6 +575,7 @@ impl Evaluation<'_> {
             score_reasons: Default::default(),
             density: Some(summary.density()),
             max_activation: Some(f64::from(summary.max_activation)),
+            kurtosis: None,
             n_top: 0,
             n_random: 0,
         }

@@ -1,4 +1,5 @@
-//! The evidence behind the scores, as JSON lines: fragments, explanations, simulations, judgements.
+//! The evidence behind the scores, as JSON lines: fragments, explanations, simulations, judgements; and what is
+//! shown beside it.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use serde::Serialize;
 use super::RunError;
 use super::best_of::Choice;
 use super::judged::{Judged, Verdict};
+use super::profile::ProfileLine;
 use crate::base::{AtomicFile, Attempt, FileError};
 use crate::features::{ActivationRecord, Evidence, Explanation, FeatureRecord, Held, QuantilePick};
 use crate::score::Judging;
@@ -24,6 +26,8 @@ pub struct EvidenceFiles {
     simulations: JsonLines,
     /// Where a language model judges.
     judgements: Option<JsonLines>,
+    /// Of the real subject's features.
+    profiles: Option<JsonLines>,
 }
 
 /// A feature record without the activations of those many random fragments that serve
@@ -101,20 +105,33 @@ struct SimulationLine<'a> {
 
 impl EvidenceFiles {
     /// Files of one row below a run folder: `records/HOOK/ROW.jsonl` and so on; `judgements` where
-    /// something is judged.
-    pub fn create(folder: &Path, hook: &str, row: &str, judged: bool) -> Result<Self, RunError> {
+    /// something is judged, `profiles` where features are `profiled`.
+    pub fn create(
+        folder: &Path,
+        hook: &str,
+        row: &str,
+        judged: bool,
+        profiled: bool,
+    ) -> Result<Self, RunError> {
         let open = |kind: &str| JsonLines::create(&folder.join(kind).join(hook).join(format!("{row}.jsonl")));
         Ok(Self {
             records: open("records")?,
             explanations: open("explanations")?,
             simulations: open("simulations")?,
             judgements: if judged { Some(open("judgements")?) } else { None },
+            profiles: if profiled { Some(open("profiles")?) } else { None },
         })
     }
 
     /// What each explained feature fires on.
     pub fn records(&mut self, records: &[FeatureRecord]) -> Result<(), RunError> {
         records.iter().try_for_each(|record| self.records.line(&RecordLine::of(record)))
+    }
+
+    /// What is shown of each explained feature beside that.
+    pub fn profiles(&mut self, profiles: &[ProfileLine]) -> Result<(), RunError> {
+        let Some(file) = &mut self.profiles else { return Ok(()) };
+        profiles.iter().try_for_each(|profile| file.line(profile))
     }
 
     /// What each feature was explained as, and out of which candidates.
@@ -199,27 +216,24 @@ impl EvidenceFiles {
 
     /// Makes all of them visible.
     pub fn commit(self) -> Result<(), RunError> {
-        self.records.file.commit()?;
-        self.explanations.file.commit()?;
-        self.simulations.file.commit()?;
-        if let Some(judgements) = self.judgements {
-            judgements.file.commit()?;
-        }
-        Ok(())
+        let maybe = [self.judgements, self.profiles].into_iter().flatten();
+        let mut files = [self.records, self.explanations, self.simulations].into_iter().chain(maybe);
+        files.try_for_each(JsonLines::commit)
     }
 }
 
-struct JsonLines {
+/// A file of JSON lines, under its name once it is committed.
+pub(super) struct JsonLines {
     file: AtomicFile,
     path: PathBuf,
 }
 
 impl JsonLines {
-    fn create(path: &Path) -> Result<Self, RunError> {
+    pub(super) fn create(path: &Path) -> Result<Self, RunError> {
         Ok(Self { file: AtomicFile::create(path)?, path: path.to_path_buf() })
     }
 
-    fn line<T: Serialize>(&mut self, value: &T) -> Result<(), RunError> {
+    pub(super) fn line<T: Serialize>(&mut self, value: &T) -> Result<(), RunError> {
         let mut bytes = serde_json::to_vec(value).map_err(|error| FileError {
             action: "write",
             path: self.path.clone(),
@@ -227,5 +241,8 @@ impl JsonLines {
         })?;
         bytes.push(b'\n');
         Ok(self.file.write(&bytes)?)
+    }
+    pub(super) fn commit(self) -> Result<(), RunError> {
+        Ok(self.file.commit()?)
     }
 }

@@ -3,7 +3,14 @@
 //! In: a checked suite, and where things are.
 //! Out: a run folder.
 //! Never: prints, reads the environment.
+//!
+//! Beside the evidence of the scores a run folder keeps what pages and charts show of explained features, so that
+//! they need no model: `profiles/HOOK/DICTIONARY.jsonl` (distribution of the code, effect on logits, loss when
+//! ablated) is written with the row, `neighbours/HOOK/DICTIONARY.jsonl` (closest directions of all dictionaries
+//! of the hook point) once all rows are there. Controls have neither. Both are functions of what decides the
+//! scores, and change none of them.
 
+mod ablation;
 mod asked;
 mod best_of;
 mod bill;
@@ -20,12 +27,14 @@ mod judged;
 mod kept_codes;
 mod manifest;
 mod models;
+mod neighbours;
 mod oracle;
 mod parallel;
 mod pipeline;
 mod planned;
 mod prepare;
 mod probes;
+mod profile;
 mod quality;
 mod role;
 mod scoring;

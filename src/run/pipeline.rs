@@ -10,10 +10,11 @@ use super::evaluate::Outcome;
 use super::harvest::Harvester;
 use super::manifest::{DictionaryRecord, FillerRecord, METRIC_VERSIONS, Machine, Manifest, StageClock};
 use super::models::{Models, by_model, prompt_digests};
+use super::neighbours::write_neighbours;
 use super::planned::{SAMPLE_FRAGMENTS, planned};
 use super::prepare::{CorpusRecord, Fillers, expand_hooks, fillers, open_corpus, open_subject};
 use super::stage::{StageKey, StageStore};
-use super::subject_pass::{EVALUATE_VERSION, RowResult, SubjectPass, Unfinished, dictionary_folder};
+use super::subject_pass::{RowResult, SubjectPass, Unfinished, dictionary_folder};
 use super::summary::{QualityInput, summarise};
 use super::{Event, Places, RunError, Stop};
 use crate::base::{Digest, HookPoint, TokenBatch, write_atomic};
@@ -24,6 +25,9 @@ use crate::report;
 use crate::report::{ScoreStatus, Summary};
 use crate::subject::{LoadedSubject, SubjectModel};
 use crate::suite::{Controls, Limits, MethodSpec, Suite};
+
+/// Version of what decides the numbers of `summary.json` beside the inputs.
+const NUMBERS_VERSION: u32 = 2;
 
 /// How a run ended.
 #[derive(Debug)]
@@ -145,7 +149,7 @@ fn run_digest(suite: &Suite, subject: Digest, tokens: Digest) -> Digest {
     suite.subject.model.clear();
     suite.corpus.source.clear();
     suite.limits = Limits { failed_allowed: 0.0, disk_gb: 0.0 };
-    StageKey::new("run", EVALUATE_VERSION)
+    StageKey::new("run", NUMBERS_VERSION)
         .params(&suite)
         .params(&METRIC_VERSIONS)
         .input(subject)
@@ -249,6 +253,11 @@ impl Context<'_> {
             // In the suite's order, whether stored or new.
             finished.sort_by_key(|(hook, _)| group.iter().position(|other| other == hook));
             for (hook, rows) in finished {
+                if control.is_none() {
+                    gathered.clock.time(&format!("neighbours {hook}"), || {
+                        write_neighbours(&self.store, &self.places.out, hook, &rows)
+                    })?;
+                }
                 self.gather_rows(hook, rows, control, gathered)?;
             }
         }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::evaluate::{Evaluation, Outcome};
+use super::evaluate::{Evaluated, Evaluation, Outcome};
 use super::fit::{FittedRow, Fitter, Reference};
 use super::harvest::HookActivations;
 use super::models::{Models, prompt_digests};
@@ -23,8 +23,8 @@ use crate::suite::{Controls, MethodSpec, Suite};
 /// Version of what is measured of a dictionary; raised when the same inputs give other numbers.
 const QUALITY_VERSION: u32 = 1;
 
-/// Version of records, explanations, simulations and scores together.
-pub const EVALUATE_VERSION: u32 = 2;
+/// Version of records, explanations, simulations, scores and profiles together.
+const EVALUATE_VERSION: u32 = 3;
 
 /// A subject with what is done to it: the suite's methods on the real one, or a control.
 pub struct SubjectPass<'a> {
@@ -67,6 +67,8 @@ pub struct RowResult {
     pub measured: Measured,
     /// Every feature walked, under every explainer.
     pub outcomes: Vec<Outcome>,
+    /// The features that were explained, in the order walked.
+    pub explained: Vec<usize>,
     /// The dictionary.
     pub dictionary: StoredDictionary,
 }
@@ -389,6 +391,7 @@ impl<'a> HookWork<'a> {
             method: &method.row_methods()[place - self.places(method).start],
             training: method.training.as_ref().map(|training| training.nth),
             control: pass.control,
+            subject: pass.subject,
             dictionary,
             fit: &self.activations.fit,
             evaluate: &self.activations.evaluate,
@@ -402,7 +405,7 @@ impl<'a> HookWork<'a> {
             stop: &pass.stop,
             tell,
         };
-        let (outcomes, quality) = evaluation.run(&self.base)?;
+        let Evaluated { outcomes, quality, explained } = evaluation.run(&self.base)?;
         let measured = self.meter.measure(dictionary, quality)?;
         let info = dictionary.info();
         let record = StoredDictionary {
@@ -413,7 +416,7 @@ impl<'a> HookWork<'a> {
             report: row.report.clone(),
             evaluate_seconds: started.seconds(),
         };
-        let result = RowResult { name: row.name.clone(), measured, outcomes, dictionary: record };
+        let result = RowResult { name: row.name.clone(), measured, outcomes, explained, dictionary: record };
         // What an endpoint may answer next time is asked again by the same command; answers are kept.
         if !result.outcomes.iter().any(may_pass) {
             pass.store.save(&pass.row_key(self.hook, method, &row.name), &result)?;

@@ -87,6 +87,27 @@ pub fn sd(values: &[f64]) -> Result<f64, Undefined> {
     Ok((squares / (values.len() - 1) as f64).sqrt())
 }
 
+/// Deviations this much smaller than the largest value are rounding, not variation.
+const CONSTANT: f64 = 1e-12;
+
+/// Excess kurtosis m₄ / m₂² − 3, where mₖ is the mean of (x − x̄)ᵏ: 0 for a normal distribution, large where most
+/// values are alike and few are far out. None where the values do not vary.
+pub fn excess_kurtosis(values: &[f64]) -> Result<Option<f64>, Undefined> {
+    let mean = mean(values)?;
+    let sum = |power| values.iter().map(|value| (value - mean).powi(power)).sum::<f64>();
+    let (low, high) = range(values);
+    Ok(excess_kurtosis_of_sums(values.len(), sum(2), sum(4), low.abs().max(high.abs())))
+}
+
+/// The same of `n` values whose squared deviations from their mean add up to `squares`, the fourth powers to
+/// `fourths`, and none of which is larger than `largest` in size.
+pub fn excess_kurtosis_of_sums(n: usize, squares: f64, fourths: f64, largest: f64) -> Option<f64> {
+    let n = n as f64;
+    let variance = squares / n;
+    let varies = variance.sqrt() > CONSTANT * largest;
+    Some(fourths / n / (variance * variance) - 3.0).filter(|kurtosis| varies && kurtosis.is_finite())
+}
+
 /// The `p` quantile, 0 ≤ `p` ≤ 1, interpolated linearly between order statistics (Hyndman and Fan
 /// type 7, the default of NumPy and R).
 pub fn quantile(values: &[f64], p: f64) -> Result<f64, Undefined> {
@@ -140,6 +161,18 @@ mod tests {
         assert_eq!(quantile(&[10.0, 0.0], 0.25), Ok(2.5));
         assert_eq!(quantile(&[3.0], 0.9), Ok(3.0));
         assert!(matches!(quantile(&[3.0], 1.5), Err(Undefined::Setting { .. })));
+    }
+
+    #[test]
+    fn kurtosis_by_hand() {
+        // Deviations ±1: m₂ = m₄ = 1. One of ten values at 10: deviations −1 and 9, m₂ = 9, m₄ = 657.
+        assert_eq!(excess_kurtosis(&[4.0, 6.0, 6.0, 4.0]), Ok(Some(-2.0)));
+        let mut values = [0.0; 10];
+        values[3] = 10.0;
+        let found = excess_kurtosis(&values).expect("values").expect("they vary");
+        assert!((found - (657.0 / 81.0 - 3.0)).abs() < 1e-12, "{found}");
+        assert_eq!(excess_kurtosis(&[0.1; 9]), Ok(None));
+        assert_eq!(excess_kurtosis(&[]), Err(Undefined::TooFew { need: 1, got: 0 }));
     }
 
     #[test]

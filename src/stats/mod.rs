@@ -36,7 +36,10 @@ mod scipy_tests;
 pub use between_runs::{RunChange, RunSeries, RunTest, RunVerdict};
 pub use bootstrap::{Bootstrap, Estimate, Interval, IntervalMethod, normal_interval};
 pub use correlation::{pearson, weighted_pearson};
-pub use describe::{Summary, describe, mean, quantile, quantile_sorted, sd, weighted_mean};
+pub use describe::{
+    Summary, describe, excess_kurtosis, excess_kurtosis_of_sums, mean, quantile, quantile_sorted, sd,
+    weighted_mean,
+};
 pub use difference::{Difference, DifferenceTest};
 pub use endpoints::{acceleration, bca_endpoints, percentile_endpoints};
 pub use permutation::{sign_flip_p, welch_permutation_p, welch_t};

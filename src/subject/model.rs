@@ -63,6 +63,11 @@ pub trait SubjectModel: Send + Sync {
     /// Logits at every position, `[rows · cols, vocab]`.
     fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError>;
 
+    /// Logits `[n, vocab]` that directions `[n, d_model]` of the residual stream write by themselves: through the
+    /// final norm's gain (its mean taken off first where the norm takes off means) and the unembedding. What
+    /// later blocks make of a direction is not in it, nor the norm's division by the stream's size.
+    fn direct_logits(&self, directions: &Matrix) -> Result<Matrix, SubjectError>;
+
     /// Width of the activations at a hook point.
     fn width(&self, hook: HookPoint) -> Result<usize, SubjectError>;
 
@@ -277,6 +282,10 @@ impl SubjectModel for TransformerSubject {
         let logits = filled.pop().unwrap_or_else(|| Matrix::zeros(0, self.info.vocab));
         self.not_finite("logits", logits.data(), self.info.vocab, tokens.cols())?;
         Ok(logits)
+    }
+
+    fn direct_logits(&self, directions: &Matrix) -> Result<Matrix, SubjectError> {
+        Ok(self.transformer.direct_logits(directions)?)
     }
 
     fn width(&self, hook: HookPoint) -> Result<usize, SubjectError> {

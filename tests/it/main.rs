@@ -18,6 +18,7 @@ mod judged;
 mod language_model;
 mod local_model;
 mod model_server;
+mod profiles;
 mod program;
 mod shared;
 mod smoke;

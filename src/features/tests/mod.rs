@@ -2,6 +2,7 @@ mod explanations;
 mod protocols;
 mod records;
 mod sampling;
+mod shapes;
 mod splits;
 
 use crate::base::{Matrix, Stream, TokenBatch};

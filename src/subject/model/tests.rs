@@ -251,3 +251,73 @@ fn overflow_is_an_error_and_no_result() {
     assert!(matches!(error, SubjectError::NotFinite { .. }), "{error}");
     assert!(matches!(model.token_losses(&many(4), None), Err(SubjectError::NotFinite { .. })));
 }
+
+/// Logits of the first token's successors after `edit` at the last block's output.
+fn logits_after(
+    subject: &TransformerSubject,
+    tokens: &TokenBatch,
+    apply: &(dyn Fn(&mut Matrix) + Sync),
+) -> Vec<f32> {
+    let last = subject.info().n_layers - 1;
+    let hook = HookPoint::Block { layer: last, site: Site::ResidPost };
+    let request = Request { hooks: &[], edit: Some(Edit { hook, apply }), output: Output::Logits };
+    let pass = subject.transformer().forward(tokens, request).expect("a pass");
+    let logits = pass.output.expect("logits");
+    let mut entries = vec![0.0; logits.elem_count()];
+    copy_entries(&logits, &mut entries).expect("entries");
+    entries
+}
+
+/// The direct effect against a finite difference through the real final norm and unembedding. The norm's
+/// derivative along u at x is gain ⊙ (c − x̂ (x̂·c)/d) / σ for u's part c that the norm does not take off, x̂ the
+/// normalised x and σ its scale; where x has no part along c that is our effect over σ.
+fn assert_direct_effects(name: &str, subject: &TransformerSubject, centres: bool) {
+    let d = subject.info().d_model;
+    let mut stream = crate::base::Stream::new(3, name);
+    let mut normal = |n: usize| -> Vec<f64> { (0..n).map(|_| stream.normal()).collect() };
+    let centred = |v: &[f64]| -> Vec<f64> {
+        let mean = if centres { v.iter().sum::<f64>() / d as f64 } else { 0.0 };
+        v.iter().map(|value| value - mean).collect()
+    };
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let unit: Vec<f64> = {
+        let v = normal(d);
+        let norm = dot(&v, &v).sqrt();
+        v.iter().map(|value| value / norm).collect()
+    };
+    let c = centred(&unit);
+    let x = centred(&normal(d));
+    let along = dot(&x, &c) / dot(&c, &c);
+    let x: Vec<f64> = x.iter().zip(&c).map(|(x, c)| 3.0 * (x - along * c)).collect();
+    let sigma = (dot(&x, &x) / d as f64 + subject.transformer().architecture().norm_eps).sqrt();
+    let tokens = TokenBatch::new(vec![1, 2], 2).expect("a sequence");
+    let at = |step: f64| {
+        let row: Vec<f32> = x.iter().zip(&unit).map(|(x, u)| (x + step * u) as f32).collect();
+        logits_after(subject, &tokens, &|rows| {
+            rows.row_mut(0).copy_from_slice(&row);
+        })
+    };
+    let step = 0.05;
+    let (after, before) = (at(step), at(-step));
+    let directions = Matrix::from_fn(1, d, |_, col| unit[col] as f32);
+    let effects = subject.direct_logits(&directions).expect("effects");
+    assert_eq!((effects.rows(), effects.cols()), (1, subject.info().vocab));
+    let largest = effects.data().iter().fold(0.0f32, |most, effect| most.max(effect.abs()));
+    assert!(largest > 1e-3, "{name}: no effect at all");
+    for (token, &effect) in effects.row(0).iter().enumerate() {
+        let slope = (f64::from(after[token]) - f64::from(before[token])) / (2.0 * step) * sigma;
+        assert!(
+            (slope - f64::from(effect)).abs() < 2e-3 * f64::from(largest),
+            "{name}, token {token}: {effect} is not {slope}"
+        );
+    }
+}
+
+#[test]
+fn direct_effects_are_the_slope_of_the_logits() {
+    let embedded = crate::subject::embedded::load().expect("the embedded model");
+    assert_direct_effects("embedded", embedded.model(), true);
+    assert_direct_effects("gpt2", load("gpt2").model(), true);
+    assert_direct_effects("gpt_neox", load("gpt_neox").model(), true);
+    assert_direct_effects("llama", load("llama").model(), false);
+}

@@ -1,0 +1,148 @@
+//! What the next tokens cost when one feature's contribution is taken out of the subject's activations.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::RunError;
+use super::evaluate::Evaluation;
+use crate::base::{Matrix, TokenBatch};
+use crate::features::{ActivationRecord, Evidence, Stratum};
+
+/// Fragments that a feature is ablated on: the first of the top ones that explain it. Few, because each is a
+/// forward pass for one feature alone.
+const ABLATED_FRAGMENTS: usize = 2;
+
+/// Fragments run at once.
+const BATCH_FRAGMENTS: usize = 64;
+
+const NO_SHARE: &str = "codes of random directions are no shares of an activation";
+const NO_NEXT_TOKEN: &str = "fires on no token of these fragments that another one follows";
+const NO_TOP_FRAGMENT: &str = "the protocol explains on no top fragment";
+
+/// Mean change of the loss at the tokens on which a feature fires.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AblatedLoss {
+    /// Loss of the next token without the feature minus the loss with it: positive where the feature helps.
+    loss_change_nats: f64,
+    /// Firing tokens that the mean is over.
+    n_tokens: usize,
+    /// Their fragments.
+    n_fragments: usize,
+}
+
+/// Sums over the firing tokens of one feature.
+#[derive(Debug, Clone, Default)]
+struct Change {
+    total: f64,
+    n_tokens: usize,
+    n_fragments: usize,
+}
+
+impl Evaluation<'_> {
+    /// What ablating each feature costs, in the order of `evidence`, or why that is not known.
+    pub(super) fn ablated_losses(
+        &self,
+        evidence: &[Evidence],
+    ) -> Result<Vec<Result<AblatedLoss, &'static str>>, RunError> {
+        let nothing = Matrix::zeros(0, self.evaluate.width());
+        if self.dictionary.contributions(&nothing, 0, &[])?.is_none() {
+            return Ok(vec![Err(NO_SHARE); evidence.len()]);
+        }
+        let mut pairs: Vec<(usize, &ActivationRecord)> = Vec::new();
+        for (nth, evidence) in evidence.iter().enumerate() {
+            pairs.extend(ablated_fragments(evidence).map(|record| (nth, record)));
+        }
+        // Features share fragments; what stands there untouched is run once.
+        let fragments: BTreeMap<usize, &ActivationRecord> =
+            pairs.iter().map(|(_, record)| (record.fragment, *record)).collect();
+        let mut clean: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
+        for batch in fragments.into_values().collect::<Vec<_>>().chunks(BATCH_FRAGMENTS) {
+            let losses = self.losses(batch, &self.rows_of_records(batch)?)?;
+            clean.extend(batch.iter().zip(losses.iter_rows()).map(|(of, row)| (of.fragment, row.to_vec())));
+        }
+        let mut changes = vec![Change::default(); evidence.len()];
+        for batch in pairs.chunks(BATCH_FRAGMENTS) {
+            let records: Vec<&ActivationRecord> = batch.iter().map(|(_, record)| *record).collect();
+            let mut rows = self.rows_of_records(&records)?;
+            for (place, (nth, record)) in batch.iter().enumerate() {
+                self.take_out(&mut rows, place, &evidence[*nth], record)?;
+            }
+            for ((nth, record), without) in batch.iter().zip(self.losses(&records, &rows)?.iter_rows()) {
+                let firing = firing(record, evidence[*nth].first_scored());
+                changes[*nth].add(firing, &clean[&record.fragment], without);
+            }
+        }
+        Ok(changes.iter().zip(evidence).map(|(change, evidence)| change.mean(evidence)).collect())
+    }
+
+    /// Activations of whole fragments, one after the other.
+    fn rows_of_records(&self, records: &[&ActivationRecord]) -> Result<Matrix, RunError> {
+        let positions = self.tokens.evaluate.cols();
+        self.rows_of(&records.iter().map(|record| record.fragment).collect::<Vec<_>>(), positions)
+    }
+
+    /// Loss of each token but the first, `[records, positions − 1]`, with `rows` for activations.
+    fn losses(&self, records: &[&ActivationRecord], rows: &Matrix) -> Result<Matrix, RunError> {
+        self.stop.check()?;
+        let ids: Vec<u32> = records.iter().flat_map(|record| &record.tokens).copied().collect();
+        let cols = self.tokens.evaluate.cols();
+        let Some(tokens) = TokenBatch::new(ids, cols) else { return Ok(Matrix::zeros(0, cols - 1)) };
+        Ok(self.subject.token_losses_given(&tokens, self.dictionary.info().hook, rows)?)
+    }
+
+    /// Subtracts a feature's contribution wherever it fires from the `place`-th fragment's rows.
+    fn take_out(
+        &self,
+        rows: &mut Matrix,
+        place: usize,
+        evidence: &Evidence,
+        record: &ActivationRecord,
+    ) -> Result<(), RunError> {
+        let first = place * record.tokens.len();
+        let firing: Vec<usize> = firing(record, evidence.first_scored()).collect();
+        let x = rows.select_rows(&firing.iter().map(|position| first + position).collect::<Vec<_>>());
+        let codes: Vec<f32> = firing.iter().map(|&position| record.activations[position]).collect();
+        let Some(share) = self.dictionary.contributions(&x, evidence.feature(), &codes)? else {
+            return Ok(());
+        };
+        for (position, share) in firing.into_iter().zip(share.iter_rows()) {
+            rows.row_mut(first + position).iter_mut().zip(share).for_each(|(value, share)| *value -= share);
+        }
+        Ok(())
+    }
+}
+
+fn ablated_fragments(evidence: &Evidence) -> impl Iterator<Item = &ActivationRecord> {
+    let top = evidence.records().iter().filter(|record| record.stratum == Stratum::Top);
+    top.take(ABLATED_FRAGMENTS)
+}
+
+/// Positions that count on which the feature fires.
+fn firing(record: &ActivationRecord, first_scored: usize) -> impl Iterator<Item = usize> {
+    let codes = record.activations.iter().enumerate().skip(first_scored);
+    codes.filter(|(_, code)| **code != 0.0).map(|(position, _)| position)
+}
+
+impl Change {
+    /// Adds a fragment's losses `[positions − 1]` at the positions that predict a token.
+    fn add(&mut self, firing: impl Iterator<Item = usize>, with: &[f32], without: &[f32]) {
+        let before = self.n_tokens;
+        for position in firing.filter(|&position| position < with.len()) {
+            self.total += f64::from(without[position]) - f64::from(with[position]);
+            self.n_tokens += 1;
+        }
+        self.n_fragments += usize::from(self.n_tokens > before);
+    }
+
+    fn mean(&self, evidence: &Evidence) -> Result<AblatedLoss, &'static str> {
+        if ablated_fragments(evidence).next().is_none() {
+            return Err(NO_TOP_FRAGMENT);
+        }
+        if self.n_tokens == 0 {
+            return Err(NO_NEXT_TOKEN);
+        }
+        let loss_change_nats = self.total / self.n_tokens as f64;
+        Ok(AblatedLoss { loss_change_nats, n_tokens: self.n_tokens, n_fragments: self.n_fragments })
+    }
+}

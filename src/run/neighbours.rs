@@ -1,0 +1,167 @@
+//! The features whose directions are closest to each explained feature's, at one hook point: a stage after the
+//! rows, because it needs all of their dictionaries.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::RunError;
+use super::evidence::JsonLines;
+use super::stage::{StageKey, StageStore};
+use super::subject_pass::{RowResult, dictionary_folder};
+use crate::base::{HookPoint, Matrix};
+use crate::dictionary::{DirectionSet, Neighbour, SignPolicy, load, nearest};
+
+/// Version of the stage; raised when the same dictionaries give other neighbours.
+const VERSION: u32 = 1;
+
+/// Neighbours kept of each kind.
+const N_NEIGHBOURS: usize = 5;
+
+/// One line of `neighbours/HOOK/DICTIONARY.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct NeighbourLine {
+    feature: usize,
+    /// In its own dictionary.
+    same: Vec<Neighbour>,
+    /// In others with other directions.
+    others: Vec<OtherNeighbour>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct OtherNeighbour {
+    dictionary: String,
+    #[serde(flatten)]
+    neighbour: Neighbour,
+}
+
+/// One row's explained features.
+struct Explained {
+    name: String,
+    features: Vec<usize>,
+    /// Their unit directions.
+    directions: Matrix,
+    signed: bool,
+    /// All of its dictionary's directions.
+    set: DirectionSet,
+}
+
+/// Finds the neighbours of all rows of a hook point, unless that was done for the same dictionaries, and
+/// writes a file for each row.
+pub fn write_neighbours(
+    store: &StageStore,
+    out: &Path,
+    hook: HookPoint,
+    rows: &[RowResult],
+) -> Result<(), RunError> {
+    let mut key = StageKey::new("neighbours", VERSION).word(&hook.to_string());
+    for row in rows {
+        key = key.word(&row.name).input(row.dictionary.digest).params(&row.explained);
+    }
+    let folder = dictionary_folder(out, None, hook);
+    let found: Vec<Vec<NeighbourLine>> = store.stage(&key, || find(&folder, rows))?;
+    for (row, lines) in rows.iter().zip(found) {
+        let path = out.join("neighbours").join(hook.to_string()).join(format!("{}.jsonl", row.name));
+        let mut file = JsonLines::create(&path)?;
+        lines.iter().try_for_each(|line| file.line(line))?;
+        file.commit()?;
+    }
+    Ok(())
+}
+
+fn find(folder: &Path, rows: &[RowResult]) -> Result<Vec<Vec<NeighbourLine>>, RunError> {
+    let open = |row: &RowResult| -> Result<(Matrix, bool), RunError> {
+        let dictionary = load(&folder.join(&row.name))?;
+        Ok((dictionary.directions()?, dictionary.info().sign == SignPolicy::Signed))
+    };
+    let explained = |row: &RowResult| -> Result<Explained, RunError> {
+        let (directions, signed) = open(row)?;
+        Ok(Explained {
+            name: row.name.clone(),
+            features: row.explained.clone(),
+            set: DirectionSet::of(&directions),
+            directions: directions.select_rows(&row.explained),
+            signed,
+        })
+    };
+    let explained: Vec<Explained> = rows.iter().map(explained).collect::<Result<_, _>>()?;
+    let new = |of: &Explained| of.features.iter().map(|&feature| Closest::of(feature)).collect();
+    let mut closest: Vec<Vec<Closest>> = explained.iter().map(new).collect();
+    for (place, row) in rows.iter().enumerate() {
+        // One dictionary at a time: all of a hook point's may be more than memory holds.
+        let (directions, signed) = open(row)?;
+        let candidate = &explained[place];
+        // Of dictionaries with the same directions the first stands for all.
+        let again = explained[..place].iter().any(|earlier| earlier.set.same_as(&candidate.set));
+        for (other, closest) in explained.iter().zip(&mut closest) {
+            if other.name == candidate.name {
+                let found =
+                    nearest(&other.directions, &directions, N_NEIGHBOURS, signed, Some(&other.features));
+                closest.iter_mut().zip(found).for_each(|(closest, found)| closest.same = found);
+            } else if !again && !other.set.same_as(&candidate.set) {
+                let signed = signed || other.signed;
+                let found = nearest(&other.directions, &directions, N_NEIGHBOURS, signed, None);
+                closest
+                    .iter_mut()
+                    .zip(found)
+                    .for_each(|(closest, found)| closest.add(&row.name, found, signed));
+            }
+        }
+    }
+    Ok(closest.into_iter().map(|all| all.into_iter().map(Closest::line).collect()).collect())
+}
+
+/// What is found of one feature so far.
+struct Closest {
+    feature: usize,
+    same: Vec<Neighbour>,
+    /// With how close each is, which the cosine alone does not say: its sign counts in some pairs only.
+    others: Vec<(f32, OtherNeighbour)>,
+}
+
+impl Closest {
+    fn of(feature: usize) -> Self {
+        Self { feature, same: Vec::new(), others: Vec::new() }
+    }
+
+    /// Keeps the closest; of equally close ones those of the earlier dictionary.
+    fn add(&mut self, dictionary: &str, found: Vec<Neighbour>, signed: bool) {
+        for neighbour in found {
+            let closeness = neighbour.closeness(signed);
+            let place = self.others.partition_point(|(other, _)| *other >= closeness);
+            let neighbour = OtherNeighbour { dictionary: dictionary.to_string(), neighbour };
+            self.others.insert(place, (closeness, neighbour));
+        }
+        self.others.truncate(N_NEIGHBOURS);
+    }
+
+    fn line(self) -> NeighbourLine {
+        let others = self.others.into_iter().map(|(_, other)| other).collect();
+        NeighbourLine { feature: self.feature, same: self.same, others }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_negative_cosine_is_close_only_where_a_sign_is_arbitrary() {
+        let list = |cosines: &[f32]| -> Vec<Neighbour> {
+            cosines.iter().enumerate().map(|(feature, &cosine)| Neighbour { feature, cosine }).collect()
+        };
+        let mut closest = Closest::of(3);
+        closest.add("pca", list(&[-0.9, 0.5]), true);
+        closest.add("topk", list(&[0.7, 0.5, -0.2]), false);
+        closest.add("random", list(&[0.1, 0.05]), false);
+        let line = closest.line();
+        let shown: Vec<(&str, f32)> =
+            line.others.iter().map(|other| (other.dictionary.as_str(), other.neighbour.cosine)).collect();
+        let expected = [("pca", -0.9), ("topk", 0.7), ("pca", 0.5), ("topk", 0.5), ("random", 0.1)];
+        assert_eq!(shown, expected);
+        let json = serde_json::to_string(&line).expect("JSON");
+        assert!(json.starts_with(
+            r#"{"feature":3,"same":[],"others":[{"dictionary":"pca","feature":0,"cosine":-0.9}"#
+        ));
+    }
+}

@@ -1,0 +1,174 @@
+//! What pages show of a feature beside its scores, so that they need no model: how its codes are distributed, what
+//! its direction writes to the logits, what the next tokens cost without it.
+
+use serde::Serialize;
+
+use super::RunError;
+use super::ablation::AblatedLoss;
+use super::evaluate::Evaluation;
+use crate::base::{HookPoint, Matrix, Site};
+use crate::features::{CodeHistogram, CodeShape, Evidence};
+
+/// Tokens shown of those that a direction raises, and of those that it lowers.
+const LOGIT_TOKENS: usize = 10;
+
+/// One line of `profiles/HOOK/DICTIONARY.jsonl`.
+#[derive(Debug, Serialize)]
+pub struct ProfileLine {
+    feature: usize,
+    /// Tokens that counts and kurtosis rest on.
+    n_tokens: usize,
+    histogram: CodeHistogram,
+    logits: Option<LogitEffects>,
+    /// Why there are no logits.
+    logits_note: Option<String>,
+    ablation: Option<AblatedLoss>,
+    /// Why nothing was ablated.
+    ablation_note: Option<&'static str>,
+    /// None where the code never varies.
+    kurtosis: Option<f64>,
+}
+
+impl ProfileLine {
+    /// Whose line it is, and the kurtosis of its code.
+    pub fn kurtosis(&self) -> (usize, Option<f64>) {
+        (self.feature, self.kurtosis)
+    }
+}
+
+/// Tokens whose logits a direction changes most.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LogitEffects {
+    /// The largest effects, falling.
+    raised: Vec<LogitEffect>,
+    /// The smallest, rising.
+    lowered: Vec<LogitEffect>,
+}
+
+/// What a unit step along a direction adds to one token's logit, the stream's own scale being 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LogitEffect {
+    token: u32,
+    effect: f32,
+}
+
+/// Why there are no logits: a feature elsewhere reaches the stream through what comes between.
+fn logits_note(hook: HookPoint) -> Option<String> {
+    let writes = matches!(
+        hook,
+        HookPoint::Block {
+            site: Site::ResidPre | Site::ResidMid | Site::ResidPost | Site::AttnOut | Site::MlpOut,
+            ..
+        }
+    );
+    (!writes).then(|| format!("activations at {hook} are not written to the residual stream as they are"))
+}
+
+impl LogitEffects {
+    /// Of one direction's effect on each token; of equal effects the lower id first.
+    fn of(effects: &[f32]) -> Self {
+        let mut order: Vec<u32> = (0..effects.len() as u32).collect();
+        let size = |token: &u32| effects[*token as usize];
+        let effect = |&token: &u32| LogitEffect { token, effect: effects[token as usize] };
+        let n = LOGIT_TOKENS.min(order.len());
+        let mut first = |compare: &dyn Fn(&u32, &u32) -> std::cmp::Ordering| -> Vec<LogitEffect> {
+            let by = |a: &u32, b: &u32| compare(a, b).then(a.cmp(b));
+            if n < order.len() {
+                order.select_nth_unstable_by(n, by);
+            }
+            order[..n].sort_unstable_by(by);
+            order[..n].iter().map(effect).collect()
+        };
+        Self {
+            raised: first(&|a, b| size(b).total_cmp(&size(a))),
+            lowered: first(&|a, b| size(a).total_cmp(&size(b))),
+        }
+    }
+}
+
+impl Evaluation<'_> {
+    /// A line for each explained feature, in the order of `evidence`; `shapes` in rising order of features.
+    pub(super) fn profiles(
+        &self,
+        evidence: &[Evidence],
+        shapes: Vec<CodeShape>,
+    ) -> Result<Vec<ProfileLine>, RunError> {
+        let features: Vec<usize> = evidence.iter().map(Evidence::feature).collect();
+        let mut rising = features.clone();
+        rising.sort_unstable();
+        let hook = self.dictionary.info().hook;
+        let logits_note = logits_note(hook);
+        let directions = self.dictionary.directions()?.select_rows(&features);
+        let logits: Vec<Option<LogitEffects>> = match logits_note {
+            None => self.logit_effects(&directions)?.into_iter().map(Some).collect(),
+            Some(_) => vec![None; features.len()],
+        };
+        let ablated = self.ablated_losses(evidence)?;
+        let mut shapes: Vec<Option<CodeShape>> = shapes.into_iter().map(Some).collect();
+        let mut lines = Vec::with_capacity(features.len());
+        for ((feature, logits), ablated) in features.into_iter().zip(logits).zip(ablated) {
+            let shape = rising.binary_search(&feature).ok().and_then(|place| shapes[place].take());
+            let Some(CodeShape { n_tokens, histogram, kurtosis }) = shape else { continue };
+            let (ablation, ablation_note) = match ablated {
+                Ok(ablation) => (Some(ablation), None),
+                Err(note) => (None, Some(note)),
+            };
+            lines.push(ProfileLine {
+                feature,
+                n_tokens,
+                histogram,
+                logits,
+                logits_note: logits_note.clone(),
+                ablation,
+                ablation_note,
+                kurtosis,
+            });
+        }
+        Ok(lines)
+    }
+
+    /// Ids beyond the tokenizer's never occur, so nothing is said of their logits.
+    fn logit_effects(&self, directions: &Matrix) -> Result<Vec<LogitEffects>, RunError> {
+        let logits = self.subject.direct_logits(directions)?;
+        let known = self.token_texts.len().min(logits.cols());
+        Ok(logits.iter_rows().map(|row| LogitEffects::of(&row[..known])).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raised_and_lowered_are_the_ends_of_all_effects() {
+        let effects: Vec<f32> = (0..50).map(|token| ((token * 37) % 50) as f32 - 20.0).collect();
+        let found = LogitEffects::of(&effects);
+        let sizes = |list: &[LogitEffect]| -> Vec<f32> { list.iter().map(|each| each.effect).collect() };
+        assert_eq!(sizes(&found.raised), (0..10).map(|nth| 29.0 - nth as f32).collect::<Vec<_>>());
+        assert_eq!(sizes(&found.lowered), (0..10).map(|nth| -20.0 + nth as f32).collect::<Vec<_>>());
+        for effect in found.raised.iter().chain(&found.lowered) {
+            assert_eq!(effects[effect.token as usize], effect.effect);
+        }
+        let few = LogitEffects::of(&[1.0, 2.0, 1.0]);
+        let tokens = |list: &[LogitEffect]| -> Vec<u32> { list.iter().map(|each| each.token).collect() };
+        assert_eq!((tokens(&few.raised), tokens(&few.lowered)), (vec![1, 0, 2], vec![0, 2, 1]));
+    }
+
+    #[test]
+    fn only_what_is_written_to_the_stream_has_logits() {
+        for (hook, writes) in [
+            ("blocks.0.hook_resid_pre", true),
+            ("blocks.1.hook_resid_mid", true),
+            ("blocks.1.hook_resid_post", true),
+            ("blocks.1.hook_attn_out", true),
+            ("blocks.1.hook_mlp_out", true),
+            ("blocks.1.attn.hook_z", false),
+            ("blocks.1.mlp.hook_post", false),
+            ("hook_embed", false),
+        ] {
+            let note = logits_note(hook.parse().expect("a hook point"));
+            assert_eq!(note.is_none(), writes, "{hook}");
+            assert!(note.is_none_or(|note| note.contains(hook)));
+        }
+    }
+}
