@@ -160,6 +160,7 @@ impl MadeRun {
             score_reasons: BTreeMap::new(),
             density: None,
             max_activation: None,
+            kurtosis: None,
             n_top: 10,
             n_random: 10,
         }

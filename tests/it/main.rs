@@ -9,6 +9,7 @@
 //! One binary for every test that crosses folders: each further binary would link everything again.
 
 mod bad_input;
+mod browser;
 mod cli;
 mod committed;
 mod faults;
@@ -18,6 +19,7 @@ mod judged;
 mod language_model;
 mod local_model;
 mod model_server;
+mod pages;
 mod profiles;
 mod program;
 mod shared;

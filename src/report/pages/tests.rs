@@ -106,9 +106,13 @@ fn every_page_has_its_landmarks_and_no_id_twice() {
     let folder = drawn(3, &Text::make(200, 60), |_| ());
     for (name, page) in pages(folder.path()) {
         assert!(page.starts_with("<!doctype html>\n<html lang=\"en\">"), "{name}");
-        for must in
-            ["</title>\n<style>", "<main id=\"main\"", "<nav aria-label=", "class=\"skip\" href=\"#main\"", "<h1"]
-        {
+        for must in [
+            "</title>\n<style>",
+            "<main id=\"main\"",
+            "<nav aria-label=",
+            "class=\"skip\" href=\"#main\"",
+            "<h1",
+        ] {
             assert_eq!(page.matches(must).count(), 1, "{name}: {must}");
         }
         let ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();

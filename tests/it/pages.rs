@@ -1,0 +1,284 @@
+//! The pages of a run, opened from disk in a real browser.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::browser::Browser;
+use crate::program::call;
+use crate::toy::Toy;
+
+/// What a corpus may hold that a page must show as text.
+const HOSTILE: [&str; 5] = [
+    "the dog saw </script><script>document.title='broken'</script> near the river",
+    "the cat held \" onmouseover=\"document.title='broken' over the stone",
+    "a bird heard \u{202e}desrever\u{202c} and\u{200d}joined\u{200b} in the garden",
+    "one child found <!-- <img src=x onerror=\"document.title='broken'\"> --> today",
+    "the old dog left {{ 7*7 }} ${7*7} %3Cscript%3E again",
+];
+
+/// Violations that axe may report and why they are none here.
+const ALLOWED: [(&str, &str); 0] = [];
+
+/// A finished run of the toy suite on a text full of markup.
+fn run(toy: &Toy) -> PathBuf {
+    let mut text = fs::read_to_string(toy.path("corpus.txt")).expect("a text");
+    for line in HOSTILE {
+        // Often enough that features fire on it.
+        for _ in 0..20 {
+            text.push_str(line);
+            text.push_str("\n\n");
+        }
+    }
+    toy.write("corpus.txt", &text);
+    let (suite, out) = (toy.arg("suite.yaml"), toy.arg("run"));
+    let size = ["--set", "features.per_cell=12"];
+    call(toy.home(), &[&["run", &suite, "--out", &out, "--quiet"], size.as_slice()].concat()).ok();
+    toy.path("run")
+}
+
+fn feature_page(run: &Path) -> PathBuf {
+    let mut pages: Vec<PathBuf> = fs::read_dir(run.join("features"))
+        .expect("feature pages")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    pages.sort();
+    pages.into_iter().find(|page| page.to_string_lossy().ends_with("--topk.html")).expect("a page of topk")
+}
+
+fn texts(browser: &Browser, script: &str) -> Vec<String> {
+    let found = browser.run(script);
+    found
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|text| text.as_str().unwrap_or_default().to_string())
+        .collect()
+}
+
+fn assert_quiet(browser: &Browser, place: &str) {
+    assert_eq!(browser.console(), Vec::<String>::new(), "the console after {place}");
+    for address in browser.requests() {
+        assert!(address.starts_with("file:") || address.starts_with("data:"), "{place} asked for {address}");
+    }
+    assert_ne!(browser.run("return document.title"), Value::from("broken"), "{place} ran text");
+}
+
+#[test]
+fn a_reader_finds_the_way_from_the_index_to_a_feature() {
+    let Some(browser) = Browser::open(1280, 900) else { return };
+    let toy = Toy::new();
+    let run = run(&toy);
+
+    browser.go(&run.join("index.html"), "");
+    browser.wait("document.querySelectorAll('#cells tbody tr').length > 3");
+    let loaded = browser.run("return performance.getEntriesByType('navigation')[0].loadEventEnd");
+    println!("the index was loaded after {loaded} ms");
+    // Sorted by the first score, then the other way round; the order is said to assistive tools.
+    let column = "const heads = [...document.querySelectorAll('#cells thead th')]; const nth = heads.findIndex(h => h.textContent.includes('top_and_random'));";
+    browser.run(&format!("{column} heads[nth].querySelector('button').click();"));
+    let sorted = browser.run(&format!("{column} return heads[nth].getAttribute('aria-sort')"));
+    assert!(["ascending", "descending"].contains(&sorted.as_str().unwrap_or_default()), "{sorted}");
+    let values = format!(
+        "{column} return [...document.querySelectorAll('#cells tbody tr')].map(r => parseFloat(r.cells[nth].textContent.replace('−', '-'))).filter(isFinite)"
+    );
+    let before: Vec<f64> = serde_json::from_value(browser.run(&values)).expect("numbers");
+    browser.run(&format!("{column} heads[nth].querySelector('button').click();"));
+    let after: Vec<f64> = serde_json::from_value(browser.run(&values)).expect("numbers");
+    assert!(
+        before.len() > 3
+            && before.windows(2).all(|pair| pair[0] >= pair[1])
+                != before.windows(2).all(|pair| pair[0] <= pair[1]),
+        "{before:?}"
+    );
+    assert_eq!(before.iter().rev().copied().collect::<Vec<_>>(), after);
+    // A mark of the chart says its value.
+    browser.hover("figure svg [data-tip] *");
+    browser.wait("!document.getElementById('tip').hidden");
+    let tip = browser.run("return document.getElementById('tip').textContent");
+    assert!(tip.as_str().is_some_and(|tip| tip.chars().any(|c| c.is_ascii_digit())), "{tip}");
+    browser.picture("index");
+    assert_quiet(&browser, "the index");
+
+    browser.click("a[href='features.html']");
+    browser.wait("document.querySelectorAll('#explorer-rows tr').length > 3");
+    let all =
+        browser.run("return document.querySelectorAll('#explorer-rows tr').length").as_u64().expect("rows");
+    browser.run("const s = document.getElementById('explorer-method'); s.selectedIndex = 1; s.dispatchEvent(new Event('input', {bubbles: true}));");
+    browser.wait(&format!("document.querySelectorAll('#explorer-rows tr').length < {all}"));
+    let methods = texts(
+        &browser,
+        "return [...document.querySelectorAll('#explorer-rows tr')].map(r => r.cells[1].textContent)",
+    );
+    assert!(!methods.is_empty() && methods.iter().all(|method| method == &methods[0]), "{methods:?}");
+    // Words narrow it to rows whose explanation has them; none has these.
+    browser.type_into("#explorer-search", "no explanation says this");
+    browser.wait("document.querySelectorAll('#explorer-rows tr').length === 0");
+    browser.click("#explorer-reset");
+    browser.wait(&format!("document.querySelectorAll('#explorer-rows tr').length === {all}"));
+    browser.picture("explorer");
+    // From the search field by keys alone: down to the first row, one further, and into the feature.
+    browser.type_into("#explorer-search", "\u{e015}\u{e015}");
+    let chosen = browser.run("return document.activeElement.href");
+    assert!(chosen.as_str().is_some_and(|link| link.contains("/features/")), "{chosen}");
+    browser.press("\u{e007}");
+    browser
+        .wait("document.getElementById('feature-view') && !document.getElementById('feature-view').hidden");
+    assert_eq!(browser.run("return location.href"), chosen);
+    assert_quiet(&browser, "the explorer");
+}
+
+#[test]
+fn a_feature_shows_its_evidence() {
+    let Some(browser) = Browser::open(1280, 900) else { return };
+    let toy = Toy::new();
+    let run = run(&toy);
+    browser.go(&feature_page(&run), "");
+    browser.wait(
+        "document.getElementById('feature-view') && document.querySelectorAll('#feature-list a').length > 2",
+    );
+    browser.click("#feature-list a");
+    browser.wait("document.querySelectorAll('#fragments .t').length > 20");
+    // Explained and scored fragments are told apart; a scored one has its simulation below.
+    let roles = texts(
+        &browser,
+        "return [...document.querySelectorAll('#fragments [data-role]')].map(f => f.dataset.role)",
+    );
+    assert!(
+        roles.iter().any(|role| role == "explained on") && roles.iter().any(|role| role == "scored on"),
+        "{roles:?}"
+    );
+    let simulated = browser.run("return [...document.querySelectorAll('[data-role=\"scored on\"]')].every(f => f.querySelector('i.s'))");
+    assert_eq!(simulated, Value::Bool(true));
+    let shades =
+        texts(&browser, "return [...document.querySelectorAll('#fragments .t')].map(t => t.className)");
+    assert!(
+        shades.iter().any(|shade| shade.contains(" a9") || shade.contains("a9")),
+        "the strongest token has the darkest shade"
+    );
+    // A token's value by pointer and by keys.
+    browser.hover("#fragments .t");
+    browser.wait("document.getElementById('tip').textContent.includes('true')");
+    browser.run("document.querySelector('#fragments .text').focus()");
+    browser.press("\u{e014}");
+    browser.wait("document.getElementById('token-value').textContent.startsWith('token 1 of 64')");
+    browser.picture("feature");
+    // The next feature by a key, the one before by another.
+    browser.run("document.activeElement.blur()");
+    let first = browser.run("return location.hash");
+    browser.press("j");
+    browser.wait(&format!("location.hash !== {first}"));
+    browser.press("k");
+    browser.wait(&format!("location.hash === {first}"));
+    // The list by the worst score, and narrowed.
+    browser.run("const s = document.getElementById('feature-order'); s.value = 'worst 0'; s.dispatchEvent(new Event('input', {bubbles: true})); s.dispatchEvent(new Event('change', {bubbles: true}));");
+    let scores: Vec<f64> = serde_json::from_value(browser.run("return [...document.querySelectorAll('#feature-list .score')].map(s => parseFloat(s.textContent.replace('−', '-'))).filter(isFinite)")).expect("numbers");
+    assert!(scores.windows(2).all(|pair| pair[0] <= pair[1]), "{scores:?}");
+    assert_quiet(&browser, "a feature");
+}
+
+#[test]
+fn hostile_text_shows_as_text() {
+    let Some(browser) = Browser::open(1280, 900) else { return };
+    let toy = Toy::new();
+    let run = run(&toy);
+    let page = feature_page(&run);
+    browser.go(&page, "");
+    browser.wait("document.querySelectorAll('#feature-list a').length > 2");
+    let n =
+        browser.run("return document.querySelectorAll('#feature-list a').length").as_u64().expect("features");
+    let mut shown = String::new();
+    for nth in 0..n {
+        browser.run(&format!("document.querySelectorAll('#feature-list a')[{nth}].click()"));
+        browser.wait("document.querySelectorAll('#fragments .t').length > 20");
+        shown.push_str(
+            browser
+                .run("return document.getElementById('fragments').textContent")
+                .as_str()
+                .unwrap_or_default(),
+        );
+    }
+    assert!(
+        shown.contains("<script>") || shown.contains("onmouseover") || shown.contains("<!--"),
+        "no fragment has the markup"
+    );
+    assert!(!shown.contains(['\u{202e}', '\u{200b}', '\u{200d}']), "an invisible character is not shown");
+    assert_eq!(
+        browser.run("return document.querySelectorAll('#fragments script, #fragments img').length"),
+        Value::from(0)
+    );
+    assert_quiet(&browser, "hostile text");
+}
+
+#[test]
+fn pages_are_dark_where_the_reader_prefers_it_and_print() {
+    let Some(browser) = Browser::open(1280, 900) else { return };
+    let toy = Toy::new();
+    let run = run(&toy);
+    for (name, page) in [
+        ("index", run.join("index.html")),
+        ("explorer", run.join("features.html")),
+        ("feature", feature_page(&run)),
+    ] {
+        let mut backgrounds = Vec::new();
+        for scheme in ["light", "dark"] {
+            browser.prefer(scheme);
+            browser.go(&page, "");
+            backgrounds.push(browser.run("return getComputedStyle(document.body).backgroundColor"));
+        }
+        assert_ne!(backgrounds[0], backgrounds[1], "{name}");
+        // The switch overrules the system.
+        browser.click("#theme");
+        browser.wait(&format!("getComputedStyle(document.body).backgroundColor !== {} || document.getElementById('theme').textContent.length > 0", backgrounds[1]));
+        assert!(browser.printed().len() > 1000, "{name}");
+        browser.prefer("light");
+        assert_quiet(&browser, name);
+    }
+}
+
+#[test]
+fn pages_are_accessible_in_both_themes_on_screens_wide_and_narrow() {
+    let Some(axe) = std::env::var_os("AUTOINTERP_AXE") else {
+        println!("skipped: AUTOINTERP_AXE is not set (the file axe.min.js of axe-core)");
+        return;
+    };
+    let axe = fs::read_to_string(axe).expect("axe-core");
+    let toy = Toy::new();
+    let mut run_folder = None;
+    for (width, height) in [(1280, 900), (390, 844)] {
+        let Some(browser) = Browser::open(width, height) else { return };
+        let run = run_folder.get_or_insert_with(|| run(&toy)).clone();
+        for (name, page) in [
+            ("index", run.join("index.html")),
+            ("explorer", run.join("features.html")),
+            ("feature", feature_page(&run)),
+        ] {
+            for scheme in ["light", "dark"] {
+                browser.prefer(scheme);
+                browser.go(&page, "");
+                if name == "feature" {
+                    browser.wait("document.querySelectorAll('#feature-list a').length > 2");
+                    browser.run("document.querySelector('#feature-list a').click()");
+                    browser.wait("document.querySelectorAll('#fragments .t').length > 20");
+                }
+                let wide = browser.run(
+                    "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
+                );
+                assert_eq!(wide, Value::from(0), "{name} scrolls sideways at {width} pixels");
+                browser.picture(&format!("{name}-{scheme}-{width}"));
+                browser.run(&axe);
+                let found = browser.run_later(
+                    "const done = arguments[arguments.length - 1]; axe.run(document, {resultTypes: ['violations']}).then(r => done(r.violations.map(v => [v.id, v.impact, v.nodes.slice(0, 3).map(n => n.html.slice(0, 160) + ' ' + (n.failureSummary || ''))])), e => done(String(e)));",
+                );
+                let violations: Vec<&Value> = found
+                    .as_array()
+                    .unwrap_or_else(|| panic!("axe failed: {found}"))
+                    .iter()
+                    .filter(|one| !ALLOWED.iter().any(|(id, _)| one[0] == *id))
+                    .collect();
+                assert!(violations.is_empty(), "{name}, {scheme}, {width} pixels: {violations:#?}");
+            }
+        }
+    }
+}
