@@ -106,9 +106,13 @@ fn every_page_has_its_landmarks_and_no_id_twice() {
     let folder = drawn(3, &Text::make(200, 60), |_| ());
     for (name, page) in pages(folder.path()) {
         assert!(page.starts_with("<!doctype html>\n<html lang=\"en\">"), "{name}");
-        for must in
-            ["</title>\n<style>", "<main id=\"main\"", "<nav aria-label=", "class=\"skip\" href=\"#main\"", "<h1"]
-        {
+        for must in [
+            "</title>\n<style>",
+            "<main id=\"main\"",
+            "<nav aria-label=",
+            "class=\"skip\" href=\"#main\"",
+            "<h1",
+        ] {
             assert_eq!(page.matches(must).count(), 1, "{name}: {must}");
         }
         let ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
@@ -142,7 +146,7 @@ fn the_evidence_of_a_feature_is_on_its_page() {
     assert_eq!(Value::from(shown.len()), feature["n_fragments"], "small folders are shown whole");
     assert!(shown.len() > 80, "{}", shown.len());
     // The strongest fragment comes first, and what is scored on has a simulation of every explainer.
-    assert_eq!(shown[0][1][0], serde_json::json!([0, 0, 0]), "no protocol, so the use of rank 0 is unknown");
+    assert_eq!(shown[0][1][0], serde_json::json!([0, 0, 4]), "no protocol, so the use of rank 0 is unknown");
     let scored: Vec<&Value> = shown
         .iter()
         .filter(|one| one[1].as_array().expect("lists").iter().any(|list| list[2] == 2))
