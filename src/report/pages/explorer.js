@@ -91,7 +91,7 @@
       make("td", { class: "left" }, data.explainers[row[EXPLAINER]]),
       ...(data.scorers.length ? [make("td", { class: "chosen" }, fixed(row[SCORES + scorer], 2))] : []),
       make("td", {}, significant(row[DENSITY])),
-      make("td", { class: "text" }, text),
+      make("td", { class: "text" }, make("span", { dir: "auto" }, text)),
       make("td", { class: "wrap" }, STATUSES[row[STATUS]] + reason),
       ...others.map((nth) => make("td", {}, fixed(row[SCORES + nth], 2))),
     ];

@@ -146,15 +146,14 @@ function unpacked(text) {
         make("p", { class: "quiet" }, [line.cut ? "Shortened; scores.jsonl has all of it." : "", prompts ? `Questions asked: ${prompts}.` : ""].filter((part) => part).join(" ")),
       );
     });
-    const head = make("tr", {}, make("th", { scope: "col", class: "left" }, "explainer"), ...data.scorers.map((name) => make("th", { scope: "col" }, name)), make("th", { scope: "col", class: "left" }, "status"));
+    const head = make("tr", {}, make("th", { scope: "col", class: "left" }, "explainer"), make("th", { scope: "col", class: "left" }, "control"), ...data.scorers.map((name) => make("th", { scope: "col" }, name)), make("th", { scope: "col", class: "left" }, "status"));
     const rows = feature.lines.map((line) => {
       const why = new Map(line.why || []);
-      const control = line.control ? ` (control: ${line.control})` : "";
       const cells = line.scores.map((score, nth) =>
         make("td", { class: why.has(nth) ? "why" : null }, score === null && why.has(nth) ? data.reasons[why.get(nth)] : fixed(score, 2)),
       );
       const status = line.status + (line.reason === undefined ? "" : `: ${data.reasons[line.reason]}`);
-      return make("tr", { class: line.control ? "control" : null }, make("th", { scope: "row", class: "left" }, data.explainers[line.explainer].label + control), ...cells, make("td", { class: "left" }, status));
+      return make("tr", { class: line.control ? "control" : null }, make("th", { scope: "row", class: "left" }, data.explainers[line.explainer].label), make("td", { class: "left" }, line.control || "real"), ...cells, make("td", { class: "left" }, status));
     });
     const half = data.chance_is_half.map((nth) => data.scorers[nth]);
     const chance = half.length ? ` Chance is 0.5 in ${half.join(", ")}, 0 in the others.` : "";
@@ -387,7 +386,7 @@ function unpacked(text) {
     );
     const of = feature.profile.n_tokens === null ? "" : ` of ${whole(feature.profile.n_tokens)}`;
     byId("profile").replaceChildren(
-      make("figure", { id: "histogram" }, svg, key, make("figcaption", {}, `${whole(histogram.n_firing ?? total)}${of} tokens fire it; stacked by token, the commonest apart. `, shares)),
+      make("figure", { id: "histogram" }, make("div", { class: "scroll" }, svg), key, make("figcaption", {}, `${whole(histogram.n_firing ?? total)}${of} tokens fire it; stacked by token, the commonest apart. `, shares)),
       table,
     );
   }

@@ -231,7 +231,8 @@ fn facts(view: &View<'_>, manifest: Option<&ManifestView>) -> Vec<(String, Strin
     if let Some(manifest) = manifest {
         facts.push(("cost of language models".into(), cost(manifest)));
     }
-    facts.into_iter().map(|(name, value)| (visible(&name), visible(&value))).collect()
+    let readable = |value: String| value.parse().map_or(value, count);
+    facts.into_iter().map(|(name, value)| (visible(&name), visible(&readable(value)))).collect()
 }
 
 fn cost(manifest: &ManifestView) -> String {
