@@ -81,13 +81,12 @@ fn chart<'a>(
     hooks: &[Column<'a>],
 ) -> Option<Chart<'a>> {
     let (places, steps) = places(view, pairing, hooks);
-    let panels: Vec<Panel> = view
-        .scorers
-        .iter()
-        .map(|scorer| panel(view, pairing, marks, scorer, hooks, &places))
-        .filter(|panel| !panel.points.is_empty())
-        .collect();
-    if panels.is_empty() {
+    let drawn = |scorers: &[&'a str]| -> Vec<Panel> {
+        let panels = scorers.iter().map(|scorer| panel(view, pairing, marks, scorer, hooks, &places));
+        panels.filter(|panel| !panel.points.is_empty()).collect()
+    };
+    let (all, main) = (drawn(&view.scorers), drawn(&view.main_scorers()));
+    if all.is_empty() {
         return None;
     }
     let counts: Vec<usize> = view
@@ -99,6 +98,15 @@ fn chart<'a>(
         .filter(|cell| cell.mean.is_some())
         .map(|cell| cell.n_scored)
         .collect();
+    let figure = |panels: Vec<Panel>| -> Box<dyn Figure> {
+        Box::new(ByLayer {
+            columns: hooks.iter().map(|(_, label)| label.clone()).collect(),
+            x_label: if site.is_empty() { "hook point".to_string() } else { format!("layer ({site})") },
+            steps,
+            panels,
+            legend: legend(view, marks),
+        })
+    };
     let named = if site.is_empty() { "hook point".to_string() } else { format!("layer, {site}") };
     let mut parts = vec![if site.is_empty() { "unlayered" } else { site }];
     parts.extend(pairing_parts(view, pairing));
@@ -108,13 +116,8 @@ fn chart<'a>(
         pairing: Some(pairing),
         title: format!("Mean score by {named}: explained and simulated by {}", pairing.label()),
         caption: caption(view, pairing, &counts),
-        figure: Box::new(ByLayer {
-            columns: hooks.iter().map(|(_, label)| label.clone()).collect(),
-            x_label: if site.is_empty() { "hook point".to_string() } else { format!("layer ({site})") },
-            steps,
-            panels,
-            legend: legend(view, marks),
-        }),
+        brief: (!main.is_empty() && main.len() < all.len()).then(|| figure(main)),
+        figure: figure(all),
     })
 }
 
@@ -192,7 +195,7 @@ fn panel<'a>(
                 control: c.is_some(),
                 mean,
                 interval: interval(cell),
-                words: format!("{}{whose}: {numbers}, {} features", key.method, cell.n_scored),
+                words: format!("{}{whose}: {numbers}", key.method),
             });
         }
     }

@@ -87,8 +87,14 @@ impl Canvas {
     /// no such text and gets no group.
     pub fn begin(&mut self, words: &str) {
         if self.paper == Paper::Page {
-            let title = Some(visible(words));
-            self.scene.add(Primitive::GroupStart { transform: None, title, extra_attrs: None });
+            let words = visible(words)
+                .replace('&', "&amp;")
+                .replace('<', "&lt;")
+                .replace('>', "&gt;")
+                .replace('"', "&quot;");
+            // As an attribute: for a title kuva would add a style element, which no page allows.
+            let extra_attrs = Some(format!("data-tip=\"{words}\""));
+            self.scene.add(Primitive::GroupStart { transform: None, title: None, extra_attrs });
         }
     }
 
@@ -135,14 +141,22 @@ impl Canvas {
     pub fn line(&mut self, from: (f64, f64), to: (f64, f64), ink: Ink, width: f64) {
         let stroke = self.colour(ink);
         self.scene.add(Primitive::Line {
-            x1: from.0,
-            y1: from.1,
-            x2: to.0,
-            y2: to.1,
+            x1: tenth(from.0),
+            y1: tenth(from.1),
+            x2: tenth(to.0),
+            y2: tenth(to.1),
             stroke,
             stroke_width: width,
             stroke_dasharray: None,
         });
+    }
+
+    /// Several straight lines in one element.
+    pub fn lines(&mut self, lines: &[((f64, f64), (f64, f64))], ink: Ink, width: f64) {
+        let one = |(from, to): &((f64, f64), (f64, f64))| {
+            format!("M{:.1} {:.1}L{:.1} {:.1}", from.0, from.1, to.0, to.1)
+        };
+        self.path(lines.iter().map(one).collect(), None, Some(ink), width, None);
     }
 
     /// A filled rectangle without an outline.
@@ -224,6 +238,11 @@ impl Canvas {
         // kuva gives a fixed size only; with a view box a page can shrink it.
         svg.replacen("<svg ", &format!("<svg viewBox=\"0 0 {width} {height}\" "), 1)
     }
+}
+
+/// As fine as a drawing needs to be.
+fn tenth(px: f64) -> f64 {
+    (px * 10.0).round() / 10.0
 }
 
 fn outline(points: &[(f64, f64)]) -> String {

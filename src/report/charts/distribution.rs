@@ -70,6 +70,7 @@ pub fn chart<'a>(
         pairing: Some(pairing),
         title: format!("Scores of single features: explained and simulated by {}", pairing.label()),
         caption,
+        brief: None,
         figure: Box::new(Distribution { bands, label_width: widest.min(170.0) + 36.0 }),
     })
 }

@@ -116,14 +116,17 @@ pub fn draw(canvas: &mut Canvas, mark: Mark, x: f64, y: f64, r: f64) {
             return;
         }
         Shape::Plus => {
-            canvas.line((x - r * 1.1, y), (x + r * 1.1, y), mark.ink, 2.0);
-            canvas.line((x, y - r * 1.1), (x, y + r * 1.1), mark.ink, 2.0);
+            let d = r * 1.1;
+            canvas.lines(&[((x - d, y), (x + d, y)), ((x, y - d), (x, y + d))], mark.ink, 2.0);
             return;
         }
         Shape::Cross => {
             let d = r * 0.85;
-            canvas.line((x - d, y - d), (x + d, y + d), mark.ink, 1.8);
-            canvas.line((x - d, y + d), (x + d, y - d), mark.ink, 1.8);
+            canvas.lines(
+                &[((x - d, y - d), (x + d, y + d)), ((x - d, y + d), (x + d, y - d))],
+                mark.ink,
+                1.8,
+            );
             return;
         }
         Shape::Square | Shape::OpenSquare => &[(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)],

@@ -68,6 +68,8 @@ pub struct Chart<'a> {
     /// What must be known to read it, with the conditions of its numbers.
     pub caption: String,
     figure: Box<dyn Figure + 'a>,
+    /// The same with the main scores alone, for a page that must stay small.
+    brief: Option<Box<dyn Figure + 'a>>,
 }
 
 const TITLE_SIZE: u32 = 17;
@@ -76,7 +78,8 @@ const MARGIN: f64 = 16.0;
 
 impl Chart<'_> {
     fn draw(&self, paper: Paper) -> Canvas {
-        let (width, height) = self.figure.size();
+        let figure = self.brief.as_ref().filter(|_| paper == Paper::Page).unwrap_or(&self.figure);
+        let (width, height) = figure.size();
         // A page prints title and caption as text of its own.
         let framed = paper == Paper::File;
         let title = text::wrap(&self.title, f64::from(TITLE_SIZE), width - 2.0 * MARGIN);
@@ -94,14 +97,72 @@ impl Chart<'_> {
                 canvas.text(MARGIN, y, line, CAPTION_SIZE, Anchor::Start, Ink::Muted);
             }
         }
-        self.figure.draw(&mut canvas, top);
+        figure.draw(&mut canvas, top);
         canvas
     }
 
-    /// As an SVG for a page: no background, colours from the page's style sheet, no ids.
-    pub fn inline_svg(&self) -> String {
-        self.draw(Paper::Page).into_svg()
+    /// Whether a page shows less of it than the file.
+    pub fn is_brief(&self) -> bool {
+        self.brief.is_some()
     }
+
+    /// As an SVG for a page: no background, colours from the page's style sheet, no ids, no comments.
+    pub fn inline_svg(&self) -> String {
+        let svg = self.draw(Paper::Page).into_svg();
+        let svg = shared_strokes(&compact(&svg));
+        match (svg.find("<!--"), svg.find("-->")) {
+            (Some(from), Some(to)) if from < to => format!("{}{}", &svg[..from], &svg[to + 3..]),
+            _ => svg,
+        }
+    }
+}
+
+/// Decimals from which on a number is an artefact of rounding in the backend, and none that a text shows.
+const JUNK_DECIMALS: usize = 8;
+
+/// The same drawing in fewer bytes: coordinates without the digits that rounding left over.
+fn compact(svg: &str) -> String {
+    let mut short = String::with_capacity(svg.len());
+    let mut rest = svg;
+    while let Some(from) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, number) = rest.split_at(from);
+        let to = number.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(number.len());
+        let (number, after) = number.split_at(to);
+        short.push_str(before);
+        let decimals = number.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+        match number.parse::<f64>() {
+            Ok(value) if decimals >= JUNK_DECIMALS => {
+                let rounded = format!("{value:.2}");
+                short.push_str(rounded.trim_end_matches('0').trim_end_matches('.'));
+            }
+            _ => short.push_str(number),
+        }
+        rest = after;
+    }
+    short.push_str(rest);
+    short
+}
+
+/// The same drawing in fewer bytes: what is grouped as one mark has one colour, given once.
+fn shared_strokes(svg: &str) -> String {
+    let stroke = |element: &str| -> Option<String> {
+        let (_, after) = element.split_once(" stroke=\"")?;
+        Some(format!(" stroke=\"{}\"", after.split_once('"')?.0))
+    };
+    let mut parts = svg.split("<g data-tip=");
+    let mut short = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let whole = part.split_once('>').and_then(|(tip, rest)| Some((tip, rest.split_once("</g>")?)));
+        let shared = whole.and_then(|(tip, (marks, after))| {
+            let shared = stroke(marks)?;
+            let elements = marks.matches("/>").count();
+            let alike = marks.matches(&shared).count();
+            (elements > 1 && alike == elements)
+                .then(|| format!("<g data-tip={tip}{shared}>{}</g>{after}", marks.replace(&shared, "")))
+        });
+        short.push_str(&shared.unwrap_or_else(|| format!("<g data-tip={part}")));
+    }
+    short
 }
 
 /// Every chart that the data allow.
@@ -190,4 +251,26 @@ pub fn remove_stale(folder: &Path, written: &[PathBuf]) -> Result<(), ReportErro
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_has_its_colour_once() {
+        let svg = "<g data-tip=\"a > b\"><line stroke=\"x\" /><path stroke=\"x\" /></g><line stroke=\"x\" />";
+        let escaped = svg.replace("a > b", "a &gt; b");
+        let short = "<g data-tip=\"a &gt; b\" stroke=\"x\"><line /><path /></g><line stroke=\"x\" />";
+        assert_eq!(shared_strokes(&escaped), short);
+        let two = "<g data-tip=\"a\"><line stroke=\"x\" /><path stroke=\"y\" /></g>";
+        assert_eq!(shared_strokes(two), two);
+    }
+
+    #[test]
+    fn left_over_digits_go_and_texts_stay() {
+        let svg =
+            "<line x1=\"343.59000000000003\" y2=\"-12.39\" stroke-width=\"1.4000000000000001\"/>0.64 [0.61]";
+        assert_eq!(compact(svg), "<line x1=\"343.59\" y2=\"-12.39\" stroke-width=\"1.4\"/>0.64 [0.61]");
+    }
 }

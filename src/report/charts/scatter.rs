@@ -184,7 +184,7 @@ fn finish<'a>(
         return None;
     }
     let figure = Box::new(Scatter { bands, legend: Legend::new(entries) });
-    Some(Chart { name, kind, pairing, title, caption, figure })
+    Some(Chart { name, kind, pairing, title, caption, figure, brief: None })
 }
 
 /// Where a mark is drawn so that it hides no other: at its place, or at the nearest free one around

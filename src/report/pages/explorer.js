@@ -83,15 +83,17 @@
     const reason = row[REASON] > 0 ? `: ${data.reasons[row[REASON] - 1]}` : "";
     const text = row[TEXT] > 0 ? data.texts[row[TEXT] - 1] : "";
     const link = place[3] === null ? String(row[FEATURE]) : make("a", { href: `features/${encodeURI(place[3])}#f=${row[FEATURE]}`, "data-feature": row[FEATURE] }, String(row[FEATURE]));
+    const others = data.scorers.map((_, nth) => nth).filter((nth) => nth !== scorer);
     return [
       make("th", { scope: "row" }, link),
       make("td", { class: "left" }, place[2] + control),
       make("td", { class: "left" }, data.hooks[place[0]]),
       make("td", { class: "left" }, data.explainers[row[EXPLAINER]]),
-      ...data.scorers.map((_, nth) => make("td", { class: nth === scorer ? "chosen" : null }, fixed(row[SCORES + nth], 2))),
+      ...(data.scorers.length ? [make("td", { class: "chosen" }, fixed(row[SCORES + scorer], 2))] : []),
       make("td", {}, significant(row[DENSITY])),
-      make("td", { class: "left" }, STATUSES[row[STATUS]] + reason),
-      make("td", { class: "text" }, text),
+      make("td", { class: "text" }, make("span", { dir: "auto" }, text)),
+      make("td", { class: "wrap" }, STATUSES[row[STATUS]] + reason),
+      ...others.map((nth) => make("td", {}, fixed(row[SCORES + nth], 2))),
     ];
   }
 
@@ -99,11 +101,12 @@
     const pages = Math.max(1, Math.ceil(found.length / ROWS));
     page = Math.min(Math.max(page, 0), pages - 1);
     const scorer = Number(field.scorer.value || 0);
-    const heads = ["feature", "method", "hook point", "explainer", ...data.scorers, "density", "status", "explanation"];
-    const left = (nth) => [1, 2, 3].includes(nth) || nth > 4 + data.scorers.length - 1 + 1;
-    byId("explorer-head").replaceChildren(
-      ...heads.map((name, nth) => make("th", { scope: "col", class: left(nth) ? "left" : null, "aria-sort": nth === 4 + scorer ? sortOf() : null }, name)),
-    );
+    const chosen = data.scorers.length ? [{ name: data.scorers[scorer], sort: { best: "descending", worst: "ascending" } }] : [];
+    const density = { name: "density", sort: { dense: "descending", sparse: "ascending" } };
+    const left = (name) => ({ name, left: true });
+    const others = data.scorers.filter((_, nth) => nth !== scorer).map((name) => ({ name }));
+    const heads = [{ name: "feature" }, left("method"), left("hook point"), left("explainer"), ...chosen, density, left("explanation"), left("status"), ...others];
+    byId("explorer-head").replaceChildren(...heads.map((head) => make("th", { scope: "col", class: head.left ? "left" : null, "aria-sort": head.sort?.[field.order.value] }, head.name)));
     const rows = found.slice(page * ROWS, (page + 1) * ROWS);
     byId("explorer-rows").replaceChildren(...rows.map((row) => make("tr", { class: row[CONTROL] > 0 ? "control" : null }, ...cells(row, scorer))));
     const real = data.rows.reduce((n, row) => n + (row[CONTROL] === 0), 0);
@@ -112,7 +115,6 @@
     byId("explorer-page").textContent = `page ${whole(page + 1)} of ${whole(pages)}`;
     for (const [name, off] of [["first", page === 0], ["previous", page === 0], ["next", page === pages - 1], ["last", page === pages - 1]]) byId(`explorer-${name}`).disabled = off;
   }
-  const sortOf = () => ({ best: "descending", worst: "ascending" })[field.order.value] || null;
 
   function turn(to) {
     page = to;

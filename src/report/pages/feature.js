@@ -43,7 +43,8 @@ function unpacked(text) {
     "Quantiles: firing fragments by rank of their maximum, strongest group first",
     "Not firing: where it stays silent, or nearly",
   ];
-  const ROLES = ["neither explained nor scored on", "explained on", "scored on", "explanations compared on"];
+  const ROLES = ["neither", "explained on", "scored on", "compared on", "not scored on"];
+  const ROLE_WORDS = ["neither explained nor scored on", "shown to the explainer", "scored on: a simulator saw its tokens", "explanations were compared on it, and the best kept", "not scored on; without the protocol it is not known whether it explained"];
   const SHADES = 9;
   const PARTS = 8;
   const state = { feature: null, simulation: 0, lists: [true, true, true, false], shares: false };
@@ -145,15 +146,14 @@ function unpacked(text) {
         make("p", { class: "quiet" }, [line.cut ? "Shortened; scores.jsonl has all of it." : "", prompts ? `Questions asked: ${prompts}.` : ""].filter((part) => part).join(" ")),
       );
     });
-    const head = make("tr", {}, make("th", { scope: "col", class: "left" }, "explainer"), ...data.scorers.map((name) => make("th", { scope: "col" }, name)), make("th", { scope: "col", class: "left" }, "status"));
+    const head = make("tr", {}, make("th", { scope: "col", class: "left" }, "explainer"), make("th", { scope: "col", class: "left" }, "control"), ...data.scorers.map((name) => make("th", { scope: "col" }, name)), make("th", { scope: "col", class: "left" }, "status"));
     const rows = feature.lines.map((line) => {
       const why = new Map(line.why || []);
-      const control = line.control ? ` (control: ${line.control})` : "";
       const cells = line.scores.map((score, nth) =>
         make("td", { class: why.has(nth) ? "why" : null }, score === null && why.has(nth) ? data.reasons[why.get(nth)] : fixed(score, 2)),
       );
       const status = line.status + (line.reason === undefined ? "" : `: ${data.reasons[line.reason]}`);
-      return make("tr", { class: line.control ? "control" : null }, make("th", { scope: "row", class: "left" }, data.explainers[line.explainer].label + control), ...cells, make("td", { class: "left" }, status));
+      return make("tr", { class: line.control ? "control" : null }, make("th", { scope: "row", class: "left" }, data.explainers[line.explainer].label), make("td", { class: "left" }, line.control || "real"), ...cells, make("td", { class: "left" }, status));
     });
     const half = data.chance_is_half.map((nth) => data.scorers[nth]);
     const chance = half.length ? ` Chance is 0.5 in ${half.join(", ")}, 0 in the others.` : "";
@@ -245,15 +245,15 @@ function unpacked(text) {
       at = -1;
     });
     const also = shown[1].filter((member) => member[0] !== place[0]).map((member) => LISTS[member[0]]);
-    const group = place[0] === 2 ? ` · group ${place[1] + 1} of ${feature.n_quantiles}` : ` · ${place[1] + 1}.`;
+    const group = place[0] === 2 ? ` ${place[1] + 1} of ${feature.n_quantiles}` : ` ${place[1] + 1}`;
     const most = truths.reduce((most, value, nth) => (nth < feature.first_scored ? most : Math.max(most, value)), truths.length > feature.first_scored ? -Infinity : 0);
-    const about = `fragment ${whole(number)}${document === null ? "" : ` of document ${whole(document)}`} · largest ${significant(most)}${also.length ? ` · also in ${also.join(", ")}` : ""}`;
+    const about = `· fragment ${whole(number)}${document === null ? "" : `, document ${whole(document)}`} · largest ${significant(most)}${also.length ? ` · also in ${also.join(", ")}` : ""}`;
     return make(
       "article",
       { class: "fragment", "data-fragment": number, "data-list": LISTS[place[0]], "data-role": ROLES[role] },
-      make("p", { class: "about" }, make("span", { class: `role role${role}` }, ROLES[role]), ` ${LISTS[place[0]]}${group} ${about}`),
+      make("p", { class: "about" }, make("span", { class: `role role${role}`, "data-tip": ROLE_WORDS[role] }, ROLES[role]), ` ${LISTS[place[0]]}${group} ${about}`),
       make("div", { class: "lines" }, make("div", { class: "names", "aria-hidden": "true" }, make("span", {}, "true"), simulated ? make("span", { class: "simulated" }, "simulated") : null), text),
-      simulated ? null : make("p", { class: "quiet" }, role === 2 ? "No simulation of this explainer." : "No simulation is kept of a fragment that is not scored."),
+      simulated || role !== 2 ? null : make("p", { class: "quiet" }, "This explainer's simulation failed or is not in the run folder."),
     );
   }
 
@@ -283,7 +283,7 @@ function unpacked(text) {
     }
     const step = feature.scale[1];
     byId("evidence-note").textContent =
-      `${feature.shown.length} of ${many(feature.n_fragments, "fragment")} of this feature are on this page. ` +
+      `Simulations are kept of fragments that were scored on. ${feature.shown.length} of ${many(feature.n_fragments, "fragment")} of this feature are on this page. ` +
       `Activations are kept in steps of ${significant(step)}, a 255th of the feature's range` +
       `${data.explainers[state.simulation]?.ten_point ? "; this simulator speaks of 0 to 10, and 10 is drawn as the largest activation" : ""}. ` +
       `${feature.first_scored > 0 ? "The first token is not counted." : ""}`;
@@ -386,7 +386,7 @@ function unpacked(text) {
     );
     const of = feature.profile.n_tokens === null ? "" : ` of ${whole(feature.profile.n_tokens)}`;
     byId("profile").replaceChildren(
-      make("figure", { id: "histogram" }, svg, key, make("figcaption", {}, `${whole(histogram.n_firing ?? total)}${of} tokens fire it; stacked by token, the commonest apart. `, shares)),
+      make("figure", { id: "histogram" }, make("div", { class: "scroll" }, svg), key, make("figcaption", {}, `${whole(histogram.n_firing ?? total)}${of} tokens fire it; stacked by token, the commonest apart. `, shares)),
       table,
     );
   }

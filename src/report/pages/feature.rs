@@ -54,6 +54,8 @@ enum Role {
     Scored,
     /// Candidates for an explanation were compared on it.
     Calibrated,
+    /// Not scored on; whether it explained is not known without the protocol.
+    NotScored,
 }
 
 /// What all pages of one run folder have in common.
@@ -514,7 +516,8 @@ fn candidates<'a>(
             (Some(splits), List::NonFiring) => {
                 (splits.explain.non_firing.has(place), splits.score.non_firing.has(place))
             }
-            (None, List::Top | List::Random | List::NonFiring) => (false, simulated.contains(&fragment)),
+            (None, _) if simulated.contains(&fragment) => (false, true),
+            (None, _) => return Role::NotScored as u8,
             (_, List::Quantile) => (false, false),
         };
         (if score {

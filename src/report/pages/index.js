@@ -48,14 +48,14 @@
   const text = (nth) => data.texts[nth];
   const value = (nth) => sortable(text(nth));
 
-  // A row of the cells: pairing, hook point, method, control + 1, [text, mean] of each scorer, counts as texts.
+  // A row of the cells: pairing, hook point, method, control + 1, text of each scorer, counts as texts.
   const [PAIRING, HOOK, METHOD, CONTROL, SCORES, COUNTS] = [0, 1, 2, 3, 4, 5];
   const control = (row) => (row[CONTROL] > 0 ? ` (control: ${data.controls[row[CONTROL] - 1]})` : "");
   const columns = [
     { name: "hook point", left: true, value: (row) => row[HOOK] },
     { name: "method", left: true, value: (row) => data.methods[row[METHOD]] + control(row) },
     { name: "explainer", left: true, value: (row) => data.pairings[row[PAIRING]] },
-    ...data.scorers.map((name, nth) => ({ name, value: (row) => row[SCORES][nth]?.[1] })),
+    ...data.scorers.map((name, nth) => ({ name, value: (row) => sortable(row[SCORES][nth] ?? "") })),
     ...data.counts.map((name, nth) => ({ name, left: nth === data.counts.length - 1, value: (row) => value(row[COUNTS][nth]) })),
   ];
   const method = (row) => {
@@ -70,7 +70,7 @@
       make("td", { class: "left" }, data.hooks[row[HOOK]]),
       make("th", { scope: "row", class: "left" }, ...method(row)),
       make("td", { class: "left" }, data.pairings[row[PAIRING]]),
-      ...data.scorers.map((_, nth) => make("td", {}, row[SCORES][nth]?.[0] ?? DASH)),
+      ...data.scorers.map((_, nth) => make("td", {}, row[SCORES][nth] ?? DASH)),
       ...row[COUNTS].map((nth, place) => make("td", { class: place === row[COUNTS].length - 1 ? "wrap" : null }, text(nth))),
     ),
   );
@@ -101,10 +101,4 @@
   );
 
   document.querySelectorAll("table.sortable").forEach(makeSortable);
-
-  // A mark's title becomes a tip, so that it does not keep the reader waiting.
-  document.querySelectorAll("figure svg g > title").forEach((title) => {
-    title.parentNode.setAttribute("data-tip", title.textContent);
-    title.remove();
-  });
 })();

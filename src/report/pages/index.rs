@@ -33,7 +33,6 @@ const NAMED: usize = 6;
 #[derive(Serialize)]
 struct GlanceRow {
     label: String,
-    file: Option<String>,
     control: bool,
     cells: Vec<String>,
 }
@@ -96,9 +95,9 @@ struct Data {
     exploratory: Vec<Vec<usize>>,
 }
 
-/// Pairing, hook point, method, control + 1, text and mean of each score, counts.
+/// Pairing, hook point, method, control + 1, text of each score, counts.
 #[derive(Serialize)]
-struct CellRow(usize, usize, usize, usize, Vec<Option<(String, Option<f64>)>>, Vec<usize>);
+struct CellRow(usize, usize, usize, usize, Vec<Option<String>>, Vec<usize>);
 
 /// Column heads of the counts of a row.
 const COUNTS: [&str; 8] = [
@@ -117,6 +116,7 @@ const COUNTS: [&str; 8] = [
 struct Texts {
     numbers: HashMap<String, usize>,
     texts: Vec<String>,
+    used: Vec<usize>,
 }
 
 impl Texts {
@@ -126,8 +126,21 @@ impl Texts {
         let number = *self.numbers.entry(shown.clone()).or_insert(next);
         if number == next {
             self.texts.push(shown);
+            self.used.push(0);
         }
+        self.used[number] += 1;
         number
+    }
+
+    /// The texts, the commonest first, and the new number of each.
+    fn by_use(self) -> (Vec<String>, Vec<usize>) {
+        let mut order: Vec<usize> = (0..self.texts.len()).collect();
+        order.sort_by_key(|&number| std::cmp::Reverse(self.used[number]));
+        let mut numbers = vec![0; order.len()];
+        for (new, &old) in order.iter().enumerate() {
+            numbers[old] = new;
+        }
+        (order.iter().map(|&old| self.texts[old].clone()).collect(), numbers)
     }
 }
 
@@ -139,14 +152,15 @@ pub fn render(
 ) -> Result<String, ReportError> {
     let json = serde_json::to_string(&data(sources.view, names)).map_err(ReportError::Unwritable)?;
     let json = inert_json(&json);
-    let with = |inline: &[usize], with_suite: bool| {
+    let with = |inline: &[usize], with_details: bool| {
         let figures = figures(sources.charts, inline);
         let linked = figures.iter().any(|figure| figure.svg.is_none());
-        shell::page(environment, Kind::Index, page(sources, names, figures, with_suite), &json, linked)
+        shell::page(environment, Kind::Index, page(sources, names, figures, with_details), &json, linked)
     };
     // Measured, not guessed: what is on the page without charts, then each chart while it fits.
-    let with_suite = with(&[], true)?.len() <= PAGE_BYTES * 3 / 4;
-    let mut spent = with(&[], with_suite)?.len();
+    let main = by_worth(sources.charts).first().map_or(0, |&nth| described(&sources.charts[nth]).len());
+    let with_details = with(&[], true)?.len() + main <= PAGE_BYTES;
+    let mut spent = with(&[], with_details)?.len();
     let mut inline = Vec::new();
     for nth in by_worth(sources.charts) {
         let bytes = described(&sources.charts[nth]).len();
@@ -155,10 +169,11 @@ pub fn render(
             inline.push(nth);
         }
     }
-    with(&inline, with_suite)
+    with(&inline, with_details)
 }
 
-fn page(sources: &Sources<'_>, names: &Names, charts: Vec<Figure>, with_suite: bool) -> Value {
+fn page(sources: &Sources<'_>, names: &Names, mut charts: Vec<Figure>, with_details: bool) -> Value {
+    let main_chart = by_worth(sources.charts).first().map(|&nth| charts.remove(nth));
     let Sources { view, manifest, scores, .. } = sources;
     let summary = view.summary;
     let main = view.main_scorers();
@@ -180,8 +195,9 @@ fn page(sources: &Sources<'_>, names: &Names, charts: Vec<Figure>, with_suite: b
         has_beyond => view.scorers.contains(&BEYOND_TOKEN),
         heads => view.pairings.iter().map(|p| Head { label: visible(&p.label()), span: main.len() }).collect::<Vec<_>>(),
         main => main.iter().map(|scorer| visible(scorer)).collect::<Vec<_>>(),
-        glance => glance(view, names, &main),
+        glance => glance(view, &main),
         interval => view.pairings.first().map(|pairing| view.interval_name(*pairing)),
+        main_chart,
         charts,
         table_notes => table_notes(view),
         quality_head => QUALITY_HEAD,
@@ -192,7 +208,7 @@ fn page(sources: &Sources<'_>, names: &Names, charts: Vec<Figure>, with_suite: b
         margin => summary.margin,
         primary => summary.primary.as_deref().map(visible),
         reference => summary.reference.as_deref().map(visible),
-        manifest => manifest.map(|manifest| manifest_context(manifest, with_suite)),
+        manifest => manifest.map(|manifest| manifest_context(manifest, with_details)),
     }
 }
 
@@ -215,7 +231,8 @@ fn facts(view: &View<'_>, manifest: Option<&ManifestView>) -> Vec<(String, Strin
     if let Some(manifest) = manifest {
         facts.push(("cost of language models".into(), cost(manifest)));
     }
-    facts.into_iter().map(|(name, value)| (visible(&name), visible(&value))).collect()
+    let readable = |value: String| value.parse().map_or(value, count);
+    facts.into_iter().map(|(name, value)| (visible(&name), visible(&readable(value)))).collect()
 }
 
 fn cost(manifest: &ManifestView) -> String {
@@ -339,7 +356,7 @@ fn quality_line(names: &Names, row: &QualityRow) -> QualityLine {
     }
 }
 
-fn glance<'a>(view: &View<'a>, names: &Names, main: &[&'a str]) -> Vec<GlanceHook> {
+fn glance<'a>(view: &View<'a>, main: &[&'a str]) -> Vec<GlanceHook> {
     let columns: Vec<(Pairing<'a>, &'a str)> =
         view.pairings.iter().flat_map(|pairing| main.iter().map(move |scorer| (*pairing, *scorer))).collect();
     view.hooks
@@ -347,7 +364,7 @@ fn glance<'a>(view: &View<'a>, names: &Names, main: &[&'a str]) -> Vec<GlanceHoo
         .map(|hook| {
             let methods = view.methods.iter().map(|method| RowKey { hook, method, control: None });
             let mut rows: Vec<GlanceRow> =
-                methods.filter_map(|key| glance_row(view, names, &columns, key)).collect();
+                methods.filter_map(|key| glance_row(view, &columns, key)).collect();
             rows.extend(
                 view.controls.iter().filter_map(|control| glance_control(view, &columns, hook, control)),
             );
@@ -360,17 +377,11 @@ fn one(cell: &Cell) -> String {
     estimate(cell.mean, cell.ci_low, cell.ci_high)
 }
 
-fn glance_row<'a>(
-    view: &View<'a>,
-    names: &Names,
-    columns: &[(Pairing<'a>, &'a str)],
-    key: RowKey<'a>,
-) -> Option<GlanceRow> {
+fn glance_row<'a>(view: &View<'a>, columns: &[(Pairing<'a>, &'a str)], key: RowKey<'a>) -> Option<GlanceRow> {
     let cells: Vec<Option<&Cell>> =
         columns.iter().map(|(pairing, scorer)| view.cell(*pairing, key, scorer)).collect();
     cells.iter().any(Option::is_some).then(|| GlanceRow {
         label: visible(key.method),
-        file: file(names, key.hook, key.method, None).map(str::to_string),
         control: false,
         cells: cells.iter().map(|cell| cell.map_or_else(|| DASH.to_string(), one)).collect(),
     })
@@ -396,7 +407,6 @@ fn glance_control<'a>(
     });
     Some(GlanceRow {
         label: visible(&format!("{} {whose}", control_label(control))),
-        file: None,
         control: true,
         cells: shown.collect(),
     })
@@ -421,12 +431,21 @@ fn figures(charts: &[Chart<'_>], inline: &[usize]) -> Vec<Figure> {
         .enumerate()
         .map(|(nth, chart)| Figure {
             title: visible(&chart.title),
-            caption: visible(&chart.caption),
+            caption: caption(chart, inline.contains(&nth)),
             file: chart.name.clone(),
             alt: format!("{}; the numbers are in the tables", visible(&chart.title)),
             svg: inline.contains(&nth).then(|| Value::from_safe_string(described(chart))),
         })
         .collect()
+}
+
+fn caption(chart: &Chart<'_>, inline: bool) -> String {
+    let caption = visible(&chart.caption);
+    if inline && chart.is_brief() {
+        format!("{caption} Here are the scores that must be read together; the files have all.")
+    } else {
+        caption
+    }
 }
 
 /// The drawing with a name for those who cannot see it. A title is text of the suite, and becomes an attribute.
@@ -467,6 +486,12 @@ fn data(view: &View<'_>, names: &Names) -> Data {
         })
         .collect();
     let shown = |names: &[&str]| names.iter().map(|name| visible(name)).collect::<Vec<_>>();
+    // The commonest texts get the shortest numbers.
+    let (texts, numbers) = texts.by_use();
+    let renumber = |row: &mut Vec<usize>| row.iter_mut().for_each(|number| *number = numbers[*number]);
+    let mut exploratory: Vec<Vec<usize>> = exploratory;
+    cells.iter_mut().for_each(|row| renumber(&mut row.5));
+    exploratory.iter_mut().for_each(renumber);
     Data {
         pairings: view.pairings.iter().map(|pairing| visible(&pairing.label())).collect(),
         hooks: shown(&view.hooks),
@@ -486,7 +511,7 @@ fn data(view: &View<'_>, names: &Names) -> Data {
             .collect(),
         cells,
         exploratory,
-        texts: texts.texts,
+        texts,
     }
 }
 
@@ -500,17 +525,14 @@ fn cell_row<'a>(
     let Row { scores, n, constant, undefined, failed, skipped, eligible, repeating, note, .. } =
         row(view, pairing, key);
     let place = |list: &[&str], name: &str| list.iter().position(|other| *other == name).unwrap_or(0);
-    let means = view.scorers.iter().zip(scores).map(|(scorer, text)| {
-        let cell = view.cell(pairing, key, scorer)?;
-        let mean = cell.mean.filter(|mean| mean.is_finite()).map(|mean| (mean * 1e4).round() / 1e4);
-        Some((text, mean))
-    });
+    let scores =
+        view.scorers.iter().zip(scores).map(|(scorer, text)| view.cell(pairing, key, scorer).map(|_| text));
     CellRow(
         pairing_nth,
         hook_nth,
         place(&view.methods, key.method),
         key.control.map_or(0, |control| place(&view.controls, control) + 1),
-        means.collect(),
+        scores.collect(),
         [n, constant, undefined, failed, skipped, eligible, repeating, note]
             .iter()
             .map(|text| texts.number(text))
@@ -540,7 +562,7 @@ fn planned(summary: &Summary) -> Vec<DifferenceLine> {
         .collect()
 }
 
-fn manifest_context(manifest: &ManifestView, with_suite: bool) -> Value {
+fn manifest_context(manifest: &ManifestView, with_details: bool) -> Value {
     let stages: Vec<Stage> = manifest
         .stages
         .iter()
@@ -577,9 +599,9 @@ fn manifest_context(manifest: &ManifestView, with_suite: bool) -> Value {
         cpu => optional(&manifest.cpu),
         instruction_set => optional(&manifest.instruction_set),
         stages,
-        digests,
+        digests => if with_details { digests } else { Vec::new() },
         usage,
-        suite_left_out => suite.is_some() && !with_suite,
-        suite => suite.filter(|_| with_suite),
+        details_left_out => !with_details,
+        suite => suite.filter(|_| with_details),
     }
 }

@@ -146,7 +146,7 @@ fn the_evidence_of_a_feature_is_on_its_page() {
     assert_eq!(Value::from(shown.len()), feature["n_fragments"], "small folders are shown whole");
     assert!(shown.len() > 80, "{}", shown.len());
     // The strongest fragment comes first, and what is scored on has a simulation of every explainer.
-    assert_eq!(shown[0][1][0], serde_json::json!([0, 0, 0]), "no protocol, so the use of rank 0 is unknown");
+    assert_eq!(shown[0][1][0], serde_json::json!([0, 0, 4]), "no protocol, so the use of rank 0 is unknown");
     let scored: Vec<&Value> = shown
         .iter()
         .filter(|one| one[1].as_array().expect("lists").iter().any(|list| list[2] == 2))
