@@ -51,7 +51,7 @@ impl Browser {
             .expect("chromedriver starts");
         let said = BufReader::new(driver.stdout.take().expect("its stdout"));
         let port = said.lines().map_while(Result::ok).find_map(|line| {
-            let port = line.split("on port ").nth(1)?;
+            let port = line.split("successfully on port ").nth(1)?;
             port.trim_end_matches('.').trim().parse::<u16>().ok()
         });
         let port = port.expect("chromedriver says its port");
@@ -211,7 +211,7 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // A browser that is gone already is closed.
-        let _ = self.runtime.block_on(self.http.delete(&self.session).send());
+        let _ = self.runtime.block_on(async { self.http.delete(&self.session).send().await });
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }

@@ -11,14 +11,12 @@ use serde_json::Value;
 use crate::program::call;
 use crate::toy::Toy;
 
-/// Enough features and training that a mean means something.
-const SIZE: [&str; 4] = ["--set", "features.per_cell=14", "--set", "methods[0].steps=200"];
-
-fn run(toy: &Toy, out: &str, seed: u64, more: &[&str]) -> String {
+/// A run with enough features and training that a mean means something.
+fn run(toy: &Toy, out: &str, seed: u64, steps: u32, more: &[&str]) -> String {
+    let text = toy.suite_text().replace("steps: 60", &format!("steps: {steps}"));
+    toy.write("suite.yaml", &text.replace("per_cell: 4", "per_cell: 14"));
     let (suite, folder, seed) = (toy.arg("suite.yaml"), toy.arg(out), seed.to_string());
-    let args =
-        [&["run", &suite, "--out", &folder, "--quiet", "--seed", &seed], SIZE.as_slice(), more].concat();
-    call(toy.home(), &args).ok();
+    call(toy.home(), &[&["run", &suite, "--out", &folder, "--quiet", "--seed", &seed], more].concat()).ok();
     folder
 }
 
@@ -51,7 +49,7 @@ fn permute_explanations(folder: &Path) {
 #[test]
 fn a_night_is_red_where_something_is_worse_and_green_where_only_the_seed_changed() {
     let toy = Toy::new();
-    let folders: Vec<String> = (1..=5).map(|seed| run(&toy, &format!("run{seed}"), seed, &[])).collect();
+    let folders: Vec<String> = (1..=5).map(|seed| run(&toy, &format!("run{seed}"), seed, 200, &[])).collect();
     let accepted = toy.arg("accepted.json");
     let mut args: Vec<&str> = vec!["accept"];
     args.extend(folders.iter().map(String::as_str));
@@ -59,7 +57,7 @@ fn a_night_is_red_where_something_is_worse_and_green_where_only_the_seed_changed
     let done = call(toy.home(), &args).ok();
     assert!(done.stdout.contains("5 runs of suite toy accepted, seeds 1, 2, 3, 4, 5"), "{}", done.stdout);
 
-    let night = run(&toy, "night", 6, &[]);
+    let night = run(&toy, "night", 6, 200, &[]);
     let (summary, junit) = (toy.arg("summary.md"), toy.arg("junit.xml"));
     let regress = ["regress", &night, "--against", &accepted, "--summary", &summary, "--junit", &junit];
     let green = call(toy.home(), &regress);
@@ -71,7 +69,7 @@ fn a_night_is_red_where_something_is_worse_and_green_where_only_the_seed_changed
     assert!(xml.contains("<testsuite name=\"scores\"") && xml.contains("failures=\"0\""), "{xml}");
 
     // 2 % of the training steps: the dictionary is worse, and the input that did it is named.
-    let poor = run(&toy, "poor", 6, &["--set", "methods[0].steps=4"]);
+    let poor = run(&toy, "poor", 6, 4, &[]);
     let red = call(toy.home(), &["regress", &poor, "--against", &accepted, "--summary", &summary]);
     assert_eq!(red.code, Some(7), "{}{}", red.stdout, red.stderr);
     assert!(red.stdout.contains("suite.methods.topk.steps: 200 → 4"), "{}", red.stdout);
@@ -90,7 +88,7 @@ fn a_night_is_red_where_something_is_worse_and_green_where_only_the_seed_changed
 #[test]
 fn two_runs_are_compared_in_words_and_as_json() {
     let toy = Toy::new();
-    let (a, b) = (run(&toy, "a", 1, &[]), run(&toy, "b", 2, &[]));
+    let (a, b) = (run(&toy, "a", 1, 200, &[]), run(&toy, "b", 2, 200, &[]));
     let same = call(toy.home(), &["compare", &a, &a]).ok();
     assert!(same.stdout.contains("identical") && same.stdout.contains("planned"), "{}", same.stdout);
     let other = call(toy.home(), &["compare", &a, &b, "--json"]).ok();
@@ -107,22 +105,19 @@ fn two_runs_are_compared_in_words_and_as_json() {
 #[test]
 fn what_cannot_be_compared_is_refused_with_the_reason() {
     let toy = Toy::new();
-    let a = run(&toy, "a", 1, &[]);
-    let b = run(
-        &toy,
-        "b",
-        1,
-        &[
-            "--set",
-            "explainer={kind: token_lookup}",
-            "--set",
-            "pairs=[]",
-            "--set",
-            "simulator={kind: token_lookup}",
-        ],
-    );
-    let refused = call(toy.home(), &["compare", &b, &toy.arg("nowhere")]);
-    refused.refused(6, &["summary.json", "nowhere"]);
+    let a = run(&toy, "a", 1, 60, &[]);
+    let other = [
+        "--set",
+        "explainer={kind: token_lookup}",
+        "--set",
+        "simulator={kind: token_lookup}",
+        "--set",
+        "pairs=[]",
+    ];
+    let b = run(&toy, "b", 1, 60, &other);
+    let refused = call(toy.home(), &["compare", &a, &b]);
+    refused.refused(2, &["not comparable", "neuron_to_graph", "token_lookup"]);
+    call(toy.home(), &["compare", &b, &toy.arg("nowhere")]).refused(6, &["summary.json", "nowhere"]);
     call(toy.home(), &["accept", &a, &a, "--into", &toy.arg("x.json")])
         .refused(2, &["2 runs to accept", "at least 5"]);
     let refused = call(toy.home(), &["regress", &a, "--against", &toy.arg("corpus.txt")]);
