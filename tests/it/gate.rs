@@ -49,7 +49,7 @@ fn permute_explanations(folder: &Path) {
 #[test]
 fn a_night_is_red_where_something_is_worse_and_green_where_only_the_seed_changed() {
     let toy = Toy::new();
-    let folders: Vec<String> = (1..=5).map(|seed| run(&toy, &format!("run{seed}"), seed, 200, &[])).collect();
+    let folders: Vec<String> = (1..=5).map(|seed| run(&toy, &format!("run{seed}"), seed, 1000, &[])).collect();
     let accepted = toy.arg("accepted.json");
     let mut args: Vec<&str> = vec!["accept"];
     args.extend(folders.iter().map(String::as_str));
@@ -57,7 +57,7 @@ fn a_night_is_red_where_something_is_worse_and_green_where_only_the_seed_changed
     let done = call(toy.home(), &args).ok();
     assert!(done.stdout.contains("5 runs of suite toy accepted, seeds 1, 2, 3, 4, 5"), "{}", done.stdout);
 
-    let night = run(&toy, "night", 6, 200, &[]);
+    let night = run(&toy, "night", 6, 1000, &[]);
     let (summary, junit) = (toy.arg("summary.md"), toy.arg("junit.xml"));
     let regress = ["regress", &night, "--against", &accepted, "--summary", &summary, "--junit", &junit];
     let green = call(toy.home(), &regress);
@@ -69,10 +69,10 @@ fn a_night_is_red_where_something_is_worse_and_green_where_only_the_seed_changed
     assert!(xml.contains("<testsuite name=\"scores\"") && xml.contains("failures=\"0\""), "{xml}");
 
     // 2 % of the training steps: the dictionary is worse, and the input that did it is named.
-    let poor = run(&toy, "poor", 6, 4, &[]);
+    let poor = run(&toy, "poor", 6, 20, &[]);
     let red = call(toy.home(), &["regress", &poor, "--against", &accepted, "--summary", &summary]);
     assert_eq!(red.code, Some(7), "{}{}", red.stdout, red.stderr);
-    assert!(red.stdout.contains("suite.methods.topk.steps: 200 → 4"), "{}", red.stdout);
+    assert!(red.stdout.contains("suite.methods.topk.steps: 1000 → 20"), "{}", red.stdout);
     assert!(red.stdout.contains("worse · quality · topk fvu"), "{}", red.stdout);
     let markdown = fs::read_to_string(&summary).expect("a summary");
     assert!(markdown.contains("## ✅ nothing is worse") && markdown.contains("## ❌ worse: "), "appended");

@@ -50,6 +50,9 @@ const FONT: &str = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
 /// PNG pixels per px.
 const SCALE: f32 = 2.0;
 
+/// From one point to another.
+pub type Line = ((f64, f64), (f64, f64));
+
 /// The drawing.
 pub struct Canvas {
     scene: Scene,
@@ -152,10 +155,8 @@ impl Canvas {
     }
 
     /// Several straight lines in one element.
-    pub fn lines(&mut self, lines: &[((f64, f64), (f64, f64))], ink: Ink, width: f64) {
-        let one = |(from, to): &((f64, f64), (f64, f64))| {
-            format!("M{:.1} {:.1}L{:.1} {:.1}", from.0, from.1, to.0, to.1)
-        };
+    pub fn lines(&mut self, lines: &[Line], ink: Ink, width: f64) {
+        let one = |(from, to): &Line| format!("M{:.1} {:.1}L{:.1} {:.1}", from.0, from.1, to.0, to.1);
         self.path(lines.iter().map(one).collect(), None, Some(ink), width, None);
     }
 

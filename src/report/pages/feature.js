@@ -158,7 +158,7 @@ function unpacked(text) {
     const half = data.chance_is_half.map((nth) => data.scorers[nth]);
     const chance = half.length ? ` Chance is 0.5 in ${half.join(", ")}, 0 in the others.` : "";
     const table = rows.length
-      ? make("div", { class: "scroll" }, make("table", { id: "scores" }, make("caption", {}, `Scores of this feature. A control says what a wrong or a known explanation scores.${chance}`), make("thead", {}, head), make("tbody", {}, ...rows)))
+      ? make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", { id: "scores" }, make("caption", {}, `Scores of this feature. A control says what a wrong or a known explanation scores.${chance}`), make("thead", {}, head), make("tbody", {}, ...rows)))
       : make("p", { class: "quiet" }, "No score of this feature is in the run folder.");
     byId("explanations").replaceChildren(...parts, table, ...judged(feature));
   }
@@ -173,7 +173,7 @@ function unpacked(text) {
     });
     const head = make("tr", {}, ...["judged by a language model", "firing ones said to fire", "other ones said to fire"].map((name, nth) => make("th", { scope: "col", class: nth ? null : "left" }, name)));
     const caption = make("caption", {}, "What was said of whole fragments; for surprisal, the mean gain of likelihood.");
-    return [make("div", { class: "scroll" }, make("table", {}, caption, make("thead", {}, head), make("tbody", {}, ...rows)))];
+    return [make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", {}, caption, make("thead", {}, head), make("tbody", {}, ...rows)))];
   }
 
   // Fragments.
@@ -382,11 +382,11 @@ function unpacked(text) {
       "details",
       {},
       make("summary", {}, "The same numbers"),
-      make("div", { class: "scroll" }, make("table", {}, make("caption", {}, "Firing tokens by activation"), make("thead", {}, make("tr", {}, make("th", { scope: "col", class: "left" }, "from"), ...names.map((name) => make("th", { scope: "col" }, make("bdi", { class: "token" }, name))))), make("tbody", {}, ...totals.map((_, bin) => make("tr", {}, make("th", { scope: "row", class: "left" }, significant(edge(bin))), ...rows.map((row) => make("td", {}, whole(row[bin])))))))),
+      make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", {}, make("caption", {}, "Firing tokens by activation"), make("thead", {}, make("tr", {}, make("th", { scope: "col", class: "left" }, "from"), ...names.map((name) => make("th", { scope: "col" }, make("bdi", { class: "token" }, name))))), make("tbody", {}, ...totals.map((_, bin) => make("tr", {}, make("th", { scope: "row", class: "left" }, significant(edge(bin))), ...rows.map((row) => make("td", {}, whole(row[bin])))))))),
     );
     const of = feature.profile.n_tokens === null ? "" : ` of ${whole(feature.profile.n_tokens)}`;
     byId("profile").replaceChildren(
-      make("figure", { id: "histogram" }, make("div", { class: "scroll" }, svg), key, make("figcaption", {}, `${whole(histogram.n_firing ?? total)}${of} tokens fire it; stacked by token, the commonest apart. `, shares)),
+      make("figure", { id: "histogram" }, make("div", { class: "scroll", role: "group", tabindex: "0" }, svg), key, make("figcaption", {}, `${whole(histogram.n_firing ?? total)}${of} tokens fire it; stacked by token, the commonest apart. `, shares)),
       table,
     );
   }
@@ -397,7 +397,7 @@ function unpacked(text) {
     byId("logits-section").hidden = !has;
     if (!has) return;
     const side = (name, list) =>
-      make("div", { class: "scroll" }, make("table", {}, make("caption", {}, name), make("thead", {}, make("tr", {}, make("th", { scope: "col", class: "left" }, "token"), make("th", { scope: "col" }, "effect"))), make("tbody", {}, ...list.map(([token, effect]) => make("tr", {}, make("th", { scope: "row", class: "left" }, make("bdi", { class: "token" }, data.tokens[token])), make("td", {}, fixed(effect, 3)))))));
+      make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", {}, make("caption", {}, name), make("thead", {}, make("tr", {}, make("th", { scope: "col", class: "left" }, "token"), make("th", { scope: "col" }, "effect"))), make("tbody", {}, ...list.map(([token, effect]) => make("tr", {}, make("th", { scope: "row", class: "left" }, make("bdi", { class: "token" }, data.tokens[token])), make("td", {}, fixed(effect, 3)))))));
     const parts = [];
     if (own.raised.length || own.lowered.length) parts.push(make("div", { class: "beside" }, side("Logits that its direction raises most", own.raised), side("Logits that it lowers most", own.lowered)));
     if (own.logits_note) parts.push(make("p", { class: "quiet" }, own.logits_note));
@@ -421,7 +421,7 @@ function unpacked(text) {
         return make("tr", {}, with_dictionary ? make("td", { class: "left" }, title) : null, make("th", { scope: "row", class: "left" }, link), make("td", {}, fixed(cosine, 3)));
       });
       const heads = [...(with_dictionary ? ["dictionary"] : []), "feature", "cosine"];
-      return make("div", { class: "scroll" }, make("table", {}, make("caption", {}, name), make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col", class: head === "cosine" ? null : "left" }, head)))), make("tbody", {}, ...rows)));
+      return make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", {}, make("caption", {}, name), make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col", class: head === "cosine" ? null : "left" }, head)))), make("tbody", {}, ...rows)));
     };
     byId("neighbours").replaceChildren(make("div", { class: "beside" }, table("In this dictionary", lists[0], false), table("In other dictionaries", lists[1], true)));
   }
@@ -488,7 +488,9 @@ function unpacked(text) {
   addEventListener("keydown", (event) => {
     if (isForField(event)) return;
     const by = { j: 1, n: 1, ArrowRight: 1, k: -1, p: -1, ArrowLeft: -1 }[event.key];
-    if (!by) return;
+    // In a table that is wider than the page the arrows scroll.
+    const scrolls = event.key.startsWith("Arrow") && event.target instanceof Element && event.target.closest(".scroll, summary, #feature-list");
+    if (!by || scrolls) return;
     event.preventDefault();
     step(by);
   });

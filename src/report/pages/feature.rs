@@ -128,11 +128,14 @@ struct FeatureData {
     judged: Vec<JudgedData>,
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<ProfileData>,
-    /// Of the same dictionary, then of others: dictionary, feature, cosine, whether it is on a page.
+    /// Of the same dictionary, then of others.
     #[serde(skip_serializing_if = "Option::is_none")]
-    neighbours: Option<[Vec<(usize, usize, f64, u8)>; 2]>,
+    neighbours: Option<[Vec<NeighbourData>; 2]>,
     shown: Vec<ShownFragment>,
 }
+
+/// Dictionary, feature, cosine, and 1 where it is on a page.
+type NeighbourData = (usize, usize, f64, u8);
 
 #[derive(Serialize)]
 struct RecordData {
@@ -749,7 +752,7 @@ fn neighbour_data(
     place: &Place,
     found: &Neighbours,
     dictionaries: &mut Texts,
-) -> [Vec<(usize, usize, f64, u8)>; 2] {
+) -> [Vec<NeighbourData>; 2] {
     let mut data = |list: &[super::evidence::Neighbour]| {
         list.iter()
             .filter_map(|one| {

@@ -122,7 +122,7 @@ fn every_page_has_its_landmarks_and_no_id_twice() {
         // Whatever the script looks for by name stands in the page.
         let script = elements(&page, "script").into_iter().map(|(_, text)| text).collect::<String>();
         for asked in script.split("byId(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
-            let made = ["explorer-", "list-", "histogram-shares"].iter().any(|made| asked == *made);
+            let made = asked == "histogram-shares";
             assert!(made || ids.contains(&asked), "{name}: the script wants {asked:?}");
         }
         for (attributes, table) in elements(&page, "table") {
@@ -228,6 +228,80 @@ fn hostile_text_is_data_and_nothing_else() {
     assert!(tokens.iter().any(|token| token.ends_with("…(10000 characters)")));
     assert!(tokens.contains(&"</script↵⇥>") && tokens.contains(&"\u{FFFD}<U+0000>"), "{tokens:?}");
     assert!(tokens.contains(&"<U+202E><U+2066><U+200B>"), "{tokens:?}");
+}
+
+#[test]
+fn a_folder_without_scores_or_texts_still_has_pages_that_say_so() {
+    let folder = drawn(2, &Text::make(200, 60), |_| ());
+    for name in ["scores.jsonl", "records/tokens.json", "manifest.json"] {
+        std::fs::remove_file(folder.path().join(name)).expect("removed");
+    }
+    render(folder.path()).expect("rendered");
+    let page = read(folder.path(), "features/blocks.0.hook_resid_post--topk.html");
+    assert!(page.contains("no records&#x2f;tokens.json") && page.contains("no manifest.json"));
+    let data = data(&page);
+    assert_eq!(data["features"].as_array().expect("features").len(), 2, "records alone are enough");
+    assert!(
+        data["tokens"].as_array().expect("tokens").iter().any(|token| token == "<0>"),
+        "ids stand for texts"
+    );
+    assert!(read(folder.path(), "features.html").contains("scores.jsonl is not in this folder"));
+}
+
+#[test]
+fn judgements_and_what_explanations_were_chosen_on_are_shown() {
+    let folder = drawn(2, &Text::make(400, 60), |_| ());
+    let there = |kind: &str| folder.path().join(kind).join(HOOK).join("topk.jsonl");
+    let records = std::fs::read_to_string(there("records")).expect("records");
+    let record: Value = serde_json::from_str(records.lines().next().expect("a line")).expect("JSON");
+    let chosen_on = record["top"][2]["fragment"].clone();
+    let explained =
+        serde_json::json!({"feature": 0, "explainer": "a", "choice": {"calibrated_on": [chosen_on]}});
+    write_atomic(&there("explanations"), explained.to_string().as_bytes()).expect("written");
+    let verdict = |fires: bool, says: bool| serde_json::json!({"fragment": 1, "fires": fires, "says": says});
+    let verdicts = [verdict(true, true), verdict(true, false), verdict(false, false)];
+    let judged = serde_json::json!({
+        "feature": 0, "explainer": "neuron_to_graph", "judging": "detection", "verdicts": verdicts,
+    });
+    let gains = serde_json::json!({
+        "feature": 0, "explainer": "neuron_to_graph", "judging": "surprisal",
+        "verdicts": [{"fragment": 1, "fires": true, "gain_nats": 0.5}, {"fragment": 2, "fires": true, "gain_nats": 1.5}],
+    });
+    write_atomic(&there("judgements"), format!("{judged}\n{gains}\n").as_bytes()).expect("written");
+    let manifest = serde_json::json!({"suite": {"pairs": [{"explainer": {"model": {"best_of": 2}}}]}});
+    write_atomic(&folder.path().join("manifest.json"), manifest.to_string().as_bytes()).expect("written");
+    render(folder.path()).expect("rendered");
+    let data = data_of(folder.path(), "topk");
+    let feature = &data["features"][0];
+    assert_eq!(feature["judged"][0]["said"], serde_json::json!([[2, 1], [1, 0]]));
+    assert_eq!(feature["judged"][1]["gain"], serde_json::json!([1.0, null]));
+    let shown = feature["shown"].as_array().expect("fragments");
+    let lists = shown.iter().flat_map(|one| one[1].as_array().expect("lists"));
+    let calibrated: Vec<&Value> = lists.filter(|list| list[2] == 3).collect();
+    assert!(calibrated.contains(&&serde_json::json!([0, 2, 3])), "{calibrated:?}");
+}
+
+#[test]
+fn a_language_model_speaks_of_ten_where_the_feature_is_at_its_largest() {
+    let folder = drawn(1, &Text::make(400, 60), |_| ());
+    let file = folder.path().join("simulations").join(HOOK).join("topk.jsonl");
+    let lines = std::fs::read_to_string(&file).expect("simulations");
+    let mut line: Value = serde_json::from_str(lines.lines().next().expect("a line")).expect("JSON");
+    line["simulator"] = "generated".into();
+    line["predicted"] = vec![10.0; 64].into();
+    write_atomic(&file, line.to_string().as_bytes()).expect("written");
+    render(folder.path()).expect("rendered");
+    let data = data_of(folder.path(), "topk");
+    let place = data["explainers"]
+        .as_array()
+        .expect("explainers")
+        .iter()
+        .position(|one| one["simulator"] == "generated");
+    let place = place.expect("the simulator");
+    assert_eq!(data["explainers"][place]["ten_point"], true);
+    let shown = data["features"][0]["shown"].as_array().expect("fragments");
+    let packed = shown.iter().filter_map(|one| one[3][place].as_str()).next().expect("a simulation");
+    assert_eq!(packed, base64(&[64 + 125, 255]), "64 times the largest activation");
 }
 
 /// The data of one page in so many bytes.
