@@ -147,7 +147,7 @@ impl Browser {
     /// Moves the pointer over an element, as a hand would.
     pub fn hover(&self, selector: &str) {
         self.run(&format!(
-            "document.querySelector({}).scrollIntoView({{block: 'center'}});",
+            "document.querySelector({}).scrollIntoView({{block: 'center', behavior: 'instant'}});",
             json!(selector)
         ));
         let place = self.run(&format!(

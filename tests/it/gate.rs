@@ -49,7 +49,8 @@ fn permute_explanations(folder: &Path) {
 #[test]
 fn a_night_is_red_where_something_is_worse_and_green_where_only_the_seed_changed() {
     let toy = Toy::new();
-    let folders: Vec<String> = (1..=5).map(|seed| run(&toy, &format!("run{seed}"), seed, 1000, &[])).collect();
+    let folders: Vec<String> =
+        (1..=5).map(|seed| run(&toy, &format!("run{seed}"), seed, 1000, &[])).collect();
     let accepted = toy.arg("accepted.json");
     let mut args: Vec<&str> = vec!["accept"];
     args.extend(folders.iter().map(String::as_str));

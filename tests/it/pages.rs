@@ -25,8 +25,10 @@ const ALLOWED: [(&str, &str); 0] = [];
 fn run(toy: &Toy) -> PathBuf {
     // As often as anything else, so that features fire on it.
     let plain = fs::read_to_string(toy.path("corpus.txt")).expect("a text");
-    let lines = plain.split("\n\n").zip(HOSTILE.iter().cycle()).map(|(text, hostile)| format!("{hostile}\n{text} {hostile}"));
-    toy.write("corpus.txt", &lines.collect::<Vec<_>>().join("\n\n"));
+    let mut hostile = HOSTILE.iter().cycle();
+    let sentences =
+        plain.split_inclusive('.').map(|sentence| format!("{sentence} {}.", hostile.next().unwrap_or(&"")));
+    toy.write("corpus.txt", &sentences.collect::<String>());
     let (suite, out) = (toy.arg("suite.yaml"), toy.arg("run"));
     let size = ["--set", "features.per_cell=12"];
     call(toy.home(), &[&["run", &suite, "--out", &out, "--quiet"], size.as_slice()].concat()).ok();
