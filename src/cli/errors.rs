@@ -1,5 +1,8 @@
 //! Errors as a person reads them, and the exit code of each.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::progress::say;
 use crate::activations::ActivationError;
 use crate::base::FileError;
@@ -10,16 +13,28 @@ use crate::report::ReportError;
 use crate::run::RunError;
 use crate::subject::SubjectError;
 
+/// What every verb gives with `--json` when it fails.
+#[derive(Serialize, JsonSchema)]
+pub struct Failure {
+    /// What could not be done.
+    error: String,
+    /// Why, from the nearest cause to the last.
+    causes: Vec<String>,
+    /// What may help.
+    hints: Vec<&'static str>,
+    /// The exit code.
+    exit_code: u8,
+}
+
 /// Prints `error:`, its causes and hints; secrets never get into an error, so none is shown.
 pub fn print(error: &RunError, json: bool) {
     if json {
-        let value = serde_json::json!({
-            "error": sentence(error),
-            "causes": causes(error),
-            "hints": hints(error),
-            "exit_code": exit_code(error),
+        super::print_json(&Failure {
+            error: sentence(error),
+            causes: causes(error),
+            hints: hints(error),
+            exit_code: exit_code(error),
         });
-        super::print_json(&value);
         return;
     }
     say(&format!("error: {}", sentence(error)));

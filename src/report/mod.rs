@@ -35,7 +35,10 @@ pub use schema::{
     Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,
     dictionary_name,
 };
-pub use terminal::terminal_table;
+pub use terminal::{
+    Closing, Column, ControlRange, Drawn, Extremes, Grid, Ink, Look, Unscored, cut, facts, left,
+    next_feature, right, spelled, terminal_table, width, wrap,
+};
 
 /// Why a report could not be made.
 #[derive(Debug, thiserror::Error)]
