@@ -10,7 +10,14 @@ use crate::report::{Ink, Look};
 
 /// Which decomposition of a language model's activations can a person understand?
 #[derive(Debug, Parser)]
-#[command(name = "autointerp", version, about, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "autointerp",
+    bin_name = "autointerp",
+    version,
+    about,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 #[command(
     after_help = "Exit codes: 0 done · 1 a bug · 2 bad arguments or suite · 3 too many features failed · \
 4 budget reached · 5 LLM endpoint failed · 6 an input is missing, or the network was needed and is off · \

@@ -29,6 +29,8 @@ fn committed_help_of_every_verb() {
     }
 }
 
+/// Systems that are not Unix have other words for a file that is missing.
+#[cfg(unix)]
 #[test]
 fn committed_errors_name_what_is_wrong_and_what_helps() {
     let toy = Toy::new();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use autointerp::corpus::generator::Generator;
-use autointerp::dictionary::{export_saelens, load};
+use autointerp::dictionary::{Activation, AffineDictionary, Label, RowScale, Tensors, export_saelens, load};
 
 use crate::program::{Done, autointerp, finish};
 use crate::toy::Toy;
@@ -19,7 +19,8 @@ fn tutorial() -> String {
 
 /// The blocks of a language, without their fences.
 fn blocks(text: &str, language: &str) -> Vec<String> {
-    let begun = text.split(&format!("```{language}\n")).skip(1);
+    let fence = format!("```{language}\n");
+    let begun = text.split(&fence).skip(1);
     begun.map(|rest| rest.split("```").next().unwrap_or_default().to_string()).collect()
 }
 
@@ -46,7 +47,24 @@ fn prepare(toy: &Toy, suite: &str) {
         .ok();
     let trained =
         load(&toy.path("without/dictionaries/blocks.2.hook_resid_post/topk")).expect("a dictionary");
-    export_saelens(&trained, &toy.path("sae")).expect("exported");
+    let (directions, info) = (trained.directions().expect("directions"), trained.info());
+    let tensors = Tensors {
+        encoder_bias: vec![0.0; info.n_features],
+        decoder_bias: vec![0.0; info.d_in],
+        encoder: directions.clone(),
+        decoder: directions,
+        subtract_decoder_bias: false,
+        activation: Activation::Relu,
+        row_scale: RowScale::Plain,
+    };
+    let label = Label {
+        method: info.method.clone(),
+        kind: info.kind,
+        hook: info.hook,
+        fitted_on: info.fitted_on,
+        is_reconstruction: true,
+    };
+    export_saelens(&AffineDictionary::new(label, tensors), &toy.path("sae")).expect("exported");
 }
 
 #[test]
