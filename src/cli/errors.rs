@@ -49,6 +49,7 @@ pub fn print(error: &RunError, json: bool) {
 /// Errors of files, models and reports say what was tried; a person reads that it could not be done.
 fn sentence(error: &RunError) -> String {
     let tried = match error {
+        RunError::Report(ReportError::NoSummary { .. }) => false,
         RunError::File(_) | RunError::Subject(_) | RunError::Report(_) => true,
         RunError::Suite(error) => matches!(error, crate::suite::SuiteError::File(_)),
         RunError::Corpus(error) => matches!(error, crate::corpus::CorpusError::File { .. }),

@@ -57,7 +57,7 @@ pub fn inspect(args: &InspectArgs, common: &Common, environment: &Environment) -
         );
         return Err(RunError::Setting { field: "FEATURE".into(), problem });
     }
-    let listing = listing(args, found)?;
+    let listing = listing(args, &scorers(lines.iter()), found)?;
     if common.json {
         print_json(&listing);
         return Ok(0);
@@ -104,14 +104,18 @@ fn parse_lines<T: for<'de> Deserialize<'de>>(
 }
 
 /// What is listed, in its order. Without `--sort` and `--worst` it is that of the run.
-fn listing<'a>(args: &InspectArgs, mut found: Vec<&'a ScoreLine>) -> Result<Listing<'a>, RunError> {
+/// `known` are the scores of the run.
+fn listing<'a>(
+    args: &InspectArgs,
+    known: &[&str],
+    mut found: Vec<&'a ScoreLine>,
+) -> Result<Listing<'a>, RunError> {
     let sorted_by = match (&args.sort, args.worst) {
         (Some(scorer), _) => Some(scorer.clone()),
         (None, true) => Some(primary(&args.run)?),
         (None, false) => None,
     };
     if let Some(scorer) = &sorted_by {
-        let known = scorers(&found);
         if !known.contains(&scorer.as_str()) {
             let problem = format!("is `{scorer}`, expected a score of this run: {}", known.join(", "));
             return Err(RunError::Setting { field: "--sort".into(), problem });
@@ -141,9 +145,9 @@ fn primary(folder: &Path) -> Result<String, RunError> {
 }
 
 /// Scores that any line has a value or a reason for.
-fn scorers<'a>(lines: &[&'a ScoreLine]) -> Vec<&'a str> {
+fn scorers<'a>(lines: impl Iterator<Item = &'a ScoreLine>) -> Vec<&'a str> {
     let mut found: Vec<&str> = Vec::new();
-    for name in lines.iter().flat_map(|line| line.scores.keys()) {
+    for name in lines.flat_map(|line| line.scores.keys()) {
         if !found.contains(&name.as_str()) {
             found.push(name);
         }
@@ -154,7 +158,7 @@ fn scorers<'a>(lines: &[&'a ScoreLine]) -> Vec<&'a str> {
 /// Columns in the order that a narrow terminal keeps them: the feature, the score sorted by, `beyond_token`,
 /// the explainer; then the other scores, and the density first of all to go.
 fn table(listing: &Listing<'_>) -> Grid {
-    let mut names = scorers(&listing.features);
+    let mut names = scorers(listing.features.iter().copied());
     let first = |name: &str| (listing.sorted_by.as_deref() != Some(name), name != BEYOND_TOKEN);
     names.sort_by_key(|name| first(name));
     let several = listing.features.iter().any(|line| line.explainer != listing.features[0].explainer);
@@ -200,8 +204,10 @@ mod tests {
     use super::*;
     use crate::report::{Ink, width};
 
+    const NAMES: [&str; 3] = ["top_and_random", "beyond_token", "population"];
+
     fn line(feature: usize, score: Option<f64>, explainer: &str) -> ScoreLine {
-        let scores = ["top_and_random", "beyond_token", "population"].map(|name| (name.to_string(), score));
+        let scores = NAMES.map(|name| (name.to_string(), score));
         ScoreLine {
             hook: "blocks.2.hook_resid_post".into(),
             method: "topk".into(),
@@ -237,13 +243,14 @@ mod tests {
             [line(1, Some(0.2), "a"), line(2, None, "a"), line(3, Some(-0.1), "a"), line(4, Some(0.9), "a")];
         let all = || lines.iter().collect::<Vec<_>>();
         let sorted = |sort, worst, limit| {
-            let listing = listing(&args(sort, worst, limit), all()).expect("a list");
+            let listing = listing(&args(sort, worst, limit), &NAMES, all()).expect("a list");
             (features(&listing), listing.matching)
         };
         assert_eq!(sorted(None, false, None), (vec![1, 2, 3, 4], 4));
         assert_eq!(sorted(Some("beyond_token"), false, None), (vec![4, 1, 3, 2], 4));
         assert_eq!(sorted(Some("beyond_token"), true, Some(2)), (vec![3, 1], 4));
-        let error = listing(&args(Some("nothing"), false, None), all()).expect_err("refused").to_string();
+        let error =
+            listing(&args(Some("nothing"), false, None), &NAMES, all()).expect_err("refused").to_string();
         assert!(error.contains("--sort") && error.contains("top_and_random"), "{error}");
     }
 
@@ -251,8 +258,8 @@ mod tests {
     fn a_list_fits_80_columns_and_keeps_what_is_copied() {
         let lines = [line(1, Some(0.2), "neuron_to_graph_backoff"), line(2, None, "token_lookup_fit")];
         for width_of in [80, 120, 200] {
-            let sorted =
-                listing(&args(Some("population"), false, None), lines.iter().collect()).expect("a list");
+            let sorted = listing(&args(Some("population"), false, None), &NAMES, lines.iter().collect())
+                .expect("a list");
             let text = table(&sorted).draw(Look { width: width_of, ink: Ink::None }).text;
             assert!(text.lines().all(|line| width(line) <= width_of), "{text}");
             for shown in ["blocks.2.hook_resid_post/topk/1", "neuron_to_graph_backoff", "0.200", "skipped"] {

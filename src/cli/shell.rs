@@ -1,6 +1,6 @@
 //! `completions` and `man`: what a shell and a manual reader want to know, made from the arguments themselves.
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
@@ -8,10 +8,16 @@ use super::args::Cli;
 use super::print;
 use crate::run::RunError;
 
-/// Completions for a shell.
+/// Completions for a shell. Verbs that are not in the help are not offered.
 pub fn completions(shell: Shell) -> Result<u8, RunError> {
+    let all = Cli::command();
+    let mut program = Command::new("autointerp")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true)
+        .args(all.get_arguments().cloned())
+        .subcommands(all.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned());
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "autointerp", &mut text);
+    clap_complete::generate(shell, &mut program, "autointerp", &mut text);
     print(&String::from_utf8_lossy(&text));
     Ok(0)
 }

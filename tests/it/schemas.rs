@@ -164,7 +164,7 @@ fn the_smoke_suite_and_every_verb_fit_their_schemas() {
     let out = toy.arg("out");
     let less = [
         "corpus.fit_tokens=10_000",
-        "corpus.eval_fragments=400",
+        "corpus.eval_fragments=600",
         "features.per_cell=4",
         "methods.0.steps=60",
     ];
