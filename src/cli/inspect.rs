@@ -13,7 +13,7 @@ use super::args::{Common, Environment, InspectArgs};
 use super::progress::say;
 use super::{print, print_json};
 use crate::base::read_to_string;
-use crate::report::{Column, Grid, Look, ScoreLine, ScoreStatus, Summary, spelled};
+use crate::report::{Column, Grid, Look, ScoreLine, ScoreStatus, Summary, fixed, spelled};
 use crate::run::RunError;
 
 pub use evidence::FeatureEvidence;
@@ -194,7 +194,7 @@ fn table(listing: &Listing<'_>) -> Grid {
 }
 
 fn number(score: Option<f64>) -> String {
-    score.map_or("—".into(), |score| format!("{score:.3}"))
+    fixed(score, 3)
 }
 
 #[cfg(test)]

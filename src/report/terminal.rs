@@ -16,7 +16,7 @@ use super::view::{Pairing, RowKey, View};
 pub use closing::{Closing, ControlRange, Extremes, Unscored, next_feature};
 pub use grid::{Column, Drawn, Grid};
 pub use look::{Ink, Look};
-pub use text::{cut, facts, left, right, spelled, width, wrap};
+pub use text::{cut, facts, left, right, spelled, width, wrap, wrap_at_most};
 
 use grid::in_two_lines;
 

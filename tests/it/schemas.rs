@@ -175,11 +175,12 @@ fn the_smoke_suite_and_every_verb_fit_their_schemas() {
     assert_fits("run", &json(&[&["run", &suite, "--out", &out], &set[..]].concat()));
     assert_folder_fits(&toy.path("out"));
     assert_fits("report", &json(&["report", &out]));
-    let listing = json(&["inspect", &out, "topk", "--worst", "--limit", "2"]);
+    let listing = json(&["inspect", &out, "/topk/", "--worst", "--limit", "2"]);
     assert_fits("inspect", &listing);
     let listing: Value = serde_json::from_str(&listing).expect("JSON");
     let line = &listing["features"][0];
-    let place = format!("{}/topk/{}", line["hook"].as_str().expect("a hook point"), line["feature"]);
+    let place = ["hook", "method"].map(|key| line[key].as_str().expect("a name")).join("/");
+    let place = format!("{place}/{}", line["feature"]);
     let feature = json(&["inspect", &out, &place]);
     assert_fits("inspect-feature", &feature);
     assert!(feature.contains("\"predicted\""), "{feature}");

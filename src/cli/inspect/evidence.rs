@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 use super::parse_lines;
 use super::shading::{Reading, fragment, legend};
 use crate::base::read;
-use crate::report::{Look, ScoreLine, left, right, spelled, width, wrap};
+use crate::report::{Look, ScoreLine, left, right, spelled, width, wrap, wrap_at_most};
 use crate::run::RunError;
 use crate::suite::{Controls, OfflineKind};
 
 /// Fragments shown of each list.
 const SHOWN_FRAGMENTS: usize = 4;
+
+/// Lines shown of a control's explanation.
+const CONTROL_LINES: usize = 2;
 
 /// Strongest value of simulators that are language models.
 const TEN: f64 = 10.0;
@@ -150,7 +153,8 @@ fn push_scores(text: &mut String, line: &ScoreLine, look: Look) {
     let control = line.control.as_deref().map_or(String::new(), |name| format!(" (control: {name})"));
     text.push_str(&format!("\n{}\n", look.bold(&spelled(&format!("{}{control}", line.explainer)))));
     let claim = spelled(line.explanation.as_deref().unwrap_or("no explanation"));
-    for part in wrap(&claim, look.width.saturating_sub(2)) {
+    let most = if line.control.is_some() { CONTROL_LINES } else { usize::MAX };
+    for part in wrap_at_most(&claim, look.width.saturating_sub(2), most) {
         text.push_str(&format!("  {part}\n"));
     }
     let names = line.scores.keys().map(|name| width(&spelled(name))).max().unwrap_or(0);

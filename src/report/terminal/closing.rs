@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::look::Look;
-use super::text::{cut, left, width, wrap};
+use super::text::{cut, left, width, wrap_at_most};
 use crate::report::escape::visible;
 use crate::report::number::{DASH, estimate, score};
 use crate::report::schema::{Cell, ScoreLine, ScoreStatus, Summary};
@@ -137,12 +137,8 @@ impl Closing {
 
 /// A text beside its word, in at most two lines.
 fn labelled(lines: &mut Vec<String>, label: &str, text: &str, look: Look) {
-    let room = look.width.saturating_sub(LABEL);
-    let wrapped = wrap(text, room);
-    let left_out = wrapped.len() > MOST_LINES;
-    for (nth, line) in wrapped.iter().take(MOST_LINES).enumerate() {
-        let line =
-            if left_out && nth + 1 == MOST_LINES { cut(&format!("{line} …"), room) } else { line.clone() };
+    let wrapped = wrap_at_most(text, look.width.saturating_sub(LABEL), MOST_LINES);
+    for (nth, line) in wrapped.iter().enumerate() {
         lines.push(format!("{}{line}", left(if nth == 0 { label } else { "" }, LABEL)));
     }
 }

@@ -5,7 +5,7 @@
 //! they hold what a person copies.
 
 use super::look::Look;
-use super::text::{cut, left, right, width, wrap};
+use super::text::{cut, left, right, width, wrap_at_most};
 use crate::report::escape::visible;
 
 /// Columns between two columns.
@@ -13,6 +13,9 @@ const GAP: usize = 2;
 
 /// Indent of what is folded below a row.
 const INDENT: usize = 4;
+
+/// Lines of what is folded, at most.
+const FOLDED_LINES: usize = 2;
 
 /// One column.
 #[derive(Debug, Clone)]
@@ -97,8 +100,8 @@ impl Grid {
             text.push_str(&self.line(&layout, &|nth| self.cell(row, nth)));
             text.push('\n');
             if let Some(last) = layout.folded {
-                for line in wrap(&self.cell(row, last), look.width.saturating_sub(INDENT)).into_iter().take(2)
-                {
+                let room = look.width.saturating_sub(INDENT);
+                for line in wrap_at_most(&self.cell(row, last), room, FOLDED_LINES) {
                     text.push_str(&format!("{}{line}\n", " ".repeat(INDENT)));
                 }
             }

@@ -89,6 +89,18 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// The same in at most so many lines; the last one says that something is left out.
+pub fn wrap_at_most(text: &str, columns: usize, most: usize) -> Vec<String> {
+    let mut lines = wrap(text, columns);
+    if lines.len() > most {
+        lines.truncate(most);
+        if let Some(last) = lines.last_mut() {
+            *last = format!("{} …", head(last, columns.saturating_sub(2)).trim_end());
+        }
+    }
+    lines
+}
+
 /// Facts in two columns: a word in `label` columns, beside it what it is, folded where it is long.
 pub fn facts(facts: &[(&str, String)], label: usize, columns: usize) -> String {
     let mut text = String::new();
@@ -129,6 +141,13 @@ mod tests {
         assert_eq!(wrap("abcdefghij k", 4), ["abcd", "efgh", "ij k"]);
         assert_eq!(wrap("", 10), [""]);
         assert!(wrap("日本語の文章", 5).iter().all(|line| width(line) <= 5));
+    }
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        assert_eq!(wrap_at_most("one two three four", 9, 2), ["one two", "three …"]);
+        assert_eq!(wrap_at_most("one two three", 9, 2), ["one two", "three"]);
+        assert!(wrap_at_most("abcdefghijklmnopq", 6, 2).iter().all(|line| width(line) <= 6));
     }
 
     #[test]
