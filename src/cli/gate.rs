@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::args::Common;
 use super::{print, print_json};
 use crate::base::{read_to_string, write_atomic};
@@ -21,6 +24,19 @@ pub struct GateFiles<'a> {
     pub summary: Option<&'a Path>,
     /// JUnit XML.
     pub junit: Option<&'a Path>,
+}
+
+/// What `accept --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Accepted {
+    /// The file written.
+    pub file: String,
+    /// The suite's name.
+    pub suite: String,
+    /// How many runs were accepted.
+    pub runs: usize,
+    /// Their seeds.
+    pub seeds: Vec<u64>,
 }
 
 /// Compares two run folders.
@@ -43,12 +59,8 @@ pub fn accept_runs(runs: &[PathBuf], into: &Path, common: &Common) -> Result<u8,
     accepted.write(into)?;
     let seeds: Vec<u64> = accepted.runs.iter().map(|run| run.seed).collect();
     if common.json {
-        print_json(&serde_json::json!({
-            "file": into.display().to_string(),
-            "suite": accepted.suite,
-            "runs": accepted.runs.len(),
-            "seeds": seeds,
-        }));
+        let (file, suite, runs) = (into.display().to_string(), accepted.suite.clone(), accepted.runs.len());
+        print_json(&Accepted { file, suite, runs, seeds });
         return Ok(0);
     }
     let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();

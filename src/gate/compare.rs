@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::GateError;
@@ -19,7 +20,7 @@ const EXPLORATORY: (usize, usize) = (1_000, 1_000);
 const MARGIN: f64 = 0.05;
 
 /// Everything that two runs differ in.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Comparison {
     /// Folder of the first run.
     pub a: String,
@@ -42,7 +43,7 @@ pub struct Comparison {
 }
 
 /// One cell in both runs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct CellChange {
     /// Hook point.
     pub hook: String,
@@ -91,7 +92,7 @@ pub struct CellChange {
 }
 
 /// One dictionary in both runs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct QualityChange {
     /// Hook point.
     pub hook: String,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ const NOT_COMPARED: [&str; 3] = ["seed", "limits", "name"];
 const SHOWN: usize = 60;
 
 /// One input that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InputChange {
     /// Which: `model`, `suite.methods.topk.steps`, `metric top_and_random`.
     pub input: String,

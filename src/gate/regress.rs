@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::GateError;
@@ -31,7 +32,7 @@ struct Levels {
 }
 
 /// What the gate found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct GateReport {
     /// The run's folder.
     pub run: String,
@@ -56,7 +57,7 @@ pub struct GateReport {
 }
 
 /// Lines judged together.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct GateGroup {
     /// `scores`, `quality`, `tallies`, `cost and time`, `watched`, `cells`.
     pub name: &'static str,
@@ -73,7 +74,7 @@ pub struct GateGroup {
 }
 
 /// Whether something fails the gate or is only shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Watched {
     /// A worse line fails the gate.
@@ -83,7 +84,7 @@ pub enum Watched {
 }
 
 /// One quantity.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct GateLine {
     /// Method, or the run as a whole.
     pub subject: String,

@@ -1,5 +1,6 @@
 //! Is one more run of the same thing worse than the runs before it?
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use statrs::function::gamma::digamma;
@@ -46,7 +47,7 @@ pub struct RunTest {
 }
 
 /// What the new run's value amounts to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum RunVerdict {
     /// Worse by more than reseeding explains, and not shown to be within the margin.
     #[serde(rename = "worse")]
@@ -74,7 +75,7 @@ impl std::fmt::Display for RunVerdict {
 }
 
 /// One series judged.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunChange {
     /// Mean of the former runs.
     pub former: f64,

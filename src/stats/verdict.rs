@@ -1,5 +1,6 @@
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::difference::Difference;
@@ -9,7 +10,7 @@ use super::normal::normal_quantile;
 const LEVEL: f64 = 0.05;
 
 /// What a difference amounts to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {
     /// The 90 % interval lies inside ± margin: too small to matter, whatever p says.
     #[serde(rename = "within the margin")]
@@ -53,7 +54,7 @@ impl fmt::Display for Verdict {
 }
 
 /// Whether a difference was asked about beforehand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
     /// Named in advance; its p-values are adjusted together by Holm's procedure.
