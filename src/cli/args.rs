@@ -57,9 +57,9 @@ pub struct Common {
 pub enum ProgressKind {
     /// Bars on a terminal, lines elsewhere.
     Auto,
-    /// Lines.
+    /// A line every few seconds: how far, how fast, how long still.
     Plain,
-    /// One JSON object per line.
+    /// One JSON object a line.
     Json,
     /// Nothing.
     None,
@@ -68,7 +68,7 @@ pub enum ProgressKind {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run every stage of a suite, resuming what is already done; ends with the table.
+    /// Run every stage of a suite, resuming what is already done; ends with the table and where to look next.
     Run(RunArgs),
     /// Say what `run` would do, without doing it.
     Plan(SuiteArgs),

@@ -4,7 +4,8 @@
 //! `records/`, `explanations/`, `simulations/`, `judgements/`, `profiles/`, `neighbours/`; all but the first may be
 //! missing.
 //! Out: `table.md`, `table.csv`, `table.tex`, `quality.csv`, `differences.csv`, `charts/*.svg`,
-//! `charts/*.png`, `index.html`, `features.html`, `features/*.html`; the table that a terminal shows.
+//! `charts/*.png`, `index.html`, `features.html`, `features/*.html`; what a terminal shows: the table, the
+//! closing screen, aligned lists.
 //! Never: needs a model, a key or the network; trusts text that came out of a suite, a corpus, a
 //! model or an LLM; says that one method is more interpretable than another.
 //!
