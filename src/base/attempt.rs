@@ -66,7 +66,7 @@ impl Missing {
 
 /// How many features were walked and what became of each. Invariant: `requested()` is the sum of
 /// all parts, so nothing is lost silently.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Tally {
     /// Features with a score.
     pub scored: usize,

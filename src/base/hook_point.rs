@@ -125,6 +125,16 @@ impl<'de> serde::Deserialize<'de> for HookPoint {
 }
 
 /// Hook points as a suite writes them: one, every layer (`*`) or some layers (`{0,2}`).
+///
+/// ```
+/// use autointerp::base::HookSelector;
+///
+/// let some: HookSelector = "blocks.{0,2}.hook_resid_post".parse()?;
+/// let names: Vec<String> = some.expand(3).expect("three layers").iter().map(ToString::to_string).collect();
+/// assert_eq!(names, ["blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]);
+/// assert_eq!(some.expand(2), Err(2), "a model of two blocks has no layer 2");
+/// # Ok::<(), autointerp::base::HookPointError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookSelector {
     /// `hook_embed`.

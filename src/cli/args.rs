@@ -1,14 +1,23 @@
 //! What can be typed, and the environment. Nothing else reads environment variables.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::llm::Secret;
+use crate::report::{Ink, Look};
 
 /// Which decomposition of a language model's activations can a person understand?
 #[derive(Debug, Parser)]
-#[command(name = "autointerp", version, about, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "autointerp",
+    bin_name = "autointerp",
+    version,
+    about,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 #[command(
     after_help = "Exit codes: 0 done · 1 a bug · 2 bad arguments or suite · 3 too many features failed · \
 4 budget reached · 5 LLM endpoint failed · 6 an input is missing, or the network was needed and is off · \
@@ -48,9 +57,9 @@ pub struct Common {
 pub enum ProgressKind {
     /// Bars on a terminal, lines elsewhere.
     Auto,
-    /// Lines.
+    /// A line every few seconds: how far, how fast, how long still.
     Plain,
-    /// One JSON object per line.
+    /// One JSON object a line.
     Json,
     /// Nothing.
     None,
@@ -59,7 +68,7 @@ pub enum ProgressKind {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run every stage of a suite, resuming what is already done; ends with the table.
+    /// Run every stage of a suite, resuming what is already done; ends with the table and where to look next.
     Run(RunArgs),
     /// Say what `run` would do, without doing it.
     Plan(SuiteArgs),
@@ -71,12 +80,7 @@ pub enum Verb {
         run: PathBuf,
     },
     /// Show a feature's evidence in the terminal, or list the features.
-    Inspect {
-        /// A run folder, `results/NAME`.
-        run: PathBuf,
-        /// `HOOK/METHOD/FEATURE`, for example `blocks.2.hook_resid_post/topk/17`; a part of it lists what matches.
-        feature: Option<String>,
-    },
+    Inspect(InspectArgs),
     /// Write activations of a model at hook points to a safetensors file.
     Harvest(HarvestArgs),
     /// What the cache holds and how large it is; `--clean` removes by kind or age.
@@ -87,6 +91,18 @@ pub enum Verb {
     },
     /// Threads, instruction set, memory, disk, cache, keys and models of this machine.
     Doctor,
+    /// Print completions for a shell: `autointerp completions bash`.
+    #[command(hide = true)]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, of the program or of one verb: `autointerp man run | man -l -`.
+    #[command(hide = true)]
+    Man {
+        /// A verb; without one, the program's own page.
+        verb: Option<String>,
+    },
     /// Time one path on data that is handed in: what `tests/bench` drives. A JSON object on the first line of
     /// stdin says which, every further line is one turn, and each is answered by one line.
     #[command(hide = true)]
@@ -139,6 +155,24 @@ pub struct RunArgs {
     pub budget_usd: Option<f64>,
 }
 
+/// `inspect`.
+#[derive(Debug, Clone, Args)]
+pub struct InspectArgs {
+    /// A run folder, `results/NAME`.
+    pub run: PathBuf,
+    /// `HOOK/METHOD/FEATURE`, for example `blocks.2.hook_resid_post/topk/17`; a part of it lists what matches.
+    pub feature: Option<String>,
+    /// List highest first by this score; features without it come last.
+    #[arg(long, value_name = "SCORER")]
+    pub sort: Option<String>,
+    /// List lowest first: by the suite's primary score, or by `--sort`.
+    #[arg(long)]
+    pub worst: bool,
+    /// List at most this many.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
 /// `harvest`.
 #[derive(Debug, Clone, Args)]
 pub struct HarvestArgs {
@@ -176,11 +210,17 @@ pub struct Environment {
     pub hub_token: Option<String>,
     /// The folder `hub` below `HF_HOME`, or below its default.
     pub hub_shared: Option<PathBuf>,
-    /// `NO_COLOR` is unset.
-    pub color: bool,
+    /// What stdout can show.
+    pub look: Look,
     /// `OPENAI_BASE_URL`.
     pub openai_base_url: Option<String>,
 }
+
+/// Columns where nothing says how wide the output is.
+const USUAL_WIDTH: usize = 100;
+
+/// Fewer columns than this are taken for a mistake.
+const LEAST_WIDTH: usize = 20;
 
 /// The key that a variable holds, for the language model of a suite that names it.
 pub fn key(variable: &str) -> Option<Secret> {
@@ -218,8 +258,64 @@ impl Environment {
             hub_shared,
             hub_endpoint: var("HF_ENDPOINT"),
             hub_token: var("HF_TOKEN").or_else(token_file),
-            color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            look: look(&var),
             openai_base_url: var("OPENAI_BASE_URL"),
         }
+    }
+}
+
+/// What stdout can show: `COLUMNS` before the terminal's own width.
+fn look(var: &dyn Fn(&str) -> Option<String>) -> Look {
+    let out = std::io::stdout();
+    let measured = || terminal_size::terminal_size_of(&out).map(|(width, _)| usize::from(width.0));
+    let width = var("COLUMNS").and_then(|columns| columns.parse().ok()).or_else(measured);
+    Look {
+        width: width.filter(|width| *width >= LEAST_WIDTH).unwrap_or(USUAL_WIDTH),
+        ink: ink(var, out.is_terminal()),
+    }
+}
+
+/// Colours, by the conventions that terminals and programs share: `NO_COLOR` forbids them, only a terminal gets
+/// them unless `CLICOLOR_FORCE` is set, `COLORTERM` and `TERM` say how many there are.
+fn ink(var: &dyn Fn(&str) -> Option<String>, is_terminal: bool) -> Ink {
+    let forced = var("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+    let term = var("TERM").unwrap_or_default();
+    if var("NO_COLOR").is_some() || !(is_terminal || forced) || term == "dumb" {
+        return Ink::None;
+    }
+    let depth = var("COLORTERM");
+    let says_true = matches!(depth.as_deref(), Some("truecolor" | "24bit"));
+    if says_true || term.ends_with("-direct") || var("WT_SESSION").is_some() {
+        Ink::True
+    } else if depth.is_some() || term.contains("256color") || forced {
+        Ink::Palette
+    } else {
+        Ink::None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_follow_the_conventions() {
+        let ink = |set: &[(&str, &str)], is_terminal| {
+            let var =
+                |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
+            ink(&var, is_terminal)
+        };
+        let xterm = ("TERM", "xterm-256color");
+        assert_eq!(ink(&[xterm], true), Ink::Palette);
+        assert_eq!(ink(&[xterm], false), Ink::None);
+        assert_eq!(ink(&[xterm, ("CLICOLOR_FORCE", "1")], false), Ink::Palette);
+        assert_eq!(ink(&[xterm, ("CLICOLOR_FORCE", "0")], false), Ink::None);
+        assert_eq!(ink(&[xterm, ("COLORTERM", "truecolor")], true), Ink::True);
+        assert_eq!(ink(&[("TERM", "xterm-direct")], true), Ink::True);
+        assert_eq!(ink(&[("WT_SESSION", "some id")], true), Ink::True);
+        assert_eq!(ink(&[xterm, ("COLORTERM", "24bit"), ("NO_COLOR", "1")], true), Ink::None);
+        assert_eq!(ink(&[("TERM", "dumb"), ("COLORTERM", "truecolor")], true), Ink::None);
+        assert_eq!(ink(&[("TERM", "linux")], true), Ink::None);
+        assert_eq!(ink(&[], true), Ink::None);
     }
 }

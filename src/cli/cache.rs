@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::{Common, Environment};
 use super::{print, print_json};
 use crate::base::FileError;
+use crate::report::{Column, Grid};
 use crate::run::RunError;
 
 /// Folders of the cache, each a kind that can be cleaned by name.
@@ -17,13 +19,28 @@ const KINDS: [(&str, &str); 3] = [
     ("answers", "answers of language models: removed, they are asked and paid for again"),
 ];
 
-#[derive(Serialize)]
+/// What `cache --json` gives.
+#[derive(Serialize, JsonSchema)]
+pub struct Cached {
+    /// The cache folder.
+    cache: String,
+    /// What it holds, by kind.
+    entries: Vec<Entry>,
+}
+
+#[derive(Serialize, JsonSchema)]
 struct Entry {
+    /// As `--clean` takes it.
     kind: &'static str,
+    /// In words.
     what: &'static str,
+    /// Files that are there.
     files: usize,
+    /// Their size.
     bytes: u64,
+    /// Files that `--clean` removed.
     removed_files: usize,
+    /// Their size.
     removed_bytes: u64,
 }
 
@@ -59,26 +76,23 @@ pub fn cache(clean: Option<&str>, common: &Common, environment: &Environment) ->
         entries.push(entry);
     }
     if common.json {
-        print_json(
-            &serde_json::json!({"cache": environment.cache.display().to_string(), "entries": entries}),
-        );
+        print_json(&Cached { cache: environment.cache.display().to_string(), entries });
         return Ok(0);
     }
-    let mut text = format!("{}\n", environment.cache.display());
+    let mut grid = Grid::new(vec![
+        Column::text("kind"),
+        Column::number("files"),
+        Column::number("size"),
+        Column::text("what").folds(30),
+    ]);
     for entry in entries {
-        text.push_str(&format!(
-            "{:<14}{:>6} files {:>10}   {}",
-            entry.kind,
-            entry.files,
-            size(entry.bytes),
-            entry.what
-        ));
+        let mut what = entry.what.to_string();
         if entry.removed_files > 0 {
-            text.push_str(&format!("; removed {} files, {}", entry.removed_files, size(entry.removed_bytes)));
+            what = format!("removed {} files, {}; {what}", entry.removed_files, size(entry.removed_bytes));
         }
-        text.push('\n');
+        grid.row(vec![entry.kind.into(), entry.files.to_string(), size(entry.bytes), what]);
     }
-    print(&text);
+    print(&format!("{}\n{}", environment.cache.display(), grid.draw(environment.look).text));
     Ok(0)
 }
 

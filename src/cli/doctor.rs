@@ -2,33 +2,55 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::{Common, Environment, key};
 use super::{print, print_json};
 use crate::base::{cpu_name, instruction_set};
 use crate::llm::ClientKind;
+use crate::report::facts as facts_text;
 use crate::run::RunError;
 
-#[derive(Serialize)]
-struct Report {
+/// What `doctor --json` gives.
+#[derive(Serialize, JsonSchema)]
+pub struct Report {
+    /// Of the program.
     version: &'static str,
+    /// Threads that are computed with.
     threads: usize,
+    /// The processor's name; null where the system does not tell.
     cpu: Option<String>,
+    /// Widest vector instructions used.
     instruction_set: &'static str,
+    /// Memory that is free; null where the system does not tell.
     memory_available_gb: Option<f64>,
+    /// The cache folder.
     cache: String,
+    /// Whether it can be written to.
     cache_writable: bool,
+    /// Disk free there; null where the system does not tell.
     cache_disk_free_gb: Option<f64>,
+    /// Where hub ids are fetched from.
     hub_endpoint: String,
+    /// Whether it answers; null with `--offline`.
     hub_reachable: Option<bool>,
+    /// Whether there is a token for it, never which.
     hub_token_set: bool,
+    /// Where OpenAI-compatible models are asked that name no address.
     openai_endpoint: String,
+    /// Whether it answers; null with `--offline`.
     openai_reachable: Option<bool>,
+    /// Whether `OPENAI_API_KEY` is set, never its value.
     openai_key_set: bool,
+    /// Whether `ANTHROPIC_API_KEY` is set, never its value.
     anthropic_key_set: bool,
+    /// Models found in this folder and `models/`.
     local_models: Vec<String>,
 }
+
+/// Columns of the words on the left.
+const LABEL: usize = 23;
 
 /// Looks around and says what it found.
 pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError> {
@@ -62,7 +84,7 @@ pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError
     }
     let yes = |value: bool| if value { "yes" } else { "no" };
     let size = |value: Option<f64>| value.map_or("unknown here".into(), |gb| format!("{gb:.1} GB"));
-    let lines = [
+    let facts = [
         ("version", report.version.to_string()),
         ("threads", report.threads.to_string()),
         ("processor", report.cpu.unwrap_or_else(|| "unknown here".into())),
@@ -83,7 +105,7 @@ pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError
             if report.local_models.is_empty() { "none".into() } else { report.local_models.join(", ") },
         ),
     ];
-    print(&lines.map(|(name, value)| format!("{name:<23}{value}\n")).concat());
+    print(&facts_text(&facts, LABEL, environment.look.width));
     Ok(0)
 }
 

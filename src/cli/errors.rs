@@ -1,5 +1,8 @@
 //! Errors as a person reads them, and the exit code of each.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::progress::say;
 use crate::activations::ActivationError;
 use crate::base::FileError;
@@ -10,16 +13,28 @@ use crate::report::ReportError;
 use crate::run::RunError;
 use crate::subject::SubjectError;
 
+/// What every verb gives with `--json` when it fails.
+#[derive(Serialize, JsonSchema)]
+pub struct Failure {
+    /// What could not be done.
+    error: String,
+    /// Why, from the nearest cause to the last.
+    causes: Vec<String>,
+    /// What may help.
+    hints: Vec<&'static str>,
+    /// The exit code.
+    exit_code: u8,
+}
+
 /// Prints `error:`, its causes and hints; secrets never get into an error, so none is shown.
 pub fn print(error: &RunError, json: bool) {
     if json {
-        let value = serde_json::json!({
-            "error": sentence(error),
-            "causes": causes(error),
-            "hints": hints(error),
-            "exit_code": exit_code(error),
+        super::print_json(&Failure {
+            error: sentence(error),
+            causes: causes(error),
+            hints: hints(error),
+            exit_code: exit_code(error),
         });
-        super::print_json(&value);
         return;
     }
     say(&format!("error: {}", sentence(error)));
@@ -34,6 +49,7 @@ pub fn print(error: &RunError, json: bool) {
 /// Errors of files, models and reports say what was tried; a person reads that it could not be done.
 fn sentence(error: &RunError) -> String {
     let tried = match error {
+        RunError::Report(ReportError::NoSummary { .. }) => false,
         RunError::File(_) | RunError::Subject(_) | RunError::Report(_) => true,
         RunError::Suite(error) => matches!(error, crate::suite::SuiteError::File(_)),
         RunError::Corpus(error) => matches!(error, crate::corpus::CorpusError::File { .. }),

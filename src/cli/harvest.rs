@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::args::{Common, Environment, HarvestArgs};
 use super::{print, print_json};
 use crate::activations::export;
@@ -11,6 +14,15 @@ use crate::hub::DEFAULT_ENDPOINT;
 use crate::run::{Places, RunError, open_subject};
 use crate::subject::{LoadedSubject, SubjectModel};
 use crate::suite::SubjectSpec;
+
+/// What `harvest --json` gives.
+#[derive(Serialize, JsonSchema)]
+pub struct Harvested {
+    /// The file written.
+    out: String,
+    /// Shape of each of its tensors: sequences, positions, width.
+    tensors: BTreeMap<String, [usize; 3]>,
+}
 
 /// Runs the model once over the sequences and writes what was asked for.
 pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -> Result<u8, RunError> {
@@ -37,9 +49,8 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
     };
     let tensors = export(model, &tokens, &hooks, args.logits, &args.out)?;
     if common.json {
-        let shapes: BTreeMap<&str, [usize; 3]> =
-            tensors.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
-        print_json(&serde_json::json!({"out": args.out.display().to_string(), "tensors": shapes}));
+        let tensors = tensors.into_iter().collect();
+        print_json(&Harvested { out: args.out.display().to_string(), tensors });
     } else if !common.quiet {
         for (name, shape) in &tensors {
             print(&format!("{name}  {shape:?}"));

@@ -1,108 +1,87 @@
-//! `inspect`: a feature's evidence in the terminal, from the run folder alone.
+//! `inspect`: features of a run and their evidence in the terminal, from the run folder alone.
 
-use std::collections::BTreeMap;
-use std::io::IsTerminal;
+mod evidence;
+mod shading;
+
+use std::cmp::Ordering;
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::args::{Common, Environment};
+use super::args::{Common, Environment, InspectArgs};
+use super::progress::say;
 use super::{print, print_json};
-use crate::base::{read, read_to_string};
-use crate::report::{ScoreLine, ScoreStatus};
+use crate::base::read_to_string;
+use crate::report::{Column, Grid, Look, ScoreLine, ScoreStatus, Summary, fixed, spelled};
 use crate::run::RunError;
 
-/// Fragments shown of each list.
-const SHOWN_FRAGMENTS: usize = 4;
+pub use evidence::FeatureEvidence;
 
-/// Longest explanation in a list, in characters.
-const SHOWN_EXPLANATION: usize = 70;
+/// Columns that an explanation must have beside the scores; with less it stands below them.
+const LEAST_EXPLANATION: usize = 24;
 
-/// Steps of the shading; the scale is the feature's largest activation.
-const SHADES: [&str; 5] = [
-    "",
-    "\x1b[48;5;230m\x1b[30m",
-    "\x1b[48;5;222m\x1b[30m",
-    "\x1b[48;5;215m\x1b[30m",
-    "\x1b[48;5;202m\x1b[30m",
-];
+/// The score that is listed beside the one sorted by.
+const BEYOND_TOKEN: &str = "beyond_token";
 
-/// What is read of a line of `records/HOOK/METHOD.jsonl`.
-#[derive(Deserialize)]
-struct Record {
-    feature: usize,
-    density: f64,
-    firing_fragments: usize,
-    max_activation: f64,
-    top: Vec<Fragment>,
-    random: Vec<Fragment>,
-}
-
-#[derive(Deserialize)]
-struct Fragment {
-    fragment: usize,
-    tokens: Vec<u32>,
-    activations: Vec<f64>,
-}
-
-/// What is read of a line of `simulations/HOOK/METHOD.jsonl`.
-#[derive(Deserialize)]
-struct Simulated {
-    feature: usize,
-    explainer: String,
-    fragment: usize,
-    predicted: Vec<f64>,
+/// What `inspect RUN --json` gives.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Listing<'a> {
+    /// The score that the list is sorted by; null where it is in the order of `scores.jsonl`.
+    pub sorted_by: Option<String>,
+    /// Lines that match; more than are listed where `--limit` is less.
+    pub matching: usize,
+    /// The lines of `scores.jsonl`.
+    pub features: Vec<&'a ScoreLine>,
 }
 
 /// Lists features, or shows one whose `HOOK/METHOD/FEATURE` is given in full.
-pub fn inspect(
-    folder: &Path,
-    feature: Option<&str>,
-    common: &Common,
-    environment: &Environment,
-) -> Result<u8, RunError> {
-    let lines = score_lines(folder)?;
-    let wanted = feature.unwrap_or_default();
-    let place = |line: &ScoreLine| format!("{}/{}/{}", line.hook, line.dictionary(), line.feature);
+pub fn inspect(args: &InspectArgs, common: &Common, environment: &Environment) -> Result<u8, RunError> {
+    let lines = score_lines(&args.run)?;
+    let wanted = args.feature.as_deref().unwrap_or_default();
     let exact: Vec<&ScoreLine> = lines.iter().filter(|line| place(line) == wanted).collect();
-    if !exact.is_empty() {
-        return one(folder, &exact, common, environment);
+    if let Some(&first) = exact.first() {
+        let shown = FeatureEvidence::read(&args.run, first, exact)?;
+        match common.json {
+            true => print_json(&shown),
+            false => print(&shown.text(environment.look)),
+        }
+        return Ok(0);
     }
     let found: Vec<&ScoreLine> =
         lines.iter().filter(|line| line.control.is_none() && place(line).contains(wanted)).collect();
     if found.is_empty() {
         let problem = format!(
             "`{wanted}` matches no feature of `{}`: give HOOK/METHOD/FEATURE or a part of it",
-            folder.display()
+            args.run.display()
         );
         return Err(RunError::Setting { field: "FEATURE".into(), problem });
     }
+    let listing = listing(args, &scorers(lines.iter()), found)?;
     if common.json {
-        print_json(&found);
+        print_json(&listing);
         return Ok(0);
     }
-    let mut text = String::new();
-    for line in found {
-        let scores: Vec<String> =
-            line.scores.iter().map(|(name, score)| format!("{name} {}", number(*score))).collect();
-        let state = match line.status {
-            ScoreStatus::Scored => scores.join(" · "),
-            _ => line.reason.clone().unwrap_or_default(),
-        };
-        let explanation = line.explanation.as_deref().unwrap_or("—");
-        text.push_str(&format!(
-            "{}  [{}]  {state}\n    {}\n",
-            place(line),
-            line.explainer,
-            shorten(explanation)
-        ));
+    let drawn = table(&listing).draw(environment.look);
+    print(&drawn.text);
+    if !common.quiet {
+        if listing.features.len() < listing.matching {
+            say(&format!("{} of {} lines", listing.features.len(), listing.matching));
+        }
+        if !drawn.dropped.is_empty() {
+            let Look { width, .. } = environment.look;
+            say(&format!("not shown in {width} columns: {}", drawn.dropped.join(", ")));
+        }
     }
-    print(&text);
     Ok(0)
 }
 
-fn score_lines(folder: &Path) -> Result<Vec<ScoreLine>, RunError> {
+fn place(line: &ScoreLine) -> String {
+    format!("{}/{}/{}", line.hook, line.dictionary(), line.feature)
+}
+
+/// Every line of a run's `scores.jsonl`.
+pub fn score_lines(folder: &Path) -> Result<Vec<ScoreLine>, RunError> {
     parse_lines(&folder.join("scores.jsonl"), |_: &ScoreLine| true)
 }
 
@@ -124,153 +103,168 @@ fn parse_lines<T: for<'de> Deserialize<'de>>(
     Ok(found)
 }
 
-fn one(
-    folder: &Path,
-    lines: &[&ScoreLine],
-    common: &Common,
-    environment: &Environment,
-) -> Result<u8, RunError> {
-    let first = lines[0];
-    if common.json {
-        print_json(&lines);
-        return Ok(0);
-    }
-    let file = |kind: &str| folder.join(kind).join(&first.hook).join(format!("{}.jsonl", first.dictionary()));
-    let mut text = format!("{} · {} · feature {}\n", first.hook, first.dictionary(), first.feature);
-    for line in lines {
-        let control = line.control.as_deref().map_or(String::new(), |name| format!(" (control: {name})"));
-        text.push_str(&format!("\n{}{control}\n", line.explainer));
-        text.push_str(&format!("  {}\n", clean(line.explanation.as_deref().unwrap_or("no explanation"))));
-        for (name, score) in &line.scores {
-            let reason = line.score_reasons.get(name).map_or(String::new(), |reason| format!("  ({reason})"));
-            text.push_str(&format!("  {name:<16}{:>8}{reason}\n", number(*score)));
-        }
-        if let Some(reason) = &line.reason {
-            text.push_str(&format!("  {reason}\n"));
-        }
-    }
-    let records: Vec<Record> =
-        parse_lines(&file("records"), |record: &Record| record.feature == first.feature)?;
-    let Some(record) = records.first() else {
-        print(&text);
-        return Ok(0);
+/// What is listed, in its order. Without `--sort` and `--worst` it is that of the run.
+/// `known` are the scores of the run.
+fn listing<'a>(
+    args: &InspectArgs,
+    known: &[&str],
+    mut found: Vec<&'a ScoreLine>,
+) -> Result<Listing<'a>, RunError> {
+    let sorted_by = match (&args.sort, args.worst) {
+        (Some(scorer), _) => Some(scorer.clone()),
+        (None, true) => Some(primary(&args.run)?),
+        (None, false) => None,
     };
-    let simulated: Vec<Simulated> =
-        parse_lines(&file("simulations"), |line: &Simulated| line.feature == first.feature)?;
-    let explainer = &first.explainer;
-    let predictions: BTreeMap<usize, &[f64]> = simulated
-        .iter()
-        .filter(|line| line.explainer == *explainer)
-        .map(|line| (line.fragment, line.predicted.as_slice()))
-        .collect();
-    let tokens = token_texts(folder)?;
-    let shading = Shading {
-        color: environment.color && std::io::stdout().is_terminal(),
-        max: record.max_activation,
-        tokens,
-    };
-    text.push_str(&format!(
-        "\nfires on {:.3} % of tokens, in {} fragments; largest activation {:.3}\n",
-        100.0 * record.density,
-        record.firing_fragments,
-        record.max_activation
-    ));
-    for (name, list) in [("top", &record.top), ("random", &record.random)] {
-        // Fragments with a prediction are the ones scored on: they come first.
-        let mut list: Vec<&Fragment> = list.iter().collect();
-        list.sort_by_key(|fragment| !predictions.contains_key(&fragment.fragment));
-        for fragment in list.into_iter().take(SHOWN_FRAGMENTS) {
-            text.push_str(&format!(
-                "\n{name}, fragment {}\n  true  {}\n",
-                fragment.fragment,
-                shading.show(&fragment.tokens, &fragment.activations)
-            ));
-            if let Some(predicted) = predictions.get(&fragment.fragment) {
-                text.push_str(&format!("  {:<5} {}\n", "simul", shading.show(&fragment.tokens, predicted)));
-            }
+    if let Some(scorer) = &sorted_by {
+        if !known.contains(&scorer.as_str()) {
+            let problem = format!("is `{scorer}`, expected a score of this run: {}", known.join(", "));
+            return Err(RunError::Setting { field: "--sort".into(), problem });
+        }
+        let score = |line: &ScoreLine| line.scores.get(scorer).copied().flatten();
+        found.sort_by(|a, b| match (score(a), score(b)) {
+            (Some(a), Some(b)) if args.worst => a.total_cmp(&b),
+            (Some(a), Some(b)) => b.total_cmp(&a),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => Ordering::Equal,
+        });
+    }
+    let matching = found.len();
+    found.truncate(args.limit.unwrap_or(usize::MAX));
+    Ok(Listing { sorted_by, matching, features: found })
+}
+
+/// The suite's primary score.
+fn primary(folder: &Path) -> Result<String, RunError> {
+    let summary = Summary::read(&folder.join("summary.json"))?;
+    let first = || summary.cells.first().map(|cell| cell.scorer.clone());
+    summary.primary.clone().or_else(first).ok_or_else(|| RunError::Setting {
+        field: "--worst".into(),
+        problem: "finds no score in this run".into(),
+    })
+}
+
+/// Scores that any line has a value or a reason for.
+fn scorers<'a>(lines: impl Iterator<Item = &'a ScoreLine>) -> Vec<&'a str> {
+    let mut found: Vec<&str> = Vec::new();
+    for name in lines.flat_map(|line| line.scores.keys()) {
+        if !found.contains(&name.as_str()) {
+            found.push(name);
         }
     }
-    print(&text);
-    Ok(0)
+    found
 }
 
-fn token_texts(folder: &Path) -> Result<Vec<String>, RunError> {
-    let path = folder.join("records/tokens.json");
-    let value: Value = serde_json::from_slice(&read(&path)?)
-        .map_err(|error| RunError::Input { path: path.clone(), why: error.to_string() })?;
-    let list = value.as_array().cloned().unwrap_or_default();
-    Ok(list.iter().map(|text| text.as_str().unwrap_or_default().to_string()).collect())
-}
-
-struct Shading {
-    color: bool,
-    max: f64,
-    tokens: Vec<String>,
-}
-
-impl Shading {
-    /// Tokens shaded by activation; without colour, a digit from 1 to 9 follows a token that fires.
-    fn show(&self, ids: &[u32], activations: &[f64]) -> String {
-        let mut out = String::new();
-        for (id, activation) in ids.iter().zip(activations) {
-            let text = self.tokens.get(*id as usize).map_or("?", String::as_str);
-            let share = if self.max > 0.0 { (activation / self.max).clamp(0.0, 1.0) } else { 0.0 };
-            let shown = clean(text);
-            if self.color {
-                let shade = SHADES[(share * (SHADES.len() - 1) as f64).ceil() as usize];
-                let end = if shade.is_empty() { "" } else { "\x1b[0m" };
-                out.push_str(&format!("{shade}{shown}{end}"));
-            } else if share >= 0.1 {
-                out.push_str(&format!("{shown}[{:.0}]", (share * 9.0).max(1.0)));
-            } else {
-                out.push_str(&shown);
-            }
+/// Columns in the order that a narrow terminal keeps them: the feature, the score sorted by, `beyond_token`,
+/// the explainer; then the other scores, and the density first of all to go.
+fn table(listing: &Listing<'_>) -> Grid {
+    let mut names = scorers(listing.features.iter().copied());
+    let first = |name: &str| (listing.sorted_by.as_deref() != Some(name), name != BEYOND_TOKEN);
+    names.sort_by_key(|name| first(name));
+    let several = listing.features.iter().any(|line| line.explainer != listing.features[0].explainer);
+    let mut columns = vec![Column::text("feature")];
+    if several {
+        columns.push(Column::text("explainer"));
+    }
+    for (nth, name) in names.iter().enumerate() {
+        let column = Column::number(name);
+        let stays = nth == 0 || first(name) < (true, true);
+        columns.push(if stays { column } else { column.drops(1) });
+    }
+    columns.push(Column::number("density").drops(0));
+    columns.push(Column::text("explanation").folds(LEAST_EXPLANATION));
+    let mut grid = Grid::new(columns);
+    for line in &listing.features {
+        let mut cells = vec![place(line)];
+        if several {
+            cells.push(line.explainer.clone());
         }
-        out
+        cells.extend(names.iter().map(|name| number(line.scores.get(*name).copied().flatten())));
+        cells.push(line.density.map_or("—".into(), |density| format!("{:.2} %", 100.0 * density)));
+        let reason = line.reason.as_deref().unwrap_or("—");
+        cells.push(match line.status {
+            ScoreStatus::Scored => spelled(line.explanation.as_deref().unwrap_or("—")),
+            ScoreStatus::Undefined => format!("undefined: {}", spelled(reason)),
+            ScoreStatus::Failed => format!("failed: {}", spelled(reason)),
+            ScoreStatus::Skipped => format!("skipped: {}", spelled(reason)),
+        });
+        grid.row(cells);
     }
-}
-
-/// Text that a model or a corpus wrote, safe for a terminal: control and direction characters are
-/// shown, not sent.
-fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' => "↵".into(),
-            '\t' => "→".into(),
-            c if c.is_control()
-                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
-            {
-                c.escape_unicode().to_string()
-            }
-            c => c.to_string(),
-        })
-        .collect()
-}
-
-fn shorten(text: &str) -> String {
-    let text = clean(text);
-    if text.chars().count() <= SHOWN_EXPLANATION {
-        return text;
-    }
-    text.chars().take(SHOWN_EXPLANATION - 1).chain(['…']).collect()
+    grid
 }
 
 fn number(score: Option<f64>) -> String {
-    score.map_or("—".into(), |score| format!("{score:.3}"))
+    fixed(score, 3)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeMap;
 
-    #[test]
-    fn hostile_text_reaches_no_terminal() {
-        assert_eq!(clean("a\x1b[31mb\u{202e}c\n"), "a\\u{1b}[31mb\\u{202e}c↵");
+    use super::*;
+    use crate::report::{Ink, width};
+
+    const NAMES: [&str; 3] = ["top_and_random", "beyond_token", "population"];
+
+    fn line(feature: usize, score: Option<f64>, explainer: &str) -> ScoreLine {
+        let scores = NAMES.map(|name| (name.to_string(), score));
+        ScoreLine {
+            hook: "blocks.2.hook_resid_post".into(),
+            method: "topk".into(),
+            training: None,
+            feature,
+            protocol: "standard".into(),
+            explainer: explainer.into(),
+            simulator: explainer.into(),
+            control: None,
+            status: if score.is_some() { ScoreStatus::Scored } else { ScoreStatus::Skipped },
+            reason: score.is_none().then(|| "too_few_fragments".into()),
+            explanation: score.map(|_| "one of 12 patterns:\n\" the old\" → 3.1".into()),
+            scores: BTreeMap::from(scores),
+            score_reasons: BTreeMap::new(),
+            density: Some(0.0123),
+            max_activation: Some(2.0),
+            n_top: 10,
+            n_random: 10,
+        }
+    }
+
+    fn args(sort: Option<&str>, worst: bool, limit: Option<usize>) -> InspectArgs {
+        InspectArgs { run: "run".into(), feature: None, sort: sort.map(Into::into), worst, limit }
+    }
+
+    fn features(listing: &Listing<'_>) -> Vec<usize> {
+        listing.features.iter().map(|line| line.feature).collect()
     }
 
     #[test]
-    fn shading_without_colour_marks_what_fires() {
-        let shading = Shading { color: false, max: 2.0, tokens: vec![" a".into(), " b".into()] };
-        assert_eq!(shading.show(&[0, 1, 0], &[0.0, 2.0, 1.0]), " a b[9] a[4]");
+    fn lists_sort_by_a_score_and_features_without_one_come_last() {
+        let lines =
+            [line(1, Some(0.2), "a"), line(2, None, "a"), line(3, Some(-0.1), "a"), line(4, Some(0.9), "a")];
+        let all = || lines.iter().collect::<Vec<_>>();
+        let sorted = |sort, worst, limit| {
+            let listing = listing(&args(sort, worst, limit), &NAMES, all()).expect("a list");
+            (features(&listing), listing.matching)
+        };
+        assert_eq!(sorted(None, false, None), (vec![1, 2, 3, 4], 4));
+        assert_eq!(sorted(Some("beyond_token"), false, None), (vec![4, 1, 3, 2], 4));
+        assert_eq!(sorted(Some("beyond_token"), true, Some(2)), (vec![3, 1], 4));
+        let error =
+            listing(&args(Some("nothing"), false, None), &NAMES, all()).expect_err("refused").to_string();
+        assert!(error.contains("--sort") && error.contains("top_and_random"), "{error}");
+    }
+
+    #[test]
+    fn a_list_fits_80_columns_and_keeps_what_is_copied() {
+        let lines = [line(1, Some(0.2), "neuron_to_graph_backoff"), line(2, None, "token_lookup_fit")];
+        for width_of in [80, 120, 200] {
+            let sorted = listing(&args(Some("population"), false, None), &NAMES, lines.iter().collect())
+                .expect("a list");
+            let text = table(&sorted).draw(Look { width: width_of, ink: Ink::None }).text;
+            assert!(text.lines().all(|line| width(line) <= width_of), "{text}");
+            for shown in ["blocks.2.hook_resid_post/topk/1", "neuron_to_graph_backoff", "0.200", "skipped"] {
+                assert!(text.contains(shown), "`{shown}` is not in\n{text}");
+            }
+        }
     }
 }

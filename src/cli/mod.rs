@@ -14,15 +14,18 @@ mod inspect;
 mod plan;
 mod progress;
 mod run;
+mod schemas;
+mod shell;
 mod train_embedded;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::{Cli, Environment, Verb};
 pub use errors::exit_code;
+pub use schemas::schemas;
 
 /// Set by Ctrl-C; the run looks at it between pieces of work.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -56,11 +59,11 @@ pub fn main() -> u8 {
         Verb::Plan(args) => plan::plan(args, &cli.common, &environment),
         Verb::Check(args) => plan::check(args, &cli.common),
         Verb::Report { run } => run::report(run, &cli.common, &environment),
-        Verb::Inspect { run, feature } => {
-            inspect::inspect(run, feature.as_deref(), &cli.common, &environment)
-        }
+        Verb::Inspect(args) => inspect::inspect(args, &cli.common, &environment),
         Verb::Harvest(args) => harvest::harvest(args, &cli.common, &environment),
         Verb::Cache { clean } => cache::cache(clean.as_deref(), &cli.common, &environment),
+        Verb::Completions { shell } => shell::completions(*shell),
+        Verb::Man { verb } => shell::man(verb.as_deref()),
         Verb::Bench => bench::bench(),
         Verb::Doctor => doctor::doctor(&cli.common, &environment),
         Verb::TrainEmbedded { out, steps } => train_embedded::train(out, *steps, &cli.common),
@@ -80,6 +83,11 @@ fn start_threads(threads: Option<usize>) -> Result<(), String> {
     }
     let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
     builder.build_global().map_err(|error| format!("cannot start threads: {error}"))
+}
+
+/// Whether the program has a verb that it may send a person to.
+fn has_verb(name: &str) -> bool {
+    Cli::command().find_subcommand(name).is_some()
 }
 
 /// Results go to stdout; a reader that went away is no error.

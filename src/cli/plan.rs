@@ -3,8 +3,12 @@
 use super::args::{Common, Environment, SuiteArgs};
 use super::run::places;
 use super::{print, print_json};
+use crate::report::facts;
 use crate::run::{Estimate, RunError, estimate, time_text};
 use crate::suite::{self, Suite};
+
+/// Columns of the words on the left.
+const LABEL: usize = 20;
 
 /// Reads a suite with its overrides and flags.
 pub fn load(args: &SuiteArgs) -> Result<Suite, RunError> {
@@ -30,7 +34,7 @@ pub fn plan(args: &SuiteArgs, common: &Common, environment: &Environment) -> Res
     if common.json {
         print_json(&found);
     } else {
-        print(&text(&found));
+        print(&text(&found, environment.look.width));
     }
     Ok(0)
 }
@@ -53,7 +57,7 @@ pub fn check(args: &SuiteArgs, common: &Common) -> Result<u8, RunError> {
 }
 
 /// A plan as a person reads it.
-pub fn text(plan: &Estimate) -> String {
+pub fn text(plan: &Estimate, columns: usize) -> String {
     let smallest = plan.smallest_difference.map_or("—".into(), |difference| format!("{difference:.2}"));
     let mut lines = vec![
         ("suite", plan.suite.clone()),
@@ -84,7 +88,7 @@ pub fn text(plan: &Estimate) -> String {
         ("can show", format!("differences of {smallest} or more between two cells (80 % power, unadjusted)")),
     ]);
     lines.extend(plan.notes.iter().map(|note| ("note", note.clone())));
-    lines.iter().map(|(name, value)| format!("{name:<20}{value}\n")).collect()
+    facts(&lines, LABEL, columns)
 }
 
 fn grouped(n: usize) -> String {

@@ -6,109 +6,315 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::args::ProgressKind;
 use crate::base::Stopwatch;
+use crate::report::cut;
 use crate::run::Event;
 
-/// How often a line is printed for a stage that goes on.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+/// A line of plain text comes no sooner after the one before it.
+const LINE_EVERY: Duration = Duration::from_secs(3);
+
+/// A JSON line about a stage comes no sooner after the one before it, save its first and its last.
+const OBJECT_EVERY: Duration = Duration::from_millis(250);
+
+/// Seconds that a rate needs to mean anything.
+const LEAST_SECONDS: f64 = 0.5;
+
+/// Name of the run as a whole among the bars.
+const OVERALL: &str = "overall";
+
+/// A line of `--progress json`.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "event", content = "data")]
+pub enum Line {
+    /// A stage moves on.
+    Work {
+        /// What is being done, and where.
+        stage: String,
+        /// How far it is.
+        #[serde(flatten)]
+        progress: Measured,
+    },
+    /// The run moves on.
+    Overall(Measured),
+    /// Something worth knowing.
+    Note(String),
+    /// Something that the reader of the results must know.
+    Warning(String),
+}
+
+/// How far something is, and how fast it goes.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Measured {
+    /// Units done.
+    pub done: u64,
+    /// Units in all.
+    pub total: u64,
+    /// What is counted: tokens, steps, rows.
+    pub unit: String,
+    /// Units per second since the stage began, those not counted that were done before; null in its first half
+    /// second.
+    pub rate: Option<f64>,
+    /// Seconds left at that rate; null where there is no rate.
+    pub remaining_s: Option<f64>,
+}
+
+impl Measured {
+    /// `first` units were done when the clock was started, `seconds` ago.
+    fn new(first: u64, done: u64, total: u64, unit: &str, seconds: f64) -> Self {
+        let rate = (done > first && seconds >= LEAST_SECONDS).then(|| (done - first) as f64 / seconds);
+        let remaining_s = rate.map(|rate| total.saturating_sub(done) as f64 / rate);
+        Self { done, total, unit: unit.into(), rate, remaining_s }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{}/{} {}", self.done, self.total, self.unit);
+        if let (Some(rate), Some(left)) = (self.rate, self.remaining_s) {
+            text.push_str(&format!(", {} {}/s", rate_text(rate), self.unit));
+            if self.done < self.total {
+                text.push_str(&format!(", {} left", seconds_text(left)));
+            }
+        }
+        text
+    }
+}
+
+fn rate_text(rate: f64) -> String {
+    if rate >= 10.0 { format!("{rate:.0}") } else { format!("{rate:.2}") }
+}
+
+/// `45 s`, `12 min`, `3 h 10 min`.
+pub fn seconds_text(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).round() as u64;
+    match seconds {
+        ..99.5 => format!("{seconds:.0} s"),
+        _ if minutes < 100 => format!("{minutes} min"),
+        _ => format!("{} h {} min", minutes / 60, minutes % 60),
+    }
+}
 
 /// Shows events as they come. Several stages may be at work at the same time.
 pub struct Progress {
     kind: ProgressKind,
     quiet: bool,
     bars: MultiProgress,
-    stages: Mutex<BTreeMap<String, Stage>>,
+    state: Mutex<State>,
 }
 
-/// A stage that has begun and not ended.
+#[derive(Default)]
+struct State {
+    /// Stages that have begun and not ended, by name.
+    stages: BTreeMap<String, Stage>,
+    overall: Option<Stage>,
+    /// Since the last line of plain text.
+    last_line: Option<Stopwatch>,
+}
+
+/// A stage, or the run, from its first event on.
 struct Stage {
-    bar: Option<ProgressBar>,
     started: Stopwatch,
-    last_line: Stopwatch,
+    first: u64,
+    latest: Measured,
+    bar: Option<ProgressBar>,
+    last_object: Option<Stopwatch>,
+}
+
+impl Stage {
+    fn begin(done: u64, total: u64, unit: &str, bar: Option<ProgressBar>) -> Self {
+        let latest = Measured::new(done, done, total, unit, 0.0);
+        Self { started: Stopwatch::start(), first: done, latest, bar, last_object: None }
+    }
+
+    fn advance(&mut self, done: u64, total: u64, unit: &str) {
+        self.latest = Measured::new(self.first, done, total, unit, self.started.seconds());
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.set_message(self.latest.text());
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.latest.done >= self.latest.total
+    }
+
+    /// Whether a JSON line is due.
+    fn object_is_due(&mut self) -> bool {
+        let due = self.is_done() || self.last_object.is_none_or(|last| last.elapsed() >= OBJECT_EVERY);
+        if due {
+            self.last_object = Some(Stopwatch::start());
+        }
+        due
+    }
 }
 
 impl Progress {
     /// `Auto` becomes bars where stderr is a terminal, lines elsewhere.
     pub fn new(kind: ProgressKind, quiet: bool) -> Self {
-        Self { kind, quiet, bars: MultiProgress::new(), stages: Mutex::default() }
+        Self { kind, quiet, bars: MultiProgress::new(), state: Mutex::default() }
     }
 
     /// One event of a run.
     pub fn show(&self, event: &Event) {
         match (self.kind, event) {
             (_, Event::Warning(_)) if self.quiet && self.kind != ProgressKind::Json => {}
-            (ProgressKind::Json, event) => {
-                if let Ok(line) = serde_json::to_string(event) {
-                    say(&line);
-                }
-            }
+            (ProgressKind::Json, Event::Warning(text)) => object(&Line::Warning(text.clone())),
             (_, Event::Warning(text)) => self.bars.suspend(|| say(&format!("warning: {text}"))),
             (ProgressKind::None, _) => {}
-            _ if self.quiet => {}
+            _ if self.quiet && self.kind != ProgressKind::Json => {}
+            (ProgressKind::Json, Event::Note(text)) => object(&Line::Note(text.clone())),
             (_, Event::Note(text)) => self.bars.suspend(|| say(text)),
             (_, Event::Work { stage, done, total, unit }) => self.work(stage, *done, *total, unit),
+            (_, Event::Overall { done, total, unit }) => self.overall(*done, *total, unit),
         }
     }
 
     /// Takes the bars away.
     pub fn finish(&self) {
-        if let Ok(mut stages) = self.stages.lock() {
-            for bar in std::mem::take(&mut *stages).into_values().filter_map(|stage| stage.bar) {
-                bar.finish_and_clear();
-            }
+        let Ok(mut state) = self.state.lock() else { return };
+        let State { stages, overall, .. } = std::mem::take(&mut *state);
+        for bar in stages.into_values().chain(overall).filter_map(|stage| stage.bar) {
+            bar.finish_and_clear();
         }
     }
 
     fn work(&self, name: &str, done: u64, total: u64, unit: &str) {
-        let Ok(mut stages) = self.stages.lock() else { return };
-        let new = !stages.contains_key(name);
-        let stage = stages.entry(name.to_string()).or_insert_with(|| {
-            let now = Stopwatch::start();
-            Stage { bar: self.bar(name, total), started: now, last_line: now }
-        });
-        match &stage.bar {
-            Some(bar) => {
-                bar.set_length(total);
-                bar.set_position(done);
-            }
-            None if new || done >= total || stage.last_line.elapsed() >= LINE_EVERY => {
-                stage.last_line = Stopwatch::start();
-                let seconds = stage.started.seconds();
-                let pace = if done > 0 && seconds > 0.5 && done < total {
-                    let rate = done as f64 / seconds;
-                    format!(", {rate:.0} {unit}/s, {:.0} s left", (total - done) as f64 / rate)
-                } else {
-                    String::new()
-                };
-                say(&format!("{name}: {done}/{total} {unit}{pace}"));
-            }
-            None => {}
+        let Ok(mut state) = self.state.lock() else { return };
+        if !state.stages.contains_key(name) {
+            let bar = self.bar(name, state.overall.as_ref().and_then(|overall| overall.bar.as_ref()));
+            state.stages.insert(name.to_string(), Stage::begin(done, total, unit, bar));
         }
+        let Some(stage) = state.stages.get_mut(name) else { return };
+        stage.advance(done, total, unit);
+        if self.kind == ProgressKind::Json && stage.object_is_due() {
+            object(&Line::Work { stage: name.to_string(), progress: stage.latest.clone() });
+        }
+        self.line_if_due(&mut state, name);
         if done >= total
-            && let Some(bar) = stages.remove(name).and_then(|stage| stage.bar)
+            && let Some(bar) = state.stages.remove(name).and_then(|stage| stage.bar)
         {
             bar.finish_and_clear();
         }
     }
 
-    /// A bar, where there is a terminal to draw it on.
-    fn bar(&self, name: &str, total: u64) -> Option<ProgressBar> {
+    fn overall(&self, done: u64, total: u64, unit: &str) {
+        let Ok(mut state) = self.state.lock() else { return };
+        let overall =
+            state.overall.get_or_insert_with(|| Stage::begin(done, total, unit, self.bar(OVERALL, None)));
+        // Events of several threads may pass each other.
+        overall.advance(done.max(overall.latest.done), total, unit);
+        if self.kind == ProgressKind::Json {
+            object(&Line::Overall(overall.latest.clone()));
+        }
+    }
+
+    /// A line of plain text about the run and the stage that just moved, unless one was there a moment ago.
+    fn line_if_due(&self, state: &mut State, name: &str) {
+        let shows_bars = state.stages.get(name).is_some_and(|stage| stage.bar.is_some());
+        let too_soon = state.last_line.is_some_and(|last| last.elapsed() < LINE_EVERY);
+        if self.kind == ProgressKind::Json || shows_bars || too_soon {
+            return;
+        }
+        let Some(stage) = state.stages.get(name) else { return };
+        say(&plain_line(state.overall.as_ref().map(|stage| &stage.latest), name, &stage.latest));
+        state.last_line = Some(Stopwatch::start());
+    }
+
+    /// A bar, where there is a terminal to draw it on; above `below` where that is given.
+    fn bar(&self, name: &str, below: Option<&ProgressBar>) -> Option<ProgressBar> {
         if self.kind != ProgressKind::Auto || !std::io::stderr().is_terminal() {
             return None;
         }
-        let bar = self.bars.add(ProgressBar::new(total));
-        let template = "{msg:38!} {bar:30} {human_pos}/{human_len} {per_sec} eta {eta}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        let bar = match below {
+            Some(below) => self.bars.insert_before(below, ProgressBar::new(0)),
+            None => self.bars.add(ProgressBar::new(0)),
+        };
+        if let Ok(style) = ProgressStyle::with_template("{prefix:26!} {wide_bar} {msg}") {
             bar.set_style(style);
         }
-        bar.set_message(name.to_string());
+        bar.set_prefix(short(name));
         Some(bar)
+    }
+}
+
+/// A stage's name in 26 columns: its end says which dictionary it is, its beginning what is done there.
+fn short(name: &str) -> String {
+    let name = name.replace("blocks.", "").replace("hook_", "");
+    cut(&name, 26)
+}
+
+fn plain_line(overall: Option<&Measured>, name: &str, stage: &Measured) -> String {
+    let stage = format!("{name}: {}", stage.text());
+    match overall {
+        Some(overall) => format!("{OVERALL} {} · {stage}", overall.text()),
+        None => stage,
+    }
+}
+
+fn object(line: &Line) {
+    if let Ok(text) = serde_json::to_string(line) {
+        say(&text);
     }
 }
 
 /// One line on stderr; a closed stderr is nobody's loss.
 pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_leave_out_what_was_there_before() {
+        let measured = Measured::new(40, 60, 100, "rows", 10.0);
+        assert_eq!((measured.rate, measured.remaining_s), (Some(2.0), Some(20.0)));
+        assert_eq!(measured.text(), "60/100 rows, 2.00 rows/s, 20 s left");
+        let begun = Measured::new(40, 40, 100, "rows", 10.0);
+        assert_eq!((begun.rate, begun.text().as_str()), (None, "40/100 rows"));
+        assert_eq!(Measured::new(0, 5, 9, "steps", 0.1).rate, None, "too early to tell");
+        assert_eq!(Measured::new(0, 9, 9, "steps", 0.9).text(), "9/9 steps, 10 steps/s");
+    }
+
+    #[test]
+    fn times_are_rounded_to_what_they_are_good_for() {
+        let texts = [0.4, 45.2, 99.6, 700.0, 11_400.0].map(seconds_text);
+        assert_eq!(texts, ["0 s", "45 s", "2 min", "12 min", "3 h 10 min"]);
+    }
+
+    #[test]
+    fn a_line_has_the_run_and_the_stage() {
+        let overall = Measured::new(0, 12, 52, "rows", 30.0);
+        let stage = Measured::new(0, 1200, 3000, "steps", 3.0);
+        assert_eq!(
+            plain_line(Some(&overall), "fit blocks.2.hook_resid_post/topk", &stage),
+            "overall 12/52 rows, 0.40 rows/s, 2 min left · \
+             fit blocks.2.hook_resid_post/topk: 1200/3000 steps, 400 steps/s, 4 s left"
+        );
+    }
+
+    #[test]
+    fn a_json_line_says_how_far_how_fast_and_how_long() {
+        let line = Line::Work { stage: "fit x".into(), progress: Measured::new(0, 10, 20, "steps", 1.0) };
+        let value = serde_json::to_value(&line).expect("JSON");
+        assert_eq!(
+            value,
+            serde_json::json!({"event": "work", "data": {"stage": "fit x", "done": 10, "total": 20, "unit": "steps",
+                "rate": 10.0, "remaining_s": 1.0}})
+        );
+    }
+
+    #[test]
+    fn stages_end_and_lines_are_few() {
+        let progress = Progress::new(ProgressKind::Plain, false);
+        for done in 0..=1000 {
+            progress.work("fit", done, 1000, "steps");
+        }
+        let state = progress.state.lock().expect("no panic");
+        assert!(state.stages.is_empty() && state.last_line.is_some());
+    }
 }

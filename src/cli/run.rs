@@ -1,17 +1,19 @@
 //! `run` and `report`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::args::{Common, Environment, RunArgs, SuiteArgs, key};
-use super::plan;
 use super::progress::{Progress, say};
-use super::{print, print_json};
+use super::{has_verb, inspect, plan, print, print_json};
 use crate::hub::DEFAULT_ENDPOINT;
 use crate::llm::{Budget, Usage};
-use crate::report;
-use crate::report::Summary;
-use crate::run::{self, Event, Finished, Places, RunError, Stop, comparison};
+use crate::report::{self, Closing, Column, Grid, Summary, next_feature};
+use crate::run::{self, Beside, Event, Finished, Places, RunError, Stop};
 use crate::suite::Suite;
 
 /// Exit code of a run that finished with more failed features than the suite allows.
@@ -69,7 +71,7 @@ pub fn run(
             say(&format!("to go on: autointerp run {}", args.suite.suite.display()));
         }
     })?;
-    show(&finished, common, environment);
+    show(&finished, common, environment)?;
     let (walked, failed) = finished.failed;
     let allowed = suite.limits.failed_allowed * walked as f64;
     Ok(if failed as f64 > allowed { TOO_MANY_FAILED } else { 0 })
@@ -85,34 +87,71 @@ fn budget(dollars: Option<f64>) -> Result<Option<Budget>, RunError> {
     }
 }
 
-/// What a language model was asked, in a line.
-fn usage_line(model: &str, usage: &Usage) -> String {
-    let cost = usage.dollars.map_or("prices not given".to_string(), |dollars| format!("${dollars:.4}"));
-    format!(
-        "{model}: {} requests, {} more answered from the cache, {} tokens in, {} out, {cost}",
-        usage.requests, usage.cached, usage.tokens_in, usage.tokens_out
-    )
+/// What `run --json` gives.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Ran<'a> {
+    /// The run folder.
+    folder: String,
+    /// Digest of the resolved suite and of its inputs, as in `summary.json`.
+    run: &'a str,
+    /// What the reader of the results must know.
+    warnings: &'a [String],
+    /// Requests, tokens and dollars by language model.
+    llm_usage: &'a BTreeMap<String, Usage>,
+    /// The same by explainer, simulator and scorer, beside what was planned.
+    llm_steps: &'a [Beside],
+    /// Features that failed.
+    failed: Failed,
+    /// Files that the report wrote.
+    files: Vec<String>,
+    /// What the closing screen says.
+    closing: &'a Closing,
 }
 
-fn show(finished: &Finished, common: &Common, environment: &Environment) {
+/// Lines of `scores.jsonl` without a control.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Failed {
+    /// Lines in all.
+    walked: usize,
+    /// Lines that failed, as a whole or under one of the scores.
+    failed: usize,
+}
+
+/// What `report --json` gives.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Drawn {
+    /// The run folder.
+    folder: String,
+    /// Files written.
+    files: Vec<String>,
+}
+
+fn paths(files: &[PathBuf]) -> Vec<String> {
+    files.iter().map(|path| path.display().to_string()).collect()
+}
+
+fn show(finished: &Finished, common: &Common, environment: &Environment) -> Result<(), RunError> {
+    let closing = closing(finished)?;
     if common.json {
-        print_json(&serde_json::json!({
-            "folder": finished.folder.display().to_string(),
-            "run": finished.summary.run,
-            "warnings": finished.warnings,
-            "llm_usage": finished.llm.usage,
-            "llm_steps": finished.llm.steps,
-            "failed": {"walked": finished.failed.0, "failed": finished.failed.1},
-            "files": finished.report_files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
-        }));
-        return;
+        print_json(&Ran {
+            folder: finished.folder.display().to_string(),
+            run: &finished.summary.run,
+            warnings: &finished.warnings,
+            llm_usage: &finished.llm.usage,
+            llm_steps: &finished.llm.steps,
+            failed: Failed { walked: finished.failed.0, failed: finished.failed.1 },
+            files: paths(&finished.report_files),
+            closing: &closing,
+        });
+        return Ok(());
     }
-    print(&table(&finished.summary, environment));
+    let look = environment.look;
+    print(&report::terminal_table(&finished.summary, look));
+    if !finished.llm.steps.is_empty() {
+        print(&taken(&finished.llm.steps).draw(look).text);
+    }
     for (model, usage) in &finished.llm.usage {
-        print(&usage_line(model, usage));
-    }
-    for line in comparison(&finished.llm.steps) {
-        print(&line);
+        report::wrap(&usage_line(model, usage), look.width).iter().for_each(|line| print(line));
     }
     if !common.quiet {
         const SHOWN: usize = 8;
@@ -126,25 +165,88 @@ fn show(finished: &Finished, common: &Common, environment: &Environment) {
             ));
         }
     }
-    print(&format!("{}", finished.folder.join("index.html").display()));
+    print(&format!("\n{}", closing.screen(look)));
+    Ok(())
 }
 
-fn table(summary: &Summary, environment: &Environment) -> String {
-    use std::io::IsTerminal;
-    report::terminal_table(summary, environment.color && std::io::stdout().is_terminal())
+/// What the run ends with, and commands that go on from there.
+fn closing(finished: &Finished) -> Result<Closing, RunError> {
+    let folder = finished.folder.display().to_string();
+    let page = finished.folder.join("index.html").display().to_string();
+    let lines = inspect::score_lines(&finished.folder)?;
+    let mut closing = Closing::new(&finished.summary, &lines, &finished.warnings, page);
+    let run = word(&folder);
+    let mut next = Vec::new();
+    if let Some(feature) = next_feature(&closing, &lines) {
+        next.push(format!("autointerp inspect {run} {}", word(&feature)));
+    }
+    if let Some(extremes) = closing.extremes.last() {
+        next.push(format!("autointerp inspect {run} --sort {} --limit 20", word(&extremes.scorer)));
+    }
+    next.push(format!("autointerp report {run}"));
+    if has_verb("compare") {
+        next.push(format!("autointerp compare {run} OTHER_RUN"));
+    }
+    closing.next = next;
+    Ok(closing)
+}
+
+/// A word of a command line, quoted where a shell would take it for several or for something else.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/\\._-:+@".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_string(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
+/// What a language model was asked, in a line.
+fn usage_line(model: &str, usage: &Usage) -> String {
+    let cost = usage.dollars.map_or("prices not given".to_string(), |dollars| format!("${dollars:.4}"));
+    format!(
+        "{model}: {} requests, {} more answered from the cache, {} tokens in, {} out, {cost}",
+        usage.requests, usage.cached, usage.tokens_in, usage.tokens_out
+    )
+}
+
+/// What language models took of what was planned at most; a narrow terminal loses the tokens first.
+fn taken(steps: &[Beside]) -> Grid {
+    let mut grid = Grid::new(vec![
+        Column::text("taken of planned at most"),
+        Column::text("requests"),
+        Column::text("cached").drops(2),
+        Column::text("tokens in").drops(1),
+        Column::text("tokens out").drops(0),
+        Column::text("cost"),
+        Column::text("time").drops(3),
+    ]);
+    steps.iter().for_each(|step| grid.row(step.cells().to_vec()));
+    grid
 }
 
 /// Draws a run folder again.
 pub fn report(folder: &Path, common: &Common, environment: &Environment) -> Result<u8, RunError> {
-    let files = report::render(folder)?;
+    let files = paths(&report::render(folder)?);
     if common.json {
-        print_json(&files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
+        print_json(&Drawn { folder: folder.display().to_string(), files });
         return Ok(0);
     }
     let summary = Summary::read(&folder.join("summary.json"))?;
-    print(&table(&summary, environment));
-    for file in &files {
-        print(&file.display().to_string());
-    }
+    print(&report::terminal_table(&summary, environment.look));
+    files.iter().for_each(|file| print(file));
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_can_be_copied_into_a_shell() {
+        assert_eq!(word("results/residual"), "results/residual");
+        assert_eq!(word("my run"), "'my run'");
+        assert_eq!(word("it's"), "'it'\\''s'");
+        assert_eq!(word("$(reboot)"), "'$(reboot)'");
+        assert_eq!(word(""), "''");
+    }
 }

@@ -81,7 +81,7 @@ impl CorpusParams {
 }
 
 /// What was read and what became of it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CorpusCounts {
     /// Documents as the source has them.
     pub source_documents: usize,
@@ -123,7 +123,8 @@ pub struct TokenSets {
 
 /// Reads `source` until both splits have what `params` ask for.
 ///
-/// The same source, encoder and parameters give the same tokens for any number of threads.
+/// The same source, encoder and parameters give the same tokens for any number of threads. `on` hears of tokens
+/// to fit on that are there and that are wanted.
 ///
 /// # Errors
 /// Whatever is wrong with a file, with its path and place; [`CorpusError::TooLittleText`] with
@@ -132,6 +133,7 @@ pub fn prepare(
     source: &Source<'_>,
     encoder: &dyn Encode,
     params: &CorpusParams,
+    on: &dyn Fn(usize, usize),
 ) -> Result<TokenSets, CorpusError> {
     params.check()?;
     let mut splitter = Splitter::new(params, encoder);
@@ -154,9 +156,11 @@ pub fn prepare(
                 }
             }
             if splitter.is_done() {
+                on(splitter.fit_needed, splitter.fit_needed);
                 return splitter.finish(source);
             }
         }
+        on(splitter.fit.len(), splitter.fit_needed);
         if let Some(error) = failure {
             return Err(error);
         }

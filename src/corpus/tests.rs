@@ -247,7 +247,7 @@ fn an_empty_corpus_and_one_that_the_tokenizer_refuses_are_errors() {
     let prepared = |bytes: &[u8]| {
         let (_folder, path) = file("a.txt", bytes);
         let source = Source::from_path(&path, None, None).expect("source");
-        prepare(&source, &Chars, &params(100, 2)).expect_err("refused")
+        prepare(&source, &Chars, &params(100, 2), &|_, _| ()).expect_err("refused")
     };
     for bytes in [&b""[..], b"\n \n<|endoftext|>\n"] {
         let error = prepared(bytes);
@@ -257,7 +257,8 @@ fn an_empty_corpus_and_one_that_the_tokenizer_refuses_are_errors() {
     let error = prepared(b"fine\n<|endoftext|>\nnot\0fine\n");
     assert!(error.to_string().starts_with("document 2 of `"), "{error}");
     assert!(error.to_string().ends_with("cannot be encoded: it holds a NUL"), "{error}");
-    let error = prepare(&generated(|_| String::new()), &Chars, &params(100, 2)).expect_err("nothing comes");
+    let error = prepare(&generated(|_| String::new()), &Chars, &params(100, 2), &|_, _| ())
+        .expect_err("nothing comes");
     assert!(matches!(error, CorpusError::Empty { .. }), "{error}");
 }
 
@@ -281,7 +282,7 @@ fn sizes_that_cannot_be_served_are_refused() {
 fn too_little_text_says_how_much_there_is() {
     let (_folder, path) = file("a.txt", "short\n<|endoftext|>\n".repeat(50).as_bytes());
     let source = Source::from_path(&path, None, None).expect("source");
-    let error = prepare(&source, &Chars, &params(100_000, 40)).expect_err("too little");
+    let error = prepare(&source, &Chars, &params(100_000, 40), &|_, _| ()).expect_err("too little");
     let CorpusError::TooLittleText(counts) = &error else { panic!("{error}") };
     assert_eq!((counts.documents, counts.tokens_read), (50, 250));
     assert_eq!((counts.fragments_found, counts.fragments_needed), (0, 40));
@@ -290,7 +291,8 @@ fn too_little_text_says_how_much_there_is() {
     assert!(!error.is_missing());
     assert!(error.to_string().contains("lower `corpus.eval_fragments`"), "{error}");
     // Sentences without end, none as long as a fragment.
-    let error = prepare(&generated(|n| format!("sentence {n}")), &Chars, &params(100, 2)).expect_err("short");
+    let error = prepare(&generated(|n| format!("sentence {n}")), &Chars, &params(100, 2), &|_, _| ())
+        .expect_err("short");
     assert!(matches!(error, CorpusError::TooLittleText(_)), "{error}");
 }
 
@@ -301,7 +303,7 @@ fn reading_stops_when_both_splits_are_full() {
         made.fetch_add(1, Ordering::Relaxed);
         format!("document {n}: {}", "many words ".repeat(20))
     });
-    let sets = prepare(&source, &Chars, &params(50_000, 300)).expect("enough");
+    let sets = prepare(&source, &Chars, &params(50_000, 300), &|_, _| ()).expect("enough");
     let made = made.load(Ordering::Relaxed);
     assert!(made < 1_500, "{made} documents were made");
     assert!(sets.counts.documents <= made && sets.counts.source_documents == sets.counts.documents);
@@ -315,7 +317,7 @@ fn contexts_are_packed_with_the_separator_before_every_document() {
     let source =
         generated(|n| char::from_u32(0x4e00 + n as u32).expect("a character").to_string().repeat(70));
     let params = CorpusParams { separator_id: Some(3), ..params(1_000, 5) };
-    let sets = prepare(&source, &Chars, &params).expect("enough");
+    let sets = prepare(&source, &Chars, &params, &|_, _| ()).expect("enough");
     assert_eq!(sets.fit.ids().len(), 1_008);
     for (at, &id) in sets.fit.ids().iter().enumerate() {
         assert_eq!(id == 3, at % 71 == 0);
@@ -329,7 +331,7 @@ fn a_long_document_counts_as_several_and_equal_ones_as_one() {
     let text: String = (0..60_000).map(|n| char::from(b'a' + (n * n / 7 % 26) as u8)).collect();
     let (_folder, path) = file("a.txt", text.as_bytes());
     let source = Source::from_path(&path, None, None).expect("source");
-    let sets = prepare(&source, &Chars, &params(10_000, 150)).expect("enough");
+    let sets = prepare(&source, &Chars, &params(10_000, 150), &|_, _| ()).expect("enough");
     assert_eq!(sets.counts.source_documents, 1);
     assert!(sets.counts.documents > 5);
     assert!(sets.counts.eval_documents >= 2);
@@ -338,12 +340,13 @@ fn a_long_document_counts_as_several_and_equal_ones_as_one() {
     let places: String = (0x3400..0xd000).filter_map(char::from_u32).collect();
     let (_folder, path) = file("a.txt", places.as_bytes());
     let source = Source::from_path(&path, None, None).expect("source");
-    let sets = prepare(&source, &Chars, &params(5_000, 100)).expect("enough");
+    let sets = prepare(&source, &Chars, &params(5_000, 100), &|_, _| ()).expect("enough");
     let mut seen = HashSet::new();
     assert!(sets.fit.ids().iter().chain(sets.evaluate.ids()).all(|&id| seen.insert(id)), "windows overlap");
 
     let copies = generated(|n| format!("{:064}", n % 10));
-    let error = prepare(&copies, &Chars, &params(5_000, 40)).expect_err("ten different fragments at most");
+    let error = prepare(&copies, &Chars, &params(5_000, 40), &|_, _| ())
+        .expect_err("ten different fragments at most");
     let CorpusError::TooLittleText(counts) = &error else { panic!("{error}") };
     assert!(counts.fragments_found <= 10 && counts.duplicates > 100, "{error}");
 }
@@ -351,7 +354,7 @@ fn a_long_document_counts_as_several_and_equal_ones_as_one() {
 #[test]
 fn fragments_take_one_of_every_document_before_a_second() {
     let source = generated(|n| (0..60).map(|k| format!("{n:4}{k:4}")).collect());
-    let sets = prepare(&source, &Chars, &params(20_000, 400)).expect("enough");
+    let sets = prepare(&source, &Chars, &params(20_000, 400), &|_, _| ()).expect("enough");
     assert_eq!(sets.fragment_documents.len(), 400);
     let uses: Vec<usize> = (0..sets.counts.eval_documents as u32)
         .map(|document| sets.fragment_documents.iter().filter(|&&other| other == document).count())
@@ -371,11 +374,11 @@ fn the_published_habit_rejects_and_counts_undecodable_fragments() {
         format!("{n:08} {}", format!("{}{odd}", "plain words ".repeat(3)).repeat(2))
     });
     let params = CorpusParams { reject_replacement: true, ..params(2_000, 60) };
-    let sets = prepare(&source, &Bytes, &params).expect("enough");
+    let sets = prepare(&source, &Bytes, &params, &|_, _| ()).expect("enough");
     assert!(sets.counts.rejected > 20);
     assert!(sets.evaluate.ids().iter().all(|&id| id < 0x80));
-    let kept =
-        prepare(&source, &Bytes, &CorpusParams { reject_replacement: false, ..params }).expect("enough");
+    let kept = prepare(&source, &Bytes, &CorpusParams { reject_replacement: false, ..params }, &|_, _| ())
+        .expect("enough");
     assert_eq!(kept.counts.rejected, 0);
     assert!(kept.evaluate.ids().iter().any(|&id| id >= 0x80));
 }
@@ -386,7 +389,7 @@ fn the_number_of_threads_changes_nothing_and_the_seed_does() {
     let run = |threads: usize, seed: u64| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         let params = CorpusParams { seed, ..params(30_000, 200) };
-        pool.install(|| prepare(&source, &Bytes, &params).expect("enough"))
+        pool.install(|| prepare(&source, &Bytes, &params, &|_, _| ()).expect("enough"))
     };
     let one = run(1, 7);
     assert_eq!(run(3, 7), one);
@@ -420,7 +423,7 @@ proptest! {
     ) {
         let source = generated(|n| documents.get(n).cloned().unwrap_or_else(|| format!("filler {n} ").repeat(12)));
         let params = CorpusParams { seed, ..params(4_000, 60) };
-        let sets = prepare(&source, &Bytes, &params).expect("the filler is enough");
+        let sets = prepare(&source, &Bytes, &params, &|_, _| ()).expect("the filler is enough");
         prop_assert_eq!(sets.fit.rows(), 250);
         prop_assert_eq!(sets.evaluate.rows(), 60);
         for row in 0..60 {
@@ -437,7 +440,7 @@ proptest! {
         let text = |kind: u32| char::from_u32(0x4e00 + kind).expect("a character").to_string().repeat(64 + kind as usize);
         let source = generated(|n| text(*kinds.get(n).unwrap_or(&(n as u32))));
         let params = CorpusParams { seed, ..params(6_000, 12) };
-        let sets = prepare(&source, &Chars, &params).expect("enough");
+        let sets = prepare(&source, &Chars, &params, &|_, _| ()).expect("enough");
         let fit: HashSet<u32> = sets.fit.ids().iter().copied().collect();
         let evaluate: HashSet<u32> = sets.evaluate.ids().iter().copied().collect();
         prop_assert!(fit.is_disjoint(&evaluate));
@@ -461,7 +464,8 @@ fn real_corpora_have_the_documents_that_they_are_said_to_have() {
     assert_eq!(documents("tinyshakespeare.txt"), 1);
     for name in ["tinystories.txt", "mixed.jsonl", "tinyshakespeare.txt", "openwebtext-1k.txt"] {
         let source = Source::from_path(&corpora.join(name), None, None).expect("source");
-        let sets = prepare(&source, &Bytes, &CorpusParams { ctx_tokens: 128, ..params(200_000, 3_000) });
+        let sets =
+            prepare(&source, &Bytes, &CorpusParams { ctx_tokens: 128, ..params(200_000, 3_000) }, &|_, _| ());
         let sets = sets.expect("enough text");
         assert_eq!(sets.evaluate.rows(), 3_000);
         assert_eq!(sets.fit.rows(), 1_563);
@@ -486,12 +490,12 @@ fn files_of_a_data_set_are_fetched_only_when_reading_gets_to_them() {
         .with_shared_cache(shared.path());
     let dataset = hub.dataset("owner/set", commit, None).expect("listed");
     let source = Source::from_dataset(dataset, None, None).expect("source");
-    prepare(&source, &Chars, &params(40_000, 200)).expect("enough");
+    prepare(&source, &Chars, &params(40_000, 200), &|_, _| ()).expect("enough");
     let taken = cache.path().join("hub/datasets--owner--set").join(commit).join("data");
     assert_eq!(taken.read_dir().expect("listed").count(), 2);
 
     std::fs::remove_file(folder.join("data/part-2.jsonl.gz")).expect("removed");
-    let error = prepare(&source, &Chars, &params(400_000, 200)).expect_err("gone and offline");
+    let error = prepare(&source, &Chars, &params(400_000, 200), &|_, _| ()).expect_err("gone and offline");
     assert!(
         error.is_missing() && error.to_string().contains("`data/part-2.jsonl.gz` of data set"),
         "{error}"
@@ -521,8 +525,9 @@ fn labels_stand_beside_their_tokens_and_change_none() {
     let generator = generator::Generator::new(5);
     let params = CorpusParams { separator_id: Some(0), ..params(30_000, 300) };
     let labelled = Source::Labelled(Box::new(|index| generator.document(index as u64)));
-    let sets = prepare(&labelled, &Bytes, &params).expect("prepared");
-    let plain = prepare(&generated(|index| generator.document(index as u64).text), &Bytes, &params);
+    let sets = prepare(&labelled, &Bytes, &params, &|_, _| ()).expect("prepared");
+    let plain =
+        prepare(&generated(|index| generator.document(index as u64).text), &Bytes, &params, &|_, _| ());
     let plain = plain.expect("prepared");
     assert_eq!((sets.digest, &sets.fit, &sets.evaluate), (plain.digest, &plain.fit, &plain.evaluate));
     assert_eq!(plain.labels, None);
@@ -542,6 +547,6 @@ fn labels_stand_beside_their_tokens_and_change_none() {
             assert_eq!(set == generator::ConceptSet::default(), id == 0, "{id}");
         }
     }
-    let refused = prepare(&labelled, &Lowered, &params).expect_err("refused");
+    let refused = prepare(&labelled, &Lowered, &params, &|_, _| ()).expect_err("refused");
     assert!(matches!(refused, CorpusError::NotByteForByte { document: 1, .. }), "{refused}");
 }

@@ -65,7 +65,7 @@ pub struct Fitted {
 }
 
 /// How a fit went.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FitReport {
     /// Whether the solver met its tolerance, or training had stopped improving. None where there
     /// is nothing to converge.

@@ -57,6 +57,28 @@ pub use variants::{Decomposition, Variant};
 
 /// Encodes activations into features and decodes them back. Raw activations in, raw reconstruction
 /// out; whatever scaling a fit used is folded into the tensors.
+///
+/// ```
+/// use autointerp::activations::ActivationSet;
+/// use autointerp::base::{Matrix, Stream};
+/// use autointerp::dictionary::{DictionaryFit, FitContext, PcaParams};
+///
+/// // 200 activations of width 4 that vary along two directions only.
+/// let mut stream = Stream::new(7, "example");
+/// let (a, b): (Vec<f64>, Vec<f64>) = (0..200).map(|_| (stream.normal(), stream.normal())).unzip();
+/// let rows = Matrix::from_fn(200, 4, |row, col| [a[row], b[row], a[row] - b[row], 2.0 * a[row]][col] as f32);
+/// let set = ActivationSet::from_matrix("hook_embed".parse()?, rows, Vec::new())?;
+/// let fit = PcaParams { components: Some(2), ..PcaParams::default() }.check().expect("valid parameters");
+/// let mut context = FitContext { method: "pca", seed: 7, training: 0, progress: &mut |_| () };
+/// let pca = fit.fit(&set, &mut context)?.dictionary;
+/// let (codes, estimate) = pca.encode_and_reconstruct(&set.read(0, 200)?)?;
+/// assert_eq!((codes.rows(), pca.info().n_features), (200, 2));
+/// let missed = estimate.expect("PCA reconstructs").data().iter().zip(set.read(0, 200)?.data())
+///     .map(|(estimate, value)| (estimate - value).abs())
+///     .fold(0.0, f32::max);
+/// assert!(missed < 1e-4, "two components hold everything");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Dictionary: Send + Sync {
     /// What it is and what it was fitted on.
     fn info(&self) -> &DictionaryInfo;

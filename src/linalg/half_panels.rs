@@ -172,7 +172,7 @@ impl Tiles {
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = sums;
+        let _ = (sums, self.0);
     }
 }
 

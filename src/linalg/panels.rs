@@ -7,8 +7,10 @@ use super::room::Room;
 const PANEL: usize = 32;
 /// Rows of the other factor that are multiplied at once: with two vectors of sums each they leave room for what
 /// is multiplied in the 32 registers of a core.
+#[cfg(target_arch = "x86_64")]
 const ROWS: usize = 12;
 /// Columns that are multiplied in one go: so much of a panel stays in the first cache while rows pass by.
+#[cfg(target_arch = "x86_64")]
 const COLUMNS: usize = 128;
 
 /// The rows of a matrix `[n, d]`, rearranged once so that products with many pieces of another matrix need not do

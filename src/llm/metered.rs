@@ -24,7 +24,7 @@ impl Prices {
 }
 
 /// What a model was asked and what it took.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Usage {
     /// Requests that were answered; attempts that failed are not among them.
     pub requests: u64,

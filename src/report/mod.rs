@@ -31,11 +31,15 @@ use std::path::{Path, PathBuf};
 use crate::base::{FileError, write_atomic};
 
 pub use manifest::{ManifestView, StageView};
+pub use number::fixed;
 pub use schema::{
     Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,
     dictionary_name,
 };
-pub use terminal::terminal_table;
+pub use terminal::{
+    Closing, Column, ControlRange, Drawn, Extremes, Grid, Ink, Look, Unscored, cut, facts, left,
+    next_feature, right, spelled, terminal_table, width, wrap, wrap_at_most,
+};
 
 /// Why a report could not be made.
 #[derive(Debug, thiserror::Error)]

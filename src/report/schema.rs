@@ -14,7 +14,7 @@ pub const SCHEMA: u64 = 1;
 
 /// `summary.json`: everything tables and charts are drawn from. Missing numbers are `null`, never 0
 /// and never NaN; the same run gives the same bytes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Summary {
     /// [`SCHEMA`].
     pub schema: u64,
@@ -43,7 +43,7 @@ pub struct Summary {
 }
 
 /// One estimate over features.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Cell {
     /// Hook point, for example `blocks.1.hook_resid_post`.
     pub hook: String,
@@ -104,7 +104,7 @@ pub struct Cell {
 }
 
 /// How good a dictionary is as a dictionary.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct QualityRow {
     /// Hook point.
     pub hook: String,
@@ -154,7 +154,7 @@ pub struct QualityRow {
 }
 
 /// Two methods compared on one score.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DifferenceRow {
     /// Hook point.
     pub hook: String,
@@ -189,7 +189,7 @@ pub struct DifferenceRow {
 }
 
 /// Whether a comparison was planned.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
     /// Primary scorer, reference against every other method; p-values are Holm-adjusted together.
@@ -200,7 +200,7 @@ pub enum Family {
 }
 
 /// What a comparison says, in the words that tables print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Verdict {
     /// The 90 % interval lies inside ± margin.
     #[serde(rename = "within the margin")]
@@ -217,7 +217,7 @@ pub enum Verdict {
 }
 
 /// One line of `scores.jsonl`: one feature that was walked, whatever became of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ScoreLine {
     /// Hook point.
     pub hook: String,
@@ -273,7 +273,7 @@ impl ScoreLine {
 }
 
 /// What became of a feature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScoreStatus {
     /// It has scores; some may be `null` with a reason.

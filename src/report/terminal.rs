@@ -1,12 +1,27 @@
-//! The table that a run ends with: at most 100 columns, one block per hook point.
+//! The table that a run ends with, one block per hook point, in the width of the terminal: columns of scores that
+//! do not fit beside each other follow below.
+
+mod closing;
+mod grid;
+mod look;
+mod text;
+
+#[cfg(test)]
+mod tests;
 
 use super::escape::visible;
 use super::number::{DASH, plus_minus, range};
 use super::schema::{Cell, Summary};
 use super::view::{Pairing, RowKey, View};
+pub use closing::{Closing, ControlRange, Extremes, Unscored, next_feature};
+pub use grid::{Column, Drawn, Grid};
+pub use look::{Ink, Look};
+pub use text::{cut, facts, left, right, spelled, width, wrap, wrap_at_most};
 
-/// Widest line.
-const WIDTH: usize = 100;
+use grid::in_two_lines;
+
+/// Narrowest table; below it lines wrap.
+const LEAST_WIDTH: usize = 50;
 /// Widest name before it is cut.
 const NAME_WIDTH: usize = 20;
 const INDENT: usize = 2;
@@ -15,66 +30,43 @@ const COUNT_WIDTH: usize = 8;
 
 /// One column of scores.
 #[derive(Clone, Copy)]
-struct Column<'a> {
+struct Scores<'a> {
     pairing: Pairing<'a>,
     scorer: &'a str,
 }
 
 /// Columns that fit beside each other, all shown for every hook point.
 struct Block<'a> {
-    columns: Vec<Column<'a>>,
+    columns: Vec<Scores<'a>>,
     /// Of each column, the space before it included.
     widths: Vec<usize>,
 }
 
-/// Text styles; plain text where colour is off.
-struct Style {
-    color: bool,
-}
-
-impl Style {
-    fn bold(&self, text: &str) -> String {
-        if self.color { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_string() }
-    }
-
-    fn dim(&self, text: &str) -> String {
-        if self.color { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.to_string() }
-    }
-}
-
 /// The summary for a terminal. With one pairing of explainer and simulator all scores are shown; with
-/// several, the two that must be read together, side by side. `color` adds ANSI styles only: the text
+/// several, the two that must be read together, side by side. Colours add ANSI styles only: the text
 /// is the same.
-pub fn terminal_table(summary: &Summary, color: bool) -> String {
+pub fn terminal_table(summary: &Summary, look: Look) -> String {
     let view = View::new(summary);
-    let style = Style { color };
+    let look = Look { width: look.width.max(LEAST_WIDTH), ..look };
     if view.hooks.is_empty() {
         return "no scores: no feature was eligible at any hook point\n".to_string();
     }
     let label_width = label_width(&view);
-    let blocks = blocks(&view, label_width);
+    let blocks = blocks(&view, label_width, look.width);
     let mut text = String::new();
     for hook in &view.hooks {
-        text.push_str(&style.bold(&visible(hook)));
+        text.push_str(&look.bold(&visible(hook)));
         text.push('\n');
         for block in &blocks {
-            push_block(&mut text, &view, hook, block, label_width, &style);
+            push_block(&mut text, &view, hook, block, label_width, look);
         }
         text.push('\n');
     }
-    for line in notes(&view) {
-        text.push_str(&style.dim(&line));
+    for line in notes(&view).iter().flat_map(|note| wrap(note, look.width)) {
+        text.push_str(&look.dim(&line));
         text.push('\n');
     }
     text
-}
-
-fn cut(text: &str, width: usize) -> String {
-    let shown = visible(text);
-    if shown.chars().count() <= width {
-        return shown;
-    }
-    shown.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 fn control_name(control: &str, methods: usize) -> String {
@@ -82,34 +74,28 @@ fn control_name(control: &str, methods: usize) -> String {
 }
 
 fn label_width(view: &View<'_>) -> usize {
-    let methods = view.methods.iter().map(|method| cut(method, NAME_WIDTH).chars().count());
-    let controls = view.controls.iter().map(|control| control_name(control, 12).chars().count());
+    let methods = view.methods.iter().map(|method| width(&cut(method, NAME_WIDTH)));
+    let controls = view.controls.iter().map(|control| width(&control_name(control, 12)));
     methods.chain(controls).max().unwrap_or(0)
 }
 
-/// `top_and_random` as `top_and` over `random`, so that columns stay narrow.
 fn split_name(name: &str) -> [String; 2] {
-    let shown = cut(name, NAME_WIDTH);
-    let last_break = shown.char_indices().filter(|(_, c)| *c == '_').map(|(i, _)| i).next_back();
-    match last_break {
-        Some(at) => [shown[..at].to_string(), shown[at + 1..].to_string()],
-        None => [String::new(), shown],
-    }
+    in_two_lines(&cut(name, NAME_WIDTH))
 }
 
-fn blocks<'a>(view: &View<'a>, label_width: usize) -> Vec<Block<'a>> {
+fn blocks<'a>(view: &View<'a>, label_width: usize, columns: usize) -> Vec<Block<'a>> {
     let several = view.pairings.len() > 1;
     let scorers = if several { view.main_scorers() } else { view.scorers.clone() };
-    let room = WIDTH - INDENT - COUNT_WIDTH - label_width;
+    let room = columns.saturating_sub(INDENT + COUNT_WIDTH + label_width);
     let mut blocks: Vec<Block<'a>> = Vec::new();
     for pairing in &view.pairings {
-        let columns: Vec<Column<'a>> =
-            scorers.iter().map(|scorer| Column { pairing: *pairing, scorer }).collect();
+        let columns: Vec<Scores<'a>> =
+            scorers.iter().map(|scorer| Scores { pairing: *pairing, scorer }).collect();
         let gap = |i: usize| if several && i > 0 { 1 } else { 2 };
         let mut widths: Vec<usize> =
             columns.iter().enumerate().map(|(i, column)| column_width(view, column) + gap(i)).collect();
         // The explainer's name spans its columns.
-        let wanted = cut(&pairing.label(), room.min(40)).chars().count() + 2;
+        let wanted = width(&cut(&pairing.label(), room.min(42).saturating_sub(2))) + 2;
         let missing = wanted.saturating_sub(widths.iter().sum());
         if let Some(last) = widths.last_mut() {
             *last += missing;
@@ -133,26 +119,16 @@ fn blocks<'a>(view: &View<'a>, label_width: usize) -> Vec<Block<'a>> {
     blocks
 }
 
-fn column_width(view: &View<'_>, column: &Column<'_>) -> usize {
+fn column_width(view: &View<'_>, column: &Scores<'_>) -> usize {
     let cells = view.summary.cells.iter().filter(|cell| {
         cell.scorer == column.scorer
             && cell.explainer == column.pairing.explainer
             && cell.simulator == column.pairing.simulator
             && cell.protocol == column.pairing.protocol
     });
-    let widest = cells.map(|cell| plus_minus(cell).chars().count()).max().unwrap_or(1);
-    let name = split_name(column.scorer).iter().map(|part| part.chars().count()).max().unwrap_or(0);
-    widest.max(name).max("-0.04…0.03".chars().count())
-}
-
-fn right(text: &str, width: usize) -> String {
-    let missing = width.saturating_sub(text.chars().count());
-    format!("{}{text}", " ".repeat(missing))
-}
-
-fn left(text: &str, width: usize) -> String {
-    let missing = width.saturating_sub(text.chars().count());
-    format!("{text}{}", " ".repeat(missing))
+    let widest = cells.map(|cell| width(&plus_minus(cell))).max().unwrap_or(1);
+    let name = split_name(column.scorer).iter().map(|part| width(part)).max().unwrap_or(0);
+    widest.max(name).max(width("-0.04…0.03"))
 }
 
 fn push_block<'a>(
@@ -161,9 +137,9 @@ fn push_block<'a>(
     hook: &'a str,
     block: &Block<'a>,
     label_width: usize,
-    style: &Style,
+    look: Look,
 ) {
-    push_heads(text, block, label_width, style);
+    push_heads(text, block, label_width, look);
     for method in &view.methods {
         let key = RowKey { hook, method, control: None };
         let cells: Vec<Option<&Cell>> =
@@ -176,7 +152,7 @@ fn push_block<'a>(
         push_line(text, &cut(method, NAME_WIDTH), &shown, &scored(&cells), block, label_width);
     }
     for control in &view.controls {
-        push_control(text, view, hook, control, block, label_width, style);
+        push_control(text, view, hook, control, block, label_width, look);
     }
 }
 
@@ -214,7 +190,7 @@ fn push_control<'a>(
     control: &'a str,
     block: &Block<'a>,
     label_width: usize,
-    style: &Style,
+    look: Look,
 ) {
     let cells: Vec<Vec<&Cell>> = block
         .columns
@@ -232,7 +208,7 @@ fn push_control<'a>(
     let every: Vec<Option<&Cell>> = cells.iter().flatten().map(|cell| Some(*cell)).collect();
     let mut line = String::new();
     push_line(&mut line, &cut(&label, label_width), &shown, &scored(&every), block, label_width);
-    text.push_str(&style.dim(line.trim_end_matches('\n')));
+    text.push_str(&look.dim(line.trim_end_matches('\n')));
     text.push('\n');
 }
 
@@ -243,7 +219,7 @@ fn control_range(cells: &[&Cell]) -> String {
     }
 }
 
-fn push_heads(text: &mut String, block: &Block<'_>, label_width: usize, style: &Style) {
+fn push_heads(text: &mut String, block: &Block<'_>, label_width: usize, look: Look) {
     let mut pairings: Vec<(Pairing<'_>, usize)> = Vec::new();
     for (column, width) in block.columns.iter().zip(&block.widths) {
         match pairings.last_mut() {
@@ -256,7 +232,7 @@ fn push_heads(text: &mut String, block: &Block<'_>, label_width: usize, style: &
     for (pairing, width) in &pairings {
         line.push_str(&right(&cut(&pairing.label(), width.saturating_sub(2)), *width));
     }
-    text.push_str(&style.dim(line.trim_end()));
+    text.push_str(&look.dim(line.trim_end()));
     text.push('\n');
     let names: Vec<[String; 2]> = block.columns.iter().map(|column| split_name(column.scorer)).collect();
     for part in 0..2 {
@@ -267,7 +243,7 @@ fn push_heads(text: &mut String, block: &Block<'_>, label_width: usize, style: &
         if part == 1 {
             line.push_str(&right("n", COUNT_WIDTH));
         }
-        text.push_str(&style.dim(line.trim_end()));
+        text.push_str(&look.dim(line.trim_end()));
         text.push('\n');
     }
 }
@@ -275,8 +251,10 @@ fn push_heads(text: &mut String, block: &Block<'_>, label_width: usize, style: &
 fn notes(view: &View<'_>) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(pairing) = view.pairings.first() {
-        notes.push(format!("mean ± half the {}, given these dictionaries", view.interval_name(*pairing)));
-        notes.push("and this corpus; n: features scored / walked, the smallest of the row".to_string());
+        notes.push(format!(
+            "mean ± half the {}, given these dictionaries and this corpus; n: features scored / walked, the smallest of the row",
+            view.interval_name(*pairing)
+        ));
     }
     let spread = view.controls.iter().any(|control| {
         view.hooks.iter().any(|hook| {

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use super::fixture::{self, METHODS};
+use super::fixture;
 use super::view::View;
 use super::*;
 
@@ -190,31 +190,6 @@ fn tex_is_balanced() {
 }
 
 #[test]
-fn the_terminal_table_fits_and_has_no_colour_unless_asked() {
-    let made = fixture::make(4);
-    let plain = terminal_table(&made.summary, false);
-    for line in plain.lines() {
-        assert!(line.chars().count() <= 100, "{} columns: {line}", line.chars().count());
-        assert!(!line.contains('\u{1b}') && line.trim_end() == line);
-    }
-    println!("{plain}");
-    assert_eq!(plain.matches("blocks.").count(), 4, "one block per hook point");
-    for method in METHODS {
-        assert!(plain.contains(method));
-    }
-    assert!(plain.contains("topk random_weights") && plain.contains("shuffled (12)"));
-    let styled = terminal_table(&made.summary, true);
-    let stripped = styled.replace("\u{1b}[1m", "").replace("\u{1b}[2m", "").replace("\u{1b}[0m", "");
-    assert_eq!(stripped, plain);
-
-    let mut one = made.summary.clone();
-    one.cells.retain(|cell| cell.explainer == "neuron_to_graph");
-    let all_scores = terminal_table(&one, false);
-    println!("{all_scores}");
-    assert!(all_scores.contains("population") && all_scores.lines().all(|line| line.chars().count() <= 100));
-}
-
-#[test]
 fn an_empty_summary_still_gives_a_page() {
     let made = fixture::Made {
         summary: Summary { schema: SCHEMA, suite: "empty".into(), ..Summary::default() },
@@ -222,7 +197,9 @@ fn an_empty_summary_still_gives_a_page() {
     };
     let (folder, _) = drawn(&made);
     assert!(text(folder.path(), "index.html").contains("No feature was eligible"));
-    assert!(terminal_table(&made.summary, false).contains("no feature was eligible"));
+    assert!(
+        terminal_table(&made.summary, Look { width: 80, ink: Ink::None }).contains("no feature was eligible")
+    );
 }
 
 #[test]
@@ -274,7 +251,7 @@ fn hostile_text_is_shown_and_never_run() {
         let svg = std::fs::read_to_string(path).expect("readable");
         assert!(!svg.contains("<script") && !svg.contains('\u{202E}'), "{}", path.display());
     }
-    let terminal = terminal_table(&made.summary, false);
+    let terminal = terminal_table(&made.summary, Look { width: 100, ink: Ink::None });
     assert!(!terminal.contains('\u{202E}') && terminal.lines().all(|line| line.chars().count() <= 100));
 }
 

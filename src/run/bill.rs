@@ -8,7 +8,7 @@ use super::role::{RoleUsage, Who};
 
 /// What one explainer, simulator or scorer would take: at most, as every feature is taken for eligible,
 /// no answer for there already, and no question for asked twice.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Planned {
     /// Whose.
     #[serde(flatten)]
@@ -79,7 +79,7 @@ impl Planned {
 }
 
 /// Planned beside taken.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Beside {
     /// Whose.
     #[serde(flatten)]
@@ -90,25 +90,9 @@ pub struct Beside {
     pub actual: Option<RoleUsage>,
 }
 
-/// What was taken beside what was planned, in columns, with a head; nothing where nothing was planned.
-pub fn comparison(steps: &[Beside]) -> Vec<String> {
-    if steps.is_empty() {
-        return Vec::new();
-    }
-    let head = ["taken of planned at most", "requests", "cached", "tokens in", "tokens out", "cost", "time"];
-    let mut rows: Vec<[String; 7]> = vec![head.map(str::to_string)];
-    rows.extend(steps.iter().map(Beside::cells));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |row: &[String; 7]| {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
-    };
-    rows.iter().map(line).collect()
-}
-
 impl Beside {
-    fn cells(&self) -> [String; 7] {
+    /// Who, then requests, cached, tokens in, tokens out, cost and time, each taken of planned at most.
+    pub fn cells(&self) -> [String; 7] {
         let of = |taken: &dyn Fn(&RoleUsage) -> String, planned: &dyn Fn(&Planned) -> String| {
             let taken = self.actual.as_ref().map_or("0".to_string(), taken);
             let planned = self.planned.as_ref().map_or("—".to_string(), planned);
@@ -172,11 +156,9 @@ mod tests {
                 "judge a by m: at most 10 requests, about 12 k tokens in and 20 out, prices not given, about 30 s"
             )
         );
-        let lines = comparison(&all);
-        assert_eq!(lines.len(), 4);
-        assert!(lines[1].contains("judge a by m") && lines[1].contains("0 of 10"), "{}", lines[1]);
-        assert!(lines[2].contains("7 of 10") && lines[2].contains("15 s of 30 s"), "{}", lines[2]);
-        assert!(lines[3].contains("7 of —"), "{}", lines[3]);
-        assert!(comparison(&[]).is_empty());
+        let lines: Vec<String> = all.iter().map(|beside| beside.cells().join("  ")).collect();
+        assert!(lines[0].contains("judge a by m") && lines[0].contains("0 of 10"), "{}", lines[0]);
+        assert!(lines[1].contains("7 of 10") && lines[1].contains("15 s of 30 s"), "{}", lines[1]);
+        assert!(lines[2].contains("7 of —"), "{}", lines[2]);
     }
 }

@@ -24,7 +24,7 @@ const EFFICIENCY: f64 = 0.25;
 const TRAINING_ROWS: f64 = 2.5e6;
 
 /// What `run` would do.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Estimate {
     /// The suite's name.
     pub suite: String,

@@ -16,7 +16,7 @@ use super::parallel::Tell;
 use super::prepare::Fillers;
 use super::probes::Probes;
 use super::scoring::{FeatureScores, score_feature, simulated};
-use super::{RunError, Stop};
+use super::{Event, RunError, Stop};
 use crate::activations::ActivationSet;
 use crate::base::{Attempt, Matrix, Missing, Stream};
 use crate::corpus::{TokenLabels, TokenSets};
@@ -127,8 +127,10 @@ impl Evaluation<'_> {
         let (mut outcomes, mut patterns) = (Vec::new(), None);
         let means = self.fit_means(&evidence)?;
         let oracle = self.labels.map(|_| Pair::oracle());
-        for pair in self.suite.pairs.iter().chain(&oracle) {
+        let pairs = self.suite.pairs.len() + oracle.iter().len();
+        for (nth, pair) in self.suite.pairs.iter().chain(&oracle).enumerate() {
             self.stop.check()?;
+            self.tell("explain", nth, pairs, "explainers");
             let is_oracle = matches!(pair.explainer, ExplainerSpec::Oracle);
             let control = if is_oracle { Some(Controls::ORACLE) } else { self.control };
             let held = match pair.simulator {
@@ -159,7 +161,16 @@ impl Evaluation<'_> {
             }
         }
         files.commit()?;
+        self.tell("explain", pairs, pairs, "explainers");
         Ok((outcomes, quality))
+    }
+
+    /// Says how far one of this row's stages is.
+    fn tell(&self, what: &str, done: usize, total: usize, unit: &'static str) {
+        let control =
+            self.control.map_or(String::new(), |control| format!(" ({})", control.replace('_', " ")));
+        let stage = format!("{what} {}/{}{control}", self.dictionary.info().hook, self.row);
+        (self.tell)(Event::Work { stage, done: done as u64, total: total as u64, unit });
     }
 
     /// Names this row's seed streams.
@@ -189,6 +200,7 @@ impl Evaluation<'_> {
         let mut sparse = true;
         for first in (0..fragments.len()).step_by(BLOCK_FRAGMENTS) {
             self.stop.check()?;
+            self.tell("encode", first, fragments.len(), "fragments");
             let block = self.evaluate.read(first * positions, BLOCK_FRAGMENTS * positions)?;
             if sparse {
                 let (codes, estimate) = self.dictionary.encode_and_reconstruct(&block)?;
@@ -207,6 +219,7 @@ impl Evaluation<'_> {
                 kept = None;
             }
         }
+        self.tell("encode", fragments.len(), fragments.len(), "fragments");
         Ok(Survey { summaries: builder.finish()?, quality: counter.finish(), codes: kept })
     }
 

@@ -29,7 +29,7 @@ pub const METRIC_VERSIONS: [(&str, u32); 13] = [
 ];
 
 /// What a run was and what it took. Times and paths stand here and nowhere in `summary.json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct Manifest<'a> {
     /// Schema of this file.
     pub schema: u32,
@@ -69,7 +69,7 @@ pub struct Manifest<'a> {
 }
 
 /// Filler tokens with their text.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct FillerRecord {
     /// The ids.
     #[serde(flatten)]
@@ -81,7 +81,7 @@ pub struct FillerRecord {
 }
 
 /// One dictionary of the run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct DictionaryRecord {
     /// Digest of the dictionary.
     pub digest: Digest,
@@ -98,7 +98,7 @@ pub struct DictionaryRecord {
 }
 
 /// One stage.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StageRecord {
     /// What and where.
     pub name: String,
@@ -111,7 +111,7 @@ pub struct StageRecord {
 }
 
 /// The machine.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct Machine {
     /// Processor, where the system tells.
     pub cpu: Option<String>,

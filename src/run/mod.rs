@@ -38,11 +38,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::llm::{Budget, Secret};
 
-pub use bill::{Beside, Planned, comparison, time_text};
+pub use bill::{Beside, Planned, time_text};
 pub use error::RunError;
 pub use estimate::{Estimate, estimate};
 pub use evaluate::Outcome;
-pub use events::Event;
+pub use events::{Event, RowCount};
+pub use manifest::Manifest;
 pub use pipeline::{Finished, LanguageModels, run};
 pub use prepare::{OpenSubject, open_subject};
 pub use role::{RoleUsage, Step, Who};

@@ -93,7 +93,7 @@ mod tests {
             offline: true,
         };
         let subject = embedded::load().expect("the embedded model");
-        open_corpus(&suite, &subject, &places).expect("text").tokens
+        open_corpus(&suite, &subject, &places, &|_, _| ()).expect("text").tokens
     }
 
     #[test]

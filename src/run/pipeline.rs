@@ -15,7 +15,7 @@ use super::prepare::{CorpusRecord, Fillers, expand_hooks, fillers, open_corpus, 
 use super::stage::{StageKey, StageStore};
 use super::subject_pass::{EVALUATE_VERSION, RowResult, SubjectPass, Unfinished, dictionary_folder};
 use super::summary::{QualityInput, summarise};
-use super::{Event, Places, RunError, Stop};
+use super::{Event, Places, RowCount, RunError, Stop};
 use crate::base::{Digest, HookPoint, TokenBatch, write_atomic};
 use crate::corpus::TokenSets;
 use crate::dictionary::SignPolicy;
@@ -61,6 +61,7 @@ struct Context<'a> {
     token_texts: Vec<String>,
     store: StageStore,
     models: Option<Models>,
+    rows: RowCount,
     stop: Stop,
 }
 
@@ -92,7 +93,10 @@ pub fn run(
         hooks.len(),
         suite.methods.len()
     )));
-    let corpus = gathered.clock.time("corpus", || open_corpus(suite, &subject.loaded, places))?;
+    let read = |done: usize, total: usize| {
+        on(Event::Work { stage: "read text".into(), done: done as u64, total: total as u64, unit: "tokens" });
+    };
+    let corpus = gathered.clock.time("corpus", || open_corpus(suite, &subject.loaded, places, &read))?;
     stop.check()?;
     let tokens = &corpus.tokens;
     let fillers = fillers(&subject.loaded, &tokens.fit)?;
@@ -107,6 +111,7 @@ pub fn run(
         token_texts: tokenizer.token_texts(&ids),
         store: StageStore::new(&places.out, fresh),
         models: Models::connect(suite, places)?,
+        rows: RowCount::new(hooks.len() * rows_of_all_subjects(suite)),
         stop,
     };
     // The evidence names tokens by id; this gives every id its text.
@@ -114,10 +119,10 @@ pub fn run(
     write_atomic(&places.out.join("records/tokens.json"), &texts)?;
     let all: Vec<&MethodSpec> = suite.methods.iter().collect();
     let planned = context.plan(hooks.len(), on)?;
+    on(context.rows.add(0));
     context.subject_pass(model, &hooks, &all, None, on, &mut gathered)?;
     for (control, names) in suite.controls.on_permuted_weights() {
-        let chosen: Vec<&MethodSpec> =
-            suite.methods.iter().filter(|method| names.iter().any(|name| method.is_called(name))).collect();
+        let chosen = called(suite, names);
         let embeddings = control == Controls::RANDOM_WEIGHTS_AND_EMBEDDINGS;
         let permuted: LoadedSubject = subject.loaded.with_permuted_weights(suite.seed, embeddings)?;
         context.subject_pass(permuted.model(), &hooks, &chosen, Some(control), on, &mut gathered)?;
@@ -135,7 +140,21 @@ pub fn run(
     };
     let usage = context.models.as_ref().map(Models::usage).unwrap_or_default();
     let llm = LanguageModels { usage: by_model(&usage), steps: beside(&planned, &usage) };
-    finish(suite, places, gathered, run, model, &record, filler_record, llm)
+    finish(suite, places, gathered, run, model, &record, filler_record, llm, on)
+}
+
+/// The methods that go by these names.
+fn called<'a>(suite: &'a Suite, names: &[String]) -> Vec<&'a MethodSpec> {
+    suite.methods.iter().filter(|method| names.iter().any(|name| method.is_called(name))).collect()
+}
+
+/// Rows at each hook point: those of the real subject and of every control that is a subject.
+fn rows_of_all_subjects(suite: &Suite) -> usize {
+    let rows =
+        |methods: Vec<&MethodSpec>| methods.iter().map(|method| method.row_names().len()).sum::<usize>();
+    let permuted = suite.controls.on_permuted_weights();
+    rows(suite.methods.iter().collect())
+        + permuted.map(|(_, names)| rows(called(suite, names))).sum::<usize>()
 }
 
 /// Digest of what decides the numbers: suite, model and tokens; no time, no path of this machine.
@@ -195,6 +214,7 @@ impl Context<'_> {
             token_texts: &self.token_texts,
             store: &self.store,
             models: self.models.as_ref(),
+            rows: &self.rows,
             stop: self.stop,
             subject,
             methods,
@@ -236,6 +256,7 @@ impl Context<'_> {
                     }
                     None => {
                         gathered.clock.reused(format!("{hook}{label}"));
+                        on(self.rows.add(stored.len()));
                         finished.push((hook, stored.into_iter().flatten().collect()));
                     }
                 }
@@ -318,10 +339,14 @@ fn finish(
     corpus: &CorpusRecord,
     fillers: FillerRecord,
     llm: LanguageModels,
+    on: &dyn Fn(Event),
 ) -> Result<Finished, RunError> {
     let Gathered { outcomes, quality, dictionaries, mut warnings, mut clock } = gathered;
-    let summary =
-        clock.time("statistics", || Ok::<_, RunError>(summarise(suite, run, &outcomes, &quality)))?;
+    let estimated = |done: usize, total: usize| {
+        on(Event::Work { stage: "statistics".into(), done: done as u64, total: total as u64, unit: "cells" });
+    };
+    let summary = clock
+        .time("statistics", || Ok::<_, RunError>(summarise(suite, run, &outcomes, &quality, &estimated)))?;
     let (walked, failed) = failures(&outcomes);
     if failed > 0 {
         warnings.push(format!(
@@ -361,7 +386,10 @@ fn finish(
         source: error.into(),
     })?;
     write_atomic(&path, &json)?;
+    let drawn = |done| Event::Work { stage: "draw the report".into(), done, total: 1, unit: "folder" };
+    on(drawn(0));
     let report_files = report::render(&places.out)?;
+    on(drawn(1));
     Ok(Finished {
         summary,
         folder: places.out.clone(),

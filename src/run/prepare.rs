@@ -89,7 +89,13 @@ pub struct OpenCorpus {
 }
 
 /// Reads the corpus that a suite names, as far as it is needed.
-pub fn open_corpus(suite: &Suite, subject: &LoadedSubject, places: &Places) -> Result<OpenCorpus, RunError> {
+/// `on` hears of tokens read and tokens wanted.
+pub fn open_corpus(
+    suite: &Suite,
+    subject: &LoadedSubject,
+    places: &Places,
+    on: &dyn Fn(usize, usize),
+) -> Result<OpenCorpus, RunError> {
     let tokenizer = subject.tokenizer()?;
     let params = corpus_params(suite, subject.model().info().n_ctx, tokenizer)?;
     let spec = &suite.corpus;
@@ -101,7 +107,7 @@ pub fn open_corpus(suite: &Suite, subject: &LoadedSubject, places: &Places) -> R
             hub.dataset(id, spec.revision.as_deref().unwrap_or(DEFAULT_REVISION), spec.files.as_deref())?;
         let revision = dataset.commit().to_string();
         let source = Source::from_dataset(dataset, field, separator)?;
-        return Ok(OpenCorpus { tokens: prepare(&source, &encoder, &params)?, revision: Some(revision) });
+        return Ok(OpenCorpus { tokens: prepare(&source, &encoder, &params, on)?, revision: Some(revision) });
     }
     let source = if spec.source == "embedded" {
         let generator = Generator::new(EMBEDDED_CORPUS_SEED);
@@ -112,7 +118,7 @@ pub fn open_corpus(suite: &Suite, subject: &LoadedSubject, places: &Places) -> R
     } else {
         Source::from_path(&resolve(&spec.source, &places.suite_folder), field, separator)?
     };
-    Ok(OpenCorpus { tokens: prepare(&source, &encoder, &params)?, revision: None })
+    Ok(OpenCorpus { tokens: prepare(&source, &encoder, &params, on)?, revision: None })
 }
 
 /// Some fragments of a suite's corpus, as many as plans are rendered on, and whether they are of another
@@ -128,7 +134,7 @@ pub fn sample_fragments(
         little.corpus.source = "embedded".into();
     }
     (little.corpus.fit_tokens, little.corpus.eval_fragments) = (suite.corpus.ctx_tokens, SAMPLE_FRAGMENTS);
-    Ok((open_corpus(&little, subject, places)?.tokens.evaluate, stands_in))
+    Ok((open_corpus(&little, subject, places, &|_, _| ())?.tokens.evaluate, stands_in))
 }
 
 /// The corpus parameters of a suite, checked against the model's context.
@@ -176,7 +182,7 @@ impl Encode for SubjectEncoder<'_> {
 }
 
 /// Tokens that neuron-to-graph puts where text should be: chosen once, named in the manifest.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Fillers {
     /// Spent on position 0 of every probe, where the family needs that.
     pub lead: Option<u32>,
@@ -205,7 +211,7 @@ pub fn fillers(subject: &LoadedSubject, fit: &TokenBatch) -> Result<Fillers, Run
 }
 
 /// What the manifest says of the corpus.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct CorpusRecord {
     /// Digest of both splits' tokens.
     pub digest: Digest,

@@ -9,7 +9,9 @@ use crate::base::Stopwatch;
 use crate::llm::{ChatClient, Llm, LlmSpec, Usage};
 
 /// What a language model is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Explanations.
@@ -35,7 +37,7 @@ impl Step {
 }
 
 /// An explainer, simulator or scorer, as plans and results call it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Who {
     /// What it does.
     pub step: Step,
@@ -68,7 +70,7 @@ struct Open {
 }
 
 /// What one purpose took.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RoleUsage {
     /// Whose.
     #[serde(flatten)]

@@ -13,7 +13,7 @@ use super::prepare::Fillers;
 use super::probes::Probes;
 use super::quality::{LossMeter, Measured};
 use super::stage::{StageKey, StageStore};
-use super::{Event, RunError, Stop};
+use super::{Event, RowCount, RunError, Stop};
 use crate::base::{Digest, HookPoint, Stopwatch};
 use crate::corpus::TokenSets;
 use crate::dictionary::{CheckedMethod, FitReport, Recipe};
@@ -44,6 +44,8 @@ pub struct SubjectPass<'a> {
     pub store: &'a StageStore,
     /// The suite's language models, if it asks any.
     pub models: Option<&'a Models>,
+    /// Rows done over all hook points and subjects.
+    pub rows: &'a RowCount,
     /// Whether to go on.
     pub stop: Stop,
     /// The subject.
@@ -199,9 +201,10 @@ impl SubjectPass<'_> {
     ) -> Result<Vec<Vec<RowResult>>, RunError> {
         for Unfinished { stored, activations, .. } in &mut hooks {
             // Results of other activations cannot stand in one table with these.
-            for row in stored {
+            for row in stored.iter_mut() {
                 row.take_if(|row| row.dictionary.fitted_on != activations.fit.digest());
             }
+            on(self.rows.add(stored.iter().flatten().count()));
         }
         let work = hooks.iter().enumerate().map(|(nth, hook)| self.hook_work(nth, hook));
         let work = work.collect::<Result<Vec<HookWork<'_>>, RunError>>()?;
@@ -424,6 +427,7 @@ impl<'a> HookWork<'a> {
             total: self.missing.iter().filter(|missing| **missing).count() as u64,
             unit: "methods",
         });
+        tell(pass.rows.add(1));
         Ok(Done { next: Vec::new(), result: Some((self.nth, place, result)) })
     }
 }

@@ -32,6 +32,9 @@ pub struct QualityInput {
     pub directions: Option<(Matrix, bool)>,
 }
 
+/// Cells estimated between two words on how far it is.
+const CELLS_AT_ONCE: usize = 128;
+
 /// One table row under one explainer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
@@ -43,12 +46,26 @@ struct Group {
 }
 
 /// Everything that tables and charts are drawn from.
-pub fn summarise(suite: &Suite, run: Digest, outcomes: &[Outcome], quality: &[QualityInput]) -> Summary {
+///
+/// `on` hears of cells done and cells in all.
+pub fn summarise(
+    suite: &Suite,
+    run: Digest,
+    outcomes: &[Outcome],
+    quality: &[QualityInput],
+    on: &dyn Fn(usize, usize),
+) -> Summary {
     let (order, groups) = grouped(outcomes);
     let jobs: Vec<(&Group, &'static str)> =
         order.iter().flat_map(|group| suite.scorers.iter().map(move |&scorer| (group, scorer))).collect();
-    let cells: Vec<Cell> =
-        jobs.par_iter().map(|(group, scorer)| estimate(suite, group, scorer, &groups[group])).collect();
+    let mut cells: Vec<Cell> = Vec::with_capacity(jobs.len());
+    for jobs_of_a_turn in jobs.chunks(CELLS_AT_ONCE) {
+        on(cells.len(), jobs.len());
+        cells.par_extend(
+            jobs_of_a_turn.par_iter().map(|(group, scorer)| estimate(suite, group, scorer, &groups[group])),
+        );
+    }
+    on(jobs.len(), jobs.len());
     Summary {
         schema: SCHEMA,
         suite: suite.name.clone(),

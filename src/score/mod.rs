@@ -9,6 +9,23 @@
 //! missing score: the explanation had its chance and told nothing apart, so it counts as 0 in the
 //! mean; where the *truth* is constant there is nothing to score and the feature leaves the mean.
 //!
+//! A table of token means scores high in `top_and_random`, and nothing in `beyond_token`:
+//!
+//! ```
+//! use autointerp::score::{BeyondToken, ScoreOutcome, ScoredFragment, Scorer, Stratum, TopAndRandom};
+//!
+//! let (tokens, truth) = (vec![5, 8, 5, 8], vec![1.0, 0.0, 3.0, 0.0]);
+//! let predicted = |values: [f64; 4]| {
+//!     ScoredFragment::new(Stratum::Random, tokens.clone(), truth.clone(), values.to_vec(), 1.0)
+//! };
+//! let lookup = [predicted([2.0, 0.0, 2.0, 0.0])?];
+//! assert!(TopAndRandom.score(&lookup).value() > Some(0.8));
+//! assert_eq!(BeyondToken.score(&lookup), ScoreOutcome::ConstantPrediction);
+//! let knows_more = [predicted([1.5, 0.0, 2.5, 0.0])?];
+//! assert!(BeyondToken.score(&knows_more).value() > Some(0.99));
+//! # Ok::<(), autointerp::score::ScoreError>(())
+//! ```
+//!
 //! Sources: Bills et al., *Language models can explain neurons in language models* (2023: the
 //! expected-value correlation, its two companions, quantisation and strided splits); Cunningham et
 //! al., *Sparse autoencoders find highly interpretable features in language models* (2023: top,

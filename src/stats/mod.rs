@@ -8,6 +8,22 @@
 //! comes out is finite. Resampling draws from [`crate::base::Stream`]s named by chunk, so a result
 //! is the same for any number of threads.
 //!
+//! ```
+//! use autointerp::stats::{Bootstrap, IntervalMethod};
+//!
+//! let bootstrap = Bootstrap {
+//!     method: IntervalMethod::Bca,
+//!     confidence: 0.95,
+//!     resamples: 2_000,
+//!     seed: 7,
+//!     stream: "example".into(),
+//! };
+//! let mean = bootstrap.mean(&[0.9, 0.7, 0.8, 0.2, 0.6, 0.75, 0.5, 0.85])?;
+//! assert_eq!(mean.n, 8);
+//! assert!(mean.interval.low < mean.point && mean.point < mean.interval.high);
+//! # Ok::<(), autointerp::stats::Undefined>(())
+//! ```
+//!
 //! Sources: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapters 13–14 (percentile
 //! and BCa); Chung and Romano, *Exact and asymptotically robust permutation tests* (Annals of
 //! Statistics 41, 2013: why the statistic is studentised); Phipson and Smyth, *Permutation p-values

@@ -13,7 +13,7 @@ use crate::nn::{
 const TOKENS_AT_ONCE: usize = 512;
 
 /// What is known of a subject model.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct SubjectInfo {
     /// Name of the folder or of the hub repository, or `embedded`.
     pub name: String,

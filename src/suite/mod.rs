@@ -62,6 +62,16 @@ fn counted(problems: &[Problem]) -> String {
 }
 
 /// Reads and checks a suite file, with `--set PATH=VALUE` overrides applied before the check.
+///
+/// ```
+/// use std::path::Path;
+///
+/// let smoke = |set: &str| autointerp::suite::load(Path::new("suites/smoke.yaml"), &[set.into()]);
+/// assert_eq!(smoke("features.per_cell=5")?.per_cell, 5);
+/// let error = smoke("features.per_cel=5").expect_err("no such field").to_string();
+/// assert!(error.contains("`per_cell`"), "{error}");
+/// # Ok::<(), autointerp::suite::SuiteError>(())
+/// ```
 pub fn load(path: &Path, overrides: &[String]) -> Result<Suite, SuiteError> {
     let shown = path.display().to_string();
     let syntax = |message: String| SuiteError::Syntax { path: shown.clone(), message };

@@ -9,9 +9,12 @@ use crate::llm::LlmSpec;
 use crate::report::dictionary_name;
 use crate::score::Judging;
 
+/// What the schema of results leaves open, as `suite.schema.json` describes it field by field.
+type Open = serde_json::Map<String, serde_json::Value>;
+
 /// A whole experiment. Its JSON form is what the manifest records and what the run's digest is
 /// made from, so it holds no path of this machine except those the user wrote.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Suite {
     /// Name of the suite and of its run folder.
     pub name: String,
@@ -23,12 +26,14 @@ pub struct Suite {
     pub corpus: CorpusSpec,
     /// Hook points as written, `blocks.*.hook_resid_post`.
     #[serde(serialize_with = "as_written")]
+    #[schemars(with = "Vec<String>")]
     pub hooks: Vec<(String, HookSelector)>,
     /// Methods in the order of the tables.
     pub methods: Vec<MethodSpec>,
     /// Features to score in each (hook point, method).
     pub per_cell: usize,
     /// Which fragments explain, which score, and how.
+    #[schemars(with = "Open")]
     pub protocol: Protocol,
     /// Explainer and simulator side by side; the first is the suite's own, the rest from `pairs`.
     pub pairs: Vec<Pair>,
@@ -57,7 +62,7 @@ fn as_written<S: serde::Serializer>(
 }
 
 /// Which model.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct SubjectSpec {
     /// `embedded`, a local folder, or a hub id.
     pub model: String,
@@ -66,7 +71,7 @@ pub struct SubjectSpec {
 }
 
 /// Which text, and how much of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct CorpusSpec {
     /// `embedded`, a path, or `hub:ID`.
     pub source: String,
@@ -87,11 +92,12 @@ pub struct CorpusSpec {
 }
 
 /// One method: a dictionary to fit, with the variants that one fit serves.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct MethodSpec {
     /// Names its dictionary; no other has it. Variants other than `fitted` add theirs.
     pub name: String,
     /// Checked parameters of its kind.
+    #[schemars(with = "Open")]
     pub params: MethodParams,
     /// Where it is trained several times: which of them this is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,7 +108,7 @@ pub struct MethodSpec {
 }
 
 /// One of several trainings of a method, which differ in what is drawn and share a row of the table.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct TrainingSpec {
     /// Name in tables.
     pub method: String,
@@ -147,7 +153,7 @@ impl MethodSpec {
 }
 
 /// An explainer with the simulator that reads its explanations.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Pair {
     /// Who describes.
     pub explainer: ExplainerSpec,
@@ -159,9 +165,10 @@ pub struct Pair {
 }
 
 /// A language model that is told an explanation and judges fragments by it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct JudgeSpec {
     /// The model.
+    #[schemars(with = "Open")]
     pub llm: LlmSpec,
     /// Times that an unreadable answer is asked for again, the first included.
     pub attempts: usize,
@@ -197,7 +204,7 @@ impl Pair {
 }
 
 /// Who describes a feature.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum ExplainerSpec {
     /// Without a language model.
@@ -220,13 +227,14 @@ impl ExplainerSpec {
 }
 
 /// A language model that describes features.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ModelExplainer {
     /// Name in tables: the kind's unless the suite says otherwise.
     pub name: String,
     /// What it is shown, and how.
     pub kind: ModelExplainerKind,
     /// The model.
+    #[schemars(with = "Open")]
     pub llm: LlmSpec,
     /// Times that an unreadable answer is asked for again, the first included.
     pub attempts: usize,
@@ -235,7 +243,7 @@ pub struct ModelExplainer {
 }
 
 /// What a language model is shown of a feature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelExplainerKind {
     /// Every token with its activation on a scale of 0 to 10.
@@ -256,7 +264,7 @@ impl ModelExplainerKind {
 }
 
 /// Who predicts activations from a description.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum SimulatorSpec {
     /// Without a language model.
@@ -282,20 +290,21 @@ impl SimulatorSpec {
 }
 
 /// A language model that predicts activations.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ModelSimulator {
     /// Name in tables: the kind's unless the suite says otherwise.
     pub name: String,
     /// How it is asked.
     pub kind: ModelSimulatorKind,
     /// The model.
+    #[schemars(with = "Open")]
     pub llm: LlmSpec,
     /// Times that an unreadable answer is asked for again, the first included.
     pub attempts: usize,
 }
 
 /// How a language model is asked for activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelSimulatorKind {
     /// One answer with a whole number for each token.
@@ -319,7 +328,7 @@ impl ModelSimulatorKind {
 }
 
 /// Explainers and simulators that need no language model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OfflineKind {
     /// Token patterns, unmatched tokens at their mean.
@@ -353,7 +362,7 @@ impl OfflineKind {
 }
 
 /// Controls to run beside the methods.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, schemars::JsonSchema)]
 pub struct Controls {
     /// Every feature scored with another feature's explanation.
     pub shuffled: bool,
@@ -386,7 +395,7 @@ impl Controls {
 }
 
 /// Intervals and tests.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Statistics {
     /// Confidence of the intervals.
     pub confidence: f64,
@@ -405,7 +414,7 @@ pub struct Statistics {
 }
 
 /// When to stop or complain.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Limits {
     /// Share of walked features that may fail before the run exits 3.
     pub failed_allowed: f64,

@@ -1,0 +1,36 @@
+//! JSON Schemas of everything that a program may read: what verbs print with `--json`, and files of a run folder.
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::Value;
+
+use super::{cache, doctor, errors, harvest, inspect, progress, run};
+use crate::report::{ScoreLine, Summary};
+use crate::run::{Estimate, Manifest};
+use crate::suite::Suite;
+
+/// Every schema by the name of its file, without `.schema.json`.
+pub fn schemas() -> Vec<(&'static str, Value)> {
+    vec![
+        ("run", of::<run::Ran<'_>>()),
+        ("plan", of::<Estimate>()),
+        ("check", of::<Suite>()),
+        ("report", of::<run::Drawn>()),
+        ("inspect", of::<inspect::Listing<'_>>()),
+        ("inspect-feature", of::<inspect::FeatureEvidence<'_>>()),
+        ("harvest", of::<harvest::Harvested>()),
+        ("cache", of::<cache::Cached>()),
+        ("doctor", of::<doctor::Report>()),
+        ("error", of::<errors::Failure>()),
+        ("progress-line", of::<progress::Line>()),
+        ("summary", of::<Summary>()),
+        ("scores-line", of::<ScoreLine>()),
+        ("manifest", of::<Manifest<'_>>()),
+    ]
+}
+
+/// The schema of what a type is written as.
+fn of<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    SchemaGenerator::new(settings).into_root_schema_for::<T>().to_value()
+}
