@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+use autointerp::cli;
 use autointerp::suite::fields;
 
 const MARK: &str =
     "<!-- generated below this line; refresh with AUTOINTERP_REFRESH=1 cargo test --release committed -->\n";
 
-fn compare(path: &Path, expected: &str) {
+/// Asserts that a committed file is what the code gives now, or writes it where a refresh is asked for.
+pub fn compare(path: &Path, expected: &str) {
     if std::env::var_os("AUTOINTERP_REFRESH").is_some() {
         autointerp::base::write_atomic(path, expected.as_bytes()).expect("refreshed");
     }
@@ -33,6 +35,17 @@ fn committed_schema_matches_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/suite.schema.json");
     let text = serde_json::to_string_pretty(&fields::schema()).expect("JSON") + "\n";
     compare(&path, &text);
+}
+
+#[test]
+fn committed_schemas_of_results_match_the_code() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/schemas");
+    let schemas = cli::schemas();
+    for (name, schema) in &schemas {
+        let text = serde_json::to_string_pretty(schema).expect("JSON") + "\n";
+        compare(&folder.join(format!("{name}.schema.json")), &text);
+    }
+    assert_eq!(fs::read_dir(&folder).expect("results/schemas").count(), schemas.len(), "a schema of nothing");
 }
 
 #[test]

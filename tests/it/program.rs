@@ -4,13 +4,16 @@ use std::path::Path;
 use std::process::Command;
 
 /// Variables that choose where things are or carry secrets: no test depends on the caller's.
-const CLEARED: [&str; 8] = [
+const CLEARED: [&str; 11] = [
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
     "HF_TOKEN",
     "HF_ENDPOINT",
     "HF_HUB_CACHE",
     "NO_COLOR",
+    "CLICOLOR_FORCE",
+    "COLORTERM",
+    "COLUMNS",
     "RAYON_NUM_THREADS",
     "RUST_BACKTRACE",
 ];
