@@ -2,7 +2,7 @@
 //!
 //! In: a run folder: `summary.json`, `scores.jsonl`, `manifest.json`.
 //! Out: `table.md`, `table.csv`, `table.tex`, `quality.csv`, `differences.csv`, `charts/*.svg`,
-//! `charts/*.png`, `index.html`; the table that a terminal shows.
+//! `charts/*.png`, `index.html`; what a terminal shows: the table, the closing screen, aligned lists.
 //! Never: needs a model, a key or the network; trusts text that came out of a suite, a corpus, a
 //! model or an LLM; says that one method is more interpretable than another.
 //!
