@@ -73,7 +73,7 @@ fn a_night_is_red_where_something_is_worse_and_green_where_only_the_seed_changed
     let poor = run(&toy, "poor", 6, 20, &[]);
     let red = call(toy.home(), &["regress", &poor, "--against", &accepted, "--summary", &summary]);
     assert_eq!(red.code, Some(7), "{}{}", red.stdout, red.stderr);
-    assert!(red.stdout.contains("suite.methods.topk.steps: 1000 → 20"), "{}", red.stdout);
+    assert!(red.stdout.contains("suite.methods.topk.params.steps: 1000 → 20"), "{}", red.stdout);
     assert!(red.stdout.contains("worse · quality · topk fvu"), "{}", red.stdout);
     let markdown = fs::read_to_string(&summary).expect("a summary");
     assert!(markdown.contains("## ✅ nothing is worse") && markdown.contains("## ❌ worse: "), "appended");

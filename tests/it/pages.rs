@@ -18,17 +18,21 @@ const HOSTILE: [&str; 5] = [
     "the old dog left {{ 7*7 }} ${7*7} %3Cscript%3E again",
 ];
 
+/// Between the toy text's documents.
+const SEPARATOR: &str = "<|endoftext|>";
+
 /// Violations that axe may report and why they are none here.
 const ALLOWED: [(&str, &str); 0] = [];
 
 /// A finished run of the toy suite on a text full of markup.
 fn run(toy: &Toy) -> PathBuf {
-    // As often as anything else, so that features fire on it.
+    // In every document, so that features fire on it.
     let plain = fs::read_to_string(toy.path("corpus.txt")).expect("a text");
-    let mut hostile = HOSTILE.iter().cycle();
-    let sentences =
-        plain.split_inclusive('.').map(|sentence| format!("{sentence} {}.", hostile.next().unwrap_or(&"")));
-    toy.write("corpus.txt", &sentences.collect::<String>());
+    let documents = plain.split(SEPARATOR).zip(HOSTILE.iter().cycle()).map(|(text, hostile)| {
+        let (first, rest) = text.split_once('.').unwrap_or((text, ""));
+        format!("{first}. {hostile}.{rest}")
+    });
+    toy.write("corpus.txt", &documents.collect::<Vec<_>>().join(SEPARATOR));
     let (suite, out) = (toy.arg("suite.yaml"), toy.arg("run"));
     let size = ["--set", "features.per_cell=12"];
     call(toy.home(), &[&["run", &suite, "--out", &out, "--quiet"], size.as_slice()].concat()).ok();
