@@ -72,6 +72,9 @@ impl Browser {
         let answer = opened.post("", &json!({"capabilities": {"alwaysMatch": wanted}}));
         let id = answer["sessionId"].as_str().expect("a session").to_string();
         opened.session = format!("{}/{id}", opened.session);
+        // A window has a least width; a page can be shown on any.
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        opened.devtools("Emulation.setDeviceMetricsOverride", &size);
         Some(opened)
     }
 
