@@ -59,7 +59,7 @@ pub fn main() -> u8 {
         Verb::Run(args) => run::run(args, &cli.common, &environment, &STOP),
         Verb::Plan(args) => plan::plan(args, &cli.common, &environment),
         Verb::Check(args) => plan::check(args, &cli.common),
-        Verb::Report { run } => run::report(run, &cli.common, &environment),
+        Verb::Report { run, charts } => run::report(run, charts, &cli.common, &environment),
         Verb::Compare { run_a, run_b, all } => gate::compare_runs(run_a, run_b, *all, &cli.common),
         Verb::Accept { runs, into } => gate::accept_runs(runs, into, &cli.common),
         Verb::Regress { run, against, all, summary, junit } => {

@@ -12,7 +12,7 @@ use super::progress::{Progress, say};
 use super::{has_verb, inspect, plan, print, print_json};
 use crate::hub::DEFAULT_ENDPOINT;
 use crate::llm::{Budget, Usage};
-use crate::report::{self, Closing, Column, Grid, Summary, next_feature};
+use crate::report::{self, Closing, Column, Grid, RenderOptions, Summary, next_feature};
 use crate::run::{self, Beside, Event, Finished, Places, RunError, Stop};
 use crate::suite::Suite;
 
@@ -224,15 +224,33 @@ fn taken(steps: &[Beside]) -> Grid {
     grid
 }
 
-/// Draws a run folder again.
-pub fn report(folder: &Path, common: &Common, environment: &Environment) -> Result<u8, RunError> {
-    let files = paths(&report::render(folder)?);
+/// Draws a run folder again, or some of its charts.
+pub fn report(
+    folder: &Path,
+    charts: &[String],
+    common: &Common,
+    environment: &Environment,
+) -> Result<u8, RunError> {
+    // The arguments were read against the names that there are.
+    let options = RenderOptions::only(charts.iter().map(String::as_str)).unwrap_or_default();
+    let drawn = report::render(folder, &options)?;
+    let file_names: Vec<String> =
+        drawn.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+    let files = paths(&drawn);
+    let everything = options == RenderOptions::default();
+    for chart in charts.iter().filter(|_| !everything) {
+        if !file_names.iter().any(|name| name.starts_with(&format!("{chart}."))) {
+            say(&format!("warning: no `{chart}`: the run has nothing to draw it from"));
+        }
+    }
     if common.json {
         print_json(&Drawn { folder: folder.display().to_string(), files });
         return Ok(0);
     }
-    let summary = Summary::read(&folder.join("summary.json"))?;
-    print(&report::terminal_table(&summary, environment.look));
+    if everything {
+        let summary = Summary::read(&folder.join("summary.json"))?;
+        print(&report::terminal_table(&summary, environment.look));
+    }
     files.iter().for_each(|file| print(file));
     Ok(0)
 }

@@ -53,6 +53,23 @@ pub struct FeatureLine {
     /// Largest activation on the evaluation tokens.
     #[serde(default)]
     pub max_activation: Option<f64>,
+    /// Excess kurtosis of its code.
+    #[serde(default)]
+    pub kurtosis: Option<f64>,
+}
+
+/// Why a score is null that counts as 0 in means: the truth varies and the prediction does not.
+const CONSTANT_PREDICTION: &str = "constant_prediction";
+
+/// One feature's score, as it enters means, beside what else is known of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FeaturePoint {
+    /// The score; 0 for a constant prediction.
+    pub score: f64,
+    /// Share of tokens on which it fires.
+    pub density: Option<f64>,
+    /// Excess kurtosis of its code.
+    pub kurtosis: Option<f64>,
 }
 
 /// protocol, explainer, simulator, hook, method, control, scorer
@@ -62,6 +79,8 @@ type Key = [String; 7];
 #[derive(Debug, Default)]
 pub struct FeatureScores {
     by_cell: HashMap<Key, Vec<f64>>,
+    /// In the order of the lines; of real rows, not of controls.
+    points: HashMap<Key, Vec<FeaturePoint>>,
     /// Every line, in the order of the file.
     pub lines: Vec<FeatureLine>,
 }
@@ -107,12 +126,17 @@ impl FeatureScores {
         let Some(lines) = read_lines(path)? else { return Ok(None) };
         let mut scores = Self { lines, ..Self::default() };
         for line in &scores.lines {
-            add(&mut scores.by_cell, line);
+            add(&mut scores.by_cell, &mut scores.points, line);
         }
         for values in scores.by_cell.values_mut() {
             values.sort_by(f64::total_cmp);
         }
         Ok(Some(scores))
+    }
+
+    /// Features of one cell that enter its mean, in the order of the lines; none for controls.
+    pub fn points(&self, pairing: Pairing<'_>, row: RowKey<'_>, scorer: &str) -> &[FeaturePoint] {
+        self.points.get(&key(pairing, row, scorer)).map_or(&[], Vec::as_slice)
     }
 
     /// Scores of the features of one cell that have one, ascending.
@@ -121,10 +145,23 @@ impl FeatureScores {
     }
 }
 
-fn add(by_cell: &mut HashMap<Key, Vec<f64>>, line: &FeatureLine) {
+fn add(
+    by_cell: &mut HashMap<Key, Vec<f64>>,
+    points: &mut HashMap<Key, Vec<FeaturePoint>>,
+    line: &FeatureLine,
+) {
     let pairing =
         Pairing { protocol: &line.protocol, explainer: &line.explainer, simulator: &line.simulator };
     let row = RowKey { hook: &line.hook, method: &line.method, control: line.control.as_deref() };
+    let (density, kurtosis) = (line.density, line.kurtosis);
+    for (scorer, score) in line.scores.iter().filter(|_| line.control.is_none()) {
+        let constant = line.score_reasons.get(scorer).is_some_and(|why| why == CONSTANT_PREDICTION);
+        let entering = score.filter(|score| score.is_finite()).or(constant.then_some(0.0));
+        if let Some(score) = entering {
+            let point = FeaturePoint { score, density, kurtosis };
+            points.entry(key(pairing, row, scorer)).or_default().push(point);
+        }
+    }
     for (scorer, score) in &line.scores {
         if let Some(score) = score.filter(|score| score.is_finite()) {
             by_cell.entry(key(pairing, row, scorer)).or_default().push(score);

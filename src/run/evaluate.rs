@@ -31,7 +31,6 @@ use crate::features::{
     ChosenActivations, CodeShape, Evidence, Explanation, FeatureRecord, FeatureSummary, FragmentSet, Held,
     Pattern, RecordBuilder, ShapeSurvey, Walk, split, walk,
 };
-use crate::linalg::SparseCodes;
 use crate::report::{ScoreLine, ScoreStatus};
 use crate::score::{Judging, NoScore, ScoreOutcome};
 use crate::simulate::{Offline, Simulation, Simulator};
@@ -46,6 +45,10 @@ const PROBE_ROWS: usize = 4096;
 
 /// A block of codes with more non-zero entries than this share is handled densely.
 const SPARSE_SHARE: f64 = 0.25;
+
+/// Most codes of explained features kept from one pass to the next (4 bytes each, 48 MB): memory must not grow
+/// with the corpus.
+const MOST_CHOSEN_CODES: usize = 12 << 20;
 
 /// What every feature was explained as, and the choices where there were several explanations.
 type Explained = (Vec<Attempt<Explanation>>, Option<Vec<Choice>>);
@@ -257,32 +260,34 @@ impl Evaluation<'_> {
         let (positions, first_scored) = (fragments.positions(), self.suite.protocol.first_scored());
         let mut chosen = ChosenActivations::new(walk.summaries(summaries), positions);
         let features = chosen.features();
-        let codes_of = |kept: &Option<KeptCodes>, fragments: &[usize], columns: &[usize]| match kept {
-            Some(kept) => Ok(kept.of(fragments, positions, columns)),
+        let codes_of = |fragments: &[usize]| match &kept {
+            Some(kept) => Ok(kept.of(fragments, positions, &features)),
             None => self.encode_fragments(fragments, positions, &features),
         };
         let all: Vec<usize> = (0..if features.is_empty() { 0 } else { fragments.len() }).collect();
         let mut survey =
             self.control.is_none().then(|| ShapeSurvey::new(fragments, first_scored, features.len()));
-        // Of the features chosen alone there are few codes even where all were too many.
-        let mut explained = Some(KeptCodes::new(BLOCK_FRAGMENTS * positions));
         let needed = if survey.is_some() { all.clone() } else { chosen.fragments() };
+        // Codes of the features chosen alone, for the second pass, where those of all were too many.
+        let mut blocks = Vec::new();
+        let keeps = kept.is_none() && all.len() * positions * features.len() <= MOST_CHOSEN_CODES;
         for needed in needed.chunks(BLOCK_FRAGMENTS) {
             self.stop.check()?;
-            let codes = codes_of(&kept, needed, &features)?;
+            let codes = codes_of(needed)?;
             chosen.add_block(needed, &codes)?;
             if let Some(survey) = &mut survey {
                 survey.add_block(needed[0], &codes)?;
-                explained = explained.and_then(|kept| kept.with(SparseCodes::from_dense(&codes)));
+                blocks.extend(keeps.then_some(codes));
             }
         }
-        drop(kept);
-        let columns: Vec<usize> = (0..features.len()).collect();
         let count = |survey: ShapeSurvey<'_>| -> Result<Vec<CodeShape>, RunError> {
             let mut counter = survey.finish();
-            for block in all.chunks(BLOCK_FRAGMENTS) {
+            for (nth, block) in all.chunks(BLOCK_FRAGMENTS).enumerate() {
                 self.stop.check()?;
-                counter.add_block(block[0], &codes_of(&explained, block, &columns)?)?;
+                match blocks.get(nth) {
+                    Some(codes) => counter.add_block(block[0], codes)?,
+                    None => counter.add_block(block[0], &codes_of(block)?)?,
+                }
             }
             Ok(counter.finish())
         };

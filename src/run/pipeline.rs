@@ -22,7 +22,7 @@ use crate::corpus::TokenSets;
 use crate::dictionary::SignPolicy;
 use crate::llm::Usage;
 use crate::report;
-use crate::report::{ScoreStatus, Summary};
+use crate::report::{RenderOptions, ScoreStatus, Summary};
 use crate::subject::{LoadedSubject, SubjectModel};
 use crate::suite::{Controls, Limits, MethodSpec, Suite};
 
@@ -397,7 +397,7 @@ fn finish(
     write_atomic(&path, &json)?;
     let drawn = |done| Event::Work { stage: "draw the report".into(), done, total: 1, unit: "folder" };
     on(drawn(0));
-    let report_files = report::render(&places.out)?;
+    let report_files = report::render(&places.out, &RenderOptions::default())?;
     on(drawn(1));
     Ok(Finished {
         summary,

@@ -1,6 +1,8 @@
 //! Numbers of fragments, small enough that a page can hold many: token numbers as varints, activations as bytes,
 //! equal bytes in a row once, all of it as base64. `feature.js` reads them back.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Longest stretch of different bytes that one length byte announces.
@@ -11,16 +13,7 @@ const MOST_REPEATED: usize = 130;
 
 /// Base64 with padding (RFC 4648), as `atob` and digests of a security policy want it.
 pub fn base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let whole =
-            chunk.iter().fold(0u32, |sum, &byte| sum << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(whole >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
+    BASE64_STANDARD.encode(bytes)
 }
 
 /// Seven bits a byte, the lowest first; the top bit says that more follow.

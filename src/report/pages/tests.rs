@@ -9,10 +9,10 @@ use super::names::{Names, Place};
 use super::packed::base64;
 use crate::base::{Digest, Stopwatch, write_atomic};
 use crate::report::fixture::{self, Made, Text};
-use crate::report::render;
 use crate::report::schema::QualityRow;
 use crate::report::scores::FeatureScores;
 use crate::report::view::View;
+use crate::report::{RenderOptions, render};
 
 const HOOK: &str = "blocks.0.hook_resid_post";
 const HOSTILE: &str =
@@ -30,7 +30,7 @@ fn drawn(n: usize, text: &Text, change: impl Fn(&mut Made)) -> tempfile::TempDir
     text.write(folder.path());
     fixture::write_evidence(folder.path(), text, HOOK, "topk", n, false);
     fixture::write_evidence(folder.path(), text, HOOK, "pca", n, true);
-    render(folder.path()).expect("rendered");
+    render(folder.path(), &RenderOptions::default()).expect("rendered");
     folder
 }
 
@@ -177,7 +177,7 @@ fn what_a_fragment_was_used_for_follows_the_protocol() {
     let picks = |start: usize| serde_json::json!({"top": stride(start), "random": stride(start), "non_firing": stride(start)});
     let manifest = serde_json::json!({"suite": {"protocol": {"explain": picks(0), "score": picks(1)}}});
     write_atomic(&folder.path().join("manifest.json"), manifest.to_string().as_bytes()).expect("written");
-    render(folder.path()).expect("rendered");
+    render(folder.path(), &RenderOptions::default()).expect("rendered");
     let data = data_of(folder.path(), "topk");
     let mut seen = HashMap::new();
     for one in data["features"][0]["shown"].as_array().expect("fragments") {
@@ -236,7 +236,7 @@ fn a_folder_without_scores_or_texts_still_has_pages_that_say_so() {
     for name in ["scores.jsonl", "records/tokens.json", "manifest.json"] {
         std::fs::remove_file(folder.path().join(name)).expect("removed");
     }
-    render(folder.path()).expect("rendered");
+    render(folder.path(), &RenderOptions::default()).expect("rendered");
     let page = read(folder.path(), "features/blocks.0.hook_resid_post--topk.html");
     assert!(page.contains("no records&#x2f;tokens.json") && page.contains("no manifest.json"));
     let data = data(&page);
@@ -270,7 +270,7 @@ fn judgements_and_what_explanations_were_chosen_on_are_shown() {
     write_atomic(&there("judgements"), format!("{judged}\n{gains}\n").as_bytes()).expect("written");
     let manifest = serde_json::json!({"suite": {"pairs": [{"explainer": {"model": {"best_of": 2}}}]}});
     write_atomic(&folder.path().join("manifest.json"), manifest.to_string().as_bytes()).expect("written");
-    render(folder.path()).expect("rendered");
+    render(folder.path(), &RenderOptions::default()).expect("rendered");
     let data = data_of(folder.path(), "topk");
     let feature = &data["features"][0];
     assert_eq!(feature["judged"][0]["said"], serde_json::json!([[2, 1], [1, 0]]));
@@ -290,7 +290,7 @@ fn a_language_model_speaks_of_ten_where_the_feature_is_at_its_largest() {
     line["simulator"] = "generated".into();
     line["predicted"] = vec![10.0; 64].into();
     write_atomic(&file, line.to_string().as_bytes()).expect("written");
-    render(folder.path()).expect("rendered");
+    render(folder.path(), &RenderOptions::default()).expect("rendered");
     let data = data_of(folder.path(), "topk");
     let place = data["explainers"]
         .as_array()
@@ -430,7 +430,7 @@ fn pages_of_dictionaries_that_are_gone_go() {
     for path in [&stale, &foreign] {
         write_atomic(path, b"x").expect("written");
     }
-    render(folder.path()).expect("rendered");
+    render(folder.path(), &RenderOptions::default()).expect("rendered");
     assert!(!stale.exists() && foreign.exists());
 }
 
@@ -511,7 +511,7 @@ fn drawing_six_hook_points_of_twelve_methods() {
         }
     }
     let started = Stopwatch::start();
-    let files = render(folder.path()).expect("rendered");
+    let files = render(folder.path(), &RenderOptions::default()).expect("rendered");
     let seconds = started.elapsed().as_secs_f64();
     println!("{} files in {seconds:.1} s", files.len());
     let sizes = pages(folder.path()).into_iter().map(|(name, page)| (page.len(), name));
