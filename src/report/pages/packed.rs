@@ -3,8 +3,6 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
 /// Longest stretch of different bytes that one length byte announces.
 const MOST_SINGLE: usize = 128;
 /// Shortest repetition that is worth its two bytes, and the longest that fits.
