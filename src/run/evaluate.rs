@@ -31,6 +31,7 @@ use crate::features::{
     ChosenActivations, CodeShape, Evidence, Explanation, FeatureRecord, FeatureSummary, FragmentSet, Held,
     Pattern, RecordBuilder, ShapeSurvey, Walk, split, walk,
 };
+use crate::linalg::SparseCodes;
 use crate::report::{ScoreLine, ScoreStatus};
 use crate::score::{Judging, NoScore, ScoreOutcome};
 use crate::simulate::{Offline, Simulation, Simulator};
@@ -45,10 +46,6 @@ const PROBE_ROWS: usize = 4096;
 
 /// A block of codes with more non-zero entries than this share is handled densely.
 const SPARSE_SHARE: f64 = 0.25;
-
-/// Most codes of explained features kept from one pass to the next (4 bytes each, 48 MB): memory must not grow
-/// with the corpus.
-const MOST_CHOSEN_CODES: usize = 12 << 20;
 
 /// What every feature was explained as, and the choices where there were several explanations.
 type Explained = (Vec<Attempt<Explanation>>, Option<Vec<Choice>>);
@@ -268,26 +265,28 @@ impl Evaluation<'_> {
         let mut survey =
             self.control.is_none().then(|| ShapeSurvey::new(fragments, first_scored, features.len()));
         let needed = if survey.is_some() { all.clone() } else { chosen.fragments() };
-        // Codes of the features chosen alone, for the second pass, where those of all were too many.
-        let mut blocks = Vec::new();
-        let keeps = kept.is_none() && all.len() * positions * features.len() <= MOST_CHOSEN_CODES;
+        // Of the chosen features alone there may be few codes where those of all were too many.
+        let firing = walk.summaries(summaries).map(|summary| summary.firing_tokens).sum();
+        let mut few = KeptCodes::of_about(firing, BLOCK_FRAGMENTS * positions).filter(|_| kept.is_none());
         for needed in needed.chunks(BLOCK_FRAGMENTS) {
             self.stop.check()?;
             let codes = codes_of(needed)?;
             chosen.add_block(needed, &codes)?;
             if let Some(survey) = &mut survey {
                 survey.add_block(needed[0], &codes)?;
-                blocks.extend(keeps.then_some(codes));
+                few = few.and_then(|few| few.with(SparseCodes::from_dense(&codes)));
             }
         }
+        let columns: Vec<usize> = (0..features.len()).collect();
         let count = |survey: ShapeSurvey<'_>| -> Result<Vec<CodeShape>, RunError> {
             let mut counter = survey.finish();
-            for (nth, block) in all.chunks(BLOCK_FRAGMENTS).enumerate() {
+            for block in all.chunks(BLOCK_FRAGMENTS) {
                 self.stop.check()?;
-                match blocks.get(nth) {
-                    Some(codes) => counter.add_block(block[0], codes)?,
-                    None => counter.add_block(block[0], &codes_of(block)?)?,
-                }
+                let codes = match &few {
+                    Some(few) => few.of(block, positions, &columns),
+                    None => codes_of(block)?,
+                };
+                counter.add_block(block[0], &codes)?;
             }
             Ok(counter.finish())
         };
