@@ -128,6 +128,13 @@ struct Quantity {
     series: RunSeries,
 }
 
+/// A cell at one hook point, in each accepted run and in the new one.
+struct CellsAt<'a> {
+    hook: &'a str,
+    former: Vec<&'a CellNumbers>,
+    now: &'a CellNumbers,
+}
+
 /// How the lines of one kind are judged.
 struct Kind {
     quantity: String,
@@ -212,11 +219,7 @@ impl Gate<'_> {
     }
 
     /// Cells of every accepted run and of this one, at the hook points where all have a mean.
-    fn cells_of<'a>(
-        &'a self,
-        method: &str,
-        scorer: &str,
-    ) -> Vec<(&'a str, Vec<&'a CellNumbers>, &'a CellNumbers)> {
+    fn cells_of<'a>(&'a self, method: &str, scorer: &str) -> Vec<CellsAt<'a>> {
         let at = |hook: &'a str| {
             let has_mean = |cell: &&CellNumbers| cell.mean.is_some();
             let former: Option<Vec<&CellNumbers>> = self
@@ -225,7 +228,11 @@ impl Gate<'_> {
                 .iter()
                 .map(|run| run.cell(hook, method, scorer).filter(has_mean))
                 .collect();
-            Some((hook, former?, self.now.cell(hook, method, scorer).filter(has_mean)?))
+            Some(CellsAt {
+                hook,
+                former: former?,
+                now: self.now.cell(hook, method, scorer).filter(has_mean)?,
+            })
         };
         self.hooks().into_iter().filter_map(at).collect()
     }
@@ -280,22 +287,22 @@ impl Gate<'_> {
             let cells = self.cells_of(method, scorer);
             let hooks = cells.len() as f64;
             let average =
-                |run: usize| cells.iter().filter_map(|(_, former, _)| former[run].mean).sum::<f64>() / hooks;
-            let variance = |of: &dyn Fn(&(&str, Vec<&CellNumbers>, &CellNumbers)) -> Option<f64>| {
+                |run: usize| cells.iter().filter_map(|cells| cells.former[run].mean).sum::<f64>() / hooks;
+            let variance = |of: &dyn Fn(&CellsAt<'_>) -> Option<f64>| {
                 cells.iter().map(of).sum::<Option<f64>>().map(|sum| sum / (hooks * hooks))
             };
             let within: Option<Vec<f64>> = (0..self.accepted.runs.len())
-                .map(|run| variance(&|(_, former, _)| former[run].variance))
+                .map(|run| variance(&|cells| cells.former[run].variance))
                 .collect();
             (!cells.is_empty()).then(|| Quantity {
                 subject: method.to_string(),
                 n_hooks: cells.len(),
-                n_features: Some(cells.iter().map(|(_, _, now)| now.n).sum()),
+                n_features: Some(cells.iter().map(|cells| cells.now.n).sum()),
                 series: RunSeries {
                     former: (0..self.accepted.runs.len()).map(average).collect(),
-                    now: cells.iter().filter_map(|(_, _, now)| now.mean).sum::<f64>() / hooks,
+                    now: cells.iter().filter_map(|cells| cells.now.mean).sum::<f64>() / hooks,
                     within_former: within.map(|within| within.iter().sum::<f64>() / within.len() as f64),
-                    within_now: variance(&|(_, _, now)| now.variance),
+                    within_now: variance(&|cells| cells.now.variance),
                 },
             })
         };
@@ -307,7 +314,7 @@ impl Gate<'_> {
         let primary = &self.accepted.primary;
         let mut quantities = Vec::new();
         for method in self.methods() {
-            for (hook, former, now) in self.cells_of(method, primary) {
+            for CellsAt { hook, former, now } in self.cells_of(method, primary) {
                 let within: Option<Vec<f64>> = former.iter().map(|cell| cell.variance).collect();
                 quantities.push(Quantity {
                     subject: format!("{method} at {hook}"),
