@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::llm::Secret;
+use crate::report::RenderOptions;
 
 /// Which decomposition of a language model's activations can a person understand?
 #[derive(Debug, Parser)]
@@ -69,6 +71,10 @@ pub enum Verb {
     Report {
         /// A run folder, `results/NAME`.
         run: PathBuf,
+        /// Draw these charts alone, without tables and pages; `all`: everything.
+        #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = RenderOptions::ALL)]
+        #[arg(value_parser = PossibleValuesParser::new(chart_names()))]
+        charts: Vec<String>,
     },
     /// Show a feature's evidence in the terminal, or list the features.
     Inspect {
@@ -101,6 +107,11 @@ pub enum Verb {
         #[arg(long)]
         steps: Option<usize>,
     },
+}
+
+/// What `--charts` takes.
+fn chart_names() -> impl Iterator<Item = &'static str> {
+    std::iter::once(RenderOptions::ALL).chain(RenderOptions::chart_names())
 }
 
 /// A suite and its overrides.

@@ -55,7 +55,7 @@ pub fn main() -> u8 {
         Verb::Run(args) => run::run(args, &cli.common, &environment, &STOP),
         Verb::Plan(args) => plan::plan(args, &cli.common, &environment),
         Verb::Check(args) => plan::check(args, &cli.common),
-        Verb::Report { run } => run::report(run, &cli.common, &environment),
+        Verb::Report { run, charts } => run::report(run, charts, &cli.common, &environment),
         Verb::Inspect { run, feature } => {
             inspect::inspect(run, feature.as_deref(), &cli.common, &environment)
         }

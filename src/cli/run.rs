@@ -10,7 +10,7 @@ use super::{print, print_json};
 use crate::hub::DEFAULT_ENDPOINT;
 use crate::llm::{Budget, Usage};
 use crate::report;
-use crate::report::Summary;
+use crate::report::{RenderOptions, Summary};
 use crate::run::{self, Event, Finished, Places, RunError, Stop, comparison};
 use crate::suite::Suite;
 
@@ -134,15 +134,32 @@ fn table(summary: &Summary, environment: &Environment) -> String {
     report::terminal_table(summary, environment.color && std::io::stdout().is_terminal())
 }
 
-/// Draws a run folder again.
-pub fn report(folder: &Path, common: &Common, environment: &Environment) -> Result<u8, RunError> {
-    let files = report::render(folder)?;
+/// Draws a run folder again, or some of its charts.
+pub fn report(
+    folder: &Path,
+    charts: &[String],
+    common: &Common,
+    environment: &Environment,
+) -> Result<u8, RunError> {
+    // The arguments were read against the names that there are.
+    let options = RenderOptions::only(charts.iter().map(String::as_str)).unwrap_or_default();
+    let files = report::render(folder, &options)?;
+    let file_names: Vec<String> =
+        files.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+    let everything = options == RenderOptions::default();
+    for chart in charts.iter().filter(|_| !everything) {
+        if !file_names.iter().any(|name| name.starts_with(&format!("{chart}."))) {
+            say(&format!("warning: no `{chart}`: the run has nothing to draw it from"));
+        }
+    }
     if common.json {
         print_json(&files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
         return Ok(0);
     }
-    let summary = Summary::read(&folder.join("summary.json"))?;
-    print(&table(&summary, environment));
+    if everything {
+        let summary = Summary::read(&folder.join("summary.json"))?;
+        print(&table(&summary, environment));
+    }
     for file in &files {
         print(&file.display().to_string());
     }

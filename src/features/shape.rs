@@ -104,23 +104,18 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// The first pass.
+/// The first pass. Loops over features have no branches, so that they are vector instructions; a code of 0 changes
+/// nothing in them.
 #[derive(Debug)]
 pub struct ShapeSurvey<'a> {
     layout: Layout<'a>,
     n_tokens: usize,
-    features: Vec<Extent>,
+    /// Smallest and largest code of each feature, 0 among them.
+    low: Vec<f32>,
+    high: Vec<f32>,
+    sums: Vec<f64>,
     /// Firing tokens `[types, features]`.
     counts: Vec<u32>,
-}
-
-/// What the first pass finds of one feature.
-#[derive(Debug, Clone, Copy, Default)]
-struct Extent {
-    low: f32,
-    high: f32,
-    sum: f64,
-    firing: u64,
 }
 
 impl<'a> ShapeSurvey<'a> {
@@ -128,53 +123,61 @@ impl<'a> ShapeSurvey<'a> {
     pub fn new(fragments: FragmentSet<'a>, first_scored: usize, n_features: usize) -> Self {
         let layout = Layout::new(fragments, first_scored, n_features);
         let counts = vec![0; layout.types.len() * n_features];
-        Self { layout, n_tokens: 0, features: vec![Extent::default(); n_features], counts }
+        let (low, high) = (vec![0.0; n_features], vec![0.0; n_features]);
+        Self { layout, n_tokens: 0, low, high, sums: vec![0.0; n_features], counts }
     }
 
     /// Adds the codes `[n · positions, n_features]` of `n` fragments, the first of which is `first_fragment`.
     pub fn add_block(&mut self, first_fragment: usize, codes: &Matrix) -> Result<(), FeatureError> {
-        let Self { layout, n_tokens, features, counts } = self;
-        let n_features = features.len();
+        let Self { layout, n_tokens, low, high, sums, counts } = self;
+        let n_features = sums.len();
         layout.rows(first_fragment, codes, |place, row| {
             *n_tokens += 1;
             let counts = &mut counts[place * n_features..][..n_features];
-            for ((extent, count), &code) in features.iter_mut().zip(counts).zip(row) {
-                if code != 0.0 {
-                    extent.low = extent.low.min(code);
-                    extent.high = extent.high.max(code);
-                    extent.sum += f64::from(code);
-                    extent.firing += 1;
-                    *count += 1;
-                }
+            counts.iter_mut().zip(row).for_each(|(count, &code)| *count += u32::from(code != 0.0));
+            for ((low, high), &code) in low.iter_mut().zip(high.iter_mut()).zip(row) {
+                // One instruction each, where `f32::min` takes care of NaN.
+                *low = if code < *low { code } else { *low };
+                *high = if code > *high { code } else { *high };
             }
+            sums.iter_mut().zip(row).for_each(|(sum, &code)| *sum += f64::from(code));
         })
     }
 
     /// What the second pass begins with.
     pub fn finish(self) -> ShapeCounter<'a> {
-        let Self { layout, n_tokens, features, counts } = self;
-        let n_features = features.len();
+        let Self { layout, n_tokens, low, high, sums, counts } = self;
+        let n_features = sums.len();
+        let n_types = layout.types.len();
         let mut slots = vec![HISTOGRAM_TOKENS as u8; counts.len()];
-        let tally = |(feature, extent): (usize, Extent)| {
-            let mut types: Vec<usize> =
-                (0..layout.types.len()).filter(|place| counts[place * n_features + feature] > 0).collect();
+        let mut features = Vec::with_capacity(n_features);
+        for feature in 0..n_features {
+            let count = |place: &usize| counts[place * n_features + feature];
+            let mut types: Vec<usize> = (0..n_types).filter(|place| count(place) > 0).collect();
+            let firing = types.iter().map(|place| u64::from(count(place))).sum();
             // Stable, so that of equal counts the lower id comes first.
-            types.sort_by_key(|place| std::cmp::Reverse(counts[place * n_features + feature]));
+            types.sort_by_key(|place| std::cmp::Reverse(count(place)));
             types.truncate(HISTOGRAM_TOKENS);
             for (slot, place) in types.iter().enumerate() {
                 slots[place * n_features + feature] = slot as u8;
             }
-            Tally {
-                extent,
-                mean: extent.sum / n_tokens.max(1) as f64,
-                squares: 0.0,
-                fourths: 0.0,
+            features.push(Tally {
+                low: low[feature],
+                high: high[feature],
+                firing,
                 tokens: types.iter().map(|&place| layout.types[place]).collect(),
                 counts: [[0; HISTOGRAM_BINS]; HISTOGRAM_TOKENS + 1],
-            }
-        };
-        let features = features.into_iter().enumerate().map(tally).collect();
-        ShapeCounter { layout, n_tokens, features, slots }
+            });
+        }
+        ShapeCounter {
+            layout,
+            n_tokens,
+            features,
+            means: sums.iter().map(|sum| sum / n_tokens.max(1) as f64).collect(),
+            squares: vec![0.0; n_features],
+            fourths: vec![0.0; n_features],
+            slots,
+        }
     }
 }
 
@@ -184,18 +187,20 @@ pub struct ShapeCounter<'a> {
     layout: Layout<'a>,
     n_tokens: usize,
     features: Vec<Tally>,
+    means: Vec<f64>,
+    /// Sums of powers of the deviation from the mean.
+    squares: Vec<f64>,
+    fourths: Vec<f64>,
     /// Which of a feature's lists of counts a token belongs to, `[types, features]`.
     slots: Vec<u8>,
 }
 
-/// What the second pass counts of one feature.
+/// What is counted of one feature.
 #[derive(Debug)]
 struct Tally {
-    extent: Extent,
-    mean: f64,
-    /// Sums of powers of the deviation from the mean over the firing tokens.
-    squares: f64,
-    fourths: f64,
+    low: f32,
+    high: f32,
+    firing: u64,
     tokens: Vec<u32>,
     /// Of each token by itself, and of the others last.
     counts: [[u64; HISTOGRAM_BINS]; HISTOGRAM_TOKENS + 1],
@@ -203,32 +208,21 @@ struct Tally {
 
 impl Tally {
     fn bin(&self, code: f32) -> usize {
-        let (low, high) = (f64::from(self.extent.low), f64::from(self.extent.high));
+        let (low, high) = (f64::from(self.low), f64::from(self.high));
         let share = (f64::from(code) - low) / (high - low);
         ((share * HISTOGRAM_BINS as f64) as usize).min(HISTOGRAM_BINS - 1)
     }
 
-    fn shape(self, n_tokens: usize) -> CodeShape {
-        let Extent { low, high, firing, .. } = self.extent;
-        let silent = n_tokens as f64 - firing as f64;
-        let squares = self.squares + silent * self.mean.powi(2);
-        let fourths = self.fourths + silent * self.mean.powi(4);
-        let largest = f64::from(low.abs().max(high.abs()));
+    fn histogram(self) -> CodeHistogram {
         let [tokens @ .., rest] = self.counts;
         let counted = self.tokens.into_iter().zip(tokens);
-        CodeShape {
-            n_tokens,
-            histogram: CodeHistogram {
-                low,
-                high,
-                bins: HISTOGRAM_BINS,
-                n_firing: firing,
-                tokens: counted
-                    .map(|(token, counts)| TokenCounts { token, counts: counts.to_vec() })
-                    .collect(),
-                rest: rest.to_vec(),
-            },
-            kurtosis: excess_kurtosis_of_sums(n_tokens, squares, fourths, largest),
+        CodeHistogram {
+            low: self.low,
+            high: self.high,
+            bins: HISTOGRAM_BINS,
+            n_firing: self.firing,
+            tokens: counted.map(|(token, counts)| TokenCounts { token, counts: counts.to_vec() }).collect(),
+            rest: rest.to_vec(),
         }
     }
 }
@@ -236,15 +230,18 @@ impl Tally {
 impl ShapeCounter<'_> {
     /// Adds a block, as in the first pass.
     pub fn add_block(&mut self, first_fragment: usize, codes: &Matrix) -> Result<(), FeatureError> {
-        let Self { layout, features, slots, .. } = self;
+        let Self { layout, features, means, squares, fourths, slots, .. } = self;
         let n_features = features.len();
         layout.rows(first_fragment, codes, |place, row| {
+            let sums = squares.iter_mut().zip(fourths.iter_mut());
+            for ((square, fourth), (&code, &mean)) in sums.zip(row.iter().zip(means.iter())) {
+                let squared = (f64::from(code) - mean) * (f64::from(code) - mean);
+                *square += squared;
+                *fourth += squared * squared;
+            }
             let slots = &slots[place * n_features..][..n_features];
             for ((tally, &slot), &code) in features.iter_mut().zip(slots).zip(row) {
                 if code != 0.0 {
-                    let square = (f64::from(code) - tally.mean).powi(2);
-                    tally.squares += square;
-                    tally.fourths += square * square;
                     let bin = tally.bin(code);
                     tally.counts[slot as usize][bin] += 1;
                 }
@@ -254,7 +251,13 @@ impl ShapeCounter<'_> {
 
     /// The shapes, in the order of the columns.
     pub fn finish(self) -> Vec<CodeShape> {
-        let n_tokens = self.n_tokens;
-        self.features.into_iter().map(|tally| tally.shape(n_tokens)).collect()
+        let Self { n_tokens, features, squares, fourths, .. } = self;
+        let sums = squares.into_iter().zip(fourths);
+        let shape = |(tally, (squares, fourths)): (Tally, (f64, f64))| {
+            let largest = f64::from(tally.low.abs().max(tally.high.abs()));
+            let kurtosis = excess_kurtosis_of_sums(n_tokens, squares, fourths, largest);
+            CodeShape { n_tokens, histogram: tally.histogram(), kurtosis }
+        };
+        features.into_iter().zip(sums).map(shape).collect()
     }
 }

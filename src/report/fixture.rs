@@ -134,9 +134,9 @@ fn add_row(
             explanation: Some("fires on <b>the</b> after \" of\"".into()),
             scores,
             score_reasons,
-            density: Some(0.03),
+            density: Some(0.002 * f64::from(i as u32 + 1)),
             max_activation: Some(4.5),
-            kurtosis: None,
+            kurtosis: control.is_none().then(|| 200.0 / (i as f64 + 0.5) - 1.5),
             n_top: 10,
             n_random: 10,
         });
@@ -259,9 +259,28 @@ pub fn write(made: &Made, folder: &Path) {
     write_atomic(&folder.join("summary.json"), text.as_bytes()).expect("written");
     let lines: String = made.lines.iter().map(|line| line.to_json_line().expect("a line is JSON")).collect();
     write_atomic(&folder.join("scores.jsonl"), lines.as_bytes()).expect("written");
+    let trained = |method: &str| matches!(method, "sae" | "topk");
+    let methods: Vec<serde_json::Value> = ["sae", "topk", "neuron", "random", "pca", "ica"]
+        .map(|name| match name {
+            "pca" | "ica" => json!({"name": name, "params": {"kind": name, "match": "sae",
+                                    "variants": ["fitted", "oriented", "split", "topk"]}}),
+            name => json!({"name": name, "params": {"kind": name}}),
+        })
+        .to_vec();
+    let dictionaries: BTreeMap<String, serde_json::Value> = made
+        .summary
+        .quality
+        .iter()
+        .map(|row| {
+            let rows = if trained(&row.method) { 1_000_000 } else { 50_000 };
+            let report = json!({"rows": rows, "seconds": 0.1 * row.n_features as f64, "steps": 100});
+            (format!("{}/{}", row.hook, row.method), json!({"report": report}))
+        })
+        .collect();
     let manifest = json!({
         "version": "0.1.0",
-        "suite": {"name": "residual", "seed": 7, "hooks": ["blocks.*.hook_resid_post"]},
+        "suite": {"name": "residual", "seed": 7, "hooks": ["blocks.*.hook_resid_post"], "methods": methods},
+        "dictionaries": dictionaries,
         "digests": {"model": "ab".repeat(32), "corpus": "cd".repeat(32)},
         "stages": [
             {"name": "harvest", "seconds": 6.21, "peak_memory_bytes": 612_000_000u64},

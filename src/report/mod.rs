@@ -28,7 +28,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use crate::base::{FileError, write_atomic};
+use crate::base::{FileError, read_to_string, write_atomic};
 
 pub use manifest::{ManifestView, StageView};
 pub use schema::{
@@ -84,36 +84,79 @@ pub enum ReportError {
     Page(#[source] minijinja::Error),
 }
 
-/// Draws everything that can be drawn from a run folder alone into that folder, and returns the
-/// paths written. Each file is replaced whole or not at all; charts of an earlier drawing that no
+/// What of a report is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RenderOptions {
+    /// Charts to draw, and nothing else; none: everything.
+    charts: Option<Vec<charts::Kind>>,
+}
+
+impl RenderOptions {
+    /// The word for all charts, tables and pages.
+    pub const ALL: &'static str = "all";
+
+    /// Names of charts, in the order that they are drawn in.
+    pub fn chart_names() -> impl Iterator<Item = &'static str> {
+        charts::Kind::ALL.into_iter().map(charts::Kind::name)
+    }
+
+    /// Those charts alone, without tables and pages; everything where one of the names is [`Self::ALL`]. `Err`
+    /// is a name that no chart has.
+    pub fn only<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Self, &'n str> {
+        let mut kinds = Vec::new();
+        let mut all = false;
+        for name in names {
+            match charts::Kind::parse(name) {
+                Some(kind) => kinds.push(kind),
+                None if name == Self::ALL => all = true,
+                None => return Err(name),
+            }
+        }
+        Ok(Self { charts: (!all).then_some(kinds) })
+    }
+}
+
+/// Draws what `options` ask for, everything unless they say otherwise, from a run folder alone into that folder,
+/// and returns the paths written. Each file is replaced whole or not at all; charts of an earlier drawing that no
 /// longer belong are removed.
-pub fn render(run_folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+pub fn render(run_folder: &Path, options: &RenderOptions) -> Result<Vec<PathBuf>, ReportError> {
     let summary_path = run_folder.join("summary.json");
     if !summary_path.exists() {
         return Err(ReportError::NoSummary { folder: run_folder.to_path_buf() });
     }
     let summary = Summary::read(&summary_path)?;
-    let manifest = ManifestView::read(&run_folder.join("manifest.json"))?;
+    let manifest_path = run_folder.join("manifest.json");
+    let manifest = ManifestView::read(&manifest_path)?;
     let scores = scores::FeatureScores::read(&run_folder.join("scores.jsonl"))?;
     let view = view::View::new(&summary);
 
-    let charts = charts::plan(&view, scores.as_ref());
-    let mut files: Vec<(PathBuf, Vec<u8>)> = vec![
-        (run_folder.join("table.md"), table::markdown(&view).into_bytes()),
-        (run_folder.join("table.csv"), table::cells_csv(&summary).into_bytes()),
-        (run_folder.join("quality.csv"), table::quality_csv(&summary).into_bytes()),
-        (run_folder.join("differences.csv"), table::differences_csv(&summary).into_bytes()),
-        (run_folder.join("table.tex"), table::tex(&view).into_bytes()),
-    ];
+    let facts = match manifest.is_some() {
+        true => charts::Facts::of_manifest(&read_to_string(&manifest_path)?),
+        false => charts::Facts::default(),
+    };
+    let wanted = options.charts.as_deref().unwrap_or(&charts::Kind::ALL);
+    let charts = charts::plan(&view, scores.as_ref(), &facts, wanted);
+    let mut files: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+    if options.charts.is_none() {
+        files.extend([
+            (run_folder.join("table.md"), table::markdown(&view).into_bytes()),
+            (run_folder.join("table.csv"), table::cells_csv(&summary).into_bytes()),
+            (run_folder.join("quality.csv"), table::quality_csv(&summary).into_bytes()),
+            (run_folder.join("differences.csv"), table::differences_csv(&summary).into_bytes()),
+            (run_folder.join("table.tex"), table::tex(&view).into_bytes()),
+        ]);
+    }
     let chart_folder = run_folder.join("charts");
     files.extend(charts::files(&charts, &chart_folder)?);
-    let page = page::render(&view, manifest.as_ref(), scores.is_some(), &charts)?;
-    files.push((run_folder.join("index.html"), page.into_bytes()));
+    if options.charts.is_none() {
+        let page = page::render(&view, manifest.as_ref(), scores.is_some(), &charts)?;
+        files.push((run_folder.join("index.html"), page.into_bytes()));
+    }
 
     for (path, bytes) in &files {
         write_atomic(path, bytes)?;
     }
     let written: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
-    charts::remove_stale(&chart_folder, &written)?;
+    charts::remove_stale(&chart_folder, wanted, &written)?;
     Ok(written)
 }

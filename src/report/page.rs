@@ -6,7 +6,7 @@ use minijinja::{AutoEscape, Environment, context};
 use serde::Serialize;
 
 use super::ReportError;
-use super::charts::{Chart, Kind};
+use super::charts::Chart;
 use super::escape::visible;
 use super::manifest::ManifestView;
 use super::number::{DASH, count, estimate, fixed, range};
@@ -216,12 +216,7 @@ fn figures(charts: &[Chart<'_>], pairing: Option<Pairing<'_>>) -> Vec<Figure> {
 
 /// The drawing with a name for those who cannot see it.
 fn described(chart: &Chart<'_>) -> String {
-    let name = match chart.kind {
-        Kind::ByLayer => "mean score with interval by layer, one panel per score",
-        Kind::Distribution => "scores of single features by method",
-        Kind::SparsityFvu => "L0 against fraction of variance unexplained, one mark per method",
-        Kind::ScoreL0 => "mean score against L0, one mark per method",
-    };
+    let name = chart.kind.in_words();
     let attributes = format!("<svg role=\"img\" aria-label=\"{name}; the numbers are in the tables\" ");
     chart.inline_svg().replacen("<svg ", &attributes, 1)
 }

@@ -22,6 +22,26 @@ struct Line {
     control: Option<String>,
     #[serde(default)]
     scores: HashMap<String, Option<f64>>,
+    #[serde(default)]
+    score_reasons: HashMap<String, String>,
+    #[serde(default)]
+    density: Option<f64>,
+    #[serde(default)]
+    kurtosis: Option<f64>,
+}
+
+/// Why a score is null that counts as 0 in means: the truth varies and the prediction does not.
+const CONSTANT_PREDICTION: &str = "constant_prediction";
+
+/// One feature's score, as it enters means, beside what else is known of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FeaturePoint {
+    /// The score; 0 for a constant prediction.
+    pub score: f64,
+    /// Share of tokens on which it fires.
+    pub density: Option<f64>,
+    /// Excess kurtosis of its code.
+    pub kurtosis: Option<f64>,
 }
 
 /// protocol, explainer, simulator, hook, method, control, scorer
@@ -31,6 +51,8 @@ type Key = [String; 7];
 #[derive(Debug, Default)]
 pub struct FeatureScores {
     by_cell: HashMap<Key, Vec<f64>>,
+    /// In the order of the lines; of real rows, not of controls.
+    points: HashMap<Key, Vec<FeaturePoint>>,
 }
 
 fn key(pairing: Pairing<'_>, row: RowKey<'_>, scorer: &str) -> Key {
@@ -78,11 +100,25 @@ impl FeatureScores {
         let pairing =
             Pairing { protocol: &line.protocol, explainer: &line.explainer, simulator: &line.simulator };
         let row = RowKey { hook: &line.hook, method: &line.method, control: line.control.as_deref() };
+        let (density, kurtosis) = (line.density, line.kurtosis);
+        for (scorer, score) in line.scores.iter().filter(|_| line.control.is_none()) {
+            let constant = line.score_reasons.get(scorer).is_some_and(|why| why == CONSTANT_PREDICTION);
+            let entering = score.filter(|score| score.is_finite()).or(constant.then_some(0.0));
+            if let Some(score) = entering {
+                let point = FeaturePoint { score, density, kurtosis };
+                self.points.entry(key(pairing, row, scorer)).or_default().push(point);
+            }
+        }
         for (scorer, score) in &line.scores {
             if let Some(score) = score.filter(|score| score.is_finite()) {
                 self.by_cell.entry(key(pairing, row, scorer)).or_default().push(score);
             }
         }
+    }
+
+    /// Features of one cell that enter its mean, in the order of the lines; none for controls.
+    pub fn points(&self, pairing: Pairing<'_>, row: RowKey<'_>, scorer: &str) -> &[FeaturePoint] {
+        self.points.get(&key(pairing, row, scorer)).map_or(&[], Vec::as_slice)
     }
 
     /// Scores of the features of one cell that have one, ascending.

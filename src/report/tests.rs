@@ -9,7 +9,7 @@ const HOSTILE: &str = "\"><script>alert(1)</script>|x\n\u{202E}_{$\\input}'";
 fn drawn(made: &fixture::Made) -> (tempfile::TempDir, Vec<PathBuf>) {
     let folder = tempfile::tempdir().expect("temporary folder");
     fixture::write(made, folder.path());
-    let files = render(folder.path()).expect("rendered");
+    let files = render(folder.path(), &RenderOptions::default()).expect("rendered");
     (folder, files)
 }
 
@@ -61,7 +61,7 @@ fn drawing_twice_gives_the_same_bytes_and_stale_charts_go() {
     for path in [&stale, &foreign] {
         write_atomic(path, b"<svg/>").expect("written");
     }
-    assert_eq!(render(folder.path()).expect("rendered"), files);
+    assert_eq!(render(folder.path(), &RenderOptions::default()).expect("rendered"), files);
     let after: Vec<Vec<u8>> = files.iter().map(|path| std::fs::read(path).expect("readable")).collect();
     assert!(before == after);
     assert!(!stale.exists() && foreign.exists());
@@ -102,9 +102,9 @@ fn an_unknown_schema_is_refused_with_a_hint() {
             && message.contains("run the suite again")
     );
     let folder = tempfile::tempdir().expect("temporary folder");
-    assert!(matches!(render(folder.path()), Err(ReportError::NoSummary { .. })));
+    assert!(matches!(render(folder.path(), &RenderOptions::default()), Err(ReportError::NoSummary { .. })));
     write_atomic(&folder.path().join("summary.json"), b"{").expect("written");
-    assert!(matches!(render(folder.path()), Err(ReportError::Json { .. })));
+    assert!(matches!(render(folder.path(), &RenderOptions::default()), Err(ReportError::Json { .. })));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_broken_score_line_is_named() {
     let n = lines.lines().count();
     lines.push_str("{\"hook\": 3}\n");
     write_atomic(&folder.path().join("scores.jsonl"), lines.as_bytes()).expect("written");
-    let message = render(folder.path()).expect_err("refused").to_string();
+    let message = render(folder.path(), &RenderOptions::default()).expect_err("refused").to_string();
     assert!(message.contains(&format!("line {}", n + 1)), "{message}");
 }
 

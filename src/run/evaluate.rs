@@ -244,32 +244,36 @@ impl Evaluation<'_> {
         let (positions, first_scored) = (fragments.positions(), self.suite.protocol.first_scored());
         let mut chosen = ChosenActivations::new(walk.summaries(summaries), positions);
         let features = chosen.features();
-        let codes_of = |kept: &Option<KeptCodes>, fragments: &[usize], columns: &[usize]| match kept {
-            Some(kept) => Ok(kept.of(fragments, positions, columns)),
+        let codes_of = |fragments: &[usize]| match &kept {
+            Some(kept) => Ok(kept.of(fragments, positions, &features)),
             None => self.encode_fragments(fragments, positions, &features),
         };
         let all: Vec<usize> = (0..if features.is_empty() { 0 } else { fragments.len() }).collect();
         let mut survey =
             self.control.is_none().then(|| ShapeSurvey::new(fragments, first_scored, features.len()));
-        // Of the features chosen alone there are few codes even where all were too many.
-        let mut explained = Some(KeptCodes::new(BLOCK_FRAGMENTS * positions));
         let needed = if survey.is_some() { all.clone() } else { chosen.fragments() };
+        // Of the chosen features alone there may be few codes where those of all were too many.
+        let firing = walk.summaries(summaries).map(|summary| summary.firing_tokens).sum();
+        let mut few = KeptCodes::of_about(firing, BLOCK_FRAGMENTS * positions).filter(|_| kept.is_none());
         for needed in needed.chunks(BLOCK_FRAGMENTS) {
             self.stop.check()?;
-            let codes = codes_of(&kept, needed, &features)?;
+            let codes = codes_of(needed)?;
             chosen.add_block(needed, &codes)?;
             if let Some(survey) = &mut survey {
                 survey.add_block(needed[0], &codes)?;
-                explained = explained.and_then(|kept| kept.with(SparseCodes::from_dense(&codes)));
+                few = few.and_then(|few| few.with(SparseCodes::from_dense(&codes)));
             }
         }
-        drop(kept);
         let columns: Vec<usize> = (0..features.len()).collect();
         let count = |survey: ShapeSurvey<'_>| -> Result<Vec<CodeShape>, RunError> {
             let mut counter = survey.finish();
             for block in all.chunks(BLOCK_FRAGMENTS) {
                 self.stop.check()?;
-                counter.add_block(block[0], &codes_of(&explained, block, &columns)?)?;
+                let codes = match &few {
+                    Some(few) => few.of(block, positions, &columns),
+                    None => codes_of(block)?,
+                };
+                counter.add_block(block[0], &codes)?;
             }
             Ok(counter.finish())
         };

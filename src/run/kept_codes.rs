@@ -19,6 +19,11 @@ impl KeptCodes {
         Self { block_rows, blocks: Vec::new(), n_codes: 0 }
     }
 
+    /// The same where about `n_codes` are to come, or nothing where those would be too much to keep.
+    pub fn of_about(n_codes: usize, block_rows: usize) -> Option<Self> {
+        (n_codes <= MOST_CODES).then(|| Self::new(block_rows))
+    }
+
     /// With one block more, or nothing where that would be too much to keep.
     pub fn with(mut self, codes: SparseCodes) -> Option<Self> {
         self.n_codes += codes.n_entries();

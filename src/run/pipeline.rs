@@ -22,7 +22,7 @@ use crate::corpus::TokenSets;
 use crate::dictionary::SignPolicy;
 use crate::llm::Usage;
 use crate::report;
-use crate::report::{ScoreStatus, Summary};
+use crate::report::{RenderOptions, ScoreStatus, Summary};
 use crate::subject::{LoadedSubject, SubjectModel};
 use crate::suite::{Controls, Limits, MethodSpec, Suite};
 
@@ -370,7 +370,7 @@ fn finish(
         source: error.into(),
     })?;
     write_atomic(&path, &json)?;
-    let report_files = report::render(&places.out)?;
+    let report_files = report::render(&places.out, &RenderOptions::default())?;
     Ok(Finished {
         summary,
         folder: places.out.clone(),

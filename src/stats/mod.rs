@@ -12,7 +12,8 @@
 //! and BCa); Chung and Romano, *Exact and asymptotically robust permutation tests* (Annals of
 //! Statistics 41, 2013: why the statistic is studentised); Phipson and Smyth, *Permutation p-values
 //! should never be zero* (2010: the +1); Holm, *A simple sequentially rejective multiple test
-//! procedure* (1979); Hyndman and Fan, *Sample quantiles in statistical packages* (1996: type 7).
+//! procedure* (1979); Bonett and Wright, *Sample size requirements for estimating Pearson, Kendall and Spearman
+//! correlations* (Psychometrika 65, 2000: the interval of a rank correlation); Hyndman and Fan, *Sample quantiles in statistical packages* (1996: type 7).
 
 mod bootstrap;
 mod correlation;
@@ -22,6 +23,7 @@ mod endpoints;
 mod exact;
 mod normal;
 mod permutation;
+mod rank;
 mod undefined;
 mod verdict;
 
@@ -41,5 +43,6 @@ pub use describe::{
 pub use difference::{Difference, DifferenceTest};
 pub use endpoints::{acceleration, bca_endpoints, percentile_endpoints};
 pub use permutation::{sign_flip_p, welch_permutation_p, welch_t};
+pub use rank::{spearman, spearman_interval};
 pub use undefined::Undefined;
 pub use verdict::{Family, Judgement, Verdict, holm, judge, smallest_detectable_difference};

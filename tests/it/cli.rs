@@ -346,6 +346,35 @@ fn report_draws_the_same_bytes_again_from_the_folder_alone() {
 }
 
 #[test]
+fn some_charts_are_drawn_alone_by_name() {
+    let toy = ran();
+    let out = toy.arg("out");
+    let help = call(toy.home(), &["report", "--help"]).ok().stdout;
+    for name in ["all", "scores_by_layer", "score_kurtosis", "dead_features", "topk_baselines"] {
+        assert!(help.contains(name), "`{name}` is not in\n{help}");
+    }
+    call(toy.home(), &["report", &out, "--charts", "sparsity_fvu,violins"])
+        .refused(2, &["violins", "sparsity_fvu", "score_density"]);
+    fs::remove_file(toy.path("out/table.md")).expect("removed");
+    let some = ["report", &out, "--charts", "sparsity_fvu,score_kurtosis,score_size"];
+    let done = call(toy.home(), &some).ok();
+    let drawn: Vec<&str> = done.stdout.lines().filter_map(|line| line.rsplit('/').next()).collect();
+    let expected = [
+        "score_kurtosis.neuron_to_graph.svg",
+        "score_kurtosis.neuron_to_graph.png",
+        "score_kurtosis.token_lookup_fit.svg",
+        "score_kurtosis.token_lookup_fit.png",
+        "sparsity_fvu.svg",
+        "sparsity_fvu.png",
+    ];
+    assert_eq!(drawn, expected);
+    assert!(done.stderr.contains("no `score_size`"), "{}", done.stderr);
+    assert!(!toy.path("out/table.md").exists(), "charts alone were asked for");
+    let all = call(toy.home(), &["report", &out, "--charts", "all"]).ok().stdout;
+    assert!(all.contains("table.md") && toy.path("out/table.md").exists(), "{all}");
+}
+
+#[test]
 fn inspect_lists_features_and_shows_one() {
     let toy = ran();
     let out = toy.arg("out");

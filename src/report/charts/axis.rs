@@ -1,12 +1,8 @@
 //! Scales, ticks and the frame of a panel.
 
-use super::canvas::{Anchor, Canvas, Ink};
+use super::canvas::{Anchor, Canvas};
+use super::style::{Ink, LABEL_SIZE, TICK_SIZE};
 use super::text;
-
-/// Font size of tick labels, px.
-pub const TICK_SIZE: u32 = 12;
-/// Font size of panel titles and axis labels, px.
-pub const LABEL_SIZE: u32 = 13;
 
 /// A map from numbers to px along one axis.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +10,8 @@ pub struct Scale {
     low: f64,
     high: f64,
     log: bool,
+    /// Whether it counts, so that there is nothing between 0 and 1.
+    whole: bool,
     from: f64,
     to: f64,
 }
@@ -31,7 +29,7 @@ impl Scale {
         }
         let room = (high - low) * 0.06;
         let low = if low < 0.0 { low - room } else { low };
-        Self { low, high: high + room, log: false, from: 0.0, to: 1.0 }
+        Self { low, high: high + room, log: false, whole: false, from: 0.0, to: 1.0 }
     }
 
     /// The same scale with room below its lowest value, for marks that would sit on the edge.
@@ -39,12 +37,17 @@ impl Scale {
         Self { low: self.low - (self.high - self.low) * 0.06, ..self }
     }
 
+    /// The same scale with ticks at whole numbers only.
+    pub fn counting(self) -> Self {
+        Self { whole: true, ..self }
+    }
+
     /// A logarithmic scale that covers the positive values; none without any.
     pub fn log(values: impl Iterator<Item = f64>) -> Option<Self> {
         let positive: Vec<f64> = values.filter(|v| v.is_finite() && *v > 0.0).collect();
         let low = positive.iter().copied().reduce(f64::min)?;
         let high = positive.iter().copied().reduce(f64::max)?;
-        Some(Self { low: low / 1.35, high: high * 1.35, log: true, from: 0.0, to: 1.0 })
+        Some(Self { low: low / 1.35, high: high * 1.35, log: true, whole: false, from: 0.0, to: 1.0 })
     }
 
     /// The same scale over the px from `from` to `to`.
@@ -71,7 +74,7 @@ impl Scale {
         let raw = (self.high - self.low) / wanted.max(1) as f64;
         let power = 10f64.powf(raw.log10().floor());
         let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|f| f * power >= raw * 0.999).unwrap_or(10.0);
-        let step = factor * power;
+        let step = if self.whole { (factor * power).max(1.0) } else { factor * power };
         let decimals = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
         let first = (self.low / step).ceil() as i64;
         let last = (self.high / step).floor() as i64;
@@ -103,7 +106,11 @@ impl Scale {
 }
 
 fn short(value: f64) -> String {
-    if value >= 1.0 {
+    if value >= 1e6 {
+        format!("{}M", value / 1e6)
+    } else if value >= 1e4 {
+        format!("{}k", value / 1e3)
+    } else if value >= 1.0 {
         format!("{value}")
     } else {
         let decimals = (-value.log10()).ceil().clamp(0.0, 9.0) as usize;
@@ -145,6 +152,9 @@ pub fn draw_y(canvas: &mut Canvas, area: Area, scale: &Scale, labelled: bool) {
     }
 }
 
+/// How far a label may reach beyond its panel, px.
+const OVERHANG: f64 = 8.0;
+
 /// Grid lines and labels of a horizontal axis at the lower edge.
 pub fn draw_x(canvas: &mut Canvas, area: Area, scale: &Scale, labelled: bool) {
     let mut free_from = f64::NEG_INFINITY;
@@ -154,6 +164,8 @@ pub fn draw_x(canvas: &mut Canvas, area: Area, scale: &Scale, labelled: bool) {
         let ink = if zero { Ink::Muted } else { Ink::Grid };
         canvas.line((x, area.y), (x, area.bottom()), ink, if zero { 1.2 } else { 1.0 });
         let half = text::width(&label, f64::from(TICK_SIZE)) / 2.0;
+        // Beside a panel there may be another one.
+        let x = x.clamp((area.x - OVERHANG + half).min(x), (area.right() + OVERHANG - half).max(area.x));
         if labelled && x - half > free_from {
             canvas.text(x, area.bottom() + 17.0, &label, TICK_SIZE, Anchor::Middle, Ink::Text);
             free_from = x + half + 6.0;
@@ -183,10 +195,28 @@ mod tests {
     }
 
     #[test]
+    fn counts_have_no_ticks_between() {
+        let labels = |most: f64| -> Vec<String> {
+            Scale::linear([most].into_iter())
+                .counting()
+                .ticks(5)
+                .into_iter()
+                .map(|(_, label)| label)
+                .collect()
+        };
+        assert_eq!(labels(2.0), ["0", "1", "2"]);
+        assert_eq!(labels(0.0), ["0", "1"]);
+        assert_eq!(labels(30.0), ["0", "10", "20", "30"]);
+    }
+
+    #[test]
     fn log_ticks_cover_decades() {
         let scale = Scale::log([3.0, 900.0].into_iter()).expect("positive values");
         let ticks: Vec<String> = scale.ticks(8).into_iter().map(|(_, label)| label).collect();
         assert_eq!(ticks, ["5", "10", "20", "50", "100", "200", "500", "1000"]);
         assert!(Scale::log([0.0, -1.0].into_iter()).is_none());
+        let scale = Scale::log([2e4, 4e6].into_iter()).expect("positive values");
+        let ticks: Vec<String> = scale.ticks(9).into_iter().map(|(_, label)| label).collect();
+        assert_eq!(ticks, ["20k", "50k", "100k", "200k", "500k", "1M", "2M", "5M"]);
     }
 }

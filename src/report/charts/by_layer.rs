@@ -1,89 +1,96 @@
-//! Mean score with interval by layer: one panel per score, one mark per method, controls in grey
-//! beside the method that they are a control of.
+//! Mean score with interval by layer, controls in grey beside the method that they are a control of: all methods,
+//! or the sparse ones alone.
 
-use super::axis::{self, Area, LABEL_SIZE, Scale, TICK_SIZE};
-use super::canvas::{Anchor, Canvas, Ink};
-use super::legend::Legend;
-use super::marks::{self, Mark};
-use super::{Chart, Figure, Kind, MARGIN, chart_name, pairing_parts, text};
-use crate::base::HookPoint;
+use super::facts::Facts;
+use super::layers::{ByLayer, Panel, Places, Site, sites};
+use super::marks::Mark;
+use super::{Chart, Heading, Kind, chart_name, pairing_parts};
 use crate::report::schema::Cell;
 use crate::report::view::{BEYOND_TOKEN, Pairing, RowKey, View};
 
-/// One mark with its interval.
-struct Point {
-    column: usize,
-    /// Place within the column, in steps.
-    step: f64,
-    mark: Mark,
-    control: bool,
-    mean: f64,
-    interval: Option<(f64, f64)>,
+/// All methods, a chart for each site (Figure 2 of Cunningham et al. 2023).
+pub fn charts<'a>(view: &View<'a>, pairing: Pairing<'a>, marks: &[Mark]) -> Vec<Chart<'a>> {
+    let methods: Vec<usize> = view.single_methods().map(|(nth, _)| nth).collect();
+    let chart = |site: &Site<'a>| {
+        let what = format!("Mean score by {}", named(site));
+        chart(view, pairing, marks, site, &methods, (Kind::ByLayer, what, String::new()))
+    };
+    sites(&view.hooks).iter().filter_map(chart).collect()
 }
 
-struct Panel {
-    title: String,
-    points: Vec<Point>,
-}
-
-struct ByLayer {
-    columns: Vec<String>,
-    x_label: String,
-    /// Steps per column.
-    steps: f64,
-    panels: Vec<Panel>,
-    legend: Legend,
-}
-
-const LEFT: f64 = 62.0;
-const RIGHT: f64 = 16.0;
-const PANEL_HEIGHT: f64 = 186.0;
-const PANEL_PITCH: f64 = PANEL_HEIGHT + 46.0;
-
-/// A hook point and what stands below it on the axis.
-type Column<'a> = (&'a str, String);
-
-/// Hook points that share an x axis: those of one site by layer, or all that have no layer.
-fn sites<'a>(view: &View<'a>) -> Vec<(String, Vec<Column<'a>>)> {
-    let mut sites: Vec<(String, Vec<(usize, Column<'a>)>)> = Vec::new();
-    for hook in &view.hooks {
-        let (site, order, label) = match hook.parse::<HookPoint>() {
-            Ok(HookPoint::Block { layer, site }) => (site.name().to_string(), layer, layer.to_string()),
-            _ => (String::new(), 0, hook.to_string()),
-        };
-        match sites.iter_mut().find(|(name, _)| *name == site) {
-            Some((_, members)) => members.push((order, (hook, label))),
-            None => sites.push((site, vec![(order, (hook, label))])),
+/// Decompositions of which the k largest codes are kept, beside the autoencoders (Figure 18 there): a difference
+/// that is left is not one of sparsity. None without both.
+pub fn topk_charts<'a>(
+    view: &View<'a>,
+    pairing: Pairing<'a>,
+    marks: &[Mark],
+    facts: &Facts,
+) -> Vec<Chart<'a>> {
+    let of = |is: &dyn Fn(&str) -> bool| -> Vec<(usize, &'a str)> {
+        view.single_methods().filter(|(_, method)| is(method)).collect()
+    };
+    let baselines = of(&|method| facts.topk_variant(method).is_some());
+    let autoencoders = of(&|method| facts.is_autoencoder(method));
+    if baselines.is_empty() || autoencoders.is_empty() {
+        return Vec::new();
+    }
+    let methods: Vec<usize> = autoencoders.iter().chain(&baselines).map(|(nth, _)| *nth).collect();
+    let mut matched: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (_, method) in &baselines {
+        let Some(reference) = facts.topk_variant(method).flatten() else { continue };
+        match matched.iter_mut().find(|(other, _)| *other == reference) {
+            Some((_, methods)) => methods.push(method),
+            None => matched.push((reference, vec![method])),
         }
     }
-    sites
-        .into_iter()
-        .map(|(site, mut members)| {
-            members.sort_by_key(|(order, _)| *order);
-            (site, members.into_iter().map(|(_, column)| column).collect())
+    let remark: String = matched
+        .iter()
+        .map(|(reference, methods)| {
+            let keep = if methods.len() == 1 { "keeps" } else { "keep" };
+            format!(" {} {keep} as many codes as {reference} has active.", methods.join(" and "))
         })
-        .collect()
+        .collect();
+    let chart = |site: &Site<'a>| {
+        let what = format!("Sparse baselines beside autoencoders by {}", named(site));
+        chart(view, pairing, marks, site, &methods, (Kind::TopkBaselines, what, remark.clone()))
+    };
+    sites(&view.hooks).iter().filter_map(chart).collect()
 }
 
-/// One chart per site.
-pub fn charts<'a>(view: &View<'a>, pairing: Pairing<'a>, marks: &[Mark]) -> Vec<Chart<'a>> {
-    sites(view).into_iter().filter_map(|(site, hooks)| chart(view, pairing, marks, &site, &hooks)).collect()
+fn named(site: &Site<'_>) -> String {
+    if site.name.is_empty() { "hook point".to_string() } else { format!("layer, {}", site.name) }
 }
 
 fn chart<'a>(
     view: &View<'a>,
     pairing: Pairing<'a>,
     marks: &[Mark],
-    site: &str,
-    hooks: &[Column<'a>],
+    site: &Site<'a>,
+    methods: &[usize],
+    (kind, what, remark): (Kind, String, String),
 ) -> Option<Chart<'a>> {
-    let (places, steps) = places(view, pairing, hooks);
-    let panels: Vec<Panel> = view
-        .scorers
-        .iter()
-        .map(|scorer| panel(view, pairing, marks, scorer, hooks, &places))
-        .filter(|panel| !panel.points.is_empty())
-        .collect();
+    let exists = |method: usize, control: Option<usize>| {
+        site.columns.iter().any(|(hook, _)| {
+            let control = control.map(|control| view.controls[control]);
+            let key = RowKey { hook, method: view.methods[method], control };
+            view.scorers.iter().any(|scorer| view.cell(pairing, key, scorer).is_some())
+        })
+    };
+    let places = Places::new(view, methods, exists);
+    let panel = |scorer: &'a str| {
+        let value = |key| {
+            let cell = view.cell(pairing, key, scorer)?;
+            Some((cell.mean?, interval(cell)))
+        };
+        let title = if scorer == BEYOND_TOKEN {
+            format!("{scorer}: within token types, token identity earns nothing")
+        } else {
+            scorer.to_string()
+        };
+        Panel { title, points: places.points(view, marks, &site.columns, value) }
+    };
+    let panels = view.scorers.iter().map(|scorer| panel(scorer));
+    let panels: Vec<Panel> = panels.filter(|panel| !panel.points.is_empty()).collect();
     if panels.is_empty() {
         return None;
     }
@@ -92,27 +99,23 @@ fn chart<'a>(
         .cells
         .iter()
         .filter(|cell| cell.explainer == pairing.explainer && cell.simulator == pairing.simulator)
-        .filter(|cell| cell.protocol == pairing.protocol && hooks.iter().any(|(hook, _)| *hook == cell.hook))
+        .filter(|cell| cell.protocol == pairing.protocol)
+        .filter(|cell| site.columns.iter().any(|(hook, _)| *hook == cell.hook))
+        .filter(|cell| methods.iter().any(|method| view.methods[*method] == cell.method))
         .filter(|cell| cell.mean.is_some())
         .map(|cell| cell.n_scored)
         .collect();
-    let named = if site.is_empty() { "hook point".to_string() } else { format!("layer, {site}") };
-    let mut parts = vec![if site.is_empty() { "unlayered" } else { site }];
+    let mut parts = vec![site.file_part()];
     parts.extend(pairing_parts(view, pairing));
-    Some(Chart {
-        name: chart_name(Kind::ByLayer, &parts),
-        kind: Kind::ByLayer,
+    let legend = places.legend(view, marks, str::to_string);
+    let heading = Heading {
+        name: chart_name(kind, &parts),
+        kind,
         pairing: Some(pairing),
-        title: format!("Mean score by {named}: explained and simulated by {}", pairing.label()),
-        caption: caption(view, pairing, &counts),
-        figure: Box::new(ByLayer {
-            columns: hooks.iter().map(|(_, label)| label.clone()).collect(),
-            x_label: if site.is_empty() { "hook point".to_string() } else { format!("layer ({site})") },
-            steps,
-            panels,
-            legend: legend(view, marks),
-        }),
-    })
+        title: format!("{what}: explained and simulated by {}", pairing.label()),
+        caption: format!("{}{remark}", caption(view, pairing, &counts)),
+    };
+    Some(heading.over(ByLayer::new(site, "mean score", &places, panels, legend)))
 }
 
 fn caption(view: &View<'_>, pairing: Pairing<'_>, counts: &[usize]) -> String {
@@ -131,129 +134,6 @@ fn caption(view: &View<'_>, pairing: Pairing<'_>, counts: &[usize]) -> String {
     text
 }
 
-fn legend(view: &View<'_>, marks: &[Mark]) -> Legend {
-    let methods = view.single_methods().map(|(nth, method)| (marks[nth], method.to_string()));
-    let controls = view
-        .controls
-        .iter()
-        .enumerate()
-        .map(|(i, control)| (marks::control_mark(i), format!("control: {control}")));
-    Legend::new(methods.chain(controls).collect())
-}
-
-/// Where each method and each of its controls stands within a column, and the steps of a column.
-fn places<'a>(
-    view: &View<'a>,
-    pairing: Pairing<'a>,
-    hooks: &[Column<'a>],
-) -> (Vec<(usize, Option<usize>, f64)>, f64) {
-    let mut places = Vec::new();
-    let mut step = 1.2;
-    for (m, method) in view.single_methods() {
-        places.push((m, None, step));
-        for (c, control) in view.controls.iter().enumerate() {
-            let exists = hooks.iter().any(|(hook, _)| {
-                let key = RowKey { hook, method, control: Some(control) };
-                view.scorers.iter().any(|scorer| view.cell(pairing, key, scorer).is_some())
-            });
-            if exists {
-                step += 0.85;
-                places.push((m, Some(c), step));
-            }
-        }
-        step += 1.15;
-    }
-    (places, step + 0.05)
-}
-
-fn panel<'a>(
-    view: &View<'a>,
-    pairing: Pairing<'a>,
-    marks: &[Mark],
-    scorer: &'a str,
-    hooks: &[Column<'a>],
-    places: &[(usize, Option<usize>, f64)],
-) -> Panel {
-    let mut points = Vec::new();
-    for (column, (hook, _)) in hooks.iter().enumerate() {
-        for (m, c, step) in places {
-            let key = RowKey { hook, method: view.methods[*m], control: c.map(|c| view.controls[c]) };
-            let Some(cell) = view.cell(pairing, key, scorer) else { continue };
-            let Some(mean) = cell.mean.filter(|mean| mean.is_finite()) else { continue };
-            points.push(Point {
-                column,
-                step: *step,
-                mark: c.map_or(marks[*m], marks::control_mark),
-                control: c.is_some(),
-                mean,
-                interval: interval(cell),
-            });
-        }
-    }
-    let title = if scorer == BEYOND_TOKEN {
-        format!("{scorer}: within token types, token identity earns nothing")
-    } else {
-        scorer.to_string()
-    };
-    Panel { title, points }
-}
-
 fn interval(cell: &Cell) -> Option<(f64, f64)> {
     Some((cell.ci_low.filter(|low| low.is_finite())?, cell.ci_high.filter(|high| high.is_finite())?))
-}
-
-impl ByLayer {
-    fn plot_width(&self) -> f64 {
-        let steps = self.steps * self.columns.len() as f64;
-        (steps * 8.6).clamp(520.0, 1000.0_f64.max(steps * 5.6).min(2400.0))
-    }
-
-    fn draw_panel(&self, canvas: &mut Canvas, area: Area, panel: &Panel) {
-        let values = panel.points.iter().flat_map(|point| {
-            let (low, high) = point.interval.unwrap_or((point.mean, point.mean));
-            [low, high, point.mean]
-        });
-        let scale = Scale::linear(values).over(area.bottom(), area.y);
-        let column_width = area.width / self.columns.len() as f64;
-        for i in (0..self.columns.len()).step_by(2) {
-            let x = area.x + i as f64 * column_width;
-            canvas.block(x, area.y, column_width, area.height, Ink::Band, 1.0);
-        }
-        axis::draw_y(canvas, area, &scale, true);
-        axis::draw_frame(canvas, area, &panel.title);
-        for point in &panel.points {
-            let x = area.x + (point.column as f64 + point.step / self.steps) * column_width;
-            let (width, r) = if point.control { (1.1, 2.7) } else { (1.5, 3.7) };
-            if let Some((low, high)) = point.interval {
-                canvas.line((x, scale.at(low)), (x, scale.at(high)), point.mark.ink, width);
-            }
-            marks::draw(canvas, point.mark, x, scale.at(point.mean), r);
-        }
-        for (i, label) in self.columns.iter().enumerate() {
-            let x = area.x + (i as f64 + 0.5) * column_width;
-            let label = text::cut(label, f64::from(TICK_SIZE), column_width - 6.0);
-            canvas.text(x, area.bottom() + 16.0, &label, TICK_SIZE, Anchor::Middle, Ink::Text);
-        }
-    }
-}
-
-impl Figure for ByLayer {
-    fn size(&self) -> (f64, f64) {
-        let width = LEFT + self.plot_width() + RIGHT;
-        let panels = self.panels.len() as f64 * PANEL_PITCH;
-        (width, 24.0 + panels + 28.0 + self.legend.height(width - 2.0 * MARGIN) + 4.0)
-    }
-
-    fn draw(&self, canvas: &mut Canvas, top: f64) {
-        let width = self.plot_width();
-        let mut y = top + 24.0;
-        for panel in &self.panels {
-            let area = Area { x: LEFT, y, width, height: PANEL_HEIGHT };
-            self.draw_panel(canvas, area, panel);
-            canvas.text_up(16.0, y + PANEL_HEIGHT / 2.0, "mean score", LABEL_SIZE, Ink::Text);
-            y += PANEL_PITCH;
-        }
-        canvas.text(LEFT + width / 2.0, y - 4.0, &self.x_label, LABEL_SIZE, Anchor::Middle, Ink::Text);
-        self.legend.draw(canvas, MARGIN, y + 16.0, LEFT + width + RIGHT - 2.0 * MARGIN);
-    }
 }

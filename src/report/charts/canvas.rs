@@ -6,6 +6,7 @@ use kuva::backend::svg::SvgBackend;
 use kuva::render::color::Color;
 use kuva::render::render::{PathData, Primitive, Scene, TextAnchor};
 
+use super::style::{FONT, Ink, SCALE, font_face};
 use crate::report::escape::visible;
 
 /// Where a drawing will be seen.
@@ -17,27 +18,6 @@ pub enum Paper {
     Page,
 }
 
-/// Colours by meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ink {
-    /// Words and axes.
-    Text,
-    /// Words of less weight.
-    Muted,
-    /// Grid lines.
-    Grid,
-    /// Every second layer.
-    Band,
-    /// Controls.
-    Control,
-    /// Methods, by number.
-    Series(usize),
-}
-
-/// Okabe and Ito's colours, darkest first; the yellow is darkened so that it shows on white.
-const SERIES: [&str; 8] =
-    ["#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#b3a100"];
-
 /// Where a text is anchored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Anchor {
@@ -45,10 +25,6 @@ pub enum Anchor {
     Middle,
     End,
 }
-
-const FONT: &str = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
-/// PNG pixels per px.
-const SCALE: f32 = 2.0;
 
 /// The drawing.
 pub struct Canvas {
@@ -66,21 +42,7 @@ impl Canvas {
     }
 
     fn colour(&self, ink: Ink) -> Color {
-        let name = match (self.paper, ink) {
-            (Paper::File, Ink::Text) => "#1b1f24".to_string(),
-            (Paper::File, Ink::Muted) => "#57606a".to_string(),
-            (Paper::File, Ink::Grid) => "#e1e4e8".to_string(),
-            (Paper::File, Ink::Band) => "#f5f6f8".to_string(),
-            (Paper::File, Ink::Control) => "#8c959f".to_string(),
-            (Paper::File, Ink::Series(i)) => SERIES[i % SERIES.len()].to_string(),
-            (Paper::Page, Ink::Text) => "var(--ink)".to_string(),
-            (Paper::Page, Ink::Muted) => "var(--muted)".to_string(),
-            (Paper::Page, Ink::Grid) => "var(--grid)".to_string(),
-            (Paper::Page, Ink::Band) => "var(--band)".to_string(),
-            (Paper::Page, Ink::Control) => "var(--control)".to_string(),
-            (Paper::Page, Ink::Series(i)) => format!("var(--series{})", i % SERIES.len()),
-        };
-        Color::from(name)
+        Color::from(ink.css(self.paper))
     }
 
     /// One line of text; `y` is its baseline.
@@ -206,7 +168,11 @@ impl Canvas {
         let (width, height) = (self.scene.width, self.scene.height);
         let svg = SvgBackend::new().render_scene(&self.scene);
         // kuva gives a fixed size only; with a view box a page can shrink it.
-        svg.replacen("<svg ", &format!("<svg viewBox=\"0 0 {width} {height}\" "), 1)
+        let svg = svg.replacen("<svg ", &format!("<svg viewBox=\"0 0 {width} {height}\" "), 1);
+        match (self.paper, svg.find('>')) {
+            (Paper::File, Some(end)) => format!("{}{}{}", &svg[..=end], font_face(), &svg[end + 1..]),
+            _ => svg,
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Scores of single features by method: every feature a dot, above the box of the middle half with
 //! the median; a grey tick is the median of the shuffled control.
 
-use super::axis::{self, Area, LABEL_SIZE, Scale, TICK_SIZE};
-use super::canvas::{Anchor, Canvas, Ink};
+use super::axis::{self, Area, Scale};
+use super::canvas::{Anchor, Canvas};
 use super::marks::{self, Mark};
-use super::{Chart, Figure, Kind, chart_name, pairing_parts, text};
+use super::style::{Ink, LABEL_SIZE, SMALL_SIZE, TICK_SIZE};
+use super::{Chart, Figure, Heading, Kind, chart_name, pairing_parts, text};
 use crate::report::scores::FeatureScores;
 use crate::report::view::{Pairing, RowKey, View};
 
@@ -13,6 +14,8 @@ struct Strip {
     label: String,
     /// Ascending.
     scores: Vec<f64>,
+    /// Features that were scored with a constant prediction: in means as 0, not among the dots.
+    n_constant: usize,
     /// Median of the first control, if it was run.
     control: Option<f64>,
 }
@@ -32,6 +35,8 @@ const ROW: f64 = 26.0;
 const GAP: f64 = 22.0;
 const PER_LINE: usize = 4;
 const DOT: f64 = 1.6;
+/// Room for counts at the right of a panel.
+const COUNT_ROOM: f64 = 50.0;
 
 /// One chart with the main scores; none where no feature has one.
 pub fn chart<'a>(
@@ -57,21 +62,22 @@ pub fn chart<'a>(
     let widest = view.single_methods().map(|(_, method)| text::width(method, size)).fold(0.0, f64::max);
     let control = view.controls.first();
     let mut caption =
-        "Each dot is one feature; box: middle half, line: median. Features with a constant prediction \
-                       have no score of their own and are not drawn; the table counts them."
+        "Each dot is one feature; box: middle half, line: median. At the right their number, and after a \
+                       plus that of features whose prediction is constant: those have no score of their own, count \
+                       as 0 in means and are not drawn."
             .to_string();
     if let Some(control) = control {
         caption.push_str(&format!(" Grey tick: median of the control {control}."));
     }
     caption.push_str(" Given these dictionaries and this corpus.");
-    Some(Chart {
+    let heading = Heading {
         name: chart_name(Kind::Distribution, &pairing_parts(view, pairing)),
         kind: Kind::Distribution,
         pairing: Some(pairing),
         title: format!("Scores of single features: explained and simulated by {}", pairing.label()),
         caption,
-        figure: Box::new(Distribution { bands, label_width: widest.min(170.0) + 36.0 }),
-    })
+    };
+    Some(heading.over(Distribution { bands, label_width: widest.min(170.0) + 36.0 }))
 }
 
 fn panel<'a>(
@@ -92,7 +98,8 @@ fn panel<'a>(
                 quantile(scores.of(view.home(pairing, key), key, scorer), 0.5)
             });
             let scores = scores.of(pairing, key, scorer).to_vec();
-            Strip { mark: *mark, label: method.to_string(), scores, control }
+            let n_constant = view.cell(pairing, key, scorer).map_or(0, |cell| cell.n_constant);
+            Strip { mark: *mark, label: method.to_string(), scores, n_constant, control }
         })
         .collect();
     Panel { title: hook.to_string(), strips }
@@ -126,7 +133,7 @@ fn panel_width(columns: usize) -> f64 {
     match columns {
         0 | 1 => 480.0,
         2 => 320.0,
-        _ => 236.0,
+        _ => 262.0,
     }
 }
 
@@ -141,7 +148,7 @@ impl Distribution {
     }
 
     fn draw_panel(&self, canvas: &mut Canvas, area: Area, panel: &Panel, scale: &Scale, labelled: bool) {
-        let scale = scale.over(area.x + 4.0, area.right() - 4.0);
+        let scale = scale.over(area.x + 4.0, area.right() - COUNT_ROOM);
         axis::draw_x(canvas, area, &scale, true);
         axis::draw_frame(canvas, area, &panel.title);
         for (i, strip) in panel.strips.iter().enumerate() {
@@ -153,6 +160,10 @@ impl Distribution {
                 marks::draw(canvas, strip.mark, area.x - 14.0, base - 12.0, 4.0);
             }
             draw_strip(canvas, strip, &scale, base);
+            let constant =
+                if strip.n_constant > 0 { format!(" + {}", strip.n_constant) } else { String::new() };
+            let n = format!("{}{constant}", strip.scores.len());
+            canvas.text(area.right() - 4.0, base - 8.0, &n, SMALL_SIZE, Anchor::End, Ink::Muted);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The legend: below the panels, in columns, never over data.
 
-use super::canvas::{Anchor, Canvas, Ink};
+use super::canvas::{Anchor, Canvas};
 use super::marks::{self, Mark};
+use super::style::{Ink, LABEL_SIZE as SIZE};
 use super::text;
 
-const SIZE: u32 = 13;
 const ROW: f64 = 21.0;
 const MARK_ROOM: f64 = 20.0;
 const GAP: f64 = 22.0;

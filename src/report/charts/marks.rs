@@ -1,7 +1,8 @@
 //! One colour and one shape per method. Variants of a method (`pca_split` beside `pca`) share its
 //! colour and differ in shape, so the eye finds families first.
 
-use super::canvas::{Canvas, Ink};
+use super::canvas::Canvas;
+use super::style::{Ink, N_COLOURS};
 use crate::report::view::View;
 
 /// How a method is marked in every chart.
@@ -44,9 +45,6 @@ const SHAPES: [Shape; 12] = [
     Shape::OpenDiamond,
     Shape::OpenDown,
 ];
-
-/// Colours of the palette, [`Ink::Series`].
-pub const N_COLOURS: usize = 8;
 
 /// The mark of each control, in order of appearance; all grey.
 pub fn control_mark(index: usize) -> Mark {

@@ -3,10 +3,18 @@
 mod axis;
 mod by_layer;
 mod canvas;
+mod cloud;
+mod dead;
 mod distribution;
+mod facts;
+mod kind;
+mod layers;
 mod legend;
 mod marks;
 mod scatter;
+mod style;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::collections::BTreeSet;
@@ -19,33 +27,11 @@ use super::escape::file_stem;
 use super::scores::FeatureScores;
 use super::view::{Pairing, View};
 use crate::base::FileError;
-use canvas::{Anchor, Canvas, Ink, Paper};
+use canvas::{Anchor, Canvas, Paper};
+use style::{Ink, MARGIN, TICK_SIZE, TITLE_SIZE};
 
-/// What a chart shows; also the first part of its file name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Mean with interval by layer.
-    ByLayer,
-    /// Per-feature scores.
-    Distribution,
-    /// L0 against fraction of variance unexplained.
-    SparsityFvu,
-    /// L0 against score.
-    ScoreL0,
-}
-
-impl Kind {
-    const ALL: [Self; 4] = [Self::ByLayer, Self::Distribution, Self::SparsityFvu, Self::ScoreL0];
-
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::ByLayer => "scores_by_layer",
-            Self::Distribution => "score_distributions",
-            Self::SparsityFvu => "sparsity_fvu",
-            Self::ScoreL0 => "score_sparsity",
-        }
-    }
-}
+pub use facts::Facts;
+pub use kind::Kind;
 
 /// Something that can be drawn below a title.
 trait Figure: Send + Sync {
@@ -70,9 +56,21 @@ pub struct Chart<'a> {
     figure: Box<dyn Figure + 'a>,
 }
 
-const TITLE_SIZE: u32 = 17;
-const CAPTION_SIZE: u32 = 12;
-const MARGIN: f64 = 16.0;
+/// What a chart is called and what must be known to read it: all of it but the figure.
+struct Heading<'a> {
+    name: String,
+    kind: Kind,
+    pairing: Option<Pairing<'a>>,
+    title: String,
+    caption: String,
+}
+
+impl<'a> Heading<'a> {
+    fn over(self, figure: impl Figure + 'a) -> Chart<'a> {
+        let Self { name, kind, pairing, title, caption } = self;
+        Chart { name, kind, pairing, title, caption, figure: Box::new(figure) }
+    }
+}
 
 impl Chart<'_> {
     fn draw(&self, paper: Paper) -> Canvas {
@@ -80,7 +78,7 @@ impl Chart<'_> {
         // A page prints title and caption as text of its own.
         let framed = paper == Paper::File;
         let title = text::wrap(&self.title, f64::from(TITLE_SIZE), width - 2.0 * MARGIN);
-        let caption = text::wrap(&self.caption, f64::from(CAPTION_SIZE), width - 2.0 * MARGIN);
+        let caption = text::wrap(&self.caption, f64::from(TICK_SIZE), width - 2.0 * MARGIN);
         let top = if framed { 18.0 + 22.0 * title.len() as f64 } else { 4.0 };
         let bottom = if framed { 14.0 + 17.0 * caption.len() as f64 } else { 4.0 };
         let mut canvas = Canvas::new(width, top + height + bottom, paper);
@@ -91,7 +89,7 @@ impl Chart<'_> {
             }
             for (i, line) in caption.iter().enumerate() {
                 let y = top + height + 16.0 + 17.0 * i as f64;
-                canvas.text(MARGIN, y, line, CAPTION_SIZE, Anchor::Start, Ink::Muted);
+                canvas.text(MARGIN, y, line, TICK_SIZE, Anchor::Start, Ink::Muted);
             }
         }
         self.figure.draw(&mut canvas, top);
@@ -104,20 +102,51 @@ impl Chart<'_> {
     }
 }
 
-/// Every chart that the data allow.
-pub fn plan<'a>(view: &'a View<'a>, scores: Option<&'a FeatureScores>) -> Vec<Chart<'a>> {
+/// Every chart of the kinds `wanted` that the data allow.
+pub fn plan<'a>(
+    view: &'a View<'a>,
+    scores: Option<&'a FeatureScores>,
+    facts: &Facts,
+    wanted: &[Kind],
+) -> Vec<Chart<'a>> {
     let marks = marks::of_view(view);
     let mut charts = Vec::new();
-    for pairing in &view.pairings {
-        charts.extend(by_layer::charts(view, *pairing, &marks));
-        if let Some(scores) = scores {
-            charts.extend(distribution::chart(view, *pairing, scores, &marks));
+    for &pairing in &view.pairings {
+        for kind in Kind::ALL.into_iter().filter(|kind| wanted.contains(kind)) {
+            charts.extend(of_pairing(kind, view, pairing, scores, facts, &marks));
         }
-        charts.extend(scatter::score_chart(view, *pairing, &marks));
     }
-    charts.extend(scatter::fvu_chart(view, &marks));
+    if wanted.contains(&Kind::SparsityFvu) {
+        charts.extend(scatter::fvu_chart(view, &marks));
+    }
+    if wanted.contains(&Kind::Dead) {
+        charts.extend(dead::charts(view, &marks));
+    }
     name_apart(&mut charts);
     charts
+}
+
+/// The charts of one kind about one explainer and simulator; of dictionaries alone there are none.
+fn of_pairing<'a>(
+    kind: Kind,
+    view: &'a View<'a>,
+    pairing: Pairing<'a>,
+    scores: Option<&'a FeatureScores>,
+    facts: &Facts,
+    marks: &[marks::Mark],
+) -> Vec<Chart<'a>> {
+    let one = match kind {
+        Kind::ByLayer => return by_layer::charts(view, pairing, marks),
+        Kind::TopkBaselines => return by_layer::topk_charts(view, pairing, marks, facts),
+        Kind::Distribution => scores.and_then(|scores| distribution::chart(view, pairing, scores, marks)),
+        Kind::ScoreL0 => scatter::l0_chart(view, pairing, marks),
+        Kind::ScoreSize => scatter::size_chart(view, pairing, marks),
+        Kind::ScoreTraining => scatter::training_chart(view, pairing, marks, facts),
+        Kind::ScoreKurtosis => scores.and_then(|scores| cloud::kurtosis_chart(view, pairing, scores, marks)),
+        Kind::ScoreDensity => scores.and_then(|scores| cloud::density_chart(view, pairing, scores, marks)),
+        Kind::SparsityFvu | Kind::Dead => None,
+    };
+    one.into_iter().collect()
 }
 
 /// File names from prefix and pairing, kept apart where cleaning made two alike.
@@ -137,7 +166,7 @@ fn name_apart(charts: &mut [Chart<'_>]) {
 /// `scores_by_layer.hook_resid_post.neuron_to_graph`
 fn chart_name(kind: Kind, parts: &[&str]) -> String {
     let parts: Vec<String> = parts.iter().map(|part| file_stem(part)).collect();
-    std::iter::once(kind.prefix().to_string()).chain(parts).collect::<Vec<_>>().join(".")
+    std::iter::once(kind.name().to_string()).chain(parts).collect::<Vec<_>>().join(".")
 }
 
 /// The parts of a file name that say which pairing; the protocol only where there are several.
@@ -172,14 +201,13 @@ pub fn files(charts: &[Chart<'_>], folder: &Path) -> Result<Vec<NewFile>, Report
     Ok(drawn?.into_iter().flatten().collect())
 }
 
-/// Removes charts of an earlier drawing that this one did not write. Other files stay.
-pub fn remove_stale(folder: &Path, written: &[PathBuf]) -> Result<(), ReportError> {
+/// Removes charts of the kinds `drawn` of an earlier drawing that this one did not write. Other files stay.
+pub fn remove_stale(folder: &Path, drawn: &[Kind], written: &[PathBuf]) -> Result<(), ReportError> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
     for path in entries.flatten().map(|entry| entry.path()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let ours = Kind::ALL
-            .iter()
-            .any(|kind| name.strip_prefix(kind.prefix()).is_some_and(|rest| rest.starts_with('.')));
+        let ours =
+            drawn.iter().any(|kind| name.strip_prefix(kind.name()).is_some_and(|rest| rest.starts_with('.')));
         let drawing = name.ends_with(".svg") || name.ends_with(".png");
         if ours && drawing && !written.contains(&path) {
             std::fs::remove_file(&path).map_err(|source| FileError {

@@ -1,0 +1,248 @@
+//! Scores of single features against something else that is known of them: a panel for each method, with the rank
+//! correlation of the two.
+
+use super::axis::{self, Area, Scale};
+use super::canvas::{Anchor, Canvas};
+use super::marks::{self, Mark};
+use super::style::{Ink, LABEL_SIZE, MARGIN, SMALL_SIZE};
+use super::{Chart, Figure, Heading, Kind, chart_name, pairing_parts, text};
+use crate::report::number::score;
+use crate::report::scores::{FeaturePoint, FeatureScores};
+use crate::report::view::{Pairing, RowKey, View};
+use crate::stats::{spearman, spearman_interval};
+
+/// Nominal coverage of the interval of a rank correlation.
+const CONFIDENCE: f64 = 0.95;
+
+struct Panel {
+    mark: Mark,
+    title: String,
+    /// What the correlation is and what it rests on.
+    correlation: String,
+    points: Vec<(f64, f64)>,
+}
+
+struct Cloud {
+    /// Per scorer: its name and a panel per method.
+    bands: Vec<(String, Vec<Panel>)>,
+    x_label: &'static str,
+}
+
+const LEFT: f64 = 64.0;
+const PANEL_HEIGHT: f64 = 150.0;
+const ABOVE: f64 = 38.0;
+const BELOW: f64 = 30.0;
+const GAP: f64 = 20.0;
+const PER_LINE: usize = 4;
+const DOT: f64 = 2.0;
+
+/// What scores are drawn against.
+struct Against {
+    kind: Kind,
+    title: &'static str,
+    label: &'static str,
+    remark: &'static str,
+    x: fn(&FeaturePoint) -> Option<f64>,
+}
+
+/// Against the kurtosis of a feature's code.
+pub fn kurtosis_chart<'a>(
+    view: &View<'a>,
+    pairing: Pairing<'a>,
+    scores: &FeatureScores,
+    marks: &[Mark],
+) -> Option<Chart<'a>> {
+    let against = Against {
+        kind: Kind::ScoreKurtosis,
+        title: "Score and kurtosis of single features",
+        label: "kurtosis of the code: m₄ / m₂², 3 for a normal distribution (log scale)",
+        remark: "Kurtosis is over all evaluation tokens, zeros included.",
+        // The excess of a distribution is at least −2, so this is at least 1.
+        x: |point| point.kurtosis.map(|excess| excess + 3.0),
+    };
+    chart(view, pairing, scores, marks, &against)
+}
+
+/// Against how often a feature fires.
+pub fn density_chart<'a>(
+    view: &View<'a>,
+    pairing: Pairing<'a>,
+    scores: &FeatureScores,
+    marks: &[Mark],
+) -> Option<Chart<'a>> {
+    let against = Against {
+        kind: Kind::ScoreDensity,
+        title: "Score and density of single features",
+        label: "density: share of tokens on which the feature fires (log scale)",
+        remark: "A feature fires where its code is above 0.",
+        x: |point| point.density,
+    };
+    chart(view, pairing, scores, marks, &against)
+}
+
+fn chart<'a>(
+    view: &View<'a>,
+    pairing: Pairing<'a>,
+    scores: &FeatureScores,
+    marks: &[Mark],
+    against: &Against,
+) -> Option<Chart<'a>> {
+    let mut lines: Vec<(&str, Mark)> = Vec::new();
+    for (method, mark) in view.methods.iter().zip(marks) {
+        if !lines.iter().any(|(line, _)| *line == view.line_of(method)) {
+            lines.push((view.line_of(method), *mark));
+        }
+    }
+    let panel = |scorer: &str, line: &str, mark: Mark| -> Option<Panel> {
+        let methods = view.methods.iter().filter(|method| view.line_of(method) == line);
+        let rows = methods.flat_map(|method| view.hooks.iter().map(move |hook| (hook, method)));
+        let of = |(hook, method): (&&'a str, &&'a str)| {
+            scores.points(pairing, RowKey { hook, method, control: None }, scorer)
+        };
+        let point = |point: &FeaturePoint| {
+            let x = (against.x)(point).filter(|x| x.is_finite() && *x > 0.0)?;
+            Some((x, point.score))
+        };
+        let points: Vec<(f64, f64)> = rows.flat_map(of).filter_map(point).collect();
+        (!points.is_empty()).then(|| Panel {
+            mark,
+            title: line.to_string(),
+            correlation: correlation(&points),
+            points,
+        })
+    };
+    let band = |scorer: &str| {
+        let panels: Vec<Panel> = lines.iter().filter_map(|(line, mark)| panel(scorer, line, *mark)).collect();
+        (scorer.to_string(), panels)
+    };
+    let bands = view.main_scorers().into_iter().map(band);
+    let bands: Vec<(String, Vec<Panel>)> = bands.filter(|(_, panels)| !panels.is_empty()).collect();
+    if bands.is_empty() {
+        return None;
+    }
+    let pooled = match (view.hooks.len() > 1, view.sweeps.iter().any(Option::is_some)) {
+        (true, true) => ", of all hook points and all points of a sweep",
+        (true, false) => ", of all hook points",
+        (false, true) => ", of all points of a sweep",
+        (false, false) => "",
+    };
+    let caption = format!(
+        "Each dot is one explained feature{pooled}; constant predictions count as 0. ρ: Spearman's rank correlation \
+         with an approximate 95 % interval (Bonett and Wright 2000), n: features. {} Given these dictionaries and \
+         this corpus; a correlation within one method says nothing of differences between methods.",
+        against.remark
+    );
+    let heading = Heading {
+        name: chart_name(against.kind, &pairing_parts(view, pairing)),
+        kind: against.kind,
+        pairing: Some(pairing),
+        title: format!("{}: explained and simulated by {}", against.title, pairing.label()),
+        caption,
+    };
+    Some(heading.over(Cloud { bands, x_label: against.label }))
+}
+
+/// `ρ 0.31 [0.16, 0.44], n 158`
+fn correlation(points: &[(f64, f64)]) -> String {
+    let (x, y): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
+    let n = points.len();
+    let number = |value: f64| score(Some(value)).replace('-', "−");
+    match spearman(&x, &y) {
+        // Ranks of two or three features say nothing.
+        Ok(rho) if n > 3 => match spearman_interval(rho, n, CONFIDENCE) {
+            Some((low, high)) => format!("ρ {} [{}, {}], n {n}", number(rho), number(low), number(high)),
+            None => format!("ρ {}, n {n}", number(rho)),
+        },
+        _ => format!("ρ —, n {n}"),
+    }
+}
+
+impl Cloud {
+    /// As few lines as hold all panels, and in them as equal numbers as there are.
+    fn columns(&self) -> usize {
+        let most = self.bands.iter().map(|(_, panels)| panels.len()).max().unwrap_or(1).max(1);
+        most.div_ceil(most.div_ceil(PER_LINE))
+    }
+
+    fn panel_width(&self) -> f64 {
+        match self.columns() {
+            1 => 480.0,
+            2 => 320.0,
+            _ => 222.0,
+        }
+    }
+
+    fn band_height(&self, panels: usize) -> f64 {
+        panels.div_ceil(self.columns()) as f64 * (ABOVE + PANEL_HEIGHT + BELOW) + 30.0
+    }
+
+    fn draw_panel(
+        &self,
+        canvas: &mut Canvas,
+        area: Area,
+        panel: &Panel,
+        (x, y): (&Scale, &Scale),
+        first: bool,
+    ) {
+        let x_scale = x.over(area.x, area.right());
+        let y_scale = y.over(area.bottom(), area.y);
+        axis::draw_x(canvas, area, &x_scale, true);
+        axis::draw_y(canvas, area, &y_scale, first);
+        axis::draw_frame(canvas, area, "");
+        marks::draw(canvas, panel.mark, area.x + 6.0, area.y - 27.0, 4.6);
+        let title = text::cut(&panel.title, f64::from(LABEL_SIZE), area.width - 18.0);
+        canvas.text(area.x + 17.0, area.y - 22.5, &title, LABEL_SIZE, Anchor::Start, Ink::Text);
+        canvas.text(area.x, area.y - 7.0, &panel.correlation, SMALL_SIZE, Anchor::Start, Ink::Muted);
+        let dots: Vec<(f64, f64)> =
+            panel.points.iter().map(|(x, y)| (x_scale.at(*x), y_scale.at(*y))).collect();
+        canvas.dots(&dots, DOT, panel.mark.ink, 0.75);
+    }
+}
+
+impl Figure for Cloud {
+    fn size(&self) -> (f64, f64) {
+        let width = LEFT + self.columns() as f64 * (self.panel_width() + GAP);
+        (width, self.bands.iter().map(|(_, panels)| self.band_height(panels.len())).sum::<f64>() + 4.0)
+    }
+
+    fn draw(&self, canvas: &mut Canvas, top: f64) {
+        let (columns, width) = (self.columns(), self.panel_width());
+        let all = || self.bands.iter().flat_map(|(_, panels)| panels).flat_map(|panel| &panel.points);
+        let Some(x_scale) = Scale::log(all().map(|(x, _)| *x)) else { return };
+        let mut y = top;
+        for (scorer, panels) in &self.bands {
+            let values = panels.iter().flat_map(|panel| &panel.points).map(|(_, score)| *score);
+            let y_scale = Scale::linear(values).with_room_below();
+            for line in panels.chunks(columns) {
+                y += ABOVE;
+                for (i, panel) in line.iter().enumerate() {
+                    let area = Area { x: LEFT + i as f64 * (width + GAP), y, width, height: PANEL_HEIGHT };
+                    self.draw_panel(canvas, area, panel, (&x_scale, &y_scale), i == 0);
+                }
+                canvas.text_up(16.0, y + PANEL_HEIGHT / 2.0, scorer, LABEL_SIZE, Ink::Text);
+                y += PANEL_HEIGHT + BELOW;
+            }
+            let used = panels.len().min(columns) as f64;
+            let middle = (LEFT + (used * (width + GAP) - GAP) / 2.0)
+                .max(MARGIN + text::width(self.x_label, f64::from(LABEL_SIZE)) / 2.0);
+            canvas.text(middle, y + 8.0, self.x_label, LABEL_SIZE, Anchor::Middle, Ink::Text);
+            y += 30.0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_correlation_says_what_it_rests_on() {
+        let rising: Vec<(f64, f64)> = (1..=50).map(|i| (f64::from(i), f64::from(i * i % 37))).collect();
+        let text = correlation(&rising);
+        assert!(text.starts_with("ρ ") && text.contains('[') && text.ends_with("n 50"), "{text}");
+        assert_eq!(correlation(&[(1.0, 2.0), (2.0, 3.0)]), "ρ —, n 2");
+        assert_eq!(correlation(&[(1.0, 2.0); 9]), "ρ —, n 9");
+        let falling: Vec<(f64, f64)> = (1..=9).map(|i| (f64::from(i), -f64::from(i))).collect();
+        assert_eq!(correlation(&falling), "ρ −1.00, n 9");
+    }
+}
