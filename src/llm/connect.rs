@@ -55,8 +55,12 @@ struct Line {
     purposes: AtomicU64,
 }
 
-/// Questions in hand for each turn at the endpoint: while one answer is being stored, the turn is another's.
-const IN_HAND_PER_TURN: usize = 2;
+/// Questions in hand for `turns` at the endpoint: while one answer is being stored, its turn is another's. Half as
+/// many more are enough for that, since storing takes a small part of the time that answering does, and what is in
+/// hand is what a killed process loses.
+fn in_hand(turns: usize) -> usize {
+    turns.saturating_add(turns.div_ceil(2))
+}
 
 impl Line {
     fn open(line: Arc<Self>) -> Llm {
@@ -167,7 +171,7 @@ pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, Cha
         requests_per_minute: spec.requests_per_minute,
         tokens_per_minute: spec.tokens_per_minute,
     };
-    let in_hand = spec.max_in_flight.saturating_mul(IN_HAND_PER_TURN);
+    let in_hand = in_hand(spec.max_in_flight);
     Ok(Line::open(Arc::new(Line {
         throttled: Arc::new(Throttled::new(protocol, pace)),
         policy,
