@@ -116,7 +116,8 @@ fn chart<'a>(
         (scorer.to_string(), panels)
     };
     let bands = view.main_scorers().into_iter().map(band);
-    let bands: Vec<(String, Vec<Panel>)> = bands.filter(|(_, panels)| !panels.is_empty()).collect();
+    let (bands, same): (Vec<(String, Vec<Panel>)>, Vec<_>) =
+        bands.filter(|(_, panels)| !panels.is_empty()).partition(|(_, panels)| varies(panels));
     if bands.is_empty() {
         return None;
     }
@@ -126,10 +127,14 @@ fn chart<'a>(
         (false, true) => ", of all points of a sweep",
         (false, false) => "",
     };
+    let same: String = same
+        .iter()
+        .map(|(scorer, _)| format!(" {scorer} is the same for all features, so it is not drawn."))
+        .collect();
     let caption = format!(
         "Each dot is one explained feature{pooled}; constant predictions count as 0. ρ: Spearman's rank correlation \
          with an approximate 95 % interval (Bonett and Wright 2000), n: features. {} Given these dictionaries and \
-         this corpus; a correlation within one method says nothing of differences between methods.",
+         this corpus; a correlation within one method says nothing of differences between methods.{same}",
         against.remark
     );
     let heading = Heading {
@@ -140,6 +145,13 @@ fn chart<'a>(
         caption,
     };
     Some(heading.over(Cloud { bands, x_label: against.label }))
+}
+
+/// Whether any two features of these panels have different scores.
+fn varies(panels: &[Panel]) -> bool {
+    let mut scores = panels.iter().flat_map(|panel| &panel.points).map(|(_, score)| *score);
+    let first = scores.next();
+    scores.any(|score| Some(score) != first)
 }
 
 /// `ρ 0.31 [0.16, 0.44], n 158`

@@ -1,9 +1,10 @@
 //! Features that never or hardly ever fire: by layer for methods that stand alone, against sparsity for the points
 //! of sweeps.
 
+use super::across::{L0_LABEL, hooks_of_quality, panels_of_quality};
 use super::layers::{ByLayer, Panel, Places, Site, Value, sites};
 use super::marks::Mark;
-use super::scatter::{self, Band, L0_LABEL};
+use super::scatter::{Band, finish};
 use super::{Chart, Heading, Kind, chart_name};
 use crate::report::number::count;
 use crate::report::schema::QualityRow;
@@ -26,7 +27,7 @@ const COUNTS: [(&str, Count); 2] =
 
 /// The charts; none where nothing was counted.
 pub fn charts<'a>(view: &View<'a>, marks: &[Mark]) -> Vec<Chart<'a>> {
-    let hooks = scatter::hooks_of_quality(view);
+    let hooks = hooks_of_quality(view);
     let by_layer = sites(&hooks).into_iter().filter_map(|site| by_layer(view, marks, &site));
     by_layer.chain(by_sparsity(view, marks)).collect()
 }
@@ -105,12 +106,9 @@ fn by_sparsity<'a>(view: &View<'a>, marks: &[Mark]) -> Option<Chart<'a>> {
     let band = |(title, count_of): (&str, Count)| Band {
         y_label: title.split(':').next().unwrap_or(title).to_string() + " features",
         counts: true,
-        panels: scatter::panels_of_quality(
-            view,
-            marks,
-            (title.split(':').next().unwrap_or(title), true),
-            |row| Some((count_of(row)? as f64, None)),
-        ),
+        panels: panels_of_quality(view, marks, (title.split(':').next().unwrap_or(title), true), |row| {
+            Some((count_of(row)? as f64, None))
+        }),
     };
     let caption = format!(
         "Each mark counts the features of one dictionary that {} (means of trainings where there are several). Lines \
@@ -118,7 +116,7 @@ fn by_sparsity<'a>(view: &View<'a>, marks: &[Mark]) -> Option<Chart<'a>> {
          a line to their place. Counts, so without interval.",
         on_how_many(view)
     );
-    scatter::finish(
+    finish(
         view,
         marks,
         COUNTS.into_iter().map(band).collect(),

@@ -1,5 +1,6 @@
 //! Charts: composed here from a few shapes, written as SVG and PNG by kuva's backends.
 
+mod across;
 mod axis;
 mod by_layer;
 mod canvas;
@@ -185,7 +186,7 @@ pub fn plan<'a>(
         }
     }
     if wanted.contains(&Kind::SparsityFvu) {
-        charts.extend(scatter::fvu_chart(view, &marks));
+        charts.extend(across::fvu_chart(view, &marks));
     }
     if wanted.contains(&Kind::Dead) {
         charts.extend(dead::charts(view, &marks));
@@ -207,9 +208,9 @@ fn of_pairing<'a>(
         Kind::ByLayer => return by_layer::charts(view, pairing, marks),
         Kind::TopkBaselines => return by_layer::topk_charts(view, pairing, marks, facts),
         Kind::Distribution => scores.and_then(|scores| distribution::chart(view, pairing, scores, marks)),
-        Kind::ScoreL0 => scatter::l0_chart(view, pairing, marks),
-        Kind::ScoreSize => scatter::size_chart(view, pairing, marks),
-        Kind::ScoreTraining => scatter::training_chart(view, pairing, marks, facts),
+        Kind::ScoreL0 => across::l0_chart(view, pairing, marks),
+        Kind::ScoreSize => across::size_chart(view, pairing, marks),
+        Kind::ScoreTraining => across::training_chart(view, pairing, marks, facts),
         Kind::ScoreKurtosis => scores.and_then(|scores| cloud::kurtosis_chart(view, pairing, scores, marks)),
         Kind::ScoreDensity => scores.and_then(|scores| cloud::density_chart(view, pairing, scores, marks)),
         Kind::SparsityFvu | Kind::Dead => None,

@@ -135,6 +135,19 @@ fn single_features_stand_against_kurtosis_and_density() {
 }
 
 #[test]
+fn a_score_that_is_the_same_for_all_features_is_named_and_not_drawn() {
+    let mut made = fixture::make(1);
+    for line in made.lines.iter_mut().filter(|line| line.explainer == "token_lookup_fit") {
+        line.scores.insert("beyond_token".into(), None);
+        line.score_reasons.insert("beyond_token".into(), "constant_prediction".into());
+    }
+    let (folder, _) = drawn(&made, &RenderOptions::default());
+    let words = words(&svg(folder.path(), "score_density.token_lookup_fit.svg"));
+    assert!(words.contains("beyond_token is the same for all features"), "{words}");
+    assert!(words.contains("top_and_random") && !words.contains("ρ —"), "{words}");
+}
+
+#[test]
 fn sparse_baselines_stand_beside_the_autoencoders_alone() {
     let (folder, _) = drawn(&fixture::make(4), &RenderOptions::default());
     let svg = svg(folder.path(), "topk_baselines.hook_resid_post.neuron_to_graph.svg");
