@@ -64,6 +64,9 @@ fn stored_answers(folder: &Path) -> usize {
     entries.map(|entry| count(&entry.expect("an entry").path())).sum()
 }
 
+/// Questions in hand of a run with eight turns at the endpoint: half as many more wait to be stored.
+const IN_HAND: usize = 12;
+
 /// A summary without the digest that the server's address is part of.
 fn summary(home: &Path, out: &str) -> Value {
     let text = fs::read_to_string(home.join(out).join("summary.json")).expect("a summary");
@@ -118,6 +121,8 @@ fn twenty_kills_change_no_number_and_repeat_no_stored_answer() {
     assert!(summary(home, "killed") == whole, "the results differ");
     let again = server.requests() - server.distinct();
     assert!(again <= lost, "{again} questions were asked again, and {lost} answers were lost");
-    assert!(lost <= 2 * 8 * KILLS, "{lost} answers were lost in {KILLS} kills");
+    // What is in hand when a run is killed, asked and not stored yet, is all that can be asked again. (`lost` counts
+    // an answer once more with each kill that comes before it is asked again.)
+    assert!(again <= IN_HAND * KILLS, "{again} questions were asked again after {KILLS} kills");
     assert_eq!(server.distinct(), questions);
 }
