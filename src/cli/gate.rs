@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::args::Common;
+use super::args::{Common, Environment};
 use super::{print, print_json};
 use crate::base::{read_to_string, write_atomic};
 use crate::gate::{
@@ -40,13 +40,19 @@ pub struct Accepted {
 }
 
 /// Compares two run folders.
-pub fn compare_runs(a: &Path, b: &Path, all: bool, common: &Common) -> Result<u8, RunError> {
+pub fn compare_runs(
+    a: &Path,
+    b: &Path,
+    all: bool,
+    common: &Common,
+    environment: &Environment,
+) -> Result<u8, RunError> {
     let (a, b) = rayon::join(|| RunFolder::read(a), || RunFolder::read(b));
     let comparison = compare(&a?, &b?)?;
     if common.json {
         print_json(&comparison);
     } else {
-        print(&comparison_text(&comparison, all));
+        print(&comparison_text(&comparison, all, environment.look));
     }
     Ok(0)
 }
@@ -82,6 +88,7 @@ pub fn regress_run(
     all: bool,
     files: GateFiles<'_>,
     common: &Common,
+    environment: &Environment,
 ) -> Result<u8, RunError> {
     let accepted = AcceptedRuns::read(against)?;
     let report = regress(&RunFolder::read(run)?, &accepted, &against.display().to_string())?;
@@ -95,7 +102,7 @@ pub fn regress_run(
     if common.json {
         print_json(&report);
     } else {
-        print(&gate_text(&report, all));
+        print(&gate_text(&report, all, environment.look));
     }
     Ok(if report.passed { 0 } else { WORSE })
 }

@@ -60,11 +60,13 @@ pub fn main() -> u8 {
         Verb::Plan(args) => plan::plan(args, &cli.common, &environment),
         Verb::Check(args) => plan::check(args, &cli.common),
         Verb::Report { run, charts } => run::report(run, charts, &cli.common, &environment),
-        Verb::Compare { run_a, run_b, all } => gate::compare_runs(run_a, run_b, *all, &cli.common),
+        Verb::Compare { run_a, run_b, all } => {
+            gate::compare_runs(run_a, run_b, *all, &cli.common, &environment)
+        }
         Verb::Accept { runs, into } => gate::accept_runs(runs, into, &cli.common),
         Verb::Regress { run, against, all, summary, junit } => {
             let files = gate::GateFiles { summary: summary.as_deref(), junit: junit.as_deref() };
-            gate::regress_run(run, against, *all, files, &cli.common)
+            gate::regress_run(run, against, *all, files, &cli.common, &environment)
         }
         Verb::Inspect(args) => inspect::inspect(args, &cli.common, &environment),
         Verb::Harvest(args) => harvest::harvest(args, &cli.common, &environment),

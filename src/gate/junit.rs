@@ -1,6 +1,6 @@
 //! A gate report as JUnit XML, which most systems of continuous integration show.
 
-use super::regress::{GateReport, Watched};
+use super::regress::GateReport;
 use super::text::line_text;
 use crate::report::xml;
 use crate::stats::RunVerdict;
@@ -9,7 +9,7 @@ use crate::stats::RunVerdict;
 pub fn junit_xml(report: &GateReport) -> String {
     let mut suites = String::new();
     let (mut tests, mut failures, mut skipped) = (0, 0, 0);
-    for group in report.groups.iter().filter(|group| group.gates == Watched::Gates) {
+    for group in report.groups.iter().filter(|group| group.gates) {
         let mut cases = String::new();
         let worse = group.failures().count();
         for line in &group.lines {

@@ -29,7 +29,7 @@ pub use accepted::{ACCEPTED_SCHEMA, AcceptedRuns, Margins, accept};
 pub use compare::{CellChange, Comparison, QualityChange, compare};
 pub use inputs::InputChange;
 pub use junit::junit_xml;
-pub use regress::{GateGroup, GateLine, GateReport, Watched, regress};
+pub use regress::{GateGroup, GateLine, GateReport, regress};
 pub use run_folder::RunFolder;
 pub use text::{comparison_text, gate_markdown, gate_text};
 

@@ -63,24 +63,14 @@ pub struct GateGroup {
     pub name: &'static str,
     /// What its numbers are.
     pub what: String,
-    /// Whether a worse line fails the gate.
-    pub gates: Watched,
+    /// Whether a worse line fails the gate; else it is only shown.
+    pub gates: bool,
     /// Chance that any of its lines is called worse where nothing changed.
     pub level: f64,
     /// In the order of the run.
     pub lines: Vec<GateLine>,
     /// What could not be tested, with the reason.
     pub not_tested: Vec<String>,
-}
-
-/// Whether something fails the gate or is only shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Watched {
-    /// A worse line fails the gate.
-    Gates,
-    /// It is shown; no adjustment counts it.
-    Shown,
 }
 
 /// One quantity.
@@ -108,8 +98,7 @@ pub struct GateLine {
 impl GateGroup {
     /// Lines that are worse and fail the gate.
     pub fn failures(&self) -> impl Iterator<Item = &GateLine> {
-        let gates = self.gates == Watched::Gates;
-        self.lines.iter().filter(move |line| gates && line.change.verdict == RunVerdict::Worse)
+        self.lines.iter().filter(|line| self.gates && line.change.verdict == RunVerdict::Worse)
     }
 }
 
@@ -262,7 +251,7 @@ impl Gate<'_> {
                 "mean `{}` by {} → {}, averaged over hook points; one test per method, adjusted over methods (Holm)",
                 self.accepted.primary, self.accepted.explainer, self.accepted.simulator
             ),
-            gates: Watched::Gates,
+            gates: true,
             level: LEVELS.scores,
             kinds: vec![self.score_kind(&self.accepted.primary, margin)],
         })
@@ -274,7 +263,7 @@ impl Gate<'_> {
         self.group(Group {
             name: "watched",
             what: "the other scores, exploratory: they do not fail the gate".into(),
-            gates: Watched::Shown,
+            gates: false,
             level: WATCHED_LEVEL,
             kinds: others.map(|scorer| self.score_kind(scorer, self.accepted.margins.score)).collect(),
         })
@@ -332,7 +321,7 @@ impl Gate<'_> {
         self.group(Group {
             name: "cells",
             what: format!("`{primary}` of every cell by itself, exploratory, with the smallest drop that it could have shown"),
-            gates: Watched::Shown,
+            gates: false,
             level: WATCHED_LEVEL,
             kinds: vec![self.kind(primary, true, false, self.accepted.margins.score, quantities)],
         })
@@ -374,7 +363,7 @@ impl Gate<'_> {
         self.group(Group {
             name: "quality",
             what: "dictionaries, averaged over hook points; adjusted over methods, the level shared among columns".into(),
-            gates: Watched::Gates,
+            gates: true,
             level: LEVELS.quality,
             kinds: kinds.collect(),
         })
@@ -435,7 +424,7 @@ impl Gate<'_> {
                 "features that failed, and features whose `{}` is undefined or has a constant prediction, of those walked",
                 self.accepted.primary
             ),
-            gates: Watched::Gates,
+            gates: true,
             level: LEVELS.tallies,
             kinds: kinds.collect(),
         })
@@ -498,7 +487,7 @@ impl Gate<'_> {
         let mut group = self.group(Group {
             name: "cost and time",
             what: "of the whole run; seconds in units of the calibration kernel's in the same run".into(),
-            gates: Watched::Gates,
+            gates: true,
             level: LEVELS.cost,
             kinds,
         })?;
@@ -545,7 +534,7 @@ impl Gate<'_> {
                 kinds.push(prepared);
             }
         }
-        let level = group.level / if group.gates == Watched::Gates { kinds.len().max(1) as f64 } else { 1.0 };
+        let level = group.level / if group.gates { kinds.len().max(1) as f64 } else { 1.0 };
         let mut lines = Vec::new();
         for Prepared { kind, margin, found } in kinds {
             let series: Vec<RunSeries> = found.iter().map(|one| one.series.clone()).collect();
@@ -596,7 +585,7 @@ impl Gate<'_> {
 struct Group {
     name: &'static str,
     what: String,
-    gates: Watched,
+    gates: bool,
     level: f64,
     kinds: Vec<Prepared>,
 }

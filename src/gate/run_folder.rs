@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::GateError;
-use crate::base::{read, read_to_string};
-use crate::report::{Cell, ScoreStatus, Summary};
+use crate::base::read;
+use crate::report::{Cell, FeatureLine, Summary, read_lines};
 
 /// Everything that a comparison needs of one run folder.
 #[derive(Debug)]
@@ -138,24 +137,6 @@ pub struct UsageFacts {
     pub dollars: Option<f64>,
 }
 
-/// The part of a line of `scores.jsonl` that a comparison needs.
-#[derive(Deserialize)]
-struct Line {
-    hook: String,
-    method: String,
-    #[serde(default)]
-    training: Option<u32>,
-    feature: usize,
-    protocol: String,
-    explainer: String,
-    simulator: String,
-    control: Option<String>,
-    status: ScoreStatus,
-    scores: BTreeMap<String, Option<f64>>,
-    #[serde(default)]
-    score_reasons: BTreeMap<String, String>,
-}
-
 impl RunFolder {
     /// Reads a run folder.
     pub fn read(folder: &Path) -> Result<Self, GateError> {
@@ -229,29 +210,12 @@ fn group_key(cell: &Cell) -> GroupKey {
 }
 
 fn read_features(path: &Path) -> Result<HashMap<GroupKey, Vec<FeatureScores>>, GateError> {
-    let text = read_to_string(path)?;
-    let lines: Vec<&str> = text.lines().collect();
-    let parsed: Vec<Result<Line, serde_json::Error>> =
-        lines.par_iter().map(|line| serde_json::from_str(line)).collect();
     let mut features: HashMap<GroupKey, Vec<FeatureScores>> = HashMap::new();
-    for (number, line) in parsed.into_iter().enumerate() {
-        let line = line.map_err(|source| crate::report::ReportError::Json {
-            path: path.to_path_buf(),
-            line: Some(number + 1),
-            source,
-        })?;
+    for line in read_lines::<FeatureLine>(path)?.unwrap_or_default() {
+        let entering = |scorer: &String| Some((scorer.clone(), line.entering(scorer)?));
+        let scores = line.scores.keys().filter_map(entering).collect();
         let control = line.control.unwrap_or_default();
         let key = [line.hook, line.method, line.protocol, line.explainer, line.simulator, control];
-        let mut scores = BTreeMap::new();
-        if matches!(line.status, ScoreStatus::Scored | ScoreStatus::Undefined) {
-            for (scorer, score) in line.scores {
-                let constant =
-                    line.score_reasons.get(&scorer).is_some_and(|reason| reason == "constant_prediction");
-                if let Some(score) = score.or(constant.then_some(0.0)) {
-                    scores.insert(scorer, score);
-                }
-            }
-        }
         features.entry(key).or_default().push(FeatureScores {
             training: line.training,
             feature: line.feature,

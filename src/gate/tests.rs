@@ -3,7 +3,10 @@ use std::path::Path;
 use super::fixture::MadeRun;
 use super::*;
 use crate::base::write_atomic;
+use crate::report::{Ink, Look};
 use crate::stats::Verdict;
+
+const LOOK: Look = Look { width: 104, ink: Ink::None };
 
 fn accepted(below: &Path) -> AcceptedRuns {
     let runs: Vec<RunFolder> = (1..=5).map(|seed| MadeRun::new(seed).read(below)).collect();
@@ -33,7 +36,7 @@ fn a_run_is_identical_to_itself_and_pairs_its_features() {
         assert!(cell.identical && cell.n_pairs == Some(200) && cell.difference == Some(0.0));
         assert_eq!(cell.verdict, Some(Verdict::WithinMargin));
     }
-    assert!(comparison_text(&found, false).contains("identical"));
+    assert!(comparison_text(&found, false, LOOK).contains("identical"));
 }
 
 #[test]
@@ -113,10 +116,10 @@ fn another_seed_is_nothing_worse() {
         assert_eq!((line.n_hooks, line.n_features), (3, Some(600)));
         assert!(line.change.smallest_detectable > 0.0 && line.change.smallest_detectable < 0.06);
     }
-    let text = gate_text(&report, true);
+    let text = gate_text(&report, true, LOOK);
     assert!(text.contains("nothing is worse"), "{text}");
-    let widest = |all| gate_text(&report, all).lines().map(|line| line.chars().count()).max();
-    assert!(widest(false) <= Some(104) && widest(true) <= Some(125), "{text}");
+    let widest = |all| gate_text(&report, all, LOOK).lines().map(|line| line.chars().count()).max();
+    assert!(widest(false) <= Some(LOOK.width) && widest(true) <= Some(LOOK.width), "{text}");
 }
 
 #[test]
@@ -147,7 +150,7 @@ fn a_method_that_is_gone_is_worse() {
     let report = held(&gone, folder.path());
     assert!(!report.passed);
     assert_eq!(report.missing.len(), 3);
-    assert!(gate_text(&report, false).contains("missing · random at blocks.0.hook_resid_post"));
+    assert!(gate_text(&report, false, LOOK).contains("missing · random at blocks.0.hook_resid_post"));
     assert!(junit_xml(&report).contains("<failure type=\"missing\""));
 }
 
@@ -155,7 +158,7 @@ fn a_method_that_is_gone_is_worse() {
 fn changed_inputs_are_said_first() {
     let folder = tempfile::tempdir().expect("a folder");
     let changed = MadeRun { steps: 12, fvu: [("sae", 0.4)].into(), ..MadeRun::new(9) };
-    let text = gate_text(&held(&changed, folder.path()), false);
+    let text = gate_text(&held(&changed, folder.path()), false, LOOK);
     let (inputs, quality) = (text.find("suite.methods.sae.steps: 600 → 12"), text.find("worse · quality"));
     assert!(inputs.is_some() && inputs < quality, "{text}");
 }
@@ -183,7 +186,7 @@ fn hostile_names_are_text_everywhere() {
     assert!(xml.contains("&lt;b&gt;|&quot;&amp;&lt;U+202E&gt;") && !xml.contains("<b>"), "{xml}");
     let markdown = gate_markdown(&report);
     assert!(!markdown.contains("<b>") && markdown.contains("&lt;b&gt;"), "{markdown}");
-    for text in [xml, markdown, gate_text(&report, true)] {
+    for text in [xml, markdown, gate_text(&report, true, LOOK)] {
         assert!(!text.contains(['\u{202e}', '\u{1b}']));
     }
 }

@@ -1,56 +1,49 @@
 //! Comparisons and gate reports as text for a terminal and as Markdown for a job's summary.
 
 use super::compare::{CellChange, Comparison, QualityChange};
-use super::regress::{GateGroup, GateLine, GateReport, Watched};
-use crate::report::{markdown, visible};
-use crate::stats::{Family, RunVerdict};
-
-/// What stands where there is no number.
-const DASH: &str = "—";
+use super::regress::{GateGroup, GateLine, GateReport};
+use crate::report::{Column, DASH, Grid, Look, fixed, markdown, p_value, visible, wrap};
+use crate::stats::Family;
 
 /// Exploratory cells are shown on a terminal for these scorers beside the primary one, unless all are asked for.
 const BESIDE_PRIMARY: &str = "beyond_token";
 
-/// A table: heads, then rows of as many cells; `left` of them, from the left, are text.
+/// Columns of a verdict that must be there beside the others, or it stands below its row.
+const VERDICT: usize = 18;
+
+/// A table for a terminal or for Markdown: heads, and whether numbers stand below them; the last column is text.
 struct Table {
-    heads: Vec<&'static str>,
-    left: usize,
+    heads: Vec<(&'static str, bool)>,
+    /// Columns that a narrow terminal loses, the first one first.
+    dropped_first: Vec<usize>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn text(&self, indent: &str) -> String {
-        let width = |column: usize| {
-            let cells = self.rows.iter().map(|row| row[column].chars().count());
-            cells.chain([self.heads[column].chars().count()]).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..self.heads.len()).map(width).collect();
+    fn text(self, look: Look) -> String {
         let last = self.heads.len() - 1;
-        let line = |cells: &[String]| {
-            let padded: Vec<String> = cells
-                .iter()
-                .enumerate()
-                .map(|(column, cell)| {
-                    let missing = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
-                    if column < self.left || column == last {
-                        format!("{cell}{missing}")
-                    } else {
-                        format!("{missing}{cell}")
-                    }
-                })
-                .collect();
-            format!("{indent}{}\n", padded.join("  ").trim_end())
+        let column = |(nth, (head, is_number)): (usize, &(&str, bool))| {
+            let column = if *is_number { Column::number(head) } else { Column::text(head) };
+            match self.dropped_first.iter().position(|dropped| *dropped == nth) {
+                _ if nth == last => column.folds(VERDICT),
+                Some(rank) => column.drops(rank as u32),
+                None => column,
+            }
         };
-        let heads: Vec<String> = self.heads.iter().map(ToString::to_string).collect();
-        std::iter::once(line(&heads)).chain(self.rows.iter().map(|row| line(row))).collect()
+        let mut grid = Grid::new(self.heads.iter().enumerate().map(column).collect());
+        self.rows.into_iter().for_each(|row| grid.row(row));
+        let drawn = grid.draw(look);
+        match drawn.dropped.is_empty() {
+            true => drawn.text,
+            false => format!("{}no room for: {}\n", drawn.text, drawn.dropped.join(", ")),
+        }
     }
 
     fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let rule =
-            (0..self.heads.len()).map(|column| if column < self.left { "---" } else { "--:" }.to_string());
-        let mut text = line(self.heads.iter().map(ToString::to_string).collect());
-        text.push_str(&line(rule.collect()));
+        let mut text = line(self.heads.iter().map(|(head, _)| head.to_string()).collect());
+        let rule = |(_, is_number): &(&str, bool)| if *is_number { "--:" } else { "---" }.to_string();
+        text.push_str(&line(self.heads.iter().map(rule).collect()));
         self.rows
             .iter()
             .for_each(|row| text.push_str(&line(row.iter().map(|cell| markdown(cell)).collect())));
@@ -58,24 +51,26 @@ impl Table {
     }
 }
 
+/// Running text in the width of a terminal; what follows the first line is indented.
+fn paragraph(text: &str, look: Look) -> String {
+    wrap(text, look.width.saturating_sub(2)).join("\n  ") + "\n"
+}
+
 fn signed(value: f64) -> String {
-    format!("{value:+.3}")
+    let text = fixed(Some(value), 3);
+    if text.starts_with('-') { text } else { format!("+{text}") }
 }
 
-fn optional(value: Option<f64>) -> String {
-    value.map_or(DASH.into(), |value| format!("{value:.3}"))
-}
-
-fn p_value(p: f64) -> String {
-    if p < 0.001 { "<0.001".into() } else { format!("{p:.3}") }
+fn with_interval(change: f64, low: f64, high: f64) -> String {
+    format!("{} [{}, {}]", signed(change), signed(low), signed(high))
 }
 
 /// A comparison for a terminal. Without `all`, the primary scorer and `beyond_token` of what is no control.
-pub fn comparison_text(comparison: &Comparison, all: bool) -> String {
+pub fn comparison_text(comparison: &Comparison, all: bool, look: Look) -> String {
     let mut text = format!("{} → {}: differences are second minus first\n", comparison.a, comparison.b);
     push_inputs(&mut text, &comparison.inputs.iter().map(ToString::to_string).collect::<Vec<_>>());
     for line in &comparison.not_compared {
-        text.push_str(&format!("{}\n", wrapped(&format!("not compared · {line}"))));
+        text.push_str(&paragraph(&format!("not compared · {line}"), look));
     }
     let shown = |cell: &&CellChange| {
         let asked = cell.scorer == comparison.primary || cell.scorer == BESIDE_PRIMARY;
@@ -105,17 +100,20 @@ pub fn comparison_text(comparison: &Comparison, all: bool) -> String {
         } else {
             format!("{explainer} → {simulator}")
         };
-        text.push_str(&format!("\n{} · {} · {protocol} · {family}\n", visible(scorer), visible(&who)));
-        text.push_str(&cell_table(&cells).text("  "));
+        text.push('\n');
+        text.push_str(&paragraph(&format!("{scorer} · {who} · {protocol} · {family}"), look));
+        text.push_str(&cell_table(&cells).text(look));
     }
-    text.push_str(&format!(
-        "\nverdicts: within the margin means that the 90 % interval lies inside ±{}; no difference\n",
+    text.push('\n');
+    let verdicts = format!(
+        "verdicts: within the margin means that the 90 % interval lies inside ±{}; no difference detected does not \
+         mean that there is none: the interval says how large it may be.",
         comparison.margin
-    ));
-    text.push_str("detected does not mean that there is none: the interval says how large it may be.\n");
+    );
+    text.push_str(&paragraph(&verdicts, look));
     if comparison.quality.iter().any(|row| row.control.is_none()) {
         text.push_str("\ndictionaries, first → second\n");
-        text.push_str(&quality_table(&comparison.quality).text("  "));
+        text.push_str(&quality_table(&comparison.quality).text(look));
     }
     if !all {
         let hidden = comparison.cells.iter().filter(|cell| !shown(cell)).count();
@@ -143,9 +141,7 @@ fn cell_table(cells: &[&CellChange]) -> Table {
     let rows = cells.iter().map(|cell| {
         let control = cell.control.as_deref().map_or(String::new(), |name| format!(" ({name})"));
         let interval = match (cell.difference, cell.ci_low, cell.ci_high) {
-            (Some(difference), Some(low), Some(high)) => {
-                format!("{} [{}, {}]", signed(difference), signed(low), signed(high))
-            }
+            (Some(difference), Some(low), Some(high)) => with_interval(difference, low, high),
             _ => DASH.to_string(),
         };
         let n = match cell.n_pairs {
@@ -158,19 +154,28 @@ fn cell_table(cells: &[&CellChange]) -> Table {
             (false, None) => cell.reason.clone().unwrap_or_default(),
         };
         vec![
-            visible(&cell.hook),
-            visible(&format!("{}{control}", cell.method)),
-            optional(cell.mean_a),
-            optional(cell.mean_b),
+            cell.hook.clone(),
+            format!("{}{control}", cell.method),
+            fixed(cell.mean_a, 3),
+            fixed(cell.mean_b, 3),
             interval,
             n,
-            cell.p_adjusted.or(cell.p).map_or(DASH.into(), p_value),
+            p_value(cell.p_adjusted.or(cell.p)),
             verdict,
         ]
     });
     Table {
-        heads: vec!["hook point", "method", "first", "second", "difference [95 %]", "n", "p", "verdict"],
-        left: 2,
+        heads: vec![
+            ("hook point", false),
+            ("method", false),
+            ("first", true),
+            ("second", true),
+            ("difference [95 %]", true),
+            ("n", true),
+            ("p", true),
+            ("verdict", false),
+        ],
+        dropped_first: vec![2, 6, 3, 5],
         rows: rows.collect(),
     }
 }
@@ -180,13 +185,12 @@ fn quality_table(rows: &[QualityChange]) -> Table {
     let lines = real.map(|row| {
         let value = |name: &str, digits: usize| {
             let [a, b] = row.values.get(name).copied().unwrap_or_default();
-            let one =
-                |value: Option<f64>| value.map_or(DASH.to_string(), |value| format!("{value:.digits$}"));
-            if a == b { one(a) } else { format!("{} → {}", one(a), one(b)) }
+            let (a, b) = (fixed(a, digits), fixed(b, digits));
+            if a == b { a } else { format!("{a} → {b}") }
         };
         vec![
-            visible(&row.hook),
-            visible(&row.method),
+            row.hook.clone(),
+            row.method.clone(),
             value("l0", 1),
             value("fvu", 3),
             value("loss_recovered_zero", 3),
@@ -195,8 +199,16 @@ fn quality_table(rows: &[QualityChange]) -> Table {
         ]
     });
     Table {
-        heads: vec!["hook point", "method", "L0", "FVU", "loss recovered", "dead", "dictionary"],
-        left: 2,
+        heads: vec![
+            ("hook point", false),
+            ("method", false),
+            ("L0", true),
+            ("FVU", true),
+            ("loss recovered", true),
+            ("dead", true),
+            ("dictionary", false),
+        ],
+        dropped_first: vec![5, 4],
         rows: lines.collect(),
     }
 }
@@ -212,17 +224,13 @@ struct Shown {
 impl Shown {
     fn of(line: &GateLine) -> Self {
         let change = &line.change;
+        let places = |value| fixed(Some(value), 3);
         if !line.relative {
             return Self {
-                former: format!("{:.3} ± {:.3}", change.former, change.between_runs_sd),
-                now: format!("{:.3}", change.now),
-                change: format!(
-                    "{} [{}, {}]",
-                    signed(change.change),
-                    signed(change.ci_low),
-                    signed(change.ci_high)
-                ),
-                detectable: format!("{:.3}", change.smallest_detectable),
+                former: format!("{} ± {}", places(change.former), places(change.between_runs_sd)),
+                now: places(change.now),
+                change: with_interval(change.change, change.ci_low, change.ci_high),
+                detectable: places(change.smallest_detectable),
             };
         }
         let percent = |log: f64| {
@@ -247,7 +255,7 @@ impl Shown {
     }
 }
 
-/// Four significant digits.
+/// A count or an amount of any size.
 fn quantity(value: f64) -> String {
     if value >= 1e6 {
         format!("{:.1} M", value / 1e6)
@@ -266,47 +274,35 @@ fn gate_table(lines: &[&GateLine], quantities: bool) -> Table {
             false => line.subject.clone(),
         };
         vec![
-            visible(&name),
+            name,
             shown.former,
             shown.now,
             shown.change,
-            p_value(line.change.p_adjusted),
+            p_value(Some(line.change.p_adjusted)),
             shown.detectable,
             line.change.verdict.to_string(),
         ]
     });
     Table {
-        heads: vec!["", "accepted ± sd", "now", "change [95 %]", "p", "would find", "verdict"],
-        left: 1,
+        heads: vec![
+            ("quantity", false),
+            ("accepted ± sd", true),
+            ("now", true),
+            ("change [95 %]", true),
+            ("p", true),
+            ("would find", true),
+            ("verdict", false),
+        ],
+        dropped_first: vec![4, 2, 1],
         rows: rows.collect(),
     }
-}
-
-/// Widest line of running text.
-const WIDTH: usize = 100;
-
-/// Text in lines of at most [`WIDTH`] characters, broken at spaces; all but the first are indented.
-fn wrapped(text: &str) -> String {
-    let mut lines = vec![String::new()];
-    for word in visible(text).split(' ') {
-        let last = lines.last().map_or(0, |line| line.chars().count());
-        if last > 0 && last + 1 + word.chars().count() > WIDTH {
-            lines.push(format!("  {word}"));
-        } else if let Some(line) = lines.last_mut() {
-            if last > 0 {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-    }
-    lines.join("\n")
 }
 
 /// How a gate's level reads.
 fn level(group: &GateGroup) -> String {
     match group.gates {
-        Watched::Gates => format!("gate: worse by chance in {} % of nights at most", percent_of(group.level)),
-        Watched::Shown => "shown, does not fail the gate".into(),
+        true => format!("gate: worse by chance in {} % of nights at most", percent_of(group.level)),
+        false => "shown, does not fail the gate".into(),
     }
 }
 
@@ -318,12 +314,8 @@ fn percent_of(share: f64) -> String {
 fn headline(report: &GateReport) -> String {
     let failures = report.failures();
     if report.passed {
-        let tested: usize = report
-            .groups
-            .iter()
-            .filter(|group| group.gates == Watched::Gates)
-            .map(|group| group.lines.len())
-            .sum();
+        let tested: usize =
+            report.groups.iter().filter(|group| group.gates).map(|group| group.lines.len()).sum();
         return format!("nothing is worse: {tested} quantities tested");
     }
     let names: Vec<String> =
@@ -356,13 +348,13 @@ fn failure_line(group: &GateGroup, line: &GateLine) -> String {
         shown.former,
         shown.now,
         shown.change,
-        p_value(line.change.p_adjusted),
+        p_value(Some(line.change.p_adjusted)),
         line.change.n_runs
     ))
 }
 
 /// A gate report for a terminal. Without `all`, what fails the gate and what gates it; with it, the rest too.
-pub fn gate_text(report: &GateReport, all: bool) -> String {
+pub fn gate_text(report: &GateReport, all: bool, look: Look) -> String {
     let mut text = format!(
         "{} (suite {}, seed {}) against {}: {} accepted runs\n",
         report.run,
@@ -373,30 +365,28 @@ pub fn gate_text(report: &GateReport, all: bool) -> String {
     );
     push_inputs(&mut text, &report.inputs.iter().map(ToString::to_string).collect::<Vec<_>>());
     for note in &report.notes {
-        text.push_str(&format!("{}\n", wrapped(&format!("note · {note}"))));
+        text.push_str(&paragraph(&format!("note · {note}"), look));
     }
-    for group in report.groups.iter().filter(|group| all || group.gates == Watched::Gates) {
-        text.push_str(&format!(
-            "\n{}\n",
-            wrapped(&format!("{} · {}; {}", group.name, group.what, level(group)))
-        ));
+    for group in report.groups.iter().filter(|group| all || group.gates) {
+        text.push('\n');
+        text.push_str(&paragraph(&format!("{} · {}; {}", group.name, group.what, level(group)), look));
         let lines: Vec<&GateLine> = group.lines.iter().collect();
         if !lines.is_empty() {
             let several = lines.iter().any(|line| line.quantity != lines[0].quantity);
-            text.push_str(&gate_table(&lines, several || lines[0].subject == "run").text("  "));
+            text.push_str(&gate_table(&lines, several || lines[0].subject == "run").text(look));
         }
         for why in &group.not_tested {
-            text.push_str(&format!("  {}\n", wrapped(&format!("not tested · {why}"))));
+            text.push_str(&paragraph(&format!("not tested · {why}"), look));
         }
     }
     text.push('\n');
     for missing in &report.missing {
-        text.push_str(&format!("{}\n", wrapped(&format!("missing · {missing}"))));
+        text.push_str(&paragraph(&format!("missing · {missing}"), look));
     }
     for (group, line) in report.failures() {
-        text.push_str(&format!("{}\n", wrapped(&format!("worse · {}", failure_line(group, line)))));
+        text.push_str(&paragraph(&format!("worse · {}", failure_line(group, line)), look));
     }
-    text.push_str(&format!("{}\n", wrapped(&headline(report))));
+    text.push_str(&paragraph(&headline(report), look));
     text
 }
 
@@ -455,11 +445,5 @@ pub fn gate_markdown(report: &GateReport) -> String {
 pub(super) fn line_text(group: &GateGroup, line: &GateLine) -> String {
     let margin =
         if line.relative { format!("{} %", percent_of(line.margin)) } else { format!("{}", line.margin) };
-    let verdict = match line.change.verdict {
-        RunVerdict::Worse => "worse",
-        RunVerdict::Better => "better",
-        RunVerdict::WithinMargin => "within the margin",
-        RunVerdict::NoChangeDetected => "no change detected",
-    };
-    format!("{verdict} (margin {margin}): {}", failure_line(group, line))
+    format!("{} (margin {margin}): {}", line.change.verdict, failure_line(group, line))
 }

@@ -35,11 +35,12 @@ use crate::base::{FileError, read_to_string, write_atomic};
 
 pub use escape::{markdown, visible, xml};
 pub use manifest::{ManifestView, StageView};
-pub use number::fixed;
+pub use number::{DASH, fixed, p_value};
 pub use schema::{
     Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,
     dictionary_name,
 };
+pub use scores::{FeatureLine, read_lines};
 pub use terminal::{
     Closing, Column, ControlRange, Drawn, Extremes, Grid, Ink, Look, Unscored, cut, facts, left,
     next_feature, right, spelled, terminal_table, width, wrap, wrap_at_most,

@@ -61,6 +61,15 @@ pub struct FeatureLine {
 /// Why a score is null that counts as 0 in means: the truth varies and the prediction does not.
 const CONSTANT_PREDICTION: &str = "constant_prediction";
 
+impl FeatureLine {
+    /// The score as it enters a mean: 0 for a constant prediction, none where there is no score.
+    pub fn entering(&self, scorer: &str) -> Option<f64> {
+        let constant = || self.score_reasons.get(scorer).is_some_and(|why| why == CONSTANT_PREDICTION);
+        let score = self.scores.get(scorer)?;
+        score.filter(|score| score.is_finite()).or_else(|| constant().then_some(0.0))
+    }
+}
+
 /// One feature's score, as it enters means, beside what else is known of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FeaturePoint {
@@ -154,10 +163,8 @@ fn add(
         Pairing { protocol: &line.protocol, explainer: &line.explainer, simulator: &line.simulator };
     let row = RowKey { hook: &line.hook, method: &line.method, control: line.control.as_deref() };
     let (density, kurtosis) = (line.density, line.kurtosis);
-    for (scorer, score) in line.scores.iter().filter(|_| line.control.is_none()) {
-        let constant = line.score_reasons.get(scorer).is_some_and(|why| why == CONSTANT_PREDICTION);
-        let entering = score.filter(|score| score.is_finite()).or(constant.then_some(0.0));
-        if let Some(score) = entering {
+    for scorer in line.scores.keys().filter(|_| line.control.is_none()) {
+        if let Some(score) = line.entering(scorer) {
             let point = FeaturePoint { score, density, kurtosis };
             points.entry(key(pairing, row, scorer)).or_default().push(point);
         }

@@ -543,21 +543,9 @@ fn cell_row<'a>(
 fn planned(summary: &Summary) -> Vec<DifferenceLine> {
     differences(&summary.differences, Family::Primary, summary.margin)
         .into_iter()
-        .map(|row: DifferenceText| {
-            let cells = [
-                row.hook,
-                row.pairing,
-                row.scorer,
-                row.compared,
-                row.n,
-                row.difference,
-                row.p,
-                row.p_adjusted,
-            ];
-            DifferenceLine {
-                cells: cells.iter().map(|cell| visible(cell)).collect(),
-                verdict: visible(&row.verdict),
-            }
+        .map(|row: DifferenceText| DifferenceLine {
+            cells: row.cells().map(visible).to_vec(),
+            verdict: visible(&row.verdict),
         })
         .collect()
 }

@@ -135,18 +135,8 @@ fn push_differences(text: &mut String, view: &View<'_>) {
             ["hook point", "explainer", "score", "compared", "n", "difference", "p", "p adjusted", "verdict"];
         push_head(text, &head.map(str::to_string), 4);
         for row in rows {
-            let cells = [
-                row.hook,
-                row.pairing,
-                row.scorer,
-                row.compared,
-                row.n,
-                row.difference,
-                row.p,
-                row.p_adjusted,
-                row.verdict,
-            ];
-            push_row(text, cells.map(|cell| escape(&cell).replace(r"\[", "[").replace(r"\]", "]")));
+            let cells = row.cells().into_iter().chain([row.verdict.as_str()]);
+            push_row(text, cells.map(|cell| escape(cell).replace(r"\[", "[").replace(r"\]", "]")));
         }
         text.push_str(&format!("\n{note} *No difference detected* is not *equal*.\n"));
     }

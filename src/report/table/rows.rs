@@ -231,6 +231,22 @@ pub struct DifferenceText {
     pub verdict: String,
 }
 
+impl DifferenceText {
+    /// Everything but the verdict, in the order of the columns.
+    pub fn cells(&self) -> [&str; 8] {
+        [
+            &self.hook,
+            &self.pairing,
+            &self.scorer,
+            &self.compared,
+            &self.n,
+            &self.difference,
+            &self.p,
+            &self.p_adjusted,
+        ]
+    }
+}
+
 /// The comparisons of one family, as text.
 pub fn differences(rows: &[DifferenceRow], family: Family, margin: Option<f64>) -> Vec<DifferenceText> {
     rows.iter()
