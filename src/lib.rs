@@ -20,15 +20,16 @@
 //! | layer | folders |
 //! |---|---|
 //! | 0 | [`base`] |
-//! | 1 | [`stats`], [`linalg`], [`nn`], [`hub`] |
-//! | 2 | [`corpus`], [`subject`], [`llm`], [`report`] |
-//! | 3 | [`activations`], [`gate`] |
-//! | 4 | [`dictionary`] |
-//! | 5 | [`features`] |
-//! | 6 | [`explain`], [`simulate`], [`score`] |
-//! | 7 | [`suite`] |
-//! | 8 | [`run`], [`mod@bench`] |
-//! | 9 | [`cli`] |
+//! | 1 | [`stats`], [`linalg`], [`hub`] |
+//! | 2 | [`nn`] |
+//! | 3 | [`corpus`], [`subject`], [`llm`], [`report`] |
+//! | 4 | [`activations`], [`gate`] |
+//! | 5 | [`dictionary`] |
+//! | 6 | [`features`] |
+//! | 7 | [`explain`], [`simulate`], [`score`] |
+//! | 8 | [`suite`] |
+//! | 9 | [`run`], [`mod@bench`] |
+//! | 10 | [`cli`] |
 //!
 //! # Invariants
 //!

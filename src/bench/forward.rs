@@ -9,6 +9,8 @@ use crate::subject::{LoadedSubject, SubjectModel};
 /// Residual streams of a model.
 pub struct Harvest {
     subject: LoadedSubject,
+    /// With products of bf16.
+    half: LoadedSubject,
     tokens: TokenBatch,
     hooks: Vec<HookPoint>,
 }
@@ -25,15 +27,17 @@ impl Harvest {
         let hooks = layers
             .map(|layer| format!("blocks.{layer}.hook_resid_post").parse().map_err(BenchError::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self { subject, tokens, hooks })
+        let half = subject.clone().with_half_products().map_err(BenchError::new)?;
+        Ok(Self { subject, half, tokens, hooks })
     }
 }
 
 impl Timed for Harvest {
-    fn turn(&mut self, _: &Value) -> Result<Value, BenchError> {
+    fn turn(&mut self, asked: &Value) -> Result<Value, BenchError> {
+        let subject = if asked["half"] == true { &self.half } else { &self.subject };
         let started = Stopwatch::start();
         let streams: Vec<Matrix> =
-            self.subject.model().activations(&self.tokens, &self.hooks).map_err(BenchError::new)?;
+            subject.model().activations(&self.tokens, &self.hooks).map_err(BenchError::new)?;
         let seconds = started.seconds();
         let size = |stream: &Matrix| {
             let square: f64 = stream.data().iter().map(|&x| f64::from(x).powi(2)).sum();

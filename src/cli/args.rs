@@ -228,6 +228,9 @@ pub struct HarvestArgs {
     /// Commit, tag or branch of a hub id.
     #[arg(long)]
     pub revision: Option<String>,
+    /// Round both factors of products inside the model's blocks to bf16 where the processor has such products.
+    #[arg(long)]
+    pub half_products: bool,
     /// JSON list of equally long lists of token ids; needs no tokenizer.
     #[arg(long, value_name = "FILE", conflicts_with = "text", required_unless_present = "text")]
     pub token_ids: Option<PathBuf>,

@@ -38,7 +38,11 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
         budget: None,
         offline: common.offline,
     };
-    let spec = SubjectSpec { model: args.model.clone(), revision: args.revision.clone() };
+    let spec = SubjectSpec {
+        model: args.model.clone(),
+        revision: args.revision.clone(),
+        half_products: args.half_products,
+    };
     let subject = open_subject(&spec, &places)?.loaded;
     let model = subject.model();
     let hooks = hooks(&args.hooks, model)?;

@@ -39,6 +39,40 @@ pub enum MethodParams {
     File(FileParams),
 }
 
+/// The fields of some kinds as a JSON Schema: what each means, its type and its default.
+#[derive(Debug, Clone)]
+pub struct KindFields {
+    /// The kinds that take them.
+    pub kinds: &'static [Kind],
+    /// Schema of the parameters, self-contained.
+    pub schema: serde_json::Value,
+}
+
+impl KindFields {
+    fn of<P: schemars::JsonSchema>(kinds: &'static [Kind]) -> Self {
+        let settings = schemars::generate::SchemaSettings::default().with(|settings| {
+            settings.inline_subschemas = true;
+        });
+        Self { kinds, schema: settings.into_generator().into_root_schema_for::<P>().into() }
+    }
+}
+
+/// The fields of every kind.
+pub fn kind_fields() -> Vec<KindFields> {
+    vec![
+        KindFields::of::<SaeParams>(&[Kind::Sae, Kind::SaeUntied]),
+        KindFields::of::<TopkParams>(&[Kind::Topk, Kind::BatchTopk, Kind::Matryoshka]),
+        KindFields::of::<GatedParams>(&[Kind::Gated]),
+        KindFields::of::<JumpreluParams>(&[Kind::Jumprelu]),
+        KindFields::of::<NeuronParams>(&[Kind::Neuron]),
+        KindFields::of::<RandomParams>(&[Kind::Random]),
+        KindFields::of::<IdentityParams>(&[Kind::Identity]),
+        KindFields::of::<PcaParams>(&[Kind::Pca]),
+        KindFields::of::<IcaParams>(&[Kind::Ica]),
+        KindFields::of::<FileParams>(&[Kind::File]),
+    ]
+}
+
 /// Checked parameters: what can be fitted.
 #[derive(Debug)]
 pub enum CheckedMethod {

@@ -76,6 +76,14 @@ pub enum FitError {
         /// Learning rate in force.
         lr: f64,
     },
+    /// A solver from elsewhere that gave up.
+    #[error("`{solver}` found no components: {why}; use `solver: picard`")]
+    Solver {
+        /// Its name in a suite.
+        solver: &'static str,
+        /// What it says.
+        why: String,
+    },
     /// Parameters that do not fit the width of the hook point.
     #[error("`{method}`: `{field}` is {got}, but {expected}")]
     DoesNotFit {

@@ -104,7 +104,7 @@ const HARMLESS: &[&str] = &[
 ];
 
 /// Whose layout a file has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FileFormat {
     /// A folder with `cfg.json` and `sae_weights.safetensors`.
@@ -112,7 +112,7 @@ pub enum FileFormat {
 }
 
 /// A dictionary trained elsewhere.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileParams {
     /// The folder that holds it.

@@ -26,9 +26,20 @@ const COARSE_TOLERANCE: f64 = 5.0;
 /// Halvings of a step before the quasi-Newton memory is thrown away.
 const HALVINGS: usize = 10;
 
-/// Independent components of unit variance: FastICA's contrast (log cosh, symmetric, whitened),
-/// solved by a quasi-Newton method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What turns whitened rows to independent components. All have FastICA's contrast, log cosh, and its optima.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Solver {
+    /// Quasi-Newton steps on the rotations (Picard-O: Ablin, Cardoso and Gramfort, *Faster ICA under orthogonal
+    /// constraint*, 2018).
+    #[default]
+    Picard,
+    /// The fixed-point iteration of the crate linfa-ica, in f64: a second opinion, several times slower.
+    Linfa,
+}
+
+/// Independent components of unit variance: FastICA's contrast (log cosh, symmetric, whitened).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IcaParams {
     /// Which uses of the one fit are wanted.
@@ -44,6 +55,8 @@ pub struct IcaParams {
     pub centred: bool,
     /// Rows used, spread evenly over the set; all where it has fewer. Whitening uses all rows.
     pub rows: usize,
+    /// What finds the components of whitened rows.
+    pub solver: Solver,
     /// Iterations at most.
     pub iterations: usize,
     /// Largest entry of the gradient at which the search ends.
@@ -59,6 +72,7 @@ impl Default for IcaParams {
             components: None,
             centred: true,
             rows: 100_000,
+            solver: Solver::default(),
             iterations: 200,
             tolerance: 1e-3,
         }
@@ -79,6 +93,10 @@ impl IcaParams {
         problems.at_least("rows", self.rows, 2);
         problems.at_least("iterations", self.iterations, 1);
         problems.positive("tolerance", self.tolerance);
+        problems.require(self.solver != Solver::Linfa || cfg!(feature = "linfa"), "solver", || {
+            "is `linfa`, which this program was built without: build it with the feature `linfa`, or use `picard`"
+                .to_string()
+        });
         problems.finish(IcaFit { params: self.clone() })
     }
 }
@@ -88,7 +106,7 @@ impl IcaFit {
     ///
     /// linfa-ica finds the same components, but holds all rows in f64, takes about ten times
     /// scikit-learn's time for an iteration, and does not say whether it has converged. So a solver
-    /// of our own stands here; linfa is the oracle of the tests.
+    /// of our own is the first choice; where linfa's is chosen, convergence is measured as for ours.
     pub fn decompose(
         &self,
         set: &ActivationSet,
@@ -102,7 +120,11 @@ impl IcaFit {
         let mut stream = context.stream(&["ica", &set.hook().to_string()]);
         let start: Vec<f64> = (0..n * n).map(|_| stream.normal()).collect();
         let search = Search { tolerance: params.tolerance, iterations: params.iterations };
-        let solved = search.run_coarse_to_fine(&rows, orthogonalise(&start, n)?, context)?;
+        let start = orthogonalise(&start, n)?;
+        let solved = match params.solver {
+            Solver::Picard => search.run_coarse_to_fine(&rows, start, context)?,
+            Solver::Linfa => search.run_linfa(&rows, &mut stream)?,
+        };
 
         let mut report = solved.report(&rows, set, params);
         report.notes.extend(null_note(&whitening));
@@ -334,6 +356,48 @@ impl Search {
         Ok(Solved { rotation: point.rotation, iterations, converged, gradients })
     }
 
+    /// linfa-ica's fixed-point iteration from a start of its own, and how far its end is from an optimum.
+    ///
+    /// It ends where no component turns by more than an angle, and a gradient entry is about as large as the angle
+    /// that its component is off: `1 − cos ≈ angle² / 2`.
+    #[cfg(feature = "linfa")]
+    fn run_linfa(&self, rows: &Matrix, stream: &mut Stream) -> Result<Solved, FitError> {
+        use linfa::DatasetBase;
+        use linfa::traits::{Fit, Predict};
+        use linfa_ica::fast_ica::{FastIca, GFunc};
+        let n = rows.cols();
+        let records =
+            ndarray::Array2::from_shape_fn((rows.rows(), n), |(row, col)| f64::from(rows.at(row, col)));
+        let fitted = FastIca::params()
+            .ncomponents(n)
+            .gfunc(GFunc::Logcosh(1.0))
+            .max_iter(self.iterations)
+            .tol(0.5 * self.tolerance * self.tolerance)
+            .random_state(stream.below(1 << 32))
+            .fit(&DatasetBase::from(records))
+            .map_err(|why| FitError::Solver { solver: "linfa", why: why.to_string() })?;
+        // What it makes of the axes less what it makes of the origin are its components; rows are white but for
+        // sampling, so the nearest rotation is what they mean.
+        let at = |entries: ndarray::Array2<f64>| -> ndarray::Array2<f64> { fitted.predict(&entries) };
+        let origin = at(ndarray::Array2::zeros((1, n)));
+        let axes = at(ndarray::Array2::eye(n));
+        let components: Vec<f64> =
+            (0..n * n).map(|entry| axes[(entry % n, entry / n)] - origin[(0, entry / n)]).collect();
+        let point = Point::at(rows, orthogonalise(&components, n)?, n, None);
+        let steepness = point.steepness();
+        Ok(Solved {
+            rotation: point.rotation,
+            iterations: self.iterations,
+            converged: steepness <= self.tolerance,
+            gradients: vec![steepness],
+        })
+    }
+
+    #[cfg(not(feature = "linfa"))]
+    fn run_linfa(&self, _: &Matrix, _: &mut Stream) -> Result<Solved, FitError> {
+        Err(FitError::Solver { solver: "linfa", why: "this program was built without it".to_string() })
+    }
+
     /// The next point on the quasi-Newton direction that lowers the loss; none where no tried step
     /// does.
     fn advance(
@@ -397,6 +461,9 @@ impl Solved {
         let mut notes = Vec::new();
         if rows.rows() < set.rows() {
             notes.push(format!("components found on {} of {} rows", rows.rows(), set.rows()));
+        }
+        if params.solver == Solver::Linfa {
+            notes.push("linfa does not tell its iterations: `steps` are those allowed".to_string());
         }
         FitReport {
             converged: Some(self.converged),

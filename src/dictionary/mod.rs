@@ -35,11 +35,11 @@ use crate::base::Matrix;
 use crate::linalg::SparseCodes;
 
 pub use affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
-pub use catalog::{CheckedMethod, MethodParams};
+pub use catalog::{CheckedMethod, KindFields, MethodParams, kind_fields};
 pub use error::{DictionaryError, FitError, ParamProblem};
 pub use file::{FileFit, FileFormat, FileParams};
 pub use fit::{DictionaryFit, FitContext, FitProgress, FitReport, Fitted};
-pub use ica::{IcaFit, IcaParams, rotate_to_independence};
+pub use ica::{IcaFit, IcaParams, Solver, rotate_to_independence};
 pub use info::{DictionaryInfo, Kind, SignPolicy};
 pub use pca::{PcaFit, PcaParams, principal_axes};
 pub use quality::{

@@ -13,7 +13,7 @@ use super::{DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind};
 const BLOCK_ROWS: usize = 8192;
 
 /// Principal components, in raw units, largest variance first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PcaParams {
     /// Which uses of the one fit are wanted.

@@ -8,17 +8,17 @@ use super::error::{ParamProblem, Problems};
 use super::{DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind};
 
 /// The default basis through ReLU: what single units of the model look like. No parameters.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NeuronParams {}
 
 /// The signed default basis. No parameters.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IdentityParams {}
 
 /// Gaussian directions through ReLU, without bias, rows not normalised.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandomParams {
     /// Number of directions; the width of the hook point where it is not given.

@@ -172,6 +172,25 @@ fn linfa_finds_the_same_components() {
 }
 
 #[test]
+#[cfg(feature = "linfa")]
+fn the_solver_linfa_gives_the_components_of_our_own_and_is_measured_alike() {
+    let mut stream = Stream::new(14, "mixing");
+    let mixing = Matrix::from_fn(6, 6, |_, _| stream.normal() as f32);
+    let set = set_of(mixed_sources(20_000, &mixing, 15));
+    let by_linfa = IcaParams { solver: Solver::Linfa, ..IcaParams::default() };
+    let (ours, theirs) = (ica(IcaParams::default(), &set), ica(by_linfa.clone(), &set));
+    assert_eq!(theirs.report.converged, Some(true), "{:?}", theirs.report);
+    assert!(theirs.report.notes.iter().any(|note| note.contains("linfa")), "{:?}", theirs.report);
+    let of = |solved: &Decomposition| {
+        solved.variant(Variant::Fitted, 1).dictionary.directions().expect("directions").clone()
+    };
+    let found = mmcs_of_directions(&of(&ours), &of(&theirs), true);
+    assert!(found.forward > 0.999 && found.backward > 0.999, "{found:?}");
+    let hasty = ica(IcaParams { iterations: 1, ..by_linfa }, &set);
+    assert_eq!(hasty.report.converged, Some(false));
+}
+
+#[test]
 fn scikit_learn_components_of_real_activations_are_reproduced() {
     let Some(folder) = shared("golden/decomp") else { return };
     let rows = tensor(&folder.join("acts.safetensors"), "acts");

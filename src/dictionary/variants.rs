@@ -12,7 +12,7 @@ const ORIENTING_CODES: usize = 20;
 const BLOCK_ROWS: usize = 8192;
 
 /// The ways in which a signed decomposition is used; one fit serves all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Variant {
     /// Signed, as the solver gives it.

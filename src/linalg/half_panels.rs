@@ -2,6 +2,8 @@ use half::bf16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
+use super::dispatch::dispatched;
+
 /// Rows of the matrix in a panel: those that one register of products covers.
 const PANEL: usize = 16;
 /// Columns are filled up with zeros to whole steps of a tile.
@@ -66,6 +68,11 @@ pub fn half_margin(largest: f32, length: f32) -> f32 {
 }
 
 impl HalfPanels {
+    /// Rows and columns of the matrix.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.n, self.d]
+    }
+
     /// Columns with those that fill a step up.
     fn padded(&self) -> usize {
         self.d.next_multiple_of(STEP)
@@ -116,9 +123,7 @@ impl HalfPanels {
         let m = x.len() / d.max(1);
         assert!(x.len() == m * d && bias.len() == n && out.len() == m * n, "shapes of a product disagree");
         let mut left = vec![bf16::ZERO; m.next_multiple_of(ROWS) * padded];
-        for (slot, row) in left.chunks_exact_mut(padded).zip(x.chunks_exact(d)) {
-            slot[..d].convert_from_f32_slice(row);
-        }
+        round_rows(&mut left, padded, x, d);
         let mut sums = [0.0f32; ROWS * 2 * PANEL];
         let tiles = Tiles::begin(way);
         for (nth, panels) in self.data.chunks_exact(2 * PANEL * padded).enumerate() {
@@ -127,14 +132,41 @@ impl HalfPanels {
             let bias = &bias[first..first + width];
             for (rows, out) in left.chunks_exact(ROWS * padded).zip(out.chunks_mut(ROWS * n)) {
                 tiles.products(rows, panels, padded, &mut sums);
-                for (sums, out) in sums.chunks_exact(2 * PANEL).zip(out.chunks_exact_mut(n)) {
-                    for ((slot, sum), bias) in out[first..][..width].iter_mut().zip(sums).zip(bias) {
-                        *slot = sum + bias;
-                    }
-                }
+                write_sums(&mut out[first..], n, &sums, bias);
             }
         }
     }
+}
+
+#[inline(always)]
+fn round_loop<const FMA: bool>(out: &mut [bf16], stride: usize, x: &[f32], d: usize) {
+    for (out, row) in out.chunks_exact_mut(stride).zip(x.chunks_exact(d)) {
+        for (slot, value) in out.iter_mut().zip(row) {
+            let bits = value.to_bits();
+            // To nearest, ties to even; what is no number stays none.
+            let rounded = (bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16) as u16;
+            *slot = bf16::from_bits(if value.is_nan() { (bits >> 16) as u16 | 0x40 } else { rounded });
+        }
+    }
+}
+
+dispatched! {
+    /// Rows `[m, d]` rounded to bf16, `stride` entries from one to the next.
+    round_rows = round_loop(out: &mut [bf16], stride: usize, x: &[f32], d: usize)
+}
+
+#[inline(always)]
+fn write_loop<const FMA: bool>(out: &mut [f32], stride: usize, sums: &[f32], bias: &[f32]) {
+    for (sums, out) in sums.chunks_exact(2 * PANEL).zip(out.chunks_mut(stride)) {
+        for ((slot, sum), bias) in out.iter_mut().zip(sums).zip(bias) {
+            *slot = sum + bias;
+        }
+    }
+}
+
+dispatched! {
+    /// Columns of rows of `out`, `stride` apart ← sums `[rows, 2 PANEL]` + bias, as many as there are biases.
+    write_sums = write_loop(out: &mut [f32], stride: usize, sums: &[f32], bias: &[f32])
 }
 
 /// The registers of tiles, set up for this thread while it lives, where those are the way.

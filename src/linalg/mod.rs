@@ -11,6 +11,7 @@
 //! and the memory of `room`.
 
 mod covariance;
+mod dispatch;
 mod eigen;
 mod half_panels;
 mod logcosh;
@@ -19,10 +20,12 @@ mod product;
 mod room;
 mod select;
 mod sparse;
+mod stored_rows;
 mod vector;
 mod whiten;
 
 pub use covariance::covariance;
+pub(crate) use dispatch::dispatched;
 pub use eigen::{Eigen, orthogonalise, symmetric_eigen};
 pub use half_panels::{HalfPanels, half_margin, has_half_products};
 pub use logcosh::{LogcoshSums, logcosh_moments};
@@ -31,7 +34,8 @@ pub use product::{View, matmul, matmul_bt, product_into, product_panels};
 pub use room::Room;
 pub use select::{Selector, for_each_reaching, select_top};
 pub use sparse::{SparseCodes, for_each_nonzero};
-pub use vector::{Vectorised, add_scaled, dot, sum_of_squares, vectorised};
+pub use stored_rows::{StoredRows, fetch_ahead, multiply_stored};
+pub use vector::{Vectorised, add_scaled, dot, mul_add, sum_of_squares, vectorised};
 pub use whiten::Whitening;
 
 /// A decomposition that does not exist or did not come out.

@@ -1,17 +1,21 @@
+use std::ops::Range;
+
 use rayon::prelude::*;
 
+use super::dispatch::dispatched;
 use super::product::{View, product_into};
 use super::room::Room;
+use super::vector::mul_add;
 
 /// Rows of the matrix that stand side by side in a panel: two vectors of 512 bits.
-const PANEL: usize = 32;
+pub(super) const PANEL: usize = 32;
 /// Rows of the other factor that are multiplied at once: with two vectors of sums each they leave room for what
 /// is multiplied in the 32 registers of a core.
-#[cfg(target_arch = "x86_64")]
 const ROWS: usize = 12;
+/// The same where vectors are narrower or registers fewer.
+const FEWER_ROWS: usize = 2;
 /// Columns that are multiplied in one go: so much of a panel stays in the first cache while rows pass by.
-#[cfg(target_arch = "x86_64")]
-const COLUMNS: usize = 128;
+pub(super) const COLUMNS: usize = 128;
 
 /// The rows of a matrix `[n, d]`, rearranged once so that products with many pieces of another matrix need not do
 /// it again each time.
@@ -44,16 +48,8 @@ impl Panels {
             return;
         }
         self.data.fit(self.n.div_ceil(PANEL) * PANEL * d);
-        self.data.par_chunks_mut(PANEL * d).zip(rows.par_chunks(PANEL * d)).for_each(|(panel, rows)| {
-            if rows.len() < panel.len() {
-                panel.fill(0.0);
-            }
-            for (nth, row) in rows.chunks_exact(d).enumerate() {
-                for (slot, &value) in panel[nth..].iter_mut().step_by(PANEL).zip(row) {
-                    *slot = value;
-                }
-            }
-        });
+        let panels = self.data.par_chunks_mut(PANEL * d).zip(rows.par_chunks(PANEL * d));
+        panels.for_each(|(panel, rows)| stand_side_by_side(rows, d, 0..d, panel));
     }
 
     /// `out = x · rowsᵀ + bias`, `x` `[m, d]`, `out` `[m, n]`, on the calling thread. Panics where shapes disagree.
@@ -75,17 +71,7 @@ impl Panels {
     #[cfg(target_arch = "x86_64")]
     fn multiply_wide(&self, x: &[f32], bias: &[f32], out: &mut [f32]) {
         let (n, d) = (self.n, self.d);
-        // Entries that are multiplied after each other lie after each other: rows a power of two apart would push
-        // each other out of the cache.
-        let mut left = vec![0.0; x.len()];
-        for (block, rows) in left.chunks_mut(ROWS * d).zip(x.chunks(ROWS * d)) {
-            let of_block = rows.len() / d;
-            for (nth, row) in rows.chunks_exact(d).enumerate() {
-                for (slot, &value) in block[nth..].iter_mut().step_by(of_block).zip(row) {
-                    *slot = value;
-                }
-            }
-        }
+        let left = Arranged::new(x, d, true);
         // What a panel's sums are while not all columns have been added, or where a panel is not full.
         let mut sums = vec![0.0; x.len() / d * PANEL];
         let parts = d.div_ceil(COLUMNS);
@@ -97,7 +83,7 @@ impl Panels {
             for (part, panel) in panel.chunks(COLUMNS * PANEL).enumerate() {
                 let columns = panel.len() / PANEL;
                 let straight = part + 1 == parts && width == PANEL;
-                let blocks = left.chunks(ROWS * d).zip(sums.chunks_mut(ROWS * PANEL));
+                let blocks = left.blocks().zip(sums.chunks_mut(ROWS * PANEL));
                 for ((block, sums), out) in blocks.zip(out.chunks_mut(ROWS * n)) {
                     let rows = block.len() / d;
                     let block = &block[part * COLUMNS * rows..][..columns * rows];
@@ -113,6 +99,157 @@ impl Panels {
             }
         }
     }
+}
+
+fn rows_at_once() -> usize {
+    if has_wide_vectors() { ROWS } else { FEWER_ROWS }
+}
+
+/// `panel` ← columns `columns` of rows `[n, d]`, row after row, with zeros where they are fewer than `PANEL`.
+pub(super) fn panel_of_columns(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut Vec<f32>) {
+    panel.clear();
+    panel.resize(rows.len() / d * PANEL, 0.0);
+    for (slot, row) in panel.chunks_exact_mut(PANEL).zip(rows.chunks_exact(d)) {
+        slot[..columns.len()].copy_from_slice(&row[columns.clone()]);
+    }
+}
+
+/// Rows `[m, d]` as products with panels read them: entries that are multiplied after each other lie after each other,
+/// for rows a power of two apart would push each other out of the cache.
+#[derive(Debug)]
+pub(super) struct Arranged {
+    d: usize,
+    at_once: usize,
+    /// Block after block of `at_once` rows, the last maybe fewer; of each, column after column.
+    data: Vec<f32>,
+}
+
+impl Arranged {
+    /// Takes whole rows of width `d`, on all threads or on the calling one `alone`.
+    pub fn new(x: &[f32], d: usize, alone: bool) -> Self {
+        Self::by(rows_at_once(), x, d, alone)
+    }
+
+    fn by(at_once: usize, x: &[f32], d: usize, alone: bool) -> Self {
+        let mut data = vec![0.0; x.len()];
+        let arrange = |(block, rows): (&mut [f32], &[f32])| {
+            let of_block = rows.len() / d;
+            #[cfg(target_arch = "x86_64")]
+            let done = if of_block == ROWS { wide::turn_rows(rows, d, block) } else { 0 };
+            #[cfg(not(target_arch = "x86_64"))]
+            let done = 0;
+            for (nth, row) in rows.chunks_exact(d).enumerate() {
+                for (column, &value) in row.iter().enumerate().skip(done) {
+                    block[column * of_block + nth] = value;
+                }
+            }
+        };
+        if alone {
+            data.chunks_mut(at_once * d).zip(x.chunks(at_once * d)).for_each(arrange);
+        } else {
+            data.par_chunks_mut(at_once * d).zip(x.par_chunks(at_once * d)).for_each(arrange);
+        }
+        Self { d, at_once, data }
+    }
+
+    /// The columns of rows `[d, m]` as rows.
+    pub fn of_columns(x: &[f32], m: usize) -> Self {
+        let (d, at_once) = (x.len() / m.max(1), rows_at_once());
+        let mut data = vec![0.0; x.len()];
+        for (nth, block) in data.chunks_mut((at_once * d).max(1)).enumerate() {
+            let of_block = block.len() / d;
+            for (slot, row) in block.chunks_exact_mut(of_block).zip(x.chunks_exact(m)) {
+                slot.copy_from_slice(&row[nth * at_once..][..of_block]);
+            }
+        }
+        Self { d, at_once, data }
+    }
+
+    /// Rows of the whole blocks that hold the first `rows`.
+    pub fn whole_blocks(&self, rows: usize) -> usize {
+        rows.next_multiple_of(self.at_once).min(self.data.len() / self.d.max(1))
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = &[f32]> {
+        self.data.chunks(self.at_once * self.d)
+    }
+
+    /// Adds to `sums` the products of at most [`COLUMNS`] columns with panels of them, one after the other, each of
+    /// whose sums are `[m, PANEL]`; with `fresh` they begin at 0. A sum runs from the first column to the last. Sums of
+    /// the first rows only are welcome, if they are whole blocks.
+    pub fn add_products(&self, columns: Range<usize>, panels: &[f32], sums: &mut [f32], fresh: bool) {
+        let size = columns.len() * PANEL;
+        assert!(size > 0 && panels.len().is_multiple_of(size), "panels have these columns");
+        assert!(columns.len() <= COLUMNS && columns.end <= self.d, "a panel stays in the first cache");
+        let of_panel = sums.len() / (panels.len() / size);
+        let mut first = 0;
+        for block in self.blocks() {
+            let rows = block.len() / self.d;
+            if first == of_panel {
+                break;
+            }
+            let block = &block[columns.start * rows..columns.end * rows];
+            for (panel, sums) in panels.chunks_exact(size).zip(sums.chunks_exact_mut(of_panel)) {
+                let sums = &mut sums[first..first + rows * PANEL];
+                #[cfg(target_arch = "x86_64")]
+                if self.at_once == ROWS {
+                    add_products(rows, block, panel, fresh.then_some(&[0.0; PANEL]), sums, None);
+                    continue;
+                }
+                if fresh {
+                    sums.fill(0.0);
+                }
+                add_narrow(sums, block, panel);
+            }
+            first += rows * PANEL;
+        }
+    }
+}
+
+/// `panel` ← columns `columns` of rows `[count ≤ PANEL, d]`, one after the other, zeros where there are fewer rows than
+/// `PANEL`.
+pub(super) fn stand_side_by_side(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) {
+    let count = rows.len() / d.max(1);
+    assert!(count <= PANEL && rows.len() == count * d && columns.end <= d, "rows fit a panel");
+    assert!(panel.len() == columns.len() * PANEL, "columns fit a panel");
+    if count < PANEL {
+        panel.fill(0.0);
+    }
+    #[cfg(target_arch = "x86_64")]
+    let done = if has_wide_vectors() { wide::turn_tiles(rows, d, columns.clone(), panel) } else { (0, 0) };
+    #[cfg(not(target_arch = "x86_64"))]
+    let done = (0, 0);
+    for (nth, row) in rows.chunks_exact(d.max(1)).enumerate() {
+        let first = if nth < done.0 { done.1 } else { 0 };
+        for (column, &value) in row[columns.clone()].iter().enumerate().skip(first) {
+            panel[column * PANEL + nth] = value;
+        }
+    }
+}
+
+#[inline(always)]
+fn narrow_loop<const FMA: bool>(sums: &mut [f32], left: &[f32], panel: &[f32]) {
+    let rows = sums.len() / PANEL;
+    let Some((first, second)) = sums.split_at_mut_checked(PANEL) else { return };
+    let mut a: [f32; PANEL] = std::array::from_fn(|lane| first[lane]);
+    // Where there is one row only, it is multiplied twice.
+    let mut b: [f32; PANEL] = std::array::from_fn(|lane| second.get(lane).copied().unwrap_or(0.0));
+    for (values, panel) in left.chunks_exact(rows).zip(panel.chunks_exact(PANEL)) {
+        let (x, y) = (values[0], values[rows - 1]);
+        for lane in 0..PANEL {
+            a[lane] = mul_add::<FMA>(x, panel[lane], a[lane]);
+        }
+        for lane in 0..PANEL {
+            b[lane] = mul_add::<FMA>(y, panel[lane], b[lane]);
+        }
+    }
+    first.copy_from_slice(&a);
+    second.iter_mut().zip(b).for_each(|(slot, sum)| *slot = sum);
+}
+
+dispatched! {
+    /// Adds `left · panel` to `sums` for at most [`FEWER_ROWS`] rows.
+    add_narrow = narrow_loop(sums: &mut [f32], left: &[f32], panel: &[f32])
 }
 
 /// Adds `left · panel` for up to [`ROWS`] rows to `start`, or without one to `sums` `[rows, PANEL]`; the result
@@ -156,11 +293,114 @@ fn add_products(
 
 #[cfg(target_arch = "x86_64")]
 mod wide {
+    use std::ops::Range;
+
     use std::arch::x86_64::{
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        __m512, _mm512_castpd_ps, _mm512_castps_pd, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps,
+        _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
+        _mm512_unpacklo_pd, _mm512_unpacklo_ps,
     };
 
-    use super::PANEL;
+    use super::{PANEL, ROWS};
+
+    /// Entries of a vector, and sides of the tiles that [`turn_tiles`] turns.
+    const SIDE: usize = 16;
+
+    /// Puts whole tiles of columns of rows `[count, d]` into a panel, columns as rows; the processor must have the
+    /// vectors. Returns how many rows and columns these were.
+    pub fn turn_tiles(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) -> (usize, usize) {
+        let count = rows.len() / d.max(1);
+        let done = (count / SIDE * SIDE, columns.len() / SIDE * SIDE);
+        assert!(count <= PANEL && columns.end <= d && panel.len() == columns.len() * PANEL);
+        for row in (0..done.0).step_by(SIDE) {
+            for column in (0..done.1).step_by(SIDE) {
+                // SAFETY: whoever calls has asked the processor for these vectors. Row i < SIDE of the tile begins
+                // at (row + i)·d + first + column with row + SIDE ≤ count and first + column + SIDE ≤ d; column i
+                // goes to (column + i)·PANEL + row, with row + SIDE ≤ PANEL: all inside what was just asserted.
+                #[expect(unsafe_code, reason = "instruction set chosen at run time")]
+                unsafe {
+                    let from = rows.as_ptr().add(row * d + columns.start + column);
+                    turn::<SIDE>(from, d, panel.as_mut_ptr().add(column * PANEL + row), PANEL);
+                }
+            }
+        }
+        done
+    }
+
+    /// Puts [`ROWS`] rows `[ROWS, d]` into `block`, column after column; the processor must have the vectors. Returns
+    /// how many columns it did.
+    pub fn turn_rows(rows: &[f32], d: usize, block: &mut [f32]) -> usize {
+        assert!(rows.len() == ROWS * d && block.len() == rows.len());
+        // A vector of a column reaches beyond the column, over the next that is written after it: the last columns
+        // are left to the caller, so that it never reaches beyond the block.
+        let done = d.saturating_sub(1) / SIDE * SIDE;
+        for column in (0..done).step_by(SIDE) {
+            // SAFETY: whoever calls has asked the processor for these vectors. Row i < ROWS begins at i·d + column with
+            // column + SIDE < d; column i is written to (column + i)·ROWS and the SIDE entries from there on, which
+            // end before (column + SIDE + 1)·ROWS ≤ d·ROWS.
+            #[expect(unsafe_code, reason = "instruction set chosen at run time")]
+            unsafe {
+                let from = rows.as_ptr().add(column);
+                turn::<ROWS>(from, d, block.as_mut_ptr().add(column * ROWS), ROWS);
+            }
+        }
+        done
+    }
+
+    /// Row i < `R` of a tile, at `from + i·stride`, becomes its column i; column j is written as a whole vector to
+    /// `to + j·step`, in ascending order, with zeros in place of the rows from `R` on.
+    ///
+    /// # Safety
+    /// `from` has `R` ≤ [`SIDE`] rows of [`SIDE`] entries `stride` apart, `to` as many entries from each j·`step` on.
+    #[target_feature(enable = "avx512f")]
+    #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
+    unsafe fn turn<const R: usize>(from: *const f32, stride: usize, to: *mut f32, step: usize) {
+        /// Pairs of neighbours exchanged in the halves of 128 bits: entries of two rows take turns.
+        #[target_feature(enable = "avx512f")]
+        fn by_one(rows: [__m512; SIDE]) -> [__m512; SIDE] {
+            let mut out = rows;
+            for i in (0..SIDE).step_by(2) {
+                out[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+                out[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+            }
+            out
+        }
+        /// Four rows' entries at one column of each quarter side by side.
+        #[target_feature(enable = "avx512f")]
+        fn by_two(rows: [__m512; SIDE]) -> [__m512; SIDE] {
+            let mut out = rows;
+            for i in (0..SIDE).step_by(4) {
+                for j in 0..2 {
+                    let (a, b) = (_mm512_castps_pd(rows[i + j]), _mm512_castps_pd(rows[i + j + 2]));
+                    out[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                    out[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+                }
+            }
+            out
+        }
+        let mut rows = [_mm512_setzero_ps(); SIDE];
+        for (i, row) in rows.iter_mut().enumerate().take(R) {
+            // SAFETY: as above.
+            *row = unsafe { _mm512_loadu_ps(from.add(i * stride)) };
+        }
+        // Row 4i + j now has, in quarter q, column 4q + j of rows 4i to 4i + 3.
+        let fours = by_two(by_one(rows));
+        let mut columns = [_mm512_setzero_ps(); SIDE];
+        for j in 0..4 {
+            let low_a = _mm512_shuffle_f32x4::<0x88>(fours[j], fours[4 + j]); // quarters 0 and 2 of rows 0–7
+            let high_a = _mm512_shuffle_f32x4::<0xDD>(fours[j], fours[4 + j]); // quarters 1 and 3
+            let low_b = _mm512_shuffle_f32x4::<0x88>(fours[8 + j], fours[12 + j]);
+            let high_b = _mm512_shuffle_f32x4::<0xDD>(fours[8 + j], fours[12 + j]);
+            columns[j] = _mm512_shuffle_f32x4::<0x88>(low_a, low_b);
+            columns[4 + j] = _mm512_shuffle_f32x4::<0x88>(high_a, high_b);
+            columns[8 + j] = _mm512_shuffle_f32x4::<0xDD>(low_a, low_b);
+            columns[12 + j] = _mm512_shuffle_f32x4::<0xDD>(high_a, high_b);
+        }
+        for (j, column) in columns.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { _mm512_storeu_ps(to.add(j * step), column) };
+        }
+    }
 
     /// `to[r] = from[r] + left[r] · panel` for `R` rows, which come column by column as the panel does.
     ///
@@ -229,6 +469,53 @@ mod tests {
                 let mut alone = vec![0.0; n];
                 panels.multiply(&x[row * d..(row + 1) * d], &bias, &mut alone);
                 assert_eq!(alone, out, "{m} {n} {d} at {row}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_stand_side_by_side_are_turned_at_every_size() {
+        for (count, d) in [(1, 1), (16, 16), (32, 256), (31, 40), (17, 35), (32, 5)] {
+            let rows: Vec<f32> = (0..count * d).map(|i| i as f32).collect();
+            let mut panel = vec![f32::NAN; d * PANEL];
+            stand_side_by_side(&rows, d, 0..d, &mut panel);
+            for (at, got) in panel.iter().enumerate() {
+                let (column, row) = (at / PANEL, at % PANEL);
+                let expected = if row < count { rows[row * d + column] } else { 0.0 };
+                assert_eq!(*got, expected, "{count} x {d} at {row} {column}");
+            }
+            let some = d / 3..d - d / 4;
+            let mut part = vec![f32::NAN; some.len() * PANEL];
+            stand_side_by_side(&rows, d, some.clone(), &mut part);
+            assert_eq!(part, panel[some.start * PANEL..some.end * PANEL], "{count} x {d}");
+        }
+    }
+
+    #[test]
+    fn narrow_products_are_the_wide_ones_up_to_rounding() {
+        let mut stream = Stream::new(5, "arranged");
+        for (m, d) in [(1, 1), (2, 130), (25, 300), (13, 128), (12, 16), (24, 17), (36, 40)] {
+            let mut draw =
+                |count: usize| -> Vec<f32> { (0..count).map(|_| stream.normal() as f32).collect() };
+            let (x, panel) = (draw(m * d), draw(d * PANEL));
+            let sums = |left: &Arranged| {
+                let mut sums = vec![1.0; 2 * m * PANEL];
+                for start in (0..d).step_by(COLUMNS - 1) {
+                    let columns = start..d.min(start + COLUMNS - 1);
+                    let panel = &panel[columns.start * PANEL..columns.end * PANEL];
+                    left.add_products(columns, &[panel, panel].concat(), &mut sums, start == 0);
+                }
+                assert_eq!(sums[..m * PANEL], sums[m * PANEL..], "two panels that are the same");
+                sums.truncate(m * PANEL);
+                sums
+            };
+            let narrow = sums(&Arranged::by(FEWER_ROWS, &x, d, true));
+            for (at, (got, narrow)) in sums(&Arranged::new(&x, d, false)).iter().zip(&narrow).enumerate() {
+                let (row, lane) = (at / PANEL, at % PANEL);
+                let products = (0..d).map(|k| f64::from(x[row * d + k]) * f64::from(panel[k * PANEL + lane]));
+                let exact = products.sum::<f64>();
+                assert!((f64::from(*got) - exact).abs() < 1e-4, "{m} {d} at {at}");
+                assert!((f64::from(*narrow) - exact).abs() < 1e-4, "{m} {d} at {at}");
             }
         }
     }

@@ -38,6 +38,12 @@ fn with_avx2<W: Vectorised>(work: W) -> W::Output {
     work.run()
 }
 
+/// a·b + c, fused where `FMA`.
+#[inline(always)]
+pub fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// Independent partial sums of a dot product: fixed, so the sum does not depend on vector width.
 const LANES: usize = 32;
 

@@ -7,15 +7,10 @@
 use std::ops::Range;
 
 use super::architecture::Activation;
+use crate::linalg::{StoredRows, dispatched, mul_add};
 
 /// Lanes of every reduction: one 512-bit vector of f32.
-pub(super) const LANES: usize = 16;
-
-/// a·b + c, fused where `FMA`.
-#[inline(always)]
-pub(super) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FMA { a.mul_add(b, c) } else { a * b + c }
-}
+const LANES: usize = 16;
 
 /// eˣ to a few units in the last place; below −87 it is e⁻⁸⁷, above 88 it is e⁸⁸.
 ///
@@ -153,16 +148,17 @@ dispatched! {
 }
 
 #[inline(always)]
-fn sum_loop<const FMA: bool>(out: &mut Vec<f32>, x: &[f32], a: &[f32], b: Option<&[f32]>) {
+fn sum_loop<const FMA: bool>(out: &mut [f32], x: &[f32], a: &[f32], b: Option<&[f32]>) {
+    let pairs = out.iter_mut().zip(x.iter().zip(a));
     match b {
-        Some(b) => out.extend(x.iter().zip(a).zip(b).map(|((x, a), b)| x + a + b)),
-        None => out.extend(x.iter().zip(a).map(|(x, a)| x + a)),
+        Some(b) => pairs.zip(b).for_each(|((out, (x, a)), b)| *out = x + a + b),
+        None => pairs.for_each(|(out, (x, a))| *out = x + a),
     }
 }
 
 dispatched! {
-    /// Appends x + a (+ b) to `out`, entry by entry.
-    append_sum = sum_loop(out: &mut Vec<f32>, x: &[f32], a: &[f32], b: Option<&[f32]>)
+    /// out ← x + a (+ b), entry by entry.
+    write_sum = sum_loop(out: &mut [f32], x: &[f32], a: &[f32], b: Option<&[f32]>)
 }
 
 #[inline(always)]
@@ -637,57 +633,32 @@ pub(super) struct MatrixView<'a> {
 
 impl MatrixView<'_> {
     /// True where every entry lies in `data`.
-    fn is_inside(&self) -> bool {
-        let last: usize = self.dims.iter().zip(self.strides).map(|(dim, stride)| (dim - 1) * stride).sum();
-        last < self.data.len()
+    pub fn is_inside(&self) -> bool {
+        let reach = |(dim, stride): (usize, usize)| dim.saturating_sub(1) * stride;
+        self.dims.contains(&0)
+            || self.dims.into_iter().zip(self.strides).map(reach).sum::<usize>() < self.data.len()
     }
 }
 
-/// out `[n, m]` ← x `[n, k]` · wᵀ, where `w` is `[m, k]`; false where the shapes do not fit.
-///
-/// On a thread that shares the work of a batch it runs on that thread alone, elsewhere on all of them; the sums
-/// run in the same order either way.
-#[allow(unsafe_code, reason = "the product kernel takes raw pointers")]
-pub(super) fn multiply_by_rows(out: &mut [f32], x: MatrixView<'_>, w: MatrixView<'_>) -> bool {
-    let ([n, k], [m, w_k]) = (x.dims, w.dims);
-    if n == 0 || m == 0 || k == 0 {
-        out.fill(0.0);
-        return out.len() == n * m && k == w_k;
+impl StoredRows for MatrixView<'_> {
+    fn dims(&self) -> [usize; 2] {
+        self.dims
     }
-    if k != w_k || out.len() != n * m || !x.is_inside() || !w.is_inside() {
-        return false;
+
+    fn plain(&self) -> Option<&[f32]> {
+        let [rows, cols] = self.dims;
+        (self.strides == [cols, 1]).then(|| &self.data[..rows * cols])
     }
-    let parallelism = match rayon::current_thread_index() {
-        Some(_) => gemm::Parallelism::None,
-        None => gemm::Parallelism::Rayon(0),
-    };
-    let stride = |stride: usize| stride as isize;
-    // SAFETY: `out` is `n` rows of `m` entries and borrowed for writing; `is_inside` holds for `x` and `w`, so
-    // every entry the kernel reads, at row · row stride + column · column stride, lies in its slice.
-    unsafe {
-        gemm::gemm(
-            n,
-            m,
-            k,
-            out.as_mut_ptr(),
-            1,
-            stride(m),
-            false,
-            x.data.as_ptr(),
-            stride(x.strides[1]),
-            stride(x.strides[0]),
-            w.data.as_ptr(),
-            stride(w.strides[0]),
-            stride(w.strides[1]),
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+
+    fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
+        let [row_stride, col_stride] = self.strides;
+        let entries = &self.data[row * row_stride + columns.start * col_stride..];
+        if col_stride == 1 {
+            out.copy_from_slice(&entries[..columns.len()]);
+        } else {
+            out.iter_mut().zip(entries.iter().step_by(col_stride)).for_each(|(slot, entry)| *slot = *entry);
+        }
     }
-    true
 }
 
 dispatched! {

@@ -14,9 +14,6 @@
 //! each once composed of candle's differentiable ones and once fused (`kernels`) for inference on the CPU;
 //! `packed` keeps weights in the numbers they were stored in, `keys_values` what earlier positions left behind.
 
-#[macro_use]
-mod dispatch;
-
 mod architecture;
 mod config;
 mod error;

@@ -12,11 +12,25 @@ use super::keys_values::KeysValues;
 use super::packed::Packed;
 use super::rows::Rows;
 use super::transformer::{Linear, Norm};
+use crate::linalg::{HalfPanels, multiply_stored};
 
 type Result<T> = candle_core::Result<T>;
 
 fn fused(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(|tensor| tensor.device().is_cpu() && !tensor.track_op())
+}
+
+/// Entries of rows that one task works on.
+const PART: usize = 1 << 15;
+
+/// Works on parts of `rows`, whole rows of `width`, given with the place of their first entry: on all threads, or on
+/// the calling one alone where it already shares the work of a batch.
+fn in_parts(rows: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    if rows.len() <= PART || rayon::current_thread_index().is_some() {
+        return work(0, rows);
+    }
+    let part = PART.next_multiple_of(width.max(1));
+    rows.par_chunks_mut(part).enumerate().for_each(|(nth, rows)| work(nth * part, rows));
 }
 
 /// The entries of a contiguous f32 tensor in main memory.
@@ -43,11 +57,17 @@ fn view<'a>(storage: &'a Storage, layout: &Layout) -> Result<MatrixView<'a>> {
 
 /// act(x·Wᵀ + b).
 pub(super) fn linear(x: &Tensor, map: &Linear, activation: Option<Activation>) -> Result<Tensor> {
+    let bias_is_plain = map.bias.as_ref().is_none_or(|bias| fused(&[bias]));
+    if let Some(half) = &map.half
+        && fused(&[x])
+        && bias_is_plain
+    {
+        return linear_half(x, half, map.bias.as_ref(), activation);
+    }
     let weight = match &map.weight {
         Rows::Packed(weight) => return linear_packed(x, weight, map.bias.as_ref(), activation),
         Rows::Plain(weight) => weight,
     };
-    let bias_is_plain = map.bias.as_ref().is_none_or(|bias| fused(&[bias]));
     if fused(&[x, weight]) && bias_is_plain {
         return linear_fused(x, weight, map.bias.as_ref(), activation);
     }
@@ -63,6 +83,36 @@ pub(super) fn linear(x: &Tensor, map: &Linear, activation: Option<Activation>) -
         Some(Activation::Silu) => sum.silu(),
         Some(Activation::Relu) => sum.relu(),
     }
+}
+
+fn linear_half(
+    x: &Tensor,
+    weight: &HalfPanels,
+    bias: Option<&Tensor>,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let ((rows, got), [width, d_in]) = (x.dims2()?, weight.dims());
+    if got != d_in {
+        candle_core::bail!("rows {:?} do not fit the map {:?}", x.dims(), weight.dims());
+    }
+    let mut out = vec![0.0; rows * width];
+    {
+        let (xs, x_layout) = x.storage_and_layout();
+        let x = entries(&xs, x_layout)?;
+        let bias = bias.map(Tensor::storage_and_layout);
+        let none = vec![0.0; if bias.is_some() { 0 } else { width }];
+        let bias = match &bias {
+            Some((storage, layout)) => entries(storage, layout)?,
+            None => &none,
+        };
+        in_parts(&mut out, width, |at, out| {
+            let (first, count) = (at / width, out.len() / width);
+            weight.multiply(&x[first * d_in..][..count * d_in], bias, out);
+        });
+    }
+    finish_rows(&mut out, None, width, activation)?;
+    Tensor::from_vec(out, (rows, width), x.device())
 }
 
 fn linear_packed(
@@ -96,7 +146,7 @@ fn finish_rows(
         None => None,
     };
     if bias.is_some() || activation.is_some() {
-        kernels::add_bias_and_activate(rows, bias, width, activation);
+        in_parts(rows, width, |_, rows| kernels::add_bias_and_activate(rows, bias, width, activation));
     }
     Ok(())
 }
@@ -107,16 +157,20 @@ fn linear_fused(
     bias: Option<&Tensor>,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
+    let x = x.contiguous()?;
     let (rows, width) = (x.dim(0)?, weight.dim(0)?);
-    let mut out = vec![0.0; rows * width];
-    {
+    let mut out = {
         let (xs, x_layout) = x.storage_and_layout();
         let (storage, layout) = weight.storage_and_layout();
-        if !kernels::multiply_by_rows(&mut out, view(&xs, x_layout)?, view(&storage, layout)?) {
+        let weight_view = view(&storage, layout)?;
+        if x.dim(1)? != weight_view.dims[1] || !weight_view.is_inside() {
             candle_core::bail!("rows {:?} do not fit the map {:?}", x.dims(), weight.dims());
         }
-        finish_rows(&mut out, bias, width, activation)?;
-    }
+        // A thread that shares the work of a batch does its part alone.
+        let alone = rayon::current_thread_index().is_some();
+        multiply_stored(entries(&xs, x_layout)?, &weight_view, alone)
+    };
+    finish_rows(&mut out, bias, width, activation)?;
     Tensor::from_vec(out, (rows, width), x.device())
 }
 
@@ -129,7 +183,7 @@ pub(super) fn gated(gate: Tensor, up: &Tensor) -> Result<Tensor> {
         }
         fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
             let CpuStorage::F32(gate) = storage else { candle_core::bail!("expected f32 rows") };
-            kernels::multiply_into(gate, self.0);
+            in_parts(gate, 1, |at, gate| kernels::multiply_into(gate, &self.0[at..at + gate.len()]));
             Ok(())
         }
     }
@@ -155,8 +209,10 @@ pub(super) fn norm(x: &Tensor, norm: &Norm, kind: NormKind, eps: f64) -> Result<
                 Some((storage, layout)) => Some(entries(storage, layout)?),
                 None => None,
             };
-            let weight = entries(&weight, weight_layout)?;
-            kernels::normalise(&mut out, entries(&x, x_layout)?, weight, bias, eps as f32);
+            let (x, weight) = (entries(&x, x_layout)?, entries(&weight, weight_layout)?);
+            in_parts(&mut out, weight.len(), |at, out| {
+                kernels::normalise(out, &x[at..at + out.len()], weight, bias, eps as f32);
+            });
         }
         return Tensor::from_vec(out, x.shape(), x.device());
     }
@@ -182,7 +238,7 @@ pub(super) fn add(x: &Tensor, a: &Tensor, b: Option<&Tensor>) -> Result<Tensor> 
             None => Ok(sum),
         };
     }
-    let mut out = Vec::with_capacity(x.elem_count());
+    let mut out = vec![0.0; x.elem_count()];
     {
         let (xs, x_layout) = x.storage_and_layout();
         let (a, a_layout) = a.storage_and_layout();
@@ -191,7 +247,11 @@ pub(super) fn add(x: &Tensor, a: &Tensor, b: Option<&Tensor>) -> Result<Tensor> 
             Some((storage, layout)) => Some(entries(storage, layout)?),
             None => None,
         };
-        kernels::append_sum(&mut out, entries(&xs, x_layout)?, entries(&a, a_layout)?, b);
+        let (x, a) = (entries(&xs, x_layout)?, entries(&a, a_layout)?);
+        in_parts(&mut out, 1, |at, out| {
+            let part = at..at + out.len();
+            kernels::write_sum(out, &x[part.clone()], &a[part.clone()], b.map(|b| &b[part]));
+        });
     }
     Tensor::from_vec(out, x.shape(), x.device())
 }

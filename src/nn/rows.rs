@@ -34,6 +34,14 @@ impl Rows {
         }
     }
 
+    /// Every number as f32, row after row, and the columns of a row.
+    pub fn to_f32(&self) -> candle_core::Result<(Vec<f32>, usize)> {
+        match self {
+            Self::Plain(tensor) => Ok((tensor.flatten_all()?.to_vec1()?, tensor.dim(1)?)),
+            Self::Packed(packed) => Ok((packed.to_f32(), packed.dims()[1])),
+        }
+    }
+
     /// `count` rows from `first` on.
     pub fn narrow(&self, first: usize, count: usize) -> candle_core::Result<Self> {
         match self {

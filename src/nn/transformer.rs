@@ -8,12 +8,30 @@ use super::ops::{self, AttentionRule, Heads, Rotations};
 use super::rows::Rows;
 use super::{Config, NnError, Weights, families};
 use crate::base::{HookPoint, Matrix, Site, TokenBatch};
+use crate::linalg::{HalfPanels, has_half_products};
 
 /// y = x·Wᵀ + b, with W `[out, in]`.
 #[derive(Debug, Clone)]
 pub(super) struct Linear {
     pub weight: Rows,
     pub bias: Option<Tensor>,
+    /// The weight rounded to bf16, for products of such numbers where those are wanted.
+    pub half: Option<Arc<HalfPanels>>,
+}
+
+impl Linear {
+    pub fn new(weight: Rows, bias: Option<Tensor>) -> Self {
+        Self { weight, bias, half: None }
+    }
+
+    /// Makes it take products of bf16.
+    fn round(&mut self) -> Result<(), NnError> {
+        let (entries, width) = self.weight.to_f32()?;
+        let mut half = HalfPanels::default();
+        half.fill(&entries, width);
+        self.half = Some(Arc::new(half));
+        Ok(())
+    }
 }
 
 /// Weight and, in layer norms, bias `[d_model]`.
@@ -59,6 +77,18 @@ pub(super) struct Block {
     pub mlp: Mlp,
     /// Of what the MLP adds to the residual stream.
     pub mlp_post_norm: Option<Norm>,
+}
+
+impl Block {
+    /// Every linear map.
+    fn maps(&mut self) -> Vec<&mut Linear> {
+        let projections = match &mut self.projections {
+            Projections::FusedByHead(map) | Projections::FusedByKind(map) => vec![map],
+            Projections::Separate { queries, keys, values } => vec![queries, keys, values],
+        };
+        let mlp = self.mlp.gate.iter_mut().chain([&mut self.mlp.up, &mut self.mlp.down]);
+        projections.into_iter().chain([&mut self.attention_out]).chain(mlp).collect()
+    }
 }
 
 /// Every weight of a model in its place.
@@ -195,6 +225,16 @@ impl Transformer {
         Ok(Self { architecture, parts, rotations: Arc::new(Mutex::new(none)) })
     }
 
+    /// The same model with both factors of every product with a weight inside its blocks rounded to bf16; sums,
+    /// the residual stream, norms, attention and the unembedding stay in f32. It changes nothing where the processor
+    /// has no such products or the weights are elsewhere.
+    pub fn with_half_products(mut self) -> Result<Self, NnError> {
+        if has_half_products() && self.device().is_cpu() {
+            self.parts.blocks.iter_mut().flat_map(Block::maps).try_for_each(Linear::round)?;
+        }
+        Ok(self)
+    }
+
     /// The description that the forward pass follows.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
@@ -298,7 +338,7 @@ impl Transformer {
             NormKind::Layer => x.broadcast_sub(&x.mean_keepdim(1)?)?,
             NormKind::Rms => x,
         };
-        let map = Linear { weight: self.parts.unembedding.weight.clone(), bias: None };
+        let map = Linear::new(self.parts.unembedding.weight.clone(), None);
         matrix_of(Some(ops::linear(&x.broadcast_mul(&norm.weight)?, &map, None)?))
     }
 

@@ -28,6 +28,12 @@ pub struct OpenSubject {
 
 /// Opens the subject model that a suite names.
 pub fn open_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunError> {
+    let OpenSubject { loaded, revision } = find_subject(spec, places)?;
+    let loaded = if spec.half_products { loaded.with_half_products()? } else { loaded };
+    Ok(OpenSubject { loaded, revision })
+}
+
+fn find_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunError> {
     if spec.model == "embedded" {
         let loaded = embedded::load()?;
         return Ok(OpenSubject { loaded, revision: None });

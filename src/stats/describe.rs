@@ -129,6 +129,28 @@ pub fn quantile_sorted(sorted: &[f64], p: f64) -> f64 {
     (sorted[below] * (1.0 - part) + sorted[above] * part).clamp(sorted[below], sorted[above])
 }
 
+/// Density at each place of `at` by a Gaussian kernel, whose width is Silverman's rule of thumb:
+/// 0.9 · min(sd, interquartile range / 1.34) · n^(−1/5), of the standard deviation alone where the middle half is one
+/// value (Silverman, *Density estimation for statistics and data analysis*, 1986, equation 3.31). None where the
+/// values do not vary; needs two.
+pub fn kernel_density(values: &[f64], at: &[f64]) -> Result<Option<Vec<f64>>, Undefined> {
+    let summary = describe(values)?;
+    let sd = sd(values)?;
+    let middle = (summary.q75 - summary.q25) / 1.34;
+    let spread = if middle > 0.0 { sd.min(middle) } else { sd };
+    let n = values.len() as f64;
+    let width = 0.9 * spread * n.powf(-0.2);
+    if width <= CONSTANT * summary.max.abs().max(summary.min.abs()) {
+        return Ok(None);
+    }
+    let height = 1.0 / (n * width * (2.0 * std::f64::consts::PI).sqrt());
+    let density = |place: &f64| {
+        let kernel = |value: &f64| (-0.5 * ((place - value) / width).powi(2)).exp();
+        height * values.iter().map(kernel).sum::<f64>()
+    };
+    Ok(Some(at.iter().map(density).collect()))
+}
+
 /// A sorted copy.
 pub(super) fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
@@ -173,6 +195,23 @@ mod tests {
         assert!((found - (657.0 / 81.0 - 3.0)).abs() < 1e-12, "{found}");
         assert_eq!(excess_kurtosis(&[0.1; 9]), Ok(None));
         assert_eq!(excess_kurtosis(&[]), Err(Undefined::TooFew { need: 1, got: 0 }));
+    }
+
+    #[test]
+    fn a_kernel_density_is_one_in_all_and_agrees_with_scipy() {
+        // scipy.stats.gaussian_kde([0, 1, 1.5, 4, 4.5], bw_method=w / sd), w = 0.9 · min(sd, 3 / 1.34) · 5^(−1/5).
+        let values = [0.0, 1.0, 1.5, 4.0, 4.5];
+        let found = kernel_density(&values, &[0.0, 1.2, 3.0]).expect("values").expect("they vary");
+        for (found, expected) in
+            found.iter().zip([0.14045631722349064, 0.17062873700058806, 0.13090268253410775])
+        {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+        let grid: Vec<f64> = (-1000..1500).map(|i| f64::from(i) / 100.0).collect();
+        let total: f64 = kernel_density(&values, &grid).expect("values").expect("they vary").iter().sum();
+        assert!((total / 100.0 - 1.0).abs() < 1e-9, "{total}");
+        assert_eq!(kernel_density(&[2.0; 4], &[2.0]), Ok(None));
+        assert_eq!(kernel_density(&[2.0], &[2.0]), Err(Undefined::TooFew { need: 2, got: 1 }));
     }
 
     #[test]

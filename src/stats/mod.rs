@@ -55,8 +55,8 @@ pub use between_runs::{RunChange, RunSeries, RunTest, RunVerdict};
 pub use bootstrap::{Bootstrap, Estimate, Interval, IntervalMethod, normal_interval};
 pub use correlation::{pearson, weighted_pearson};
 pub use describe::{
-    Summary, describe, excess_kurtosis, excess_kurtosis_of_sums, mean, quantile, quantile_sorted, sd,
-    weighted_mean,
+    Summary, describe, excess_kurtosis, excess_kurtosis_of_sums, kernel_density, mean, quantile,
+    quantile_sorted, sd, weighted_mean,
 };
 pub use difference::{Difference, DifferenceTest};
 pub use endpoints::{acceleration, bca_endpoints, percentile_endpoints};

@@ -73,6 +73,12 @@ impl LoadedSubject {
         self
     }
 
+    /// The same subject with rounded products: see [`TransformerSubject::with_half_products`].
+    pub fn with_half_products(mut self) -> Result<Self, SubjectError> {
+        self.model = self.model.with_half_products()?;
+        Ok(self)
+    }
+
     /// The model.
     pub fn model(&self) -> &TransformerSubject {
         &self.model

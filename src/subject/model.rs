@@ -35,6 +35,8 @@ pub struct SubjectInfo {
     pub vocab: usize,
     /// Longest sequence.
     pub n_ctx: usize,
+    /// Whether products inside its blocks were asked to be made of numbers rounded to bf16.
+    pub half_products: bool,
     /// Whether position 0 behaves unlike all others whatever token is there, so that a token is spent on it
     /// before a short sequence is run.
     pub needs_lead_token: bool,
@@ -108,6 +110,7 @@ impl TransformerSubject {
             n_heads: a.n_heads,
             vocab: a.vocab,
             n_ctx: a.n_ctx,
+            half_products: false,
             needs_lead_token: needs_lead_token(a.family),
         };
         Ok(Self { info, config, weights, transformer })
@@ -117,6 +120,18 @@ impl TransformerSubject {
     pub fn with_revision(mut self, revision: &str) -> Self {
         self.info.revision = Some(revision.to_string());
         self
+    }
+
+    /// The same model with both factors of every product inside its blocks rounded to bf16, where the processor has
+    /// such products; everything else stays in f32. Activations are then off by some 1e-3 of their size, so it
+    /// counts as another model: its digest is another one.
+    pub fn with_half_products(mut self) -> Result<Self, SubjectError> {
+        self.transformer = self.transformer.with_half_products()?;
+        self.info.half_products = true;
+        let mut digester = crate::base::Digester::new("subject with half products");
+        digester.digest(&self.info.weights_digest);
+        self.info.weights_digest = digester.finish();
+        Ok(self)
     }
 
     /// The runtime underneath.
@@ -135,7 +150,10 @@ impl TransformerSubject {
         if embeddings {
             weights = weights.permuted(seed, is_embedding)?;
         }
-        let permuted = Self::new(&self.info.name, self.config.clone(), weights)?;
+        let mut permuted = Self::new(&self.info.name, self.config.clone(), weights)?;
+        if self.info.half_products {
+            permuted = permuted.with_half_products()?;
+        }
         Ok(match &self.info.revision {
             Some(revision) => permuted.with_revision(revision),
             None => permuted,

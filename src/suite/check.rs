@@ -90,10 +90,11 @@ fn section<'a>(top: &mut Section<'a>, field: &'static str, problems: &mut Proble
 }
 
 fn read_subject(top: &mut Section<'_>, problems: &mut Problems) -> SubjectSpec {
-    let mut spec = SubjectSpec { model: "embedded".into(), revision: None };
+    let mut spec = SubjectSpec { model: "embedded".into(), revision: None, half_products: false };
     if let Some(mut fields) = section(top, "subject", problems) {
         spec.model = fields.text("model", problems).unwrap_or(spec.model);
         spec.revision = fields.text("revision", problems);
+        spec.half_products = fields.truth("half_products", problems).unwrap_or(false);
         fields.finish(problems);
     }
     spec

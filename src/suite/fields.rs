@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::dictionary::{KindFields, kind_fields};
+
 /// One field.
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
@@ -107,6 +109,13 @@ pub const FIELDS: &[Field] = &[
         "string",
         "none",
         "Commit, tag or branch of a hub id; the commit it resolves to is recorded.",
+    ),
+    field(
+        "subject",
+        "half_products",
+        "boolean",
+        "`false`",
+        "Round both factors of products inside the model's blocks to bf16, on processors that have such products (AVX-512 BF16, AMX): faster, with activations off by some 1e-3 of their size. Sums, residual stream, norms, attention and logits stay in f32.",
     ),
     field(
         "corpus",
@@ -350,8 +359,74 @@ pub fn reference() -> String {
             field.name,
             field.doc.replace('|', "\\|")
         ));
+        if field.section == "methods" && of_section_ends(field) {
+            kind_fields().iter().for_each(|fields| out.push_str(&reference_of_kinds(fields)));
+        }
     }
     out
+}
+
+/// Whether no field of the section comes after this one.
+fn of_section_ends(field: &Field) -> bool {
+    let last = FIELDS.iter().rev().find(|other| other.section == field.section);
+    last.is_some_and(|last| last.name == field.name)
+}
+
+/// The part of the reference about the fields that some kinds of method have.
+fn reference_of_kinds(fields: &KindFields) -> String {
+    let kinds: Vec<String> = fields.kinds.iter().map(|kind| format!("`{kind}`")).collect();
+    let mut out = format!("\n#### {}\n\n{}\n", kinds.join(", "), text_of(&fields.schema));
+    let none = Map::new();
+    let own = fields.schema["properties"].as_object().unwrap_or(&none);
+    if own.is_empty() {
+        return out;
+    }
+    let required = fields.schema["required"].as_array();
+    let is_required = |name: &str| required.is_some_and(|all| all.iter().any(|one| one == name));
+    out.push_str("\n| field | type | default | meaning |\n|---|---|---|---|\n");
+    for (name, node) in own {
+        let default = match &node["default"] {
+            _ if is_required(name) => "required".to_string(),
+            Value::Null => "none".to_string(),
+            value => format!("`{value}`"),
+        };
+        let doc = text_of(node) + &choices_of(node);
+        out.push_str(&format!(
+            "| `{name}` | {} | {default} | {} |\n",
+            type_of(node),
+            doc.replace('|', "\\|")
+        ));
+    }
+    out
+}
+
+/// A description on one line, without links.
+fn text_of(node: &Value) -> String {
+    node["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The words that a field, or an entry of it, may be.
+fn choices(node: &Value) -> Vec<(&str, String)> {
+    let of = |choice: &Value| text_of(choice);
+    let alternatives = node["oneOf"].as_array().into_iter().flatten();
+    alternatives.filter_map(|choice| Some((choice["const"].as_str()?, of(choice)))).collect()
+}
+
+fn choices_of(node: &Value) -> String {
+    let own = if node["items"].is_null() { choices(node) } else { choices(&node["items"]) };
+    own.iter().map(|(word, doc)| format!(" `{word}`: {doc}")).collect()
+}
+
+/// Its type as the reference writes it; that it may be left out, its default says.
+fn type_of(node: &Value) -> String {
+    match &node["type"] {
+        Value::String(name) => name.clone(),
+        Value::Array(names) => {
+            let names = names.iter().filter_map(Value::as_str).filter(|name| *name != "null");
+            names.collect::<Vec<_>>().join(" or ")
+        }
+        _ => "string".to_string(),
+    }
 }
 
 /// The JSON Schema of a suite file.

@@ -68,6 +68,8 @@ pub struct SubjectSpec {
     pub model: String,
     /// Branch, tag or commit of a hub id.
     pub revision: Option<String>,
+    /// Make products inside the model's blocks of numbers rounded to bf16.
+    pub half_products: bool,
 }
 
 /// Which text, and how much of it.

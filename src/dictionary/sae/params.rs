@@ -8,7 +8,7 @@ use super::train::{Aux, L1, Recipe, Sparsity, train};
 
 /// Tied or untied autoencoder with ReLU and an L1 penalty, decoder rows normalised in the forward
 /// pass, no decoder bias (Cunningham et al. 2023, appendix B).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SaeParams {
     /// Features per dimension of the hook point.
@@ -63,7 +63,7 @@ impl Default for SaeParams {
 /// Autoencoder that keeps the k largest codes of a row (Gao et al. 2024), or the k·rows largest of a batch
 /// (`batch_topk`, Bussmann et al. 2024), or those with a loss for each of several nested dictionaries
 /// (`matryoshka`, Bussmann et al. 2025). An auxiliary loss revives dead features.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopkParams {
     /// Features per dimension of the hook point.
@@ -121,7 +121,7 @@ impl Default for TopkParams {
 
 /// Autoencoder whose features have a gate of their own, taught by an L1 penalty that leaves magnitudes alone
 /// (Rajamanoharan et al. 2024, arXiv 2404.16014).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GatedParams {
     /// Features per dimension of the hook point.
@@ -166,7 +166,7 @@ impl Default for GatedParams {
 
 /// Autoencoder with a learned threshold for each feature, below which a code is 0 (Rajamanoharan et al. 2024,
 /// arXiv 2407.14435). The penalty is on the number of active features, `width · (L0 / target − 1)²`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct JumpreluParams {
     /// Features per dimension of the hook point.

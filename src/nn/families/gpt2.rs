@@ -45,7 +45,7 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 /// A linear map stored as `[in, out]`; the transpose is a view.
 fn conv1d(weights: &Weights, name: &str, d_in: usize, out: usize) -> Result<Linear, NnError> {
     let weight = weights.rows_of_transposed(&format!("{name}.weight"), &[d_in, out])?;
-    Ok(Linear { weight, bias: Some(weights.get(&format!("{name}.bias"), &[out])?) })
+    Ok(Linear::new(weight, Some(weights.get(&format!("{name}.bias"), &[out])?)))
 }
 
 pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {
@@ -83,6 +83,6 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
         position_embedding: Some(weights.get(&format!("{prefix}wpe.weight"), &[a.n_ctx, a.d_model])?),
         blocks,
         final_norm: norm(weights, &format!("{prefix}ln_f"), a)?,
-        unembedding: Linear { weight: unembedding, bias: None },
+        unembedding: Linear::new(unembedding, None),
     })
 }

@@ -75,6 +75,6 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
         position_embedding: None,
         blocks,
         final_norm: norm(weights, "gpt_neox.final_layer_norm", a)?,
-        unembedding: Linear { weight: unembedding, bias: None },
+        unembedding: Linear::new(unembedding, None),
     })
 }

@@ -109,7 +109,7 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
 pub(super) fn unembedding(a: &Architecture, weights: &Weights, embedding: &Rows) -> Result<Linear, NnError> {
     let weight =
         if a.tied { embedding.clone() } else { weights.rows("lm_head.weight", &[a.vocab, a.d_model])? };
-    Ok(Linear { weight, bias: None })
+    Ok(Linear::new(weight, None))
 }
 
 /// The norms of one block; which there are is what the families differ in most.

@@ -57,7 +57,7 @@ pub fn is_embedding(name: &str) -> bool {
 fn linear(weights: &Weights, name: &str, out: usize, d_in: usize, bias: bool) -> Result<Linear, NnError> {
     let weight = weights.rows(&format!("{name}.weight"), &[out, d_in])?;
     let bias = if bias { Some(weights.get(&format!("{name}.bias"), &[out])?) } else { None };
-    Ok(Linear { weight, bias })
+    Ok(Linear::new(weight, bias))
 }
 
 /// A norm of the architecture's kind, over the residual stream.

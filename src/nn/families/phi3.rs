@@ -21,7 +21,7 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
         let fused = linear(weights, &at("self_attn.qkv_proj"), d_queries + 2 * d_keys, a.d_model, false)?;
         let gate_and_up = weights.rows(&at("mlp.gate_up_proj.weight"), &[2 * a.d_mlp, a.d_model])?;
         let half = |first: usize| -> Result<Linear, NnError> {
-            Ok(Linear { weight: gate_and_up.narrow(first, a.d_mlp)?, bias: None })
+            Ok(Linear::new(gate_and_up.narrow(first, a.d_mlp)?, None))
         };
         blocks.push(Block {
             attention_norm: Some(norm(weights, &at("input_layernorm"), a)?),

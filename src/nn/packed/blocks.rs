@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use super::Encoding;
+use crate::linalg::dispatched;
 
 /// Groups of a block of 256 with a scale and a minimum of their own.
 const GROUPS: usize = 8;

@@ -8,12 +8,16 @@
 //! does not depend on how a text was cut into passes or on who shares them.
 
 mod blocks;
-mod product;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
+
+use crate::linalg::{StoredRows, fetch_ahead, multiply_stored};
+
+/// Rows between the one that is read and the one whose bytes are asked for meanwhile.
+const FETCHED_AHEAD: usize = 2;
 
 /// How numbers are stored. The quantised ones are those of GGUF files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,10 +120,14 @@ impl Packed {
 
     /// Columns `cols` of a row as f32. The columns must be whole blocks.
     fn unpack(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
+        blocks::unpack(out, &self.bytes[self.place(row, &cols)], self.encoding);
+    }
+
+    /// Where the bytes of columns `cols` of a row stand.
+    fn place(&self, row: usize, cols: &Range<usize>) -> Range<usize> {
         let (block, size) = (self.encoding.block(), self.encoding.block_bytes());
         let start = ((self.first + row) * self.cols + cols.start) / block * size;
-        let length = cols.len() / block * size;
-        blocks::unpack(out, &self.bytes[start..start + length], self.encoding);
+        start..start + cols.len() / block * size
     }
 
     /// The rows of these numbers as f32 `[numbers, cols]`, row after row. Every number must be below the number
@@ -162,6 +170,19 @@ impl Packed {
     ///
     /// Uses all threads. The same numbers come out for a row of `x` whatever is beside it.
     pub fn multiply(&self, x: &[f32]) -> Option<Vec<f32>> {
-        (self.cols > 0 && x.len().is_multiple_of(self.cols)).then(|| product::multiply(self, x))
+        (self.cols > 0 && x.len().is_multiple_of(self.cols)).then(|| multiply_stored(x, self, false))
+    }
+}
+
+impl StoredRows for Packed {
+    fn dims(&self) -> [usize; 2] {
+        [self.rows, self.cols]
+    }
+
+    fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
+        // Rows are read one after the other, more slowly than memory could give them.
+        let next = self.place(row + FETCHED_AHEAD, &columns);
+        fetch_ahead(self.bytes.get(next).unwrap_or_default());
+        self.unpack(row, columns, out);
     }
 }

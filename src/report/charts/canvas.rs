@@ -158,6 +158,11 @@ impl Canvas {
         self.path(outline(points), None, Some(stroke), 1.0, None);
     }
 
+    /// A filled polygon without an outline.
+    pub fn shade(&mut self, points: &[(f64, f64)], ink: Ink, opacity: f64) {
+        self.path(outline(points), Some(ink), None, 0.0, Some(opacity));
+    }
+
     /// A closed polygon.
     pub fn polygon(&mut self, points: &[(f64, f64)], fill: Option<Ink>, stroke: Ink) {
         self.path(outline(points), fill, Some(stroke), 1.4, None);

@@ -1,5 +1,5 @@
-//! Scores of single features by method: every feature a dot, above the box of the middle half with
-//! the median; a grey tick is the median of the shuffled control.
+//! Scores of single features by method: a violin's upper half with every feature a dot in it, above the box of the
+//! middle half with the median; a grey tick is the median of the shuffled control.
 
 use super::axis::{self, Area, Scale};
 use super::canvas::{Anchor, Canvas};
@@ -8,6 +8,7 @@ use super::style::{Ink, LABEL_SIZE, SMALL_SIZE, TICK_SIZE};
 use super::{Chart, Figure, Heading, Kind, chart_name, pairing_parts, text};
 use crate::report::scores::FeatureScores;
 use crate::report::view::{Pairing, RowKey, View};
+use crate::stats::{kernel_density, quantile_sorted};
 
 struct Strip {
     mark: Mark,
@@ -31,10 +32,14 @@ struct Distribution {
     label_width: f64,
 }
 
-const ROW: f64 = 26.0;
+const ROW: f64 = 30.0;
 const GAP: f64 = 22.0;
 const PER_LINE: usize = 4;
 const DOT: f64 = 1.6;
+/// Height of a violin's half.
+const VIOLIN: f64 = 18.0;
+/// Features that a violin is drawn of.
+const FEWEST: usize = 5;
 /// Room for counts at the right of a panel.
 const COUNT_ROOM: f64 = 50.0;
 
@@ -62,9 +67,10 @@ pub fn chart<'a>(
     let widest = view.single_methods().map(|(_, method)| text::width(method, size)).fold(0.0, f64::max);
     let control = view.controls.first();
     let mut caption =
-        "Each dot is one feature; box: middle half, line: median. At the right their number, and after a \
-                       plus that of features whose prediction is constant: those have no score of their own, count \
-                       as 0 in means and are not drawn."
+        "Each dot is one feature; shade: their density, a violin's upper half (Gaussian kernel of Silverman's \
+                       width, each as high as the others); box: middle half, line: median. At the right their \
+                       number, and after a plus that of features whose prediction is constant: those have no score \
+                       of their own, count as 0 in means and are not drawn."
             .to_string();
     if let Some(control) = control {
         caption.push_str(&format!(" Grey tick: median of the control {control}."));
@@ -105,13 +111,24 @@ fn panel<'a>(
     Panel { title: hook.to_string(), strips }
 }
 
-/// Linear interpolation between order statistics.
+/// The `share` quantile; none of nothing.
 fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
-    let place = share * last as f64;
-    let below = place.floor() as usize;
-    let above = (below + 1).min(last);
-    Some(sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64))
+    (!sorted.is_empty()).then(|| quantile_sorted(sorted, share))
+}
+
+/// The upper half of a violin over `xs`, ascending, from the smallest to the largest: its outline above `base`, `VIOLIN`
+/// px high; none for fewer than [`FEWEST`], whose density says nothing, nor where all are the same.
+fn violin(xs: &[f64], base: f64) -> Option<Vec<(f64, f64)>> {
+    const POINTS: usize = 64;
+    let (first, last) = (*xs.first()?, *xs.last()?);
+    if xs.len() < FEWEST {
+        return None;
+    }
+    let at: Vec<f64> = (0..=POINTS).map(|i| first + (last - first) * i as f64 / POINTS as f64).collect();
+    let density = kernel_density(xs, &at).ok()??;
+    let highest = density.iter().copied().fold(0.0, f64::max);
+    let curve = at.iter().zip(density).map(|(&x, density)| (x, base - VIOLIN * density / highest));
+    Some([(first, base)].into_iter().chain(curve).chain([(last, base)]).collect())
 }
 
 /// Dots side by side at their scores, stacked where they would touch, squeezed into `room` px.
@@ -171,6 +188,9 @@ impl Distribution {
 fn draw_strip(canvas: &mut Canvas, strip: &Strip, scale: &Scale, base: f64) {
     let ink = strip.mark.ink;
     let xs: Vec<f64> = strip.scores.iter().map(|score| scale.at(*score)).collect();
+    if let Some(outline) = violin(&xs, base - 7.5) {
+        canvas.shade(&outline, ink, 0.22);
+    }
     let dots: Vec<(f64, f64)> = stack(&xs, 10.0).into_iter().map(|(x, up)| (x, base - 9.5 - up)).collect();
     canvas.dots(&dots, DOT, ink, 0.75);
     if let Some(control) = strip.control {
@@ -224,9 +244,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_interpolate() {
-        assert_eq!(quantile(&[0.0, 1.0, 2.0, 3.0], 0.5), Some(1.5));
-        assert_eq!(quantile(&[2.0], 0.25), Some(2.0));
+    fn a_violin_spans_its_dots_and_is_highest_where_they_are_dense() {
+        let xs = [0.0, 10.0, 11.0, 12.0, 40.0];
+        let outline = violin(&xs, 100.0).expect("an outline");
+        assert_eq!((outline[0], outline[outline.len() - 1]), ((0.0, 100.0), (40.0, 100.0)));
+        let (highest, y) = outline.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)).expect("points");
+        assert!((10.0..=12.0).contains(&highest) && (y - (100.0 - VIOLIN)).abs() < 1e-9, "{highest} {y}");
+        assert_eq!(violin(&xs[..4], 100.0), None);
+        assert_eq!(violin(&[3.0; 9], 100.0), None);
         assert_eq!(quantile(&[], 0.5), None);
     }
 

@@ -107,6 +107,35 @@ fn a_batch_in_parts_gives_what_each_sequence_gives_alone() {
 }
 
 #[test]
+fn products_of_bf16_are_near_those_of_f32_and_count_as_another_model() {
+    for family in ["gpt_neox", "gpt2", "llama"] {
+        let subject = load(family);
+        let half = subject.clone().with_half_products().expect("rounds");
+        assert!(half.model().info().half_products);
+        assert_ne!(half.model().info().weights_digest, subject.model().info().weights_digest);
+        let hooks = hooks(&["blocks.1.hook_resid_post", "blocks.1.mlp.hook_post"]);
+        let exact = subject.model().activations(&many(12), &hooks).expect("activations");
+        let rounded = half.model().activations(&many(12), &hooks).expect("activations");
+        for ((exact, rounded), hook) in exact.iter().zip(&rounded).zip(&hooks) {
+            let square =
+                |values: &mut dyn Iterator<Item = f32>| values.map(|x| f64::from(x * x)).sum::<f64>();
+            let size = square(&mut exact.data().iter().copied());
+            let error = square(&mut exact.data().iter().zip(rounded.data()).map(|(a, b)| a - b));
+            let relative = (error / size).sqrt();
+            assert!(relative < 0.02, "{family} {hook}: {relative}");
+            assert_eq!(relative > 0.0, crate::linalg::has_half_products(), "{family} {hook}: {relative}");
+        }
+        let one = TokenBatch::new(many(12).row(2).to_vec(), 12).expect("whole");
+        let alone = half.model().activations(&one, &hooks).expect("alone");
+        for (alone, all) in alone.iter().zip(&rounded) {
+            assert_eq!(alone.data(), &all.data()[2 * alone.data().len()..][..alone.data().len()], "{family}");
+        }
+        let permuted = half.with_permuted_weights(3, false).expect("permutes");
+        assert!(permuted.model().info().half_products, "a control keeps the products of its subject");
+    }
+}
+
+#[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let subject = load("gpt_neox");
     let tokens = many(8);

@@ -35,3 +35,5 @@ macro_rules! dispatched {
         }
     };
 }
+
+pub(crate) use dispatched;

@@ -1,0 +1,200 @@
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::panels::{Arranged, COLUMNS, PANEL, stand_side_by_side};
+
+/// Columns that are read at once: whole blocks of every form in which rows are stored, and enough that the rows of a
+/// panel are most often read from the first column to the last, in the order they lie in memory. What is read, 384 KB
+/// at most, stays in a core's second cache.
+const READ_COLUMNS: usize = 3072;
+/// Entries that one thread arranges sooner than it could share the work.
+const FEW: usize = 1 << 14;
+/// Panels that are multiplied together, so that the other factor is read half as often.
+const TOGETHER: usize = 2;
+
+/// Rows of a matrix `[n, d]` in whatever form they are stored.
+pub trait StoredRows: Sync {
+    /// n and d.
+    fn dims(&self) -> [usize; 2];
+
+    /// All rows, where they lie after each other as f32.
+    fn plain(&self) -> Option<&[f32]> {
+        None
+    }
+
+    /// Columns `columns` of a row as f32. They begin and end at a multiple of 3072, or end at the last.
+    fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]);
+}
+
+/// Asks for bytes that are read soon, so that they are on their way while others are worked on. It changes nothing
+/// but time.
+pub fn fetch_ahead(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the address is that of a byte of the slice, and nothing is read or written through it.
+        #[expect(unsafe_code, reason = "the instruction takes an address")]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}
+
+/// Rows as they are.
+impl StoredRows for (&[f32], usize) {
+    fn dims(&self) -> [usize; 2] {
+        [self.0.len() / self.1.max(1), self.1]
+    }
+
+    fn plain(&self) -> Option<&[f32]> {
+        Some(self.0)
+    }
+
+    fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
+        out.copy_from_slice(&self.0[row * self.1..][columns]);
+    }
+}
+
+/// What one thread works with.
+#[derive(Default)]
+struct Scratch {
+    /// Rows of the panels, as many columns as are read at once.
+    read: Vec<f32>,
+    /// Some of these columns, side by side.
+    panels: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+/// `x · rowsᵀ` `[m, n]` of `x` `[m, d]`, row after row, without ever holding all of the rows as f32. Panics where `x` is
+/// no whole number of rows.
+///
+/// Uses all threads, or with `alone` only the calling one. Each sum runs from the first column to the last: the same
+/// numbers come out for a row of `x` whatever is beside it, and for any number of threads.
+pub fn multiply_stored(x: &[f32], rows: &impl StoredRows, alone: bool) -> Vec<f32> {
+    let [n, d] = rows.dims();
+    if d == 0 || n == 0 || x.is_empty() {
+        return vec![0.0; x.len().checked_div(d).unwrap_or(0) * n];
+    }
+    assert!(x.len().is_multiple_of(d), "a product needs whole rows");
+    let left = Arranged::new(x, d, alone || x.len() <= FEW);
+    let mut out: Vec<f32> = Vec::with_capacity(x.len() / d * n);
+    let columns = OutColumns { out: out.as_mut_ptr(), m: x.len() / d, n };
+    let task = |scratch: &mut Scratch, first: usize| {
+        let count = (TOGETHER * PANEL).min(n - first);
+        sum_panels(&left, columns.m, rows, first..first + count, scratch);
+        columns.write(first..first + count, &scratch.sums);
+    };
+    if alone {
+        let mut scratch = Scratch::default();
+        (0..n).step_by(TOGETHER * PANEL).for_each(|first| task(&mut scratch, first));
+    } else {
+        (0..n.div_ceil(TOGETHER * PANEL))
+            .into_par_iter()
+            .for_each_init(Scratch::default, |scratch, nth| task(scratch, nth * TOGETHER * PANEL));
+    }
+    // SAFETY: there is room for that many, and the tasks have written every row of every column.
+    #[expect(unsafe_code, reason = "zeros would only be overwritten")]
+    unsafe {
+        out.set_len(x.len() / d * n);
+    }
+    out
+}
+
+/// `scratch.sums` `[panels, m, PANEL]` ← products with the panels of some of the rows.
+fn sum_panels(left: &Arranged, m: usize, rows: &impl StoredRows, some: Range<usize>, scratch: &mut Scratch) {
+    let [_, d] = rows.dims();
+    let panels = some.len().div_ceil(PANEL);
+    scratch.sums.resize(panels * m * PANEL, 0.0);
+    if let Some(all) = rows.plain() {
+        let rows = &all[some.start * d..some.end * d];
+        return add_parts(left, rows, 0..d, &mut scratch.panels, &mut scratch.sums);
+    }
+    for start in (0..d).step_by(READ_COLUMNS) {
+        let columns = start..d.min(start + READ_COLUMNS);
+        scratch.read.resize(some.len() * columns.len(), 0.0);
+        for (row, entries) in some.clone().zip(scratch.read.chunks_exact_mut(columns.len())) {
+            rows.read(row, columns.clone(), entries);
+        }
+        add_parts(left, &scratch.read, columns, &mut scratch.panels, &mut scratch.sums);
+    }
+}
+
+/// Adds to `sums` the products of columns `columns` of `left` with rows that have only those.
+fn add_parts(left: &Arranged, rows: &[f32], columns: Range<usize>, panels: &mut Vec<f32>, sums: &mut [f32]) {
+    let width = columns.len();
+    for part in (0..width).step_by(COLUMNS) {
+        let some = part..width.min(part + COLUMNS);
+        let size = some.len() * PANEL;
+        let of_panels = rows.chunks(PANEL * width);
+        panels.resize(of_panels.len() * size, 0.0);
+        for (panel, rows) in panels.chunks_exact_mut(size).zip(of_panels) {
+            stand_side_by_side(rows, width, some.clone(), panel);
+        }
+        let (from, to) = (columns.start + some.start, columns.start + some.end);
+        left.add_products(from..to, panels, sums, from == 0);
+    }
+}
+
+/// A product `[m, n]` whose columns several tasks write, each its own.
+struct OutColumns {
+    out: *mut f32,
+    m: usize,
+    n: usize,
+}
+
+// SAFETY: `multiply_stored` alone makes one, and gives every column to one task.
+#[expect(unsafe_code, reason = "tasks write columns of their own")]
+unsafe impl Sync for OutColumns {}
+
+impl OutColumns {
+    /// Columns ← sums `[panels, m, PANEL]`. No other task may be given any of them.
+    fn write(&self, columns: Range<usize>, sums: &[f32]) {
+        assert!(columns.end <= self.n && sums.len() == columns.len().div_ceil(PANEL) * self.m * PANEL);
+        for (panel, sums) in sums.chunks_exact(self.m * PANEL).enumerate() {
+            let first = columns.start + panel * PANEL;
+            let width = PANEL.min(columns.end - first);
+            for (row, sums) in sums.chunks_exact(PANEL).enumerate() {
+                // SAFETY: row < m and first + width ≤ n, so this is a part of a row of `out`, which is `[m, n]` and
+                // outlives the tasks; nobody else writes these columns, and nobody reads before all are done.
+                #[expect(unsafe_code, reason = "tasks write columns of their own")]
+                unsafe {
+                    let to = self.out.add(row * self.n + first);
+                    std::ptr::copy_nonoverlapping(sums.as_ptr(), to, width);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Stream;
+
+    #[test]
+    fn products_match_plain_sums_and_depend_neither_on_neighbours_nor_on_threads() {
+        let mut stream = Stream::new(6, "stored rows");
+        for (m, n, d) in [(1, 1, 1), (13, 33, 7), (29, 129, 300), (5, 31, 513), (70, 32, 256), (2, 40, 3100)]
+        {
+            let mut draw =
+                |count: usize| -> Vec<f32> { (0..count).map(|_| stream.normal() as f32).collect() };
+            let (rows, x) = (draw(n * d), draw(m * d));
+            let out = multiply_stored(&x, &(rows.as_slice(), d), false);
+            assert_eq!(multiply_stored(&x, &(rows.as_slice(), d), true), out, "{m} {n} {d}");
+            for (at, got) in out.iter().enumerate() {
+                let (row, col) = (at / n, at % n);
+                let products = (0..d).map(|k| f64::from(x[row * d + k]) * f64::from(rows[col * d + k]));
+                let error = f64::from(*got) - products.clone().sum::<f64>();
+                let size: f64 = products.map(f64::abs).sum();
+                assert!(error.abs() <= 1e-6 * size, "{m} {n} {d} at {at}: {error:e} of {size}");
+            }
+            let alone = multiply_stored(&x[(m - 1) * d..], &(rows.as_slice(), d), false);
+            assert_eq!(alone, out[(m - 1) * n..], "{m} {n} {d}");
+        }
+        let none: &[f32] = &[];
+        assert!(multiply_stored(none, &(none, 3), false).is_empty());
+    }
+}
