@@ -8,6 +8,9 @@ use super::panels::{Arranged, COLUMNS, PANEL, stand_side_by_side};
 /// panel are most often read from the first column to the last, in the order they lie in memory. What is read, 384 KB
 /// at most, stays in a core's second cache.
 const READ_COLUMNS: usize = 3072;
+/// Entries between rows that were read: a power of two from one row to the next would make them push each other out of
+/// the cache.
+const APART: usize = 16;
 /// Entries that one thread arranges sooner than it could share the work.
 const FEW: usize = 1 << 14;
 /// Panels that are multiplied together, so that the other factor is read half as often.
@@ -17,11 +20,6 @@ const TOGETHER: usize = 2;
 pub trait StoredRows: Sync {
     /// n and d.
     fn dims(&self) -> [usize; 2];
-
-    /// All rows, where they lie after each other as f32.
-    fn plain(&self) -> Option<&[f32]> {
-        None
-    }
 
     /// Columns `columns` of a row as f32. They begin and end at a multiple of 3072, or end at the last.
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]);
@@ -47,10 +45,6 @@ pub fn fetch_ahead(bytes: &[u8]) {
 impl StoredRows for (&[f32], usize) {
     fn dims(&self) -> [usize; 2] {
         [self.0.len() / self.1.max(1), self.1]
-    }
-
-    fn plain(&self) -> Option<&[f32]> {
-        Some(self.0)
     }
 
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
@@ -108,33 +102,24 @@ fn sum_panels(left: &Arranged, m: usize, rows: &impl StoredRows, some: Range<usi
     let [_, d] = rows.dims();
     let panels = some.len().div_ceil(PANEL);
     scratch.sums.resize(panels * m * PANEL, 0.0);
-    if let Some(all) = rows.plain() {
-        let rows = &all[some.start * d..some.end * d];
-        return add_parts(left, rows, 0..d, &mut scratch.panels, &mut scratch.sums);
-    }
     for start in (0..d).step_by(READ_COLUMNS) {
-        let columns = start..d.min(start + READ_COLUMNS);
-        scratch.read.resize(some.len() * columns.len(), 0.0);
-        for (row, entries) in some.clone().zip(scratch.read.chunks_exact_mut(columns.len())) {
-            rows.read(row, columns.clone(), entries);
+        let width = READ_COLUMNS.min(d - start);
+        let stride = width + APART;
+        scratch.read.resize(some.len() * stride, 0.0);
+        for (row, entries) in some.clone().zip(scratch.read.chunks_exact_mut(stride)) {
+            rows.read(row, start..start + width, &mut entries[..width]);
         }
-        add_parts(left, &scratch.read, columns, &mut scratch.panels, &mut scratch.sums);
-    }
-}
-
-/// Adds to `sums` the products of columns `columns` of `left` with rows that have only those.
-fn add_parts(left: &Arranged, rows: &[f32], columns: Range<usize>, panels: &mut Vec<f32>, sums: &mut [f32]) {
-    let width = columns.len();
-    for part in (0..width).step_by(COLUMNS) {
-        let some = part..width.min(part + COLUMNS);
-        let size = some.len() * PANEL;
-        let of_panels = rows.chunks(PANEL * width);
-        panels.resize(of_panels.len() * size, 0.0);
-        for (panel, rows) in panels.chunks_exact_mut(size).zip(of_panels) {
-            stand_side_by_side(rows, width, some.clone(), panel);
+        for part in (0..width).step_by(COLUMNS) {
+            let columns = part..width.min(part + COLUMNS);
+            let size = columns.len() * PANEL;
+            scratch.panels.resize(panels * size, 0.0);
+            let read = scratch.read.chunks(PANEL * stride);
+            for (panel, rows) in scratch.panels.chunks_exact_mut(size).zip(read) {
+                stand_side_by_side(rows, stride, columns.clone(), panel);
+            }
+            let (from, to) = (start + columns.start, start + columns.end);
+            left.add_products(from..to, &scratch.panels, &mut scratch.sums, from == 0);
         }
-        let (from, to) = (columns.start + some.start, columns.start + some.end);
-        left.add_products(from..to, panels, sums, from == 0);
     }
 }
 

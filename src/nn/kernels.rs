@@ -645,11 +645,6 @@ impl StoredRows for MatrixView<'_> {
         self.dims
     }
 
-    fn plain(&self) -> Option<&[f32]> {
-        let [rows, cols] = self.dims;
-        (self.strides == [cols, 1]).then(|| &self.data[..rows * cols])
-    }
-
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
         let [row_stride, col_stride] = self.strides;
         let entries = &self.data[row * row_stride + columns.start * col_stride..];
