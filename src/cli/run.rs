@@ -209,10 +209,10 @@ fn usage_line(model: &str, usage: &Usage) -> String {
     )
 }
 
-/// What language models took of what was planned at most; a narrow terminal loses the tokens first.
+/// What language models took of what was planned; a narrow terminal loses the tokens first.
 fn taken(steps: &[Beside]) -> Grid {
     let mut grid = Grid::new(vec![
-        Column::text("taken of planned at most"),
+        Column::text("taken of planned"),
         Column::text("requests"),
         Column::text("cached").drops(2),
         Column::text("tokens in").drops(1),

@@ -14,6 +14,10 @@ pub(super) const PANEL: usize = 32;
 const ROWS: usize = 12;
 /// The same where vectors are narrower or registers fewer.
 const FEWER_ROWS: usize = 2;
+/// Rows for which panels are not worth making.
+const FEW: usize = 4;
+/// Sides of the tiles that are turned in registers: entries of a vector of 512 bits.
+const TILE: usize = 16;
 /// Columns that are multiplied in one go: so much of a panel stays in the first cache while rows pass by.
 pub(super) const COLUMNS: usize = 128;
 
@@ -103,6 +107,42 @@ impl Panels {
 
 fn rows_at_once() -> usize {
     if has_wide_vectors() { ROWS } else { FEWER_ROWS }
+}
+
+impl Arranged {
+    /// Whether [`Arranged::add_few`] can multiply with so many rows of so many columns: what is quickest where there
+    /// are few rows here.
+    pub fn is_few(&self, count: usize, width: usize) -> bool {
+        let m = self.data.len() / self.d.max(1);
+        self.at_once == ROWS && m <= FEW && count.is_multiple_of(TILE) && width.is_multiple_of(TILE)
+    }
+
+    /// Adds to `sums` `[m, PANEL]`, or with `fresh` to 0, the products with rows `[count, stride]` that have `width`
+    /// columns from `first` on, without making a panel of them; [`Arranged::is_few`] must have said yes. The sums are
+    /// those of [`Arranged::add_products`].
+    pub fn add_few(
+        &self,
+        first: usize,
+        (rows, stride): (&[f32], usize),
+        width: usize,
+        sums: &mut [f32],
+        fresh: bool,
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let m = self.data.len() / self.d.max(1);
+            let left = &self.data[first * m..(first + width) * m];
+            match m {
+                1 => wide::few::<1>(left, rows, stride, width, sums, fresh),
+                2 => wide::few::<2>(left, rows, stride, width, sums, fresh),
+                3 => wide::few::<3>(left, rows, stride, width, sums, fresh),
+                4 => wide::few::<4>(left, rows, stride, width, sums, fresh),
+                _ => unreachable!("few are at most {FEW} rows"),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (first, rows, stride, width, sums, fresh);
+    }
 }
 
 /// `panel` ← columns `columns` of rows `[n, d]`, row after row, with zeros where they are fewer than `PANEL`.
@@ -301,10 +341,7 @@ mod wide {
         _mm512_unpacklo_pd, _mm512_unpacklo_ps,
     };
 
-    use super::{PANEL, ROWS};
-
-    /// Entries of a vector, and sides of the tiles that [`turn_tiles`] turns.
-    const SIDE: usize = 16;
+    use super::{PANEL, ROWS, TILE as SIDE};
 
     /// Puts whole tiles of columns of rows `[count, d]` into a panel, columns as rows; the processor must have the
     /// vectors. Returns how many rows and columns these were.
@@ -353,8 +390,24 @@ mod wide {
     /// # Safety
     /// `from` has `R` ≤ [`SIDE`] rows of [`SIDE`] entries `stride` apart, `to` as many entries from each j·`step` on.
     #[target_feature(enable = "avx512f")]
-    #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
+    #[expect(unsafe_code, reason = "vectors are written through a pointer")]
     unsafe fn turn<const R: usize>(from: *const f32, stride: usize, to: *mut f32, step: usize) {
+        // SAFETY: as above.
+        let columns = unsafe { turned::<R>(from, stride) };
+        for (j, column) in columns.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { _mm512_storeu_ps(to.add(j * step), column) };
+        }
+    }
+
+    /// The columns of a tile whose row i < `R` is at `from + i·stride`, with zeros in place of the rows from `R` on.
+    ///
+    /// # Safety
+    /// `from` has `R` ≤ [`SIDE`] rows of [`SIDE`] entries `stride` apart.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    #[expect(unsafe_code, reason = "vectors are read through a pointer")]
+    unsafe fn turned<const R: usize>(from: *const f32, stride: usize) -> [__m512; SIDE] {
         /// Pairs of neighbours exchanged in the halves of 128 bits: entries of two rows take turns.
         #[target_feature(enable = "avx512f")]
         fn by_one(rows: [__m512; SIDE]) -> [__m512; SIDE] {
@@ -396,9 +449,71 @@ mod wide {
             columns[8 + j] = _mm512_shuffle_f32x4::<0xDD>(low_a, low_b);
             columns[12 + j] = _mm512_shuffle_f32x4::<0xDD>(high_a, high_b);
         }
-        for (j, column) in columns.into_iter().enumerate() {
-            // SAFETY: as above.
-            unsafe { _mm512_storeu_ps(to.add(j * step), column) };
+        columns
+    }
+
+    /// Adds to `sums` `[M, PANEL]`, or with `fresh` to 0, the products of `M` rows, which come column by column in
+    /// `left`, with rows `[count, stride]` of `width` entries: tile after tile is turned and used at once. The
+    /// processor must have the vectors; there must be whole tiles.
+    pub fn few<const M: usize>(
+        left: &[f32],
+        rows: &[f32],
+        stride: usize,
+        width: usize,
+        sums: &mut [f32],
+        fresh: bool,
+    ) {
+        let count = rows.len() / stride.max(1);
+        assert!(
+            count.is_multiple_of(SIDE) && count <= PANEL && width.is_multiple_of(SIDE) && width <= stride
+        );
+        assert!(rows.len() == count * stride && left.len() == width * M && sums.len() == M * PANEL);
+        for row in (0..count).step_by(SIDE) {
+            // SAFETY: whoever calls has asked the processor for these vectors. There are `SIDE` rows from `row` < `count`
+            // on, for both are whole tiles, with `width` ≤ `stride` entries each, and `sums` have SIDE from `row` on.
+            #[expect(unsafe_code, reason = "instruction set chosen at run time")]
+            unsafe {
+                let from = rows.as_ptr().add(row * stride);
+                few_tiles::<M>(left, from, stride, width, sums.as_mut_ptr().add(row), fresh);
+            }
+        }
+    }
+
+    /// [`few`] for the rows of one tile.
+    ///
+    /// # Safety
+    /// `from` has [`SIDE`] rows of `width` entries, whole tiles, `stride` apart; `left` has `M` for each of them;
+    /// `to` has [`SIDE`] sums for each of `M` rows, which are `PANEL` apart.
+    #[target_feature(enable = "avx512f")]
+    #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
+    unsafe fn few_tiles<const M: usize>(
+        left: &[f32],
+        from: *const f32,
+        stride: usize,
+        width: usize,
+        to: *mut f32,
+        fresh: bool,
+    ) {
+        let mut sums = [_mm512_setzero_ps(); M];
+        // SAFETY: as above.
+        unsafe {
+            if !fresh {
+                for (r, sum) in sums.iter_mut().enumerate() {
+                    *sum = _mm512_loadu_ps(to.add(r * PANEL));
+                }
+            }
+            for column in (0..width).step_by(SIDE) {
+                let columns = turned::<SIDE>(from.add(column), stride);
+                for (j, entries) in columns.into_iter().enumerate() {
+                    for (r, sum) in sums.iter_mut().enumerate() {
+                        let value = _mm512_set1_ps(*left.get_unchecked((column + j) * M + r));
+                        *sum = _mm512_fmadd_ps(value, entries, *sum);
+                    }
+                }
+            }
+            for (r, sum) in sums.into_iter().enumerate() {
+                _mm512_storeu_ps(to.add(r * PANEL), sum);
+            }
         }
     }
 

@@ -54,7 +54,7 @@ impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: at most {} requests, {}{} tokens in and {} out, {}, about {}",
+            "{}: at most {} requests (unreadable answers are asked for again), {}{} tokens in and {} out, {}, about {}",
             self.who,
             self.requests,
             if self.exact_tokens { "" } else { "about " },
@@ -91,7 +91,7 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// Who, then requests, cached, tokens in, tokens out, cost and time, each taken of planned at most.
+    /// Who, then requests, cached, tokens in, tokens out, cost and time, each taken of planned.
     pub fn cells(&self) -> [String; 7] {
         let of = |taken: &dyn Fn(&RoleUsage) -> String, planned: &dyn Fn(&Planned) -> String| {
             let taken = self.actual.as_ref().map_or("0".to_string(), taken);
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(
             all[0].planned.as_ref().map(ToString::to_string).as_deref(),
             Some(
-                "judge a by m: at most 10 requests, about 12 k tokens in and 20 out, prices not given, about 30 s"
+                "judge a by m: at most 10 requests (unreadable answers are asked for again), about 12 k tokens in and 20 out, prices not given, about 30 s"
             )
         );
         let lines: Vec<String> = all.iter().map(|beside| beside.cells().join("  ")).collect();

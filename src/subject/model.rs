@@ -123,7 +123,7 @@ impl TransformerSubject {
     }
 
     /// The same model with both factors of every product inside its blocks rounded to bf16, where the processor has
-    /// such products; everything else stays in f32. Activations are then off by some 1e-3 of their size, so it
+    /// such products; everything else stays in f32. Activations are then off by a few thousandths of their size, so it
     /// counts as another model: its digest is another one.
     pub fn with_half_products(mut self) -> Result<Self, SubjectError> {
         self.transformer = self.transformer.with_half_products()?;

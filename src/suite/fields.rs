@@ -115,7 +115,7 @@ pub const FIELDS: &[Field] = &[
         "half_products",
         "boolean",
         "`false`",
-        "Round both factors of products inside the model's blocks to bf16, on processors that have such products (AVX-512 BF16, AMX): faster, with activations off by some 1e-3 of their size. Sums, residual stream, norms, attention and logits stay in f32.",
+        "Round both factors of products inside the model's blocks to bf16, on processors that have such products (AVX-512 BF16, AMX): faster, with activations off by a few thousandths of their size. Sums, residual stream, norms, attention and logits stay in f32.",
     ),
     field(
         "corpus",
