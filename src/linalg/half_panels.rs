@@ -1,5 +1,4 @@
 use half::bf16;
-use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use super::dispatch::dispatched;
@@ -95,7 +94,7 @@ impl HalfPanels {
             }
             let mut rounded = vec![bf16::ZERO; d];
             for (slot, row) in rows.chunks_exact(d).enumerate() {
-                rounded.convert_from_f32_slice(row);
+                round_rows(&mut rounded, d, row, d);
                 for (pairs, pair) in panel.chunks_exact_mut(2 * PANEL).zip(rounded.chunks(2)) {
                     pairs[2 * slot..][..pair.len()].copy_from_slice(pair);
                 }
@@ -142,10 +141,7 @@ impl HalfPanels {
 fn round_loop<const FMA: bool>(out: &mut [bf16], stride: usize, x: &[f32], d: usize) {
     for (out, row) in out.chunks_exact_mut(stride).zip(x.chunks_exact(d)) {
         for (slot, value) in out.iter_mut().zip(row) {
-            let bits = value.to_bits();
-            // To nearest, ties to even; what is no number stays none.
-            let rounded = (bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16) as u16;
-            *slot = bf16::from_bits(if value.is_nan() { (bits >> 16) as u16 | 0x40 } else { rounded });
+            *slot = bf16::from_f32(*value);
         }
     }
 }

@@ -109,42 +109,6 @@ fn rows_at_once() -> usize {
     if has_wide_vectors() { ROWS } else { FEWER_ROWS }
 }
 
-impl Arranged {
-    /// Whether [`Arranged::add_few`] can multiply with so many rows of so many columns: what is quickest where there
-    /// are few rows here.
-    pub fn is_few(&self, count: usize, width: usize) -> bool {
-        let m = self.data.len() / self.d.max(1);
-        self.at_once == ROWS && m <= FEW && count.is_multiple_of(TILE) && width.is_multiple_of(TILE)
-    }
-
-    /// Adds to `sums` `[m, PANEL]`, or with `fresh` to 0, the products with rows `[count, stride]` that have `width`
-    /// columns from `first` on, without making a panel of them; [`Arranged::is_few`] must have said yes. The sums are
-    /// those of [`Arranged::add_products`].
-    pub fn add_few(
-        &self,
-        first: usize,
-        (rows, stride): (&[f32], usize),
-        width: usize,
-        sums: &mut [f32],
-        fresh: bool,
-    ) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let m = self.data.len() / self.d.max(1);
-            let left = &self.data[first * m..(first + width) * m];
-            match m {
-                1 => wide::few::<1>(left, rows, stride, width, sums, fresh),
-                2 => wide::few::<2>(left, rows, stride, width, sums, fresh),
-                3 => wide::few::<3>(left, rows, stride, width, sums, fresh),
-                4 => wide::few::<4>(left, rows, stride, width, sums, fresh),
-                _ => unreachable!("few are at most {FEW} rows"),
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (first, rows, stride, width, sums, fresh);
-    }
-}
-
 /// `panel` ← columns `columns` of rows `[n, d]`, row after row, with zeros where they are fewer than `PANEL`.
 pub(super) fn panel_of_columns(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut Vec<f32>) {
     panel.clear();
@@ -207,7 +171,11 @@ impl Arranged {
 
     /// Rows of the whole blocks that hold the first `rows`.
     pub fn whole_blocks(&self, rows: usize) -> usize {
-        rows.next_multiple_of(self.at_once).min(self.data.len() / self.d.max(1))
+        rows.next_multiple_of(self.at_once).min(self.rows())
+    }
+
+    fn rows(&self) -> usize {
+        self.data.len() / self.d.max(1)
     }
 
     fn blocks(&self) -> impl Iterator<Item = &[f32]> {
@@ -243,6 +211,39 @@ impl Arranged {
             }
             first += rows * PANEL;
         }
+    }
+
+    /// Whether [`Arranged::add_few`] can multiply with so many rows of so many columns: what is quickest where there
+    /// are few rows here.
+    pub fn is_few(&self, count: usize, width: usize) -> bool {
+        self.at_once == ROWS && self.rows() <= FEW && count.is_multiple_of(TILE) && width.is_multiple_of(TILE)
+    }
+
+    /// Adds to `sums` `[m, PANEL]`, or with `fresh` to 0, the products with rows `[count, stride]` that have `width`
+    /// columns from `first` on, without making a panel of them; [`Arranged::is_few`] must have said yes. The sums are
+    /// those of [`Arranged::add_products`].
+    pub fn add_few(
+        &self,
+        first: usize,
+        (rows, stride): (&[f32], usize),
+        width: usize,
+        sums: &mut [f32],
+        fresh: bool,
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let m = self.rows();
+            let left = &self.data[first * m..(first + width) * m];
+            match m {
+                1 => wide::few::<1>(left, rows, stride, width, sums, fresh),
+                2 => wide::few::<2>(left, rows, stride, width, sums, fresh),
+                3 => wide::few::<3>(left, rows, stride, width, sums, fresh),
+                4 => wide::few::<4>(left, rows, stride, width, sums, fresh),
+                _ => unreachable!("few are at most {FEW} rows"),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (first, rows, stride, width, sums, fresh);
     }
 }
 

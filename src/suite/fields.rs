@@ -407,9 +407,8 @@ fn text_of(node: &Value) -> String {
 
 /// The words that a field, or an entry of it, may be.
 fn choices(node: &Value) -> Vec<(&str, String)> {
-    let of = |choice: &Value| text_of(choice);
     let alternatives = node["oneOf"].as_array().into_iter().flatten();
-    alternatives.filter_map(|choice| Some((choice["const"].as_str()?, of(choice)))).collect()
+    alternatives.filter_map(|choice| Some((choice["const"].as_str()?, text_of(choice)))).collect()
 }
 
 fn choices_of(node: &Value) -> String {
