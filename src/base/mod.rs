@@ -7,6 +7,7 @@
 mod atomic;
 mod attempt;
 mod cpu;
+mod device;
 mod digest;
 mod hook_point;
 mod matrix;
@@ -17,6 +18,7 @@ mod token_batch;
 pub use atomic::{AtomicFile, create_dir_all, read, read_to_string, write_atomic};
 pub use attempt::{Attempt, Missing, Tally};
 pub use cpu::{cpu_name, instruction_set, peak_memory_bytes};
+pub use device::DeviceName;
 pub use digest::{Digest, Digester};
 pub use hook_point::{HookPoint, HookPointError, HookSelector, Site};
 pub use matrix::Matrix;

@@ -3,7 +3,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{BenchError, Timed};
-use crate::base::{HookPoint, Matrix, Stopwatch, TokenBatch, read};
+use crate::base::{DeviceName, HookPoint, Matrix, Stopwatch, TokenBatch, read};
+use crate::nn::open_device;
 use crate::subject::{LoadedSubject, SubjectModel};
 
 /// Residual streams of a model.
@@ -16,8 +17,10 @@ pub struct Harvest {
 }
 
 impl Harvest {
-    pub fn open(model: &Path, tokens: &Path) -> Result<Self, BenchError> {
+    pub fn open(model: &Path, tokens: &Path, device: DeviceName) -> Result<Self, BenchError> {
+        let device = open_device(device).map_err(BenchError::new)?;
         let subject = LoadedSubject::from_path(model).map_err(BenchError::new)?;
+        let subject = subject.on_device(&device).map_err(BenchError::new)?;
         let ids: Vec<Vec<u32>> =
             serde_json::from_slice(&read(tokens).map_err(BenchError::new)?).map_err(BenchError::new)?;
         let cols = ids.first().map_or(0, Vec::len);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::base::{Matrix, Stopwatch, read};
+use crate::base::{DeviceName, Matrix, Stopwatch, read};
 use crate::dictionary::MethodParams;
 use crate::linalg::matmul_bt;
 
@@ -85,13 +85,15 @@ trait Timed {
 pub struct Bench(Box<dyn Timed>);
 
 impl Bench {
-    /// Reads the data.
-    pub fn open(work: Work) -> Result<Self, BenchError> {
+    /// Reads the data. Training and harvesting are done on `device`, all else in main memory.
+    pub fn open(work: Work, device: DeviceName) -> Result<Self, BenchError> {
         Ok(Self(match work {
-            Work::Train { data, methods, together } => Box::new(train::open(&data, &methods, together)?),
+            Work::Train { data, methods, together } => {
+                Box::new(train::open(&data, &methods, together, device)?)
+            }
             Work::Pca { data } => Box::new(decompose::Pca::open(&data)?),
             Work::Ica { data, tolerance } => Box::new(decompose::Ica::open(&data, tolerance)?),
-            Work::Harvest { model, tokens } => Box::new(forward::Harvest::open(&model, &tokens)?),
+            Work::Harvest { model, tokens } => Box::new(forward::Harvest::open(&model, &tokens, device)?),
             Work::Records { data, times } => Box::new(records::Records::open(&data, times)?),
             Work::Peak => Box::new(Peak),
         }))

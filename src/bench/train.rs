@@ -4,8 +4,9 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::{BenchError, Tensors, Timed};
-use crate::base::{Matrix, Stopwatch, Stream};
-use crate::dictionary::{CheckedMethod, MethodParams, ParamProblem, Training};
+use crate::base::{DeviceName, Matrix, Stopwatch, Stream};
+use crate::dictionary::{CheckedMethod, FitError, MethodParams, ParamProblem, Training};
+use crate::nn::open_device;
 
 /// Autoencoders in training.
 pub struct Steps {
@@ -16,7 +17,13 @@ pub struct Steps {
     models: Vec<Training>,
 }
 
-pub fn open(data: &Path, methods: &[MethodParams], together: bool) -> Result<Steps, BenchError> {
+pub fn open(
+    data: &Path,
+    methods: &[MethodParams],
+    together: bool,
+    device: DeviceName,
+) -> Result<Steps, BenchError> {
+    let device = open_device(device).map_err(BenchError::new)?;
     let tensors = Tensors::open(data)?;
     let (x, decoder) = (tensors.matrix("x")?, tensors.matrix("decoder")?);
     let mut models = Vec::new();
@@ -32,7 +39,9 @@ pub fn open(data: &Path, methods: &[MethodParams], together: bool) -> Result<Ste
             return Err(BenchError::new(format!("`decoder` is not {} x {}", recipe.features, x.cols())));
         }
         let start = decoder.data().to_vec();
-        models.push(Training::from_decoder(&recipe, x.cols(), recipe.batch, start, Stream::new(1, "bench")));
+        let stream = Stream::new(1, "bench");
+        let model = Training::from_decoder(&recipe, x.cols(), recipe.batch, start, stream, &device);
+        models.push(model.map_err(BenchError::new)?);
     }
     let rows = models.first().map_or(1, Training::rows);
     if x.rows() % rows != 0 || models.iter().any(|model| model.rows() != rows) {
@@ -52,18 +61,24 @@ impl Timed for Steps {
         let range = self.step..self.step + steps;
         self.step += steps;
         let started = Stopwatch::start();
-        let losses: Vec<f64> = if self.together {
-            let all = |step: usize, models: &mut [Training]| -> Vec<f64> {
-                models.par_iter_mut().map(|model| model.step(step, batch(step))).collect()
+        // Of the last model, one loss a step.
+        let losses: Result<Vec<f64>, FitError> = if self.together {
+            let all = |step: usize, models: &mut [Training]| -> Result<f64, FitError> {
+                let losses: Vec<f64> = models
+                    .par_iter_mut()
+                    .map(|model| model.step(step, batch(step)))
+                    .collect::<Result<_, _>>()?;
+                Ok(losses.last().copied().unwrap_or(0.0))
             };
-            range.map(|step| all(step, &mut self.models).last().copied().unwrap_or(0.0)).collect()
+            range.map(|step| all(step, &mut self.models)).collect()
         } else {
-            let each = |model: &mut Training| -> Vec<f64> {
+            let each = |model: &mut Training| -> Result<Vec<f64>, FitError> {
                 range.clone().map(|step| model.step(step, batch(step))).collect()
             };
-            let all: Vec<Vec<f64>> = self.models.iter_mut().map(each).collect();
-            all.last().cloned().unwrap_or_default()
+            let all = self.models.iter_mut().map(each).collect::<Result<Vec<_>, _>>();
+            all.map(|all| all.last().cloned().unwrap_or_default())
         };
+        let losses = losses.map_err(BenchError::new)?;
         let seconds = started.seconds();
         Ok(json!({"seconds": seconds, "losses": losses, "l0": self.models.last().map(Training::l0)}))
     }

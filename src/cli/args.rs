@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::base::DeviceName;
 use crate::llm::Secret;
 use crate::report::{Ink, Look, RenderOptions};
 
@@ -147,7 +148,11 @@ pub enum Verb {
     /// Time one path on data that is handed in: what `tests/bench` drives. A JSON object on the first line of
     /// stdin says which, every further line is one turn, and each is answered by one line.
     #[command(hide = true)]
-    Bench,
+    Bench {
+        /// Where to train and harvest.
+        #[arg(long, value_name = "WHERE", default_value_t)]
+        device: DeviceName,
+    },
     /// Train the embedded subject model again from the project's own generator.
     #[command(hide = true)]
     TrainEmbedded {
@@ -193,6 +198,9 @@ pub struct RunArgs {
     /// Ignore stored stages.
     #[arg(long)]
     pub fresh: bool,
+    /// Where the subject model runs and autoencoders are trained: `cpu`, `cuda`, or `cuda:N` for the N-th GPU.
+    #[arg(long, value_name = "WHERE", default_value_t)]
+    pub device: DeviceName,
     /// Same as `plan`.
     #[arg(long)]
     pub dry_run: bool,
@@ -243,6 +251,9 @@ pub struct HarvestArgs {
     /// The safetensors file to write.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Where the model runs: `cpu`, `cuda`, or `cuda:N` for the N-th GPU.
+    #[arg(long, value_name = "WHERE", default_value_t)]
+    pub device: DeviceName,
     /// Also write the logits at every position.
     #[arg(long)]
     pub logits: bool,

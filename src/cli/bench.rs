@@ -5,11 +5,12 @@ use std::io::BufRead;
 use serde_json::Value;
 
 use super::print;
+use crate::base::DeviceName;
 use crate::bench::{Bench, BenchError};
 use crate::run::RunError;
 
 /// Answers turns until stdin ends.
-pub fn bench() -> Result<u8, RunError> {
+pub fn bench(device: DeviceName) -> Result<u8, RunError> {
     let wrong = |error: String| RunError::Setting { field: "bench".into(), problem: error };
     let failed = |error: BenchError| wrong(error.to_string());
     let mut lines = std::io::stdin().lock().lines();
@@ -18,7 +19,7 @@ pub fn bench() -> Result<u8, RunError> {
     };
     let Some(first) = next()? else { return Ok(0) };
     let work = serde_json::from_str(&first).map_err(|error| wrong(error.to_string()))?;
-    let mut bench = Bench::open(work).map_err(failed)?;
+    let mut bench = Bench::open(work, device).map_err(failed)?;
     print(&serde_json::json!({"ready": true}).to_string());
     while let Some(line) = next()? {
         let turn: Value = serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?;

@@ -149,7 +149,10 @@ fn subject_code(error: &SubjectError) -> u8 {
         | SubjectError::Nn(NnError::NoWeights { .. }) => 6,
         SubjectError::Nn(NnError::File(error)) => file_code(error),
         SubjectError::Nn(
-            NnError::NoSuchLayer { .. } | NnError::NoResidMid { .. } | NnError::UnsupportedFamily { .. },
+            NnError::NoSuchLayer { .. }
+            | NnError::NoResidMid { .. }
+            | NnError::UnsupportedFamily { .. }
+            | NnError::NoDevice { .. },
         ) => 2,
         _ => 8,
     }

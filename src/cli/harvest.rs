@@ -30,6 +30,7 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
         cache: environment.cache.clone(),
         out: args.out.clone(),
         suite_folder: ".".into(),
+        device: args.device,
         hub_endpoint: environment.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
         hub_token: environment.hub_token.clone(),
         hub_shared: environment.hub_shared.clone(),

@@ -73,7 +73,7 @@ pub fn main() -> u8 {
         Verb::Cache { clean } => cache::cache(clean.as_deref(), &cli.common, &environment),
         Verb::Completions { shell } => shell::completions(*shell),
         Verb::Man { verb } => shell::man(verb.as_deref()),
-        Verb::Bench => bench::bench(),
+        Verb::Bench { device } => bench::bench(*device),
         Verb::Doctor => doctor::doctor(&cli.common, &environment),
         Verb::TrainEmbedded { out, steps } => train_embedded::train(out, *steps, &cli.common),
     };

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::args::{Common, Environment, RunArgs, SuiteArgs, key};
 use super::progress::{Progress, say};
 use super::{has_verb, inspect, plan, print, print_json};
+use crate::base::DeviceName;
 use crate::hub::DEFAULT_ENDPOINT;
 use crate::llm::{Budget, Usage};
 use crate::report::{self, Closing, Column, Grid, RenderOptions, Summary, next_feature};
@@ -32,6 +33,7 @@ pub fn places(
         cache: environment.cache.clone(),
         out: out.map_or_else(|| PathBuf::from("results").join(&suite.name), Path::to_path_buf),
         suite_folder: folder.to_path_buf(),
+        device: DeviceName::Cpu,
         hub_endpoint: environment.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
         hub_token: environment.hub_token.clone(),
         hub_shared: environment.hub_shared.clone(),
@@ -59,6 +61,7 @@ pub fn run(
     }
     let suite = plan::load(&args.suite)?;
     let mut places = places(&suite, &args.suite, args.out.as_deref(), common, environment);
+    places.device = args.device;
     places.budget = budget(args.budget_usd)?;
     let progress = Progress::new(common.progress, common.quiet);
     if !common.quiet {

@@ -76,6 +76,14 @@ pub enum FitError {
         /// Learning rate in force.
         lr: f64,
     },
+    /// A GPU that could not do its part.
+    #[error(
+        "the device failed: {why}; fewer `features` or a smaller `batch` take less of its memory, and `--device cpu` needs none"
+    )]
+    Device {
+        /// What it says.
+        why: String,
+    },
     /// A solver from elsewhere that gave up.
     #[error("`{solver}` found no components: {why}; use `solver: picard`")]
     Solver {
@@ -96,6 +104,12 @@ pub enum FitError {
         /// What it must be, with the width or number of rows that says so.
         expected: String,
     },
+}
+
+impl From<candle_core::Error> for FitError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Device { why: error.to_string() }
+    }
 }
 
 /// One problem of one parameter; `check` gives all of them at once.

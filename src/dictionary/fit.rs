@@ -2,6 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
 use crate::base::{Stopwatch, Stream};
+use crate::nn::Device;
 
 use super::{Dictionary, FitError, Kind};
 
@@ -27,6 +28,8 @@ pub struct FitContext<'a> {
     /// Which of several trainings of the same method this is, from 0. All take rows in the same order; what else
     /// is drawn differs.
     pub training: u32,
+    /// Where autoencoders are trained; all other fits are made in main memory.
+    pub device: &'a Device,
     /// Called now and then; it must not change anything.
     pub progress: &'a mut dyn FnMut(FitProgress),
 }

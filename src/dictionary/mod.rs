@@ -62,6 +62,7 @@ pub use variants::{Decomposition, Variant};
 /// use autointerp::activations::ActivationSet;
 /// use autointerp::base::{Matrix, Stream};
 /// use autointerp::dictionary::{DictionaryFit, FitContext, PcaParams};
+/// use autointerp::nn::Device;
 ///
 /// // 200 activations of width 4 that vary along two directions only.
 /// let mut stream = Stream::new(7, "example");
@@ -69,7 +70,7 @@ pub use variants::{Decomposition, Variant};
 /// let rows = Matrix::from_fn(200, 4, |row, col| [a[row], b[row], a[row] - b[row], 2.0 * a[row]][col] as f32);
 /// let set = ActivationSet::from_matrix("hook_embed".parse()?, rows, Vec::new())?;
 /// let fit = PcaParams { components: Some(2), ..PcaParams::default() }.check().expect("valid parameters");
-/// let mut context = FitContext { method: "pca", seed: 7, training: 0, progress: &mut |_| () };
+/// let mut context = FitContext { method: "pca", seed: 7, training: 0, device: &Device::Cpu, progress: &mut |_| () };
 /// let pca = fit.fit(&set, &mut context)?.dictionary;
 /// let (codes, estimate) = pca.encode_and_reconstruct(&set.read(0, 200)?)?;
 /// assert_eq!((codes.rows(), pca.info().n_features), (200, 2));

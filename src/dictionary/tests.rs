@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use crate::activations::ActivationSet;
 use crate::base::{HookPoint, Matrix, Stream, write_atomic};
+use crate::nn::Device;
 
 use super::ica::Search;
 use super::save::NamedTensors;
@@ -18,7 +19,7 @@ fn set_of(rows: Matrix) -> ActivationSet {
 /// Calls `work` with a context that reports to nobody.
 fn with_context<R>(method: &str, work: impl FnOnce(&mut FitContext<'_>) -> R) -> R {
     let mut progress = |_| {};
-    work(&mut FitContext { method, seed: 7, training: 0, progress: &mut progress })
+    work(&mut FitContext { method, seed: 7, training: 0, device: &Device::Cpu, progress: &mut progress })
 }
 
 fn shared(path: &str) -> Option<PathBuf> {
@@ -209,7 +210,13 @@ fn scikit_learn_components_of_real_activations_are_reproduced() {
     let best = (0..5)
         .map(|seed| {
             let mut progress = |_| {};
-            let mut context = FitContext { method: "ica", seed, training: 0, progress: &mut progress };
+            let mut context = FitContext {
+                method: "ica",
+                seed,
+                training: 0,
+                device: &Device::Cpu,
+                progress: &mut progress,
+            };
             let params = IcaParams { components: Some(n), tolerance: 1e-5, ..IcaParams::default() };
             let ours = params.check().expect("valid").decompose(&set, &mut context).expect("solved");
             assert_eq!(ours.report.converged, Some(true), "{:?}", ours.report);

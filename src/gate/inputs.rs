@@ -50,8 +50,16 @@ pub struct Inputs {
     pub cpu: String,
     /// Widest vector instructions used.
     pub instruction_set: String,
+    /// Where models ran and autoencoders were trained.
+    #[serde(default = "main_memory")]
+    pub device: String,
     /// Threads: they change no number, but the time.
     pub threads: usize,
+}
+
+/// Where runs were made that do not say where.
+fn main_memory() -> String {
+    "cpu".into()
 }
 
 impl Inputs {
@@ -69,6 +77,7 @@ impl Inputs {
             prompts: facts.prompts.iter().map(|(name, digest)| (name.clone(), shown(digest))).collect(),
             cpu: facts.machine.cpu.clone().unwrap_or_default(),
             instruction_set: facts.machine.instruction_set.clone(),
+            device: facts.machine.device.clone().unwrap_or_else(main_memory),
             threads: facts.machine.threads,
         }
     }
@@ -113,6 +122,7 @@ impl Inputs {
         note("program".into(), &self.version, &after.version);
         note("processor".into(), &self.cpu, &after.cpu);
         note("instruction set".into(), &self.instruction_set, &after.instruction_set);
+        note("device".into(), &self.device, &after.device);
         note("threads".into(), &self.threads.to_string(), &after.threads.to_string());
         changes
     }
@@ -120,7 +130,8 @@ impl Inputs {
     /// Whether both were made on the same kind of machine: on another, sums round differently and training goes another
     /// way, as with another seed.
     pub fn same_machine(&self, other: &Self) -> bool {
-        self.cpu == other.cpu && self.instruction_set == other.instruction_set
+        let kind = |of: &Self| (of.cpu.clone(), of.instruction_set.clone(), of.device.clone());
+        kind(self) == kind(other)
     }
 
     /// Scorers whose definition differs.

@@ -107,6 +107,8 @@ pub struct MachineFacts {
     pub cpu: Option<String>,
     /// Widest vector instructions used.
     pub instruction_set: String,
+    /// Where models ran and autoencoders were trained.
+    pub device: Option<String>,
     /// Threads.
     pub threads: usize,
     /// Seconds that a fixed piece of arithmetic took in the same run.

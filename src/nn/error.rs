@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::base::{FileError, HookPoint};
+use crate::base::{DeviceName, FileError, HookPoint};
 
 /// What can go wrong between a model folder and its activations.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,14 @@ pub enum NnError {
     NoWeights {
         /// The folder looked at.
         folder: PathBuf,
+    },
+    /// A device that is not there, or that this build cannot use.
+    #[error("compute on `{device}`: {reason}")]
+    NoDevice {
+        /// The device asked for.
+        device: DeviceName,
+        /// What is missing, and what to do.
+        reason: String,
     },
     /// A JSON file is not JSON, or not of the expected form.
     #[error("read `{file}`: {reason}")]

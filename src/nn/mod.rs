@@ -16,6 +16,7 @@
 
 mod architecture;
 mod config;
+mod device;
 mod error;
 mod families;
 mod gguf;
@@ -30,6 +31,9 @@ mod weights;
 
 pub use architecture::{Activation, Architecture, Family, NormKind, Positions, Residual, Rotary};
 pub use config::Config;
+#[cfg(test)]
+pub use device::gpu_for_tests;
+pub use device::{Device, open_device};
 pub use error::NnError;
 pub use families::{is_embedding, is_linear_in_block};
 pub use gguf::{Gguf, gguf_tokenizer, is_gguf};

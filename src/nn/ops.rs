@@ -3,7 +3,7 @@
 //! Each is written twice: fused over slices, for weights that do not track gradients on the CPU, and composed
 //! of candle's differentiable operations for everything else. A test holds the two together.
 
-use candle_core::{CpuStorage, D, InplaceOp1, Layout, Storage, Tensor};
+use candle_core::{CpuStorage, D, Device, InplaceOp1, Layout, Storage, Tensor};
 use rayon::prelude::*;
 
 use super::architecture::{Activation, NormKind};
@@ -484,6 +484,12 @@ fn causal_softmax(scores: &Tensor, past: usize, window: usize) -> Result<Tensor>
 /// −ln softmax(logits)[target] in nats for each row of logits `[rows, vocab]`.
 pub(super) fn cross_entropies(logits: &Tensor, targets: &[u32]) -> Result<Vec<f32>> {
     let logits = logits.contiguous()?;
+    if !logits.device().is_cpu() {
+        let targets = Tensor::from_slice(targets, (targets.len(), 1), logits.device())?;
+        let below = logits.broadcast_sub(&logits.max_keepdim(1)?)?;
+        let total = below.exp()?.sum_keepdim(1)?.log()?;
+        return (total - below.gather(&targets, 1)?)?.flatten_all()?.to_vec1();
+    }
     let (storage, layout) = logits.storage_and_layout();
     let mut out = vec![0.0; targets.len()];
     kernels::cross_entropies(&mut out, entries(&storage, layout)?, targets);
@@ -492,7 +498,7 @@ pub(super) fn cross_entropies(logits: &Tensor, targets: &[u32]) -> Result<Vec<f3
 
 /// Copies the entries of a tensor, row after row, to `out`, which must be as long.
 pub fn copy_entries(tensor: &Tensor, out: &mut [f32]) -> Result<()> {
-    let tensor = tensor.contiguous()?;
+    let tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     let entries = entries(&storage, layout)?;
     if entries.len() != out.len() {

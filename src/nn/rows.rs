@@ -19,6 +19,17 @@ impl Rows {
         }
     }
 
+    /// The same on a device; packed rows are unpacked for any but main memory.
+    pub fn to_device(&self, device: &Device) -> candle_core::Result<Self> {
+        match self {
+            Self::Packed(packed) if !device.is_cpu() => {
+                Ok(Self::Plain(Tensor::from_vec(packed.to_f32(), &packed.dims(), device)?))
+            }
+            Self::Packed(packed) => Ok(Self::Packed(packed.clone())),
+            Self::Plain(tensor) => Ok(Self::Plain(tensor.to_device(device)?)),
+        }
+    }
+
     /// The rows that `ids` `[n]` (u32) name, `[n, columns]`.
     pub fn select(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
         match self {

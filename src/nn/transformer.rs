@@ -32,6 +32,20 @@ impl Linear {
         self.half = Some(Arc::new(half));
         Ok(())
     }
+
+    /// Moves it; products of bf16 are main memory's alone.
+    fn move_to(&mut self, device: &Device) -> candle_core::Result<()> {
+        self.weight = self.weight.to_device(device)?;
+        if !device.is_cpu() {
+            self.half = None;
+        }
+        self.bias.iter_mut().try_for_each(|bias| move_tensor(bias, device))
+    }
+}
+
+fn move_tensor(tensor: &mut Tensor, device: &Device) -> candle_core::Result<()> {
+    *tensor = tensor.to_device(device)?;
+    Ok(())
 }
 
 /// Weight and, in layer norms, bias `[d_model]`.
@@ -39,6 +53,13 @@ impl Linear {
 pub(super) struct Norm {
     pub weight: Tensor,
     pub bias: Option<Tensor>,
+}
+
+impl Norm {
+    fn move_to(&mut self, device: &Device) -> candle_core::Result<()> {
+        move_tensor(&mut self.weight, device)?;
+        self.bias.iter_mut().try_for_each(|bias| move_tensor(bias, device))
+    }
 }
 
 /// How a block's queries, keys and values are projected.
@@ -88,6 +109,13 @@ impl Block {
         };
         let mlp = self.mlp.gate.iter_mut().chain([&mut self.mlp.up, &mut self.mlp.down]);
         projections.into_iter().chain([&mut self.attention_out]).chain(mlp).collect()
+    }
+
+    /// Every norm.
+    fn norms(&mut self) -> impl Iterator<Item = &mut Norm> {
+        let of_attention = [&mut self.attention_norm, &mut self.query_norm, &mut self.key_norm];
+        let of_mlp = [&mut self.attention_post_norm, &mut self.mlp_norm, &mut self.mlp_post_norm];
+        of_attention.into_iter().chain(of_mlp).flatten()
     }
 }
 
@@ -232,6 +260,21 @@ impl Transformer {
         if has_half_products() && self.device().is_cpu() {
             self.parts.blocks.iter_mut().flat_map(Block::maps).try_for_each(Linear::round)?;
         }
+        Ok(self)
+    }
+
+    /// The same model with its weights on a device. Elsewhere than in main memory every operation is one of candle's,
+    /// so numbers differ by rounding.
+    pub fn on_device(mut self, device: &Device) -> Result<Self, NnError> {
+        let parts = &mut self.parts;
+        parts.embedding = parts.embedding.to_device(device)?;
+        parts.position_embedding.iter_mut().try_for_each(|table| move_tensor(table, device))?;
+        for block in &mut parts.blocks {
+            block.maps().into_iter().try_for_each(|map| map.move_to(device))?;
+            block.norms().try_for_each(|norm| norm.move_to(device))?;
+        }
+        parts.final_norm.move_to(device)?;
+        parts.unembedding.move_to(device)?;
         Ok(self)
     }
 

@@ -11,6 +11,7 @@ use crate::dictionary::{
     CheckedMethod, Dictionary, DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted, Member,
     Variant, load, mean_l0, train_together,
 };
+use crate::nn::Device;
 use crate::suite::{MethodSpec, Suite};
 
 /// Version of the fits; raised when the same inputs give another dictionary.
@@ -51,6 +52,8 @@ pub struct Fitter<'a> {
     pub tokens: Digest,
     /// Stored stages.
     pub store: &'a StageStore,
+    /// Where autoencoders are trained.
+    pub device: &'a Device,
     /// Whether to go on.
     pub stop: Stop,
 }
@@ -99,7 +102,7 @@ impl Fitter<'_> {
             tell(Event::Work { stage: self.stage(missing[nth]), done, total, unit: "steps" });
         };
         let first = missing.first().map_or("", |method| &method.name);
-        let fitted = train_together(&members, set, self.suite.seed, &mut progress)
+        let fitted = train_together(&members, set, self.suite.seed, self.device, &mut progress)
             .map_err(|source| self.failed(first, source))?;
         for (method, fitted) in missing.iter().zip(fitted) {
             let fitted = fitted.map_err(|source| self.failed(&method.name, source))?;
@@ -173,7 +176,8 @@ impl Fitter<'_> {
         };
         let failed = |source| self.failed(&method.name, source);
         let training = method.nth_training();
-        let mut context = FitContext { method: &method.name, seed, training, progress: &mut progress };
+        let mut context =
+            FitContext { method: &method.name, seed, training, device: self.device, progress: &mut progress };
         let fitted: Vec<(Variant, Fitted)> = match self.checked(method)? {
             CheckedMethod::Single(fit) => {
                 vec![(Variant::Fitted, fit.fit(set, &mut context).map_err(failed)?)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::stage::StageKey;
 use super::{Event, RunError, Stop};
 use crate::activations::{ActivationError, ActivationSet, Keep, Precision, harvest};
-use crate::base::{HookPoint, TokenBatch};
+use crate::base::{DeviceName, HookPoint, TokenBatch};
 use crate::corpus::TokenSets;
 use crate::subject::SubjectModel;
 
@@ -45,6 +45,8 @@ pub struct Harvester<'a> {
     pub tokens: &'a TokenSets,
     /// Folder of the stores.
     pub folder: PathBuf,
+    /// Where the subject is.
+    pub device: DeviceName,
     /// Disk the suite allows, in bytes.
     pub disk: f64,
     /// Names the subject in progress: empty, or ` (random weights)`.
@@ -110,7 +112,7 @@ impl Harvester<'_> {
             .input(self.tokens.digest)
             .word(&hook.to_string())
             .word(split);
-        self.folder.join(format!("{}.act", key.file_name()))
+        self.folder.join(format!("{}.act", key.file_name_on(self.device)))
     }
 
     fn pass(

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::bill::Beside;
 use super::calibration::calibration_seconds;
 use super::prepare::{CorpusRecord, Fillers};
-use crate::base::{Digest, Stopwatch, cpu_name, instruction_set, peak_memory_bytes};
+use crate::base::{DeviceName, Digest, Stopwatch, cpu_name, instruction_set, peak_memory_bytes};
 use crate::llm::Usage;
 use crate::subject::SubjectInfo;
 use crate::suite::Suite;
@@ -118,8 +118,8 @@ pub struct Machine {
     pub cpu: Option<String>,
     /// Widest vector instructions used.
     pub instruction_set: &'static str,
-    /// Where tensors live.
-    pub device: &'static str,
+    /// Where subject models ran and autoencoders were trained.
+    pub device: String,
     /// Threads.
     pub threads: usize,
     /// Seconds that the calibration kernel took: what times of two runs are compared in.
@@ -128,11 +128,11 @@ pub struct Machine {
 
 impl Machine {
     /// This one.
-    pub fn here() -> Self {
+    pub fn here(device: DeviceName) -> Self {
         Self {
             cpu: cpu_name(),
             instruction_set: instruction_set(),
-            device: "cpu",
+            device: device.to_string(),
             threads: rayon::current_num_threads(),
             calibration_seconds: calibration_seconds(),
         }

@@ -46,6 +46,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::base::DeviceName;
 use crate::llm::{Budget, Secret};
 
 pub use bill::{Beside, Planned, time_text};
@@ -68,6 +69,8 @@ pub struct Places {
     pub out: PathBuf,
     /// Folder of the suite file, for the paths it names.
     pub suite_folder: PathBuf,
+    /// Where subject models run and autoencoders are trained.
+    pub device: DeviceName,
     /// Where hub ids are fetched from.
     pub hub_endpoint: String,
     /// Token for it.

@@ -84,6 +84,7 @@ mod tests {
             cache: folder.path().to_path_buf(),
             out: folder.path().to_path_buf(),
             suite_folder: Path::new(".").to_path_buf(),
+            device: crate::base::DeviceName::Cpu,
             hub_endpoint: String::new(),
             hub_token: None,
             hub_shared: None,

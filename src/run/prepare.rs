@@ -8,8 +8,8 @@ use crate::base::{Digest, HookPoint, TokenBatch};
 use crate::corpus::generator::Generator;
 use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepare};
 use crate::hub::HubClient;
-use crate::nn::Tokenizer;
-use crate::subject::{LoadedSubject, SubjectModel, embedded};
+use crate::nn::{Tokenizer, open_device};
+use crate::subject::{LoadedSubject, SubjectError, SubjectModel, embedded};
 use crate::suite::{SubjectSpec, Suite, resolve};
 
 /// Seed of the text that the embedded model is evaluated on; its training text has another.
@@ -30,6 +30,8 @@ pub struct OpenSubject {
 pub fn open_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunError> {
     let OpenSubject { loaded, revision } = find_subject(spec, places)?;
     let loaded = if spec.half_products { loaded.with_half_products()? } else { loaded };
+    let device = open_device(places.device).map_err(SubjectError::from)?;
+    let loaded = loaded.on_device(&device)?;
     Ok(OpenSubject { loaded, revision })
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::base::{Digest, Digester, FileError, write_atomic};
+use crate::base::{DeviceName, Digest, Digester, FileError, write_atomic};
 
 /// What a stage's result depends on: its name, the version of its code, and its inputs.
 #[derive(Clone)]
@@ -44,23 +44,29 @@ impl StageKey {
         self.digester.clone().finish()
     }
 
-    /// File name, without an extension.
-    pub fn file_name(&self) -> String {
-        format!("{}-{}", self.name, self.digest().short())
+    /// File name of what a device computed, without an extension.
+    pub fn file_name_on(&self, device: DeviceName) -> String {
+        let kind = match device {
+            DeviceName::Cpu => "",
+            DeviceName::Cuda(_) => "-cuda",
+        };
+        format!("{}-{}{kind}", self.name, self.digest().short())
     }
 }
 
-/// A folder of stored stages. `fresh` ignores what is stored and writes anew.
+/// A folder of stored stages. `fresh` ignores what is stored and writes anew. What was computed on another device
+/// differs by rounding and is not mixed.
 #[derive(Debug, Clone)]
 pub struct StageStore {
     folder: PathBuf,
     fresh: bool,
+    device: DeviceName,
 }
 
 impl StageStore {
     /// Stages of a run folder.
-    pub fn new(run_folder: &Path, fresh: bool) -> Self {
-        Self { folder: run_folder.join("stages"), fresh }
+    pub fn new(run_folder: &Path, fresh: bool, device: DeviceName) -> Self {
+        Self { folder: run_folder.join("stages"), fresh, device }
     }
 
     /// A stored result; none where there is none, it is unreadable, or everything is made afresh.
@@ -97,7 +103,7 @@ impl StageStore {
     }
 
     fn path(&self, key: &StageKey) -> PathBuf {
-        self.folder.join(format!("{}.json", key.file_name()))
+        self.folder.join(format!("{}.json", key.file_name_on(self.device)))
     }
 }
 
@@ -108,7 +114,7 @@ mod tests {
     #[test]
     fn a_stage_runs_once_for_one_key_and_again_for_another() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let store = StageStore::new(folder.path(), false);
+        let store = StageStore::new(folder.path(), false, DeviceName::Cpu);
         let mut runs = 0;
         let mut stage = |store: &StageStore, params: u32| {
             let key = StageKey::new("count", 1).params(&params);
@@ -120,15 +126,17 @@ mod tests {
         assert_eq!(stage(&store, 1).expect("stored"), 11);
         assert_eq!(stage(&store, 1).expect("stored"), 11);
         assert_eq!(stage(&store, 2).expect("stored"), 22);
-        let fresh = StageStore::new(folder.path(), true);
+        let fresh = StageStore::new(folder.path(), true, DeviceName::Cpu);
         assert_eq!(stage(&fresh, 1).expect("stored"), 13);
         assert_eq!(stage(&store, 1).expect("stored"), 13);
+        let elsewhere = StageStore::new(folder.path(), false, DeviceName::Cuda(0));
+        assert_eq!(stage(&elsewhere, 1).expect("stored"), 14);
     }
 
     #[test]
     fn a_damaged_stage_is_made_again() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let store = StageStore::new(folder.path(), false);
+        let store = StageStore::new(folder.path(), false, DeviceName::Cpu);
         let key = StageKey::new("damaged", 1);
         store.save(&key, &vec![1, 2, 3]).expect("stored");
         write_atomic(&store.path(&key), b"[1, 2").expect("written");

@@ -251,6 +251,7 @@ impl SubjectPass<'_> {
                 subject: self.subject.info().weights_digest,
                 tokens: self.tokens.digest,
                 store: self.store,
+                device: self.subject.device(),
                 stop: self.stop,
             },
             meter: LossMeter::new(self.subject, *hook, &self.tokens.evaluate, activations.fit.mean())?,

@@ -1,20 +1,13 @@
 use std::path::Path;
 
-use candle_core::Device;
-
 use super::{SubjectError, SubjectModel, TransformerSubject};
-use crate::nn::{Config, Gguf, NnError, Tokenizer, Weights, is_gguf};
+use crate::nn::{Config, Device, Gguf, NnError, Tokenizer, Weights, is_gguf};
 
 /// A subject model with the tokenizer it was trained with.
 #[derive(Debug, Clone)]
 pub struct LoadedSubject {
     model: TransformerSubject,
     tokenizer: Option<Tokenizer>,
-}
-
-/// Where every model runs.
-fn device() -> Device {
-    Device::Cpu
 }
 
 impl LoadedSubject {
@@ -37,7 +30,7 @@ impl LoadedSubject {
         let config = folder.join("config.json");
         let text = crate::base::read(&config).map_err(NnError::from)?;
         let config = Config::parse(&text, &config.display().to_string())?;
-        let weights = Weights::from_folder(folder, &device())?;
+        let weights = Weights::from_folder(folder, &Device::Cpu)?;
         let tokenizer = folder.join("tokenizer.json");
         let tokenizer = if tokenizer.exists() { Some(Tokenizer::from_file(&tokenizer)?) } else { None };
         Self::pair(TransformerSubject::new(&name_of(folder), config, weights)?, tokenizer)
@@ -51,7 +44,7 @@ impl LoadedSubject {
         tokenizer: &[u8],
     ) -> Result<Self, SubjectError> {
         let config = Config::parse(config, &format!("{name}: config.json"))?;
-        let weights = Weights::from_bytes(safetensors, &format!("{name}: model.safetensors"), &device())?;
+        let weights = Weights::from_bytes(safetensors, &format!("{name}: model.safetensors"), &Device::Cpu)?;
         let tokenizer = Tokenizer::from_bytes(tokenizer, &format!("{name}: tokenizer.json"))?;
         Self::pair(TransformerSubject::new(name, config, weights)?, Some(tokenizer))
     }
@@ -76,6 +69,12 @@ impl LoadedSubject {
     /// The same subject with rounded products: see [`TransformerSubject::with_half_products`].
     pub fn with_half_products(mut self) -> Result<Self, SubjectError> {
         self.model = self.model.with_half_products()?;
+        Ok(self)
+    }
+
+    /// The same subject on a device: see [`TransformerSubject::on_device`].
+    pub fn on_device(mut self, device: &Device) -> Result<Self, SubjectError> {
+        self.model = self.model.on_device(device)?;
         Ok(self)
     }
 

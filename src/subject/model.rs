@@ -4,13 +4,16 @@ use serde::Serialize;
 use super::SubjectError;
 use crate::base::{Digest, HookPoint, Matrix, TokenBatch};
 use crate::nn::{
-    Config, Edit, Family, NnError, Output, Request, Transformer, Weights, copy_entries, is_embedding,
+    Config, Device, Edit, Family, NnError, Output, Request, Transformer, Weights, copy_entries, is_embedding,
     is_linear_in_block,
 };
 
 /// Tokens that go through the model together: enough for matrix products at full speed, few enough for the
 /// intermediate results to stay in the cache. It does not depend on the number of threads, so nor do results.
 const TOKENS_AT_ONCE: usize = 512;
+
+/// The same elsewhere than in main memory: enough to fill a GPU, few enough for attention's scores to fit.
+const TOKENS_AT_ONCE_ON_DEVICE: usize = 8192;
 
 /// What is known of a subject model.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
@@ -73,6 +76,11 @@ pub trait SubjectModel: Send + Sync {
     /// Width of the activations at a hook point.
     fn width(&self, hook: HookPoint) -> Result<usize, SubjectError>;
 
+    /// Where it computes.
+    fn device(&self) -> &Device {
+        &Device::Cpu
+    }
+
     /// Fails on ids and lengths that the model does not have, and says where.
     fn check_tokens(&self, tokens: &TokenBatch) -> Result<(), SubjectError>;
 
@@ -134,6 +142,12 @@ impl TransformerSubject {
         Ok(self)
     }
 
+    /// The same model on a device. What it computes is the same but for rounding.
+    pub fn on_device(mut self, device: &Device) -> Result<Self, SubjectError> {
+        self.transformer = self.transformer.on_device(device)?;
+        Ok(self)
+    }
+
     /// The runtime underneath.
     pub fn transformer(&self) -> &Transformer {
         &self.transformer
@@ -154,6 +168,7 @@ impl TransformerSubject {
         if self.info.half_products {
             permuted = permuted.with_half_products()?;
         }
+        permuted = permuted.on_device(self.transformer.device())?;
         Ok(match &self.info.revision {
             Some(revision) => permuted.with_revision(revision),
             None => permuted,
@@ -166,8 +181,16 @@ impl TransformerSubject {
         tokens: &'a TokenBatch,
     ) -> impl IndexedParallelIterator<Item = Option<TokenBatch>> + 'a {
         let cols = tokens.cols();
-        let ids = tokens.ids().par_chunks(rows_at_once(tokens) * cols);
-        ids.map(move |ids| TokenBatch::new(ids.to_vec(), cols))
+        let ids = tokens.ids().par_chunks(self.rows_at_once(tokens) * cols);
+        // A device has threads of its own: parts follow each other there.
+        let together = if self.transformer.device().is_cpu() { 1 } else { usize::MAX };
+        ids.with_min_len(together).map(move |ids| TokenBatch::new(ids.to_vec(), cols))
+    }
+
+    fn rows_at_once(&self, tokens: &TokenBatch) -> usize {
+        let at_once =
+            if self.transformer.device().is_cpu() { TOKENS_AT_ONCE } else { TOKENS_AT_ONCE_ON_DEVICE };
+        (at_once / tokens.cols()).max(1)
     }
 
     fn not_finite(&self, what: &str, entries: &[f32], width: usize, cols: usize) -> Result<(), SubjectError> {
@@ -213,7 +236,7 @@ impl TransformerSubject {
     ) -> Result<Vec<Matrix>, SubjectError> {
         self.transformer.check_tokens(tokens)?;
         let n = tokens.rows() * tokens.cols();
-        let part = rows_at_once(tokens) * tokens.cols();
+        let part = self.rows_at_once(tokens) * tokens.cols();
         let mut out: Vec<Matrix> = widths.iter().map(|&width| Matrix::zeros(n, width)).collect();
         let mut slots: Vec<Vec<&mut [f32]>> = (0..n.div_ceil(part)).map(|_| Vec::new()).collect();
         for (matrix, width) in out.iter_mut().zip(widths) {
@@ -226,10 +249,6 @@ impl TransformerSubject {
             .try_for_each(|(chunk, mut slot)| chunk.map_or(Ok(()), |chunk| run(&chunk, &mut slot)))?;
         Ok(out)
     }
-}
-
-fn rows_at_once(tokens: &TokenBatch) -> usize {
-    (TOKENS_AT_ONCE / tokens.cols()).max(1)
 }
 
 /// Trained checkpoints of these families park unused attention on position 0, whose residual stream then has
@@ -280,7 +299,7 @@ impl SubjectModel for TransformerSubject {
         if got != expected {
             return Err(NnError::EditShape { hook, expected, got }.into());
         }
-        let entries = rows_at_once(tokens) * tokens.cols() * rows.cols();
+        let entries = self.rows_at_once(tokens) * tokens.cols() * rows.cols();
         self.losses_by_chunk(tokens, |nth, chunk| {
             let start = nth * entries;
             let end = start + chunk.ids().len() * rows.cols();
@@ -308,6 +327,10 @@ impl SubjectModel for TransformerSubject {
 
     fn width(&self, hook: HookPoint) -> Result<usize, SubjectError> {
         Ok(self.transformer.width(hook)?)
+    }
+
+    fn device(&self) -> &Device {
+        self.transformer.device()
     }
 
     fn check_tokens(&self, tokens: &TokenBatch) -> Result<(), SubjectError> {

@@ -20,9 +20,9 @@ class Plain(torch.nn.Module):
     def __init__(self, decoder):
         super().__init__()
         self.encoder = torch.nn.Parameter(decoder.clone())
-        self.encoder_bias = torch.nn.Parameter(torch.zeros(len(decoder)))
+        self.encoder_bias = torch.nn.Parameter(torch.zeros(len(decoder), device=decoder.device))
         self.decoder = torch.nn.Parameter(decoder.T.clone().contiguous())
-        self.decoder_bias = torch.nn.Parameter(torch.zeros(decoder.shape[1]))
+        self.decoder_bias = torch.nn.Parameter(torch.zeros(decoder.shape[1], device=decoder.device))
 
     def pre(self, x):
         return torch.nn.functional.linear(x - self.decoder_bias, self.encoder, self.encoder_bias)
@@ -52,7 +52,7 @@ def step_of(model, loss_of, lr, constrained):
 def plain_topk(decoder, k, lr, dead_after=10_000_000):
     """topk, scatter, fused Adam, unit decoder; the auxiliary loss as soon as a feature is dead."""
     model = Plain(decoder)
-    last = torch.zeros(len(decoder), dtype=torch.long)
+    last = torch.zeros(len(decoder), dtype=torch.long, device=decoder.device)
     seen = 0
 
     def loss_of(x):
@@ -98,7 +98,7 @@ def dictionary_learning_topk(decoder, k, lr):
     from dictionary_learning.trainers.top_k import TopKTrainer
     features, d = decoder.shape
     trainer = TopKTrainer(steps=10**9, activation_dim=d, dict_size=features, k=k, layer=0, lm_name="", lr=lr,
-                          warmup_steps=0, device="cpu", seed=1)
+                          warmup_steps=0, device=str(decoder.device), seed=1)
     trainer.step = 1  # its first step would set the decoder bias to a median of the batch
     ae = trainer.ae
     with torch.no_grad():
@@ -116,7 +116,8 @@ def dictionary_learning_relu(decoder, l1, lr):
     from dictionary_learning.trainers.standard import StandardTrainer
     features, d = decoder.shape
     trainer = StandardTrainer(steps=10**9, activation_dim=d, dict_size=features, layer=0, lm_name="", lr=lr,
-                              l1_penalty=l1, warmup_steps=0, sparsity_warmup_steps=None, device="cpu", seed=1)
+                              l1_penalty=l1, warmup_steps=0, sparsity_warmup_steps=None, device=str(decoder.device),
+                              seed=1)
     count = 0
 
     def step(x):
@@ -132,13 +133,13 @@ def sae_lens_topk(decoder, k, lr):
     from sae_lens.saes.sae import TrainStepInput
     from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
     features, d = decoder.shape
-    config = TopKTrainingSAEConfig(d_in=d, d_sae=features, k=k, device="cpu", dtype="float32")
+    config = TopKTrainingSAEConfig(d_in=d, d_sae=features, k=k, device=str(decoder.device), dtype="float32")
     sae = TopKTrainingSAE(config)
     with torch.no_grad():
         sae.W_dec.copy_(decoder)
         sae.W_enc.copy_(decoder.T)
     optimiser = torch.optim.Adam(sae.parameters(), lr=lr, betas=(0.9, 0.999), fused=True)
-    dead = torch.zeros(features, dtype=torch.bool)
+    dead = torch.zeros(features, dtype=torch.bool, device=decoder.device)
     count = 0
 
     def step(x):

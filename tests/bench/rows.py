@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import importlib.util
 import json
 import math
 import pathlib
@@ -20,6 +21,7 @@ ASKED = json.loads(sys.argv[1])
 WORK = pathlib.Path(ASKED["work"])
 OUT = pathlib.Path(ASKED["out"])
 TURNS = ASKED["turns"]
+DEVICE = ASKED["device"]
 REST = 0.3  # seconds between two turns, in which the other program's waiting threads go to sleep
 
 
@@ -27,7 +29,7 @@ class Ours:
     """autointerp's `bench` verb: one line in, one line out."""
 
     def __init__(self, work):
-        command = [ASKED["program"], "bench", "--threads", str(ASKED["threads"])]
+        command = [ASKED["program"], "bench", "--threads", str(ASKED["threads"]), "--device", DEVICE]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.ask(work)
 
@@ -51,6 +53,8 @@ class Ours:
 def timed(function):
     started = time.perf_counter()
     result = function()
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
     return time.perf_counter() - started, result
 
 
@@ -96,6 +100,14 @@ def start_of(features, d, seed):
     return decoder / np.linalg.norm(decoder, axis=1, keepdims=True)
 
 
+def on_device(array):
+    return torch.from_numpy(array).to(DEVICE)
+
+
+def installed(module):
+    return importlib.util.find_spec(module) is not None
+
+
 def data_file(name, **tensors):
     path = WORK / f"{name}.safetensors"
     save_file({key: np.ascontiguousarray(value, dtype=np.float32) for key, value in tensors.items()}, str(path))
@@ -107,15 +119,15 @@ def training(name, ours_method, make_peers, features, aims, batch=2048, d=512, w
     x, decoder = planted(8 * batch, d, 2 * d, 16, 1), start_of(features, d, 2)
     ours = Ours({"work": "train", "data": data_file("train", x=x, decoder=decoder), "together": False,
                  "methods": [ours_method]})
-    batches = torch.from_numpy(x).split(batch)
-    trainers = make_peers(torch.from_numpy(decoder), d, features)
+    batches = torch.from_numpy(x).split(batch)  # in main memory, as ours
+    trainers = make_peers(on_device(decoder), d, features)
     curve = {"ours": ours.ask({"steps": warm})["losses"]}
     place = {peer: 0 for peer in trainers}
 
     def run(peer, steps):
         losses = []
         for _ in range(steps):
-            losses.append(trainers[peer](batches[place[peer] % len(batches)]))
+            losses.append(trainers[peer](batches[place[peer] % len(batches)].to(DEVICE)))
             place[peer] += 1
         return losses
 
@@ -145,14 +157,17 @@ def topk():
     for features in sizes:
         def make(decoder, d, features):
             made = {"torch": peers.plain_topk(decoder, k=32, lr=2e-4)}
-            if features <= 16384:
+            if features <= 16384 and installed("dictionary_learning"):
                 made["dictionary_learning"] = peers.dictionary_learning_topk(decoder, k=32, lr=2e-4)
+            if features <= 16384 and installed("sae_lens"):
                 made["sae_lens"] = peers.sae_lens_topk(decoder, k=32, lr=2e-4)
             return made
         plain, library = aims[features]
         per_turn = 5 if features < 65536 else 2
         training(f"topk {features}", topk_method(features), make, features,
                  {"torch": plain, "dictionary_learning": library, "sae_lens": library}, per_turn=per_turn, show=True)
+        if DEVICE != "cpu":
+            continue  # products of bf16 are the processor's
         # The same loop beside our step that looks for codes by products of bf16.
         training(f"topk {features} bf16", topk_method(features, half_encoder=True),
                  lambda decoder, d, features: {"torch": peers.plain_topk(decoder, k=32, lr=2e-4)}, features,
@@ -167,9 +182,9 @@ def equal_work():
                  "methods": [topk_method(features)]})
     mine = ours.ask({"steps": steps})["losses"]
     ours.close()
-    step = peers.plain_topk(torch.from_numpy(decoder), k=32, lr=2e-4)
+    step = peers.plain_topk(on_device(decoder), k=32, lr=2e-4)
     batches = torch.from_numpy(x).split(batch)
-    theirs = [step(batches[i % len(batches)]) for i in range(steps)]
+    theirs = [step(batches[i % len(batches)].to(DEVICE)) for i in range(steps)]
     apart = abs(np.mean(mine[-8:]) / np.mean(theirs[-8:]) - 1)
     ROWS.append({"name": "equal work", "work": f"loss after {steps} steps", "curves": {"ours": mine, "torch": theirs},
                  "apart": apart})
@@ -186,15 +201,16 @@ def relu():
     ours = Ours({"work": "train", "data": data_file("train", x=x, decoder=decoder), "together": False,
                  "methods": [method]})
     batches = torch.from_numpy(x).split(batch)
-    trainers = {"torch": peers.plain_relu(torch.from_numpy(decoder), l1=RELU_ALPHA * d, lr=3e-4),
-                "dictionary_learning": peers.dictionary_learning_relu(torch.from_numpy(decoder), l1=RELU_ALPHA * d,
-                                                                      lr=3e-4)}
+    trainers = {"torch": peers.plain_relu(on_device(decoder), l1=RELU_ALPHA * d, lr=3e-4)}
+    if installed("dictionary_learning"):
+        trainers["dictionary_learning"] = peers.dictionary_learning_relu(on_device(decoder), l1=RELU_ALPHA * d,
+                                                                         lr=3e-4)
     ours.ask({"steps": 30 if ASKED["quick"] else 1000})
     place = {peer: 0 for peer in trainers}
 
     def run(peer, steps):
         for _ in range(steps):
-            trainers[peer](batches[place[peer] % len(batches)])
+            trainers[peer](batches[place[peer] % len(batches)].to(DEVICE))
             place[peer] += 1
 
     for peer in trainers:
@@ -290,19 +306,22 @@ def harvest():
     torch.manual_seed(0)
     config = GPTNeoXConfig(vocab_size=50304, hidden_size=512, intermediate_size=2048, num_hidden_layers=6,
                            num_attention_heads=8, max_position_embeddings=2048, rotary_pct=0.25)
-    model = GPTNeoXForCausalLM(config).eval()
+    model = GPTNeoXForCausalLM(config).eval().to(DEVICE)
     folder = WORK / "pythia"
     model.save_pretrained(folder)
-    ids = torch.randint(0, 50277, (16 if ASKED["quick"] else 32, 256))
+    sequences = {"cpu": 16 if ASKED["quick"] else 32, "cuda": 512}[DEVICE]
+    ids = torch.randint(0, 50277, (sequences, 256))
     tokens = WORK / "ids.json"
     tokens.write_text(json.dumps(ids.tolist()))
     ours = Ours({"work": "harvest", "model": str(folder), "tokens": str(tokens)})
     body = model.gpt_neox
-    half = GPTNeoXForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval().gpt_neox
+    half = GPTNeoXForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval().to(DEVICE).gpt_neox
+    ids = ids.to(DEVICE)
 
     def forward(body):
+        """Hidden states in main memory, where ours are."""
         with torch.inference_mode():
-            return body(ids, output_hidden_states=True).hidden_states
+            return [stream.cpu() for stream in body(ids, output_hidden_states=True).hidden_states]
 
     # Their last one is behind the final norm, ours before it.
     expected = [float(stream.double().square().mean().sqrt()) for stream in forward(body)[1:-1]]
@@ -317,7 +336,8 @@ def harvest():
     in_bf16 = {"transformers bf16": lambda: timed(lambda: forward(half))[0]}
     report("harvest", {}, {"transformers f32": lambda: timed(lambda: forward(body))[0], **in_bf16},
            {"transformers f32": 2})
-    report("harvest, half products", {"half": True}, in_bf16, {"transformers bf16": 1})
+    if DEVICE == "cpu":
+        report("harvest, half products", {"half": True}, in_bf16, {"transformers bf16": 1})
     ours.close()
 
 
@@ -351,7 +371,7 @@ def peak():
     ours = Ours({"work": "peak"})
     best = max(ours.ask({})["gflops"] for _ in range(8))
     ours.close()
-    a, b = torch.randn(2048, 512), torch.randn(4096, 512)
+    a, b = torch.randn(2048, 512, device=DEVICE), torch.randn(4096, 512, device=DEVICE)
     theirs = max(2 * 2048 * 512 * 4096 / timed(lambda: a @ b.T)[0] / 1e9 for _ in range(8))
     half, other = a.bfloat16(), b.bfloat16()
     low = max(2 * 2048 * 512 * 4096 / timed(lambda: half @ other.T)[0] / 1e9 for _ in range(8))
@@ -395,6 +415,8 @@ def versions():
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
+    if DEVICE == "cuda":
+        found["gpu"] = torch.cuda.get_device_name()
     with contextlib.suppress(OSError):
         info = pathlib.Path("/proc/cpuinfo").read_text()
         found["cpu"] = next((line.split(":")[1].strip() for line in info.splitlines() if "model name" in line), "")
@@ -442,7 +464,8 @@ def main():
         if not ASKED["only"] or any(name.startswith(asked) for asked in ASKED["only"]):
             function()
             gc.collect()
-            document = {"threads": ASKED["threads"], "system": ASKED["system"], "versions": versions(), "rows": ROWS}
+            document = {"threads": ASKED["threads"], "device": DEVICE, "system": ASKED["system"],
+                        "versions": versions(), "rows": ROWS}
             (OUT / "bench.json").write_text(json.dumps(document, indent=1))
     print("\n" + markdown())
     chart()

@@ -2,6 +2,7 @@
 //! that follows the selection of active features touches only those.
 
 mod feed;
+mod on_device;
 mod params;
 mod resample;
 mod rows;

@@ -10,9 +10,9 @@ pub enum Stepper {
     Plain,
 }
 
-const BETA1: f32 = 0.9;
-const BETA2: f32 = 0.999;
-const EPSILON: f32 = 1e-8;
+pub const BETA1: f32 = 0.9;
+pub const BETA2: f32 = 0.999;
+pub const EPSILON: f32 = 1e-8;
 
 impl Stepper {
     /// For step `step`, counted from 0, at learning rate `lr`.
@@ -37,11 +37,29 @@ impl Stepper {
         };
         let moments = first.iter_mut().zip(second.iter_mut());
         for ((value, &g), (m, v)) in values.iter_mut().zip(gradient).zip(moments) {
-            *m = BETA1 * *m + (1.0 - BETA1) * g;
-            *v = BETA2 * *v + (1.0 - BETA2) * g * g;
-            *value -= rate * *m / (v.sqrt() * second_correction + EPSILON);
+            *m = adam_first(*m, g);
+            *v = adam_second(*v, g);
+            *value = adam_descend(*value, *m, *v, rate, second_correction);
         }
     }
+}
+
+/// Adam's first moment after gradient `g`.
+#[inline(always)]
+pub fn adam_first(m: f32, g: f32) -> f32 {
+    BETA1 * m + (1.0 - BETA1) * g
+}
+
+/// Adam's second moment after gradient `g`.
+#[inline(always)]
+pub fn adam_second(v: f32, g: f32) -> f32 {
+    BETA2 * v + (1.0 - BETA2) * g * g
+}
+
+/// A value after its step.
+#[inline(always)]
+pub fn adam_descend(value: f32, m: f32, v: f32, rate: f32, second_correction: f32) -> f32 {
+    value - rate * m / (v.sqrt() * second_correction + EPSILON)
 }
 
 /// Numbers with Adam's moments beside them: one row of `width` numbers per feature.
@@ -82,6 +100,16 @@ impl Learned {
             .zip(self.second.chunks_mut(n))
             .map(|((values, first), second)| LearnedRow { values, first, second })
             .collect()
+    }
+
+    /// Values, first and second moments.
+    pub fn parts(&self) -> [&[f32]; 3] {
+        [&self.values, &self.first, &self.second]
+    }
+
+    /// The same, to be changed.
+    pub fn parts_mut(&mut self) -> [&mut [f32]; 3] {
+        [&mut self.values, &mut self.first, &mut self.second]
     }
 
     /// Moves all numbers at once.

@@ -7,6 +7,8 @@ use crate::dictionary::{
     mmcs_of_directions, quality,
 };
 
+use crate::nn::Device;
+
 use super::resample::resample;
 use super::rows::Stepper;
 use super::step::{
@@ -554,8 +556,11 @@ pub fn planted(rows: usize, d: usize, n: usize, active: f64, seed: u64) -> (Acti
 
 pub fn run(fit: &dyn DictionaryFit, set: &ActivationSet, seed: u64) -> Fitted {
     let mut progress = |_| {};
-    fit.fit(set, &mut FitContext { method: "test", seed, training: 0, progress: &mut progress })
-        .expect("fitted")
+    fit.fit(
+        set,
+        &mut FitContext { method: "test", seed, training: 0, device: &Device::Cpu, progress: &mut progress },
+    )
+    .expect("fitted")
 }
 
 fn recovered(dictionary: &dyn Dictionary, truth: &Matrix) -> f64 {
@@ -692,13 +697,19 @@ fn trained_together_is_trained_alone() {
         })
         .collect();
     let mut heard = [0; 3];
-    let together = train_together(&members, &set, 3, &mut |nth, _| heard[nth] += 1).expect("read");
+    let together =
+        train_together(&members, &set, 3, &Device::Cpu, &mut |nth, _| heard[nth] += 1).expect("read");
     assert!(heard.iter().all(|count| *count > 0), "{heard:?}");
     let mut digests = Vec::new();
     for ((fit, training), fitted) in fits.iter().zip(together) {
         let mut progress = |_| {};
-        let mut context =
-            FitContext { method: "test", seed: 3, training: *training, progress: &mut progress };
+        let mut context = FitContext {
+            method: "test",
+            seed: 3,
+            training: *training,
+            device: &Device::Cpu,
+            progress: &mut progress,
+        };
         let alone = fit.fit(&set, &mut context).expect("fitted");
         let fitted = fitted.expect("fitted");
         assert_eq!(fitted.dictionary.info(), alone.dictionary.info());
@@ -724,7 +735,8 @@ fn parameters_out_of_range_are_all_named() {
         .check(Kind::Topk)
         .expect("valid alone");
     let mut progress = |_| {};
-    let mut context = FitContext { method: "topk", seed: 1, training: 0, progress: &mut progress };
+    let mut context =
+        FitContext { method: "topk", seed: 1, training: 0, device: &Device::Cpu, progress: &mut progress };
     let message = too_many.fit(&set, &mut context).err().expect("k above features").to_string();
     assert!(message.contains("`k` is 5") && message.contains("4 features"), "{message}");
 }

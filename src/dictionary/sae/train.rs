@@ -5,8 +5,10 @@ use crate::base::{Matrix, Stopwatch, Stream};
 use crate::dictionary::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
 use crate::dictionary::fit::stream;
 use crate::dictionary::{FitContext, FitError, FitProgress, FitReport, Fitted, Kind};
+use crate::nn::Device;
 
 use super::feed::{Feed, input_scale};
+use super::on_device::OnDevice;
 use super::resample::resample;
 use super::rows::Stepper;
 use super::schedule::{L1Search, LearningRate};
@@ -128,16 +130,17 @@ pub fn train(recipe: Recipe, set: &ActivationSet, context: &mut FitContext<'_>) 
     let member = Member { recipe, method: context.method, training: context.training };
     let tell = &mut |_: usize, progress: FitProgress| (context.progress)(progress);
     // One member, one result.
-    train_together(&[member], set, context.seed, tell)?.swap_remove(0)
+    train_together(&[member], set, context.seed, context.device, tell)?.swap_remove(0)
 }
 
 /// Trains several autoencoders in one pass over the same batches, which are read, shuffled and scaled once; what
 /// becomes of each does not depend on the others. All must be able to share batches. Fails as a whole where rows
-/// cannot be read.
+/// cannot be read or the device fails.
 pub fn train_together(
     members: &[Member<'_>],
     set: &ActivationSet,
     seed: u64,
+    device: &Device,
     progress: &mut dyn FnMut(usize, FitProgress),
 ) -> Result<Vec<Result<Fitted, FitError>>, FitError> {
     let Some(Member { recipe: first, .. }) = members.first() else { return Ok(Vec::new()) };
@@ -153,16 +156,17 @@ pub fn train_together(
         .iter()
         .map(|Member { recipe, training, .. }| {
             let stream = stream(seed, *training, &[recipe.kind.name(), &set.hook().to_string()]);
-            Training::new(recipe, d, rows, stream)
+            Training::new(recipe, d, rows, stream, device)
         })
-        .collect();
+        .collect::<Result<_, _>>()?;
     let probe = feed.probe()?;
     let steps = members.iter().map(|member| member.recipe.steps).max().unwrap_or(0);
     let mut batch = feed.next()?;
     for step in 0..steps {
         // The next batch is read while this one is worked on.
-        let work = || models.par_iter_mut().for_each(|model| model.advance(step, batch.data(), &probe));
-        let ((), next) = rayon::join(work, || feed.next());
+        let work = || models.par_iter_mut().try_for_each(|model| model.advance(step, batch.data(), &probe));
+        let (done, next) = rayon::join(work, || feed.next());
+        done?;
         batch = next?;
         if step.is_multiple_of(PROGRESS_STEPS) {
             for (nth, model) in models.iter().enumerate().filter(|(_, model)| model.goes_on(step)) {
@@ -171,7 +175,8 @@ pub fn train_together(
             }
         }
     }
-    let finished = members.iter().zip(models).map(|(member, model)| {
+    let finished = members.iter().zip(models).map(|(member, mut model)| {
+        model.fetch_weights()?;
         if let Some((step, lr)) = model.diverged {
             return Err(FitError::Diverged { method: member.method.to_string(), step, lr });
         }
@@ -191,7 +196,9 @@ pub fn train_together(
 /// One autoencoder in training: what changes from step to step. Batches come from outside.
 pub struct Training {
     recipe: Recipe,
+    /// Where training is on a device, as they were when they were last fetched.
     weights: Weights,
+    on_device: Option<OnDevice>,
     work: Workspace,
     main: ByFeature,
     aux: ByFeature,
@@ -223,14 +230,27 @@ pub struct Training {
 
 impl Training {
     /// Starts from random directions, for batches of `rows` rows of width `d`.
-    fn new(recipe: &Recipe, d: usize, rows: usize, mut stream: Stream) -> Self {
+    fn new(
+        recipe: &Recipe,
+        d: usize,
+        rows: usize,
+        mut stream: Stream,
+        device: &Device,
+    ) -> Result<Self, FitError> {
         let decoder =
             (0..recipe.features * d).map(|_| (stream.normal() / (d as f64).sqrt()) as f32).collect();
-        Self::from_decoder(recipe, d, rows, decoder, stream)
+        Self::from_decoder(recipe, d, rows, decoder, stream, device)
     }
 
-    /// Starts from decoder rows `[F, d]`.
-    pub fn from_decoder(recipe: &Recipe, d: usize, rows: usize, decoder: Vec<f32>, stream: Stream) -> Self {
+    /// Starts from decoder rows `[F, d]`. Fails where the device has no room for the weights.
+    pub fn from_decoder(
+        recipe: &Recipe,
+        d: usize,
+        rows: usize,
+        decoder: Vec<f32>,
+        stream: Stream,
+        device: &Device,
+    ) -> Result<Self, FitError> {
         let constrained = !matches!(recipe.sparsity, Sparsity::L1(_));
         let search = match recipe.sparsity {
             Sparsity::L1(L1::For { target }) | Sparsity::Gated(L1::For { target }) => {
@@ -249,8 +269,9 @@ impl Training {
             }
             _ => Extra::Nothing,
         };
-        Self {
+        let mut training = Self {
             weights,
+            on_device: None,
             work: Workspace::new(rows, d, recipe.prefixes.len()),
             main: ByFeature::default(),
             aux: ByFeature::default(),
@@ -278,7 +299,17 @@ impl Training {
             diverged: None,
             stream,
             recipe: recipe.clone(),
+        };
+        if !device.is_cpu() {
+            training.move_to(device)?;
         }
+        Ok(training)
+    }
+
+    /// Goes on by a device's operations.
+    pub fn move_to(&mut self, device: &Device) -> Result<(), FitError> {
+        self.on_device = Some(OnDevice::new(&self.weights, self.recipe.sparsity, device)?);
+        Ok(())
     }
 
     /// Whether there is a step `step`.
@@ -287,22 +318,23 @@ impl Training {
     }
 
     /// Step `step`, if there is one, and what is measured on the way.
-    fn advance(&mut self, step: usize, batch: &[f32], probe: &[Matrix]) {
+    fn advance(&mut self, step: usize, batch: &[f32], probe: &[Matrix]) -> Result<(), FitError> {
         if !self.goes_on(step) {
-            return;
+            return Ok(());
         }
         let started = Stopwatch::start();
-        if !self.step(step, batch).is_finite() {
+        if !self.step(step, batch)?.is_finite() {
             self.diverged = Some((step, self.learning_rate.at(step)));
-            return;
+            return Ok(());
         }
         if step + 1 == nine_tenths(self.recipe.steps) {
-            self.probe_losses.0 = self.probe_loss(probe);
+            self.probe_losses.0 = self.probe_loss(probe)?;
         }
         if step + 1 == self.recipe.steps {
-            self.probe_losses.1 = self.probe_loss(probe);
+            self.probe_losses.1 = self.probe_loss(probe)?;
         }
         self.seconds += started.seconds();
+        Ok(())
     }
 
     fn last_loss(&self) -> f64 {
@@ -319,8 +351,57 @@ impl Training {
         self.last_l0
     }
 
-    /// One step; gives the mean squared error per unit of input mean square.
-    pub fn step(&mut self, step: usize, batch: &[f32]) -> f64 {
+    /// One step; gives the mean squared error per unit of input mean square. Fails where a device does.
+    pub fn step(&mut self, step: usize, batch: &[f32]) -> Result<f64, FitError> {
+        match self.on_device {
+            None => Ok(self.step_here(step, batch)),
+            Some(_) => self.step_on_device(step, batch),
+        }
+    }
+
+    /// A step of what is on a device. What is counted and decided from step to step is so here.
+    fn step_on_device(&mut self, step: usize, batch: &[f32]) -> Result<f64, FitError> {
+        let l1 = self.l1();
+        let Some(mut device) = self.on_device.take() else { return Ok(0.0) };
+        let sums = device.forward(batch, l1)?;
+        self.count_rows();
+        for (feature, &count) in device.firings().iter().enumerate() {
+            self.count_feature(feature, count as usize);
+        }
+        if let Some((dead, loss)) = self.dead_features() {
+            device.add_aux(AuxLoss { dead: &dead, ..loss })?;
+        }
+        let pull = self.pull(step, &sums);
+        self.note_least_kept(device.least_kept());
+        device.update(Stepper::adam(self.learning_rate.at(step), step), pull)?;
+        self.on_device = Some(device);
+        if let Some(idle) = self.due_for_resampling(step) {
+            self.resample_on_device(&idle)?;
+        }
+        Ok(self.note(step, &sums))
+    }
+
+    /// Fetches weights, inputs and errors, gives `idle` features new directions, and puts the weights back.
+    fn resample_on_device(&mut self, idle: &[usize]) -> Result<(), FitError> {
+        self.fetch_weights()?;
+        let Some(device) = &mut self.on_device else { return Ok(()) };
+        let (inputs, errors) = device.inputs_and_errors()?;
+        self.work.inputs.copy_from_slice(&inputs);
+        self.work.errors.copy_from_slice(&errors);
+        self.resampled += resample(&mut self.weights, &self.work, idle, &mut self.stream);
+        device.put(&self.weights)?;
+        Ok(())
+    }
+
+    /// Brings weights here that were trained on a device.
+    fn fetch_weights(&mut self) -> Result<(), FitError> {
+        if let Some(device) = &self.on_device {
+            device.write_to(&mut self.weights)?;
+        }
+        Ok(())
+    }
+
+    fn step_here(&mut self, step: usize, batch: &[f32]) -> f64 {
         let l1 = self.l1();
         let stepper = Stepper::adam(self.learning_rate.at(step), step);
         let selection = selection(self.recipe.sparsity, &self.weights.extra);
@@ -334,17 +415,23 @@ impl Training {
         self.count_firings(dense);
         self.add_aux();
         self.pull(step, &sums);
-        if matches!(self.recipe.sparsity, Sparsity::BatchTopK { .. }) && self.work.least_kept.is_finite() {
-            self.threshold.add(f64::from(self.work.least_kept));
-        }
+        self.note_least_kept(self.work.least_kept);
         let gradients = if dense {
             Gradients::Dense
         } else {
             Gradients::Sparse { main: &self.main, aux: &self.aux, aux_errors: &self.aux_errors }
         };
         update(&mut self.weights, &self.work, &gradients, stepper);
-        self.resample_if_due(step);
+        if let Some(idle) = self.due_for_resampling(step) {
+            self.resampled += resample(&mut self.weights, &self.work, &idle, &mut self.stream);
+        }
         self.note(step, &sums)
+    }
+
+    fn note_least_kept(&mut self, least: f32) {
+        if matches!(self.recipe.sparsity, Sparsity::BatchTopK { .. }) && least.is_finite() {
+            self.threshold.add(f64::from(least));
+        }
     }
 
     /// L1 weight times the width.
@@ -359,29 +446,38 @@ impl Training {
     }
 
     /// Thresholds are drawn to the wanted number of active features by `width · (L0 / target − 1)²`: inputs have
-    /// a squared norm of about the width.
-    fn pull(&mut self, step: usize, sums: &BatchSums) {
+    /// a squared norm of about the width. Gives the derivative by the number of active features.
+    fn pull(&mut self, step: usize, sums: &BatchSums) -> f64 {
         if let (Sparsity::Thresholds { target, .. }, Extra::Thresholds { pull, .. }) =
             (self.recipe.sparsity, &mut self.weights.extra)
         {
             let l0 = sums.active as f64 / self.work.rows as f64;
             let warm = ((step + 1) as f64 / (PULL_WARMUP * self.recipe.steps as f64).max(1.0)).min(1.0);
             *pull = (2.0 * warm * self.weights.d as f64 * (l0 / target - 1.0) / target) as f32;
+            return f64::from(*pull);
         }
+        0.0
     }
 
     /// What training minimises, a row, on rows that are the same at every call: the noise of the
     /// draw of batches would hide a fall of one per cent.
-    fn probe_loss(&mut self, probe: &[Matrix]) -> f64 {
+    fn probe_loss(&mut self, probe: &[Matrix]) -> Result<f64, FitError> {
         let l1 = self.l1();
         let least_kept = self.work.least_kept;
         let mut total = 0.0;
+        let rows = probe.iter().map(Matrix::rows).sum::<usize>().max(1) as f64;
+        if let Some(device) = &mut self.on_device {
+            for batch in probe {
+                total += device.forward(batch.data(), l1)?.objective;
+            }
+            return Ok(total / rows);
+        }
         for batch in probe {
             let forward = self.weights.forward(selection(self.recipe.sparsity, &self.weights.extra), l1);
             total += forward_sparse(forward, batch.data(), &mut self.work).objective;
         }
         self.work.least_kept = least_kept;
-        total / probe.iter().map(Matrix::rows).sum::<usize>().max(1) as f64
+        Ok(total / rows)
     }
 
     fn note(&mut self, step: usize, sums: &BatchSums) -> f64 {
@@ -400,8 +496,7 @@ impl Training {
 
     /// Regroups entries by feature and notes which features fired.
     fn count_firings(&mut self, dense: bool) {
-        self.rows_seen += self.work.rows;
-        self.rows_since_resample += self.work.rows;
+        self.count_rows();
         if dense {
             for row in self.work.codes.chunks_exact(self.recipe.features) {
                 for (count, &code) in self.fired.iter_mut().zip(row) {
@@ -414,41 +509,57 @@ impl Training {
         for feature in 0..self.recipe.features {
             // Entries near a threshold or behind a gate may have a code of 0.
             let count = self.main.of(feature).iter().filter(|entry| entry.code > 0.0).count();
-            self.fired[feature] += count;
-            if count > 0 {
-                self.last_fired[feature] = self.rows_seen;
-            }
+            self.count_feature(feature, count);
         }
     }
 
-    fn add_aux(&mut self) {
-        self.aux.clear();
-        let Some(aux) = self.recipe.aux else { return };
+    fn count_rows(&mut self) {
+        self.rows_seen += self.work.rows;
+        self.rows_since_resample += self.work.rows;
+    }
+
+    /// Notes in how many rows of the batch a feature fired.
+    fn count_feature(&mut self, feature: usize, count: usize) {
+        self.fired[feature] += count;
+        if count > 0 {
+            self.last_fired[feature] = self.rows_seen;
+        }
+    }
+
+    /// Features that have not fired for long, rising, and the loss that revives them; none where there is nothing to
+    /// do.
+    fn dead_features(&self) -> Option<(Vec<u32>, AuxLoss<'static>)> {
+        let aux = self.recipe.aux.filter(|aux| aux.weight != 0.0)?;
         let dead: Vec<u32> = (0..self.recipe.features)
             .filter(|&feature| self.rows_seen - self.last_fired[feature] >= aux.dead_rows)
             .map(|feature| feature as u32)
             .collect();
-        if dead.is_empty() || aux.weight == 0.0 {
-            return;
-        }
-        let loss = AuxLoss { dead: &dead, k: aux.k.min(dead.len()), weight: aux.weight as f32 };
+        let loss = AuxLoss { dead: &[], k: aux.k.min(dead.len()), weight: aux.weight as f32 };
+        (!dead.is_empty()).then_some((dead, loss))
+    }
+
+    fn add_aux(&mut self) {
+        self.aux.clear();
+        let Some((dead, loss)) = self.dead_features() else { return };
+        let loss = AuxLoss { dead: &dead, ..loss };
         let forward = self.weights.forward(Selection::Positive, 0.0);
         forward_aux(forward, loss, &self.work, &mut self.aux_entries, &mut self.aux_errors);
         self.aux.regroup(self.recipe.features, &self.aux_entries);
     }
 
-    fn resample_if_due(&mut self, step: usize) {
+    /// Features that hardly fired, at the steps after which those get new directions; counting starts anew then.
+    fn due_for_resampling(&mut self, step: usize) -> Option<Vec<usize>> {
         let n = self.recipe.resamples;
         let every = (RESAMPLE_UNTIL * self.recipe.steps as f64 / (n.max(1) as f64)) as usize;
         if n == 0 || every == 0 || !(step + 1).is_multiple_of(every) || (step + 1) / every > n {
-            return;
+            return None;
         }
         let least = RESAMPLE_BELOW * self.rows_since_resample as f64;
         let idle: Vec<usize> =
             (0..self.recipe.features).filter(|&feature| (self.fired[feature] as f64) < least).collect();
-        self.resampled += resample(&mut self.weights, &self.work, &idle, &mut self.stream);
         self.fired.fill(0);
         self.rows_since_resample = 0;
+        Some(idle)
     }
 
     /// Codes stay in raw units: the encoder acts on raw activations unchanged, biases grow by the

@@ -136,6 +136,49 @@ fn products_of_bf16_are_near_those_of_f32_and_count_as_another_model() {
 }
 
 #[test]
+fn a_gpu_gives_the_same_but_for_rounding() {
+    let Some(gpu) = crate::nn::gpu_for_tests() else { return };
+    for family in ["gpt_neox", "gpt2", "llama"] {
+        let here = load(family);
+        let there = here.clone().on_device(&gpu).expect("room");
+        let (here, there) = (here.model(), there.model());
+        let tokens = many(12);
+        let hooks = hooks(&["hook_embed", "blocks.0.mlp.hook_post", "blocks.1.hook_resid_post"]);
+        let near = |what: &str, expected: &Matrix, got: &Matrix| {
+            let size = expected.data().iter().fold(0.0f32, |most, value| most.max(value.abs()));
+            let apart =
+                expected.data().iter().zip(got.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart < 2e-5 * size, "{family}, {what}: {apart} of {size}");
+        };
+        let expected = here.activations(&tokens, &hooks).expect("activations");
+        let got = there.activations(&tokens, &hooks).expect("activations");
+        for ((expected, got), hook) in expected.iter().zip(&got).zip(&hooks) {
+            near(&hook.to_string(), expected, got);
+        }
+        near("logits", &here.logits(&tokens).expect("logits"), &there.logits(&tokens).expect("logits"));
+        let losses = here.token_losses(&tokens, None).expect("losses");
+        near("losses", &losses, &there.token_losses(&tokens, None).expect("losses"));
+        let rows = expected.last().expect("three");
+        let given =
+            |model: &TransformerSubject| model.token_losses_given(&tokens, hooks[2], rows).expect("losses");
+        near("losses given a stream", &given(here), &given(there));
+        let halve = |matrix: &mut Matrix| matrix.data_mut().iter_mut().for_each(|value| *value *= 0.5);
+        let edited = |model: &TransformerSubject| {
+            let edit = Edit { hook: hooks[1], apply: &halve };
+            model.token_losses(&tokens, Some(edit)).expect("losses")
+        };
+        near("losses after an edit", &edited(here), &edited(there));
+        near(
+            "direct logits",
+            &here.direct_logits(rows).expect("logits"),
+            &there.direct_logits(rows).expect("logits"),
+        );
+        let permuted = there.with_permuted_weights(3, true).expect("permutes");
+        assert!(!permuted.transformer().device().is_cpu(), "a control stays where its subject is");
+    }
+}
+
+#[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let subject = load("gpt_neox");
     let tokens = many(8);

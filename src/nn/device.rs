@@ -1,0 +1,46 @@
+pub use candle_core::Device;
+
+use super::NnError;
+use crate::base::DeviceName;
+
+/// Opens a device. Fails where there is none of that number, or where this build was made without the feature that
+/// it needs.
+pub fn open_device(name: DeviceName) -> Result<Device, NnError> {
+    match name {
+        DeviceName::Cpu => Ok(Device::Cpu),
+        DeviceName::Cuda(_) if cfg!(not(feature = "cuda")) => Err(NnError::NoDevice {
+            device: name,
+            reason: "this program was built without CUDA; build it with `--features cuda`, or leave `--device` out".into(),
+        }),
+        DeviceName::Cuda(nth) => Device::new_cuda(nth).map_err(|error| NnError::NoDevice {
+            device: name,
+            reason: format!("{error}; `nvidia-smi -L` lists the GPUs that there are"),
+        }),
+    }
+}
+
+/// The first GPU; none, with a printed reason, where a test cannot have one.
+#[cfg(test)]
+pub fn gpu_for_tests() -> Option<Device> {
+    match open_device(DeviceName::Cuda(0)) {
+        Ok(device) => Some(device),
+        Err(error) => {
+            eprintln!("not tested on a GPU: {error}");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_cuda_says_how_to_get_one_with_it() {
+        assert!(open_device(DeviceName::Cpu).expect("main memory").is_cpu());
+        if cfg!(not(feature = "cuda")) {
+            let error = open_device(DeviceName::Cuda(0)).expect_err("no such device");
+            assert!(error.to_string().contains("--features cuda"), "{error}");
+        }
+    }
+}
