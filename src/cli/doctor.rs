@@ -9,6 +9,7 @@ use super::args::{Common, Environment, key};
 use super::{print, print_json};
 use crate::base::{cpu_name, instruction_set};
 use crate::llm::ClientKind;
+use crate::nn::gpu_count;
 use crate::report::facts as facts_text;
 use crate::run::RunError;
 
@@ -23,6 +24,8 @@ pub struct Report {
     cpu: Option<String>,
     /// Widest vector instructions used.
     instruction_set: &'static str,
+    /// GPUs that `--device cuda` can use; null where the program was built without CUDA.
+    gpus: Option<usize>,
     /// Memory that is free; null where the system does not tell.
     memory_available_gb: Option<f64>,
     /// The cache folder.
@@ -63,6 +66,7 @@ pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError
         threads: rayon::current_num_threads(),
         cpu: cpu_name(),
         instruction_set: instruction_set(),
+        gpus: gpu_count(),
         memory_available_gb: memory_available_gb(),
         cache: environment.cache.display().to_string(),
         cache_writable: writable(&environment.cache),
@@ -89,6 +93,7 @@ pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError
         ("threads", report.threads.to_string()),
         ("processor", report.cpu.unwrap_or_else(|| "unknown here".into())),
         ("instruction set", report.instruction_set.to_string()),
+        ("GPUs", report.gpus.map_or("not used (built without CUDA)".into(), |count| count.to_string())),
         ("memory available", size(report.memory_available_gb)),
         ("cache folder", report.cache),
         ("cache writable", yes(report.cache_writable).into()),

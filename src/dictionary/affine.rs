@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use crate::base::{Digest, Digester, HookPoint, Matrix};
 use crate::linalg::{
-    Panels, Selector, SparseCodes, Vectorised, View, add_scaled, for_each_nonzero, product_into, vectorised,
+    Exact, Panels, Screen, Selector, SparseCodes, Vectorised, View, add_scaled, for_each_nonzero,
+    has_screens, product_into, vectorised,
 };
 
 use super::save::save_affine;
@@ -15,6 +16,8 @@ use super::{Dictionary, DictionaryError, DictionaryInfo, Kind, SignPolicy};
 const TILE_CODES: usize = 128 << 10;
 /// Least and most rows of one task.
 const TILE_ROWS: (usize, usize) = (64, 512);
+/// Features below which products of f32 take no time.
+const LEAST_SCREENED: usize = 64;
 /// Share of codes that are not zero above which a dense product decodes faster.
 const DENSE_SHARE: f64 = 0.12;
 
@@ -79,6 +82,8 @@ pub struct AffineDictionary {
     tensors: Tensors,
     /// The encoder as products want it, made when the first is.
     encoder: Arc<OnceLock<Panels>>,
+    /// The same where only large sums are wanted.
+    screen: Arc<OnceLock<Screen>>,
 }
 
 /// What names a dictionary, before its tensors are known.
@@ -114,7 +119,7 @@ impl AffineDictionary {
             fitted_on: label.fitted_on,
             digest: digest_of(&tensors, label.is_reconstruction),
         };
-        Self { info, tensors, encoder: Arc::default() }
+        Self { info, tensors, encoder: Arc::default(), screen: Arc::default() }
     }
 
     /// The tensors.
@@ -135,7 +140,7 @@ impl AffineDictionary {
             ..tensors.clone()
         };
         let info = DictionaryInfo { n_features: features.len(), ..self.info.clone() };
-        Some(Self { info, tensors: part, encoder: Arc::default() })
+        Some(Self { info, tensors: part, encoder: Arc::default(), screen: Arc::default() })
     }
 
     fn check_width(&self, got: usize, expected: usize) -> Result<(), DictionaryError> {
@@ -150,8 +155,14 @@ impl AffineDictionary {
         (TILE_CODES / self.info.n_features.max(1)).clamp(TILE_ROWS.0, TILE_ROWS.1)
     }
 
-    /// Codes of a few rows into `codes` `[rows, F]`; the row's scale and shift go to `scales`.
-    fn encode_tile(&self, rows: &[f32], codes: &mut [f32], scales: &mut Vec<(f32, f32)>) {
+    /// Codes of a few rows into `codes` `[rows, F]`, or where they were found one by one as what is returned, and then
+    /// `codes` is what was left of the search. The row's scale and shift go to `scales`.
+    fn encode_tile(
+        &self,
+        rows: &[f32],
+        codes: &mut [f32],
+        scales: &mut Vec<(f32, f32)>,
+    ) -> Option<SparseCodes> {
         let (d, features) = (self.info.d_in, self.info.n_features);
         let mut inputs = rows.to_vec();
         scales.clear();
@@ -161,6 +172,9 @@ impl AffineDictionary {
                 row.iter_mut().zip(&self.tensors.decoder_bias).for_each(|(value, bias)| *value -= bias);
             }
         }
+        if let Some(sparse) = self.encode_screened(&inputs, codes) {
+            return Some(sparse);
+        }
         let encoder = self.encoder.get_or_init(|| {
             let mut panels = Panels::default();
             panels.fill(self.tensors.encoder.data(), d);
@@ -169,20 +183,53 @@ impl AffineDictionary {
         // Biases are added where codes are made of these: gates have their own.
         encoder.multiply(&inputs, &vec![0.0; features], codes);
         vectorised(Activate { tensors: &self.tensors, codes, features });
+        None
     }
 
-    /// Runs `work` on tiles of `x` with their dense codes, in parallel, results in order.
-    fn by_tile<R: Send>(&self, x: &Matrix, work: impl Fn(&[f32], &[(f32, f32)]) -> R + Sync) -> Vec<R> {
+    /// The same as dense codes.
+    fn encode_tile_dense(&self, rows: &[f32], codes: &mut [f32], scales: &mut Vec<(f32, f32)>) {
+        if let Some(sparse) = self.encode_tile(rows, codes, scales) {
+            sparse.write_dense(codes);
+        }
+    }
+
+    /// Codes of inputs where most are 0 and the processor can find the others quickly; the same codes, to the bit. `near`
+    /// `[rows, F]` is room for the search.
+    fn encode_screened(&self, inputs: &[f32], near: &mut [f32]) -> Option<SparseCodes> {
+        let tensors = &self.tensors;
+        let few_are_on =
+            matches!(tensors.activation, Activation::Relu | Activation::TopK(_) | Activation::JumpRelu(_));
+        if !few_are_on || self.info.n_features < LEAST_SCREENED || !has_screens() {
+            return None;
+        }
+        let screen = self.screen.get_or_init(|| {
+            let mut screen = Screen::default();
+            screen.fill(tensors.encoder.data(), self.info.d_in, &tensors.encoder_bias);
+            screen
+        });
+        if !screen.worth.now() {
+            return None;
+        }
+        screen.multiply(inputs, &tensors.encoder_bias, near);
+        let mut codes = SparseCodes::new(self.info.n_features);
+        let computed = vectorised(ActivateScreened { tensors, screen, inputs, near, codes: &mut codes });
+        screen.worth.note(computed, near.len());
+        Some(codes)
+    }
+
+    /// Runs `work` on tiles of `x`, with room for their dense codes and the rows' scales and shifts, in parallel, results
+    /// in order.
+    fn by_tile<R: Send>(
+        &self,
+        x: &Matrix,
+        work: impl Fn(&[f32], &mut [f32], &mut Vec<(f32, f32)>) -> R + Sync,
+    ) -> Vec<R> {
         let (d, features) = (self.info.d_in, self.info.n_features);
         x.data()
             .par_chunks((self.tile_rows() * d).max(1))
             .map_init(
                 || (vec![0.0f32; self.tile_rows() * features], Vec::new()),
-                |(codes, scales), rows| {
-                    let codes = &mut codes[..rows.len() / d * features];
-                    self.encode_tile(rows, codes, scales);
-                    work(codes, scales)
-                },
+                |(codes, scales), rows| work(rows, &mut codes[..rows.len() / d * features], scales),
             )
             .collect()
     }
@@ -235,7 +282,7 @@ impl Dictionary for AffineDictionary {
             .data_mut()
             .par_chunks_mut((self.tile_rows() * features).max(1))
             .zip(x.data().par_chunks((self.tile_rows() * self.info.d_in).max(1)))
-            .for_each(|(codes, rows)| self.encode_tile(rows, codes, &mut Vec::new()));
+            .for_each(|(codes, rows)| self.encode_tile_dense(rows, codes, &mut Vec::new()));
         Ok(codes)
     }
 
@@ -252,9 +299,10 @@ impl Dictionary for AffineDictionary {
     fn encode_sparse(&self, x: &Matrix) -> Result<SparseCodes, DictionaryError> {
         self.check_width(x.cols(), self.info.d_in)?;
         let mut out = SparseCodes::new(self.info.n_features);
-        for part in self.by_tile(x, |codes, _| self.sparse(codes)) {
-            out.append(&part);
-        }
+        let parts = self.by_tile(x, |rows, codes, scales| {
+            self.encode_tile(rows, codes, scales).unwrap_or_else(|| self.sparse(codes))
+        });
+        parts.iter().for_each(|part| out.append(part));
         Ok(out)
     }
 
@@ -279,10 +327,12 @@ impl Dictionary for AffineDictionary {
         }
         self.check_width(x.cols(), self.info.d_in)?;
         let d = self.info.d_in;
-        let parts = self.by_tile(x, |codes, scales| {
+        let parts = self.by_tile(x, |rows, codes, scales| {
+            let sparse = self.encode_tile(rows, codes, scales);
+            sparse.iter().for_each(|sparse| sparse.write_dense(codes));
             let mut out = vec![0.0f32; scales.len() * d];
             self.decode_tile(codes, scales, &mut out);
-            (self.sparse(codes), out)
+            (sparse.unwrap_or_else(|| self.sparse(codes)), out)
         });
         let mut codes = SparseCodes::new(self.info.n_features);
         let mut rows = Vec::with_capacity(x.data().len());
@@ -401,6 +451,71 @@ impl Vectorised for Activate<'_> {
     }
 }
 
+/// Adds rows of codes from what a screen gives: those that may not be 0 are computed, the others are 0. Gives how many
+/// were computed.
+struct ActivateScreened<'a> {
+    tensors: &'a Tensors,
+    screen: &'a Screen,
+    inputs: &'a [f32],
+    near: &'a [f32],
+    codes: &'a mut SparseCodes,
+}
+
+impl Vectorised for ActivateScreened<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        let Tensors { encoder, encoder_bias, activation, .. } = self.tensors;
+        let (features, d) = (encoder.rows(), encoder.cols());
+        // Biases are added behind the products, as they are to those of all features.
+        let zeros = vec![0.0; features];
+        let (k, thresholds) = match activation {
+            Activation::TopK(k) => (Some(*k), None),
+            Activation::JumpRelu(thresholds) => (None, Some(thresholds)),
+            _ => (None, None),
+        };
+        let least = thresholds.map_or(0.0, |bars| bars.iter().fold(f32::INFINITY, |a, &b| a.min(b)).max(0.0));
+        let mut selector = Selector::new(features, k.unwrap_or(0));
+        let (mut exact, mut computed) = (Exact::default(), 0);
+        for (input, near) in self.inputs.chunks_exact(d).zip(self.near.chunks_exact(features)) {
+            let margin = self.screen.margin(input);
+            let mut bar = least - margin;
+            if let Some(k) = k {
+                let kept = selector.positive(near, k);
+                if kept.len() == k {
+                    // k codes are at least the last one kept less a margin: what is less is not among the largest.
+                    let last = kept.iter().fold(f32::INFINITY, |least, &(code, _)| least.min(code));
+                    bar = bar.max(last - 2.0 * margin);
+                }
+            }
+            exact.of_reaching(near, bar, input, encoder.data(), &zeros);
+            computed += exact.len();
+            let codes = exact.sums().filter_map(|(sum, feature)| {
+                let code = sum + encoder_bias[feature as usize];
+                let bar = thresholds.map_or(0.0, |bars| bars[feature as usize].max(0.0));
+                (code > bar).then_some((code, feature))
+            });
+            match k {
+                Some(k) => self.codes.push_row(largest(codes.collect(), k)),
+                None => self.codes.push_row(codes.map(|(code, feature)| (feature, code))),
+            }
+        }
+        computed
+    }
+}
+
+/// The `k` largest of some codes, features rising as they came, as (feature, code); of equal ones those of the lower
+/// features.
+fn largest(mut codes: Vec<(f32, u32)>, k: usize) -> impl Iterator<Item = (u32, f32)> {
+    if codes.len() > k {
+        codes.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        codes.truncate(k);
+        codes.sort_unstable_by_key(|(_, feature)| *feature);
+    }
+    codes.into_iter().map(|(code, feature)| (feature, code))
+}
+
 /// `out += codes · decoder` where few codes are not zero.
 struct AddDirections<'a> {
     decoder: &'a Matrix,
@@ -451,4 +566,57 @@ fn digest_of(tensors: &Tensors, is_reconstruction: bool) -> Digest {
         }
     };
     digester.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Stream;
+
+    #[test]
+    fn a_screen_changes_no_bit_of_a_code() {
+        if !has_screens() {
+            println!("skipped: this processor has no products of bf16");
+            return;
+        }
+        let (features, d) = (400, 72);
+        let mut stream = Stream::new(17, "screened codes");
+        let mut draw = |rows: usize, cols: usize, mean: f64| {
+            Matrix::from_fn(rows, cols, |_, _| (stream.normal() + mean) as f32)
+        };
+        let (encoder, x) = (draw(features, d, 0.0), draw(300, d, 0.0));
+        let thresholds: Vec<f32> = draw(1, features, 15.0).data().to_vec();
+        for (activation, bias) in [
+            (Activation::Relu, -19.0),
+            (Activation::TopK(7), 0.1),
+            (Activation::TopK(300), -18.0),
+            (Activation::JumpRelu(thresholds), -1.0),
+        ] {
+            let tensors = Tensors {
+                encoder: encoder.clone(),
+                encoder_bias: vec![bias; features],
+                decoder: encoder.clone(),
+                decoder_bias: vec![0.0; d],
+                subtract_decoder_bias: false,
+                activation,
+                row_scale: RowScale::Plain,
+            };
+            let label = Label {
+                method: "screened".into(),
+                kind: Kind::Topk,
+                hook: "hook_embed".parse().expect("a hook point"),
+                fitted_on: Digester::new("test").finish(),
+                is_reconstruction: true,
+            };
+            let dictionary = AffineDictionary::new(label, tensors);
+            let screened = dictionary.encode(&x).expect("codes");
+            assert!(dictionary.encoder.get().is_none(), "{:?} is screened", dictionary.tensors.activation);
+            dictionary.screen.get().expect("a screen").worth.note(1, 1);
+            let plain = dictionary.encode(&x).expect("codes");
+            assert!(dictionary.encoder.get().is_some());
+            assert_eq!(screened, plain);
+            let on = plain.data().iter().filter(|code| **code > 0.0).count();
+            assert!(on > 100 && on < plain.data().len() / 10, "{on}");
+        }
+    }
 }

@@ -34,7 +34,7 @@ pub struct Panels {
     data: Room,
 }
 
-fn has_wide_vectors() -> bool {
+pub(super) fn has_wide_vectors() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512f");
     #[cfg(not(target_arch = "x86_64"))]
@@ -107,6 +107,25 @@ impl Panels {
 
 fn rows_at_once() -> usize {
     if has_wide_vectors() { ROWS } else { FEWER_ROWS }
+}
+
+/// Replaces each number of `sums` by itself plus the product of `x` `[d]` with the row of `[n, d]` beside it in `chosen`:
+/// the same bits as [`Panels::multiply`] gives where `sums` are the biases. Panics where a row is not there, or where
+/// the processor has no vectors of 512 bits.
+pub(super) fn add_chosen(x: &[f32], rows: &[f32], chosen: &[u32], sums: &mut [f32]) {
+    assert!(chosen.len() == sums.len() && has_wide_vectors(), "a sum for each row");
+    #[cfg(target_arch = "x86_64")]
+    for (chosen, sums) in chosen.chunks(TILE).zip(sums.chunks_mut(TILE)) {
+        // A tile that is not full repeats its first row.
+        let mut of_tile = [chosen[0]; TILE];
+        let mut own = [0.0; TILE];
+        of_tile[..chosen.len()].copy_from_slice(chosen);
+        own[..sums.len()].copy_from_slice(sums);
+        wide::add_chosen(x, rows, &of_tile, &mut own);
+        sums.copy_from_slice(&own[..sums.len()]);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, rows);
 }
 
 /// `panel` ← columns `columns` of rows `[n, d]`, row after row, with zeros where they are fewer than `PANEL`.
@@ -409,6 +428,18 @@ mod wide {
     #[target_feature(enable = "avx512f")]
     #[expect(unsafe_code, reason = "vectors are read through a pointer")]
     unsafe fn turned<const R: usize>(from: *const f32, stride: usize) -> [__m512; SIDE] {
+        let mut rows = [_mm512_setzero_ps(); SIDE];
+        for (i, row) in rows.iter_mut().enumerate().take(R) {
+            // SAFETY: as above.
+            *row = unsafe { _mm512_loadu_ps(from.add(i * stride)) };
+        }
+        turned_rows(rows)
+    }
+
+    /// The columns of a tile that is there by rows.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn turned_rows(rows: [__m512; SIDE]) -> [__m512; SIDE] {
         /// Pairs of neighbours exchanged in the halves of 128 bits: entries of two rows take turns.
         #[target_feature(enable = "avx512f")]
         fn by_one(rows: [__m512; SIDE]) -> [__m512; SIDE] {
@@ -432,11 +463,6 @@ mod wide {
             }
             out
         }
-        let mut rows = [_mm512_setzero_ps(); SIDE];
-        for (i, row) in rows.iter_mut().enumerate().take(R) {
-            // SAFETY: as above.
-            *row = unsafe { _mm512_loadu_ps(from.add(i * stride)) };
-        }
         // Row 4i + j now has, in quarter q, column 4q + j of rows 4i to 4i + 3.
         let fours = by_two(by_one(rows));
         let mut columns = [_mm512_setzero_ps(); SIDE];
@@ -451,6 +477,48 @@ mod wide {
             columns[12 + j] = _mm512_shuffle_f32x4::<0xDD>(high_a, high_b);
         }
         columns
+    }
+
+    /// `sums` + products of `x` `[d]` with some rows of `[n, d]`, one after the other as they are asked for; the processor
+    /// must have the vectors. A sum runs from the first column to the last. Panics where a row is not there.
+    pub fn add_chosen(x: &[f32], rows: &[f32], chosen: &[u32; SIDE], sums: &mut [f32; SIDE]) {
+        let d = x.len();
+        assert!(chosen.iter().all(|&row| (row as usize + 1) * d <= rows.len()), "rows that are there");
+        let whole = d / SIDE * SIDE;
+        // SAFETY: whoever calls has asked the processor for these vectors. Every row that is read begins at row·d and has
+        // d entries inside `rows`, as was just asserted; vectors of it begin at multiples of SIDE and end at `whole` ≤ d.
+        #[expect(unsafe_code, reason = "instruction set chosen at run time")]
+        unsafe {
+            add_tiles(&x[..whole], chosen.map(|row| rows.as_ptr().add(row as usize * d)), sums);
+        }
+        for (column, value) in x.iter().enumerate().skip(whole) {
+            for (sum, &row) in sums.iter_mut().zip(chosen) {
+                *sum = value.mul_add(rows[row as usize * d + column], *sum);
+            }
+        }
+    }
+
+    /// [`add_chosen`] for whole tiles.
+    ///
+    /// # Safety
+    /// Each of `rows` has as many entries as `x`, whole tiles.
+    #[target_feature(enable = "avx512f")]
+    #[expect(unsafe_code, reason = "vectors are read through pointers")]
+    unsafe fn add_tiles(x: &[f32], rows: [*const f32; SIDE], sums: &mut [f32; SIDE]) {
+        // SAFETY: as above; `sums` is one vector.
+        unsafe {
+            let mut sum = _mm512_loadu_ps(sums.as_ptr());
+            for (nth, values) in x.chunks_exact(SIDE).enumerate() {
+                let mut tile = [_mm512_setzero_ps(); SIDE];
+                for (slot, row) in tile.iter_mut().zip(rows) {
+                    *slot = _mm512_loadu_ps(row.add(nth * SIDE));
+                }
+                for (entries, &value) in turned_rows(tile).into_iter().zip(values) {
+                    sum = _mm512_fmadd_ps(_mm512_set1_ps(value), entries, sum);
+                }
+            }
+            _mm512_storeu_ps(sums.as_mut_ptr(), sum);
+        }
     }
 
     /// Adds to `sums` `[M, PANEL]`, or with `fresh` to 0, the products of `M` rows, which come column by column in

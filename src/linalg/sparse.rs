@@ -81,16 +81,19 @@ impl SparseCodes {
         indices.iter().map(|&index| index as usize).zip(values.iter().copied())
     }
 
+    /// Writes dense rows `[rows, cols]`. Panics where `out` is not as many.
+    pub fn write_dense(&self, out: &mut [f32]) {
+        assert!(out.len() == self.rows * self.cols, "dense rows of sparse ones");
+        out.fill(0.0);
+        for (row, out) in out.chunks_exact_mut(self.cols.max(1)).enumerate() {
+            self.iter_row(row).for_each(|(index, value)| out[index] = value);
+        }
+    }
+
     /// The dense matrix `[rows, cols]`.
     pub fn to_dense(&self) -> Matrix {
         let mut out = Matrix::zeros(self.rows, self.cols);
-        for row in 0..self.rows {
-            let (indices, values) = self.row(row);
-            let dense = out.row_mut(row);
-            for (&index, &value) in indices.iter().zip(values) {
-                dense[index as usize] = value;
-            }
-        }
+        self.write_dense(out.data_mut());
         out
     }
 }

@@ -19,6 +19,17 @@ pub fn open_device(name: DeviceName) -> Result<Device, NnError> {
     }
 }
 
+/// How many GPUs this program can compute on; none where it was built without CUDA.
+pub fn gpu_count() -> Option<usize> {
+    #[cfg(feature = "cuda")]
+    {
+        let count = candle_core::cuda_backend::cudarc::driver::CudaContext::device_count();
+        Some(count.map_or(0, |count| count.max(0) as usize))
+    }
+    #[cfg(not(feature = "cuda"))]
+    None
+}
+
 /// The first GPU; none, with a printed reason, where a test cannot have one.
 #[cfg(test)]
 pub fn gpu_for_tests() -> Option<Device> {

@@ -33,7 +33,7 @@ pub use architecture::{Activation, Architecture, Family, NormKind, Positions, Re
 pub use config::Config;
 #[cfg(test)]
 pub use device::gpu_for_tests;
-pub use device::{Device, open_device};
+pub use device::{Device, gpu_count, open_device};
 pub use error::NnError;
 pub use families::{is_embedding, is_linear_in_block};
 pub use gguf::{Gguf, gguf_tokenizer, is_gguf};

@@ -166,12 +166,6 @@ def topk():
         per_turn = 5 if features < 65536 else 2
         training(f"topk {features}", topk_method(features), make, features,
                  {"torch": plain, "dictionary_learning": library, "sae_lens": library}, per_turn=per_turn, show=True)
-        if DEVICE != "cpu":
-            continue  # products of bf16 are the processor's
-        # The same loop beside our step that looks for codes by products of bf16.
-        training(f"topk {features} bf16", topk_method(features, half_encoder=True),
-                 lambda decoder, d, features: {"torch": peers.plain_topk(decoder, k=32, lr=2e-4)}, features,
-                 {"torch": {4096: 12, 16384: 15, 65536: 15}[features]}, per_turn=per_turn, show=True)
 
 
 def equal_work():

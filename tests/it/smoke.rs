@@ -1,8 +1,8 @@
 //! Whole runs: what stands in the results, and that the same suite gives the same bytes however it got there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -160,6 +160,34 @@ fn a_run_that_was_killed_twice_resumes_to_the_same_bytes() {
     assert!(before >= 2 && fits() > before, "the run went on from {before} stages to {}", fits());
     assert_same("scores.jsonl of a resumed run differs", &whole.1, &resumed.1);
     assert_same("summary.json of a resumed run differs", &whole.0, &resumed.0);
+    // What pages are drawn from is the same as well, file by file.
+    let (whole, resumed) = (evidence(&toy.path("whole")), evidence(&toy.path("killed")));
+    assert!(whole.keys().eq(resumed.keys()), "{:?}, resumed {:?}", whole.keys(), resumed.keys());
+    for folder in ["records", "profiles", "neighbours"] {
+        assert!(whole.keys().any(|name| name.starts_with(folder)), "{folder} holds something");
+    }
+    for (name, bytes) in &whole {
+        assert!(resumed[name] == *bytes, "{} of a resumed run differs", name.display());
+    }
+}
+
+/// Every file that pages are drawn from, by its place in a run folder, with its bytes.
+fn evidence(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    fn collect(run: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                collect(run, &path, found);
+            } else {
+                let name = path.strip_prefix(run).expect("inside").to_path_buf();
+                found.insert(name, fs::read(&path).expect("readable"));
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    let folders = ["records", "explanations", "simulations", "profiles", "neighbours"];
+    folders.iter().for_each(|folder| collect(run, &run.join(folder), &mut found));
+    found
 }
 
 /// Values of a field become methods, trainings of a method share a row, and all that was trained together is what

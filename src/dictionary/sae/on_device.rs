@@ -274,7 +274,8 @@ impl OnDevice {
         let numbers: Vec<f64> = firings.drain(features..).map(f64::from).collect();
         let active = firings.iter().map(|&count| count as usize).sum();
         self.pass = Some(Pass { inputs, codes, errors, grads, side, aux: None, firings });
-        Ok(BatchSums { squared_error: numbers[0], objective: numbers[1], code_sum: numbers[2], active })
+        let [squared_error, objective, code_sum] = [numbers[0], numbers[1], numbers[2]];
+        Ok(BatchSums { squared_error, objective, code_sum, active, ..BatchSums::default() })
     }
 
     /// Codes `[R, F]` of the encoder's output.

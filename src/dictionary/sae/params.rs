@@ -75,9 +75,6 @@ pub struct TopkParams {
     /// Of `matryoshka`: the sizes of the nested dictionaries as shares of the features, rising; all of them is
     /// always the last.
     pub prefixes: Option<Vec<f64>>,
-    /// Of `topk`: look for the k largest codes by products of bf16 numbers, where the processor has such products,
-    /// and compute in f32 what may be among them: the same choice but for ties, in less time.
-    pub half_encoder: bool,
     /// Training steps.
     pub steps: usize,
     /// Rows a step.
@@ -106,7 +103,6 @@ impl Default for TopkParams {
             features: None,
             k: 12,
             prefixes: None,
-            half_encoder: false,
             steps: 1500,
             batch: 512,
             lr: None,
@@ -294,9 +290,6 @@ impl TopkParams {
         problems.require(self.aux_weight.is_finite() && self.aux_weight >= 0.0, "aux_weight", || {
             format!("is {}; expected 0 or more", self.aux_weight)
         });
-        problems.require(!self.half_encoder || kind == Kind::Topk, "half_encoder", || {
-            format!("belongs to `topk`, and this is `{kind}`: leave it out")
-        });
         if let Some(prefixes) = &self.prefixes {
             problems.require(kind == Kind::Matryoshka, "prefixes", || {
                 format!("belongs to `matryoshka`, and this is `{kind}`: leave it out")
@@ -380,7 +373,6 @@ impl AutoencoderFit {
             tied: false,
             sparsity: Sparsity::TopK { k: 1 },
             prefixes: vec![features],
-            half: false,
             scaled: true,
             centred: true,
             decoder_bias: true,
@@ -407,7 +399,6 @@ impl AutoencoderFit {
                 let k = params.k;
                 fits("k", k as f64, features as f64)?;
                 let run_rows = params.steps * params.batch;
-                recipe.half = params.half_encoder;
                 recipe.sparsity =
                     if self.kind == Kind::Topk { Sparsity::TopK { k } } else { Sparsity::BatchTopK { k } };
                 if self.kind == Kind::Matryoshka {

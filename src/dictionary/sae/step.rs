@@ -1,8 +1,8 @@
 use rayon::prelude::*;
 
 use crate::linalg::{
-    HalfPanels, Panels, Room, Selector, Vectorised, View, add_scaled, dot, for_each_reaching, half_margin,
-    has_half_products, product_into, sum_of_squares, vectorised,
+    Exact, Panels, Room, Screen, Selector, Vectorised, View, add_scaled, dot, for_each_reaching, has_screens,
+    product_into, sum_of_squares, vectorised,
 };
 
 /// Rows of a batch worked on by one task: their codes stay in the cache. Whole blocks of [`Panels`].
@@ -59,9 +59,6 @@ pub struct Forward<'a> {
     /// Where nested dictionaries end, rising to F: the loss is the mean over those of features `0..end`. Only F
     /// where nothing is nested.
     pub prefixes: &'a [usize],
-    /// Whether the k largest of each row are looked for by products of bf16, where the processor has them. They
-    /// are computed in f32 and are the same but for ties within the rounding of f32.
-    pub half: bool,
 }
 
 impl Forward<'_> {
@@ -82,6 +79,8 @@ pub struct BatchSums {
     pub code_sum: f64,
     /// Codes that are not zero.
     pub active: usize,
+    /// Codes that a screen left to be computed one by one.
+    pub screened: usize,
 }
 
 /// What is least of the codes that a batch kept, in the order of values and, for equal ones, places.
@@ -107,8 +106,8 @@ pub struct Workspace {
     pub entries: Vec<Vec<Entry>>,
     /// The encoder, rearranged once a step.
     pub encoder: Panels,
-    /// The same in bf16.
-    pub half_encoder: HalfPanels,
+    /// The same for choices among the largest codes.
+    pub screen: Screen,
     /// The least code that the last batch kept as a whole; 0 where none was looked at.
     pub least_kept: f32,
 }
@@ -123,7 +122,7 @@ impl Workspace {
             grads: Room::default(),
             entries: vec![Vec::new(); rows.div_ceil(TILE)],
             encoder: Panels::default(),
-            half_encoder: HalfPanels::default(),
+            screen: Screen::default(),
             least_kept: 0.0,
         }
     }
@@ -132,13 +131,13 @@ impl Workspace {
 /// Encoder, selection, decoder, error and code gradients of a batch, active features only.
 pub fn forward_sparse(forward: Forward<'_>, batch: &[f32], work: &mut Workspace) -> BatchSums {
     let (d, features, rows) = (forward.d, forward.features, work.rows);
-    let half = forward.half && matches!(forward.selection, Selection::Top(_)) && has_half_products();
-    match half {
-        true => work.half_encoder.fill(forward.encoder, d),
+    let of_each_row = matches!(forward.selection, Selection::Top(_) | Selection::Positive);
+    let screened = of_each_row && has_screens() && work.screen.worth.now();
+    match screened {
+        true => work.screen.fill(forward.encoder, d, forward.encoder_bias),
         false => work.encoder.fill(forward.encoder, d),
     }
-    let (encoder, half_encoder) = (&work.encoder, &work.half_encoder);
-    let rounded = half.then(|| half_encoder.longest());
+    let (encoder, screen) = (&work.encoder, screened.then_some(&work.screen));
     let cut = match forward.selection {
         Selection::BatchTop(k) => {
             work.codes.fit(rows * features);
@@ -167,21 +166,25 @@ pub fn forward_sparse(forward: Forward<'_>, batch: &[f32], work: &mut Workspace)
             let first_row = tile * TILE;
             let n = batch.len() / d * features;
             let tile =
-                SparseTile { forward, cut, rounded, first_row, rows, inputs, errors, entries, codes: &[] };
+                SparseTile { forward, cut, screen, first_row, rows, inputs, errors, entries, codes: &[] };
             if cut.is_some() {
                 return vectorised(SparseTile { codes: &stored[first_row * features..][..n], ..tile });
             }
             centre(&forward, batch, tile.inputs);
             with_room(n, |codes| {
-                match half {
-                    true => half_encoder.multiply(tile.inputs, forward.encoder_bias, codes),
-                    false => encoder.multiply(tile.inputs, forward.encoder_bias, codes),
+                match screen {
+                    Some(screen) => screen.multiply(tile.inputs, forward.encoder_bias, codes),
+                    None => encoder.multiply(tile.inputs, forward.encoder_bias, codes),
                 }
                 vectorised(SparseTile { codes, ..tile })
             })
         })
         .collect();
-    sum_parts(&parts)
+    let sums = sum_parts(&parts);
+    if screened {
+        work.screen.worth.note(sums.screened, rows * features);
+    }
+    sums
 }
 
 /// Lends room for `n` numbers that a thread keeps for the next time: codes of a tile that are looked at once stay
@@ -216,6 +219,7 @@ fn sum_parts(parts: &[BatchSums]) -> BatchSums {
         sums.objective += part.objective;
         sums.code_sum += part.code_sum;
         sums.active += part.active;
+        sums.screened += part.screened;
     }
     sums
 }
@@ -275,8 +279,8 @@ impl Vectorised for Reaching<'_> {
 struct SparseTile<'a> {
     forward: Forward<'a>,
     cut: Option<Cut>,
-    /// Where codes are near what they should be: the length of the longest encoder row, which says how near.
-    rounded: Option<f32>,
+    /// What says how near codes are to what they should be, where they are only near.
+    screen: Option<&'a Screen>,
     first_row: usize,
     rows: usize,
     inputs: &'a mut [f32],
@@ -306,6 +310,7 @@ impl Vectorised for SparseTile<'_> {
             _ => Vec::new(),
         };
         let mut candidates: Vec<(f32, u32)> = Vec::new();
+        let mut exact = Exact::default();
         let mut gates = Gates::new(matches!(selection, Selection::Gated { .. }), d);
         self.entries.clear();
         let rows = self.inputs.chunks_exact(d).zip(self.errors.chunks_exact_mut(prefixes.len() * d));
@@ -317,17 +322,19 @@ impl Vectorised for SparseTile<'_> {
             match selection {
                 Selection::Top(k) => {
                     let kept = selector.positive(codes, k);
-                    match self.rounded {
+                    match self.screen {
                         None => entries.extend(kept.iter().map(|&(code, feature)| entry(feature, code))),
-                        Some(longest) => {
-                            let largest = input.iter().fold(0.0f32, |most, value| most.max(value.abs()));
-                            let margin = half_margin(largest, longest);
+                        Some(screen) => {
+                            // k codes are at least the last one kept less a margin, so what is less than that is not
+                            // among the largest.
+                            let margin = screen.margin(input);
                             let last = kept.iter().fold(f32::INFINITY, |least, &(code, _)| least.min(code));
                             let bar =
                                 if kept.len() < k { -margin } else { (last - 2.0 * margin).max(-margin) };
+                            exact.of_reaching(codes, bar, input, forward.encoder, forward.encoder_bias);
+                            sums.screened += exact.len();
                             candidates.clear();
-                            for_each_reaching(codes, bar, |feature, code| candidates.push((code, feature)));
-                            vectorised(Exact { forward, input, candidates: &mut candidates });
+                            candidates.extend(exact.sums());
                             entries.extend(
                                 largest_of(&mut candidates, k).map(|(code, feature)| entry(feature, code)),
                             );
@@ -344,9 +351,18 @@ impl Vectorised for SparseTile<'_> {
                         }
                     });
                 }
-                Selection::Positive => {
-                    for_each_reaching(codes, LEAST, |feature, code| entries.push(entry(feature, code)));
-                }
+                Selection::Positive => match self.screen {
+                    None => {
+                        for_each_reaching(codes, LEAST, |feature, code| entries.push(entry(feature, code)))
+                    }
+                    Some(screen) => {
+                        let margin = screen.margin(input);
+                        exact.of_reaching(codes, -margin, input, forward.encoder, forward.encoder_bias);
+                        sums.screened += exact.len();
+                        let positive = exact.sums().filter(|(code, _)| *code > 0.0);
+                        entries.extend(positive.map(|(code, feature)| entry(feature, code)));
+                    }
+                },
                 Selection::Above { thresholds, .. } => {
                     for_each_reaching_own(codes, &least, |feature, code| {
                         let on = code > thresholds[feature as usize];
@@ -457,26 +473,6 @@ impl Gates {
         add_directions(&mut self.error, &self.entries, decoder);
         let sum: f64 = self.entries.iter().map(|entry| f64::from(entry.code)).sum();
         f64::from(sum_of_squares(&self.error)) + f64::from(l1) * sum
-    }
-}
-
-/// Codes of a few features of one row, in f32.
-struct Exact<'a> {
-    forward: Forward<'a>,
-    input: &'a [f32],
-    candidates: &'a mut [(f32, u32)],
-}
-
-impl Vectorised for Exact<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Forward { d, encoder, encoder_bias, .. } = self.forward;
-        for (code, feature) in self.candidates {
-            let feature = *feature as usize;
-            *code = dot(self.input, &encoder[feature * d..][..d]) + encoder_bias[feature];
-        }
     }
 }
 

@@ -84,8 +84,6 @@ pub struct Recipe {
     pub sparsity: Sparsity,
     /// Where nested dictionaries end, rising to all features.
     pub prefixes: Vec<usize>,
-    /// Whether the encoder's product may be one of bf16: see [`TopkParams`](super::TopkParams).
-    pub half: bool,
     /// Whether inputs are scaled to unit mean square per dimension.
     pub scaled: bool,
     /// Whether the mean is taken off the input first.
@@ -261,7 +259,6 @@ impl Training {
         let features = recipe.features;
         let mut weights = Weights::new(d, decoder, recipe.tied, recipe.decoder_bias, constrained);
         weights.prefixes.clone_from(&recipe.prefixes);
-        weights.half = recipe.half;
         weights.extra = match recipe.sparsity {
             Sparsity::Gated(_) => Extra::gates(features),
             Sparsity::Thresholds { bandwidth, .. } => {

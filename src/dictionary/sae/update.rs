@@ -28,8 +28,6 @@ pub struct Weights {
     pub renormalise: bool,
     /// Where nested dictionaries end: see [`Forward::prefixes`].
     pub prefixes: Vec<usize>,
-    /// See [`Forward::half`].
-    pub half: bool,
     pub extra: Extra,
 }
 
@@ -168,7 +166,6 @@ impl Weights {
             decoder_bias: decoder_bias.then(|| Learned::new(d, vec![0.0; d])),
             renormalise,
             prefixes: vec![features],
-            half: false,
             extra: Extra::Nothing,
         };
         for feature in 0..features {
@@ -199,7 +196,6 @@ impl Weights {
             selection,
             l1: l1 as f32,
             prefixes: &self.prefixes,
-            half: self.half,
         }
     }
 
