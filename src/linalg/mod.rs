@@ -34,7 +34,7 @@ pub use panels::Panels;
 pub use product::{View, matmul, matmul_bt, product_into, product_panels};
 pub use room::Room;
 pub use screen::{Exact, Screen, Worth, has_screens};
-pub use select::{Selector, for_each_reaching, select_top};
+pub use select::{Reaching, Selector, for_each_reaching, select_top};
 pub use sparse::{SparseCodes, for_each_nonzero};
 pub use stored_rows::{StoredRows, fetch_ahead, multiply_stored};
 pub use vector::{Vectorised, add_scaled, dot, mul_add, sum_of_squares, vectorised};

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::half_panels::{HalfPanels, has_half_products};
 use super::panels::{add_chosen, has_wide_vectors};
-use super::select::for_each_reaching;
+use super::select::Reaching;
 
 /// The rows of a matrix `[n, d]` for sums `x · row + bias` of which only large ones are wanted. They are looked for by
 /// products of bf16, whose error is bounded, and those that may be large are computed in f32: the same numbers, to the
@@ -41,7 +41,7 @@ impl Screen {
 /// Sums of one row of `x` that were computed in f32.
 #[derive(Debug, Default)]
 pub struct Exact {
-    chosen: Vec<u32>,
+    near: Reaching,
     sums: Vec<f32>,
 }
 
@@ -50,21 +50,21 @@ impl Exact {
     /// [`has_screens`] is false.
     #[inline(always)]
     pub fn of_reaching(&mut self, near: &[f32], bar: f32, x: &[f32], rows: &[f32], bias: &[f32]) {
-        self.chosen.clear();
-        for_each_reaching(near, bar, |row, _| self.chosen.push(row));
+        self.near.find(near, bar);
+        let (chosen, _) = self.near.parts();
         self.sums.clear();
-        self.sums.extend(self.chosen.iter().map(|&row| bias[row as usize]));
-        add_chosen(x, rows, &self.chosen, &mut self.sums);
+        self.sums.extend(chosen.iter().map(|&row| bias[row as usize]));
+        add_chosen(x, rows, chosen, &mut self.sums);
     }
 
     /// The sums, with the rows they are of, which rise.
     pub fn sums(&self) -> impl Iterator<Item = (f32, u32)> {
-        self.sums.iter().copied().zip(self.chosen.iter().copied())
+        self.sums.iter().copied().zip(self.near.parts().0.iter().copied())
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.chosen.len()
+        self.sums.len()
     }
 }
 

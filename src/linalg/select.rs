@@ -1,3 +1,5 @@
+use super::panels::has_wide_vectors;
+
 /// Finds the largest entries of rows of one length without sorting them.
 ///
 /// Rows of one matrix are alike: somewhat less than the last row's k-th entry is a bar that few more
@@ -8,6 +10,7 @@
 pub struct Selector {
     groups: usize,
     maxima: Vec<f32>,
+    found: Reaching,
     reaching: Vec<(f32, u32)>,
     /// Ranks of `reaching`, as the search for the k-th leaves them.
     ranked: Vec<u64>,
@@ -26,7 +29,14 @@ impl Selector {
     pub fn new(width: usize, k: usize) -> Self {
         // About four groups an entry wanted keeps the bar close to the k-th entry itself.
         let groups = (4 * k).next_multiple_of(STRIP).min(width);
-        Self { groups, maxima: vec![0.0; groups], reaching: Vec::new(), ranked: Vec::new(), guess: 0.0 }
+        Self {
+            groups,
+            maxima: vec![0.0; groups],
+            found: Reaching::default(),
+            reaching: Vec::new(),
+            ranked: Vec::new(),
+            guess: 0.0,
+        }
     }
 
     /// The at most `k` largest of the entries above zero, as (value, index) in rising order of
@@ -73,7 +83,9 @@ impl Selector {
     fn gather(&mut self, row: &[f32], bar: f32) {
         // The least f32 above zero: one comparison then does for both conditions.
         let bar = if bar > 0.0 { bar } else { f32::from_bits(1) };
-        for_each_reaching(row, bar, |index, value| self.reaching.push((value, index)));
+        self.found.find(row, bar);
+        let (indices, values) = self.found.parts();
+        self.reaching.extend(values.iter().copied().zip(indices.iter().copied()));
     }
 }
 
@@ -82,6 +94,93 @@ impl Selector {
 #[inline(always)]
 fn rank(&(value, index): &(f32, u32)) -> u64 {
     u64::from(value.to_bits()) << 32 | u64::from(!index)
+}
+
+/// Entries of a row that are at least a bar, with their indices, which rise.
+#[derive(Debug, Clone, Default)]
+pub struct Reaching {
+    indices: Vec<u32>,
+    values: Vec<f32>,
+    found: usize,
+}
+
+impl Reaching {
+    /// Looks for those of `row`, in place of those that were there. NaN reaches nothing.
+    #[inline(always)]
+    pub fn find(&mut self, row: &[f32], bar: f32) {
+        #[cfg(target_arch = "x86_64")]
+        if has_wide_vectors() {
+            let room = row.len() + STRIP;
+            if self.indices.len() < room {
+                self.indices.resize(room, 0);
+                self.values.resize(room, 0.0);
+            }
+            let whole = row.len() / STRIP * STRIP;
+            self.found = wide::find(&row[..whole], bar, &mut self.indices, &mut self.values);
+            for (index, &value) in row.iter().enumerate().skip(whole).filter(|(_, value)| **value >= bar) {
+                (self.indices[self.found], self.values[self.found]) = (index as u32, value);
+                self.found += 1;
+            }
+            return;
+        }
+        self.indices.clear();
+        self.values.clear();
+        for_each_reaching(row, bar, |index, value| {
+            self.indices.push(index);
+            self.values.push(value);
+        });
+        self.found = self.indices.len();
+    }
+
+    /// Indices and values, side by side.
+    pub fn parts(&self) -> (&[u32], &[f32]) {
+        (&self.indices[..self.found], &self.values[..self.found])
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use std::arch::x86_64::{
+        _CMP_GE_OQ, _mm512_add_epi32, _mm512_cmp_ps_mask, _mm512_loadu_ps, _mm512_maskz_compress_epi32,
+        _mm512_maskz_compress_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_storeu_ps,
+        _mm512_storeu_si512,
+    };
+
+    use super::STRIP;
+
+    /// Puts indices and values of entries that are at least `bar` side by side and gives their number; the processor
+    /// must have vectors of 512 bits. `row` is whole strips; there must be room for one more than it has.
+    pub fn find(row: &[f32], bar: f32, indices: &mut [u32], values: &mut [f32]) -> usize {
+        let room = row.len() + STRIP;
+        assert!(row.len().is_multiple_of(STRIP) && indices.len() >= room && values.len() >= room);
+        // SAFETY: whoever calls has asked the processor for these vectors, and there is as much room as was asserted.
+        #[expect(unsafe_code, reason = "instruction set chosen at run time")]
+        unsafe {
+            compress(row, bar, indices.as_mut_ptr(), values.as_mut_ptr())
+        }
+    }
+
+    /// # Safety
+    /// `indices` and `values` have room for a strip more than `row`, which is whole strips.
+    #[target_feature(enable = "avx512f,popcnt")]
+    #[expect(unsafe_code, reason = "vectors are written through pointers")]
+    unsafe fn compress(row: &[f32], bar: f32, indices: *mut u32, values: *mut f32) -> usize {
+        let bar = _mm512_set1_ps(bar);
+        let mut places = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let mut found = 0;
+        for strip in row.chunks_exact(STRIP) {
+            // SAFETY: a strip is one vector; no more was found than there were entries, so a vector has room behind.
+            unsafe {
+                let entries = _mm512_loadu_ps(strip.as_ptr());
+                let mask = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(entries, bar);
+                _mm512_storeu_si512(indices.add(found).cast(), _mm512_maskz_compress_epi32(mask, places));
+                _mm512_storeu_ps(values.add(found), _mm512_maskz_compress_ps(mask, entries));
+                found += mask.count_ones() as usize;
+            }
+            places = _mm512_add_epi32(places, _mm512_set1_epi32(STRIP as i32));
+        }
+        found
+    }
 }
 
 /// Calls `found` with index and value of each entry that is at least `bar`, in rising order.
@@ -117,6 +216,24 @@ mod tests {
         all.truncate(k);
         all.sort_by_key(|entry| entry.1);
         all
+    }
+
+    #[test]
+    fn what_reaches_a_bar_is_found_in_order() {
+        let mut stream = Stream::new(6, "reaching");
+        let mut reaching = Reaching::default();
+        for width in [0, 1, 15, 16, 17, 100, 1000] {
+            for bar in [-10.0, -0.5, 0.0, 1.5, 10.0] {
+                let mut row: Vec<f32> = (0..width).map(|_| stream.normal() as f32).collect();
+                row.iter_mut().step_by(9).for_each(|value| *value = f32::NAN);
+                row.iter_mut().step_by(7).for_each(|value| *value = bar);
+                reaching.find(&row, bar);
+                let expected: Vec<(u32, f32)> =
+                    row.iter().enumerate().filter(|(_, v)| **v >= bar).map(|(i, v)| (i as u32, *v)).collect();
+                let (indices, values) = reaching.parts();
+                assert_eq!(indices.iter().copied().zip(values.iter().copied()).collect::<Vec<_>>(), expected);
+            }
+        }
     }
 
     #[test]
