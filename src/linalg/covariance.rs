@@ -14,21 +14,35 @@ const STRETCH: usize = COLUMNS;
 struct Centre<'a> {
     rows: &'a [f32],
     mean: &'a [f64],
+    centred: &'a mut [f32],
 }
 
 impl Vectorised for Centre<'_> {
-    type Output = Vec<f32>;
+    type Output = ();
 
     #[inline(always)]
-    fn run(self) -> Vec<f32> {
-        let mut centred = vec![0.0; self.rows.len()];
+    fn run(self) {
         let width = self.mean.len();
-        for (out, row) in centred.chunks_exact_mut(width).zip(self.rows.chunks_exact(width)) {
+        for (out, row) in self.centred.chunks_exact_mut(width).zip(self.rows.chunks_exact(width)) {
             for ((slot, &value), mean) in out.iter_mut().zip(row).zip(self.mean) {
                 *slot = (f64::from(value) - mean) as f32;
             }
         }
-        centred
+    }
+}
+
+/// Some rows, centred, and their columns as products want them. Kept from block to block.
+#[derive(Default)]
+struct Stretch {
+    centred: Vec<f32>,
+    columns: Arranged,
+}
+
+impl Stretch {
+    fn fill(&mut self, rows: &[f32], mean: &[f64]) {
+        self.centred.resize(rows.len(), 0.0);
+        vectorised(Centre { rows, mean, centred: &mut self.centred });
+        self.columns.fill_with_columns(&self.centred, mean.len());
     }
 }
 
@@ -44,6 +58,7 @@ pub fn covariance<E>(
     let width = mean.len();
     // Panel after panel: of each, `[width, PANEL]` entries, of which those below its own square stay 0.
     let mut sums = vec![0.0f64; width.div_ceil(PANEL) * width * PANEL];
+    let mut stretches: Vec<Stretch> = Vec::new();
     let mut rows = 0;
     for block in blocks {
         let block = block?;
@@ -51,22 +66,18 @@ pub fn covariance<E>(
         if width == 0 {
             continue;
         }
-        let stretches: Vec<(Vec<f32>, Arranged)> = block
-            .data()
-            .par_chunks(STRETCH * width)
-            .map(|stretch| {
-                let centred = vectorised(Centre { rows: stretch, mean });
-                let arranged = Arranged::of_columns(&centred, width);
-                (centred, arranged)
-            })
-            .collect();
+        stretches.resize_with(block.rows().div_ceil(STRETCH), Stretch::default);
+        stretches
+            .par_iter_mut()
+            .zip(block.data().par_chunks(STRETCH * width))
+            .for_each(|(stretch, rows)| stretch.fill(rows, mean));
         // The matrix is its own transpose: of each panel only the rows up to its last column are needed.
         let tasks = sums.par_chunks_mut(width * PANEL).enumerate().rev().with_max_len(1);
         tasks.for_each_init(
             || (Vec::new(), vec![0.0f32; width * PANEL]),
             |(panel, products), (nth, sums)| {
                 let columns = nth * PANEL..width.min((nth + 1) * PANEL);
-                for (centred, arranged) in &stretches {
+                for Stretch { centred, columns: arranged } in &stretches {
                     let products = &mut products[..arranged.whole_blocks(columns.end) * PANEL];
                     panel_of_columns(centred, width, columns.clone(), panel);
                     arranged.add_products(0..centred.len() / width, panel, products, true);

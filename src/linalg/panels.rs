@@ -139,7 +139,7 @@ pub(super) fn panel_of_columns(rows: &[f32], d: usize, columns: Range<usize>, pa
 
 /// Rows `[m, d]` as products with panels read them: entries that are multiplied after each other lie after each other,
 /// for rows a power of two apart would push each other out of the cache.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Arranged {
     d: usize,
     at_once: usize,
@@ -175,17 +175,17 @@ impl Arranged {
         Self { d, at_once, data }
     }
 
-    /// The columns of rows `[d, m]` as rows.
-    pub fn of_columns(x: &[f32], m: usize) -> Self {
+    /// Takes the columns of rows `[d, m]` as rows, in place of those that were there.
+    pub fn fill_with_columns(&mut self, x: &[f32], m: usize) {
         let (d, at_once) = (x.len() / m.max(1), rows_at_once());
-        let mut data = vec![0.0; x.len()];
-        for (nth, block) in data.chunks_mut((at_once * d).max(1)).enumerate() {
+        (self.d, self.at_once) = (d, at_once);
+        self.data.resize(x.len(), 0.0);
+        for (nth, block) in self.data.chunks_mut((at_once * d).max(1)).enumerate() {
             let of_block = block.len() / d;
             for (slot, row) in block.chunks_exact_mut(of_block).zip(x.chunks_exact(m)) {
                 slot.copy_from_slice(&row[nth * at_once..][..of_block]);
             }
         }
-        Self { d, at_once, data }
     }
 
     /// Rows of the whole blocks that hold the first `rows`.
