@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
+use rayon::prelude::*;
+
 use crate::base::{AtomicFile, Digest, Digester, FileError, HookPoint, Matrix, Stream, write_atomic};
 
 /// Rows that stay neighbours when batches are shuffled: one read from disk.
 const BLOCK_ROWS: usize = 256;
 /// Blocks mixed with each other in memory before batches are cut from them.
 const MIXED_BLOCKS: usize = 64;
+/// Entries that one task copies or decodes.
+const PART: usize = 1 << 16;
 
 /// Trouble with stored activations.
 #[derive(Debug, thiserror::Error)]
@@ -223,7 +227,9 @@ impl ActivationSet {
         match &self.storage {
             Storage::Memory { rows, .. } => {
                 let from = start * self.width;
-                out.copy_from_slice(&rows.data()[from..from + out.len()]);
+                let rows = &rows.data()[from..from + out.len()];
+                let parts = out.par_chunks_mut(PART).zip(rows.par_chunks(PART));
+                parts.for_each(|(out, rows)| out.copy_from_slice(rows));
             }
             Storage::Disk { file, path, precision } => {
                 let mut bytes = vec![0u8; out.len() * precision.bytes()];
@@ -233,7 +239,8 @@ impl ActivationSet {
                     path: path.clone(),
                     source,
                 })?;
-                decode(&bytes, *precision, out);
+                let parts = out.par_chunks_mut(PART).zip(bytes.par_chunks(PART * precision.bytes()));
+                parts.for_each(|(out, bytes)| decode(bytes, *precision, out));
             }
         }
         Ok(())

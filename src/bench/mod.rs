@@ -44,6 +44,14 @@ pub enum Work {
         /// Whether all take a step on a batch before the next batch is read.
         together: bool,
     },
+    /// Whole trainings on rows `x` in a store on disk, which is written beside `data` first: reading, shuffling,
+    /// training and what is measured on the way.
+    Sweep {
+        /// Rows.
+        data: PathBuf,
+        /// Autoencoders; `{"together": true}` trains all in one pass over the rows, `false` each in its own.
+        methods: Vec<MethodParams>,
+    },
     /// Principal components of rows `x`.
     Pca {
         /// Rows.
@@ -91,6 +99,7 @@ impl Bench {
             Work::Train { data, methods, together } => {
                 Box::new(train::open(&data, &methods, together, device)?)
             }
+            Work::Sweep { data, methods } => Box::new(train::Sweep::open(&data, &methods, device)?),
             Work::Pca { data } => Box::new(decompose::Pca::open(&data)?),
             Work::Ica { data, tolerance } => Box::new(decompose::Ica::open(&data, tolerance)?),
             Work::Harvest { model, tokens } => Box::new(forward::Harvest::open(&model, &tokens, device)?),

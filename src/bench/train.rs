@@ -4,9 +4,12 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::{BenchError, Tensors, Timed};
-use crate::base::{DeviceName, Matrix, Stopwatch, Stream};
-use crate::dictionary::{CheckedMethod, FitError, MethodParams, ParamProblem, Training};
-use crate::nn::open_device;
+use crate::activations::{ActivationSet, ActivationWriter, Precision};
+use crate::base::{DeviceName, HookPoint, Matrix, Stopwatch, Stream};
+use crate::dictionary::{
+    CheckedMethod, FitError, Member, MethodParams, ParamProblem, Recipe, Training, train_together,
+};
+use crate::nn::{Device, open_device};
 
 /// Autoencoders in training.
 pub struct Steps {
@@ -28,13 +31,7 @@ pub fn open(
     let (x, decoder) = (tensors.matrix("x")?, tensors.matrix("decoder")?);
     let mut models = Vec::new();
     for method in methods {
-        let wrong = |problems: Vec<ParamProblem>| {
-            BenchError::new(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-        };
-        let CheckedMethod::Autoencoder(fit) = method.check().map_err(wrong)? else {
-            return Err(BenchError::new(format!("`{}` is not trained by steps", method.kind())));
-        };
-        let recipe = fit.recipe(x.cols(), method.kind().name()).map_err(BenchError::new)?;
+        let recipe = recipe(method, x.cols())?;
         if decoder.rows() != recipe.features || decoder.cols() != x.cols() {
             return Err(BenchError::new(format!("`decoder` is not {} x {}", recipe.features, x.cols())));
         }
@@ -49,6 +46,55 @@ pub fn open(
         return Err(BenchError::new(wrong));
     }
     Ok(Steps { x, rows, step: 0, together, models })
+}
+
+fn recipe(method: &MethodParams, width: usize) -> Result<Recipe, BenchError> {
+    let wrong = |problems: Vec<ParamProblem>| {
+        BenchError::new(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    };
+    match method.check().map_err(wrong)? {
+        CheckedMethod::Autoencoder(fit) => fit.recipe(width, method.kind().name()).map_err(BenchError::new),
+        _ => Err(BenchError::new(format!("`{}` is not trained by steps", method.kind()))),
+    }
+}
+
+/// Whole trainings.
+pub struct Sweep {
+    set: ActivationSet,
+    recipes: Vec<Recipe>,
+    device: Device,
+}
+
+impl Sweep {
+    pub fn open(data: &Path, methods: &[MethodParams], device: DeviceName) -> Result<Self, BenchError> {
+        let x = Tensors::open(data)?.matrix("x")?;
+        let hook: HookPoint = "hook_embed".parse().map_err(BenchError::new)?;
+        let path = data.with_extension("act");
+        let mut writer =
+            ActivationWriter::create(&path, hook, x.cols(), Precision::F16).map_err(BenchError::new)?;
+        writer.push(x.data(), &vec![0; x.rows()]).map_err(BenchError::new)?;
+        let set = writer.finish().map_err(BenchError::new)?;
+        let recipes = methods.iter().map(|method| recipe(method, x.cols())).collect::<Result<_, _>>()?;
+        Ok(Self { set, recipes, device: open_device(device).map_err(BenchError::new)? })
+    }
+}
+
+impl Timed for Sweep {
+    fn turn(&mut self, turn: &Value) -> Result<Value, BenchError> {
+        let members =
+            self.recipes.iter().map(|recipe| Member { recipe: recipe.clone(), method: "", training: 0 });
+        let members: Vec<Member<'_>> = members.collect();
+        let at_once = if turn["together"] == true { members.len().max(1) } else { 1 };
+        let started = Stopwatch::start();
+        let mut l0 = Vec::new();
+        for members in members.chunks(at_once) {
+            let trained = train_together(members, &self.set, 1, &self.device, &mut |_, _| {});
+            for fitted in trained.map_err(BenchError::new)? {
+                l0.push(fitted.map_err(BenchError::new)?.report.l0);
+            }
+        }
+        Ok(json!({"seconds": started.seconds(), "l0": l0}))
+    }
 }
 
 impl Timed for Steps {

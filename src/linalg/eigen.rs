@@ -53,7 +53,9 @@ pub fn symmetric_eigen(matrix: &[f64], size: usize) -> Result<Eigen, LinalgError
     let mut vectors: Vec<f64> = Vec::with_capacity(size * size);
     for &index in &order {
         let start = vectors.len();
-        vectors.extend(slabs.iter().flat_map(|slab| slab[index]).take(size));
+        for (slab, first) in slabs.iter().zip((0..).step_by(SLAB)) {
+            vectors.extend_from_slice(&slab[index][..SLAB.min(size - first)]);
+        }
         let vector = &mut vectors[start..];
         let largest = vector.iter().fold(0.0f64, |best, &v| if v.abs() > best.abs() { v } else { best });
         if largest < 0.0 {

@@ -181,9 +181,15 @@ impl Arranged {
         (self.d, self.at_once) = (d, at_once);
         self.data.resize(x.len(), 0.0);
         for (nth, block) in self.data.chunks_mut((at_once * d).max(1)).enumerate() {
-            let of_block = block.len() / d;
+            let (of_block, first) = (block.len() / d, nth * at_once);
+            if of_block == ROWS {
+                for (slot, row) in block.as_chunks_mut::<ROWS>().0.iter_mut().zip(x.chunks_exact(m)) {
+                    slot.copy_from_slice(&row[first..first + ROWS]);
+                }
+                continue;
+            }
             for (slot, row) in block.chunks_exact_mut(of_block).zip(x.chunks_exact(m)) {
-                slot.copy_from_slice(&row[nth * at_once..][..of_block]);
+                slot.copy_from_slice(&row[first..][..of_block]);
             }
         }
     }
