@@ -519,8 +519,9 @@ const PAGE: usize = 1024;
 /// [`copy_entries`] without a copy between: straight into `out`, whose pages all threads fetch first, for the one that
 /// copies would wait for every one of them.
 #[cfg(feature = "cuda")]
-fn copy_from_gpu(tensor: &Tensor, device: &candle_core::CudaDevice, mut out: &mut [f32]) -> Result<()> {
+fn copy_from_gpu(tensor: &Tensor, device: &candle_core::CudaDevice, out: &mut [f32]) -> Result<()> {
     use candle_core::backend::BackendDevice;
+    use candle_core::cuda_backend::WrapErr;
     out.par_chunks_mut(PAGE).for_each(|page| page[0] = 0.0);
     let (storage, layout) = tensor.storage_and_layout();
     let Some((start, end)) = layout.contiguous_offsets() else {
@@ -530,6 +531,7 @@ fn copy_from_gpu(tensor: &Tensor, device: &candle_core::CudaDevice, mut out: &mu
     if end - start != out.len() {
         candle_core::bail!("expected {} entries, got {}", out.len(), end - start);
     }
-    device.memcpy_dtoh(&storage.as_cuda_slice::<f32>()?.slice(start..end), &mut out)?;
+    let entries = storage.as_cuda_slice::<f32>()?.slice(start..end);
+    device.cuda_stream().memcpy_dtoh(&entries, out).w()?;
     device.synchronize()
 }
