@@ -159,14 +159,18 @@ pub fn train_together(
         .collect::<Result<_, _>>()?;
     let probe = feed.probe()?;
     let steps = members.iter().map(|member| member.recipe.steps).max().unwrap_or(0);
-    let mut batch = feed.next()?;
-    for step in 0..steps {
-        // The next batch is read while this one is worked on.
-        let work = || models.par_iter_mut().try_for_each(|model| model.advance(step, batch.data(), &probe));
-        let (done, next) = rayon::join(work, || feed.next());
+    let at_once = batches_at_once(members.len(), rows * d);
+    let mut read = || (0..at_once).map(|_| feed.next()).collect::<Result<Vec<Matrix>, FitError>>();
+    let mut batches = read()?;
+    for start in (0..steps).step_by(at_once) {
+        // The next batches are read while these are worked on.
+        let advance = |model: &mut Training| {
+            (start..).zip(&batches).try_for_each(|(step, batch)| model.advance(step, batch.data(), &probe))
+        };
+        let (done, next) = rayon::join(|| models.par_iter_mut().try_for_each(advance), &mut read);
         done?;
-        batch = next?;
-        if step.is_multiple_of(PROGRESS_STEPS) {
+        batches = next?;
+        if let Some(step) = (start..start + at_once).find(|step| step.is_multiple_of(PROGRESS_STEPS)) {
             for (nth, model) in models.iter().enumerate().filter(|(_, model)| model.goes_on(step)) {
                 let (steps, loss) = (model.recipe.steps, model.last_loss());
                 progress(nth, FitProgress { step, steps, loss, l0: Some(model.last_l0) });
@@ -189,6 +193,13 @@ pub fn train_together(
         Ok(Fitted { dictionary: Box::new(AffineDictionary::new(label, tensors)), report: model.report() })
     });
     Ok(finished.collect())
+}
+
+/// Batches that each of several models takes before the next one's turn, so that its weights stay near: few enough to
+/// be held in memory, 64 MB of them. Of a single model nothing else comes between.
+fn batches_at_once(models: usize, entries: usize) -> usize {
+    const ENTRIES: usize = 1 << 24;
+    if models > 1 { (ENTRIES / entries.max(1)).clamp(1, 8) } else { 1 }
 }
 
 /// One autoencoder in training: what changes from step to step. Batches come from outside.
