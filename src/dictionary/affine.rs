@@ -490,7 +490,7 @@ impl Vectorised for ActivateScreened<'_> {
                 }
             }
             exact.of_reaching(near, bar, input, encoder.data(), &zeros);
-            computed += exact.len();
+            computed += exact.count();
             let codes = exact.sums().filter_map(|(sum, feature)| {
                 let code = sum + encoder_bias[feature as usize];
                 let bar = thresholds.map_or(0.0, |bars| bars[feature as usize].max(0.0));

@@ -63,7 +63,7 @@ impl Exact {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.sums.len()
     }
 }
@@ -137,7 +137,7 @@ mod tests {
                     );
                     assert!(found[col] == whole || (whole < bar && found[col] == f32::NEG_INFINITY));
                 }
-                assert!(d < 100 || exact.len() < n / 4, "{} of {n} computed", exact.len());
+                assert!(d < 100 || exact.count() < n / 4, "{} of {n} computed", exact.count());
             }
         }
     }

@@ -46,7 +46,7 @@ fn committed_errors_name_what_is_wrong_and_what_helps() {
     let (suite, out) = (toy.arg("suite.yaml"), toy.arg("out"));
     finish(&mut autointerp(toy.home(), &["run", &suite, "--out", &out, "--quiet"])).ok();
     let empty = format!("corpus.source={}", toy.arg("empty.txt"));
-    let cases: [Vec<&str>; 12] = [
+    let cases: [Vec<&str>; 13] = [
         vec!["explode"],
         vec!["run"],
         vec!["check", "nowhere.yaml"],
@@ -56,6 +56,7 @@ fn committed_errors_name_what_is_wrong_and_what_helps() {
         vec!["run", "suite.yaml", "--set", "subject.model=./nowhere"],
         vec!["run", "suite.yaml", "--set", &empty],
         vec!["run", "suite.yaml", "--limit-features", "1"],
+        vec!["run", "suite.yaml", "--device", "gpu"],
         vec!["report", "nowhere"],
         vec!["inspect", "out", "no/such/9"],
         vec!["inspect", "out", "--sort", "beauty"],

@@ -332,7 +332,7 @@ impl Vectorised for SparseTile<'_> {
                             let bar =
                                 if kept.len() < k { -margin } else { (last - 2.0 * margin).max(-margin) };
                             exact.of_reaching(codes, bar, input, forward.encoder, forward.encoder_bias);
-                            sums.screened += exact.len();
+                            sums.screened += exact.count();
                             candidates.clear();
                             candidates.extend(exact.sums());
                             entries.extend(
@@ -358,7 +358,7 @@ impl Vectorised for SparseTile<'_> {
                     Some(screen) => {
                         let margin = screen.margin(input);
                         exact.of_reaching(codes, -margin, input, forward.encoder, forward.encoder_bias);
-                        sums.screened += exact.len();
+                        sums.screened += exact.count();
                         let positive = exact.sums().filter(|(code, _)| *code > 0.0);
                         entries.extend(positive.map(|(code, feature)| entry(feature, code)));
                     }
