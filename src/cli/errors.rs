@@ -176,7 +176,7 @@ fn fit_code(error: &FitError) -> u8 {
     match error {
         FitError::Activations(error) => activation_code(error),
         FitError::Dictionary(error) => dictionary_code(error),
-        FitError::DoesNotFit { .. } => 2,
+        FitError::DoesNotFit { .. } | FitError::Device { .. } => 2,
         _ => 8,
     }
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::base::{Digest, Digester, HookPoint, Matrix};
 use crate::linalg::{
     Exact, Panels, Screen, Selector, SparseCodes, Vectorised, View, add_scaled, for_each_nonzero,
-    has_screens, product_into, vectorised,
+    has_screens, leave_largest, product_into, vectorised,
 };
 
 use super::save::save_affine;
@@ -477,18 +477,13 @@ impl Vectorised for ActivateScreened<'_> {
         };
         let least = thresholds.map_or(0.0, |bars| bars.iter().fold(f32::INFINITY, |a, &b| a.min(b)).max(0.0));
         let mut selector = Selector::new(features, k.unwrap_or(0));
-        let (mut exact, mut computed) = (Exact::default(), 0);
+        let (mut exact, mut chosen, mut computed) = (Exact::default(), Vec::new(), 0);
         for (input, near) in self.inputs.chunks_exact(d).zip(self.near.chunks_exact(features)) {
             let margin = self.screen.margin(input);
-            let mut bar = least - margin;
-            if let Some(k) = k {
-                let kept = selector.positive(near, k);
-                if kept.len() == k {
-                    // k codes are at least the last one kept less a margin: what is less is not among the largest.
-                    let last = kept.iter().fold(f32::INFINITY, |least, &(code, _)| least.min(code));
-                    bar = bar.max(last - 2.0 * margin);
-                }
-            }
+            let bar = match k {
+                Some(k) => Screen::bar_of_largest(selector.positive(near, k), k, margin),
+                None => least - margin,
+            };
             exact.of_reaching(near, bar, input, encoder.data(), &zeros);
             computed += exact.count();
             let codes = exact.sums().filter_map(|(sum, feature)| {
@@ -496,24 +491,15 @@ impl Vectorised for ActivateScreened<'_> {
                 let bar = thresholds.map_or(0.0, |bars| bars[feature as usize].max(0.0));
                 (code > bar).then_some((code, feature))
             });
-            match k {
-                Some(k) => self.codes.push_row(largest(codes.collect(), k)),
-                None => self.codes.push_row(codes.map(|(code, feature)| (feature, code))),
+            chosen.clear();
+            chosen.extend(codes);
+            if let Some(k) = k {
+                leave_largest(&mut chosen, k);
             }
+            self.codes.push_row(chosen.iter().map(|&(code, feature)| (feature, code)));
         }
         computed
     }
-}
-
-/// The `k` largest of some codes, features rising as they came, as (feature, code); of equal ones those of the lower
-/// features.
-fn largest(mut codes: Vec<(f32, u32)>, k: usize) -> impl Iterator<Item = (u32, f32)> {
-    if codes.len() > k {
-        codes.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        codes.truncate(k);
-        codes.sort_unstable_by_key(|(_, feature)| *feature);
-    }
-    codes.into_iter().map(|(code, feature)| (feature, code))
 }
 
 /// `out += codes · decoder` where few codes are not zero.

@@ -7,8 +7,7 @@
 //! Every result is the same for any number of threads: work is cut into pieces of fixed size, each
 //! output entry is computed by one piece, and sums run in a fixed order.
 //! This folder is the home of `unsafe` in numeric code: the call into `gemm`, the choice of vector width at
-//! run time, the products of `panels` and `half_panels`,
-//! and the memory of `room`.
+//! run time, the products of `panels` and `half_panels`, what `select` looks for, and the memory of `room`.
 
 mod covariance;
 mod dispatch;
@@ -34,7 +33,7 @@ pub use panels::Panels;
 pub use product::{View, matmul, matmul_bt, product_into, product_panels};
 pub use room::Room;
 pub use screen::{Exact, Screen, Worth, has_screens};
-pub use select::{Reaching, Selector, for_each_reaching, select_top};
+pub use select::{Reaching, Selector, for_each_reaching, leave_largest, select_top};
 pub use sparse::{SparseCodes, for_each_nonzero};
 pub use stored_rows::{StoredRows, fetch_ahead, multiply_stored};
 pub use vector::{Vectorised, add_scaled, dot, mul_add, sum_of_squares, vectorised};

@@ -36,6 +36,18 @@ impl Screen {
     pub fn margin(&self, x: &[f32]) -> f32 {
         self.half.margin(x, self.largest_bias)
     }
+
+    /// What an entry of [`Screen::multiply`] must reach where its sum may be one of the `k` largest above zero. `kept` are
+    /// the k largest entries above zero, or all where there are fewer; `margin` is that of the row.
+    #[inline(always)]
+    pub fn bar_of_largest(kept: &[(f32, u32)], k: usize, margin: f32) -> f32 {
+        if kept.len() < k {
+            return -margin;
+        }
+        // k sums are at least the last entry kept less a margin: what is less than that is not among the largest.
+        let last = kept.iter().fold(f32::INFINITY, |least, &(entry, _)| least.min(entry));
+        (last - 2.0 * margin).max(-margin)
+    }
 }
 
 /// Sums of one row of `x` that were computed in f32.

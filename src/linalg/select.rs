@@ -199,6 +199,16 @@ pub fn for_each_reaching(row: &[f32], bar: f32, mut found: impl FnMut(u32, f32))
     }
 }
 
+/// Leaves the `k` largest of some entries, whose indices rise and go on rising; of equal ones those of the lower
+/// indices.
+pub fn leave_largest(entries: &mut Vec<(f32, u32)>, k: usize) {
+    if entries.len() > k {
+        entries.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        entries.truncate(k);
+        entries.sort_unstable_by_key(|(_, index)| *index);
+    }
+}
+
 /// The at most `k` largest positive entries of one row; see [`Selector::positive`].
 pub fn select_top(row: &[f32], k: usize) -> Vec<(f32, u32)> {
     Selector::new(row.len(), k).positive(row, k).to_vec()

@@ -2,7 +2,7 @@ use rayon::prelude::*;
 
 use crate::linalg::{
     Exact, Panels, Room, Screen, Selector, Vectorised, View, add_scaled, dot, for_each_reaching, has_screens,
-    product_into, sum_of_squares, vectorised,
+    leave_largest, product_into, sum_of_squares, vectorised,
 };
 
 /// Rows of a batch worked on by one task: their codes stay in the cache. Whole blocks of [`Panels`].
@@ -325,19 +325,13 @@ impl Vectorised for SparseTile<'_> {
                     match self.screen {
                         None => entries.extend(kept.iter().map(|&(code, feature)| entry(feature, code))),
                         Some(screen) => {
-                            // k codes are at least the last one kept less a margin, so what is less than that is not
-                            // among the largest.
-                            let margin = screen.margin(input);
-                            let last = kept.iter().fold(f32::INFINITY, |least, &(code, _)| least.min(code));
-                            let bar =
-                                if kept.len() < k { -margin } else { (last - 2.0 * margin).max(-margin) };
+                            let bar = Screen::bar_of_largest(kept, k, screen.margin(input));
                             exact.of_reaching(codes, bar, input, forward.encoder, forward.encoder_bias);
                             sums.screened += exact.count();
                             candidates.clear();
-                            candidates.extend(exact.sums());
-                            entries.extend(
-                                largest_of(&mut candidates, k).map(|(code, feature)| entry(feature, code)),
-                            );
+                            candidates.extend(exact.sums().filter(|(code, _)| *code > 0.0));
+                            leave_largest(&mut candidates, k);
+                            entries.extend(candidates.iter().map(|&(code, feature)| entry(feature, code)));
                         }
                     }
                 }
@@ -474,18 +468,6 @@ impl Gates {
         let sum: f64 = self.entries.iter().map(|entry| f64::from(entry.code)).sum();
         f64::from(sum_of_squares(&self.error)) + f64::from(l1) * sum
     }
-}
-
-/// The `k` largest positive codes of a few, in rising order of features; of equal ones that of the lower feature.
-#[inline(always)]
-fn largest_of(candidates: &mut Vec<(f32, u32)>, k: usize) -> impl Iterator<Item = (f32, u32)> {
-    candidates.retain(|(code, _)| *code > 0.0);
-    if candidates.len() > k {
-        candidates.select_nth_unstable_by(k - 1, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        candidates.truncate(k);
-        candidates.sort_unstable_by_key(|(_, feature)| *feature);
-    }
-    candidates.iter().copied()
 }
 
 /// As [`for_each_reaching`], each code with a bar of its own.

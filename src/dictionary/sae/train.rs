@@ -167,7 +167,8 @@ pub fn train_together(
         let advance = |model: &mut Training| {
             (start..).zip(&batches).try_for_each(|(step, batch)| model.advance(step, batch.data(), &probe))
         };
-        let (done, next) = rayon::join(|| models.par_iter_mut().try_for_each(advance), &mut read);
+        let read_on = || if start + at_once < steps { read() } else { Ok(Vec::new()) };
+        let (done, next) = rayon::join(|| models.par_iter_mut().try_for_each(advance), read_on);
         done?;
         batches = next?;
         if let Some(step) = (start..start + at_once).find(|step| step.is_multiple_of(PROGRESS_STEPS)) {

@@ -3,7 +3,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, InplaceOp2, InplaceOp3, Layout, Result, Shape, Tensor};
 
-use super::super::rows::{adam_descend, adam_first, adam_second};
+use super::super::rows::{BETA1, BETA2, adam_descend, adam_first, adam_second};
 use crate::linalg::Selector;
 
 /// Of each row of `[rows, columns]` the `k` largest entries above zero, 0 elsewhere; of equal ones those of the lower
@@ -14,12 +14,12 @@ pub fn keep_largest(x: &Tensor, k: usize) -> Result<Tensor> {
 
 /// Adam's first moment after a gradient of the same shape, in place.
 pub fn move_first(moment: &Tensor, gradient: &Tensor) -> Result<()> {
-    moment.inplace_op2(gradient, &MoveFirst)
+    moment.inplace_op2(gradient, &MoveMoment { kernel: "adam_first", beta: BETA1, moved: adam_first })
 }
 
 /// Adam's second moment after a gradient of the same shape, in place.
 pub fn move_second(moment: &Tensor, gradient: &Tensor) -> Result<()> {
-    moment.inplace_op2(gradient, &MoveSecond)
+    moment.inplace_op2(gradient, &MoveMoment { kernel: "adam_second", beta: BETA2, moved: adam_second })
 }
 
 /// Adam's step of values of the same shape as both moments, in place; see [`Stepper`](super::super::rows::Stepper).
@@ -37,9 +37,13 @@ struct KeepLargest {
     k: usize,
 }
 
-struct MoveFirst;
-
-struct MoveSecond;
+/// One of Adam's moments: the kernel's name, its share of what was there before, and the same on the CPU.
+struct MoveMoment {
+    kernel: &'static str,
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the CPU's form knows it"))]
+    beta: f32,
+    moved: fn(f32, f32) -> f32,
+}
 
 struct Descend {
     rate: f32,
@@ -93,9 +97,9 @@ impl CustomOp1 for KeepLargest {
     }
 }
 
-impl InplaceOp2 for MoveFirst {
+impl InplaceOp2 for MoveMoment {
     fn name(&self) -> &'static str {
-        "adam_first"
+        self.kernel
     }
 
     fn cpu_fwd(
@@ -106,7 +110,7 @@ impl InplaceOp2 for MoveFirst {
         from: &Layout,
     ) -> Result<()> {
         let gradient = entries(gradient, from)?;
-        entries_mut(moment, at)?.iter_mut().zip(gradient).for_each(|(m, &g)| *m = adam_first(*m, g));
+        entries_mut(moment, at)?.iter_mut().zip(gradient).for_each(|(m, &g)| *m = (self.moved)(*m, g));
         Ok(())
     }
 
@@ -118,36 +122,7 @@ impl InplaceOp2 for MoveFirst {
         gradient: &candle_core::CudaStorage,
         from: &Layout,
     ) -> Result<()> {
-        cuda::move_moment("adam_first", moment, at, gradient, from)
-    }
-}
-
-impl InplaceOp2 for MoveSecond {
-    fn name(&self) -> &'static str {
-        "adam_second"
-    }
-
-    fn cpu_fwd(
-        &self,
-        moment: &mut CpuStorage,
-        at: &Layout,
-        gradient: &CpuStorage,
-        from: &Layout,
-    ) -> Result<()> {
-        let gradient = entries(gradient, from)?;
-        entries_mut(moment, at)?.iter_mut().zip(gradient).for_each(|(v, &g)| *v = adam_second(*v, g));
-        Ok(())
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        moment: &mut candle_core::CudaStorage,
-        at: &Layout,
-        gradient: &candle_core::CudaStorage,
-        from: &Layout,
-    ) -> Result<()> {
-        cuda::move_moment("adam_second", moment, at, gradient, from)
+        cuda::move_moment(self.kernel, self.beta, moment, at, gradient, from)
     }
 }
 

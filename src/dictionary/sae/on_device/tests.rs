@@ -1,10 +1,12 @@
 use candle_core::Device;
 
-use super::super::params::{AutoencoderFit, GatedParams, JumpreluParams, SaeParams, TopkParams};
+use serde_json::{Value, json};
+
+use super::super::params::AutoencoderFit;
 use super::super::train::Training;
 use super::*;
 use crate::base::Stream;
-use crate::dictionary::Kind;
+use crate::dictionary::{CheckedMethod, MethodParams};
 
 const D: usize = 12;
 const F: usize = 40;
@@ -40,52 +42,29 @@ const STEPS: usize = 60;
 
 /// Every kind, with everything that its step can do: dead features that are revived, new directions, nesting.
 fn kinds() -> Vec<(&'static str, AutoencoderFit)> {
-    let common = (Some(F), STEPS, ROWS);
-    let topk = TopkParams {
-        features: common.0,
-        steps: common.1,
-        batch: common.2,
-        k: 4,
-        // So few rows that some are dead from early on.
-        dead_rows: Some(3 * ROWS),
-        lr: Some(3e-3),
-        ..TopkParams::default()
+    // So few rows that some are dead from early on.
+    let largest = json!({"k": 4, "dead_rows": 3 * ROWS});
+    let resampled = json!({"target_l0": 4.0, "resamples": 2});
+    let own = [
+        ("topk", &largest),
+        ("batch_topk", &largest),
+        ("matryoshka", &largest),
+        ("sae", &resampled),
+        ("sae_untied", &resampled),
+        ("gated", &resampled),
+        ("jumprelu", &json!({"target_l0": 4.0})),
+    ];
+    let fit = |(kind, own): (&'static str, &Value)| {
+        let mut params = json!({"kind": kind, "features": F, "steps": STEPS, "batch": ROWS, "lr": 3e-3});
+        let own = own.as_object().expect("an object").clone();
+        params.as_object_mut().expect("an object").extend(own);
+        let params: MethodParams = serde_json::from_value(params).expect("known fields");
+        match params.check() {
+            Ok(CheckedMethod::Autoencoder(fit)) => (kind, fit),
+            _ => panic!("{kind} is an autoencoder"),
+        }
     };
-    let sae = SaeParams {
-        features: common.0,
-        steps: common.1,
-        batch: common.2,
-        lr: Some(3e-3),
-        target_l0: 4.0,
-        resamples: 2,
-        ..SaeParams::default()
-    };
-    let gated = GatedParams {
-        features: common.0,
-        steps: common.1,
-        batch: common.2,
-        lr: Some(3e-3),
-        target_l0: 4.0,
-        resamples: 2,
-        ..GatedParams::default()
-    };
-    let jumprelu = JumpreluParams {
-        features: common.0,
-        steps: common.1,
-        batch: common.2,
-        lr: Some(3e-3),
-        target_l0: 4.0,
-        ..JumpreluParams::default()
-    };
-    vec![
-        ("topk", topk.check(Kind::Topk).expect("valid")),
-        ("batch_topk", topk.check(Kind::BatchTopk).expect("valid")),
-        ("matryoshka", topk.check(Kind::Matryoshka).expect("valid")),
-        ("sae", sae.check(true).expect("valid")),
-        ("sae_untied", sae.check(false).expect("valid")),
-        ("gated", gated.check().expect("valid")),
-        ("jumprelu", jumprelu.check().expect("valid")),
-    ]
+    own.into_iter().map(fit).collect()
 }
 
 /// Main memory, through candle's operations, and the first GPU where there is one.

@@ -9,7 +9,7 @@ use candle_core::cuda_backend::cudarc::nvrtc::compile_ptx;
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
 use candle_core::{CudaStorage, Layout, Result, Shape};
 
-use super::super::super::rows::{BETA1, BETA2, EPSILON};
+use super::super::super::rows::EPSILON;
 use super::range_of;
 
 const SOURCE: &str = include_str!("kernels.cu");
@@ -68,6 +68,7 @@ pub fn keep_largest(k: usize, storage: &CudaStorage, layout: &Layout) -> Result<
 
 pub fn move_moment(
     name: &'static str,
+    beta: f32,
     moment: &mut CudaStorage,
     at: &Layout,
     gradient: &CudaStorage,
@@ -79,7 +80,7 @@ pub fn move_moment(
     let gradient = gradient.as_cuda_slice::<f32>()?.slice(from);
     let mut moment = moment.as_cuda_slice_mut::<f32>()?.slice_mut(to);
     let function = device.get_or_load_custom_func(name, MODULE, compiled()?)?;
-    let (count, beta) = (n as u64, if name == "adam_first" { BETA1 } else { BETA2 });
+    let count = n as u64;
     let mut launch = function.builder();
     launch.arg(&mut moment).arg(&gradient).arg(&beta).arg(&count);
     // SAFETY: both have `count` entries, which a thread checks its place against.
