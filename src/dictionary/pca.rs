@@ -122,7 +122,6 @@ impl DictionaryFit for PcaFit {
     }
 }
 
-/// Eigenvectors of the covariance of all rows.
 /// Eigenvectors of the covariance of all rows, by falling variance: one pass, products and sums in f64.
 pub fn principal_axes(set: &ActivationSet) -> Result<Eigen, FitError> {
     let (covariance, _) = covariance::<ActivationError>(set.mean(), set.blocks(BLOCK_ROWS))?;

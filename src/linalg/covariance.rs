@@ -31,18 +31,46 @@ impl Vectorised for Centre<'_> {
     }
 }
 
-/// Some rows, centred, and their columns as products want them. Kept from block to block.
+/// `sums += products`.
+struct AddTo<'a> {
+    sums: &'a mut [f64],
+    products: &'a [f32],
+}
+
+impl Vectorised for AddTo<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (sum, product) in self.sums.iter_mut().zip(self.products) {
+            *sum += f64::from(*product);
+        }
+    }
+}
+
+/// The two factors of the products of some rows, centred. Kept from block to block.
 #[derive(Default)]
 struct Stretch {
-    centred: Vec<f32>,
+    /// Panel after panel; of each, row after row `PANEL` columns.
+    panels: Vec<f32>,
     columns: Arranged,
 }
 
 impl Stretch {
-    fn fill(&mut self, rows: &[f32], mean: &[f64]) {
-        self.centred.resize(rows.len(), 0.0);
-        vectorised(Centre { rows, mean, centred: &mut self.centred });
-        self.columns.fill_with_columns(&self.centred, mean.len());
+    fn fill(&mut self, rows: &[f32], mean: &[f64], centred: &mut Vec<f32>) {
+        centred.resize(rows.len(), 0.0);
+        vectorised(Centre { rows, mean, centred });
+        let width = mean.len();
+        let size = rows.len() / width * PANEL;
+        self.panels.resize(width.div_ceil(PANEL) * size, 0.0);
+        for (nth, panel) in self.panels.chunks_exact_mut(size).enumerate() {
+            panel_of_columns(centred, width, nth * PANEL..width.min((nth + 1) * PANEL), panel);
+        }
+        self.columns.fill_with_columns(centred, width);
+    }
+
+    fn rows(&self, width: usize) -> usize {
+        self.panels.len() / (width.div_ceil(PANEL) * PANEL)
     }
 }
 
@@ -70,18 +98,19 @@ pub fn covariance<E>(
         stretches
             .par_iter_mut()
             .zip(block.data().par_chunks(STRETCH * width))
-            .for_each(|(stretch, rows)| stretch.fill(rows, mean));
+            .for_each_init(Vec::new, |centred, (stretch, rows)| stretch.fill(rows, mean, centred));
         // The matrix is its own transpose: of each panel only the rows up to its last column are needed.
         let tasks = sums.par_chunks_mut(width * PANEL).enumerate().rev().with_max_len(1);
         tasks.for_each_init(
-            || (Vec::new(), vec![0.0f32; width * PANEL]),
-            |(panel, products), (nth, sums)| {
-                let columns = nth * PANEL..width.min((nth + 1) * PANEL);
-                for Stretch { centred, columns: arranged } in &stretches {
-                    let products = &mut products[..arranged.whole_blocks(columns.end) * PANEL];
-                    panel_of_columns(centred, width, columns.clone(), panel);
-                    arranged.add_products(0..centred.len() / width, panel, products, true);
-                    sums.iter_mut().zip(&*products).for_each(|(sum, product)| *sum += f64::from(*product));
+            || vec![0.0f32; width * PANEL],
+            |products, (nth, sums)| {
+                let end = width.min((nth + 1) * PANEL);
+                for stretch in &stretches {
+                    let rows = stretch.rows(width);
+                    let panel = &stretch.panels[nth * rows * PANEL..][..rows * PANEL];
+                    let products = &mut products[..stretch.columns.whole_blocks(end) * PANEL];
+                    stretch.columns.add_products(0..rows, panel, products, true);
+                    vectorised(AddTo { sums, products });
                 }
             },
         );

@@ -1,23 +1,22 @@
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::dispatch::dispatched;
-use super::product::{View, product_into};
 use super::room::Room;
 use super::vector::mul_add;
 
-/// Rows of the matrix that stand side by side in a panel: two vectors of 512 bits.
+/// Rows of the matrix that stand side by side in a panel: two vectors of 512 bits, or four of 256.
 pub(super) const PANEL: usize = 32;
-/// Rows of the other factor that are multiplied at once: with two vectors of sums each they leave room for what
-/// is multiplied in the 32 registers of a core.
-const ROWS: usize = 12;
-/// The same where vectors are narrower or registers fewer.
-const FEWER_ROWS: usize = 2;
-/// Rows for which panels are not worth making.
+/// Rows for which panels are not worth making; with narrow vectors they are one block too.
 const FEW: usize = 4;
-/// Sides of the tiles that are turned in registers: entries of a vector of 512 bits.
-const TILE: usize = 16;
 /// Columns that are multiplied in one go: so much of a panel stays in the first cache while rows pass by.
 pub(super) const COLUMNS: usize = 128;
 
@@ -25,35 +24,71 @@ pub(super) const COLUMNS: usize = 128;
 /// it again each time.
 ///
 /// Every product is one sum from the first column to the last, so it does not depend on what is multiplied beside
-/// it. Where the processor has no vectors of 512 bits, the rows are kept as they are.
+/// it.
 #[derive(Debug, Default)]
 pub struct Panels {
+    vectors: Vectors,
     n: usize,
     d: usize,
     /// Panel after panel; of each, column after column `PANEL` entries, zeros where there are fewer rows.
     data: Room,
 }
 
+/// The vectors that products are made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Vectors {
+    /// Whatever the compiler takes.
+    #[default]
+    Any,
+    /// 256 bits (AVX2 with FMA).
+    Bits256,
+    /// 512 bits (AVX-512).
+    Bits512,
+}
+
+impl Vectors {
+    /// The widest that this processor has and that there is a kernel for.
+    fn here() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                return Self::Bits512;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Self::Bits256;
+            }
+        }
+        Self::Any
+    }
+
+    /// Rows of the other factor that are multiplied at once.
+    fn rows(self) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Any => {}
+            Self::Bits256 => return avx2::ROWS,
+            Self::Bits512 => return avx512::ROWS,
+        }
+        2
+    }
+}
+
 pub(super) fn has_wide_vectors() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx512f");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
+    Vectors::here() == Vectors::Bits512
 }
 
 impl Panels {
     /// Takes rows of width `d`, in place of those that were there. Panics where `d` is 0 or cuts a row.
     pub fn fill(&mut self, rows: &[f32], d: usize) {
+        self.fill_for(Vectors::here(), rows, d);
+    }
+
+    fn fill_for(&mut self, vectors: Vectors, rows: &[f32], d: usize) {
         assert!(d > 0 && rows.len().is_multiple_of(d), "panels are made of whole rows");
-        (self.n, self.d) = (rows.len() / d, d);
-        if !has_wide_vectors() {
-            self.data.fit(rows.len());
-            self.data.copy_from_slice(rows);
-            return;
-        }
+        (self.vectors, self.n, self.d) = (vectors, rows.len() / d, d);
         self.data.fit(self.n.div_ceil(PANEL) * PANEL * d);
         let panels = self.data.par_chunks_mut(PANEL * d).zip(rows.par_chunks(PANEL * d));
-        panels.for_each(|(panel, rows)| stand_side_by_side(rows, d, 0..d, panel));
+        panels.for_each(|(panel, rows)| stand_for(vectors, rows, d, 0..d, panel));
     }
 
     /// `out = x · rowsᵀ + bias`, `x` `[m, d]`, `out` `[m, n]`, on the calling thread. Panics where shapes disagree.
@@ -61,21 +96,8 @@ impl Panels {
         let (n, d) = (self.n, self.d);
         let m = x.len() / d.max(1);
         assert!(x.len() == m * d && bias.len() == n && out.len() == m * n, "shapes of a product disagree");
-        if !has_wide_vectors() {
-            product_into(out, View::new(x, m, d), View::new(&self.data, n, d).transposed(), false);
-            for row in out.chunks_exact_mut(n.max(1)) {
-                row.iter_mut().zip(bias).for_each(|(slot, bias)| *slot += bias);
-            }
-            return;
-        }
-        #[cfg(target_arch = "x86_64")]
-        self.multiply_wide(x, bias, out);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn multiply_wide(&self, x: &[f32], bias: &[f32], out: &mut [f32]) {
-        let (n, d) = (self.n, self.d);
-        let left = Arranged::new(x, d, true);
+        let (vectors, at_once) = (self.vectors, self.vectors.rows());
+        let left = Arranged::by(vectors, x, d, true);
         // What a panel's sums are while not all columns have been added, or where a panel is not full.
         let mut sums = vec![0.0; x.len() / d * PANEL];
         let parts = d.div_ceil(COLUMNS);
@@ -87,13 +109,13 @@ impl Panels {
             for (part, panel) in panel.chunks(COLUMNS * PANEL).enumerate() {
                 let columns = panel.len() / PANEL;
                 let straight = part + 1 == parts && width == PANEL;
-                let blocks = left.blocks().zip(sums.chunks_mut(ROWS * PANEL));
-                for ((block, sums), out) in blocks.zip(out.chunks_mut(ROWS * n)) {
+                let blocks = left.blocks().zip(sums.chunks_mut(at_once * PANEL));
+                for ((block, sums), out) in blocks.zip(out.chunks_mut(at_once * n)) {
                     let rows = block.len() / d;
                     let block = &block[part * COLUMNS * rows..][..columns * rows];
                     let start = (part == 0).then_some(&own);
                     let out = straight.then_some((&mut out[first..], n));
-                    add_products(rows, block, panel, start, sums, out);
+                    add_products(vectors, rows, block, panel, start, sums, out);
                 }
             }
             if width < PANEL {
@@ -105,23 +127,19 @@ impl Panels {
     }
 }
 
-fn rows_at_once() -> usize {
-    if has_wide_vectors() { ROWS } else { FEWER_ROWS }
-}
-
 /// Replaces each number of `sums` by itself plus the product of `x` `[d]` with the row of `[n, d]` beside it in `chosen`:
 /// the same bits as [`Panels::multiply`] gives where `sums` are the biases. Panics where a row is not there, or where
 /// the processor has no vectors of 512 bits.
 pub(super) fn add_chosen(x: &[f32], rows: &[f32], chosen: &[u32], sums: &mut [f32]) {
     assert!(chosen.len() == sums.len() && has_wide_vectors(), "a sum for each row");
     #[cfg(target_arch = "x86_64")]
-    for (chosen, sums) in chosen.chunks(TILE).zip(sums.chunks_mut(TILE)) {
+    for (chosen, sums) in chosen.chunks(avx512::TILE).zip(sums.chunks_mut(avx512::TILE)) {
         // A tile that is not full repeats its first row.
-        let mut of_tile = [chosen[0]; TILE];
-        let mut own = [0.0; TILE];
+        let mut of_tile = [chosen[0]; avx512::TILE];
+        let mut own = [0.0; avx512::TILE];
         of_tile[..chosen.len()].copy_from_slice(chosen);
         own[..sums.len()].copy_from_slice(sums);
-        wide::add_chosen(x, rows, &of_tile, &mut own);
+        avx512::add_chosen(x, rows, &of_tile, &mut own);
         sums.copy_from_slice(&own[..sums.len()]);
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -129,11 +147,15 @@ pub(super) fn add_chosen(x: &[f32], rows: &[f32], chosen: &[u32], sums: &mut [f3
 }
 
 /// `panel` ← columns `columns` of rows `[n, d]`, row after row, with zeros where they are fewer than `PANEL`.
-pub(super) fn panel_of_columns(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut Vec<f32>) {
-    panel.clear();
-    panel.resize(rows.len() / d * PANEL, 0.0);
-    for (slot, row) in panel.chunks_exact_mut(PANEL).zip(rows.chunks_exact(d)) {
-        slot[..columns.len()].copy_from_slice(&row[columns.clone()]);
+pub(super) fn panel_of_columns(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) {
+    for (slot, row) in panel.as_chunks_mut::<PANEL>().0.iter_mut().zip(rows.chunks_exact(d)) {
+        let entries = &row[columns.clone()];
+        if let Ok(whole) = entries.try_into() {
+            *slot = whole;
+        } else {
+            slot[..entries.len()].copy_from_slice(entries);
+            slot[entries.len()..].fill(0.0);
+        }
     }
 }
 
@@ -141,24 +163,28 @@ pub(super) fn panel_of_columns(rows: &[f32], d: usize, columns: Range<usize>, pa
 /// for rows a power of two apart would push each other out of the cache.
 #[derive(Debug, Default)]
 pub(super) struct Arranged {
+    vectors: Vectors,
     d: usize,
-    at_once: usize,
-    /// Block after block of `at_once` rows, the last maybe fewer; of each, column after column.
+    /// Block after block of as many rows as are multiplied at once, the last maybe fewer; of each, column after column.
     data: Vec<f32>,
 }
 
 impl Arranged {
     /// Takes whole rows of width `d`, on all threads or on the calling one `alone`.
     pub fn new(x: &[f32], d: usize, alone: bool) -> Self {
-        Self::by(rows_at_once(), x, d, alone)
+        Self::by(Vectors::here(), x, d, alone)
     }
 
-    fn by(at_once: usize, x: &[f32], d: usize, alone: bool) -> Self {
+    fn by(vectors: Vectors, x: &[f32], d: usize, alone: bool) -> Self {
+        let at_once = vectors.rows();
         let mut data = vec![0.0; x.len()];
         let arrange = |(block, rows): (&mut [f32], &[f32])| {
             let of_block = rows.len() / d;
             #[cfg(target_arch = "x86_64")]
-            let done = if of_block == ROWS { wide::turn_rows(rows, d, block) } else { 0 };
+            let done = match vectors {
+                Vectors::Bits512 if of_block == at_once => avx512::turn_rows(rows, d, block),
+                _ => 0,
+            };
             #[cfg(not(target_arch = "x86_64"))]
             let done = 0;
             for (nth, row) in rows.chunks_exact(d).enumerate() {
@@ -172,31 +198,32 @@ impl Arranged {
         } else {
             data.par_chunks_mut(at_once * d).zip(x.par_chunks(at_once * d)).for_each(arrange);
         }
-        Self { d, at_once, data }
+        Self { vectors, d, data }
     }
 
     /// Takes the columns of rows `[d, m]` as rows, in place of those that were there.
     pub fn fill_with_columns(&mut self, x: &[f32], m: usize) {
-        let (d, at_once) = (x.len() / m.max(1), rows_at_once());
-        (self.d, self.at_once) = (d, at_once);
+        (self.vectors, self.d) = (Vectors::here(), x.len() / m.max(1));
+        let (d, at_once) = (self.d, self.vectors.rows());
         self.data.resize(x.len(), 0.0);
         for (nth, block) in self.data.chunks_mut((at_once * d).max(1)).enumerate() {
-            let (of_block, first) = (block.len() / d, nth * at_once);
-            if of_block == ROWS {
-                for (slot, row) in block.as_chunks_mut::<ROWS>().0.iter_mut().zip(x.chunks_exact(m)) {
-                    slot.copy_from_slice(&row[first..first + ROWS]);
+            let first = nth * at_once;
+            match block.len() / d {
+                // As many copies of a length that is known.
+                12 => copy_columns::<12>(block, x, m, first),
+                3 => copy_columns::<3>(block, x, m, first),
+                of_block => {
+                    for (slot, row) in block.chunks_exact_mut(of_block).zip(x.chunks_exact(m)) {
+                        slot.copy_from_slice(&row[first..][..of_block]);
+                    }
                 }
-                continue;
-            }
-            for (slot, row) in block.chunks_exact_mut(of_block).zip(x.chunks_exact(m)) {
-                slot.copy_from_slice(&row[first..][..of_block]);
             }
         }
     }
 
     /// Rows of the whole blocks that hold the first `rows`.
     pub fn whole_blocks(&self, rows: usize) -> usize {
-        rows.next_multiple_of(self.at_once).min(self.rows())
+        rows.next_multiple_of(self.vectors.rows()).min(self.rows())
     }
 
     fn rows(&self) -> usize {
@@ -204,7 +231,7 @@ impl Arranged {
     }
 
     fn blocks(&self) -> impl Iterator<Item = &[f32]> {
-        self.data.chunks(self.at_once * self.d)
+        self.data.chunks(self.vectors.rows() * self.d)
     }
 
     /// Adds to `sums` the products of at most [`COLUMNS`] columns with panels of them, one after the other, each of
@@ -224,15 +251,8 @@ impl Arranged {
             let block = &block[columns.start * rows..columns.end * rows];
             for (panel, sums) in panels.chunks_exact(size).zip(sums.chunks_exact_mut(of_panel)) {
                 let sums = &mut sums[first..first + rows * PANEL];
-                #[cfg(target_arch = "x86_64")]
-                if self.at_once == ROWS {
-                    add_products(rows, block, panel, fresh.then_some(&[0.0; PANEL]), sums, None);
-                    continue;
-                }
-                if fresh {
-                    sums.fill(0.0);
-                }
-                add_narrow(sums, block, panel);
+                let start = fresh.then_some(&[0.0; PANEL]);
+                add_products(self.vectors, rows, block, panel, start, sums, None);
             }
             first += rows * PANEL;
         }
@@ -241,7 +261,12 @@ impl Arranged {
     /// Whether [`Arranged::add_few`] can multiply with so many rows of so many columns: what is quickest where there
     /// are few rows here.
     pub fn is_few(&self, count: usize, width: usize) -> bool {
-        self.at_once == ROWS && self.rows() <= FEW && count.is_multiple_of(TILE) && width.is_multiple_of(TILE)
+        let tiles = match self.vectors {
+            Vectors::Any => false,
+            Vectors::Bits256 => count.is_multiple_of(PANEL) && width.is_multiple_of(8),
+            Vectors::Bits512 => count.is_multiple_of(16) && width.is_multiple_of(16),
+        };
+        tiles && self.rows() <= FEW.min(self.vectors.rows())
     }
 
     /// Adds to `sums` `[m, PANEL]`, or with `fresh` to 0, the products with rows `[count, stride]` that have `width`
@@ -259,22 +284,36 @@ impl Arranged {
         {
             let m = self.rows();
             let left = &self.data[first * m..(first + width) * m];
-            match m {
-                1 => wide::few::<1>(left, rows, stride, width, sums, fresh),
-                2 => wide::few::<2>(left, rows, stride, width, sums, fresh),
-                3 => wide::few::<3>(left, rows, stride, width, sums, fresh),
-                4 => wide::few::<4>(left, rows, stride, width, sums, fresh),
-                _ => unreachable!("few are at most {FEW} rows"),
+            macro_rules! of {
+                ($($m:literal)*) => {
+                    match (self.vectors, m) {
+                        $((Vectors::Bits512, $m) => avx512::few::<$m>(left, rows, stride, width, sums, fresh),
+                        (Vectors::Bits256, $m) => avx2::few::<$m>(left, rows, stride, width, sums, fresh),)*
+                        _ => unreachable!("few are at most {FEW} rows"),
+                    }
+                };
             }
+            of!(1 2 3 4);
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (first, rows, stride, width, sums, fresh);
     }
 }
 
+/// Column after column of a block ← `R` entries of each row of `x` `[d, m]` from `first` on.
+fn copy_columns<const R: usize>(block: &mut [f32], x: &[f32], m: usize, first: usize) {
+    for (slot, row) in block.as_chunks_mut::<R>().0.iter_mut().zip(x.chunks_exact(m)) {
+        slot.copy_from_slice(&row[first..first + R]);
+    }
+}
+
 /// `panel` ← columns `columns` of rows `[count ≤ PANEL, d]`, one after the other, zeros where there are fewer rows than
 /// `PANEL`.
 pub(super) fn stand_side_by_side(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) {
+    stand_for(Vectors::here(), rows, d, columns, panel);
+}
+
+fn stand_for(vectors: Vectors, rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) {
     let count = rows.len() / d.max(1);
     assert!(count <= PANEL && rows.len() == count * d && columns.end <= d, "rows fit a panel");
     assert!(panel.len() == columns.len() * PANEL, "columns fit a panel");
@@ -282,9 +321,13 @@ pub(super) fn stand_side_by_side(rows: &[f32], d: usize, columns: Range<usize>, 
         panel.fill(0.0);
     }
     #[cfg(target_arch = "x86_64")]
-    let done = if has_wide_vectors() { wide::turn_tiles(rows, d, columns.clone(), panel) } else { (0, 0) };
+    let done = match vectors {
+        Vectors::Any => (0, 0),
+        Vectors::Bits256 => avx2::turn_tiles(rows, d, columns.clone(), panel),
+        Vectors::Bits512 => avx512::turn_tiles(rows, d, columns.clone(), panel),
+    };
     #[cfg(not(target_arch = "x86_64"))]
-    let done = (0, 0);
+    let (done, _) = ((0, 0), vectors);
     for (nth, row) in rows.chunks_exact(d.max(1)).enumerate() {
         let first = if nth < done.0 { done.1 } else { 0 };
         for (column, &value) in row[columns.clone()].iter().enumerate().skip(first) {
@@ -294,7 +337,7 @@ pub(super) fn stand_side_by_side(rows: &[f32], d: usize, columns: Range<usize>, 
 }
 
 #[inline(always)]
-fn narrow_loop<const FMA: bool>(sums: &mut [f32], left: &[f32], panel: &[f32]) {
+fn plain_loop<const FMA: bool>(sums: &mut [f32], left: &[f32], panel: &[f32]) {
     let rows = sums.len() / PANEL;
     let Some((first, second)) = sums.split_at_mut_checked(PANEL) else { return };
     let mut a: [f32; PANEL] = std::array::from_fn(|lane| first[lane]);
@@ -314,14 +357,14 @@ fn narrow_loop<const FMA: bool>(sums: &mut [f32], left: &[f32], panel: &[f32]) {
 }
 
 dispatched! {
-    /// Adds `left · panel` to `sums` for at most [`FEWER_ROWS`] rows.
-    add_narrow = narrow_loop(sums: &mut [f32], left: &[f32], panel: &[f32])
+    /// Adds `left · panel` to `sums` for one or two rows.
+    add_plain = plain_loop(sums: &mut [f32], left: &[f32], panel: &[f32])
 }
 
-/// Adds `left · panel` for up to [`ROWS`] rows to `start`, or without one to `sums` `[rows, PANEL]`; the result
-/// goes to `out`, of whose rows the number given are apart, or without one to `sums`.
-#[cfg(target_arch = "x86_64")]
+/// Adds `left · panel` for as many rows as these vectors take at once, or fewer, to `start`, or without one to `sums`
+/// `[rows, PANEL]`; the result goes to `out`, of whose rows the number given are apart, or without one to `sums`.
 fn add_products(
+    vectors: Vectors,
     rows: usize,
     left: &[f32],
     panel: &[f32],
@@ -331,382 +374,52 @@ fn add_products(
 ) {
     assert!(left.len() == rows * panel.len() / PANEL && panel.len().is_multiple_of(PANEL));
     assert!(rows > 0 && sums.len() == rows * PANEL);
+    assert!(out.as_ref().is_none_or(|(out, stride)| out.len() >= (rows - 1) * stride + PANEL));
+    #[cfg(target_arch = "x86_64")]
+    if vectors != Vectors::Any {
+        return add_by_kernel(vectors, rows, left, panel, start, sums, out);
+    }
+    let _ = vectors;
+    if let Some(start) = start {
+        sums.as_chunks_mut::<PANEL>().0.fill(*start);
+    }
+    add_plain(sums, left, panel);
+    if let Some((out, stride)) = out {
+        for (out, sums) in out.chunks_mut(stride).zip(sums.chunks_exact(PANEL)) {
+            out[..PANEL].copy_from_slice(sums);
+        }
+    }
+}
+
+/// [`add_products`], which has asserted the lengths, with vectors of a kernel.
+#[cfg(target_arch = "x86_64")]
+fn add_by_kernel(
+    vectors: Vectors,
+    rows: usize,
+    left: &[f32],
+    panel: &[f32],
+    start: Option<&[f32; PANEL]>,
+    sums: &mut [f32],
+    out: Option<(&mut [f32], usize)>,
+) {
     let own = sums.as_mut_ptr();
     let (from, step) = start.map_or((own.cast_const(), PANEL), |start| (start.as_ptr(), 0));
-    let (to, stride) = match out {
-        Some((out, stride)) => {
-            assert!(out.len() >= (rows - 1) * stride + PANEL);
-            (out.as_mut_ptr(), stride)
-        }
-        None => (own, PANEL),
-    };
+    let (to, stride) = out.map_or((own, PANEL), |(out, stride)| (out.as_mut_ptr(), stride));
     macro_rules! of {
-        ($($r:literal)*) => {
+        ($kernels:ident: $($r:literal)*) => {
             match rows {
-                // SAFETY: whoever calls has asked the processor for these vectors. Row r < rows of what is read
-                // begins at r·step and of what is written at r·stride, and each has PANEL entries, as was just
-                // asserted; where both are `sums`, a row is read before it is written.
-                $($r => unsafe { wide::block::<$r>(left, panel, from, step, to, stride) },)*
-                _ => unreachable!("a block has at most {ROWS} rows"),
+                // SAFETY: the processor has these vectors. Row r < rows of what is read begins at r·step and of what
+                // is written at r·stride, and each has PANEL entries; where both are `sums`, a row is read before it is
+                // written.
+                $($r => unsafe { $kernels::block::<$r>(left, panel, from, step, to, stride) },)*
+                _ => unreachable!("a block has at most {} rows", $kernels::ROWS),
             }
         };
     }
     #[expect(unsafe_code, reason = "instruction set chosen at run time")]
-    {
-        of!(1 2 3 4 5 6 7 8 9 10 11 12);
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod wide {
-    use std::ops::Range;
-
-    use std::arch::x86_64::{
-        __m512, _mm512_castpd_ps, _mm512_castps_pd, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps,
-        _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
-        _mm512_unpacklo_pd, _mm512_unpacklo_ps,
-    };
-
-    use super::{PANEL, ROWS, TILE as SIDE};
-
-    /// Puts whole tiles of columns of rows `[count, d]` into a panel, columns as rows; the processor must have the
-    /// vectors. Returns how many rows and columns these were.
-    pub fn turn_tiles(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) -> (usize, usize) {
-        let count = rows.len() / d.max(1);
-        let done = (count / SIDE * SIDE, columns.len() / SIDE * SIDE);
-        assert!(count <= PANEL && columns.end <= d && panel.len() == columns.len() * PANEL);
-        for row in (0..done.0).step_by(SIDE) {
-            for column in (0..done.1).step_by(SIDE) {
-                // SAFETY: whoever calls has asked the processor for these vectors. Row i < SIDE of the tile begins
-                // at (row + i)·d + first + column with row + SIDE ≤ count and first + column + SIDE ≤ d; column i
-                // goes to (column + i)·PANEL + row, with row + SIDE ≤ PANEL: all inside what was just asserted.
-                #[expect(unsafe_code, reason = "instruction set chosen at run time")]
-                unsafe {
-                    let from = rows.as_ptr().add(row * d + columns.start + column);
-                    turn::<SIDE>(from, d, panel.as_mut_ptr().add(column * PANEL + row), PANEL);
-                }
-            }
-        }
-        done
-    }
-
-    /// Puts [`ROWS`] rows `[ROWS, d]` into `block`, column after column; the processor must have the vectors. Returns
-    /// how many columns it did.
-    pub fn turn_rows(rows: &[f32], d: usize, block: &mut [f32]) -> usize {
-        assert!(rows.len() == ROWS * d && block.len() == rows.len());
-        // A vector of a column reaches beyond the column, over the next that is written after it: the last columns
-        // are left to the caller, so that it never reaches beyond the block.
-        let done = d.saturating_sub(1) / SIDE * SIDE;
-        for column in (0..done).step_by(SIDE) {
-            // SAFETY: whoever calls has asked the processor for these vectors. Row i < ROWS begins at i·d + column with
-            // column + SIDE < d; column i is written to (column + i)·ROWS and the SIDE entries from there on, which
-            // end before (column + SIDE + 1)·ROWS ≤ d·ROWS.
-            #[expect(unsafe_code, reason = "instruction set chosen at run time")]
-            unsafe {
-                let from = rows.as_ptr().add(column);
-                turn::<ROWS>(from, d, block.as_mut_ptr().add(column * ROWS), ROWS);
-            }
-        }
-        done
-    }
-
-    /// Row i < `R` of a tile, at `from + i·stride`, becomes its column i; column j is written as a whole vector to
-    /// `to + j·step`, in ascending order, with zeros in place of the rows from `R` on.
-    ///
-    /// # Safety
-    /// `from` has `R` ≤ [`SIDE`] rows of [`SIDE`] entries `stride` apart, `to` as many entries from each j·`step` on.
-    #[target_feature(enable = "avx512f")]
-    #[expect(unsafe_code, reason = "vectors are written through a pointer")]
-    unsafe fn turn<const R: usize>(from: *const f32, stride: usize, to: *mut f32, step: usize) {
-        // SAFETY: as above.
-        let columns = unsafe { turned::<R>(from, stride) };
-        for (j, column) in columns.into_iter().enumerate() {
-            // SAFETY: as above.
-            unsafe { _mm512_storeu_ps(to.add(j * step), column) };
-        }
-    }
-
-    /// The columns of a tile whose row i < `R` is at `from + i·stride`, with zeros in place of the rows from `R` on.
-    ///
-    /// # Safety
-    /// `from` has `R` ≤ [`SIDE`] rows of [`SIDE`] entries `stride` apart.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    #[expect(unsafe_code, reason = "vectors are read through a pointer")]
-    unsafe fn turned<const R: usize>(from: *const f32, stride: usize) -> [__m512; SIDE] {
-        let mut rows = [_mm512_setzero_ps(); SIDE];
-        for (i, row) in rows.iter_mut().enumerate().take(R) {
-            // SAFETY: as above.
-            *row = unsafe { _mm512_loadu_ps(from.add(i * stride)) };
-        }
-        turned_rows(rows)
-    }
-
-    /// The columns of a tile that is there by rows.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn turned_rows(rows: [__m512; SIDE]) -> [__m512; SIDE] {
-        /// Pairs of neighbours exchanged in the halves of 128 bits: entries of two rows take turns.
-        #[target_feature(enable = "avx512f")]
-        fn by_one(rows: [__m512; SIDE]) -> [__m512; SIDE] {
-            let mut out = rows;
-            for i in (0..SIDE).step_by(2) {
-                out[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
-                out[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
-            }
-            out
-        }
-        /// Four rows' entries at one column of each quarter side by side.
-        #[target_feature(enable = "avx512f")]
-        fn by_two(rows: [__m512; SIDE]) -> [__m512; SIDE] {
-            let mut out = rows;
-            for i in (0..SIDE).step_by(4) {
-                for j in 0..2 {
-                    let (a, b) = (_mm512_castps_pd(rows[i + j]), _mm512_castps_pd(rows[i + j + 2]));
-                    out[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
-                    out[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
-                }
-            }
-            out
-        }
-        // Row 4i + j now has, in quarter q, column 4q + j of rows 4i to 4i + 3.
-        let fours = by_two(by_one(rows));
-        let mut columns = [_mm512_setzero_ps(); SIDE];
-        for j in 0..4 {
-            let low_a = _mm512_shuffle_f32x4::<0x88>(fours[j], fours[4 + j]); // quarters 0 and 2 of rows 0–7
-            let high_a = _mm512_shuffle_f32x4::<0xDD>(fours[j], fours[4 + j]); // quarters 1 and 3
-            let low_b = _mm512_shuffle_f32x4::<0x88>(fours[8 + j], fours[12 + j]);
-            let high_b = _mm512_shuffle_f32x4::<0xDD>(fours[8 + j], fours[12 + j]);
-            columns[j] = _mm512_shuffle_f32x4::<0x88>(low_a, low_b);
-            columns[4 + j] = _mm512_shuffle_f32x4::<0x88>(high_a, high_b);
-            columns[8 + j] = _mm512_shuffle_f32x4::<0xDD>(low_a, low_b);
-            columns[12 + j] = _mm512_shuffle_f32x4::<0xDD>(high_a, high_b);
-        }
-        columns
-    }
-
-    /// `sums` + products of `x` `[d]` with some rows of `[n, d]`, one after the other as they are asked for; the processor
-    /// must have the vectors. A sum runs from the first column to the last. Panics where a row is not there.
-    pub fn add_chosen(x: &[f32], rows: &[f32], chosen: &[u32; SIDE], sums: &mut [f32; SIDE]) {
-        let d = x.len();
-        assert!(chosen.iter().all(|&row| (row as usize + 1) * d <= rows.len()), "rows that are there");
-        let whole = d / SIDE * SIDE;
-        // SAFETY: whoever calls has asked the processor for these vectors. Every row that is read begins at row·d and has
-        // d entries inside `rows`, as was just asserted; vectors of it begin at multiples of SIDE and end at `whole` ≤ d.
-        #[expect(unsafe_code, reason = "instruction set chosen at run time")]
-        unsafe {
-            add_tiles(&x[..whole], chosen.map(|row| rows.as_ptr().add(row as usize * d)), sums);
-        }
-        for (column, value) in x.iter().enumerate().skip(whole) {
-            for (sum, &row) in sums.iter_mut().zip(chosen) {
-                *sum = value.mul_add(rows[row as usize * d + column], *sum);
-            }
-        }
-    }
-
-    /// [`add_chosen`] for whole tiles.
-    ///
-    /// # Safety
-    /// Each of `rows` has as many entries as `x`, whole tiles.
-    #[target_feature(enable = "avx512f")]
-    #[expect(unsafe_code, reason = "vectors are read through pointers")]
-    unsafe fn add_tiles(x: &[f32], rows: [*const f32; SIDE], sums: &mut [f32; SIDE]) {
-        // SAFETY: as above; `sums` is one vector.
-        unsafe {
-            let mut sum = _mm512_loadu_ps(sums.as_ptr());
-            for (nth, values) in x.chunks_exact(SIDE).enumerate() {
-                let mut tile = [_mm512_setzero_ps(); SIDE];
-                for (slot, row) in tile.iter_mut().zip(rows) {
-                    *slot = _mm512_loadu_ps(row.add(nth * SIDE));
-                }
-                for (entries, &value) in turned_rows(tile).into_iter().zip(values) {
-                    sum = _mm512_fmadd_ps(_mm512_set1_ps(value), entries, sum);
-                }
-            }
-            _mm512_storeu_ps(sums.as_mut_ptr(), sum);
-        }
-    }
-
-    /// Adds to `sums` `[M, PANEL]`, or with `fresh` to 0, the products of `M` rows, which come column by column in
-    /// `left`, with rows `[count, stride]` of `width` entries: tile after tile is turned and used at once. The
-    /// processor must have the vectors; there must be whole tiles.
-    pub fn few<const M: usize>(
-        left: &[f32],
-        rows: &[f32],
-        stride: usize,
-        width: usize,
-        sums: &mut [f32],
-        fresh: bool,
-    ) {
-        let count = rows.len() / stride.max(1);
-        assert!(
-            count.is_multiple_of(SIDE) && count <= PANEL && width.is_multiple_of(SIDE) && width <= stride
-        );
-        assert!(rows.len() == count * stride && left.len() == width * M && sums.len() == M * PANEL);
-        for row in (0..count).step_by(SIDE) {
-            // SAFETY: whoever calls has asked the processor for these vectors. There are `SIDE` rows from `row` < `count`
-            // on, for both are whole tiles, with `width` ≤ `stride` entries each, and `sums` have SIDE from `row` on.
-            #[expect(unsafe_code, reason = "instruction set chosen at run time")]
-            unsafe {
-                let from = rows.as_ptr().add(row * stride);
-                few_tiles::<M>(left, from, stride, width, sums.as_mut_ptr().add(row), fresh);
-            }
-        }
-    }
-
-    /// [`few`] for the rows of one tile.
-    ///
-    /// # Safety
-    /// `from` has [`SIDE`] rows of `width` entries, whole tiles, `stride` apart; `left` has `M` for each of them;
-    /// `to` has [`SIDE`] sums for each of `M` rows, which are `PANEL` apart.
-    #[target_feature(enable = "avx512f")]
-    #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
-    unsafe fn few_tiles<const M: usize>(
-        left: &[f32],
-        from: *const f32,
-        stride: usize,
-        width: usize,
-        to: *mut f32,
-        fresh: bool,
-    ) {
-        let mut sums = [_mm512_setzero_ps(); M];
-        // SAFETY: as above.
-        unsafe {
-            if !fresh {
-                for (r, sum) in sums.iter_mut().enumerate() {
-                    *sum = _mm512_loadu_ps(to.add(r * PANEL));
-                }
-            }
-            for column in (0..width).step_by(SIDE) {
-                let columns = turned::<SIDE>(from.add(column), stride);
-                for (j, entries) in columns.into_iter().enumerate() {
-                    for (r, sum) in sums.iter_mut().enumerate() {
-                        let value = _mm512_set1_ps(*left.get_unchecked((column + j) * M + r));
-                        *sum = _mm512_fmadd_ps(value, entries, *sum);
-                    }
-                }
-            }
-            for (r, sum) in sums.into_iter().enumerate() {
-                _mm512_storeu_ps(to.add(r * PANEL), sum);
-            }
-        }
-    }
-
-    /// `to[r] = from[r] + left[r] · panel` for `R` rows, which come column by column as the panel does.
-    ///
-    /// # Safety
-    /// Row r < `R` of `from` begins at r·`step`, of `to` at r·`stride`, and has PANEL entries; `left` has `R` for
-    /// each column of the panel.
-    #[target_feature(enable = "avx512f")]
-    #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
-    pub unsafe fn block<const R: usize>(
-        left: &[f32],
-        panel: &[f32],
-        from: *const f32,
-        step: usize,
-        to: *mut f32,
-        stride: usize,
-    ) {
-        let d = panel.len() / PANEL;
-        let (left, panel) = (left.as_ptr(), panel.as_ptr());
-        let mut low = [_mm512_setzero_ps(); R];
-        let mut high = [_mm512_setzero_ps(); R];
-        // SAFETY: as above.
-        unsafe {
-            for r in 0..R {
-                low[r] = _mm512_loadu_ps(from.add(r * step));
-                high[r] = _mm512_loadu_ps(from.add(r * step + 16));
-            }
-            for k in 0..d {
-                let first = _mm512_loadu_ps(panel.add(k * PANEL));
-                let second = _mm512_loadu_ps(panel.add(k * PANEL + 16));
-                for r in 0..R {
-                    let value = _mm512_set1_ps(*left.add(k * R + r));
-                    low[r] = _mm512_fmadd_ps(value, first, low[r]);
-                    high[r] = _mm512_fmadd_ps(value, second, high[r]);
-                }
-            }
-            for r in 0..R {
-                _mm512_storeu_ps(to.add(r * stride), low[r]);
-                _mm512_storeu_ps(to.add(r * stride + 16), high[r]);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::Stream;
-
-    #[test]
-    fn products_match_plain_sums_at_odd_sizes_and_do_not_depend_on_neighbours() {
-        let mut stream = Stream::new(3, "panels");
-        let mut panels = Panels::default();
-        for (m, n, d) in [(1, 1, 1), (13, 33, 7), (29, 64, 50), (5, 31, 129), (12, 32, 16), (40, 95, 3)] {
-            let mut draw =
-                |count: usize| -> Vec<f32> { (0..count).map(|_| stream.normal() as f32).collect() };
-            let (rows, x, bias) = (draw(n * d), draw(m * d), draw(n));
-            panels.fill(&rows, d);
-            let mut out = vec![0.0; m * n];
-            panels.multiply(&x, &bias, &mut out);
-            for (row, out) in out.chunks_exact(n).enumerate() {
-                for (col, got) in out.iter().enumerate() {
-                    let products = (0..d).map(|k| f64::from(x[row * d + k]) * f64::from(rows[col * d + k]));
-                    let exact = f64::from(bias[col]) + products.sum::<f64>();
-                    assert!((f64::from(*got) - exact).abs() < 1e-4, "{m} {n} {d} at {row} {col}");
-                }
-                let mut alone = vec![0.0; n];
-                panels.multiply(&x[row * d..(row + 1) * d], &bias, &mut alone);
-                assert_eq!(alone, out, "{m} {n} {d} at {row}");
-            }
-        }
-    }
-
-    #[test]
-    fn rows_that_stand_side_by_side_are_turned_at_every_size() {
-        for (count, d) in [(1, 1), (16, 16), (32, 256), (31, 40), (17, 35), (32, 5)] {
-            let rows: Vec<f32> = (0..count * d).map(|i| i as f32).collect();
-            let mut panel = vec![f32::NAN; d * PANEL];
-            stand_side_by_side(&rows, d, 0..d, &mut panel);
-            for (at, got) in panel.iter().enumerate() {
-                let (column, row) = (at / PANEL, at % PANEL);
-                let expected = if row < count { rows[row * d + column] } else { 0.0 };
-                assert_eq!(*got, expected, "{count} x {d} at {row} {column}");
-            }
-            let some = d / 3..d - d / 4;
-            let mut part = vec![f32::NAN; some.len() * PANEL];
-            stand_side_by_side(&rows, d, some.clone(), &mut part);
-            assert_eq!(part, panel[some.start * PANEL..some.end * PANEL], "{count} x {d}");
-        }
-    }
-
-    #[test]
-    fn narrow_products_are_the_wide_ones_up_to_rounding() {
-        let mut stream = Stream::new(5, "arranged");
-        for (m, d) in [(1, 1), (2, 130), (25, 300), (13, 128), (12, 16), (24, 17), (36, 40)] {
-            let mut draw =
-                |count: usize| -> Vec<f32> { (0..count).map(|_| stream.normal() as f32).collect() };
-            let (x, panel) = (draw(m * d), draw(d * PANEL));
-            let sums = |left: &Arranged| {
-                let mut sums = vec![1.0; 2 * m * PANEL];
-                for start in (0..d).step_by(COLUMNS - 1) {
-                    let columns = start..d.min(start + COLUMNS - 1);
-                    let panel = &panel[columns.start * PANEL..columns.end * PANEL];
-                    left.add_products(columns, &[panel, panel].concat(), &mut sums, start == 0);
-                }
-                assert_eq!(sums[..m * PANEL], sums[m * PANEL..], "two panels that are the same");
-                sums.truncate(m * PANEL);
-                sums
-            };
-            let narrow = sums(&Arranged::by(FEWER_ROWS, &x, d, true));
-            for (at, (got, narrow)) in sums(&Arranged::new(&x, d, false)).iter().zip(&narrow).enumerate() {
-                let (row, lane) = (at / PANEL, at % PANEL);
-                let products = (0..d).map(|k| f64::from(x[row * d + k]) * f64::from(panel[k * PANEL + lane]));
-                let exact = products.sum::<f64>();
-                assert!((f64::from(*got) - exact).abs() < 1e-4, "{m} {d} at {at}");
-                assert!((f64::from(*narrow) - exact).abs() < 1e-4, "{m} {d} at {at}");
-            }
-        }
+    match vectors {
+        Vectors::Any => unreachable!("no kernel of its own"),
+        Vectors::Bits256 => of!(avx2: 1 2 3),
+        Vectors::Bits512 => of!(avx512: 1 2 3 4 5 6 7 8 9 10 11 12),
     }
 }

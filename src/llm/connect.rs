@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,6 @@ use tokio::sync::Semaphore;
 
 use super::anthropic::Anthropic;
 use super::http::Http;
-use super::local::Local;
 use super::openai::OpenAi;
 use super::spec::{is_loopback, parse_base_url, shown};
 use super::{
@@ -160,7 +159,7 @@ pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, Cha
         if !problems.is_empty() {
             return Err(ChatError::BadRequest { endpoint: spec.model.clone(), detail: problems.join("; ") });
         }
-        Arc::new(Local::open(Path::new(&spec.model), spec.structured)?)
+        open_local(spec)?
     } else {
         let base = endpoint.address()?;
         endpoint.check(&base)?;
@@ -181,6 +180,17 @@ pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, Cha
         in_hand: Arc::new(Semaphore::new(in_hand.clamp(1, Semaphore::MAX_PERMITS))),
         purposes: AtomicU64::new(0),
     })))
+}
+
+#[cfg(feature = "local-llm")]
+fn open_local(spec: &LlmSpec) -> Result<Arc<dyn ChatClient>, ChatError> {
+    Ok(Arc::new(super::local::Local::open(std::path::Path::new(&spec.model), spec.structured)?))
+}
+
+#[cfg(not(feature = "local-llm"))]
+fn open_local(spec: &LlmSpec) -> Result<Arc<dyn ChatClient>, ChatError> {
+    let detail = "runs in this process, which was built without the feature `local-llm`".to_string();
+    Err(ChatError::Unsupported { endpoint: spec.model.clone(), detail })
 }
 
 /// An endpoint behind a network that is off.

@@ -18,6 +18,7 @@ mod connect;
 mod counter;
 mod estimate;
 mod http;
+#[cfg(feature = "local-llm")]
 mod local;
 mod metered;
 mod openai;

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Prices;
-use super::local::SIDE_BY_SIDE;
 
+/// Answers that a model in this process generates side by side, so that its weights are read once for all.
+pub(super) const LOCAL_SIDE_BY_SIDE: usize = 16;
 /// What stands for the key in the values of `headers` and `query`.
 pub(super) const KEY_PLACE: &str = "{key}";
 /// Headers that carry keys: a literal value would put the key into the suite file.
@@ -53,7 +54,7 @@ impl ClientKind {
     /// Requests under way at once where a suite says nothing: as many as a model in this process answers side
     /// by side.
     pub fn usual_in_flight(self) -> usize {
-        if self == Self::Local { SIDE_BY_SIDE } else { 64 }
+        if self == Self::Local { LOCAL_SIDE_BY_SIDE } else { 64 }
     }
 }
 
@@ -214,8 +215,14 @@ impl LlmSpec {
         problems.0
     }
 
-    /// Fields that say how to reach an endpoint.
+    /// Whether this program has such models, and fields that say how to reach an endpoint.
     fn check_local(&self, problems: &mut Problems) {
+        if !cfg!(feature = "local-llm") {
+            problems.add(
+                "client",
+                "is `local`, which this program was built without: build it with the feature `local-llm`",
+            );
+        }
         for (field, given) in [
             ("base_url", self.base_url.is_some()),
             ("api_key_env", self.api_key_env.is_some()),

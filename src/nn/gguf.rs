@@ -592,4 +592,6 @@ fn paired_again(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {
 }
 
 #[cfg(test)]
+mod oracle_tests;
+#[cfg(test)]
 mod tests;

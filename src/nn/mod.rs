@@ -25,6 +25,8 @@ mod keys_values;
 mod ops;
 mod packed;
 mod rows;
+#[cfg(feature = "local-llm")]
+mod sampler;
 pub mod tokenizer;
 mod transformer;
 mod weights;
@@ -40,6 +42,8 @@ pub use gguf::{Gguf, gguf_tokenizer, is_gguf};
 pub use keys_values::KeysValues;
 pub use ops::copy_entries;
 pub use packed::{Encoding, Packed};
+#[cfg(feature = "local-llm")]
+pub use sampler::Sampler;
 pub use tokenizer::Tokenizer;
 
 pub use transformer::{Edit, ForwardPass, Output, Request, Transformer};

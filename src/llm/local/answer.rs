@@ -4,8 +4,9 @@ use super::model::LocalModel;
 use super::sampling::{Choice, choose};
 use super::shape::{Progress, Shape};
 use super::vocabulary::Allowed;
-use crate::base::{Digest, Digester, Stream};
+use crate::base::{Digest, Digester};
 use crate::llm::{ChatError, ChatReply, ChatRequest, Finish, TokenChoice};
+use crate::nn::Sampler;
 
 /// An answer as far as it was generated.
 pub(super) struct Answer {
@@ -13,7 +14,7 @@ pub(super) struct Answer {
     n_prompt: usize,
     /// Tokens at most.
     limit: usize,
-    stream: Stream,
+    sampler: Sampler,
     form: Option<Form>,
     form_digest: Digest,
     choices: Vec<Choice>,
@@ -56,13 +57,13 @@ impl Answer {
         let seed = digester.finish().bytes();
         let seed =
             u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
-        let stream = Stream::new(seed, "local_model_sampling");
+        let sampler = Sampler::new(seed, request.temperature);
         let limit = limit.min(room);
         let mut answer = Self {
             request,
             n_prompt,
             limit,
-            stream,
+            sampler,
             form,
             form_digest: form_digest.finish(),
             choices: Vec::new(),
@@ -110,15 +111,10 @@ impl Answer {
             None => None,
             Some(form) => Some(self.tokens_for(form, model, allowed, left)?),
         };
-        let temperature = self.request.temperature;
-        let choice = choose(
-            logits,
-            tokens.as_ref().map(|tokens| tokens.as_slice()),
-            temperature,
-            &mut self.stream,
-            n_top,
-        )
-        .ok_or_else(|| model.failed("has no token that could come next"))?;
+        let allowed = tokens.as_ref().map(|tokens| tokens.as_slice());
+        let choice = choose(logits, allowed, &mut self.sampler, n_top)
+            .map_err(|error| model.failed(&error.to_string()))?
+            .ok_or_else(|| model.failed("has no token that could come next"))?;
         if self.form.is_none() && model.ends.contains(&choice.token) {
             self.finish = Some(Finish::Stop);
             return Ok(());

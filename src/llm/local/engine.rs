@@ -9,11 +9,10 @@ use super::prefixes::Prefixes;
 use super::sampling::{likeliest, log_sum_exp};
 use super::vocabulary::Allowed;
 use crate::base::{Digest, Matrix, TokenBatch};
+use crate::llm::spec::LOCAL_SIDE_BY_SIDE;
 use crate::llm::{ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, PromptToken};
 use crate::nn::{KeysValues, NnError};
 
-/// Answers that are generated side by side, so that the weights are read once for all.
-pub const SIDE_BY_SIDE: usize = 16;
 /// Bytes of keys and values above which no further answer begins.
 const KEPT_AT_ONCE: usize = 1 << 30;
 /// Positions of a prompt that are read in one pass.
@@ -82,7 +81,7 @@ impl Engine {
     /// Whether another answer may begin.
     fn has_room(&self) -> bool {
         let kept: usize = self.under_way.iter().map(|under_way| under_way.past.bytes()).sum();
-        self.under_way.len() < SIDE_BY_SIDE && kept < KEPT_AT_ONCE
+        self.under_way.len() < LOCAL_SIDE_BY_SIDE && kept < KEPT_AT_ONCE
     }
 
     fn begin(&mut self, job: Job) {

@@ -24,7 +24,6 @@ use std::sync::mpsc::{Sender, channel};
 
 use tokio::sync::oneshot;
 
-pub(super) use self::engine::SIDE_BY_SIDE;
 use self::engine::{Engine, Job};
 use self::model::LocalModel;
 use super::{BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest};

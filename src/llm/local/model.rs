@@ -30,7 +30,7 @@ pub(super) struct LocalModel {
 }
 
 /// Part of every identity: raised when the same model would answer otherwise.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl LocalModel {
     /// Reads a Hugging Face folder or a GGUF file.

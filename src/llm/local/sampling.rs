@@ -1,4 +1,4 @@
-use crate::base::Stream;
+use crate::nn::{NnError, Sampler};
 
 /// One step of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,40 +11,26 @@ pub(super) struct Choice {
     pub top: Vec<(u32, f64)>,
 }
 
-/// Takes a token: at temperature 0 the likeliest, of several alike the first; otherwise one drawn with
-/// probabilities softmax(logits / temperature). Log-probabilities are those at temperature 1, over the tokens
-/// `allowed`, or over all.
+/// Takes a token of those `allowed`, or of all, as the sampler chooses. Log-probabilities are those at temperature
+/// 1 over the tokens allowed. None where no token has a finite logit.
 pub(super) fn choose(
     logits: &[f32],
     allowed: Option<&[u32]>,
-    temperature: f64,
-    stream: &mut Stream,
+    sampler: &mut Sampler,
     n_top: usize,
-) -> Option<Choice> {
-    let candidates: Vec<(u32, f64)> = match allowed {
-        Some(allowed) => allowed.iter().map(|&id| (id, f64::from(logits[id as usize]))).collect(),
-        None => (0u32..).zip(logits.iter().map(|&logit| f64::from(logit))).collect(),
+) -> Result<Option<Choice>, NnError> {
+    let ids: Vec<u32> = match allowed {
+        Some(allowed) => allowed.to_vec(),
+        None => (0u32..).zip(logits).map(|(id, _)| id).collect(),
     };
-    let log_total = log_sum_exp(candidates.iter().map(|(_, logit)| *logit))?;
-    let &(token, logit) = if temperature > 0.0 {
-        drawn(&candidates, temperature, stream)?
-    } else {
-        candidates.iter().reduce(|best, next| if next.1 > best.1 { next } else { best })?
-    };
-    let top = likeliest(candidates, n_top).into_iter().map(|(id, logit)| (id, logit - log_total)).collect();
-    Some(Choice { token, logprob: logit - log_total, top })
-}
-
-fn drawn<'a>(candidates: &'a [(u32, f64)], temperature: f64, stream: &mut Stream) -> Option<&'a (u32, f64)> {
-    let most = candidates.iter().map(|(_, logit)| *logit).fold(f64::NEG_INFINITY, f64::max);
-    let weight = |logit: f64| ((logit - most) / temperature).exp();
-    let total: f64 = candidates.iter().map(|(_, logit)| weight(*logit)).sum();
-    let mut left = stream.unit() * total;
-    let found = candidates.iter().find(|(_, logit)| {
-        left -= weight(*logit);
-        left < 0.0
-    });
-    found.or_else(|| candidates.iter().rev().find(|(_, logit)| weight(*logit) > 0.0))
+    let of_ids: Vec<f32> = ids.iter().map(|&id| logits[id as usize]).collect();
+    let Some(log_total) = log_sum_exp(of_ids.iter().map(|&logit| f64::from(logit))) else { return Ok(None) };
+    let place = sampler.choose(&of_ids)?;
+    let logprobs = of_ids.iter().map(|&logit| f64::from(logit) - log_total);
+    let token = ids[place];
+    let logprob = f64::from(of_ids[place]) - log_total;
+    let top = likeliest(ids.into_iter().zip(logprobs).collect(), n_top);
+    Ok(Some(Choice { token, logprob, top }))
 }
 
 /// ln Σ eˣ; none where nothing finite is among them.

@@ -14,7 +14,7 @@ use super::vocabulary::{Allowed, Vocabulary};
 use super::*;
 use crate::base::{Stream, TokenBatch, write_atomic};
 use crate::llm::{Finish, Message, PromptToken, Role, Schema};
-use crate::nn::{KeysValues, Tokenizer, Transformer, Weights};
+use crate::nn::{KeysValues, Sampler, Tokenizer, Transformer, Weights};
 
 const CHAT_ML: &str = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n\
                        {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
@@ -341,17 +341,21 @@ fn templates_are_found_and_followed() {
 #[test]
 fn tokens_are_drawn_as_often_as_they_are_likely() {
     let logits = [0.0f32, 1.0, 3.0, 3.0, -2.0];
-    let mut stream = Stream::new(1, "draw");
-    let greedy = choose(&logits, None, 0.0, &mut stream, 2).expect("a token");
+    let mut greedily = Sampler::new(1, 0.0);
+    let mut take = |logits: &[f32], n_top| choose(logits, None, &mut greedily, n_top).expect("chooses");
+    let greedy = take(&logits, 2).expect("a token");
     assert_eq!(greedy.token, 2, "of two alike the first");
     assert_eq!(greedy.top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 3]);
     let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
     assert!((greedy.logprob - (3.0 - total.ln())).abs() < 1e-12);
+    assert!(take(&[f32::NEG_INFINITY], 0).is_none());
     let allowed = [1u32, 2, 4];
+    let mut sampler = Sampler::new(1, 2.0);
     let n = 40_000;
     let mut counts = [0usize; 5];
     for _ in 0..n {
-        counts[choose(&logits, Some(&allowed), 2.0, &mut stream, 0).expect("a token").token as usize] += 1;
+        let choice = choose(&logits, Some(&allowed), &mut sampler, 0).expect("chooses").expect("a token");
+        counts[choice.token as usize] += 1;
     }
     let weight = |id: u32| (f64::from(logits[id as usize]) / 2.0).exp();
     let total: f64 = allowed.iter().map(|&id| weight(id)).sum();
@@ -363,7 +367,6 @@ fn tokens_are_drawn_as_often_as_they_are_likely() {
             "{id}: {got} for {expected}"
         );
     }
-    assert!(choose(&[f32::NEG_INFINITY], None, 0.0, &mut stream, 0).is_none());
     assert_eq!(likeliest(vec![(0, 1.0), (1, 2.0), (2, 1.0)], 2), [(1, 2.0), (0, 1.0)]);
 }
 
@@ -385,13 +388,13 @@ fn greedy_continuations_are_those_of_the_reference() {
         let mut past = [KeysValues::new(&model.transformer)];
         let mut ids = expected[..16].to_vec();
         let mut unread = ids.clone();
-        let mut stream = Stream::new(0, "unused");
+        let mut sampler = Sampler::new(0, 0.0);
         while ids.len() < expected.len() {
             let tokens = TokenBatch::new(unread.clone(), unread.len()).expect("whole");
             let normed = model.transformer.read_on(&tokens, &mut past).expect("runs");
             let logits = model.transformer.logits_of(normed.row(normed.rows() - 1)).expect("logits");
             let last = logits.data();
-            let next = choose(last, None, 0.0, &mut stream, 0).expect("a token").token;
+            let next = choose(last, None, &mut sampler, 0).expect("chooses").expect("a token").token;
             ids.push(next);
             unread = vec![next];
         }

@@ -6,7 +6,7 @@ use super::*;
 use crate::base::TokenBatch;
 use crate::nn::{Output, Request, Transformer};
 
-fn shared() -> Option<PathBuf> {
+pub(super) fn shared() -> Option<PathBuf> {
     let folder = std::env::var_os("AUTOINTERP_SHARED").map(PathBuf::from);
     if folder.is_none() {
         println!("skipped: AUTOINTERP_SHARED is not set");
@@ -32,6 +32,16 @@ fn interleaved(tensor: &Tensor, heads: usize) -> Tensor {
 
 /// Writes a folder's model as llama.cpp's converter would, in one number form.
 fn written(folder: &Path, architecture: &str, kind: GgmlDType, extra: &[(&str, Value)]) -> tempfile::TempDir {
+    written_as(folder, architecture, extra, |matrix| QTensor::quantize(matrix, kind).expect("quantises"))
+}
+
+/// The same with matrices in any form; vectors stay f32.
+pub(super) fn written_as(
+    folder: &Path,
+    architecture: &str,
+    extra: &[(&str, Value)],
+    stored: impl Fn(&Tensor) -> QTensor,
+) -> tempfile::TempDir {
     let config = config_of(folder);
     let count = |field: &str| config.count(field).expect(field);
     let tensors =
@@ -104,8 +114,8 @@ fn written(folder: &Path, architecture: &str, kind: GgmlDType, extra: &[(&str, V
             if both_sides && name.ends_with("norm.weight") {
                 tensor = (tensor + 1.0).expect("sum");
             }
-            let kind = if tensor.rank() == 1 { GgmlDType::F32 } else { kind };
-            (renamed(name), QTensor::quantize(&tensor, kind).expect("quantises"))
+            let plain = || QTensor::quantize(&tensor, GgmlDType::F32).expect("as it is");
+            (renamed(name), if tensor.rank() == 1 { plain() } else { stored(&tensor) })
         })
         .collect();
     let folder_out = tempfile::tempdir().expect("folder");
@@ -124,7 +134,7 @@ fn tokenizer_of(folder: &Path) -> PathBuf {
     if own.is_file() { own } else { folder.join("../../models/babyllama-char105/tokenizer.json") }
 }
 
-fn logits(config: &Config, weights: &Weights) -> Vec<f32> {
+pub(super) fn logits(config: &Config, weights: &Weights) -> Vec<f32> {
     let model = Transformer::new(config, weights).expect("fits");
     let vocab = model.architecture().vocab as u32;
     let tokens: Vec<u32> = (0..48).map(|at| (at * 37 + 11) % vocab).collect();
@@ -144,7 +154,7 @@ fn stream(config: &Config, weights: &Weights) -> Vec<f32> {
     pass.activations[0].flatten_all().and_then(|all| all.to_vec1()).expect("entries")
 }
 
-fn distance(got: &[f32], expected: &[f32]) -> f64 {
+pub(super) fn distance(got: &[f32], expected: &[f32]) -> f64 {
     let square = |x: f32| f64::from(x) * f64::from(x);
     let apart: f64 = got.iter().zip(expected).map(|(a, b)| square(a - b)).sum();
     (apart / expected.iter().map(|x| square(*x)).sum::<f64>()).sqrt()

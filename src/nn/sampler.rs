@@ -1,0 +1,24 @@
+use candle_core::{Device, Tensor};
+use candle_transformers::generation::{LogitsProcessor, Sampling};
+
+use super::error::NnError;
+
+/// Chooses among logits: the largest, or one drawn with probabilities softmax(logits / temperature).
+pub struct Sampler(LogitsProcessor);
+
+impl Sampler {
+    /// At temperature 0 it takes the largest, of several alike the first; `seed` says what is drawn otherwise.
+    pub fn new(seed: u64, temperature: f64) -> Self {
+        let sampling = if temperature > 0.0 { Sampling::All { temperature } } else { Sampling::ArgMax };
+        Self(LogitsProcessor::from_sampling(seed, sampling))
+    }
+
+    /// The place of the one chosen.
+    ///
+    /// # Errors
+    /// [`NnError::Compute`] where there is none to choose, or a logit is not a number.
+    pub fn choose(&mut self, logits: &[f32]) -> Result<usize, NnError> {
+        let logits = Tensor::from_slice(logits, logits.len(), &Device::Cpu)?;
+        Ok(self.0.sample(&logits)? as usize)
+    }
+}
