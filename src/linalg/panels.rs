@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::dispatch::dispatched;
 use super::room::Room;
+use super::stored_rows::fetch_ahead;
 use super::vector::mul_add;
 
 /// Rows of the matrix that stand side by side in a panel: two vectors of 512 bits, or four of 256.
@@ -73,7 +74,8 @@ impl Vectors {
     }
 }
 
-pub(super) fn has_wide_vectors() -> bool {
+/// Whether the processor has vectors of 512 bits, and as many registers for them.
+pub fn has_wide_vectors() -> bool {
     Vectors::here() == Vectors::Bits512
 }
 
@@ -109,8 +111,13 @@ impl Panels {
             for (part, panel) in panel.chunks(COLUMNS * PANEL).enumerate() {
                 let columns = panel.len() / PANEL;
                 let straight = part + 1 == parts && width == PANEL;
+                // What comes next is on its way while this is multiplied.
+                let here = nth * PANEL * d + part * COLUMNS * PANEL + panel.len();
+                let next = &self.data[here..self.data.len().min(here + panel.len())];
+                let mut ahead = next.chunks(next.len().div_ceil(left.count_blocks()).max(1));
                 let blocks = left.blocks().zip(sums.chunks_mut(at_once * PANEL));
                 for ((block, sums), out) in blocks.zip(out.chunks_mut(at_once * n)) {
+                    ahead.next().into_iter().for_each(fetch_ahead);
                     let rows = block.len() / d;
                     let block = &block[part * COLUMNS * rows..][..columns * rows];
                     let start = (part == 0).then_some(&own);
@@ -228,6 +235,10 @@ impl Arranged {
 
     fn rows(&self) -> usize {
         self.data.len() / self.d.max(1)
+    }
+
+    fn count_blocks(&self) -> usize {
+        self.rows().div_ceil(self.vectors.rows()).max(1)
     }
 
     fn blocks(&self) -> impl Iterator<Item = &[f32]> {

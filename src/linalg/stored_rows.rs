@@ -25,20 +25,20 @@ pub trait StoredRows: Sync {
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]);
 }
 
-/// Asks for bytes that are read soon, so that they are on their way while others are worked on. It changes nothing
+/// Asks for entries that are read soon, so that they are on their way while others are worked on. It changes nothing
 /// but time.
-pub fn fetch_ahead(bytes: &[u8]) {
+pub fn fetch_ahead<T>(entries: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    for line in bytes.chunks(64) {
+    for line in entries.chunks((64 / size_of::<T>().max(1)).max(1)) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: the address is that of a byte of the slice, and nothing is read or written through it.
+        // SAFETY: the address is that of an entry of the slice, and nothing is read or written through it.
         #[expect(unsafe_code, reason = "the instruction takes an address")]
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
+    let _ = entries;
 }
 
 /// Rows as they are.
