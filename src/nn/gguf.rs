@@ -4,7 +4,8 @@
 //! are stored in, the tokenizer and the chat template.
 //!
 //! Sources: the format's description and, for names and for what its writers change about weights, llama.cpp's
-//! `convert_hf_to_gguf.py`; checked by reading files written from the families' reference folders.
+//! `convert_hf_to_gguf.py`; checked by reading files written from the families' reference folders, and against the
+//! quantised models of candle-transformers.
 
 use std::collections::HashMap;
 use std::fs::File;
