@@ -42,8 +42,10 @@ enum Vectors {
     #[default]
     Any,
     /// 256 bits (AVX2 with FMA).
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "other processors have none of these"))]
     Bits256,
     /// 512 bits (AVX-512).
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "other processors have none of these"))]
     Bits512,
 }
 

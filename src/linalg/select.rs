@@ -1,3 +1,4 @@
+#[cfg(target_arch = "x86_64")]
 use super::panels::has_wide_vectors;
 
 /// Finds the largest entries of rows of one length without sorting them.

@@ -79,7 +79,9 @@ fn stored_numbers_give_the_logits_that_candle_transformers_computes() {
         let folder = widened(&shared.join("golden").join(name));
         let rope = format!("{architecture}.rope.dimension_count");
         for kind in [F32, F16, Q8_0, Q4K, Q5K, Q6K, Q4_0, Q4_1, Q5_0, Q5_1] {
-            let extra = [(rope.as_str(), Value::U32(if architecture == "qwen3" { 128 } else { 64 }))];
+            let head = Value::U32(if architecture == "qwen3" { 128 } else { 64 });
+            // Without this candle's Qwen 3 takes sines and cosines in 16 bits.
+            let extra = [(rope.as_str(), head), ("general.dtype", Value::U32(0))];
             let quantised = |matrix: &Tensor| QTensor::quantize(matrix, kind).expect("quantises");
             let stored = written_as(folder.path(), architecture, &extra, quantised);
             let path = stored.path().join("m.gguf");
