@@ -16,7 +16,7 @@ impl Sampler {
     /// The place of the one chosen.
     ///
     /// # Errors
-    /// [`NnError::Compute`] where there is none to choose, or a logit is not a number.
+    /// [`NnError::Arithmetic`] where there is none to choose, or a logit is not a number.
     pub fn choose(&mut self, logits: &[f32]) -> Result<usize, NnError> {
         let logits = Tensor::from_slice(logits, logits.len(), &Device::Cpu)?;
         Ok(self.0.sample(&logits)? as usize)
