@@ -1,5 +1,5 @@
 use candle_core::{Device, Tensor};
-use candle_transformers::generation::{LogitsProcessor, Sampling};
+use candle_transformers::generation::LogitsProcessor;
 
 use super::error::NnError;
 
@@ -7,10 +7,10 @@ use super::error::NnError;
 pub struct Sampler(LogitsProcessor);
 
 impl Sampler {
-    /// At temperature 0 it takes the largest, of several alike the first; `seed` says what is drawn otherwise.
+    /// At a temperature of 0, or below 1e-7, it takes the largest, of several alike the first; `seed` says what is drawn
+    /// otherwise.
     pub fn new(seed: u64, temperature: f64) -> Self {
-        let sampling = if temperature > 0.0 { Sampling::All { temperature } } else { Sampling::ArgMax };
-        Self(LogitsProcessor::from_sampling(seed, sampling))
+        Self(LogitsProcessor::new(seed, Some(temperature), None))
     }
 
     /// The place of the one chosen.

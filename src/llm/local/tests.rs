@@ -349,6 +349,8 @@ fn tokens_are_drawn_as_often_as_they_are_likely() {
     let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
     assert!((greedy.logprob - (3.0 - total.ln())).abs() < 1e-12);
     assert!(take(&[f32::NEG_INFINITY], 0).is_none());
+    let nearly = choose(&logits, None, &mut Sampler::new(1, 1e-30), 0).expect("chooses").expect("a token");
+    assert_eq!(nearly.token, 2);
     let allowed = [1u32, 2, 4];
     let mut sampler = Sampler::new(1, 2.0);
     let n = 40_000;
