@@ -29,7 +29,7 @@ pub(crate) use dispatch::dispatched;
 pub use eigen::{Eigen, orthogonalise, symmetric_eigen};
 pub use half_panels::{HalfPanels, has_half_products};
 pub use logcosh::{LogcoshSums, logcosh_moments};
-pub use panels::{Panels, has_wide_vectors};
+pub use panels::Panels;
 pub use product::{View, matmul, matmul_bt, product_into, product_panels};
 pub use room::Room;
 pub use screen::{Exact, Screen, Worth, has_screens};

@@ -77,7 +77,7 @@ impl Vectors {
 }
 
 /// Whether the processor has vectors of 512 bits, and as many registers for them.
-pub fn has_wide_vectors() -> bool {
+pub(super) fn has_wide_vectors() -> bool {
     Vectors::here() == Vectors::Bits512
 }
 
@@ -390,7 +390,27 @@ fn add_products(
     assert!(out.as_ref().is_none_or(|(out, stride)| out.len() >= (rows - 1) * stride + PANEL));
     #[cfg(target_arch = "x86_64")]
     if vectors != Vectors::Any {
-        return add_by_kernel(vectors, rows, left, panel, start, sums, out);
+        let own = sums.as_mut_ptr();
+        let (from, step) = start.map_or((own.cast_const(), PANEL), |start| (start.as_ptr(), 0));
+        let (to, stride) = out.map_or((own, PANEL), |(out, stride)| (out.as_mut_ptr(), stride));
+        macro_rules! of {
+            ($kernels:ident: $($r:literal)*) => {
+                match rows {
+                    // SAFETY: the processor has these vectors. Row r < rows of what is read begins at r·step and of what
+                    // is written at r·stride, and each has PANEL entries; where both are `sums`, a row is read before it is
+                    // written.
+                    $($r => unsafe { $kernels::block::<$r>(left, panel, from, step, to, stride) },)*
+                    _ => unreachable!("a block has at most {} rows", $kernels::ROWS),
+                }
+            };
+        }
+        #[expect(unsafe_code, reason = "instruction set chosen at run time")]
+        match vectors {
+            Vectors::Any => unreachable!("no kernel of its own"),
+            Vectors::Bits256 => of!(avx2: 1 2 3),
+            Vectors::Bits512 => of!(avx512: 1 2 3 4 5 6 7 8 9 10 11 12),
+        }
+        return;
     }
     let _ = vectors;
     if let Some(start) = start {
@@ -401,38 +421,5 @@ fn add_products(
         for (out, sums) in out.chunks_mut(stride).zip(sums.chunks_exact(PANEL)) {
             out[..PANEL].copy_from_slice(sums);
         }
-    }
-}
-
-/// [`add_products`], which has asserted the lengths, with vectors of a kernel.
-#[cfg(target_arch = "x86_64")]
-fn add_by_kernel(
-    vectors: Vectors,
-    rows: usize,
-    left: &[f32],
-    panel: &[f32],
-    start: Option<&[f32; PANEL]>,
-    sums: &mut [f32],
-    out: Option<(&mut [f32], usize)>,
-) {
-    let own = sums.as_mut_ptr();
-    let (from, step) = start.map_or((own.cast_const(), PANEL), |start| (start.as_ptr(), 0));
-    let (to, stride) = out.map_or((own, PANEL), |(out, stride)| (out.as_mut_ptr(), stride));
-    macro_rules! of {
-        ($kernels:ident: $($r:literal)*) => {
-            match rows {
-                // SAFETY: the processor has these vectors. Row r < rows of what is read begins at r·step and of what
-                // is written at r·stride, and each has PANEL entries; where both are `sums`, a row is read before it is
-                // written.
-                $($r => unsafe { $kernels::block::<$r>(left, panel, from, step, to, stride) },)*
-                _ => unreachable!("a block has at most {} rows", $kernels::ROWS),
-            }
-        };
-    }
-    #[expect(unsafe_code, reason = "instruction set chosen at run time")]
-    match vectors {
-        Vectors::Any => unreachable!("no kernel of its own"),
-        Vectors::Bits256 => of!(avx2: 1 2 3),
-        Vectors::Bits512 => of!(avx512: 1 2 3 4 5 6 7 8 9 10 11 12),
     }
 }

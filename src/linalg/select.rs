@@ -110,7 +110,7 @@ impl Reaching {
     #[inline(always)]
     pub fn find(&mut self, row: &[f32], bar: f32) {
         #[cfg(target_arch = "x86_64")]
-        if has_wide_vectors() || is_x86_feature_detected!("avx2") {
+        if has_wide_vectors() {
             let room = row.len() + STRIP;
             if self.indices.len() < room {
                 self.indices.resize(room, 0);
@@ -142,52 +142,23 @@ impl Reaching {
 #[cfg(target_arch = "x86_64")]
 mod wide {
     use std::arch::x86_64::{
-        _CMP_GE_OQ, _mm256_cmp_ps, _mm256_loadu_ps, _mm256_movemask_ps, _mm256_set1_ps, _mm512_add_epi32,
-        _mm512_cmp_ps_mask, _mm512_loadu_ps, _mm512_maskz_compress_epi32, _mm512_maskz_compress_ps,
-        _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_storeu_ps, _mm512_storeu_si512,
+        _CMP_GE_OQ, _mm512_add_epi32, _mm512_cmp_ps_mask, _mm512_loadu_ps, _mm512_maskz_compress_epi32,
+        _mm512_maskz_compress_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_storeu_ps,
+        _mm512_storeu_si512,
     };
 
-    use super::{STRIP, has_wide_vectors};
+    use super::STRIP;
 
     /// Puts indices and values of entries that are at least `bar` side by side and gives their number; the processor
-    /// must have vectors of 256 bits. `row` is whole strips; there must be room for one more than it has.
+    /// must have vectors of 512 bits. `row` is whole strips; there must be room for one more than it has.
     pub fn find(row: &[f32], bar: f32, indices: &mut [u32], values: &mut [f32]) -> usize {
         let room = row.len() + STRIP;
         assert!(row.len().is_multiple_of(STRIP) && indices.len() >= room && values.len() >= room);
-        // SAFETY: the processor was asked for these vectors, here or by whoever calls, and there is as much room as was
-        // asserted.
+        // SAFETY: whoever calls has asked the processor for these vectors, and there is as much room as was asserted.
         #[expect(unsafe_code, reason = "instruction set chosen at run time")]
         unsafe {
-            if has_wide_vectors() {
-                compress(row, bar, indices.as_mut_ptr(), values.as_mut_ptr())
-            } else {
-                gather(row, bar, indices, values)
-            }
+            compress(row, bar, indices.as_mut_ptr(), values.as_mut_ptr())
         }
-    }
-
-    /// [`find`] with vectors of 256 bits.
-    #[target_feature(enable = "avx2")]
-    fn gather(row: &[f32], bar: f32, indices: &mut [u32], values: &mut [f32]) -> usize {
-        let bar = _mm256_set1_ps(bar);
-        let mut found = 0;
-        for (nth, strip) in row.as_chunks::<STRIP>().0.iter().enumerate() {
-            let reaching = |half: &[f32; STRIP / 2]| {
-                // SAFETY: half a strip is one vector.
-                #[expect(unsafe_code, reason = "a vector is read through a pointer")]
-                let entries = unsafe { _mm256_loadu_ps(half.as_ptr()) };
-                _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(entries, bar)).cast_unsigned()
-            };
-            let (halves, _) = strip.as_chunks();
-            let mut mask = reaching(&halves[0]) | reaching(&halves[1]) << (STRIP / 2);
-            while mask != 0 {
-                let lane = mask.trailing_zeros() as usize;
-                (indices[found], values[found]) = ((nth * STRIP + lane) as u32, strip[lane]);
-                found += 1;
-                mask &= mask - 1;
-            }
-        }
-        found
     }
 
     /// # Safety

@@ -2,7 +2,7 @@ use rayon::prelude::*;
 
 use crate::linalg::{
     Exact, Panels, Room, Screen, Selector, Vectorised, View, add_scaled, dot, for_each_reaching, has_screens,
-    has_wide_vectors, leave_largest, product_into, sum_of_squares, vectorised,
+    leave_largest, product_into, sum_of_squares, vectorised,
 };
 
 /// Rows of a batch worked on by one task: their codes stay in the cache. Whole blocks of [`Panels`].
@@ -495,13 +495,9 @@ const LEAST: f32 = f32::from_bits(1);
 fn add_directions(out: &mut [f32], active: &[Entry], decoder: &[f32]) {
     let d = out.len();
     let mut from = 0;
-    while has_wide_vectors() && d - from >= 128 {
+    while d - from >= 128 {
         add_columns::<128>(out, active, decoder, from);
         from += 128;
-    }
-    while d - from >= 64 {
-        add_columns::<64>(out, active, decoder, from);
-        from += 64;
     }
     while d - from >= 32 {
         add_columns::<32>(out, active, decoder, from);

@@ -1,6 +1,6 @@
 use rayon::prelude::*;
 
-use crate::linalg::{Room, Vectorised, View, add_scaled, has_wide_vectors, product_into, vectorised};
+use crate::linalg::{Room, Vectorised, View, add_scaled, product_into, vectorised};
 
 use super::rows::{Learned, LearnedRow, Stepper, normalise, normalise_into, through_norm};
 use super::step::{ByFeature, Entry, Forward, Selection, Workspace};
@@ -372,7 +372,7 @@ struct Errors<'a> {
 fn sum_entries(entries: &[Entry], inputs: &[f32], errors: Errors<'_>, sums: (&mut [f32], &mut [f32])) {
     let d = sums.0.len();
     let mut from = 0;
-    while has_wide_vectors() && d - from >= 128 {
+    while d - from >= 128 {
         sum_columns::<128>(entries, inputs, errors, (&mut *sums.0, &mut *sums.1), from);
         from += 128;
     }
