@@ -1,74 +1,71 @@
 use std::fmt;
 
+use half::bf16;
+
 use super::{Config, NnError};
 
-/// Model families that the runtime reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+/// Declares the families, each with the `model_type` of its `config.json`.
+macro_rules! families {
+    ($($(#[$doc:meta])* $name:ident = $model_type:literal,)*) => {
+        /// Model families that the runtime reads.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Family {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Family {
+            /// Every family.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The `model_type` of its `config.json`.
+            pub fn model_type(self) -> &'static str {
+                match self {
+                    $(Self::$name => $model_type,)*
+                }
+            }
+        }
+    };
+}
+
+families! {
     /// GPT-NeoX and Pythia.
-    GptNeox,
+    GptNeox = "gpt_neox",
     /// GPT-2.
-    Gpt2,
+    Gpt2 = "gpt2",
     /// Llama 1 to 3.
-    Llama,
+    Llama = "llama",
     /// Mistral.
-    Mistral,
+    Mistral = "mistral",
     /// Qwen2 and Qwen2.5.
-    Qwen2,
+    Qwen2 = "qwen2",
     /// Qwen3.
-    Qwen3,
+    Qwen3 = "qwen3",
     /// Gemma 2.
-    Gemma2,
+    Gemma2 = "gemma2",
     /// Gemma 3, text.
-    Gemma3,
+    Gemma3 = "gemma3_text",
     /// Phi-3.
-    Phi3,
+    Phi3 = "phi3",
     /// OLMo 2.
-    Olmo2,
+    Olmo2 = "olmo2",
 }
 
 impl Family {
-    /// Every family.
-    pub const ALL: [Self; 10] = [
-        Self::GptNeox,
-        Self::Gpt2,
-        Self::Llama,
-        Self::Mistral,
-        Self::Qwen2,
-        Self::Qwen3,
-        Self::Gemma2,
-        Self::Gemma3,
-        Self::Phi3,
-        Self::Olmo2,
-    ];
-
-    /// The `model_type` of its `config.json`.
-    pub fn model_type(self) -> &'static str {
-        match self {
-            Self::GptNeox => "gpt_neox",
-            Self::Gpt2 => "gpt2",
-            Self::Llama => "llama",
-            Self::Mistral => "mistral",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-            Self::Gemma2 => "gemma2",
-            Self::Gemma3 => "gemma3_text",
-            Self::Phi3 => "phi3",
-            Self::Olmo2 => "olmo2",
-        }
-    }
-
     /// The family of a configuration; an unknown one is refused with the list of those supported.
     pub fn of(config: &Config) -> Result<Self, NnError> {
         let got = config.text_or("model_type", "")?;
         if got.is_empty() {
             return Err(config.wrong("model_type", "the name of a model family"));
         }
-        Self::ALL.into_iter().find(|family| family.model_type() == got).ok_or_else(|| {
+        Self::ALL.iter().copied().find(|family| family.model_type() == got).ok_or_else(|| {
             NnError::UnsupportedFamily {
                 file: config.file().to_string(),
                 got: got.to_string(),
-                supported: Self::ALL.map(|family| format!("`{family}`")).join(", "),
+                supported: Self::ALL
+                    .iter()
+                    .map(|family| format!("`{family}`"))
+                    .collect::<Vec<_>>()
+                    .join(", "),
             }
         })
     }
@@ -83,7 +80,7 @@ impl fmt::Display for Family {
 /// How a norm centres and scales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NormKind {
-    /// (x − mean)/√(variance + ε) · weight + bias.
+    /// (x − mean)/√(variance + ε) · weight, + bias where there is one.
     Layer,
     /// x/√(mean square + ε) · weight.
     Rms,
@@ -98,19 +95,30 @@ pub enum Activation {
     GeluTanh,
     /// x · σ(x).
     Silu,
+    /// x · σ(1.702 x).
+    QuickGelu,
     /// max(x, 0).
     Relu,
+    /// max(x, 0)².
+    ReluSquared,
 }
 
 impl Activation {
     /// The activation that `field` of a configuration names.
     pub fn of(config: &Config, field: &str, default: &str) -> Result<Self, NnError> {
         match config.text_or(field, default)? {
-            "gelu" => Ok(Self::Gelu),
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Self::GeluTanh),
+            "gelu" | "gelu_python" => Ok(Self::Gelu),
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate" | "gelu_python_tanh" => {
+                Ok(Self::GeluTanh)
+            }
             "silu" | "swish" => Ok(Self::Silu),
+            "quick_gelu" => Ok(Self::QuickGelu),
             "relu" => Ok(Self::Relu),
-            _ => Err(config.wrong(field, "one of gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, silu, relu")),
+            "relu2" => Ok(Self::ReluSquared),
+            _ => Err(config.wrong(
+                field,
+                "one of gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, silu, quick_gelu, relu, relu2",
+            )),
         }
     }
 }
@@ -122,6 +130,9 @@ pub enum Residual {
     Parallel,
     /// m = x + attn(norm₁ x); m + mlp(norm₂ m).
     Sequential,
+    /// The stream itself is normed: n = norm₁ x, m = n + attn(n); k = norm₂ m, norm₃(k + mlp(k)). Norms that a
+    /// family does not have are left out.
+    Normed,
 }
 
 /// How a token's position enters.
@@ -131,6 +142,39 @@ pub enum Positions {
     Learned,
     /// Queries and keys are rotated.
     Rotary(Rotary),
+    /// Scores fall with the distance of the key.
+    Alibi(Alibi),
+}
+
+/// Attention with linear biases (Press et al. 2022): the score of the key at position j gets slope · j, which is
+/// the slope times minus its distance but for a number that all keys of a query share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alibi {
+    /// One for each head.
+    pub slopes: Vec<f32>,
+    /// Whether slope, position and product are rounded to bf16 first, as Falcon was trained.
+    pub half: bool,
+    /// Factor on what is added.
+    pub scale: f32,
+}
+
+impl Alibi {
+    /// 2^(−8i/n) for head i of n, where n is a power of two. The heads beyond the largest such n get every other
+    /// slope of twice as many.
+    pub fn slopes(n_heads: usize) -> Vec<f32> {
+        let of = |n: usize, i: usize| (-8.0 * i as f64 / n as f64).exp2() as f32;
+        let whole = if n_heads.is_power_of_two() { n_heads } else { n_heads.next_power_of_two() / 2 };
+        let rest = (0..n_heads - whole).map(|i| of(2 * whole, 2 * i + 1));
+        (1..=whole).map(|i| of(whole, i)).chain(rest).collect()
+    }
+
+    /// What is added to the scores of keys at positions `0..positions`, `[heads, positions]`.
+    pub(super) fn key_bias(&self, positions: usize) -> Vec<f32> {
+        let rounded = |x: f32| if self.half { bf16::from_f32(x).to_f32() } else { x };
+        let of =
+            |slope: f32, position: usize| rounded(rounded(slope) * rounded(position as f32)) * self.scale;
+        self.slopes.iter().flat_map(|&slope| (0..positions).map(move |at| of(slope, at))).collect()
+    }
 }
 
 /// Rotary positions: coordinate pairs (i, i + pairs) of the first `2 · pairs` of each head turn by
@@ -279,13 +323,64 @@ pub struct Architecture {
     pub attention_cap: Option<f64>,
     /// The same for logits.
     pub logit_cap: Option<f64>,
+    /// c in the clamping of queries, keys and values to −c..c.
+    pub projection_limit: Option<f64>,
     /// Factor on embeddings before the first block.
     pub embedding_scale: Option<f64>,
+    /// Factor on what attention and MLP add to the residual stream.
+    pub residual_scale: Option<f64>,
+    /// Factor on logits, before they are capped.
+    pub logit_scale: Option<f64>,
     /// Whether the unembedding is the embedding.
     pub tied: bool,
 }
 
+/// The sizes of an architecture.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    pub vocab: usize,
+    pub n_ctx: usize,
+    pub d_model: usize,
+    pub n_layers: usize,
+    pub n_heads: usize,
+    pub n_kv_heads: usize,
+    pub d_head: usize,
+    pub d_mlp: usize,
+}
+
 impl Architecture {
+    /// The plainest architecture of these sizes: layer norms, learned positions, attention over everything, no
+    /// factors, caps or limits, an unembedding of its own. Families state what is different.
+    pub(super) fn plain(family: Family, sizes: Sizes) -> Self {
+        let Sizes { vocab, n_ctx, d_model, n_layers, n_heads, n_kv_heads, d_head, d_mlp } = sizes;
+        Self {
+            family,
+            vocab,
+            n_ctx,
+            d_model,
+            n_layers,
+            n_heads,
+            n_kv_heads,
+            d_head,
+            d_mlp,
+            norm: NormKind::Layer,
+            norm_eps: 1e-5,
+            positions: Positions::Learned,
+            activation: Activation::Gelu,
+            residual: Residual::Sequential,
+            attention_scale: (d_head as f64).powf(-0.5),
+            windows: Vec::new(),
+            local_rotary: None,
+            attention_cap: None,
+            logit_cap: None,
+            projection_limit: None,
+            embedding_scale: None,
+            residual_scale: None,
+            logit_scale: None,
+            tied: false,
+        }
+    }
+
     /// How many positions back the queries of a layer see, their own included.
     pub fn window(&self, layer: usize) -> Option<usize> {
         self.windows.get(layer).copied().flatten()

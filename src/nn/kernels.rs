@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::architecture::Activation;
+use super::architecture::{Activation, NormKind};
 use crate::linalg::{StoredRows, dispatched, mul_add};
 
 /// Lanes of every reduction: one 512-bit vector of f32.
@@ -67,6 +67,16 @@ fn silu<const FMA: bool>(x: f32) -> f32 {
     x / (1.0 + exp::<FMA>(-x))
 }
 
+#[inline(always)]
+fn quick_gelu<const FMA: bool>(x: f32) -> f32 {
+    x / (1.0 + exp::<FMA>(-1.702 * x))
+}
+
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
 /// Sum of `value` over the entries, in lanes.
 #[inline(always)]
 fn sum(xs: &[f32], value: impl Fn(f32) -> f32) -> f32 {
@@ -125,7 +135,9 @@ fn bias_and_activation<const FMA: bool>(
         Some(Activation::Gelu) => each(rows, bias, width, gelu::<FMA>),
         Some(Activation::GeluTanh) => each(rows, bias, width, gelu_tanh::<FMA>),
         Some(Activation::Silu) => each(rows, bias, width, silu::<FMA>),
-        Some(Activation::Relu) => each(rows, bias, width, |x| if x < 0.0 { 0.0 } else { x }),
+        Some(Activation::QuickGelu) => each(rows, bias, width, quick_gelu::<FMA>),
+        Some(Activation::Relu) => each(rows, bias, width, relu),
+        Some(Activation::ReluSquared) => each(rows, bias, width, |x| relu(x) * relu(x)),
     }
 }
 
@@ -162,22 +174,32 @@ dispatched! {
 }
 
 #[inline(always)]
-fn norm_loop<const FMA: bool>(out: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32) {
-    let width = weight.len();
-    for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-        match bias {
+fn norm_loop<const FMA: bool>(
+    out: &mut [f32],
+    x: &[f32],
+    width: usize,
+    kind: NormKind,
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    eps: f32,
+) {
+    for (nth, (out, x)) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)).enumerate() {
+        let at = nth * width % weight.len();
+        let weight = &weight[at..at + width];
+        let mean = match kind {
+            NormKind::Layer => sum(x, |v| v) / width as f32,
+            NormKind::Rms => 0.0,
+        };
+        let scale = 1.0 / (sum(x, |v| (v - mean) * (v - mean)) / width as f32 + eps).sqrt();
+        match bias.map(|bias| &bias[at..at + width]) {
             Some(bias) => {
-                let mean = sum(x, |v| v) / width as f32;
-                let variance = sum(x, |v| (v - mean) * (v - mean)) / width as f32;
-                let scale = 1.0 / (variance + eps).sqrt();
                 for i in 0..width {
                     out[i] = mul_add::<FMA>((x[i] - mean) * scale, weight[i], bias[i]);
                 }
             }
             None => {
-                let scale = 1.0 / (sum(x, |v| v * v) / width as f32 + eps).sqrt();
                 for i in 0..width {
-                    out[i] = x[i] * scale * weight[i];
+                    out[i] = (x[i] - mean) * scale * weight[i];
                 }
             }
         }
@@ -185,8 +207,10 @@ fn norm_loop<const FMA: bool>(out: &mut [f32], x: &[f32], weight: &[f32], bias: 
 }
 
 dispatched! {
-    /// Layer norm of each row where there is a bias, RMS norm where there is none.
-    normalise = norm_loop(out: &mut [f32], x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32)
+    /// Norm of each `width` entries. Weights, and biases where there are any, may be of several rows of that width,
+    /// which then take turns.
+    normalise = norm_loop(
+        out: &mut [f32], x: &[f32], width: usize, kind: NormKind, weight: &[f32], bias: Option<&[f32]>, eps: f32)
 }
 
 #[inline(always)]
@@ -252,6 +276,9 @@ pub(super) struct AttentionShape<'a> {
     pub sin: &'a [f32],
     /// Rotated pairs.
     pub pairs: usize,
+    /// What is added to the score of a key, `[n_heads, positions]` with at least as many positions as there are
+    /// keys; empty where nothing is.
+    pub key_bias: &'a [f32],
 }
 
 /// Queries that share one pass over keys or values.
@@ -479,6 +506,10 @@ fn attend_from<const FMA: bool>(
     for (tile, keys) in tiles.iter_mut().zip(keys.chunks_exact(shape.d_head)) {
         *tile = scores::<FMA>(queries, keys);
     }
+    if !shape.key_bias.is_empty() {
+        let positions = shape.key_bias.len() / shape.n_heads;
+        add_to_keys(tiles, &shape.key_bias[head * positions..][..seen]);
+    }
     if let Some(cap) = shape.cap {
         for score in tiles.iter_mut().flatten().flatten() {
             *score = cap * (*score / cap).tanh();
@@ -540,6 +571,16 @@ fn scores<const FMA: bool>(queries: &[[f32; ROWS]], keys: &[[f32; KEYS]]) -> Til
         row[LANES..].copy_from_slice(&high);
     }
     tile
+}
+
+/// Adds `bias` `[keys]` to the scores of every query.
+#[inline(always)]
+fn add_to_keys(tiles: &mut [Tile], bias: &[f32]) {
+    for (tile, bias) in tiles.iter_mut().zip(bias.chunks(KEYS)) {
+        for scores in tile {
+            scores.iter_mut().zip(bias).for_each(|(score, bias)| *score += bias);
+        }
+    }
 }
 
 /// Turns the scores `seen` of row `r` into weights eˢ⁻ᵐᵃˣ, the rest of the row into zeros, and returns

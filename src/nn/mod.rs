@@ -31,7 +31,7 @@ pub mod tokenizer;
 mod transformer;
 mod weights;
 
-pub use architecture::{Activation, Architecture, Family, NormKind, Positions, Residual, Rotary};
+pub use architecture::{Activation, Alibi, Architecture, Family, NormKind, Positions, Residual, Rotary};
 pub use config::Config;
 #[cfg(test)]
 pub use device::gpu_for_tests;

@@ -6,7 +6,7 @@
 use candle_core::{CpuStorage, D, Device, InplaceOp1, Layout, Storage, Tensor};
 use rayon::prelude::*;
 
-use super::architecture::{Activation, NormKind};
+use super::architecture::{Activation, NormKind, Positions};
 use super::kernels::{self, AttentionShape, HeadView, LaidOut, MatrixView};
 use super::keys_values::KeysValues;
 use super::packed::Packed;
@@ -81,7 +81,10 @@ pub(super) fn linear(x: &Tensor, map: &Linear, activation: Option<Activation>) -
         Some(Activation::Gelu) => sum.gelu_erf(),
         Some(Activation::GeluTanh) => sum.gelu(),
         Some(Activation::Silu) => sum.silu(),
+        // x·σ(1.702 x)
+        Some(Activation::QuickGelu) => (&sum * 1.702)?.silu()? / 1.702,
         Some(Activation::Relu) => sum.relu(),
+        Some(Activation::ReluSquared) => sum.relu()?.sqr(),
     }
 }
 
@@ -195,7 +198,7 @@ pub(super) fn gated(gate: Tensor, up: &Tensor) -> Result<Tensor> {
     Ok(gate)
 }
 
-/// Norm of each row.
+/// Norm of each row. A weight `[heads, width]` norms every `width` entries of a row by themselves.
 pub(super) fn norm(x: &Tensor, norm: &Norm, kind: NormKind, eps: f64) -> Result<Tensor> {
     let bias_is_plain = norm.bias.as_ref().is_none_or(|bias| fused(&[bias]));
     if fused(&[x, &norm.weight]) && bias_is_plain {
@@ -210,22 +213,26 @@ pub(super) fn norm(x: &Tensor, norm: &Norm, kind: NormKind, eps: f64) -> Result<
                 None => None,
             };
             let (x, weight) = (entries(&x, x_layout)?, entries(&weight, weight_layout)?);
+            let width = norm.weight.dim(D::Minus1)?;
             in_parts(&mut out, weight.len(), |at, out| {
-                kernels::normalise(out, &x[at..at + out.len()], weight, bias, eps as f32);
+                kernels::normalise(out, &x[at..at + out.len()], width, kind, weight, bias, eps as f32);
             });
         }
         return Tensor::from_vec(out, x.shape(), x.device());
     }
+    let shape = x.shape();
+    let x = x.reshape([&[x.elem_count() / norm.weight.elem_count()], norm.weight.dims()].concat())?;
     let centred = match kind {
         NormKind::Layer => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
-        NormKind::Rms => x.clone(),
+        NormKind::Rms => x,
     };
     let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
     let scaled = centred.broadcast_div(&scale)?.broadcast_mul(&norm.weight)?;
-    match &norm.bias {
-        Some(bias) => scaled.broadcast_add(bias),
-        None => Ok(scaled),
-    }
+    let normed = match &norm.bias {
+        Some(bias) => scaled.broadcast_add(bias)?,
+        None => scaled,
+    };
+    normed.reshape(shape)
 }
 
 /// x + a (+ b).
@@ -309,31 +316,47 @@ impl Heads {
     }
 }
 
-/// Cosines and sines of the rotary angles, `[positions, pairs]` each.
+/// What positions do inside attention: rotary angles, cosines and sines `[positions, pairs]`, and what is added to
+/// the score of a key, `[n_heads, positions]`.
 #[derive(Debug, Clone)]
-pub(super) struct Rotations {
+pub(super) struct PositionTables {
     cos: Vec<f32>,
     sin: Vec<f32>,
     pairs: usize,
+    key_bias: Vec<f32>,
     positions: usize,
 }
 
-impl Rotations {
-    /// Angles of positions `0..positions`; without frequencies nothing rotates.
-    pub fn new(frequencies: &[f64], positions: usize) -> Self {
+impl PositionTables {
+    /// Of positions `0..positions`.
+    pub fn new(kind: &Positions, positions: usize) -> Self {
+        let (frequencies, key_bias) = match kind {
+            Positions::Learned => (&[][..], Vec::new()),
+            Positions::Rotary(rotary) => (&rotary.frequencies[..], Vec::new()),
+            Positions::Alibi(alibi) => (&[][..], alibi.key_bias(positions)),
+        };
         let angles = (0..positions)
             .flat_map(|position| frequencies.iter().map(move |&f| f64::from(position as f32 * f as f32)));
         let (cos, sin) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
-        Self { cos, sin, pairs: frequencies.len(), positions }
+        Self { cos, sin, pairs: frequencies.len(), key_bias, positions }
     }
 
-    /// How many positions there are angles for.
+    /// How many positions there are tables for.
     pub fn positions(&self) -> usize {
         self.positions
     }
 
+    /// What is added to the scores of `keys` keys, `[1, n_heads, 1, keys]`; nothing without ALiBi.
+    fn key_bias(&self, n_heads: usize, keys: usize, device: &Device) -> Result<Option<Tensor>> {
+        if self.key_bias.is_empty() {
+            return Ok(None);
+        }
+        let table = Tensor::from_slice(&self.key_bias, (1, n_heads, 1, self.positions), device)?;
+        table.narrow(3, 0, keys).map(Some)
+    }
+
     /// `x` `[batch, heads, positions, d_head]` at positions from `first` on, rotated.
-    fn apply(&self, x: &Tensor, first: usize) -> Result<Tensor> {
+    fn rotate(&self, x: &Tensor, first: usize) -> Result<Tensor> {
         if self.pairs == 0 {
             return Ok(x.clone());
         }
@@ -373,7 +396,7 @@ pub(super) fn attention(
     batch: usize,
     d_head: usize,
     rule: AttentionRule,
-    rotations: &Rotations,
+    tables: &PositionTables,
 ) -> Result<Tensor> {
     let (queries, keys) = (q.rows.dim(0)? / batch, k.rows.dim(0)? / batch);
     if fused(&[&q.rows, &k.rows, &v.rows]) {
@@ -383,16 +406,20 @@ pub(super) fn attention(
             let (k_rows, k_layout) = k.rows.storage_and_layout();
             let (v_rows, v_layout) = v.rows.storage_and_layout();
             let heads = [q.count, k.count, d_head];
-            let shape = shape_of([batch, queries, keys], heads, rule, rotations);
+            let shape = shape_of([batch, queries, keys], heads, rule, tables);
             let views = (q.view(&q_rows, q_layout)?, k.view(&k_rows, k_layout)?, v.view(&v_rows, v_layout)?);
             kernels::attend(&mut out, views.0, views.1, views.2, &shape);
         }
         return Tensor::from_vec(out, (batch * queries, q.count * d_head), q.rows.device());
     }
     let past = keys - queries;
-    let queries_at = rotations.apply(&q.spread(batch, d_head, q.count)?, past)?;
-    let keys_at = rotations.apply(&k.spread(batch, d_head, q.count)?, 0)?;
+    let queries_at = tables.rotate(&q.spread(batch, d_head, q.count)?, past)?;
+    let keys_at = tables.rotate(&k.spread(batch, d_head, q.count)?, 0)?;
     let scores = (queries_at.contiguous()?.matmul(&keys_at.transpose(2, 3)?.contiguous()?)? * rule.scale)?;
+    let scores = match tables.key_bias(q.count, keys, scores.device())? {
+        Some(bias) => scores.broadcast_add(&bias)?,
+        None => scores,
+    };
     let scores = match rule.cap {
         Some(cap) => ((scores / cap)?.tanh()? * cap)?,
         None => scores,
@@ -406,7 +433,7 @@ fn shape_of(
     [batch, queries, keys]: [usize; 3],
     [n_heads, n_kv_heads, d_head]: [usize; 3],
     rule: AttentionRule,
-    rotations: &Rotations,
+    tables: &PositionTables,
 ) -> AttentionShape<'_> {
     AttentionShape {
         batch,
@@ -418,9 +445,10 @@ fn shape_of(
         scale: rule.scale as f32,
         window: rule.window.unwrap_or(usize::MAX),
         cap: rule.cap.map(|cap| cap as f32),
-        cos: &rotations.cos,
-        sin: &rotations.sin,
-        pairs: rotations.pairs,
+        cos: &tables.cos,
+        sin: &tables.sin,
+        pairs: tables.pairs,
+        key_bias: &tables.key_bias,
     }
 }
 
@@ -431,7 +459,7 @@ pub(super) fn attention_with_past(
     [q, k, v]: [&Heads; 3],
     d_head: usize,
     rule: AttentionRule,
-    rotations: &Rotations,
+    tables: &PositionTables,
     past: &mut [KeysValues],
     layer: usize,
 ) -> Result<Tensor> {
@@ -452,7 +480,9 @@ pub(super) fn attention_with_past(
         let v = view(&values[nth * queries * kv_width..], kv_width, head * d_head);
         let mut out = vec![0.0; queries * group * d_head];
         let seen = laid_out.positions() + queries;
-        let shape = shape_of([1, queries, seen], [group, 1, d_head], rule, rotations);
+        let shape = shape_of([1, queries, seen], [group, 1, d_head], rule, tables);
+        let of_group = group * tables.key_bias.len() / count;
+        let shape = AttentionShape { key_bias: &shape.key_bias[head * of_group..][..of_group], ..shape };
         kernels::attend_on(&mut out, q, k, v, laid_out, &shape);
         out
     };

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::architecture::{Architecture, NormKind, Positions, Residual};
 use super::keys_values::KeysValues;
-use super::ops::{self, AttentionRule, Heads, Rotations};
+use super::ops::{self, AttentionRule, Heads, PositionTables};
 use super::rows::Rows;
 use super::{Config, NnError, Weights, families};
 use crate::base::{HookPoint, Matrix, Site, TokenBatch};
@@ -48,7 +48,8 @@ fn move_tensor(tensor: &mut Tensor, device: &Device) -> candle_core::Result<()> 
     Ok(())
 }
 
-/// Weight and, in layer norms, bias `[d_model]`.
+/// Weight and, in most layer norms, bias `[d_model]`. Norms of heads may have `[d_head]` for all heads alike,
+/// `[heads, d_head]` for each head by itself, or `[heads · d_head]` for all heads together.
 #[derive(Debug, Clone)]
 pub(super) struct Norm {
     pub weight: Tensor,
@@ -86,8 +87,7 @@ pub(super) struct Block {
     /// Of the residual stream before attention.
     pub attention_norm: Option<Norm>,
     pub projections: Projections,
-    /// Of queries and keys before they are rotated: of each head where it is as wide as one, else of all heads
-    /// together.
+    /// Of queries and keys before they are rotated.
     pub query_norm: Option<Norm>,
     pub key_norm: Option<Norm>,
     pub attention_out: Linear,
@@ -98,9 +98,27 @@ pub(super) struct Block {
     pub mlp: Mlp,
     /// Of what the MLP adds to the residual stream.
     pub mlp_post_norm: Option<Norm>,
+    /// Of the residual stream that leaves the block.
+    pub stream_norm: Option<Norm>,
 }
 
 impl Block {
+    /// A block without norms.
+    pub fn plain(projections: Projections, attention_out: Linear, mlp: Mlp) -> Self {
+        Self {
+            attention_norm: None,
+            projections,
+            query_norm: None,
+            key_norm: None,
+            attention_out,
+            attention_post_norm: None,
+            mlp_norm: None,
+            mlp,
+            mlp_post_norm: None,
+            stream_norm: None,
+        }
+    }
+
     /// Every linear map.
     fn maps(&mut self) -> Vec<&mut Linear> {
         let projections = match &mut self.projections {
@@ -115,7 +133,7 @@ impl Block {
     fn norms(&mut self) -> impl Iterator<Item = &mut Norm> {
         let of_attention = [&mut self.attention_norm, &mut self.query_norm, &mut self.key_norm];
         let of_mlp = [&mut self.attention_post_norm, &mut self.mlp_norm, &mut self.mlp_post_norm];
-        of_attention.into_iter().chain(of_mlp).flatten()
+        of_attention.into_iter().chain(of_mlp).chain([&mut self.stream_norm]).flatten()
     }
 }
 
@@ -124,9 +142,25 @@ impl Block {
 pub(super) struct Parts {
     pub embedding: Rows,
     pub position_embedding: Option<Tensor>,
+    /// Of embeddings, positions included, before the first block.
+    pub embedding_norm: Option<Norm>,
     pub blocks: Vec<Block>,
-    pub final_norm: Norm,
+    pub final_norm: Option<Norm>,
     pub unembedding: Linear,
+}
+
+impl Parts {
+    /// Embeddings, blocks, a norm and the unembedding, and nothing else.
+    pub fn plain(embedding: Rows, blocks: Vec<Block>, final_norm: Norm, unembedding: Linear) -> Self {
+        Self {
+            embedding,
+            position_embedding: None,
+            embedding_norm: None,
+            blocks,
+            final_norm: Some(final_norm),
+            unembedding,
+        }
+    }
 }
 
 /// What replaces an activation during a forward pass.
@@ -172,16 +206,16 @@ pub struct ForwardPass {
     pub output: Option<Tensor>,
 }
 
-/// The angles of positions, of layers that see everything and of those with a window. They grow with the longest
+/// What positions do in layers that see everything and in those with a window. The tables grow with the longest
 /// sequence so far.
-type SharedRotations = Arc<[Rotations; 2]>;
+type SharedTables = Arc<[PositionTables; 2]>;
 
 /// A decoder-only language model.
 #[derive(Debug, Clone)]
 pub struct Transformer {
     architecture: Architecture,
     parts: Parts,
-    rotations: Arc<Mutex<SharedRotations>>,
+    tables: Arc<Mutex<SharedTables>>,
 }
 
 /// Logits that a loss holds in memory at once, 64 MB of them: the unembedding is read once for all of them.
@@ -191,7 +225,7 @@ const LOGITS_AT_ONCE: usize = 1 << 24;
 struct Pass<'a> {
     /// Sequences.
     batch: usize,
-    rotations: SharedRotations,
+    tables: SharedTables,
     /// Of each sequence, where earlier positions were read before.
     past: Option<&'a mut [KeysValues]>,
     taps: Taps<'a>,
@@ -249,8 +283,8 @@ impl Transformer {
     pub fn new(config: &Config, weights: &Weights) -> Result<Self, NnError> {
         let architecture = families::architecture(config)?;
         let parts = families::parts(&architecture, config, weights)?;
-        let none = Arc::new(rotations(&architecture, 0));
-        Ok(Self { architecture, parts, rotations: Arc::new(Mutex::new(none)) })
+        let none = Arc::new(position_tables(&architecture, 0));
+        Ok(Self { architecture, parts, tables: Arc::new(Mutex::new(none)) })
     }
 
     /// The same model with both factors of every product with a weight inside its blocks rounded to bf16; sums,
@@ -273,7 +307,8 @@ impl Transformer {
             block.maps().into_iter().try_for_each(|map| map.move_to(device))?;
             block.norms().try_for_each(|norm| norm.move_to(device))?;
         }
-        parts.final_norm.move_to(device)?;
+        let outside = [&mut parts.embedding_norm, &mut parts.final_norm];
+        outside.into_iter().flatten().try_for_each(|norm| norm.move_to(device))?;
         parts.unembedding.move_to(device)?;
         Ok(self)
     }
@@ -370,19 +405,21 @@ impl Transformer {
     }
 
     /// Logits `[n, vocab]` that directions `[n, d_model]` of the residual stream write by themselves: each goes
-    /// through the final norm's gain, its mean taken off first where that norm takes off means, and through the
-    /// unembedding. Neither the norm's division by the stream's own size, nor its bias, nor a cap on logits is
-    /// in it.
+    /// through the final norm's gain, its mean taken off first where that norm takes off means, through the
+    /// unembedding and the factor on logits. Neither the norm's division by the stream's own size, nor a bias, nor
+    /// a cap on logits is in it.
     pub fn direct_logits(&self, directions: &Matrix) -> Result<Matrix, NnError> {
         let shape = (directions.rows(), directions.cols());
         let x = Tensor::from_slice(directions.data(), shape, self.device())?;
-        let norm = &self.parts.final_norm;
-        let x = match self.norm_kind(norm) {
-            NormKind::Layer => x.broadcast_sub(&x.mean_keepdim(1)?)?,
-            NormKind::Rms => x,
+        let x = match (&self.parts.final_norm, self.architecture.norm) {
+            (None, _) => x,
+            (Some(norm), NormKind::Layer) => {
+                x.broadcast_sub(&x.mean_keepdim(1)?)?.broadcast_mul(&norm.weight)?
+            }
+            (Some(norm), NormKind::Rms) => x.broadcast_mul(&norm.weight)?,
         };
         let map = Linear::new(self.parts.unembedding.weight.clone(), None);
-        matrix_of(Some(ops::linear(&x.broadcast_mul(&norm.weight)?, &map, None)?))
+        matrix_of(Some(scaled(ops::linear(&x, &map, None)?, self.architecture.logit_scale)?))
     }
 
     /// Logits `[batch, positions, vocab]` of ids `[batch, positions]` (u32), differentiable with respect to
@@ -399,6 +436,7 @@ impl Transformer {
     /// Logits `[rows, vocab]` of outputs of the final norm `[rows, d_model]`.
     pub fn unembed(&self, normed: &Tensor) -> Result<Tensor, NnError> {
         let logits = ops::linear(normed, &self.parts.unembedding, None)?;
+        let logits = scaled(logits, self.architecture.logit_scale)?;
         match self.architecture.logit_cap {
             Some(cap) => Ok(((logits / cap)?.tanh()? * cap)?),
             None => Ok(logits),
@@ -436,8 +474,8 @@ impl Transformer {
         let shape = (tokens.rows() * tokens.cols(), self.architecture.d_model);
         let x = Tensor::from_slice(rows, shape, self.device())?;
         let request = Request { hooks: &[], edit: None, output: Output::FinalNorm };
-        let rotations = self.rotations(tokens.cols());
-        let pass = Pass { batch: tokens.rows(), rotations, past: None, taps: Taps::new(request) };
+        let tables = self.tables(tokens.cols());
+        let pass = Pass { batch: tokens.rows(), tables, past: None, taps: Taps::new(request) };
         let pass = self.layers_from(layer, x, pass)?;
         pass.output.map_or(Ok(Vec::new()), |normed| self.losses_of(&normed, tokens))
     }
@@ -481,12 +519,10 @@ impl Transformer {
         if taps.done() {
             return Ok(taps.finish(None));
         }
-        let embedded = match self.architecture.embedding_scale {
-            Some(scale) => (embedded * scale)?,
-            None => embedded,
-        };
-        let x = self.add_positions(embedded, batch, firsts.as_deref())?; // [N, d_model]
-        self.layers_from(0, x, Pass { batch, rotations: self.rotations(longest), past, taps })
+        let embedded = scaled(embedded, self.architecture.embedding_scale)?;
+        let placed = self.add_positions(embedded, batch, firsts.as_deref())?;
+        let x = self.normed(&placed, &self.parts.embedding_norm)?; // [N, d_model]
+        self.layers_from(0, x, Pass { batch, tables: self.tables(longest), past, taps })
     }
 
     /// The forward pass from the residual stream `x` `[N, d_model]` before block `first` on.
@@ -497,7 +533,7 @@ impl Transformer {
                 None => return Ok(pass.taps.finish(None)),
             }
         }
-        let normed = self.norm(&x, &self.parts.final_norm)?; // [N, d_model]
+        let normed = self.normed(&x, &self.parts.final_norm)?; // [N, d_model]
         let output = match pass.taps.request.output {
             Output::Nothing => None,
             Output::FinalNorm => Some(normed),
@@ -515,11 +551,14 @@ impl Transformer {
         pass: &mut Pass<'_>,
     ) -> Result<Option<Tensor>, NnError> {
         let at = |site| HookPoint::Block { layer, site };
+        let parallel = self.architecture.residual == Residual::Parallel;
+        let stream_is_normed = self.architecture.residual == Residual::Normed;
         let x = pass.taps.at(at(Site::ResidPre), x)?; // [N, d_model]
         if pass.taps.done() {
             return Ok(None);
         }
         let normed = self.normed(&x, &block.attention_norm)?; // [N, d_model]
+        let x = if stream_is_normed { normed.clone() } else { x };
         let z = self.attention(layer, block, &normed, pass)?; // [N, n_heads · d_head]
         let z = pass.taps.at(at(Site::AttnZ), z)?;
         if pass.taps.done() {
@@ -527,11 +566,11 @@ impl Transformer {
         }
         let attention_out = ops::linear(&z, &block.attention_out, None)?; // [N, d_model]
         let attention_out = self.normed(&attention_out, &block.attention_post_norm)?;
+        let attention_out = scaled(attention_out, self.architecture.residual_scale)?;
         let attention_out = pass.taps.at(at(Site::AttnOut), attention_out)?;
         if pass.taps.done() {
             return Ok(None);
         }
-        let parallel = self.architecture.residual == Residual::Parallel;
         let middle = if parallel {
             x.clone()
         } else {
@@ -540,13 +579,16 @@ impl Transformer {
         if pass.taps.done() {
             return Ok(None);
         }
-        let neurons = self.neurons(block, &self.normed(&middle, &block.mlp_norm)?)?; // [N, d_mlp]
+        let normed = self.normed(&middle, &block.mlp_norm)?; // [N, d_model]
+        let middle = if stream_is_normed { normed.clone() } else { middle };
+        let neurons = self.neurons(block, &normed)?; // [N, d_mlp]
         let neurons = pass.taps.at(at(Site::MlpPost), neurons)?;
         if pass.taps.done() {
             return Ok(None);
         }
         let mlp_out = ops::linear(&neurons, &block.mlp.down, None)?; // [N, d_model]
         let mlp_out = self.normed(&mlp_out, &block.mlp_post_norm)?;
+        let mlp_out = scaled(mlp_out, self.architecture.residual_scale)?;
         let mlp_out = pass.taps.at(at(Site::MlpOut), mlp_out)?;
         if pass.taps.done() {
             return Ok(None);
@@ -556,6 +598,7 @@ impl Transformer {
         } else {
             ops::add(&middle, &mlp_out, None)?
         };
+        let next = self.normed(&next, &block.stream_norm)?;
         let next = pass.taps.at(at(Site::ResidPost), next)?; // [N, d_model]
         Ok(if pass.taps.done() { None } else { Some(next) })
     }
@@ -570,7 +613,7 @@ impl Transformer {
     ) -> Result<Tensor, NnError> {
         let a = &self.architecture;
         let (d, count, kv_count) = (a.d_head, a.n_heads, a.n_kv_heads);
-        let [mut q, mut k, v] = match &block.projections {
+        let [mut q, mut k, mut v] = match &block.projections {
             Projections::FusedByHead(map) => {
                 let rows = ops::linear(normed, map, None)?; // [N, n_heads · (q, k, v)]
                 [0, d, 2 * d].map(|first| Heads { rows: rows.clone(), first, step: 3 * d, count })
@@ -592,13 +635,18 @@ impl Transformer {
         if let Some(norm) = &block.key_norm {
             k = self.norm_heads(&k, norm)?;
         }
+        if let Some(limit) = a.projection_limit {
+            for heads in [&mut q, &mut k, &mut v] {
+                heads.rows = heads.rows.clamp(-limit, limit)?;
+            }
+        }
         let window = a.window(layer);
         let rule = AttentionRule { scale: a.attention_scale, window, cap: a.attention_cap };
-        let [everywhere, local] = &*pass.rotations;
-        let rotations = if window.is_some() { local } else { everywhere };
+        let [everywhere, local] = &*pass.tables;
+        let tables = if window.is_some() { local } else { everywhere };
         Ok(match &mut pass.past {
-            None => ops::attention([&q, &k, &v], pass.batch, d, rule, rotations)?,
-            Some(past) => ops::attention_with_past([&q, &k, &v], d, rule, rotations, past, layer)?,
+            None => ops::attention([&q, &k, &v], pass.batch, d, rule, tables)?,
+            Some(past) => ops::attention_with_past([&q, &k, &v], d, rule, tables, past, layer)?,
         })
     }
 
@@ -614,12 +662,8 @@ impl Transformer {
         }
     }
 
-    fn norm_kind(&self, norm: &Norm) -> NormKind {
-        if norm.bias.is_some() { NormKind::Layer } else { self.architecture.norm }
-    }
-
     fn norm(&self, x: &Tensor, norm: &Norm) -> Result<Tensor, NnError> {
-        Ok(ops::norm(x, norm, self.norm_kind(norm), self.architecture.norm_eps)?)
+        Ok(ops::norm(x, norm, self.architecture.norm, self.architecture.norm_eps)?)
     }
 
     /// The norm of rows, or the rows themselves where there is none.
@@ -631,17 +675,15 @@ impl Transformer {
     fn norm_heads(&self, heads: &Heads, norm: &Norm) -> Result<Heads, NnError> {
         let d = self.architecture.d_head;
         let rows = heads.alone(d)?; // [N, count · d_head]
-        let shape = rows.dims2()?;
-        let normed = self.norm(&rows.reshape(((), norm.weight.dim(0)?))?, norm)?;
-        Ok(Heads::whole(normed.reshape(shape)?, d)?)
+        Ok(Heads::whole(self.norm(&rows, norm)?, d)?)
     }
 
-    /// Angles of positions `0..positions` at least.
-    fn rotations(&self, positions: usize) -> SharedRotations {
-        let mut shared = self.rotations.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Of positions `0..positions` at least.
+    fn tables(&self, positions: usize) -> SharedTables {
+        let mut shared = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         if shared[0].positions() < positions {
             let room = positions.next_power_of_two().min(self.architecture.n_ctx).max(positions);
-            *shared = Arc::new(rotations(&self.architecture, room));
+            *shared = Arc::new(position_tables(&self.architecture, room));
         }
         shared.clone()
     }
@@ -672,15 +714,20 @@ fn matrix_of(tensor: Option<Tensor>) -> Result<Matrix, NnError> {
     Ok(matrix)
 }
 
-/// Angles of positions `0..positions`: of layers that see everything, and of those with a window.
-fn rotations(architecture: &Architecture, positions: usize) -> [Rotations; 2] {
-    let everywhere = match &architecture.positions {
-        Positions::Learned => Rotations::new(&[], positions),
-        Positions::Rotary(rotary) => Rotations::new(&rotary.frequencies, positions),
-    };
-    let local = architecture.local_rotary.as_ref();
-    let local = local.map(|rotary| Rotations::new(&rotary.frequencies, positions));
+/// What positions `0..positions` do: in layers that see everything, and in those with a window.
+fn position_tables(architecture: &Architecture, positions: usize) -> [PositionTables; 2] {
+    let everywhere = PositionTables::new(&architecture.positions, positions);
+    let local = architecture.local_rotary.clone();
+    let local = local.map(|rotary| PositionTables::new(&Positions::Rotary(rotary), positions));
     [everywhere.clone(), local.unwrap_or(everywhere)]
+}
+
+/// x · factor.
+fn scaled(x: Tensor, factor: Option<f64>) -> candle_core::Result<Tensor> {
+    match factor {
+        Some(factor) => x * factor,
+        None => Ok(x),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use super::norm;
-use crate::nn::architecture::{Activation, Architecture, Family, NormKind, Positions, Residual};
+use crate::nn::architecture::{Activation, Architecture, Family, Sizes};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
 use crate::nn::transformer::{Block, Linear, Mlp, Parts, Projections};
@@ -16,8 +16,7 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     }
     let d_head = d_model / n_heads;
     let scaled = config.flag_or("scale_attn_weights", true)?;
-    Architecture {
-        family: Family::Gpt2,
+    let sizes = Sizes {
         vocab: config.count("vocab_size")?,
         n_ctx: config.count("n_positions")?,
         d_model,
@@ -26,18 +25,13 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         n_kv_heads: n_heads,
         d_head,
         d_mlp: config.count_or("n_inner", Some(4 * d_model))?,
-        norm: NormKind::Layer,
+    };
+    Architecture {
         norm_eps: config.positive_or("layer_norm_epsilon", 1e-5)?,
-        positions: Positions::Learned,
         activation: Activation::of(config, "activation_function", "gelu_new")?,
-        residual: Residual::Sequential,
         attention_scale: if scaled { (d_head as f64).powf(-0.5) } else { 1.0 },
-        windows: Vec::new(),
-        local_rotary: None,
-        attention_cap: None,
-        logit_cap: None,
-        embedding_scale: None,
         tied: config.flag_or("tie_word_embeddings", true)?,
+        ..Architecture::plain(Family::Gpt2, sizes)
     }
     .checked(config, "n_head")
 }
@@ -57,32 +51,23 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
         let at = |name: &str| format!("{prefix}h.{layer}.{name}");
         blocks.push(Block {
             attention_norm: Some(norm(weights, &at("ln_1"), a)?),
-            projections: Projections::FusedByKind(conv1d(
-                weights,
-                &at("attn.c_attn"),
-                a.d_model,
-                3 * a.d_model,
-            )?),
-            attention_out: conv1d(weights, &at("attn.c_proj"), a.d_model, a.d_model)?,
-            query_norm: None,
-            key_norm: None,
-            attention_post_norm: None,
             mlp_norm: Some(norm(weights, &at("ln_2"), a)?),
-            mlp_post_norm: None,
-            mlp: Mlp {
-                gate: None,
-                up: conv1d(weights, &at("mlp.c_fc"), a.d_model, a.d_mlp)?,
-                down: conv1d(weights, &at("mlp.c_proj"), a.d_mlp, a.d_model)?,
-            },
+            ..Block::plain(
+                Projections::FusedByKind(conv1d(weights, &at("attn.c_attn"), a.d_model, 3 * a.d_model)?),
+                conv1d(weights, &at("attn.c_proj"), a.d_model, a.d_model)?,
+                Mlp {
+                    gate: None,
+                    up: conv1d(weights, &at("mlp.c_fc"), a.d_model, a.d_mlp)?,
+                    down: conv1d(weights, &at("mlp.c_proj"), a.d_mlp, a.d_model)?,
+                },
+            )
         });
     }
     let unembedding =
         if a.tied { embedding.clone() } else { weights.rows("lm_head.weight", &[a.vocab, a.d_model])? };
+    let final_norm = norm(weights, &format!("{prefix}ln_f"), a)?;
     Ok(Parts {
-        embedding,
         position_embedding: Some(weights.get(&format!("{prefix}wpe.weight"), &[a.n_ctx, a.d_model])?),
-        blocks,
-        final_norm: norm(weights, &format!("{prefix}ln_f"), a)?,
-        unembedding: Linear::new(unembedding, None),
+        ..Parts::plain(embedding, blocks, final_norm, Linear::new(unembedding, None))
     })
 }

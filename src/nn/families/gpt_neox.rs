@@ -1,5 +1,5 @@
 use super::{linear, norm};
-use crate::nn::architecture::{Activation, Architecture, Family, NormKind, Positions, Residual, Rotary};
+use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual, Rotary, Sizes};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
 use crate::nn::transformer::{Block, Linear, Mlp, Parts, Projections};
@@ -14,8 +14,7 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     }
     let d_head = d_model / n_heads;
     let parallel = config.flag_or("use_parallel_residual", true)?;
-    Architecture {
-        family: Family::GptNeox,
+    let sizes = Sizes {
         vocab: config.count("vocab_size")?,
         n_ctx: config.count("max_position_embeddings")?,
         d_model,
@@ -24,18 +23,14 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         n_kv_heads: n_heads,
         d_head,
         d_mlp: config.count("intermediate_size")?,
-        norm: NormKind::Layer,
+    };
+    Architecture {
         norm_eps: config.positive_or("layer_norm_eps", 1e-5)?,
         positions: Positions::Rotary(Rotary::of(config, d_head, ("rotary_pct", 0.25), "rotary_emb_base")?),
         activation: Activation::of(config, "hidden_act", "gelu")?,
         residual: if parallel { Residual::Parallel } else { Residual::Sequential },
-        attention_scale: (d_head as f64).powf(-0.5),
-        windows: Vec::new(),
-        local_rotary: None,
-        attention_cap: None,
-        logit_cap: None,
-        embedding_scale: None,
         tied: config.flag_or("tie_word_embeddings", false)?,
+        ..Architecture::plain(Family::GptNeox, sizes)
     }
     .checked(config, "num_attention_heads")
 }
@@ -48,33 +43,26 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
         let at = |name: &str| format!("gpt_neox.layers.{layer}.{name}");
         blocks.push(Block {
             attention_norm: Some(norm(weights, &at("input_layernorm"), a)?),
-            projections: Projections::FusedByHead(linear(
-                weights,
-                &at("attention.query_key_value"),
-                3 * a.d_model,
-                a.d_model,
-                bias,
-            )?),
-            attention_out: linear(weights, &at("attention.dense"), a.d_model, a.d_model, bias)?,
-            query_norm: None,
-            key_norm: None,
-            attention_post_norm: None,
             mlp_norm: Some(norm(weights, &at("post_attention_layernorm"), a)?),
-            mlp_post_norm: None,
-            mlp: Mlp {
-                gate: None,
-                up: linear(weights, &at("mlp.dense_h_to_4h"), a.d_mlp, a.d_model, true)?,
-                down: linear(weights, &at("mlp.dense_4h_to_h"), a.d_model, a.d_mlp, true)?,
-            },
+            ..Block::plain(
+                Projections::FusedByHead(linear(
+                    weights,
+                    &at("attention.query_key_value"),
+                    3 * a.d_model,
+                    a.d_model,
+                    bias,
+                )?),
+                linear(weights, &at("attention.dense"), a.d_model, a.d_model, bias)?,
+                Mlp {
+                    gate: None,
+                    up: linear(weights, &at("mlp.dense_h_to_4h"), a.d_mlp, a.d_model, true)?,
+                    down: linear(weights, &at("mlp.dense_4h_to_h"), a.d_model, a.d_mlp, true)?,
+                },
+            )
         });
     }
     let unembedding =
         if a.tied { embedding.clone() } else { weights.rows("embed_out.weight", &[a.vocab, a.d_model])? };
-    Ok(Parts {
-        embedding,
-        position_embedding: None,
-        blocks,
-        final_norm: norm(weights, "gpt_neox.final_layer_norm", a)?,
-        unembedding: Linear::new(unembedding, None),
-    })
+    let final_norm = norm(weights, "gpt_neox.final_layer_norm", a)?;
+    Ok(Parts::plain(embedding, blocks, final_norm, Linear::new(unembedding, None)))
 }

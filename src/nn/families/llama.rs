@@ -1,5 +1,5 @@
 use super::{linear, norm, norm_of_width, windows};
-use crate::nn::architecture::{Activation, Architecture, Family, NormKind, Positions, Residual, Rotary};
+use crate::nn::architecture::{Activation, Architecture, Family, NormKind, Positions, Rotary, Sizes};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
 use crate::nn::rows::Rows;
@@ -24,8 +24,7 @@ pub(super) fn architecture(config: &Config, family: Family) -> Result<Architectu
         }
         _ => Vec::new(),
     };
-    Architecture {
-        family,
+    let sizes = Sizes {
         vocab: config.count("vocab_size")?,
         n_ctx: config.count("max_position_embeddings")?,
         d_model,
@@ -34,6 +33,8 @@ pub(super) fn architecture(config: &Config, family: Family) -> Result<Architectu
         n_kv_heads: config.count_or("num_key_value_heads", Some(n_heads))?,
         d_head,
         d_mlp: config.count("intermediate_size")?,
+    };
+    Architecture {
         norm: NormKind::Rms,
         norm_eps: config.positive_or("rms_norm_eps", 1e-6)?,
         positions: Positions::Rotary(Rotary::of(
@@ -43,14 +44,9 @@ pub(super) fn architecture(config: &Config, family: Family) -> Result<Architectu
             "rope_theta",
         )?),
         activation: Activation::of(config, "hidden_act", "silu")?,
-        residual: Residual::Sequential,
-        attention_scale: (d_head as f64).powf(-0.5),
         windows,
-        local_rotary: None,
-        attention_cap: None,
-        logit_cap: None,
-        embedding_scale: None,
         tied: config.flag_or("tie_word_embeddings", false)?,
+        ..Architecture::plain(family, sizes)
     }
     .checked(config, "num_key_value_heads")
 }
@@ -77,32 +73,28 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
         };
         blocks.push(Block {
             attention_norm: norms.attention,
-            projections: Projections::Separate {
-                queries: projection("q_proj", d_queries)?,
-                keys: projection("k_proj", d_keys)?,
-                values: projection("v_proj", d_keys)?,
-            },
             query_norm: norms.queries,
             key_norm: norms.keys,
-            attention_out: linear(weights, &at("self_attn.o_proj"), a.d_model, d_queries, bias_out)?,
             attention_post_norm: norms.attention_post,
             mlp_norm: norms.mlp,
-            mlp: Mlp {
-                gate: Some(mlp("gate_proj", a.d_mlp, a.d_model)?),
-                up: mlp("up_proj", a.d_mlp, a.d_model)?,
-                down: mlp("down_proj", a.d_model, a.d_mlp)?,
-            },
             mlp_post_norm: norms.mlp_post,
+            ..Block::plain(
+                Projections::Separate {
+                    queries: projection("q_proj", d_queries)?,
+                    keys: projection("k_proj", d_keys)?,
+                    values: projection("v_proj", d_keys)?,
+                },
+                linear(weights, &at("self_attn.o_proj"), a.d_model, d_queries, bias_out)?,
+                Mlp {
+                    gate: Some(mlp("gate_proj", a.d_mlp, a.d_model)?),
+                    up: mlp("up_proj", a.d_mlp, a.d_model)?,
+                    down: mlp("down_proj", a.d_model, a.d_mlp)?,
+                },
+            )
         });
     }
     let unembedding = unembedding(a, weights, &embedding)?;
-    Ok(Parts {
-        embedding,
-        position_embedding: None,
-        blocks,
-        final_norm: norm(weights, "model.norm", a)?,
-        unembedding,
-    })
+    Ok(Parts::plain(embedding, blocks, norm(weights, "model.norm", a)?, unembedding))
 }
 
 /// The embedding where it is tied, else `lm_head`.

@@ -25,26 +25,18 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
         };
         blocks.push(Block {
             attention_norm: Some(norm(weights, &at("input_layernorm"), a)?),
-            projections: Projections::FusedByKind(fused),
-            query_norm: None,
-            key_norm: None,
-            attention_out: linear(weights, &at("self_attn.o_proj"), a.d_model, d_queries, false)?,
-            attention_post_norm: None,
             mlp_norm: Some(norm(weights, &at("post_attention_layernorm"), a)?),
-            mlp: Mlp {
-                gate: Some(half(0)?),
-                up: half(a.d_mlp)?,
-                down: linear(weights, &at("mlp.down_proj"), a.d_model, a.d_mlp, false)?,
-            },
-            mlp_post_norm: None,
+            ..Block::plain(
+                Projections::FusedByKind(fused),
+                linear(weights, &at("self_attn.o_proj"), a.d_model, d_queries, false)?,
+                Mlp {
+                    gate: Some(half(0)?),
+                    up: half(a.d_mlp)?,
+                    down: linear(weights, &at("mlp.down_proj"), a.d_model, a.d_mlp, false)?,
+                },
+            )
         });
     }
     let unembedding = llama::unembedding(a, weights, &embedding)?;
-    Ok(Parts {
-        embedding,
-        position_embedding: None,
-        blocks,
-        final_norm: norm(weights, "model.norm", a)?,
-        unembedding,
-    })
+    Ok(Parts::plain(embedding, blocks, norm(weights, "model.norm", a)?, unembedding))
 }
