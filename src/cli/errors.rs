@@ -151,6 +151,7 @@ fn subject_code(error: &SubjectError) -> u8 {
         SubjectError::Nn(
             NnError::NoSuchLayer { .. }
             | NnError::NoResidMid { .. }
+            | NnError::NoNeurons { .. }
             | NnError::UnsupportedFamily { .. }
             | NnError::NoDevice { .. },
         ) => 2,

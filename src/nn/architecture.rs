@@ -48,6 +48,24 @@ families! {
     Phi3 = "phi3",
     /// OLMo 2.
     Olmo2 = "olmo2",
+    /// Gemma 1.
+    Gemma = "gemma",
+    /// SmolLM3.
+    SmolLm3 = "smollm3",
+    /// Granite 3.
+    Granite = "granite",
+    /// OLMo 1.
+    Olmo = "olmo",
+    /// OLMo 3.
+    Olmo3 = "olmo3",
+    /// Mixtral.
+    Mixtral = "mixtral",
+    /// Qwen3, mixtures of experts.
+    Qwen3Moe = "qwen3_moe",
+    /// OLMoE.
+    Olmoe = "olmoe",
+    /// gpt-oss.
+    GptOss = "gpt_oss",
 }
 
 impl Family {
@@ -133,6 +151,36 @@ pub enum Residual {
     /// The stream itself is normed: n = norm₁ x, m = n + attn(n); k = norm₂ m, norm₃(k + mlp(k)). Norms that a
     /// family does not have are left out.
     Normed,
+}
+
+/// How an MLP with a gate makes its neurons.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Gating {
+    /// act(gate) · up.
+    Product,
+    /// g · σ(slope · g) · (u + 1), with g = min(gate, limit) and u = up limited to ±limit.
+    Clamped {
+        /// Of the sigmoid.
+        slope: f64,
+        /// Of gate and up.
+        limit: f64,
+    },
+}
+
+/// The MLPs that are mixtures of experts, of which a router chooses some for each token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experts {
+    /// Whether the MLP of each layer is a mixture.
+    pub layers: Vec<bool>,
+    /// Experts of a mixture.
+    pub count: usize,
+    /// Experts that a token goes through, at most as many as there are.
+    pub chosen: usize,
+    /// Neurons of an expert.
+    pub d_expert: usize,
+    /// Whether the weights of a token's experts are scaled to sum to 1; else they are their share of a softmax
+    /// over all experts.
+    pub normalised: bool,
 }
 
 /// How a token's position enters.
@@ -310,6 +358,10 @@ pub struct Architecture {
     pub positions: Positions,
     /// MLP non-linearity.
     pub activation: Activation,
+    /// How gates work.
+    pub gating: Gating,
+    /// The layers whose MLP is a mixture.
+    pub experts: Option<Experts>,
     /// Whether attention and MLP run in parallel.
     pub residual: Residual,
     /// Factor on query·key before the softmax.
@@ -319,6 +371,8 @@ pub struct Architecture {
     pub windows: Vec<Option<usize>>,
     /// Rotary positions of the layers with a window, where they have their own.
     pub local_rotary: Option<Rotary>,
+    /// Whether each layer rotates queries and keys. Empty where all do.
+    pub rotated: Vec<bool>,
     /// c in c·tanh(score/c), which attention scores pass through.
     pub attention_cap: Option<f64>,
     /// The same for logits.
@@ -367,10 +421,13 @@ impl Architecture {
             norm_eps: 1e-5,
             positions: Positions::Learned,
             activation: Activation::Gelu,
+            gating: Gating::Product,
+            experts: None,
             residual: Residual::Sequential,
             attention_scale: (d_head as f64).powf(-0.5),
             windows: Vec::new(),
             local_rotary: None,
+            rotated: Vec::new(),
             attention_cap: None,
             logit_cap: None,
             projection_limit: None,
@@ -384,6 +441,16 @@ impl Architecture {
     /// How many positions back the queries of a layer see, their own included.
     pub fn window(&self, layer: usize) -> Option<usize> {
         self.windows.get(layer).copied().flatten()
+    }
+
+    /// MLP neurons that one token goes through in a block.
+    pub fn neurons_at_work(&self) -> usize {
+        self.experts.as_ref().map_or(self.d_mlp, |experts| experts.chosen * experts.d_expert)
+    }
+
+    /// Whether a layer rotates queries and keys.
+    pub fn rotates(&self, layer: usize) -> bool {
+        self.rotated.get(layer).copied().unwrap_or(true)
     }
 
     /// Checks what every family must satisfy; `config` supplies the names for messages.

@@ -108,6 +108,14 @@ impl Config {
         texts.flatten().map(Some).ok_or_else(|| self.wrong(field, "a list of texts"))
     }
 
+    /// A list of integers from 0 on, where there is one.
+    pub fn integers(&self, field: &str) -> Result<Option<Vec<usize>>, NnError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let integer = |value: &Value| value.as_u64().map(|integer| integer as usize);
+        let integers = value.as_array().and_then(|list| list.iter().map(integer).collect());
+        integers.map(Some).ok_or_else(|| self.wrong(field, "a list of integers from 0 on"))
+    }
+
     /// A list of positive numbers.
     pub fn positives(&self, field: &str) -> Result<Vec<f64>, NnError> {
         let positive = |value: &Value| value.as_f64().filter(|number| *number > 0.0 && number.is_finite());

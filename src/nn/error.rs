@@ -129,6 +129,15 @@ pub enum NnError {
         /// The hook point asked for.
         hook: HookPoint,
     },
+    /// `mlp.hook_post` where the MLP is a mixture of experts.
+    #[error(
+        "find hook point `{hook}`: the MLP of this layer is a mixture of experts, and the neurons of experts that \
+         are not chosen for a token have no value; use hook_mlp_out"
+    )]
+    NoNeurons {
+        /// The hook point asked for.
+        hook: HookPoint,
+    },
     /// A token id that is no row of the embedding.
     #[error("embed token id {id} (sequence {row}, position {col}): the vocabulary has ids 0 to {}", vocab.saturating_sub(1))]
     TokenOutOfVocabulary {

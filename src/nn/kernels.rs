@@ -270,6 +270,8 @@ pub(super) struct AttentionShape<'a> {
     pub window: usize,
     /// c in c·tanh(score/c), which scores pass through.
     pub cap: Option<f32>,
+    /// Of each query head, a score that joins the softmax and whose weight goes nowhere; empty without them.
+    pub sinks: &'a [f32],
     /// Cosines then sines, each `[keys, pairs]`; empty without rotary positions.
     pub cos: &'a [f32],
     /// See `cos`.
@@ -518,7 +520,8 @@ fn attend_from<const FMA: bool>(
     let mut scales = [0.0; ROWS];
     for r in 0..rows {
         let end = first + r + 1;
-        scales[r] = exponentiate::<FMA>(tiles, r, end.saturating_sub(shape.window)..end);
+        let seen = end.saturating_sub(shape.window)..end;
+        scales[r] = exponentiate::<FMA>(tiles, r, seen, shape.sinks.get(head).copied());
     }
     let mut write = |r: usize, part: usize, average: &Vector| {
         if r < rows {
@@ -584,9 +587,10 @@ fn add_to_keys(tiles: &mut [Tile], bias: &[f32]) {
 }
 
 /// Turns the scores `seen` of row `r` into weights eˢ⁻ᵐᵃˣ, the rest of the row into zeros, and returns
-/// 1/Σ weights: dividing the few averages is cheaper than dividing the weights.
+/// 1/Σ weights: dividing the few averages is cheaper than dividing the weights. A `sink` takes part in the
+/// maximum and in the sum.
 #[inline(always)]
-fn exponentiate<const FMA: bool>(tiles: &mut [Tile], r: usize, seen: Range<usize>) -> f32 {
+fn exponentiate<const FMA: bool>(tiles: &mut [Tile], r: usize, seen: Range<usize>, sink: Option<f32>) -> f32 {
     let (first, last) = (seen.start / KEYS, (seen.end - 1) / KEYS);
     let (from, to) = (seen.start - first * KEYS, seen.end - last * KEYS);
     tiles[..first].iter_mut().for_each(|tile| tile[r] = [0.0; KEYS]);
@@ -602,6 +606,7 @@ fn exponentiate<const FMA: bool>(tiles: &mut [Tile], r: usize, seen: Range<usize
         }
     }
     let top = largest(&tops);
+    let top = sink.map_or(top, |sink| if sink > top { sink } else { top });
     let mut totals = [0.0f32; KEYS];
     for tile in tiles.iter_mut() {
         for (total, x) in totals.iter_mut().zip(&mut tile[r]) {
@@ -611,7 +616,7 @@ fn exponentiate<const FMA: bool>(tiles: &mut [Tile], r: usize, seen: Range<usize
     }
     tiles[0][r][..from].fill(0.0);
     tiles[last][r][to..].fill(0.0);
-    1.0 / sum(&totals, |x| x)
+    1.0 / (sum(&totals, |x| x) + sink.map_or(0.0, |sink| exp::<FMA>(sink - top)))
 }
 
 /// Weighted averages of two parts of the values, for `ROWS` queries.

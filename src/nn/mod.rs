@@ -22,6 +22,7 @@ mod families;
 mod gguf;
 mod kernels;
 mod keys_values;
+mod mixture;
 mod ops;
 mod packed;
 mod rows;

@@ -317,8 +317,8 @@ impl Heads {
 }
 
 /// What positions do inside attention: rotary angles, cosines and sines `[positions, pairs]`, and what is added to
-/// the score of a key, `[n_heads, positions]`.
-#[derive(Debug, Clone)]
+/// the score of a key, `[n_heads, positions]`. By default they do nothing.
+#[derive(Debug, Clone, Default)]
 pub(super) struct PositionTables {
     cos: Vec<f32>,
     sin: Vec<f32>,
@@ -380,13 +380,22 @@ impl PositionTables {
 
 /// Which keys a query sees, and how its scores are made.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct AttentionRule {
+pub(super) struct AttentionRule<'a> {
     /// Factor on query·key.
     pub scale: f64,
     /// Positions back that are seen, the query's own included.
     pub window: Option<usize>,
     /// c in c·tanh(score/c).
     pub cap: Option<f64>,
+    /// Of each query head, a learnt score `[n_heads]` that joins the softmax and whose weight goes nowhere.
+    pub sinks: Option<&'a Tensor>,
+}
+
+impl AttentionRule<'_> {
+    /// The sink of each query head; empty where there are none.
+    fn sinks(&self) -> Result<Vec<f32>> {
+        self.sinks.map_or(Ok(Vec::new()), |sinks| sinks.to_vec1())
+    }
 }
 
 /// Causal attention. `q` has the last positions of those that `k` and `v` have. Returns the heads' outputs side
@@ -395,7 +404,7 @@ pub(super) fn attention(
     [q, k, v]: [&Heads; 3],
     batch: usize,
     d_head: usize,
-    rule: AttentionRule,
+    rule: AttentionRule<'_>,
     tables: &PositionTables,
 ) -> Result<Tensor> {
     let (queries, keys) = (q.rows.dim(0)? / batch, k.rows.dim(0)? / batch);
@@ -406,7 +415,8 @@ pub(super) fn attention(
             let (k_rows, k_layout) = k.rows.storage_and_layout();
             let (v_rows, v_layout) = v.rows.storage_and_layout();
             let heads = [q.count, k.count, d_head];
-            let shape = shape_of([batch, queries, keys], heads, rule, tables);
+            let sinks = rule.sinks()?;
+            let shape = shape_of([batch, queries, keys], heads, rule, &sinks, tables);
             let views = (q.view(&q_rows, q_layout)?, k.view(&k_rows, k_layout)?, v.view(&v_rows, v_layout)?);
             kernels::attend(&mut out, views.0, views.1, views.2, &shape);
         }
@@ -424,17 +434,18 @@ pub(super) fn attention(
         Some(cap) => ((scores / cap)?.tanh()? * cap)?,
         None => scores,
     };
-    let weights = causal_softmax(&scores, past, rule.window.unwrap_or(usize::MAX))?;
+    let weights = causal_softmax(&scores, past, rule.window.unwrap_or(usize::MAX), rule.sinks)?;
     let z = weights.matmul(&v.spread(batch, d_head, q.count)?)?; // [B, H, T, D]
     z.transpose(1, 2)?.reshape((batch * queries, q.count * d_head))
 }
 
-fn shape_of(
+fn shape_of<'a>(
     [batch, queries, keys]: [usize; 3],
     [n_heads, n_kv_heads, d_head]: [usize; 3],
-    rule: AttentionRule,
-    tables: &PositionTables,
-) -> AttentionShape<'_> {
+    rule: AttentionRule<'_>,
+    sinks: &'a [f32],
+    tables: &'a PositionTables,
+) -> AttentionShape<'a> {
     AttentionShape {
         batch,
         queries,
@@ -445,6 +456,7 @@ fn shape_of(
         scale: rule.scale as f32,
         window: rule.window.unwrap_or(usize::MAX),
         cap: rule.cap.map(|cap| cap as f32),
+        sinks,
         cos: &tables.cos,
         sin: &tables.sin,
         pairs: tables.pairs,
@@ -458,7 +470,7 @@ fn shape_of(
 pub(super) fn attention_with_past(
     [q, k, v]: [&Heads; 3],
     d_head: usize,
-    rule: AttentionRule,
+    rule: AttentionRule<'_>,
     tables: &PositionTables,
     past: &mut [KeysValues],
     layer: usize,
@@ -470,6 +482,7 @@ pub(super) fn attention_with_past(
     let (queries_of_all, keys, values) = (alone(q)?, alone(k)?, alone(v)?);
     let (width, kv_width) = (count * d_head, kv_count * d_head);
     let sequences = past.len();
+    let sinks = rule.sinks()?;
     let mut heads: Vec<&mut LaidOut> = past.iter_mut().flat_map(|past| past.layer(layer)).collect();
     // One head that keys and values have, with the queries that it serves, of one sequence.
     let of_head = |(task, laid_out): (usize, &mut &mut LaidOut)| {
@@ -480,7 +493,8 @@ pub(super) fn attention_with_past(
         let v = view(&values[nth * queries * kv_width..], kv_width, head * d_head);
         let mut out = vec![0.0; queries * group * d_head];
         let seen = laid_out.positions() + queries;
-        let shape = shape_of([1, queries, seen], [group, 1, d_head], rule, tables);
+        let sinks = sinks.get(head * group..(head + 1) * group).unwrap_or_default();
+        let shape = shape_of([1, queries, seen], [group, 1, d_head], rule, sinks, tables);
         let of_group = group * tables.key_bias.len() / count;
         let shape = AttentionShape { key_bias: &shape.key_bias[head * of_group..][..of_group], ..shape };
         kernels::attend_on(&mut out, q, k, v, laid_out, &shape);
@@ -498,17 +512,25 @@ pub(super) fn attention_with_past(
     Tensor::from_vec(out, (sequences * queries, width), q.rows.device())
 }
 
-/// Softmax of scores `[.., queries, keys]` over the keys that each query may see.
-fn causal_softmax(scores: &Tensor, past: usize, window: usize) -> Result<Tensor> {
-    let (_, _, queries, keys) = scores.dims4()?;
+/// Softmax of scores `[batch, heads, queries, keys]` over the keys that each query may see, and over the sink of
+/// its head where there are `sinks` `[heads]`.
+fn causal_softmax(scores: &Tensor, past: usize, window: usize, sinks: Option<&Tensor>) -> Result<Tensor> {
+    let (_, heads, queries, keys) = scores.dims4()?;
     let seen = |i: usize, j: usize| j <= i + past && i + past - j < window;
     let mask: Vec<f32> = (0..queries)
         .flat_map(|i| (0..keys).map(move |j| if seen(i, j) { 0.0 } else { f32::NEG_INFINITY }))
         .collect();
     let masked = scores.broadcast_add(&Tensor::from_vec(mask, (queries, keys), scores.device())?)?;
     let top = masked.detach().max_keepdim(D::Minus1)?;
+    let Some(sinks) = sinks else {
+        let raised = masked.broadcast_sub(&top)?.exp()?;
+        return raised.broadcast_div(&raised.sum_keepdim(D::Minus1)?);
+    };
+    let sinks = sinks.reshape((1, heads, 1, 1))?;
+    let top = top.broadcast_maximum(&sinks.detach())?; // [batch, heads, queries, 1]
     let raised = masked.broadcast_sub(&top)?.exp()?;
-    raised.broadcast_div(&raised.sum_keepdim(D::Minus1)?)
+    let lost = sinks.broadcast_sub(&top)?.exp()?;
+    raised.broadcast_div(&(raised.sum_keepdim(D::Minus1)? + lost)?)
 }
 
 /// −ln softmax(logits)[target] in nats for each row of logits `[rows, vocab]`.

@@ -2,8 +2,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 
-use super::architecture::{Architecture, NormKind, Positions, Residual};
+use super::architecture::{Architecture, Gating, NormKind, Positions, Residual};
 use super::keys_values::KeysValues;
+use super::mixture::Mixture;
 use super::ops::{self, AttentionRule, Heads, PositionTables};
 use super::rows::Rows;
 use super::{Config, NnError, Weights, families};
@@ -82,6 +83,42 @@ pub(super) struct Mlp {
     pub down: Linear,
 }
 
+impl Mlp {
+    /// Neurons `[N, d_mlp]` from normed `[N, d_model]`.
+    pub fn neurons(&self, normed: &Tensor, a: &Architecture) -> candle_core::Result<Tensor> {
+        let Some(gate) = &self.gate else { return ops::linear(normed, &self.up, Some(a.activation)) };
+        match a.gating {
+            Gating::Product => {
+                let gate = ops::linear(normed, gate, Some(a.activation))?;
+                ops::gated(gate, &ops::linear(normed, &self.up, None)?)
+            }
+            Gating::Clamped { slope, limit } => {
+                let gate = ops::linear(normed, gate, None)?.minimum(limit)?;
+                let up = ops::linear(normed, &self.up, None)?.clamp(-limit, limit)?;
+                let sigmoid = ((&gate * -slope)?.exp()? + 1.0)?.recip()?;
+                (gate * sigmoid)? * (up + 1.0)?
+            }
+        }
+    }
+
+    fn maps(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.gate.iter_mut().chain([&mut self.up, &mut self.down])
+    }
+}
+
+/// What a block does beside attention.
+#[derive(Debug, Clone)]
+pub(super) enum FeedForward {
+    Dense(Mlp),
+    Mixture(Mixture),
+}
+
+impl From<Mlp> for FeedForward {
+    fn from(mlp: Mlp) -> Self {
+        Self::Dense(mlp)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Block {
     /// Of the residual stream before attention.
@@ -90,12 +127,14 @@ pub(super) struct Block {
     /// Of queries and keys before they are rotated.
     pub query_norm: Option<Norm>,
     pub key_norm: Option<Norm>,
+    /// Of each query head, a score that joins the softmax and whose weight goes nowhere, `[n_heads]`.
+    pub sinks: Option<Tensor>,
     pub attention_out: Linear,
     /// Of what attention adds to the residual stream.
     pub attention_post_norm: Option<Norm>,
     /// Of the residual stream before the MLP.
     pub mlp_norm: Option<Norm>,
-    pub mlp: Mlp,
+    pub mlp: FeedForward,
     /// Of what the MLP adds to the residual stream.
     pub mlp_post_norm: Option<Norm>,
     /// Of the residual stream that leaves the block.
@@ -104,16 +143,17 @@ pub(super) struct Block {
 
 impl Block {
     /// A block without norms.
-    pub fn plain(projections: Projections, attention_out: Linear, mlp: Mlp) -> Self {
+    pub fn plain(projections: Projections, attention_out: Linear, mlp: impl Into<FeedForward>) -> Self {
         Self {
             attention_norm: None,
             projections,
             query_norm: None,
             key_norm: None,
+            sinks: None,
             attention_out,
             attention_post_norm: None,
             mlp_norm: None,
-            mlp,
+            mlp: mlp.into(),
             mlp_post_norm: None,
             stream_norm: None,
         }
@@ -121,12 +161,19 @@ impl Block {
 
     /// Every linear map.
     fn maps(&mut self) -> Vec<&mut Linear> {
-        let projections = match &mut self.projections {
+        let mut maps = match &mut self.projections {
             Projections::FusedByHead(map) | Projections::FusedByKind(map) => vec![map],
             Projections::Separate { queries, keys, values } => vec![queries, keys, values],
         };
-        let mlp = self.mlp.gate.iter_mut().chain([&mut self.mlp.up, &mut self.mlp.down]);
-        projections.into_iter().chain([&mut self.attention_out]).chain(mlp).collect()
+        maps.push(&mut self.attention_out);
+        match &mut self.mlp {
+            FeedForward::Dense(mlp) => maps.extend(mlp.maps()),
+            FeedForward::Mixture(mixture) => {
+                maps.push(&mut mixture.router);
+                maps.extend(mixture.experts.iter_mut().flat_map(Mlp::maps));
+            }
+        }
+        maps
     }
 
     /// Every norm.
@@ -306,6 +353,7 @@ impl Transformer {
         for block in &mut parts.blocks {
             block.maps().into_iter().try_for_each(|map| map.move_to(device))?;
             block.norms().try_for_each(|norm| norm.move_to(device))?;
+            block.sinks.iter_mut().try_for_each(|sinks| move_tensor(sinks, device))?;
         }
         let outside = [&mut parts.embedding_norm, &mut parts.final_norm];
         outside.into_iter().flatten().try_for_each(|norm| norm.move_to(device))?;
@@ -332,6 +380,9 @@ impl Transformer {
         }
         if site == Site::ResidMid && self.architecture.residual == Residual::Parallel {
             return Err(NnError::NoResidMid { hook });
+        }
+        if site == Site::MlpPost && matches!(self.parts.blocks[layer].mlp, FeedForward::Mixture(_)) {
+            return Err(NnError::NoNeurons { hook });
         }
         Ok(())
     }
@@ -581,12 +632,7 @@ impl Transformer {
         }
         let normed = self.normed(&middle, &block.mlp_norm)?; // [N, d_model]
         let middle = if stream_is_normed { normed.clone() } else { middle };
-        let neurons = self.neurons(block, &normed)?; // [N, d_mlp]
-        let neurons = pass.taps.at(at(Site::MlpPost), neurons)?;
-        if pass.taps.done() {
-            return Ok(None);
-        }
-        let mlp_out = ops::linear(&neurons, &block.mlp.down, None)?; // [N, d_model]
+        let Some(mlp_out) = self.feed_forward(layer, block, &normed, pass)? else { return Ok(None) };
         let mlp_out = self.normed(&mlp_out, &block.mlp_post_norm)?;
         let mlp_out = scaled(mlp_out, self.architecture.residual_scale)?;
         let mlp_out = pass.taps.at(at(Site::MlpOut), mlp_out)?;
@@ -641,25 +687,40 @@ impl Transformer {
             }
         }
         let window = a.window(layer);
-        let rule = AttentionRule { scale: a.attention_scale, window, cap: a.attention_cap };
+        let sinks = block.sinks.as_ref();
+        let rule = AttentionRule { scale: a.attention_scale, window, cap: a.attention_cap, sinks };
         let [everywhere, local] = &*pass.tables;
-        let tables = if window.is_some() { local } else { everywhere };
+        let none = PositionTables::default();
+        let tables = match window {
+            _ if !a.rotates(layer) => &none,
+            Some(_) => local,
+            None => everywhere,
+        };
         Ok(match &mut pass.past {
             None => ops::attention([&q, &k, &v], pass.batch, d, rule, tables)?,
             Some(past) => ops::attention_with_past([&q, &k, &v], d, rule, tables, past, layer)?,
         })
     }
 
-    /// MLP neurons `[N, d_mlp]` from normed `[N, d_model]`.
-    fn neurons(&self, block: &Block, normed: &Tensor) -> Result<Tensor, NnError> {
-        let activation = Some(self.architecture.activation);
-        match &block.mlp.gate {
-            None => Ok(ops::linear(normed, &block.mlp.up, activation)?),
-            Some(gate) => {
-                let gate = ops::linear(normed, gate, activation)?;
-                Ok(ops::gated(gate, &ops::linear(normed, &block.mlp.up, None)?)?)
-            }
+    /// What the MLP makes of normed `[N, d_model]`, as wide; none where nothing more is wanted.
+    fn feed_forward(
+        &self,
+        layer: usize,
+        block: &Block,
+        normed: &Tensor,
+        pass: &mut Pass<'_>,
+    ) -> Result<Option<Tensor>, NnError> {
+        let a = &self.architecture;
+        let mlp = match &block.mlp {
+            FeedForward::Dense(mlp) => mlp,
+            FeedForward::Mixture(mixture) => return Ok(Some(mixture.forward(normed, a)?)),
+        };
+        let neurons = mlp.neurons(normed, a)?; // [N, d_mlp]
+        let neurons = pass.taps.at(HookPoint::Block { layer, site: Site::MlpPost }, neurons)?;
+        if pass.taps.done() {
+            return Ok(None);
         }
+        Ok(Some(ops::linear(&neurons, &mlp.down, None)?))
     }
 
     fn norm(&self, x: &Tensor, norm: &Norm) -> Result<Tensor, NnError> {

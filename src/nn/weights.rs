@@ -24,6 +24,8 @@ pub struct Weights {
     tensors: HashMap<String, Tensor>,
     /// Matrices that were read as packed.
     packed: HashMap<String, Packed>,
+    /// Shape and bytes of the halves of MXFP4 tensors, which may lie in different files.
+    halves: HashMap<String, (Vec<usize>, Vec<u8>)>,
     /// File of each tensor, for messages.
     files: HashMap<String, String>,
     source: String,
@@ -58,6 +60,7 @@ impl Weights {
             weights.source = file.display().to_string();
         }
         weights.digest = digester.finish();
+        weights.unpack_mxfp4()?;
         Ok(weights)
     }
 
@@ -78,7 +81,7 @@ impl Weights {
         let mut digester = Digester::new("weights in memory");
         digester.json(&sorted);
         let digest = digester.finish();
-        Self { tensors, packed: HashMap::new(), files: HashMap::new(), source: name.to_string(), digest }
+        Self { tensors, digest, ..Self::empty(name) }
     }
 
     /// The same with every matrix unpacked to f32 on the CPU, as a model with hooks wants it.
@@ -95,6 +98,7 @@ impl Weights {
         Self {
             tensors: HashMap::new(),
             packed: HashMap::new(),
+            halves: HashMap::new(),
             files: HashMap::new(),
             source: source.to_string(),
             digest,
@@ -113,8 +117,8 @@ impl Weights {
 
     /// The tensor `name`, which must have exactly `shape`.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, NnError> {
-        if let Some(packed) = self.packed.get(name) {
-            self.check_shape(name, shape, &packed.dims())?;
+        if let (Some(packed), [above @ .., cols]) = (self.packed.get(name), shape) {
+            self.check_shape(name, &[above.iter().product(), *cols], &packed.dims())?;
             return Ok(Tensor::from_vec(packed.to_f32(), shape, &Device::Cpu)?);
         }
         let Some(tensor) = self.tensors.get(name) else {
@@ -135,6 +139,15 @@ impl Weights {
             return Ok(Rows::Packed(packed.clone()));
         }
         Ok(Rows::Plain(self.get(name, shape)?))
+    }
+
+    /// The matrices `[rows, cols]` of the tensor `name` `[matrices, rows, cols]`, packed where it was read so.
+    pub(super) fn stack(&self, name: &str, [count, rows, cols]: [usize; 3]) -> Result<Vec<Rows>, NnError> {
+        let all = match self.packed.get(name) {
+            Some(_) => self.rows(name, &[count * rows, cols])?,
+            None => Rows::Plain(self.get(name, &[count, rows, cols])?.reshape((count * rows, cols))?),
+        };
+        (0..count).map(|nth| Ok(all.narrow(nth * rows, rows)?)).collect()
     }
 
     /// The transpose of the matrix `name`, which is stored as `shape`.
@@ -231,9 +244,17 @@ impl Weights {
                 continue;
             }
             self.files.insert(name.clone(), file.to_string());
+            if mxfp4::is_half(&name, info.dtype) {
+                self.halves.insert(name, (info.shape.clone(), bytes));
+                continue;
+            }
             match (form, encoding(info.dtype), info.shape.as_slice()) {
                 (Form::Packed, Some(encoding), &[rows, cols]) => {
                     self.insert_packed(encoding, bytes, [rows, cols], name, file)?;
+                }
+                // Matrices on top of each other.
+                (Form::Packed, Some(encoding), &[count, rows, cols]) => {
+                    self.insert_packed(encoding, bytes, [count * rows, cols], name, file)?;
                 }
                 _ => {
                     let device = if let Form::Plain(device) = form { device } else { &Device::Cpu };
@@ -261,7 +282,7 @@ pub fn weight_count(path: &Path) -> Result<u64, NnError> {
         let length = reader.metadata().map_err(failed)?.len();
         let (_, metadata) = read_header(&mut reader, length, &file.display().to_string())?;
         let tensors = metadata.tensors();
-        count += tensors.values().map(|info| info.shape.iter().product::<usize>() as u64).sum::<u64>();
+        count += tensors.iter().map(|(name, info)| mxfp4::numbers(name, info)).sum::<u64>();
     }
     Ok(count)
 }
@@ -394,5 +415,6 @@ fn shards(index: &Path) -> Result<Vec<String>, NnError> {
     Ok(names)
 }
 
+mod mxfp4;
 #[cfg(test)]
 mod tests;

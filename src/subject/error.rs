@@ -65,7 +65,11 @@ impl SubjectError {
     /// The hook point that the model lacks, if that is what went wrong.
     pub fn missing_hook(&self) -> Option<HookPoint> {
         match self {
-            Self::Nn(NnError::NoSuchLayer { hook, .. } | NnError::NoResidMid { hook }) => Some(*hook),
+            Self::Nn(
+                NnError::NoSuchLayer { hook, .. }
+                | NnError::NoResidMid { hook }
+                | NnError::NoNeurons { hook },
+            ) => Some(*hook),
             _ => None,
         }
     }

@@ -30,7 +30,7 @@ pub struct SubjectInfo {
     pub n_layers: usize,
     /// Width of the residual stream.
     pub d_model: usize,
-    /// MLP neurons of a block.
+    /// MLP neurons of a block; of a mixture of experts, those that one token goes through.
     pub d_mlp: usize,
     /// Query heads of a block.
     pub n_heads: usize,
@@ -114,7 +114,7 @@ impl TransformerSubject {
             weights_digest: digester.finish(),
             n_layers: a.n_layers,
             d_model: a.d_model,
-            d_mlp: a.d_mlp,
+            d_mlp: a.neurons_at_work(),
             n_heads: a.n_heads,
             vocab: a.vocab,
             n_ctx: a.n_ctx,
@@ -260,6 +260,10 @@ fn needs_lead_token(family: Family) -> bool {
             true
         }
         Family::Gemma2 | Family::Gemma3 | Family::Phi3 | Family::Olmo2 => true,
+        Family::Gemma | Family::SmolLm3 | Family::Granite | Family::Olmo | Family::Olmo3 => true,
+        Family::Mixtral | Family::Qwen3Moe | Family::Olmoe => true,
+        // It has sinks beside the sequence, so that no position needs to be one.
+        Family::GptOss => false,
     }
 }
 

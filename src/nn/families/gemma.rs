@@ -6,52 +6,75 @@ use crate::nn::error::NnError;
 /// Layers from one that sees everything to the next, where Gemma 3 does not say.
 const PATTERN: usize = 6;
 
-/// Gemma 2 and 3: a Llama with norms on both sides of attention and MLP, scaled embeddings, and layers that
-/// see a window between layers that see everything. Gemma 2 caps attention scores and logits; Gemma 3 norms
+/// Gemma: a Llama with scaled embeddings. Gemma 2 and 3 have norms on both sides of attention and MLP, and layers
+/// that see a window between layers that see everything. Gemma 2 caps attention scores and logits; Gemma 3 norms
 /// queries and keys and has rotary positions of their own for the layers with a window.
 pub(super) fn architecture(config: &Config, family: Family) -> Result<Architecture, NnError> {
     let base = llama::architecture(config, family)?;
+    let base = Architecture {
+        activation: activation(config, family)?,
+        embedding_scale: Some((base.d_model as f64).sqrt()),
+        tied: config.flag_or("tie_word_embeddings", true)?,
+        ..base
+    };
+    if family == Family::Gemma {
+        config.require_flag("use_bidirectional_attention", false)?;
+        return Ok(base);
+    }
     let pattern = config.count_or("sliding_window_pattern", None).or_else(|_| {
         config.count_or("_sliding_window_pattern", Some(if family == Family::Gemma2 { 2 } else { PATTERN }))
     })?;
     let windows = windows(config, base.n_layers, |layer| !(layer + 1).is_multiple_of(pattern))?;
-    let activation = ["hidden_activation", "hidden_act"].into_iter().find(|field| config.has(field));
     let queries = config.positive_or("query_pre_attn_scalar", base.d_head as f64)?;
-    let (everywhere, local) = rotaries(config, family, base.d_head)?;
+    let (positions, local_rotary) = if family == Family::Gemma3 {
+        let (everywhere, local) = rotaries(config, base.d_head, [1e6, 1e4], "rope_local_base_freq")?;
+        (Positions::Rotary(everywhere), Some(local))
+    } else {
+        (base.positions.clone(), None)
+    };
     Ok(Architecture {
-        positions: Positions::Rotary(everywhere),
-        local_rotary: local,
-        activation: Activation::of(config, activation.unwrap_or("hidden_activation"), "gelu_pytorch_tanh")?,
+        positions,
+        local_rotary,
         attention_scale: queries.powf(-0.5),
         windows,
         attention_cap: config.positive("attn_logit_softcapping")?,
         logit_cap: config.positive("final_logit_softcapping")?,
-        embedding_scale: Some((base.d_model as f64).sqrt()),
-        tied: config.flag_or("tie_word_embeddings", true)?,
         ..base
     })
 }
 
-/// Rotary positions of layers that see everything, and those of layers with a window where they differ.
-fn rotaries(config: &Config, family: Family, d_head: usize) -> Result<(Rotary, Option<Rotary>), NnError> {
-    const LOCAL_BASE: f64 = 10_000.0;
-    const FULL_BASE: f64 = 1_000_000.0;
-    if family == Family::Gemma2 {
-        return Ok((Rotary::of(config, d_head, ("partial_rotary_factor", 1.0), "rope_theta")?, None));
-    }
+/// Gemma's first configurations say `gelu` and mean its tanh form.
+fn activation(config: &Config, family: Family) -> Result<Activation, NnError> {
+    let field = if config.has("hidden_activation") { "hidden_activation" } else { "hidden_act" };
+    let named = Activation::of(config, field, "gelu_pytorch_tanh")?;
+    let first = family == Family::Gemma && field == "hidden_act" && named == Activation::Gelu;
+    Ok(if first { Activation::GeluTanh } else { named })
+}
+
+/// Rotary positions of layers that see everything, and those of layers with a window.
+///
+/// Older files have the base of the former in `rope_theta`, that of the latter in `local_field`, and a scaling of
+/// the former alone; where a base is missing it is `bases`.
+pub(super) fn rotaries(
+    config: &Config,
+    d_head: usize,
+    bases: [f64; 2],
+    local_field: &str,
+) -> Result<(Rotary, Rotary), NnError> {
     if let Some(both) = config.section("rope_parameters")? {
         let one = |field: &str, base: f64| match both.section(field)? {
             Some(rope) => Rotary::from_section(&rope, d_head, 1.0, base),
             None => Err(both.wrong(field, "the rotary parameters of these layers")),
         };
-        return Ok((one("full_attention", FULL_BASE)?, Some(one("sliding_attention", LOCAL_BASE)?)));
+        return Ok((one("full_attention", bases[0])?, one("sliding_attention", bases[1])?));
     }
-    let whole = ("head_dim", 1.0);
-    let everywhere = Rotary::plain(config, d_head, whole, config.positive_or("rope_theta", FULL_BASE)?)?;
+    let plain = |field: &str, base: f64| {
+        Rotary::plain(config, d_head, ("head_dim", 1.0), config.positive_or(field, base)?)
+    };
+    let everywhere = plain("rope_theta", bases[0])?;
     let everywhere = match config.section("rope_scaling")? {
         Some(scaling) => everywhere.scaled(&scaling)?,
         None => everywhere,
     };
-    let local_base = config.positive_or("rope_local_base_freq", LOCAL_BASE)?;
-    Ok((everywhere, Some(Rotary::plain(config, d_head, whole, local_base)?)))
+    Ok((everywhere, plain(local_field, bases[1])?))
 }

@@ -3,7 +3,7 @@ use crate::nn::architecture::{Activation, Architecture, Family, NormKind, Positi
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
 use crate::nn::rows::Rows;
-use crate::nn::transformer::{Block, Linear, Mlp, Norm, Parts, Projections};
+use crate::nn::transformer::{Block, FeedForward, Linear, Mlp, Norm, Parts, Projections};
 use crate::nn::weights::Weights;
 
 /// Llama and those that descend from it: RMS norms, gated MLP, grouped-query attention, rotary positions.
@@ -24,6 +24,10 @@ pub(super) fn architecture(config: &Config, family: Family) -> Result<Architectu
         }
         _ => Vec::new(),
     };
+    let eps = match family {
+        Family::Olmo2 | Family::Olmo3 | Family::Olmoe | Family::Mixtral | Family::GptOss => 1e-5,
+        _ => 1e-6,
+    };
     let sizes = Sizes {
         vocab: config.count("vocab_size")?,
         n_ctx: config.count("max_position_embeddings")?,
@@ -36,7 +40,7 @@ pub(super) fn architecture(config: &Config, family: Family) -> Result<Architectu
     };
     Architecture {
         norm: NormKind::Rms,
-        norm_eps: config.positive_or("rms_norm_eps", 1e-6)?,
+        norm_eps: config.positive_or("rms_norm_eps", eps)?,
         positions: Positions::Rotary(Rotary::of(
             config,
             d_head,
@@ -52,13 +56,36 @@ pub(super) fn architecture(config: &Config, family: Family) -> Result<Architectu
 }
 
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
-    let attention_bias = config.flag_or("attention_bias", false)?;
+    let bias = matches!(a.family, Family::Llama | Family::SmolLm3 | Family::Granite)
+        && config.flag_or("mlp_bias", false)?;
+    parts_with(a, config, weights, |layer| Ok(mlp(a, weights, layer, bias)?.into()))
+}
+
+/// The gated MLP of a layer.
+pub(super) fn mlp(a: &Architecture, weights: &Weights, layer: usize, bias: bool) -> Result<Mlp, NnError> {
+    let map = |name: &str, out: usize, d_in: usize| {
+        linear(weights, &format!("model.layers.{layer}.mlp.{name}"), out, d_in, bias)
+    };
+    Ok(Mlp {
+        gate: Some(map("gate_proj", a.d_mlp, a.d_model)?),
+        up: map("up_proj", a.d_mlp, a.d_model)?,
+        down: map("down_proj", a.d_model, a.d_mlp)?,
+    })
+}
+
+/// The same with something of the family's own for the MLP of each layer.
+pub(super) fn parts_with(
+    a: &Architecture,
+    config: &Config,
+    weights: &Weights,
+    feed_forward: impl Fn(usize) -> Result<FeedForward, NnError>,
+) -> Result<Parts, NnError> {
+    let attention_bias = config.flag_or("attention_bias", a.family == Family::GptOss)?;
     let (bias_in, bias_out) = match a.family {
         Family::Qwen2 => (true, false),
-        Family::Mistral => (false, false),
+        Family::Mistral | Family::Mixtral => (false, false),
         _ => (attention_bias, attention_bias),
     };
-    let mlp_bias = a.family == Family::Llama && config.flag_or("mlp_bias", false)?;
     let (d_queries, d_keys) = (a.n_heads * a.d_head, a.n_kv_heads * a.d_head);
     let embedding = weights.rows("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
@@ -67,9 +94,6 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
         let norms = Norms::of(a, weights, &at)?;
         let projection = |name: &str, out: usize| {
             linear(weights, &at(&format!("self_attn.{name}")), out, a.d_model, bias_in)
-        };
-        let mlp = |name: &str, out: usize, d_in: usize| {
-            linear(weights, &at(&format!("mlp.{name}")), out, d_in, mlp_bias)
         };
         blocks.push(Block {
             attention_norm: norms.attention,
@@ -85,11 +109,7 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
                     values: projection("v_proj", d_keys)?,
                 },
                 linear(weights, &at("self_attn.o_proj"), a.d_model, d_queries, bias_out)?,
-                Mlp {
-                    gate: Some(mlp("gate_proj", a.d_mlp, a.d_model)?),
-                    up: mlp("up_proj", a.d_mlp, a.d_model)?,
-                    down: mlp("down_proj", a.d_model, a.d_mlp)?,
-                },
+                feed_forward(layer)?,
             )
         });
     }
@@ -119,10 +139,10 @@ impl Norms {
         let stream = |name: &str| norm(weights, &at(name), a).map(Some);
         let heads = |name: &str, width: usize| norm_of_width(weights, &at(name), width, a).map(Some);
         let (queries, keys) = match a.family {
-            Family::Qwen3 | Family::Gemma3 => {
+            Family::Qwen3 | Family::Qwen3Moe | Family::Gemma3 => {
                 (heads("self_attn.q_norm", a.d_head)?, heads("self_attn.k_norm", a.d_head)?)
             }
-            Family::Olmo2 => (
+            Family::Olmo2 | Family::Olmo3 | Family::Olmoe => (
                 heads("self_attn.q_norm", a.n_heads * a.d_head)?,
                 heads("self_attn.k_norm", a.n_kv_heads * a.d_head)?,
             ),
@@ -137,7 +157,7 @@ impl Norms {
                 mlp: stream("pre_feedforward_layernorm")?,
                 mlp_post: stream("post_feedforward_layernorm")?,
             },
-            Family::Olmo2 => Self {
+            Family::Olmo2 | Family::Olmo3 => Self {
                 attention: None,
                 queries,
                 keys,

@@ -4,11 +4,19 @@
 //! Out: an [`Architecture`](super::Architecture) and the blocks of a transformer.
 //! Never: computes anything; Hugging Face transformers' files are the reference for every name.
 
+mod experts;
 mod gemma;
 mod gpt2;
 mod gpt_neox;
+mod gpt_oss;
+mod granite;
 mod llama;
+mod mixtral;
+mod olmo;
 mod phi3;
+mod smollm3;
+
+use candle_core::{DType, Device, Tensor};
 
 use super::architecture::{Architecture, Family, NormKind};
 use super::config::Config;
@@ -22,7 +30,15 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         Family::GptNeox => gpt_neox::architecture(config),
         Family::Gpt2 => gpt2::architecture(config),
         Family::Phi3 => phi3::architecture(config),
-        family @ (Family::Gemma2 | Family::Gemma3) => gemma::architecture(config, family),
+        family @ (Family::Gemma | Family::Gemma2 | Family::Gemma3) => gemma::architecture(config, family),
+        Family::SmolLm3 => smollm3::architecture(config),
+        Family::Granite => granite::architecture(config),
+        Family::Olmo => olmo::first(config),
+        Family::Olmo3 => olmo::third(config),
+        family @ (Family::Mixtral | Family::Qwen3Moe | Family::Olmoe) => {
+            mixtral::architecture(config, family)
+        }
+        Family::GptOss => gpt_oss::architecture(config),
         family => llama::architecture(config, family),
     }
 }
@@ -37,15 +53,20 @@ pub(super) fn parts(
         Family::GptNeox => gpt_neox::parts(architecture, config, weights),
         Family::Gpt2 => gpt2::parts(architecture, weights),
         Family::Phi3 => phi3::parts(architecture, weights),
+        Family::Mixtral | Family::Qwen3Moe | Family::Olmoe => mixtral::parts(architecture, config, weights),
+        Family::GptOss => gpt_oss::parts(architecture, config, weights),
         _ => llama::parts(architecture, config, weights),
     }
 }
 
-/// True for the tensors of linear maps inside the blocks, which are neither norms nor (un)embeddings.
+/// True for the tensors of linear maps inside the blocks, those of routers and experts included; norms, sinks and
+/// (un)embeddings are none.
 pub fn is_linear_in_block(name: &str) -> bool {
     let in_block = name.contains("layers.") || name.starts_with("h.") || name.contains(".h.");
     let norm = name.contains("norm") || name.contains(".ln_");
-    in_block && !norm && !is_embedding(name)
+    // The sinks of attention are scores, no map.
+    let sinks = name.ends_with(".sinks");
+    in_block && !norm && !sinks && !is_embedding(name)
 }
 
 /// True for the tensors of embeddings, of tokens and of positions, and of the unembedding.
@@ -65,11 +86,15 @@ fn norm(weights: &Weights, name: &str, architecture: &Architecture) -> Result<No
     norm_of_width(weights, name, architecture.d_model, architecture)
 }
 
-/// A norm of the architecture's kind. Gemma stores what its norm weights are above 1.
+/// A norm of the architecture's kind. Gemma stores what its norm weights are above 1; OLMo 1 has no weights.
 fn norm_of_width(weights: &Weights, name: &str, width: usize, a: &Architecture) -> Result<Norm, NnError> {
+    if a.family == Family::Olmo {
+        let weight = Tensor::ones(width, DType::F32, &Device::Cpu)?;
+        return Ok(Norm { weight, bias: None });
+    }
     let weight = weights.get(&format!("{name}.weight"), &[width])?;
     let weight = match a.family {
-        Family::Gemma2 | Family::Gemma3 => (weight + 1.0)?,
+        Family::Gemma | Family::Gemma2 | Family::Gemma3 => (weight + 1.0)?,
         _ => weight,
     };
     let bias = match a.norm {

@@ -1,0 +1,218 @@
+//! Mixtures of experts, sinks, layers without rotations: what goldens of whole models do not show.
+
+use super::*;
+
+const MIXTURES: [&str; 3] = ["mixtral", "qwen3_moe", "olmoe"];
+
+/// Families whose attention is unlike that of the fixtures.
+const ATTENTIONS: [&str; 4] = ["smollm3", "olmo", "mixtral", "granite"];
+
+fn golden(shared: &Path, family: &str) -> PathBuf {
+    shared.join("golden").join(family)
+}
+
+fn tensors(file: &Path) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(file, &Device::Cpu).expect("tensors")
+}
+
+fn config(folder: &Path) -> Config {
+    Config::parse(&std::fs::read(folder.join("config.json")).expect("file"), "config.json").expect("JSON")
+}
+
+/// The sequence of a golden folder.
+fn tokens_of(folder: &Path) -> TokenBatch {
+    let ids = tensors(&folder.join("golden.safetensors"))["input_ids"].to_dtype(DType::U32).expect("ids");
+    let ids = ids.to_vec1::<u32>().expect("ids");
+    let length = ids.len();
+    TokenBatch::new(ids, length).expect("whole")
+}
+
+fn logits(model: &Transformer, tokens: &TokenBatch) -> Tensor {
+    let request = Request { hooks: &[], edit: None, output: Output::Logits };
+    model.forward(tokens, request).expect("runs").output.expect("logits")
+}
+
+#[test]
+fn the_router_chooses_as_the_reference_does() {
+    let Some(shared) = shared() else { return };
+    for family in MIXTURES {
+        let folder = golden(&shared, family);
+        let (model, expected) = (load(&folder, "config.json"), tensors(&folder.join("router.safetensors")));
+        let layers: Vec<usize> = (0..model.parts.blocks.len())
+            .filter(|&layer| expected.contains_key(&format!("router_ids.{layer}")))
+            .collect();
+        let hooks: Vec<HookPoint> =
+            layers.iter().map(|&layer| HookPoint::Block { layer, site: Site::ResidMid }).collect();
+        let request = Request { hooks: &hooks, edit: None, output: Output::Nothing };
+        let pass = model.forward(&tokens_of(&folder), request).expect("runs");
+        for (&layer, middle) in layers.iter().zip(&pass.activations) {
+            let block = &model.parts.blocks[layer];
+            let FeedForward::Mixture(mixture) = &block.mlp else {
+                panic!("{family}: layer {layer} is dense")
+            };
+            let normed = model.normed(middle, &block.mlp_norm).expect("norm");
+            let scores = ops::linear(&normed, &mixture.router, None).expect("product");
+            let off = distance(&scores, &expected[&format!("router_logits.{layer}")]);
+            assert!(off < 1e-5, "{family} {layer}: logits {off:.1e}");
+            let routing = mixture.route(&normed).expect("routes");
+            let ids = expected[&format!("router_ids.{layer}")].to_dtype(DType::U32).expect("ids");
+            let ids = ids.flatten_all().and_then(|ids| ids.to_vec1::<u32>()).expect("ids");
+            assert_eq!(routing.experts, ids, "{family} {layer}");
+            let off = distance(&routing.weights, &expected[&format!("router_weights.{layer}")]);
+            assert!(off < 1e-5, "{family} {layer}: weights {off:.1e}");
+        }
+        let dense =
+            model.parts.blocks.iter().filter(|block| matches!(block.mlp, FeedForward::Dense(_))).count();
+        assert_eq!(dense + layers.len(), model.parts.blocks.len(), "{family}");
+    }
+}
+
+#[test]
+fn neurons_of_a_mixture_are_refused_with_the_reason() {
+    let Some(shared) = shared() else { return };
+    for family in MIXTURES {
+        let folder = golden(&shared, family);
+        let model = load(&folder, "config.json");
+        let refused = |layer: usize| model.check_hook(HookPoint::Block { layer, site: Site::MlpPost }).err();
+        let message = refused(0).expect("refused").to_string();
+        for part in ["blocks.0.mlp.hook_post", "mixture of experts", "hook_mlp_out"] {
+            assert!(message.contains(part), "{family}: {message}");
+        }
+        // Layer 1 of Qwen3-MoE has an MLP.
+        assert_eq!(refused(1).is_none(), family == "qwen3_moe");
+        model.check_hook(HookPoint::Block { layer: 0, site: Site::MlpOut }).expect("exists");
+    }
+}
+
+/// The same tensors with those of all experts joined, as transformers 5 holds them in memory.
+fn joined(mut tensors: HashMap<String, Tensor>, [gate, up, down]: [&str; 3]) -> HashMap<String, Tensor> {
+    let first = format!(".experts.0.{gate}.weight");
+    let mixtures: Vec<String> =
+        tensors.keys().filter_map(|name| name.strip_suffix(&first)).map(str::to_string).collect();
+    assert!(!mixtures.is_empty());
+    for old in mixtures {
+        let new = old.replace("block_sparse_moe", "mlp");
+        let (mut gates_and_ups, mut downs) = (Vec::new(), Vec::new());
+        for expert in 0.. {
+            let mut take = |part: &str| tensors.remove(&format!("{old}.experts.{expert}.{part}.weight"));
+            let (Some(gate), Some(up), Some(down)) = (take(gate), take(up), take(down)) else { break };
+            gates_and_ups.push(Tensor::cat(&[gate, up], 0).expect("joined"));
+            downs.push(down);
+        }
+        let router = tensors.remove(&format!("{old}.gate.weight")).expect("router");
+        tensors.insert(format!("{new}.gate.weight"), router);
+        let all = |parts: &[Tensor]| Tensor::stack(parts, 0).expect("joined");
+        tensors.insert(format!("{new}.experts.gate_up_proj"), all(&gates_and_ups));
+        tensors.insert(format!("{new}.experts.down_proj"), all(&downs));
+    }
+    tensors
+}
+
+#[test]
+fn experts_of_one_tensor_are_those_of_a_tensor_each() {
+    let Some(shared) = shared() else { return };
+    for (family, names) in [
+        ("mixtral", ["w1", "w3", "w2"]),
+        ("qwen3_moe", ["gate_proj", "up_proj", "down_proj"]),
+        ("olmoe", ["gate_proj", "up_proj", "down_proj"]),
+    ] {
+        let folder = golden(&shared, family);
+        let tensors = joined(tensors(&folder.join("model.safetensors")), names);
+        let tokens = tokens_of(&folder);
+        let expected = logits(&load(&folder, "config.json"), &tokens);
+        let new = Transformer::new(&config(&folder), &Weights::from_tensors(tensors.clone(), "joined"))
+            .expect("fits");
+        assert_eq!(entries(&logits(&new, &tokens)), entries(&expected), "{family}");
+        let stored = tempfile::tempdir().expect("folder");
+        candle_core::safetensors::save(&tensors, stored.path().join("model.safetensors")).expect("saved");
+        let weights = Weights::packed_from_folder(stored.path()).expect("weights");
+        let packed = Transformer::new(&config(&folder), &weights).expect("fits");
+        let off = distance(&logits(&packed, &tokens), &expected);
+        assert!(off < 4e-6, "{family}: {off:.1e}");
+    }
+}
+
+#[test]
+fn fused_and_differentiable_attention_agree() {
+    let Some(shared) = shared() else { return };
+    for family in ATTENTIONS {
+        let folder = golden(&shared, family);
+        let variables: HashMap<String, Tensor> = tensors(&folder.join("model.safetensors"))
+            .into_iter()
+            .map(|(name, tensor)| (name, Var::from_tensor(&tensor).expect("variable").as_tensor().clone()))
+            .collect();
+        let weights = Weights::from_tensors(variables.clone(), "variables");
+        let model = Transformer::new(&config(&folder), &weights).expect("fits");
+        let tokens = tokens_of(&folder);
+        let plain = logits(&load(&folder, "config.json"), &tokens);
+        let off = distance(&logits(&model, &tokens), &plain);
+        assert!(off < 4e-6, "{family}: {off:.1e}");
+        let loss =
+            model.logits(&ids_of(&tokens)).and_then(|logits| Ok(logits.sqr()?.mean_all()?)).expect("loss");
+        let gradients = loss.backward().expect("gradients");
+        for (name, variable) in &variables {
+            // An expert that no token chose has no gradient.
+            let expert = name.contains(".experts.");
+            assert!(expert || gradients.get(variable).is_some(), "{family}: {name}");
+        }
+    }
+}
+
+#[test]
+fn texts_in_parts_give_the_logits_of_the_whole_in_every_kind_of_attention() {
+    let Some(shared) = shared() else { return };
+    for family in ATTENTIONS {
+        let folder = golden(&shared, family);
+        let model = load(&folder, "config.json");
+        let tokens = tokens_of(&folder);
+        let whole = logits(&model, &tokens);
+        let mut past = [KeysValues::new(&model)];
+        let mut parts = Vec::new();
+        for (start, end) in [(0, 11), (11, 12), (12, 20), (20, tokens.cols())] {
+            let ids = tokens.row(0)[start..end].to_vec();
+            let part = TokenBatch::new(ids, end - start).expect("whole");
+            let normed = model.read_on(&part, &mut past).expect("runs");
+            parts.extend_from_slice(model.logits_of(normed.data()).expect("logits").data());
+        }
+        let parts = Tensor::from_vec(parts, whole.shape(), &Device::Cpu).expect("logits");
+        let off = distance(&parts, &whole);
+        assert!(off < 4e-6, "{family}: {off:.1e}");
+    }
+}
+
+#[test]
+fn a_choice_of_more_experts_than_there_are_is_refused() {
+    let Some(shared) = shared() else { return };
+    let folder = golden(&shared, "mixtral");
+    let mut json = config(&folder).fields().clone();
+    json.insert("num_experts_per_tok".into(), 5.into());
+    let text = serde_json::to_vec(&json).expect("JSON");
+    let config = Config::parse(&text, "config.json").expect("object");
+    let weights = Weights::from_folder(&folder, &Device::Cpu).expect("weights");
+    let message = Transformer::new(&config, &weights).expect_err("refused").to_string();
+    assert!(message.contains("num_experts_per_tok") && message.contains("4 experts"), "{message}");
+}
+
+#[test]
+fn controls_permute_routers_and_experts_in_every_spelling_and_leave_sinks() {
+    let Some(shared) = shared() else { return };
+    for (family, names) in [("mixtral", Some(["w1", "w3", "w2"])), ("gpt_oss", None)] {
+        let mut tensors = tensors(&golden(&shared, family).join("model.safetensors"));
+        if let Some(names) = names {
+            tensors.extend(joined(tensors.clone(), names));
+        }
+        let kept: Vec<&String> = tensors.keys().filter(|name| !families::is_linear_in_block(name)).collect();
+        let expected = ["norm", "embed_tokens", "lm_head", "sinks"];
+        assert!(kept.iter().all(|name| expected.iter().any(|part| name.contains(part))), "{kept:?}");
+        assert!(tensors.keys().all(|name| !name.contains("sinks") || kept.contains(&name)), "{kept:?}");
+        let weights = Weights::from_tensors(tensors.clone(), family);
+        let permuted = weights.permuted(1, families::is_linear_in_block).expect("permutes");
+        for (name, tensor) in &tensors {
+            let got = entries(&permuted.get(name, tensor.dims()).expect("there"));
+            let same = got == entries(tensor);
+            // A few entries may come back to their places by chance.
+            let few = tensor.elem_count() < 10;
+            assert!(few || same == kept.contains(&name), "{family}: {name}");
+        }
+    }
+}
