@@ -32,6 +32,30 @@ families! {
     GptNeox = "gpt_neox",
     /// GPT-2.
     Gpt2 = "gpt2",
+    /// GPT-Neo and the TinyStories models.
+    GptNeo = "gpt_neo",
+    /// GPT-J.
+    Gptj = "gptj",
+    /// OPT.
+    Opt = "opt",
+    /// Phi-1, 1.5 and 2.
+    Phi = "phi",
+    /// Falcon.
+    Falcon = "falcon",
+    /// BLOOM.
+    Bloom = "bloom",
+    /// StableLM.
+    StableLm = "stablelm",
+    /// StarCoder2.
+    StarCoder2 = "starcoder2",
+    /// GPT-BigCode: SantaCoder and StarCoder.
+    GptBigCode = "gpt_bigcode",
+    /// MPT.
+    Mpt = "mpt",
+    /// Cohere's Command R.
+    Cohere = "cohere",
+    /// Nemotron and Minitron.
+    Nemotron = "nemotron",
     /// Llama 1 to 3.
     Llama = "llama",
     /// Mistral.
@@ -459,5 +483,31 @@ impl Architecture {
             return Err(config.wrong(kv_field, &format!("a divisor of the {} query heads", self.n_heads)));
         }
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values that Press et al. give for 8 and for 12 heads.
+    #[test]
+    fn slopes_halve_from_head_to_head() {
+        let eight: Vec<f32> = (1..=8).map(|i| 0.5f32.powi(i)).collect();
+        assert_eq!(Alibi::slopes(8), eight);
+        let between = [0.5f64, 1.5, 2.5, 3.5].map(|power| (-power).exp2() as f32);
+        assert_eq!(Alibi::slopes(12), [eight, between.to_vec()].concat());
+        assert_eq!(Alibi::slopes(1), [1.0 / 256.0]);
+    }
+
+    #[test]
+    fn biases_grow_by_the_slope_and_are_rounded_where_asked() {
+        let alibi = |half, scale| Alibi { slopes: vec![0.5, 0.7], half, scale };
+        let plain = alibi(false, 1.0).key_bias(3);
+        assert_eq!(plain, [0.0, 0.5, 1.0, 0.0, 0.7, 1.4]);
+        // 0.7 is 0.69921875 in bf16, and 257 is 256.
+        let rounded = alibi(true, 0.5).key_bias(258);
+        assert_eq!(rounded[257], 0.5 * 0.5 * 256.0);
+        assert_eq!(rounded[258 + 1], 0.5 * 0.699_218_75);
     }
 }

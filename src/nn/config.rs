@@ -37,6 +37,11 @@ impl Config {
         self.fields.get(field).filter(|value| !value.is_null())
     }
 
+    /// A field of any kind, where there is one.
+    pub fn value(&self, field: &str) -> Option<&Value> {
+        self.get(field)
+    }
+
     /// Whether a field is there and not null.
     pub fn has(&self, field: &str) -> bool {
         self.get(field).is_some()

@@ -53,6 +53,20 @@ impl Rows {
         }
     }
 
+    /// The rows `order`, one after the other.
+    pub fn in_order(&self, order: &[u32]) -> candle_core::Result<Self> {
+        match self {
+            Self::Plain(tensor) => {
+                let order = Tensor::from_slice(order, order.len(), tensor.device())?;
+                Ok(Self::Plain(tensor.index_select(&order, 0)?))
+            }
+            Self::Packed(packed) => match packed.in_order(order) {
+                Some(rows) => Ok(Self::Packed(rows)),
+                None => candle_core::bail!("an order names rows beyond those of {:?}", packed.dims()),
+            },
+        }
+    }
+
     /// `count` rows from `first` on.
     pub fn narrow(&self, first: usize, count: usize) -> candle_core::Result<Self> {
         match self {

@@ -25,6 +25,14 @@ impl Linear {
         Self { weight, bias, half: None }
     }
 
+    /// The same with its outputs in another order.
+    pub fn in_order(&self, order: &[u32]) -> Result<Self, NnError> {
+        let weight = self.weight.in_order(order)?;
+        let select =
+            |bias: &Tensor| bias.index_select(&Tensor::from_slice(order, order.len(), bias.device())?, 0);
+        Ok(Self::new(weight, self.bias.as_ref().map(select).transpose()?))
+    }
+
     /// Makes it take products of bf16.
     fn round(&mut self) -> Result<(), NnError> {
         let (entries, width) = self.weight.to_f32()?;
@@ -199,12 +207,17 @@ pub(super) struct Parts {
 impl Parts {
     /// Embeddings, blocks, a norm and the unembedding, and nothing else.
     pub fn plain(embedding: Rows, blocks: Vec<Block>, final_norm: Norm, unembedding: Linear) -> Self {
+        Self { final_norm: Some(final_norm), ..Self::without_norm(embedding, blocks, unembedding) }
+    }
+
+    /// The same without a norm after the last block.
+    pub fn without_norm(embedding: Rows, blocks: Vec<Block>, unembedding: Linear) -> Self {
         Self {
             embedding,
             position_embedding: None,
             embedding_norm: None,
             blocks,
-            final_norm: Some(final_norm),
+            final_norm: None,
             unembedding,
         }
     }

@@ -260,6 +260,9 @@ fn needs_lead_token(family: Family) -> bool {
             true
         }
         Family::Gemma2 | Family::Gemma3 | Family::Phi3 | Family::Olmo2 => true,
+        Family::GptNeo | Family::Gptj | Family::Opt | Family::Phi | Family::Falcon | Family::Bloom => true,
+        Family::StableLm | Family::StarCoder2 | Family::GptBigCode => true,
+        Family::Mpt | Family::Cohere | Family::Nemotron => true,
         Family::Gemma | Family::SmolLm3 | Family::Granite | Family::Olmo | Family::Olmo3 => true,
         Family::Mixtral | Family::Qwen3Moe | Family::Olmoe => true,
         // It has sinks beside the sequence, so that no position needs to be one.

@@ -1,9 +1,8 @@
-use super::{linear, norm, norm_of_width, windows};
+use super::{linear, norm, norm_of_width, unembedding, windows};
 use crate::nn::architecture::{Activation, Architecture, Family, NormKind, Positions, Rotary, Sizes};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
-use crate::nn::rows::Rows;
-use crate::nn::transformer::{Block, FeedForward, Linear, Mlp, Norm, Parts, Projections};
+use crate::nn::transformer::{Block, FeedForward, Mlp, Norm, Parts, Projections};
 use crate::nn::weights::Weights;
 
 /// Llama and those that descend from it: RMS norms, gated MLP, grouped-query attention, rotary positions.
@@ -113,15 +112,8 @@ pub(super) fn parts_with(
             )
         });
     }
-    let unembedding = unembedding(a, weights, &embedding)?;
+    let unembedding = unembedding(a, weights, &embedding, false)?;
     Ok(Parts::plain(embedding, blocks, norm(weights, "model.norm", a)?, unembedding))
-}
-
-/// The embedding where it is tied, else `lm_head`.
-pub(super) fn unembedding(a: &Architecture, weights: &Weights, embedding: &Rows) -> Result<Linear, NnError> {
-    let weight =
-        if a.tied { embedding.clone() } else { weights.rows("lm_head.weight", &[a.vocab, a.d_model])? };
-    Ok(Linear::new(weight, None))
 }
 
 /// The norms of one block; which there are is what the families differ in most.

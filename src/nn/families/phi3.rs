@@ -1,4 +1,4 @@
-use super::{linear, llama, norm, windows};
+use super::{linear, llama, norm, unembedding, windows};
 use crate::nn::architecture::{Architecture, Family};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
@@ -37,6 +37,6 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
             )
         });
     }
-    let unembedding = llama::unembedding(a, weights, &embedding)?;
+    let unembedding = unembedding(a, weights, &embedding, false)?;
     Ok(Parts::plain(embedding, blocks, norm(weights, "model.norm", a)?, unembedding))
 }

@@ -118,6 +118,16 @@ impl Packed {
         inside.then(|| Self { first: self.first + first, rows: count, ..self.clone() })
     }
 
+    /// The rows `order`, one after the other; none where there is no such row.
+    pub fn in_order(&self, order: &[u32]) -> Option<Self> {
+        let mut bytes = Vec::with_capacity(self.encoding.bytes(self.cols)?.checked_mul(order.len())?);
+        for &row in order {
+            let row = Some(row as usize).filter(|&row| row < self.rows)?;
+            bytes.extend_from_slice(self.bytes.get(self.place(row, &(0..self.cols)))?);
+        }
+        Self::new(self.encoding, bytes, order.len(), self.cols)
+    }
+
     /// Columns `cols` of a row as f32. The columns must be whole blocks.
     fn unpack(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
         blocks::unpack(out, &self.bytes[self.place(row, &cols)], self.encoding);

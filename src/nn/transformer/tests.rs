@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor, Var};
 use super::*;
 
 mod mixtures;
+mod variants;
 
 fn shared() -> Option<PathBuf> {
     let folder = std::env::var_os("AUTOINTERP_SHARED").map(PathBuf::from);
