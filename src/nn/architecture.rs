@@ -263,9 +263,19 @@ impl Rotary {
     /// `share` is the family's own top-level name and default of the rotated share of a head, `base_field` its
     /// name of the base.
     pub fn of(config: &Config, d_head: usize, share: (&str, f64), base_field: &str) -> Result<Self, NnError> {
+        Self::of_base(config, d_head, share, (base_field, 10_000.0))
+    }
+
+    /// The same with the family's own name and default of the base.
+    pub fn of_base(
+        config: &Config,
+        d_head: usize,
+        share: (&str, f64),
+        base: (&str, f64),
+    ) -> Result<Self, NnError> {
         let (share_field, default_share) = share;
         let share = config.positive_or(share_field, default_share)?;
-        let base = config.positive_or(base_field, 10_000.0)?;
+        let base = config.positive_or(base.0, base.1)?;
         match config.section("rope_parameters")? {
             Some(rope) => Self::from_section(&rope, d_head, share, base),
             None => {

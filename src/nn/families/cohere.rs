@@ -15,7 +15,8 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     for flag in ["attention_bias", "use_qk_norm"] {
         config.flag_or(flag, false)?;
     }
-    let rotary = Rotary::of(config, sizes.d_head, ("partial_rotary_factor", 1.0), "rope_theta")?;
+    let rotary =
+        Rotary::of_base(config, sizes.d_head, ("partial_rotary_factor", 1.0), ("rope_theta", 500_000.0))?;
     Architecture {
         norm_eps: config.positive_or("layer_norm_eps", 1e-5)?,
         positions: Positions::Rotary(rotary),

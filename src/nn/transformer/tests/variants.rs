@@ -188,7 +188,7 @@ fn values_that_are_not_implemented_are_refused_by_name() {
         ("gpt_neo", "num_hidden_layers", 3.into()),
         ("gptj_tied", "rotary_dim", 6.into()),
         ("gptj_tied", "rotary_dim", 3.into()),
-        ("gptj_tied", "n_head", 5.into()),
+        ("gptj_tied", "n_embd", 13.into()),
         ("opt_bare", "activation_function", "mish".into()),
         ("opt_bare", "do_layer_norm_before", "no".into()),
         ("phi", "num_key_value_heads", 2.into()),
