@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -79,6 +79,23 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// Makes a folder and those above it.
 pub fn create_dir_all(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(failed("create", path))
+}
+
+/// Opens a file of a model. Fails at once on pipes and devices, which may be waited for or read without end.
+pub fn open(path: &Path) -> Result<File, FileError> {
+    let metadata = fs::metadata(path).map_err(failed("read", path))?;
+    if !metadata.is_file() {
+        let kind = if metadata.is_dir() { "is a folder" } else { "is a pipe or a device" };
+        return Err(failed("read", path)(std::io::Error::other(format!("it {kind}, not a regular file"))));
+    }
+    File::open(path).map_err(failed("read", path))
+}
+
+/// A whole file of a model: see [`open`].
+pub fn read_regular(path: &Path) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes).map_err(failed("read", path))?;
+    Ok(bytes)
 }
 
 /// A whole file.

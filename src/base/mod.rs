@@ -15,7 +15,7 @@ mod stopwatch;
 mod stream;
 mod token_batch;
 
-pub use atomic::{AtomicFile, create_dir_all, read, read_to_string, write_atomic};
+pub use atomic::{AtomicFile, create_dir_all, open, read, read_regular, read_to_string, write_atomic};
 pub use attempt::{Attempt, Missing, Tally};
 pub use cpu::{cpu_name, instruction_set, peak_memory_bytes};
 pub use device::DeviceName;

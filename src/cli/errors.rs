@@ -146,7 +146,7 @@ fn subject_code(error: &SubjectError) -> u8 {
     match error {
         SubjectError::NoFolder { .. }
         | SubjectError::NoTokenizer { .. }
-        | SubjectError::Nn(NnError::NoWeights { .. }) => 6,
+        | SubjectError::Nn(NnError::NoWeights { .. } | NnError::MissingParts { .. }) => 6,
         SubjectError::Nn(NnError::File(error)) => file_code(error),
         SubjectError::Nn(
             NnError::NoSuchLayer { .. }

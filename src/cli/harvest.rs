@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::{Common, Environment, HarvestArgs};
+use super::progress::say;
 use super::{print, print_json};
 use crate::activations::export;
 use crate::base::{HookPoint, HookSelector, TokenBatch, read};
@@ -14,6 +15,9 @@ use crate::hub::DEFAULT_ENDPOINT;
 use crate::run::{Places, RunError, open_subject};
 use crate::subject::{LoadedSubject, SubjectModel};
 use crate::suite::SubjectSpec;
+
+/// The byte-order mark that some editors put before a text.
+const MARK: &str = "\u{FEFF}";
 
 /// What `harvest --json` gives.
 #[derive(Serialize, JsonSchema)]
@@ -47,6 +51,10 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
     let subject = open_subject(&spec, &places)?.loaded;
     let model = subject.model();
     let hooks = hooks(&args.hooks, model)?;
+    if !common.quiet {
+        let notes = subject.tokenizer().map(|tokenizer| tokenizer.notes()).unwrap_or_default();
+        notes.iter().for_each(|note| say(&format!("warning: {note}")));
+    }
     let tokens = match (&args.token_ids, &args.text) {
         (Some(path), _) => token_ids(path)?,
         (None, Some(path)) => text_ids(path, &subject)?,
@@ -102,8 +110,10 @@ fn hooks(text: &str, model: &dyn SubjectModel) -> Result<Vec<HookPoint>, RunErro
 
 fn token_ids(path: &Path) -> Result<TokenBatch, RunError> {
     let invalid = |why: String| RunError::Input { path: path.to_path_buf(), why };
-    let rows: Vec<Vec<u32>> = serde_json::from_slice(&read(path)?)
-        .map_err(|error| invalid(format!("is not a JSON list of lists of token ids: {error}")))?;
+    let bytes = read(path)?;
+    let rows: Vec<Vec<u32>> =
+        serde_json::from_slice(bytes.strip_prefix(MARK.as_bytes()).unwrap_or(&bytes))
+            .map_err(|error| invalid(format!("is not a JSON list of lists of token ids: {error}")))?;
     let cols = rows.first().map_or(0, Vec::len);
     if let Some(row) = rows.iter().position(|row| row.len() != cols) {
         return Err(invalid(format!(
@@ -120,7 +130,7 @@ fn text_ids(path: &Path, subject: &LoadedSubject) -> Result<TokenBatch, RunError
         .map_err(|error| invalid(format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
     let ids = subject
         .tokenizer()?
-        .encode(&text)
+        .encode(text.strip_prefix(MARK).unwrap_or(&text))
         .map_err(|error| invalid(format!("cannot be tokenised: {error}")))?;
     let cols = subject.model().info().n_ctx.min(ids.len());
     let whole = ids.len().checked_div(cols).unwrap_or(0) * cols;

@@ -97,6 +97,62 @@ pub enum NnError {
         /// The type found.
         got: String,
     },
+    /// A tensor of a GGUF file in a form that is not read.
+    #[error(
+        "use tensor `{name}` of `{file}`: it is stored as {got}, and F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, \
+         Q4_K, Q5_K and Q6_K are read; take a file in one of these"
+    )]
+    WrongForm {
+        /// The tensor.
+        name: String,
+        /// The file.
+        file: String,
+        /// The form found.
+        got: String,
+    },
+    /// A tensor that a GGUF file should not have by its family.
+    #[error(
+        "use tensor `{name}` of `{file}`: the family `{family}` has no such tensor, so it would be left out"
+    )]
+    UnknownTensor {
+        /// The tensor.
+        name: String,
+        /// The file.
+        file: String,
+        /// The family.
+        family: String,
+    },
+    /// A split model of which parts are not there.
+    #[error(
+        "read `{file}`: it is part {part} of {count}, and beside it there is no {}; download every part into the \
+         same folder",
+        listed(missing)
+    )]
+    MissingParts {
+        /// The part that was opened.
+        file: String,
+        /// Its number, from 1.
+        part: usize,
+        /// How many there are.
+        count: usize,
+        /// File names of those that are not there.
+        missing: Vec<String>,
+    },
+    /// A part of a split model whose name does not lead to the others.
+    #[error(
+        "read `{file}`: it is part {part} of {count}, so its name should end in `{ending}`, as the others are found \
+         by their names; give the parts back the names they were published with"
+    )]
+    SplitName {
+        /// The part that was opened.
+        file: String,
+        /// Its number, from 1.
+        part: usize,
+        /// How many there are.
+        count: usize,
+        /// How its name should end.
+        ending: String,
+    },
     /// A weight that is NaN or infinite.
     #[error(
         "use tensor `{name}` of `{file}`: entry {index} is {value}, and weights must be finite; \
@@ -188,6 +244,16 @@ pub enum NnError {
 impl NnError {
     /// True where a file that is needed cannot be read.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::NoWeights { .. } | Self::File(_))
+        matches!(self, Self::NoWeights { .. } | Self::File(_) | Self::MissingParts { .. })
     }
+}
+
+/// The first few of a list of names.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut text: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    if names.len() > SHOWN {
+        text.push(format!("{} more", names.len() - SHOWN));
+    }
+    text.join(", ")
 }

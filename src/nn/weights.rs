@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
@@ -52,7 +51,7 @@ impl Weights {
         let mut digester = Digester::new("weights");
         for file in &files {
             let failed = |source| FileError { action: "read", path: file.clone(), source };
-            let reader = File::open(file).map_err(failed)?;
+            let reader = crate::base::open(file)?;
             let length = reader.metadata().map_err(failed)?.len();
             digester.digest(&weights.read(reader, length, &file.display().to_string(), form)?);
         }
@@ -278,7 +277,7 @@ pub fn weight_count(path: &Path) -> Result<u64, NnError> {
     let mut count = 0;
     for file in files_of(path)? {
         let failed = |source| FileError { action: "read", path: file.clone(), source };
-        let mut reader = File::open(&file).map_err(failed)?;
+        let mut reader = crate::base::open(&file)?;
         let length = reader.metadata().map_err(failed)?.len();
         let (_, metadata) = read_header(&mut reader, length, &file.display().to_string())?;
         let tensors = metadata.tensors();
@@ -397,7 +396,7 @@ fn check_finite(entries: &[f32], name: &str, file: &str) -> Result<(), NnError> 
 /// Names of the shard files in a sharded model's index, sorted.
 fn shards(index: &Path) -> Result<Vec<String>, NnError> {
     let json = |reason: &str| NnError::Json { file: index.display().to_string(), reason: reason.to_string() };
-    let text = crate::base::read(index)?;
+    let text = crate::base::read_regular(index)?;
     let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| json(&error.to_string()))?;
     let map = value
         .get("weight_map")

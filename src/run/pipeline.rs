@@ -105,6 +105,7 @@ pub fn run(
     let tokens = &corpus.tokens;
     let fillers = fillers(&subject.loaded, &tokens.fit)?;
     let tokenizer = subject.loaded.tokenizer()?;
+    gathered.warnings.extend_from_slice(tokenizer.notes());
     let ids: Vec<u32> = (0..tokenizer.vocab_size() as u32).collect();
     let context = Context {
         suite,

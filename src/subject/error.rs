@@ -24,19 +24,6 @@ pub enum SubjectError {
         /// The model.
         model: String,
     },
-    /// A tokenizer that makes ids which the model cannot embed.
-    #[error(
-        "pair tokenizer and model of `{model}`: the tokenizer has {tokenizer} ids and the model embeds {vocab}; \
-         they are not from the same training"
-    )]
-    TokenizerLarger {
-        /// The model.
-        model: String,
-        /// Ids of the tokenizer.
-        tokenizer: usize,
-        /// Rows of the embedding.
-        vocab: usize,
-    },
     /// Finite weights whose products overflowed.
     #[error(
         "use activations at `{hook}` of `{model}`: sequence {row}, position {col} holds {value}, which is not finite"

@@ -28,7 +28,7 @@ impl LoadedSubject {
             return Err(SubjectError::NoFolder { folder: folder.to_path_buf() });
         }
         let config = folder.join("config.json");
-        let text = crate::base::read(&config).map_err(NnError::from)?;
+        let text = crate::base::read_regular(&config).map_err(NnError::from)?;
         let config = Config::parse(&text, &config.display().to_string())?;
         let weights = Weights::from_folder(folder, &Device::Cpu)?;
         let tokenizer = folder.join("tokenizer.json");
@@ -50,13 +50,8 @@ impl LoadedSubject {
     }
 
     fn pair(model: TransformerSubject, tokenizer: Option<Tokenizer>) -> Result<Self, SubjectError> {
-        if let Some(tokenizer) = &tokenizer {
-            let (ids, vocab) = (tokenizer.vocab_size(), model.info().vocab);
-            if ids > vocab {
-                let model = model.info().name.clone();
-                return Err(SubjectError::TokenizerLarger { model, tokenizer: ids, vocab });
-            }
-        }
+        let vocab = model.info().vocab;
+        let tokenizer = tokenizer.map(|tokenizer| tokenizer.embedded_in(vocab)).transpose()?;
         Ok(Self { model, tokenizer })
     }
 

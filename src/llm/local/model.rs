@@ -30,7 +30,7 @@ pub(super) struct LocalModel {
 }
 
 /// Part of every identity: raised when the same model would answer otherwise.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 impl LocalModel {
     /// Reads a Hugging Face folder or a GGUF file.
@@ -52,14 +52,14 @@ impl LocalModel {
         }
         let read = |error: NnError| failed(error.to_string(), error.is_missing());
         let file = path.join("config.json");
-        let bytes = crate::base::read(&file).map_err(|error| failed(error.to_string(), true))?;
+        let bytes = crate::base::read_regular(&file).map_err(|error| failed(error.to_string(), true))?;
         let config = Config::parse(&bytes, &file.display().to_string()).map_err(read)?;
         let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json")).map_err(read)?;
         let weights = Weights::packed_from_folder(path).map_err(read)?;
         let template = ChatTemplate::of_folder(path);
         let mut ends = named_ends(&config);
         for file in ["generation_config.json", "tokenizer_config.json"] {
-            let text = std::fs::read(path.join(file)).unwrap_or_default();
+            let text = crate::base::read_regular(&path.join(file)).unwrap_or_default();
             let json: Value = serde_json::from_slice(&text).unwrap_or_default();
             ends.extend(ids_in(&json["eos_token_id"]));
             ends.extend(token_named(&json, "eos_token").and_then(|token| tokenizer.id_of(&token)));
@@ -68,14 +68,10 @@ impl LocalModel {
     }
 
     fn open_gguf(path: &Path) -> Result<Self, NnError> {
-        let Gguf { config, weights, tokenizer, chat_template, bos, eos } = Gguf::open(path)?;
-        let ends = eos.as_deref().and_then(|eos| tokenizer.id_of(eos)).into_iter().collect();
-        let template = match chat_template {
-            Some(source) => {
-                ChatTemplate::Given { source, bos: bos.unwrap_or_default(), eos: eos.unwrap_or_default() }
-            }
-            None => ChatTemplate::Joined,
-        };
+        let Gguf { config, weights, tokenizer, chat_template, tokens } = Gguf::open(path)?;
+        let ends = tokens.get("eos_token").and_then(|eos| tokenizer.id_of(eos)).into_iter().collect();
+        let template =
+            chat_template.map_or(ChatTemplate::Joined, |source| ChatTemplate::Given { source, tokens });
         Self::build(&path.display().to_string(), &config, &weights, tokenizer, template, ends)
     }
 
@@ -89,12 +85,13 @@ impl LocalModel {
     ) -> Result<Self, NnError> {
         let transformer = Transformer::new(config, weights)?;
         let vocab = transformer.architecture().vocab;
-        tokenizer.check_vocabulary(vocab)?;
+        let tokenizer = tokenizer.embedded_in(vocab)?;
+        ends.retain(|&id| (id as usize) < vocab);
         ends.extend(
             ENDS_OF_TURNS
                 .iter()
                 .filter_map(|token| tokenizer.id_of(token))
-                .filter(|&id| tokenizer.is_special(id)),
+                .filter(|&id| tokenizer.is_special(id) && (id as usize) < vocab),
         );
         ends.sort_unstable();
         ends.dedup();

@@ -1,3 +1,9 @@
+mod generation;
+mod python;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, context};
@@ -9,6 +15,10 @@ use crate::nn::tokenizer::token_named;
 /// Steps that a template may take: it comes from a stranger's file.
 const FUEL: u64 = 10_000_000;
 
+/// Names that templates know special tokens by.
+const ROLES: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
 /// How a model wants a conversation written.
 #[derive(Debug, Clone)]
 pub(super) enum ChatTemplate {
@@ -16,10 +26,8 @@ pub(super) enum ChatTemplate {
     Given {
         /// Its text.
         source: String,
-        /// The text of the token that begins a text.
-        bos: String,
-        /// The text of the token that ends one.
-        eos: String,
+        /// Texts of special tokens by the names that templates know them by, `bos_token` and so on.
+        tokens: BTreeMap<String, String>,
     },
     /// The contents of the messages, an empty line between them: for models without a template.
     Joined,
@@ -29,15 +37,15 @@ impl ChatTemplate {
     /// The template of a folder: `chat_template.jinja`, or a field of `chat_template.json` or of
     /// `tokenizer_config.json`.
     pub fn of_folder(folder: &Path) -> Self {
-        let text = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
+        let text = |name: &str| String::from_utf8(crate::base::read_regular(&folder.join(name)).ok()?).ok();
         let json = |name: &str| text(name).and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let config = json("tokenizer_config.json").unwrap_or(Value::Null);
         let source = text("chat_template.jinja")
             .or_else(|| json("chat_template.json").as_ref().and_then(template_in))
             .or_else(|| template_in(&config));
-        let token = |role: &str| token_named(&config, role).unwrap_or_default();
+        let named = |role: &str| Some((role.to_string(), token_named(&config, role)?));
         match source {
-            Some(source) => Self::Given { source, bos: token("bos_token"), eos: token("eos_token") },
+            Some(source) => Self::Given { source, tokens: ROLES.into_iter().filter_map(named).collect() },
             None => Self::Joined,
         }
     }
@@ -45,12 +53,13 @@ impl ChatTemplate {
     /// The conversation as the model reads it, up to where its answer begins. A model that knows no system
     /// message gets its text at the head of the first message.
     pub fn render(&self, messages: &[Message]) -> Result<String, String> {
-        let Self::Given { source, bos, eos } = self else {
+        let Self::Given { source, tokens } = self else {
             let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
             return Ok(format!("{}\n\n", contents.join("\n\n")));
         };
-        render(source, bos, eos, messages).or_else(|error| match merged(messages) {
-            Some(messages) => render(source, bos, eos, &messages),
+        let source = generation::without_tags(source);
+        render(&source, tokens, messages).or_else(|error| match merged(messages) {
+            Some(messages) => render(&source, tokens, &messages),
             None => Err(error),
         })
     }
@@ -58,7 +67,7 @@ impl ChatTemplate {
     /// What decides how conversations are written, for digests.
     pub fn describe(&self) -> String {
         match self {
-            Self::Given { source, bos, eos } => format!("{bos}\n{eos}\n{source}"),
+            Self::Given { source, tokens } => format!("{tokens:?}\n{source}"),
             Self::Joined => String::new(),
         }
     }
@@ -85,7 +94,7 @@ fn merged(messages: &[Message]) -> Option<Vec<Message>> {
     Some(merged)
 }
 
-fn render(source: &str, bos: &str, eos: &str, messages: &[Message]) -> Result<String, String> {
+fn render(source: &str, tokens: &BTreeMap<String, String>, messages: &[Message]) -> Result<String, String> {
     let mut environment = Environment::new();
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
@@ -97,8 +106,8 @@ fn render(source: &str, bos: &str, eos: &str, messages: &[Message]) -> Result<St
     environment.add_function("raise_exception", |text: String| -> Result<String, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, text))
     });
-    // A template may name the day; the day must not change an answer.
-    environment.add_function("strftime_now", |_format: String| "1 January 2025".to_string());
+    environment.add_function("strftime_now", |format: String| python::strftime_now(&format));
+    environment.add_filter("tojson", python::tojson);
     let role = |role: Role| match role {
         Role::System => "system",
         Role::User => "user",
@@ -113,8 +122,10 @@ fn render(source: &str, bos: &str, eos: &str, messages: &[Message]) -> Result<St
         add_generation_prompt => true,
         // An answer of a few tokens has no room for thoughts.
         enable_thinking => false,
-        bos_token => bos,
-        eos_token => eos,
+        // As transformers passes them where there are none.
+        tools => None::<()>,
+        documents => None::<()>,
+        ..minijinja::Value::from_serialize(tokens)
     };
     environment.render_named_str("chat_template", source, context).map_err(|error| {
         let mut text = error.to_string();

@@ -1,11 +1,16 @@
 //! The same files read by candle-transformers' quantised models.
 
-use candle_core::quantized::{QTensor, gguf_file};
+use std::collections::HashMap;
+use std::fs::File;
+
+use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
+use candle_core::{Device, Tensor};
 use candle_transformers::models::{quantized_llama, quantized_phi3, quantized_qwen2, quantized_qwen3};
 
 use super::tests::{distance, logits, shared, written_as};
 use super::*;
 use crate::base::Stream;
+use candle_core::quantized::gguf_file::Value;
 
 /// Tokens of a text of [`logits`].
 const N_TOKENS: usize = 48;

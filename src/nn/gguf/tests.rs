@@ -1,6 +1,10 @@
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use candle_core::quantized::{QTensor, gguf_file};
+use candle_core::quantized::gguf_file::{self, Value};
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
+use serde_json::json;
 
 use super::*;
 use crate::base::TokenBatch;
@@ -282,11 +286,15 @@ fn damaged_and_foreign_files_are_explained() {
     };
     let message = refused(&write("mamba", GgmlDType::F32));
     assert!(message.contains("`mamba`") && message.contains("`qwen3`"), "{message}");
-    let message = refused(&write("llama", GgmlDType::Q2K));
-    assert!(message.contains("token_embd.weight") && message.contains("Q2K"), "{message}");
-    let whole = write("llama", GgmlDType::F32);
-    let message = refused(&whole[..whole.len() - 100]);
-    assert!(message.contains("token_embd.weight") && message.contains("does not fit"), "{message}");
+}
+
+/// The tokenizer of a file that holds nothing else.
+fn tokenizer_of_metadata(metadata: &[(&str, Value)]) -> Result<Tokenizer, NnError> {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("m.gguf");
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+    gguf_file::write(&mut File::create(&path).expect("file"), &metadata, &[]).expect("written");
+    gguf_tokenizer(&path)
 }
 
 /// The bytes of pieces, scores and kinds as SentencePiece's models have them in such files.
@@ -308,7 +316,7 @@ fn a_vocabulary_with_scores_cuts_texts_as_its_tokenizer_does() {
         _ if token.starts_with("<0x") => 6,
         _ => 1,
     };
-    let metadata: HashMap<String, Value> = [
+    let metadata = [
         ("tokenizer.ggml.model", Value::String("llama".into())),
         (
             "tokenizer.ggml.tokens",
@@ -323,11 +331,8 @@ fn a_vocabulary_with_scores_cuts_texts_as_its_tokenizer_does() {
             Value::Array(tokens.iter().map(|token| Value::I32(kind(token))).collect()),
         ),
         ("tokenizer.ggml.bos_token_id", Value::U32(1)),
-    ]
-    .map(|(key, value)| (key.to_string(), value))
-    .into();
-    let header = Header { file: "m.gguf", metadata: &metadata };
-    let made = header.tokenizer().expect("a tokenizer");
+    ];
+    let made = tokenizer_of_metadata(&metadata).expect("a tokenizer");
     let own = Tokenizer::from_file(&folder.join("tokenizer.json")).expect("a tokenizer");
     assert_eq!(made.lead_tokens(), [1]);
     let corpus = std::fs::read_to_string(shared.join("corpora/tinystories.txt")).expect("a corpus");
@@ -355,8 +360,8 @@ fn a_byte_level_vocabulary_cuts_texts_as_its_tokenizer_does() {
     });
     let special = |id: u32| own.is_special(id);
     let text = |text: &str| Value::String(text.to_string());
-    let metadata = |pre: &str| -> HashMap<String, Value> {
-        [
+    let metadata = |pre: &str| {
+        vec![
             ("tokenizer.ggml.model", text("gpt2")),
             ("tokenizer.ggml.pre", text(pre)),
             ("tokenizer.ggml.tokens", Value::Array(tokens.iter().map(|token| text(token)).collect())),
@@ -369,10 +374,8 @@ fn a_byte_level_vocabulary_cuts_texts_as_its_tokenizer_does() {
             ),
             ("tokenizer.ggml.bos_token_id", Value::U32(0)),
         ]
-        .map(|(key, value)| (key.to_string(), value))
-        .into()
     };
-    let read = |pre: &str| Header { file: "m.gguf", metadata: &metadata(pre) }.tokenizer();
+    let read = |pre: &str| tokenizer_of_metadata(&metadata(pre));
     let made = read("gpt-2").expect("a tokenizer");
     assert!(made.lead_tokens().is_empty());
     for text in ["Two  words, isn't it?", "", " \n\tx = [1, 234567]", "caf\u{e9} \u{1F600}"] {
@@ -380,14 +383,23 @@ fn a_byte_level_vocabulary_cuts_texts_as_its_tokenizer_does() {
     }
     let pieces = |pre: &str, text: &str| {
         let tokenizer = read(pre).expect("a tokenizer");
-        tokenizer.token_texts(&tokenizer.encode(text).expect("encodes")).concat()
+        tokenizer.decode(&tokenizer.encode(text).expect("encodes")).expect("decodes")
     };
     for pre in ["llama-bpe", "qwen2", "dbrx"] {
         assert_eq!(pieces(pre, "It's 1234567\n\n  ok"), "It's 1234567\n\n  ok");
     }
     assert_eq!(read("llama-bpe").expect("a tokenizer").lead_tokens(), [0]);
-    let message = read("tekken").expect_err("not read").to_string();
-    assert!(message.contains("`tekken`") && message.contains("tokenizer.json"), "{message}");
+    for kind in super::cuts::Cut::names() {
+        let text = "It's 1234567 \u{E9}\u{4E2D}\n\n  OkDone!! ";
+        assert_eq!(pieces(kind, text), text, "{kind}");
+    }
+    assert!(read("gpt-2").expect("a tokenizer").notes().is_empty());
+    let mut silent = metadata("");
+    silent.retain(|(key, _)| *key != "tokenizer.ggml.pre");
+    let notes = tokenizer_of_metadata(&silent).expect("a tokenizer").notes().to_vec();
+    assert!(notes.len() == 1 && notes[0].contains("tokenizer.ggml.pre"), "{notes:?}");
+    let message = read("whitespace").expect_err("not read").to_string();
+    assert!(message.contains("`whitespace`") && message.contains("tokenizer.json"), "{message}");
 }
 
 /// Logits and reading speed of a file, to be held against llama.cpp's on the same file: see `tests/README.md`.

@@ -1,10 +1,18 @@
 //! Tokenizers as the subject uses them: text to ids without special tokens, and ids to the text they stand for
 //! in running text.
+//!
+//! In: a `tokenizer.json`, as a file or as bytes, and the files beside it that give tokens roles.
+//! Out: ids of texts, texts of ids, and the bytes that each token stands for.
+//! Never: gives an id that the model has no embedding for, or two answers for one text.
+
+mod checks;
+mod growth;
 
 use std::path::Path;
 
 use serde_json::Value;
 
+use self::growth::Growing;
 use super::NnError;
 use crate::base::{Digest, Digester};
 
@@ -20,6 +28,11 @@ pub struct Tokenizer {
     bos: Option<u32>,
     pad: Option<u32>,
     digest: Digest,
+    notes: Vec<String>,
+    /// The normalizer, where it may make too much of a text.
+    growing: Option<Growing>,
+    /// Rows of the model's embedding, where the model is known.
+    embedded: Option<usize>,
 }
 
 /// How pieces spell bytes.
@@ -37,12 +50,12 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`; a `tokenizer_config.json` or `special_tokens_map.json` beside it is asked for
     /// the padding and first tokens.
     pub fn from_file(path: &Path) -> Result<Self, NnError> {
-        let bytes = crate::base::read(path)?;
+        let bytes = crate::base::read_regular(path)?;
         let mut names = Vec::new();
         for neighbour in ["tokenizer_config.json", "special_tokens_map.json"] {
             let neighbour = path.with_file_name(neighbour);
             if neighbour.exists() {
-                names.push(parse(&crate::base::read(&neighbour)?, &neighbour.display().to_string())?);
+                names.push(parse(&crate::base::read_regular(&neighbour)?, &neighbour.display().to_string())?);
             }
         }
         Self::build(&bytes, &path.display().to_string(), &names)
@@ -54,9 +67,23 @@ impl Tokenizer {
     }
 
     fn build(bytes: &[u8], file: &str, names: &[Value]) -> Result<Self, NnError> {
-        let json = parse(bytes, file)?;
+        let mut json = parse(bytes, file)?;
+        checks::check(&json, file)?;
+        let growing = Growing::of(&json).map_err(|reason| unusable(file, &reason))?;
+        if let Some(growing) = &growing {
+            let tokens = json.get("added_tokens").and_then(Value::as_array).into_iter().flatten();
+            tokens
+                .filter_map(|token| token["content"].as_str())
+                .try_for_each(|content| growing.check(content))
+                .map_err(|reason| unusable(file, &reason))?;
+        }
+        let notes: Vec<String> = checks::without_dropout(&mut json, file).into_iter().collect();
         let failed = |error: tokenizers::Error| unusable(file, &error.to_string());
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(failed)?;
+        let mut inner = if notes.is_empty() {
+            tokenizers::Tokenizer::from_bytes(bytes).map_err(failed)?
+        } else {
+            tokenizers::Tokenizer::from_bytes(json.to_string()).map_err(failed)?
+        };
         let padding = inner.get_padding().map(|padding| padding.pad_id);
         inner.with_truncation(None).map_err(failed)?;
         inner.with_padding(None);
@@ -85,15 +112,40 @@ impl Tokenizer {
             .or_else(|| ["<s>", "<|begin_of_text|>", "<|endoftext|>"].into_iter().find_map(id));
         let mut digester = Digester::new("tokenizer");
         digester.bytes(bytes).json(&(&lead, bos, pad));
+        if !notes.is_empty() {
+            digester.json(&notes);
+        }
         let digest = digester.finish();
-        Ok(Self { file: file.to_string(), pieces, special, lead, bos, pad, digest, inner })
+        let (file, embedded) = (file.to_string(), None);
+        Ok(Self { file, pieces, special, lead, bos, pad, digest, inner, notes, growing, embedded })
     }
 
-    /// Ids of a text, without special tokens at its ends.
+    /// The same with remarks on how it was read.
+    pub(super) fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes.extend(notes);
+        self
+    }
+
+    /// What a user should know about how it was read.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Ids of a text, without special tokens at its ends. Fails on text that holds a token which the model has no
+    /// embedding for.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, NnError> {
+        if let Some(growing) = &self.growing {
+            growing.check(text).map_err(|reason| unusable(&self.file, &reason))?;
+        }
         let encoding =
             self.inner.encode_fast(text, false).map_err(|error| unusable(&self.file, &error.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = encoding.get_ids().to_vec();
+        if let Some(embedded) = self.embedded
+            && let Some(&id) = ids.iter().find(|&&id| id as usize >= embedded)
+        {
+            return Err(self.not_embedded(id, embedded, "a text holds"));
+        }
+        Ok(ids)
     }
 
     /// Text of ids as the tokenizer itself puts it, special tokens left out; parts of characters become `�`.
@@ -106,19 +158,39 @@ impl Tokenizer {
         self.digest
     }
 
-    /// Fails where the tokenizer has more pieces than a model has embeddings.
-    pub fn check_vocabulary(&self, vocab: usize) -> Result<(), NnError> {
-        if self.vocab_size() <= vocab {
-            return Ok(());
+    /// The same for a model with so many embeddings. Added tokens beyond them are left out, and an error where a
+    /// text holds one; fails where ordinary text or the beginning of every text would have such an id.
+    pub fn embedded_in(mut self, embedded: usize) -> Result<Self, NnError> {
+        let added = self.inner.get_added_tokens_decoder();
+        let beyond = (embedded..self.pieces.len()).map(|id| id as u32);
+        let ordinary = beyond.filter(|id| !added.contains_key(id) && !self.bytes_of(*id).is_empty()).min();
+        if let Some(id) = ordinary {
+            return Err(self.not_embedded(id, embedded, "its vocabulary has"));
         }
-        let reason = format!("it has {} pieces and the model embeds {vocab}", self.vocab_size());
-        Err(unusable(&self.file, &reason))
+        if let Some(&id) = self.lead.iter().find(|&&id| id as usize >= embedded) {
+            return Err(self.not_embedded(id, embedded, "every text begins with"));
+        }
+        let inside = |id: Option<u32>| id.filter(|&id| (id as usize) < embedded);
+        (self.bos, self.pad) = (inside(self.bos), inside(self.pad));
+        self.pieces.truncate(embedded);
+        self.embedded = Some(embedded);
+        Ok(self)
+    }
+
+    fn not_embedded(&self, id: u32, embedded: usize, who: &str) -> NnError {
+        let piece = self.inner.id_to_token(id).unwrap_or_default();
+        let reason = format!(
+            "{who} `{piece}`, id {id}, and the model embeds {embedded} ids, 0 to {}; the two are not from the same \
+             training, or the text holds a token of another model",
+            embedded.saturating_sub(1)
+        );
+        unusable(&self.file, &reason)
     }
 
     /// Texts of the special tokens, longest first.
     pub fn special_texts(&self) -> Vec<String> {
-        let text = |&id: &u32| String::from_utf8_lossy(self.bytes_of(id)).into_owned();
-        let mut texts: Vec<String> = self.special.iter().map(text).filter(|text| !text.is_empty()).collect();
+        let texts = self.special.iter().filter_map(|&id| self.inner.id_to_token(id));
+        let mut texts: Vec<String> = texts.filter(|text| !text.is_empty()).collect();
         texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
         texts
     }

@@ -1,0 +1,41 @@
+//! The tags `{% generation %}` and `{% endgeneration %}`, by which transformers finds the assistant's words in
+//! training. What stands between them is rendered as if they were not there.
+
+use std::borrow::Cow;
+
+/// The source with a block in their place that is always entered: it trims the space around it as they would.
+pub fn without_tags(source: &str) -> Cow<'_, str> {
+    if !source.contains("generation") {
+        return Cow::Borrowed(source);
+    }
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(at) = rest.find("{%") {
+        let (before, tag) = rest.split_at(at);
+        out.push_str(before);
+        let Some(end) = tag.find("%}") else {
+            rest = tag;
+            break;
+        };
+        let (tag, after) = tag.split_at(end + 2);
+        let inside = &tag[2..end];
+        let (first, inside) = mark(inside, str::strip_prefix);
+        let (last, inside) = mark(inside, str::strip_suffix);
+        match inside.trim() {
+            "generation" => out.push_str(&format!("{{%{first} if true {last}%}}")),
+            "endgeneration" => out.push_str(&format!("{{%{first} endif {last}%}}")),
+            _ => out.push_str(tag),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// The sign for space around a tag, and what is left without it.
+fn mark<'a>(
+    inside: &'a str,
+    strip: impl Fn(&'a str, &'static str) -> Option<&'a str>,
+) -> (&'static str, &'a str) {
+    ["-", "+"].into_iter().find_map(|sign| Some((sign, strip(inside, sign)?))).unwrap_or(("", inside))
+}

@@ -1,0 +1,117 @@
+//! What a normalizer may make of a text: it comes out of a downloaded file, and a few replacements in a row can ask
+//! for more memory than there is.
+
+use serde_json::Value;
+use tokenizers::utils::SysRegex;
+use tokenizers::{NormalizedString, Normalizer, NormalizerWrapper};
+
+/// Most bytes for each byte of a text, and bytes besides.
+const MOST: usize = 100;
+const BESIDES: usize = 10_000;
+
+/// The steps of a normalizer that may exceed the limit.
+#[derive(Debug, Clone)]
+pub(super) struct Growing(Vec<Step>);
+
+#[derive(Debug, Clone)]
+struct Step {
+    /// As the file names it.
+    kind: String,
+    replaced: Option<Replaced>,
+    normalizer: NormalizerWrapper,
+}
+
+#[derive(Debug, Clone)]
+struct Replaced {
+    pattern: Pattern,
+    content: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Pattern {
+    Text(String),
+    Regex(String),
+}
+
+impl Growing {
+    /// None where no text can grow beyond the limit, as with the normalizers of published models.
+    pub fn of(json: &Value) -> Result<Option<Self>, String> {
+        let mut steps = Vec::new();
+        let mut growth = 1.0;
+        let normalizer = json.get("normalizer").filter(|normalizer| !normalizer.is_null());
+        if let Some(normalizer) = normalizer {
+            super::checks::each_part(normalizer, "normalizers", &mut |part| {
+                growth *= growth_of(part);
+                let normalizer =
+                    serde_json::from_value(part.clone()).map_err(|error| format!("`normalizer`: {error}"))?;
+                let kind = part["type"].as_str().unwrap_or("without a type").to_string();
+                steps.push(Step { kind, replaced: Replaced::of(part), normalizer });
+                Ok(())
+            })?;
+        }
+        Ok((growth > MOST as f64).then_some(Self(steps)))
+    }
+
+    /// Fails where the steps make too much of a text.
+    pub fn check(&self, text: &str) -> Result<(), String> {
+        let limit = text.len().saturating_mul(MOST).saturating_add(BESIDES);
+        let mut normalized = NormalizedString::from(text);
+        for (nth, step) in self.0.iter().enumerate() {
+            let before = normalized.get();
+            let added = step.replaced.as_ref().map_or(0, |replaced| replaced.bytes_added(before));
+            if before.len().saturating_add(added) <= limit {
+                step.normalizer.normalize(&mut normalized).map_err(|error| error.to_string())?;
+                if normalized.get().len() <= limit {
+                    continue;
+                }
+            }
+            return Err(format!(
+                "its `normalizer`, step {} ({}), makes more than {limit} bytes of a text of {}; no published tokenizer \
+                 does, so the file is damaged or malicious",
+                nth + 1,
+                step.kind,
+                text.len()
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Replaced {
+    fn of(part: &Value) -> Option<Self> {
+        let content = part.get("content")?.as_str()?.len();
+        let text = |at: &str| part.pointer(at).and_then(Value::as_str).map(str::to_string);
+        let pattern =
+            text("/pattern/String").map(Pattern::Text).or_else(|| text("/pattern/Regex").map(Pattern::Regex));
+        Some(Self { pattern: pattern?, content })
+    }
+
+    /// An upper bound.
+    fn bytes_added(&self, text: &str) -> usize {
+        let matches = match &self.pattern {
+            Pattern::Text(pattern) => text.matches(pattern.as_str()).count(),
+            // An expression that is none has been refused when the normalizer was read.
+            Pattern::Regex(pattern) => {
+                SysRegex::new(pattern).map_or(0, |regex| regex.find_iter(text).count())
+            }
+        };
+        matches.saturating_mul(self.content)
+    }
+}
+
+/// Bytes that a step may make of one.
+fn growth_of(part: &Value) -> f64 {
+    if let Some(Replaced { pattern, content }) = Replaced::of(part) {
+        return match pattern {
+            Pattern::Text(pattern) if !pattern.is_empty() => (content as f64 / pattern.len() as f64).max(1.0),
+            _ => 1.0 + content as f64,
+        };
+    }
+    match part["type"].as_str() {
+        Some("Prepend") => 1.0 + part["prepend"].as_str().map_or(0, str::len) as f64 / 100.0,
+        Some("NFC" | "NFD" | "NFKC" | "NFKD" | "Nmt" | "BertNormalizer") => 12.0,
+        Some("Lowercase" | "ByteLevel") => 2.0,
+        Some("Strip" | "StripAccents") => 1.0,
+        _ => MOST as f64,
+    }
+}
