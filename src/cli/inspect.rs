@@ -227,6 +227,7 @@ mod tests {
             kurtosis: None,
             n_top: 10,
             n_random: 10,
+            tokens_untold: None,
         }
     }
 

@@ -163,6 +163,7 @@ impl MadeRun {
             kurtosis: None,
             n_top: 10,
             n_random: 10,
+            tokens_untold: None,
         }
     }
 }

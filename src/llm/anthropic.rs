@@ -59,7 +59,7 @@ impl Anthropic {
         if !system.is_empty() {
             body.insert("system".into(), json!(system.join("\n\n")));
         }
-        if let Some(schema) = request.schema.as_ref().filter(|_| self.spec.structured) {
+        if let Some(schema) = request.object_schema().filter(|_| self.spec.structured) {
             let tool = json!({
                 "name": schema.name,
                 "description": "Gives the answer.",

@@ -53,6 +53,13 @@ pub struct ChatRequest {
     pub top_logprobs: Option<u8>,
 }
 
+impl ChatRequest {
+    /// The schema, where endpoints can be held to it: they take objects alone.
+    pub fn object_schema(&self) -> Option<&Schema> {
+        self.schema.as_ref().filter(|schema| schema.value["type"] == "object")
+    }
+}
+
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -98,6 +105,18 @@ pub struct PromptRequest {
     pub prompt: String,
     /// How many alternatives to report at each position.
     pub top: u8,
+    /// Places of the text that matter, for clients that know every token's probability.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<Slots>,
+}
+
+/// Places in a prompt at which some texts are weighed against each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slots {
+    /// Where they begin, in bytes of the prompt, rising.
+    pub at: Vec<usize>,
+    /// What may stand there.
+    pub texts: Vec<String>,
 }
 
 /// One token of a prompt.
@@ -112,10 +131,14 @@ pub struct PromptToken {
 }
 
 /// What a model thinks of a text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PromptReply {
-    /// Token by token.
+    /// Token by token; empty where `slots` says all that was asked.
     pub tokens: Vec<PromptToken>,
+    /// For each slot asked about, the log-probability in nats of each text there; none for a text that is not one
+    /// token at that place. None from clients that tell the likeliest tokens alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<Vec<Vec<Option<f64>>>>,
     /// Tokens of the prompt, as the endpoint counts them.
     pub tokens_in: u64,
 }

@@ -143,7 +143,7 @@ async fn echo(http: &Http, spec: &LlmSpec, request: &PromptRequest) -> Result<Pr
         first.logprob = None;
     }
     let tokens_in = count.prompt_tokens.unwrap_or(tokens.len() as u64);
-    Ok(PromptReply { tokens, tokens_in })
+    Ok(PromptReply { tokens, tokens_in, slots: None })
 }
 
 async fn vllm(http: &Http, spec: &LlmSpec, request: &PromptRequest) -> Result<PromptReply, ChatError> {
@@ -164,7 +164,7 @@ async fn vllm(http: &Http, spec: &LlmSpec, request: &PromptRequest) -> Result<Pr
     })?;
     name_first(&mut tokens, &request.prompt);
     let tokens_in = count.prompt_tokens.unwrap_or(tokens.len() as u64);
-    Ok(PromptReply { tokens, tokens_in })
+    Ok(PromptReply { tokens, tokens_in, slots: None })
 }
 
 /// The token at one position; the first position comes without candidates.

@@ -41,7 +41,7 @@ pub use budget::Budget;
 pub use cached::Cached;
 pub use chat::{
     Billed, BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, Message, PromptReply,
-    PromptRequest, PromptToken, Role, Schema, TokenChoice,
+    PromptRequest, PromptToken, Role, Schema, Slots, TokenChoice,
 };
 pub use connect::{Endpoint, Llm, connect, connect_with};
 pub use counter::{Example, Question, TokenCounter, approximate_tokens};

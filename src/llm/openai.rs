@@ -65,7 +65,7 @@ impl OpenAi {
     fn body(&self, request: &ChatRequest) -> Value {
         let mut body = self.sampled(request);
         body.insert("messages".into(), json!(request.messages));
-        if let Some(schema) = request.schema.as_ref().filter(|_| self.spec.structured) {
+        if let Some(schema) = request.object_schema().filter(|_| self.spec.structured) {
             let form = match self.spec.response_format {
                 ResponseFormat::JsonSchema => json!({
                     "type": "json_schema",

@@ -109,6 +109,8 @@ pub struct LlmSpec {
     pub requests_per_minute: Option<f64>,
     /// Most tokens per minute, in and out together; none: no limit.
     pub tokens_per_minute: Option<f64>,
+    /// Tokens that the model reads and writes at most in one request, where that is known; of a local model its files say.
+    pub context_tokens: Option<usize>,
     /// Dollars per million tokens of questions.
     pub price_in: Option<f64>,
     /// Dollars per million tokens of answers.
@@ -139,6 +141,7 @@ impl Default for LlmSpec {
             max_in_flight: 64,
             requests_per_minute: None,
             tokens_per_minute: None,
+            context_tokens: None,
             price_in: None,
             price_out: None,
             timeout_seconds: 60.0,

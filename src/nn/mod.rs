@@ -48,4 +48,4 @@ pub use sampler::Sampler;
 pub use tokenizer::Tokenizer;
 
 pub use transformer::{Edit, ForwardPass, Output, Request, Transformer};
-pub use weights::{Weights, weight_count};
+pub use weights::{Weights, context_length, weight_count};

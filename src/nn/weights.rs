@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use serde_json::{Map, Value};
 
-use super::NnError;
-use super::gguf::{gguf_weight_count, is_gguf};
+use super::gguf::{gguf_context_length, gguf_weight_count, is_gguf};
 use super::packed::{Encoding, Packed};
 use super::rows::Rows;
+use super::{Config, NnError};
 use crate::base::{Digest, Digester, FileError, Stream};
 
 /// Longest header that is believed; the largest models known need a few megabytes.
@@ -285,6 +286,24 @@ pub fn weight_count(path: &Path) -> Result<u64, NnError> {
     }
     Ok(count)
 }
+
+/// How many positions the model of a folder or of a GGUF file reads, where it says so; read from the header or from
+/// `config.json` alone.
+pub fn context_length(path: &Path) -> Result<Option<usize>, NnError> {
+    if is_gguf(path) {
+        return gguf_context_length(path);
+    }
+    let file = path.join("config.json");
+    let config = Config::parse(&crate::base::read(&file)?, &file.display().to_string())?;
+    let fields = config.fields();
+    let inner = fields.get("text_config").and_then(Value::as_object);
+    let of = |fields: &Map<String, Value>| CONTEXT_FIELDS.iter().find_map(|name| fields.get(*name)?.as_u64());
+    Ok(of(fields).or_else(|| of(inner?)).and_then(|length| usize::try_from(length).ok()))
+}
+
+/// What configurations call the number of positions.
+const CONTEXT_FIELDS: [&str; 5] =
+    ["max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len"];
 
 /// The files of a folder that weights are in.
 fn files_of(folder: &Path) -> Result<Vec<PathBuf>, NnError> {

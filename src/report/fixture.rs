@@ -144,6 +144,7 @@ fn add_row(
             kurtosis: control.is_none().then(|| 200.0 / (i as f64 + 0.5) - 1.5),
             n_top: 10,
             n_random: 10,
+            tokens_untold: None,
         });
     }
     for scorer in SCORERS {
@@ -199,6 +200,7 @@ fn cell(
         n_constant: if lookup_of_position { n } else { n - defined.len() },
         eligible_share: Some(43.0 / 54.0),
         tokens_repeating: (scorer == "beyond_token").then_some(1834.0),
+        tokens_untold: None,
         bca_low: None,
         bca_high: None,
         note: None,

@@ -92,6 +92,9 @@ pub struct Cell {
     /// for the feature, mean over scored features. The others cannot contribute.
     #[serde(default)]
     pub tokens_repeating: Option<f64>,
+    /// Tokens for which a language model told no number, over all features: left out of the scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_untold: Option<usize>,
     /// Lower end of the BCa interval where the protocol asks for another kind and BCa stands beside it.
     #[serde(default)]
     pub bca_low: Option<f64>,
@@ -257,6 +260,9 @@ pub struct ScoreLine {
     pub n_top: usize,
     /// Random firing fragments scored on.
     pub n_random: usize,
+    /// Tokens of the fragments simulated for which a language model told no number: they are left out of the scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_untold: Option<usize>,
 }
 
 /// Name of a dictionary: that of its method and, of several trainings, which after the first it is. Files of its

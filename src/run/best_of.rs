@@ -5,10 +5,11 @@ use serde::Serialize;
 use super::RunError;
 use super::asked::{Asked, Wanted};
 use super::models::Simulating;
+use super::scoring::scored_fragment;
 use crate::base::Attempt;
 use crate::explain::language_model::best_of;
 use crate::features::{Calibration, Evidence, Explanation};
-use crate::score::{ScoreOutcome, ScoredFragment, Scorer, Stratum, TopAndRandom};
+use crate::score::{ScoreOutcome, Scorer, Stratum, TopAndRandom};
 use crate::simulate::Simulation;
 use crate::suite::{ModelExplainer, ModelSimulator};
 
@@ -90,11 +91,11 @@ fn compare(calibration: &Calibration, simulated: &Attempt<Vec<Simulation>>) -> (
         Attempt::Missing(missing) => return (None, Some(missing.reason().to_string())),
     };
     let from = calibration.first_scored();
-    let fragments = calibration.fragments().iter().zip(simulations).map(|(fragment, simulation)| {
-        let truth = fragment.activations[from..].iter().map(|&value| f64::from(value)).collect();
-        let tokens = fragment.tokens[from..].to_vec();
-        ScoredFragment::new(Stratum::Top, tokens, truth, simulation.expected[from..].to_vec(), 1.0)
-    });
+    let fragments = calibration
+        .fragments()
+        .iter()
+        .zip(simulations)
+        .map(|(fragment, simulation)| scored_fragment(Stratum::Top, fragment, simulation, from, 1.0));
     let outcome = match fragments.collect::<Result<Vec<_>, _>>() {
         Ok(fragments) => TopAndRandom.score(&fragments),
         Err(error) => return (None, Some(error.to_string())),

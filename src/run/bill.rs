@@ -25,6 +25,12 @@ pub struct Planned {
     pub minutes: f64,
     /// Whether tokens are counted with the model's own tokenizer.
     pub exact_tokens: bool,
+    /// Tokens of the longest question, with room for its answer.
+    #[serde(default)]
+    pub longest: u64,
+    /// Tokens that the model takes at once, where that is known.
+    #[serde(default)]
+    pub context_tokens: Option<u64>,
 }
 
 /// `12 M`, `340 k`, `3400`: as many digits as a plan is good for.
@@ -75,6 +81,7 @@ impl Planned {
         self.dollars = self.dollars.zip(other.dollars).map(|(mine, theirs)| mine + theirs);
         self.minutes += other.minutes;
         self.exact_tokens &= other.exact_tokens;
+        self.longest = self.longest.max(other.longest);
     }
 }
 
@@ -143,6 +150,8 @@ mod tests {
             dollars: None,
             minutes: 0.5,
             exact_tokens: false,
+            longest: 1300,
+            context_tokens: None,
         };
         let usage = crate::llm::Usage { requests: 7, cached: 2, ..Default::default() };
         let taken = |name| RoleUsage { who: who(name), taken: usage, minutes: 0.25 };

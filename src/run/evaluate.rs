@@ -595,6 +595,7 @@ impl Evaluation<'_> {
             kurtosis: None,
             n_top: 0,
             n_random: 0,
+            tokens_untold: None,
         }
     }
 }
@@ -605,6 +606,7 @@ impl Outcome {
             Attempt::Done(scores) => {
                 let missing = scores.missing();
                 self.tokens_repeating = scores.tokens_repeating;
+                self.line.tokens_untold = Some(scores.tokens_untold).filter(|&untold| untold > 0);
                 self.line.scores = scores.values;
                 self.line.score_reasons = scores.reasons;
                 missing

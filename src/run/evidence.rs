@@ -100,7 +100,7 @@ struct SimulationLine<'a> {
     simulator: &'a str,
     fragment: usize,
     strata: Vec<&'static str>,
-    predicted: Vec<f64>,
+    predicted: Vec<Option<f64>>,
 }
 
 impl EvidenceFiles {
@@ -179,7 +179,7 @@ impl EvidenceFiles {
                 let predicted = simulation
                     .expected
                     .iter()
-                    .map(|value| (value * PREDICTION_DIGITS).round() / PREDICTION_DIGITS);
+                    .map(|value| value.map(|value| (value * PREDICTION_DIGITS).round() / PREDICTION_DIGITS));
                 self.simulations.line(&SimulationLine {
                     feature: held.feature(),
                     explainer: pair.explainer.name(),

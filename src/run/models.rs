@@ -9,31 +9,46 @@ use tokio::runtime::Runtime;
 use super::role::{Role, RoleUsage, Step};
 use super::{Places, RunError};
 use crate::base::{Digest, FileError};
-use crate::explain::language_model::{Contrastive, Highlighted, LanguageExplainer, TokenActivation};
+use crate::explain::language_model::{
+    Contrastive, Highlighted, LanguageExplainer, Strongest, TokenActivation,
+};
 use crate::llm::{ChatError, ClientKind, Endpoint, Llm, LlmSpec, Usage, connect};
 use crate::score::Judging;
-use crate::simulate::language_model::{Generated, LanguageSimulator, PerToken, PromptLogprobs};
+use crate::simulate::language_model::{
+    Exemplar, Generated, LanguageSimulator, Likelihood, PerToken, PromptLogprobs,
+};
 use crate::suite::{
     ExplainerSpec, JudgeSpec, ModelExplainer, ModelExplainerKind, ModelSimulator, ModelSimulatorKind,
     SimulatorSpec, Suite, resolve,
 };
 
-/// The explainer of a kind.
-pub fn explainer_of(kind: ModelExplainerKind) -> Box<dyn LanguageExplainer> {
-    match kind {
-        ModelExplainerKind::TokenActivation => Box::new(TokenActivation::default()),
-        ModelExplainerKind::Highlighted => Box::new(Highlighted::default()),
-        ModelExplainerKind::Contrastive => Box::new(Contrastive::default()),
+/// The explainer that a suite describes.
+pub fn explainer_of(spec: &ModelExplainer) -> Box<dyn LanguageExplainer> {
+    let (temperature, shots) = (spec.temperature, spec.shots);
+    match spec.kind {
+        ModelExplainerKind::TokenActivation => {
+            Box::new(TokenActivation { temperature, shots, ..TokenActivation::default() })
+        }
+        ModelExplainerKind::Highlighted => {
+            Box::new(Highlighted { temperature, shots, ..Highlighted::default() })
+        }
+        ModelExplainerKind::Contrastive => {
+            Box::new(Contrastive { temperature, shots, ..Contrastive::default() })
+        }
+        ModelExplainerKind::Strongest => Box::new(Strongest { temperature, shots, ..Strongest::default() }),
     }
 }
 
-/// The simulator of a kind. It may learn about its endpoint, so those who ask the same one share it.
-pub fn simulator_of(kind: ModelSimulatorKind) -> Box<dyn LanguageSimulator> {
-    match kind {
-        ModelSimulatorKind::Generated => Box::new(Generated { expected_value: false }),
-        ModelSimulatorKind::GeneratedExpected => Box::new(Generated { expected_value: true }),
-        ModelSimulatorKind::PromptLogprobs => Box::new(PromptLogprobs::default()),
-        ModelSimulatorKind::PerToken => Box::new(PerToken),
+/// The simulator that a suite describes. It may learn about its endpoint, so those who ask the same one share it.
+pub fn simulator_of(spec: &ModelSimulator) -> Box<dyn LanguageSimulator> {
+    let shots = spec.shots;
+    match spec.kind {
+        ModelSimulatorKind::Generated => Box::new(Generated { expected_value: false, shots }),
+        ModelSimulatorKind::GeneratedExpected => Box::new(Generated { expected_value: true, shots }),
+        ModelSimulatorKind::PromptLogprobs => Box::new(PromptLogprobs::new(shots, spec.calibrated)),
+        ModelSimulatorKind::PerToken => Box::new(PerToken { shots }),
+        ModelSimulatorKind::Likelihood => Box::new(Likelihood),
+        ModelSimulatorKind::Exemplar => Box::new(Exemplar),
     }
 }
 
@@ -42,10 +57,10 @@ pub fn prompt_digests(suite: &Suite) -> BTreeMap<String, Digest> {
     let mut digests = BTreeMap::new();
     for pair in &suite.pairs {
         if let ExplainerSpec::Model(spec) = &pair.explainer {
-            digests.insert(spec.name.clone(), explainer_of(spec.kind).digest());
+            digests.insert(spec.name.clone(), explainer_of(spec).digest());
         }
         if let SimulatorSpec::Model(spec) = &pair.simulator {
-            digests.insert(spec.name.clone(), simulator_of(spec.kind).digest());
+            digests.insert(spec.name.clone(), simulator_of(spec).digest());
         }
         if pair.judge.is_some() {
             let judgings = suite.judgings().into_iter();
@@ -138,7 +153,7 @@ impl Models {
                 && !explaining.iter().any(|known| known.spec == **spec)
             {
                 let role = connections.role(Step::Explain, &spec.name, &spec.llm)?;
-                let (spec, explainer) = ((**spec).clone(), explainer_of(spec.kind));
+                let (spec, explainer) = ((**spec).clone(), explainer_of(spec));
                 explaining.push(Explaining { spec, explainer, role });
             }
             if let SimulatorSpec::Model(spec) = &pair.simulator
@@ -146,7 +161,7 @@ impl Models {
             {
                 let role = connections.role(Step::Simulate, &spec.name, &spec.llm)?;
                 let choosing = connections.role(Step::Choose, &spec.name, &spec.llm)?;
-                let (spec, simulator) = ((**spec).clone(), simulator_of(spec.kind));
+                let (spec, simulator) = ((**spec).clone(), simulator_of(spec));
                 simulating.push(Simulating { spec, simulator, role, choosing });
             }
             for (spec, kind) in pair

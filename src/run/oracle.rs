@@ -156,7 +156,7 @@ mod tests {
                 assert!((means.on - 2.05).abs() < 0.02 && (means.off - 0.05).abs() < 0.01, "{means:?}");
                 let holds = |set, concept| holds(&labels, set, concept);
                 let simulated = Oracle.simulate(explanation, &labels.evaluate, holds);
-                simulated.done().expect("simulated").expected.clone()
+                simulated.done().expect("simulated").expected.iter().copied().map(Option::unwrap).collect()
             })
             .collect();
         for (at, &concept) in planted.iter().enumerate() {

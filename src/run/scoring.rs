@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::Missing;
-use crate::features::{Held, Pick};
+use crate::features::{Held, HeldFragment, Pick};
 use crate::score::{ScoreError, ScoreOutcome, ScoredFragment, Stratum, repeating_tokens, scorer};
 use crate::simulate::Simulation;
 
@@ -19,6 +19,8 @@ pub struct FeatureScores {
     pub reasons: BTreeMap<String, String>,
     /// Tokens that `beyond_token` lives on, where it was asked for.
     pub tokens_repeating: Option<usize>,
+    /// Tokens of the fragments scored for which the simulator told no number.
+    pub tokens_untold: usize,
     undefined: usize,
     /// Why scores failed, in the order of the scorers.
     failed: Vec<String>,
@@ -73,6 +75,8 @@ pub fn score_feature(
     fragments.extend(list(Stratum::Random, held.random())?);
     fragments.extend(list(Stratum::NonFiring, held.non_firing())?);
     let beyond = list(Stratum::Random, held.beyond_token())?;
+    scores.tokens_untold =
+        simulations.iter().map(|simulation| simulation.n_untold(held.first_scored())).sum();
     for &name in scorers {
         let Some(scorer) = scorer(name) else { continue };
         let list = if name == BEYOND_TOKEN { &beyond } else { &fragments };
@@ -91,9 +95,48 @@ fn pair(
     stratum: Stratum,
     pick: &Pick,
 ) -> Result<ScoredFragment, ScoreError> {
-    let fragment = &held.fragments()[pick.fragment];
-    let from = held.first_scored();
-    let truth: Vec<f64> = fragment.activations[from..].iter().map(|&value| f64::from(value)).collect();
-    let prediction = simulations[pick.fragment].expected[from..].to_vec();
-    ScoredFragment::new(stratum, fragment.tokens[from..].to_vec(), truth, prediction, 1.0 / pick.probability)
+    let (fragment, simulation) = (&held.fragments()[pick.fragment], &simulations[pick.fragment]);
+    scored_fragment(stratum, fragment, simulation, held.first_scored(), 1.0 / pick.probability)
+}
+
+/// A fragment with its prediction from position `from` on, without the tokens of which nothing was told.
+pub fn scored_fragment(
+    stratum: Stratum,
+    fragment: &HeldFragment,
+    simulation: &Simulation,
+    from: usize,
+    weight: f64,
+) -> Result<ScoredFragment, ScoreError> {
+    let n = fragment.tokens.len();
+    if simulation.expected.len() != n || fragment.activations.len() != n {
+        let (truth, prediction) = (fragment.activations.len(), simulation.expected.len());
+        return Err(ScoreError::Lengths { tokens: n, truth, prediction });
+    }
+    let (mut tokens, mut truth, mut prediction) = (Vec::new(), Vec::new(), Vec::new());
+    for place in from..n {
+        let Some(expected) = simulation.expected[place] else { continue };
+        tokens.push(fragment.tokens[place]);
+        truth.push(f64::from(fragment.activations[place]));
+        prediction.push(expected);
+    }
+    ScoredFragment::new(stratum, tokens, truth, prediction, weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn untold_tokens_are_left_out_of_truth_and_prediction_alike() {
+        let tokens = vec![5, 6, 7, 8];
+        let fragment =
+            HeldFragment { fragment: 0, document: 0, tokens, activations: vec![9.0, 0.0, 2.0, 1.0] };
+        let simulation = Simulation { expected: vec![Some(1.0), Some(0.5), None, Some(3.0)] };
+        let scored = scored_fragment(Stratum::Top, &fragment, &simulation, 1, 1.0).expect("a fragment");
+        assert_eq!(scored.tokens(), [6, 8]);
+        assert_eq!((scored.truth(), scored.prediction()), (&[0.0, 1.0][..], &[0.5, 3.0][..]));
+        let short = Simulation::told([1.0]);
+        let error = scored_fragment(Stratum::Top, &fragment, &short, 1, 1.0).expect_err("refused");
+        assert_eq!(error, ScoreError::Lengths { tokens: 4, truth: 4, prediction: 1 });
+    }
 }

@@ -9,7 +9,7 @@ use super::quality::Measured;
 use crate::base::{Digest, Matrix, Missing};
 use crate::dictionary::{FitReport, mmcs_of_directions};
 use crate::report::{Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreStatus, Summary, Verdict};
-use crate::score::{FeatureOutcome, NoScore, ScoreOutcome, cell_over_seeds};
+use crate::score::{FeatureOutcome, NoScore, ScoreOutcome, cell_over_seeds, scorer as simulated_scorer};
 use crate::stats::{self, Bootstrap, Difference, DifferenceTest, IntervalMethod};
 use crate::suite::Suite;
 
@@ -200,6 +200,12 @@ fn estimate(suite: &Suite, group: &Group, scorer: &str, members: &[&Outcome]) ->
         row.note = Some("judged scores need explanations in words".into());
     }
     row.tally = found.tally;
+    let untold: usize = members.iter().filter_map(|outcome| outcome.line.tokens_untold).sum();
+    if untold > 0 && simulated_scorer(scorer).is_some() {
+        row.tokens_untold = Some(untold);
+        let remark = format!("{untold} simulated tokens untold");
+        row.note = Some(row.note.map_or(remark.clone(), |note| format!("{note}; {remark}")));
+    }
     row.tokens_repeating = found.tokens_per_feature.filter(|_| scorer == "beyond_token");
     row
 }

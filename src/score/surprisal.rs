@@ -21,7 +21,7 @@ pub fn surprisal_digest() -> Digest {
 pub fn surprisal_request(explanation: Option<&str>, text: &str) -> PromptRequest {
     let explanation = one_line(explanation.unwrap_or(NOTHING));
     let fills = [("explanation", explanation.as_str()), ("text", text)];
-    PromptRequest { prompt: PROMPT.plain(&fills), top: TOP }
+    PromptRequest { prompt: PROMPT.plain(&fills), top: TOP, slots: None }
 }
 
 /// By how many nats an explanation makes a text likelier: ln p(text | explanation) − ln p(text | nothing
@@ -64,7 +64,7 @@ mod tests {
             logprob: Some(*logprob),
             top: Vec::new(),
         };
-        PromptReply { tokens: tokens.iter().map(token).collect(), tokens_in: 1 }
+        PromptReply { tokens: tokens.iter().map(token).collect(), tokens_in: 1, slots: None }
     }
 
     #[test]

@@ -15,8 +15,8 @@ impl Simulator for Offline {
 
     fn simulate(&self, explanation: &Explanation, tokens: &[u32]) -> Attempt<Simulation> {
         let expected = match explanation {
-            Explanation::Patterns(trie) => trie.predict(tokens),
-            Explanation::Lookup(table) => tokens.iter().map(|&token| table.mean(token)).collect(),
+            Explanation::Patterns(trie) => Simulation::told(trie.predict(tokens)),
+            Explanation::Lookup(table) => Simulation::told(tokens.iter().map(|&token| table.mean(token))),
             Explanation::Concept(_) => {
                 return Attempt::Missing(Missing::Failed("needs_labels".into()));
             }
@@ -24,6 +24,6 @@ impl Simulator for Offline {
                 return Attempt::Missing(Missing::Failed("needs_a_language_model".into()));
             }
         };
-        Attempt::Done(Simulation { expected })
+        Attempt::Done(expected)
     }
 }

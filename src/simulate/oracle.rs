@@ -20,6 +20,6 @@ impl Oracle {
             return Attempt::Missing(Missing::Failed("needs_a_concept".into()));
         };
         let expected = |&label: &L| if holds(label, means.concept) { means.on } else { means.off };
-        Attempt::Done(Simulation { expected: labels.iter().map(expected).collect() })
+        Attempt::Done(Simulation::told(labels.iter().map(expected)))
     }
 }

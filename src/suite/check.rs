@@ -6,22 +6,21 @@ use super::baselines;
 use super::node::{Node, Position, Value};
 use super::reader::{Problem, Section, as_text, one_of, problem, unknown};
 use super::spec::{
-    Controls, CorpusSpec, ExplainerSpec, JudgeSpec, Limits, MethodSpec, ModelExplainer, ModelExplainerKind,
-    ModelSimulator, ModelSimulatorKind, OfflineKind, Pair, SimulatorSpec, Statistics, SubjectSpec, Suite,
-    TrainingSpec,
+    ATTEMPTS, Controls, CorpusSpec, ExplainerSpec, JudgeSpec, Limits, MethodSpec, ModelExplainer,
+    ModelExplainerKind, ModelSimulator, ModelSimulatorKind, OfflineKind, Pair, SimulatorSpec, Statistics,
+    SubjectSpec, Suite, TrainingSpec,
 };
 use crate::base::HookSelector;
 use crate::dictionary::{Kind, MethodParams};
+use crate::explain::language_model::n_examples as explain_examples;
 use crate::features::{Deviation, Protocol, WalkOrder};
 use crate::llm::{ClientKind, LlmSpec, PromptLogprobs, ResponseFormat};
 use crate::report::dictionary_name;
 use crate::score::{Judging, scorer};
+use crate::simulate::language_model::n_examples as simulate_examples;
 
 /// Fewest tokens of a fitting context: position 0 is left out, so one would leave nothing.
 const LEAST_CTX_TOKENS: i64 = 2;
-
-/// Times that an unreadable answer of a language model is asked for, the first included.
-const ATTEMPTS: usize = 3;
 
 /// Fragments that share a question of a judged scorer.
 const PER_QUESTION: usize = 5;
@@ -470,6 +469,12 @@ struct Told<M> {
     attempts: usize,
     /// Explanations to choose from; 1 for a simulator.
     best_of: usize,
+    /// Worked examples; none: all there are.
+    shots: Option<usize>,
+    /// Of an explainer.
+    temperature: Option<f64>,
+    /// Of a simulator.
+    calibrated: Option<bool>,
     path: String,
     at: Position,
 }
@@ -477,7 +482,18 @@ struct Told<M> {
 impl<M> Told<M> {
     /// One of whom nothing but the kind is told.
     fn bare(kind: Either<M>, name: String, path: &str, at: Position) -> Self {
-        Self { kind, name, llm: None, attempts: ATTEMPTS, best_of: 1, path: path.into(), at }
+        Self {
+            kind,
+            name,
+            llm: None,
+            attempts: ATTEMPTS,
+            best_of: 1,
+            shots: None,
+            temperature: None,
+            calibrated: None,
+            path: path.into(),
+            at,
+        }
     }
 }
 
@@ -506,17 +522,39 @@ fn read_teller<M: Copy>(
     if !matches!(kind, Some(Either::Offline(_))) {
         let name = fields.text("name", problems);
         let attempts = fields.count("attempts", 1, problems);
-        let best_of = if what == "explainer" { fields.count("best_of", 1, problems) } else { None };
+        let explains = what == "explainer";
+        let best_of = if explains { fields.count("best_of", 1, problems) } else { None };
+        let temperature = if explains { fields.number("temperature", 0.0, 2.0, problems) } else { None };
+        // Other kinds have no such form, so that the field is unknown there.
+        let calibrates =
+            !explains && matches!(&kind_node.value, Value::Text(kind) if kind == "prompt_logprobs");
+        let calibrated = if calibrates { fields.truth("calibrated", problems) } else { None };
+        let shots = read_shots(&mut fields, kind_node, problems);
         let llm = section(&mut fields, "llm", problems).and_then(|section| read_llm(section, problems));
         if let Some(told) = &mut told {
             told.name = name.unwrap_or_else(|| told.name.clone());
             told.attempts = attempts.unwrap_or(ATTEMPTS);
             told.best_of = best_of.unwrap_or(1);
+            (told.shots, told.temperature, told.calibrated) = (shots, temperature, calibrated);
             told.llm = llm;
         }
     }
     fields.finish(problems);
     told
+}
+
+/// Worked examples of a question, at most as many as its kind has.
+fn read_shots(fields: &mut Section<'_>, kind: &Node, problems: &mut Problems) -> Option<usize> {
+    let (path, at) = (fields.path_of("shots"), fields.get("shots").map(|node| node.at));
+    let shots = fields.count("shots", 0, problems)?;
+    let Value::Text(kind) = &kind.value else { return None };
+    let most = explain_examples(kind).or_else(|| simulate_examples(kind))?;
+    if shots > most {
+        let message = format!("is {shots}: the question of `{kind}` has {most} worked examples at most");
+        problems.push(problem(&path, at.unwrap_or_default(), message));
+        return None;
+    }
+    Some(shots)
 }
 
 /// A language model: where it is and what it may be asked.
@@ -535,6 +573,7 @@ fn read_llm(mut fields: Section<'_>, problems: &mut Problems) -> Option<LlmSpec>
     let max_in_flight = fields.count("max_in_flight", 1, problems);
     let requests_per_minute = fields.number("requests_per_minute", 1e-3, 1e9, problems);
     let tokens_per_minute = fields.number("tokens_per_minute", 1.0, 1e12, problems);
+    let context_tokens = fields.count("context_tokens", 1, problems);
     let price_in = fields.number("price_in", 0.0, 1e6, problems);
     let price_out = fields.number("price_out", 0.0, 1e6, problems);
     let timeout_seconds = fields.number("timeout_seconds", 0.01, 86_400.0, problems);
@@ -557,6 +596,7 @@ fn read_llm(mut fields: Section<'_>, problems: &mut Problems) -> Option<LlmSpec>
     (spec.headers, spec.query) = (headers, query);
     spec.max_in_flight = max_in_flight.unwrap_or(spec.max_in_flight);
     (spec.requests_per_minute, spec.tokens_per_minute) = (requests_per_minute, tokens_per_minute);
+    spec.context_tokens = context_tokens;
     (spec.price_in, spec.price_out) = (price_in, price_out);
     spec.timeout_seconds = timeout_seconds.unwrap_or(spec.timeout_seconds);
     spec.retries = retries.map_or(spec.retries, |retries| retries as u32);
@@ -682,12 +722,21 @@ fn pair_of(
                 return None;
             };
             let llm = explainer.llm.clone().or_else(|| unnamed_model(&explainer, problems))?;
+            // The explainer's model unless another is named.
+            let its_llm = simulator.llm.unwrap_or_else(|| llm.clone());
+            if simulator_kind == ModelSimulatorKind::Exemplar && its_llm.client != ClientKind::Local {
+                let message = "needs the probabilities of all tokens, which only `client: local` knows: take \
+                               `likelihood`, or a model in this process";
+                problems.push(problem(&simulator.path, simulator.at, message.into()));
+                return None;
+            }
+            let usual = ModelSimulator::of(simulator_kind, its_llm);
             let simulator = ModelSimulator {
                 name: simulator.name,
-                kind: simulator_kind,
-                // The explainer's model unless another is named.
-                llm: simulator.llm.unwrap_or_else(|| llm.clone()),
                 attempts: simulator.attempts,
+                shots: simulator.shots,
+                calibrated: simulator.calibrated.unwrap_or(usual.calibrated),
+                ..usual
             };
             let judge = wanted.judge(&simulator.llm, &explainer.path, explainer.at, problems);
             let explainer = ExplainerSpec::Model(Box::new(explainer.model(kind, llm)));
@@ -703,7 +752,15 @@ fn pair_of(
 
 impl Told<ModelExplainerKind> {
     fn model(self, kind: ModelExplainerKind, llm: LlmSpec) -> ModelExplainer {
-        ModelExplainer { name: self.name, kind, llm, attempts: self.attempts, best_of: self.best_of }
+        let usual = ModelExplainer::of(kind, llm);
+        ModelExplainer {
+            name: self.name,
+            attempts: self.attempts,
+            best_of: self.best_of,
+            shots: self.shots,
+            temperature: self.temperature.unwrap_or(usual.temperature),
+            ..usual
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::base::HookSelector;
 use crate::dictionary::{MethodParams, Variant};
 use crate::features::Protocol;
-use crate::llm::LlmSpec;
+use crate::llm::{ClientKind, LlmSpec};
 use crate::report::dictionary_name;
 use crate::score::Judging;
 
@@ -242,6 +242,27 @@ pub struct ModelExplainer {
     pub attempts: usize,
     /// Explanations asked for, of which the one that simulates best on calibration fragments is kept.
     pub best_of: usize,
+    /// Worked examples in the question; none: all there are.
+    pub shots: Option<usize>,
+    /// Temperature of the first answer; 0 takes the likeliest token each time.
+    pub temperature: f64,
+}
+
+impl ModelExplainer {
+    /// One with everything else as it is where a suite says nothing: a model in this process takes the likeliest
+    /// token each time, as small ones lose their way when tokens are drawn.
+    pub fn of(kind: ModelExplainerKind, llm: LlmSpec) -> Self {
+        let temperature = if llm.client == ClientKind::Local { 0.0 } else { 1.0 };
+        let name = name_of(&ModelExplainerKind::ALL, kind);
+        Self { name, kind, llm, attempts: ATTEMPTS, best_of: 1, shots: None, temperature }
+    }
+}
+
+/// Times that an unreadable answer is asked for, the first included.
+pub(super) const ATTEMPTS: usize = 3;
+
+fn name_of<K: PartialEq>(all: &[(&str, K)], kind: K) -> String {
+    all.iter().find(|(_, other)| *other == kind).map_or_else(String::new, |(name, _)| (*name).to_string())
 }
 
 /// What a language model is shown of a feature.
@@ -254,14 +275,17 @@ pub enum ModelExplainerKind {
     Highlighted,
     /// The same, and fragments on which the feature does not fire.
     Contrastive,
+    /// The strongest token of each fragment alone: a short question, for small models.
+    Strongest,
 }
 
 impl ModelExplainerKind {
     /// Every kind with its name in a suite.
-    pub const ALL: [(&'static str, Self); 3] = [
+    pub const ALL: [(&'static str, Self); 4] = [
         ("token_activation", Self::TokenActivation),
         ("highlighted", Self::Highlighted),
         ("contrastive", Self::Contrastive),
+        ("strongest", Self::Strongest),
     ];
 }
 
@@ -303,6 +327,18 @@ pub struct ModelSimulator {
     pub llm: LlmSpec,
     /// Times that an unreadable answer is asked for again, the first included.
     pub attempts: usize,
+    /// Worked examples in the question; none: all there are.
+    pub shots: Option<usize>,
+    /// Whether values are what the explanation adds to those without one; of `prompt_logprobs`.
+    pub calibrated: bool,
+}
+
+impl ModelSimulator {
+    /// One with everything else as it is where a suite says nothing.
+    pub fn of(kind: ModelSimulatorKind, llm: LlmSpec) -> Self {
+        let name = name_of(&ModelSimulatorKind::ALL, kind);
+        Self { name, kind, llm, attempts: ATTEMPTS, shots: None, calibrated: false }
+    }
 }
 
 /// How a language model is asked for activations.
@@ -317,15 +353,21 @@ pub enum ModelSimulatorKind {
     PromptLogprobs,
     /// One question for each token.
     PerToken,
+    /// No numbers: how much likelier the explanation makes each token of the text.
+    Likelihood,
+    /// The same, and how much likelier as an example of what the explanation names; of a model in this process.
+    Exemplar,
 }
 
 impl ModelSimulatorKind {
     /// Every kind with its name in a suite.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("generated", Self::Generated),
         ("generated_expected", Self::GeneratedExpected),
         ("prompt_logprobs", Self::PromptLogprobs),
         ("per_token", Self::PerToken),
+        ("likelihood", Self::Likelihood),
+        ("exemplar", Self::Exemplar),
     ];
 }
 

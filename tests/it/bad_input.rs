@@ -228,9 +228,42 @@ fn a_suite_whose_language_model_cannot_be_asked() {
     explainer("{client: openai, model: m, price_in: 1}").refused(2, &["11:", "price_out"]);
     explainer("{client: openai, model: m, base_url: \"ftp://host\"}")
         .refused(2, &["11:", "base_url", "https://"]);
+    add(&format!("explainer: {{kind: highlighted, shots: 3, {llm}}}\nsimulator: generated"))
+        .refused(2, &["11:", "`explainer.shots`", "is 3", "2 worked examples"]);
+    add(&format!("explainer: {{kind: highlighted, {llm}}}\nsimulator: {{kind: per_token, shots: 9}}"))
+        .refused(2, &["12:", "`simulator.shots`", "is 9", "5 worked examples"]);
+    add(&format!("explainer: {{kind: highlighted, {llm}}}\nsimulator: exemplar"))
+        .refused(2, &["12:", "`simulator`", "`client: local`", "`likelihood`"]);
     let key = explainer("{client: openai, model: m, headers: {Authorization: Bearer sk-4711}}");
     assert!(!key.stderr.contains("sk-4711"), "{}", key.stderr);
     key.refused(2, &["11:", "headers.Authorization", "api_key_env"]);
+}
+
+#[test]
+fn questions_longer_than_what_the_model_reads() {
+    let toy = Toy::new();
+    let explainer = |kind: &str, context: usize| {
+        format!(
+            "explainer={{kind: {kind}, llm: {{client: openai, model: m, base_url: \"http://127.0.0.1:9/v1\", \
+             context_tokens: {context}}}}}"
+        )
+    };
+    let told = |command: &str, kind: &str, context: usize| {
+        let explainer = explainer(kind, context);
+        let settings = ["--set", &explainer, "--set", "simulator=generated", "--set", "pairs=[]"];
+        call(toy.home(), &[&[command, &toy.arg("suite.yaml")], &settings[..]].concat())
+    };
+    for command in ["plan", "run"] {
+        told(command, "token_activation", 900).refused(
+            2,
+            &["`explainer`", "about", "tokens", "the model reads 900", "explainer.shots", "strongest"],
+        );
+        // The simulator takes the explainer's model.
+        told(command, "strongest", 1100)
+            .refused(2, &["`simulator`", "the model reads 1100", "simulator.shots"]);
+    }
+    let plan = told("plan", "strongest", 20_000);
+    assert_eq!(plan.code, Some(0), "{}", plan.stderr);
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn write_language_model(folder: &Path) {
 
 /// The toy suite explained and simulated by the model `explainer/` beside the suite.
 fn run(toy: &Toy, out: &str, simulator: &str, more: &[&str]) -> Done {
-    let explainer = "explainer={kind: token_activation, attempts: 4, llm: {client: local, model: explainer}}";
+    let explainer = "explainer={kind: token_activation, attempts: 4, temperature: 1, llm: {client: local, model: explainer}}";
     let simulator = format!("simulator={{kind: {simulator}}}");
     let (suite, out) = (toy.arg("suite.yaml"), toy.arg(out));
     let mut arguments = vec!["run", &suite, "--out", &out, "--quiet", "--set", explainer];

@@ -47,7 +47,7 @@ struct Simulated {
     explainer: String,
     simulator: String,
     fragment: usize,
-    predicted: Vec<f64>,
+    predicted: Vec<Option<f64>>,
 }
 
 /// What `inspect RUN HOOK/METHOD/FEATURE --json` gives.
@@ -101,8 +101,8 @@ pub struct Prediction {
     /// Where the largest activation stands in this simulator's unit: that activation itself, or 10 where it speaks
     /// of 0 to 10.
     pub full_scale: f64,
-    /// One value per token.
-    pub predicted: Vec<f64>,
+    /// One value per token; none where the simulator told none.
+    pub predicted: Vec<Option<f64>>,
 }
 
 impl<'a> FeatureEvidence<'a> {
@@ -178,7 +178,8 @@ fn push_fragment(text: &mut String, list: &str, shown: &Shown, explainer: &str, 
     let mut readings = vec![Reading { name: "true", shares }];
     let mut by = "explained on, not scored".to_string();
     if let Some(prediction) = shown.simulated.get(explainer) {
-        let shares = prediction.predicted.iter().map(|value| share(value, prediction.full_scale)).collect();
+        let shares = prediction.predicted.iter();
+        let shares = shares.map(|value| share(&value.unwrap_or(0.0), prediction.full_scale)).collect();
         readings.push(Reading { name: "simul", shares });
         by = format!("simulated by {}", spelled(&prediction.simulator));
     }

@@ -19,11 +19,14 @@ pub struct Contrastive {
     pub shown: Shown,
     /// Temperature of the explainer.
     pub temperature: f64,
+    /// Worked examples in the question; none: all there are.
+    #[serde(default)]
+    pub shots: Option<usize>,
 }
 
 impl Default for Contrastive {
     fn default() -> Self {
-        Self { shown: Shown { top: 10, random: 5, non_firing: 5 }, temperature: 1.0 }
+        Self { shown: Shown { top: 10, random: 5, non_firing: 5 }, temperature: 1.0, shots: None }
     }
 }
 
@@ -40,7 +43,7 @@ impl LanguageExplainer for Contrastive {
         let firing = excerpts(&self.shown.firing(evidence), evidence.first_scored(), texts);
         let firing = numbered(firing.iter().map(Excerpt::running));
         let fills = [("excerpts", firing.as_str()), ("silent", &self.silent(evidence, texts))];
-        question(PROMPT.messages(&fills), self.temperature, sample)
+        question(PROMPT.messages_with(self.shots, &fills), self.temperature, sample)
     }
 }
 

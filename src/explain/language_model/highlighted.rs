@@ -19,11 +19,14 @@ pub struct Highlighted {
     pub shown: Shown,
     /// Temperature of the explainer.
     pub temperature: f64,
+    /// Worked examples in the question; none: all there are.
+    #[serde(default)]
+    pub shots: Option<usize>,
 }
 
 impl Default for Highlighted {
     fn default() -> Self {
-        Self { shown: Shown { top: 10, random: 10, non_firing: 0 }, temperature: 1.0 }
+        Self { shown: Shown { top: 10, random: 10, non_firing: 0 }, temperature: 1.0, shots: None }
     }
 }
 
@@ -39,6 +42,6 @@ impl LanguageExplainer for Highlighted {
     fn request(&self, evidence: &Evidence, texts: &TokenTexts<'_>, sample: u64) -> ChatRequest {
         let excerpts = excerpts(&self.shown.firing(evidence), evidence.first_scored(), texts);
         let firing = numbered(excerpts.iter().map(Excerpt::running));
-        question(PROMPT.messages(&[("excerpts", &firing)]), self.temperature, sample)
+        question(PROMPT.messages_with(self.shots, &[("excerpts", &firing)]), self.temperature, sample)
     }
 }

@@ -12,6 +12,7 @@ mod contrastive;
 mod excerpts;
 mod highlighted;
 mod read;
+mod strongest;
 mod token_activation;
 
 #[cfg(test)]
@@ -31,11 +32,15 @@ pub use contrastive::Contrastive;
 pub use excerpts::Shown;
 pub use highlighted::Highlighted;
 pub use read::read_sentence;
+pub use strongest::Strongest;
 pub use token_activation::TokenActivation;
 
 /// An explanation of usual length.
 pub const USUAL_EXPLANATION: &str =
     "words for parts of a house and for what people keep in them, such as doors, windows and shelves";
+
+/// Temperature of another answer where the first is the likeliest one.
+const TEMPERATURE_AGAIN: f64 = 0.7;
 
 /// Most tokens of an explainer's reply.
 const MAX_TOKENS: usize = 300;
@@ -97,13 +102,21 @@ pub fn best_of(candidates: &[Attempt<Explanation>], scores: &[Option<f64>]) -> O
     best.map(|(nth, _)| nth).or_else(|| there().next())
 }
 
+/// How many worked examples the question of a kind has; none for a kind that is not one of these.
+pub fn n_examples(kind: &str) -> Option<usize> {
+    let prompts = [token_activation::PROMPT, highlighted::PROMPT, contrastive::PROMPT, strongest::PROMPT];
+    prompts.iter().find(|prompt| prompt.name == kind).map(Prompt::n_examples)
+}
+
 fn version(prompt: &Prompt, parameters: &impl Serialize) -> Digest {
     let mut digester = Digester::new("explainer");
     digester.digest(&prompt.digest()).json(parameters).json(&schema());
     digester.finish()
 }
 
+/// At temperature 0 a model would repeat itself, so other samples than the first are drawn.
 fn question(messages: Vec<Message>, temperature: f64, sample: u64) -> ChatRequest {
+    let temperature = if sample > 0 && temperature == 0.0 { TEMPERATURE_AGAIN } else { temperature };
     ChatRequest {
         messages,
         max_tokens: MAX_TOKENS,

@@ -17,8 +17,13 @@ fn text(id: u32) -> String {
     }
 }
 
-fn explainers() -> [Box<dyn LanguageExplainer>; 3] {
-    [Box::new(TokenActivation::default()), Box::new(Highlighted::default()), Box::new(Contrastive::default())]
+fn explainers() -> [Box<dyn LanguageExplainer>; 4] {
+    [
+        Box::new(TokenActivation::default()),
+        Box::new(Highlighted::default()),
+        Box::new(Contrastive::default()),
+        Box::new(Strongest::default()),
+    ]
 }
 
 fn last_turn(request: &ChatRequest) -> &str {
@@ -161,7 +166,7 @@ fn the_best_candidate_has_the_highest_score_of_those_that_exist() {
 
 #[test]
 fn the_version_follows_prompt_and_parameters() {
-    let of = |shown| TokenActivation { shown, temperature: 1.0 }.digest();
+    let of = |shown| TokenActivation { shown, temperature: 1.0, shots: None }.digest();
     let shown = Shown { top: 5, random: 5, non_firing: 0 };
     assert_ne!(of(shown), of(Shown { top: 4, ..shown }));
     let mut digests = explainers().map(|explainer| explainer.digest().hex());
@@ -169,6 +174,41 @@ fn the_version_follows_prompt_and_parameters() {
     assert!(digests.windows(2).all(|pair| pair[0] != pair[1]), "each kind has a version of its own");
     assert_eq!(
         explainers().map(|explainer| explainer.name()),
-        ["token_activation", "highlighted", "contrastive"]
+        ["token_activation", "highlighted", "contrastive", "strongest"]
     );
+}
+
+#[test]
+fn the_short_question_shows_each_strongest_word_once_with_its_beginning() {
+    let evidence = evidence(seven_after_three);
+    let texts = |id: u32| match id {
+        3 => " sea".to_string(),
+        7 => "side".to_string(),
+        id => text(id),
+    };
+    let request = Strongest::default().request(&evidence, &texts, 0);
+    assert_eq!(last_turn(&request), "Words: seaside");
+    let texts = |id: u32| if id == 7 { ",\n".to_string() } else { text(id) };
+    assert_eq!(last_turn(&Strongest::default().request(&evidence, &texts, 0)), "Words: \",\\n\"");
+}
+
+#[test]
+fn at_temperature_0_another_sample_is_drawn() {
+    let evidence = evidence(seven_after_three);
+    let greedy = Strongest { temperature: 0.0, ..Strongest::default() };
+    let temperature = |explainer: &Strongest, sample| explainer.request(&evidence, &text, sample).temperature;
+    assert_eq!((temperature(&greedy, 0), temperature(&greedy, 1)), (0.0, TEMPERATURE_AGAIN));
+    assert_eq!((temperature(&Strongest::default(), 0), temperature(&Strongest::default(), 1)), (1.0, 1.0));
+}
+
+#[test]
+fn fewer_worked_examples_leave_the_question_as_it_is() {
+    let evidence = evidence(seven_after_three);
+    let all = Highlighted::default().request(&evidence, &text, 0);
+    let none = Highlighted { shots: Some(0), ..Highlighted::default() };
+    let request = none.request(&evidence, &text, 0);
+    let roles: Vec<Role> = request.messages.iter().map(|message| message.role).collect();
+    assert_eq!(roles, [Role::System, Role::User]);
+    assert_eq!(last_turn(&request), last_turn(&all));
+    assert_ne!(none.digest(), Highlighted::default().digest());
 }

@@ -23,11 +23,14 @@ pub struct TokenActivation {
     pub shown: Shown,
     /// Temperature of the explainer.
     pub temperature: f64,
+    /// Worked examples in the question; none: all there are.
+    #[serde(default)]
+    pub shots: Option<usize>,
 }
 
 impl Default for TokenActivation {
     fn default() -> Self {
-        Self { shown: Shown { top: 5, random: 5, non_firing: 0 }, temperature: 1.0 }
+        Self { shown: Shown { top: 5, random: 5, non_firing: 0 }, temperature: 1.0, shots: None }
     }
 }
 
@@ -44,7 +47,7 @@ impl LanguageExplainer for TokenActivation {
         let mut records = self.shown.firing(evidence);
         records.extend(self.shown.silent(evidence));
         let listing = listing(&excerpts(&records, evidence.first_scored(), texts));
-        question(PROMPT.messages(&[("excerpts", &listing)]), self.temperature, sample)
+        question(PROMPT.messages_with(self.shots, &[("excerpts", &listing)]), self.temperature, sample)
     }
 }
 

@@ -115,8 +115,12 @@ impl Answer {
         let choice = choose(logits, allowed, &mut self.sampler, n_top)
             .map_err(|error| model.failed(&error.to_string()))?
             .ok_or_else(|| model.failed("has no token that could come next"))?;
-        if self.form.is_none() && model.ends.contains(&choice.token) {
+        if model.ends.contains(&choice.token) {
             self.finish = Some(Finish::Stop);
+            if self.form.is_some() {
+                // What else could have followed tells a whole answer from one that goes on.
+                self.choices.push(choice);
+            }
             return Ok(());
         }
         self.push(model, choice)?;
@@ -138,6 +142,13 @@ impl Answer {
             };
         }
         let tokens = allowed.at(&model.vocabulary, &form.shape, &form.progress);
+        let tokens = if form.shape.may_end(&form.progress) {
+            let mut tokens = [tokens.as_slice(), &model.ends].concat();
+            tokens.sort_unstable();
+            Arc::new(tokens)
+        } else {
+            tokens
+        };
         if tokens.is_empty() {
             return Err(model.failed("has no tokens that spell JSON"));
         }
@@ -160,7 +171,7 @@ impl Answer {
         Ok(())
     }
 
-    /// Spells out what must come next: each time the longest token, which then is the only one allowed.
+    /// Spells out what must come next, as the tokenizer does; each of these tokens then is the only one allowed.
     fn take_certain(&mut self, model: &LocalModel) -> Result<(), ChatError> {
         while self.finish.is_none()
             && let Some(form) = &self.form
@@ -169,13 +180,14 @@ impl Answer {
             if forced.is_empty() {
                 return Ok(());
             }
-            let Some((token, _)) = model.vocabulary.longest(forced) else {
-                let byte = forced[0];
-                return Err(model.failed(&format!("has no token for the byte {byte:#04x} that JSON needs")));
-            };
-            self.push(model, Choice { token, logprob: 0.0, top: vec![(token, 0.0)] })?;
-            if self.finish.is_none() && self.choices.len() >= self.limit {
-                self.finish = Some(Finish::Length);
+            for token in model.spelled(forced)? {
+                self.push(model, Choice { token, logprob: 0.0, top: vec![(token, 0.0)] })?;
+                if self.finish.is_none() && self.choices.len() >= self.limit {
+                    self.finish = Some(Finish::Length);
+                }
+                if self.finish.is_some() {
+                    break;
+                }
             }
         }
         Ok(())
@@ -184,7 +196,8 @@ impl Answer {
     /// The answer for the one who asked.
     pub fn into_reply(self, model: &LocalModel) -> ChatReply {
         let tokenizer = &model.tokenizer;
-        let spoken = self.choices.iter().filter(|choice| !tokenizer.is_special(choice.token));
+        let is_mark = |token: u32| tokenizer.is_special(token) || model.ends.contains(&token);
+        let spoken = self.choices.iter().filter(|choice| !is_mark(choice.token));
         let bytes: Vec<u8> = spoken.flat_map(|choice| tokenizer.bytes_of(choice.token)).copied().collect();
         let logprobs = self.request.top_logprobs.map(|_| {
             let of = |choice: &Choice| {

@@ -4,13 +4,13 @@ use std::sync::mpsc::{Receiver, RecvError};
 use tokio::sync::oneshot;
 
 use super::answer::Answer;
-use super::model::LocalModel;
+use super::model::{LocalModel, SlotTokens};
 use super::prefixes::Prefixes;
 use super::sampling::{likeliest, log_sum_exp};
 use super::vocabulary::Allowed;
 use crate::base::{Digest, Matrix, TokenBatch};
 use crate::llm::spec::LOCAL_SIDE_BY_SIDE;
-use crate::llm::{ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, PromptToken};
+use crate::llm::{ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, PromptToken, Slots};
 use crate::nn::{KeysValues, NnError};
 
 /// Bytes of keys and values above which no further answer begins.
@@ -212,11 +212,71 @@ impl Engine {
         self.logits(&last)
     }
 
+    /// What the model expects in a prompt's slots. Nothing else of the prompt is weighed.
+    fn weigh(&mut self, prompt: &str, slots: &Slots) -> Result<PromptReply, ChatError> {
+        let SlotTokens { ids, begins, texts } = self.model.slots(prompt, slots)?;
+        self.check_length(ids.len())?;
+        let told: Vec<usize> = begins.iter().flatten().copied().collect();
+        let mut weighed = Vec::with_capacity(told.len());
+        if let (Some(&first), Some(&last)) = (told.first(), told.last()) {
+            let mut past = match self.chats.beginning(&ids[..first]) {
+                Some(beginning) => beginning.past,
+                None => KeysValues::new(&self.model.transformer),
+            };
+            while past.positions() < last {
+                let start = past.positions();
+                let end = last.min(start + ROWS_AT_ONCE);
+                let normed =
+                    self.pass(ids[start..end].to_vec(), end - start, std::slice::from_mut(&mut past))?;
+                let rows = told.iter().filter(|&&begin| (start + 1..=end).contains(&begin));
+                let rows: Vec<usize> = rows.map(|begin| begin - 1 - start).collect();
+                weighed.extend(self.weighed(&normed, &rows, &texts)?);
+            }
+            self.chats.note(&ids[..last], &past, &[]);
+        }
+        let mut weighed = weighed.into_iter();
+        let nothing = || vec![None; texts.len()];
+        let of_slot = |begin: &Option<usize>| begin.and_then(|_| weighed.next()).unwrap_or_else(nothing);
+        let slots = Some(begins.iter().map(of_slot).collect());
+        Ok(PromptReply { tokens: Vec::new(), slots, tokens_in: ids.len() as u64 })
+    }
+
+    /// Log-probabilities of some tokens after some rows of the final norm's output.
+    fn weighed(
+        &self,
+        normed: &Matrix,
+        rows: &[usize],
+        tokens: &[Option<u32>],
+    ) -> Result<Vec<Vec<Option<f64>>>, ChatError> {
+        let vocab = self.model.transformer.architecture().vocab;
+        let mut weighed = Vec::with_capacity(rows.len());
+        for rows in rows.chunks((LOGITS_AT_ONCE / vocab).max(1)) {
+            let of_rows: Vec<f32> = rows.iter().flat_map(|&row| normed.row(row).iter().copied()).collect();
+            let logits = self.logits(&of_rows)?;
+            for logits in logits.chunks_exact(vocab) {
+                let total = self.log_total(logits)?;
+                let of_token =
+                    |token: &Option<u32>| token.map(|token| f64::from(logits[token as usize]) - total);
+                weighed.push(tokens.iter().map(of_token).collect());
+            }
+        }
+        Ok(weighed)
+    }
+
+    /// What turns logits into log-probabilities.
+    fn log_total(&self, logits: &[f32]) -> Result<f64, ChatError> {
+        log_sum_exp(logits.iter().map(|&logit| f64::from(logit)))
+            .ok_or_else(|| self.model.failed("computed logits that are no numbers"))
+    }
+
     /// What the model thinks of a text.
     fn score(&mut self, request: &PromptRequest) -> Result<PromptReply, ChatError> {
+        if let Some(slots) = &request.slots {
+            return self.weigh(&request.prompt, slots);
+        }
         let ids = self.model.ids_of_text(&request.prompt)?;
         self.check_length(ids.len())?;
-        let Some(&first) = ids.first() else { return Ok(PromptReply { tokens: Vec::new(), tokens_in: 0 }) };
+        let Some(&first) = ids.first() else { return Ok(PromptReply::default()) };
         let n_top = usize::from(request.top);
         let known = self.prompts.beginning(&ids);
         // Another number of alternatives was asked for: read it all again.
@@ -237,7 +297,7 @@ impl Engine {
             scored.extend(self.scored(&normed, targets, n_top)?);
         }
         self.prompts.note(&ids, &past, &scored);
-        Ok(PromptReply { tokens: scored, tokens_in: ids.len() as u64 })
+        Ok(PromptReply { tokens: scored, slots: None, tokens_in: ids.len() as u64 })
     }
 
     /// What the model thinks of tokens, each given the final norm's output of the one before it.
@@ -250,8 +310,7 @@ impl Engine {
             let logits = self.logits(&normed.data()[nth * rows * width..][..targets.len() * width])?;
             for (logits, &target) in logits.chunks_exact(vocab).zip(targets) {
                 let of = |logit: f32| f64::from(logit);
-                let total = log_sum_exp(logits.iter().map(|&logit| of(logit)))
-                    .ok_or_else(|| self.model.failed("computed logits that are no numbers"))?;
+                let total = self.log_total(logits)?;
                 let all = (0u32..).zip(logits.iter().map(|&logit| of(logit) - total)).collect();
                 let (ids, logprobs): (Vec<u32>, Vec<f64>) = likeliest(all, n_top).into_iter().unzip();
                 scored.push(PromptToken {

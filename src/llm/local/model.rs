@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::template::ChatTemplate;
 use super::vocabulary::Vocabulary;
 use crate::base::Digester;
-use crate::llm::{ChatError, Message};
+use crate::llm::{ChatError, Message, Slots};
 use crate::nn::tokenizer::token_named;
 use crate::nn::{Config, Gguf, NnError, Tokenizer, Transformer, Weights, is_gguf};
 
@@ -140,6 +140,74 @@ impl LocalModel {
         Ok([self.tokenizer.lead_tokens(), &self.ids_of_parts(&shown, &literals)?].concat())
     }
 
+    /// Tokens that spell a part of an answer: the tokenizer's own, or else each time the longest.
+    pub fn spelled(&self, text: &[u8]) -> Result<Vec<u32>, ChatError> {
+        let natural = std::str::from_utf8(text).ok().and_then(|text| self.tokenizer.encode(text).ok());
+        let spells = |ids: &Vec<u32>| {
+            ids.iter().flat_map(|&id| self.tokenizer.bytes_of(id)).eq(text)
+                && !ids.iter().any(|&id| self.tokenizer.is_special(id))
+        };
+        if let Some(ids) = natural.filter(spells) {
+            return Ok(ids);
+        }
+        let (mut ids, mut rest) = (Vec::new(), text);
+        while let Some(byte) = rest.first() {
+            let Some((token, length)) = self.vocabulary.longest(rest) else {
+                return Err(self.failed(&format!("has no token for the byte {byte:#04x} that JSON needs")));
+            };
+            ids.push(token);
+            rest = &rest[length..];
+        }
+        Ok(ids)
+    }
+
+    /// Where a prompt's slots are among its tokens, and the tokens of what may stand in them.
+    pub fn slots(&self, prompt: &str, slots: &Slots) -> Result<SlotTokens, ChatError> {
+        let ids = self.ids_of_text(prompt)?;
+        let lead = self.tokenizer.lead_tokens().len();
+        let boundaries = self.boundaries(&ids[lead..], prompt);
+        let mut begins = Vec::with_capacity(slots.at.len());
+        for &at in &slots.at {
+            let before =
+                prompt.get(..at).ok_or_else(|| self.failed("was asked about a place inside a character"))?;
+            let n = match &boundaries {
+                Some(boundaries) => boundaries.binary_search(&at).ok().map(|n| n + lead),
+                None => {
+                    let before = self.ids_of_text(before)?;
+                    ids.starts_with(&before).then_some(before.len())
+                }
+            };
+            begins.push(n.filter(|&n| n > 0));
+        }
+        let Some(&first) = slots.at.first() else {
+            return Ok(SlotTokens { ids, begins, texts: vec![None; slots.texts.len()] });
+        };
+        let line = prompt[..first].rfind('\n').map_or(0, |end| end + 1);
+        let before = &prompt[line..first];
+        let before_ids = self.ids_of_text(before)?;
+        let one_token = |text: &String| {
+            let together = self.ids_of_text(&format!("{before}{text}"))?;
+            let after = together.strip_prefix(before_ids.as_slice());
+            Ok(after.and_then(|after| (after.len() == 1).then(|| after[0])))
+        };
+        let texts = slots.texts.iter().map(one_token).collect::<Result<_, ChatError>>()?;
+        Ok(SlotTokens { ids, begins, texts })
+    }
+
+    /// Where each token begins in the text, in bytes, and where the last one ends; none where the tokens do not spell
+    /// the text. A space that the tokenizer puts in front is no part of it.
+    fn boundaries(&self, ids: &[u32], text: &str) -> Option<Vec<usize>> {
+        let lengths = || ids.iter().map(|&id| self.tokenizer.bytes_of(id).len());
+        let extra = lengths().sum::<usize>().checked_sub(text.len()).filter(|&extra| extra <= 1)?;
+        let mut end = 0;
+        let mut boundaries = vec![0];
+        for length in lengths() {
+            end += length;
+            boundaries.push(end.saturating_sub(extra));
+        }
+        Some(boundaries)
+    }
+
     /// The tokens of a text whose stand-ins are the literals in order, each spelt as plain text.
     fn ids_of_parts(&self, text: &str, literals: &[String]) -> Result<Vec<u32>, ChatError> {
         let encode =
@@ -158,6 +226,16 @@ impl LocalModel {
         }
         Ok(ids)
     }
+}
+
+/// Slots of a prompt in tokens.
+pub(super) struct SlotTokens {
+    /// The prompt.
+    pub ids: Vec<u32>,
+    /// For each slot, the number of tokens before it; none where it begins inside a token.
+    pub begins: Vec<Option<usize>>,
+    /// For each text that may stand in a slot, its token; none where it is not one.
+    pub texts: Vec<Option<u32>>,
 }
 
 /// Stands for a special token's text inside a message: a character that no text has a use for.

@@ -5,8 +5,8 @@ const MAX_DEPTH: usize = 16;
 /// Pieces that a schema may come to.
 const MAX_PIECES: usize = 100_000;
 
-/// What an answer that satisfies a schema looks like, byte for byte, in JSON without white space and with the
-/// fields in the order in which they are required.
+/// What an answer that satisfies a schema looks like, byte for byte, in JSON with a space after every colon and comma, as
+/// worked examples have it, and with the fields in the order in which they are required.
 ///
 /// Read are objects whose fields are all required, lists of a fixed length, choices among constants and texts:
 /// what this program's own questions ask for.
@@ -72,8 +72,10 @@ impl Shape {
             return self.add(target, root, depth - 1);
         }
         if let Some(choices) = schema.get("enum").and_then(Value::as_array) {
+            // The space before a choice belongs to it: tokenizers have tokens for both together.
+            let space = if self.take_space() { " " } else { "" };
             let choices: Vec<Vec<u8>> =
-                choices.iter().map(|choice| choice.to_string().into_bytes()).collect();
+                choices.iter().map(|choice| format!("{space}{choice}").into_bytes()).collect();
             if choices.is_empty() {
                 return Err("an empty `enum`".into());
             }
@@ -94,7 +96,7 @@ impl Shape {
                 }
                 self.literal("[");
                 for nth in 0..least {
-                    self.literal(if nth > 0 { "," } else { "" });
+                    self.literal(if nth > 0 { ", " } else { "" });
                     self.add(items.unwrap_or(&Value::Null), root, depth - 1)?;
                 }
                 self.literal("]");
@@ -124,8 +126,8 @@ impl Shape {
         self.literal("{");
         for (nth, name) in required.into_iter().enumerate() {
             let Some(field) = fields.get(name) else { return Err(format!("the field `{name}`")) };
-            self.literal(if nth > 0 { "," } else { "" });
-            self.literal(&format!("{}:", Value::from(name)));
+            self.literal(if nth > 0 { ", " } else { "" });
+            self.literal(&format!("{}: ", Value::from(name)));
             self.add(field, root, depth - 1)?;
         }
         self.literal("}");
@@ -140,6 +142,16 @@ impl Shape {
         match self.pieces.last_mut() {
             Some(Piece::Literal(bytes)) => bytes.extend_from_slice(text.as_bytes()),
             _ => self.pieces.push(Piece::Literal(text.as_bytes().to_vec())),
+        }
+    }
+
+    /// Takes off the space that the shape ends with, if it does.
+    fn take_space(&mut self) -> bool {
+        match self.pieces.last_mut() {
+            Some(Piece::Literal(bytes)) if bytes.len() > 1 && bytes.last() == Some(&b' ') => {
+                bytes.pop().is_some()
+            }
+            _ => false,
         }
     }
 
@@ -200,6 +212,11 @@ impl Shape {
     /// Whether an answer is whole, with nothing that could follow.
     pub fn is_whole(&self, progress: &Progress) -> bool {
         progress.0.iter().all(|place| place.piece == self.pieces.len())
+    }
+
+    /// Whether an answer may end here, though more could follow.
+    pub fn may_end(&self, progress: &Progress) -> bool {
+        progress.0.iter().any(|place| place.piece == self.pieces.len())
     }
 
     /// The bytes that must come next, whatever else does.

@@ -13,7 +13,7 @@ use super::template::ChatTemplate;
 use super::vocabulary::{Allowed, Vocabulary};
 use super::*;
 use crate::base::{Stream, TokenBatch, write_atomic};
-use crate::llm::{Finish, Message, PromptToken, Role, Schema};
+use crate::llm::{Finish, Message, PromptToken, Role, Schema, Slots};
 use crate::nn::{KeysValues, Sampler, Tokenizer, Transformer, Weights};
 
 const CHAT_ML: &str = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n\
@@ -204,7 +204,11 @@ async fn answers_do_not_depend_on_what_else_is_asked() {
         questions.push(question(&format!("{beginning}{}", "word ".repeat(nth)), temperature, form));
     }
     let prompts: Vec<PromptRequest> = (0..4)
-        .map(|nth| PromptRequest { prompt: format!("{beginning}{}", "the ".repeat(nth + 1)), top: 5 })
+        .map(|nth| PromptRequest {
+            prompt: format!("{beginning}{}", "the ".repeat(nth + 1)),
+            top: 5,
+            slots: None,
+        })
         .collect();
     let together = Local::open(folder.path(), true).expect("a model");
     let replies = join_all(questions.iter().map(|question| together.chat(question))).await;
@@ -238,7 +242,7 @@ async fn answers_do_not_depend_on_what_else_is_asked() {
 async fn log_probabilities_of_a_prompt_are_those_of_the_logits() {
     let folder = toy_folder();
     let local = Local::open(folder.path(), true).expect("a model");
-    let request = PromptRequest { prompt: "the thing that the others \u{e9}".into(), top: 4 };
+    let request = PromptRequest { prompt: "the thing that the others \u{e9}".into(), top: 4, slots: None };
     let reply = local.score_prompt(&request).await.expect("a reply");
     let model = LocalModel::open(folder.path()).expect("a model");
     let ids = model.ids_of_text(&request.prompt).expect("tokens");
@@ -253,6 +257,57 @@ async fn log_probabilities_of_a_prompt_are_those_of_the_logits() {
     for (PromptToken { logprob, top, .. }, loss) in reply.tokens[1..].iter().zip(losses) {
         assert!((logprob.expect("a number") + f64::from(loss)).abs() < 1e-4);
         assert!(top.len() == 4 && top.windows(2).all(|pair| pair[0].1 >= pair[1].1));
+    }
+}
+
+#[tokio::test]
+async fn slots_hold_the_log_probabilities_of_every_text_asked_about() {
+    let folder = toy_folder();
+    let local = Local::open(folder.path(), true).expect("a model");
+    let beginning = "the same beginning of all, long enough to be read once\n";
+    for asked in ["the\t_\nother\t_\n", "thing\t_\nthe <|im_end|>\t_\n", "the\t_\nthing\t_\n"] {
+        let prompt = format!("{beginning}{asked}");
+        let at: Vec<usize> = prompt.match_indices("\t_").map(|(tab, _)| tab + 1).collect();
+        let texts: Vec<String> = ["0", "7", "10", "77"].map(String::from).to_vec();
+        let slots = Slots { at: at.clone(), texts: texts.clone() };
+        let weighed = PromptRequest { prompt: prompt.clone(), top: 0, slots: Some(slots) };
+        let weighed = local.score_prompt(&weighed).await.expect("a reply");
+        let scored = PromptRequest { prompt: prompt.clone(), top: 255, slots: None };
+        let scored = local.score_prompt(&scored).await.expect("a reply");
+        assert_eq!((weighed.tokens_in, weighed.tokens.len()), (scored.tokens_in, 0));
+        let weighed = weighed.slots.expect("weighed");
+        assert_eq!(weighed.len(), 2);
+        for (at, weighed) in at.into_iter().zip(weighed) {
+            let tokens = scored.tokens.iter().map(|token| token.token.as_str());
+            let (number, before) = crate::llm::token_at(tokens, at).expect("a token");
+            assert_eq!(before, "");
+            let logprob = |text: &str| scored.tokens[number].top.iter().find(|(token, _)| token == text);
+            for (text, weighed) in texts.iter().zip(&weighed[..3]) {
+                let (_, wanted) = logprob(text).expect("listed");
+                assert!(
+                    weighed.is_some_and(|weighed| (weighed - wanted).abs() < 1e-5),
+                    "{weighed:?} {wanted}"
+                );
+            }
+            assert_eq!(weighed[3], None, "two tokens");
+        }
+    }
+    // A slot inside a token: `the` is one.
+    let inside = Slots { at: vec![1], texts: vec!["h".into()] };
+    let inside = PromptRequest { prompt: "the".into(), top: 0, slots: Some(inside) };
+    assert_eq!(local.score_prompt(&inside).await.expect("a reply").slots, Some(vec![vec![None]]));
+}
+
+#[tokio::test]
+async fn a_number_alone_is_ten_or_ends_at_one() {
+    let folder = toy_folder();
+    let local = Local::open(folder.path(), true).expect("a model");
+    let level = json!({"type": "integer", "enum": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]});
+    for nth in 0..40 {
+        let asked = ChatRequest { sample: nth, ..question("word", 1.0, schema(level.clone())) };
+        let reply = local.chat(&asked).await.expect("an answer");
+        let value: u8 = reply.text.parse().expect("a number");
+        assert!(value <= 10 && reply.finish == Finish::Stop, "{reply:?}");
     }
 }
 

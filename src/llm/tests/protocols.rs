@@ -24,7 +24,7 @@ async fn scored(
     let mut endpoint = endpoint(&server.url, cache.path());
     change(&mut endpoint.spec);
     let llm = connect_with(&endpoint, quick(0)).expect("connected");
-    let reply = llm.client.score_prompt(&PromptRequest { prompt: "a b".into(), top: 2 }).await;
+    let reply = llm.client.score_prompt(&PromptRequest { prompt: "a b".into(), top: 2, slots: None }).await;
     (reply, server.requests())
 }
 

@@ -32,7 +32,7 @@ impl ChatClient for Slow {
     }
 
     fn score_prompt<'a>(&'a self, _: &'a PromptRequest) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
-        Box::pin(async { Ok(PromptReply { tokens: Vec::new(), tokens_in: 3 }) })
+        Box::pin(async { Ok(PromptReply { tokens_in: 3, ..PromptReply::default() }) })
     }
 }
 
@@ -419,9 +419,9 @@ async fn recorded_answers_are_found_by_the_whole_request() {
     assert_eq!(cassette.chat(&known).await, Ok(answer("taped")));
     let error = Replayed::cassette("tape", "\n{}\n").map(|_| ()).expect_err("no recording");
     assert!(error.to_string().contains("line 2"), "{error}");
-    let request = PromptRequest { prompt: "a".into(), top: 1 };
+    let request = PromptRequest { prompt: "a".into(), top: 1, slots: None };
     assert!(matches!(cassette.score_prompt(&request).await, Err(ChatError::Unsupported { .. })));
-    let reply = PromptReply { tokens: Vec::new(), tokens_in: 1 };
+    let reply = PromptReply { tokens_in: 1, ..PromptReply::default() };
     let scripted = cassette.with_prompts(move |_| Ok(reply.clone()));
     assert_eq!(scripted.score_prompt(&request).await.expect("scores").tokens_in, 1);
 }

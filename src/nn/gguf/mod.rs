@@ -100,6 +100,14 @@ pub fn gguf_weight_count(path: &Path) -> Result<u64, NnError> {
     Ok(parts.names().filter_map(|name| parts.tensor(name)).map(header::TensorInfo::count).sum())
 }
 
+/// How many positions the model of a file reads, where it says so.
+pub fn gguf_context_length(path: &Path) -> Result<Option<usize>, NnError> {
+    let parts = Parts::open(path)?;
+    let settings = Settings { file: parts.file(), metadata: parts.metadata() };
+    let Some(family) = settings.text("general.architecture")? else { return Ok(None) };
+    Ok(settings.number(&format!("{family}.context_length"))?.map(|length| length as usize))
+}
+
 /// The tokenizer of a file, without its weights.
 pub fn gguf_tokenizer(path: &Path) -> Result<Tokenizer, NnError> {
     let parts = Parts::open(path)?;

@@ -64,7 +64,8 @@ pub struct Simulation {
     pub fragment: usize,
     #[serde(default)]
     pub strata: Vec<String>,
-    pub predicted: Vec<f32>,
+    /// None for a token of which nothing was told.
+    pub predicted: Vec<Option<f32>>,
 }
 
 /// A line of `explanations/`; the explanation in its own form is not read.

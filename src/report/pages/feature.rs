@@ -489,7 +489,7 @@ fn scale(
             let unit = unit(context, pairing.simulator, record);
             let own = simulations.iter().filter(|line| line.simulator == pairing.simulator);
             low = own
-                .flat_map(|line| &line.predicted)
+                .flat_map(|line| line.predicted.iter().flatten())
                 .fold(low, |low, &value| low.min(f64::from(value) * unit));
         }
         low = low.max(-high.max(-low));
@@ -794,7 +794,8 @@ fn joints(
             let Some(truth) = truths.get(&line.fragment).filter(|_| times > 0) else { continue };
             n_fragments += times;
             let pairs = truth.activations.iter().zip(&line.predicted).skip(record.first_scored);
-            for (&truth, &predicted) in pairs {
+            let told = pairs.filter_map(|(&truth, &predicted)| Some((truth, predicted?)));
+            for (truth, predicted) in told {
                 let predicted = f64::from(predicted) * unit;
                 let bin = |value: f64| usize::from(feature.bytes.of(value)) * BINS / 256;
                 counts[bin(f64::from(truth)) * BINS + bin(predicted)] += times;
@@ -885,7 +886,11 @@ fn shown_fragment(
                     && line.simulator == pairing.simulator
             })?;
             let unit = max.filter(|_| *ten_point).map_or(1.0, |max| max / STRONGEST_LEVEL);
-            Some(feature.bytes.pack(line.predicted.iter().map(|&value| f64::from(value) * unit)))
+            Some(
+                feature
+                    .bytes
+                    .pack(line.predicted.iter().map(|&value| f64::from(value.unwrap_or(0.0)) * unit)),
+            )
         })
         .collect();
     while simulated.last().is_some_and(Option::is_none) {

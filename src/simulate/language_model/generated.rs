@@ -34,6 +34,8 @@ pub struct Generated {
     /// Takes each value's expectation over 0–10 from the probabilities of its tokens
     /// (`generated_expected`) instead of the integer written (`generated`). The two are not comparable.
     pub expected_value: bool,
+    /// Worked examples in the question; none: all there are.
+    pub shots: Option<usize>,
 }
 
 impl Generated {
@@ -42,7 +44,7 @@ impl Generated {
         let fills = [("explanation", one_line(explanation)), ("tokens", indexed(tokens))];
         let fills = fills.each_ref().map(|(name, text)| (*name, text.trim_end()));
         ChatRequest {
-            messages: PROMPT.messages(&fills),
+            messages: PROMPT.messages_with(self.shots, &fills),
             max_tokens: FRAME_TOKENS + ENTRY_TOKENS * tokens.len(),
             temperature: temperature(sample),
             sample,
@@ -68,7 +70,7 @@ impl Generated {
         for (entry, value) in entries.iter().zip(values) {
             expected[entry.index] = value;
         }
-        Ok(Simulation { expected })
+        Ok(Simulation::told(expected))
     }
 }
 
@@ -79,7 +81,7 @@ impl LanguageSimulator for Generated {
 
     fn digest(&self) -> Digest {
         let mut digester = Digester::new("simulator");
-        digester.text(self.name()).digest(&PROMPT.digest()).json(&schema(2)).json(&TOP);
+        digester.text(self.name()).digest(&PROMPT.digest()).json(&schema(2)).json(&(TOP, self.shots));
         digester.finish()
     }
 

@@ -4,14 +4,16 @@
 //! Out: one expected activation from 0 to 10 per token, or a counted reason why there is none.
 //! Never: puts zeros in the place of what could not be read; asks a model to repeat tokens.
 //!
-//! Four kinds that need different things of an endpoint: `generated` needs nothing but text,
-//! `generated_expected` and `per_token` the probabilities of generated tokens, `prompt_logprobs` those of
-//! a prompt's own tokens. Results name the kind, as their scores differ.
+//! Six kinds that need different things of an endpoint: `generated` needs nothing but text,
+//! `generated_expected` and `per_token` the probabilities of generated tokens, `prompt_logprobs` and `likelihood` those
+//! of a prompt's own tokens, `exemplar` those of all tokens. Results name the kind, as their scores differ.
 //!
 //! Sources: Bills et al. 2023 (expected value over 0–10 from token probabilities, all at once or one
 //! token at a time). Prompts and worked examples are this project's own.
 
+mod exemplar;
 mod generated;
+mod likelihood;
 mod numbers;
 mod per_token;
 mod prompt_logprobs;
@@ -20,11 +22,13 @@ mod prompt_logprobs;
 mod tests;
 
 use crate::base::{Attempt, Digest};
-use crate::llm::{BoxFuture, ChatClient, ChatError, Example};
+use crate::llm::{BoxFuture, ChatClient, ChatError, Example, Prompt};
 
 use super::Simulation;
 
+pub use exemplar::Exemplar;
 pub use generated::Generated;
+pub use likelihood::Likelihood;
 pub use per_token::PerToken;
 pub use prompt_logprobs::PromptLogprobs;
 
@@ -70,9 +74,17 @@ pub async fn simulate_with(
     allowance: usize,
 ) -> Result<Attempt<Simulation>, ChatError> {
     if tokens.is_empty() {
-        return Ok(Attempt::Done(Simulation { expected: Vec::new() }));
+        return Ok(Attempt::Done(Simulation::told([])));
     }
     simulator.simulate(client, explanation, tokens, allowance).await
+}
+
+/// How many worked examples the question of a kind has; none for a kind that is not one of these.
+pub fn n_examples(kind: &str) -> Option<usize> {
+    let kind = if kind == "generated_expected" { generated::PROMPT.name } else { kind };
+    let prompts =
+        [generated::PROMPT, prompt_logprobs::PROMPT, per_token::PROMPT, likelihood::PROMPT, exemplar::PROMPT];
+    prompts.iter().find(|prompt| prompt.name == kind).map(Prompt::n_examples)
 }
 
 fn temperature(sample: u64) -> f64 {

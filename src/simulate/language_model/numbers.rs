@@ -40,9 +40,8 @@ impl Distribution {
     }
 
     /// Mean over the mass that there is; without any, the endpoint has not told.
-    pub fn expected(&self) -> Result<f64, ReadProblem> {
-        let expected = self.moment / self.mass;
-        if expected.is_finite() { Ok(expected) } else { Err(ReadProblem::NoLogprobs) }
+    pub fn expected(&self) -> Option<f64> {
+        Some(self.moment / self.mass).filter(|expected| expected.is_finite())
     }
 }
 
@@ -90,7 +89,7 @@ impl<'a> Choices<'a> {
                 Some(Reading::OneOrTen) | None => {}
             }
         }
-        distribution.expected()
+        distribution.expected().ok_or(ReadProblem::NoLogprobs)
     }
 
     /// After a `1`: the probability of a `0` among what makes a number of the scale.

@@ -1,12 +1,13 @@
 use futures_util::future::try_join_all;
+use serde_json::json;
 
 use super::numbers::Choices;
 use super::{LanguageSimulator, STRONGEST, TOP, temperature};
 use crate::base::{Attempt, Digest, Digester};
 use crate::features::{marked_text, one_line, quoted};
 use crate::llm::{
-    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Example, Prompt, Question, ReadProblem, answer,
-    ask_until_read, is_refusal,
+    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Example, Prompt, Question, ReadProblem, Schema,
+    answer, ask_until_read, is_refusal,
 };
 use crate::simulate::Simulation;
 
@@ -20,7 +21,10 @@ const MAX_TOKENS: usize = 16;
 /// are cheaper than. The value is the expectation over 0–10 where the endpoint gives probabilities,
 /// else the integer written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PerToken;
+pub struct PerToken {
+    /// Worked examples in the question; none: all there are.
+    pub shots: Option<usize>,
+}
 
 impl PerToken {
     /// The question about the last of these tokens.
@@ -33,11 +37,11 @@ impl PerToken {
         ];
         let fills = fills.each_ref().map(|(name, text)| (*name, text.as_str()));
         ChatRequest {
-            messages: PROMPT.messages(&fills),
+            messages: PROMPT.messages_with(self.shots, &fills),
             max_tokens: MAX_TOKENS,
             temperature: temperature(sample),
             sample,
-            schema: None,
+            schema: Some(schema()),
             top_logprobs: Some(TOP),
         }
     }
@@ -73,6 +77,12 @@ impl PerToken {
     }
 }
 
+/// A whole number: for clients that can hold an answer to more than objects.
+fn schema() -> Schema {
+    let levels: Vec<u8> = (0..=STRONGEST).collect();
+    Schema { name: "activation".into(), value: json!({"type": "integer", "enum": levels}) }
+}
+
 impl LanguageSimulator for PerToken {
     fn name(&self) -> &'static str {
         PROMPT.name
@@ -80,7 +90,7 @@ impl LanguageSimulator for PerToken {
 
     fn digest(&self) -> Digest {
         let mut digester = Digester::new("simulator");
-        digester.text(self.name()).digest(&PROMPT.digest()).json(&TOP);
+        digester.text(self.name()).digest(&PROMPT.digest()).json(&(TOP, self.shots));
         digester.finish()
     }
 
@@ -101,7 +111,7 @@ impl LanguageSimulator for PerToken {
             let one = |last: usize| self.one(client, explanation, &tokens[..=last], allowance);
             let values = try_join_all((0..tokens.len()).map(one)).await?;
             // A fragment with a token missing is missing, for the first such token's reason.
-            Ok(Attempt::all(values).map(|expected| Simulation { expected }))
+            Ok(Attempt::all(values).map(Simulation::told))
         })
     }
 }

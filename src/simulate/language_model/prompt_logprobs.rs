@@ -6,7 +6,7 @@ use crate::base::{Attempt, Digest, Digester, Missing};
 use crate::features::{one_line, quoted};
 use crate::llm::{
     BoxFuture, ChatClient, ChatError, Example, Prompt, PromptReply, PromptRequest, Question, ReadProblem,
-    failed_call, probabilities, token_at,
+    Slots, failed_call, probabilities, token_at,
 };
 use crate::simulate::Simulation;
 
@@ -14,17 +14,30 @@ pub(super) const PROMPT: Prompt =
     Prompt { name: "prompt_logprobs", text: include_str!("../prompts/prompt_logprobs.txt") };
 
 /// What stands in the place of a value that is not told.
-const SLOT: &str = "unknown";
+pub(super) const SLOT: &str = "unknown";
 
-/// All values of a fragment from one reading of a prompt, nothing generated: every token is listed with
-/// `unknown` for its value, the worked examples turn `unknown` into numbers at some point, and at each
-/// `unknown` of the fragment the expectation over the numbers among the likeliest alternatives is taken.
+/// A fragment fails where more than this share of its tokens is untold.
+const UNTOLD_ALLOWED: f64 = 0.1;
+
+/// The explanation that every other is compared with: what a model expects on a token before it is told anything.
+const NOTHING: &str = "something that is not known";
+
+/// All values of a fragment from one reading of a prompt, nothing generated: every token is listed with a filler for its
+/// value, and at each filler the expectation over the numbers is taken: over all of them where the client knows every
+/// token's probability, else over those among the likeliest tokens. A slot without any number there is untold.
 ///
-/// Needs an endpoint that scores prompts. Where its tokenizer writes 10 as two tokens, which the worked
-/// examples in the reply show, the probability of `1` would stand for both one and ten; the question is
-/// then asked on a scale of 0–9 and its values are multiplied by 10/9. Source: Bills et al. 2023.
-#[derive(Debug, Default)]
+/// Models have expectations of a token whatever they are told: that names are strong, say. So where it is `calibrated`,
+/// the same fragment is read once more under an explanation that says nothing, and a value is what the explanation
+/// adds, from −10 to 10. Sources: Bills et al. 2023 (all values from one reading); Zhao et al. 2021, arXiv 2102.09690
+/// (calibration by a question without content).
+///
+/// Needs a client that scores prompts. Where its tokenizer writes 10 as two tokens, which the client says or the
+/// worked examples in the reply show, the probability of `1` would stand for both one and ten; the question is
+/// then asked on a scale of 0–9 and its values are multiplied by 10/9.
+#[derive(Debug)]
 pub struct PromptLogprobs {
+    shots: Option<usize>,
+    calibrated: bool,
     /// Learnt from the first reply, for which all others wait: saves the first of two questions. What
     /// comes out does not depend on it.
     splits_ten: Mutex<Option<bool>>,
@@ -33,17 +46,31 @@ pub struct PromptLogprobs {
 /// What a reply to the question on one scale says.
 #[derive(Debug, Clone, PartialEq)]
 enum Read {
-    Values(Vec<f64>),
+    Values(Vec<Option<f64>>),
     SplitsTen,
 }
 
 impl PromptLogprobs {
+    /// With so many worked examples, or all there are.
+    pub fn new(shots: Option<usize>, calibrated: bool) -> Self {
+        Self { shots, calibrated, splits_ten: Mutex::default() }
+    }
+
     /// The question on a scale whose strongest level is `most`, 10 or 9.
     pub fn request(&self, explanation: &str, tokens: &[String], most: u8) -> PromptRequest {
-        let slots: String = tokens.iter().map(|token| format!("{}\t{SLOT}\n", quoted(token))).collect();
-        let fills = [("explanation", one_line(explanation)), ("most", most.to_string()), ("tokens", slots)];
+        let fills = [("explanation", one_line(explanation)), ("most", most.to_string())];
         let fills = fills.each_ref().map(|(name, text)| (*name, text.as_str()));
-        PromptRequest { prompt: PROMPT.plain(&fills), top: TOP }
+        let mut prompt = PROMPT.plain_with(self.shots, &fills);
+        let mut at = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            prompt.push_str(&quoted(token));
+            prompt.push('\t');
+            at.push(prompt.len());
+            prompt.push_str(SLOT);
+            prompt.push('\n');
+        }
+        let texts = (0..=most).map(|level| level.to_string()).collect();
+        PromptRequest { prompt, top: TOP, slots: Some(Slots { at, texts }) }
     }
 
     async fn ask(
@@ -59,6 +86,7 @@ impl PromptLogprobs {
             Err(error) => return failed_call(error).map(Attempt::Missing),
         };
         Ok(match read(&reply, &request.prompt, tokens.len(), most) {
+            Ok(Read::Values(values)) if is_untold(&values) => untold_slots(),
             Ok(read) => Attempt::Done(read),
             Err(problem) => Attempt::Missing(Missing::Failed(problem.reason().into())),
         })
@@ -95,6 +123,12 @@ impl PromptLogprobs {
     }
 }
 
+/// What an explanation adds to what is expected without one; untold where either is.
+fn added(with: &Simulation, without: &Simulation) -> Simulation {
+    let pairs = with.expected.iter().zip(&without.expected);
+    Simulation { expected: pairs.map(|(with, without)| Some((*with)? - (*without)?)).collect() }
+}
+
 impl LanguageSimulator for PromptLogprobs {
     fn name(&self) -> &'static str {
         PROMPT.name
@@ -102,13 +136,20 @@ impl LanguageSimulator for PromptLogprobs {
 
     fn digest(&self) -> Digest {
         let mut digester = Digester::new("simulator");
-        digester.text(self.name()).digest(&PROMPT.digest()).json(&TOP);
+        digester.text(self.name()).digest(&PROMPT.digest()).json(&(
+            TOP,
+            self.shots,
+            SLOT,
+            self.calibrated.then_some(NOTHING),
+        ));
         digester.finish()
     }
 
     fn examples(&self, explanation: &str, tokens: &[String]) -> Vec<Example> {
-        let question = Question::Prompt(self.request(explanation, tokens, STRONGEST));
-        vec![Example { question, reply: String::new() }]
+        let explanations = [Some(NOTHING).filter(|_| self.calibrated), Some(explanation)];
+        let question = |explanation| Question::Prompt(self.request(explanation, tokens, STRONGEST));
+        let example = |explanation| Example { question: question(explanation), reply: String::new() };
+        explanations.into_iter().flatten().map(example).collect()
     }
 
     /// A prompt's probabilities are the same each time, so nothing is asked again: no `allowance`.
@@ -119,15 +160,67 @@ impl LanguageSimulator for PromptLogprobs {
         tokens: &'a [String],
         _allowance: usize,
     ) -> BoxFuture<'a, Result<Attempt<Simulation>, ChatError>> {
-        Box::pin(self.both_scales(client, explanation, tokens))
+        Box::pin(async move {
+            let with = self.both_scales(client, explanation, tokens).await?;
+            let Attempt::Done(with) = with else { return Ok(with) };
+            if !self.calibrated {
+                return Ok(Attempt::Done(with));
+            }
+            let without = self.both_scales(client, NOTHING, tokens).await?;
+            let simulation = without.map(|without| added(&with, &without));
+            Ok(match simulation {
+                Attempt::Done(simulation) if is_untold(&simulation.expected) => untold_slots(),
+                simulation => simulation,
+            })
+        })
     }
 }
 
-/// Values at the last `n_tokens` slots, brought to 0–10.
+fn untold_slots<T>() -> Attempt<T> {
+    Attempt::Missing(Missing::Failed("untold_slots".into()))
+}
+
+fn is_untold(values: &[Option<f64>]) -> bool {
+    let untold = values.iter().filter(|value| value.is_none()).count();
+    untold as f64 > UNTOLD_ALLOWED * values.len() as f64
+}
+
+/// Values at the `n_tokens` slots, brought to 0–10.
+fn read(reply: &PromptReply, prompt: &str, n_tokens: usize, most: u8) -> Result<Read, ReadProblem> {
+    match &reply.slots {
+        Some(slots) if slots.len() == n_tokens => weighed(slots, most),
+        Some(_) => Err(ReadProblem::NoLogprobs),
+        None => listed(reply, prompt, n_tokens, most),
+    }
+}
+
+/// Values where the client weighed all numbers against each other.
+fn weighed(slots: &[Vec<Option<f64>>], most: u8) -> Result<Read, ReadProblem> {
+    let ten = usize::from(STRONGEST);
+    if most == STRONGEST && slots.iter().all(|slot| slot.get(ten).copied().flatten().is_none()) {
+        return Ok(Read::SplitsTen);
+    }
+    let value = |slot: &Vec<Option<f64>>| {
+        let told = (0..=most).zip(slot).filter_map(|(level, logprob)| Some((level, (*logprob)?)));
+        // The likeliest number is the measure: where all are unlikely their probabilities may be too small to add up.
+        let largest = told.clone().map(|(_, logprob)| logprob).fold(f64::NEG_INFINITY, f64::max);
+        let mut distribution = Distribution::default();
+        told.for_each(|(level, logprob)| distribution.add(level, (logprob - largest).exp()));
+        distribution.expected().map(|value| value * scale(most))
+    };
+    Ok(Read::Values(slots.iter().map(value).collect()))
+}
+
+/// What brings values of a scale up to `most` to 0–10.
+fn scale(most: u8) -> f64 {
+    f64::from(STRONGEST) / f64::from(most)
+}
+
+/// Values where the client lists the likeliest tokens, at the last `n_tokens` slots.
 ///
 /// Slots are found by the text between tab and line break, which quoted tokens never hold, so that an
 /// endpoint that shows parts of characters inexactly does no harm.
-fn read(reply: &PromptReply, prompt: &str, n_tokens: usize, most: u8) -> Result<Read, ReadProblem> {
+fn listed(reply: &PromptReply, prompt: &str, n_tokens: usize, most: u8) -> Result<Read, ReadProblem> {
     let joined: String = reply.tokens.iter().map(|token| token.token.as_str()).collect();
     let slots = fields(&joined, SLOT);
     if slots.len() != fields(prompt, SLOT).len() || slots.len() < n_tokens {
@@ -136,8 +229,7 @@ fn read(reply: &PromptReply, prompt: &str, n_tokens: usize, most: u8) -> Result<
     if most == STRONGEST && splits_ten(reply, &joined) {
         return Ok(Read::SplitsTen);
     }
-    let scale = f64::from(STRONGEST) / f64::from(most);
-    let value = |&at: &usize| Ok(scale * expected(reply, at, most)?);
+    let value = |&at: &usize| Ok(expected(reply, at, most)?.map(|value| value * scale(most)));
     slots[slots.len() - n_tokens..].iter().map(value).collect::<Result<_, _>>().map(Read::Values)
 }
 
@@ -162,7 +254,8 @@ fn place(reply: &PromptReply, at: usize) -> Option<(usize, &str)> {
     token_at(reply.tokens.iter().map(|token| token.token.as_str()), at)
 }
 
-fn expected(reply: &PromptReply, at: usize, most: u8) -> Result<f64, ReadProblem> {
+/// None where no number is among the likeliest tokens.
+fn expected(reply: &PromptReply, at: usize, most: u8) -> Result<Option<f64>, ReadProblem> {
     let (number, before) = place(reply, at).ok_or(ReadProblem::NoLogprobs)?;
     let top = reply.tokens[number].top.iter().map(|(token, logprob)| (token.as_str(), *logprob));
     let mut distribution = Distribution::default();
@@ -173,7 +266,7 @@ fn expected(reply: &PromptReply, at: usize, most: u8) -> Result<f64, ReadProblem
             _ => {}
         }
     }
-    distribution.expected()
+    Ok(distribution.expected())
 }
 
 #[cfg(test)]
@@ -206,7 +299,7 @@ mod tests {
             logprob: None,
             top: top(alternatives),
         };
-        PromptReply { tokens: texts.iter().zip(tops).map(token).collect(), tokens_in: 1 }
+        PromptReply { tokens: texts.iter().zip(tops).map(token).collect(), tokens_in: 1, slots: None }
     }
 
     /// The label-free cases of the file have another form than any reply asked for here, and expect
@@ -228,7 +321,10 @@ mod tests {
                 panic!("not read: {:?}", case.tokens);
             };
             for (value, expected) in values.iter().zip(&case.expected_activations) {
-                assert!((value - expected).abs() < 1e-9, "{value} for {expected}");
+                assert!(
+                    value.is_some_and(|value| (value - expected).abs() < 1e-9),
+                    "{value:?} for {expected}"
+                );
             }
             checked += values.len();
         }

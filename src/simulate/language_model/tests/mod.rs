@@ -3,20 +3,21 @@ mod puzzles;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::prompt_logprobs::SLOT;
 use super::*;
 use crate::base::Missing;
 use crate::llm::scripted::{Scripted, block_on, said, said_in_tokens};
 use crate::llm::{ChatReply, Finish, PromptReply, PromptRequest, PromptToken, ReadProblem, Role};
 
-const INTEGERS: Generated = Generated { expected_value: false };
-const EXPECTED: Generated = Generated { expected_value: true };
+const INTEGERS: Generated = Generated { expected_value: false, shots: None };
+const EXPECTED: Generated = Generated { expected_value: true, shots: None };
 
 fn tokens(n: usize) -> Vec<String> {
     (0..n).map(|index| format!(" w{index}")).collect()
 }
 
 fn values(read: Result<Simulation, ReadProblem>) -> Result<Vec<f64>, ReadProblem> {
-    read.map(|simulation| simulation.expected)
+    read.map(|simulation| simulation.expected.into_iter().map(|value| value.expect("told")).collect())
 }
 
 fn failed(reason: &str) -> Attempt<Simulation> {
@@ -104,11 +105,11 @@ fn worked_examples_are_answered_as_replies_are_read() {
         n_examples += 1;
     }
     assert!(n_examples >= 3);
-    let turns = PerToken.request("x", &tokens(3), 0).messages;
+    let turns = PerToken::default().request("x", &tokens(3), 0).messages;
     let answers = turns.iter().filter(|turn| turn.role == Role::Assistant);
-    assert!(answers.map(|turn| PerToken.read(&said(&turn.content))).all(|read| read.is_ok()));
+    assert!(answers.map(|turn| PerToken::default().read(&said(&turn.content))).all(|read| read.is_ok()));
     for place in ["{{", "}}"] {
-        assert!(!PromptLogprobs::default().request("x", &tokens(3), 10).prompt.contains(place));
+        assert!(!PromptLogprobs::new(None, false).request("x", &tokens(3), 10).prompt.contains(place));
     }
 }
 
@@ -119,7 +120,7 @@ fn unreadable_replies_are_asked_again_and_then_counted() {
         |client: &Scripted, allowance| block_on(simulate_with(client, &INTEGERS, "x", &tokens(2), allowance));
     let replies = ["{}", r#"{"activations": {"0": 11, "1": 0}}"#, good];
     let client = Scripted::saying(&replies);
-    assert_eq!(ask(&client, 2), Ok(Attempt::Done(Simulation { expected: vec![3.0, 0.0] })));
+    assert_eq!(ask(&client, 2), Ok(Attempt::Done(Simulation::told([3.0, 0.0]))));
     assert_eq!(client.samples(), [0, 1, 2]);
     assert!(client.asked.lock().expect("kept")[1].temperature > 0.0);
     assert_eq!(ask(&Scripted::saying(&replies), 1), Ok(failed("out_of_range")));
@@ -195,15 +196,15 @@ fn cut(prompt: &str, whole_numbers: bool) -> Vec<String> {
     pieces
 }
 
-/// Gives the n-th `unknown` from the end the n-th distribution from the end.
+/// Gives the n-th slot from the end the n-th distribution from the end.
 fn scored(request: &PromptRequest, whole_numbers: bool, tops: &[Vec<(&str, f64)>]) -> PromptReply {
     let pieces = cut(&request.prompt, whole_numbers);
-    let n_slots = pieces.windows(2).filter(|pair| pair[0] == "\t" && pair[1] == "unknown").count();
+    let n_slots = pieces.windows(2).filter(|pair| pair[0] == "\t" && pair[1] == SLOT).count();
     let (mut seen, mut before) = (0, String::new());
     let mut tokens = vec![PromptToken { token: "<s>".into(), logprob: None, top: Vec::new() }];
     for piece in pieces {
         let mut top = vec![(piece.clone(), -0.1)];
-        if piece == "unknown" && before == "\t" {
+        if piece == SLOT && before == "\t" {
             if let Some(place) = (seen + tops.len()).checked_sub(n_slots) {
                 top.extend(tops[place].iter().map(|(token, p)| (token.to_string(), p.ln())));
             }
@@ -212,7 +213,7 @@ fn scored(request: &PromptRequest, whole_numbers: bool, tops: &[Vec<(&str, f64)>
         before.clone_from(&piece);
         tokens.push(PromptToken { token: piece, logprob: Some(-0.1), top });
     }
-    PromptReply { tokens, tokens_in: 1 }
+    PromptReply { tokens, tokens_in: 1, slots: None }
 }
 
 fn from_prompt(
@@ -223,7 +224,7 @@ fn from_prompt(
         Ok(scored(request, whole_numbers, &tops.iter().map(|top| top.to_vec()).collect::<Vec<_>>()))
     });
     let hard = ["\tunknown\n".to_string(), "\"".to_string(), " é⟦".to_string()];
-    let simulator = PromptLogprobs::default();
+    let simulator = PromptLogprobs::new(None, false);
     let simulated = block_on(simulate_with(&client, &simulator, "a\tunknown\nb", &hard[..tops.len()], 5));
     let n_asked = client.scored.lock().expect("kept").len();
     (simulated, n_asked)
@@ -232,7 +233,8 @@ fn from_prompt(
 fn close(simulated: &Result<Attempt<Simulation>, ChatError>, wanted: &[f64]) -> bool {
     let Ok(Attempt::Done(simulation)) = simulated else { return false };
     let pairs = || simulation.expected.iter().zip(wanted);
-    simulation.expected.len() == wanted.len() && pairs().all(|(got, wanted)| (got - wanted).abs() < 1e-9)
+    simulation.expected.len() == wanted.len()
+        && pairs().all(|(got, wanted)| got.is_some_and(|got| (got - wanted).abs() < 1e-9))
 }
 
 #[test]
@@ -255,7 +257,7 @@ fn where_ten_is_two_tokens_the_scale_ends_at_nine_and_is_stretched() {
 #[test]
 fn the_split_of_ten_is_learnt_once() {
     let client = Scripted::scoring(|request| Ok(scored(request, false, &[vec![("9", 0.5)]])));
-    let simulator = PromptLogprobs::default();
+    let simulator = PromptLogprobs::new(None, false);
     for _ in 0..3 {
         let simulated = block_on(simulate_with(&client, &simulator, "x", &tokens(1), 0));
         assert!(close(&simulated, &[10.0]));
@@ -264,18 +266,88 @@ fn the_split_of_ten_is_learnt_once() {
 }
 
 #[test]
-fn a_slot_without_numbers_or_a_reply_about_another_text_has_no_logprobs() {
+fn untold_slots_are_left_out_and_more_than_a_tenth_fail_the_fragment() {
     let (simulated, _) = from_prompt(true, &[&[("3", 0.2)], &[("x", 0.2)]]);
-    assert_eq!(simulated, Ok(failed("no_logprobs")));
+    assert_eq!(simulated, Ok(failed("untold_slots")));
+    for (n_untold, fails) in [(1, false), (2, false), (3, true)] {
+        let client = Scripted::scoring(move |request| {
+            let told = |nth: usize| vec![(if nth < n_untold { "x" } else { "4" }, 0.2)];
+            Ok(scored(request, true, &(0..20).map(told).collect::<Vec<_>>()))
+        });
+        let simulated =
+            block_on(simulate_with(&client, &PromptLogprobs::new(None, false), "x", &tokens(20), 0));
+        if fails {
+            assert_eq!(simulated, Ok(failed("untold_slots")));
+            continue;
+        }
+        let Ok(Attempt::Done(simulation)) = simulated else { panic!("{simulated:?}") };
+        let told = |nth: usize| (nth >= n_untold).then_some(4.0);
+        assert_eq!(simulation.expected, (0..20).map(told).collect::<Vec<_>>());
+        assert_eq!((simulation.n_untold(0), simulation.n_untold(1)), (n_untold, n_untold - 1));
+    }
+}
+
+/// A client that weighs all numbers, `likely` first; 10 is a token only where `whole`.
+fn weighing(whole: bool, likely: &'static [&'static str]) -> Scripted {
+    Scripted::scoring(move |request| {
+        let slots = request.slots.as_ref().expect("slots");
+        let bytes = request.prompt.as_bytes();
+        assert!(
+            slots.at.iter().all(|&at| bytes[at - 1] == b'\t' && bytes[at..].starts_with(SLOT.as_bytes()))
+        );
+        let of_slot = |likely: &&str| -> Vec<Option<f64>> {
+            let logprob = |text: &String| match text.len() {
+                2 if !whole => None,
+                _ if text == likely => Some(-800.0),
+                _ => Some(-900.0),
+            };
+            slots.texts.iter().map(logprob).collect()
+        };
+        let slots = Some(likely.iter().map(of_slot).collect());
+        Ok(PromptReply { slots, ..PromptReply::default() })
+    })
+}
+
+#[test]
+fn where_all_numbers_are_weighed_the_unlikeliest_are_told() {
+    for (whole, likely, wanted) in
+        [(true, ["10", "0", "3"], [10.0, 0.0, 3.0]), (false, ["9", "0", "3"], [10.0, 0.0, 10.0 / 3.0])]
+    {
+        let likely: &'static [&'static str] = Box::leak(Box::new(likely));
+        let client = weighing(whole, likely);
+        let simulated =
+            block_on(simulate_with(&client, &PromptLogprobs::new(None, false), "x", &tokens(3), 0));
+        assert!(close(&simulated, &wanted), "{simulated:?}");
+        assert_eq!(client.scored.lock().expect("kept").len(), if whole { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn calibrated_values_are_what_the_explanation_adds() {
+    let client = Scripted::scoring(|request| {
+        let told = [vec![("5", 0.4)], vec![("2", 0.4)], vec![("1", 0.4)]];
+        let untold = [vec![("3", 0.4)], vec![("2", 0.4)], vec![("7", 0.4)]];
+        let explained = request.prompt.contains("responds to: x\n");
+        Ok(scored(request, true, if explained { &told } else { &untold }))
+    });
+    let simulator = PromptLogprobs::new(None, true);
+    let simulated = block_on(simulate_with(&client, &simulator, "x", &tokens(3), 0));
+    assert!(close(&simulated, &[2.0, 0.0, -6.0]), "{simulated:?}");
+    assert_eq!(client.scored.lock().expect("kept").len(), 2);
+    assert_eq!(simulator.examples("x", &tokens(3)).len(), 2);
+}
+
+#[test]
+fn a_reply_about_another_text_has_no_logprobs() {
     let short = Scripted::scoring(|request| {
         let mut reply = scored(request, true, &[vec![("9", 0.5)]]);
         reply.tokens.truncate(20);
         Ok(reply)
     });
-    let simulated = block_on(simulate_with(&short, &PromptLogprobs::default(), "x", &tokens(1), 0));
+    let simulated = block_on(simulate_with(&short, &PromptLogprobs::new(None, false), "x", &tokens(1), 0));
     assert_eq!(simulated, Ok(failed("no_logprobs")));
     let unable = Scripted::saying(&["x"]);
-    let simulated = block_on(simulate_with(&unable, &PromptLogprobs::default(), "x", &tokens(1), 0));
+    let simulated = block_on(simulate_with(&unable, &PromptLogprobs::new(None, false), "x", &tokens(1), 0));
     assert!(matches!(simulated, Err(ChatError::Unsupported { .. })));
 }
 
@@ -288,7 +360,7 @@ fn the_reference_asks_once_per_token_and_shows_nothing_after_it() {
             true => said_in_tokens(&[("10", &[("10", 0.5), ("0", 0.5)])]),
         })
     });
-    let simulated = block_on(simulate_with(&client, &PerToken, "x", &tokens(3), 0));
+    let simulated = block_on(simulate_with(&client, &PerToken::default(), "x", &tokens(3), 0));
     assert!(close(&simulated, &[3.0, 5.0, 5.0]), "{simulated:?}");
     let asked = client.asked.lock().expect("kept");
     let shown: Vec<bool> =
@@ -309,21 +381,21 @@ fn one_missing_token_makes_the_fragment_missing() {
         ("11", OutOfRange),
         ("I cannot say.", Refused),
     ] {
-        assert_eq!(PerToken.read(&said(text)), Err(problem), "{text}");
+        assert_eq!(PerToken::default().read(&said(text)), Err(problem), "{text}");
     }
     let client = Scripted::new(|request| {
         let question = &request.messages.last().expect("a question").content;
         Ok(said(if question.contains(" w1") { "eleven" } else { "3" }))
     });
-    let simulated = block_on(simulate_with(&client, &PerToken, "x", &tokens(3), 1));
+    let simulated = block_on(simulate_with(&client, &PerToken::default(), "x", &tokens(3), 1));
     assert_eq!(simulated, Ok(failed("malformed_reply")));
 }
 
 #[test]
 fn kinds_have_names_and_versions_of_their_own() {
     let names = ["generated", "generated_expected", "prompt_logprobs", "per_token"];
-    let prompts = PromptLogprobs::default();
-    let kinds: [&dyn LanguageSimulator; 4] = [&INTEGERS, &EXPECTED, &prompts, &PerToken];
+    let prompts = PromptLogprobs::new(None, false);
+    let kinds: [&dyn LanguageSimulator; 4] = [&INTEGERS, &EXPECTED, &prompts, &PerToken::default()];
     let mut digests: Vec<String> = kinds.iter().map(|kind| kind.digest().hex()).collect();
     digests.sort();
     digests.dedup();
@@ -335,7 +407,7 @@ fn kinds_have_names_and_versions_of_their_own() {
 fn a_fragment_without_tokens_asks_nothing() {
     let client = Scripted::saying(&["x"]);
     let simulated = block_on(simulate_with(&client, &INTEGERS, "x", &[], 0));
-    assert_eq!(simulated, Ok(Attempt::Done(Simulation { expected: Vec::new() })));
+    assert_eq!(simulated, Ok(Attempt::Done(Simulation::told([]))));
     assert!(client.samples().is_empty());
 }
 
@@ -363,9 +435,47 @@ proptest! {
     #[test]
     fn every_token_of_a_prompt_is_one_slot_whatever_it_says(texts in prop::collection::vec(any::<String>(), 1..10)) {
         let slots = |n: usize| {
-            let request = PromptLogprobs::default().request("x\ty\n", &texts[..n], 10);
-            request.prompt.matches("\tunknown\n").count()
+            let request = PromptLogprobs::new(None, false).request("x\ty\n", &texts[..n], 10);
+            request.prompt.matches(&format!("\t{SLOT}\n")).count()
         };
         prop_assert_eq!(slots(texts.len()) - slots(0), texts.len());
     }
+}
+
+/// A client whose tokens are words: what is said of a text makes those in it likelier by a nat for each of their letters.
+fn guessing(slots_told: bool) -> Scripted {
+    Scripted::scoring(move |request| {
+        let (head, text) = request.prompt.split_once(':').expect("a head");
+        let likely = |word: &str| head.contains(word.trim()) && !word.trim().is_empty();
+        let logprob = |word: &str| if likely(word) { -1.0 } else { -1.0 - word.len() as f64 };
+        if let Some(slots) = &request.slots {
+            assert_eq!(slots.at, [request.prompt.len()]);
+            let of_text = |text: &String| (!text.contains('-')).then(|| logprob(text));
+            let told = slots_told.then(|| vec![slots.texts.iter().map(of_text).collect()]);
+            return Ok(PromptReply { slots: told, ..PromptReply::default() });
+        }
+        let token =
+            |word: &str| PromptToken { token: word.into(), logprob: Some(logprob(word)), top: Vec::new() };
+        let words = text.split_inclusive(' ').map(token);
+        Ok(PromptReply {
+            tokens: [token(head), token(":")].into_iter().chain(words).collect(),
+            ..PromptReply::default()
+        })
+    })
+}
+
+#[test]
+fn likelier_tokens_have_higher_values_and_no_number_is_asked_for() {
+    let tokens: Vec<String> = ["an ", "oak ", "saw ", "an ", "ash-tree"].map(String::from).to_vec();
+    let client = guessing(true);
+    let simulated = block_on(simulate_with(&client, &Likelihood, "oak or ash-tree", &tokens, 3));
+    assert!(close(&simulated, &[0.0, 4.0, 0.0, 0.0, 8.0]), "{simulated:?}");
+    assert_eq!(client.scored.lock().expect("kept").len(), 2);
+    let simulated = block_on(simulate_with(&client, &Exemplar, "oak or ash-tree", &tokens, 3));
+    assert!(close(&simulated, &[0.0, 8.0, 0.0, 0.0, 10.0]), "{simulated:?}");
+    // Two texts, two distributions, and the tree's name alone under either claim.
+    assert_eq!(client.scored.lock().expect("kept").len(), 2 + 6);
+    let refused = block_on(simulate_with(&guessing(false), &Exemplar, "oak", &tokens, 3));
+    let Err(ChatError::Unsupported { detail, .. }) = refused else { panic!("{refused:?}") };
+    assert!(detail.contains("`client: local`"), "{detail}");
 }

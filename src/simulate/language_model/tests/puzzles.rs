@@ -1,7 +1,9 @@
 //! Planted features with known explanations, read by a simulator that does exactly what it is told.
 
 use super::super::*;
+use crate::base::Stopwatch;
 use crate::llm::scripted::{Scripted, block_on, said};
+use crate::llm::{ClientKind, Endpoint, LlmSpec, connect};
 use crate::stats::pearson;
 
 /// What an explanation means to a perfect reader: words with their levels.
@@ -34,8 +36,12 @@ fn claim(line: &str) -> Claim {
 }
 
 fn puzzles() -> Vec<Puzzle> {
+    parsed(include_str!("puzzles.txt"))
+}
+
+fn parsed(text: &str) -> Vec<Puzzle> {
     let mut puzzles: Vec<Puzzle> = Vec::new();
-    for line in include_str!("puzzles.txt").lines() {
+    for line in text.lines() {
         if let Some(name) = line.strip_prefix("= ") {
             puzzles.push(Puzzle { name: name.into(), claims: Vec::new(), texts: Vec::new() });
         }
@@ -78,18 +84,32 @@ fn perfect_reader() -> Scripted {
     })
 }
 
-fn score(client: &Scripted, claim: &Claim, texts: &[Vec<(String, u8)>]) -> f64 {
-    let (mut truth, mut expected) = (Vec::new(), Vec::new());
-    for text in texts {
-        let tokens: Vec<String> = text.iter().map(|(word, _)| format!(" {word}")).collect();
-        let simulator = Generated { expected_value: false };
-        let simulated = block_on(simulate_with(client, &simulator, &claim.sentence, &tokens, 0));
-        let simulated = simulated.expect("no error");
-        expected.extend(simulated.done().expect("readable").expected.clone());
-        truth.extend(text.iter().map(|(_, level)| f64::from(*level)));
+/// Correlation of what an explanation leads to expect with the truth over the told tokens of all texts, and the number
+/// of texts without a simulation. One that tells nothing apart scores 0.
+fn score(
+    client: &dyn ChatClient,
+    simulator: &dyn LanguageSimulator,
+    claim: &Claim,
+    texts: &[Vec<(String, u8)>],
+) -> (f64, usize) {
+    let tokens = |text: &Vec<(String, u8)>| -> Vec<String> {
+        text.iter().map(|(word, _)| format!(" {word}")).collect()
+    };
+    let tokens: Vec<Vec<String>> = texts.iter().map(tokens).collect();
+    let work = tokens.iter().map(|tokens| simulate_with(client, simulator, &claim.sentence, tokens, 0));
+    let (mut truth, mut expected, mut failed) = (Vec::new(), Vec::new(), 0);
+    for (text, simulated) in texts.iter().zip(block_on(futures_util::future::join_all(work))) {
+        let Attempt::Done(simulation) = simulated.expect("no error") else {
+            failed += 1;
+            continue;
+        };
+        for ((_, level), value) in text.iter().zip(&simulation.expected) {
+            let Some(value) = value else { continue };
+            truth.push(f64::from(*level));
+            expected.push(*value);
+        }
     }
-    // An explanation that applies nowhere tells nothing apart.
-    pearson(&truth, &expected).unwrap_or(0.0)
+    (pearson(&truth, &expected).unwrap_or(0.0), failed)
 }
 
 #[test]
@@ -99,8 +119,9 @@ fn right_explanations_rank_above_wrong_ones() {
     let mut solved = 0;
     for puzzle in &puzzles {
         assert_eq!((puzzle.claims.len(), puzzle.texts.len()), (4, 3), "{}", puzzle.name);
-        let scores: Vec<f64> =
-            puzzle.claims.iter().map(|claim| score(&client, claim, &puzzle.texts)).collect();
+        let simulator = Generated { expected_value: false, shots: None };
+        let of_claim = |claim| score(&client, &simulator, claim, &puzzle.texts).0;
+        let scores: Vec<f64> = puzzle.claims.iter().map(of_claim).collect();
         let right = scores[1..].iter().all(|wrong| scores[0] > *wrong);
         if !right {
             println!("`{}` is not solved: {scores:?}", puzzle.name);
@@ -108,4 +129,71 @@ fn right_explanations_rank_above_wrong_ones() {
         solved += usize::from(right);
     }
     assert!(solved >= 18, "{solved} of 20");
+}
+
+/// In how many puzzles a real model ranks the right explanation first, under every kind of simulator.
+#[test]
+#[ignore = "minutes with real models"]
+fn planted_puzzles_by_real_models() {
+    let Some(folder) = std::env::var_os("AUTOINTERP_REAL_MODELS").map(std::path::PathBuf::from) else {
+        println!("skipped: AUTOINTERP_REAL_MODELS is not set");
+        return;
+    };
+    let wanted = |name: &str, variable: &str| {
+        std::env::var(variable).map_or(true, |list| list.split(',').any(|one| name.contains(one)))
+    };
+    let kinds: [(&str, Box<dyn LanguageSimulator>); 7] = [
+        ("exemplar", Box::new(Exemplar)),
+        ("likelihood", Box::new(Likelihood)),
+        ("prompt_logprobs", Box::new(PromptLogprobs::new(None, false))),
+        ("prompt_logprobs, calibrated", Box::new(PromptLogprobs::new(None, true))),
+        ("generated", Box::new(Generated { expected_value: false, shots: None })),
+        ("generated_expected", Box::new(Generated { expected_value: true, shots: None })),
+        ("per_token", Box::new(PerToken { shots: None })),
+    ];
+    println!(
+        "| model | simulator | puzzles | solved | mean score of the right one | of the wrong ones | texts failed | seconds |"
+    );
+    let mut models: Vec<std::path::PathBuf> = std::fs::read_dir(&folder)
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "gguf"))
+        .collect();
+    models.sort();
+    for path in models {
+        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if !wanted(&name, "AUTOINTERP_PUZZLE_MODELS") {
+            continue;
+        }
+        let cache = tempfile::tempdir().expect("a folder");
+        let spec = LlmSpec::new(ClientKind::Local, &path.display().to_string());
+        let (cache_folder, offline) = (cache.path().to_path_buf(), true);
+        let endpoint = Endpoint { spec, key: None, base_url: None, offline, cache_folder, budget: None };
+        let client = connect(&endpoint).expect("a model").client;
+        for (kind, simulator) in kinds.iter().filter(|(kind, _)| wanted(kind, "AUTOINTERP_PUZZLE_KINDS")) {
+            for (set, text) in [
+                ("chosen on", include_str!("puzzles_for_choosing.txt")),
+                ("held out", include_str!("puzzles.txt")),
+            ] {
+                let (started, puzzles) = (Stopwatch::start(), parsed(text));
+                let (mut solved, mut right, mut wrong, mut failed) = (0, 0.0, 0.0, 0);
+                for puzzle in &puzzles {
+                    let of_claim = |claim| score(client.as_ref(), simulator.as_ref(), claim, &puzzle.texts);
+                    let scores: Vec<(f64, usize)> = puzzle.claims.iter().map(of_claim).collect();
+                    solved += usize::from(scores[1..].iter().all(|other| scores[0].0 > other.0));
+                    right += scores[0].0 / puzzles.len() as f64;
+                    wrong +=
+                        scores[1..].iter().map(|score| score.0 / 3.0).sum::<f64>() / puzzles.len() as f64;
+                    failed += scores.iter().map(|score| score.1).sum::<usize>();
+                }
+                println!(
+                    "| {name} | {kind} | {set} | {solved} of {} | {right:.2} | {wrong:.2} | {failed} | {:.0} |",
+                    puzzles.len(),
+                    started.seconds()
+                );
+                let least = if *kind == "exemplar" && name.starts_with("SmolLM2") { 12 } else { 0 };
+                assert!(solved >= least, "{kind} of {name} solves {solved}");
+            }
+        }
+    }
 }
