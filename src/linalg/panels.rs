@@ -17,7 +17,7 @@ use super::vector::mul_add;
 /// Rows of the matrix that stand side by side in a panel: two vectors of 512 bits, or four of 256.
 pub(super) const PANEL: usize = 32;
 /// Rows for which panels are not worth making; with narrow vectors they are one block too.
-const FEW: usize = 4;
+pub(super) const FEW: usize = 4;
 /// Columns that are multiplied in one go: so much of a panel stays in the first cache while rows pass by.
 pub(super) const COLUMNS: usize = 128;
 
@@ -280,6 +280,11 @@ impl Arranged {
             Vectors::Bits512 => count.is_multiple_of(16) && width.is_multiple_of(16),
         };
         tiles && self.rows() <= FEW.min(self.vectors.rows())
+    }
+
+    /// All entries column by column, where there are few rows.
+    pub fn few(&self) -> Option<&[f32]> {
+        (self.rows() <= FEW.min(self.vectors.rows())).then_some(&self.data)
     }
 
     /// Adds to `sums` `[m, PANEL]`, or with `fresh` to 0, the products with rows `[count, stride]` that have `width`

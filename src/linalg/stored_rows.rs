@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::panels::{Arranged, COLUMNS, PANEL, stand_side_by_side};
+use super::panels::{Arranged, COLUMNS, FEW as FEW_ROWS, PANEL, stand_side_by_side};
 
 /// Columns that are read at once: whole blocks of every form in which rows are stored, and enough that the rows of a
 /// panel are most often read from the first column to the last, in the order they lie in memory. What is read, 384 KB
@@ -23,6 +23,24 @@ pub trait StoredRows: Sync {
 
     /// Columns `columns` of a row as f32. They begin and end at a multiple of 3072, or end at the last.
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]);
+
+    /// Whether rows can be read side by side: [`StoredRows::stand`] and [`StoredRows::sum_few`].
+    fn can_stand(&self) -> bool {
+        false
+    }
+
+    /// Columns `columns` of `rows` side by side: column after column goes to `panel`, as many entries apart as the panel
+    /// has for each. Where there are fewer rows, the rest is anything. The columns begin at a multiple of 128 and are
+    /// 128, or end at the last.
+    fn stand(&self, rows: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
+        let _ = (rows, columns, panel);
+    }
+
+    /// `sums` `[m, 32]` ← products of `rows`, 32 at most, with at most [`FEW_ROWS`] others, which come column by column
+    /// in `left`. Each is one sum from the first column to the last.
+    fn sum_few(&self, rows: Range<usize>, left: &[f32], sums: &mut [f32]) {
+        let _ = (rows, left, sums);
+    }
 }
 
 /// Asks for entries that are read soon, so that they are on their way while others are worked on. It changes nothing
@@ -102,6 +120,9 @@ fn sum_panels(left: &Arranged, m: usize, rows: &impl StoredRows, some: Range<usi
     let [_, d] = rows.dims();
     let panels = some.len().div_ceil(PANEL);
     scratch.sums.resize(panels * m * PANEL, 0.0);
+    if rows.can_stand() {
+        return sum_standing(left, m, rows, some, scratch);
+    }
     for start in (0..d).step_by(READ_COLUMNS) {
         let width = READ_COLUMNS.min(d - start);
         let stride = width + APART;
@@ -126,6 +147,33 @@ fn sum_panels(left: &Arranged, m: usize, rows: &impl StoredRows, some: Range<usi
             let (from, to) = (start + columns.start, start + columns.end);
             left.add_products(from..to, &scratch.panels, &mut scratch.sums, from == 0);
         }
+    }
+}
+
+/// [`sum_panels`] of rows that can be read side by side.
+fn sum_standing(
+    left: &Arranged,
+    m: usize,
+    rows: &impl StoredRows,
+    some: Range<usize>,
+    scratch: &mut Scratch,
+) {
+    let [_, d] = rows.dims();
+    let panels = || some.clone().step_by(PANEL).map(|first| first..some.end.min(first + PANEL));
+    if let Some(left) = left.few() {
+        for (rows_of_panel, sums) in panels().zip(scratch.sums.chunks_exact_mut(m * PANEL)) {
+            rows.sum_few(rows_of_panel, left, sums);
+        }
+        return;
+    }
+    for start in (0..d).step_by(COLUMNS) {
+        let columns = start..d.min(start + COLUMNS);
+        let size = columns.len() * PANEL;
+        scratch.panels.resize(panels().len() * size, 0.0);
+        for (rows_of_panel, panel) in panels().zip(scratch.panels.chunks_exact_mut(size)) {
+            rows.stand(rows_of_panel, columns.clone(), panel);
+        }
+        left.add_products(columns, &scratch.panels, &mut scratch.sums, start == 0);
     }
 }
 

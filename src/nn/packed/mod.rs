@@ -10,6 +10,8 @@
 mod blocks;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -133,6 +135,13 @@ impl Packed {
         blocks::unpack(out, &self.bytes[self.place(row, &cols)], self.encoding);
     }
 
+    #[cfg(target_arch = "x86_64")]
+    fn rows_of_tiles(&self, rows: Range<usize>) -> tiles::Rows<'_> {
+        let of_row = self.place(0, &(0..self.cols)).len();
+        let bytes = &self.bytes[(self.first + rows.start) * of_row..][..rows.len() * of_row];
+        tiles::Rows { encoding: self.encoding, bytes, of_row }
+    }
+
     /// Where the bytes of columns `cols` of a row stand.
     fn place(&self, row: usize, cols: &Range<usize>) -> Range<usize> {
         let (block, size) = (self.encoding.block(), self.encoding.block_bytes());
@@ -194,5 +203,26 @@ impl StoredRows for Packed {
         let next = self.place(row + FETCHED_AHEAD, &columns);
         fetch_ahead(self.bytes.get(next).unwrap_or_default());
         self.unpack(row, columns, out);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn can_stand(&self) -> bool {
+        tiles::unit(self.encoding).is_some() && tiles::are_there()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn stand(&self, rows: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
+        self.rows_of_tiles(rows).stand(columns, panel);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn sum_few(&self, rows: Range<usize>, left: &[f32], sums: &mut [f32]) {
+        let rows = self.rows_of_tiles(rows);
+        match left.len() / self.cols.max(1) {
+            1 => rows.sum_few::<1>(left, sums),
+            2 => rows.sum_few::<2>(left, sums),
+            3 => rows.sum_few::<3>(left, sums),
+            _ => rows.sum_few::<4>(left, sums),
+        }
     }
 }

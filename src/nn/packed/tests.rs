@@ -3,6 +3,7 @@ use candle_core::{Device, Tensor};
 
 use super::{Encoding, Packed};
 use crate::base::Stream;
+use crate::linalg::multiply_stored;
 
 const QUANTISED: [(Encoding, GgmlDType); 8] = [
     (Encoding::Q4_0, GgmlDType::Q4_0),
@@ -93,6 +94,23 @@ fn products_are_those_of_the_unpacked_rows_and_do_not_depend_on_their_company() 
             part.select(&[2, 0]),
             [&unpacked[72 * cols..73 * cols], &unpacked[70 * cols..71 * cols]].concat()
         );
+    }
+}
+
+#[test]
+fn rows_read_side_by_side_give_the_bits_of_rows_read_one_by_one() {
+    let cols = 768;
+    let x = random(13 * cols, "x");
+    for (encoding, kind) in QUANTISED {
+        // Neither whole panels nor whole tiles, and not from the first row on.
+        let part = quantised(90, cols, encoding, kind).0.narrow(3, 85).expect("inside");
+        let plain = part.to_f32();
+        for m in [1, 2, 3, 4, 5, 13] {
+            let x = &x[..m * cols];
+            let (got, expected) =
+                (multiply_stored(x, &part, true), multiply_stored(x, &(plain.as_slice(), cols), true));
+            assert_eq!(got, expected, "{encoding:?} {m}");
+        }
     }
 }
 
