@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::panels::{Arranged, COLUMNS, FEW as FEW_ROWS, PANEL, stand_side_by_side};
+use super::panels::{Arranged, COLUMNS, PANEL, stand_side_by_side};
 
 /// Columns that are read at once: whole blocks of every form in which rows are stored, and enough that the rows of a
 /// panel are most often read from the first column to the last, in the order they lie in memory. What is read, 384 KB
@@ -13,6 +13,8 @@ const READ_COLUMNS: usize = 3072;
 const APART: usize = 16;
 /// Entries that one thread arranges sooner than it could share the work.
 const FEW: usize = 1 << 14;
+/// Rows of which every kernel takes whole blocks.
+const ROWS_OF_BLOCK: usize = 12;
 /// Panels that are multiplied together, so that the other factor is read half as often.
 const TOGETHER: usize = 2;
 
@@ -36,7 +38,7 @@ pub trait StoredRows: Sync {
         let _ = (rows, columns, panel);
     }
 
-    /// `sums` `[m, 32]` ← products of `rows`, 32 at most, with at most [`FEW_ROWS`] others, which come column by column
+    /// `sums` `[m, 32]` ← products of `rows`, 32 at most, with at most four others, which come column by column
     /// in `left`. Each is one sum from the first column to the last.
     fn sum_few(&self, rows: Range<usize>, left: &[f32], sums: &mut [f32]) {
         let _ = (rows, left, sums);
@@ -91,28 +93,40 @@ pub fn multiply_stored(x: &[f32], rows: &impl StoredRows, alone: bool) -> Vec<f3
         return vec![0.0; x.len().checked_div(d).unwrap_or(0) * n];
     }
     assert!(x.len().is_multiple_of(d), "a product needs whole rows");
-    let left = Arranged::new(x, d, alone || x.len() <= FEW);
-    let mut out: Vec<f32> = Vec::with_capacity(x.len() / d * n);
-    let columns = OutColumns { out: out.as_mut_ptr(), m: x.len() / d, n };
-    let task = |scratch: &mut Scratch, first: usize| {
-        let count = (TOGETHER * PANEL).min(n - first);
-        sum_panels(&left, columns.m, rows, first..first + count, scratch);
-        columns.write(first..first + count, &scratch.sums);
+    let (m, groups) = (x.len() / d, n.div_ceil(TOGETHER * PANEL));
+    let of_part = if alone { m } else { rows_of_part(m, groups) };
+    let parts: Vec<Arranged> =
+        x.chunks(of_part * d).map(|x| Arranged::new(x, d, alone || x.len() <= FEW)).collect();
+    let mut out: Vec<f32> = Vec::with_capacity(m * n);
+    let columns = OutColumns { out: out.as_mut_ptr(), m, n };
+    let task = |scratch: &mut Scratch, nth: usize| {
+        let (group, part) = (nth / parts.len(), nth % parts.len());
+        let some = group * TOGETHER * PANEL..n.min((group + 1) * TOGETHER * PANEL);
+        let from = part * of_part;
+        sum_panels(&parts[part], of_part.min(m - from), rows, some.clone(), scratch);
+        columns.write(from..m.min(from + of_part), some, &scratch.sums);
     };
     if alone {
         let mut scratch = Scratch::default();
-        (0..n).step_by(TOGETHER * PANEL).for_each(|first| task(&mut scratch, first));
+        (0..groups * parts.len()).for_each(|nth| task(&mut scratch, nth));
     } else {
-        (0..n.div_ceil(TOGETHER * PANEL))
-            .into_par_iter()
-            .for_each_init(Scratch::default, |scratch, nth| task(scratch, nth * TOGETHER * PANEL));
+        (0..groups * parts.len()).into_par_iter().for_each_init(Scratch::default, task);
     }
     // SAFETY: there is room for that many, and the tasks have written every row of every column.
     #[expect(unsafe_code, reason = "zeros would only be overwritten")]
     unsafe {
-        out.set_len(x.len() / d * n);
+        out.set_len(m * n);
     }
     out
+}
+
+/// Rows of x that one task multiplies with a group of panels. Where there are few groups the rows are divided as well,
+/// or one thread would wait for another; each part unpacks the panels again, so it has rows enough to pay for it.
+fn rows_of_part(m: usize, groups: usize) -> usize {
+    const TASKS: usize = 16;
+    const LEAST: usize = 96;
+    let parts = TASKS.div_ceil(groups).min(m / LEAST).max(1);
+    m.div_ceil(parts).next_multiple_of(ROWS_OF_BLOCK)
 }
 
 /// `scratch.sums` `[panels, m, PANEL]` ← products with the panels of some of the rows.
@@ -184,20 +198,22 @@ struct OutColumns {
     n: usize,
 }
 
-// SAFETY: `multiply_stored` alone makes one, and gives every column to one task.
+// SAFETY: `multiply_stored` alone makes one, and gives every column of a row to one task.
 #[expect(unsafe_code, reason = "tasks write columns of their own")]
 unsafe impl Sync for OutColumns {}
 
 impl OutColumns {
-    /// Columns ← sums `[panels, m, PANEL]`. No other task may be given any of them.
-    fn write(&self, columns: Range<usize>, sums: &[f32]) {
-        assert!(columns.end <= self.n && sums.len() == columns.len().div_ceil(PANEL) * self.m * PANEL);
-        for (panel, sums) in sums.chunks_exact(self.m * PANEL).enumerate() {
+    /// Columns of some rows ← sums `[panels, rows, PANEL]`. No other task may be given any of them.
+    fn write(&self, rows: Range<usize>, columns: Range<usize>, sums: &[f32]) {
+        let of_panel = rows.len() * PANEL;
+        assert!(rows.end <= self.m && columns.end <= self.n);
+        assert!(sums.len() == columns.len().div_ceil(PANEL) * of_panel);
+        for (panel, sums) in sums.chunks_exact(of_panel.max(1)).enumerate() {
             let first = columns.start + panel * PANEL;
             let width = PANEL.min(columns.end - first);
-            for (row, sums) in sums.chunks_exact(PANEL).enumerate() {
+            for (row, sums) in rows.clone().zip(sums.chunks_exact(PANEL)) {
                 // SAFETY: row < m and first + width ≤ n, so this is a part of a row of `out`, which is `[m, n]` and
-                // outlives the tasks; nobody else writes these columns, and nobody reads before all are done.
+                // outlives the tasks; nobody else writes these columns of it, and nobody reads before all are done.
                 #[expect(unsafe_code, reason = "tasks write columns of their own")]
                 unsafe {
                     let to = self.out.add(row * self.n + first);

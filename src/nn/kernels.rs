@@ -461,22 +461,29 @@ fn attention_loop<const FMA: bool>(
     }
 }
 
-/// One key-value head of one sequence: its new keys and values join those laid out before.
 #[inline(always)]
-fn attention_on_loop<const FMA: bool>(
-    out: &mut [f32],
-    q: HeadView<'_>,
+fn lay_out_loop<const FMA: bool>(
     k: HeadView<'_>,
     v: HeadView<'_>,
     laid_out: &mut LaidOut,
     shape: &AttentionShape<'_>,
 ) {
-    let mut scratch = Scratch::new(shape);
+    let mut rotated = vec![0.0; shape.d_head];
     laid_out.reserve(shape.queries);
     for row in 0..shape.queries {
         let (key, value) = (k.head(row, 0, shape.d_head), v.head(row, 0, shape.d_head));
-        laid_out.push(key, value, &mut scratch.rotated, shape);
+        laid_out.push(key, value, &mut rotated, shape);
     }
+}
+
+#[inline(always)]
+fn attention_on_loop<const FMA: bool>(
+    out: &mut [f32],
+    q: HeadView<'_>,
+    laid_out: &LaidOut,
+    shape: &AttentionShape<'_>,
+) {
+    let mut scratch = Scratch::new(shape);
     for head in 0..shape.n_heads {
         for start in (0..shape.queries).step_by(ROWS) {
             attend_from::<FMA>(out, &mut scratch, laid_out, [0, head, start], q, shape);
@@ -709,11 +716,15 @@ dispatched! {
 }
 
 dispatched! {
-    /// Causal attention of the next positions of one sequence, for the query heads that one head of keys and
-    /// values serves: `out` is `[queries, n_heads · d_head]`. `k` and `v` are the new positions alone.
+    /// The next positions of one head of one sequence join the keys and values that were laid out before.
+    lay_out = lay_out_loop(k: HeadView<'_>, v: HeadView<'_>, laid_out: &mut LaidOut, shape: &AttentionShape<'_>)
+}
+
+dispatched! {
+    /// Causal attention of some positions of one sequence, for the query heads that one head of keys and values
+    /// serves: `out` is `[queries, n_heads · d_head]`. Keys and values beyond those of `shape` are not seen.
     attend_on = attention_on_loop(
-        out: &mut [f32], q: HeadView<'_>, k: HeadView<'_>, v: HeadView<'_>, laid_out: &mut LaidOut,
-        shape: &AttentionShape<'_>)
+        out: &mut [f32], q: HeadView<'_>, laid_out: &LaidOut, shape: &AttentionShape<'_>)
 }
 
 #[cfg(test)]

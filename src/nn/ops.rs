@@ -3,6 +3,8 @@
 //! Each is written twice: fused over slices, for weights that do not track gradients on the CPU, and composed
 //! of candle's differentiable operations for everything else. A test holds the two together.
 
+use std::cell::Cell;
+
 use candle_core::{CpuStorage, D, Device, InplaceOp1, Layout, Storage, Tensor};
 use rayon::prelude::*;
 
@@ -23,10 +25,31 @@ fn fused(tensors: &[&Tensor]) -> bool {
 /// Entries of rows that one task works on.
 const PART: usize = 1 << 15;
 
+thread_local! {
+    /// Whether what this thread works on may use all threads although it is one of the pool's.
+    static HAS_ALL_THREADS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does a whole pass on the pool, whose threads share each of its operations: one hand-over instead of one for every
+/// product.
+pub(super) fn on_all_threads<T: Send>(pass: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| {
+        let before = HAS_ALL_THREADS.replace(true);
+        let done = pass();
+        HAS_ALL_THREADS.set(before);
+        done
+    })
+}
+
+/// Whether the calling thread shares the work of a batch with others, and so does its part alone.
+fn is_alone() -> bool {
+    rayon::current_thread_index().is_some() && !HAS_ALL_THREADS.get()
+}
+
 /// Works on parts of `rows`, whole rows of `width`, given with the place of their first entry: on all threads, or on
 /// the calling one alone where it already shares the work of a batch.
 fn in_parts(rows: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
-    if rows.len() <= PART || rayon::current_thread_index().is_some() {
+    if rows.len() <= PART || is_alone() {
         return work(0, rows);
     }
     let part = PART.next_multiple_of(width.max(1));
@@ -128,7 +151,7 @@ fn linear_packed(
     let [width, d_in] = weight.dims();
     let (rows, got) = x.dims2()?;
     let (xs, x_layout) = x.storage_and_layout();
-    let product = if got == d_in { weight.multiply(entries(&xs, x_layout)?) } else { None };
+    let product = if got == d_in { weight.multiply(entries(&xs, x_layout)?, is_alone()) } else { None };
     let Some(mut out) = product else {
         candle_core::bail!("rows {:?} do not fit the map {:?}", x.dims(), weight.dims());
     };
@@ -169,9 +192,7 @@ fn linear_fused(
         if x.dim(1)? != weight_view.dims[1] || !weight_view.is_inside() {
             candle_core::bail!("rows {:?} do not fit the map {:?}", x.dims(), weight.dims());
         }
-        // A thread that shares the work of a batch does its part alone.
-        let alone = rayon::current_thread_index().is_some();
-        multiply_stored(entries(&xs, x_layout)?, &weight_view, alone)
+        multiply_stored(entries(&xs, x_layout)?, &weight_view, is_alone())
     };
     finish_rows(&mut out, bias, width, activation)?;
     Tensor::from_vec(out, (rows, width), x.device())
@@ -464,6 +485,9 @@ fn shape_of<'a>(
     }
 }
 
+/// Queries of a head that one task works on.
+const QUERIES_AT_ONCE: usize = 64;
+
 /// Causal attention of the next positions of sequences, each with as many as the others, over those and the
 /// earlier ones in `past`, which the new keys and values of `layer` are added to. Returns the heads' outputs side
 /// by side, `[sequences · new, n_heads · d_head]`.
@@ -475,38 +499,49 @@ pub(super) fn attention_with_past(
     past: &mut [KeysValues],
     layer: usize,
 ) -> Result<Tensor> {
-    let (count, kv_count) = (q.count, k.count);
-    let group = count / kv_count;
+    let (q_count, kv_count) = (q.count, k.count);
+    let group = q_count / kv_count;
     let queries = q.rows.dim(0)? / past.len().max(1);
     let alone = |heads: &Heads| heads.alone(d_head)?.flatten_all()?.to_vec1::<f32>();
     let (queries_of_all, keys, values) = (alone(q)?, alone(k)?, alone(v)?);
-    let (width, kv_width) = (count * d_head, kv_count * d_head);
+    let (width, kv_width) = (q_count * d_head, kv_count * d_head);
     let sequences = past.len();
     let sinks = rule.sinks()?;
     let mut heads: Vec<&mut LaidOut> = past.iter_mut().flat_map(|past| past.layer(layer)).collect();
-    // One head that keys and values have, with the queries that it serves, of one sequence.
-    let of_head = |(task, laid_out): (usize, &mut &mut LaidOut)| {
+    let view = |data, stride, first| HeadView { data, stride, first, step: d_head };
+    // Keys and values of one head of one sequence.
+    let lay_out = |(task, laid_out): (usize, &mut &mut LaidOut)| {
         let (nth, head) = (task / kv_count, task % kv_count);
-        let view = |data, stride, first| HeadView { data, stride, first, step: d_head };
-        let q = view(&queries_of_all[nth * queries * width..], width, head * group * d_head);
         let k = view(&keys[nth * queries * kv_width..], kv_width, head * d_head);
         let v = view(&values[nth * queries * kv_width..], kv_width, head * d_head);
-        let mut out = vec![0.0; queries * group * d_head];
         let seen = laid_out.positions() + queries;
+        let shape = shape_of([1, queries, seen], [group, 1, d_head], rule, &[], tables);
+        kernels::lay_out(k, v, laid_out, &shape);
+    };
+    heads.par_iter_mut().enumerate().for_each(lay_out);
+    // Some of the queries that this head serves.
+    let parts_of_head = queries.div_ceil(QUERIES_AT_ONCE);
+    let of_part = |part: usize| {
+        let (task, from) = (part / parts_of_head, part % parts_of_head * QUERIES_AT_ONCE);
+        let (nth, head) = (task / kv_count, task % kv_count);
+        let count = QUERIES_AT_ONCE.min(queries - from);
+        let q = view(&queries_of_all[(nth * queries + from) * width..], width, head * group * d_head);
+        let mut out = vec![0.0; count * group * d_head];
+        let seen = heads[task].positions() - queries + from + count;
         let sinks = sinks.get(head * group..(head + 1) * group).unwrap_or_default();
-        let shape = shape_of([1, queries, seen], [group, 1, d_head], rule, sinks, tables);
-        let of_group = group * tables.key_bias.len() / count;
+        let shape = shape_of([1, count, seen], [group, 1, d_head], rule, sinks, tables);
+        let of_group = group * tables.key_bias.len() / q_count;
         let shape = AttentionShape { key_bias: &shape.key_bias[head * of_group..][..of_group], ..shape };
-        kernels::attend_on(&mut out, q, k, v, laid_out, &shape);
+        kernels::attend_on(&mut out, q, &heads[task], &shape);
         out
     };
-    let parts: Vec<Vec<f32>> = heads.par_iter_mut().enumerate().map(of_head).collect();
+    let parts: Vec<Vec<f32>> = (0..heads.len() * parts_of_head).into_par_iter().map(of_part).collect();
     let mut out = vec![0.0; sequences * queries * width];
     for (row, out) in out.chunks_exact_mut(width).enumerate() {
         let (nth, query) = (row / queries, row % queries);
         for (head, out) in out.chunks_exact_mut(group * d_head).enumerate() {
-            let part = &parts[nth * kv_count + head];
-            out.copy_from_slice(&part[query * group * d_head..][..group * d_head]);
+            let part = &parts[(nth * kv_count + head) * parts_of_head + query / QUERIES_AT_ONCE];
+            out.copy_from_slice(&part[query % QUERIES_AT_ONCE * group * d_head..][..group * d_head]);
         }
     }
     Tensor::from_vec(out, (sequences * queries, width), q.rows.device())

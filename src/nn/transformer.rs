@@ -456,7 +456,7 @@ impl Transformer {
         }
         let ids = Tensor::from_slice(tokens.ids(), (tokens.rows(), tokens.cols()), self.device())?;
         let request = Request { hooks: &[], edit: None, output: Output::FinalNorm };
-        let done = self.forward_ids(&ids, request, Some(&mut *past))?.output;
+        let done = ops::on_all_threads(|| self.forward_ids(&ids, request, Some(&mut *past)))?.output;
         past.iter_mut().for_each(|past| past.advance(tokens.cols()));
         matrix_of(done)
     }
@@ -465,7 +465,7 @@ impl Transformer {
     pub fn logits_of(&self, normed: &[f32]) -> Result<Matrix, NnError> {
         let width = self.architecture.d_model;
         let normed = Tensor::from_slice(normed, (normed.len() / width, width), self.device())?;
-        matrix_of(Some(self.unembed(&normed)?))
+        matrix_of(Some(ops::on_all_threads(|| self.unembed(&normed))?))
     }
 
     /// Logits `[n, vocab]` that directions `[n, d_model]` of the residual stream write by themselves: each goes

@@ -11,7 +11,7 @@ use crate::features::{ActivationRecord, Evidence, Stratum};
 
 /// Fragments that a feature is ablated on: the first of the top ones that explain it. Few, because each is a
 /// forward pass for one feature alone.
-const ABLATED_FRAGMENTS: usize = 2;
+pub(super) const ABLATED_FRAGMENTS: usize = 2;
 
 /// Fragments run at once.
 const BATCH_FRAGMENTS: usize = 64;

@@ -3,22 +3,34 @@
 
 use serde::Serialize;
 
+use super::ablation::ABLATED_FRAGMENTS;
 use super::bill::Planned;
 use super::planned::{Walked, planned};
 use super::prepare::{expand_hooks, open_subject, sample_fragments};
+use super::quality::LOSS_FRAGMENTS;
 use super::{Places, RunError};
 use crate::base::{HookPoint, Matrix, Stopwatch};
 use crate::linalg::matmul_bt;
 use crate::stats::smallest_detectable_difference;
 use crate::subject::{LoadedSubject, SubjectModel};
-use crate::suite::{MethodSpec, Suite};
+use crate::suite::{ExplainerSpec, MethodSpec, OfflineKind, Suite};
 
 /// Spread of feature scores that the smallest visible difference is worked out for, measured on the
 /// embedded model; a run's own table has the real one.
 const SCORE_SD: f64 = 0.25;
 
-/// Forward passes, fits and probes together run at about this share of the machine's product speed.
+/// Fits run at about this share of the machine's product speed.
 const EFFICIENCY: f64 = 0.25;
+
+/// The subject's passes run at about this share of it: products of whole texts, beside them attention and norms.
+const PASS_EFFICIENCY: f64 = 0.5;
+
+/// Tokens that neuron-to-graph runs for a seed: ever longer suffixes, then one with each of its tokens replaced. A
+/// suffix of 10 tokens takes 164, one of 16 takes 407.
+const PROBE_TOKENS: f64 = 200.0;
+
+/// Losses at a hook point beside those of its dictionaries: untouched, with zeros and with the mean.
+const LOSSES: f64 = 3.0;
 
 /// Training steps times batch of a sparse autoencoder's fit, in rows, as the default recipes take.
 const TRAINING_ROWS: f64 = 2.5e6;
@@ -91,6 +103,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
                 .into(),
         );
     }
+    let work = work(suite, model, &hooks, &widths);
     let largest = widths.iter().copied().max().unwrap_or(0) as f64;
     Ok(Estimate {
         suite: suite.name.clone(),
@@ -107,7 +120,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         usd: llm.iter().filter_map(|planned| planned.dollars).sum(),
         disk_gb: together / 1e9,
         memory_gb: 0.3 + largest * 4.0 * 64.0 * 1024.0 / 1e9 * 4.0,
-        minutes: work(suite, model, &widths) / (EFFICIENCY * product_speed()) / 60.0
+        minutes: (work.passes / PASS_EFFICIENCY + work.dictionaries / EFFICIENCY) / product_speed() / 60.0
             + llm.iter().map(|planned| planned.minutes).sum::<f64>(),
         llm,
         smallest_difference: smallest_detectable_difference(SCORE_SD, suite.per_cell, suite.per_cell, 1, 0.8),
@@ -167,25 +180,59 @@ pub fn remarks(llm: &[Planned]) -> Vec<String> {
     notes
 }
 
-/// Floating-point operations of a run, to the nearest order: forward passes, fits, encoding.
-fn work(suite: &Suite, model: &dyn SubjectModel, widths: &[usize]) -> f64 {
+/// Floating-point operations of a run, to the nearest order.
+struct Work {
+    /// Of the subject's passes.
+    passes: f64,
+    /// Of fits and of encoding.
+    dictionaries: f64,
+}
+
+fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[usize]) -> Work {
     let info = model.info();
     let (d, layers) = (info.d_model as f64, info.n_layers as f64);
-    let forward = layers * 2.0 * (4.0 * d * d + 2.0 * d * info.d_mlp as f64);
-    let tokens =
-        (suite.corpus.fit_tokens + suite.corpus.eval_fragments * suite.protocol.fragment_tokens) as f64;
-    let passes = 1.0 + suite.controls.on_permuted_weights().count() as f64;
-    let per_hook: f64 = widths
-        .iter()
-        .map(|&width| {
-            let width = width as f64;
-            let features = 4.0 * width;
-            let fits = suite.methods.len() as f64 * TRAINING_ROWS * 4.0 * width * features / 4.0;
-            let rows: usize = suite.methods.iter().map(|method| method.row_names().len()).sum();
-            fits + rows as f64 * tokens * 4.0 * width * features
-        })
-        .sum();
-    passes * tokens * forward + per_hook
+    let layer = 2.0 * (4.0 * d * d + 2.0 * d * info.d_mlp as f64);
+    let unembedding = 2.0 * d * info.vocab as f64;
+    let fragment = suite.protocol.fragment_tokens as f64;
+    let tokens = suite.corpus.fit_tokens as f64 + suite.corpus.eval_fragments as f64 * fragment;
+    let rows = |methods: &mut dyn Iterator<Item = &MethodSpec>| {
+        methods.map(|method| method.row_names().len()).sum::<usize>() as f64
+    };
+    let real = rows(&mut suite.methods.iter());
+    let subjects = suite.controls.on_permuted_weights().map(|(_, names)| {
+        rows(&mut suite.methods.iter().filter(|method| names.iter().any(|name| method.is_called(name))))
+    });
+    let subjects: Vec<f64> = std::iter::once(real).chain(subjects).collect();
+    let of_probes = if suite.pairs.iter().any(|pair| asks_the_subject(&pair.explainer)) {
+        let seeds = suite.protocol.explain.top.n + suite.protocol.explain.random.n;
+        seeds as f64 * PROBE_TOKENS
+    } else {
+        0.0
+    };
+    let mut work = Work { passes: subjects.len() as f64 * tokens * layers * layer, dictionaries: 0.0 };
+    for (hook, &width) in hooks.iter().zip(widths) {
+        let before = match hook {
+            HookPoint::Embed => 0.0,
+            HookPoint::Block { layer, .. } => *layer as f64 + 1.0,
+        };
+        let after = (layers - before).max(0.0) * layer + unembedding;
+        let (width, features) = (width as f64, 4.0 * width as f64);
+        work.dictionaries += suite.methods.len() as f64 * TRAINING_ROWS * width * features;
+        for rows in &subjects {
+            work.dictionaries += rows * tokens * 4.0 * width * features;
+            work.passes += (LOSSES + rows) * LOSS_FRAGMENTS as f64 * fragment * after;
+            work.passes += rows * suite.per_cell as f64 * of_probes * before * layer;
+        }
+        // What a feature's removal does to the loss.
+        work.passes += real * suite.per_cell as f64 * 2.0 * ABLATED_FRAGMENTS as f64 * fragment * after;
+    }
+    work
+}
+
+/// Whether an explainer runs the subject on texts of its own.
+fn asks_the_subject(explainer: &ExplainerSpec) -> bool {
+    use OfflineKind::{NeuronToGraph, NeuronToGraphBackoff};
+    matches!(explainer, ExplainerSpec::Offline(NeuronToGraph | NeuronToGraphBackoff))
 }
 
 /// Multiply-adds a second of this machine, times two, on a product that fits the cache.

@@ -8,7 +8,7 @@ use crate::dictionary::{Dictionary, Quality, loss_recovered};
 use crate::subject::SubjectModel;
 
 /// Fragments that losses are measured on: 4,096 tokens of 64-token fragments.
-const LOSS_FRAGMENTS: usize = 64;
+pub(super) const LOSS_FRAGMENTS: usize = 64;
 
 /// Mean losses of the subject in nats per token, position 0 never replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

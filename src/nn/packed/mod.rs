@@ -20,6 +20,9 @@ use crate::linalg::{StoredRows, fetch_ahead, multiply_stored};
 
 /// Rows between the one that is read and the one whose bytes are asked for meanwhile.
 const FETCHED_AHEAD: usize = 2;
+/// The same in panels of rows that are read side by side: two are worked on together.
+#[cfg(target_arch = "x86_64")]
+const PANELS_AHEAD: usize = 2;
 
 /// How numbers are stored. The quantised ones are those of GGUF files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,11 +138,14 @@ impl Packed {
         blocks::unpack(out, &self.bytes[self.place(row, &cols)], self.encoding);
     }
 
+    /// Rows to be read side by side, while those are fetched that come `later` rows after them.
     #[cfg(target_arch = "x86_64")]
-    fn rows_of_tiles(&self, rows: Range<usize>) -> tiles::Rows<'_> {
+    fn rows_of_tiles(&self, rows: &Range<usize>, later: usize) -> tiles::Rows<'_> {
         let of_row = self.place(0, &(0..self.cols)).len();
-        let bytes = &self.bytes[(self.first + rows.start) * of_row..][..rows.len() * of_row];
-        tiles::Rows { encoding: self.encoding, bytes, of_row }
+        let all = &self.bytes[(self.first + rows.start) * of_row..];
+        let (bytes, next) = (&all[..rows.len() * of_row], all.get(later * of_row..).unwrap_or_default());
+        let next = &next[..bytes.len().min(next.len())];
+        tiles::Rows { encoding: self.encoding, bytes, of_row, next }
     }
 
     /// Where the bytes of columns `cols` of a row stand.
@@ -187,9 +193,10 @@ impl Packed {
 
     /// x·Wᵀ `[n, rows]` of `x` `[n, cols]`, row after row; none where `x` is no whole number of rows.
     ///
-    /// Uses all threads. The same numbers come out for a row of `x` whatever is beside it.
-    pub fn multiply(&self, x: &[f32]) -> Option<Vec<f32>> {
-        (self.cols > 0 && x.len().is_multiple_of(self.cols)).then(|| multiply_stored(x, self, false))
+    /// Uses all threads, or only the calling one `alone`. The same numbers come out for a row of `x` whatever is beside
+    /// it.
+    pub fn multiply(&self, x: &[f32], alone: bool) -> Option<Vec<f32>> {
+        (self.cols > 0 && x.len().is_multiple_of(self.cols)).then(|| multiply_stored(x, self, alone))
     }
 }
 
@@ -212,12 +219,13 @@ impl StoredRows for Packed {
 
     #[cfg(target_arch = "x86_64")]
     fn stand(&self, rows: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
-        self.rows_of_tiles(rows).stand(columns, panel);
+        let later = PANELS_AHEAD * rows.len();
+        self.rows_of_tiles(&rows, later).stand(columns, panel);
     }
 
     #[cfg(target_arch = "x86_64")]
     fn sum_few(&self, rows: Range<usize>, left: &[f32], sums: &mut [f32]) {
-        let rows = self.rows_of_tiles(rows);
+        let rows = self.rows_of_tiles(&rows, rows.len());
         match left.len() / self.cols.max(1) {
             1 => rows.sum_few::<1>(left, sums),
             2 => rows.sum_few::<2>(left, sums),

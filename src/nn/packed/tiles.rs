@@ -15,6 +15,7 @@ use std::arch::x86_64::{
 use std::ops::Range;
 
 use super::Encoding;
+use crate::linalg::fetch_ahead;
 
 /// Rows of a tile: entries of a vector.
 pub const ROWS: usize = 16;
@@ -44,6 +45,8 @@ pub struct Rows<'a> {
     pub bytes: &'a [u8],
     /// Bytes of a row.
     pub of_row: usize,
+    /// Bytes that are read after these, and fetched meanwhile.
+    pub next: &'a [u8],
 }
 
 impl Rows<'_> {
@@ -80,6 +83,9 @@ impl Rows<'_> {
             panel.len() == columns.len() * apart && apart.is_multiple_of(ROWS),
             "a panel has whole tiles"
         );
+        let width = self.of_row / self.encoding.block_bytes() * self.encoding.block();
+        let at = |column: usize| self.next.len() * column / width;
+        fetch_ahead(&self.next[at(columns.start)..at(columns.end)]);
         for nth in 0..apart / ROWS {
             let tile = self.tile(nth);
             for (column, start) in columns.clone().step_by(unit).enumerate() {
@@ -107,7 +113,7 @@ impl Rows<'_> {
         // of `sums` has a vector for each tile.
         #[expect(unsafe_code, reason = "instruction set chosen at run time")]
         unsafe {
-            sum_tiles::<M>(self.encoding, &tiles, left, unit, sums);
+            sum_tiles::<M>(self.encoding, &tiles, left, unit, self.next, sums);
         }
     }
 }
@@ -122,6 +128,7 @@ unsafe fn sum_tiles<const M: usize>(
     tiles: &[[*const u8; ROWS]; TILES],
     left: &[f32],
     unit: usize,
+    next: &[u8],
     sums: &mut [f32],
 ) {
     let mut sinks: [Sink<'_, M>; TILES] = std::array::from_fn(|_| Sink {
@@ -130,7 +137,9 @@ unsafe fn sum_tiles<const M: usize>(
         apart: 0,
         sums: [_mm512_setzero_ps(); M],
     });
+    let mut next = next.chunks(next.len().div_ceil(left.len() / (unit * M)).max(1));
     for (nth, left) in left.chunks_exact(unit * M).enumerate() {
+        next.next().into_iter().for_each(fetch_ahead);
         for (tile, sink) in tiles.iter().zip(&mut sinks) {
             sink.left = left;
             // SAFETY: as above.
