@@ -13,10 +13,13 @@ use super::header::Value;
 use super::parts::Parts;
 
 /// Names of a family's metadata, and the families they stand for.
-const ARCHITECTURES: [(&str, Family); 7] = [
+const ARCHITECTURES: [(&str, Family); 10] = [
     ("llama", Family::Llama),
+    ("smollm3", Family::SmolLm3),
+    ("granite", Family::Granite),
     ("qwen2", Family::Qwen2),
     ("qwen3", Family::Qwen3),
+    ("gemma", Family::Gemma),
     ("gemma2", Family::Gemma2),
     ("gemma3", Family::Gemma3),
     ("phi3", Family::Phi3),
@@ -53,15 +56,15 @@ const KEYS: [(&str, Use); 43] = [
     ("attention.sliding_window_pattern", Use::Read),
     ("attention.layer_norm_rms_epsilon", Use::Positive("rms_norm_eps")),
     ("attention.causal", Use::Only(1.0)),
-    ("attention.scale", Use::Only(0.0)),
+    ("attention.scale", Use::Read),
     ("attention.clamp_kqv", Use::Only(0.0)),
     ("attention.max_alibi_bias", Use::Only(0.0)),
     ("attention.temperature_scale", Use::Only(0.0)),
     ("attn_logit_softcapping", Use::Read),
     ("final_logit_softcapping", Use::Read),
-    ("logit_scale", Use::Only(0.0)),
-    ("residual_scale", Use::Only(0.0)),
-    ("embedding_scale", Use::Only(0.0)),
+    ("logit_scale", Use::Read),
+    ("residual_scale", Use::Read),
+    ("embedding_scale", Use::Read),
     ("use_parallel_residual", Use::Only(0.0)),
     ("expert_count", Use::Only(0.0)),
     ("expert_used_count", Use::Only(0.0)),
@@ -207,9 +210,12 @@ impl<'a> Settings<'a> {
         let has = |name: &str| tensors.tensor(name).is_some();
         fields.insert("tie_word_embeddings".into(), (!has("output.weight")).into());
         if family == Family::Llama {
-            fields.insert("attention_bias".into(), has("blk.0.attn_output.bias").into());
+            let biased = ["blk.0.attn_q.bias", "blk.0.attn_output.bias"].into_iter().any(has);
+            fields.insert("attention_bias".into(), biased.into());
+            fields.insert("mlp_bias".into(), has("blk.0.ffn_up.bias").into());
         }
         keys.soft_caps(&mut fields, family)?;
+        keys.multipliers(&mut fields, family)?;
         keys.windows(&mut fields, family)?;
         let d_head = keys.head_width(&fields)?;
         keys.rotated_share(&mut fields, d_head)?;
@@ -346,6 +352,23 @@ impl Keys<'_> {
                 return Err(self.wrong(name, "0 in this family (nothing else is implemented)"));
             }
             fields.insert(name.into(), cap.into());
+        }
+        Ok(())
+    }
+
+    /// Factors that Granite has throughout.
+    fn multipliers(&self, fields: &mut Map<String, Json>, family: Family) -> Result<(), NnError> {
+        for (name, field) in [
+            ("attention.scale", "attention_multiplier"),
+            ("embedding_scale", "embedding_multiplier"),
+            ("residual_scale", "residual_multiplier"),
+            ("logit_scale", "logits_scaling"),
+        ] {
+            let Some(factor) = self.number(name)?.filter(|&factor| factor != 0.0) else { continue };
+            if family != Family::Granite {
+                return Err(self.wrong(name, "0 in this family (nothing else is implemented)"));
+            }
+            fields.insert(field.into(), factor.into());
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ pub(super) fn read(parts: &mut Parts, family: Family, config: &Config) -> Result
         };
         let (encoding, dims, mut bytes) = stored(part, &info, &name)?;
         digester.text(&name).bytes(&bytes);
-        if family == Family::Llama {
+        if matches!(family, Family::Llama | Family::SmolLm3 | Family::Granite) {
             let heads = match target.rsplit_once('.').map(|(part, _)| part) {
                 Some(part) if part.ends_with("q_proj") => Some(config.count("num_attention_heads")?),
                 Some(part) if part.ends_with("k_proj") => {
@@ -104,7 +104,9 @@ pub(super) fn read(parts: &mut Parts, family: Family, config: &Config) -> Result
             [rows, cols] => weights.insert_packed(encoding, bytes, [rows, cols], target, &part.file)?,
             _ => {
                 let mut entries = unpacked(encoding, bytes, &name, &part.file)?;
-                if matches!(family, Family::Gemma2 | Family::Gemma3) && target.ends_with("norm.weight") {
+                if matches!(family, Family::Gemma | Family::Gemma2 | Family::Gemma3)
+                    && target.ends_with("norm.weight")
+                {
                     // Such files hold the factors themselves, the folders what they are above 1.
                     entries.iter_mut().for_each(|entry| *entry -= 1.0);
                 }
@@ -153,7 +155,7 @@ fn unpacked(encoding: Encoding, bytes: Vec<u8>, name: &str, file: &str) -> Resul
     Ok(packed.to_f32())
 }
 
-/// Rows of queries or keys in the order in which the runtime rotates them. Files of the family `llama` have the
+/// Rows of queries or keys in the order in which the runtime rotates them. Files of Llama and its next of kin have the
 /// two coordinates of a pair side by side, row h·d + 2i + half; the runtime has them half a head apart, row
 /// h·d + half·d/2 + i.
 fn paired_again(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {

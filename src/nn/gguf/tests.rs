@@ -22,7 +22,9 @@ pub(super) fn shared() -> Option<PathBuf> {
 fn config_of(folder: &Path) -> Config {
     let text = std::fs::read(folder.join("config.json")).expect("config.json");
     let mut json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
-    json.as_object_mut().expect("an object").remove("layer_types");
+    for field in ["layer_types", "no_rope_layers", "no_rope_layer_interval"] {
+        json.as_object_mut().expect("an object").remove(field);
+    }
     Config::parse(json.to_string().as_bytes(), "config.json").expect("an object")
 }
 
@@ -72,7 +74,8 @@ pub(super) fn written_as(
         metadata.push((key("attention.key_length"), number("head_dim")));
     }
     metadata.extend(extra.iter().map(|(name, value)| ((*name).to_string(), value.clone())));
-    let both_sides = architecture.starts_with("gemma");
+    let both_sides = ["gemma2", "gemma3"].contains(&architecture);
+    let interleaves = ["llama", "smollm3", "granite"].contains(&architecture);
     let names = [
         ("self_attn.q_proj", "attn_q"),
         ("self_attn.k_proj", "attn_k"),
@@ -109,13 +112,13 @@ pub(super) fn written_as(
         .iter()
         .map(|(name, tensor)| {
             let mut tensor = tensor.to_dtype(candle_core::DType::F32).expect("f32");
-            if architecture == "llama" && name.contains("q_proj") {
+            if interleaves && name.contains("q_proj") {
                 tensor = interleaved(&tensor, heads);
             }
-            if architecture == "llama" && name.contains("k_proj") {
+            if interleaves && name.contains("k_proj") {
                 tensor = interleaved(&tensor, kv_heads);
             }
-            if both_sides && name.ends_with("norm.weight") {
+            if architecture.starts_with("gemma") && name.ends_with("norm.weight") {
                 tensor = (tensor + 1.0).expect("sum");
             }
             let plain = || QTensor::quantize(&tensor, GgmlDType::F32).expect("as it is");
@@ -194,6 +197,18 @@ fn every_family_is_read_as_from_its_folder() {
                 ("gemma3.rope.scaling.factor", Value::F32(8.0)),
             ],
         ),
+        ("gemma", "gemma", vec![]),
+        ("smollm3", "smollm3", vec![]),
+        (
+            "granite",
+            "granite",
+            vec![
+                ("granite.attention.scale", Value::F32(0.0625)),
+                ("granite.embedding_scale", Value::F32(6.0)),
+                ("granite.residual_scale", Value::F32(0.22)),
+                ("granite.logit_scale", Value::F32(4.0)),
+            ],
+        ),
         ("phi3", "phi3", vec![]),
         ("olmo2", "olmo2", vec![]),
     ];
@@ -227,7 +242,7 @@ fn every_family_is_read_as_from_its_folder() {
         let other = Gguf::open(&other.path().join("m.gguf")).expect("reads");
         assert_ne!(other.weights.digest(), unpacked.digest());
         let got = logits(&other.config, &other.weights);
-        assert!(distance(&got, &expected) < 2e-3, "{name} in f16: {}", distance(&got, &expected));
+        assert!(distance(&got, &expected) < 4e-3, "{name} in f16: {}", distance(&got, &expected));
     }
 }
 

@@ -185,8 +185,8 @@ fn check_charsmap(part: &Value) -> Result<(), String> {
 fn check_trie(units: &[usize], texts: &str) -> Result<(), String> {
     let offset = |unit: usize| (unit >> 10) << ((unit & (1 << 9)) >> 6);
     let mut seen = vec![false; units.len()];
-    let mut open = vec![(0, 0 ^ offset(units[0]))];
-    while let Some((_, base)) = open.pop() {
+    let mut open = vec![offset(units[0])];
+    while let Some(base) = open.pop() {
         for label in 1..=0xff {
             let at = base ^ label;
             let unit = *units.get(at).ok_or("leads out of its trie")?;
@@ -200,7 +200,7 @@ fn check_trie(units: &[usize], texts: &str) -> Result<(), String> {
                     return Err("names a text beyond its texts".into());
                 }
             }
-            open.push((at, children));
+            open.push(children);
         }
     }
     Ok(())

@@ -135,3 +135,113 @@ fn pieces_with_byte_fallback_become_running_text() {
     assert_eq!((tokenizer.pad_token(), tokenizer.bos_token(), tokenizer.vocab_size()), (Some(7), Some(0), 8));
     assert_eq!(tokenizer.token_texts(&[99]), [""]);
 }
+
+/// A small tokenizer with one section changed.
+fn changed(pointer: &str, value: Value) -> Result<Tokenizer, NnError> {
+    let mut json = serde_json::json!({
+        "version": "1.0",
+        "truncation": null, "padding": null,
+        "added_tokens": [{"id": 0, "content": "<s>", "special": true, "single_word": false, "lstrip": false,
+                          "rstrip": false, "normalized": false}],
+        "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": null,
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "merges": [["a", "b"], ["ab", "ab"]],
+                  "vocab": {"<s>": 0, "a": 1, "b": 2, "ab": 3, "abab": 4}},
+    });
+    let (section, field) = pointer.rsplit_once('/').expect("a pointer");
+    json.pointer_mut(section).expect("a section")[field] = value;
+    Tokenizer::from_bytes(json.to_string().as_bytes(), "odd.json")
+}
+
+#[test]
+fn nothing_random_and_nothing_cut_or_padded() {
+    let ids = |tokenizer: &Tokenizer| tokenizer.encode("ababab").expect("encodes");
+    let plain = changed("/version", "1.0".into()).expect("readable");
+    assert_eq!(ids(&plain), [4, 3]);
+    let dropout = changed("/model/dropout", 0.9.into()).expect("readable");
+    for _ in 0..20 {
+        assert_eq!(ids(&dropout), [4, 3]);
+    }
+    assert!(
+        plain.notes().is_empty() && dropout.notes()[0].contains("model.dropout"),
+        "{:?}",
+        dropout.notes()
+    );
+    assert_ne!(plain.digest(), dropout.digest());
+    let short =
+        serde_json::json!({"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 0});
+    assert_eq!(ids(&changed("/truncation", short).expect("readable")), [4, 3]);
+}
+
+#[test]
+fn files_that_the_library_would_fail_on_are_refused_by_field() {
+    let template = |single: Value| {
+        serde_json::json!({"type": "TemplateProcessing", "single": single, "pair": [],
+                           "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}})
+    };
+    let sequence = |part: Value| serde_json::json!({"type": "Sequence", "processors": [part]});
+    let charsmap = |bytes: &[u8]| {
+        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+        serde_json::json!({"type": "Precompiled", "precompiled_charsmap": text})
+    };
+    let special = |name: &str| serde_json::json!([{"SpecialToken": {"id": name, "type_id": 0}}]);
+    for (pointer, value, named) in [
+        ("/model/vocab/a", (1u64 << 31).into(), "`a`"),
+        ("/model/vocab/a", (-1).into(), "`a`"),
+        ("/added_tokens/0/id", (1u64 << 40).into(), "`<s>`"),
+        ("/model/merges", serde_json::json!([["a", "a"]]), "`aa`"),
+        ("/model/merges", serde_json::json!(["ab"]), "merges"),
+        ("/post_processor", template(special("<t>")), "`<t>`"),
+        ("/post_processor", sequence(template(special("<t>"))), "`<t>`"),
+        ("/post_processor", template(serde_json::json!([{"Sequence": {"id": "B", "type_id": 0}}])), "single"),
+        ("/normalizer", charsmap(&[0, 0, 0, 1, 0, 0]), "precompiled_charsmap"),
+        ("/normalizer", charsmap(&[4, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF]), "precompiled_charsmap"),
+        (
+            "/normalizer",
+            serde_json::json!({"type": "Precompiled", "precompiled_charsmap": null}),
+            "precompiled_charsmap",
+        ),
+        ("/pre_tokenizer", serde_json::json!({"type": "FixedLength", "length": 0}), "FixedLength"),
+    ] {
+        let message = changed(pointer, value).expect_err(named).to_string();
+        assert!(message.contains("odd.json") && message.contains(named), "{named}: {message}");
+    }
+}
+
+#[test]
+fn a_normalizer_makes_no_more_of_a_text_than_it_is_worth() {
+    let replace = |pattern: Value, content: &str| serde_json::json!({"type": "Replace", "pattern": pattern, "content": content});
+    let text = |pattern: &str| serde_json::json!({"String": pattern});
+    let twelve: Vec<Value> = vec![replace(text("a"), "aaaaaaaaaa"); 12];
+    let growing = serde_json::json!({"type": "Sequence", "normalizers": twelve});
+    let empty = replace(serde_json::json!({"Regex": "x*"}), &"y".repeat(1000));
+    for normalizer in [growing, empty] {
+        let tokenizer = changed("/normalizer", normalizer).expect("readable");
+        let message = tokenizer.encode(&"ab".repeat(700)).expect_err("too much").to_string();
+        assert!(message.contains("`normalizer`") && message.contains("Replace"), "{message}");
+        assert!(tokenizer.encode("").is_ok());
+    }
+    // Long but rare: the text decides.
+    let rare = changed("/normalizer", replace(text("b"), &"a".repeat(2000))).expect("readable");
+    assert_eq!(rare.encode("b").expect("encodes").len(), 2000);
+    let usual = changed("/normalizer", replace(text(" "), "▁")).expect("readable");
+    assert!(usual.growing.is_none() && rare.growing.is_some());
+}
+
+#[test]
+fn added_tokens_beyond_the_embedding_matter_only_where_a_text_holds_them() {
+    let token = |id: u32, content: &str| {
+        serde_json::json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
+                           "rstrip": false, "normalized": false})
+    };
+    let read = || {
+        changed("/added_tokens", serde_json::json!([token(0, "<s>"), token(5, "<image>")])).expect("readable")
+    };
+    let fitted = read().embedded_in(5).expect("fits");
+    assert_eq!((fitted.encode("<s>ab").expect("encodes"), fitted.vocab_size()), (vec![0, 3], 5));
+    let message = fitted.encode("ab<image>").expect_err("beyond").to_string();
+    assert!(message.contains("`<image>`") && message.contains("id 5"), "{message}");
+    assert!(fitted.special_texts().contains(&"<image>".to_string()));
+    assert_eq!(read().embedded_in(6).expect("fits").encode("<image>").expect("encodes"), [5]);
+    let message = read().embedded_in(4).expect_err("ordinary text").to_string();
+    assert!(message.contains("`abab`") && message.contains("id 4"), "{message}");
+}
