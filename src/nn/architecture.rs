@@ -2,7 +2,7 @@ use std::fmt;
 
 use half::bf16;
 
-use super::{Config, NnError};
+use super::{Config, NnError, Rotary};
 
 /// Declares the families, each with the `model_type` of its `config.json`.
 macro_rules! families {
@@ -249,120 +249,6 @@ impl Alibi {
     }
 }
 
-/// Rotary positions: coordinate pairs (i, i + pairs) of the first `2 · pairs` of each head turn by
-/// position · frequency; the remaining coordinates pass through.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rotary {
-    /// Radians per position of each pair.
-    pub frequencies: Vec<f64>,
-}
-
-impl Rotary {
-    /// Reads base, share and scaling from either spelling of the configuration.
-    ///
-    /// `share` is the family's own top-level name and default of the rotated share of a head, `base_field` its
-    /// name of the base.
-    pub fn of(config: &Config, d_head: usize, share: (&str, f64), base_field: &str) -> Result<Self, NnError> {
-        Self::of_base(config, d_head, share, (base_field, 10_000.0))
-    }
-
-    /// The same with the family's own name and default of the base.
-    pub fn of_base(
-        config: &Config,
-        d_head: usize,
-        share: (&str, f64),
-        base: (&str, f64),
-    ) -> Result<Self, NnError> {
-        let (share_field, default_share) = share;
-        let share = config.positive_or(share_field, default_share)?;
-        let base = config.positive_or(base.0, base.1)?;
-        match config.section("rope_parameters")? {
-            Some(rope) => Self::from_section(&rope, d_head, share, base),
-            None => {
-                let plain = Self::plain(config, d_head, (share_field, share), base)?;
-                config.section("rope_scaling")?.map_or(Ok(plain.clone()), |scaling| plain.scaled(&scaling))
-            }
-        }
-    }
-
-    /// Reads a section that holds everything: base, share and scaling; `share` and `base` are its defaults.
-    pub fn from_section(rope: &Config, d_head: usize, share: f64, base: f64) -> Result<Self, NnError> {
-        let share = rope.positive_or("partial_rotary_factor", share)?;
-        let base = rope.positive_or("rope_theta", base)?;
-        Self::plain(rope, d_head, ("partial_rotary_factor", share), base)?.scaled(rope)
-    }
-
-    /// base^(−2i/dims) for each pair; `config` and `share`'s field are named where the share is wrong.
-    pub fn plain(
-        config: &Config,
-        d_head: usize,
-        (share_field, share): (&str, f64),
-        base: f64,
-    ) -> Result<Self, NnError> {
-        let dims = (d_head as f64 * share) as usize;
-        if share > 1.0 || dims < 2 || !dims.is_multiple_of(2) {
-            return Err(NnError::Field {
-                file: config.file().to_string(),
-                field: share_field.to_string(),
-                expected: format!("a share of {d_head} head coordinates that is an even number of them"),
-                got: format!("`{share}`"),
-            });
-        }
-        let frequencies = (0..dims / 2).map(|pair| base.powf(-2.0 * pair as f64 / dims as f64)).collect();
-        Ok(Self { frequencies })
-    }
-
-    /// After the scaling that `rope` asks for.
-    pub fn scaled(self, rope: &Config) -> Result<Self, NnError> {
-        Ok(Self { frequencies: scaled(self.frequencies, rope)? })
-    }
-
-    /// Rotated coordinates of a head.
-    pub fn dims(&self) -> usize {
-        2 * self.frequencies.len()
-    }
-}
-
-/// Frequencies after the scaling that `rope` asks for (`rope_type`, in older files `type`).
-fn scaled(plain: Vec<f64>, rope: &Config) -> Result<Vec<f64>, NnError> {
-    let kind = rope.text_or("rope_type", rope.text_or("type", "default")?)?;
-    match kind {
-        "default" => Ok(plain),
-        "linear" => {
-            let factor = rope.positive_or("factor", 1.0)?;
-            Ok(plain.into_iter().map(|frequency| frequency / factor).collect())
-        }
-        "llama3" => llama3(plain, rope),
-        // GGUF files carry what Llama 3's scaling comes to, a factor for each pair.
-        "factors" => {
-            let factors = rope.positives("factors")?;
-            if factors.len() != plain.len() {
-                return Err(rope.wrong("factors", &format!("{} numbers, one for each pair", plain.len())));
-            }
-            Ok(plain.into_iter().zip(factors).map(|(frequency, factor)| frequency / factor).collect())
-        }
-        _ => Err(rope.wrong("rope_type", "one of default, linear, llama3")),
-    }
-}
-
-/// Llama 3's scaling: waves longer than the original context over `low_freq_factor` are slowed by `factor`,
-/// waves shorter than it over `high_freq_factor` kept, those between interpolated.
-fn llama3(plain: Vec<f64>, rope: &Config) -> Result<Vec<f64>, NnError> {
-    let factor = rope.positive_or("factor", 8.0)?;
-    let low = rope.positive_or("low_freq_factor", 1.0)?;
-    let high = rope.positive_or("high_freq_factor", 4.0)?;
-    let context = rope.count("original_max_position_embeddings")? as f64;
-    if high <= low {
-        return Err(rope.wrong("high_freq_factor", &format!("greater than low_freq_factor ({low})")));
-    }
-    let slow = |frequency: f64| {
-        let waves = context * frequency / (2.0 * std::f64::consts::PI);
-        let kept = ((waves - low) / (high - low)).clamp(0.0, 1.0);
-        frequency * (kept + (1.0 - kept) / factor)
-    };
-    Ok(plain.into_iter().map(slow).collect())
-}
-
 /// What a forward pass needs to know of a model, whatever its family.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
@@ -487,11 +373,21 @@ impl Architecture {
         self.rotated.get(layer).copied().unwrap_or(true)
     }
 
+    /// The rotary positions of layers that see everything, and of those with a window; none where nothing rotates.
+    pub fn rotaries(&self) -> [Option<&Rotary>; 2] {
+        let everywhere = match &self.positions {
+            Positions::Rotary(rotary) => Some(rotary),
+            Positions::Learned | Positions::Alibi(_) => None,
+        };
+        [everywhere, self.local_rotary.as_ref().or(everywhere)]
+    }
+
     /// Checks what every family must satisfy; `config` supplies the names for messages.
-    pub(super) fn checked(self, config: &Config, kv_field: &str) -> Result<Self, NnError> {
+    pub(super) fn checked(mut self, config: &Config, kv_field: &str) -> Result<Self, NnError> {
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             return Err(config.wrong(kv_field, &format!("a divisor of the {} query heads", self.n_heads)));
         }
+        self.n_ctx = self.rotaries()[0].map_or(self.n_ctx, |rotary| rotary.longest(self.n_ctx));
         Ok(self)
     }
 }

@@ -45,6 +45,19 @@ pub enum NnError {
         /// What it is.
         got: String,
     },
+    /// Fields of `config.json` that nothing reads and that are not known to be harmless.
+    #[error(
+        "use `{file}`: {fields} is not implemented for `{family}` models and may change what the model computes; \
+         remove it if the model computes the same without it"
+    )]
+    UnknownFields {
+        /// The file.
+        file: String,
+        /// Names and values.
+        fields: String,
+        /// The model's family.
+        family: String,
+    },
     /// A model family that this runtime does not know.
     #[error("run model type `{got}` of `{file}`: supported are {supported}")]
     UnsupportedFamily {
@@ -65,7 +78,7 @@ pub enum NnError {
     },
     /// A tensor that the family needs is in none of the files.
     #[error(
-        "find tensor `{name}` in `{file}`: it holds {n_tensors} tensors, none of that name; is it whole, and is `config.json` its own?"
+        "find tensor `{name}` in `{file}`: it holds {n_tensors} tensors, none of that name{hint}; is it whole, and is `config.json` its own?"
     )]
     MissingTensor {
         /// The tensor.
@@ -74,6 +87,8 @@ pub enum NnError {
         file: String,
         /// How many tensors are there.
         n_tensors: usize,
+        /// What is there instead, if anything is.
+        hint: String,
     },
     /// A tensor whose shape contradicts `config.json`.
     #[error("use tensor `{name}` of `{file}`: expected shape {expected:?} by `config.json`, got {got:?}")]

@@ -8,19 +8,33 @@ use super::kernels::LaidOut;
 pub struct KeysValues {
     /// Of each layer, the heads of keys and values.
     layers: Vec<Vec<LaidOut>>,
-    positions: usize,
+    /// The tokens that were read.
+    ids: Vec<u32>,
+    /// Length of the sequence that the latest keys were rotated for.
+    rotated_for: usize,
 }
 
 impl KeysValues {
     /// Of no position yet.
     pub fn new(model: &Transformer) -> Self {
         let a = model.architecture();
-        Self { layers: vec![vec![LaidOut::new(a.d_head, 0); a.n_kv_heads]; a.n_layers], positions: 0 }
+        let layers = vec![vec![LaidOut::new(a.d_head, 0); a.n_kv_heads]; a.n_layers];
+        Self { layers, ids: Vec::new(), rotated_for: 0 }
     }
 
     /// Positions that were read.
     pub fn positions(&self) -> usize {
-        self.positions
+        self.ids.len()
+    }
+
+    /// The tokens that were read.
+    pub(super) fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Length of the sequence that the latest keys were rotated for.
+    pub(super) fn rotated_for(&self) -> usize {
+        self.rotated_for
     }
 
     /// Bytes that the keys and values take.
@@ -30,14 +44,18 @@ impl KeysValues {
 
     /// Forgets all but the first `positions`.
     pub fn truncate(&mut self, positions: usize) {
-        self.positions = self.positions.min(positions);
+        self.ids.truncate(positions);
         self.layers.iter_mut().flatten().for_each(|head| head.truncate(positions));
     }
 
     /// A copy of the first `positions`, or of all where there are fewer.
     pub fn beginning(&self, positions: usize) -> Self {
         let of_layer = |heads: &Vec<LaidOut>| heads.iter().map(|head| head.beginning(positions)).collect();
-        Self { layers: self.layers.iter().map(of_layer).collect(), positions: positions.min(self.positions) }
+        Self {
+            layers: self.layers.iter().map(of_layer).collect(),
+            ids: self.ids[..positions.min(self.ids.len())].to_vec(),
+            rotated_for: self.rotated_for,
+        }
     }
 
     /// The heads of a layer.
@@ -45,8 +63,9 @@ impl KeysValues {
         &mut self.layers[layer]
     }
 
-    /// After a pass over `positions` more.
-    pub(super) fn advance(&mut self, positions: usize) {
-        self.positions += positions;
+    /// After a pass over more tokens.
+    pub(super) fn advance(&mut self, ids: &[u32]) {
+        self.ids.extend_from_slice(ids);
+        self.rotated_for = self.ids.len();
     }
 }

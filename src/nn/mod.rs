@@ -25,6 +25,7 @@ mod keys_values;
 mod mixture;
 mod ops;
 mod packed;
+mod rotary;
 mod rows;
 #[cfg(feature = "local-llm")]
 mod sampler;
@@ -32,7 +33,7 @@ pub mod tokenizer;
 mod transformer;
 mod weights;
 
-pub use architecture::{Activation, Alibi, Architecture, Family, NormKind, Positions, Residual, Rotary};
+pub use architecture::{Activation, Alibi, Architecture, Family, NormKind, Positions, Residual};
 pub use config::Config;
 #[cfg(test)]
 pub use device::gpu_for_tests;
@@ -43,6 +44,7 @@ pub use gguf::{Gguf, gguf_tokenizer, is_gguf};
 pub use keys_values::KeysValues;
 pub use ops::copy_entries;
 pub use packed::{Encoding, Packed};
+pub use rotary::{Longer, Replacement, Rotary};
 #[cfg(feature = "local-llm")]
 pub use sampler::Sampler;
 pub use tokenizer::Tokenizer;

@@ -3,6 +3,7 @@
 //! Each is written twice: fused over slices, for weights that do not track gradients on the CPU, and composed
 //! of candle's differentiable operations for everything else. A test holds the two together.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use candle_core::{CpuStorage, D, Device, InplaceOp1, Layout, Storage, Tensor};
@@ -349,17 +350,18 @@ pub(super) struct PositionTables {
 }
 
 impl PositionTables {
-    /// Of positions `0..positions`.
-    pub fn new(kind: &Positions, positions: usize) -> Self {
-        let (frequencies, key_bias) = match kind {
-            Positions::Learned => (&[][..], Vec::new()),
-            Positions::Rotary(rotary) => (&rotary.frequencies[..], Vec::new()),
-            Positions::Alibi(alibi) => (&[][..], alibi.key_bias(positions)),
+    /// Of positions `0..room` in sequences of `length` positions, which rotations may depend on.
+    pub fn new(kind: &Positions, length: usize, room: usize) -> Self {
+        let (frequencies, amplitude, key_bias) = match kind {
+            Positions::Learned => (Cow::default(), 1.0, Vec::new()),
+            Positions::Rotary(rotary) => (rotary.frequencies_of(length), rotary.amplitude, Vec::new()),
+            Positions::Alibi(alibi) => (Cow::default(), 1.0, alibi.key_bias(room)),
         };
-        let angles = (0..positions)
+        let angles = (0..room)
             .flat_map(|position| frequencies.iter().map(move |&f| f64::from(position as f32 * f as f32)));
-        let (cos, sin) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
-        Self { cos, sin, pairs: frequencies.len(), key_bias, positions }
+        let turned = |angle: f64| ((angle.cos() * amplitude) as f32, (angle.sin() * amplitude) as f32);
+        let (cos, sin) = angles.map(turned).unzip();
+        Self { cos, sin, pairs: frequencies.len(), key_bias, positions: room }
     }
 
     /// How many positions there are tables for.
@@ -489,13 +491,14 @@ fn shape_of<'a>(
 const QUERIES_AT_ONCE: usize = 64;
 
 /// Causal attention of the next positions of sequences, each with as many as the others, over those and the
-/// earlier ones in `past`, which the new keys and values of `layer` are added to. Returns the heads' outputs side
-/// by side, `[sequences · new, n_heads · d_head]`.
+/// earlier ones in `past`, which the new keys and values of `layer` are added to. Each sequence has tables of
+/// its own, for they may depend on its length. Returns the heads' outputs side by side,
+/// `[sequences · new, n_heads · d_head]`.
 pub(super) fn attention_with_past(
     [q, k, v]: [&Heads; 3],
     d_head: usize,
     rule: AttentionRule<'_>,
-    tables: &PositionTables,
+    tables: &[&PositionTables],
     past: &mut [KeysValues],
     layer: usize,
 ) -> Result<Tensor> {
@@ -515,7 +518,7 @@ pub(super) fn attention_with_past(
         let k = view(&keys[nth * queries * kv_width..], kv_width, head * d_head);
         let v = view(&values[nth * queries * kv_width..], kv_width, head * d_head);
         let seen = laid_out.positions() + queries;
-        let shape = shape_of([1, queries, seen], [group, 1, d_head], rule, &[], tables);
+        let shape = shape_of([1, queries, seen], [group, 1, d_head], rule, &[], tables[nth]);
         kernels::lay_out(k, v, laid_out, &shape);
     };
     heads.par_iter_mut().enumerate().for_each(lay_out);
@@ -529,6 +532,7 @@ pub(super) fn attention_with_past(
         let mut out = vec![0.0; count * group * d_head];
         let seen = heads[task].positions() - queries + from + count;
         let sinks = sinks.get(head * group..(head + 1) * group).unwrap_or_default();
+        let tables = tables[nth];
         let shape = shape_of([1, count, seen], [group, 1, d_head], rule, sinks, tables);
         let of_group = group * tables.key_bias.len() / q_count;
         let shape = AttentionShape { key_bias: &shape.key_bias[head * of_group..][..of_group], ..shape };

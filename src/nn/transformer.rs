@@ -266,16 +266,22 @@ pub struct ForwardPass {
     pub output: Option<Tensor>,
 }
 
-/// What positions do in layers that see everything and in those with a window. The tables grow with the longest
-/// sequence so far.
+/// What positions do in layers that see everything and in those with a window.
 type SharedTables = Arc<[PositionTables; 2]>;
+
+/// Tables that were computed, with what [`Rotary::regime`](super::Rotary::regime) says of the sequences they are
+/// for. Those of one regime grow with the longest sequence so far.
+type KeptTables = Vec<([usize; 2], SharedTables)>;
+
+/// Regimes whose tables are kept: enough for all but dynamic scaling, where every length has its own.
+const REGIMES_KEPT: usize = 4;
 
 /// A decoder-only language model.
 #[derive(Debug, Clone)]
 pub struct Transformer {
     architecture: Architecture,
     parts: Parts,
-    tables: Arc<Mutex<SharedTables>>,
+    tables: Arc<Mutex<KeptTables>>,
 }
 
 /// Logits that a loss holds in memory at once, 64 MB of them: the unembedding is read once for all of them.
@@ -285,7 +291,8 @@ const LOGITS_AT_ONCE: usize = 1 << 24;
 struct Pass<'a> {
     /// Sequences.
     batch: usize,
-    tables: SharedTables,
+    /// Of each sequence in `past`, or one for all.
+    tables: Vec<SharedTables>,
     /// Of each sequence, where earlier positions were read before.
     past: Option<&'a mut [KeysValues]>,
     taps: Taps<'a>,
@@ -341,10 +348,10 @@ impl Transformer {
     /// Puts the weights in their places, checking that each is there and has the shape that the configuration
     /// implies.
     pub fn new(config: &Config, weights: &Weights) -> Result<Self, NnError> {
+        let config = &config.held_to(weights.len());
         let architecture = families::architecture(config)?;
         let parts = families::parts(&architecture, config, weights)?;
-        let none = Arc::new(position_tables(&architecture, 0));
-        Ok(Self { architecture, parts, tables: Arc::new(Mutex::new(none)) })
+        Ok(Self { architecture, parts, tables: Arc::default() })
     }
 
     /// The same model with both factors of every product with a weight inside its blocks rounded to bf16; sums,
@@ -454,11 +461,42 @@ impl Transformer {
             let counts = format!("{} sequences with the past of {}", tokens.rows(), past.len());
             return Err(candle_core::Error::msg(counts).into());
         }
+        if !past.iter().all(|past| self.goes_on(past, tokens.cols())) {
+            return self.read_again(tokens, past);
+        }
         let ids = Tensor::from_slice(tokens.ids(), (tokens.rows(), tokens.cols()), self.device())?;
         let request = Request { hooks: &[], edit: None, output: Output::FinalNorm };
         let done = ops::on_all_threads(|| self.forward_ids(&ids, request, Some(&mut *past)))?.output;
-        past.iter_mut().for_each(|past| past.advance(tokens.cols()));
+        past.iter_mut().enumerate().for_each(|(row, past)| past.advance(tokens.row(row)));
         matrix_of(done)
+    }
+
+    /// Whether the keys of a sequence serve it with so many more positions.
+    fn goes_on(&self, past: &KeysValues, more: usize) -> bool {
+        let (before, now) = (past.rotated_for(), past.positions() + more);
+        let rotaries = self.architecture.rotaries();
+        past.positions() == 0 || rotaries.into_iter().flatten().all(|rotary| rotary.keeps_keys(before, now))
+    }
+
+    /// [`Transformer::read_on`] where some sequences cannot go on from the keys they have: those are read again from
+    /// their first token, so that the result is that of reading them at once.
+    fn read_again(&self, tokens: &TokenBatch, past: &mut [KeysValues]) -> Result<Matrix, NnError> {
+        let width = self.architecture.d_model;
+        let mut rows = Matrix::zeros(tokens.rows() * tokens.cols(), width);
+        let each = rows.data_mut().chunks_exact_mut(tokens.cols() * width);
+        for (row, (past, out)) in past.iter_mut().zip(each).enumerate() {
+            let mut ids = tokens.row(row).to_vec();
+            if !self.goes_on(past, ids.len()) {
+                ids.splice(0..0, past.ids().iter().copied());
+                *past = KeysValues::new(self);
+            }
+            let length = ids.len();
+            let alone = TokenBatch::new(ids, length)
+                .ok_or_else(|| candle_core::Error::msg("a sequence without tokens"))?;
+            let normed = self.read_on(&alone, std::slice::from_mut(past))?;
+            out.copy_from_slice(&normed.data()[normed.data().len() - out.len()..]);
+        }
+        Ok(rows)
     }
 
     /// Logits `[rows, vocab]` of outputs of the final norm, `[rows, d_model]` row after row.
@@ -538,7 +576,7 @@ impl Transformer {
         let shape = (tokens.rows() * tokens.cols(), self.architecture.d_model);
         let x = Tensor::from_slice(rows, shape, self.device())?;
         let request = Request { hooks: &[], edit: None, output: Output::FinalNorm };
-        let tables = self.tables(tokens.cols());
+        let tables = vec![self.tables(tokens.cols())];
         let pass = Pass { batch: tokens.rows(), tables, past: None, taps: Taps::new(request) };
         let pass = self.layers_from(layer, x, pass)?;
         pass.output.map_or(Ok(Vec::new()), |normed| self.losses_of(&normed, tokens))
@@ -577,7 +615,10 @@ impl Transformer {
         let (batch, positions) = ids.dims2()?;
         let firsts: Option<Vec<usize>> =
             past.as_ref().map(|past| past.iter().map(KeysValues::positions).collect());
-        let longest = firsts.iter().flatten().max().unwrap_or(&0) + positions;
+        let tables = match &firsts {
+            None => vec![self.tables(positions)],
+            Some(firsts) => firsts.iter().map(|first| self.tables(first + positions)).collect(),
+        };
         let embedded = self.parts.embedding.select(&ids.flatten_all()?)?; // [N, d_model]
         let embedded = taps.at(HookPoint::Embed, embedded)?;
         if taps.done() {
@@ -586,7 +627,7 @@ impl Transformer {
         let embedded = scaled(embedded, self.architecture.embedding_scale)?;
         let placed = self.add_positions(embedded, batch, firsts.as_deref())?;
         let x = self.normed(&placed, &self.parts.embedding_norm)?; // [N, d_model]
-        self.layers_from(0, x, Pass { batch, tables: self.tables(longest), past, taps })
+        self.layers_from(0, x, Pass { batch, tables, past, taps })
     }
 
     /// The forward pass from the residual stream `x` `[N, d_model]` before block `first` on.
@@ -702,16 +743,13 @@ impl Transformer {
         let window = a.window(layer);
         let sinks = block.sinks.as_ref();
         let rule = AttentionRule { scale: a.attention_scale, window, cap: a.attention_cap, sinks };
-        let [everywhere, local] = &*pass.tables;
         let none = PositionTables::default();
-        let tables = match window {
-            _ if !a.rotates(layer) => &none,
-            Some(_) => local,
-            None => everywhere,
-        };
+        let which = usize::from(window.is_some());
+        let tables: Vec<&PositionTables> =
+            pass.tables.iter().map(|both| if a.rotates(layer) { &both[which] } else { &none }).collect();
         Ok(match &mut pass.past {
-            None => ops::attention([&q, &k, &v], pass.batch, d, rule, tables)?,
-            Some(past) => ops::attention_with_past([&q, &k, &v], d, rule, tables, past, layer)?,
+            None => ops::attention([&q, &k, &v], pass.batch, d, rule, tables[0])?,
+            Some(past) => ops::attention_with_past([&q, &k, &v], d, rule, &tables, past, layer)?,
         })
     }
 
@@ -752,14 +790,25 @@ impl Transformer {
         Ok(Heads::whole(self.norm(&rows, norm)?, d)?)
     }
 
-    /// Of positions `0..positions` at least.
+    /// The tables of a sequence of so many positions: for these positions at least.
+    ///
+    /// Where frequencies depend on the length, they do so on that of the whole sequence, for all of its positions, as
+    /// in transformers. What transformers makes of a shorter sequence after a longer one depends on the longer one;
+    /// here it does not.
     fn tables(&self, positions: usize) -> SharedTables {
-        let mut shared = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        if shared[0].positions() < positions {
-            let room = positions.next_power_of_two().min(self.architecture.n_ctx).max(positions);
-            *shared = Arc::new(position_tables(&self.architecture, room));
+        let regime = self.architecture.rotaries().map(|rotary| rotary.map_or(0, |r| r.regime(positions)));
+        let mut kept = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = kept.iter().position(|(of, _)| *of == regime) {
+            if kept[at].1[0].positions() >= positions {
+                return kept[at].1.clone();
+            }
+            kept.remove(at);
         }
-        shared.clone()
+        let room = positions.next_power_of_two().min(self.architecture.n_ctx).max(positions);
+        let tables = position_tables(&self.architecture, positions, room);
+        kept.truncate(REGIMES_KEPT - 1);
+        kept.insert(0, (regime, Arc::new(tables)));
+        kept[0].1.clone()
     }
 
     /// Adds the learned position embedding, where there is one, to `[N, d_model]`. `firsts` are the positions
@@ -788,11 +837,11 @@ fn matrix_of(tensor: Option<Tensor>) -> Result<Matrix, NnError> {
     Ok(matrix)
 }
 
-/// What positions `0..positions` do: in layers that see everything, and in those with a window.
-fn position_tables(architecture: &Architecture, positions: usize) -> [PositionTables; 2] {
-    let everywhere = PositionTables::new(&architecture.positions, positions);
+/// What positions `0..room` of sequences of `length` do: in layers that see everything, and in those with a window.
+fn position_tables(architecture: &Architecture, length: usize, room: usize) -> [PositionTables; 2] {
+    let everywhere = PositionTables::new(&architecture.positions, length, room);
     let local = architecture.local_rotary.clone();
-    let local = local.map(|rotary| PositionTables::new(&Positions::Rotary(rotary), positions));
+    let local = local.map(|rotary| PositionTables::new(&Positions::Rotary(rotary), length, room));
     [everywhere.clone(), local.unwrap_or(everywhere)]
 }
 

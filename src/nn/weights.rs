@@ -110,30 +110,58 @@ impl Weights {
         self.digest
     }
 
-    /// True where a tensor of that name exists.
+    /// How many tensors there are.
+    pub(super) fn len(&self) -> usize {
+        self.tensors.len() + self.packed.len()
+    }
+
+    /// True where a tensor of that name exists, in any of its spellings.
     pub fn has(&self, name: &str) -> bool {
+        spellings(name).iter().any(|spelt| self.holds(spelt))
+    }
+
+    fn holds(&self, name: &str) -> bool {
         self.tensors.contains_key(name) || self.packed.contains_key(name)
+    }
+
+    /// The spelling of a tensor's name that these files have.
+    fn spelt(&self, name: &str) -> Result<String, NnError> {
+        let missing = || NnError::MissingTensor {
+            name: name.to_string(),
+            file: self.source.clone(),
+            n_tensors: self.len(),
+            hint: self.unknown_prefix(name).unwrap_or_default(),
+        };
+        spellings(name).into_iter().find(|spelt| self.holds(spelt)).ok_or_else(missing)
+    }
+
+    /// A sentence that names what stands before `name` in these files, where the name is there but for that.
+    fn unknown_prefix(&self, name: &str) -> Option<String> {
+        let bare = spellings(name).into_iter().min_by_key(String::len)?;
+        let names = self.tensors.keys().chain(self.packed.keys());
+        let prefix = |stored: &String| {
+            let prefix = stored.strip_suffix(&bare)?;
+            prefix.ends_with('.').then(|| prefix.to_string())
+        };
+        let prefix = names.filter_map(prefix).min_by(|a, b| a.len().cmp(&b.len()).then(a.cmp(b)))?;
+        Some(format!(", but `{prefix}{bare}`: the prefix `{prefix}` is not known, so rename the tensors"))
     }
 
     /// The tensor `name`, which must have exactly `shape`.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, NnError> {
+        let name = &self.spelt(name)?;
         if let (Some(packed), [above @ .., cols]) = (self.packed.get(name), shape) {
             self.check_shape(name, &[above.iter().product(), *cols], &packed.dims())?;
             return Ok(Tensor::from_vec(packed.to_f32(), shape, &Device::Cpu)?);
         }
-        let Some(tensor) = self.tensors.get(name) else {
-            return Err(NnError::MissingTensor {
-                name: name.to_string(),
-                file: self.source.clone(),
-                n_tensors: self.tensors.len() + self.packed.len(),
-            });
-        };
+        let tensor = &self.tensors[name];
         self.check_shape(name, shape, tensor.dims())?;
         Ok(tensor.clone())
     }
 
     /// The matrix `name`, packed where it was read so.
     pub(super) fn rows(&self, name: &str, shape: &[usize; 2]) -> Result<Rows, NnError> {
+        let name = &self.spelt(name)?;
         if let Some(packed) = self.packed.get(name) {
             self.check_shape(name, shape, &packed.dims())?;
             return Ok(Rows::Packed(packed.clone()));
@@ -143,6 +171,7 @@ impl Weights {
 
     /// The matrices `[rows, cols]` of the tensor `name` `[matrices, rows, cols]`, packed where it was read so.
     pub(super) fn stack(&self, name: &str, [count, rows, cols]: [usize; 3]) -> Result<Vec<Rows>, NnError> {
+        let name = &self.spelt(name)?;
         let all = match self.packed.get(name) {
             Some(_) => self.rows(name, &[count * rows, cols])?,
             None => Rows::Plain(self.get(name, &[count, rows, cols])?.reshape((count * rows, cols))?),
@@ -152,6 +181,7 @@ impl Weights {
 
     /// The transpose of the matrix `name`, which is stored as `shape`.
     pub(super) fn rows_of_transposed(&self, name: &str, shape: &[usize; 2]) -> Result<Rows, NnError> {
+        let name = &self.spelt(name)?;
         let transposed = self.get(name, shape)?.t()?;
         if !self.packed.contains_key(name) {
             return Ok(Rows::Plain(transposed));
@@ -240,7 +270,7 @@ impl Weights {
             let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
             reader.read_exact(&mut bytes).map_err(|error| corrupt(file, &error.to_string()))?;
             digester.bytes(&bytes);
-            if is_buffer(&name) {
+            if is_buffer(&name) || is_of_other_senses(&name) {
                 continue;
             }
             self.files.insert(name.clone(), file.to_string());
@@ -342,6 +372,30 @@ fn is_buffer(name: &str) -> bool {
     [".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"]
         .iter()
         .any(|buffer| name.ends_with(buffer))
+}
+
+/// Tensors of the parts of a multimodal model that make embeddings of images or sounds; texts do without.
+fn is_of_other_senses(name: &str) -> bool {
+    let name = name.strip_prefix("model.").unwrap_or(name);
+    ["vision_tower.", "vision_model.", "multi_modal_projector.", "audio_tower.", "image_newline"]
+        .iter()
+        .any(|part| name.starts_with(part))
+}
+
+/// The names that files have for a tensor which a whole language model calls `name`: the same; without the name of
+/// the body, as saved from the body alone; and as part of a multimodal model, in the older and the newer layout.
+fn spellings(name: &str) -> Vec<String> {
+    let mut spellings = vec![name.to_string()];
+    for body in ["model.", "transformer.", "gpt_neox."] {
+        if let Some(bare) = name.strip_prefix(body) {
+            spellings.push(bare.to_string());
+        }
+    }
+    spellings.push(format!("language_model.{name}"));
+    if let Some(bare) = name.strip_prefix("model.") {
+        spellings.push(format!("model.language_model.{bare}"));
+    }
+    spellings
 }
 
 fn corrupt(file: &str, reason: &str) -> NnError {

@@ -11,7 +11,7 @@ use crate::corpus::TokenSets;
 use crate::subject::SubjectModel;
 
 /// Version of what is stored: raised when the same subject and tokens would give other values.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Fitting activations are kept in f16: half the disk, and far below what dictionaries resolve.
 const FIT_PRECISION: Precision = Precision::F16;

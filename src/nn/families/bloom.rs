@@ -20,6 +20,8 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     if config.count_or("n_inner", Some(sizes.d_mlp))? != sizes.d_mlp {
         return Err(config.wrong("n_inner", &format!("{}, four times the width", sizes.d_mlp)));
     }
+    // Of the program that it was trained with; transformers does not look at them.
+    config.without_effect(&["bias_dropout_fusion", "offset_alibi", "skip_bias_add", "skip_bias_add_qkv"]);
     let alibi = Alibi { slopes: Alibi::slopes(sizes.n_heads), half: false, scale: 1.0 };
     let normed = config.flag_or("apply_residual_connection_post_layernorm", false)?;
     Ok(Architecture {

@@ -1,9 +1,10 @@
 use super::{
     SEPARATE, common_sizes, gated, halves_apart, linear, norm, order_of_halves, prefix, separate, unembedding,
 };
-use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual, Rotary};
+use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
+use crate::nn::rotary::Rotary;
 use crate::nn::transformer::{Block, Norm, Parts};
 use crate::nn::weights::Weights;
 

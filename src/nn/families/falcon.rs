@@ -1,7 +1,8 @@
 use super::{Names, by_group, count_of, linear, mlp, norm, prefix, sizes, unembedding};
-use crate::nn::architecture::{Activation, Alibi, Architecture, Family, Positions, Residual, Rotary};
+use crate::nn::architecture::{Activation, Alibi, Architecture, Family, Positions, Residual};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
+use crate::nn::rotary::Rotary;
 use crate::nn::transformer::{Block, Parts};
 use crate::nn::weights::Weights;
 
@@ -29,6 +30,7 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         (false, false) => sizes.n_heads,
     };
     let positions = if config.flag_or("alibi", false)? {
+        config.without_effect(&["rope_theta", "rope_scaling", "rope_parameters"]);
         let scale = (sizes.d_head as f32).powf(-0.5);
         Positions::Alibi(Alibi { slopes: Alibi::slopes(sizes.n_heads), half: true, scale })
     } else {

@@ -43,12 +43,10 @@ fn conv1d(weights: &Weights, name: &str, d_in: usize, out: usize) -> Result<Line
 }
 
 pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {
-    // The Hub's oldest checkpoints were saved from the bare body, without the prefix.
-    let prefix = if weights.has("wte.weight") { "" } else { "transformer." };
-    let embedding = weights.rows(&format!("{prefix}wte.weight"), &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("transformer.wte.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
-        let at = |name: &str| format!("{prefix}h.{layer}.{name}");
+        let at = |name: &str| format!("transformer.h.{layer}.{name}");
         blocks.push(Block {
             attention_norm: Some(norm(weights, &at("ln_1"), a)?),
             mlp_norm: Some(norm(weights, &at("ln_2"), a)?),
@@ -65,9 +63,9 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
     }
     let unembedding =
         if a.tied { embedding.clone() } else { weights.rows("lm_head.weight", &[a.vocab, a.d_model])? };
-    let final_norm = norm(weights, &format!("{prefix}ln_f"), a)?;
+    let final_norm = norm(weights, "transformer.ln_f", a)?;
     Ok(Parts {
-        position_embedding: Some(weights.get(&format!("{prefix}wpe.weight"), &[a.n_ctx, a.d_model])?),
+        position_embedding: Some(weights.get("transformer.wpe.weight", &[a.n_ctx, a.d_model])?),
         ..Parts::plain(embedding, blocks, final_norm, Linear::new(unembedding, None))
     })
 }

@@ -25,6 +25,14 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         let expected = format!("{}, as `multi_query` says", sizes.n_kv_heads);
         return Err(config.wrong("num_key_value_heads", &expected));
     }
+    // Of a program that serves it.
+    config.without_effect(&[
+        "inference_runner",
+        "max_batch_size",
+        "pad_key_length",
+        "pre_allocate_kv_cache",
+        "validate_runner_input",
+    ]);
     let scaled = config.flag_or("scale_attn_weights", true)?;
     Ok(Architecture {
         norm_eps: config.positive_or("layer_norm_epsilon", 1e-5)?,

@@ -1,7 +1,8 @@
 use super::{linear, norm};
-use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual, Rotary, Sizes};
+use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual, Sizes};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
+use crate::nn::rotary::Rotary;
 use crate::nn::transformer::{Block, Linear, Mlp, Parts, Projections};
 use crate::nn::weights::Weights;
 
@@ -14,6 +15,7 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     }
     let d_head = d_model / n_heads;
     let parallel = config.flag_or("use_parallel_residual", true)?;
+    config.flag_or("attention_bias", true)?;
     let sizes = Sizes {
         vocab: config.count("vocab_size")?,
         n_ctx: config.count("max_position_embeddings")?,

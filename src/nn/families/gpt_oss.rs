@@ -9,13 +9,25 @@ use crate::nn::rows::Rows;
 use crate::nn::transformer::{FeedForward, Linear, Mlp, Parts};
 use crate::nn::weights::Weights;
 
+/// Positions in a window where `sliding_window` is missing.
+const WINDOW: usize = 128;
+
 /// gpt-oss: a Llama with biases, attention sinks, windows in every other layer, and mixtures whose experts have a
 /// gate of their own kind.
 pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     let base = llama::architecture(config, Family::GptOss)?;
     let n_layers = base.n_layers;
+    let window = config.count_or_null("sliding_window", WINDOW)?;
+    // The Hub's file repeats what other fields say.
+    config.without_effect(&["initial_context_length", "experts_per_token"]);
+    if let Some(quantized) = config.section("quantization_config")? {
+        quantized.without_effect(&["modules_to_not_convert"]);
+        if quantized.text_or("quant_method", "")? != "mxfp4" {
+            return Err(quantized.wrong("quant_method", "`mxfp4` (nothing else is implemented)"));
+        }
+    }
     Ok(Architecture {
-        windows: windows(config, n_layers, |layer| layer.is_multiple_of(2))?,
+        windows: windows(config, n_layers, window, |layer| layer.is_multiple_of(2))?,
         gating: Gating::Clamped {
             slope: config.positive_or("swiglu_alpha", 1.702)?,
             limit: config.positive_or("swiglu_limit", 7.0)?,

@@ -1,7 +1,8 @@
 use super::{Names, SEPARATE, halves_apart, linear, mlp, norm, prefix, separate, sizes, unembedding};
-use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual, Rotary};
+use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
+use crate::nn::rotary::Rotary;
 use crate::nn::transformer::{Block, Parts};
 use crate::nn::weights::Weights;
 
@@ -18,15 +19,16 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     )?;
     sizes.d_mlp = config.count_or("n_inner", Some(sizes.d_mlp))?;
     let rotated = config.count_or("rotary_dim", Some(64))?;
-    if rotated > sizes.d_head {
-        return Err(
-            config.wrong("rotary_dim", &format!("at most the {} coordinates of a head", sizes.d_head))
-        );
+    if rotated > sizes.d_head || !rotated.is_multiple_of(2) {
+        let expected = format!("an even number, at most the {} coordinates of a head", sizes.d_head);
+        return Err(config.wrong("rotary_dim", &expected));
     }
-    let share = rotated as f64 / sizes.d_head as f64;
+    for fixed in ["rotary", "scale_attn_weights"] {
+        config.require_flag(fixed, true)?;
+    }
     Ok(Architecture {
         norm_eps: config.positive_or("layer_norm_epsilon", 1e-5)?,
-        positions: Positions::Rotary(Rotary::plain(config, sizes.d_head, ("rotary_dim", share), 10_000.0)?),
+        positions: Positions::Rotary(Rotary::plain(rotated, 10_000.0)),
         activation: Activation::of(config, "activation_function", "gelu_new")?,
         residual: Residual::Parallel,
         tied: config.flag_or("tie_word_embeddings", false)?,

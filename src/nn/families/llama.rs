@@ -1,9 +1,16 @@
-use super::{linear, norm, norm_of_width, unembedding, windows};
-use crate::nn::architecture::{Activation, Architecture, Family, NormKind, Positions, Rotary, Sizes};
+use super::{gemma, linear, norm, norm_of_width, unembedding, windows};
+use crate::nn::architecture::{Activation, Architecture, Family, NormKind, Positions, Sizes};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
+use crate::nn::rotary::Rotary;
 use crate::nn::transformer::{Block, FeedForward, Mlp, Norm, Parts, Projections};
 use crate::nn::weights::Weights;
+
+/// Positions in a window where `sliding_window` is missing.
+pub(super) const WINDOW: usize = 4096;
+
+/// Layers of Qwen without a window where `max_window_layers` is missing.
+const FULL_LAYERS_OF_QWEN: usize = 28;
 
 /// Llama and those that descend from it: RMS norms, gated MLP, grouped-query attention, rotary positions.
 ///
@@ -16,15 +23,23 @@ pub(super) fn architecture(config: &Config, family: Family) -> Result<Architectu
     let d_head = config.count_or("head_dim", Some((d_model / n_heads).max(1)))?;
     let n_layers = config.count("num_hidden_layers")?;
     let windows = match family {
-        Family::Mistral => windows(config, n_layers, |_| true)?,
-        Family::Qwen2 | Family::Qwen3 if config.flag_or("use_sliding_window", false)? => {
-            let full = config.count_or("max_window_layers", Some(n_layers))?;
-            windows(config, n_layers, |layer| layer >= full)?
+        Family::Mistral => {
+            windows(config, n_layers, config.count_or_null("sliding_window", WINDOW)?, |_| true)?
+        }
+        Family::Qwen2 | Family::Qwen3 => {
+            let full = config.count_or("max_window_layers", Some(FULL_LAYERS_OF_QWEN))?;
+            let slides = config.flag_or("use_sliding_window", false)?;
+            let window = config.count_or_null("sliding_window", WINDOW)?.filter(|_| slides);
+            windows(config, n_layers, window, |layer| layer >= full)?
         }
         _ => Vec::new(),
     };
+    Biases::of(config, family)?;
+    let (rotary, local_rotary) = rotaries(config, family, d_head)?;
     let eps = match family {
-        Family::Olmo2 | Family::Olmo3 | Family::Olmoe | Family::Mixtral | Family::GptOss => 1e-5,
+        Family::Olmo2 | Family::Olmo3 | Family::Olmoe | Family::Mixtral | Family::GptOss | Family::Phi3 => {
+            1e-5
+        }
         _ => 1e-6,
     };
     let sizes = Sizes {
@@ -40,23 +55,69 @@ pub(super) fn architecture(config: &Config, family: Family) -> Result<Architectu
     Architecture {
         norm: NormKind::Rms,
         norm_eps: config.positive_or("rms_norm_eps", eps)?,
-        positions: Positions::Rotary(Rotary::of(
-            config,
-            d_head,
-            ("partial_rotary_factor", 1.0),
-            "rope_theta",
-        )?),
+        positions: Positions::Rotary(rotary),
         activation: Activation::of(config, "hidden_act", "silu")?,
         windows,
+        local_rotary,
         tied: config.flag_or("tie_word_embeddings", false)?,
         ..Architecture::plain(family, sizes)
     }
     .checked(config, "num_key_value_heads")
 }
 
+/// Rotary positions of layers that see everything, and of those with a window where they have their own.
+fn rotaries(config: &Config, family: Family, d_head: usize) -> Result<(Rotary, Option<Rotary>), NnError> {
+    let share = ("partial_rotary_factor", 1.0);
+    let base = match family {
+        Family::GptOss => 150_000.0,
+        Family::Olmo3 => 500_000.0,
+        Family::Mixtral => 1_000_000.0,
+        Family::SmolLm3 => 2_000_000.0,
+        _ => 10_000.0,
+    };
+    let base = ("rope_theta", base);
+    let (everywhere, local) = match family {
+        Family::Gemma3 => gemma::rotaries(config, d_head).map(|(full, local)| (full, Some(local)))?,
+        // The layers with a window are not scaled.
+        Family::Olmo3 => (
+            Rotary::of_layers(config, d_head, "full_attention", base, true)?,
+            Some(Rotary::of_layers(config, d_head, "sliding_attention", base, false)?),
+        ),
+        _ => (Rotary::of_base(config, d_head, share, base)?, None),
+    };
+    let whole = [Some(&everywhere), local.as_ref()].into_iter().flatten().all(|one| one.dims() == d_head);
+    if family != Family::Phi3 && !whole {
+        let expected = "1: transformers rotates whole heads of these models, other programs a share";
+        return Err(config.wrong(share.0, expected));
+    }
+    Ok((everywhere, local))
+}
+
+/// Which linear maps have a bias.
+struct Biases {
+    attention_in: bool,
+    attention_out: bool,
+    mlp: bool,
+}
+
+impl Biases {
+    fn of(config: &Config, family: Family) -> Result<Self, NnError> {
+        let attention = match family {
+            // These families have what they have, whatever the field says.
+            Family::Mistral | Family::Mixtral | Family::Phi3 => {
+                config.require_flag("attention_bias", false).map(|()| false)
+            }
+            Family::Qwen2 => config.require_flag("attention_bias", true).map(|()| true),
+            _ => config.flag_or("attention_bias", family == Family::GptOss),
+        }?;
+        let mlp = matches!(family, Family::Llama | Family::SmolLm3 | Family::Granite)
+            && config.flag_or("mlp_bias", false)?;
+        Ok(Self { attention_in: attention, attention_out: attention && family != Family::Qwen2, mlp })
+    }
+}
+
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
-    let bias = matches!(a.family, Family::Llama | Family::SmolLm3 | Family::Granite)
-        && config.flag_or("mlp_bias", false)?;
+    let bias = Biases::of(config, a.family)?.mlp;
     parts_with(a, config, weights, |layer| Ok(mlp(a, weights, layer, bias)?.into()))
 }
 
@@ -79,12 +140,7 @@ pub(super) fn parts_with(
     weights: &Weights,
     feed_forward: impl Fn(usize) -> Result<FeedForward, NnError>,
 ) -> Result<Parts, NnError> {
-    let attention_bias = config.flag_or("attention_bias", a.family == Family::GptOss)?;
-    let (bias_in, bias_out) = match a.family {
-        Family::Qwen2 => (true, false),
-        Family::Mistral | Family::Mixtral => (false, false),
-        _ => (attention_bias, attention_bias),
-    };
+    let biases = Biases::of(config, a.family)?;
     let (d_queries, d_keys) = (a.n_heads * a.d_head, a.n_kv_heads * a.d_head);
     let embedding = weights.rows("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
@@ -92,7 +148,7 @@ pub(super) fn parts_with(
         let at = |name: &str| format!("model.layers.{layer}.{name}");
         let norms = Norms::of(a, weights, &at)?;
         let projection = |name: &str, out: usize| {
-            linear(weights, &at(&format!("self_attn.{name}")), out, a.d_model, bias_in)
+            linear(weights, &at(&format!("self_attn.{name}")), out, a.d_model, biases.attention_in)
         };
         blocks.push(Block {
             attention_norm: norms.attention,
@@ -107,7 +163,7 @@ pub(super) fn parts_with(
                     keys: projection("k_proj", d_keys)?,
                     values: projection("v_proj", d_keys)?,
                 },
-                linear(weights, &at("self_attn.o_proj"), a.d_model, d_queries, bias_out)?,
+                linear(weights, &at("self_attn.o_proj"), a.d_model, d_queries, biases.attention_out)?,
                 feed_forward(layer)?,
             )
         });

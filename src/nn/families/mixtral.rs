@@ -25,8 +25,8 @@ pub(super) fn architecture(config: &Config, family: Family) -> Result<Architectu
                 *mixture = !dense.contains(&layer) && (layer + 1).is_multiple_of(step);
             }
             let windowed = config.flag_or("use_sliding_window", false)?;
-            let window =
-                config.count_or("sliding_window", Some(4096)).map(|window| windowed.then_some(window))?;
+            let window = config.count_or_null("sliding_window", llama::WINDOW)?.filter(|_| windowed);
+            config.without_effect(&["max_window_layers"]);
             Ok(Architecture { windows: vec![window; n_layers], experts: Some(experts), ..base })
         }
         Family::Olmoe => {
@@ -39,7 +39,7 @@ pub(super) fn architecture(config: &Config, family: Family) -> Result<Architectu
         }
         _ => {
             let experts = experts(config, n_layers, [8, 2], base.d_mlp, true)?;
-            let window = config.positive("sliding_window")?.map(|window| window as usize);
+            let window = config.has("sliding_window").then(|| config.count("sliding_window")).transpose()?;
             Ok(Architecture { windows: vec![window; n_layers], experts: Some(experts), ..base })
         }
     }

@@ -16,6 +16,7 @@ mod gpt_neox;
 mod gpt_oss;
 mod gptj;
 mod granite;
+mod harmless;
 mod llama;
 mod mixtral;
 mod mpt;
@@ -27,6 +28,7 @@ mod phi3;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+mod wrapper;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -38,7 +40,19 @@ use super::transformer::{Linear, Mlp, Norm, Parts, Projections};
 use super::weights::Weights;
 
 /// Reads a configuration into the one description that the forward pass follows.
+///
+/// A family asks here for every field that it understands, those of which [`parts`] makes use included. What is
+/// left must be known to be harmless.
 pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
+    let architecture = match wrapper::language_model(config)? {
+        Some(inner) => read(&inner)?,
+        None => read(config)?,
+    };
+    harmless::check(config, architecture.family)?;
+    Ok(architecture)
+}
+
+fn read(config: &Config) -> Result<Architecture, NnError> {
     match Family::of(config)? {
         Family::GptNeox => gpt_neox::architecture(config),
         Family::Gpt2 => gpt2::architecture(config),
@@ -74,6 +88,8 @@ pub(super) fn parts(
     config: &Config,
     weights: &Weights,
 ) -> Result<Parts, NnError> {
+    let inner = wrapper::language_model(config)?;
+    let config = inner.as_ref().unwrap_or(config);
     match architecture.family {
         Family::GptNeox => gpt_neox::parts(architecture, config, weights),
         Family::Gpt2 => gpt2::parts(architecture, weights),
@@ -308,23 +324,26 @@ fn norm_of_width(weights: &Weights, name: &str, width: usize, a: &Architecture) 
     Ok(Norm { weight, bias })
 }
 
-/// The window of each layer: `layer_types` says which have one, or else `default` does.
+/// The window of each layer: `layer_types` says which have the one of `window` positions, or else `default` does.
 fn windows(
     config: &Config,
     n_layers: usize,
+    window: Option<usize>,
     default: impl Fn(usize) -> bool,
 ) -> Result<Vec<Option<usize>>, NnError> {
-    let Some(window) = config.positive("sliding_window")? else { return Ok(Vec::new()) };
-    let window = window as usize;
     let Some(types) = config.texts("layer_types")? else {
+        let Some(window) = window else { return Ok(Vec::new()) };
         return Ok((0..n_layers).map(|layer| default(layer).then_some(window)).collect());
     };
     if types.len() != n_layers {
         return Err(config.wrong("layer_types", &format!("one for each of the {n_layers} layers")));
     }
-    let window_of = |kind: &str| match kind {
-        "sliding_attention" => Ok(Some(window)),
-        "full_attention" => Ok(None),
+    let window_of = |kind: &str| match (kind, window) {
+        ("full_attention", _) => Ok(None),
+        ("sliding_attention", Some(_)) => Ok(window),
+        ("sliding_attention", None) => {
+            Err(config.wrong("sliding_window", "a window, for `layer_types` has layers with one"))
+        }
         _ => Err(config.wrong("layer_types", "`sliding_attention` or `full_attention`")),
     };
     types.into_iter().map(window_of).collect()

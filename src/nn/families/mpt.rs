@@ -25,6 +25,14 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     if config.has("logit_scale") {
         return Err(config.wrong("logit_scale", "null (nothing else is implemented)"));
     }
+    // Of its training: how it began, and what ALiBi replaces.
+    config.without_effect(&[
+        "embedding_fraction",
+        "init_config",
+        "learned_pos_emb",
+        "tokenizer_name",
+        "verbose",
+    ]);
     let mut a = Architecture {
         norm_eps: config.positive_or("layer_norm_epsilon", 1e-5)?,
         positions: Positions::Alibi(Alibi { slopes: slopes(sizes.n_heads), half: false, scale: 1.0 }),
@@ -39,6 +47,7 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         for off in ["qk_ln", "prefix_lm", "attn_uses_sequence_id"] {
             attention.require_flag(off, false)?;
         }
+        attention.without_effect(&["attn_impl", "model_type"]);
         a.projection_limit = attention.positive("clip_qkv")?;
         a.attention_scale = attention.positive_or("softmax_scale", a.attention_scale)?;
     }

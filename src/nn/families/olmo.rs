@@ -1,5 +1,5 @@
-use super::{gemma, llama, windows};
-use crate::nn::architecture::{Architecture, Family, NormKind, Positions};
+use super::{llama, windows};
+use crate::nn::architecture::{Architecture, Family, NormKind};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
 
@@ -14,11 +14,7 @@ pub(super) fn first(config: &Config) -> Result<Architecture, NnError> {
 /// OLMo 3: an OLMo 2 with a window in three layers of four, which have rotary positions without scaling.
 pub(super) fn third(config: &Config) -> Result<Architecture, NnError> {
     let base = llama::architecture(config, Family::Olmo3)?;
-    let (everywhere, local) = gemma::rotaries(config, base.d_head, [5e5, 5e5], "rope_theta")?;
-    Ok(Architecture {
-        windows: windows(config, base.n_layers, |layer| !(layer + 1).is_multiple_of(4))?,
-        positions: Positions::Rotary(everywhere),
-        local_rotary: Some(local),
-        ..base
-    })
+    let window = config.count_or_null("sliding_window", llama::WINDOW)?;
+    let windows = windows(config, base.n_layers, window, |layer| !(layer + 1).is_multiple_of(4))?;
+    Ok(Architecture { windows, ..base })
 }

@@ -1,7 +1,8 @@
 use super::{SEPARATE, common_sizes, linear, mlp, norm, norm_of_width, prefix, separate, unembedding};
-use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual, Rotary};
+use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
+use crate::nn::rotary::Rotary;
 use crate::nn::transformer::{Block, Parts};
 use crate::nn::weights::Weights;
 

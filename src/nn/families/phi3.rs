@@ -9,7 +9,8 @@ use crate::nn::weights::Weights;
 /// one holds for every layer.
 pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     let base = llama::architecture(config, Family::Phi3)?;
-    Ok(Architecture { windows: windows(config, base.n_layers, |_| true)?, ..base })
+    let window = config.has("sliding_window").then(|| config.count("sliding_window")).transpose()?;
+    Ok(Architecture { windows: windows(config, base.n_layers, window, |_| true)?, ..base })
 }
 
 pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {

@@ -1,9 +1,10 @@
 use candle_core::Tensor;
 
 use super::{Names, SEPARATE, gated, linear, norm, prefix, separate, sizes, unembedding};
-use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual, Rotary};
+use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
+use crate::nn::rotary::Rotary;
 use crate::nn::transformer::{Block, Norm, Parts};
 use crate::nn::weights::Weights;
 

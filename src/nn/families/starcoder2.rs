@@ -1,7 +1,8 @@
 use super::{SEPARATE, common_sizes, linear, mlp, norm, prefix, separate, unembedding, windows};
-use crate::nn::architecture::{Activation, Architecture, Family, Positions, Rotary};
+use crate::nn::architecture::{Activation, Architecture, Family, Positions};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
+use crate::nn::rotary::Rotary;
 use crate::nn::transformer::{Block, Parts};
 use crate::nn::weights::Weights;
 
@@ -15,12 +16,13 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
             return Err(config.wrong(field, &format!("`{only}` (nothing else is implemented)")));
         }
     }
+    let window = config.has("sliding_window").then(|| config.count("sliding_window")).transpose()?;
     let rotary = Rotary::of(config, sizes.d_head, ("partial_rotary_factor", 1.0), "rope_theta")?;
     Architecture {
         norm_eps: config.positive_or("norm_epsilon", 1e-5)?,
         positions: Positions::Rotary(rotary),
         activation: Activation::of(config, "hidden_act", "gelu_pytorch_tanh")?,
-        windows: windows(config, sizes.n_layers, |_| true)?,
+        windows: windows(config, sizes.n_layers, window, |_| true)?,
         tied: config.flag_or("tie_word_embeddings", true)?,
         ..Architecture::plain(Family::StarCoder2, sizes)
     }

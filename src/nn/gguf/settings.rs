@@ -219,7 +219,10 @@ impl<'a> Settings<'a> {
         keys.windows(&mut fields, family)?;
         let d_head = keys.head_width(&fields)?;
         keys.rotated_share(&mut fields, d_head)?;
-        // The largest Gemma of each generation divides by its width per head rather than by the head's.
+        // Gemma divides by the head's width, the largest of each generation by the model's width per head.
+        if matches!(family, Family::Gemma2 | Family::Gemma3) && d_head > 0.0 {
+            fields.insert("query_pre_attn_scalar".into(), d_head.into());
+        }
         if let (true, Some(width), Some(heads)) = (
             matches!((family, n_layers), (Family::Gemma2, 46) | (Family::Gemma3, 62)),
             fields.get("hidden_size").and_then(Json::as_f64),
