@@ -1,4 +1,4 @@
-use super::{Names, linear, mlp, norm, prefix, sizes, unembedding};
+use super::{Names, linear, mlp, norm, sizes, unembedding};
 use crate::nn::architecture::{Activation, Alibi, Architecture, Family, Positions, Residual};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
@@ -35,11 +35,10 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 }
 
 pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {
-    let prefix = prefix(weights, "word_embeddings.weight", "transformer.");
-    let embedding = weights.rows(&format!("{prefix}word_embeddings.weight"), &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("transformer.word_embeddings.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
-        let at = |name: &str| format!("{prefix}h.{layer}.{name}");
+        let at = |name: &str| format!("transformer.h.{layer}.{name}");
         let fused = linear(weights, &at("self_attention.query_key_value"), 3 * a.d_model, a.d_model, true)?;
         blocks.push(Block {
             attention_norm: Some(norm(weights, &at("input_layernorm"), a)?),
@@ -52,8 +51,8 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
         });
     }
     let unembedding = unembedding(a, weights, &embedding, false)?;
-    let embedding_norm = norm(weights, &format!("{prefix}word_embeddings_layernorm"), a)?;
-    let final_norm = norm(weights, &format!("{prefix}ln_f"), a)?;
+    let embedding_norm = norm(weights, "transformer.word_embeddings_layernorm", a)?;
+    let final_norm = norm(weights, "transformer.ln_f", a)?;
     Ok(Parts {
         embedding_norm: Some(embedding_norm),
         ..Parts::plain(embedding, blocks, final_norm, unembedding)

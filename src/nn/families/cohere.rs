@@ -1,10 +1,10 @@
 use super::{
-    SEPARATE, common_sizes, gated, halves_apart, linear, norm, order_of_halves, prefix, separate, unembedding,
+    SEPARATE, common_sizes, gated, halves_apart, linear, norm, order_of_halves, separate, unembedding,
+    whole_heads,
 };
-use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual};
+use crate::nn::architecture::{Activation, Architecture, Family, Residual};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
-use crate::nn::rotary::Rotary;
 use crate::nn::transformer::{Block, Norm, Parts};
 use crate::nn::weights::Weights;
 
@@ -16,14 +16,14 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     for flag in ["attention_bias", "use_qk_norm"] {
         config.flag_or(flag, false)?;
     }
-    let rotary =
-        Rotary::of_base(config, sizes.d_head, ("partial_rotary_factor", 1.0), ("rope_theta", 500_000.0))?;
+    let scale = config.positive_or_null("logit_scale", 0.0625)?;
+    let scale = scale.ok_or_else(|| config.wrong("logit_scale", "a positive number"))?;
     Architecture {
         norm_eps: config.positive_or("layer_norm_eps", 1e-5)?,
-        positions: Positions::Rotary(rotary),
+        positions: whole_heads(config, sizes.d_head, 500_000.0)?,
         activation: Activation::of(config, "hidden_act", "silu")?,
         residual: Residual::Parallel,
-        logit_scale: Some(config.positive_or("logit_scale", 0.0625)?),
+        logit_scale: Some(scale),
         tied: config.flag_or("tie_word_embeddings", true)?,
         ..Architecture::plain(Family::Cohere, sizes)
     }
@@ -31,13 +31,12 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 }
 
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
-    let prefix = prefix(weights, "embed_tokens.weight", "model.");
     let bias = config.flag_or("attention_bias", false)?;
     let heads_normed = config.flag_or("use_qk_norm", false)?;
-    let embedding = weights.rows(&format!("{prefix}embed_tokens.weight"), &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
-        let at = |name: &str| format!("{prefix}layers.{layer}.{name}");
+        let at = |name: &str| format!("model.layers.{layer}.{name}");
         let attention = |name: &str| at(&format!("self_attn.{name}"));
         let of_heads = |name: &str, heads: usize| {
             heads_normed.then(|| norm_of_heads(a, weights, &attention(name), heads)).transpose()
@@ -56,7 +55,7 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
         });
     }
     let unembedding = unembedding(a, weights, &embedding, false)?;
-    Ok(Parts::plain(embedding, blocks, norm(weights, &format!("{prefix}norm"), a)?, unembedding))
+    Ok(Parts::plain(embedding, blocks, norm(weights, "model.norm", a)?, unembedding))
 }
 
 /// A norm for each head by itself, its weights in the order that the head's coordinates have.

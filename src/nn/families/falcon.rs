@@ -1,8 +1,7 @@
-use super::{Names, by_group, count_of, linear, mlp, norm, prefix, sizes, unembedding};
+use super::{Names, by_group, count_of, linear, mlp, norm, sizes, unembedding, whole_heads};
 use crate::nn::architecture::{Activation, Alibi, Architecture, Family, Positions, Residual};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
-use crate::nn::rotary::Rotary;
 use crate::nn::transformer::{Block, Parts};
 use crate::nn::weights::Weights;
 
@@ -34,7 +33,7 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         let scale = (sizes.d_head as f32).powf(-0.5);
         Positions::Alibi(Alibi { slopes: Alibi::slopes(sizes.n_heads), half: true, scale })
     } else {
-        Positions::Rotary(Rotary::of(config, sizes.d_head, ("partial_rotary_factor", 1.0), "rope_theta")?)
+        whole_heads(config, sizes.d_head, 10_000.0)?
     };
     let parallel = config.flag_or("parallel_attn", true)?;
     if grouped && !parallel {
@@ -66,13 +65,12 @@ fn norms(config: &Config) -> Result<[&'static str; 2], NnError> {
 }
 
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
-    let prefix = prefix(weights, "word_embeddings.weight", "transformer.");
     let bias = config.flag_or("bias", false)?;
     let [of_attention, of_mlp] = norms(config)?;
-    let embedding = weights.rows(&format!("{prefix}word_embeddings.weight"), &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("transformer.word_embeddings.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
-        let at = |name: &str| format!("{prefix}h.{layer}.{name}");
+        let at = |name: &str| format!("transformer.h.{layer}.{name}");
         let fused = (a.n_heads + 2 * a.n_kv_heads) * a.d_head;
         blocks.push(Block {
             attention_norm: Some(norm(weights, &at(of_attention), a)?),
@@ -85,5 +83,5 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
         });
     }
     let unembedding = unembedding(a, weights, &embedding, false)?;
-    Ok(Parts::plain(embedding, blocks, norm(weights, &format!("{prefix}ln_f"), a)?, unembedding))
+    Ok(Parts::plain(embedding, blocks, norm(weights, "transformer.ln_f", a)?, unembedding))
 }

@@ -1,4 +1,4 @@
-use super::{Names, linear, mlp, norm, prefix, sizes, unembedding};
+use super::{Names, linear, mlp, norm, sizes, unembedding};
 use crate::nn::architecture::{Activation, Architecture, Family};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
@@ -44,11 +44,10 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 }
 
 pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {
-    let prefix = prefix(weights, "wte.weight", "transformer.");
-    let embedding = weights.rows(&format!("{prefix}wte.weight"), &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("transformer.wte.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
-        let at = |name: &str| format!("{prefix}h.{layer}.{name}");
+        let at = |name: &str| format!("transformer.h.{layer}.{name}");
         let width = (a.n_heads + 2 * a.n_kv_heads) * a.d_head;
         let fused = linear(weights, &at("attn.c_attn"), width, a.d_model, true)?;
         blocks.push(Block {
@@ -67,8 +66,8 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
         });
     }
     let unembedding = unembedding(a, weights, &embedding, false)?;
-    let position_embedding = weights.get(&format!("{prefix}wpe.weight"), &[a.n_ctx, a.d_model])?;
-    let final_norm = norm(weights, &format!("{prefix}ln_f"), a)?;
+    let position_embedding = weights.get("transformer.wpe.weight", &[a.n_ctx, a.d_model])?;
+    let final_norm = norm(weights, "transformer.ln_f", a)?;
     Ok(Parts {
         position_embedding: Some(position_embedding),
         ..Parts::plain(embedding, blocks, final_norm, unembedding)

@@ -1,4 +1,4 @@
-use super::{Names, SEPARATE, linear, mlp, norm, prefix, separate, sizes, unembedding};
+use super::{Names, SEPARATE, linear, mlp, norm, separate, sizes, unembedding};
 use crate::nn::architecture::{Activation, Architecture, Family};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
@@ -46,11 +46,14 @@ fn layers(config: &Config, n_layers: usize) -> Result<Vec<bool>, NnError> {
         let times = usize::try_from(entry.get(1)?.as_u64()?).ok().filter(|&times| times <= n_layers)?;
         Some(kinds.repeat(times))
     };
-    let Some(types) = config.value(TYPES) else {
-        return Ok((0..n_layers).map(|layer| !layer.is_multiple_of(2)).collect());
+    let layers = match config.value(TYPES) {
+        None => (0..n_layers).map(|layer| !layer.is_multiple_of(2)).collect(),
+        Some(types) => {
+            let patterns =
+                types.as_array().and_then(|types| types.iter().map(pattern).collect::<Option<Vec<_>>>());
+            patterns.ok_or_else(wrong)?.concat()
+        }
     };
-    let layers = types.as_array().and_then(|types| types.iter().map(pattern).collect::<Option<Vec<_>>>());
-    let layers = layers.ok_or_else(wrong)?.concat();
     if layers.len() != n_layers {
         return Err(wrong());
     }
@@ -63,11 +66,10 @@ fn layers(config: &Config, n_layers: usize) -> Result<Vec<bool>, NnError> {
 }
 
 pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {
-    let prefix = prefix(weights, "wte.weight", "transformer.");
-    let embedding = weights.rows(&format!("{prefix}wte.weight"), &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("transformer.wte.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
-        let at = |name: &str| format!("{prefix}h.{layer}.{name}");
+        let at = |name: &str| format!("transformer.h.{layer}.{name}");
         let attention = |name: &str| at(&format!("attn.attention.{name}"));
         blocks.push(Block {
             attention_norm: Some(norm(weights, &at("ln_1"), a)?),
@@ -80,8 +82,8 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
         });
     }
     let unembedding = unembedding(a, weights, &embedding, false)?;
-    let position_embedding = weights.get(&format!("{prefix}wpe.weight"), &[a.n_ctx, a.d_model])?;
-    let final_norm = norm(weights, &format!("{prefix}ln_f"), a)?;
+    let position_embedding = weights.get("transformer.wpe.weight", &[a.n_ctx, a.d_model])?;
+    let final_norm = norm(weights, "transformer.ln_f", a)?;
     Ok(Parts {
         position_embedding: Some(position_embedding),
         ..Parts::plain(embedding, blocks, final_norm, unembedding)

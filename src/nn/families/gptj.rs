@@ -1,4 +1,4 @@
-use super::{Names, SEPARATE, halves_apart, linear, mlp, norm, prefix, separate, sizes, unembedding};
+use super::{Names, SEPARATE, halves_apart, linear, mlp, norm, separate, sizes, unembedding};
 use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
@@ -18,11 +18,12 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         },
     )?;
     sizes.d_mlp = config.count_or("n_inner", Some(sizes.d_mlp))?;
-    let rotated = config.count_or("rotary_dim", Some(64))?;
-    if rotated > sizes.d_head || !rotated.is_multiple_of(2) {
+    let rotated = config.count_or_null("rotary_dim", 64)?;
+    let Some(rotated) = rotated.filter(|rotated| *rotated <= sizes.d_head && rotated.is_multiple_of(2))
+    else {
         let expected = format!("an even number, at most the {} coordinates of a head", sizes.d_head);
         return Err(config.wrong("rotary_dim", &expected));
-    }
+    };
     for fixed in ["rotary", "scale_attn_weights"] {
         config.require_flag(fixed, true)?;
     }
@@ -37,11 +38,10 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 }
 
 pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {
-    let prefix = prefix(weights, "wte.weight", "transformer.");
-    let embedding = weights.rows(&format!("{prefix}wte.weight"), &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("transformer.wte.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
-        let at = |name: &str| format!("{prefix}h.{layer}.{name}");
+        let at = |name: &str| format!("transformer.h.{layer}.{name}");
         let attention = |name: &str| at(&format!("attn.{name}"));
         let both = norm(weights, &at("ln_1"), a)?;
         blocks.push(Block {
@@ -55,5 +55,5 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
         });
     }
     let unembedding = unembedding(a, weights, &embedding, true)?;
-    Ok(Parts::plain(embedding, blocks, norm(weights, &format!("{prefix}ln_f"), a)?, unembedding))
+    Ok(Parts::plain(embedding, blocks, norm(weights, "transformer.ln_f", a)?, unembedding))
 }

@@ -35,6 +35,7 @@ use candle_core::{DType, Device, Tensor};
 use super::architecture::{Architecture, Family, NormKind, Positions, Sizes};
 use super::config::Config;
 use super::error::NnError;
+use super::rotary::Rotary;
 use super::rows::Rows;
 use super::transformer::{Linear, Mlp, Norm, Parts, Projections};
 use super::weights::Weights;
@@ -200,10 +201,14 @@ fn common_sizes(config: &Config, n_kv_heads: usize) -> Result<Sizes, NnError> {
     })
 }
 
-/// What the names of the tensors begin with: `prefix`, or nothing where the body was saved by itself, which the
-/// tensor `probe` shows.
-fn prefix<'a>(weights: &Weights, probe: &str, prefix: &'a str) -> &'a str {
-    if weights.has(probe) && !weights.has(&format!("{prefix}{probe}")) { "" } else { prefix }
+/// Rotary positions of whole heads, for families that transformers has no others of; `base` is their default.
+fn whole_heads(config: &Config, d_head: usize, base: f64) -> Result<Positions, NnError> {
+    const SHARE: &str = "partial_rotary_factor";
+    let rotary = Rotary::of_base(config, d_head, (SHARE, 1.0), ("rope_theta", base))?;
+    if rotary.dims() != d_head {
+        return Err(config.wrong(SHARE, "1: transformers rotates whole heads of these models"));
+    }
+    Ok(Positions::Rotary(rotary))
 }
 
 /// Names of three maps in most families.

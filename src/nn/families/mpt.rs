@@ -1,4 +1,4 @@
-use super::{Names, linear, mlp, norm, prefix, sizes, unembedding};
+use super::{Names, linear, mlp, norm, sizes, unembedding};
 use crate::nn::architecture::{Activation, Alibi, Architecture, Family, Positions};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
@@ -82,11 +82,10 @@ fn slopes(n_heads: usize) -> Vec<f32> {
 }
 
 pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {
-    let prefix = prefix(weights, "wte.weight", "transformer.");
-    let embedding = weights.rows(&format!("{prefix}wte.weight"), &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("transformer.wte.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
-        let at = |name: &str| format!("{prefix}blocks.{layer}.{name}");
+        let at = |name: &str| format!("transformer.blocks.{layer}.{name}");
         blocks.push(Block {
             attention_norm: Some(norm(weights, &at("norm_1"), a)?),
             mlp_norm: Some(norm(weights, &at("norm_2"), a)?),
@@ -98,5 +97,5 @@ pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnErro
         });
     }
     let unembedding = unembedding(a, weights, &embedding, false)?;
-    Ok(Parts::plain(embedding, blocks, norm(weights, &format!("{prefix}norm_f"), a)?, unembedding))
+    Ok(Parts::plain(embedding, blocks, norm(weights, "transformer.norm_f", a)?, unembedding))
 }

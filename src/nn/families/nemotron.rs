@@ -1,4 +1,4 @@
-use super::{SEPARATE, common_sizes, linear, mlp, norm, prefix, separate, unembedding};
+use super::{SEPARATE, common_sizes, linear, mlp, norm, separate, unembedding};
 use crate::nn::architecture::{Activation, Architecture, Family, Positions};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
@@ -25,13 +25,12 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 }
 
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
-    let prefix = prefix(weights, "embed_tokens.weight", "model.");
     let bias = config.flag_or("attention_bias", false)?;
     let mlp_bias = config.flag_or("mlp_bias", false)?;
-    let embedding = weights.rows(&format!("{prefix}embed_tokens.weight"), &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
-        let at = |name: &str| format!("{prefix}layers.{layer}.{name}");
+        let at = |name: &str| format!("model.layers.{layer}.{name}");
         let attention = |name: &str| at(&format!("self_attn.{name}"));
         blocks.push(Block {
             attention_norm: Some(norm(weights, &at("input_layernorm"), a)?),
@@ -44,5 +43,5 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
         });
     }
     let unembedding = unembedding(a, weights, &embedding, false)?;
-    Ok(Parts::plain(embedding, blocks, norm(weights, &format!("{prefix}norm"), a)?, unembedding))
+    Ok(Parts::plain(embedding, blocks, norm(weights, "model.norm", a)?, unembedding))
 }

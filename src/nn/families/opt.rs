@@ -1,4 +1,4 @@
-use super::{Names, SEPARATE, linear, mlp, prefix, separate, sizes, unembedding};
+use super::{Names, SEPARATE, linear, mlp, separate, sizes, unembedding};
 use crate::nn::architecture::{Activation, Architecture, Family, Residual};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
@@ -15,6 +15,9 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     let mut sizes = sizes(config, &Names::COMMON)?;
     sizes.d_mlp = config.count("ffn_dim")?;
     let before = config.flag_or("do_layer_norm_before", true)?;
+    // Written with the models that were trained with OPT's code.
+    config.require_flag("learned_embeddings", true)?;
+    config.require_flag("scale_embeddings", false)?;
     for flag in ["_remove_final_layer_norm", "enable_bias", "layer_norm_elementwise_affine"] {
         config.flag_or(flag, true)?;
     }
@@ -28,8 +31,7 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 }
 
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
-    let prefix = prefix(weights, "decoder.embed_tokens.weight", "model.");
-    let outside = |name: &str| format!("{prefix}decoder.{name}");
+    let outside = |name: &str| format!("model.decoder.{name}");
     let bias = config.flag_or("enable_bias", true)?;
     let affine = config.flag_or("layer_norm_elementwise_affine", true)?;
     let norm = |name: &str| norm(a, weights, name, affine);

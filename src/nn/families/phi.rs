@@ -1,4 +1,4 @@
-use super::{SEPARATE, common_sizes, linear, mlp, norm, norm_of_width, prefix, separate, unembedding};
+use super::{SEPARATE, common_sizes, linear, mlp, norm, norm_of_width, separate, unembedding};
 use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
@@ -24,12 +24,11 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 }
 
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
-    let prefix = prefix(weights, "embed_tokens.weight", "model.");
     let heads_normed = config.flag_or("qk_layernorm", false)?;
-    let embedding = weights.rows(&format!("{prefix}embed_tokens.weight"), &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
-        let at = |name: &str| format!("{prefix}layers.{layer}.{name}");
+        let at = |name: &str| format!("model.layers.{layer}.{name}");
         let attention = |name: &str| at(&format!("self_attn.{name}"));
         let of_heads = |name: &str| {
             heads_normed.then(|| norm_of_width(weights, &attention(name), a.d_head, a)).transpose()
@@ -48,5 +47,5 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
         });
     }
     let unembedding = unembedding(a, weights, &embedding, true)?;
-    Ok(Parts::plain(embedding, blocks, norm(weights, &format!("{prefix}final_layernorm"), a)?, unembedding))
+    Ok(Parts::plain(embedding, blocks, norm(weights, "model.final_layernorm", a)?, unembedding))
 }

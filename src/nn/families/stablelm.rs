@@ -1,6 +1,6 @@
 use candle_core::Tensor;
 
-use super::{Names, SEPARATE, gated, linear, norm, prefix, separate, sizes, unembedding};
+use super::{Names, SEPARATE, gated, linear, norm, separate, sizes, unembedding};
 use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
@@ -31,14 +31,13 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 }
 
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
-    let prefix = prefix(weights, "embed_tokens.weight", "model.");
     let bias = config.flag_or("use_qkv_bias", false)?;
     let heads_normed = config.flag_or("qk_layernorm", false)?;
     let parallel = a.residual == Residual::Parallel;
-    let embedding = weights.rows(&format!("{prefix}embed_tokens.weight"), &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
-        let at = |name: &str| format!("{prefix}layers.{layer}.{name}");
+        let at = |name: &str| format!("model.layers.{layer}.{name}");
         let attention = |name: &str| at(&format!("self_attn.{name}"));
         let of_heads = |name: &str, heads: usize| {
             heads_normed.then(|| norm_of_heads(a, weights, &attention(name), heads)).transpose()
@@ -57,7 +56,7 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
         });
     }
     let unembedding = unembedding(a, weights, &embedding, false)?;
-    Ok(Parts::plain(embedding, blocks, norm(weights, &format!("{prefix}norm"), a)?, unembedding))
+    Ok(Parts::plain(embedding, blocks, norm(weights, "model.norm", a)?, unembedding))
 }
 
 /// A norm without bias for each head by itself.

@@ -1,8 +1,7 @@
-use super::{SEPARATE, common_sizes, linear, mlp, norm, prefix, separate, unembedding, windows};
-use crate::nn::architecture::{Activation, Architecture, Family, Positions};
+use super::{SEPARATE, common_sizes, linear, mlp, norm, separate, unembedding, whole_heads};
+use crate::nn::architecture::{Activation, Architecture, Family};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
-use crate::nn::rotary::Rotary;
 use crate::nn::transformer::{Block, Parts};
 use crate::nn::weights::Weights;
 
@@ -17,12 +16,11 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         }
     }
     let window = config.has("sliding_window").then(|| config.count("sliding_window")).transpose()?;
-    let rotary = Rotary::of(config, sizes.d_head, ("partial_rotary_factor", 1.0), "rope_theta")?;
     Architecture {
         norm_eps: config.positive_or("norm_epsilon", 1e-5)?,
-        positions: Positions::Rotary(rotary),
+        positions: whole_heads(config, sizes.d_head, 10_000.0)?,
         activation: Activation::of(config, "hidden_act", "gelu_pytorch_tanh")?,
-        windows: windows(config, sizes.n_layers, window, |_| true)?,
+        windows: window.map_or(Vec::new(), |window| vec![Some(window); sizes.n_layers]),
         tied: config.flag_or("tie_word_embeddings", true)?,
         ..Architecture::plain(Family::StarCoder2, sizes)
     }
@@ -30,12 +28,11 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 }
 
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
-    let prefix = prefix(weights, "embed_tokens.weight", "model.");
     let bias = config.flag_or("use_bias", true)?;
-    let embedding = weights.rows(&format!("{prefix}embed_tokens.weight"), &[a.vocab, a.d_model])?;
+    let embedding = weights.rows("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
     let mut blocks = Vec::with_capacity(a.n_layers);
     for layer in 0..a.n_layers {
-        let at = |name: &str| format!("{prefix}layers.{layer}.{name}");
+        let at = |name: &str| format!("model.layers.{layer}.{name}");
         let attention = |name: &str| at(&format!("self_attn.{name}"));
         blocks.push(Block {
             attention_norm: Some(norm(weights, &at("input_layernorm"), a)?),
@@ -48,5 +45,5 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
         });
     }
     let unembedding = unembedding(a, weights, &embedding, false)?;
-    Ok(Parts::plain(embedding, blocks, norm(weights, &format!("{prefix}norm"), a)?, unembedding))
+    Ok(Parts::plain(embedding, blocks, norm(weights, "model.norm", a)?, unembedding))
 }

@@ -188,11 +188,15 @@ fn values_that_are_not_implemented_are_refused_by_name() {
         ("gpt_neo", "num_hidden_layers", 3.into()),
         ("gptj_tied", "rotary_dim", 6.into()),
         ("gptj_tied", "rotary_dim", 3.into()),
+        ("gptj_tied", "rotary_dim", serde_json::Value::Null),
+        ("gptj_tied", "rotary", false.into()),
+        ("gptj_tied", "rope_theta", 500.into()),
         ("gptj_tied", "n_embd", 13.into()),
         ("opt_bare", "activation_function", "mish".into()),
         ("opt_bare", "do_layer_norm_before", "no".into()),
         ("phi", "num_key_value_heads", 2.into()),
         ("falcon_one_norm", "parallel_attn", false.into()),
+        ("falcon_one_norm", "partial_rotary_factor", 0.5.into()),
         ("falcon_one_norm", "num_ln_in_parallel_attn", 3.into()),
         ("falcon_one_norm", "num_kv_heads", 4.into()),
         ("falcon_multi_head", "num_ln_in_parallel_attn", 2.into()),
@@ -214,6 +218,8 @@ fn values_that_are_not_implemented_are_refused_by_name() {
         ("mpt", "attn_config", serde_json::json!({"qk_ln": true})),
         ("mpt", "attn_config", serde_json::json!({"prefix_lm": true})),
         ("cohere", "logit_scale", (-1).into()),
+        ("cohere", "logit_scale", serde_json::Value::Null),
+        ("cohere", "a_new_field", 1.into()),
     ] {
         let mut config = configurations[name].clone();
         config[field] = value.clone();
