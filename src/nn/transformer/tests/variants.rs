@@ -25,9 +25,13 @@ fn variants() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/variants")
 }
 
-/// The configurations of the variants, by name.
+/// The configurations of the variants, by name, as Hub checkpoints spell them.
 fn configurations() -> serde_json::Map<String, serde_json::Value> {
-    let text = std::fs::read(variants().join("variants.json")).expect("variants.json");
+    configurations_of("variants.json")
+}
+
+fn configurations_of(file: &str) -> serde_json::Map<String, serde_json::Value> {
+    let text = std::fs::read(variants().join(file)).expect("configurations");
     serde_json::from_slice(&text).expect("an object")
 }
 
@@ -158,6 +162,16 @@ fn every_tensor_is_a_norm_an_embedding_or_a_linear_map() {
     assert!(
         is_embedding("model.decoder.project_in.weight") && !is_embedding("word_embeddings_layernorm.weight")
     );
+}
+
+#[test]
+fn configurations_that_transformers_writes_are_the_same() {
+    let written = configurations_of("variants.v5.json");
+    for (name, config) in configurations() {
+        let weights = Weights::from_tensors(tensors_of(&name).0, "weights");
+        let read = |config| Transformer::new(&parsed(config), &weights).expect("fits").architecture().clone();
+        assert_eq!(read(&written[&name]), read(&config), "{name}");
+    }
 }
 
 #[test]
