@@ -202,6 +202,12 @@ impl Config {
         }
     }
 
+    /// The same with another value of a field.
+    pub(super) fn with_value(mut self, field: &str, value: Value) -> Self {
+        self.fields.insert(field.to_string(), value);
+        self
+    }
+
     /// The same with fields for those that are missing.
     pub(super) fn with_defaults(&self, defaults: Map<String, Value>) -> Self {
         let mut fields = defaults;

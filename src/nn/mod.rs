@@ -12,7 +12,8 @@
 //! `config` reads both spellings of `config.json`; `families` turn it and the weight names into an
 //! [`Architecture`] and a [`Transformer`]; `transformer` is the one forward pass; `ops` holds its operations,
 //! each once composed of candle's differentiable ones and once fused (`kernels`) for inference on the CPU;
-//! `packed` keeps weights in the numbers they were stored in, `keys_values` what earlier positions left behind.
+//! `mixture` sends tokens through experts; `packed` keeps weights in the numbers they were stored in, `keys_values`
+//! what earlier positions left behind.
 
 mod architecture;
 mod config;

@@ -1,4 +1,5 @@
 use candle_core::Tensor;
+use serde_json::json;
 
 use super::experts::{experts, mixture};
 use super::{linear, llama, windows};
@@ -15,13 +16,23 @@ const WINDOW: usize = 128;
 /// gpt-oss: a Llama with biases, attention sinks, windows in every other layer, and mixtures whose experts have a
 /// gate of their own kind.
 pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
+    let mut config = config.clone();
+    if !config.has("rope_parameters") && !config.has("rope_scaling") {
+        let yarn = json!({
+            "rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false,
+            "original_max_position_embeddings": 4096,
+        });
+        config = config.with_value("rope_scaling", yarn);
+    }
+    let config = &config;
     let base = llama::architecture(config, Family::GptOss)?;
     let n_layers = base.n_layers;
     let window = config.count_or_null("sliding_window", WINDOW)?;
-    // The Hub's file repeats what other fields say.
-    config.without_effect(&["initial_context_length", "experts_per_token"]);
+    // Transformers has one gate for this family. The Hub's file repeats what other fields say.
+    config.without_effect(&["hidden_act", "initial_context_length", "experts_per_token"]);
     if let Some(quantized) = config.section("quantization_config")? {
-        quantized.without_effect(&["modules_to_not_convert"]);
+        // Tensors say by their names which of them are quantised; they are unpacked whatever this says.
+        quantized.without_effect(&["modules_to_not_convert", "dequantize"]);
         if quantized.text_or("quant_method", "")? != "mxfp4" {
             return Err(quantized.wrong("quant_method", "`mxfp4` (nothing else is implemented)"));
         }
@@ -61,7 +72,7 @@ fn read(a: &Architecture, rule: &Experts, weights: &Weights, name: &str) -> Resu
         let biases = gate_and_up_biases.get(expert)?.reshape((neurons, 2))?;
         let half = |nth: usize| -> candle_core::Result<Linear> {
             let (weight, bias) = (gate_and_up.narrow(2, nth, 1)?, biases.narrow(1, nth, 1)?);
-            Ok(transposed(&weight.squeeze(2)?, &bias.squeeze(1)?)?)
+            transposed(&weight.squeeze(2)?, &bias.squeeze(1)?)
         };
         Ok(Mlp {
             gate: Some(half(0)?),

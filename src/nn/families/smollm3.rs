@@ -9,6 +9,8 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     let base = llama::architecture(config, Family::SmolLm3)?;
     let rotated = rotated(config, base.n_layers)?;
     let window = config.has("sliding_window").then(|| config.count("sliding_window")).transpose()?;
+    // It comes from Qwen and is not looked at.
+    config.without_effect(&["max_window_layers"]);
     let windowed = config.flag_or("use_sliding_window", false)?;
     let windows = windows(config, base.n_layers, window, |layer| windowed && !rotated[layer])?;
     Ok(Architecture { rotated, windows, tied: config.flag_or("tie_word_embeddings", true)?, ..base })

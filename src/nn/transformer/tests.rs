@@ -120,6 +120,8 @@ fn random_models_of_every_family_agree_with_the_reference() {
         "mixtral",
         "qwen3_moe",
         "olmoe",
+        "olmo3",
+        "gpt_oss",
     ] {
         let folder = shared.join("golden").join(name);
         for config in ["config.json", "config.v5.json"] {

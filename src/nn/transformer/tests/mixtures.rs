@@ -2,10 +2,10 @@
 
 use super::*;
 
-const MIXTURES: [&str; 3] = ["mixtral", "qwen3_moe", "olmoe"];
+const MIXTURES: [&str; 4] = ["mixtral", "qwen3_moe", "olmoe", "gpt_oss"];
 
 /// Families whose attention is unlike that of the fixtures.
-const ATTENTIONS: [&str; 4] = ["smollm3", "olmo", "mixtral", "granite"];
+const ATTENTIONS: [&str; 6] = ["smollm3", "olmo", "olmo3", "gpt_oss", "mixtral", "granite"];
 
 fn golden(shared: &Path, family: &str) -> PathBuf {
     shared.join("golden").join(family)
@@ -215,4 +215,83 @@ fn controls_permute_routers_and_experts_in_every_spelling_and_leave_sinks() {
             assert!(few || same == kept.contains(&name), "{family}: {name}");
         }
     }
+}
+
+/// The numbers of a tensor, made up, and none of them large.
+fn made_up(shape: &[usize], seed: usize) -> Tensor {
+    let count: usize = shape.iter().product();
+    let entries = (0..count).map(|nth| (((nth + 1) * (2 * seed + 7919)) % 1013) as f32 / 1013.0 - 0.5);
+    Tensor::from_iter(entries, &Device::Cpu).and_then(|flat| flat.reshape(shape)).expect("tensor")
+}
+
+#[test]
+fn published_gpt_oss_weights_are_unpacked() {
+    let (d, experts) = (32, 2);
+    let config = serde_json::json!({
+        "model_type": "gpt_oss", "vocab_size": 20, "hidden_size": d, "intermediate_size": d,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
+        "num_local_experts": experts, "num_experts_per_tok": 1, "sliding_window": 4,
+        "max_position_embeddings": 16, "rope_theta": 150000.0, "rope_scaling": {"rope_type": "default"},
+        "quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": ["model.embed_tokens"]},
+    });
+    let config = Config::parse(config.to_string().as_bytes(), "config.json").expect("object");
+    let mut tensors = HashMap::new();
+    for (nth, (name, shape)) in [
+        ("lm_head.weight", vec![20, d]),
+        ("model.embed_tokens.weight", vec![20, d]),
+        ("model.norm.weight", vec![d]),
+        ("input_layernorm.weight", vec![d]),
+        ("post_attention_layernorm.weight", vec![d]),
+        ("mlp.router.weight", vec![experts, d]),
+        ("mlp.router.bias", vec![experts]),
+        ("mlp.experts.gate_up_proj_bias", vec![experts, 2 * d]),
+        ("mlp.experts.down_proj_bias", vec![experts, d]),
+        ("self_attn.sinks", vec![2]),
+        ("self_attn.q_proj.weight", vec![32, d]),
+        ("self_attn.q_proj.bias", vec![32]),
+        ("self_attn.k_proj.weight", vec![16, d]),
+        ("self_attn.k_proj.bias", vec![16]),
+        ("self_attn.v_proj.weight", vec![16, d]),
+        ("self_attn.v_proj.bias", vec![16]),
+        ("self_attn.o_proj.weight", vec![d, 32]),
+        ("self_attn.o_proj.bias", vec![d]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let outside = name.starts_with("model.") || name.starts_with("lm_head");
+        let name = if outside { name.to_string() } else { format!("model.layers.0.{name}") };
+        tensors.insert(name, made_up(&shape, nth));
+    }
+    let mut published = tensors.clone();
+    for (name, out) in [("gate_up_proj", 2 * d), ("down_proj", d)] {
+        let name = format!("model.layers.0.mlp.experts.{name}");
+        // Every byte has the numbers 1 and −2 for halves of even outputs, 0.5 and 6 for those of odd ones.
+        let bytes = |nth: usize| if nth / 16 % 2 == 0 { 0xc2u8 } else { 0x71 };
+        let blocks: Vec<u8> = (0..experts * out * 16).map(bytes).collect();
+        let scales: Vec<u8> = (0..experts * out).map(|nth| 124 + (nth % 3) as u8).collect();
+        let number = |place: usize| {
+            let (expert, d_in, row) = (place / out / d, place / out % d, place % out);
+            let pair: [f32; 2] = if row.is_multiple_of(2) { [1.0, -2.0] } else { [0.5, 6.0] };
+            pair[d_in % 2] * [0.125, 0.25, 0.5][(expert * out + row) % 3]
+        };
+        let numbers: Vec<f32> = (0..experts * d * out).map(number).collect();
+        tensors.insert(
+            name.clone(),
+            Tensor::from_vec(numbers, (experts, d, out), &Device::Cpu).expect("tensor"),
+        );
+        let stored =
+            |bytes: Vec<u8>, shape: &[usize]| Tensor::from_vec(bytes, shape, &Device::Cpu).expect("tensor");
+        published.insert(format!("{name}_blocks"), stored(blocks, &[experts, out, 1, 16]));
+        published.insert(format!("{name}_scales"), stored(scales, &[experts, out, 1]));
+    }
+    let folder = tempfile::tempdir().expect("folder");
+    candle_core::safetensors::save(&published, folder.path().join("model.safetensors")).expect("saved");
+    let tokens = TokenBatch::new((1..9).collect(), 8).expect("whole");
+    let plain = Transformer::new(&config, &Weights::from_tensors(tensors.clone(), "plain")).expect("fits");
+    let read = Weights::from_folder(folder.path(), &Device::Cpu).expect("weights");
+    let read = Transformer::new(&config, &read).expect("fits");
+    assert_eq!(entries(&logits(&read, &tokens)), entries(&logits(&plain, &tokens)));
+    let count: usize = tensors.values().map(Tensor::elem_count).sum();
+    assert_eq!(crate::nn::weight_count(folder.path()).expect("counts"), count as u64);
 }
