@@ -282,9 +282,7 @@ const KINDS: [Cut; 31] = [
     },
     Cut {
         names: &["ufakzeka"],
-        steps: &[concat!(
-            r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-        )],
+        steps: &[r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"],
         ..PLAIN
     },
     Cut { names: &["laguna"], steps: &[r"[^\n]+|[\n]+", QWEN2], ..PLAIN },

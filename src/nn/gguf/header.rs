@@ -122,12 +122,11 @@ struct Bytes {
 }
 
 type Parsed<T> = Result<T, String>;
+/// Metadata, tensors, and the bytes before the tensors' data.
+type Contents = (BTreeMap<String, Value>, BTreeMap<String, TensorInfo>, u64);
 
 impl Bytes {
-    fn header(
-        &mut self,
-        length: u64,
-    ) -> Parsed<(BTreeMap<String, Value>, BTreeMap<String, TensorInfo>, u64)> {
+    fn header(&mut self, length: u64) -> Parsed<Contents> {
         self.at = "its first bytes".into();
         if self.take::<4>().ok() != Some(*b"GGUF") {
             return Err("it does not begin with `GGUF`; it is no GGUF file".into());

@@ -42,9 +42,9 @@ pub(super) fn without_dropout(json: &mut Value, file: &str) -> Option<String> {
 pub(super) fn check(json: &Value, file: &str) -> Result<(), NnError> {
     let checked = check_ids(json).and_then(|()| check_merges(json)).and_then(|()| {
         let processor = json.get("post_processor").unwrap_or(&Value::Null);
-        each_part(processor, "processors", &mut |part| check_template(part))?;
+        each_part(processor, "processors", &mut check_template)?;
         let normalizer = json.get("normalizer").unwrap_or(&Value::Null);
-        each_part(normalizer, "normalizers", &mut |part| check_charsmap(part))?;
+        each_part(normalizer, "normalizers", &mut check_charsmap)?;
         let pre_tokenizer = json.get("pre_tokenizer").unwrap_or(&Value::Null);
         each_part(pre_tokenizer, "pretokenizers", &mut |part| {
             nonzero(part, "FixedLength", "length", "pre_tokenizer")
