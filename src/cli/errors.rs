@@ -22,7 +22,7 @@ pub struct Failure {
     /// Why, from the nearest cause to the last.
     causes: Vec<String>,
     /// What may help.
-    hints: Vec<&'static str>,
+    hints: Vec<String>,
     /// The exit code.
     exit_code: u8,
 }
@@ -85,18 +85,21 @@ fn causes(error: &RunError) -> Vec<String> {
     chain
 }
 
-fn hints(error: &RunError) -> Vec<&'static str> {
-    match error {
-        RunError::Suite(_) => vec![
-            "suites/README.md lists every field; `autointerp check SUITE` reads a suite without running it",
-        ],
-        RunError::Hub(_) => vec!["a model folder on disk needs no network: give its path as `subject.model`"],
-        RunError::Stopped => vec![],
-        _ if exit_code(error) == 9 => vec![
-            "everything finished so far is kept; free some space or choose another folder with --out, then run again",
-        ],
-        _ => vec![],
-    }
+fn hints(error: &RunError) -> Vec<String> {
+    let hint = match error {
+        RunError::Suite(_) => {
+            "suites/README.md lists every field; `autointerp check SUITE` reads a suite without running it"
+        }
+        RunError::Hub(_) => "a model folder on disk needs no network: give its path as `subject.model`",
+        RunError::AllFailed(failed) => return failed.hints.clone(),
+        RunError::Chat(error) => return error.advice().into_iter().collect(),
+        RunError::Stopped => return vec![],
+        _ if exit_code(error) == 9 => {
+            "everything finished so far is kept; free some space or choose another folder with --out, then run again"
+        }
+        _ => return vec![],
+    };
+    vec![hint.to_string()]
 }
 
 /// The documented exit code of an error.
@@ -116,7 +119,7 @@ pub fn exit_code(error: &RunError) -> u8 {
                 8
             }
         }
-        RunError::Chat(_) => 5,
+        RunError::Chat(_) | RunError::AllFailed(_) => 5,
         RunError::File(error) => file_code(error),
         RunError::Corpus(error) if error.is_params() => 2,
         RunError::Corpus(error) if error.is_write() => 9,

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::args::{Common, Environment, RunArgs, SuiteArgs, key};
 use super::progress::{Progress, say};
-use super::{has_verb, inspect, plan, print, print_json};
+use super::{errors, has_verb, inspect, plan, print, print_json};
 use crate::base::DeviceName;
 use crate::hub::DEFAULT_ENDPOINT;
 use crate::llm::{Budget, Usage};
@@ -75,6 +75,12 @@ pub fn run(
         }
     })?;
     show(&finished, common, environment)?;
+    if let Some(unanswered) = finished.llm.unanswered {
+        let error = RunError::AllFailed(Box::new(unanswered));
+        // The result is on stdout already, in whatever form.
+        errors::print(&error, false);
+        return Ok(errors::exit_code(&error));
+    }
     let (walked, failed) = finished.failed;
     let allowed = suite.limits.failed_allowed * walked as f64;
     Ok(if failed as f64 > allowed { TOO_MANY_FAILED } else { 0 })
@@ -206,8 +212,12 @@ fn word(text: &str) -> String {
 /// What a language model was asked, in a line.
 fn usage_line(model: &str, usage: &Usage) -> String {
     let cost = usage.dollars.map_or("prices not given".to_string(), |dollars| format!("${dollars:.4}"));
+    let estimated = match usage.estimated {
+        0 => String::new(),
+        n => format!(" ({n} answers came without a count: estimated)"),
+    };
     format!(
-        "{model}: {} requests, {} more answered from the cache, {} tokens in, {} out, {cost}",
+        "{model}: {} requests, {} more answered from the cache, {} tokens in, {} out{estimated}, {cost}",
         usage.requests, usage.cached, usage.tokens_in, usage.tokens_out
     )
 }

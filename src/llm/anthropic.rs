@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::http::Http;
+use super::openai::TokenCount;
 use super::{
     Billed, BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, LlmSpec, Message, PromptReply,
     PromptRequest, Role,
@@ -22,22 +23,14 @@ struct Answer {
     content: Option<Vec<Block>>,
     stop_reason: Option<String>,
     #[serde(default)]
-    usage: TokenCount,
+    usage: Value,
 }
 
 #[derive(Deserialize)]
 struct Block {
     text: Option<String>,
     input: Option<Value>,
-}
-
-/// Tokens as the endpoint counts them, those from and into its own cache apart.
-#[derive(Deserialize, Default)]
-struct TokenCount {
-    input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
+    thinking: Option<String>,
 }
 
 impl Anthropic {
@@ -53,7 +46,10 @@ impl Anthropic {
         let others: Vec<&Message> = request.messages.iter().filter(|message| !is_system(message)).collect();
         let mut body = Map::new();
         body.insert("model".into(), json!(self.spec.model));
-        body.insert(self.spec.max_tokens_field.clone(), json!(request.max_tokens));
+        body.insert(
+            self.spec.max_tokens_field.clone(),
+            json!(request.max_tokens + self.spec.thinking_tokens),
+        );
         body.insert("temperature".into(), json!(request.temperature));
         body.insert("messages".into(), json!(others));
         if !system.is_empty() {
@@ -73,18 +69,29 @@ impl Anthropic {
 
     async fn message(&self, request: &ChatRequest) -> Result<ChatReply, ChatError> {
         let answer: Answer = self.http.ask("v1/messages", &self.body(request)).await?;
-        let count = answer.usage;
-        let read = [count.input_tokens, count.cache_creation_input_tokens, count.cache_read_input_tokens];
-        let (tokens_in, tokens_out) = (read.into_iter().flatten().sum(), count.output_tokens.unwrap_or(0));
+        // Tokens as the endpoint counts them, those from and into its own cache apart.
+        let count = |name: &str| answer.usage.get(name).and_then(TokenCount::number).unwrap_or(0);
+        let read = ["input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"];
+        let tokens_in = read.into_iter().map(count).fold(0, u64::saturating_add);
+        let tokens_out = count("output_tokens");
         let billed = Billed { tokens_in, tokens_out };
         let odd = || self.http.odd("answered without a content").with_billed(billed);
         let blocks = answer.content.ok_or_else(odd)?;
         let finish = match answer.stop_reason.as_deref() {
             Some("max_tokens" | "model_context_window_exceeded") => Finish::Length,
             Some("refusal") => Finish::Refused,
+            _ if !blocks.iter().any(Block::says) && blocks.iter().any(|block| block.thinking.is_some()) => {
+                Finish::Thought
+            }
             _ => Finish::Stop,
         };
         Ok(ChatReply { text: text_of(blocks), finish, tokens_in, tokens_out, logprobs: None })
+    }
+}
+
+impl Block {
+    fn says(&self) -> bool {
+        self.input.is_some() || self.text.as_ref().is_some_and(|text| !text.trim().is_empty())
     }
 }
 

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::{
-    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, Meter, PromptReply, PromptRequest,
-    locked,
+    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Meter, PromptReply, PromptRequest, locked,
 };
 use crate::base::{Digest, Digester, read, write_atomic};
 
@@ -16,14 +15,15 @@ const KIND: &str = "llm-answer";
 const VERSION: u32 = 1;
 
 /// Remembers answers in a folder, one file each, named by the digest of the client's identity and
-/// the whole request. Several processes can share the folder. Answers that were refused or cut off
-/// are not kept, nor are errors; a damaged file is as good as none. Identical requests under way at
+/// the whole request. Several processes can share the folder. Answers that came to nothing are forgotten when
+/// whoever asked says so; errors are never kept; a damaged file is as good as none. Identical requests under way at
 /// once share one call and its outcome.
 pub struct Cached {
     inner: Arc<dyn ChatClient>,
     folder: PathBuf,
     meter: Meter,
     in_hand: Arc<Semaphore>,
+    forgets: bool,
     chats: Flights<ChatReply>,
     prompts: Flights<PromptReply>,
 }
@@ -48,6 +48,7 @@ impl Cached {
             folder: folder.to_path_buf(),
             meter,
             in_hand: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            forgets: true,
             chats: Flights::default(),
             prompts: Flights::default(),
         }
@@ -59,6 +60,11 @@ impl Cached {
         Self { in_hand, ..self }
     }
 
+    /// The same for a model that gives the same answer each time: what came to nothing is kept too.
+    pub fn of_fixed_answers(self) -> Self {
+        Self { forgets: false, ..self }
+    }
+
     fn key<R: Serialize>(&self, what: &str, request: &R) -> Digest {
         let mut digester = Digester::new(KIND);
         digester.text(self.inner.identity()).text(what).json(request);
@@ -68,6 +74,13 @@ impl Cached {
     fn path(&self, key: &Digest) -> PathBuf {
         let name = key.hex();
         self.folder.join(&name[..2]).join(format!("{name}.json"))
+    }
+
+    fn drop_stored(&self, key: &Digest) {
+        if self.forgets {
+            // Where it can't be removed, or another process was faster, the next run reads it again.
+            let _ = std::fs::remove_file(self.path(key));
+        }
     }
 
     async fn remembered<T: Reply>(
@@ -105,13 +118,11 @@ impl Cached {
         // The semaphore is never closed, so there always is a permit.
         let _in_hand = self.in_hand.acquire().await.ok();
         let reply = ask.await?;
-        if reply.is_kept() {
-            let (kept, identity) = (reply.clone(), self.inner.identity().to_string());
-            let stored = tokio::task::spawn_blocking(move || store(&path, identity, kept)).await;
-            if !matches!(stored, Ok(true)) {
-                // The answer is paid for, so it is used all the same.
-                self.meter.count_not_stored();
-            }
+        let (kept, identity) = (reply.clone(), self.inner.identity().to_string());
+        let stored = tokio::task::spawn_blocking(move || store(&path, identity, kept)).await;
+        if !matches!(stored, Ok(true)) {
+            // The answer is paid for, so it is used all the same.
+            self.meter.count_not_stored();
         }
         Ok(reply)
     }
@@ -134,24 +145,21 @@ impl ChatClient for Cached {
         let key = self.key("score_prompt", request);
         Box::pin(self.remembered(&self.prompts, key, self.inner.score_prompt(request)))
     }
-}
 
-trait Reply: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Whether asking again could only give the same.
-    fn is_kept(&self) -> bool;
-}
+    fn forget(&self, request: &ChatRequest) {
+        self.drop_stored(&self.key("chat", request));
+    }
 
-impl Reply for ChatReply {
-    fn is_kept(&self) -> bool {
-        self.finish == Finish::Stop
+    fn forget_prompt(&self, request: &PromptRequest) {
+        self.drop_stored(&self.key("score_prompt", request));
     }
 }
 
-impl Reply for PromptReply {
-    fn is_kept(&self) -> bool {
-        true
-    }
-}
+trait Reply: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl Reply for ChatReply {}
+
+impl Reply for PromptReply {}
 
 fn digest_of<T: Serialize>(reply: &T) -> Option<Digest> {
     serde_json::to_vec(reply).ok().map(|bytes| Digest::of(&bytes))

@@ -70,6 +70,10 @@ pub enum Finish {
     Length,
     /// The endpoint or the model refused.
     Refused,
+    /// There is a thought and no answer.
+    Thought,
+    /// The model called a tool instead of answering.
+    Tool,
 }
 
 /// One token of an answer.
@@ -187,6 +191,14 @@ pub enum ChatError {
         /// What it said.
         detail: String,
     },
+    /// It sends the question elsewhere (3xx), where a question with a key is not taken.
+    #[error("{endpoint} answers with a redirect: {detail}")]
+    Redirected {
+        /// Base URL.
+        endpoint: String,
+        /// Where to.
+        detail: String,
+    },
     /// Too many requests (429).
     #[error("{endpoint} is limiting requests: {detail}")]
     RateLimited {
@@ -299,4 +311,10 @@ pub trait ChatClient: Send + Sync {
         &'a self,
         request: &'a PromptRequest,
     ) -> BoxFuture<'a, Result<PromptReply, ChatError>>;
+
+    /// Called where an answer came to nothing: where answers are stored, the next one may be another.
+    fn forget(&self, _request: &ChatRequest) {}
+
+    /// The same of a prompt's probabilities.
+    fn forget_prompt(&self, _request: &PromptRequest) {}
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::http::Http;
-use super::openai::{TokenCount, finish_of};
+use super::openai::{TokenCount, finish_of, first_of};
 use super::{
     ChatError, ChatReply, LlmSpec, PromptLogprobs, PromptReply, PromptRequest, PromptToken, TokenChoice,
 };
@@ -23,11 +23,13 @@ const A_TOKEN: u64 = 1;
 #[derive(Deserialize)]
 struct Answer {
     choices: Option<Vec<Choice>>,
-    usage: Option<TokenCount>,
+    #[serde(default)]
+    usage: TokenCount,
 }
 
 #[derive(Deserialize)]
 struct Choice {
+    index: Option<u64>,
     text: Option<String>,
     finish_reason: Option<String>,
     logprobs: Option<Columns>,
@@ -104,8 +106,8 @@ pub(super) async fn score(
 
 async fn first_choice(http: &Http, body: &Value) -> Result<(Choice, TokenCount), ChatError> {
     let answer: Answer = http.ask(PATH, body).await?;
-    let choice = answer.choices.unwrap_or_default().into_iter().next();
-    let count = answer.usage.unwrap_or_default();
+    let choice = first_of(answer.choices, |choice| choice.index);
+    let count = answer.usage;
     let odd = || http.odd("answered without a choice").with_billed(count.billed());
     Ok((choice.ok_or_else(odd)?, count))
 }

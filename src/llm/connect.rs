@@ -11,7 +11,7 @@ use super::openai::OpenAi;
 use super::spec::{is_loopback, parse_base_url, shown};
 use super::{
     BoxFuture, Budget, Cached, ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, LlmSpec, Meter,
-    Metered, Pace, Prices, PromptReply, PromptRequest, Retried, RetryPolicy, Secret, Throttled,
+    Metered, Pace, Prices, PromptReply, PromptRequest, Remarks, Retried, RetryPolicy, Secret, Throttled,
 };
 
 /// A model with what the machine and the user add to its specification.
@@ -38,6 +38,8 @@ pub struct Llm {
     pub client: Arc<dyn ChatClient>,
     /// What it was asked and what that cost.
     pub meter: Meter,
+    /// What was learnt about it on the way.
+    pub remarks: Remarks,
     line: Arc<Line>,
 }
 
@@ -48,6 +50,9 @@ struct Line {
     prices: Option<Prices>,
     budget: Option<Budget>,
     cache_folder: PathBuf,
+    remarks: Remarks,
+    /// Whether an answer is always the same, as those of a model in this process are.
+    fixed_answers: bool,
     /// Questions asked and not stored yet.
     in_hand: Arc<Semaphore>,
     /// Purposes so far.
@@ -70,8 +75,9 @@ impl Line {
         let metered = Arc::new(Metered::new(line.throttled.clone(), meter.clone(), line.budget.clone()));
         let retried = Arc::new(Retried::new(metered, policy));
         let cached = Cached::new(retried, &line.cache_folder, meter.clone());
-        let client = Arc::new(cached.losing_at_most(line.in_hand.clone()));
-        Llm { client, meter, line }
+        let cached = cached.losing_at_most(line.in_hand.clone());
+        let client = Arc::new(if line.fixed_answers { cached.of_fixed_answers() } else { cached });
+        Llm { client, meter, remarks: line.remarks.clone(), line }
     }
 }
 
@@ -120,7 +126,7 @@ impl Endpoint {
         self.spec.prices()
     }
 
-    fn protocol(&self, base: &Url) -> Result<Arc<dyn ChatClient>, ChatError> {
+    fn protocol(&self, base: &Url, remarks: &Remarks) -> Result<Arc<dyn ChatClient>, ChatError> {
         let identity = self.spec.identity(base);
         if self.offline && !is_loopback(base) {
             return Ok(Arc::new(Unreachable { endpoint: shown(base), identity }));
@@ -128,7 +134,7 @@ impl Endpoint {
         let http = Http::new(&self.spec, base, self.key.clone())?;
         Ok(match self.spec.client {
             ClientKind::Anthropic => Arc::new(Anthropic::new(http, identity, self.spec.clone())),
-            _ => Arc::new(OpenAi::new(http, identity, self.spec.clone())),
+            _ => Arc::new(OpenAi::new(http, identity, self.spec.clone(), remarks.clone())),
         })
     }
 }
@@ -154,6 +160,7 @@ pub fn connect(endpoint: &Endpoint) -> Result<Llm, ChatError> {
 /// As [`connect`].
 pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, ChatError> {
     let spec = &endpoint.spec;
+    let remarks = Remarks::default();
     let protocol = if spec.client == ClientKind::Local {
         let problems: Vec<String> = spec.check().iter().map(ToString::to_string).collect();
         if !problems.is_empty() {
@@ -163,7 +170,7 @@ pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, Cha
     } else {
         let base = endpoint.address()?;
         endpoint.check(&base)?;
-        endpoint.protocol(&base)?
+        endpoint.protocol(&base, &remarks)?
     };
     let pace = Pace {
         max_in_flight: spec.max_in_flight,
@@ -177,6 +184,8 @@ pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, Cha
         prices: endpoint.prices(),
         budget: endpoint.budget.clone(),
         cache_folder: endpoint.cache_folder.clone(),
+        remarks,
+        fixed_answers: spec.client == ClientKind::Local,
         in_hand: Arc::new(Semaphore::new(in_hand.clamp(1, Semaphore::MAX_PERMITS))),
         purposes: AtomicU64::new(0),
     })))

@@ -46,4 +46,9 @@ impl Expected {
             tokens_out: counted(reply.tokens_out, tokens(&reply.text) as u64),
         }
     }
+
+    /// Whether some of that is an estimate.
+    pub fn is_estimated(reply: &ChatReply) -> bool {
+        reply.tokens_in == 0 || (reply.tokens_out == 0 && !reply.text.is_empty())
+    }
 }

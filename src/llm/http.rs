@@ -9,6 +9,7 @@ use reqwest::{Client, Response, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::openai::TokenCount;
 use super::spec::{KEY_PLACE, is_loopback, shown};
 use super::status::{Blame, Said, one_line};
 use super::wait::asked_wait;
@@ -87,16 +88,22 @@ impl Http {
         let bytes = tokio::time::timeout(limit, self.exchange(path, body)).await.unwrap_or_else(|_| {
             Err(ChatError::Timeout { endpoint: self.endpoint.clone(), seconds: self.timeout_seconds })
         })?;
-        let value: Value = serde_json::from_slice(&bytes).map_err(|_| {
-            self.odd(&format!("answered with something that is not JSON ({} bytes)", bytes.len()))
-        })?;
-        if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
-            let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
-            let status = status.filter(|status| (400..600).contains(status)).unwrap_or(500);
-            return Err(self.refused(status, None, &Said::of(&value)).with_billed(billed_in(&value)));
+        let not_json =
+            || self.odd(&format!("answered with something that is not JSON ({} bytes)", bytes.len()));
+        let text = std::str::from_utf8(&bytes).map_err(|_| not_json())?;
+        // Before anything else sees it.
+        let text = self.key.as_ref().map_or_else(|| text.to_string(), |key| key.hidden_in_json(text));
+        let value: Value = serde_json::from_str(&text).map_err(|_| not_json())?;
+        if value.get("object").is_some_and(|object| object == "error") {
+            return Err(self.refused(status_in(&value), None, &Said::of(&value)));
         }
-        // Read again from the bytes: the order of a map's entries can matter to a protocol.
-        serde_json::from_slice(&bytes).map_err(|error| {
+        if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
+            return Err(self
+                .refused(status_in(error), None, &Said::of(&value))
+                .with_billed(billed_in(&value)));
+        }
+        // Read again from the text: the order of a map's entries can matter to a protocol.
+        serde_json::from_str(&text).map_err(|error| {
             self.odd(&format!("its answer is not understood: {error}")).with_billed(billed_in(&value))
         })
     }
@@ -111,16 +118,17 @@ impl Http {
             .map_err(|error| self.broken(error))?;
         let status = response.status();
         if status.is_redirection() {
-            return Err(self.redirected(&response));
+            return Err(self.redirected(&response, path));
         }
         if status.is_success() {
             return self.body(response).await;
         }
-        let wait = asked_wait(response.headers());
+        let asked = asked_wait(response.headers());
         // The status alone is an answer, so trouble with the body changes nothing.
         let body = self.body(response).await.unwrap_or_default();
         let billed = serde_json::from_slice(&body).map_or(Billed::default(), |value| billed_in(&value));
-        Err(self.refused(status.as_u16(), wait, &Said::read(&body)).with_billed(billed))
+        let said = Said::read(&body);
+        Err(self.refused(status.as_u16(), asked.or_else(|| said.wait()), &said).with_billed(billed))
     }
 
     fn address(&self, path: &str) -> Url {
@@ -159,13 +167,23 @@ impl Http {
         blame.error(status, wait, said)
     }
 
-    fn redirected(&self, response: &Response) -> ChatError {
+    /// Where a redirect leads, without what may hold a key. A place under the same path is told as the base URL that
+    /// it would need.
+    fn redirected(&self, response: &Response, path: &str) -> ChatError {
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        let target = location.and_then(|text| response.url().join(text).ok());
-        let place = target.map_or("nowhere".into(), |url| url.origin().ascii_serialization());
-        let said = format!("it redirects to `{place}`, which is not followed: give the right base URL");
+        let place = |mut url: Url| {
+            url.set_query(None);
+            url.set_fragment(None);
+            let _ = url.set_username("").and_then(|()| url.set_password(None));
+            let text = url.to_string();
+            text.strip_suffix(path).map_or(text.clone(), |base| base.trim_end_matches('/').to_string())
+        };
+        let target = location.and_then(|text| response.url().join(text).ok()).map_or("nowhere".into(), place);
+        let said = format!(
+            "it leads to `{target}` and is not followed, since the key and the question go nowhere else"
+        );
         let detail = format!("status {}: {}", response.status().as_u16(), one_line(&self.hide(&said)));
-        ChatError::BadRequest { endpoint: self.endpoint.clone(), detail }
+        ChatError::Redirected { endpoint: self.endpoint.clone(), detail }
     }
 
     /// An exchange that failed below HTTP. The address is left out: its query may hold a key.
@@ -183,10 +201,16 @@ impl Http {
     }
 }
 
+/// The status that an error names within an answer; 500 where it names none.
+fn status_in(error: &Value) -> u16 {
+    let code = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+    code.filter(|status| (400..600).contains(status)).unwrap_or(500)
+}
+
 /// The `usage` of an answer, in OpenAI's words or in Anthropic's; nothing where it says nothing.
 fn billed_in(answer: &Value) -> Billed {
     let count = |names: &[&str]| {
-        let of = |name: &&str| answer.get("usage")?.get(*name)?.as_u64();
+        let of = |name: &&str| TokenCount::number(answer.get("usage")?.get(*name)?);
         names.iter().filter_map(of).fold(0, u64::saturating_add)
     };
     Billed {

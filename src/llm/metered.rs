@@ -32,6 +32,9 @@ pub struct Usage {
     pub cached: u64,
     /// Answers that could not be stored and would be paid again.
     pub not_stored: u64,
+    /// Answers whose tokens the endpoint did not count: they are estimated, a token per three characters.
+    #[serde(default)]
+    pub estimated: u64,
     /// Tokens of questions, without the cached ones and with those of failed calls that the endpoint
     /// counted.
     pub tokens_in: u64,
@@ -42,14 +45,20 @@ pub struct Usage {
 }
 
 impl Usage {
+    fn add(&mut self, tokens_in: u64, tokens_out: u64) {
+        self.tokens_in = self.tokens_in.saturating_add(tokens_in);
+        self.tokens_out = self.tokens_out.saturating_add(tokens_out);
+    }
+
     /// Both together; dollars where both are known.
     pub fn plus(&self, other: &Self) -> Self {
         Self {
             requests: self.requests + other.requests,
             cached: self.cached + other.cached,
             not_stored: self.not_stored + other.not_stored,
-            tokens_in: self.tokens_in + other.tokens_in,
-            tokens_out: self.tokens_out + other.tokens_out,
+            estimated: self.estimated + other.estimated,
+            tokens_in: self.tokens_in.saturating_add(other.tokens_in),
+            tokens_out: self.tokens_out.saturating_add(other.tokens_out),
             dollars: self.dollars.zip(other.dollars).map(|(mine, theirs)| mine + theirs),
         }
     }
@@ -89,17 +98,15 @@ impl Meter {
         locked(&self.0.usage).not_stored += 1;
     }
 
-    fn count(&self, taken: Expected) {
+    fn count(&self, taken: Expected, is_estimated: bool) {
         let mut usage = locked(&self.0.usage);
         usage.requests += 1;
-        usage.tokens_in += taken.tokens_in;
-        usage.tokens_out += taken.tokens_out;
+        usage.estimated += u64::from(is_estimated);
+        usage.add(taken.tokens_in, taken.tokens_out);
     }
 
     fn count_failed(&self, billed: Billed) {
-        let mut usage = locked(&self.0.usage);
-        usage.tokens_in += billed.tokens_in;
-        usage.tokens_out += billed.tokens_out;
+        locked(&self.0.usage).add(billed.tokens_in, billed.tokens_out);
     }
 
     fn dollars(&self, tokens: Expected) -> f64 {
@@ -127,7 +134,7 @@ impl Metered {
         &'a self,
         expected: Expected,
         ask: BoxFuture<'a, Result<T, ChatError>>,
-        taken: impl Fn(&T) -> Expected,
+        taken: impl Fn(&T) -> (Expected, bool),
     ) -> Result<T, ChatError> {
         let reserved = match &self.budget {
             Some(budget) => Some(budget.reserve(self.meter.dollars(expected)).await?),
@@ -136,8 +143,8 @@ impl Metered {
         let outcome = ask.await;
         let taken = match &outcome {
             Ok(reply) => {
-                let taken = taken(reply);
-                self.meter.count(taken);
+                let (taken, is_estimated) = taken(reply);
+                self.meter.count(taken, is_estimated);
                 taken
             }
             Err(error) => {
@@ -160,7 +167,8 @@ impl ChatClient for Metered {
 
     fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>> {
         let expected = Expected::of_chat(request);
-        Box::pin(self.counted(expected, self.inner.chat(request), move |reply| expected.taken(reply)))
+        let taken = move |reply: &ChatReply| (expected.taken(reply), Expected::is_estimated(reply));
+        Box::pin(self.counted(expected, self.inner.chat(request), taken))
     }
 
     fn score_prompt<'a>(
@@ -168,7 +176,7 @@ impl ChatClient for Metered {
         request: &'a PromptRequest,
     ) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
         let expected = Expected::of_prompt(request);
-        let taken = |reply: &PromptReply| Expected { tokens_in: reply.tokens_in, tokens_out: 0 };
+        let taken = |reply: &PromptReply| (Expected { tokens_in: reply.tokens_in, tokens_out: 0 }, false);
         Box::pin(self.counted(expected, self.inner.score_prompt(request), taken))
     }
 }

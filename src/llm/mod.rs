@@ -8,6 +8,7 @@
 //! it: remember answers, ask again, count and stop at a budget, wait for a turn. [`connect`] puts them
 //! in their order. All of it runs on a tokio runtime with time.
 
+mod advice;
 mod anthropic;
 mod ask;
 mod budget;
@@ -18,12 +19,15 @@ mod connect;
 mod counter;
 mod estimate;
 mod http;
+mod lenient;
 #[cfg(feature = "local-llm")]
 mod local;
 mod metered;
 mod openai;
+mod overheard;
 mod prompt;
 mod reading;
+mod remarks;
 mod replayed;
 mod retried;
 #[cfg(test)]
@@ -36,7 +40,7 @@ mod tests;
 mod throttled;
 mod wait;
 
-pub use ask::{ask_until_read, failed_call};
+pub use ask::{ENDPOINT_REASONS, ask_until_read, failed_call};
 pub use budget::Budget;
 pub use cached::Cached;
 pub use chat::{
@@ -45,9 +49,14 @@ pub use chat::{
 };
 pub use connect::{Endpoint, Llm, connect, connect_with};
 pub use counter::{Example, Question, TokenCounter, approximate_tokens};
+pub use lenient::{Lenient, Node, whole_number};
 pub use metered::{Meter, Metered, Prices, Usage};
+pub use overheard::{Heard, Overheard};
 pub use prompt::Prompt;
-pub use reading::{ReadProblem, answer, answer_json, is_refusal, probabilities, token_at};
+pub use reading::{
+    READER_VERSION, ReadProblem, answer, answer_value, is_refusal, probabilities, token_at, trimmed,
+};
+pub use remarks::Remarks;
 pub use replayed::{Recording, Replayed};
 pub use retried::{Retried, RetryPolicy};
 pub use secret::Secret;

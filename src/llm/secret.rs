@@ -1,8 +1,17 @@
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 /// Shorter texts are no keys but words like `x` that local servers are given; hiding them would
 /// only garble messages.
 const LEAST_HIDDEN: usize = 4;
+
+/// A text of fewer letters and digits is too common to be looked for in other forms than its own.
+const LEAST_DISTINCT: usize = 8;
+
+/// What stands in the key's place.
+const HIDDEN: &str = "***";
 
 /// A key. It prints as `***`, and only this folder can read it.
 #[derive(Clone, PartialEq, Eq)]
@@ -20,23 +29,176 @@ impl Secret {
         &self.0
     }
 
-    /// `text` with `***` wherever the key stood.
+    /// `text` with `***` wherever the key stood: as it is, in capitals, percent-encoded, in base64, in hexadecimal,
+    /// or broken by spaces, line ends and other signs.
     pub(super) fn hidden_in(&self, text: &str) -> String {
         if self.0.len() < LEAST_HIDDEN {
             return text.to_string();
         }
-        text.replace(&self.0, "***")
+        let text = text.replace(&self.0, HIDDEN);
+        if self.is_distinct() { without(text, &self.forms()) } else { text }
     }
+
+    /// JSON with the key hidden inside of its texts. It stays JSON, in the order written. A key that may be a common
+    /// word (`EMPTY`, `token`) is left alone, as an answer may hold that word.
+    pub(super) fn hidden_in_json(&self, json: &str) -> String {
+        let forms = self.forms();
+        if !self.is_distinct() || !forms.iter().any(|form| Letters::of(json).find(form).is_some()) {
+            return json.to_string();
+        }
+        let (mut shown, mut rest) = (String::with_capacity(json.len()), json);
+        while let Some(start) = rest.find('"') {
+            let Some(end) = end_of_text(rest, start) else { break };
+            let (before, written) = (&rest[..start], &rest[start..end]);
+            let hidden = serde_json::from_str::<String>(written).map(|text| (self.hidden_in(&text), text));
+            shown.push_str(before);
+            match hidden {
+                Ok((hidden, text)) if hidden != text => {
+                    shown.push_str(&serde_json::Value::from(hidden).to_string());
+                }
+                _ => shown.push_str(written),
+            }
+            rest = &rest[end..];
+        }
+        shown + rest
+    }
+
+    /// Whether it looks like a key and like no word.
+    fn is_distinct(&self) -> bool {
+        let letters = self.0.bytes().filter(u8::is_ascii_alphanumeric).count();
+        letters >= LEAST_DISTINCT && self.0.bytes().any(|byte| byte.is_ascii_digit())
+    }
+
+    /// The letters and digits of every form that is looked for, in lower case.
+    fn forms(&self) -> Vec<Vec<u8>> {
+        let bytes = self.0.as_bytes();
+        let percent: String = bytes
+            .iter()
+            .map(|&byte| {
+                if byte.is_ascii_alphanumeric() {
+                    char::from(byte).to_string()
+                } else {
+                    format!("%{byte:02X}")
+                }
+            })
+            .collect();
+        let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        // In base64 it depends on what stands before it, modulo three bytes.
+        let inside = |before: usize| {
+            let encoded = STANDARD.encode([&vec![0; before], bytes].concat());
+            let (first, last) = ((8 * before).div_ceil(6), 8 * (before + bytes.len()) / 6);
+            encoded[first..last].to_string()
+        };
+        let texts = [self.0.clone(), percent, hexadecimal, inside(0), inside(1), inside(2)];
+        let mut forms: Vec<Vec<u8>> = texts.iter().map(|text| Letters::of(text).signs).collect();
+        forms.retain(|form| form.len() >= LEAST_DISTINCT);
+        forms
+    }
+}
+
+/// The byte behind the JSON text that starts with the quotation mark at `start`.
+fn end_of_text(json: &str, start: usize) -> Option<usize> {
+    let bytes = json.as_bytes();
+    let mut end = start + 1;
+    while *bytes.get(end)? != b'"' {
+        end += if bytes[end] == b'\\' { 2 } else { 1 };
+    }
+    Some(end + 1)
+}
+
+/// A text's letters and digits in lower case, with the byte of each. A letter outside of ASCII counts as one that is
+/// in no key.
+struct Letters {
+    signs: Vec<u8>,
+    places: Vec<usize>,
+}
+
+impl Letters {
+    fn of(text: &str) -> Self {
+        let known = |(place, c): (usize, char)| match c {
+            c if c.is_ascii_alphanumeric() => Some((c.to_ascii_lowercase() as u8, place)),
+            c if c.is_alphanumeric() => Some((0, place)),
+            _ => None,
+        };
+        let (signs, places) = text.char_indices().filter_map(known).unzip();
+        Self { signs, places }
+    }
+
+    /// The bytes of the text from the first sign of a form to its last.
+    fn find(&self, form: &[u8]) -> Option<std::ops::Range<usize>> {
+        let first = self.signs.windows(form.len()).position(|window| window == form)?;
+        Some(self.places[first]..self.places[first + form.len() - 1] + 1)
+    }
+}
+
+fn without(mut text: String, forms: &[Vec<u8>]) -> String {
+    for form in forms {
+        while let Some(place) = Letters::of(&text).find(form) {
+            text.replace_range(place, HIDDEN);
+        }
+    }
+    text
 }
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(HIDDEN)
     }
 }
 
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(HIDDEN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "sk-Proj_0123/45+67=";
+
+    #[test]
+    fn a_key_is_hidden_in_every_form() {
+        let key = Secret::new(KEY).expect("a key");
+        let encoded = |before: &str| STANDARD.encode(format!("{before}{KEY}"));
+        let forms = [
+            KEY.to_string(),
+            KEY.to_uppercase(),
+            "sk-Proj_\n0123/45+67=".into(),
+            "sk-Proj_01 23/45+67=".into(),
+            "sk%2DProj%5F0123%2F45%2B67%3D".into(),
+            "sk-Proj_0123%2F45%2B67%3D".into(),
+            encoded(""),
+            encoded("x:"),
+            encoded("Bearer "),
+            KEY.bytes().map(|byte| format!("{byte:02X}")).collect(),
+        ];
+        for form in &forms {
+            for text in [form.clone(), format!("bad key ({form}), sent as {form}")] {
+                let hidden = key.hidden_in(&text);
+                assert!(hidden.contains(HIDDEN) && !hidden.contains("0123"), "{form}: {hidden}");
+                let letters = |text: &str| text.bytes().filter(u8::is_ascii_alphanumeric).count();
+                assert!(letters(&hidden) < letters(&text) - 8, "{form}: {hidden}");
+            }
+        }
+        assert_eq!(key.hidden_in("no key at all: 0123"), "no key at all: 0123");
+    }
+
+    #[test]
+    fn json_stays_json_in_its_order() {
+        let key = Secret::new(KEY).expect("a key");
+        let json = format!("{{\"z\": \"a {KEY} b\\n\", \"a\": [1, \"\\\"{KEY}\"], \"n\": {{}}}}");
+        let hidden = key.hidden_in_json(&json);
+        assert_eq!(hidden, "{\"z\": \"a *** b\\n\", \"a\": [1, \"\\\"***\"], \"n\": {}}");
+        let plain = "{\"a\": \"b\"}";
+        assert_eq!(key.hidden_in_json(plain), plain);
+        for broken in ["\"", "{\"a", "\\\"", &format!("\"{KEY}")] {
+            let _ = key.hidden_in_json(broken);
+        }
+        // A word that local servers are given for a key may be what an answer is about.
+        let word = Secret::new("EMPTY").expect("a key");
+        assert_eq!(word.hidden_in_json("{\"a\": \"EMPTY boxes\"}"), "{\"a\": \"EMPTY boxes\"}");
+        assert_eq!(word.hidden_in("the key EMPTY, empty"), "the key ***, empty");
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -13,6 +13,18 @@ use super::Prices;
 pub(super) const LOCAL_SIDE_BY_SIDE: usize = 16;
 /// What stands for the key in the values of `headers` and `query`.
 pub(super) const KEY_PLACE: &str = "{key}";
+/// Fields of a request that `omit` can name, beside the one with the most tokens of an answer.
+const OMITTED: [&str; 9] = [
+    "temperature",
+    "seed",
+    "max_tokens",
+    "max_completion_tokens",
+    "response_format",
+    "logprobs",
+    "top_logprobs",
+    "return_token_ids",
+    "tool_choice",
+];
 /// Headers that carry keys: a literal value would put the key into the suite file.
 const KEY_HEADERS: [&str; 5] = ["authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"];
 
@@ -100,9 +112,13 @@ pub struct LlmSpec {
     pub query: BTreeMap<String, String>,
     /// Fields added to the body of every request; `null` takes one out that would be sent.
     pub extra_body: BTreeMap<String, Value>,
+    /// Fields that are left out of every request, for endpoints that refuse them.
+    pub omit: BTreeSet<String>,
     /// What the field with the most tokens of an answer is called: some models want
-    /// `max_completion_tokens`.
+    /// `max_completion_tokens`, which is also used where the endpoint asks for it.
     pub max_tokens_field: String,
+    /// Tokens added to the most tokens of every answer, for models that think first.
+    pub thinking_tokens: usize,
     /// Most requests under way at once.
     pub max_in_flight: usize,
     /// Most requests per minute; none: no limit.
@@ -137,7 +153,9 @@ impl Default for LlmSpec {
             headers: BTreeMap::new(),
             query: BTreeMap::new(),
             extra_body: BTreeMap::new(),
+            omit: BTreeSet::new(),
             max_tokens_field: "max_tokens".into(),
+            thinking_tokens: 0,
             max_in_flight: 64,
             requests_per_minute: None,
             tokens_per_minute: None,
@@ -211,11 +229,20 @@ impl LlmSpec {
         if self.max_tokens_field.is_empty() {
             problems.add("max_tokens_field", "is empty: expected `max_tokens` or another name");
         }
+        if let Some(unknown) = self.omit.iter().find(|field| !self.can_omit(field)) {
+            let why =
+                format!("names `{unknown}`, which is not left out: expected some of {}", OMITTED.join(", "));
+            problems.add("omit", &why);
+        }
         if self.max_in_flight == 0 {
             problems.add("max_in_flight", "is 0: expected at least 1");
         }
         self.check_numbers(&mut problems);
         problems.0
+    }
+
+    fn can_omit(&self, field: &str) -> bool {
+        OMITTED.contains(&field) || field == self.max_tokens_field
     }
 
     /// Whether this program has such models, and fields that say how to reach an endpoint.
@@ -232,6 +259,8 @@ impl LlmSpec {
             ("headers", !self.headers.is_empty()),
             ("query", !self.query.is_empty()),
             ("extra_body", !self.extra_body.is_empty()),
+            ("omit", !self.omit.is_empty()),
+            ("thinking_tokens", self.thinking_tokens > 0),
             ("price_in", self.price_in.is_some()),
             ("price_out", self.price_out.is_some()),
         ] {
@@ -290,6 +319,12 @@ impl LlmSpec {
         if !self.extra_body.is_empty() {
             text.push_str(&format!(" body={}", Value::from_iter(self.extra_body.clone())));
         }
+        if !self.omit.is_empty() {
+            text.push_str(&format!(" omit={}", Value::from_iter(self.omit.iter().map(String::as_str))));
+        }
+        if self.thinking_tokens > 0 {
+            text.push_str(&format!(" thinking_tokens={}", self.thinking_tokens));
+        }
         if !self.structured {
             text.push_str(" unstructured");
         }
@@ -302,8 +337,10 @@ impl LlmSpec {
         text
     }
 
-    /// The body that is sent: with the fields of `extra_body`, without those that are null there.
+    /// The body that is sent: without the fields of `omit`, with those of `extra_body`, without those that are null
+    /// there.
     pub(super) fn with_extra(&self, mut body: Map<String, Value>) -> Value {
+        body.retain(|name, _| !self.omit.contains(name));
         for (name, value) in &self.extra_body {
             if value.is_null() {
                 body.remove(name);

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::wait::wait_in_words;
 use super::{Billed, ChatError};
 
 /// Most characters of an endpoint's words in a message.
@@ -48,13 +49,18 @@ impl Said {
             Some(error),
             error.get("message"),
             error.get("detail"),
-            error.pointer("/detail/0/msg"),
             value.get("message"),
             value.get("detail"),
         ];
-        let message = said.into_iter().flatten().find_map(Value::as_str).unwrap_or_default().to_string();
+        let text = said.into_iter().flatten().find_map(Value::as_str).map(str::to_string);
+        let message = text.or_else(|| fields_at_fault(error.get("detail")?)).unwrap_or_default();
         let codes = ["code", "type"].iter().filter_map(|name| error.get(*name)?.as_str());
         Self { codes: codes.map(str::to_string).collect(), message }
+    }
+
+    /// Seconds that its words ask to wait.
+    pub fn wait(&self) -> Option<f64> {
+        wait_in_words(&self.message)
     }
 
     fn is_quota(&self) -> bool {
@@ -65,6 +71,20 @@ impl Said {
         let message = self.message.to_ascii_lowercase();
         self.is_quota() || QUOTA_WORDS.iter().any(|words| message.contains(words))
     }
+}
+
+/// A list of fields at fault, as FastAPI has it: `[{"loc": ["body", "seed"], "msg": "extra fields not permitted"}]`.
+fn fields_at_fault(detail: &Value) -> Option<String> {
+    const MOST: usize = 3;
+    let part = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_string);
+    let fault = |fault: &Value| {
+        let place: Vec<String> =
+            fault.get("loc").and_then(Value::as_array).into_iter().flatten().map(part).collect();
+        let what = fault.get("msg")?.as_str()?;
+        Some(if place.is_empty() { what.to_string() } else { format!("`{}` {what}", place.join(".")) })
+    };
+    let faults: Vec<String> = detail.as_array()?.iter().take(MOST).filter_map(fault).collect();
+    (!faults.is_empty()).then(|| faults.join("; "))
 }
 
 /// Whom an error is about, and what must not be in it.
@@ -107,13 +127,18 @@ impl Blame<'_> {
 
 /// A text of others in one line of at most 200 characters, without what could steer a terminal.
 pub(super) fn one_line(text: &str) -> String {
-    let steers = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    line_of(text, MOST_CHARACTERS)
+}
+
+/// The same of at most `most` characters.
+pub(super) fn line_of(text: &str, most: usize) -> String {
+    let steers = |c: char| matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
     let clean: String =
         text.chars().filter(|&c| !steers(c)).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let words: Vec<&str> = clean.split_whitespace().collect();
     let line = words.join(" ");
-    if line.chars().count() <= MOST_CHARACTERS {
+    if line.chars().count() <= most {
         return line;
     }
-    line.chars().take(MOST_CHARACTERS - 1).chain(['…']).collect()
+    line.chars().take(most - 1).chain(['…']).collect()
 }

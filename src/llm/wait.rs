@@ -28,6 +28,27 @@ pub(super) fn asked_wait(headers: &HeaderMap) -> Option<f64> {
     counted.filter_map(|(_, reset)| *reset).max_by(f64::total_cmp)
 }
 
+/// Seconds that words such as `Please try again in 2.5s.` or `retry after 20 seconds` ask to wait.
+pub(super) fn wait_in_words(text: &str) -> Option<f64> {
+    const BEFORE: [&str; 5] = ["try again in ", "try again after ", "retry after ", "retry in ", "wait for "];
+    let lower = text.to_ascii_lowercase();
+    let at = BEFORE.iter().find_map(|before| Some(lower.find(before)? + before.len()))?;
+    let mut words =
+        lower[at..].split_whitespace().map(|word| word.trim_end_matches(['.', ',', ';', '!', ')']));
+    let first = words.next()?;
+    if let Some(seconds) = span_seconds(first) {
+        return Some(seconds);
+    }
+    let number: f64 = first.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0)?;
+    let unit = match words.next().unwrap_or_default() {
+        "ms" | "millisecond" | "milliseconds" => 1e-3,
+        "minute" | "minutes" | "min" | "m" => 60.0,
+        "hour" | "hours" | "h" => 3600.0,
+        _ => 1.0,
+    };
+    Some(number * unit)
+}
+
 fn clock_seconds() -> Option<i64> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     i64::try_from(since.as_secs()).ok()
@@ -69,7 +90,8 @@ fn date_seconds(text: &str) -> Option<i64> {
     let (day, year): (i64, i64) = (day.parse().ok()?, year.parse().ok()?);
     let clock: Vec<i64> = time.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
     let [hours, minutes, seconds] = clock[..] else { return None };
-    if !(1..=31).contains(&day) || !(1970..=9999).contains(&year) {
+    let is_time = (0..24).contains(&hours) && (0..60).contains(&minutes) && (0..=60).contains(&seconds);
+    if !(1..=31).contains(&day) || !(1970..=9999).contains(&year) || !is_time {
         return None;
     }
     let leap_days = |year: i64| year / 4 - year / 100 + year / 400;
@@ -122,6 +144,29 @@ mod tests {
         assert_eq!(date_seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
         assert_eq!(date_seconds("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
         assert_eq!(date_seconds("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
-        assert_eq!(date_seconds("yesterday, at noon"), None);
+        for nonsense in [
+            "yesterday, at noon",
+            "Sun, 31 Feb 9999 99999999999999:99:99 GMT",
+            "Sun, 06 Nov 2094 9223372036854775807:9223372036854775807:00 GMT",
+            "Sun, 06 Nov 1994 24:00:00 GMT",
+        ] {
+            assert_eq!(date_seconds(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn waits_are_found_in_words() {
+        for (words, seconds) in [
+            ("Rate limit reached. Please try again in 2.5s.", Some(2.5)),
+            ("Please try again in 1m30s, or later", Some(90.0)),
+            ("try again in 120ms", Some(0.12)),
+            ("Please retry after 20 seconds.", Some(20.0)),
+            ("retry in 2 minutes", Some(120.0)),
+            ("please try again later", None),
+            ("try again in NaN seconds", None),
+            ("", None),
+        ] {
+            assert_eq!(wait_in_words(words), seconds, "{words}");
+        }
     }
 }

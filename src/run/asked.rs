@@ -10,7 +10,7 @@ use super::{Event, RunError, Stop};
 use crate::base::{Attempt, Missing};
 use crate::explain::language_model::explain_with;
 use crate::features::{Evidence, Explanation, HeldFragment};
-use crate::llm::ChatError;
+use crate::llm::{ChatError, Heard, Overheard};
 use crate::simulate::Simulation;
 use crate::simulate::language_model::simulate_with;
 use crate::suite::ModelExplainer;
@@ -30,6 +30,14 @@ pub struct Asked<'a> {
     pub stop: &'a Stop,
     /// Who hears of progress.
     pub tell: &'a Tell<'a>,
+}
+
+/// What came of a piece of work, and what was last heard of the model on the way; nothing where it was not asked.
+pub struct Answered<T> {
+    /// The answer, or why there is none.
+    pub attempt: Attempt<T>,
+    /// What was heard.
+    pub heard: Option<Heard>,
 }
 
 /// Fragments to be simulated under one explanation.
@@ -58,10 +66,13 @@ impl Asked<'_> {
         let texts = |id| self.text(id);
         let texts = &texts;
         let asks = evidence.iter().flat_map(|evidence| (0..per_feature).map(move |nth| (evidence, nth)));
-        let work = asks.map(|(evidence, nth)| {
+        let work = asks.map(|(evidence, nth)| async move {
             // No two candidates share a reply, however often one is asked again.
             let first = (nth * spec.attempts) as u64;
-            explain_with(client, explainer, evidence, texts, first, spec.attempts - 1)
+            let overheard = Overheard::new(client);
+            let attempt =
+                explain_with(&overheard, explainer, evidence, texts, first, spec.attempts - 1).await?;
+            Ok(Answered { attempt, heard: overheard.heard() })
         });
         self.all(&asked.role, work.collect())
     }
@@ -83,8 +94,11 @@ impl Asked<'_> {
             }
         }
         let (client, simulator) = (role.client(), asked.simulator.as_ref());
-        let work = fragments.iter().map(|(sentence, texts)| {
-            simulate_with(client, simulator, sentence, texts, asked.spec.attempts - 1)
+        let work = fragments.iter().map(|(sentence, texts)| async move {
+            let overheard = Overheard::new(client);
+            let attempt =
+                simulate_with(&overheard, simulator, sentence, texts, asked.spec.attempts - 1).await?;
+            Ok(Answered { attempt, heard: overheard.heard() })
         });
         let mut simulated = self.all(role, work.collect())?.into_iter();
         let of_one = |Wanted { explanation, fragments }: &Wanted<'_>| match explanation {
@@ -99,12 +113,13 @@ impl Asked<'_> {
         Ok(wanted.iter().map(of_one).collect())
     }
 
-    /// Waits for all answers of one purpose, in order.
+    /// Waits for all answers of one purpose, in order. The purpose is given up where its first answers all fail
+    /// alike, see [`Role::note`].
     pub fn all<T: Send>(
         &self,
         role: &Role,
-        work: Vec<impl Future<Output = Result<T, ChatError>> + Send>,
-    ) -> Result<Vec<T>, RunError> {
+        work: Vec<impl Future<Output = Result<Answered<T>, ChatError>> + Send>,
+    ) -> Result<Vec<Attempt<T>>, RunError> {
         self.stop.check()?;
         let _busy = role.busy();
         let (total, done) = (work.len(), AtomicUsize::new(0));
@@ -112,16 +127,15 @@ impl Asked<'_> {
         let work = work.into_iter().map(|one| {
             let (done, stage) = (&done, &stage);
             async move {
-                if self.stop.asked() {
-                    return Ok(None);
-                }
-                let answer = one.await?;
+                self.stop.check()?;
+                role.check()?;
+                let Answered { attempt, heard } = one.await?;
+                role.note(&attempt, heard)?;
                 let done = done.fetch_add(1, Ordering::Relaxed) as u64 + 1;
                 (self.tell)(Event::Work { stage: stage.clone(), done, total: total as u64, unit: "answers" });
-                Ok(Some(answer))
+                Ok(attempt)
             }
         });
-        let answers = self.models.all(work, AHEAD * role.max_in_flight())?;
-        answers.into_iter().map(|answer| answer.ok_or(RunError::Stopped)).collect()
+        self.models.all(work, AHEAD * role.max_in_flight())
     }
 }

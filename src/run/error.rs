@@ -1,3 +1,4 @@
+use super::AllFailed;
 use crate::activations::{ActivationError, HarvestError};
 use crate::base::FileError;
 use crate::corpus::CorpusError;
@@ -77,6 +78,9 @@ pub enum RunError {
     /// A language model gave no answer and will not give one now.
     #[error("{0}; what was answered is kept, and the same command goes on from there")]
     Chat(#[from] ChatError),
+    /// A language model was asked in vain.
+    #[error(transparent)]
+    AllFailed(Box<AllFailed>),
     /// The results could not be drawn.
     #[error(transparent)]
     Report(#[from] ReportError),

@@ -524,9 +524,14 @@ impl Evaluation<'_> {
             (0..explanations.len()).filter(|&index| explanations[index].done().is_some()).collect();
         let mut stream = Stream::named(self.suite.seed, &["shuffled", &self.place(), pair.explainer.name()]);
         let Some(order) = derangement(explained.len(), &mut stream) else {
-            let alone = || Missing::Skipped("no_other_explanation".into());
-            let missing = (0..held.len()).map(|_| Attempt::Missing(alone())).collect();
-            return Ok((missing, (0..held.len()).map(|_| Attempt::Missing(alone())).collect()));
+            // A feature that got no explanation keeps its own reason.
+            let alone = |explanation: &Attempt<Explanation>| match explanation {
+                Attempt::Missing(missing) => missing.clone(),
+                Attempt::Done(_) => Missing::Skipped("no_other_explanation".into()),
+            };
+            let missing: Vec<Missing> = explanations.iter().map(alone).collect();
+            let scores = missing.iter().cloned().map(Attempt::Missing).collect();
+            return Ok((missing.into_iter().map(Attempt::Missing).collect(), scores));
         };
         let mut others = explanations.to_vec();
         for (place, &other) in order.iter().enumerate() {

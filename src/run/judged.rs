@@ -3,11 +3,13 @@
 use serde::Serialize;
 
 use super::RunError;
-use super::asked::Asked;
+use super::asked::{Answered, Asked};
 use super::models::JudgedBy;
 use crate::base::{Attempt, Missing, Stream};
 use crate::features::{Explanation, Held, JudgedFragment, Stratum};
-use crate::llm::{ChatClient, ChatError, ChatRequest, PromptReply, ReadProblem, ask_until_read, failed_call};
+use crate::llm::{
+    ChatClient, ChatError, ChatRequest, Overheard, PromptReply, ReadProblem, ask_until_read, failed_call,
+};
 use crate::score::{
     JudgeTask, Judgement, NoScore, ScoreOutcome, ShownText, auroc, judge_batches, judged_score,
     read_judgements, surprisal, surprisal_request,
@@ -136,14 +138,16 @@ impl Asked<'_> {
             }
         }
         let client = by.role.client();
-        let work = questions.iter().map(|(sentence, texts)| {
+        let work = questions.iter().map(|(sentence, texts)| async move {
             let request = |sample| {
                 let request = task.request(sentence, texts, sample);
                 let top_logprobs = request.top_logprobs.filter(|_| by.spec.probabilities);
                 ChatRequest { top_logprobs, ..request }
             };
             let read = |reply: &_| read_judgements(reply, texts.len());
-            ask_until_read(client, request, read, 0, by.spec.attempts - 1)
+            let overheard = Overheard::new(client);
+            let attempt = ask_until_read(&overheard, request, read, 0, by.spec.attempts - 1).await?;
+            Ok(Answered { attempt, heard: overheard.heard() })
         });
         let mut answers = self.all(&by.role, work.collect())?.into_iter();
         let of_feature = |shown: &Shown<'_>| {
@@ -159,7 +163,11 @@ impl Asked<'_> {
         let all = || shown.iter().flatten();
         let texts = all()
             .flat_map(|shown| shown.fragments.iter().map(|(_, text)| (shown.sentence, text.text.as_str())));
-        let work = texts.map(|(sentence, text)| gain(client, sentence, text));
+        let work = texts.map(|(sentence, text)| async move {
+            let overheard = Overheard::new(client);
+            let attempt = gain(&overheard, sentence, text).await?;
+            Ok(Answered { attempt, heard: overheard.heard() })
+        });
         let mut gains = self.all(&by.role, work.collect())?.into_iter();
         let of_feature = |shown: &Shown<'_>| {
             let gains: Vec<_> = gains.by_ref().take(shown.fragments.len()).collect();
@@ -180,7 +188,11 @@ async fn gain(client: &dyn ChatClient, sentence: &str, text: &str) -> Result<Att
         Attempt::Done(reply) => reply,
         Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),
     };
-    let failed = |problem: ReadProblem| Attempt::Missing(Missing::Failed(problem.reason().into()));
+    let failed = |problem: ReadProblem| {
+        client.forget_prompt(&surprisal_request(Some(sentence), text));
+        client.forget_prompt(&surprisal_request(None, text));
+        Attempt::Missing(Missing::Failed(problem.reason().into()))
+    };
     Ok(surprisal(&explained, &plain).map_or_else(failed, Attempt::Done))
 }
 

@@ -11,6 +11,7 @@
 //! scores, and change none of them.
 
 mod ablation;
+mod all_failed;
 mod asked;
 mod best_of;
 mod bill;
@@ -49,6 +50,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::base::DeviceName;
 use crate::llm::{Budget, Secret};
 
+pub use all_failed::AllFailed;
 pub use bill::{Beside, Planned, time_text};
 pub use error::RunError;
 pub use estimate::{Estimate, estimate};

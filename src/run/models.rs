@@ -7,12 +7,12 @@ use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use tokio::runtime::Runtime;
 
 use super::role::{Role, RoleUsage, Step};
-use super::{Places, RunError};
+use super::{AllFailed, Places, RunError};
 use crate::base::{Digest, FileError};
 use crate::explain::language_model::{
     Contrastive, Highlighted, LanguageExplainer, Strongest, TokenActivation,
 };
-use crate::llm::{ChatError, ClientKind, Endpoint, Llm, LlmSpec, Usage, connect};
+use crate::llm::{ClientKind, Endpoint, Llm, LlmSpec, Usage, connect};
 use crate::score::Judging;
 use crate::simulate::language_model::{
     Exemplar, Generated, LanguageSimulator, Likelihood, PerToken, PromptLogprobs,
@@ -206,25 +206,50 @@ impl Models {
         known.ok_or_else(|| never_connected(&spec.llm))
     }
 
-    /// Waits for all of `work`, in order, with at most `at_once` begun and not ended. The first
-    /// failure of an endpoint ends it.
-    pub fn all<T: Send>(
+    /// Waits for all of `work`, with at most `at_once` begun and not ended; results are in its order. The first
+    /// failure that comes back ends it.
+    pub fn all<T: Send, E: Send>(
         &self,
-        work: impl Iterator<Item = impl Future<Output = Result<T, ChatError>> + Send> + Send,
+        work: impl Iterator<Item = impl Future<Output = Result<T, E>> + Send> + Send,
         at_once: usize,
-    ) -> Result<Vec<T>, ChatError> {
-        self.runtime.block_on(iter(work).buffered(at_once.max(1)).try_collect())
+    ) -> Result<Vec<T>, E> {
+        let numbered = work.enumerate().map(|(nth, one)| async move { one.await.map(|one| (nth, one)) });
+        let all = iter(numbered).buffer_unordered(at_once.max(1)).try_collect::<Vec<(usize, T)>>();
+        let mut all = self.runtime.block_on(all)?;
+        all.sort_unstable_by_key(|(nth, _)| *nth);
+        Ok(all.into_iter().map(|(_, one)| one).collect())
+    }
+
+    fn roles(&self) -> impl Iterator<Item = &Role> {
+        let simulating =
+            self.simulating.iter().flat_map(|simulating| [&simulating.choosing, &simulating.role]);
+        let roles = self.explaining.iter().map(|explaining| &explaining.role).chain(simulating);
+        roles.chain(self.judging.iter().map(|judged| &judged.role))
+    }
+
+    /// What the reader of the results must know of the models: how they had to be asked, and what failed.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        for warning in self.roles().flat_map(Role::remarks).chain(self.roles().flat_map(Role::failures)) {
+            if !all.contains(&warning) {
+                all.push(warning);
+            }
+        }
+        all
+    }
+
+    /// A purpose for which an endpoint refused everything that it was asked.
+    pub fn unanswered(&self) -> Option<AllFailed> {
+        self.roles().find_map(Role::unanswered)
     }
 
     /// What each explainer, simulator and judge took, in the suite's order; those that were never asked
     /// anything are left out.
     pub fn usage(&self) -> Vec<RoleUsage> {
-        let simulating =
-            self.simulating.iter().flat_map(|simulating| [&simulating.choosing, &simulating.role]);
-        let roles = self.explaining.iter().map(|explaining| &explaining.role).chain(simulating);
-        let roles = roles.chain(self.judging.iter().map(|judged| &judged.role));
         let mut all: Vec<RoleUsage> = Vec::new();
-        for usage in roles.map(Role::usage).filter(|usage| usage.taken.requests + usage.taken.cached > 0) {
+        for usage in
+            self.roles().map(Role::usage).filter(|usage| usage.taken.requests + usage.taken.cached > 0)
+        {
             match all.iter_mut().find(|other| other.who == usage.who) {
                 Some(other) => other.add(&usage),
                 None => all.push(usage),

@@ -16,7 +16,7 @@ use super::prepare::{CorpusRecord, Fillers, expand_hooks, fillers, open_corpus, 
 use super::stage::{StageKey, StageStore};
 use super::subject_pass::{RowResult, SubjectPass, Unfinished, dictionary_folder};
 use super::summary::{QualityInput, summarise};
-use super::{Event, Places, RowCount, RunError, Stop};
+use super::{AllFailed, Event, Places, RowCount, RunError, Stop};
 use crate::base::{Digest, HookPoint, TokenBatch, write_atomic};
 use crate::corpus::TokenSets;
 use crate::dictionary::SignPolicy;
@@ -53,6 +53,10 @@ pub struct LanguageModels {
     pub usage: BTreeMap<String, Usage>,
     /// By explainer, simulator and scorer, beside what was planned.
     pub steps: Vec<Beside>,
+    /// How they had to be asked, and what failed.
+    pub warnings: Vec<String>,
+    /// A purpose for which an endpoint refused everything that it was asked.
+    pub unanswered: Option<AllFailed>,
 }
 
 /// Everything that both the real subject and the control are run with.
@@ -144,7 +148,12 @@ pub fn run(
         ids: fillers,
     };
     let usage = context.models.as_ref().map(Models::usage).unwrap_or_default();
-    let llm = LanguageModels { usage: by_model(&usage), steps: beside(&planned, &usage) };
+    let llm = LanguageModels {
+        usage: by_model(&usage),
+        steps: beside(&planned, &usage),
+        warnings: context.models.as_ref().map(Models::warnings).unwrap_or_default(),
+        unanswered: context.models.as_ref().and_then(Models::unanswered),
+    };
     finish(suite, places, gathered, run, model, &record, filler_record, llm, on)
 }
 
@@ -358,6 +367,8 @@ fn finish(
     };
     let summary = clock
         .time("statistics", || Ok::<_, RunError>(summarise(suite, run, &outcomes, &quality, &estimated)))?;
+    // The cause of what is missing comes first.
+    warnings.splice(0..0, llm.warnings.iter().cloned());
     let (walked, failed) = failures(&outcomes);
     if failed > 0 {
         warnings.push(format!(
@@ -411,18 +422,24 @@ fn finish(
     })
 }
 
-/// Says so where no feature at all has a score, with the reason that most of them have.
+/// Says so where no feature at all has a score, with the reason that most of them have. Controls, which want what
+/// they are made of, hide no cause: their lines count where there are no others.
 fn nothing_scored(outcomes: &[Outcome]) -> Option<String> {
     if outcomes.is_empty() || outcomes.iter().any(|outcome| outcome.line.status == ScoreStatus::Scored) {
         return None;
     }
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for reason in outcomes.iter().filter_map(|outcome| outcome.line.reason.as_deref()) {
-        *reasons.entry(reason).or_default() += 1;
+    let real = |outcome: &&Outcome| outcome.line.control.is_none();
+    let any_real = outcomes.iter().any(|outcome| real(&outcome));
+    let lines: Vec<&Outcome> = outcomes.iter().filter(|outcome| !any_real || real(outcome)).collect();
+    let mut reasons: BTreeMap<(&str, bool), usize> = BTreeMap::new();
+    for line in lines.iter().map(|outcome| &outcome.line) {
+        if let Some(reason) = line.reason.as_deref() {
+            *reasons.entry((reason, line.status == ScoreStatus::Skipped)).or_default() += 1;
+        }
     }
-    let (reason, n) = reasons.into_iter().max_by_key(|(_, n)| *n)?;
-    let total = outcomes.len();
-    Some(format!("no feature could be scored; {n} of {total} lines say `{reason}`: more text may help"))
+    let ((reason, too_little), n) = reasons.into_iter().max_by_key(|(_, n)| *n)?;
+    let more = if too_little { ": more text may help" } else { "" };
+    Some(format!("no feature could be scored; {n} of {} lines say `{reason}`{more}", lines.len()))
 }
 
 /// Lines without a control, and how many of them failed, as a whole or under one of the scorers.

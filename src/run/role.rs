@@ -5,8 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::Stopwatch;
-use crate::llm::{ChatClient, Llm, LlmSpec, Usage};
+use super::RunError;
+use super::all_failed::{AllFailed, Answers};
+use crate::base::{Attempt, Stopwatch};
+use crate::llm::{ChatClient, Heard, Llm, LlmSpec, Usage};
 
 /// What a language model is asked for.
 #[derive(
@@ -59,6 +61,7 @@ pub struct Role {
     llm: Llm,
     max_in_flight: usize,
     open: Mutex<Open>,
+    answers: Mutex<Answers>,
 }
 
 /// Time during which anything was under way.
@@ -94,7 +97,8 @@ impl Role {
     /// A purpose that nothing was asked for yet.
     pub fn new(step: Step, name: &str, spec: &LlmSpec, llm: Llm) -> Self {
         let who = Who { step, name: name.to_string(), model: spec.model.clone() };
-        Self { who, llm, max_in_flight: spec.max_in_flight, open: Mutex::default() }
+        let (open, answers) = (Mutex::default(), Mutex::default());
+        Self { who, llm, max_in_flight: spec.max_in_flight, open, answers }
     }
 
     /// Whose it is.
@@ -110,6 +114,42 @@ impl Role {
     /// Most requests under way at once.
     pub fn max_in_flight(&self) -> usize {
         self.max_in_flight
+    }
+
+    /// Counts an answer; what was not asked does not count.
+    ///
+    /// # Errors
+    /// [`RunError::AllFailed`] once the first answers have all failed for one reason, in whatever order they came
+    /// back.
+    pub fn note<T>(&self, attempt: &Attempt<T>, heard: Option<Heard>) -> Result<(), RunError> {
+        let Some(heard) = heard else { return Ok(()) };
+        self.answers().add(attempt, heard);
+        self.check()
+    }
+
+    /// `Err` once it is given up.
+    pub fn check(&self) -> Result<(), RunError> {
+        let failed = self.answers().first_failed().map(|one| one.of(&self.who, &self.remarks(), true));
+        failed.map_or(Ok(()), |failed| Err(RunError::AllFailed(Box::new(failed))))
+    }
+
+    /// What failed and why, a sentence for each reason.
+    pub fn failures(&self) -> Vec<String> {
+        self.answers().failures(&self.who)
+    }
+
+    /// That it got no answer at all, where the endpoint refused or failed each time.
+    pub fn unanswered(&self) -> Option<AllFailed> {
+        self.answers().unanswered().map(|one| one.of(&self.who, &self.remarks(), false))
+    }
+
+    /// How the endpoint had to be asked.
+    pub fn remarks(&self) -> Vec<String> {
+        self.llm.remarks.all()
+    }
+
+    fn answers(&self) -> std::sync::MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it took so far.

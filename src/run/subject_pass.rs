@@ -17,14 +17,15 @@ use super::{Event, RowCount, RunError, Stop};
 use crate::base::{Digest, HookPoint, Stopwatch};
 use crate::corpus::TokenSets;
 use crate::dictionary::{CheckedMethod, FitReport, Recipe};
+use crate::llm::{ClientKind, READER_VERSION};
 use crate::subject::SubjectModel;
-use crate::suite::{Controls, MethodSpec, Suite};
+use crate::suite::{Controls, MethodSpec, Pair, Suite};
 
 /// Version of what is measured of a dictionary; raised when the same inputs give other numbers.
 const QUALITY_VERSION: u32 = 1;
 
 /// Version of records, explanations, simulations, scores and profiles together.
-const EVALUATE_VERSION: u32 = 3;
+const EVALUATE_VERSION: u32 = 4;
 
 /// A subject with what is done to it: the suite's methods on the real one, or a control.
 pub struct SubjectPass<'a> {
@@ -149,10 +150,8 @@ pub fn dictionary_folder(out: &Path, control: Option<&str>, hook: HookPoint) -> 
     base_folder(out, control).join("dictionaries").join(hook.to_string())
 }
 
-/// Whether a feature's failure says more of the endpoint's day than of the feature.
-fn may_pass(outcome: &Outcome) -> bool {
-    outcome.failures().any(|reason| ["server_error", "timeout"].contains(&reason))
-}
+/// Failures of a feature under a language model that are the feature's own, whatever a model answers.
+const OF_THE_FEATURE: [&str; 2] = ["no_positive_activation", "explanation_is_no_sentence"];
 
 impl SubjectPass<'_> {
     /// Tells the control's stages from the real ones.
@@ -174,13 +173,26 @@ impl SubjectPass<'_> {
             .params(&(method, reference, &self.suite.protocol, self.suite.per_cell, &self.suite.pairs))
             .params(&(&self.suite.scorers, self.suite.controls.shuffled, self.suite.seed, QUALITY_VERSION))
             .params(self.fillers)
-            .params(&prompt_digests(self.suite));
+            .params(&(prompt_digests(self.suite), READER_VERSION));
         if self.has_oracle() { key.word(Controls::ORACLE) } else { key }
     }
 
     /// Whether features are also explained by labelled concepts: those of the real subject alone.
     fn has_oracle(&self) -> bool {
         self.control.is_none() && self.suite.controls.oracle
+    }
+
+    /// Whether another try could mend a failure: an endpoint may answer another time, or be mended, while a model in
+    /// this process says the same each time.
+    fn may_be_mended(&self, outcome: &Outcome) -> bool {
+        let line = &outcome.line;
+        let asked = |pair: &&Pair| {
+            (pair.explainer.name(), pair.simulator.name())
+                == (line.explainer.as_str(), line.simulator.as_str())
+        };
+        let mut models = self.suite.pairs.iter().filter(asked).flat_map(Pair::models);
+        models.any(|llm| llm.client != ClientKind::Local)
+            && outcome.failures().any(|reason| !OF_THE_FEATURE.contains(&reason))
     }
 
     /// The results of an earlier run, row by row in the suite's order.
@@ -422,7 +434,7 @@ impl<'a> HookWork<'a> {
         };
         let result = RowResult { name: row.name.clone(), measured, outcomes, explained, dictionary: record };
         // What an endpoint may answer next time is asked again by the same command; answers are kept.
-        if !result.outcomes.iter().any(may_pass) {
+        if !result.outcomes.iter().any(|outcome| pass.may_be_mended(outcome)) {
             pass.store.save(&pass.row_key(self.hook, method, &row.name), &result)?;
         }
         tell(Event::Work {

@@ -7,7 +7,7 @@ use super::NoScore;
 use crate::base::{Digest, Digester, Stream};
 use crate::features::{JudgedFragment, TokenTexts, decoy_marks, marked_text, one_line, strong_marks};
 use crate::llm::{
-    ChatReply, ChatRequest, Prompt, ReadProblem, Schema, TokenChoice, answer, answer_json, token_at,
+    ChatReply, ChatRequest, Lenient, Prompt, ReadProblem, Schema, TokenChoice, answer_value, token_at,
 };
 
 const DETECTION: Prompt = Prompt { name: "detection", text: include_str!("prompts/detection.txt") };
@@ -138,29 +138,20 @@ pub fn judge_batches(n: usize, per_batch: usize) -> Vec<Range<usize>> {
     (0..n).step_by(per_batch).map(|first| first..(first + per_batch).min(n)).collect()
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Verdicts {
-    verdicts: Vec<u8>,
-}
-
 /// The judgements of a reply about `n` texts: `{"verdicts": [0, 1, …]}` or the bare array, exactly `n`
-/// integers 0 or 1. Without usable token probabilities the verdicts alone are read.
+/// numbers 0 or 1. Without usable token probabilities the verdicts alone are read.
 pub fn read_judgements(reply: &ChatReply, n: usize) -> Result<Vec<Judgement>, ReadProblem> {
-    let text = answer(reply)?;
-    let verdicts: Vec<u8> =
-        if text.starts_with('{') { answer_json::<Verdicts>(reply)?.verdicts } else { answer_json(reply)? };
-    if verdicts.len() != n {
+    let (text, node) = answer_value(reply)?;
+    let list = if matches!(node.value, Lenient::Array(_)) { &node } else { node.only("verdicts")? };
+    let Lenient::Array(verdicts) = &list.value else { return Err(ReadProblem::MalformedReply) };
+    let read = verdicts.iter().map(|verdict| Ok((verdict.whole_number(1)?, verdict.digits_at())));
+    let read = read.collect::<Result<Vec<_>, ReadProblem>>();
+    if verdicts.len() != n && read != Err(ReadProblem::MalformedReply) {
         return Err(ReadProblem::WrongCount);
     }
-    if verdicts.iter().any(|&verdict| verdict > 1) {
-        return Err(ReadProblem::OutOfRange);
-    }
-    // The form holds no digits but the verdicts.
-    let places = text.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(at, _)| at);
     let probability = |at| probability(reply.logprobs.as_deref()?, text, at);
     let judgement = |(verdict, at)| Judgement { says: verdict == 1, probability: probability(at) };
-    Ok(verdicts.into_iter().zip(places).map(judgement).collect())
+    Ok(read?.into_iter().map(judgement).collect())
 }
 
 fn probability(choices: &[TokenChoice], answer: &str, at: usize) -> Option<f64> {
@@ -285,18 +276,13 @@ mod tests {
         assert_eq!(says(r#"{"verdicts": [0, 1]}"#, 2), Ok(vec![false, true]));
         assert_eq!(says("[1, 0]", 3), Err(ReadProblem::WrongCount));
         assert_eq!(says("[1, 0, 1, 1]", 3), Err(ReadProblem::WrongCount));
-        assert_eq!(says("[1, 2]", 2), Err(ReadProblem::OutOfRange));
-        for text in [
-            "[1, \"0\"]",
-            "[true, false]",
-            "[1, 0.0]",
-            "[1, -1]",
-            "1, 0",
-            "[1, 0",
-            "Sure: [1, 0]",
-            "[[1, 0]]",
-            "{}",
-        ] {
+        for text in ["[1, 2]", "[1, -1]"] {
+            assert_eq!(says(text, 2), Err(ReadProblem::OutOfRange), "{text}");
+        }
+        for text in ["[1, \"0\"]", "[1.0, 0.0]", "Sure: [1, 0]", "{\"verdicts\": [1, 0,], \"why\": \"x\"}"] {
+            assert_eq!(says(text, 2), Ok(vec![true, false]), "{text}");
+        }
+        for text in ["[true, false]", "1, 0", "[1, 0", "[[1, 0]]", "{}", "[1, 0] [1, 0]", "[1, 0.5]"] {
             assert_eq!(says(text, 2), Err(ReadProblem::MalformedReply), "{text}");
         }
         assert_eq!(says("", 2), Err(ReadProblem::EmptyReply));
@@ -315,6 +301,16 @@ mod tests {
         let probability: Vec<f64> =
             read.iter().map(|judgement| judgement.probability.expect("given")).collect();
         assert!((probability[0] - 0.75).abs() < 1e-12 && (probability[1] - 0.1).abs() < 1e-12);
+        // Numbers as texts behind a remark that holds digits: the verdict's own token is found all the same.
+        let mut said = reply("2 of them: [\"1\"]");
+        said.logprobs = Some(vec![
+            choice("2 of them: ", &[]),
+            choice("[\"", &[]),
+            choice("1", &[("1", 0.6), ("0", 0.2)]),
+            choice("\"]", &[]),
+        ]);
+        let read = read_judgements(&said, 1).expect("readable");
+        assert!((read[0].probability.expect("given") - 0.75).abs() < 1e-12);
     }
 
     #[test]

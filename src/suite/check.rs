@@ -579,7 +579,10 @@ fn read_llm(mut fields: Section<'_>, problems: &mut Problems) -> Option<LlmSpec>
     let timeout_seconds = fields.number("timeout_seconds", 0.01, 86_400.0, problems);
     let retries = fields.count("retries", 0, problems);
     let structured = fields.truth("structured", problems);
+    let omitted = fields.list("omit").unwrap_or_default();
+    let omit = omitted.iter().filter_map(|(path, node)| as_text(path, node, problems)).collect();
     let max_tokens_field = fields.text("max_tokens_field", problems);
+    let thinking_tokens = fields.count("thinking_tokens", 0, problems);
     let path = fields.path_of("prompt_logprobs");
     let forms = [("echo", PromptLogprobs::Echo), ("vllm", PromptLogprobs::Vllm)];
     let form = fields.get("prompt_logprobs");
@@ -601,7 +604,9 @@ fn read_llm(mut fields: Section<'_>, problems: &mut Problems) -> Option<LlmSpec>
     spec.timeout_seconds = timeout_seconds.unwrap_or(spec.timeout_seconds);
     spec.retries = retries.map_or(spec.retries, |retries| retries as u32);
     spec.structured = structured.unwrap_or(spec.structured);
+    spec.omit = omit;
     spec.max_tokens_field = max_tokens_field.unwrap_or(spec.max_tokens_field);
+    spec.thinking_tokens = thinking_tokens.unwrap_or(spec.thinking_tokens);
     spec.response_format = response_format.unwrap_or(spec.response_format);
     spec.prompt_logprobs = form.unwrap_or(spec.prompt_logprobs);
     for wrong in spec.check() {

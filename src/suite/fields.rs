@@ -324,7 +324,27 @@ pub const FIELDS: &[Field] = &[
         "`json_schema`",
         "How the schema is sent: `json_schema` as OpenAI has it, or `json_object` with the schema beside it, which llama-cpp-python wants.",
     ),
-    field("llm", "max_tokens_field", "string", "`max_tokens`", "What the endpoint calls the answer's limit."),
+    field(
+        "llm",
+        "omit",
+        "array",
+        "`[]`",
+        "Fields left out of every request, for endpoints that refuse them: `temperature`, `seed`, `response_format`, `logprobs`, `top_logprobs`, …",
+    ),
+    field(
+        "llm",
+        "max_tokens_field",
+        "string",
+        "`max_tokens`",
+        "What the endpoint calls the answer's limit; `max_completion_tokens` is also used where it asks for it.",
+    ),
+    field(
+        "llm",
+        "thinking_tokens",
+        "integer",
+        "`0`",
+        "Tokens added to every answer's limit, for models that think before they answer.",
+    ),
     field(
         "llm",
         "prompt_logprobs",

@@ -1,6 +1,4 @@
-use serde::Deserialize;
-
-use crate::llm::{ChatReply, ReadProblem, answer, is_refusal};
+use crate::llm::{ChatReply, Lenient, ReadProblem, answer, answer_value, is_refusal, trimmed};
 
 /// Longest explanation, in characters.
 const LONGEST: usize = 500;
@@ -8,41 +6,136 @@ const LONGEST: usize = 500;
 /// Longest plain line that passes for an explanation, in characters.
 const LONGEST_PLAIN: usize = 300;
 
-#[derive(Deserialize)]
-struct Answer {
-    explanation: String,
-}
+/// What models write before a colon and an answer, in lower case and without marks around it.
+const LABELS: [&str; 15] = [
+    "explanation",
+    "the explanation",
+    "the explanation is",
+    "here is the explanation",
+    "here's the explanation",
+    "here is my explanation",
+    "here is a one-sentence explanation",
+    "final explanation",
+    "answer",
+    "the answer is",
+    "here is the answer",
+    "final answer",
+    "description",
+    "summary",
+    "response",
+];
+
+/// What a line begins with that offers more help instead of answering, in lower case.
+const OFFERS: [&str; 7] = [
+    "let me know",
+    "i hope this helps",
+    "hope this helps",
+    "feel free",
+    "is there anything",
+    "would you like",
+    "please let me know",
+];
 
 /// The one sentence or phrase of a reply: the text of `{"explanation": "…"}`, or, from endpoints that
-/// can't be held to a schema, exactly one short line of plain text.
+/// can't be held to a schema, exactly one short line of plain text. Both may stand between remarks; quotation
+/// marks, Markdown and a label around the sentence are taken off.
 ///
 /// Refusals, replies cut short, several lines, long texts, placeholders and broken JSON are not taken
 /// for explanations.
 pub fn read_sentence(reply: &ChatReply) -> Result<String, ReadProblem> {
     let text = answer(reply)?;
-    match serde_json::from_str::<Answer>(text) {
-        // An array would pass for the fields of the answer in their order.
-        Ok(answer) if text.starts_with('{') => sentence(&answer.explanation, LONGEST),
-        _ if looks_like_json(text) => Err(ReadProblem::MalformedReply),
-        _ => sentence(without_label(text), LONGEST_PLAIN),
+    if reply.text.contains('{') {
+        match answer_value(reply) {
+            Ok((_, node)) if !matches!(node.value, Lenient::Array(_)) => {
+                return match &node.only("explanation")?.value {
+                    Lenient::Text(explanation) => sentence(explanation, LONGEST),
+                    _ => Err(ReadProblem::MalformedReply),
+                };
+            }
+            _ if text.starts_with('{') || text.contains("\"explanation\"") => {
+                return Err(ReadProblem::MalformedReply);
+            }
+            _ => {}
+        }
+    }
+    if looks_like_json(text) { Err(ReadProblem::MalformedReply) } else { plain(text) }
+}
+
+/// Other JSON, or several code blocks: whatever was meant, it is not a plain sentence.
+fn looks_like_json(text: &str) -> bool {
+    text.contains("```")
+        || text.starts_with("[\"")
+        || serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| !value.is_string())
+}
+
+/// The only line of a text that neither announces another one nor offers more help.
+fn plain(text: &str) -> Result<String, ReadProblem> {
+    if is_refusal(text) {
+        return Err(ReadProblem::Refused);
+    }
+    let lines: Vec<&str> = text.lines().map(trimmed).filter(|line| !line.is_empty()).collect();
+    let announces = |line: &str| {
+        let bare = without_marks(line);
+        bare.ends_with(':') || LABELS.contains(&bare.to_lowercase().as_str())
+    };
+    let offers = |line: &str| OFFERS.iter().any(|start| line.to_lowercase().starts_with(start));
+    let (first, last) = match lines.as_slice() {
+        [first, _, ..] if announces(first) => (1, lines.len()),
+        _ => (0, lines.len()),
+    };
+    let last = if last > first + 1 && offers(lines[last - 1]) { last - 1 } else { last };
+    match &lines[first..last] {
+        [] => Err(ReadProblem::EmptyReply),
+        [line] => sentence(line, LONGEST_PLAIN),
+        _ => Err(ReadProblem::NotOneSentence),
     }
 }
 
-/// Broken or other JSON, or a code block: whatever was meant, it is not a plain sentence.
-fn looks_like_json(text: &str) -> bool {
-    text.starts_with(['{', '[']) || text.contains("```") || serde_json::from_str::<f64>(text).is_ok()
+fn without_marks(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || "*_#>`".contains(c))
+}
+
+/// A sentence without a list's mark, a label, emphasis and quotation marks around all of it. Quotation marks around
+/// one or two words stay: they may be the tokens that are meant.
+fn undressed(text: &str) -> &str {
+    let mut text = trimmed(text);
+    text = ["- ", "* ", "• ", "1. ", "# ", "## ", "### ", "> "]
+        .iter()
+        .find_map(|mark| text.strip_prefix(mark))
+        .unwrap_or(text);
+    text = without_label(trimmed(text));
+    for mark in ["**", "__", "*", "_"] {
+        let inside = text.strip_prefix(mark).and_then(|inside| inside.strip_suffix(mark));
+        text = inside.filter(|inside| !inside.contains(mark)).map_or(text, trimmed);
+    }
+    text = without_label(text);
+    for (open, close) in [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('‘', '’'), ('«', '»')]
+    {
+        let inside = text.strip_prefix(open).and_then(|inside| inside.strip_suffix(close));
+        let whole = |inside: &&str| !inside.contains([open, close]) && inside.split_whitespace().count() > 2;
+        text = inside.filter(whole).map_or(text, trimmed);
+    }
+    text
 }
 
 fn without_label(text: &str) -> &str {
-    const LABEL: &str = "explanation:";
-    match text.get(..LABEL.len()) {
-        Some(start) if start.eq_ignore_ascii_case(LABEL) => text[LABEL.len()..].trim(),
+    match text.split_once(':') {
+        Some((label, rest)) if LABELS.contains(&without_marks(label).to_lowercase().as_str()) => {
+            // The end of an emphasis that began before the label: `**Explanation:** words`.
+            let opened = label.trim_start().starts_with(['*', '_']);
+            let rest = rest.trim_start();
+            if opened && !without_marks(rest).is_empty() {
+                trimmed(rest.trim_start_matches(['*', '_']))
+            } else {
+                trimmed(rest)
+            }
+        }
         _ => text,
     }
 }
 
 fn sentence(text: &str, longest: usize) -> Result<String, ReadProblem> {
-    let text = text.trim();
+    let text = undressed(text);
     if text.is_empty() {
         return Err(ReadProblem::EmptyReply);
     }
@@ -84,11 +177,37 @@ mod tests {
             "```json\n{\"explanation\": \" names of rivers \"}\n```",
             "names of rivers",
             "Explanation: names of rivers\n",
+            "**Explanation:** names of rivers",
+            "**Explanation**: names of rivers",
+            "**Explanation: names of rivers**",
+            "Explanation:\n\nnames of rivers",
+            "Here is the explanation:\n\n\"names of rivers\"\n\nLet me know if you need more.",
+            "## Explanation\n- names of rivers",
+            "\"names of rivers\"",
+            "“names of rivers”",
+            "*names of rivers*",
+            "\u{feff}`names of rivers`",
+            "```\nnames of rivers\n```\nLet me know if you need anything else.",
+            "<think>\nperhaps {\"a\": 1}\n</think>\n\nnames of rivers",
+            "It could be animals.\n</think>\n\nnames of rivers",
+            "Sure:\n```JSON\n{\"Explanation\": \"Explanation: names of rivers\",}\n```\nAnything else?",
+            r#"{"explanation": "\"names of rivers\""}"#,
+            r#"{"explanation": "**Explanation:** names of rivers"}"#,
             r#"{"reasoning": "Elbe, Po", "explanation": "names of rivers"}"#,
         ] {
             assert_eq!(read(text).as_deref(), Ok("names of rivers"), "{text}");
         }
-        assert_eq!(read(r#"the sign "!""#).as_deref(), Ok(r#"the sign "!""#));
+        for text in [
+            r#"the sign "!""#,
+            r#"" the""#,
+            r#""he" or "she""#,
+            "words: he, she",
+            "the sign {",
+            "[MASK] and other marks",
+            "it's *emphasis* in Markdown",
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(text));
+        }
         assert!(read(r#"{"explanation": "\"I'm sorry\" and other apologies"}"#).is_ok());
     }
 
@@ -109,6 +228,11 @@ mod tests {
             (r#"{"answer": "names of rivers"}"#, MalformedReply),
             (r#"["names of rivers"]"#, MalformedReply),
             ("7", MalformedReply),
+            ("[1, 2]", MalformedReply),
+            (r#"{"explanation": "a b c"} {"explanation": "a b c"}"#, MalformedReply),
+            (r#"names of rivers {"explanation": "a"} {"explanation": "b"}"#, MalformedReply),
+            ("```\na b\n```\n```\nc d\n```", MalformedReply),
+            ("Explanation:", NotOneSentence),
             ("Here is the explanation:", NotOneSentence),
             ("First line.\nSecond line.", NotOneSentence),
             (r#"{"explanation": "two\nlines"}"#, NotOneSentence),

@@ -9,6 +9,7 @@ fn kind(error: &ChatError) -> &'static str {
         ChatError::Quota { .. } => "quota",
         ChatError::NotFound { .. } => "not_found",
         ChatError::BadRequest { .. } => "bad_request",
+        ChatError::Redirected { .. } => "redirected",
         ChatError::RateLimited { .. } => "rate_limited",
         ChatError::Server { .. } => "server",
         ChatError::Connection { .. } => "connection",
@@ -166,7 +167,7 @@ async fn redirects_stay_on_the_host_and_the_key_with_them() {
     for status in [301, 302, 303, 307, 308] {
         let target = format!("location: {}/chat/completions\r\n", other.url);
         let error = error_of(move || Act::Json(status, target.clone(), json!({}))).await;
-        assert_eq!(kind(&error), "bad_request", "{error}");
+        assert_eq!(kind(&error), "redirected", "{error}");
         assert!(error.to_string().contains(other.url.trim_end_matches("/v1")), "{error}");
     }
     assert!(other.requests().is_empty());
@@ -181,7 +182,7 @@ async fn redirects_stay_on_the_host_and_the_key_with_them() {
     assert_eq!(last.body["messages"][0]["content"], "hello");
 
     let round = Server::always(|| Act::Json(307, "location: /v1/again\r\n".into(), json!({})));
-    assert_eq!(kind(&asked_once(&round.url).await.expect_err("no end")), "bad_request");
+    assert_eq!(kind(&asked_once(&round.url).await.expect_err("no end")), "redirected");
     assert!(round.requests().len() < 10);
 }
 

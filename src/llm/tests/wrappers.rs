@@ -158,7 +158,7 @@ async fn whatever_decides_an_answer_is_in_its_key() {
 }
 
 #[tokio::test]
-async fn damaged_files_are_asked_again_and_cut_or_refused_answers_are_not_kept() {
+async fn damaged_files_are_asked_again_and_what_came_to_nothing_is_forgotten() {
     let cache = tempfile::tempdir().expect("folder");
     let client = Arc::new(Replayed::scripted("r", |request| {
         let finish = match request.messages[0].content.as_str() {
@@ -169,8 +169,18 @@ async fn damaged_files_are_asked_again_and_cut_or_refused_answers_are_not_kept()
         Ok(ChatReply { finish, ..answer("as is") })
     }));
     let cached = Cached::new(client.clone(), cache.path(), Meter::new(None));
+    let fixed = Cached::new(client.clone(), cache.path(), Meter::new(None)).of_fixed_answers();
     for text in ["refused", "cut"] {
         cached.chat(&question(text)).await.expect("an answer");
+        fixed.forget(&question(text));
+    }
+    assert_eq!(
+        all_files(cache.path()).len(),
+        2,
+        "a model that answers the same each time is not asked again"
+    );
+    for text in ["refused", "cut", "never asked"] {
+        cached.forget(&question(text));
     }
     assert!(all_files(cache.path()).is_empty());
     cached.chat(&question("kept")).await.expect("an answer");
@@ -344,8 +354,14 @@ async fn calls_that_fail_or_are_dropped_free_what_was_set_aside_and_cached_answe
     for _ in 0..3 {
         llm.client.chat(&request).await.expect("an answer");
     }
-    let expected =
-        Usage { requests: 1, cached: 2, not_stored: 0, tokens_in: 10, tokens_out: 5, dollars: Some(15.0) };
+    let expected = Usage {
+        requests: 1,
+        cached: 2,
+        tokens_in: 10,
+        tokens_out: 5,
+        dollars: Some(15.0),
+        ..Usage::default()
+    };
     assert_eq!((llm.meter.usage(), budget.spent()), (expected, 15.0));
     let error = llm.client.chat(&question("b")).await.expect_err("nothing left");
     assert_eq!(error, ChatError::Budget { limit: 21.0, spent: 15.0 });

@@ -7,7 +7,7 @@ use crate::base::{Attempt, Digest, Digester};
 use crate::features::{marked_text, one_line, quoted};
 use crate::llm::{
     BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Example, Prompt, Question, ReadProblem, Schema,
-    answer, ask_until_read, is_refusal,
+    answer, ask_until_read, is_refusal, whole_number,
 };
 use crate::simulate::Simulation;
 
@@ -46,22 +46,25 @@ impl PerToken {
         }
     }
 
-    /// The value of one token. The reply is a whole number from 0 to 10 and nothing else.
+    /// The value of one token. The reply is a whole number from 0 to 10, which may stand in quotes or asterisks and
+    /// behind a label, and nothing else.
     pub fn read(&self, reply: &ChatReply) -> Result<f64, ReadProblem> {
         let text = answer(reply)?;
         if is_refusal(text) {
             return Err(ReadProblem::Refused);
         }
-        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-        let level = text.parse::<u8>().ok().filter(|level| *level <= STRONGEST);
-        match (is_number, level) {
-            (false, _) => Err(ReadProblem::MalformedReply),
-            (true, None) => Err(ReadProblem::OutOfRange),
-            (true, Some(level)) if level.to_string() != text => Err(ReadProblem::MalformedReply),
-            (true, Some(level)) => match &reply.logprobs {
-                Some(choices) => Choices::new(Some(choices), text)?.expected(0),
-                None => Ok(f64::from(level)),
-            },
+        let last = text.rsplit([':', '=']).next().unwrap_or(text);
+        let bare =
+            last.trim_matches(|c: char| c.is_whitespace() || "\"'*`".contains(c)).trim_end_matches('.');
+        let level = whole_number(bare, STRONGEST)?;
+        match &reply.logprobs {
+            Some(choices) => {
+                let start = text.len() - last.len();
+                let digits = text[start..].find(|c: char| c.is_ascii_digit());
+                let at = start + digits.ok_or(ReadProblem::MalformedReply)?;
+                Choices::new(Some(choices), text)?.expected(at)
+            }
+            None => Ok(f64::from(level)),
         }
     }
 

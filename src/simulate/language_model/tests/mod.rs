@@ -30,6 +30,8 @@ fn a_complete_reply_is_read_in_any_order() {
         r#"{"activations": {"0": 3, "1": 0, "2": 10}}"#,
         r#"{"activations":{"2":10,"0":3,"1":0}}"#,
         "```json\n{\"activations\": {\"0\": 3, \"1\": 0, \"2\": 10}}\n```",
+        r#"Sure! {"activations": {"0": 3, "1": 0, "2": 10}} Anything else?"#,
+        r#"{"note": "x", "activations": {"0": "3", "1": 0.0, "2": "10.0",},}"#,
     ] {
         assert_eq!(values(INTEGERS.read(&said(text), 3)), Ok(vec![3.0, 0.0, 10.0]), "{text}");
     }
@@ -42,11 +44,11 @@ fn malformed_replies_are_told_apart_and_never_zeros() {
         ("", EmptyReply),
         ("I'm sorry, I can't do that.", Refused),
         (r#"{"activations": {"0": 3, "1": 0"#, MalformedReply),
-        (r#"Sure! {"activations": {"0": 3, "1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": 3, "1": 0}} {"activations": {"0": 3, "1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": 3, "1": 0}, "activations": {"0": 4, "1": 0}}"#, MalformedReply),
         (r#"{"activations": [3, 0]}"#, MalformedReply),
         (r#"[{"0": 3, "1": 0}]"#, MalformedReply),
         (r#"{"activations": [[0, 3], [1, 0]]}"#, MalformedReply),
-        (r#"{"activations": {"0": 3, "1": 0}, "note": "x"}"#, MalformedReply),
         (r#"{"0": 3, "1": 0}"#, MalformedReply),
         (r#"{"activations": {"0": 3, "0": 3}}"#, MalformedReply),
         (r#"{"activations": {"0": 3, "1": 0, "1": 0}}"#, MalformedReply),
@@ -56,9 +58,10 @@ fn malformed_replies_are_told_apart_and_never_zeros() {
         (r#"{"activations": {"0": 3}}"#, WrongCount),
         (r#"{"activations": {"0": 3, "1": 0, "2": 0}}"#, WrongCount),
         (r#"{"activations": {}}"#, WrongCount),
-        (r#"{"activations": {"0": "3", "1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": "three", "1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": "11", "1": 0}}"#, OutOfRange),
         (r#"{"activations": {"0": 10.14, "1": 0}}"#, MalformedReply),
-        (r#"{"activations": {"0": 3.0, "1": 0}}"#, MalformedReply),
+        (r#"{"activations": {"0": 3.5, "1": 0}}"#, MalformedReply),
         (r#"{"activations": {"0": NaN, "1": 0}}"#, MalformedReply),
         (r#"{"activations": {"0": null, "1": 0}}"#, MalformedReply),
         (r#"{"activations": {"0": true, "1": 0}}"#, MalformedReply),
@@ -144,6 +147,22 @@ fn expected_values_come_from_the_tokens_of_each_number() {
     assert!((expected[0] - (7.0 * 0.5 + 8.0 * 0.25 + 10.0 * 0.25)).abs() < 1e-9, "{expected:?}");
     assert!((expected[1] - (0.6 + 3.0 * 0.2) / 0.8).abs() < 1e-9, "{expected:?}");
     assert_eq!(values(INTEGERS.read(&reply, 2)), Ok(vec![7.0, 1.0]));
+}
+
+#[test]
+fn expected_values_are_found_in_every_dress() {
+    let seven: &[(&str, f64)] = &[("7", 0.5), ("8", 0.5)];
+    for pieces in [
+        &["<think>", "{\"0\": 3}", "</think>\n", "{\"activations\": {\"0\": ", "7", "}}"][..],
+        &["Here are 1 of them:\n", "```json\n", "{\"activations\": {\"0\": \"", "7", "\"}}", "\n```"],
+        &["{\"note\": \"0\", \"activations\": {\"0\": ", "7", ".", "0", "},}", " Bye 9."],
+        &["\u{feff}", "thought </think>", "{\"activations\":{\"0\":", "7", "}}"],
+    ] {
+        let tokens: Vec<(&str, &[(&str, f64)])> =
+            pieces.iter().map(|&piece| (piece, if piece == "7" { seven } else { &[][..] })).collect();
+        let expected = values(EXPECTED.read(&said_in_tokens(&tokens), 1)).expect("readable");
+        assert!((expected[0] - 7.5).abs() < 1e-9, "{pieces:?}: {expected:?}");
+    }
 }
 
 #[test]
@@ -375,13 +394,17 @@ fn one_missing_token_makes_the_fragment_missing() {
         ("", EmptyReply),
         ("seven", MalformedReply),
         ("7.5", MalformedReply),
-        ("-1", MalformedReply),
+        ("7 or 8", MalformedReply),
+        ("-1", OutOfRange),
         ("７", MalformedReply),
         ("07", MalformedReply),
         ("11", OutOfRange),
         ("I cannot say.", Refused),
     ] {
         assert_eq!(PerToken::default().read(&said(text)), Err(problem), "{text}");
+    }
+    for text in ["7", "7.", "7.0", "\"7\"", "**7**", "Activation: 7", "<think>3</think>\n7"] {
+        assert_eq!(PerToken.read(&said(text)), Ok(7.0), "{text}");
     }
     let client = Scripted::new(|request| {
         let question = &request.messages.last().expect("a question").content;

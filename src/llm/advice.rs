@@ -1,0 +1,181 @@
+//! What to change in a suite, as far as an endpoint's words or the kind of a failure tell.
+
+use super::{ChatError, ReadProblem};
+
+/// What endpoints say of a question that is longer than the model's context.
+const TOO_LONG: [&str; 13] = [
+    "context length",
+    "context size",
+    "context window",
+    "context_length",
+    "maximum context",
+    "model's context",
+    "n_ctx",
+    "max_model_len",
+    "maximum sequence length",
+    "maximum allowed length",
+    "too many tokens",
+    "too long",
+    "input length",
+];
+
+/// What endpoints say of a schema that they do not take.
+const OF_SCHEMAS: [&str; 8] = [
+    "response_format",
+    "json_schema",
+    "json schema",
+    "structured output",
+    "invalid schema",
+    "schema",
+    "guided",
+    "grammar",
+];
+
+/// Whether these words say that a question does not fit into the model's context.
+pub(super) fn is_too_long(words: &str) -> bool {
+    let words = words.to_lowercase();
+    TOO_LONG.iter().any(|said| words.contains(said))
+}
+
+/// Whether these words are about the schema of an answer.
+pub(super) fn is_about_schema(words: &str) -> bool {
+    let words = words.to_lowercase();
+    OF_SCHEMAS.iter().any(|said| words.contains(said)) && !is_too_long(&words)
+}
+
+/// Whether these words ask for another name of the field with the most tokens of an answer.
+pub(super) fn wants_max_completion_tokens(words: &str) -> bool {
+    let words = words.to_lowercase();
+    let refuses =
+        ["instead", "not supported", "unsupported", "unrecognized", "unknown", "not permitted", "deprecated"];
+    words.contains("max_completion_tokens")
+        && refuses.iter().any(|said| words.contains(said))
+        && !is_too_long(&words)
+}
+
+/// Whether a word of a text is this one; `top_logprobs` does not hold the word `logprobs`.
+fn names(words: &str, field: &str) -> bool {
+    words.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word.eq_ignore_ascii_case(field))
+}
+
+impl ChatError {
+    /// What to change, as far as the endpoint's words tell.
+    pub fn advice(&self) -> Option<String> {
+        let text = match self {
+            Self::BadRequest { detail, .. } => return refused(detail),
+            Self::Timeout { .. } => "raise `timeout_seconds` in `llm`, or lower `max_in_flight`",
+            Self::Server { .. } => "the endpoint's own log may say more; run again once it answers",
+            Self::RateLimited { .. } => "lower `max_in_flight`, or set `requests_per_minute` in `llm`",
+            Self::Redirected { .. } => "put that address into `base_url`, if it is the one that is meant",
+            _ => return None,
+        };
+        Some(text.into())
+    }
+}
+
+/// What to change where a request was refused with these words.
+fn refused(words: &str) -> Option<String> {
+    if is_too_long(words) {
+        let text = "the question and the room for its answer do not fit into the model's context: serve the model with \
+                    a longer one, or name another model in `llm`";
+        return Some(text.into());
+    }
+    if names(words, "max_tokens") || names(words, "max_completion_tokens") {
+        return Some(
+            "name the field that it takes in `llm`: `max_tokens_field: max_completion_tokens`".into(),
+        );
+    }
+    if is_about_schema(words) {
+        let text = "send no schema (`structured: false` in `llm`), or send it in another form \
+                    (`response_format: json_object`)";
+        return Some(text.into());
+    }
+    if names(words, "logprobs") || names(words, "top_logprobs") {
+        let text = "leave them out with `omit: [logprobs, top_logprobs]` in `llm` (`judge: {probabilities: false}` for \
+                    a judge), or take a simulator that needs no probabilities";
+        return Some(text.into());
+    }
+    let field =
+        ["temperature", "seed", "echo", "return_token_ids"].into_iter().find(|field| names(words, field))?;
+    Some(format!("leave the field out with `omit: [{field}]` in `llm`"))
+}
+
+impl ReadProblem {
+    /// What to change where all answers are of this kind.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Refused => "take a model that answers such questions",
+            Self::Truncated | Self::OnlyReasoning => {
+                "give a model that thinks first more room (`thinking_tokens` in `llm`), or take one that does not"
+            }
+            Self::EmptyReply | Self::ToolCall => {
+                "see whether the endpoint serves a chat model with its chat template (`client: openai_completions` for a \
+                 model without one)"
+            }
+            Self::MalformedReply | Self::WrongCount | Self::OutOfRange => {
+                "take a model that keeps to the form asked for, or an endpoint that holds it to a schema \
+                 (`structured: true` in `llm`)"
+            }
+            Self::NotOneSentence => {
+                "take a model that answers in one sentence, or one that can be held to a schema"
+            }
+            Self::NoLogprobs => {
+                "take an endpoint that gives token probabilities, or a simulator that needs none (`generated`)"
+            }
+        }
+    }
+
+    /// The problem of this reason.
+    pub fn of_reason(reason: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|problem| problem.reason() == reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn advice(detail: &str) -> String {
+        let error = ChatError::BadRequest { endpoint: "e".into(), detail: detail.into() };
+        error.advice().unwrap_or_default()
+    }
+
+    #[test]
+    fn the_words_of_real_endpoints_lead_to_a_field() {
+        for (words, field) in [
+            (
+                "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+                "max_tokens_field",
+            ),
+            ("Unsupported value: 'temperature' does not support 0 with this model.", "omit: [temperature]"),
+            ("property 'seed' is unsupported", "omit: [seed]"),
+            ("body.seed: extra fields not permitted", "omit: [seed]"),
+            ("response_format json_schema is not supported by this model", "structured: false"),
+            ("logprobs are not supported", "omit: [logprobs, top_logprobs]"),
+            (
+                "This model's maximum context length is 2048 tokens. However, you requested 4900 tokens",
+                "context",
+            ),
+            ("the request exceeds the available context size. try increasing the context size", "context"),
+            (
+                "'max_tokens' or 'max_completion_tokens' is too large: 300. This model's maximum context length is 256 tokens",
+                "context",
+            ),
+            ("prompt is too long: 210000 tokens > 200000 maximum", "context"),
+        ] {
+            assert!(advice(words).contains(field), "{words}: {}", advice(words));
+        }
+        assert_eq!(advice("no"), "");
+        assert!(!wants_max_completion_tokens(
+            "'max_tokens' or 'max_completion_tokens' is too large: 300. Reduce it; the maximum context length is 256"
+        ));
+    }
+
+    #[test]
+    fn every_problem_is_found_by_its_reason() {
+        for problem in ReadProblem::ALL {
+            assert_eq!(ReadProblem::of_reason(problem.reason()), Some(problem));
+        }
+        assert_eq!(ReadProblem::of_reason("server_error"), None);
+    }
+}

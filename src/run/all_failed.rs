@@ -1,0 +1,176 @@
+//! What became of a model's answers, and when it is no use to ask on.
+
+use std::collections::BTreeMap;
+
+use super::Who;
+use crate::base::{Attempt, Missing};
+use crate::llm::{ENDPOINT_REASONS, Heard, ReadProblem};
+
+/// Answers after which a purpose is given up where all of them failed for one reason.
+const FIRST: usize = 20;
+
+/// Every answer of a purpose so far failed for one reason.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{who}: the first {n} answers all failed as `{reason}`{ending}")]
+pub struct AllFailed {
+    /// Whose.
+    pub who: Who,
+    /// How many.
+    pub n: usize,
+    /// Why, as results spell it.
+    pub reason: String,
+    /// One of them.
+    #[source]
+    pub heard: Heard,
+    /// What to change, and how the endpoint had to be asked.
+    pub hints: Vec<String>,
+    ending: &'static str,
+}
+
+/// Failures for one reason.
+#[derive(Debug, Clone)]
+pub struct Alike {
+    n: usize,
+    reason: String,
+    heard: Heard,
+}
+
+impl Alike {
+    /// The error for these; `stopped` where nothing more is asked.
+    pub fn of(self, who: &Who, remarks: &[String], stopped: bool) -> AllFailed {
+        let Self { n, reason, heard } = self;
+        let ending = match stopped {
+            true => {
+                "; nothing more is asked, what was answered is kept, and the same command goes on from there"
+            }
+            false => "; the same command asks for them again",
+        };
+        let hints = advice(&reason, &heard).into_iter().chain(remarks.iter().cloned()).collect();
+        AllFailed { who: who.clone(), n, reason, heard, hints, ending }
+    }
+}
+
+/// What to change, as far as the endpoint's words or the reason tell.
+fn advice(reason: &str, heard: &Heard) -> Option<String> {
+    heard.advice().or_else(|| Some(ReadProblem::of_reason(reason)?.advice().to_string()))
+}
+
+/// Answers of one purpose, counted.
+#[derive(Debug, Default)]
+pub struct Answers {
+    good: usize,
+    failed: BTreeMap<String, Alike>,
+    /// Set when the first answers had all failed alike, for good.
+    given_up: Option<Alike>,
+}
+
+impl Answers {
+    /// Counts one.
+    pub fn add<T>(&mut self, attempt: &Attempt<T>, heard: Heard) {
+        match attempt {
+            Attempt::Missing(Missing::Failed(reason)) => {
+                let first = || Alike { n: 0, reason: reason.clone(), heard };
+                self.failed.entry(reason.clone()).or_insert_with(first).n += 1;
+            }
+            _ => self.good += 1,
+        }
+        if self.given_up.is_none() {
+            self.given_up = self.all_alike().filter(|alike| alike.n == FIRST).cloned();
+        }
+    }
+
+    fn all_alike(&self) -> Option<&Alike> {
+        self.failed.values().next().filter(|_| self.good == 0 && self.failed.len() == 1)
+    }
+
+    /// The first answers, where all failed for one reason.
+    pub fn first_failed(&self) -> Option<Alike> {
+        self.given_up.clone()
+    }
+
+    /// All answers, where the endpoint gave none and its reason was the same each time.
+    pub fn unanswered(&self) -> Option<Alike> {
+        self.all_alike().filter(|alike| ENDPOINT_REASONS.contains(&alike.reason.as_str())).cloned()
+    }
+
+    /// What failed and why, a sentence for each reason.
+    pub fn failures(&self, who: &Who) -> Vec<String> {
+        let total = self.good + self.failed.values().map(|alike| alike.n).sum::<usize>();
+        let sentence = |Alike { n, reason, heard }: &Alike| {
+            let advice = advice(reason, heard).map_or(String::new(), |advice| format!("; {advice}"));
+            format!("{who}: {n} of {total} answers failed as `{reason}`; {heard}{advice}")
+        };
+        self.failed.values().map(sentence).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::{ChatError, ChatReply, Finish};
+    use crate::run::Step;
+
+    fn failed(reason: &str) -> Attempt<u8> {
+        Attempt::Missing(Missing::Failed(reason.into()))
+    }
+
+    fn refused() -> Heard {
+        let detail = "status 400: property 'seed' is unsupported".to_string();
+        Heard::Error(ChatError::BadRequest { endpoint: "http://e/v1".into(), detail })
+    }
+
+    fn reply(text: &str) -> Heard {
+        let text = text.to_string();
+        Heard::Reply(ChatReply { text, finish: Finish::Stop, tokens_in: 1, tokens_out: 1, logprobs: None })
+    }
+
+    fn who() -> Who {
+        Who { step: Step::Explain, name: "highlighted".into(), model: "m".into() }
+    }
+
+    #[test]
+    fn twenty_failures_for_one_reason_and_nothing_else_give_up() {
+        let mut answers = Answers::default();
+        for _ in 1..FIRST {
+            answers.add(&failed("bad_request"), refused());
+            assert!(answers.first_failed().is_none());
+        }
+        answers.add(&failed("bad_request"), refused());
+        // What is still under way changes nothing any more.
+        answers.add(&Attempt::Done(1), reply("x"));
+        let error = answers.first_failed().expect("given up").of(&who(), &[], true);
+        assert!(error.to_string().contains("first 20 answers all failed as `bad_request`"), "{error}");
+        assert!(error.heard.to_string().contains("property 'seed' is unsupported"));
+        assert!(error.hints[0].contains("omit: [seed]"), "{:?}", error.hints);
+    }
+
+    #[test]
+    fn one_good_answer_or_another_reason_goes_on() {
+        for other in [Attempt::Done(1), failed("truncated")] {
+            let mut answers = Answers::default();
+            answers.add(&other, reply("x"));
+            for _ in 0..3 * FIRST {
+                answers.add(&failed("bad_request"), refused());
+            }
+            assert!(answers.first_failed().is_none() && answers.unanswered().is_none());
+            let told = answers.failures(&who());
+            assert!(
+                told[0].starts_with("explain highlighted by m: 60 of 61 answers failed as `bad_request`"),
+                "{told:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_few_unanswered_questions_are_told_apart_from_unreadable_answers() {
+        let mut answers = Answers::default();
+        assert!(answers.unanswered().is_none());
+        answers.add(&failed("bad_request"), refused());
+        assert!(answers.unanswered().is_some_and(|alike| alike.n == 1));
+        let mut answers = Answers::default();
+        answers.add(&failed("malformed_reply"), reply("I am\u{1b}[31m a poem\nof two lines"));
+        assert!(answers.unanswered().is_none());
+        let told = answers.failures(&who()).remove(0);
+        assert!(told.contains("one reply: I am [31m a poem of two lines; take a model"), "{told}");
+    }
+}
