@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::args::{Common, Environment, RunArgs, SuiteArgs, key};
 use super::progress::{Progress, say};
-use super::{errors, has_verb, inspect, plan, print, print_json};
+use super::{has_verb, inspect, plan, print, print_json};
 use crate::base::DeviceName;
 use crate::hub::DEFAULT_ENDPOINT;
 use crate::llm::{Budget, Usage};
@@ -74,13 +74,11 @@ pub fn run(
             say(&format!("to go on: autointerp run {}", args.suite.suite.display()));
         }
     })?;
-    show(&finished, common, environment)?;
-    if let Some(unanswered) = finished.llm.unanswered {
-        let error = RunError::AllFailed(Box::new(unanswered));
-        // The result is on stdout already, in whatever form.
-        errors::print(&error, false);
-        return Ok(errors::exit_code(&error));
+    if let Some(mut unanswered) = finished.llm.unanswered {
+        unanswered.hints.push(format!("what there is without it: {}", finished.folder.display()));
+        return Err(RunError::AllFailed(Box::new(unanswered)));
     }
+    show(&finished, common, environment)?;
     let (walked, failed) = finished.failed;
     let allowed = suite.limits.failed_allowed * walked as f64;
     Ok(if failed as f64 > allowed { TOO_MANY_FAILED } else { 0 })

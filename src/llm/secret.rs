@@ -72,16 +72,14 @@ impl Secret {
     /// The letters and digits of every form that is looked for, in lower case.
     fn forms(&self) -> Vec<Vec<u8>> {
         let bytes = self.0.as_bytes();
-        let percent: String = bytes
-            .iter()
-            .map(|&byte| {
-                if byte.is_ascii_alphanumeric() {
-                    char::from(byte).to_string()
-                } else {
-                    format!("%{byte:02X}")
-                }
-            })
-            .collect();
+        // Whether `-` and its like are encoded is the encoder's choice.
+        let percent = |kept: &str| -> String {
+            let encoded = |&byte: &u8| match char::from(byte) {
+                c if c.is_ascii_alphanumeric() || kept.contains(c) => c.to_string(),
+                _ => format!("%{byte:02X}"),
+            };
+            bytes.iter().map(encoded).collect()
+        };
         let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         // In base64 it depends on what stands before it, modulo three bytes.
         let inside = |before: usize| {
@@ -89,7 +87,8 @@ impl Secret {
             let (first, last) = ((8 * before).div_ceil(6), 8 * (before + bytes.len()) / 6);
             encoded[first..last].to_string()
         };
-        let texts = [self.0.clone(), percent, hexadecimal, inside(0), inside(1), inside(2)];
+        let texts =
+            [self.0.clone(), percent(""), percent("-_.~"), hexadecimal, inside(0), inside(1), inside(2)];
         let mut forms: Vec<Vec<u8>> = texts.iter().map(|text| Letters::of(text).signs).collect();
         forms.retain(|form| form.len() >= LEAST_DISTINCT);
         forms

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::model_server::{ModelServer, asks_for_an_explanation, honest, reply};
 use crate::program::{Done, autointerp, finish};
@@ -159,13 +159,20 @@ fn a_refused_key_stops_at_once_and_is_never_shown() {
 fn answers_that_cannot_be_read_are_counted_and_never_scored() {
     let toy = Toy::new();
     let server = ModelServer::start(Box::new(|request: &Value| {
-        if asks_for_an_explanation(request) {
+        // Every other question, so that it is not the first ones that all fail.
+        if asks_for_an_explanation(request) || request["messages"].to_string().len() % 2 == 0 {
             return honest(request);
         }
         (200, reply(request, "no numbers today"))
     }));
     let done = run(&toy, &server.url, "out", &[]);
     assert_eq!(done.code, Some(3), "{}", done.stderr);
+    let manifest = result(&toy, "out", "manifest.json");
+    assert!(
+        manifest.contains("one reply: no numbers today; take a model that keeps to the form"),
+        "{manifest}"
+    );
+    assert!(!manifest.contains("more text"), "{manifest}");
     let summary: Value = serde_json::from_str(&result(&toy, "out", "summary.json")).expect("JSON");
     let cells = summary["cells"].as_array().expect("cells");
     let of_model = cells.iter().filter(|cell| cell["explainer"] == "token_activation");
@@ -178,7 +185,108 @@ fn answers_that_cannot_be_read_are_counted_and_never_scored() {
 }
 
 #[test]
+fn a_step_whose_first_answers_all_fail_alike_stops_and_goes_on_once_mended() {
+    let toy = Toy::new();
+    let ill = Arc::new(AtomicBool::new(true));
+    let (still_ill, explained) = (ill.clone(), Arc::new(Mutex::new(Vec::<Value>::new())));
+    let seen = explained.clone();
+    let server = ModelServer::start(Box::new(move |request: &Value| {
+        if asks_for_an_explanation(request) {
+            seen.lock().expect("no panic").push(request.clone());
+        } else if still_ill.load(Ordering::SeqCst) {
+            return (200, reply(request, "A poem\u{1b}[31m of two lines,\nand no numbers."));
+        }
+        honest(request)
+    }));
+    let done = run(&toy, &server.url, "out", &[]);
+    assert!(!done.stderr.contains('\u{1b}'), "{}", done.stderr);
+    done.refused(
+        5,
+        &[
+            "first 20 answers all failed as `malformed_reply`",
+            "A poem [31m of two lines, and no numbers.",
+            "hint:",
+        ],
+    );
+    let asked = server.requests();
+    // Three attempts of each that failed and of those under way.
+    assert!(asked < 20 + 3 * (20 + 4 * IN_FLIGHT), "{asked} questions");
+    ill.store(false, Ordering::SeqCst);
+    run(&toy, &server.url, "out", &[]).ok();
+    assert!(!result(&toy, "out", "scores.jsonl").contains("malformed_reply"));
+    let explained = explained.lock().expect("no panic");
+    let again = explained.iter().enumerate().filter(|(nth, one)| explained[..*nth].contains(one)).count();
+    assert_eq!(again, 0, "a good answer is not asked for again");
+}
+
+#[test]
+fn an_endpoints_reason_is_shown_with_the_field_that_mends_it() {
+    let toy = Toy::new();
+    let server = ModelServer::start(Box::new(|request: &Value| {
+        if request.get("seed").is_some() {
+            let said = format!("property 'seed' is\u{1b}[31m unsupported for {}", KEY.to_uppercase());
+            return (400, json!({"error": {"message": said}}).to_string());
+        }
+        honest(request)
+    }));
+    // One row of four features: fewer questions than a step is given up after.
+    let few = [
+        "--set",
+        "methods=[{kind: random}]",
+        "--set",
+        "controls=[shuffled]",
+        "--set",
+        "statistics={reference: random, resamples: 200, permutations: 200}",
+    ];
+    let done = run(&toy, &server.url, "out", &few);
+    for text in [&done.stderr, &result(&toy, "out", "manifest.json"), &result(&toy, "out", "index.html")] {
+        assert!(text.contains("is [31m unsupported for ***"), "{text}");
+        assert!(text.contains("omit: [seed]") && !text.contains("more text"), "{text}");
+        assert!(!text.contains('\u{1b}') && !text.contains(&KEY.to_uppercase()), "{text}");
+    }
+    done.refused(5, &["answers all failed as `bad_request`", "status 400"]);
+    let lines = result(&toy, "out", "scores.jsonl");
+    assert!(!lines.contains("no_other_explanation"), "the control keeps the cause: {lines}");
+    assert!(server.requests() <= 4, "{}", server.requests());
+    let mended: Vec<&str> = few.iter().copied().chain(["--set", "explainer.llm.omit=[seed]"]).collect();
+    run(&toy, &server.url, "out", &mended).ok();
+    assert!(!result(&toy, "out", "scores.jsonl").contains("bad_request"));
+    let wrong: Vec<&str> = few.iter().copied().chain(["--set", "explainer.llm.omit=[sed]"]).collect();
+    run(&toy, &server.url, "wrong", &wrong).refused(2, &["omit", "`sed`", "seed"]);
+    assert_key_is_nowhere(toy.home());
+}
+
+#[test]
+fn an_endpoint_says_how_it_wants_to_be_asked_and_is() {
+    let toy = Toy::new();
+    let refused = Arc::new(AtomicUsize::new(0));
+    let counted = refused.clone();
+    let server = ModelServer::start(Box::new(move |request: &Value| {
+        if request.get("max_tokens").is_some() {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use \
+                        'max_completion_tokens' instead.";
+            return (400, json!({"error": {"message": said}}).to_string());
+        }
+        assert!(request["max_completion_tokens"].as_u64() > Some(0));
+        honest(request)
+    }));
+    let done = run(&toy, &server.url, "out", &["--set", "controls=[]"]).ok();
+    assert!(done.stderr.is_empty(), "quiet: {}", done.stderr);
+    let manifest = result(&toy, "out", "manifest.json");
+    assert!(manifest.contains("set `max_tokens_field: max_completion_tokens`"), "{manifest}");
+    let refused = refused.load(Ordering::SeqCst);
+    assert!(refused > 0 && refused <= 2 * IN_FLIGHT, "{refused} refused: it is learnt once");
+}
+
+#[test]
 fn what_failed_for_the_day_is_asked_again_by_the_same_command() {
+    for (status, reason) in [(500, "server_error"), (400, "bad_request"), (200, "malformed_reply")] {
+        asked_again_after(status, reason);
+    }
+}
+
+fn asked_again_after(status: u16, reason: &str) {
     let toy = Toy::new();
     let (ill, struck) = (Arc::new(AtomicBool::new(true)), Mutex::new(None::<Value>));
     let still_ill = ill.clone();
@@ -187,18 +295,20 @@ fn what_failed_for_the_day_is_asked_again_by_the_same_command() {
         if !asks_for_an_explanation(request) && struck.get_or_insert(request.clone()) == request {
             drop(struck);
             if still_ill.load(Ordering::SeqCst) {
-                return (500, "{}".to_string());
+                return (status, if status == 200 { reply(request, "nothing") } else { "{}".to_string() });
             }
         }
         honest(request)
     }));
-    let first = run(&toy, &server.url, "out", &[]);
+    let attempts = ["--set", "simulator.attempts=1"];
+    let first = run(&toy, &server.url, "out", &attempts);
     assert!([Some(0), Some(3)].contains(&first.code), "{}", first.stderr);
-    assert!(result(&toy, "out", "scores.jsonl").contains("\"reason\":\"server_error\""));
+    let failed = format!("\"reason\":\"{reason}\"");
+    assert!(result(&toy, "out", "scores.jsonl").contains(&failed), "{reason}");
     ill.store(false, Ordering::SeqCst);
     let asked = server.distinct();
-    run(&toy, &server.url, "out", &[]).ok();
-    assert!(!result(&toy, "out", "scores.jsonl").contains("server_error"), "asked again");
+    run(&toy, &server.url, "out", &attempts).ok();
+    assert!(!result(&toy, "out", "scores.jsonl").contains(&failed), "asked again");
     let more = server.distinct() - asked;
     assert!(more < 100, "{more} questions more: only the feature that failed was left");
 }

@@ -12,6 +12,7 @@ mod bad_input;
 mod browser;
 mod cli;
 mod committed;
+mod fake_llm;
 mod faults;
 mod gate;
 mod house;

@@ -121,13 +121,13 @@ fn undressed(text: &str) -> &str {
 fn without_label(text: &str) -> &str {
     match text.split_once(':') {
         Some((label, rest)) if LABELS.contains(&without_marks(label).to_lowercase().as_str()) => {
-            // The end of an emphasis that began before the label: `**Explanation:** words`.
+            // The emphasis began before the label: it ends behind it, or with the text.
             let opened = label.trim_start().starts_with(['*', '_']);
             let rest = rest.trim_start();
-            if opened && !without_marks(rest).is_empty() {
-                trimmed(rest.trim_start_matches(['*', '_']))
-            } else {
-                trimmed(rest)
+            match rest.trim_start_matches(['*', '_']) {
+                inside if opened && inside != rest => trimmed(inside),
+                _ if opened => trimmed(rest.trim_end_matches(['*', '_'])),
+                _ => trimmed(rest),
             }
         }
         _ => text,
@@ -232,7 +232,7 @@ mod tests {
             (r#"{"explanation": "a b c"} {"explanation": "a b c"}"#, MalformedReply),
             (r#"names of rivers {"explanation": "a"} {"explanation": "b"}"#, MalformedReply),
             ("```\na b\n```\n```\nc d\n```", MalformedReply),
-            ("Explanation:", NotOneSentence),
+            ("Explanation:", EmptyReply),
             ("Here is the explanation:", NotOneSentence),
             ("First line.\nSecond line.", NotOneSentence),
             (r#"{"explanation": "two\nlines"}"#, NotOneSentence),

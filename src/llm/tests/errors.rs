@@ -41,7 +41,7 @@ async fn every_status_has_its_error() {
         (408, plain.clone(), "server"),
         (409, plain.clone(), "bad_request"),
         (413, plain.clone(), "bad_request"),
-        (422, json!({"detail": [{"msg": "field required"}]}), "bad_request"),
+        (422, json!({"detail": [{"msg": "field required", "loc": ["body", "seed"]}]}), "bad_request"),
         (429, plain.clone(), "rate_limited"),
         (429, quota, "quota"),
         (429, credit, "quota"),
@@ -58,6 +58,9 @@ async fn every_status_has_its_error() {
         let text = error.to_string();
         assert!(!text.chars().any(char::is_control), "{text:?}");
         assert!(text.contains(&format!("status {status}")), "{text}");
+        if status == 422 {
+            assert!(text.contains("`body.seed` field required"), "{text}");
+        }
         if status == 401 {
             assert!(text.contains("no [2J luck at all") && text.contains("`OPENAI_API_KEY`"), "{text}");
         }
@@ -205,6 +208,12 @@ async fn the_key_is_in_no_error_no_debug_output_and_no_file() {
         }
     }
     let cache = tempfile::tempdir().expect("folder");
+    let echoing = Server::always(|| ok(said(&format!("words of {KEY}, or {}", KEY.to_uppercase()))));
+    let llm = connect_with(&endpoint(&echoing.url, cache.path()), quick(0)).expect("connected");
+    assert_eq!(llm.client.chat(&question("q")).await.expect("an answer").text, "words of ***, or ***");
+    let stored = all_files(cache.path()).remove(0);
+    assert!(!std::fs::read_to_string(&stored).expect("text").contains(KEY));
+    std::fs::remove_file(stored).expect("removed");
     let server = Server::always(|| ok(said("fine")));
     let mut endpoint = endpoint(&server.url, cache.path());
     endpoint.spec.query.insert("key".into(), "{key}".into());

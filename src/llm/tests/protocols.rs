@@ -112,6 +112,100 @@ async fn ends_and_refusals_are_told_apart() {
 }
 
 #[tokio::test]
+async fn fields_are_left_out_and_thinking_gets_room() {
+    let change = |spec: &mut LlmSpec| {
+        spec.omit = ["temperature", "seed", "top_logprobs", "logprobs"].map(String::from).into();
+        spec.thinking_tokens = 1000;
+    };
+    let (_, seen) = exchange(change, &full_question(), said("yes")).await;
+    for absent in ["temperature", "seed", "logprobs", "top_logprobs"] {
+        assert!(seen.body.get(absent).is_none(), "{absent}");
+    }
+    assert_eq!(seen.body["max_tokens"], 1016);
+    let (_, seen) = scored(change, |_, _| ok(json!({}))).await;
+    assert!(seen[0].body.get("temperature").is_none() && seen[0].body.get("prompt").is_some());
+    let mut spec = LlmSpec::new(ClientKind::Openai, "m");
+    let problems =
+        |spec: &LlmSpec| spec.check().iter().map(|problem| problem.field.clone()).collect::<Vec<_>>();
+    spec.omit = [String::from("messages")].into();
+    assert_eq!(problems(&spec), ["omit"]);
+    spec.omit = [String::from("max_output")].into();
+    spec.max_tokens_field = "max_output".into();
+    assert!(problems(&spec).is_empty());
+}
+
+#[tokio::test]
+async fn how_an_endpoint_wants_to_be_asked_is_learnt_once_and_told() {
+    let refusal = |said: &str| Act::Json(400, String::new(), json!({"error": {"message": said}}));
+    let server = Server::start(move |_, seen| match &seen.body {
+        body if body.get("max_tokens").is_some() => refusal("Use 'max_completion_tokens' instead."),
+        body if body.get("response_format").is_some() => refusal("response_format is not supported"),
+        _ => ok(said("yes")),
+    });
+    let cache = tempfile::tempdir().expect("folder");
+    let llm = connect_with(&endpoint(&server.url, cache.path()), quick(0)).expect("connected");
+    for sample in 0..3 {
+        let request = ChatRequest { sample, ..full_question() };
+        assert_eq!(llm.client.chat(&request).await.expect("an answer").text, "yes");
+    }
+    let seen = server.requests();
+    assert_eq!(seen.len(), 5, "two refusals and three answers");
+    assert_eq!(seen[4].body["max_completion_tokens"], 16);
+    assert!(seen[4].body.get("response_format").is_none());
+    let told = llm.remarks.all().join("\n");
+    assert!(told.contains("set `max_tokens_field: max_completion_tokens`"), "{told}");
+    assert!(told.contains("set `structured: false`"), "{told}");
+
+    // What is not taken as an instruction stays a refusal.
+    let stubborn = Server::always(move || refusal("Use 'max_completion_tokens' instead of response_format."));
+    let llm = connect_with(&endpoint(&stubborn.url, cache.path()), quick(0)).expect("connected");
+    let error = llm.client.chat(&full_question()).await.expect_err("refused");
+    assert!(matches!(error, ChatError::BadRequest { .. }) && stubborn.requests().len() == 3, "{error}");
+}
+
+#[tokio::test]
+async fn usage_choices_and_ends_come_in_many_forms() {
+    let with = |usage: Value| {
+        let mut body = said("yes");
+        body["usage"] = usage;
+        body
+    };
+    for (usage, counts) in [
+        (json!({"prompt_tokens": 12.0, "completion_tokens": 3.4}), (12, 3)),
+        (json!({"prompt_tokens": "12", "completion_tokens": null}), (12, 0)),
+        (json!({"prompt_tokens": -5, "completion_tokens": "x"}), (0, 0)),
+        (json!({"prompt_tokens": u64::MAX, "completion_tokens": 1e300}), (u64::MAX, u64::MAX)),
+        (json!("none"), (0, 0)),
+        (Value::Null, (0, 0)),
+    ] {
+        let (reply, _) = exchange(|_| (), &question("q"), with(usage.clone())).await;
+        let reply = reply.expect("an answer");
+        assert_eq!((reply.tokens_in, reply.tokens_out), counts, "{usage}");
+    }
+    let choice = |message: Value| json!({"choices": [{"message": message, "finish_reason": null}]});
+    let called = json!([{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
+    let thoughts =
+        json!([{"type": "thinking", "thinking": "hm", "text": "hm"}, {"type": "text", "text": "a"}]);
+    for (body, text, finish) in [
+        (choice(json!({"content": null, "tool_calls": called})), "", Finish::Tool),
+        (choice(json!({"content": "a", "tool_calls": []})), "a", Finish::Stop),
+        (choice(json!({"content": " ", "reasoning": "hm"})), " ", Finish::Thought),
+        (choice(json!({"content": null, "reasoning_content": "hm"})), "", Finish::Thought),
+        (choice(json!({"content": "a", "reasoning_content": "hm"})), "a", Finish::Stop),
+        (choice(json!({"content": thoughts})), "a", Finish::Stop),
+        (
+            json!({"choices": [{"index": 1, "message": {"content": "b"}}, {"index": 0, "message": {"content": "a"}}]}),
+            "a",
+            Finish::Stop,
+        ),
+    ] {
+        let (reply, _) = exchange(|_| (), &question("q"), body.clone()).await;
+        let reply = reply.expect("an answer");
+        assert_eq!((reply.text.as_str(), reply.finish), (text, finish), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn log_probabilities_come_token_by_token_or_not_at_all() {
     let with = |content: Value| {
         let mut body = said("yes");
