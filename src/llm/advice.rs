@@ -76,8 +76,8 @@ impl ChatError {
 /// What to change where a request was refused with these words.
 fn refused(words: &str) -> Option<String> {
     if is_too_long(words) {
-        let text = "the question and the room for its answer do not fit into the model's context: serve the model with \
-                    a longer one, or name another model in `llm`";
+        let text = "the question and the room for its answer do not fit into the model's context: ask with fewer \
+                    worked examples (`shots`), serve the model with a longer context, or name another in `llm`";
         return Some(text.into());
     }
     if names(words, "max_tokens") || names(words, "max_completion_tokens") {

@@ -78,7 +78,8 @@ fn end_of(reply: &PromptReply) -> Heard {
         let others = token.top.iter().take(ALTERNATIVES).map(|(other, _)| format!("{other:?}"));
         format!("{:?} (likeliest: {})", token.token, others.collect::<Vec<_>>().join(" "))
     });
-    Heard::Reading(shown.collect::<Vec<_>>().join(", "))
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    Heard::Reading(if shown.is_empty() { "no token of it was told".into() } else { shown })
 }
 
 impl ChatClient for Overheard<'_> {
