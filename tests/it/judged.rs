@@ -178,10 +178,15 @@ fn judged_scores_need_no_simulator_and_without_probabilities_there_is_no_auroc()
 #[test]
 fn a_judge_that_is_not_understood_fails_its_own_scores_alone() {
     let toy = Toy::planted();
-    let server = server(|request: &Value| match request["response_format"]["json_schema"]["name"].as_str() {
-        Some("verdicts") => (200, reply(request, "I'm sorry, I can't judge that.")),
-        _ => honest(request),
-    });
+    // The first questions are understood, so that it is not the first ones that all fail.
+    let judged = AtomicUsize::new(0);
+    let server =
+        server(move |request: &Value| match request["response_format"]["json_schema"]["name"].as_str() {
+            Some("verdicts") if judged.fetch_add(1, Ordering::SeqCst) >= 3 => {
+                (200, reply(request, "I'm sorry, I can't judge that."))
+            }
+            _ => honest(request),
+        });
     suite(&toy, &server.url, "top_and_random, detection", "", "simulator: {kind: generated}");
     let done = call(&toy, "run", &[]);
     assert_eq!(done.code, Some(3), "{}", done.stderr);
