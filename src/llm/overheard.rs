@@ -2,6 +2,8 @@ use std::fmt;
 use std::sync::Mutex;
 
 use super::status::{line_of, one_line};
+use crate::base::Attempt;
+
 use super::{BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, locked};
 
 /// Most characters of a reply that is shown as an example.
@@ -51,17 +53,22 @@ impl Heard {
 pub struct Overheard<'a> {
     inner: &'a dyn ChatClient,
     last: Mutex<Option<Heard>>,
+    last_prompt: Mutex<Option<PromptRequest>>,
 }
 
 impl<'a> Overheard<'a> {
     /// A client for one piece of work.
     pub fn new(inner: &'a dyn ChatClient) -> Self {
-        Self { inner, last: Mutex::default() }
+        Self { inner, last: Mutex::default(), last_prompt: Mutex::default() }
     }
 
-    /// What was heard last; none where nothing was asked.
-    pub fn heard(self) -> Option<Heard> {
-        self.last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// What was heard last; none where nothing was asked. Where the work came to nothing, the probabilities of the
+    /// prompt that was scored last are forgotten: the next run asks for them again.
+    pub fn heard<T>(self, attempt: &Attempt<T>) -> Option<Heard> {
+        if let (Attempt::Missing(_), Some(prompt)) = (attempt, locked(&self.last_prompt).as_ref()) {
+            self.inner.forget_prompt(prompt);
+        }
+        locked(&self.last).take()
     }
 
     fn keep<T>(&self, answer: Result<T, ChatError>, heard: impl Fn(&T) -> Heard) -> Result<T, ChatError> {
@@ -97,7 +104,10 @@ impl ChatClient for Overheard<'_> {
         &'a self,
         request: &'a PromptRequest,
     ) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
-        Box::pin(async move { self.keep(self.inner.score_prompt(request).await, end_of) })
+        Box::pin(async move {
+            *locked(&self.last_prompt) = Some(request.clone());
+            self.keep(self.inner.score_prompt(request).await, end_of)
+        })
     }
 
     fn forget(&self, request: &ChatRequest) {

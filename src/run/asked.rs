@@ -72,7 +72,7 @@ impl Asked<'_> {
             let overheard = Overheard::new(client);
             let attempt =
                 explain_with(&overheard, explainer, evidence, texts, first, spec.attempts - 1).await?;
-            Ok(Answered { attempt, heard: overheard.heard() })
+            Ok(Answered { heard: overheard.heard(&attempt), attempt })
         });
         self.all(&asked.role, work.collect())
     }
@@ -98,7 +98,7 @@ impl Asked<'_> {
             let overheard = Overheard::new(client);
             let attempt =
                 simulate_with(&overheard, simulator, sentence, texts, asked.spec.attempts - 1).await?;
-            Ok(Answered { attempt, heard: overheard.heard() })
+            Ok(Answered { heard: overheard.heard(&attempt), attempt })
         });
         let mut simulated = self.all(role, work.collect())?.into_iter();
         let of_one = |Wanted { explanation, fragments }: &Wanted<'_>| match explanation {

@@ -147,7 +147,7 @@ impl Asked<'_> {
             let read = |reply: &_| read_judgements(reply, texts.len());
             let overheard = Overheard::new(client);
             let attempt = ask_until_read(&overheard, request, read, 0, by.spec.attempts - 1).await?;
-            Ok(Answered { attempt, heard: overheard.heard() })
+            Ok(Answered { heard: overheard.heard(&attempt), attempt })
         });
         let mut answers = self.all(&by.role, work.collect())?.into_iter();
         let of_feature = |shown: &Shown<'_>| {
@@ -166,7 +166,7 @@ impl Asked<'_> {
         let work = texts.map(|(sentence, text)| async move {
             let overheard = Overheard::new(client);
             let attempt = gain(&overheard, sentence, text).await?;
-            Ok(Answered { attempt, heard: overheard.heard() })
+            Ok(Answered { heard: overheard.heard(&attempt), attempt })
         });
         let mut gains = self.all(&by.role, work.collect())?.into_iter();
         let of_feature = |shown: &Shown<'_>| {
@@ -190,7 +190,6 @@ async fn gain(client: &dyn ChatClient, sentence: &str, text: &str) -> Result<Att
     };
     let failed = |problem: ReadProblem| {
         client.forget_prompt(&surprisal_request(Some(sentence), text));
-        client.forget_prompt(&surprisal_request(None, text));
         Attempt::Missing(Missing::Failed(problem.reason().into()))
     };
     Ok(surprisal(&explained, &plain).map_or_else(failed, Attempt::Done))
