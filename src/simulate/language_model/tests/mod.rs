@@ -404,7 +404,7 @@ fn one_missing_token_makes_the_fragment_missing() {
         assert_eq!(PerToken::default().read(&said(text)), Err(problem), "{text}");
     }
     for text in ["7", "7.", "7.0", "\"7\"", "**7**", "Activation: 7", "<think>3</think>\n7"] {
-        assert_eq!(PerToken.read(&said(text)), Ok(7.0), "{text}");
+        assert_eq!(PerToken::default().read(&said(text)), Ok(7.0), "{text}");
     }
     let client = Scripted::new(|request| {
         let question = &request.messages.last().expect("a question").content;
