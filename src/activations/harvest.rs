@@ -19,10 +19,10 @@ const NORM_SAMPLE_ROWS: usize = 16_384;
 const NORM_LIMIT: f32 = 10.0;
 
 /// Which rows of a pass are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// For fitting: without position 0 and without rows of extreme norm.
-    Fitting,
+#[derive(Clone, Copy)]
+pub enum Keep<'a> {
+    /// For fitting: those of the tokens whose places among all tokens are told, without rows of extreme norm.
+    Fitting(&'a (dyn Fn(usize) -> bool + Sync)),
     /// For evaluating: every row, in order.
     Everything,
 }
@@ -53,7 +53,7 @@ pub fn harvest(
     subject: &dyn SubjectModel,
     tokens: &TokenBatch,
     targets: &[(HookPoint, &Path)],
-    keep: Keep,
+    keep: Keep<'_>,
     precision: Precision,
     on_tokens: &dyn Fn(usize) -> bool,
 ) -> Result<Vec<Result<ActivationSet, ActivationError>>, HarvestError> {
@@ -86,16 +86,14 @@ pub fn harvest(
     Ok(stores.into_par_iter().map(Store::finish).collect())
 }
 
-/// Whether a token may be fitted on, by its place among contexts of `cols` tokens.
-fn is_fitted(place: usize, cols: usize) -> bool {
-    !place.is_multiple_of(cols)
-}
-
-/// Where the rows of a store harvested with [`Keep::Fitting`] stand among `tokens`, row by row.
-pub fn fitted_places(set: &ActivationSet, tokens: &TokenBatch) -> impl Iterator<Item = usize> {
-    let (cols, mut left_out) = (tokens.cols(), set.left_out().iter().copied().peekable());
-    (0..tokens.ids().len())
-        .filter(move |&place| is_fitted(place, cols) && left_out.next_if_eq(&place).is_none())
+/// Where the rows of a store harvested with [`Keep::Fitting`] stand among `n_tokens`, row by row.
+pub fn fitted_places(
+    set: &ActivationSet,
+    n_tokens: usize,
+    is_fitted: impl Fn(usize) -> bool,
+) -> impl Iterator<Item = usize> {
+    let mut left_out = set.left_out().iter().copied().peekable();
+    (0..n_tokens).filter(move |&place| is_fitted(place) && left_out.next_if_eq(&place).is_none())
 }
 
 /// A store being filled; the first rows wait until the median norm is known.
@@ -120,12 +118,12 @@ impl Store {
         matrix: Matrix,
         batch: &TokenBatch,
         start: usize,
-        keep: Keep,
+        keep: Keep<'_>,
     ) -> Result<(), ActivationError> {
-        if keep == Keep::Everything {
+        let Keep::Fitting(is_fitted) = keep else {
             return self.writer.push(matrix.data(), batch.ids());
-        }
-        let kept: Vec<usize> = (0..matrix.rows()).filter(|&row| is_fitted(row, batch.cols())).collect();
+        };
+        let kept: Vec<usize> = (0..matrix.rows()).filter(|row| is_fitted(start + row)).collect();
         let ids = kept.iter().map(|&row| batch.ids()[row]).collect();
         let rows = matrix.select_rows(&kept);
         let candidates = Candidates { rows, ids, places: kept.iter().map(|row| start + row).collect() };
@@ -198,17 +196,18 @@ mod tests {
         let writer = |name: &str| {
             ActivationWriter::create(&folder.path().join(name), hook, 4, Precision::F32).expect("created")
         };
+        let is_fitted = |place: usize| !place.is_multiple_of(8);
         let mut store = Store { writer: writer("a.act"), sample: Vec::new(), limit: None };
         for start in [0, 40] {
             let batch = TokenBatch::new((start as u32..start as u32 + 40).collect(), 8).expect("tokens");
             let rows = Matrix::from_fn(40, 4, |row, col| entries(start + row, col));
-            store.push(rows, &batch, start, Keep::Fitting).expect("pushed");
+            store.push(rows, &batch, start, Keep::Fitting(&is_fitted)).expect("pushed");
         }
         let set = store.finish().expect("finished");
         assert_eq!(set.left_out(), [21, 75]);
         let reopened = ActivationSet::open(&folder.path().join("a.act")).expect("opened");
         for set in [set, reopened] {
-            let places: Vec<usize> = fitted_places(&set, &tokens).collect();
+            let places: Vec<usize> = fitted_places(&set, tokens.ids().len(), is_fitted).collect();
             assert_eq!(places.len(), set.rows());
             let ids: Vec<u32> = places.iter().map(|&place| tokens.ids()[place]).collect();
             assert_eq!(ids, set.tokens(0, set.rows()).expect("tokens"));

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::base::DeviceName;
 use crate::llm::Secret;
 use crate::report::{Ink, Look, RenderOptions};
+use crate::subject::Bos;
 
 /// Which decomposition of a language model's activations can a person understand?
 #[derive(Debug, Parser)]
@@ -131,8 +132,12 @@ pub enum Verb {
         #[arg(long, value_name = "WHAT")]
         clean: Option<String>,
     },
-    /// Threads, instruction set, memory, disk, cache, keys and models of this machine.
-    Doctor,
+    /// Threads, instruction set, memory, disk, cache, keys and models of this machine; with MODEL, what that model is
+    /// and what its tokenizer puts in front of texts.
+    Doctor {
+        /// Model folder, GGUF file, hub id, or `embedded`.
+        model: Option<String>,
+    },
     /// Print completions for a shell: `autointerp completions bash`.
     #[command(hide = true)]
     Completions {
@@ -245,6 +250,10 @@ pub struct HarvestArgs {
     /// UTF-8 text, cut into whole contexts of the model (one shorter sequence if there is less).
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
+    /// Tokens in front of every sequence of `--text`: `auto` what the model's tokenizer puts there, `always` its BOS,
+    /// `never` nothing.
+    #[arg(long, value_name = "auto|always|never", default_value_t)]
+    pub bos: Bos,
     /// Hook points, separated by commas; `*` and `{0,2}` as in a suite.
     #[arg(long, value_name = "H1,H2,…")]
     pub hooks: String,

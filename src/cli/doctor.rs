@@ -6,12 +6,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::{Common, Environment, key};
+use super::harvest::model_places;
 use super::{print, print_json};
-use crate::base::{cpu_name, instruction_set};
+use crate::base::{DeviceName, cpu_name, instruction_set};
 use crate::llm::ClientKind;
-use crate::nn::gpu_count;
+use crate::nn::{Tokenizer, gpu_count};
 use crate::report::facts as facts_text;
-use crate::run::RunError;
+use crate::run::{RunError, open_subject};
+use crate::subject::{Bos, Prefix, SubjectInfo, SubjectModel};
+use crate::suite::SubjectSpec;
 
 /// What `doctor --json` gives.
 #[derive(Serialize, JsonSchema)]
@@ -50,13 +53,29 @@ pub struct Report {
     anthropic_key_set: bool,
     /// Models found in this folder and `models/`.
     local_models: Vec<String>,
+    /// The model that was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<ModelReport>,
+}
+
+/// A model that could be opened.
+#[derive(Serialize, JsonSchema)]
+pub struct ModelReport {
+    /// Its shape.
+    #[serde(flatten)]
+    info: SubjectInfo,
+    /// Pieces of its tokenizer; null where it has none.
+    tokenizer_ids: Option<usize>,
+    /// What `subject.bos: auto` puts in front of every context and fragment; null without a tokenizer.
+    bos: Option<Prefix>,
 }
 
 /// Columns of the words on the left.
 const LABEL: usize = 23;
 
 /// Looks around and says what it found.
-pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError> {
+pub fn doctor(model: Option<&str>, common: &Common, environment: &Environment) -> Result<u8, RunError> {
+    let model = model.map(|name| model_report(name, common, environment)).transpose()?;
     let endpoint = environment.hub_endpoint.clone().unwrap_or_else(|| "https://huggingface.co".into());
     let openai =
         environment.openai_base_url.as_deref().or(ClientKind::Openai.vendor_url()).unwrap_or_default();
@@ -81,6 +100,7 @@ pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError
         openai_key_set: key("OPENAI_API_KEY").is_some(),
         anthropic_key_set: key("ANTHROPIC_API_KEY").is_some(),
         local_models: local_models(Path::new(".")),
+        model,
     };
     if common.json {
         print_json(&report);
@@ -88,7 +108,7 @@ pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError
     }
     let yes = |value: bool| if value { "yes" } else { "no" };
     let size = |value: Option<f64>| value.map_or("unknown here".into(), |gb| format!("{gb:.1} GB"));
-    let facts = [
+    let mut facts = vec![
         ("version", report.version.to_string()),
         ("threads", report.threads.to_string()),
         ("processor", report.cpu.unwrap_or_else(|| "unknown here".into())),
@@ -110,8 +130,40 @@ pub fn doctor(common: &Common, environment: &Environment) -> Result<u8, RunError
             if report.local_models.is_empty() { "none".into() } else { report.local_models.join(", ") },
         ),
     ];
+    facts.extend(report.model.iter().flat_map(model_facts));
     print(&facts_text(&facts, LABEL, environment.look.width));
     Ok(0)
+}
+
+/// Opens a model as `run` and `harvest` do.
+fn model_report(name: &str, common: &Common, environment: &Environment) -> Result<ModelReport, RunError> {
+    let spec =
+        SubjectSpec { model: name.to_string(), revision: None, half_products: false, bos: Bos::default() };
+    let places = model_places(environment, DeviceName::default(), common);
+    let subject = open_subject(&spec, &places)?.loaded;
+    let tokenizer = subject.tokenizer().ok();
+    Ok(ModelReport {
+        info: subject.model().info().clone(),
+        tokenizer_ids: tokenizer.map(Tokenizer::vocab_size),
+        bos: tokenizer.map(|_| subject.prefix(spec.bos)).transpose()?,
+    })
+}
+
+fn model_facts(model: &ModelReport) -> Vec<(&'static str, String)> {
+    let info = &model.info;
+    let shape = format!(
+        "{} layers, width {}, {} MLP neurons, {} heads, context {}",
+        info.n_layers, info.d_model, info.d_mlp, info.n_heads, info.n_ctx
+    );
+    let tokenizer = model.tokenizer_ids.map_or("none".into(), |ids| format!("{ids} ids"));
+    let bos = model.bos.as_ref().map_or("unknown without a tokenizer".into(), Prefix::to_string);
+    vec![
+        ("model", info.name.clone()),
+        ("family", info.family.clone()),
+        ("shape", shape),
+        ("vocabulary", format!("{} embedded; tokenizer: {tokenizer}", info.vocab)),
+        ("in front of texts", bos),
+    ]
 }
 
 /// An address without the user and password that may stand in it.

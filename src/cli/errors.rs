@@ -151,7 +151,8 @@ fn subject_code(error: &SubjectError) -> u8 {
         | SubjectError::NoTokenizer { .. }
         | SubjectError::Nn(NnError::NoWeights { .. } | NnError::MissingParts { .. }) => 6,
         SubjectError::Nn(NnError::File(error)) => file_code(error),
-        SubjectError::Nn(
+        SubjectError::NoBos { .. }
+        | SubjectError::Nn(
             NnError::NoSuchLayer { .. }
             | NnError::NoResidMid { .. }
             | NnError::NoNeurons { .. }

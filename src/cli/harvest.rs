@@ -10,10 +10,10 @@ use super::args::{Common, Environment, HarvestArgs};
 use super::progress::say;
 use super::{print, print_json};
 use crate::activations::export;
-use crate::base::{HookPoint, HookSelector, TokenBatch, read};
+use crate::base::{DeviceName, HookPoint, HookSelector, TokenBatch, read};
 use crate::hub::DEFAULT_ENDPOINT;
 use crate::run::{Places, RunError, open_subject};
-use crate::subject::{LoadedSubject, SubjectModel};
+use crate::subject::{Bos, LoadedSubject, Prefix, SubjectModel};
 use crate::suite::SubjectSpec;
 
 /// The byte-order mark that some editors put before a text.
@@ -26,27 +26,18 @@ pub struct Harvested {
     out: String,
     /// Shape of each of its tensors: sequences, positions, width.
     tensors: BTreeMap<String, [usize; 3]>,
+    /// Tokens that were put in front of every sequence of a text; none before token ids.
+    prefix: Vec<u32>,
 }
 
 /// Runs the model once over the sequences and writes what was asked for.
 pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -> Result<u8, RunError> {
-    let places = Places {
-        cache: environment.cache.clone(),
-        out: args.out.clone(),
-        suite_folder: ".".into(),
-        device: args.device,
-        hub_endpoint: environment.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
-        hub_token: environment.hub_token.clone(),
-        hub_shared: environment.hub_shared.clone(),
-        keys: Default::default(),
-        openai_base_url: None,
-        budget: None,
-        offline: common.offline,
-    };
+    let places = model_places(environment, args.device, common);
     let spec = SubjectSpec {
         model: args.model.clone(),
         revision: args.revision.clone(),
         half_products: args.half_products,
+        bos: args.bos,
     };
     let subject = open_subject(&spec, &places)?.loaded;
     let model = subject.model();
@@ -55,15 +46,29 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
         let notes = subject.tokenizer().map(|tokenizer| tokenizer.notes()).unwrap_or_default();
         notes.iter().for_each(|note| say(&format!("warning: {note}")));
     }
-    let tokens = match (&args.token_ids, &args.text) {
-        (Some(path), _) => token_ids(path)?,
-        (None, Some(path)) => text_ids(path, &subject)?,
+    let (tokens, prefix) = match (&args.token_ids, &args.text) {
+        (Some(path), _) => {
+            let tokens = token_ids(path)?;
+            if let Some(missing) = missing_prefix(&tokens, &subject, args.bos)?
+                && !common.quiet
+            {
+                say(&format!("note: {missing}"));
+            }
+            (tokens, Vec::new())
+        }
+        (None, Some(path)) => {
+            let prefix = subject.prefix(args.bos)?;
+            if !common.quiet {
+                say(&format!("in front of every sequence: {prefix}"));
+            }
+            (text_ids(path, &subject, &prefix)?, prefix.ids)
+        }
         (None, None) => return Err(setting("--token-ids", "or `--text` must be given")),
     };
     let tensors = export(model, &tokens, &hooks, args.logits, &args.out)?;
     if common.json {
         let tensors = tensors.into_iter().collect();
-        print_json(&Harvested { out: args.out.display().to_string(), tensors });
+        print_json(&Harvested { out: args.out.display().to_string(), tensors, prefix });
     } else if !common.quiet {
         for (name, shape) in &tensors {
             print(&format!("{name}  {shape:?}"));
@@ -71,6 +76,23 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
         print(&args.out.display().to_string());
     }
     Ok(0)
+}
+
+/// Where a model is found that no suite names.
+pub fn model_places(environment: &Environment, device: DeviceName, common: &Common) -> Places {
+    Places {
+        cache: environment.cache.clone(),
+        out: ".".into(),
+        suite_folder: ".".into(),
+        device,
+        hub_endpoint: environment.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
+        hub_token: environment.hub_token.clone(),
+        hub_shared: environment.hub_shared.clone(),
+        keys: Default::default(),
+        openai_base_url: None,
+        budget: None,
+        offline: common.offline,
+    }
 }
 
 fn setting(field: &str, problem: &str) -> RunError {
@@ -124,7 +146,34 @@ fn token_ids(path: &Path) -> Result<TokenBatch, RunError> {
     TokenBatch::new(rows.concat(), cols).ok_or_else(|| invalid("holds no token ids".into()))
 }
 
-fn text_ids(path: &Path, subject: &LoadedSubject) -> Result<TokenBatch, RunError> {
+/// Says so where sequences of ids lack the tokens that stand in front of the model's texts. Ids are taken as they
+/// are, so asking for BOS is refused.
+fn missing_prefix(
+    tokens: &TokenBatch,
+    subject: &LoadedSubject,
+    bos: Bos,
+) -> Result<Option<String>, RunError> {
+    if bos == Bos::Always {
+        return Err(setting(
+            "--bos",
+            "is `always`, but `--token-ids` are taken as they are: put the ids in the file",
+        ));
+    }
+    let Ok(prefix) = subject.prefix(bos) else { return Ok(None) };
+    let lacking = (0..tokens.rows()).filter(|&row| !tokens.row(row).starts_with(&prefix.ids)).count();
+    Ok((lacking > 0).then(|| {
+        format!(
+            "{lacking} of {} sequences do not begin with {}, which the model's tokenizer puts in front of every text \
+             ({}); ids are taken as they are",
+            tokens.rows(),
+            prefix.tokens(),
+            prefix.because
+        )
+    }))
+}
+
+/// Whole contexts of the model, each behind `prefix`; one shorter sequence if there is less.
+fn text_ids(path: &Path, subject: &LoadedSubject, prefix: &Prefix) -> Result<TokenBatch, RunError> {
     let invalid = |why: String| RunError::Input { path: path.to_path_buf(), why };
     let text = String::from_utf8(read(path)?)
         .map_err(|error| invalid(format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
@@ -132,9 +181,11 @@ fn text_ids(path: &Path, subject: &LoadedSubject) -> Result<TokenBatch, RunError
         .tokenizer()?
         .encode(text.strip_prefix(MARK).unwrap_or(&text))
         .map_err(|error| invalid(format!("cannot be tokenised: {error}")))?;
-    let cols = subject.model().info().n_ctx.min(ids.len());
-    let whole = ids.len().checked_div(cols).unwrap_or(0) * cols;
-    TokenBatch::new(ids[..whole].to_vec(), cols)
+    let cols = subject.model().info().n_ctx.saturating_sub(prefix.ids.len()).min(ids.len());
+    let rows = if cols == 0 { 0 } else { ids.len() / cols };
+    let sequences = ids.chunks(cols.max(1)).take(rows);
+    let whole = sequences.flat_map(|row| prefix.ids.iter().chain(row)).copied().collect();
+    TokenBatch::new(whole, prefix.ids.len() + cols)
         .filter(|batch| batch.rows() > 0)
         .ok_or_else(|| invalid("holds no text".into()))
 }

@@ -74,7 +74,7 @@ pub fn main() -> u8 {
         Verb::Completions { shell } => shell::completions(*shell),
         Verb::Man { verb } => shell::man(verb.as_deref()),
         Verb::Bench { device } => bench::bench(*device),
-        Verb::Doctor => doctor::doctor(&cli.common, &environment),
+        Verb::Doctor { model } => doctor::doctor(model.as_deref(), &cli.common, &environment),
         Verb::TrainEmbedded { out, steps } => train_embedded::train(out, *steps, &cli.common),
     };
     match done {

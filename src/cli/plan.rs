@@ -62,6 +62,7 @@ pub fn text(plan: &Estimate, columns: usize) -> String {
     let mut lines = vec![
         ("suite", plan.suite.clone()),
         ("subject", plan.subject.clone()),
+        ("in front of texts", plan.bos.to_string()),
         ("hook points", format!("{}: {}", plan.hooks.len(), plan.hooks.join(", "))),
         ("rows", format!("{}: {}", plan.rows.len(), plan.rows.join(", "))),
         ("fit tokens", grouped(plan.fit_tokens)),

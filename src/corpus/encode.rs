@@ -12,6 +12,11 @@ pub trait Encode: Sync {
     /// Adds the bytes that a token stands for: what tells which characters it covers.
     fn push_bytes(&self, id: u32, into: &mut Vec<u8>);
 
+    /// Whether this is one of the tokenizer's special tokens. A text can hold one: it is data there, and counted.
+    fn is_special(&self, _id: u32) -> bool {
+        false
+    }
+
     /// Whether this token shows as, or holds, U+FFFD when it is decoded alone.
     fn replacement_token(&self, id: u32) -> bool;
 }

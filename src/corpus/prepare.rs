@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -22,9 +24,9 @@ const SHARE_BOUNDS: (f64, f64) = (0.2, 0.8);
 /// How much text, cut how. Stages own their parameters: [`CorpusParams::check`] before use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CorpusParams {
-    /// Tokens to fit on, rounded up to whole contexts.
+    /// Tokens of text to fit on, rounded up to whole contexts.
     pub fit_tokens: usize,
-    /// Positions of a context.
+    /// Positions of a context that text is on: those of the prefix come before.
     pub ctx_tokens: usize,
     /// Fragments to evaluate on.
     pub eval_fragments: usize,
@@ -37,6 +39,10 @@ pub struct CorpusParams {
     pub reject_replacement: bool,
     /// Token put before every document of a context; none joins documents directly.
     pub separator_id: Option<u32>,
+    /// Tokens that the model gets in front of every context and fragment. They are no part of what is made here,
+    /// but what they decide is: a document at a context's start needs no separator behind them, and the first
+    /// token of a context may be fitted on.
+    pub prefix: Vec<u32>,
 }
 
 impl CorpusParams {
@@ -99,6 +105,9 @@ pub struct CorpusCounts {
     pub rejected: usize,
     /// Tokens read, over both splits.
     pub tokens_read: usize,
+    /// Special tokens of the tokenizer that the text itself holds, by id: they are data like any other token.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub special_tokens: BTreeMap<u32, usize>,
     /// Share of documents on the evaluate side.
     pub evaluate_share: f64,
 }
@@ -113,12 +122,28 @@ pub struct TokenSets {
     pub evaluate: TokenBatch,
     /// Document of each fragment: equal numbers are windows of one document.
     pub fragment_documents: Vec<u32>,
+    /// Tokens that the model gets in front of every context and fragment.
+    pub prefix: Vec<u32>,
+    /// Places in `fit` of the separators between documents, ascending.
+    pub separators: Vec<usize>,
     /// Digest of all of the above.
     pub digest: Digest,
     /// The concepts of every token, where the source is labelled.
     pub labels: Option<TokenLabels>,
     /// What was read.
     pub counts: CorpusCounts,
+}
+
+impl TokenSets {
+    /// Whether the token at a place of `fit` may be fitted on. Without a prefix the model's position 0 may not.
+    /// With one that position is the prefix's, and separators, which are BOS tokens as well, may not.
+    pub fn is_fitted(&self, place: usize) -> bool {
+        if self.prefix.is_empty() {
+            !place.is_multiple_of(self.fit.cols())
+        } else {
+            self.separators.binary_search(&place).is_err()
+        }
+    }
 }
 
 /// Reads `source` until both splits have what `params` ask for.
@@ -209,6 +234,7 @@ struct Splitter<'a> {
     fit: Vec<u32>,
     /// Sets of concepts of the fit tokens, where they are labelled.
     fit_labels: Vec<u32>,
+    separators: Vec<usize>,
     sets: LabelSets,
     pool: FragmentPool,
     counts: CorpusCounts,
@@ -229,6 +255,7 @@ impl<'a> Splitter<'a> {
             fit_needed: params.n_contexts() * params.ctx_tokens,
             fit: Vec::new(),
             fit_labels: Vec::new(),
+            separators: Vec::new(),
             sets: LabelSets::new(),
             pool,
             counts: CorpusCounts::default(),
@@ -251,6 +278,9 @@ impl<'a> Splitter<'a> {
             start += piece.len();
             self.counts.documents += 1;
             self.counts.tokens_read += piece.len();
+            for &id in piece.iter().filter(|&&id| self.encoder.is_special(id)) {
+                *self.counts.special_tokens.entry(id).or_default() += 1;
+            }
             let digest = document_digest(piece, self.params.seed);
             if is_evaluate(&digest, self.share) {
                 self.pool.add(piece, labels, digest, self.encoder);
@@ -262,10 +292,15 @@ impl<'a> Splitter<'a> {
 
     fn add_fit(&mut self, piece: &[u32], labels: Option<&[u32]>) {
         let room = self.fit_needed - self.fit.len();
-        let taken = self.params.separator_id.iter().chain(piece).take(room);
-        self.fit.extend(taken);
+        // The prefix begins a context as the separator would.
+        let begun = !self.params.prefix.is_empty() && self.fit.len().is_multiple_of(self.params.ctx_tokens);
+        let separator = self.params.separator_id.filter(|_| !begun);
+        if separator.is_some() && room > 0 {
+            self.separators.push(self.fit.len());
+        }
+        self.fit.extend(separator.iter().chain(piece).take(room));
         if let Some(labels) = labels {
-            let separator = self.params.separator_id.map(|_| LabelSets::NONE);
+            let separator = separator.map(|_| LabelSets::NONE);
             self.fit_labels.extend(separator.iter().chain(labels).take(room));
         }
         self.counts.fit_documents += usize::from(room > 0);
@@ -287,14 +322,24 @@ impl<'a> Splitter<'a> {
         let empty = || CorpusError::Empty { name: source.to_string() };
         let fit = TokenBatch::new(self.fit, self.params.ctx_tokens).ok_or_else(empty)?;
         let evaluate = TokenBatch::new(ids, self.params.fragment_tokens).ok_or_else(empty)?;
-        let digest = digest(&fit, &evaluate, &documents);
+        let prefix = self.params.prefix.clone();
+        let digest = digest(&fit, &evaluate, &documents, &prefix);
         // A labelled source labels all tokens, any other none.
         let labels = (!labels.is_empty()).then(|| TokenLabels {
             sets: self.sets.finish(),
             fit: self.fit_labels,
             evaluate: labels,
         });
-        Ok(TokenSets { fit, evaluate, fragment_documents: documents, digest, labels, counts: self.counts })
+        Ok(TokenSets {
+            fit,
+            evaluate,
+            fragment_documents: documents,
+            prefix,
+            separators: self.separators,
+            digest,
+            labels,
+            counts: self.counts,
+        })
     }
 
     fn too_little(&self, source: &Source<'_>) -> CorpusError {
@@ -315,9 +360,11 @@ impl<'a> Splitter<'a> {
     }
 }
 
-fn digest(fit: &TokenBatch, evaluate: &TokenBatch, documents: &[u32]) -> Digest {
+fn digest(fit: &TokenBatch, evaluate: &TokenBatch, documents: &[u32], prefix: &[u32]) -> Digest {
     let mut digester = Digester::new("tokens");
-    for (ids, cols) in [(fit.ids(), fit.cols()), (evaluate.ids(), evaluate.cols()), (documents, 1)] {
+    let parts = [(fit.ids(), fit.cols()), (evaluate.ids(), evaluate.cols()), (documents, 1)];
+    let prefix = (!prefix.is_empty()).then_some((prefix, 1));
+    for (ids, cols) in parts.into_iter().chain(prefix) {
         digester.text(&format!("{} by {cols}", ids.len()));
         for id in ids {
             digester.stream(&id.to_le_bytes());

@@ -57,6 +57,7 @@ fn params(fit_tokens: usize, eval_fragments: usize) -> CorpusParams {
         seed: 7,
         reject_replacement: false,
         separator_id: None,
+        prefix: Vec::new(),
     }
 }
 
@@ -549,4 +550,60 @@ fn labels_stand_beside_their_tokens_and_change_none() {
     }
     let refused = prepare(&labelled, &Lowered, &params, &|_, _| ()).expect_err("refused");
     assert!(matches!(refused, CorpusError::NotByteForByte { document: 1, .. }), "{refused}");
+}
+
+/// As [`Chars`], with `$` for a special token.
+struct WithSpecial;
+
+impl Encode for WithSpecial {
+    fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
+        Chars.encode(text)
+    }
+    fn starts_character(&self, id: u32) -> bool {
+        Chars.starts_character(id)
+    }
+    fn push_bytes(&self, id: u32, into: &mut Vec<u8>) {
+        Chars.push_bytes(id, into);
+    }
+    fn is_special(&self, id: u32) -> bool {
+        id == u32::from('$')
+    }
+    fn replacement_token(&self, id: u32) -> bool {
+        Chars.replacement_token(id)
+    }
+}
+
+#[test]
+fn behind_a_prefix_contexts_need_no_separator_at_their_start_and_all_text_may_be_fitted_on() {
+    // Documents of 15 tokens and a separator fill every context, so that each begins with one.
+    let source = generated(|index| format!("{index:015}"));
+    let short = |prefix: &[u32]| {
+        let prefix = prefix.to_vec();
+        let params = CorpusParams { separator_id: Some(3), prefix, fragment_tokens: 8, ..params(960, 20) };
+        prepare(&source, &Chars, &params, &|_, _| ()).expect("enough")
+    };
+    let (bare, behind) = (short(&[]), short(&[3]));
+    assert!((0..60).all(|row| bare.fit.row(row)[0] == 3), "a separator before every document");
+    let fitted = |sets: &TokenSets| (0..960).filter(|&place| sets.is_fitted(place)).collect::<Vec<_>>();
+    assert_eq!(fitted(&bare), (0..960).filter(|place| place % 16 != 0).collect::<Vec<_>>());
+    assert!((0..60).all(|row| behind.fit.row(row)[0] != 3), "the prefix stands there");
+    let text: Vec<usize> = (0..960).filter(|&place| behind.fit.ids()[place] != 3).collect();
+    assert_eq!(fitted(&behind), text, "position 0 too, and no separator");
+    assert!(text.len() < 960 && text.contains(&0));
+    assert_ne!(bare.digest, behind.digest);
+    // What the model gets differs, though fragments are of the same text.
+    assert_eq!(bare.evaluate, behind.evaluate);
+    assert_ne!(short(&[3, 4]).digest, behind.digest);
+}
+
+#[test]
+fn special_tokens_of_the_text_are_counted_and_kept() {
+    let source = generated(|index| format!("{index:030}$end{}", "x".repeat(60)));
+    let sets = prepare(&source, &WithSpecial, &params(960, 20), &|_, _| ()).expect("enough");
+    let held = sets.counts.special_tokens.clone();
+    assert_eq!(held.into_iter().collect::<Vec<_>>(), [(36, sets.counts.documents)]);
+    assert!(sets.fit.ids().contains(&36) && sets.evaluate.ids().contains(&36));
+    let none = prepare(&source, &Chars, &params(960, 20), &|_, _| ()).expect("enough");
+    assert!(none.counts.special_tokens.is_empty());
+    assert_eq!(none.digest, sets.digest);
 }

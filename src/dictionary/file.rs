@@ -9,12 +9,17 @@ use crate::base::{Matrix, Stopwatch, read_to_string};
 use super::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
 use super::error::{ParamProblem, Problems};
 use super::save::{NamedTensors, matrix};
+use super::stated::Stated;
 use super::{DictionaryError, DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind};
 
 /// Keys of SAELens configurations, of all its versions, that change no number of an encoding:
 /// where a dictionary comes from, and how it was trained.
 const HARMLESS: &[&str] = &[
+    // Read by `Stated`, inside it as well.
     "metadata",
+    "prepend_bos",
+    "context_size",
+    "exclude_special_tokens",
     "dtype",
     "device",
     "model_name",
@@ -28,9 +33,7 @@ const HARMLESS: &[&str] = &[
     "hook_eval",
     "dataset_path",
     "dataset_trust_remote_code",
-    "context_size",
     "seqpos_slice",
-    "prepend_bos",
     "neuronpedia_id",
     "sae_lens_version",
     "sae_lens_training_version",
@@ -188,7 +191,9 @@ impl DictionaryFit for FileFit {
             is_reconstruction: true,
         };
         let dictionary = Box::new(AffineDictionary::new(label, tensors));
-        let report = FitReport { notes, ..FitReport::immediate(started) };
+        let warnings = reader.stated.warnings(context.input);
+        notes.extend(reader.stated.notes(context.input));
+        let report = FitReport { notes, warnings, ..FitReport::immediate(started) };
         Ok(Fitted { dictionary, report })
     }
 }
@@ -223,6 +228,7 @@ struct SaelensReader {
     row_scale: RowScale,
     scaled_in_training: bool,
     scaling_factor: bool,
+    stated: Stated,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -261,6 +267,7 @@ impl SaelensReader {
             features: config.size("d_sae")?,
             subtract_decoder_bias: config.flag("apply_b_dec_to_input", true)?,
             scaling_factor: config.flag("finetuning_scaling_factor", false)?,
+            stated: Stated::read(config.config, |key, expected| config.wrong(key, expected))?,
             row_scale,
             scaled_in_training,
             weights_path: folder.join("sae_weights.safetensors"),

@@ -4,7 +4,7 @@ use crate::activations::ActivationSet;
 use crate::base::{Stopwatch, Stream};
 use crate::nn::Device;
 
-use super::{Dictionary, FitError, Kind};
+use super::{Dictionary, FitError, Kind, TextInput};
 
 /// How far a fit is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,6 +28,8 @@ pub struct FitContext<'a> {
     /// Which of several trainings of the same method this is, from 0. All take rows in the same order; what else
     /// is drawn differs.
     pub training: u32,
+    /// How the texts were run that the activations are of.
+    pub input: TextInput,
     /// Where autoencoders are trained; all other fits are made in main memory.
     pub device: &'a Device,
     /// Called now and then; it must not change anything.

@@ -219,8 +219,14 @@ pub fn rotate_to_independence(rows: &Matrix, tolerance: f64, seed: u64) -> Resul
     let mut stream = Stream::named(seed, &["ica"]);
     let start: Vec<f64> = (0..n * n).map(|_| stream.normal()).collect();
     let mut progress = |_| {};
-    let mut context =
-        FitContext { method: "ica", seed, training: 0, device: &Device::Cpu, progress: &mut progress };
+    let mut context = FitContext {
+        method: "ica",
+        seed,
+        training: 0,
+        input: Default::default(),
+        device: &Device::Cpu,
+        progress: &mut progress,
+    };
     let search = Search { tolerance, iterations: IcaParams::default().iterations };
     Ok(search.run_coarse_to_fine(rows, orthogonalise(&start, n)?, &mut context)?)
 }

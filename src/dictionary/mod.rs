@@ -24,6 +24,7 @@ mod sae;
 mod save;
 mod similarity;
 mod simple;
+mod stated;
 mod variants;
 
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub use sae::{
 pub use save::{export_saelens, load};
 pub use similarity::{DirectionSet, Mmcs, Neighbour, mmcs, mmcs_of_directions, nearest};
 pub use simple::{IdentityFit, IdentityParams, NeuronFit, NeuronParams, RandomFit, RandomParams};
+pub use stated::TextInput;
 pub use variants::{Decomposition, Variant};
 
 /// Encodes activations into features and decodes them back. Raw activations in, raw reconstruction
@@ -70,7 +72,8 @@ pub use variants::{Decomposition, Variant};
 /// let rows = Matrix::from_fn(200, 4, |row, col| [a[row], b[row], a[row] - b[row], 2.0 * a[row]][col] as f32);
 /// let set = ActivationSet::from_matrix("hook_embed".parse()?, rows, Vec::new())?;
 /// let fit = PcaParams { components: Some(2), ..PcaParams::default() }.check().expect("valid parameters");
-/// let mut context = FitContext { method: "pca", seed: 7, training: 0, device: &Device::Cpu, progress: &mut |_| () };
+/// let (device, input) = (&Device::Cpu, Default::default());
+/// let mut context = FitContext { method: "pca", seed: 7, training: 0, input, device, progress: &mut |_| () };
 /// let pca = fit.fit(&set, &mut context)?.dictionary;
 /// let (codes, estimate) = pca.encode_and_reconstruct(&set.read(0, 200)?)?;
 /// assert_eq!((codes.rows(), pca.info().n_features), (200, 2));

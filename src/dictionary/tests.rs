@@ -19,7 +19,14 @@ fn set_of(rows: Matrix) -> ActivationSet {
 /// Calls `work` with a context that reports to nobody.
 fn with_context<R>(method: &str, work: impl FnOnce(&mut FitContext<'_>) -> R) -> R {
     let mut progress = |_| {};
-    work(&mut FitContext { method, seed: 7, training: 0, device: &Device::Cpu, progress: &mut progress })
+    work(&mut FitContext {
+        method,
+        seed: 7,
+        training: 0,
+        input: Default::default(),
+        device: &Device::Cpu,
+        progress: &mut progress,
+    })
 }
 
 fn shared(path: &str) -> Option<PathBuf> {
@@ -214,6 +221,7 @@ fn scikit_learn_components_of_real_activations_are_reproduced() {
                 method: "ica",
                 seed,
                 training: 0,
+                input: Default::default(),
                 device: &Device::Cpu,
                 progress: &mut progress,
             };
@@ -730,4 +738,50 @@ fn methods_are_read_by_kind_and_unknown_fields_are_refused() {
     assert!(error.contains("kk"), "{error}");
     let pca = read(r#"{"kind":"pca","variants":["fitted","topk"],"match":"sae"}"#).expect("read");
     assert_eq!((pca.matched(), pca.variants().len()), (Some("sae"), 2));
+}
+
+#[test]
+fn what_a_file_says_of_its_texts_is_compared_with_how_texts_are_run() {
+    let report = |stated: serde_json::Value, input: TextInput| {
+        let mut config = serde_json::json!({"d_in": 3, "d_sae": 5, "apply_b_dec_to_input": false});
+        config.as_object_mut().expect("an object").extend(stated.as_object().expect("an object").clone());
+        let folder = saelens_folder(config, &tensors(&[("b_enc", 5), ("b_dec", 3)]), false);
+        let mut stream = Stream::new(13, "rows");
+        let set = set_of(Matrix::from_fn(200, 3, |_, _| 1.0 + stream.normal() as f32));
+        let path = folder.path().to_path_buf();
+        let params = FileParams { path, format: FileFormat::Saelens, ignore: vec![], input_scale: None };
+        with_context("file", |context| {
+            context.input = input;
+            params.check().expect("valid").fit(&set, context).map(|fitted| fitted.report)
+        })
+    };
+    let (with, without) =
+        (TextInput { bos: true, ctx_tokens: 128 }, TextInput { bos: false, ctx_tokens: 128 });
+    let states = |bos: bool| serde_json::json!({"prepend_bos": bos, "context_size": 128});
+    // From version 6 of SAELens on the same settings stand one level deeper.
+    let nested = |bos: bool| serde_json::json!({"metadata": states(bos)});
+    for (stated, input, warned) in [
+        (states(true), with, None),
+        (states(false), without, None),
+        (states(true), without, Some("prepend_bos: true")),
+        (states(false), with, Some("prepend_bos: false")),
+        (nested(true), without, Some("prepend_bos: true")),
+        (nested(true), with, None),
+        (serde_json::json!({"prepend_bos": null}), without, None),
+        // Nothing is known of the texts of rows that were handed in.
+        (states(true), TextInput::default(), None),
+    ] {
+        let report = report(stated.clone(), input).expect("read");
+        assert_eq!(report.warnings.len(), warned.iter().len(), "{stated} {input:?}");
+        assert!(
+            report.warnings.iter().all(|text| warned.is_some_and(|word| text.contains(word))),
+            "{report:?}"
+        );
+        assert_eq!(report.notes, ["trained elsewhere"]);
+    }
+    let longer = serde_json::json!({"context_size": 1024, "exclude_special_tokens": [0, 1]});
+    let notes = report(longer, with).expect("read").notes.join("; ");
+    assert!(notes.contains("1024") && notes.contains("128") && notes.contains("special tokens"), "{notes}");
+    let wrong = report(serde_json::json!({"prepend_bos": "yes"}), with).expect_err("refused").to_string();
+    assert!(wrong.contains("prepend_bos") && wrong.contains("yes"), "{wrong}");
 }

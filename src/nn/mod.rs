@@ -48,7 +48,7 @@ pub use packed::{Encoding, Packed};
 pub use rotary::{Longer, Replacement, Rotary};
 #[cfg(feature = "local-llm")]
 pub use sampler::Sampler;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Lead, Tokenizer};
 
 pub use transformer::{Edit, ForwardPass, Output, Request, Transformer};
 pub use weights::{Weights, context_length, weight_count};

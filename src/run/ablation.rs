@@ -88,7 +88,10 @@ impl Evaluation<'_> {
         let ids: Vec<u32> = records.iter().flat_map(|record| &record.tokens).copied().collect();
         let cols = self.tokens.evaluate.cols();
         let Some(tokens) = TokenBatch::new(ids, cols) else { return Ok(Matrix::zeros(0, cols - 1)) };
-        Ok(self.subject.token_losses_given(&tokens, self.dictionary.info().hook, rows)?)
+        let losses = self.subject.token_losses_given(&tokens, self.dictionary.info().hook, rows)?;
+        // With a prefix the first token has a loss too: column 0, which no position of the text predicts.
+        let skipped = losses.cols() + 1 - cols;
+        Ok(Matrix::from_fn(losses.rows(), cols - 1, |row, col| losses.at(row, col + skipped)))
     }
 
     /// Subtracts a feature's contribution wherever it fires from the `place`-th fragment's rows.

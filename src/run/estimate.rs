@@ -6,13 +6,13 @@ use serde::Serialize;
 use super::ablation::ABLATED_FRAGMENTS;
 use super::bill::Planned;
 use super::planned::{Walked, planned};
-use super::prepare::{expand_hooks, open_subject, sample_fragments};
+use super::prepare::{behind, expand_hooks, open_subject, sample_fragments};
 use super::quality::LOSS_FRAGMENTS;
 use super::{Places, RunError};
 use crate::base::{HookPoint, Matrix, Stopwatch};
 use crate::linalg::matmul_bt;
 use crate::stats::smallest_detectable_difference;
-use crate::subject::{LoadedSubject, SubjectModel};
+use crate::subject::{LoadedSubject, Prefix, SubjectModel};
 use crate::suite::{ExplainerSpec, MethodSpec, OfflineKind, Suite};
 
 /// Spread of feature scores that the smallest visible difference is worked out for, measured on the
@@ -42,6 +42,8 @@ pub struct Estimate {
     pub suite: String,
     /// The model's name.
     pub subject: String,
+    /// What stands in front of every context, fragment and probe.
+    pub bos: Prefix,
     /// Hook points, in order.
     pub hooks: Vec<String>,
     /// Rows of the table at each hook point.
@@ -80,6 +82,8 @@ pub struct Estimate {
 /// Works out what a suite would take. The model is opened, nothing is run.
 pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     let subject = open_subject(&suite.subject, places)?;
+    let bos = subject.loaded.prefix(suite.subject.bos)?;
+    let suite = &behind(&bos, suite);
     let model = subject.loaded.model();
     let hooks = expand_hooks(suite, model)?;
     let rows: Vec<String> = suite.methods.iter().flat_map(|method| method.row_names()).collect();
@@ -108,6 +112,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     Ok(Estimate {
         suite: suite.name.clone(),
         subject: model.info().name.clone(),
+        bos,
         hooks: hooks.iter().map(HookPoint::to_string).collect(),
         features,
         score_lines: features * (suite.pairs.len() * controls + usize::from(suite.controls.oracle)),

@@ -9,13 +9,13 @@ use crate::activations::ActivationSet;
 use crate::base::{Digest, HookPoint};
 use crate::dictionary::{
     CheckedMethod, Dictionary, DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted, Member,
-    Variant, load, mean_l0, train_together,
+    TextInput, Variant, load, mean_l0, train_together,
 };
 use crate::nn::Device;
 use crate::suite::{MethodSpec, Suite};
 
 /// Version of the fits; raised when the same inputs give another dictionary.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 /// One row of the table: a dictionary, and how making it went.
 pub struct FittedRow {
@@ -50,6 +50,8 @@ pub struct Fitter<'a> {
     pub subject: Digest,
     /// Digest of the tokens.
     pub tokens: Digest,
+    /// Whether BOS stands in front of them.
+    pub bos: bool,
     /// Stored stages.
     pub store: &'a StageStore,
     /// Where autoencoders are trained.
@@ -176,8 +178,15 @@ impl Fitter<'_> {
         };
         let failed = |source| self.failed(&method.name, source);
         let training = method.nth_training();
-        let mut context =
-            FitContext { method: &method.name, seed, training, device: self.device, progress: &mut progress };
+        let input = TextInput { bos: self.bos, ctx_tokens: self.suite.corpus.ctx_tokens };
+        let mut context = FitContext {
+            method: &method.name,
+            seed,
+            training,
+            input,
+            device: self.device,
+            progress: &mut progress,
+        };
         let fitted: Vec<(Variant, Fitted)> = match self.checked(method)? {
             CheckedMethod::Single(fit) => {
                 vec![(Variant::Fitted, fit.fit(set, &mut context).map_err(failed)?)]

@@ -30,7 +30,8 @@ impl Evaluation<'_> {
         if means.types.is_none() && means.labels.is_none() {
             return Ok(means);
         }
-        let mut places = fitted_places(self.fit, &self.tokens.fit);
+        let tokens = self.tokens;
+        let mut places = fitted_places(self.fit, tokens.fit.ids().len(), |place| tokens.is_fitted(place));
         for start in (0..self.fit.rows()).step_by(BLOCK_ROWS) {
             self.stop.check()?;
             let block = self.fit.read(start, BLOCK_ROWS)?;

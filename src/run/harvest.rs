@@ -96,7 +96,8 @@ impl Harvester<'_> {
     /// Stores of a group, one a hook point: those that are there already opened, the rest harvested
     /// in one pass. A hook point whose activations cannot be used does not take the others with it.
     pub fn harvest(&self, hooks: &[HookPoint]) -> Result<Vec<Result<HookActivations, RunError>>, RunError> {
-        let fit = self.pass(hooks, &self.tokens.fit, "fit", Keep::Fitting, FIT_PRECISION)?;
+        let is_fitted = |place: usize| self.tokens.is_fitted(place);
+        let fit = self.pass(hooks, &self.tokens.fit, "fit", Keep::Fitting(&is_fitted), FIT_PRECISION)?;
         let evaluate =
             self.pass(hooks, &self.tokens.evaluate, "evaluate", Keep::Everything, EVALUATE_PRECISION)?;
         let both = |((&hook, fit), evaluate)| {
@@ -120,7 +121,7 @@ impl Harvester<'_> {
         hooks: &[HookPoint],
         tokens: &TokenBatch,
         split: &'static str,
-        keep: Keep,
+        keep: Keep<'_>,
         precision: Precision,
     ) -> Result<Vec<Result<ActivationSet, ActivationError>>, RunError> {
         let paths: Vec<PathBuf> = hooks.iter().map(|&hook| self.path(hook, split)).collect();

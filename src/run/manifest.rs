@@ -9,7 +9,7 @@ use super::calibration::calibration_seconds;
 use super::prepare::{CorpusRecord, Fillers};
 use crate::base::{DeviceName, Digest, Stopwatch, cpu_name, instruction_set, peak_memory_bytes};
 use crate::llm::Usage;
-use crate::subject::SubjectInfo;
+use crate::subject::{Prefix, SubjectInfo};
 use crate::suite::Suite;
 
 /// Versions of the definitions behind the numbers; a definition that changes raises its own.
@@ -46,6 +46,8 @@ pub struct Manifest<'a> {
     pub seed: u64,
     /// The model.
     pub subject: &'a SubjectInfo,
+    /// What stood in front of every context, fragment and probe.
+    pub bos: Prefix,
     /// The text.
     pub corpus: &'a CorpusRecord,
     /// Tokens that stand where text should be in probes, with their text.
@@ -88,14 +90,29 @@ pub struct DictionaryRecord {
     pub digest: Digest,
     /// Digest of the activations it was fitted on.
     pub fitted_on: Digest,
-    /// Tokens that harvesting left out for their norm.
+    /// Tokens that harvesting left out of fitting because their norm is over ten times the median.
     pub rows_left_out: usize,
+    /// Which those were, by position in the context and token, the most frequent first.
+    pub outliers: Vec<OutlierRecord>,
     /// Tokens fitted on.
     pub rows: usize,
     /// How the fit went.
     pub report: crate::dictionary::FitReport,
     /// Wall-clock seconds of measuring and scoring it, other dictionaries running beside it.
     pub evaluate_seconds: f64,
+}
+
+/// Rows left out with one token at one position.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+pub struct OutlierRecord {
+    /// Counted from the model's position 0.
+    pub position: usize,
+    /// The token's id.
+    pub token: u32,
+    /// Its text.
+    pub text: String,
+    /// How many there were.
+    pub count: usize,
 }
 
 /// One stage.

@@ -30,6 +30,7 @@ mod manifest;
 mod models;
 mod neighbours;
 mod oracle;
+mod outliers;
 mod parallel;
 mod pipeline;
 mod planned;

@@ -8,26 +8,35 @@ use super::bill::{Beside, Planned, beside};
 use super::estimate::{remarks, walked};
 use super::evaluate::Outcome;
 use super::harvest::Harvester;
-use super::manifest::{DictionaryRecord, FillerRecord, METRIC_VERSIONS, Machine, Manifest, StageClock};
+use super::manifest::{
+    DictionaryRecord, FillerRecord, METRIC_VERSIONS, Machine, Manifest, OutlierRecord, StageClock,
+};
 use super::models::{Models, by_model, prompt_digests};
 use super::neighbours::write_neighbours;
+use super::outliers::Outlier;
 use super::planned::{SAMPLE_FRAGMENTS, planned};
-use super::prepare::{CorpusRecord, Fillers, expand_hooks, fillers, open_corpus, open_subject};
+use super::prepare::{CorpusRecord, Fillers, behind, expand_hooks, fillers, open_corpus, open_subject};
 use super::stage::{StageKey, StageStore};
-use super::subject_pass::{RowResult, SubjectPass, Unfinished, dictionary_folder};
+use super::subject_pass::{RowResult, StoredDictionary, SubjectPass, Unfinished, dictionary_folder};
 use super::summary::{QualityInput, summarise};
 use super::{AllFailed, Event, Places, RowCount, RunError, Stop};
 use crate::base::{Digest, HookPoint, TokenBatch, write_atomic};
-use crate::corpus::TokenSets;
+use crate::corpus::{CorpusCounts, TokenSets};
 use crate::dictionary::SignPolicy;
 use crate::llm::Usage;
 use crate::report;
 use crate::report::{RenderOptions, ScoreStatus, Summary};
-use crate::subject::{LoadedSubject, SubjectModel};
+use crate::subject::{LoadedSubject, Prefix, SubjectInfo, SubjectModel, WithPrefix};
 use crate::suite::{Controls, Limits, MethodSpec, Suite};
 
 /// Version of what decides the numbers of `summary.json` beside the inputs.
 const NUMBERS_VERSION: u32 = 2;
+
+/// Special tokens of a text that are named on the screen; the manifest has all of them.
+const SPECIAL_TOKENS_NAMED: usize = 5;
+
+/// Outliers of a hook point that are named on the screen; the manifest lists more.
+const OUTLIERS_NAMED: usize = 3;
 
 /// How a run ended.
 #[derive(Debug)]
@@ -93,7 +102,9 @@ pub fn run(
 ) -> Result<Finished, RunError> {
     let mut gathered = Gathered::default();
     let subject = open_subject(&suite.subject, places)?;
-    let model = subject.loaded.model();
+    let prefix = subject.loaded.prefix(suite.subject.bos)?;
+    let suite = &behind(&prefix, suite);
+    let model = &WithPrefix::new(subject.loaded.model(), &prefix.ids);
     let hooks = expand_hooks(suite, model)?;
     on(Event::Note(format!(
         "subject {} · {} hook points · {} methods",
@@ -101,15 +112,18 @@ pub fn run(
         hooks.len(),
         suite.methods.len()
     )));
+    if !(prefix.is_empty() && prefix.setting.is_auto()) {
+        on(Event::Note(format!("in front of every text: {prefix}")));
+    }
     let read = |done: usize, total: usize| {
         on(Event::Work { stage: "read text".into(), done: done as u64, total: total as u64, unit: "tokens" });
     };
     let corpus = gathered.clock.time("corpus", || open_corpus(suite, &subject.loaded, places, &read))?;
     stop.check()?;
     let tokens = &corpus.tokens;
-    let fillers = fillers(&subject.loaded, &tokens.fit)?;
     let tokenizer = subject.loaded.tokenizer()?;
     gathered.warnings.extend_from_slice(tokenizer.notes());
+    let fillers = fillers(model, tokenizer, &tokens.fit);
     let ids: Vec<u32> = (0..tokenizer.vocab_size() as u32).collect();
     let context = Context {
         suite,
@@ -127,6 +141,9 @@ pub fn run(
     let texts = serde_json::to_vec(&context.token_texts).unwrap_or_default();
     write_atomic(&places.out.join("records/tokens.json"), &texts)?;
     let all: Vec<&MethodSpec> = suite.methods.iter().collect();
+    if let Some(held) = special_tokens(&tokens.counts, &context.token_texts) {
+        on(Event::Note(held));
+    }
     let planned = context.plan(hooks.len(), on)?;
     on(context.rows.add(0));
     context.subject_pass(model, &hooks, &all, None, on, &mut gathered)?;
@@ -134,7 +151,8 @@ pub fn run(
         let chosen = called(suite, names);
         let embeddings = control == Controls::RANDOM_WEIGHTS_AND_EMBEDDINGS;
         let permuted: LoadedSubject = subject.loaded.with_permuted_weights(suite.seed, embeddings)?;
-        context.subject_pass(permuted.model(), &hooks, &chosen, Some(control), on, &mut gathered)?;
+        let permuted = WithPrefix::new(permuted.model(), &prefix.ids);
+        context.subject_pass(&permuted, &hooks, &chosen, Some(control), on, &mut gathered)?;
     }
     let run = run_digest(suite, model.info().weights_digest, tokens.digest);
     let record = CorpusRecord {
@@ -154,7 +172,19 @@ pub fn run(
         warnings: context.models.as_ref().map(Models::warnings).unwrap_or_default(),
         unanswered: context.models.as_ref().and_then(Models::unanswered),
     };
-    finish(suite, places, gathered, run, model, &record, filler_record, llm, on)
+    let subject = subject.loaded.model().info();
+    finish(suite, places, gathered, run, subject, prefix.clone(), &record, filler_record, llm, on)
+}
+
+/// Says which special tokens the text itself holds, the most frequent first.
+fn special_tokens(counts: &CorpusCounts, texts: &[String]) -> Option<String> {
+    let mut held: Vec<(usize, u32)> = counts.special_tokens.iter().map(|(&id, &n)| (n, id)).collect();
+    held.sort_unstable_by_key(|&(n, id)| (std::cmp::Reverse(n), id));
+    let named = |&(n, id): &(usize, u32)| Some(format!("{:?} × {n}", texts.get(id as usize)?));
+    let named: Vec<String> = held.iter().take(SPECIAL_TOKENS_NAMED).filter_map(named).collect();
+    let total: usize = held.iter().map(|(n, _)| n).sum();
+    (total > 0)
+        .then(|| format!("the text holds {total} special tokens, which count as text: {}", named.join(", ")))
 }
 
 /// The methods that go by these names.
@@ -290,10 +320,30 @@ impl Context<'_> {
                         write_neighbours(&self.store, &self.places.out, hook, &rows)
                     })?;
                 }
+                if let Some(left_out) = rows.first().and_then(|row| self.left_out(&row.dictionary)) {
+                    on(Event::Note(format!("{hook}{label}: {left_out}")));
+                }
                 self.gather_rows(hook, rows, control, gathered)?;
             }
         }
         unusable.map_or(Ok(()), Err)
+    }
+
+    /// Says which rows were left out of fitting for their norm, if any were.
+    fn left_out(&self, dictionary: &StoredDictionary) -> Option<String> {
+        let named = dictionary.outliers.iter().take(OUTLIERS_NAMED).map(|outlier| {
+            let OutlierRecord { position, text, count, .. } = self.outlier_record(outlier);
+            format!("{text:?} at position {position} × {count}")
+        });
+        let named = named.collect::<Vec<_>>().join(", ");
+        let n = dictionary.rows_left_out;
+        (n > 0).then(|| format!("{n} tokens of over 10 × the median norm are left out of fitting: {named}"))
+    }
+
+    fn outlier_record(&self, outlier: &Outlier) -> OutlierRecord {
+        let &Outlier { position, token, count } = outlier;
+        let text = self.token_texts.get(token as usize).cloned().unwrap_or_default();
+        OutlierRecord { position, token, text, count }
     }
 
     fn gather_rows(
@@ -337,6 +387,12 @@ impl Context<'_> {
                 digest: row.dictionary.digest,
                 fitted_on: row.dictionary.fitted_on,
                 rows_left_out: row.dictionary.rows_left_out,
+                outliers: row
+                    .dictionary
+                    .outliers
+                    .iter()
+                    .map(|outlier| self.outlier_record(outlier))
+                    .collect(),
                 rows: row.dictionary.rows,
                 report: row.dictionary.report,
                 evaluate_seconds: row.dictionary.evaluate_seconds,
@@ -355,7 +411,8 @@ fn finish(
     places: &Places,
     gathered: Gathered,
     run: Digest,
-    subject: &dyn SubjectModel,
+    subject: &SubjectInfo,
+    bos: Prefix,
     corpus: &CorpusRecord,
     fillers: FillerRecord,
     llm: LanguageModels,
@@ -389,7 +446,8 @@ fn finish(
         suite_name: &suite.name,
         suite,
         seed: suite.seed,
-        subject: subject.info(),
+        subject,
+        bos,
         corpus,
         fillers,
         dictionaries,

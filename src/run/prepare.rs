@@ -9,7 +9,7 @@ use crate::corpus::generator::Generator;
 use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepare};
 use crate::hub::HubClient;
 use crate::nn::{Tokenizer, open_device};
-use crate::subject::{LoadedSubject, SubjectError, SubjectModel, embedded};
+use crate::subject::{LoadedSubject, Prefix, SubjectError, SubjectModel, embedded};
 use crate::suite::{SubjectSpec, Suite, resolve};
 
 /// Seed of the text that the embedded model is evaluated on; its training text has another.
@@ -88,6 +88,14 @@ pub fn expand_hooks(suite: &Suite, subject: &dyn SubjectModel) -> Result<Vec<Hoo
     Ok(hooks)
 }
 
+/// A suite as it is run behind `prefix`: with BOS at the model's position 0, the first token of a text counts like
+/// any other.
+pub fn behind(prefix: &Prefix, suite: &Suite) -> Suite {
+    let mut suite = suite.clone();
+    suite.protocol.score_first_position |= !prefix.is_empty();
+    suite
+}
+
 /// Tokens of both splits, with what was resolved on the way.
 pub struct OpenCorpus {
     /// Contexts and fragments.
@@ -105,7 +113,8 @@ pub fn open_corpus(
     on: &dyn Fn(usize, usize),
 ) -> Result<OpenCorpus, RunError> {
     let tokenizer = subject.tokenizer()?;
-    let params = corpus_params(suite, subject.model().info().n_ctx, tokenizer)?;
+    let prefix = subject.prefix(suite.subject.bos)?;
+    let params = corpus_params(suite, subject.model().info().n_ctx, tokenizer, &prefix)?;
     let spec = &suite.corpus;
     let encoder = SubjectEncoder(tokenizer);
     let (field, separator) = (spec.field.as_deref(), spec.separator.as_deref());
@@ -146,25 +155,44 @@ pub fn sample_fragments(
 }
 
 /// The corpus parameters of a suite, checked against the model's context.
-pub fn corpus_params(suite: &Suite, n_ctx: usize, tokenizer: &Tokenizer) -> Result<CorpusParams, RunError> {
-    let too_long = |field: &str, tokens: usize| RunError::Setting {
-        field: field.into(),
-        problem: format!("is {tokens}, but the model's context has {n_ctx} positions"),
+fn corpus_params(
+    suite: &Suite,
+    n_ctx: usize,
+    tokenizer: &Tokenizer,
+    prefix: &Prefix,
+) -> Result<CorpusParams, RunError> {
+    let refuse = |field: &str, problem: String| Err(RunError::Setting { field: field.into(), problem });
+    let in_front = prefix.ids.len();
+    let with = match in_front {
+        0 => String::new(),
+        n => format!(" ({n} of them for {} in front)", prefix.tokens()),
     };
-    if suite.corpus.ctx_tokens > n_ctx {
-        return Err(too_long("corpus.ctx_tokens", suite.corpus.ctx_tokens));
+    let (ctx, fragment) = (suite.corpus.ctx_tokens, suite.protocol.fragment_tokens);
+    if ctx > n_ctx {
+        return refuse(
+            "corpus.ctx_tokens",
+            format!("is {ctx}, but the model's context has {n_ctx} positions"),
+        );
     }
-    if suite.protocol.fragment_tokens > n_ctx {
-        return Err(too_long("protocol.fragment_tokens", suite.protocol.fragment_tokens));
+    if ctx < in_front + 2 {
+        return refuse("corpus.ctx_tokens", format!("is {ctx}{with}, expected at least {}", in_front + 2));
+    }
+    if fragment + in_front > n_ctx {
+        let problem = format!(
+            "is {fragment}, which takes {} positions{with}, but the model's context has {n_ctx}",
+            fragment + in_front
+        );
+        return refuse("protocol.fragment_tokens", problem);
     }
     Ok(CorpusParams {
         fit_tokens: suite.corpus.fit_tokens,
-        ctx_tokens: suite.corpus.ctx_tokens,
+        ctx_tokens: ctx - in_front,
         eval_fragments: suite.corpus.eval_fragments,
-        fragment_tokens: suite.protocol.fragment_tokens,
+        fragment_tokens: fragment,
         seed: suite.seed,
         reject_replacement: suite.protocol.reject_undecodable,
         separator_id: tokenizer.bos_token(),
+        prefix: prefix.ids.clone(),
     })
 }
 
@@ -184,6 +212,10 @@ impl Encode for SubjectEncoder<'_> {
         into.extend_from_slice(self.0.bytes_of(id));
     }
 
+    fn is_special(&self, id: u32) -> bool {
+        self.0.is_special(id)
+    }
+
     fn replacement_token(&self, id: u32) -> bool {
         std::str::from_utf8(self.0.bytes_of(id)).map_or(true, |text| text.contains('\u{fffd}'))
     }
@@ -192,7 +224,7 @@ impl Encode for SubjectEncoder<'_> {
 /// Tokens that neuron-to-graph puts where text should be: chosen once, named in the manifest.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Fillers {
-    /// Spent on position 0 of every probe, where the family needs that.
+    /// Spent on position 0 of every probe, where the family needs that and no BOS is there.
     pub lead: Option<u32>,
     /// Stands in for a token whose importance is measured.
     pub pad: u32,
@@ -200,8 +232,7 @@ pub struct Fillers {
 
 /// The fillers of a subject: its pad token, or failing that the rarest whitespace piece of the fit
 /// split; its first special token as lead.
-pub fn fillers(subject: &LoadedSubject, fit: &TokenBatch) -> Result<Fillers, RunError> {
-    let tokenizer = subject.tokenizer()?;
+pub fn fillers(model: &dyn SubjectModel, tokenizer: &Tokenizer, fit: &TokenBatch) -> Fillers {
     let mut counts = vec![0u64; tokenizer.vocab_size()];
     for &id in fit.ids() {
         if let Some(count) = counts.get_mut(id as usize) {
@@ -214,8 +245,8 @@ pub fn fillers(subject: &LoadedSubject, fit: &TokenBatch) -> Result<Fillers, Run
     let rarest =
         ids.iter().filter(|&&id| is_blank(&texts[id as usize])).min_by_key(|&&id| (counts[id as usize], id));
     let pad = tokenizer.pad_token().or_else(|| rarest.copied()).unwrap_or(0);
-    let lead = subject.model().info().needs_lead_token.then(|| tokenizer.bos_token().unwrap_or(pad));
-    Ok(Fillers { lead, pad })
+    let lead = model.info().needs_lead_token.then(|| tokenizer.bos_token().unwrap_or(pad));
+    Fillers { lead, pad }
 }
 
 /// What the manifest says of the corpus.

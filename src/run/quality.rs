@@ -10,7 +10,8 @@ use crate::subject::SubjectModel;
 /// Fragments that losses are measured on: 4,096 tokens of 64-token fragments.
 pub(super) const LOSS_FRAGMENTS: usize = 64;
 
-/// Mean losses of the subject in nats per token, position 0 never replaced.
+/// Mean losses of the subject in nats per token. What stands at the model's position 0 is never replaced: the
+/// prefix, or without one the first token.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Losses {
     /// Untouched.
@@ -65,9 +66,8 @@ impl<'a> LossMeter<'a> {
         let tokens = TokenBatch::new(fragments.ids()[..n].to_vec(), fragments.cols())
             .unwrap_or_else(|| fragments.clone());
         let activations = subject.activations(&tokens, &[hook])?.swap_remove(0);
-        let clean = mean_of(&subject.token_losses(&tokens, None)?);
-        let n_tokens = tokens.rows() * (tokens.cols() - 1);
-        let losses = Losses { clean, zero: 0.0, mean: 0.0, n_tokens };
+        let clean = subject.token_losses(&tokens, None)?;
+        let losses = Losses { clean: mean_of(&clean), zero: 0.0, mean: 0.0, n_tokens: clean.data().len() };
         let mut meter = Self { subject, hook, tokens, activations, losses };
         let constant = |row: &[f32]| Matrix::from_fn(n, row.len(), |_, col| row[col]);
         meter.losses.zero = meter.replaced(constant(&vec![0.0; mean.len()]))?;
@@ -76,9 +76,10 @@ impl<'a> LossMeter<'a> {
         Ok(meter)
     }
 
-    /// Mean loss with `rows` in place of the activations after position 0.
+    /// Mean loss with `rows` in place of the activations after the model's position 0.
     fn replaced(&self, mut rows: Matrix) -> Result<f64, RunError> {
-        for first in (0..rows.rows()).step_by(self.tokens.cols()) {
+        let with_prefix = !self.subject.prefix().is_empty();
+        for first in (0..rows.rows()).step_by(self.tokens.cols()).filter(|_| !with_prefix) {
             rows.row_mut(first).copy_from_slice(self.activations.row(first));
         }
         Ok(mean_of(&self.subject.token_losses_given(&self.tokens, self.hook, &rows)?))

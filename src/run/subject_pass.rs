@@ -8,6 +8,7 @@ use super::evaluate::{Evaluated, Evaluation, Outcome};
 use super::fit::{FittedRow, Fitter, Reference};
 use super::harvest::HookActivations;
 use super::models::{Models, prompt_digests};
+use super::outliers::{Outlier, outliers};
 use super::parallel::{Done, Tell, do_all};
 use super::prepare::Fillers;
 use super::probes::Probes;
@@ -25,7 +26,7 @@ use crate::suite::{Controls, MethodSpec, Pair, Suite};
 const QUALITY_VERSION: u32 = 1;
 
 /// Version of records, explanations, simulations, scores and profiles together.
-const EVALUATE_VERSION: u32 = 4;
+const EVALUATE_VERSION: u32 = 5;
 
 /// A subject with what is done to it: the suite's methods on the real one, or a control.
 pub struct SubjectPass<'a> {
@@ -87,6 +88,8 @@ pub struct StoredDictionary {
     pub rows: usize,
     /// Tokens left out for their norm.
     pub rows_left_out: usize,
+    /// Which those were, the most frequent first.
+    pub outliers: Vec<Outlier>,
     /// How the fit went.
     pub report: FitReport,
     /// Wall-clock seconds of everything after the fit, other rows running beside it.
@@ -262,6 +265,7 @@ impl SubjectPass<'_> {
                 folder: dictionary_folder(self.out, self.control, *hook),
                 subject: self.subject.info().weights_digest,
                 tokens: self.tokens.digest,
+                bos: !self.tokens.prefix.is_empty(),
                 store: self.store,
                 device: self.subject.device(),
                 stop: self.stop,
@@ -429,6 +433,7 @@ impl<'a> HookWork<'a> {
             fitted_on: info.fitted_on,
             rows: self.activations.fit.rows(),
             rows_left_out: self.activations.fit.left_out().len(),
+            outliers: outliers(&self.activations.fit, pass.tokens),
             report: row.report.clone(),
             evaluate_seconds: started.seconds(),
         };

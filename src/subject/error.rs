@@ -24,6 +24,15 @@ pub enum SubjectError {
         /// The model.
         model: String,
     },
+    /// A token is to stand in front of every text, and the tokenizer has none for it.
+    #[error(
+        "put a BOS token in front of text for `{model}` (`bos: always`): its tokenizer names no `bos_token` and no \
+         `eos_token`, and has no `<|endoftext|>`; use `bos: auto` or `bos: never`"
+    )]
+    NoBos {
+        /// The model.
+        model: String,
+    },
     /// Finite weights whose products overflowed.
     #[error(
         "use activations at `{hook}` of `{model}`: sequence {row}, position {col} holds {value}, which is not finite"

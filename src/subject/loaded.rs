@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{SubjectError, SubjectModel, TransformerSubject};
+use super::{Bos, Prefix, SubjectError, SubjectModel, TransformerSubject};
 use crate::nn::{Config, Device, Gguf, NnError, Tokenizer, Weights, is_gguf};
 
 /// A subject model with the tokenizer it was trained with.
@@ -83,6 +83,11 @@ impl LoadedSubject {
         self.tokenizer
             .as_ref()
             .ok_or_else(|| SubjectError::NoTokenizer { model: self.model.info().name.clone() })
+    }
+
+    /// What stands in front of every sequence of text under a setting.
+    pub fn prefix(&self, bos: Bos) -> Result<Prefix, SubjectError> {
+        Prefix::of(bos, self.tokenizer()?, &self.model.info().name)
     }
 
     /// The control subject: see [`TransformerSubject::with_permuted_weights`].

@@ -11,9 +11,11 @@ pub mod embedded;
 mod error;
 mod loaded;
 mod model;
+mod prefix;
 
 pub use error::SubjectError;
 pub use loaded::LoadedSubject;
 pub use model::{SubjectInfo, SubjectModel, TransformerSubject};
+pub use prefix::{Bos, Prefix, WithPrefix};
 
 pub use crate::nn::Edit;

@@ -50,11 +50,18 @@ pub trait SubjectModel: Send + Sync {
     /// What is known of it.
     fn info(&self) -> &SubjectInfo;
 
+    /// Tokens that it puts in front of every sequence by itself. Their rows and losses never come out; with any,
+    /// position 0 of a text is not the model's position 0.
+    fn prefix(&self) -> &[u32] {
+        &[]
+    }
+
     /// Activations at each hook point, in the order of `hooks`, each `[rows · cols, width]`, sequence after
     /// sequence. Fails on ids, lengths and hook points that the model does not have.
     fn activations(&self, tokens: &TokenBatch, hooks: &[HookPoint]) -> Result<Vec<Matrix>, SubjectError>;
 
-    /// Loss in nats of each token but the first of its sequence, given those before it, `[rows, cols − 1]`.
+    /// Loss in nats of each token but the first of its sequence, given those before it, `[rows, cols − 1]`; with
+    /// a prefix of every token, `[rows, cols]`.
     fn token_losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Matrix, SubjectError>;
 
     /// The same losses with `rows` `[rows · cols, width]` in place of the activations at `hook`.

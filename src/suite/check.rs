@@ -18,6 +18,7 @@ use crate::llm::{ClientKind, LlmSpec, PromptLogprobs, ResponseFormat};
 use crate::report::dictionary_name;
 use crate::score::{Judging, scorer};
 use crate::simulate::language_model::n_examples as simulate_examples;
+use crate::subject::Bos;
 
 /// Fewest tokens of a fitting context: position 0 is left out, so one would leave nothing.
 const LEAST_CTX_TOKENS: i64 = 2;
@@ -89,11 +90,16 @@ fn section<'a>(top: &mut Section<'a>, field: &'static str, problems: &mut Proble
 }
 
 fn read_subject(top: &mut Section<'_>, problems: &mut Problems) -> SubjectSpec {
-    let mut spec = SubjectSpec { model: "embedded".into(), revision: None, half_products: false };
+    let mut spec =
+        SubjectSpec { model: "embedded".into(), revision: None, half_products: false, bos: Bos::Auto };
     if let Some(mut fields) = section(top, "subject", problems) {
         spec.model = fields.text("model", problems).unwrap_or(spec.model);
         spec.revision = fields.text("revision", problems);
         spec.half_products = fields.truth("half_products", problems).unwrap_or(false);
+        let bos = fields.get("bos");
+        spec.bos = bos
+            .and_then(|node| one_of("subject.bos", node, "setting", &Bos::ALL, problems))
+            .unwrap_or_default();
         fields.finish(problems);
     }
     spec

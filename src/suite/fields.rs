@@ -118,6 +118,13 @@ pub const FIELDS: &[Field] = &[
         "Round both factors of products inside the model's blocks to bf16, on processors that have such products (AVX-512 BF16, AMX): faster, with activations off by a few thousandths of their size. Sums, residual stream, norms, attention and logits stay in f32.",
     ),
     field(
+        "subject",
+        "bos",
+        "string",
+        "`auto`",
+        "BOS in front of every context, fragment and probe. `auto`: what the model's own tokenizer puts there, nothing for GPT-2, Pythia and Qwen. `always`: its BOS, or `<|endoftext|>` where it has none. `never`: nothing. It is part of `ctx_tokens`; it is never fitted on, scored or shown as text.",
+    ),
+    field(
         "corpus",
         "source",
         "string",

@@ -8,6 +8,7 @@ use crate::features::Protocol;
 use crate::llm::{ClientKind, LlmSpec};
 use crate::report::dictionary_name;
 use crate::score::Judging;
+use crate::subject::Bos;
 
 /// What the schema of results leaves open, as `suite.schema.json` describes it field by field.
 type Open = serde_json::Map<String, serde_json::Value>;
@@ -70,6 +71,10 @@ pub struct SubjectSpec {
     pub revision: Option<String>,
     /// Make products inside the model's blocks of numbers rounded to bf16.
     pub half_products: bool,
+    /// Whether BOS stands in front of every sequence; left out where it is `auto`. The manifest's `bos` has what it
+    /// came to.
+    #[serde(skip_serializing_if = "Bos::is_auto")]
+    pub bos: Bos,
 }
 
 /// Which text, and how much of it.

@@ -9,6 +9,7 @@
 //! One binary for every test that crosses folders: each further binary would link everything again.
 
 mod bad_input;
+mod bos;
 mod browser;
 mod cli;
 mod committed;

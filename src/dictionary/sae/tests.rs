@@ -555,7 +555,14 @@ pub fn run(fit: &dyn DictionaryFit, set: &ActivationSet, seed: u64) -> Fitted {
     let mut progress = |_| {};
     fit.fit(
         set,
-        &mut FitContext { method: "test", seed, training: 0, device: &Device::Cpu, progress: &mut progress },
+        &mut FitContext {
+            method: "test",
+            seed,
+            training: 0,
+            input: Default::default(),
+            device: &Device::Cpu,
+            progress: &mut progress,
+        },
     )
     .expect("fitted")
 }
@@ -701,6 +708,7 @@ fn trained_together_is_trained_alone() {
             method: "test",
             seed: 3,
             training: *training,
+            input: Default::default(),
             device: &Device::Cpu,
             progress: &mut progress,
         };
@@ -729,8 +737,14 @@ fn parameters_out_of_range_are_all_named() {
         .check(Kind::Topk)
         .expect("valid alone");
     let mut progress = |_| {};
-    let mut context =
-        FitContext { method: "topk", seed: 1, training: 0, device: &Device::Cpu, progress: &mut progress };
+    let mut context = FitContext {
+        method: "topk",
+        seed: 1,
+        training: 0,
+        input: Default::default(),
+        device: &Device::Cpu,
+        progress: &mut progress,
+    };
     let message = too_many.fit(&set, &mut context).err().expect("k above features").to_string();
     assert!(message.contains("`k` is 5") && message.contains("4 features"), "{message}");
 }

@@ -24,26 +24,15 @@ const KINDS: &str = "tokenizer.ggml.token_type";
 const SCORES: &str = "tokenizer.ggml.scores";
 const MERGES: &str = "tokenizer.ggml.merges";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
+const EOS: &str = "tokenizer.ggml.eos_token_id";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const UNKNOWN_ID: &str = "tokenizer.ggml.unknown_token_id";
 const ADD_SPACE: &str = "tokenizer.ggml.add_space_prefix";
 const EXTRA_SPACES: &str = "tokenizer.ggml.remove_extra_whitespaces";
 
 /// Keys that are read, here or with the chat template.
-const READ: [&str; 12] = [
-    MODEL,
-    PRE,
-    TOKENS,
-    KINDS,
-    SCORES,
-    MERGES,
-    BOS,
-    "tokenizer.ggml.eos_token_id",
-    ADD_BOS,
-    UNKNOWN_ID,
-    ADD_SPACE,
-    EXTRA_SPACES,
-];
+const READ: [&str; 12] =
+    [MODEL, PRE, TOKENS, KINDS, SCORES, MERGES, BOS, EOS, ADD_BOS, UNKNOWN_ID, ADD_SPACE, EXTRA_SPACES];
 
 /// Keys that change no id of a text: what a tokenizer puts behind a text and between two, and numbers of segments.
 /// Texts here are windows of documents, so nothing follows them. Roles of tokens, `…_token_id`, are such keys too.
@@ -101,7 +90,9 @@ pub(super) fn tokenizer(settings: &Settings<'_>) -> Result<Tokenizer, NnError> {
         let spelt: Vec<String> = pieces.tokens.iter().zip(&pieces.kinds).map(spelling).collect();
         pieces.with_spaces_spelt(&spelt).sentence_pieces(settings)?
     };
-    Ok(Tokenizer::from_bytes(json.to_string().as_bytes(), settings.file)?.with_notes(notes))
+    let read = Tokenizer::from_bytes(json.to_string().as_bytes(), settings.file)?.with_notes(notes);
+    let (bos, eos) = (token_id(settings, BOS)?, token_id(settings, EOS)?);
+    Ok(read.with_gguf_roles(bos, eos, settings.flag(ADD_BOS)?))
 }
 
 /// A text of spaces alone that is to be found before a text is cut.

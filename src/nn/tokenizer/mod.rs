@@ -16,6 +16,10 @@ use self::growth::Growing;
 use super::NnError;
 use crate::base::{Digest, Digester};
 
+mod prefix;
+
+pub use prefix::Lead;
+
 /// A `tokenizer.json`, with the bytes that each token stands for.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
@@ -24,8 +28,9 @@ pub struct Tokenizer {
     /// Bytes of each token in running text; empty for ids that no piece has.
     pieces: Vec<Vec<u8>>,
     special: Vec<u32>,
-    lead: Vec<u32>,
+    lead: Lead,
     bos: Option<u32>,
+    forced_bos: Option<u32>,
     pad: Option<u32>,
     digest: Digest,
     notes: Vec<String>,
@@ -101,23 +106,40 @@ impl Tokenizer {
         special.sort_unstable();
         let named = |role: &str| names.iter().find_map(|value| token_named(value, role));
         let id = |token: &str| inner.token_to_id(token);
-        let lead = inner.encode_fast("", true).map_err(failed)?.get_ids().to_vec();
+        let lead = prefix::lead(&inner, names).map_err(|reason| unusable(file, &reason))?;
         let pad = padding
             .or_else(|| id(&named("pad_token")?))
             .or_else(|| ["<|padding|>", "<pad>", "[PAD]", "<|pad|>"].into_iter().find_map(id));
+        let bos_named = named("bos_token").and_then(|token| id(&token));
         let bos = lead
+            .ids
             .first()
             .copied()
-            .or_else(|| id(&named("bos_token")?))
-            .or_else(|| ["<s>", "<|begin_of_text|>", "<|endoftext|>"].into_iter().find_map(id));
+            .or_else(|| id("<|endoftext|>"))
+            .or(bos_named)
+            .or_else(|| ["<s>", "<|begin_of_text|>"].into_iter().find_map(id));
+        let forced_bos = bos_named.or(bos).or_else(|| id(&named("eos_token")?));
         let mut digester = Digester::new("tokenizer");
-        digester.bytes(bytes).json(&(&lead, bos, pad));
+        digester.bytes(bytes).json(&(&lead.ids, bos, pad));
         if !notes.is_empty() {
             digester.json(&notes);
         }
         let digest = digester.finish();
         let (file, embedded) = (file.to_string(), None);
-        Ok(Self { file, pieces, special, lead, bos, pad, digest, inner, notes, growing, embedded })
+        Ok(Self {
+            file,
+            pieces,
+            special,
+            lead,
+            bos,
+            forced_bos,
+            pad,
+            digest,
+            inner,
+            notes,
+            growing,
+            embedded,
+        })
     }
 
     /// The same with remarks on how it was read.
@@ -167,11 +189,12 @@ impl Tokenizer {
         if let Some(id) = ordinary {
             return Err(self.not_embedded(id, embedded, "its vocabulary has"));
         }
-        if let Some(&id) = self.lead.iter().find(|&&id| id as usize >= embedded) {
+        if let Some(&id) = self.lead.ids.iter().find(|&&id| id as usize >= embedded) {
             return Err(self.not_embedded(id, embedded, "every text begins with"));
         }
         let inside = |id: Option<u32>| id.filter(|&id| (id as usize) < embedded);
         (self.bos, self.pad) = (inside(self.bos), inside(self.pad));
+        self.forced_bos = inside(self.forced_bos);
         self.pieces.truncate(embedded);
         self.embedded = Some(embedded);
         Ok(self)
@@ -246,13 +269,25 @@ impl Tokenizer {
         self.pad
     }
 
-    /// The token that begins a text, if the tokenizer has one.
+    /// The token between documents, if the tokenizer has one: what it puts before a text itself, else
+    /// `<|endoftext|>`, else the BOS that is named.
     pub fn bos_token(&self) -> Option<u32> {
         self.bos
     }
 
+    /// The token to put before texts where one is wanted though the tokenizer puts none: the BOS that is named,
+    /// else `<|endoftext|>`, else the end-of-text token.
+    pub fn forced_bos_token(&self) -> Option<u32> {
+        self.forced_bos
+    }
+
     /// Tokens that the tokenizer itself puts before a text; none in families trained without.
     pub fn lead_tokens(&self) -> &[u32] {
+        &self.lead.ids
+    }
+
+    /// The same, with where it is stated.
+    pub fn lead(&self) -> &Lead {
         &self.lead
     }
 }

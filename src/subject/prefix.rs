@@ -1,0 +1,265 @@
+//! Tokens in front of every sequence of text, which the model sees and nobody else does.
+//!
+//! A model trained with BOS in front of every text is another model without it. [`Prefix`] says what stands there
+//! and why; [`WithPrefix`] is the one place where it is put before tokens and taken off what comes back.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+use super::{Edit, SubjectError, SubjectInfo, SubjectModel};
+use crate::base::{HookPoint, Matrix, TokenBatch};
+use crate::nn::{Device, NnError, Tokenizer};
+
+/// Whether BOS stands in front of every sequence of text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Bos {
+    /// What the model's own tokenizer puts there.
+    #[default]
+    Auto,
+    /// The same, or the tokenizer's BOS, `<|endoftext|>` or end-of-text token where it puts none.
+    Always,
+    /// Nothing.
+    Never,
+}
+
+impl Bos {
+    /// Every setting with its name.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("auto", Self::Auto), ("always", Self::Always), ("never", Self::Never)];
+
+    /// Whether it is the default.
+    pub fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
+}
+
+impl fmt::Display for Bos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.into_iter().find(|(_, bos)| bos == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
+}
+
+impl FromStr for Bos {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, bos)| bos);
+        known.ok_or_else(|| format!("`{text}` is none of `auto`, `always` and `never`"))
+    }
+}
+
+/// Tokens in front of every sequence of text: part of the context, never fitted on, scored or shown as text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Prefix {
+    /// What was asked for.
+    pub setting: Bos,
+    /// Their ids; none where texts stand alone.
+    pub ids: Vec<u32>,
+    /// Text of each.
+    pub texts: Vec<String>,
+    /// Why these and no others.
+    pub because: String,
+}
+
+impl Prefix {
+    /// What a setting comes to for the model named `model` and its tokenizer.
+    ///
+    /// Fails where a token is asked for and the tokenizer has none.
+    pub fn of(setting: Bos, tokenizer: &Tokenizer, model: &str) -> Result<Self, SubjectError> {
+        let lead = tokenizer.lead();
+        let (ids, because) = match setting {
+            Bos::Never => (Vec::new(), "`bos: never`".to_string()),
+            Bos::Always if lead.ids.is_empty() => {
+                let id = tokenizer.forced_bos_token();
+                let id = id.ok_or_else(|| SubjectError::NoBos { model: model.to_string() })?;
+                (vec![id], format!("`bos: always`, though {}", lead.stated))
+            }
+            Bos::Auto | Bos::Always => (lead.ids.clone(), lead.stated.clone()),
+        };
+        let texts = tokenizer.token_texts(&ids);
+        Ok(Self { setting, ids, texts, because })
+    }
+
+    /// Whether there is nothing in front.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The tokens as a person reads them: escaped texts with ids.
+    pub fn tokens(&self) -> String {
+        let tokens = self.texts.iter().zip(&self.ids).map(|(text, id)| format!("{text:?} ({id})"));
+        tokens.collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.is_empty() {
+            true => write!(f, "nothing: {}", self.because),
+            false => write!(f, "{}: {}", self.tokens(), self.because),
+        }
+    }
+}
+
+/// A subject with [`Prefix`] tokens in front of every sequence. Tokens that go in and rows, logits and losses that
+/// come out are those of the text alone; with a prefix the first token of a text has a loss as well.
+pub struct WithPrefix<'a> {
+    subject: &'a dyn SubjectModel,
+    prefix: &'a [u32],
+    info: SubjectInfo,
+    /// Activations of the prefix at a hook point. Nothing stands before it, so they are the same in every sequence.
+    rows: Mutex<HashMap<HookPoint, Arc<Matrix>>>,
+}
+
+impl<'a> WithPrefix<'a> {
+    /// Puts `prefix` before everything that `subject` is run on.
+    pub fn new(subject: &'a dyn SubjectModel, prefix: &'a [u32]) -> Self {
+        let mut info = subject.info().clone();
+        info.n_ctx = info.n_ctx.saturating_sub(prefix.len());
+        info.needs_lead_token &= prefix.is_empty();
+        Self { subject, prefix, info, rows: Mutex::default() }
+    }
+
+    fn prefixed(&self, tokens: &TokenBatch) -> Result<TokenBatch, SubjectError> {
+        let rows = tokens.ids().chunks(tokens.cols());
+        let ids = rows.flat_map(|row| self.prefix.iter().chain(row)).copied().collect();
+        let cols = self.prefix.len() + tokens.cols();
+        TokenBatch::new(ids, cols).ok_or(SubjectError::TooShort { cols: 0 })
+    }
+
+    /// Takes the prefix's part off each of `sequences` equal parts of a matrix's entries.
+    fn without_prefix(&self, entries: &mut Vec<f32>, sequences: usize, prefix_entries: usize) {
+        let Some(whole) = entries.len().checked_div(sequences) else { return };
+        let kept = whole - prefix_entries;
+        for nth in 0..sequences {
+            let start = nth * whole + prefix_entries;
+            entries.copy_within(start..start + kept, nth * kept);
+        }
+        entries.truncate(sequences * kept);
+    }
+
+    /// Rows of the text alone.
+    fn text_rows(&self, rows: Matrix, tokens: &TokenBatch) -> Matrix {
+        let width = rows.cols();
+        let mut entries = rows.into_vec();
+        self.without_prefix(&mut entries, tokens.rows(), self.prefix.len() * width);
+        let n = tokens.ids().len();
+        Matrix::from_vec(n, width, entries).unwrap_or_else(|| Matrix::zeros(0, width))
+    }
+
+    /// Losses `[sequences, prefix + cols − 1]` without those of the prefix's own tokens.
+    fn text_losses(&self, losses: Matrix, tokens: &TokenBatch) -> Matrix {
+        let mut entries = losses.into_vec();
+        self.without_prefix(&mut entries, tokens.rows(), self.prefix.len() - 1);
+        let (rows, cols) = (tokens.rows(), tokens.cols());
+        Matrix::from_vec(rows, cols, entries).unwrap_or_else(|| Matrix::zeros(0, cols))
+    }
+
+    fn prefix_rows(&self, hook: HookPoint) -> Result<Arc<Matrix>, SubjectError> {
+        let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rows) = known.get(&hook) {
+            return Ok(rows.clone());
+        }
+        let alone = TokenBatch::new(self.prefix.to_vec(), self.prefix.len());
+        let alone = alone.ok_or(SubjectError::TooShort { cols: 0 })?;
+        let rows = Arc::new(self.subject.activations(&alone, &[hook])?.swap_remove(0));
+        known.insert(hook, rows.clone());
+        Ok(rows)
+    }
+}
+
+impl SubjectModel for WithPrefix<'_> {
+    fn info(&self) -> &SubjectInfo {
+        &self.info
+    }
+
+    fn prefix(&self) -> &[u32] {
+        self.prefix
+    }
+
+    fn activations(&self, tokens: &TokenBatch, hooks: &[HookPoint]) -> Result<Vec<Matrix>, SubjectError> {
+        if self.prefix.is_empty() {
+            return self.subject.activations(tokens, hooks);
+        }
+        let all = self.subject.activations(&self.prefixed(tokens)?, hooks)?;
+        Ok(all.into_iter().map(|rows| self.text_rows(rows, tokens)).collect())
+    }
+
+    fn token_losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Matrix, SubjectError> {
+        if self.prefix.is_empty() {
+            return self.subject.token_losses(tokens, edit);
+        }
+        let whole = self.prefix.len() + tokens.cols();
+        let of_text: Vec<usize> = (self.prefix.len()..whole).collect();
+        let apply = |rows: &mut Matrix| {
+            let Some(edit) = edit else { return };
+            let places: Vec<usize> = (0..rows.rows() / whole)
+                .flat_map(|sequence| of_text.iter().map(move |col| sequence * whole + col))
+                .collect();
+            let mut text = rows.select_rows(&places);
+            (edit.apply)(&mut text);
+            places
+                .iter()
+                .enumerate()
+                .for_each(|(nth, &row)| rows.row_mut(row).copy_from_slice(text.row(nth)));
+        };
+        let edit = edit.map(|edit| Edit { hook: edit.hook, apply: &apply });
+        let losses = self.subject.token_losses(&self.prefixed(tokens)?, edit)?;
+        Ok(self.text_losses(losses, tokens))
+    }
+
+    fn token_losses_given(
+        &self,
+        tokens: &TokenBatch,
+        hook: HookPoint,
+        rows: &Matrix,
+    ) -> Result<Matrix, SubjectError> {
+        if self.prefix.is_empty() {
+            return self.subject.token_losses_given(tokens, hook, rows);
+        }
+        let (expected, got) = ([tokens.ids().len(), self.width(hook)?], [rows.rows(), rows.cols()]);
+        if got != expected {
+            return Err(NnError::EditShape { hook, expected, got }.into());
+        }
+        let own = self.prefix_rows(hook)?;
+        let sequences = rows.data().chunks(tokens.cols() * rows.cols());
+        let entries: Vec<f32> = sequences.flat_map(|text| own.data().iter().chain(text)).copied().collect();
+        let tokens_with = self.prefixed(tokens)?;
+        let whole = Matrix::from_vec(tokens_with.ids().len(), rows.cols(), entries);
+        let whole = whole.ok_or(NnError::EditShape { hook, expected, got })?;
+        let losses = self.subject.token_losses_given(&tokens_with, hook, &whole)?;
+        Ok(self.text_losses(losses, tokens))
+    }
+
+    fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError> {
+        if self.prefix.is_empty() {
+            return self.subject.logits(tokens);
+        }
+        Ok(self.text_rows(self.subject.logits(&self.prefixed(tokens)?)?, tokens))
+    }
+
+    fn direct_logits(&self, directions: &Matrix) -> Result<Matrix, SubjectError> {
+        self.subject.direct_logits(directions)
+    }
+
+    fn width(&self, hook: HookPoint) -> Result<usize, SubjectError> {
+        self.subject.width(hook)
+    }
+
+    fn device(&self) -> &Device {
+        self.subject.device()
+    }
+
+    fn check_tokens(&self, tokens: &TokenBatch) -> Result<(), SubjectError> {
+        self.subject.check_tokens(&self.prefixed(tokens)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;
