@@ -536,7 +536,7 @@ pub(super) fn attention_with_past(
         let shape = shape_of([1, count, seen], [group, 1, d_head], rule, sinks, tables);
         let of_group = group * tables.key_bias.len() / q_count;
         let shape = AttentionShape { key_bias: &shape.key_bias[head * of_group..][..of_group], ..shape };
-        kernels::attend_on(&mut out, q, &heads[task], &shape);
+        kernels::attend_on(&mut out, q, heads[task], &shape);
         out
     };
     let parts: Vec<Vec<f32>> = (0..heads.len() * parts_of_head).into_par_iter().map(of_part).collect();

@@ -267,7 +267,7 @@ fn published_gpt_oss_weights_are_unpacked() {
     for (name, out) in [("gate_up_proj", 2 * d), ("down_proj", d)] {
         let name = format!("model.layers.0.mlp.experts.{name}");
         // Every byte has the numbers 1 and −2 for halves of even outputs, 0.5 and 6 for those of odd ones.
-        let bytes = |nth: usize| if nth / 16 % 2 == 0 { 0xc2u8 } else { 0x71 };
+        let bytes = |nth: usize| if (nth / 16).is_multiple_of(2) { 0xc2u8 } else { 0x71 };
         let blocks: Vec<u8> = (0..experts * out * 16).map(bytes).collect();
         let scales: Vec<u8> = (0..experts * out).map(|nth| 124 + (nth % 3) as u8).collect();
         let number = |place: usize| {
