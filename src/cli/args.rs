@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::base::DeviceName;
 use crate::llm::Secret;
 use crate::report::{Ink, Look, RenderOptions};
-use crate::subject::Bos;
+use crate::subject::{Bos, Processing};
 
 /// Which decomposition of a language model's activations can a person understand?
 #[derive(Debug, Parser)]
@@ -171,6 +171,12 @@ pub enum Verb {
 }
 
 /// What `--charts` takes.
+fn processing(name: &str) -> Result<Processing, String> {
+    let named = Processing::NAMED.into_iter().find(|(known, _)| *known == name);
+    let known = Processing::NAMED.map(|(known, _)| format!("`{known}`")).join(", ");
+    named.map(|(_, processing)| processing).ok_or_else(|| format!("expected one of {known}"))
+}
+
 fn chart_names() -> impl Iterator<Item = &'static str> {
     std::iter::once(RenderOptions::ALL).chain(RenderOptions::chart_names())
 }
@@ -241,6 +247,9 @@ pub struct HarvestArgs {
     /// Commit, tag or branch of a hub id.
     #[arg(long)]
     pub revision: Option<String>,
+    /// What TransformerLens does to the weights first: `center_writing_weights`, `fold_ln`; may be given twice.
+    #[arg(long, value_name = "NAME", value_parser = processing)]
+    pub processing: Vec<Processing>,
     /// Round both factors of products inside the model's blocks to bf16 where the processor has such products.
     #[arg(long)]
     pub half_products: bool,

@@ -38,6 +38,7 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
         revision: args.revision.clone(),
         half_products: args.half_products,
         bos: args.bos,
+        processing: args.processing.clone(),
     };
     let subject = open_subject(&spec, &places)?.loaded;
     let model = subject.model();

@@ -209,6 +209,17 @@ pub enum NnError {
         /// The hook point asked for.
         hook: HookPoint,
     },
+    /// Centring of a model that reads its residual stream otherwise than through layer norms.
+    #[error(
+        "centre what `{family}` models write to the residual stream (`center_writing_weights`): they have {reason}, so \
+         it would change what the model computes; leave it out"
+    )]
+    NoCentring {
+        /// The model's family.
+        family: String,
+        /// What stands against it.
+        reason: String,
+    },
     /// A token id that is no row of the embedding.
     #[error("embed token id {id} (sequence {row}, position {col}): the vocabulary has ids 0 to {}", vocab.saturating_sub(1))]
     TokenOutOfVocabulary {

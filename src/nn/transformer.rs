@@ -853,5 +853,6 @@ fn scaled(x: Tensor, factor: Option<f64>) -> candle_core::Result<Tensor> {
     }
 }
 
+mod centred;
 #[cfg(test)]
 mod tests;

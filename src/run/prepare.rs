@@ -29,6 +29,7 @@ pub struct OpenSubject {
 /// Opens the subject model that a suite names.
 pub fn open_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunError> {
     let OpenSubject { loaded, revision } = find_subject(spec, places)?;
+    let loaded = loaded.processed(&spec.processing)?;
     let loaded = if spec.half_products { loaded.with_half_products()? } else { loaded };
     let device = open_device(places.device).map_err(SubjectError::from)?;
     let loaded = loaded.on_device(&device)?;

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{Bos, Prefix, SubjectError, SubjectModel, TransformerSubject};
+use super::{Bos, Prefix, Processing, SubjectError, SubjectModel, TransformerSubject};
 use crate::nn::{Config, Device, Gguf, NnError, Tokenizer, Weights, is_gguf};
 
 /// A subject model with the tokenizer it was trained with.
@@ -59,6 +59,12 @@ impl LoadedSubject {
     pub fn with_revision(mut self, revision: &str) -> Self {
         self.model = self.model.with_revision(revision);
         self
+    }
+
+    /// The same subject with its weights processed: see [`TransformerSubject::processed`].
+    pub fn processed(mut self, processing: &[Processing]) -> Result<Self, SubjectError> {
+        self.model = self.model.processed(processing)?;
+        Ok(self)
     }
 
     /// The same subject with rounded products: see [`TransformerSubject::with_half_products`].

@@ -12,10 +12,12 @@ mod error;
 mod loaded;
 mod model;
 mod prefix;
+mod processing;
 
 pub use error::SubjectError;
 pub use loaded::LoadedSubject;
 pub use model::{SubjectInfo, SubjectModel, TransformerSubject};
 pub use prefix::{Bos, Prefix, WithPrefix};
+pub use processing::Processing;
 
 pub use crate::nn::Edit;

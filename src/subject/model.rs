@@ -1,7 +1,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::SubjectError;
+use super::{Processing, SubjectError};
 use crate::base::{Digest, HookPoint, Matrix, TokenBatch};
 use crate::nn::{
     Config, Device, Edit, Family, NnError, Output, Request, Transformer, Weights, copy_entries, is_embedding,
@@ -40,6 +40,10 @@ pub struct SubjectInfo {
     pub n_ctx: usize,
     /// Whether products inside its blocks were asked to be made of numbers rounded to bf16.
     pub half_products: bool,
+    /// What was done to its weights first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub processing: Vec<Processing>,
     /// Whether position 0 behaves unlike all others whatever token is there, so that a token is spent on it
     /// before a short sequence is run.
     pub needs_lead_token: bool,
@@ -126,6 +130,7 @@ impl TransformerSubject {
             vocab: a.vocab,
             n_ctx: a.n_ctx,
             half_products: false,
+            processing: Vec::new(),
             needs_lead_token: needs_lead_token(a.family),
         };
         Ok(Self { info, config, weights, transformer })
@@ -135,6 +140,23 @@ impl TransformerSubject {
     pub fn with_revision(mut self, revision: &str) -> Self {
         self.info.revision = Some(revision.to_string());
         self
+    }
+
+    /// The same model with its weights processed as TransformerLens does, for dictionaries that were trained on such a
+    /// model. It counts as another model, so its digest is another one. Comes before
+    /// [`TransformerSubject::with_half_products`]. Fails where it would change what the model computes.
+    pub fn processed(mut self, processing: &[Processing]) -> Result<Self, SubjectError> {
+        if processing.is_empty() {
+            return Ok(self);
+        }
+        if processing.contains(&Processing::CenterWritingWeights) {
+            self.transformer = self.transformer.centred()?;
+        }
+        self.info.processing = processing.to_vec();
+        let mut digester = crate::base::Digester::new("processed subject");
+        digester.digest(&self.info.weights_digest).json(&processing);
+        self.info.weights_digest = digester.finish();
+        Ok(self)
     }
 
     /// The same model with both factors of every product inside its blocks rounded to bf16, where the processor has
@@ -171,7 +193,8 @@ impl TransformerSubject {
         if embeddings {
             weights = weights.permuted(seed, is_embedding)?;
         }
-        let mut permuted = Self::new(&self.info.name, self.config.clone(), weights)?;
+        let permuted = Self::new(&self.info.name, self.config.clone(), weights)?;
+        let mut permuted = permuted.processed(&self.info.processing)?;
         if self.info.half_products {
             permuted = permuted.with_half_products()?;
         }

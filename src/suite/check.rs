@@ -18,7 +18,7 @@ use crate::llm::{ClientKind, LlmSpec, PromptLogprobs, ResponseFormat};
 use crate::report::dictionary_name;
 use crate::score::{Judging, scorer};
 use crate::simulate::language_model::n_examples as simulate_examples;
-use crate::subject::Bos;
+use crate::subject::{Bos, Processing};
 
 /// Fewest tokens of a fitting context: position 0 is left out, so one would leave nothing.
 const LEAST_CTX_TOKENS: i64 = 2;
@@ -90,8 +90,13 @@ fn section<'a>(top: &mut Section<'a>, field: &'static str, problems: &mut Proble
 }
 
 fn read_subject(top: &mut Section<'_>, problems: &mut Problems) -> SubjectSpec {
-    let mut spec =
-        SubjectSpec { model: "embedded".into(), revision: None, half_products: false, bos: Bos::Auto };
+    let mut spec = SubjectSpec {
+        model: "embedded".into(),
+        revision: None,
+        half_products: false,
+        bos: Bos::Auto,
+        processing: Vec::new(),
+    };
     if let Some(mut fields) = section(top, "subject", problems) {
         spec.model = fields.text("model", problems).unwrap_or(spec.model);
         spec.revision = fields.text("revision", problems);
@@ -100,6 +105,10 @@ fn read_subject(top: &mut Section<'_>, problems: &mut Problems) -> SubjectSpec {
         spec.bos = bos
             .and_then(|node| one_of("subject.bos", node, "setting", &Bos::ALL, problems))
             .unwrap_or_default();
+        for (path, node) in fields.list("processing").unwrap_or_default() {
+            let named = one_of(&path, node, "processing", &Processing::NAMED, problems);
+            spec.processing.extend(named.filter(|one| !spec.processing.contains(one)));
+        }
         fields.finish(problems);
     }
     spec

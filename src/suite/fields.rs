@@ -112,6 +112,13 @@ pub const FIELDS: &[Field] = &[
     ),
     field(
         "subject",
+        "processing",
+        "array",
+        "none",
+        "What TransformerLens does to the weights, for dictionaries that were trained on such a model: `center_writing_weights` takes the mean over dimensions off what is written to the residual stream (models with layer norms alone), `fold_ln` changes no hook point and is only recorded. The model's digest changes with it.",
+    ),
+    field(
+        "subject",
         "half_products",
         "boolean",
         "`false`",

@@ -8,7 +8,7 @@ use crate::features::Protocol;
 use crate::llm::{ClientKind, LlmSpec};
 use crate::report::dictionary_name;
 use crate::score::Judging;
-use crate::subject::Bos;
+use crate::subject::{Bos, Processing};
 
 /// What the schema of results leaves open, as `suite.schema.json` describes it field by field.
 type Open = serde_json::Map<String, serde_json::Value>;
@@ -75,6 +75,10 @@ pub struct SubjectSpec {
     /// came to.
     #[serde(skip_serializing_if = "Bos::is_auto")]
     pub bos: Bos,
+    /// What is done to its weights first; left out where it is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub processing: Vec<Processing>,
 }
 
 /// Which text, and how much of it.

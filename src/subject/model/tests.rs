@@ -393,3 +393,67 @@ fn direct_effects_are_the_slope_of_the_logits() {
     assert_direct_effects("gpt_neox", load("gpt_neox").model(), true);
     assert_direct_effects("llama", load("llama").model(), false);
 }
+
+#[test]
+fn centring_keeps_what_is_computed_and_takes_the_mean_off_the_stream() {
+    let Some(shared) = shared() else { return };
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let golden = |name: &str| shared.join("golden").join(name);
+    let folders =
+        [fixtures.join("gpt2"), fixtures.join("gpt_neox"), golden("gpt2"), golden("gptneox_parallel")];
+    let others =
+        ["gptneox_sequential", "gptneo", "gptj", "phi", "falcon", "starcoder2", "cohere"].map(golden);
+    let processing = Processing::NAMED.map(|(_, processing)| processing);
+    for folder in folders.iter().chain(&others) {
+        let name = folder.display();
+        let plain = LoadedSubject::from_folder(folder).expect("a model");
+        let centred = plain.clone().processed(&processing).expect("layer norms alone");
+        let info = (plain.model().info(), centred.model().info());
+        assert_ne!(info.0.weights_digest, info.1.weights_digest, "{name}");
+        assert_eq!(info.1.processing, processing);
+        let ids: Vec<u32> = (0..14).map(|at| (at * 7 + 3) % info.0.vocab.min(20) as u32).collect();
+        let tokens = TokenBatch::new(ids, 7).expect("whole");
+        let close = |a: &Matrix, b: &Matrix, what: &str| {
+            let scale = b.data().iter().fold(1e-3_f32, |top, x| top.max(x.abs()));
+            let largest = a.data().iter().zip(b.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(largest <= 2e-5 * scale, "{name} {what}: {largest:.1e} of {scale:.1e}");
+        };
+        let logits = [&plain, &centred].map(|subject| subject.model().logits(&tokens).expect("logits"));
+        close(&logits[1], &logits[0], "logits");
+        let hooks: Vec<HookPoint> = (0..info.0.n_layers)
+            .flat_map(|layer| Site::ALL.map(|site| HookPoint::Block { layer, site }))
+            .chain([HookPoint::Embed])
+            .filter(|&hook| plain.model().check_hook(hook).is_ok())
+            .collect();
+        let found = [&plain, &centred].map(|one| one.model().activations(&tokens, &hooks).expect("runs"));
+        for ((hook, plain), centred) in hooks.iter().zip(&found[0]).zip(&found[1]) {
+            let mut expected = plain.clone();
+            if !matches!(hook, HookPoint::Block { site: Site::AttnZ | Site::MlpPost, .. }) {
+                for row in 0..expected.rows() {
+                    let entries = expected.row_mut(row);
+                    let mean = entries.iter().sum::<f32>() / entries.len() as f32;
+                    entries.iter_mut().for_each(|entry| *entry -= mean);
+                }
+            }
+            close(centred, &expected, &hook.to_string());
+        }
+        // Controls are processed like their subject.
+        let control = centred.model().with_permuted_weights(1, false).expect("a control");
+        let rows = control.activations(&tokens, &hooks[..1]).expect("runs");
+        let mean = rows[0].row(3).iter().sum::<f32>() / rows[0].cols() as f32;
+        assert!(mean.abs() < 1e-5, "{name}: {mean}");
+    }
+}
+
+#[test]
+fn centring_is_refused_where_it_would_change_the_model() {
+    let Some(shared) = shared() else { return };
+    let centring = [Processing::CenterWritingWeights];
+    for (name, reason) in [("llama_gqa", "RMS norms"), ("gemma2", "RMS norms"), ("bloom", "norms between")] {
+        let subject = LoadedSubject::from_folder(&shared.join("golden").join(name)).expect("a model");
+        let error = subject.clone().processed(&centring).expect_err("refused").to_string();
+        assert!(error.contains(reason) && error.contains("center_writing_weights"), "{name}: {error}");
+        let folded = subject.processed(&[Processing::FoldLn]).expect("changes nothing");
+        assert_eq!(folded.model().info().processing, [Processing::FoldLn]);
+    }
+}
