@@ -137,8 +137,13 @@ pub fn doctor(model: Option<&str>, common: &Common, environment: &Environment) -
 
 /// Opens a model as `run` and `harvest` do.
 fn model_report(name: &str, common: &Common, environment: &Environment) -> Result<ModelReport, RunError> {
-    let spec =
-        SubjectSpec { model: name.to_string(), revision: None, half_products: false, bos: Bos::default() };
+    let spec = SubjectSpec {
+        model: name.to_string(),
+        revision: None,
+        half_products: false,
+        bos: Bos::default(),
+        processing: Vec::new(),
+    };
     let places = model_places(environment, DeviceName::default(), common);
     let subject = open_subject(&spec, &places)?.loaded;
     let tokenizer = subject.tokenizer().ok();
