@@ -183,7 +183,7 @@ fn text_ids(path: &Path, subject: &LoadedSubject, prefix: &Prefix) -> Result<Tok
         .encode(text.strip_prefix(MARK).unwrap_or(&text))
         .map_err(|error| invalid(format!("cannot be tokenised: {error}")))?;
     let cols = subject.model().info().n_ctx.saturating_sub(prefix.ids.len()).min(ids.len());
-    let rows = if cols == 0 { 0 } else { ids.len() / cols };
+    let rows = ids.len().checked_div(cols).unwrap_or(0);
     let sequences = ids.chunks(cols.max(1)).take(rows);
     let whole = sequences.flat_map(|row| prefix.ids.iter().chain(row)).copied().collect();
     TokenBatch::new(whole, prefix.ids.len() + cols)
