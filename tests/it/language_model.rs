@@ -160,7 +160,7 @@ fn answers_that_cannot_be_read_are_counted_and_never_scored() {
     let toy = Toy::new();
     let server = ModelServer::start(Box::new(|request: &Value| {
         // Every other question, so that it is not the first ones that all fail.
-        if asks_for_an_explanation(request) || request["messages"].to_string().len() % 2 == 0 {
+        if asks_for_an_explanation(request) || request["messages"].to_string().len().is_multiple_of(2) {
             return honest(request);
         }
         (200, reply(request, "no numbers today"))
