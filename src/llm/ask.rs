@@ -25,8 +25,13 @@ pub async fn ask_until_read<T>(
         };
         if asked >= allowance as u64 || !problem.worth_asking_again() {
             // Answers that came to something stay stored, those before a readable one too: it is the same way again.
-            (first_sample..=first_sample.saturating_add(asked))
-                .for_each(|sample| client.forget(&request(sample)));
+            let samples = first_sample..=first_sample.saturating_add(asked);
+            let stored = samples.filter(|&sample| client.forget(&request(sample))).count();
+            // A run that was stopped may have stored answers that it never read: they count as not asked.
+            if stored > 0 {
+                asked = 0;
+                continue;
+            }
             return Ok(Attempt::Missing(Missing::Failed(problem.reason().into())));
         }
         asked += 1;

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -24,6 +24,8 @@ pub struct Cached {
     meter: Meter,
     in_hand: Arc<Semaphore>,
     forgets: bool,
+    /// Questions whose answers were in the folder.
+    found: Mutex<HashSet<Digest>>,
     chats: Flights<ChatReply>,
     prompts: Flights<PromptReply>,
 }
@@ -49,6 +51,7 @@ impl Cached {
             meter,
             in_hand: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             forgets: true,
+            found: Mutex::default(),
             chats: Flights::default(),
             prompts: Flights::default(),
         }
@@ -76,11 +79,14 @@ impl Cached {
         self.folder.join(&name[..2]).join(format!("{name}.json"))
     }
 
-    fn drop_stored(&self, key: &Digest) {
-        if self.forgets {
-            // Where it can't be removed, or another process was faster, the next run reads it again.
-            let _ = std::fs::remove_file(self.path(key));
+    /// True where the answer had been found in the folder.
+    fn drop_stored(&self, key: &Digest) -> bool {
+        if !self.forgets {
+            return false;
         }
+        // Where it can't be removed, or another process was faster, the next run reads it again.
+        let removed = std::fs::remove_file(self.path(key)).is_ok();
+        locked(&self.found).remove(key) && removed
     }
 
     async fn remembered<T: Reply>(
@@ -113,6 +119,7 @@ impl Cached {
         let found = tokio::task::spawn_blocking(move || load::<T>(&looked)).await;
         if let Ok(Some(reply)) = found {
             self.meter.count_cached();
+            locked(&self.found).insert(key);
             return Ok(reply);
         }
         // The semaphore is never closed, so there always is a permit.
@@ -146,8 +153,8 @@ impl ChatClient for Cached {
         Box::pin(self.remembered(&self.prompts, key, self.inner.score_prompt(request)))
     }
 
-    fn forget(&self, request: &ChatRequest) {
-        self.drop_stored(&self.key("chat", request));
+    fn forget(&self, request: &ChatRequest) -> bool {
+        self.drop_stored(&self.key("chat", request))
     }
 
     fn forget_prompt(&self, request: &PromptRequest) {

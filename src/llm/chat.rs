@@ -312,8 +312,11 @@ pub trait ChatClient: Send + Sync {
         request: &'a PromptRequest,
     ) -> BoxFuture<'a, Result<PromptReply, ChatError>>;
 
-    /// Called where an answer came to nothing: where answers are stored, the next one may be another.
-    fn forget(&self, _request: &ChatRequest) {}
+    /// Called where an answer came to nothing: where answers are stored, the next one may be another. True where the
+    /// answer was an earlier run's, so that the question can be asked anew at once.
+    fn forget(&self, _request: &ChatRequest) -> bool {
+        false
+    }
 
     /// The same of a prompt's probabilities.
     fn forget_prompt(&self, _request: &PromptRequest) {}

@@ -110,8 +110,8 @@ impl ChatClient for Overheard<'_> {
         })
     }
 
-    fn forget(&self, request: &ChatRequest) {
-        self.inner.forget(request);
+    fn forget(&self, request: &ChatRequest) -> bool {
+        self.inner.forget(request)
     }
 
     fn forget_prompt(&self, request: &PromptRequest) {

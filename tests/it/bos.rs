@@ -143,7 +143,7 @@ fn special_tokens_inside_the_text_are_data_and_counted() {
     let toy = toy();
     let text = fs::read_to_string(toy.path("corpus.txt")).expect("a text");
     // A separator is a line of its own; inside a line the same characters are text, encoded as the token.
-    toy.write("corpus.txt", &text.replace(" the dog", " the<|endoftext|> dog"));
+    toy.write("corpus.txt", &text.replace(" the", " the<|endoftext|>"));
     let out = run(&toy, "out", &[]);
     let manifest = json_file(&out.join("manifest.json"));
     let held = manifest["corpus"]["counts"]["special_tokens"]["0"].as_u64().expect("a count");

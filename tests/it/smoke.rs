@@ -176,9 +176,11 @@ fn evidence(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     fn collect(run: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
+            // What a killed process was writing stays beside the file, under a hidden name.
+            let hidden = entry.file_name().to_string_lossy().starts_with('.');
             if path.is_dir() {
                 collect(run, &path, found);
-            } else {
+            } else if !hidden {
                 let name = path.strip_prefix(run).expect("inside").to_path_buf();
                 found.insert(name, fs::read(&path).expect("readable"));
             }

@@ -281,13 +281,15 @@ async fn slots_hold_the_log_probabilities_of_every_text_asked_about() {
             let tokens = scored.tokens.iter().map(|token| token.token.as_str());
             let (number, before) = crate::llm::token_at(tokens, at).expect("a token");
             assert_eq!(before, "");
-            let logprob = |text: &str| scored.tokens[number].top.iter().find(|(token, _)| token == text);
+            let top = &scored.tokens[number].top;
+            let least = top.last().expect("listed").1;
             for (text, weighed) in texts.iter().zip(&weighed[..3]) {
-                let (_, wanted) = logprob(text).expect("listed");
-                assert!(
-                    weighed.is_some_and(|weighed| (weighed - wanted).abs() < 1e-5),
-                    "{weighed:?} {wanted}"
-                );
+                let weighed = weighed.expect("one token");
+                // All but seventeen of the vocabulary are listed.
+                match top.iter().find(|(token, _)| token == text) {
+                    Some((_, wanted)) => assert!((weighed - wanted).abs() < 1e-5, "{weighed} {wanted}"),
+                    None => assert!(weighed <= least + 1e-5, "{weighed} {least}"),
+                }
             }
             assert_eq!(weighed[3], None, "two tokens");
         }

@@ -172,7 +172,7 @@ async fn damaged_files_are_asked_again_and_what_came_to_nothing_is_forgotten() {
     let fixed = Cached::new(client.clone(), cache.path(), Meter::new(None)).of_fixed_answers();
     for text in ["refused", "cut"] {
         cached.chat(&question(text)).await.expect("an answer");
-        fixed.forget(&question(text));
+        assert!(!fixed.forget(&question(text)));
     }
     assert_eq!(
         all_files(cache.path()).len(),
@@ -180,7 +180,7 @@ async fn damaged_files_are_asked_again_and_what_came_to_nothing_is_forgotten() {
         "a model that answers the same each time is not asked again"
     );
     for text in ["refused", "cut", "never asked"] {
-        cached.forget(&question(text));
+        assert!(!cached.forget(&question(text)), "no earlier run's");
     }
     assert!(all_files(cache.path()).is_empty());
     cached.chat(&question("kept")).await.expect("an answer");

@@ -4,6 +4,7 @@
 //! where there is none, the post-processor of `tokenizer.json` stands.
 
 use serde_json::Value;
+use tokenizers::{Encoding, Token};
 
 use super::{Tokenizer, token_named};
 
@@ -15,9 +16,6 @@ pub struct Lead {
     /// Where that is stated.
     pub stated: String,
 }
-
-/// Texts one of which every vocabulary can write, to see what is put around it.
-const PROBES: [&str; 6] = ["a", "e", "0", ".", " ", "\n"];
 
 /// `configs` are the files beside `tokenizer.json`. The error is a sentence.
 pub(super) fn lead(inner: &tokenizers::Tokenizer, configs: &[Value]) -> Result<Lead, String> {
@@ -47,17 +45,13 @@ pub(super) fn lead(inner: &tokenizers::Tokenizer, configs: &[Value]) -> Result<L
     }
 }
 
-/// What the post-processor puts before a text: everything before the first token of the text itself.
+/// What the post-processor puts before a text: everything before the first token of the text itself. It is asked about
+/// a token by itself, so that no normalizer runs, whatever that would make of a text.
 fn template(inner: &tokenizers::Tokenizer) -> tokenizers::Result<Vec<u32>> {
-    for probe in PROBES {
-        if inner.encode_fast(probe, false)?.is_empty() {
-            continue;
-        }
-        let with = inner.encode_fast(probe, true)?;
-        let n = with.get_special_tokens_mask().iter().take_while(|&&special| special == 1).count();
-        return Ok(with.get_ids()[..n].to_vec());
-    }
-    Ok(Vec::new())
+    let text = Encoding::from_tokens(vec![Token::new(0, String::new(), (0, 0))], 0);
+    let with = inner.post_process(text, None, true)?;
+    let n = with.get_special_tokens_mask().iter().take_while(|&&special| special == 1).count();
+    Ok(with.get_ids()[..n].to_vec())
 }
 
 impl Tokenizer {

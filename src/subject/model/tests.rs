@@ -285,7 +285,8 @@ fn a_model_from_bytes_is_the_model_of_the_folder() {
     let fewer = LoadedSubject::from_parts("embedded", &config, &weights, &words(18));
     assert!(fewer.is_ok(), "rows that pad the embedding are allowed");
     let error = LoadedSubject::from_parts("embedded", &config, &weights, &words(21)).expect_err("too large");
-    assert!(error.to_string().contains("21") && error.to_string().contains("20"), "{error}");
+    let named = error.to_string();
+    assert!(named.contains("`word20`") && named.contains("embeds 20 ids"), "{error}");
 }
 
 #[test]
