@@ -13,7 +13,7 @@ const READ_COLUMNS: usize = 3072;
 const APART: usize = 16;
 /// Entries that one thread arranges sooner than it could share the work.
 const FEW: usize = 1 << 14;
-/// Rows of which every kernel takes whole blocks.
+/// A number of rows that is whole blocks for every kernel.
 const ROWS_OF_BLOCK: usize = 12;
 /// Panels that are multiplied together, so that the other factor is read half as often.
 const TOGETHER: usize = 2;

@@ -4,8 +4,9 @@ use super::{ChatClient, ChatError, ChatReply, ChatRequest, ReadProblem};
 
 /// Asks until a reply can be read: sample `first_sample`, then, at most `allowance` times, the next one.
 ///
-/// What can't be read in the end, and a request that the endpoint refuses or never completes, is a
-/// counted failure, and its answers are forgotten, so that the next run asks again; an error that concerns all requests alike is `Err`, see [`failed_call`].
+/// What can't be read in the end, and a request that the endpoint refuses or never completes, is a counted failure. Its
+/// answers are forgotten, so that the next run asks again. An error that concerns all requests alike is `Err`, see
+/// [`failed_call`].
 pub async fn ask_until_read<T>(
     client: &dyn ChatClient,
     request: impl Fn(u64) -> ChatRequest,
@@ -13,7 +14,7 @@ pub async fn ask_until_read<T>(
     first_sample: u64,
     allowance: usize,
 ) -> Result<Attempt<T>, ChatError> {
-    let mut asked = 0;
+    let (mut asked, mut anew) = (0, false);
     loop {
         let question = request(first_sample.saturating_add(asked));
         let problem = match client.chat(&question).await {
@@ -27,9 +28,9 @@ pub async fn ask_until_read<T>(
             // Answers that came to something stay stored, those before a readable one too: it is the same way again.
             let samples = first_sample..=first_sample.saturating_add(asked);
             let stored = samples.filter(|&sample| client.forget(&request(sample))).count();
-            // A run that was stopped may have stored answers that it never read: they count as not asked.
-            if stored > 0 {
-                asked = 0;
+            // A run that was stopped may have stored answers that it never read. They count as not asked, once.
+            if stored > 0 && !anew {
+                (asked, anew) = (0, true);
                 continue;
             }
             return Ok(Attempt::Missing(Missing::Failed(problem.reason().into())));

@@ -191,7 +191,7 @@ pub enum Gating {
     },
 }
 
-/// The MLPs that are mixtures of experts, of which a router chooses some for each token.
+/// Mixtures of experts in place of MLPs: a router chooses some experts for each token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Experts {
     /// Whether the MLP of each layer is a mixture.

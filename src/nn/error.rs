@@ -137,7 +137,7 @@ pub enum NnError {
         /// The family.
         family: String,
     },
-    /// A split model of which parts are not there.
+    /// Parts of a split model are missing.
     #[error(
         "read `{file}`: it is part {part} of {count}, and beside it there is no {}; download every part into the \
          same folder",

@@ -61,7 +61,7 @@ pub fn read_sentence(reply: &ChatReply) -> Result<String, ReadProblem> {
     if looks_like_json(text) { Err(ReadProblem::MalformedReply) } else { plain(text) }
 }
 
-/// Other JSON, or several code blocks: whatever was meant, it is not a plain sentence.
+/// Other JSON, or several code blocks, which are no plain sentence.
 fn looks_like_json(text: &str) -> bool {
     text.contains("```")
         || text.starts_with("[\"")

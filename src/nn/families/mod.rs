@@ -42,7 +42,7 @@ use super::weights::Weights;
 
 /// Reads a configuration into the one description that the forward pass follows.
 ///
-/// A family asks here for every field that it understands, those of which [`parts`] makes use included. What is
+/// A family asks here for every field that it understands, also for those that only [`parts`] uses. What is
 /// left must be known to be harmless.
 pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     let architecture = match wrapper::language_model(config)? {

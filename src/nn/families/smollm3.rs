@@ -3,7 +3,7 @@ use crate::nn::architecture::{Architecture, Family};
 use crate::nn::config::Config;
 use crate::nn::error::NnError;
 
-/// SmolLM3: a Llama some of whose layers do not rotate queries and keys. Where windows are switched on, those
+/// SmolLM3: a Llama with layers that do not rotate queries and keys. Where windows are switched on, those
 /// layers have them unless `layer_types` says otherwise.
 pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     let base = llama::architecture(config, Family::SmolLm3)?;
