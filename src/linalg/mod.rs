@@ -35,7 +35,7 @@ pub use room::Room;
 pub use screen::{Exact, Screen, Worth, has_screens};
 pub use select::{Reaching, Selector, for_each_reaching, leave_largest, select_top};
 pub use sparse::{SparseCodes, for_each_nonzero};
-pub use stored_rows::{StoredRows, fetch_ahead, multiply_stored};
+pub use stored_rows::{StoredRows, fetch_ahead, multiply_each, multiply_stored};
 pub use vector::{Vectorised, add_scaled, dot, mul_add, sum_of_squares, vectorised};
 pub use whiten::Whitening;
 

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::panels::{Arranged, COLUMNS, PANEL, stand_side_by_side};
+use super::panels::{self, Arranged, COLUMNS, PANEL, stand_side_by_side};
 
 /// Columns that are read at once: whole blocks of every form in which rows are stored, and enough that the rows of a
 /// panel are most often read from the first column to the last, in the order they lie in memory. What is read, 384 KB
@@ -15,6 +15,8 @@ const APART: usize = 16;
 const FEW: usize = 1 << 14;
 /// A number of rows that is whole blocks for every kernel.
 const ROWS_OF_BLOCK: usize = 12;
+/// Panels up to which one more or less makes a thread wait for another.
+const FEW_PANELS: usize = 256;
 /// Panels that are multiplied together, so that the other factor is read half as often.
 const TOGETHER: usize = 2;
 
@@ -88,36 +90,63 @@ struct Scratch {
 /// Uses all threads, or with `alone` only the calling one. Each sum runs from the first column to the last: the same
 /// numbers come out for a row of `x` whatever is beside it, and for any number of threads.
 pub fn multiply_stored(x: &[f32], rows: &impl StoredRows, alone: bool) -> Vec<f32> {
-    let [n, d] = rows.dims();
-    if d == 0 || n == 0 || x.is_empty() {
-        return vec![0.0; x.len().checked_div(d).unwrap_or(0) * n];
+    multiply_each(x, &[rows], alone).swap_remove(0)
+}
+
+/// [`multiply_stored`] with each of several matrices that are equally wide, in one hand-over to the threads. Panics
+/// where they are not equally wide.
+pub fn multiply_each<R: StoredRows>(x: &[f32], matrices: &[&R], alone: bool) -> Vec<Vec<f32>> {
+    let d = matrices.first().map_or(0, |rows| rows.dims()[1]);
+    assert!(matrices.iter().all(|rows| rows.dims()[1] == d), "the matrices are equally wide");
+    if d == 0 || x.is_empty() {
+        return matrices
+            .iter()
+            .map(|rows| vec![0.0; x.len().checked_div(d).unwrap_or(0) * rows.dims()[0]])
+            .collect();
     }
     assert!(x.len().is_multiple_of(d), "a product needs whole rows");
-    let (m, groups) = (x.len() / d, n.div_ceil(TOGETHER * PANEL));
-    let of_part = if alone { m } else { rows_of_part(m, groups) };
+    let m = x.len() / d;
+    // Few rows need no panel twice. Where there are few panels as well, tasks of one share the work more evenly.
+    let panels: usize = matrices.iter().map(|rows| rows.dims()[0].div_ceil(PANEL)).sum();
+    let of_group = if m <= panels::FEW && panels <= FEW_PANELS { PANEL } else { TOGETHER * PANEL };
+    // The matrix and the rows of each group of panels.
+    let group = |(nth, rows): (usize, &&R)| {
+        let n = rows.dims()[0];
+        (0..n).step_by(of_group).map(move |first| (nth, first..n.min(first + of_group)))
+    };
+    let groups: Vec<(usize, Range<usize>)> = matrices.iter().enumerate().flat_map(group).collect();
+    let of_part = if alone { m } else { rows_of_part(m, groups.len().max(1)) };
     let parts: Vec<Arranged> =
         x.chunks(of_part * d).map(|x| Arranged::new(x, d, alone || x.len() <= FEW)).collect();
-    let mut out: Vec<f32> = Vec::with_capacity(m * n);
-    let columns = OutColumns { out: out.as_mut_ptr(), m, n };
+    let mut products: Vec<Vec<f32>> =
+        matrices.iter().map(|rows| Vec::with_capacity(m * rows.dims()[0])).collect();
+    let columns: Vec<OutColumns> = products
+        .iter_mut()
+        .zip(matrices)
+        .map(|(out, rows)| OutColumns { out: out.as_mut_ptr(), m, n: rows.dims()[0] })
+        .collect();
     let task = |scratch: &mut Scratch, nth: usize| {
-        let (group, part) = (nth / parts.len(), nth % parts.len());
-        let some = group * TOGETHER * PANEL..n.min((group + 1) * TOGETHER * PANEL);
+        let (matrix, some) = groups[nth / parts.len()].clone();
+        let part = nth % parts.len();
         let from = part * of_part;
-        sum_panels(&parts[part], of_part.min(m - from), rows, some.clone(), scratch);
-        columns.write(from..m.min(from + of_part), some, &scratch.sums);
+        sum_panels(&parts[part], of_part.min(m - from), matrices[matrix], some.clone(), scratch);
+        columns[matrix].write(from..m.min(from + of_part), some, &scratch.sums);
     };
+    let tasks = 0..groups.len() * parts.len();
     if alone {
         let mut scratch = Scratch::default();
-        (0..groups * parts.len()).for_each(|nth| task(&mut scratch, nth));
+        tasks.for_each(|nth| task(&mut scratch, nth));
     } else {
-        (0..groups * parts.len()).into_par_iter().for_each_init(Scratch::default, task);
+        tasks.into_par_iter().for_each_init(Scratch::default, task);
     }
-    // SAFETY: there is room for that many, and the tasks have written every row of every column.
-    #[expect(unsafe_code, reason = "zeros would only be overwritten")]
-    unsafe {
-        out.set_len(m * n);
+    for (out, rows) in products.iter_mut().zip(matrices) {
+        // SAFETY: there is room for that many, and the tasks have written every row of every column.
+        #[expect(unsafe_code, reason = "zeros would only be overwritten")]
+        unsafe {
+            out.set_len(m * rows.dims()[0]);
+        }
     }
-    out
+    products
 }
 
 /// Rows of x that one task multiplies with a group of panels. Where there are few groups the rows are divided as well,
@@ -198,7 +227,7 @@ struct OutColumns {
     n: usize,
 }
 
-// SAFETY: `multiply_stored` alone makes one, and gives every column of a row to one task.
+// SAFETY: `multiply_each` alone makes them, and gives every column of a row to one task.
 #[expect(unsafe_code, reason = "tasks write columns of their own")]
 unsafe impl Sync for OutColumns {}
 
@@ -252,6 +281,11 @@ mod tests {
                 assert_eq!(alone, out[(m - few) * n..], "{m} {n} {d} {few}");
             }
         }
+        // Several matrices at once come out as each by itself.
+        let (x, a, b) = (vec![0.5; 2 * 64], vec![0.25; 40 * 64], vec![-1.0; 3 * 64]);
+        let (a, b) = ((a.as_slice(), 64), (b.as_slice(), 64));
+        let alone = [multiply_stored(&x, &a, true), multiply_stored(&x, &b, true)];
+        assert_eq!(multiply_each(&x, &[&a, &b], false), alone);
         let none: &[f32] = &[];
         assert!(multiply_stored(none, &(none, 3), false).is_empty());
     }

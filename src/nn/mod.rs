@@ -13,7 +13,8 @@
 //! [`Architecture`] and a [`Transformer`]; `transformer` is the one forward pass; `ops` holds its operations,
 //! each once composed of candle's differentiable ones and once fused (`kernels`) for inference on the CPU;
 //! `mixture` sends tokens through experts; `packed` keeps weights in the numbers they were stored in, `keys_values`
-//! what earlier positions left behind.
+//! what earlier positions
+//! left behind; `token_tree` holds short sequences whose beginnings are run once.
 
 mod architecture;
 mod config;
@@ -30,6 +31,7 @@ mod rotary;
 mod rows;
 #[cfg(feature = "local-llm")]
 mod sampler;
+mod token_tree;
 pub mod tokenizer;
 mod transformer;
 mod weights;
@@ -48,6 +50,7 @@ pub use packed::{Encoding, Packed};
 pub use rotary::{Longer, Replacement, Rotary};
 #[cfg(feature = "local-llm")]
 pub use sampler::Sampler;
+pub use token_tree::TokenTree;
 pub use tokenizer::{Lead, Tokenizer};
 
 pub use transformer::{Edit, ForwardPass, Output, Request, Transformer};

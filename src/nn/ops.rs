@@ -112,6 +112,39 @@ pub(super) fn linear(x: &Tensor, map: &Linear, activation: Option<Activation>) -
     }
 }
 
+/// [`linear`] of the same rows through several maps, in one hand-over to the threads where their weights are packed.
+pub(super) fn linear_each<const N: usize>(
+    x: &Tensor,
+    maps: [(&Linear, Option<Activation>); N],
+) -> Result<[Tensor; N]> {
+    let packed = maps.iter().map(|(map, _)| match &map.weight {
+        Rows::Packed(weight) if map.half.is_none() => Some(weight),
+        _ => None,
+    });
+    let mut outputs = Vec::with_capacity(N);
+    if let Some(weights) = packed.collect::<Option<Vec<&Packed>>>().filter(|_| fused(&[x])) {
+        let x = x.contiguous()?;
+        let rows = x.dim(0)?;
+        let (storage, layout) = x.storage_and_layout();
+        let Some(products) = Packed::multiply_each(entries(&storage, layout)?, &weights, is_alone()) else {
+            candle_core::bail!("rows {:?} do not fit every map", x.dims());
+        };
+        for (mut product, (map, activation)) in products.into_iter().zip(maps) {
+            let width = product.len() / rows.max(1);
+            finish_rows(&mut product, map.bias.as_ref(), width, activation)?;
+            outputs.push(Tensor::from_vec(product, (rows, width), x.device())?);
+        }
+    } else {
+        for (map, activation) in maps {
+            outputs.push(linear(x, map, activation)?);
+        }
+    }
+    match outputs.try_into() {
+        Ok(outputs) => Ok(outputs),
+        Err(_) => candle_core::bail!("each map has one output"),
+    }
+}
+
 fn linear_half(
     x: &Tensor,
     weight: &HalfPanels,
@@ -303,6 +336,11 @@ impl Heads {
     pub fn whole(rows: Tensor, d_head: usize) -> Result<Self> {
         let count = rows.dim(1)? / d_head;
         Ok(Self { rows, first: 0, step: d_head, count })
+    }
+
+    /// Heads at the same columns of other rows.
+    pub fn with_rows(&self, rows: Tensor) -> Self {
+        Self { rows, ..*self }
     }
 
     /// The heads alone, `[batch · positions, count · d_head]`.

@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 
+use self::ends::TreePass;
 use super::architecture::{Architecture, Gating, NormKind, Positions, Residual};
 use super::keys_values::KeysValues;
 use super::mixture::Mixture;
@@ -97,12 +98,12 @@ impl Mlp {
         let Some(gate) = &self.gate else { return ops::linear(normed, &self.up, Some(a.activation)) };
         match a.gating {
             Gating::Product => {
-                let gate = ops::linear(normed, gate, Some(a.activation))?;
-                ops::gated(gate, &ops::linear(normed, &self.up, None)?)
+                let [gate, up] = ops::linear_each(normed, [(gate, Some(a.activation)), (&self.up, None)])?;
+                ops::gated(gate, &up)
             }
             Gating::Clamped { slope, limit } => {
-                let gate = ops::linear(normed, gate, None)?.minimum(limit)?;
-                let up = ops::linear(normed, &self.up, None)?.clamp(-limit, limit)?;
+                let [gate, up] = ops::linear_each(normed, [(gate, None), (&self.up, None)])?;
+                let (gate, up) = (gate.minimum(limit)?, up.clamp(-limit, limit)?);
                 let sigmoid = ((&gate * -slope)?.exp()? + 1.0)?.recip()?;
                 (gate * sigmoid)? * (up + 1.0)?
             }
@@ -291,10 +292,12 @@ const LOGITS_AT_ONCE: usize = 1 << 24;
 struct Pass<'a> {
     /// Sequences.
     batch: usize,
-    /// Of each sequence in `past`, or one for all.
+    /// Of each sequence in `past`, of each length in `tree`, or one for all.
     tables: Vec<SharedTables>,
     /// Of each sequence, where earlier positions were read before.
     past: Option<&'a mut [KeysValues]>,
+    /// What rows are of each other, where they are no equally long sequences.
+    tree: Option<TreePass>,
     taps: Taps<'a>,
 }
 
@@ -577,7 +580,7 @@ impl Transformer {
         let x = Tensor::from_slice(rows, shape, self.device())?;
         let request = Request { hooks: &[], edit: None, output: Output::FinalNorm };
         let tables = vec![self.tables(tokens.cols())];
-        let pass = Pass { batch: tokens.rows(), tables, past: None, taps: Taps::new(request) };
+        let pass = Pass { batch: tokens.rows(), tables, past: None, tree: None, taps: Taps::new(request) };
         let pass = self.layers_from(layer, x, pass)?;
         pass.output.map_or(Ok(Vec::new()), |normed| self.losses_of(&normed, tokens))
     }
@@ -611,7 +614,6 @@ impl Transformer {
         for hook in request.hooks.iter().copied().chain(request.edit.map(|edit| edit.hook)) {
             self.check_hook(hook)?;
         }
-        let mut taps = Taps::new(request);
         let (batch, positions) = ids.dims2()?;
         let firsts: Option<Vec<usize>> =
             past.as_ref().map(|past| past.iter().map(KeysValues::positions).collect());
@@ -619,15 +621,29 @@ impl Transformer {
             None => vec![self.tables(positions)],
             Some(firsts) => firsts.iter().map(|first| self.tables(first + positions)).collect(),
         };
-        let embedded = self.parts.embedding.select(&ids.flatten_all()?)?; // [N, d_model]
-        let embedded = taps.at(HookPoint::Embed, embedded)?;
-        if taps.done() {
-            return Ok(taps.finish(None));
+        let of_sequence = |first: &usize| (*first..*first + positions).map(|position| position as u32);
+        let places = firsts.map(|firsts| firsts.iter().flat_map(of_sequence).collect());
+        let pass = Pass { batch, tables, past, tree: None, taps: Taps::new(request) };
+        self.run(&ids.flatten_all()?, places, pass)
+    }
+
+    /// The forward pass of `ids` `[N]` (u32) at positions `places` `[N]`; without them, those of equally long
+    /// sequences from their first token on.
+    fn run(
+        &self,
+        ids: &Tensor,
+        places: Option<Vec<u32>>,
+        mut pass: Pass<'_>,
+    ) -> Result<ForwardPass, NnError> {
+        let embedded = self.parts.embedding.select(ids)?; // [N, d_model]
+        let embedded = pass.taps.at(HookPoint::Embed, embedded)?;
+        if pass.taps.done() {
+            return Ok(pass.taps.finish(None));
         }
         let embedded = scaled(embedded, self.architecture.embedding_scale)?;
-        let placed = self.add_positions(embedded, batch, firsts.as_deref())?;
+        let placed = self.add_positions(embedded, pass.batch, places)?;
         let x = self.normed(&placed, &self.parts.embedding_norm)?; // [N, d_model]
-        self.layers_from(0, x, Pass { batch, tables, past, taps })
+        self.layers_from(0, x, pass)
     }
 
     /// The forward pass from the residual stream `x` `[N, d_model]` before block `first` on.
@@ -665,6 +681,10 @@ impl Transformer {
         let normed = self.normed(&x, &block.attention_norm)?; // [N, d_model]
         let x = if stream_is_normed { normed.clone() } else { x };
         let z = self.attention(layer, block, &normed, pass)?; // [N, n_heads · d_head]
+        let (x, z) = match &pass.tree {
+            Some(tree) => (tree.needed(layer, x)?, tree.needed(layer, z)?),
+            None => (x, z),
+        };
         let z = pass.taps.at(at(Site::AttnZ), z)?;
         if pass.taps.done() {
             return Ok(None);
@@ -723,11 +743,11 @@ impl Transformer {
                 [(0, count), (count * d, kv_count), ((count + kv_count) * d, kv_count)]
                     .map(|(first, count)| Heads { rows: rows.clone(), first, step: d, count })
             }
-            Projections::Separate { queries, keys, values } => [
-                Heads::whole(ops::linear(normed, queries, None)?, d)?,
-                Heads::whole(ops::linear(normed, keys, None)?, d)?,
-                Heads::whole(ops::linear(normed, values, None)?, d)?,
-            ],
+            Projections::Separate { queries, keys, values } => {
+                let maps = [queries, keys, values].map(|map| (map, None));
+                let [q, k, v] = ops::linear_each(normed, maps)?;
+                [Heads::whole(q, d)?, Heads::whole(k, d)?, Heads::whole(v, d)?]
+            }
         };
         if let Some(norm) = &block.query_norm {
             q = self.norm_heads(&q, norm)?;
@@ -747,9 +767,11 @@ impl Transformer {
         let which = usize::from(window.is_some());
         let tables: Vec<&PositionTables> =
             pass.tables.iter().map(|both| if a.rotates(layer) { &both[which] } else { &none }).collect();
-        Ok(match &mut pass.past {
-            None => ops::attention([&q, &k, &v], pass.batch, d, rule, tables[0])?,
-            Some(past) => ops::attention_with_past([&q, &k, &v], d, rule, &tables, past, layer)?,
+        let heads = [&q, &k, &v];
+        Ok(match (&mut pass.past, &pass.tree) {
+            (Some(past), _) => ops::attention_with_past(heads, d, rule, &tables, past, layer)?,
+            (None, Some(tree)) => tree.attention(heads, d, rule, &tables)?,
+            (None, None) => ops::attention(heads, pass.batch, d, rule, tables[0])?,
         })
     }
 
@@ -811,21 +833,19 @@ impl Transformer {
         kept[0].1.clone()
     }
 
-    /// Adds the learned position embedding, where there is one, to `[N, d_model]`. `firsts` are the positions
-    /// that each sequence goes on from.
-    fn add_positions(&self, x: Tensor, batch: usize, firsts: Option<&[usize]>) -> Result<Tensor, NnError> {
+    /// Adds the learned position embedding, where there is one, to `[N, d_model]`, at positions `places` `[N]`;
+    /// without them, those of equally long sequences from their first token on.
+    fn add_positions(&self, x: Tensor, batch: usize, places: Option<Vec<u32>>) -> Result<Tensor, NnError> {
         let Some(table) = &self.parts.position_embedding else { return Ok(x) };
         let (n, width) = x.dims2()?;
-        let count = n / batch;
-        let Some(firsts) = firsts else {
+        let Some(places) = places else {
+            let count = n / batch;
             let positions = table.narrow(0, 0, count)?; // [positions, d_model]
             let sum = x.reshape((batch, count, width))?.broadcast_add(&positions)?;
             return Ok(sum.reshape((n, width))?);
         };
-        let positions: Vec<u32> =
-            firsts.iter().flat_map(|&first| (first..first + count).map(|position| position as u32)).collect();
-        let positions = Tensor::from_vec(positions, n, x.device())?;
-        Ok((x + table.index_select(&positions, 0)?)?)
+        let places = Tensor::from_vec(places, n, x.device())?;
+        Ok((x + table.index_select(&places, 0)?)?)
     }
 }
 
@@ -854,5 +874,6 @@ fn scaled(x: Tensor, factor: Option<f64>) -> candle_core::Result<Tensor> {
 }
 
 mod centred;
+mod ends;
 #[cfg(test)]
 mod tests;

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use crate::base::{HookPoint, Matrix, TokenBatch};
+use crate::base::{HookPoint, Matrix};
 use crate::subject::{SubjectError, SubjectModel};
 
-/// Tokens of one forward pass over probes: short sequences, so many of them.
-const BATCH_TOKENS: usize = 8192;
+/// Texts handed to the subject at once.
+const TEXTS_AT_ONCE: usize = 8192;
 
 /// Values remembered before everything is forgotten and memory starts afresh (64 MB).
 const REMEMBERED_VALUES: usize = 16 << 20;
@@ -49,12 +49,18 @@ impl<'a> Probes<'a> {
         }
         let mut missing: Vec<&[u32]> =
             sequences.iter().copied().filter(|ids| !known.places.contains_key(*ids)).collect();
-        missing.sort_unstable_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
+        missing.sort_unstable();
         missing.dedup();
-        for same_length in missing.chunk_by(|a, b| a.len() == b.len()) {
-            let positions = same_length[0].len() + usize::from(self.lead.is_some());
-            for chunk in same_length.chunks((BATCH_TOKENS / positions.max(1)).max(1)) {
-                self.run(chunk, positions, &mut known)?;
+        // Texts that begin alike stay side by side, so that the subject reads what they share once.
+        for texts in missing.chunks(TEXTS_AT_ONCE) {
+            let run: Vec<Vec<u32>> =
+                texts.iter().map(|ids| self.lead.iter().chain(*ids).copied().collect()).collect();
+            let run: Vec<&[u32]> = run.iter().map(Vec::as_slice).collect();
+            let rows = self.subject.activations_at_ends(&run, self.hook)?;
+            for (row, ids) in texts.iter().enumerate() {
+                let place = known.values.len() / self.width;
+                known.values.extend_from_slice(rows.row(row));
+                known.places.insert(ids.to_vec(), place);
             }
         }
         let mut found = Matrix::zeros(sequences.len(), self.width);
@@ -63,17 +69,5 @@ impl<'a> Probes<'a> {
             found.row_mut(row).copy_from_slice(&known.values[start..start + self.width]);
         }
         Ok(found)
-    }
-
-    fn run(&self, sequences: &[&[u32]], positions: usize, known: &mut Known) -> Result<(), SubjectError> {
-        let ids = sequences.iter().flat_map(|ids| self.lead.iter().chain(*ids)).copied().collect();
-        let Some(batch) = TokenBatch::new(ids, positions) else { return Ok(()) };
-        let activations = self.subject.activations(&batch, &[self.hook])?.swap_remove(0);
-        for (row, ids) in sequences.iter().enumerate() {
-            let place = known.values.len() / self.width;
-            known.values.extend_from_slice(activations.row((row + 1) * positions - 1));
-            known.places.insert(ids.to_vec(), place);
-        }
-        Ok(())
     }
 }

@@ -4,8 +4,8 @@ use serde::Serialize;
 use super::{Processing, SubjectError};
 use crate::base::{Digest, HookPoint, Matrix, TokenBatch};
 use crate::nn::{
-    Config, Device, Edit, Family, NnError, Output, Request, Transformer, Weights, copy_entries, is_embedding,
-    is_linear_in_block,
+    Config, Device, Edit, Family, NnError, NormKind, Output, Request, TokenTree, Transformer, Weights,
+    copy_entries, is_embedding, is_linear_in_block,
 };
 
 /// Tokens that go through the model together: enough for matrix products at full speed, few enough for the
@@ -60,9 +60,19 @@ pub trait SubjectModel: Send + Sync {
         &[]
     }
 
+    /// Whether the mean over dimensions was taken off everything that it writes to its stream; none where that would
+    /// change what it computes.
+    fn is_centred(&self) -> Option<bool> {
+        None
+    }
+
     /// Activations at each hook point, in the order of `hooks`, each `[rows · cols, width]`, sequence after
     /// sequence. Fails on ids, lengths and hook points that the model does not have.
     fn activations(&self, tokens: &TokenBatch, hooks: &[HookPoint]) -> Result<Vec<Matrix>, SubjectError>;
+
+    /// Activations at a hook point at the last token of each sequence, `[sequences, width]`; the sequences may differ
+    /// in length. Each fails as in [`SubjectModel::activations`].
+    fn activations_at_ends(&self, sequences: &[&[u32]], hook: HookPoint) -> Result<Matrix, SubjectError>;
 
     /// Loss in nats of each token but the first of its sequence, given those before it, `[rows, cols − 1]`; with
     /// a prefix of every token, `[rows, cols]`.
@@ -319,6 +329,32 @@ impl SubjectModel for TransformerSubject {
             self.not_finite(&hook.to_string(), matrix.data(), width, tokens.cols())?;
         }
         Ok(filled)
+    }
+
+    fn is_centred(&self) -> Option<bool> {
+        let takes_means_off = self.transformer.architecture().norm == NormKind::Layer;
+        takes_means_off.then(|| self.info.processing.contains(&Processing::CenterWritingWeights))
+    }
+
+    fn activations_at_ends(&self, sequences: &[&[u32]], hook: HookPoint) -> Result<Matrix, SubjectError> {
+        let width = self.width(hook)?;
+        let mut order: Vec<usize> = (0..sequences.len()).collect();
+        order.sort_by_key(|&nth| sequences[nth]);
+        let sorted: Vec<&[u32]> = order.iter().map(|&nth| sequences[nth]).collect();
+        let on_cpu = self.transformer.device().is_cpu();
+        let (at_once, together) =
+            if on_cpu { (TOKENS_AT_ONCE, 1) } else { (TOKENS_AT_ONCE_ON_DEVICE, usize::MAX) };
+        let trees = TokenTree::of_sorted(&sorted, at_once)?;
+        let parts = trees.par_iter().with_min_len(together);
+        let parts = parts
+            .map(|tree| self.transformer.activations_at_ends(tree, hook))
+            .collect::<Result<Vec<_>, NnError>>()?;
+        let mut found = Matrix::zeros(sequences.len(), width);
+        for (&nth, row) in order.iter().zip(parts.iter().flat_map(|part| part.data().chunks_exact(width))) {
+            self.not_finite(&hook.to_string(), row, width, sequences[nth].len())?;
+            found.row_mut(nth).copy_from_slice(row);
+        }
+        Ok(found)
     }
 
     fn token_losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Matrix, SubjectError> {

@@ -183,12 +183,22 @@ impl SubjectModel for WithPrefix<'_> {
         self.prefix
     }
 
+    fn is_centred(&self) -> Option<bool> {
+        self.subject.is_centred()
+    }
+
     fn activations(&self, tokens: &TokenBatch, hooks: &[HookPoint]) -> Result<Vec<Matrix>, SubjectError> {
         if self.prefix.is_empty() {
             return self.subject.activations(tokens, hooks);
         }
         let all = self.subject.activations(&self.prefixed(tokens)?, hooks)?;
         Ok(all.into_iter().map(|rows| self.text_rows(rows, tokens)).collect())
+    }
+
+    fn activations_at_ends(&self, sequences: &[&[u32]], hook: HookPoint) -> Result<Matrix, SubjectError> {
+        let prefixed: Vec<Vec<u32>> = sequences.iter().map(|text| [self.prefix, text].concat()).collect();
+        let prefixed: Vec<&[u32]> = prefixed.iter().map(Vec::as_slice).collect();
+        self.subject.activations_at_ends(&prefixed, hook)
     }
 
     fn token_losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Matrix, SubjectError> {

@@ -443,6 +443,14 @@ fn reading_speed_of_a_file() {
             model.logits_of(normed.data()).expect("logits");
         }
         println!("one by one: {:.1} tokens/s", 8.0 / watch.seconds());
+        let mut sixteen = vec![past[0].beginning(100); 16];
+        let next = TokenBatch::new((1..=16).collect(), 1).expect("whole");
+        let watch = crate::base::Stopwatch::start();
+        for _ in 0..8 {
+            let normed = model.read_on(&next, &mut sixteen).expect("runs");
+            model.logits_of(normed.data()).expect("logits");
+        }
+        println!("sixteen at once: {:.0} tokens/s", 16.0 * 8.0 / watch.seconds());
     }
     assert!(last.iter().all(|logit| logit.is_finite()));
     let text: Vec<String> = last.iter().map(f32::to_string).collect();

@@ -16,7 +16,7 @@ mod tiles;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::linalg::{StoredRows, fetch_ahead, multiply_stored};
+use crate::linalg::{StoredRows, fetch_ahead, multiply_each, multiply_stored};
 
 /// Rows between the one that is read and the one whose bytes are asked for meanwhile.
 const FETCHED_AHEAD: usize = 2;
@@ -197,6 +197,14 @@ impl Packed {
     /// it.
     pub fn multiply(&self, x: &[f32], alone: bool) -> Option<Vec<f32>> {
         (self.cols > 0 && x.len().is_multiple_of(self.cols)).then(|| multiply_stored(x, self, alone))
+    }
+
+    /// [`Packed::multiply`] with each of several matrices that are equally wide; none where they are not.
+    pub fn multiply_each(x: &[f32], matrices: &[&Self], alone: bool) -> Option<Vec<Vec<f32>>> {
+        let cols = matrices.first()?.cols;
+        let fit =
+            cols > 0 && matrices.iter().all(|matrix| matrix.cols == cols) && x.len().is_multiple_of(cols);
+        fit.then(|| multiply_each(x, matrices, alone))
     }
 }
 

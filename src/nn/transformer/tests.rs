@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Tensor, Var};
 
 use super::*;
+use crate::nn::TokenTree;
 
 mod mixtures;
 
@@ -479,3 +480,60 @@ fn configurations_that_cannot_be_run_are_refused_by_field() {
 
 mod spellings;
 mod variants;
+
+/// Sequences of several lengths with beginnings in common, sorted.
+fn texts_that_begin_alike(vocab: usize, longest: usize) -> Vec<Vec<u32>> {
+    let token = |at: usize| ((at * 7919 + 13) % vocab) as u32;
+    let mut texts = vec![vec![token(1)]];
+    for length in 2..=longest.min(9) {
+        let text: Vec<u32> = (0..length).map(token).collect();
+        for replaced in 0..length {
+            let mut other = text.clone();
+            other[replaced] = token(replaced + 11);
+            texts.push(other);
+        }
+        texts.push(text);
+    }
+    texts.sort();
+    texts.dedup();
+    texts
+}
+
+/// The last row at every hook point, of every text run on its own and of all in trees.
+fn check_ends(name: &str, model: &Transformer) {
+    let texts = texts_that_begin_alike(model.architecture().vocab, model.architecture().n_ctx);
+    let sorted: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    for hook in every_hook(model) {
+        let alone = texts.iter().flat_map(|text| {
+            let tokens = TokenBatch::new(text.clone(), text.len()).expect("whole");
+            let request = Request { hooks: &[hook], edit: None, output: Output::Nothing };
+            let found = matrix_of(model.forward(&tokens, request).expect("runs").activations.pop());
+            found.expect("rows").row(text.len() - 1).to_vec()
+        });
+        let alone: Vec<f32> = alone.collect();
+        let trees = TokenTree::of_sorted(&sorted, 20).expect("trees");
+        assert!(trees.len() > 1);
+        let in_trees: Vec<f32> = trees
+            .iter()
+            .flat_map(|tree| model.activations_at_ends(tree, hook).expect("runs").into_vec())
+            .collect();
+        let tensor = |rows: Vec<f32>| Tensor::new(rows, &Device::Cpu).expect("rows");
+        let distance = distance(&tensor(in_trees), &tensor(alone));
+        assert!(distance <= 1e-5, "{name} {hook}: {distance:.2e}");
+    }
+}
+
+#[test]
+fn texts_with_common_beginnings_give_what_each_gives_alone() {
+    for family in FAMILIES {
+        check_ends(family, &load(&fixture(family), "config.json"));
+    }
+    let model = load(&fixture("llama"), "config.json");
+    let tree = |ids: &[u32]| TokenTree::of_sorted(&[ids], 50).expect("a tree").remove(0);
+    let beyond = tree(&[1, model.architecture().vocab as u32]);
+    let beyond = model.activations_at_ends(&beyond, HookPoint::Embed).expect_err("refused");
+    assert!(matches!(beyond, NnError::TokenOutOfVocabulary { col: 1, .. }), "{beyond}");
+    let long = tree(&vec![1; model.architecture().n_ctx + 1]);
+    let long = model.activations_at_ends(&long, HookPoint::Embed).expect_err("refused");
+    assert!(matches!(long, NnError::TooLong { .. }), "{long}");
+}

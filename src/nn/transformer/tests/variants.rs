@@ -114,6 +114,7 @@ fn every_option_agrees_with_the_reference_in_every_way_of_running() {
             let parts = read_in_parts(model, tokens.row(1), &[0, 4, 5, 10]);
             let whole = logits.narrow(0, 10, 10).expect("the second sequence");
             assert!(distance(&parts, &whole) < 4e-6, "{name} {way}: in parts");
+            check_ends(&format!("{name} {way}"), model);
         }
     }
 }
