@@ -13,6 +13,9 @@ pub struct TextInput {
     pub bos: bool,
     /// Positions of a fitting context, those of BOS among them; 0 where nothing is known of the texts.
     pub ctx_tokens: usize,
+    /// Whether the mean over dimensions was taken off everything that the model writes to its stream
+    /// (`center_writing_weights`); none where that would change what it computes, or nothing is known of it.
+    pub centred: Option<bool>,
 }
 
 /// Settings of training that decide which rows a dictionary saw.
@@ -21,6 +24,7 @@ pub(super) struct Stated {
     prepend_bos: Option<bool>,
     context_size: Option<u64>,
     excludes_special_tokens: Option<bool>,
+    centred: Option<bool>,
 }
 
 impl Stated {
@@ -42,7 +46,12 @@ impl Stated {
             Value::Array(ids) => Ok(!ids.is_empty()),
             _ => Err("true, false or a list of token ids"),
         });
+        let processing = value("model_from_pretrained_kwargs");
+        let centred = processing.and_then(|processing| processing.get("center_writing_weights"));
+        let centred = centred.filter(|value| !value.is_null());
+        let centred = centred.map(|value| value.as_bool().ok_or("true or false"));
         Ok(Self {
+            centred: centred.transpose().map_err(|expected| wrong("center_writing_weights", expected))?,
             prepend_bos: prepend_bos.transpose().map_err(|expected| wrong("prepend_bos", expected))?,
             context_size: context_size.transpose().map_err(|expected| wrong("context_size", expected))?,
             excludes_special_tokens: excludes
@@ -53,18 +62,32 @@ impl Stated {
 
     /// What differs here so much that the dictionary's features are of another input.
     pub(super) fn warnings(&self, input: TextInput) -> Vec<String> {
-        let warning = match (self.prepend_bos, input.bos) {
-            (Some(true), false) => {
+        let bos = match (self.prepend_bos, input.bos) {
+            _ if input.ctx_tokens == 0 => None,
+            (Some(true), false) => Some(
                 "was trained with BOS in front of every context (`prepend_bos: true`), and nothing stands there here: \
-                 set `subject.bos: always`, or `auto` where the tokenizer puts one"
-            }
-            (Some(false), true) => {
+                 set `subject.bos: always`, or `auto` where the tokenizer puts one",
+            ),
+            (Some(false), true) => Some(
                 "was trained without BOS in front (`prepend_bos: false`), and one stands there here: set \
-                 `subject.bos: never`"
-            }
-            _ => return Vec::new(),
+                 `subject.bos: never`",
+            ),
+            _ => None,
         };
-        if input.ctx_tokens == 0 { Vec::new() } else { vec![warning.to_string()] }
+        let centring = match (self.centred, input.centred) {
+            (Some(true), Some(false)) => Some(
+                "was trained on a model whose writing weights were centred (`model_from_pretrained_kwargs: \
+                 {center_writing_weights: true}`), and they are not here: set `subject.processing: \
+                 [center_writing_weights]`",
+            ),
+            (Some(false), Some(true)) => Some(
+                "was trained on a model whose writing weights were not centred (`model_from_pretrained_kwargs: \
+                 {center_writing_weights: false}`), and here they are: leave `center_writing_weights` out of \
+                 `subject.processing`",
+            ),
+            _ => None,
+        };
+        [bos, centring].into_iter().flatten().map(String::from).collect()
     }
 
     /// What else differs.

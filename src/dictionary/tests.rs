@@ -755,8 +755,12 @@ fn what_a_file_says_of_its_texts_is_compared_with_how_texts_are_run() {
             params.check().expect("valid").fit(&set, context).map(|fitted| fitted.report)
         })
     };
-    let (with, without) =
-        (TextInput { bos: true, ctx_tokens: 128 }, TextInput { bos: false, ctx_tokens: 128 });
+    let (with, without) = (
+        TextInput { bos: true, ctx_tokens: 128, centred: Some(true) },
+        TextInput { bos: false, ctx_tokens: 128, centred: Some(false) },
+    );
+    let centres =
+        |flag: bool| serde_json::json!({"model_from_pretrained_kwargs": {"center_writing_weights": flag}});
     let states = |bos: bool| serde_json::json!({"prepend_bos": bos, "context_size": 128});
     // From version 6 of SAELens on the same settings stand one level deeper.
     let nested = |bos: bool| serde_json::json!({"metadata": states(bos)});
@@ -768,6 +772,13 @@ fn what_a_file_says_of_its_texts_is_compared_with_how_texts_are_run() {
         (nested(true), without, Some("prepend_bos: true")),
         (nested(true), with, None),
         (serde_json::json!({"prepend_bos": null}), without, None),
+        (centres(true), with, None),
+        (centres(true), without, Some("center_writing_weights: true")),
+        (centres(false), without, None),
+        (centres(false), with, Some("center_writing_weights: false")),
+        (serde_json::json!({"model_from_pretrained_kwargs": {"fold_ln": true}}), without, None),
+        // Where norms divide alone there is nothing to centre.
+        (centres(true), TextInput { centred: None, ..without }, None),
         // Nothing is known of the texts of rows that were handed in.
         (states(true), TextInput::default(), None),
     ] {

@@ -52,6 +52,8 @@ pub struct Fitter<'a> {
     pub tokens: Digest,
     /// Whether BOS stands in front of them.
     pub bos: bool,
+    /// See [`TextInput::centred`].
+    pub centred: Option<bool>,
     /// Stored stages.
     pub store: &'a StageStore,
     /// Where autoencoders are trained.
@@ -178,7 +180,8 @@ impl Fitter<'_> {
         };
         let failed = |source| self.failed(&method.name, source);
         let training = method.nth_training();
-        let input = TextInput { bos: self.bos, ctx_tokens: self.suite.corpus.ctx_tokens };
+        let input =
+            TextInput { bos: self.bos, ctx_tokens: self.suite.corpus.ctx_tokens, centred: self.centred };
         let mut context = FitContext {
             method: &method.name,
             seed,

@@ -266,6 +266,7 @@ impl SubjectPass<'_> {
                 subject: self.subject.info().weights_digest,
                 tokens: self.tokens.digest,
                 bos: !self.tokens.prefix.is_empty(),
+                centred: self.subject.is_centred(),
                 store: self.store,
                 device: self.subject.device(),
                 stop: self.stop,
