@@ -338,15 +338,13 @@ pub struct ModelSimulator {
     pub attempts: usize,
     /// Worked examples in the question; none: all there are.
     pub shots: Option<usize>,
-    /// Whether values are what the explanation adds to those without one; of `prompt_logprobs`.
-    pub calibrated: bool,
 }
 
 impl ModelSimulator {
     /// One with everything else as it is where a suite says nothing.
     pub fn of(kind: ModelSimulatorKind, llm: LlmSpec) -> Self {
         let name = name_of(&ModelSimulatorKind::ALL, kind);
-        Self { name, kind, llm, attempts: ATTEMPTS, shots: None, calibrated: false }
+        Self { name, kind, llm, attempts: ATTEMPTS, shots: None }
     }
 }
 

@@ -19,17 +19,11 @@ pub(super) const SLOT: &str = "unknown";
 /// A fragment fails where more than this share of its tokens is untold.
 const UNTOLD_ALLOWED: f64 = 0.1;
 
-/// The explanation that every other is compared with: what a model expects on a token before it is told anything.
-const NOTHING: &str = "something that is not known";
-
 /// All values of a fragment from one reading of a prompt, nothing generated: every token is listed with a filler for its
 /// value, and at each filler the expectation over the numbers is taken: over all of them where the client knows every
 /// token's probability, else over those among the likeliest tokens. A slot without any number there is untold.
 ///
-/// Models have expectations of a token whatever they are told: that names are strong, say. So where it is `calibrated`,
-/// the same fragment is read once more under an explanation that says nothing, and a value is what the explanation
-/// adds, from −10 to 10. Sources: Bills et al. 2023 (all values from one reading); Zhao et al. 2021, arXiv 2102.09690
-/// (calibration by a question without content).
+/// Source: Bills et al. 2023 (all values from one reading).
 ///
 /// Needs a client that scores prompts. Where its tokenizer writes 10 as two tokens, which the client says or the
 /// worked examples in the reply show, the probability of `1` would stand for both one and ten; the question is
@@ -37,7 +31,6 @@ const NOTHING: &str = "something that is not known";
 #[derive(Debug)]
 pub struct PromptLogprobs {
     shots: Option<usize>,
-    calibrated: bool,
     /// Learnt from the first reply, for which all others wait: saves the first of two questions. What
     /// comes out does not depend on it.
     splits_ten: Mutex<Option<bool>>,
@@ -52,8 +45,8 @@ enum Read {
 
 impl PromptLogprobs {
     /// With so many worked examples, or all there are.
-    pub fn new(shots: Option<usize>, calibrated: bool) -> Self {
-        Self { shots, calibrated, splits_ten: Mutex::default() }
+    pub fn new(shots: Option<usize>) -> Self {
+        Self { shots, splits_ten: Mutex::default() }
     }
 
     /// The question on a scale whose strongest level is `most`, 10 or 9.
@@ -123,12 +116,6 @@ impl PromptLogprobs {
     }
 }
 
-/// What an explanation adds to what is expected without one; untold where either is.
-fn added(with: &Simulation, without: &Simulation) -> Simulation {
-    let pairs = with.expected.iter().zip(&without.expected);
-    Simulation { expected: pairs.map(|(with, without)| Some((*with)? - (*without)?)).collect() }
-}
-
 impl LanguageSimulator for PromptLogprobs {
     fn name(&self) -> &'static str {
         PROMPT.name
@@ -136,20 +123,13 @@ impl LanguageSimulator for PromptLogprobs {
 
     fn digest(&self) -> Digest {
         let mut digester = Digester::new("simulator");
-        digester.text(self.name()).digest(&PROMPT.digest()).json(&(
-            TOP,
-            self.shots,
-            SLOT,
-            self.calibrated.then_some(NOTHING),
-        ));
+        digester.text(self.name()).digest(&PROMPT.digest()).json(&(TOP, self.shots, SLOT));
         digester.finish()
     }
 
     fn examples(&self, explanation: &str, tokens: &[String]) -> Vec<Example> {
-        let explanations = [Some(NOTHING).filter(|_| self.calibrated), Some(explanation)];
-        let question = |explanation| Question::Prompt(self.request(explanation, tokens, STRONGEST));
-        let example = |explanation| Example { question: question(explanation), reply: String::new() };
-        explanations.into_iter().flatten().map(example).collect()
+        let question = Question::Prompt(self.request(explanation, tokens, STRONGEST));
+        vec![Example { question, reply: String::new() }]
     }
 
     /// A prompt's probabilities are the same each time, so nothing is asked again: no `allowance`.
@@ -160,19 +140,7 @@ impl LanguageSimulator for PromptLogprobs {
         tokens: &'a [String],
         _allowance: usize,
     ) -> BoxFuture<'a, Result<Attempt<Simulation>, ChatError>> {
-        Box::pin(async move {
-            let with = self.both_scales(client, explanation, tokens).await?;
-            let Attempt::Done(with) = with else { return Ok(with) };
-            if !self.calibrated {
-                return Ok(Attempt::Done(with));
-            }
-            let without = self.both_scales(client, NOTHING, tokens).await?;
-            let simulation = without.map(|without| added(&with, &without));
-            Ok(match simulation {
-                Attempt::Done(simulation) if is_untold(&simulation.expected) => untold_slots(),
-                simulation => simulation,
-            })
-        })
+        Box::pin(self.both_scales(client, explanation, tokens))
     }
 }
 

@@ -112,7 +112,7 @@ fn worked_examples_are_answered_as_replies_are_read() {
     let answers = turns.iter().filter(|turn| turn.role == Role::Assistant);
     assert!(answers.map(|turn| PerToken::default().read(&said(&turn.content))).all(|read| read.is_ok()));
     for place in ["{{", "}}"] {
-        assert!(!PromptLogprobs::new(None, false).request("x", &tokens(3), 10).prompt.contains(place));
+        assert!(!PromptLogprobs::new(None).request("x", &tokens(3), 10).prompt.contains(place));
     }
 }
 
@@ -243,7 +243,7 @@ fn from_prompt(
         Ok(scored(request, whole_numbers, &tops.iter().map(|top| top.to_vec()).collect::<Vec<_>>()))
     });
     let hard = ["\tunknown\n".to_string(), "\"".to_string(), " é⟦".to_string()];
-    let simulator = PromptLogprobs::new(None, false);
+    let simulator = PromptLogprobs::new(None);
     let simulated = block_on(simulate_with(&client, &simulator, "a\tunknown\nb", &hard[..tops.len()], 5));
     let n_asked = client.scored.lock().expect("kept").len();
     (simulated, n_asked)
@@ -276,7 +276,7 @@ fn where_ten_is_two_tokens_the_scale_ends_at_nine_and_is_stretched() {
 #[test]
 fn the_split_of_ten_is_learnt_once() {
     let client = Scripted::scoring(|request| Ok(scored(request, false, &[vec![("9", 0.5)]])));
-    let simulator = PromptLogprobs::new(None, false);
+    let simulator = PromptLogprobs::new(None);
     for _ in 0..3 {
         let simulated = block_on(simulate_with(&client, &simulator, "x", &tokens(1), 0));
         assert!(close(&simulated, &[10.0]));
@@ -293,8 +293,7 @@ fn untold_slots_are_left_out_and_more_than_a_tenth_fail_the_fragment() {
             let told = |nth: usize| vec![(if nth < n_untold { "x" } else { "4" }, 0.2)];
             Ok(scored(request, true, &(0..20).map(told).collect::<Vec<_>>()))
         });
-        let simulated =
-            block_on(simulate_with(&client, &PromptLogprobs::new(None, false), "x", &tokens(20), 0));
+        let simulated = block_on(simulate_with(&client, &PromptLogprobs::new(None), "x", &tokens(20), 0));
         if fails {
             assert_eq!(simulated, Ok(failed("untold_slots")));
             continue;
@@ -334,26 +333,10 @@ fn where_all_numbers_are_weighed_the_unlikeliest_are_told() {
     {
         let likely: &'static [&'static str] = Box::leak(Box::new(likely));
         let client = weighing(whole, likely);
-        let simulated =
-            block_on(simulate_with(&client, &PromptLogprobs::new(None, false), "x", &tokens(3), 0));
+        let simulated = block_on(simulate_with(&client, &PromptLogprobs::new(None), "x", &tokens(3), 0));
         assert!(close(&simulated, &wanted), "{simulated:?}");
         assert_eq!(client.scored.lock().expect("kept").len(), if whole { 1 } else { 2 });
     }
-}
-
-#[test]
-fn calibrated_values_are_what_the_explanation_adds() {
-    let client = Scripted::scoring(|request| {
-        let told = [vec![("5", 0.4)], vec![("2", 0.4)], vec![("1", 0.4)]];
-        let untold = [vec![("3", 0.4)], vec![("2", 0.4)], vec![("7", 0.4)]];
-        let explained = request.prompt.contains("responds to: x\n");
-        Ok(scored(request, true, if explained { &told } else { &untold }))
-    });
-    let simulator = PromptLogprobs::new(None, true);
-    let simulated = block_on(simulate_with(&client, &simulator, "x", &tokens(3), 0));
-    assert!(close(&simulated, &[2.0, 0.0, -6.0]), "{simulated:?}");
-    assert_eq!(client.scored.lock().expect("kept").len(), 2);
-    assert_eq!(simulator.examples("x", &tokens(3)).len(), 2);
 }
 
 #[test]
@@ -363,10 +346,10 @@ fn a_reply_about_another_text_has_no_logprobs() {
         reply.tokens.truncate(20);
         Ok(reply)
     });
-    let simulated = block_on(simulate_with(&short, &PromptLogprobs::new(None, false), "x", &tokens(1), 0));
+    let simulated = block_on(simulate_with(&short, &PromptLogprobs::new(None), "x", &tokens(1), 0));
     assert_eq!(simulated, Ok(failed("no_logprobs")));
     let unable = Scripted::saying(&["x"]);
-    let simulated = block_on(simulate_with(&unable, &PromptLogprobs::new(None, false), "x", &tokens(1), 0));
+    let simulated = block_on(simulate_with(&unable, &PromptLogprobs::new(None), "x", &tokens(1), 0));
     assert!(matches!(simulated, Err(ChatError::Unsupported { .. })));
 }
 
@@ -417,7 +400,7 @@ fn one_missing_token_makes_the_fragment_missing() {
 #[test]
 fn kinds_have_names_and_versions_of_their_own() {
     let names = ["generated", "generated_expected", "prompt_logprobs", "per_token"];
-    let prompts = PromptLogprobs::new(None, false);
+    let prompts = PromptLogprobs::new(None);
     let kinds: [&dyn LanguageSimulator; 4] = [&INTEGERS, &EXPECTED, &prompts, &PerToken::default()];
     let mut digests: Vec<String> = kinds.iter().map(|kind| kind.digest().hex()).collect();
     digests.sort();
@@ -458,7 +441,7 @@ proptest! {
     #[test]
     fn every_token_of_a_prompt_is_one_slot_whatever_it_says(texts in prop::collection::vec(any::<String>(), 1..10)) {
         let slots = |n: usize| {
-            let request = PromptLogprobs::new(None, false).request("x\ty\n", &texts[..n], 10);
+            let request = PromptLogprobs::new(None).request("x\ty\n", &texts[..n], 10);
             request.prompt.matches(&format!("\t{SLOT}\n")).count()
         };
         prop_assert_eq!(slots(texts.len()) - slots(0), texts.len());

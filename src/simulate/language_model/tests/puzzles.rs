@@ -142,11 +142,10 @@ fn planted_puzzles_by_real_models() {
     let wanted = |name: &str, variable: &str| {
         std::env::var(variable).map_or(true, |list| list.split(',').any(|one| name.contains(one)))
     };
-    let kinds: [(&str, Box<dyn LanguageSimulator>); 7] = [
+    let kinds: [(&str, Box<dyn LanguageSimulator>); 6] = [
         ("exemplar", Box::new(Exemplar)),
         ("likelihood", Box::new(Likelihood)),
-        ("prompt_logprobs", Box::new(PromptLogprobs::new(None, false))),
-        ("prompt_logprobs, calibrated", Box::new(PromptLogprobs::new(None, true))),
+        ("prompt_logprobs", Box::new(PromptLogprobs::new(None))),
         ("generated", Box::new(Generated { expected_value: false, shots: None })),
         ("generated_expected", Box::new(Generated { expected_value: true, shots: None })),
         ("per_token", Box::new(PerToken { shots: None })),
@@ -168,7 +167,8 @@ fn planted_puzzles_by_real_models() {
         let cache = tempfile::tempdir().expect("a folder");
         let spec = LlmSpec::new(ClientKind::Local, &path.display().to_string());
         let (cache_folder, offline) = (cache.path().to_path_buf(), true);
-        let endpoint = Endpoint { spec, key: None, base_url: None, offline, cache_folder, budget: None };
+        let endpoint =
+            Endpoint { spec, key: None, base_url: None, offline, cache_folder, budget: None, program: None };
         let client = connect(&endpoint).expect("a model").client;
         for (kind, simulator) in kinds.iter().filter(|(kind, _)| wanted(kind, "AUTOINTERP_PUZZLE_KINDS")) {
             for (set, text) in [
