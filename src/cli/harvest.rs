@@ -93,6 +93,7 @@ pub fn model_places(environment: &Environment, device: DeviceName, common: &Comm
         openai_base_url: None,
         budget: None,
         offline: common.offline,
+        program: None,
     }
 }
 

@@ -33,6 +33,10 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// The whole program: parses, does, prints; gives the exit code.
 pub fn main() -> u8 {
+    #[cfg(feature = "local-llm")]
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == crate::llm::TRY_TEMPLATE) {
+        return crate::llm::try_template(std::io::stdin().lock());
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

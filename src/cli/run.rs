@@ -46,6 +46,7 @@ pub fn places(
         openai_base_url: environment.openai_base_url.clone(),
         budget: None,
         offline: common.offline,
+        program: std::env::current_exe().ok(),
     }
 }
 

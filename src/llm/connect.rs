@@ -29,6 +29,9 @@ pub struct Endpoint {
     pub cache_folder: PathBuf,
     /// What may be spent; models that share a clone share the money.
     pub budget: Option<Budget>,
+    /// A program that tries a local model's chat template in a process of its own when it is run with
+    /// `try-chat-template`; none: it is not tried.
+    pub program: Option<PathBuf>,
 }
 
 /// A model ready to be asked.
@@ -166,7 +169,7 @@ pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, Cha
         if !problems.is_empty() {
             return Err(ChatError::BadRequest { endpoint: spec.model.clone(), detail: problems.join("; ") });
         }
-        open_local(spec)?
+        open_local(endpoint)?
     } else {
         let base = endpoint.address()?;
         endpoint.check(&base)?;
@@ -192,12 +195,15 @@ pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, Cha
 }
 
 #[cfg(feature = "local-llm")]
-fn open_local(spec: &LlmSpec) -> Result<Arc<dyn ChatClient>, ChatError> {
-    Ok(Arc::new(super::local::Local::open(std::path::Path::new(&spec.model), spec.structured)?))
+fn open_local(endpoint: &Endpoint) -> Result<Arc<dyn ChatClient>, ChatError> {
+    let Endpoint { spec, program, .. } = endpoint;
+    let model = std::path::Path::new(&spec.model);
+    Ok(Arc::new(super::local::Local::open(model, spec.structured, program.as_deref())?))
 }
 
 #[cfg(not(feature = "local-llm"))]
-fn open_local(spec: &LlmSpec) -> Result<Arc<dyn ChatClient>, ChatError> {
+fn open_local(endpoint: &Endpoint) -> Result<Arc<dyn ChatClient>, ChatError> {
+    let spec = &endpoint.spec;
     let detail = "runs in this process, which was built without the feature `local-llm`".to_string();
     Err(ChatError::Unsupported { endpoint: spec.model.clone(), detail })
 }

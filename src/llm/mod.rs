@@ -50,6 +50,8 @@ pub use chat::{
 pub use connect::{Endpoint, Llm, connect, connect_with};
 pub use counter::{Example, Question, TokenCounter, approximate_tokens};
 pub use lenient::{Lenient, Node, whole_number};
+#[cfg(feature = "local-llm")]
+pub use local::{TRY_TEMPLATE, try_template};
 pub use metered::{Meter, Metered, Prices, Usage};
 pub use overheard::{Heard, Overheard};
 pub use prompt::Prompt;

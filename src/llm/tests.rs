@@ -170,6 +170,7 @@ fn endpoint(url: &str, cache: &Path) -> Endpoint {
         offline: false,
         cache_folder: cache.to_path_buf(),
         budget: None,
+        program: None,
     }
 }
 

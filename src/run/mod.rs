@@ -88,6 +88,9 @@ pub struct Places {
     pub budget: Option<Budget>,
     /// No network.
     pub offline: bool,
+    /// This program, to be run again where a stranger's file could end the process that reads it; none: it is read
+    /// in this one.
+    pub program: Option<PathBuf>,
 }
 
 /// Whether somebody asked to stop; looked at between pieces of work.

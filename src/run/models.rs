@@ -45,7 +45,7 @@ pub fn simulator_of(spec: &ModelSimulator) -> Box<dyn LanguageSimulator> {
     match spec.kind {
         ModelSimulatorKind::Generated => Box::new(Generated { expected_value: false, shots }),
         ModelSimulatorKind::GeneratedExpected => Box::new(Generated { expected_value: true, shots }),
-        ModelSimulatorKind::PromptLogprobs => Box::new(PromptLogprobs::new(shots, spec.calibrated)),
+        ModelSimulatorKind::PromptLogprobs => Box::new(PromptLogprobs::new(shots)),
         ModelSimulatorKind::PerToken => Box::new(PerToken { shots }),
         ModelSimulatorKind::Likelihood => Box::new(Likelihood),
         ModelSimulatorKind::Exemplar => Box::new(Exemplar),
@@ -135,6 +135,7 @@ impl Connections<'_> {
             offline: places.offline,
             cache_folder: places.cache.join("answers"),
             budget: places.budget.clone(),
+            program: places.program.clone(),
         };
         let llm = connect(&endpoint)?;
         self.made.push((spec.clone(), llm.clone()));

@@ -92,6 +92,7 @@ mod tests {
             openai_base_url: None,
             budget: None,
             offline: true,
+            program: None,
         };
         let subject = embedded::load().expect("the embedded model");
         open_corpus(&suite, &subject, &places, &|_, _| ()).expect("text").tokens

@@ -209,6 +209,7 @@ mod tests {
             offline: true,
             cache_folder,
             budget: None,
+            program: None,
         };
         let role = Role::new(Step::Judge, "detection", &spec, connect(&endpoint).expect("nothing is sent"));
         let minutes = || role.usage().minutes;

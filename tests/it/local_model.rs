@@ -132,3 +132,20 @@ fn a_model_that_is_not_there_and_fields_of_endpoints_are_refused() {
         "explainer={kind: highlighted, llm: {client: local, model: x, base_url: 'http://a/v1', price_in: 1}}";
     run(&toy, "out", "generated", &["--set", with_address]).refused(2, &["base_url", "price_in"]);
 }
+
+/// A template out of a file that takes all memory, or nests beyond the stack, ends no run.
+#[test]
+fn a_chat_template_that_no_process_survives_is_named() {
+    let doubled =
+        format!("{{% set a = 'x' * 1000000 %}}{}{{{{ a|length }}}}", "{% set a = a ~ a %}".repeat(20));
+    let nested = format!("{{{{ {}1 }}}}", "not ".repeat(100_000));
+    let padded = "{{ '%999999999999d'|format(1) }}".to_string();
+    let toy = Toy::new();
+    write_language_model(&toy.path("explainer"));
+    for (name, template) in [("doubled", doubled), ("nested", nested), ("padded", padded)] {
+        let path = toy.path("explainer").join("chat_template.jinja");
+        write_atomic(&path, template.as_bytes()).expect("written");
+        let told = ["explainer", "its chat template takes more than 512 MB of memory, or nests deeper"];
+        run(&toy, name, "generated", &[]).refused(8, &told);
+    }
+}

@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 
 use self::engine::{Engine, Job};
 use self::model::LocalModel;
+pub use self::template::apart::{ARGUMENT as TRY_TEMPLATE, try_template};
 use super::{BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest};
 
 /// A model in this process. Its thread ends when it is dropped.
@@ -36,12 +37,17 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Reads a model and starts its thread. With `structured`, answers are held to their schemas.
+    /// Reads a model and starts its thread. With `structured`, answers are held to their schemas. Its chat template is
+    /// first tried in a process of `program`, where one is given: see [`try_template`].
     ///
     /// # Errors
     /// [`ChatError::LocalModel`] where there is no model or it cannot be used.
-    pub fn open(path: &Path, structured: bool) -> Result<Self, ChatError> {
+    pub fn open(path: &Path, structured: bool, program: Option<&Path>) -> Result<Self, ChatError> {
         let model = LocalModel::open(path)?;
+        if let Some(program) = program {
+            let failed = |what: String| model.failed(&format!("its chat template {what}"));
+            model.template.check_apart(program).map_err(failed)?;
+        }
         let name = model.name.clone();
         let identity = format!("{}{}", model.identity, if structured { "" } else { " unstructured" });
         let (jobs, queue) = channel();

@@ -1,3 +1,4 @@
+pub(super) mod apart;
 mod generation;
 mod python;
 #[cfg(test)]
@@ -14,6 +15,9 @@ use crate::nn::tokenizer::token_named;
 
 /// Steps that a template may take: it comes from a stranger's file.
 const FUEL: u64 = 10_000_000;
+
+/// Bytes of the longest text that a template may write.
+const MOST_BYTES: usize = 16 << 20;
 
 /// Names that templates know special tokens by.
 const ROLES: [&str; 7] =
@@ -62,6 +66,14 @@ impl ChatTemplate {
             Some(messages) => render(&source, tokens, &messages),
             None => Err(error),
         })
+    }
+
+    /// Tries the template in a process of its own, `program`: see [`apart`].
+    pub fn check_apart(&self, program: &Path) -> Result<(), String> {
+        match self {
+            Self::Given { source, tokens } => apart::check(program, source, tokens),
+            Self::Joined => Ok(()),
+        }
     }
 
     /// What decides how conversations are written, for digests.
@@ -127,11 +139,15 @@ fn render(source: &str, tokens: &BTreeMap<String, String>, messages: &[Message])
         documents => None::<()>,
         ..minijinja::Value::from_serialize(tokens)
     };
-    environment.render_named_str("chat_template", source, context).map_err(|error| {
+    let text = environment.render_named_str("chat_template", source, context).map_err(|error| {
         let mut text = error.to_string();
         if let Some(line) = error.line() {
             text.push_str(&format!(" (line {line})"));
         }
         text
-    })
+    })?;
+    if text.len() > MOST_BYTES {
+        return Err(format!("it wrote {} MB, and {} MB is the most", text.len() >> 20, MOST_BYTES >> 20));
+    }
+    Ok(text)
 }

@@ -210,11 +210,11 @@ async fn answers_do_not_depend_on_what_else_is_asked() {
             slots: None,
         })
         .collect();
-    let together = Local::open(folder.path(), true).expect("a model");
+    let together = Local::open(folder.path(), true, None).expect("a model");
     let replies = join_all(questions.iter().map(|question| together.chat(question))).await;
     let scored = join_all(prompts.iter().map(|prompt| together.score_prompt(prompt))).await;
     for (question, reply) in questions.iter().zip(replies) {
-        let alone = Local::open(folder.path(), true).expect("a model");
+        let alone = Local::open(folder.path(), true, None).expect("a model");
         let reply = reply.expect("an answer");
         assert_eq!(alone.chat(question).await.expect("an answer"), reply);
         assert_eq!(alone.identity(), together.identity());
@@ -230,7 +230,7 @@ async fn answers_do_not_depend_on_what_else_is_asked() {
         }
     }
     for (prompt, scored) in prompts.iter().zip(scored) {
-        let alone = Local::open(folder.path(), true).expect("a model");
+        let alone = Local::open(folder.path(), true, None).expect("a model");
         let scored = scored.expect("a reply");
         assert_eq!(alone.score_prompt(prompt).await.expect("a reply"), scored);
         let joined: String = scored.tokens.iter().map(|token| token.token.as_str()).collect();
@@ -241,7 +241,7 @@ async fn answers_do_not_depend_on_what_else_is_asked() {
 #[tokio::test]
 async fn log_probabilities_of_a_prompt_are_those_of_the_logits() {
     let folder = toy_folder();
-    let local = Local::open(folder.path(), true).expect("a model");
+    let local = Local::open(folder.path(), true, None).expect("a model");
     let request = PromptRequest { prompt: "the thing that the others \u{e9}".into(), top: 4, slots: None };
     let reply = local.score_prompt(&request).await.expect("a reply");
     let model = LocalModel::open(folder.path()).expect("a model");
@@ -263,7 +263,7 @@ async fn log_probabilities_of_a_prompt_are_those_of_the_logits() {
 #[tokio::test]
 async fn slots_hold_the_log_probabilities_of_every_text_asked_about() {
     let folder = toy_folder();
-    let local = Local::open(folder.path(), true).expect("a model");
+    let local = Local::open(folder.path(), true, None).expect("a model");
     let beginning = "the same beginning of all, long enough to be read once\n";
     for asked in ["the\t_\nother\t_\n", "thing\t_\nthe <|im_end|>\t_\n", "the\t_\nthing\t_\n"] {
         let prompt = format!("{beginning}{asked}");
@@ -303,7 +303,7 @@ async fn slots_hold_the_log_probabilities_of_every_text_asked_about() {
 #[tokio::test]
 async fn a_number_alone_is_ten_or_ends_at_one() {
     let folder = toy_folder();
-    let local = Local::open(folder.path(), true).expect("a model");
+    let local = Local::open(folder.path(), true, None).expect("a model");
     let level = json!({"type": "integer", "enum": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]});
     for nth in 0..40 {
         let asked = ChatRequest { sample: nth, ..question("word", 1.0, schema(level.clone())) };
@@ -316,17 +316,17 @@ async fn a_number_alone_is_ten_or_ends_at_one() {
 #[tokio::test]
 async fn what_cannot_be_asked_or_opened_is_said() {
     let folder = toy_folder();
-    let local = Local::open(folder.path(), true).expect("a model");
+    let local = Local::open(folder.path(), true, None).expect("a model");
     let long = question(&"word ".repeat(2000), 0.0, None);
     let error = local.chat(&long).await.expect_err("too long");
     assert!(matches!(error, ChatError::BadRequest { .. }) && error.to_string().contains("1024"), "{error}");
     let odd = question("a", 0.0, schema(json!({"type": "number"})));
     let error = local.chat(&odd).await.expect_err("not understood");
     assert!(error.to_string().contains("structured: false"), "{error}");
-    let free = Local::open(folder.path(), false).expect("a model");
+    let free = Local::open(folder.path(), false, None).expect("a model");
     assert!(free.chat(&odd).await.is_ok());
     assert_ne!(free.identity(), local.identity());
-    let missing = |path: &Path| match Local::open(path, true) {
+    let missing = |path: &Path| match Local::open(path, true, None) {
         Err(ChatError::LocalModel { detail, missing, .. }) => (detail, missing),
         other => panic!("{:?}", other.err()),
     };
