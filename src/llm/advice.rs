@@ -113,8 +113,8 @@ impl ReadProblem {
                  model without one)"
             }
             Self::MalformedReply | Self::WrongCount | Self::OutOfRange => {
-                "take a model that keeps to the form asked for, or an endpoint that holds it to a schema \
-                 (`structured: true` in `llm`)"
+                "take a model that keeps to the form asked for, or an endpoint that holds it to the schema it is sent \
+                 (some take `structured: true` and do nothing with it)"
             }
             Self::NotOneSentence => {
                 "take a model that answers in one sentence, or one that can be held to a schema"

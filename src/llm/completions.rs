@@ -140,12 +140,48 @@ async fn echo(http: &Http, spec: &LlmSpec, request: &PromptRequest) -> Result<Pr
     if !joined.ends_with(&request.prompt) && count.completion_tokens.unwrap_or(A_TOKEN) > 0 {
         tokens.pop();
     }
+    if is_one_late(&tokens) {
+        if request.slots.is_none() {
+            let what = "gives each token of a prompt what belongs to the next one (llama-cpp-python does, where a model \
+                        has no BOS), which leaves the tokens' own probabilities out";
+            return Err(unsupported(http.endpoint(), what));
+        }
+        put_in_place(&mut tokens, usize::from(request.top));
+    }
     if let Some(first) = tokens.first_mut() {
         // Nothing is before it; some endpoints say 0 where others say nothing.
         first.logprob = None;
     }
     let tokens_in = count.prompt_tokens.unwrap_or(tokens.len() as u64);
     Ok(PromptReply { tokens, tokens_in, slots: None })
+}
+
+/// Tokens that must be the likeliest at the place before them until that is no accident.
+const ONE_LATE_AT_LEAST: usize = 4;
+
+/// Whether each token comes with the log-probabilities of the token after it. Of a text that a model reads well many
+/// tokens are the likeliest of all at their own place, and hardly any at the place before.
+fn is_one_late(tokens: &[PromptToken]) -> bool {
+    let is_likeliest = |token: &PromptToken, place: &PromptToken| {
+        place.top.first().is_some_and(|(likeliest, _)| *likeliest == token.token)
+    };
+    let pairs = || tokens.windows(2).map(|pair| (&pair[0], &pair[1]));
+    let at_own = pairs().filter(|(_, token)| is_likeliest(token, token)).count();
+    let before = pairs().filter(|(place, token)| is_likeliest(token, place)).count();
+    before >= ONE_LATE_AT_LEAST && before > 4 * at_own
+}
+
+/// Gives each token the `top` likeliest at its place, which stand at the token before it. Its own log-probability is
+/// known where it is among them.
+fn put_in_place(tokens: &mut [PromptToken], top: usize) {
+    for at in (1..tokens.len()).rev() {
+        let mut likeliest = std::mem::take(&mut tokens[at - 1].top);
+        // The token that stood there was added to the likeliest.
+        likeliest.truncate(top);
+        let own = likeliest.iter().find(|(token, _)| *token == tokens[at].token);
+        tokens[at].logprob = own.map(|(_, logprob)| *logprob);
+        tokens[at].top = likeliest;
+    }
 }
 
 async fn vllm(http: &Http, spec: &LlmSpec, request: &PromptRequest) -> Result<PromptReply, ChatError> {

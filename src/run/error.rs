@@ -76,7 +76,7 @@ pub enum RunError {
         why: String,
     },
     /// A language model gave no answer and will not give one now.
-    #[error("{0}; what was answered is kept, and the same command goes on from there")]
+    #[error("{error}; what was answered is kept{goes_on}", error = .0, goes_on = goes_on(.0))]
     Chat(#[from] ChatError),
     /// A language model was asked in vain.
     #[error(transparent)]
@@ -126,5 +126,13 @@ impl From<HarvestError> for RunError {
             HarvestError::File(error) => error.into(),
             HarvestError::Stopped => Self::Stopped,
         }
+    }
+}
+
+/// What more of the same command may do; what an endpoint cannot, it will not be able to next time.
+fn goes_on(error: &ChatError) -> &'static str {
+    match error {
+        ChatError::Unsupported { .. } => "",
+        _ => ", and the same command goes on from there",
     }
 }

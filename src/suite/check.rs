@@ -488,8 +488,6 @@ struct Told<M> {
     shots: Option<usize>,
     /// Of an explainer.
     temperature: Option<f64>,
-    /// Of a simulator.
-    calibrated: Option<bool>,
     path: String,
     at: Position,
 }
@@ -505,7 +503,6 @@ impl<M> Told<M> {
             best_of: 1,
             shots: None,
             temperature: None,
-            calibrated: None,
             path: path.into(),
             at,
         }
@@ -540,17 +537,13 @@ fn read_teller<M: Copy>(
         let explains = what == "explainer";
         let best_of = if explains { fields.count("best_of", 1, problems) } else { None };
         let temperature = if explains { fields.number("temperature", 0.0, 2.0, problems) } else { None };
-        // Other kinds have no such form, so that the field is unknown there.
-        let calibrates =
-            !explains && matches!(&kind_node.value, Value::Text(kind) if kind == "prompt_logprobs");
-        let calibrated = if calibrates { fields.truth("calibrated", problems) } else { None };
         let shots = read_shots(&mut fields, kind_node, problems);
         let llm = section(&mut fields, "llm", problems).and_then(|section| read_llm(section, problems));
         if let Some(told) = &mut told {
             told.name = name.unwrap_or_else(|| told.name.clone());
             told.attempts = attempts.unwrap_or(ATTEMPTS);
             told.best_of = best_of.unwrap_or(1);
-            (told.shots, told.temperature, told.calibrated) = (shots, temperature, calibrated);
+            (told.shots, told.temperature) = (shots, temperature);
             told.llm = llm;
         }
     }
@@ -596,6 +589,7 @@ fn read_llm(mut fields: Section<'_>, problems: &mut Problems) -> Option<LlmSpec>
     let structured = fields.truth("structured", problems);
     let omitted = fields.list("omit").unwrap_or_default();
     let omit = omitted.iter().filter_map(|(path, node)| as_text(path, node, problems)).collect();
+    let extra_body = fields.json("extra_body", problems);
     let max_tokens_field = fields.text("max_tokens_field", problems);
     let thinking_tokens = fields.count("thinking_tokens", 0, problems);
     let path = fields.path_of("prompt_logprobs");
@@ -619,7 +613,7 @@ fn read_llm(mut fields: Section<'_>, problems: &mut Problems) -> Option<LlmSpec>
     spec.timeout_seconds = timeout_seconds.unwrap_or(spec.timeout_seconds);
     spec.retries = retries.map_or(spec.retries, |retries| retries as u32);
     spec.structured = structured.unwrap_or(spec.structured);
-    spec.omit = omit;
+    (spec.omit, spec.extra_body) = (omit, extra_body);
     spec.max_tokens_field = max_tokens_field.unwrap_or(spec.max_tokens_field);
     spec.thinking_tokens = thinking_tokens.unwrap_or(spec.thinking_tokens);
     spec.response_format = response_format.unwrap_or(spec.response_format);
@@ -755,7 +749,6 @@ fn pair_of(
                 name: simulator.name,
                 attempts: simulator.attempts,
                 shots: simulator.shots,
-                calibrated: simulator.calibrated.unwrap_or(usual.calibrated),
                 ..usual
             };
             let judge = wanted.judge(&simulator.llm, &explainer.path, explainer.at, problems);

@@ -258,13 +258,6 @@ pub const FIELDS: &[Field] = &[
     field("simulator", "attempts", "integer", "`3`", "As the explainer's, for each fragment."),
     field("simulator", "shots", "integer", "all", "As the explainer's."),
     field(
-        "simulator",
-        "calibrated",
-        "boolean",
-        "`false`",
-        "Of `prompt_logprobs`: whether each fragment is read once more under an explanation that says nothing, and a value is what the explanation adds (two questions a fragment, the second shared by all explanations). Without it a value is the expectation as it is, as published.",
-    ),
-    field(
         "judge",
         "llm",
         "object",
@@ -344,6 +337,13 @@ pub const FIELDS: &[Field] = &[
         "array",
         "`[]`",
         "Fields left out of every request, for endpoints that refuse them: `temperature`, `seed`, `response_format`, `logprobs`, `top_logprobs`, …",
+    ),
+    field(
+        "llm",
+        "extra_body",
+        "object",
+        "`{}`",
+        "Fields added to every request, such as `repeat_penalty: 1.0` for llama-cpp-python, whose server has 1.1; `null` takes one out.",
     ),
     field(
         "llm",

@@ -162,6 +162,21 @@ impl<'a> Section<'a> {
         entries.iter().filter_map(text).collect()
     }
 
+    /// A mapping of anything.
+    pub fn json(
+        &mut self,
+        field: &'static str,
+        problems: &mut Vec<Problem>,
+    ) -> BTreeMap<String, serde_json::Value> {
+        let path = self.path_of(field);
+        let Some(node) = self.get(field) else { return BTreeMap::new() };
+        let Value::Map(entries) = &node.value else {
+            problems.push(problem(&path, node.at, format!("expected a mapping, found {}", node.kind())));
+            return BTreeMap::new();
+        };
+        entries.iter().map(|(key, _, node)| (key.clone(), node.to_json())).collect()
+    }
+
     /// A list; a single value counts as a list of one.
     pub fn list(&mut self, field: &'static str) -> Option<Vec<(String, &'a Node)>> {
         let path = self.path_of(field);

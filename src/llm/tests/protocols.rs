@@ -28,6 +28,14 @@ async fn scored(
     (reply, server.requests())
 }
 
+/// What comes of a request to score a prompt whose answer is this.
+async fn scored_as(request: PromptRequest, body: Value) -> Result<PromptReply, ChatError> {
+    let server = Server::start(move |_, _| ok(body.clone()));
+    let cache = tempfile::tempdir().expect("folder");
+    let llm = connect_with(&endpoint(&server.url, cache.path()), quick(0)).expect("connected");
+    llm.client.score_prompt(&request).await
+}
+
 fn full_question() -> ChatRequest {
     let mut request = question("hello");
     request.messages.insert(0, Message { role: Role::System, content: "be brief".into() });
@@ -269,6 +277,47 @@ async fn prompts_are_scored_by_echo_with_or_without_a_generated_token() {
         let (again, seen) = scored(|_| (), move |_, _| ok(body.clone())).await;
         assert_eq!((again.expect("scores"), seen.len()), (reply.clone(), 1));
     }
+}
+
+/// What llama-cpp-python says of a model without BOS: at each token what belongs to the next one, that token among it.
+#[tokio::test]
+async fn probabilities_that_are_one_place_off_are_put_in_place_or_refused() {
+    let words = ["a", " b", " c", " d", " e", " f"];
+    let late = |words: &[&str]| {
+        let top = |at: usize| {
+            let next = words.get(at + 1).copied().unwrap_or(" g");
+            let mut top = serde_json::Map::from_iter([(words[at].to_string(), json!(-16.0))]);
+            top.extend([(next.to_string(), json!(-0.25)), (" x".to_string(), json!(-2.0))]);
+            Value::Object(top)
+        };
+        let top: Vec<Value> = (0..words.len()).map(top).collect();
+        let logprobs = vec![-16.0; words.len()];
+        json!({
+            "choices": [{
+                "text": format!("{} g", words.concat()),
+                "logprobs": {"tokens": words, "token_logprobs": logprobs, "top_logprobs": top},
+            }],
+            "usage": {"prompt_tokens": words.len(), "completion_tokens": 1},
+        })
+    };
+    let body = late(&words);
+    let text = words.concat();
+    let asked = |slots: Option<Slots>| PromptRequest { prompt: text.clone(), top: 2, slots };
+    let slots = Slots { at: vec![1], texts: vec!["1".into()] };
+    let reply = scored_as(asked(Some(slots)), body.clone()).await.expect("scores");
+    assert_eq!(reply.tokens.iter().map(|token| token.token.as_str()).collect::<Vec<_>>(), words);
+    assert_eq!((reply.tokens[0].logprob, reply.tokens[0].top.len()), (None, 0));
+    for (token, word) in reply.tokens.iter().zip(words).skip(1) {
+        assert_eq!((token.logprob, token.top.len()), (Some(-0.25), 2), "{word}");
+        assert_eq!(token.top[0].0, word);
+    }
+    let error = scored_as(asked(None), body).await.expect_err("its own probabilities are not there");
+    assert!(error.to_string().contains("belongs to the next one"), "{error}");
+    // A text that says one thing over and over is no sign of it.
+    let same = ["a", " a", " a", " a", " a", " a", " a"];
+    let asked = PromptRequest { prompt: same.concat(), top: 2, slots: None };
+    let reply = scored_as(asked, late(&same)).await.expect("scores");
+    assert_eq!(reply.tokens[1].logprob, Some(-16.0));
 }
 
 #[tokio::test]
