@@ -129,10 +129,10 @@ impl From<HarvestError> for RunError {
     }
 }
 
-/// What more of the same command may do; what an endpoint cannot, it will not be able to next time.
+/// What more of the same command may do; what an endpoint cannot do, or a model that cannot be used, stays so.
 fn goes_on(error: &ChatError) -> &'static str {
     match error {
-        ChatError::Unsupported { .. } => "",
+        ChatError::Unsupported { .. } | ChatError::LocalModel { .. } => "",
         _ => ", and the same command goes on from there",
     }
 }

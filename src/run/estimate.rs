@@ -10,6 +10,7 @@ use super::prepare::{behind, expand_hooks, open_subject, sample_fragments};
 use super::quality::LOSS_FRAGMENTS;
 use super::{Places, RunError};
 use crate::base::{HookPoint, Matrix, Stopwatch};
+use crate::dictionary::CheckedMethod;
 use crate::linalg::matmul_bt;
 use crate::stats::smallest_detectable_difference;
 use crate::subject::{LoadedSubject, Prefix, SubjectModel};
@@ -19,21 +20,19 @@ use crate::suite::{ExplainerSpec, MethodSpec, OfflineKind, Suite};
 /// embedded model; a run's own table has the real one.
 const SCORE_SD: f64 = 0.25;
 
-/// Fits run at about this share of the machine's product speed.
-const EFFICIENCY: f64 = 0.25;
+/// Trainings and searches for components run at about this share of it, measured on two real models: some products are
+/// of bf16, and searches end before their last step.
+const TRAINING_EFFICIENCY: f64 = 1.2;
 
-/// The subject's passes run at about this share of it: products of whole texts, beside them attention and norms.
-const PASS_EFFICIENCY: f64 = 0.5;
+/// Passes of the subject and encoding run at about this share of the machine's product speed, measured on two real models.
+const PASS_EFFICIENCY: f64 = 0.9;
 
-/// Tokens that neuron-to-graph runs for a seed: ever longer suffixes, then one with each of its tokens replaced. A
-/// suffix of 10 tokens takes 164, one of 16 takes 407.
-const PROBE_TOKENS: f64 = 200.0;
+/// Tokens that neuron-to-graph runs for a seed, measured on two real models: most suffixes are short, many are of
+/// several seeds, and what texts begin with in common is run once.
+const PROBE_TOKENS: f64 = 40.0;
 
 /// Losses at a hook point beside those of its dictionaries: untouched, with zeros and with the mean.
 const LOSSES: f64 = 3.0;
-
-/// Training steps times batch of a sparse autoencoder's fit, in rows, as the default recipes take.
-const TRAINING_ROWS: f64 = 2.5e6;
 
 /// What `run` would do.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
@@ -126,7 +125,9 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         usd: llm.iter().filter_map(|planned| planned.dollars).sum::<f64>() + 0.0,
         disk_gb: together / 1e9,
         memory_gb: 0.3 + largest * 4.0 * 64.0 * 1024.0 / 1e9 * 4.0,
-        minutes: (work.passes / PASS_EFFICIENCY + work.dictionaries / EFFICIENCY) / product_speed() / 60.0
+        minutes: (work.passes / PASS_EFFICIENCY + work.training / TRAINING_EFFICIENCY)
+            / product_speed()
+            / 60.0
             + llm.iter().map(|planned| planned.minutes).sum::<f64>(),
         llm,
         smallest_difference: smallest_detectable_difference(SCORE_SD, suite.per_cell, suite.per_cell, 1, 0.8),
@@ -188,10 +189,27 @@ pub fn remarks(llm: &[Planned]) -> Vec<String> {
 
 /// Floating-point operations of a run, to the nearest order.
 struct Work {
-    /// Of the subject's passes.
+    /// Of the subject's passes and of encoding.
     passes: f64,
-    /// Of fits and of encoding.
-    dictionaries: f64,
+    /// Of fits.
+    training: f64,
+}
+
+/// Floating-point operations of a method's fit on `rows` rows; twice a multiply-add's two for what a step does beside
+/// its largest product.
+fn fit_work(method: &MethodSpec, rows: f64, width: usize) -> f64 {
+    let width_of_rows = width as f64;
+    match method.params.check() {
+        Ok(CheckedMethod::Autoencoder(fit)) => fit.recipe(width, &method.name).map_or(0.0, |recipe| {
+            4.0 * (recipe.steps * recipe.batch) as f64 * width_of_rows * recipe.features as f64
+        }),
+        // Each step multiplies the rows with the components and with their derivatives.
+        Ok(CheckedMethod::Ica(fit)) => {
+            let params = fit.params();
+            4.0 * rows.min(params.rows as f64) * params.iterations as f64 * width_of_rows * width_of_rows
+        }
+        _ => 2.0 * rows * width_of_rows * width_of_rows,
+    }
 }
 
 fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[usize]) -> Work {
@@ -201,36 +219,42 @@ fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[
     let unembedding = 2.0 * d * info.vocab as f64;
     let fragment = suite.protocol.fragment_tokens as f64;
     let tokens = suite.corpus.fit_tokens as f64 + suite.corpus.eval_fragments as f64 * fragment;
-    let rows = |methods: &mut dyn Iterator<Item = &MethodSpec>| {
-        methods.map(|method| method.row_names().len()).sum::<usize>() as f64
-    };
-    let real = rows(&mut suite.methods.iter());
-    let subjects = suite.controls.on_permuted_weights().map(|(_, names)| {
-        rows(&mut suite.methods.iter().filter(|method| names.iter().any(|name| method.is_called(name))))
+    let permuted = suite.controls.on_permuted_weights().map(|(_, names)| {
+        let named = |method: &&MethodSpec| names.iter().any(|name| method.is_called(name));
+        suite.methods.iter().filter(named).collect()
     });
-    let subjects: Vec<f64> = std::iter::once(real).chain(subjects).collect();
+    // The methods of the subject and of those with permuted weights.
+    let subjects: Vec<Vec<&MethodSpec>> =
+        std::iter::once(suite.methods.iter().collect()).chain(permuted).collect();
+    let rows =
+        |methods: &[&MethodSpec]| methods.iter().map(|method| method.row_names().len()).sum::<usize>() as f64;
     let of_probes = if suite.pairs.iter().any(|pair| asks_the_subject(&pair.explainer)) {
         let seeds = suite.protocol.explain.top.n + suite.protocol.explain.random.n;
         seeds as f64 * PROBE_TOKENS
     } else {
         0.0
     };
-    let mut work = Work { passes: subjects.len() as f64 * tokens * layers * layer, dictionaries: 0.0 };
+    let before = |hook: &HookPoint| match hook {
+        HookPoint::Embed => 0.0,
+        HookPoint::Block { layer, .. } => *layer as f64 + 1.0,
+    };
+    let deepest = hooks.iter().map(before).fold(0.0, f64::max);
+    let mut work = Work { passes: subjects.len() as f64 * tokens * deepest * layer, training: 0.0 };
     for (hook, &width) in hooks.iter().zip(widths) {
-        let before = match hook {
-            HookPoint::Embed => 0.0,
-            HookPoint::Block { layer, .. } => *layer as f64 + 1.0,
-        };
+        let before = before(hook);
         let after = (layers - before).max(0.0) * layer + unembedding;
+        let fits = subjects.iter().flatten();
+        let fits = fits.map(|method| fit_work(method, suite.corpus.fit_tokens as f64, width));
+        work.training += fits.sum::<f64>();
         let (width, features) = (width as f64, 4.0 * width as f64);
-        work.dictionaries += suite.methods.len() as f64 * TRAINING_ROWS * width * features;
-        for rows in &subjects {
-            work.dictionaries += rows * tokens * 4.0 * width * features;
+        for rows in subjects.iter().map(|methods| rows(methods)) {
+            work.passes += 2.0 * rows * tokens * width * features;
             work.passes += (LOSSES + rows) * LOSS_FRAGMENTS as f64 * fragment * after;
             work.passes += rows * suite.per_cell as f64 * of_probes * before * layer;
         }
         // What a feature's removal does to the loss.
-        work.passes += real * suite.per_cell as f64 * 2.0 * ABLATED_FRAGMENTS as f64 * fragment * after;
+        work.passes +=
+            rows(&subjects[0]) * suite.per_cell as f64 * 2.0 * ABLATED_FRAGMENTS as f64 * fragment * after;
     }
     work
 }
