@@ -33,6 +33,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// The whole program: parses, does, prints; gives the exit code.
 pub fn main() -> u8 {
+    // Before anything takes memory: this process has little of it.
     #[cfg(feature = "local-llm")]
     if std::env::args_os().nth(1).is_some_and(|argument| argument == crate::llm::TRY_TEMPLATE) {
         return crate::llm::try_template(std::io::stdin().lock());

@@ -13,8 +13,7 @@
 //! [`Architecture`] and a [`Transformer`]; `transformer` is the one forward pass; `ops` holds its operations,
 //! each once composed of candle's differentiable ones and once fused (`kernels`) for inference on the CPU;
 //! `mixture` sends tokens through experts; `packed` keeps weights in the numbers they were stored in, `keys_values`
-//! what earlier positions
-//! left behind; `token_tree` holds short sequences whose beginnings are run once.
+//! what earlier positions left behind; `token_tree` holds sequences whose common beginnings are run once.
 
 mod architecture;
 mod config;

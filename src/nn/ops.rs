@@ -89,7 +89,9 @@ pub(super) fn linear(x: &Tensor, map: &Linear, activation: Option<Activation>) -
         return linear_half(x, half, map.bias.as_ref(), activation);
     }
     let weight = match &map.weight {
-        Rows::Packed(weight) => return linear_packed(x, weight, map.bias.as_ref(), activation),
+        Rows::Packed(weight) => {
+            return Ok(linear_packed(x, &[(weight, map.bias.as_ref(), activation)])?.swap_remove(0));
+        }
         Rows::Plain(weight) => weight,
     };
     if fused(&[x, weight]) && bias_is_plain {
@@ -117,28 +119,14 @@ pub(super) fn linear_each<const N: usize>(
     x: &Tensor,
     maps: [(&Linear, Option<Activation>); N],
 ) -> Result<[Tensor; N]> {
-    let packed = maps.iter().map(|(map, _)| match &map.weight {
-        Rows::Packed(weight) if map.half.is_none() => Some(weight),
+    let packed = maps.iter().map(|(map, activation)| match &map.weight {
+        Rows::Packed(weight) if map.half.is_none() => Some((weight, map.bias.as_ref(), *activation)),
         _ => None,
     });
-    let mut outputs = Vec::with_capacity(N);
-    if let Some(weights) = packed.collect::<Option<Vec<&Packed>>>().filter(|_| fused(&[x])) {
-        let x = x.contiguous()?;
-        let rows = x.dim(0)?;
-        let (storage, layout) = x.storage_and_layout();
-        let Some(products) = Packed::multiply_each(entries(&storage, layout)?, &weights, is_alone()) else {
-            candle_core::bail!("rows {:?} do not fit every map", x.dims());
-        };
-        for (mut product, (map, activation)) in products.into_iter().zip(maps) {
-            let width = product.len() / rows.max(1);
-            finish_rows(&mut product, map.bias.as_ref(), width, activation)?;
-            outputs.push(Tensor::from_vec(product, (rows, width), x.device())?);
-        }
-    } else {
-        for (map, activation) in maps {
-            outputs.push(linear(x, map, activation)?);
-        }
-    }
+    let outputs = match packed.collect::<Option<Vec<_>>>() {
+        Some(maps) => linear_packed(x, &maps)?,
+        None => maps.iter().map(|(map, activation)| linear(x, map, *activation)).collect::<Result<_>>()?,
+    };
     match outputs.try_into() {
         Ok(outputs) => Ok(outputs),
         Err(_) => candle_core::bail!("each map has one output"),
@@ -175,22 +163,24 @@ fn linear_half(
     Tensor::from_vec(out, (rows, width), x.device())
 }
 
-fn linear_packed(
-    x: &Tensor,
-    weight: &Packed,
-    bias: Option<&Tensor>,
-    activation: Option<Activation>,
-) -> Result<Tensor> {
+/// The outputs of maps with packed weights, each with its bias and activation.
+fn linear_packed(x: &Tensor, maps: &[(&Packed, Option<&Tensor>, Option<Activation>)]) -> Result<Vec<Tensor>> {
     let x = x.contiguous()?;
-    let [width, d_in] = weight.dims();
     let (rows, got) = x.dims2()?;
-    let (xs, x_layout) = x.storage_and_layout();
-    let product = if got == d_in { weight.multiply(entries(&xs, x_layout)?, is_alone()) } else { None };
-    let Some(mut out) = product else {
+    if let Some((weight, ..)) = maps.iter().find(|(weight, ..)| weight.dims()[1] != got) {
         candle_core::bail!("rows {:?} do not fit the map {:?}", x.dims(), weight.dims());
+    }
+    let weights: Vec<&Packed> = maps.iter().map(|(weight, ..)| *weight).collect();
+    let (xs, x_layout) = x.storage_and_layout();
+    let Some(products) = Packed::multiply_each(entries(&xs, x_layout)?, &weights, is_alone()) else {
+        candle_core::bail!("rows {:?} do not fit a map without columns", x.dims());
     };
-    finish_rows(&mut out, bias, width, activation)?;
-    Tensor::from_vec(out, (rows, width), x.device())
+    let outputs = products.into_iter().zip(maps).map(|(mut product, &(weight, bias, activation))| {
+        let [width, _] = weight.dims();
+        finish_rows(&mut product, bias, width, activation)?;
+        Tensor::from_vec(product, (rows, width), x.device())
+    });
+    outputs.collect()
 }
 
 /// Rows of `width` with the bias added and the activation applied.

@@ -108,10 +108,10 @@ mod tests {
             sequences.sort();
             sequences.dedup();
             let sorted: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
-            let trees = TokenTree::of_sorted(&sorted, most).unwrap();
+            let trees = TokenTree::of_sorted(&sorted, most).expect("trees");
             let mut spelled = Vec::new();
             for tree in &trees {
-                let longest = tree.paths().map(|(length, _)| length).max().unwrap();
+                let longest = tree.paths().map(|(length, _)| length).max().expect("a path");
                 prop_assert!(tree.ids().len() <= most.max(longest));
                 let places = tree.places();
                 let all: Vec<u32> = tree.paths().flat_map(|(_, nodes)| nodes.to_vec()).collect();
@@ -123,7 +123,7 @@ mod tests {
                         let paths = nodes.chunks(length);
                         paths.filter_map(|path| path.iter().position(|&n| n == end).map(|at| &path[..=at])).next()
                     });
-                    let path = path.unwrap();
+                    let path = path.expect("a path holds it");
                     let positions: Vec<u32> = path.iter().map(|&n| tree.positions()[n as usize]).collect();
                     prop_assert_eq!(positions, (0..path.len() as u32).collect::<Vec<_>>());
                     spelled.push(path.iter().map(|&n| tree.ids()[n as usize]).collect::<Vec<u32>>());
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn shared_beginnings_are_held_once() {
-        let trees = TokenTree::of_sorted(&[&[7], &[7, 1, 2], &[7, 1, 3], &[7, 2]], 100).unwrap();
+        let trees = TokenTree::of_sorted(&[&[7], &[7, 1, 2], &[7, 1, 3], &[7, 2]], 100).expect("trees");
         assert_eq!(trees.len(), 1);
         assert_eq!(trees[0].ids(), [7, 1, 2, 3, 2]);
         assert_eq!(trees[0].positions(), [0, 1, 2, 2, 1]);

@@ -423,18 +423,27 @@ impl Transformer {
 
     /// Fails where an id is no row of the embedding or the sequences are too long.
     pub fn check_tokens(&self, tokens: &TokenBatch) -> Result<(), NnError> {
-        let a = &self.architecture;
-        if tokens.cols() > a.n_ctx {
-            return Err(NnError::TooLong { cols: tokens.cols(), n_ctx: a.n_ctx });
+        let cols = tokens.cols();
+        self.check_ids(tokens.ids(), cols, |at| [at / cols, at % cols])
+    }
+
+    /// The same of ids in sequences of at most `longest`; `place` gives an id's row and column.
+    fn check_ids(
+        &self,
+        ids: &[u32],
+        longest: usize,
+        place: impl Fn(usize) -> [usize; 2],
+    ) -> Result<(), NnError> {
+        let Architecture { n_ctx, vocab, .. } = self.architecture;
+        if longest > n_ctx {
+            return Err(NnError::TooLong { cols: longest, n_ctx });
         }
-        match tokens.ids().iter().position(|&id| id as usize >= a.vocab) {
+        match ids.iter().position(|&id| id as usize >= vocab) {
             None => Ok(()),
-            Some(at) => Err(NnError::TokenOutOfVocabulary {
-                id: tokens.ids()[at],
-                row: at / tokens.cols(),
-                col: at % tokens.cols(),
-                vocab: a.vocab,
-            }),
+            Some(at) => {
+                let [row, col] = place(at);
+                Err(NnError::TokenOutOfVocabulary { id: ids[at], row, col, vocab })
+            }
         }
     }
 

@@ -20,15 +20,15 @@ use crate::suite::{ExplainerSpec, MethodSpec, OfflineKind, Suite};
 /// embedded model; a run's own table has the real one.
 const SCORE_SD: f64 = 0.25;
 
-/// Trainings and searches for components run at about this share of it, measured on two real models: some products are
-/// of bf16, and searches end before their last step.
-const TRAINING_EFFICIENCY: f64 = 1.2;
-
-/// Passes of the subject and encoding run at about this share of the machine's product speed, measured on two real models.
+/// Passes of the subject and encoding run at about this share of the machine's product speed. Chosen with the two
+/// figures below so that runs on SmolLM2-135M and Gemma 3 270M are planned within a factor of two.
 const PASS_EFFICIENCY: f64 = 0.9;
 
-/// Tokens that neuron-to-graph runs for a seed, measured on two real models: most suffixes are short, many are of
-/// several seeds, and what texts begin with in common is run once.
+/// The same for trainings and searches for components. It is above 1: some of their products are of bf16, and searches
+/// end before their last step.
+const TRAINING_EFFICIENCY: f64 = 1.2;
+
+/// Tokens that neuron-to-graph runs for a seed: worked out from the seconds that explaining took in those runs.
 const PROBE_TOKENS: f64 = 40.0;
 
 /// Losses at a hook point beside those of its dictionaries: untouched, with zeros and with the mean.
@@ -195,20 +195,20 @@ struct Work {
     training: f64,
 }
 
-/// Floating-point operations of a method's fit on `rows` rows; twice a multiply-add's two for what a step does beside
-/// its largest product.
+/// Floating-point operations of a method's fit on `rows` rows. A multiply-add counts as two. A training step counts the
+/// encoder's product twice, for the rest of the step.
 fn fit_work(method: &MethodSpec, rows: f64, width: usize) -> f64 {
-    let width_of_rows = width as f64;
+    let d = width as f64;
     match method.params.check() {
-        Ok(CheckedMethod::Autoencoder(fit)) => fit.recipe(width, &method.name).map_or(0.0, |recipe| {
-            4.0 * (recipe.steps * recipe.batch) as f64 * width_of_rows * recipe.features as f64
-        }),
+        Ok(CheckedMethod::Autoencoder(fit)) => fit
+            .recipe(width, &method.name)
+            .map_or(0.0, |recipe| 4.0 * (recipe.steps * recipe.batch) as f64 * d * recipe.features as f64),
         // Each step multiplies the rows with the components and with their derivatives.
         Ok(CheckedMethod::Ica(fit)) => {
             let params = fit.params();
-            4.0 * rows.min(params.rows as f64) * params.iterations as f64 * width_of_rows * width_of_rows
+            4.0 * rows.min(params.rows as f64) * params.iterations as f64 * d * d
         }
-        _ => 2.0 * rows * width_of_rows * width_of_rows,
+        _ => 2.0 * rows * d * d,
     }
 }
 

@@ -6,9 +6,6 @@ use std::sync::Mutex;
 use crate::base::{HookPoint, Matrix};
 use crate::subject::{SubjectError, SubjectModel};
 
-/// Texts handed to the subject at once.
-const TEXTS_AT_ONCE: usize = 8192;
-
 /// Values remembered before everything is forgotten and memory starts afresh (64 MB).
 const REMEMBERED_VALUES: usize = 16 << 20;
 
@@ -51,17 +48,14 @@ impl<'a> Probes<'a> {
             sequences.iter().copied().filter(|ids| !known.places.contains_key(*ids)).collect();
         missing.sort_unstable();
         missing.dedup();
-        // Texts that begin alike stay side by side, so that the subject reads what they share once.
-        for texts in missing.chunks(TEXTS_AT_ONCE) {
-            let run: Vec<Vec<u32>> =
-                texts.iter().map(|ids| self.lead.iter().chain(*ids).copied().collect()).collect();
-            let run: Vec<&[u32]> = run.iter().map(Vec::as_slice).collect();
-            let rows = self.subject.activations_at_ends(&run, self.hook)?;
-            for (row, ids) in texts.iter().enumerate() {
-                let place = known.values.len() / self.width;
-                known.values.extend_from_slice(rows.row(row));
-                known.places.insert(ids.to_vec(), place);
-            }
+        let run: Vec<Vec<u32>> =
+            missing.iter().map(|ids| self.lead.iter().chain(*ids).copied().collect()).collect();
+        let run: Vec<&[u32]> = run.iter().map(Vec::as_slice).collect();
+        let rows = self.subject.activations_at_ends(&run, self.hook)?;
+        for (row, ids) in missing.iter().enumerate() {
+            let place = known.values.len() / self.width;
+            known.values.extend_from_slice(rows.row(row));
+            known.places.insert(ids.to_vec(), place);
         }
         let mut found = Matrix::zeros(sequences.len(), self.width);
         for (row, ids) in sequences.iter().enumerate() {

@@ -71,7 +71,7 @@ pub trait SubjectModel: Send + Sync {
     fn activations(&self, tokens: &TokenBatch, hooks: &[HookPoint]) -> Result<Vec<Matrix>, SubjectError>;
 
     /// Activations at a hook point at the last token of each sequence, `[sequences, width]`; the sequences may differ
-    /// in length. Each fails as in [`SubjectModel::activations`].
+    /// in length. Fails as [`SubjectModel::activations`] does, and on a sequence without tokens.
     fn activations_at_ends(&self, sequences: &[&[u32]], hook: HookPoint) -> Result<Matrix, SubjectError>;
 
     /// Loss in nats of each token but the first of its sequence, given those before it, `[rows, cols − 1]`; with
@@ -222,15 +222,20 @@ impl TransformerSubject {
     ) -> impl IndexedParallelIterator<Item = Option<TokenBatch>> + 'a {
         let cols = tokens.cols();
         let ids = tokens.ids().par_chunks(self.rows_at_once(tokens) * cols);
-        // A device has threads of its own: parts follow each other there.
-        let together = if self.transformer.device().is_cpu() { 1 } else { usize::MAX };
-        ids.with_min_len(together).map(move |ids| TokenBatch::new(ids.to_vec(), cols))
+        ids.with_min_len(self.parts_of_a_task()).map(move |ids| TokenBatch::new(ids.to_vec(), cols))
+    }
+
+    fn tokens_at_once(&self) -> usize {
+        if self.transformer.device().is_cpu() { TOKENS_AT_ONCE } else { TOKENS_AT_ONCE_ON_DEVICE }
     }
 
     fn rows_at_once(&self, tokens: &TokenBatch) -> usize {
-        let at_once =
-            if self.transformer.device().is_cpu() { TOKENS_AT_ONCE } else { TOKENS_AT_ONCE_ON_DEVICE };
-        (at_once / tokens.cols()).max(1)
+        (self.tokens_at_once() / tokens.cols()).max(1)
+    }
+
+    /// Parts that one thread runs at least. A device has threads of its own: parts follow each other there.
+    fn parts_of_a_task(&self) -> usize {
+        if self.transformer.device().is_cpu() { 1 } else { usize::MAX }
     }
 
     fn not_finite(&self, what: &str, entries: &[f32], width: usize, cols: usize) -> Result<(), SubjectError> {
@@ -341,19 +346,17 @@ impl SubjectModel for TransformerSubject {
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|&nth| sequences[nth]);
         let sorted: Vec<&[u32]> = order.iter().map(|&nth| sequences[nth]).collect();
-        let on_cpu = self.transformer.device().is_cpu();
-        let (at_once, together) =
-            if on_cpu { (TOKENS_AT_ONCE, 1) } else { (TOKENS_AT_ONCE_ON_DEVICE, usize::MAX) };
-        let trees = TokenTree::of_sorted(&sorted, at_once)?;
-        let parts = trees.par_iter().with_min_len(together);
-        let parts = parts
+        let trees = TokenTree::of_sorted(&sorted, self.tokens_at_once())?;
+        let parts = trees
+            .par_iter()
+            .with_min_len(self.parts_of_a_task())
             .map(|tree| self.transformer.activations_at_ends(tree, hook))
             .collect::<Result<Vec<_>, NnError>>()?;
         let mut found = Matrix::zeros(sequences.len(), width);
         for (&nth, row) in order.iter().zip(parts.iter().flat_map(|part| part.data().chunks_exact(width))) {
-            self.not_finite(&hook.to_string(), row, width, sequences[nth].len())?;
             found.row_mut(nth).copy_from_slice(row);
         }
+        self.not_finite(&hook.to_string(), found.data(), width, 1)?;
         Ok(found)
     }
 

@@ -196,6 +196,9 @@ impl SubjectModel for WithPrefix<'_> {
     }
 
     fn activations_at_ends(&self, sequences: &[&[u32]], hook: HookPoint) -> Result<Matrix, SubjectError> {
+        if self.prefix.is_empty() {
+            return self.subject.activations_at_ends(sequences, hook);
+        }
         let prefixed: Vec<Vec<u32>> = sequences.iter().map(|text| [self.prefix, text].concat()).collect();
         let prefixed: Vec<&[u32]> = prefixed.iter().map(Vec::as_slice).collect();
         self.subject.activations_at_ends(&prefixed, hook)

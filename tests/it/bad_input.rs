@@ -234,6 +234,11 @@ fn a_suite_whose_language_model_cannot_be_asked() {
         .refused(2, &["12:", "`simulator.shots`", "is 9", "5 worked examples"]);
     add(&format!("explainer: {{kind: highlighted, {llm}}}\nsimulator: exemplar"))
         .refused(2, &["12:", "`simulator`", "`client: local`", "`likelihood`"]);
+    explainer("{client: openai, model: m, extra_body: [repeat_penalty]}")
+        .refused(2, &["11:", "`explainer.llm.extra_body`", "expected a mapping"]);
+    explainer("{client: local, model: m, extra_body: {a: 1}}")
+        .refused(2, &["11:", "extra_body", "for endpoints"]);
+    explainer("{client: openai, model: m, extra_body: {repeat_penalty: 1.0, seed: null}}").ok();
     let key = explainer("{client: openai, model: m, headers: {Authorization: Bearer sk-4711}}");
     assert!(!key.stderr.contains("sk-4711"), "{}", key.stderr);
     key.refused(2, &["11:", "headers.Authorization", "api_key_env"]);

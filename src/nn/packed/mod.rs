@@ -16,7 +16,7 @@ mod tiles;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::linalg::{StoredRows, fetch_ahead, multiply_each, multiply_stored};
+use crate::linalg::{StoredRows, fetch_ahead, multiply_each};
 
 /// Rows between the one that is read and the one whose bytes are asked for meanwhile.
 const FETCHED_AHEAD: usize = 2;
@@ -196,7 +196,7 @@ impl Packed {
     /// Uses all threads, or only the calling one `alone`. The same numbers come out for a row of `x` whatever is beside
     /// it.
     pub fn multiply(&self, x: &[f32], alone: bool) -> Option<Vec<f32>> {
-        (self.cols > 0 && x.len().is_multiple_of(self.cols)).then(|| multiply_stored(x, self, alone))
+        Some(Self::multiply_each(x, &[self], alone)?.swap_remove(0))
     }
 
     /// [`Packed::multiply`] with each of several matrices that are equally wide; none where they are not.

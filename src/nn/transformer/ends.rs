@@ -4,7 +4,6 @@ use candle_core::Tensor;
 
 use super::{Output, Pass, Request, Taps, Transformer, matrix_of};
 use crate::base::{HookPoint, Matrix, Site};
-use crate::nn::architecture::Architecture;
 use crate::nn::error::NnError;
 use crate::nn::ops::{self, AttentionRule, Heads, PositionTables};
 use crate::nn::token_tree::TokenTree;
@@ -62,7 +61,8 @@ impl Transformer {
     /// Fails on ids outside the vocabulary, sequences that are too long and hook points that do not exist.
     pub fn activations_at_ends(&self, tree: &TokenTree, hook: HookPoint) -> Result<Matrix, NnError> {
         self.check_hook(hook)?;
-        self.check_tree(tree)?;
+        let longest = tree.paths().map(|(length, _)| length).max().unwrap_or(0);
+        self.check_ids(tree.ids(), longest, |at| [0, tree.positions()[at] as usize])?;
         let indices = |indices: &[u32]| Tensor::from_slice(indices, indices.len(), self.device());
         let mut paths = Vec::new();
         let mut tables = Vec::new();
@@ -80,21 +80,6 @@ impl Transformer {
         match (rows, last_layer) {
             (Some(rows), None) => matrix_of(Some(rows.index_select(&ends, 0)?)),
             (rows, _) => matrix_of(rows),
-        }
-    }
-
-    fn check_tree(&self, tree: &TokenTree) -> Result<(), NnError> {
-        let Architecture { n_ctx, vocab, .. } = *self.architecture();
-        let longest = tree.paths().map(|(length, _)| length).max().unwrap_or(0);
-        if longest > n_ctx {
-            return Err(NnError::TooLong { cols: longest, n_ctx });
-        }
-        match tree.ids().iter().position(|&id| id as usize >= vocab) {
-            None => Ok(()),
-            Some(at) => {
-                let (id, col) = (tree.ids()[at], tree.positions()[at] as usize);
-                Err(NnError::TokenOutOfVocabulary { id, row: 0, col, vocab })
-            }
         }
     }
 }

@@ -90,7 +90,7 @@ pub fn check(program: &Path, source: &str, tokens: &BTreeMap<String, String>) ->
         .map_err(|error| failed(&error))?;
     // A process that ended early reads no more; its exit code says why.
     let _ = child.stdin.take().map(|mut input| input.write_all(&told));
-    match ended(&mut child).map_err(|error| failed(&error))? {
+    match ended(&mut child, MOST_SECONDS).map_err(|error| failed(&error))? {
         Some(status) if status.success() => Ok(()),
         Some(status) if status.code() == Some(i32::from(NO_TEMPLATE)) => Err(failed(&status)),
         Some(_) => Err(format!(
@@ -102,17 +102,36 @@ pub fn check(program: &Path, source: &str, tokens: &BTreeMap<String, String>) ->
 }
 
 /// How the process ended; none where it had to be ended.
-fn ended(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
+fn ended(child: &mut Child, most_seconds: f64) -> std::io::Result<Option<ExitStatus>> {
     let watch = Stopwatch::start();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if watch.seconds() > MOST_SECONDS {
+        if watch.seconds() > most_seconds {
             child.kill()?;
             child.wait()?;
             return Ok(None);
         }
         std::thread::sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_not_there_is_no_fault_of_the_template() {
+        let told = check(Path::new("no/such/program"), "{{ 1 }}", &BTreeMap::new()).expect_err("no process");
+        assert!(told.starts_with("could not be tried in a process of its own"), "{told}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_process_that_goes_on_is_ended() {
+        let mut child = Command::new("sleep").arg("60").spawn().expect("a process");
+        assert_eq!(ended(&mut child, 0.01).expect("ended"), None);
+        assert!(child.try_wait().expect("known").is_some());
     }
 }
