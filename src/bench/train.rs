@@ -6,9 +6,7 @@ use serde_json::{Value, json};
 use super::{BenchError, Tensors, Timed};
 use crate::activations::{ActivationSet, ActivationWriter, Precision};
 use crate::base::{DeviceName, HookPoint, Matrix, Stopwatch, Stream};
-use crate::dictionary::{
-    CheckedMethod, FitError, Member, MethodParams, ParamProblem, Recipe, Training, train_together,
-};
+use crate::dictionary::{FitError, Member, MethodParams, ParamProblem, Recipe, Training, train_together};
 use crate::nn::{Device, open_device};
 
 /// Autoencoders in training.
@@ -52,10 +50,9 @@ fn recipe(method: &MethodParams, width: usize) -> Result<Recipe, BenchError> {
     let wrong = |problems: Vec<ParamProblem>| {
         BenchError::new(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     };
-    match method.check().map_err(wrong)? {
-        CheckedMethod::Autoencoder(fit) => fit.recipe(width, method.kind().name()).map_err(BenchError::new),
-        _ => Err(BenchError::new(format!("`{}` is not trained by steps", method.kind()))),
-    }
+    let recipe = method.check().map_err(wrong)?.recipe(width, method.kind().name());
+    let not_by_steps = || BenchError::new(format!("`{}` is not trained by steps", method.kind()));
+    recipe.ok_or_else(not_by_steps)?.map_err(BenchError::new)
 }
 
 /// Whole trainings.

@@ -1,175 +1,231 @@
+//! Every kind of dictionary, one row each: its parameters, its name, whether it draws, and what it is. A new kind is a
+//! file of its own and a row here.
+
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
-use super::file::{FileFit, FileParams};
-use super::ica::{IcaFit, IcaParams};
-use super::pca::{PcaFit, PcaParams};
-use super::sae::{AutoencoderFit, GatedParams, JumpreluParams, SaeParams, TopkParams};
-use super::simple::{IdentityFit, IdentityParams, NeuronFit, NeuronParams, RandomFit, RandomParams};
-use super::{DictionaryFit, Kind, ParamProblem, Variant};
+use super::file::FileParams;
+use super::ica::IcaParams;
+use super::pca::PcaParams;
+use super::sae::{GatedParams, JumpreluParams, SaeParams, TopkParams};
+use super::simple::{IdentityParams, NeuronParams, RandomParams};
+use super::{DictionaryFit, ParamProblem, Variant};
 
-/// Unchecked parameters of every kind. This file is the one place to register a kind.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum MethodParams {
-    /// Tied ReLU-L1 autoencoder.
-    Sae(SaeParams),
-    /// Untied ReLU-L1 autoencoder.
-    SaeUntied(SaeParams),
-    /// TopK autoencoder.
-    Topk(TopkParams),
-    /// Autoencoder that keeps the largest codes of a batch.
-    BatchTopk(TopkParams),
-    /// The same, nested.
-    Matryoshka(TopkParams),
-    /// Autoencoder with gates.
-    Gated(GatedParams),
-    /// Autoencoder with learned thresholds.
-    Jumprelu(JumpreluParams),
-    /// Default basis through ReLU.
-    Neuron(NeuronParams),
-    /// Gaussian directions through ReLU.
-    Random(RandomParams),
-    /// Signed default basis.
-    Identity(IdentityParams),
-    /// Principal components.
-    Pca(PcaParams),
-    /// Independent components.
-    Ica(IcaParams),
-    /// Trained elsewhere.
-    File(FileParams),
-}
+/// Parameters of a kind as a suite gives them, unchecked.
+pub trait Params {
+    /// What can be fitted, or everything that is wrong. `kind` tells kinds apart that share parameters.
+    fn check(&self, kind: Kind) -> Result<Box<dyn DictionaryFit>, Vec<ParamProblem>>;
 
-/// The fields of some kinds as a JSON Schema: what each means, its type and its default.
-#[derive(Debug, Clone)]
-pub struct KindFields {
-    /// The kinds that take them.
-    pub kinds: &'static [Kind],
-    /// Schema of the parameters, self-contained.
-    pub schema: serde_json::Value,
-}
+    /// The variants asked for; none for kinds that have none.
+    fn variants(&self) -> &[Variant] {
+        &[]
+    }
 
-impl KindFields {
-    fn of<P: schemars::JsonSchema>(kinds: &'static [Kind]) -> Self {
-        let settings = schemars::generate::SchemaSettings::default().with(|settings| {
-            settings.inline_subschemas = true;
-        });
-        Self { kinds, schema: settings.into_generator().into_root_schema_for::<P>().into() }
+    /// The method to whose L0 a `topk` variant is matched, where there is one.
+    fn matched(&self) -> Option<&str> {
+        None
     }
 }
 
-/// The fields of every kind.
-pub fn kind_fields() -> Vec<KindFields> {
-    vec![
-        KindFields::of::<SaeParams>(&[Kind::Sae, Kind::SaeUntied]),
-        KindFields::of::<TopkParams>(&[Kind::Topk, Kind::BatchTopk, Kind::Matryoshka]),
-        KindFields::of::<GatedParams>(&[Kind::Gated]),
-        KindFields::of::<JumpreluParams>(&[Kind::Jumprelu]),
-        KindFields::of::<NeuronParams>(&[Kind::Neuron]),
-        KindFields::of::<RandomParams>(&[Kind::Random]),
-        KindFields::of::<IdentityParams>(&[Kind::Identity]),
-        KindFields::of::<PcaParams>(&[Kind::Pca]),
-        KindFields::of::<IcaParams>(&[Kind::Ica]),
-        KindFields::of::<FileParams>(&[Kind::File]),
-    ]
+macro_rules! catalogue {
+    ($($(#[doc = $words:literal])+ $kind:ident: $params:ty, $name:literal, draws: $draws:literal;)+) => {
+        /// Every way to make a dictionary.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Kind {
+            $($(#[doc = $words])+ #[serde(rename = $name)] $kind,)+
+        }
+
+        impl Kind {
+            /// All kinds, in the order of lists.
+            pub const ALL: &[Self] = &[$(Self::$kind),+];
+
+            /// The word in suites and results.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name),+ }
+            }
+
+            /// What it is, for people.
+            pub fn words(self) -> &'static str {
+                match self { $(Self::$kind => concat!($($words),+).trim_ascii()),+ }
+            }
+
+            /// Whether another training gives another dictionary.
+            pub fn draws(self) -> bool {
+                match self { $(Self::$kind => $draws),+ }
+            }
+
+            /// Its fields as a JSON Schema: what each means, its type, range and default.
+            pub fn fields(self) -> Value {
+                match self { $(Self::$kind => schema_of::<$params>()),+ }
+            }
+        }
+
+        /// Unchecked parameters of every kind.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind")]
+        pub enum MethodParams {
+            $($(#[doc = $words])+ #[serde(rename = $name)] $kind($params),)+
+        }
+
+        impl MethodParams {
+            /// Reads the fields of a kind whose name is known.
+            pub fn of_kind<'de, D: Deserializer<'de>>(kind: Kind, fields: D) -> Result<Self, D::Error> {
+                Ok(match kind { $(Kind::$kind => Self::$kind(<$params>::deserialize(fields)?)),+ })
+            }
+
+            /// The kind.
+            pub fn kind(&self) -> Kind {
+                match self { $(Self::$kind(_) => Kind::$kind),+ }
+            }
+
+            fn params(&self) -> &dyn Params {
+                match self { $(Self::$kind(params) => params),+ }
+            }
+        }
+    };
 }
 
-/// Checked parameters: what can be fitted.
-#[derive(Debug)]
-pub enum CheckedMethod {
-    /// One fit gives one dictionary.
-    Single(Box<dyn DictionaryFit>),
-    /// The same, by training steps: several can take them on the same batches.
-    Autoencoder(AutoencoderFit),
-    /// One fit gives several variants.
-    Pca(PcaFit),
-    /// One fit gives several variants.
-    Ica(IcaFit),
+catalogue! {
+    /// Tied sparse autoencoder: ReLU and an L1 penalty.
+    Sae: SaeParams, "sae", draws: true;
+    /// Untied sparse autoencoder: ReLU and an L1 penalty.
+    SaeUntied: SaeParams, "sae_untied", draws: true;
+    /// Sparse autoencoder that keeps the k largest codes of a row.
+    Topk: TopkParams, "topk", draws: true;
+    /// Sparse autoencoder that keeps the k·rows largest codes of a batch.
+    BatchTopk: TopkParams, "batch_topk", draws: true;
+    /// BatchTopK with a loss for each of several nested dictionaries.
+    Matryoshka: TopkParams, "matryoshka", draws: true;
+    /// Sparse autoencoder with gates.
+    Gated: GatedParams, "gated", draws: true;
+    /// Sparse autoencoder with learned thresholds.
+    Jumprelu: JumpreluParams, "jumprelu", draws: true;
+    /// Default basis through ReLU.
+    Neuron: NeuronParams, "neuron", draws: false;
+    /// Gaussian directions through ReLU.
+    Random: RandomParams, "random", draws: true;
+    /// Signed default basis.
+    Identity: IdentityParams, "identity", draws: false;
+    /// Principal components.
+    Pca: PcaParams, "pca", draws: false;
+    /// Independent components.
+    Ica: IcaParams, "ica", draws: true;
+    /// A dictionary trained elsewhere.
+    File: FileParams, "file", draws: false;
 }
 
-impl std::fmt::Debug for dyn DictionaryFit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Kind {
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for dyn DictionaryFit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DictionaryFit({})", self.kind())
     }
 }
 
 impl MethodParams {
-    /// Reads the fields of a kind whose name was read before, so that a message about a field can
-    /// still point at its place.
-    pub fn of_kind<'de, D: Deserializer<'de>>(kind: Kind, fields: D) -> Result<Self, D::Error> {
-        Ok(match kind {
-            Kind::Sae => Self::Sae(SaeParams::deserialize(fields)?),
-            Kind::SaeUntied => Self::SaeUntied(SaeParams::deserialize(fields)?),
-            Kind::Topk => Self::Topk(TopkParams::deserialize(fields)?),
-            Kind::BatchTopk => Self::BatchTopk(TopkParams::deserialize(fields)?),
-            Kind::Matryoshka => Self::Matryoshka(TopkParams::deserialize(fields)?),
-            Kind::Gated => Self::Gated(GatedParams::deserialize(fields)?),
-            Kind::Jumprelu => Self::Jumprelu(JumpreluParams::deserialize(fields)?),
-            Kind::Neuron => Self::Neuron(NeuronParams::deserialize(fields)?),
-            Kind::Random => Self::Random(RandomParams::deserialize(fields)?),
-            Kind::Identity => Self::Identity(IdentityParams::deserialize(fields)?),
-            Kind::Pca => Self::Pca(PcaParams::deserialize(fields)?),
-            Kind::Ica => Self::Ica(IcaParams::deserialize(fields)?),
-            Kind::File => Self::File(FileParams::deserialize(fields)?),
-        })
-    }
-
-    /// The kind these parameters belong to.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Sae(_) => Kind::Sae,
-            Self::SaeUntied(_) => Kind::SaeUntied,
-            Self::Topk(_) => Kind::Topk,
-            Self::BatchTopk(_) => Kind::BatchTopk,
-            Self::Matryoshka(_) => Kind::Matryoshka,
-            Self::Gated(_) => Kind::Gated,
-            Self::Jumprelu(_) => Kind::Jumprelu,
-            Self::Neuron(_) => Kind::Neuron,
-            Self::Random(_) => Kind::Random,
-            Self::Identity(_) => Kind::Identity,
-            Self::Pca(_) => Kind::Pca,
-            Self::Ica(_) => Kind::Ica,
-            Self::File(_) => Kind::File,
-        }
-    }
-
-    /// The method to whose L0 a `topk` variant is matched, where there is one.
-    pub fn matched(&self) -> Option<&str> {
-        match self {
-            Self::Pca(params) => params.matched.as_deref(),
-            Self::Ica(params) => params.matched.as_deref(),
-            _ => None,
-        }
-    }
-
-    /// The variants asked for; none for kinds that have none.
-    pub fn variants(&self) -> &[Variant] {
-        match self {
-            Self::Pca(params) => &params.variants,
-            Self::Ica(params) => &params.variants,
-            _ => &[],
-        }
-    }
-
     /// What can be fitted, or everything that is wrong with it.
-    pub fn check(&self) -> Result<CheckedMethod, Vec<ParamProblem>> {
-        fn single(fit: impl DictionaryFit + 'static) -> CheckedMethod {
-            CheckedMethod::Single(Box::new(fit))
-        }
-        let trained = CheckedMethod::Autoencoder;
-        match self {
-            Self::Sae(params) => params.check(true).map(trained),
-            Self::SaeUntied(params) => params.check(false).map(trained),
-            Self::Topk(params) | Self::BatchTopk(params) | Self::Matryoshka(params) => {
-                params.check(self.kind()).map(trained)
-            }
-            Self::Gated(params) => params.check().map(trained),
-            Self::Jumprelu(params) => params.check().map(trained),
-            Self::Neuron(params) => params.check().map(|fit: NeuronFit| single(fit)),
-            Self::Random(params) => params.check().map(|fit: RandomFit| single(fit)),
-            Self::Identity(params) => params.check().map(|fit: IdentityFit| single(fit)),
-            Self::Pca(params) => params.check().map(CheckedMethod::Pca),
-            Self::Ica(params) => params.check().map(CheckedMethod::Ica),
-            Self::File(params) => params.check().map(|fit: FileFit| single(fit)),
-        }
+    pub fn check(&self) -> Result<Box<dyn DictionaryFit>, Vec<ParamProblem>> {
+        self.params().check(self.kind())
+    }
+
+    /// See [`Params::matched`].
+    pub fn matched(&self) -> Option<&str> {
+        self.params().matched()
+    }
+
+    /// See [`Params::variants`].
+    pub fn variants(&self) -> &[Variant] {
+        self.params().variants()
     }
 }
+
+/// The fields of kinds that share them.
+#[derive(Debug, Clone)]
+pub struct KindFields {
+    /// The kinds.
+    pub kinds: Vec<Kind>,
+    /// Schema of the parameters, self-contained.
+    pub schema: Value,
+}
+
+/// The fields of every kind.
+pub fn kind_fields() -> Vec<KindFields> {
+    let mut all: Vec<KindFields> = Vec::new();
+    for &kind in Kind::ALL {
+        let schema = kind.fields();
+        match all.last_mut().filter(|last| last.schema == schema) {
+            Some(last) => last.kinds.push(kind),
+            None => all.push(KindFields { kinds: vec![kind], schema }),
+        }
+    }
+    all
+}
+
+fn schema_of<P: schemars::JsonSchema>() -> Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12();
+    let settings = settings.with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<P>().into()
+}
+
+fn boxed<F: DictionaryFit + 'static>(
+    fit: Result<F, Vec<ParamProblem>>,
+) -> Result<Box<dyn DictionaryFit>, Vec<ParamProblem>> {
+    fit.map(|fit| Box::new(fit) as Box<dyn DictionaryFit>)
+}
+
+impl Params for SaeParams {
+    fn check(&self, kind: Kind) -> Result<Box<dyn DictionaryFit>, Vec<ParamProblem>> {
+        boxed(self.check(kind == Kind::Sae))
+    }
+}
+
+impl Params for TopkParams {
+    fn check(&self, kind: Kind) -> Result<Box<dyn DictionaryFit>, Vec<ParamProblem>> {
+        boxed(self.check(kind))
+    }
+}
+
+macro_rules! plain {
+    ($($params:ty),+) => {
+        $(impl Params for $params {
+            fn check(&self, _: Kind) -> Result<Box<dyn DictionaryFit>, Vec<ParamProblem>> {
+                boxed(self.check())
+            }
+        })+
+    };
+}
+
+plain!(GatedParams, JumpreluParams, NeuronParams, RandomParams, IdentityParams, FileParams);
+
+macro_rules! with_variants {
+    ($($params:ty),+) => {
+        $(impl Params for $params {
+            fn check(&self, _: Kind) -> Result<Box<dyn DictionaryFit>, Vec<ParamProblem>> {
+                boxed(self.check())
+            }
+
+            fn variants(&self) -> &[Variant] {
+                &self.variants
+            }
+
+            fn matched(&self) -> Option<&str> {
+                self.matched.as_deref()
+            }
+        })+
+    };
+}
+
+with_variants!(PcaParams, IcaParams);

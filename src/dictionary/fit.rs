@@ -4,7 +4,7 @@ use crate::activations::ActivationSet;
 use crate::base::{Stopwatch, Stream};
 use crate::nn::Device;
 
-use super::{Dictionary, FitError, Kind, TextInput};
+use super::{Dictionary, FitError, Kind, Recipe, TextInput, Variant};
 
 /// How far a fit is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,6 +59,28 @@ pub trait DictionaryFit: Send + Sync {
     /// Learns from all rows of `set`. The same parameters, set and seed give the same dictionary
     /// for any number of threads.
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError>;
+
+    /// The dictionaries of all variants asked for, in their order, from one fit. `l0` is the mean L0 of the method
+    /// that a `topk` variant is matched to.
+    fn fit_variants(
+        &self,
+        set: &ActivationSet,
+        context: &mut FitContext<'_>,
+        _wanted: &[Variant],
+        _l0: Option<f64>,
+    ) -> Result<Vec<Fitted>, FitError> {
+        Ok(vec![self.fit(set, context)?])
+    }
+
+    /// The training, where it goes in steps on batches that several methods can share.
+    fn recipe(&self, _width: usize, _method: &str) -> Option<Result<Recipe, FitError>> {
+        None
+    }
+
+    /// Floating-point operations of a fit on `rows` rows, to the nearest order. A multiply-add counts as two.
+    fn work(&self, rows: f64, width: usize) -> f64 {
+        2.0 * rows * (width * width) as f64
+    }
 }
 
 /// A dictionary and how making it went.

@@ -9,7 +9,7 @@ use crate::nn::Device;
 
 use super::error::{ParamProblem, Problems};
 use super::pca::{centre, check_variants, label, null_note, principal_axes};
-use super::variants::{Decomposition, Variant, find_turned};
+use super::variants::{Decomposition, Variant, find_turned, matched_k};
 use super::{DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted, Kind};
 
 /// Bytes of whitened rows held in memory at most.
@@ -202,6 +202,22 @@ impl DictionaryFit for IcaFit {
     /// The `fitted` variant; [`IcaFit::decompose`] gives all of them.
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
         Ok(self.decompose(set, context)?.variant(Variant::Fitted, 1))
+    }
+
+    fn fit_variants(
+        &self,
+        set: &ActivationSet,
+        context: &mut FitContext<'_>,
+        wanted: &[Variant],
+        l0: Option<f64>,
+    ) -> Result<Vec<Fitted>, FitError> {
+        Ok(self.decompose(set, context)?.variants(wanted, matched_k(self.params.k, l0)))
+    }
+
+    /// Each step multiplies the rows with the components and with their derivatives.
+    fn work(&self, rows: f64, width: usize) -> f64 {
+        let rows = rows.min(self.params.rows as f64);
+        4.0 * rows * self.params.iterations as f64 * (width * width) as f64
     }
 }
 

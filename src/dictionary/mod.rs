@@ -36,12 +36,12 @@ use crate::base::Matrix;
 use crate::linalg::SparseCodes;
 
 pub use affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
-pub use catalog::{CheckedMethod, KindFields, MethodParams, kind_fields};
+pub use catalog::{Kind, KindFields, MethodParams, kind_fields};
 pub use error::{DictionaryError, FitError, ParamProblem};
 pub use file::{FileFit, FileFormat, FileParams};
 pub use fit::{DictionaryFit, FitContext, FitProgress, FitReport, Fitted};
 pub use ica::{IcaFit, IcaParams, Solver, rotate_to_independence};
-pub use info::{DictionaryInfo, Kind, SignPolicy};
+pub use info::{DictionaryInfo, SignPolicy};
 pub use pca::{PcaFit, PcaParams, principal_axes};
 pub use quality::{
     Codes, NEAR_DEAD_DENSITY, NOT_A_RECONSTRUCTION, Quality, QualityCounter, ablate, loss_recovered, mean_l0,

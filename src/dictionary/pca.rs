@@ -6,7 +6,7 @@ use crate::linalg::{Eigen, Whitening, covariance, symmetric_eigen};
 
 use super::affine::Label;
 use super::error::{ParamProblem, Problems};
-use super::variants::{Decomposition, Variant, find_turned};
+use super::variants::{Decomposition, Variant, find_turned, matched_k};
 use super::{DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind};
 
 /// Rows of one block of the covariance.
@@ -119,6 +119,16 @@ impl DictionaryFit for PcaFit {
     /// The `fitted` variant; [`PcaFit::decompose`] gives all of them.
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
         Ok(self.decompose(set, context)?.variant(Variant::Fitted, 1))
+    }
+
+    fn fit_variants(
+        &self,
+        set: &ActivationSet,
+        context: &mut FitContext<'_>,
+        wanted: &[Variant],
+        l0: Option<f64>,
+    ) -> Result<Vec<Fitted>, FitError> {
+        Ok(self.decompose(set, context)?.variants(wanted, matched_k(self.params.k, l0)))
     }
 }
 

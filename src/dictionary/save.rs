@@ -250,8 +250,8 @@ pub fn load(folder: &Path) -> Result<Box<dyn Dictionary>, DictionaryError> {
     }
     let config: Config = serde_json::from_value(value)
         .map_err(|error| DictionaryError::unusable(&path, format!("not a dictionary's config ({error})")))?;
-    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == config.kind).ok_or_else(|| {
-        let known = Kind::ALL.map(Kind::name).join(", ");
+    let kind = Kind::named(&config.kind).ok_or_else(|| {
+        let known = Kind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
         DictionaryError::unusable(&path, format!("`kind` is `{}`; expected one of {known}", config.kind))
     })?;
     let tensors = read_tensors(&config, &path, &folder.join("dictionary.safetensors"))?;

@@ -293,10 +293,10 @@ fn variants_come_from_one_fit() {
     let decomposition = ica(IcaParams::default(), &set);
     let all = [Variant::Fitted, Variant::Oriented, Variant::Split, Variant::Topk];
     let made = decomposition.variants(&all, 3);
-    let names: Vec<&str> = made.iter().map(|(_, fitted)| fitted.dictionary.info().method.as_str()).collect();
+    let names: Vec<&str> = made.iter().map(|fitted| fitted.dictionary.info().method.as_str()).collect();
     assert_eq!(names, ["ica", "ica_oriented", "ica_split", "ica_topk"]);
     let codes: Vec<Matrix> =
-        made.iter().map(|(_, fitted)| fitted.dictionary.encode(&rows).expect("encoded")).collect();
+        made.iter().map(|fitted| fitted.dictionary.encode(&rows).expect("encoded")).collect();
     for component in 0..6 {
         let mut column: Vec<f32> = codes[1].iter_rows().map(|row| row[component]).collect();
         column.sort_by(|a, b| b.abs().total_cmp(&a.abs()));
@@ -310,12 +310,12 @@ fn variants_come_from_one_fit() {
         }
         assert_eq!(codes[3].row(row).iter().filter(|code| **code > 0.0).count(), 3);
     }
-    let split = made[2].1.dictionary.reconstruct(&rows).expect("decodes");
+    let split = made[2].dictionary.reconstruct(&rows).expect("decodes");
     for (a, b) in split.data().iter().zip(rows.data()) {
         assert!((a - b).abs() < 1e-3, "both sides together lose nothing: {a} {b}");
     }
-    assert_eq!(made[0].1.dictionary.info().sign, SignPolicy::Signed);
-    assert_eq!(made[2].1.dictionary.info().sign, SignPolicy::NonNegative);
+    assert_eq!(made[0].dictionary.info().sign, SignPolicy::Signed);
+    assert_eq!(made[2].dictionary.info().sign, SignPolicy::NonNegative);
     let raw = ica(IcaParams { centred: false, ..IcaParams::default() }, &set);
     let back = raw.variant(Variant::Fitted, 1).dictionary.reconstruct(&rows).expect("decodes");
     assert!(back.data().iter().zip(rows.data()).all(|(a, b)| (a - b).abs() < 1e-3), "uncentred too");
@@ -555,12 +555,7 @@ fn saved_dictionaries_come_back_and_unknown_ones_do_not() {
         MethodParams::Identity(IdentityParams::default()),
     ];
     for method in methods {
-        let fitted = with_context("m", |context| match method.check().expect("valid") {
-            CheckedMethod::Single(fit) => fit.fit(&set, context),
-            CheckedMethod::Autoencoder(fit) => fit.fit(&set, context),
-            CheckedMethod::Pca(fit) => fit.fit(&set, context),
-            CheckedMethod::Ica(fit) => fit.fit(&set, context),
-        });
+        let fitted = with_context("m", |context| method.check().expect("valid").fit(&set, context));
         let dictionary = fitted.expect("fitted").dictionary;
         dictionary.save(folder.path()).expect("saved");
         let back = load(folder.path()).expect("loaded");
@@ -665,7 +660,7 @@ fn what_reconstructs_nothing_has_no_fvu() {
     for method in
         [MethodParams::Random(RandomParams { features: Some(9) }), MethodParams::Neuron(NeuronParams {})]
     {
-        let CheckedMethod::Single(fit) = method.check().expect("valid") else { panic!("one dictionary") };
+        let fit = method.check().expect("valid");
         let dictionary = with_context("m", |context| fit.fit(&set, context)).expect("fitted").dictionary;
         let quality = quality(&*dictionary, &set, set.mean()).expect("measured");
         assert_eq!((quality.fvu, quality.note.as_deref()), (None, Some("not a reconstruction")));
@@ -728,7 +723,7 @@ fn committed_baselines_are_valid_and_say_what_they_control_for() {
 #[test]
 fn methods_are_read_by_kind_and_unknown_fields_are_refused() {
     let read = |text: &str| serde_json::from_str::<MethodParams>(text);
-    for kind in Kind::ALL {
+    for &kind in Kind::ALL {
         let more = if kind == Kind::File { r#","path":"x","format":"saelens""# } else { "" };
         let method = read(&format!(r#"{{"kind":"{kind}"{more}}}"#)).expect("read");
         assert_eq!(method.kind(), kind);

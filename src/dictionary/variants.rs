@@ -57,10 +57,9 @@ pub struct Decomposition {
 }
 
 impl Decomposition {
-    /// The variants in the order asked for. `k` is the number of codes that `topk` keeps: the
-    /// rounded mean L0 of the method it is matched to, on the fitting activations.
-    pub fn variants(&self, wanted: &[Variant], k: usize) -> Vec<(Variant, Fitted)> {
-        wanted.iter().map(|&variant| (variant, self.variant(variant, k))).collect()
+    /// The variants in the order asked for. `k` is the number of codes that `topk` keeps.
+    pub fn variants(&self, wanted: &[Variant], k: usize) -> Vec<Fitted> {
+        wanted.iter().map(|&variant| self.variant(variant, k)).collect()
     }
 
     /// One variant; `k` matters to `topk` alone.
@@ -86,6 +85,12 @@ impl Decomposition {
         let label = Label { method: variant.method_name(&self.label.method), ..self.label.clone() };
         Fitted { dictionary: Box::new(AffineDictionary::new(label, tensors)), report: self.report.clone() }
     }
+}
+
+/// How many codes the `topk` variant keeps: what the suite says, or the rounded mean L0 of the matched method on the
+/// fit split.
+pub(super) fn matched_k(k: Option<usize>, l0: Option<f64>) -> usize {
+    k.or(l0.map(|l0| (l0.round() as usize).max(1))).unwrap_or(1)
 }
 
 /// `rows` once per list of signs, one below the other.

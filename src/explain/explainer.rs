@@ -26,6 +26,12 @@ pub enum ExplainError {
     /// The probes found no answer.
     #[error(transparent)]
     Activate(#[from] ActivateError),
+    /// A kind that asks a language model was given none.
+    #[error("no language model is connected")]
+    NoModel,
+    /// A kind that reads concepts was given none.
+    #[error("the corpus is not labelled with concepts")]
+    NoLabels,
     /// Answers don't pair with probes.
     #[error("{got} activations came back for {expected} texts")]
     AnswerCount {

@@ -8,6 +8,8 @@
 //! Sources: Foote et al. 2023 and Gao et al. 2024 (neuron-to-graph); Bills et al. 2023 (token lookup).
 
 mod best_concept;
+pub mod catalog;
+mod choice;
 mod explainer;
 pub mod language_model;
 mod neuron_to_graph;
@@ -17,6 +19,7 @@ mod type_means;
 
 pub use crate::features::{Evidence, Explanation, Pattern, PatternTrie, TokenTable};
 pub use best_concept::{NamedConcept, best_concepts};
+pub use choice::{Candidate, Choice};
 pub use explainer::{Activate, ActivateError, ExplainError, Explainer, Probe};
 pub use neuron_to_graph::{NeuronToGraph, NeuronToGraphParams};
 pub use shuffled::derangement;

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::FeatureError;
 
 /// Every n-th rank of a list: `start, start + step, …`, `n` of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stride {
     /// First rank, from 0.
@@ -30,7 +30,7 @@ impl Stride {
 }
 
 /// Which ranks of a feature's three lists one purpose takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Picks {
     /// From the top list, by falling maximum.
@@ -42,7 +42,7 @@ pub struct Picks {
 }
 
 /// When a fragment counts as one the feature fires on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FiringRule {
     /// Its largest activation is positive.
@@ -62,7 +62,7 @@ impl FiringRule {
 }
 
 /// In which order features are walked, and when to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WalkOrder {
     /// A seeded permutation of all features until as many as asked for are eligible.
@@ -72,7 +72,9 @@ pub enum WalkOrder {
 }
 
 /// One departure from the published habits of `cunningham2023`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Deviation {
     /// Random fragments come from outside the top's documents.
@@ -84,7 +86,7 @@ pub enum Deviation {
 }
 
 /// Every constant that decides which fragments explain and score a feature, and which features.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Protocol {
     /// As results show it.

@@ -29,7 +29,7 @@ const OMITTED: [&str; 9] = [
 const KEY_HEADERS: [&str; 5] = ["authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"];
 
 /// Which protocol an endpoint speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientKind {
     /// `POST {base}/chat/completions`: OpenAI, vLLM, llama.cpp, Ollama, OpenRouter and many more.
@@ -71,7 +71,7 @@ impl ClientKind {
 }
 
 /// How an endpoint gives the log-probabilities of a prompt's own tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PromptLogprobs {
     /// The prompt is echoed with log-probabilities (`echo`, `logprobs`).
@@ -82,7 +82,7 @@ pub enum PromptLogprobs {
 }
 
 /// How an endpoint is told the schema of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResponseFormat {
     /// OpenAI's form, `json_schema`.
@@ -94,52 +94,67 @@ pub enum ResponseFormat {
 
 /// A language model as a suite describes it. It never holds a key, only the name of the variable
 /// that does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(extend("required" = ["client", "model"]))]
 #[serde(default)]
 pub struct LlmSpec {
-    /// The protocol.
+    /// The protocol of the endpoint.
     pub client: ClientKind,
-    /// The model, as the endpoint calls it.
+    /// The model's name at the endpoint. Of a `local` one: its folder, with `config.json`, `model.safetensors` and
+    /// `tokenizer.json`, or its file `….gguf`.
     pub model: String,
-    /// Where the endpoint is, up to and without `/chat/completions`; for `anthropic` without `/v1`.
-    /// None: the environment's, else the vendor's.
+    /// Address of the endpoint, `https://host/v1`, without `/chat/completions`; for `anthropic` without `/v1`. On
+    /// this machine (`http://127.0.0.1:8000/v1`) no key is needed.
+    #[schemars(extend("x-default" = "`OPENAI_BASE_URL`, else the vendor's"))]
     pub base_url: Option<String>,
-    /// The environment variable with the key; none: `OPENAI_API_KEY`, or `ANTHROPIC_API_KEY`.
+    /// Environment variable that holds the key. The key itself never stands in a suite.
+    #[schemars(extend("x-default" = "`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`"))]
     pub api_key_env: Option<String>,
     /// More headers. `{key}` in a value stands for the key, which is then sent there alone.
     pub headers: BTreeMap<String, String>,
-    /// Query parameters of every address, such as Azure's `api-version`; `{key}` as in `headers`.
+    /// Query parameters, such as `api-version`. `{key}` stands for the key.
     pub query: BTreeMap<String, String>,
-    /// Fields added to the body of every request; `null` takes one out that would be sent.
+    /// Fields added to every request, such as `repeat_penalty: 1.0` for llama-cpp-python, whose server uses 1.1.
+    /// `null` removes a field.
     pub extra_body: BTreeMap<String, Value>,
-    /// Fields that are left out of every request, for endpoints that refuse them.
+    /// Fields left out of every request, for endpoints that refuse them: `temperature`, `seed`, `response_format`,
+    /// `logprobs`, `top_logprobs`, …
     pub omit: BTreeSet<String>,
-    /// What the field with the most tokens of an answer is called: some models want
-    /// `max_completion_tokens`, which is also used where the endpoint asks for it.
+    /// The endpoint's name for the limit of an answer. `max_completion_tokens` is also used where the endpoint asks
+    /// for it.
     pub max_tokens_field: String,
-    /// Tokens added to the most tokens of every answer, for models that think first.
+    /// Tokens added to every answer's limit, for models that think before they answer.
     pub thinking_tokens: usize,
-    /// Most requests under way at once.
+    /// Requests in flight at once.
+    #[serde(default)]
+    #[schemars(range(min = 1), extend("x-default" = "`64`; `local`: `16`"))]
     pub max_in_flight: usize,
-    /// Most requests per minute; none: no limit.
+    /// Most requests per minute.
+    #[schemars(range(min = 1e-3, max = 1e9))]
     pub requests_per_minute: Option<f64>,
-    /// Most tokens per minute, in and out together; none: no limit.
+    /// Most tokens per minute, in and out.
+    #[schemars(range(min = 1.0, max = 1e12))]
     pub tokens_per_minute: Option<f64>,
-    /// Tokens that the model reads and writes at most in one request, where that is known; of a local model its files say.
+    /// Context length of the model: tokens of a question and its answer. Longer questions are refused before anything
+    /// is asked.
+    #[schemars(range(min = 1), extend("x-default" = "none; `local`: the model's"))]
     pub context_tokens: Option<usize>,
-    /// Dollars per million tokens of questions.
+    /// Dollars per million tokens in. A budget needs both prices.
+    #[schemars(range(min = 0.0, max = 1e6))]
     pub price_in: Option<f64>,
-    /// Dollars per million tokens of answers.
+    /// Dollars per million tokens out.
+    #[schemars(range(min = 0.0, max = 1e6))]
     pub price_out: Option<f64>,
-    /// Seconds until a complete answer must be there.
+    /// Longest wait for one answer, in seconds.
+    #[schemars(range(min = 0.01, max = 86_400.0))]
     pub timeout_seconds: f64,
-    /// How often a request is repeated after an error that may pass.
+    /// Repeats after a passing failure, such as a rate limit.
     pub retries: u32,
-    /// Whether the endpoint can hold an answer to a schema.
+    /// Whether to send a JSON schema for the answer.
     pub structured: bool,
-    /// How it is told the schema.
+    /// How the schema is sent.
     pub response_format: ResponseFormat,
-    /// How prompts are scored.
+    /// How the endpoint is asked for a prompt's own log-probabilities.
     pub prompt_logprobs: PromptLogprobs,
 }
 

@@ -1,53 +1,45 @@
 //! Several explanations of each feature, and the one of them that is kept.
 
-use serde::Serialize;
-
 use super::RunError;
 use super::asked::{Asked, Wanted};
+use super::evaluate::Evaluation;
 use super::models::Simulating;
 use super::scoring::scored_fragment;
 use crate::base::Attempt;
-use crate::explain::language_model::best_of;
+use crate::explain::catalog::{AskModel, Explained};
+use crate::explain::{ActivateError, Candidate, Choice, ExplainError};
 use crate::features::{Calibration, Evidence, Explanation};
 use crate::score::{ScoreOutcome, Scorer, Stratum, TopAndRandom};
 use crate::simulate::Simulation;
 use crate::suite::{ModelExplainer, ModelSimulator};
 
-/// One of several explanations of a feature.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Candidate {
-    /// What was said, or why nothing.
-    pub explanation: Attempt<Explanation>,
-    /// Correlation of its simulation and the truth over the calibration fragments; a constant
-    /// simulation counts as 0.
-    pub calibration_score: Option<f64>,
-    /// Why there is no score, or that the simulation is constant.
-    pub calibration_reason: Option<String>,
+/// The features of one row, put to one language model of the suite.
+pub struct ModelRow<'a> {
+    /// The row.
+    pub evaluation: &'a Evaluation<'a>,
+    /// Who explains.
+    pub spec: &'a ModelExplainer,
+    /// Who simulates, to choose among several explanations.
+    pub simulator: Option<&'a ModelSimulator>,
 }
 
-/// The explanations of a feature and which of them is kept.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Choice {
-    /// All of them, in the order asked.
-    pub candidates: Vec<Candidate>,
-    /// The one that is kept; none where there is no explanation at all.
-    pub chosen: Option<usize>,
-    /// Numbers of the fragments that they were compared on, none of which is shown or scored.
-    pub calibrated_on: Vec<usize>,
-}
-
-impl Choice {
-    fn of(candidates: Vec<Candidate>, calibration: &Calibration) -> Self {
-        let explanations: Vec<_> = candidates.iter().map(|one| one.explanation.clone()).collect();
-        let scores: Vec<_> = candidates.iter().map(|one| one.calibration_score).collect();
-        let chosen = best_of(&explanations, &scores);
-        let calibrated_on = calibration.fragments().iter().map(|fragment| fragment.fragment).collect();
-        Self { candidates, chosen, calibrated_on }
+impl ModelRow<'_> {
+    fn ask(&self, evidence: &[Evidence]) -> Result<Explained, RunError> {
+        let asked = self.evaluation.asked()?;
+        let Some(simulator) = self.simulator.filter(|_| self.spec.best_of > 1) else {
+            return Ok(Explained { explanations: asked.explain(self.spec, evidence, 1)?, choices: None });
+        };
+        let choices = asked.explain_best(self.spec, simulator, evidence)?;
+        Ok(Explained {
+            explanations: choices.iter().map(Choice::explanation).collect(),
+            choices: Some(choices),
+        })
     }
+}
 
-    /// The explanation that is kept, or why the first one is missing.
-    pub fn explanation(&self) -> Attempt<Explanation> {
-        self.candidates[self.chosen.unwrap_or(0)].explanation.clone()
+impl AskModel for ModelRow<'_> {
+    fn explain(&self, evidence: &[Evidence]) -> Result<Explained, ExplainError> {
+        self.ask(evidence).map_err(|error| ActivateError(Box::new(error)).into())
     }
 }
 

@@ -10,11 +10,10 @@ use super::prepare::{behind, expand_hooks, open_subject, sample_fragments};
 use super::quality::LOSS_FRAGMENTS;
 use super::{Places, RunError};
 use crate::base::{HookPoint, Matrix, Stopwatch};
-use crate::dictionary::CheckedMethod;
 use crate::linalg::matmul_bt;
 use crate::stats::smallest_detectable_difference;
 use crate::subject::{LoadedSubject, Prefix, SubjectModel};
-use crate::suite::{ExplainerSpec, MethodSpec, OfflineKind, Suite};
+use crate::suite::{MethodSpec, Suite};
 
 /// Spread of feature scores that the smallest visible difference is worked out for, measured on the
 /// embedded model; a run's own table has the real one.
@@ -195,21 +194,9 @@ struct Work {
     training: f64,
 }
 
-/// Floating-point operations of a method's fit on `rows` rows. A multiply-add counts as two. A training step counts the
-/// encoder's product twice, for the rest of the step.
+/// Floating-point operations of a method's fit on `rows` rows.
 fn fit_work(method: &MethodSpec, rows: f64, width: usize) -> f64 {
-    let d = width as f64;
-    match method.params.check() {
-        Ok(CheckedMethod::Autoencoder(fit)) => fit
-            .recipe(width, &method.name)
-            .map_or(0.0, |recipe| 4.0 * (recipe.steps * recipe.batch) as f64 * d * recipe.features as f64),
-        // Each step multiplies the rows with the components and with their derivatives.
-        Ok(CheckedMethod::Ica(fit)) => {
-            let params = fit.params();
-            4.0 * rows.min(params.rows as f64) * params.iterations as f64 * d * d
-        }
-        _ => 2.0 * rows * d * d,
-    }
+    method.params.check().map_or(0.0, |fit| fit.work(rows, width))
 }
 
 fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[usize]) -> Work {
@@ -228,7 +215,7 @@ fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[
         std::iter::once(suite.methods.iter().collect()).chain(permuted).collect();
     let rows =
         |methods: &[&MethodSpec]| methods.iter().map(|method| method.row_names().len()).sum::<usize>() as f64;
-    let of_probes = if suite.pairs.iter().any(|pair| asks_the_subject(&pair.explainer)) {
+    let of_probes = if suite.pairs.iter().any(|pair| pair.explainer.kind().probes()) {
         let seeds = suite.protocol.explain.top.n + suite.protocol.explain.random.n;
         seeds as f64 * PROBE_TOKENS
     } else {
@@ -257,12 +244,6 @@ fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[
             rows(&subjects[0]) * suite.per_cell as f64 * 2.0 * ABLATED_FRAGMENTS as f64 * fragment * after;
     }
     work
-}
-
-/// Whether an explainer runs the subject on texts of its own.
-fn asks_the_subject(explainer: &ExplainerSpec) -> bool {
-    use OfflineKind::{NeuronToGraph, NeuronToGraphBackoff};
-    matches!(explainer, ExplainerSpec::Offline(NeuronToGraph | NeuronToGraphBackoff))
 }
 
 /// Multiply-adds a second of this machine, times two, on a product that fits the cache.

@@ -1,5 +1,6 @@
 //! One dictionary at one hook point: what its features fire on, explanations, simulations, scores.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -7,12 +8,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::asked::{Asked, Wanted};
-use super::best_of::Choice;
+use super::best_of::ModelRow;
 use super::evidence::EvidenceFiles;
-use super::fit_means::FitMeans;
 use super::judged::Judged;
 use super::kept_codes::KeptCodes;
 use super::models::Models;
+use super::oracle;
 use super::parallel::Tell;
 use super::prepare::Fillers;
 use super::probes::Probes;
@@ -23,20 +24,18 @@ use crate::activations::ActivationSet;
 use crate::base::{Attempt, Matrix, Missing, Stream};
 use crate::corpus::{TokenLabels, TokenSets};
 use crate::dictionary::{Codes, Dictionary, Quality, QualityCounter};
-use crate::explain::{
-    Activate, ActivateError, ExplainError, Explainer, NeuronToGraph, NeuronToGraphParams, Probe, TokenLookup,
-    TokenLookupFit, TypeMeans, derangement,
-};
+use crate::explain::catalog::{AskModel, Concepts, Explained, Inputs};
+use crate::explain::{ActivateError, ExplainError, Probe, derangement};
 use crate::features::{
     ChosenActivations, CodeShape, Evidence, Explanation, FeatureRecord, FeatureSummary, FragmentSet, Held,
-    Pattern, RecordBuilder, ShapeSurvey, Walk, split, walk,
+    HeldFragment, RecordBuilder, ShapeSurvey, Walk, split, walk,
 };
 use crate::linalg::SparseCodes;
 use crate::report::{ScoreLine, ScoreStatus};
 use crate::score::{Judging, NoScore, ScoreOutcome};
 use crate::simulate::{Offline, Simulation, Simulator};
 use crate::subject::SubjectModel;
-use crate::suite::{Controls, ExplainerSpec, OfflineKind, Pair, SimulatorSpec, Suite};
+use crate::suite::{Controls, Pair, SimulatorSpec, Suite};
 
 /// Fragments encoded at once.
 const BLOCK_FRAGMENTS: usize = 64;
@@ -46,9 +45,6 @@ const PROBE_ROWS: usize = 4096;
 
 /// A block of codes with more non-zero entries than this share is handled densely.
 const SPARSE_SHARE: f64 = 0.25;
-
-/// What every feature was explained as, and the choices where there were several explanations.
-type Explained = (Vec<Attempt<Explanation>>, Option<Vec<Choice>>);
 
 /// Judgements of every feature, by the kind of judging.
 type AllJudged = Vec<(Judging, Vec<Attempt<Judged>>)>;
@@ -142,7 +138,7 @@ impl Evaluation<'_> {
         let split: Vec<(Evidence, Held)> =
             records.iter().map(|record| split(record, &self.suite.protocol)).collect::<Result<_, _>>()?;
         let (evidence, full): (Vec<Evidence>, Vec<Held>) = split.into_iter().unzip();
-        let asks = self.suite.pairs.iter().any(|pair| matches!(pair.simulator, SimulatorSpec::Model(_)));
+        let asks = self.suite.pairs.iter().any(|pair| pair.simulator.model().is_some());
         let few: Vec<Held> = full.iter().filter(|_| asks).map(Held::protocol_only).collect();
         let judged = self.suite.pairs.iter().any(|pair| pair.judge.is_some());
         let hook = self.dictionary.info().hook.to_string();
@@ -153,20 +149,29 @@ impl Evaluation<'_> {
         files.profiles(&profiles)?;
         let kurtosis = profiles.iter().map(ProfileLine::kurtosis).collect();
         let walked = Walked { walk: &walk, summaries: &summaries, kurtosis };
-        let (mut outcomes, mut patterns) = (Vec::new(), None);
+        let mut outcomes = Vec::new();
         let means = self.fit_means(&evidence)?;
-        let oracle = self.labels.map(|_| Pair::oracle());
+        let oracle = self.labels.and_then(|_| Pair::oracle());
+        let named = oracle::named_concepts();
+        let holds =
+            |set: u32, concept: usize| self.labels.is_some_and(|labels| oracle::holds(labels, set, concept));
+        let concepts = means.labels.as_ref().map(|means| Concepts { means, named: &named, holds: &holds });
+        let inputs = Inputs {
+            evidence: &evidence,
+            activate: &|probes: &[Probe]| self.activations(&evidence, probes),
+            pad: self.fillers.pad,
+            type_means: means.types.as_ref(),
+            concepts,
+            patterns: &OnceCell::new(),
+        };
         let pairs = self.suite.pairs.len() + oracle.iter().len();
         for (nth, pair) in self.suite.pairs.iter().chain(&oracle).enumerate() {
             self.stop.check()?;
             self.tell("explain", nth, pairs, "explainers");
-            let is_oracle = matches!(pair.explainer, ExplainerSpec::Oracle);
-            let control = if is_oracle { Some(Controls::ORACLE) } else { self.control };
-            let held = match pair.simulator {
-                SimulatorSpec::Offline(_) | SimulatorSpec::Oracle | SimulatorSpec::Nobody => &full,
-                SimulatorSpec::Model(_) => &few,
-            };
-            let (explanations, choices) = self.explain(pair, &evidence, &means, &mut patterns)?;
+            let control =
+                if pair.explainer.name() == Controls::ORACLE { Some(Controls::ORACLE) } else { self.control };
+            let held = if pair.simulator.model().is_some() { &few } else { &full };
+            let Explained { explanations, choices } = self.explain(pair, &inputs)?;
             files.explanations(pair, &evidence, &explanations, choices.as_deref(), &|id| self.text(id))?;
             let simulations = self.simulate(pair, held, &explanations)?;
             files.simulations(pair, held, simulations.as_deref().unwrap_or_default())?;
@@ -325,50 +330,56 @@ impl Evaluation<'_> {
         Ok(block)
     }
 
-    fn explain(
-        &self,
-        pair: &Pair,
-        evidence: &[Evidence],
-        means: &FitMeans,
-        patterns: &mut Option<Vec<Vec<Pattern>>>,
-    ) -> Result<Explained, RunError> {
-        match (&pair.explainer, &pair.simulator) {
-            (ExplainerSpec::Oracle, _) => Ok((self.concepts(means)?, None)),
-            (ExplainerSpec::Offline(kind), _) => {
-                Ok((self.explain_offline(*kind, evidence, means, patterns)?, None))
-            }
-            (ExplainerSpec::Model(spec), SimulatorSpec::Model(simulator)) if spec.best_of > 1 => {
-                let choices = self.asked()?.explain_best(spec, simulator, evidence)?;
-                Ok((choices.iter().map(Choice::explanation).collect(), Some(choices)))
-            }
-            (ExplainerSpec::Model(spec), _) => Ok((self.asked()?.explain(spec, evidence, 1)?, None)),
-        }
+    fn explain(&self, pair: &Pair, inputs: &Inputs<'_>) -> Result<Explained, RunError> {
+        let asker = pair.explainer.model().map(|spec| ModelRow {
+            evaluation: self,
+            spec,
+            simulator: pair.simulator.model(),
+        });
+        let model = asker.as_ref().map(|asker| asker as &dyn AskModel);
+        pair.explainer.kind().explain(inputs, model).map_err(|error| match error {
+            ExplainError::Activate(ActivateError(source)) => match source.downcast::<RunError>() {
+                Ok(error) => *error,
+                Err(other) => self.cannot_explain(&other.to_string()),
+            },
+            other => self.cannot_explain(&other.to_string()),
+        })
     }
 
-    /// Every held fragment of every feature, predicted from the feature's explanation; none where no
-    /// score asks for it.
+    /// Predicts every held fragment of every feature from the feature's explanation; none where no score needs it.
     fn simulate(
         &self,
         pair: &Pair,
         held: &[Held],
         explanations: &[Attempt<Explanation>],
     ) -> Result<Option<Vec<Attempt<Vec<Simulation>>>>, RunError> {
-        if simulated(&self.suite.scorers).next().is_none() {
+        if pair.simulator == SimulatorSpec::Nobody || simulated(&self.suite.scorers).next().is_none() {
             return Ok(None);
         }
-        match &pair.simulator {
-            SimulatorSpec::Nobody => Ok(None),
-            SimulatorSpec::Oracle => Ok(Some(self.simulate_concepts(held, explanations)?)),
-            SimulatorSpec::Offline(_) => Ok(Some(simulate_all(held, explanations))),
-            SimulatorSpec::Model(spec) => {
-                let asked = self.asked()?;
-                let simulating = asked.models.simulating(spec)?;
-                let pairs = held.iter().zip(explanations);
-                let wanted =
-                    pairs.map(|(held, explanation)| Wanted { explanation, fragments: held.fragments() });
-                Ok(Some(asked.simulate(simulating, &simulating.role, &wanted.collect::<Vec<_>>())?))
+        let Some(spec) = pair.simulator.model() else { return Ok(Some(self.read(held, explanations))) };
+        let asked = self.asked()?;
+        let simulating = asked.models.simulating(spec)?;
+        let wanted: Vec<Wanted<'_>> = held
+            .iter()
+            .zip(explanations)
+            .map(|(held, explanation)| Wanted { explanation, fragments: held.fragments() })
+            .collect();
+        Ok(Some(asked.simulate(simulating, &simulating.role, &wanted)?))
+    }
+
+    /// Predictions of explanations that need no language model to be read.
+    fn read(&self, held: &[Held], explanations: &[Attempt<Explanation>]) -> Vec<Attempt<Vec<Simulation>>> {
+        let of_fragment = |explanation: &Explanation, fragment: &HeldFragment| match explanation {
+            Explanation::Concept(_) => self.simulate_concept(explanation, fragment),
+            _ => Offline.simulate(explanation, &fragment.tokens),
+        };
+        let simulate = |(held, explanation): (&Held, &Attempt<Explanation>)| match explanation {
+            Attempt::Done(explanation) => {
+                Attempt::all(held.fragments().iter().map(|fragment| of_fragment(explanation, fragment)))
             }
-        }
+            Attempt::Missing(missing) => Attempt::Missing(missing.clone()),
+        };
+        held.par_iter().zip(explanations).map(simulate).collect()
     }
 
     /// What a language model says of whole fragments, given each feature's explanation.
@@ -391,54 +402,10 @@ impl Evaluation<'_> {
         self.suite.judgings().into_iter().map(judge).collect()
     }
 
-    fn asked(&self) -> Result<Asked<'_>, RunError> {
+    pub(super) fn asked(&self) -> Result<Asked<'_>, RunError> {
         let models = self.models.ok_or_else(|| self.cannot_explain("no language model is connected"))?;
         let place = format!("{}/{}", self.dictionary.info().hook, self.row);
         Ok(Asked { models, place, token_texts: self.token_texts, stop: self.stop, tell: self.tell })
-    }
-
-    fn explain_offline(
-        &self,
-        kind: OfflineKind,
-        evidence: &[Evidence],
-        means: &FitMeans,
-        patterns: &mut Option<Vec<Vec<Pattern>>>,
-    ) -> Result<Vec<Attempt<Explanation>>, RunError> {
-        let activate = |probes: &[Probe]| self.activations(evidence, probes);
-        let activate: &Activate<'_> = &activate;
-        let explained = match kind {
-            OfflineKind::NeuronToGraph => self.graphs(false, evidence, activate, patterns),
-            OfflineKind::NeuronToGraphBackoff => self.graphs(true, evidence, activate, patterns),
-            OfflineKind::TokenLookup => TokenLookup.explain(evidence, activate),
-            OfflineKind::TokenLookupFit => {
-                let tables = means.types.as_ref().map(TypeMeans::tables).unwrap_or_default();
-                TokenLookupFit::new(tables).explain(evidence, activate)
-            }
-        };
-        explained.map_err(|error| match error {
-            ExplainError::Activate(ActivateError(source)) => match source.downcast::<RunError>() {
-                Ok(error) => *error,
-                Err(other) => self.cannot_explain(&other.to_string()),
-            },
-            other => self.cannot_explain(&other.to_string()),
-        })
-    }
-
-    /// Neuron-to-graph; `patterns` are found by whichever kind comes first, and serve the other.
-    fn graphs(
-        &self,
-        backoff: bool,
-        evidence: &[Evidence],
-        activate: &Activate<'_>,
-        patterns: &mut Option<Vec<Vec<Pattern>>>,
-    ) -> Result<Vec<Attempt<Explanation>>, ExplainError> {
-        let explainer =
-            NeuronToGraph { params: NeuronToGraphParams::default(), pad: self.fillers.pad, backoff };
-        let found = match patterns.take() {
-            Some(found) => found,
-            None => explainer.patterns(evidence, activate)?,
-        };
-        Ok(explainer.complete(evidence, patterns.insert(found)))
     }
 
     /// What stops the explanation of all features.
@@ -636,16 +603,4 @@ impl Outcome {
         let failed = of_scores.filter(move |why| NoScore::parse(why).is_none() && Some(*why) != constant);
         whole.into_iter().chain(failed)
     }
-}
-
-/// Every held fragment of every feature, predicted from the feature's explanation.
-fn simulate_all(held: &[Held], explanations: &[Attempt<Explanation>]) -> Vec<Attempt<Vec<Simulation>>> {
-    let simulate = |(held, explanation): (&Held, &Attempt<Explanation>)| {
-        let explanation = match explanation {
-            Attempt::Done(explanation) => explanation,
-            Attempt::Missing(missing) => return Attempt::Missing(missing.clone()),
-        };
-        Attempt::all(held.fragments().iter().map(|fragment| Offline.simulate(explanation, &fragment.tokens)))
-    };
-    held.par_iter().zip(explanations).map(simulate).collect()
 }

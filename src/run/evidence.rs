@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::RunError;
-use super::best_of::Choice;
 use super::judged::{Judged, Verdict};
 use super::profile::ProfileLine;
 use crate::base::{AtomicFile, Attempt, FileError};
+use crate::explain::Choice;
 use crate::features::{ActivationRecord, Evidence, Explanation, FeatureRecord, Held, QuantilePick};
 use crate::score::Judging;
 use crate::simulate::Simulation;

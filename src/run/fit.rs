@@ -8,8 +8,8 @@ use super::{Event, RunError, Stop};
 use crate::activations::ActivationSet;
 use crate::base::{Digest, HookPoint};
 use crate::dictionary::{
-    CheckedMethod, Dictionary, DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted, Member,
-    TextInput, Variant, load, mean_l0, train_together,
+    Dictionary, DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted, Member, TextInput, load,
+    mean_l0, train_together,
 };
 use crate::nn::Device;
 use crate::suite::{MethodSpec, Suite};
@@ -96,8 +96,8 @@ impl Fitter<'_> {
         let mut members = Vec::new();
         for method in &missing {
             let failed = |source| self.failed(&method.name, source);
-            if let CheckedMethod::Autoencoder(fit) = self.checked(method)? {
-                let recipe = fit.recipe(set.width(), &method.name).map_err(failed)?;
+            if let Some(recipe) = self.checked(method)?.recipe(set.width(), &method.name) {
+                let recipe = recipe.map_err(failed)?;
                 members.push(Member { recipe, method: &method.name, training: method.nth_training() });
             }
         }
@@ -110,7 +110,7 @@ impl Fitter<'_> {
             .map_err(|source| self.failed(first, source))?;
         for (method, fitted) in missing.iter().zip(fitted) {
             let fitted = fitted.map_err(|source| self.failed(&method.name, source))?;
-            let rows = self.saved(method, vec![(Variant::Fitted, fitted)], tell)?;
+            let rows = self.saved(method, vec![fitted], tell)?;
             let rows = self.keep(&self.key(method, None), rows)?;
             if let Some(slot) = methods.iter().position(|other| other.name == method.name) {
                 all[slot] = Some(rows);
@@ -145,7 +145,7 @@ impl Fitter<'_> {
         format!("fit {}/{}{}", self.hook, method.name, self.label)
     }
 
-    fn checked(&self, method: &MethodSpec) -> Result<CheckedMethod, RunError> {
+    fn checked(&self, method: &MethodSpec) -> Result<Box<dyn DictionaryFit>, RunError> {
         method.params.check().map_err(|problems| RunError::Setting {
             field: format!("methods.{}", method.name),
             problem: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
@@ -190,22 +190,9 @@ impl Fitter<'_> {
             device: self.device,
             progress: &mut progress,
         };
-        let fitted: Vec<(Variant, Fitted)> = match self.checked(method)? {
-            CheckedMethod::Single(fit) => {
-                vec![(Variant::Fitted, fit.fit(set, &mut context).map_err(failed)?)]
-            }
-            CheckedMethod::Autoencoder(fit) => {
-                vec![(Variant::Fitted, fit.fit(set, &mut context).map_err(failed)?)]
-            }
-            CheckedMethod::Pca(fit) => {
-                let decomposition = fit.decompose(set, &mut context).map_err(failed)?;
-                decomposition.variants(method.variants(), matched_k(fit.params().k, reference))
-            }
-            CheckedMethod::Ica(fit) => {
-                let decomposition = fit.decompose(set, &mut context).map_err(failed)?;
-                decomposition.variants(method.variants(), matched_k(fit.params().k, reference))
-            }
-        };
+        let l0 = reference.map(|reference| reference.mean_l0);
+        let fitted = self.checked(method)?.fit_variants(set, &mut context, method.variants(), l0);
+        let fitted = fitted.map_err(failed)?;
         self.saved(method, fitted, tell)
     }
 
@@ -213,11 +200,11 @@ impl Fitter<'_> {
     fn saved(
         &self,
         method: &MethodSpec,
-        fitted: Vec<(Variant, Fitted)>,
+        fitted: Vec<Fitted>,
         tell: &Tell<'_>,
     ) -> Result<Vec<FittedRow>, RunError> {
         let mut rows = Vec::new();
-        for (name, (_, fitted)) in method.row_names().into_iter().zip(fitted) {
+        for (name, fitted) in method.row_names().into_iter().zip(fitted) {
             fitted.dictionary.save(&self.row_folder(&name))?;
             rows.push(FittedRow { name, dictionary: fitted.dictionary, report: fitted.report });
         }
@@ -258,10 +245,4 @@ impl Fitter<'_> {
     fn failed(&self, method: &str, source: FitError) -> RunError {
         RunError::Fit { method: method.to_string(), hook: self.hook.to_string(), source }
     }
-}
-
-/// How many codes the top-k variant keeps: what the suite says, or the rounded mean L0 of the matched
-/// method on the fit split.
-fn matched_k(k: Option<usize>, reference: Option<Reference>) -> usize {
-    k.or(reference.map(|reference| (reference.mean_l0.round() as usize).max(1))).unwrap_or(1)
 }

@@ -6,7 +6,6 @@ use super::evaluate::Evaluation;
 use crate::activations::fitted_places;
 use crate::explain::TypeMeans;
 use crate::features::Evidence;
-use crate::suite::{ExplainerSpec, OfflineKind};
 
 /// Rows of the fit split encoded at once.
 const BLOCK_ROWS: usize = 8192;
@@ -22,8 +21,7 @@ pub struct FitMeans {
 impl Evaluation<'_> {
     /// Reads and encodes the fit split once, if an explainer asks for what is found there.
     pub(super) fn fit_means(&self, evidence: &[Evidence]) -> Result<FitMeans, RunError> {
-        let lookup = ExplainerSpec::Offline(OfflineKind::TokenLookupFit);
-        let by_type = self.suite.pairs.iter().any(|pair| pair.explainer == lookup);
+        let by_type = self.suite.pairs.iter().any(|pair| pair.explainer.kind().reads_fit());
         let features: Vec<usize> = evidence.iter().map(Evidence::feature).collect();
         let new = || TypeMeans::new((0..features.len()).collect());
         let mut means = FitMeans { types: by_type.then(new), labels: self.labels.map(|_| new()) };

@@ -9,58 +9,22 @@ use tokio::runtime::Runtime;
 use super::role::{Role, RoleUsage, Step};
 use super::{AllFailed, Places, RunError};
 use crate::base::{Digest, FileError};
-use crate::explain::language_model::{
-    Contrastive, Highlighted, LanguageExplainer, Strongest, TokenActivation,
-};
+use crate::explain::language_model::LanguageExplainer;
 use crate::llm::{ClientKind, Endpoint, Llm, LlmSpec, Usage, connect};
 use crate::score::Judging;
-use crate::simulate::language_model::{
-    Exemplar, Generated, LanguageSimulator, Likelihood, PerToken, PromptLogprobs,
-};
-use crate::suite::{
-    ExplainerSpec, JudgeSpec, ModelExplainer, ModelExplainerKind, ModelSimulator, ModelSimulatorKind,
-    SimulatorSpec, Suite, resolve,
-};
-
-/// The explainer that a suite describes.
-pub fn explainer_of(spec: &ModelExplainer) -> Box<dyn LanguageExplainer> {
-    let (temperature, shots) = (spec.temperature, spec.shots);
-    match spec.kind {
-        ModelExplainerKind::TokenActivation => {
-            Box::new(TokenActivation { temperature, shots, ..TokenActivation::default() })
-        }
-        ModelExplainerKind::Highlighted => {
-            Box::new(Highlighted { temperature, shots, ..Highlighted::default() })
-        }
-        ModelExplainerKind::Contrastive => {
-            Box::new(Contrastive { temperature, shots, ..Contrastive::default() })
-        }
-        ModelExplainerKind::Strongest => Box::new(Strongest { temperature, shots, ..Strongest::default() }),
-    }
-}
-
-/// The simulator that a suite describes. It may learn about its endpoint, so those who ask the same one share it.
-pub fn simulator_of(spec: &ModelSimulator) -> Box<dyn LanguageSimulator> {
-    let shots = spec.shots;
-    match spec.kind {
-        ModelSimulatorKind::Generated => Box::new(Generated { expected_value: false, shots }),
-        ModelSimulatorKind::GeneratedExpected => Box::new(Generated { expected_value: true, shots }),
-        ModelSimulatorKind::PromptLogprobs => Box::new(PromptLogprobs::new(shots)),
-        ModelSimulatorKind::PerToken => Box::new(PerToken { shots }),
-        ModelSimulatorKind::Likelihood => Box::new(Likelihood),
-        ModelSimulatorKind::Exemplar => Box::new(Exemplar),
-    }
-}
+use crate::simulate::language_model::LanguageSimulator;
+use crate::suite::{JudgeSpec, ModelExplainer, ModelSimulator, Suite, resolve};
 
 /// Versions of the questions that a suite's language models are asked, by name in tables.
 pub fn prompt_digests(suite: &Suite) -> BTreeMap<String, Digest> {
     let mut digests = BTreeMap::new();
     for pair in &suite.pairs {
-        if let ExplainerSpec::Model(spec) = &pair.explainer {
-            digests.insert(spec.name.clone(), explainer_of(spec).digest());
+        if let Some((spec, question)) = pair.explainer.model().and_then(|spec| Some((spec, spec.question()?)))
+        {
+            digests.insert(spec.name.clone(), question.digest());
         }
-        if let SimulatorSpec::Model(spec) = &pair.simulator {
-            digests.insert(spec.name.clone(), simulator_of(spec).digest());
+        if let Some(spec) = pair.simulator.model() {
+            digests.insert(spec.name.clone(), spec.kind.question(spec.shots).digest());
         }
         if pair.judge.is_some() {
             let judgings = suite.judgings().into_iter();
@@ -150,20 +114,20 @@ impl Models {
         let (mut explaining, mut simulating) = (Vec::<Explaining>::new(), Vec::<Simulating>::new());
         let mut judging = Vec::<JudgedBy>::new();
         for pair in &suite.pairs {
-            if let ExplainerSpec::Model(spec) = &pair.explainer
-                && !explaining.iter().any(|known| known.spec == **spec)
+            if let Some(spec) = pair.explainer.model()
+                && !explaining.iter().any(|known| known.spec == *spec)
+                && let Some(explainer) = spec.question()
             {
                 let role = connections.role(Step::Explain, &spec.name, &spec.llm)?;
-                let (spec, explainer) = ((**spec).clone(), explainer_of(spec));
-                explaining.push(Explaining { spec, explainer, role });
+                explaining.push(Explaining { spec: spec.clone(), explainer, role });
             }
-            if let SimulatorSpec::Model(spec) = &pair.simulator
-                && !simulating.iter().any(|known| known.spec == **spec)
+            if let Some(spec) = pair.simulator.model()
+                && !simulating.iter().any(|known| known.spec == *spec)
             {
                 let role = connections.role(Step::Simulate, &spec.name, &spec.llm)?;
                 let choosing = connections.role(Step::Choose, &spec.name, &spec.llm)?;
-                let (spec, simulator) = ((**spec).clone(), simulator_of(spec));
-                simulating.push(Simulating { spec, simulator, role, choosing });
+                let simulator = spec.kind.question(spec.shots);
+                simulating.push(Simulating { spec: spec.clone(), simulator, role, choosing });
             }
             for (spec, kind) in pair
                 .judge

@@ -1,61 +1,38 @@
 //! The control that explains a feature by the labelled concept that fits it best.
 
-use rayon::prelude::*;
-
-use super::RunError;
 use super::evaluate::Evaluation;
-use super::fit_means::FitMeans;
-use crate::base::Attempt;
+use crate::base::{Attempt, Missing};
 use crate::corpus::TokenLabels;
 use crate::corpus::generator::Concept;
-use crate::explain::{NamedConcept, best_concepts};
-use crate::features::{Explanation, Held};
+use crate::explain::NamedConcept;
+use crate::features::{Explanation, HeldFragment};
 use crate::simulate::{Oracle, Simulation};
 
-/// Whether a set of concepts, by its place, holds a concept, by its place.
-fn holds(labels: &TokenLabels, set: u32, concept: usize) -> bool {
+/// Whether a set of concepts holds a concept, both by number.
+pub(super) fn holds(labels: &TokenLabels, set: u32, concept: usize) -> bool {
     let set = labels.sets.get(set as usize).copied().unwrap_or_default();
     Concept::at(concept).is_some_and(|concept| set.contains(concept))
 }
 
+/// Every concept that tokens can be labelled with.
+pub(super) fn named_concepts() -> Vec<NamedConcept> {
+    Concept::all().map(|concept| NamedConcept { name: concept.name(), words: concept.words() }).collect()
+}
+
 impl Evaluation<'_> {
-    fn labelled(&self) -> Result<&TokenLabels, RunError> {
-        self.labels.ok_or_else(|| self.cannot_explain("the corpus is not labelled with concepts"))
-    }
-
-    /// The concept that fits each feature best on the fit split.
-    pub(super) fn concepts(&self, means: &FitMeans) -> Result<Vec<Attempt<Explanation>>, RunError> {
-        let (labels, means) = (self.labelled()?, means.labels.as_ref());
-        let means = means.ok_or_else(|| self.cannot_explain("no means per concept were measured"))?;
-        let named = |concept: Concept| NamedConcept { name: concept.name(), words: concept.words() };
-        let concepts: Vec<NamedConcept> = Concept::all().map(named).collect();
-        Ok(best_concepts(means, &concepts, |set, concept| holds(labels, set, concept)))
-    }
-
-    /// Every held fragment of every feature, predicted from where the feature's concept holds.
-    pub(super) fn simulate_concepts(
+    /// A held fragment, predicted from where the feature's concept holds.
+    pub(super) fn simulate_concept(
         &self,
-        held: &[Held],
-        explanations: &[Attempt<Explanation>],
-    ) -> Result<Vec<Attempt<Vec<Simulation>>>, RunError> {
-        let (labels, positions) = (self.labelled()?, self.tokens.evaluate.cols());
-        let simulate = |(held, explanation): (&Held, &Attempt<Explanation>)| {
-            let explanation = match explanation {
-                Attempt::Done(explanation) => explanation,
-                Attempt::Missing(missing) => return Attempt::Missing(missing.clone()),
-            };
-            let mut simulations = Vec::with_capacity(held.fragments().len());
-            for fragment in held.fragments() {
-                let start = fragment.fragment * positions;
-                let of_fragment = &labels.evaluate[start..start + positions];
-                match Oracle.simulate(explanation, of_fragment, |set, concept| holds(labels, set, concept)) {
-                    Attempt::Done(simulation) => simulations.push(simulation),
-                    Attempt::Missing(missing) => return Attempt::Missing(missing),
-                }
-            }
-            Attempt::Done(simulations)
+        explanation: &Explanation,
+        fragment: &HeldFragment,
+    ) -> Attempt<Simulation> {
+        let Some(labels) = self.labels else {
+            return Attempt::Missing(Missing::Failed("needs_labels".into()));
         };
-        Ok(held.par_iter().zip(explanations).map(simulate).collect())
+        let positions = self.tokens.evaluate.cols();
+        let start = fragment.fragment * positions;
+        let of_fragment = &labels.evaluate[start..start + positions];
+        Oracle.simulate(explanation, of_fragment, |set, concept| holds(labels, set, concept))
     }
 }
 
@@ -67,7 +44,7 @@ mod tests {
     use super::*;
     use crate::base::{Matrix, Stream, write_atomic};
     use crate::corpus::TokenSets;
-    use crate::explain::TypeMeans;
+    use crate::explain::{TypeMeans, best_concepts};
     use crate::run::Places;
     use crate::run::prepare::open_corpus;
     use crate::subject::embedded;
@@ -142,10 +119,8 @@ mod tests {
             });
             means.add(sets, &codes).expect("added");
         }
-        let named = |concept: Concept| NamedConcept { name: concept.name(), words: concept.words() };
-        let concepts: Vec<NamedConcept> = Concept::all().map(named).collect();
-        let found = best_concepts(&means, &concepts, |set, concept| holds(&labels, set, concept));
-        let silent = Attempt::Missing(crate::base::Missing::Undefined("no_concept_fits".into()));
+        let found = best_concepts(&means, &named_concepts(), |set, concept| holds(&labels, set, concept));
+        let silent = Attempt::Missing(Missing::Undefined("no_concept_fits".into()));
         assert_eq!(found[planted.len()], silent);
         let predictions: Vec<Vec<f64>> = found[..planted.len()]
             .iter()

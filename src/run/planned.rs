@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::RunError;
 use super::bill::Planned;
-use super::models::{explainer_of, simulator_of};
 use super::role::{Step, Who};
 use crate::base::{Stream, TokenBatch};
 use crate::explain::language_model::USUAL_EXPLANATION;
@@ -15,9 +14,7 @@ use crate::features::{
 use crate::llm::{ClientKind, Example, LlmSpec, TokenCounter};
 use crate::nn::{Tokenizer, context_length, gguf_tokenizer, weight_count};
 use crate::score::{JudgeTask, Judging, judge_batches};
-use crate::suite::{
-    ExplainerSpec, JudgeSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec, Suite, resolve,
-};
+use crate::suite::{JudgeSpec, ModelExplainer, ModelSimulator, Pair, Suite, resolve};
 
 use super::scoring::simulated;
 
@@ -153,13 +150,13 @@ impl Plan<'_> {
     /// A pair's steps. Of the pairs before it, one with the same explainer has the same explanations, so
     /// what is asked about them is there already.
     fn pair(&self, pair: &Pair, before: &[Pair]) -> Vec<Planned> {
-        let ExplainerSpec::Model(explainer) = &pair.explainer else { return Vec::new() };
+        let Some(explainer) = pair.explainer.model() else { return Vec::new() };
         let same: Vec<&Pair> = before.iter().filter(|other| other.explainer == pair.explainer).collect();
         let mut steps = Vec::new();
         if same.is_empty() {
             steps.push(self.explain(explainer));
         }
-        if let SimulatorSpec::Model(simulator) = &pair.simulator {
+        if let Some(simulator) = pair.simulator.model() {
             if explainer.best_of > 1 {
                 steps.push(self.choose(explainer, simulator));
             }
@@ -179,7 +176,8 @@ impl Plan<'_> {
         let counter = self.counter(&spec.llm);
         let kept = self.evidence.divide().0;
         let evidence = if spec.best_of > 1 { &kept } else { &self.evidence };
-        let one = size(&counter, &[explainer_of(spec).example(evidence, self.texts)]);
+        let example = spec.question().map(|question| question.example(evidence, self.texts));
+        let one = size(&counter, example.as_slice());
         let all = one.times(self.walked.explained() * spec.best_of as f64);
         self.step(Step::Explain, &spec.name, &spec.llm, all, &counter)
     }
@@ -207,7 +205,7 @@ impl Plan<'_> {
         fragments: impl Iterator<Item = &'t [u32]>,
         counter: &TokenCounter,
     ) -> Size {
-        let simulator = simulator_of(spec);
+        let simulator = spec.kind.question(spec.shots);
         let examples: Vec<Example> = fragments
             .flat_map(|tokens| {
                 let texts: Vec<String> = tokens.iter().map(|&token| (self.texts)(token)).collect();
@@ -355,7 +353,8 @@ fn sample(fragments: &TokenBatch, protocol: &Protocol) -> Result<(Evidence, Held
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::{ModelExplainerKind, ModelSimulatorKind};
+    use crate::explain::catalog::explainers;
+    use crate::simulate::catalog::SimulatorKind;
 
     const POSITIONS: usize = 64;
 
@@ -375,23 +374,21 @@ mod tests {
     ) -> Vec<(&'static str, Vec<Example>)> {
         let (evidence, held) = sample(batch, &Protocol::standard()).expect("a sample");
         let mut all = Vec::new();
-        for (name, kind) in ModelExplainerKind::ALL {
-            all.push((
-                name,
-                vec![explainer_of(&ModelExplainer::of(kind, LlmSpec::default())).example(&evidence, texts)],
-            ));
+        for kind in explainers() {
+            if let Some(question) = kind.question(1.0, None) {
+                all.push((kind.name, vec![question.example(&evidence, texts)]));
+            }
         }
-        for (name, kind) in ModelSimulatorKind::ALL {
+        for kind in SimulatorKind::all() {
             let of_fragment = held.top().iter().flat_map(|pick| {
                 let tokens = &held.fragments()[pick.fragment].tokens;
                 let texts: Vec<String> = tokens.iter().map(|&id| texts(id)).collect();
-                let examples = simulator_of(&ModelSimulator::of(kind, LlmSpec::default()))
-                    .examples(USUAL_EXPLANATION, &texts);
+                let examples = kind.question(None).examples(USUAL_EXPLANATION, &texts);
                 // Of one question per token, a few stand for all.
                 let step = examples.len().div_ceil(4);
                 examples.into_iter().step_by(step).collect::<Vec<_>>()
             });
-            all.push((name, of_fragment.collect()));
+            all.push((kind.name, of_fragment.collect()));
         }
         for judging in Judging::ALL {
             let task = judging.task().unwrap_or(JudgeTask::Detection);

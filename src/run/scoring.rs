@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::base::Missing;
 use crate::features::{Held, HeldFragment, Pick};
-use crate::score::{ScoreError, ScoreOutcome, ScoredFragment, Stratum, repeating_tokens, scorer};
+use crate::score::catalog::simulated_score;
+use crate::score::{ScoreError, ScoreOutcome, ScoredFragment, Stratum};
 use crate::simulate::Simulation;
-
-/// The scorer that has its own, larger list of random fragments.
-const BEYOND_TOKEN: &str = "beyond_token";
 
 /// A feature's scores by scorer.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +56,7 @@ impl FeatureScores {
 
 /// Scores that rest on simulations, among those asked for.
 pub fn simulated<'a>(scorers: &'a [&'static str]) -> impl Iterator<Item = &'static str> + 'a {
-    scorers.iter().copied().filter(|name| scorer(name).is_some())
+    scorers.iter().copied().filter(|name| simulated_score(name).is_some())
 }
 
 /// Adds a feature's score under each scorer that takes simulations; these are in the order of the held fragments.
@@ -78,11 +76,11 @@ pub fn score_feature(
     scores.tokens_untold =
         simulations.iter().map(|simulation| simulation.n_untold(held.first_scored())).sum();
     for &name in scorers {
-        let Some(scorer) = scorer(name) else { continue };
-        let list = if name == BEYOND_TOKEN { &beyond } else { &fragments };
+        let Some(scorer) = simulated_score(name) else { continue };
+        let list = if scorer.on_many_random() { &beyond } else { &fragments };
         scores.add(name, scorer.score(list));
-        if name == BEYOND_TOKEN {
-            scores.tokens_repeating = Some(repeating_tokens(list));
+        if scorer.on_many_random() {
+            scores.tokens_repeating = Some(scorer.n_tokens(list));
         }
     }
     Ok(())

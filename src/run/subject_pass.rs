@@ -17,7 +17,7 @@ use super::stage::{StageKey, StageStore};
 use super::{Event, RowCount, RunError, Stop};
 use crate::base::{Digest, HookPoint, Stopwatch};
 use crate::corpus::TokenSets;
-use crate::dictionary::{CheckedMethod, FitReport, Recipe};
+use crate::dictionary::{FitReport, Recipe};
 use crate::llm::{ClientKind, READER_VERSION};
 use crate::subject::SubjectModel;
 use crate::suite::{Controls, MethodSpec, Pair, Suite};
@@ -318,10 +318,7 @@ impl<'a> HookWork<'a> {
     /// there is work for every thread.
     fn groups(&self, methods: Vec<&'a MethodSpec>) -> Vec<Vec<&'a MethodSpec>> {
         let width = self.activations.fit.width();
-        let recipe = |method: &MethodSpec| match method.params.check() {
-            Ok(CheckedMethod::Autoencoder(fit)) => fit.recipe(width, &method.name).ok(),
-            _ => None,
-        };
+        let recipe = |method: &MethodSpec| method.params.check().ok()?.recipe(width, &method.name)?.ok();
         let mut groups: Vec<(Option<Recipe>, Vec<&MethodSpec>)> = Vec::new();
         for method in methods {
             let many = method.sweep.is_some() || method.training.is_some();

@@ -9,7 +9,8 @@ use super::quality::Measured;
 use crate::base::{Digest, Matrix, Missing};
 use crate::dictionary::{FitReport, mmcs_of_directions};
 use crate::report::{Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreStatus, Summary, Verdict};
-use crate::score::{FeatureOutcome, NoScore, ScoreOutcome, cell_over_seeds, scorer as simulated_scorer};
+use crate::score::catalog::simulated_score;
+use crate::score::{FeatureOutcome, NoScore, ScoreOutcome, cell_over_seeds};
 use crate::stats::{self, Bootstrap, Difference, DifferenceTest, IntervalMethod};
 use crate::suite::Suite;
 
@@ -70,7 +71,7 @@ pub fn summarise(
         schema: SCHEMA,
         suite: suite.name.clone(),
         run: run.hex(),
-        primary: Some(suite.statistics.primary.to_string()),
+        primary: Some(suite.statistics.primary.clone()),
         reference: Some(suite.statistics.reference.clone()),
         margin: Some(suite.statistics.margin),
         deviations: suite
@@ -201,12 +202,14 @@ fn estimate(suite: &Suite, group: &Group, scorer: &str, members: &[&Outcome]) ->
     }
     row.tally = found.tally;
     let untold: usize = members.iter().filter_map(|outcome| outcome.line.tokens_untold).sum();
-    if untold > 0 && simulated_scorer(scorer).is_some() {
+    if untold > 0 && simulated_score(scorer).is_some() {
         row.tokens_untold = Some(untold);
         let remark = format!("{untold} simulated tokens untold");
         row.note = Some(row.note.map_or(remark.clone(), |note| format!("{note}; {remark}")));
     }
-    row.tokens_repeating = found.tokens_per_feature.filter(|_| scorer == "beyond_token");
+    row.tokens_repeating = found
+        .tokens_per_feature
+        .filter(|_| simulated_score(scorer).is_some_and(|score| score.on_many_random()));
     row
 }
 

@@ -73,6 +73,10 @@ impl Scorer for BeyondToken {
     fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
         repeating_tokens(fragments)
     }
+
+    fn on_many_random(&self) -> bool {
+        true
+    }
 }
 
 /// Positions grouped by token type, types in rising order, positions in order within a type.

@@ -84,6 +84,9 @@ impl Scorer for Population {
     fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
         fragments.iter().map(|fragment| fragment.tokens().len()).sum()
     }
+    fn needs_non_firing(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@
 //! large language models* (2024: detection, fuzzing and surprisal). `beyond_token` is this project's own; see [`BeyondToken`].
 
 mod beyond_token;
+pub mod catalog;
 mod cell;
 mod correlations;
 mod explained;
@@ -57,7 +58,7 @@ pub use judged::{
 };
 pub use judging::Judging;
 pub use quantise::quantise;
-pub use scorer::{Direction, NoScore, SCORER_NAMES, ScoreOutcome, Scorer, scorer};
+pub use scorer::{Direction, NoScore, ScoreOutcome, Scorer};
 pub use splits::{Part, Splits, interleaved};
 pub use surprisal::{surprisal, surprisal_digest, surprisal_request};
 

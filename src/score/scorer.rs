@@ -2,9 +2,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::beyond_token::BeyondToken;
-use super::correlations::{Population, RandomOnly, TopAndRandom, TopOnly};
-use super::explained::{AbsoluteDevExplained, RSquared};
 use super::fragment::ScoredFragment;
 use crate::stats;
 
@@ -158,31 +155,16 @@ pub trait Scorer: Send + Sync {
 
     /// Tokens that the score rests on.
     fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize;
-}
 
-/// The names that [`scorer`] knows.
-pub const SCORER_NAMES: [&str; 7] = [
-    "top_and_random",
-    "top_only",
-    "random_only",
-    "population",
-    "beyond_token",
-    "rsquared",
-    "absolute_dev_explained",
-];
+    /// Whether it takes the long list of random fragments instead of the protocol's fragments.
+    fn on_many_random(&self) -> bool {
+        false
+    }
 
-/// The scorer of this name, or none.
-pub fn scorer(name: &str) -> Option<Box<dyn Scorer>> {
-    Some(match name {
-        "top_and_random" => Box::new(TopAndRandom),
-        "top_only" => Box::new(TopOnly),
-        "random_only" => Box::new(RandomOnly),
-        "population" => Box::new(Population),
-        "beyond_token" => Box::new(BeyondToken),
-        "rsquared" => Box::new(RSquared),
-        "absolute_dev_explained" => Box::new(AbsoluteDevExplained),
-        _ => return None,
-    })
+    /// Whether it needs fragments on which the feature does not fire.
+    fn needs_non_firing(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]
@@ -190,18 +172,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_finds_the_scorer_that_bears_it() {
-        for name in SCORER_NAMES {
-            assert_eq!(scorer(name).expect("known").name(), name);
-        }
-        assert!(scorer("top-and-random").is_none());
-    }
-
-    #[test]
     fn no_fragments_are_undefined_under_every_scorer() {
-        for name in SCORER_NAMES {
-            let outcome = scorer(name).expect("known").score(&[]);
-            assert!(matches!(outcome, ScoreOutcome::Undefined(_)), "{name}: {outcome:?}");
+        let scorers = super::super::catalog::SCORERS.iter();
+        for scorer in scorers.filter_map(|scorer| scorer.simulation()) {
+            let outcome = scorer.score(&[]);
+            assert!(matches!(outcome, ScoreOutcome::Undefined(_)), "{}: {outcome:?}", scorer.name());
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Out: simulations.
 //! Never: sees an activation.
 
+pub mod catalog;
 pub mod language_model;
 mod offline;
 mod oracle;

@@ -8,14 +8,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Edit, SubjectError, SubjectInfo, SubjectModel};
 use crate::base::{HookPoint, Matrix, TokenBatch};
 use crate::nn::{Device, NnError, Tokenizer};
 
 /// Whether BOS stands in front of every sequence of text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Bos {
     /// What the model's own tokenizer puts there.

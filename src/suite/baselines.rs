@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::check::resolve;
 use super::node::Node;
+use super::rules::resolve;
 
 /// The project's own baselines, so that an installed binary finds them anywhere.
 const COMPILED_IN: [(&str, &str); 5] = [

@@ -5,20 +5,23 @@
 //! Never: reads the environment or runs anything.
 
 mod baselines;
-mod check;
-pub mod fields;
+mod checked;
 pub mod node;
-mod reader;
+mod read;
+pub mod reference;
+mod rules;
+mod schema;
 mod spec;
 
 use std::path::Path;
 
-pub use check::resolve;
-pub use reader::Problem;
-pub use spec::{
-    Controls, CorpusSpec, ExplainerSpec, JudgeSpec, Limits, MethodSpec, ModelExplainer, ModelExplainerKind,
-    ModelSimulator, ModelSimulatorKind, OfflineKind, Pair, SimulatorSpec, Statistics, SubjectSpec, Suite,
+pub use checked::{
+    Controls, ExplainerSpec, JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec,
+    Suite,
 };
+pub use read::Problem;
+pub use rules::resolve;
+pub use spec::{CorpusSpec, Limits, Statistics, SubjectSpec};
 
 use crate::base::{FileError, read};
 use node::Node;
@@ -89,6 +92,6 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Suite, SuiteError> {
     }
     let default_name = path.file_stem().map_or("suite".into(), |stem| stem.to_string_lossy().into_owned());
     let folder = path.parent().unwrap_or(Path::new("."));
-    check::check(&root, &default_name, folder)
+    rules::check(&root, &default_name, folder)
         .map_err(|problems| SuiteError::Problems { path: shown, problems })
 }

@@ -101,6 +101,36 @@ impl Node {
         }
     }
 
+    /// The value at a dotted path. A list of one may stand as its item.
+    pub fn find(&self, path: &str) -> Option<&Self> {
+        let Some((head, rest)) = path.split_once('.').or((!path.is_empty()).then_some((path, ""))) else {
+            return Some(self);
+        };
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|(key, _, _)| key == head)?.2.find(rest),
+            Value::List(items) => items.get(head.parse::<usize>().ok()?)?.find(rest),
+            _ if head == "0" => self.find(rest),
+            _ => None,
+        }
+    }
+
+    /// Where the value at a dotted path begins; where it is missing, where the nearest value around it begins.
+    pub fn place(&self, path: &str) -> Position {
+        match (self.find(path), path.rsplit_once('.')) {
+            (Some(found), _) => found.at,
+            (None, Some((outer, _))) => self.place(outer),
+            (None, None) => self.at,
+        }
+    }
+
+    /// The value as a message shows it.
+    pub fn shown(&self) -> String {
+        match self.to_json() {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        }
+    }
+
     /// The same value as JSON, places forgotten.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {

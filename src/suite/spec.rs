@@ -1,474 +1,464 @@
-//! The checked suite: what a suite file means, every default filled in.
+//! The suite file as it is written: every field with its meaning, default, range and legal words, declared once.
+//!
+//! The published schema, the field reference, the reader's checks and its suggestions are derived from these
+//! types. Words that belong to a family (kinds of method, explainers, simulators, scorers) come from the family's
+//! catalogue. `x-default` describes a default that no single value states; `x-main` names the field of a section
+//! that a bare value most likely means.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
 
-use crate::base::HookSelector;
-use crate::dictionary::{MethodParams, Variant};
-use crate::features::Protocol;
-use crate::llm::{ClientKind, LlmSpec};
-use crate::report::dictionary_name;
-use crate::score::Judging;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Number;
+
+use super::schema;
+use crate::explain::catalog::ATTEMPTS;
+use crate::features::Deviation;
+use crate::llm::LlmSpec;
 use crate::subject::{Bos, Processing};
 
-/// What the schema of results leaves open, as `suite.schema.json` describes it field by field.
-type Open = serde_json::Map<String, serde_json::Value>;
-
-/// A whole experiment. Its JSON form is what the manifest records and what the run's digest is
-/// made from, so it holds no path of this machine except those the user wrote.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-pub struct Suite {
-    /// Name of the suite and of its run folder.
-    pub name: String,
-    /// Root of every seed stream.
+/// A whole experiment.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(title = "autointerp suite", extend("required" = ["hooks", "methods"]))]
+#[serde(default)]
+pub struct SuiteFile {
+    /// Name of the suite and of its folder under `results/`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"), extend("x-default" = "the file's name"))]
+    pub name: Option<String>,
+    /// Root of every seed stream. Two runs with one seed give the same bytes.
     pub seed: u64,
-    /// The model being interpreted.
+    /// The language model that is interpreted.
+    #[schemars(extend("x-default" = "`{model: embedded}`"))]
     pub subject: SubjectSpec,
-    /// The text.
+    /// The text that activations come from.
+    #[schemars(extend("x-default" = "`{source: embedded}`"))]
     pub corpus: CorpusSpec,
-    /// Hook points as written, `blocks.*.hook_resid_post`.
-    #[serde(serialize_with = "as_written")]
-    #[schemars(with = "Vec<String>")]
-    pub hooks: Vec<(String, HookSelector)>,
-    /// Methods in the order of the tables.
-    pub methods: Vec<MethodSpec>,
-    /// Features to score in each (hook point, method).
-    pub per_cell: usize,
-    /// Which fragments explain, which score, and how.
-    #[schemars(with = "Open")]
-    pub protocol: Protocol,
-    /// Explainer and simulator side by side; the first is the suite's own, the rest from `pairs`.
-    pub pairs: Vec<Pair>,
-    /// Scores, in the order of the tables; a judged scorer with each of its scores.
-    pub scorers: Vec<&'static str>,
-    /// What a meaningless method would score.
-    pub controls: Controls,
+    /// Hook points, spelled as in TransformerLens; `*` is every layer, `{0,2}` some.
+    #[schemars(schema_with = "schema::hooks")]
+    pub hooks: Vec<Option<String>>,
+    /// What is compared: one entry per method, in the order of the tables.
+    #[schemars(schema_with = "schema::methods")]
+    pub methods: Vec<Option<serde_json::Map<String, serde_json::Value>>>,
+    /// How many features of each method are scored.
+    #[schemars(extend("x-default" = "`{per_cell: 40}`"))]
+    pub features: Features,
+    /// `standard`, `cunningham2023`, or a mapping with `base` and the constants that differ from it.
+    #[schemars(schema_with = "schema::protocol", extend("x-default" = "`standard`"))]
+    pub protocol: serde_json::Value,
+    /// Who describes a feature: the name of a kind, or a mapping.
+    #[schemars(schema_with = "schema::explainer", extend("x-default" = "`neuron_to_graph`"))]
+    pub explainer: Option<Teller<ExplainerFields>>,
+    /// Who predicts activations from the description: the name of a kind, or a mapping.
+    #[schemars(schema_with = "schema::simulator", extend("x-default" = "the explainer's kind"))]
+    pub simulator: Option<Teller<SimulatorFields>>,
+    /// More explainers beside the first: an offline kind, whose explanations its own simulator reads, or
+    /// `{explainer: …, simulator: …}`.
+    #[schemars(schema_with = "schema::pairs", extend("x-default" = "`[]`"))]
+    pub pairs: Vec<Option<PairEntry>>,
+    /// Scores to compute. `detection`, `fuzzing` and `surprisal` are judged by a language model that is given the
+    /// explanation.
+    #[schemars(schema_with = "schema::scorers")]
+    pub scorers: Vec<Option<String>>,
+    /// Who judges for `detection`, `fuzzing` and `surprisal`.
+    #[schemars(extend("x-default" = "the simulator's model, else the explainer's"))]
+    pub judge: JudgeFields,
+    /// Controls that run beside the methods. `oracle` explains each feature by the best of the embedded corpus's
+    /// labelled concepts.
+    #[schemars(schema_with = "schema::controls", extend("x-default" = "`[shuffled]`"))]
+    pub controls: Option<Vec<Option<ControlEntry>>>,
     /// Intervals and tests.
     pub statistics: Statistics,
     /// When to stop or complain.
     pub limits: Limits,
 }
 
-impl Suite {
-    /// The judged scorers that are asked for.
-    pub fn judgings(&self) -> Vec<Judging> {
-        Judging::ALL.into_iter().filter(|judging| self.scorers.contains(&judging.name())).collect()
+impl Default for SuiteFile {
+    fn default() -> Self {
+        Self {
+            name: None,
+            seed: 0,
+            subject: SubjectSpec::default(),
+            corpus: CorpusSpec::default(),
+            hooks: Vec::new(),
+            methods: Vec::new(),
+            features: Features::default(),
+            protocol: "standard".into(),
+            explainer: None,
+            simulator: None,
+            pairs: Vec::new(),
+            scorers: Vec::new(),
+            judge: JudgeFields::default(),
+            controls: None,
+            statistics: Statistics::default(),
+            limits: Limits::default(),
+        }
     }
-}
-
-fn as_written<S: serde::Serializer>(
-    hooks: &[(String, HookSelector)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(hooks.iter().map(|(text, _)| text))
 }
 
 /// Which model.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-main" = "model"))]
+#[serde(default)]
 pub struct SubjectSpec {
-    /// `embedded`, a local folder, or a hub id.
+    /// `embedded`, a local folder in Hugging Face layout, a GGUF file (`….gguf`, its weights unpacked to f32), or a
+    /// hub id.
     pub model: String,
-    /// Branch, tag or commit of a hub id.
+    /// Commit, tag or branch of a hub id. The commit it resolves to is recorded.
     pub revision: Option<String>,
-    /// Make products inside the model's blocks of numbers rounded to bf16.
+    /// Round both factors of matrix products inside the model's blocks to bf16, on processors with bf16 products
+    /// (AVX-512 BF16, AMX). This is faster; activations differ by a few thousandths of their size. Sums, the
+    /// residual stream, norms, attention and logits stay in f32.
     pub half_products: bool,
-    /// Whether BOS stands in front of every sequence; left out where it is `auto`. The manifest's `bos` has what it
-    /// came to.
+    /// BOS in front of every context, fragment and probe. It counts as part of `ctx_tokens`; it is never fitted on,
+    /// scored or shown as text.
     #[serde(skip_serializing_if = "Bos::is_auto")]
     pub bos: Bos,
-    /// What is done to its weights first; left out where it is nothing.
+    /// TransformerLens's processing of the weights, for dictionaries that were trained on such a model. The digest
+    /// of the model changes with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
     pub processing: Vec<Processing>,
 }
 
+impl Default for SubjectSpec {
+    fn default() -> Self {
+        Self {
+            model: "embedded".into(),
+            revision: None,
+            half_products: false,
+            bos: Bos::Auto,
+            processing: Vec::new(),
+        }
+    }
+}
+
 /// Which text, and how much of it.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-main" = "source"))]
+#[serde(default)]
 pub struct CorpusSpec {
-    /// `embedded`, a path, or `hub:ID`.
+    /// `embedded`, a path (text, `.jsonl`, `.jsonl.gz`, `.jsonl.zst`), or `hub:ID`.
     pub source: String,
     /// Field of a JSONL line that holds the text.
+    #[schemars(extend("x-default" = "`text`"))]
     pub field: Option<String>,
-    /// A line that separates documents of a plain text file.
+    /// Line that separates documents of a plain text file.
+    #[schemars(extend("x-default" = "`<|endoftext|>`"))]
     pub separator: Option<String>,
-    /// Revision of a hub data set.
+    /// Commit, tag or branch of a hub data set.
     pub revision: Option<String>,
-    /// Files of a hub data set, as a glob.
+    /// Glob over the files of a hub data set.
+    #[schemars(extend("x-default" = "all text and JSONL files"))]
     pub files: Option<String>,
-    /// Tokens to fit on.
+    /// Tokens that dictionaries are fitted on.
+    #[schemars(range(min = 1_000))]
     pub fit_tokens: usize,
-    /// Tokens of a fitting context.
+    /// Tokens of a fitting context. Position 0 is left out of fitting.
+    #[schemars(range(min = 2))]
     pub ctx_tokens: usize,
-    /// Fragments to evaluate on.
+    /// 64-token fragments that features are explained and scored on.
+    #[schemars(range(min = 40))]
     pub eval_fragments: usize,
 }
 
-/// One method: a dictionary to fit, with the variants that one fit serves.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-pub struct MethodSpec {
-    /// Names its dictionary; no other has it. Variants other than `fitted` add theirs.
-    pub name: String,
-    /// Checked parameters of its kind.
-    #[schemars(with = "Open")]
-    pub params: MethodParams,
-    /// Where it is trained several times: which of them this is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub training: Option<TrainingSpec>,
-    /// Name that the methods of one `sweep` have in common. It decides what charts join by lines, and no number.
-    #[serde(skip)]
-    pub sweep: Option<String>,
-}
-
-/// One of several trainings of a method, which differ in what is drawn and share a row of the table.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-pub struct TrainingSpec {
-    /// Name in tables.
-    pub method: String,
-    /// From 0.
-    pub nth: u32,
-}
-
-impl MethodSpec {
-    /// Which readings of the fit are compared: one row each.
-    pub fn variants(&self) -> &[Variant] {
-        match self.params.variants() {
-            [] => &[Variant::Fitted],
-            variants => variants,
+impl Default for CorpusSpec {
+    fn default() -> Self {
+        Self {
+            source: "embedded".into(),
+            field: None,
+            separator: None,
+            revision: None,
+            files: None,
+            fit_tokens: 500_000,
+            ctx_tokens: 128,
+            eval_fragments: 5_000,
         }
     }
+}
 
-    /// Names of all dictionaries that its fit gives.
-    pub fn row_names(&self) -> Vec<String> {
-        let nth = self.training.as_ref().map(|training| training.nth);
-        self.row_methods().iter().map(|method| dictionary_name(method, nth)).collect()
-    }
+/// How many features are scored.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[schemars(extend("x-main" = "per_cell"))]
+#[serde(default)]
+pub struct Features {
+    /// Eligible features scored in each (hook point, method).
+    #[schemars(range(min = 2), extend("x-default" = "`40`; `cunningham2023`: `150`"))]
+    pub per_cell: Option<usize>,
+}
 
-    /// Name in tables: the same for all trainings of a method.
-    pub fn method(&self) -> &str {
-        self.training.as_ref().map_or(&self.name, |training| &training.method)
-    }
+/// Fields of every method. The fields of its kind stand beside them.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct MethodFields {
+    /// Name of its rows.
+    #[schemars(extend("x-default" = "the kind"))]
+    pub name: Option<String>,
+    /// What kind of dictionary it is.
+    #[schemars(schema_with = "schema::method_kinds", extend("x-default" = "required"))]
+    pub kind: String,
+    /// A file of `baselines/`. Fields beside it override the file's.
+    #[serde(rename = "use")]
+    #[schemars(regex(pattern = r"\.ya?ml$"))]
+    pub uses: Option<String>,
+    /// `{k: [4, 8, 16]}`: one method for each value of a field of its kind, named `NAME_VALUE`. Charts join them by
+    /// a line.
+    #[schemars(schema_with = "schema::sweep")]
+    pub sweep: Option<BTreeMap<String, Vec<Number>>>,
+    /// How many times it is trained, on rows in the same order, from different initial weights. All trainings share
+    /// a row: means over trainings, intervals that draw trainings first and features second, `per_cell` features of
+    /// each.
+    #[schemars(range(min = 1, max = 100))]
+    pub seeds: u32,
+    /// What it controls for. No number depends on it.
+    pub controls_for: Option<String>,
+    /// Where it comes from. No number depends on it.
+    pub source: Option<String>,
+}
 
-    /// Names in tables of all rows that it gives or has a share in.
-    pub fn row_methods(&self) -> Vec<String> {
-        self.variants().iter().map(|variant| variant.method_name(self.method())).collect()
-    }
-
-    /// Which of several trainings this is.
-    pub fn nth_training(&self) -> u32 {
-        self.training.as_ref().map_or(0, |training| training.nth)
-    }
-
-    /// Whether a suite means this by `name`: its own, that of its trainings, or that of its sweep.
-    pub fn is_called(&self, name: &str) -> bool {
-        [Some(self.name.as_str()), Some(self.method()), self.sweep.as_deref()].contains(&Some(name))
+impl Default for MethodFields {
+    fn default() -> Self {
+        Self {
+            name: None,
+            kind: String::new(),
+            uses: None,
+            sweep: None,
+            seeds: 1,
+            controls_for: None,
+            source: None,
+        }
     }
 }
 
-/// An explainer with the simulator that reads its explanations.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
-pub struct Pair {
-    /// Who describes.
-    pub explainer: ExplainerSpec,
-    /// Who predicts.
-    pub simulator: SimulatorSpec,
-    /// Who judges, where a judged score is asked for and the explainer writes sentences.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub judge: Option<Box<JudgeSpec>>,
+/// Fields of a protocol beside its constants.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ProtocolFields {
+    /// The protocol whose constants are overridden.
+    pub base: ProtocolName,
+    /// Departures from `cunningham2023`. They are printed with the result.
+    pub deviations: Vec<Deviation>,
 }
 
-/// A language model that is told an explanation and judges fragments by it.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
-pub struct JudgeSpec {
-    /// The model.
-    #[schemars(with = "Open")]
-    pub llm: LlmSpec,
-    /// Times that an unreadable answer is asked for again, the first included.
+/// A named protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProtocolName {
+    /// This project's own: disjoint fragments, a seeded sample of the eligible features.
+    #[default]
+    Standard,
+    /// The published one.
+    Cunningham2023,
+}
+
+/// An explainer or a simulator: the name of its kind, or its fields.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Teller<F> {
+    /// The kind.
+    Kind(String),
+    /// The fields.
+    Fields(F),
+}
+
+/// An explainer.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ExplainerFields {
+    /// How a feature is described.
+    #[schemars(schema_with = "schema::explainer_kinds", extend("x-default" = "`neuron_to_graph`"))]
+    pub kind: String,
+    /// Name in tables. It tells two models of one kind apart.
+    #[schemars(extend("x-default" = "the kind"))]
+    pub name: Option<String>,
+    /// The language model; see `llm`. Kinds that ask one require it.
+    pub llm: Option<LlmSpec>,
+    /// Attempts at a feature's question until an answer can be read. Then the feature counts as failed.
+    #[schemars(range(min = 1))]
     pub attempts: usize,
-    /// Fragments that share a question of detection and fuzzing.
+    /// Explanations asked for. Of several, the one is kept that the simulator predicts best from on calibration
+    /// fragments: every other top and random fragment of the evidence, which the explainer is then not shown.
+    #[schemars(range(min = 1))]
+    pub best_of: usize,
+    /// Worked examples in the question. Fewer make it shorter.
+    #[schemars(extend("x-default" = "all"))]
+    pub shots: Option<usize>,
+    /// Temperature of the first answer. 0 takes the likeliest token each time; later attempts then use 0.7.
+    #[schemars(range(min = 0.0, max = 2.0), extend("x-default" = "`1`; `local`: `0`"))]
+    pub temperature: Option<f64>,
+}
+
+impl Default for ExplainerFields {
+    fn default() -> Self {
+        Self {
+            kind: String::new(),
+            name: None,
+            llm: None,
+            attempts: ATTEMPTS,
+            best_of: 1,
+            shots: None,
+            temperature: None,
+        }
+    }
+}
+
+/// A simulator.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SimulatorFields {
+    /// How activations are predicted. None is needed, and none is asked, where all scorers are judged.
+    #[schemars(schema_with = "schema::simulator_kinds", extend("x-default" = "the explainer's kind"))]
+    pub kind: String,
+    /// Name in tables.
+    #[schemars(extend("x-default" = "the kind"))]
+    pub name: Option<String>,
+    /// The language model; see `llm`.
+    #[schemars(extend("x-default" = "the explainer's"))]
+    pub llm: Option<LlmSpec>,
+    /// Attempts at the question about a fragment until an answer can be read.
+    #[schemars(range(min = 1))]
+    pub attempts: usize,
+    /// Worked examples in the question.
+    #[schemars(extend("x-default" = "all"))]
+    pub shots: Option<usize>,
+}
+
+impl Default for SimulatorFields {
+    fn default() -> Self {
+        Self { kind: String::new(), name: None, llm: None, attempts: ATTEMPTS, shots: None }
+    }
+}
+
+/// An item of `pairs`: an explainer alone, or with its simulator.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum PairEntry {
+    /// Both.
+    Both(PairFields),
+    /// An explainer whose simulator is of its own kind.
+    Alone(Teller<ExplainerFields>),
+}
+
+/// An explainer and its simulator.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["explainer"]))]
+pub struct PairFields {
+    /// Who describes a feature.
+    #[schemars(schema_with = "schema::explainer")]
+    pub explainer: Teller<ExplainerFields>,
+    /// Who predicts activations from the description.
+    #[schemars(schema_with = "schema::simulator", extend("x-default" = "the explainer's kind"))]
+    pub simulator: Option<Teller<SimulatorFields>>,
+}
+
+/// Who judges, as far as a suite says.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct JudgeFields {
+    /// The language model; see `llm`. For `surprisal` it has to give the log-probabilities of a prompt.
+    #[schemars(extend("x-default" = "the simulator's, else the explainer's"))]
+    pub llm: Option<LlmSpec>,
+    /// Attempts at a question until an answer can be read.
+    #[schemars(range(min = 1))]
+    pub attempts: usize,
+    /// Fragments that share a question of `detection` and `fuzzing`.
+    #[schemars(range(min = 1))]
     pub per_question: usize,
-    /// Whether the probabilities of verdicts are asked for, which some endpoints refuse.
+    /// Whether the probabilities of verdicts are asked for. The AUROC of `detection` and `fuzzing` needs them, and
+    /// some endpoints refuse the question.
     pub probabilities: bool,
 }
 
-impl Pair {
-    /// An offline explainer with the simulator of its kind.
-    pub fn offline(kind: OfflineKind) -> Self {
-        Self { explainer: ExplainerSpec::Offline(kind), simulator: SimulatorSpec::Offline(kind), judge: None }
-    }
-
-    /// The control whose explanations are concepts that the corpus is labelled with.
-    pub fn oracle() -> Self {
-        Self { explainer: ExplainerSpec::Oracle, simulator: SimulatorSpec::Oracle, judge: None }
-    }
-
-    /// The language models that it asks.
-    pub fn models(&self) -> impl Iterator<Item = &LlmSpec> {
-        let explainer = match &self.explainer {
-            ExplainerSpec::Offline(_) | ExplainerSpec::Oracle => None,
-            ExplainerSpec::Model(explainer) => Some(&explainer.llm),
-        };
-        let simulator = match &self.simulator {
-            SimulatorSpec::Offline(_) | SimulatorSpec::Oracle | SimulatorSpec::Nobody => None,
-            SimulatorSpec::Model(simulator) => Some(&simulator.llm),
-        };
-        explainer.into_iter().chain(simulator).chain(self.judge.as_ref().map(|judge| &judge.llm))
+impl Default for JudgeFields {
+    fn default() -> Self {
+        Self { llm: None, attempts: ATTEMPTS, per_question: 5, probabilities: true }
     }
 }
 
-/// Who describes a feature.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+/// An item of `controls`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub enum ExplainerSpec {
-    /// Without a language model.
-    Offline(OfflineKind),
-    /// A language model.
-    Model(Box<ModelExplainer>),
-    /// The concept that fits best, where the corpus is labelled: a control, in no suite's `pairs`.
-    Oracle,
+pub enum ControlEntry {
+    /// A control on the same subject.
+    Named(ControlName),
+    /// Controls on a subject with permuted weights.
+    OnPermuted(PermutedControls),
 }
 
-impl ExplainerSpec {
-    /// Its name in tables.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Offline(kind) => kind.name(),
-            Self::Model(explainer) => &explainer.name,
-            Self::Oracle => Controls::ORACLE,
-        }
-    }
-}
-
-/// A language model that describes features.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
-pub struct ModelExplainer {
-    /// Name in tables: the kind's unless the suite says otherwise.
-    pub name: String,
-    /// What it is shown, and how.
-    pub kind: ModelExplainerKind,
-    /// The model.
-    #[schemars(with = "Open")]
-    pub llm: LlmSpec,
-    /// Times that an unreadable answer is asked for again, the first included.
-    pub attempts: usize,
-    /// Explanations asked for, of which the one that simulates best on calibration fragments is kept.
-    pub best_of: usize,
-    /// Worked examples in the question; none: all there are.
-    pub shots: Option<usize>,
-    /// Temperature of the first answer; 0 takes the likeliest token each time.
-    pub temperature: f64,
-}
-
-impl ModelExplainer {
-    /// One with everything else as it is where a suite says nothing: a model in this process takes the likeliest
-    /// token each time, as small ones lose their way when tokens are drawn.
-    pub fn of(kind: ModelExplainerKind, llm: LlmSpec) -> Self {
-        let temperature = if llm.client == ClientKind::Local { 0.0 } else { 1.0 };
-        let name = name_of(&ModelExplainerKind::ALL, kind);
-        Self { name, kind, llm, attempts: ATTEMPTS, best_of: 1, shots: None, temperature }
-    }
-}
-
-/// Times that an unreadable answer is asked for, the first included.
-pub(super) const ATTEMPTS: usize = 3;
-
-fn name_of<K: PartialEq>(all: &[(&str, K)], kind: K) -> String {
-    all.iter().find(|(_, other)| *other == kind).map_or_else(String::new, |(name, _)| (*name).to_string())
-}
-
-/// What a language model is shown of a feature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+/// A control on the same subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ModelExplainerKind {
-    /// Every token with its activation on a scale of 0 to 10.
-    TokenActivation,
-    /// Running text with the strong tokens marked.
-    Highlighted,
-    /// The same, and fragments on which the feature does not fire.
-    Contrastive,
-    /// The strongest token of each fragment alone: a short question, for small models.
-    Strongest,
-}
-
-impl ModelExplainerKind {
-    /// Every kind with its name in a suite.
-    pub const ALL: [(&'static str, Self); 4] = [
-        ("token_activation", Self::TokenActivation),
-        ("highlighted", Self::Highlighted),
-        ("contrastive", Self::Contrastive),
-        ("strongest", Self::Strongest),
-    ];
-}
-
-/// Who predicts activations from a description.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
-#[serde(untagged)]
-pub enum SimulatorSpec {
-    /// Without a language model.
-    Offline(OfflineKind),
-    /// A language model.
-    Model(Box<ModelSimulator>),
-    /// Nobody: every score that is asked for is judged.
-    Nobody,
-    /// The labels themselves: a control, in no suite's `pairs`.
-    Oracle,
-}
-
-impl SimulatorSpec {
-    /// Its name in tables.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Offline(kind) => kind.name(),
-            Self::Model(simulator) => &simulator.name,
-            Self::Nobody => "none",
-            Self::Oracle => Controls::ORACLE,
-        }
-    }
-}
-
-/// A language model that predicts activations.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
-pub struct ModelSimulator {
-    /// Name in tables: the kind's unless the suite says otherwise.
-    pub name: String,
-    /// How it is asked.
-    pub kind: ModelSimulatorKind,
-    /// The model.
-    #[schemars(with = "Open")]
-    pub llm: LlmSpec,
-    /// Times that an unreadable answer is asked for again, the first included.
-    pub attempts: usize,
-    /// Worked examples in the question; none: all there are.
-    pub shots: Option<usize>,
-}
-
-impl ModelSimulator {
-    /// One with everything else as it is where a suite says nothing.
-    pub fn of(kind: ModelSimulatorKind, llm: LlmSpec) -> Self {
-        let name = name_of(&ModelSimulatorKind::ALL, kind);
-        Self { name, kind, llm, attempts: ATTEMPTS, shots: None }
-    }
-}
-
-/// How a language model is asked for activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ModelSimulatorKind {
-    /// One answer with a whole number for each token.
-    Generated,
-    /// The same, each number replaced by what the answer's probabilities expect of it.
-    GeneratedExpected,
-    /// One prompt that holds every token; what the model expects at each place.
-    PromptLogprobs,
-    /// One question for each token.
-    PerToken,
-    /// No numbers: how much likelier the explanation makes each token of the text.
-    Likelihood,
-    /// The same, and how much likelier as an example of what the explanation names; of a model in this process.
-    Exemplar,
-}
-
-impl ModelSimulatorKind {
-    /// Every kind with its name in a suite.
-    pub const ALL: [(&'static str, Self); 6] = [
-        ("generated", Self::Generated),
-        ("generated_expected", Self::GeneratedExpected),
-        ("prompt_logprobs", Self::PromptLogprobs),
-        ("per_token", Self::PerToken),
-        ("likelihood", Self::Likelihood),
-        ("exemplar", Self::Exemplar),
-    ];
-}
-
-/// Explainers and simulators that need no language model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OfflineKind {
-    /// Token patterns, unmatched tokens at their mean.
-    NeuronToGraph,
-    /// Token patterns, unmatched tokens at their type's mean.
-    NeuronToGraphBackoff,
-    /// Type means from the explain fragments.
-    TokenLookup,
-    /// Type means from the fit split.
-    TokenLookupFit,
-}
-
-impl OfflineKind {
-    /// Every kind with its name in a suite.
-    pub const ALL: [(&'static str, Self); 4] = [
-        ("neuron_to_graph", Self::NeuronToGraph),
-        ("neuron_to_graph_backoff", Self::NeuronToGraphBackoff),
-        ("token_lookup", Self::TokenLookup),
-        ("token_lookup_fit", Self::TokenLookupFit),
-    ];
-
-    /// Its name in a suite and in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NeuronToGraph => "neuron_to_graph",
-            Self::NeuronToGraphBackoff => "neuron_to_graph_backoff",
-            Self::TokenLookup => "token_lookup",
-            Self::TokenLookupFit => "token_lookup_fit",
-        }
-    }
-}
-
-/// Controls to run beside the methods.
-#[derive(Debug, Clone, Default, Serialize, schemars::JsonSchema)]
-pub struct Controls {
+pub enum ControlName {
     /// Every feature scored with another feature's explanation.
-    pub shuffled: bool,
+    Shuffled,
     /// Every feature scored with the concept of the labelled corpus that fits it best.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub oracle: bool,
-    /// Methods repeated on the subject with permuted weights.
+    Oracle,
+}
+
+/// Controls on a subject with permuted weights, each with the methods that it repeats.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PermutedControls {
+    /// Weights permuted within each matrix; embeddings stay.
     pub random_weights: Vec<String>,
-    /// Methods repeated on the subject with permuted weights, embeddings and unembedding among them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The same, with embeddings and unembedding permuted too.
     pub random_weights_and_embeddings: Vec<String>,
 }
 
-impl Controls {
-    /// Name of the control that explains with labelled concepts.
-    pub const ORACLE: &'static str = "oracle";
-    /// Name of the control that repeats methods on permuted weights.
-    pub const RANDOM_WEIGHTS: &'static str = "random_weights";
-    /// Name of the same with permuted embeddings.
-    pub const RANDOM_WEIGHTS_AND_EMBEDDINGS: &'static str = "random_weights_and_embeddings";
-
-    /// The controls on another subject, each with its methods; none that has no method.
-    pub fn on_permuted_weights(&self) -> impl Iterator<Item = (&'static str, &[String])> {
-        let all = [
-            (Self::RANDOM_WEIGHTS, &self.random_weights[..]),
-            (Self::RANDOM_WEIGHTS_AND_EMBEDDINGS, &self.random_weights_and_embeddings[..]),
-        ];
-        all.into_iter().filter(|(_, methods)| !methods.is_empty())
-    }
-}
-
 /// Intervals and tests.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Statistics {
     /// Confidence of the intervals.
+    #[schemars(range(min = 0.5, max = 0.999))]
     pub confidence: f64,
-    /// `bca`, `percentile` or `normal`.
+    /// How intervals are computed.
+    #[schemars(schema_with = "schema::intervals", extend("x-default" = "`bca`; `cunningham2023`: `normal`"))]
     pub interval: String,
     /// Bootstrap resamples.
+    #[schemars(range(min = 100))]
     pub resamples: usize,
     /// Permutations of a test.
+    #[schemars(range(min = 100))]
     pub permutations: usize,
-    /// The score that the adjusted family tests.
-    pub primary: &'static str,
-    /// The method that the family compares with every other; the first one if not given.
+    /// The score that the Holm-adjusted family tests.
+    #[schemars(schema_with = "schema::scores", extend("x-default" = "the first scorer"))]
+    pub primary: String,
+    /// The method that the family compares with every other.
+    #[schemars(extend("x-default" = "the first method"))]
     pub reference: String,
-    /// Differences inside ± this are called within the margin.
+    /// A difference whose 90 % interval lies inside ± this is called within the margin.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub margin: f64,
 }
 
+/// What a suite leaves out of `interval`, `primary` and `reference` is empty here until it is checked.
+impl Default for Statistics {
+    fn default() -> Self {
+        Self {
+            confidence: 0.95,
+            interval: String::new(),
+            resamples: 10_000,
+            permutations: 100_000,
+            primary: String::new(),
+            reference: String::new(),
+            margin: 0.05,
+        }
+    }
+}
+
 /// When to stop or complain.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Limits {
     /// Share of walked features that may fail before the run exits 3.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub failed_allowed: f64,
-    /// Disk for activations, in GB.
+    /// Disk that harvested activations may take, in GB.
+    #[schemars(range(min = 0.001, max = 1e6))]
     pub disk_gb: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { failed_allowed: 0.05, disk_gb: 20.0 }
+    }
 }

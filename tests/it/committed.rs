@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use autointerp::cli;
-use autointerp::suite::fields;
+use autointerp::suite::reference;
 
 const MARK: &str =
     "<!-- generated below this line; refresh with AUTOINTERP_REFRESH=1 cargo test --release committed -->\n";
@@ -27,13 +27,13 @@ fn committed_field_reference_matches_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/README.md");
     let found = fs::read_to_string(&path).expect("suites/README.md");
     let (head, _) = found.split_once(MARK).expect("the mark above the generated part");
-    compare(&path, &format!("{head}{MARK}{}", fields::reference()));
+    compare(&path, &format!("{head}{MARK}{}", reference::reference()));
 }
 
 #[test]
 fn committed_schema_matches_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/suite.schema.json");
-    let text = serde_json::to_string_pretty(&fields::schema()).expect("JSON") + "\n";
+    let text = serde_json::to_string_pretty(&reference::schema()).expect("JSON") + "\n";
     compare(&path, &text);
 }
 

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::parse_lines;
 use super::shading::{Reading, fragment, legend};
 use crate::base::read;
+use crate::explain::catalog::ExplainerKind;
 use crate::report::{Look, ScoreLine, left, right, spelled, width, wrap, wrap_at_most};
 use crate::run::RunError;
-use crate::suite::{Controls, OfflineKind};
 
 /// Fragments shown of each list.
 const SHOWN_FRAGMENTS: usize = 4;
@@ -220,7 +220,7 @@ impl Fires {
 
 /// Whether a simulator predicts activations as they are; language models speak of 0 to 10.
 fn speaks_activations(simulator: &str) -> bool {
-    simulator == Controls::ORACLE || OfflineKind::ALL.iter().any(|(name, _)| *name == simulator)
+    ExplainerKind::named(simulator).is_some_and(|kind| !kind.asks_model())
 }
 
 fn token_text(texts: &[String], id: u32) -> String {

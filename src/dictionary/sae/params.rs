@@ -432,4 +432,15 @@ impl DictionaryFit for AutoencoderFit {
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
         train(self.recipe(set.width(), context.method)?, set, context)
     }
+
+    fn recipe(&self, width: usize, method: &str) -> Option<Result<Recipe, FitError>> {
+        Some(self.recipe(width, method))
+    }
+
+    /// A training step counts the encoder's product twice, for the rest of the step.
+    fn work(&self, _rows: f64, width: usize) -> f64 {
+        let of =
+            |recipe: Recipe| (recipe.steps * recipe.batch) as f64 * width as f64 * recipe.features as f64;
+        self.recipe(width, "").map_or(0.0, |recipe| 4.0 * of(recipe))
+    }
 }

@@ -7,7 +7,7 @@ use crate::llm::{ChatRequest, Prompt};
 use super::excerpts::{Excerpt, Shown, excerpts, numbered};
 use super::{LanguageExplainer, question, version};
 
-pub(super) const PROMPT: Prompt =
+pub(in crate::explain) const PROMPT: Prompt =
     Prompt { name: "contrastive", text: include_str!("../prompts/contrastive.txt") };
 
 /// As `Highlighted`, with fragments on which the feature does not fire beside those on which it does.

@@ -7,7 +7,7 @@ use crate::llm::{ChatRequest, Prompt};
 use super::excerpts::{Excerpt, Shown, excerpts, numbered};
 use super::{LanguageExplainer, question, version};
 
-pub(super) const PROMPT: Prompt =
+pub(in crate::explain) const PROMPT: Prompt =
     Prompt { name: "highlighted", text: include_str!("../prompts/highlighted.txt") };
 
 /// Shows running text in which tokens of at least 30 % of their fragment's maximum are marked, and

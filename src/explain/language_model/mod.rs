@@ -8,12 +8,12 @@
 //! Paulo et al. 2024, arXiv 2410.13928 (marked tokens in running text, contrasting fragments). Prompts
 //! and worked examples are this project's own.
 
-mod contrastive;
+pub(super) mod contrastive;
 mod excerpts;
-mod highlighted;
+pub(super) mod highlighted;
 mod read;
-mod strongest;
-mod token_activation;
+pub(super) mod strongest;
+pub(super) mod token_activation;
 
 #[cfg(test)]
 mod tests;
@@ -100,12 +100,6 @@ pub fn best_of(candidates: &[Attempt<Explanation>], scores: &[Option<f64>]) -> O
         }
     }
     best.map(|(nth, _)| nth).or_else(|| there().next())
-}
-
-/// How many worked examples the question of a kind has; none for a kind that is not one of these.
-pub fn n_examples(kind: &str) -> Option<usize> {
-    let prompts = [token_activation::PROMPT, highlighted::PROMPT, contrastive::PROMPT, strongest::PROMPT];
-    prompts.iter().find(|prompt| prompt.name == kind).map(Prompt::n_examples)
 }
 
 fn version(prompt: &Prompt, parameters: &impl Serialize) -> Digest {

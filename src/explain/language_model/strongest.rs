@@ -7,7 +7,7 @@ use crate::llm::{ChatRequest, Prompt};
 use super::excerpts::Shown;
 use super::{LanguageExplainer, question, version};
 
-pub(super) const PROMPT: Prompt =
+pub(in crate::explain) const PROMPT: Prompt =
     Prompt { name: "strongest", text: include_str!("../prompts/strongest.txt") };
 
 /// Shows of each fragment its strongest token alone, with the beginning of its word, each word once: a question of some

@@ -7,7 +7,7 @@ use crate::llm::{ChatRequest, Prompt};
 use super::excerpts::{Excerpt, Shown, excerpts, numbered};
 use super::{LanguageExplainer, question, version};
 
-pub(super) const PROMPT: Prompt =
+pub(in crate::explain) const PROMPT: Prompt =
     Prompt { name: "token_activation", text: include_str!("../prompts/token_activation.txt") };
 
 /// A feature with less than this share of non-zero levels among those shown is sparse.

@@ -9,7 +9,8 @@ use crate::llm::{
 };
 use crate::simulate::Simulation;
 
-pub(super) const PROMPT: Prompt = Prompt { name: "exemplar", text: include_str!("../prompts/exemplar.txt") };
+pub(in crate::simulate) const PROMPT: Prompt =
+    Prompt { name: "exemplar", text: include_str!("../prompts/exemplar.txt") };
 
 /// What tokens are said to be examples of when nothing is claimed.
 const NOTHING: &str = "something";

@@ -10,7 +10,7 @@ use crate::llm::{
 };
 use crate::simulate::Simulation;
 
-pub(super) const PROMPT: Prompt =
+pub(in crate::simulate) const PROMPT: Prompt =
     Prompt { name: "generated", text: include_str!("../prompts/generated.txt") };
 
 /// Tokens of a reply, beyond those of its values.

@@ -7,7 +7,7 @@ use crate::llm::{
 };
 use crate::simulate::Simulation;
 
-pub(super) const PROMPT: Prompt =
+pub(in crate::simulate) const PROMPT: Prompt =
     Prompt { name: "likelihood", text: include_str!("../prompts/likelihood.txt") };
 
 /// What a text is said to contain when nothing is claimed.

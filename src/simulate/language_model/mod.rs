@@ -11,18 +11,18 @@
 //! Sources: Bills et al. 2023 (expected value over 0–10 from token probabilities, all at once or one
 //! token at a time). Prompts and worked examples are this project's own.
 
-mod exemplar;
-mod generated;
-mod likelihood;
+pub(super) mod exemplar;
+pub(super) mod generated;
+pub(super) mod likelihood;
 mod numbers;
-mod per_token;
-mod prompt_logprobs;
+pub(super) mod per_token;
+pub(super) mod prompt_logprobs;
 
 #[cfg(test)]
 mod tests;
 
 use crate::base::{Attempt, Digest};
-use crate::llm::{BoxFuture, ChatClient, ChatError, Example, Prompt};
+use crate::llm::{BoxFuture, ChatClient, ChatError, Example};
 
 use super::Simulation;
 
@@ -77,14 +77,6 @@ pub async fn simulate_with(
         return Ok(Attempt::Done(Simulation::told([])));
     }
     simulator.simulate(client, explanation, tokens, allowance).await
-}
-
-/// How many worked examples the question of a kind has; none for a kind that is not one of these.
-pub fn n_examples(kind: &str) -> Option<usize> {
-    let kind = if kind == "generated_expected" { generated::PROMPT.name } else { kind };
-    let prompts =
-        [generated::PROMPT, prompt_logprobs::PROMPT, per_token::PROMPT, likelihood::PROMPT, exemplar::PROMPT];
-    prompts.iter().find(|prompt| prompt.name == kind).map(Prompt::n_examples)
 }
 
 fn temperature(sample: u64) -> f64 {

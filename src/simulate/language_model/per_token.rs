@@ -11,7 +11,7 @@ use crate::llm::{
 };
 use crate::simulate::Simulation;
 
-pub(super) const PROMPT: Prompt =
+pub(in crate::simulate) const PROMPT: Prompt =
     Prompt { name: "per_token", text: include_str!("../prompts/per_token.txt") };
 
 /// Tokens of a reply: a number, and room for endpoints that count an end.

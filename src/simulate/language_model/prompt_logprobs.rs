@@ -10,7 +10,7 @@ use crate::llm::{
 };
 use crate::simulate::Simulation;
 
-pub(super) const PROMPT: Prompt =
+pub(in crate::simulate) const PROMPT: Prompt =
     Prompt { name: "prompt_logprobs", text: include_str!("../prompts/prompt_logprobs.txt") };
 
 /// What stands in the place of a value that is not told.

@@ -1,0 +1,244 @@
+//! Every way to describe a feature, one row each. A new one is a file of its own and a row here.
+
+use std::cell::OnceCell;
+
+use super::language_model::{
+    Contrastive, Highlighted, LanguageExplainer, Strongest, TokenActivation, contrastive, highlighted,
+    strongest, token_activation,
+};
+use super::{
+    Activate, Choice, ExplainError, Explainer, NamedConcept, NeuronToGraph, NeuronToGraphParams, TokenLookup,
+    TokenLookupFit, TypeMeans, best_concepts,
+};
+use crate::base::{Attempt, Of, Row};
+use crate::features::{Evidence, Explanation, Pattern};
+use crate::llm::Prompt;
+
+/// The explainer of a suite that names none.
+pub const DEFAULT_EXPLAINER: &str = "neuron_to_graph";
+
+/// Attempts at a question of a language model until its answer can be read, unless a suite says otherwise.
+pub const ATTEMPTS: usize = 3;
+
+/// A row of [`EXPLAINERS`].
+pub type ExplainerKind = Of<ExplainerRow>;
+
+/// What every explainer may use of a row of the table; each takes what it needs.
+pub struct Inputs<'a> {
+    /// Evidence of each feature.
+    pub evidence: &'a [Evidence],
+    /// The features' activations on new texts.
+    pub activate: &'a Activate<'a>,
+    /// Token that stands for nothing.
+    pub pad: u32,
+    /// Mean activations by token type over the fit split, where a kind reads it.
+    pub type_means: Option<&'a TypeMeans>,
+    /// Labelled concepts, where the corpus has them.
+    pub concepts: Option<Concepts<'a>>,
+    /// Neuron-to-graph's patterns of each feature: found once, used by both of its kinds.
+    pub patterns: &'a OnceCell<Vec<Vec<Pattern>>>,
+}
+
+/// The concepts that tokens are labelled with.
+#[derive(Clone, Copy)]
+pub struct Concepts<'a> {
+    /// Mean activations by set of concepts over the fit split.
+    pub means: &'a TypeMeans,
+    /// The concepts.
+    pub named: &'a [NamedConcept],
+    /// Whether a set holds a concept, both by number.
+    pub holds: &'a (dyn Fn(u32, usize) -> bool + Sync),
+}
+
+/// Explanations of all features of a row.
+pub struct Explained {
+    /// One attempt per feature, in the order of the evidence.
+    pub explanations: Vec<Attempt<Explanation>>,
+    /// Where each was chosen among several: the choices.
+    pub choices: Option<Vec<Choice>>,
+}
+
+/// Puts features to a language model.
+pub trait AskModel {
+    /// One explanation per feature.
+    fn explain(&self, evidence: &[Evidence]) -> Result<Explained, ExplainError>;
+}
+
+/// One way to describe a feature.
+pub struct ExplainerRow {
+    /// In suites and results.
+    pub name: &'static str,
+    /// What it does, for people.
+    pub words: &'static str,
+    /// Who does the work.
+    work: Work,
+}
+
+enum Work {
+    /// This program.
+    Offline {
+        explain: fn(&Inputs<'_>) -> Result<Vec<Attempt<Explanation>>, ExplainError>,
+        /// Whether it runs the subject on new texts.
+        probes: bool,
+        /// Whether it reads the fit split by token type.
+        reads_fit: bool,
+    },
+    /// This program, by the corpus's labels: a control.
+    Oracle,
+    /// A language model.
+    Model { question: fn(f64, Option<usize>) -> Box<dyn LanguageExplainer>, prompt: Prompt },
+}
+
+impl Row for ExplainerRow {
+    const ALL: &'static [Self] = EXPLAINERS;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// Every explainer, offline kinds first.
+pub const EXPLAINERS: &[ExplainerRow] = &[
+    ExplainerRow {
+        name: "neuron_to_graph",
+        words: "Token patterns found by running the subject; unmatched tokens at their mean.",
+        work: Work::Offline { explain: |inputs| graphs(inputs, false), probes: true, reads_fit: false },
+    },
+    ExplainerRow {
+        name: "neuron_to_graph_backoff",
+        words: "The same patterns; unmatched tokens at their type's mean.",
+        work: Work::Offline { explain: |inputs| graphs(inputs, true), probes: true, reads_fit: false },
+    },
+    ExplainerRow {
+        name: "token_lookup",
+        words: "A table of mean activations by token type, from the explain fragments.",
+        work: Work::Offline {
+            explain: |inputs| TokenLookup.explain(inputs.evidence, inputs.activate),
+            probes: false,
+            reads_fit: false,
+        },
+    },
+    ExplainerRow {
+        name: "token_lookup_fit",
+        words: "A table of mean activations by token type, from the fit split.",
+        work: Work::Offline {
+            explain: |inputs| {
+                let tables = inputs.type_means.map(TypeMeans::tables).unwrap_or_default();
+                TokenLookupFit::new(tables).explain(inputs.evidence, inputs.activate)
+            },
+            probes: false,
+            reads_fit: true,
+        },
+    },
+    ExplainerRow {
+        name: ORACLE,
+        words: "The labelled concept that fits a feature best.",
+        work: Work::Oracle,
+    },
+    ExplainerRow {
+        name: "token_activation",
+        words: "A language model is shown every token with its activation on a scale of 0 to 10.",
+        work: Work::Model {
+            question: |temperature, shots| {
+                Box::new(TokenActivation { temperature, shots, ..TokenActivation::default() })
+            },
+            prompt: token_activation::PROMPT,
+        },
+    },
+    ExplainerRow {
+        name: "highlighted",
+        words: "A language model is shown running text with the strong tokens marked.",
+        work: Work::Model {
+            question: |temperature, shots| {
+                Box::new(Highlighted { temperature, shots, ..Highlighted::default() })
+            },
+            prompt: highlighted::PROMPT,
+        },
+    },
+    ExplainerRow {
+        name: "contrastive",
+        words: "The same, with fragments on which the feature does not fire.",
+        work: Work::Model {
+            question: |temperature, shots| {
+                Box::new(Contrastive { temperature, shots, ..Contrastive::default() })
+            },
+            prompt: contrastive::PROMPT,
+        },
+    },
+    ExplainerRow {
+        name: "strongest",
+        words: "A language model is shown the strongest token of each fragment: a short question, for small models.",
+        work: Work::Model {
+            question: |temperature, shots| Box::new(Strongest { temperature, shots, ..Strongest::default() }),
+            prompt: strongest::PROMPT,
+        },
+    },
+];
+
+/// The control that explains with labelled concepts.
+pub const ORACLE: &str = "oracle";
+
+/// The kinds that a suite can name.
+pub fn explainers() -> impl Iterator<Item = ExplainerKind> {
+    ExplainerKind::all().filter(|row| row.name != ORACLE)
+}
+
+impl ExplainerRow {
+    /// Whether a language model does the work.
+    pub fn asks_model(&self) -> bool {
+        matches!(self.work, Work::Model { .. })
+    }
+
+    /// Whether it runs the subject on new texts.
+    pub fn probes(&self) -> bool {
+        matches!(self.work, Work::Offline { probes: true, .. })
+    }
+
+    /// Whether it reads the fit split by token type.
+    pub fn reads_fit(&self) -> bool {
+        matches!(self.work, Work::Offline { reads_fit: true, .. })
+    }
+
+    /// Worked examples of its question; 0 where no model is asked.
+    pub fn n_examples(&self) -> usize {
+        if let Work::Model { prompt, .. } = &self.work { prompt.n_examples() } else { 0 }
+    }
+
+    /// Its question, where a language model is asked.
+    pub fn question(&self, temperature: f64, shots: Option<usize>) -> Option<Box<dyn LanguageExplainer>> {
+        if let Work::Model { question, .. } = self.work { Some(question(temperature, shots)) } else { None }
+    }
+
+    /// Explains all features of a row; `model` is the language model of a kind that asks one.
+    ///
+    /// # Errors
+    /// [`ExplainError`] where no feature can be explained: what fails for one feature is its `Attempt`.
+    pub fn explain(
+        &self,
+        inputs: &Inputs<'_>,
+        model: Option<&dyn AskModel>,
+    ) -> Result<Explained, ExplainError> {
+        let explanations = match self.work {
+            Work::Offline { explain, .. } => explain(inputs)?,
+            Work::Oracle => {
+                let Concepts { means, named, holds } = inputs.concepts.ok_or(ExplainError::NoLabels)?;
+                best_concepts(means, named, holds)
+            }
+            Work::Model { .. } => return model.ok_or(ExplainError::NoModel)?.explain(inputs.evidence),
+        };
+        Ok(Explained { explanations, choices: None })
+    }
+}
+
+/// Neuron-to-graph, with the patterns that its other kind found if that came first.
+fn graphs(inputs: &Inputs<'_>, backoff: bool) -> Result<Vec<Attempt<Explanation>>, ExplainError> {
+    let explainer = NeuronToGraph { params: NeuronToGraphParams::default(), pad: inputs.pad, backoff };
+    let patterns = match inputs.patterns.get() {
+        Some(found) => found,
+        None => {
+            let found = explainer.patterns(inputs.evidence, inputs.activate)?;
+            inputs.patterns.get_or_init(|| found)
+        }
+    };
+    Ok(explainer.complete(inputs.evidence, patterns))
+}

@@ -1,0 +1,201 @@
+//! Every scorer, one row each. A new one is a file of its own and a row here: suites, tables, charts, manifests and
+//! the reference read these rows or what a run folder recorded from them.
+
+use super::{
+    AbsoluteDevExplained, BeyondToken, Direction, Judging, Population, RSquared, RandomOnly, Scorer,
+    TopAndRandom, TopOnly,
+};
+
+/// What a suite asks for by one word.
+pub struct ScorerRow {
+    /// In suites.
+    pub name: &'static str,
+    /// What it measures, for people.
+    pub words: &'static str,
+    /// The scores that it gives, the first under its own name.
+    pub scores: &'static [ScoreRow],
+    /// Who finds them.
+    pub by: By,
+    /// Which suites compute it.
+    pub standing: Standing,
+}
+
+/// One score.
+#[derive(Debug)]
+pub struct ScoreRow {
+    /// In results.
+    pub name: &'static str,
+    /// Version of its definition; raised when the same input gives another number.
+    pub version: u32,
+    /// Unit of a value.
+    pub unit: &'static str,
+    /// Which way is better.
+    pub direction: Direction,
+    /// Value that an explanation without information has.
+    pub chance: f64,
+    /// Place in tables and charts, from the left.
+    pub order: u32,
+}
+
+/// Who finds a score.
+pub enum By {
+    /// A comparison of simulated with true activations.
+    Simulation(&'static dyn Scorer),
+    /// A language model that judges whole fragments by the explanation.
+    Judge(Judging),
+}
+
+/// Which suites compute a scorer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Those that list no scorers, and those that list it.
+    Default,
+    /// Those that list it; its version is part of every run's digest, as it always was.
+    Listed,
+    /// Those that list it; its version is part of the digests of these runs alone.
+    OnRequest,
+    /// None: for callers of the library.
+    Library,
+}
+
+const fn correlation(name: &'static str, order: u32) -> ScoreRow {
+    ScoreRow { name, version: 1, unit: "correlation", direction: Direction::Higher, chance: 0.0, order }
+}
+
+const fn share(name: &'static str, order: u32) -> ScoreRow {
+    ScoreRow { name, version: 1, unit: "share", direction: Direction::Higher, chance: 0.5, order }
+}
+
+const fn simulated(
+    name: &'static str,
+    words: &'static str,
+    scores: &'static [ScoreRow],
+    score: &'static dyn Scorer,
+    standing: Standing,
+) -> ScorerRow {
+    ScorerRow { name, words, scores, by: By::Simulation(score), standing }
+}
+
+const fn judged(
+    name: &'static str,
+    words: &'static str,
+    scores: &'static [ScoreRow],
+    judging: Judging,
+) -> ScorerRow {
+    ScorerRow { name, words, scores, by: By::Judge(judging), standing: Standing::Listed }
+}
+
+/// Every scorer, in the order of suites and manifests.
+#[rustfmt::skip]
+pub const SCORERS: &[ScorerRow] = &[
+    simulated("top_and_random", "Pearson correlation of simulated and true activations over top and random fragments.",
+        &[correlation("top_and_random", 0)], &TopAndRandom, Standing::Default),
+    simulated("top_only", "The same over top fragments.", &[correlation("top_only", 20)], &TopOnly, Standing::Default),
+    simulated("random_only", "The same over random firing fragments.",
+        &[correlation("random_only", 30)], &RandomOnly, Standing::Default),
+    simulated("population", "The same over all text, by sampling weights.",
+        &[correlation("population", 40)], &Population, Standing::Default),
+    simulated("beyond_token", "The same within token types: what the explanation knows beyond the current token.",
+        &[correlation("beyond_token", 10)], &BeyondToken, Standing::Default),
+    judged("detection", "A language model says which fragments the feature fires on (accuracy, AUROC).",
+        &[share("detection", 50), share("detection_auroc", 51)], Judging::Detection),
+    judged("fuzzing", "A language model says whether the marked tokens are those it fires on (accuracy, AUROC).",
+        &[share("fuzzing", 60), share("fuzzing_auroc", 61)], Judging::Fuzzing),
+    judged("surprisal", "How well the explanation's gain in likelihood tells firing fragments from others (AUROC).",
+        &[share("surprisal", 70)], Judging::Surprisal),
+    simulated("rsquared", "Bills et al.'s rsquared score: for calibrated simulations only.",
+        &[correlation("rsquared", 80)], &RSquared, Standing::Library),
+    simulated("absolute_dev_explained", "Bills et al.'s absolute deviation explained: for calibrated simulations only.",
+        &[correlation("absolute_dev_explained", 90)], &AbsoluteDevExplained, Standing::Library),
+];
+
+impl ScorerRow {
+    /// Whether suites can ask for it.
+    pub fn is_offered(&self) -> bool {
+        self.standing != Standing::Library
+    }
+
+    /// How a language model judges, where one does.
+    pub fn judging(&self) -> Option<Judging> {
+        if let By::Judge(judging) = self.by { Some(judging) } else { None }
+    }
+
+    /// Whether a language model judges.
+    pub fn is_judged(&self) -> bool {
+        self.judging().is_some()
+    }
+
+    /// Whether it compares firing fragments with ones on which the feature does not fire.
+    pub fn needs_non_firing(&self) -> bool {
+        self.simulation().is_some_and(Scorer::needs_non_firing)
+    }
+
+    /// Whether it reads the log-probabilities of a prompt.
+    pub fn needs_prompt_logprobs(&self) -> bool {
+        self.judging().is_some_and(|judging| judging.task().is_none())
+    }
+
+    /// How simulations are compared, where they are.
+    pub fn simulation(&self) -> Option<&'static dyn Scorer> {
+        if let By::Simulation(score) = self.by { Some(score) } else { None }
+    }
+}
+
+/// The scorer of this name.
+pub fn scorer_of(name: &str) -> Option<&'static ScorerRow> {
+    SCORERS.iter().find(|scorer| scorer.name == name)
+}
+
+/// The score of this name that rests on simulations.
+pub fn simulated_score(name: &str) -> Option<&'static dyn Scorer> {
+    scorer_of(name).and_then(ScorerRow::simulation)
+}
+
+/// The scorers of a suite that lists none.
+pub fn default_scorers() -> impl Iterator<Item = &'static str> {
+    SCORERS.iter().filter(|scorer| scorer.standing == Standing::Default).map(|scorer| scorer.name)
+}
+
+/// The versions that decide a run's numbers, in the order of the catalogue; `asked` are the scores it computes.
+pub fn score_versions(asked: &[&str]) -> impl Iterator<Item = (&'static str, u32)> {
+    let counts = |scorer: &&ScorerRow| match scorer.standing {
+        Standing::Default | Standing::Listed => true,
+        Standing::OnRequest => asked.contains(&scorer.name),
+        Standing::Library => false,
+    };
+    let counted: Vec<&ScorerRow> = SCORERS.iter().filter(counts).collect();
+    counted.into_iter().flat_map(|scorer| scorer.scores.iter().map(|score| (score.name, score.version)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_and_places_are_distinct_and_agree() {
+        let scores: Vec<&ScoreRow> = SCORERS.iter().flat_map(|scorer| scorer.scores).collect();
+        let names: BTreeSet<&str> = scores.iter().map(|score| score.name).collect();
+        let places: BTreeSet<u32> = scores.iter().map(|score| score.order).collect();
+        assert_eq!((names.len(), places.len()), (scores.len(), scores.len()));
+        for scorer in SCORERS {
+            assert_eq!(scorer.scores[0].name, scorer.name);
+            if let Some(score) = scorer.simulation() {
+                assert_eq!(score.name(), scorer.name);
+            }
+            if let Some(judging) = scorer.judging() {
+                let names: Vec<&str> = scorer.scores.iter().map(|score| score.name).collect();
+                assert_eq!((judging.name(), judging.scores()), (scorer.name, &names[..]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_scorer_on_request_changes_no_other_run() {
+        let always: Vec<&str> = score_versions(&[]).map(|(name, _)| name).collect();
+        let listed = SCORERS.iter().filter(|scorer| scorer.standing == Standing::OnRequest);
+        assert!(listed.into_iter().all(|scorer| !always.contains(&scorer.name)));
+        assert_eq!(always.len(), 10);
+    }
+}

@@ -1,0 +1,406 @@
+//! Reads a [`Node`] by a schema: every problem with its place, and the value as JSON.
+//!
+//! Understands the part of JSON Schema that [`super::schema`] writes: types, words (`const`, `enum`, `oneOf` of
+//! them), ranges, `properties`, `required`, `additionalProperties`, `items`, `minItems` and `anyOf`. Three habits of
+//! people are allowed: a single value for a list of one, nothing for an empty section, and `500_000`.
+
+use serde_json::{Map, Value as Json};
+
+use super::node::{Node, Position, Value, grouped_digits};
+
+/// Something wrong in a suite file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where; line 0 for a `--set` override or a value that is missing altogether.
+    pub at: Position,
+    /// Dotted path of the value, `methods.2.k`.
+    pub path: String,
+    /// What is wrong, what was expected, what to do.
+    pub message: String,
+}
+
+/// Gathers the problems of a suite.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// In the order found.
+    pub problems: Vec<Problem>,
+}
+
+impl Reader {
+    /// Notes a problem.
+    pub fn wrong(&mut self, path: &str, at: Position, message: impl Into<String>) {
+        self.problems.push(Problem { at, path: path.to_string(), message: message.into() });
+    }
+
+    /// Whether a problem was found at `path` or inside it.
+    pub fn is_wrong(&self, path: &str) -> bool {
+        let inside = |found: &Problem| {
+            found.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.problems.iter().any(inside)
+    }
+
+    /// The value as JSON; none where it is unusable. Fields that are unusable are left out of their mapping, items
+    /// out of their list (in lists marked `x-sparse` they become null, so that the others keep their numbers).
+    pub fn value(&mut self, schema: &Json, node: &Node, path: &str) -> Option<Json> {
+        if let Some(known) = words_of(schema) {
+            return self.word(&known, schema, node, path);
+        }
+        if let Some(alternatives) = schema["anyOf"].as_array() {
+            return self.alternative(alternatives, node, path);
+        }
+        let types = types_of(schema);
+        let is = |name: &str| types.contains(&name);
+        match &node.value {
+            Value::Null if is("null") => Some(Json::Null),
+            Value::Null if is("object") => Some(Json::Object(Map::new())),
+            Value::Null if is("array") => Some(Json::Array(Vec::new())),
+            Value::Map(entries) if is("object") => self.mapping(schema, entries, node, path),
+            Value::List(items) if is("array") => {
+                let numbered = items.iter().enumerate().map(|(nth, item)| (format!("{path}.{nth}"), item));
+                self.list(schema, numbered.collect(), node, path)
+            }
+            _ if is("array") => self.list(schema, vec![(path.to_string(), node)], node, path),
+            Value::Text(text) if is("string") => Some(text.as_str().into()),
+            Value::Text(text) if is("integer") || is("number") => match grouped_digits(text) {
+                Some(number) => self.number(schema, number.into(), node, path),
+                None => self.expected(schema, node, path),
+            },
+            Value::Integer(number) if is("integer") || is("number") => {
+                self.number(schema, (*number).into(), node, path)
+            }
+            Value::Number(number) if is("number") => self.number(schema, (*number).into(), node, path),
+            Value::Bool(truth) if is("boolean") => Some((*truth).into()),
+            _ if types.is_empty() => Some(node.to_json()),
+            _ => self.expected(schema, node, path),
+        }
+    }
+
+    fn expected(&mut self, schema: &Json, node: &Node, path: &str) -> Option<Json> {
+        let mut message = format!("expected {}, found {}", expectation(schema), node.kind());
+        // `features: 40` most likely means `features: {per_cell: 40}`.
+        let scalar = !matches!(node.value, Value::Map(_) | Value::List(_) | Value::Null);
+        if let Some(main) = schema["x-main"].as_str().filter(|_| scalar) {
+            let name = path.rsplit('.').next().unwrap_or(path);
+            message.push_str(&format!(": write `{name}: {{{main}: {}}}`", node.shown()));
+        }
+        self.wrong(path, node.at, message);
+        None
+    }
+
+    fn word(&mut self, known: &[&str], schema: &Json, node: &Node, path: &str) -> Option<Json> {
+        match &node.value {
+            Value::Text(text) if known.contains(&text.as_str()) => Some(text.as_str().into()),
+            Value::Text(text) => {
+                self.wrong(path, node.at, unknown(text, &noun(path), known));
+                None
+            }
+            Value::Null if types_of(schema).contains(&"null") => Some(Json::Null),
+            _ => {
+                let message = format!("expected one of {}, found {}", known.join(", "), node.kind());
+                self.wrong(path, node.at, message);
+                None
+            }
+        }
+    }
+
+    fn number(&mut self, schema: &Json, number: Json, node: &Node, path: &str) -> Option<Json> {
+        let value = number.as_f64().unwrap_or(f64::NAN);
+        let (low, high) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
+        let above = schema["exclusiveMinimum"].as_f64();
+        let fits = low.is_none_or(|low| value >= low)
+            && high.is_none_or(|high| value <= high)
+            && above.is_none_or(|above| value > above);
+        if fits {
+            return Some(number);
+        }
+        let range = match (low, high, above) {
+            (Some(low), Some(high), _) if types_of(schema).contains(&"integer") => {
+                format!("expected a whole number from {low} to {high}")
+            }
+            (Some(low), Some(high), _) => format!("expected {low} to {high}"),
+            (_, Some(high), Some(above)) => format!("expected a number above {above} and at most {high}"),
+            (_, _, Some(above)) => format!("expected a number above {above}"),
+            (_, Some(high), _) => format!("expected at most {high}"),
+            (low, None, None) => format!("expected at least {}", low.unwrap_or(0.0)),
+        };
+        self.wrong(path, node.at, format!("is {number}, {range}"));
+        None
+    }
+
+    fn mapping(&mut self, schema: &Json, entries: &Entries, node: &Node, path: &str) -> Option<Json> {
+        let none = Map::new();
+        let properties = schema["properties"].as_object().unwrap_or(&none);
+        let others = &schema["additionalProperties"];
+        let n = entries.len() as u64;
+        if schema["minProperties"].as_u64().is_some_and(|least| n < least)
+            || schema["maxProperties"].as_u64().is_some_and(|most| n > most)
+        {
+            return self.expected(schema, node, path);
+        }
+        let mut fields = Map::new();
+        for (key, at, value) in entries {
+            let inner = join(path, key);
+            match properties.get(key).or_else(|| others.is_object().then_some(others)) {
+                Some(schema) => {
+                    if let Some(read) = self.value(schema, value, &inner) {
+                        fields.insert(key.clone(), read);
+                    }
+                }
+                None if schema.get("properties").is_none() && !others.is_boolean() => {
+                    fields.insert(key.clone(), value.to_json());
+                }
+                None => {
+                    let known: Vec<&str> = properties.keys().map(String::as_str).collect();
+                    let message =
+                        misplaced(properties, key, value).unwrap_or_else(|| unknown(key, "field", &known));
+                    self.wrong(&inner, *at, message);
+                }
+            }
+        }
+        for name in schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str) {
+            if !entries.iter().any(|(key, _, _)| key == name) {
+                self.wrong(&join(path, name), node.at, "is missing and has no default");
+            }
+        }
+        Some(Json::Object(fields))
+    }
+
+    fn list(&mut self, schema: &Json, items: Vec<(String, &Node)>, node: &Node, path: &str) -> Option<Json> {
+        let n = items.len() as u64;
+        if let Some(least) = schema["minItems"].as_u64().filter(|&least| n < least) {
+            let message = match schema["x-expected"].as_str() {
+                Some(expected) => format!("expected {expected}"),
+                None => format!("is empty, expected at least {least} item"),
+            };
+            self.wrong(path, node.at, message);
+            return None;
+        }
+        let read: Vec<Option<Json>> =
+            items.into_iter().map(|(path, item)| self.value(&schema["items"], item, &path)).collect();
+        if schema["x-sparse"] == true {
+            return Some(read.into_iter().map(|item| item.unwrap_or(Json::Null)).collect());
+        }
+        read.into_iter().collect()
+    }
+
+    /// Reads by the alternative that `node` is meant for: by its form, then by its `kind` or its required fields.
+    fn alternative(&mut self, alternatives: &[Json], node: &Node, path: &str) -> Option<Json> {
+        let null = alternatives.iter().any(|one| types_of(one).contains(&"null"));
+        match &node.value {
+            Value::Null if null => Some(Json::Null),
+            Value::Map(entries) => self.object_alternative(alternatives, entries, node, path),
+            _ => {
+                let fits = |one: &&Json| types_of(one).iter().any(|name| admits(name, &node.value));
+                if let Some(schema) = alternatives.iter().find(fits) {
+                    return self.value(schema, node, path);
+                }
+                let objects: Vec<&Json> = alternatives.iter().filter(|one| is_object(one)).collect();
+                match objects.as_slice() {
+                    [only] => self.expected(only, node, path),
+                    _ => {
+                        let heads = heads(&objects);
+                        let message = format!("expected a mapping with {heads}, found {}", node.kind());
+                        self.wrong(path, node.at, message);
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    fn object_alternative(
+        &mut self,
+        alternatives: &[Json],
+        entries: &Entries,
+        node: &Node,
+        path: &str,
+    ) -> Option<Json> {
+        let objects: Vec<&Json> = alternatives.iter().filter(|one| is_object(one)).collect();
+        let find = |wanted: &str| entries.iter().find(|(key, _, _)| key == wanted);
+        let has_required = |one: &&&Json| {
+            let mut required = one["required"].as_array().into_iter().flatten().filter_map(Json::as_str);
+            required.all(|name| name != "kind" && find(name).is_some())
+        };
+        if let [only] = objects.as_slice() {
+            return self.value(only, node, path);
+        }
+        if let Some((_, _, kind)) = find("kind") {
+            let kinds = |one: &Json| words_of(&one["properties"]["kind"]).unwrap_or_default().join(" ");
+            let named = |one: &&&Json| matches!(&kind.value, Value::Text(text) if kinds(one).split(' ').any(|word| word == text));
+            if let Some(schema) = objects.iter().find(named) {
+                return self.value(schema, node, path);
+            }
+            let mut known: Vec<&str> = Vec::new();
+            for one in objects.iter().filter_map(|one| words_of(&one["properties"]["kind"])).flatten() {
+                if !known.contains(&one) {
+                    known.push(one);
+                }
+            }
+            self.word(&known, &Json::Null, kind, &join(path, "kind"));
+            return None;
+        }
+        match objects.iter().find(has_required) {
+            Some(schema) => self.value(schema, node, path),
+            None if objects.is_empty() => {
+                let words: Vec<&str> = alternatives.iter().filter_map(words_of).flatten().collect();
+                let message = format!("expected one of {}, found a mapping", words.join(", "));
+                self.wrong(path, node.at, message);
+                None
+            }
+            None => {
+                self.wrong(path, node.at, format!("needs {}", heads(&objects)));
+                None
+            }
+        }
+    }
+}
+
+type Entries = [(String, Position, Node)];
+
+/// The fields by which alternatives are told apart, for messages.
+fn heads(objects: &[&Json]) -> String {
+    let mut heads: Vec<String> = Vec::new();
+    for name in objects.iter().filter_map(|one| one["required"][0].as_str()) {
+        let shown = format!("`{name}:`");
+        if !heads.contains(&shown) {
+            heads.push(shown);
+        }
+    }
+    heads.join(" or ")
+}
+
+fn join(path: &str, field: &str) -> String {
+    if path.is_empty() { field.to_string() } else { format!("{path}.{field}") }
+}
+
+fn is_object(schema: &Json) -> bool {
+    types_of(schema).contains(&"object")
+}
+
+fn admits(name: &str, value: &Value) -> bool {
+    match value {
+        Value::Text(_) => name == "string",
+        Value::Integer(_) => name == "integer" || name == "number",
+        Value::Number(_) => name == "number",
+        Value::Bool(_) => name == "boolean",
+        Value::List(_) => name == "array",
+        Value::Null | Value::Map(_) => false,
+    }
+}
+
+/// The types that a schema allows; words are strings.
+fn types_of(schema: &Json) -> Vec<&str> {
+    match &schema["type"] {
+        Json::String(name) => vec![name],
+        Json::Array(names) => names.iter().filter_map(Json::as_str).collect(),
+        _ if words_of(schema).is_some() => vec!["string"],
+        _ => Vec::new(),
+    }
+}
+
+/// The legal words of a schema that allows nothing else.
+pub fn words_of(schema: &Json) -> Option<Vec<&str>> {
+    if let Some(word) = schema["const"].as_str() {
+        return Some(vec![word]);
+    }
+    if let Some(words) = schema["enum"].as_array() {
+        return Some(words.iter().filter_map(Json::as_str).collect());
+    }
+    let choices = schema["oneOf"].as_array()?;
+    let words: Option<Vec<Vec<&str>>> = choices.iter().map(words_of).collect();
+    words.map(|words| words.concat())
+}
+
+/// What a schema expects, in words.
+fn expectation(schema: &Json) -> String {
+    if let Some(words) = schema["x-expected"].as_str() {
+        return words.to_string();
+    }
+    let known = schema["properties"].as_object();
+    let one = |name: &str| match (name, known) {
+        ("object", Some(known)) => {
+            let names: Vec<&str> = known.keys().map(String::as_str).collect();
+            format!("a mapping of fields ({})", names.join(", "))
+        }
+        ("object", None) => "a mapping".to_string(),
+        ("array", _) => "a list".to_string(),
+        ("string", _) => "text".to_string(),
+        ("integer", _) => match (schema["minimum"].as_f64(), schema["maximum"].as_f64()) {
+            (Some(low), Some(high)) => format!("a whole number from {low} to {high}"),
+            _ => "a whole number".to_string(),
+        },
+        ("number", _) => "a number".to_string(),
+        ("boolean", _) => "true or false".to_string(),
+        (other, _) => other.to_string(),
+    };
+    let types = types_of(schema);
+    let names: Vec<String> = types.iter().filter(|name| **name != "null").map(|name| one(name)).collect();
+    names.join(" or ")
+}
+
+/// What a word at a path is: `scorers.2` is a scorer.
+fn noun(path: &str) -> String {
+    let is_name = |part: &&str| part.parse::<usize>().is_err();
+    let last = path.rsplit('.').find(is_name).unwrap_or("word");
+    last.strip_suffix('s').filter(|rest| !rest.ends_with('o')).unwrap_or(last).to_string()
+}
+
+/// The message for a field that belongs to a section beside it: `model` at the top level.
+fn misplaced(properties: &Map<String, Json>, key: &str, value: &Node) -> Option<String> {
+    let takes = |schema: &Json| !schema["properties"][key].is_null();
+    let (section, _) = properties.iter().find(|(_, schema)| takes(schema))?;
+    let shown = value.shown();
+    Some(format!("unknown field `{key}`; it belongs to `{section}`: write `{section}: {{{key}: {shown}}}`"))
+}
+
+/// The message for a word that is none of the known ones, with the nearest if one is near.
+pub fn unknown(word: &str, what: &str, known: &[&str]) -> String {
+    let hint = nearest(word, known).map(|name| format!(", did you mean `{name}`?")).unwrap_or_default();
+    format!("unknown {what} `{word}`{hint} (known: {})", known.join(", "))
+}
+
+/// The known word that `word` most likely means: the same but for case, or of a similarity of at least 0.6.
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    const LEAST_SIMILARITY: f64 = 0.6;
+    if let Some(same) = known.iter().find(|name| name.eq_ignore_ascii_case(word)) {
+        return Some(same);
+    }
+    let similarity = |name: &&&str| strsim::normalized_damerau_levenshtein(word, name);
+    let best = known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+    (similarity(&best) >= LEAST_SIMILARITY).then_some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_is_named_with_its_place_and_its_remedy() {
+        let text = "fit_tokns: 3\nctx_tokens: many\nsource: 3\neval_fragments: 1_0\n";
+        let node = Node::parse(text).expect("valid");
+        let mut reader = Reader::default();
+        let schema = super::super::schema::of::<super::super::spec::CorpusSpec>();
+        let read = reader.value(&schema, &node, "corpus");
+        let messages: Vec<(u64, &str, &str)> = reader
+            .problems
+            .iter()
+            .map(|found| (found.at.line, found.path.as_str(), found.message.as_str()))
+            .collect();
+        assert_eq!(messages.len(), 4, "{messages:?}");
+        assert!(messages[0].2.contains("did you mean `fit_tokens`"), "{messages:?}");
+        assert_eq!(messages[1], (2, "corpus.ctx_tokens", "expected a whole number, found text"));
+        assert_eq!(messages[2], (3, "corpus.source", "expected text, found a whole number"));
+        assert_eq!(messages[3], (4, "corpus.eval_fragments", "is 10, expected at least 40"));
+        assert_eq!(read, Some(serde_json::json!({})));
+    }
+
+    #[test]
+    fn near_words_are_suggested_and_far_ones_are_not() {
+        let scorers = ["top_and_random", "top_only", "population", "detection"];
+        assert_eq!(nearest("correlation", &scorers), None);
+        assert_eq!(nearest("top_and_randm", &scorers), Some("top_and_random"));
+        assert_eq!(nearest("K", &["k", "kind"]), Some("k"));
+        assert_eq!(nearest("top_k", &["topk", "batch_topk"]), Some("topk"));
+    }
+}

@@ -1,0 +1,189 @@
+//! The JSON Schema of a suite file, derived from the types of [`super::spec`] and from the catalogues.
+//!
+//! It is published as `suites/suite.schema.json`, and [`super::read`] reads suites by it.
+
+use std::sync::LazyLock;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value, json};
+
+use super::spec::{
+    ControlEntry, ExplainerFields, MethodFields, PairFields, ProtocolFields, SimulatorFields, SuiteFile,
+};
+use crate::dictionary::kind_fields;
+use crate::explain::catalog::explainers;
+use crate::features::Protocol;
+use crate::score::catalog::{SCORERS, default_scorers};
+use crate::simulate::catalog::SimulatorKind;
+
+/// The schema of a suite file; no definitions, no references.
+pub static SUITE: LazyLock<Value> = LazyLock::new(of::<SuiteFile>);
+
+/// The schema of a type, closed: an object takes no fields but those it lists.
+pub fn of<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let mut schema = Value::from(settings.into_generator().into_root_schema_for::<T>());
+    close(&mut schema);
+    schema
+}
+
+/// Closes objects, and drops defaults that only stand for "left out".
+fn close(schema: &mut Value) {
+    if let Some(object) = schema.as_object_mut() {
+        if object.contains_key("properties") && !object.contains_key("additionalProperties") {
+            object.insert("additionalProperties".into(), false.into());
+        }
+        if object.contains_key("x-default") || object.get("default") == Some(&Value::Null) {
+            object.remove("default");
+        }
+        // Numbers of YAML carry no width.
+        object.remove("format");
+        object.values_mut().for_each(close);
+    } else if let Some(items) = schema.as_array_mut() {
+        items.iter_mut().for_each(close);
+    }
+}
+
+/// Legal words with their meanings.
+fn words<'a>(words: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
+    let choices = words.into_iter().map(|(word, meaning)| json!({"const": word, "description": meaning}));
+    json!({"oneOf": choices.collect::<Vec<_>>()})
+}
+
+fn schema(value: Value) -> Schema {
+    Schema::try_from(value).unwrap_or_default()
+}
+
+pub fn hooks(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "minItems": 1, "x-sparse": true,
+        "items": {"type": "string", "pattern": r"^(hook_embed|blocks\.(\*|\d+|\{[\d, ]+\})\.(attn\.|mlp\.)?hook_\w+)$"},
+    })
+}
+
+pub fn method_kinds(_: &mut SchemaGenerator) -> Schema {
+    let fields = kind_fields();
+    let kinds = fields.iter().flat_map(|fields| fields.kinds.iter().map(|kind| (kind.name(), kind.words())));
+    schema(words(kinds))
+}
+
+/// Methods by kind: each takes the fields of every method and those of its kind. With `use`, the kind may come
+/// from the file.
+pub fn methods(_: &mut SchemaGenerator) -> Schema {
+    let common = of::<MethodFields>();
+    let mut all = common["properties"].as_object().cloned().unwrap_or_default();
+    let mut alternatives = Vec::new();
+    for fields in kind_fields() {
+        let own = fields.schema["properties"].as_object().cloned().unwrap_or_default();
+        all.extend(own.clone());
+        for kind in fields.kinds {
+            let mut properties = common["properties"].as_object().cloned().unwrap_or_default();
+            properties.extend(own.clone());
+            properties.insert("kind".into(), json!({"const": kind.name(), "description": kind.words()}));
+            let mut required = vec![json!("kind")];
+            required.extend(fields.schema["required"].as_array().into_iter().flatten().cloned());
+            alternatives.push(object(properties, required));
+        }
+    }
+    all.insert("kind".into(), common["properties"]["kind"].clone());
+    alternatives.push(object(all, vec![json!("use")]));
+    json_schema!({"type": "array", "minItems": 1, "x-sparse": true, "items": {"anyOf": alternatives}})
+}
+
+fn object(properties: Map<String, Value>, required: Vec<Value>) -> Value {
+    json!({
+        "type": "object", "properties": properties, "required": required, "additionalProperties": false,
+    })
+}
+
+pub fn sweep(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["object", "null"], "minProperties": 1, "maxProperties": 1,
+        "additionalProperties": {"type": "array", "minItems": 1, "items": {"type": "number"}},
+        "x-expected": "one field of the kind with a list of numbers, `{k: [4, 8, 16]}`",
+    })
+}
+
+/// A protocol's name, or a mapping of the constants that differ.
+pub fn protocol(_: &mut SchemaGenerator) -> Schema {
+    let fields = of::<ProtocolFields>();
+    let mut properties = of::<Protocol>()["properties"].as_object().cloned().unwrap_or_default();
+    properties.extend(fields["properties"].as_object().cloned().unwrap_or_default());
+    let names = fields["properties"]["base"].clone();
+    schema(json!({"anyOf": [names, object(properties, Vec::new())]}))
+}
+
+/// The name of a kind; the fields of an offline kind; or those of one that asks a language model.
+fn teller(fields: Value, offline: Named, model: Named) -> Value {
+    let mut properties = fields["properties"].as_object().cloned().unwrap_or_default();
+    let mut kind = words(model.iter().copied());
+    kind["description"] = properties["kind"]["description"].clone();
+    properties.insert("kind".into(), kind);
+    let alone = Map::from_iter([("kind".to_string(), words(offline.iter().copied()))]);
+    let required = || vec![json!("kind")];
+    let all = offline.iter().chain(&model).copied();
+    json!({"anyOf": [words(all), object(alone, required()), object(properties, required())]})
+}
+
+type Named = Vec<(&'static str, &'static str)>;
+
+/// Explainers that need no language model. Each has a simulator of its own name.
+fn offline() -> Named {
+    explainers().filter(|row| !row.asks_model()).map(|row| (row.name, row.words)).collect()
+}
+
+fn asking() -> Named {
+    explainers().filter(|row| row.asks_model()).map(|row| (row.name, row.words)).collect()
+}
+
+fn simulating() -> Named {
+    SimulatorKind::all().map(|row| (row.name, row.words)).collect()
+}
+
+pub fn explainer(_: &mut SchemaGenerator) -> Schema {
+    schema(teller(of::<ExplainerFields>(), offline(), asking()))
+}
+
+pub fn simulator(_: &mut SchemaGenerator) -> Schema {
+    schema(teller(of::<SimulatorFields>(), offline(), simulating()))
+}
+
+pub fn explainer_kinds(_: &mut SchemaGenerator) -> Schema {
+    schema(words(offline().into_iter().chain(asking())))
+}
+
+pub fn simulator_kinds(_: &mut SchemaGenerator) -> Schema {
+    schema(words(offline().into_iter().chain(simulating())))
+}
+
+pub fn pairs(generator: &mut SchemaGenerator) -> Schema {
+    let mut alternatives = explainer(generator).as_value()["anyOf"].as_array().cloned().unwrap_or_default();
+    alternatives.push(of::<PairFields>());
+    json_schema!({"type": "array", "x-sparse": true, "items": {"anyOf": alternatives}})
+}
+
+pub fn scorers(_: &mut SchemaGenerator) -> Schema {
+    let choices = SCORERS.iter().filter(|row| row.is_offered()).map(|row| (row.name, row.words));
+    let default: Vec<&str> = default_scorers().collect();
+    json_schema!({"type": "array", "x-sparse": true, "items": words(choices), "default": default})
+}
+
+/// Every score that a suite's scorers can give.
+pub fn scores(_: &mut SchemaGenerator) -> Schema {
+    let choices = SCORERS.iter().filter(|row| row.is_offered());
+    let names: Vec<&str> = choices.flat_map(|row| row.scores.iter().map(|score| score.name)).collect();
+    json_schema!({"type": "string", "enum": names})
+}
+
+pub fn controls(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": ["array", "null"], "x-sparse": true, "items": of::<ControlEntry>()})
+}
+
+pub fn intervals(_: &mut SchemaGenerator) -> Schema {
+    schema(words([
+        ("bca", "Bias-corrected and accelerated bootstrap."),
+        ("percentile", "Quantiles of the bootstrap distribution."),
+        ("normal", "Mean ± 1.96 standard errors."),
+    ]))
+}
