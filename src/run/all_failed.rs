@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Who;
 use crate::base::{Attempt, Missing};
 use crate::llm::{ENDPOINT_REASONS, Heard, ReadProblem};
+use crate::run::Who;
 
 /// Answers after which a purpose is given up where all of them failed for one reason.
 const FIRST: usize = 20;

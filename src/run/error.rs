@@ -1,4 +1,3 @@
-use super::AllFailed;
 use crate::activations::{ActivationError, HarvestError};
 use crate::base::FileError;
 use crate::corpus::CorpusError;
@@ -8,6 +7,7 @@ use crate::gate::GateError;
 use crate::hub::HubError;
 use crate::llm::ChatError;
 use crate::report::ReportError;
+use crate::run::AllFailed;
 use crate::subject::SubjectError;
 use crate::suite::SuiteError;
 

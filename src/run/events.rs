@@ -32,6 +32,13 @@ pub enum Event {
     Warning(String),
 }
 
+impl Event {
+    /// A stage moves on.
+    pub fn work(stage: impl Into<String>, done: usize, total: usize, unit: &'static str) -> Self {
+        Self::Work { stage: stage.into(), done: done as u64, total: total as u64, unit }
+    }
+}
+
 /// Finished rows of the tables, over hook points, the real subject and controls; counted from any thread.
 #[derive(Debug)]
 pub struct RowCount {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{Event, RunError};
+use crate::run::{Event, RunError};
 
 /// Jobs in hand at once, at most: each holds memory of its own.
 const MOST_AT_ONCE: usize = 8;

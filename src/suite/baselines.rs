@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::node::Node;
+use super::read::nearest;
 use super::rules::resolve;
 
 /// The project's own baselines, so that an installed binary finds them anywhere.
@@ -23,7 +24,9 @@ pub fn load(file: &str, folder: &Path) -> Result<Node, String> {
             Some((_, text)) => (*text).to_string(),
             None => {
                 let known: Vec<&str> = COMPILED_IN.iter().map(|(name, _)| *name).collect();
-                return Err(format!("cannot read `{file}` ({error}); compiled in are {}", known.join(", ")));
+                let hint = nearest(file, &known).map(|name| format!(", did you mean `{name}`?"));
+                let hint = hint.unwrap_or_default();
+                return Err(format!("cannot read `{file}` ({error}){hint} (built in: {})", known.join(", ")));
             }
         },
     };

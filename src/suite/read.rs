@@ -360,9 +360,9 @@ pub fn unknown(word: &str, what: &str, known: &[&str]) -> String {
     format!("unknown {what} `{word}`{hint} (known: {})", known.join(", "))
 }
 
-/// The known word that `word` most likely means: the same but for case, or of a similarity of at least 0.6.
+/// The known word that `word` most likely means: the same but for case, or of a similarity of at least 0.7.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    const LEAST_SIMILARITY: f64 = 0.6;
+    const LEAST_SIMILARITY: f64 = 0.7;
     if let Some(same) = known.iter().find(|name| name.eq_ignore_ascii_case(word)) {
         return Some(same);
     }

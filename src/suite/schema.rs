@@ -37,8 +37,10 @@ fn close(schema: &mut Value) {
         if object.contains_key("x-default") || object.get("default") == Some(&Value::Null) {
             object.remove("default");
         }
-        // Numbers of YAML carry no width.
-        object.remove("format");
+        // Numbers of YAML carry no width. (A field may be called `format`: then it is an object.)
+        if object.get("format").is_some_and(Value::is_string) {
+            object.remove("format");
+        }
         object.values_mut().for_each(close);
     } else if let Some(items) = schema.as_array_mut() {
         items.iter_mut().for_each(close);

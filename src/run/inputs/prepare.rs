@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::planned::SAMPLE_FRAGMENTS;
-use super::{Places, RunError};
 use crate::base::{Digest, HookPoint, TokenBatch};
 use crate::corpus::generator::Generator;
 use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepare};
 use crate::hub::HubClient;
 use crate::nn::{Tokenizer, open_device};
+use crate::run::plan::planned::SAMPLE_FRAGMENTS;
+use crate::run::{Places, RunError};
 use crate::subject::{LoadedSubject, Prefix, SubjectError, SubjectModel, embedded};
 use crate::suite::{SubjectSpec, Suite, resolve};
 

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use super::RunError;
-use super::asked::{Answered, Asked};
-use super::models::JudgedBy;
 use crate::base::{Attempt, Missing, Stream};
 use crate::features::{Explanation, Held, JudgedFragment, Stratum};
 use crate::llm::{
     ChatClient, ChatError, ChatRequest, Overheard, PromptReply, ReadProblem, ask_until_read, failed_call,
 };
+use crate::run::RunError;
+use crate::run::evaluate::asked::{Answered, Asked};
+use crate::run::evaluate::models::JudgedBy;
 use crate::score::{
     JudgeTask, Judgement, NoScore, ScoreOutcome, ShownText, auroc, judge_batches, judged_score,
     read_judgements, surprisal, surprisal_request,
@@ -112,7 +112,7 @@ impl Asked<'_> {
         stream: &mut Stream,
     ) -> Vec<(&'a JudgedFragment, ShownText)> {
         let fragments = held.judged();
-        let texts = |id| self.text(id);
+        let texts = |id| self.run.text(id);
         let shown = match by.judging.task() {
             Some(task) => task.shown(fragments, held.first_scored(), &texts, stream),
             None => JudgeTask::Detection.shown(fragments, held.first_scored(), &texts, stream),

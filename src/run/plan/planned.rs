@@ -3,9 +3,6 @@
 
 use std::path::Path;
 
-use super::RunError;
-use super::bill::Planned;
-use super::role::{Step, Who};
 use crate::base::{Stream, TokenBatch};
 use crate::explain::language_model::USUAL_EXPLANATION;
 use crate::features::{
@@ -13,10 +10,14 @@ use crate::features::{
 };
 use crate::llm::{ClientKind, Example, LlmSpec, TokenCounter};
 use crate::nn::{Tokenizer, context_length, gguf_tokenizer, weight_count};
+use crate::run::context::RunContext;
+use crate::run::plan::bill::Planned;
+use crate::run::plan::role::{Step, Who};
+use crate::run::{Event, RunError};
 use crate::score::{JudgeTask, Judging, judge_batches};
-use crate::suite::{JudgeSpec, ModelExplainer, ModelSimulator, Pair, Suite, resolve};
+use crate::suite::{JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, Suite, resolve};
 
-use super::scoring::simulated;
+use crate::run::evaluate::score::simulated;
 
 /// Fragments of the corpus that questions are rendered on.
 pub const SAMPLE_FRAGMENTS: usize = 64;
@@ -78,6 +79,53 @@ pub fn planned(
     all.sort_by_key(|planned| planned.who.step);
     all.iter().try_for_each(check_length)?;
     Ok(all)
+}
+
+/// Features that a suite puts to language models at this many hook points, at most.
+pub fn walked(suite: &Suite, n_hooks: usize) -> Walked {
+    let features = |methods: &mut dyn Iterator<Item = &MethodSpec>| {
+        methods.map(|method| method.row_names().len()).sum::<usize>() * n_hooks * suite.per_cell
+    };
+    let permuted = suite.controls.on_permuted_weights().map(|(_, names)| {
+        features(&mut suite.methods.iter().filter(|method| names.iter().any(|name| method.is_called(name))))
+    });
+    Walked { real: features(&mut suite.methods.iter()), permuted: permuted.sum() }
+}
+
+/// What the figures of a plan rest on.
+pub fn remarks(llm: &[Planned]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if llm.iter().any(|planned| !planned.exact_tokens) {
+        notes.push(
+            "tokens of models whose tokenizer is not known are worked out from the questions' characters"
+                .into(),
+        );
+    }
+    let unpriced = llm.iter().filter(|planned| planned.dollars.is_none());
+    let mut unpriced: Vec<&str> = unpriced.map(|planned| planned.who.model.as_str()).collect();
+    unpriced.dedup();
+    for model in unpriced {
+        notes.push(format!("prices of `{model}` are not given: `price_in` and `price_out` under its `llm`"));
+    }
+    notes
+}
+
+/// Says what the language models of a run will be asked at most, before any is; nothing in an offline run.
+pub fn plan_of_models(
+    run: &RunContext<'_>,
+    n_hooks: usize,
+    on: &dyn Fn(Event),
+) -> Result<Vec<Planned>, RunError> {
+    let evaluate = &run.tokens.evaluate;
+    let n = evaluate.rows().min(SAMPLE_FRAGMENTS) * evaluate.cols();
+    let sample = TokenBatch::new(evaluate.ids()[..n].to_vec(), evaluate.cols());
+    let Some(sample) = sample.filter(|_| run.models.is_some()) else { return Ok(Vec::new()) };
+    let texts = |id: u32| run.token_texts.get(id as usize).cloned().unwrap_or_default();
+    let walked = walked(run.suite, n_hooks);
+    let planned = planned(run.suite, walked, &sample, &texts, &run.places.suite_folder)?;
+    planned.iter().for_each(|step| on(Event::Note(step.to_string())));
+    remarks(&planned).into_iter().for_each(|remark| on(Event::Note(remark)));
+    Ok(planned)
 }
 
 /// Fails where a step's longest question is longer than what its model reads.

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::RunError;
-use super::all_failed::{AllFailed, Answers};
 use crate::base::{Attempt, Stopwatch};
 use crate::llm::{ChatClient, Heard, Llm, LlmSpec, Usage};
+use crate::run::RunError;
+use crate::run::all_failed::{AllFailed, Answers};
 
 /// What a language model is asked for.
 #[derive(

@@ -3,14 +3,14 @@
 
 use serde::Serialize;
 
-use super::ablation::ABLATED_FRAGMENTS;
-use super::bill::Planned;
-use super::planned::{Walked, planned};
-use super::prepare::{behind, expand_hooks, open_subject, sample_fragments};
-use super::quality::LOSS_FRAGMENTS;
-use super::{Places, RunError};
 use crate::base::{HookPoint, Matrix, Stopwatch};
 use crate::linalg::matmul_bt;
+use crate::run::evaluate::ablation::ABLATED_FRAGMENTS;
+use crate::run::inputs::prepare::{behind, expand_hooks, open_subject, sample_fragments};
+use crate::run::plan::bill::Planned;
+use crate::run::plan::planned::{planned, remarks, walked};
+use crate::run::rows::quality::LOSS_FRAGMENTS;
+use crate::run::{Places, RunError};
 use crate::stats::smallest_detectable_difference;
 use crate::subject::{LoadedSubject, Prefix, SubjectModel};
 use crate::suite::{MethodSpec, Suite};
@@ -134,17 +134,6 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     })
 }
 
-/// Features that a suite puts to language models at this many hook points, at most.
-pub fn walked(suite: &Suite, n_hooks: usize) -> Walked {
-    let features = |methods: &mut dyn Iterator<Item = &MethodSpec>| {
-        methods.map(|method| method.row_names().len()).sum::<usize>() * n_hooks * suite.per_cell
-    };
-    let permuted = suite.controls.on_permuted_weights().map(|(_, names)| {
-        features(&mut suite.methods.iter().filter(|method| names.iter().any(|name| method.is_called(name))))
-    });
-    Walked { real: features(&mut suite.methods.iter()), permuted: permuted.sum() }
-}
-
 /// What language models would be asked, with what the reader should know of it.
 fn language_models(
     suite: &Suite,
@@ -166,24 +155,6 @@ fn language_models(
         notes.push("questions were rendered on the embedded corpus: a plan fetches no data set".into());
     }
     Ok((llm, notes))
-}
-
-/// What the figures of a plan rest on.
-pub fn remarks(llm: &[Planned]) -> Vec<String> {
-    let mut notes = Vec::new();
-    if llm.iter().any(|planned| !planned.exact_tokens) {
-        notes.push(
-            "tokens of models whose tokenizer is not known are worked out from the questions' characters"
-                .into(),
-        );
-    }
-    let unpriced = llm.iter().filter(|planned| planned.dollars.is_none());
-    let mut unpriced: Vec<&str> = unpriced.map(|planned| planned.who.model.as_str()).collect();
-    unpriced.dedup();
-    for model in unpriced {
-        notes.push(format!("prices of `{model}` are not given: `price_in` and `price_out` under its `llm`"));
-    }
-    notes
 }
 
 /// Floating-point operations of a run, to the nearest order.

@@ -6,11 +6,11 @@ use std::future::Future;
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use tokio::runtime::Runtime;
 
-use super::role::{Role, RoleUsage, Step};
-use super::{AllFailed, Places, RunError};
 use crate::base::{Digest, FileError};
 use crate::explain::language_model::LanguageExplainer;
 use crate::llm::{ClientKind, Endpoint, Llm, LlmSpec, Usage, connect};
+use crate::run::plan::role::{Role, RoleUsage, Step};
+use crate::run::{AllFailed, Places, RunError};
 use crate::score::Judging;
 use crate::simulate::language_model::LanguageSimulator;
 use crate::suite::{JudgeSpec, ModelExplainer, ModelSimulator, Suite, resolve};

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::RunError;
 use crate::base::{HookPoint, Matrix, TokenBatch};
 use crate::dictionary::{Dictionary, Quality, loss_recovered};
+use crate::run::RunError;
 use crate::subject::SubjectModel;
 
 /// Fragments that losses are measured on: 4,096 tokens of 64-token fragments.
-pub(super) const LOSS_FRAGMENTS: usize = 64;
+pub const LOSS_FRAGMENTS: usize = 64;
 
 /// Mean losses of the subject in nats per token. What stands at the model's position 0 is never replaced: the
 /// prefix, or without one the first token.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::evaluate::Outcome;
-use super::quality::Measured;
 use crate::base::{Digest, Matrix, Missing};
 use crate::dictionary::{FitReport, mmcs_of_directions};
 use crate::report::{Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreStatus, Summary, Verdict};
+use crate::run::evaluate::Outcome;
+use crate::run::rows::quality::Measured;
 use crate::score::catalog::simulated_score;
 use crate::score::{FeatureOutcome, NoScore, ScoreOutcome, cell_over_seeds};
 use crate::stats::{self, Bootstrap, Difference, DifferenceTest, IntervalMethod};

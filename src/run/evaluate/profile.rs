@@ -3,11 +3,11 @@
 
 use serde::Serialize;
 
-use super::RunError;
-use super::ablation::AblatedLoss;
-use super::evaluate::Evaluation;
 use crate::base::{HookPoint, Matrix, Site};
 use crate::features::{CodeHistogram, CodeShape, Evidence};
+use crate::run::RunError;
+use crate::run::evaluate::Evaluation;
+use crate::run::evaluate::ablation::AblatedLoss;
 
 /// Tokens shown of those that a direction raises, and of those that it lowers.
 const LOGIT_TOKENS: usize = 10;
@@ -88,7 +88,7 @@ impl LogitEffects {
 
 impl Evaluation<'_> {
     /// A line for each explained feature, in the order of `evidence`; `shapes` in rising order of features.
-    pub(super) fn profiles(
+    pub fn profiles(
         &self,
         evidence: &[Evidence],
         shapes: Vec<CodeShape>,
@@ -129,8 +129,8 @@ impl Evaluation<'_> {
 
     /// Ids beyond the tokenizer's never occur, so nothing is said of their logits.
     fn logit_effects(&self, directions: &Matrix) -> Result<Vec<LogitEffects>, RunError> {
-        let logits = self.subject.direct_logits(directions)?;
-        let known = self.token_texts.len().min(logits.cols());
+        let logits = self.pass.subject.direct_logits(directions)?;
+        let known = self.pass.run.token_texts.len().min(logits.cols());
         Ok(logits.iter_rows().map(|row| LogitEffects::of(&row[..known])).collect())
     }
 }

@@ -1,25 +1,22 @@
-//! Everything that is done to one subject, hook point by hook point: every method fitted, each
-//! dictionary measured, its features scored.
+//! The rows of one subject's hook points: every method is fitted, each dictionary is measured, its features are scored.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::evaluate::{Evaluated, Evaluation, Outcome};
-use super::fit::{FittedRow, Fitter, Reference};
-use super::harvest::HookActivations;
-use super::models::{Models, prompt_digests};
-use super::outliers::{Outlier, outliers};
-use super::parallel::{Done, Tell, do_all};
-use super::prepare::Fillers;
-use super::probes::Probes;
-use super::quality::{LossMeter, Measured};
-use super::stage::{StageKey, StageStore};
-use super::{Event, RowCount, RunError, Stop};
 use crate::base::{Digest, HookPoint, Stopwatch};
-use crate::corpus::TokenSets;
 use crate::dictionary::{FitReport, Recipe};
 use crate::llm::{ClientKind, READER_VERSION};
-use crate::subject::SubjectModel;
+use crate::run::context::SubjectPass;
+use crate::run::evaluate::models::prompt_digests;
+use crate::run::evaluate::outcomes::Outcome;
+use crate::run::evaluate::probes::Probes;
+use crate::run::evaluate::{Evaluated, Evaluation};
+use crate::run::inputs::harvest::HookActivations;
+use crate::run::inputs::outliers::{Outlier, outliers};
+use crate::run::parallel::{Done, Tell, do_all};
+use crate::run::rows::fit::{FittedRow, Fitter, Reference};
+use crate::run::rows::quality::{LossMeter, Measured};
+use crate::run::stage::StageKey;
+use crate::run::{Event, RunError};
 use crate::suite::{Controls, MethodSpec, Pair, Suite};
 
 /// Version of what is measured of a dictionary; raised when the same inputs give other numbers.
@@ -27,36 +24,6 @@ const QUALITY_VERSION: u32 = 1;
 
 /// Version of records, explanations, simulations, scores and profiles together.
 const EVALUATE_VERSION: u32 = 5;
-
-/// A subject with what is done to it: the suite's methods on the real one, or a control.
-pub struct SubjectPass<'a> {
-    /// The suite.
-    pub suite: &'a Suite,
-    /// The run folder.
-    pub out: &'a Path,
-    /// Tokens of both splits.
-    pub tokens: &'a TokenSets,
-    /// Document of each fragment.
-    pub documents: &'a [usize],
-    /// Tokens that neuron-to-graph puts where text should be.
-    pub fillers: &'a Fillers,
-    /// Text of every token id.
-    pub token_texts: &'a [String],
-    /// Stored stages.
-    pub store: &'a StageStore,
-    /// The suite's language models, if it asks any.
-    pub models: Option<&'a Models>,
-    /// Rows done over all hook points and subjects.
-    pub rows: &'a RowCount,
-    /// Whether to go on.
-    pub stop: Stop,
-    /// The subject.
-    pub subject: &'a dyn SubjectModel,
-    /// The methods, in the suite's order.
-    pub methods: &'a [&'a MethodSpec],
-    /// Name of the control, if it is one.
-    pub control: Option<&'a str>,
-}
 
 /// Autoencoders trained on the same batches at once, at most, and the memory they may take.
 const MOST_TOGETHER: usize = 8;
@@ -116,170 +83,176 @@ enum Step<'a> {
 /// A row's result, by hook point and place.
 type Placed = (usize, usize, RowResult);
 
-/// A hook point that is not done: its activations, and what an earlier run left of its rows.
-pub struct Unfinished {
+/// The rows of one hook point.
+pub struct HookRows {
     /// Where.
     pub hook: HookPoint,
     /// The rows in the suite's order, none where there is no result yet.
     pub stored: Vec<Option<RowResult>>,
-    /// What the methods are fitted and scored on.
-    pub activations: HookActivations,
+    /// What the methods are fitted and scored on, where a row is missing.
+    pub activations: Option<HookActivations>,
 }
+
+impl HookRows {
+    /// Whether no row is missing.
+    pub fn is_complete(&self) -> bool {
+        self.stored.iter().all(Option::is_some)
+    }
+
+    /// The rows; frees the activations.
+    pub fn finished(self) -> (HookPoint, Vec<RowResult>) {
+        if let Some(activations) = self.activations {
+            activations.remove();
+        }
+        (self.hook, self.stored.into_iter().flatten().collect())
+    }
+}
+
+/// Evaluates one dictionary, stage by stage.
+pub type Evaluate = dyn Fn(&Evaluation<'_>) -> Result<Evaluated, RunError> + Sync;
 
 /// What all jobs of one hook point share.
 struct HookWork<'a> {
     pass: &'a SubjectPass<'a>,
+    evaluate: &'a Evaluate,
     nth: usize,
     hook: HookPoint,
     activations: &'a HookActivations,
     fitter: Fitter<'a>,
     meter: LossMeter<'a>,
-    base: PathBuf,
     /// Whether a row, by its place in the table, has to be scored.
     missing: Vec<bool>,
     scored: AtomicU64,
 }
 
-/// Where the evidence of a subject is, in a run folder.
-fn base_folder(out: &Path, control: Option<&str>) -> PathBuf {
-    match control {
-        Some(control) => out.join("controls").join(control),
-        None => out.to_path_buf(),
-    }
-}
-
-/// Where the dictionaries of a hook point are saved, each in a folder named by its row.
-pub fn dictionary_folder(out: &Path, control: Option<&str>, hook: HookPoint) -> PathBuf {
-    base_folder(out, control).join("dictionaries").join(hook.to_string())
-}
-
 /// Failures of a feature under a language model that are the feature's own, whatever a model answers.
 const OF_THE_FEATURE: [&str; 2] = ["no_positive_activation", "explanation_is_no_sentence"];
 
-impl SubjectPass<'_> {
-    /// Tells the control's stages from the real ones.
-    pub fn label(&self) -> String {
-        self.control.map_or(String::new(), |control| format!(" ({})", control.replace('_', " ")))
-    }
+/// What decides one row's result. Rows are independent, except that a method depends on the one it is matched to, so
+/// a suite that gains a method repeats no other.
+fn row_key(pass: &SubjectPass<'_>, hook: HookPoint, method: &MethodSpec, row: &str) -> StageKey {
+    let suite = pass.run.suite;
+    let matched = method.params.matched();
+    let reference = suite.methods.iter().find(|other| Some(other.name.as_str()) == matched);
+    let key = StageKey::new("row", EVALUATE_VERSION)
+        .word(&hook.to_string())
+        .word(pass.control.unwrap_or("real"))
+        .word(row)
+        .input(pass.subject.info().weights_digest)
+        .input(pass.run.tokens.digest)
+        .params(&(method, reference, &suite.protocol, suite.per_cell, &suite.pairs))
+        .params(&(&suite.scorers, suite.controls.shuffled, suite.seed, QUALITY_VERSION))
+        .params(&pass.run.fillers)
+        .params(&(prompt_digests(suite), READER_VERSION));
+    if pass.has_oracle() { key.word(Controls::ORACLE) } else { key }
+}
 
-    /// What decides one row's result. Rows do not depend on each other, save on the method that they
-    /// are matched to, so a suite that gains a method repeats no other.
-    fn row_key(&self, hook: HookPoint, method: &MethodSpec, row: &str) -> StageKey {
-        let matched = method.params.matched();
-        let reference = self.suite.methods.iter().find(|other| Some(other.name.as_str()) == matched);
-        let key = StageKey::new("row", EVALUATE_VERSION)
-            .word(&hook.to_string())
-            .word(self.control.unwrap_or("real"))
-            .word(row)
-            .input(self.subject.info().weights_digest)
-            .input(self.tokens.digest)
-            .params(&(method, reference, &self.suite.protocol, self.suite.per_cell, &self.suite.pairs))
-            .params(&(&self.suite.scorers, self.suite.controls.shuffled, self.suite.seed, QUALITY_VERSION))
-            .params(self.fillers)
-            .params(&(prompt_digests(self.suite), READER_VERSION));
-        if self.has_oracle() { key.word(Controls::ORACLE) } else { key }
-    }
+/// Whether another try could mend a failure. An endpoint may answer another time; a model in this process gives the
+/// same answer each time.
+fn may_be_mended(suite: &Suite, outcome: &Outcome) -> bool {
+    let line = &outcome.line;
+    let asked = |pair: &&Pair| {
+        (pair.explainer.name(), pair.simulator.name()) == (line.explainer.as_str(), line.simulator.as_str())
+    };
+    let mut models = suite.pairs.iter().filter(asked).flat_map(Pair::models);
+    models.any(|llm| llm.client != ClientKind::Local)
+        && outcome.failures().any(|reason| !OF_THE_FEATURE.contains(&reason))
+}
 
-    /// Whether features are also explained by labelled concepts: those of the real subject alone.
-    fn has_oracle(&self) -> bool {
-        self.control.is_none() && self.suite.controls.oracle
-    }
+/// The rows of a hook point that an earlier run left.
+pub fn stored_rows(pass: &SubjectPass<'_>, hook: HookPoint) -> HookRows {
+    let load = |method: &&MethodSpec, row: &String| pass.run.store.load(&row_key(pass, hook, method, row));
+    let of_method = |method: &&MethodSpec| {
+        method.row_names().iter().map(|row| load(method, row)).collect::<Vec<Option<RowResult>>>()
+    };
+    let stored = pass.methods.iter().flat_map(of_method).collect();
+    HookRows { hook, stored, activations: None }
+}
 
-    /// Whether another try could mend a failure: an endpoint may answer another time, or be mended, while a model in
-    /// this process says the same each time.
-    fn may_be_mended(&self, outcome: &Outcome) -> bool {
-        let line = &outcome.line;
-        let asked = |pair: &&Pair| {
-            (pair.explainer.name(), pair.simulator.name())
-                == (line.explainer.as_str(), line.simulator.as_str())
-        };
-        let mut models = self.suite.pairs.iter().filter(asked).flat_map(Pair::models);
-        models.any(|llm| llm.client != ClientKind::Local)
-            && outcome.failures().any(|reason| !OF_THE_FEATURE.contains(&reason))
-    }
-
-    /// The results of an earlier run, row by row in the suite's order.
-    pub fn stored_rows(&self, hook: HookPoint) -> Vec<Option<RowResult>> {
-        let mut rows = Vec::new();
-        for method in self.methods {
-            for row in method.row_names() {
-                rows.push(self.store.load(&self.row_key(hook, method, &row)));
+/// Gives incomplete hook points their activations, in order. One whose activations cannot be used is dropped with a
+/// warning; returns the first such failure.
+pub fn take_activations(
+    rows: &mut Vec<HookRows>,
+    harvested: Vec<Result<HookActivations, RunError>>,
+    on: &dyn Fn(Event),
+) -> Option<RunError> {
+    let mut unusable = None;
+    for (one, activations) in rows.iter_mut().filter(|one| !one.is_complete()).zip(harvested) {
+        match activations {
+            Ok(activations) => one.activations = Some(activations),
+            Err(error) => {
+                on(Event::Warning(format!("{error}; the other hook points go on")));
+                unusable.get_or_insert(error);
             }
         }
-        rows
     }
+    rows.retain(|one| one.is_complete() || one.activations.is_some());
+    unusable
+}
 
-    /// Fits and scores what hook points have no result of, the rows of each in the suite's order, and
-    /// frees the activations.
-    pub fn complete(
-        &self,
-        mut hooks: Vec<Unfinished>,
-        on: &dyn Fn(Event),
-    ) -> Result<Vec<Vec<RowResult>>, RunError> {
-        for Unfinished { stored, activations, .. } in &mut hooks {
-            // Results of other activations cannot stand in one table with these.
-            for row in stored.iter_mut() {
-                row.take_if(|row| row.dictionary.fitted_on != activations.fit.digest());
+/// Fits and scores the missing rows of those hook points that have activations.
+pub fn complete(
+    pass: &SubjectPass<'_>,
+    hooks: &mut [HookRows],
+    evaluate: &Evaluate,
+    on: &dyn Fn(Event),
+) -> Result<(), RunError> {
+    for HookRows { stored, activations, .. } in &mut *hooks {
+        let Some(activations) = activations else { continue };
+        // Results of other activations cannot stand in one table with these.
+        for row in stored.iter_mut() {
+            row.take_if(|row| row.dictionary.fitted_on != activations.fit.digest());
+        }
+        on(pass.run.rows.add(stored.iter().flatten().count()));
+    }
+    let work = hooks.iter().enumerate().filter_map(|(nth, hook)| {
+        hook.activations.as_ref().map(|activations| HookWork::new(pass, evaluate, nth, hook, activations))
+    });
+    let work = work.collect::<Result<Vec<HookWork<'_>>, RunError>>()?;
+    let first = work.iter().flat_map(HookWork::first_jobs).collect();
+    let scored = do_all(
+        first,
+        |job: &Job<'_>| job.hook,
+        on,
+        |job, tell| {
+            let work = &work[work.partition_point(|work| work.nth < job.hook)];
+            match job.step {
+                Step::Fit(reference) => work.fit(job.method, reference, tell),
+                Step::FitTogether(methods) => work.fit_together(&methods, tell),
+                Step::Score(place, row) => work.score(job.method, place, &row, tell),
             }
-            on(self.rows.add(stored.iter().flatten().count()));
-        }
-        let work = hooks.iter().enumerate().map(|(nth, hook)| self.hook_work(nth, hook));
-        let work = work.collect::<Result<Vec<HookWork<'_>>, RunError>>()?;
-        let first = work.iter().flat_map(HookWork::first_jobs).collect();
-        let scored = do_all(
-            first,
-            |job: &Job<'_>| job.hook,
-            on,
-            |job, tell| {
-                let work = &work[job.hook];
-                match job.step {
-                    Step::Fit(reference) => work.fit(job.method, reference, tell),
-                    Step::FitTogether(methods) => work.fit_together(&methods, tell),
-                    Step::Score(place, row) => work.score(job.method, place, &row, tell),
-                }
-            },
-        )?;
-        drop(work);
-        for (hook, place, result) in scored {
-            hooks[hook].stored[place] = Some(result);
-        }
-        let finish = |hook: Unfinished| {
-            hook.activations.remove();
-            hook.stored.into_iter().flatten().collect()
-        };
-        Ok(hooks.into_iter().map(finish).collect())
+        },
+    )?;
+    drop(work);
+    for (hook, place, result) in scored {
+        hooks[hook].stored[place] = Some(result);
     }
-
-    fn hook_work<'a>(&'a self, nth: usize, unfinished: &'a Unfinished) -> Result<HookWork<'a>, RunError> {
-        let Unfinished { hook, stored, activations } = unfinished;
-        Ok(HookWork {
-            pass: self,
-            nth,
-            hook: *hook,
-            activations,
-            fitter: Fitter {
-                suite: self.suite,
-                hook: *hook,
-                control: self.control,
-                label: self.label(),
-                folder: dictionary_folder(self.out, self.control, *hook),
-                subject: self.subject.info().weights_digest,
-                tokens: self.tokens.digest,
-                bos: !self.tokens.prefix.is_empty(),
-                centred: self.subject.is_centred(),
-                store: self.store,
-                device: self.subject.device(),
-                stop: self.stop,
-            },
-            meter: LossMeter::new(self.subject, *hook, &self.tokens.evaluate, activations.fit.mean())?,
-            base: base_folder(self.out, self.control),
-            missing: stored.iter().map(Option::is_none).collect(),
-            scored: AtomicU64::new(0),
-        })
-    }
+    Ok(())
 }
 
 impl<'a> HookWork<'a> {
+    fn new(
+        pass: &'a SubjectPass<'a>,
+        evaluate: &'a Evaluate,
+        nth: usize,
+        rows: &HookRows,
+        activations: &'a HookActivations,
+    ) -> Result<Self, RunError> {
+        let hook = rows.hook;
+        let fragments = &pass.run.tokens.evaluate;
+        Ok(Self {
+            pass,
+            evaluate,
+            nth,
+            hook,
+            activations,
+            fitter: Fitter { pass, hook },
+            meter: LossMeter::new(pass.subject, hook, fragments, activations.fit.mean())?,
+            missing: rows.stored.iter().map(Option::is_none).collect(),
+            scored: AtomicU64::new(0),
+        })
+    }
+
     /// Where a method's rows stand in the table.
     fn places(&self, method: &MethodSpec) -> std::ops::Range<usize> {
         let before = self.pass.methods.iter().take_while(|other| other.name != method.name);
@@ -300,7 +273,7 @@ impl<'a> HookWork<'a> {
             self.wanted().into_iter().partition(|method| method.params.matched().is_some());
         for name in matched.iter().filter_map(|method| method.params.matched()) {
             if !first.iter().any(|method| method.name == name) {
-                first.extend(self.pass.suite.methods.iter().find(|method| method.name == name));
+                first.extend(self.pass.run.suite.methods.iter().find(|method| method.name == name));
             }
         }
         let mut jobs = Vec::new();
@@ -398,32 +371,23 @@ impl<'a> HookWork<'a> {
         row: &FittedRow,
         tell: &Tell<'_>,
     ) -> Result<Done<Job<'a>, Placed>, RunError> {
-        let pass = self.pass;
-        pass.stop.check()?;
+        let (pass, run) = (self.pass, self.pass.run);
+        run.stop.check()?;
         let started = Stopwatch::start();
         let dictionary = row.dictionary.as_ref();
-        let probes = Probes::new(pass.subject, self.hook, pass.fillers.lead)?;
+        let probes = Probes::new(pass.subject, self.hook, run.fillers.lead)?;
         let evaluation = Evaluation {
-            suite: pass.suite,
+            pass,
             row: &row.name,
             method: &method.row_methods()[place - self.places(method).start],
             training: method.training.as_ref().map(|training| training.nth),
-            control: pass.control,
-            subject: pass.subject,
             dictionary,
-            fit: &self.activations.fit,
-            evaluate: &self.activations.evaluate,
-            tokens: pass.tokens,
-            labels: if pass.has_oracle() { pass.tokens.labels.as_ref() } else { None },
-            documents: pass.documents,
+            activations: self.activations,
+            labels: if pass.has_oracle() { run.tokens.labels.as_ref() } else { None },
             probes: &probes,
-            fillers: pass.fillers,
-            token_texts: pass.token_texts,
-            models: pass.models,
-            stop: &pass.stop,
             tell,
         };
-        let Evaluated { outcomes, quality, explained } = evaluation.run(&self.base)?;
+        let Evaluated { outcomes, quality, explained } = (self.evaluate)(&evaluation)?;
         let measured = self.meter.measure(dictionary, quality)?;
         let info = dictionary.info();
         let record = StoredDictionary {
@@ -431,22 +395,20 @@ impl<'a> HookWork<'a> {
             fitted_on: info.fitted_on,
             rows: self.activations.fit.rows(),
             rows_left_out: self.activations.fit.left_out().len(),
-            outliers: outliers(&self.activations.fit, pass.tokens),
+            outliers: outliers(&self.activations.fit, run.tokens),
             report: row.report.clone(),
             evaluate_seconds: started.seconds(),
         };
         let result = RowResult { name: row.name.clone(), measured, outcomes, explained, dictionary: record };
         // What an endpoint may answer next time is asked again by the same command; answers are kept.
-        if !result.outcomes.iter().any(|outcome| pass.may_be_mended(outcome)) {
-            pass.store.save(&pass.row_key(self.hook, method, &row.name), &result)?;
+        if !result.outcomes.iter().any(|outcome| may_be_mended(run.suite, outcome)) {
+            run.store.save(&row_key(pass, self.hook, method, &row.name), &result)?;
         }
-        tell(Event::Work {
-            stage: format!("score {}{}", self.hook, pass.label()),
-            done: self.scored.fetch_add(1, Ordering::Relaxed) + 1,
-            total: self.missing.iter().filter(|missing| **missing).count() as u64,
-            unit: "methods",
-        });
-        tell(pass.rows.add(1));
+        let stage = format!("score {}{}", self.hook, pass.label());
+        let done = self.scored.fetch_add(1, Ordering::Relaxed) as usize + 1;
+        let total = self.missing.iter().filter(|missing| **missing).count();
+        tell(Event::work(stage, done, total, "methods"));
+        tell(run.rows.add(1));
         Ok(Done { next: Vec::new(), result: Some((self.nth, place, result)) })
     }
 }

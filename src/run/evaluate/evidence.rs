@@ -2,17 +2,19 @@
 //! shown beside it.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::RunError;
-use super::judged::{Judged, Verdict};
-use super::profile::ProfileLine;
-use crate::base::{AtomicFile, Attempt, FileError};
+use crate::base::Attempt;
 use crate::explain::Choice;
+use crate::explain::catalog::Explained;
 use crate::features::{ActivationRecord, Evidence, Explanation, FeatureRecord, Held, QuantilePick};
-use crate::score::Judging;
+use crate::run::RunError;
+use crate::run::evaluate::Evaluation;
+use crate::run::evaluate::explain::AllJudged;
+use crate::run::evaluate::judged::Verdict;
+use crate::run::evaluate::profile::ProfileLine;
+use crate::run::json_lines::JsonLines;
 use crate::simulate::Simulation;
 use crate::suite::Pair;
 
@@ -104,16 +106,13 @@ struct SimulationLine<'a> {
 }
 
 impl EvidenceFiles {
-    /// Files of one row below a run folder: `records/HOOK/ROW.jsonl` and so on; `judgements` where
-    /// something is judged, `profiles` where features are `profiled`.
-    pub fn create(
-        folder: &Path,
-        hook: &str,
-        row: &str,
-        judged: bool,
-        profiled: bool,
-    ) -> Result<Self, RunError> {
-        let open = |kind: &str| JsonLines::create(&folder.join(kind).join(hook).join(format!("{row}.jsonl")));
+    /// Files of one row in the subject's folder: `records/HOOK/ROW.jsonl` and so on; `profiles` where features are
+    /// `profiled`.
+    pub fn create(row: &Evaluation<'_>, profiled: bool) -> Result<Self, RunError> {
+        let folder = row.pass.folder();
+        let (hook, file) = (row.dictionary.info().hook.to_string(), format!("{}.jsonl", row.row));
+        let open = |kind: &str| JsonLines::create(&folder.join(kind).join(&hook).join(&file));
+        let judged = row.pass.run.suite.pairs.iter().any(|pair| pair.judge.is_some());
         Ok(Self {
             records: open("records")?,
             explanations: open("explanations")?,
@@ -137,20 +136,19 @@ impl EvidenceFiles {
     /// What each feature was explained as, and out of which candidates.
     pub fn explanations(
         &mut self,
+        row: &Evaluation<'_>,
         pair: &Pair,
         evidence: &[Evidence],
-        explanations: &[Attempt<Explanation>],
-        choices: Option<&[Choice]>,
-        token: &dyn Fn(u32) -> String,
+        explained: &Explained,
     ) -> Result<(), RunError> {
-        for (place, (evidence, explanation)) in evidence.iter().zip(explanations).enumerate() {
-            let text = explanation.done().map(|explanation| explanation.text(token));
+        for (place, (evidence, explanation)) in evidence.iter().zip(&explained.explanations).enumerate() {
+            let text = explanation.done().map(|explanation| explanation.text(&|id| row.pass.run.text(id)));
             let line = ExplanationLine {
                 feature: evidence.feature(),
                 explainer: pair.explainer.name(),
                 text,
                 explanation,
-                choice: choices.map(|choices| &choices[place]),
+                choice: explained.choices.as_ref().map(|choices| &choices[place]),
             };
             self.explanations.line(&line)?;
         }
@@ -194,15 +192,12 @@ impl EvidenceFiles {
     }
 
     /// What a language model said of whole fragments, in the order asked.
-    pub fn judgements(
-        &mut self,
-        pair: &Pair,
-        judging: Judging,
-        held: &[Held],
-        judged: &[Attempt<Judged>],
-    ) -> Result<(), RunError> {
+    pub fn judgements(&mut self, pair: &Pair, held: &[Held], judged: &AllJudged) -> Result<(), RunError> {
         let Some(file) = &mut self.judgements else { return Ok(()) };
-        for (held, judged) in held.iter().zip(judged) {
+        let all = judged.iter().flat_map(|(judging, judged)| {
+            held.iter().zip(judged).map(move |(held, judged)| (judging, held, judged))
+        });
+        for (judging, held, judged) in all {
             let (reason, verdicts) = match judged {
                 Attempt::Done(judged) => (None, judged.verdicts.as_slice()),
                 Attempt::Missing(missing) => (Some(missing.reason()), &[][..]),
@@ -219,30 +214,5 @@ impl EvidenceFiles {
         let maybe = [self.judgements, self.profiles].into_iter().flatten();
         let mut files = [self.records, self.explanations, self.simulations].into_iter().chain(maybe);
         files.try_for_each(JsonLines::commit)
-    }
-}
-
-/// A file of JSON lines, under its name once it is committed.
-pub(super) struct JsonLines {
-    file: AtomicFile,
-    path: PathBuf,
-}
-
-impl JsonLines {
-    pub(super) fn create(path: &Path) -> Result<Self, RunError> {
-        Ok(Self { file: AtomicFile::create(path)?, path: path.to_path_buf() })
-    }
-
-    pub(super) fn line<T: Serialize>(&mut self, value: &T) -> Result<(), RunError> {
-        let mut bytes = serde_json::to_vec(value).map_err(|error| FileError {
-            action: "write",
-            path: self.path.clone(),
-            source: error.into(),
-        })?;
-        bytes.push(b'\n');
-        Ok(self.file.write(&bytes)?)
-    }
-    pub(super) fn commit(self) -> Result<(), RunError> {
-        Ok(self.file.commit()?)
     }
 }

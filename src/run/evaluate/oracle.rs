@@ -1,11 +1,11 @@
 //! The control that explains a feature by the labelled concept that fits it best.
 
-use super::evaluate::Evaluation;
 use crate::base::{Attempt, Missing};
 use crate::corpus::TokenLabels;
 use crate::corpus::generator::Concept;
 use crate::explain::NamedConcept;
 use crate::features::{Explanation, HeldFragment};
+use crate::run::evaluate::Evaluation;
 use crate::simulate::{Oracle, Simulation};
 
 /// Whether a set of concepts holds a concept, both by number.
@@ -29,7 +29,7 @@ impl Evaluation<'_> {
         let Some(labels) = self.labels else {
             return Attempt::Missing(Missing::Failed("needs_labels".into()));
         };
-        let positions = self.tokens.evaluate.cols();
+        let positions = self.pass.run.tokens.evaluate.cols();
         let start = fragment.fragment * positions;
         let of_fragment = &labels.evaluate[start..start + positions];
         Oracle.simulate(explanation, of_fragment, |set, concept| holds(labels, set, concept))
@@ -46,7 +46,7 @@ mod tests {
     use crate::corpus::TokenSets;
     use crate::explain::{TypeMeans, best_concepts};
     use crate::run::Places;
-    use crate::run::prepare::open_corpus;
+    use crate::run::inputs::prepare::open_corpus;
     use crate::subject::embedded;
 
     /// The embedded text, labelled: 202,000 tokens of both splits.

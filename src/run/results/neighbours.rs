@@ -5,12 +5,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::RunError;
-use super::evidence::JsonLines;
-use super::stage::{StageKey, StageStore};
-use super::subject_pass::{RowResult, dictionary_folder};
 use crate::base::{HookPoint, Matrix};
 use crate::dictionary::{DirectionSet, Neighbour, SignPolicy, load, nearest};
+use crate::run::RunError;
+use crate::run::context::SubjectPass;
+use crate::run::json_lines::JsonLines;
+use crate::run::rows::row::RowResult;
+use crate::run::stage::StageKey;
 
 /// Version of the stage; raised when the same dictionaries give other neighbours.
 const VERSION: u32 = 1;
@@ -48,20 +49,16 @@ struct Explained {
 
 /// Finds the neighbours of all rows of a hook point, unless that was done for the same dictionaries, and
 /// writes a file for each row.
-pub fn write_neighbours(
-    store: &StageStore,
-    out: &Path,
-    hook: HookPoint,
-    rows: &[RowResult],
-) -> Result<(), RunError> {
+pub fn write_neighbours(pass: &SubjectPass<'_>, hook: HookPoint, rows: &[RowResult]) -> Result<(), RunError> {
     let mut key = StageKey::new("neighbours", VERSION).word(&hook.to_string());
     for row in rows {
         key = key.word(&row.name).input(row.dictionary.digest).params(&row.explained);
     }
-    let folder = dictionary_folder(out, None, hook);
-    let found: Vec<Vec<NeighbourLine>> = store.stage(&key, || find(&folder, rows))?;
+    let folder = pass.dictionary_folder(hook);
+    let found: Vec<Vec<NeighbourLine>> = pass.run.store.stage(&key, || find(&folder, rows))?;
     for (row, lines) in rows.iter().zip(found) {
-        let path = out.join("neighbours").join(hook.to_string()).join(format!("{}.jsonl", row.name));
+        let path =
+            pass.run.places.out.join("neighbours").join(hook.to_string()).join(format!("{}.jsonl", row.name));
         let mut file = JsonLines::create(&path)?;
         lines.iter().try_for_each(|line| file.line(line))?;
         file.commit()?;

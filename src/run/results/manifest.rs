@@ -4,30 +4,22 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::bill::Beside;
-use super::calibration::calibration_seconds;
-use super::prepare::{CorpusRecord, Fillers};
 use crate::base::{DeviceName, Digest, Stopwatch, cpu_name, instruction_set, peak_memory_bytes};
 use crate::llm::Usage;
+use crate::run::inputs::prepare::{CorpusRecord, Fillers};
+use crate::run::plan::bill::Beside;
+use crate::run::results::calibration::calibration_seconds;
+use crate::score::catalog::score_versions;
 use crate::subject::{Prefix, SubjectInfo};
 use crate::suite::Suite;
 
-/// Versions of the definitions behind the numbers; a definition that changes raises its own.
-pub const METRIC_VERSIONS: [(&str, u32); 13] = [
-    ("top_and_random", 1),
-    ("top_only", 1),
-    ("random_only", 1),
-    ("population", 1),
-    ("beyond_token", 1),
-    ("detection", 1),
-    ("detection_auroc", 1),
-    ("fuzzing", 1),
-    ("fuzzing_auroc", 1),
-    ("surprisal", 1),
-    ("fvu", 1),
-    ("loss_recovered", 1),
-    ("interval", 1),
-];
+/// Versions of the definitions behind the numbers that no scorer computes; a definition that changes raises its own.
+const OTHER_VERSIONS: [(&str, u32); 3] = [("fvu", 1), ("loss_recovered", 1), ("interval", 1)];
+
+/// Version of each definition behind a run's numbers, in a fixed order.
+pub fn metric_versions(suite: &Suite) -> Vec<(&'static str, u32)> {
+    score_versions(&suite.scorers).chain(OTHER_VERSIONS).collect()
+}
 
 /// What a run was and what it took. Times and paths stand here and nowhere in `summary.json`.
 #[derive(Debug, Serialize, schemars::JsonSchema)]

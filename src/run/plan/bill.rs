@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::role::{RoleUsage, Who};
+use crate::run::plan::role::{RoleUsage, Who};
 
 /// What one explainer, simulator or scorer would take: at most, as every feature is taken for eligible,
 /// no answer for there already, and no question for asked twice.
@@ -137,7 +137,7 @@ pub fn beside(planned: &[Planned], actual: &[RoleUsage]) -> Vec<Beside> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::role::Step;
+    use crate::run::plan::role::Step;
 
     #[test]
     fn planned_and_taken_are_paired_by_name_and_none_is_lost() {

@@ -1,14 +1,14 @@
 //! Several explanations of each feature, and the one of them that is kept.
 
-use super::RunError;
-use super::asked::{Asked, Wanted};
-use super::evaluate::Evaluation;
-use super::models::Simulating;
-use super::scoring::scored_fragment;
 use crate::base::Attempt;
 use crate::explain::catalog::{AskModel, Explained};
 use crate::explain::{ActivateError, Candidate, Choice, ExplainError};
 use crate::features::{Calibration, Evidence, Explanation};
+use crate::run::RunError;
+use crate::run::evaluate::Evaluation;
+use crate::run::evaluate::asked::{Asked, Wanted};
+use crate::run::evaluate::models::Simulating;
+use crate::run::evaluate::score::scored_fragment;
 use crate::score::{ScoreOutcome, Scorer, Stratum, TopAndRandom};
 use crate::simulate::Simulation;
 use crate::suite::{ModelExplainer, ModelSimulator};

@@ -3,14 +3,15 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::models::{Models, Simulating};
-use super::parallel::Tell;
-use super::role::Role;
-use super::{Event, RunError, Stop};
 use crate::base::{Attempt, Missing};
 use crate::explain::language_model::explain_with;
 use crate::features::{Evidence, Explanation, HeldFragment};
 use crate::llm::{ChatError, Heard, Overheard};
+use crate::run::context::RunContext;
+use crate::run::evaluate::models::{Models, Simulating};
+use crate::run::parallel::Tell;
+use crate::run::plan::role::Role;
+use crate::run::{Event, RunError};
 use crate::simulate::Simulation;
 use crate::simulate::language_model::simulate_with;
 use crate::suite::ModelExplainer;
@@ -24,10 +25,8 @@ pub struct Asked<'a> {
     pub models: &'a Models,
     /// Which dictionary, for progress: `HOOK/ROW`.
     pub place: String,
-    /// Text of every token id.
-    pub token_texts: &'a [String],
-    /// Whether to go on.
-    pub stop: &'a Stop,
+    /// The run.
+    pub run: &'a RunContext<'a>,
     /// Who hears of progress.
     pub tell: &'a Tell<'a>,
 }
@@ -49,11 +48,6 @@ pub struct Wanted<'a> {
 }
 
 impl Asked<'_> {
-    /// A token's text.
-    pub fn text(&self, id: u32) -> String {
-        self.token_texts.get(id as usize).cloned().unwrap_or_else(|| format!("<id {id}>"))
-    }
-
     /// `per_feature` explanations of each feature, those of a feature one after the other.
     pub fn explain(
         &self,
@@ -63,7 +57,7 @@ impl Asked<'_> {
     ) -> Result<Vec<Attempt<Explanation>>, RunError> {
         let asked = self.models.explaining(spec)?;
         let (client, explainer) = (asked.role.client(), asked.explainer.as_ref());
-        let texts = |id| self.text(id);
+        let texts = |id| self.run.text(id);
         let texts = &texts;
         let asks = evidence.iter().flat_map(|evidence| (0..per_feature).map(move |nth| (evidence, nth)));
         let work = asks.map(|(evidence, nth)| async move {
@@ -88,7 +82,7 @@ impl Asked<'_> {
         let mut fragments: Vec<(&str, Vec<String>)> = Vec::new();
         for Wanted { explanation, fragments: of_one } in wanted {
             if let Attempt::Done(Explanation::Sentence(sentence)) = explanation {
-                let texts = |tokens: &[u32]| tokens.iter().map(|&id| self.text(id)).collect();
+                let texts = |tokens: &[u32]| tokens.iter().map(|&id| self.run.text(id)).collect();
                 let listed = of_one.iter().map(|fragment| (sentence.as_str(), texts(&fragment.tokens)));
                 fragments.extend(listed);
             }
@@ -120,19 +114,19 @@ impl Asked<'_> {
         role: &Role,
         work: Vec<impl Future<Output = Result<Answered<T>, ChatError>> + Send>,
     ) -> Result<Vec<Attempt<T>>, RunError> {
-        self.stop.check()?;
+        self.run.stop.check()?;
         let _busy = role.busy();
         let (total, done) = (work.len(), AtomicUsize::new(0));
         let stage = format!("{} {}", role.who().step.name(), self.place);
         let work = work.into_iter().map(|one| {
             let (done, stage) = (&done, &stage);
             async move {
-                self.stop.check()?;
+                self.run.stop.check()?;
                 role.check()?;
                 let Answered { attempt, heard } = one.await?;
                 role.note(&attempt, heard)?;
-                let done = done.fetch_add(1, Ordering::Relaxed) as u64 + 1;
-                (self.tell)(Event::Work { stage: stage.clone(), done, total: total as u64, unit: "answers" });
+                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                (self.tell)(Event::work(stage.as_str(), done, total, "answers"));
                 Ok(attempt)
             }
         });

@@ -1,11 +1,11 @@
 //! Mean activations over the fit split, by token type and by what tokens are labelled with: one pass
 //! serves both.
 
-use super::RunError;
-use super::evaluate::Evaluation;
 use crate::activations::fitted_places;
 use crate::explain::TypeMeans;
 use crate::features::Evidence;
+use crate::run::RunError;
+use crate::run::evaluate::Evaluation;
 
 /// Rows of the fit split encoded at once.
 const BLOCK_ROWS: usize = 8192;
@@ -20,21 +20,22 @@ pub struct FitMeans {
 
 impl Evaluation<'_> {
     /// Reads and encodes the fit split once, if an explainer asks for what is found there.
-    pub(super) fn fit_means(&self, evidence: &[Evidence]) -> Result<FitMeans, RunError> {
-        let by_type = self.suite.pairs.iter().any(|pair| pair.explainer.kind().reads_fit());
+    pub fn fit_means(&self, evidence: &[Evidence]) -> Result<FitMeans, RunError> {
+        let by_type = self.pass.run.suite.pairs.iter().any(|pair| pair.explainer.kind().reads_fit());
         let features: Vec<usize> = evidence.iter().map(Evidence::feature).collect();
         let new = || TypeMeans::new((0..features.len()).collect());
         let mut means = FitMeans { types: by_type.then(new), labels: self.labels.map(|_| new()) };
         if means.types.is_none() && means.labels.is_none() {
             return Ok(means);
         }
-        let tokens = self.tokens;
-        let mut places = fitted_places(self.fit, tokens.fit.ids().len(), |place| tokens.is_fitted(place));
-        for start in (0..self.fit.rows()).step_by(BLOCK_ROWS) {
-            self.stop.check()?;
-            let block = self.fit.read(start, BLOCK_ROWS)?;
+        let tokens = self.pass.run.tokens;
+        let mut places =
+            fitted_places(&self.activations.fit, tokens.fit.ids().len(), |place| tokens.is_fitted(place));
+        for start in (0..self.activations.fit.rows()).step_by(BLOCK_ROWS) {
+            self.pass.run.stop.check()?;
+            let block = self.activations.fit.read(start, BLOCK_ROWS)?;
             let codes = self.dictionary.encode_features(&block, &features)?;
-            let tokens = self.fit.tokens(start, BLOCK_ROWS)?;
+            let tokens = self.activations.fit.tokens(start, BLOCK_ROWS)?;
             let failed = |error: crate::explain::ExplainError| self.cannot_explain(&error.to_string());
             if let Some(types) = &mut means.types {
                 types.add(&tokens, &codes).map_err(failed)?;
@@ -42,7 +43,11 @@ impl Evaluation<'_> {
             if let (Some(sums), Some(labels)) = (&mut means.labels, self.labels) {
                 let places: Vec<usize> = places.by_ref().take(tokens.len()).collect();
                 // The store names its tokens, so a row that is not where it seems is found out.
-                if !places.iter().map(|&place| self.tokens.fit.ids()[place]).eq(tokens.iter().copied()) {
+                if !places
+                    .iter()
+                    .map(|&place| self.pass.run.tokens.fit.ids()[place])
+                    .eq(tokens.iter().copied())
+                {
                     return Err(
                         self.cannot_explain("labels and stored activations are not of the same tokens")
                     );

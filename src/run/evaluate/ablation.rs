@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::RunError;
-use super::evaluate::Evaluation;
 use crate::base::{Matrix, TokenBatch};
 use crate::features::{ActivationRecord, Evidence, Stratum};
+use crate::run::RunError;
+use crate::run::evaluate::Evaluation;
 
 /// Fragments that a feature is ablated on: the first of the top ones that explain it. Few, because each is a
 /// forward pass for one feature alone.
-pub(super) const ABLATED_FRAGMENTS: usize = 2;
+pub const ABLATED_FRAGMENTS: usize = 2;
 
 /// Fragments run at once.
 const BATCH_FRAGMENTS: usize = 64;
@@ -45,7 +45,7 @@ impl Evaluation<'_> {
         &self,
         evidence: &[Evidence],
     ) -> Result<Vec<Result<AblatedLoss, &'static str>>, RunError> {
-        let nothing = Matrix::zeros(0, self.evaluate.width());
+        let nothing = Matrix::zeros(0, self.activations.evaluate.width());
         if self.dictionary.contributions(&nothing, 0, &[])?.is_none() {
             return Ok(vec![Err(NO_SHARE); evidence.len()]);
         }
@@ -78,17 +78,17 @@ impl Evaluation<'_> {
 
     /// Activations of whole fragments, one after the other.
     fn rows_of_records(&self, records: &[&ActivationRecord]) -> Result<Matrix, RunError> {
-        let positions = self.tokens.evaluate.cols();
+        let positions = self.pass.run.tokens.evaluate.cols();
         self.rows_of(&records.iter().map(|record| record.fragment).collect::<Vec<_>>(), positions)
     }
 
     /// Loss of each token but the first, `[records, positions − 1]`, with `rows` for activations.
     fn losses(&self, records: &[&ActivationRecord], rows: &Matrix) -> Result<Matrix, RunError> {
-        self.stop.check()?;
+        self.pass.run.stop.check()?;
         let ids: Vec<u32> = records.iter().flat_map(|record| &record.tokens).copied().collect();
-        let cols = self.tokens.evaluate.cols();
+        let cols = self.pass.run.tokens.evaluate.cols();
         let Some(tokens) = TokenBatch::new(ids, cols) else { return Ok(Matrix::zeros(0, cols - 1)) };
-        let losses = self.subject.token_losses_given(&tokens, self.dictionary.info().hook, rows)?;
+        let losses = self.pass.subject.token_losses_given(&tokens, self.dictionary.info().hook, rows)?;
         // With a prefix the first token has a loss too: column 0, which no position of the text predicts.
         let skipped = losses.cols() + 1 - cols;
         Ok(Matrix::from_fn(losses.rows(), cols - 1, |row, col| losses.at(row, col + skipped)))

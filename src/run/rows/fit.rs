@@ -1,18 +1,18 @@
 //! Every method of a hook point, fitted on the same activations in the suite's order.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::parallel::Tell;
-use super::stage::{StageKey, StageStore};
-use super::{Event, RunError, Stop};
 use crate::activations::ActivationSet;
 use crate::base::{Digest, HookPoint};
 use crate::dictionary::{
     Dictionary, DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted, Member, TextInput, load,
     mean_l0, train_together,
 };
-use crate::nn::Device;
-use crate::suite::{MethodSpec, Suite};
+use crate::run::context::SubjectPass;
+use crate::run::parallel::Tell;
+use crate::run::stage::StageKey;
+use crate::run::{Event, RunError};
+use crate::suite::MethodSpec;
 
 /// Version of the fits; raised when the same inputs give another dictionary.
 const VERSION: u32 = 6;
@@ -36,30 +36,10 @@ pub struct Reference {
 
 /// Fits the methods of one hook point.
 pub struct Fitter<'a> {
-    /// The suite.
-    pub suite: &'a Suite,
+    /// The subject, and the run.
+    pub pass: &'a SubjectPass<'a>,
     /// Where.
     pub hook: HookPoint,
-    /// Name of the control that this is part of, if any.
-    pub control: Option<&'a str>,
-    /// Tells the control's stages from the real ones.
-    pub label: String,
-    /// Folder that a dictionary is saved below, by row name.
-    pub folder: PathBuf,
-    /// Digest of the subject.
-    pub subject: Digest,
-    /// Digest of the tokens.
-    pub tokens: Digest,
-    /// Whether BOS stands in front of them.
-    pub bos: bool,
-    /// See [`TextInput::centred`].
-    pub centred: Option<bool>,
-    /// Stored stages.
-    pub store: &'a StageStore,
-    /// Where autoencoders are trained.
-    pub device: &'a Device,
-    /// Whether to go on.
-    pub stop: Stop,
 }
 
 impl Fitter<'_> {
@@ -71,7 +51,7 @@ impl Fitter<'_> {
         set: &ActivationSet,
         tell: &Tell<'_>,
     ) -> Result<Vec<FittedRow>, RunError> {
-        self.stop.check()?;
+        self.pass.run.stop.check()?;
         let key = self.key(method, reference);
         let rows = match self.stored(method, &key, set) {
             Some(rows) => rows,
@@ -88,7 +68,7 @@ impl Fitter<'_> {
         set: &ActivationSet,
         tell: &Tell<'_>,
     ) -> Result<Vec<Vec<FittedRow>>, RunError> {
-        self.stop.check()?;
+        self.pass.run.stop.check()?;
         let stored = |method: &&MethodSpec| self.stored(method, &self.key(method, None), set);
         let mut all: Vec<Option<Vec<FittedRow>>> = methods.iter().map(stored).collect();
         let missing: Vec<&MethodSpec> =
@@ -102,12 +82,17 @@ impl Fitter<'_> {
             }
         }
         let mut progress = |nth: usize, progress: FitProgress| {
-            let (done, total) = (progress.step as u64, progress.steps as u64);
-            tell(Event::Work { stage: self.stage(missing[nth]), done, total, unit: "steps" });
+            tell(Event::work(self.stage(missing[nth]), progress.step, progress.steps, "steps"));
         };
         let first = missing.first().map_or("", |method| &method.name);
-        let fitted = train_together(&members, set, self.suite.seed, self.device, &mut progress)
-            .map_err(|source| self.failed(first, source))?;
+        let fitted = train_together(
+            &members,
+            set,
+            self.pass.run.suite.seed,
+            self.pass.subject.device(),
+            &mut progress,
+        )
+        .map_err(|source| self.failed(first, source))?;
         for (method, fitted) in missing.iter().zip(fitted) {
             let fitted = fitted.map_err(|source| self.failed(&method.name, source))?;
             let rows = self.saved(method, vec![fitted], tell)?;
@@ -124,25 +109,25 @@ impl Fitter<'_> {
     fn key(&self, method: &MethodSpec, reference: Option<Reference>) -> StageKey {
         StageKey::new("fit", VERSION)
             .word(&self.hook.to_string())
-            .word(self.control.unwrap_or("real"))
-            .params(&(&method.name, &method.params, self.suite.seed))
+            .word(self.pass.control.unwrap_or("real"))
+            .params(&(&method.name, &method.params, self.pass.run.suite.seed))
             .params(&reference.map(|reference| reference.digest))
-            .input(self.subject)
-            .input(self.tokens)
+            .input(self.pass.subject.info().weights_digest)
+            .input(self.pass.run.tokens.digest)
     }
 
     fn stored(&self, method: &MethodSpec, key: &StageKey, set: &ActivationSet) -> Option<Vec<FittedRow>> {
-        self.store.load::<Vec<FitReport>>(key).and_then(|reports| self.reopen(method, reports, set))
+        self.pass.run.store.load::<Vec<FitReport>>(key).and_then(|reports| self.reopen(method, reports, set))
     }
 
     /// Notes that the rows, whose dictionaries are saved, are there.
     fn keep(&self, key: &StageKey, rows: Vec<FittedRow>) -> Result<Vec<FittedRow>, RunError> {
-        self.store.save(key, &rows.iter().map(|row| &row.report).collect::<Vec<_>>())?;
+        self.pass.run.store.save(key, &rows.iter().map(|row| &row.report).collect::<Vec<_>>())?;
         Ok(rows)
     }
 
     fn stage(&self, method: &MethodSpec) -> String {
-        format!("fit {}/{}{}", self.hook, method.name, self.label)
+        format!("fit {}/{}{}", self.hook, method.name, self.pass.label())
     }
 
     fn checked(&self, method: &MethodSpec) -> Result<Box<dyn DictionaryFit>, RunError> {
@@ -172,22 +157,24 @@ impl Fitter<'_> {
         set: &ActivationSet,
         tell: &Tell<'_>,
     ) -> Result<Vec<FittedRow>, RunError> {
-        let seed = self.suite.seed;
+        let seed = self.pass.run.suite.seed;
         let stage = self.stage(method);
         let mut progress = |progress: FitProgress| {
-            let (done, total) = (progress.step as u64, progress.steps as u64);
-            tell(Event::Work { stage: stage.clone(), done, total, unit: "steps" });
+            tell(Event::work(stage.clone(), progress.step, progress.steps, "steps"));
         };
         let failed = |source| self.failed(&method.name, source);
         let training = method.nth_training();
-        let input =
-            TextInput { bos: self.bos, ctx_tokens: self.suite.corpus.ctx_tokens, centred: self.centred };
+        let input = TextInput {
+            bos: !self.pass.run.tokens.prefix.is_empty(),
+            ctx_tokens: self.pass.run.suite.corpus.ctx_tokens,
+            centred: self.pass.subject.is_centred(),
+        };
         let mut context = FitContext {
             method: &method.name,
             seed,
             training,
             input,
-            device: self.device,
+            device: self.pass.subject.device(),
             progress: &mut progress,
         };
         let l0 = reference.map(|reference| reference.mean_l0);
@@ -209,7 +196,7 @@ impl Fitter<'_> {
             rows.push(FittedRow { name, dictionary: fitted.dictionary, report: fitted.report });
         }
         // Some solvers end before their last step; whoever watches should see it end all the same.
-        tell(Event::Work { stage: self.stage(method), done: 1, total: 1, unit: "steps" });
+        tell(Event::work(self.stage(method), 1, 1, "steps"));
         Ok(rows)
     }
 
@@ -232,7 +219,7 @@ impl Fitter<'_> {
     }
 
     fn row_folder(&self, row: &str) -> PathBuf {
-        Path::new(&self.folder).join(row)
+        self.pass.dictionary_folder(self.hook).join(row)
     }
 
     /// What methods take from `row` that are matched to it.

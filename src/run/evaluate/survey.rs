@@ -1,0 +1,67 @@
+//! One pass of a dictionary over all evaluation fragments: what its features fire on, and how good it is.
+
+use crate::base::Stream;
+use crate::dictionary::{Codes, Quality, QualityCounter};
+use crate::features::{FeatureSummary, FragmentSet, RecordBuilder};
+use crate::run::RunError;
+use crate::run::evaluate::Evaluation;
+use crate::run::evaluate::kept_codes::KeptCodes;
+
+/// Fragments encoded at once.
+pub(super) const BLOCK_FRAGMENTS: usize = 64;
+
+/// A block of codes with a larger share of non-zero entries is handled densely.
+const SPARSE_SHARE: f64 = 0.25;
+
+/// What one pass over all fragments gave.
+pub struct Survey {
+    /// Of every feature.
+    pub summaries: Vec<FeatureSummary>,
+    /// How good the dictionary is.
+    pub quality: Quality,
+    /// The codes themselves, where they are few.
+    pub(super) codes: Option<KeptCodes>,
+}
+
+impl Evaluation<'_> {
+    pub(super) fn fragments(&self) -> Result<FragmentSet<'_>, RunError> {
+        Ok(FragmentSet::new(&self.pass.run.tokens.evaluate, &self.pass.run.documents)?)
+    }
+
+    /// One pass over all fragments: what every feature fires on, and how good the dictionary is.
+    pub fn survey(&self) -> Result<Survey, RunError> {
+        let fragments = self.fragments()?;
+        let n_features = self.dictionary.info().n_features;
+        let mut stream = Stream::named(self.pass.run.suite.seed, &["records", &self.place()]);
+        let mut builder =
+            RecordBuilder::new(n_features, fragments, &self.pass.run.suite.protocol, &mut stream)?;
+        let mut counter = QualityCounter::new(self.dictionary, self.activations.fit.mean());
+        let (positions, first_scored) = (fragments.positions(), self.pass.run.suite.protocol.first_scored());
+        let counts = |row: usize| row % positions >= first_scored;
+        let mut kept = Some(KeptCodes::new(BLOCK_FRAGMENTS * positions));
+        let mut sparse = true;
+        for first in (0..fragments.len()).step_by(BLOCK_FRAGMENTS) {
+            self.pass.run.stop.check()?;
+            self.tell("encode", first, fragments.len(), "fragments");
+            let block = self.activations.evaluate.read(first * positions, BLOCK_FRAGMENTS * positions)?;
+            if sparse {
+                let (codes, estimate) = self.dictionary.encode_and_reconstruct(&block)?;
+                counter.add_coded(&block, Codes::Sparse(&codes), estimate.as_ref(), counts);
+                builder.add_sparse_block(first, &codes)?;
+                let entries = (codes.rows() * n_features).max(1) as f64;
+                sparse = (codes.n_entries() as f64) < SPARSE_SHARE * entries;
+                kept = kept.and_then(|kept| kept.with(codes));
+            } else {
+                let codes = self.dictionary.encode(&block)?;
+                let reconstructs = self.dictionary.info().is_reconstruction;
+                let estimate =
+                    if reconstructs { Some(self.dictionary.decode_of(&block, &codes)?) } else { None };
+                counter.add_coded(&block, Codes::Dense(&codes), estimate.as_ref(), counts);
+                builder.add_block(first, &codes)?;
+                kept = None;
+            }
+        }
+        self.tell("encode", fragments.len(), fragments.len(), "fragments");
+        Ok(Survey { summaries: builder.finish()?, quality: counter.finish(), codes: kept })
+    }
+}

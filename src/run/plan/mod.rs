@@ -1,0 +1,6 @@
+//! What a run will do and take, worked out before anything is asked or paid.
+
+pub mod bill;
+pub mod estimate;
+pub mod planned;
+pub mod role;

@@ -1,0 +1,183 @@
+//! The end of a run: estimates, files and the report.
+
+use std::collections::BTreeMap;
+
+use crate::base::{Digest, FileError, write_atomic};
+use crate::report::{self, RenderOptions, ScoreStatus};
+use crate::run::context::{Finished, LanguageModels, RunContext};
+use crate::run::evaluate::models::{Models, by_model, prompt_digests};
+use crate::run::evaluate::outcomes::Outcome;
+use crate::run::inputs::prepare::CorpusRecord;
+use crate::run::plan::bill::{Planned, beside};
+use crate::run::results::gather::Gathered;
+use crate::run::results::manifest::{FillerRecord, Machine, Manifest, metric_versions};
+use crate::run::results::summary::summarise;
+use crate::run::stage::StageKey;
+use crate::run::{Event, RunError};
+use crate::subject::{Prefix, SubjectInfo};
+use crate::suite::{Limits, Suite};
+
+/// Version of what decides the numbers of `summary.json` beside the inputs.
+const NUMBERS_VERSION: u32 = 2;
+
+/// Special tokens of a text that are named on the screen; the manifest has all of them.
+const SPECIAL_TOKENS_NAMED: usize = 5;
+
+/// What the manifest records beside the context of the run.
+pub struct RunRecord<'a> {
+    /// The real subject.
+    pub subject: &'a SubjectInfo,
+    /// Tokens in front of every text.
+    pub prefix: Prefix,
+    /// Commit of a hub data set.
+    pub revision: Option<String>,
+    /// What language models were to be asked.
+    pub planned: Vec<Planned>,
+}
+
+/// Says which special tokens the text itself holds, the most frequent first.
+pub fn special_tokens(run: &RunContext<'_>) -> Option<String> {
+    let counts = run.tokens.counts.special_tokens.iter();
+    let mut held: Vec<(usize, u32)> = counts.map(|(&id, &n)| (n, id)).collect();
+    held.sort_unstable_by_key(|&(n, id)| (std::cmp::Reverse(n), id));
+    let named = |&(n, id): &(usize, u32)| Some(format!("{:?} × {n}", run.token_texts.get(id as usize)?));
+    let named: Vec<String> = held.iter().take(SPECIAL_TOKENS_NAMED).filter_map(named).collect();
+    let total: usize = held.iter().map(|(n, _)| n).sum();
+    (total > 0)
+        .then(|| format!("the text holds {total} special tokens, which count as text: {}", named.join(", ")))
+}
+
+/// Digest of what decides the numbers: suite, model and tokens, and no time or path of this machine. Model and text
+/// count by their content, and limits decide no number.
+fn run_digest(suite: &Suite, subject: Digest, tokens: Digest) -> Digest {
+    let mut suite = suite.clone();
+    suite.subject.model.clear();
+    suite.corpus.source.clear();
+    suite.limits = Limits { failed_allowed: 0.0, disk_gb: 0.0 };
+    StageKey::new("run", NUMBERS_VERSION)
+        .params(&suite)
+        .params(&metric_versions(&suite))
+        .input(subject)
+        .input(tokens)
+        .digest()
+}
+
+fn language_models(models: Option<&Models>, planned: &[Planned]) -> LanguageModels {
+    let usage = models.map(Models::usage).unwrap_or_default();
+    LanguageModels {
+        usage: by_model(&usage),
+        steps: beside(planned, &usage),
+        warnings: models.map(Models::warnings).unwrap_or_default(),
+        unanswered: models.and_then(Models::unanswered),
+    }
+}
+
+/// Estimates, then the files of the run folder, then the report.
+pub fn finish(
+    run: &RunContext<'_>,
+    record: RunRecord<'_>,
+    mut gathered: Gathered,
+    on: &dyn Fn(Event),
+) -> Result<Finished, RunError> {
+    let (suite, folder) = (run.suite, &run.places.out);
+    let digest = run_digest(suite, record.subject.weights_digest, run.tokens.digest);
+    let llm = language_models(run.models.as_ref(), &record.planned);
+    let Gathered { outcomes, quality, clock, .. } = &mut gathered;
+    let estimated = |done, total| on(Event::work("statistics", done, total, "cells"));
+    let summary = clock
+        .time("statistics", || Ok::<_, RunError>(summarise(suite, digest, outcomes, quality, &estimated)))?;
+    let failed = failures(&gathered.outcomes);
+    let warnings = warnings(&gathered, &llm, failed);
+    let mut lines = String::new();
+    for outcome in &gathered.outcomes {
+        lines.push_str(&outcome.line.to_json_line()?);
+    }
+    write_atomic(&folder.join("scores.jsonl"), lines.as_bytes())?;
+    write_atomic(&folder.join("summary.json"), summary.to_json()?.as_bytes())?;
+    write_manifest(run, digest, record, gathered, &warnings, &llm)?;
+    on(Event::work("draw the report", 0, 1, "folder"));
+    let report_files = report::render(folder, &RenderOptions::default())?;
+    on(Event::work("draw the report", 1, 1, "folder"));
+    Ok(Finished { summary, folder: folder.clone(), warnings, failed, llm, report_files })
+}
+
+/// What the reader of the results must know; the cause of what is missing comes first.
+fn warnings(gathered: &Gathered, llm: &LanguageModels, (walked, failed): (usize, usize)) -> Vec<String> {
+    let mut warnings: Vec<String> = llm.warnings.iter().chain(&gathered.warnings).cloned().collect();
+    if failed > 0 {
+        warnings.push(format!(
+            "{failed} of {walked} walked features failed; the tally of each cell has the reasons"
+        ));
+    }
+    warnings.extend(nothing_scored(&gathered.outcomes));
+    warnings
+}
+
+fn write_manifest(
+    run: &RunContext<'_>,
+    digest: Digest,
+    record: RunRecord<'_>,
+    gathered: Gathered,
+    warnings: &[String],
+    llm: &LanguageModels,
+) -> Result<(), RunError> {
+    let suite = run.suite;
+    let text = |id: u32| run.token_texts[id as usize].clone();
+    let counts = run.tokens.counts.clone();
+    let manifest = Manifest {
+        schema: 1,
+        version: env!("CARGO_PKG_VERSION"),
+        run: digest,
+        suite_name: &suite.name,
+        suite,
+        seed: suite.seed,
+        subject: record.subject,
+        bos: record.prefix,
+        corpus: &CorpusRecord { digest: run.tokens.digest, counts, revision: record.revision },
+        fillers: FillerRecord {
+            lead_text: run.fillers.lead.map(text),
+            pad_text: text(run.fillers.pad),
+            ids: run.fillers.clone(),
+        },
+        dictionaries: gathered.dictionaries,
+        metric_versions: metric_versions(suite).into_iter().collect(),
+        stages: gathered.clock.stages,
+        warnings: warnings.to_vec(),
+        machine: Machine::here(run.places.device),
+        prompts: prompt_digests(suite),
+        llm_usage: llm.usage.clone(),
+        llm_steps: llm.steps.clone(),
+    };
+    let path = run.places.out.join("manifest.json");
+    let failed =
+        |error: serde_json::Error| FileError { action: "write", path: path.clone(), source: error.into() };
+    let json = serde_json::to_vec_pretty(&manifest).map_err(failed)?;
+    Ok(write_atomic(&path, &json)?)
+}
+
+/// Says so where no feature at all has a score, with the reason that most of them have. Controls, which want what
+/// they are made of, hide no cause: their lines count where there are no others.
+fn nothing_scored(outcomes: &[Outcome]) -> Option<String> {
+    if outcomes.is_empty() || outcomes.iter().any(|outcome| outcome.line.status == ScoreStatus::Scored) {
+        return None;
+    }
+    let real = |outcome: &&Outcome| outcome.line.control.is_none();
+    let any_real = outcomes.iter().any(|outcome| real(&outcome));
+    let lines: Vec<&Outcome> = outcomes.iter().filter(|outcome| !any_real || real(outcome)).collect();
+    let mut reasons: BTreeMap<(&str, bool), usize> = BTreeMap::new();
+    for line in lines.iter().map(|outcome| &outcome.line) {
+        if let Some(reason) = line.reason.as_deref() {
+            *reasons.entry((reason, line.status == ScoreStatus::Skipped)).or_default() += 1;
+        }
+    }
+    let ((reason, too_little), n) = reasons.into_iter().max_by_key(|(_, n)| *n)?;
+    let more = if too_little { ": more text may help" } else { "" };
+    Some(format!("no feature could be scored; {n} of {} lines say `{reason}`{more}", lines.len()))
+}
+
+/// Lines without a control, and how many of them failed, as a whole or under one of the scorers.
+fn failures(outcomes: &[Outcome]) -> (usize, usize) {
+    let real = outcomes.iter().filter(|outcome| outcome.line.control.is_none());
+    let failed = real.clone().filter(|outcome| outcome.failures().next().is_some()).count();
+    (real.count(), failed)
+}

@@ -1,0 +1,109 @@
+//! What came of all rows, gathered over hook points and subjects.
+
+use std::collections::BTreeMap;
+
+use crate::base::HookPoint;
+use crate::dictionary::{SignPolicy, load};
+use crate::run::context::{RunContext, SubjectPass};
+use crate::run::evaluate::outcomes::Outcome;
+use crate::run::inputs::outliers::Outlier;
+use crate::run::results::manifest::{DictionaryRecord, OutlierRecord, StageClock};
+use crate::run::results::summary::QualityInput;
+use crate::run::rows::row::{RowResult, StoredDictionary};
+use crate::run::{Event, RunError};
+use crate::suite::MethodSpec;
+
+/// Outliers of a hook point that are named on the screen; the manifest lists more.
+const OUTLIERS_NAMED: usize = 3;
+
+/// What came of all rows so far.
+#[derive(Default)]
+pub struct Gathered {
+    /// Lines of `scores.jsonl`.
+    pub outcomes: Vec<Outcome>,
+    /// Rows of the quality table.
+    pub quality: Vec<QualityInput>,
+    /// By `HOOK/ROW`.
+    pub dictionaries: BTreeMap<String, DictionaryRecord>,
+    /// What the reader of the results must know.
+    pub warnings: Vec<String>,
+    /// Seconds and memory of each stage.
+    pub clock: StageClock,
+}
+
+impl Gathered {
+    /// Adds the rows of one hook point.
+    pub fn add(
+        &mut self,
+        pass: &SubjectPass<'_>,
+        hook: HookPoint,
+        rows: Vec<RowResult>,
+        on: &dyn Fn(Event),
+    ) -> Result<(), RunError> {
+        if let Some(left_out) = rows.first().and_then(|row| left_out(pass.run, &row.dictionary)) {
+            on(Event::Note(format!("{hook}{}: {left_out}", pass.label())));
+        }
+        let place = pass.control.map_or(String::new(), |control| format!(" ({control})"));
+        for row in rows {
+            let name = format!("{hook}/{}", row.name);
+            let warnings = row.dictionary.report.warnings.iter();
+            self.warnings.extend(warnings.map(|warning| format!("{name}{place}: {warning}")));
+            self.quality.push(quality(pass, hook, &row)?);
+            self.dictionaries.insert(format!("{name}{place}"), record(pass.run, row.dictionary));
+            self.outcomes.extend(row.outcomes);
+        }
+        Ok(())
+    }
+}
+
+fn quality(pass: &SubjectPass<'_>, hook: HookPoint, row: &RowResult) -> Result<QualityInput, RunError> {
+    let of = |spec: &'_ MethodSpec| {
+        let nth = spec.row_names().iter().position(|other| *other == row.name)?;
+        Some((spec.clone(), spec.row_methods().swap_remove(nth)))
+    };
+    let (spec, method) = match pass.run.suite.methods.iter().find_map(of) {
+        Some((spec, method)) => (Some(spec), method),
+        None => (None, row.name.clone()),
+    };
+    let directions = match spec.as_ref().is_some_and(|spec| spec.training.is_some()) {
+        true => {
+            let dictionary = load(&pass.dictionary_folder(hook).join(&row.name))?;
+            let signed = dictionary.info().sign == SignPolicy::Signed;
+            Some((dictionary.directions()?, signed))
+        }
+        false => None,
+    };
+    Ok(QualityInput {
+        hook: hook.to_string(),
+        method,
+        sweep: spec.and_then(|spec| spec.sweep),
+        control: pass.control.map(Into::into),
+        measured: row.measured.clone(),
+        report: row.dictionary.report.clone(),
+        directions,
+    })
+}
+
+fn record(run: &RunContext<'_>, dictionary: StoredDictionary) -> DictionaryRecord {
+    let StoredDictionary { digest, fitted_on, rows, rows_left_out, outliers, report, evaluate_seconds } =
+        dictionary;
+    let outliers = outliers.iter().map(|outlier| outlier_record(run, outlier)).collect();
+    DictionaryRecord { digest, fitted_on, rows_left_out, outliers, rows, report, evaluate_seconds }
+}
+
+/// Says which rows were left out of fitting for their norm, if any were.
+fn left_out(run: &RunContext<'_>, dictionary: &StoredDictionary) -> Option<String> {
+    let named = dictionary.outliers.iter().take(OUTLIERS_NAMED).map(|outlier| {
+        let OutlierRecord { position, text, count, .. } = outlier_record(run, outlier);
+        format!("{text:?} at position {position} × {count}")
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    let n = dictionary.rows_left_out;
+    (n > 0).then(|| format!("{n} tokens of over 10 × the median norm are left out of fitting: {named}"))
+}
+
+fn outlier_record(run: &RunContext<'_>, outlier: &Outlier) -> OutlierRecord {
+    let &Outlier { position, token, count } = outlier;
+    let text = run.token_texts.get(token as usize).cloned().unwrap_or_default();
+    OutlierRecord { position, token, text, count }
+}

@@ -1,0 +1,5 @@
+//! The dictionaries of a hook point: fitted on the same activations, then evaluated one by one.
+
+pub mod fit;
+pub mod quality;
+pub mod row;
