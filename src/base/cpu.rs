@@ -1,4 +1,6 @@
-/// The widest vector instruction set found at run time, as it decides which matrix kernels run.
+//! Facts about the processor and this process.
+
+/// The widest vector instruction set found at run time; it decides which matrix kernels run.
 pub fn instruction_set() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
@@ -16,14 +18,14 @@ pub fn instruction_set() -> &'static str {
     }
 }
 
-/// The processor's own name, where the system tells it without privileges.
+/// The processor's model name, if the system reports it without privileges.
 pub fn cpu_name() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     line.split_once(':').map(|(_, name)| name.trim().to_string())
 }
 
-/// Largest resident memory of this process so far, in bytes; known on Linux only.
+/// Peak resident memory of this process, in bytes; known on Linux only.
 pub fn peak_memory_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;

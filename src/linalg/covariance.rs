@@ -84,8 +84,7 @@ impl Stretch {
     }
 }
 
-/// Returns the covariance `[d, d]` of all rows of `blocks` about `mean`, and the number of rows. Stops at the
-/// first error of `blocks`.
+/// Covariance `[d, d]` of all rows of `blocks` about `mean`, and the number of rows; or the first error.
 pub fn covariance<E>(
     mean: &[f64],
     blocks: impl Iterator<Item = Result<Matrix, E>>,

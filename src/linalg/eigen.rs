@@ -1,5 +1,4 @@
-//! Eigenvalues and eigenvectors of a symmetric matrix, and the orthogonal matrix nearest to a square one. All
-//! in f64.
+//! Eigendecomposition of a symmetric matrix, and the orthogonal matrix nearest to a square one; all in f64.
 //!
 //!   A = V diag(λ) Vᵀ            A [n, n] symmetric, λ [n] descending, V [n, n] orthogonal
 //!
@@ -29,8 +28,8 @@ const SLAB: usize = 32;
 pub struct Eigen {
     /// `[d]`.
     pub values: Vec<f64>,
-    /// `[d, d]`, row-major; row i belongs to `values[i]`. The entry of largest magnitude is positive, so the
-    /// sign does not depend on the solver.
+    /// `[d, d]`, row i belongs to `values[i]`. Its entry of largest magnitude is positive, whatever the
+    /// solver.
     pub vectors: Vec<f64>,
 }
 
@@ -174,8 +173,7 @@ struct Givens {
     sin: f64,
 }
 
-/// Step 2. Leaves the eigenvalues in `diagonal` and returns the rotations in order, or none if it does not
-/// converge.
+/// Step 2. Leaves the eigenvalues in `diagonal`; returns the rotations, or none without convergence.
 fn implicit_ql(diagonal: &mut [f64], off_diagonal: &mut [f64]) -> Option<Vec<Givens>> {
     let n = diagonal.len();
     let mut rotations = Vec::with_capacity(n * n);
@@ -313,8 +311,7 @@ impl Vectorised for RotateSlab<'_> {
         for (lane, row) in self.rows.chunks_exact(self.size).enumerate() {
             slab.iter_mut().zip(row).for_each(|(column, value)| column[lane] = *value);
         }
-        // Most rotations reuse the left column of the previous rotation as their right one: it stays in
-        // registers.
+        // Most rotations reuse the previous left column as their right one: it stays in registers.
         let (mut held, mut column_held) = ([0.0; SLAB], usize::MAX);
         for &Givens { column, cos, sin } in self.rotations {
             let (column, right) = (column as usize, column as usize + 1);

@@ -1,18 +1,4 @@
-//! Matrix products in bf16 with f32 sums, and a bound on their error.
-//!
-//!   out ≈ x · wᵀ + bias      x [m, d], w [n, d], bias [n], out [m, n]
-//!
-//! Both factors are rounded to bf16 (nearest, ties to even); products are summed in f32. The microkernel
-//! multiplies a tile of MR = 32 rows of `x` by two packed panels of NR = 16 rows of `w`, with Intel AMX or
-//! with AVX512-BF16 dot products of pairs.
-//!
-//! Error of one entry, with x̃ and w̃ the rounded rows (each entry off by at most 2⁻⁸ of itself):
-//!
-//!   x̃·w̃ − x·w = x̃·(w̃ − w) + (x̃ − x)·w
-//!   |x̃·w̃ − x·w| ≤ (‖x‖ + ‖x̃ − x‖) ‖w̃ − w‖ + ‖x̃ − x‖ ‖w‖
-//!
-//! [`HalfPanels::margin`] adds the rounding of two f32 sums: each at most (terms) · 2⁻²⁴ · (sum of
-//! magnitudes).
+//! [`HalfPanels::margin`] adds the rounding of two f32 sums: (terms) · 2⁻²⁴ · (sum of magnitudes) each.
 
 use half::bf16;
 use rayon::prelude::*;
@@ -27,8 +13,7 @@ const K_STEP: usize = 32;
 /// Rows of `x` in a tile.
 const MR: usize = 32;
 
-/// A matrix `w` `[n, d]` packed in bf16, for products that approximate `x · wᵀ + bias` with a known error
-/// bound.
+/// A matrix `w` `[n, d]` packed in bf16, for approximate products with a known error bound.
 #[derive(Debug, Default)]
 pub struct HalfPanels {
     n: usize,
@@ -48,22 +33,15 @@ enum Isa {
 
 /// The instruction sets of this processor that have bf16 products, fastest first.
 fn isas() -> impl Iterator<Item = Isa> {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    let has_amx = amx::is_available();
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    let has_amx = false;
     #[cfg(target_arch = "x86_64")]
-    let (has_amx, has_avx512_bf16) =
-        (amx_is_available(), is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f"));
+    let has_pairs = is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f");
     #[cfg(not(target_arch = "x86_64"))]
-    let (has_amx, has_avx512_bf16) = (false, false);
-    [has_amx.then_some(Isa::Amx), has_avx512_bf16.then_some(Isa::Avx512Bf16)].into_iter().flatten()
-}
-
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-fn amx_is_available() -> bool {
-    amx::is_available()
-}
-
-#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
-fn amx_is_available() -> bool {
-    false
+    let has_pairs = false;
+    [has_amx.then_some(Isa::Amx), has_pairs.then_some(Isa::Avx512Bf16)].into_iter().flatten()
 }
 
 /// Whether bf16 products are faster than f32 products on this processor.
@@ -158,7 +136,7 @@ impl HalfPanels {
         });
     }
 
-    /// Upper bound of |[`HalfPanels::multiply`] − f32 product| for one finite row `x` and biases up to
+    /// Upper bound of the error of [`HalfPanels::multiply`] for one finite row `x` and biases up to
     /// `largest_bias`.
     pub fn margin(&self, x: &[f32], largest_bias: f32) -> f32 {
         let (x, w) = (vectorised(MeasureNorms(x)), self.longest);
@@ -168,13 +146,11 @@ impl HalfPanels {
         ROUND_UP * ((x.row + x.error) * w.error + x.error * w.row + summing) + UNDERFLOW
     }
 
-    /// `out ≈ x · wᵀ + bias`, on the calling thread. Panics if shapes disagree or [`has_half_products`] is
-    /// false.
+    /// `out ≈ x · wᵀ + bias`. Panics if shapes disagree or [`has_half_products`] is false.
     pub fn multiply(&self, x: &[f32], bias: &[f32], out: &mut [f32]) {
-        let isa = isas().next();
-        assert!(isa.is_some(), "this processor has no products of bf16");
-        if let Some(isa) = isa {
-            self.multiply_with(isa, x, bias, out);
+        match isas().next() {
+            Some(isa) => self.multiply_with(isa, x, bias, out),
+            None => unreachable!("this processor has no bf16 products"),
         }
     }
 
@@ -313,8 +289,7 @@ mod avx512_bf16 {
     }
 }
 
-/// Intel AMX: registers (tiles) of 16 × 32 bf16 numbers. The instructions are written as assembly because
-/// their intrinsics are unstable.
+/// Intel AMX: tiles of 16 × 32 bf16 numbers. Written in assembly, as the intrinsics are unstable.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[expect(unsafe_code, reason = "instructions that the language has no stable names for")]
 mod amx {

@@ -31,10 +31,10 @@ pub use eigen::{Eigen, orthogonalise, symmetric_eigen};
 pub use half_panels::{HalfPanels, has_half_products};
 pub use logcosh::{LogcoshSums, logcosh_moments};
 pub use panels::Panels;
-pub use product::{View, matmul, matmul_bt, product_into, product_panels};
+pub use product::{View, matmul, matmul_bt, product_into};
 pub use room::Room;
 pub use screen::{Exact, Screen, Worth, has_screens};
-pub use select::{Reaching, Selector, for_each_reaching, leave_largest, select_top};
+pub use select::{Reaching, Selector, for_each_reaching, leave_largest};
 pub use sparse::{SparseCodes, for_each_nonzero};
 pub use stored_rows::{StoredRows, fetch_ahead, multiply_each, multiply_stored};
 pub use vector::{Vectorised, add_scaled, dot, mul_add, sum_of_squares, vectorised};
@@ -45,10 +45,6 @@ pub use whiten::Whitening;
 pub enum LinalgError {
     /// The input is not finite or singular, or an iteration did not converge.
     #[error("no eigenvectors of the {size} x {size} matrix: {why}")]
-    Eigen {
-        /// Rows of the matrix.
-        size: usize,
-        /// What went wrong.
-        why: &'static str,
-    },
+    #[expect(missing_docs, reason = "the message names the fields")]
+    Eigen { size: usize, why: &'static str },
 }

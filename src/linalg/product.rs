@@ -63,8 +63,7 @@ impl<'a> From<&'a Matrix> for View<'a, f32> {
     }
 }
 
-/// `out = left · right`, or `out += left · right` with `accumulate`, on the calling thread. `out` is
-/// row-major. Panics if shapes disagree.
+/// `out = left · right`, or `out += …` with `accumulate`, on this thread. Panics if shapes disagree.
 pub fn product_into<T: Scalar>(out: &mut [T], left: View<'_, T>, right: View<'_, T>, accumulate: bool) {
     let (m, n, k) = (left.rows, right.cols, left.cols);
     assert_eq!(right.rows, k, "inner sizes of a product differ");
@@ -107,37 +106,24 @@ pub fn product_into<T: Scalar>(out: &mut [T], left: View<'_, T>, right: View<'_,
     }
 }
 
-/// [`product_into`] on all threads, one task per `task_rows` rows of the result.
-pub fn product_panels<T: Scalar>(
-    out: &mut [T],
-    left: View<'_, T>,
-    right: View<'_, T>,
-    accumulate: bool,
-    task_rows: usize,
-) {
-    let cols = right.cols;
-    assert_eq!(out.len(), left.rows * cols, "the output of a product must be [left rows, right columns]");
-    if cols == 0 {
-        return;
-    }
-    let task_rows = task_rows.max(1);
-    out.par_chunks_mut(task_rows * cols).enumerate().for_each(|(panel, part)| {
-        let start = panel * task_rows;
-        product_into(part, left.rows(start, start + part.len() / cols), right, accumulate);
-    });
-}
-
 /// `left · right`. Panics if shapes disagree.
 pub fn matmul(left: &Matrix, right: &Matrix) -> Matrix {
-    let mut out = Matrix::zeros(left.rows(), right.cols());
-    product_panels(out.data_mut(), left.into(), right.into(), false, TASK_ROWS);
-    out
+    multiply(left.into(), right.into())
 }
 
 /// `left · rightᵀ`. Panics if shapes disagree.
 pub fn matmul_bt(left: &Matrix, right: &Matrix) -> Matrix {
-    let mut out = Matrix::zeros(left.rows(), right.rows());
-    product_panels(out.data_mut(), left.into(), View::from(right).transposed(), false, TASK_ROWS);
+    multiply(left.into(), View::from(right).transposed())
+}
+
+/// [`product_into`] on all threads, one task per [`TASK_ROWS`] rows of the result.
+fn multiply(left: View<'_, f32>, right: View<'_, f32>) -> Matrix {
+    let mut out = Matrix::zeros(left.rows, right.cols);
+    let cols = right.cols.max(1);
+    out.data_mut().par_chunks_mut(TASK_ROWS * cols).enumerate().for_each(|(task, part)| {
+        let start = task * TASK_ROWS;
+        product_into(part, left.rows(start, start + part.len() / cols), right, false);
+    });
     out
 }
 

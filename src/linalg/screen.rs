@@ -67,8 +67,7 @@ pub struct Exact {
 }
 
 impl Exact {
-    /// Recomputes the sums whose approximate entry in `near` is at least `bar`. Panics if shapes disagree or
-    /// [`has_screens`] is false.
+    /// Recomputes the sums whose entry in `near` is at least `bar`. Requires [`has_screens`].
     #[inline(always)]
     pub fn of_reaching(&mut self, near: &[f32], bar: f32, x: &[f32], rows: &[f32], bias: &[f32]) {
         self.near.find(near, bar);

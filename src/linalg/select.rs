@@ -43,7 +43,7 @@ impl Selector {
     }
 
     /// The at most `k` largest positive entries, as (value, index), ascending by index. Ties go to the lower
-    /// index. NaN is never selected.
+    /// index.
     #[inline(always)]
     pub fn positive(&mut self, row: &[f32], k: usize) -> &[(f32, u32)] {
         self.reaching.clear();
@@ -107,8 +107,7 @@ pub struct Reaching {
 }
 
 impl Reaching {
-    /// Finds the entries of `row` that are at least `threshold`, replacing the former ones. NaN never
-    /// qualifies.
+    /// Finds the entries of `row` that are at least `threshold`, replacing the former ones; never NaN.
     #[inline(always)]
     pub fn find(&mut self, row: &[f32], threshold: f32) {
         #[cfg(target_arch = "x86_64")]
@@ -175,8 +174,7 @@ mod avx512 {
         let mut positions = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
         let mut found = 0;
         for strip in row.chunks_exact(STRIP) {
-            // SAFETY: a strip is one vector. `found` never exceeds the entries read, so one more vector fits
-            // behind.
+            // SAFETY: a strip is one vector; `found` never exceeds the entries read, so one more vector fits.
             unsafe {
                 let entries = _mm512_loadu_ps(strip.as_ptr());
                 let mask = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(entries, threshold);
@@ -206,8 +204,7 @@ pub fn for_each_reaching(row: &[f32], threshold: f32, mut found: impl FnMut(u32,
     }
 }
 
-/// Keeps the `k` largest of `entries`, which are ascending by index before and after. Ties go to the lower
-/// index.
+/// Keeps the `k` largest of `entries`, in ascending order of index. Ties go to the lower index.
 pub fn leave_largest(entries: &mut Vec<(f32, u32)>, k: usize) {
     if entries.len() > k {
         entries.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -216,15 +213,14 @@ pub fn leave_largest(entries: &mut Vec<(f32, u32)>, k: usize) {
     }
 }
 
-/// The at most `k` largest positive entries of one row; see [`Selector::positive`].
-pub fn select_top(row: &[f32], k: usize) -> Vec<(f32, u32)> {
-    Selector::new(row.len(), k).positive(row, k).to_vec()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::Stream;
+
+    fn select_top(row: &[f32], k: usize) -> Vec<(f32, u32)> {
+        Selector::new(row.len(), k).positive(row, k).to_vec()
+    }
 
     fn by_sorting(row: &[f32], k: usize) -> Vec<(f32, u32)> {
         let mut all: Vec<(f32, u32)> =

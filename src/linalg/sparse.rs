@@ -91,6 +91,7 @@ impl SparseCodes {
     }
 
     /// The dense matrix `[rows, cols]`.
+    #[cfg(test)]
     pub fn to_dense(&self) -> Matrix {
         let mut out = Matrix::zeros(self.rows, self.cols);
         self.write_dense(out.data_mut());

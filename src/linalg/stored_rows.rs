@@ -13,8 +13,7 @@ use rayon::prelude::*;
 
 use super::panels::{self, KC, NR, PackedTiles, pack_panel};
 
-/// Columns read at once: a multiple of every stored format's block. A task reads at most 64 rows of them (768
-/// KiB, about an L2 cache).
+/// Columns read at once, a multiple of every format's block: 64 rows of them take 768 KiB, about an L2 cache.
 const READ_COLUMNS: usize = 3072;
 /// Padding between rows that were read, in entries: strides of a power of two cause cache-set conflicts.
 const ROW_PADDING: usize = 16;
@@ -32,8 +31,7 @@ pub trait StoredRows: Sync {
     /// n and d.
     fn dims(&self) -> [usize; 2];
 
-    /// Writes columns `columns` of a row to `out` as f32. Both ends of the range are multiples of 3072, or
-    /// the end is d.
+    /// Writes columns `columns` of a row to `out`. Both ends are multiples of 3072, or the end is d.
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]);
 
     /// Whether [`StoredRows::stand`] and [`StoredRows::sum_few`] are implemented.
@@ -45,8 +43,7 @@ pub trait StoredRows: Sync {
     /// unspecified. The range starts at a multiple of 128 and has 128 columns or ends at d.
     fn stand(&self, _rows: Range<usize>, _columns: Range<usize>, _panel: &mut [f32]) {}
 
-    /// `sums` `[m, 32]` = `left` · `rows`ᵀ for at most 32 `rows` and m ≤ 4. `left` is `[d, m]`. Each entry is
-    /// one sum in ascending order of columns.
+    /// `sums` `[m, 32]` = `left` `[m, d]`, given column by column, times at most 32 `rows`ᵀ; m ≤ 4.
     fn sum_few(&self, _rows: Range<usize>, _left: &[f32], _sums: &mut [f32]) {}
 }
 
@@ -86,8 +83,7 @@ struct Scratch {
     sums: Vec<f32>,
 }
 
-/// `x · wᵀ` `[m, n]` for `x` `[m, d]`, on all threads unless `single_threaded`. Panics if `x` is not whole
-/// rows.
+/// `x · wᵀ` `[m, n]` for whole rows `x` `[m, d]`, on all threads unless `single_threaded`.
 pub fn multiply_stored(x: &[f32], rows: &impl StoredRows, single_threaded: bool) -> Vec<f32> {
     multiply_each(x, &[rows], single_threaded).swap_remove(0)
 }
@@ -101,8 +97,7 @@ pub fn multiply_each<R: StoredRows>(x: &[f32], matrices: &[&R], single_threaded:
     }
     assert!(x.len().is_multiple_of(d), "`x` must be whole rows of width d");
     let m = x.len() / d;
-    // A thin `x` gains nothing from grouped panels; if panels are few too, smaller tasks balance the threads
-    // better.
+    // A thin `x` gains nothing from grouped panels; smaller tasks balance few panels better.
     let panels: usize = matrices.iter().map(|rows| rows.dims()[0].div_ceil(NR)).sum();
     let group_rows = if m <= panels::MAX_THIN_ROWS && panels <= MANY_PANELS { NR } else { GROUP_PANELS * NR };
     // For each group of panels: the index of its matrix and its rows.

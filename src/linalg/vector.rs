@@ -11,8 +11,7 @@ pub trait Vectorised {
     fn run(self) -> Self::Output;
 }
 
-/// Runs `work` with the widest vectors of this processor. The order of operations does not change, so results
-/// are bit-identical everywhere.
+/// Runs `work` with the widest vectors of this processor. Results have the same bits on every processor.
 pub fn vectorised<W: Vectorised>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     {

@@ -36,11 +36,16 @@ pub struct RunSeries {
     pub former: Vec<f64>,
     /// Value of the new run.
     pub now: f64,
-    /// Variance of the value within one run, averaged over the former runs, if known (such as the variance of
-    /// a mean over features).
+    /// Variance of the value within one run (such as of a mean over features), averaged over the former runs.
     pub within_former: Option<f64>,
-    /// Variance within the new run, if known.
+    /// Variance within the new run.
     pub within_now: Option<f64>,
+}
+
+impl RunSeries {
+    fn known_within(&self) -> Option<f64> {
+        self.within_former.filter(|within| *within > 0.0)
+    }
 }
 
 /// Settings for judging series of one kind together.
@@ -118,8 +123,7 @@ impl RunTest {
             Undefined::check_finite(&one.former)?;
             Undefined::check_finite(&[one.now])?;
             least_runs = least_runs.min(one.former.len());
-            let within = one.within_former.filter(|within| *within > 0.0).unwrap_or(1.0);
-            ratios.push(sd(&one.former)?.powi(2) / within);
+            ratios.push(sd(&one.former)?.powi(2) / one.known_within().unwrap_or(1.0));
         }
         if series.is_empty() {
             return Ok(Vec::new());
@@ -130,12 +134,12 @@ impl RunTest {
         let prior_degrees = degrees - own;
         let mut changes = Vec::with_capacity(series.len());
         for (one, ratio) in series.iter().zip(&ratios) {
-            let has_within = one.within_former.is_some_and(|within| within > 0.0);
             let shrunk = (prior_degrees * common.value + own * ratio) / degrees;
-            let inflation = if has_within { shrunk.max(1.0) } else { shrunk };
-            let within = if has_within { one.within_former.unwrap_or(1.0) } else { 1.0 };
-            let now = if has_within { one.within_now.unwrap_or(within).max(0.0) } else { 1.0 };
-            let standard_error = (inflation * (now + within / one.former.len() as f64)).sqrt();
+            let (ratio, within, now) = match one.known_within() {
+                Some(within) => (shrunk.max(1.0), within, one.within_now.unwrap_or(within).max(0.0)),
+                None => (shrunk, 1.0, 1.0),
+            };
+            let standard_error = (ratio * (now + within / one.former.len() as f64)).sqrt();
             changes.push(self.change(one, standard_error, degrees)?);
         }
         let adjusted = holm(&changes.iter().map(|change| change.p).collect::<Vec<_>>());
@@ -178,8 +182,7 @@ impl RunTest {
         })
     }
 
-    /// The smallest worsening that is called worse with probability [`POWER`]: it is significant at `level`, and its
-    /// 90 % interval reaches beyond the margin.
+    /// See [`RunChange::smallest_detectable`].
     fn smallest_detectable(&self, change: &RunChange, level: f64) -> f64 {
         let power = normal_quantile(POWER);
         let significant = quantile(change.degrees, 1.0 - level) + power;
@@ -325,7 +328,7 @@ mod tests {
         let nights = 2000;
         let (mut alarms, mut found) = (0, 0);
         for _ in 0..nights {
-            // Runs differ by a little more than the features shrunk: a common shift of each run's corpus too.
+            // Runs differ by a little more than the features drawn: a common shift of each run's corpus too.
             let shifts: Vec<f64> = (0..=runs).map(|_| 0.3 * within.sqrt() * stream.normal()).collect();
             let all: Vec<RunSeries> = (0..series)
                 .map(|_| {

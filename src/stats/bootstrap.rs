@@ -246,10 +246,7 @@ impl MeanSampler {
     }
 }
 
-/// Draws indices, two per 64-bit word.
-///
-/// Scaling a 32-bit word by multiplication favours some indices by less than n/2³², which no feasible number of
-/// resamples could detect.
+/// Draws indices, two per 64-bit word. Scaling a 32-bit word favours some indices by less than n/2³².
 pub(super) struct Draws {
     stream: Stream,
     spare: Option<u32>,

@@ -5,8 +5,7 @@
 use super::describe::{check_weights, range};
 use super::undefined::Undefined;
 
-/// Relative variance up to which values count as constant: a relative spread of 1e-12, four digits above f64
-/// rounding.
+/// Relative variance up to which values count as constant: four digits above f64 rounding.
 const CONSTANT: f64 = 1e-24;
 
 /// Pearson's correlation in −1..=1, in two passes. If both sides are constant, the truth is reported.
@@ -52,8 +51,7 @@ fn correlate(
     Ok((covariance / (truth.variance.sqrt() * prediction.variance.sqrt())).clamp(-1.0, 1.0))
 }
 
-/// Values minus their weighted mean, divided by the largest magnitude so that squares neither overflow nor
-/// underflow.
+/// Values minus their weighted mean, divided by the largest magnitude to avoid overflow of squares.
 struct Centred {
     values: Vec<f64>,
     variance: f64,

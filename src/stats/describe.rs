@@ -111,8 +111,7 @@ pub fn excess_kurtosis_of_sums(n: usize, squares: f64, fourths: f64, largest: f6
     Some(fourths / n / (variance * variance) - 3.0).filter(|kurtosis| varies && kurtosis.is_finite())
 }
 
-/// The `p` quantile, 0 ≤ `p` ≤ 1, with linear interpolation (Hyndman and Fan 1996, type 7; the default of
-/// NumPy and R).
+/// The `p` quantile, 0 ≤ `p` ≤ 1, interpolated linearly (Hyndman and Fan 1996, type 7, as in NumPy and R).
 pub fn quantile(values: &[f64], p: f64) -> Result<f64, Undefined> {
     Undefined::check_count(values.len(), 1)?;
     Undefined::check_finite(values)?;

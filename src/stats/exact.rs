@@ -4,8 +4,7 @@
 //! count ties, and floating-point sums in another order would break ties at random. So values are stored as
 //! integers times one power of two.
 
-/// Values as integers times one power of two. Rounding is below 2⁻⁵³ of the largest value for up to 512
-/// terms.
+/// Rounding is below 2⁻⁵³ of the largest value for up to 512 terms.
 #[derive(Debug, Clone)]
 pub(super) struct ExactValues {
     units: Vec<i64>,

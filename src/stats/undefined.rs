@@ -5,30 +5,18 @@ use crate::base::Missing;
 /// Why a statistic does not exist for these numbers. Such cases are counted and shown; they stop nothing.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum Undefined {
     /// Fewer values than the statistic needs.
     #[error("needs at least {need} values, got {got}")]
     #[strum(serialize = "too_few_values")]
-    TooFew {
-        /// Values required.
-        need: usize,
-        /// Values given.
-        got: usize,
-    },
+    TooFew { need: usize, got: usize },
     /// Slices that must have one length differ.
     #[error("slices of one length expected, got {first} and {second} values")]
-    LengthMismatch {
-        /// Length of the first slice.
-        first: usize,
-        /// Length of the other slice.
-        second: usize,
-    },
+    LengthMismatch { first: usize, second: usize },
     /// A value, or the statistic on some resample, is NaN or infinite.
     #[error("value {index} is not a finite number")]
-    NotFinite {
-        /// Index of the first such value.
-        index: usize,
-    },
+    NotFinite { index: usize },
     /// A weight is negative, or the weights sum to zero.
     #[error("weights must be non-negative with a positive sum")]
     BadWeights,
@@ -41,14 +29,7 @@ pub enum Undefined {
     /// A setting is out of range.
     #[error("`{name}` must be {expected}, got {got}")]
     #[strum(serialize = "bad_setting")]
-    Setting {
-        /// Name of the setting.
-        name: &'static str,
-        /// Allowed values.
-        expected: &'static str,
-        /// Value given.
-        got: f64,
-    },
+    Setting { name: &'static str, expected: &'static str, got: f64 },
 }
 
 impl Undefined {

@@ -72,8 +72,7 @@ unsafe fn load_transposed(from: *const f32, stride: usize) -> [__m256; LANES] {
         // SAFETY: guaranteed by the caller.
         *row = unsafe { _mm256_loadu_ps(from.add(i * stride)) };
     }
-    // Interleave single entries, then pairs: `fours[4i + j]` holds, in half h, column 4h + j of rows 4i to 4i
-    // + 3.
+    // Interleave entries, then pairs: `fours[4i + j]` holds, in half h, column 4h + j of rows 4i to 4i + 3.
     let mut fours = rows;
     for i in (0..LANES).step_by(4) {
         for j in 0..2 {
@@ -94,8 +93,7 @@ unsafe fn load_transposed(from: *const f32, stride: usize) -> [__m256; LANES] {
     columns
 }
 
-/// See [`avx512::multiply_thin`](super::avx512::multiply_thin), but for whole panels: four independent sums
-/// hide the FMA latency.
+/// See [`avx512::multiply_thin`](super::avx512::multiply_thin). Whole panels: four sums hide the FMA latency.
 pub fn multiply_thin<const M: usize>(
     left: &[f32],
     rows: &[f32],

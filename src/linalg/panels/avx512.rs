@@ -42,8 +42,8 @@ pub fn transpose_into_panel(
     done
 }
 
-/// Packs `rows` `[MR, d]` into `tile` `[d, MR]`. Returns the number of columns packed; the caller packs the
-/// rest. The processor must have AVX-512.
+/// Packs `rows` `[MR, d]` into `tile` `[d, MR]`, except the last columns. Returns the number of columns
+/// packed.
 pub fn transpose_into_tile(rows: &[f32], d: usize, tile: &mut [f32]) -> usize {
     assert!(rows.len() == MR * d && tile.len() == rows.len());
     // Storing a column of MR entries writes LANES entries; later columns overwrite the excess. The last
