@@ -32,7 +32,7 @@ pub fn export(
         tensors.push((LOGITS.into(), [tokens.rows(), tokens.cols(), subject.info().vocab]));
     }
     let header = header(&tensors, path)?;
-    // Checked as a whole, so that a message gives positions within all sequences, and before the file is created.
+    // Checked as a whole, before the file is created: messages then give positions within all sequences.
     subject.check_tokens(tokens)?;
     let mut file = AtomicFile::create(path)?;
     file.write(&header)?;

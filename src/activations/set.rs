@@ -1,7 +1,7 @@
 //! Activations stored on disk or in memory, read in order or in a seeded, shuffled order.
 //!
-//! A store is one file, little-endian: rows `[rows, width]` in f16 or f32, then one u32 token id per row. A JSON
-//! sidecar beside it holds shape, digest and moments.
+//! A store is one file, little-endian: rows `[rows, width]` in f16 or f32, then one u32 token id per row. A
+//! JSON sidecar beside it holds shape, digest and moments.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -72,9 +72,7 @@ impl Sidecar {
     }
 }
 
-/// Activations `[rows, width]` at one hook point.
-///
-/// Dictionaries carry the digest as `fitted_on`. They are compared only if they were fitted on the same digest.
+/// Activations `[rows, width]` at one hook point. Only dictionaries fitted on equal digests are compared.
 #[derive(Debug)]
 pub struct ActivationSet {
     sidecar: Sidecar,
@@ -104,7 +102,7 @@ impl ActivationSet {
         Ok(Self { sidecar, storage: Storage::Memory { rows, tokens } })
     }
 
-    /// Opens what an [`ActivationWriter`](super::ActivationWriter) wrote at `path`; none if it is not complete.
+    /// Opens what an [`ActivationWriter`](super::ActivationWriter) wrote at `path`; none if incomplete.
     pub fn open(path: &Path) -> Option<Self> {
         let sidecar: Sidecar = serde_json::from_slice(&std::fs::read(sidecar_path(path)).ok()?).ok()?;
         let file = File::open(path).ok()?;
@@ -121,7 +119,7 @@ impl ActivationSet {
         let _ = std::fs::remove_file(path);
     }
 
-    /// Rows left out of fitting for their extreme norm: their indices among all tokens of the pass, ascending.
+    /// Rows left out for their extreme norm: indices among all tokens of the pass, ascending.
     pub fn left_out(&self) -> &[usize] {
         &self.sidecar.left_out
     }

@@ -1,7 +1,7 @@
 //! Shuffled batches of an activation set, with bounded memory.
 //!
-//! Blocks of 256 neighbouring rows are read in a random order. Rows of 64 blocks at a time are mixed in a buffer, from
-//! which batches are cut.
+//! Blocks of 256 neighbouring rows are read in a random order. Rows of 64 blocks at a time are mixed in a
+//! buffer, from which batches are cut.
 
 use super::set::{ActivationError, ActivationSet};
 use crate::base::{Matrix, Stream};

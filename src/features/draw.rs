@@ -1,21 +1,21 @@
 //! Draws the fragments of a feature, one list after the other.
 //!
-//! A feature uses at most one fragment per document, unless the protocol lets the random list repeat the top one.
-//! F is the number of firing documents left, A that of documents left with a silent fragment, and a document offers
-//! `choices` fragments, of which one is drawn uniformly.
+//! A feature uses at most one fragment per document, unless the protocol lets the random list repeat the top
+//! one. F is the number of firing documents left. A is the number of documents left with a silent fragment.
+//! One of a document's `choices` eligible fragments is drawn uniformly.
 //!
-//! 1. *Top*: documents with the largest maxima, each by its best fragment. Probability 1.
-//! 2. *Lowest maximum*: only if there are too few silent documents for the non-firing list. Firing documents with
-//!    the smallest maxima fill it. Probability 1.
+//! 1. *Top*: documents with the largest maxima, each by its best fragment. P = 1.
+//! 2. *Lowest maximum*: firing documents with the smallest maxima. They fill the non-firing list if there are
+//!    too few silent documents. P = 1.
 //! 3. *Random*: `n_random` firing documents, uniformly. P = n_random / F / choices.
-//! 4. *Non-firing*: k silent documents, uniformly. P = k / A / choices, times 1 − n_random / F if the document also
-//!    has firing fragments, as step 3 may have used it.
-//! 5. *More random*: n further firing documents, uniformly. P = (probability of not being used in steps 3 and 4)
-//!    · n / left / choices. `left` is the realised number of documents left, a random number if documents hold both
-//!    kinds of fragment.
+//! 4. *Non-firing*: k silent documents, uniformly. P = k / A / choices. If the document also has firing
+//!    fragments, step 3 may have used it: P is multiplied by 1 − n_random / F.
+//! 5. *More random*: n further firing documents, uniformly. P = q · n / left / choices, where q is the
+//!    probability that steps 3 and 4 did not use the document. `left` is the realised number of documents
+//!    left.
 //!
-//! With weights 1 / P, sums over a list are unbiased estimates of sums over its population (Horvitz and Thompson
-//! 1952).
+//! With weights 1 / P, sums over a list are unbiased for its population (Horvitz and Thompson 1952). In step
+//! 5 this is approximate if documents hold both kinds of fragment, as `left` is then random.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;

@@ -24,21 +24,22 @@ pub struct Pattern {
 
 /// Patterns, and the prediction for tokens that no pattern matches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Saved", into = "Saved")]
+#[serde(try_from = "Saved")]
 pub struct PatternTrie {
     patterns: Vec<Pattern>,
     unmatched: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     backoff: Option<TokenTable>,
     /// The first node is the root.
+    #[serde(skip)]
     nodes: Vec<Node>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Saved {
     patterns: Vec<Pattern>,
     unmatched: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     backoff: Option<TokenTable>,
 }
 
@@ -58,12 +59,6 @@ impl TryFrom<Saved> for PatternTrie {
             return Err("a pattern must end in a token".into());
         }
         Ok(Self::new(saved.patterns, saved.unmatched, saved.backoff))
-    }
-}
-
-impl From<PatternTrie> for Saved {
-    fn from(trie: PatternTrie) -> Self {
-        Self { patterns: trie.patterns, unmatched: trie.unmatched, backoff: trie.backoff }
     }
 }
 

@@ -199,9 +199,8 @@ impl Held {
         };
         let (top, random) = (again(&self.top), again(&self.random));
         let (non_firing, beyond_token) = (again(&self.non_firing), again(&both));
-        let (feature, first_scored, fragments) = (self.feature, self.first_scored, kept.fragments);
-        let judged = self.judged.clone();
-        Self { feature, first_scored, fragments, top, random, non_firing, beyond_token, judged }
+        let (fragments, judged) = (kept.fragments, self.judged.clone());
+        Self { fragments, top, random, non_firing, beyond_token, judged, ..*self }
     }
 }
 
@@ -209,8 +208,18 @@ impl Held {
 ///
 /// The two sides share no fragment and no document, unless the protocol allows the random list to repeat the
 /// top one, as the published one does.
-pub fn split(record: &FeatureRecord, protocol: &Protocol) -> Result<(Evidence, Held), FeatureError> {
-    let take = |list, records, stride| take(record.feature, list, records, stride, protocol);
+pub fn split<'a>(record: &'a FeatureRecord, protocol: &Protocol) -> Result<(Evidence, Held), FeatureError> {
+    let take = |list: &'static str, records: &'a [ActivationRecord], stride: Stride| {
+        let too_few = |rank: usize| FeatureError::TooFew {
+            feature: record.feature,
+            list,
+            got: records.len(),
+            rank,
+            protocol: protocol.name.clone(),
+        };
+        let at = |rank: usize| records.get(rank).ok_or_else(|| too_few(rank));
+        stride.ranks().map(at).collect::<Result<Vec<&'a ActivationRecord>, _>>()
+    };
     let mut explain = take("top", &record.top, protocol.explain.top)?;
     explain.extend(take("random", &record.random, protocol.explain.random)?);
     explain.extend(take("non-firing", &record.non_firing, protocol.explain.non_firing)?);
@@ -232,25 +241,6 @@ pub fn split(record: &FeatureRecord, protocol: &Protocol) -> Result<(Evidence, H
     Ok((evidence, held))
 }
 
-fn take<'a>(
-    feature: usize,
-    list: &'static str,
-    records: &'a [ActivationRecord],
-    stride: Stride,
-    protocol: &Protocol,
-) -> Result<Vec<&'a ActivationRecord>, FeatureError> {
-    let at = |rank: usize| {
-        records.get(rank).ok_or_else(|| FeatureError::TooFew {
-            feature,
-            list,
-            got: records.len(),
-            rank,
-            protocol: protocol.name.clone(),
-        })
-    };
-    stride.ranks().map(at).collect()
-}
-
 /// The scored random fragments first, then the others as drawn, without documents explained on.
 fn beyond_token<'a>(
     record: &'a FeatureRecord,
@@ -258,11 +248,10 @@ fn beyond_token<'a>(
     explained: &HashSet<usize>,
 ) -> Vec<&'a ActivationRecord> {
     let scored: HashSet<usize> = protocol.score.random.ranks().collect();
-    let ranked = || record.random.iter().enumerate();
-    let first = ranked().filter(|(rank, _)| scored.contains(rank));
-    let rest = ranked().filter(|(rank, _)| !scored.contains(rank));
-    first
-        .chain(rest)
+    let mut random: Vec<(usize, &ActivationRecord)> = record.random.iter().enumerate().collect();
+    random.sort_by_key(|(rank, _)| !scored.contains(rank));
+    random
+        .into_iter()
         .map(|(_, record)| record)
         .chain(&record.more_random)
         .filter(|record| !explained.contains(&record.document))

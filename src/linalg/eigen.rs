@@ -393,7 +393,7 @@ mod tests {
         }
     }
 
-    /// Matrices with eigenvalues far apart, equal, or 0, and ones that are diagonal or tridiagonal from the start.
+    /// Matrices with distant, equal or zero eigenvalues, and diagonal and tridiagonal ones.
     #[test]
     fn values_and_vectors_are_those_of_an_independent_solver() {
         let mut stream = Stream::new(12, "eigen");

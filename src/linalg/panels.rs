@@ -146,8 +146,8 @@ impl Panels {
     }
 }
 
-/// `sums[i] += x · rows[selected[i]]` for `x` `[d]` and `rows` `[n, d]`. Starting from the biases, this gives the
-/// same bits as [`Panels::multiply`]. Panics if a row does not exist or the processor lacks AVX-512.
+/// `sums[i] += x · rows[selected[i]]` for `x` `[d]` and `rows` `[n, d]`. Starting from the biases, this gives
+/// the same bits as [`Panels::multiply`]. Panics if a row does not exist or the processor lacks AVX-512.
 pub(super) fn add_selected_products(x: &[f32], rows: &[f32], selected: &[u32], sums: &mut [f32]) {
     assert!(selected.len() == sums.len() && has_avx512(), "one sum per selected row, and AVX-512");
     #[cfg(target_arch = "x86_64")]
@@ -177,10 +177,9 @@ pub(super) fn pack_columns(rows: &[f32], d: usize, columns: Range<usize>, panel:
     }
 }
 
-/// The left factor `x` `[m, d]` packed into tiles of MR rows.
+/// The left factor `x` `[m, d]` packed into tiles of MR rows, which the microkernel reads sequentially.
 ///
-/// The microkernel reads a tile sequentially. Reading unpacked rows a power of two apart would cause cache-set
-/// conflicts.
+/// Unpacked rows a power of two apart would cause cache-set conflicts.
 #[derive(Debug, Default)]
 pub(super) struct PackedTiles {
     simd: Simd,
@@ -258,7 +257,7 @@ impl PackedTiles {
         self.data.chunks(self.simd.mr() * self.d)
     }
 
-    /// Adds products over `columns` (at most [`KC`]) to `sums` `[panels, m, NR]`; with `fresh`, sums start at 0.
+    /// Adds products over `columns` (at most [`KC`]) to `sums` `[panels, m, NR]`, or to 0 if `fresh`.
     ///
     /// `panels` is `[panels, columns, NR]`. `sums` may cover only the first rows if these are whole tiles.
     pub fn add_products(&self, columns: Range<usize>, panels: &[f32], sums: &mut [f32], fresh: bool) {
@@ -286,8 +285,7 @@ impl PackedTiles {
         self.rows() <= MAX_THIN_ROWS.min(self.simd.mr())
     }
 
-    /// Whether [`PackedTiles::add_thin_products`] applies: `self` is thin, and a right factor `[count, width]`
-    /// consists of whole vectors.
+    /// Whether [`PackedTiles::add_thin_products`] applies to a right factor `[count, width]`.
     pub fn can_multiply_thin(&self, count: usize, width: usize) -> bool {
         let whole_vectors = match self.simd {
             Simd::Portable => false,
@@ -302,10 +300,10 @@ impl PackedTiles {
         self.is_thin().then_some(&self.data)
     }
 
-    /// [`PackedTiles::add_products`] without packing the right factor, for a thin `x`; same bits.
+    /// [`PackedTiles::add_products`] for a thin `x`, without packing the right factor; same bits.
     ///
-    /// `rows` is `[count, stride]`, of which the first `width` columns belong to columns `first..first + width` of
-    /// `x`. `sums` is `[m, NR]`. [`PackedTiles::can_multiply_thin`] must hold.
+    /// The first `width` columns of `rows` `[count, stride]` meet columns `first..` of `x`. `sums` is `[m,
+    /// NR]`.
     pub fn add_thin_products(
         &self,
         first: usize,
@@ -350,8 +348,8 @@ pub(super) fn pack_panel(rows: &[f32], d: usize, columns: Range<usize>, panel: &
 
 fn pack_panel_for(simd: Simd, rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) {
     let count = rows.len() / d.max(1);
-    assert!(count <= NR && rows.len() == count * d && columns.end <= d, "a panel has at most NR whole rows");
-    assert!(panel.len() == columns.len() * NR, "a panel holds NR entries per column");
+    assert!(count <= NR && rows.len() == count * d && columns.end <= d, "at most NR whole rows per panel");
+    assert!(panel.len() == columns.len() * NR, "NR entries per column of a panel");
     if count < NR {
         panel.fill(0.0);
     }
@@ -398,8 +396,8 @@ dispatched! {
 
 /// Multiplies a tile `[columns, rows]`, rows ≤ MR, by a panel `[columns, NR]`.
 ///
-/// Sums start from `start` in every row, or else from `sums` `[rows, NR]`. They are written to `out`, a slice and
-/// its row stride, or else to `sums`.
+/// Sums start from `start` in every row, or else from `sums` `[rows, NR]`. They are written to `out`, a slice
+/// and its row stride, or else to `sums`.
 fn multiply_tile(
     simd: Simd,
     rows: usize,
@@ -420,8 +418,9 @@ fn multiply_tile(
         macro_rules! run {
             ($kernels:ident: $($r:literal)*) => {
                 match rows {
-                    // SAFETY: the processor has this instruction set. Row r < rows is read at r·from_stride and written
-                    // at r·to_stride, with NR entries each. If both are `sums`, a row is read before it is written.
+                    // SAFETY: `simd` was detected. Row r < rows is read at r·from_stride and written at
+                    // r·to_stride, with NR entries each. If both are `sums`, a row is read before it is
+                    // written.
                     $($r => unsafe {
                         $kernels::microkernel::<$r>(tile, panel, from, from_stride, to, to_stride)
                     },)*

@@ -60,8 +60,7 @@ impl Deref for Room {
     fn deref(&self) -> &[f32] {
         match &self.0 {
             Storage::Heap(values) => values,
-            // SAFETY: the map is this buffer's own, page-aligned and 4·len bytes long; any bytes are valid
-            // f32.
+            // SAFETY: the map is this buffer's own, page-aligned, 4·len bytes long; any bytes are valid f32.
             #[cfg(target_os = "linux")]
             #[expect(unsafe_code, reason = "bytes of a map are read as numbers")]
             Storage::Pages { map, len } => unsafe { std::slice::from_raw_parts(map.as_ptr().cast(), *len) },

@@ -46,8 +46,7 @@ impl Screen {
 
     /// Threshold on approximate entries: an entry below it is not among the `k` largest positive sums.
     ///
-    /// `kept` holds the k largest positive approximate entries, or all of them if there are fewer. `margin`
-    /// is the row's.
+    /// `kept` holds the at most k largest positive approximate entries; `margin` is that of the row.
     #[inline(always)]
     pub fn bar_of_largest(kept: &[(f32, u32)], k: usize, margin: f32) -> f32 {
         if kept.len() < k {

@@ -8,7 +8,7 @@
 #[cfg(target_arch = "x86_64")]
 use super::panels::has_avx512;
 
-/// Selects the k largest positive entries of rows of one width; see the file head.
+/// Selects the k largest positive entries of rows of one width; `select.rs` opens with the method.
 #[derive(Debug, Clone)]
 pub struct Selector {
     groups: usize,
@@ -42,7 +42,7 @@ impl Selector {
         }
     }
 
-    /// The at most `k` largest positive entries, as (value, index), ascending by index. Ties go to the lower
+    /// The at most `k` largest positive entries (value, index), ascending by index. Ties go to the lower
     /// index.
     #[inline(always)]
     pub fn positive(&mut self, row: &[f32], k: usize) -> &[(f32, u32)] {
@@ -278,7 +278,7 @@ mod tests {
         let mut stream = Stream::new(6, "rows");
         for k in [1, 3, 12, 64] {
             let mut selector = Selector::new(256, k);
-            // Rows alike, much larger, much smaller, and with fewer than k above zero.
+            // Rows that are similar, much larger, much smaller, and with fewer than k positive entries.
             for size in [1.0, 1.1, 50.0, 0.01, 1.0, -1.0, 1.0, 0.0, 1.0] {
                 let row: Vec<f32> = (0..256)
                     .map(|_| {

@@ -1,9 +1,7 @@
 //! Loops compiled for several vector widths, and the f32 primitives used in them.
 
-/// Work that gains from wide vectors.
-///
-/// `run` and the functions it calls in loops must be `#[inline(always)]`: only inlined code is compiled for
-/// the instruction set chosen at run time.
+/// Work that gains from wide vectors. Only inlined code is compiled for the instruction set chosen at run
+/// time: `run` and the functions in its loops must be `#[inline(always)]`.
 pub trait Vectorised {
     /// Result of the work.
     type Output;

@@ -114,7 +114,7 @@ pub struct RunChange {
 }
 
 impl RunTest {
-    /// Judges all series together; see the file head.
+    /// Judges all series together; `between_runs.rs` opens with the method.
     pub fn judge(&self, series: &[RunSeries]) -> Result<Vec<RunChange>, Undefined> {
         let mut ratios = Vec::with_capacity(series.len());
         let mut least_runs = usize::MAX;

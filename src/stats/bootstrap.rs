@@ -4,7 +4,7 @@
 //!   percentile interval: the (1 ∓ confidence)/2 quantiles of θ*
 //!   BCa interval: see `endpoints.rs`
 //!
-//! Resamples are drawn in chunks. Each chunk has its own named seed stream, so results do not depend on threads.
+//! Resamples are drawn in chunks, each from its own named seed stream, so results do not depend on threads.
 
 use rand::RngCore;
 use rayon::prelude::*;
@@ -89,7 +89,7 @@ impl Bootstrap {
         Ok(self.estimate(&sorted, point, &deviations(values, point), values.len()))
     }
 
-    /// Any statistic that is finite on every resample. `Normal` applies to means only and becomes `Percentile`.
+    /// Any statistic that is finite on every resample. `Normal`, for means only, becomes `Percentile`.
     #[cfg(test)]
     pub fn statistic<F>(&self, values: &[f64], statistic: F) -> Result<Estimate, Undefined>
     where
@@ -109,8 +109,8 @@ impl Bootstrap {
     /// The mean of group means, all groups weighted equally: groups are resampled, then units within each.
     ///
     /// A group is one repetition of the experiment, such as a training seed. The BCa acceleration comes from
-    /// leaving out one group at a time. The spread between k groups is underestimated by (k − 1)/k, so with two
-    /// or three groups the interval is too narrow. One group is treated by [`Bootstrap::mean`].
+    /// leaving out one group at a time. The spread between k groups is underestimated by (k − 1)/k, so with
+    /// two or three groups the interval is too narrow. One group is treated by [`Bootstrap::mean`].
     pub fn mean_by_group(&self, groups: &[Vec<f64>]) -> Result<Estimate, Undefined> {
         let groups: Vec<&[f64]> =
             groups.iter().map(Vec::as_slice).filter(|group| !group.is_empty()).collect();

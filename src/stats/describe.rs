@@ -102,8 +102,8 @@ pub fn excess_kurtosis(values: &[f64]) -> Result<Option<f64>, Undefined> {
     Ok(excess_kurtosis_of_sums(values.len(), sum(2), sum(4), low.abs().max(high.abs())))
 }
 
-/// Excess kurtosis m₄/m₂² − 3 from sums over `n` values: `squares` and `fourths` of the deviations from the mean.
-/// `largest` is the largest magnitude of a value.
+/// Excess kurtosis m₄/m₂² − 3 from the sums of squared and fourth-power deviations of `n` values. `largest`
+/// is the largest magnitude of a value.
 pub fn excess_kurtosis_of_sums(n: usize, squares: f64, fourths: f64, largest: f64) -> Option<f64> {
     let n = n as f64;
     let variance = squares / n;
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_kernel_density_is_one_in_all_and_agrees_with_scipy() {
-        // scipy.stats.gaussian_kde([0, 1, 1.5, 4, 4.5], bw_method=w / sd), w = 0.9 · min(sd, 3 / 1.34) · 5^(−1/5).
+        // scipy.stats.gaussian_kde(values, bw_method=w / sd), w = 0.9 · min(sd, 3 / 1.34) · 5^(−1/5).
         let values = [0.0, 1.0, 1.5, 4.0, 4.5];
         let found = kernel_density(&values, &[0.0, 1.2, 3.0]).expect("values").expect("they vary");
         for (found, expected) in

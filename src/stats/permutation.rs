@@ -126,7 +126,7 @@ impl Pool {
         self.pairs[..n].iter().fold((0, 0), |(sum, squares), card| (sum + card.0, squares + card.1))
     }
 
-    /// Difference of means and squared standard error, if the first `n` values have these sums.
+    /// Difference of means and its squared standard error; the first sample has `n` values with these sums.
     #[inline]
     fn welch(&self, (sum, squares): (i64, i64), n: usize) -> (f64, f64) {
         let (sum, squares) = (self.values.value(sum), self.squares.value(squares));

@@ -12,8 +12,7 @@ pub fn spearman(x: &[f64], y: &[f64]) -> Result<f64, Undefined> {
     pearson(&ranks(x), &ranks(y))
 }
 
-/// Interval of `rho` for `n` pairs (Bonett and Wright 2000); none for n ≤ 3 or |ρ| = 1:
-/// tanh(atanh ρ ± z · √((1 + ρ²/2)/(n − 3))).
+/// tanh(atanh ρ ± z · √((1 + ρ²/2)/(n − 3))) (Bonett and Wright 2000); none for n ≤ 3 or |ρ| = 1.
 pub fn spearman_interval(rho: f64, n: usize, confidence: f64) -> Option<(f64, f64)> {
     if n <= 3 || rho.is_nan() || rho.abs() >= 1.0 || !(0.0..1.0).contains(&confidence) {
         return None;

@@ -29,9 +29,9 @@ pub fn transpose_into_panel(
     assert!(count <= NR && columns.end <= d && panel.len() == columns.len() * NR);
     for row in (0..done.0).step_by(LANES) {
         for column in (0..done.1).step_by(LANES) {
-            // SAFETY: the caller detected AVX2. Row i < LANES is read at (row + i)·d + columns.start + column, where
-            // row + LANES ≤ count and columns.start + column + LANES ≤ d. Column i is written at
-            // (column + i)·NR + row, where row + LANES ≤ NR. The assertion above bounds both.
+            // SAFETY: the caller detected AVX2. Row i < LANES is read at (row + i)·d + columns.start +
+            // column, where row + LANES ≤ count and columns.start + column + LANES ≤ d. Column i is written
+            // at (column + i)·NR + row, where row + LANES ≤ NR. The assertion above bounds both.
             #[expect(unsafe_code, reason = "instruction set chosen at run time")]
             unsafe {
                 let from = rows.as_ptr().add(row * d + columns.start + column);
@@ -113,8 +113,8 @@ pub fn multiply_thin<const M: usize>(
 }
 
 /// # Safety
-/// The processor has AVX2 and FMA. `from` has [`NR`] rows of `width` entries, `stride` apart; `width` is a multiple of
-/// [`LANES`]. `left` is `[width, M]`. `to` is `[M, NR]`.
+/// The processor has AVX2 and FMA. `from` has [`NR`] rows of `width` entries, `stride` apart; `width` is a
+/// multiple of [`LANES`]. `left` is `[width, M]`. `to` is `[M, NR]`.
 #[target_feature(enable = "avx2,fma")]
 #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
 unsafe fn thin_kernel<const M: usize>(

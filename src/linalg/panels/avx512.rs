@@ -29,10 +29,10 @@ pub fn transpose_into_panel(
     assert!(count <= NR && columns.end <= d && panel.len() == columns.len() * NR);
     for row in (0..done.0).step_by(LANES) {
         for column in (0..done.1).step_by(LANES) {
-            // SAFETY: the caller detected AVX-512. Row i < LANES is read at (row + i)·d + columns.start + column,
-            // where row + LANES ≤ count and columns.start + column + LANES ≤ d. Column i is written at
-            // (column + i)·NR + row, where row + LANES ≤ NR. The assertion above bounds both.
-            #[expect(unsafe_code, reason = "instruction set selected at run time")]
+            // SAFETY: the caller detected AVX-512. Row i < LANES is read at (row + i)·d + columns.start +
+            // column, where row + LANES ≤ count and columns.start + column + LANES ≤ d. Column i is written
+            // at (column + i)·NR + row, where row + LANES ≤ NR. The assertion above bounds both.
+            #[expect(unsafe_code, reason = "instruction set chosen at run time")]
             unsafe {
                 let from = rows.as_ptr().add(row * d + columns.start + column);
                 store_transposed::<LANES>(from, d, panel.as_mut_ptr().add(column * NR + row), NR);
@@ -50,9 +50,10 @@ pub fn transpose_into_tile(rows: &[f32], d: usize, tile: &mut [f32]) -> usize {
     // columns are left to the caller, so that no store passes the end of the tile.
     let done = d.saturating_sub(1) / LANES * LANES;
     for column in (0..done).step_by(LANES) {
-        // SAFETY: the caller detected AVX-512. Row i < MR is read at i·d + column, where column + LANES < d. Column i
-        // is written to LANES entries from (column + i)·MR on, which end before (column + LANES + 1)·MR ≤ d·MR.
-        #[expect(unsafe_code, reason = "instruction set selected at run time")]
+        // SAFETY: the caller detected AVX-512. Row i < MR is read at i·d + column, where column + LANES < d.
+        // Column i is written to LANES entries from (column + i)·MR on, which end before (column + LANES +
+        // 1)·MR ≤ d·MR.
+        #[expect(unsafe_code, reason = "instruction set chosen at run time")]
         unsafe {
             let from = rows.as_ptr().add(column);
             store_transposed::<MR>(from, d, tile.as_mut_ptr().add(column * MR), MR);
@@ -61,7 +62,7 @@ pub fn transpose_into_tile(rows: &[f32], d: usize, tile: &mut [f32]) -> usize {
     done
 }
 
-/// Transposes `R` rows of [`LANES`] entries: row i is read at `from + i·stride`, column j is written at `to +
+/// Transposes `R` rows of [`LANES`] entries: reads row i at `from + i·stride`, writes column j at `to +
 /// j·step`.
 ///
 /// Columns are written in ascending order as whole vectors, with zeros for rows `R` and beyond.
@@ -147,7 +148,7 @@ pub fn add_selected_products(x: &[f32], rows: &[f32], selected: &[u32; LANES], s
     let whole = d / LANES * LANES;
     // SAFETY: the caller detected AVX-512. A row begins at row·d and has d entries inside `rows`, as
     // asserted. Vectors begin at multiples of LANES and end at `whole` ≤ d.
-    #[expect(unsafe_code, reason = "instruction set selected at run time")]
+    #[expect(unsafe_code, reason = "instruction set chosen at run time")]
     unsafe {
         selected_kernel(&x[..whole], selected.map(|row| rows.as_ptr().add(row as usize * d)), sums);
     }
@@ -181,12 +182,10 @@ unsafe fn selected_kernel(x: &[f32], rows: [*const f32; LANES], sums: &mut [f32;
     }
 }
 
-/// `sums` `[M, NR]` += `left` · `rows`ᵀ without packing: each square of `rows` is transposed in registers and
-/// used at once.
+/// `sums` `[M, NR]` += `left` · `rows`ᵀ, with squares of `rows` transposed in registers instead of packed.
 ///
-/// `left` is `[width, M]`; `rows` is `[count, stride]`, of which the first `width` columns count. With
-/// `fresh`, sums start at 0. `count` and `width` must be multiples of [`LANES`]. The processor must have
-/// AVX-512.
+/// `left` is `[width, M]`; the first `width` columns of `rows` `[count, stride]` count. With `fresh`, sums
+/// start at 0. `count` and `width` must be multiples of [`LANES`]. The processor must have AVX-512.
 pub fn multiply_thin<const M: usize>(
     left: &[f32],
     rows: &[f32],
@@ -201,7 +200,7 @@ pub fn multiply_thin<const M: usize>(
     for row in (0..count).step_by(LANES) {
         // SAFETY: the caller detected AVX-512. `count` is a multiple of LANES, so LANES rows of `width` ≤
         // `stride` entries and LANES sums begin at `row`.
-        #[expect(unsafe_code, reason = "instruction set selected at run time")]
+        #[expect(unsafe_code, reason = "instruction set chosen at run time")]
         unsafe {
             let from = rows.as_ptr().add(row * stride);
             thin_kernel::<M>(left, from, stride, width, sums.as_mut_ptr().add(row), fresh);
@@ -247,8 +246,7 @@ unsafe fn thin_kernel<const M: usize>(
     }
 }
 
-/// Microkernel: `to[r] = from[r] + tile[r] · panel` for `R` ≤ [`MR`] rows, `tile` `[d, R]`, `panel` `[d,
-/// NR]`.
+/// Microkernel: `to = from + tileᵀ · panel`, `tile` `[d, R]`, `R` ≤ [`MR`], `panel` `[d, NR]`.
 ///
 /// # Safety
 /// The processor has AVX-512. Row r < `R` of `from` begins at r·`from_stride`, of `to` at r·`to_stride`, with
