@@ -1,3 +1,5 @@
+//! Writes activations to a store as they are harvested.
+
 use std::path::{Path, PathBuf};
 
 use super::encoding::{Precision, decode, encode};
@@ -5,7 +7,7 @@ use super::moments::RunningMoments;
 use super::set::{ActivationError, ActivationSet, Sidecar, VERSION, sidecar_path};
 use crate::base::{AtomicFile, Digester, FileError, HookPoint, write_atomic};
 
-/// Writes a store of activations, batch by batch; see `set.rs` for the format.
+/// A store being written, one batch at a time; see `set.rs` for the format.
 pub struct ActivationWriter {
     hook: HookPoint,
     width: usize,

@@ -1,3 +1,5 @@
+//! Seeded random numbers: ChaCha8, keyed by the SHA-256 digest of seed and stream name.
+
 use rand::RngCore;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};

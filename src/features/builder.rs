@@ -1,3 +1,5 @@
+//! The streaming pass that draws each feature's fragments; the draws themselves are in `draw.rs`.
+
 use rayon::prelude::*;
 
 use crate::base::{Matrix, Stream};

@@ -1,3 +1,5 @@
+//! What is kept of one feature during the streaming pass.
+
 use super::extremes::{Candidate, End, Extremes};
 use super::priority::{Priorities, Purpose, Reservoir};
 use super::protocol::Protocol;

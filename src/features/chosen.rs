@@ -1,3 +1,5 @@
+//! Activations of the chosen fragments, collected when these are encoded again.
+
 use std::collections::BTreeMap;
 
 use crate::base::Matrix;

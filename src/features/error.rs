@@ -1,3 +1,5 @@
+//! Errors of this folder.
+
 /// Why feature records could not be made.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages name the fields")]

@@ -1,3 +1,5 @@
+//! The fragments with the largest or smallest maxima, one per document.
+
 use std::cmp::Ordering;
 
 /// A fragment and the feature's maximum on it.

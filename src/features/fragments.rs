@@ -1,3 +1,5 @@
+//! Evaluation fragments and their documents.
+
 use std::collections::HashMap;
 
 use crate::base::TokenBatch;

@@ -1,3 +1,5 @@
+//! Feature records: what the streaming pass found, completed with tokens and activations.
+
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::draw::{Chosen, FeatureSummary, QuantilePick};

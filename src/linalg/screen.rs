@@ -13,7 +13,7 @@ use super::half_panels::{HalfPanels, has_half_products};
 use super::panels::{add_selected_products, has_avx512};
 use super::select::Reaching;
 
-/// The matrix `w` `[n, d]` in bf16, with what is needed to screen products with it.
+/// The matrix `w` `[n, d]` in bf16 and the largest bias, for screening products.
 #[derive(Debug, Default)]
 pub struct Screen {
     half: HalfPanels,

@@ -1,3 +1,5 @@
+//! Sparse codes in compressed row format, and the scan for non-zero entries.
+
 use crate::base::Matrix;
 
 use super::vector::{Vectorised, vectorised};
