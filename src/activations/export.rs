@@ -1,22 +1,22 @@
-//! Activations of given sequences as one safetensors file, written batch by batch.
+//! Writes activations of given sequences to one safetensors file, batch by batch.
 
 use std::path::Path;
 
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::harvest::{BATCH_TOKENS, HarvestError};
+use super::harvest::{HarvestError, batches};
 use crate::base::{AtomicFile, FileError, HookPoint, TokenBatch};
 use crate::subject::SubjectModel;
 
-/// Name of the logits among the tensors.
+/// Name of the logits tensor.
 const LOGITS: &str = "logits";
 
-/// A tensor of the file: its name and its shape `[sequences, positions, width]`.
+/// Name and shape `[sequences, positions, width]` of a tensor in the file.
 pub type Exported = (String, [usize; 3]);
 
-/// Runs `subject` over `tokens` and writes one f32 tensor `[sequences, positions, width]` for each hook point,
-/// and `logits` if wanted, to `path`. Memory holds one batch, whatever the number of sequences.
+/// Runs `subject` over `tokens` and writes to `path` one f32 tensor `[sequences, positions, width]` per hook
+/// point, and `logits` if wanted. Memory holds one batch at a time.
 pub fn export(
     subject: &dyn SubjectModel,
     tokens: &TokenBatch,
@@ -32,15 +32,11 @@ pub fn export(
         tensors.push((LOGITS.into(), [tokens.rows(), tokens.cols(), subject.info().vocab]));
     }
     let header = header(&tensors, path)?;
-    let rows_at_once = (BATCH_TOKENS / tokens.cols()).max(1);
-    // Before the file is begun, and with places that count from the first sequence.
+    // Checked as a whole, before the file is created: messages then give positions within all sequences.
     subject.check_tokens(tokens)?;
     let mut file = AtomicFile::create(path)?;
     file.write(&header)?;
-    for start in (0..tokens.rows()).step_by(rows_at_once) {
-        let rows = rows_at_once.min(tokens.rows() - start);
-        let ids = tokens.ids()[start * tokens.cols()..(start + rows) * tokens.cols()].to_vec();
-        let Some(batch) = TokenBatch::new(ids, tokens.cols()) else { continue };
+    for (start, batch) in batches(tokens) {
         let mut parts = subject.activations(&batch, hooks)?;
         if logits {
             parts.push(subject.logits(&batch)?);
@@ -57,7 +53,7 @@ pub fn export(
     Ok(tensors)
 }
 
-/// Length, JSON and padding, as the format asks for it.
+/// The safetensors header: its length, JSON, and padding to 8 bytes.
 fn header(tensors: &[Exported], path: &Path) -> Result<Vec<u8>, FileError> {
     let failed = |reason: String| FileError {
         action: "write",

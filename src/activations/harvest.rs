@@ -1,36 +1,38 @@
-//! One pass of the subject over tokens, written to a store per hook point.
+//! Runs the subject model over tokens once and writes the activations of each hook point to a store.
+//!
+//! For fitting, rows of extreme norm are left out: those above 10 times the median norm of the first 16,384
+//! rows. They are attention sinks, whose size would dominate everything else.
 
 use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::set::{ActivationError, ActivationSet, ActivationWriter, Precision};
+use super::{ActivationError, ActivationSet, ActivationWriter, Precision};
 use crate::base::{FileError, HookPoint, Matrix, TokenBatch};
 use crate::subject::{SubjectError, SubjectModel};
 
-/// Tokens of one forward pass. Large enough for the products, small enough for the cache and memory.
-pub(super) const BATCH_TOKENS: usize = 4096;
+/// Tokens per forward pass: enough for efficient products, few enough for cache and memory.
+const BATCH_TOKENS: usize = 4096;
 
-/// The median norm, against which outliers are measured, is taken over this many first rows.
+/// First rows from which the median norm is taken.
 const NORM_SAMPLE_ROWS: usize = 16_384;
 
-/// Rows whose norm exceeds this many medians are left out of fitting: attention sinks, whose size
-/// would drown everything else.
+/// Rows with a norm above this multiple of the median are left out of fitting.
 const NORM_LIMIT: f32 = 10.0;
 
 /// Which rows of a pass are kept.
 #[derive(Clone, Copy)]
 pub enum Keep<'a> {
-    /// For fitting: those of the tokens whose places among all tokens are told, without rows of extreme norm.
+    /// For fitting: tokens whose index satisfies the predicate, without rows of extreme norm.
     Fitting(&'a (dyn Fn(usize) -> bool + Sync)),
-    /// For evaluating: every row, in order.
+    /// For evaluating: all rows, in order.
     Everything,
 }
 
-/// Trouble while harvesting.
+/// Why harvesting failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HarvestError {
-    /// The subject could not be run.
+    /// The subject model could not be run.
     #[error(transparent)]
     Subject(#[from] SubjectError),
     /// The store could not be written, or its content is unusable.
@@ -39,16 +41,16 @@ pub enum HarvestError {
     /// A file could not be written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The caller asked to stop.
+    /// The caller requested to stop.
     #[error("stopped on request")]
     Stopped,
 }
 
 /// Runs `subject` over `tokens` once and writes the activations of each hook point to its path.
 ///
-/// `on_tokens` hears of progress in tokens and answers whether to go on. The sets come in the order
-/// of `targets`; one whose rows turn out to be unusable when all are there, such as a constant, is
-/// an error of its own, and the others are kept.
+/// `on_tokens` receives the number of tokens done and returns whether to continue. Sets are returned in the
+/// order of `targets`. A set with unusable rows, such as constant ones, is an error of its own; the other
+/// sets are kept.
 pub fn harvest(
     subject: &dyn SubjectModel,
     tokens: &TokenBatch,
@@ -69,24 +71,29 @@ pub fn harvest(
             })
         })
         .collect::<Result<Vec<Store>, HarvestError>>()?;
-    let rows_at_once = (BATCH_TOKENS / tokens.cols()).max(1);
-    for start in (0..tokens.rows()).step_by(rows_at_once) {
-        let rows = rows_at_once.min(tokens.rows() - start);
-        let ids = tokens.ids()[start * tokens.cols()..(start + rows) * tokens.cols()].to_vec();
-        let Some(batch) = TokenBatch::new(ids, tokens.cols()) else { continue };
+    for (first_row, batch) in batches(tokens) {
+        let start = first_row * tokens.cols();
         let activations = subject.activations(&batch, &hooks)?;
         stores
             .par_iter_mut()
             .zip(activations)
-            .try_for_each(|(store, matrix)| store.push(matrix, &batch, start * tokens.cols(), keep))?;
-        if !on_tokens((start + rows) * tokens.cols()) {
+            .try_for_each(|(store, matrix)| store.push(matrix, &batch, start, keep))?;
+        if !on_tokens(start + batch.ids().len()) {
             return Err(HarvestError::Stopped);
         }
     }
     Ok(stores.into_par_iter().map(Store::finish).collect())
 }
 
-/// Where the rows of a store harvested with [`Keep::Fitting`] stand among `n_tokens`, row by row.
+/// Batches of whole sequences for one forward pass each, with the index of their first sequence.
+pub(super) fn batches(tokens: &TokenBatch) -> impl Iterator<Item = (usize, TokenBatch)> {
+    let cols = tokens.cols();
+    let rows = (BATCH_TOKENS / cols).max(1);
+    let parts = tokens.ids().chunks(rows * cols).enumerate();
+    parts.filter_map(move |(nth, ids)| Some((nth * rows, TokenBatch::new(ids.to_vec(), cols)?)))
+}
+
+/// Indices, among `n_tokens` tokens, of the rows of a store harvested with [`Keep::Fitting`], row by row.
 pub fn fitted_places(
     set: &ActivationSet,
     n_tokens: usize,
@@ -96,23 +103,23 @@ pub fn fitted_places(
     (0..n_tokens).filter(move |&place| is_fitted(place) && left_out.next_if_eq(&place).is_none())
 }
 
-/// A store being filled; the first rows wait until the median norm is known.
+/// A store being filled. The first rows wait until the median norm is known.
 struct Store {
     writer: ActivationWriter,
     sample: Vec<Candidates>,
     limit: Option<f32>,
 }
 
-/// Rows that may be fitted on.
+/// Rows to fit on unless their norm is extreme.
 struct Candidates {
     rows: Matrix,
     ids: Vec<u32>,
-    /// Where each stands among all tokens of the pass.
+    /// Index of each row among all tokens of the pass.
     places: Vec<usize>,
 }
 
 impl Store {
-    /// `start` is the place of the batch's first token.
+    /// `start` is the index of the batch's first token.
     fn push(
         &mut self,
         matrix: Matrix,
@@ -137,7 +144,7 @@ impl Store {
         }
     }
 
-    /// Writes what waited.
+    /// Determines the limit and writes the waiting rows.
     fn release(&mut self) -> Result<(), ActivationError> {
         let mut norms: Vec<f32> = self
             .sample
@@ -156,7 +163,7 @@ impl Store {
 
     fn write(&mut self, candidates: &Candidates, limit: f32) -> Result<(), ActivationError> {
         let Candidates { rows, ids, places } = candidates;
-        // A NaN norm is kept, so that the store refuses it by name instead of losing it here.
+        // A NaN norm is kept, so that the store reports it instead of dropping it silently.
         let (kept, out): (Vec<usize>, Vec<usize>) = (0..rows.rows()).partition(|&row| {
             let norm = norm(rows.row(row));
             norm <= limit || norm.is_nan()

@@ -1,13 +1,20 @@
-//! Activations harvested once and read by every method in the same order.
+//! Activations, harvested once and read by every method in the same order.
 //!
 //! In: contexts, a subject.
 //! Out: shards on disk with a digest, seeded batches, moments.
 //! Never: knows a dictionary.
 
+mod encoding;
 mod export;
 mod harvest;
+mod moments;
 mod set;
+mod shuffle;
+mod writer;
 
+pub use encoding::Precision;
 pub use export::{Exported, export};
 pub use harvest::{HarvestError, Keep, fitted_places, harvest};
-pub use set::{ActivationError, ActivationSet, ActivationWriter, Batches, Precision};
+pub use set::{ActivationError, ActivationSet};
+pub use shuffle::Batches;
+pub use writer::ActivationWriter;

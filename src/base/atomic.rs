@@ -1,3 +1,5 @@
+//! Files that are written completely or not at all, and file operations whose errors name the path.
+
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -5,15 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::FileError;
 
-/// Files started by this process: two under way for one path must not share a temporary name.
+/// Number of files started by this process. It keeps temporary names distinct.
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> FileError + 'a {
     move |source| FileError { action, path: path.to_path_buf(), source }
 }
 
-/// A file that appears under its name only when it is complete: written beside it under a
-/// temporary name, flushed to disk, then renamed. A killed run leaves no half-written result.
+/// A file that appears under its name only when complete: it is written under a temporary name beside it,
+/// flushed to disk, then renamed. A killed run leaves no half-written result.
 #[derive(Debug)]
 pub struct AtomicFile {
     writer: BufWriter<File>,
@@ -23,7 +25,7 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Starts the file; its folder is made if it is missing.
+    /// Starts the file and creates its folder if missing.
     pub fn create(path: &Path) -> Result<Self, FileError> {
         if let Some(folder) = path.parent() {
             create_dir_all(folder)?;
@@ -40,12 +42,12 @@ impl AtomicFile {
         })
     }
 
-    /// Adds bytes.
+    /// Appends bytes at the current position.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), FileError> {
         self.writer.write_all(bytes).map_err(failed("write", &self.path))
     }
 
-    /// Goes on at byte `place`, counted from the start; what lies between stays as it is.
+    /// Moves the position to byte `place` from the start.
     pub fn seek(&mut self, place: u64) -> Result<(), FileError> {
         self.writer.seek(SeekFrom::Start(place)).map_err(failed("write", &self.path)).map(drop)
     }
@@ -63,25 +65,25 @@ impl AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if !self.committed {
-            // Nothing depends on the temporary file; a leftover is harmless.
+            // A leftover temporary file is harmless.
             let _ = fs::remove_file(&self.temporary);
         }
     }
 }
 
-/// Writes a whole file at once, or leaves what was there.
+/// Writes a whole file, or leaves the former one unchanged.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let mut file = AtomicFile::create(path)?;
     file.write(bytes)?;
     file.commit()
 }
 
-/// Makes a folder and those above it.
+/// Creates a folder and its parents.
 pub fn create_dir_all(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(failed("create", path))
 }
 
-/// Opens a file of a model. Fails at once on pipes and devices, which may be waited for or read without end.
+/// Opens a model file. Rejects pipes and devices at once: reading them may block or never end.
 pub fn open(path: &Path) -> Result<File, FileError> {
     let metadata = fs::metadata(path).map_err(failed("read", path))?;
     if !metadata.is_file() {
@@ -91,19 +93,19 @@ pub fn open(path: &Path) -> Result<File, FileError> {
     File::open(path).map_err(failed("read", path))
 }
 
-/// A whole file of a model: see [`open`].
+/// Reads a whole model file; see [`open`].
 pub fn read_regular(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes).map_err(failed("read", path))?;
     Ok(bytes)
 }
 
-/// A whole file.
+/// Reads a whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(failed("read", path))
 }
 
-/// A whole text file.
+/// Reads a whole text file.
 pub fn read_to_string(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(failed("read", path))
 }

@@ -1,14 +1,16 @@
+//! Outcomes of work on one feature, and their tally.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What became of one piece of work on one feature. Only `Done` can reach the next stage.
+/// Outcome of one piece of work on one feature. Only `Done` reaches the next stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Attempt<T> {
-    /// It worked.
+    /// It succeeded.
     Done(T),
-    /// It did not, for a reason that is counted.
+    /// There is no value, for a reason that is counted.
     Missing(Missing),
 }
 
@@ -21,8 +23,7 @@ impl<T> Attempt<T> {
         }
     }
 
-    /// All values, or why the first one is missing: what rests on several pieces of work is complete
-    /// or it is not there. Nothing after the first missing one is looked at.
+    /// All values, or the reason of the first missing one. Nothing after that one is evaluated.
     pub fn all(attempts: impl IntoIterator<Item = Self>) -> Attempt<Vec<T>> {
         let mut values = Vec::new();
         for attempt in attempts {
@@ -34,7 +35,7 @@ impl<T> Attempt<T> {
         Attempt::Done(values)
     }
 
-    /// The value made into another.
+    /// Applies `make` to the value.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Attempt<U> {
         match self {
             Self::Done(value) => Attempt::Done(make(value)),
@@ -43,20 +44,20 @@ impl<T> Attempt<T> {
     }
 }
 
-/// Why there is no value; the text is a stable snake_case reason that tallies count by.
+/// Why there is no value. The text is a stable snake_case reason under which tallies count it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", content = "reason")]
 pub enum Missing {
-    /// The feature was not eligible, so nothing was asked of it.
+    /// The feature was not eligible, so the work was not attempted.
     Skipped(String),
-    /// The number does not exist for this feature (constant truth, say).
+    /// The number does not exist for this feature, for instance because the truth is constant.
     Undefined(String),
-    /// The work was tried and did not come out.
+    /// The work was attempted and failed.
     Failed(String),
 }
 
 impl Missing {
-    /// The reason, whatever the kind.
+    /// The reason, for any kind.
     pub fn reason(&self) -> &str {
         match self {
             Self::Skipped(reason) | Self::Undefined(reason) | Self::Failed(reason) => reason,
@@ -79,7 +80,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Features walked.
+    /// Number of features walked.
     pub fn requested(&self) -> usize {
         self.scored + self.undefined + self.failed + self.skipped.values().sum::<usize>()
     }
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_are_there_or_the_first_that_is_missing_says_why() {
+    fn all_values_or_the_first_missing_reason() {
         let missing = |reason: &str| Attempt::<u8>::Missing(Missing::Failed(reason.into()));
         assert_eq!(Attempt::all([Attempt::Done(1), Attempt::Done(2)]), Attempt::Done(vec![1, 2]));
         let broken = Attempt::all([Attempt::Done(1), missing("first"), missing("second")]);

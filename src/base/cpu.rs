@@ -1,4 +1,6 @@
-/// The widest vector instruction set found at run time, as it decides which matrix kernels run.
+//! Facts about the processor and this process.
+
+/// The widest vector instruction set found at run time; it decides which matrix kernels run.
 pub fn instruction_set() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
@@ -16,16 +18,20 @@ pub fn instruction_set() -> &'static str {
     }
 }
 
-/// The processor's own name, where the system tells it without privileges.
+/// The processor's model name, if the system reports it without privileges.
 pub fn cpu_name() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    line.split_once(':').map(|(_, name)| name.trim().to_string())
+    field("/proc/cpuinfo", "model name")
 }
 
-/// Largest resident memory of this process so far, in bytes; known on Linux only.
+/// Peak resident memory of this process, in bytes; known on Linux only.
 pub fn peak_memory_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+    let kilobytes: u64 = field("/proc/self/status", "VmHWM")?.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// The first `name: value` line of a system file.
+fn field(path: &str, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_once(':').map(|(_, value)| value.trim().to_string())
 }

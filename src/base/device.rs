@@ -1,10 +1,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Where dense work is done: `cpu`, `cuda`, or `cuda:N` for the N-th GPU, counted from 0.
+/// A device for dense computation: `cpu`, `cuda`, or `cuda:N` for the N-th GPU from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceName {
-    /// This process's threads.
+    /// The threads of this process.
     #[default]
     Cpu,
     /// An NVIDIA GPU.
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_they_are_written() {
+    fn names_parse_as_they_print() {
         for name in [DeviceName::Cpu, DeviceName::Cuda(0), DeviceName::Cuda(3)] {
             assert_eq!(name.to_string().parse(), Ok(name));
         }

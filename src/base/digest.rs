@@ -1,13 +1,15 @@
+//! SHA-256 digests of artefacts and of their inputs.
+
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-/// SHA-256 of an artefact or of the inputs that made it, printed as 64 hex digits.
+/// A SHA-256 digest, printed as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Digest of some bytes alone.
+    /// Digest of raw bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
@@ -27,7 +29,7 @@ impl Digest {
         self.hex()[..16].to_string()
     }
 
-    /// Reads the 64 hex digits that `hex` writes.
+    /// Parses 64 hex digits, as written by `hex`.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != 64 || !text.is_ascii() {
             return None;
@@ -79,13 +81,12 @@ impl<'de> serde::Deserialize<'de> for Digest {
     }
 }
 
-/// Digests a sequence of labelled parts; each part is preceded by its length, so no two different
-/// sequences give the same bytes.
+/// Digests a sequence of parts, each preceded by its length, so that different sequences never collide.
 #[derive(Clone)]
 pub struct Digester(Sha256);
 
 impl Digester {
-    /// Starts with what kind of thing is being digested.
+    /// Starts with the kind of thing to digest.
     pub fn new(kind: &str) -> Self {
         let mut digester = Self(Sha256::new());
         digester.text(kind);
@@ -109,7 +110,7 @@ impl Digester {
         self.bytes(&digest.0)
     }
 
-    /// Adds a value by its JSON form; maps of the project keep their keys in a fixed order.
+    /// Adds a value as JSON. Maps in this project have a fixed key order.
     pub fn json<T: serde::Serialize>(&mut self, value: &T) -> &mut Self {
         match serde_json::to_vec(value) {
             Ok(bytes) => self.bytes(&bytes),
@@ -117,13 +118,13 @@ impl Digester {
         }
     }
 
-    /// Adds bytes of a stream whose whole length is not known yet; close it with a length.
+    /// Adds bytes of a stream of unknown length. The caller must add the length at the end.
     pub fn stream(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.update(bytes);
         self
     }
 
-    /// The digest of everything added.
+    /// The digest of all parts.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boundaries_between_parts_matter() {
+    fn part_boundaries_change_the_digest() {
         let joined = |parts: &[&str]| {
             let mut digester = Digester::new("t");
             for part in parts {

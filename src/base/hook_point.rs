@@ -1,28 +1,38 @@
+//! Hook points: named activations of a model, spelled as in TransformerLens.
+
 use std::fmt;
 use std::str::FromStr;
 
-/// Where in a block an activation is taken. Widths: `d_model`, except `AttnZ`
-/// (`n_heads · d_head`) and `MlpPost` (`d_mlp`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Place in a block. Activations have width `d_model`; `AttnZ` has `n_heads · d_head`, `MlpPost` has `d_mlp`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr, strum::EnumString,
+)]
 pub enum Site {
     /// Residual stream entering the block.
+    #[strum(serialize = "hook_resid_pre")]
     ResidPre,
-    /// Residual stream between attention and MLP; absent where the two run in parallel.
+    /// Residual stream between attention and MLP; absent in models that run both in parallel.
+    #[strum(serialize = "hook_resid_mid")]
     ResidMid,
     /// Residual stream leaving the block.
+    #[strum(serialize = "hook_resid_post")]
     ResidPost,
-    /// What attention adds to the stream.
+    /// Output of attention, which is added to the residual stream.
+    #[strum(serialize = "hook_attn_out")]
     AttnOut,
-    /// Attention heads' outputs, concatenated, before the output projection.
+    /// Outputs of the attention heads, concatenated, before the output projection.
+    #[strum(serialize = "attn.hook_z")]
     AttnZ,
-    /// What the MLP adds to the stream.
+    /// Output of the MLP, which is added to the residual stream.
+    #[strum(serialize = "hook_mlp_out")]
     MlpOut,
     /// MLP neurons: the input of the down projection.
+    #[strum(serialize = "mlp.hook_post")]
     MlpPost,
 }
 
 impl Site {
-    /// Every site, in the order a block computes them.
+    /// All sites, in the order in which a block computes them.
     pub const ALL: [Self; 7] = [
         Self::ResidPre,
         Self::AttnZ,
@@ -33,50 +43,34 @@ impl Site {
         Self::ResidPost,
     ];
 
-    /// The name within a block, spelled as TransformerLens does.
+    /// The name within a block, as in TransformerLens.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::ResidPre => "hook_resid_pre",
-            Self::ResidMid => "hook_resid_mid",
-            Self::ResidPost => "hook_resid_post",
-            Self::AttnOut => "hook_attn_out",
-            Self::AttnZ => "attn.hook_z",
-            Self::MlpOut => "hook_mlp_out",
-            Self::MlpPost => "mlp.hook_post",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|site| site.name() == text)
+        self.into()
     }
 }
 
-/// A named activation of the subject model, spelled as TransformerLens does.
+/// A named activation of the subject model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HookPoint {
     /// Token embedding, `hook_embed`.
     Embed,
     /// `blocks.LAYER.SITE`.
     Block {
-        /// Block number, from 0.
+        /// Index of the block, from 0.
         layer: usize,
-        /// Where in the block.
+        /// Place in the block.
         site: Site,
     },
 }
 
+#[cfg(test)]
 impl HookPoint {
-    /// The block it belongs to; none for the embedding.
+    /// Index of the block; none for the embedding.
     pub fn layer(self) -> Option<usize> {
         match self {
             Self::Embed => None,
             Self::Block { layer, .. } => Some(layer),
         }
-    }
-
-    /// The name with path separators and dots made safe for a file name.
-    pub fn file_name(self) -> String {
-        self.to_string()
     }
 }
 
@@ -89,7 +83,7 @@ impl fmt::Display for HookPoint {
     }
 }
 
-/// Text that names no hook point.
+/// A text that is not a hook point.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown hook point `{0}`: expected `hook_embed` or `blocks.LAYER.SITE`, where LAYER is a number \
@@ -124,7 +118,7 @@ impl<'de> serde::Deserialize<'de> for HookPoint {
     }
 }
 
-/// Hook points as a suite writes them: one, every layer (`*`) or some layers (`{0,2}`).
+/// Hook points as written in a suite: one, every layer (`*`) or some layers (`{0,2}`).
 ///
 /// ```
 /// use autointerp::base::HookSelector;
@@ -151,26 +145,17 @@ pub enum HookSelector {
 }
 
 impl HookSelector {
-    /// The hook points meant in a model of `n_layers` blocks; `Err` names the first layer it lacks.
+    /// The hook points in a model of `n_layers` blocks; `Err` is the first layer that does not exist.
     pub fn expand(&self, n_layers: usize) -> Result<Vec<HookPoint>, usize> {
-        match self {
-            Self::Embed => Ok(vec![HookPoint::Embed]),
-            Self::EveryLayer(site) => {
-                Ok((0..n_layers).map(|layer| HookPoint::Block { layer, site: *site }).collect())
-            }
-            Self::Layers { layers, site } => {
-                layers
-                    .iter()
-                    .map(|&layer| {
-                        if layer < n_layers {
-                            Ok(HookPoint::Block { layer, site: *site })
-                        } else {
-                            Err(layer)
-                        }
-                    })
-                    .collect()
-            }
+        let (layers, site) = match self {
+            Self::Embed => return Ok(vec![HookPoint::Embed]),
+            Self::EveryLayer(site) => ((0..n_layers).collect(), *site),
+            Self::Layers { layers, site } => (layers.clone(), *site),
+        };
+        if let Some(&missing) = layers.iter().find(|&&layer| layer >= n_layers) {
+            return Err(missing);
         }
+        Ok(layers.into_iter().map(|layer| HookPoint::Block { layer, site }).collect())
     }
 }
 
@@ -184,7 +169,7 @@ impl FromStr for HookSelector {
         }
         let rest = text.strip_prefix("blocks.").ok_or_else(unknown)?;
         let (layer, site) = rest.split_once('.').ok_or_else(unknown)?;
-        let site = Site::parse(site).ok_or_else(unknown)?;
+        let site = site.parse().map_err(|_| unknown())?;
         if layer == "*" {
             return Ok(Self::EveryLayer(site));
         }

@@ -12,18 +12,16 @@ impl Matrix {
         Self { rows, cols, data: vec![0.0; rows * cols] }
     }
 
-    /// Takes `data`, row after row; none where its length is not `rows · cols`.
+    /// A matrix of row-major `data`; none if its length is not `rows · cols`.
     pub fn from_vec(rows: usize, cols: usize, data: Vec<f32>) -> Option<Self> {
         (data.len() == rows * cols).then_some(Self { rows, cols, data })
     }
 
-    /// Fills entry `(row, col)` with `value(row, col)`.
+    /// Sets each entry to `value(row, col)`.
     pub fn from_fn(rows: usize, cols: usize, mut value: impl FnMut(usize, usize) -> f32) -> Self {
         let mut data = Vec::with_capacity(rows * cols);
         for row in 0..rows {
-            for col in 0..cols {
-                data.push(value(row, col));
-            }
+            data.extend((0..cols).map(|col| value(row, col)));
         }
         Self { rows, cols, data }
     }
@@ -43,7 +41,7 @@ impl Matrix {
         &self.data[row * self.cols..(row + 1) * self.cols]
     }
 
-    /// One row, to change.
+    /// One row, mutable.
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
         &mut self.data[row * self.cols..(row + 1) * self.cols]
     }
@@ -53,22 +51,22 @@ impl Matrix {
         self.data[row * self.cols + col]
     }
 
-    /// All entries, row after row.
+    /// All entries, row-major.
     pub fn data(&self) -> &[f32] {
         &self.data
     }
 
-    /// All entries, to change.
+    /// All entries, mutable.
     pub fn data_mut(&mut self) -> &mut [f32] {
         &mut self.data
     }
 
-    /// The entries themselves.
+    /// All entries, row-major, without a copy.
     pub fn into_vec(self) -> Vec<f32> {
         self.data
     }
 
-    /// Rows one after another.
+    /// All rows in order.
     pub fn iter_rows(&self) -> impl Iterator<Item = &[f32]> {
         self.data.chunks_exact(self.cols.max(1))
     }
@@ -78,12 +76,10 @@ impl Matrix {
         Self::from_fn(self.cols, self.rows, |row, col| self.at(col, row))
     }
 
-    /// The chosen rows, in the order given.
+    /// The given rows, in the order given.
     pub fn select_rows(&self, rows: &[usize]) -> Self {
         let mut data = Vec::with_capacity(rows.len() * self.cols);
-        for &row in rows {
-            data.extend_from_slice(self.row(row));
-        }
+        rows.iter().for_each(|&row| data.extend_from_slice(self.row(row)));
         Self { rows: rows.len(), cols: self.cols, data }
     }
 }

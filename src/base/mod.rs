@@ -1,6 +1,6 @@
-//! Ground floor: names, digests, named seed streams, matrices, atomic files, attempts and tallies.
+//! Foundation: names, digests, named seed streams, matrices, atomic files, attempts and tallies.
 //!
-//! In: nothing but the standard library and small crates.
+//! In: only the standard library and small crates.
 //! Out: types that every other folder may use.
 //! Never: imports another folder of this crate, knows a model, a corpus or a statistic.
 
@@ -28,21 +28,21 @@ pub use stopwatch::Stopwatch;
 pub use stream::Stream;
 pub use token_batch::TokenBatch;
 
-/// A file that could not be read, written or created, with its path.
+/// A file operation that failed, with its path.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} `{}`", path.display())]
 pub struct FileError {
-    /// What was tried, in the words of the message: "read", "write", "create".
+    /// The operation as worded in the message: "read", "write", "create".
     pub action: &'static str,
-    /// The file or folder it was tried on.
+    /// The file or folder.
     pub path: std::path::PathBuf,
-    /// The operating system's answer.
+    /// The operating system's error.
     #[source]
     pub source: std::io::Error,
 }
 
 impl FileError {
-    /// True where the failed action was meant to change the disk.
+    /// Whether the failed operation was meant to change the disk.
     pub fn is_write(&self) -> bool {
         self.action != "read"
     }

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-/// Wall-clock time since it was started: for reports and progress, never for a result.
+/// Wall-clock time since a start: for reports and progress, never for a result.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);
 

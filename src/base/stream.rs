@@ -1,3 +1,5 @@
+//! Seeded random numbers: ChaCha8, keyed by the SHA-256 digest of seed and stream name.
+
 use rand::RngCore;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -5,10 +7,10 @@ use rand_chacha::ChaCha8Rng;
 
 use super::digest::Digester;
 
-/// A seeded stream of randomness with a name.
+/// A seeded, named stream of random numbers.
 ///
-/// Every function that draws takes `&mut Stream`; streams of different names are independent, so
-/// adding a draw in one place never shifts the draws of another.
+/// Every function that draws takes `&mut Stream`. Streams with different names are independent, so an added
+/// draw in one place never shifts the draws of another.
 #[derive(Debug, Clone)]
 pub struct Stream(ChaCha8Rng);
 
@@ -20,7 +22,7 @@ impl Stream {
         Self(ChaCha8Rng::from_seed(digester.finish().bytes()))
     }
 
-    /// A stream of its own for a part of this one's work, untouched by how much this one has drawn.
+    /// A stream named by parts, independent of how much other streams have drawn.
     pub fn named(seed: u64, parts: &[&str]) -> Self {
         Self::new(seed, &parts.join("/"))
     }
@@ -40,12 +42,12 @@ impl Stream {
         self.0.sample(rand_distr::StandardNormal)
     }
 
-    /// Shuffles in place, every order equally likely.
+    /// Shuffles in place, uniformly.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         items.shuffle(&mut self.0);
     }
 
-    /// A random order of `0..n`.
+    /// A uniformly random order of `0..n`.
     pub fn permutation(&mut self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
         self.shuffle(&mut order);

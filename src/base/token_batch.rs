@@ -1,4 +1,4 @@
-/// Token ids `[rows, cols]`, row-major: `rows` sequences of `cols` positions each.
+/// Token ids `[rows, cols]`, row-major: `rows` sequences of `cols` positions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenBatch {
     ids: Vec<u32>,
@@ -6,8 +6,7 @@ pub struct TokenBatch {
 }
 
 impl TokenBatch {
-    /// Takes `ids`, sequence after sequence; none where they do not divide into whole sequences of
-    /// `cols` positions or there are no positions.
+    /// A batch of `ids`, one sequence after another; none if they are not whole sequences or `cols` is 0.
     pub fn new(ids: Vec<u32>, cols: usize) -> Option<Self> {
         (cols > 0 && ids.len().is_multiple_of(cols)).then_some(Self { ids, cols })
     }
@@ -17,12 +16,12 @@ impl TokenBatch {
         self.ids.len() / self.cols
     }
 
-    /// Positions in each.
+    /// Positions per sequence.
     pub fn cols(&self) -> usize {
         self.cols
     }
 
-    /// All ids, sequence after sequence.
+    /// All ids, one sequence after another.
     pub fn ids(&self) -> &[u32] {
         &self.ids
     }

@@ -1,3 +1,8 @@
+//! Per-fragment maxima and firing counts of a block of codes, dense or sparse.
+//!
+//!   maxima[f, j] = max over scored positions t of fragment f of code[f, t, j]
+//!   firing[f, j] = number of scored positions t with code[f, t, j] > 0
+
 use rayon::prelude::*;
 
 use crate::base::Matrix;
@@ -5,48 +10,38 @@ use crate::linalg::SparseCodes;
 
 use super::FeatureError;
 
-/// Bits of an f32 that are all set in NaN and in infinities only.
+/// Exponent bits of an f32: all set in NaN and infinities only.
 const EXPONENT: u32 = 0x7f80_0000;
 
-/// Of each fragment of a block and each feature, row-major [fragments, features].
+/// Row-major `[fragments, features]`.
 #[derive(Debug)]
 pub(super) struct FragmentMaxima {
-    /// Largest code over the positions that count.
     pub maxima: Vec<f32>,
-    /// Positions, of those that count, whose code is positive.
     pub firing: Vec<u32>,
 }
 
-/// The shape that a block of codes must have.
+/// The expected shape of a block of codes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BlockShape {
     pub n_features: usize,
     pub positions: usize,
     pub first_scored: usize,
-    /// Number of the block's first fragment, for messages.
+    /// Index of the block's first fragment, for messages.
     pub first_fragment: usize,
 }
 
 impl BlockShape {
     fn whole_fragments(&self, rows: usize, cols: usize) -> Result<usize, FeatureError> {
         let n_fragments = rows / self.positions;
-        if cols == self.n_features && rows == n_fragments * self.positions {
-            return Ok(n_fragments);
-        }
-        Err(FeatureError::BlockShape {
-            rows,
-            cols,
-            n_fragments,
-            positions: self.positions,
-            n_features: self.n_features,
-        })
+        FeatureError::check_shape([rows, cols], n_fragments, self.positions, self.n_features)?;
+        Ok(n_fragments)
     }
 
     fn not_finite(&self, feature: usize, nth_fragment: usize, value: f32) -> FeatureError {
         FeatureError::NotFinite { feature, fragment: self.first_fragment + nth_fragment, value }
     }
 
-    /// Maxima and firing counts per fragment, one worker per fragment.
+    /// Maxima and counts, one task per fragment.
     fn reduce(
         &self,
         n_fragments: usize,
@@ -64,7 +59,7 @@ impl BlockShape {
     }
 }
 
-/// `codes` is [fragments · positions, features].
+/// From dense codes `[fragments · positions, features]`.
 pub(super) fn dense_maxima(shape: BlockShape, codes: &Matrix) -> Result<FragmentMaxima, FeatureError> {
     let n_fragments = shape.whole_fragments(codes.rows(), codes.cols())?;
     shape.reduce(n_fragments, |fragment, maxima, firing| {
@@ -78,7 +73,7 @@ pub(super) fn dense_maxima(shape: BlockShape, codes: &Matrix) -> Result<Fragment
                 continue;
             }
             for ((max, count), &value) in maxima.iter_mut().zip(firing.iter_mut()).zip(row) {
-                // One instruction, where `f32::max` takes care of NaN.
+                // One instruction; `f32::max` also handles NaN.
                 *max = if value > *max { value } else { *max };
                 *count += u32::from(value > 0.0);
             }
@@ -87,7 +82,7 @@ pub(super) fn dense_maxima(shape: BlockShape, codes: &Matrix) -> Result<Fragment
     })
 }
 
-/// As `dense_maxima`, from sparse rows: absent codes are zero.
+/// From sparse rows; absent codes are zero.
 pub(super) fn sparse_maxima(shape: BlockShape, codes: &SparseCodes) -> Result<FragmentMaxima, FeatureError> {
     let n_fragments = shape.whole_fragments(codes.rows(), codes.cols())?;
     let n_scored = shape.positions.saturating_sub(shape.first_scored);

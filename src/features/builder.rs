@@ -1,19 +1,20 @@
+//! The streaming pass that draws each feature's fragments; the draws themselves are in `draw.rs`.
+
 use rayon::prelude::*;
 
 use crate::base::{Matrix, Stream};
 use crate::linalg::SparseCodes;
 
 use super::blocks::{BlockShape, FragmentMaxima, dense_maxima, sparse_maxima};
-use super::census::{Capacities, Census};
+use super::census::Census;
 use super::draw::{FeatureSummary, summarise};
 use super::extremes::Candidate;
 use super::{FeatureError, FragmentSet, Protocol};
 
 /// The streaming pass over one dictionary's codes of all evaluation fragments.
 ///
-/// Memory: about 24 bytes per fragment remembered (at most some 500 per feature, far fewer where a
-/// feature is sparse) and two bits per feature and document. Results depend neither on block sizes
-/// nor on the number of threads.
+/// Memory: about 24 bytes per fragment kept (at most some 500 per feature, far fewer for sparse features) and
+/// two bits per feature and document. Results depend neither on block sizes nor on the number of threads.
 #[derive(Debug)]
 pub struct RecordBuilder {
     protocol: Protocol,
@@ -24,8 +25,7 @@ pub struct RecordBuilder {
 }
 
 impl RecordBuilder {
-    /// For a dictionary of `n_features`. One number per feature is drawn from `stream`, which decides
-    /// all of its samples.
+    /// For a dictionary of `n_features`. `stream` gives each feature one number, which fixes its samples.
     pub fn new(
         n_features: usize,
         fragments: FragmentSet<'_>,
@@ -39,35 +39,31 @@ impl RecordBuilder {
             return Err(FeatureError::Protocol { protocol: protocol.name.clone(), problem });
         }
         let (documents, n_documents) = fragments.dense_documents();
-        let capacities = Capacities::of(protocol);
+
         Ok(Self {
             protocol: protocol.clone(),
             positions: fragments.positions(),
             documents,
             features: (0..n_features)
-                .map(|_| Census::new(stream.next_u64(), n_documents, capacities))
+                .map(|_| Census::new(stream.next_u64(), n_documents, protocol))
                 .collect(),
             next_fragment: 0,
         })
     }
 
-    /// Adds the codes `[n · positions, n_features]` of the next `n` fragments, the first of which is
-    /// `first_fragment`; blocks come in order and may be of any size.
+    /// Adds the codes `[n · positions, n_features]` of the next `n` fragments. Blocks come in order, of any
+    /// size.
     pub fn add_block(&mut self, first_fragment: usize, codes: &Matrix) -> Result<(), FeatureError> {
-        let shape = self.shape(first_fragment)?;
-        let block = dense_maxima(shape, codes)?;
-        self.add(block)
+        self.add(dense_maxima(self.shape(first_fragment)?, codes)?)
     }
 
-    /// As `add_block`, for codes of which most are zero: one sparse row per token.
+    /// [`RecordBuilder::add_block`] for sparse codes, one row per token.
     pub fn add_sparse_block(
         &mut self,
         first_fragment: usize,
         codes: &SparseCodes,
     ) -> Result<(), FeatureError> {
-        let shape = self.shape(first_fragment)?;
-        let block = sparse_maxima(shape, codes)?;
-        self.add(block)
+        self.add(sparse_maxima(self.shape(first_fragment)?, codes)?)
     }
 
     fn shape(&self, first_fragment: usize) -> Result<BlockShape, FeatureError> {
@@ -116,7 +112,7 @@ impl RecordBuilder {
             .into_par_iter()
             .with_min_len(16)
             .enumerate()
-            .map(|(feature, census)| summarise(feature, census, protocol, n_tokens))
+            .map(|(feature, census)| summarise(feature, &census, protocol, n_tokens))
             .collect())
     }
 }

@@ -1,3 +1,5 @@
+//! What is kept of one feature during the streaming pass.
+
 use super::extremes::{Candidate, End, Extremes};
 use super::priority::{Priorities, Purpose, Reservoir};
 use super::protocol::Protocol;
@@ -18,7 +20,7 @@ impl DocumentFlags {
         self.words[document as usize / 64] >> (document % 64) & 1 == 1
     }
 
-    /// Sets the flag; true where it was set already.
+    /// Sets the flag. Returns whether it was set before.
     fn set(&mut self, document: u32) -> bool {
         let had = self.has(document);
         if !had {
@@ -28,60 +30,37 @@ impl DocumentFlags {
         had
     }
 
-    /// Documents flagged.
+    /// Number of flagged documents.
     pub fn count(&self) -> usize {
         self.count
     }
 }
 
-/// List lengths that bound what is remembered of a feature.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Capacities {
-    /// Top list.
-    pub top: usize,
-    /// Random list that is split.
-    pub random: usize,
-    /// Random and more random lists together.
-    pub sample: usize,
-    /// Non-firing list.
-    pub non_firing: usize,
-}
-
-impl Capacities {
-    pub fn of(protocol: &Protocol) -> Self {
-        Self {
-            top: protocol.n_top,
-            random: protocol.n_random,
-            sample: protocol.n_random + protocol.n_more_random,
-            non_firing: protocol.n_non_firing,
-        }
-    }
-}
-
-/// What is remembered of one feature while fragments stream by; its size is bounded by the list
-/// lengths and one bit or two per document.
+/// State of one feature during the pass, bounded by list lengths and two bits per document.
 #[derive(Debug, Clone)]
 pub(super) struct Census {
     pub priorities: Priorities,
     pub firing_tokens: u64,
     pub firing_fragments: usize,
     pub max: f32,
+    /// Documents with a firing fragment.
     pub fired: DocumentFlags,
+    /// Documents with a non-firing fragment.
     pub silent: DocumentFlags,
     pub top: Extremes,
     pub firing_sample: Reservoir,
     pub silent_sample: Reservoir,
-    /// Firing fragments of the lowest maxima, until enough silent documents are known.
+    /// Firing fragments with the lowest maxima, until enough silent documents are known.
     pub lowest: Option<Extremes>,
     silent_documents_enough: usize,
 }
 
 impl Census {
-    pub fn new(key: u64, n_documents: usize, capacities: Capacities) -> Self {
-        let Capacities { top, random, sample, non_firing } = capacities;
-        // Documents of the other lists are passed over when one list is drawn, so each list keeps spare ones.
-        let spare = top + non_firing;
-        let silent = non_firing + top + random;
+    pub fn new(key: u64, n_documents: usize, protocol: &Protocol) -> Self {
+        let Protocol { n_top, n_random, n_more_random, n_non_firing, .. } = *protocol;
+        // A list skips documents of the other lists, so each keeps that many spare ones.
+        let firing = n_random + n_more_random + n_top + n_non_firing;
+        let silent = n_non_firing + n_top + n_random;
         Self {
             priorities: Priorities::new(key),
             firing_tokens: 0,
@@ -89,15 +68,15 @@ impl Census {
             max: f32::NEG_INFINITY,
             fired: DocumentFlags::new(n_documents),
             silent: DocumentFlags::new(n_documents),
-            top: Extremes::new(End::Largest, top),
-            firing_sample: Reservoir::new(Purpose::FiringDocument, sample + spare),
+            top: Extremes::new(End::Largest, n_top),
+            firing_sample: Reservoir::new(Purpose::FiringDocument, firing),
             silent_sample: Reservoir::new(Purpose::SilentDocument, silent),
             lowest: Some(Extremes::new(End::Smallest, silent)),
             silent_documents_enough: silent,
         }
     }
 
-    /// Takes note of the feature's maximum on one fragment.
+    /// Adds the feature's maximum on one fragment.
     pub fn add(&mut self, candidate: Candidate, fires: bool, firing_tokens: u32) {
         let Candidate { document, fragment, max } = candidate;
         self.firing_tokens += u64::from(firing_tokens);

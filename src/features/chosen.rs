@@ -1,18 +1,20 @@
+//! Activations of the chosen fragments, collected when these are encoded again.
+
 use std::collections::BTreeMap;
 
 use crate::base::Matrix;
 
 use super::{FeatureError, FeatureSummary};
 
-/// Collects the activations that records need while the chosen fragments are encoded again, block by
-/// block, and forgets the rest of each block.
+/// Collects the activations that records need while the chosen fragments are encoded again, block by block.
 #[derive(Debug)]
 pub struct ChosenActivations {
     positions: usize,
-    /// Features wanted anywhere, ascending: the columns of the codes that are fed.
+    /// Wanted features, ascending: the columns of the codes that are added.
     features: Vec<usize>,
-    /// Columns wanted on each fragment.
+    /// Columns wanted of each fragment.
     wanted: BTreeMap<usize, Vec<usize>>,
+    /// Activations by (feature, fragment).
     found: BTreeMap<(usize, usize), Vec<f32>>,
 }
 
@@ -41,19 +43,10 @@ impl ChosenActivations {
         self.wanted.keys().copied().collect()
     }
 
-    /// Takes what is needed from the codes `[fragments.len() · positions, features().len()]` of some
-    /// fragments.
+    /// Takes what is needed from codes `[fragments.len() · positions, features().len()]`.
     pub fn add_block(&mut self, fragments: &[usize], codes: &Matrix) -> Result<(), FeatureError> {
-        let n_features = codes.cols();
-        if codes.rows() != fragments.len() * self.positions || n_features != self.features.len() {
-            return Err(FeatureError::BlockShape {
-                rows: codes.rows(),
-                cols: n_features,
-                n_fragments: fragments.len(),
-                positions: self.positions,
-                n_features: self.features.len(),
-            });
-        }
+        let shape = [codes.rows(), codes.cols()];
+        FeatureError::check_shape(shape, fragments.len(), self.positions, self.features.len())?;
         for (nth, fragment) in fragments.iter().enumerate() {
             for &column in self.wanted.get(fragment).into_iter().flatten() {
                 let rows = nth * self.positions..(nth + 1) * self.positions;
@@ -64,8 +57,7 @@ impl ChosenActivations {
         Ok(())
     }
 
-    /// Activations of a feature on a fragment; empty where they were never fed, which
-    /// `FeatureRecord::assemble` refuses.
+    /// Activations of a feature on a fragment; empty if never added, which `FeatureRecord::assemble` rejects.
     pub fn get(&self, feature: usize, fragment: usize) -> Vec<f32> {
         self.found.get(&(feature, fragment)).cloned().unwrap_or_default()
     }

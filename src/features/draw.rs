@@ -1,91 +1,94 @@
-//! Which fragments stand for a feature, drawn one list after the other; no document serves twice
-//! (unless the protocol lets the random list repeat the top one).
+//! Draws the fragments of a feature, one list after the other.
 //!
-//! 1. *Top*: the documents of the largest maxima, each by its best fragment.
-//! 2. *Lowest maximum*: only where fewer documents with a silent fragment remain than the non-firing
-//!    list needs; firing documents of the smallest maxima fill it.
-//! 3. *Random*: `n_random` of the `F` firing documents left, uniformly, each by one of its firing
-//!    fragments, uniformly: probability `n_random / F / choices`.
-//! 4. *Non-firing*: `k` of the `A` documents left that have a silent fragment, each by one of those:
-//!    `k / A / choices`, times the chance `1 − n_random / F` of not having been used in step 3 where
-//!    the document has firing fragments too.
-//! 5. *More random*: further firing documents left after step 4: the chance of being left, times
-//!    `n / left / choices`.
+//! A feature uses at most one fragment per document, unless the protocol lets the random list repeat the top
+//! one. F is the number of firing documents left. A is the number of documents left with a silent fragment.
+//! One of a document's `choices` eligible fragments is drawn uniformly.
 //!
-//! Weights `1 / probability` make sums over a list unbiased for sums over its population. In step 5,
-//! where documents hold both kinds of fragment, the number left is taken as it came out.
+//! 1. *Top*: documents with the largest maxima, each by its best fragment. P = 1.
+//! 2. *Lowest maximum*: firing documents with the smallest maxima. They fill the non-firing list if there are
+//!    too few silent documents. P = 1.
+//! 3. *Random*: `n_random` firing documents, uniformly. P = n_random / F / choices.
+//! 4. *Non-firing*: k silent documents, uniformly. P = k / A / choices. If the document also has firing
+//!    fragments, step 3 may have used it: P is multiplied by 1 − n_random / F.
+//! 5. *More random*: n further firing documents, uniformly. P = q · n / left / choices, where q is the
+//!    probability that steps 3 and 4 did not use the document. `left` is the realised number of documents
+//!    left.
+//!
+//! With weights 1 / P, sums over a list are unbiased for its population (Horvitz and Thompson 1952). In step
+//! 5 this is approximate if documents hold both kinds of fragment, as `left` is then random.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use super::census::Census;
-use super::extremes::Candidate;
+use super::extremes::{Candidate, Extremes};
 use super::priority::{Drawn, Purpose};
 use super::protocol::Protocol;
 use super::record::Stratum;
 
-/// A fragment that a feature uses.
+/// A fragment drawn for a feature.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Chosen {
-    /// Number of the fragment.
+    /// Index of the fragment.
     pub fragment: u32,
-    /// The feature's maximum on it, over the positions that count.
+    /// The feature's maximum on it, over scored positions.
     pub max: f32,
-    /// Which draw it comes from.
+    /// The draw it comes from.
     pub stratum: Stratum,
-    /// Probability, before that draw and those it follows, that this fragment would be in its list.
+    /// Probability that this fragment enters its list.
     pub probability: f64,
 }
 
 /// A firing fragment of a rank group.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct QuantilePick {
-    /// Number of the fragment; it is in the random or in the more-random list.
+    /// Index of the fragment; it is in the random or the more-random list.
     pub fragment: usize,
-    /// Probability of being drawn into either list, times the share of its group that is kept.
+    /// Probability of entering either list, times the share of its group that is kept.
     pub probability: f64,
 }
 
-/// What one pass found out about a feature, and the fragments drawn for it.
+/// A feature's statistics from one pass, and the fragments drawn for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureSummary {
-    /// The feature's number in its dictionary.
+    /// Index of the feature in its dictionary.
     pub feature: usize,
-    /// Tokens looked at: positions that count, of all fragments.
+    /// Scored positions of all fragments.
     pub n_tokens: usize,
-    /// Those on which the code is positive.
+    /// Scored positions with a positive code.
     pub firing_tokens: usize,
-    /// Fragments on which it fires, by the protocol's rule.
+    /// Fragments on which the feature fires, by the protocol's rule.
     pub firing_fragments: usize,
-    /// Documents of those fragments: as many fragments a feature can use.
+    /// Documents with a firing fragment.
     pub firing_documents: usize,
-    /// Largest code; 0 where there are no tokens.
+    /// Largest code; 0 if there are no tokens.
     pub max_activation: f32,
-    /// By falling maximum; probability 1.
+    /// Top list, by descending maximum.
     pub top: Vec<Chosen>,
-    /// In the order drawn.
+    /// Random list, in the order drawn.
     pub random: Vec<Chosen>,
-    /// In the order drawn.
+    /// More-random list, in the order drawn.
     pub more_random: Vec<Chosen>,
-    /// In an order that is random over both of its strata.
+    /// Non-firing list, in an order that is random over both of its strata.
     pub non_firing: Vec<Chosen>,
-    /// Groups by falling rank of the maximum, over `random` and `more_random` together.
+    /// Members of `random` and `more_random`, grouped by descending rank of the maximum.
     pub quantiles: Vec<Vec<QuantilePick>>,
 }
 
 impl FeatureSummary {
     /// Share of tokens on which the feature fires.
     pub fn density(&self) -> f64 {
-        if self.n_tokens == 0 { 0.0 } else { self.firing_tokens as f64 / self.n_tokens as f64 }
+        share(self.firing_tokens, self.n_tokens)
     }
 
-    /// Every fragment of every list; with `overlap_allowed` one may come twice.
+    /// Fragments of all lists; with `overlap_allowed` one may come twice.
     pub fn fragments(&self) -> impl Iterator<Item = usize> {
         let lists = [&self.top, &self.random, &self.more_random, &self.non_firing];
         lists.into_iter().flatten().map(|chosen| chosen.fragment as usize)
     }
 }
 
-/// Documents counted for the probabilities; names as in the text above.
+/// Numbers of documents behind the probabilities, named as in the file head.
 #[derive(Debug, Clone, Copy)]
 struct Counts {
     firing: usize,
@@ -120,23 +123,19 @@ impl Counts {
 /// Draws all lists of one feature.
 pub(super) fn summarise(
     feature: usize,
-    mut census: Census,
+    census: &Census,
     protocol: &Protocol,
     n_tokens: usize,
 ) -> FeatureSummary {
-    let top = std::mem::replace(&mut census.top, empty()).into_items();
+    let top = census.top.items();
     let top_documents: HashSet<u32> = top.iter().map(|item| item.document).collect();
-    let lowest = lowest_maxima(&mut census, protocol, &top_documents);
-    let lowest_documents: HashSet<u32> = lowest.iter().map(|item| item.document).collect();
-    let lists = sample(&mut census, protocol, &top_documents, &lowest_documents);
-    let non_firing = non_firing_list(&census, &lists, &lowest);
-    let quantiles = quantiles(&census, &lists, protocol);
-    let (counts, silent) = (lists.counts, &census.silent);
-    let random = lists.random.iter().map(|drawn| (drawn, counts.of_random(drawn)));
-    let more = lists
-        .more_random
-        .iter()
-        .map(|drawn| (drawn, counts.of_more_random(drawn, silent.has(drawn.document))));
+    let lowest = lowest_maxima(census, protocol, &top_documents);
+    let lists = sample(census, protocol, &top_documents, &lowest);
+    let random = |drawn: &Drawn| chosen(Stratum::Random, drawn, lists.counts.of_random(drawn));
+    let more_random = |drawn: &Drawn| {
+        let probability = lists.counts.of_more_random(drawn, census.silent.has(drawn.document));
+        chosen(Stratum::MoreRandom, drawn, probability)
+    };
     FeatureSummary {
         feature,
         n_tokens,
@@ -145,16 +144,14 @@ pub(super) fn summarise(
         firing_documents: census.fired.count(),
         max_activation: if n_tokens == 0 { 0.0 } else { census.max },
         top: top.iter().map(|item| certain(Stratum::Top, item)).collect(),
-        random: random.map(|(drawn, probability)| chosen(Stratum::Random, drawn, probability)).collect(),
-        more_random: more
-            .map(|(drawn, probability)| chosen(Stratum::MoreRandom, drawn, probability))
-            .collect(),
-        non_firing,
-        quantiles,
+        random: lists.random.iter().map(random).collect(),
+        more_random: lists.more_random.iter().map(more_random).collect(),
+        non_firing: non_firing_list(census, &lists, &lowest),
+        quantiles: quantiles(census, &lists, protocol),
     }
 }
 
-/// A fragment that no chance was involved in.
+/// A fragment that was not drawn at random.
 fn certain(stratum: Stratum, item: &Candidate) -> Chosen {
     Chosen { fragment: item.fragment, max: item.max, stratum, probability: 1.0 }
 }
@@ -163,19 +160,13 @@ fn chosen(stratum: Stratum, drawn: &Drawn, probability: f64) -> Chosen {
     Chosen { fragment: drawn.fragment, max: drawn.max, stratum, probability }
 }
 
-fn empty() -> super::extremes::Extremes {
-    super::extremes::Extremes::new(super::extremes::End::Largest, 0)
-}
-
-/// Firing fragments that fill a non-firing list too short, from documents without a silent fragment
-/// and outside the top; enough firing documents are left for the random list.
-fn lowest_maxima(census: &mut Census, protocol: &Protocol, top: &HashSet<u32>) -> Vec<Candidate> {
-    let Some(lowest) = census.lowest.take() else { return Vec::new() };
+/// Step 2. Uses documents outside the top without a silent fragment, and leaves enough for the random list.
+fn lowest_maxima(census: &Census, protocol: &Protocol, top: &HashSet<u32>) -> Vec<Candidate> {
     let silent = census.silent.count() - top.iter().filter(|&&document| census.silent.has(document)).count();
     let firing = census.fired.count() - top.len();
     let n = protocol.n_non_firing.saturating_sub(silent).min(firing.saturating_sub(protocol.n_random));
-    let usable = |item: &Candidate| !top.contains(&item.document) && !census.silent.has(item.document);
-    lowest.into_items().into_iter().filter(usable).take(n).collect()
+    let usable = |item: &&Candidate| !top.contains(&item.document) && !census.silent.has(item.document);
+    census.lowest.iter().flat_map(Extremes::items).filter(usable).take(n).copied().collect()
 }
 
 struct Lists {
@@ -185,19 +176,19 @@ struct Lists {
     counts: Counts,
 }
 
-fn sample(census: &mut Census, protocol: &Protocol, top: &HashSet<u32>, lowest: &HashSet<u32>) -> Lists {
+/// Steps 3 to 5.
+fn sample(census: &Census, protocol: &Protocol, top: &HashSet<u32>, lowest: &[Candidate]) -> Lists {
+    let lowest: HashSet<u32> = lowest.iter().map(|item| item.document).collect();
     let no_documents = HashSet::new();
-    let passed_over = if protocol.overlap_allowed { &no_documents } else { top };
-    let nothing = || super::priority::Reservoir::new(Purpose::FiringDocument, 0);
-    let mut firing = std::mem::replace(&mut census.firing_sample, nothing()).into_sorted();
-    firing.retain(|drawn| !passed_over.contains(&drawn.document) && !lowest.contains(&drawn.document));
-    let n_firing = census.fired.count() - passed_over.len() - lowest.len();
+    let excluded = if protocol.overlap_allowed { &no_documents } else { top };
+    let mut random = census.firing_sample.sorted();
+    random.retain(|drawn| !excluded.contains(&drawn.document) && !lowest.contains(&drawn.document));
+    let n_firing = census.fired.count() - excluded.len() - lowest.len();
 
-    let mut more_random = firing.split_off(protocol.n_random.min(firing.len()));
-    let random = firing;
+    let mut more_random = random.split_off(protocol.n_random.min(random.len()));
     let used: HashSet<u32> = top.iter().copied().chain(random.iter().map(|drawn| drawn.document)).collect();
 
-    let mut non_firing = std::mem::replace(&mut census.silent_sample, nothing()).into_sorted();
+    let mut non_firing = census.silent_sample.sorted();
     non_firing.retain(|drawn| !used.contains(&drawn.document));
     non_firing.truncate(protocol.n_non_firing - lowest.len());
     let n_silent =
@@ -206,10 +197,8 @@ fn sample(census: &mut Census, protocol: &Protocol, top: &HashSet<u32>, lowest: 
     let taken: HashSet<u32> = non_firing.iter().map(|drawn| drawn.document).collect();
     more_random.retain(|drawn| !taken.contains(&drawn.document));
     more_random.truncate(protocol.n_more_random);
-    let taken_from_firing = taken
-        .iter()
-        .filter(|&&document| census.fired.has(document) && !passed_over.contains(&document))
-        .count();
+    let taken_from_firing =
+        taken.iter().filter(|&&document| census.fired.has(document) && !excluded.contains(&document)).count();
     let counts = Counts {
         firing: n_firing,
         random: random.len(),
@@ -235,28 +224,23 @@ fn non_firing_list(census: &Census, lists: &Lists, lowest: &[Candidate]) -> Vec<
     list.into_iter().map(|(_, chosen)| chosen).collect()
 }
 
-/// Groups by rank; within a group those drawn last go first, as they neither explain nor score.
+/// Groups of equal size by rank. Within a group the last drawn come first: they neither explain nor score.
 fn quantiles(census: &Census, lists: &Lists, protocol: &Protocol) -> Vec<Vec<QuantilePick>> {
     let mut ranked: Vec<(usize, &Drawn)> =
         lists.random.iter().chain(&lists.more_random).enumerate().collect();
     ranked.sort_by(|(_, a), (_, b)| b.max.total_cmp(&a.max).then(a.fragment.cmp(&b.fragment)));
     let (n, counts) = (ranked.len(), lists.counts);
     let bound = |group: usize| group * n / protocol.n_quantiles;
-    (0..protocol.n_quantiles)
-        .map(|group| {
-            let mut members = ranked[bound(group)..bound(group + 1)].to_vec();
-            members.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
-            let size = members.len();
-            members.truncate(protocol.per_quantile);
-            let kept = share(members.len(), size);
-            members
-                .iter()
-                .map(|(_, drawn)| {
-                    let also_silent = census.silent.has(drawn.document);
-                    let drawn_at_all = counts.of_random(drawn) + counts.of_more_random(drawn, also_silent);
-                    QuantilePick { fragment: drawn.fragment as usize, probability: drawn_at_all * kept }
-                })
-                .collect()
-        })
-        .collect()
+    let group = |group: usize| {
+        let mut members = ranked[bound(group)..bound(group + 1)].to_vec();
+        members.sort_by_key(|(nth_drawn, _)| Reverse(*nth_drawn));
+        let kept = share(members.len().min(protocol.per_quantile), members.len());
+        let pick = |(_, drawn): (usize, &Drawn)| {
+            let also_silent = census.silent.has(drawn.document);
+            let probability = counts.of_random(drawn) + counts.of_more_random(drawn, also_silent);
+            QuantilePick { fragment: drawn.fragment as usize, probability: probability * kept }
+        };
+        members.into_iter().take(protocol.per_quantile).map(pick).collect()
+    };
+    (0..protocol.n_quantiles).map(group).collect()
 }

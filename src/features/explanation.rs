@@ -1,8 +1,10 @@
+//! Explanations as data: what an explainer returns and a simulator reads.
+
 use serde::{Deserialize, Serialize};
 
 use super::{Pattern, PatternTrie, TokenTable};
 
-/// Parts of an explanation that its text shows; the others are counted.
+/// Claims shown in an explanation's text; the others are only counted.
 const SHOWN: usize = 12;
 
 /// A claim about when a feature fires.
@@ -13,31 +15,30 @@ pub enum Explanation {
     Patterns(PatternTrie),
     /// A mean activation per token type.
     Lookup(TokenTable),
-    /// A mean activation where a named concept holds, and one where it does not.
+    /// Mean activations with and without a named concept.
     Concept(ConceptMeans),
-    /// A sentence.
+    /// A sentence in natural language.
     Sentence(String),
 }
 
-/// What a labelled corpus says of a feature: where one of its concepts holds it is at one mean,
-/// elsewhere at another.
+/// A concept of a labelled corpus, with the feature's mean activation where it holds and where it does not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConceptMeans {
-    /// The concept's place in the list that tokens are labelled with.
+    /// Index in the list of concepts with which tokens are labelled.
     pub concept: usize,
     /// Its stable name.
     pub name: String,
-    /// What it means: "inside a quotation".
+    /// Its meaning in words, such as "inside a quotation".
     pub words: String,
-    /// Mean activation of tokens that have it.
+    /// Mean activation of tokens with the concept.
     pub on: f64,
-    /// Mean activation of the others.
+    /// Mean activation of tokens without it.
     pub off: f64,
 }
 
 impl Explanation {
-    /// In words: strongest claims first, at most a dozen, and how many more there are. `token` gives a
-    /// token's text.
+    /// At most twelve claims in words, strongest first, and the number of others. `token` gives a token's
+    /// text.
     pub fn text(&self, token: &dyn Fn(u32) -> String) -> String {
         match self {
             Self::Sentence(sentence) => sentence.clone(),
@@ -89,7 +90,7 @@ fn strongest<T>(mut claims: Vec<(f64, T)>, words: impl Fn(&T) -> String) -> Stri
     if parts.is_empty() { "nothing in particular".to_string() } else { parts.join("; ") }
 }
 
-/// Three significant digits, without exponents down to a millionth.
+/// Three significant digits, without exponents, at most eight decimals.
 fn number(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return "0".into();

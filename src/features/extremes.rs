@@ -1,3 +1,5 @@
+//! The fragments with the largest or smallest maxima, one per document.
+
 use std::cmp::Ordering;
 
 /// A fragment and the feature's maximum on it.
@@ -8,15 +10,14 @@ pub(super) struct Candidate {
     pub max: f32,
 }
 
-/// Which end of the maxima is kept.
+/// Which maxima are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Largest,
     Smallest,
 }
 
-/// The fragments at one end of the maxima, one per document, the most extreme first; equal maxima in
-/// order of fragments.
+/// The fragments with the most extreme maxima, one per document, most extreme first; ties by fragment.
 #[derive(Debug, Clone)]
 pub(super) struct Extremes {
     end: End,
@@ -37,12 +38,12 @@ impl Extremes {
         by_max.then(a.fragment.cmp(&b.fragment))
     }
 
+    /// Inserts the candidate if it is among the extremes; a document keeps its most extreme fragment.
     pub fn offer(&mut self, candidate: Candidate) {
         let full = self.items.len() >= self.capacity;
-        match self.items.last() {
-            _ if self.capacity == 0 => return,
-            Some(last) if full && self.order(&candidate, last) != Ordering::Less => return,
-            _ => {}
+        let precedes = |item: &Candidate| self.order(&candidate, item) == Ordering::Less;
+        if self.capacity == 0 || full && !self.items.last().is_some_and(precedes) {
+            return;
         }
         if let Some(place) = self.items.iter().position(|item| item.document == candidate.document) {
             if self.order(&candidate, &self.items[place]) != Ordering::Less {
@@ -56,7 +57,7 @@ impl Extremes {
         self.items.insert(place, candidate);
     }
 
-    pub fn into_items(self) -> Vec<Candidate> {
-        self.items
+    pub fn items(&self) -> &[Candidate] {
+        &self.items
     }
 }

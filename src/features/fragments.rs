@@ -1,3 +1,5 @@
+//! Evaluation fragments and their documents.
+
 use std::collections::HashMap;
 
 use crate::base::TokenBatch;
@@ -12,8 +14,7 @@ pub struct FragmentSet<'a> {
 }
 
 impl<'a> FragmentSet<'a> {
-    /// `tokens` is [fragments, positions]; `documents` names each fragment's document by any number,
-    /// in any order.
+    /// `tokens` is `[fragments, positions]`; `documents` gives each fragment's document number, in any order.
     pub fn new(tokens: &'a TokenBatch, documents: &'a [usize]) -> Result<Self, FeatureError> {
         if tokens.rows() == 0 || documents.len() != tokens.rows() {
             return Err(FeatureError::Documents { fragments: tokens.rows(), documents: documents.len() });
@@ -26,7 +27,7 @@ impl<'a> FragmentSet<'a> {
         self.documents.len()
     }
 
-    /// Never true: an empty set can't be made.
+    /// Always false: an empty set cannot be made.
     pub fn is_empty(&self) -> bool {
         self.documents.is_empty()
     }
@@ -46,7 +47,7 @@ impl<'a> FragmentSet<'a> {
         self.documents[fragment]
     }
 
-    /// Documents numbered 0, 1, … in order of appearance: one number per fragment, and how many.
+    /// Document numbers per fragment, renumbered 0, 1, … in order of appearance, and their count.
     pub(super) fn dense_documents(&self) -> (Vec<u32>, usize) {
         let mut numbers = HashMap::new();
         let dense = self

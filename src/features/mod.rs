@@ -1,17 +1,17 @@
 //! What each feature fires on: records, eligibility, the features to walk, and explanations as data.
 //!
-//! In: codes of evaluation fragments, block by block; then the activations of the fragments chosen.
-//! Out: feature records with sampling probabilities, split into `Evidence` (what an explainer may
-//! see; a part of it can become `Calibration`, on which explanations are chosen) and `Held` (what a scorer
-//! may see); `Explanation`, which predicts from tokens alone; the distribution of a feature's codes.
+//! In: codes of evaluation fragments, block by block; then the activations of the chosen fragments.
+//! Out: feature records with sampling probabilities, split into `Evidence` (for explainers; part of it can
+//! become `Calibration`, on which explanations are chosen) and `Held` (for scorers); `Explanation`, which
+//! predicts from tokens alone; distributions of codes.
 //! Never: explains or scores; runs a model.
 //!
-//! One streaming pass (`RecordBuilder`) decides which fragments a feature uses, `walk` decides which
-//! features are used, and only their chosen fragments are encoded again (`FeatureRecord::assemble`).
+//! One streaming pass (`RecordBuilder`) draws the fragments of each feature, and `walk` chooses the features.
+//! Only the fragments of those features are encoded again (`FeatureRecord::assemble`).
 //!
-//! Sources: Bills et al. 2023 (slices of top and random records, 0–10 scale); Cunningham et al. 2023,
-//! arXiv 2309.08600 (constants of `Protocol::cunningham2023`); Horvitz and Thompson 1952 (weights from
-//! sampling probabilities); Foote et al. 2023 and Gao et al. 2024 (token patterns).
+//! Sources: Bills et al. 2023 (slices of top and random records, 0–10 scale); Cunningham et al. 2023, arXiv
+//! 2309.08600 (constants of `Protocol::cunningham2023`); Horvitz and Thompson 1952 (weights from sampling
+//! probabilities); Foote et al. 2023 and Gao et al. 2024 (token patterns).
 
 mod blocks;
 mod builder;

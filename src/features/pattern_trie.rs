@@ -1,47 +1,51 @@
+//! Token patterns that predict the activation of a token (Foote et al. 2023; Gao et al. 2024).
+//!
+//! A pattern is a sequence of tokens and wildcards that ends in the predicted token. The longest matching
+//! pattern decides; among equally long ones, the one that is literal closest to its end. Patterns are stored
+//! in a trie that is read backwards.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::TokenTable;
 
-/// Consecutive tokens, the last of which is the one that fires.
+/// Consecutive tokens; the feature fires on the last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pattern {
-    /// In reading order; none stands for any one token. The last one is never a wildcard.
+    /// In reading order; none matches any token. The last is never a wildcard.
     pub tokens: Vec<Option<u32>>,
-    /// Activation expected where it matches.
+    /// Expected activation where the pattern matches.
     pub value: f64,
-    /// Examples it was made from.
+    /// Number of examples behind it.
     pub examples: usize,
 }
 
-/// Patterns that predict the activation of a token from it and the tokens before it.
-///
-/// A pattern may match anywhere, also at the start of a text. Of several that match, the longest
-/// counts; of equally long ones, the one that is literal nearest to the token predicted.
+/// Patterns, and the prediction for tokens that no pattern matches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Saved", into = "Saved")]
+#[serde(try_from = "Saved")]
 pub struct PatternTrie {
     patterns: Vec<Pattern>,
     unmatched: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     backoff: Option<TokenTable>,
-    /// First node: before any token is read. Children read the text backwards.
+    /// The first node is the root.
+    #[serde(skip)]
     nodes: Vec<Node>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Saved {
     patterns: Vec<Pattern>,
     unmatched: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     backoff: Option<TokenTable>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Node {
-    /// Ascending by token.
+    /// (token, child), ascending by token.
     literal: Vec<(u32, usize)>,
     any: Option<usize>,
     value: Option<f64>,
@@ -58,16 +62,9 @@ impl TryFrom<Saved> for PatternTrie {
     }
 }
 
-impl From<PatternTrie> for Saved {
-    fn from(trie: PatternTrie) -> Self {
-        Self { patterns: trie.patterns, unmatched: trie.unmatched, backoff: trie.backoff }
-    }
-}
-
 impl PatternTrie {
-    /// From patterns, of which equal ones are averaged by their numbers of examples and those that
-    /// don't end in a token are left out. Tokens that no pattern matches get `backoff`'s mean of their
-    /// type, or `unmatched` without a `backoff`.
+    /// Equal patterns are averaged, weighted by their numbers of examples. Patterns that end in a wildcard
+    /// are dropped. Unmatched tokens get `backoff`'s mean of their type, or `unmatched` without a `backoff`.
     pub fn new(
         patterns: impl IntoIterator<Item = Pattern>,
         unmatched: f64,
@@ -118,35 +115,34 @@ impl PatternTrie {
         self.nodes[node].value = Some(self.patterns[index].value);
     }
 
-    /// The same patterns with the answer for tokens that none of them matches.
+    /// The same patterns with another prediction for unmatched tokens.
     pub fn with_unmatched(self, unmatched: f64, backoff: Option<TokenTable>) -> Self {
         Self { unmatched, backoff, ..self }
     }
 
-    /// All patterns, each once, in a fixed order.
+    /// All distinct patterns, in a fixed order.
     pub fn patterns(&self) -> &[Pattern] {
         &self.patterns
     }
 
-    /// Expected activation of tokens that no pattern matches, where there is no `backoff`.
+    /// Expected activation of unmatched tokens without a `backoff`.
     pub fn unmatched(&self) -> f64 {
         self.unmatched
     }
 
-    /// Means of token types for tokens that no pattern matches.
+    /// Means of token types for unmatched tokens.
     pub fn backoff(&self) -> Option<&TokenTable> {
         self.backoff.as_ref()
     }
 
-    /// The value of the longest pattern that ends in the last token of `text`.
+    /// Value of the longest pattern that ends in the last token of `text`.
     pub fn longest_match(&self, text: &[u32]) -> Option<f64> {
         let mut best = None;
         self.search(0, text, 0, &mut best);
         best.map(|(_, value)| value)
     }
 
-    /// Follows literal and wildcard children alike, literal ones first, so that the first match of a
-    /// length is the one kept.
+    /// Visits literal children before wildcards, so that the first match of each length is the preferred one.
     fn search(&self, node: usize, text: &[u32], depth: usize, best: &mut Option<(usize, f64)>) {
         let node = &self.nodes[node];
         if let Some(value) = node.value

@@ -1,6 +1,9 @@
-/// Draws without replacement that don't depend on the order in which candidates arrive: each gets a
-/// pseudo-random 64-bit priority from the feature's key, and the smallest priorities win. Any fixed
-/// number of winners is then a uniform sample of the candidates, whatever the blocks or threads.
+//! Random draws that do not depend on the order in which candidates arrive.
+//!
+//! Each candidate gets a pseudo-random 64-bit priority from the feature's key, and the k smallest priorities
+//! win. The winners are a uniform sample without replacement, for any blocks and any number of threads.
+
+/// Pseudo-random priorities of one feature.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Priorities {
     key: u64,
@@ -9,16 +12,14 @@ pub(super) struct Priorities {
 /// What a priority decides; each purpose has its own order.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
-    /// Which documents the feature fires in are drawn.
     FiringDocument = 1,
-    /// Which documents the feature is silent in are drawn.
     SilentDocument = 2,
-    /// Which of a document's fragments stands for it.
+    /// The choice of one fragment of a document.
     Fragment = 3,
 }
 
 impl Priorities {
-    /// The key comes from a named seed stream, one per feature.
+    /// `key` comes from a named seed stream, one per feature.
     pub fn new(key: u64) -> Self {
         Self { key }
     }
@@ -28,8 +29,7 @@ impl Priorities {
     }
 }
 
-/// A bijection of 64-bit numbers in which every output bit depends on every input bit: two rounds of
-/// xor-shift and multiplication by odd constants (finaliser of splitmix64).
+/// Finaliser of splitmix64 (Steele et al. 2014), a bijection: every output bit depends on every input bit.
 fn scramble(value: u64) -> u64 {
     let mut mixed = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -37,7 +37,7 @@ fn scramble(value: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// A document drawn by its priority, and the fragment that stands for it.
+/// A drawn document and the fragment chosen from it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Drawn {
     pub priority: u64,
@@ -45,33 +45,33 @@ pub(super) struct Drawn {
     pub fragment: u32,
     /// The feature's maximum on that fragment.
     pub max: f32,
-    /// Fragments of the document that could have stood for it.
+    /// Fragments of the document that could have been chosen.
     pub choices: u32,
 }
 
-/// Where `document` stands.
+/// Index of `document` in `documents`.
 fn place_of(document: u32, documents: &[u32]) -> Option<usize> {
-    /// Compared without a branch between them.
-    const TOGETHER: usize = 32;
+    /// Documents compared without a branch between them.
+    const STRIP: usize = 32;
     let strip = documents
-        .chunks(TOGETHER)
+        .chunks(STRIP)
         .position(|strip| strip.iter().fold(false, |found, &other| found | (other == document)))?;
-    let within = documents[strip * TOGETHER..].iter().position(|&other| other == document)?;
-    Some(strip * TOGETHER + within)
+    let within = documents[strip * STRIP..].iter().position(|&other| other == document)?;
+    Some(strip * STRIP + within)
 }
 
-/// The `capacity` documents of the smallest priorities, each with a uniformly chosen fragment.
+/// The `capacity` documents with the smallest priorities, each with a uniformly chosen fragment.
 ///
-/// A document that is among the smallest at the end was among them at each of its fragments, as the
-/// limit only falls; so its count of choices is complete.
+/// The limit only falls, so a document kept at the end was kept at each of its fragments, and its `choices`
+/// are complete.
 #[derive(Debug, Clone)]
 pub(super) struct Reservoir {
     purpose: Purpose,
     capacity: usize,
-    /// Larger priorities can no longer be among the smallest.
+    /// Larger priorities cannot be among the smallest any more.
     limit: u64,
     items: Vec<Drawn>,
-    /// The document of each item, side by side so that they are searched many at once.
+    /// The document of each item, contiguous so that many are compared at once.
     documents: Vec<u32>,
 }
 
@@ -80,7 +80,7 @@ impl Reservoir {
         Self { purpose, capacity, limit: u64::MAX, items: Vec::new(), documents: Vec::new() }
     }
 
-    /// Offers a fragment; `seen` says whether its document was offered before.
+    /// Offers a fragment; `seen` tells whether its document was offered before.
     pub fn offer(&mut self, priorities: Priorities, document: u32, fragment: u32, max: f32, seen: bool) {
         let priority = priorities.of(self.purpose, document);
         if priority > self.limit || self.capacity == 0 {
@@ -107,10 +107,11 @@ impl Reservoir {
         }
     }
 
-    /// The documents kept, smallest priority first.
-    pub fn into_sorted(mut self) -> Vec<Drawn> {
-        self.items.sort_unstable_by_key(|item| (item.priority, item.document));
-        self.items.truncate(self.capacity);
-        self.items
+    /// The kept documents, smallest priority first.
+    pub fn sorted(&self) -> Vec<Drawn> {
+        let mut items = self.items.clone();
+        items.sort_unstable_by_key(|item| (item.priority, item.document));
+        items.truncate(self.capacity);
+        items
     }
 }

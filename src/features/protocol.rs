@@ -1,8 +1,10 @@
+//! Protocols: all constants that decide which fragments explain and score a feature.
+
 use serde::{Deserialize, Serialize};
 
 use super::FeatureError;
 
-/// Every n-th rank of a list: `start, start + step, …`, `n` of them.
+/// `n` equally spaced ranks of a list: `start, start + step, …`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stride {
@@ -15,7 +17,7 @@ pub struct Stride {
 }
 
 impl Stride {
-    /// Takes nothing.
+    /// No ranks.
     pub const NONE: Self = Self { start: 0, step: 1, n: 0 };
 
     /// The ranks taken.
@@ -23,17 +25,17 @@ impl Stride {
         (0..self.n).map(move |nth| self.start + nth * self.step)
     }
 
-    /// Length that a list must have.
+    /// Shortest list that has all ranks.
     pub fn needs(self) -> usize {
         self.ranks().last().map_or(0, |rank| rank + 1)
     }
 }
 
-/// Which ranks of a feature's three lists one purpose takes.
+/// The ranks that one purpose takes from a feature's three lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Picks {
-    /// From the top list, by falling maximum.
+    /// From the top list, by descending maximum.
     pub top: Stride,
     /// From the random list, in the order drawn.
     pub random: Stride,
@@ -41,18 +43,18 @@ pub struct Picks {
     pub non_firing: Stride,
 }
 
-/// When a fragment counts as one the feature fires on.
+/// When a feature fires on a fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FiringRule {
-    /// Its largest activation is positive.
+    /// Its maximum is positive.
     MaxPositive,
-    /// Its largest activation is not exactly zero: a signed feature then fires nearly everywhere.
+    /// Its maximum is not exactly zero; a signed feature then fires almost everywhere.
     MaxNonzero,
 }
 
 impl FiringRule {
-    /// Whether a fragment of this maximum counts.
+    /// Whether a fragment with this maximum counts as firing.
     pub fn fires(self, max: f32) -> bool {
         match self {
             Self::MaxPositive => max > 0.0,
@@ -61,71 +63,71 @@ impl FiringRule {
     }
 }
 
-/// In which order features are walked, and when to stop.
+/// The order in which features are walked, and where the walk stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WalkOrder {
-    /// A seeded permutation of all features until as many as asked for are eligible.
+    /// A seeded permutation of all features, until enough are eligible.
     Permutation,
     /// The first so many in dictionary order, eligible or not.
     First(usize),
 }
 
-/// One departure from the published habits of `cunningham2023`.
+/// One departure from the published protocol `cunningham2023`.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Deviation {
-    /// Random fragments come from outside the top's documents.
+    /// Random fragments come from outside the top list's documents.
     Disjoint,
-    /// Dictionaries with a mean take it off before encoding.
+    /// Dictionaries with a mean subtract it before encoding.
     Centred,
     /// Features are walked by a seeded permutation.
     Sampled,
 }
 
-/// Every constant that decides which fragments explain and score a feature, and which features.
+/// All constants that decide which features are used, and which fragments explain and score them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Protocol {
-    /// As results show it.
+    /// Name in results.
     pub name: String,
-    /// Tokens of a fragment.
+    /// Tokens per fragment.
     pub fragment_tokens: usize,
-    /// Whether position 0 of a fragment counts: for maxima, density, explaining and scoring.
+    /// Whether position 0 counts, for maxima, density, explaining and scoring.
     pub score_first_position: bool,
     /// Which fragments count as firing.
     pub firing: FiringRule,
     /// Whether the random list may repeat fragments of the top list.
     pub overlap_allowed: bool,
-    /// Whether dictionaries with a mean take it off before encoding.
+    /// Whether dictionaries with a mean subtract it before encoding.
     pub centred: bool,
-    /// Whether fragments with an undecodable token are rejected; otherwise such a token is shown by its bytes.
+    /// Whether fragments with an undecodable token are rejected; otherwise the token's bytes are shown.
     pub reject_undecodable: bool,
-    /// Firing fragments, in different documents, that make a feature eligible.
+    /// Firing fragments, in different documents, that an eligible feature needs.
     pub min_firing_fragments: usize,
-    /// Features walked.
+    /// Order of the walk over features.
     pub walk: WalkOrder,
     /// Length of the top list.
     pub n_top: usize,
-    /// Length of the random list that `explain` and `score` take from.
+    /// Length of the random list from which `explain` and `score` take.
     pub n_random: usize,
-    /// Further random firing fragments kept, for scores that need many.
+    /// Length of the more-random list, for scores that need many fragments.
     pub n_more_random: usize,
     /// Length of the non-firing list.
     pub n_non_firing: usize,
-    /// Groups of equal size into which firing fragments are cut by rank of their maximum.
+    /// Rank groups of equal size into which the drawn firing fragments are divided.
     pub n_quantiles: usize,
-    /// Fragments kept of each group.
+    /// Fragments kept per group.
     pub per_quantile: usize,
-    /// What the explainer gets.
+    /// Fragments for the explainer.
     pub explain: Picks,
-    /// What the scorer gets.
+    /// Fragments for the scorer.
     pub score: Picks,
     /// Most random fragments, outside those explained on, that `beyond_token` takes.
     pub n_beyond_token: usize,
-    /// Departures asked for, printed with every result.
+    /// Departures requested, printed with every result.
     pub deviations: Vec<Deviation>,
 }
 
@@ -158,8 +160,8 @@ impl Protocol {
         }
     }
 
-    /// The constants and habits of Cunningham et al. 2023 and of the code they used: 5 top fragments
-    /// explain, 5 top and 5 random ones score; the first 150 features; position 0 counts.
+    /// The protocol of Cunningham et al. 2023 (arXiv 2309.08600) and its code: 5 top fragments explain, 5 top
+    /// and 5 random ones score; the first 150 features; position 0 counts.
     pub fn cunningham2023(deviations: &[Deviation]) -> Self {
         let stride = |start, step| Stride { start, step, n: 5 };
         let mut deviations = deviations.to_vec();
@@ -168,7 +170,6 @@ impl Protocol {
         let has = |deviation| deviations.contains(&deviation);
         Self {
             name: "cunningham2023".into(),
-            fragment_tokens: 64,
             score_first_position: true,
             firing: FiringRule::MaxNonzero,
             overlap_allowed: !has(Deviation::Disjoint),
@@ -176,20 +177,14 @@ impl Protocol {
             reject_undecodable: true,
             min_firing_fragments: if has(Deviation::Disjoint) { 40 } else { 20 },
             walk: if has(Deviation::Sampled) { WalkOrder::Permutation } else { WalkOrder::First(150) },
-            n_top: 20,
-            n_random: 20,
-            n_more_random: 200,
-            n_non_firing: 50,
-            n_quantiles: 10,
-            per_quantile: 5,
             explain: Picks { top: stride(0, 4), random: Stride::NONE, non_firing: Stride::NONE },
             score: Picks { top: stride(2, 4), random: stride(1, 3), non_firing: Stride::NONE },
-            n_beyond_token: 200,
             deviations,
+            ..Self::standard()
         }
     }
 
-    /// First position of a fragment that counts.
+    /// First scored position of a fragment: 0 or 1.
     pub fn first_scored(&self) -> usize {
         usize::from(!self.score_first_position)
     }
@@ -199,7 +194,7 @@ impl Protocol {
         self.explain.non_firing.needs().max(self.score.non_firing.needs())
     }
 
-    /// Refuses constants that contradict each other, all problems in one message.
+    /// Checks the constants for contradictions; one message lists all of them.
     pub fn check(&self) -> Result<(), FeatureError> {
         let mut problems = Vec::new();
         let lists = [

@@ -1,29 +1,30 @@
+//! Text of tokens and fragments in prompts.
+
 use std::fmt::Write;
 
 use crate::base::Stream;
 
-/// Text of a token id. A token that is only part of a character comes as its bytes, `\xE2`.
+/// Text of a token id. A token that is only part of a character is given as its bytes, such as `\xE2`.
 pub type TokenTexts<'a> = dyn Fn(u32) -> String + Sync + 'a;
 
-/// Before the first marked token of a run.
+/// Opens a run of marked tokens.
 pub const MARK_START: char = '⟦';
 
-/// After the last marked token of a run.
+/// Closes a run of marked tokens.
 pub const MARK_END: char = '⟧';
 
-/// A token as a JSON string on one line: tabs, line breaks, quotes and everything invisible are
-/// escaped, and so are the marks. Reading it as JSON gives the token back.
+/// A token as a JSON string on one line. Control and invisible characters, quotes and the marks are escaped.
 pub fn quoted(token: &str) -> String {
     format!("\"{}\"", escaped(token))
 }
 
-/// How token `index` of `n` is called: its number from 0, all of one width, so that they sort as text too.
+/// Token `index` of `n` as text, counted from 0, zero-padded so that indices sort as text.
 pub fn index_text(index: usize, n: usize) -> String {
     let width = n.saturating_sub(1).to_string().len();
     format!("{index:0width$}")
 }
 
-/// Tokens one per line, `index<TAB>"token"`; the index as `index_text` writes it.
+/// One token per line: `index<TAB>"token"`.
 pub fn indexed(tokens: &[String]) -> String {
     let mut lines = String::new();
     for (index, token) in tokens.iter().enumerate() {
@@ -32,9 +33,10 @@ pub fn indexed(tokens: &[String]) -> String {
     lines
 }
 
-/// Running text as a JSON string in which runs of marked tokens stand between `⟦` and `⟧`. Marks of
-/// the text itself are escaped, so without the raw marks it is JSON that reads as the text.
-/// Tokens beyond the end of `marked` are not marked.
+/// Text as a JSON string with runs of marked tokens between `⟦` and `⟧`.
+///
+/// Marks in the text itself are escaped. Without the unescaped marks, the result is JSON of the text. Tokens
+/// beyond `marked` are not marked.
 pub fn marked_text(tokens: &[String], marked: &[bool]) -> String {
     let mut text = String::from("\"");
     let mut inside = false;
@@ -53,11 +55,10 @@ pub fn marked_text(tokens: &[String], marked: &[bool]) -> String {
     text
 }
 
-/// Share of a fragment's own maximum from which on a token is marked.
+/// Tokens with at least this share of the fragment's maximum are marked.
 const MARKED_SHARE: f32 = 0.3;
 
-/// Tokens to mark: those of at least 30 % of the fragment's maximum, from `first_scored` on.
-/// Source: Paulo et al. 2024.
+/// Marks tokens with at least 30 % of the fragment's maximum, from `first_scored` on (Paulo et al. 2024).
 pub fn strong_marks(activations: &[f32], first_scored: usize) -> Vec<bool> {
     let counted = || activations.iter().skip(first_scored);
     let least = MARKED_SHARE * counted().copied().fold(0.0, f32::max);
@@ -65,8 +66,7 @@ pub fn strong_marks(activations: &[f32], first_scored: usize) -> Vec<bool> {
     activations.iter().enumerate().map(strong).collect()
 }
 
-/// Marks where nothing fires: `n` places from `first_scored` on, all equally likely; all of those if
-/// there are fewer.
+/// Decoy marks on up to `n` positions from `first_scored` on, drawn uniformly.
 pub fn decoy_marks(n_tokens: usize, first_scored: usize, n: usize, stream: &mut Stream) -> Vec<bool> {
     let mut marks = vec![false; n_tokens];
     for place in stream.permutation(n_tokens.saturating_sub(first_scored)).into_iter().take(n) {
@@ -75,8 +75,7 @@ pub fn decoy_marks(n_tokens: usize, first_scored: usize, n: usize, stream: &mut 
     marks
 }
 
-/// On one line and without control characters: what free text, such as an explanation, must be before
-/// it enters a prompt whose form rests on tabs and line breaks.
+/// Free text on one line without control characters, safe in prompts that rely on tabs and line breaks.
 pub fn one_line(text: &str) -> String {
     text.split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
@@ -104,8 +103,8 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Whether a reader sees a character for what it is: not the marks, nor controls, spaces other than
-/// the usual one, joiners, direction marks, or characters without a meaning of their own.
+/// Whether a character is shown as itself. False for marks, controls, unusual spaces, joiners, direction
+/// marks and private-use characters.
 fn is_shown(c: char) -> bool {
     let invisible = matches!(c,
         '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
@@ -121,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    /// Texts rich in what could break a form.
+    /// Texts with characters that could break a prompt's format.
     fn token() -> impl Strategy<Value = String> {
         let hard = prop::sample::select(vec![
             "\t",
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_keep_off_positions_that_do_not_count() {
+    fn only_scored_positions_are_marked() {
         assert_eq!(strong_marks(&[9.0, 1.0, 0.2, -3.0, 0.3], 1), [false, true, false, false, true]);
         assert_eq!(strong_marks(&[9.0, 0.0, -1.0], 1), [false; 3]);
         let mut stream = Stream::new(3, "decoys");

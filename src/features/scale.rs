@@ -1,7 +1,7 @@
-/// Activations as the integers 0–10 that prompts show: `min(10, ⌊10 · max(x, 0) / max⌋)`, so what is
-/// below a tenth of `max` becomes 0 and only `max` itself 10. All zeros where `max` is not positive.
-///
-/// `max` is the largest activation over the records shown. Source: Bills et al. 2023.
+//! The 0–10 scale of activations in prompts (Bills et al. 2023).
+
+/// min(10, ⌊10 · max(x, 0) / max⌋), with `max` the largest activation of the records shown. All zeros if
+/// `max` is NaN or not positive.
 pub fn ten_point_scale(activations: &[f32], max: f32) -> Vec<u8> {
     if max.is_nan() || max <= 0.0 {
         return vec![0; activations.len()];

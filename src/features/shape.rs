@@ -1,8 +1,8 @@
-//! How a feature's codes are distributed over the tokens of all fragments: by size and by token, as in Figure 4
-//! of Cunningham et al. 2023, and how heavy their tails are.
+//! Distribution of a feature's codes over all scored tokens: histograms (Cunningham et al. 2023, Figure 4)
+//! and kurtosis.
 //!
-//! Two passes over the codes, block after block, each of which forgets them: the first finds their range, their
-//! mean and the tokens that occur most, the second counts. Memory does not grow with the number of fragments.
+//! Two streaming passes over blocks of codes. The first finds ranges, means and the most frequent tokens; the
+//! second counts. Memory does not depend on the number of fragments.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,50 +10,50 @@ use super::{FeatureError, FragmentSet};
 use crate::base::Matrix;
 use crate::stats::excess_kurtosis_of_sums;
 
-/// Intervals of a histogram.
+/// Bins of a histogram.
 pub const HISTOGRAM_BINS: usize = 20;
 
-/// Tokens that are counted by themselves.
+/// Tokens that are counted separately.
 pub const HISTOGRAM_TOKENS: usize = 8;
 
-/// The firing tokens (code ≠ 0) by the size of the code, those that occur most among them apart.
+/// Histogram of the non-zero codes, with the most frequent tokens counted separately.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CodeHistogram {
-    /// Lower end of the first interval: 0, or the smallest code where that is negative.
+    /// Lower end of the first bin: the smallest code, at most 0.
     pub low: f32,
-    /// Upper end of the last interval: the largest code, or 0 where all are negative.
+    /// Upper end of the last bin: the largest code, at least 0.
     pub high: f32,
-    /// Intervals, equally wide; a code between two of them counts in the upper one.
+    /// Bins of equal width; a code on a boundary counts in the upper bin.
     pub bins: usize,
-    /// Tokens with a code other than 0; all counts below add up to it.
+    /// Tokens with a non-zero code; the sum of all counts below.
     pub n_firing: u64,
-    /// The most frequent tokens among those, falling; of equally frequent ones the lower id first.
+    /// The most frequent tokens among those, descending; ties by lower id.
     pub tokens: Vec<TokenCounts>,
-    /// All others together, one count an interval.
+    /// All other tokens together, one count per bin.
     pub rest: Vec<u64>,
 }
 
-/// One token's part of a histogram.
+/// One token's counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TokenCounts {
     /// Token id.
     pub token: u32,
-    /// One count an interval.
+    /// One count per bin.
     pub counts: Vec<u64>,
 }
 
-/// The distribution of one feature's codes over the tokens that count.
+/// The distribution of one feature's codes over the scored tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CodeShape {
-    /// Tokens that count: the positions that do, of all fragments.
+    /// Scored tokens of all fragments.
     pub n_tokens: usize,
-    /// Of those on which the feature fires.
+    /// Histogram of the firing tokens.
     pub histogram: CodeHistogram,
-    /// Excess kurtosis over all of them; none where the code is the same everywhere.
+    /// Excess kurtosis over all scored tokens; none if the code is constant.
     pub kurtosis: Option<f64>,
 }
 
-/// Which tokens there are, and which positions count.
+/// The token types that occur, and the scored positions.
 #[derive(Debug)]
 struct Layout<'a> {
     fragments: FragmentSet<'a>,
@@ -61,7 +61,7 @@ struct Layout<'a> {
     n_features: usize,
     /// Token ids that occur, ascending.
     types: Vec<u32>,
-    /// Where each id stands among them.
+    /// Index of each id in `types`.
     place: Vec<u32>,
 }
 
@@ -76,7 +76,7 @@ impl<'a> Layout<'a> {
         Self { fragments, first_scored, n_features, types, place }
     }
 
-    /// Calls `visit` with the token's place and the codes of each row that counts.
+    /// Calls `visit` with (index of the token type, codes) of each scored row.
     fn rows<'c>(
         &self,
         first_fragment: usize,
@@ -85,10 +85,7 @@ impl<'a> Layout<'a> {
     ) -> Result<(), FeatureError> {
         let positions = self.fragments.positions();
         let n_fragments = codes.rows() / positions;
-        if codes.rows() != n_fragments * positions || codes.cols() != self.n_features {
-            let (rows, cols, n_features) = (codes.rows(), codes.cols(), self.n_features);
-            return Err(FeatureError::BlockShape { rows, cols, n_fragments, positions, n_features });
-        }
+        FeatureError::check_shape([codes.rows(), codes.cols()], n_fragments, positions, self.n_features)?;
         let (expected, got) = (self.fragments.len(), first_fragment + n_fragments);
         if got > expected {
             return Err(FeatureError::FragmentCount { expected, got });
@@ -104,13 +101,12 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// The first pass. Loops over features have no branches, so that they are vector instructions; a code of 0 changes
-/// nothing in them.
+/// The first pass. Loops over features are branch-free, so that they vectorise; a code of 0 changes nothing.
 #[derive(Debug)]
 pub struct ShapeSurvey<'a> {
     layout: Layout<'a>,
     n_tokens: usize,
-    /// Smallest and largest code of each feature, 0 among them.
+    /// Smallest and largest code of each feature, including 0.
     low: Vec<f32>,
     high: Vec<f32>,
     sums: Vec<f64>,
@@ -119,7 +115,7 @@ pub struct ShapeSurvey<'a> {
 }
 
 impl<'a> ShapeSurvey<'a> {
-    /// For `n_features` features; positions of a fragment before `first_scored` do not count.
+    /// For `n_features` features; positions before `first_scored` are ignored.
     pub fn new(fragments: FragmentSet<'a>, first_scored: usize, n_features: usize) -> Self {
         let layout = Layout::new(fragments, first_scored, n_features);
         let counts = vec![0; layout.types.len() * n_features];
@@ -136,7 +132,7 @@ impl<'a> ShapeSurvey<'a> {
             let counts = &mut counts[place * n_features..][..n_features];
             counts.iter_mut().zip(row).for_each(|(count, &code)| *count += u32::from(code != 0.0));
             for ((low, high), &code) in low.iter_mut().zip(high.iter_mut()).zip(row) {
-                // One instruction each, where `f32::min` takes care of NaN.
+                // One instruction each; `f32::min` also handles NaN.
                 *low = if code < *low { code } else { *low };
                 *high = if code > *high { code } else { *high };
             }
@@ -144,7 +140,7 @@ impl<'a> ShapeSurvey<'a> {
         })
     }
 
-    /// What the second pass begins with.
+    /// Starts the second pass.
     pub fn finish(self) -> ShapeCounter<'a> {
         let Self { layout, n_tokens, low, high, sums, counts } = self;
         let n_features = sums.len();
@@ -191,18 +187,18 @@ pub struct ShapeCounter<'a> {
     /// Sums of powers of the deviation from the mean.
     squares: Vec<f64>,
     fourths: Vec<f64>,
-    /// Which of a feature's lists of counts a token belongs to, `[types, features]`.
+    /// The count list of a token type for each feature, `[types, features]`.
     slots: Vec<u8>,
 }
 
-/// What is counted of one feature.
+/// Counts of one feature.
 #[derive(Debug)]
 struct Tally {
     low: f32,
     high: f32,
     firing: u64,
     tokens: Vec<u32>,
-    /// Of each token by itself, and of the others last.
+    /// One list per separately counted token, and last the list of the others.
     counts: [[u64; HISTOGRAM_BINS]; HISTOGRAM_TOKENS + 1],
 }
 

@@ -1,3 +1,5 @@
+//! Divides a feature's record into what an explainer may see and what a scorer may see.
+
 use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
@@ -5,7 +7,7 @@ use serde::Serialize;
 use super::record::{ActivationRecord, FeatureRecord, Stratum};
 use super::{FeatureError, Protocol, Stride};
 
-/// What an explainer may see of a feature. Made by `split` alone.
+/// What an explainer may see of a feature. Only `split` makes it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evidence {
     feature: usize,
@@ -14,37 +16,55 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// The feature's number in its dictionary.
+    /// Index of the feature in its dictionary.
     pub fn feature(&self) -> usize {
         self.feature
     }
 
-    /// First position of a fragment that counts: activations before it are not to be used.
+    /// First scored position of a fragment; earlier activations must not be used.
     pub fn first_scored(&self) -> usize {
         self.first_scored
     }
 
-    /// Top fragments, then random ones, then non-firing ones.
+    /// Top, then random, then non-firing fragments.
     pub fn records(&self) -> &[ActivationRecord] {
         &self.records
     }
 
-    /// The fragments chosen because the feature fires on them: top and random.
+    /// Fragments chosen because the feature fires on them: top and random.
     pub fn firing_records(&self) -> impl Iterator<Item = &ActivationRecord> {
         self.records.iter().filter(|record| matches!(record.stratum, Stratum::Top | Stratum::Random))
     }
 
-    /// Tokens with activations, over all positions that count.
+    /// (token, activation) of all scored positions.
     pub fn scored_tokens(&self) -> impl Iterator<Item = (u32, f32)> {
         self.records.iter().flat_map(|record| {
             let tokens = record.tokens.iter().zip(&record.activations).skip(self.first_scored);
             tokens.map(|(token, activation)| (*token, *activation))
         })
     }
+
+    /// Divides the evidence: candidates are made from the first part and compared on the second. Every other
+    /// top and random fragment, starting with the second, goes to the second part; non-firing ones stay.
+    pub fn divide(&self) -> (Self, Calibration) {
+        let (mut kept, mut fragments) = (Vec::new(), Vec::new());
+        let mut ranks: BTreeMap<Stratum, usize> = BTreeMap::new();
+        for record in &self.records {
+            let rank = ranks.entry(record.stratum).or_default();
+            if matches!(record.stratum, Stratum::Top | Stratum::Random) && *rank % 2 == 1 {
+                fragments.push(HeldFragment::of(record));
+            } else {
+                kept.push(record.clone());
+            }
+            *rank += 1;
+        }
+        let evidence = Self { records: kept, ..*self };
+        (evidence, Calibration { first_scored: self.first_scored, fragments })
+    }
 }
 
-/// Fragments that several candidates for an explanation are compared on. It is made of evidence alone,
-/// by [`Evidence::divide`], so that whoever chooses between candidates has seen nothing that is scored.
+/// Fragments on which candidate explanations are compared. Made only from evidence, by [`Evidence::divide`],
+/// so the choice never sees scored fragments.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     first_scored: usize,
@@ -63,31 +83,10 @@ impl Calibration {
     }
 }
 
-impl Evidence {
-    /// The evidence in two: what candidates are made of, and what they are compared on. Of the top and
-    /// of the random fragments every other one, beginning with the second, is kept from the explainer;
-    /// the non-firing ones all stay with it.
-    pub fn divide(&self) -> (Self, Calibration) {
-        let (mut kept, mut fragments) = (Vec::new(), Vec::new());
-        let mut ranks: BTreeMap<Stratum, usize> = BTreeMap::new();
-        for record in &self.records {
-            let rank = ranks.entry(record.stratum).or_default();
-            if matches!(record.stratum, Stratum::Top | Stratum::Random) && *rank % 2 == 1 {
-                fragments.push(HeldFragment::of(record));
-            } else {
-                kept.push(record.clone());
-            }
-            *rank += 1;
-        }
-        let evidence = Self { records: kept, ..*self };
-        (evidence, Calibration { first_scored: self.first_scored, fragments })
-    }
-}
-
-/// A fragment that a feature is scored on.
+/// A held-out fragment, on which a feature is scored.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HeldFragment {
-    /// Number of the fragment.
+    /// Index of the fragment.
     pub fragment: usize,
     /// The document that it comes from.
     pub document: usize,
@@ -113,25 +112,25 @@ impl HeldFragment {
 pub struct JudgedFragment {
     /// The fragment with its truth.
     pub held: HeldFragment,
-    /// Which draw it comes from.
+    /// The draw it comes from.
     pub stratum: Stratum,
-    /// Whether it stands for those on which the feature fires, or for those on which it does not (of a
-    /// dense feature: on which it fires least).
+    /// Whether it represents firing fragments; else non-firing ones (or the least firing, of a dense
+    /// feature).
     pub fires: bool,
 }
 
-/// A fragment's place in one list.
+/// A member of one list.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Pick {
     /// Index into `Held::fragments`.
     pub fragment: usize,
-    /// Which draw it comes from.
+    /// The draw it comes from.
     pub stratum: Stratum,
-    /// Probability of being in this list, for weights 1 / probability.
+    /// Probability of entering this list, for weights 1 / probability.
     pub probability: f64,
 }
 
-/// What a scorer may see of a feature. Made by `split` alone.
+/// What a scorer may see of a feature. Only `split` makes it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Held {
     feature: usize,
@@ -145,7 +144,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// The feature's number in its dictionary.
+    /// Index of the feature in its dictionary.
     pub fn feature(&self) -> usize {
         self.feature
     }
@@ -175,20 +174,20 @@ impl Held {
         &self.non_firing
     }
 
-    /// Random firing fragments, none explained on, for `beyond_token`; those of `random` first. Their
-    /// probability is that of being in the record's list.
+    /// Random firing fragments for `beyond_token`, outside those explained on; those of `random` first. Their
+    /// probability is that of the record's list.
     pub fn beyond_token(&self) -> &[Pick] {
         &self.beyond_token
     }
 
-    /// Fragments for judgements of whole texts: firing ones from all quantiles alike, then as many
-    /// non-firing ones (of a dense feature: of the lowest maximum), none of a document that explains.
+    /// Fragments for judging whole texts: firing ones from all quantiles equally, then as many non-firing
+    /// ones (of a dense feature: lowest maxima). None comes from a document that explains.
     pub fn judged(&self) -> &[JudgedFragment] {
         &self.judged
     }
 
-    /// The same without the fragments that `beyond_token` alone looks at, for simulators whose every
-    /// fragment costs something: `beyond_token` is left with the protocol's random ones.
+    /// The same without fragments that only `beyond_token` uses, for simulators with a cost per fragment.
+    /// `beyond_token` then holds the protocol's random fragments.
     pub fn protocol_only(&self) -> Self {
         let scored: HashSet<usize> = self.random.iter().map(|pick| pick.fragment).collect();
         let both: Vec<Pick> =
@@ -200,18 +199,27 @@ impl Held {
         };
         let (top, random) = (again(&self.top), again(&self.random));
         let (non_firing, beyond_token) = (again(&self.non_firing), again(&both));
-        let (feature, first_scored, fragments) = (self.feature, self.first_scored, kept.fragments);
-        let judged = self.judged.clone();
-        Self { feature, first_scored, fragments, top, random, non_firing, beyond_token, judged }
+        let (fragments, judged) = (kept.fragments, self.judged.clone());
+        Self { fragments, top, random, non_firing, beyond_token, judged, ..*self }
     }
 }
 
-/// Divides a record into what explains and what scores, by the protocol's ranks.
+/// Divides a record by the protocol's ranks.
 ///
-/// No fragment is on both sides, and none of their documents, unless the protocol allows the random
-/// list to overlap with the top one, as the published one does.
-pub fn split(record: &FeatureRecord, protocol: &Protocol) -> Result<(Evidence, Held), FeatureError> {
-    let take = |list, records, stride| take(record.feature, list, records, stride, protocol);
+/// The two sides share no fragment and no document, unless the protocol allows the random list to repeat the
+/// top one, as the published one does.
+pub fn split<'a>(record: &'a FeatureRecord, protocol: &Protocol) -> Result<(Evidence, Held), FeatureError> {
+    let take = |list: &'static str, records: &'a [ActivationRecord], stride: Stride| {
+        let too_few = |rank: usize| FeatureError::TooFew {
+            feature: record.feature,
+            list,
+            got: records.len(),
+            rank,
+            protocol: protocol.name.clone(),
+        };
+        let at = |rank: usize| records.get(rank).ok_or_else(|| too_few(rank));
+        stride.ranks().map(at).collect::<Result<Vec<&'a ActivationRecord>, _>>()
+    };
     let mut explain = take("top", &record.top, protocol.explain.top)?;
     explain.extend(take("random", &record.random, protocol.explain.random)?);
     explain.extend(take("non-firing", &record.non_firing, protocol.explain.non_firing)?);
@@ -224,7 +232,6 @@ pub fn split(record: &FeatureRecord, protocol: &Protocol) -> Result<(Evidence, H
     let non_firing = held.subset(&record.non_firing, &non_firing);
     let beyond_token = beyond_token(record, protocol, &seen);
     let beyond_token = beyond_token.into_iter().map(|record| held.pick(record, record.probability)).collect();
-
     let judged = judged(record, &seen);
 
     let (feature, first_scored) = (record.feature, record.first_scored);
@@ -234,37 +241,17 @@ pub fn split(record: &FeatureRecord, protocol: &Protocol) -> Result<(Evidence, H
     Ok((evidence, held))
 }
 
-fn take<'a>(
-    feature: usize,
-    list: &'static str,
-    records: &'a [ActivationRecord],
-    stride: Stride,
-    protocol: &Protocol,
-) -> Result<Vec<&'a ActivationRecord>, FeatureError> {
-    let at = |rank: usize| {
-        records.get(rank).ok_or_else(|| FeatureError::TooFew {
-            feature,
-            list,
-            got: records.len(),
-            rank,
-            protocol: protocol.name.clone(),
-        })
-    };
-    stride.ranks().map(at).collect()
-}
-
-/// The random ones scored first, then the rest as drawn, without documents explained on.
+/// The scored random fragments first, then the others as drawn, without documents explained on.
 fn beyond_token<'a>(
     record: &'a FeatureRecord,
     protocol: &Protocol,
     explained: &HashSet<usize>,
 ) -> Vec<&'a ActivationRecord> {
     let scored: HashSet<usize> = protocol.score.random.ranks().collect();
-    let ranked = || record.random.iter().enumerate();
-    let first = ranked().filter(|(rank, _)| scored.contains(rank));
-    let rest = ranked().filter(|(rank, _)| !scored.contains(rank));
-    first
-        .chain(rest)
+    let mut random: Vec<(usize, &ActivationRecord)> = record.random.iter().enumerate().collect();
+    random.sort_by_key(|(rank, _)| !scored.contains(rank));
+    random
+        .into_iter()
         .map(|(_, record)| record)
         .chain(&record.more_random)
         .filter(|record| !explained.contains(&record.document))
@@ -272,8 +259,7 @@ fn beyond_token<'a>(
         .collect()
 }
 
-/// The quantiles' fragments on which the feature is above 0, the first of each group, then the second of
-/// each, and so on, and as many of the non-firing list.
+/// Quantile fragments with a positive activation, taken in turn from each group, and as many non-firing ones.
 fn judged(record: &FeatureRecord, explained: &HashSet<usize>) -> Vec<JudgedFragment> {
     let usable = |fragment: &&ActivationRecord| !explained.contains(&fragment.document);
     let drawn: BTreeMap<usize, &ActivationRecord> =
@@ -303,7 +289,7 @@ struct HeldBuilder {
 }
 
 impl HeldBuilder {
-    /// The place of a fragment, which is added where it is new.
+    /// Index of a fragment, which is added if new.
     fn keep(&mut self, fragment: &HeldFragment) -> usize {
         *self.places.entry(fragment.fragment).or_insert_with(|| {
             self.fragments.push(fragment.clone());
@@ -316,7 +302,7 @@ impl HeldBuilder {
         Pick { fragment: place, stratum: record.stratum, probability }
     }
 
-    /// Part of a list: each member's probability, times the share of its stratum that is taken.
+    /// Part of a list: each probability is multiplied by the share of its stratum that is taken.
     fn subset(&mut self, list: &[ActivationRecord], taken: &[&ActivationRecord]) -> Vec<Pick> {
         let share = |stratum| {
             let of_list = list.iter().filter(|record| record.stratum == stratum).count();

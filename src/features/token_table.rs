@@ -1,3 +1,5 @@
+//! Lookup table: the mean activation of each token type.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -6,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Saved", into = "Saved")]
 pub struct TokenTable {
-    /// Ascending by token.
+    /// Ascending.
     tokens: Vec<u32>,
     means: Vec<f32>,
     unseen: f64,
@@ -32,7 +34,7 @@ impl From<TokenTable> for Saved {
 }
 
 impl TokenTable {
-    /// From (token, mean) pairs, of which the last one of a token counts; `unseen` is for all others.
+    /// From (token, mean) pairs; the last pair of a token counts. All other tokens get `unseen`.
     pub fn new(means: impl IntoIterator<Item = (u32, f64)>, unseen: f64) -> Self {
         let sorted: BTreeMap<u32, f64> = means.into_iter().collect();
         Self {
@@ -42,8 +44,7 @@ impl TokenTable {
         }
     }
 
-    /// The mean activation of each type in `tokens`; types not among them get the overall mean, and
-    /// without any token everything gets 0.
+    /// Means over `tokens` by type; unseen types get the overall mean, or 0 without any token.
     pub fn of_tokens(tokens: impl IntoIterator<Item = (u32, f32)>) -> Self {
         let mut sums: BTreeMap<u32, (f64, usize)> = BTreeMap::new();
         for (token, activation) in tokens {
@@ -56,7 +57,7 @@ impl TokenTable {
         Self::new(sums.into_iter().map(|(token, (sum, n))| (token, sum / n as f64)), unseen)
     }
 
-    /// What a token is expected to do.
+    /// Expected activation of a token.
     pub fn mean(&self, token: u32) -> f64 {
         match self.tokens.binary_search(&token) {
             Ok(place) => f64::from(self.means[place]),
@@ -64,12 +65,12 @@ impl TokenTable {
         }
     }
 
-    /// Types seen, with their means, ascending by token.
+    /// (token, mean) of the types seen, ascending by token.
     pub fn means(&self) -> impl Iterator<Item = (u32, f64)> {
         self.tokens.iter().copied().zip(self.means.iter().map(|&mean| f64::from(mean)))
     }
 
-    /// The mean for types not seen.
+    /// Expected activation of types not seen.
     pub fn unseen(&self) -> f64 {
         self.unseen
     }

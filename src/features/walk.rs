@@ -1,3 +1,5 @@
+//! Chooses the features of a dictionary to explain and score.
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Missing, Stream};
@@ -5,56 +7,55 @@ use crate::base::{Missing, Stream};
 use super::{FeatureSummary, Protocol, WalkOrder};
 
 /// Why a walked feature is not explained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum SkipReason {
     /// It fires on no token.
     Dead,
-    /// It fires in fewer documents than the protocol asks for.
+    /// It fires in fewer documents than the protocol requires.
     TooFewFiringFragments,
-    /// The corpus has too few documents for a non-firing list beside the firing ones.
+    /// There are too few documents for its non-firing list.
     TooFewNonFiringFragments,
 }
 
 impl SkipReason {
-    /// The reason as results spell it.
+    /// The reason as spelled in results.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Dead => "dead",
-            Self::TooFewFiringFragments => "too_few_firing_fragments",
-            Self::TooFewNonFiringFragments => "too_few_non_firing_fragments",
-        }
+        self.into()
     }
 
-    /// As tallies count it.
+    /// The reason as counted in tallies.
     pub fn missing(self) -> Missing {
         Missing::Skipped(self.name().into())
     }
 }
 
-/// A feature that was looked at, and what became of it.
+/// A feature that was considered, and the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalkedFeature {
-    /// Its number in the dictionary.
+    /// Index of the feature in its dictionary.
     pub feature: usize,
-    /// Why it is left out; none where it is eligible.
+    /// Why it is skipped; none if it is eligible.
     pub skipped: Option<SkipReason>,
 }
 
-/// The features of one dictionary that were looked at, in the order walked.
+/// The features of one dictionary that were considered, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Walk {
-    /// All of them: requested = eligible + skipped.
+    /// Eligible and skipped features together.
     pub walked: Vec<WalkedFeature>,
 }
 
 impl Walk {
-    /// Those to explain and score, in the order walked.
+    /// Features to explain and score, in the order walked.
     pub fn eligible(&self) -> impl Iterator<Item = usize> {
         self.walked.iter().filter(|walked| walked.skipped.is_none()).map(|walked| walked.feature)
     }
 
-    /// Their summaries, in the order walked.
+    /// Summaries of the eligible features, in the order walked.
     pub fn summaries<'a>(
         &'a self,
         summaries: &'a [FeatureSummary],
@@ -62,13 +63,14 @@ impl Walk {
         self.eligible().filter_map(|feature| summaries.get(feature))
     }
 
-    /// Eligible of walked; none where nothing was walked.
+    /// Share of walked features that are eligible; none if no feature was walked.
     pub fn eligible_share(&self) -> Option<f64> {
         let n = self.walked.len();
         (n > 0).then(|| self.eligible().count() as f64 / n as f64)
     }
 
-    /// Every fragment that the eligible features use, ascending, each once.
+    /// Fragments that the eligible features use, ascending, each once.
+    #[cfg(test)]
     pub fn needed_fragments(&self, summaries: &[FeatureSummary]) -> Vec<usize> {
         let mut needed: Vec<usize> = self.summaries(summaries).flat_map(FeatureSummary::fragments).collect();
         needed.sort_unstable();
@@ -77,9 +79,11 @@ impl Walk {
     }
 }
 
-/// Chooses features of a dictionary (`summaries[i]` is feature `i`). By permutation: all features in
-/// an order drawn from `stream` until `per_cell` are eligible or none is left. In dictionary order:
-/// the protocol's first ones, whatever `per_cell` says.
+/// Chooses features, where `summaries[i]` belongs to feature `i`.
+///
+/// With [`WalkOrder::Permutation`], features come in an order drawn from `stream` until `per_cell` are
+/// eligible or none is left. With [`WalkOrder::First`], they are the protocol's first ones, whatever
+/// `per_cell` is.
 pub fn walk(summaries: &[FeatureSummary], per_cell: usize, protocol: &Protocol, stream: &mut Stream) -> Walk {
     let (order, enough) = match protocol.walk {
         WalkOrder::Permutation => (stream.permutation(summaries.len()), per_cell),

@@ -1,16 +1,26 @@
+//! Covariance of activations, from blocks of rows.
+//!
+//!   C = (1/N) Σ_t (x_t − μ)(x_t − μ)ᵀ      x_t [d], μ [d], C [d, d] f64
+//!
+//! Rows are centred in f64 and rounded to f32. Products are summed in f32 over stretches of 128 rows, and the
+//! sums of stretches in f64. C is symmetric, so of each panel of [`NR`] columns only the rows up to the
+//! panel's last column are computed.
+
 use crate::base::Matrix;
 
-use super::panels::{Arranged, COLUMNS, PANEL, panel_of_columns};
+use super::panels::{KC, NR, PackedTiles, pack_columns};
 use super::vector::{Vectorised, vectorised};
 use rayon::prelude::*;
 
-/// Rows whose products are added up in f32 before their sum goes to f64. The rounding errors of such sums, relative to
-/// the standard deviations of the two columns, are independent between stretches and about 1e-7 each, so that after
-/// N rows they come to 1e-6 / √N. Sampling moves an eigenvalue by √(2/N) of itself: with the smallest 1e-5 of the
-/// largest, rounding stays a tenth of what sampling does, for any N.
-const STRETCH: usize = COLUMNS;
+/// Rows summed in f32 before the sum is added in f64.
+///
+/// Rounding errors of such a sum, relative to the two columns' standard deviations, are about 1e-7 and
+/// independent between stretches: 1e-6/√N after N rows. Sampling moves an eigenvalue by √(2/N) of itself.
+/// Down to eigenvalues of 1e-5 of the largest, rounding is therefore at most a tenth of the sampling error,
+/// for any N.
+const STRETCH: usize = KC;
 
-/// Rows with the mean taken off, in f64.
+/// `centred = rows − mean`, subtracted in f64.
 struct Centre<'a> {
     rows: &'a [f32],
     mean: &'a [f64],
@@ -48,12 +58,12 @@ impl Vectorised for AddTo<'_> {
     }
 }
 
-/// The two factors of the products of some rows, centred. Kept from block to block.
+/// Both factors of one stretch's products, centred and packed. Reused from block to block.
 #[derive(Default)]
 struct Stretch {
-    /// Panel after panel; of each, row after row `PANEL` columns.
+    /// `[ceil(d / NR), rows, NR]`.
     panels: Vec<f32>,
-    columns: Arranged,
+    columns: PackedTiles,
 }
 
 impl Stretch {
@@ -61,31 +71,27 @@ impl Stretch {
         centred.resize(rows.len(), 0.0);
         vectorised(Centre { rows, mean, centred });
         let width = mean.len();
-        let size = rows.len() / width * PANEL;
-        self.panels.resize(width.div_ceil(PANEL) * size, 0.0);
+        let size = rows.len() / width * NR;
+        self.panels.resize(width.div_ceil(NR) * size, 0.0);
         for (nth, panel) in self.panels.chunks_exact_mut(size).enumerate() {
-            panel_of_columns(centred, width, nth * PANEL..width.min((nth + 1) * PANEL), panel);
+            pack_columns(centred, width, nth * NR..width.min((nth + 1) * NR), panel);
         }
-        self.columns.fill_with_columns(centred, width);
+        self.columns.fill_transposed(centred, width);
     }
 
     fn rows(&self, width: usize) -> usize {
-        self.panels.len() / (width.div_ceil(PANEL) * PANEL)
+        self.panels.len() / (width.div_ceil(NR) * NR)
     }
 }
 
-/// Covariance `[d, d]` in f64, row-major, of rows that come in blocks, about `mean` and divided by
-/// the number of rows. Also that number. An error of `blocks` ends it.
-///
-/// Products are taken in f32 of entries with their mean already off, over stretches of 128 rows; the sums of
-/// stretches are added up in f64.
+/// Covariance `[d, d]` of all rows of `blocks` about `mean`, and the number of rows; or the first error.
 pub fn covariance<E>(
     mean: &[f64],
     blocks: impl Iterator<Item = Result<Matrix, E>>,
 ) -> Result<(Vec<f64>, usize), E> {
     let width = mean.len();
-    // Panel after panel: of each, `[width, PANEL]` entries, of which those below its own square stay 0.
-    let mut sums = vec![0.0f64; width.div_ceil(PANEL) * width * PANEL];
+    // `[ceil(d / NR), d, NR]`; rows below a panel's last column stay 0.
+    let mut sums = vec![0.0f64; width.div_ceil(NR) * width * NR];
     let mut stretches: Vec<Stretch> = Vec::new();
     let mut rows = 0;
     for block in blocks {
@@ -99,16 +105,16 @@ pub fn covariance<E>(
             .par_iter_mut()
             .zip(block.data().par_chunks(STRETCH * width))
             .for_each_init(Vec::new, |centred, (stretch, rows)| stretch.fill(rows, mean, centred));
-        // The matrix is its own transpose: of each panel only the rows up to its last column are needed.
-        let tasks = sums.par_chunks_mut(width * PANEL).enumerate().rev().with_max_len(1);
+        // By symmetry, each panel needs only the rows up to its last column.
+        let tasks = sums.par_chunks_mut(width * NR).enumerate().rev().with_max_len(1);
         tasks.for_each_init(
-            || vec![0.0f32; width * PANEL],
+            || vec![0.0f32; width * NR],
             |products, (nth, sums)| {
-                let end = width.min((nth + 1) * PANEL);
+                let end = width.min((nth + 1) * NR);
                 for stretch in &stretches {
                     let rows = stretch.rows(width);
-                    let panel = &stretch.panels[nth * rows * PANEL..][..rows * PANEL];
-                    let products = &mut products[..stretch.columns.whole_blocks(end) * PANEL];
+                    let panel = &stretch.panels[nth * rows * NR..][..rows * NR];
+                    let products = &mut products[..stretch.columns.rows_of_whole_tiles(end) * NR];
                     stretch.columns.add_products(0..rows, panel, products, true);
                     vectorised(AddTo { sums, products });
                 }
@@ -119,7 +125,7 @@ pub fn covariance<E>(
     let mut covariance = vec![0.0; width * width];
     for col in 0..width {
         for row in 0..=col {
-            let value = sums[(col / PANEL * width + row) * PANEL + col % PANEL] / n;
+            let value = sums[(col / NR * width + row) * NR + col % NR] / n;
             covariance[row * width + col] = value;
             covariance[col * width + row] = value;
         }

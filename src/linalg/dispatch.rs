@@ -1,6 +1,7 @@
-//! One loop compiled for several vector widths.
+//! A macro that compiles one loop for several instruction sets.
 
-/// Compiles `$body` for AVX-512, for AVX2 and for any processor, and calls the best one this processor has.
+/// Compiles `$body` for AVX-512, AVX2 and any processor, and calls the best version this processor supports.
+/// `$body::<true>` may use fused multiply-add.
 macro_rules! dispatched {
     ($(#[$doc:meta])* $name:ident = $body:ident($($arg:ident: $ty:ty),* $(,)?)) => {
         $(#[$doc])*
@@ -30,7 +31,7 @@ macro_rules! dispatched {
                     return unsafe { wide($($arg),*) };
                 }
             }
-            // On other processors a fused multiply-add is only cheap where it is part of the base set.
+            // Elsewhere, fused multiply-add is fast only on aarch64.
             $body::<{ cfg!(target_arch = "aarch64") }>($($arg),*);
         }
     };

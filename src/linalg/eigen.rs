@@ -1,51 +1,60 @@
+//! Eigendecomposition of a symmetric matrix, and the orthogonal matrix nearest to a square one; all in f64.
+//!
+//!   A = V diag(λ) Vᵀ            A [n, n] symmetric, λ [n] descending, V [n, n] orthogonal
+//!
+//! 1. Householder tridiagonalisation: Qᵀ A Q = T, Q = H_0 H_1 … with H_k = 1 − β_k v_k v_kᵀ. Step k is the
+//!    rank-2 update A ← A − v wᵀ − w vᵀ with p = β A v and w = p − (β/2)(pᵀ v) v (Golub and Van Loan 2013,
+//!    §8.3.1).
+//! 2. Implicit QL iteration with Wilkinson shifts: Givens rotations G_1 G_2 … make T diagonal. This is the QR
+//!    iteration read from the lower corner (Golub and Van Loan 2013, §8.3.3; Wilkinson and Reinsch 1971,
+//!    II/4).
+//! 3. Eigenvectors: V = Q G_1 G_2 …. Blocks of reflections are multiplied in compact WY form, 1 − Y T Yᵀ
+//!    (Schreiber and Van Loan 1989). Rotations are then applied to slabs of rows, on all threads.
+
 use rayon::prelude::*;
 
 use super::LinalgError;
 use super::product::{View, product_into};
 use super::vector::{Vectorised, vectorised};
 
-/// Iterations for one eigenvalue after which it is given up; two or three are usual.
-const ITERATIONS: usize = 60;
+/// QL steps allowed per eigenvalue; two or three are usual.
+const MAX_ITERATIONS: usize = 60;
 
-/// Rows of eigenvectors that one task turns: with all their columns they stay in the second cache.
+/// Rows of Q rotated by one task: with all their columns they stay in the L2 cache.
 const SLAB: usize = 32;
 
-/// Eigenvalues, largest first, and unit eigenvectors, one per row.
+/// Eigenvalues in descending order, and unit eigenvectors as rows.
 #[derive(Debug, Clone)]
 pub struct Eigen {
     /// `[d]`.
     pub values: Vec<f64>,
-    /// `[d, d]`, row-major; row i belongs to `values[i]`. Its largest entry by size is positive,
-    /// so that the sign does not depend on the solver.
+    /// `[d, d]`, row i belongs to `values[i]`. Its entry of largest magnitude is positive, whatever the
+    /// solver.
     pub vectors: Vec<f64>,
 }
 
-/// Eigenvalues and eigenvectors of a symmetric `[size, size]` matrix: reflections make it tridiagonal, and rotations
-/// with implicit shifts make that diagonal (Golub and Van Loan 2013, §8.3; Wilkinson and Reinsch 1971, II/4).
-///
-/// Only the reflections and rotations are found on the way; eigenvectors are then made of them, by products of matrices
-/// and slab by slab on all threads.
+/// Eigenvalues and eigenvectors of a symmetric `[size, size]` matrix.
 pub fn symmetric_eigen(matrix: &[f64], size: usize) -> Result<Eigen, LinalgError> {
     if matrix.iter().any(|value| !value.is_finite()) {
         return Err(LinalgError::Eigen { size, why: "it holds a NaN or infinite value" });
     }
-    // Squares of entries neither overflow nor vanish.
+    // Scale to entries of at most 1: squares then neither overflow nor underflow.
     let largest = matrix.iter().fold(0.0f64, |most, value| value.abs().max(most));
     if size == 0 || largest == 0.0 {
         let vectors = (0..size * size).map(|at| f64::from(u8::from(at % (size + 1) == 0))).collect();
         return Ok(Eigen { values: vec![0.0; size], vectors });
     }
     let mut work: Vec<f64> = matrix.iter().map(|value| value / largest).collect();
-    let Tridiagonal { mut diagonal, mut beside, reflections } =
-        vectorised(MakeTridiagonal { matrix: &mut work, size });
-    let rotations = make_diagonal(&mut diagonal, &mut beside)
+    let Tridiagonal { mut diagonal, mut off_diagonal, reflections } =
+        vectorised(Tridiagonalise { matrix: &mut work, size });
+    let rotations = implicit_ql(&mut diagonal, &mut off_diagonal)
         .ok_or(LinalgError::Eigen { size, why: "the iteration did not converge" })?;
-    let reflected = product_of(&reflections, size);
+    let reflected = multiply_reflections(&reflections, size);
     let slabs: Vec<Vec<[f64; SLAB]>> = (0..size.div_ceil(SLAB))
         .into_par_iter()
         .map(|nth| {
             let rows = &reflected[nth * SLAB * size..size.min((nth + 1) * SLAB) * size];
-            vectorised(TurnSlab { rows, size, rotations: &rotations })
+            vectorised(RotateSlab { rows, size, rotations: &rotations })
         })
         .collect();
     let mut order: Vec<usize> = (0..size).collect();
@@ -65,82 +74,79 @@ pub fn symmetric_eigen(matrix: &[f64], size: usize) -> Result<Eigen, LinalgError
     Ok(Eigen { values: order.iter().map(|&index| diagonal[index] * largest).collect(), vectors })
 }
 
-/// A symmetric matrix as reflections left it.
+/// T of step 1, and the reflections that led to it.
 struct Tridiagonal {
     diagonal: Vec<f64>,
-    /// Entries beside the diagonal, one fewer.
-    beside: Vec<f64>,
-    /// Reflection k is `1 − factor · v vᵀ`, with v `[size − k − 1]` for the coordinates from k + 1 on; the first was
-    /// the first to be applied.
+    /// `[size − 1]`.
+    off_diagonal: Vec<f64>,
+    /// (β_k, v_k) in the order applied; v_k `[size − k − 1]` acts on coordinates k + 1 and up.
     reflections: Vec<(f64, Vec<f64>)>,
 }
 
-/// Makes a symmetric matrix `[size, size]` tridiagonal. Row after row, the reflection that clears what is beyond the
-/// entry beside the diagonal is found and taken off both sides of what is left, in the same pass in which the next
-/// one's product with the matrix is made.
-struct MakeTridiagonal<'a> {
+/// Step 1. The update of step k and the product A v of step k + 1 share one pass over the matrix.
+struct Tridiagonalise<'a> {
     matrix: &'a mut [f64],
     size: usize,
 }
 
-impl Vectorised for MakeTridiagonal<'_> {
+impl Vectorised for Tridiagonalise<'_> {
     type Output = Tridiagonal;
 
     #[inline(always)]
     fn run(self) -> Tridiagonal {
         let Self { matrix, size: n } = self;
-        let (mut diagonal, mut beside) = (vec![0.0; n], vec![0.0; n - 1]);
+        let (mut diagonal, mut off_diagonal) = (vec![0.0; n], vec![0.0; n - 1]);
         let mut reflections: Vec<(f64, Vec<f64>)> = Vec::with_capacity(n - 1);
-        // `matrix −= v wᵀ + w vᵀ` is still to be done for the last reflection's v and this w.
+        // The update `matrix −= v wᵀ + w vᵀ` of the last reflection is still pending.
         let mut w: Vec<f64> = Vec::new();
         for k in 0..n {
             let (row, below) = matrix[k * n..].split_at_mut(n);
             let row = &mut row[k..];
             let last = reflections.last();
             if let Some((_, v)) = last {
-                subtract_two(row, v[0], &w, w[0], v);
+                subtract_rank_two(row, v[0], &w, w[0], v);
             }
             diagonal[k] = row[0];
             if k + 1 == n {
                 break;
             }
-            let (factor, v, left) = reflection(&row[1..]);
-            beside[k] = left;
+            let (beta, v, alpha) = reflection(&row[1..]);
+            off_diagonal[k] = alpha;
             let mut product = vec![0.0; n - k - 1];
             for (i, (row, slot)) in below.chunks_exact_mut(n).zip(&mut product).enumerate() {
                 let row = &mut row[k + 1..];
                 if let Some((_, v)) = last {
-                    subtract_two(row, v[i + 1], &w[1..], w[i + 1], &v[1..]);
+                    subtract_rank_two(row, v[i + 1], &w[1..], w[i + 1], &v[1..]);
                 }
-                *slot = factor * dot(row, &v);
+                *slot = beta * dot(row, &v);
             }
-            let along = 0.5 * factor * dot(&product, &v);
-            product.iter_mut().zip(&v).for_each(|(w, v)| *w -= along * v);
+            let projection = 0.5 * beta * dot(&product, &v);
+            product.iter_mut().zip(&v).for_each(|(w, v)| *w -= projection * v);
             w = product;
-            reflections.push((factor, v));
+            reflections.push((beta, v));
         }
-        Tridiagonal { diagonal, beside, reflections }
+        Tridiagonal { diagonal, off_diagonal, reflections }
     }
 }
 
-/// Factor and vector of the reflection that turns `x` to a multiple of its first coordinate, and that multiple.
+/// (β, v, α) such that (1 − β v vᵀ) x = α e_1.
 #[inline(always)]
 fn reflection(x: &[f64]) -> (f64, Vec<f64>, f64) {
     let mut v = x.to_vec();
-    let beyond = dot(&x[1..], &x[1..]);
-    if beyond == 0.0 {
+    let tail = dot(&x[1..], &x[1..]);
+    if tail == 0.0 {
         return (0.0, v, x[0]);
     }
-    let length = (x[0] * x[0] + beyond).sqrt();
-    // Of the two multiples the one that loses no digits.
-    let left = if x[0] > 0.0 { -length } else { length };
-    v[0] -= left;
-    (2.0 / (v[0] * v[0] + beyond), v, left)
+    let length = (x[0] * x[0] + tail).sqrt();
+    // The sign that avoids cancellation in v_0.
+    let alpha = if x[0] > 0.0 { -length } else { length };
+    v[0] -= alpha;
+    (2.0 / (v[0] * v[0] + tail), v, alpha)
 }
 
-/// `row −= a · x + b · y`.
+/// `row −= a · x + b · y`: one row of the rank-2 update.
 #[inline(always)]
-fn subtract_two(row: &mut [f64], a: f64, x: &[f64], b: f64, y: &[f64]) {
+fn subtract_rank_two(row: &mut [f64], a: f64, x: &[f64], b: f64, y: &[f64]) {
     for ((slot, x), y) in row.iter_mut().zip(x).zip(y) {
         *slot -= a * x + b * y;
     }
@@ -161,103 +167,107 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// A rotation of columns `column` and `column + 1`.
-struct Rotation {
+struct Givens {
     column: u32,
     cos: f64,
     sin: f64,
 }
 
-/// Makes a tridiagonal matrix diagonal; gives the rotations of its columns, in order. None where it takes too many.
-fn make_diagonal(diagonal: &mut [f64], beside: &mut [f64]) -> Option<Vec<Rotation>> {
+/// Step 2. Leaves the eigenvalues in `diagonal`; returns the rotations, or none without convergence.
+fn implicit_ql(diagonal: &mut [f64], off_diagonal: &mut [f64]) -> Option<Vec<Givens>> {
     let n = diagonal.len();
     let mut rotations = Vec::with_capacity(n * n);
-    // What rotations of the largest entries leave behind in rounding, and reflections did before.
-    let noise =
-        f64::EPSILON * diagonal.iter().chain(&*beside).fold(0.0f64, |most, value| value.abs().max(most));
+    // Rounding error of rotations and reflections of the largest entries.
+    let tolerance = f64::EPSILON
+        * diagonal.iter().chain(&*off_diagonal).fold(0.0f64, |most, value| value.abs().max(most));
     for first in 0..n {
         for iteration in 0.. {
-            // Up to the first entry beside the diagonal that is nothing next to its neighbours, or at all.
-            let is_nothing = |at: &usize| {
+            // The block ends at the first negligible off-diagonal entry.
+            let is_negligible = |at: &usize| {
                 let neighbours = diagonal[*at].abs() + diagonal[*at + 1].abs();
-                beside[*at].abs() <= noise.max(f64::EPSILON * neighbours)
+                off_diagonal[*at].abs() <= tolerance.max(f64::EPSILON * neighbours)
             };
-            let end = (first..n - 1).find(is_nothing).unwrap_or(n - 1);
+            let end = (first..n - 1).find(is_negligible).unwrap_or(n - 1);
             if end == first {
                 break;
             }
-            if iteration == ITERATIONS {
+            if iteration == MAX_ITERATIONS {
                 return None;
             }
-            chase(diagonal, beside, first..end, &mut rotations);
+            ql_step(diagonal, off_diagonal, first..end, &mut rotations);
         }
     }
     Some(rotations)
 }
 
-/// One step with the shift of Wilkinson: the eigenvalue of the upper corner of the block that is nearer to its first
-/// entry. A rotation at the lower end makes an entry where there should be none, and others chase it up and out.
-fn chase(
+/// One implicit QL step on a block.
+///
+/// The shift is the eigenvalue of the upper 2 × 2 corner nearest to its first entry (Wilkinson). The first
+/// rotation, at the lower end, creates a bulge outside the three diagonals; the other rotations chase it up
+/// and out.
+fn ql_step(
     diagonal: &mut [f64],
-    beside: &mut [f64],
+    off_diagonal: &mut [f64],
     block: std::ops::Range<usize>,
-    rotations: &mut Vec<Rotation>,
+    rotations: &mut Vec<Givens>,
 ) {
     let (first, end) = (block.start, block.end);
-    let half = (diagonal[first + 1] - diagonal[first]) / (2.0 * beside[first]);
+    let half = (diagonal[first + 1] - diagonal[first]) / (2.0 * off_diagonal[first]);
     let root = half.hypot(1.0);
-    let shift = diagonal[first] - beside[first] / (half + if half < 0.0 { -root } else { root });
+    let shift = diagonal[first] - off_diagonal[first] / (half + if half < 0.0 { -root } else { root });
     let (mut cos, mut sin) = (1.0, 1.0);
-    let mut along = diagonal[end] - shift;
-    let mut carried = 0.0;
+    let mut x = diagonal[end] - shift;
+    // What the last rotation added to its lower diagonal entry.
+    let mut carry = 0.0;
     for column in (first..end).rev() {
-        let (astray, next) = (sin * beside[column], cos * beside[column]);
-        let length = (astray * astray + along * along).sqrt();
+        let (bulge, next) = (sin * off_diagonal[column], cos * off_diagonal[column]);
+        let length = (bulge * bulge + x * x).sqrt();
         if column + 1 < end {
-            beside[column + 1] = length;
+            off_diagonal[column + 1] = length;
         }
         if length == 0.0 {
-            // The block falls in two here.
-            diagonal[column + 1] -= carried;
+            // The block splits here.
+            diagonal[column + 1] -= carry;
             return;
         }
-        (sin, cos) = (astray / length, along / length);
-        let base = diagonal[column + 1] - carried;
+        (sin, cos) = (bulge / length, x / length);
+        let base = diagonal[column + 1] - carry;
         let mixed = (diagonal[column] - base) * sin + 2.0 * cos * next;
-        carried = sin * mixed;
-        diagonal[column + 1] = base + carried;
-        along = cos * mixed - next;
-        rotations.push(Rotation { column: column as u32, cos, sin });
+        carry = sin * mixed;
+        diagonal[column + 1] = base + carry;
+        x = cos * mixed - next;
+        rotations.push(Givens { column: column as u32, cos, sin });
     }
-    diagonal[first] -= carried;
-    beside[first] = along;
+    diagonal[first] -= carry;
+    off_diagonal[first] = x;
 }
 
-/// Reflections whose product is made at once.
+/// Reflections per block in compact WY form.
 const BLOCK: usize = 32;
 
-/// The product of all reflections, `[n, n]`, the first one leftmost. Each block of them is `1 − V T Vᵀ` (Schreiber and
-/// Van Loan 1989); from the last block to the first the part that is not the unit matrix grows.
-fn product_of(reflections: &[(f64, Vec<f64>)], n: usize) -> Vec<f64> {
+/// Q = H_0 H_1 … `[n, n]`. Each block is 1 − Y T Yᵀ. From the last block to the first, the part of the
+/// product that differs from the unit matrix grows.
+fn multiply_reflections(reflections: &[(f64, Vec<f64>)], n: usize) -> Vec<f64> {
     let mut product: Vec<f64> = Vec::new();
     let mut size = 0;
     for (nth, block) in reflections.chunks(BLOCK).enumerate().rev() {
-        // Columns of V are the vectors, each from its own coordinate on.
+        // Column j of Y is v_j, shifted down by j.
         let (m, b) = (n - nth * BLOCK - 1, block.len());
-        let mut v = vec![0.0; m * b];
+        let mut y = vec![0.0; m * b];
         for (j, (_, vector)) in block.iter().enumerate() {
             for (i, value) in vector.iter().enumerate() {
-                v[(i + j) * b + j] = *value;
+                y[(i + j) * b + j] = *value;
             }
         }
-        let v = View::new(&v, m, b);
+        let y = View::new(&y, m, b);
         let mut gram = vec![0.0; b * b];
-        product_into(&mut gram, v.transposed(), v, false);
-        // −T, upper triangular: column j from those before it.
+        product_into(&mut gram, y.transposed(), y, false);
+        // −T, upper triangular: column j follows from the columns before it.
         let mut t = vec![0.0; b * b];
-        for (j, (factor, _)) in block.iter().enumerate() {
-            t[j * b + j] = -factor;
+        for (j, (beta, _)) in block.iter().enumerate() {
+            t[j * b + j] = -beta;
             for i in 0..j {
-                t[i * b + j] = -factor * (i..j).map(|l| t[i * b + l] * gram[l * b + j]).sum::<f64>();
+                t[i * b + j] = -beta * (i..j).map(|l| t[i * b + l] * gram[l * b + j]).sum::<f64>();
             }
         }
         let mut grown = vec![0.0; m * m];
@@ -268,13 +278,13 @@ fn product_of(reflections: &[(f64, Vec<f64>)], n: usize) -> Vec<f64> {
                 Some(i) => row[before..].copy_from_slice(&product[i * size..][..size]),
             }
         }
-        let (mut along, mut turned) = (vec![0.0; b * m], vec![0.0; b * m]);
-        product_into(&mut along, v.transposed(), View::new(&grown, m, m), false);
-        product_into(&mut turned, View::new(&t, b, b), View::new(&along, b, m), false);
-        product_into(&mut grown, v, View::new(&turned, b, m), true);
+        let (mut projected, mut scaled) = (vec![0.0; b * m], vec![0.0; b * m]);
+        product_into(&mut projected, y.transposed(), View::new(&grown, m, m), false);
+        product_into(&mut scaled, View::new(&t, b, b), View::new(&projected, b, m), false);
+        product_into(&mut grown, y, View::new(&scaled, b, m), true);
         (product, size) = (grown, m);
     }
-    // The first coordinate takes part in no reflection.
+    // No reflection acts on the first coordinate.
     let mut whole = vec![0.0; n * n];
     for (i, row) in whole.chunks_exact_mut(n).enumerate() {
         match i.checked_sub(n - size) {
@@ -285,15 +295,14 @@ fn product_of(reflections: &[(f64, Vec<f64>)], n: usize) -> Vec<f64> {
     whole
 }
 
-/// Some rows `[at most SLAB, size]` of a matrix with all rotations applied from the right. Gives them column after
-/// column.
-struct TurnSlab<'a> {
+/// Applies all rotations from the right to at most [`SLAB`] rows of Q. Returns the result column by column.
+struct RotateSlab<'a> {
     rows: &'a [f64],
     size: usize,
-    rotations: &'a [Rotation],
+    rotations: &'a [Givens],
 }
 
-impl Vectorised for TurnSlab<'_> {
+impl Vectorised for RotateSlab<'_> {
     type Output = Vec<[f64; SLAB]>;
 
     #[inline(always)]
@@ -302,10 +311,9 @@ impl Vectorised for TurnSlab<'_> {
         for (lane, row) in self.rows.chunks_exact(self.size).enumerate() {
             slab.iter_mut().zip(row).for_each(|(column, value)| column[lane] = *value);
         }
-        // Most rotations turn the left one of the columns of the rotation before as their right one: it stays in
-        // registers.
+        // Most rotations reuse the previous left column as their right one: it stays in registers.
         let (mut held, mut column_held) = ([0.0; SLAB], usize::MAX);
-        for &Rotation { column, cos, sin } in self.rotations {
+        for &Givens { column, cos, sin } in self.rotations {
             let (column, right) = (column as usize, column as usize + 1);
             if column_held != right {
                 if let Some(slot) = slab.get_mut(column_held) {
@@ -330,7 +338,7 @@ impl Vectorised for TurnSlab<'_> {
     }
 }
 
-/// The orthogonal matrix nearest to a square `[size, size]` one: `(W Wᵀ)^(-1/2) W`.
+/// The orthogonal matrix nearest to a square matrix W `[size, size]`: (W Wᵀ)^(-1/2) W.
 pub fn orthogonalise(matrix: &[f64], size: usize) -> Result<Vec<f64>, LinalgError> {
     let view = View::new(matrix, size, size);
     let mut gram = vec![0.0; size * size];
@@ -362,7 +370,7 @@ mod tests {
     use crate::base::Stream;
 
     #[test]
-    fn vectors_reproduce_the_matrix_in_falling_order() {
+    fn vectors_reproduce_the_matrix_in_descending_order() {
         let mut stream = Stream::new(3, "symmetric");
         let size = 9;
         let mut matrix = vec![0.0; size * size];
@@ -385,7 +393,7 @@ mod tests {
         }
     }
 
-    /// Matrices with eigenvalues far apart, equal, or 0, and ones that are diagonal or tridiagonal from the start.
+    /// Matrices with distant, equal or zero eigenvalues, and diagonal and tridiagonal ones.
     #[test]
     fn values_and_vectors_are_those_of_an_independent_solver() {
         let mut stream = Stream::new(12, "eigen");

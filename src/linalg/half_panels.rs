@@ -1,94 +1,85 @@
+//! [`HalfPanels::margin`] adds the rounding of two f32 sums: (terms) · 2⁻²⁴ · (sum of magnitudes) each.
+
 use half::bf16;
 use rayon::prelude::*;
 
 use super::dispatch::dispatched;
 use super::vector::{Vectorised, vectorised};
 
-/// Rows of the matrix in a panel: those that one register of products covers.
-const PANEL: usize = 16;
-/// Columns are filled up with zeros to whole steps of a tile.
-const STEP: usize = 32;
-/// Rows of the other factor that are multiplied at once.
-const ROWS: usize = 32;
+/// Rows of `w` in a panel: the f32 entries of a 512-bit vector or of an AMX tile row.
+const NR: usize = 16;
+/// Columns are padded with zeros to a multiple of an AMX tile's depth.
+const K_STEP: usize = 32;
+/// Rows of `x` in a tile.
+const MR: usize = 32;
 
-/// The rows of a matrix `[n, d]` in bf16, rearranged for the products that some processors have of such numbers:
-/// tiles (AMX), or pairs of them in vectors of 512 bits. Numbers are rounded to nearest, products summed in f32.
-///
-/// What it gives is near `x · rowsᵀ + bias`, not equal: each of the two factors of a product is off by 2⁻⁸ of it
-/// at most.
+/// A matrix `w` `[n, d]` packed in bf16, for approximate products with a known error bound.
 #[derive(Debug, Default)]
 pub struct HalfPanels {
     n: usize,
     d: usize,
-    /// Length of the longest row, and of the longest difference of a row to what it was rounded to.
-    longest: Lengths,
-    /// Panel after panel; of each, for every two columns after each other, `PANEL` pairs of entries.
+    /// Largest norm of a row, and largest norm of a row's rounding error.
+    longest: Norms,
+    /// `[panels, padded / 2, NR, 2]`: for each pair of columns, `NR` pairs of entries.
     data: Vec<bf16>,
 }
 
-/// How products of bf16 are made here.
+/// Instruction sets with bf16 products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Tiles,
-    Pairs,
+enum Isa {
+    Amx,
+    Avx512Bf16,
 }
 
-/// The ways that this processor has, fastest first.
-fn ways() -> impl Iterator<Item = Way> {
+/// The instruction sets of this processor that have bf16 products, fastest first.
+fn isas() -> impl Iterator<Item = Isa> {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    let has_amx = amx::is_available();
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    let has_amx = false;
     #[cfg(target_arch = "x86_64")]
-    let (has_tiles, has_pairs) =
-        (tiles_are_there(), is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f"));
+    let has_pairs = is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f");
     #[cfg(not(target_arch = "x86_64"))]
-    let (has_tiles, has_pairs) = (false, false);
-    [has_tiles.then_some(Way::Tiles), has_pairs.then_some(Way::Pairs)].into_iter().flatten()
+    let has_pairs = false;
+    [has_amx.then_some(Isa::Amx), has_pairs.then_some(Isa::Avx512Bf16)].into_iter().flatten()
 }
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-fn tiles_are_there() -> bool {
-    tiles::are_there()
-}
-
-#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
-fn tiles_are_there() -> bool {
-    false
-}
-
-/// Whether products of bf16 are faster than those of f32 here.
+/// Whether bf16 products are faster than f32 products on this processor.
 pub fn has_half_products() -> bool {
-    ways().next().is_some()
+    isas().next().is_some()
 }
 
-/// Lengths of a row and of its difference to the same rounded to bf16.
+/// Norm of a row, and norm of the difference to the row rounded to bf16.
 #[derive(Debug, Clone, Copy, Default)]
-struct Lengths {
+struct Norms {
     row: f32,
-    lost: f32,
+    error: f32,
 }
 
-impl Lengths {
+impl Norms {
     fn largest(self, other: Self) -> Self {
-        Self { row: self.row.max(other.row), lost: self.lost.max(other.lost) }
+        Self { row: self.row.max(other.row), error: self.error.max(other.error) }
     }
 }
 
-/// More than what sums of squares in f32 lack.
+/// Exceeds the relative error of the f32 sums of squares.
 const ROUND_UP: f32 = 1.001;
-/// Larger than any product of numbers that are too small for bf16.
-const TINY: f32 = 1e-30;
+/// Exceeds any product lost to bf16 underflow.
+const UNDERFLOW: f32 = 1e-30;
 
-struct Measure<'a>(&'a [f32]);
+struct MeasureNorms<'a>(&'a [f32]);
 
-impl Vectorised for Measure<'_> {
-    type Output = Lengths;
+impl Vectorised for MeasureNorms<'_> {
+    type Output = Norms;
 
     #[inline(always)]
-    fn run(self) -> Lengths {
+    fn run(self) -> Norms {
         const LANES: usize = 16;
-        let (mut squares, mut lost) = ([0.0f32; LANES], [0.0f32; LANES]);
+        let (mut squares, mut error) = ([0.0f32; LANES], [0.0f32; LANES]);
         let mut add = |lane: usize, value: f32| {
-            let difference = value - rounded(value);
+            let difference = value - round_to_bf16(value);
             squares[lane] += value * value;
-            lost[lane] += difference * difference;
+            error[lane] += difference * difference;
         };
         let strips = self.0.chunks_exact(LANES);
         strips.remainder().iter().enumerate().for_each(|(lane, &value)| add(lane, value));
@@ -98,13 +89,13 @@ impl Vectorised for Measure<'_> {
             }
         }
         let length = |sums: [f32; LANES]| ROUND_UP * sums.iter().sum::<f32>().sqrt();
-        Lengths { row: length(squares), lost: length(lost) }
+        Norms { row: length(squares), error: length(error) }
     }
 }
 
-/// A finite number rounded to bf16: to nearest, of two that are as near to the even one.
+/// A finite number rounded to bf16, to nearest with ties to even.
 #[inline(always)]
-fn rounded(value: f32) -> f32 {
+fn round_to_bf16(value: f32) -> f32 {
     let bits = value.to_bits();
     f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
 }
@@ -115,74 +106,68 @@ impl HalfPanels {
         [self.n, self.d]
     }
 
-    /// Columns with those that fill a step up.
+    /// d, padded to a multiple of [`K_STEP`].
     fn padded(&self) -> usize {
-        self.d.next_multiple_of(STEP)
+        self.d.next_multiple_of(K_STEP)
     }
 
-    /// Takes rows of width `d`, in place of those that were there. Panics where `d` is 0 or cuts a row.
+    /// Packs `rows` `[n, d]`, replacing the former matrix. Panics if `d` is 0 or the last row is incomplete.
     pub fn fill(&mut self, rows: &[f32], d: usize) {
-        assert!(d > 0 && rows.len().is_multiple_of(d), "panels are made of whole rows");
+        assert!(d > 0 && rows.len().is_multiple_of(d), "panels are packed from whole rows");
         (self.n, self.d) = (rows.len() / d, d);
-        let lengths = rows.par_chunks(d).map(|row| vectorised(Measure(row)));
-        self.longest = lengths.reduce(Lengths::default, Lengths::largest);
-        let size = PANEL * self.padded();
-        // An even number of panels: two go together.
-        self.data.resize(self.n.div_ceil(2 * PANEL) * 2 * size, bf16::ZERO);
+        let lengths = rows.par_chunks(d).map(|row| vectorised(MeasureNorms(row)));
+        self.longest = lengths.reduce(Norms::default, Norms::largest);
+        let size = NR * self.padded();
+        // The microkernel takes two panels, so their number is even.
+        self.data.resize(self.n.div_ceil(2 * NR) * 2 * size, bf16::ZERO);
         self.data.par_chunks_mut(size).enumerate().for_each(|(nth, panel)| {
-            let first = (nth * PANEL * d).min(rows.len());
-            let rows = &rows[first..(first + PANEL * d).min(rows.len())];
-            if rows.len() < PANEL * d {
+            let first = (nth * NR * d).min(rows.len());
+            let rows = &rows[first..(first + NR * d).min(rows.len())];
+            if rows.len() < NR * d {
                 panel.fill(bf16::ZERO);
             }
             let mut rounded = vec![bf16::ZERO; d];
             for (slot, row) in rows.chunks_exact(d).enumerate() {
                 round_rows(&mut rounded, d, row, d);
-                for (pairs, pair) in panel.chunks_exact_mut(2 * PANEL).zip(rounded.chunks(2)) {
+                for (pairs, pair) in panel.chunks_exact_mut(2 * NR).zip(rounded.chunks(2)) {
                     pairs[2 * slot..][..pair.len()].copy_from_slice(pair);
                 }
             }
         });
     }
 
-    /// How far what [`HalfPanels::multiply`] gives for one row `x` of finite numbers is from the same sums in f32, at
-    /// most, with biases up to a size.
-    ///
-    /// With x̃ and w̃ what x and w are rounded to, `x̃·w̃ − x·w = x̃·(w̃ − w) + (x̃ − x)·w`, which is at most
-    /// `(‖x‖ + ‖x̃ − x‖)·‖w̃ − w‖ + ‖x̃ − x‖·‖w‖`. Each of the two sums in f32, bias included, is off by no more than
-    /// its number of terms times 2⁻²⁴ of the sum of their sizes.
+    /// Upper bound of the error of [`HalfPanels::multiply`] for one finite row `x` and biases up to
+    /// `largest_bias`.
     pub fn margin(&self, x: &[f32], largest_bias: f32) -> f32 {
-        let (x, w) = (vectorised(Measure(x)), self.longest);
+        let (x, w) = (vectorised(MeasureNorms(x)), self.longest);
         let terms = (self.padded() + 2) as f32;
-        let sizes = (x.row + x.lost) * (w.row + w.lost) + largest_bias;
+        let sizes = (x.row + x.error) * (w.row + w.error) + largest_bias;
         let summing = terms * f32::EPSILON * sizes;
-        ROUND_UP * ((x.row + x.lost) * w.lost + x.lost * w.row + summing) + TINY
+        ROUND_UP * ((x.row + x.error) * w.error + x.error * w.row + summing) + UNDERFLOW
     }
 
-    /// `out ≈ x · rowsᵀ + bias`, `x` `[m, d]`, `out` `[m, n]`, on the calling thread. Panics where shapes disagree or
-    /// [`has_half_products`] is false.
+    /// `out ≈ x · wᵀ + bias`. Panics if shapes disagree or [`has_half_products`] is false.
     pub fn multiply(&self, x: &[f32], bias: &[f32], out: &mut [f32]) {
-        let way = ways().next();
-        assert!(way.is_some(), "this processor has no products of bf16");
-        if let Some(way) = way {
-            self.multiply_by(way, x, bias, out);
+        match isas().next() {
+            Some(isa) => self.multiply_with(isa, x, bias, out),
+            None => unreachable!("this processor has no bf16 products"),
         }
     }
 
-    fn multiply_by(&self, way: Way, x: &[f32], bias: &[f32], out: &mut [f32]) {
+    fn multiply_with(&self, isa: Isa, x: &[f32], bias: &[f32], out: &mut [f32]) {
         let (n, d, padded) = (self.n, self.d, self.padded());
         let m = x.len() / d.max(1);
         assert!(x.len() == m * d && bias.len() == n && out.len() == m * n, "shapes of a product disagree");
-        let mut left = vec![bf16::ZERO; m.next_multiple_of(ROWS) * padded];
+        let mut left = vec![bf16::ZERO; m.next_multiple_of(MR) * padded];
         round_rows(&mut left, padded, x, d);
-        let mut sums = [0.0f32; ROWS * 2 * PANEL];
-        let tiles = Tiles::begin(way);
-        for (nth, panels) in self.data.chunks_exact(2 * PANEL * padded).enumerate() {
-            let first = nth * 2 * PANEL;
-            let width = (2 * PANEL).min(n - first);
+        let mut sums = [0.0f32; MR * 2 * NR];
+        let kernel = Kernel::begin(isa);
+        for (nth, panels) in self.data.chunks_exact(2 * NR * padded).enumerate() {
+            let first = nth * 2 * NR;
+            let width = (2 * NR).min(n - first);
             let bias = &bias[first..first + width];
-            for (rows, out) in left.chunks_exact(ROWS * padded).zip(out.chunks_mut(ROWS * n)) {
-                tiles.products(rows, panels, padded, &mut sums);
+            for (rows, out) in left.chunks_exact(MR * padded).zip(out.chunks_mut(MR * n)) {
+                kernel.multiply(rows, panels, padded, &mut sums);
                 write_sums(&mut out[first..], n, &sums, bias);
             }
         }
@@ -199,13 +184,13 @@ fn round_loop<const FMA: bool>(out: &mut [bf16], stride: usize, x: &[f32], d: us
 }
 
 dispatched! {
-    /// Rows `[m, d]` rounded to bf16, `stride` entries from one to the next.
+    /// Rounds `x` `[m, d]` to bf16, rows of `out` `stride` apart.
     round_rows = round_loop(out: &mut [bf16], stride: usize, x: &[f32], d: usize)
 }
 
 #[inline(always)]
 fn write_loop<const FMA: bool>(out: &mut [f32], stride: usize, sums: &[f32], bias: &[f32]) {
-    for (sums, out) in sums.chunks_exact(2 * PANEL).zip(out.chunks_mut(stride)) {
+    for (sums, out) in sums.chunks_exact(2 * NR).zip(out.chunks_mut(stride)) {
         for ((slot, sum), bias) in out.iter_mut().zip(sums).zip(bias) {
             *slot = sum + bias;
         }
@@ -213,40 +198,38 @@ fn write_loop<const FMA: bool>(out: &mut [f32], stride: usize, sums: &[f32], bia
 }
 
 dispatched! {
-    /// Columns of rows of `out`, `stride` apart ← sums `[rows, 2 PANEL]` + bias, as many as there are biases.
+    /// Writes `sums` `[rows, 2 NR]` + `bias` to rows of `out`, `stride` apart, as many columns as biases.
     write_sums = write_loop(out: &mut [f32], stride: usize, sums: &[f32], bias: &[f32])
 }
 
-/// The registers of tiles, set up for this thread while it lives, where those are the way.
-struct Tiles(Way);
+/// A microkernel; for AMX, holds the thread's tile configuration while it lives.
+struct Kernel(Isa);
 
-impl Tiles {
-    fn begin(way: Way) -> Self {
+impl Kernel {
+    fn begin(isa: Isa) -> Self {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if way == Way::Tiles {
-            tiles::set_up();
+        if isa == Isa::Amx {
+            amx::configure();
         }
-        Self(way)
+        Self(isa)
     }
 
-    /// `sums` `[ROWS, 2 PANEL]` of `rows` `[ROWS, d]` and two panels.
-    fn products(&self, rows: &[bf16], panels: &[bf16], d: usize, sums: &mut [f32; ROWS * 2 * PANEL]) {
-        assert!(rows.len() == ROWS * d && panels.len() == 2 * PANEL * d && d.is_multiple_of(STEP));
+    /// `sums` `[MR, 2 NR]` = `rows` `[MR, d]` · two panels `[2, NR, d]`ᵀ.
+    fn multiply(&self, rows: &[bf16], panels: &[bf16], d: usize, sums: &mut [f32; MR * 2 * NR]) {
+        assert!(rows.len() == MR * d && panels.len() == 2 * NR * d && d.is_multiple_of(K_STEP));
         #[cfg(target_arch = "x86_64")]
         match self.0 {
             #[cfg(target_os = "linux")]
-            Way::Tiles => tiles::products(rows, panels, d, sums),
+            Isa::Amx => amx::microkernel(rows, panels, d, sums),
             #[cfg(not(target_os = "linux"))]
-            Way::Tiles => {}
-            Way::Pairs => {
-                const AT_ONCE: usize = 8;
-                for (rows, sums) in
-                    rows.chunks_exact(AT_ONCE * d).zip(sums.chunks_exact_mut(AT_ONCE * 2 * PANEL))
-                {
-                    // SAFETY: `way` asked the processor for these vectors.
+            Isa::Amx => {}
+            Isa::Avx512Bf16 => {
+                const ROWS: usize = 8;
+                for (rows, sums) in rows.chunks_exact(ROWS * d).zip(sums.chunks_exact_mut(ROWS * 2 * NR)) {
+                    // SAFETY: `isas` detected these instructions.
                     #[expect(unsafe_code, reason = "instruction set chosen at run time")]
                     unsafe {
-                        pairs::block::<AT_ONCE>(rows, panels, d, sums);
+                        avx512_bf16::microkernel::<ROWS>(rows, panels, d, sums);
                     }
                 }
             }
@@ -256,17 +239,17 @@ impl Tiles {
     }
 }
 
-impl Drop for Tiles {
+impl Drop for Kernel {
     fn drop(&mut self) {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if self.0 == Way::Tiles {
-            tiles::release();
+        if self.0 == Isa::Amx {
+            amx::release();
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-mod pairs {
+mod avx512_bf16 {
     use std::arch::x86_64::{
         __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
         _mm512_storeu_ps,
@@ -274,18 +257,18 @@ mod pairs {
 
     use half::bf16;
 
-    use super::PANEL;
+    use super::NR;
 
-    /// `sums` `[R, 2 PANEL]` of `R` rows `[R, d]` and two panels.
+    /// `sums` `[R, 2 NR]` = `rows` `[R, d]` · two panels.
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub fn block<const R: usize>(rows: &[bf16], panels: &[bf16], d: usize, sums: &mut [f32]) {
-        assert!(rows.len() == R * d && panels.len() == 2 * PANEL * d && sums.len() == R * 2 * PANEL);
+    pub fn microkernel<const R: usize>(rows: &[bf16], panels: &[bf16], d: usize, sums: &mut [f32]) {
+        assert!(rows.len() == R * d && panels.len() == 2 * NR * d && sums.len() == R * 2 * NR);
         let (rows, panels) = (rows.as_ptr().cast::<i32>(), panels.as_ptr().cast::<__m512i>());
         let half = d / 2;
         let mut low = [_mm512_setzero_ps(); R];
         let mut high = [_mm512_setzero_ps(); R];
-        // SAFETY: pair k < d/2 of row r < R begins at r·d/2 + k in pairs, and a panel has one vector for each, as
-        // was just asserted; reads need not be aligned. A vector of 512 bits is one, whatever stands in it.
+        // SAFETY: pair k < d/2 of row r < R is the (r·d/2 + k)-th pair of `rows`, and a panel has one vector
+        // per pair, as asserted. The reads need no alignment. Any 512 bits are a valid vector.
         #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
         unsafe {
             let bits = |vector: __m512i| std::mem::transmute::<__m512i, __m512bh>(vector);
@@ -299,46 +282,45 @@ mod pairs {
                 }
             }
             for r in 0..R {
-                _mm512_storeu_ps(sums.as_mut_ptr().add(r * 2 * PANEL), low[r]);
-                _mm512_storeu_ps(sums.as_mut_ptr().add(r * 2 * PANEL + PANEL), high[r]);
+                _mm512_storeu_ps(sums.as_mut_ptr().add(r * 2 * NR), low[r]);
+                _mm512_storeu_ps(sums.as_mut_ptr().add(r * 2 * NR + NR), high[r]);
             }
         }
     }
 }
 
-/// Tiles of 16 × 32 numbers (Intel AMX). Their instructions are written out because the compiler's names for them
-/// are not stable yet.
+/// Intel AMX: tiles of 16 × 32 bf16 numbers. Written in assembly, as the intrinsics are unstable.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[expect(unsafe_code, reason = "instructions that the language has no stable names for")]
-mod tiles {
+mod amx {
     use std::arch::asm;
     use std::arch::x86_64::{__cpuid, __cpuid_count};
     use std::sync::OnceLock;
 
     use half::bf16;
 
-    use super::{PANEL, ROWS, STEP};
+    use super::{K_STEP, MR, NR};
 
-    /// Whether the processor has tiles of bf16 and the system lets this process use them.
-    pub fn are_there() -> bool {
-        static THERE: OnceLock<bool> = OnceLock::new();
-        *THERE.get_or_init(|| {
+    /// Whether the processor has AMX-BF16 and the system lets this process use it.
+    pub fn is_available() -> bool {
+        static AVAILABLE: OnceLock<bool> = OnceLock::new();
+        *AVAILABLE.get_or_init(|| {
             const TILE: u32 = 1 << 24;
             const BF16: u32 = 1 << 22;
-            const SAVED_BY_SYSTEM: u32 = 1 << 27;
-            // Leaf 7 is asked for only where there is one.
-            let has_leaf = __cpuid(0).eax >= 7 && __cpuid(1).ecx & SAVED_BY_SYSTEM != 0;
-            has_leaf && __cpuid_count(7, 0).edx & (TILE | BF16) == TILE | BF16 && ask_system()
+            const OS_SAVES_STATE: u32 = 1 << 27;
+            // Leaf 7 must exist before it is read.
+            let has_leaf = __cpuid(0).eax >= 7 && __cpuid(1).ecx & OS_SAVES_STATE != 0;
+            has_leaf && __cpuid_count(7, 0).edx & (TILE | BF16) == TILE | BF16 && request_permission()
         })
     }
 
-    /// Linux saves tiles only for processes that ask: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`.
-    fn ask_system() -> bool {
+    /// Linux enables AMX state on request: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`.
+    fn request_permission() -> bool {
         const ARCH_PRCTL: u64 = 158;
         const REQUEST: u64 = 0x1023;
         const TILE_DATA: u64 = 18;
         let result: u64;
-        // SAFETY: the call takes two numbers and changes no memory; `rcx` and `r11` are what calls overwrite.
+        // SAFETY: the call takes two numbers and writes no memory; system calls overwrite `rcx` and `r11`.
         unsafe {
             asm!("syscall", inlateout("rax") ARCH_PRCTL => result, in("rdi") REQUEST, in("rsi") TILE_DATA,
                  out("rcx") _, out("r11") _, options(nostack));
@@ -346,7 +328,7 @@ mod tiles {
         result == 0
     }
 
-    /// How tiles are laid out: palette 1, every tile 16 rows of 64 bytes.
+    /// The tile configuration: palette 1, each tile 16 rows of 64 bytes.
     #[repr(C, align(64))]
     struct Layout {
         palette: u8,
@@ -356,8 +338,8 @@ mod tiles {
         rows: [u8; 16],
     }
 
-    /// Lays out the tiles of this thread; [`are_there`] must have said yes.
-    pub fn set_up() {
+    /// Configures the tiles of this thread; [`is_available`] must be true.
+    pub fn configure() {
         let layout = Layout {
             palette: 1,
             start_row: 0,
@@ -371,26 +353,26 @@ mod tiles {
         }
     }
 
-    /// Leaves the tiles, so that the system need not save them any more.
+    /// Releases the tiles, so that the system need not save them.
     pub fn release() {
-        // SAFETY: nothing is kept in tiles between calls.
+        // SAFETY: no tile holds data between calls.
         unsafe {
             asm!("tilerelease", options(nostack, nomem));
         }
     }
 
-    /// `sums` `[ROWS, 2 PANEL]` of `rows` `[ROWS, d]` and two panels; the tiles must be set up.
-    pub fn products(rows: &[bf16], panels: &[bf16], d: usize, sums: &mut [f32; ROWS * 2 * PANEL]) {
+    /// `sums` `[MR, 2 NR]` = `rows` `[MR, d]` · two panels. [`configure`] must have been called.
+    pub fn microkernel(rows: &[bf16], panels: &[bf16], d: usize, sums: &mut [f32; MR * 2 * NR]) {
         assert!(
-            rows.len() == ROWS * d && panels.len() == 2 * PANEL * d && d >= STEP && d.is_multiple_of(STEP)
+            rows.len() == MR * d && panels.len() == 2 * NR * d && d >= K_STEP && d.is_multiple_of(K_STEP)
         );
         let upper = rows.as_ptr();
         let lower = rows[16 * d..].as_ptr();
         let left = panels.as_ptr();
-        let right = panels[PANEL * d..].as_ptr();
-        // SAFETY: each step reads 16 rows of 32 numbers, `2 d` bytes apart, of either half of `rows`, and 16 rows of
-        // 64 bytes after each other of either panel; there are d/32 steps, so that both are read to their ends as
-        // asserted. What is written are four tiles of 16 rows of 16 numbers, 128 bytes apart: all of `sums`.
+        let right = panels[NR * d..].as_ptr();
+        // SAFETY: each of the d/32 steps reads 16 rows of 32 numbers, 2·d bytes apart, from either half of
+        // `rows`, and 16 consecutive rows of 64 bytes from either panel. By the assertion both are read
+        // exactly to their ends. Four blocks of 16 × 16 sums, rows 128 bytes apart, cover `sums`.
         unsafe {
             asm!(
                 "tilezero tmm0",
@@ -420,7 +402,7 @@ mod tiles {
                 lower = inout(reg) lower => _,
                 left = inout(reg) left => _,
                 right = inout(reg) right => _,
-                steps = inout(reg) d / STEP => _,
+                steps = inout(reg) d / K_STEP => _,
                 stride = in(reg) 2 * d,
                 line = in(reg) 64usize,
                 row = in(reg) 128usize,
@@ -439,11 +421,11 @@ mod tests {
     use crate::base::Stream;
 
     #[test]
-    fn numbers_are_rounded_as_elsewhere() {
+    fn rounding_equals_that_of_the_half_crate() {
         let mut stream = Stream::new(8, "rounded");
         let some = (0..2000).map(|_| (stream.normal() * 10f64.powf(40.0 * stream.unit() - 20.0)) as f32);
         for value in some.chain([0.0, -0.0, 1.0, 1.003_906_2, 1.011_718_8, f32::MIN_POSITIVE]) {
-            assert_eq!(rounded(value), bf16::from_f32(value).to_f32(), "{value}");
+            assert_eq!(round_to_bf16(value), bf16::from_f32(value).to_f32(), "{value}");
         }
     }
 
@@ -461,9 +443,9 @@ mod tests {
             let (rows, x, bias) = (draw(n * d), draw(m * d), draw(n));
             panels.fill(&rows, d);
             let round = |value: f32| f64::from(bf16::from_f32(value).to_f32());
-            for way in ways() {
+            for isa in isas() {
                 let mut out = vec![0.0; m * n];
-                panels.multiply_by(way, &x, &bias, &mut out);
+                panels.multiply_with(isa, &x, &bias, &mut out);
                 for (row, out) in out.chunks_exact(n).enumerate() {
                     for (col, got) in out.iter().enumerate() {
                         let (x, w) = (&x[row * d..][..d], &rows[col * d..][..d]);

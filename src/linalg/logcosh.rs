@@ -1,15 +1,24 @@
+//! Moments for independent component analysis with the log-cosh contrast (Hyvärinen 1999).
+//!
+//!   y = W x                                 x [d], W [n, d], y [n]
+//!   loss_i   = mean ln cosh y_i             [n]
+//!   cross_ij = mean tanh(y_i) y_j           [n, n]
+//!   slope_i  = mean (1 − tanh² y_i)         [n]
+//!
+//! Products and sums over 512 rows are in f32, sums of blocks in f64.
+
 use crate::base::Matrix;
 use rayon::prelude::*;
 
 use super::product::{View, product_into};
 use super::vector::{Vectorised, vectorised};
 
-/// Rows whose products are taken in f32 before they are added in f64.
+/// Rows summed in f32 before the sums are added in f64.
 const BLOCK: usize = 512;
-/// Blocks that one task adds up; fixed, so sums do not depend on the thread count.
+/// Blocks per task. Fixed, so that sums do not depend on the thread count.
 const BLOCKS_PER_TASK: usize = 16;
 
-/// Means over rows of what independent component analysis needs at one unmixing matrix.
+/// Means over rows at one unmixing matrix.
 #[derive(Debug, Clone)]
 pub struct LogcoshSums {
     /// `[n]`: mean of `ln cosh y_i`.
@@ -40,7 +49,7 @@ impl LogcoshSums {
     }
 }
 
-/// The means at `y = W x` for the rows `x` of `rows` `[N, d]` and `W` `[n, d]` in f32.
+/// The means for `rows` `[N, d]` and an unmixing matrix W `[n, d]`.
 pub fn logcosh_moments(rows: &Matrix, unmixing: &[f32], n: usize) -> LogcoshSums {
     let width = rows.cols();
     let task_rows = BLOCK * BLOCKS_PER_TASK;
@@ -78,7 +87,7 @@ fn sums_of_part(part: &[f32], width: usize, unmixing: &[f32], n: usize) -> Logco
     sums
 }
 
-/// Row by row: tanh of each source, and the column sums of ln cosh and of 1 − tanh².
+/// For each row: `scores = tanh(sources)`, and column sums of ln cosh and of 1 − tanh².
 struct Scores<'a> {
     sources: &'a [f32],
     scores: &'a mut [f32],
@@ -104,20 +113,20 @@ impl Vectorised for Scores<'_> {
     }
 }
 
-/// `tanh y` and `ln cosh y` to about 2e-7, from one exponential and without branches, so that the
-/// compiler turns the loop around it into vector code.
+/// (tanh y, ln cosh y) to about 2e-7, from one exponential and without branches, so that the loop vectorises:
+/// e = exp(−2|y|), tanh|y| = (1 − e)/(1 + e), ln cosh y = |y| + ln(1 + e) − ln 2.
 #[inline(always)]
 fn tanh_and_logcosh(y: f32) -> (f32, f32) {
-    // Adding 1.5 · 2²³ rounds to an integer that then sits in the low bits.
+    // Adding 1.5 · 2²³ rounds to an integer, which then occupies the low bits.
     const MAGIC: f32 = 12_582_912.0;
     let size = y.abs();
-    // 2⁻⁶⁰ is nothing beside 1.
+    // 2⁻⁶⁰ is negligible beside 1.
     let doublings = -2.0 * std::f32::consts::LOG2_E * size;
     let doublings = if doublings < -60.0 { -60.0 } else { doublings };
     let shifted = doublings + MAGIC;
     let part = (doublings - (shifted - MAGIC)) * std::f32::consts::LN_2;
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
-    // exp on ±ln2/2: Taylor to the sixth power.
+    // exp on ±ln2/2: Taylor series to the sixth power.
     let e = 1.0
         + part
             * (1.0

@@ -1,13 +1,14 @@
-//! Dense and sparse kernels: products, eigenvectors, whitening, top-k.
+//! Dense and sparse kernels: products, eigenvectors, whitening, top-k selection.
 //!
 //! In: matrices.
 //! Out: matrices.
 //! Never: knows a model or a feature.
 //!
-//! Every result is the same for any number of threads: work is cut into pieces of fixed size, each
-//! output entry is computed by one piece, and sums run in a fixed order.
-//! This folder is the home of `unsafe` in numeric code: the call into `gemm`, the choice of vector width at
-//! run time, the products of `panels` and `half_panels`, what `select` looks for, and the memory of `room`.
+//! Results do not depend on the number of threads: work is cut into pieces of fixed size, one task computes
+//! each output entry, and sums run in a fixed order.
+//!
+//! `unsafe` code in numeric work is confined to this folder: calls of `gemm`, instruction sets chosen at run
+//! time, microkernels, huge pages.
 
 mod covariance;
 mod dispatch;
@@ -30,24 +31,20 @@ pub use eigen::{Eigen, orthogonalise, symmetric_eigen};
 pub use half_panels::{HalfPanels, has_half_products};
 pub use logcosh::{LogcoshSums, logcosh_moments};
 pub use panels::Panels;
-pub use product::{View, matmul, matmul_bt, product_into, product_panels};
+pub use product::{View, matmul, matmul_bt, product_into};
 pub use room::Room;
 pub use screen::{Exact, Screen, Worth, has_screens};
-pub use select::{Reaching, Selector, for_each_reaching, leave_largest, select_top};
+pub use select::{Reaching, Selector, for_each_reaching, leave_largest};
 pub use sparse::{SparseCodes, for_each_nonzero};
 pub use stored_rows::{StoredRows, fetch_ahead, multiply_each, multiply_stored};
 pub use vector::{Vectorised, add_scaled, dot, mul_add, sum_of_squares, vectorised};
 pub use whiten::Whitening;
 
-/// A decomposition that does not exist or did not come out.
+/// A decomposition that does not exist or did not converge.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinalgError {
-    /// Not finite input, or an iteration that did not end.
+    /// The input is not finite or singular, or an iteration did not converge.
     #[error("no eigenvectors of the {size} x {size} matrix: {why}")]
-    Eigen {
-        /// Rows of the matrix.
-        size: usize,
-        /// What went wrong.
-        why: &'static str,
-    },
+    #[expect(missing_docs, reason = "the message names the fields")]
+    Eigen { size: usize, why: &'static str },
 }

@@ -1,3 +1,17 @@
+//! Matrix products with a packed right factor, in f32, on the calling thread.
+//!
+//!   out = x · wᵀ + bias      x [m, d], w [n, d], bias [n], out [m, n]
+//!
+//! The layout follows Goto and van de Geijn (2008, *Anatomy of high-performance matrix multiplication*) and
+//! BLIS (Van Zee and van de Geijn 2015):
+//!
+//!   w is packed into panels of NR rows; a panel is stored column by column: [d, NR]
+//!   x is packed into tiles of MR rows; a tile is stored column by column: [d, MR]
+//!   the microkernel multiplies a tile by a panel over at most KC columns; the MR × NR sums stay in registers
+//!
+//! Each entry of `out` is one sum over columns 0..d in ascending order. Rows are independent: the result for
+//! one row never depends on the others.
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -14,121 +28,117 @@ use super::room::Room;
 use super::stored_rows::fetch_ahead;
 use super::vector::mul_add;
 
-/// Rows of the matrix that stand side by side in a panel: two vectors of 512 bits, or four of 256.
-pub(super) const PANEL: usize = 32;
-/// Rows for which panels are not worth making; with narrow vectors they are one block too.
-pub(super) const FEW: usize = 4;
-/// Columns that are multiplied in one go: so much of a panel stays in the first cache while rows pass by.
-pub(super) const COLUMNS: usize = 128;
+/// Rows of `w` in a panel: two vectors of 512 bits, or four of 256.
+pub(super) const NR: usize = 32;
+/// Up to this many rows of `x`, packing `w` costs more than it saves. They fit one tile on every processor.
+pub(super) const MAX_THIN_ROWS: usize = 4;
+/// Columns per microkernel call: this part of a panel (16 KiB) stays in the L1 cache while the tiles pass.
+pub(super) const KC: usize = 128;
 
-/// The rows of a matrix `[n, d]`, rearranged once so that products with many pieces of another matrix need not do
-/// it again each time.
-///
-/// Every product is one sum from the first column to the last, so it does not depend on what is multiplied beside
-/// it.
+/// A matrix `w` `[n, d]` packed into panels once, for many products.
 #[derive(Debug, Default)]
 pub struct Panels {
-    vectors: Vectors,
+    simd: Simd,
     n: usize,
     d: usize,
-    /// Panel after panel; of each, column after column `PANEL` entries, zeros where there are fewer rows.
+    /// `[ceil(n / NR), d, NR]`; missing rows of the last panel are zero.
     data: Room,
 }
 
-/// The vectors that products are made of.
+/// The instruction set of a microkernel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Vectors {
-    /// Whatever the compiler takes.
+enum Simd {
+    /// Plain Rust, vectorised by the compiler.
     #[default]
-    Any,
-    /// 256 bits (AVX2 with FMA).
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "other processors have none of these"))]
-    Bits256,
-    /// 512 bits (AVX-512).
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "other processors have none of these"))]
-    Bits512,
+    Portable,
+    /// 256 bits: AVX2 with FMA.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "x86-64 only"))]
+    Avx2,
+    /// 512 bits: AVX-512F.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "x86-64 only"))]
+    Avx512,
 }
 
-impl Vectors {
-    /// The widest that this processor has and that there is a kernel for.
-    fn here() -> Self {
+impl Simd {
+    /// The widest instruction set of this processor that has a microkernel.
+    fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f") {
-                return Self::Bits512;
+                return Self::Avx512;
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Self::Bits256;
+                return Self::Avx2;
             }
         }
-        Self::Any
+        Self::Portable
     }
 
-    /// Rows of the other factor that are multiplied at once.
-    fn rows(self) -> usize {
+    /// MR: rows of `x` in a tile.
+    fn mr(self) -> usize {
         #[cfg(target_arch = "x86_64")]
         match self {
-            Self::Any => {}
-            Self::Bits256 => return avx2::ROWS,
-            Self::Bits512 => return avx512::ROWS,
+            Self::Portable => {}
+            Self::Avx2 => return avx2::MR,
+            Self::Avx512 => return avx512::MR,
         }
         2
     }
 }
 
-/// Whether the processor has vectors of 512 bits, and as many registers for them.
-pub(super) fn has_wide_vectors() -> bool {
-    Vectors::here() == Vectors::Bits512
+/// Whether the processor has AVX-512F.
+pub(super) fn has_avx512() -> bool {
+    Simd::detect() == Simd::Avx512
 }
 
 impl Panels {
-    /// Takes rows of width `d`, in place of those that were there. Panics where `d` is 0 or cuts a row.
+    /// Packs `rows` `[n, d]`, replacing the former matrix. Panics if `d` is 0 or the last row is incomplete.
     pub fn fill(&mut self, rows: &[f32], d: usize) {
-        self.fill_for(Vectors::here(), rows, d);
+        self.fill_for(Simd::detect(), rows, d);
     }
 
-    fn fill_for(&mut self, vectors: Vectors, rows: &[f32], d: usize) {
-        assert!(d > 0 && rows.len().is_multiple_of(d), "panels are made of whole rows");
-        (self.vectors, self.n, self.d) = (vectors, rows.len() / d, d);
-        self.data.fit(self.n.div_ceil(PANEL) * PANEL * d);
-        let panels = self.data.par_chunks_mut(PANEL * d).zip(rows.par_chunks(PANEL * d));
-        panels.for_each(|(panel, rows)| stand_for(vectors, rows, d, 0..d, panel));
+    fn fill_for(&mut self, simd: Simd, rows: &[f32], d: usize) {
+        assert!(d > 0 && rows.len().is_multiple_of(d), "panels are packed from whole rows");
+        (self.simd, self.n, self.d) = (simd, rows.len() / d, d);
+        self.data.fit(self.n.div_ceil(NR) * NR * d);
+        let panels = self.data.par_chunks_mut(NR * d).zip(rows.par_chunks(NR * d));
+        panels.for_each(|(panel, rows)| pack_panel_for(simd, rows, d, 0..d, panel));
     }
 
-    /// `out = x · rowsᵀ + bias`, `x` `[m, d]`, `out` `[m, n]`, on the calling thread. Panics where shapes disagree.
+    /// `out = x · wᵀ + bias`, on the calling thread. Panics if the shapes disagree.
     pub fn multiply(&self, x: &[f32], bias: &[f32], out: &mut [f32]) {
         let (n, d) = (self.n, self.d);
         let m = x.len() / d.max(1);
         assert!(x.len() == m * d && bias.len() == n && out.len() == m * n, "shapes of a product disagree");
-        let (vectors, at_once) = (self.vectors, self.vectors.rows());
-        let left = Arranged::by(vectors, x, d, true);
-        // What a panel's sums are while not all columns have been added, or where a panel is not full.
-        let mut sums = vec![0.0; x.len() / d * PANEL];
-        let parts = d.div_ceil(COLUMNS);
-        for (nth, panel) in self.data.chunks_exact(PANEL * d).enumerate() {
-            let first = nth * PANEL;
-            let width = PANEL.min(n - first);
-            let mut own = [0.0; PANEL];
-            own[..width].copy_from_slice(&bias[first..first + width]);
-            for (part, panel) in panel.chunks(COLUMNS * PANEL).enumerate() {
-                let columns = panel.len() / PANEL;
-                let straight = part + 1 == parts && width == PANEL;
-                // What comes next is on its way while this is multiplied.
-                let here = nth * PANEL * d + part * COLUMNS * PANEL + panel.len();
-                let next = &self.data[here..self.data.len().min(here + panel.len())];
-                let mut ahead = next.chunks(next.len().div_ceil(left.count_blocks()).max(1));
-                let blocks = left.blocks().zip(sums.chunks_mut(at_once * PANEL));
-                for ((block, sums), out) in blocks.zip(out.chunks_mut(at_once * n)) {
-                    ahead.next().into_iter().for_each(fetch_ahead);
-                    let rows = block.len() / d;
-                    let block = &block[part * COLUMNS * rows..][..columns * rows];
-                    let start = (part == 0).then_some(&own);
-                    let out = straight.then_some((&mut out[first..], n));
-                    add_products(vectors, rows, block, panel, start, sums, out);
+        let (simd, mr) = (self.simd, self.simd.mr());
+        let left = PackedTiles::pack(simd, x, d, true);
+        // Partial sums `[m, NR]` between column blocks, and the result of a panel that is not full.
+        let mut sums = vec![0.0; x.len() / d * NR];
+        let parts = d.div_ceil(KC);
+        for (nth, panel) in self.data.chunks_exact(NR * d).enumerate() {
+            let first = nth * NR;
+            let width = NR.min(n - first);
+            let mut start = [0.0; NR];
+            start[..width].copy_from_slice(&bias[first..first + width]);
+            for (part, panel) in panel.chunks(KC * NR).enumerate() {
+                let columns = panel.len() / NR;
+                let is_final = part + 1 == parts && width == NR;
+                // Prefetch the next column block, one share per tile.
+                let end = nth * NR * d + part * KC * NR + panel.len();
+                let next = &self.data[end..self.data.len().min(end + panel.len())];
+                let mut shares = next.chunks(next.len().div_ceil(left.tile_count()).max(1));
+                let tiles = left.tiles().zip(sums.chunks_mut(mr * NR));
+                for ((tile, sums), out) in tiles.zip(out.chunks_mut(mr * n)) {
+                    shares.next().into_iter().for_each(fetch_ahead);
+                    let rows = tile.len() / d;
+                    let tile = &tile[part * KC * rows..][..columns * rows];
+                    let start = (part == 0).then_some(&start);
+                    let out = is_final.then_some((&mut out[first..], n));
+                    multiply_tile(simd, rows, tile, panel, start, sums, out);
                 }
             }
-            if width < PANEL {
-                for (sums, out) in sums.chunks_exact(PANEL).zip(out.chunks_exact_mut(n)) {
+            if width < NR {
+                for (sums, out) in sums.chunks_exact(NR).zip(out.chunks_exact_mut(n)) {
                     out[first..][..width].copy_from_slice(&sums[..width]);
                 }
             }
@@ -136,28 +146,27 @@ impl Panels {
     }
 }
 
-/// Replaces each number of `sums` by itself plus the product of `x` `[d]` with the row of `[n, d]` beside it in `chosen`:
-/// the same bits as [`Panels::multiply`] gives where `sums` are the biases. Panics where a row is not there, or where
-/// the processor has no vectors of 512 bits.
-pub(super) fn add_chosen(x: &[f32], rows: &[f32], chosen: &[u32], sums: &mut [f32]) {
-    assert!(chosen.len() == sums.len() && has_wide_vectors(), "a sum for each row");
+/// `sums[i] += x · rows[selected[i]]` for `x` `[d]` and `rows` `[n, d]`. Starting from the biases, this gives
+/// the same bits as [`Panels::multiply`]. Panics if a row does not exist or the processor lacks AVX-512.
+pub(super) fn add_selected_products(x: &[f32], rows: &[f32], selected: &[u32], sums: &mut [f32]) {
+    assert!(selected.len() == sums.len() && has_avx512(), "one sum per selected row, and AVX-512");
     #[cfg(target_arch = "x86_64")]
-    for (chosen, sums) in chosen.chunks(avx512::TILE).zip(sums.chunks_mut(avx512::TILE)) {
-        // A tile that is not full repeats its first row.
-        let mut of_tile = [chosen[0]; avx512::TILE];
-        let mut own = [0.0; avx512::TILE];
-        of_tile[..chosen.len()].copy_from_slice(chosen);
-        own[..sums.len()].copy_from_slice(sums);
-        avx512::add_chosen(x, rows, &of_tile, &mut own);
-        sums.copy_from_slice(&own[..sums.len()]);
+    for (selected, sums) in selected.chunks(avx512::LANES).zip(sums.chunks_mut(avx512::LANES)) {
+        // Unused lanes repeat the first row.
+        let mut lanes = [selected[0]; avx512::LANES];
+        let mut lane_sums = [0.0; avx512::LANES];
+        lanes[..selected.len()].copy_from_slice(selected);
+        lane_sums[..sums.len()].copy_from_slice(sums);
+        avx512::add_selected_products(x, rows, &lanes, &mut lane_sums);
+        sums.copy_from_slice(&lane_sums[..sums.len()]);
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (x, rows);
 }
 
-/// `panel` ← columns `columns` of rows `[n, d]`, row after row, with zeros where they are fewer than `PANEL`.
-pub(super) fn panel_of_columns(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) {
-    for (slot, row) in panel.as_chunks_mut::<PANEL>().0.iter_mut().zip(rows.chunks_exact(d)) {
+/// Packs columns `columns` of `rows` `[n, d]` into `panel` `[n, NR]`, padded with zeros on the right.
+pub(super) fn pack_columns(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) {
+    for (slot, row) in panel.as_chunks_mut::<NR>().0.iter_mut().zip(rows.chunks_exact(d)) {
         let entries = &row[columns.clone()];
         if let Ok(whole) = entries.try_into() {
             *slot = whole;
@@ -168,129 +177,134 @@ pub(super) fn panel_of_columns(rows: &[f32], d: usize, columns: Range<usize>, pa
     }
 }
 
-/// Rows `[m, d]` as products with panels read them: entries that are multiplied after each other lie after each other,
-/// for rows a power of two apart would push each other out of the cache.
+/// The left factor `x` `[m, d]` packed into tiles of MR rows, which the microkernel reads sequentially.
+///
+/// Unpacked rows a power of two apart would cause cache-set conflicts.
 #[derive(Debug, Default)]
-pub(super) struct Arranged {
-    vectors: Vectors,
+pub(super) struct PackedTiles {
+    simd: Simd,
     d: usize,
-    /// Block after block of as many rows as are multiplied at once, the last maybe fewer; of each, column after column.
+    /// Tile after tile, each `[d, MR]`; the last may have fewer rows.
     data: Vec<f32>,
 }
 
-impl Arranged {
-    /// Takes whole rows of width `d`, on all threads or on the calling one `alone`.
-    pub fn new(x: &[f32], d: usize, alone: bool) -> Self {
-        Self::by(Vectors::here(), x, d, alone)
+impl PackedTiles {
+    /// Packs `x` `[m, d]`, on all threads or, if `single_threaded`, on the calling one.
+    pub fn new(x: &[f32], d: usize, single_threaded: bool) -> Self {
+        Self::pack(Simd::detect(), x, d, single_threaded)
     }
 
-    fn by(vectors: Vectors, x: &[f32], d: usize, alone: bool) -> Self {
-        let at_once = vectors.rows();
+    fn pack(simd: Simd, x: &[f32], d: usize, single_threaded: bool) -> Self {
+        let mr = simd.mr();
         let mut data = vec![0.0; x.len()];
-        let arrange = |(block, rows): (&mut [f32], &[f32])| {
-            let of_block = rows.len() / d;
+        let pack = |(tile, rows): (&mut [f32], &[f32])| {
+            let tile_rows = rows.len() / d;
             #[cfg(target_arch = "x86_64")]
-            let done = match vectors {
-                Vectors::Bits512 if of_block == at_once => avx512::turn_rows(rows, d, block),
+            let done = match simd {
+                Simd::Avx512 if tile_rows == mr => avx512::transpose_into_tile(rows, d, tile),
                 _ => 0,
             };
             #[cfg(not(target_arch = "x86_64"))]
             let done = 0;
             for (nth, row) in rows.chunks_exact(d).enumerate() {
                 for (column, &value) in row.iter().enumerate().skip(done) {
-                    block[column * of_block + nth] = value;
+                    tile[column * tile_rows + nth] = value;
                 }
             }
         };
-        if alone {
-            data.chunks_mut(at_once * d).zip(x.chunks(at_once * d)).for_each(arrange);
+        if single_threaded {
+            data.chunks_mut(mr * d).zip(x.chunks(mr * d)).for_each(pack);
         } else {
-            data.par_chunks_mut(at_once * d).zip(x.par_chunks(at_once * d)).for_each(arrange);
+            data.par_chunks_mut(mr * d).zip(x.par_chunks(mr * d)).for_each(pack);
         }
-        Self { vectors, d, data }
+        Self { simd, d, data }
     }
 
-    /// Takes the columns of rows `[d, m]` as rows, in place of those that were there.
-    pub fn fill_with_columns(&mut self, x: &[f32], m: usize) {
-        (self.vectors, self.d) = (Vectors::here(), x.len() / m.max(1));
-        let (d, at_once) = (self.d, self.vectors.rows());
+    /// Packs the transpose of `x` `[d, m]`, replacing the former content.
+    pub fn fill_transposed(&mut self, x: &[f32], m: usize) {
+        (self.simd, self.d) = (Simd::detect(), x.len() / m.max(1));
+        let (d, mr) = (self.d, self.simd.mr());
         self.data.resize(x.len(), 0.0);
-        for (nth, block) in self.data.chunks_mut((at_once * d).max(1)).enumerate() {
-            let first = nth * at_once;
-            match block.len() / d {
-                // As many copies of a length that is known.
-                12 => copy_columns::<12>(block, x, m, first),
-                3 => copy_columns::<3>(block, x, m, first),
-                of_block => {
-                    for (slot, row) in block.chunks_exact_mut(of_block).zip(x.chunks_exact(m)) {
-                        slot.copy_from_slice(&row[first..][..of_block]);
+        for (nth, tile) in self.data.chunks_mut((mr * d).max(1)).enumerate() {
+            let first = nth * mr;
+            match tile.len() / d {
+                // A constant length lets the compiler unroll the copy.
+                12 => copy_columns::<12>(tile, x, m, first),
+                3 => copy_columns::<3>(tile, x, m, first),
+                rows => {
+                    for (slot, row) in tile.chunks_exact_mut(rows).zip(x.chunks_exact(m)) {
+                        slot.copy_from_slice(&row[first..][..rows]);
                     }
                 }
             }
         }
     }
 
-    /// Rows of the whole blocks that hold the first `rows`.
-    pub fn whole_blocks(&self, rows: usize) -> usize {
-        rows.next_multiple_of(self.vectors.rows()).min(self.rows())
+    /// Number of rows in the tiles that hold the first `rows` rows.
+    pub fn rows_of_whole_tiles(&self, rows: usize) -> usize {
+        rows.next_multiple_of(self.simd.mr()).min(self.rows())
     }
 
     fn rows(&self) -> usize {
         self.data.len() / self.d.max(1)
     }
 
-    fn count_blocks(&self) -> usize {
-        self.rows().div_ceil(self.vectors.rows()).max(1)
+    fn tile_count(&self) -> usize {
+        self.rows().div_ceil(self.simd.mr()).max(1)
     }
 
-    fn blocks(&self) -> impl Iterator<Item = &[f32]> {
-        self.data.chunks(self.vectors.rows() * self.d)
+    fn tiles(&self) -> impl Iterator<Item = &[f32]> {
+        self.data.chunks(self.simd.mr() * self.d)
     }
 
-    /// Adds to `sums` the products of at most [`COLUMNS`] columns with panels of them, one after the other, each of
-    /// whose sums are `[m, PANEL]`; with `fresh` they begin at 0. A sum runs from the first column to the last. Sums of
-    /// the first rows only are welcome, if they are whole blocks.
+    /// Adds products over `columns` (at most [`KC`]) to `sums` `[panels, m, NR]`, or to 0 if `fresh`.
+    ///
+    /// `panels` is `[panels, columns, NR]`. `sums` may cover only the first rows if these are whole tiles.
     pub fn add_products(&self, columns: Range<usize>, panels: &[f32], sums: &mut [f32], fresh: bool) {
-        let size = columns.len() * PANEL;
-        assert!(size > 0 && panels.len().is_multiple_of(size), "panels have these columns");
-        assert!(columns.len() <= COLUMNS && columns.end <= self.d, "a panel stays in the first cache");
-        let of_panel = sums.len() / (panels.len() / size);
+        let size = columns.len() * NR;
+        assert!(size > 0 && panels.len().is_multiple_of(size), "panels must hold these columns");
+        assert!(columns.len() <= KC && columns.end <= self.d, "at most KC columns, inside the matrix");
+        let panel_sums = sums.len() / (panels.len() / size);
         let mut first = 0;
-        for block in self.blocks() {
-            let rows = block.len() / self.d;
-            if first == of_panel {
+        for tile in self.tiles() {
+            let rows = tile.len() / self.d;
+            if first == panel_sums {
                 break;
             }
-            let block = &block[columns.start * rows..columns.end * rows];
-            for (panel, sums) in panels.chunks_exact(size).zip(sums.chunks_exact_mut(of_panel)) {
-                let sums = &mut sums[first..first + rows * PANEL];
-                let start = fresh.then_some(&[0.0; PANEL]);
-                add_products(self.vectors, rows, block, panel, start, sums, None);
+            let tile = &tile[columns.start * rows..columns.end * rows];
+            for (panel, sums) in panels.chunks_exact(size).zip(sums.chunks_exact_mut(panel_sums)) {
+                let sums = &mut sums[first..first + rows * NR];
+                let start = fresh.then_some(&[0.0; NR]);
+                multiply_tile(self.simd, rows, tile, panel, start, sums, None);
             }
-            first += rows * PANEL;
+            first += rows * NR;
         }
     }
 
-    /// Whether [`Arranged::add_few`] can multiply with so many rows of so many columns: what is quickest where there
-    /// are few rows here.
-    pub fn is_few(&self, count: usize, width: usize) -> bool {
-        let tiles = match self.vectors {
-            Vectors::Any => false,
-            Vectors::Bits256 => count.is_multiple_of(PANEL) && width.is_multiple_of(8),
-            Vectors::Bits512 => count.is_multiple_of(16) && width.is_multiple_of(16),
+    fn is_thin(&self) -> bool {
+        self.rows() <= MAX_THIN_ROWS.min(self.simd.mr())
+    }
+
+    /// Whether [`PackedTiles::add_thin_products`] applies to a right factor `[count, width]`.
+    pub fn can_multiply_thin(&self, count: usize, width: usize) -> bool {
+        let whole_vectors = match self.simd {
+            Simd::Portable => false,
+            Simd::Avx2 => count.is_multiple_of(NR) && width.is_multiple_of(8),
+            Simd::Avx512 => count.is_multiple_of(16) && width.is_multiple_of(16),
         };
-        tiles && self.rows() <= FEW.min(self.vectors.rows())
+        whole_vectors && self.is_thin()
     }
 
-    /// All entries column by column, where there are few rows.
-    pub fn few(&self) -> Option<&[f32]> {
-        (self.rows() <= FEW.min(self.vectors.rows())).then_some(&self.data)
+    /// All entries, column by column, if there are at most [`MAX_THIN_ROWS`] rows.
+    pub fn thin_entries(&self) -> Option<&[f32]> {
+        self.is_thin().then_some(&self.data)
     }
 
-    /// Adds to `sums` `[m, PANEL]`, or with `fresh` to 0, the products with rows `[count, stride]` that have `width`
-    /// columns from `first` on, without making a panel of them; [`Arranged::is_few`] must have said yes. The sums are
-    /// those of [`Arranged::add_products`].
-    pub fn add_few(
+    /// [`PackedTiles::add_products`] for a thin `x`, without packing the right factor; same bits.
+    ///
+    /// The first `width` columns of `rows` `[count, stride]` meet columns `first..` of `x`. `sums` is `[m,
+    /// NR]`.
+    pub fn add_thin_products(
         &self,
         first: usize,
         (rows, stride): (&[f32], usize),
@@ -302,71 +316,72 @@ impl Arranged {
         {
             let m = self.rows();
             let left = &self.data[first * m..(first + width) * m];
-            macro_rules! of {
+            macro_rules! multiply {
                 ($($m:literal)*) => {
-                    match (self.vectors, m) {
-                        $((Vectors::Bits512, $m) => avx512::few::<$m>(left, rows, stride, width, sums, fresh),
-                        (Vectors::Bits256, $m) => avx2::few::<$m>(left, rows, stride, width, sums, fresh),)*
-                        _ => unreachable!("few are at most {FEW} rows"),
+                    match (self.simd, m) {
+                        $((Simd::Avx512, $m) => {
+                            avx512::multiply_thin::<$m>(left, rows, stride, width, sums, fresh)
+                        }
+                        (Simd::Avx2, $m) => avx2::multiply_thin::<$m>(left, rows, stride, width, sums, fresh),)*
+                        _ => unreachable!("a thin matrix has at most {MAX_THIN_ROWS} rows"),
                     }
                 };
             }
-            of!(1 2 3 4);
+            multiply!(1 2 3 4);
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (first, rows, stride, width, sums, fresh);
     }
 }
 
-/// Column after column of a block ← `R` entries of each row of `x` `[d, m]` from `first` on.
-fn copy_columns<const R: usize>(block: &mut [f32], x: &[f32], m: usize, first: usize) {
-    for (slot, row) in block.as_chunks_mut::<R>().0.iter_mut().zip(x.chunks_exact(m)) {
+/// Copies `R` entries of each row of `x` `[d, m]`, from `first` on, to a tile `[d, R]`.
+fn copy_columns<const R: usize>(tile: &mut [f32], x: &[f32], m: usize, first: usize) {
+    for (slot, row) in tile.as_chunks_mut::<R>().0.iter_mut().zip(x.chunks_exact(m)) {
         slot.copy_from_slice(&row[first..first + R]);
     }
 }
 
-/// `panel` ← columns `columns` of rows `[count ≤ PANEL, d]`, one after the other, zeros where there are fewer rows than
-/// `PANEL`.
-pub(super) fn stand_side_by_side(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) {
-    stand_for(Vectors::here(), rows, d, columns, panel);
+/// Packs columns `columns` of `rows` `[at most NR, d]` into `panel` `[columns, NR]`; missing rows are zero.
+pub(super) fn pack_panel(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) {
+    pack_panel_for(Simd::detect(), rows, d, columns, panel);
 }
 
-fn stand_for(vectors: Vectors, rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) {
+fn pack_panel_for(simd: Simd, rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) {
     let count = rows.len() / d.max(1);
-    assert!(count <= PANEL && rows.len() == count * d && columns.end <= d, "rows fit a panel");
-    assert!(panel.len() == columns.len() * PANEL, "columns fit a panel");
-    if count < PANEL {
+    assert!(count <= NR && rows.len() == count * d && columns.end <= d, "at most NR whole rows per panel");
+    assert!(panel.len() == columns.len() * NR, "NR entries per column of a panel");
+    if count < NR {
         panel.fill(0.0);
     }
     #[cfg(target_arch = "x86_64")]
-    let done = match vectors {
-        Vectors::Any => (0, 0),
-        Vectors::Bits256 => avx2::turn_tiles(rows, d, columns.clone(), panel),
-        Vectors::Bits512 => avx512::turn_tiles(rows, d, columns.clone(), panel),
+    let done = match simd {
+        Simd::Portable => (0, 0),
+        Simd::Avx2 => avx2::transpose_into_panel(rows, d, columns.clone(), panel),
+        Simd::Avx512 => avx512::transpose_into_panel(rows, d, columns.clone(), panel),
     };
     #[cfg(not(target_arch = "x86_64"))]
-    let (done, _) = ((0, 0), vectors);
+    let (done, _) = ((0, 0), simd);
     for (nth, row) in rows.chunks_exact(d.max(1)).enumerate() {
         let first = if nth < done.0 { done.1 } else { 0 };
         for (column, &value) in row[columns.clone()].iter().enumerate().skip(first) {
-            panel[column * PANEL + nth] = value;
+            panel[column * NR + nth] = value;
         }
     }
 }
 
 #[inline(always)]
-fn plain_loop<const FMA: bool>(sums: &mut [f32], left: &[f32], panel: &[f32]) {
-    let rows = sums.len() / PANEL;
-    let Some((first, second)) = sums.split_at_mut_checked(PANEL) else { return };
-    let mut a: [f32; PANEL] = std::array::from_fn(|lane| first[lane]);
-    // Where there is one row only, it is multiplied twice.
-    let mut b: [f32; PANEL] = std::array::from_fn(|lane| second.get(lane).copied().unwrap_or(0.0));
-    for (values, panel) in left.chunks_exact(rows).zip(panel.chunks_exact(PANEL)) {
+fn portable_loop<const FMA: bool>(sums: &mut [f32], tile: &[f32], panel: &[f32]) {
+    let rows = sums.len() / NR;
+    let Some((first, second)) = sums.split_at_mut_checked(NR) else { return };
+    let mut a: [f32; NR] = std::array::from_fn(|lane| first[lane]);
+    // A single row is multiplied twice; the second result is dropped.
+    let mut b: [f32; NR] = std::array::from_fn(|lane| second.get(lane).copied().unwrap_or(0.0));
+    for (values, panel) in tile.chunks_exact(rows).zip(panel.chunks_exact(NR)) {
         let (x, y) = (values[0], values[rows - 1]);
-        for lane in 0..PANEL {
+        for lane in 0..NR {
             a[lane] = mul_add::<FMA>(x, panel[lane], a[lane]);
         }
-        for lane in 0..PANEL {
+        for lane in 0..NR {
             b[lane] = mul_add::<FMA>(y, panel[lane], b[lane]);
         }
     }
@@ -375,56 +390,60 @@ fn plain_loop<const FMA: bool>(sums: &mut [f32], left: &[f32], panel: &[f32]) {
 }
 
 dispatched! {
-    /// Adds `left · panel` to `sums` for one or two rows.
-    add_plain = plain_loop(sums: &mut [f32], left: &[f32], panel: &[f32])
+    /// Portable microkernel: `sums += tile · panel` for one or two rows.
+    add_portable = portable_loop(sums: &mut [f32], tile: &[f32], panel: &[f32])
 }
 
-/// Adds `left · panel` for as many rows as these vectors take at once, or fewer, to `start`, or without one to `sums`
-/// `[rows, PANEL]`; the result goes to `out`, of whose rows the number given are apart, or without one to `sums`.
-fn add_products(
-    vectors: Vectors,
+/// Multiplies a tile `[columns, rows]`, rows ≤ MR, by a panel `[columns, NR]`.
+///
+/// Sums start from `start` in every row, or else from `sums` `[rows, NR]`. They are written to `out`, a slice
+/// and its row stride, or else to `sums`.
+fn multiply_tile(
+    simd: Simd,
     rows: usize,
-    left: &[f32],
+    tile: &[f32],
     panel: &[f32],
-    start: Option<&[f32; PANEL]>,
+    start: Option<&[f32; NR]>,
     sums: &mut [f32],
     out: Option<(&mut [f32], usize)>,
 ) {
-    assert!(left.len() == rows * panel.len() / PANEL && panel.len().is_multiple_of(PANEL));
-    assert!(rows > 0 && sums.len() == rows * PANEL);
-    assert!(out.as_ref().is_none_or(|(out, stride)| out.len() >= (rows - 1) * stride + PANEL));
+    assert!(tile.len() == rows * panel.len() / NR && panel.len().is_multiple_of(NR));
+    assert!(rows > 0 && sums.len() == rows * NR);
+    assert!(out.as_ref().is_none_or(|(out, stride)| out.len() >= (rows - 1) * stride + NR));
     #[cfg(target_arch = "x86_64")]
-    if vectors != Vectors::Any {
+    if simd != Simd::Portable {
         let own = sums.as_mut_ptr();
-        let (from, step) = start.map_or((own.cast_const(), PANEL), |start| (start.as_ptr(), 0));
-        let (to, stride) = out.map_or((own, PANEL), |(out, stride)| (out.as_mut_ptr(), stride));
-        macro_rules! of {
+        let (from, from_stride) = start.map_or((own.cast_const(), NR), |start| (start.as_ptr(), 0));
+        let (to, to_stride) = out.map_or((own, NR), |(out, stride)| (out.as_mut_ptr(), stride));
+        macro_rules! run {
             ($kernels:ident: $($r:literal)*) => {
                 match rows {
-                    // SAFETY: the processor has these vectors. Row r < rows of what is read begins at r·step and of what
-                    // is written at r·stride, and each has PANEL entries; where both are `sums`, a row is read before it is
+                    // SAFETY: `simd` was detected. Row r < rows is read at r·from_stride and written at
+                    // r·to_stride, with NR entries each. If both are `sums`, a row is read before it is
                     // written.
-                    $($r => unsafe { $kernels::block::<$r>(left, panel, from, step, to, stride) },)*
-                    _ => unreachable!("a block has at most {} rows", $kernels::ROWS),
+                    $($r => unsafe {
+                        $kernels::microkernel::<$r>(tile, panel, from, from_stride, to, to_stride)
+                    },)*
+                    _ => unreachable!("a tile has at most {} rows", $kernels::MR),
                 }
             };
         }
         #[expect(unsafe_code, reason = "instruction set chosen at run time")]
-        match vectors {
-            Vectors::Any => unreachable!("no kernel of its own"),
-            Vectors::Bits256 => of!(avx2: 1 2 3),
-            Vectors::Bits512 => of!(avx512: 1 2 3 4 5 6 7 8 9 10 11 12),
+        match simd {
+            Simd::Portable => unreachable!("handled below"),
+            Simd::Avx2 => run!(avx2: 1 2 3),
+            Simd::Avx512 => run!(avx512: 1 2 3 4 5 6 7 8 9 10 11 12),
         }
         return;
     }
-    let _ = vectors;
+    let _ = simd;
     if let Some(start) = start {
-        sums.as_chunks_mut::<PANEL>().0.fill(*start);
+        sums.as_chunks_mut::<NR>().0.fill(*start);
     }
-    add_plain(sums, left, panel);
+    add_portable(sums, tile, panel);
     if let Some((out, stride)) = out {
-        for (out, sums) in out.chunks_mut(stride).zip(sums.chunks_exact(PANEL)) {
-            out[..PANEL].copy_from_slice(sums);
+        for (out, sums) in out.chunks_mut(stride).zip(sums.chunks_exact(NR)) {
+            out[..NR].copy_from_slice(sums);
         }
     }
 }

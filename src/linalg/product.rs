@@ -1,30 +1,20 @@
+//! General dense products through the `gemm` crate, for strided views of f32 and f64.
+
 use gemm::Parallelism;
 use rayon::prelude::*;
 
 use crate::base::Matrix;
 
-/// Rows of a product computed by one task. Fixed, so results do not depend on the thread count.
-const PANEL_ROWS: usize = 256;
+/// Rows of a product computed by one task. Fixed, so that results do not depend on the thread count.
+const TASK_ROWS: usize = 256;
 
-/// A number that `gemm` multiplies.
-pub trait Scalar: Copy + Send + Sync + 'static {
-    /// 0.
-    const ZERO: Self;
-    /// 1.
-    const ONE: Self;
-}
+/// A number type that `gemm` supports.
+pub trait Scalar: Copy + Send + Sync + From<u8> + 'static {}
 
-impl Scalar for f32 {
-    const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
-}
+impl Scalar for f32 {}
+impl Scalar for f64 {}
 
-impl Scalar for f64 {
-    const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
-}
-
-/// A rectangle of numbers read through strides: a matrix, its transpose, or some of its columns.
+/// A strided view of numbers: a matrix, its transpose, or some of its rows.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a, T> {
     data: &'a [T],
@@ -35,13 +25,13 @@ pub struct View<'a, T> {
 }
 
 impl<'a, T> View<'a, T> {
-    /// `data` as `[rows, cols]`, row after row. Panics where the length is another.
+    /// `data` as a row-major `[rows, cols]`. Panics if the length differs.
     pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
-        assert_eq!(data.len(), rows * cols, "a view of {rows} x {cols} needs that many numbers");
+        assert_eq!(data.len(), rows * cols, "a view [{rows}, {cols}] needs {rows} * {cols} numbers");
         Self { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
 
-    /// The same numbers with rows and columns exchanged.
+    /// The transpose.
     pub fn transposed(self) -> Self {
         Self {
             data: self.data,
@@ -52,14 +42,14 @@ impl<'a, T> View<'a, T> {
         }
     }
 
-    /// Rows `start..end`. Panics where they do not exist.
+    /// Rows `start..end`. Panics if they do not exist.
     pub fn rows(self, start: usize, end: usize) -> Self {
         assert!(start <= end && end <= self.rows, "rows {start}..{end} of a view of {} rows", self.rows);
         let data = if start == end { &[] } else { &self.data[start * self.row_stride..] };
         Self { data, rows: end - start, ..self }
     }
 
-    /// True where every entry lies inside `data`.
+    /// Whether every entry lies inside `data`.
     fn in_bounds(&self) -> bool {
         self.rows == 0
             || self.cols == 0
@@ -73,24 +63,23 @@ impl<'a> From<&'a Matrix> for View<'a, f32> {
     }
 }
 
-/// `out = left · right`, or `out += left · right` with `accumulate`, on the calling thread.
-/// `out` is row-major. Panics where shapes disagree.
+/// `out = left · right`, or `out += …` with `accumulate`, on this thread. Panics if shapes disagree.
 pub fn product_into<T: Scalar>(out: &mut [T], left: View<'_, T>, right: View<'_, T>, accumulate: bool) {
     let (m, n, k) = (left.rows, right.cols, left.cols);
     assert_eq!(right.rows, k, "inner sizes of a product differ");
-    assert_eq!(out.len(), m * n, "a product of {m} x {n} needs that much room");
+    assert_eq!(out.len(), m * n, "the output of a product must be [{m}, {n}]");
     assert!(left.in_bounds() && right.in_bounds(), "a view reaches beyond its data");
     if m == 0 || n == 0 {
         return;
     }
     if k == 0 {
         if !accumulate {
-            out.fill(T::ZERO);
+            out.fill(T::from(0));
         }
         return;
     }
-    // SAFETY: sizes and strides were checked against the slices just above; `out` is borrowed
-    // mutably, so it overlaps neither operand; T is f32 or f64, which gemm knows.
+    // SAFETY: sizes and strides were checked against the slices above. `out` is borrowed mutably, so it
+    // overlaps neither operand. T is f32 or f64, which gemm supports.
     #[expect(unsafe_code, reason = "gemm takes raw pointers")]
     unsafe {
         gemm::gemm(
@@ -107,8 +96,8 @@ pub fn product_into<T: Scalar>(out: &mut [T], left: View<'_, T>, right: View<'_,
             right.data.as_ptr(),
             right.col_stride as isize,
             right.row_stride as isize,
-            T::ONE,
-            T::ONE,
+            T::from(1),
+            T::from(1),
             false,
             false,
             false,
@@ -117,37 +106,24 @@ pub fn product_into<T: Scalar>(out: &mut [T], left: View<'_, T>, right: View<'_,
     }
 }
 
-/// `product_into` over all threads, in panels of `panel_rows` rows of the result.
-pub fn product_panels<T: Scalar>(
-    out: &mut [T],
-    left: View<'_, T>,
-    right: View<'_, T>,
-    accumulate: bool,
-    panel_rows: usize,
-) {
-    let cols = right.cols;
-    assert_eq!(out.len(), left.rows * cols, "a product needs room for its rows");
-    if cols == 0 {
-        return;
-    }
-    let panel_rows = panel_rows.max(1);
-    out.par_chunks_mut(panel_rows * cols).enumerate().for_each(|(panel, part)| {
-        let start = panel * panel_rows;
-        product_into(part, left.rows(start, start + part.len() / cols), right, accumulate);
-    });
-}
-
-/// `left · right`. Panics where shapes disagree.
+/// `left · right`. Panics if shapes disagree.
 pub fn matmul(left: &Matrix, right: &Matrix) -> Matrix {
-    let mut out = Matrix::zeros(left.rows(), right.cols());
-    product_panels(out.data_mut(), left.into(), right.into(), false, PANEL_ROWS);
-    out
+    multiply(left.into(), right.into())
 }
 
-/// `left · rightᵀ`, `right` with one output column per row. Panics where shapes disagree.
+/// `left · rightᵀ`. Panics if shapes disagree.
 pub fn matmul_bt(left: &Matrix, right: &Matrix) -> Matrix {
-    let mut out = Matrix::zeros(left.rows(), right.rows());
-    product_panels(out.data_mut(), left.into(), View::from(right).transposed(), false, PANEL_ROWS);
+    multiply(left.into(), View::from(right).transposed())
+}
+
+/// [`product_into`] on all threads, one task per [`TASK_ROWS`] rows of the result.
+fn multiply(left: View<'_, f32>, right: View<'_, f32>) -> Matrix {
+    let mut out = Matrix::zeros(left.rows, right.cols);
+    let cols = right.cols.max(1);
+    out.data_mut().par_chunks_mut(TASK_ROWS * cols).enumerate().for_each(|(task, part)| {
+        let start = task * TASK_ROWS;
+        product_into(part, left.rows(start, start + part.len() / cols), right, false);
+    });
     out
 }
 

@@ -1,21 +1,23 @@
+//! Large f32 buffers in huge pages.
+
 use std::ops::{Deref, DerefMut};
 
 #[cfg(target_os = "linux")]
 use memmap2::{Advice, MmapMut};
 
-/// Numbers from which on pages of memory are worth asking for by themselves: some large pages.
+/// Buffers of at least this many numbers (8 MiB) are mapped separately, with huge pages.
 #[cfg(target_os = "linux")]
-const LARGE: usize = 2 << 20;
+const MIN_HUGE: usize = 2 << 20;
 
-/// Numbers that are read here and there in large pieces of memory, such as the rows of a weight matrix.
+/// An f32 buffer for random access to large data, such as rows of a weight matrix.
 ///
-/// Large ones lie in large pages where the system has them for who asks (Linux, `madvise`): with pages of four
-/// kilobytes every row that is read costs the processor a walk through the page tables first.
+/// On Linux, large buffers ask for huge pages (`madvise`). With 4 KiB pages, each row access costs a
+/// page-table walk.
 #[derive(Debug)]
-pub struct Room(Kind);
+pub struct Room(Storage);
 
 #[derive(Debug)]
-enum Kind {
+enum Storage {
     Heap(Vec<f32>),
     #[cfg(target_os = "linux")]
     Pages {
@@ -25,20 +27,20 @@ enum Kind {
 }
 
 impl Room {
-    /// So many zeros.
+    /// A buffer of `len` zeros.
     pub fn zeros(len: usize) -> Self {
         #[cfg(target_os = "linux")]
-        if len >= LARGE
+        if len >= MIN_HUGE
             && let Ok(map) = MmapMut::map_anon(len * size_of::<f32>())
         {
-            // Without large pages all is as right, and slower.
+            // Huge pages affect speed only.
             let _ = map.advise(Advice::HugePage);
-            return Self(Kind::Pages { map, len });
+            return Self(Storage::Pages { map, len });
         }
-        Self(Kind::Heap(vec![0.0; len]))
+        Self(Storage::Heap(vec![0.0; len]))
     }
 
-    /// Room for `len` numbers; what is there already is kept only where that many are there.
+    /// Resizes to `len`. The content is kept only if the length does not change; otherwise it is zeros.
     pub fn fit(&mut self, len: usize) {
         if self.len() != len {
             *self = Self::zeros(len);
@@ -48,7 +50,7 @@ impl Room {
 
 impl Default for Room {
     fn default() -> Self {
-        Self(Kind::Heap(Vec::new()))
+        Self(Storage::Heap(Vec::new()))
     }
 }
 
@@ -57,11 +59,11 @@ impl Deref for Room {
 
     fn deref(&self) -> &[f32] {
         match &self.0 {
-            Kind::Heap(values) => values,
-            // SAFETY: the map has len · 4 bytes, begins at a page, and any bytes are an f32; it is this room's own.
+            Storage::Heap(values) => values,
+            // SAFETY: the map is this buffer's own, page-aligned, 4·len bytes long; any bytes are valid f32.
             #[cfg(target_os = "linux")]
             #[expect(unsafe_code, reason = "bytes of a map are read as numbers")]
-            Kind::Pages { map, len } => unsafe { std::slice::from_raw_parts(map.as_ptr().cast(), *len) },
+            Storage::Pages { map, len } => unsafe { std::slice::from_raw_parts(map.as_ptr().cast(), *len) },
         }
     }
 }
@@ -69,11 +71,11 @@ impl Deref for Room {
 impl DerefMut for Room {
     fn deref_mut(&mut self) -> &mut [f32] {
         match &mut self.0 {
-            Kind::Heap(values) => values,
-            // SAFETY: as above, and borrowed mutably.
+            Storage::Heap(values) => values,
+            // SAFETY: as in `deref`, and borrowed mutably.
             #[cfg(target_os = "linux")]
             #[expect(unsafe_code, reason = "bytes of a map are written as numbers")]
-            Kind::Pages { map, len } => unsafe {
+            Storage::Pages { map, len } => unsafe {
                 std::slice::from_raw_parts_mut(map.as_mut_ptr().cast(), *len)
             },
         }

@@ -1,56 +1,64 @@
+//! Exact selection of large pre-activations, screened in bf16.
+//!
+//!   s = w x + b      w [n, d], x [d]; only the large entries of s are wanted
+//!
+//! 1. Compute all of s with bf16 products, whose error is bounded ([`HalfPanels::margin`]).
+//! 2. Recompute in f32 the entries that may be large, given the bound.
+//!
+//! The recomputed sums have the same bits as those of [`Panels`](super::Panels); screening only saves time.
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::half_panels::{HalfPanels, has_half_products};
-use super::panels::{add_chosen, has_wide_vectors};
+use super::panels::{add_selected_products, has_avx512};
 use super::select::Reaching;
 
-/// The rows of a matrix `[n, d]` for sums `x · row + bias` of which only large ones are wanted. They are looked for by
-/// products of bf16, whose error is bounded, and those that may be large are computed in f32: the same numbers, to the
-/// bit, that [`Panels`](super::Panels) gives, in less time.
+/// The matrix `w` `[n, d]` in bf16 and the largest bias, for screening products.
 #[derive(Debug, Default)]
 pub struct Screen {
     half: HalfPanels,
     largest_bias: f32,
-    /// Whether it pays.
+    /// Whether screening currently saves time.
     pub worth: Worth,
 }
 
-/// Whether this processor has what a [`Screen`] needs.
+/// Whether this processor can screen: fast bf16 products, and AVX-512 for the exact sums.
 pub fn has_screens() -> bool {
-    has_half_products() && has_wide_vectors()
+    has_half_products() && has_avx512()
 }
 
 impl Screen {
-    /// Takes rows of width `d` and their biases, in place of those that were there. Panics where `d` is 0 or cuts a row.
+    /// Replaces `w` by `rows` `[n, d]`. Panics if `d` is 0 or the last row is incomplete.
     pub fn fill(&mut self, rows: &[f32], d: usize, biases: &[f32]) {
         self.half.fill(rows, d);
         self.largest_bias = biases.iter().fold(0.0, |most, bias| bias.abs().max(most));
     }
 
-    /// `out ≈ x · rowsᵀ + bias`, on the calling thread: see [`HalfPanels::multiply`].
+    /// Approximate `out = x · wᵀ + bias`; see [`HalfPanels::multiply`].
     pub fn multiply(&self, x: &[f32], bias: &[f32], out: &mut [f32]) {
         self.half.multiply(x, bias, out);
     }
 
-    /// How far what [`Screen::multiply`] gives for one row `x` is from the sums in f32, at most.
+    /// Error bound of [`Screen::multiply`] for one row `x`, against the sums in f32.
     pub fn margin(&self, x: &[f32]) -> f32 {
         self.half.margin(x, self.largest_bias)
     }
 
-    /// What an entry of [`Screen::multiply`] must reach where its sum may be one of the `k` largest above zero. `kept` are
-    /// the k largest entries above zero, or all where there are fewer; `margin` is that of the row.
+    /// Threshold on approximate entries: an entry below it is not among the `k` largest positive sums.
+    ///
+    /// `kept` holds the at most k largest positive approximate entries; `margin` is that of the row.
     #[inline(always)]
     pub fn bar_of_largest(kept: &[(f32, u32)], k: usize, margin: f32) -> f32 {
         if kept.len() < k {
             return -margin;
         }
-        // k sums are at least the last entry kept less a margin: what is less than that is not among the largest.
+        // At least k sums reach (smallest kept − margin), and an entry is off by at most `margin` more.
         let last = kept.iter().fold(f32::INFINITY, |least, &(entry, _)| least.min(entry));
         (last - 2.0 * margin).max(-margin)
     }
 }
 
-/// Sums of one row of `x` that were computed in f32.
+/// Sums of one row `x` that were recomputed in f32.
 #[derive(Debug, Default)]
 pub struct Exact {
     near: Reaching,
@@ -58,37 +66,36 @@ pub struct Exact {
 }
 
 impl Exact {
-    /// Computes those sums `x · row + bias` whose entry in `near` is `bar` or more. Panics where shapes disagree or
-    /// [`has_screens`] is false.
+    /// Recomputes the sums whose entry in `near` is at least `bar`. Requires [`has_screens`].
     #[inline(always)]
     pub fn of_reaching(&mut self, near: &[f32], bar: f32, x: &[f32], rows: &[f32], bias: &[f32]) {
         self.near.find(near, bar);
-        let (chosen, _) = self.near.parts();
+        let (selected, _) = self.near.parts();
         self.sums.clear();
-        self.sums.extend(chosen.iter().map(|&row| bias[row as usize]));
-        add_chosen(x, rows, chosen, &mut self.sums);
+        self.sums.extend(selected.iter().map(|&row| bias[row as usize]));
+        add_selected_products(x, rows, selected, &mut self.sums);
     }
 
-    /// The sums, with the rows they are of, which rise.
+    /// (sum, index of its row of `w`), ascending by index.
     pub fn sums(&self) -> impl Iterator<Item = (f32, u32)> {
         self.sums.iter().copied().zip(self.near.parts().0.iter().copied())
     }
 
-    /// How many there are.
+    /// Number of recomputed sums.
     pub fn count(&self) -> usize {
         self.sums.len()
     }
 }
 
-/// Share of sums computed one by one above which products of f32 would have been faster.
-const MOST: f64 = 0.05;
-/// Batches after which a screen that did not pay is tried again.
+/// Above this share of recomputed sums, plain f32 products are faster.
+const MAX_SHARE: f64 = 0.05;
+/// Batches to skip before screening is tried again.
 const PAUSE: u32 = 100;
 
-/// Remembers whether screening pays. It decides how long things take and never what comes out.
+/// Tracks whether screening saves time. It affects speed only, never results.
 #[derive(Debug, Default)]
 pub struct Worth {
-    /// Batches for which it is left out.
+    /// Batches still to skip.
     pause: AtomicU32,
 }
 
@@ -102,9 +109,9 @@ impl Worth {
         left == 0
     }
 
-    /// Notes how many of the sums of a batch had to be computed.
+    /// Records how many of a batch's sums had to be recomputed.
     pub fn note(&self, computed: usize, of: usize) {
-        if computed as f64 > MOST * of as f64 {
+        if computed as f64 > MAX_SHARE * of as f64 {
             self.pause.store(PAUSE, Ordering::Relaxed);
         }
     }
@@ -117,7 +124,7 @@ mod tests {
     use crate::linalg::Panels;
 
     #[test]
-    fn what_is_computed_has_the_bits_of_the_whole_product_and_nothing_large_is_left_out() {
+    fn recomputed_sums_equal_the_full_product_and_no_large_sum_is_missed() {
         if !has_screens() {
             println!("skipped: this processor has no products of bf16");
             return;
@@ -155,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_screen_that_does_not_pay_rests() {
+    fn screening_pauses_when_it_saves_no_time() {
         let worth = Worth::default();
         worth.note(4, 100);
         assert!(worth.now());

@@ -1,34 +1,36 @@
-#[cfg(target_arch = "x86_64")]
-use super::panels::has_wide_vectors;
+//! Top-k selection without sorting.
+//!
+//! Rows of one matrix are similar. So a threshold slightly below the previous row's k-th largest entry is
+//! tried first: usually few more than k entries reach it, and only these are ranked. If fewer than k reach
+//! it, the entries are divided into groups; at least k entries reach the k-th largest group maximum. The
+//! threshold affects speed only, never the selection.
 
-/// Finds the largest entries of rows of one length without sorting them.
-///
-/// Rows of one matrix are alike: somewhat less than the last row's k-th entry is a bar that few more
-/// than k entries reach, and only those are ranked. Where too few reach it, entries are dealt to
-/// groups, and the k-th largest group maximum is a bar that at least k do. What is chosen does not
-/// depend on the bar.
+#[cfg(target_arch = "x86_64")]
+use super::panels::has_avx512;
+
+/// Selects the k largest positive entries of rows of one width; `select.rs` opens with the method.
 #[derive(Debug, Clone)]
 pub struct Selector {
     groups: usize,
     maxima: Vec<f32>,
     found: Reaching,
     reaching: Vec<(f32, u32)>,
-    /// Ranks of `reaching`, as the search for the k-th leaves them.
+    /// Ranks of `reaching`, partially sorted.
     ranked: Vec<u64>,
-    /// Bar to try first.
+    /// Threshold to try first.
     guess: f32,
 }
 
-/// Entries compared at once; groups are a multiple of it.
+/// Entries compared together; groups are a multiple of it.
 const STRIP: usize = 16;
 
-/// How far below the last row's k-th entry the next row's bar is tried.
-const GUESS: f32 = 0.7;
+/// First threshold for a row, relative to the previous row's k-th largest entry.
+const GUESS_FACTOR: f32 = 0.7;
 
 impl Selector {
-    /// For rows of `width` entries of which `k` are wanted.
+    /// For rows of `width` entries and the `k` largest of each.
     pub fn new(width: usize, k: usize) -> Self {
-        // About four groups an entry wanted keeps the bar close to the k-th entry itself.
+        // Four groups per wanted entry keep the threshold close to the k-th largest entry.
         let groups = (4 * k).next_multiple_of(STRIP).min(width);
         Self {
             groups,
@@ -40,8 +42,8 @@ impl Selector {
         }
     }
 
-    /// The at most `k` largest of the entries above zero, as (value, index) in rising order of
-    /// indices; of equal entries the lower index is chosen. NaN is never chosen.
+    /// The at most `k` largest positive entries (value, index), ascending by index. Ties go to the lower
+    /// index.
     #[inline(always)]
     pub fn positive(&mut self, row: &[f32], k: usize) -> &[(f32, u32)] {
         self.reaching.clear();
@@ -49,12 +51,12 @@ impl Selector {
             return &self.reaching;
         }
         if self.guess > 0.0 {
-            self.gather(row, self.guess);
+            self.collect_reaching(row, self.guess);
         }
         if self.reaching.len() < k {
             self.reaching.clear();
-            let bar = if self.groups > k { self.bar(row, k) } else { 0.0 };
-            self.gather(row, bar);
+            let threshold = if self.groups > k { self.threshold(row, k) } else { 0.0 };
+            self.collect_reaching(row, threshold);
         }
         self.guess = 0.0;
         if self.reaching.len() >= k {
@@ -62,42 +64,41 @@ impl Selector {
             self.ranked.extend(self.reaching.iter().map(rank));
             let (_, &mut last, _) = self.ranked.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
             self.reaching.retain(|entry| rank(entry) >= last);
-            self.guess = GUESS * f32::from_bits((last >> 32) as u32);
+            self.guess = GUESS_FACTOR * f32::from_bits((last >> 32) as u32);
         }
         &self.reaching
     }
 
-    /// The k-th largest group maximum, or 0 where that is not above zero.
+    /// The k-th largest group maximum, or 0 if it is not positive.
     #[inline(always)]
-    fn bar(&mut self, row: &[f32], k: usize) -> f32 {
+    fn threshold(&mut self, row: &[f32], k: usize) -> f32 {
         self.maxima.fill(0.0);
         for part in row.chunks(self.groups) {
             for (best, &value) in self.maxima.iter_mut().zip(part) {
                 *best = if value > *best { value } else { *best };
             }
         }
-        let (_, bar, _) = self.maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-        *bar
+        let (_, threshold, _) = self.maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+        *threshold
     }
 
     #[inline(always)]
-    fn gather(&mut self, row: &[f32], bar: f32) {
-        // The least f32 above zero: one comparison then does for both conditions.
-        let bar = if bar > 0.0 { bar } else { f32::from_bits(1) };
-        self.found.find(row, bar);
+    fn collect_reaching(&mut self, row: &[f32], threshold: f32) {
+        // The smallest positive f32: one comparison then checks both conditions.
+        let threshold = if threshold > 0.0 { threshold } else { f32::from_bits(1) };
+        self.found.find(row, threshold);
         let (indices, values) = self.found.parts();
         self.reaching.extend(values.iter().copied().zip(indices.iter().copied()));
     }
 }
 
-/// One number for value and index of an entry above zero, larger where the value is, and of equal values where
-/// the index is lower: the bits of positive floats are ordered as they are.
+/// Orders positive entries by value, then by lower index: the bits of positive floats sort like the floats.
 #[inline(always)]
 fn rank(&(value, index): &(f32, u32)) -> u64 {
     u64::from(value.to_bits()) << 32 | u64::from(!index)
 }
 
-/// Entries of a row that are at least a bar, with their indices, which rise.
+/// The entries of a row that are at least a threshold, with ascending indices.
 #[derive(Debug, Clone, Default)]
 pub struct Reaching {
     indices: Vec<u32>,
@@ -106,19 +107,21 @@ pub struct Reaching {
 }
 
 impl Reaching {
-    /// Looks for those of `row`, in place of those that were there. NaN reaches nothing.
+    /// Finds the entries of `row` that are at least `threshold`, replacing the former ones; never NaN.
     #[inline(always)]
-    pub fn find(&mut self, row: &[f32], bar: f32) {
+    pub fn find(&mut self, row: &[f32], threshold: f32) {
         #[cfg(target_arch = "x86_64")]
-        if has_wide_vectors() {
-            let room = row.len() + STRIP;
-            if self.indices.len() < room {
-                self.indices.resize(room, 0);
-                self.values.resize(room, 0.0);
+        if has_avx512() {
+            let capacity = row.len() + STRIP;
+            if self.indices.len() < capacity {
+                self.indices.resize(capacity, 0);
+                self.values.resize(capacity, 0.0);
             }
             let whole = row.len() / STRIP * STRIP;
-            self.found = wide::find(&row[..whole], bar, &mut self.indices, &mut self.values);
-            for (index, &value) in row.iter().enumerate().skip(whole).filter(|(_, value)| **value >= bar) {
+            self.found = avx512::find(&row[..whole], threshold, &mut self.indices, &mut self.values);
+            for (index, &value) in
+                row.iter().enumerate().skip(whole).filter(|(_, value)| **value >= threshold)
+            {
                 (self.indices[self.found], self.values[self.found]) = (index as u32, value);
                 self.found += 1;
             }
@@ -126,21 +129,21 @@ impl Reaching {
         }
         self.indices.clear();
         self.values.clear();
-        for_each_reaching(row, bar, |index, value| {
+        for_each_reaching(row, threshold, |index, value| {
             self.indices.push(index);
             self.values.push(value);
         });
         self.found = self.indices.len();
     }
 
-    /// Indices and values, side by side.
+    /// Indices and values.
     pub fn parts(&self) -> (&[u32], &[f32]) {
         (&self.indices[..self.found], &self.values[..self.found])
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-mod wide {
+mod avx512 {
     use std::arch::x86_64::{
         _CMP_GE_OQ, _mm512_add_epi32, _mm512_cmp_ps_mask, _mm512_loadu_ps, _mm512_maskz_compress_epi32,
         _mm512_maskz_compress_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_storeu_ps,
@@ -149,48 +152,49 @@ mod wide {
 
     use super::STRIP;
 
-    /// Puts indices and values of entries that are at least `bar` side by side and gives their number; the processor
-    /// must have vectors of 512 bits. `row` is whole strips; there must be room for one more than it has.
-    pub fn find(row: &[f32], bar: f32, indices: &mut [u32], values: &mut [f32]) -> usize {
-        let room = row.len() + STRIP;
-        assert!(row.len().is_multiple_of(STRIP) && indices.len() >= room && values.len() >= room);
-        // SAFETY: whoever calls has asked the processor for these vectors, and there is as much room as was asserted.
+    /// Writes indices and values of entries ≥ `threshold` and returns their number.
+    ///
+    /// The processor must have AVX-512. `row` is whole strips; the outputs hold one strip more than `row`.
+    pub fn find(row: &[f32], threshold: f32, indices: &mut [u32], values: &mut [f32]) -> usize {
+        let capacity = row.len() + STRIP;
+        assert!(row.len().is_multiple_of(STRIP) && indices.len() >= capacity && values.len() >= capacity);
+        // SAFETY: the caller detected AVX-512, and the assertion bounds the lengths.
         #[expect(unsafe_code, reason = "instruction set chosen at run time")]
         unsafe {
-            compress(row, bar, indices.as_mut_ptr(), values.as_mut_ptr())
+            compress(row, threshold, indices.as_mut_ptr(), values.as_mut_ptr())
         }
     }
 
     /// # Safety
-    /// `indices` and `values` have room for a strip more than `row`, which is whole strips.
+    /// The processor has AVX-512. `row` is whole strips; `indices` and `values` have room for one strip more.
     #[target_feature(enable = "avx512f,popcnt")]
     #[expect(unsafe_code, reason = "vectors are written through pointers")]
-    unsafe fn compress(row: &[f32], bar: f32, indices: *mut u32, values: *mut f32) -> usize {
-        let bar = _mm512_set1_ps(bar);
-        let mut places = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    unsafe fn compress(row: &[f32], threshold: f32, indices: *mut u32, values: *mut f32) -> usize {
+        let threshold = _mm512_set1_ps(threshold);
+        let mut positions = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
         let mut found = 0;
         for strip in row.chunks_exact(STRIP) {
-            // SAFETY: a strip is one vector; no more was found than there were entries, so a vector has room behind.
+            // SAFETY: a strip is one vector; `found` never exceeds the entries read, so one more vector fits.
             unsafe {
                 let entries = _mm512_loadu_ps(strip.as_ptr());
-                let mask = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(entries, bar);
-                _mm512_storeu_si512(indices.add(found).cast(), _mm512_maskz_compress_epi32(mask, places));
+                let mask = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(entries, threshold);
+                _mm512_storeu_si512(indices.add(found).cast(), _mm512_maskz_compress_epi32(mask, positions));
                 _mm512_storeu_ps(values.add(found), _mm512_maskz_compress_ps(mask, entries));
                 found += mask.count_ones() as usize;
             }
-            places = _mm512_add_epi32(places, _mm512_set1_epi32(STRIP as i32));
+            positions = _mm512_add_epi32(positions, _mm512_set1_epi32(STRIP as i32));
         }
         found
     }
 }
 
-/// Calls `found` with index and value of each entry that is at least `bar`, in rising order.
+/// Calls `found` with the index and value of each entry that is at least `threshold`, in ascending order.
 #[inline(always)]
-pub fn for_each_reaching(row: &[f32], bar: f32, mut found: impl FnMut(u32, f32)) {
+pub fn for_each_reaching(row: &[f32], threshold: f32, mut found: impl FnMut(u32, f32)) {
     for (strip, part) in row.chunks(STRIP).enumerate() {
         let mut mask = 0u32;
         for (lane, &value) in part.iter().enumerate() {
-            mask |= u32::from(value >= bar) << lane;
+            mask |= u32::from(value >= threshold) << lane;
         }
         while mask != 0 {
             let lane = mask.trailing_zeros() as usize;
@@ -200,8 +204,7 @@ pub fn for_each_reaching(row: &[f32], bar: f32, mut found: impl FnMut(u32, f32))
     }
 }
 
-/// Leaves the `k` largest of some entries, whose indices rise and go on rising; of equal ones those of the lower
-/// indices.
+/// Keeps the `k` largest of `entries`, in ascending order of index. Ties go to the lower index.
 pub fn leave_largest(entries: &mut Vec<(f32, u32)>, k: usize) {
     if entries.len() > k {
         entries.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -210,15 +213,14 @@ pub fn leave_largest(entries: &mut Vec<(f32, u32)>, k: usize) {
     }
 }
 
-/// The at most `k` largest positive entries of one row; see [`Selector::positive`].
-pub fn select_top(row: &[f32], k: usize) -> Vec<(f32, u32)> {
-    Selector::new(row.len(), k).positive(row, k).to_vec()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::Stream;
+
+    fn select_top(row: &[f32], k: usize) -> Vec<(f32, u32)> {
+        Selector::new(row.len(), k).positive(row, k).to_vec()
+    }
 
     fn by_sorting(row: &[f32], k: usize) -> Vec<(f32, u32)> {
         let mut all: Vec<(f32, u32)> =
@@ -230,17 +232,21 @@ mod tests {
     }
 
     #[test]
-    fn what_reaches_a_bar_is_found_in_order() {
+    fn entries_above_a_threshold_are_found_in_order() {
         let mut stream = Stream::new(6, "reaching");
         let mut reaching = Reaching::default();
         for width in [0, 1, 15, 16, 17, 100, 1000] {
-            for bar in [-10.0, -0.5, 0.0, 1.5, 10.0] {
+            for threshold in [-10.0, -0.5, 0.0, 1.5, 10.0] {
                 let mut row: Vec<f32> = (0..width).map(|_| stream.normal() as f32).collect();
                 row.iter_mut().step_by(9).for_each(|value| *value = f32::NAN);
-                row.iter_mut().step_by(7).for_each(|value| *value = bar);
-                reaching.find(&row, bar);
-                let expected: Vec<(u32, f32)> =
-                    row.iter().enumerate().filter(|(_, v)| **v >= bar).map(|(i, v)| (i as u32, *v)).collect();
+                row.iter_mut().step_by(7).for_each(|value| *value = threshold);
+                reaching.find(&row, threshold);
+                let expected: Vec<(u32, f32)> = row
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, v)| **v >= threshold)
+                    .map(|(i, v)| (i as u32, *v))
+                    .collect();
                 let (indices, values) = reaching.parts();
                 assert_eq!(indices.iter().copied().zip(values.iter().copied()).collect::<Vec<_>>(), expected);
             }
@@ -268,11 +274,11 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_chosen_from_as_if_no_row_came_before_it() {
+    fn a_selection_does_not_depend_on_former_rows() {
         let mut stream = Stream::new(6, "rows");
         for k in [1, 3, 12, 64] {
             let mut selector = Selector::new(256, k);
-            // Rows alike, much larger, much smaller, and with fewer than k above zero.
+            // Rows that are similar, much larger, much smaller, and with fewer than k positive entries.
             for size in [1.0, 1.1, 50.0, 0.01, 1.0, -1.0, 1.0, 0.0, 1.0] {
                 let row: Vec<f32> = (0..256)
                     .map(|_| {

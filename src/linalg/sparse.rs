@@ -1,8 +1,10 @@
+//! Sparse codes in compressed row format, and the scan for non-zero entries.
+
 use crate::base::Matrix;
 
 use super::vector::{Vectorised, vectorised};
 
-/// Codes of which most are zero: per row, the features that are not, in rising order.
+/// Sparse codes `[rows, cols]` in compressed row format: per row, the non-zero features in ascending order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SparseCodes {
     rows: usize,
@@ -13,19 +15,19 @@ pub struct SparseCodes {
 }
 
 impl SparseCodes {
-    /// No rows yet, `cols` features.
+    /// No rows yet; `cols` features.
     pub fn new(cols: usize) -> Self {
         Self { rows: 0, cols, offsets: vec![0], indices: Vec::new(), values: Vec::new() }
     }
 
-    /// What is not zero in a dense matrix.
+    /// The non-zero entries of a dense matrix.
     pub fn from_dense(codes: &Matrix) -> Self {
         let mut out = Self::new(codes.cols());
         out.push_dense_rows(codes.data());
         out
     }
 
-    /// Adds a row given as (feature, code) in rising order of features.
+    /// Appends a row given as (feature, code), ascending by feature.
     pub fn push_row(&mut self, entries: impl IntoIterator<Item = (u32, f32)>) {
         for (index, value) in entries {
             self.indices.push(index);
@@ -35,12 +37,12 @@ impl SparseCodes {
         self.offsets.push(self.indices.len());
     }
 
-    /// Adds dense rows `[.., cols]`.
+    /// Appends dense rows `[.., cols]`.
     pub fn push_dense_rows(&mut self, rows: &[f32]) {
         vectorised(PushDense { codes: self, rows });
     }
 
-    /// Adds all rows of another.
+    /// Appends all rows of `other`.
     pub fn append(&mut self, other: &Self) {
         let base = self.indices.len();
         self.rows += other.rows;
@@ -59,12 +61,12 @@ impl SparseCodes {
         self.cols
     }
 
-    /// Entries that are not zero.
+    /// Number of non-zero entries.
     pub fn n_entries(&self) -> usize {
         self.indices.len()
     }
 
-    /// Where each row starts, and the end; feature of each entry; its code.
+    /// Row offsets `[rows + 1]`, and the feature and code of each entry.
     pub fn parts(&self) -> (&[usize], &[u32], &[f32]) {
         (&self.offsets, &self.indices, &self.values)
     }
@@ -75,15 +77,15 @@ impl SparseCodes {
         (&self.indices[range.clone()], &self.values[range])
     }
 
-    /// (feature, code) of one row.
+    /// (feature, code) pairs of one row.
     pub fn iter_row(&self, row: usize) -> impl Iterator<Item = (usize, f32)> + '_ {
         let (indices, values) = self.row(row);
         indices.iter().map(|&index| index as usize).zip(values.iter().copied())
     }
 
-    /// Writes dense rows `[rows, cols]`. Panics where `out` is not as many.
+    /// Writes the dense rows to `out`. Panics if `out` is not `[rows, cols]`.
     pub fn write_dense(&self, out: &mut [f32]) {
-        assert!(out.len() == self.rows * self.cols, "dense rows of sparse ones");
+        assert!(out.len() == self.rows * self.cols, "`out` must be [rows, cols]");
         out.fill(0.0);
         for (row, out) in out.chunks_exact_mut(self.cols.max(1)).enumerate() {
             self.iter_row(row).for_each(|(index, value)| out[index] = value);
@@ -91,6 +93,7 @@ impl SparseCodes {
     }
 
     /// The dense matrix `[rows, cols]`.
+    #[cfg(test)]
     pub fn to_dense(&self) -> Matrix {
         let mut out = Matrix::zeros(self.rows, self.cols);
         self.write_dense(out.data_mut());
@@ -120,10 +123,10 @@ impl Vectorised for PushDense<'_> {
     }
 }
 
-/// Entries looked at together.
+/// Entries compared together.
 const STRIP: usize = 16;
 
-/// Calls `found` with index and value of each entry that is not zero, in rising order.
+/// Calls `found` with the index and value of each non-zero entry, in ascending order.
 #[inline(always)]
 pub fn for_each_nonzero(row: &[f32], mut found: impl FnMut(u32, f32)) {
     for (strip, part) in row.chunks(STRIP).enumerate() {

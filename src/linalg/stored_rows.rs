@@ -1,59 +1,58 @@
+//! Products with a matrix that is stored in any format, without ever holding all of it as f32.
+//!
+//!   out = x · wᵀ      x [m, d] f32, w [n, d] in a stored format, out [m, n] f32
+//!
+//! A task takes one or two panels of `w` ([`NR`] rows each), reads their rows as f32, packs them and
+//! multiplies them by a part of the rows of `x`. The microkernels are those of [`panels`]: each entry of
+//! `out` is one sum in ascending order of columns, so it depends neither on other rows nor on the number of
+//! threads.
+
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::panels::{self, Arranged, COLUMNS, PANEL, stand_side_by_side};
+use super::panels::{self, KC, NR, PackedTiles, pack_panel};
 
-/// Columns that are read at once: whole blocks of every form in which rows are stored, and enough that the rows of a
-/// panel are most often read from the first column to the last, in the order they lie in memory. What is read, 384 KB
-/// at most, stays in a core's second cache.
+/// Columns read at once, a multiple of every format's block: 64 rows of them take 768 KiB, about an L2 cache.
 const READ_COLUMNS: usize = 3072;
-/// Entries between rows that were read: a power of two from one row to the next would make them push each other out of
-/// the cache.
-const APART: usize = 16;
-/// Entries that one thread arranges sooner than it could share the work.
-const FEW: usize = 1 << 14;
-/// A number of rows that is whole blocks for every kernel.
-const ROWS_OF_BLOCK: usize = 12;
-/// Panels up to which one more or less makes a thread wait for another.
-const FEW_PANELS: usize = 256;
-/// Panels that are multiplied together, so that the other factor is read half as often.
-const TOGETHER: usize = 2;
+/// Padding between rows that were read, in entries: strides of a power of two cause cache-set conflicts.
+const ROW_PADDING: usize = 16;
+/// Up to this many entries, packing on one thread is faster than sharing the work.
+const PACK_ALONE: usize = 1 << 14;
+/// A multiple of MR for every kernel.
+const PART_MULTIPLE: usize = 12;
+/// Up to this many panels, groups of one panel balance the threads better.
+const MANY_PANELS: usize = 256;
+/// Panels multiplied together, so that `x` is read half as often.
+const GROUP_PANELS: usize = 2;
 
-/// Rows of a matrix `[n, d]` in whatever form they are stored.
+/// A matrix `[n, d]` in any storage format.
 pub trait StoredRows: Sync {
     /// n and d.
     fn dims(&self) -> [usize; 2];
 
-    /// Columns `columns` of a row as f32. They begin and end at a multiple of 3072, or end at the last.
+    /// Writes columns `columns` of a row to `out`. Both ends are multiples of 3072, or the end is d.
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]);
 
-    /// Whether rows can be read side by side: [`StoredRows::stand`] and [`StoredRows::sum_few`].
+    /// Whether [`StoredRows::stand`] and [`StoredRows::sum_few`] are implemented.
     fn can_stand(&self) -> bool {
         false
     }
 
-    /// Columns `columns` of `rows` side by side: column after column goes to `panel`, as many entries apart as the panel
-    /// has for each. Where there are fewer rows, the rest is anything. The columns begin at a multiple of 128 and are
-    /// 128, or end at the last.
-    fn stand(&self, rows: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
-        let _ = (rows, columns, panel);
-    }
+    /// Packs columns `columns` of `rows` into `panel`, column by column; entries beyond `rows` are
+    /// unspecified. The range starts at a multiple of 128 and has 128 columns or ends at d.
+    fn stand(&self, _rows: Range<usize>, _columns: Range<usize>, _panel: &mut [f32]) {}
 
-    /// `sums` `[m, 32]` ← products of `rows`, 32 at most, with at most four others, which come column by column
-    /// in `left`. Each is one sum from the first column to the last.
-    fn sum_few(&self, rows: Range<usize>, left: &[f32], sums: &mut [f32]) {
-        let _ = (rows, left, sums);
-    }
+    /// `sums` `[m, 32]` = `left` `[m, d]`, given column by column, times at most 32 `rows`ᵀ; m ≤ 4.
+    fn sum_few(&self, _rows: Range<usize>, _left: &[f32], _sums: &mut [f32]) {}
 }
 
-/// Asks for entries that are read soon, so that they are on their way while others are worked on. It changes nothing
-/// but time.
+/// Prefetches `entries` into the L1 cache. This affects speed only.
 pub fn fetch_ahead<T>(entries: &[T]) {
     #[cfg(target_arch = "x86_64")]
     for line in entries.chunks((64 / size_of::<T>().max(1)).max(1)) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: the address is that of an entry of the slice, and nothing is read or written through it.
+        // SAFETY: the address lies in the slice, and a prefetch neither reads nor writes.
         #[expect(unsafe_code, reason = "the instruction takes an address")]
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
@@ -63,7 +62,7 @@ pub fn fetch_ahead<T>(entries: &[T]) {
     let _ = entries;
 }
 
-/// Rows as they are.
+/// Plain f32 rows and their width.
 impl StoredRows for (&[f32], usize) {
     fn dims(&self) -> [usize; 2] {
         [self.0.len() / self.1.max(1), self.1]
@@ -74,50 +73,44 @@ impl StoredRows for (&[f32], usize) {
     }
 }
 
-/// What one thread works with.
+/// Buffers of one thread.
 #[derive(Default)]
 struct Scratch {
-    /// Rows of the panels, as many columns as are read at once.
+    /// Rows as f32, [`READ_COLUMNS`] at a time.
     read: Vec<f32>,
-    /// Some of these columns, side by side.
+    /// Packed panels, [`KC`] columns at a time.
     panels: Vec<f32>,
     sums: Vec<f32>,
 }
 
-/// `x · rowsᵀ` `[m, n]` of `x` `[m, d]`, row after row, without ever holding all of the rows as f32. Panics where `x` is
-/// no whole number of rows.
-///
-/// Uses all threads, or with `alone` only the calling one. Each sum runs from the first column to the last: the same
-/// numbers come out for a row of `x` whatever is beside it, and for any number of threads.
-pub fn multiply_stored(x: &[f32], rows: &impl StoredRows, alone: bool) -> Vec<f32> {
-    multiply_each(x, &[rows], alone).swap_remove(0)
+/// `x · wᵀ` `[m, n]` for whole rows `x` `[m, d]`, on all threads unless `single_threaded`.
+pub fn multiply_stored(x: &[f32], rows: &impl StoredRows, single_threaded: bool) -> Vec<f32> {
+    multiply_each(x, &[rows], single_threaded).swap_remove(0)
 }
 
-/// [`multiply_stored`] with each of several matrices that are equally wide, in one hand-over to the threads. Panics
-/// where they are not equally wide.
-pub fn multiply_each<R: StoredRows>(x: &[f32], matrices: &[&R], alone: bool) -> Vec<Vec<f32>> {
+/// [`multiply_stored`] for several matrices of equal width, as one set of tasks. Panics if widths differ.
+pub fn multiply_each<R: StoredRows>(x: &[f32], matrices: &[&R], single_threaded: bool) -> Vec<Vec<f32>> {
     let d = matrices.first().map_or(0, |rows| rows.dims()[1]);
-    assert!(matrices.iter().all(|rows| rows.dims()[1] == d), "the matrices are equally wide");
+    assert!(matrices.iter().all(|rows| rows.dims()[1] == d), "matrices must have equal width");
     if d == 0 || x.is_empty() {
-        return matrices
-            .iter()
-            .map(|rows| vec![0.0; x.len().checked_div(d).unwrap_or(0) * rows.dims()[0]])
-            .collect();
+        return vec![Vec::new(); matrices.len()];
     }
-    assert!(x.len().is_multiple_of(d), "a product needs whole rows");
+    assert!(x.len().is_multiple_of(d), "`x` must be whole rows of width d");
     let m = x.len() / d;
-    // Few rows need no panel twice. Where there are few panels as well, tasks of one share the work more evenly.
-    let panels: usize = matrices.iter().map(|rows| rows.dims()[0].div_ceil(PANEL)).sum();
-    let of_group = if m <= panels::FEW && panels <= FEW_PANELS { PANEL } else { TOGETHER * PANEL };
-    // The matrix and the rows of each group of panels.
+    // A thin `x` gains nothing from grouped panels; smaller tasks balance few panels better.
+    let panels: usize = matrices.iter().map(|rows| rows.dims()[0].div_ceil(NR)).sum();
+    let group_rows = if m <= panels::MAX_THIN_ROWS && panels <= MANY_PANELS { NR } else { GROUP_PANELS * NR };
+    // For each group of panels: the index of its matrix and its rows.
     let group = |(nth, rows): (usize, &&R)| {
         let n = rows.dims()[0];
-        (0..n).step_by(of_group).map(move |first| (nth, first..n.min(first + of_group)))
+        (0..n).step_by(group_rows).map(move |first| (nth, first..n.min(first + group_rows)))
     };
     let groups: Vec<(usize, Range<usize>)> = matrices.iter().enumerate().flat_map(group).collect();
-    let of_part = if alone { m } else { rows_of_part(m, groups.len().max(1)) };
-    let parts: Vec<Arranged> =
-        x.chunks(of_part * d).map(|x| Arranged::new(x, d, alone || x.len() <= FEW)).collect();
+    let part_rows = if single_threaded { m } else { rows_per_part(m, groups.len().max(1)) };
+    let parts: Vec<PackedTiles> = x
+        .chunks(part_rows * d)
+        .map(|x| PackedTiles::new(x, d, single_threaded || x.len() <= PACK_ALONE))
+        .collect();
     let mut products: Vec<Vec<f32>> =
         matrices.iter().map(|rows| Vec::with_capacity(m * rows.dims()[0])).collect();
     let columns: Vec<OutColumns> = products
@@ -126,21 +119,21 @@ pub fn multiply_each<R: StoredRows>(x: &[f32], matrices: &[&R], alone: bool) -> 
         .map(|(out, rows)| OutColumns { out: out.as_mut_ptr(), m, n: rows.dims()[0] })
         .collect();
     let task = |scratch: &mut Scratch, nth: usize| {
-        let (matrix, some) = groups[nth / parts.len()].clone();
+        let (matrix, range) = groups[nth / parts.len()].clone();
         let part = nth % parts.len();
-        let from = part * of_part;
-        sum_panels(&parts[part], of_part.min(m - from), matrices[matrix], some.clone(), scratch);
-        columns[matrix].write(from..m.min(from + of_part), some, &scratch.sums);
+        let from = part * part_rows;
+        sum_panels(&parts[part], part_rows.min(m - from), matrices[matrix], range.clone(), scratch);
+        columns[matrix].write(from..m.min(from + part_rows), range, &scratch.sums);
     };
     let tasks = 0..groups.len() * parts.len();
-    if alone {
+    if single_threaded {
         let mut scratch = Scratch::default();
         tasks.for_each(|nth| task(&mut scratch, nth));
     } else {
         tasks.into_par_iter().for_each_init(Scratch::default, task);
     }
     for (out, rows) in products.iter_mut().zip(matrices) {
-        // SAFETY: there is room for that many, and the tasks have written every row of every column.
+        // SAFETY: the capacity is that large, and the tasks have written every entry.
         #[expect(unsafe_code, reason = "zeros would only be overwritten")]
         unsafe {
             out.set_len(m * rows.dims()[0]);
@@ -149,43 +142,49 @@ pub fn multiply_each<R: StoredRows>(x: &[f32], matrices: &[&R], alone: bool) -> 
     products
 }
 
-/// Rows of x that one task multiplies with a group of panels. Where there are few groups the rows are divided as well,
-/// or one thread would wait for another; each part unpacks the panels again, so it has rows enough to pay for it.
-fn rows_of_part(m: usize, groups: usize) -> usize {
+/// Rows of `x` per task. With few groups, `x` is divided too, so that all threads have work. Each part
+/// unpacks the panels again, so it needs enough rows to pay for that.
+fn rows_per_part(m: usize, groups: usize) -> usize {
     const TASKS: usize = 16;
     const LEAST: usize = 96;
     let parts = TASKS.div_ceil(groups).min(m / LEAST).max(1);
-    m.div_ceil(parts).next_multiple_of(ROWS_OF_BLOCK)
+    m.div_ceil(parts).next_multiple_of(PART_MULTIPLE)
 }
 
-/// `scratch.sums` `[panels, m, PANEL]` ← products with the panels of some of the rows.
-fn sum_panels(left: &Arranged, m: usize, rows: &impl StoredRows, some: Range<usize>, scratch: &mut Scratch) {
+/// `scratch.sums` `[panels, m, NR]` = products of `left` with rows `range`.
+fn sum_panels(
+    left: &PackedTiles,
+    m: usize,
+    rows: &impl StoredRows,
+    range: Range<usize>,
+    scratch: &mut Scratch,
+) {
     let [_, d] = rows.dims();
-    let panels = some.len().div_ceil(PANEL);
-    scratch.sums.resize(panels * m * PANEL, 0.0);
+    let panels = range.len().div_ceil(NR);
+    scratch.sums.resize(panels * m * NR, 0.0);
     if rows.can_stand() {
-        return sum_standing(left, m, rows, some, scratch);
+        return sum_direct(left, m, rows, range, scratch);
     }
     for start in (0..d).step_by(READ_COLUMNS) {
         let width = READ_COLUMNS.min(d - start);
-        let stride = width + APART;
-        scratch.read.resize(some.len() * stride, 0.0);
-        for (row, entries) in some.clone().zip(scratch.read.chunks_exact_mut(stride)) {
+        let stride = width + ROW_PADDING;
+        scratch.read.resize(range.len() * stride, 0.0);
+        for (row, entries) in range.clone().zip(scratch.read.chunks_exact_mut(stride)) {
             rows.read(row, start..start + width, &mut entries[..width]);
         }
-        let of_panels = scratch.read.chunks(PANEL * stride);
-        if left.is_few(some.len(), width) {
-            for (rows, sums) in of_panels.zip(scratch.sums.chunks_exact_mut(m * PANEL)) {
-                left.add_few(start, (rows, stride), width, sums, start == 0);
+        let panel_rows = scratch.read.chunks(NR * stride);
+        if left.can_multiply_thin(range.len(), width) {
+            for (rows, sums) in panel_rows.zip(scratch.sums.chunks_exact_mut(m * NR)) {
+                left.add_thin_products(start, (rows, stride), width, sums, start == 0);
             }
             continue;
         }
-        for part in (0..width).step_by(COLUMNS) {
-            let columns = part..width.min(part + COLUMNS);
-            let size = columns.len() * PANEL;
+        for part in (0..width).step_by(KC) {
+            let columns = part..width.min(part + KC);
+            let size = columns.len() * NR;
             scratch.panels.resize(panels * size, 0.0);
-            for (panel, rows) in scratch.panels.chunks_exact_mut(size).zip(of_panels.clone()) {
-                stand_side_by_side(rows, stride, columns.clone(), panel);
+            for (panel, rows) in scratch.panels.chunks_exact_mut(size).zip(panel_rows.clone()) {
+                pack_panel(rows, stride, columns.clone(), panel);
             }
             let (from, to) = (start + columns.start, start + columns.end);
             left.add_products(from..to, &scratch.panels, &mut scratch.sums, from == 0);
@@ -193,25 +192,25 @@ fn sum_panels(left: &Arranged, m: usize, rows: &impl StoredRows, some: Range<usi
     }
 }
 
-/// [`sum_panels`] of rows that can be read side by side.
-fn sum_standing(
-    left: &Arranged,
+/// [`sum_panels`] for formats that pack panels themselves.
+fn sum_direct(
+    left: &PackedTiles,
     m: usize,
     rows: &impl StoredRows,
-    some: Range<usize>,
+    range: Range<usize>,
     scratch: &mut Scratch,
 ) {
     let [_, d] = rows.dims();
-    let panels = || some.clone().step_by(PANEL).map(|first| first..some.end.min(first + PANEL));
-    if let Some(left) = left.few() {
-        for (rows_of_panel, sums) in panels().zip(scratch.sums.chunks_exact_mut(m * PANEL)) {
+    let panels = || range.clone().step_by(NR).map(|first| first..range.end.min(first + NR));
+    if let Some(left) = left.thin_entries() {
+        for (rows_of_panel, sums) in panels().zip(scratch.sums.chunks_exact_mut(m * NR)) {
             rows.sum_few(rows_of_panel, left, sums);
         }
         return;
     }
-    for start in (0..d).step_by(COLUMNS) {
-        let columns = start..d.min(start + COLUMNS);
-        let size = columns.len() * PANEL;
+    for start in (0..d).step_by(KC) {
+        let columns = start..d.min(start + KC);
+        let size = columns.len() * NR;
         scratch.panels.resize(panels().len() * size, 0.0);
         for (rows_of_panel, panel) in panels().zip(scratch.panels.chunks_exact_mut(size)) {
             rows.stand(rows_of_panel, columns.clone(), panel);
@@ -220,29 +219,29 @@ fn sum_standing(
     }
 }
 
-/// A product `[m, n]` whose columns several tasks write, each its own.
+/// A product `[m, n]` of which each task writes its own columns.
 struct OutColumns {
     out: *mut f32,
     m: usize,
     n: usize,
 }
 
-// SAFETY: `multiply_each` alone makes them, and gives every column of a row to one task.
+// SAFETY: only `multiply_each` creates it, and gives each entry to one task.
 #[expect(unsafe_code, reason = "tasks write columns of their own")]
 unsafe impl Sync for OutColumns {}
 
 impl OutColumns {
-    /// Columns of some rows ← sums `[panels, rows, PANEL]`. No other task may be given any of them.
+    /// Writes sums `[panels, rows, NR]` to these rows and columns. No other task may write them.
     fn write(&self, rows: Range<usize>, columns: Range<usize>, sums: &[f32]) {
-        let of_panel = rows.len() * PANEL;
+        let panel_len = rows.len() * NR;
         assert!(rows.end <= self.m && columns.end <= self.n);
-        assert!(sums.len() == columns.len().div_ceil(PANEL) * of_panel);
-        for (panel, sums) in sums.chunks_exact(of_panel.max(1)).enumerate() {
-            let first = columns.start + panel * PANEL;
-            let width = PANEL.min(columns.end - first);
-            for (row, sums) in rows.clone().zip(sums.chunks_exact(PANEL)) {
-                // SAFETY: row < m and first + width ≤ n, so this is a part of a row of `out`, which is `[m, n]` and
-                // outlives the tasks; nobody else writes these columns of it, and nobody reads before all are done.
+        assert!(sums.len() == columns.len().div_ceil(NR) * panel_len);
+        for (panel, sums) in sums.chunks_exact(panel_len.max(1)).enumerate() {
+            let first = columns.start + panel * NR;
+            let width = NR.min(columns.end - first);
+            for (row, sums) in rows.clone().zip(sums.chunks_exact(NR)) {
+                // SAFETY: row < m and first + width ≤ n, so the target lies in `out` `[m, n]`, which outlives
+                // the tasks. No other task writes it, and it is read only after all tasks have ended.
                 #[expect(unsafe_code, reason = "tasks write columns of their own")]
                 unsafe {
                     let to = self.out.add(row * self.n + first);
@@ -275,13 +274,13 @@ mod tests {
                 let size: f64 = products.map(f64::abs).sum();
                 assert!(error.abs() <= 1e-6 * size, "{m} {n} {d} at {at}: {error:e} of {size}");
             }
-            // Few rows go another way and come out the same.
+            // Thin products take another path and give the same bits.
             for few in 1..=5.min(m) {
-                let alone = multiply_stored(&x[(m - few) * d..], &(rows.as_slice(), d), false);
-                assert_eq!(alone, out[(m - few) * n..], "{m} {n} {d} {few}");
+                let thin = multiply_stored(&x[(m - few) * d..], &(rows.as_slice(), d), false);
+                assert_eq!(thin, out[(m - few) * n..], "{m} {n} {d} {few}");
             }
         }
-        // Several matrices at once come out as each by itself.
+        // Several matrices at once give the same products as each alone.
         let (x, a, b) = (vec![0.5; 2 * 64], vec![0.25; 40 * 64], vec![-1.0; 3 * 64]);
         let (a, b) = ((a.as_slice(), 64), (b.as_slice(), 64));
         let alone = [multiply_stored(&x, &a, true), multiply_stored(&x, &b, true)];

@@ -1,24 +1,25 @@
-/// Work that gains from wide vectors. Implementations mark `run`, and what it calls in its loops,
-/// `#[inline(always)]`: only inlined code takes on the instruction set chosen at run time.
+//! Loops compiled for several vector widths, and the f32 primitives used in them.
+
+/// Work that gains from wide vectors. Only inlined code is compiled for the instruction set chosen at run
+/// time: `run` and the functions in its loops must be `#[inline(always)]`.
 pub trait Vectorised {
-    /// What the work gives.
+    /// Result of the work.
     type Output;
     /// Does the work.
     fn run(self) -> Self::Output;
 }
 
-/// Runs `work` with the widest vectors the processor has. Only the width differs, never the order
-/// of operations as written, so the result is the same bits everywhere.
+/// Runs `work` with the widest vectors of this processor. Results have the same bits on every processor.
 pub fn vectorised<W: Vectorised>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
-            // SAFETY: the processor was just asked.
+            // SAFETY: the features were just detected.
             #[expect(unsafe_code, reason = "instruction set chosen at run time")]
             return unsafe { with_avx512(work) };
         }
         if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor was just asked.
+            // SAFETY: the features were just detected.
             #[expect(unsafe_code, reason = "instruction set chosen at run time")]
             return unsafe { with_avx2(work) };
         }
@@ -38,16 +39,16 @@ fn with_avx2<W: Vectorised>(work: W) -> W::Output {
     work.run()
 }
 
-/// a·b + c, fused where `FMA`.
+/// `a·b + c`, fused if `FMA`.
 #[inline(always)]
 pub fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Independent partial sums of a dot product: fixed, so the sum does not depend on vector width.
+/// Partial sums of a dot product. Fixed, so that the result does not depend on the vector width.
 const LANES: usize = 32;
 
-/// `Σ left·right` in f32 over `LANES` partial sums.
+/// `Σ left·right` in f32, over `LANES` partial sums.
 #[inline(always)]
 pub fn dot(left: &[f32], right: &[f32]) -> f32 {
     let mut sums = [0.0f32; LANES];
@@ -58,7 +59,7 @@ pub fn dot(left: &[f32], right: &[f32]) -> f32 {
             sums[lane] += a[lane] * b[lane];
         }
     }
-    // Seen together with the sums above, this tree leads the compiler to vectors of two numbers.
+    // Without the barrier, this reduction makes the compiler use vectors of two in the loop above.
     let mut sums = std::hint::black_box(sums);
     let mut width = LANES / 2;
     while width > 0 {

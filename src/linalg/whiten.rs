@@ -1,27 +1,30 @@
+//! Whitening from an eigendecomposition C = V diag(λ) Vᵀ:
+//!
+//!   z = diag(λ)^(-1/2) Vᵀ (x − μ)         x [d], z [rank], cov(z) = 1
+//!   x ≈ μ + V diag(λ)^(1/2) z
+
 use super::eigen::Eigen;
 
-/// Directions with less than this share of the largest variance are taken as absent: below it an
-/// eigenvalue of f32 activations is rounding noise.
+/// Eigenvalues below this share of the largest count as 0: in f32 activations they are rounding noise.
 const NULL_SHARE: f64 = 1e-10;
 
-/// The linear map that gives centred rows unit covariance, and the way back.
+/// The whitening map and its inverse on the kept directions.
 #[derive(Debug, Clone)]
 pub struct Whitening {
-    /// Directions kept, at most `components` and at most the rank.
+    /// Directions kept: at most `components`, at most the rank of the covariance.
     pub rank: usize,
-    /// Width of a row.
+    /// Width d of a row.
     pub width: usize,
-    /// `[rank, width]`: row i is eigenvector i divided by its standard deviation.
+    /// `[rank, width]`: row i is eigenvector i divided by √λ_i.
     pub forward: Vec<f64>,
-    /// `[rank, width]`: row i is eigenvector i times its standard deviation, so that a whitened row
-    /// `z` stands for `Σ z_i · backward_i`.
+    /// `[rank, width]`: row i is eigenvector i times √λ_i, so x − μ ≈ Σ z_i · backward_i.
     pub backward: Vec<f64>,
-    /// Directions left out because nothing varies along them.
+    /// Number of directions with negligible variance.
     pub null: usize,
 }
 
 impl Whitening {
-    /// From the eigenvectors of a covariance, keeping the first `components`.
+    /// Keeps the first `components` eigenvectors of a covariance.
     pub fn new(eigen: &Eigen, components: usize) -> Self {
         let width = eigen.values.len();
         let floor = eigen.values.first().copied().unwrap_or(0.0) * NULL_SHARE;

@@ -1,10 +1,14 @@
-//! Every scorer, one row each. A new one is a file of its own and a row here: suites, tables, charts, manifests and
-//! the reference read these rows or what a run folder recorded from them.
+//! Every scorer, one row each. A new one is a file of its own in `catalog/` and a row here: suites, tables, charts,
+//! manifests and the reference read these rows, or what a run folder recorded from them.
 
-use super::{
-    AbsoluteDevExplained, BeyondToken, Direction, Judging, Population, RSquared, RandomOnly, Scorer,
-    TopAndRandom, TopOnly,
-};
+pub mod beyond_token;
+pub mod correlations;
+pub mod explained;
+
+use super::{Direction, Judging, Scorer};
+use beyond_token::BeyondToken;
+use correlations::{Population, RandomOnly, TopAndRandom, TopOnly};
+use explained::{AbsoluteDevExplained, RSquared};
 
 /// What a suite asks for by one word.
 pub struct ScorerRow {

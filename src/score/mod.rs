@@ -32,11 +32,8 @@
 //! random and top-and-random scores); Paulo et al., *Automatically interpreting millions of features in
 //! large language models* (2024: detection, fuzzing and surprisal). `beyond_token` is this project's own; see [`BeyondToken`].
 
-mod beyond_token;
 pub mod catalog;
 mod cell;
-mod correlations;
-mod explained;
 mod fragment;
 mod judged;
 mod judging;
@@ -48,10 +45,10 @@ mod surprisal;
 #[cfg(test)]
 mod golden_tests;
 
-pub use beyond_token::{BeyondToken, repeating_tokens};
+pub use catalog::beyond_token::{BeyondToken, repeating_tokens};
+pub use catalog::correlations::{Population, RandomOnly, TopAndRandom, TopOnly};
+pub use catalog::explained::{AbsoluteDevExplained, RSquared};
 pub use cell::{Cell, FeatureOutcome, cell, cell_over_seeds};
-pub use correlations::{Population, RandomOnly, TopAndRandom, TopOnly};
-pub use explained::{AbsoluteDevExplained, RSquared};
 pub use fragment::{ScoredFragment, Stratum};
 pub use judged::{
     JudgeTask, JudgedScore, Judgement, ShownText, auroc, judge_batches, judged_score, read_judgements,

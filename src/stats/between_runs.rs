@@ -1,4 +1,14 @@
-//! Is one more run of the same thing worse than the runs before it?
+//! Compares one more run with former runs that differ only in their seeds.
+//!
+//!   change = x − mean(x_1 … x_R)
+//!   Var(change) = φ · (w_now + w/R)      w: variance within a run; φ: variance ratio between / within runs
+//!   p (one-sided) from Student's t with d + d₀ degrees of freedom, d = R − 1, Holm-adjusted over all series
+//!
+//! With few runs, φ of one series is uncertain. Series therefore share information: φ is shrunk towards their
+//! common value s₀² with d₀ prior degrees of freedom, by empirical Bayes (Smyth 2004, *Linear models and
+//! empirical Bayes methods*, section 6.2). Series of one run share its corpus and are not independent, so the
+//! degrees of freedom are limited to d · (number of series + 1)/2. If runs do not report w, then w = 1 and φ
+//! is the variance between runs itself; otherwise φ ≥ 1.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,44 +20,50 @@ use super::normal::normal_quantile;
 use super::undefined::Undefined;
 use super::verdict::holm;
 
-/// Variances below this share of the median one are raised to it before they are compared on a log scale.
+/// Floor of a variance, relative to the median one, before logarithms are taken.
 const LEAST_SHARE: f64 = 1e-5;
 
 /// Coverage of the interval that must lie inside ± margin: two one-sided tests at 5 %.
 const EQUIVALENCE: f64 = 0.90;
 
-/// Probability with which a shift called detectable is found.
+/// Power at the smallest detectable change.
 const POWER: f64 = 0.8;
 
-/// One quantity in several runs that differ in nothing but their seeds, and in one more run.
+/// One quantity in several former runs and in a new run; runs differ only in their seeds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSeries {
-    /// Its value in each of the former runs; at least two.
+    /// Values of the former runs; at least two.
     pub former: Vec<f64>,
-    /// Its value in the new one.
+    /// Value of the new run.
     pub now: f64,
-    /// Variance of the value within one run, mean over the former runs, where each run tells (the variance of a mean
-    /// over features, say).
+    /// Variance of the value within one run (such as of a mean over features), averaged over the former runs.
     pub within_former: Option<f64>,
-    /// The same of the new run.
+    /// Variance within the new run.
     pub within_now: Option<f64>,
 }
 
-/// How series of one kind are judged together.
+impl RunSeries {
+    fn known_within(&self) -> Option<f64> {
+        self.within_former.filter(|within| *within > 0.0)
+    }
+}
+
+/// Settings for judging series of one kind together.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RunTest {
-    /// Whether a larger value is the better one.
+    /// Whether larger values are better.
     pub higher_is_better: bool,
-    /// Changes inside ± this do not matter.
+    /// Changes within ± margin do not matter.
     pub margin: f64,
-    /// Chance that any of the series is called worse where nothing changed.
+    /// Probability that any series is called worse although nothing changed.
     pub level: f64,
-    /// Confidence of the interval that is printed.
+    /// Confidence of the printed interval.
     pub confidence: f64,
 }
 
 /// What the new run's value amounts to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum RunVerdict {
     /// Worse by more than reseeding explains, and not shown to be within the margin.
     #[serde(rename = "worse")]
@@ -57,21 +73,12 @@ pub enum RunVerdict {
     Better,
     /// The 90 % interval of the change lies inside ± margin.
     #[serde(rename = "within the margin")]
+    #[strum(to_string = "within the margin")]
     WithinMargin,
     /// None of these: what changed, if anything, is smaller than the sample can show.
     #[serde(rename = "no change detected")]
+    #[strum(to_string = "no change detected")]
     NoChangeDetected,
-}
-
-impl std::fmt::Display for RunVerdict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Worse => "worse",
-            Self::Better => "better",
-            Self::WithinMargin => "within the margin",
-            Self::NoChangeDetected => "no change detected",
-        })
-    }
 }
 
 /// One series judged.
@@ -107,15 +114,7 @@ pub struct RunChange {
 }
 
 impl RunTest {
-    /// Judges the series together.
-    ///
-    /// The change of a series, x − mean(x₁ … x_R), has variance φ·(w_now + w/R): w is the variance within a run, φ ≥ 1
-    /// how much larger the variance between runs is. With R runs alone φ has R − 1 degrees of freedom, too few for a
-    /// nightly test, so the series lend each other theirs: φ is drawn towards what all have in common by the empirical
-    /// Bayes of Smyth (*Linear models and empirical Bayes methods*, 2004, section 6.2). Where a run does not tell its own variance,
-    /// w is 1 and φ is the variance between runs itself. t has R − 1 + d₀ degrees of freedom, at most
-    /// (R − 1)·(series + 1)/2, for series of one run share its corpus and are not independent. p-values are one-sided
-    /// and adjusted by Holm; the new run is one draw more of the same, hence the 1 in 1 + 1/R.
+    /// Judges all series together; `between_runs.rs` opens with the method.
     pub fn judge(&self, series: &[RunSeries]) -> Result<Vec<RunChange>, Undefined> {
         let mut ratios = Vec::with_capacity(series.len());
         let mut least_runs = usize::MAX;
@@ -124,8 +123,7 @@ impl RunTest {
             Undefined::check_finite(&one.former)?;
             Undefined::check_finite(&[one.now])?;
             least_runs = least_runs.min(one.former.len());
-            let within = one.within_former.filter(|within| *within > 0.0).unwrap_or(1.0);
-            ratios.push(sd(&one.former)?.powi(2) / within);
+            ratios.push(sd(&one.former)?.powi(2) / one.known_within().unwrap_or(1.0));
         }
         if series.is_empty() {
             return Ok(Vec::new());
@@ -133,23 +131,23 @@ impl RunTest {
         let own = (least_runs - 1) as f64;
         let common = Common::of(&ratios, own);
         let degrees = (own + common.degrees).min(own * (series.len() + 1) as f64 / 2.0);
-        let lent = degrees - own;
+        let prior_degrees = degrees - own;
         let mut changes = Vec::with_capacity(series.len());
         for (one, ratio) in series.iter().zip(&ratios) {
-            let tells = one.within_former.is_some_and(|within| within > 0.0);
-            let drawn = (lent * common.value + own * ratio) / degrees;
-            let inflation = if tells { drawn.max(1.0) } else { drawn };
-            let within = if tells { one.within_former.unwrap_or(1.0) } else { 1.0 };
-            let now = if tells { one.within_now.unwrap_or(within).max(0.0) } else { 1.0 };
-            let standard_error = (inflation * (now + within / one.former.len() as f64)).sqrt();
+            let shrunk = (prior_degrees * common.value + own * ratio) / degrees;
+            let (ratio, within, now) = match one.known_within() {
+                Some(within) => (shrunk.max(1.0), within, one.within_now.unwrap_or(within).max(0.0)),
+                None => (shrunk, 1.0, 1.0),
+            };
+            let standard_error = (ratio * (now + within / one.former.len() as f64)).sqrt();
             changes.push(self.change(one, standard_error, degrees)?);
         }
         let adjusted = holm(&changes.iter().map(|change| change.p).collect::<Vec<_>>());
         let better = holm(&changes.iter().map(|change| 1.0 - change.p).collect::<Vec<_>>());
-        let reach = Reach::new(degrees, self.level / series.len() as f64);
+        let level = self.level / series.len() as f64;
         for ((change, p), better) in changes.iter_mut().zip(adjusted).zip(better) {
             change.p_adjusted = p;
-            change.smallest_detectable = reach.detectable(change.standard_error, self.margin);
+            change.smallest_detectable = self.smallest_detectable(change, level);
             change.verdict = self.verdict(change, better);
         }
         Ok(changes)
@@ -161,7 +159,7 @@ impl RunTest {
         let worse = if self.higher_is_better { -change } else { change };
         let p = match standard_error > 0.0 {
             true => 1.0 - student(degrees).map_or(0.5, |t| t.cdf(worse / standard_error)),
-            // Former runs that agree to the last digit: any other value is a change.
+            // All former runs are equal: any other value is a change.
             false if worse > 0.0 => 0.0,
             false if worse < 0.0 => 1.0,
             false => 0.5,
@@ -184,6 +182,14 @@ impl RunTest {
         })
     }
 
+    /// See [`RunChange::smallest_detectable`].
+    fn smallest_detectable(&self, change: &RunChange, level: f64) -> f64 {
+        let power = normal_quantile(POWER);
+        let significant = quantile(change.degrees, 1.0 - level) + power;
+        let beyond_margin = power - quantile(change.degrees, 0.5 + EQUIVALENCE / 2.0);
+        (significant * change.standard_error).max(self.margin + beyond_margin * change.standard_error)
+    }
+
     fn verdict(&self, change: &RunChange, better: f64) -> RunVerdict {
         let half = quantile(change.degrees, 0.5 + EQUIVALENCE / 2.0) * change.standard_error;
         if change.change.abs() + half <= self.margin {
@@ -198,28 +204,6 @@ impl RunTest {
     }
 }
 
-/// How many standard errors a change must have to be called worse with probability [`POWER`].
-struct Reach {
-    /// To be significant.
-    significant: f64,
-    /// To leave the margin, beyond the margin itself: negative, for one end of the interval is enough.
-    beyond_margin: f64,
-}
-
-impl Reach {
-    fn new(degrees: f64, level: f64) -> Self {
-        let more = normal_quantile(POWER);
-        Self {
-            significant: quantile(degrees, 1.0 - level) + more,
-            beyond_margin: more - quantile(degrees, 0.5 + EQUIVALENCE / 2.0),
-        }
-    }
-
-    fn detectable(&self, standard_error: f64, margin: f64) -> f64 {
-        (self.significant * standard_error).max(margin + self.beyond_margin * standard_error)
-    }
-}
-
 fn student(degrees: f64) -> Option<StudentsT> {
     StudentsT::new(0.0, 1.0, degrees).ok()
 }
@@ -229,22 +213,22 @@ fn quantile(degrees: f64, p: f64) -> f64 {
     student(degrees).map_or(f64::INFINITY, |t| t.inverse_cdf(p))
 }
 
-/// What variances of several groups have in common: each is taken for s₀²·F(d, d₀).
+/// The prior that variances of several series share: each variance is distributed as s₀² · F(d, d₀).
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Common {
     /// s₀².
     value: f64,
-    /// d₀; infinite where the groups differ no more than chance makes them.
+    /// d₀; infinite if the variances differ no more than by chance.
     degrees: f64,
 }
 
 impl Common {
-    /// By moments of the logarithm (Smyth 2004, section 6.2): with z = ln s², E z = ln s₀² + ψ(d/2) − ψ(d₀/2) +
-    /// ln(d₀/d) and Var z = ψ'(d/2) + ψ'(d₀/2).
+    /// Estimates the prior from the moments of z = ln s² (Smyth 2004, section 6.2): E z = ln s₀² + ψ(d/2) −
+    /// ψ(d₀/2) + ln(d₀/d) and Var z = ψ'(d/2) + ψ'(d₀/2).
     fn of(variances: &[f64], degrees: f64) -> Self {
         let median = sample_quantile(variances, 0.5).unwrap_or(0.0);
         if median <= 0.0 {
-            // At least half of them do not vary at all: nothing to lend.
+            // At least half of the series do not vary: there is no common variance.
             return Self { value: 0.0, degrees: 0.0 };
         }
         if variances.len() < 2 {
@@ -265,8 +249,8 @@ impl Common {
     }
 }
 
-/// ψ'(x) for x > 0: the recurrence ψ'(x) = ψ'(x + 1) + 1/x² up to x ≥ 8, then the asymptotic series (Abramowitz and
-/// Stegun 6.4.6 and 6.4.12).
+/// ψ'(x) for x > 0: recurrence ψ'(x) = ψ'(x + 1) + 1/x² up to x ≥ 8, then the asymptotic series (Abramowitz
+/// and Stegun 6.4.6 and 6.4.12).
 fn trigamma(mut x: f64) -> f64 {
     let mut sum = 0.0;
     while x < 8.0 {
@@ -279,7 +263,7 @@ fn trigamma(mut x: f64) -> f64 {
     sum + 1.0 / x + inverse / 2.0 + inverse / x * series
 }
 
-/// The x > 0 with ψ'(x) = y, by bisection: ψ' falls from infinity to 0.
+/// The x > 0 with ψ'(x) = y, by bisection: ψ' decreases from infinity to 0.
 fn inverse_trigamma(y: f64) -> f64 {
     let (mut low, mut high) = (1e-6f64, 1e9f64);
     for _ in 0..200 {
@@ -316,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn variances_of_one_size_lend_everything_and_scattered_ones_little() {
+    fn similar_variances_are_shrunk_fully_and_scattered_ones_little() {
         let alike = Common::of(&[1.0, 1.1, 0.9, 1.05, 0.95, 1.0], 4.0);
         assert!(alike.degrees.is_infinite() && (alike.value / 1.3067 - 1.0).abs() < 0.01, "{alike:?}");
         let scattered = Common::of(&[0.001, 10.0, 0.1, 100.0, 1.0, 0.01], 4.0);
@@ -372,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn former_runs_that_agree_exactly_make_any_other_value_a_change() {
+    fn if_former_runs_are_equal_any_other_value_is_a_change() {
         let series = |now| RunSeries { former: vec![0.5; 5], now, within_former: None, within_now: None };
         let verdicts = |now| TEST.judge(&[series(now)]).expect("defined")[0].verdict;
         assert_eq!(verdicts(0.5), RunVerdict::WithinMargin);

@@ -1,3 +1,11 @@
+//! Bootstrap confidence intervals (Efron and Tibshirani 1993, chapters 13–14).
+//!
+//!   θ*_b = statistic of resample b: n units drawn with replacement, b = 1 … B
+//!   percentile interval: the (1 ∓ confidence)/2 quantiles of θ*
+//!   BCa interval: see `endpoints.rs`
+//!
+//! Resamples are drawn in chunks, each from its own named seed stream, so results do not depend on threads.
+
 use rand::RngCore;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -9,10 +17,10 @@ use super::normal::normal_quantile;
 use super::undefined::Undefined;
 use crate::base::Stream;
 
-/// Resamples that share one stream. Fixed, so that the draws do not depend on the threads.
+/// Resamples per seed stream. Fixed, so that the draws do not depend on the threads.
 const CHUNK: usize = 500;
 
-/// How an interval is made, and how it was made.
+/// The method of an interval: the one requested, or the one used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IntervalMethod {
@@ -20,9 +28,9 @@ pub enum IntervalMethod {
     Bca,
     /// Quantiles of the bootstrap distribution.
     Percentile,
-    /// BCa was asked for and is degenerate on these values; the percentile interval instead.
+    /// Percentile interval, used where BCa is degenerate.
     PercentileBcaDegenerate,
-    /// Mean ± z standard errors, no resampling; z = 1.96 at 95 %.
+    /// Mean ± z standard errors, without resampling; z = 1.96 at 95 %.
     Normal,
 }
 
@@ -33,20 +41,20 @@ pub struct Interval {
     pub low: f64,
     /// Upper endpoint.
     pub high: f64,
-    /// Nominal coverage, 0.95 say.
+    /// Nominal coverage, such as 0.95.
     pub confidence: f64,
-    /// How it was made.
+    /// The method used.
     pub method: IntervalMethod,
 }
 
-/// A number with its interval and what they rest on.
+/// A statistic with its confidence interval.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// The statistic on the values themselves.
+    /// The statistic of the sample.
     pub point: f64,
     /// Its interval.
     pub interval: Interval,
-    /// Units, over all groups.
+    /// Number of units, over all groups.
     pub n: usize,
     /// Resamples drawn; 0 for the normal interval.
     pub resamples: usize,
@@ -61,61 +69,48 @@ pub struct Bootstrap {
     pub method: IntervalMethod,
     /// Nominal coverage, strictly between 0 and 1.
     pub confidence: f64,
-    /// Resamples.
+    /// Number of resamples.
     pub resamples: usize,
     /// Seed; together with `stream` it fixes every draw.
     pub seed: u64,
-    /// Name of the stream, one per use.
+    /// Name of the seed stream, one per use.
     pub stream: String,
 }
 
 impl Bootstrap {
-    /// The mean over units, with its interval; needs two values.
+    /// The mean over units; needs two values.
     pub fn mean(&self, values: &[f64]) -> Result<Estimate, Undefined> {
-        self.check()?;
-        Undefined::check_count(values.len(), 2)?;
-        Undefined::check_finite(values)?;
+        self.check_values(values)?;
         let point = mean_of_finite(values);
         if self.method == IntervalMethod::Normal {
-            let interval = normal_interval(values, self.confidence)?;
-            return Ok(self.estimate(point, interval, values.len(), 0));
+            return self.normal(values, point, values.len());
         }
-        let distribution = self.mean_distribution(values);
-        let influence: Vec<f64> = values.iter().map(|value| value - point).collect();
-        let interval = self.interval(&distribution, point, &[&influence]);
-        Ok(self.estimate(point, interval, values.len(), self.resamples))
+        let sorted = self.mean_distribution(values);
+        Ok(self.estimate(&sorted, point, &deviations(values, point), values.len()))
     }
 
-    /// Any statistic of the values, with its interval. It must be finite on every resample.
-    ///
-    /// `Normal` is for means alone: here it is made by percentile, and says so.
+    /// Any statistic that is finite on every resample. `Normal`, for means only, becomes `Percentile`.
+    #[cfg(test)]
     pub fn statistic<F>(&self, values: &[f64], statistic: F) -> Result<Estimate, Undefined>
     where
         F: Fn(&[f64]) -> f64 + Sync,
     {
-        self.check()?;
-        Undefined::check_count(values.len(), 2)?;
-        Undefined::check_finite(values)?;
+        self.check_values(values)?;
         let point = statistic(values);
-        let mut distribution = self.resample("statistic", |draws| {
+        let sorted = self.sorted_resample("statistic", |draws| {
             let resample: Vec<f64> = values.iter().map(|_| values[draws.below(values.len())]).collect();
             statistic(&resample)
         });
         Undefined::check_finite(&[point])?;
-        Undefined::check_finite(&distribution)?;
-        distribution.sort_unstable_by(f64::total_cmp);
-        let influence = jackknife(values, &statistic)?;
-        let interval = self.interval(&distribution, point, &[&influence]);
-        Ok(self.estimate(point, interval, values.len(), self.resamples))
+        Undefined::check_finite(&sorted)?;
+        Ok(self.estimate(&sorted, point, &jackknife(values, &statistic)?, values.len()))
     }
 
-    /// The mean of group means (each group counts the same), resampling groups first and units
-    /// within the drawn groups second.
+    /// The mean of group means, all groups weighted equally: groups are resampled, then units within each.
     ///
-    /// The groups are what repeats the whole experiment, a training seed say. BCa takes its
-    /// acceleration from leaving out a group. With two or three groups the spread between groups
-    /// is known badly and underestimated by (k − 1)/k: such an interval is a lower bound. One
-    /// group falls back to [`Bootstrap::mean`].
+    /// A group is one repetition of the experiment, such as a training seed. The BCa acceleration comes from
+    /// leaving out one group at a time. The spread between k groups is underestimated by (k − 1)/k, so with
+    /// two or three groups the interval is too narrow. One group is treated by [`Bootstrap::mean`].
     pub fn mean_by_group(&self, groups: &[Vec<f64>]) -> Result<Estimate, Undefined> {
         let groups: Vec<&[f64]> =
             groups.iter().map(Vec::as_slice).filter(|group| !group.is_empty()).collect();
@@ -124,16 +119,13 @@ impl Bootstrap {
         }
         self.check()?;
         Undefined::check_count(groups.len(), 2)?;
-        for group in &groups {
-            Undefined::check_finite(group)?;
-        }
+        groups.iter().try_for_each(|group| Undefined::check_finite(group))?;
         let means: Vec<f64> = groups.iter().map(|group| mean_of_finite(group)).collect();
         let (point, n) = (mean_of_finite(&means), groups.iter().map(|group| group.len()).sum());
         if self.method == IntervalMethod::Normal {
-            let interval = normal_interval(&means, self.confidence)?;
-            return Ok(self.estimate(point, interval, n, 0));
+            return self.normal(&means, point, n);
         }
-        let mut distribution = self.resample("groups", |draws| {
+        let sorted = self.sorted_resample("groups", |draws| {
             let drawn = groups.iter().map(|_| {
                 let group = groups[draws.below(groups.len())];
                 let sum: f64 = group.iter().map(|_| group[draws.below(group.len())]).sum();
@@ -141,78 +133,87 @@ impl Bootstrap {
             });
             drawn.sum::<f64>() / groups.len() as f64
         });
-        distribution.sort_unstable_by(f64::total_cmp);
-        let influence: Vec<f64> = means.iter().map(|mean| mean - point).collect();
-        let interval = self.interval(&distribution, point, &[&influence]);
-        Ok(self.estimate(point, interval, n, self.resamples))
+        Ok(self.estimate(&sorted, point, &deviations(&means, point), n))
     }
 
-    /// The bootstrap distribution of the mean in ascending order; `values` must be finite and not empty.
+    /// The bootstrap distribution of the mean, ascending. `values` must be finite and not empty.
     pub(super) fn mean_distribution(&self, values: &[f64]) -> Vec<f64> {
         let sampler = MeanSampler::new(values);
-        let mut distribution = self.resample("mean", |draws| sampler.draw(draws));
-        distribution.sort_unstable_by(f64::total_cmp);
-        distribution
+        self.sorted_resample("mean", |draws| sampler.draw(draws))
     }
 
-    /// `draw` once per resample, in an order that is fixed by seed, stream and `part` alone.
-    pub(super) fn resample(&self, part: &str, draw: impl Fn(&mut Draws) -> f64 + Sync) -> Vec<f64> {
+    /// Calls `draw` once per resample and sorts the results. Seed, stream and `part` fix every draw.
+    pub(super) fn sorted_resample(&self, part: &str, draw: impl Fn(&mut Draws) -> f64 + Sync) -> Vec<f64> {
         let chunk = |index: usize| {
             let mut draws = Draws::new(self.seed, &[&self.stream, part, &index.to_string()]);
             let length = CHUNK.min(self.resamples - index * CHUNK);
             (0..length).map(|_| draw(&mut draws)).collect::<Vec<f64>>()
         };
         let chunks: Vec<Vec<f64>> = (0..self.resamples.div_ceil(CHUNK)).into_par_iter().map(chunk).collect();
-        chunks.concat()
+        let mut sorted = chunks.concat();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted
     }
 
-    /// The interval that a distribution in ascending order gives.
+    /// The interval of a bootstrap distribution in ascending order.
     pub(super) fn interval(&self, sorted: &[f64], point: f64, influences: &[&[f64]]) -> Interval {
         let confidence = self.confidence;
-        let percentile = percentile_endpoints(sorted, confidence);
-        let ((low, high), method) = if self.method == IntervalMethod::Bca {
-            match bca_endpoints(sorted, point, acceleration(influences), confidence) {
-                Some(endpoints) => (endpoints, IntervalMethod::Bca),
-                None => (percentile, IntervalMethod::PercentileBcaDegenerate),
-            }
+        let ((low, high), method) = if self.method != IntervalMethod::Bca {
+            (percentile_endpoints(sorted, confidence), IntervalMethod::Percentile)
+        } else if let Some(endpoints) = bca_endpoints(sorted, point, acceleration(influences), confidence) {
+            (endpoints, IntervalMethod::Bca)
         } else {
-            (percentile, IntervalMethod::Percentile)
+            (percentile_endpoints(sorted, confidence), IntervalMethod::PercentileBcaDegenerate)
         };
         Interval { low, high, confidence, method }
     }
 
     pub(super) fn check(&self) -> Result<(), Undefined> {
-        let setting = |name, expected, got| Err(Undefined::Setting { name, expected, got });
-        if !(self.confidence > 0.0 && self.confidence < 1.0) {
-            return setting("confidence", "strictly between 0 and 1", self.confidence);
-        }
+        check_confidence(self.confidence)?;
         if self.resamples == 0 && self.method != IntervalMethod::Normal {
-            return setting("resamples", "at least 1", 0.0);
+            return Err(Undefined::Setting { name: "resamples", expected: "at least 1", got: 0.0 });
         }
         Ok(())
     }
 
-    fn estimate(&self, point: f64, interval: Interval, n: usize, resamples: usize) -> Estimate {
-        Estimate { point, interval, n, resamples, seed: self.seed }
+    fn check_values(&self, values: &[f64]) -> Result<(), Undefined> {
+        self.check()?;
+        Undefined::check_count(values.len(), 2)?;
+        Undefined::check_finite(values)
     }
+
+    fn estimate(&self, sorted: &[f64], point: f64, influence: &[f64], n: usize) -> Estimate {
+        let interval = self.interval(sorted, point, &[influence]);
+        Estimate { point, interval, n, resamples: self.resamples, seed: self.seed }
+    }
+
+    fn normal(&self, values: &[f64], point: f64, n: usize) -> Result<Estimate, Undefined> {
+        let interval = normal_interval(values, self.confidence)?;
+        Ok(Estimate { point, interval, n, resamples: 0, seed: self.seed })
+    }
+}
+
+fn check_confidence(got: f64) -> Result<(), Undefined> {
+    let (name, expected) = ("confidence", "strictly between 0 and 1");
+    if got > 0.0 && got < 1.0 { Ok(()) } else { Err(Undefined::Setting { name, expected, got }) }
 }
 
 /// Mean ± z·sd/√n. At 95 % z is 1.96, the rounded multiplier of the published protocol.
 pub fn normal_interval(values: &[f64], confidence: f64) -> Result<Interval, Undefined> {
-    if !(confidence > 0.0 && confidence < 1.0) {
-        let (name, expected) = ("confidence", "strictly between 0 and 1");
-        return Err(Undefined::Setting { name, expected, got: confidence });
-    }
-    let reach = normal_multiplier(confidence) * sd(values)? / (values.len() as f64).sqrt();
+    check_confidence(confidence)?;
+    let z = if confidence == 0.95 { 1.96 } else { normal_quantile(0.5 + confidence / 2.0) };
+    let reach = z * sd(values)? / (values.len() as f64).sqrt();
     let mean = mean_of_finite(values);
     Ok(Interval { low: mean - reach, high: mean + reach, confidence, method: IntervalMethod::Normal })
 }
 
-fn normal_multiplier(confidence: f64) -> f64 {
-    if confidence == 0.95 { 1.96 } else { normal_quantile(0.5 + confidence / 2.0) }
+/// Jackknife influences of a mean.
+pub(super) fn deviations(values: &[f64], mean: f64) -> Vec<f64> {
+    values.iter().map(|value| value - mean).collect()
 }
 
-/// Influences of a statistic: (n − 1)(mean of the leave-one-out values − each of them).
+/// Jackknife influences of a statistic: (n − 1) · (mean of the leave-one-out values − each of them).
+#[cfg(test)]
 fn jackknife(values: &[f64], statistic: &impl Fn(&[f64]) -> f64) -> Result<Vec<f64>, Undefined> {
     let without = |left_out: usize| {
         let kept = values.iter().enumerate().filter(|(i, _)| *i != left_out);
@@ -224,7 +225,7 @@ fn jackknife(values: &[f64], statistic: &impl Fn(&[f64]) -> f64) -> Result<Vec<f
     Ok(without.iter().map(|value| (values.len() - 1) as f64 * (mean - value)).collect())
 }
 
-/// Draws means of resamples of one sample, exactly: resamples of the same values tie.
+/// Draws means of resamples with exact sums, so that resamples of the same values tie.
 pub(super) struct MeanSampler {
     exact: ExactValues,
     n: usize,
@@ -245,8 +246,7 @@ impl MeanSampler {
     }
 }
 
-/// Index draws at two per 64-bit word. Scaling a 32-bit word by multiplication favours some
-/// indices by less than n/2³², far below what any number of resamples used here could show.
+/// Draws indices, two per 64-bit word. Scaling a 32-bit word favours some indices by less than n/2³².
 pub(super) struct Draws {
     stream: Stream,
     spare: Option<u32>,
@@ -260,14 +260,11 @@ impl Draws {
     /// An index in `0..n`, for n below 2³².
     #[inline]
     pub(super) fn below(&mut self, n: usize) -> usize {
-        let word = match self.spare.take() {
-            Some(word) => word,
-            None => {
-                let both = self.stream.next_u64();
-                self.spare = Some((both >> 32) as u32);
-                both as u32
-            }
-        };
+        let word = self.spare.take().unwrap_or_else(|| {
+            let both = self.stream.next_u64();
+            self.spare = Some((both >> 32) as u32);
+            both as u32
+        });
         ((u64::from(word) * n as u64) >> 32) as usize
     }
 

@@ -1,21 +1,21 @@
+//! Pearson's correlation, plain and weighted.
+//!
+//!   r = Σ w (t − t̄)(p − p̄) / √(Σ w (t − t̄)² · Σ w (p − p̄)²)      weights w sum to 1
+
 use super::describe::{check_weights, range};
 use super::undefined::Undefined;
 
-/// Variance below this share of the squared largest value is rounding, not variation: a relative
-/// spread of 1e-12, four digits above the noise of f64 arithmetic.
+/// Relative variance up to which values count as constant: four digits above f64 rounding.
 const CONSTANT: f64 = 1e-24;
 
-/// Pearson correlation of `prediction` with `truth`, two passes in f64, in −1..=1.
-///
-/// A constant truth is reported before a constant prediction.
+/// Pearson's correlation in −1..=1, in two passes. If both sides are constant, the truth is reported.
 pub fn pearson(truth: &[f64], prediction: &[f64]) -> Result<f64, Undefined> {
     check_pair(truth, prediction)?;
     correlate(truth, prediction, |_| 1.0, truth.len() as f64)
 }
 
-/// Pearson correlation in which value i counts `weights[i]` times (weights ≥ 0, any scale).
-///
-/// Values of weight 0 count for nothing, also in deciding whether a side is constant.
+/// Pearson's correlation in which value i has weight `weights[i]` ≥ 0, on any scale. Values of weight 0 are
+/// ignored, also in the check for constants.
 pub fn weighted_pearson(truth: &[f64], prediction: &[f64], weights: &[f64]) -> Result<f64, Undefined> {
     check_pair(truth, prediction)?;
     Undefined::check_lengths(truth.len(), weights.len())?;
@@ -51,8 +51,7 @@ fn correlate(
     Ok((covariance / (truth.variance.sqrt() * prediction.variance.sqrt())).clamp(-1.0, 1.0))
 }
 
-/// Values with their weighted mean taken off, divided by the largest magnitude so that neither
-/// huge nor tiny inputs overflow when squared.
+/// Values minus their weighted mean, divided by the largest magnitude to avoid overflow of squares.
 struct Centred {
     values: Vec<f64>,
     variance: f64,

@@ -1,11 +1,11 @@
-//! How often the interval holds the true mean, by simulation.
+//! Coverage of the intervals, by simulation.
 
 use rayon::prelude::*;
 
 use super::*;
 use crate::base::Stream;
 
-/// A population that looks like scores, with its mean.
+/// A population similar to scores, with its true mean.
 struct Population {
     name: &'static str,
     mean: f64,
@@ -44,7 +44,7 @@ fn populations() -> [Population; 4] {
     ]
 }
 
-/// Share of `trials` in which the 95 % interval holds the mean, with the shares missed below and above.
+/// Share of `trials` whose 95 % interval contains the mean, and the shares that miss it above and below.
 fn coverage(
     population: &Population,
     method: IntervalMethod,
@@ -77,8 +77,7 @@ fn populations_have_the_means_they_claim() {
     }
 }
 
-/// 1,000 trials: the standard error of a coverage is 0.7 %, so these bounds are three of them
-/// around what the full simulation (`full_coverage_table`) found.
+/// The bounds are three standard errors (0.7 % for 1,000 trials) around the results of `full_coverage_table`.
 #[test]
 fn the_bca_interval_covers() {
     for population in populations() {
@@ -90,7 +89,7 @@ fn the_bca_interval_covers() {
     }
 }
 
-/// The table of `results/README.md`; minutes of work, so run it by name with `--ignored --nocapture`.
+/// The table of `results/README.md`. Takes minutes: run it by name with `--ignored --nocapture`.
 #[test]
 #[ignore = "minutes of simulation; its table is in results/README.md"]
 fn full_coverage_table() {
@@ -108,7 +107,8 @@ fn full_coverage_table() {
     }
 }
 
-/// Seeds whose means differ with deviation 0.05 around 0.3, each with 40 values of deviation 0.25.
+/// Groups whose means have standard deviation 0.05 around 0.3; each has 40 values with standard deviation
+/// 0.25.
 fn seeded_coverage(n_seeds: usize, trials: usize) -> f64 {
     let trial = |index: usize| {
         let name = format!("seeds {n_seeds} {index}");
@@ -126,7 +126,7 @@ fn seeded_coverage(n_seeds: usize, trials: usize) -> f64 {
     (0..trials).into_par_iter().map(trial).sum::<usize>() as f64 / trials as f64
 }
 
-/// Share of `trials` with equal means in which p is below 5 %, where the smaller sample varies three times as much.
+/// Share of `trials` with equal means and p below 5 %; the smaller sample has three times the spread.
 fn false_alarms(n_a: usize, n_b: usize, trials: usize, permutations: usize) -> f64 {
     let trial = |index: usize| {
         let name = format!("level {n_a} {n_b} {index}");
@@ -141,7 +141,7 @@ fn false_alarms(n_a: usize, n_b: usize, trials: usize, permutations: usize) -> f
 #[test]
 fn the_permutation_test_keeps_its_level_under_unequal_spread_and_size() {
     let rate = false_alarms(25, 40, 1000, 500);
-    // A permutation of the bare difference gives 12 % here.
+    // A permutation test of the plain difference gives 12 % here.
     assert!((0.03..0.08).contains(&rate), "{rate}");
 }
 

@@ -1,16 +1,18 @@
+//! Descriptive statistics: means, spread, quantiles, kurtosis and kernel density.
+
 use serde::{Deserialize, Serialize};
 
 use super::exact::ExactValues;
 use super::undefined::Undefined;
 
-/// What a sample looks like.
+/// A summary of one sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Values.
+    /// Number of values.
     pub n: usize,
     /// Arithmetic mean.
     pub mean: f64,
-    /// Standard deviation with n − 1; none for a single value.
+    /// Standard deviation with n − 1 in the denominator; none for a single value.
     pub sd: Option<f64>,
     /// Smallest value.
     pub min: f64,
@@ -24,7 +26,7 @@ pub struct Summary {
     pub max: f64,
 }
 
-/// Mean, standard deviation, extremes and quartiles of at least one finite value.
+/// Summary of at least one finite value.
 pub fn describe(values: &[f64]) -> Result<Summary, Undefined> {
     let mean = mean(values)?;
     let sorted = sorted(values);
@@ -40,14 +42,14 @@ pub fn describe(values: &[f64]) -> Result<Summary, Undefined> {
     })
 }
 
-/// Arithmetic mean: never outside the smallest and largest value, the same for any order.
+/// Arithmetic mean, exactly summed: it lies between the extremes and does not depend on the order.
 pub fn mean(values: &[f64]) -> Result<f64, Undefined> {
     Undefined::check_count(values.len(), 1)?;
     Undefined::check_finite(values)?;
     Ok(mean_of_finite(values))
 }
 
-/// The mean of at least one value, all known to be finite.
+/// The mean of at least one value; all must be finite.
 pub(super) fn mean_of_finite(values: &[f64]) -> f64 {
     let exact = ExactValues::new(values, values.len());
     let (low, high) = range(values);
@@ -72,7 +74,7 @@ pub fn weighted_mean(values: &[f64], weights: &[f64]) -> Result<f64, Undefined> 
     Ok(sum.clamp(low, high))
 }
 
-/// The sum of the weights, if they are usable.
+/// The sum of the weights, which must be non-negative with a positive, finite sum.
 pub(super) fn check_weights(weights: &[f64]) -> Result<f64, Undefined> {
     let total: f64 = weights.iter().sum();
     let usable = weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
@@ -87,11 +89,12 @@ pub fn sd(values: &[f64]) -> Result<f64, Undefined> {
     Ok((squares / (values.len() - 1) as f64).sqrt())
 }
 
-/// Deviations this much smaller than the largest value are rounding, not variation.
+/// Relative spread up to which values count as constant; smaller deviations are rounding.
 const CONSTANT: f64 = 1e-12;
 
-/// Excess kurtosis m₄ / m₂² − 3, where mₖ is the mean of (x − x̄)ᵏ: 0 for a normal distribution, large where most
-/// values are alike and few are far out. None where the values do not vary.
+/// Excess kurtosis m₄/m₂² − 3, with mₖ the mean of (x − x̄)ᵏ: 0 for a normal distribution, large for heavy
+/// tails. None if the values do not vary.
+#[cfg(test)]
 pub fn excess_kurtosis(values: &[f64]) -> Result<Option<f64>, Undefined> {
     let mean = mean(values)?;
     let sum = |power| values.iter().map(|value| (value - mean).powi(power)).sum::<f64>();
@@ -99,8 +102,8 @@ pub fn excess_kurtosis(values: &[f64]) -> Result<Option<f64>, Undefined> {
     Ok(excess_kurtosis_of_sums(values.len(), sum(2), sum(4), low.abs().max(high.abs())))
 }
 
-/// The same of `n` values whose squared deviations from their mean add up to `squares`, the fourth powers to
-/// `fourths`, and none of which is larger than `largest` in size.
+/// Excess kurtosis m₄/m₂² − 3 from the sums of squared and fourth-power deviations of `n` values. `largest`
+/// is the largest magnitude of a value.
 pub fn excess_kurtosis_of_sums(n: usize, squares: f64, fourths: f64, largest: f64) -> Option<f64> {
     let n = n as f64;
     let variance = squares / n;
@@ -108,8 +111,7 @@ pub fn excess_kurtosis_of_sums(n: usize, squares: f64, fourths: f64, largest: f6
     Some(fourths / n / (variance * variance) - 3.0).filter(|kurtosis| varies && kurtosis.is_finite())
 }
 
-/// The `p` quantile, 0 ≤ `p` ≤ 1, interpolated linearly between order statistics (Hyndman and Fan
-/// type 7, the default of NumPy and R).
+/// The `p` quantile, 0 ≤ `p` ≤ 1, interpolated linearly (Hyndman and Fan 1996, type 7, as in NumPy and R).
 pub fn quantile(values: &[f64], p: f64) -> Result<f64, Undefined> {
     Undefined::check_count(values.len(), 1)?;
     Undefined::check_finite(values)?;
@@ -119,7 +121,7 @@ pub fn quantile(values: &[f64], p: f64) -> Result<f64, Undefined> {
     Ok(quantile_sorted(&sorted(values), p))
 }
 
-/// [`quantile`] of finite values already in ascending order; 0 for none, and `p` is held to 0–1.
+/// [`quantile`] of finite values in ascending order. `p` is clamped to 0..=1; no values give 0.
 pub fn quantile_sorted(sorted: &[f64], p: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
     let position = p.clamp(0.0, 1.0) * last as f64;
@@ -129,10 +131,10 @@ pub fn quantile_sorted(sorted: &[f64], p: f64) -> f64 {
     (sorted[below] * (1.0 - part) + sorted[above] * part).clamp(sorted[below], sorted[above])
 }
 
-/// Density at each place of `at` by a Gaussian kernel, whose width is Silverman's rule of thumb:
-/// 0.9 · min(sd, interquartile range / 1.34) · n^(−1/5), of the standard deviation alone where the middle half is one
-/// value (Silverman, *Density estimation for statistics and data analysis*, 1986, equation 3.31). None where the
-/// values do not vary; needs two.
+/// Gaussian kernel density at each place of `at`. None if the values do not vary; needs two values.
+///
+/// The bandwidth is Silverman's rule, 0.9 · min(sd, IQR/1.34) · n^(−1/5), or with sd alone if the IQR is 0
+/// (Silverman 1986, *Density estimation for statistics and data analysis*, equation 3.31).
 pub fn kernel_density(values: &[f64], at: &[f64]) -> Result<Option<Vec<f64>>, Undefined> {
     let summary = describe(values)?;
     let sd = sd(values)?;
@@ -199,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_kernel_density_is_one_in_all_and_agrees_with_scipy() {
-        // scipy.stats.gaussian_kde([0, 1, 1.5, 4, 4.5], bw_method=w / sd), w = 0.9 · min(sd, 3 / 1.34) · 5^(−1/5).
+        // scipy.stats.gaussian_kde(values, bw_method=w / sd), w = 0.9 · min(sd, 3 / 1.34) · 5^(−1/5).
         let values = [0.0, 1.0, 1.5, 4.0, 4.5];
         let found = kernel_density(&values, &[0.0, 1.2, 3.0]).expect("values").expect("they vary");
         for (found, expected) in

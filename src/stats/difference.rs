@@ -1,6 +1,11 @@
+//! Difference of two means: bootstrap intervals and a permutation p-value.
+//!
+//!   unpaired: mean(a) − mean(b), each sample resampled separately; p of the studentised permutation test
+//!   paired:   mean(a_i − b_i), differences resampled; p of the sign-flip test
+
 use serde::{Deserialize, Serialize};
 
-use super::bootstrap::{Bootstrap, Interval, MeanSampler};
+use super::bootstrap::{Bootstrap, Interval, MeanSampler, deviations};
 use super::describe::mean_of_finite;
 use super::permutation::{sign_flip_p, welch_permutation_p};
 use super::undefined::Undefined;
@@ -11,52 +16,47 @@ const EQUIVALENCE_CONFIDENCE: f64 = 0.90;
 /// The difference of two means, with intervals and a p-value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
-    /// Units of the first sample.
+    /// Number of units in the first sample.
     pub n_a: usize,
-    /// Units of the second sample.
+    /// Number of units in the second sample.
     pub n_b: usize,
-    /// Mean of the first minus mean of the second.
+    /// First mean minus second mean.
     pub difference: f64,
     /// Interval of the difference.
     pub interval: Interval,
-    /// The 90 % interval, which the verdict *within the margin* looks at.
+    /// The 90 % interval, on which the verdict *within the margin* rests.
     pub equivalence: Interval,
-    /// Two-sided p of the permutation test, not adjusted.
+    /// Two-sided p of the permutation test, unadjusted.
     pub p: f64,
 }
 
-/// How to compare: the bootstrap behind the intervals (`Normal` is made by percentile here) and
-/// the permutations behind p.
+/// Settings of a comparison. The interval method `Normal` becomes `Percentile` here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DifferenceTest {
-    /// Resampling, seed and stream.
+    /// Resampling of the intervals, seed and stream.
     pub bootstrap: Bootstrap,
-    /// Permutations, or sign flips of pairs.
+    /// Number of permutations, or of sign flips.
     pub permutations: usize,
 }
 
 impl DifferenceTest {
-    /// Independent samples of at least two values each: each is resampled on its own; p is that
-    /// of [`welch_permutation_p`].
+    /// Compares independent samples of at least two values each; p is that of [`welch_permutation_p`].
     pub fn unpaired(&self, a: &[f64], b: &[f64]) -> Result<Difference, Undefined> {
         self.check(a.len().min(b.len()))?;
         Undefined::check_finite(a)?;
         Undefined::check_finite(b)?;
         let (mean_a, mean_b) = (mean_of_finite(a), mean_of_finite(b));
         let (sampler_a, sampler_b) = (MeanSampler::new(a), MeanSampler::new(b));
-        let mut sorted =
-            self.bootstrap.resample("difference", |draws| sampler_a.draw(draws) - sampler_b.draw(draws));
-        sorted.sort_unstable_by(f64::total_cmp);
-        let influence_a: Vec<f64> = a.iter().map(|value| value - mean_a).collect();
+        let sorted = self
+            .bootstrap
+            .sorted_resample("difference", |draws| sampler_a.draw(draws) - sampler_b.draw(draws));
         let influence_b: Vec<f64> = b.iter().map(|value| mean_b - value).collect();
-        let (seed, stream) = (self.bootstrap.seed, &self.bootstrap.stream);
-        let p = welch_permutation_p(a, b, self.permutations, seed, stream)?;
-        let influences = [influence_a.as_slice(), influence_b.as_slice()];
+        let p = welch_permutation_p(a, b, self.permutations, self.bootstrap.seed, &self.bootstrap.stream)?;
+        let influences = [&deviations(a, mean_a)[..], &influence_b];
         Ok(self.difference((a.len(), b.len()), mean_a - mean_b, &sorted, &influences, p))
     }
 
-    /// Values of the same units in the same order: the pairs' differences are resampled; p is
-    /// that of [`sign_flip_p`].
+    /// Compares values of the same units in the same order; p is that of [`sign_flip_p`].
     pub fn paired(&self, a: &[f64], b: &[f64]) -> Result<Difference, Undefined> {
         Undefined::check_lengths(a.len(), b.len())?;
         self.check(a.len())?;
@@ -64,9 +64,8 @@ impl DifferenceTest {
         Undefined::check_finite(&differences)?;
         let point = mean_of_finite(&differences);
         let sorted = self.bootstrap.mean_distribution(&differences);
-        let influence: Vec<f64> = differences.iter().map(|value| value - point).collect();
-        let (seed, stream) = (self.bootstrap.seed, &self.bootstrap.stream);
-        let p = sign_flip_p(&differences, self.permutations, seed, stream)?;
+        let influence = deviations(&differences, point);
+        let p = sign_flip_p(&differences, self.permutations, self.bootstrap.seed, &self.bootstrap.stream)?;
         Ok(self.difference((a.len(), b.len()), point, &sorted, &[&influence], p))
     }
 

@@ -1,19 +1,22 @@
+//! Endpoints of bootstrap intervals (Efron and Tibshirani 1993, equations 13.5 and 14.9–14.15).
+//!
+//!   BCa: quantiles α₁, α₂ of the bootstrap distribution, α₁ = Φ(z₀ + (z₀ + z_α) / (1 − a (z₀ + z_α)))
+//!   bias correction z₀ = Φ⁻¹(share of the distribution below the point estimate), acceleration a
+
 use super::describe::quantile_sorted;
 use super::normal::{normal_cdf, normal_quantile};
 
-/// Endpoints of the percentile interval: the (1 ∓ confidence)/2 quantiles of a bootstrap
-/// distribution in ascending order.
+/// The (1 ∓ confidence)/2 quantiles of a bootstrap distribution in ascending order.
 pub fn percentile_endpoints(sorted: &[f64], confidence: f64) -> (f64, f64) {
     let alpha = (1.0 - confidence) / 2.0;
     (quantile_sorted(sorted, alpha), quantile_sorted(sorted, 1.0 - alpha))
 }
 
-/// Endpoints of the bias-corrected and accelerated interval (Efron and Tibshirani 14.9–14.10) from
-/// a bootstrap distribution in ascending order, or none where it is degenerate.
+/// BCa endpoints from a bootstrap distribution in ascending order, or none if BCa is degenerate.
 ///
-/// The bias correction z₀ = Φ⁻¹(share of the distribution below `point`), where a value equal to
-/// `point` counts one half. Degenerate: all of the distribution lies on one side of the point,
-/// the acceleration does not exist, or the correction leaves the range in which it is monotone.
+/// For z₀, values equal to `point` count one half. BCa is degenerate if the whole distribution lies on one
+/// side of the point, if the acceleration does not exist, or if the correction leaves the range in which it
+/// is monotone.
 pub fn bca_endpoints(
     sorted: &[f64],
     point: f64,
@@ -37,9 +40,10 @@ pub fn bca_endpoints(
     Some((quantile_sorted(sorted, level(z)?), quantile_sorted(sorted, level(-z)?)))
 }
 
-/// The acceleration of BCa from jackknife influences, one slice per independent sample:
-/// Uᵢ = (n − 1)(mean of the leave-one-out values − the value without unit i), and
-/// a = Σ(ΣU³/n³) / 6(Σ(ΣU²/n²))^{3/2}. For a mean Uᵢ = xᵢ − x̄. None where nothing varies.
+/// BCa acceleration from jackknife influences, one slice per independent sample. None if nothing varies.
+///
+/// a = Σ(ΣU³/n³) / 6(Σ(ΣU²/n²))^{3/2}, with Uᵢ = (n − 1)(mean of the leave-one-out values − the value without
+/// unit i). For a mean, Uᵢ = xᵢ − x̄.
 pub fn acceleration(influences: &[&[f64]]) -> Option<f64> {
     let moment = |power: i32| -> f64 {
         let of = |sample: &&[f64]| sample.iter().map(|u| (u / sample.len() as f64).powi(power)).sum::<f64>();

@@ -1,11 +1,10 @@
-/// Numbers as integers times one power of two, so that sums are exact and do not depend on the
-/// order of the terms.
-///
-/// Why: resamples that hold the same values must have equal sums, bit for bit. The bias correction
-/// of BCa and the p-value of a permutation test count ties, and floating-point sums of the same
-/// values in another order break them at random.
-///
-/// What rounding loses is below 2⁻⁵³ of the largest value for up to 512 terms.
+//! Exact sums of f64 values in integers.
+//!
+//! Resamples of the same values must have bit-equal sums: the BCa bias correction and permutation p-values
+//! count ties, and floating-point sums in another order would break ties at random. So values are stored as
+//! integers times one power of two.
+
+/// Rounding is below 2⁻⁵³ of the largest value for up to 512 terms.
 #[derive(Debug, Clone)]
 pub(super) struct ExactValues {
     units: Vec<i64>,
@@ -13,14 +12,14 @@ pub(super) struct ExactValues {
 }
 
 impl ExactValues {
-    /// `values` must be finite. Any sum of up to `terms` of them fits.
+    /// `values` must be finite. Any sum of up to `terms` of them fits an i64.
     pub(super) fn new(values: &[f64], terms: usize) -> Self {
         let largest = values.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
         if largest == 0.0 {
             return Self { units: vec![0; values.len()], per_unit: 1.0 };
         }
         let room = 61 - (terms.max(1) as f64).log2().ceil() as i32;
-        // Kept inside the range in which both the power and its inverse are normal numbers.
+        // In this range both the power and its inverse are normal numbers.
         let power = (room - largest.log2().ceil() as i32).clamp(-1000, 1000);
         let scale = 2f64.powi(power);
         let units = values.iter().map(|value| (value * scale).round() as i64).collect();
@@ -31,7 +30,7 @@ impl ExactValues {
         &self.units
     }
 
-    /// The number that a sum of units stands for.
+    /// The number that a sum of units represents.
     pub(super) fn value(&self, units: i64) -> f64 {
         units as f64 * self.per_unit
     }

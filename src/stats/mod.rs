@@ -4,9 +4,8 @@
 //! Out: estimates, intervals, p-values, verdicts, or the reason why there is none.
 //! Never: imports candle, knows the word feature.
 //!
-//! One value per independent unit goes in; what the unit is, the caller knows. Every number that
-//! comes out is finite. Resampling draws from [`crate::base::Stream`]s named by chunk, so a result
-//! is the same for any number of threads.
+//! Each value belongs to one independent unit, chosen by the caller. All results are finite. Resampling draws
+//! from [`crate::base::Stream`]s named by chunk, so results do not depend on the number of threads.
 //!
 //! ```
 //! use autointerp::stats::{Bootstrap, IntervalMethod};
@@ -24,12 +23,11 @@
 //! # Ok::<(), autointerp::stats::Undefined>(())
 //! ```
 //!
-//! Sources: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapters 13–14 (percentile
-//! and BCa); Chung and Romano, *Exact and asymptotically robust permutation tests* (Annals of
-//! Statistics 41, 2013: why the statistic is studentised); Phipson and Smyth, *Permutation p-values
-//! should never be zero* (2010: the +1); Holm, *A simple sequentially rejective multiple test
-//! procedure* (1979); Bonett and Wright, *Sample size requirements for estimating Pearson, Kendall and Spearman
-//! correlations* (Psychometrika 65, 2000: the interval of a rank correlation); Hyndman and Fan, *Sample quantiles in statistical packages* (1996: type 7).
+//! Sources: Efron and Tibshirani 1993, *An Introduction to the Bootstrap*; Chung and Romano 2013, *Exact and
+//! asymptotically robust permutation tests*; Phipson and Smyth 2010, *Permutation p-values should never be
+//! zero*; Holm 1979, *A simple sequentially rejective multiple test procedure*; Bonett and Wright 2000,
+//! *Sample size requirements for estimating Pearson, Kendall and Spearman correlations*; Hyndman and Fan
+//! 1996, *Sample quantiles in statistical packages*.
 
 mod between_runs;
 mod bootstrap;
@@ -54,13 +52,17 @@ mod scipy_tests;
 pub use between_runs::{RunChange, RunSeries, RunTest, RunVerdict};
 pub use bootstrap::{Bootstrap, Estimate, Interval, IntervalMethod, normal_interval};
 pub use correlation::{pearson, weighted_pearson};
+#[cfg(test)]
+pub use describe::excess_kurtosis;
 pub use describe::{
-    Summary, describe, excess_kurtosis, excess_kurtosis_of_sums, kernel_density, mean, quantile,
-    quantile_sorted, sd, weighted_mean,
+    Summary, describe, excess_kurtosis_of_sums, kernel_density, mean, quantile, quantile_sorted, sd,
+    weighted_mean,
 };
 pub use difference::{Difference, DifferenceTest};
 pub use endpoints::{acceleration, bca_endpoints, percentile_endpoints};
-pub use permutation::{sign_flip_p, welch_permutation_p, welch_t};
+#[cfg(test)]
+pub use permutation::welch_t;
+pub use permutation::{sign_flip_p, welch_permutation_p};
 pub use rank::{spearman, spearman_interval};
 pub use undefined::Undefined;
 pub use verdict::{Family, Judgement, Verdict, holm, judge, smallest_detectable_difference};

@@ -1,14 +1,16 @@
+//! The standard normal distribution.
+
 use statrs::distribution::{Continuous, ContinuousCDF, Normal};
 
-/// Φ⁻¹(p), the standard normal quantile, for 0 < p < 1.
+/// Φ⁻¹(p), the quantile, for 0 < p < 1.
 pub(super) fn normal_quantile(p: f64) -> f64 {
     Normal::standard().inverse_cdf(p)
 }
 
-/// Φ(x), the standard normal distribution function.
+/// Φ(x), the distribution function.
 ///
-/// statrs is good to 5e-11 here, its inverse to the last digit: one Newton step against the
-/// inverse gives Φ the same accuracy, which agreement of endpoints to 1e-12 needs.
+/// The `cdf` of statrs is accurate to 5e-11 only, its `inverse_cdf` to the last digits. One Newton step
+/// against the inverse gives Φ that accuracy, which agreement of BCa endpoints to 1e-12 needs.
 pub(super) fn normal_cdf(x: f64) -> f64 {
     let normal = Normal::standard();
     let rough = normal.cdf(x);

@@ -1,3 +1,11 @@
+//! Permutation tests of equal means, with p = (b + 1)/(B + 1): b of B permutations have a statistic at least
+//! as extreme as the observed one (Phipson and Smyth 2010).
+//!
+//!   t = (ā − b̄) / √(s²_a/n_a + s²_b/n_b)      Welch's t, for independent samples
+//!   |Σ ± d_i|                                  for paired differences d
+//!
+//! Studentising keeps the level correct when samples differ in spread and size (Chung and Romano 2013).
+
 use rayon::prelude::*;
 
 use super::bootstrap::Draws;
@@ -5,27 +13,24 @@ use super::describe::mean_of_finite;
 use super::exact::ExactValues;
 use super::undefined::Undefined;
 
-/// Permutations that share one stream. Fixed, so that the draws do not depend on the threads.
+/// Permutations per seed stream. Fixed, so that the draws do not depend on the threads.
 const CHUNK: usize = 2500;
 
-/// Statistics this close to the observed one, relatively, count as ties.
+/// Relative difference up to which a statistic counts as equal to the observed one.
 const TIE: f64 = 1e-12;
 
 /// A within-group sum of squares below this share of the pooled one is rounding.
 const NO_SPREAD: f64 = 1e-13;
 
-/// Welch's t of two samples, (ā − b̄)/√(s²ₐ/nₐ + s²_b/n_b). None where neither sample varies.
+/// Welch's t of two samples. None if neither sample varies.
+#[cfg(test)]
 pub fn welch_t(a: &[f64], b: &[f64]) -> Result<Option<f64>, Undefined> {
     let pool = Pool::new(a, b)?;
     let (gap, spread) = pool.welch(pool.first(a.len()), a.len());
     Ok((spread > 0.0).then(|| gap / spread.sqrt()))
 }
 
-/// Two-sided p of the studentised permutation test of equal means: labels are dealt out again
-/// `permutations` times and p = (b + 1)/(B + 1), b the number of |t| at least the observed one.
-///
-/// Dividing by Welch's standard error keeps the level right where the samples differ in spread
-/// and size, which a permutation of the bare difference does not. Each sample needs two values.
+/// Two-sided p of the studentised permutation test; each sample needs two values.
 pub fn welch_permutation_p(
     a: &[f64],
     b: &[f64],
@@ -33,7 +38,7 @@ pub fn welch_permutation_p(
     seed: u64,
     stream: &str,
 ) -> Result<f64, Undefined> {
-    // The statistic is symmetric, so the smaller sample is dealt: fewer draws.
+    // The statistic is symmetric, so the smaller sample is drawn: this needs fewer draws.
     let (small, large) = if a.len() <= b.len() { (a, b) } else { (b, a) };
     let pool = Pool::new(small, large)?;
     let observed = pool.welch(pool.first(small.len()), small.len());
@@ -41,18 +46,17 @@ pub fn welch_permutation_p(
         |(gap, spread): (f64, f64)| gap * gap * observed.1 >= observed.0 * observed.0 * spread * (1.0 - TIE);
     let count = |index: usize, length: usize| {
         let mut draws = Draws::new(seed, &[stream, "welch", &index.to_string()]);
-        let mut cards = pool.cards.clone();
+        let mut pairs = pool.pairs.clone();
         (0..length)
-            .filter(|_| at_least(pool.welch(deal(&mut cards, small.len(), &mut draws), small.len())))
+            .filter(|_| at_least(pool.welch(draw_sample(&mut pairs, small.len(), &mut draws), small.len())))
             .count()
     };
     Ok(p_value(permutations, count))
 }
 
-/// Two-sided p of the paired test that the mean difference is zero: signs are flipped at random
-/// `permutations` times and p = (b + 1)/(B + 1). Needs two differences.
+/// Two-sided p of the sign-flip test that the mean difference is zero; needs two differences.
 ///
-/// The studentised statistic is a monotone function of |Σ±d|, so the sum decides.
+/// The studentised statistic is a monotone function of |Σ±d|, so the sum is compared.
 pub fn sign_flip_p(
     differences: &[f64],
     permutations: usize,
@@ -70,7 +74,7 @@ pub fn sign_flip_p(
     Ok(p_value(permutations, count))
 }
 
-/// (b + 1)/(B + 1), where `count(chunk, length)` counts among `length` permutations.
+/// (b + 1)/(B + 1); `count(chunk, length)` counts the extreme ones among `length` permutations.
 fn p_value(permutations: usize, count: impl Fn(usize, usize) -> usize + Sync) -> f64 {
     let chunks = permutations.div_ceil(CHUNK);
     let chunk = |index: usize| count(index, CHUNK.min(permutations - index * CHUNK));
@@ -91,9 +95,9 @@ fn flipped(units: &[i64], draws: &mut Draws) -> i64 {
     units.chunks(64).map(block).sum()
 }
 
-/// Both samples as exact numbers about the pooled mean, with their squares, and the totals.
+/// Both samples relative to the pooled mean, as exact (value, square) pairs, with the totals.
 struct Pool {
-    cards: Vec<(i64, i64)>,
+    pairs: Vec<(i64, i64)>,
     values: ExactValues,
     squares: ExactValues,
     total: f64,
@@ -112,22 +116,21 @@ impl Pool {
         let squares: Vec<f64> = centred.iter().map(|value| value * value).collect();
         let values = ExactValues::new(&centred, centred.len());
         let squares = ExactValues::new(&squares, centred.len());
-        let cards = values.units().iter().copied().zip(squares.units().iter().copied()).collect();
+        let pairs = values.units().iter().copied().zip(squares.units().iter().copied()).collect();
         let (total, total_squares) = (values.value(values.total()), squares.value(squares.total()));
-        Ok(Self { cards, values, squares, total, total_squares })
+        Ok(Self { pairs, values, squares, total, total_squares })
     }
 
-    /// Sum and sum of squares of the first `n` as they came.
+    /// Sum and sum of squares of the first `n` pairs.
     fn first(&self, n: usize) -> (i64, i64) {
-        self.cards[..n].iter().fold((0, 0), |(sum, squares), card| (sum + card.0, squares + card.1))
+        self.pairs[..n].iter().fold((0, 0), |(sum, squares), card| (sum + card.0, squares + card.1))
     }
 
-    /// Difference of means and squared standard error where `n` values with these sums are one
-    /// sample and the rest the other.
+    /// Difference of means and its squared standard error; the first sample has `n` values with these sums.
     #[inline]
     fn welch(&self, (sum, squares): (i64, i64), n: usize) -> (f64, f64) {
         let (sum, squares) = (self.values.value(sum), self.squares.value(squares));
-        let (n_a, n_b) = (n as f64, (self.cards.len() - n) as f64);
+        let (n_a, n_b) = (n as f64, (self.pairs.len() - n) as f64);
         let rest = self.total - sum;
         let noise = NO_SPREAD * self.total_squares;
         let spread = |sum: f64, squares: f64, n: f64| {
@@ -139,16 +142,16 @@ impl Pool {
     }
 }
 
-/// Deals `n` cards to the front by a partial Fisher–Yates shuffle and sums them. The order that
-/// is left from the last deal does no harm: each deal is uniform from any start.
+/// Draws `n` pairs to the front by a partial Fisher–Yates shuffle and sums them. The order left by earlier
+/// draws is irrelevant: each draw is uniform from any start.
 #[inline]
-fn deal(cards: &mut [(i64, i64)], n: usize, draws: &mut Draws) -> (i64, i64) {
+fn draw_sample(pairs: &mut [(i64, i64)], n: usize, draws: &mut Draws) -> (i64, i64) {
     let (mut sum, mut squares) = (0, 0);
-    let total = cards.len();
-    for dealt in 0..n {
-        let chosen = dealt + draws.below(total - dealt);
-        cards.swap(dealt, chosen);
-        let (value, square) = cards[dealt];
+    let total = pairs.len();
+    for drawn in 0..n {
+        let chosen = drawn + draws.below(total - drawn);
+        pairs.swap(drawn, chosen);
+        let (value, square) = pairs[drawn];
         sum += value;
         squares += square;
     }

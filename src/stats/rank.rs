@@ -1,8 +1,10 @@
+//! Spearman's rank correlation and its confidence interval.
+
 use super::correlation::pearson;
 use super::normal::normal_quantile;
 use super::undefined::Undefined;
 
-/// Spearman's rank correlation: Pearson's correlation of the ranks, equal values sharing the mean of theirs.
+/// Spearman's ρ: Pearson's correlation of the ranks. Ties share the mean of their ranks.
 pub fn spearman(x: &[f64], y: &[f64]) -> Result<f64, Undefined> {
     Undefined::check_lengths(x.len(), y.len())?;
     Undefined::check_finite(x)?;
@@ -10,8 +12,7 @@ pub fn spearman(x: &[f64], y: &[f64]) -> Result<f64, Undefined> {
     pearson(&ranks(x), &ranks(y))
 }
 
-/// An interval of Spearman's correlation `rho` of `n` pairs: Fisher's z with the standard error
-/// √((1 + ρ²/2)/(n − 3)) of Bonett and Wright (2000). None for three pairs or fewer, and where ρ is ±1.
+/// tanh(atanh ρ ± z · √((1 + ρ²/2)/(n − 3))) (Bonett and Wright 2000); none for n ≤ 3 or |ρ| = 1.
 pub fn spearman_interval(rho: f64, n: usize, confidence: f64) -> Option<(f64, f64)> {
     if n <= 3 || rho.is_nan() || rho.abs() >= 1.0 || !(0.0..1.0).contains(&confidence) {
         return None;
@@ -20,7 +21,7 @@ pub fn spearman_interval(rho: f64, n: usize, confidence: f64) -> Option<(f64, f6
     Some(((rho.atanh() - half).tanh(), (rho.atanh() + half).tanh()))
 }
 
-/// Ranks from 1 on in the order of `values`; equal values have the mean of their ranks.
+/// Ranks from 1 on, ascending; ties share the mean of their ranks.
 fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));

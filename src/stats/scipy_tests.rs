@@ -1,4 +1,4 @@
-//! What SciPy and NumPy say about small samples (`tests/fixtures/stats/make_scipy.py`).
+//! Agreement with SciPy and NumPy on small samples (`tests/fixtures/stats/make_scipy.py`).
 
 use serde::Deserialize;
 
@@ -83,7 +83,7 @@ fn statistic(case: &BootstrapCase, samples: &[Vec<f64>]) -> f64 {
     }
 }
 
-/// Influences by leaving out every value of every sample in turn.
+/// Jackknife influences: each value of each sample is left out in turn.
 fn influences(case: &BootstrapCase) -> Vec<Vec<f64>> {
     let of = |sample: usize| {
         let n = case.samples[sample].len();
@@ -118,7 +118,7 @@ fn endpoints_from_the_same_distribution_agree() {
 }
 
 #[test]
-fn own_resampling_lands_where_scipy_does() {
+fn own_resampling_agrees_with_scipy() {
     for case in fixture().bootstrap {
         let plan = Bootstrap {
             method: IntervalMethod::Bca,
@@ -140,7 +140,8 @@ fn own_resampling_lands_where_scipy_does() {
             }
         };
         assert_eq!(interval.method, IntervalMethod::Bca, "{}", case.name);
-        // SciPy's own endpoints rest on 400–999 resamples: their Monte Carlo error is several percent of the width.
+        // SciPy's endpoints rest on 400–999 resamples: their Monte Carlo error is several percent of the
+        // width.
         let width = case.bca.1 - case.bca.0;
         assert!(
             (interval.low - case.bca.0).abs() < 0.15 * width,

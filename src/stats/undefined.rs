@@ -1,66 +1,44 @@
+//! Reasons why a statistic does not exist.
+
 use crate::base::Missing;
 
-/// Why a statistic does not exist for these numbers. Data, not a failure: it is counted and shown.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+/// Why a statistic does not exist for these numbers. Such cases are counted and shown; they stop nothing.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum Undefined {
     /// Fewer values than the statistic needs.
     #[error("needs at least {need} values, got {got}")]
-    TooFew {
-        /// Values it takes.
-        need: usize,
-        /// Values there are.
-        got: usize,
-    },
-    /// Slices that belong together differ in length.
+    #[strum(serialize = "too_few_values")]
+    TooFew { need: usize, got: usize },
+    /// Slices that must have one length differ.
     #[error("slices of one length expected, got {first} and {second} values")]
-    LengthMismatch {
-        /// Length of the first slice.
-        first: usize,
-        /// Length of the slice that differs from it.
-        second: usize,
-    },
-    /// A value is NaN or infinite, or the statistic is so on some resample.
+    LengthMismatch { first: usize, second: usize },
+    /// A value, or the statistic on some resample, is NaN or infinite.
     #[error("value {index} is not a finite number")]
-    NotFinite {
-        /// Position of the first such value.
-        index: usize,
-    },
-    /// A negative weight, or weights that sum to nothing.
+    NotFinite { index: usize },
+    /// A weight is negative, or the weights sum to zero.
     #[error("weights must be non-negative with a positive sum")]
     BadWeights,
-    /// The truth does not vary, so nothing can correlate with it.
+    /// The truth does not vary, so correlation is undefined.
     #[error("the truth is constant")]
     ConstantTruth,
-    /// The truth varies and the prediction does not.
+    /// The truth varies but the prediction does not.
     #[error("the prediction is constant")]
     ConstantPrediction,
-    /// A setting outside its range.
+    /// A setting is out of range.
     #[error("`{name}` must be {expected}, got {got}")]
-    Setting {
-        /// Its name.
-        name: &'static str,
-        /// What is allowed.
-        expected: &'static str,
-        /// What was given.
-        got: f64,
-    },
+    #[strum(serialize = "bad_setting")]
+    Setting { name: &'static str, expected: &'static str, got: f64 },
 }
 
 impl Undefined {
-    /// The stable snake_case reason that tallies count by.
+    /// The stable snake_case reason under which tallies count this case.
     pub fn reason(&self) -> &'static str {
-        match self {
-            Self::TooFew { .. } => "too_few_values",
-            Self::LengthMismatch { .. } => "length_mismatch",
-            Self::NotFinite { .. } => "not_finite",
-            Self::BadWeights => "bad_weights",
-            Self::ConstantTruth => "constant_truth",
-            Self::ConstantPrediction => "constant_prediction",
-            Self::Setting { .. } => "bad_setting",
-        }
+        self.into()
     }
 
-    /// An error unless every value is finite.
+    /// Fails unless every value is finite.
     pub(super) fn check_finite(values: &[f64]) -> Result<(), Self> {
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => Err(Self::NotFinite { index }),
@@ -68,12 +46,12 @@ impl Undefined {
         }
     }
 
-    /// An error unless there are at least `need` values.
+    /// Fails unless there are at least `need` values.
     pub(super) fn check_count(got: usize, need: usize) -> Result<(), Self> {
         if got < need { Err(Self::TooFew { need, got }) } else { Ok(()) }
     }
 
-    /// An error unless `first` and `second` are equal.
+    /// Fails unless both lengths are equal.
     pub(super) fn check_lengths(first: usize, second: usize) -> Result<(), Self> {
         if first == second { Ok(()) } else { Err(Self::LengthMismatch { first, second }) }
     }

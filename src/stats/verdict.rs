@@ -1,4 +1,4 @@
-use std::fmt;
+//! Verdicts on differences, and Holm's adjustment of p-values (Holm 1979).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 use super::difference::Difference;
 use super::normal::normal_quantile;
 
-/// Level of the adjusted p-value below which a difference is called one.
+/// Significance level of the (adjusted) p-value.
 const LEVEL: f64 = 0.05;
 
 /// What a difference amounts to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum Verdict {
     /// The 90 % interval lies inside ± margin: too small to matter, whatever p says.
     #[serde(rename = "within the margin")]
+    #[strum(to_string = "within the margin")]
     WithinMargin,
     /// The first mean is higher.
     #[serde(rename = "higher")]
@@ -23,11 +25,12 @@ pub enum Verdict {
     Lower,
     /// Neither shown to be different nor shown to be close: the sample is too small to tell.
     #[serde(rename = "no difference detected")]
+    #[strum(to_string = "no difference detected")]
     NoDifferenceDetected,
 }
 
 impl Verdict {
-    /// The verdict on a difference with p-value `p`, adjusted for its family where it has one.
+    /// The verdict on a difference with p-value `p`, adjusted if it belongs to a family.
     pub fn of(difference: &Difference, p: f64, margin: f64) -> Self {
         let inside = |end: f64| end.abs() <= margin;
         if inside(difference.equivalence.low) && inside(difference.equivalence.high) {
@@ -42,17 +45,6 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::WithinMargin => "within the margin",
-            Self::Higher => "higher",
-            Self::Lower => "lower",
-            Self::NoDifferenceDetected => "no difference detected",
-        })
-    }
-}
-
 /// Whether a difference was asked about beforehand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -63,19 +55,19 @@ pub enum Family {
     Exploratory,
 }
 
-/// A verdict and what it rests on.
+/// A verdict with the p-value and family it rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
-    /// Which family the difference belongs to.
+    /// The family of the difference.
     pub family: Family,
     /// Holm-adjusted p; none for an exploratory difference.
     pub p_adjusted: Option<f64>,
-    /// The verdict: by the adjusted p, or by the bare one for an exploratory difference.
+    /// The verdict by the adjusted p; for an exploratory difference, by the unadjusted p.
     pub verdict: Verdict,
 }
 
 impl Judgement {
-    /// The verdict as it is printed: an exploratory one never stands without that word.
+    /// The printed verdict; exploratory ones are marked.
     pub fn label(&self) -> String {
         match self.family {
             Family::Primary => self.verdict.to_string(),
@@ -84,7 +76,7 @@ impl Judgement {
     }
 }
 
-/// Judges differences together, in the order given: Holm over the primary ones, none for the rest.
+/// Judges differences in the order given. Holm's adjustment covers the primary ones only.
 pub fn judge(differences: &[(Family, &Difference)], margin: f64) -> Vec<Judgement> {
     let is_primary = |(family, _): &&(Family, &Difference)| *family == Family::Primary;
     let primary: Vec<f64> = differences.iter().filter(is_primary).map(|(_, d)| d.p).collect();
@@ -97,8 +89,8 @@ pub fn judge(differences: &[(Family, &Difference)], margin: f64) -> Vec<Judgemen
     judged.collect()
 }
 
-/// Holm's step-down adjustment, in the order given: the i-th smallest of m is multiplied by
-/// m − i + 1, held to 1 and made no smaller than the one before it.
+/// Holm's step-down adjustment, in the order given: the i-th smallest of m p-values is multiplied by m − i +
+/// 1, limited to 1, and made no smaller than the one before it.
 pub fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     order.sort_by(|&i, &j| p_values[i].total_cmp(&p_values[j]));
@@ -111,9 +103,10 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// Roughly the smallest difference of means that a two-sided test at 5 % would find with
-/// probability `power`, where `comparisons` are adjusted together and the smallest p must pass at
-/// 5 %/`comparisons`: (z₁₋α/₂ₘ + z_power)·sd·√(1/nₐ + 1/n_b). None where an argument is out of range.
+/// Approximate smallest difference of means that a two-sided test at 5 % detects with probability `power`.
+///
+/// (z₁₋α/₂ₘ + z_power) · sd · √(1/nₐ + 1/n_b), where m `comparisons` are adjusted together. None if an
+/// argument is out of range.
 pub fn smallest_detectable_difference(
     sd: f64,
     n_a: usize,
@@ -121,8 +114,7 @@ pub fn smallest_detectable_difference(
     comparisons: usize,
     power: f64,
 ) -> Option<f64> {
-    let usable = sd.is_finite() && sd >= 0.0 && n_a.min(n_b) >= 2 && power > 0.0 && power < 1.0;
-    if !usable {
+    if !(sd.is_finite() && sd >= 0.0 && n_a.min(n_b) >= 2 && power > 0.0 && power < 1.0) {
         return None;
     }
     let level = LEVEL / comparisons.max(1) as f64;
@@ -151,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn verdicts_in_their_order() {
+    fn verdicts_follow_interval_then_p() {
         let verdict = |low, high, p| Verdict::of(&difference(low, high, p), p, 0.05);
         assert_eq!(verdict(0.01, 0.04, 0.001), Verdict::WithinMargin);
         assert_eq!(verdict(0.01, 0.14, 0.001), Verdict::Higher);

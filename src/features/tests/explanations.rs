@@ -12,7 +12,7 @@ fn trie(patterns: &[(&[Option<u32>], f64)]) -> PatternTrie {
 
 #[test]
 fn the_longest_match_is_found_where_the_literal_branch_is_a_dead_end() {
-    // Read backwards from 9: literal 5 leads only to 1 before it, the wildcard to 2 before it.
+    // Backwards from 9: the literal 5 continues only to 1, the wildcard only to 2.
     let trie =
         trie(&[(&[Some(1), Some(5), Some(9)], 4.0), (&[Some(2), None, Some(9)], 3.0), (&[Some(9)], 1.0)]);
     assert_eq!(trie.longest_match(&[1, 5, 9]), Some(4.0));
@@ -76,7 +76,8 @@ fn long_explanations_are_cut_with_a_count() {
     assert!(text.starts_with(r#""19" → 19; "18" → 18"#) && text.contains("… and 8 more"), "{text}");
 }
 
-/// The longest match by trying every pattern, for comparison; ties go to the more literal end.
+/// Reference: the longest match by trying every pattern. Ties go to the pattern that is literal closest to
+/// its end.
 fn by_hand(patterns: &[Pattern], text: &[u32]) -> Option<f64> {
     let fits = |pattern: &&Pattern| {
         pattern.tokens.len() <= text.len()

@@ -7,7 +7,7 @@ use super::super::{
 };
 use super::{blank_tokens, codes, record_of, rows, summarise};
 
-/// Codes of features from silent to dense, of which feature `f` fires on about 1 in 2^f fragments.
+/// Codes of features from dense to almost silent: feature `f` fires with probability 0.2 · 2^−f.
 fn varied(n: usize, positions: usize, n_features: usize) -> Matrix {
     let mut stream = Stream::new(9, "codes");
     Matrix::from_fn(n * positions, n_features, |_, feature| {

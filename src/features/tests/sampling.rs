@@ -1,7 +1,8 @@
 use super::super::{Chosen, FeatureSummary, FragmentSet, Protocol, Stratum};
 use super::{blank_tokens, codes, summarise};
 
-/// Σ (observed − expected)² / variance over cells of equal inclusion probability, per cell.
+/// Mean of (observed − expected)² / variance over cells of equal inclusion probability; about 1 if sampling
+/// is correct.
 fn dispersion(counts: &[usize], draws: usize, probability: f64) -> f64 {
     let expected = draws as f64 * probability;
     let variance = expected * (1.0 - probability);
@@ -52,8 +53,8 @@ fn samples_are_uniform_and_their_probabilities_exact_with_one_fragment_per_docum
     uniform(&inclusion_counts(summaries.iter().map(|s| &s.non_firing), n)[120..], 0.4);
 }
 
-/// Documents 0..30 hold 3 fragments of which the first fires most strongly, 30..60 hold 2 firing and
-/// 2 silent ones, 60..90 one firing and 3 silent ones, 90..120 2 silent ones.
+/// Documents with (firing, silent) fragments: 0..30 with (3, 0), 30..60 with (2, 2), 60..90 with (1, 3),
+/// 90..120 with (0, 2).
 fn mixed_documents() -> (Vec<usize>, Vec<bool>) {
     let (mut documents, mut fires) = (Vec::new(), Vec::new());
     for document in 0..120 {
@@ -105,7 +106,7 @@ fn weights_give_back_the_population_where_documents_hold_several_fragments() {
     close(estimate(|summary| &summary.more_random), population(true));
     close(estimate(|summary| &summary.non_firing), population(false));
 
-    // The same fragment by fragment: how often it was drawn, weighted, is once per feature.
+    // Each fragment's weights sum to one per feature, on average.
     let mut weight = vec![0.0; n];
     for chosen in summaries.iter().flat_map(|summary| &summary.random) {
         weight[chosen.fragment as usize] += 1.0 / chosen.probability / n_features as f64;

@@ -21,7 +21,7 @@ fn shapes(codes: &Matrix, fragments: FragmentSet<'_>, first_scored: usize, block
     counter.finish()
 }
 
-/// The same from all (token, code) pairs at once.
+/// Compares a shape with direct counts over all (token, code) pairs.
 fn assert_shape(shape: &CodeShape, all: &[(u32, f32)]) {
     let firing: Vec<(u32, f32)> = all.iter().copied().filter(|(_, code)| *code != 0.0).collect();
     let histogram = &shape.histogram;
@@ -79,7 +79,7 @@ proptest! {
         let tokens = TokenBatch::new(ids, positions).expect("whole fragments");
         let documents: Vec<usize> = (0..n_fragments).collect();
         let fragments = FragmentSet::new(&tokens, &documents).expect("fragments");
-        // Sixteenths, so that codes lie between intervals without rounding.
+        // Sixteenths, so that bins are exact.
         let codes = Matrix::from_fn(n_fragments * positions, 3, |_, feature| {
             let code = stream.below(17) as f32 / 16.0 - if signed { 0.25 } else { 0.0 };
             if feature == 1 && code < 0.8 { 0.0 } else { code }

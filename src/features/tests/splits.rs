@@ -22,7 +22,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn nothing_explains_and_scores(
+    fn no_document_both_explains_and_scores(
         n in 70usize..400,
         windows in 1usize..4,
         density in 0.02f64..0.9,
@@ -133,7 +133,7 @@ fn the_standard_split() {
     assert!(held.non_firing().iter().all(|pick| (pick.probability - 10.0 / 280.0).abs() < 1e-12));
     assert_eq!(held.fragments().len(), 10 + 200 + 10);
 
-    // 40 of the 50 non-firing fragments do not explain, and each quantile gives as many as any other.
+    // 40 of the 50 non-firing fragments are not explained on; each quantile contributes equally many.
     let judged: Vec<usize> = held.judged().iter().map(|judged| judged.held.fragment).collect();
     assert_eq!(judged.len(), 80);
     assert!(judged[..40].iter().all(|fragment| (20..320).contains(fragment)));

@@ -1,3 +1,5 @@
+//! AVX2 microkernels of [`super`]: MR = 3, four vectors of 8 f32 per row of sums.
+
 use std::ops::Range;
 
 use std::arch::x86_64::{
@@ -6,69 +8,73 @@ use std::arch::x86_64::{
     _mm256_unpacklo_pd, _mm256_unpacklo_ps,
 };
 
-use super::PANEL;
+use super::NR;
 
-/// Rows of the other factor that are multiplied at once: with four vectors of sums each they leave room for what is
-/// multiplied in the 16 registers of a core.
-pub const ROWS: usize = 3;
-/// Sides of the tiles that are turned in registers: entries of a vector.
-const TILE: usize = 8;
-/// Tiles side by side in a panel.
-const SIDE_BY_SIDE: usize = PANEL / TILE;
+/// Rows of a tile. Their 3 × 4 sums leave 4 of the 16 vector registers for operands.
+pub const MR: usize = 3;
+/// f32 entries of a vector; also the side of the squares that are transposed in registers.
+const LANES: usize = 8;
+/// Vectors across a panel.
+const VECTORS: usize = NR / LANES;
 
-/// As [`avx512::turn_tiles`](super::avx512::turn_tiles).
-pub fn turn_tiles(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) -> (usize, usize) {
+/// See [`avx512::transpose_into_panel`](super::avx512::transpose_into_panel).
+pub fn transpose_into_panel(
+    rows: &[f32],
+    d: usize,
+    columns: Range<usize>,
+    panel: &mut [f32],
+) -> (usize, usize) {
     let count = rows.len() / d.max(1);
-    let done = (count / TILE * TILE, columns.len() / TILE * TILE);
-    assert!(count <= PANEL && columns.end <= d && panel.len() == columns.len() * PANEL);
-    for row in (0..done.0).step_by(TILE) {
-        for column in (0..done.1).step_by(TILE) {
-            // SAFETY: whoever calls has asked the processor for these vectors. Row i < TILE of the tile begins at
-            // (row + i)·d + first + column with row + TILE ≤ count and first + column + TILE ≤ d; column i goes to
-            // (column + i)·PANEL + row, with row + TILE ≤ PANEL: all inside what was just asserted.
+    let done = (count / LANES * LANES, columns.len() / LANES * LANES);
+    assert!(count <= NR && columns.end <= d && panel.len() == columns.len() * NR);
+    for row in (0..done.0).step_by(LANES) {
+        for column in (0..done.1).step_by(LANES) {
+            // SAFETY: the caller detected AVX2. Row i < LANES is read at (row + i)·d + columns.start +
+            // column, where row + LANES ≤ count and columns.start + column + LANES ≤ d. Column i is written
+            // at (column + i)·NR + row, where row + LANES ≤ NR. The assertion above bounds both.
             #[expect(unsafe_code, reason = "instruction set chosen at run time")]
             unsafe {
                 let from = rows.as_ptr().add(row * d + columns.start + column);
-                let to = panel.as_mut_ptr().add(column * PANEL + row);
-                turn(from, d, to);
+                let to = panel.as_mut_ptr().add(column * NR + row);
+                store_transposed(from, d, to);
             }
         }
     }
     done
 }
 
-/// Row i of a tile, at `from + i·stride`, becomes its column i; column j is written to `to + j·PANEL`.
+/// Transposes a square: row i is read at `from + i·stride`, column j is written at `to + j·NR`.
 ///
 /// # Safety
-/// `from` has [`TILE`] rows of [`TILE`] entries `stride` apart, `to` as many entries from each j·`PANEL` on.
+/// The processor has AVX2. `from` has [`LANES`] rows of [`LANES`] entries, `stride` apart; `to` has [`LANES`]
+/// entries at each j·`NR`.
 #[target_feature(enable = "avx2,fma")]
 #[expect(unsafe_code, reason = "vectors are written through a pointer")]
-unsafe fn turn(from: *const f32, stride: usize, to: *mut f32) {
-    // SAFETY: as above.
-    let columns = unsafe { turned(from, stride) };
+unsafe fn store_transposed(from: *const f32, stride: usize, to: *mut f32) {
+    // SAFETY: guaranteed by the caller.
+    let columns = unsafe { load_transposed(from, stride) };
     for (j, column) in columns.into_iter().enumerate() {
-        // SAFETY: as above.
-        unsafe { _mm256_storeu_ps(to.add(j * PANEL), column) };
+        // SAFETY: guaranteed by the caller.
+        unsafe { _mm256_storeu_ps(to.add(j * NR), column) };
     }
 }
 
-/// The columns of a tile whose row i is at `from + i·stride`.
+/// Returns the columns of a square whose row i is at `from + i·stride`.
 ///
 /// # Safety
-/// `from` has [`TILE`] rows of [`TILE`] entries `stride` apart.
+/// The processor has AVX2. `from` has [`LANES`] rows of [`LANES`] entries, `stride` apart.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 #[expect(unsafe_code, reason = "vectors are read through a pointer")]
-unsafe fn turned(from: *const f32, stride: usize) -> [__m256; TILE] {
-    let mut rows = [_mm256_setzero_ps(); TILE];
+unsafe fn load_transposed(from: *const f32, stride: usize) -> [__m256; LANES] {
+    let mut rows = [_mm256_setzero_ps(); LANES];
     for (i, row) in rows.iter_mut().enumerate() {
-        // SAFETY: as above.
+        // SAFETY: guaranteed by the caller.
         *row = unsafe { _mm256_loadu_ps(from.add(i * stride)) };
     }
-    // Entries of two rows take turns, then pairs of such of four rows: row 4i + j now has, in half h, column 4h + j of
-    // rows 4i to 4i + 3.
+    // Interleave entries, then pairs: `fours[4i + j]` holds, in half h, column 4h + j of rows 4i to 4i + 3.
     let mut fours = rows;
-    for i in (0..TILE).step_by(4) {
+    for i in (0..LANES).step_by(4) {
         for j in 0..2 {
             let halves = |a: __m256, b: __m256| {
                 if j == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
@@ -87,8 +93,8 @@ unsafe fn turned(from: *const f32, stride: usize) -> [__m256; TILE] {
     columns
 }
 
-/// As [`avx512::few`](super::avx512::few), for whole panels: the sums of their four tiles do not wait for each other.
-pub fn few<const M: usize>(
+/// See [`avx512::multiply_thin`](super::avx512::multiply_thin). Whole panels: four sums hide the FMA latency.
+pub fn multiply_thin<const M: usize>(
     left: &[f32],
     rows: &[f32],
     stride: usize,
@@ -96,22 +102,22 @@ pub fn few<const M: usize>(
     sums: &mut [f32],
     fresh: bool,
 ) {
-    assert!(rows.len() == PANEL * stride && width.is_multiple_of(TILE) && width <= stride);
-    assert!(left.len() == width * M && sums.len() == M * PANEL);
-    // SAFETY: whoever calls has asked the processor for these vectors. There are PANEL rows of `width` ≤ `stride` entries,
-    // whole tiles, and PANEL sums for each of M rows.
+    assert!(rows.len() == NR * stride && width.is_multiple_of(LANES) && width <= stride);
+    assert!(left.len() == width * M && sums.len() == M * NR);
+    // SAFETY: the caller detected AVX2 and FMA. There are NR rows of `width` ≤ `stride` entries, `width` is a
+    // multiple of LANES, and each of the M rows has NR sums.
     #[expect(unsafe_code, reason = "instruction set chosen at run time")]
     unsafe {
-        few_tiles::<M>(left, rows.as_ptr(), stride, width, sums.as_mut_ptr(), fresh);
+        thin_kernel::<M>(left, rows.as_ptr(), stride, width, sums.as_mut_ptr(), fresh);
     }
 }
 
 /// # Safety
-/// `from` has [`PANEL`] rows of `width` entries, whole tiles, `stride` apart; `left` has `M` for each of them; `to` has
-/// [`PANEL`] sums for each of `M` rows.
+/// The processor has AVX2 and FMA. `from` has [`NR`] rows of `width` entries, `stride` apart; `width` is a
+/// multiple of [`LANES`]. `left` is `[width, M]`. `to` is `[M, NR]`.
 #[target_feature(enable = "avx2,fma")]
 #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
-unsafe fn few_tiles<const M: usize>(
+unsafe fn thin_kernel<const M: usize>(
     left: &[f32],
     from: *const f32,
     stride: usize,
@@ -119,75 +125,75 @@ unsafe fn few_tiles<const M: usize>(
     to: *mut f32,
     fresh: bool,
 ) {
-    let mut sums = [[_mm256_setzero_ps(); SIDE_BY_SIDE]; M];
-    // SAFETY: as above.
+    let mut sums = [[_mm256_setzero_ps(); VECTORS]; M];
+    // SAFETY: guaranteed by the caller.
     unsafe {
         if !fresh {
             for (r, sums) in sums.iter_mut().enumerate() {
-                for (tile, sum) in sums.iter_mut().enumerate() {
-                    *sum = _mm256_loadu_ps(to.add(r * PANEL + tile * TILE));
+                for (vector, sum) in sums.iter_mut().enumerate() {
+                    *sum = _mm256_loadu_ps(to.add(r * NR + vector * LANES));
                 }
             }
         }
-        for column in (0..width).step_by(TILE) {
-            for tile in 0..SIDE_BY_SIDE {
-                let columns = turned(from.add(tile * TILE * stride + column), stride);
+        for column in (0..width).step_by(LANES) {
+            for vector in 0..VECTORS {
+                let columns = load_transposed(from.add(vector * LANES * stride + column), stride);
                 for (j, entries) in columns.into_iter().enumerate() {
                     for (r, sums) in sums.iter_mut().enumerate() {
                         let value = _mm256_set1_ps(*left.get_unchecked((column + j) * M + r));
-                        sums[tile] = _mm256_fmadd_ps(value, entries, sums[tile]);
+                        sums[vector] = _mm256_fmadd_ps(value, entries, sums[vector]);
                     }
                 }
             }
         }
         for (r, sums) in sums.into_iter().enumerate() {
-            for (tile, sum) in sums.into_iter().enumerate() {
-                _mm256_storeu_ps(to.add(r * PANEL + tile * TILE), sum);
+            for (vector, sum) in sums.into_iter().enumerate() {
+                _mm256_storeu_ps(to.add(r * NR + vector * LANES), sum);
             }
         }
     }
 }
 
-/// As [`avx512::block`](super::avx512::block) for `R` ≤ [`ROWS`].
+/// See [`avx512::microkernel`](super::avx512::microkernel); `R` ≤ [`MR`].
 ///
 /// # Safety
-/// Row r < `R` of `from` begins at r·`step`, of `to` at r·`stride`, and has PANEL entries; `left` has `R` for each
-/// column of the panel.
+/// The processor has AVX2 and FMA. Row r < `R` of `from` begins at r·`from_stride`, of `to` at r·`to_stride`,
+/// with NR entries each. `tile` has `R` entries for each column of the panel.
 #[target_feature(enable = "avx2,fma")]
 #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
-pub unsafe fn block<const R: usize>(
-    left: &[f32],
+pub unsafe fn microkernel<const R: usize>(
+    tile: &[f32],
     panel: &[f32],
     from: *const f32,
-    step: usize,
+    from_stride: usize,
     to: *mut f32,
-    stride: usize,
+    to_stride: usize,
 ) {
-    let d = panel.len() / PANEL;
-    let (left, panel) = (left.as_ptr(), panel.as_ptr());
-    let mut sums = [[_mm256_setzero_ps(); SIDE_BY_SIDE]; R];
+    let d = panel.len() / NR;
+    let (tile, panel) = (tile.as_ptr(), panel.as_ptr());
+    let mut sums = [[_mm256_setzero_ps(); VECTORS]; R];
     let mut values = [_mm256_setzero_ps(); R];
-    // SAFETY: as above.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         for (r, sums) in sums.iter_mut().enumerate() {
-            for (tile, sum) in sums.iter_mut().enumerate() {
-                *sum = _mm256_loadu_ps(from.add(r * step + tile * TILE));
+            for (vector, sum) in sums.iter_mut().enumerate() {
+                *sum = _mm256_loadu_ps(from.add(r * from_stride + vector * LANES));
             }
         }
         for k in 0..d {
             for (r, value) in values.iter_mut().enumerate() {
-                *value = _mm256_set1_ps(*left.add(k * R + r));
+                *value = _mm256_set1_ps(*tile.add(k * R + r));
             }
-            for tile in 0..SIDE_BY_SIDE {
-                let entries = _mm256_loadu_ps(panel.add(k * PANEL + tile * TILE));
+            for vector in 0..VECTORS {
+                let entries = _mm256_loadu_ps(panel.add(k * NR + vector * LANES));
                 for (sums, &value) in sums.iter_mut().zip(&values) {
-                    sums[tile] = _mm256_fmadd_ps(value, entries, sums[tile]);
+                    sums[vector] = _mm256_fmadd_ps(value, entries, sums[vector]);
                 }
             }
         }
         for (r, sums) in sums.into_iter().enumerate() {
-            for (tile, sum) in sums.into_iter().enumerate() {
-                _mm256_storeu_ps(to.add(r * stride + tile * TILE), sum);
+            for (vector, sum) in sums.into_iter().enumerate() {
+                _mm256_storeu_ps(to.add(r * to_stride + vector * LANES), sum);
             }
         }
     }

@@ -1,3 +1,5 @@
+//! AVX-512 microkernels of [`super`]: MR = 12, two vectors of 16 f32 per row of sums.
+
 use std::ops::Range;
 
 use std::arch::x86_64::{
@@ -6,106 +8,114 @@ use std::arch::x86_64::{
     _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
-use super::PANEL;
+use super::NR;
 
-/// Rows of the other factor that are multiplied at once: with two vectors of sums each they leave room for what is
-/// multiplied in the 32 registers of a core.
-pub const ROWS: usize = 12;
-/// Sides of the tiles that are turned in registers: entries of a vector.
-pub const TILE: usize = 16;
+/// Rows of a tile. Their 12 × 2 sums leave 8 of the 32 vector registers for operands.
+pub const MR: usize = 12;
+/// f32 entries of a vector; also the side of the squares that are transposed in registers.
+pub const LANES: usize = 16;
 
-/// Puts whole tiles of columns of rows `[count, d]` into a panel, columns as rows; the processor must have the
-/// vectors. Returns how many rows and columns these were.
-pub fn turn_tiles(rows: &[f32], d: usize, columns: Range<usize>, panel: &mut [f32]) -> (usize, usize) {
+/// Packs columns `columns` of `rows` `[count, d]` into `panel` `[columns, NR]`, as far as whole squares go.
+///
+/// Returns the number of rows and columns packed. The processor must have AVX-512.
+pub fn transpose_into_panel(
+    rows: &[f32],
+    d: usize,
+    columns: Range<usize>,
+    panel: &mut [f32],
+) -> (usize, usize) {
     let count = rows.len() / d.max(1);
-    let done = (count / TILE * TILE, columns.len() / TILE * TILE);
-    assert!(count <= PANEL && columns.end <= d && panel.len() == columns.len() * PANEL);
-    for row in (0..done.0).step_by(TILE) {
-        for column in (0..done.1).step_by(TILE) {
-            // SAFETY: whoever calls has asked the processor for these vectors. Row i < TILE of the tile begins
-            // at (row + i)·d + first + column with row + TILE ≤ count and first + column + TILE ≤ d; column i
-            // goes to (column + i)·PANEL + row, with row + TILE ≤ PANEL: all inside what was just asserted.
+    let done = (count / LANES * LANES, columns.len() / LANES * LANES);
+    assert!(count <= NR && columns.end <= d && panel.len() == columns.len() * NR);
+    for row in (0..done.0).step_by(LANES) {
+        for column in (0..done.1).step_by(LANES) {
+            // SAFETY: the caller detected AVX-512. Row i < LANES is read at (row + i)·d + columns.start +
+            // column, where row + LANES ≤ count and columns.start + column + LANES ≤ d. Column i is written
+            // at (column + i)·NR + row, where row + LANES ≤ NR. The assertion above bounds both.
             #[expect(unsafe_code, reason = "instruction set chosen at run time")]
             unsafe {
                 let from = rows.as_ptr().add(row * d + columns.start + column);
-                turn::<TILE>(from, d, panel.as_mut_ptr().add(column * PANEL + row), PANEL);
+                store_transposed::<LANES>(from, d, panel.as_mut_ptr().add(column * NR + row), NR);
             }
         }
     }
     done
 }
 
-/// Puts [`ROWS`] rows `[ROWS, d]` into `block`, column after column; the processor must have the vectors. Returns
-/// how many columns it did.
-pub fn turn_rows(rows: &[f32], d: usize, block: &mut [f32]) -> usize {
-    assert!(rows.len() == ROWS * d && block.len() == rows.len());
-    // A vector of a column reaches beyond the column, over the next that is written after it: the last columns
-    // are left to the caller, so that it never reaches beyond the block.
-    let done = d.saturating_sub(1) / TILE * TILE;
-    for column in (0..done).step_by(TILE) {
-        // SAFETY: whoever calls has asked the processor for these vectors. Row i < ROWS begins at i·d + column with
-        // column + TILE < d; column i is written to (column + i)·ROWS and the TILE entries from there on, which
-        // end before (column + TILE + 1)·ROWS ≤ d·ROWS.
+/// Packs `rows` `[MR, d]` into `tile` `[d, MR]`, except the last columns. Returns the number of columns
+/// packed.
+pub fn transpose_into_tile(rows: &[f32], d: usize, tile: &mut [f32]) -> usize {
+    assert!(rows.len() == MR * d && tile.len() == rows.len());
+    // Storing a column of MR entries writes LANES entries; later columns overwrite the excess. The last
+    // columns are left to the caller, so that no store passes the end of the tile.
+    let done = d.saturating_sub(1) / LANES * LANES;
+    for column in (0..done).step_by(LANES) {
+        // SAFETY: the caller detected AVX-512. Row i < MR is read at i·d + column, where column + LANES < d.
+        // Column i is written to LANES entries from (column + i)·MR on, which end before (column + LANES +
+        // 1)·MR ≤ d·MR.
         #[expect(unsafe_code, reason = "instruction set chosen at run time")]
         unsafe {
             let from = rows.as_ptr().add(column);
-            turn::<ROWS>(from, d, block.as_mut_ptr().add(column * ROWS), ROWS);
+            store_transposed::<MR>(from, d, tile.as_mut_ptr().add(column * MR), MR);
         }
     }
     done
 }
 
-/// Row i < `R` of a tile, at `from + i·stride`, becomes its column i; column j is written as a whole vector to
-/// `to + j·step`, in ascending order, with zeros in place of the rows from `R` on.
+/// Transposes `R` rows of [`LANES`] entries: reads row i at `from + i·stride`, writes column j at `to +
+/// j·step`.
+///
+/// Columns are written in ascending order as whole vectors, with zeros for rows `R` and beyond.
 ///
 /// # Safety
-/// `from` has `R` ≤ [`TILE`] rows of [`TILE`] entries `stride` apart, `to` as many entries from each j·`step` on.
+/// The processor has AVX-512. `from` has `R` ≤ [`LANES`] rows of [`LANES`] entries, `stride` apart; `to` has
+/// [`LANES`] entries at each j·`step`.
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "vectors are written through a pointer")]
-unsafe fn turn<const R: usize>(from: *const f32, stride: usize, to: *mut f32, step: usize) {
-    // SAFETY: as above.
-    let columns = unsafe { turned::<R>(from, stride) };
+unsafe fn store_transposed<const R: usize>(from: *const f32, stride: usize, to: *mut f32, step: usize) {
+    // SAFETY: guaranteed by the caller.
+    let columns = unsafe { load_transposed::<R>(from, stride) };
     for (j, column) in columns.into_iter().enumerate() {
-        // SAFETY: as above.
+        // SAFETY: guaranteed by the caller.
         unsafe { _mm512_storeu_ps(to.add(j * step), column) };
     }
 }
 
-/// The columns of a tile whose row i < `R` is at `from + i·stride`, with zeros in place of the rows from `R` on.
+/// Returns the columns of `R` rows, row i at `from + i·stride`, with zeros for rows `R` and beyond.
 ///
 /// # Safety
-/// `from` has `R` ≤ [`TILE`] rows of [`TILE`] entries `stride` apart.
+/// The processor has AVX-512. `from` has `R` ≤ [`LANES`] rows of [`LANES`] entries, `stride` apart.
 #[inline]
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "vectors are read through a pointer")]
-unsafe fn turned<const R: usize>(from: *const f32, stride: usize) -> [__m512; TILE] {
-    let mut rows = [_mm512_setzero_ps(); TILE];
+unsafe fn load_transposed<const R: usize>(from: *const f32, stride: usize) -> [__m512; LANES] {
+    let mut rows = [_mm512_setzero_ps(); LANES];
     for (i, row) in rows.iter_mut().enumerate().take(R) {
-        // SAFETY: as above.
+        // SAFETY: guaranteed by the caller.
         *row = unsafe { _mm512_loadu_ps(from.add(i * stride)) };
     }
-    turned_rows(rows)
+    transpose(rows)
 }
 
-/// The columns of a tile that is there by rows.
+/// Transposes a 16 × 16 square in three steps: entries, pairs, then 128-bit quarters.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn turned_rows(rows: [__m512; TILE]) -> [__m512; TILE] {
-    /// Pairs of neighbours exchanged in the halves of 128 bits: entries of two rows take turns.
+fn transpose(rows: [__m512; LANES]) -> [__m512; LANES] {
+    /// Interleaves the entries of rows 2i and 2i + 1.
     #[target_feature(enable = "avx512f")]
-    fn by_one(rows: [__m512; TILE]) -> [__m512; TILE] {
+    fn interleave_entries(rows: [__m512; LANES]) -> [__m512; LANES] {
         let mut out = rows;
-        for i in (0..TILE).step_by(2) {
+        for i in (0..LANES).step_by(2) {
             out[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
             out[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
         }
         out
     }
-    /// Four rows' entries at one column of each quarter side by side.
+    /// Interleaves pairs, so that four entries of one column lie in each quarter.
     #[target_feature(enable = "avx512f")]
-    fn by_two(rows: [__m512; TILE]) -> [__m512; TILE] {
+    fn interleave_pairs(rows: [__m512; LANES]) -> [__m512; LANES] {
         let mut out = rows;
-        for i in (0..TILE).step_by(4) {
+        for i in (0..LANES).step_by(4) {
             for j in 0..2 {
                 let (a, b) = (_mm512_castps_pd(rows[i + j]), _mm512_castps_pd(rows[i + j + 2]));
                 out[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
@@ -114,9 +124,9 @@ fn turned_rows(rows: [__m512; TILE]) -> [__m512; TILE] {
         }
         out
     }
-    // Row 4i + j now has, in quarter q, column 4q + j of rows 4i to 4i + 3.
-    let fours = by_two(by_one(rows));
-    let mut columns = [_mm512_setzero_ps(); TILE];
+    // `fours[4i + j]` holds, in quarter q, column 4q + j of rows 4i to 4i + 3.
+    let fours = interleave_pairs(interleave_entries(rows));
+    let mut columns = [_mm512_setzero_ps(); LANES];
     for j in 0..4 {
         let low_a = _mm512_shuffle_f32x4::<0x88>(fours[j], fours[4 + j]); // quarters 0 and 2 of rows 0–7
         let high_a = _mm512_shuffle_f32x4::<0xDD>(fours[j], fours[4 + j]); // quarters 1 and 3
@@ -130,41 +140,41 @@ fn turned_rows(rows: [__m512; TILE]) -> [__m512; TILE] {
     columns
 }
 
-/// `sums` + products of `x` `[d]` with some rows of `[n, d]`, one after the other as they are asked for; the processor
-/// must have the vectors. A sum runs from the first column to the last. Panics where a row is not there.
-pub fn add_chosen(x: &[f32], rows: &[f32], chosen: &[u32; TILE], sums: &mut [f32; TILE]) {
+/// `sums[i] += x · rows[selected[i]]`, `x` `[d]`, `rows` `[n, d]`, each sum in ascending order of columns.
+/// Panics if a row does not exist. The processor must have AVX-512.
+pub fn add_selected_products(x: &[f32], rows: &[f32], selected: &[u32; LANES], sums: &mut [f32; LANES]) {
     let d = x.len();
-    assert!(chosen.iter().all(|&row| (row as usize + 1) * d <= rows.len()), "rows that are there");
-    let whole = d / TILE * TILE;
-    // SAFETY: whoever calls has asked the processor for these vectors. Every row that is read begins at row·d and has
-    // d entries inside `rows`, as was just asserted; vectors of it begin at multiples of TILE and end at `whole` ≤ d.
+    assert!(selected.iter().all(|&row| (row as usize + 1) * d <= rows.len()), "rows that are there");
+    let whole = d / LANES * LANES;
+    // SAFETY: the caller detected AVX-512. A row begins at row·d and has d entries inside `rows`, as
+    // asserted. Vectors begin at multiples of LANES and end at `whole` ≤ d.
     #[expect(unsafe_code, reason = "instruction set chosen at run time")]
     unsafe {
-        add_tiles(&x[..whole], chosen.map(|row| rows.as_ptr().add(row as usize * d)), sums);
+        selected_kernel(&x[..whole], selected.map(|row| rows.as_ptr().add(row as usize * d)), sums);
     }
     for (column, value) in x.iter().enumerate().skip(whole) {
-        for (sum, &row) in sums.iter_mut().zip(chosen) {
+        for (sum, &row) in sums.iter_mut().zip(selected) {
             *sum = value.mul_add(rows[row as usize * d + column], *sum);
         }
     }
 }
 
-/// [`add_chosen`] for whole tiles.
+/// [`add_selected_products`] for a `d` that is a multiple of [`LANES`].
 ///
 /// # Safety
-/// Each of `rows` has as many entries as `x`, whole tiles.
+/// The processor has AVX-512. Each of `rows` has as many entries as `x`.
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "vectors are read through pointers")]
-unsafe fn add_tiles(x: &[f32], rows: [*const f32; TILE], sums: &mut [f32; TILE]) {
-    // SAFETY: as above; `sums` is one vector.
+unsafe fn selected_kernel(x: &[f32], rows: [*const f32; LANES], sums: &mut [f32; LANES]) {
+    // SAFETY: guaranteed by the caller; `sums` is one vector.
     unsafe {
         let mut sum = _mm512_loadu_ps(sums.as_ptr());
-        for (nth, values) in x.chunks_exact(TILE).enumerate() {
-            let mut tile = [_mm512_setzero_ps(); TILE];
+        for (nth, values) in x.chunks_exact(LANES).enumerate() {
+            let mut tile = [_mm512_setzero_ps(); LANES];
             for (slot, row) in tile.iter_mut().zip(rows) {
-                *slot = _mm512_loadu_ps(row.add(nth * TILE));
+                *slot = _mm512_loadu_ps(row.add(nth * LANES));
             }
-            for (entries, &value) in turned_rows(tile).into_iter().zip(values) {
+            for (entries, &value) in transpose(tile).into_iter().zip(values) {
                 sum = _mm512_fmadd_ps(_mm512_set1_ps(value), entries, sum);
             }
         }
@@ -172,10 +182,11 @@ unsafe fn add_tiles(x: &[f32], rows: [*const f32; TILE], sums: &mut [f32; TILE])
     }
 }
 
-/// Adds to `sums` `[M, PANEL]`, or with `fresh` to 0, the products of `M` rows, which come column by column in
-/// `left`, with rows `[count, stride]` of `width` entries: tile after tile is turned and used at once. The
-/// processor must have the vectors; there must be whole tiles.
-pub fn few<const M: usize>(
+/// `sums` `[M, NR]` += `left` · `rows`ᵀ, with squares of `rows` transposed in registers instead of packed.
+///
+/// `left` is `[width, M]`; the first `width` columns of `rows` `[count, stride]` count. With `fresh`, sums
+/// start at 0. `count` and `width` must be multiples of [`LANES`]. The processor must have AVX-512.
+pub fn multiply_thin<const M: usize>(
     left: &[f32],
     rows: &[f32],
     stride: usize,
@@ -184,27 +195,27 @@ pub fn few<const M: usize>(
     fresh: bool,
 ) {
     let count = rows.len() / stride.max(1);
-    assert!(count.is_multiple_of(TILE) && count <= PANEL && width.is_multiple_of(TILE) && width <= stride);
-    assert!(rows.len() == count * stride && left.len() == width * M && sums.len() == M * PANEL);
-    for row in (0..count).step_by(TILE) {
-        // SAFETY: whoever calls has asked the processor for these vectors. There are `TILE` rows from `row` < `count`
-        // on, for both are whole tiles, with `width` ≤ `stride` entries each, and `sums` have TILE from `row` on.
+    assert!(count.is_multiple_of(LANES) && count <= NR && width.is_multiple_of(LANES) && width <= stride);
+    assert!(rows.len() == count * stride && left.len() == width * M && sums.len() == M * NR);
+    for row in (0..count).step_by(LANES) {
+        // SAFETY: the caller detected AVX-512. `count` is a multiple of LANES, so LANES rows of `width` ≤
+        // `stride` entries and LANES sums begin at `row`.
         #[expect(unsafe_code, reason = "instruction set chosen at run time")]
         unsafe {
             let from = rows.as_ptr().add(row * stride);
-            few_tiles::<M>(left, from, stride, width, sums.as_mut_ptr().add(row), fresh);
+            thin_kernel::<M>(left, from, stride, width, sums.as_mut_ptr().add(row), fresh);
         }
     }
 }
 
-/// [`few`] for the rows of one tile.
+/// [`multiply_thin`] for [`LANES`] rows.
 ///
 /// # Safety
-/// `from` has [`TILE`] rows of `width` entries, whole tiles, `stride` apart; `left` has `M` for each of them;
-/// `to` has [`TILE`] sums for each of `M` rows, which are `PANEL` apart.
+/// The processor has AVX-512. `from` has [`LANES`] rows of `width` entries, `stride` apart; `width` is a
+/// multiple of [`LANES`]. `left` is `[width, M]`. `to` has [`LANES`] sums for each of `M` rows, `NR` apart.
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
-unsafe fn few_tiles<const M: usize>(
+unsafe fn thin_kernel<const M: usize>(
     left: &[f32],
     from: *const f32,
     stride: usize,
@@ -213,15 +224,15 @@ unsafe fn few_tiles<const M: usize>(
     fresh: bool,
 ) {
     let mut sums = [_mm512_setzero_ps(); M];
-    // SAFETY: as above.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         if !fresh {
             for (r, sum) in sums.iter_mut().enumerate() {
-                *sum = _mm512_loadu_ps(to.add(r * PANEL));
+                *sum = _mm512_loadu_ps(to.add(r * NR));
             }
         }
-        for column in (0..width).step_by(TILE) {
-            let columns = turned::<TILE>(from.add(column), stride);
+        for column in (0..width).step_by(LANES) {
+            let columns = load_transposed::<LANES>(from.add(column), stride);
             for (j, entries) in columns.into_iter().enumerate() {
                 for (r, sum) in sums.iter_mut().enumerate() {
                     let value = _mm512_set1_ps(*left.get_unchecked((column + j) * M + r));
@@ -230,48 +241,48 @@ unsafe fn few_tiles<const M: usize>(
             }
         }
         for (r, sum) in sums.into_iter().enumerate() {
-            _mm512_storeu_ps(to.add(r * PANEL), sum);
+            _mm512_storeu_ps(to.add(r * NR), sum);
         }
     }
 }
 
-/// `to[r] = from[r] + left[r] · panel` for `R` rows, which come column by column as the panel does.
+/// Microkernel: `to = from + tileᵀ · panel`, `tile` `[d, R]`, `R` ≤ [`MR`], `panel` `[d, NR]`.
 ///
 /// # Safety
-/// Row r < `R` of `from` begins at r·`step`, of `to` at r·`stride`, and has PANEL entries; `left` has `R` for
-/// each column of the panel.
+/// The processor has AVX-512. Row r < `R` of `from` begins at r·`from_stride`, of `to` at r·`to_stride`, with
+/// NR entries each. `tile` has `R` entries for each column of the panel.
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
-pub unsafe fn block<const R: usize>(
-    left: &[f32],
+pub unsafe fn microkernel<const R: usize>(
+    tile: &[f32],
     panel: &[f32],
     from: *const f32,
-    step: usize,
+    from_stride: usize,
     to: *mut f32,
-    stride: usize,
+    to_stride: usize,
 ) {
-    let d = panel.len() / PANEL;
-    let (left, panel) = (left.as_ptr(), panel.as_ptr());
+    let d = panel.len() / NR;
+    let (tile, panel) = (tile.as_ptr(), panel.as_ptr());
     let mut low = [_mm512_setzero_ps(); R];
     let mut high = [_mm512_setzero_ps(); R];
-    // SAFETY: as above.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         for r in 0..R {
-            low[r] = _mm512_loadu_ps(from.add(r * step));
-            high[r] = _mm512_loadu_ps(from.add(r * step + 16));
+            low[r] = _mm512_loadu_ps(from.add(r * from_stride));
+            high[r] = _mm512_loadu_ps(from.add(r * from_stride + 16));
         }
         for k in 0..d {
-            let first = _mm512_loadu_ps(panel.add(k * PANEL));
-            let second = _mm512_loadu_ps(panel.add(k * PANEL + 16));
+            let first = _mm512_loadu_ps(panel.add(k * NR));
+            let second = _mm512_loadu_ps(panel.add(k * NR + 16));
             for r in 0..R {
-                let value = _mm512_set1_ps(*left.add(k * R + r));
+                let value = _mm512_set1_ps(*tile.add(k * R + r));
                 low[r] = _mm512_fmadd_ps(value, first, low[r]);
                 high[r] = _mm512_fmadd_ps(value, second, high[r]);
             }
         }
         for r in 0..R {
-            _mm512_storeu_ps(to.add(r * stride), low[r]);
-            _mm512_storeu_ps(to.add(r * stride + 16), high[r]);
+            _mm512_storeu_ps(to.add(r * to_stride), low[r]);
+            _mm512_storeu_ps(to.add(r * to_stride + 16), high[r]);
         }
     }
 }

@@ -1,5 +1,7 @@
-use super::fragment::{Concatenated, ScoredFragment, Stratum};
-use super::scorer::{NoScore, ScoreOutcome, Scorer};
+//! Pearson correlation of truth and prediction over top, random and non-firing fragments.
+
+use crate::score::fragment::{Concatenated, ScoredFragment, Stratum};
+use crate::score::scorer::{NoScore, ScoreOutcome, Scorer};
 use crate::stats::{pearson, weighted_pearson};
 
 const TOP_AND_RANDOM: [Stratum; 2] = [Stratum::Top, Stratum::Random];

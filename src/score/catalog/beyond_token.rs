@@ -1,5 +1,7 @@
-use super::fragment::{Concatenated, ScoredFragment, Stratum};
-use super::scorer::{NoScore, ScoreOutcome, Scorer};
+//! Correlation of truth and prediction within token types.
+
+use crate::score::fragment::{Concatenated, ScoredFragment, Stratum};
+use crate::score::scorer::{NoScore, ScoreOutcome, Scorer};
 use crate::stats::pearson;
 
 /// Truths of one token that differ by less than this share of the largest |truth| are the same:

@@ -1,6 +1,8 @@
+//! Bills et al.'s explained scores, for simulations in the activation's own unit.
+
 use super::correlations::count;
-use super::fragment::{Concatenated, ScoredFragment, Stratum};
-use super::scorer::{NoScore, ScoreOutcome, Scorer};
+use crate::score::fragment::{Concatenated, ScoredFragment, Stratum};
+use crate::score::scorer::{NoScore, ScoreOutcome, Scorer};
 
 const STRATA: [Stratum; 2] = [Stratum::Top, Stratum::Random];
 
