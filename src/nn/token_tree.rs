@@ -2,25 +2,26 @@ use std::collections::BTreeMap;
 
 use super::error::NnError;
 
-/// Token sequences of any lengths, whose common beginnings are held once: every token but those of a shared
-/// beginning is a node, whose sequence so far is the path to it.
+/// A prefix tree of token sequences: a common prefix is stored, and later computed, once.
+///
+/// Each node is a token; its sequence is the path from the first token to it.
 #[derive(Debug, Clone, Default)]
 pub struct TokenTree {
     /// Token of each node, parents before children.
     ids: Vec<u32>,
     /// Position of each node.
     positions: Vec<u32>,
-    /// By their length, the sequences that are no beginning of another: nodes from first to last, path after path.
+    /// By length: the nodes of the sequences that are no prefix of another, path after path.
     paths: BTreeMap<usize, Vec<u32>>,
-    /// Last node of each sequence, in the order they were given.
+    /// Last node of each sequence, in input order.
     ends: Vec<u32>,
 }
 
 impl TokenTree {
-    /// Trees of sorted sequences, in order, none with more than `most_nodes` unless one sequence alone has more.
-    /// What two of them share is found where they are neighbours, so `sorted` should be in order of their tokens.
+    /// Trees of sorted sequences, in order, each with at most `most_nodes` nodes unless a single sequence has more.
+    /// Prefixes are shared between neighbours, so `sorted` should be in lexicographic order.
     ///
-    /// Fails on a sequence without tokens.
+    /// Fails on an empty sequence.
     pub fn of_sorted(sorted: &[&[u32]], most_nodes: usize) -> Result<Vec<Self>, NnError> {
         let mut trees: Vec<Self> = Vec::new();
         let mut tree = Self::default();
@@ -31,13 +32,11 @@ impl TokenTree {
                 return Err(candle_core::Error::msg("a sequence without tokens").into());
             }
             let mut shared = before.iter().zip(sequence).take_while(|(a, b)| a == b).count();
-            if shared < before.len() {
+            let is_full = !tree.ids.is_empty() && tree.ids.len() + sequence.len() - shared > most_nodes;
+            if shared < before.len() || is_full {
                 tree.add_path(&path);
             }
-            if !tree.ids.is_empty() && tree.ids.len() + sequence.len() - shared > most_nodes {
-                if shared == before.len() {
-                    tree.add_path(&path);
-                }
+            if is_full {
                 trees.push(std::mem::take(&mut tree));
                 shared = 0;
             }
@@ -66,23 +65,22 @@ impl TokenTree {
         &self.ids
     }
 
-    /// Position of each node in the sequences it is part of.
+    /// Position of each node in its sequences.
     pub fn positions(&self) -> &[u32] {
         &self.positions
     }
 
-    /// Last node of each sequence, in the order they were given.
+    /// Last node of each sequence, in input order.
     pub fn ends(&self) -> &[u32] {
         &self.ends
     }
 
-    /// Groups of equally long sequences, shortest first: their length, and nodes from first to last, path after path.
-    /// Every node is in one of them.
+    /// Groups of equally long paths, shortest first: the length, and the nodes path after path. Every node is on a path.
     pub fn paths(&self) -> impl Iterator<Item = (usize, &[u32])> {
         self.paths.iter().map(|(&length, nodes)| (length, nodes.as_slice()))
     }
 
-    /// Where each node first stands among the nodes of all [`TokenTree::paths`].
+    /// Index of each node's first occurrence in the concatenation of all [`TokenTree::paths`].
     pub fn places(&self) -> Vec<u32> {
         let mut places = vec![u32::MAX; self.ids.len()];
         for (place, &node) in (0..).zip(self.paths.values().flatten()) {
@@ -101,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_sequence_is_a_path_and_every_node_stands_in_one(
+        fn every_sequence_is_a_path_and_every_node_is_on_one(
             mut sequences in prop::collection::vec(prop::collection::vec(0u32..3, 1..6), 1..30),
             most in 1usize..40,
         ) {

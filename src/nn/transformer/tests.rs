@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Tensor, Var};
 
 use super::*;
-use crate::nn::TokenTree;
+use crate::nn::{KeysValues, TokenTree};
 
 mod mixtures;
 
@@ -69,7 +69,7 @@ fn check_golden(model: &Transformer, golden: &Path) {
         match (golden_name(site), site) {
             (Some(name), _) => compare(&hook.to_string(), got, &golden[&format!("{name}.{layer}")]),
             (None, Site::AttnZ) => {
-                let out = ops::linear(got, &model.parts.blocks[layer].attention_out, None).expect("product");
+                let out = model.parts.blocks[layer].attention_out.forward(got, None).expect("product");
                 // Where there is a norm after attention, the output before it has a tensor of its own.
                 let (out, expected) = match golden.get(&format!("attn_raw_out.{layer}")) {
                     Some(raw) => (out, raw),

@@ -51,7 +51,7 @@ fn the_router_chooses_as_the_reference_does() {
                 panic!("{family}: layer {layer} is dense")
             };
             let normed = model.normed(middle, &block.mlp_norm).expect("norm");
-            let scores = ops::linear(&normed, &mixture.router, None).expect("product");
+            let scores = mixture.router.forward(&normed, None).expect("product");
             let off = distance(&scores, &expected[&format!("router_logits.{layer}")]);
             assert!(off < 1e-5, "{family} {layer}: logits {off:.1e}");
             let routing = mixture.route(&normed).expect("routes");

@@ -1,18 +1,21 @@
-//! Centring of what is written to the residual stream, as TransformerLens does it (`center_writing_weights`).
+//! Centring of everything that is written to the residual stream, as `center_writing_weights` of TransformerLens does:
+//!
+//!   w ← w − mean(w) over d_model                 for embeddings and the outputs of attention and MLP
+//!
+//! A layer norm subtracts the mean anyway, so a model whose stream is read only by layer norms computes the same.
 
 use candle_core::Tensor;
 
-use super::{FeedForward, Linear, Parts, Transformer};
+use super::{Block, FeedForward, Linear, Parts, Transformer};
 use crate::nn::architecture::{NormKind, Residual};
 use crate::nn::error::NnError;
 use crate::nn::rows::Rows;
 
 impl Transformer {
-    /// The same model with the mean over the dimensions of the residual stream taken off everything that is written
-    /// to it: embeddings, what attention adds and what the MLP adds.
+    /// The same model with a residual stream of mean zero: embeddings and the outputs of attention and MLP are centred.
+    /// Neurons, heads and logits do not change.
     ///
-    /// Whatever reads the stream is a layer norm, which takes that mean off anyway, so neurons, heads and logits stay
-    /// what they are; rows of the residual stream have mean zero. Fails where something reads the stream otherwise.
+    /// Fails if anything but a layer norm reads the residual stream.
     pub fn centred(mut self) -> Result<Self, NnError> {
         self.check_centring()?;
         let parts = &mut self.parts;
@@ -30,35 +33,30 @@ impl Transformer {
     }
 
     fn check_centring(&self) -> Result<(), NnError> {
-        let refuse = |reason: &str| {
-            let (family, reason) = (self.architecture.family.to_string(), reason.to_string());
-            Err(NnError::NoCentring { family, reason })
-        };
         let Parts { blocks, final_norm, embedding_norm, .. } = &self.parts;
-        let read =
+        let mut readers =
             blocks.iter().flat_map(|block| [&block.attention_norm, &block.mlp_norm]).chain([final_norm]);
-        if self.architecture.norm == NormKind::Rms {
-            return refuse("RMS norms, which do not take off means");
-        }
-        if read.into_iter().any(Option::is_none) {
-            return refuse("parts that read the stream without a norm");
-        }
-        let writes_normed =
-            |block: &super::Block| block.attention_post_norm.is_some() || block.mlp_post_norm.is_some();
-        if embedding_norm.is_some() || blocks.iter().any(writes_normed) {
-            return refuse("norms between its weights and the residual stream");
-        }
-        if self.architecture.residual == Residual::Normed {
-            return refuse("a residual stream that is normed itself");
-        }
-        if blocks.iter().any(|block| matches!(block.mlp, FeedForward::Mixture(_))) {
-            return refuse("mixtures of experts, for which it is not implemented");
-        }
-        Ok(())
+        let norms_output =
+            |block: &Block| block.attention_post_norm.is_some() || block.mlp_post_norm.is_some();
+        let reason = if self.architecture.norm == NormKind::Rms {
+            "RMS norms, which do not subtract means"
+        } else if readers.any(Option::is_none) {
+            "parts that read the stream without a norm"
+        } else if embedding_norm.is_some() || blocks.iter().any(norms_output) {
+            "norms between its weights and the residual stream"
+        } else if self.architecture.residual == Residual::Normed {
+            "a residual stream that is normed itself"
+        } else if blocks.iter().any(|block| matches!(block.mlp, FeedForward::Mixture(_))) {
+            "mixtures of experts, for which it is not implemented"
+        } else {
+            return Ok(());
+        };
+        let family = self.architecture.family.to_string();
+        Err(NnError::NoCentring { family, reason: reason.to_string() })
     }
 }
 
-/// Rows without their means.
+/// Subtracts the mean of each row.
 fn centred_rows(rows: &Rows) -> Result<Rows, NnError> {
     let (mut entries, width) = rows.to_f32()?;
     for row in entries.chunks_exact_mut(width) {
@@ -69,7 +67,7 @@ fn centred_rows(rows: &Rows) -> Result<Rows, NnError> {
     Ok(Rows::Plain(Tensor::from_vec(entries, shape, rows.device())?))
 }
 
-/// Makes the outputs of a map have mean zero: takes the mean over its rows off each row, and that of its bias off it.
+/// Gives the outputs of a map mean zero: subtracts the mean row from each row, and the mean of the bias from the bias.
 fn centre_outputs(map: &mut Linear) -> Result<(), NnError> {
     let device = map.weight.device().clone();
     let (mut entries, width) = map.weight.to_f32()?;
@@ -82,10 +80,8 @@ fn centre_outputs(map: &mut Linear) -> Result<(), NnError> {
         row.iter_mut().zip(&means).for_each(|(entry, mean)| *entry = (f64::from(*entry) - mean) as f32);
     }
     let weight = Tensor::from_vec(entries, (rows, width), &device)?;
-    let bias = match &map.bias {
-        Some(bias) => Some(bias.broadcast_sub(&bias.mean_keepdim(0)?)?),
-        None => None,
-    };
+    let centred = |bias: &Tensor| bias.broadcast_sub(&bias.mean_keepdim(0)?);
+    let bias = map.bias.as_ref().map(centred).transpose()?;
     *map = Linear::new(Rows::Plain(weight), bias);
     Ok(())
 }
