@@ -3,7 +3,8 @@
 use half::bf16;
 use strum::VariantArray;
 
-use super::{Config, NnError, Rotary};
+use super::error::{NnError, Result};
+use super::{Config, Rotary};
 
 /// Model families that the runtime reads. The text of each is the `model_type` of its `config.json`.
 #[derive(
@@ -80,7 +81,7 @@ impl Family {
     }
 
     /// The family of a configuration. The error for an unknown one lists the supported ones.
-    pub fn of(config: &Config) -> Result<Self, NnError> {
+    pub fn of(config: &Config) -> Result<Self> {
         let got = config.text_or("model_type", "")?;
         if got.is_empty() {
             return Err(config.wrong("model_type", "the name of a model family"));
@@ -121,7 +122,7 @@ pub enum Activation {
 
 impl Activation {
     /// The activation that `field` of a configuration names.
-    pub fn of(config: &Config, field: &str, default: &str) -> Result<Self, NnError> {
+    pub fn of(config: &Config, field: &str, default: &str) -> Result<Self> {
         Ok(match config.text_or(field, default)? {
             "gelu" | "gelu_python" => Self::Gelu,
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate" | "gelu_python_tanh" => {
@@ -355,7 +356,7 @@ impl Architecture {
     }
 
     /// Checks what every family must satisfy. `kv_field` is the configuration field of `n_kv_heads`.
-    pub(super) fn checked(mut self, config: &Config, kv_field: &str) -> Result<Self, NnError> {
+    pub(super) fn checked(mut self, config: &Config, kv_field: &str) -> Result<Self> {
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             return Err(config.wrong(kv_field, &format!("a divisor of the {} query heads", self.n_heads)));
         }

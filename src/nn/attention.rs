@@ -8,7 +8,7 @@ use candle_core::{D, Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::architecture::Positions;
-use super::attention_kernel::{self as kernel, AttentionShape, HeadCache, HeadView};
+use super::attention_kernel::{self as kernel, HeadCache, HeadView, Shape};
 use super::keys_values::KeysValues;
 use super::ops::{can_fuse, entries};
 
@@ -47,8 +47,8 @@ impl Heads {
         by_head.narrow(2, self.first, d_head)?.reshape((n, self.count * d_head))
     }
 
-    fn view<'a>(&self, data: &'a [f32]) -> Result<HeadView<'a>> {
-        Ok(HeadView { data, stride: self.rows.dim(1)?, first: self.first, step: self.step })
+    fn view<'a>(&self, data: &'a [f32], d_head: usize) -> Result<HeadView<'a>> {
+        Ok(HeadView { data, stride: self.rows.dim(1)?, first: self.first, step: self.step, d_head })
     }
 
     /// `[batch, n_heads, positions, d_head]`, with each head repeated for the query heads it serves.
@@ -69,11 +69,13 @@ impl Heads {
 /// `[n_heads, positions]`. Empty tables have no effect.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PositionTables {
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-    pairs: usize,
+    pub cos: Vec<f32>,
+    pub sin: Vec<f32>,
+    /// Rotated pairs of coordinates.
+    pub pairs: usize,
     key_bias: Vec<f32>,
-    positions: usize,
+    /// Positions in the tables.
+    pub positions: usize,
 }
 
 impl PositionTables {
@@ -89,11 +91,6 @@ impl PositionTables {
         let turned = |angle: f64| ((angle.cos() * amplitude) as f32, (angle.sin() * amplitude) as f32);
         let (cos, sin) = angles.map(turned).unzip();
         Self { cos, sin, pairs: frequencies.len(), key_bias, positions: room }
-    }
-
-    /// Number of positions in the tables.
-    pub fn positions(&self) -> usize {
-        self.positions
     }
 
     /// The bias of the first `keys` keys, `[1, n_heads, 1, keys]`; `None` without ALiBi.
@@ -147,31 +144,6 @@ impl AttentionRule<'_> {
     fn sinks(&self) -> Result<Vec<f32>> {
         self.sinks.map_or(Ok(Vec::new()), |sinks| sinks.to_vec1())
     }
-
-    fn shape<'a>(
-        &self,
-        [batch, queries, keys]: [usize; 3],
-        [n_heads, n_kv_heads]: [usize; 2],
-        sinks: &'a [f32],
-        tables: &'a PositionTables,
-    ) -> AttentionShape<'a> {
-        AttentionShape {
-            batch,
-            queries,
-            keys,
-            n_heads,
-            n_kv_heads,
-            d_head: self.d_head,
-            scale: self.scale as f32,
-            window: self.window.unwrap_or(usize::MAX),
-            cap: self.cap.map(|cap| cap as f32),
-            sinks,
-            cos: &tables.cos,
-            sin: &tables.sin,
-            pairs: tables.pairs,
-            key_bias: &tables.key_bias,
-        }
-    }
 }
 
 /// Causal attention. `q` holds the last positions of those of `k` and `v`. Returns the concatenated outputs of the
@@ -188,8 +160,11 @@ pub(super) fn attention(
         let mut out = vec![0.0; batch * queries * width];
         let (q_rows, k_rows, v_rows) = (entries(&q.rows)?, entries(&k.rows)?, entries(&v.rows)?);
         let sinks = rule.sinks()?;
-        let shape = rule.shape([batch, queries, keys], [q.count, k.count], &sinks, tables);
-        kernel::attend(&mut out, q.view(&q_rows)?, k.view(&k_rows)?, v.view(&v_rows)?, &shape);
+        let qkv = [q.view(&q_rows, d_head)?, k.view(&k_rows, d_head)?, v.view(&v_rows, d_head)?];
+        let (n_heads, n_kv_heads, key_bias) = (q.count, k.count, &tables.key_bias);
+        let shape =
+            Shape { batch, queries, keys, n_heads, n_kv_heads, rule, tables, sinks: &sinks, key_bias };
+        kernel::attend(&mut out, qkv, &shape);
         return Tensor::from_vec(out, (batch * queries, width), q.rows.device());
     }
     let past = keys - queries;
@@ -230,16 +205,19 @@ pub(super) fn attention_with_past(
     let (q_rows, k_rows, v_rows) = (to_vec(q)?, to_vec(k)?, to_vec(v)?);
     let (width, kv_width) = (n_heads * d_head, kv_count * d_head);
     let sinks = rule.sinks()?;
-    let view = |data, stride, first| HeadView { data, stride, first, step: d_head };
-    let mut caches: Vec<&mut HeadCache> = past.iter_mut().flat_map(|past| past.layer(layer)).collect();
+    let view = |data, stride, first| HeadView { data, stride, first, step: d_head, d_head };
+    let shape = |queries, keys, tables, sinks, key_bias| {
+        let (batch, n_heads, n_kv_heads) = (1, group, 1);
+        Shape { batch, queries, keys, n_heads, n_kv_heads, rule, tables, sinks, key_bias }
+    };
+    let mut caches: Vec<&mut HeadCache> = past.iter_mut().flat_map(|past| &mut past.layers[layer]).collect();
     // One task per sequence and key-value head.
     caches.par_iter_mut().enumerate().for_each(|(task, cache)| {
         let (sequence, head) = (task / kv_count, task % kv_count);
         let k = view(&k_rows[sequence * queries * kv_width..], kv_width, head * d_head);
         let v = view(&v_rows[sequence * queries * kv_width..], kv_width, head * d_head);
-        let seen = cache.positions() + queries;
-        let shape = rule.shape([1, queries, seen], [group, 1], &[], tables[sequence]);
-        kernel::append(k, v, cache, &shape);
+        let shape = shape(queries, cache.positions + queries, tables[sequence], &[], &[]);
+        kernel::append(cache, [k, v], &shape);
     });
     // One task per sequence, key-value head and part of the queries.
     let parts_of_head = queries.div_ceil(QUERIES_PER_TASK);
@@ -249,12 +227,12 @@ pub(super) fn attention_with_past(
         let count = QUERIES_PER_TASK.min(queries - from);
         let q = view(&q_rows[(sequence * queries + from) * width..], width, head * group * d_head);
         let mut out = vec![0.0; count * group * d_head];
-        let seen = caches[task].positions() - queries + from + count;
+        let seen = caches[task].positions - queries + from + count;
         let sinks = sinks.get(head * group..(head + 1) * group).unwrap_or_default();
-        let shape = rule.shape([1, count, seen], [group, 1], sinks, tables[sequence]);
-        let biases = group * shape.key_bias.len() / n_heads;
-        let shape = AttentionShape { key_bias: &shape.key_bias[head * biases..][..biases], ..shape };
-        kernel::attend_cached(&mut out, q, caches[task], &shape);
+        let tables = tables[sequence];
+        let biases = group * tables.key_bias.len() / n_heads;
+        let key_bias = &tables.key_bias[head * biases..][..biases];
+        kernel::attend_cached(&mut out, q, caches[task], &shape(count, seen, tables, sinks, key_bias));
         out
     };
     let parts: Vec<Vec<f32>> = (0..caches.len() * parts_of_head).into_par_iter().map(attend).collect();

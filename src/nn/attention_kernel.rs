@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 
+use super::attention::{AttentionRule, PositionTables};
 use super::kernels::{LANES, exp, larger, largest, sum};
 use crate::linalg::{dispatched, mul_add};
 
@@ -23,42 +24,32 @@ pub(super) struct HeadView<'a> {
     pub first: usize,
     /// Distance in columns between consecutive heads.
     pub step: usize,
+    pub d_head: usize,
 }
 
 impl<'a> HeadView<'a> {
     #[inline(always)]
-    fn head(&self, row: usize, head: usize, d_head: usize) -> &'a [f32] {
+    fn head(&self, row: usize, head: usize) -> &'a [f32] {
         let start = row * self.stride + self.first + head * self.step;
-        &self.data[start..start + d_head]
+        &self.data[start..start + self.d_head]
     }
 }
 
 /// Sizes and parameters of an attention call.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AttentionShape<'a> {
+#[derive(Clone, Copy)]
+pub(super) struct Shape<'a> {
     /// Sequences.
     pub batch: usize,
-    /// Query positions per sequence: the last `queries` of `keys`.
+    /// Query positions per sequence: the last of its `keys` positions.
     pub queries: usize,
     /// Key positions per sequence.
     pub keys: usize,
     pub n_heads: usize,
     pub n_kv_heads: usize,
-    pub d_head: usize,
-    /// Factor on query·key.
-    pub scale: f32,
-    /// A query sees itself and `window − 1` earlier keys.
-    pub window: usize,
-    /// c in the soft cap c·tanh(score/c).
-    pub cap: Option<f32>,
+    pub rule: AttentionRule<'a>,
+    pub tables: &'a PositionTables,
     /// The score of the sink of each query head; empty without sinks.
     pub sinks: &'a [f32],
-    /// Cosines `[keys, pairs]`; empty without rotary positions.
-    pub cos: &'a [f32],
-    /// Sines `[keys, pairs]`.
-    pub sin: &'a [f32],
-    /// Rotated pairs of coordinates.
-    pub pairs: usize,
     /// Bias on the scores, `[n_heads, positions]` with `positions ≥ keys`; empty without one.
     pub key_bias: &'a [f32],
 }
@@ -86,7 +77,8 @@ fn add_scaled<const FMA: bool>(sum: &mut Vector, scale: f32, x: &[f32]) {
 #[derive(Debug, Clone)]
 pub(super) struct HeadCache {
     d_head: usize,
-    positions: usize,
+    /// Number of cached positions.
+    pub positions: usize,
     /// Capacity of `values` in positions, an even number.
     room: usize,
     /// `[positions / KEYS, d_head]`: one coordinate of `KEYS` rotated keys.
@@ -101,11 +93,6 @@ impl HeadCache {
         let room = room.next_multiple_of(2);
         let values = vec![[0.0; LANES]; d_head.div_ceil(LANES) * room];
         Self { d_head, positions: 0, room, keys: Vec::new(), values }
-    }
-
-    /// Number of cached positions.
-    pub fn positions(&self) -> usize {
-        self.positions
     }
 
     /// Bytes of keys and values.
@@ -123,39 +110,36 @@ impl HeadCache {
     /// A copy of the first `positions`.
     pub fn prefix(&self, positions: usize) -> Self {
         let positions = positions.min(self.positions);
-        let mut copy = Self::new(self.d_head, positions);
-        copy.keys = self.keys[..positions.div_ceil(KEYS) * self.d_head].to_vec();
-        copy.positions = positions;
-        copy.copy_values(self);
-        copy
+        self.copy(positions, positions)
     }
 
-    /// Copies the values of `self.positions` positions.
-    fn copy_values(&mut self, from: &Self) {
-        let pairs =
-            self.values.chunks_exact_mut(self.room.max(1)).zip(from.values.chunks_exact(from.room.max(1)));
-        pairs.for_each(|(to, from)| to[..self.positions].copy_from_slice(&from[..self.positions]));
+    /// A copy of the first `positions` with capacity for `room` positions.
+    fn copy(&self, positions: usize, room: usize) -> Self {
+        let keys = self.keys[..positions.div_ceil(KEYS) * self.d_head].to_vec();
+        let mut copy = Self { positions, keys, ..Self::new(self.d_head, room) };
+        let from = self.values.chunks_exact(self.room.max(1));
+        for (to, from) in copy.values.chunks_exact_mut(copy.room.max(1)).zip(from) {
+            to[..positions].copy_from_slice(&from[..positions]);
+        }
+        copy
     }
 
     /// Ensures capacity for `more` positions.
     fn reserve(&mut self, more: usize) {
         let needed = self.positions + more;
         if needed > self.room {
-            let mut grown = Self::new(self.d_head, needed.max(2 * self.room));
-            grown.positions = self.positions;
-            grown.copy_values(self);
-            (self.values, self.room) = (grown.values, grown.room);
+            *self = self.copy(self.positions, needed.max(2 * self.room));
         }
     }
 
     /// Appends a position; there must be room for it.
     #[inline(always)]
-    fn push(&mut self, key: &[f32], value: &[f32], rotated: &mut [f32], shape: &AttentionShape<'_>) {
+    fn push(&mut self, key: &[f32], value: &[f32], rotated: &mut [f32], shape: &Shape<'_>) {
         let position = self.positions;
         if position.is_multiple_of(KEYS) {
             self.keys.resize(self.keys.len() + self.d_head, [0.0; KEYS]);
         }
-        rotate(rotated, key, position, 1.0, shape);
+        rotate(rotated, key, position, 1.0, shape.tables);
         let tile = &mut self.keys[position / KEYS * self.d_head..][..self.d_head];
         fill_lane(tile, position % KEYS, rotated);
         for (part, entries) in value.chunks(LANES).enumerate() {
@@ -176,25 +160,23 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(shape: &AttentionShape<'_>) -> Self {
-        Self {
-            queries: vec![[0.0; ROWS]; shape.d_head],
-            tiles: vec![[[0.0; KEYS]; ROWS]; shape.keys.div_ceil(KEYS)],
-            rotated: vec![0.0; shape.d_head],
-        }
+    fn new(shape: &Shape<'_>) -> Self {
+        let (d_head, n_tiles) = (shape.rule.d_head, shape.keys.div_ceil(KEYS));
+        let (queries, tiles) = (vec![[0.0; ROWS]; d_head], vec![[[0.0; KEYS]; ROWS]; n_tiles]);
+        Self { queries, tiles, rotated: vec![0.0; d_head] }
     }
 }
 
 /// out ← scale · head, rotated to its position.
 #[inline(always)]
-fn rotate(out: &mut [f32], head: &[f32], position: usize, scale: f32, shape: &AttentionShape<'_>) {
+fn rotate(out: &mut [f32], head: &[f32], position: usize, scale: f32, tables: &PositionTables) {
     for (out, x) in out.iter_mut().zip(head) {
         *out = x * scale;
     }
-    let pairs = shape.pairs;
+    let pairs = tables.pairs;
     if pairs > 0 {
-        let cos = &shape.cos[position * pairs..][..pairs];
-        let sin = &shape.sin[position * pairs..][..pairs];
+        let cos = &tables.cos[position * pairs..][..pairs];
+        let sin = &tables.sin[position * pairs..][..pairs];
         let (first, rest) = out.split_at_mut(pairs);
         for i in 0..pairs {
             let (a, b) = (first[i], rest[i]);
@@ -214,109 +196,87 @@ fn fill_lane<const N: usize>(table: &mut [[f32; N]], lane: usize, xs: &[f32]) {
 }
 
 #[inline(always)]
-fn attention_loop<const FMA: bool>(
-    out: &mut [f32],
-    q: HeadView<'_>,
-    k: HeadView<'_>,
-    v: HeadView<'_>,
-    shape: &AttentionShape<'_>,
-) {
+fn attention_loop<const FMA: bool>(out: &mut [f32], [q, k, v]: [HeadView<'_>; 3], shape: &Shape<'_>) {
     let mut scratch = Scratch::new(shape);
-    let mut cache = HeadCache::new(shape.d_head, shape.keys);
+    let mut cache = HeadCache::new(shape.rule.d_head, shape.keys);
     let group = shape.n_heads / shape.n_kv_heads;
     for sequence in 0..shape.batch {
         for kv_head in 0..shape.n_kv_heads {
             cache.truncate(0);
             for row in sequence * shape.keys..(sequence + 1) * shape.keys {
-                let (key, value) = (k.head(row, kv_head, shape.d_head), v.head(row, kv_head, shape.d_head));
-                cache.push(key, value, &mut scratch.rotated, shape);
+                cache.push(k.head(row, kv_head), v.head(row, kv_head), &mut scratch.rotated, shape);
             }
             for head in kv_head * group..(kv_head + 1) * group {
-                for start in (0..shape.queries).step_by(ROWS) {
-                    attend_rows::<FMA>(out, &mut scratch, &cache, [sequence, head, start], q, shape);
-                }
+                attend_head::<FMA>(out, &mut scratch, &cache, [sequence, head], q, shape);
             }
         }
     }
 }
 
 #[inline(always)]
-fn append_loop<const FMA: bool>(
-    k: HeadView<'_>,
-    v: HeadView<'_>,
-    cache: &mut HeadCache,
-    shape: &AttentionShape<'_>,
-) {
-    let mut rotated = vec![0.0; shape.d_head];
+fn append_loop<const FMA: bool>(cache: &mut HeadCache, [k, v]: [HeadView<'_>; 2], shape: &Shape<'_>) {
+    let mut rotated = vec![0.0; shape.rule.d_head];
     cache.reserve(shape.queries);
     for row in 0..shape.queries {
-        let (key, value) = (k.head(row, 0, shape.d_head), v.head(row, 0, shape.d_head));
-        cache.push(key, value, &mut rotated, shape);
+        cache.push(k.head(row, 0), v.head(row, 0), &mut rotated, shape);
     }
 }
 
 #[inline(always)]
-fn cached_attention_loop<const FMA: bool>(
-    out: &mut [f32],
-    q: HeadView<'_>,
-    cache: &HeadCache,
-    shape: &AttentionShape<'_>,
-) {
+fn cached_loop<const FMA: bool>(out: &mut [f32], q: HeadView<'_>, cache: &HeadCache, shape: &Shape<'_>) {
     let mut scratch = Scratch::new(shape);
     for head in 0..shape.n_heads {
-        for start in (0..shape.queries).step_by(ROWS) {
-            attend_rows::<FMA>(out, &mut scratch, cache, [0, head, start], q, shape);
-        }
+        attend_head::<FMA>(out, &mut scratch, cache, [0, head], q, shape);
     }
 }
 
-/// Attention of `ROWS` queries (fewer at the end) of one head of one sequence, from query `start` on.
+/// Attention of one head of one sequence, `ROWS` queries at a time (fewer at the end).
 #[inline(always)]
-fn attend_rows<const FMA: bool>(
+fn attend_head<const FMA: bool>(
     out: &mut [f32],
-    scratch: &mut Scratch,
+    Scratch { queries, tiles, rotated }: &mut Scratch,
     cache: &HeadCache,
-    [sequence, head, start]: [usize; 3],
+    [sequence, head]: [usize; 2],
     q: HeadView<'_>,
-    shape: &AttentionShape<'_>,
+    shape: &Shape<'_>,
 ) {
-    let Scratch { queries, tiles, rotated } = scratch;
-    let rows = ROWS.min(shape.queries - start);
-    let first = shape.keys - shape.queries + start; // position of the first query
-    for r in 0..rows {
-        let row = sequence * shape.queries + start + r;
-        rotate(rotated, q.head(row, head, shape.d_head), first + r, shape.scale, shape);
-        fill_lane(queries, r, rotated);
-    }
-    let seen = first + rows;
-    let tiles = &mut tiles[..seen.div_ceil(KEYS)];
-    for (tile, keys) in tiles.iter_mut().zip(cache.keys.chunks_exact(shape.d_head)) {
-        *tile = scores::<FMA>(queries, keys);
-    }
-    let scales = softmax::<FMA>(tiles, [head, first, rows], shape);
-    let mut write = |r: usize, part: usize, average: &Vector| {
-        if r < rows {
-            let row = (sequence * shape.queries + start + r) * shape.n_heads + head;
-            let count = LANES.min(shape.d_head - part * LANES);
-            let into = &mut out[row * shape.d_head + part * LANES..][..count];
-            for (into, x) in into.iter_mut().zip(average) {
-                *into = x * scales[r];
-            }
+    let d_head = shape.rule.d_head;
+    for start in (0..shape.queries).step_by(ROWS) {
+        let rows = ROWS.min(shape.queries - start);
+        let first = shape.keys - shape.queries + start; // position of the first of these queries
+        let first_row = sequence * shape.queries + start;
+        for r in 0..rows {
+            let query = q.head(first_row + r, head);
+            rotate(rotated, query, first + r, shape.rule.scale as f32, shape.tables);
+            fill_lane(queries, r, rotated);
         }
-    };
-    let seen = seen.next_multiple_of(2);
-    let mut parts = cache.values.chunks_exact(cache.room).enumerate();
-    while let Some((part, low)) = parts.next() {
-        if let Some((_, high)) = parts.next() {
-            let averages = average_two::<FMA>(tiles, &low[..seen], &high[..seen]);
-            for (r, [low, high]) in averages.iter().enumerate() {
-                write(r, part, low);
-                write(r, part + 1, high);
+        let seen = first + rows;
+        let tiles = &mut tiles[..seen.div_ceil(KEYS)];
+        for (tile, keys) in tiles.iter_mut().zip(cache.keys.chunks_exact(d_head)) {
+            *tile = scores::<FMA>(queries, keys);
+        }
+        let scales = softmax::<FMA>(tiles, [head, first, rows], shape);
+        let mut write = |r: usize, part: usize, average: &Vector| {
+            if r < rows {
+                let at = ((first_row + r) * shape.n_heads + head) * d_head + part * LANES;
+                let into = &mut out[at..][..LANES.min(d_head - part * LANES)];
+                for (into, x) in into.iter_mut().zip(average) {
+                    *into = x * scales[r];
+                }
             }
-        } else {
-            let averages = average_one::<FMA>(tiles, &low[..seen]);
-            for (r, average) in averages.iter().enumerate() {
-                write(r, part, average);
+        };
+        let seen = seen.next_multiple_of(2);
+        let mut parts = cache.values.chunks_exact(cache.room).enumerate();
+        while let Some((part, low)) = parts.next() {
+            if let Some((_, high)) = parts.next() {
+                let averages = average_two::<FMA>(tiles, &low[..seen], &high[..seen]);
+                for (r, [low, high]) in averages.iter().enumerate() {
+                    write(r, part, low);
+                    write(r, part + 1, high);
+                }
+            } else {
+                let averages = average_one::<FMA>(tiles, &low[..seen]);
+                averages.iter().enumerate().for_each(|(r, average)| write(r, part, average));
             }
         }
     }
@@ -328,13 +288,14 @@ fn attend_rows<const FMA: bool>(
 fn softmax<const FMA: bool>(
     tiles: &mut [Tile],
     [head, first, rows]: [usize; 3],
-    shape: &AttentionShape<'_>,
+    shape: &Shape<'_>,
 ) -> [f32; ROWS] {
     if !shape.key_bias.is_empty() {
         let positions = shape.key_bias.len() / shape.n_heads;
         add_to_keys(tiles, &shape.key_bias[head * positions..][..first + rows]);
     }
-    if let Some(cap) = shape.cap {
+    if let Some(cap) = shape.rule.cap {
+        let cap = cap as f32;
         for score in tiles.iter_mut().flatten().flatten() {
             *score = cap * (*score / cap).tanh();
         }
@@ -342,7 +303,7 @@ fn softmax<const FMA: bool>(
     let mut scales = [0.0; ROWS];
     for r in 0..rows {
         let end = first + r + 1;
-        let seen = end.saturating_sub(shape.window)..end;
+        let seen = end.saturating_sub(shape.rule.window.unwrap_or(usize::MAX))..end;
         scales[r] = exponentiate::<FMA>(tiles, r, seen, shape.sinks.get(head).copied());
     }
     scales
@@ -464,18 +425,16 @@ fn average_one<const FMA: bool>(tiles: &[Tile], values: &[Vector]) -> [Vector; R
 
 dispatched! {
     /// Causal attention of every head: `out` is `[batch · queries, n_heads · d_head]`.
-    attend = attention_loop(
-        out: &mut [f32], q: HeadView<'_>, k: HeadView<'_>, v: HeadView<'_>, shape: &AttentionShape<'_>)
+    attend = attention_loop(out: &mut [f32], qkv: [HeadView<'_>; 3], shape: &Shape<'_>)
 }
 
 dispatched! {
     /// Appends the next positions of one head of one sequence to its cache.
-    append = append_loop(k: HeadView<'_>, v: HeadView<'_>, cache: &mut HeadCache, shape: &AttentionShape<'_>)
+    append = append_loop(cache: &mut HeadCache, kv: [HeadView<'_>; 2], shape: &Shape<'_>)
 }
 
 dispatched! {
     /// Causal attention of some positions of one sequence, for the query heads that one key and value head serves:
     /// `out` is `[queries, n_heads · d_head]`. Only the first `shape.keys` positions of the cache are seen.
-    attend_cached = cached_attention_loop(
-        out: &mut [f32], q: HeadView<'_>, cache: &HeadCache, shape: &AttentionShape<'_>)
+    attend_cached = cached_loop(out: &mut [f32], q: HeadView<'_>, cache: &HeadCache, shape: &Shape<'_>)
 }

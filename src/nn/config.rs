@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
-use super::NnError;
+use super::error::{NnError, Result};
 
 /// Largest valid count. It is far above any model's, and small enough that one count cannot exhaust memory before
 /// the weights contradict it.
@@ -32,7 +32,7 @@ pub struct Config {
 
 impl Config {
     /// Parses JSON text; `file` is the name in error messages.
-    pub fn parse(text: &[u8], file: &str) -> Result<Self, NnError> {
+    pub fn parse(text: &[u8], file: &str) -> Result<Self> {
         let file = file.to_string();
         match serde_json::from_slice(text) {
             Ok(Value::Object(fields)) => {
@@ -96,18 +96,18 @@ impl Config {
         field: &str,
         expected: &str,
         read: impl FnOnce(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>, NnError> {
+    ) -> Result<Option<T>> {
         let checked = |value| read(value).ok_or_else(|| self.wrong(field, expected));
         self.value(field).map(checked).transpose()
     }
 
     /// A required positive integer.
-    pub fn count(&self, field: &str) -> Result<usize, NnError> {
+    pub fn count(&self, field: &str) -> Result<usize> {
         self.count_or(field, None)
     }
 
     /// A positive integer, or `default` if the field is missing or null.
-    pub fn count_or(&self, field: &str, default: Option<usize>) -> Result<usize, NnError> {
+    pub fn count_or(&self, field: &str, default: Option<usize>) -> Result<usize> {
         match (self.value(field).map(Value::as_u64), default) {
             (Some(Some(count @ 1..=LARGEST_COUNT)), _) => {
                 let most = self.most_layers;
@@ -122,7 +122,7 @@ impl Config {
     }
 
     /// A positive number that f32 can hold, or `default`.
-    pub fn positive_or(&self, field: &str, default: f64) -> Result<f64, NnError> {
+    pub fn positive_or(&self, field: &str, default: f64) -> Result<f64> {
         Ok(self.positive(field)?.unwrap_or(default))
     }
 
@@ -132,56 +132,56 @@ impl Config {
     }
 
     /// A positive integer, `default` if the field is missing, and `None` if it is null.
-    pub fn count_or_null(&self, field: &str, default: usize) -> Result<Option<usize>, NnError> {
+    pub fn count_or_null(&self, field: &str, default: usize) -> Result<Option<usize>> {
         if self.is_null(field) { Ok(None) } else { self.count_or(field, Some(default)).map(Some) }
     }
 
     /// A positive number, `default` if the field is missing, and `None` if it is null.
-    pub fn positive_or_null(&self, field: &str, default: f64) -> Result<Option<f64>, NnError> {
+    pub fn positive_or_null(&self, field: &str, default: f64) -> Result<Option<f64>> {
         if self.is_null(field) { Ok(None) } else { self.positive_or(field, default).map(Some) }
     }
 
     /// A boolean, or `default`.
-    pub fn flag_or(&self, field: &str, default: bool) -> Result<bool, NnError> {
+    pub fn flag_or(&self, field: &str, default: bool) -> Result<bool> {
         Ok(self.optional(field, "true or false", Value::as_bool)?.unwrap_or(default))
     }
 
     /// A text, or `default`.
-    pub fn text_or<'a>(&'a self, field: &str, default: &'a str) -> Result<&'a str, NnError> {
+    pub fn text_or<'a>(&'a self, field: &str, default: &'a str) -> Result<&'a str> {
         Ok(self.optional(field, "a text", Value::as_str)?.unwrap_or(default))
     }
 
     /// A required positive number.
-    pub fn number(&self, field: &str) -> Result<f64, NnError> {
+    pub fn number(&self, field: &str) -> Result<f64> {
         self.positive(field)?.ok_or_else(|| self.wrong(field, POSITIVE))
     }
 
     /// A positive number, if the field is present.
-    pub fn positive(&self, field: &str) -> Result<Option<f64>, NnError> {
+    pub fn positive(&self, field: &str) -> Result<Option<f64>> {
         self.optional(field, POSITIVE, positive)
     }
 
     /// A list of texts, if the field is present.
-    pub fn texts(&self, field: &str) -> Result<Option<Vec<&str>>, NnError> {
+    pub fn texts(&self, field: &str) -> Result<Option<Vec<&str>>> {
         self.optional(field, "a list of texts", |list| list.as_array()?.iter().map(Value::as_str).collect())
     }
 
     /// A list of integers from 0 on, if the field is present.
-    pub fn integers(&self, field: &str) -> Result<Option<Vec<usize>>, NnError> {
+    pub fn integers(&self, field: &str) -> Result<Option<Vec<usize>>> {
         let integer = |value: &Value| value.as_u64().map(|integer| integer as usize);
         let expected = "a list of integers from 0 on";
         self.optional(field, expected, |list| list.as_array()?.iter().map(integer).collect())
     }
 
     /// A required list of positive numbers.
-    pub fn positives(&self, field: &str) -> Result<Vec<f64>, NnError> {
+    pub fn positives(&self, field: &str) -> Result<Vec<f64>> {
         let list = self.value(field).and_then(Value::as_array);
         let numbers = list.and_then(|list| list.iter().map(positive).collect());
         numbers.ok_or_else(|| self.wrong(field, &format!("a list of numbers, each {POSITIVE}")))
     }
 
     /// Rejects every value of a flag but the implemented one, which is also the default.
-    pub fn require_flag(&self, field: &str, only: bool) -> Result<(), NnError> {
+    pub fn require_flag(&self, field: &str, only: bool) -> Result<()> {
         if self.flag_or(field, only)? == only {
             Ok(())
         } else {
@@ -203,7 +203,7 @@ impl Config {
     }
 
     /// A nested object as a configuration. Error messages name the file `outer: inner`.
-    pub fn section(&self, field: &str) -> Result<Option<Self>, NnError> {
+    pub fn section(&self, field: &str) -> Result<Option<Self>> {
         let Some(fields) = self.optional(field, "an object", Value::as_object)? else { return Ok(None) };
         let file = format!("{}: {field}", self.file);
         let path = format!("{}{field}.", self.path);

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use crate::base::{DeviceName, FileError, HookPoint};
 
+pub(super) type Result<T, E = NnError> = std::result::Result<T, E>;
+
 /// What can go wrong between a model folder and its activations.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its fields are")]

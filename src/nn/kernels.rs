@@ -110,12 +110,7 @@ pub(super) fn largest(xs: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn bias_and_activation<const FMA: bool>(
-    rows: &mut [f32],
-    bias: Option<&[f32]>,
-    width: usize,
-    act: Option<Activation>,
-) {
+fn bias_loop<const FMA: bool>(rows: &mut [f32], bias: Option<&[f32]>, width: usize, act: Option<Activation>) {
     #[inline(always)]
     fn each(rows: &mut [f32], bias: Option<&[f32]>, width: usize, f: impl Fn(f32) -> f32) {
         match bias {
@@ -142,7 +137,7 @@ fn bias_and_activation<const FMA: bool>(
 
 dispatched! {
     /// x ← act(x + bias) for every row of `width` entries.
-    add_bias_and_activate = bias_and_activation(
+    add_bias_and_activate = bias_loop(
         rows: &mut [f32], bias: Option<&[f32]>, width: usize, act: Option<Activation>)
 }
 

@@ -7,11 +7,11 @@ use super::attention_kernel::HeadCache;
 #[derive(Debug, Clone, Default)]
 pub struct KeysValues {
     /// `[n_layers][n_kv_heads]`
-    layers: Vec<Vec<HeadCache>>,
+    pub(super) layers: Vec<Vec<HeadCache>>,
     /// The tokens of the cached positions.
-    ids: Vec<u32>,
+    pub(super) ids: Vec<u32>,
     /// Length of the sequence for which the latest keys were rotated.
-    rotated_for: usize,
+    pub(super) rotated_for: usize,
 }
 
 impl KeysValues {
@@ -25,16 +25,6 @@ impl KeysValues {
     /// Number of cached positions.
     pub fn positions(&self) -> usize {
         self.ids.len()
-    }
-
-    /// The tokens of the cached positions.
-    pub(super) fn ids(&self) -> &[u32] {
-        &self.ids
-    }
-
-    /// Length of the sequence for which the latest keys were rotated.
-    pub(super) fn rotated_for(&self) -> usize {
-        self.rotated_for
     }
 
     /// Bytes of the keys and values.
@@ -56,11 +46,6 @@ impl KeysValues {
             ids: self.ids[..positions.min(self.ids.len())].to_vec(),
             rotated_for: self.rotated_for,
         }
-    }
-
-    /// The key and value heads of a layer.
-    pub(super) fn layer(&mut self, layer: usize) -> &mut [HeadCache] {
-        &mut self.layers[layer]
     }
 
     /// Records the tokens whose keys and values a pass has added.

@@ -56,32 +56,25 @@ impl Linear {
     }
 
     /// y `[N, d_out]` of x `[N, d_in]`.
-    pub fn forward(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, act: Option<Activation>) -> Result<Tensor> {
         let is_inference = can_fuse([x].into_iter().chain(&self.bias));
         if let (Some(half), true) = (&self.half, is_inference) {
-            return self.forward_half(x, half, activation);
+            return self.forward_half(x, half, act);
         }
         match &self.weight {
-            Rows::Packed(weight) => Ok(forward_packed(x, &[(self, weight, activation)])?.swap_remove(0)),
-            Rows::Plain(weight) if is_inference && can_fuse([weight]) => {
-                self.forward_plain(x, weight, activation)
-            }
-            Rows::Plain(weight) => self.forward_composed(x, weight, activation),
+            Rows::Packed(weight) => Ok(forward_packed(x, &[(self, weight, act)])?.swap_remove(0)),
+            Rows::Plain(weight) if is_inference && can_fuse([weight]) => self.forward_plain(x, weight, act),
+            Rows::Plain(weight) => self.forward_composed(x, weight, act),
         }
     }
 
-    fn forward_composed(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        activation: Option<Activation>,
-    ) -> Result<Tensor> {
+    fn forward_composed(&self, x: &Tensor, weight: &Tensor, act: Option<Activation>) -> Result<Tensor> {
         let product = x.matmul(&weight.t()?)?;
         let sum = match &self.bias {
             Some(bias) => product.broadcast_add(bias)?,
             None => product,
         };
-        match activation {
+        match act {
             None => Ok(sum),
             Some(Activation::Gelu) => sum.gelu_erf(),
             Some(Activation::GeluTanh) => sum.gelu(),
@@ -93,7 +86,7 @@ impl Linear {
         }
     }
 
-    fn forward_half(&self, x: &Tensor, half: &HalfPanels, activation: Option<Activation>) -> Result<Tensor> {
+    fn forward_half(&self, x: &Tensor, half: &HalfPanels, act: Option<Activation>) -> Result<Tensor> {
         let x = x.contiguous()?;
         let ((rows, got), [width, d_in]) = (x.dims2()?, half.dims());
         if got != d_in {
@@ -107,29 +100,22 @@ impl Linear {
             let (first, count) = (at / width, out.len() / width);
             half.multiply(&xs[first * d_in..][..count * d_in], bias, out);
         });
-        finish_rows(&mut out, None, width, activation)?;
-        Tensor::from_vec(out, (rows, width), x.device())
+        finish_rows(out, None, width, act)
     }
 
-    fn forward_plain(&self, x: &Tensor, weight: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
+    fn forward_plain(&self, x: &Tensor, weight: &Tensor, act: Option<Activation>) -> Result<Tensor> {
         let x = x.contiguous()?;
-        let (rows, width) = (x.dim(0)?, weight.dim(0)?);
-        let mut out = {
-            let (storage, layout) = weight.storage_and_layout();
-            let Storage::Cpu(storage) = &*storage else { bail!("a kernel needs a tensor in main memory") };
-            let (d_out, d_in) = layout.shape().dims2()?;
-            let weight_view = Strided {
-                data: &storage.as_slice::<f32>()?[layout.start_offset()..],
-                dims: [d_out, d_in],
-                strides: [layout.stride()[0], layout.stride()[1]],
-            };
-            if x.dim(1)? != d_in || !weight_view.is_inside() {
-                bail!("rows {:?} do not fit the map {:?}", x.dims(), weight.dims());
-            }
-            multiply_stored(&entries(&x)?, &weight_view, is_alone())
-        };
-        finish_rows(&mut out, self.bias.as_ref(), width, activation)?;
-        Tensor::from_vec(out, (rows, width), x.device())
+        let (storage, layout) = weight.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else { bail!("a kernel needs a tensor in main memory") };
+        let data = &storage.as_slice::<f32>()?[layout.start_offset()..];
+        let (width, d_in) = layout.shape().dims2()?;
+        let strided =
+            Strided { data, dims: [width, d_in], strides: [layout.stride()[0], layout.stride()[1]] };
+        if x.dim(1)? != d_in || !strided.is_inside() {
+            bail!("rows {:?} do not fit the map {:?}", x.dims(), weight.dims());
+        }
+        let out = multiply_stored(&entries(&x)?, &strided, is_alone());
+        finish_rows(out, self.bias.as_ref(), width, act)
     }
 }
 
@@ -138,13 +124,13 @@ pub(super) fn forward_each<const N: usize>(
     x: &Tensor,
     maps: [(&Linear, Option<Activation>); N],
 ) -> Result<[Tensor; N]> {
-    let packed = maps.iter().map(|&(map, activation)| match &map.weight {
-        Rows::Packed(weight) if map.half.is_none() => Some((map, weight, activation)),
+    let packed = maps.iter().map(|&(map, act)| match &map.weight {
+        Rows::Packed(weight) if map.half.is_none() => Some((map, weight, act)),
         _ => None,
     });
     let outputs = match packed.collect::<Option<Vec<_>>>() {
         Some(maps) => forward_packed(x, &maps)?,
-        None => maps.iter().map(|(map, activation)| map.forward(x, *activation)).collect::<Result<_>>()?,
+        None => maps.iter().map(|(map, act)| map.forward(x, *act)).collect::<Result<_>>()?,
     };
     match outputs.try_into() {
         Ok(outputs) => Ok(outputs),
@@ -155,7 +141,7 @@ pub(super) fn forward_each<const N: usize>(
 /// The outputs of maps with packed weights.
 fn forward_packed(x: &Tensor, maps: &[(&Linear, &Packed, Option<Activation>)]) -> Result<Vec<Tensor>> {
     let x = x.contiguous()?;
-    let (rows, got) = x.dims2()?;
+    let (_, got) = x.dims2()?;
     let weights: Vec<&Packed> = maps.iter().map(|(_, weight, _)| *weight).collect();
     if let Some(weight) = weights.iter().find(|weight| weight.dims()[1] != got) {
         bail!("rows {:?} do not fit the map {:?}", x.dims(), weight.dims());
@@ -163,27 +149,27 @@ fn forward_packed(x: &Tensor, maps: &[(&Linear, &Packed, Option<Activation>)]) -
     let Some(products) = Packed::multiply_each(&entries(&x)?, &weights, is_alone()) else {
         bail!("rows {:?} do not fit a map without columns", x.dims());
     };
-    let outputs = products.into_iter().zip(maps).map(|(mut product, &(map, weight, activation))| {
-        let [width, _] = weight.dims();
-        finish_rows(&mut product, map.bias.as_ref(), width, activation)?;
-        Tensor::from_vec(product, (rows, width), x.device())
-    });
+    let outputs = products
+        .into_iter()
+        .zip(maps)
+        .map(|(product, &(map, weight, act))| finish_rows(product, map.bias.as_ref(), weight.dims()[0], act));
     outputs.collect()
 }
 
-/// Adds the bias to rows of `width` and applies the activation.
+/// A tensor of `rows` of `width` in main memory, with the bias added and the activation applied.
 fn finish_rows(
-    rows: &mut [f32],
+    mut rows: Vec<f32>,
     bias: Option<&Tensor>,
     width: usize,
-    activation: Option<Activation>,
-) -> Result<()> {
+    act: Option<Activation>,
+) -> Result<Tensor> {
     let bias = bias.map(entries).transpose()?;
     let bias = bias.as_deref();
-    if bias.is_some() || activation.is_some() {
-        in_parts(rows, width, |_, rows| kernels::add_bias_and_activate(rows, bias, width, activation));
+    if bias.is_some() || act.is_some() {
+        in_parts(&mut rows, width, |_, rows| kernels::add_bias_and_activate(rows, bias, width, act));
     }
-    Ok(())
+    let n = rows.len() / width.max(1);
+    Tensor::from_vec(rows, (n, width), &Device::Cpu)
 }
 
 /// A matrix with arbitrary strides: entry (row, col) is `data[row · strides[0] + col · strides[1]]`.

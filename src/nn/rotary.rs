@@ -10,7 +10,8 @@
 use std::borrow::Cow;
 use std::f64::consts::PI;
 
-use super::{Config, NnError};
+use super::Config;
+use super::error::{NnError, Result};
 
 const ORIGINAL_CONTEXT: &str = "original_max_position_embeddings";
 
@@ -48,11 +49,12 @@ pub enum Replacement {
     },
 }
 
-/// A family's top-level names of the rotated share of a head and of the base, with their defaults.
-struct TopLevel<'a> {
-    share: (&'a str, f64),
-    base: (&'a str, f64),
-}
+/// Name and default of a field.
+type Field<'a> = (&'a str, f64);
+
+/// The share of head coordinates that are rotated.
+const SHARE: &str = "partial_rotary_factor";
+const BASE: &str = "rope_theta";
 
 impl Rotary {
     /// Reads base, rotated share and scaling from the top level, `rope_scaling` or `rope_parameters`, as transformers 5
@@ -60,22 +62,13 @@ impl Rotary {
     ///
     /// `share` is the family's top-level name and default of the rotated share of a head. `base_field` is its name of
     /// the base, whose default is 10,000.
-    pub fn of(config: &Config, d_head: usize, share: (&str, f64), base_field: &str) -> Result<Self, NnError> {
+    pub fn of(config: &Config, d_head: usize, share: (&str, f64), base_field: &str) -> Result<Self> {
         Self::of_base(config, d_head, share, (base_field, 10_000.0))
     }
 
     /// [`Rotary::of`] with the family's own default of the base.
-    pub fn of_base(
-        config: &Config,
-        d_head: usize,
-        share: (&str, f64),
-        base: (&str, f64),
-    ) -> Result<Self, NnError> {
-        let top_level = TopLevel { share, base };
-        match section(config)? {
-            Some(rope) => top_level.scaled(config, &rope, d_head),
-            None => Ok(top_level.unscaled(config, None, d_head)?.0),
-        }
+    pub fn of_base(config: &Config, d_head: usize, share: Field<'_>, base: Field<'_>) -> Result<Self> {
+        Source { config, d_head, share, base }.read(section(config)?.as_ref())
     }
 
     /// [`Rotary::of_base`] for the layers of one kind (`full_attention` or `sliding_attention`).
@@ -87,21 +80,20 @@ impl Rotary {
         config: &Config,
         d_head: usize,
         kind: &str,
-        base: (&str, f64),
+        base: Field<'_>,
         scales: bool,
-    ) -> Result<Self, NnError> {
-        let top_level = TopLevel { share: ("partial_rotary_factor", 1.0), base };
+    ) -> Result<Self> {
+        let source = Source { config, d_head, share: (SHARE, 1.0), base };
         let kinds = config.section("rope_parameters")?;
         if let Some(rope) = kinds.map(|kinds| kinds.section(kind)).transpose()?.flatten() {
             if config.has("rope_scaling") {
                 return Err(config.wrong("rope_scaling", "null where `rope_parameters` is given"));
             }
-            return top_level.scaled(config, &rope, d_head);
+            return source.read(Some(&rope));
         }
         match section(config)? {
-            Some(rope) if scales => top_level.scaled(config, &rope, d_head),
-            Some(rope) if base.0 == "rope_theta" => Ok(top_level.unscaled(config, Some(&rope), d_head)?.0),
-            _ => Ok(top_level.unscaled(config, None, d_head)?.0),
+            Some(rope) if scales => source.read(Some(&rope)),
+            rope => Ok(source.unscaled(rope.as_ref().filter(|_| base.0 == BASE))?.0),
         }
     }
 
@@ -166,7 +158,7 @@ impl Rotary {
 }
 
 /// `rope_parameters` or `rope_scaling`, whichever is not empty. They must agree if both are given.
-fn section(config: &Config) -> Result<Option<Config>, NnError> {
+fn section(config: &Config) -> Result<Option<Config>> {
     let has_fields = |section: &Config| !section.fields().is_empty();
     let scaling = config.section("rope_scaling")?.filter(has_fields);
     match (scaling, config.section("rope_parameters")?.filter(has_fields)) {
@@ -178,7 +170,7 @@ fn section(config: &Config) -> Result<Option<Config>, NnError> {
 }
 
 /// A number under one of two names. If both are present they must be equal.
-fn either(config: &Config, names: [&str; 2], default: f64) -> Result<f64, NnError> {
+fn either(config: &Config, names: [&str; 2], default: f64) -> Result<f64> {
     match (config.positive(names[0])?, config.positive(names[1])?) {
         (Some(one), Some(other)) if one != other => {
             Err(config.wrong(names[1], &format!("the same as `{}`, which is {one}", names[0])))
@@ -187,73 +179,77 @@ fn either(config: &Config, names: [&str; 2], default: f64) -> Result<f64, NnErro
     }
 }
 
-impl TopLevel<'_> {
+/// Where a family's rotary settings are at the top level of its configuration.
+struct Source<'a> {
+    config: &'a Config,
+    d_head: usize,
+    share: Field<'a>,
+    base: Field<'a>,
+}
+
+impl Source<'_> {
     /// Unscaled rotations and their base.
-    fn unscaled(
-        &self,
-        config: &Config,
-        rope: Option<&Config>,
-        d_head: usize,
-    ) -> Result<(Rotary, f64), NnError> {
-        let own = ["partial_rotary_factor", "rope_theta"];
-        let outer_share = either(config, [self.share.0, own[0]], self.share.1)?;
-        let outer_base = match self.base.0 {
+    fn unscaled(&self, rope: Option<&Config>) -> Result<(Rotary, f64)> {
+        let Self { config, d_head, share, base } = *self;
+        let outer_share = either(config, [share.0, SHARE], share.1)?;
+        let outer_base = match base.0 {
             // The base of local layers is independent of `rope_theta`.
-            field @ "rope_local_base_freq" => config.positive_or(field, self.base.1)?,
-            field => either(config, [field, own[1]], self.base.1)?,
+            field @ "rope_local_base_freq" => config.positive_or(field, base.1)?,
+            field => either(config, [field, BASE], base.1)?,
         };
         // Some kinds of scaling read it; configurations without scaling may have it too.
         config.without_effect(&[ORIGINAL_CONTEXT]);
-        let (share, base) = match rope {
-            Some(rope) => (rope.positive_or(own[0], outer_share)?, rope.positive_or(own[1], outer_base)?),
+        let (got, base) = match rope {
+            Some(rope) => (rope.positive_or(SHARE, outer_share)?, rope.positive_or(BASE, outer_base)?),
             None => (outer_share, outer_base),
         };
-        let dims = (d_head as f64 * share) as usize;
-        if share > 1.0 || dims < 2 || !dims.is_multiple_of(2) {
+        let dims = (d_head as f64 * got) as usize;
+        if got > 1.0 || dims < 2 || !dims.is_multiple_of(2) {
             let (config, field) = match rope {
-                Some(rope) if rope.has(own[0]) => (rope, own[0]),
-                _ => (config, self.share.0),
+                Some(rope) if rope.has(SHARE) => (rope, SHARE),
+                _ => (config, share.0),
             };
             return Err(NnError::Field {
                 file: config.file().to_string(),
                 field: field.to_string(),
                 expected: format!("a share of {d_head} head coordinates that is an even number of them"),
-                got: format!("`{share}`"),
+                got: format!("`{got}`"),
             });
         }
         Ok((Rotary::plain(dims, base), base))
     }
 
-    /// Rotations with the scaling that a section describes.
-    fn scaled(&self, config: &Config, rope: &Config, d_head: usize) -> Result<Rotary, NnError> {
-        let (plain, base) = self.unscaled(config, Some(rope), d_head)?;
-        let fields = ["rope_type", "type"].map(|field| rope.has(field).then_some(field));
-        let field = fields[0].or(fields[1]).unwrap_or("rope_type");
+    /// Rotations with the scaling that a section describes, if there is one.
+    fn read(&self, rope: Option<&Config>) -> Result<Rotary> {
+        let config = self.config;
+        let (plain, base) = self.unscaled(rope)?;
+        let Some(rope) = rope else { return Ok(plain) };
+        let field = if !rope.has("rope_type") && rope.has("type") { "type" } else { "rope_type" };
         let kind = rope.text_or(field, "default")?;
-        if fields[1].is_some() && rope.text_or("type", kind)? != kind {
+        if rope.text_or("type", kind)? != kind {
             return Err(rope.wrong("type", &format!("`{kind}`, as `rope_type` says")));
         }
-        let rotary = |frequencies| Rotary { frequencies, amplitude: 1.0, longer: None };
+        let with = |frequencies| Ok(Rotary { frequencies, amplitude: 1.0, longer: None });
         match kind {
             "default" => Ok(plain),
             "linear" => {
                 let factor = rope.number("factor")?;
-                Ok(rotary(plain.frequencies.into_iter().map(|frequency| frequency / factor).collect()))
+                with(plain.frequencies.into_iter().map(|frequency| frequency / factor).collect())
             }
             "dynamic" => dynamic(plain, base, config, rope),
             "yarn" => yarn(&plain, base, config, rope),
             // `su` is an earlier name in Phi-3.
             "longrope" | "su" => longrope(&plain, config, rope),
-            "llama3" => Ok(rotary(llama3(plain.frequencies, config, rope)?)),
+            "llama3" => with(llama3(plain.frequencies, config, rope)?),
             // GGUF files store the result of Llama 3's scaling: one factor per pair.
-            "factors" => Ok(rotary(divided(&plain, rope, "factors")?)),
+            "factors" => with(divided(&plain, rope, "factors")?),
             _ => Err(rope.wrong(field, "one of default, linear, dynamic, yarn, longrope, llama3")),
         }
     }
 }
 
 /// Frequencies divided by the factors in `field`, one per pair.
-fn divided(plain: &Rotary, rope: &Config, field: &str) -> Result<Vec<f64>, NnError> {
+fn divided(plain: &Rotary, rope: &Config, field: &str) -> Result<Vec<f64>> {
     let factors = rope.positives(field)?;
     if factors.len() != plain.frequencies.len() {
         let expected = format!("{} numbers, one for each pair of coordinates", plain.frequencies.len());
@@ -264,7 +260,7 @@ fn divided(plain: &Rotary, rope: &Config, field: &str) -> Result<Vec<f64>, NnErr
 
 /// Context length before the extension. Phi-3 has it at the top level, other families in the section; the default is
 /// the model's longest sequence.
-fn original_context(config: &Config, rope: &Config) -> Result<usize, NnError> {
+fn original_context(config: &Config, rope: &Config) -> Result<usize> {
     let field = ORIGINAL_CONTEXT;
     let outer = config.has(field).then(|| config.count(field)).transpose()?;
     let inner = rope.has(field).then(|| rope.count(field)).transpose()?;
@@ -278,7 +274,7 @@ fn original_context(config: &Config, rope: &Config) -> Result<usize, NnError> {
 }
 
 /// Ratio of the extended context to the original one.
-fn extension(config: &Config, rope: &Config, original: usize) -> Result<f64, NnError> {
+fn extension(config: &Config, rope: &Config, original: usize) -> Result<f64> {
     match rope.positive("factor")? {
         Some(factor) => Ok(factor),
         None => Ok(config.count("max_position_embeddings")? as f64 / original as f64),
@@ -286,7 +282,7 @@ fn extension(config: &Config, rope: &Config, original: usize) -> Result<f64, NnE
 }
 
 /// Dynamic NTK scaling: beyond `max_position_embeddings` the base grows with the sequence length.
-fn dynamic(plain: Rotary, base: f64, config: &Config, rope: &Config) -> Result<Rotary, NnError> {
+fn dynamic(plain: Rotary, base: f64, config: &Config, rope: &Config) -> Result<Rotary> {
     let factor = rope.number("factor")?;
     let than = config.count("max_position_embeddings")?;
     // transformers uses `max_position_embeddings` instead.
@@ -302,7 +298,7 @@ fn dynamic(plain: Rotary, base: f64, config: &Config, rope: &Config) -> Result<R
 
 /// YaRN. Pairs with more than `beta_fast` turns in the original context keep their frequency, those with fewer than
 /// `beta_slow` turns are divided by `factor`, and those between are interpolated linearly in the pair's index.
-fn yarn(plain: &Rotary, base: f64, config: &Config, rope: &Config) -> Result<Rotary, NnError> {
+fn yarn(plain: &Rotary, base: f64, config: &Config, rope: &Config) -> Result<Rotary> {
     let original = original_context(config, rope)?;
     let factor = extension(config, rope, original)?;
     let mscale = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
@@ -332,7 +328,7 @@ fn yarn(plain: &Rotary, base: f64, config: &Config, rope: &Config) -> Result<Rot
 }
 
 /// LongRoPE: one divisor per pair, with a second set for sequences longer than the original context.
-fn longrope(plain: &Rotary, config: &Config, rope: &Config) -> Result<Rotary, NnError> {
+fn longrope(plain: &Rotary, config: &Config, rope: &Config) -> Result<Rotary> {
     let original = original_context(config, rope)?;
     let factor = extension(config, rope, original)?;
     let by_default = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
@@ -346,7 +342,7 @@ fn longrope(plain: &Rotary, config: &Config, rope: &Config) -> Result<Rotary, Nn
 
 /// Llama 3. Wavelengths above context/`low_freq_factor` are stretched by `factor`, those below
 /// context/`high_freq_factor` are kept, and those between are interpolated.
-fn llama3(plain: Vec<f64>, config: &Config, rope: &Config) -> Result<Vec<f64>, NnError> {
+fn llama3(plain: Vec<f64>, config: &Config, rope: &Config) -> Result<Vec<f64>> {
     let factor = rope.number("factor")?;
     let (low, high) = (rope.number("low_freq_factor")?, rope.number("high_freq_factor")?);
     let context = original_context(config, rope)? as f64;

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::error::NnError;
+use super::error::Result;
 
 /// A prefix tree of token sequences: a common prefix is stored, and later computed, once.
 ///
@@ -8,13 +8,13 @@ use super::error::NnError;
 #[derive(Debug, Clone, Default)]
 pub struct TokenTree {
     /// Token of each node, parents before children.
-    ids: Vec<u32>,
-    /// Position of each node.
-    positions: Vec<u32>,
+    pub(super) ids: Vec<u32>,
+    /// Position of each node in its sequences.
+    pub(super) positions: Vec<u32>,
     /// By length: the nodes of the sequences that are no prefix of another, path after path.
     paths: BTreeMap<usize, Vec<u32>>,
     /// Last node of each sequence, in input order.
-    ends: Vec<u32>,
+    pub(super) ends: Vec<u32>,
 }
 
 impl TokenTree {
@@ -22,7 +22,7 @@ impl TokenTree {
     /// Prefixes are shared between neighbours, so `sorted` should be in lexicographic order.
     ///
     /// Fails on an empty sequence.
-    pub fn of_sorted(sorted: &[&[u32]], most_nodes: usize) -> Result<Vec<Self>, NnError> {
+    pub fn of_sorted(sorted: &[&[u32]], most_nodes: usize) -> Result<Vec<Self>> {
         let mut trees: Vec<Self> = Vec::new();
         let mut tree = Self::default();
         let mut path: Vec<u32> = Vec::new();
@@ -60,28 +60,13 @@ impl TokenTree {
         self.paths.entry(path.len()).or_default().extend_from_slice(path);
     }
 
-    /// Token of each node.
-    pub fn ids(&self) -> &[u32] {
-        &self.ids
-    }
-
-    /// Position of each node in its sequences.
-    pub fn positions(&self) -> &[u32] {
-        &self.positions
-    }
-
-    /// Last node of each sequence, in input order.
-    pub fn ends(&self) -> &[u32] {
-        &self.ends
-    }
-
     /// Groups of equally long paths, shortest first: the length, and the nodes path after path. Every node is on a path.
-    pub fn paths(&self) -> impl Iterator<Item = (usize, &[u32])> {
+    pub(super) fn paths(&self) -> impl Iterator<Item = (usize, &[u32])> {
         self.paths.iter().map(|(&length, nodes)| (length, nodes.as_slice()))
     }
 
     /// Index of each node's first occurrence in the concatenation of all [`TokenTree::paths`].
-    pub fn places(&self) -> Vec<u32> {
+    pub(super) fn places(&self) -> Vec<u32> {
         let mut places = vec![u32::MAX; self.ids.len()];
         for (place, &node) in (0..).zip(self.paths.values().flatten()) {
             let first = &mut places[node as usize];
@@ -110,21 +95,21 @@ mod tests {
             let mut spelled = Vec::new();
             for tree in &trees {
                 let longest = tree.paths().map(|(length, _)| length).max().expect("a path");
-                prop_assert!(tree.ids().len() <= most.max(longest));
+                prop_assert!(tree.ids.len() <= most.max(longest));
                 let places = tree.places();
                 let all: Vec<u32> = tree.paths().flat_map(|(_, nodes)| nodes.to_vec()).collect();
                 for (node, &place) in (0..).zip(&places) {
                     prop_assert_eq!(all[place as usize], node);
                 }
-                for &end in tree.ends() {
+                for &end in &tree.ends {
                     let path = tree.paths().find_map(|(length, nodes)| {
                         let paths = nodes.chunks(length);
                         paths.filter_map(|path| path.iter().position(|&n| n == end).map(|at| &path[..=at])).next()
                     });
                     let path = path.expect("a path holds it");
-                    let positions: Vec<u32> = path.iter().map(|&n| tree.positions()[n as usize]).collect();
+                    let positions: Vec<u32> = path.iter().map(|&n| tree.positions[n as usize]).collect();
                     prop_assert_eq!(positions, (0..path.len() as u32).collect::<Vec<_>>());
-                    spelled.push(path.iter().map(|&n| tree.ids()[n as usize]).collect::<Vec<u32>>());
+                    spelled.push(path.iter().map(|&n| tree.ids[n as usize]).collect::<Vec<u32>>());
                 }
             }
             prop_assert_eq!(spelled, sequences);
@@ -135,9 +120,9 @@ mod tests {
     fn shared_beginnings_are_held_once() {
         let trees = TokenTree::of_sorted(&[&[7], &[7, 1, 2], &[7, 1, 3], &[7, 2]], 100).expect("trees");
         assert_eq!(trees.len(), 1);
-        assert_eq!(trees[0].ids(), [7, 1, 2, 3, 2]);
-        assert_eq!(trees[0].positions(), [0, 1, 2, 2, 1]);
-        assert_eq!(trees[0].ends(), [0, 2, 3, 4]);
+        assert_eq!(trees[0].ids, [7, 1, 2, 3, 2]);
+        assert_eq!(trees[0].positions, [0, 1, 2, 2, 1]);
+        assert_eq!(trees[0].ends, [0, 2, 3, 4]);
         assert!(TokenTree::of_sorted(&[&[]], 100).is_err());
     }
 }

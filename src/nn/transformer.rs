@@ -12,7 +12,8 @@ use candle_core::{Device, Error, Tensor};
 
 use self::pass::{KeptTables, Pass};
 use super::architecture::{Architecture, NormKind, Residual};
-use super::{Config, NnError, Weights, families, ops};
+use super::error::{NnError, Result};
+use super::{Config, Weights, families, ops};
 use crate::base::{HookPoint, Matrix, Site, TokenBatch};
 use crate::linalg::has_half_products;
 
@@ -39,7 +40,7 @@ pub struct Transformer {
 
 impl Transformer {
     /// Builds the model. Fails if a weight is missing or its shape contradicts the configuration.
-    pub fn new(config: &Config, weights: &Weights) -> Result<Self, NnError> {
+    pub fn new(config: &Config, weights: &Weights) -> Result<Self> {
         let config = &config.held_to(weights.len());
         let architecture = families::architecture(config)?;
         let parts = families::parts(&architecture, config, weights)?;
@@ -50,7 +51,7 @@ impl Transformer {
     /// stream, norms, attention and the unembedding stay in f32.
     ///
     /// No effect if the processor lacks bf16 products or the weights are on a GPU.
-    pub fn with_half_products(mut self) -> Result<Self, NnError> {
+    pub fn with_half_products(mut self) -> Result<Self> {
         if has_half_products() && self.device().is_cpu() {
             self.parts.blocks.iter_mut().flat_map(Block::maps).try_for_each(Linear::round)?;
         }
@@ -58,8 +59,8 @@ impl Transformer {
     }
 
     /// The same model with its weights on a device. A GPU runs candle's operations, so results differ by rounding.
-    pub fn on_device(mut self, device: &Device) -> Result<Self, NnError> {
-        let to_device = |tensor: &mut Tensor| -> Result<(), NnError> {
+    pub fn on_device(mut self, device: &Device) -> Result<Self> {
+        let to_device = |tensor: &mut Tensor| -> Result<()> {
             *tensor = tensor.to_device(device)?;
             Ok(())
         };
@@ -88,7 +89,7 @@ impl Transformer {
     }
 
     /// Fails with the reason if the model lacks a hook point.
-    pub fn check_hook(&self, hook: HookPoint) -> Result<(), NnError> {
+    pub fn check_hook(&self, hook: HookPoint) -> Result<()> {
         let HookPoint::Block { layer, site } = hook else { return Ok(()) };
         let n_layers = self.architecture.n_layers;
         if layer >= n_layers {
@@ -104,7 +105,7 @@ impl Transformer {
     }
 
     /// Width of the activations at a hook point.
-    pub fn width(&self, hook: HookPoint) -> Result<usize, NnError> {
+    pub fn width(&self, hook: HookPoint) -> Result<usize> {
         self.check_hook(hook)?;
         let a = &self.architecture;
         Ok(match hook {
@@ -115,18 +116,13 @@ impl Transformer {
     }
 
     /// Fails on ids outside the vocabulary and on sequences that are too long.
-    pub fn check_tokens(&self, tokens: &TokenBatch) -> Result<(), NnError> {
+    pub fn check_tokens(&self, tokens: &TokenBatch) -> Result<()> {
         let cols = tokens.cols();
         self.check_ids(tokens.ids(), cols, |at| [at / cols, at % cols])
     }
 
     /// Checks ids of sequences with at most `longest` tokens; `place` gives the row and column of an id.
-    fn check_ids(
-        &self,
-        ids: &[u32],
-        longest: usize,
-        place: impl Fn(usize) -> [usize; 2],
-    ) -> Result<(), NnError> {
+    fn check_ids(&self, ids: &[u32], longest: usize, place: impl Fn(usize) -> [usize; 2]) -> Result<()> {
         self.check_length(longest)?;
         let vocab = self.architecture.vocab;
         let Some(at) = ids.iter().position(|&id| id as usize >= vocab) else { return Ok(()) };
@@ -134,7 +130,7 @@ impl Transformer {
         Err(NnError::TokenOutOfVocabulary { id: ids[at], row, col, vocab })
     }
 
-    fn check_length(&self, cols: usize) -> Result<(), NnError> {
+    fn check_length(&self, cols: usize) -> Result<()> {
         let n_ctx = self.architecture.n_ctx;
         if cols > n_ctx { Err(NnError::TooLong { cols, n_ctx }) } else { Ok(()) }
     }
@@ -142,13 +138,13 @@ impl Transformer {
     /// Runs tokens `[batch, positions]` through the model.
     ///
     /// Fails on ids outside the vocabulary, on sequences that are too long and on hook points that the model lacks.
-    pub fn forward(&self, tokens: &TokenBatch, request: Request<'_>) -> Result<ForwardPass, NnError> {
+    pub fn forward(&self, tokens: &TokenBatch, request: Request<'_>) -> Result<ForwardPass> {
         self.check_tokens(tokens)?;
         self.forward_ids(&self.ids_of(tokens)?, request, None)
     }
 
     /// Logits `[rows, vocab]` of outputs of the final norm, `[rows, d_model]` row after row.
-    pub fn logits_of(&self, normed: &[f32]) -> Result<Matrix, NnError> {
+    pub fn logits_of(&self, normed: &[f32]) -> Result<Matrix> {
         let width = self.architecture.d_model;
         let normed = Tensor::from_slice(normed, (normed.len() / width, width), self.device())?;
         matrix_of(Some(ops::on_all_threads(|| self.unembed(&normed))?))
@@ -158,7 +154,7 @@ impl Transformer {
     /// residual stream, with g the weight of the final norm. The mean is subtracted only if that norm is a layer norm.
     ///
     /// Leaves out the norm's division, all biases and the soft cap.
-    pub fn direct_logits(&self, directions: &Matrix) -> Result<Matrix, NnError> {
+    pub fn direct_logits(&self, directions: &Matrix) -> Result<Matrix> {
         let shape = (directions.rows(), directions.cols());
         let x = Tensor::from_slice(directions.data(), shape, self.device())?;
         let x = match (&self.parts.final_norm, self.architecture.norm) {
@@ -174,7 +170,7 @@ impl Transformer {
 
     /// Logits `[batch, positions, vocab]` of ids `[batch, positions]` (u32), differentiable with respect to weights
     /// that are candle variables.
-    pub fn logits(&self, ids: &Tensor) -> Result<Tensor, NnError> {
+    pub fn logits(&self, ids: &Tensor) -> Result<Tensor> {
         let (batch, positions) = ids.dims2()?;
         let logits = self.forward_ids(ids, Request::of_output(Output::Logits), None)?.output;
         let logits = logits.ok_or_else(|| Error::msg("the pass ended without logits"))?;
@@ -182,7 +178,7 @@ impl Transformer {
     }
 
     /// Logits `[rows, vocab]` of outputs of the final norm `[rows, d_model]`.
-    pub fn unembed(&self, normed: &Tensor) -> Result<Tensor, NnError> {
+    pub fn unembed(&self, normed: &Tensor) -> Result<Tensor> {
         let logits = self.parts.unembedding.forward(normed, None)?;
         let logits = scaled(logits, self.architecture.logit_scale)?;
         match self.architecture.logit_cap {
@@ -193,7 +189,7 @@ impl Transformer {
 }
 
 /// The output of a pass as a matrix in main memory.
-fn matrix_of(tensor: Option<Tensor>) -> Result<Matrix, NnError> {
+fn matrix_of(tensor: Option<Tensor>) -> Result<Matrix> {
     let tensor = tensor.ok_or_else(|| Error::msg("the pass ended without its output"))?;
     let (rows, cols) = tensor.dims2()?;
     let mut matrix = Matrix::zeros(rows, cols);

@@ -112,11 +112,6 @@ impl Packed {
         Self::new(Encoding::F32, bytes, rows, cols)
     }
 
-    /// How the numbers are stored.
-    pub fn encoding(&self) -> Encoding {
-        self.encoding
-    }
-
     /// Rows and columns.
     pub fn dims(&self) -> [usize; 2] {
         [self.rows, self.cols]
@@ -194,14 +189,10 @@ impl Packed {
         })
     }
 
-    /// x·Wᵀ `[n, rows]` of `x` `[n, cols]`, row after row. `None` if `x` is not whole rows.
+    /// Products x·Wᵀ `[n, rows]` of `x` `[n, cols]` with several matrices. `None` if they do not have the same number of
+    /// columns or `x` is not whole rows.
     ///
     /// Uses all threads, or with `alone` only the calling one. The result for a row of `x` does not depend on the others.
-    pub fn multiply(&self, x: &[f32], alone: bool) -> Option<Vec<f32>> {
-        Some(Self::multiply_each(x, &[self], alone)?.swap_remove(0))
-    }
-
-    /// [`Packed::multiply`] with several matrices. `None` if they do not have the same number of columns.
     pub fn multiply_each(x: &[f32], matrices: &[&Self], alone: bool) -> Option<Vec<Vec<f32>>> {
         let cols = matrices.first()?.cols;
         let fit =

@@ -32,6 +32,9 @@ pub fn unit_columns(encoding: Encoding) -> Option<usize> {
     }
 }
 
+/// The first byte of each row of a tile.
+type RowStarts = [*const u8; ROWS];
+
 /// Consecutive rows of whole blocks.
 #[derive(Clone, Copy)]
 pub struct TileRows<'a> {
@@ -50,7 +53,7 @@ impl TileRows<'_> {
     }
 
     /// The starts of the rows of a tile. Missing rows are replaced by the last one.
-    fn tile(&self, nth: usize) -> [*const u8; ROWS] {
+    fn tile(&self, nth: usize) -> RowStarts {
         std::array::from_fn(|r| {
             let row = (nth * ROWS + r).min(self.count() - 1);
             self.bytes[row * self.row_bytes..][..self.row_bytes].as_ptr()
@@ -120,7 +123,7 @@ impl TileRows<'_> {
 #[expect(unsafe_code, reason = "vectors are read and written through pointers")]
 unsafe fn multiply_tiles<const M: usize>(
     encoding: Encoding,
-    tiles: &[[*const u8; ROWS]; TILES],
+    tiles: &[RowStarts; TILES],
     left: &[f32],
     unit: usize,
     next: &[u8],
@@ -168,7 +171,7 @@ struct Sink<'a, const M: usize> {
 #[expect(unsafe_code, reason = "vectors are read through pointers")]
 unsafe fn decode_unit<const M: usize>(
     encoding: Encoding,
-    rows: &[*const u8; ROWS],
+    rows: &RowStarts,
     start: usize,
     to: &mut Sink<'_, M>,
 ) {

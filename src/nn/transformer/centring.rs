@@ -8,7 +8,7 @@ use candle_core::Tensor;
 
 use super::{Block, FeedForward, Linear, Parts, Transformer};
 use crate::nn::architecture::{NormKind, Residual};
-use crate::nn::error::NnError;
+use crate::nn::error::{NnError, Result};
 use crate::nn::rows::Rows;
 
 impl Transformer {
@@ -16,7 +16,7 @@ impl Transformer {
     /// Neurons, heads and logits do not change.
     ///
     /// Fails if anything but a layer norm reads the residual stream.
-    pub fn centred(mut self) -> Result<Self, NnError> {
+    pub fn centred(mut self) -> Result<Self> {
         self.check_centring()?;
         let parts = &mut self.parts;
         parts.embedding = centred_rows(&parts.embedding)?;
@@ -32,7 +32,7 @@ impl Transformer {
         Ok(self)
     }
 
-    fn check_centring(&self) -> Result<(), NnError> {
+    fn check_centring(&self) -> Result<()> {
         let Parts { blocks, final_norm, embedding_norm, .. } = &self.parts;
         let mut readers =
             blocks.iter().flat_map(|block| [&block.attention_norm, &block.mlp_norm]).chain([final_norm]);
@@ -57,7 +57,7 @@ impl Transformer {
 }
 
 /// Subtracts the mean of each row.
-fn centred_rows(rows: &Rows) -> Result<Rows, NnError> {
+fn centred_rows(rows: &Rows) -> Result<Rows> {
     let (mut entries, width) = rows.to_f32()?;
     for row in entries.chunks_exact_mut(width) {
         let mean = row.iter().copied().map(f64::from).sum::<f64>() / width as f64;
@@ -68,7 +68,7 @@ fn centred_rows(rows: &Rows) -> Result<Rows, NnError> {
 }
 
 /// Gives the outputs of a map mean zero: subtracts the mean row from each row, and the mean of the bias from the bias.
-fn centre_outputs(map: &mut Linear) -> Result<(), NnError> {
+fn centre_outputs(map: &mut Linear) -> Result<()> {
     let device = map.weight.device().clone();
     let (mut entries, width) = map.weight.to_f32()?;
     let rows = entries.len() / width;

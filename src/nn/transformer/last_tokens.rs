@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::{Output, Pass, Request, Transformer, matrix_of};
 use crate::base::{HookPoint, Matrix, Site};
 use crate::nn::attention::{AttentionRule, Heads, PositionTables, attention};
-use crate::nn::error::NnError;
+use crate::nn::error::Result;
 use crate::nn::token_tree::TokenTree;
 
 /// The structure of a [`TokenTree`], as index tensors (u32) on the model's device.
@@ -49,10 +49,10 @@ impl Transformer {
     /// are computed once, and the last block computes only the last tokens.
     ///
     /// Fails on ids outside the vocabulary, on sequences that are too long and on hook points that the model lacks.
-    pub fn activations_at_ends(&self, tree: &TokenTree, hook: HookPoint) -> Result<Matrix, NnError> {
+    pub fn activations_at_ends(&self, tree: &TokenTree, hook: HookPoint) -> Result<Matrix> {
         self.check_hook(hook)?;
         let longest = tree.paths().map(|(length, _)| length).max().unwrap_or(0);
-        self.check_ids(tree.ids(), longest, |at| [0, tree.positions()[at] as usize])?;
+        self.check_ids(&tree.ids, longest, |at| [0, tree.positions[at] as usize])?;
         let indices = |indices: &[u32]| Tensor::from_slice(indices, indices.len(), self.device());
         let mut paths = Vec::new();
         let mut tables = Vec::new();
@@ -60,7 +60,7 @@ impl Transformer {
             paths.push((nodes.len() / length, indices(nodes)?));
             tables.push(self.tables(length));
         }
-        let ends = indices(tree.ends())?;
+        let ends = indices(&tree.ends)?;
         // The block whose attention is the last operation that mixes positions before the hook point.
         let last_layer = match hook {
             HookPoint::Embed | HookPoint::Block { site: Site::ResidPre, .. } => None,
@@ -70,7 +70,8 @@ impl Transformer {
         let mut pass = Pass::new(1, tables, request);
         pass.tree =
             Some(TreePass { paths, places: indices(&tree.places())?, ends: ends.clone(), last_layer });
-        let found = self.run(&indices(tree.ids())?, Some(tree.positions().to_vec()), pass)?;
+        pass.places = Some(tree.positions.clone());
+        let found = self.run(&indices(&tree.ids)?, pass)?;
         match (found.activations.into_iter().next(), last_layer) {
             (Some(rows), None) => matrix_of(Some(rows.index_select(&ends, 0)?)),
             (rows, _) => matrix_of(rows),

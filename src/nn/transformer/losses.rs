@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Edit, Output, Pass, Request, Transformer};
 use crate::base::{HookPoint, Matrix, Site, TokenBatch};
-use crate::nn::error::NnError;
+use crate::nn::error::Result;
 use crate::nn::ops;
 
 /// Logits in memory at once (64 MB). The unembedding is read once for all of them.
@@ -12,19 +12,14 @@ const MAX_LOGITS: usize = 1 << 24;
 
 impl Transformer {
     /// Losses in nats of every token but the first of each sequence, `[batch · (positions − 1)]`.
-    pub fn losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Vec<f32>, NnError> {
+    pub fn losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Vec<f32>> {
         let pass = self.forward(tokens, Request { edit, ..Request::of_output(Output::FinalNorm) })?;
         pass.output.map_or(Ok(Vec::new()), |normed| self.losses_of(&normed, tokens))
     }
 
     /// [`Transformer::losses`] with the activations at `hook` replaced by `rows` `[batch · positions, width]`. For the
     /// residual stream between blocks only the later blocks are run.
-    pub fn losses_given(
-        &self,
-        tokens: &TokenBatch,
-        hook: HookPoint,
-        rows: &[f32],
-    ) -> Result<Vec<f32>, NnError> {
+    pub fn losses_given(&self, tokens: &TokenBatch, hook: HookPoint, rows: &[f32]) -> Result<Vec<f32>> {
         let layer = match hook {
             HookPoint::Block { layer, site: Site::ResidPre } => layer,
             HookPoint::Block { layer, site: Site::ResidPost } => layer + 1,
@@ -44,7 +39,7 @@ impl Transformer {
     }
 
     /// Losses from the final norm's output `[batch · positions, d_model]`.
-    fn losses_of(&self, normed: &Tensor, tokens: &TokenBatch) -> Result<Vec<f32>, NnError> {
+    fn losses_of(&self, normed: &Tensor, tokens: &TokenBatch) -> Result<Vec<f32>> {
         let (batch, positions) = (tokens.rows(), tokens.cols());
         let width = self.architecture.d_model;
         let predicting = normed

@@ -5,12 +5,12 @@ use std::sync::{Arc, PoisonError};
 use candle_core::Tensor;
 
 use super::last_tokens::TreePass;
-use super::parts::{Block, FeedForward, Norm, Projections};
+use super::parts::{FeedForward, Norm, Projections};
 use super::{Transformer, scaled};
 use crate::base::{HookPoint, Matrix, Site};
 use crate::nn::architecture::{Architecture, Positions, Residual};
 use crate::nn::attention::{AttentionRule, Heads, PositionTables, attention, attention_with_past};
-use crate::nn::error::NnError;
+use crate::nn::error::{NnError, Result};
 use crate::nn::keys_values::KeysValues;
 use crate::nn::linear::forward_each;
 use crate::nn::ops;
@@ -79,6 +79,8 @@ const REGIMES_KEPT: usize = 4;
 pub(super) struct Pass<'a> {
     /// Sequences.
     pub batch: usize,
+    /// Position of each row `[N]`. The default is that of equally long sequences from their first token.
+    pub places: Option<Vec<u32>>,
     /// One table per sequence in `past`, or per length in `tree`, or a single one.
     pub tables: Vec<SharedTables>,
     /// Prefix cache of each sequence.
@@ -92,11 +94,12 @@ pub(super) struct Pass<'a> {
 impl<'a> Pass<'a> {
     /// A pass over `batch` sequences from their first token.
     pub fn new(batch: usize, tables: Vec<SharedTables>, request: Request<'a>) -> Self {
-        Self { batch, tables, past: None, tree: None, request, found: vec![None; request.hooks.len()] }
+        let found = vec![None; request.hooks.len()];
+        Self { batch, places: None, tables, past: None, tree: None, request, found }
     }
 
     /// Edits an activation `[N, width]` if requested and stores it if requested. `None` if nothing more is needed.
-    fn hook(&mut self, hook: HookPoint, x: Tensor) -> Result<Option<Tensor>, NnError> {
+    fn hook(&mut self, hook: HookPoint, x: Tensor) -> Result<Option<Tensor>> {
         let x = match self.request.edit {
             Some(edit) if edit.hook == hook => edited(&x, edit)?,
             _ => x,
@@ -112,7 +115,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-fn edited(x: &Tensor, edit: Edit<'_>) -> Result<Tensor, NnError> {
+fn edited(x: &Tensor, edit: Edit<'_>) -> Result<Tensor> {
     let (rows, cols) = x.dims2()?;
     let wrong = |got| NnError::EditShape { hook: edit.hook, expected: [rows, cols], got };
     let entries = x.flatten_all()?.to_vec1::<f32>()?;
@@ -131,51 +134,36 @@ impl Transformer {
         ids: &Tensor,
         request: Request<'_>,
         past: Option<&mut [KeysValues]>,
-    ) -> Result<ForwardPass, NnError> {
+    ) -> Result<ForwardPass> {
         for hook in request.hooks.iter().copied().chain(request.edit.map(|edit| edit.hook)) {
             self.check_hook(hook)?;
         }
         let (batch, positions) = ids.dims2()?;
-        let firsts: Option<Vec<usize>> =
-            past.as_ref().map(|past| past.iter().map(KeysValues::positions).collect());
-        let tables = match &firsts {
-            None => vec![self.tables(positions)],
-            Some(firsts) => firsts.iter().map(|first| self.tables(first + positions)).collect(),
+        let firsts = match &past {
+            Some(past) => past.iter().map(KeysValues::positions).collect(),
+            None => vec![0],
         };
-        let of_sequence = |first: &usize| (*first..*first + positions).map(|position| position as u32);
-        let places = firsts.map(|firsts| firsts.iter().flat_map(of_sequence).collect());
-        let pass = Pass { past, ..Pass::new(batch, tables, request) };
-        self.run(&ids.flatten_all()?, places, pass)
+        let tables = firsts.iter().map(|first| self.tables(first + positions)).collect();
+        let of_sequence = |&first: &usize| first as u32..(first + positions) as u32;
+        let places = past.is_some().then(|| firsts.iter().flat_map(of_sequence).collect());
+        self.run(&ids.flatten_all()?, Pass { places, past, ..Pass::new(batch, tables, request) })
     }
 
-    /// The forward pass of `ids` `[N]` (u32) at positions `places` `[N]`. The default of `places` is that of equally
-    /// long sequences from their first token.
-    pub(super) fn run(
-        &self,
-        ids: &Tensor,
-        places: Option<Vec<u32>>,
-        mut pass: Pass<'_>,
-    ) -> Result<ForwardPass, NnError> {
+    /// The forward pass of `ids` `[N]` (u32).
+    pub(super) fn run(&self, ids: &Tensor, mut pass: Pass<'_>) -> Result<ForwardPass> {
         let embedded = self.parts.embedding.select(ids)?; // [N, d_model]
         let Some(embedded) = pass.hook(HookPoint::Embed, embedded)? else { return Ok(pass.finish(None)) };
         let embedded = scaled(embedded, self.architecture.embedding_scale)?;
-        let placed = self.add_positions(embedded, pass.batch, places)?;
+        let placed = self.add_positions(embedded, pass.batch, pass.places.take())?;
         let x = self.normed(&placed, &self.parts.embedding_norm)?; // [N, d_model]
         self.layers_from(0, x, pass)
     }
 
     /// The forward pass from the residual stream `x` `[N, d_model]` before block `first`.
-    pub(super) fn layers_from(
-        &self,
-        first: usize,
-        mut x: Tensor,
-        mut pass: Pass<'_>,
-    ) -> Result<ForwardPass, NnError> {
-        for (layer, block) in self.parts.blocks.iter().enumerate().skip(first) {
-            match self.block(layer, block, x, &mut pass)? {
-                Some(next) => x = next,
-                None => return Ok(pass.finish(None)),
-            }
+    pub(super) fn layers_from(&self, first: usize, mut x: Tensor, mut pass: Pass<'_>) -> Result<ForwardPass> {
+        for layer in first..self.parts.blocks.len() {
+            let Some(next) = self.block(layer, x, &mut pass)? else { return Ok(pass.finish(None)) };
+            x = next;
         }
         let normed = self.normed(&x, &self.parts.final_norm)?; // [N, d_model]
         let output = match pass.request.output {
@@ -187,19 +175,14 @@ impl Transformer {
     }
 
     /// One block, from the residual stream `x` `[N, d_model]` to the next. `None` if the request is complete.
-    fn block(
-        &self,
-        layer: usize,
-        block: &Block,
-        x: Tensor,
-        pass: &mut Pass<'_>,
-    ) -> Result<Option<Tensor>, NnError> {
+    fn block(&self, layer: usize, x: Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>> {
+        let block = &self.parts.blocks[layer];
         let at = |site| HookPoint::Block { layer, site };
         let residual = self.architecture.residual;
         let Some(x) = pass.hook(at(Site::ResidPre), x)? else { return Ok(None) }; // [N, d_model]
         let normed = self.normed(&x, &block.attention_norm)?; // [N, d_model]
         let x = if residual == Residual::Normed { normed.clone() } else { x };
-        let z = self.attention(layer, block, &normed, pass)?; // [N, n_heads · d_head]
+        let z = self.attention(layer, &normed, pass)?; // [N, n_heads · d_head]
         let (x, z) = match &pass.tree {
             Some(tree) => (tree.needed(layer, x)?, tree.needed(layer, z)?),
             None => (x, z),
@@ -216,7 +199,7 @@ impl Transformer {
         };
         let normed = self.normed(&middle, &block.mlp_norm)?; // [N, d_model]
         let middle = if residual == Residual::Normed { normed.clone() } else { middle };
-        let Some(mlp_out) = self.feed_forward(layer, block, &normed, pass)? else { return Ok(None) };
+        let Some(mlp_out) = self.feed_forward(layer, &normed, pass)? else { return Ok(None) };
         let added = self.scaled_output(mlp_out, &block.mlp_post_norm)?;
         let Some(mlp_out) = pass.hook(at(Site::MlpOut), added)? else { return Ok(None) };
         let next = match residual {
@@ -227,20 +210,13 @@ impl Transformer {
     }
 
     /// Concatenated outputs of the heads `[N, n_heads · d_head]`, from the normed stream `[N, d_model]`.
-    fn attention(
-        &self,
-        layer: usize,
-        block: &Block,
-        normed: &Tensor,
-        pass: &mut Pass<'_>,
-    ) -> Result<Tensor, NnError> {
-        let a = &self.architecture;
+    fn attention(&self, layer: usize, normed: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let (a, block) = (&self.architecture, &self.parts.blocks[layer]);
         let [mut q, mut k, mut v] = self.project(&block.projections, normed)?;
-        if let Some(norm) = &block.query_norm {
-            q = self.norm_heads(&q, norm)?;
-        }
-        if let Some(norm) = &block.key_norm {
-            k = self.norm_heads(&k, norm)?;
+        for (heads, norm) in [(&mut q, &block.query_norm), (&mut k, &block.key_norm)] {
+            if norm.is_some() {
+                *heads = Heads::of_rows(self.normed(&heads.contiguous(a.d_head)?, norm)?, a.d_head)?;
+            }
         }
         if let Some(limit) = a.projection_limit {
             for heads in [&mut q, &mut k, &mut v] {
@@ -262,7 +238,7 @@ impl Transformer {
     }
 
     /// Queries, keys and values of the normed stream `[N, d_model]`.
-    fn project(&self, projections: &Projections, normed: &Tensor) -> Result<[Heads; 3], NnError> {
+    fn project(&self, projections: &Projections, normed: &Tensor) -> Result<[Heads; 3]> {
         let Architecture { d_head: d, n_heads: count, n_kv_heads: kv_count, .. } = self.architecture;
         Ok(match projections {
             Projections::FusedByHead(map) => {
@@ -282,15 +258,9 @@ impl Transformer {
     }
 
     /// Output of the MLP `[N, d_model]`, from the normed stream `[N, d_model]`. `None` if the request is complete.
-    fn feed_forward(
-        &self,
-        layer: usize,
-        block: &Block,
-        normed: &Tensor,
-        pass: &mut Pass<'_>,
-    ) -> Result<Option<Tensor>, NnError> {
+    fn feed_forward(&self, layer: usize, normed: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>> {
         let a = &self.architecture;
-        let mlp = match &block.mlp {
+        let mlp = match &self.parts.blocks[layer].mlp {
             FeedForward::Dense(mlp) => mlp,
             FeedForward::Mixture(mixture) => return Ok(Some(mixture.forward(normed, a)?)),
         };
@@ -300,23 +270,14 @@ impl Transformer {
     }
 
     /// What attention or MLP adds to the residual stream: its output, normed and scaled.
-    fn scaled_output(&self, output: Tensor, norm: &Option<Norm>) -> Result<Tensor, NnError> {
+    fn scaled_output(&self, output: Tensor, norm: &Option<Norm>) -> Result<Tensor> {
         Ok(scaled(self.normed(&output, norm)?, self.architecture.residual_scale)?)
     }
 
-    fn norm(&self, x: &Tensor, norm: &Norm) -> Result<Tensor, NnError> {
-        Ok(ops::norm(x, norm, self.architecture.norm, self.architecture.norm_eps)?)
-    }
-
     /// The normed rows, or the rows themselves without a norm.
-    pub(super) fn normed(&self, x: &Tensor, norm: &Option<Norm>) -> Result<Tensor, NnError> {
-        norm.as_ref().map_or(Ok(x.clone()), |norm| self.norm(x, norm))
-    }
-
-    fn norm_heads(&self, heads: &Heads, norm: &Norm) -> Result<Heads, NnError> {
-        let d = self.architecture.d_head;
-        let rows = heads.contiguous(d)?; // [N, count · d_head]
-        Ok(Heads::of_rows(self.norm(&rows, norm)?, d)?)
+    pub(super) fn normed(&self, x: &Tensor, norm: &Option<Norm>) -> Result<Tensor> {
+        let Some(norm) = norm else { return Ok(x.clone()) };
+        Ok(ops::norm(x, norm, self.architecture.norm, self.architecture.norm_eps)?)
     }
 
     /// The position tables of sequences of `positions` positions; they may be longer.
@@ -328,7 +289,7 @@ impl Transformer {
         let regime = self.architecture.rotaries().map(|rotary| rotary.map_or(0, |r| r.regime(positions)));
         let mut kept = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = kept.iter().position(|(of, _)| *of == regime) {
-            if kept[at].1[0].positions() >= positions {
+            if kept[at].1[0].positions >= positions {
                 return kept[at].1.clone();
             }
             kept.remove(at);
@@ -343,8 +304,8 @@ impl Transformer {
         tables
     }
 
-    /// Adds the learned position embedding, if any, to `[N, d_model]`; see [`Transformer::run`] for `places`.
-    fn add_positions(&self, x: Tensor, batch: usize, places: Option<Vec<u32>>) -> Result<Tensor, NnError> {
+    /// Adds the learned position embedding, if any, to `[N, d_model]`; see [`Pass::places`].
+    fn add_positions(&self, x: Tensor, batch: usize, places: Option<Vec<u32>>) -> Result<Tensor> {
         let Some(table) = &self.parts.position_embedding else { return Ok(x) };
         let (n, width) = x.dims2()?;
         let Some(places) = places else {

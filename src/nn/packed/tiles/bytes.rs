@@ -1,17 +1,11 @@
 //! Byte vectors of sixteen rows: loads, transposes, nibbles.
 
-use std::arch::x86_64::{
-    __m512, __m512i, _mm_loadu_si128, _mm_set_epi32, _mm512_and_si512, _mm512_broadcast_i32x4,
-    _mm512_castsi128_si512, _mm512_cvtepi32_epi16, _mm512_cvtph_ps, _mm512_inserti32x4, _mm512_loadu_si512,
-    _mm512_mask_add_epi8, _mm512_permutexvar_epi32, _mm512_set_epi32, _mm512_set1_epi8, _mm512_shuffle_epi8,
-    _mm512_srli_epi16, _mm512_srli_epi32, _mm512_sub_epi8, _mm512_test_epi8_mask, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
-};
+use std::arch::x86_64::*;
 
-use super::ROWS;
+use super::{ROWS, RowStarts};
 
 /// Bytes of sixteen columns: vector i holds columns 4i to 4i + 3, each with one byte per row.
-pub(super) type Bytes16 = [__m512i; 4];
+pub type Bytes16 = [__m512i; 4];
 
 /// Sixteen bytes of every row: vector w holds the w-th 4-byte word of each row.
 ///
@@ -20,7 +14,7 @@ pub(super) type Bytes16 = [__m512i; 4];
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 #[expect(unsafe_code, reason = "vectors are read through pointers")]
-pub(super) unsafe fn load_words(rows: &[*const u8; ROWS], at: usize) -> [__m512i; 4] {
+pub unsafe fn load_words(rows: &RowStarts, at: usize) -> [__m512i; 4] {
     macro_rules! every_fourth {
         ($first:literal) => {{
             let all = _mm512_castsi128_si512(_mm_loadu_si128(rows[$first].add(at).cast()));
@@ -48,7 +42,7 @@ pub(super) unsafe fn load_words(rows: &[*const u8; ROWS], at: usize) -> [__m512i
 #[inline]
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "words are read through pointers")]
-pub(super) unsafe fn load_word(rows: &[*const u8; ROWS], at: usize) -> __m512i {
+pub unsafe fn load_word(rows: &RowStarts, at: usize) -> __m512i {
     let mut all = [0u32; ROWS];
     for (word, row) in all.iter_mut().zip(rows) {
         // SAFETY: as above.
@@ -61,7 +55,7 @@ pub(super) unsafe fn load_word(rows: &[*const u8; ROWS], at: usize) -> __m512i {
 /// Transposes a word of each row into four columns of bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn transpose_bytes(word: __m512i) -> __m512i {
+pub fn transpose_bytes(word: __m512i) -> __m512i {
     // Within each quarter of four rows: first the first bytes, then the second bytes, and so on.
     let by_byte = _mm512_broadcast_i32x4(_mm_set_epi32(0x0F0B_0703, 0x0E0A_0602, 0x0D09_0501, 0x0C08_0400));
     let by_column = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
@@ -75,7 +69,7 @@ pub(super) fn transpose_bytes(word: __m512i) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 #[expect(unsafe_code, reason = "vectors are read through pointers")]
-pub(super) unsafe fn load_bytes16(rows: &[*const u8; ROWS], at: usize) -> Bytes16 {
+pub unsafe fn load_bytes16(rows: &RowStarts, at: usize) -> Bytes16 {
     // SAFETY: as above.
     let [a, b, c, d] = unsafe { load_words(rows, at) };
     [transpose_bytes(a), transpose_bytes(b), transpose_bytes(c), transpose_bytes(d)]
@@ -84,20 +78,20 @@ pub(super) unsafe fn load_bytes16(rows: &[*const u8; ROWS], at: usize) -> Bytes1
 /// The lower halves of words, read as f16.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn low_f16(word: __m512i) -> __m512 {
+pub fn low_f16(word: __m512i) -> __m512 {
     _mm512_cvtph_ps(_mm512_cvtepi32_epi16(word))
 }
 
 /// The upper halves of words, read as f16.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn high_f16(word: __m512i) -> __m512 {
+pub fn high_f16(word: __m512i) -> __m512 {
     low_f16(_mm512_srli_epi32::<16>(word))
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn low_nibbles([a, b, c, d]: Bytes16) -> Bytes16 {
+pub fn low_nibbles([a, b, c, d]: Bytes16) -> Bytes16 {
     let mask = _mm512_set1_epi8(0x0F);
     [
         _mm512_and_si512(a, mask),
@@ -109,7 +103,7 @@ pub(super) fn low_nibbles([a, b, c, d]: Bytes16) -> Bytes16 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn high_nibbles([a, b, c, d]: Bytes16) -> Bytes16 {
+pub fn high_nibbles([a, b, c, d]: Bytes16) -> Bytes16 {
     low_nibbles([
         _mm512_srli_epi16::<4>(a),
         _mm512_srli_epi16::<4>(b),
@@ -120,7 +114,7 @@ pub(super) fn high_nibbles([a, b, c, d]: Bytes16) -> Bytes16 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn subtract([a, b, c, d]: Bytes16, by: i8) -> Bytes16 {
+pub fn subtract([a, b, c, d]: Bytes16, by: i8) -> Bytes16 {
     let by = _mm512_set1_epi8(by);
     [_mm512_sub_epi8(a, by), _mm512_sub_epi8(b, by), _mm512_sub_epi8(c, by), _mm512_sub_epi8(d, by)]
 }
@@ -128,14 +122,14 @@ pub(super) fn subtract([a, b, c, d]: Bytes16, by: i8) -> Bytes16 {
 /// q + 16 where `bytes` & `bits` is not zero.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn with_fifth_bit(q: __m512i, bytes: __m512i, bits: __m512i) -> __m512i {
+pub fn with_fifth_bit(q: __m512i, bytes: __m512i, bits: __m512i) -> __m512i {
     _mm512_mask_add_epi8(q, _mm512_test_epi8_mask(bytes, bits), q, _mm512_set1_epi8(16))
 }
 
 /// 1 << (`first` + c) in every byte of column c < 4.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn bit_by_column(first: u32) -> __m512i {
+pub fn bit_by_column(first: u32) -> __m512i {
     let [a, b, c, d] = [
         i32::from_le_bytes([1 << first; 4]),
         i32::from_le_bytes([2 << first; 4]),

@@ -1,17 +1,9 @@
 //! Decoders of the quantised encodings for sixteen rows at a time, one per lane. They give the same numbers as `blocks`.
 
-use std::arch::x86_64::{
-    __m512, __m512i, _mm_cvtsi32_si128, _mm512_add_ps, _mm512_and_si512, _mm512_cvtepi8_epi32,
-    _mm512_cvtepi32_ps, _mm512_extracti32x4_epi32, _mm512_fmadd_ps, _mm512_mul_ps, _mm512_or_si512,
-    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_shuffle_i32x4, _mm512_slli_epi16,
-    _mm512_srl_epi16, _mm512_srl_epi32, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
-};
+use std::arch::x86_64::*;
 
-use super::bytes::{
-    Bytes16, bit_by_column, high_f16, high_nibbles, load_bytes16, load_word, load_words, low_f16,
-    low_nibbles, subtract, transpose_bytes, with_fifth_bit,
-};
-use super::{ROWS, Sink};
+use super::bytes::*;
+use super::{RowStarts, Sink};
 
 /// What is added to a scaled number.
 #[derive(Clone, Copy)]
@@ -73,8 +65,8 @@ macro_rules! emit {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 #[expect(unsafe_code, reason = "vectors are read through pointers")]
-pub(super) unsafe fn four_bits<const MINIMUM: bool, const M: usize>(
-    rows: &[*const u8; ROWS],
+pub unsafe fn four_bits<const MINIMUM: bool, const M: usize>(
+    rows: &RowStarts,
     at: usize,
     to: &mut Sink<'_, M>,
 ) {
@@ -99,8 +91,8 @@ pub(super) unsafe fn four_bits<const MINIMUM: bool, const M: usize>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 #[expect(unsafe_code, reason = "vectors are read through pointers")]
-pub(super) unsafe fn five_bits<const MINIMUM: bool, const M: usize>(
-    rows: &[*const u8; ROWS],
+pub unsafe fn five_bits<const MINIMUM: bool, const M: usize>(
+    rows: &RowStarts,
     at: usize,
     to: &mut Sink<'_, M>,
 ) {
@@ -143,7 +135,7 @@ pub(super) unsafe fn five_bits<const MINIMUM: bool, const M: usize>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 #[expect(unsafe_code, reason = "vectors are read through pointers")]
-pub(super) unsafe fn eight_bits<const M: usize>(rows: &[*const u8; ROWS], at: usize, to: &mut Sink<'_, M>) {
+pub unsafe fn eight_bits<const M: usize>(rows: &RowStarts, at: usize, to: &mut Sink<'_, M>) {
     // SAFETY: as above.
     let (header, low, high) =
         unsafe { (load_word(rows, at), load_bytes16(rows, at + 2), load_bytes16(rows, at + 18)) };
@@ -183,8 +175,8 @@ fn scale_and_minimum([a, b, c]: [__m512i; 3], group: usize) -> [__m512; 2] {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 #[expect(unsafe_code, reason = "vectors are read through pointers")]
-pub(super) unsafe fn groups<const FIFTH: bool, const M: usize>(
-    rows: &[*const u8; ROWS],
+pub unsafe fn groups<const FIFTH: bool, const M: usize>(
+    rows: &RowStarts,
     at: usize,
     half: usize,
     to: &mut Sink<'_, M>,
@@ -225,12 +217,7 @@ pub(super) unsafe fn groups<const FIFTH: bool, const M: usize>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 #[expect(unsafe_code, reason = "vectors are read through pointers")]
-pub(super) unsafe fn six_bits<const M: usize>(
-    rows: &[*const u8; ROWS],
-    at: usize,
-    half: usize,
-    to: &mut Sink<'_, M>,
-) {
+pub unsafe fn six_bits<const M: usize>(rows: &RowStarts, at: usize, half: usize, to: &mut Sink<'_, M>) {
     let lower = at + 64 * half;
     let upper = at + 128 + 32 * half;
     // SAFETY: as above. The scale of the block is its last two bytes.
