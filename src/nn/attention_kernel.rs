@@ -276,7 +276,9 @@ fn attend_head<const FMA: bool>(
                 }
             } else {
                 let averages = average_one::<FMA>(tiles, &low[..seen]);
-                averages.iter().enumerate().for_each(|(r, average)| write(r, part, average));
+                for (r, average) in averages.iter().enumerate() {
+                    write(r, part, average);
+                }
             }
         }
     }

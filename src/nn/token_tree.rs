@@ -11,8 +11,8 @@ pub struct TokenTree {
     pub(super) ids: Vec<u32>,
     /// Position of each node in its sequences.
     pub(super) positions: Vec<u32>,
-    /// By length: the nodes of the sequences that are no prefix of another, path after path.
-    paths: BTreeMap<usize, Vec<u32>>,
+    /// By length: the nodes of the sequences that are no prefix of another, path after path. They cover all nodes.
+    pub(super) paths: BTreeMap<usize, Vec<u32>>,
     /// Last node of each sequence, in input order.
     pub(super) ends: Vec<u32>,
 }
@@ -60,12 +60,7 @@ impl TokenTree {
         self.paths.entry(path.len()).or_default().extend_from_slice(path);
     }
 
-    /// Groups of equally long paths, shortest first: the length, and the nodes path after path. Every node is on a path.
-    pub(super) fn paths(&self) -> impl Iterator<Item = (usize, &[u32])> {
-        self.paths.iter().map(|(&length, nodes)| (length, nodes.as_slice()))
-    }
-
-    /// Index of each node's first occurrence in the concatenation of all [`TokenTree::paths`].
+    /// Index of each node's first occurrence in the concatenation of all paths.
     pub(super) fn places(&self) -> Vec<u32> {
         let mut places = vec![u32::MAX; self.ids.len()];
         for (place, &node) in (0..).zip(self.paths.values().flatten()) {
@@ -94,15 +89,15 @@ mod tests {
             let trees = TokenTree::of_sorted(&sorted, most).expect("trees");
             let mut spelled = Vec::new();
             for tree in &trees {
-                let longest = tree.paths().map(|(length, _)| length).max().expect("a path");
+                let longest = tree.paths.keys().copied().max().expect("a path");
                 prop_assert!(tree.ids.len() <= most.max(longest));
                 let places = tree.places();
-                let all: Vec<u32> = tree.paths().flat_map(|(_, nodes)| nodes.to_vec()).collect();
+                let all: Vec<u32> = tree.paths.values().flatten().copied().collect();
                 for (node, &place) in (0..).zip(&places) {
                     prop_assert_eq!(all[place as usize], node);
                 }
                 for &end in &tree.ends {
-                    let path = tree.paths().find_map(|(length, nodes)| {
+                    let path = tree.paths.iter().find_map(|(&length, nodes)| {
                         let paths = nodes.chunks(length);
                         paths.filter_map(|path| path.iter().position(|&n| n == end).map(|at| &path[..=at])).next()
                     });

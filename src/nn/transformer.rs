@@ -1,8 +1,8 @@
 //! The forward pass of a decoder-only transformer, with hook points as in TransformerLens:
 //!
-//!   x₀ = scale · W_E[ids] + positions                            [N, d_model], N = batch · positions
+//!   x₀ = norm(scale · W_E[ids] + positions)                      [N, d_model], N = batch · positions
 //!   x_{l+1} = m + mlp(norm₂ m),  m = x_l + attn(norm₁ x_l)       sequential; see `Residual` for the other forms
-//!   logits = cap(scale · W_U norm(x_L) + b)                      [N, vocab]
+//!   logits = cap(scale · (W_U norm(x_L) + b))                    [N, vocab]
 //!
 //! [`Architecture`] selects the variant of each part; a part that a family lacks is the identity.
 

@@ -46,8 +46,8 @@ fn unpack_loop<const FMA: bool>(out: &mut [f32], bytes: &[u8], encoding: Encodin
         Encoding::Q5_0 => each_block(out, 32, blocks, q5_0),
         Encoding::Q5_1 => each_block(out, 32, blocks, q5_1),
         Encoding::Q8_0 => each_block(out, 32, blocks, q8_0),
-        Encoding::Q4K => each_block(out, 256, blocks, q4_k),
-        Encoding::Q5K => each_block(out, 256, blocks, q5_k),
+        Encoding::Q4K => each_block(out, 256, blocks, k_groups::<false>),
+        Encoding::Q5K => each_block(out, 256, blocks, k_groups::<true>),
         Encoding::Q6K => each_block(out, 256, blocks, q6_k),
     }
 }
@@ -146,28 +146,16 @@ fn scales_and_minima(block: &[u8]) -> [(f32, f32); GROUPS] {
     })
 }
 
+/// 256 numbers of 4 or, with `FIFTH`, 5 bits in groups of 32.
 #[inline(always)]
-fn q4_k(out: &mut [f32], block: &[u8]) {
+fn k_groups<const FIFTH: bool>(out: &mut [f32], block: &[u8]) {
     let groups = scales_and_minima(block);
-    for (pair, (out, q)) in out.chunks_exact_mut(64).zip(block[16..144].chunks_exact(32)).enumerate() {
+    let (fifth, nibbles) = (&block[16..48], if FIFTH { &block[48..176] } else { &block[16..144] });
+    for (pair, (out, q)) in out.chunks_exact_mut(64).zip(nibbles.chunks_exact(32)).enumerate() {
         let [(d1, m1), (d2, m2)] = [groups[2 * pair], groups[2 * pair + 1]];
         let (a, b) = out.split_at_mut(32);
         for i in 0..32 {
-            a[i] = d1 * f32::from(low(q[i])) - m1;
-            b[i] = d2 * f32::from(high(q[i])) - m2;
-        }
-    }
-}
-
-#[inline(always)]
-fn q5_k(out: &mut [f32], block: &[u8]) {
-    let groups = scales_and_minima(block);
-    let fifth = &block[16..48];
-    for (pair, (out, q)) in out.chunks_exact_mut(64).zip(block[48..176].chunks_exact(32)).enumerate() {
-        let [(d1, m1), (d2, m2)] = [groups[2 * pair], groups[2 * pair + 1]];
-        let (a, b) = out.split_at_mut(32);
-        for i in 0..32 {
-            let bits = fifth[i] >> (2 * pair);
+            let bits = if FIFTH { fifth[i] >> (2 * pair) } else { 0 };
             a[i] = d1 * f32::from(low(q[i]) | (bits & 1) << 4) - m1;
             b[i] = d2 * f32::from(high(q[i]) | (bits >> 1 & 1) << 4) - m2;
         }

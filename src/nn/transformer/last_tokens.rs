@@ -51,12 +51,12 @@ impl Transformer {
     /// Fails on ids outside the vocabulary, on sequences that are too long and on hook points that the model lacks.
     pub fn activations_at_ends(&self, tree: &TokenTree, hook: HookPoint) -> Result<Matrix> {
         self.check_hook(hook)?;
-        let longest = tree.paths().map(|(length, _)| length).max().unwrap_or(0);
+        let longest = tree.paths.keys().copied().max().unwrap_or(0);
         self.check_ids(&tree.ids, longest, |at| [0, tree.positions[at] as usize])?;
         let indices = |indices: &[u32]| Tensor::from_slice(indices, indices.len(), self.device());
         let mut paths = Vec::new();
         let mut tables = Vec::new();
-        for (length, nodes) in tree.paths() {
+        for (&length, nodes) in &tree.paths {
             paths.push((nodes.len() / length, indices(nodes)?));
             tables.push(self.tables(length));
         }

@@ -62,7 +62,7 @@ pub fn transpose_bytes(word: __m512i) -> __m512i {
     _mm512_permutexvar_epi32(by_column, _mm512_shuffle_epi8(word, by_byte))
 }
 
-/// Bytes16 bytes of every row as columns.
+/// Sixteen bytes of every row, as sixteen columns.
 ///
 /// # Safety
 /// Each row has 16 bytes from `at` on.
