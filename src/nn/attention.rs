@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use candle_core::{D, Device, Result, Tensor};
+use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
 use super::architecture::Positions;
@@ -93,15 +93,6 @@ impl PositionTables {
         Self { cos, sin, pairs: frequencies.len(), key_bias, positions: room }
     }
 
-    /// The bias of the first `keys` keys, `[1, n_heads, 1, keys]`; `None` without ALiBi.
-    fn key_bias(&self, n_heads: usize, keys: usize, device: &Device) -> Result<Option<Tensor>> {
-        if self.key_bias.is_empty() {
-            return Ok(None);
-        }
-        let table = Tensor::from_slice(&self.key_bias, (1, n_heads, 1, self.positions), device)?;
-        table.narrow(3, 0, keys).map(Some)
-    }
-
     /// Rotates `x` `[batch, heads, positions, d_head]`, whose positions start at `first`.
     fn rotate(&self, x: &Tensor, first: usize) -> Result<Tensor> {
         if self.pairs == 0 {
@@ -117,11 +108,12 @@ impl PositionTables {
         let b = x.narrow(3, self.pairs, self.pairs)?;
         let turned_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
         let turned_b = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+        let mut parts = vec![turned_a, turned_b];
         let rest = d_head - 2 * self.pairs;
-        if rest == 0 {
-            return Tensor::cat(&[turned_a, turned_b], 3);
+        if rest > 0 {
+            parts.push(x.narrow(3, 2 * self.pairs, rest)?);
         }
-        Tensor::cat(&[turned_a, turned_b, x.narrow(3, 2 * self.pairs, rest)?], 3)
+        Tensor::cat(&parts, 3)
     }
 }
 
@@ -171,9 +163,12 @@ pub(super) fn attention(
     let queries_at = tables.rotate(&q.repeated(batch, d_head, q.count)?, past)?;
     let keys_at = tables.rotate(&k.repeated(batch, d_head, q.count)?, 0)?;
     let scores = (queries_at.contiguous()?.matmul(&keys_at.transpose(2, 3)?.contiguous()?)? * rule.scale)?;
-    let scores = match tables.key_bias(q.count, keys, scores.device())? {
-        Some(bias) => scores.broadcast_add(&bias)?,
-        None => scores,
+    let scores = if tables.key_bias.is_empty() {
+        scores
+    } else {
+        let shape = (1, q.count, 1, tables.positions);
+        let bias = Tensor::from_slice(&tables.key_bias, shape, scores.device())?;
+        scores.broadcast_add(&bias.narrow(3, 0, keys)?)?
     };
     let scores = match rule.cap {
         Some(cap) => ((scores / cap)?.tanh()? * cap)?,

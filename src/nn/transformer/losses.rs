@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Edit, Output, Pass, Request, Transformer};
+use super::{Edit, ForwardPass, Output, Pass, Request, Transformer};
 use crate::base::{HookPoint, Matrix, Site, TokenBatch};
 use crate::nn::error::Result;
 use crate::nn::ops;
@@ -13,8 +13,8 @@ const MAX_LOGITS: usize = 1 << 24;
 impl Transformer {
     /// Losses in nats of every token but the first of each sequence, `[batch · (positions − 1)]`.
     pub fn losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Vec<f32>> {
-        let pass = self.forward(tokens, Request { edit, ..Request::of_output(Output::FinalNorm) })?;
-        pass.output.map_or(Ok(Vec::new()), |normed| self.losses_of(&normed, tokens))
+        let request = Request { edit, ..Request::of_output(Output::FinalNorm) };
+        self.losses_of(self.forward(tokens, request)?, tokens)
     }
 
     /// [`Transformer::losses`] with the activations at `hook` replaced by `rows` `[batch · positions, width]`. For the
@@ -34,12 +34,12 @@ impl Transformer {
         let x = Tensor::from_slice(rows, shape, self.device())?;
         let tables = vec![self.tables(tokens.cols())];
         let pass = Pass::new(tokens.rows(), tables, Request::of_output(Output::FinalNorm));
-        let pass = self.layers_from(layer, x, pass)?;
-        pass.output.map_or(Ok(Vec::new()), |normed| self.losses_of(&normed, tokens))
+        self.losses_of(self.layers_from(layer, x, pass)?, tokens)
     }
 
     /// Losses from the final norm's output `[batch · positions, d_model]`.
-    fn losses_of(&self, normed: &Tensor, tokens: &TokenBatch) -> Result<Vec<f32>> {
+    fn losses_of(&self, pass: ForwardPass, tokens: &TokenBatch) -> Result<Vec<f32>> {
+        let Some(normed) = pass.output else { return Ok(Vec::new()) };
         let (batch, positions) = (tokens.rows(), tokens.cols());
         let width = self.architecture.d_model;
         let predicting = normed
