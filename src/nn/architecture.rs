@@ -1,128 +1,103 @@
-use std::fmt;
+//! The description of a model that the forward pass follows, whatever the model's family.
 
 use half::bf16;
+use strum::VariantArray;
 
-use super::{Config, NnError, Rotary};
+use super::error::{NnError, Result};
+use super::{Config, Rotary};
 
-/// Declares the families, each with the `model_type` of its `config.json`.
-macro_rules! families {
-    ($($(#[$doc:meta])* $name:ident = $model_type:literal,)*) => {
-        /// Model families that the runtime reads.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Family {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl Family {
-            /// Every family.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
-
-            /// The `model_type` of its `config.json`.
-            pub fn model_type(self) -> &'static str {
-                match self {
-                    $(Self::$name => $model_type,)*
-                }
-            }
-        }
-    };
-}
-
-families! {
+/// Model families that the runtime reads. The text of each is the `model_type` of its `config.json`.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    strum::VariantArray,
+    strum::IntoStaticStr,
+    strum::Display,
+    strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
+#[expect(missing_docs, reason = "most variants are named like their models")]
+pub enum Family {
     /// GPT-NeoX and Pythia.
-    GptNeox = "gpt_neox",
-    /// GPT-2.
-    Gpt2 = "gpt2",
+    GptNeox,
+    Gpt2,
     /// GPT-Neo and the TinyStories models.
-    GptNeo = "gpt_neo",
-    /// GPT-J.
-    Gptj = "gptj",
-    /// OPT.
-    Opt = "opt",
+    GptNeo,
+    Gptj,
+    Opt,
     /// Phi-1, 1.5 and 2.
-    Phi = "phi",
-    /// Falcon.
-    Falcon = "falcon",
-    /// BLOOM.
-    Bloom = "bloom",
-    /// StableLM.
-    StableLm = "stablelm",
-    /// StarCoder2.
-    StarCoder2 = "starcoder2",
-    /// GPT-BigCode: SantaCoder and StarCoder.
-    GptBigCode = "gpt_bigcode",
-    /// MPT.
-    Mpt = "mpt",
-    /// Cohere's Command R.
-    Cohere = "cohere",
+    Phi,
+    Falcon,
+    Bloom,
+    #[strum(serialize = "stablelm")]
+    StableLm,
+    #[strum(serialize = "starcoder2")]
+    StarCoder2,
+    /// SantaCoder and StarCoder.
+    #[strum(serialize = "gpt_bigcode")]
+    GptBigCode,
+    Mpt,
+    /// Command R.
+    Cohere,
     /// Nemotron and Minitron.
-    Nemotron = "nemotron",
+    Nemotron,
     /// Llama 1 to 3.
-    Llama = "llama",
-    /// Mistral.
-    Mistral = "mistral",
+    Llama,
+    Mistral,
     /// Qwen2 and Qwen2.5.
-    Qwen2 = "qwen2",
-    /// Qwen3.
-    Qwen3 = "qwen3",
-    /// Gemma 2.
-    Gemma2 = "gemma2",
-    /// Gemma 3, text.
-    Gemma3 = "gemma3_text",
-    /// Phi-3.
-    Phi3 = "phi3",
-    /// OLMo 2.
-    Olmo2 = "olmo2",
+    Qwen2,
+    Qwen3,
+    Gemma2,
+    /// Gemma 3, text only.
+    #[strum(serialize = "gemma3_text")]
+    Gemma3,
+    Phi3,
+    Olmo2,
     /// Gemma 1.
-    Gemma = "gemma",
-    /// SmolLM3.
-    SmolLm3 = "smollm3",
+    Gemma,
+    #[strum(serialize = "smollm3")]
+    SmolLm3,
     /// Granite 3.
-    Granite = "granite",
+    Granite,
     /// OLMo 1.
-    Olmo = "olmo",
-    /// OLMo 3.
-    Olmo3 = "olmo3",
-    /// Mixtral.
-    Mixtral = "mixtral",
-    /// Qwen3, mixtures of experts.
-    Qwen3Moe = "qwen3_moe",
-    /// OLMoE.
-    Olmoe = "olmoe",
-    /// gpt-oss.
-    GptOss = "gpt_oss",
+    Olmo,
+    Olmo3,
+    Mixtral,
+    Qwen3Moe,
+    Olmoe,
+    GptOss,
 }
 
 impl Family {
-    /// The family of a configuration; an unknown one is refused with the list of those supported.
-    pub fn of(config: &Config) -> Result<Self, NnError> {
+    /// Every family.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// The `model_type` of its `config.json`.
+    pub fn model_type(self) -> &'static str {
+        self.into()
+    }
+
+    /// The family of a configuration. The error for an unknown one lists the supported ones.
+    pub fn of(config: &Config) -> Result<Self> {
         let got = config.text_or("model_type", "")?;
         if got.is_empty() {
             return Err(config.wrong("model_type", "the name of a model family"));
         }
-        Self::ALL.iter().copied().find(|family| family.model_type() == got).ok_or_else(|| {
-            NnError::UnsupportedFamily {
-                file: config.file().to_string(),
-                got: got.to_string(),
-                supported: Self::ALL
-                    .iter()
-                    .map(|family| format!("`{family}`"))
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            }
+        got.parse().map_err(|_| NnError::UnsupportedFamily {
+            file: config.file().to_string(),
+            got: got.to_string(),
+            supported: Self::ALL.iter().map(|family| format!("`{family}`")).collect::<Vec<_>>().join(", "),
         })
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.model_type())
     }
 }
 
 /// How a norm centres and scales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NormKind {
-    /// (x − mean)/√(variance + ε) · weight, + bias where there is one.
+    /// (x − mean)/√(variance + ε) · weight, plus the bias if there is one.
     Layer,
     /// x/√(mean square + ε) · weight.
     Rms,
@@ -133,7 +108,7 @@ pub enum NormKind {
 pub enum Activation {
     /// x · Φ(x), exact.
     Gelu,
-    /// The tanh approximation of the same.
+    /// The tanh approximation of `Gelu`.
     GeluTanh,
     /// x · σ(x).
     Silu,
@@ -147,92 +122,91 @@ pub enum Activation {
 
 impl Activation {
     /// The activation that `field` of a configuration names.
-    pub fn of(config: &Config, field: &str, default: &str) -> Result<Self, NnError> {
-        match config.text_or(field, default)? {
-            "gelu" | "gelu_python" => Ok(Self::Gelu),
+    pub fn of(config: &Config, field: &str, default: &str) -> Result<Self> {
+        Ok(match config.text_or(field, default)? {
+            "gelu" | "gelu_python" => Self::Gelu,
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate" | "gelu_python_tanh" => {
-                Ok(Self::GeluTanh)
+                Self::GeluTanh
             }
-            "silu" | "swish" => Ok(Self::Silu),
-            "quick_gelu" => Ok(Self::QuickGelu),
-            "relu" => Ok(Self::Relu),
-            "relu2" => Ok(Self::ReluSquared),
-            _ => Err(config.wrong(
-                field,
-                "one of gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, silu, quick_gelu, relu, relu2",
-            )),
-        }
+            "silu" | "swish" => Self::Silu,
+            "quick_gelu" => Self::QuickGelu,
+            "relu" => Self::Relu,
+            "relu2" => Self::ReluSquared,
+            _ => {
+                let known = "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, silu, quick_gelu, relu, relu2";
+                return Err(config.wrong(field, &format!("one of {known}")));
+            }
+        })
     }
 }
 
-/// How attention and MLP share a block's residual stream.
+/// How attention and MLP read and write a block's residual stream x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Residual {
     /// x + attn(norm₁ x) + mlp(norm₂ x).
     Parallel,
     /// m = x + attn(norm₁ x); m + mlp(norm₂ m).
     Sequential,
-    /// The stream itself is normed: n = norm₁ x, m = n + attn(n); k = norm₂ m, norm₃(k + mlp(k)). Norms that a
-    /// family does not have are left out.
+    /// n = norm₁ x, m = n + attn(n); k = norm₂ m, norm₃(k + mlp(k)). A norm that the family lacks is the identity.
     Normed,
 }
 
-/// How an MLP with a gate makes its neurons.
+/// How an MLP with a gate computes its neurons.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Gating {
     /// act(gate) · up.
     Product,
-    /// g · σ(slope · g) · (u + 1), with g = min(gate, limit) and u = up limited to ±limit.
+    /// g · σ(slope · g) · (u + 1), with g = min(gate, limit) and u = up clamped to ±limit.
     Clamped {
-        /// Of the sigmoid.
+        /// Slope of the sigmoid.
         slope: f64,
-        /// Of gate and up.
+        /// Bound of gate and up.
         limit: f64,
     },
 }
 
-/// Mixtures of experts in place of MLPs: a router chooses some experts for each token.
+/// Mixtures of experts in place of MLPs: a router sends each token to some of the experts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Experts {
     /// Whether the MLP of each layer is a mixture.
     pub layers: Vec<bool>,
     /// Experts of a mixture.
     pub count: usize,
-    /// Experts that a token goes through, at most as many as there are.
+    /// Experts per token, at most `count`.
     pub chosen: usize,
     /// Neurons of an expert.
     pub d_expert: usize,
-    /// Whether the weights of a token's experts are scaled to sum to 1; else they are their share of a softmax
-    /// over all experts.
+    /// True: the weights of a token's experts are scaled to sum to 1. False: they come from a softmax over all experts.
     pub normalised: bool,
 }
 
-/// How a token's position enters.
+/// How the model encodes positions.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Positions {
-    /// An embedding row per position is added to the token's.
+    /// A learned position embedding is added to the token embedding.
     Learned,
     /// Queries and keys are rotated.
     Rotary(Rotary),
-    /// Scores fall with the distance of the key.
+    /// Attention scores get a bias that is linear in the key's position.
     Alibi(Alibi),
 }
 
-/// Attention with linear biases (Press et al. 2022): the score of the key at position j gets slope · j, which is
-/// the slope times minus its distance but for a number that all keys of a query share.
+/// Attention with linear biases (ALiBi; Press et al. 2022): slope · j is added to the score of the key at position j.
+///
+/// The paper adds −slope · distance. The difference is the same for all keys of a query, so the softmax is equal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alibi {
-    /// One for each head.
+    /// One slope per head.
     pub slopes: Vec<f32>,
-    /// Whether slope, position and product are rounded to bf16 first, as Falcon was trained.
+    /// Whether slope, position and product are rounded to bf16, as in Falcon's training.
     pub half: bool,
-    /// Factor on what is added.
+    /// Factor on the bias.
     pub scale: f32,
 }
 
 impl Alibi {
-    /// 2^(−8i/n) for head i of n, where n is a power of two. The heads beyond the largest such n get every other
-    /// slope of twice as many.
+    /// 2^(−8i/n) for heads i = 1..n, with n the largest power of two up to `n_heads`. The remaining heads get every
+    /// other slope of 2n heads.
     pub fn slopes(n_heads: usize) -> Vec<f32> {
         let of = |n: usize, i: usize| (-8.0 * i as f64 / n as f64).exp2() as f32;
         let whole = if n_heads.is_power_of_two() { n_heads } else { n_heads.next_power_of_two() / 2 };
@@ -240,7 +214,7 @@ impl Alibi {
         (1..=whole).map(|i| of(whole, i)).chain(rest).collect()
     }
 
-    /// What is added to the scores of keys at positions `0..positions`, `[heads, positions]`.
+    /// Bias on the scores of keys at positions `0..positions`, `[heads, positions]`.
     pub(super) fn key_bias(&self, positions: usize) -> Vec<f32> {
         let rounded = |x: f32| if self.half { bf16::from_f32(x).to_f32() } else { x };
         let of =
@@ -249,14 +223,14 @@ impl Alibi {
     }
 }
 
-/// What a forward pass needs to know of a model, whatever its family.
+/// Everything that a forward pass needs to know about a model besides its weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
-    /// The family it was read as.
+    /// The family that the configuration names.
     pub family: Family,
-    /// Rows of the embedding; may exceed the tokenizer's pieces.
+    /// Rows of the embedding; can exceed the tokenizer's vocabulary.
     pub vocab: usize,
-    /// Longest sequence.
+    /// Longest sequence, in tokens.
     pub n_ctx: usize,
     /// Width of the residual stream.
     pub d_model: usize,
@@ -274,36 +248,35 @@ pub struct Architecture {
     pub norm: NormKind,
     /// ε of every norm.
     pub norm_eps: f64,
-    /// Where positions enter.
+    /// Position encoding.
     pub positions: Positions,
     /// MLP non-linearity.
     pub activation: Activation,
-    /// How gates work.
+    /// Formula of MLPs with a gate.
     pub gating: Gating,
-    /// The layers whose MLP is a mixture.
+    /// Mixtures of experts, if the model has any.
     pub experts: Option<Experts>,
-    /// Whether attention and MLP run in parallel.
+    /// How a block reads and writes the residual stream.
     pub residual: Residual,
     /// Factor on query·key before the softmax.
     pub attention_scale: f64,
-    /// Of each layer, how many positions back its queries see, their own included; none: all. Empty where
-    /// that holds for every layer.
+    /// Attention window of each layer: a query sees itself and `window − 1` earlier keys. `None`, or an empty list: all.
     pub windows: Vec<Option<usize>>,
-    /// Rotary positions of the layers with a window, where they have their own.
+    /// Rotary positions of the layers with a window, if they differ from `positions`.
     pub local_rotary: Option<Rotary>,
-    /// Whether each layer rotates queries and keys. Empty where all do.
+    /// Whether each layer rotates queries and keys. Empty: every layer does.
     pub rotated: Vec<bool>,
-    /// c in c·tanh(score/c), which attention scores pass through.
+    /// c in the soft cap c·tanh(score/c) of attention scores.
     pub attention_cap: Option<f64>,
-    /// The same for logits.
+    /// c in the soft cap c·tanh(logit/c) of logits.
     pub logit_cap: Option<f64>,
-    /// c in the clamping of queries, keys and values to −c..c.
+    /// Queries, keys and values are clamped to ±this.
     pub projection_limit: Option<f64>,
     /// Factor on embeddings before the first block.
     pub embedding_scale: Option<f64>,
     /// Factor on what attention and MLP add to the residual stream.
     pub residual_scale: Option<f64>,
-    /// Factor on logits, before they are capped.
+    /// Factor on logits, before the soft cap.
     pub logit_scale: Option<f64>,
     /// Whether the unembedding is the embedding.
     pub tied: bool,
@@ -323,8 +296,8 @@ pub(super) struct Sizes {
 }
 
 impl Architecture {
-    /// The plainest architecture of these sizes: layer norms, learned positions, attention over everything, no
-    /// factors, caps or limits, an unembedding of its own. Families state what is different.
+    /// The default architecture of these sizes: layer norms, learned positions, full attention, no factors, caps or
+    /// limits, an untied unembedding. Each family overrides what differs.
     pub(super) fn plain(family: Family, sizes: Sizes) -> Self {
         let Sizes { vocab, n_ctx, d_model, n_layers, n_heads, n_kv_heads, d_head, d_mlp } = sizes;
         Self {
@@ -358,12 +331,12 @@ impl Architecture {
         }
     }
 
-    /// How many positions back the queries of a layer see, their own included.
+    /// Attention window of a layer: a query sees itself and `window − 1` earlier keys.
     pub fn window(&self, layer: usize) -> Option<usize> {
         self.windows.get(layer).copied().flatten()
     }
 
-    /// MLP neurons that one token goes through in a block.
+    /// MLP neurons computed per token and block.
     pub fn neurons_at_work(&self) -> usize {
         self.experts.as_ref().map_or(self.d_mlp, |experts| experts.chosen * experts.d_expert)
     }
@@ -373,17 +346,17 @@ impl Architecture {
         self.rotated.get(layer).copied().unwrap_or(true)
     }
 
-    /// The rotary positions of layers that see everything, and of those with a window; none where nothing rotates.
+    /// Rotary positions of layers with full attention, and of layers with a window.
     pub fn rotaries(&self) -> [Option<&Rotary>; 2] {
-        let everywhere = match &self.positions {
+        let full = match &self.positions {
             Positions::Rotary(rotary) => Some(rotary),
             Positions::Learned | Positions::Alibi(_) => None,
         };
-        [everywhere, self.local_rotary.as_ref().or(everywhere)]
+        [full, self.local_rotary.as_ref().or(full)]
     }
 
-    /// Checks what every family must satisfy; `config` supplies the names for messages.
-    pub(super) fn checked(mut self, config: &Config, kv_field: &str) -> Result<Self, NnError> {
+    /// Checks what every family must satisfy. `kv_field` is the configuration field of `n_kv_heads`.
+    pub(super) fn checked(mut self, config: &Config, kv_field: &str) -> Result<Self> {
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             return Err(config.wrong(kv_field, &format!("a divisor of the {} query heads", self.n_heads)));
         }
@@ -404,6 +377,17 @@ mod tests {
         let between = [0.5f64, 1.5, 2.5, 3.5].map(|power| (-power).exp2() as f32);
         assert_eq!(Alibi::slopes(12), [eight, between.to_vec()].concat());
         assert_eq!(Alibi::slopes(1), [1.0 / 256.0]);
+    }
+
+    #[test]
+    fn every_family_has_the_model_type_of_its_configuration() {
+        let names: Vec<&str> = Family::ALL.iter().map(|family| family.model_type()).collect();
+        let layer_norms =
+            "gpt_neox gpt2 gpt_neo gptj opt phi falcon bloom stablelm starcoder2 gpt_bigcode mpt";
+        let others = "cohere nemotron llama mistral qwen2 qwen3 gemma2 gemma3_text phi3 olmo2 gemma smollm3";
+        let last = "granite olmo olmo3 mixtral qwen3_moe olmoe gpt_oss";
+        assert_eq!(names.join(" "), [layer_norms, others, last].join(" "));
+        assert!(Family::ALL.iter().all(|family| family.to_string().parse() == Ok(*family)));
     }
 
     #[test]

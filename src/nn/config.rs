@@ -3,82 +3,75 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
-use super::NnError;
+use super::error::{NnError, Result};
 
-/// Largest count that a field may give. It is far above any model and small enough that nothing sized by one
-/// count exhausts memory before the weights contradict it.
+/// Largest valid count. It is far above any model's, and small enough that one count cannot exhaust memory before
+/// the weights contradict it.
 const LARGEST_COUNT: u64 = 1 << 24;
 
-/// Names of the number of layers, which is held against the number of tensors.
+/// Names of the number of layers, which cannot exceed the number of tensors.
 const LAYERS: [&str; 4] = ["num_hidden_layers", "n_layer", "n_layers", "num_layers"];
 
-/// A `config.json`, read field by field with errors that name file and field.
+const POSITIVE: &str = "a positive number that f32 can hold";
+
+/// A `config.json`, read field by field. Errors name the file and the field.
 ///
-/// It records which fields were asked for, so that [`Config::unread`] lists the others: none may be passed over
-/// in silence.
-///
-/// Two spellings are in circulation: the one of most Hub checkpoints, with rotary parameters as top-level
-/// fields, and the one transformers 5 writes, with all of them under `rope_parameters`.
+/// Two spellings exist: most Hub checkpoints have rotary parameters as top-level fields, transformers 5 writes them
+/// under `rope_parameters`. The fields that are read are recorded, so that [`Config::unread`] lists the others.
 #[derive(Debug, Clone)]
 pub struct Config {
     file: String,
     fields: Map<String, Value>,
     /// Path of a section inside the file; each name is followed by a dot.
     path: String,
-    /// Paths of the fields that were asked for. Sections share it with the whole.
+    /// Paths of the fields that were read. Sections share it with the whole file.
     read: Arc<Mutex<BTreeSet<String>>>,
-    /// The most layers that the weights have room for.
+    /// Upper bound on the number of layers.
     most_layers: u64,
 }
 
 impl Config {
-    /// Reads JSON text; `file` is the name for messages.
-    pub fn parse(text: &[u8], file: &str) -> Result<Self, NnError> {
+    /// Parses JSON text; `file` is the name in error messages.
+    pub fn parse(text: &[u8], file: &str) -> Result<Self> {
+        let file = file.to_string();
         match serde_json::from_slice(text) {
-            Ok(Value::Object(fields)) => Ok(Self::of(fields, file)),
-            Ok(_) => Err(NnError::Json { file: file.to_string(), reason: "expected a JSON object".into() }),
-            Err(error) => Err(NnError::Json { file: file.to_string(), reason: error.to_string() }),
+            Ok(Value::Object(fields)) => {
+                let (path, read) = (String::new(), Arc::default());
+                Ok(Self { file, fields, path, read, most_layers: LARGEST_COUNT })
+            }
+            Ok(_) => Err(NnError::Json { file, reason: "expected a JSON object".into() }),
+            Err(error) => Err(NnError::Json { file, reason: error.to_string() }),
         }
     }
 
-    fn of(fields: Map<String, Value>, file: &str) -> Self {
-        let read = Arc::default();
-        Self { file: file.to_string(), fields, path: String::new(), read, most_layers: LARGEST_COUNT }
-    }
-
-    /// The same for weights of so many tensors: no model has more layers than tensors.
+    /// The same configuration with the number of layers bounded by the number of tensors.
     pub(super) fn held_to(&self, n_tensors: usize) -> Self {
         Self { most_layers: n_tensors as u64, ..self.clone() }
     }
 
-    /// The name used in messages.
+    /// The name in error messages.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// The fields, for digests.
+    /// All fields, for digests.
     pub fn fields(&self) -> &Map<String, Value> {
         &self.fields
     }
 
-    /// A field that is there and not null.
-    fn get(&self, field: &str) -> Option<&Value> {
+    /// The value of a field, unless it is missing or null.
+    pub fn value(&self, field: &str) -> Option<&Value> {
         self.without_effect(&[field]);
         self.fields.get(field).filter(|value| !value.is_null())
     }
 
-    /// A field of any kind, where there is one.
-    pub fn value(&self, field: &str) -> Option<&Value> {
-        self.get(field)
-    }
-
-    /// States that fields change nothing, whatever they are, because of what other fields say.
+    /// Marks fields as read, because other fields decide that they have no effect.
     pub fn without_effect(&self, fields: &[&str]) {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.extend(fields.iter().map(|field| format!("{}{field}", self.path)));
     }
 
-    /// Paths and values of the fields that nothing asked for, those of sections included. A null is no field.
+    /// Paths and values of the fields that were never read, including those of sections. Nulls are left out.
     pub fn unread(&self) -> Vec<(String, &Value)> {
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let mut unread = Vec::new();
@@ -86,115 +79,109 @@ impl Config {
         unread
     }
 
-    /// Whether a field is there and not null.
+    /// Whether a field is present and not null.
     pub fn has(&self, field: &str) -> bool {
-        self.get(field).is_some()
+        self.value(field).is_some()
     }
 
-    /// The error that `field` is not what it should be.
+    /// The error that `field` is not as expected.
     pub fn wrong(&self, field: &str, expected: &str) -> NnError {
-        let got = match self.fields.get(field) {
-            None => "nothing".to_string(),
-            Some(value) => format!("`{value}`"),
-        };
+        let got = self.fields.get(field).map_or_else(|| "nothing".to_string(), |value| format!("`{value}`"));
         NnError::Field { file: self.file.clone(), field: field.into(), expected: expected.into(), got }
     }
 
-    /// A positive integer that must be there.
-    pub fn count(&self, field: &str) -> Result<usize, NnError> {
+    /// A field that `read` accepts; `None` if it is missing or null.
+    fn optional<'a, T>(
+        &'a self,
+        field: &str,
+        expected: &str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let checked = |value| read(value).ok_or_else(|| self.wrong(field, expected));
+        self.value(field).map(checked).transpose()
+    }
+
+    /// A required positive integer.
+    pub fn count(&self, field: &str) -> Result<usize> {
         self.count_or(field, None)
     }
 
-    /// A positive integer, or `default` where the field is missing or null.
-    pub fn count_or(&self, field: &str, default: Option<usize>) -> Result<usize, NnError> {
-        match (self.get(field).map(Value::as_u64), default) {
-            (Some(Some(count @ 1..=LARGEST_COUNT)), _) if LAYERS.contains(&field) => {
+    /// A positive integer, or `default` if the field is missing or null.
+    pub fn count_or(&self, field: &str, default: Option<usize>) -> Result<usize> {
+        match (self.value(field).map(Value::as_u64), default) {
+            (Some(Some(count @ 1..=LARGEST_COUNT)), _) => {
                 let most = self.most_layers;
-                let wrong = || self.wrong(field, &format!("at most {most}, the number of tensors"));
-                if count <= most { Ok(count as usize) } else { Err(wrong()) }
+                if LAYERS.contains(&field) && count > most {
+                    return Err(self.wrong(field, &format!("at most {most}, the number of tensors")));
+                }
+                Ok(count as usize)
             }
-            (Some(Some(count @ 1..=LARGEST_COUNT)), _) => Ok(count as usize),
             (None, Some(default)) => Ok(default),
             _ => Err(self.wrong(field, &format!("an integer from 1 to {LARGEST_COUNT}"))),
         }
     }
 
     /// A positive number that f32 can hold, or `default`.
-    pub fn positive_or(&self, field: &str, default: f64) -> Result<f64, NnError> {
-        match self.get(field) {
-            None => Ok(default),
-            Some(value) => positive(value).ok_or_else(|| self.wrong(field, POSITIVE)),
-        }
+    pub fn positive_or(&self, field: &str, default: f64) -> Result<f64> {
+        Ok(self.positive(field)?.unwrap_or(default))
     }
 
-    /// A positive integer, `default` where the field is missing, and none where it is null: where transformers
-    /// has a default, a null switches the feature off.
-    pub fn count_or_null(&self, field: &str, default: usize) -> Result<Option<usize>, NnError> {
-        if self.fields.contains_key(field) && self.get(field).is_none() {
-            return Ok(None);
-        }
-        self.count_or(field, Some(default)).map(Some)
+    /// Whether a field is null. Where transformers has a default, null switches the feature off.
+    fn is_null(&self, field: &str) -> bool {
+        self.fields.contains_key(field) && !self.has(field)
     }
 
-    /// A positive number in the same way.
-    pub fn positive_or_null(&self, field: &str, default: f64) -> Result<Option<f64>, NnError> {
-        if self.fields.contains_key(field) && self.get(field).is_none() {
-            return Ok(None);
-        }
-        self.positive_or(field, default).map(Some)
+    /// A positive integer, `default` if the field is missing, and `None` if it is null.
+    pub fn count_or_null(&self, field: &str, default: usize) -> Result<Option<usize>> {
+        if self.is_null(field) { Ok(None) } else { self.count_or(field, Some(default)).map(Some) }
+    }
+
+    /// A positive number, `default` if the field is missing, and `None` if it is null.
+    pub fn positive_or_null(&self, field: &str, default: f64) -> Result<Option<f64>> {
+        if self.is_null(field) { Ok(None) } else { self.positive_or(field, default).map(Some) }
     }
 
     /// A boolean, or `default`.
-    pub fn flag_or(&self, field: &str, default: bool) -> Result<bool, NnError> {
-        match self.get(field) {
-            None => Ok(default),
-            Some(value) => value.as_bool().ok_or_else(|| self.wrong(field, "true or false")),
-        }
+    pub fn flag_or(&self, field: &str, default: bool) -> Result<bool> {
+        Ok(self.optional(field, "true or false", Value::as_bool)?.unwrap_or(default))
     }
 
     /// A text, or `default`.
-    pub fn text_or<'a>(&'a self, field: &str, default: &'a str) -> Result<&'a str, NnError> {
-        match self.get(field) {
-            None => Ok(default),
-            Some(value) => value.as_str().ok_or_else(|| self.wrong(field, "a text")),
-        }
+    pub fn text_or<'a>(&'a self, field: &str, default: &'a str) -> Result<&'a str> {
+        Ok(self.optional(field, "a text", Value::as_str)?.unwrap_or(default))
     }
 
-    /// A positive number that must be there.
-    pub fn number(&self, field: &str) -> Result<f64, NnError> {
+    /// A required positive number.
+    pub fn number(&self, field: &str) -> Result<f64> {
         self.positive(field)?.ok_or_else(|| self.wrong(field, POSITIVE))
     }
 
-    /// A positive number, where there is one.
-    pub fn positive(&self, field: &str) -> Result<Option<f64>, NnError> {
-        self.get(field).map(|_| self.positive_or(field, 1.0)).transpose()
+    /// A positive number, if the field is present.
+    pub fn positive(&self, field: &str) -> Result<Option<f64>> {
+        self.optional(field, POSITIVE, positive)
     }
 
-    /// A list of texts, where there is one.
-    pub fn texts(&self, field: &str) -> Result<Option<Vec<&str>>, NnError> {
-        let Some(value) = self.get(field) else { return Ok(None) };
-        let texts =
-            value.as_array().map(|list| list.iter().map(Value::as_str).collect::<Option<Vec<&str>>>());
-        texts.flatten().map(Some).ok_or_else(|| self.wrong(field, "a list of texts"))
+    /// A list of texts, if the field is present.
+    pub fn texts(&self, field: &str) -> Result<Option<Vec<&str>>> {
+        self.optional(field, "a list of texts", |list| list.as_array()?.iter().map(Value::as_str).collect())
     }
 
-    /// A list of integers from 0 on, where there is one.
-    pub fn integers(&self, field: &str) -> Result<Option<Vec<usize>>, NnError> {
-        let Some(value) = self.get(field) else { return Ok(None) };
+    /// A list of integers from 0 on, if the field is present.
+    pub fn integers(&self, field: &str) -> Result<Option<Vec<usize>>> {
         let integer = |value: &Value| value.as_u64().map(|integer| integer as usize);
-        let integers = value.as_array().and_then(|list| list.iter().map(integer).collect());
-        integers.map(Some).ok_or_else(|| self.wrong(field, "a list of integers from 0 on"))
+        let expected = "a list of integers from 0 on";
+        self.optional(field, expected, |list| list.as_array()?.iter().map(integer).collect())
     }
 
-    /// A list of positive numbers.
-    pub fn positives(&self, field: &str) -> Result<Vec<f64>, NnError> {
-        let list = self.get(field).and_then(Value::as_array);
-        let numbers: Option<Vec<f64>> = list.and_then(|list| list.iter().map(positive).collect());
+    /// A required list of positive numbers.
+    pub fn positives(&self, field: &str) -> Result<Vec<f64>> {
+        let list = self.value(field).and_then(Value::as_array);
+        let numbers = list.and_then(|list| list.iter().map(positive).collect());
         numbers.ok_or_else(|| self.wrong(field, &format!("a list of numbers, each {POSITIVE}")))
     }
 
-    /// Refuses a setting that this runtime does not implement.
-    pub fn require_flag(&self, field: &str, only: bool) -> Result<(), NnError> {
+    /// Rejects every value of a flag but the implemented one, which is also the default.
+    pub fn require_flag(&self, field: &str, only: bool) -> Result<()> {
         if self.flag_or(field, only)? == only {
             Ok(())
         } else {
@@ -202,41 +189,34 @@ impl Config {
         }
     }
 
-    /// The same with another value of a field.
+    /// The same configuration with another value of a field.
     pub(super) fn with_value(mut self, field: &str, value: Value) -> Self {
         self.fields.insert(field.to_string(), value);
         self
     }
 
-    /// The same with fields for those that are missing.
+    /// The same configuration with defaults for missing fields.
     pub(super) fn with_defaults(&self, defaults: Map<String, Value>) -> Self {
         let mut fields = defaults;
         fields.extend(self.fields.clone());
         Self { fields, ..self.clone() }
     }
 
-    /// A nested object as a configuration of its own; its fields are named `outer.inner` in messages.
-    pub fn section(&self, field: &str) -> Result<Option<Self>, NnError> {
-        match self.get(field) {
-            None => Ok(None),
-            Some(Value::Object(fields)) => {
-                let file = format!("{}: {field}", self.file);
-                let path = format!("{}{field}.", self.path);
-                Ok(Some(Self { file, fields: fields.clone(), path, ..self.clone() }))
-            }
-            Some(_) => Err(self.wrong(field, "an object")),
-        }
+    /// A nested object as a configuration. Error messages name the file `outer: inner`.
+    pub fn section(&self, field: &str) -> Result<Option<Self>> {
+        let Some(fields) = self.optional(field, "an object", Value::as_object)? else { return Ok(None) };
+        let file = format!("{}: {field}", self.file);
+        let path = format!("{}{field}.", self.path);
+        Ok(Some(Self { file, fields: fields.clone(), path, ..self.clone() }))
     }
 }
-
-const POSITIVE: &str = "a positive number that f32 can hold";
 
 fn positive(value: &Value) -> Option<f64> {
     let range = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
     value.as_f64().filter(|number| range.contains(number))
 }
 
-/// Fields of `fields`, which `path` leads to, that are not in `read`.
+/// Appends the fields below `path` that are not in `read`.
 fn collect_unread<'a>(
     fields: &'a Map<String, Value>,
     path: &str,

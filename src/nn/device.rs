@@ -3,8 +3,7 @@ pub use candle_core::Device;
 use super::NnError;
 use crate::base::DeviceName;
 
-/// Opens a device. Fails where there is none of that number, or where this build was made without the feature that
-/// it needs.
+/// Opens a device. Fails if no such device exists or if this build lacks the feature that it needs.
 pub fn open_device(name: DeviceName) -> Result<Device, NnError> {
     match name {
         DeviceName::Cpu => Ok(Device::Cpu),
@@ -19,7 +18,7 @@ pub fn open_device(name: DeviceName) -> Result<Device, NnError> {
     }
 }
 
-/// How many GPUs this program can compute on; none where it was built without CUDA.
+/// Number of usable GPUs; `None` if the program was built without CUDA.
 pub fn gpu_count() -> Option<usize> {
     #[cfg(feature = "cuda")]
     {
@@ -30,16 +29,10 @@ pub fn gpu_count() -> Option<usize> {
     None
 }
 
-/// The first GPU; none, with a printed reason, where a test cannot have one.
+/// The first GPU, or `None` and a printed reason.
 #[cfg(test)]
 pub fn gpu_for_tests() -> Option<Device> {
-    match open_device(DeviceName::Cuda(0)) {
-        Ok(device) => Some(device),
-        Err(error) => {
-            eprintln!("not tested on a GPU: {error}");
-            None
-        }
-    }
+    open_device(DeviceName::Cuda(0)).inspect_err(|error| eprintln!("not tested on a GPU: {error}")).ok()
 }
 
 #[cfg(test)]

@@ -1,56 +1,46 @@
 use super::Transformer;
-use super::kernels::LaidOut;
+use super::attention_kernel::HeadCache;
 
-/// Keys and values of one sequence's positions, for reading on where an earlier pass stopped.
+/// Prefix cache of one sequence: the keys and values of its positions in every layer.
 ///
-/// A clone is a copy: several texts with the same beginning can go on from it.
+/// A clone is independent, so several texts with the same prefix can continue from it.
 #[derive(Debug, Clone, Default)]
 pub struct KeysValues {
-    /// Of each layer, the heads of keys and values.
-    layers: Vec<Vec<LaidOut>>,
-    /// The tokens that were read.
-    ids: Vec<u32>,
-    /// Length of the sequence that the latest keys were rotated for.
-    rotated_for: usize,
+    /// `[n_layers][n_kv_heads]`
+    pub(super) layers: Vec<Vec<HeadCache>>,
+    /// The tokens of the cached positions.
+    pub(super) ids: Vec<u32>,
+    /// Length of the sequence for which the latest keys were rotated.
+    pub(super) rotated_for: usize,
 }
 
 impl KeysValues {
-    /// Of no position yet.
+    /// An empty cache for a model.
     pub fn new(model: &Transformer) -> Self {
         let a = model.architecture();
-        let layers = vec![vec![LaidOut::new(a.d_head, 0); a.n_kv_heads]; a.n_layers];
+        let layers = vec![vec![HeadCache::new(a.d_head, 0); a.n_kv_heads]; a.n_layers];
         Self { layers, ids: Vec::new(), rotated_for: 0 }
     }
 
-    /// Positions that were read.
+    /// Number of cached positions.
     pub fn positions(&self) -> usize {
         self.ids.len()
     }
 
-    /// The tokens that were read.
-    pub(super) fn ids(&self) -> &[u32] {
-        &self.ids
-    }
-
-    /// Length of the sequence that the latest keys were rotated for.
-    pub(super) fn rotated_for(&self) -> usize {
-        self.rotated_for
-    }
-
-    /// Bytes that the keys and values take.
+    /// Bytes of the keys and values.
     pub fn bytes(&self) -> usize {
-        self.layers.iter().flatten().map(LaidOut::bytes).sum()
+        self.layers.iter().flatten().map(HeadCache::bytes).sum()
     }
 
-    /// Forgets all but the first `positions`.
+    /// Keeps the first `positions` only.
     pub fn truncate(&mut self, positions: usize) {
         self.ids.truncate(positions);
         self.layers.iter_mut().flatten().for_each(|head| head.truncate(positions));
     }
 
-    /// A copy of the first `positions`, or of all where there are fewer.
+    /// A copy of the first `positions`, or of all if there are fewer.
     pub fn beginning(&self, positions: usize) -> Self {
-        let of_layer = |heads: &Vec<LaidOut>| heads.iter().map(|head| head.beginning(positions)).collect();
+        let of_layer = |heads: &Vec<HeadCache>| heads.iter().map(|head| head.prefix(positions)).collect();
         Self {
             layers: self.layers.iter().map(of_layer).collect(),
             ids: self.ids[..positions.min(self.ids.len())].to_vec(),
@@ -58,12 +48,7 @@ impl KeysValues {
         }
     }
 
-    /// The heads of a layer.
-    pub(super) fn layer(&mut self, layer: usize) -> &mut [LaidOut] {
-        &mut self.layers[layer]
-    }
-
-    /// After a pass over more tokens.
+    /// Records the tokens whose keys and values a pass has added.
     pub(super) fn advance(&mut self, ids: &[u32]) {
         self.ids.extend_from_slice(ids);
         self.rotated_for = self.ids.len();

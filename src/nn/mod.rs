@@ -1,21 +1,26 @@
-//! The decoder-only runtime, with hooks, and its tokenizer.
+//! Runtime for decoder-only transformers, with hook points, and their tokenizers.
 //!
 //! In: a Hugging Face folder (`config.json`, `model.safetensors` or a sharded index, `tokenizer.json`), the
 //! same as bytes, or a GGUF file.
-//! Out: activations at hook points, logits at every position, an edit at a hook point; differentiable where the
-//! weights are candle variables.
+//! Out: activations at hook points, logits at every position, edits at hook points; differentiable if the weights
+//! are candle variables.
 //! Never: knows a corpus, a dictionary or a feature.
 //!
 //! Sources: GPT-2 (Radford et al. 2019), GPT-NeoX (Black et al. 2022), Llama (Touvron et al. 2023), rotary
-//! positions (Su et al. 2021); where an implementation decides, Hugging Face transformers' numbers do.
+//! positions (Su et al. 2021). Where implementations differ, Hugging Face transformers is the reference.
 //!
-//! `config` reads both spellings of `config.json`; `families` turn it and the weight names into an
-//! [`Architecture`] and a [`Transformer`]; `transformer` is the one forward pass; `ops` holds its operations,
-//! each once composed of candle's differentiable ones and once fused (`kernels`) for inference on the CPU;
-//! `mixture` sends tokens through experts; `packed` keeps weights in the numbers they were stored in, `keys_values`
-//! what earlier positions left behind; `token_tree` holds sequences whose common beginnings are run once.
+//! | file | what it holds |
+//! |---|---|
+//! | `config`, `families` | `config.json` and tensor names to an [`Architecture`] and a [`Transformer`] |
+//! | `transformer` | the one forward pass |
+//! | `linear`, `attention`, `mixture`, `ops` | its operations, fused for CPU inference or differentiable |
+//! | `kernels`, `attention_kernel` | the fused loops |
+//! | `packed` | weights in their stored numbers (f16, bf16, quantised) |
+//! | `keys_values`, `token_tree` | prefix caches, and sequences whose shared prefixes are computed once |
 
 mod architecture;
+mod attention;
+mod attention_kernel;
 mod config;
 mod device;
 mod error;
@@ -23,6 +28,7 @@ mod families;
 mod gguf;
 mod kernels;
 mod keys_values;
+mod linear;
 mod mixture;
 mod ops;
 mod packed;

@@ -1,104 +1,103 @@
+//! Rotary position embedding (Su et al. 2021, arXiv 2104.09864) and its extensions to longer contexts.
+//!
+//!   angle(p, i) = p · f_i,  f_i = base^(−2i/dims)         position p, pair i of dims/2
+//!   (x_i, x_{i+dims/2}) ← amplitude · rotation(angle) (x_i, x_{i+dims/2})
+//!
+//! The head coordinates from `dims` on are unchanged. Extensions rescale f_i: linear (kaiokendev 2023), dynamic NTK
+//! (emozilla 2023), YaRN (Peng et al. 2023, arXiv 2309.00071), LongRoPE (Ding et al. 2024, arXiv 2402.13753) and
+//! Llama 3.1. The reference implementation is `modeling_rope_utils.py` of transformers 5.
+
 use std::borrow::Cow;
+use std::f64::consts::PI;
 
-use super::{Config, NnError};
+use super::Config;
+use super::error::{NnError, Result};
 
-/// Rotary positions: coordinate pairs (i, i + pairs) of the first `2 · pairs` of each head turn by
-/// position · frequency; the remaining coordinates pass through.
-///
-/// Sources: Su et al. 2021; linear (kaiokendev 2023), dynamic NTK (emozilla 2023), YaRN (Peng et al. 2023, arXiv
-/// 2309.00071), LongRoPE (Ding et al. 2024, arXiv 2402.13753), Llama 3.1. What decides is `modeling_rope_utils.py`
-/// of transformers 5.
+const ORIGINAL_CONTEXT: &str = "original_max_position_embeddings";
+
+/// The frequencies and amplitude of rotary positions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {
-    /// Radians per position of each pair.
+    /// f_i, in radians per position.
     pub frequencies: Vec<f64>,
     /// Factor on cosines and sines.
     pub amplitude: f64,
-    /// Other frequencies for long sequences, where there are any.
+    /// Other frequencies for long sequences, if any.
     pub longer: Option<Longer>,
 }
 
-/// Frequencies of sequences of more than `than` positions.
+/// Frequencies of sequences with more than `than` positions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Longer {
-    /// The longest sequence that keeps the frequencies of short ones.
+    /// Longest sequence with the frequencies of short ones.
     pub than: usize,
-    /// What replaces them.
+    /// The replacement.
     pub by: Replacement,
 }
 
 /// What replaces the frequencies of short sequences.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Replacement {
-    /// One set for every longer sequence (LongRoPE).
+    /// The same frequencies for every longer sequence (LongRoPE).
     Fixed(Vec<f64>),
     /// The base grows with the length (dynamic NTK).
     Ntk {
         /// Base of short sequences.
         base: f64,
-        /// By how much the context is extended.
+        /// Factor by which the context is extended.
         factor: f64,
     },
 }
 
-/// Where a family keeps its rotary settings outside of a section, and their defaults.
-struct Outside<'a> {
-    share: (&'a str, f64),
-    base: (&'a str, f64),
-}
+/// Name and default of a field.
+type Field<'a> = (&'a str, f64);
+
+/// The share of head coordinates that are rotated.
+const SHARE: &str = "partial_rotary_factor";
+const BASE: &str = "rope_theta";
 
 impl Rotary {
-    /// Reads base, share and scaling, wherever transformers 5 accepts them: at the top level, in `rope_scaling` or
-    /// in `rope_parameters`. What a section says wins over the top level.
+    /// Reads base, rotated share and scaling from the top level, `rope_scaling` or `rope_parameters`, as transformers 5
+    /// does. A section overrides the top level.
     ///
-    /// `share` is the family's own top-level name and default of the rotated share of a head, `base_field` its
-    /// name of the base, whose default is 10,000.
-    pub fn of(config: &Config, d_head: usize, share: (&str, f64), base_field: &str) -> Result<Self, NnError> {
+    /// `share` is the family's top-level name and default of the rotated share of a head. `base_field` is its name of
+    /// the base, whose default is 10,000.
+    pub fn of(config: &Config, d_head: usize, share: (&str, f64), base_field: &str) -> Result<Self> {
         Self::of_base(config, d_head, share, (base_field, 10_000.0))
     }
 
-    /// The same with the family's own default of the base.
-    pub fn of_base(
-        config: &Config,
-        d_head: usize,
-        share: (&str, f64),
-        base: (&str, f64),
-    ) -> Result<Self, NnError> {
-        let outside = Outside { share, base };
-        match section(config)? {
-            Some(rope) => outside.scaled(config, &rope, d_head),
-            None => outside.plain(config, None, d_head).map(|(plain, _)| plain),
-        }
+    /// [`Rotary::of`] with the family's own default of the base.
+    pub fn of_base(config: &Config, d_head: usize, share: Field<'_>, base: Field<'_>) -> Result<Self> {
+        Source { config, d_head, share, base }.read(section(config)?.as_ref())
     }
 
-    /// The same for the layers of one kind (`full_attention`, `sliding_attention`), in families that give each kind
-    /// its own: `rope_parameters` has a section for each, a single section is that of the layers for which `scales`
-    /// is true, but for a base that all layers share. `base` is the family's top-level name and default of the base of these layers.
+    /// [`Rotary::of_base`] for the layers of one kind (`full_attention` or `sliding_attention`).
+    ///
+    /// `rope_parameters` may have a section per kind. A single section applies to the layers whose `scales` is true;
+    /// of other layers it sets only a base that all layers share. `base` is the family's top-level name and default of
+    /// the base of these layers.
     pub fn of_layers(
         config: &Config,
         d_head: usize,
         kind: &str,
-        base: (&str, f64),
+        base: Field<'_>,
         scales: bool,
-    ) -> Result<Self, NnError> {
-        let outside = Outside { share: ("partial_rotary_factor", 1.0), base };
+    ) -> Result<Self> {
+        let source = Source { config, d_head, share: (SHARE, 1.0), base };
         let kinds = config.section("rope_parameters")?;
         if let Some(rope) = kinds.map(|kinds| kinds.section(kind)).transpose()?.flatten() {
             if config.has("rope_scaling") {
                 return Err(config.wrong("rope_scaling", "null where `rope_parameters` is given"));
             }
-            return outside.scaled(config, &rope, d_head);
+            return source.read(Some(&rope));
         }
         match section(config)? {
-            Some(rope) if scales => outside.scaled(config, &rope, d_head),
-            Some(rope) if base.0 == "rope_theta" => {
-                outside.plain(config, Some(&rope), d_head).map(|(plain, _)| plain)
-            }
-            _ => outside.plain(config, None, d_head).map(|(plain, _)| plain),
+            Some(rope) if scales => source.read(Some(&rope)),
+            rope => Ok(source.unscaled(rope.as_ref().filter(|_| base.0 == BASE))?.0),
         }
     }
 
-    /// base^(−2i/dims) for each pair of `dims` coordinates.
+    /// f_i = base^(−2i/dims) for the dims/2 pairs.
     pub fn plain(dims: usize, base: f64) -> Self {
         let frequencies = (0..dims / 2).map(|pair| base.powf(-2.0 * pair as f64 / dims as f64)).collect();
         Self { frequencies, amplitude: 1.0, longer: None }
@@ -109,7 +108,7 @@ impl Rotary {
         2 * self.frequencies.len()
     }
 
-    /// The longest sequence, where the configuration says `n_ctx`: dynamic scaling is made for longer ones.
+    /// Longest sequence of a model whose configuration says `n_ctx`. Dynamic scaling allows more.
     pub fn longest(&self, n_ctx: usize) -> usize {
         match &self.longer {
             Some(Longer { than, by: Replacement::Ntk { factor, .. } }) => {
@@ -119,9 +118,10 @@ impl Rotary {
         }
     }
 
-    /// Whether keys that were rotated in a sequence of `before` positions serve one of `now`. Where LongRoPE goes over
-    /// to its other factors transformers reads the sequence again (`prepare_inputs_for_generation` of Phi-3). Under
-    /// dynamic scaling it leaves them as they are and rotates only new queries and keys by the new base.
+    /// Whether keys rotated for a sequence of `before` positions remain valid for one of `now` positions.
+    ///
+    /// When LongRoPE switches factors, transformers recomputes the sequence (`prepare_inputs_for_generation` of Phi-3).
+    /// Under dynamic scaling it keeps the old keys and uses the new base for new queries and keys only.
     pub fn keeps_keys(&self, before: usize, now: usize) -> bool {
         match &self.longer {
             Some(Longer { than, by: Replacement::Fixed(_) }) => (before > *than) == (now > *than),
@@ -129,7 +129,7 @@ impl Rotary {
         }
     }
 
-    /// Equal for two lengths of a sequence if both have the same frequencies.
+    /// A number that is equal for two sequence lengths if and only if both have the same frequencies.
     pub fn regime(&self, positions: usize) -> usize {
         match &self.longer {
             Some(longer) if positions > longer.than => match longer.by {
@@ -140,7 +140,7 @@ impl Rotary {
         }
     }
 
-    /// The frequencies of a sequence of so many positions.
+    /// The frequencies of a sequence of `positions` positions.
     pub fn frequencies_of(&self, positions: usize) -> Cow<'_, [f64]> {
         match &self.longer {
             Some(longer) if positions > longer.than => match &longer.by {
@@ -157,91 +157,99 @@ impl Rotary {
     }
 }
 
-/// `rope_scaling` or `rope_parameters`, the one that says anything.
-fn section(config: &Config) -> Result<Option<Config>, NnError> {
-    let says = |section: &Config| !section.fields().is_empty();
-    let scaling = config.section("rope_scaling")?.filter(says);
-    match (scaling, config.section("rope_parameters")?.filter(says)) {
+/// `rope_parameters` or `rope_scaling`, whichever is not empty. They must agree if both are given.
+fn section(config: &Config) -> Result<Option<Config>> {
+    let has_fields = |section: &Config| !section.fields().is_empty();
+    let scaling = config.section("rope_scaling")?.filter(has_fields);
+    match (scaling, config.section("rope_parameters")?.filter(has_fields)) {
         (Some(scaling), Some(parameters)) if scaling.fields() != parameters.fields() => {
-            Err(config.wrong("rope_parameters", "the same as `rope_scaling`, where there are both"))
+            Err(config.wrong("rope_parameters", "the same as `rope_scaling` if both are given"))
         }
         (scaling, parameters) => Ok(parameters.or(scaling)),
     }
 }
 
-/// A number under either of two names; two different numbers are refused.
-fn either(config: &Config, names: [&str; 2], default: f64) -> Result<f64, NnError> {
-    match names.map(|name| config.positive(name)) {
-        [Err(error), _] | [_, Err(error)] => Err(error),
-        [Ok(Some(one)), Ok(Some(other))] if one != other => {
+/// A number under one of two names. If both are present they must be equal.
+fn either(config: &Config, names: [&str; 2], default: f64) -> Result<f64> {
+    match (config.positive(names[0])?, config.positive(names[1])?) {
+        (Some(one), Some(other)) if one != other => {
             Err(config.wrong(names[1], &format!("the same as `{}`, which is {one}", names[0])))
         }
-        [Ok(one), Ok(other)] => Ok(one.or(other).unwrap_or(default)),
+        (one, other) => Ok(one.or(other).unwrap_or(default)),
     }
 }
 
-impl Outside<'_> {
+/// Where a family's rotary settings are at the top level of its configuration.
+struct Source<'a> {
+    config: &'a Config,
+    d_head: usize,
+    share: Field<'a>,
+    base: Field<'a>,
+}
+
+impl Source<'_> {
     /// Unscaled rotations and their base.
-    fn plain(&self, config: &Config, rope: Option<&Config>, d_head: usize) -> Result<(Rotary, f64), NnError> {
-        let own = ["partial_rotary_factor", "rope_theta"];
-        let outer_share = either(config, [self.share.0, own[0]], self.share.1)?;
-        let outer_base = match self.base.0 {
-            // A base for some of the layers is another number than the one for the rest.
-            field @ "rope_local_base_freq" => config.positive_or(field, self.base.1)?,
-            field => either(config, [field, own[1]], self.base.1)?,
+    fn unscaled(&self, rope: Option<&Config>) -> Result<(Rotary, f64)> {
+        let Self { config, d_head, share, base } = *self;
+        let outer_share = either(config, [share.0, SHARE], share.1)?;
+        let outer_base = match base.0 {
+            // The base of local layers is independent of `rope_theta`.
+            field @ "rope_local_base_freq" => config.positive_or(field, base.1)?,
+            field => either(config, [field, BASE], base.1)?,
         };
-        // It belongs to some kinds of scaling; families write it without any.
-        config.without_effect(&["original_max_position_embeddings"]);
-        let (share, base) = match rope {
-            Some(rope) => (rope.positive_or(own[0], outer_share)?, rope.positive_or(own[1], outer_base)?),
+        // Some kinds of scaling read it; configurations without scaling may have it too.
+        config.without_effect(&[ORIGINAL_CONTEXT]);
+        let (got, base) = match rope {
+            Some(rope) => (rope.positive_or(SHARE, outer_share)?, rope.positive_or(BASE, outer_base)?),
             None => (outer_share, outer_base),
         };
-        let dims = (d_head as f64 * share) as usize;
-        if share > 1.0 || dims < 2 || !dims.is_multiple_of(2) {
+        let dims = (d_head as f64 * got) as usize;
+        if got > 1.0 || dims < 2 || !dims.is_multiple_of(2) {
             let (config, field) = match rope {
-                Some(rope) if rope.has(own[0]) => (rope, own[0]),
-                _ => (config, self.share.0),
+                Some(rope) if rope.has(SHARE) => (rope, SHARE),
+                _ => (config, share.0),
             };
             return Err(NnError::Field {
                 file: config.file().to_string(),
                 field: field.to_string(),
                 expected: format!("a share of {d_head} head coordinates that is an even number of them"),
-                got: format!("`{share}`"),
+                got: format!("`{got}`"),
             });
         }
         Ok((Rotary::plain(dims, base), base))
     }
 
-    /// Rotations with the scaling of a section.
-    fn scaled(&self, config: &Config, rope: &Config, d_head: usize) -> Result<Rotary, NnError> {
-        let (plain, base) = self.plain(config, Some(rope), d_head)?;
-        let fields = ["rope_type", "type"].map(|field| rope.has(field).then_some(field));
-        let field = fields[0].or(fields[1]).unwrap_or("rope_type");
+    /// Rotations with the scaling that a section describes, if there is one.
+    fn read(&self, rope: Option<&Config>) -> Result<Rotary> {
+        let config = self.config;
+        let (plain, base) = self.unscaled(rope)?;
+        let Some(rope) = rope else { return Ok(plain) };
+        let field = if !rope.has("rope_type") && rope.has("type") { "type" } else { "rope_type" };
         let kind = rope.text_or(field, "default")?;
-        if fields[1].is_some() && rope.text_or("type", kind)? != kind {
+        if rope.text_or("type", kind)? != kind {
             return Err(rope.wrong("type", &format!("`{kind}`, as `rope_type` says")));
         }
-        let rotary = |frequencies| Rotary { frequencies, amplitude: 1.0, longer: None };
+        let with = |frequencies| Ok(Rotary { frequencies, amplitude: 1.0, longer: None });
         match kind {
             "default" => Ok(plain),
             "linear" => {
                 let factor = rope.number("factor")?;
-                Ok(rotary(plain.frequencies.into_iter().map(|frequency| frequency / factor).collect()))
+                with(plain.frequencies.into_iter().map(|frequency| frequency / factor).collect())
             }
             "dynamic" => dynamic(plain, base, config, rope),
             "yarn" => yarn(&plain, base, config, rope),
-            // `su` is the name that Phi-3 first had for it.
+            // `su` is an earlier name in Phi-3.
             "longrope" | "su" => longrope(&plain, config, rope),
-            "llama3" => Ok(rotary(llama3(plain.frequencies, config, rope)?)),
-            // GGUF files carry what Llama 3's scaling comes to, a factor for each pair.
-            "factors" => Ok(rotary(divided(&plain, rope, "factors")?)),
+            "llama3" => with(llama3(plain.frequencies, config, rope)?),
+            // GGUF files store the result of Llama 3's scaling: one factor per pair.
+            "factors" => with(divided(&plain, rope, "factors")?),
             _ => Err(rope.wrong(field, "one of default, linear, dynamic, yarn, longrope, llama3")),
         }
     }
 }
 
-/// Frequencies divided by a list of factors, one for each.
-fn divided(plain: &Rotary, rope: &Config, field: &str) -> Result<Vec<f64>, NnError> {
+/// Frequencies divided by the factors in `field`, one per pair.
+fn divided(plain: &Rotary, rope: &Config, field: &str) -> Result<Vec<f64>> {
     let factors = rope.positives(field)?;
     if factors.len() != plain.frequencies.len() {
         let expected = format!("{} numbers, one for each pair of coordinates", plain.frequencies.len());
@@ -250,35 +258,35 @@ fn divided(plain: &Rotary, rope: &Config, field: &str) -> Result<Vec<f64>, NnErr
     Ok(plain.frequencies.iter().zip(factors).map(|(frequency, factor)| frequency / factor).collect())
 }
 
-/// The context that the model was trained on before it was extended: Phi-3 has it at the top level, others in the
-/// section; where neither says it, it is the model's longest sequence.
-fn original(config: &Config, rope: &Config) -> Result<usize, NnError> {
-    let field = "original_max_position_embeddings";
+/// Context length before the extension. Phi-3 has it at the top level, other families in the section; the default is
+/// the model's longest sequence.
+fn original_context(config: &Config, rope: &Config) -> Result<usize> {
+    let field = ORIGINAL_CONTEXT;
     let outer = config.has(field).then(|| config.count(field)).transpose()?;
     let inner = rope.has(field).then(|| rope.count(field)).transpose()?;
     match (outer, inner) {
         (Some(outer), Some(inner)) if outer != inner => {
-            Err(rope.wrong(field, &format!("{outer}, as outside of the section")))
+            Err(rope.wrong(field, &format!("{outer}, as at the top level")))
         }
+        (Some(context), _) | (None, Some(context)) => Ok(context),
         (None, None) => config.count("max_position_embeddings"),
-        (outer, inner) => outer.or(inner).ok_or_else(|| rope.wrong(field, "a context length")),
     }
 }
 
-/// How many times longer the extended context is.
-fn extension(config: &Config, rope: &Config, original: usize) -> Result<f64, NnError> {
+/// Ratio of the extended context to the original one.
+fn extension(config: &Config, rope: &Config, original: usize) -> Result<f64> {
     match rope.positive("factor")? {
         Some(factor) => Ok(factor),
         None => Ok(config.count("max_position_embeddings")? as f64 / original as f64),
     }
 }
 
-/// Dynamic NTK scaling: beyond the longest sequence of the configuration the base grows with the sequence.
-fn dynamic(plain: Rotary, base: f64, config: &Config, rope: &Config) -> Result<Rotary, NnError> {
+/// Dynamic NTK scaling: beyond `max_position_embeddings` the base grows with the sequence length.
+fn dynamic(plain: Rotary, base: f64, config: &Config, rope: &Config) -> Result<Rotary> {
     let factor = rope.number("factor")?;
     let than = config.count("max_position_embeddings")?;
-    // transformers takes the longest sequence instead.
-    rope.without_effect(&["original_max_position_embeddings"]);
+    // transformers uses `max_position_embeddings` instead.
+    rope.without_effect(&[ORIGINAL_CONTEXT]);
     if factor < 1.0 {
         return Err(rope.wrong("factor", "at least 1"));
     }
@@ -288,31 +296,28 @@ fn dynamic(plain: Rotary, base: f64, config: &Config, rope: &Config) -> Result<R
     Ok(Rotary { longer: Some(Longer { than, by: Replacement::Ntk { base, factor } }), ..plain })
 }
 
-/// YaRN: pairs that turn more than `beta_fast` times in the original context are kept, those that turn less than
-/// `beta_slow` times are slowed by `factor`, those between are interpolated by their index.
-fn yarn(plain: &Rotary, base: f64, config: &Config, rope: &Config) -> Result<Rotary, NnError> {
-    let original = original(config, rope)?;
+/// YaRN. Pairs with more than `beta_fast` turns in the original context keep their frequency, those with fewer than
+/// `beta_slow` turns are divided by `factor`, and those between are interpolated linearly in the pair's index.
+fn yarn(plain: &Rotary, base: f64, config: &Config, rope: &Config) -> Result<Rotary> {
+    let original = original_context(config, rope)?;
     let factor = extension(config, rope, original)?;
-    let grown = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
+    let mscale = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
     let by_default = match (rope.positive("mscale")?, rope.positive("mscale_all_dim")?) {
-        (Some(of_scores), Some(of_all)) => grown(of_scores) / grown(of_all),
-        _ => grown(1.0),
+        (Some(of_scores), Some(of_all)) => mscale(of_scores) / mscale(of_all),
+        _ => mscale(1.0),
     };
     let amplitude = rope.positive_or("attention_factor", by_default)?;
     let (fast, slow) = (rope.positive_or("beta_fast", 32.0)?, rope.positive_or("beta_slow", 1.0)?);
     let truncate = rope.flag_or("truncate", true)?;
     let dims = plain.dims() as f64;
-    // The index of the pair that turns so often in the original context.
-    let pair_of =
-        |turns: f64| dims * (original as f64 / (turns * 2.0 * std::f64::consts::PI)).ln() / (2.0 * base.ln());
+    // The index of the pair with this number of turns in the original context.
+    let pair_of = |turns: f64| dims * (original as f64 / (turns * 2.0 * PI)).ln() / (2.0 * base.ln());
     let (low, high) = (pair_of(fast), pair_of(slow));
     let (low, high) = if truncate { (low.floor(), high.ceil()) } else { (low, high) };
     let (low, high) = (low.max(0.0), high.min(dims - 1.0));
     let high = if low == high { high + 0.001 } else { high };
     if !(low.is_finite() && high.is_finite()) {
-        return Err(
-            rope.wrong("beta_fast", "such that pairs of coordinates can be told apart (base above 1)")
-        );
+        return Err(rope.wrong("beta_fast", "set so that the pairs are distinct (the base must exceed 1)"));
     }
     let slowed = |(pair, &frequency): (usize, &f64)| {
         let ramp = ((pair as f64 - low) / (high - low)).clamp(0.0, 1.0);
@@ -322,30 +327,30 @@ fn yarn(plain: &Rotary, base: f64, config: &Config, rope: &Config) -> Result<Rot
     Ok(Rotary { frequencies, amplitude, longer: None })
 }
 
-/// LongRoPE: a factor for each pair, other ones for sequences longer than the original context.
-fn longrope(plain: &Rotary, config: &Config, rope: &Config) -> Result<Rotary, NnError> {
-    let original = original(config, rope)?;
+/// LongRoPE: one divisor per pair, with a second set for sequences longer than the original context.
+fn longrope(plain: &Rotary, config: &Config, rope: &Config) -> Result<Rotary> {
+    let original = original_context(config, rope)?;
     let factor = extension(config, rope, original)?;
     let by_default = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
     let amplitude = rope.positive_or("attention_factor", by_default)?;
     if !amplitude.is_finite() {
-        return Err(rope.wrong("original_max_position_embeddings", "at least 2"));
+        return Err(rope.wrong(ORIGINAL_CONTEXT, "at least 2"));
     }
     let longer = Longer { than: original, by: Replacement::Fixed(divided(plain, rope, "long_factor")?) };
     Ok(Rotary { frequencies: divided(plain, rope, "short_factor")?, amplitude, longer: Some(longer) })
 }
 
-/// Llama 3's scaling: waves longer than the original context over `low_freq_factor` are slowed by `factor`,
-/// waves shorter than it over `high_freq_factor` kept, those between interpolated.
-fn llama3(plain: Vec<f64>, config: &Config, rope: &Config) -> Result<Vec<f64>, NnError> {
+/// Llama 3. Wavelengths above context/`low_freq_factor` are stretched by `factor`, those below
+/// context/`high_freq_factor` are kept, and those between are interpolated.
+fn llama3(plain: Vec<f64>, config: &Config, rope: &Config) -> Result<Vec<f64>> {
     let factor = rope.number("factor")?;
     let (low, high) = (rope.number("low_freq_factor")?, rope.number("high_freq_factor")?);
-    let context = original(config, rope)? as f64;
+    let context = original_context(config, rope)? as f64;
     if high <= low {
         return Err(rope.wrong("high_freq_factor", &format!("greater than low_freq_factor ({low})")));
     }
     let slow = |frequency: f64| {
-        let waves = context * frequency / (2.0 * std::f64::consts::PI);
+        let waves = context * frequency / (2.0 * PI);
         let kept = ((waves - low) / (high - low)).clamp(0.0, 1.0);
         frequency * (kept + (1.0 - kept) / factor)
     };

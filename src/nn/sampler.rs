@@ -3,20 +3,19 @@ use candle_transformers::generation::LogitsProcessor;
 
 use super::error::NnError;
 
-/// Chooses among logits: the largest, or one drawn with probabilities softmax(logits / temperature).
+/// Samples from softmax(logits / temperature), or takes the largest logit.
 pub struct Sampler(LogitsProcessor);
 
 impl Sampler {
-    /// At a temperature of 0, or below 1e-7, it takes the largest, of several alike the first; `seed` says what is drawn
-    /// otherwise.
+    /// Below a temperature of 1e-7 the first of the largest logits is taken; `seed` then has no effect.
     pub fn new(seed: u64, temperature: f64) -> Self {
         Self(LogitsProcessor::new(seed, Some(temperature), None))
     }
 
-    /// The place of the one chosen.
+    /// Index of the chosen logit.
     ///
     /// # Errors
-    /// [`NnError::Arithmetic`] where there is none to choose, or a logit is not a number.
+    /// [`NnError::Arithmetic`] if there are no logits or one is NaN.
     pub fn choose(&mut self, logits: &[f32]) -> Result<usize, NnError> {
         let logits = Tensor::from_slice(logits, logits.len(), &Device::Cpu)?;
         Ok(self.0.sample(&logits)? as usize)

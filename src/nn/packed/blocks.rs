@@ -1,11 +1,15 @@
-//! From blocks of stored numbers to f32. Layouts: the GGUF format's reference, ggml.
+//! Decodes blocks of stored numbers to f32. The layouts are those of ggml, the reference implementation of GGUF.
+//!
+//!   x = d · q,  x = d · q + m  or  x = d · scale_g · q − d_min · minimum_g         q an integer, g its group
+
+use std::slice::ChunksExact;
 
 use half::{bf16, f16};
 
 use super::Encoding;
 use crate::linalg::dispatched;
 
-/// Groups of a block of 256 with a scale and a minimum of their own.
+/// Groups in a block of 256, each with a scale and a minimum.
 const GROUPS: usize = 8;
 
 fn half_at(block: &[u8], at: usize) -> f32 {
@@ -37,68 +41,32 @@ fn unpack_loop<const FMA: bool>(out: &mut [f32], bytes: &[u8], encoding: Encodin
                 *x = bf16::from_le_bytes([b[0], b[1]]).to_f32();
             }
         }
-        Encoding::Q4_0 => {
-            for (out, block) in out.chunks_exact_mut(32).zip(blocks) {
-                let d = half_at(block, 0);
-                let (a, b) = out.split_at_mut(16);
-                for i in 0..16 {
-                    let q = block[2 + i];
-                    a[i] = d * f32::from(low(q) as i8 - 8);
-                    b[i] = d * f32::from(high(q) as i8 - 8);
-                }
-            }
-        }
-        Encoding::Q4_1 => {
-            for (out, block) in out.chunks_exact_mut(32).zip(blocks) {
-                let (d, m) = (half_at(block, 0), half_at(block, 2));
-                let (a, b) = out.split_at_mut(16);
-                for i in 0..16 {
-                    let q = block[4 + i];
-                    a[i] = d * f32::from(low(q)) + m;
-                    b[i] = d * f32::from(high(q)) + m;
-                }
-            }
-        }
-        Encoding::Q5_0 => {
-            for (out, block) in out.chunks_exact_mut(32).zip(blocks) {
-                let d = half_at(block, 0);
-                fifth_bits(out, &block[2..6], &block[6..22], |q| d * (f32::from(q) - 16.0));
-            }
-        }
-        Encoding::Q5_1 => {
-            for (out, block) in out.chunks_exact_mut(32).zip(blocks) {
-                let (d, m) = (half_at(block, 0), half_at(block, 2));
-                fifth_bits(out, &block[4..8], &block[8..24], |q| d * f32::from(q) + m);
-            }
-        }
-        Encoding::Q8_0 => {
-            for (out, block) in out.chunks_exact_mut(32).zip(blocks) {
-                let d = half_at(block, 0);
-                for (x, &q) in out.iter_mut().zip(&block[2..34]) {
-                    *x = d * f32::from(q as i8);
-                }
-            }
-        }
-        Encoding::Q4K => {
-            for (out, block) in out.chunks_exact_mut(256).zip(blocks) {
-                four_bit_groups(out, block);
-            }
-        }
-        Encoding::Q5K => {
-            for (out, block) in out.chunks_exact_mut(256).zip(blocks) {
-                five_bit_groups(out, block);
-            }
-        }
-        Encoding::Q6K => {
-            for (out, block) in out.chunks_exact_mut(256).zip(blocks) {
-                six_bit_groups(out, block);
-            }
-        }
+        Encoding::Q4_0 => each_block(out, 32, blocks, q4_0),
+        Encoding::Q4_1 => each_block(out, 32, blocks, q4_1),
+        Encoding::Q5_0 => each_block(out, 32, blocks, q5_0),
+        Encoding::Q5_1 => each_block(out, 32, blocks, q5_1),
+        Encoding::Q8_0 => each_block(out, 32, blocks, q8_0),
+        Encoding::Q4K => each_block(out, 256, blocks, k_groups::<false>),
+        Encoding::Q5K => each_block(out, 256, blocks, k_groups::<true>),
+        Encoding::Q6K => each_block(out, 256, blocks, q6_k),
     }
 }
 
-/// Sixteen-bit IEEE floats by the bits: exponent and mantissa move up, the factor 2¹¹² corrects the exponent's
-/// bias, subnormals included; infinities and NaN, which no checked weight is, would not survive.
+/// Calls `decode` with the numbers and the bytes of each block.
+#[inline(always)]
+fn each_block(
+    out: &mut [f32],
+    width: usize,
+    blocks: ChunksExact<'_, u8>,
+    decode: impl Fn(&mut [f32], &[u8]),
+) {
+    for (out, block) in out.chunks_exact_mut(width).zip(blocks) {
+        decode(out, block);
+    }
+}
+
+/// f16 to f32 by the bits: exponent and mantissa move up, and the factor 2¹¹² corrects the exponent's bias, also of
+/// subnormals. Infinities and NaN come out wrong; weights are checked to be finite.
 #[inline(always)]
 fn halves(out: &mut [f32], bytes: &[u8]) {
     const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
@@ -109,9 +77,51 @@ fn halves(out: &mut [f32], bytes: &[u8]) {
     }
 }
 
-/// 32 numbers whose fifth bits stand apart, in `fifth`.
 #[inline(always)]
-fn fifth_bits(out: &mut [f32], fifth: &[u8], nibbles: &[u8], value: impl Fn(u8) -> f32) {
+fn q4_0(out: &mut [f32], block: &[u8]) {
+    let d = half_at(block, 0);
+    nibbles(out, &block[2..18], |q| d * f32::from(q as i8 - 8));
+}
+
+#[inline(always)]
+fn q4_1(out: &mut [f32], block: &[u8]) {
+    let (d, m) = (half_at(block, 0), half_at(block, 2));
+    nibbles(out, &block[4..20], |q| d * f32::from(q) + m);
+}
+
+#[inline(always)]
+fn q5_0(out: &mut [f32], block: &[u8]) {
+    let d = half_at(block, 0);
+    with_fifth_bits(out, &block[2..6], &block[6..22], |q| d * (f32::from(q) - 16.0));
+}
+
+#[inline(always)]
+fn q5_1(out: &mut [f32], block: &[u8]) {
+    let (d, m) = (half_at(block, 0), half_at(block, 2));
+    with_fifth_bits(out, &block[4..8], &block[8..24], |q| d * f32::from(q) + m);
+}
+
+#[inline(always)]
+fn q8_0(out: &mut [f32], block: &[u8]) {
+    let d = half_at(block, 0);
+    for (x, &q) in out.iter_mut().zip(&block[2..34]) {
+        *x = d * f32::from(q as i8);
+    }
+}
+
+/// 32 numbers of 4 bits: the low nibbles, then the high ones.
+#[inline(always)]
+fn nibbles(out: &mut [f32], nibbles: &[u8], value: impl Fn(u8) -> f32) {
+    let (a, b) = out.split_at_mut(16);
+    for i in 0..16 {
+        a[i] = value(low(nibbles[i]));
+        b[i] = value(high(nibbles[i]));
+    }
+}
+
+/// 32 numbers of 5 bits, whose fifth bits are in `fifth`.
+#[inline(always)]
+fn with_fifth_bits(out: &mut [f32], fifth: &[u8], nibbles: &[u8], value: impl Fn(u8) -> f32) {
     let fifth = u32::from_le_bytes([fifth[0], fifth[1], fifth[2], fifth[3]]);
     let (a, b) = out.split_at_mut(16);
     for i in 0..16 {
@@ -121,7 +131,7 @@ fn fifth_bits(out: &mut [f32], fifth: &[u8], nibbles: &[u8], value: impl Fn(u8) 
     }
 }
 
-/// Scale and minimum of each group of a block: 6 bits each, the last four of both put together from two places.
+/// Scale and minimum of each group of a block, 6 bits each. The last four groups have their upper two bits apart.
 #[inline(always)]
 fn scales_and_minima(block: &[u8]) -> [(f32, f32); GROUPS] {
     let (d, d_min) = (half_at(block, 0), half_at(block, 2));
@@ -136,28 +146,16 @@ fn scales_and_minima(block: &[u8]) -> [(f32, f32); GROUPS] {
     })
 }
 
+/// 256 numbers of 4 or, with `FIFTH`, 5 bits in groups of 32.
 #[inline(always)]
-fn four_bit_groups(out: &mut [f32], block: &[u8]) {
+fn k_groups<const FIFTH: bool>(out: &mut [f32], block: &[u8]) {
     let groups = scales_and_minima(block);
-    for (pair, (out, q)) in out.chunks_exact_mut(64).zip(block[16..144].chunks_exact(32)).enumerate() {
+    let (fifth, nibbles) = (&block[16..48], if FIFTH { &block[48..176] } else { &block[16..144] });
+    for (pair, (out, q)) in out.chunks_exact_mut(64).zip(nibbles.chunks_exact(32)).enumerate() {
         let [(d1, m1), (d2, m2)] = [groups[2 * pair], groups[2 * pair + 1]];
         let (a, b) = out.split_at_mut(32);
         for i in 0..32 {
-            a[i] = d1 * f32::from(low(q[i])) - m1;
-            b[i] = d2 * f32::from(high(q[i])) - m2;
-        }
-    }
-}
-
-#[inline(always)]
-fn five_bit_groups(out: &mut [f32], block: &[u8]) {
-    let groups = scales_and_minima(block);
-    let fifth = &block[16..48];
-    for (pair, (out, q)) in out.chunks_exact_mut(64).zip(block[48..176].chunks_exact(32)).enumerate() {
-        let [(d1, m1), (d2, m2)] = [groups[2 * pair], groups[2 * pair + 1]];
-        let (a, b) = out.split_at_mut(32);
-        for i in 0..32 {
-            let bits = fifth[i] >> (2 * pair);
+            let bits = if FIFTH { fifth[i] >> (2 * pair) } else { 0 };
             a[i] = d1 * f32::from(low(q[i]) | (bits & 1) << 4) - m1;
             b[i] = d2 * f32::from(high(q[i]) | (bits >> 1 & 1) << 4) - m2;
         }
@@ -165,7 +163,7 @@ fn five_bit_groups(out: &mut [f32], block: &[u8]) {
 }
 
 #[inline(always)]
-fn six_bit_groups(out: &mut [f32], block: &[u8]) {
+fn q6_k(out: &mut [f32], block: &[u8]) {
     let d = half_at(block, 208);
     for (part, out) in out.chunks_exact_mut(128).enumerate() {
         let lower = &block[64 * part..][..64];
@@ -188,6 +186,6 @@ fn six_bit_groups(out: &mut [f32], block: &[u8]) {
 }
 
 dispatched! {
-    /// Writes the numbers of whole blocks to `out`, which has room for exactly those.
+    /// Decodes whole blocks into `out`, whose length is the number of their entries.
     unpack = unpack_loop(out: &mut [f32], bytes: &[u8], encoding: Encoding)
 }

@@ -21,7 +21,7 @@ fn random(n: usize, name: &str) -> Vec<f32> {
     (0..n).map(|_| stream.normal() as f32).collect()
 }
 
-/// Some rows in an encoding, by candle's own quantiser, with candle's own reading of them.
+/// Random rows quantised by candle, and the numbers that candle decodes from them.
 fn quantised(rows: usize, cols: usize, encoding: Encoding, kind: GgmlDType) -> (Packed, Vec<f32>) {
     let entries = Tensor::from_vec(random(rows * cols, "weights"), (rows, cols), &Device::Cpu);
     let quantised = QTensor::quantize(&entries.expect("tensor"), kind).expect("quantises");
@@ -31,12 +31,16 @@ fn quantised(rows: usize, cols: usize, encoding: Encoding, kind: GgmlDType) -> (
     (Packed::new(encoding, bytes, rows, cols).expect("fits"), read)
 }
 
+fn multiply(w: &Packed, x: &[f32]) -> Option<Vec<f32>> {
+    Some(Packed::multiply_each(x, &[w], false)?.swap_remove(0))
+}
+
 fn halves(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes()).collect()
 }
 
 #[test]
-fn every_quantised_form_is_read_as_candle_reads_it() {
+fn every_quantised_encoding_is_decoded_as_in_candle() {
     for (encoding, kind) in QUANTISED {
         let (packed, expected) = quantised(5, 512, encoding, kind);
         for (at, (got, expected)) in packed.to_f32().iter().zip(&expected).enumerate() {
@@ -51,7 +55,7 @@ fn every_quantised_form_is_read_as_candle_reads_it() {
 }
 
 #[test]
-fn halves_are_read_bit_by_bit() {
+fn halves_are_decoded_exactly() {
     let every: Vec<u16> = (0..=u16::MAX).filter(|bits| bits & 0x7C00 != 0x7C00).collect();
     let bytes = every.iter().flat_map(|bits| bits.to_le_bytes()).collect();
     let packed = Packed::new(Encoding::F16, bytes, 1, every.len()).expect("fits");
@@ -66,15 +70,15 @@ fn halves_are_read_bit_by_bit() {
 }
 
 #[test]
-fn products_are_those_of_the_unpacked_rows_and_do_not_depend_on_their_company() {
-    // Neither whole blocks of rows nor one pass over the columns.
+fn products_equal_those_of_unpacked_rows_and_do_not_depend_on_other_rows() {
+    // Not a multiple of the row panel, and several steps over the columns.
     let (rows, cols, n) = (131, 1536, 23);
     let x = random(n * cols, "x");
     let mut all = vec![Packed::from_f32(&random(rows * cols, "weights"), rows, cols).expect("fits")];
     all.extend(QUANTISED.map(|(encoding, kind)| quantised(rows, cols, encoding, kind).0));
     for w in all {
         let unpacked = w.to_f32();
-        let out = w.multiply(&x, false).expect("fits");
+        let out = multiply(&w, &x).expect("fits");
         for row in 0..n {
             for to in 0..rows {
                 let pairs = x[row * cols..][..cols].iter().zip(&unpacked[to * cols..][..cols]);
@@ -84,11 +88,11 @@ fn products_are_those_of_the_unpacked_rows_and_do_not_depend_on_their_company() 
             }
         }
         for some in [0..1, 3..5, 0..6, 1..20] {
-            let alone = w.multiply(&x[some.start * cols..some.end * cols], false).expect("fits");
-            assert_eq!(alone, out[some.start * rows..some.end * rows], "{:?} {some:?}", w.encoding());
+            let alone = multiply(&w, &x[some.start * cols..some.end * cols]).expect("fits");
+            assert_eq!(alone, out[some.start * rows..some.end * rows], "{:?} {some:?}", w.encoding);
         }
         let part = w.narrow(70, 40).expect("inside");
-        let some = part.multiply(&x[..cols], false).expect("fits");
+        let some = multiply(&part, &x[..cols]).expect("fits");
         assert_eq!(some, out[70..110]);
         assert_eq!(
             part.select(&[2, 0]),
@@ -98,11 +102,11 @@ fn products_are_those_of_the_unpacked_rows_and_do_not_depend_on_their_company() 
 }
 
 #[test]
-fn rows_read_side_by_side_give_the_bits_of_rows_read_one_by_one() {
+fn tiled_rows_give_the_bits_of_rows_decoded_one_by_one() {
     let cols = 768;
     let x = random(13 * cols, "x");
     for (encoding, kind) in QUANTISED {
-        // Neither whole panels nor whole tiles, and not from the first row on.
+        // Not whole panels or tiles, and with an offset in rows.
         let part = quantised(90, cols, encoding, kind).0.narrow(3, 85).expect("inside");
         let plain = part.to_f32();
         for m in [1, 2, 3, 4, 5, 13] {
@@ -122,5 +126,5 @@ fn bytes_and_rows_that_do_not_fit_are_refused() {
     assert!(Packed::new(Encoding::F32, vec![0; 8], usize::MAX, 2).is_none());
     let small = Packed::from_f32(&[1.0, 2.0], 2, 1).expect("fits");
     assert!(small.narrow(1, 2).is_none() && small.narrow(usize::MAX, 2).is_none());
-    assert!(small.multiply(&[], false).is_some_and(|out| out.is_empty()));
+    assert!(multiply(&small, &[]).is_some_and(|out| out.is_empty()));
 }

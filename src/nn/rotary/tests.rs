@@ -45,7 +45,7 @@ fn yarn_keeps_fast_pairs_and_slows_the_rest_by_the_factor() {
 }
 
 #[test]
-fn longrope_has_two_sets_of_factors_and_keys_of_one_do_not_serve_the_other() {
+fn longrope_has_two_sets_of_factors_and_keys_do_not_carry_over() {
     let json = r#"{"rope_theta": 16.0, "max_position_embeddings": 64, "rope_scaling": {"type": "su",
                    "original_max_position_embeddings": 16, "short_factor": [1, 2], "long_factor": [4, 8]}}"#;
     let rotary = read(json, 4).expect("fits");
@@ -56,7 +56,7 @@ fn longrope_has_two_sets_of_factors_and_keys_of_one_do_not_serve_the_other() {
 }
 
 #[test]
-fn two_places_that_disagree_are_refused_and_the_inner_one_wins_where_it_may() {
+fn contradictory_places_are_refused_and_sections_override_the_top_level() {
     let inner = read(r#"{"rope_theta": 100.0, "rope_parameters": {"rope_theta": 16.0}}"#, 8).expect("fits");
     assert_eq!(inner, Rotary::plain(8, 16.0));
     for (json, field) in [

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Tensor, Var};
 
 use super::*;
-use crate::nn::TokenTree;
+use crate::nn::{KeysValues, TokenTree};
 
 mod mixtures;
 
@@ -33,7 +33,7 @@ fn distance(a: &Tensor, b: &Tensor) -> f64 {
     (difference / b.iter().map(|b| b * b).sum::<f64>()).sqrt()
 }
 
-/// Golden names of the hook points, and whether `hook` exists.
+/// The name of a site in the golden files, if they have it.
 fn golden_name(site: Site) -> Option<&'static str> {
     match site {
         Site::ResidPre => Some("resid_pre"),
@@ -69,8 +69,8 @@ fn check_golden(model: &Transformer, golden: &Path) {
         match (golden_name(site), site) {
             (Some(name), _) => compare(&hook.to_string(), got, &golden[&format!("{name}.{layer}")]),
             (None, Site::AttnZ) => {
-                let out = ops::linear(got, &model.parts.blocks[layer].attention_out, None).expect("product");
-                // Where there is a norm after attention, the output before it has a tensor of its own.
+                let out = model.parts.blocks[layer].attention_out.forward(got, None).expect("product");
+                // With a norm after attention, the golden file also has the output before the norm.
                 let (out, expected) = match golden.get(&format!("attn_raw_out.{layer}")) {
                     Some(raw) => (out, raw),
                     None => {
@@ -195,7 +195,7 @@ fn fixtures_of_every_family_agree_with_the_reference_in_one_pass() {
 }
 
 #[test]
-fn a_pass_stops_after_the_last_hook_point_and_keeps_the_order_asked() {
+fn a_pass_stops_after_the_last_hook_point_and_keeps_the_requested_order() {
     for family in FAMILIES {
         let mut weights = weights_of(family);
         for (name, tensor) in &mut weights {
@@ -274,7 +274,7 @@ fn gradients_agree_with_finite_differences_and_updates_are_seen() {
             let slope = (shifted(2e-3) - shifted(-2e-3)) / 4e-3;
             shifted(0.0);
             let expected = f64::from(gradient[at]);
-            // The bias of the keys moves every score of a query alike, so its gradient is nothing but rounding.
+            // The key bias shifts all scores of a query equally, so its gradient is 0 up to rounding.
             let tolerance = 0.02 * expected.abs() + 2e-3;
             assert!((slope - expected).abs() < tolerance, "{family} {name}: {slope} is not {expected}");
         }
@@ -302,7 +302,7 @@ fn sequences_in_parts_give_the_logits_of_the_whole() {
                     logits[row].extend_from_slice(part);
                 }
             };
-            // One alone, the other alone, then both at once.
+            // The first sequence, then the second, then both together.
             read(0..1, 0..6);
             read(1..2, 0..6);
             read(0..2, 6..7);
@@ -316,14 +316,14 @@ fn sequences_in_parts_give_the_logits_of_the_whole() {
     }
 }
 
-/// Packed weights, so that no result depends on how a text is cut or on who shares the pass.
+/// A model with packed weights. Its results do not depend on the parts of a text or on the rest of the batch.
 fn packed(family: &str) -> Transformer {
     let weights = Weights::packed_from_folder(&fixture(family)).expect("weights");
     Transformer::new(&config_of(family), &weights).expect("fits")
 }
 
 #[test]
-fn packed_weights_give_the_same_logits_however_a_text_is_cut_and_shared() {
+fn packed_weights_give_logits_independent_of_parts_and_batch() {
     for family in FAMILIES {
         let (expected, tokens) = reference(family);
         let model = packed(family);
@@ -357,7 +357,7 @@ fn packed_weights_give_the_same_logits_however_a_text_is_cut_and_shared() {
 }
 
 #[test]
-fn an_edit_replaces_the_activation_and_what_follows_from_it() {
+fn an_edit_changes_the_activation_and_later_ones() {
     for family in FAMILIES {
         let model = load(&fixture(family), "config.json");
         let (_, tokens) = reference(family);
@@ -481,8 +481,8 @@ fn configurations_that_cannot_be_run_are_refused_by_field() {
 mod spellings;
 mod variants;
 
-/// Sequences of several lengths with beginnings in common, sorted.
-fn texts_that_begin_alike(vocab: usize, longest: usize) -> Vec<Vec<u32>> {
+/// Sorted sequences of several lengths with common prefixes.
+fn texts_with_common_prefixes(vocab: usize, longest: usize) -> Vec<Vec<u32>> {
     let token = |at: usize| ((at * 7919 + 13) % vocab) as u32;
     let mut texts = vec![vec![token(1)]];
     for length in 2..=longest.min(9) {
@@ -499,9 +499,9 @@ fn texts_that_begin_alike(vocab: usize, longest: usize) -> Vec<Vec<u32>> {
     texts
 }
 
-/// The last row at every hook point, of every text run on its own and of all in trees.
+/// Compares the last rows at every hook point: each text run alone, and all texts in trees.
 fn check_ends(name: &str, model: &Transformer) {
-    let texts = texts_that_begin_alike(model.architecture().vocab, model.architecture().n_ctx);
+    let texts = texts_with_common_prefixes(model.architecture().vocab, model.architecture().n_ctx);
     let sorted: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
     for hook in every_hook(model) {
         let alone = texts.iter().flat_map(|text| {
@@ -524,7 +524,7 @@ fn check_ends(name: &str, model: &Transformer) {
 }
 
 #[test]
-fn texts_with_common_beginnings_give_what_each_gives_alone() {
+fn texts_in_a_tree_have_the_activations_of_each_text_alone() {
     for family in FAMILIES {
         check_ends(family, &load(&fixture(family), "config.json"));
     }

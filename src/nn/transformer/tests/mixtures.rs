@@ -1,10 +1,10 @@
-//! Mixtures of experts, sinks, layers without rotations: what goldens of whole models do not show.
+//! Mixtures of experts, attention sinks and layers without rotation, beyond the golden files of whole models.
 
 use super::*;
 
 const MIXTURES: [&str; 4] = ["mixtral", "qwen3_moe", "olmoe", "gpt_oss"];
 
-/// Families whose attention is unlike that of the fixtures.
+/// Families whose attention differs from that of the fixtures.
 const ATTENTIONS: [&str; 6] = ["smollm3", "olmo", "olmo3", "gpt_oss", "mixtral", "granite"];
 
 fn golden(shared: &Path, family: &str) -> PathBuf {
@@ -33,7 +33,7 @@ fn logits(model: &Transformer, tokens: &TokenBatch) -> Tensor {
 }
 
 #[test]
-fn the_router_chooses_as_the_reference_does() {
+fn the_router_agrees_with_the_reference() {
     let Some(shared) = shared() else { return };
     for family in MIXTURES {
         let folder = golden(&shared, family);
@@ -51,7 +51,7 @@ fn the_router_chooses_as_the_reference_does() {
                 panic!("{family}: layer {layer} is dense")
             };
             let normed = model.normed(middle, &block.mlp_norm).expect("norm");
-            let scores = ops::linear(&normed, &mixture.router, None).expect("product");
+            let scores = mixture.router.forward(&normed, None).expect("product");
             let off = distance(&scores, &expected[&format!("router_logits.{layer}")]);
             assert!(off < 1e-5, "{family} {layer}: logits {off:.1e}");
             let routing = mixture.route(&normed).expect("routes");
@@ -84,7 +84,7 @@ fn neurons_of_a_mixture_are_refused_with_the_reason() {
     }
 }
 
-/// The same tensors with those of all experts joined, as transformers 5 holds them in memory.
+/// The same tensors with all experts in one tensor, as transformers 5 has them in memory.
 fn joined(mut tensors: HashMap<String, Tensor>, [gate, up, down]: [&str; 3]) -> HashMap<String, Tensor> {
     let first = format!(".experts.0.{gate}.weight");
     let mixtures: Vec<String> =
@@ -109,7 +109,7 @@ fn joined(mut tensors: HashMap<String, Tensor>, [gate, up, down]: [&str; 3]) -> 
 }
 
 #[test]
-fn experts_of_one_tensor_are_those_of_a_tensor_each() {
+fn joined_experts_equal_separate_experts() {
     let Some(shared) = shared() else { return };
     for (family, names) in [
         ("mixtral", ["w1", "w3", "w2"]),
@@ -159,7 +159,7 @@ fn fused_and_differentiable_attention_agree() {
 }
 
 #[test]
-fn texts_in_parts_give_the_logits_of_the_whole_in_every_kind_of_attention() {
+fn texts_in_parts_give_the_logits_of_the_whole_for_every_attention() {
     let Some(shared) = shared() else { return };
     for family in ATTENTIONS {
         let folder = golden(&shared, family);
@@ -210,14 +210,14 @@ fn controls_permute_routers_and_experts_in_every_spelling_and_leave_sinks() {
         for (name, tensor) in &tensors {
             let got = entries(&permuted.get(name, tensor.dims()).expect("there"));
             let same = got == entries(tensor);
-            // A few entries may come back to their places by chance.
+            // In a small tensor a permutation can be the identity by chance.
             let few = tensor.elem_count() < 10;
             assert!(few || same == kept.contains(&name), "{family}: {name}");
         }
     }
 }
 
-/// The numbers of a tensor, made up, and none of them large.
+/// A tensor of deterministic numbers in −0.5..0.5.
 fn made_up(shape: &[usize], seed: usize) -> Tensor {
     let count: usize = shape.iter().product();
     let entries = (0..count).map(|nth| (((nth + 1) * (2 * seed + 7919)) % 1013) as f32 / 1013.0 - 0.5);
@@ -266,7 +266,7 @@ fn published_gpt_oss_weights_are_unpacked() {
     let mut published = tensors.clone();
     for (name, out) in [("gate_up_proj", 2 * d), ("down_proj", d)] {
         let name = format!("model.layers.0.mlp.experts.{name}");
-        // Every byte has the numbers 1 and −2 for halves of even outputs, 0.5 and 6 for those of odd ones.
+        // Each byte encodes 1 and −2 in the rows of even outputs, 0.5 and 6 in those of odd ones.
         let bytes = |nth: usize| if (nth / 16).is_multiple_of(2) { 0xc2u8 } else { 0x71 };
         let blocks: Vec<u8> = (0..experts * out * 16).map(bytes).collect();
         let scales: Vec<u8> = (0..experts * out).map(|nth| 124 + (nth % 3) as u8).collect();

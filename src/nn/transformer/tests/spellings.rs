@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The folder with the weights of a variant: its own or the one that its README names.
+/// The folder with the weights of a variant: its own, or the one named in its README.
 fn weights_folder(shared: &Path, variant: &Path) -> PathBuf {
     if variant.join("model.safetensors").exists() {
         return variant.to_path_buf();
@@ -15,7 +15,7 @@ fn weights_folder(shared: &Path, variant: &Path) -> PathBuf {
     shared.join(file)
 }
 
-/// The model of a folder under another configuration, with what may be changed before it is read.
+/// A model with another configuration file, to which `change` is applied first.
 fn variant(config: &Path, weights: &Path, change: impl Fn(&mut Value)) -> Result<Transformer, NnError> {
     let mut json: Value = serde_json::from_slice(&std::fs::read(config).expect("file")).expect("JSON");
     change(&mut json);
@@ -36,7 +36,7 @@ fn golden_logits(folder: &Path) -> (Vec<u32>, Tensor) {
     (ids, golden["logits"].clone())
 }
 
-/// The largest difference of two tensors.
+/// The largest absolute difference of two tensors.
 fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
     entries(a).iter().zip(entries(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
@@ -63,7 +63,7 @@ fn every_spelling_gives_the_logits_of_the_reference() {
 }
 
 #[test]
-fn settings_of_rotations_are_read_wherever_they_stand() {
+fn rotary_settings_are_read_from_every_place() {
     let Some(shared) = shared() else { return };
     let qwen = shared.join("golden/qwen3");
     let phi = shared.join("golden/phi3");
@@ -90,7 +90,7 @@ fn settings_of_rotations_are_read_wherever_they_stand() {
 }
 
 #[test]
-fn what_a_configuration_asks_for_and_nobody_computes_is_named() {
+fn unsupported_settings_are_refused_by_name() {
     let Some(shared) = shared() else { return };
     let refused = |name: &str, change: &dyn Fn(&mut Value), parts: &[&str]| {
         let folder = shared.join("golden").join(name);
@@ -153,7 +153,7 @@ fn what_a_configuration_asks_for_and_nobody_computes_is_named() {
 }
 
 #[test]
-fn a_prefix_that_is_not_known_is_named() {
+fn an_unknown_prefix_of_tensor_names_is_reported() {
     let Some(shared) = shared() else { return };
     let folder = shared.join("golden/llama_gqa");
     let tensors =
@@ -166,7 +166,7 @@ fn a_prefix_that_is_not_known_is_named() {
     assert!(error.contains("prefix `_orig_mod.model.`") && error.contains("compiled"), "{error}");
 }
 
-/// Reads `ids` in parts of the lengths given and returns the logits of all of them.
+/// Logits of `ids` read in parts of these lengths.
 fn in_parts(model: &Transformer, ids: &[u32], parts: &[usize]) -> Tensor {
     let mut past = [KeysValues::new(model)];
     let (mut logits, mut first) = (Vec::new(), 0);
@@ -180,7 +180,7 @@ fn in_parts(model: &Transformer, ids: &[u32], parts: &[usize]) -> Tensor {
 }
 
 #[test]
-fn sequences_in_parts_follow_rotations_that_depend_on_the_length() {
+fn sequences_in_parts_follow_length_dependent_rotations() {
     let Some(shared) = shared() else { return };
     let variants = shared.join("golden/config_variants");
     let open = |name: &str| {
@@ -190,7 +190,7 @@ fn sequences_in_parts_follow_rotations_that_depend_on_the_length() {
         let (ids, expected) = golden_logits(&path);
         (model, ids, expected)
     };
-    // Beyond 32 positions LongRoPE has other factors, and the sequence is read again.
+    // Beyond 32 positions LongRoPE switches factors, and the sequence is recomputed.
     for name in ["phi3_type_longrope", "llama_type_longrope"] {
         let (model, ids, expected) = open(name);
         let parts = in_parts(&model, &ids, &[20, 10, 10, 1, 23]);
@@ -199,7 +199,7 @@ fn sequences_in_parts_follow_rotations_that_depend_on_the_length() {
         assert!(difference <= 1e-4, "{name}: {difference:.1e}");
         let short = parts.narrow(0, 0, 30).expect("rows");
         assert!(largest_difference(&short, &logits(&model, &ids[..30])) <= 1e-4, "{name}: before");
-        // A shorter beginning takes the short factors again, and sequences of both kinds go side by side.
+        // A shorter prefix uses the short factors again. Sequences of both kinds can share a batch.
         let whole = TokenBatch::new(ids.clone(), ids.len()).expect("whole");
         let mut past = [KeysValues::new(&model), KeysValues::new(&model)];
         model.read_on(&whole, &mut past[..1]).expect("runs");
@@ -215,17 +215,17 @@ fn sequences_in_parts_follow_rotations_that_depend_on_the_length() {
             assert!(largest_difference(&got, &alone) <= 1e-4, "{name}: {count} positions");
         }
     }
-    // Up to the trained length dynamic scaling changes nothing; in one part it is that of the whole.
+    // Up to the trained length dynamic scaling has no effect. A single part equals the whole.
     let (model, ids, expected) = open("llama_type_dynamic");
     assert_eq!(model.architecture().n_ctx, 64);
     assert!(largest_difference(&in_parts(&model, &ids, &[64]), &expected) <= 1e-4);
     let short = in_parts(&model, &ids, &[16, 16]);
     assert!(largest_difference(&short, &logits(&model, &ids[..32])) <= 1e-4);
-    // Beyond it, keys of earlier parts keep their rotation: the first rows of a later part are other ones.
+    // Beyond it, keys of earlier parts keep their rotation, so the rows of later parts differ.
     let parts = in_parts(&model, &ids, &[40, 24]);
     let last = |all: &Tensor| all.narrow(0, 40, 24).expect("rows");
     assert!(largest_difference(&last(&parts), &last(&expected)) > 1e-3);
-    // The length of one sequence does not depend on another's before it.
+    // A sequence is independent of the length of earlier ones.
     assert!(largest_difference(&logits(&model, &ids[..50]), &logits(&model, &ids[..50])) == 0.0);
     let fifty = logits(&model, &ids[..50]);
     logits(&model, &ids);

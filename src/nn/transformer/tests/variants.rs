@@ -1,9 +1,9 @@
-//! Families of layer norms and older designs, in every way of running a model.
+//! Older families and families with layer norms, with plain, tracked and packed weights.
 
 use super::*;
 use crate::nn::{is_embedding, is_linear_in_block};
 
-/// Their folders among the shared goldens, in the form that common checkpoints have.
+/// Their folders among the shared golden files, with the configurations of common checkpoints.
 const GOLDEN: [&str; 14] = [
     "gptneo",
     "gptj",
@@ -25,7 +25,7 @@ fn variants() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/variants")
 }
 
-/// The configurations of the variants, by name, as Hub checkpoints spell them.
+/// The configurations of the variants by name, in the spelling of Hub checkpoints.
 fn configurations() -> serde_json::Map<String, serde_json::Value> {
     configurations_of("variants.json")
 }
@@ -48,7 +48,7 @@ fn tensors_of(name: &str) -> (HashMap<String, Tensor>, TokenBatch) {
     (tensors, tokens)
 }
 
-/// As variables, whose operations are those that every device but main memory uses.
+/// As variables, which use the same operations as a GPU.
 fn as_variables(tensors: &HashMap<String, Tensor>) -> Weights {
     let variable = |(name, tensor): (&String, &Tensor)| {
         let tensor = tensor.to_dtype(DType::F32).expect("numbers");
@@ -57,7 +57,7 @@ fn as_variables(tensors: &HashMap<String, Tensor>) -> Weights {
     Weights::from_tensors(tensors.iter().map(variable).collect(), "variables")
 }
 
-/// Packed in f32.
+/// As packed f32 matrices.
 fn as_packed(tensors: &HashMap<String, Tensor>) -> Weights {
     let mut weights = Weights::empty("packed");
     for (name, tensor) in tensors {
@@ -75,7 +75,7 @@ fn as_packed(tensors: &HashMap<String, Tensor>) -> Weights {
     weights
 }
 
-/// Final-norm outputs of one sequence read in parts.
+/// Logits of one sequence read in parts.
 fn read_in_parts(model: &Transformer, ids: &[u32], cuts: &[usize]) -> Tensor {
     let mut past = [KeysValues::new(model)];
     let mut rows = Vec::new();
@@ -88,7 +88,7 @@ fn read_in_parts(model: &Transformer, ids: &[u32], cuts: &[usize]) -> Tensor {
 }
 
 #[test]
-fn every_option_agrees_with_the_reference_in_every_way_of_running() {
+fn every_variant_agrees_with_the_reference_for_all_kinds_of_weights() {
     for (name, config) in configurations() {
         let config = parsed(&config);
         let (tensors, tokens) = tensors_of(&name);
@@ -120,7 +120,7 @@ fn every_option_agrees_with_the_reference_in_every_way_of_running() {
 }
 
 #[test]
-fn older_designs_agree_with_the_shared_reference_in_every_way_of_running() {
+fn older_families_agree_with_the_shared_reference_for_all_kinds_of_weights() {
     let Some(shared) = shared() else { return };
     for name in GOLDEN {
         let folder = shared.join("golden").join(name);
@@ -166,7 +166,7 @@ fn every_tensor_is_a_norm_an_embedding_or_a_linear_map() {
 }
 
 #[test]
-fn configurations_that_transformers_writes_are_the_same() {
+fn configurations_of_transformers_5_give_the_same_architecture() {
     let written = configurations_of("variants.v5.json");
     for (name, config) in configurations() {
         let weights = Weights::from_tensors(tensors_of(&name).0, "weights");
@@ -176,7 +176,7 @@ fn configurations_that_transformers_writes_are_the_same() {
 }
 
 #[test]
-fn bodies_saved_without_their_prefix_are_the_same_model() {
+fn tensor_names_without_prefix_give_the_same_model() {
     for (name, config) in configurations() {
         let (tensors, tokens) = tensors_of(&name);
         let bare = |name: &String| {
@@ -246,8 +246,8 @@ fn values_that_are_not_implemented_are_refused_by_name() {
 }
 
 #[test]
-fn direct_logits_are_the_logits_without_the_size_of_the_stream() {
-    // Neither has a bias after the last block, so that nothing else is missing.
+fn direct_logits_are_the_logits_without_the_division_by_the_norm() {
+    // Neither has a bias after the last block, so only the division by the norm is left out.
     for name in ["cohere", "mpt"] {
         let config = parsed(&configurations()[name]);
         let (tensors, tokens) = tensors_of(name);

@@ -1,0 +1,69 @@
+//! Forward passes that continue from a prefix cache.
+
+use candle_core::{Error, Tensor};
+
+use super::{Output, Request, Transformer, matrix_of};
+use crate::base::{Matrix, TokenBatch};
+use crate::nn::error::Result;
+use crate::nn::keys_values::KeysValues;
+use crate::nn::ops;
+
+impl Transformer {
+    /// Runs the next tokens `[sequences, positions]` of sequences whose earlier positions are in the prefix caches
+    /// `past`, one per sequence, and appends to the caches. The sequences may have different lengths so far. Returns
+    /// the final norm's output, `[sequences · positions, d_model]`.
+    ///
+    /// For inference only: weights that are variables get no gradient.
+    ///
+    /// Fails on ids outside the vocabulary and on sequences that would become too long.
+    pub fn read_on(&self, tokens: &TokenBatch, past: &mut [KeysValues]) -> Result<Matrix> {
+        self.check_tokens(tokens)?;
+        let longest = past.iter().map(KeysValues::positions).max().unwrap_or(0) + tokens.cols();
+        self.check_length(longest)?;
+        if past.len() != tokens.rows() {
+            let counts = format!("{} sequences with {} prefix caches", tokens.rows(), past.len());
+            return Err(Error::msg(counts).into());
+        }
+        if !past.iter().all(|past| self.keys_stay_valid(past, tokens.cols())) {
+            return self.read_on_separately(tokens, past);
+        }
+        let ids = self.ids_of(tokens)?;
+        let request = Request::of_output(Output::FinalNorm);
+        let done = ops::on_all_threads(|| self.forward_ids(&ids, request, Some(&mut *past)))?.output;
+        past.iter_mut().enumerate().for_each(|(row, past)| past.advance(tokens.row(row)));
+        matrix_of(done)
+    }
+
+    /// Whether the cached keys of a sequence remain valid when `more` positions are appended.
+    fn keys_stay_valid(&self, past: &KeysValues, more: usize) -> bool {
+        let (before, now) = (past.rotated_for, past.positions() + more);
+        let rotaries = self.architecture.rotaries();
+        past.positions() == 0 || rotaries.into_iter().flatten().all(|rotary| rotary.keeps_keys(before, now))
+    }
+
+    /// [`Transformer::read_on`] one sequence at a time. Sequences whose cached keys are no longer valid are recomputed
+    /// from their first token, so the result equals that of one pass over the whole sequence.
+    fn read_on_separately(&self, tokens: &TokenBatch, past: &mut [KeysValues]) -> Result<Matrix> {
+        let width = self.architecture.d_model;
+        let mut rows = Matrix::zeros(tokens.rows() * tokens.cols(), width);
+        let outputs = rows.data_mut().chunks_exact_mut(tokens.cols() * width);
+        for (row, (past, out)) in past.iter_mut().zip(outputs).enumerate() {
+            let mut ids = tokens.row(row).to_vec();
+            if !self.keys_stay_valid(past, ids.len()) {
+                ids.splice(0..0, past.ids.iter().copied());
+                *past = KeysValues::new(self);
+            }
+            let length = ids.len();
+            let alone =
+                TokenBatch::new(ids, length).ok_or_else(|| Error::msg("a sequence without tokens"))?;
+            let normed = self.read_on(&alone, std::slice::from_mut(past))?;
+            out.copy_from_slice(&normed.data()[normed.data().len() - out.len()..]);
+        }
+        Ok(rows)
+    }
+
+    /// The tokens as a tensor `[rows, cols]` (u32) on the model's device.
+    pub(super) fn ids_of(&self, tokens: &TokenBatch) -> Result<Tensor> {
+        Ok(Tensor::from_slice(tokens.ids(), (tokens.rows(), tokens.cols()), self.device())?)
+    }
+}

@@ -1,0 +1,320 @@
+//! One forward pass: hooks, embedding, blocks, final norm. N is the number of rows, batch · positions.
+
+use std::sync::{Arc, PoisonError};
+
+use candle_core::Tensor;
+
+use super::last_tokens::TreePass;
+use super::parts::{FeedForward, Norm, Projections};
+use super::{Transformer, scaled};
+use crate::base::{HookPoint, Matrix, Site};
+use crate::nn::architecture::{Architecture, Positions, Residual};
+use crate::nn::attention::{AttentionRule, Heads, PositionTables, attention, attention_with_past};
+use crate::nn::error::{NnError, Result};
+use crate::nn::keys_values::KeysValues;
+use crate::nn::linear::forward_each;
+use crate::nn::ops;
+
+/// A replacement of an activation during a forward pass.
+#[derive(Clone, Copy)]
+pub struct Edit<'a> {
+    /// The hook point to edit.
+    pub hook: HookPoint,
+    /// Changes `[sequences · positions, width]` in place, sequence after sequence.
+    ///
+    /// It gets whole sequences, but a batch may be split into several calls on different threads. The position is the
+    /// row number modulo the sequence length.
+    pub apply: &'a (dyn Fn(&mut Matrix) + Sync),
+}
+
+/// What a forward pass computes after the requested hook points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Nothing: it stops at the last hook point.
+    Nothing,
+    /// Output of the final norm `[batch · positions, d_model]`.
+    FinalNorm,
+    /// Logits at every position `[batch · positions, vocab]`.
+    Logits,
+}
+
+/// What a forward pass computes.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Activations to return, in this order.
+    pub hooks: &'a [HookPoint],
+    /// An edit. If its hook point is also requested, the edited activation is returned.
+    pub edit: Option<Edit<'a>>,
+    /// What to compute at the end.
+    pub output: Output,
+}
+
+impl Request<'_> {
+    /// A request for an output without activations or edits.
+    pub(super) fn of_output(output: Output) -> Self {
+        Self { hooks: &[], edit: None, output }
+    }
+}
+
+/// The result of a forward pass.
+#[derive(Debug, Clone)]
+pub struct ForwardPass {
+    /// `[batch · positions, width]` of each requested hook point, in the order of the request.
+    pub activations: Vec<Tensor>,
+    /// The requested [`Output`].
+    pub output: Option<Tensor>,
+}
+
+/// Position tables of layers with full attention, and of layers with a window.
+pub(super) type SharedTables = Arc<[PositionTables; 2]>;
+
+/// Cached tables, each with the [`Rotary::regime`](crate::nn::Rotary::regime) of its sequence length. The tables of a
+/// regime grow with the longest sequence so far.
+pub(super) type KeptTables = Vec<([usize; 2], SharedTables)>;
+
+/// Number of cached regimes. Only dynamic scaling, where every length is a regime, has more.
+const REGIMES_KEPT: usize = 4;
+
+/// The state of one forward pass beside the residual stream.
+pub(super) struct Pass<'a> {
+    /// Sequences.
+    pub batch: usize,
+    /// Position of each row `[N]`. The default is that of equally long sequences from their first token.
+    pub places: Option<Vec<u32>>,
+    /// One table per sequence in `past`, or per length in `tree`, or a single one.
+    pub tables: Vec<SharedTables>,
+    /// Prefix cache of each sequence.
+    pub past: Option<&'a mut [KeysValues]>,
+    /// Layout of the rows, if they form a tree instead of equally long sequences.
+    pub tree: Option<TreePass>,
+    request: Request<'a>,
+    found: Vec<Option<Tensor>>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass over `batch` sequences from their first token.
+    pub fn new(batch: usize, tables: Vec<SharedTables>, request: Request<'a>) -> Self {
+        let found = vec![None; request.hooks.len()];
+        Self { batch, places: None, tables, past: None, tree: None, request, found }
+    }
+
+    /// Edits an activation `[N, width]` if requested and stores it if requested. `None` if nothing more is needed.
+    fn hook(&mut self, hook: HookPoint, x: Tensor) -> Result<Option<Tensor>> {
+        let x = match self.request.edit {
+            Some(edit) if edit.hook == hook => edited(&x, edit)?,
+            _ => x,
+        };
+        let slots = self.found.iter_mut().zip(self.request.hooks).filter(|(_, wanted)| **wanted == hook);
+        slots.for_each(|(slot, _)| *slot = Some(x.clone()));
+        let done = self.request.output == Output::Nothing && self.found.iter().all(Option::is_some);
+        Ok((!done).then_some(x))
+    }
+
+    fn finish(self, output: Option<Tensor>) -> ForwardPass {
+        ForwardPass { activations: self.found.into_iter().flatten().collect(), output }
+    }
+}
+
+fn edited(x: &Tensor, edit: Edit<'_>) -> Result<Tensor> {
+    let (rows, cols) = x.dims2()?;
+    let wrong = |got| NnError::EditShape { hook: edit.hook, expected: [rows, cols], got };
+    let entries = x.flatten_all()?.to_vec1::<f32>()?;
+    let mut matrix = Matrix::from_vec(rows, cols, entries).ok_or_else(|| wrong([0, 0]))?;
+    (edit.apply)(&mut matrix);
+    if (matrix.rows(), matrix.cols()) != (rows, cols) {
+        return Err(wrong([matrix.rows(), matrix.cols()]));
+    }
+    Ok(Tensor::from_vec(matrix.into_vec(), (rows, cols), x.device())?)
+}
+
+impl Transformer {
+    /// The forward pass of `ids` `[batch, positions]` (u32), which continue the sequences in `past` if given.
+    pub(super) fn forward_ids(
+        &self,
+        ids: &Tensor,
+        request: Request<'_>,
+        past: Option<&mut [KeysValues]>,
+    ) -> Result<ForwardPass> {
+        for hook in request.hooks.iter().copied().chain(request.edit.map(|edit| edit.hook)) {
+            self.check_hook(hook)?;
+        }
+        let (batch, positions) = ids.dims2()?;
+        let firsts = match &past {
+            Some(past) => past.iter().map(KeysValues::positions).collect(),
+            None => vec![0],
+        };
+        let tables = firsts.iter().map(|first| self.tables(first + positions)).collect();
+        let of_sequence = |&first: &usize| first as u32..(first + positions) as u32;
+        let places = past.is_some().then(|| firsts.iter().flat_map(of_sequence).collect());
+        self.run(&ids.flatten_all()?, Pass { places, past, ..Pass::new(batch, tables, request) })
+    }
+
+    /// The forward pass of `ids` `[N]` (u32).
+    pub(super) fn run(&self, ids: &Tensor, mut pass: Pass<'_>) -> Result<ForwardPass> {
+        let embedded = self.parts.embedding.select(ids)?; // [N, d_model]
+        let Some(embedded) = pass.hook(HookPoint::Embed, embedded)? else { return Ok(pass.finish(None)) };
+        let embedded = scaled(embedded, self.architecture.embedding_scale)?;
+        let placed = self.add_positions(embedded, pass.batch, pass.places.take())?;
+        let x = self.normed(&placed, &self.parts.embedding_norm)?; // [N, d_model]
+        self.layers_from(0, x, pass)
+    }
+
+    /// The forward pass from the residual stream `x` `[N, d_model]` before block `first`.
+    pub(super) fn layers_from(&self, first: usize, mut x: Tensor, mut pass: Pass<'_>) -> Result<ForwardPass> {
+        for layer in first..self.parts.blocks.len() {
+            let Some(next) = self.block(layer, x, &mut pass)? else { return Ok(pass.finish(None)) };
+            x = next;
+        }
+        let normed = self.normed(&x, &self.parts.final_norm)?; // [N, d_model]
+        let output = match pass.request.output {
+            Output::Nothing => None,
+            Output::FinalNorm => Some(normed),
+            Output::Logits => Some(self.unembed(&normed)?), // [N, vocab]
+        };
+        Ok(pass.finish(output))
+    }
+
+    /// One block, from the residual stream `x` `[N, d_model]` to the next. `None` if the request is complete.
+    fn block(&self, layer: usize, x: Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>> {
+        let block = &self.parts.blocks[layer];
+        let at = |site| HookPoint::Block { layer, site };
+        let residual = self.architecture.residual;
+        let Some(x) = pass.hook(at(Site::ResidPre), x)? else { return Ok(None) }; // [N, d_model]
+        let normed = self.normed(&x, &block.attention_norm)?; // [N, d_model]
+        let x = if residual == Residual::Normed { normed.clone() } else { x };
+        let z = self.attention(layer, &normed, pass)?; // [N, n_heads · d_head]
+        let (x, z) = match &pass.tree {
+            Some(tree) => (tree.needed(layer, x)?, tree.needed(layer, z)?),
+            None => (x, z),
+        };
+        let Some(z) = pass.hook(at(Site::AttnZ), z)? else { return Ok(None) };
+        let added = self.scaled_output(block.attention_out.forward(&z, None)?, &block.attention_post_norm)?;
+        let Some(attention_out) = pass.hook(at(Site::AttnOut), added)? else { return Ok(None) };
+        let middle = if residual == Residual::Parallel {
+            x.clone()
+        } else {
+            let sum = ops::add(&x, &attention_out, None)?;
+            let Some(middle) = pass.hook(at(Site::ResidMid), sum)? else { return Ok(None) };
+            middle // [N, d_model]
+        };
+        let normed = self.normed(&middle, &block.mlp_norm)?; // [N, d_model]
+        let middle = if residual == Residual::Normed { normed.clone() } else { middle };
+        let Some(mlp_out) = self.feed_forward(layer, &normed, pass)? else { return Ok(None) };
+        let added = self.scaled_output(mlp_out, &block.mlp_post_norm)?;
+        let Some(mlp_out) = pass.hook(at(Site::MlpOut), added)? else { return Ok(None) };
+        let next = match residual {
+            Residual::Parallel => ops::add(&x, &attention_out, Some(&mlp_out))?,
+            Residual::Sequential | Residual::Normed => ops::add(&middle, &mlp_out, None)?,
+        };
+        pass.hook(at(Site::ResidPost), self.normed(&next, &block.stream_norm)?)
+    }
+
+    /// Concatenated outputs of the heads `[N, n_heads · d_head]`, from the normed stream `[N, d_model]`.
+    fn attention(&self, layer: usize, normed: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let (a, block) = (&self.architecture, &self.parts.blocks[layer]);
+        let [mut q, mut k, mut v] = self.project(&block.projections, normed)?;
+        for (heads, norm) in [(&mut q, &block.query_norm), (&mut k, &block.key_norm)] {
+            if norm.is_some() {
+                *heads = Heads::of_rows(self.normed(&heads.contiguous(a.d_head)?, norm)?, a.d_head)?;
+            }
+        }
+        if let Some(limit) = a.projection_limit {
+            for heads in [&mut q, &mut k, &mut v] {
+                heads.rows = heads.rows.clamp(-limit, limit)?;
+            }
+        }
+        let (d_head, window, sinks) = (a.d_head, a.window(layer), block.sinks.as_ref());
+        let rule = AttentionRule { d_head, scale: a.attention_scale, window, cap: a.attention_cap, sinks };
+        let none = PositionTables::default();
+        let which = usize::from(window.is_some());
+        let tables: Vec<&PositionTables> =
+            pass.tables.iter().map(|both| if a.rotates(layer) { &both[which] } else { &none }).collect();
+        let heads = [&q, &k, &v];
+        Ok(match (&mut pass.past, &pass.tree) {
+            (Some(past), _) => attention_with_past(heads, rule, &tables, past, layer)?,
+            (None, Some(tree)) => tree.attention(heads, rule, &tables)?,
+            (None, None) => attention(heads, pass.batch, rule, tables[0])?,
+        })
+    }
+
+    /// Queries, keys and values of the normed stream `[N, d_model]`.
+    fn project(&self, projections: &Projections, normed: &Tensor) -> Result<[Heads; 3]> {
+        let Architecture { d_head: d, n_heads: count, n_kv_heads: kv_count, .. } = self.architecture;
+        Ok(match projections {
+            Projections::FusedByHead(map) => {
+                let rows = map.forward(normed, None)?; // [N, n_heads · (q, k, v)]
+                [0, d, 2 * d].map(|first| Heads { rows: rows.clone(), first, step: 3 * d, count })
+            }
+            Projections::FusedByKind(map) => {
+                let rows = map.forward(normed, None)?; // [N, all q, all k, all v]
+                [(0, count), (count * d, kv_count), ((count + kv_count) * d, kv_count)]
+                    .map(|(first, count)| Heads { rows: rows.clone(), first, step: d, count })
+            }
+            Projections::Separate { queries, keys, values } => {
+                let [q, k, v] = forward_each(normed, [queries, keys, values].map(|map| (map, None)))?;
+                [Heads::of_rows(q, d)?, Heads::of_rows(k, d)?, Heads::of_rows(v, d)?]
+            }
+        })
+    }
+
+    /// Output of the MLP `[N, d_model]`, from the normed stream `[N, d_model]`. `None` if the request is complete.
+    fn feed_forward(&self, layer: usize, normed: &Tensor, pass: &mut Pass<'_>) -> Result<Option<Tensor>> {
+        let a = &self.architecture;
+        let mlp = match &self.parts.blocks[layer].mlp {
+            FeedForward::Dense(mlp) => mlp,
+            FeedForward::Mixture(mixture) => return Ok(Some(mixture.forward(normed, a)?)),
+        };
+        let neurons = mlp.neurons(normed, a)?; // [N, d_mlp]
+        let neurons = pass.hook(HookPoint::Block { layer, site: Site::MlpPost }, neurons)?;
+        Ok(neurons.map(|neurons| mlp.down.forward(&neurons, None)).transpose()?)
+    }
+
+    /// What attention or MLP adds to the residual stream: its output, normed and scaled.
+    fn scaled_output(&self, output: Tensor, norm: &Option<Norm>) -> Result<Tensor> {
+        Ok(scaled(self.normed(&output, norm)?, self.architecture.residual_scale)?)
+    }
+
+    /// The normed rows, or the rows themselves without a norm.
+    pub(super) fn normed(&self, x: &Tensor, norm: &Option<Norm>) -> Result<Tensor> {
+        let Some(norm) = norm else { return Ok(x.clone()) };
+        Ok(ops::norm(x, norm, self.architecture.norm, self.architecture.norm_eps)?)
+    }
+
+    /// The position tables of sequences of `positions` positions; they may be longer.
+    ///
+    /// Frequencies that depend on the length use that of the whole sequence, for all of its positions, as in
+    /// transformers. In transformers a short sequence after a longer one also depends on the longer one; here it does
+    /// not.
+    pub(super) fn tables(&self, positions: usize) -> SharedTables {
+        let regime = self.architecture.rotaries().map(|rotary| rotary.map_or(0, |r| r.regime(positions)));
+        let mut kept = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = kept.iter().position(|(of, _)| *of == regime) {
+            if kept[at].1[0].positions >= positions {
+                return kept[at].1.clone();
+            }
+            kept.remove(at);
+        }
+        let room = positions.next_power_of_two().min(self.architecture.n_ctx).max(positions);
+        let full = PositionTables::new(&self.architecture.positions, positions, room);
+        let local = self.architecture.local_rotary.clone();
+        let local = local.map(|rotary| PositionTables::new(&Positions::Rotary(rotary), positions, room));
+        let tables = Arc::new([full.clone(), local.unwrap_or(full)]);
+        kept.truncate(REGIMES_KEPT - 1);
+        kept.insert(0, (regime, tables.clone()));
+        tables
+    }
+
+    /// Adds the learned position embedding, if any, to `[N, d_model]`; see [`Pass::places`].
+    fn add_positions(&self, x: Tensor, batch: usize, places: Option<Vec<u32>>) -> Result<Tensor> {
+        let Some(table) = &self.parts.position_embedding else { return Ok(x) };
+        let (n, width) = x.dims2()?;
+        let Some(places) = places else {
+            let count = n / batch;
+            let positions = table.narrow(0, 0, count)?; // [positions, d_model]
+            let sum = x.reshape((batch, count, width))?.broadcast_add(&positions)?;
+            return Ok(sum.reshape((n, width))?);
+        };
+        let places = Tensor::from_vec(places, n, x.device())?;
+        Ok((x + table.index_select(&places, 0)?)?)
+    }
+}
