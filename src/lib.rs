@@ -1,9 +1,9 @@
-//! `autointerp`: which decomposition of a language model's activations can a person understand?
+//! `autointerp` measures which decomposition of a language model's activations a person can understand.
 //!
 //! # The flow
 //!
-//! One way; each arrow is a stored artefact with a key (`run/pipeline.rs` reads the same, top to
-//! bottom):
+//! Data flow in one direction. Each arrow is a stored result; its key is a digest of everything it depends on.
+//! `run/pipeline.rs` follows the same order.
 //!
 //! ```text
 //! suite.yaml ─suite→ Suite ─corpus→ TokenSets {fit, evaluate} ─activations→ ActivationSet (digest A)
@@ -15,7 +15,7 @@
 //!
 //! # The layers
 //!
-//! A folder imports from lower layers only; a test reads the imports and holds them to it.
+//! A folder imports only from lower layers. `tests/it/house.rs` checks this.
 //!
 //! | layer | folders |
 //! |---|---|
@@ -33,16 +33,16 @@
 //!
 //! # Invariants
 //!
-//! - *Identical activations*: dictionaries of one hook point carry one digest, or the run ends with
-//!   [`run::RunError::MixedActivations`].
-//! - *No leakage*: what explains ([`features::Evidence`]) and what scores ([`features::Held`]) are
-//!   different types made by one function; a simulator receives tokens, never activations; what chooses
-//!   among explanations ([`features::Calibration`]) is made of evidence alone.
-//! - *No silent loss*: walked = scored + undefined + failed + Σ skipped(reason), in every cell.
-//! - *No hidden chance*: whatever draws takes a [`base::Stream`] with a name; results do not depend on
-//!   the number of threads.
-//! - *No guessing*: stored files carry a kind and a version; an unknown one is an error with a hint.
-//! - *An undefined number is data*: null with a reason, never 0 and never NaN.
+//! - *Identical activations*: all dictionaries of a hook point were fitted on the same activations. Otherwise the
+//!   run ends with [`run::RunError::MixedActivations`].
+//! - *No leakage*: explainers get [`features::Evidence`], scorers get [`features::Held`]. These are different
+//!   types, made by one function. A simulator gets tokens, never activations. Choosing among explanations uses
+//!   [`features::Calibration`], which comes from evidence only.
+//! - *No silent loss*: in every cell, walked = scored + undefined + failed + Σ skipped(reason).
+//! - *Reproducible draws*: every random draw comes from a named [`base::Stream`]. Results do not depend on the
+//!   number of threads.
+//! - *No guessing*: stored files carry a kind and a version. An unknown one is an error with a hint.
+//! - *Undefined numbers*: an undefined number is stored as null with a reason, never as 0 or NaN.
 
 pub mod activations;
 pub mod base;

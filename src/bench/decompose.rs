@@ -1,48 +1,31 @@
+//! Times principal and independent component analysis.
+
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{BenchError, Tensors, Timed};
+use super::{BenchError, Tensors, Turn};
 use crate::activations::ActivationSet;
-use crate::base::{HookPoint, Matrix, Stopwatch};
+use crate::base::Stopwatch;
 use crate::dictionary::{principal_axes, rotate_to_independence};
 
-/// Principal components of rows in memory.
-pub struct Pca(ActivationSet);
-
-impl Pca {
-    pub fn open(data: &Path) -> Result<Self, BenchError> {
-        let x = Tensors::open(data)?.matrix("x")?;
-        let hook: HookPoint = "hook_embed".parse().map_err(BenchError::new)?;
-        ActivationSet::from_matrix(hook, x, Vec::new()).map(Self).map_err(BenchError::new)
-    }
-}
-
-impl Timed for Pca {
-    fn turn(&mut self, _: &Value) -> Result<Value, BenchError> {
+/// Principal components of rows `x` `[n, d]` in memory.
+pub fn pca(data: &Path) -> Result<Turn, BenchError> {
+    let x = Tensors::open(data)?.matrix("x")?;
+    let set = ActivationSet::from_matrix("hook_embed".parse()?, x, Vec::new())?;
+    Ok(Box::new(move |_| {
         let started = Stopwatch::start();
-        let axes = principal_axes(&self.0).map_err(BenchError::new)?;
+        let axes = principal_axes(&set)?;
         Ok(json!({"seconds": started.seconds(), "variances": axes.values}))
-    }
+    }))
 }
 
-/// Independent components of whitened rows.
-pub struct Ica {
-    rows: Matrix,
-    tolerance: f64,
-}
-
-impl Ica {
-    pub fn open(data: &Path, tolerance: f64) -> Result<Self, BenchError> {
-        Ok(Self { rows: Tensors::open(data)?.matrix("x")?, tolerance })
-    }
-}
-
-impl Timed for Ica {
-    /// `{"rotation": true}` gives the rotation found as well.
-    fn turn(&mut self, turn: &Value) -> Result<Value, BenchError> {
+/// Independent components of whitened rows `x` `[n, d]`. The turn `{"rotation": true}` also returns the rotation.
+pub fn ica(data: &Path, tolerance: f64) -> Result<Turn, BenchError> {
+    let rows = Tensors::open(data)?.matrix("x")?;
+    Ok(Box::new(move |turn| {
         let started = Stopwatch::start();
-        let found = rotate_to_independence(&self.rows, self.tolerance, 1).map_err(BenchError::new)?;
+        let found = rotate_to_independence(&rows, tolerance, 1)?;
         let seconds = started.seconds();
         let rotation = if turn["rotation"] == true { json!(found.rotation) } else { Value::Null };
         Ok(json!({
@@ -52,5 +35,5 @@ impl Timed for Ica {
             "gradient": found.gradients.last(),
             "rotation": rotation,
         }))
-    }
+    }))
 }

@@ -1,52 +1,35 @@
+//! Times the forward pass of a model.
+
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{BenchError, Timed};
+use super::{BenchError, Turn};
 use crate::base::{DeviceName, HookPoint, Matrix, Stopwatch, TokenBatch, read};
 use crate::nn::open_device;
 use crate::subject::{LoadedSubject, SubjectModel};
 
-/// Residual streams of a model.
-pub struct Harvest {
-    subject: LoadedSubject,
-    /// With products of bf16.
-    half: LoadedSubject,
-    tokens: TokenBatch,
-    hooks: Vec<HookPoint>,
-}
-
-impl Harvest {
-    pub fn open(model: &Path, tokens: &Path, device: DeviceName) -> Result<Self, BenchError> {
-        let device = open_device(device).map_err(BenchError::new)?;
-        let subject = LoadedSubject::from_path(model).map_err(BenchError::new)?;
-        let subject = subject.on_device(&device).map_err(BenchError::new)?;
-        let ids: Vec<Vec<u32>> =
-            serde_json::from_slice(&read(tokens).map_err(BenchError::new)?).map_err(BenchError::new)?;
-        let cols = ids.first().map_or(0, Vec::len);
-        let tokens = TokenBatch::new(ids.concat(), cols)
-            .ok_or_else(|| BenchError::new("token ids are no rows of one length"))?;
-        let layers = 0..subject.model().info().n_layers;
-        let hooks = layers
-            .map(|layer| format!("blocks.{layer}.hook_resid_post").parse().map_err(BenchError::new))
-            .collect::<Result<_, _>>()?;
-        let half = subject.clone().with_half_products().map_err(BenchError::new)?;
-        Ok(Self { subject, half, tokens, hooks })
-    }
-}
-
-impl Timed for Harvest {
-    fn turn(&mut self, asked: &Value) -> Result<Value, BenchError> {
-        let subject = if asked["half"] == true { &self.half } else { &self.subject };
+/// The residual stream after every layer of a model. The turn `{"half": true}` uses matrix products in bf16.
+pub fn harvest(model: &Path, tokens: &Path, device: DeviceName) -> Result<Turn, BenchError> {
+    let subject = LoadedSubject::from_path(model)?.on_device(&open_device(device)?)?;
+    let ids: Vec<Vec<u32>> = serde_json::from_slice(&read(tokens)?)?;
+    let cols = ids.first().map_or(0, Vec::len);
+    let tokens = TokenBatch::new(ids.concat(), cols)
+        .ok_or_else(|| BenchError::new("token id lists must be non-empty and of equal length"))?;
+    let hooks: Vec<HookPoint> = (0..subject.model().info().n_layers)
+        .map(|layer| format!("blocks.{layer}.hook_resid_post").parse())
+        .collect::<Result<_, _>>()?;
+    let half = subject.clone().with_half_products()?;
+    Ok(Box::new(move |turn| {
+        let subject = if turn["half"] == true { &half } else { &subject };
         let started = Stopwatch::start();
-        let streams: Vec<Matrix> =
-            subject.model().activations(&self.tokens, &self.hooks).map_err(BenchError::new)?;
+        let streams: Vec<Matrix> = subject.model().activations(&tokens, &hooks)?;
         let seconds = started.seconds();
-        let size = |stream: &Matrix| {
-            let square: f64 = stream.data().iter().map(|&x| f64::from(x).powi(2)).sum();
-            (square / stream.data().len().max(1) as f64).sqrt()
+        let root_mean_square = |stream: &Matrix| {
+            let sum: f64 = stream.data().iter().map(|&x| f64::from(x).powi(2)).sum();
+            (sum / stream.data().len().max(1) as f64).sqrt()
         };
-        let sizes: Vec<f64> = streams.iter().map(size).collect();
-        Ok(json!({"seconds": seconds, "root_mean_squares": sizes}))
-    }
+        let values: Vec<f64> = streams.iter().map(root_mean_square).collect();
+        Ok(json!({"seconds": seconds, "root_mean_squares": values}))
+    }))
 }

@@ -1,9 +1,8 @@
-//! Timing of single paths on data that is handed in, for a driver that times another program on the same
-//! data in turn (`tests/bench`).
+//! Times single computations on given data. A driver (`tests/bench`) times another program on the same data in turn.
 //!
 //! In: a description of the work, then one line for each turn.
-//! Out: seconds, and what is needed to check that both did the same.
-//! Never: decides a result of a run.
+//! Out: seconds, and numbers that show whether both programs computed the same.
+//! Never: changes a result of a run.
 
 mod decompose;
 mod forward;
@@ -19,37 +18,46 @@ use crate::base::{DeviceName, Matrix, Stopwatch, read};
 use crate::dictionary::MethodParams;
 use crate::linalg::matmul_bt;
 
-/// Why some work could not be timed.
-#[derive(Debug, thiserror::Error)]
-#[error("benchmark: {0}")]
+/// Why some work could not be timed. It does not implement `Error`, so that every error converts into it by `?`.
+#[derive(Debug)]
 pub struct BenchError(String);
 
 impl BenchError {
-    fn new(error: impl std::fmt::Display) -> Self {
+    fn new(error: impl Into<String>) -> Self {
+        Self(error.into())
+    }
+}
+
+impl std::fmt::Display for BenchError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "benchmark: {}", self.0)
+    }
+}
+
+impl<E: std::error::Error> From<E> for BenchError {
+    fn from(error: E) -> Self {
         Self(error.to_string())
     }
 }
 
-/// What is to be timed. `data` is a safetensors file of f32 tensors.
+/// What to time. `data` is a safetensors file of f32 tensors.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "work", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Work {
-    /// Training steps on rows `x` `[n, d]`, in order and again from the start, from decoder rows `decoder`
-    /// `[F, d]`, one autoencoder for each of `methods`, one after the other or on the same batches.
+    /// Training steps on batches of rows `x` `[n, d]`, in turn, starting from decoder rows `decoder` `[F, d]`.
     Train {
         /// Rows and starting point.
         data: PathBuf,
         /// Autoencoders.
         methods: Vec<MethodParams>,
-        /// Whether all take a step on a batch before the next batch is read.
+        /// Whether all autoencoders take a step on a batch before the next batch is read.
         together: bool,
     },
-    /// Whole trainings on rows `x` in a store on disk, which is written beside `data` first: reading, shuffling,
-    /// training and what is measured on the way.
+    /// Whole trainings on rows `x`, read from a store that is first written beside `data`.
     Sweep {
         /// Rows.
         data: PathBuf,
-        /// Autoencoders; `{"together": true}` trains all in one pass over the rows, `false` each in its own.
+        /// Autoencoders. The turn `{"together": true}` trains all in one pass over the rows.
         methods: Vec<MethodParams>,
     },
     /// Principal components of rows `x`.
@@ -57,11 +65,11 @@ pub enum Work {
         /// Rows.
         data: PathBuf,
     },
-    /// Rotation of whitened rows `x` to independent components, until no gradient entry exceeds `tolerance`.
+    /// Rotation of whitened rows `x` to independent components.
     Ica {
         /// Rows.
         data: PathBuf,
-        /// Where to end.
+        /// Largest gradient entry at convergence.
         tolerance: f64,
     },
     /// Every residual stream of a model on token ids `[sequences][positions]`.
@@ -71,75 +79,56 @@ pub enum Work {
         /// JSON file of ids.
         tokens: PathBuf,
     },
-    /// Strongest fragments, samples and densities of every feature of a ReLU encoder: rows `x`, `encoder`
-    /// `[F, d]` and `bias` `[F]`, the rows repeated `times` over.
+    /// Feature records of a ReLU encoder: `x` `[n, d]`, `encoder` `[F, d]`, `bias` `[F]`.
     Records {
         /// Rows and encoder.
         data: PathBuf,
-        /// Passes over the rows, counted as so many more fragments.
+        /// Passes over the rows; each pass counts as new fragments.
         times: usize,
     },
-    /// Products of f32, for what the machine can do.
+    /// A product of f32 matrices: the peak speed of the machine.
     Peak,
 }
 
-/// Something that can be timed again and again.
-trait Timed {
-    /// Does it once; `turn` is the driver's line.
-    fn turn(&mut self, turn: &Value) -> Result<Value, BenchError>;
-}
+/// Runs the work once. The argument is the driver's line; the result is an object with at least `seconds`.
+pub type Turn = Box<dyn FnMut(&Value) -> Result<Value, BenchError>>;
 
-/// Work that is ready to be timed.
-pub struct Bench(Box<dyn Timed>);
-
-impl Bench {
-    /// Reads the data. Training and harvesting are done on `device`, all else in main memory.
-    pub fn open(work: Work, device: DeviceName) -> Result<Self, BenchError> {
-        Ok(Self(match work {
-            Work::Train { data, methods, together } => {
-                Box::new(train::open(&data, &methods, together, device)?)
-            }
-            Work::Sweep { data, methods } => Box::new(train::Sweep::open(&data, &methods, device)?),
-            Work::Pca { data } => Box::new(decompose::Pca::open(&data)?),
-            Work::Ica { data, tolerance } => Box::new(decompose::Ica::open(&data, tolerance)?),
-            Work::Harvest { model, tokens } => Box::new(forward::Harvest::open(&model, &tokens, device)?),
-            Work::Records { data, times } => Box::new(records::Records::open(&data, times)?),
-            Work::Peak => Box::new(Peak),
-        }))
-    }
-
-    /// One turn: an object with `seconds` at least.
-    pub fn turn(&mut self, turn: &Value) -> Result<Value, BenchError> {
-        self.0.turn(turn)
+impl Work {
+    /// Reads the data. Training and harvesting run on `device`, all other work on the CPU.
+    pub fn open(self, device: DeviceName) -> Result<Turn, BenchError> {
+        match self {
+            Self::Train { data, methods, together } => train::steps(&data, &methods, together, device),
+            Self::Sweep { data, methods } => train::sweep(&data, &methods, device),
+            Self::Pca { data } => decompose::pca(&data),
+            Self::Ica { data, tolerance } => decompose::ica(&data, tolerance),
+            Self::Harvest { model, tokens } => forward::harvest(&model, &tokens, device),
+            Self::Records { data, times } => records::records(&data, times),
+            Self::Peak => Ok(Box::new(peak)),
+        }
     }
 }
 
-struct Peak;
-
-impl Timed for Peak {
-    fn turn(&mut self, _: &Value) -> Result<Value, BenchError> {
-        let (n, k) = (2048, 512);
-        let a = Matrix::from_fn(n, k, |row, col| ((row * 31 + col * 17) % 13) as f32);
-        let b = Matrix::from_fn(2 * n, k, |row, col| ((row * 7 + col * 3) % 11) as f32);
-        let started = Stopwatch::start();
-        std::hint::black_box(matmul_bt(&a, &b));
-        let seconds = started.seconds();
-        Ok(json!({"seconds": seconds, "gflops": 4.0 * (n * n * k) as f64 / seconds / 1e9}))
-    }
+fn peak(_: &Value) -> Result<Value, BenchError> {
+    let (n, k) = (2048, 512);
+    let a = Matrix::from_fn(n, k, |row, col| ((row * 31 + col * 17) % 13) as f32);
+    let b = Matrix::from_fn(2 * n, k, |row, col| ((row * 7 + col * 3) % 11) as f32);
+    let started = Stopwatch::start();
+    std::hint::black_box(matmul_bt(&a, &b));
+    let seconds = started.seconds();
+    Ok(json!({"seconds": seconds, "gflops": 4.0 * (n * n * k) as f64 / seconds / 1e9}))
 }
 
-/// Matrices of a safetensors file.
 struct Tensors(Vec<u8>);
 
 impl Tensors {
     fn open(path: &Path) -> Result<Self, BenchError> {
-        read(path).map(Self).map_err(BenchError::new)
+        Ok(Self(read(path)?))
     }
 
-    /// The tensor `name`; a vector is one row.
+    /// The tensor `name`. A vector becomes one row.
     fn matrix(&self, name: &str) -> Result<Matrix, BenchError> {
-        let file = safetensors::SafeTensors::deserialize(&self.0).map_err(BenchError::new)?;
-        let view = file.tensor(name).map_err(BenchError::new)?;
+        let file = safetensors::SafeTensors::deserialize(&self.0)?;
+        let view = file.tensor(name)?;
         if view.dtype() != safetensors::Dtype::F32 {
             return Err(BenchError::new(format!("`{name}` is {:?}; expected F32", view.dtype())));
         }
@@ -147,9 +136,14 @@ impl Tensors {
         let (rows, cols) = match *view.shape() {
             [cols] => (1, cols),
             [rows, cols] => (rows, cols),
-            _ => return Err(BenchError::new(format!("`{name}` has {} axes", view.shape().len()))),
+            _ => {
+                return Err(BenchError::new(format!(
+                    "`{name}` has {} axes, expected 1 or 2",
+                    view.shape().len()
+                )));
+            }
         };
         Matrix::from_vec(rows, cols, values.collect())
-            .ok_or_else(|| BenchError::new(format!("`{name}` is cut short")))
+            .ok_or_else(|| BenchError::new(format!("`{name}` is incomplete")))
     }
 }

@@ -1,4 +1,4 @@
-//! What can be typed, and the environment. Nothing else reads environment variables.
+//! Command-line arguments and environment variables. No other file reads the environment.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -27,76 +27,72 @@ use crate::subject::{Bos, Processing};
 7 `regress` found something worse · 8 input data is invalid · 9 cannot write · 130 interrupted"
 )]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
-    /// Flags that mean the same everywhere.
     #[command(flatten)]
     pub common: Common,
 }
 
-/// Flags that mean the same everywhere.
+/// Flags of every verb.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// Machine-readable result on stdout, nothing else there.
+    /// Print the result as JSON on stdout, and nothing else.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Say nothing but results and errors.
+    /// Print only results and errors.
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// How progress is shown on stderr.
+    /// How to show progress on stderr.
     #[arg(long, global = true, value_enum, default_value_t = ProgressKind::Auto)]
     pub progress: ProgressKind,
-    /// Threads to compute with; the result does not depend on it. Default: all cores.
+    /// Number of threads. Results do not depend on it. Default: all cores.
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<usize>,
-    /// Any attempt to use the network is an error that names what was wanted.
+    /// Do not use the network. An error names what would be fetched.
     #[arg(long, global = true)]
     pub offline: bool,
 }
 
-/// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressKind {
-    /// Bars on a terminal, lines elsewhere.
+    /// Bars on a terminal, else lines.
     Auto,
-    /// A line every few seconds: how far, how fast, how long still.
+    /// A line every few seconds: progress, speed, time left.
     Plain,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// Nothing.
+    /// No progress.
     None,
 }
 
-/// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run every stage of a suite, resuming what is already done; ends with the table and where to look next.
+    /// Run every stage of a suite. Finished stages are reused. Prints the table of results and next commands.
     Run(RunArgs),
-    /// Say what `run` would do, without doing it.
+    /// Show what `run` would do, without running it.
     Plan(SuiteArgs),
-    /// Read and check a suite file; every problem at once.
+    /// Check a suite file and list all problems.
     Check(SuiteArgs),
-    /// Draw tables, charts and pages again from a run folder alone.
+    /// Draw tables, charts and pages again from a run folder.
     Report {
         /// A run folder, `results/NAME`.
         run: PathBuf,
-        /// Draw these charts alone, without tables and pages; `all`: everything.
+        /// Draw only these charts, without tables and pages. `all` draws everything.
         #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = RenderOptions::ALL)]
         #[arg(value_parser = PossibleValuesParser::new(chart_names()))]
         charts: Vec<String>,
     },
-    /// Compare two runs cell by cell: differences with intervals and verdicts.
+    /// Compare two runs cell by cell: differences, intervals and verdicts.
     Compare {
         /// The first run folder.
         run_a: PathBuf,
-        /// The second; differences are second minus first.
+        /// The second run folder. Differences are second minus first.
         run_b: PathBuf,
-        /// Every scorer and the controls, not the two main scores alone.
+        /// Show every scorer and the controls, not only the two main scores.
         #[arg(long)]
         all: bool,
     },
-    /// Accept runs of one suite with different seeds: what `regress` holds later runs against.
+    /// Accept runs of one suite with different seeds, so that `regress` can test later runs against them.
     Accept {
         /// Run folders, at least five.
         #[arg(required = true)]
@@ -105,35 +101,20 @@ pub enum Verb {
         #[arg(long, value_name = "FILE")]
         into: PathBuf,
     },
-    /// The nightly gate: exit code 0 when nothing is worse, 7 when something is.
-    Regress {
-        /// The run folder.
-        run: PathBuf,
-        /// What `accept` wrote.
-        #[arg(long, value_name = "FILE")]
-        against: PathBuf,
-        /// Also show what does not fail the gate: the other scores and every cell.
-        #[arg(long)]
-        all: bool,
-        /// Append the result as Markdown to this file, a CI job's summary say.
-        #[arg(long, value_name = "FILE")]
-        summary: Option<PathBuf>,
-        /// Write the result as JUnit XML.
-        #[arg(long, value_name = "FILE")]
-        junit: Option<PathBuf>,
-    },
-    /// Show a feature's evidence in the terminal, or list the features.
+    /// Test a run against accepted runs (nightly gate). Exit code 7 if something is worse.
+    Regress(RegressArgs),
+    /// List features, or show the evidence of one feature.
     Inspect(InspectArgs),
     /// Write activations of a model at hook points to a safetensors file.
     Harvest(HarvestArgs),
-    /// What the cache holds and how large it is; `--clean` removes by kind or age.
+    /// Show the content and size of the cache, or remove entries with `--clean`.
     Cache {
-        /// Remove entries: `all`, a kind (`hub`, `activations`), or an age such as `30d`.
+        /// Remove entries: `all`, a kind (`hub`, `activations`, `answers`), or an age such as `30d`.
         #[arg(long, value_name = "WHAT")]
         clean: Option<String>,
     },
-    /// Threads, instruction set, memory, disk, cache, keys and models of this machine; with MODEL, what that model is
-    /// and what its tokenizer puts in front of texts.
+    /// Show what this machine has: threads, instruction set, memory, disk, cache, keys, models. With MODEL, also
+    /// describe that model and its prefix tokens.
     Doctor {
         /// Model folder, GGUF file, hub id, or `embedded`.
         model: Option<String>,
@@ -144,39 +125,39 @@ pub enum Verb {
         /// Which shell.
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, of the program or of one verb: `autointerp man run | man -l -`.
+    /// Print the manual page of the program or of one verb: `autointerp man run | man -l -`.
     #[command(hide = true)]
     Man {
-        /// A verb; without one, the program's own page.
+        /// A verb. Without it, the page of the program.
         verb: Option<String>,
     },
-    /// Time one path on data that is handed in: what `tests/bench` drives. A JSON object on the first line of
-    /// stdin says which, every further line is one turn, and each is answered by one line.
+    /// Time one computation on given data; used by `tests/bench`. The first line of stdin describes the work as a
+    /// JSON object. Every further line is one turn and gets one line as its answer.
     #[command(hide = true)]
     Bench {
-        /// Where to train and harvest.
+        /// Device for training and harvesting.
         #[arg(long, value_name = "WHERE", default_value_t)]
         device: DeviceName,
     },
-    /// Train the embedded subject model again from the project's own generator.
+    /// Train the embedded subject model on text of the generator.
     #[command(hide = true)]
     TrainEmbedded {
         /// Folder for config.json, model.safetensors, tokenizer.json and report.json.
         #[arg(long)]
         out: PathBuf,
-        /// Steps of training; the recipe's own number by default.
+        /// Training steps. Default: the number of the recipe.
         #[arg(long)]
         steps: Option<usize>,
     },
 }
 
-/// What `--charts` takes.
 fn processing(name: &str) -> Result<Processing, String> {
     let named = Processing::NAMED.into_iter().find(|(known, _)| *known == name);
     let known = Processing::NAMED.map(|(known, _)| format!("`{known}`")).join(", ");
     named.map(|(_, processing)| processing).ok_or_else(|| format!("expected one of {known}"))
 }
 
+/// Values of `--charts`.
 fn chart_names() -> impl Iterator<Item = &'static str> {
     std::iter::once(RenderOptions::ALL).chain(RenderOptions::chart_names())
 }
@@ -186,10 +167,10 @@ fn chart_names() -> impl Iterator<Item = &'static str> {
 pub struct SuiteArgs {
     /// The suite file.
     pub suite: PathBuf,
-    /// Override one field of the suite, `corpus.fit_tokens=100000`; checked like the file.
+    /// Override one field of the suite, for example `corpus.fit_tokens=100000`.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub set: Vec<String>,
-    /// The suite's seed.
+    /// Override the suite's seed.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Score at most this many features per cell.
@@ -197,48 +178,62 @@ pub struct SuiteArgs {
     pub limit_features: Option<usize>,
 }
 
-/// `run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// The suite and its overrides.
     #[command(flatten)]
     pub suite: SuiteArgs,
-    /// Run folder; default `results/NAME`.
+    /// Run folder. Default: `results/NAME`.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Ignore stored stages.
+    /// Compute every stage again, ignoring stored results.
     #[arg(long)]
     pub fresh: bool,
-    /// Where the subject model runs and autoencoders are trained: `cpu`, `cuda`, or `cuda:N` for the N-th GPU.
+    /// Device of the subject model and of training: `cpu`, `cuda`, or `cuda:N` for the N-th GPU.
     #[arg(long, value_name = "WHERE", default_value_t)]
     pub device: DeviceName,
     /// Same as `plan`.
     #[arg(long)]
     pub dry_run: bool,
-    /// Stop before spending more than this many dollars on language models.
+    /// Stop before language models cost more than this many dollars.
     #[arg(long, value_name = "X")]
     pub budget_usd: Option<f64>,
 }
 
-/// `inspect`.
+#[derive(Debug, Clone, Args)]
+pub struct RegressArgs {
+    /// The run folder.
+    pub run: PathBuf,
+    /// The file that `accept` wrote.
+    #[arg(long, value_name = "FILE")]
+    pub against: PathBuf,
+    /// Also show what cannot fail the gate: the other scores and every cell.
+    #[arg(long)]
+    pub all: bool,
+    /// Append the result as Markdown to this file, for example the summary of a CI job.
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+    /// Write the result as JUnit XML to this file.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}
+
 #[derive(Debug, Clone, Args)]
 pub struct InspectArgs {
     /// A run folder, `results/NAME`.
     pub run: PathBuf,
-    /// `HOOK/METHOD/FEATURE`, for example `blocks.2.hook_resid_post/topk/17`; a part of it lists what matches.
+    /// `HOOK/METHOD/FEATURE`, for example `blocks.2.hook_resid_post/topk/17`. A part of it lists all matches.
     pub feature: Option<String>,
-    /// List highest first by this score; features without it come last.
+    /// Sort by this score, highest first. Features without it come last.
     #[arg(long, value_name = "SCORER")]
     pub sort: Option<String>,
-    /// List lowest first: by the suite's primary score, or by `--sort`.
+    /// Sort lowest first, by `--sort` or by the suite's primary score.
     #[arg(long)]
     pub worst: bool,
-    /// List at most this many.
+    /// List at most this many features.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 }
 
-/// `harvest`.
 #[derive(Debug, Clone, Args)]
 pub struct HarvestArgs {
     /// Model folder, hub id, or `embedded`.
@@ -247,29 +242,29 @@ pub struct HarvestArgs {
     /// Commit, tag or branch of a hub id.
     #[arg(long)]
     pub revision: Option<String>,
-    /// What TransformerLens does to the weights first: `center_writing_weights`, `fold_ln`; may be given twice.
+    /// Process the weights as TransformerLens does: `center_writing_weights`, `fold_ln`. May be given twice.
     #[arg(long, value_name = "NAME", value_parser = processing)]
     pub processing: Vec<Processing>,
-    /// Round both factors of products inside the model's blocks to bf16 where the processor has such products.
+    /// Compute matrix products inside the model's blocks in bf16 if the processor supports it.
     #[arg(long)]
     pub half_products: bool,
-    /// JSON list of equally long lists of token ids; needs no tokenizer.
+    /// JSON list of equally long lists of token ids. Needs no tokenizer.
     #[arg(long, value_name = "FILE", conflicts_with = "text", required_unless_present = "text")]
     pub token_ids: Option<PathBuf>,
-    /// UTF-8 text, cut into whole contexts of the model (one shorter sequence if there is less).
+    /// UTF-8 text, cut into whole contexts of the model. A shorter text gives one shorter sequence.
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
-    /// Tokens in front of every sequence of `--text`: `auto` what the model's tokenizer puts there, `always` its BOS,
-    /// `never` nothing.
+    /// Tokens in front of every sequence of `--text`. `auto`: the tokenizer's own prefix; `always`: BOS; `never`:
+    /// none.
     #[arg(long, value_name = "auto|always|never", default_value_t)]
     pub bos: Bos,
-    /// Hook points, separated by commas; `*` and `{0,2}` as in a suite.
+    /// Hook points, separated by commas. `*` and `{0,2}` work as in a suite.
     #[arg(long, value_name = "H1,H2,…")]
     pub hooks: String,
     /// The safetensors file to write.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Where the model runs: `cpu`, `cuda`, or `cuda:N` for the N-th GPU.
+    /// Device of the model: `cpu`, `cuda`, or `cuda:N` for the N-th GPU.
     #[arg(long, value_name = "WHERE", default_value_t)]
     pub device: DeviceName,
     /// Also write the logits at every position.
@@ -277,55 +272,53 @@ pub struct HarvestArgs {
     pub logits: bool,
 }
 
-/// What the environment says. It chooses where, never what.
+/// Settings from the environment. They choose places and appearance, never results.
 #[derive(Debug, Clone)]
-pub struct Environment {
-    /// Cache folder: `AUTOINTERP_CACHE`, else the platform's.
+pub struct Env {
+    /// Cache folder: `AUTOINTERP_CACHE`, else the default of the platform.
     pub cache: PathBuf,
     /// `HF_ENDPOINT`.
     pub hub_endpoint: Option<String>,
     /// `HF_TOKEN`, or the token file under `HF_HOME`.
     pub hub_token: Option<String>,
-    /// The folder `hub` below `HF_HOME`, or below its default.
+    /// The folder `hub` in `HF_HOME`, if it exists.
     pub hub_shared: Option<PathBuf>,
-    /// What stdout can show.
+    /// Width and colours of stdout.
     pub look: Look,
     /// `OPENAI_BASE_URL`.
     pub openai_base_url: Option<String>,
 }
 
-/// Columns where nothing says how wide the output is.
-const USUAL_WIDTH: usize = 100;
+/// Width of output that is not a terminal, in columns.
+const DEFAULT_WIDTH: usize = 100;
 
-/// Fewer columns than this are taken for a mistake.
-const LEAST_WIDTH: usize = 20;
+/// A smaller width counts as wrong and is replaced by the default.
+const MIN_WIDTH: usize = 20;
 
-/// The key that a variable holds, for the language model of a suite that names it.
+/// The API key in an environment variable.
 pub fn key(variable: &str) -> Option<Secret> {
     Secret::new(&std::env::var(variable).ok()?)
 }
 
-impl Environment {
+impl Env {
     /// Reads the environment once.
     pub fn read() -> Self {
         let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let home = var("HOME").or_else(|| var("USERPROFILE")).map(PathBuf::from);
+        let path = |name: &str| var(name).map(PathBuf::from);
+        let home = path("HOME").or_else(|| path("USERPROFILE"));
+        let in_home = |folder: &str| home.as_ref().map(|home| home.join(folder));
         let platform = || {
             if cfg!(target_os = "macos") {
-                home.clone().map(|home| home.join("Library/Caches"))
+                in_home("Library/Caches")
             } else if cfg!(windows) {
-                var("LOCALAPPDATA").map(PathBuf::from)
+                path("LOCALAPPDATA")
             } else {
-                var("XDG_CACHE_HOME")
-                    .map(PathBuf::from)
-                    .or_else(|| home.clone().map(|home| home.join(".cache")))
+                path("XDG_CACHE_HOME").or_else(|| in_home(".cache"))
             }
         };
-        let cache = var("AUTOINTERP_CACHE")
-            .map(PathBuf::from)
+        let cache = path("AUTOINTERP_CACHE")
             .unwrap_or_else(|| platform().unwrap_or_else(std::env::temp_dir).join("autointerp"));
-        let hf_home =
-            var("HF_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".cache/huggingface")));
+        let hf_home = path("HF_HOME").or_else(|| in_home(".cache/huggingface"));
         let token_file = || {
             let text = std::fs::read_to_string(hf_home.as_ref()?.join("token")).ok()?;
             Some(text.trim().to_string()).filter(|token| !token.is_empty())
@@ -342,19 +335,19 @@ impl Environment {
     }
 }
 
-/// What stdout can show: `COLUMNS` before the terminal's own width.
+/// Width and colours of stdout. `COLUMNS` overrides the terminal's width.
 fn look(var: &dyn Fn(&str) -> Option<String>) -> Look {
     let out = std::io::stdout();
     let measured = || terminal_size::terminal_size_of(&out).map(|(width, _)| usize::from(width.0));
     let width = var("COLUMNS").and_then(|columns| columns.parse().ok()).or_else(measured);
     Look {
-        width: width.filter(|width| *width >= LEAST_WIDTH).unwrap_or(USUAL_WIDTH),
+        width: width.filter(|width| *width >= MIN_WIDTH).unwrap_or(DEFAULT_WIDTH),
         ink: ink(var, out.is_terminal()),
     }
 }
 
-/// Colours, by the conventions that terminals and programs share: `NO_COLOR` forbids them, only a terminal gets
-/// them unless `CLICOLOR_FORCE` is set, `COLORTERM` and `TERM` say how many there are.
+/// Colours by the usual conventions. `NO_COLOR` disables them, `CLICOLOR_FORCE` enables them without a terminal,
+/// `COLORTERM` and `TERM` give their number.
 fn ink(var: &dyn Fn(&str) -> Option<String>, is_terminal: bool) -> Ink {
     let forced = var("CLICOLOR_FORCE").is_some_and(|value| value != "0");
     let term = var("TERM").unwrap_or_default();

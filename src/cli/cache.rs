@@ -1,4 +1,4 @@
-//! `cache`: what the cache holds, and its removal. Everything in it can be made or fetched again.
+//! `cache`: lists and removes cache entries. All of them can be computed or fetched again.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -6,65 +6,55 @@ use std::time::{Duration, SystemTime};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::args::{Common, Environment};
-use super::{print, print_json};
+use super::args::{Common, Env};
+use super::{print_result, setting};
 use crate::base::FileError;
 use crate::report::{Column, Grid};
 use crate::run::RunError;
 
-/// Folders of the cache, each a kind that can be cleaned by name.
+/// Folders of the cache with their content. Each is a kind for `--clean`.
 const KINDS: [(&str, &str); 3] = [
     ("hub", "models and data sets fetched by id"),
     ("activations", "harvested activations"),
     ("answers", "answers of language models: removed, they are asked and paid for again"),
 ];
 
-/// What `cache --json` gives.
+/// Output of `cache --json`.
 #[derive(Serialize, JsonSchema)]
 pub struct Cached {
     /// The cache folder.
     cache: String,
-    /// What it holds, by kind.
+    /// Entries by kind.
     entries: Vec<Entry>,
 }
 
 #[derive(Serialize, JsonSchema)]
 struct Entry {
-    /// As `--clean` takes it.
+    /// Name for `--clean`.
     kind: &'static str,
-    /// In words.
+    /// Description.
     what: &'static str,
-    /// Files that are there.
+    /// Number of files.
     files: usize,
-    /// Their size.
+    /// Their size in bytes.
     bytes: u64,
-    /// Files that `--clean` removed.
+    /// Number of files that `--clean` removed.
     removed_files: usize,
-    /// Their size.
+    /// Their size in bytes.
     removed_bytes: u64,
 }
 
-enum Clean {
-    Nothing,
-    All,
-    Kind(&'static str),
-    Older(Duration),
-}
+/// Whether to remove a file of a kind and an age.
+type Clean = Box<dyn Fn(&str, Option<Duration>) -> bool>;
 
-/// Lists the cache, after removing what `clean` names.
-pub fn cache(clean: Option<&str>, common: &Common, environment: &Environment) -> Result<u8, RunError> {
-    let clean = parse(clean)?;
+/// Removes what `clean` names, then lists the cache.
+pub fn cache(clean: Option<&str>, common: &Common, env: &Env) -> Result<u8, RunError> {
+    let remove = parse(clean)?;
     let mut entries = Vec::new();
     for (kind, what) in KINDS {
         let mut entry = Entry { kind, what, files: 0, bytes: 0, removed_files: 0, removed_bytes: 0 };
-        for (path, bytes, age) in files(&environment.cache.join(kind)) {
-            let remove = match &clean {
-                Clean::Nothing => false,
-                Clean::All => true,
-                Clean::Kind(wanted) => *wanted == kind,
-                Clean::Older(limit) => age.is_some_and(|age| age > *limit),
-            };
-            if remove {
+        for (path, bytes, age) in files(&env.cache.join(kind)) {
+            if remove(kind, age) {
                 std::fs::remove_file(&path).map_err(|source| FileError { action: "write", path, source })?;
                 entry.removed_files += 1;
                 entry.removed_bytes += bytes;
@@ -75,42 +65,42 @@ pub fn cache(clean: Option<&str>, common: &Common, environment: &Environment) ->
         }
         entries.push(entry);
     }
-    if common.json {
-        print_json(&Cached { cache: environment.cache.display().to_string(), entries });
-        return Ok(0);
-    }
-    let mut grid = Grid::new(vec![
-        Column::text("kind"),
-        Column::number("files"),
-        Column::number("size"),
-        Column::text("what").folds(30),
-    ]);
-    for entry in entries {
-        let mut what = entry.what.to_string();
-        if entry.removed_files > 0 {
-            what = format!("removed {} files, {}; {what}", entry.removed_files, size(entry.removed_bytes));
+    let cached = Cached { cache: env.cache.display().to_string(), entries };
+    print_result(common, &cached, |cached| {
+        let mut grid = Grid::new(vec![
+            Column::text("kind"),
+            Column::number("files"),
+            Column::number("size"),
+            Column::text("what").folds(30),
+        ]);
+        for entry in &cached.entries {
+            let removed = match entry.removed_files {
+                0 => String::new(),
+                files => format!("removed {files} files, {}; ", size(entry.removed_bytes)),
+            };
+            let what = format!("{removed}{}", entry.what);
+            grid.row(vec![entry.kind.into(), entry.files.to_string(), size(entry.bytes), what]);
         }
-        grid.row(vec![entry.kind.into(), entry.files.to_string(), size(entry.bytes), what]);
-    }
-    print(&format!("{}\n{}", environment.cache.display(), grid.draw(environment.look).text));
+        format!("{}\n{}", cached.cache, grid.draw(env.look).text)
+    });
     Ok(0)
 }
 
 fn parse(clean: Option<&str>) -> Result<Clean, RunError> {
-    let Some(text) = clean else { return Ok(Clean::Nothing) };
+    let Some(text) = clean.map(str::to_string) else { return Ok(Box::new(|_, _| false)) };
     if text == "all" {
-        return Ok(Clean::All);
+        return Ok(Box::new(|_, _| true));
     }
-    if let Some((kind, _)) = KINDS.iter().find(|(kind, _)| *kind == text) {
-        return Ok(Clean::Kind(kind));
+    if KINDS.iter().any(|(kind, _)| *kind == text) {
+        return Ok(Box::new(move |kind, _| kind == text));
     }
-    let age = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
-    age.map(|days| Clean::Older(Duration::from_secs(days * 86_400))).ok_or_else(|| RunError::Setting {
-        field: "--clean".into(),
-        problem: format!(
-            "is `{text}`, expected `all`, `hub`, `activations`, or an age in days such as `30d`"
-        ),
-    })
+    let Some(days) = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()) else {
+        let kinds = KINDS.map(|(kind, _)| format!("`{kind}`")).join(", ");
+        let problem = format!("is `{text}`, expected `all`, {kinds}, or an age in days such as `30d`");
+        return Err(setting("--clean", problem));
+    };
+    let limit = Duration::from_secs(days * 86_400);
+    Ok(Box::new(move |_, age| age.is_some_and(|age| age > limit)))
 }
 
 /// Every file below `folder` with its size and age.

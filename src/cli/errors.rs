@@ -1,4 +1,4 @@
-//! Errors as a person reads them, and the exit code of each.
+//! Error messages with causes and hints, and the exit code of each error.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::progress::say;
 use crate::activations::ActivationError;
 use crate::base::FileError;
+use crate::corpus::CorpusError;
 use crate::dictionary::{DictionaryError, FitError};
 use crate::gate::GateError;
 use crate::llm::ChatError;
@@ -13,55 +14,51 @@ use crate::nn::NnError;
 use crate::report::ReportError;
 use crate::run::RunError;
 use crate::subject::SubjectError;
+use crate::suite::SuiteError;
 
-/// What every verb gives with `--json` when it fails.
+/// Output of every failed verb with `--json`.
 #[derive(Serialize, JsonSchema)]
 pub struct Failure {
-    /// What could not be done.
+    /// What failed.
     error: String,
-    /// Why, from the nearest cause to the last.
+    /// Causes, from the nearest to the deepest.
     causes: Vec<String>,
-    /// What may help.
+    /// What to do.
     hints: Vec<String>,
     /// The exit code.
     exit_code: u8,
 }
 
-/// Prints `error:`, its causes and hints; secrets never get into an error, so none is shown.
+/// Prints the error with its causes and hints. Errors never contain secrets.
 pub fn print(error: &RunError, json: bool) {
+    let failure = Failure {
+        error: sentence(error),
+        causes: causes(error),
+        hints: hints(error),
+        exit_code: exit_code(error),
+    };
     if json {
-        super::print_json(&Failure {
-            error: sentence(error),
-            causes: causes(error),
-            hints: hints(error),
-            exit_code: exit_code(error),
-        });
-        return;
+        return super::print_json(&failure);
     }
-    say(&format!("error: {}", sentence(error)));
-    for cause in causes(error) {
-        say(&format!("caused by: {cause}"));
-    }
-    for hint in hints(error) {
-        say(&format!("hint: {hint}"));
-    }
+    say(&format!("error: {}", failure.error));
+    failure.causes.iter().for_each(|cause| say(&format!("caused by: {cause}")));
+    failure.hints.iter().for_each(|hint| say(&format!("hint: {hint}")));
 }
 
-/// Errors of files, models and reports say what was tried; a person reads that it could not be done.
+/// The message as a sentence. Some errors name only what was tried ("read `x`"); they get "cannot" in front.
 fn sentence(error: &RunError) -> String {
     let tried = match error {
         RunError::Report(ReportError::NoSummary { .. }) => false,
         RunError::File(_) | RunError::Subject(_) | RunError::Report(_) => true,
-        RunError::Suite(error) => matches!(error, crate::suite::SuiteError::File(_)),
+        RunError::Suite(error) => matches!(error, SuiteError::File(_)),
         RunError::Gate(error) => !matches!(
             error,
             GateError::Unfinished { .. }
                 | GateError::NotComparable { .. }
                 | GateError::TooFewRuns { .. }
                 | GateError::SameSeed { .. }
-                | GateError::NotReseeded { .. }
         ),
-        RunError::Corpus(error) => matches!(error, crate::corpus::CorpusError::File { .. }),
+        RunError::Corpus(error) => matches!(error, CorpusError::File { .. }),
         RunError::Activation(error) => matches!(error, ActivationError::File(_)),
         RunError::Dictionary(error) => matches!(error, DictionaryError::File(_)),
         _ => false,
@@ -69,7 +66,7 @@ fn sentence(error: &RunError) -> String {
     if tried { format!("cannot {error}") } else { error.to_string() }
 }
 
-/// The chain below an error, without what its own message repeats already.
+/// The causes of an error, without those that a message above already contains.
 fn causes(error: &RunError) -> Vec<String> {
     let mut chain = Vec::new();
     let mut shown = error.to_string();
@@ -86,39 +83,31 @@ fn causes(error: &RunError) -> Vec<String> {
 }
 
 fn hints(error: &RunError) -> Vec<String> {
-    let hint = match error {
-        RunError::Suite(_) => {
-            "suites/README.md lists every field; `autointerp check SUITE` reads a suite without running it"
-        }
-        RunError::Hub(_) => "a model folder on disk needs no network: give its path as `subject.model`",
-        RunError::AllFailed(failed) => return failed.hints.clone(),
-        RunError::Chat(error) => return error.advice().into_iter().collect(),
-        RunError::Stopped => return vec![],
-        _ if exit_code(error) == 9 => {
-            "everything finished so far is kept; free some space or choose another folder with --out, then run again"
-        }
-        _ => return vec![],
-    };
-    vec![hint.to_string()]
+    const CHECK: &str =
+        "suites/README.md lists every field; `autointerp check SUITE` reads a suite without running it";
+    const FOLDER: &str = "a model folder on disk needs no network: give its path as `subject.model`";
+    const SPACE: &str = "everything finished so far is kept; free some space or choose another folder with --out, then run again";
+    match error {
+        RunError::Suite(_) => vec![CHECK.into()],
+        RunError::Hub(_) => vec![FOLDER.into()],
+        RunError::AllFailed(failed) => failed.hints.clone(),
+        RunError::Chat(error) => error.advice().into_iter().collect(),
+        _ if exit_code(error) == 9 => vec![SPACE.into()],
+        _ => Vec::new(),
+    }
 }
 
-/// The documented exit code of an error.
+/// The exit code of an error, as documented in the help.
 pub fn exit_code(error: &RunError) -> u8 {
     match error {
-        RunError::Suite(crate::suite::SuiteError::File(_)) => 6,
+        RunError::Suite(SuiteError::File(_)) => 6,
         RunError::Suite(_) | RunError::Setting { .. } => 2,
         RunError::Stopped => 130,
         RunError::Disk { .. } => 9,
         RunError::Chat(ChatError::Budget { .. }) => 4,
-        RunError::Chat(ChatError::Offline { .. }) => 6,
+        RunError::Chat(ChatError::Offline { .. } | ChatError::LocalModel { missing: true, .. }) => 6,
+        RunError::Chat(ChatError::LocalModel { .. }) => 8,
         RunError::Chat(ChatError::Unsupported { .. }) => 2,
-        RunError::Chat(ChatError::LocalModel { missing, .. }) => {
-            if *missing {
-                6
-            } else {
-                8
-            }
-        }
         RunError::Chat(_) | RunError::AllFailed(_) => 5,
         RunError::File(error) => file_code(error),
         RunError::Corpus(error) if error.is_params() => 2,
@@ -126,14 +115,16 @@ pub fn exit_code(error: &RunError) -> u8 {
         RunError::Corpus(error) if error.is_missing() => 6,
         RunError::Hub(error) if error.is_write() => 9,
         RunError::Hub(error) if error.is_missing() => 6,
-        RunError::Activation(error) => activation_code(error),
+        RunError::Activation(ActivationError::File(error)) => file_code(error),
+        RunError::Dictionary(DictionaryError::File(error)) => file_code(error),
         RunError::Subject(error) => subject_code(error),
-        RunError::Dictionary(error) => dictionary_code(error),
         RunError::Fit { source, .. } => fit_code(source),
         RunError::Report(error) => report_code(error),
         RunError::Gate(error) => gate_code(error),
         RunError::Corpus(_)
         | RunError::Hub(_)
+        | RunError::Activation(_)
+        | RunError::Dictionary(_)
         | RunError::MixedActivations { .. }
         | RunError::Feature(_)
         | RunError::Explain { .. }
@@ -163,24 +154,10 @@ fn subject_code(error: &SubjectError) -> u8 {
     }
 }
 
-fn activation_code(error: &ActivationError) -> u8 {
-    match error {
-        ActivationError::File(error) => file_code(error),
-        _ => 8,
-    }
-}
-
-fn dictionary_code(error: &DictionaryError) -> u8 {
-    match error {
-        DictionaryError::File(error) => file_code(error),
-        _ => 8,
-    }
-}
-
 fn fit_code(error: &FitError) -> u8 {
     match error {
-        FitError::Activations(error) => activation_code(error),
-        FitError::Dictionary(error) => dictionary_code(error),
+        FitError::Activations(ActivationError::File(error))
+        | FitError::Dictionary(DictionaryError::File(error)) => file_code(error),
         FitError::DoesNotFit { .. } | FitError::Device { .. } => 2,
         _ => 8,
     }
@@ -200,10 +177,7 @@ fn gate_code(error: &GateError) -> u8 {
         GateError::File(error) => file_code(error),
         GateError::Report(error) => report_code(error),
         GateError::Unfinished { .. } => 6,
-        GateError::NotComparable { .. }
-        | GateError::TooFewRuns { .. }
-        | GateError::SameSeed { .. }
-        | GateError::NotReseeded { .. } => 2,
+        GateError::NotComparable { .. } | GateError::TooFewRuns { .. } | GateError::SameSeed { .. } => 2,
         GateError::Json { .. } | GateError::Schema { .. } | GateError::Statistics { .. } => 8,
         GateError::Unwritable(_) => 1,
     }

@@ -1,4 +1,4 @@
-//! `harvest`: activations of a model at hook points, as a safetensors file.
+//! `harvest`: writes activations of a model at hook points to a safetensors file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,9 +6,9 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::args::{Common, Environment, HarvestArgs};
+use super::args::{Common, Env, HarvestArgs};
 use super::progress::say;
-use super::{print, print_json};
+use super::{invalid_input, print, print_json, setting};
 use crate::activations::export;
 use crate::base::{DeviceName, HookPoint, HookSelector, TokenBatch, read};
 use crate::hub::DEFAULT_ENDPOINT;
@@ -16,23 +16,22 @@ use crate::run::{Places, RunError, open_subject};
 use crate::subject::{Bos, LoadedSubject, Prefix, SubjectModel};
 use crate::suite::SubjectSpec;
 
-/// The byte-order mark that some editors put before a text.
-const MARK: &str = "\u{FEFF}";
+/// Byte-order mark, which some editors put before a text.
+const BYTE_ORDER_MARK: &str = "\u{FEFF}";
 
-/// What `harvest --json` gives.
+/// Output of `harvest --json`.
 #[derive(Serialize, JsonSchema)]
 pub struct Harvested {
     /// The file written.
     out: String,
     /// Shape of each of its tensors: sequences, positions, width.
     tensors: BTreeMap<String, [usize; 3]>,
-    /// Tokens that were put in front of every sequence of a text; none before token ids.
+    /// Tokens in front of every sequence of a text; empty for token ids.
     prefix: Vec<u32>,
 }
 
-/// Runs the model once over the sequences and writes what was asked for.
-pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -> Result<u8, RunError> {
-    let places = model_places(environment, args.device, common);
+pub fn harvest(args: &HarvestArgs, common: &Common, env: &Env) -> Result<u8, RunError> {
+    let places = model_places(env, args.device, common);
     let spec = SubjectSpec {
         model: args.model.clone(),
         revision: args.revision.clone(),
@@ -43,25 +42,24 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
     let subject = open_subject(&spec, &places)?.loaded;
     let model = subject.model();
     let hooks = hooks(&args.hooks, model)?;
-    if !common.quiet {
-        let notes = subject.tokenizer().map(|tokenizer| tokenizer.notes()).unwrap_or_default();
-        notes.iter().for_each(|note| say(&format!("warning: {note}")));
-    }
+    let note = |text: String| {
+        if !common.quiet {
+            say(&text);
+        }
+    };
+    let notes = subject.tokenizer().map(|tokenizer| tokenizer.notes()).unwrap_or_default();
+    notes.iter().for_each(|text| note(format!("warning: {text}")));
     let (tokens, prefix) = match (&args.token_ids, &args.text) {
         (Some(path), _) => {
             let tokens = token_ids(path)?;
-            if let Some(missing) = missing_prefix(&tokens, &subject, args.bos)?
-                && !common.quiet
-            {
-                say(&format!("note: {missing}"));
+            if let Some(missing) = missing_prefix(&tokens, &subject, args.bos)? {
+                note(format!("note: {missing}"));
             }
             (tokens, Vec::new())
         }
         (None, Some(path)) => {
             let prefix = subject.prefix(args.bos)?;
-            if !common.quiet {
-                say(&format!("in front of every sequence: {prefix}"));
-            }
+            note(format!("in front of every sequence: {prefix}"));
             (text_ids(path, &subject, &prefix)?, prefix.ids)
         }
         (None, None) => return Err(setting("--token-ids", "or `--text` must be given")),
@@ -79,16 +77,16 @@ pub fn harvest(args: &HarvestArgs, common: &Common, environment: &Environment) -
     Ok(0)
 }
 
-/// Where a model is found that no suite names.
-pub fn model_places(environment: &Environment, device: DeviceName, common: &Common) -> Places {
+/// Places for a model that is not part of a suite's run.
+pub fn model_places(env: &Env, device: DeviceName, common: &Common) -> Places {
     Places {
-        cache: environment.cache.clone(),
+        cache: env.cache.clone(),
         out: ".".into(),
         suite_folder: ".".into(),
         device,
-        hub_endpoint: environment.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
-        hub_token: environment.hub_token.clone(),
-        hub_shared: environment.hub_shared.clone(),
+        hub_endpoint: env.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),
+        hub_token: env.hub_token.clone(),
+        hub_shared: env.hub_shared.clone(),
         keys: Default::default(),
         openai_base_url: None,
         budget: None,
@@ -97,11 +95,7 @@ pub fn model_places(environment: &Environment, device: DeviceName, common: &Comm
     }
 }
 
-fn setting(field: &str, problem: &str) -> RunError {
-    RunError::Setting { field: field.into(), problem: problem.into() }
-}
-
-/// Commas separate hook points, except between the braces of a layer list.
+/// Parses hook points. Commas separate them, except between the braces of a layer list.
 fn hooks(text: &str, model: &dyn SubjectModel) -> Result<Vec<HookPoint>, RunError> {
     let n_layers = model.info().n_layers;
     let mut depth = 0usize;
@@ -115,12 +109,11 @@ fn hooks(text: &str, model: &dyn SubjectModel) -> Result<Vec<HookPoint>, RunErro
     });
     let mut hooks = Vec::new();
     for part in parts.map(str::trim).filter(|part| !part.is_empty()) {
-        let selector: HookSelector = part.parse().map_err(|error| setting("--hooks", &format!("{error}")))?;
+        let invalid = |problem: String| setting("--hooks", problem);
+        let selector: HookSelector = part.parse().map_err(|error| invalid(format!("{error}")))?;
         let expanded = selector.expand(n_layers).map_err(|layer| {
-            setting(
-                "--hooks",
-                &format!("names layer {layer} in `{part}`, but the model has layers 0 to {}", n_layers - 1),
-            )
+            let last = n_layers - 1;
+            invalid(format!("names layer {layer} in `{part}`, but the model has layers 0 to {last}"))
         })?;
         for hook in expanded {
             model.check_hook(hook)?;
@@ -133,33 +126,31 @@ fn hooks(text: &str, model: &dyn SubjectModel) -> Result<Vec<HookPoint>, RunErro
 }
 
 fn token_ids(path: &Path) -> Result<TokenBatch, RunError> {
-    let invalid = |why: String| RunError::Input { path: path.to_path_buf(), why };
+    let invalid = |why: String| invalid_input(path, why);
     let bytes = read(path)?;
     let rows: Vec<Vec<u32>> =
-        serde_json::from_slice(bytes.strip_prefix(MARK.as_bytes()).unwrap_or(&bytes))
+        serde_json::from_slice(bytes.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(&bytes))
             .map_err(|error| invalid(format!("is not a JSON list of lists of token ids: {error}")))?;
     let cols = rows.first().map_or(0, Vec::len);
-    if let Some(row) = rows.iter().position(|row| row.len() != cols) {
+    if let Some((place, row)) = rows.iter().enumerate().find(|(_, row)| row.len() != cols) {
+        let n = row.len();
         return Err(invalid(format!(
-            "has {} ids in list {row}, but {cols} in list 0: give equal lengths",
-            rows[row].len()
+            "has {n} ids in list {place}, but {cols} in list 0: give equal lengths"
         )));
     }
     TokenBatch::new(rows.concat(), cols).ok_or_else(|| invalid("holds no token ids".into()))
 }
 
-/// Says so where sequences of ids lack the tokens that stand in front of the model's texts. Ids are taken as they
-/// are, so asking for BOS is refused.
+/// A note if sequences of token ids do not begin with the model's prefix tokens. Ids are never changed, so
+/// `--bos always` is an error.
 fn missing_prefix(
     tokens: &TokenBatch,
     subject: &LoadedSubject,
     bos: Bos,
 ) -> Result<Option<String>, RunError> {
     if bos == Bos::Always {
-        return Err(setting(
-            "--bos",
-            "is `always`, but `--token-ids` are taken as they are: put the ids in the file",
-        ));
+        let problem = "is `always`, but `--token-ids` are taken as they are: put the ids in the file";
+        return Err(setting("--bos", problem));
     }
     let Ok(prefix) = subject.prefix(bos) else { return Ok(None) };
     let lacking = (0..tokens.rows()).filter(|&row| !tokens.row(row).starts_with(&prefix.ids)).count();
@@ -174,14 +165,14 @@ fn missing_prefix(
     }))
 }
 
-/// Whole contexts of the model, each behind `prefix`; one shorter sequence if there is less.
+/// Cuts a text into whole contexts of the model, each after `prefix`. A shorter text gives one shorter sequence.
 fn text_ids(path: &Path, subject: &LoadedSubject, prefix: &Prefix) -> Result<TokenBatch, RunError> {
-    let invalid = |why: String| RunError::Input { path: path.to_path_buf(), why };
+    let invalid = |why: String| invalid_input(path, why);
     let text = String::from_utf8(read(path)?)
         .map_err(|error| invalid(format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
     let ids = subject
         .tokenizer()?
-        .encode(text.strip_prefix(MARK).unwrap_or(&text))
+        .encode(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text))
         .map_err(|error| invalid(format!("cannot be tokenised: {error}")))?;
     let cols = subject.model().info().n_ctx.saturating_sub(prefix.ids.len()).min(ids.len());
     let rows = ids.len().checked_div(cols).unwrap_or(0);

@@ -1,51 +1,47 @@
-//! `inspect`: features of a run and their evidence in the terminal, from the run folder alone.
+//! `inspect`: lists the features of a run folder, or shows the evidence of one.
 
 mod evidence;
 mod shading;
 
-use std::cmp::Ordering;
 use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::args::{Common, Environment, InspectArgs};
+use super::args::{Common, Env, InspectArgs};
 use super::progress::say;
-use super::{print, print_json};
+use super::{invalid_input, print, print_json, print_result, setting};
 use crate::base::read_to_string;
 use crate::report::{Column, Grid, Look, ScoreLine, ScoreStatus, Summary, fixed, spelled};
 use crate::run::RunError;
 
 pub use evidence::FeatureEvidence;
 
-/// Columns that an explanation must have beside the scores; with less it stands below them.
-const LEAST_EXPLANATION: usize = 24;
+/// Smallest width of the explanation column, in characters. With less, the explanation goes below the scores.
+const EXPLANATION_WIDTH: usize = 24;
 
-/// The score that is listed beside the one sorted by.
+/// The score listed beside the one sorted by.
 const BEYOND_TOKEN: &str = "beyond_token";
 
-/// What `inspect RUN --json` gives.
+/// Output of `inspect RUN --json`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Listing<'a> {
-    /// The score that the list is sorted by; null where it is in the order of `scores.jsonl`.
+    /// The score that the list is sorted by; null for the order of `scores.jsonl`.
     pub sorted_by: Option<String>,
-    /// Lines that match; more than are listed where `--limit` is less.
+    /// Number of matching lines, before `--limit`.
     pub matching: usize,
     /// The lines of `scores.jsonl`.
     pub features: Vec<&'a ScoreLine>,
 }
 
-/// Lists features, or shows one whose `HOOK/METHOD/FEATURE` is given in full.
-pub fn inspect(args: &InspectArgs, common: &Common, environment: &Environment) -> Result<u8, RunError> {
+/// Lists features, or shows the one whose full `HOOK/METHOD/FEATURE` is given.
+pub fn inspect(args: &InspectArgs, common: &Common, env: &Env) -> Result<u8, RunError> {
     let lines = score_lines(&args.run)?;
     let wanted = args.feature.as_deref().unwrap_or_default();
     let exact: Vec<&ScoreLine> = lines.iter().filter(|line| place(line) == wanted).collect();
     if let Some(&first) = exact.first() {
         let shown = FeatureEvidence::read(&args.run, first, exact)?;
-        match common.json {
-            true => print_json(&shown),
-            false => print(&shown.text(environment.look)),
-        }
+        print_result(common, &shown, |shown| shown.text(env.look));
         return Ok(0);
     }
     let found: Vec<&ScoreLine> =
@@ -55,21 +51,21 @@ pub fn inspect(args: &InspectArgs, common: &Common, environment: &Environment) -
             "`{wanted}` matches no feature of `{}`: give HOOK/METHOD/FEATURE or a part of it",
             args.run.display()
         );
-        return Err(RunError::Setting { field: "FEATURE".into(), problem });
+        return Err(setting("FEATURE", problem));
     }
     let listing = listing(args, &scorers(lines.iter()), found)?;
     if common.json {
         print_json(&listing);
         return Ok(0);
     }
-    let drawn = table(&listing).draw(environment.look);
+    let drawn = table(&listing).draw(env.look);
     print(&drawn.text);
     if !common.quiet {
         if listing.features.len() < listing.matching {
             say(&format!("{} of {} lines", listing.features.len(), listing.matching));
         }
         if !drawn.dropped.is_empty() {
-            let Look { width, .. } = environment.look;
+            let Look { width, .. } = env.look;
             say(&format!("not shown in {width} columns: {}", drawn.dropped.join(", ")));
         }
     }
@@ -80,31 +76,24 @@ fn place(line: &ScoreLine) -> String {
     format!("{}/{}/{}", line.hook, line.dictionary(), line.feature)
 }
 
-/// Every line of a run's `scores.jsonl`.
 pub fn score_lines(folder: &Path) -> Result<Vec<ScoreLine>, RunError> {
     parse_lines(&folder.join("scores.jsonl"), |_: &ScoreLine| true)
 }
 
-/// Lines of a JSONL file that `keep` wants.
+/// The lines of a JSONL file for which `keep` is true.
 fn parse_lines<T: for<'de> Deserialize<'de>>(
     path: &Path,
     keep: impl Fn(&T) -> bool,
 ) -> Result<Vec<T>, RunError> {
-    let mut found = Vec::new();
-    for (number, line) in read_to_string(path)?.lines().enumerate() {
-        let value: T = serde_json::from_str(line).map_err(|error| RunError::Input {
-            path: path.to_path_buf(),
-            why: format!("line {}: {error}", number + 1),
-        })?;
-        if keep(&value) {
-            found.push(value);
-        }
-    }
-    Ok(found)
+    let parse = |(place, line): (usize, &str)| {
+        serde_json::from_str(line)
+            .map_err(|error| invalid_input(path, format!("line {}: {error}", place + 1)))
+    };
+    let text = read_to_string(path)?;
+    text.lines().enumerate().map(parse).filter(|line| line.as_ref().map_or(true, &keep)).collect()
 }
 
-/// What is listed, in its order. Without `--sort` and `--worst` it is that of the run.
-/// `known` are the scores of the run.
+/// Sorts the lines as `--sort` and `--worst` say, then limits them. `known` are the scores of the run.
 fn listing<'a>(
     args: &InspectArgs,
     known: &[&str],
@@ -118,15 +107,13 @@ fn listing<'a>(
     if let Some(scorer) = &sorted_by {
         if !known.contains(&scorer.as_str()) {
             let problem = format!("is `{scorer}`, expected a score of this run: {}", known.join(", "));
-            return Err(RunError::Setting { field: "--sort".into(), problem });
+            return Err(setting("--sort", problem));
         }
         let score = |line: &ScoreLine| line.scores.get(scorer).copied().flatten();
         found.sort_by(|a, b| match (score(a), score(b)) {
             (Some(a), Some(b)) if args.worst => a.total_cmp(&b),
             (Some(a), Some(b)) => b.total_cmp(&a),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => Ordering::Equal,
+            (a, b) => b.is_some().cmp(&a.is_some()),
         });
     }
     let matching = found.len();
@@ -134,17 +121,15 @@ fn listing<'a>(
     Ok(Listing { sorted_by, matching, features: found })
 }
 
-/// The suite's primary score.
+/// The suite's primary score, else the first one.
 fn primary(folder: &Path) -> Result<String, RunError> {
     let summary = Summary::read(&folder.join("summary.json"))?;
     let first = || summary.cells.first().map(|cell| cell.scorer.clone());
-    summary.primary.clone().or_else(first).ok_or_else(|| RunError::Setting {
-        field: "--worst".into(),
-        problem: "finds no score in this run".into(),
-    })
+    let primary = summary.primary.clone().or_else(first);
+    primary.ok_or_else(|| setting("--worst", "finds no score in this run"))
 }
 
-/// Scores that any line has a value or a reason for.
+/// Names of all scores in the lines, in order of first occurrence.
 fn scorers<'a>(lines: impl Iterator<Item = &'a ScoreLine>) -> Vec<&'a str> {
     let mut found: Vec<&str> = Vec::new();
     for name in lines.flat_map(|line| line.scores.keys()) {
@@ -155,8 +140,7 @@ fn scorers<'a>(lines: impl Iterator<Item = &'a ScoreLine>) -> Vec<&'a str> {
     found
 }
 
-/// Columns in the order that a narrow terminal keeps them: the feature, the score sorted by, `beyond_token`,
-/// the explainer; then the other scores, and the density first of all to go.
+/// The table of a list. A narrow terminal drops the density first, then the less important scores.
 fn table(listing: &Listing<'_>) -> Grid {
     let mut names = scorers(listing.features.iter().copied());
     let first = |name: &str| (listing.sorted_by.as_deref() != Some(name), name != BEYOND_TOKEN);
@@ -172,14 +156,14 @@ fn table(listing: &Listing<'_>) -> Grid {
         columns.push(if stays { column } else { column.drops(1) });
     }
     columns.push(Column::number("density").drops(0));
-    columns.push(Column::text("explanation").folds(LEAST_EXPLANATION));
+    columns.push(Column::text("explanation").folds(EXPLANATION_WIDTH));
     let mut grid = Grid::new(columns);
     for line in &listing.features {
         let mut cells = vec![place(line)];
         if several {
             cells.push(line.explainer.clone());
         }
-        cells.extend(names.iter().map(|name| number(line.scores.get(*name).copied().flatten())));
+        cells.extend(names.iter().map(|name| fixed(line.scores.get(*name).copied().flatten(), 3)));
         cells.push(line.density.map_or("—".into(), |density| format!("{:.2} %", 100.0 * density)));
         let reason = line.reason.as_deref().unwrap_or("—");
         cells.push(match line.status {
@@ -191,10 +175,6 @@ fn table(listing: &Listing<'_>) -> Grid {
         grid.row(cells);
     }
     grid
-}
-
-fn number(score: Option<f64>) -> String {
-    fixed(score, 3)
 }
 
 #[cfg(test)]

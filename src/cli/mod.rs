@@ -1,4 +1,4 @@
-//! Arguments, printing, exit codes; one file per verb.
+//! The command line: arguments, printing, exit codes. One file per verb.
 //!
 //! In: the command line.
 //! Out: text, exit codes.
@@ -20,20 +20,22 @@ mod shell;
 mod train_embedded;
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
-use args::{Cli, Environment, Verb};
+use crate::run::RunError;
+use args::{Cli, Common, Env, Verb};
 pub use errors::exit_code;
 pub use schemas::schemas;
 
-/// Set by Ctrl-C; the run looks at it between pieces of work.
+/// Set by Ctrl-C. Runs check it between pieces of work.
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// The whole program: parses, does, prints; gives the exit code.
+/// Runs the program and returns the exit code.
 pub fn main() -> u8 {
-    // Before anything takes memory: this process has little of it.
+    // Comes first: the process that tries a chat template runs under a small memory limit.
     #[cfg(feature = "local-llm")]
     if std::env::args_os().nth(1).is_some_and(|argument| argument == crate::llm::TRY_TEMPLATE) {
         return crate::llm::try_template(std::io::stdin().lock());
@@ -45,49 +47,44 @@ pub fn main() -> u8 {
             return if error.use_stderr() || shown.is_err() { 2 } else { 0 };
         }
     };
-    let environment = Environment::read();
+    let env = Env::read();
     if let Err(error) = start_threads(cli.common.threads) {
         progress::say(&format!("error: {error}"));
         return 2;
     }
-    // A second Ctrl-C while the first is being honoured ends the process at once.
+    // A second Ctrl-C ends the process at once.
     let handler = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {
             std::process::abort();
         }
-        progress::say("stopping after the work in hand (once more to stop at once)");
+        progress::say("stopping after the current piece of work (press Ctrl-C again to stop at once)");
     });
     if handler.is_err() {
-        progress::say("warning: Ctrl-C cannot be caught here; a run that is stopped resumes all the same");
+        progress::say("warning: Ctrl-C cannot be caught here; a stopped run can still be resumed");
     }
-    let done = match &cli.verb {
-        Verb::Run(args) => run::run(args, &cli.common, &environment, &STOP),
-        Verb::Plan(args) => plan::plan(args, &cli.common, &environment),
-        Verb::Check(args) => plan::check(args, &cli.common),
-        Verb::Report { run, charts } => run::report(run, charts, &cli.common, &environment),
-        Verb::Compare { run_a, run_b, all } => {
-            gate::compare_runs(run_a, run_b, *all, &cli.common, &environment)
-        }
-        Verb::Accept { runs, into } => gate::accept_runs(runs, into, &cli.common),
-        Verb::Regress { run, against, all, summary, junit } => {
-            let files = gate::GateFiles { summary: summary.as_deref(), junit: junit.as_deref() };
-            gate::regress_run(run, against, *all, files, &cli.common, &environment)
-        }
-        Verb::Inspect(args) => inspect::inspect(args, &cli.common, &environment),
-        Verb::Harvest(args) => harvest::harvest(args, &cli.common, &environment),
-        Verb::Cache { clean } => cache::cache(clean.as_deref(), &cli.common, &environment),
+    run_verb(&cli.verb, &cli.common, &env).unwrap_or_else(|error| {
+        errors::print(&error, cli.common.json);
+        exit_code(&error)
+    })
+}
+
+fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
+    match verb {
+        Verb::Run(args) => run::run(args, common, env, &STOP),
+        Verb::Plan(args) => plan::plan(args, common, env),
+        Verb::Check(args) => plan::check(args, common),
+        Verb::Report { run, charts } => run::report(run, charts, common, env),
+        Verb::Compare { run_a, run_b, all } => gate::compare_runs(run_a, run_b, *all, common, env),
+        Verb::Accept { runs, into } => gate::accept_runs(runs, into, common),
+        Verb::Regress(args) => gate::regress_run(args, common, env),
+        Verb::Inspect(args) => inspect::inspect(args, common, env),
+        Verb::Harvest(args) => harvest::harvest(args, common, env),
+        Verb::Cache { clean } => cache::cache(clean.as_deref(), common, env),
         Verb::Completions { shell } => shell::completions(*shell),
         Verb::Man { verb } => shell::man(verb.as_deref()),
         Verb::Bench { device } => bench::bench(*device),
-        Verb::Doctor { model } => doctor::doctor(model.as_deref(), &cli.common, &environment),
-        Verb::TrainEmbedded { out, steps } => train_embedded::train(out, *steps, &cli.common),
-    };
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            errors::print(&error, cli.common.json);
-            exit_code(&error)
-        }
+        Verb::Doctor { model } => doctor::doctor(model.as_deref(), common, env),
+        Verb::TrainEmbedded { out, steps } => train_embedded::train(out, *steps, common),
     }
 }
 
@@ -99,12 +96,7 @@ fn start_threads(threads: Option<usize>) -> Result<(), String> {
     builder.build_global().map_err(|error| format!("cannot start threads: {error}"))
 }
 
-/// Whether the program has a verb that it may send a person to.
-fn has_verb(name: &str) -> bool {
-    Cli::command().find_subcommand(name).is_some()
-}
-
-/// Results go to stdout; a reader that went away is no error.
+/// Prints a result on stdout. A closed stdout is not an error.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes());
@@ -114,7 +106,25 @@ fn print(text: &str) {
     let _ = out.flush();
 }
 
-/// A JSON result on stdout.
+/// Prints a result, as JSON with `--json` and as text otherwise.
+fn print_result<T: serde::Serialize>(common: &Common, result: &T, text: impl FnOnce(&T) -> String) {
+    match common.json {
+        true => print_json(result),
+        false => print(&text(result)),
+    }
+}
+
+/// An error in a flag or an argument.
+fn setting(field: &str, problem: impl Into<String>) -> RunError {
+    RunError::Setting { field: field.into(), problem: problem.into() }
+}
+
+/// An error in the content of an input file.
+fn invalid_input(path: &Path, why: impl Into<String>) -> RunError {
+    RunError::Input { path: path.to_path_buf(), why: why.into() }
+}
+
+/// Prints a result as JSON on stdout.
 fn print_json<T: serde::Serialize>(value: &T) {
     if let Ok(text) = serde_json::to_string_pretty(value) {
         print(&text);

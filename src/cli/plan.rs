@@ -1,14 +1,14 @@
-//! `plan` and `check`.
+//! `plan` and `check`: what a run would do, and whether a suite is valid.
 
-use super::args::{Common, Environment, SuiteArgs};
+use super::args::{Common, Env, SuiteArgs};
 use super::run::places;
-use super::{print, print_json};
+use super::{print_result, setting};
 use crate::report::facts;
 use crate::run::{Estimate, RunError, estimate, time_text};
 use crate::suite::{self, Suite};
 
-/// Columns of the words on the left.
-const LABEL: usize = 20;
+/// Width of the left column, in characters.
+const LABEL_WIDTH: usize = 20;
 
 /// Reads a suite with its overrides and flags.
 pub fn load(args: &SuiteArgs) -> Result<Suite, RunError> {
@@ -20,45 +20,39 @@ pub fn load(args: &SuiteArgs) -> Result<Suite, RunError> {
     if let Some(limit) = args.limit_features {
         if limit < 2 {
             let problem = format!("is {limit}, expected at least 2: an interval needs two features");
-            return Err(RunError::Setting { field: "--limit-features".into(), problem });
+            return Err(setting("--limit-features", problem));
         }
         suite.per_cell = suite.per_cell.min(limit);
     }
     Ok(suite)
 }
 
-/// Says what `run` would do.
-pub fn plan(args: &SuiteArgs, common: &Common, environment: &Environment) -> Result<u8, RunError> {
+pub fn plan(args: &SuiteArgs, common: &Common, env: &Env) -> Result<u8, RunError> {
     let suite = load(args)?;
-    let found = estimate(&suite, &places(&suite, args, None, common, environment))?;
-    if common.json {
-        print_json(&found);
-    } else {
-        print(&text(&found, environment.look.width));
-    }
+    let found = estimate(&suite, &places(&suite, args, None, common, env))?;
+    print_result(common, &found, |found| text(found, env.look.width));
     Ok(0)
 }
 
-/// Checks a suite and says so.
 pub fn check(args: &SuiteArgs, common: &Common) -> Result<u8, RunError> {
     let suite = load(args)?;
-    if common.json {
-        print_json(&suite);
-    } else {
+    print_result(common, &suite, |suite| {
         let rows: usize = suite.methods.iter().map(|method| method.row_names().len()).sum();
-        print(&format!(
-            "{}: valid; {} hook point entries, {rows} rows, {} explainers",
-            suite.name,
-            suite.hooks.len(),
-            suite.pairs.len()
-        ));
-    }
+        let (hooks, explainers) = (suite.hooks.len(), suite.pairs.len());
+        format!("{}: valid; {hooks} hook point entries, {rows} rows, {explainers} explainers", suite.name)
+    });
     Ok(0)
 }
 
-/// A plan as a person reads it.
 pub fn text(plan: &Estimate, columns: usize) -> String {
     let smallest = plan.smallest_difference.map_or("—".into(), |difference| format!("{difference:.2}"));
+    let features = format!(
+        "{} ({} score lines with explainers and controls)",
+        grouped(plan.features),
+        grouped(plan.score_lines)
+    );
+    let requests =
+        format!("{} ({} tokens in, {} out)", plan.llm_requests, plan.llm_tokens_in, plan.llm_tokens_out);
     let mut lines = vec![
         ("suite", plan.suite.clone()),
         ("subject", plan.subject.clone()),
@@ -67,18 +61,8 @@ pub fn text(plan: &Estimate, columns: usize) -> String {
         ("rows", format!("{}: {}", plan.rows.len(), plan.rows.join(", "))),
         ("fit tokens", grouped(plan.fit_tokens)),
         ("evaluation tokens", grouped(plan.evaluate_tokens)),
-        (
-            "features",
-            format!(
-                "{} ({} score lines with explainers and controls)",
-                grouped(plan.features),
-                grouped(plan.score_lines)
-            ),
-        ),
-        (
-            "LLM requests",
-            format!("{} ({} tokens in, {} out)", plan.llm_requests, plan.llm_tokens_in, plan.llm_tokens_out),
-        ),
+        ("features", features),
+        ("LLM requests", requests),
     ];
     lines.extend(plan.llm.iter().map(|planned| ("", planned.to_string())));
     lines.extend([
@@ -89,9 +73,10 @@ pub fn text(plan: &Estimate, columns: usize) -> String {
         ("can show", format!("differences of {smallest} or more between two cells (80 % power, unadjusted)")),
     ]);
     lines.extend(plan.notes.iter().map(|note| ("note", note.clone())));
-    facts(&lines, LABEL, columns)
+    facts(&lines, LABEL_WIDTH, columns)
 }
 
+/// A number with commas between groups of three digits.
 fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::new();

@@ -1,4 +1,4 @@
-//! Progress on stderr: bars for people, lines for logs, JSON lines for programs, or nothing.
+//! Progress on stderr: bars, lines, JSON lines, or nothing.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -14,58 +14,57 @@ use crate::base::Stopwatch;
 use crate::report::cut;
 use crate::run::Event;
 
-/// A line of plain text comes no sooner after the one before it.
+/// Shortest time between two lines of plain text.
 const LINE_EVERY: Duration = Duration::from_secs(3);
 
-/// A JSON line about a stage comes no sooner after the one before it, save its first and its last.
+/// Shortest time between two JSON lines of a stage, except before its last line.
 const OBJECT_EVERY: Duration = Duration::from_millis(250);
 
-/// Seconds that a rate needs to mean anything.
-const LEAST_SECONDS: f64 = 0.5;
+/// Shortest time from which a rate is computed, in seconds.
+const MIN_RATE_SECONDS: f64 = 0.5;
 
-/// Name of the run as a whole among the bars.
+/// Name of the bar of the whole run.
 const OVERALL: &str = "overall";
 
 /// A line of `--progress json`.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "event", content = "data")]
 pub enum Line {
-    /// A stage moves on.
+    /// Progress of a stage.
     Work {
-        /// What is being done, and where.
+        /// Name of the stage.
         stage: String,
-        /// How far it is.
+        /// Its progress.
         #[serde(flatten)]
         progress: Measured,
     },
-    /// The run moves on.
+    /// Progress of the whole run.
     Overall(Measured),
-    /// Something worth knowing.
+    /// Information.
     Note(String),
-    /// Something that the reader of the results must know.
+    /// A warning that the reader of the results must know.
     Warning(String),
 }
 
-/// How far something is, and how fast it goes.
+/// Progress and speed.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Measured {
     /// Units done.
     pub done: u64,
-    /// Units in all.
+    /// All units.
     pub total: u64,
     /// What is counted: tokens, steps, rows.
     pub unit: String,
-    /// Units per second since the stage began, those not counted that were done before; null in its first half
-    /// second.
+    /// Units per second since the stage began, without units done before; null in the first half second.
     pub rate: Option<f64>,
-    /// Seconds left at that rate; null where there is no rate.
+    /// Seconds left at that rate; null without a rate.
     pub remaining_s: Option<f64>,
 }
 
 impl Measured {
-    /// `first` units were done when the clock was started, `seconds` ago.
+    /// `first` units were done when the clock started, `seconds` ago.
     fn new(first: u64, done: u64, total: u64, unit: &str, seconds: f64) -> Self {
-        let rate = (done > first && seconds >= LEAST_SECONDS).then(|| (done - first) as f64 / seconds);
+        let rate = (done > first && seconds >= MIN_RATE_SECONDS).then(|| (done - first) as f64 / seconds);
         let remaining_s = rate.map(|rate| total.saturating_sub(done) as f64 / rate);
         Self { done, total, unit: unit.into(), rate, remaining_s }
     }
@@ -73,17 +72,14 @@ impl Measured {
     fn text(&self) -> String {
         let mut text = format!("{}/{} {}", self.done, self.total, self.unit);
         if let (Some(rate), Some(left)) = (self.rate, self.remaining_s) {
-            text.push_str(&format!(", {} {}/s", rate_text(rate), self.unit));
+            let digits = if rate >= 10.0 { 0 } else { 2 };
+            text.push_str(&format!(", {rate:.digits$} {}/s", self.unit));
             if self.done < self.total {
                 text.push_str(&format!(", {} left", seconds_text(left)));
             }
         }
         text
     }
-}
-
-fn rate_text(rate: f64) -> String {
-    if rate >= 10.0 { format!("{rate:.0}") } else { format!("{rate:.2}") }
 }
 
 /// `45 s`, `12 min`, `3 h 10 min`.
@@ -96,7 +92,7 @@ pub fn seconds_text(seconds: f64) -> String {
     }
 }
 
-/// Shows events as they come. Several stages may be at work at the same time.
+/// Shows the events of a run. Several stages may run at the same time.
 pub struct Progress {
     kind: ProgressKind,
     quiet: bool,
@@ -106,14 +102,14 @@ pub struct Progress {
 
 #[derive(Default)]
 struct State {
-    /// Stages that have begun and not ended, by name.
+    /// Running stages, by name.
     stages: BTreeMap<String, Stage>,
     overall: Option<Stage>,
-    /// Since the last line of plain text.
+    /// Time since the last line of plain text.
     last_line: Option<Stopwatch>,
 }
 
-/// A stage, or the run, from its first event on.
+/// A stage or the whole run, since its first event.
 struct Stage {
     started: Stopwatch,
     first: u64,
@@ -137,13 +133,9 @@ impl Stage {
         }
     }
 
-    fn is_done(&self) -> bool {
-        self.latest.done >= self.latest.total
-    }
-
-    /// Whether a JSON line is due.
     fn object_is_due(&mut self) -> bool {
-        let due = self.is_done() || self.last_object.is_none_or(|last| last.elapsed() >= OBJECT_EVERY);
+        let is_done = self.latest.done >= self.latest.total;
+        let due = is_done || self.last_object.is_none_or(|last| last.elapsed() >= OBJECT_EVERY);
         if due {
             self.last_object = Some(Stopwatch::start());
         }
@@ -152,27 +144,24 @@ impl Stage {
 }
 
 impl Progress {
-    /// `Auto` becomes bars where stderr is a terminal, lines elsewhere.
     pub fn new(kind: ProgressKind, quiet: bool) -> Self {
         Self { kind, quiet, bars: MultiProgress::new(), state: Mutex::default() }
     }
 
-    /// One event of a run.
+    /// Shows one event. `quiet` hides everything except JSON lines; `none` hides everything except warnings.
     pub fn show(&self, event: &Event) {
         match (self.kind, event) {
-            (_, Event::Warning(_)) if self.quiet && self.kind != ProgressKind::Json => {}
             (ProgressKind::Json, Event::Warning(text)) => object(&Line::Warning(text.clone())),
+            (ProgressKind::Json, Event::Note(text)) => object(&Line::Note(text.clone())),
+            (kind, _) if self.quiet && kind != ProgressKind::Json => {}
             (_, Event::Warning(text)) => self.bars.suspend(|| say(&format!("warning: {text}"))),
             (ProgressKind::None, _) => {}
-            _ if self.quiet && self.kind != ProgressKind::Json => {}
-            (ProgressKind::Json, Event::Note(text)) => object(&Line::Note(text.clone())),
             (_, Event::Note(text)) => self.bars.suspend(|| say(text)),
             (_, Event::Work { stage, done, total, unit }) => self.work(stage, *done, *total, unit),
             (_, Event::Overall { done, total, unit }) => self.overall(*done, *total, unit),
         }
     }
 
-    /// Takes the bars away.
     pub fn finish(&self) {
         let Ok(mut state) = self.state.lock() else { return };
         let State { stages, overall, .. } = std::mem::take(&mut *state);
@@ -183,11 +172,11 @@ impl Progress {
 
     fn work(&self, name: &str, done: u64, total: u64, unit: &str) {
         let Ok(mut state) = self.state.lock() else { return };
-        if !state.stages.contains_key(name) {
-            let bar = self.bar(name, state.overall.as_ref().and_then(|overall| overall.bar.as_ref()));
-            state.stages.insert(name.to_string(), Stage::begin(done, total, unit, bar));
-        }
-        let Some(stage) = state.stages.get_mut(name) else { return };
+        let State { stages, overall, .. } = &mut *state;
+        let stage = stages.entry(name.to_string()).or_insert_with(|| {
+            let bar = self.bar(name, overall.as_ref().and_then(|overall| overall.bar.as_ref()));
+            Stage::begin(done, total, unit, bar)
+        });
         stage.advance(done, total, unit);
         if self.kind == ProgressKind::Json && stage.object_is_due() {
             object(&Line::Work { stage: name.to_string(), progress: stage.latest.clone() });
@@ -204,26 +193,25 @@ impl Progress {
         let Ok(mut state) = self.state.lock() else { return };
         let overall =
             state.overall.get_or_insert_with(|| Stage::begin(done, total, unit, self.bar(OVERALL, None)));
-        // Events of several threads may pass each other.
+        // Events of several threads may arrive out of order.
         overall.advance(done.max(overall.latest.done), total, unit);
         if self.kind == ProgressKind::Json {
             object(&Line::Overall(overall.latest.clone()));
         }
     }
 
-    /// A line of plain text about the run and the stage that just moved, unless one was there a moment ago.
+    /// Prints a line of plain text about the run and a stage, at most once per [`LINE_EVERY`].
     fn line_if_due(&self, state: &mut State, name: &str) {
-        let shows_bars = state.stages.get(name).is_some_and(|stage| stage.bar.is_some());
+        let Some(stage) = state.stages.get(name) else { return };
         let too_soon = state.last_line.is_some_and(|last| last.elapsed() < LINE_EVERY);
-        if self.kind == ProgressKind::Json || shows_bars || too_soon {
+        if self.kind == ProgressKind::Json || stage.bar.is_some() || too_soon {
             return;
         }
-        let Some(stage) = state.stages.get(name) else { return };
         say(&plain_line(state.overall.as_ref().map(|stage| &stage.latest), name, &stage.latest));
         state.last_line = Some(Stopwatch::start());
     }
 
-    /// A bar, where there is a terminal to draw it on; above `below` where that is given.
+    /// Adds a bar if stderr is a terminal. It goes above the bar `below`, if given.
     fn bar(&self, name: &str, below: Option<&ProgressBar>) -> Option<ProgressBar> {
         if self.kind != ProgressKind::Auto || !std::io::stderr().is_terminal() {
             return None;
@@ -235,23 +223,14 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{prefix:26!} {wide_bar} {msg}") {
             bar.set_style(style);
         }
-        bar.set_prefix(short(name));
+        bar.set_prefix(cut(&name.replace("blocks.", "").replace("hook_", ""), 26));
         Some(bar)
     }
 }
 
-/// A stage's name in 26 columns: its end says which dictionary it is, its beginning what is done there.
-fn short(name: &str) -> String {
-    let name = name.replace("blocks.", "").replace("hook_", "");
-    cut(&name, 26)
-}
-
 fn plain_line(overall: Option<&Measured>, name: &str, stage: &Measured) -> String {
-    let stage = format!("{name}: {}", stage.text());
-    match overall {
-        Some(overall) => format!("{OVERALL} {} · {stage}", overall.text()),
-        None => stage,
-    }
+    let overall = overall.map_or(String::new(), |overall| format!("{OVERALL} {} · ", overall.text()));
+    format!("{overall}{name}: {}", stage.text())
 }
 
 fn object(line: &Line) {
@@ -260,7 +239,7 @@ fn object(line: &Line) {
     }
 }
 
-/// One line on stderr; a closed stderr is nobody's loss.
+/// Prints one line on stderr. A closed stderr is not an error.
 pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

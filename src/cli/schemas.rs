@@ -1,4 +1,4 @@
-//! JSON Schemas of everything that a program may read: what verbs print with `--json`, and files of a run folder.
+//! JSON Schemas of the output of `--json` and of the files of a run folder.
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -10,7 +10,7 @@ use crate::report::{ScoreLine, Summary};
 use crate::run::{Estimate, Manifest};
 use crate::suite::Suite;
 
-/// Every schema by the name of its file, without `.schema.json`.
+/// Every schema, by its file name without `.schema.json`.
 pub fn schemas() -> Vec<(&'static str, Value)> {
     vec![
         ("run", of::<run::Ran<'_>>()),
@@ -33,7 +33,6 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// The schema of what a type is written as.
 fn of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     SchemaGenerator::new(settings).into_root_schema_for::<T>().to_value()

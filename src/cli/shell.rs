@@ -1,14 +1,14 @@
-//! `completions` and `man`: what a shell and a manual reader want to know, made from the arguments themselves.
+//! `completions` and `man`: shell completions and manual pages, generated from the arguments.
 
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::args::Cli;
-use super::print;
+use super::{print, setting};
 use crate::run::RunError;
 
-/// Completions for a shell. Verbs that are not in the help are not offered.
+/// Prints completions for a shell, without hidden verbs.
 pub fn completions(shell: Shell) -> Result<u8, RunError> {
     let all = Cli::command();
     let mut program = Command::new("autointerp")
@@ -22,7 +22,7 @@ pub fn completions(shell: Shell) -> Result<u8, RunError> {
     Ok(0)
 }
 
-/// The manual page of the program, or of one verb.
+/// Prints the manual page of the program or of one verb.
 pub fn man(verb: Option<&str>) -> Result<u8, RunError> {
     let mut program = Cli::command();
     program.build();
@@ -30,16 +30,12 @@ pub fn man(verb: Option<&str>) -> Result<u8, RunError> {
         None => Man::new(program),
         Some(verb) => {
             let known = program.find_subcommand(verb).cloned();
-            let found = known.ok_or_else(|| RunError::Setting {
-                field: "VERB".into(),
-                problem: format!("is `{verb}`, which is none; `autointerp --help` lists them"),
-            })?;
-            Man::new(found).title(format!("autointerp-{verb}"))
+            let problem = || format!("is `{verb}`, expected a verb; `autointerp --help` lists them");
+            Man::new(known.ok_or_else(|| setting("VERB", problem()))?).title(format!("autointerp-{verb}"))
         }
     };
     let mut text = Vec::new();
-    let drawn = page.render(&mut text);
-    drawn.map_err(|error| RunError::Setting { field: "man".into(), problem: error.to_string() })?;
+    page.render(&mut text).map_err(|error| setting("man", error.to_string()))?;
     print(&String::from_utf8_lossy(&text));
     Ok(0)
 }

@@ -1,24 +1,24 @@
-//! `train-embedded`: the recipe of the embedded subject model, from the generator to four files.
+//! `train-embedded`: trains the embedded subject model on generated text and writes its four files.
 
 use std::path::Path;
 
 use super::args::Common;
-use super::{print, print_json, progress};
+use super::{print_result, progress};
 use crate::corpus::generator::{Generator, HeldOut, Register};
 use crate::run::RunError;
 use crate::subject::SubjectError;
 use crate::subject::embedded::{Choice, EmbeddedError, Progress, Texts, TrainConfig, train as train_model};
 
-/// Documents from this index on are held out.
+/// Documents from this index on are held out from training.
 const HELD_OUT_FROM: u64 = 1_000_000;
 
-/// Indirect-object prompts of each kind.
+/// Number of indirect-object prompts of each kind.
 const PROMPTS: usize = 500;
 
 /// Steps between two lines of progress.
 const LINE_EVERY: usize = 50;
 
-/// The prompts that accuracy is measured on, by kind.
+/// The prompts for measuring accuracy, by kind.
 fn choices(generator: &Generator) -> Vec<(String, Vec<Choice>)> {
     let kinds = [
         ("training_names_and_templates", HeldOut::Nothing),
@@ -33,7 +33,7 @@ fn choices(generator: &Generator) -> Vec<(String, Vec<Choice>)> {
     kinds.into_iter().map(|(name, held_out)| (name.to_owned(), of_kind(held_out))).collect()
 }
 
-/// Trains with the recipe's own settings (or for `steps`) and writes the model and its report into `out`.
+/// Trains for the recipe's number of steps, or for `steps`. Writes the model and its report to `out`.
 pub fn train(out: &Path, steps: Option<usize>, common: &Common) -> Result<u8, RunError> {
     let mut config = TrainConfig::default();
     if let Some(steps) = steps {
@@ -64,23 +64,17 @@ pub fn train(out: &Path, steps: Option<usize>, common: &Common) -> Result<u8, Ru
     };
     let trained = train_model(&config, &texts, &mut tell).map_err(SubjectError::from)?;
     trained.save(out).map_err(SubjectError::from)?;
-    if common.json {
-        print_json(&trained.report);
-        return Ok(0);
-    }
-    let losses = trained.report.loss_nats;
-    let mut text = format!(
-        "held-out loss in nats per token: model {:.3}, trigram {:.3}, bigram {:.3}, unigram {:.3}\n",
-        losses.model, losses.trigram, losses.bigram, losses.unigram
-    );
-    for (kind, accuracy) in &trained.report.ioi_accuracy {
-        text.push_str(&format!(
-            "indirect objects, {}: {:.1} % right\n",
-            kind.replace('_', " "),
-            100.0 * accuracy
-        ));
-    }
-    text.push_str(&format!("written to {}\n", out.display()));
-    print(&text);
+    print_result(common, &trained.report, |report| {
+        let losses = &report.loss_nats;
+        let mut text = format!(
+            "held-out loss in nats per token: model {:.3}, trigram {:.3}, bigram {:.3}, unigram {:.3}\n",
+            losses.model, losses.trigram, losses.bigram, losses.unigram
+        );
+        for (kind, accuracy) in &report.ioi_accuracy {
+            let (kind, percent) = (kind.replace('_', " "), 100.0 * accuracy);
+            text.push_str(&format!("indirect objects, {kind}: {percent:.1} % right\n"));
+        }
+        text + &format!("written to {}\n", out.display())
+    });
     Ok(0)
 }

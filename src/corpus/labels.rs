@@ -1,12 +1,14 @@
+//! Concepts of tokens, stored as indices into the list of distinct sets.
+
 use std::collections::HashMap;
 
 use super::Encode;
 use super::generator::{ConceptSet, Span, label};
 
-/// The concepts of every token of both splits. Sets that occur are few, so each token names one.
+/// The concepts of every token of both splits. Distinct sets are few, so a token holds an index into `sets`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TokenLabels {
-    /// Every set that occurs, the empty one first.
+    /// Every distinct set; the first one is empty.
     pub sets: Vec<ConceptSet>,
     /// Set of each token of the fit contexts, in their order.
     pub fit: Vec<u32>,
@@ -14,39 +16,33 @@ pub struct TokenLabels {
     pub evaluate: Vec<u32>,
 }
 
-/// The sets that occurred so far.
+/// The distinct sets so far.
 #[derive(Debug)]
 pub(super) struct LabelSets {
-    sets: Vec<ConceptSet>,
-    places: HashMap<ConceptSet, u32>,
+    pub(super) sets: Vec<ConceptSet>,
+    indices: HashMap<ConceptSet, u32>,
 }
 
 impl LabelSets {
-    /// Place of the empty set: what a token between documents has.
+    /// Index of the empty set: the label of separators.
     pub(super) const NONE: u32 = 0;
 
     pub(super) fn new() -> Self {
         let none = ConceptSet::default();
-        Self { sets: vec![none], places: HashMap::from([(none, Self::NONE)]) }
+        Self { sets: vec![none], indices: HashMap::from([(none, Self::NONE)]) }
     }
 
-    /// The place of a set, which is added where it is new.
-    pub(super) fn place(&mut self, set: ConceptSet) -> u32 {
-        let next = self.sets.len() as u32;
-        let place = *self.places.entry(set).or_insert(next);
-        if place == next {
+    /// Index of a set; a new set is appended.
+    pub(super) fn index(&mut self, set: ConceptSet) -> u32 {
+        *self.indices.entry(set).or_insert_with(|| {
             self.sets.push(set);
-        }
-        place
-    }
-
-    pub(super) fn finish(self) -> Vec<ConceptSet> {
-        self.sets
+            self.sets.len() as u32 - 1
+        })
     }
 }
 
-/// The concepts of each token of a text; none where the tokens' bytes are not the text. One space before
-/// it, which some tokenizers put there, covers nothing.
+/// The concepts of each token of a text, or `None` if the tokens' bytes are not the text. Some tokenizers add one
+/// space before the text; it has no concepts.
 pub(super) fn token_concepts(
     text: &str,
     spans: &[Span],
@@ -58,8 +54,8 @@ pub(super) fn token_concepts(
         encoder.push_bytes(id, &mut bytes);
         ends.push(bytes.len());
     }
-    let before = bytes.len().checked_sub(text.len()).filter(|more| *more <= 1)?;
-    if bytes[..before] != *b" " && before > 0 || bytes[before..] != *text.as_bytes() {
+    let before = bytes.strip_suffix(text.as_bytes())?.len();
+    if !matches!(&bytes[..before], b"" | b" ") {
         return None;
     }
     ends.iter_mut().for_each(|end| *end = end.saturating_sub(before));

@@ -5,28 +5,25 @@
 //! Out: [`TokenSets`]: contexts to fit on, fragments to evaluate on, with a digest and counts.
 //! Never: runs a model.
 //!
-//! Everything here streams: a source is read part by part, encoded on all threads in order, and no
-//! further than both splits need, so memory depends on what is asked for and never on how much
-//! text there is. Files are read in order; a corpus that is sorted by subject is not shuffled.
+//! *Streaming.* A source is read part by part, and only until both splits are full. Parts are encoded in
+//! parallel; their order is kept. Memory depends on the tokens asked for, not on the size of the source. Files
+//! are read in order and are not shuffled.
 //!
-//! *Documents.* In plain text a separator line ends a document (`<|endoftext|>` unless another is
-//! named; an empty separator splits at blank lines); without such a line a file is one document.
-//! In JSONL every line is one. Text is encoded in parts of at most 64 KiB and cut into pieces of
-//! at most 4,096 tokens: each piece counts as a document of its own from there on.
+//! *Documents.* In plain text a separator line ends a document: `<|endoftext|>` by default; an empty separator
+//! splits at blank lines. Without such a line a file is one document. In JSONL every line is one. Text is
+//! encoded in parts of at most 64 KiB and cut into pieces of at most 4,096 tokens. Each piece then counts as a
+//! document of its own.
 //!
-//! *Splits.* The SHA-256 of seed and token ids puts a piece on one side, so equal texts are never
-//! on both. The evaluation share follows from what is asked for
-//! ([`CorpusParams::evaluate_share`]).
+//! *Splits.* The SHA-256 of seed and token ids assigns a piece to one split, so equal texts are never in both.
+//! [`CorpusParams::evaluate_share`] gives the share of the evaluate split.
 //!
-//! *Contexts.* Fit pieces are packed end to end, each preceded by the tokenizer's separator token
-//! if it has one, and cut into contexts, as Hugging Face's and TransformerLens' data loaders do.
+//! *Contexts.* Fit pieces are packed end to end and cut into contexts, as the data loaders of Hugging Face and
+//! TransformerLens do. The tokenizer's separator token, if it has one, precedes each piece.
 //!
-//! *Labels.* A source that knows the concepts of its words gives them with the text, and every token gets
-//! those of the characters it covers ([`generator::label`]), in the order of the splits' tokens. They are
-//! no part of the digest: the same tokens have the same labels.
+//! *Fragments.* Non-overlapping windows of the evaluate pieces. Every piece gives one before any gives a second.
 //!
-//! *Fragments.* Non-overlapping windows of the evaluate pieces, one of every piece before a second
-//! of any.
+//! *Labels.* A labelled source gives the concepts of its words. Every token gets the concepts of the characters
+//! it covers ([`generator::label`]). Labels are not part of the digest: equal tokens have equal labels.
 
 mod encode;
 mod error;

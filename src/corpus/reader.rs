@@ -1,11 +1,12 @@
+//! Reads UTF-8 text from plain and compressed files.
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
-use ruzstd::decoding::FrameDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-use ruzstd::decoding::{BlockDecodingStrategy, errors};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::CorpusError;
 use crate::base::FileError;
@@ -13,33 +14,34 @@ use crate::base::FileError;
 const BUFFER_BYTES: usize = 1 << 18;
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// A stretch of text that ends with a line feed, at the end of the file, or where the limit cut it.
+/// Text that ends at a line feed, at the end of the file, or at the limit.
 pub(super) struct Segment {
     pub(super) text: String,
-    /// Line of the file it is on, from 1.
+    /// Its line in the file, from 1.
     pub(super) line: u64,
 }
 
-/// Checked UTF-8 out of a plain or compressed file, a line or less at a time.
+/// Reads UTF-8 from a plain or compressed file, at most one line at a time.
 pub(super) struct TextReader {
     input: Box<dyn BufRead>,
     path: PathBuf,
     compressed: bool,
     offset: u64,
     line: u64,
-    /// First bytes of a character that the last segment's limit cut.
+    /// First bytes of a character that was cut by the last segment's limit.
     carried: Vec<u8>,
 }
 
 impl TextReader {
-    /// Opens a file; `.gz` and `.zst` are decompressed on the way.
+    /// Opens a file; `.gz` and `.zst` are decompressed while reading.
     pub(super) fn open(path: &Path) -> Result<Self, CorpusError> {
         let file = File::open(path).map_err(|source| unreadable(path, source))?;
+        let buffered = |inner: Box<dyn Read>| Box::new(BufReader::with_capacity(BUFFER_BYTES, inner));
         let plain = BufReader::with_capacity(BUFFER_BYTES, file);
         let extension = path.extension().map(|text| text.to_string_lossy().to_ascii_lowercase());
         let (input, compressed): (Box<dyn BufRead>, bool) = match extension.as_deref() {
-            Some("gz") => (Box::new(buffered(MultiGzDecoder::new(plain))), true),
-            Some("zst") => (Box::new(buffered(ZstdFrames::new(plain))), true),
+            Some("gz") => (buffered(Box::new(MultiGzDecoder::new(plain))), true),
+            Some("zst") => (buffered(Box::new(ZstdFrames::new(plain))), true),
             _ => (Box::new(plain), false),
         };
         Ok(Self { input, path: path.to_path_buf(), compressed, offset: 0, line: 1, carried: Vec::new() })
@@ -49,14 +51,14 @@ impl TextReader {
         &self.path
     }
 
-    /// The rest of the line in hand, at most about `limit` bytes of it; none at the end.
+    /// The next segment of at most about `limit` bytes; `None` at the end of the file.
     pub(super) fn segment(&mut self, limit: usize) -> Result<Option<Segment>, CorpusError> {
         let mut bytes = std::mem::take(&mut self.carried);
         let at_end = self.fill(&mut bytes, limit)?;
         if bytes.is_empty() {
             return Ok(None);
         }
-        let text = match String::from_utf8(bytes) {
+        let mut text = match String::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {
                 let valid = error.utf8_error().valid_up_to();
@@ -70,23 +72,16 @@ impl TextReader {
                 String::from_utf8(bytes).unwrap_or_default()
             }
         };
-        Ok(Some(self.counted(text)))
-    }
-
-    fn counted(&mut self, mut text: String) -> Segment {
-        let line = self.line;
-        let first = self.offset == 0;
+        let (line, is_first) = (self.line, self.offset == 0);
         self.offset += text.len() as u64;
-        if text.ends_with('\n') {
-            self.line += 1;
-        }
-        if first && text.starts_with(BYTE_ORDER_MARK) {
+        self.line += u64::from(text.ends_with('\n'));
+        if is_first && text.starts_with(BYTE_ORDER_MARK) {
             text.remove(0);
         }
-        Segment { text, line }
+        Ok(Some(Segment { text, line }))
     }
 
-    /// Adds bytes up to a line feed or the limit; true at the end of the file.
+    /// Appends bytes up to a line feed or the limit. Returns true at the end of the file.
     fn fill(&mut self, bytes: &mut Vec<u8>, limit: usize) -> Result<bool, CorpusError> {
         while bytes.len() < limit {
             let available = match self.input.fill_buf() {
@@ -111,7 +106,8 @@ impl TextReader {
 
     fn failed(&self, error: io::Error) -> CorpusError {
         if self.compressed {
-            CorpusError::Corrupt { path: self.path.clone(), why: error.to_string() }
+            let why = format!("does not decompress ({error}): download or compress it again");
+            CorpusError::Content { path: self.path.clone(), why }
         } else {
             unreadable(&self.path, error)
         }
@@ -122,12 +118,7 @@ pub(super) fn unreadable(path: &Path, source: io::Error) -> CorpusError {
     CorpusError::File { source: FileError { action: "read", path: path.to_path_buf(), source } }
 }
 
-fn buffered<R: Read>(inner: R) -> BufReader<R> {
-    BufReader::with_capacity(BUFFER_BYTES, inner)
-}
-
-/// All frames of a Zstandard file, one after another: parallel compressors write several, and
-/// `ruzstd` itself stops after the first.
+/// Decodes all frames of a Zstandard file. Parallel compressors write several; `ruzstd` stops after the first.
 struct ZstdFrames<R> {
     input: R,
     decoder: FrameDecoder,
@@ -139,7 +130,7 @@ impl<R: BufRead> ZstdFrames<R> {
         Self { input, decoder: FrameDecoder::new(), in_frame: false }
     }
 
-    /// Starts the next frame, past any that hold no data; false at the end of the file.
+    /// Starts the next frame with data. Returns false at the end of the file.
     fn next_frame(&mut self) -> io::Result<bool> {
         while !self.input.fill_buf()?.is_empty() {
             match self.decoder.reset(&mut self.input) {
@@ -181,9 +172,7 @@ impl<R: BufRead> Read for ZstdFrames<R> {
             }
             while self.decoder.can_collect() < out.len() && !self.decoder.is_finished() {
                 let wanted = BlockDecodingStrategy::UptoBytes(out.len() - self.decoder.can_collect());
-                let decoded: Result<bool, errors::FrameDecoderError> =
-                    self.decoder.decode_blocks(&mut self.input, wanted);
-                decoded.map_err(io::Error::other)?;
+                self.decoder.decode_blocks(&mut self.input, wanted).map_err(io::Error::other)?;
             }
             let read = self.decoder.read(out)?;
             if read > 0 {

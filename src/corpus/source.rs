@@ -1,58 +1,56 @@
-use std::borrow::Cow;
+//! Sources of text: files on disk, files of a hub data set, or a generator.
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::CorpusError;
 use super::generator::Document;
-use super::parts::{JsonlParts, Part, Parts, TextParts, split_document};
+use super::parts::{FileParts, Part, Parts, split_document};
 use super::reader::unreadable;
 use crate::hub::Dataset;
 
-/// The line that ends a document of plain text unless another is named.
+/// Default line that ends a document of plain text.
 pub const DEFAULT_SEPARATOR: &str = "<|endoftext|>";
-/// The field of a JSONL line that holds the text unless another is named.
+/// Default field of a JSONL line that holds the text.
 pub const DEFAULT_FIELD: &str = "text";
 
-/// Where text comes from.
+/// A source of text.
 pub enum Source<'a> {
-    /// Plain text files, read in order; documents end at a line equal to `separator`.
+    /// Plain text files, read in order. A line equal to `separator` ends a document.
     Text {
         /// Files, plain or `.gz` or `.zst`.
         files: Files<'a>,
-        /// The line, without its line feed; empty: blank lines.
+        /// The line, without its line feed. Empty: documents end at blank lines.
         separator: String,
     },
-    /// JSONL files, read in order; every line is a document.
+    /// JSONL files, read in order. Every line is a document.
     Jsonl {
         /// Files, plain or `.gz` or `.zst`.
         files: Files<'a>,
         /// The field that holds the text.
         field: String,
     },
-    /// Documents by number, made as they are needed. A generator that gives less than one token a
-    /// document on average is given up on.
+    /// Documents by number, generated on demand. They must have at least one token on average.
     Generated(Box<dyn Fn(usize) -> String + Sync + 'a>),
-    /// The same with the concepts of its words, so that tokens are labelled. No document may be longer
-    /// than one part.
+    /// The same with the concepts of the words, so that tokens are labelled. A document must fit into one part.
     Labelled(Box<dyn Fn(usize) -> Document + Sync + 'a>),
 }
 
-/// Files in the order in which they are read.
+/// Files in reading order.
 #[derive(Debug)]
 pub enum Files<'a> {
     /// On disk.
     Local(Vec<PathBuf>),
-    /// Of a hub data set, each fetched when it is its turn.
+    /// Files of a hub data set, each fetched when it is read.
     Hub {
         /// The data set.
         dataset: Dataset<'a>,
-        /// Which of its files.
+        /// Names of its files.
         names: Vec<String>,
     },
 }
 
 impl Files<'_> {
-    /// Paths one by one, fetched where they have to be.
     pub(super) fn paths(&self) -> FilePaths<'_> {
         match self {
             Self::Local(paths) => Box::new(paths.iter().cloned().map(Ok)),
@@ -63,72 +61,67 @@ impl Files<'_> {
     }
 }
 
-/// Paths of files, one by one.
+/// Paths of files, each fetched on demand.
 pub(super) type FilePaths<'a> = Box<dyn Iterator<Item = Result<PathBuf, CorpusError>> + 'a>;
 
 impl<'a> Source<'a> {
-    /// Text or JSONL by the name of the file; of a folder, all such files in it and below, in the
-    /// order of their paths. `field` and `separator` say how to read them (none: the defaults).
+    /// Chooses text or JSONL by the file name. A folder gives all such files in it and below, in the order of
+    /// their paths. `field` and `separator` replace the defaults.
     ///
     /// # Errors
-    /// A missing path; a format that is not read, parquet among them, by name and with what to do;
-    /// a folder with both kinds or neither.
+    /// A missing path; an unsupported format such as parquet; a folder with both formats or neither.
     pub fn from_path(path: &Path, field: Option<&str>, separator: Option<&str>) -> Result<Self, CorpusError> {
         let meta = path.metadata().map_err(|error| unreadable(path, error))?;
-        let mut files = vec![path.to_path_buf()];
+        let format_of = |file: &PathBuf| Format::of(&file.to_string_lossy());
+        let mut files = Vec::new();
         let format = if meta.is_dir() {
-            files.clear();
             collect(path, &mut files)?;
-            let format = common_format(files.iter().map(|file| file.to_string_lossy()), field.is_some());
-            let format = format.map_err(|why| unsupported(path, why))?;
-            files.retain(|file| Format::of(&file.to_string_lossy()) == format);
+            let format = common_format(files.iter().map(format_of), field.is_some());
+            let format = format.map_err(|why| content_error(path, why))?;
+            files.retain(|file| format_of(file) == format);
             format
         } else {
-            Format::of(&path.to_string_lossy())
+            files.push(path.to_path_buf());
+            format_of(&files[0])
         };
+        // A file given by name is text for any extension, unless a field is given.
         match format {
-            Format::Parquet => Err(unsupported(path, PARQUET)),
-            Format::Jsonl => Ok(Self::jsonl(Files::Local(files), field)),
-            // A file that the user names is text whatever it is called, unless a field was named.
-            _ if field.is_some() => Ok(Self::jsonl(Files::Local(files), field)),
-            _ => Ok(Self::text(Files::Local(files), separator)),
+            Format::Parquet => Err(content_error(path, PARQUET)),
+            format => Ok(Self::new(Files::Local(files), format == Format::Jsonl, field, separator)),
         }
     }
 
-    /// The text or JSONL files of a hub data set, each fetched when reading gets to it.
+    /// The text or JSONL files of a hub data set, each fetched when it is read.
     ///
     /// # Errors
-    /// A data set whose chosen files are of both kinds or of neither.
+    /// A data set whose chosen files have both formats or neither.
     pub fn from_dataset(
         dataset: Dataset<'a>,
         field: Option<&str>,
         separator: Option<&str>,
     ) -> Result<Self, CorpusError> {
-        let format = common_format(dataset.names().map(Into::into), field.is_some());
-        let format = format.map_err(|why| unsupported(Path::new(dataset.label()), why))?;
+        let format = common_format(dataset.names().map(Format::of), field.is_some());
+        let format = format.map_err(|why| content_error(Path::new(dataset.label()), why))?;
         let names: Vec<String> =
             dataset.names().filter(|name| Format::of(name) == format).map(str::to_string).collect();
-        let files = Files::Hub { dataset, names };
-        Ok(match format {
-            Format::Jsonl => Self::jsonl(files, field),
-            _ => Self::text(files, separator),
-        })
+        let field = field.filter(|_| format == Format::Jsonl);
+        Ok(Self::new(Files::Hub { dataset, names }, format == Format::Jsonl, field, separator))
     }
 
-    fn text(files: Files<'a>, separator: Option<&str>) -> Self {
-        Self::Text { files, separator: separator.unwrap_or(DEFAULT_SEPARATOR).to_string() }
-    }
-
-    fn jsonl(files: Files<'a>, field: Option<&str>) -> Self {
-        Self::Jsonl { files, field: field.unwrap_or(DEFAULT_FIELD).to_string() }
+    fn new(files: Files<'a>, is_jsonl: bool, field: Option<&str>, separator: Option<&str>) -> Self {
+        if is_jsonl || field.is_some() {
+            Self::Jsonl { files, field: field.unwrap_or(DEFAULT_FIELD).to_string() }
+        } else {
+            Self::Text { files, separator: separator.unwrap_or(DEFAULT_SEPARATOR).to_string() }
+        }
     }
 
     pub(super) fn parts(&self) -> Parts<'_> {
         match self {
-            Self::Text { files, separator } => Box::new(TextParts::new(files.paths(), separator)),
-            Self::Jsonl { files, field } => Box::new(JsonlParts::new(files.paths(), field)),
+            Self::Text { files, separator } => Box::new(FileParts::text(files.paths(), separator)),
+            Self::Jsonl { files, field } => Box::new(FileParts::jsonl(files.paths(), field)),
             Self::Generated(document) => {
-                // An empty document is given all the same: giving up is by their number.
+                // An empty document counts too: the limit is on the number of documents.
                 Box::new((0..).flat_map(move |index| {
                     let mut parts = split_document(&document(index));
                     if parts.is_empty() {
@@ -145,7 +138,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// True where there is always another document.
+    /// Whether there is always another document.
     pub(super) fn is_endless(&self) -> bool {
         matches!(self, Self::Generated(_) | Self::Labelled(_))
     }
@@ -185,7 +178,7 @@ enum Format {
 }
 
 impl Format {
-    /// By extension, below `.gz` and `.zst`.
+    /// Format by extension, without `.gz` or `.zst`.
     fn of(path: &str) -> Self {
         let name = path.to_ascii_lowercase();
         let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
@@ -198,12 +191,9 @@ impl Format {
     }
 }
 
-/// What several files are read as; JSONL where there is a field to read.
-fn common_format<'n>(
-    names: impl Iterator<Item = Cow<'n, str>>,
-    has_field: bool,
-) -> Result<Format, &'static str> {
-    let formats: Vec<Format> = names.map(|name| Format::of(&name)).collect();
+/// The one format of several files. JSONL wins over text if a field is given.
+fn common_format(formats: impl Iterator<Item = Format>, has_field: bool) -> Result<Format, &'static str> {
+    let formats: Vec<Format> = formats.collect();
     let has = |format: Format| formats.contains(&format);
     match (has(Format::Text), has(Format::Jsonl)) {
         (true, true) if !has_field => {
@@ -218,16 +208,16 @@ fn common_format<'n>(
     }
 }
 
-fn unsupported(path: &Path, why: &str) -> CorpusError {
-    CorpusError::Unsupported { path: path.to_path_buf(), why: why.to_string() }
+fn content_error(path: &Path, why: &str) -> CorpusError {
+    CorpusError::Content { path: path.to_path_buf(), why: why.to_string() }
 }
 
-/// All files of a folder and below, hidden ones left out, in the order of their paths.
+/// Appends all files of a folder and below, in the order of their paths, without hidden ones.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), CorpusError> {
-    let mut entries = Vec::new();
-    for entry in folder.read_dir().map_err(|error| unreadable(folder, error))? {
-        entries.push(entry.map_err(|error| unreadable(folder, error))?.path());
-    }
+    let entries = folder.read_dir().map_err(|error| unreadable(folder, error))?;
+    let mut entries: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|entry| entry.path()).map_err(|error| unreadable(folder, error)))
+        .collect::<Result<_, _>>()?;
     entries.sort();
     for path in entries {
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));

@@ -1,9 +1,11 @@
+//! Cutting long documents, and assigning documents to the two splits.
+
 use super::Encode;
 use crate::base::{Digest, Digester};
 
 /// Longest document, in tokens; a longer one counts as several.
 pub const DOCUMENT_TOKENS: usize = 4096;
-/// How far back a cut looks for the start of a character; none is longer than four bytes.
+/// Longest character in UTF-8, in bytes: how many tokens a cut may move back to the start of a character.
 const CHARACTER_BYTES: usize = 4;
 
 /// Cuts ids into pieces of at most [`DOCUMENT_TOKENS`], between characters.
@@ -25,7 +27,7 @@ pub(super) fn pieces<'a>(ids: &'a [u32], encoder: &dyn Encode) -> Vec<&'a [u32]>
     pieces
 }
 
-/// Digest of a document under a seed: equal token sequences have the same.
+/// Digest of seed and token ids: equal documents have equal digests.
 pub(super) fn document_digest(ids: &[u32], seed: u64) -> Digest {
     let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
     let mut digester = Digester::new("document");
@@ -33,8 +35,7 @@ pub(super) fn document_digest(ids: &[u32], seed: u64) -> Digest {
     digester.finish()
 }
 
-/// Whether a document belongs to the evaluate split: its digest, read as a number in `[0, 1)`, is
-/// below `share`.
+/// Whether a document is in the evaluate split: the digest's first 8 bytes / 2⁶⁴ are below `share`.
 pub(super) fn is_evaluate(digest: &Digest, share: f64) -> bool {
     let [a, b, c, d, e, f, g, h, ..] = digest.bytes();
     let number = u64::from_be_bytes([a, b, c, d, e, f, g, h]);

@@ -9,7 +9,7 @@ use super::parts::{PART_BYTES, Part};
 use super::*;
 use crate::base::write_atomic;
 
-/// One token a byte, as a tokenizer that knows no piece at all falls back to.
+/// One token per byte, like the byte fallback of a tokenizer.
 struct Bytes;
 
 impl Encode for Bytes {
@@ -27,7 +27,7 @@ impl Encode for Bytes {
     }
 }
 
-/// One token a character.
+/// One token per character.
 struct Chars;
 
 impl Encode for Chars {
@@ -53,7 +53,7 @@ fn params(fit_tokens: usize, eval_fragments: usize) -> CorpusParams {
         fit_tokens,
         ctx_tokens: 16,
         eval_fragments,
-        fragment_tokens: CorpusParams::FRAGMENT_TOKENS,
+        fragment_tokens: 64,
         seed: 7,
         reject_replacement: false,
         separator_id: None,
@@ -65,7 +65,7 @@ fn generated<'a>(document: impl Fn(usize) -> String + Sync + 'a) -> Source<'a> {
     Source::Generated(Box::new(document))
 }
 
-/// A file in a folder that lives as long as the test.
+/// A file in a temporary folder.
 fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join(name);
@@ -96,7 +96,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("compressed")
 }
 
-/// Twelve lines of JSONL as two Zstandard frames with a skippable one between them.
+/// Twelve lines of JSONL as two Zstandard frames with a skippable frame between them.
 const ZSTD_FRAMES: &str = "28b52ffd649200ad0200e4037b2274657874223a2022646f63756d656e7420302074656c6c73206f66\
     207468652072697665722c62726964676520616e646d696c6c227d0a3132333435080080480ea43b90d8812407e91a218dcc43705b\
     cabbc5c280502a4d180300000061626328b52ffd649400bd0200f4037b2274657874223a2022646f63756d656e7420362074656c6c\
@@ -210,7 +210,8 @@ fn damaged_compressed_files_are_refused() {
     ];
     for (name, bytes) in cases {
         let error = error_of(name, &bytes, None);
-        assert!(matches!(error, CorpusError::Corrupt { .. }), "{error}");
+        assert!(matches!(error, CorpusError::Content { .. }), "{error}");
+        assert!(error.to_string().contains("does not decompress"), "{error}");
         assert!(error.to_string().contains(name) && !error.is_missing());
     }
 }
@@ -284,14 +285,14 @@ fn too_little_text_says_how_much_there_is() {
     let (_folder, path) = file("a.txt", "short\n<|endoftext|>\n".repeat(50).as_bytes());
     let source = Source::from_path(&path, None, None).expect("source");
     let error = prepare(&source, &Chars, &params(100_000, 40), &|_, _| ()).expect_err("too little");
-    let CorpusError::TooLittleText(counts) = &error else { panic!("{error}") };
-    assert_eq!((counts.documents, counts.tokens_read), (50, 250));
-    assert_eq!((counts.fragments_found, counts.fragments_needed), (0, 40));
-    assert_eq!(counts.fit_needed, 100_000);
-    assert_eq!(counts.fit_found + 5 * counts.short_documents, 250);
+    let CorpusError::TooLittleText(found) = &error else { panic!("{error}") };
+    assert_eq!((found.counts.documents, found.counts.tokens_read), (50, 250));
+    assert_eq!((found.fragments_found, found.fragments_needed), (0, 40));
+    assert_eq!(found.fit_needed, 100_000);
+    assert_eq!(found.fit_found + 5 * found.counts.short_documents, 250);
     assert!(!error.is_missing());
     assert!(error.to_string().contains("lower `corpus.eval_fragments`"), "{error}");
-    // Sentences without end, none as long as a fragment.
+    // An endless source whose documents are shorter than a fragment.
     let error = prepare(&generated(|n| format!("sentence {n}")), &Chars, &params(100, 2), &|_, _| ())
         .expect_err("short");
     assert!(matches!(error, CorpusError::TooLittleText(_)), "{error}");
@@ -337,7 +338,7 @@ fn a_long_document_counts_as_several_and_equal_ones_as_one() {
     assert!(sets.counts.documents > 5);
     assert!(sets.counts.eval_documents >= 2);
 
-    // Every place of this document has a character of its own.
+    // Every character occurs once in this document.
     let places: String = (0x3400..0xd000).filter_map(char::from_u32).collect();
     let (_folder, path) = file("a.txt", places.as_bytes());
     let source = Source::from_path(&path, None, None).expect("source");
@@ -348,8 +349,8 @@ fn a_long_document_counts_as_several_and_equal_ones_as_one() {
     let copies = generated(|n| format!("{:064}", n % 10));
     let error = prepare(&copies, &Chars, &params(5_000, 40), &|_, _| ())
         .expect_err("ten different fragments at most");
-    let CorpusError::TooLittleText(counts) = &error else { panic!("{error}") };
-    assert!(counts.fragments_found <= 10 && counts.duplicates > 100, "{error}");
+    let CorpusError::TooLittleText(found) = &error else { panic!("{error}") };
+    assert!(found.fragments_found <= 10 && found.counts.duplicates > 100, "{error}");
 }
 
 #[test]
@@ -437,7 +438,7 @@ proptest! {
     fn equal_documents_are_never_on_both_sides(
         kinds in proptest::collection::vec(0..80u32, 200..400), seed in any::<u64>(),
     ) {
-        // A kind is a character of its own, so a token tells the text that it is from.
+        // Every kind of document has its own character, so a token identifies its text.
         let text = |kind: u32| char::from_u32(0x4e00 + kind).expect("a character").to_string().repeat(64 + kind as usize);
         let source = generated(|n| text(*kinds.get(n).unwrap_or(&(n as u32))));
         let params = CorpusParams { seed, ..params(6_000, 12) };
@@ -503,7 +504,7 @@ fn files_of_a_data_set_are_fetched_only_when_reading_gets_to_them() {
     );
 }
 
-/// Bytes, but capitals are lost.
+/// One token per byte of the lower-case text.
 struct Lowered;
 
 impl Encode for Lowered {
@@ -542,7 +543,7 @@ fn labels_stand_beside_their_tokens_and_change_none() {
                 [(b',', generator::Concept::COMMA), (b'?', generator::Concept::QUESTION_MARK)]
             {
                 assert!(has(concept) || id != u32::from(mark));
-                // A mark carries the space before it, as words do.
+                // A mark includes the space before it, as words do.
                 assert!(!has(concept) || id == u32::from(mark) || id == u32::from(b' '));
             }
             assert_eq!(set == generator::ConceptSet::default(), id == 0, "{id}");
@@ -552,7 +553,7 @@ fn labels_stand_beside_their_tokens_and_change_none() {
     assert!(matches!(refused, CorpusError::NotByteForByte { document: 1, .. }), "{refused}");
 }
 
-/// As [`Chars`], with `$` for a special token.
+/// Like [`Chars`], but `$` is a special token.
 struct WithSpecial;
 
 impl Encode for WithSpecial {
@@ -575,7 +576,7 @@ impl Encode for WithSpecial {
 
 #[test]
 fn behind_a_prefix_contexts_need_no_separator_at_their_start_and_all_text_may_be_fitted_on() {
-    // Documents of 15 tokens and a separator fill every context, so that each begins with one.
+    // A document of 15 tokens and a separator fill a context, so every context begins with a separator.
     let source = generated(|index| format!("{index:015}"));
     let short = |prefix: &[u32]| {
         let prefix = prefix.to_vec();
@@ -591,7 +592,7 @@ fn behind_a_prefix_contexts_need_no_separator_at_their_start_and_all_text_may_be
     assert_eq!(fitted(&behind), text, "position 0 too, and no separator");
     assert!(text.len() < 960 && text.contains(&0));
     assert_ne!(bare.digest, behind.digest);
-    // What the model gets differs, though fragments are of the same text.
+    // The model's input differs, although the text of the fragments is the same.
     assert_eq!(bare.evaluate, behind.evaluate);
     assert_ne!(short(&[3, 4]).digest, behind.digest);
 }

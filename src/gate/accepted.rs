@@ -1,4 +1,4 @@
-//! What a nightly run is held against: reseeded runs of one suite that were looked at and accepted.
+//! The accepted file: reseeded runs of one suite, against which the gate tests a nightly run.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::inputs::{Inputs, incomparable};
 use super::run_folder::RunFolder;
 use super::series::RunNumbers;
-use super::{GateError, LEAST_RUNS};
+use super::{GateError, MIN_RUNS};
 use crate::base::{read, write_atomic};
 
 /// The schema number this version writes and reads.
 pub const ACCEPTED_SCHEMA: u64 = 1;
 
-/// Inputs that may differ between accepted runs: they are as another seed is, or change time alone.
+/// Inputs that may differ between accepted runs. They change numbers as another seed does, or only the time.
 const MAY_DIFFER: [&str; 4] = ["program", "processor", "instruction set", "threads"];
 
 /// The file that `accept` writes. Its margins may be edited by hand.
@@ -27,19 +27,19 @@ pub struct AcceptedRuns {
     pub primary: String,
     /// Protocol.
     pub protocol: String,
-    /// Who explained.
+    /// Explainer.
     pub explainer: String,
-    /// Who simulated.
+    /// Simulator.
     pub simulator: String,
     /// Changes smaller than these do not matter.
     pub margins: Margins,
-    /// What went into the runs.
+    /// Inputs of the runs.
     pub inputs: Inputs,
-    /// The numbers of each.
+    /// Numbers of each run.
     pub runs: Vec<RunNumbers>,
 }
 
-/// Changes that do not matter, by what is tested. Shares and scores are absolute, the others relative: 0.1 is 10 %.
+/// Largest changes that do not matter. Scores and shares are absolute; the others are relative: 0.1 is 10 %.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Margins {
     /// Mean score, averaged over hook points.
@@ -52,15 +52,15 @@ pub struct Margins {
     pub dead_share: f64,
     /// Mean number of active features, relative.
     pub l0: f64,
-    /// Features that failed / walked.
+    /// Failed features / walked features.
     pub failed: f64,
-    /// Features that are undefined or have a constant prediction / walked.
+    /// Features that are undefined or have a constant prediction / walked features.
     pub unscored: f64,
-    /// Questions put to language models, relative.
+    /// Requests to language models, relative.
     pub questions: f64,
     /// Their cost, relative.
     pub dollars: f64,
-    /// Time in units of the calibration kernel's, relative.
+    /// Time in units of the calibration kernel, relative.
     pub seconds: f64,
     /// Peak memory, relative.
     pub memory: f64,
@@ -84,10 +84,10 @@ impl Default for Margins {
     }
 }
 
-/// Gathers reseeded runs of one suite. They must have different seeds and otherwise the same inputs.
+/// Collects reseeded runs of one suite. Seeds must differ, all other inputs must be the same.
 pub fn accept<'a>(runs: impl IntoIterator<Item = &'a RunFolder>) -> Result<AcceptedRuns, GateError> {
     let runs: Vec<&RunFolder> = runs.into_iter().collect();
-    let Some((first, others)) = runs.split_first().filter(|_| runs.len() >= LEAST_RUNS) else {
+    let Some((first, others)) = runs.split_first().filter(|_| runs.len() >= MIN_RUNS) else {
         return Err(GateError::TooFewRuns { got: runs.len() });
     };
     let mut inputs = Inputs::of(&first.facts);
@@ -97,14 +97,13 @@ pub fn accept<'a>(runs: impl IntoIterator<Item = &'a RunFolder>) -> Result<Accep
             return Err(GateError::SameSeed { a, b, seed: run.facts.seed });
         }
         let of_run = Inputs::of(&run.facts);
-        let changes = inputs.changes(&of_run).into_iter();
-        let mut why: Vec<String> = changes
-            .filter(|change| !MAY_DIFFER.contains(&change.input.as_str()))
-            .map(|change| change.to_string())
-            .collect();
-        why.extend(incomparable(first, run));
+        let mut changes = inputs.changes(&of_run);
+        changes.retain(|change| !MAY_DIFFER.contains(&change.input.as_str()));
+        let why: Vec<String> =
+            changes.iter().map(ToString::to_string).chain(incomparable(first, run)).collect();
         if !why.is_empty() {
-            return Err(GateError::NotReseeded { a: first.folder.clone(), b: run.folder.clone(), why });
+            let expected = "reseeded runs of one suite";
+            return Err(GateError::NotComparable { a: first.name(), b: run.name(), expected, why });
         }
         inputs.corpus.extend(of_run.corpus);
     }
@@ -125,7 +124,7 @@ pub fn accept<'a>(runs: impl IntoIterator<Item = &'a RunFolder>) -> Result<Accep
 }
 
 impl AcceptedRuns {
-    /// Reads what [`AcceptedRuns::write`] wrote. An unknown schema number is an error before anything else.
+    /// Reads the file. The schema number is checked first.
     pub fn read(path: &Path) -> Result<Self, GateError> {
         #[derive(Deserialize)]
         struct Numbered {
@@ -144,35 +143,35 @@ impl AcceptedRuns {
         serde_json::from_slice(&bytes).map_err(unreadable)
     }
 
-    /// Writes the file, a line for each cell and dictionary, so that a change of it can be read.
+    /// Writes the file with one line per cell and dictionary, so that its diffs can be read.
     pub fn write(&self, path: &Path) -> Result<(), GateError> {
-        Ok(write_atomic(path, self.to_json()?.as_bytes())?)
+        let text = self.to_json().map_err(GateError::Unwritable)?;
+        Ok(write_atomic(path, text.as_bytes())?)
     }
 
-    /// The text of the file.
-    pub fn to_json(&self) -> Result<String, GateError> {
-        // `runs` is the last field: an empty list of them ends the head.
-        let head = serde_json::to_string_pretty(&Self { runs: Vec::new(), ..self.clone() });
-        let head = head.map_err(GateError::Unwritable)?;
-        let runs: Result<Vec<String>, GateError> = self.runs.iter().map(run_text).collect();
+    fn to_json(&self) -> serde_json::Result<String> {
+        // `runs` is the last field, so the head ends in an empty list.
+        let head = serde_json::to_string_pretty(&Self { runs: Vec::new(), ..self.clone() })?;
         let head = head.strip_suffix("[]\n}").unwrap_or(&head);
-        Ok(format!("{head}[\n{}\n  ]\n}}\n", runs?.join(",\n")))
+        let runs: Vec<String> = self.runs.iter().map(run_text).collect::<Result<_, _>>()?;
+        Ok(format!("{head}[\n{}\n  ]\n}}\n", runs.join(",\n")))
     }
 }
 
-/// A run as JSON, its lists with an entry on each line.
-fn run_text(run: &RunNumbers) -> Result<String, GateError> {
-    let run = serde_json::to_value(run).map_err(GateError::Unwritable)?;
+/// A run as JSON. Lists have one entry per line.
+fn run_text(run: &RunNumbers) -> serde_json::Result<String> {
+    let run = serde_json::to_value(run)?;
     let mut fields = Vec::new();
     for (name, value) in run.as_object().into_iter().flatten() {
-        let shown = match value.as_array() {
+        let text = match value.as_array() {
             Some(entries) => {
-                let lines: Result<Vec<String>, _> = entries.iter().map(serde_json::to_string).collect();
-                format!("[\n      {}\n    ]", lines.map_err(GateError::Unwritable)?.join(",\n      "))
+                let lines: Vec<String> =
+                    entries.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+                format!("[\n      {}\n    ]", lines.join(",\n      "))
             }
-            None => serde_json::to_string(value).map_err(GateError::Unwritable)?,
+            None => serde_json::to_string(value)?,
         };
-        fields.push(format!("    {}: {shown}", serde_json::to_string(name).map_err(GateError::Unwritable)?));
+        fields.push(format!("    {}: {text}", serde_json::to_string(name)?));
     }
     Ok(format!("  {{\n{}\n  }}", fields.join(",\n")))
 }

@@ -1,4 +1,8 @@
-//! Two runs, cell by cell.
+//! Compares two runs cell by cell.
+//!
+//! A cell is one score of one method at one hook point, under one explainer and simulator. If both runs have the
+//! same dictionary, its features are compared in pairs; otherwise the two samples are independent. Planned
+//! comparisons are those of the primary scorer for the suite's own explainer and simulator.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,30 +16,29 @@ use super::run_folder::{FeatureScore, RunFolder};
 use crate::report::{Cell, QualityRow};
 use crate::stats::{self, Bootstrap, Difference, DifferenceTest, Family, IntervalMethod, Verdict};
 
-/// Resamples and permutations of a planned comparison: enough that the smallest p, 5e-5, is still below 0.05 adjusted
-/// over 900 cells.
+/// (resamples, permutations) of a planned comparison. The smallest p, 5e-5, stays below 0.05 over 900 cells.
 const PLANNED: (usize, usize) = (10_000, 20_000);
-/// Of an exploratory one: enough to show whether p is small.
+/// (resamples, permutations) of an exploratory comparison.
 const EXPLORATORY: (usize, usize) = (1_000, 1_000);
-/// Where a run states no margin.
-const MARGIN: f64 = 0.05;
+/// Margin of a run that states none.
+const DEFAULT_MARGIN: f64 = 0.05;
 
-/// Everything that two runs differ in.
+/// All differences between two runs.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Comparison {
     /// Folder of the first run.
     pub a: String,
     /// Folder of the second; differences are second minus first.
     pub b: String,
-    /// Inputs that differ: before anything is said of the code.
+    /// Inputs that differ. They may explain a change of the numbers.
     pub inputs: Vec<InputChange>,
-    /// What stands in one run alone or may not be compared, with the reason.
+    /// What only one run has or what may not be compared, with the reason.
     pub not_compared: Vec<String>,
     /// Changes inside ± this do not matter.
     pub margin: f64,
     /// The scorer of the planned comparisons.
     pub primary: String,
-    /// Who explains and simulates in them.
+    /// Explainer and simulator of the planned comparisons.
     pub pair: (String, String),
     /// In the order of the second run.
     pub cells: Vec<CellChange>,
@@ -52,43 +55,43 @@ pub struct CellChange {
     pub method: String,
     /// Protocol.
     pub protocol: String,
-    /// Who explained.
+    /// Explainer.
     pub explainer: String,
-    /// Who simulated.
+    /// Simulator.
     pub simulator: String,
-    /// None, or the control's name.
+    /// Name of the control; null if it is none.
     pub control: Option<String>,
-    /// The score.
+    /// Scorer.
     pub scorer: String,
-    /// Its mean in the first run.
+    /// Mean score in the first run.
     pub mean_a: Option<f64>,
-    /// In the second.
+    /// Mean score in the second run.
     pub mean_b: Option<f64>,
-    /// Features behind the first.
+    /// Number of features in the first run.
     pub n_a: usize,
-    /// Behind the second.
+    /// Number of features in the second run.
     pub n_b: usize,
-    /// Features compared with themselves, where the dictionary is the same; none where the samples are independent.
+    /// Number of paired features if the dictionary is the same; null if the samples are independent.
     pub n_pairs: Option<usize>,
-    /// Second minus first: of the means, or of the pairs.
+    /// Second minus first: difference of the means, or mean difference of the pairs.
     pub difference: Option<f64>,
     /// Lower end of its 95 % interval.
     pub ci_low: Option<f64>,
-    /// Upper end.
+    /// Upper end of the interval.
     pub ci_high: Option<f64>,
-    /// Permutation p, unadjusted.
+    /// Permutation p-value, unadjusted.
     pub p: Option<f64>,
-    /// Adjusted over the planned comparisons; none for the others.
+    /// p-value adjusted over the planned comparisons; null for the others.
     pub p_adjusted: Option<f64>,
-    /// Planned, or not.
+    /// Planned or exploratory.
     pub family: Family,
-    /// What follows; none where a number it needs is missing, which `reason` then says.
+    /// Verdict; null if a number is missing (see `reason`).
     pub verdict: Option<Verdict>,
-    /// Every pair agrees to the last digit.
+    /// Whether every pair agrees to the last digit.
     pub identical: bool,
     /// Why there is no difference.
     pub reason: Option<String>,
-    /// Of each run: scored, undefined, failed, skipped.
+    /// Features scored, undefined, failed and skipped, for each run.
     pub tallies: [[usize; 4]; 2],
 }
 
@@ -99,58 +102,49 @@ pub struct QualityChange {
     pub hook: String,
     /// Method.
     pub method: String,
-    /// None, or the control's name.
+    /// Name of the control; null if it is none.
     pub control: Option<String>,
-    /// Whether it is the same dictionary.
+    /// Whether both runs have the same dictionary.
     pub same_dictionary: bool,
-    /// First and second run's value by column; columns that neither has are left out.
+    /// Values of the first and second run by column, without columns that neither has.
     pub values: BTreeMap<&'static str, [Option<f64>; 2]>,
 }
 
-/// Compares two runs; refuses where they have no protocol, explainer and simulator in common.
+/// Compares two runs.
+///
+/// # Errors
+/// The runs have no protocol, explainer and simulator in common.
 pub fn compare(a: &RunFolder, b: &RunFolder) -> Result<Comparison, GateError> {
     let why = incomparable(a, b);
     if !why.is_empty() {
-        return Err(GateError::NotComparable { a: a.name(), b: b.name(), why });
+        return Err(GateError::NotComparable { a: a.name(), b: b.name(), expected: "comparable", why });
     }
     let (inputs_a, inputs_b) = (Inputs::of(&a.facts), Inputs::of(&b.facts));
     let redefined = inputs_a.redefined(&inputs_b);
     let mut not_compared: Vec<String> =
         redefined.iter().map(|metric| format!("{metric}: the two runs define it differently")).collect();
-    let of_a: HashMap<CellKey<'_>, &Cell> = a.summary.cells.iter().map(|cell| (key(cell), cell)).collect();
-    let of_b: HashMap<CellKey<'_>, &Cell> = b.summary.cells.iter().map(|cell| (key(cell), cell)).collect();
-    let both: Vec<(&Cell, &Cell)> = b
-        .summary
-        .cells
-        .iter()
-        .filter(|cell| !redefined.contains(&cell.scorer))
-        .filter_map(|cell| Some((*of_a.get(&key(cell))?, cell)))
-        .collect();
-    not_compared.extend(alone(&a.summary.cells, &of_b, "first"));
-    not_compared.extend(alone(&b.summary.cells, &of_a, "second"));
-    let margin = b.summary.margin.or(a.summary.margin).unwrap_or(MARGIN);
+    let [of_a, of_b]: [HashMap<CellKey<'_>, &Cell>; 2] =
+        [a, b].map(|run| run.summary.cells.iter().map(|cell| (key(cell), cell)).collect());
+    not_compared.extend(only_in(&a.summary.cells, &of_b, "first"));
+    not_compared.extend(only_in(&b.summary.cells, &of_a, "second"));
+    let margin = b.summary.margin.or(a.summary.margin).unwrap_or(DEFAULT_MARGIN);
     let pair = b.first_pair();
     let primary = b.primary();
-    let mut cells: Vec<(CellChange, Option<Difference>)> = both
+    let mut cells: Vec<(CellChange, Option<Difference>)> = b
+        .summary
+        .cells
         .par_iter()
-        .map(|(cell_a, cell_b)| {
+        .filter(|cell| !redefined.contains(&cell.scorer))
+        .filter_map(|cell_b| {
+            let cell_a = *of_a.get(&key(cell_b))?;
             let planned = cell_b.control.is_none()
                 && cell_b.scorer == primary
                 && (cell_b.explainer.as_str(), cell_b.simulator.as_str()) == pair;
-            change((a, cell_a), (b, cell_b), if planned { Family::Primary } else { Family::Exploratory })
+            let family = if planned { Family::Primary } else { Family::Exploratory };
+            Some(change((a, cell_a), (b, cell_b), family))
         })
         .collect();
-    let known: Vec<(Family, &Difference)> = cells
-        .iter()
-        .filter_map(|(cell, difference)| difference.as_ref().map(|difference| (cell.family, difference)))
-        .collect();
-    let mut judged = stats::judge(&known, margin).into_iter();
-    for (cell, difference) in &mut cells {
-        if let Some(judgement) = difference.as_ref().and_then(|_| judged.next()) {
-            cell.p_adjusted = judgement.p_adjusted;
-            cell.verdict = Some(judgement.verdict);
-        }
-    }
+    judge(&mut cells, margin);
     Ok(Comparison {
         a: a.folder.display().to_string(),
         b: b.folder.display().to_string(),
@@ -164,6 +158,18 @@ pub fn compare(a: &RunFolder, b: &RunFolder) -> Result<Comparison, GateError> {
     })
 }
 
+/// Fills in adjusted p-values and verdicts.
+fn judge(cells: &mut [(CellChange, Option<Difference>)], margin: f64) {
+    let known: Vec<(Family, &Difference)> =
+        cells.iter().filter_map(|(cell, difference)| Some((cell.family, difference.as_ref()?))).collect();
+    let judgements = stats::judge(&known, margin);
+    let with_difference = cells.iter_mut().filter(|(_, difference)| difference.is_some());
+    for ((cell, _), judgement) in with_difference.zip(judgements) {
+        cell.p_adjusted = judgement.p_adjusted;
+        cell.verdict = Some(judgement.verdict);
+    }
+}
+
 type CellKey<'a> = [&'a str; 7];
 
 fn key(cell: &Cell) -> CellKey<'_> {
@@ -171,21 +177,21 @@ fn key(cell: &Cell) -> CellKey<'_> {
     [&cell.hook, &cell.method, &cell.protocol, &cell.explainer, &cell.simulator, control, &cell.scorer]
 }
 
-/// Methods, explainers and scorers that one run alone has, each said once.
-fn alone(cells: &[Cell], other: &HashMap<CellKey<'_>, &Cell>, which: &str) -> Vec<String> {
-    let mut said: Vec<String> = Vec::new();
+/// Hook points, methods, explainers and so on that only one run has.
+fn only_in(cells: &[Cell], other: &HashMap<CellKey<'_>, &Cell>, which: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
     for (what, place) in
         [("hook point", 0), ("method", 1), ("protocol", 2), ("explainer", 3), ("control", 5), ("scorer", 6)]
     {
         for cell in cells {
             let name = key(cell)[place];
-            let line = format!("{what} {name}: in the {which} run alone");
-            if !name.is_empty() && !said.contains(&line) && !other.keys().any(|key| key[place] == name) {
-                said.push(line);
+            let line = format!("{what} {name}: only in the {which} run");
+            if !name.is_empty() && !found.contains(&line) && !other.keys().any(|key| key[place] == name) {
+                found.push(line);
             }
         }
     }
-    said
+    found
 }
 
 fn change(
@@ -194,28 +200,15 @@ fn change(
     family: Family,
 ) -> (CellChange, Option<Difference>) {
     let (scores_a, scores_b) = (a.scores(cell_a), b.scores(cell_b));
-    let dictionary = |run: &RunFolder, cell: &Cell| {
-        run.dictionary(&cell.hook, &cell.method, cell.control.as_deref()).map(str::to_string)
-    };
-    let same = dictionary(a, cell_a).is_some_and(|digest| dictionary(b, cell_b).as_ref() == Some(&digest));
+    let same = same_dictionary(a, b, &cell_b.hook, &cell_b.method, cell_b.control.as_deref());
     let pairs = if same { paired(&scores_a, &scores_b) } else { Vec::new() };
-    let (resamples, permutations) = if family == Family::Primary { PLANNED } else { EXPLORATORY };
-    let test = DifferenceTest {
-        bootstrap: Bootstrap {
-            method: IntervalMethod::Bca,
-            confidence: 0.95,
-            resamples,
-            seed: 0,
-            stream: format!("compare {}", key(cell_b).join("/")),
-        },
-        permutations,
-    };
-    let values = |scores: &[FeatureScore]| scores.iter().map(|score| score.score).collect::<Vec<f64>>();
-    // Two pairs are no sample: then the independent comparison says more.
+    let test = difference_test(cell_b, family);
+    // With one or two pairs, the comparison of independent samples says more.
     let (found, n_pairs) = if pairs.len() > 2 {
         let (of_a, of_b): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
         (test.paired(&of_b, &of_a), Some(pairs.len()))
     } else {
+        let values = |scores: &[FeatureScore]| scores.iter().map(|score| score.score).collect::<Vec<f64>>();
         (test.unpaired(&values(&scores_b), &values(&scores_a)), None)
     };
     let identical = n_pairs.is_some()
@@ -224,10 +217,6 @@ fn change(
         && pairs.iter().all(|(a, b)| a == b);
     let reason = found.as_ref().err().map(ToString::to_string);
     let found = found.ok();
-    let tally = |cell: &Cell| {
-        let tally = &cell.tally;
-        [tally.scored, tally.undefined, tally.failed, tally.skipped.values().sum()]
-    };
     let change = CellChange {
         hook: cell_b.hook.clone(),
         method: cell_b.method.clone(),
@@ -250,51 +239,64 @@ fn change(
         verdict: None,
         identical,
         reason,
-        tallies: [tally(cell_a), tally(cell_b)],
+        tallies: [cell_a, cell_b].map(|cell| {
+            let tally = &cell.tally;
+            [tally.scored, tally.undefined, tally.failed, tally.skipped.values().sum()]
+        }),
     };
     (change, found)
 }
 
-/// Scores of the features that both runs scored.
+fn difference_test(cell: &Cell, family: Family) -> DifferenceTest {
+    let (resamples, permutations) = if family == Family::Primary { PLANNED } else { EXPLORATORY };
+    let bootstrap = Bootstrap {
+        method: IntervalMethod::Bca,
+        confidence: 0.95,
+        resamples,
+        seed: 0,
+        stream: format!("compare {}", key(cell).join("/")),
+    };
+    DifferenceTest { bootstrap, permutations }
+}
+
+/// Whether both runs are known to have the same dictionary.
+fn same_dictionary(a: &RunFolder, b: &RunFolder, hook: &str, method: &str, control: Option<&str>) -> bool {
+    let digest = a.dictionary(hook, method, control);
+    digest.is_some() && digest == b.dictionary(hook, method, control)
+}
+
+/// Scores of the features that both runs scored, (first, second).
 fn paired(a: &[FeatureScore], b: &[FeatureScore]) -> Vec<(f64, f64)> {
     let of_b: HashMap<(Option<u32>, usize), f64> =
         b.iter().map(|score| ((score.training, score.feature), score.score)).collect();
     a.iter().filter_map(|score| Some((score.score, *of_b.get(&(score.training, score.feature))?))).collect()
 }
 
+/// Changes of the dictionaries that both runs have.
 fn quality(a: &RunFolder, b: &RunFolder) -> Vec<QualityChange> {
-    let of_a = |row: &QualityRow| {
-        let same = |other: &&QualityRow| {
-            (&other.hook, &other.method, &other.control) == (&row.hook, &row.method, &row.control)
-        };
-        a.summary.quality.iter().find(same)
-    };
-    let mut changes = Vec::new();
-    for row_b in &b.summary.quality {
-        let Some(row_a) = of_a(row_b) else { continue };
-        let columns = QUALITY_COLUMNS.into_iter();
-        let values = columns
+    let change = |row_b: &QualityRow| {
+        let QualityRow { hook, method, control, .. } = row_b;
+        let same = |row: &&QualityRow| (&row.hook, &row.method, &row.control) == (hook, method, control);
+        let row_a = a.summary.quality.iter().find(same)?;
+        let values = QUALITY_COLUMNS
+            .into_iter()
             .map(|(name, value)| (name, [value(row_a), value(row_b)]))
             .filter(|(_, values)| values.iter().any(Option::is_some))
             .collect();
-        let dictionary = |run: &RunFolder| {
-            run.dictionary(&row_b.hook, &row_b.method, row_b.control.as_deref()).map(str::to_string)
-        };
-        changes.push(QualityChange {
-            hook: row_b.hook.clone(),
-            method: row_b.method.clone(),
-            control: row_b.control.clone(),
-            same_dictionary: dictionary(a).is_some_and(|digest| dictionary(b).as_ref() == Some(&digest)),
+        Some(QualityChange {
+            hook: hook.clone(),
+            method: method.clone(),
+            control: control.clone(),
+            same_dictionary: same_dictionary(a, b, hook, method, control.as_deref()),
             values,
-        });
-    }
-    changes
+        })
+    };
+    b.summary.quality.iter().filter_map(change).collect()
 }
 
-/// A column of the quality table as a number.
 type Column = fn(&QualityRow) -> Option<f64>;
 
-/// Columns compared.
+/// Columns of the quality table that are compared.
 const QUALITY_COLUMNS: [(&str, Column); 6] = [
     ("l0", |row| row.l0),
     ("fvu", |row| row.fvu),

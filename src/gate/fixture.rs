@@ -9,7 +9,7 @@ use super::RunFolder;
 use crate::base::{Stream, Tally, write_atomic};
 use crate::report::{Cell, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary};
 
-/// What a made-up run is.
+/// Properties of a made-up run.
 #[derive(Clone)]
 pub struct MadeRun {
     pub seed: u64,
@@ -18,7 +18,7 @@ pub struct MadeRun {
     pub features: usize,
     pub simulator: &'static str,
     pub cpu: &'static str,
-    /// By `HOOK/METHOD`; a seed has its own unless told otherwise.
+    /// Seed of the dictionaries; by default the run's seed.
     pub dictionary_seed: u64,
     /// Added to every score of a method.
     pub shift: BTreeMap<&'static str, f64>,
@@ -47,7 +47,7 @@ impl MadeRun {
         }
     }
 
-    /// Writes the folder and reads it as a comparison does.
+    /// Writes the folder and reads it.
     pub fn read(&self, below: &Path) -> RunFolder {
         RunFolder::read(&self.write(below)).expect("a run folder")
     }

@@ -1,4 +1,4 @@
-//! What went into a run, and what of it differs between two.
+//! The inputs of a run, and their differences between two runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::run_folder::{RunFacts, RunFolder};
 
-/// Fields of a suite that decide no number, or that only choose the seed.
+/// Fields of a suite that change no number, and the seed.
 const NOT_COMPARED: [&str; 3] = ["seed", "limits", "name"];
 
 /// Longest value shown, in characters.
@@ -17,11 +17,11 @@ const SHOWN: usize = 60;
 /// One input that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InputChange {
-    /// Which: `model`, `suite.methods.topk.steps`, `metric top_and_random`.
+    /// Name of the input: `model`, `suite.methods.topk.steps`, `metric top_and_random`.
     pub input: String,
-    /// What it was.
+    /// Value in the first run.
     pub before: String,
-    /// What it is.
+    /// Value in the second run.
     pub after: String,
 }
 
@@ -31,58 +31,55 @@ impl std::fmt::Display for InputChange {
     }
 }
 
-/// Everything that went into a run, by name: what two runs must have in common for a difference to be the code's.
+/// All inputs of a run. If they are equal, a difference between two runs comes from the code.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Inputs {
-    /// Version of the program.
     pub version: String,
     /// Digest of the model.
     pub model: String,
-    /// Digest of the text's tokens by seed: an embedded text is drawn anew with each.
+    /// Digest of the corpus tokens, by seed: a generated corpus differs between seeds.
     pub corpus: BTreeMap<u64, String>,
-    /// Fields of the resolved suite, flat, seed and limits left out.
+    /// Fields of the resolved suite by path, without seed, limits and name.
     pub suite: BTreeMap<String, String>,
-    /// Version of each definition behind a number.
+    /// Version of each metric's definition.
     pub metric_versions: BTreeMap<String, u32>,
-    /// Version of every question that language models were asked.
+    /// Version of every prompt.
     pub prompts: BTreeMap<String, String>,
-    /// Processor.
     pub cpu: String,
     /// Widest vector instructions used.
     pub instruction_set: String,
-    /// Where models ran and autoencoders were trained.
-    #[serde(default = "main_memory")]
+    /// Device of models and of training.
+    #[serde(default = "default_device")]
     pub device: String,
-    /// Threads: they change no number, but the time.
+    /// Threads. They change the time, but no number.
     pub threads: usize,
 }
 
-/// Where runs were made that do not say where.
-fn main_memory() -> String {
+/// Device of a run that does not record one.
+fn default_device() -> String {
     "cpu".into()
 }
 
 impl Inputs {
-    /// Those of a run.
     pub fn of(facts: &RunFacts) -> Self {
         let mut suite = BTreeMap::new();
         flatten("", &facts.suite, &mut suite);
         suite.retain(|field, _| !NOT_COMPARED.contains(&field.split('.').next().unwrap_or_default()));
         Self {
             version: facts.version.clone(),
-            model: facts.subject.weights_digest.clone(),
+            model: facts.subject.digest.clone(),
             corpus: BTreeMap::from([(facts.seed, facts.corpus.digest.clone())]),
             suite,
             metric_versions: facts.metric_versions.clone(),
             prompts: facts.prompts.iter().map(|(name, digest)| (name.clone(), shown(digest))).collect(),
             cpu: facts.machine.cpu.clone().unwrap_or_default(),
             instruction_set: facts.machine.instruction_set.clone(),
-            device: facts.machine.device.clone().unwrap_or_else(main_memory),
+            device: facts.machine.device.clone().unwrap_or_else(default_device),
             threads: facts.machine.threads,
         }
     }
 
-    /// What differs, the model first. Texts are compared where both runs have one of a common seed.
+    /// The inputs that differ, the model first. Corpora are compared for common seeds.
     pub fn changes(&self, after: &Self) -> Vec<InputChange> {
         let mut changes = Vec::new();
         let mut note = |input: String, before: &str, after: &str| {
@@ -96,28 +93,21 @@ impl Inputs {
                 note(format!("text (seed {seed})"), before, digest);
             }
         }
-        let both = |before: &BTreeMap<String, String>,
-                    after: &BTreeMap<String, String>|
-         -> BTreeSet<String> { before.keys().chain(after.keys()).cloned().collect() };
-        let of = |map: &BTreeMap<String, String>, key: &str| {
-            map.get(key).map_or("not there".into(), String::clone)
+        let versions = |of: &Self| -> BTreeMap<String, String> {
+            let versions = of.metric_versions.iter();
+            versions.map(|(name, version)| (name.clone(), format!("version {version}"))).collect()
         };
-        for field in both(&self.suite, &after.suite) {
-            note(format!("suite.{field}"), &of(&self.suite, &field), &of(&after.suite, &field));
-        }
-        for name in both(&self.prompts, &after.prompts) {
-            note(format!("prompt {name}"), &of(&self.prompts, &name), &of(&after.prompts, &name));
-        }
-        let metrics: BTreeSet<&String> =
-            self.metric_versions.keys().chain(after.metric_versions.keys()).collect();
-        let version = |inputs: &Self, metric: &str| {
-            inputs
-                .metric_versions
-                .get(metric)
-                .map_or("not there".into(), |version| format!("version {version}"))
-        };
-        for metric in metrics {
-            note(format!("metric {metric}"), &version(self, metric), &version(after, metric));
+        for (prefix, before, after) in [
+            ("suite.", self.suite.clone(), after.suite.clone()),
+            ("prompt ", self.prompts.clone(), after.prompts.clone()),
+            ("metric ", versions(self), versions(after)),
+        ] {
+            let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+            for name in names {
+                let [before, after] =
+                    [&before, &after].map(|map| map.get(name).map_or("not there", String::as_str));
+                note(format!("{prefix}{name}"), before, after);
+            }
         }
         note("program".into(), &self.version, &after.version);
         note("processor".into(), &self.cpu, &after.cpu);
@@ -127,33 +117,28 @@ impl Inputs {
         changes
     }
 
-    /// Whether both were made on the same kind of machine: on another, sums round differently and training goes another
-    /// way, as with another seed.
+    /// Whether both ran on the same kind of machine. On another kind, sums round differently, so training diverges
+    /// as it would with another seed.
     pub fn same_machine(&self, other: &Self) -> bool {
-        let kind = |of: &Self| (of.cpu.clone(), of.instruction_set.clone(), of.device.clone());
-        kind(self) == kind(other)
+        self.cpu == other.cpu && self.instruction_set == other.instruction_set && self.device == other.device
     }
 
-    /// Scorers whose definition differs.
+    /// Metrics that both have with different definitions.
     pub fn redefined(&self, other: &Self) -> BTreeSet<String> {
-        let differs = |metric: &&String| match (
-            self.metric_versions.get(*metric),
-            other.metric_versions.get(*metric),
-        ) {
-            (Some(a), Some(b)) => a != b,
-            _ => false,
+        let differs = |(name, version): &(&String, &u32)| {
+            other.metric_versions.get(*name).is_some_and(|v| v != *version)
         };
-        self.metric_versions.keys().filter(differs).cloned().collect()
+        self.metric_versions.iter().filter(differs).map(|(name, _)| name.clone()).collect()
     }
 }
 
-/// Who explained and simulated under which protocol, of every cell of a run that is no control.
+/// [protocol, explainer, simulator] of every cell that is not a control.
 fn kinds(run: &RunFolder) -> BTreeSet<[&str; 3]> {
     let real = run.summary.cells.iter().filter(|cell| cell.control.is_none());
     real.map(|cell| [cell.protocol.as_str(), cell.explainer.as_str(), cell.simulator.as_str()]).collect()
 }
 
-/// Why two runs have no cell in common that may be compared; empty where they have one.
+/// Why no cell of two runs may be compared; empty if one may.
 pub fn incomparable(a: &RunFolder, b: &RunFolder) -> Vec<String> {
     let (kinds_a, kinds_b) = (kinds(a), kinds(b));
     if kinds_a.is_empty() || kinds_b.is_empty() {
@@ -165,12 +150,13 @@ pub fn incomparable(a: &RunFolder, b: &RunFolder) -> Vec<String> {
     }
     let mut why = Vec::new();
     for (place, what) in ["protocol", "explainer", "simulator"].into_iter().enumerate() {
-        let names = |kinds: &BTreeSet<[&str; 3]>| {
-            kinds.iter().map(|kind| kind[place].to_string()).collect::<BTreeSet<String>>()
+        let names = |kinds: &BTreeSet<[&str; 3]>| -> BTreeSet<String> {
+            kinds.iter().map(|kind| format!("`{}`", kind[place])).collect()
         };
         let (in_a, in_b) = (names(&kinds_a), names(&kinds_b));
         if in_a.is_disjoint(&in_b) {
-            why.push(format!("{what} {} and {what} {}", list(&in_a), list(&in_b)));
+            let list = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
+            why.push(format!("{what} {} and {what} {}", list(in_a), list(in_b)));
         }
     }
     if why.is_empty() {
@@ -179,21 +165,14 @@ pub fn incomparable(a: &RunFolder, b: &RunFolder) -> Vec<String> {
     why
 }
 
-fn list(names: &BTreeSet<String>) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// A field per leaf. Entries of a list that have a name stand under it, so that adding one moves no other.
+/// One field per leaf. An entry of a list goes by its `name`, so that adding an entry renames no other.
 fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, String>) {
     let below = |key: &str| if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") };
     match value {
         Value::Object(map) => map.iter().for_each(|(key, value)| flatten(&below(key), value, into)),
         Value::Array(items) if items.iter().any(Value::is_object) => {
             for (place, item) in items.iter().enumerate() {
-                let name = item
-                    .get("name")
-                    .and_then(Value::as_str)
-                    .map_or_else(|| place.to_string(), str::to_string);
+                let name = item["name"].as_str().map_or_else(|| place.to_string(), str::to_string);
                 flatten(&below(&name), item, into);
             }
         }

@@ -1,58 +1,57 @@
-//! A gate report as JUnit XML, which most systems of continuous integration show.
+//! A gate report as JUnit XML, which most CI systems display.
 
 use super::regress::GateReport;
 use super::text::line_text;
 use crate::report::xml;
 use crate::stats::RunVerdict;
 
-/// One test suite per group, one test case per quantity; what does not gate is left out.
+/// Counts of tests, failures and skipped tests.
+type Counts = [usize; 3];
+
+fn counts([tests, failures, skipped]: Counts) -> String {
+    format!("tests=\"{tests}\" failures=\"{failures}\" skipped=\"{skipped}\"")
+}
+
+fn case(class: &str, name: &str, outcome: &str) -> String {
+    format!("    <testcase classname=\"{}\" name=\"{}\">{outcome}</testcase>\n", xml(class), xml(name))
+}
+
+fn failure(kind: &str, message: &str) -> String {
+    format!("<failure type=\"{kind}\" message=\"{}\"/>", xml(message))
+}
+
+/// One test suite per group that gates, one test case per quantity.
 pub fn junit_xml(report: &GateReport) -> String {
-    let mut suites = String::new();
-    let (mut tests, mut failures, mut skipped) = (0, 0, 0);
+    let mut suites: Vec<(&str, String, Counts)> = Vec::new();
     for group in report.groups.iter().filter(|group| group.gates) {
         let mut cases = String::new();
-        let worse = group.failures().count();
         for line in &group.lines {
-            let name = xml(&format!("{} {}", line.subject, line.quantity));
-            let says = xml(&line_text(group, line));
+            let text = line_text(group, line);
             let outcome = match line.change.verdict {
-                RunVerdict::Worse => format!("<failure type=\"worse\" message=\"{says}\"/>"),
-                _ => format!("<system-out>{says}</system-out>"),
+                RunVerdict::Worse => failure("worse", &text),
+                _ => format!("<system-out>{}</system-out>", xml(&text)),
             };
-            cases.push_str(&format!(
-                "    <testcase classname=\"{}\" name=\"{name}\">{outcome}</testcase>\n",
-                xml(group.name)
-            ));
+            cases.push_str(&case(group.name, &format!("{} {}", line.subject, line.quantity), &outcome));
         }
-        for why in &group.not_tested {
-            cases.push_str(&format!(
-                "    <testcase classname=\"{}\" name=\"{}\"><skipped/></testcase>\n",
-                xml(group.name),
-                xml(why)
-            ));
-        }
-        let (n, left_out) = (group.lines.len() + group.not_tested.len(), group.not_tested.len());
-        suites.push_str(&format!(
-            "  <testsuite name=\"{}\" tests=\"{n}\" failures=\"{worse}\" skipped=\"{left_out}\">\n{cases}  </testsuite>\n",
-            xml(group.name)
-        ));
-        (tests, failures, skipped) = (tests + n, failures + worse, skipped + left_out);
+        cases.extend(group.not_tested.iter().map(|why| case(group.name, why, "<skipped/>")));
+        let skipped = group.not_tested.len();
+        suites.push((group.name, cases, [group.lines.len() + skipped, group.failures().count(), skipped]));
     }
     if !report.missing.is_empty() {
+        let cases = report.missing.iter().map(|cell| case("missing", cell, &failure("missing", cell)));
         let n = report.missing.len();
-        let cases: String = report
-            .missing
-            .iter()
-            .map(|missing| {
-                let says = xml(missing);
-                format!("    <testcase classname=\"missing\" name=\"{says}\"><failure type=\"missing\" message=\"{says}\"/></testcase>\n")
-            })
-            .collect();
-        suites.push_str(&format!("  <testsuite name=\"missing\" tests=\"{n}\" failures=\"{n}\" skipped=\"0\">\n{cases}  </testsuite>\n"));
-        (tests, failures) = (tests + n, failures + n);
+        suites.push(("missing", cases.collect(), [n, n, 0]));
     }
+    let total = [0, 1, 2].map(|place| suites.iter().map(|(_, _, counts)| counts[place]).sum());
+    let suites: String = suites
+        .into_iter()
+        .map(|(name, cases, of_suite)| {
+            format!("  <testsuite name=\"{}\" {}>\n{cases}  </testsuite>\n", xml(name), counts(of_suite))
+        })
+        .collect();
     format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"{}\" tests=\"{tests}\" failures=\"{failures}\" skipped=\"{skipped}\">\n{suites}</testsuites>\n",
-        xml(&format!("autointerp regress {}", report.suite))
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"{}\" {}>\n{suites}</testsuites>\n",
+        xml(&format!("autointerp regress {}", report.suite)),
+        counts(total)
     )
 }

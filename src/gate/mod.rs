@@ -1,14 +1,14 @@
-//! Two runs compared, and a nightly run held against accepted ones.
+//! Compares two runs, and tests a nightly run against accepted runs.
 //!
-//! In: run folders (`summary.json`, `scores.jsonl`, `manifest.json`), the file that `accept` wrote.
-//! Out: differences with intervals and verdicts; what became worse; the same as text, Markdown, JUnit XML.
-//! Never: needs a model, a key or the network; compares what is not comparable; blames the code for what changed in the
-//! inputs.
+//! In: run folders (`summary.json`, `scores.jsonl`, `manifest.json`), the accepted file.
+//! Out: differences with intervals and verdicts, as text, Markdown and JUnit XML.
+//! Never: needs a model, a key or the network; compares numbers of different kinds; hides that inputs differ.
 
 mod accepted;
 mod compare;
 mod inputs;
 mod junit;
+mod quantities;
 mod regress;
 mod run_folder;
 mod series;
@@ -42,18 +42,18 @@ pub enum GateError {
     /// A run folder's results could not be read.
     #[error(transparent)]
     Report(#[from] ReportError),
-    /// A file is not the JSON that it should be.
+    /// A file with the wrong JSON.
     #[error("read `{}`: not {expected}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// What it should be.
+        /// Expected content.
         expected: &'static str,
-        /// What the parser says.
+        /// The parser's error.
         #[source]
         source: serde_json::Error,
     },
-    /// A folder without the file that a comparison needs.
+    /// A run folder without a required file.
     #[error("no `{file}` in `{}`: expected the folder of a finished run", folder.display())]
     Unfinished {
         /// The folder.
@@ -61,34 +61,36 @@ pub enum GateError {
         /// The file.
         file: &'static str,
     },
-    /// Accepted results of another schema.
+    /// An accepted file of another schema.
     #[error("read `{}`: schema {found}, this version reads {ACCEPTED_SCHEMA}: accept runs again with this version", path.display())]
     Schema {
         /// The file.
         path: PathBuf,
-        /// The number found.
+        /// Its schema number.
         found: u64,
     },
-    /// Numbers of different kinds.
-    #[error("{a} and {b} are not comparable: {}", why.join("; "))]
+    /// Runs whose numbers are of different kinds, or whose inputs differ in more than the seed.
+    #[error("{a} and {b} are not {expected}: {}", why.join("; "))]
     NotComparable {
         /// The first.
         a: String,
         /// The second.
         b: String,
+        /// What the runs should be.
+        expected: &'static str,
         /// Every reason.
         why: Vec<String>,
     },
-    /// Fewer runs than the variance between runs needs.
+    /// Too few runs to estimate the variance between runs.
     #[error(
-        "{got} runs to accept, expected at least {LEAST_RUNS} of one suite with different seeds (`run SUITE --seed N --out DIR`): the gate measures the variance between runs from them"
+        "{got} runs to accept, expected at least {MIN_RUNS} of one suite with different seeds (`run SUITE --seed N --out DIR`): the gate measures the variance between runs from them"
     )]
     TooFewRuns {
-        /// How many were given.
+        /// Number of runs given.
         got: usize,
     },
-    /// Two runs that say nothing about the variance between runs.
-    #[error("`{}` and `{}` both have seed {seed}: the runs to accept must have different seeds, or the variance between them is none", a.display(), b.display())]
+    /// Two accepted runs with the same seed: they say nothing about the variance between runs.
+    #[error("`{}` and `{}` both have seed {seed}: accepted runs must have different seeds, so that they show the variance between runs", a.display(), b.display())]
     SameSeed {
         /// The first.
         a: PathBuf,
@@ -97,29 +99,19 @@ pub enum GateError {
         /// Their seed.
         seed: u64,
     },
-    /// Runs to accept that are not of one experiment.
-    #[error("`{}` and `{}` are not reseeded runs of one suite: {}", a.display(), b.display(), why.join("; "))]
-    NotReseeded {
-        /// The first.
-        a: PathBuf,
-        /// The other.
-        b: PathBuf,
-        /// What differs.
-        why: Vec<String>,
-    },
-    /// A result that cannot be written as JSON.
+    /// Accepted results that cannot be written as JSON.
     #[error("write accepted results as JSON")]
     Unwritable(#[source] serde_json::Error),
-    /// Numbers that statistics cannot use.
+    /// A statistic that is undefined.
     #[error("compare {what}")]
     Statistics {
-        /// Of what.
+        /// The quantity.
         what: String,
-        /// Why.
+        /// The reason.
         #[source]
         source: Undefined,
     },
 }
 
-/// Runs that `accept` takes at least.
-pub const LEAST_RUNS: usize = 5;
+/// Smallest number of runs to accept.
+pub const MIN_RUNS: usize = 5;

@@ -1,4 +1,4 @@
-//! A finished run as a comparison needs it.
+//! A finished run: the parts of a run folder that a comparison needs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -8,25 +8,25 @@ use serde_json::Value;
 
 use super::GateError;
 use crate::base::read;
-use crate::report::{Cell, FeatureLine, Summary, read_lines};
+use crate::report::{Cell, Family, FeatureLine, Summary, read_lines};
 
-/// Everything that a comparison needs of one run folder.
+/// A run folder.
 #[derive(Debug)]
 pub struct RunFolder {
-    /// Where it lies.
+    /// Path of the folder.
     pub folder: PathBuf,
     /// `summary.json`.
     pub summary: Summary,
-    /// What `manifest.json` says about inputs, machine and cost.
+    /// Inputs, machine and cost, from `manifest.json`.
     pub facts: RunFacts,
     /// Scores of single features by cell.
     features: HashMap<GroupKey, Vec<FeatureScores>>,
 }
 
-/// Where a cell's features are found: hook, method, protocol, explainer, simulator, control.
+/// Hook point, method, protocol, explainer, simulator, control.
 type GroupKey = [String; 6];
 
-/// The scores of one feature.
+/// The scores of one feature, by scorer.
 #[derive(Debug, Clone, PartialEq)]
 struct FeatureScores {
     training: Option<u32>,
@@ -37,7 +37,7 @@ struct FeatureScores {
 /// One feature's score under one scorer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FeatureScore {
-    /// Which training of the method, where there are several.
+    /// Training of the method, if there are several.
     pub training: Option<u32>,
     /// Index of the feature in its dictionary.
     pub feature: usize,
@@ -45,97 +45,68 @@ pub struct FeatureScore {
     pub score: f64,
 }
 
-/// The part of `manifest.json` that says what a run was.
+/// The part of `manifest.json` that comparisons use.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct RunFacts {
-    /// Version of the program.
     pub version: String,
-    /// Root of every seed stream.
     pub seed: u64,
     /// The suite with every default filled in.
     pub suite: Value,
-    /// The model.
-    pub subject: SubjectFacts,
-    /// The text.
-    pub corpus: CorpusFacts,
-    /// By `HOOK/ROW`, with the control's name behind it.
-    pub dictionaries: BTreeMap<String, DictionaryFacts>,
-    /// Version of each definition behind a number.
+    pub subject: DigestFacts,
+    pub corpus: DigestFacts,
+    /// By `HOOK/ROW`, with ` (CONTROL)` appended for a control.
+    pub dictionaries: BTreeMap<String, DigestFacts>,
+    /// Version of each metric's definition.
     pub metric_versions: BTreeMap<String, u32>,
-    /// Version of every question that language models were asked.
+    /// Version of every prompt.
     pub prompts: BTreeMap<String, Value>,
-    /// The machine.
     pub machine: MachineFacts,
-    /// Every stage, in order.
     pub stages: Vec<StageFacts>,
-    /// What language models were asked, by model.
+    /// Requests to language models, by model.
     pub llm_usage: BTreeMap<String, UsageFacts>,
 }
 
-/// The model of a run.
+/// The model, the corpus or a dictionary of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct SubjectFacts {
-    /// Its name.
-    pub name: String,
-    /// Digest of weights and configuration.
-    pub weights_digest: String,
-}
-
-/// The text of a run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct CorpusFacts {
-    /// Digest of both splits' tokens.
+pub struct DigestFacts {
+    #[serde(alias = "weights_digest")]
     pub digest: String,
 }
 
-/// A dictionary of a run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct DictionaryFacts {
-    /// Its digest.
-    pub digest: String,
-}
-
-/// The machine of a run.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct MachineFacts {
-    /// Processor.
     pub cpu: Option<String>,
     /// Widest vector instructions used.
     pub instruction_set: String,
-    /// Where models ran and autoencoders were trained.
+    /// Device of models and of training.
     pub device: Option<String>,
-    /// Threads.
     pub threads: usize,
-    /// Seconds that a fixed piece of arithmetic took in the same run.
+    /// Seconds of the calibration kernel, a fixed computation timed in every run.
     pub calibration_seconds: Option<f64>,
 }
 
-/// A stage of a run.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct StageFacts {
     /// Wall-clock seconds.
     pub seconds: f64,
-    /// Largest memory of the process at its end.
+    /// Peak memory of the process at the stage's end.
     pub peak_memory_bytes: Option<f64>,
-    /// Whether its result was there already.
+    /// Whether a stored result was used.
     pub reused: bool,
 }
 
-/// What a language model was asked.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct UsageFacts {
-    /// Requests that were answered by the endpoint.
+    /// Requests answered by the endpoint.
     pub requests: f64,
     /// Requests answered from the cache.
     pub cached: f64,
-    /// Cost of the former, where prices are known.
+    /// Cost of `requests`, if prices are known.
     pub dollars: Option<f64>,
 }
 
@@ -143,12 +114,8 @@ impl RunFolder {
     /// Reads a run folder.
     pub fn read(folder: &Path) -> Result<Self, GateError> {
         let present = |file: &'static str| {
-            let path = folder.join(file);
-            if path.exists() {
-                Ok(path)
-            } else {
-                Err(GateError::Unfinished { folder: folder.to_path_buf(), file })
-            }
+            let unfinished = || GateError::Unfinished { folder: folder.to_path_buf(), file };
+            Some(folder.join(file)).filter(|path| path.exists()).ok_or_else(unfinished)
         };
         let summary = Summary::read(&present("summary.json")?)?;
         let path = present("manifest.json")?;
@@ -161,18 +128,16 @@ impl RunFolder {
         Ok(Self { folder: folder.to_path_buf(), summary, facts, features })
     }
 
-    /// Scores of a cell's features that are in its mean, in the order of the file.
+    /// Scores of the features in a cell's mean, in the order of the file.
     pub fn scores(&self, cell: &Cell) -> Vec<FeatureScore> {
         let of_scorer = |feature: &FeatureScores| {
             let score = *feature.scores.get(&cell.scorer)?;
             Some(FeatureScore { training: feature.training, feature: feature.feature, score })
         };
-        self.features
-            .get(&group_key(cell))
-            .map_or(Vec::new(), |features| features.iter().filter_map(of_scorer).collect())
+        self.features.get(&group_key(cell)).into_iter().flatten().filter_map(of_scorer).collect()
     }
 
-    /// Digest of a cell's dictionary; none where a control's dictionary or a manifest does not tell.
+    /// Digest of a cell's dictionary, if the manifest has it. A control without its own dictionary uses the method's.
     pub fn dictionary(&self, hook: &str, method: &str, control: Option<&str>) -> Option<&str> {
         let plain = format!("{hook}/{method}");
         let controlled = control.map(|control| format!("{plain} ({control})"));
@@ -182,11 +147,9 @@ impl RunFolder {
         found.map(|dictionary| dictionary.digest.as_str()).filter(|digest| !digest.is_empty())
     }
 
-    /// The explainer and the simulator that the suite's own question is about: those of its planned comparisons, else
-    /// the first cell's.
+    /// Explainer and simulator of the suite's planned comparisons, else those of its first cell.
     pub fn first_pair(&self) -> (&str, &str) {
-        let planned =
-            self.summary.differences.iter().find(|row| row.family == crate::report::Family::Primary);
+        let planned = self.summary.differences.iter().find(|row| row.family == Family::Primary);
         let first = self.summary.cells.iter().find(|cell| cell.control.is_none());
         match (planned, first) {
             (Some(row), _) => (&row.explainer, &row.simulator),
@@ -195,7 +158,7 @@ impl RunFolder {
         }
     }
 
-    /// The scorer that the gate tests: the suite's primary one.
+    /// The suite's primary scorer.
     pub fn primary(&self) -> &str {
         self.summary.primary.as_deref().unwrap_or("top_and_random")
     }

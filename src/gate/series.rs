@@ -1,4 +1,4 @@
-//! The numbers of one run that a gate looks at.
+//! The numbers of one run that the gate tests. They are stored in the accepted file.
 
 use std::collections::BTreeMap;
 
@@ -10,66 +10,60 @@ use crate::stats::{mean, sd};
 /// The numbers of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunNumbers {
-    /// Digest of the resolved suite and inputs.
+    /// Digest of the resolved suite and its inputs.
     pub run: String,
-    /// Root of its seed streams.
+    /// The run's seed.
     pub seed: u64,
-    /// Questions put to language models, answered from the cache or not; none in an offline run.
+    /// Requests to language models, cached ones included; null in an offline run.
     pub questions: Option<f64>,
-    /// What they cost; none where prices are not known or answers came from the cache.
+    /// Their cost; null if prices are unknown or answers came from the cache.
     pub dollars: Option<f64>,
-    /// Seconds of all stages in units of the calibration kernel's of the same run; none where a stage was reused.
+    /// Seconds of all stages / seconds of the calibration kernel in the same run; null if a stage was reused.
     pub relative_seconds: Option<f64>,
-    /// Largest memory of the process; none where a stage was reused.
+    /// Peak memory of the process; null if a stage was reused.
     pub peak_memory_bytes: Option<f64>,
-    /// Scores under the suite's first explainer and simulator, controls left out.
+    /// Scores under the suite's own explainer and simulator, without controls.
     pub cells: Vec<CellNumbers>,
-    /// Dictionaries, controls left out.
+    /// Dictionaries, without controls.
     pub quality: Vec<QualityNumbers>,
 }
 
 /// One cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellNumbers {
-    /// Hook point.
     pub hook: String,
-    /// Method.
     pub method: String,
-    /// The score.
     pub scorer: String,
-    /// Mean over features; of several trainings, over trainings.
+    /// Mean over features; over trainings if there are several.
     pub mean: Option<f64>,
     /// Variance of `mean` within the run.
     pub variance: Option<f64>,
-    /// Features in it.
+    /// Number of features in the mean.
     pub n: usize,
     /// Features walked.
     pub walked: usize,
-    /// Of those, failed.
+    /// Features that failed.
     pub failed: usize,
-    /// Undefined, or with a constant prediction.
+    /// Features that are undefined or have a constant prediction.
     pub without_number: usize,
 }
 
 /// One dictionary; each field as in `summary.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QualityNumbers {
-    /// Hook point.
     pub hook: String,
-    /// Method.
     pub method: String,
     /// Mean number of active features.
     pub l0: Option<f64>,
     /// Fraction of variance unexplained.
     pub fvu: Option<f64>,
-    /// Against zero ablation.
+    /// Loss recovered against zero ablation.
     pub loss_recovered: Option<f64>,
     /// Dead features / features.
     pub dead_share: Option<f64>,
 }
 
 impl RunNumbers {
-    /// Those of a run.
     pub fn of(run: &RunFolder) -> Self {
         let (explainer, simulator) = run.first_pair();
         let real = run.summary.cells.iter().filter(|cell| {
@@ -93,10 +87,7 @@ impl RunNumbers {
             l0: row.l0,
             fvu: row.fvu,
             loss_recovered: row.loss_recovered_zero,
-            dead_share: row
-                .dead
-                .filter(|_| row.n_features > 0)
-                .map(|dead| dead as f64 / row.n_features as f64),
+            dead_share: row.dead.filter(|_| row.n_features > 0).map(|n| n as f64 / row.n_features as f64),
         });
         let usage = &run.facts.llm_usage;
         let questions: f64 = usage.values().map(|usage| usage.requests + usage.cached).sum();
@@ -105,6 +96,7 @@ impl RunNumbers {
         let stages = &run.facts.stages;
         let whole = !stages.is_empty() && stages.iter().all(|stage| !stage.reused);
         let seconds: f64 = stages.iter().map(|stage| stage.seconds).sum();
+        let peak = stages.iter().filter_map(|stage| stage.peak_memory_bytes).reduce(f64::max);
         let unit = run.facts.machine.calibration_seconds.filter(|unit| *unit > 0.0);
         Self {
             run: run.summary.run.clone(),
@@ -112,28 +104,22 @@ impl RunNumbers {
             questions: (questions > 0.0).then_some(questions),
             dollars: paid.filter(|paid| *paid > 0.0),
             relative_seconds: unit.filter(|_| whole).map(|unit| seconds / unit),
-            peak_memory_bytes: stages
-                .iter()
-                .filter_map(|stage| stage.peak_memory_bytes)
-                .reduce(f64::max)
-                .filter(|_| whole),
+            peak_memory_bytes: peak.filter(|_| whole),
             cells: cells.collect(),
             quality: quality.collect(),
         }
     }
 
-    /// The cell at a crossing.
     pub fn cell(&self, hook: &str, method: &str, scorer: &str) -> Option<&CellNumbers> {
         self.cells.iter().find(|cell| cell.hook == hook && cell.method == method && cell.scorer == scorer)
     }
 
-    /// The dictionary at a crossing.
     pub fn dictionary(&self, hook: &str, method: &str) -> Option<&QualityNumbers> {
         self.quality.iter().find(|row| row.hook == hook && row.method == method)
     }
 }
 
-/// s²/n; with several trainings the larger of that between trainings, over their number, and that over all features.
+/// s²/n over features. With several trainings: the larger of that and s²/n over the trainings' means.
 fn variance_of_mean(scores: &[FeatureScore]) -> Option<f64> {
     let of = |values: &[f64]| sd(values).ok().map(|sd| sd * sd / values.len() as f64);
     let mut trainings: BTreeMap<Option<u32>, Vec<f64>> = BTreeMap::new();

@@ -53,7 +53,7 @@ fn features_of_other_dictionaries_are_independent_samples() {
         assert!((cell.difference.expect("a difference") - expected).abs() < 1e-9);
         assert!(cell.p_adjusted.is_some());
     }
-    // The same dictionaries, though the scores are other ones: feature by feature.
+    // Equal dictionaries with other scores are compared feature by feature.
     let b = MadeRun { dictionary_seed: 1, ..b };
     let found = compare(&a.read(folder.path()), &b.read(folder.path())).expect("comparable");
     assert!(found.cells.iter().all(|cell| cell.n_pairs == Some(200) && !cell.identical));

@@ -1,31 +1,37 @@
-//! Comparisons and gate reports as text for a terminal and as Markdown for a job's summary.
+//! Comparisons and gate reports as terminal text and as Markdown.
+
+use std::ops::Range;
 
 use super::compare::{CellChange, Comparison, QualityChange};
+use super::inputs::InputChange;
+use super::quantities::distinct;
 use super::regress::{GateGroup, GateLine, GateReport};
 use crate::report::{Column, DASH, Grid, Look, fixed, markdown, p_value, visible, wrap};
 use crate::stats::Family;
 
-/// Exploratory cells are shown on a terminal for these scorers beside the primary one, unless all are asked for.
+/// The scorer shown beside the primary one without `--all`.
 const BESIDE_PRIMARY: &str = "beyond_token";
 
-/// Columns of a verdict that must be there beside the others, or it stands below its row.
-const VERDICT: usize = 18;
+/// Smallest width of the verdict column, in characters. With less, the verdict goes below its row.
+const VERDICT_WIDTH: usize = 18;
 
-/// A table for a terminal or for Markdown: heads, and whether numbers stand below them; the last column is text.
+/// A table for a terminal or for Markdown. The last column is text.
 struct Table {
-    heads: Vec<(&'static str, bool)>,
-    /// Columns that a narrow terminal loses, the first one first.
-    dropped_first: Vec<usize>,
+    heads: &'static [&'static str],
+    /// Columns of numbers.
+    numbers: Range<usize>,
+    /// Columns that a narrow terminal drops, in this order.
+    dropped_first: &'static [usize],
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     fn text(self, look: Look) -> String {
         let last = self.heads.len() - 1;
-        let column = |(nth, (head, is_number)): (usize, &(&str, bool))| {
-            let column = if *is_number { Column::number(head) } else { Column::text(head) };
+        let column = |(nth, head): (usize, &&str)| {
+            let column = if self.numbers.contains(&nth) { Column::number(head) } else { Column::text(head) };
             match self.dropped_first.iter().position(|dropped| *dropped == nth) {
-                _ if nth == last => column.folds(VERDICT),
+                _ if nth == last => column.folds(VERDICT_WIDTH),
                 Some(rank) => column.drops(rank as u32),
                 None => column,
             }
@@ -40,18 +46,21 @@ impl Table {
     }
 
     fn markdown(&self) -> String {
-        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let mut text = line(self.heads.iter().map(|(head, _)| head.to_string()).collect());
-        let rule = |(_, is_number): &(&str, bool)| if *is_number { "--:" } else { "---" }.to_string();
-        text.push_str(&line(self.heads.iter().map(rule).collect()));
-        self.rows
-            .iter()
-            .for_each(|row| text.push_str(&line(row.iter().map(|cell| markdown(cell)).collect())));
-        text
+        let heads = self.heads.iter().map(|head| head.to_string()).collect();
+        let rule = |nth| if self.numbers.contains(&nth) { "--:" } else { "---" }.to_string();
+        let rules = (0..self.heads.len()).map(rule).collect();
+        let rows = self.rows.iter().map(|row| row.iter().map(|cell| markdown(cell)).collect());
+        let lines = [heads, rules].into_iter().chain(rows);
+        lines.map(|cells: Vec<String>| format!("| {} |\n", cells.join(" | "))).collect()
     }
 }
 
-/// Running text in the width of a terminal; what follows the first line is indented.
+/// Appends one paragraph per line, each after `kind`.
+fn push_all(text: &mut String, kind: &str, lines: &[String], look: Look) {
+    text.extend(lines.iter().map(|line| paragraph(&format!("{kind} · {line}"), look)));
+}
+
+/// Running text, wrapped to the terminal. Lines after the first one are indented.
 fn paragraph(text: &str, look: Look) -> String {
     wrap(text, look.width.saturating_sub(2)).join("\n  ") + "\n"
 }
@@ -65,43 +74,30 @@ fn with_interval(change: f64, low: f64, high: f64) -> String {
     format!("{} [{}, {}]", signed(change), signed(low), signed(high))
 }
 
-/// A comparison for a terminal. Without `all`, the primary scorer and `beyond_token` of what is no control.
+/// A comparison for a terminal. Without `all`, only the primary scorer and `beyond_token`, without controls.
 pub fn comparison_text(comparison: &Comparison, all: bool, look: Look) -> String {
     let mut text = format!("{} → {}: differences are second minus first\n", comparison.a, comparison.b);
-    push_inputs(&mut text, &comparison.inputs.iter().map(ToString::to_string).collect::<Vec<_>>());
-    for line in &comparison.not_compared {
-        text.push_str(&paragraph(&format!("not compared · {line}"), look));
-    }
+    push_inputs(&mut text, &comparison.inputs);
+    push_all(&mut text, "not compared", &comparison.not_compared, look);
     let shown = |cell: &&CellChange| {
         let asked = cell.scorer == comparison.primary || cell.scorer == BESIDE_PRIMARY;
         all || (cell.control.is_none() && asked)
     };
-    let mut kinds: Vec<(&str, &str, &str, &str)> = Vec::new();
-    for cell in comparison.cells.iter().filter(shown) {
-        let kind =
-            (cell.scorer.as_str(), cell.explainer.as_str(), cell.simulator.as_str(), cell.protocol.as_str());
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
-        }
-    }
-    for (scorer, explainer, simulator, protocol) in kinds {
-        let of_kind = |cell: &&CellChange| {
-            (cell.scorer.as_str(), cell.explainer.as_str(), cell.simulator.as_str(), cell.protocol.as_str())
-                == (scorer, explainer, simulator, protocol)
-        };
-        let cells: Vec<&CellChange> = comparison.cells.iter().filter(shown).filter(of_kind).collect();
+    let kind = |cell: &CellChange| {
+        [&cell.scorer, &cell.explainer, &cell.simulator, &cell.protocol].map(String::clone)
+    };
+    for of_table in distinct(comparison.cells.iter().filter(shown).map(kind)) {
+        let cells: Vec<&CellChange> =
+            comparison.cells.iter().filter(shown).filter(|cell| kind(cell) == of_table).collect();
+        let [scorer, explainer, simulator, protocol] = of_table;
         let planned = cells.iter().filter(|cell| cell.family == Family::Primary).count();
         let family = match planned {
             0 => "exploratory: p is not adjusted".to_string(),
             n => format!("planned: p is adjusted over {n} cells (Holm)"),
         };
-        let who = if explainer == simulator {
-            explainer.to_string()
-        } else {
-            format!("{explainer} → {simulator}")
-        };
+        let pair = if explainer == simulator { explainer } else { format!("{explainer} → {simulator}") };
         text.push('\n');
-        text.push_str(&paragraph(&format!("{scorer} · {who} · {protocol} · {family}"), look));
+        text.push_str(&paragraph(&format!("{scorer} · {pair} · {protocol} · {family}"), look));
         text.push_str(&cell_table(&cells).text(look));
     }
     text.push('\n');
@@ -122,16 +118,14 @@ pub fn comparison_text(comparison: &Comparison, all: bool, look: Look) -> String
     text
 }
 
-fn push_inputs(text: &mut String, changes: &[String]) {
+fn push_inputs(text: &mut String, changes: &[InputChange]) {
     if changes.is_empty() {
-        text.push_str("inputs · nothing differs but, perhaps, the seed\n");
+        text.push_str("inputs · all equal, except possibly the seed\n");
         return;
     }
-    text.push_str("inputs that differ (look here before at the code):\n");
+    text.push_str("inputs that differ (check these before the code):\n");
     const SHOWN: usize = 12;
-    for change in changes.iter().take(SHOWN) {
-        text.push_str(&format!("  {}\n", visible(change)));
-    }
+    text.extend(changes.iter().take(SHOWN).map(|change| format!("  {}\n", visible(&change.to_string()))));
     if changes.len() > SHOWN {
         text.push_str(&format!("  … and {} more\n", changes.len() - SHOWN));
     }
@@ -165,17 +159,9 @@ fn cell_table(cells: &[&CellChange]) -> Table {
         ]
     });
     Table {
-        heads: vec![
-            ("hook point", false),
-            ("method", false),
-            ("first", true),
-            ("second", true),
-            ("difference [95 %]", true),
-            ("n", true),
-            ("p", true),
-            ("verdict", false),
-        ],
-        dropped_first: vec![2, 6, 3, 5],
+        heads: &["hook point", "method", "first", "second", "difference [95 %]", "n", "p", "verdict"],
+        numbers: 2..7,
+        dropped_first: &[2, 6, 3, 5],
         rows: rows.collect(),
     }
 }
@@ -199,21 +185,14 @@ fn quality_table(rows: &[QualityChange]) -> Table {
         ]
     });
     Table {
-        heads: vec![
-            ("hook point", false),
-            ("method", false),
-            ("L0", true),
-            ("FVU", true),
-            ("loss recovered", true),
-            ("dead", true),
-            ("dictionary", false),
-        ],
-        dropped_first: vec![5, 4],
+        heads: &["hook point", "method", "L0", "FVU", "loss recovered", "dead", "dictionary"],
+        numbers: 2..6,
+        dropped_first: &[5, 4],
         rows: lines.collect(),
     }
 }
 
-/// Numbers of a line in the form that people read: shares and scores as they are, ratios in percent.
+/// Numbers of a line as text: scores and shares as they are, ratios in percent.
 struct Shown {
     former: String,
     now: String,
@@ -235,27 +214,20 @@ impl Shown {
         }
         let percent = |log: f64| {
             let percent = 100.0 * log.exp_m1();
-            if percent.abs() < 1000.0 { format!("{percent:+.1} %") } else { format!("{:+.0} %", percent) }
+            if percent.abs() < 1000.0 { format!("{percent:+.1} %") } else { format!("{percent:+.0} %") }
         };
+        let [low, high] = [change.ci_low, change.ci_high].map(percent);
+        let sd = 100.0 * change.between_runs_sd.exp_m1();
         Self {
-            former: format!(
-                "{} ± {:.1} %",
-                quantity(change.former.exp()),
-                100.0 * change.between_runs_sd.exp_m1()
-            ),
+            former: format!("{} ± {sd:.1} %", quantity(change.former.exp())),
             now: quantity(change.now.exp()),
-            change: format!(
-                "{} [{}, {}]",
-                percent(change.change),
-                percent(change.ci_low),
-                percent(change.ci_high)
-            ),
+            change: format!("{} [{low}, {high}]", percent(change.change)),
             detectable: percent(change.smallest_detectable).trim_start_matches('+').to_string(),
         }
     }
 }
 
-/// A count or an amount of any size.
+/// A count or an amount, with a precision that fits its size.
 fn quantity(value: f64) -> String {
     if value >= 1e6 {
         format!("{:.1} M", value / 1e6)
@@ -266,15 +238,11 @@ fn quantity(value: f64) -> String {
     }
 }
 
-fn gate_table(lines: &[&GateLine], quantities: bool) -> Table {
+fn gate_table(lines: &[GateLine], quantities: bool) -> Table {
     let rows = lines.iter().map(|line| {
         let shown = Shown::of(line);
-        let name = match quantities {
-            true => format!("{} {}", line.subject, line.quantity),
-            false => line.subject.clone(),
-        };
         vec![
-            name,
+            if quantities { format!("{} {}", line.subject, line.quantity) } else { line.subject.clone() },
             shown.former,
             shown.now,
             shown.change,
@@ -284,21 +252,14 @@ fn gate_table(lines: &[&GateLine], quantities: bool) -> Table {
         ]
     });
     Table {
-        heads: vec![
-            ("quantity", false),
-            ("accepted ± sd", true),
-            ("now", true),
-            ("change [95 %]", true),
-            ("p", true),
-            ("would find", true),
-            ("verdict", false),
-        ],
-        dropped_first: vec![4, 2, 1],
+        heads: &["quantity", "accepted ± sd", "now", "change [95 %]", "p", "would find", "verdict"],
+        numbers: 1..6,
+        dropped_first: &[4, 2, 1],
         rows: rows.collect(),
     }
 }
 
-/// How a gate's level reads.
+/// What a worse line of the group means.
 fn level(group: &GateGroup) -> String {
     match group.gates {
         true => format!("gate: worse by chance in {} % of nights at most", percent_of(group.level)),
@@ -310,22 +271,21 @@ fn percent_of(share: f64) -> String {
     format!("{}", (share * 1000.0).round() / 10.0)
 }
 
-/// The verdict in a line.
+/// The gate's verdict in one line.
 fn headline(report: &GateReport) -> String {
-    let failures = report.failures();
     if report.passed {
         let tested: usize =
             report.groups.iter().filter(|group| group.gates).map(|group| group.lines.len()).sum();
         return format!("nothing is worse: {tested} quantities tested");
     }
-    let names: Vec<String> =
-        failures.iter().map(|(_, line)| format!("{} {}", line.subject, line.quantity)).collect();
+    const SHOWN: usize = 6;
+    let failures = report.failures();
+    let names = failures.iter().take(SHOWN).map(|(_, line)| format!("{} {}", line.subject, line.quantity));
     let mut parts = Vec::new();
-    if !names.is_empty() {
-        const SHOWN: usize = 6;
-        let more = names.len().saturating_sub(SHOWN);
+    if !failures.is_empty() {
+        let more = failures.len().saturating_sub(SHOWN);
         let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-        parts.push(format!("worse: {}{tail}", names[..names.len() - more].join(", ")));
+        parts.push(format!("worse: {}{tail}", names.collect::<Vec<_>>().join(", ")));
     }
     if !report.missing.is_empty() {
         parts.push(format!("missing: {} that every accepted run has", report.missing.len()));
@@ -333,7 +293,7 @@ fn headline(report: &GateReport) -> String {
     visible(&parts.join("; "))
 }
 
-/// What a worse line says of itself.
+/// A worse line with its numbers.
 fn failure_line(group: &GateGroup, line: &GateLine) -> String {
     let shown = Shown::of(line);
     let rests = match line.n_features {
@@ -353,7 +313,7 @@ fn failure_line(group: &GateGroup, line: &GateLine) -> String {
     ))
 }
 
-/// A gate report for a terminal. Without `all`, what fails the gate and what gates it; with it, the rest too.
+/// A gate report for a terminal. Without `all`, only the groups that can fail the gate.
 pub fn gate_text(report: &GateReport, all: bool, look: Look) -> String {
     let mut text = format!(
         "{} (suite {}, seed {}) against {}: {} accepted runs\n",
@@ -363,34 +323,27 @@ pub fn gate_text(report: &GateReport, all: bool, look: Look) -> String {
         report.against,
         report.n_runs
     );
-    push_inputs(&mut text, &report.inputs.iter().map(ToString::to_string).collect::<Vec<_>>());
-    for note in &report.notes {
-        text.push_str(&paragraph(&format!("note · {note}"), look));
-    }
+    push_inputs(&mut text, &report.inputs);
+    push_all(&mut text, "note", &report.notes, look);
     for group in report.groups.iter().filter(|group| all || group.gates) {
         text.push('\n');
         text.push_str(&paragraph(&format!("{} · {}; {}", group.name, group.what, level(group)), look));
-        let lines: Vec<&GateLine> = group.lines.iter().collect();
-        if !lines.is_empty() {
-            let several = lines.iter().any(|line| line.quantity != lines[0].quantity);
-            text.push_str(&gate_table(&lines, several || lines[0].subject == "run").text(look));
+        if let Some(first) = group.lines.first() {
+            let several = group.lines.iter().any(|line| line.quantity != first.quantity);
+            text.push_str(&gate_table(&group.lines, several || first.subject == "run").text(look));
         }
-        for why in &group.not_tested {
-            text.push_str(&paragraph(&format!("not tested · {why}"), look));
-        }
+        push_all(&mut text, "not tested", &group.not_tested, look);
     }
     text.push('\n');
-    for missing in &report.missing {
-        text.push_str(&paragraph(&format!("missing · {missing}"), look));
-    }
-    for (group, line) in report.failures() {
-        text.push_str(&paragraph(&format!("worse · {}", failure_line(group, line)), look));
-    }
+    push_all(&mut text, "missing", &report.missing, look);
+    let failures = report.failures();
+    let failures: Vec<String> = failures.iter().map(|(group, line)| failure_line(group, line)).collect();
+    push_all(&mut text, "worse", &failures, look);
     text.push_str(&paragraph(&headline(report), look));
     text
 }
 
-/// A gate report for the summary page of a job.
+/// A gate report as Markdown, for the summary page of a CI job.
 pub fn gate_markdown(report: &GateReport) -> String {
     let sign = if report.passed { "✅" } else { "❌" };
     let mut text = format!("## {sign} {}\n\n", markdown(&headline(report)));
@@ -403,18 +356,12 @@ pub fn gate_markdown(report: &GateReport) -> String {
         report.against.replace('`', "'")
     ));
     if !report.inputs.is_empty() {
-        text.push_str("**Inputs that differ** (look here before at the code):\n\n");
-        for change in &report.inputs {
-            text.push_str(&format!("- {}\n", markdown(&change.to_string())));
-        }
+        text.push_str("**Inputs that differ** (check these before the code):\n\n");
+        text.extend(report.inputs.iter().map(|change| format!("- {}\n", markdown(&change.to_string()))));
         text.push('\n');
     }
-    for note in &report.notes {
-        text.push_str(&format!("> {}\n\n", markdown(note)));
-    }
-    for missing in &report.missing {
-        text.push_str(&format!("- **missing**: {}\n", markdown(missing)));
-    }
+    text.extend(report.notes.iter().map(|note| format!("> {}\n\n", markdown(note))));
+    text.extend(report.missing.iter().map(|missing| format!("- **missing**: {}\n", markdown(missing))));
     for (group, line) in report.failures() {
         text.push_str(&format!("- **worse**: {}\n", markdown(&failure_line(group, line))));
     }
@@ -428,20 +375,17 @@ pub fn gate_markdown(report: &GateReport) -> String {
             markdown(&group.what),
             level(group)
         ));
-        let lines: Vec<&GateLine> = group.lines.iter().collect();
-        if !lines.is_empty() {
-            text.push_str(&gate_table(&lines, true).markdown());
+        if !group.lines.is_empty() {
+            text.push_str(&gate_table(&group.lines, true).markdown());
         }
-        for why in &group.not_tested {
-            text.push_str(&format!("\nNot tested: {}.\n", markdown(why)));
-        }
+        text.extend(group.not_tested.iter().map(|why| format!("\nNot tested: {}.\n", markdown(why))));
         text.push_str("\n</details>\n");
     }
     text.push_str("\n*Would find*: the smallest worsening that this test calls worse with probability 0.8. *No change detected* does not mean that there is none.\n");
     text
 }
 
-/// A line's verdict with what it rests on, for a machine-readable report.
+/// A line's verdict with its margin and numbers.
 pub(super) fn line_text(group: &GateGroup, line: &GateLine) -> String {
     let margin =
         if line.relative { format!("{} %", percent_of(line.margin)) } else { format!("{}", line.margin) };

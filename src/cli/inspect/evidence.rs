@@ -1,4 +1,4 @@
-//! The evidence of one feature: what it fires on, what was claimed, what was predicted.
+//! The evidence of one feature: fragments with activations, explanations, and simulated activations.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,23 +6,24 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::super::invalid_input;
 use super::parse_lines;
-use super::shading::{Reading, fragment, legend};
+use super::shading::{Row, fragment, legend};
 use crate::base::read;
 use crate::explain::catalog::ExplainerKind;
-use crate::report::{Look, ScoreLine, left, right, spelled, width, wrap, wrap_at_most};
+use crate::report::{Look, ScoreLine, fixed, left, right, spelled, width, wrap, wrap_at_most};
 use crate::run::RunError;
 
-/// Fragments shown of each list.
+/// Number of fragments shown from each list.
 const SHOWN_FRAGMENTS: usize = 4;
 
-/// Lines shown of a control's explanation.
+/// Number of lines shown of a control's explanation.
 const CONTROL_LINES: usize = 2;
 
-/// Strongest value of simulators that are language models.
-const TEN: f64 = 10.0;
+/// Largest activation on the scale of language models, 0 to 10.
+const LLM_SCALE: f64 = 10.0;
 
-/// What is read of a line of `records/HOOK/METHOD.jsonl`.
+/// The fields used of a line of `records/HOOK/METHOD.jsonl`.
 #[derive(Deserialize)]
 struct Record {
     feature: usize,
@@ -40,7 +41,7 @@ struct Fragment {
     activations: Vec<f64>,
 }
 
-/// What is read of a line of `simulations/HOOK/METHOD.jsonl`.
+/// The fields used of a line of `simulations/HOOK/METHOD.jsonl`.
 #[derive(Deserialize)]
 struct Simulated {
     feature: usize,
@@ -50,33 +51,33 @@ struct Simulated {
     predicted: Vec<Option<f64>>,
 }
 
-/// What `inspect RUN HOOK/METHOD/FEATURE --json` gives.
+/// Output of `inspect RUN HOOK/METHOD/FEATURE --json`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct FeatureEvidence<'a> {
     /// Hook point.
     pub hook: String,
-    /// Dictionary: its method, and which of several trainings.
+    /// Dictionary: its method, with the training if there are several.
     pub dictionary: String,
     /// Index of the feature.
     pub feature: usize,
-    /// Every line of `scores.jsonl` about it: each explainer, and the controls.
+    /// Every line of `scores.jsonl` about the feature: one per explainer and control.
     pub lines: Vec<&'a ScoreLine>,
-    /// What it fires on; null where it was not eligible.
+    /// Its activations; null if it has no record.
     pub fires: Option<Fires>,
 }
 
-/// What a feature fires on.
+/// Activations of a feature.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Fires {
-    /// Share of the evaluation tokens on which it fires.
+    /// Share of evaluation tokens on which it fires.
     pub density: f64,
-    /// Evaluation fragments in which it fires.
+    /// Number of evaluation fragments in which it fires.
     pub firing_fragments: usize,
     /// Its largest activation.
     pub max_activation: f64,
-    /// Fragments where it is strongest, those that were scored on first.
+    /// Fragments with the strongest activations. Scored fragments come first.
     pub top: Vec<Shown>,
-    /// Fragments drawn from all in which it fires, likewise.
+    /// Random fragments in which it fires. Scored fragments come first.
     pub random: Vec<Shown>,
 }
 
@@ -89,41 +90,36 @@ pub struct Shown {
     pub tokens: Vec<String>,
     /// Activation at each token.
     pub activations: Vec<f64>,
-    /// What was predicted, by explainer; none where the fragment was explained on and not scored.
+    /// Simulated activations by explainer; empty if the fragment was used for explaining.
     pub simulated: BTreeMap<String, Prediction>,
 }
 
-/// What was predicted for a fragment.
+/// Simulated activations of a fragment.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Prediction {
-    /// Who predicted.
+    /// Simulator.
     pub simulator: String,
-    /// Where the largest activation stands in this simulator's unit: that activation itself, or 10 where it speaks
-    /// of 0 to 10.
+    /// The feature's largest activation on the simulator's scale: the activation itself, or 10 for a language model.
     pub full_scale: f64,
-    /// One value per token; none where the simulator told none.
+    /// One value per token; null if the simulator gave none.
     pub predicted: Vec<Option<f64>>,
 }
 
 impl<'a> FeatureEvidence<'a> {
-    /// Reads what a run folder has of the feature of `line`; `lines` are all that `scores.jsonl` has.
+    /// Reads the feature of `line` from a run folder. `lines` are its lines of `scores.jsonl`.
     pub fn read(folder: &Path, line: &ScoreLine, lines: Vec<&'a ScoreLine>) -> Result<Self, RunError> {
         let dictionary = line.dictionary();
         let file = |kind: &str| folder.join(kind).join(&line.hook).join(format!("{dictionary}.jsonl"));
-        let records: Vec<Record> =
-            parse_lines(&file("records"), |record: &Record| record.feature == line.feature)?;
+        let records = parse_lines(&file("records"), |record: &Record| record.feature == line.feature)?;
+        let simulated =
+            || parse_lines(&file("simulations"), |other: &Simulated| other.feature == line.feature);
         let fires = match records.into_iter().next() {
+            Some(record) => Some(Fires::new(record, simulated()?, &token_texts(folder)?)),
             None => None,
-            Some(record) => {
-                let simulated =
-                    parse_lines(&file("simulations"), |other: &Simulated| other.feature == line.feature)?;
-                Some(Fires::new(record, simulated, &token_texts(folder)?))
-            }
         };
         Ok(Self { hook: line.hook.clone(), dictionary, feature: line.feature, lines, fires })
     }
 
-    /// The evidence as a person reads it.
     pub fn text(&self, look: Look) -> String {
         let title = format!("{} · {} · feature {}", self.hook, self.dictionary, self.feature);
         let mut text = format!("{}\n", look.bold(&spelled(&title)));
@@ -136,7 +132,7 @@ impl<'a> FeatureEvidence<'a> {
             fires.max_activation
         );
         text.push('\n');
-        wrap(&facts, look.width).iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        text.extend(wrap(&facts, look.width).iter().map(|line| format!("{line}\n")));
         text.push_str(&format!("{}\n", legend(fires.max_activation, look.ink)));
         let explainer = self.lines.first().map_or("", |line| line.explainer.as_str());
         for (name, list) in [("top", &fires.top), ("random", &fires.random)] {
@@ -148,60 +144,57 @@ impl<'a> FeatureEvidence<'a> {
     }
 }
 
-/// One explainer's claim with its scores, each with its reason where it has none.
+/// Appends one explanation with its scores. A missing score has its reason.
 fn push_scores(text: &mut String, line: &ScoreLine, look: Look) {
     let control = line.control.as_deref().map_or(String::new(), |name| format!(" (control: {name})"));
     text.push_str(&format!("\n{}\n", look.bold(&spelled(&format!("{}{control}", line.explainer)))));
     let claim = spelled(line.explanation.as_deref().unwrap_or("no explanation"));
     let most = if line.control.is_some() { CONTROL_LINES } else { usize::MAX };
-    for part in wrap_at_most(&claim, look.width.saturating_sub(2), most) {
-        text.push_str(&format!("  {part}\n"));
-    }
+    let parts = wrap_at_most(&claim, look.width.saturating_sub(2), most);
+    text.extend(parts.iter().map(|part| format!("  {part}\n")));
     let names = line.scores.keys().map(|name| width(&spelled(name))).max().unwrap_or(0);
     for (name, score) in &line.scores {
         let reason =
             line.score_reasons.get(name).map_or(String::new(), |reason| format!("  {}", spelled(reason)));
-        text.push_str(&format!(
-            "  {}{}{reason}\n",
-            left(&spelled(name), names),
-            right(&super::number(*score), 8)
-        ));
+        let (name, score) = (left(&spelled(name), names), right(&fixed(*score, 3), 8));
+        text.push_str(&format!("  {name}{score}{reason}\n"));
     }
-    if let Some(reason) = &line.reason {
-        text.push_str(&format!("  {}\n", spelled(reason)));
-    }
+    text.extend(line.reason.iter().map(|reason| format!("  {}\n", spelled(reason))));
 }
 
+/// Appends one fragment, shaded by true and by simulated activations.
 fn push_fragment(text: &mut String, list: &str, shown: &Shown, explainer: &str, largest: f64, look: Look) {
     let share = |value: &f64, of: f64| if of > 0.0 { (value / of).clamp(-1.0, 1.0) } else { 0.0 };
     let shares = shown.activations.iter().map(|value| share(value, largest)).collect();
-    let mut readings = vec![Reading { name: "true", shares }];
+    let mut rows = vec![Row { name: "true", shares }];
     let mut by = "explained on, not scored".to_string();
     if let Some(prediction) = shown.simulated.get(explainer) {
         let shares = prediction.predicted.iter();
         let shares = shares.map(|value| share(&value.unwrap_or(0.0), prediction.full_scale)).collect();
-        readings.push(Reading { name: "simul", shares });
+        rows.push(Row { name: "simul", shares });
         by = format!("simulated by {}", spelled(&prediction.simulator));
     }
     text.push_str(&format!("\n{}\n", look.dim(&format!("{list}, fragment {}, {by}", shown.fragment))));
     let tokens: Vec<&str> = shown.tokens.iter().map(String::as_str).collect();
-    text.push_str(&fragment(&tokens, &readings, look.width, look.ink));
+    text.push_str(&fragment(&tokens, &rows, look.width, look.ink));
 }
 
 impl Fires {
     fn new(record: Record, simulated: Vec<Simulated>, texts: &[String]) -> Self {
         let mut predictions: BTreeMap<usize, BTreeMap<String, Prediction>> = BTreeMap::new();
         for line in simulated {
-            let full_scale = if speaks_activations(&line.simulator) { record.max_activation } else { TEN };
+            let full_scale =
+                if predicts_activations(&line.simulator) { record.max_activation } else { LLM_SCALE };
             let prediction = Prediction { simulator: line.simulator, full_scale, predicted: line.predicted };
             predictions.entry(line.fragment).or_default().insert(line.explainer, prediction);
         }
-        // A protocol may have one fragment in both lists.
+        let token_text = |id: &u32| texts.get(*id as usize).cloned().unwrap_or_else(|| "?".into());
+        // Predictions are cloned: a fragment may be in both lists.
         let list = |fragments: Vec<Fragment>| -> Vec<Shown> {
             let shown = fragments.into_iter().map(|fragment| Shown {
                 simulated: predictions.get(&fragment.fragment).cloned().unwrap_or_default(),
                 fragment: fragment.fragment,
-                tokens: fragment.tokens.iter().map(|id| token_text(texts, *id)).collect(),
+                tokens: fragment.tokens.iter().map(token_text).collect(),
                 activations: fragment.activations,
             });
             let mut shown: Vec<Shown> = shown.collect();
@@ -218,17 +211,12 @@ impl Fires {
     }
 }
 
-/// Whether a simulator predicts activations as they are; language models speak of 0 to 10.
-fn speaks_activations(simulator: &str) -> bool {
+/// Whether a simulator predicts activations in their own unit. Language models use 0 to 10.
+fn predicts_activations(simulator: &str) -> bool {
     ExplainerKind::named(simulator).is_some_and(|kind| !kind.asks_model())
 }
 
-fn token_text(texts: &[String], id: u32) -> String {
-    texts.get(id as usize).cloned().unwrap_or_else(|| "?".into())
-}
-
-/// Text of every token id; a run folder has it beside the records.
 fn token_texts(folder: &Path) -> Result<Vec<String>, RunError> {
     let path = folder.join("records/tokens.json");
-    serde_json::from_slice(&read(&path)?).map_err(|error| RunError::Input { path, why: error.to_string() })
+    serde_json::from_slice(&read(&path)?).map_err(|error| invalid_input(&path, error.to_string()))
 }

@@ -1,33 +1,32 @@
-//! Tokens shaded by activation, on one scale for what is true and what was simulated.
+//! Tokens shaded by activation, true and simulated on one scale.
 //!
-//! Colours are of one hue: with the activation its purity rises, and the text on it is black. The steps are
-//! neither pale nor dark, so that the strongest stand out on a white terminal and on a black one. Without colours
-//! digits stand below the tokens.
+//! All colours have one hue; saturation rises with the activation, and the text is black. Lightness is medium, so
+//! strong activations stand out on white and on black terminals. Without colours, digits below the tokens give the
+//! activations.
 
 use crate::report::{Ink, left, spelled, width};
 
-/// Weakest and strongest colour; between them red, green and blue go evenly.
+/// Weakest and strongest colour, RGB. Colours between are interpolated linearly.
 const WEAK: [u8; 3] = [203, 190, 177];
 const STRONG: [u8; 3] = [255, 128, 0];
 
-/// The same in 256 colours, weakest first.
+/// The same from the 256-colour palette, weakest first.
 const PALETTE: [u8; 4] = [250, 180, 215, 208];
 
 /// Activations below this share of the largest are not shaded.
-const LEAST_SHARE: f64 = 0.05;
+const MIN_SHARE: f64 = 0.05;
 
-/// One reading of a fragment: its name and one value per token, as shares of the largest activation.
-pub struct Reading<'a> {
+/// One row of a fragment: true or simulated activations, as shares of the largest activation.
+pub struct Row<'a> {
     /// `true` or `simul`.
     pub name: &'a str,
-    /// At least −1 and at most 1; what is not positive is not shaded.
+    /// One value per token, in [−1, 1].
     pub shares: Vec<f64>,
 }
 
-/// Tokens of a fragment under one or more readings, each line of tokens followed by the same tokens in the next
-/// reading, in at most `columns` columns.
-pub fn fragment(tokens: &[&str], readings: &[Reading<'_>], columns: usize, ink: Ink) -> String {
-    let label = readings.iter().map(|reading| width(reading.name)).max().unwrap_or(0) + 4;
+/// Draws a fragment in at most `columns` columns. Every line of tokens is repeated for each row of activations.
+pub fn fragment(tokens: &[&str], rows: &[Row<'_>], columns: usize, ink: Ink) -> String {
+    let label = rows.iter().map(|activations| width(activations.name)).max().unwrap_or(0) + 4;
     let shown: Vec<String> = tokens.iter().map(|token| spelled(token)).collect();
     let mut text = String::new();
     for line in lines(&shown, columns.saturating_sub(label)) {
@@ -36,16 +35,16 @@ pub fn fragment(tokens: &[&str], readings: &[Reading<'_>], columns: usize, ink: 
             text.push_str(shown[line.clone()].concat().trim_end());
             text.push('\n');
         }
-        for reading in readings {
+        for activations in rows {
             let shaded: String = line
                 .clone()
                 .map(|nth| {
-                    let share = reading.shares.get(nth).copied().unwrap_or(0.0);
+                    let share = activations.shares.get(nth).copied().unwrap_or(0.0);
                     let token = &shown[nth];
                     if ink == Ink::None { digit(token, share) } else { colour(token, share, ink) }
                 })
                 .collect();
-            let row = format!("  {}  {shaded}", left(reading.name, label - 4));
+            let row = format!("  {}  {shaded}", left(activations.name, label - 4));
             text.push_str(if ink == Ink::None { row.trim_end() } else { &row });
             text.push('\n');
         }
@@ -53,7 +52,7 @@ pub fn fragment(tokens: &[&str], readings: &[Reading<'_>], columns: usize, ink: 
     text
 }
 
-/// Ranges of tokens that stand on one line; a token wider than a line has one to itself.
+/// Ranges of tokens that fit on one line. A token wider than a line has its own line.
 fn lines(shown: &[String], columns: usize) -> Vec<std::ops::Range<usize>> {
     let mut lines = Vec::new();
     let (mut start, mut used) = (0, 0);
@@ -68,21 +67,19 @@ fn lines(shown: &[String], columns: usize) -> Vec<std::ops::Range<usize>> {
     lines
 }
 
-/// The activation in ninths of the largest, where the token's text begins above.
+/// The activation in ninths of the largest, placed below the token's first visible character.
 fn digit(token: &str, share: f64) -> String {
     let blank = width(token) - width(token.trim_start());
     let mark =
-        if share >= LEAST_SHARE { format!("{:.0}", (share.min(1.0) * 9.0).max(1.0)) } else { " ".into() };
+        if share >= MIN_SHARE { format!("{:.0}", (share.min(1.0) * 9.0).max(1.0)) } else { " ".into() };
     let before = if blank < width(token) { blank } else { 0 };
     let placed = if width(token) == 0 { String::new() } else { format!("{}{mark}", " ".repeat(before)) };
     left(&placed, width(token))
 }
 
 fn colour(token: &str, share: f64, ink: Ink) -> String {
-    if share < LEAST_SHARE {
-        return token.to_string();
-    }
     match ink {
+        _ if share < MIN_SHARE => token.to_string(),
         Ink::None => token.to_string(),
         Ink::True => {
             let [red, green, blue] = rgb(share);
@@ -103,27 +100,25 @@ fn palette(share: f64) -> u8 {
     PALETTE[((share.clamp(0.0, 1.0) * steps).ceil() as usize).clamp(1, PALETTE.len()) - 1]
 }
 
-/// The scale in a line: what is weak and what is strong.
+/// The scale of activations, in one line.
 pub fn legend(largest: f64, ink: Ink) -> String {
-    match ink {
-        Ink::None => {
-            format!("9 is the largest activation, {largest:.3}; below a twentieth of it nothing is marked")
-        }
-        ink => {
-            let steps: String = (1..=5).map(|nth| colour("  ", f64::from(nth) / 5.0, ink)).collect();
-            format!("0 {steps} {largest:.3}, the largest activation")
-        }
+    if ink == Ink::None {
+        return format!(
+            "9 is the largest activation, {largest:.3}; activations below 1/20 of it have no mark"
+        );
     }
+    let steps: String = (1..=5).map(|nth| colour("  ", f64::from(nth) / 5.0, ink)).collect();
+    format!("0 {steps} {largest:.3}, the largest activation")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn readings() -> Vec<Reading<'static>> {
+    fn rows() -> Vec<Row<'static>> {
         vec![
-            Reading { name: "true", shares: vec![0.0, 1.0, 0.5, -0.4] },
-            Reading { name: "simul", shares: vec![0.04, 0.3, 0.0, 2.0] },
+            Row { name: "true", shares: vec![0.0, 1.0, 0.5, -0.4] },
+            Row { name: "simul", shares: vec![0.04, 0.3, 0.0, 2.0] },
         ]
     }
 
@@ -131,18 +126,18 @@ mod tests {
 
     #[test]
     fn without_colours_digits_stand_below_the_tokens() {
-        let text = fragment(&TOKENS, &readings(), 60, Ink::None);
+        let text = fragment(&TOKENS, &rows(), 60, Ink::None);
         let expected = "          old dog日本<U+001B>[2J↵\n  true        9  4\n  simul       3      9\n";
         assert_eq!(text, expected);
     }
 
     #[test]
-    fn lines_fit_and_both_readings_break_at_the_same_tokens() {
+    fn lines_fit_and_both_rows_break_at_the_same_tokens() {
         let tokens: Vec<&str> = TOKENS.into_iter().cycle().take(64).collect();
         let shares: Vec<f64> = (0..64).map(|nth| f64::from(nth) / 64.0).collect();
-        let readings = [Reading { name: "true", shares: shares.clone() }, Reading { name: "simul", shares }];
+        let rows = [Row { name: "true", shares: shares.clone() }, Row { name: "simul", shares }];
         for ink in [Ink::None, Ink::Palette, Ink::True] {
-            let text = fragment(&tokens, &readings, 80, ink);
+            let text = fragment(&tokens, &rows, 80, ink);
             let bare: Vec<String> = text.lines().map(without_colour).collect();
             assert!(bare.iter().all(|line| width(line) <= 80), "{text}");
             for pair in bare.chunks(if ink == Ink::None { 3 } else { 2 }) {

@@ -1,28 +1,29 @@
-/// Something that a piece of generated text is an instance of, such as `name.first_mention`.
+//! The concepts that generated text is labelled with.
+
+/// A ground-truth label of generated text, such as `name.first_mention`.
 ///
-/// There are two kinds. Concepts of the text ([`Concept::OF_TEXT`]) hold for [`Span`]s, whatever reads them;
-/// concepts of tokens ([`Concept::OF_TOKENS`]) also depend on where a tokenizer cuts, and
-/// [`super::label`] adds them.
+/// Concepts of the text ([`Concept::OF_TEXT`]) hold for [`Span`]s, for every tokenizer. Concepts of tokens
+/// ([`Concept::OF_TOKENS`]) also depend on where a tokenizer cuts; [`super::label`] adds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Concept(u8);
 
 impl Concept {
-    /// The stable name: lower case, parts joined by dots, general part first.
+    /// The stable name: lower case, parts joined by dots, the general part first.
     pub fn name(self) -> &'static str {
         WORDS[usize::from(self.0)].0
     }
 
-    /// What it means, as an explanation says it: "inside a quotation".
+    /// The meaning as an explanation words it: "inside a quotation".
     pub fn words(self) -> &'static str {
         WORDS[usize::from(self.0)].1
     }
 
-    /// Its place in [`Concept::all`].
+    /// Its index in [`Concept::all`].
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 
-    /// The concept at a place of [`Concept::all`], if there are so many.
+    /// The concept at an index of [`Concept::all`].
     pub fn at(index: usize) -> Option<Self> {
         u8::try_from(index).ok().filter(|_| index < WORDS.len()).map(Self)
     }
@@ -39,11 +40,11 @@ impl std::fmt::Display for Concept {
     }
 }
 
-/// The concepts that hold somewhere.
+/// A set of concepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ConceptSet(u128);
 
-// One bit each.
+// One bit per concept.
 const _: () = assert!(WORDS.len() <= 128);
 
 impl ConceptSet {
@@ -76,12 +77,12 @@ impl<'a> FromIterator<&'a Concept> for ConceptSet {
     }
 }
 
-/// A stretch of text and the concepts it instantiates. A word carries the space before it.
+/// A piece of text and its concepts. A word includes the space before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// The text; spans of a document joined together are its text.
+    /// The text. The spans of a document, joined, are its text.
     pub text: String,
-    /// Concepts of this stretch, each once, in no meaningful order.
+    /// Concepts of this piece, each once. The order has no meaning.
     pub concepts: Vec<Concept>,
 }
 

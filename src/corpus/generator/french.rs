@@ -1,89 +1,60 @@
 //! The second language: simple French with agreement of gender and number.
 
+use std::sync::LazyLock;
+
 use crate::base::Stream;
 
 use super::concept::Concept;
+use super::lexicon::{Templates, templates};
 use super::scene::Scene;
 
-/// Noun, true where feminine, plural.
-const NOUNS: &[(&str, bool, &str)] = &[
-    ("chat", false, "chats"),
-    ("chien", false, "chiens"),
-    ("livre", false, "livres"),
-    ("jardin", false, "jardins"),
-    ("pain", false, "pains"),
-    ("gâteau", false, "gâteaux"),
-    ("cheval", false, "chevaux"),
-    ("train", false, "trains"),
-    ("fromage", false, "fromages"),
-    ("vélo", false, "vélos"),
-    ("bateau", false, "bateaux"),
-    ("chapeau", false, "chapeaux"),
-    ("maison", true, "maisons"),
-    ("table", true, "tables"),
-    ("voiture", true, "voitures"),
-    ("fleur", true, "fleurs"),
-    ("chaise", true, "chaises"),
-    ("lettre", true, "lettres"),
-    ("porte", true, "portes"),
-    ("pomme", true, "pommes"),
-    ("rue", true, "rues"),
-    ("ville", true, "villes"),
-    ("robe", true, "robes"),
-    ("montagne", true, "montagnes"),
+/// Masculine nouns, then feminine ones; a noun is named by its index in both lists together.
+const MASCULINE: [&str; 12] = [
+    "chat", "chien", "livre", "jardin", "pain", "gâteau", "cheval", "train", "fromage", "vélo", "bateau",
+    "chapeau",
 ];
-/// Masculine and feminine forms; the plural adds `s`.
-const ADJECTIVES: &[(&str, &str)] = &[
-    ("petit", "petite"),
-    ("grand", "grande"),
-    ("noir", "noire"),
-    ("vert", "verte"),
-    ("rouge", "rouge"),
-    ("jeune", "jeune"),
-    ("joli", "jolie"),
-    ("froid", "froide"),
-    ("chaud", "chaude"),
-    ("rond", "ronde"),
-    ("fragile", "fragile"),
+const FEMININE: [&str; 12] = [
+    "maison", "table", "voiture", "fleur", "chaise", "lettre", "porte", "pomme", "rue", "ville", "robe",
+    "montagne",
 ];
+/// Masculine singular forms; the feminine ends in `e`, the plural adds `s`.
+const ADJECTIVES: [&str; 11] =
+    ["petit", "grand", "noir", "vert", "rouge", "jeune", "joli", "froid", "chaud", "rond", "fragile"];
 /// Stems of verbs in -er.
 const STEMS: &[&str] = &[
     "regard", "cherch", "trouv", "port", "dessin", "lav", "pouss", "aim", "montr", "donn", "gard", "détest",
 ];
-const PLACES: &[&str] = &[
-    "dans la cuisine",
-    "à la gare",
-    "près de la mer",
-    "sous la pluie",
-    "devant le musée",
-    "dans la forêt",
-    "chez le médecin",
-    "à la bibliothèque",
-    "au marché",
-    "derrière le pont",
-];
-const TIMES: &[&str] = &[
-    "Le matin",
-    "Le soir",
-    "Chaque lundi",
-    "Aujourd'hui",
-    "Demain",
-    "En hiver",
-    "En été",
-    "Souvent",
-    "Parfois",
-    "Après le repas",
-];
+static PLACES: Templates = LazyLock::new(|| templates(include_str!("templates/french_places.txt"), ""));
+static TIMES: Templates = LazyLock::new(|| templates(include_str!("templates/french_times.txt"), ", "));
 
 #[derive(Clone, Copy)]
 struct Noun {
-    at: usize,
+    word: &'static str,
+    feminine: bool,
     plural: bool,
 }
 
-/// Sentences about a few nouns that keep coming back.
-pub(super) fn french(scene: &mut Scene<'_>, words: usize) {
-    let order = scene.stream.permutation(NOUNS.len());
+impl Noun {
+    fn draw(stream: &mut Stream, nouns: &[usize]) -> Self {
+        let index = *stream.pick(nouns);
+        let feminine = index >= MASCULINE.len();
+        let word = if feminine { FEMININE[index - MASCULINE.len()] } else { MASCULINE[index] };
+        Self { word, feminine, plural: stream.chance(0.35) }
+    }
+
+    fn text(self) -> String {
+        match self.word.strip_suffix("al") {
+            _ if !self.plural => self.word.to_owned(),
+            Some(stem) => format!("{stem}aux"),
+            None if self.word.ends_with("eau") => format!("{}x", self.word),
+            None => format!("{}s", self.word),
+        }
+    }
+}
+
+/// Writes sentences about four nouns and three verbs, drawn once for the document.
+pub(super) fn french(scene: &mut Scene, words: usize) {
+    let order = scene.stream.permutation(MASCULINE.len() + FEMININE.len());
     let nouns = &order[..4];
     let stems: Vec<&str> = (0..3).map(|_| *scene.stream.pick(STEMS)).collect();
     let adjective = scene.stream.below(ADJECTIVES.len());
@@ -94,68 +65,54 @@ pub(super) fn french(scene: &mut Scene<'_>, words: usize) {
     }
 }
 
-fn some_noun(stream: &mut Stream, nouns: &[usize]) -> Noun {
-    Noun { at: *stream.pick(nouns), plural: stream.chance(0.35) }
-}
-
-fn sentence(scene: &mut Scene<'_>, nouns: &[usize], stems: &[&str], adjective: usize) {
-    let noun = some_noun(&mut scene.stream, nouns);
-    let other = some_noun(&mut scene.stream, nouns);
-    let place = *scene.stream.pick(PLACES);
+/// Writes one sentence. All words are drawn first, in the same order for every form of sentence.
+fn sentence(scene: &mut Scene, nouns: &[usize], stems: &[&str], adjective: usize) {
+    let noun = Noun::draw(&mut scene.stream, nouns);
+    let other = Noun::draw(&mut scene.stream, nouns);
+    let place = format!(" {}", scene.stream.pick(&PLACES));
     let adjective = if scene.stream.chance(0.6) { adjective } else { scene.stream.below(ADJECTIVES.len()) };
     let stem = *scene.stream.pick(stems);
     let person = *scene.stream.pick(&["{A}", "{B}", "{A}"]);
     match scene.stream.below(8) {
         0 => {
-            phrase(scene, noun, true, true);
+            phrase(scene, "", noun, true, true);
             be(scene, noun, adjective);
         }
         1 => {
-            scene.expand(person);
-            verb(scene, stem, false);
-            scene.push(" ", &[]);
-            phrase(scene, other, true, false);
-            scene.push(&format!(" {place}"), &[]);
+            subject(scene, person, stem, "e");
+            phrase(scene, " ", other, true, false);
+            scene.push(&place, &[]);
         }
         2 => {
-            scene.expand("{A} et {B}");
-            verb(scene, stem, true);
-            scene.push(" ", &[]);
-            phrase(scene, other, false, false);
+            subject(scene, "{A} et {B}", stem, "ent");
+            phrase(scene, " ", other, false, false);
         }
         3 => {
-            let time = *scene.stream.pick(TIMES);
-            scene.push(&format!("{time}, "), &[]);
-            scene.expand("{A.il}");
-            verb(scene, stem, false);
-            scene.push(" ", &[]);
-            phrase(scene, noun, true, false);
-            scene.push(" et ", &[]);
-            phrase(scene, other, true, false);
+            let time = scene.stream.pick(&TIMES);
+            scene.push(time, &[]);
+            subject(scene, "{A.il}", stem, "e");
+            phrase(scene, " ", noun, true, false);
+            phrase(scene, " et ", other, true, false);
         }
         4 => {
-            scene.push("Il y a ", &[]);
-            phrase(scene, noun, false, false);
-            scene.push(&format!(" {place}"), &[]);
+            phrase(scene, "Il y a ", noun, false, false);
+            scene.push(&place, &[]);
         }
         5 => {
             scene.expand(person);
             scene.push(if stem.starts_with('a') { " n'" } else { " ne " }, &[]);
             scene.push(&format!("{stem}e"), &[Concept::FRENCH_VERB]);
-            scene.push(" pas ", &[]);
-            phrase(scene, noun, true, false);
+            phrase(scene, " pas ", noun, true, false);
         }
         6 => {
-            phrase(scene, noun, true, true);
-            scene.push(&format!(" {place}"), &[]);
+            phrase(scene, "", noun, true, true);
+            scene.push(&place, &[]);
             be(scene, noun, adjective);
-            scene.push(", mais ", &[]);
-            phrase(scene, other, true, false);
+            phrase(scene, ", mais ", other, true, false);
             be(scene, other, adjective);
         }
         _ => {
-            scene.push("Est-ce que ", &[]);
-            phrase(scene, noun, true, false);
+            phrase(scene, "Est-ce que ", noun, true, false);
             be(scene, noun, adjective);
             return scene.push(" ?", &[]);
         }
@@ -163,9 +120,15 @@ fn sentence(scene: &mut Scene<'_>, nouns: &[usize], stems: &[&str], adjective: u
     scene.push(".", &[]);
 }
 
-fn phrase(scene: &mut Scene<'_>, noun: Noun, definite: bool, capital: bool) {
-    let (singular, feminine, plural) = NOUNS[noun.at];
-    let article = match (definite, noun.plural, feminine) {
+/// Writes a subject and its verb.
+fn subject(scene: &mut Scene, people: &str, stem: &str, ending: &str) {
+    scene.expand(people);
+    scene.push(&format!(" {stem}{ending}"), &[Concept::FRENCH_VERB]);
+}
+
+/// Writes `before`, then the noun with its article.
+fn phrase(scene: &mut Scene, before: &str, noun: Noun, definite: bool, capital: bool) {
+    let article = match (definite, noun.plural, noun.feminine) {
         (true, true, _) => "les",
         (true, false, true) => "la",
         (true, false, false) => "le",
@@ -174,21 +137,18 @@ fn phrase(scene: &mut Scene<'_>, noun: Noun, definite: bool, capital: bool) {
         (false, false, false) => "un",
     };
     let article = if capital { super::inflect::capital(article) } else { article.to_owned() };
+    scene.push(before, &[]);
     scene.push(&article, &[Concept::FRENCH_ARTICLE]);
     scene.push(" ", &[]);
     let number = if noun.plural { Concept::NOUN_PLURAL } else { Concept::NOUN_SINGULAR };
-    scene.push(if noun.plural { plural } else { singular }, &[Concept::FRENCH_NOUN, number]);
+    scene.push(&noun.text(), &[Concept::FRENCH_NOUN, number]);
 }
 
-fn be(scene: &mut Scene<'_>, noun: Noun, adjective: usize) {
-    let (masculine, feminine) = ADJECTIVES[adjective];
-    let form = if NOUNS[noun.at].1 { feminine } else { masculine };
+/// Writes the verb *être* and an adjective that agrees with the noun.
+fn be(scene: &mut Scene, noun: Noun, adjective: usize) {
+    let adjective = ADJECTIVES[adjective];
+    let feminine = if noun.feminine && !adjective.ends_with('e') { "e" } else { "" };
+    let plural = if noun.plural { "s" } else { "" };
     scene.push(if noun.plural { " sont" } else { " est" }, &[Concept::FRENCH_VERB]);
-    let ending = if noun.plural { "s" } else { "" };
-    scene.push(&format!(" {form}{ending}"), &[Concept::FRENCH_ADJECTIVE]);
-}
-
-fn verb(scene: &mut Scene<'_>, stem: &str, plural: bool) {
-    let ending = if plural { "ent" } else { "e" };
-    scene.push(&format!(" {stem}{ending}"), &[Concept::FRENCH_VERB]);
+    scene.push(&format!(" {adjective}{feminine}{plural}"), &[Concept::FRENCH_ADJECTIVE]);
 }

@@ -1,90 +1,24 @@
-//! Regular English word forms, with the exceptions the word lists need.
+//! English word forms: the regular rules, and the irregular words of the word lists.
 
-const PLURALS: &[(&str, &str)] = &[
-    ("knife", "knives"),
-    ("leaf", "leaves"),
-    ("loaf", "loaves"),
-    ("wolf", "wolves"),
-    ("sheep", "sheep"),
-    ("mouse", "mice"),
-    ("goose", "geese"),
-    ("tooth", "teeth"),
-    ("potato", "potatoes"),
-    ("tomato", "tomatoes"),
-    ("shelf", "shelves"),
-    ("thief", "thieves"),
-    ("calf", "calves"),
-    ("hero", "heroes"),
-    ("deer", "deer"),
-    ("salesman", "salesmen"),
-    ("fisherman", "fishermen"),
-    ("foreman", "foremen"),
-    ("quiz", "quizzes"),
-    ("stomach", "stomachs"),
-    ("diagnosis", "diagnoses"),
-    ("tornado", "tornadoes"),
-    ("fish", "fish"),
-];
+/// Irregular plurals.
+const PLURALS: &str = "\
+    knife:knives leaf:leaves loaf:loaves wolf:wolves sheep:sheep mouse:mice goose:geese tooth:teeth \
+    potato:potatoes tomato:tomatoes shelf:shelves thief:thieves calf:calves hero:heroes deer:deer \
+    salesman:salesmen fisherman:fishermen foreman:foremen quiz:quizzes stomach:stomachs \
+    diagnosis:diagnoses tornado:tornadoes fish:fish";
 
-/// Participles that differ from an irregular past tense.
-const PARTICIPLES: &[(&str, &str)] = &[
-    ("write", "written"),
-    ("forget", "forgotten"),
-    ("sing", "sung"),
-    ("draw", "drawn"),
-    ("choose", "chosen"),
-    ("withdraw", "withdrawn"),
-    ("throw", "thrown"),
-    ("beat", "beaten"),
-    ("hide", "hidden"),
-    ("grow", "grown"),
-    ("sink", "sunk"),
-    ("show", "shown"),
-    ("give", "given"),
-    ("take", "taken"),
-];
+/// Past participles that differ from an irregular past tense.
+const PARTICIPLES: &str = "\
+    write:written forget:forgotten sing:sung draw:drawn choose:chosen withdraw:withdrawn throw:thrown \
+    beat:beaten hide:hidden grow:grown sink:sunk show:shown give:given take:taken";
 
-const PASTS: &[(&str, &str)] = &[
-    ("burn", "burned"),
-    ("hang", "hung"),
-    ("build", "built"),
-    ("read", "read"),
-    ("write", "wrote"),
-    ("forget", "forgot"),
-    ("teach", "taught"),
-    ("hear", "heard"),
-    ("sing", "sang"),
-    ("draw", "drew"),
-    ("buy", "bought"),
-    ("send", "sent"),
-    ("lose", "lost"),
-    ("find", "found"),
-    ("catch", "caught"),
-    ("choose", "chose"),
-    ("pay", "paid"),
-    ("spend", "spent"),
-    ("lend", "lent"),
-    ("sell", "sold"),
-    ("withdraw", "withdrew"),
-    ("throw", "threw"),
-    ("win", "won"),
-    ("hit", "hit"),
-    ("beat", "beat"),
-    ("feed", "fed"),
-    ("hide", "hid"),
-    ("forecast", "forecast"),
-    ("dig", "dug"),
-    ("grow", "grew"),
-    ("cut", "cut"),
-    ("sink", "sank"),
-    ("lead", "led"),
-    ("show", "showed"),
-    ("bend", "bent"),
-    ("give", "gave"),
-    ("take", "took"),
-    ("tell", "told"),
-    ("bring", "brought"),
-];
+/// Irregular past tenses.
+const PASTS: &str = "\
+    burn:burned hang:hung build:built read:read write:wrote forget:forgot teach:taught hear:heard \
+    sing:sang draw:drew buy:bought send:sent lose:lost find:found catch:caught choose:chose pay:paid \
+    spend:spent lend:lent sell:sold withdraw:withdrew throw:threw win:won hit:hit beat:beat feed:fed \
+    hide:hid forecast:forecast dig:dug grow:grew cut:cut sink:sank lead:led show:showed bend:bent \
+    give:gave take:took tell:told bring:brought";
 
 fn is_vowel(c: u8) -> bool {
     matches!(c, b'a' | b'e' | b'i' | b'o' | b'u')
@@ -99,7 +33,8 @@ fn consonant_y(word: &str) -> bool {
     bytes.len() > 1 && bytes[bytes.len() - 1] == b'y' && !is_vowel(bytes[bytes.len() - 2])
 }
 
-/// One syllable ending in consonant, vowel, consonant: `chop` doubles its last letter.
+/// Whether the last letter doubles before `-ed` and `-ing`: one syllable that ends in consonant, vowel, consonant
+/// (`chop`), or one of the listed verbs.
 fn doubles(word: &str) -> bool {
     let bytes = word.as_bytes();
     let n = bytes.len();
@@ -115,19 +50,17 @@ fn doubles(word: &str) -> bool {
         && !is_vowel(bytes[n - 3])
 }
 
-fn irregular(table: &[(&str, &'static str)], word: &str) -> Option<&'static str> {
-    table.iter().find(|(base, _)| *base == word).map(|(_, form)| *form)
+/// The form of `word` in a table of `base:form` pairs.
+fn irregular(table: &'static str, word: &str) -> Option<&'static str> {
+    let mut pairs = table.split_whitespace().filter_map(|pair| pair.split_once(':'));
+    pairs.find(|(base, _)| *base == word).map(|(_, form)| form)
 }
 
-/// Plural of a noun.
 pub(super) fn plural(noun: &str) -> String {
-    match irregular(PLURALS, noun) {
-        Some(form) => form.to_owned(),
-        None => third_person(noun),
-    }
+    irregular(PLURALS, noun).map_or_else(|| third_person(noun), str::to_owned)
 }
 
-/// Third person singular of a verb (and the regular plural of a noun).
+/// Third person singular of a verb, and the regular plural of a noun.
 pub(super) fn third_person(word: &str) -> String {
     if consonant_y(word) {
         format!("{}ies", &word[..word.len() - 1])
@@ -138,7 +71,6 @@ pub(super) fn third_person(word: &str) -> String {
     }
 }
 
-/// Past tense.
 pub(super) fn past(verb: &str) -> String {
     if let Some(form) = irregular(PASTS, verb) {
         return form.to_owned();
@@ -154,12 +86,10 @@ pub(super) fn past(verb: &str) -> String {
     }
 }
 
-/// Past participle.
 pub(super) fn participle(verb: &str) -> String {
     irregular(PARTICIPLES, verb).map_or_else(|| past(verb), str::to_owned)
 }
 
-/// The `-ing` form.
 pub(super) fn ing(verb: &str) -> String {
     if let Some(stem) = verb.strip_suffix("ie") {
         format!("{stem}ying")

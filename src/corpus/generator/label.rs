@@ -1,6 +1,8 @@
+//! Concepts of tokens, from the concepts of the spans they cover.
+
 use super::concept::{Concept, ConceptSet, Span};
 
-/// Concepts that the token after a token with the other concept has.
+/// (concept of a token, concept of the token after it).
 const AFTER: [(Concept, Concept); 4] = [
     (Concept::NAME, Concept::AFTER_NAME),
     (Concept::ARTICLE, Concept::AFTER_ARTICLE),
@@ -8,21 +10,21 @@ const AFTER: [(Concept, Concept); 4] = [
     (Concept::COMMA, Concept::AFTER_COMMA),
 ];
 
-/// The concepts of every token of a document: `spans` make up its text, and token `i` covers its bytes
-/// from `ends[i - 1]` (0 for the first) up to `ends[i]`.
+/// Returns the concepts of every token of a document.
 ///
-/// A token has every concept of every span that it shares a byte with: one that straddles spans has
-/// the concepts of all of them, one without bytes has none. Concepts of tokens are added by these rules:
+/// The document's text is `spans` joined. Token `i` covers bytes `ends[i - 1]..ends[i]` (from 0 for the first).
+/// A token has every concept of every span with which it shares a byte. A token without bytes has no concept.
+/// These rules add the concepts of tokens:
 ///
-/// - `piece.continues_word`: its first byte and the byte before it are of letters;
-/// - `piece.begins_word`: but for spaces it holds letters alone, none stands before them, one follows;
+/// - `piece.continues_word`: its first byte and the byte before it belong to letters;
+/// - `piece.begins_word`: apart from spaces it consists of letters; no letter precedes them, and one follows;
 /// - `piece.after_space`: its first byte is a space;
-/// - `sentence.first`: holds the first visible byte of the document, of a line, or of a span that follows
-///   a sentence's end, and the quotation marks and brackets that close after it, with a space;
-/// - `line.first`: holds the first visible byte of the document or of a line;
-/// - `in.quotes.first`, `in.brackets.first`: holds the first visible byte after an opening mark;
-/// - `date.digit`, `price.digit`: shares a digit with a day or year, or with a price;
-/// - `after.…`: the token before it has the concept, and it has not.
+/// - `sentence.first`: it holds the first visible byte of the document or of a line; or of a span that begins
+///   with a space and follows a sentence's end (and the marks that close after that end);
+/// - `line.first`: it holds the first visible byte of the document or of a line;
+/// - `in.quotes.first`, `in.brackets.first`: it holds the first visible byte after an opening mark;
+/// - `date.digit`, `price.digit`: it shares a digit with a day or year, or with a price;
+/// - `after.…`: the token before it has the concept, and it does not.
 pub fn label(spans: &[Span], ends: &[usize]) -> Vec<ConceptSet> {
     let text: String = spans.iter().map(|span| span.text.as_str()).collect();
     let (bytes, letters, firsts) = (text.as_bytes(), letters(&text), firsts(spans));
@@ -77,7 +79,7 @@ fn add_span(set: &mut ConceptSet, of_span: ConceptSet, shared: &[u8]) {
     }
 }
 
-/// What depends on the cut alone.
+/// Adds the concepts that depend only on where the tokenizer cuts.
 fn add_piece(set: &mut ConceptSet, bytes: &[u8], letters: &[bool], start: usize, end: usize) {
     let letter = |at: usize| letters.get(at).copied().unwrap_or(false);
     if bytes[start] == b' ' {
@@ -93,12 +95,12 @@ fn add_piece(set: &mut ConceptSet, bytes: &[u8], letters: &[bool], start: usize,
     }
 }
 
-/// Whether each byte is of a letter.
+/// Whether each byte belongs to a letter.
 fn letters(text: &str) -> Vec<bool> {
     text.chars().flat_map(|c| std::iter::repeat_n(c.is_alphabetic(), c.len_utf8())).collect()
 }
 
-/// Bytes whose token comes first in something, in order.
+/// Positions of first visible bytes with their concepts (`sentence.first` and so on), ascending.
 fn firsts(spans: &[Span]) -> Vec<(usize, Concept)> {
     let mut firsts = Vec::new();
     let mut at = 0;
@@ -118,18 +120,14 @@ fn firsts(spans: &[Span]) -> Vec<(usize, Concept)> {
             continue;
         }
         let closes = is(Concept::CLOSING_QUOTE) || is(Concept::CLOSING_BRACKET);
-        if line_due || sentence_due && spaced {
-            firsts.push((visible, Concept::SENTENCE_FIRST));
-        }
-        if line_due {
-            firsts.push((visible, Concept::LINE_FIRST));
-        }
-        if after_quote && !is(Concept::CLOSING_QUOTE) {
-            firsts.push((visible, Concept::QUOTE_FIRST));
-        }
-        if after_bracket && !is(Concept::CLOSING_BRACKET) {
-            firsts.push((visible, Concept::BRACKET_FIRST));
-        }
+        let is_first = [
+            (line_due || sentence_due && spaced, Concept::SENTENCE_FIRST),
+            (line_due, Concept::LINE_FIRST),
+            (after_quote && !is(Concept::CLOSING_QUOTE), Concept::QUOTE_FIRST),
+            (after_bracket && !is(Concept::CLOSING_BRACKET), Concept::BRACKET_FIRST),
+        ];
+        firsts
+            .extend(is_first.into_iter().filter(|(first, _)| *first).map(|(_, concept)| (visible, concept)));
         sentence_due = is(Concept::SENTENCE_END) || sentence_due && closes && !spaced && !line_due;
         line_due = false;
         (after_quote, after_bracket) = (is(Concept::OPENING_QUOTE), is(Concept::OPENING_BRACKET));

@@ -1,12 +1,12 @@
-//! Text of our own: documents in many registers, from a seed, with the concepts of every word.
+//! Generator of English and French documents in 13 registers. Every word is labelled with its concepts.
 //!
 //! In: a seed and a document's index.
 //! Out: text, and spans that say which concepts each word instantiates.
 //! Never: knows a tokenizer or a model; copies text from anywhere.
 //!
-//! Grammars, word lists and templates are this crate's own. People, things and choices of a document
-//! stay the same in it (a verb goes with its noun, a pronoun with its person, a total with its items), so
-//! that context predicts words beyond what pairs and triples of words do.
+//! Grammars, word lists and templates are this crate's own. People, things and choices stay the same within
+//! a document: a verb goes with its noun, a pronoun with its person, a total with its items. Context therefore
+//! predicts more than bigrams and trigrams do.
 
 mod code;
 mod concept;
@@ -22,17 +22,18 @@ mod structured;
 mod tests;
 mod writer;
 
+use strum::VariantArray;
+
 use crate::base::Stream;
 
 pub use concept::{Concept, ConceptSet, Span};
 pub use ioi::{HeldOut, IoiPrompt};
 pub use label::label;
 
-use lexicon::Lexicon;
 use scene::Scene;
 
 /// A kind of text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, VariantArray)]
 pub enum Register {
     /// Stories.
     Narration,
@@ -62,55 +63,39 @@ pub enum Register {
     Ioi,
 }
 
+/// Writes a document of about the given number of words.
+type Write = fn(&mut Scene, usize);
+
 impl Register {
     /// Every register.
-    pub const ALL: &'static [Self] = &[
-        Self::Narration,
-        Self::Dialogue,
-        Self::Letter,
-        Self::Exposition,
-        Self::Ledger,
-        Self::Recipe,
-        Self::List,
-        Self::Code,
-        Self::Data,
-        Self::Citation,
-        Self::French,
-        Self::Arithmetic,
-        Self::Ioi,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The concept that every span of such a document has.
     pub fn concept(self) -> Concept {
-        match self {
-            Self::Narration => Concept::NARRATION,
-            Self::Dialogue => Concept::DIALOGUE,
-            Self::Letter => Concept::LETTER,
-            Self::Exposition => Concept::EXPOSITION,
-            Self::Ledger => Concept::LEDGER,
-            Self::Recipe => Concept::RECIPE,
-            Self::List => Concept::LIST,
-            Self::Code => Concept::CODE,
-            Self::Data => Concept::DATA,
-            Self::Citation => Concept::CITATION,
-            Self::French => Concept::FRENCH,
-            Self::Arithmetic => Concept::ARITHMETIC,
-            Self::Ioi => Concept::IOI,
-        }
+        self.recipe().0
     }
 
     /// Share of documents, in percent; the shares sum to 100.
     fn percent(self) -> usize {
+        self.recipe().1
+    }
+
+    /// Concept, share of documents in percent, and writer.
+    fn recipe(self) -> (Concept, usize, Write) {
         match self {
-            Self::Narration => 20,
-            Self::Ioi => 15,
-            Self::Dialogue => 12,
-            Self::Letter | Self::Exposition | Self::Code => 8,
-            Self::Recipe | Self::Data => 6,
-            Self::Ledger | Self::French => 5,
-            Self::List => 4,
-            Self::Citation => 2,
-            Self::Arithmetic => 1,
+            Self::Narration => (Concept::NARRATION, 20, prose::narration),
+            Self::Dialogue => (Concept::DIALOGUE, 12, prose::dialogue),
+            Self::Letter => (Concept::LETTER, 8, prose::letter),
+            Self::Exposition => (Concept::EXPOSITION, 8, prose::exposition),
+            Self::Ledger => (Concept::LEDGER, 5, structured::ledger),
+            Self::Recipe => (Concept::RECIPE, 6, structured::recipe),
+            Self::List => (Concept::LIST, 4, structured::list),
+            Self::Code => (Concept::CODE, 8, code::code),
+            Self::Data => (Concept::DATA, 6, structured::data),
+            Self::Citation => (Concept::CITATION, 2, structured::citation),
+            Self::French => (Concept::FRENCH, 5, french::french),
+            Self::Arithmetic => (Concept::ARITHMETIC, 1, structured::arithmetic),
+            Self::Ioi => (Concept::IOI, 15, ioi::sentences),
         }
     }
 
@@ -133,78 +118,54 @@ pub struct Document {
     pub text: String,
     /// What kind of text it is.
     pub register: Register,
-    /// The text in pieces, each with its concepts; joined they are `text`.
+    /// The text in pieces, each with its concepts. Joined, the pieces are `text`.
     pub spans: Vec<Span>,
 }
 
 /// Writes documents from a seed. Document `i` depends only on the seed and `i`.
+#[derive(Debug)]
 pub struct Generator {
     seed: u64,
-    lexicon: Lexicon,
-}
-
-impl std::fmt::Debug for Generator {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generator").field("seed", &self.seed).finish_non_exhaustive()
-    }
 }
 
 impl Generator {
-    /// A generator; equal seeds give equal documents.
+    /// Creates a generator. Equal seeds give equal documents.
     pub fn new(seed: u64) -> Self {
-        Self { seed, lexicon: Lexicon::new() }
+        Self { seed }
     }
 
-    /// The document at `index`, of 100 to 400 words.
+    /// The document at `index`, of 100 to 400 words. The register is drawn.
     pub fn document(&self, index: u64) -> Document {
         let mut stream = Stream::named(self.seed, &["generator", "document", &index.to_string()]);
         let register = Register::draw(&mut stream);
-        self.write(register, stream)
+        Self::write(register, stream)
     }
 
-    /// The same of a given register: document `i` of each register is another text.
+    /// Document `index` of the given register.
     pub fn document_in(&self, register: Register, index: u64) -> Document {
         let parts = ["generator", register.concept().name(), &index.to_string()];
-        self.write(register, Stream::named(self.seed, &parts))
+        Self::write(register, Stream::named(self.seed, &parts))
     }
 
-    /// `n` prompts, both name orders in equal shares on average; the same seed gives the same prompts.
+    /// `n` prompts, with both name orders equally likely. The same seed gives the same prompts.
     pub fn ioi_prompts(&self, n: usize, held_out: HeldOut) -> Vec<IoiPrompt> {
         let prompt = |index: usize| {
             let parts = ["generator", "ioi", &format!("{held_out:?}"), &index.to_string()];
-            let scene = Scene::new(&self.lexicon, Stream::named(self.seed, &parts), Concept::IOI);
+            let scene = Scene::new(Stream::named(self.seed, &parts), Concept::IOI);
             ioi::prompt(scene, held_out)
         };
         (0..n).map(prompt).collect()
     }
 
-    /// Every first name that documents use; `held_out` ones are never in their indirect-object sentences.
+    /// Every first name that documents use. Held-out names never occur in indirect-object sentences.
     pub fn names(held_out: bool) -> Vec<&'static str> {
-        let pools = match held_out {
-            true => [lexicon::HELD_OUT_WOMEN, lexicon::HELD_OUT_MEN],
-            false => [lexicon::WOMEN, lexicon::MEN],
-        };
-        pools.concat()
+        ioi::names(held_out).concat()
     }
 
-    fn write(&self, register: Register, mut stream: Stream) -> Document {
+    fn write(register: Register, mut stream: Stream) -> Document {
         let words = 140 + stream.below(220);
-        let mut scene = Scene::new(&self.lexicon, stream, register.concept());
-        match register {
-            Register::Narration => prose::narration(&mut scene, words),
-            Register::Dialogue => prose::dialogue(&mut scene, words),
-            Register::Letter => prose::letter(&mut scene, words),
-            Register::Exposition => prose::exposition(&mut scene, words),
-            Register::Ledger => structured::ledger(&mut scene, words),
-            Register::Recipe => structured::recipe(&mut scene, words),
-            Register::List => structured::list(&mut scene, words),
-            Register::Code => code::code(&mut scene, words),
-            Register::Data => structured::data(&mut scene, words),
-            Register::Citation => structured::citation(&mut scene, words),
-            Register::French => french::french(&mut scene, words),
-            Register::Arithmetic => structured::arithmetic(&mut scene, words),
-            Register::Ioi => ioi::sentences(&mut scene, words),
-        }
+        let mut scene = Scene::new(stream, register.concept());
+        (register.recipe().2)(&mut scene, words);
         let (text, spans) = scene.writer.finish();
         Document { text, register, spans }
     }

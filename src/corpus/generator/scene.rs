@@ -1,11 +1,13 @@
+//! One document while it is written: its people, things and repeated choices, and the template language.
+
 use crate::base::Stream;
 
 use super::concept::Concept;
 use super::inflect;
-use super::lexicon::{self, Lexicon, Topic};
+use super::lexicon::{LEXICON, Topic};
 use super::writer::Writer;
 
-/// A person of a document: what is said once about them stays true to its end.
+/// A person of a document. Role and city stay the same throughout.
 struct Person {
     name: &'static str,
     feminine: bool,
@@ -14,7 +16,7 @@ struct Person {
     mentions: usize,
 }
 
-/// A thing of a document, with the attributes that stay the same in it.
+/// A thing of a document. Its attributes stay the same throughout.
 struct Thing {
     noun: &'static str,
     adjective: &'static str,
@@ -22,63 +24,63 @@ struct Thing {
     verb: &'static str,
 }
 
-/// One document being written: its people, things and remembered choices, and the writer.
+/// One document being written.
 ///
 /// Templates are text with slots. `{kind}` draws a word of a kind, `{kind.form}` inflects it, `{kind#key}`
 /// draws it once and repeats it, `{a kind}` puts the article before it, `{^kind}` capitalises it.
 /// `<one|two>` takes one of its alternatives. `\` takes the next character literally.
-/// People: `{A}` `{B}` `{C}` fixed, `{S}` and `{O}` the current subject and another person, with forms `he`,
-/// `him`, `his`, `self`, `role`, `city`. Things: `{x}` `{y}` `{z}` with forms `s`, `adj`, `place`, `v`, `vs`,
-/// `ved`, `ven`, `ving`.
-pub(super) struct Scene<'l> {
-    pub lexicon: &'l Lexicon,
+///
+/// - People: `{A}` `{B}` `{C}` are fixed, `{S}` is the current subject, `{O}` another person. Forms: `he`, `him`,
+///   `his`, `self`, `role`, `city`.
+/// - Things: `{x}` `{y}` `{z}`. Forms: `s`, `adj`, `place`, `v`, `vs`, `ved`, `ven`, `ving`.
+pub(super) struct Scene {
     pub stream: Stream,
     pub writer: Writer,
-    topic: &'l Topic,
+    topic: &'static Topic,
     people: Vec<Person>,
     things: Vec<Thing>,
+    /// Words drawn for slots with a key.
     memory: Vec<(String, String)>,
     subject: usize,
     other: usize,
     pronoun_due: bool,
-    /// People named since the subject last changed: a pronoun must not be taken for another of them.
+    /// People named since the subject last changed. A pronoun must not fit two of them.
     recent: Vec<usize>,
+    /// Templates used so far.
     used: Vec<String>,
 }
 
-impl<'l> Scene<'l> {
-    /// A document of a register about a topic drawn from `stream`.
-    pub fn new(lexicon: &'l Lexicon, mut stream: Stream, register: Concept) -> Self {
-        let topic = &lexicon.topics[stream.below(lexicon.topics.len())];
+impl Scene {
+    /// Starts a document of a register. Topic, people and things are drawn from `stream`.
+    pub fn new(mut stream: Stream, register: Concept) -> Self {
+        let topic = stream.pick(&LEXICON.topics);
         let mut people: Vec<Person> = Vec::new();
         while people.len() < 3 {
             let (name, feminine) = any_name(&mut stream);
             if people.iter().all(|person| person.name != name) {
-                let (role, city) = (*stream.pick(&topic.roles), *stream.pick(&lexicon.cities));
+                let (role, city) = (*stream.pick(topic.words("role")), *stream.pick(topic.words("city")));
                 people.push(Person { name, feminine, role, city, mentions: 0 });
             }
         }
         let mut things: Vec<Thing> = Vec::new();
         while things.len() < 3 {
-            let noun = *stream.pick(&topic.nouns);
+            let noun = *stream.pick(topic.words("noun"));
             if things.iter().all(|thing| thing.noun != noun) {
                 let verb = preferred_verb(topic, noun, &mut stream);
-                let (adjective, place) = (*stream.pick(&topic.adjectives), *stream.pick(&topic.places));
+                let (adjective, place) =
+                    (*stream.pick(topic.words("adj")), *stream.pick(topic.words("place")));
                 things.push(Thing { noun, adjective, place, verb });
             }
         }
         let about_topic = !matches!(register, Concept::FRENCH | Concept::ARITHMETIC | Concept::IOI);
         let scope = if about_topic { vec![register, topic.concept] } else { vec![register] };
-        let writer = Writer::new(scope);
-        let memory = Vec::new();
         Self {
-            lexicon,
             stream,
-            writer,
+            writer: Writer::new(scope),
             topic,
             people,
             things,
-            memory,
+            memory: Vec::new(),
             subject: 0,
             other: 1,
             pronoun_due: false,
@@ -87,8 +89,8 @@ impl<'l> Scene<'l> {
         }
     }
 
-    /// Writes one of `templates`, about a subject drawn anew or, now and then, still the last one.
-    pub fn tell(&mut self, templates: &[&str]) {
+    /// Writes one of `templates` about a newly drawn subject, which may be the same as before.
+    pub fn tell<T: AsRef<str>>(&mut self, templates: &[T]) {
         let last = self.subject;
         self.subject = self.stream.below(self.people.len());
         let step = 1 + self.stream.below(self.people.len() - 1);
@@ -100,34 +102,44 @@ impl<'l> Scene<'l> {
         self.write_one(templates);
     }
 
-    /// Writes one of `templates` with speaker and listener as given.
-    pub fn tell_between(&mut self, subject: usize, other: usize, templates: &[&str]) {
+    /// Writes one of `templates` with the given subject and other person.
+    pub fn tell_between<T: AsRef<str>>(&mut self, subject: usize, other: usize, templates: &[T]) {
         (self.subject, self.other, self.pronoun_due) = (subject, other, false);
         self.write_one(templates);
     }
 
-    /// Prefers templates that the document has not used yet, so that sentences seldom repeat word for word.
-    fn write_one(&mut self, templates: &[&str]) {
+    /// Draws a template up to 13 times until it finds one that the document has not used yet.
+    fn write_one<T: AsRef<str>>(&mut self, templates: &[T]) {
         if !self.pronoun_due {
             self.recent.clear();
         }
-        let mut template = *self.stream.pick(templates);
+        let mut template = self.stream.pick(templates).as_ref();
         for _ in 0..12 {
             if self.used.iter().all(|used| used != template) {
                 break;
             }
-            template = *self.stream.pick(templates);
+            template = self.stream.pick(templates).as_ref();
         }
         self.used.push(template.to_owned());
         self.expand(template);
     }
 
-    /// Writes text that no template stands for.
     pub fn push(&mut self, text: &str, concepts: &[Concept]) {
         self.writer.push(text, concepts);
     }
 
-    /// Writes a template.
+    /// Writes a template whose slots `{name}` are written by `slot`.
+    pub fn fill(&mut self, template: &str, mut slot: impl FnMut(&mut Self, &str)) {
+        let mut rest = template;
+        while let Some((before, after)) = rest.split_once('{') {
+            self.push(before, &[]);
+            let (name, tail) = after.split_once('}').unwrap_or((after, ""));
+            slot(self, name);
+            rest = tail;
+        }
+        self.push(rest, &[]);
+    }
+
     pub fn expand(&mut self, template: &str) {
         let mut rest = template;
         while let Some(at) = rest.find(['{', '<', '\\']) {
@@ -159,42 +171,37 @@ impl<'l> Scene<'l> {
         let (with_article, slot) = slot.strip_prefix("a ").map_or((false, slot), |rest| (true, rest));
         let (slot, form) = slot.split_once('.').unwrap_or((slot, ""));
         let (kind, key) = slot.split_once('#').unwrap_or((slot, ""));
-        match kind {
-            "A" | "B" | "C" | "S" | "O" if !matches!(form, "role" | "city") => {
-                self.person(kind, form, capital)
+        let is_person = matches!(kind, "A" | "B" | "C" | "S" | "O");
+        if is_person && !matches!(form, "role" | "city") {
+            return self.person(kind, form, capital);
+        }
+        let (text, mut concepts) = match kind {
+            _ if is_person => {
+                let person = &self.people[self.index(kind)];
+                let word = if form == "role" { person.role } else { person.city };
+                inflected(form, "", word.to_owned(), self.topic.concept)
             }
-            _ => {
-                let (text, mut concepts) = match kind {
-                    "A" | "B" | "C" | "S" | "O" => self.fact(kind, form),
-                    "x" | "y" | "z" => self.thing(kind, form),
-                    _ => self.drawn(kind, key, form),
-                };
-                let content = concepts.iter().any(|concept| !is_closed_class(*concept));
-                if content && self.writer.repeats(&text) {
-                    concepts.push(Concept::REPEATED);
-                }
-                if with_article {
-                    let article = inflect::article(&text);
-                    self.writer
-                        .push(&if capital { inflect::capital(article) } else { article.to_owned() }, &[]);
-                    self.writer.push(" ", &[]);
-                    self.writer.push(&text, &concepts);
-                } else {
-                    let text = if capital { inflect::capital(&text) } else { text };
-                    self.writer.push(&text, &concepts);
-                }
-            }
+            "x" | "y" | "z" => self.thing(kind, form),
+            _ => self.drawn(kind, key, form),
+        };
+        let content = concepts.iter().any(|concept| !is_closed_class(*concept));
+        if content && self.writer.repeats(&text) {
+            concepts.push(Concept::REPEATED);
+        }
+        let capitalised = |text: &str| if capital { inflect::capital(text) } else { text.to_owned() };
+        if with_article {
+            self.writer.push(&capitalised(inflect::article(&text)), &[]);
+            self.writer.push(" ", &[]);
+            self.writer.push(&text, &concepts);
+        } else {
+            self.writer.push(&capitalised(&text), &concepts);
         }
     }
 
+    /// Index of a person: `A`, `B`, `C`, the subject `S`, or the other person `O`.
     fn index(&self, who: &str) -> usize {
-        match who {
-            "A" => 0,
-            "B" => 1,
-            "C" => 2,
-            "S" => self.subject,
-            _ => self.other,
-        }
+        let current = if who == "S" { self.subject } else { self.other };
+        "ABC".find(who).unwrap_or(current)
     }
 
     fn person(&mut self, who: &str, form: &str, capital: bool) {
@@ -226,74 +233,41 @@ impl<'l> Scene<'l> {
         self.writer.push(&text, &[Concept::PRONOUN, gender]);
     }
 
-    fn fact(&self, who: &str, form: &str) -> (String, Vec<Concept>) {
-        let person = &self.people[self.index(who)];
-        match form {
-            "role" => (person.role.to_owned(), vec![Concept::ROLE]),
-            _ => (person.city.to_owned(), vec![Concept::CITY]),
-        }
-    }
-
-    fn thing(&mut self, which: &str, form: &str) -> (String, Vec<Concept>) {
-        let thing = &self.things[match which {
-            "x" => 0,
-            "y" => 1,
-            _ => 2,
-        }];
-        let topic = self.topic.concept;
-        match form {
-            "s" => (inflect::plural(thing.noun), vec![Concept::NOUN_PLURAL, topic]),
-            "adj" => (thing.adjective.to_owned(), vec![Concept::ADJECTIVE, topic]),
-            "place" => (thing.place.to_owned(), vec![Concept::PLACE, topic]),
-            "v" | "vs" | "ved" | "ven" | "ving" => {
-                let (text, concept) = verb_form(thing.verb, &form[1..]);
-                (text, vec![concept, topic])
-            }
-            _ => (thing.noun.to_owned(), vec![Concept::NOUN_SINGULAR, topic]),
-        }
+    fn thing(&self, which: &str, form: &str) -> (String, Vec<Concept>) {
+        let thing = &self.things["xyz".find(which).unwrap_or(0)];
+        let (kind, form, word) = match form {
+            "adj" => ("adj", "", thing.adjective),
+            "place" => ("place", "", thing.place),
+            "v" | "vs" | "ved" | "ven" | "ving" => ("verb", &form[1..], thing.verb),
+            _ => ("noun", form, thing.noun),
+        };
+        inflected(kind, form, word.to_owned(), self.topic.concept)
     }
 
     fn drawn(&mut self, kind: &str, key: &str, form: &str) -> (String, Vec<Concept>) {
-        let memory_key = format!("{kind}#{key}");
-        let known = self.memory.iter().find(|(name, _)| !key.is_empty() && *name == memory_key);
-        let base = match known {
-            Some((_, value)) => value.clone(),
-            None => self.draw(kind),
-        };
-        if !key.is_empty() && known_is_new(&self.memory, &memory_key) {
-            self.memory.push((memory_key, base.clone()));
-        }
+        let slot = format!("{kind}#{key}");
+        let known = self.memory.iter().find(|(name, _)| *name == slot).map(|(_, word)| word.clone());
+        let base = known.unwrap_or_else(|| {
+            let word = self.draw(kind);
+            if !key.is_empty() {
+                self.memory.push((slot, word.clone()));
+            }
+            word
+        });
         inflected(kind, form, base, self.topic.concept)
     }
 
     fn draw(&mut self, kind: &str) -> String {
-        let (lexicon, topic, stream) = (self.lexicon, self.topic, &mut self.stream);
-        let words: &[&'static str] = match kind {
-            "noun" => &topic.nouns,
-            "verb" => &topic.verbs,
-            "adj" => &topic.adjectives,
-            "place" => &topic.places,
-            "role" => &topic.roles,
-            "surname" => &lexicon.surnames,
-            "city" => &lexicon.cities,
-            "colour" => &lexicon.colours,
-            "feeling" => &lexicon.feelings,
-            "adverb" => &lexicon.adverbs,
-            "object" => &lexicon.objects,
-            "food" => &lexicon.foods,
-            "kin" => &lexicon.kin,
-            "weekday" => lexicon::WEEKDAYS,
-            "month" => lexicon::MONTHS,
-            "count" => lexicon::COUNTS,
-            _ => return draw_number(kind, stream),
-        };
-        (*stream.pick(words)).to_owned()
+        match self.topic.words(kind) {
+            [] => draw_number(kind, &mut self.stream),
+            words => (*self.stream.pick(words)).to_owned(),
+        }
     }
 }
 
-/// Any first name, held-out ones included, with whether it is a woman's.
-pub(super) fn any_name(stream: &mut Stream) -> (&'static str, bool) {
-    let pools = [lexicon::WOMEN, lexicon::HELD_OUT_WOMEN, lexicon::MEN, lexicon::HELD_OUT_MEN];
+/// Draws a first name, held-out ones included. Returns the name and whether it is a woman's.
+fn any_name(stream: &mut Stream) -> (&'static str, bool) {
+    let pools = ["woman", "held_out_woman", "man", "held_out_man"].map(|kind| LEXICON.words(kind));
     let mut at = stream.below(pools.iter().map(|pool| pool.len()).sum());
     for (index, pool) in pools.iter().enumerate() {
         match pool.get(at) {
@@ -304,23 +278,20 @@ pub(super) fn any_name(stream: &mut Stream) -> (&'static str, bool) {
     (pools[0][0], true)
 }
 
-fn known_is_new(memory: &[(String, String)], key: &str) -> bool {
-    memory.iter().all(|(name, _)| name != key)
-}
-
 fn is_closed_class(concept: Concept) -> bool {
     matches!(concept, Concept::NUMBER | Concept::DAY | Concept::PRICE)
 }
 
-/// What is done with a thing is mostly one of two verbs, the same in every document.
-fn preferred_verb(topic: &Topic, noun: &str, stream: &mut Stream) -> &'static str {
+/// Draws a verb for a noun. In four of five cases it is one of two verbs that are fixed for the noun.
+fn preferred_verb(topic: &'static Topic, noun: &str, stream: &mut Stream) -> &'static str {
     let index: usize = noun.bytes().map(usize::from).sum();
-    let n = topic.verbs.len();
-    match stream.below(5) {
-        0 => topic.verbs[stream.below(n)],
-        1 | 2 => topic.verbs[index % n],
-        _ => topic.verbs[(index * 7 + 3) % n],
-    }
+    let verbs = topic.words("verb");
+    let place = match stream.below(5) {
+        0 => stream.below(verbs.len()),
+        1 | 2 => index,
+        _ => index * 7 + 3,
+    };
+    verbs[place % verbs.len()]
 }
 
 fn verb_form(verb: &str, form: &str) -> (String, Concept) {
@@ -340,12 +311,12 @@ fn inflected(kind: &str, form: &str, base: String, topic: Concept) -> (String, V
             return (text, vec![concept, topic]);
         }
         "noun" | "role" | "object" if form == "s" => {
-            let kind_concept = match kind {
+            let concept = match kind {
                 "noun" => topic,
                 "role" => Concept::ROLE,
                 _ => Concept::OBJECT,
             };
-            return (inflect::plural(&base), vec![Concept::NOUN_PLURAL, kind_concept]);
+            return (inflect::plural(&base), vec![Concept::NOUN_PLURAL, concept]);
         }
         "noun" => return (base, vec![Concept::NOUN_SINGULAR, topic]),
         "adj" => return (base, vec![Concept::ADJECTIVE, topic]),
@@ -382,7 +353,7 @@ fn draw_number(kind: &str, stream: &mut Stream) -> String {
     }
 }
 
-/// The alternatives up to the closing `>` of their level, and what follows it.
+/// Splits the text after `<` into its alternatives and the rest after the matching `>`.
 fn alternatives(opened: &str) -> (Vec<&str>, &str) {
     let (mut depth, mut start, mut options) = (0usize, 0usize, Vec::new());
     for (at, byte) in opened.bytes().enumerate() {

@@ -147,7 +147,7 @@ fn sums_are_right() {
 
 #[test]
 fn text_is_what_it_was() {
-    // The embedded model was trained on this text: of another it would know less.
+    // The embedded model was trained on this text, so the text must not change.
     let mut digester = crate::base::Digester::new("generated text");
     for document in documents() {
         digester.text(&document.text);
@@ -170,7 +170,7 @@ fn concepts_have_names_and_words_of_their_own() {
     assert_eq!(Concept::at(all.len()), None);
 }
 
-/// Tokens of a hand-made text, as they are written, each with its concepts but the document's.
+/// The concepts of every token of a text, without the concept of the document.
 fn labelled(spans: &[Span], tokens: &[&str]) -> Vec<Vec<Concept>> {
     let text: String = spans.iter().map(|span| span.text.as_str()).collect();
     assert_eq!(tokens.concat(), text);
@@ -239,7 +239,7 @@ fn tokens_have_the_concepts_of_what_they_cover() {
     expect(" May", &[C::MONTH, C::CAPITALISED, C::AFTER_SPACE]);
     expect(" \"", &[C::OPENING_QUOTE, C::SENTENCE_FIRST, C::AFTER_SPACE]);
     expect("\u{c9}t", &[C::IN_QUOTES, C::QUOTE_FIRST, C::CAPITALISED, C::BEGINS_LONGER_WORD]);
-    // Straddles a word, a mark and the quotation's end.
+    // This token covers the end of a word, a mark and the end of the quotation.
     expect(
         "\u{e9}!\"",
         &[C::IN_QUOTES, C::CAPITALISED, C::CONTINUES_WORD, C::SENTENCE_END, C::CLOSING_QUOTE],

@@ -1,11 +1,20 @@
+//! Collects text as labelled spans.
+
 use super::concept::{Concept, Span};
 
-/// Collects text as spans: cuts it into words, numbers and marks, and adds the concepts that the
-/// text alone decides (brackets, quotes, function words) to those that the caller knows.
+/// Keywords of the dialects of [`super::code`].
+const KEYWORDS: &[&str] = &[
+    "def", "return", "if", "else", "for", "in", "while", "fn", "let", "mut", "import", "from", "class",
+    "print", "None", "True", "False", "const", "function", "match", "struct", "pub", "assert", "not",
+];
+
+/// Cuts text into words, numbers and marks. To the concepts that the caller gives, it adds those that the
+/// text alone decides: brackets, quotes, function words.
 pub(super) struct Writer {
     spans: Vec<Span>,
-    /// Concepts of everything written: the register, say.
+    /// Concepts of every span: the register and the topic.
     scope: Vec<Concept>,
+    /// Spaces that belong to the next word.
     pending: String,
     open_brackets: usize,
     in_quotes: bool,
@@ -13,6 +22,7 @@ pub(super) struct Writer {
     words: usize,
     code: bool,
     english: bool,
+    /// Content words so far.
     said: Vec<String>,
 }
 
@@ -32,23 +42,23 @@ impl Writer {
         }
     }
 
-    /// Words so far, as whitespace separates them (an estimate within one of the final count).
+    /// Number of words so far, separated by whitespace. It may differ from the final count by one.
     pub fn words(&self) -> usize {
         self.words
     }
 
-    /// True where nothing has been written yet, or a line has just ended.
+    /// Whether nothing has been written yet, or a line has just ended.
     pub fn at_line_start(&self) -> bool {
         self.pending.is_empty() && self.spans.last().is_none_or(|span| span.text.ends_with('\n'))
     }
 
-    /// True where the next word starts a sentence.
+    /// Whether the next word starts a sentence.
     pub fn after_sentence(&self) -> bool {
         let last = self.spans.last().map_or("\n", |span| span.text.as_str());
         last.ends_with(['.', '!', '?', '\n', '"'])
     }
 
-    /// Notes a content word; true where the document had it before.
+    /// Records a content word. Returns whether the document contained it before.
     pub fn repeats(&mut self, word: &str) -> bool {
         if self.said.iter().any(|said| said == word) {
             return true;
@@ -59,15 +69,11 @@ impl Writer {
 
     /// Writes `text`; every piece of it instantiates `concepts`.
     pub fn push(&mut self, text: &str, concepts: &[Concept]) {
-        let joined;
-        let mut rest = text;
         if text.starts_with('\n') {
             self.pending.clear();
         }
-        if !self.pending.is_empty() {
-            joined = std::mem::take(&mut self.pending) + text;
-            rest = &joined;
-        }
+        let joined = std::mem::take(&mut self.pending) + text;
+        let mut rest = joined.as_str();
         while !rest.is_empty() {
             let end = piece_end(rest);
             let (piece, after) = rest.split_at(end);
@@ -108,18 +114,14 @@ impl Writer {
             "\"" => self.in_quotes = !self.in_quotes,
             _ => {}
         }
-        if self.open_brackets > 0 {
-            concepts.push(Concept::IN_BRACKETS);
-        }
-        if self.open_brackets > 1 {
-            concepts.push(Concept::IN_NESTED_BRACKETS);
-        }
-        if self.in_quotes && bare != "\"" {
-            concepts.push(if self.code { Concept::CODE_STRING } else { Concept::IN_QUOTES });
-        }
-        if self.in_comment {
-            concepts.push(Concept::CODE_COMMENT);
-        }
+        let quotation = if self.code { Concept::CODE_STRING } else { Concept::IN_QUOTES };
+        let inside = [
+            (self.open_brackets > 0, Concept::IN_BRACKETS),
+            (self.open_brackets > 1, Concept::IN_NESTED_BRACKETS),
+            (self.in_quotes && bare != "\"", quotation),
+            (self.in_comment, Concept::CODE_COMMENT),
+        ];
+        concepts.extend(inside.into_iter().filter(|(holds, _)| *holds).map(|(_, concept)| concept));
         match bare {
             "(" | "[" | "{" => {
                 self.open_brackets += 1;
@@ -147,10 +149,9 @@ impl Writer {
             if first.is_uppercase() {
                 concepts.push(Concept::CAPITALISED);
             }
-            if self.code && is_keyword(bare) && !self.in_quotes && !self.in_comment {
-                concepts.push(Concept::CODE_KEYWORD);
-            } else if self.code && !self.in_quotes && !self.in_comment {
-                concepts.push(Concept::CODE_IDENTIFIER);
+            if self.code && !self.in_quotes && !self.in_comment {
+                let keyword = KEYWORDS.contains(&bare);
+                concepts.push(if keyword { Concept::CODE_KEYWORD } else { Concept::CODE_IDENTIFIER });
             } else if self.english {
                 concepts.extend(word_class(&bare.to_lowercase()));
             } else {
@@ -161,7 +162,6 @@ impl Writer {
         }
     }
 
-    /// Where the next span will stand.
     pub fn mark(&self) -> usize {
         self.spans.len()
     }
@@ -175,7 +175,7 @@ impl Writer {
         }
     }
 
-    /// Text and spans.
+    /// Returns text and spans, without trailing white space.
     pub fn finish(mut self) -> (String, Vec<Span>) {
         while self.spans.last().is_some_and(|span| span.text.trim().is_empty()) {
             self.spans.pop();
@@ -184,8 +184,8 @@ impl Writer {
     }
 }
 
-/// Where the first piece of `text` ends: spaces before a line end or an indent; one space and a word, a
-/// number or a mark; a run of line ends.
+/// Byte length of the first piece of `text`. A piece is one space with a word, a number or a mark; the spaces
+/// before a line end or of an indent; or a run of line ends.
 fn piece_end(text: &str) -> usize {
     let run = |from: usize, keep: fn(char) -> bool| {
         text[from..].find(|c| !keep(c)).map_or(text.len(), |length| from + length)
@@ -202,41 +202,11 @@ fn piece_end(text: &str) -> usize {
         Some(c) if c.is_ascii_digit() => run(start, |c| c.is_ascii_digit()),
         Some(c) if c.is_alphabetic() => {
             let end = run(start, |c| c.is_alphabetic() || c == '\'' || c == '_');
-            // An apostrophe that ends the run closes nothing: it belongs to the word only inside it.
-            end - (text[start..end].len() - text[start..end].trim_end_matches('\'').len())
+            // An apostrophe at the end is a mark of its own.
+            start + text[start..end].trim_end_matches('\'').len()
         }
         Some(c) => start + c.len_utf8(),
     }
-}
-
-fn is_keyword(word: &str) -> bool {
-    matches!(
-        word,
-        "def"
-            | "return"
-            | "if"
-            | "else"
-            | "for"
-            | "in"
-            | "while"
-            | "fn"
-            | "let"
-            | "mut"
-            | "import"
-            | "from"
-            | "class"
-            | "print"
-            | "None"
-            | "True"
-            | "False"
-            | "const"
-            | "function"
-            | "match"
-            | "struct"
-            | "pub"
-            | "assert"
-            | "not"
-    )
 }
 
 fn word_class(word: &str) -> Option<Concept> {
