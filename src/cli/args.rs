@@ -159,6 +159,7 @@ pub enum Verb {
         device: DeviceName,
     },
     /// Train the embedded subject model again from the project's own generator.
+    #[cfg(feature = "train-embedded")]
     #[command(hide = true)]
     TrainEmbedded {
         /// Folder for config.json, model.safetensors, tokenizer.json and report.json.

@@ -17,6 +17,7 @@ mod progress;
 mod run;
 mod schemas;
 mod shell;
+#[cfg(feature = "train-embedded")]
 mod train_embedded;
 
 use std::io::Write;
@@ -80,6 +81,7 @@ pub fn main() -> u8 {
         Verb::Man { verb } => shell::man(verb.as_deref()),
         Verb::Bench { device } => bench::bench(*device),
         Verb::Doctor { model } => doctor::doctor(model.as_deref(), &cli.common, &environment),
+        #[cfg(feature = "train-embedded")]
         Verb::TrainEmbedded { out, steps } => train_embedded::train(out, *steps, &cli.common),
     };
     match done {
