@@ -7,6 +7,7 @@
 mod atomic;
 mod attempt;
 mod catalog;
+mod characters;
 mod cpu;
 mod device;
 mod digest;
@@ -19,6 +20,7 @@ mod token_batch;
 pub use atomic::{AtomicFile, create_dir_all, open, read, read_regular, read_to_string, write_atomic};
 pub use attempt::{Attempt, Missing, Tally};
 pub use catalog::{Of, Row};
+pub use characters::{is_combining, is_format, is_invisible, is_private_use};
 pub use cpu::{cpu_name, instruction_set, peak_memory_bytes};
 pub use device::DeviceName;
 pub use digest::{Digest, Digester};

@@ -139,7 +139,8 @@ pub enum Verb {
         #[arg(long, value_name = "WHERE", default_value_t)]
         device: DeviceName,
     },
-    /// Train the embedded subject model on text of the generator.
+    /// Train the embedded subject model again from the project's own generator.
+    #[cfg(feature = "train-embedded")]
     #[command(hide = true)]
     TrainEmbedded {
         /// Folder for config.json, model.safetensors, tokenizer.json and report.json.

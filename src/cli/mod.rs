@@ -17,6 +17,7 @@ mod progress;
 mod run;
 mod schemas;
 mod shell;
+#[cfg(feature = "train-embedded")]
 mod train_embedded;
 
 use std::io::Write;
@@ -84,6 +85,7 @@ fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
         Verb::Man { verb } => shell::man(verb.as_deref()),
         Verb::Bench { device } => bench::bench(*device),
         Verb::Doctor { model } => doctor::doctor(model.as_deref(), common, env),
+        #[cfg(feature = "train-embedded")]
         Verb::TrainEmbedded { out, steps } => train_embedded::train(out, *steps, common),
     }
 }

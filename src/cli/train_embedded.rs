@@ -7,7 +7,9 @@ use super::{print_result, progress};
 use crate::corpus::generator::{Generator, HeldOut, Register};
 use crate::run::RunError;
 use crate::subject::SubjectError;
-use crate::subject::embedded::{Choice, EmbeddedError, Progress, Texts, TrainConfig, train as train_model};
+use crate::subject::embedded::train::{
+    Choice, EmbeddedError, Progress, Texts, TrainConfig, train as train_model,
+};
 
 /// Documents from this index on are held out from training.
 const HELD_OUT_FROM: u64 = 1_000_000;

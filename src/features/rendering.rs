@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::base::Stream;
+use crate::base::{Stream, is_invisible, is_private_use};
 
 /// Text of a token id. A token that is only part of a character is given as its bytes, such as `\xE2`.
 pub type TokenTexts<'a> = dyn Fn(u32) -> String + Sync + 'a;
@@ -106,12 +106,9 @@ fn escaped(text: &str) -> String {
 /// Whether a character is shown as itself. False for marks, controls, unusual spaces, joiners, direction
 /// marks and private-use characters.
 fn is_shown(c: char) -> bool {
-    let invisible = matches!(c,
-        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}'
-        | '\u{e0000}'..='\u{10ffff}');
     let mark = c == MARK_START || c == MARK_END;
-    c == ' ' || !(mark || invisible || c.is_control() || c.is_whitespace())
+    let selector = matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}');
+    c == ' ' || !(mark || selector || is_invisible(c) || is_private_use(c) || c.is_whitespace())
 }
 
 #[cfg(test)]
@@ -150,6 +147,11 @@ mod tests {
 
     fn parse(json: &str) -> String {
         serde_json::from_str(json).expect("a JSON string")
+    }
+
+    #[test]
+    fn hidden_characters_are_escaped_and_marks_of_scripts_are_not() {
+        assert_eq!(quoted("a\u{070f}\u{e000}\u{fe0f}\u{093e}"), "\"a\\u070f\\ue000\\ufe0f\u{093e}\"");
     }
 
     #[test]

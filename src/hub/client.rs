@@ -1,3 +1,5 @@
+//! Files of models and data sets: from the cache, from the cache of other programs, or from the hub.
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -5,20 +7,20 @@ use std::path::{Path, PathBuf};
 use hf_hub::{Cache, Repo, RepoType};
 
 use super::listing::{Entry, Listing, is_commit, is_safe, matches_pattern};
-use super::transfer::{Transfer, sha256_of};
+use super::transfer::{RemoteFile, Transfer, sha256_of};
 use super::{HubError, OnDownload, Snapshot};
 use crate::base::{Digest, FileError, create_dir_all, read, read_to_string, write_atomic};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
-/// Small files of a model that are fetched where they exist.
+/// Small files of a model that are fetched if they exist.
 const OPTIONAL: [&str; 4] =
     ["generation_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"];
-/// What a data set's text may be in.
+/// Files of a data set that may hold its text.
 const TEXT_PATTERNS: [&str; 4] = ["**/*.jsonl", "**/*.ndjson", "**/*.txt", "**/*.text"];
 
-/// Fetches files of models and data sets into a cache folder, and finds what is there already.
+/// Fetches files of models and data sets into a cache folder.
 #[derive(Debug)]
 pub struct HubClient {
     transfer: Transfer,
@@ -37,12 +39,12 @@ pub struct Dataset<'a> {
 }
 
 impl Dataset<'_> {
-    /// The commit, 40 hex digits: what a branch or tag stood for.
+    /// The commit of the revision, 40 hex digits.
     pub fn commit(&self) -> &str {
         &self.commit
     }
 
-    /// What messages call it.
+    /// The name in messages.
     pub fn label(&self) -> &str {
         &self.wanted.label
     }
@@ -52,7 +54,7 @@ impl Dataset<'_> {
         self.files.iter().map(|entry| entry.name.as_str())
     }
 
-    /// The path of one file on disk, by its name, after bringing it if it is not there.
+    /// The path of a file on disk; fetches it if necessary.
     pub fn fetch(&self, name: &str) -> Result<PathBuf, HubError> {
         let entry = self.files.iter().find(|entry| entry.name == name);
         let absent = || HubError::NotFound { wanted: format!("`{name}` of {}", self.wanted.label) };
@@ -60,7 +62,7 @@ impl Dataset<'_> {
     }
 }
 
-/// A repository at a revision, and how messages call it.
+/// A repository at a revision, with its name in messages.
 #[derive(Debug)]
 struct Wanted {
     repo: Repo,
@@ -68,22 +70,15 @@ struct Wanted {
 }
 
 impl HubClient {
-    /// A client of `endpoint` that keeps files under `cache/hub`. With `offline`, whatever is not
-    /// there is an error that names it.
-    ///
-    /// # Errors
-    /// An endpoint or token that cannot be one. Nothing is requested yet.
+    /// A client of `endpoint` that keeps files under `cache/hub`. If `offline`, a file that is not there is an error.
+    /// Fails on an invalid endpoint or token; nothing is requested yet.
     pub fn new(endpoint: &str, token: Option<&str>, cache: &Path, offline: bool) -> Result<Self, HubError> {
-        Ok(Self {
-            transfer: Transfer::new(endpoint, token)?,
-            cache: cache.join("hub"),
-            shared: None,
-            offline,
-        })
+        let transfer = Transfer::new(endpoint, token)?;
+        Ok(Self { transfer, cache: cache.join("hub"), shared: None, offline })
     }
 
-    /// Also looks into the cache that other programs share: the folder `hub` below `HF_HOME`. Files
-    /// found there are checked and taken over; nothing is written to it.
+    /// Also looks into the cache of other programs, the folder `hub` below `HF_HOME`. Files found there are checked and
+    /// linked or copied; nothing is written to it.
     pub fn with_shared_cache(mut self, hub_folder: &Path) -> Self {
         self.shared = Some(Cache::new(hub_folder.to_path_buf()));
         self
@@ -101,23 +96,16 @@ impl HubClient {
         self
     }
 
-    /// What a model's folder needs: `config.json`, the tokenizer's files where there are some, and
-    /// `model.safetensors` or the index with all its shards.
-    ///
-    /// # Errors
-    /// [`HubError`], each naming what was wanted.
+    /// The files of a model: `config.json`, the tokenizer's files if there are some, and `model.safetensors` or the index
+    /// with all its shards.
     pub fn model_files(&self, id: &str, revision: &str) -> Result<Snapshot, HubError> {
         let wanted = Wanted::new(RepoType::Model, "model", id, revision)?;
         let listing = self.listing(&wanted)?;
-        let mut names: BTreeSet<String> = OPTIONAL
-            .iter()
-            .filter(|name| listing.entry(name).is_some())
-            .map(|name| name.to_string())
-            .collect();
         if listing.entry(CONFIG).is_none() {
             return Err(lacks(&wanted, &listing, format!("`{CONFIG}`")));
         }
-        names.insert(CONFIG.to_string());
+        let small = OPTIONAL.into_iter().filter(|name| listing.entry(name).is_some());
+        let mut names: BTreeSet<String> = small.chain([CONFIG]).map(str::to_string).collect();
         if listing.entry(WEIGHTS).is_some() {
             names.insert(WEIGHTS.to_string());
         } else if let Some(index) = listing.entry(WEIGHTS_INDEX) {
@@ -130,15 +118,16 @@ impl HubClient {
             );
             return Err(lacks(&wanted, &listing, needed));
         }
-        self.snapshot(&wanted, &listing, names.iter().map(String::as_str))
+        let fetch = |name: &String| {
+            let entry = listing.entry(name).ok_or_else(|| lacks(&wanted, &listing, format!("`{name}`")))?;
+            self.fetch(&wanted, &listing.commit, entry)
+        };
+        let files = names.iter().map(fetch).collect::<Result<_, HubError>>()?;
+        Ok(Snapshot { folder: self.folder(&wanted, &listing.commit), commit: listing.commit.clone(), files })
     }
 
-    /// The files of a data set that match `pattern` (`*`, `**`, `?`); none: every `.jsonl`,
-    /// `.ndjson`, `.txt` and `.text` file, plain or `.gz` or `.zst`. They are listed here and
-    /// fetched one by one as they are asked for, since a reader may need few of them.
-    ///
-    /// # Errors
-    /// [`HubError`], each naming what was wanted.
+    /// The files of a data set that match `pattern` (`*`, `**`, `?`); without a pattern every `.jsonl`, `.ndjson`, `.txt`
+    /// and `.text` file, plain or `.gz` or `.zst`. A file is fetched when it is asked for, since a reader may need few.
     pub fn dataset(&self, id: &str, revision: &str, pattern: Option<&str>) -> Result<Dataset<'_>, HubError> {
         let wanted = Wanted::new(RepoType::Dataset, "data set", id, revision)?;
         let listing = self.listing(&wanted)?;
@@ -153,21 +142,6 @@ impl HubClient {
         Ok(Dataset { client: self, wanted, commit: listing.commit, files })
     }
 
-    fn snapshot<'a>(
-        &self,
-        wanted: &Wanted,
-        listing: &Listing,
-        names: impl Iterator<Item = &'a str>,
-    ) -> Result<Snapshot, HubError> {
-        let mut files = Vec::new();
-        for name in names {
-            let entry = listing.entry(name);
-            let entry = entry.ok_or_else(|| lacks(wanted, listing, format!("`{name}`")))?;
-            files.push(self.fetch(wanted, &listing.commit, entry)?);
-        }
-        Ok(Snapshot { folder: self.folder(wanted, &listing.commit), commit: listing.commit.clone(), files })
-    }
-
     fn repository(&self, wanted: &Wanted) -> PathBuf {
         self.cache.join(wanted.repo.folder_name())
     }
@@ -176,41 +150,32 @@ impl HubClient {
         self.repository(wanted).join(commit)
     }
 
-    fn listing_path(&self, wanted: &Wanted, commit: &str) -> PathBuf {
-        self.repository(wanted).join(format!("{commit}.json"))
-    }
-
-    fn ref_path(&self, wanted: &Wanted) -> PathBuf {
-        self.repository(wanted).join("refs").join(wanted.repo.url_revision())
-    }
-
-    /// The files of the revision: from the cache where the revision is a commit or the network is
-    /// off, else as the hub says now.
+    /// The files of the revision: from the cache if the revision is a commit or the network is off, else from the hub.
     fn listing(&self, wanted: &Wanted) -> Result<Listing, HubError> {
-        let revision = wanted.repo.revision();
+        let (revision, repository) = (wanted.repo.revision(), self.repository(wanted));
+        let listing_path = |commit: &str| repository.join(format!("{commit}.json"));
+        let ref_path = repository.join("refs").join(wanted.repo.url_revision());
         if is_commit(revision)
-            && let Some(listing) = Listing::load(&self.listing_path(wanted, revision))
+            && let Some(listing) = Listing::load(&listing_path(revision))
         {
             return Ok(listing);
         }
         if self.offline {
-            let seen = read_to_string(&self.ref_path(wanted)).ok();
-            let stored = seen.and_then(|commit| Listing::load(&self.listing_path(wanted, commit.trim())));
-            return stored.or_else(|| self.shared_listing(wanted)).ok_or_else(|| HubError::Offline {
-                wanted: wanted.label.clone(),
-                cache: self.repository(wanted),
-            });
+            let seen = read_to_string(&ref_path).ok();
+            let stored = seen.and_then(|commit| Listing::load(&listing_path(commit.trim())));
+            let missing = || HubError::Offline { wanted: wanted.label.clone(), cache: repository.clone() };
+            return stored.or_else(|| self.shared_listing(wanted)).ok_or_else(missing);
         }
         let path = format!("api/{}?blobs=true", wanted.repo.api_url());
         let listing = Listing::parse(&self.transfer.json(&path, &wanted.label)?, &wanted.label)?;
-        listing.save(&self.listing_path(wanted, &listing.commit))?;
+        listing.save(&listing_path(&listing.commit))?;
         if !is_commit(revision) {
-            write_atomic(&self.ref_path(wanted), listing.commit.as_bytes())?;
+            write_atomic(&ref_path, listing.commit.as_bytes())?;
         }
         Ok(listing)
     }
 
-    /// What the shared cache knows of the revision; it stores large files under their hash.
+    /// The files of the revision in the shared cache, which stores large files under their hash.
     fn shared_listing(&self, wanted: &Wanted) -> Option<Listing> {
         let shared = self.shared.as_ref()?;
         let repo = shared.repo(wanted.repo.clone());
@@ -228,11 +193,11 @@ impl HubClient {
         (!files.is_empty()).then_some(Listing { commit, files })
     }
 
-    /// One file's path, after bringing it if it is not there.
+    /// The path of a file; fetches it if necessary.
     fn fetch(&self, wanted: &Wanted, commit: &str, entry: &Entry) -> Result<PathBuf, HubError> {
         let target = self.folder(wanted, commit).join(&entry.name);
         let label = format!("`{}` of {}", entry.name, wanted.label);
-        // Only whole and checked files carry their name; another size means someone else wrote it.
+        // Only complete and checked files get their final name; a wrong size means another program wrote it.
         if let Ok(meta) = target.metadata()
             && entry.size.is_none_or(|size| size == meta.len())
         {
@@ -246,11 +211,11 @@ impl HubClient {
             return Err(HubError::Offline { wanted: label, cache: self.repository(wanted) });
         }
         let path = format!("{}/resolve/{}/{}", wanted.repo.url(), commit, escaped(&entry.name));
-        self.transfer.file(&path, entry, &target, &label)?;
+        self.transfer.file(&RemoteFile { path, entry, label }, &target)?;
         Ok(target)
     }
 
-    /// Links or copies a file out of the shared cache if it is there and sound.
+    /// Links or copies a file out of the shared cache if it is there and intact.
     fn take_shared(
         &self,
         wanted: &Wanted,
@@ -260,15 +225,14 @@ impl HubClient {
     ) -> Result<bool, HubError> {
         let Some(shared) = &self.shared else { return Ok(false) };
         let pointer = shared.repo(wanted.repo.clone()).pointer_path(commit).join(&entry.name);
-        // The pointer is a symbolic link on most systems; a hard link must be to what it leads to.
+        // The pointer is a symbolic link on most systems; the hard link must be to its target.
         let Ok(found) = pointer.canonicalize() else { return Ok(false) };
-        let sound = File::open(&found).is_ok_and(|file| {
+        let intact = File::open(&found).is_ok_and(|file| {
             let size = file.metadata().map(|meta| meta.len()).ok();
-            let size_is_right = entry.size.is_none() || entry.size == size;
-            size_is_right
+            (entry.size.is_none() || entry.size == size)
                 && entry.sha256.is_none_or(|expected| sha256_of(file).is_ok_and(|got| got == expected))
         });
-        if !sound {
+        if !intact {
             return Ok(false);
         }
         if let Some(folder) = target.parent() {
@@ -305,14 +269,12 @@ fn lacks(wanted: &Wanted, listing: &Listing, needed: String) -> HubError {
 }
 
 fn nothing_chosen(pattern: Option<&str>, listing: &Listing) -> String {
-    if let Some(pattern) = pattern {
-        return format!("file that matches `{pattern}`");
+    let parquet = listing.files.iter().any(|entry| entry.name.ends_with(".parquet"));
+    let advice = " (parquet is not read: write its text column as JSONL and give that file)";
+    match pattern {
+        Some(pattern) => format!("file that matches `{pattern}`"),
+        None => format!("text or JSONL file{}", if parquet { advice } else { "" }),
     }
-    if listing.files.iter().any(|entry| entry.name.ends_with(".parquet")) {
-        return "text or JSONL file (parquet is not read: write its text column as JSONL and give that file)"
-            .into();
-    }
-    "text or JSONL file".into()
 }
 
 fn is_text(name: &str) -> bool {
@@ -320,7 +282,7 @@ fn is_text(name: &str) -> bool {
     TEXT_PATTERNS.iter().any(|pattern| matches_pattern(pattern, name))
 }
 
-/// The shard files that an index names.
+/// The shard files in an index.
 fn shards(index: &Path, wanted: &Wanted) -> Result<BTreeSet<String>, HubError> {
     let answer = |why: String| HubError::Answer { wanted: wanted.label.clone(), why };
     let value: serde_json::Value = serde_json::from_slice(&read(index)?)
@@ -333,7 +295,7 @@ fn shards(index: &Path, wanted: &Wanted) -> Result<BTreeSet<String>, HubError> {
         .ok_or_else(|| answer(format!("`{WEIGHTS_INDEX}` names a shard that cannot be a file")))
 }
 
-/// Files below a folder of the shared cache, with sizes, and hashes where the stored name is one.
+/// Files below a folder of the shared cache, with sizes, and with hashes if the stored name is one.
 fn list_shared(folder: &Path, prefix: &str, files: &mut Vec<Entry>) {
     for entry in folder.read_dir().into_iter().flatten().flatten() {
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
@@ -357,15 +319,11 @@ fn remove_stale(target: &Path) -> Result<(), HubError> {
         .map_err(|source| FileError { action: "replace", path: target.to_path_buf(), source }.into())
 }
 
-/// A path as it stands in an address.
+/// A path, percent-encoded for an address.
 fn escaped(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    text
+    let escaped = |byte: u8| match byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    name.bytes().map(escaped).collect()
 }

@@ -1,30 +1,27 @@
+//! The interface of the hub in builds without the feature `hub`.
+
 use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use super::{HubError, OnDownload, Snapshot};
 
-/// Stands in for the hub in builds without it: every request is an error that says so.
+/// Answers every request with [`HubError::Disabled`].
 #[derive(Debug)]
 pub struct HubClient(());
 
 impl HubClient {
-    /// Takes what the real client takes.
-    pub fn new(
-        _endpoint: &str,
-        _token: Option<&str>,
-        _cache: &Path,
-        _offline: bool,
-    ) -> Result<Self, HubError> {
+    /// Ignores its arguments.
+    pub fn new(_: &str, _: Option<&str>, _: &Path, _: bool) -> Result<Self, HubError> {
         Ok(Self(()))
     }
 
-    /// Takes what the real client takes.
+    /// Ignores its arguments.
     pub fn with_shared_cache(self, _hub_folder: &Path) -> Self {
         self
     }
 
-    /// Takes what the real client takes.
+    /// Ignores its arguments.
     pub fn with_progress(self, _on_download: OnDownload) -> Self {
         self
     }
@@ -35,17 +32,12 @@ impl HubClient {
     }
 
     /// Always [`HubError::Disabled`].
-    pub fn dataset(
-        &self,
-        id: &str,
-        _revision: &str,
-        _pattern: Option<&str>,
-    ) -> Result<Dataset<'_>, HubError> {
+    pub fn dataset(&self, id: &str, _: &str, _: Option<&str>) -> Result<Dataset<'_>, HubError> {
         Err(HubError::Disabled { wanted: format!("data set `{id}`") })
     }
 }
 
-/// Never made in builds without the hub.
+/// Cannot be constructed.
 #[derive(Debug)]
 pub struct Dataset<'a> {
     never: Infallible,
@@ -53,22 +45,22 @@ pub struct Dataset<'a> {
 }
 
 impl Dataset<'_> {
-    /// There is no commit.
+    /// Never called.
     pub fn commit(&self) -> &str {
         match self.never {}
     }
 
-    /// There is no label.
+    /// Never called.
     pub fn label(&self) -> &str {
         match self.never {}
     }
 
-    /// There are no files.
+    /// Never called.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::empty()
     }
 
-    /// There are no files.
+    /// Never called.
     pub fn fetch(&self, _name: &str) -> Result<PathBuf, HubError> {
         match self.never {}
     }

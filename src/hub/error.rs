@@ -1,92 +1,94 @@
+//! Why files could not be fetched.
+
 use std::path::PathBuf;
 
 use crate::base::FileError;
 
-/// Files that could not be had from the hub.
+/// Why a file could not be fetched from the hub.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// This build has no hub.
+    /// The program was built without the feature `hub`.
     #[error(
-        "{wanted} would have to come from the hub, which this build leaves out: build with the feature `hub`, \
-         or give a local folder"
+        "{wanted} must be fetched from the hub, which this build lacks: build with the feature `hub`, or give a \
+         local folder"
     )]
     Disabled {
-        /// What was asked for.
+        /// The file or repository.
         wanted: String,
     },
-    /// The network is needed and switched off.
+    /// The network is needed but switched off.
     #[error(
         "{wanted} is not in the cache `{}` and the network is off: run once without `--offline`, or give a local \
          folder", cache.display()
     )]
     Offline {
-        /// What was asked for.
+        /// The file or repository.
         wanted: String,
-        /// Where it was looked for.
+        /// The folder searched.
         cache: PathBuf,
     },
-    /// An id, revision, endpoint or token that cannot be one.
+    /// An invalid id, revision, endpoint or token.
     #[error("hub {what} `{text}` is not valid: {expected}")]
     Name {
-        /// Which of them.
+        /// `id`, `revision`, `endpoint` or `token`.
         what: &'static str,
-        /// As given; never a token.
+        /// The text as given; never a token.
         text: String,
-        /// What it may be.
+        /// What is valid.
         expected: &'static str,
     },
-    /// 401 or 403.
+    /// Access denied: status 401 or 403.
     #[error("the hub refuses {wanted} (status {status}): {hint}")]
     Refused {
-        /// What was asked for.
+        /// The file or repository.
         wanted: String,
-        /// 401 or 403.
+        /// The status.
         status: u16,
-        /// What to do, depending on whether there was a token.
+        /// What to do, with or without a token.
         hint: &'static str,
     },
-    /// 404.
+    /// Not found: status 404 or 410.
     #[error("the hub has no {wanted}: check the id, the revision and the file name")]
     NotFound {
-        /// What was asked for.
+        /// The file or repository.
         wanted: String,
     },
-    /// The network, or a server, failed for good.
-    #[error("fetching {wanted} failed: {why}; what was received is kept, run again to go on")]
+    /// The network or a server failed repeatedly.
+    #[error("fetching {wanted} failed: {why}; the received part is kept, run again to resume")]
     Network {
-        /// What was asked for.
+        /// The file or repository.
         wanted: String,
         /// Status or transport error.
         why: String,
     },
-    /// An answer that is not understood.
-    #[error("the hub's answer for {wanted} is not understood: {why}")]
+    /// An answer in an unexpected form.
+    #[error("the hub's answer for {wanted} has an unexpected form: {why}")]
     Answer {
-        /// What was asked for.
+        /// The file or repository.
         wanted: String,
         /// What is wrong with it.
         why: String,
     },
-    /// A file that is not what the hub says it is.
+    /// A file with another size or hash than the hub states.
     #[error("{wanted} arrived damaged: its {what} is {got}, expected {expected}; it was deleted, run again")]
     Damaged {
-        /// What was asked for.
+        /// The file or repository.
         wanted: String,
         /// "SHA-256" or "size".
         what: &'static str,
-        /// By the hub.
+        /// The hub's value.
         expected: String,
-        /// On disk.
+        /// The value on disk.
         got: String,
     },
-    /// A repository without what is needed.
+    /// A repository without a file that is needed.
     #[error("{repository} has no {needed}; it has {found}")]
     Lacks {
-        /// Which.
+        /// The repository.
         repository: String,
-        /// What is missing and what to do.
+        /// The missing file, and what to do.
         needed: String,
-        /// Some of what is there.
+        /// Some of its files.
         found: String,
     },
     /// The cache could not be read or written.
@@ -95,8 +97,8 @@ pub enum HubError {
 }
 
 impl HubError {
-    /// True where something is missing, unreachable or unreadable (exit code 6); false where it
-    /// arrived and is invalid (exit code 8) or the disk failed (see [`HubError::is_write`]).
+    /// True if something is missing, unreachable or unreadable (exit code 6). False if it arrived and is invalid (exit
+    /// code 8) or could not be written (see [`HubError::is_write`]).
     pub fn is_missing(&self) -> bool {
         match self {
             Self::Damaged { .. } | Self::Answer { .. } => false,
@@ -105,7 +107,7 @@ impl HubError {
         }
     }
 
-    /// True where the cache could not be written (exit code 9).
+    /// True if the cache could not be written (exit code 9).
     pub fn is_write(&self) -> bool {
         matches!(self, Self::File(error) if error.is_write())
     }

@@ -1,3 +1,5 @@
+//! Lists of a repository's files at one commit.
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,9 +13,9 @@ use crate::base::{Digest, read, write_atomic};
 pub(super) struct Entry {
     /// Path in the repository, with `/`.
     pub(super) name: String,
-    /// Bytes, where the hub says so.
+    /// Bytes, if the hub states them.
     pub(super) size: Option<u64>,
-    /// Only large files have one.
+    /// Stated for large files only.
     pub(super) sha256: Option<Digest>,
 }
 
@@ -49,7 +51,7 @@ impl Listing {
         Ok(Self { commit, files })
     }
 
-    /// Reads what [`Listing::save`] wrote; none where there is none or it is not ours.
+    /// Reads what [`Listing::save`] wrote; none if the file is missing or invalid.
     pub(super) fn load(path: &Path) -> Option<Self> {
         let listing: Self = serde_json::from_slice(&read(path).ok()?).ok()?;
         let sound = is_commit(&listing.commit) && listing.files.iter().all(|entry| is_safe(&entry.name));
@@ -79,19 +81,19 @@ impl Listing {
     }
 }
 
-/// Full commit ids never move, so what was once listed for one stays true.
+/// True for a full commit id. The listing of a commit never changes.
 pub(super) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'))
 }
 
-/// A relative path that stays inside the folder it is joined to, on every system.
+/// True for a relative path that stays inside the folder it is joined to, on every system.
 pub(super) fn is_safe(name: &str) -> bool {
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
     !name.contains(['\\', ':', '\0']) && name.split('/').all(plain)
 }
 
-/// Whether a path matches a pattern: `?` is one character and `*` any number of them, neither
-/// across `/`; `**` also crosses it, and `**/` may stand for nothing.
+/// Whether a path matches a pattern: `?` is one character and `*` any number of them, both without `/`; `**` also
+/// matches `/`, and `**/` also matches nothing.
 pub(super) fn matches_pattern(pattern: &str, name: &str) -> bool {
     fn matches(pattern: &[char], name: &[char]) -> bool {
         match pattern {
@@ -102,12 +104,9 @@ pub(super) fn matches_pattern(pattern: &str, name: &str) -> bool {
                 let until = name.iter().position(|&c| c == '/').unwrap_or(name.len());
                 (0..=until).any(|at| matches(rest, &name[at..]))
             }
-            ['?', rest @ ..] => {
-                name.split_first().is_some_and(|(&first, tail)| first != '/' && matches(rest, tail))
-            }
-            [literal, rest @ ..] => {
-                name.split_first().is_some_and(|(first, tail)| first == literal && matches(rest, tail))
-            }
+            [one, rest @ ..] => name.split_first().is_some_and(|(first, tail)| {
+                (if *one == '?' { *first != '/' } else { first == one }) && matches(rest, tail)
+            }),
         }
     }
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());

@@ -1,3 +1,5 @@
+//! Downloads that resume, follow redirects and check hashes.
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -11,11 +13,12 @@ use super::{Download, HubError, OnDownload};
 use crate::base::{Digest, FileError, create_dir_all};
 
 const MAX_REDIRECTS: usize = 8;
-/// Attempts in a row that bring nothing new.
+/// Failed attempts in a row after which a download is given up.
 const MAX_FAILURES: u32 = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// A connection on which nothing arrives for so long is given up and resumed.
+/// A connection on which nothing arrives for so long is closed and the download resumed.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LISTING_BYTES: u64 = 1 << 28;
 const BUFFER_BYTES: usize = 1 << 17;
 
@@ -29,21 +32,29 @@ pub(super) struct Transfer {
     pub(super) pause: Duration,
 }
 
-/// An answer after redirects, with what the first hop said about the file.
+/// A file to download: its path at the endpoint, its entry in the listing, and its name in messages.
+pub(super) struct RemoteFile<'a> {
+    pub(super) path: String,
+    pub(super) entry: &'a Entry,
+    pub(super) label: String,
+}
+
+/// An answer after redirects, with the hash that the hub stated for the file.
 struct Reply {
     response: Response<Body>,
     sha256: Option<Digest>,
 }
 
-/// Trouble that another attempt may or may not cure.
 enum Failure {
-    Passing(String),
-    Final(HubError),
+    /// Another attempt may succeed.
+    Transient(String),
+    /// Another attempt cannot succeed.
+    Permanent(HubError),
 }
 
 impl From<HubError> for Failure {
     fn from(error: HubError) -> Self {
-        Self::Final(error)
+        Self::Permanent(error)
     }
 }
 
@@ -71,13 +82,8 @@ impl Transfer {
         if matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]")) {
             config = config.proxy(None);
         }
-        Ok(Self {
-            agent: config.build().into(),
-            endpoint,
-            token: token.map(str::to_string),
-            on_download: None,
-            pause: Duration::from_millis(500),
-        })
+        let (agent, token, pause) = (config.build().into(), token.map(str::to_string), FIRST_PAUSE);
+        Ok(Self { agent, endpoint, token, on_download: None, pause })
     }
 
     /// A small answer as bytes.
@@ -86,8 +92,8 @@ impl Transfer {
         loop {
             match self.try_json(path, wanted) {
                 Ok(bytes) => return Ok(bytes),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(why)) => self.wait(&mut failures, why, wanted)?,
+                Err(Failure::Permanent(error)) => return Err(error),
+                Err(Failure::Transient(why)) => self.wait(&mut failures, why, wanted)?,
             }
         }
     }
@@ -95,18 +101,12 @@ impl Transfer {
     fn try_json(&self, path: &str, wanted: &str) -> Result<Vec<u8>, Failure> {
         let mut reply = self.get(path, None, wanted)?;
         let body = reply.response.body_mut().with_config().limit(LISTING_BYTES).read_to_vec();
-        body.map_err(|error| Failure::Passing(error.to_string()))
+        body.map_err(|error| Failure::Transient(error.to_string()))
     }
 
-    /// Brings a file to `target`, going on from what an earlier attempt left; it appears under its
-    /// name only when it is whole and its hash is right.
-    pub(super) fn file(
-        &self,
-        path: &str,
-        entry: &Entry,
-        target: &Path,
-        wanted: &str,
-    ) -> Result<(), HubError> {
+    /// Downloads a file to `target`, resuming an earlier attempt. It gets this name only when it is complete and its hash
+    /// is right.
+    pub(super) fn file(&self, file: &RemoteFile<'_>, target: &Path) -> Result<(), HubError> {
         let mut part = Part::open(target)?;
         if target.is_file() {
             // Another process finished it while this one waited for the lock.
@@ -114,10 +114,10 @@ impl Transfer {
         }
         let mut resumed = part.len()? > 0;
         loop {
-            let sha256 = self.fill(&mut part, path, entry, wanted)?;
-            match part.check(entry.size, sha256, wanted) {
+            let sha256 = self.complete(&mut part, file)?;
+            match part.check(file.entry.size, sha256, &file.label) {
                 Ok(()) => return part.finish(target),
-                // What lay there may have been of another upload: once, from the start.
+                // The earlier part may be of another version of the file: start once from the beginning.
                 Err(HubError::Damaged { .. }) if resumed => part.clear()?,
                 Err(error) => {
                     part.clear()?;
@@ -129,69 +129,62 @@ impl Transfer {
         }
     }
 
-    /// Requests the rest of a part until it is complete; the hash that the file should have.
-    fn fill(
-        &self,
-        part: &mut Part,
-        path: &str,
-        entry: &Entry,
-        wanted: &str,
-    ) -> Result<Option<Digest>, HubError> {
+    /// Requests the rest of a part until it is complete. Returns the hash that the file should have.
+    fn complete(&self, part: &mut Part, file: &RemoteFile<'_>) -> Result<Option<Digest>, HubError> {
         let (mut failures, mut most) = (0, part.len()?);
-        let mut sha256 = entry.sha256;
+        let (size, mut sha256) = (file.entry.size, file.entry.sha256);
         loop {
             let start = part.len()?;
-            if entry.size.is_some_and(|size| start > size) {
+            if size.is_some_and(|size| start > size) {
                 part.clear()?;
                 continue;
             }
-            if entry.size == Some(start) {
+            if size == Some(start) {
                 return Ok(sha256);
             }
-            let outcome = self.append(part, start, path, entry, wanted, &mut sha256);
+            let outcome = self.request_from(part, start, file, &mut sha256);
             let now = part.len()?;
-            match outcome {
-                Ok(()) if entry.size.is_none_or(|size| size <= now) => return Ok(sha256),
-                Err(Failure::Final(error)) => return Err(error),
-                Ok(()) | Err(Failure::Passing(_)) if now > most => (failures, most) = (0, now),
-                Ok(()) => {
-                    self.wait(&mut failures, "the server sent less than it announced".into(), wanted)?
-                }
-                Err(Failure::Passing(why)) => self.wait(&mut failures, why, wanted)?,
+            let why = match outcome {
+                Ok(()) if size.is_none_or(|size| size <= now) => return Ok(sha256),
+                Err(Failure::Permanent(error)) => return Err(error),
+                Ok(()) => "the server sent less than it announced".into(),
+                Err(Failure::Transient(why)) => why,
+            };
+            match now > most {
+                true => (failures, most) = (0, now),
+                false => self.wait(&mut failures, why, &file.label)?,
             }
         }
     }
 
-    /// One request for the bytes from `start` on.
-    fn append(
+    /// Requests the bytes from `start` on, once.
+    fn request_from(
         &self,
         part: &mut Part,
         start: u64,
-        path: &str,
-        entry: &Entry,
-        wanted: &str,
+        file: &RemoteFile<'_>,
         sha256: &mut Option<Digest>,
     ) -> Result<(), Failure> {
-        let reply = self.get(path, (start > 0).then_some(start), wanted)?;
+        let reply = self.get(&file.path, (start > 0).then_some(start), &file.label)?;
         *sha256 = sha256.or(reply.sha256);
         let header = |name: &str| reply.response.headers().get(name).and_then(|text| text.to_str().ok());
         match reply.response.status().as_u16() {
-            206 if header("content-range").is_some_and(|range| starts_at(range, start)) => {}
+            206 if header("content-range")
+                .is_some_and(|range| range.starts_with(&format!("bytes {start}-"))) => {}
             // A server without ranges sends the whole file.
             200 => part.clear()?,
+            // The range is empty because the part is complete.
+            416 if header("content-range") == Some(&format!("bytes */{start}")) => return Ok(()),
             416 => {
-                let whole = header("content-range") == Some(&format!("bytes */{start}"));
-                if !whole {
-                    part.clear()?;
-                }
-                return if whole { Ok(()) } else { Err(Failure::Passing("the range was refused".into())) };
+                part.clear()?;
+                return Err(Failure::Transient("the range was refused".into()));
             }
             status => {
                 part.clear()?;
-                return Err(Failure::Passing(format!("status {status} to a request from byte {start}")));
+                return Err(Failure::Transient(format!("status {status} to a request from byte {start}")));
             }
         }
-        self.copy(reply.response.into_body(), part, entry)
+        self.copy(reply.response.into_body(), part, file.entry)
     }
 
     fn copy(&self, body: Body, part: &mut Part, entry: &Entry) -> Result<(), Failure> {
@@ -206,7 +199,7 @@ impl Transfer {
                     done += n as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::Passing(error.to_string())),
+                Err(error) => return Err(Failure::Transient(error.to_string())),
             }
             if let Some(report) = &self.on_download {
                 report(Download { file: &entry.name, done, total: entry.size });
@@ -224,7 +217,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// One request, redirects followed; the token goes to the endpoint's own host only.
+    /// One request with its redirects. The token is sent to the endpoint's own host only.
     fn get(&self, path: &str, start: Option<u64>, wanted: &str) -> Result<Reply, Failure> {
         let mut url = format!("{}/{path}", self.endpoint);
         let mut sha256 = None;
@@ -236,23 +229,23 @@ impl Transfer {
             if let Some(start) = start {
                 request = request.header("range", format!("bytes={start}-"));
             }
-            let response = request.call().map_err(|error| Failure::Passing(error.to_string()))?;
-            // Only the hub's own answer: a storage host tags files by hashes of its own.
+            let response = request.call().map_err(|error| Failure::Transient(error.to_string()))?;
+            // Storage hosts tag files with hashes of other kinds.
             if same_origin(&url, &self.endpoint) {
                 sha256 = sha256.or_else(|| stated_hash(&response));
             }
             if !response.status().is_redirection() {
-                return self.judged(Reply { response, sha256 }, wanted);
+                return self.check_status(Reply { response, sha256 }, wanted);
             }
             let location = response.headers().get("location").and_then(|text| text.to_str().ok());
             let answer = |why: &str| HubError::Answer { wanted: wanted.to_string(), why: why.to_string() };
-            let next = location.and_then(|location| join(&url, location));
+            let next = location.and_then(|location| redirect_target(&url, location));
             url = next.ok_or_else(|| answer("a redirect without a usable address"))?;
         }
-        Err(Failure::Passing("too many redirects".into()))
+        Err(Failure::Transient("too many redirects".into()))
     }
 
-    fn judged(&self, reply: Reply, wanted: &str) -> Result<Reply, Failure> {
+    fn check_status(&self, reply: Reply, wanted: &str) -> Result<Reply, Failure> {
         let wanted = wanted.to_string();
         match reply.response.status().as_u16() {
             status @ (401 | 403) => {
@@ -265,8 +258,8 @@ impl Transfer {
                 Err(HubError::Refused { wanted, status, hint }.into())
             }
             404 | 410 => Err(HubError::NotFound { wanted }.into()),
-            status @ (408 | 429 | 500..) => Err(Failure::Passing(format!("status {status}"))),
-            // 416 is the download's to judge.
+            status @ (408 | 429 | 500..) => Err(Failure::Transient(format!("status {status}"))),
+            // 416 is handled by `request_from`.
             status @ 400.. if status != 416 => {
                 Err(HubError::Network { wanted, why: format!("status {status}") }.into())
             }
@@ -281,7 +274,7 @@ impl std::fmt::Debug for Transfer {
     }
 }
 
-/// A file that is not whole yet, locked against other processes.
+/// An incomplete file, locked against other processes.
 struct Part {
     file: File,
     path: PathBuf,
@@ -339,44 +332,25 @@ impl Part {
     }
 
     fn remove(&self) {
-        // An empty leftover would do no harm.
+        // An empty leftover does no harm.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// SHA-256 of all that a reader gives.
+/// SHA-256 of everything that a reader returns.
 pub(super) fn sha256_of(input: impl Read) -> io::Result<Digest> {
     use sha2::Digest as _;
     let mut hasher = sha2::Sha256::new();
-    io::copy(&mut BufReader::with_capacity(BUFFER_BYTES, input), &mut HashWriter(&mut hasher))?;
+    io::copy(&mut BufReader::with_capacity(BUFFER_BYTES, input), &mut hasher)?;
     let hex: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Digest::parse(&hex).ok_or_else(|| io::Error::other("a hash of the wrong length"))
 }
 
-struct HashWriter<'a>(&'a mut sha2::Sha256);
-
-impl Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        use sha2::Digest as _;
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The hash that the hub states for a large file; a small one's tag is not a SHA-256.
+/// The hash that the hub states for a large file. The tag of a small file is no SHA-256.
 fn stated_hash(response: &Response<Body>) -> Option<Digest> {
     let header = |name: &str| response.headers().get(name)?.to_str().ok();
     let tag = header("x-linked-etag").or_else(|| header("etag"))?;
     Digest::parse(tag.trim_start_matches("W/").trim_matches('"'))
-}
-
-fn starts_at(content_range: &str, start: u64) -> bool {
-    content_range.strip_prefix("bytes ").and_then(|range| range.split_once('-')).map(|(from, _)| from)
-        == Some(&start.to_string())
 }
 
 fn parse(url: &str) -> Option<Uri> {
@@ -384,14 +358,12 @@ fn parse(url: &str) -> Option<Uri> {
 }
 
 fn same_origin(a: &str, b: &str) -> bool {
-    match (parse(a), parse(b)) {
-        (Some(a), Some(b)) => a.scheme() == b.scheme() && a.authority() == b.authority(),
-        _ => false,
-    }
+    let both = parse(a).zip(parse(b));
+    both.is_some_and(|(a, b)| a.scheme() == b.scheme() && a.authority() == b.authority())
 }
 
-/// Where a redirect leads; never from an encrypted to a plain connection.
-fn join(from: &str, location: &str) -> Option<String> {
+/// The target of a redirect; none if it leads from an encrypted to a plain connection.
+fn redirect_target(from: &str, location: &str) -> Option<String> {
     let base = parse(from)?;
     if location.starts_with('/') && !location.starts_with("//") {
         return Some(format!("{}://{}{location}", base.scheme_str()?, base.authority()?));

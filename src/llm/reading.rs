@@ -1,5 +1,6 @@
 use super::lenient::{Node, only_value};
 use super::{ChatReply, Finish, TokenChoice};
+use crate::base::is_format;
 
 /// Version of how replies are read. A result rests on it; stored answers do not, so a new version reads them again
 /// and asks for nothing.
@@ -130,9 +131,7 @@ fn said(reply: &ChatReply) -> Result<&str, ReadProblem> {
 
 /// A text without white space and characters that show nothing at its ends.
 pub fn trimmed(text: &str) -> &str {
-    let shows_nothing =
-        |c: char| c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
-    text.trim_matches(shows_nothing)
+    text.trim_matches(|c: char| c.is_whitespace() || is_format(c))
 }
 
 /// What stands behind thoughts, each between its tags or, where a template opened it, before the tag that ends it.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::wait::wait_in_words;
 use super::{Billed, ChatError};
+use crate::base::is_invisible;
 
 /// Most characters of an endpoint's words in a message.
 const MOST_CHARACTERS: usize = 200;
@@ -132,9 +133,8 @@ pub(super) fn one_line(text: &str) -> String {
 
 /// The same of at most `most` characters.
 pub(super) fn line_of(text: &str, most: usize) -> String {
-    let steers = |c: char| matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    let clean: String =
-        text.chars().filter(|&c| !steers(c)).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let shown = text.chars().filter(|&c| c.is_control() || !is_invisible(c));
+    let clean: String = shown.map(|c| if c.is_control() { ' ' } else { c }).collect();
     let words: Vec<&str> = clean.split_whitespace().collect();
     let line = words.join(" ");
     if line.chars().count() <= most {

@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, HashMap};
+//! Named tensors of a model, from safetensors files, GGUF files or memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
@@ -13,18 +16,15 @@ use super::rows::Rows;
 use super::{Config, NnError};
 use crate::base::{Digest, Digester, FileError, Stream};
 
-/// Longest header that is believed; the largest models known need a few megabytes.
+/// Longest accepted header; the largest known models need a few megabytes.
 const MAX_HEADER: u64 = 100 << 20;
 
-/// Named tensors of a model, however many files they were stored in.
-///
-/// They are f32, whatever they were stored as; read as packed, matrices stay as they were stored.
+/// Named tensors of a model, in f32. Packed matrices stay in their stored number format.
 #[derive(Debug, Clone)]
 pub struct Weights {
     tensors: HashMap<String, Tensor>,
-    /// Matrices that were read as packed.
     packed: HashMap<String, Packed>,
-    /// Shape and bytes of the halves of MXFP4 tensors, which may lie in different files.
+    /// Shape and bytes of the two halves of MXFP4 tensors, which may be in different files.
     halves: HashMap<String, (Vec<usize>, Vec<u8>)>,
     /// File of each tensor, for messages.
     files: HashMap<String, String>,
@@ -35,26 +35,23 @@ pub struct Weights {
 impl Weights {
     /// Reads `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
     ///
-    /// Every entry is checked to be finite. Fails where a file is missing, cut short or corrupt.
+    /// Fails if a file is missing, cut short or corrupt, or an entry is not finite.
     pub fn from_folder(folder: &Path, device: &Device) -> Result<Self, NnError> {
-        Self::read_folder(folder, Form::Plain(device))
+        Self::read_folder(folder, Matrices::Plain(device))
     }
 
-    /// As [`Weights::from_folder`], with matrices kept in main memory in the numbers they are stored in, for
-    /// inference alone.
+    /// As [`Weights::from_folder`], for inference: matrices stay in main memory in their stored number format.
     pub fn packed_from_folder(folder: &Path) -> Result<Self, NnError> {
-        Self::read_folder(folder, Form::Packed)
+        Self::read_folder(folder, Matrices::Packed)
     }
 
-    fn read_folder(folder: &Path, form: Form<'_>) -> Result<Self, NnError> {
+    fn read_folder(folder: &Path, matrices: Matrices<'_>) -> Result<Self, NnError> {
         let files = files_of(folder)?;
         let mut weights = Self::empty(&folder.display().to_string());
         let mut digester = Digester::new("weights");
         for file in &files {
-            let failed = |source| FileError { action: "read", path: file.clone(), source };
-            let reader = crate::base::open(file)?;
-            let length = reader.metadata().map_err(failed)?.len();
-            digester.digest(&weights.read(reader, length, &file.display().to_string(), form)?);
+            let (reader, length) = open_with_length(file)?;
+            digester.digest(&weights.read(reader, length, &file.display().to_string(), matrices)?);
         }
         if let [file] = files.as_slice() {
             weights.source = file.display().to_string();
@@ -64,18 +61,18 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Reads one safetensors file that is already in memory; `name` stands for it in messages.
+    /// Reads a safetensors file in memory; messages call it `name`.
     pub fn from_bytes(bytes: &[u8], name: &str, device: &Device) -> Result<Self, NnError> {
         let mut weights = Self::empty(name);
-        let digest = weights.read(Cursor::new(bytes), bytes.len() as u64, name, Form::Plain(device))?;
+        let digest = weights.read(Cursor::new(bytes), bytes.len() as u64, name, Matrices::Plain(device))?;
         let mut digester = Digester::new("weights");
         digester.digest(&digest);
         weights.digest = digester.finish();
         Ok(weights)
     }
 
-    /// Takes tensors as they are, for example candle variables in training; nothing is checked or copied,
-    /// and the digest says only which names and shapes there are.
+    /// Takes tensors as they are, for example candle variables in training, without checks or copies. The digest covers
+    /// names and shapes only.
     pub fn from_tensors(tensors: HashMap<String, Tensor>, name: &str) -> Self {
         let sorted: BTreeMap<_, _> = tensors.iter().map(|(name, tensor)| (name, tensor.dims())).collect();
         let mut digester = Digester::new("weights in memory");
@@ -84,7 +81,7 @@ impl Weights {
         Self { tensors, digest, ..Self::empty(name) }
     }
 
-    /// The same with every matrix unpacked to f32 on the CPU, as a model with hooks wants it.
+    /// Unpacks every matrix to f32 on the CPU, as a model with hooks needs.
     pub fn unpacked(mut self) -> Result<Self, NnError> {
         for (name, packed) in std::mem::take(&mut self.packed) {
             let tensor = Tensor::from_vec(packed.to_f32(), &packed.dims(), &Device::Cpu)?;
@@ -94,15 +91,9 @@ impl Weights {
     }
 
     pub(super) fn empty(source: &str) -> Self {
+        let (tensors, packed, halves, files) = Default::default();
         let digest = Digester::new("weights").finish();
-        Self {
-            tensors: HashMap::new(),
-            packed: HashMap::new(),
-            halves: HashMap::new(),
-            files: HashMap::new(),
-            source: source.to_string(),
-            digest,
-        }
+        Self { tensors, packed, halves, files, source: source.to_string(), digest }
     }
 
     /// Digest of the files' bytes.
@@ -110,34 +101,34 @@ impl Weights {
         self.digest
     }
 
-    /// How many tensors there are.
+    /// Number of tensors.
     pub(super) fn len(&self) -> usize {
         self.tensors.len() + self.packed.len()
     }
 
-    /// True where a tensor of that name exists, in any of its spellings.
+    /// True if a tensor has that name, or another of its possible names.
     pub fn has(&self, name: &str) -> bool {
-        spellings(name).iter().any(|spelt| self.holds(spelt))
+        possible_names(name).iter().any(|name| self.contains(name))
     }
 
-    fn holds(&self, name: &str) -> bool {
+    fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name) || self.packed.contains_key(name)
     }
 
-    /// The spelling of a tensor's name that these files have.
-    fn spelt(&self, name: &str) -> Result<String, NnError> {
+    /// A tensor's name as these files spell it.
+    fn stored_name(&self, name: &str) -> Result<String, NnError> {
         let missing = || NnError::MissingTensor {
             name: name.to_string(),
             file: self.source.clone(),
             n_tensors: self.len(),
             hint: self.unknown_prefix(name).unwrap_or_default(),
         };
-        spellings(name).into_iter().find(|spelt| self.holds(spelt)).ok_or_else(missing)
+        possible_names(name).into_iter().find(|name| self.contains(name)).ok_or_else(missing)
     }
 
-    /// A sentence that names what stands before `name` in these files, where the name is there but for that.
+    /// A remark for messages if `name` exists with an unknown prefix.
     fn unknown_prefix(&self, name: &str) -> Option<String> {
-        let bare = spellings(name).into_iter().min_by_key(String::len)?;
+        let bare = possible_names(name).into_iter().min_by_key(String::len)?;
         let names = self.tensors.keys().chain(self.packed.keys());
         let prefix = |stored: &String| {
             let prefix = stored.strip_suffix(&bare)?;
@@ -149,7 +140,7 @@ impl Weights {
 
     /// The tensor `name`, which must have exactly `shape`.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, NnError> {
-        let name = &self.spelt(name)?;
+        let name = &self.stored_name(name)?;
         if let (Some(packed), [above @ .., cols]) = (self.packed.get(name), shape) {
             self.check_shape(name, &[above.iter().product(), *cols], &packed.dims())?;
             return Ok(Tensor::from_vec(packed.to_f32(), shape, &Device::Cpu)?);
@@ -159,9 +150,9 @@ impl Weights {
         Ok(tensor.clone())
     }
 
-    /// The matrix `name`, packed where it was read so.
+    /// The matrix `name`, packed if it was read so.
     pub(super) fn rows(&self, name: &str, shape: &[usize; 2]) -> Result<Rows, NnError> {
-        let name = &self.spelt(name)?;
+        let name = &self.stored_name(name)?;
         if let Some(packed) = self.packed.get(name) {
             self.check_shape(name, shape, &packed.dims())?;
             return Ok(Rows::Packed(packed.clone()));
@@ -169,9 +160,9 @@ impl Weights {
         Ok(Rows::Plain(self.get(name, shape)?))
     }
 
-    /// The matrices `[rows, cols]` of the tensor `name` `[matrices, rows, cols]`, packed where it was read so.
+    /// The matrices `[rows, cols]` of the tensor `name` `[matrices, rows, cols]`, packed if it was read so.
     pub(super) fn stack(&self, name: &str, [count, rows, cols]: [usize; 3]) -> Result<Vec<Rows>, NnError> {
-        let name = &self.spelt(name)?;
+        let name = &self.stored_name(name)?;
         let all = match self.packed.get(name) {
             Some(_) => self.rows(name, &[count * rows, cols])?,
             None => Rows::Plain(self.get(name, &[count, rows, cols])?.reshape((count * rows, cols))?),
@@ -179,9 +170,9 @@ impl Weights {
         (0..count).map(|nth| Ok(all.narrow(nth * rows, rows)?)).collect()
     }
 
-    /// The transpose of the matrix `name`, which is stored as `shape`.
+    /// The transpose of the matrix `name` of `shape`.
     pub(super) fn rows_of_transposed(&self, name: &str, shape: &[usize; 2]) -> Result<Rows, NnError> {
-        let name = &self.spelt(name)?;
+        let name = &self.stored_name(name)?;
         let transposed = self.get(name, shape)?.t()?;
         if !self.packed.contains_key(name) {
             return Ok(Rows::Plain(transposed));
@@ -192,20 +183,12 @@ impl Weights {
     }
 
     fn check_shape(&self, name: &str, expected: &[usize], got: &[usize]) -> Result<(), NnError> {
-        if expected == got {
-            return Ok(());
-        }
-        Err(NnError::WrongShape {
-            name: name.to_string(),
-            file: self.files.get(name).unwrap_or(&self.source).clone(),
-            expected: expected.to_vec(),
-            got: got.to_vec(),
-        })
+        let file = self.files.get(name).unwrap_or(&self.source).clone();
+        let (name, expected, got) = (name.to_string(), expected.to_vec(), got.to_vec());
+        if expected == got { Ok(()) } else { Err(NnError::WrongShape { name, file, expected, got }) }
     }
 
-    /// The same tensors with the entries of each chosen one in a random order of its own.
-    ///
-    /// A tensor's order depends on `seed` and its name alone.
+    /// Shuffles the entries of each chosen tensor. Its permutation depends only on `seed` and its name.
     pub fn permuted(&self, seed: u64, chosen: impl Fn(&str) -> bool) -> Result<Self, NnError> {
         let mut permuted = self.clone();
         for (name, tensor) in &mut permuted.tensors {
@@ -221,19 +204,19 @@ impl Weights {
         Ok(permuted)
     }
 
-    /// Takes a tensor after checking that every number of it is one.
+    /// Adds a tensor, which must be finite.
     pub(super) fn insert_plain(&mut self, tensor: Tensor, name: String, file: &str) -> Result<(), NnError> {
         check_finite(&tensor.flatten_all()?.to_vec1::<f32>()?, &name, file)?;
         self.tensors.insert(name, tensor);
         Ok(())
     }
 
-    /// The same tensors with the digest of what they were read from.
+    /// Sets the digest to that of the files read.
     pub(super) fn with_digest(self, digest: Digest) -> Self {
         Self { digest, ..self }
     }
 
-    /// Keeps a matrix in the numbers it is stored in.
+    /// Adds a matrix in its stored number format.
     pub(super) fn insert_packed(
         &mut self,
         encoding: Encoding,
@@ -247,20 +230,19 @@ impl Weights {
             corrupt(file, &format!("`{name}` [{rows}, {cols}] in {encoding:?} has {length} bytes"))
         })?;
         if let Some((index, value)) = packed.first_not_finite() {
-            let (name, file) = (name, file.to_string());
-            return Err(NnError::NotFinite { name, file, index, value: f64::from(value) });
+            return Err(not_finite(&name, file, index, value));
         }
         self.packed.insert(name, packed);
         Ok(())
     }
 
-    /// Reads the tensors of one file in the order they are stored, and digests its bytes on the way.
+    /// Reads the tensors of a file in their stored order; returns the digest of its bytes.
     fn read(
         &mut self,
         mut reader: impl Read,
         length: u64,
         file: &str,
-        form: Form<'_>,
+        matrices: Matrices<'_>,
     ) -> Result<Digest, NnError> {
         let (header, metadata) = read_header(&mut reader, length, file)?;
         let mut digester = Digester::new("safetensors");
@@ -270,7 +252,7 @@ impl Weights {
             let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
             reader.read_exact(&mut bytes).map_err(|error| corrupt(file, &error.to_string()))?;
             digester.bytes(&bytes);
-            if is_buffer(&name) || is_of_other_senses(&name) {
+            if is_buffer(&name) || is_of_other_modality(&name) {
                 continue;
             }
             self.files.insert(name.clone(), file.to_string());
@@ -278,16 +260,14 @@ impl Weights {
                 self.halves.insert(name, (info.shape.clone(), bytes));
                 continue;
             }
-            match (form, encoding(info.dtype), info.shape.as_slice()) {
-                (Form::Packed, Some(encoding), &[rows, cols]) => {
+            match (matrices, encoding(info.dtype), info.shape.as_slice()) {
+                // A stack of matrices becomes one of `count · rows` rows.
+                (Matrices::Packed, Some(encoding), &[ref stack @ .., rows, cols]) if stack.len() < 2 => {
+                    let rows = stack.iter().product::<usize>() * rows;
                     self.insert_packed(encoding, bytes, [rows, cols], name, file)?;
                 }
-                // Matrices on top of each other.
-                (Form::Packed, Some(encoding), &[count, rows, cols]) => {
-                    self.insert_packed(encoding, bytes, [count * rows, cols], name, file)?;
-                }
                 _ => {
-                    let device = if let Form::Plain(device) = form { device } else { &Device::Cpu };
+                    let device = if let Matrices::Plain(device) = matrices { device } else { &Device::Cpu };
                     let entries = to_f32(&bytes, info, &name, file)?;
                     check_finite(&entries, &name, file)?;
                     let tensor = Tensor::from_vec(entries, info.shape.as_slice(), device)?;
@@ -299,26 +279,22 @@ impl Weights {
     }
 }
 
-/// How many numbers the weights of a folder or of a GGUF file are, whatever they are stored as; read from the
-/// headers alone.
+/// Number of weights in a folder or a GGUF file, from the headers alone.
 pub fn weight_count(path: &Path) -> Result<u64, NnError> {
     if is_gguf(path) {
         return gguf_weight_count(path);
     }
     let mut count = 0;
     for file in files_of(path)? {
-        let failed = |source| FileError { action: "read", path: file.clone(), source };
-        let mut reader = crate::base::open(&file)?;
-        let length = reader.metadata().map_err(failed)?.len();
+        let (mut reader, length) = open_with_length(&file)?;
         let (_, metadata) = read_header(&mut reader, length, &file.display().to_string())?;
         let tensors = metadata.tensors();
-        count += tensors.iter().map(|(name, info)| mxfp4::numbers(name, info)).sum::<u64>();
+        count += tensors.iter().map(|(name, info)| mxfp4::weight_count(name, info)).sum::<u64>();
     }
     Ok(count)
 }
 
-/// How many positions the model of a folder or of a GGUF file reads, where it says so; read from the header or from
-/// `config.json` alone.
+/// Context length of the model in a folder or a GGUF file, if the header or `config.json` states it.
 pub fn context_length(path: &Path) -> Result<Option<usize>, NnError> {
     if is_gguf(path) {
         return gguf_context_length(path);
@@ -331,11 +307,19 @@ pub fn context_length(path: &Path) -> Result<Option<usize>, NnError> {
     Ok(of(fields).or_else(|| of(inner?)).and_then(|length| usize::try_from(length).ok()))
 }
 
-/// What configurations call the number of positions.
+/// Names of the context length in configurations.
 const CONTEXT_FIELDS: [&str; 5] =
     ["max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len"];
 
-/// The files of a folder that weights are in.
+/// A file to read, and its length in bytes.
+fn open_with_length(file: &Path) -> Result<(File, u64), NnError> {
+    let reader = crate::base::open(file)?;
+    let failed = |source| FileError { action: "read", path: file.to_path_buf(), source };
+    let length = reader.metadata().map_err(failed)?.len();
+    Ok((reader, length))
+}
+
+/// The weight files of a folder.
 fn files_of(folder: &Path) -> Result<Vec<PathBuf>, NnError> {
     let single = folder.join("model.safetensors");
     let index = folder.join("model.safetensors.index.json");
@@ -348,16 +332,16 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, NnError> {
     }
 }
 
-/// What becomes of matrices.
+/// How matrices are kept.
 #[derive(Clone, Copy)]
-enum Form<'a> {
-    /// f32 on a device.
+enum Matrices<'a> {
+    /// In f32 on a device.
     Plain(&'a Device),
-    /// As they are stored.
+    /// In their stored number format.
     Packed,
 }
 
-/// The encoding of a number form that can stay as it is.
+/// The encoding of a number format that can be kept packed.
 fn encoding(dtype: Dtype) -> Option<Encoding> {
     match dtype {
         Dtype::F32 => Some(Encoding::F32),
@@ -367,47 +351,44 @@ fn encoding(dtype: Dtype) -> Option<Encoding> {
     }
 }
 
-/// Masks and frequency tables that older checkpoints carry; the runtime computes its own.
+/// Masks and frequency tables of older checkpoints; the runtime computes its own.
 fn is_buffer(name: &str) -> bool {
     [".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"]
         .iter()
         .any(|buffer| name.ends_with(buffer))
 }
 
-/// Tensors of the parts of a multimodal model that make embeddings of images or sounds; texts do without.
-fn is_of_other_senses(name: &str) -> bool {
+/// Tensors of a multimodal model that embed images or sounds.
+fn is_of_other_modality(name: &str) -> bool {
     let name = name.strip_prefix("model.").unwrap_or(name);
     ["vision_tower.", "vision_model.", "multi_modal_projector.", "audio_tower.", "image_newline"]
         .iter()
         .any(|part| name.starts_with(part))
 }
 
-/// The names that files have for a tensor which a whole language model calls `name`: the same; without the name of
-/// the body, as saved from the body alone; and as part of a multimodal model, in the older and the newer layout.
-fn spellings(name: &str) -> Vec<String> {
-    let mut spellings = vec![name.to_string()];
-    for body in ["model.", "transformer.", "gpt_neox."] {
-        if let Some(bare) = name.strip_prefix(body) {
-            spellings.push(bare.to_string());
-        }
-    }
-    spellings.push(format!("language_model.{name}"));
+/// Names of the tensor that a language model calls `name`: the same; without the prefix of the model's body; and inside
+/// a multimodal model, in the older and in the newer layout.
+fn possible_names(name: &str) -> Vec<String> {
+    let bodies = ["model.", "transformer.", "gpt_neox."];
+    let bare = bodies.iter().filter_map(|body| name.strip_prefix(body));
+    let mut possible_names: Vec<String> = std::iter::once(name).chain(bare).map(str::to_string).collect();
+    possible_names.push(format!("language_model.{name}"));
     if let Some(bare) = name.strip_prefix("model.") {
-        spellings.push(format!("model.language_model.{bare}"));
+        possible_names.push(format!("model.language_model.{bare}"));
     }
-    spellings
+    possible_names
 }
 
-fn corrupt(file: &str, reason: &str) -> NnError {
+pub(super) fn corrupt(file: &str, reason: &str) -> NnError {
     NnError::Corrupt { file: file.to_string(), reason: reason.to_string() }
 }
 
-/// The header's bytes, length prefix included, and what it says; checked against the file's length.
+/// The header's bytes with the length prefix, and the parsed header; checked against the file's length.
 fn read_header(reader: &mut impl Read, length: u64, file: &str) -> Result<(Vec<u8>, Metadata), NnError> {
     let mut prefix = [0; 8];
     reader
         .read_exact(&mut prefix)
-        .map_err(|_| corrupt(file, &format!("it has {length} bytes, fewer than the 8 a header needs")))?;
+        .map_err(|_| corrupt(file, &format!("it has {length} bytes, but a header needs at least 8")))?;
     let header = u64::from_le_bytes(prefix);
     if header > MAX_HEADER || header + 8 > length {
         let reason =
@@ -428,24 +409,11 @@ fn read_header(reader: &mut impl Read, length: u64, file: &str) -> Result<(Vec<u
 }
 
 fn to_f32(bytes: &[u8], info: &TensorInfo, name: &str, file: &str) -> Result<Vec<f32>, NnError> {
-    let four = |chunk: &[u8]| [chunk[0], chunk[1], chunk[2], chunk[3]];
-    let two = |chunk: &[u8]| [chunk[0], chunk[1]];
     match info.dtype {
-        Dtype::F32 => Ok(bytes.chunks_exact(4).map(|chunk| f32::from_le_bytes(four(chunk))).collect()),
-        Dtype::F16 => {
-            Ok(bytes.chunks_exact(2).map(|chunk| f16::from_le_bytes(two(chunk)).to_f32()).collect())
-        }
-        Dtype::BF16 => {
-            Ok(bytes.chunks_exact(2).map(|chunk| bf16::from_le_bytes(two(chunk)).to_f32()).collect())
-        }
-        Dtype::F64 => {
-            let eight = |chunk: &[u8]| {
-                let mut all = [0; 8];
-                all.copy_from_slice(chunk);
-                f64::from_le_bytes(all) as f32
-            };
-            Ok(bytes.chunks_exact(8).map(eight).collect())
-        }
+        Dtype::F32 => Ok(numbers(bytes, f32::from_le_bytes)),
+        Dtype::F16 => Ok(numbers(bytes, |chunk| f16::from_le_bytes(chunk).to_f32())),
+        Dtype::BF16 => Ok(numbers(bytes, |chunk| bf16::from_le_bytes(chunk).to_f32())),
+        Dtype::F64 => Ok(numbers(bytes, |chunk| f64::from_le_bytes(chunk) as f32)),
         other => Err(NnError::WrongNumbers {
             name: name.to_string(),
             file: file.to_string(),
@@ -454,37 +422,32 @@ fn to_f32(bytes: &[u8], info: &TensorInfo, name: &str, file: &str) -> Result<Vec
     }
 }
 
+/// Numbers stored in `N` bytes each.
+fn numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|chunk| number(*chunk)).collect()
+}
+
 fn check_finite(entries: &[f32], name: &str, file: &str) -> Result<(), NnError> {
-    match entries.iter().position(|entry| !entry.is_finite()) {
-        None => Ok(()),
-        Some(index) => Err(NnError::NotFinite {
-            name: name.to_string(),
-            file: file.to_string(),
-            index,
-            value: f64::from(entries[index]),
-        }),
-    }
+    let index = entries.iter().position(|entry| !entry.is_finite());
+    index.map_or(Ok(()), |index| Err(not_finite(name, file, index, entries[index])))
+}
+
+fn not_finite(name: &str, file: &str, index: usize, value: f32) -> NnError {
+    NnError::NotFinite { name: name.to_string(), file: file.to_string(), index, value: f64::from(value) }
 }
 
 /// Names of the shard files in a sharded model's index, sorted.
-fn shards(index: &Path) -> Result<Vec<String>, NnError> {
+fn shards(index: &Path) -> Result<BTreeSet<String>, NnError> {
     let json = |reason: &str| NnError::Json { file: index.display().to_string(), reason: reason.to_string() };
     let text = crate::base::read_regular(index)?;
-    let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| json(&error.to_string()))?;
-    let map = value
-        .get("weight_map")
-        .and_then(serde_json::Value::as_object)
-        .ok_or_else(|| json("expected an object `weight_map` from tensor names to files"))?;
-    let mut names = Vec::with_capacity(map.len());
-    for file in map.values() {
-        match file.as_str() {
-            Some(name) if !name.contains(['/', '\\']) => names.push(name.to_string()),
-            _ => return Err(json("expected `weight_map` to name files of the same folder")),
-        }
-    }
-    names.sort();
-    names.dedup();
-    Ok(names)
+    let value: Value = serde_json::from_slice(&text).map_err(|error| json(&error.to_string()))?;
+    let map = value["weight_map"].as_object();
+    let map = map.ok_or_else(|| json("expected an object `weight_map` from tensor names to files"))?;
+    let inside = |file: &Value| {
+        let name = file.as_str().filter(|name| !name.contains(['/', '\\']));
+        name.map(str::to_string).ok_or_else(|| json("expected `weight_map` to name files of the same folder"))
+    };
+    map.values().map(inside).collect()
 }
 
 mod mxfp4;

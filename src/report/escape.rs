@@ -1,16 +1,7 @@
 //! Text from suites, corpora, models and LLMs, made harmless for each output. Nothing of it is
 //! trusted: a name may hold markup, control characters or marks that reverse the reading direction.
 
-/// Characters that change how others are shown, or show nothing: replaced by their code point, so
-/// that a reader sees them.
-fn is_invisible(character: char) -> bool {
-    let known_blank = matches!(character,
-        '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{180E}'
-        | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-        | '\u{3164}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF9}'..='\u{FFFB}' | '\u{FFFE}' | '\u{FFFF}'
-        | '\u{E0000}'..='\u{E007F}');
-    known_blank || character.is_control()
-}
+use crate::base::{is_combining, is_invisible};
 
 /// One line in which every character shows: line breaks and tabs become spaces, other invisible
 /// characters `<U+202E>`.
@@ -32,13 +23,6 @@ const TOKEN_CHARACTERS: usize = 48;
 /// Spaces other than the one everybody knows.
 fn is_odd_space(character: char) -> bool {
     character != ' ' && character.is_whitespace()
-}
-
-/// Marks that are drawn over the character before them.
-fn is_combining(character: char) -> bool {
-    matches!(character, '\u{0300}'..='\u{036F}' | '\u{0483}'..='\u{0489}' | '\u{1AB0}'..='\u{1AFF}'
-        | '\u{1DC0}'..='\u{1DFF}' | '\u{20D0}'..='\u{20FF}' | '\u{FE00}'..='\u{FE0F}' | '\u{FE20}'..='\u{FE2F}'
-        | '\u{E0100}'..='\u{E01EF}')
 }
 
 /// Text of a token, every character of which shows: line breaks `↵`, tabs `⇥`, a token of nothing but spaces `␣`,
@@ -196,6 +180,8 @@ mod tests {
         assert_eq!(token(""), "∅");
         assert_eq!(token("\u{200D}\u{202E}\u{FFFD}\u{A0}"), "<U+200D><U+202E>\u{FFFD}<U+00A0>");
         assert_eq!(token("\u{0301}e\u{0301}"), "◌\u{0301}e\u{0301}");
+        // Marks of Devanagari and Hebrew, and a format character of shorthand.
+        assert_eq!(token("\u{093E}\u{0591}\u{1BCA0}"), "◌\u{093E}\u{0591}<U+1BCA0>");
         let long = token(&"x".repeat(10_000));
         assert!(long.chars().count() < 80 && long.ends_with("…(10000 characters)"), "{long}");
     }

@@ -1,3 +1,5 @@
+//! A subject model with its tokenizer, from files or bytes.
+
 use std::path::Path;
 
 use super::{Bos, Prefix, Processing, SubjectError, SubjectModel, TransformerSubject};
@@ -11,12 +13,12 @@ pub struct LoadedSubject {
 }
 
 impl LoadedSubject {
-    /// Reads what a path names: a GGUF file where it ends so, a folder otherwise.
+    /// Reads a GGUF file if the path ends in `.gguf`, a folder otherwise.
     pub fn from_path(path: &Path) -> Result<Self, SubjectError> {
         if is_gguf(path) { Self::from_gguf(path) } else { Self::from_folder(path) }
     }
 
-    /// Reads a GGUF file; its numbers are unpacked to f32.
+    /// Reads a GGUF file and unpacks its matrices to f32.
     fn from_gguf(file: &Path) -> Result<Self, SubjectError> {
         let Gguf { config, weights, tokenizer, .. } = Gguf::open(file)?;
         Self::pair(TransformerSubject::new(&name_of(file), config, weights.unpacked()?)?, Some(tokenizer))
@@ -31,12 +33,12 @@ impl LoadedSubject {
         let text = crate::base::read_regular(&config).map_err(NnError::from)?;
         let config = Config::parse(&text, &config.display().to_string())?;
         let weights = Weights::from_folder(folder, &Device::Cpu)?;
-        let tokenizer = folder.join("tokenizer.json");
-        let tokenizer = if tokenizer.exists() { Some(Tokenizer::from_file(&tokenizer)?) } else { None };
+        let tokenizer = Some(folder.join("tokenizer.json")).filter(|file| file.exists());
+        let tokenizer = tokenizer.map(|file| Tokenizer::from_file(&file)).transpose()?;
         Self::pair(TransformerSubject::new(&name_of(folder), config, weights)?, tokenizer)
     }
 
-    /// The same from the files' bytes, for a model that is compiled in; `name` stands for them in messages.
+    /// Reads the bytes of a folder's files, for a compiled-in model; messages call them `name`.
     pub fn from_parts(
         name: &str,
         config: &[u8],
@@ -55,25 +57,25 @@ impl LoadedSubject {
         Ok(Self { model, tokenizer })
     }
 
-    /// The same subject, named with the revision it was fetched at.
+    /// Sets the revision at which the model was fetched.
     pub fn with_revision(mut self, revision: &str) -> Self {
         self.model = self.model.with_revision(revision);
         self
     }
 
-    /// The same subject with its weights processed: see [`TransformerSubject::processed`].
+    /// See [`TransformerSubject::processed`].
     pub fn processed(mut self, processing: &[Processing]) -> Result<Self, SubjectError> {
         self.model = self.model.processed(processing)?;
         Ok(self)
     }
 
-    /// The same subject with rounded products: see [`TransformerSubject::with_half_products`].
+    /// See [`TransformerSubject::with_half_products`].
     pub fn with_half_products(mut self) -> Result<Self, SubjectError> {
         self.model = self.model.with_half_products()?;
         Ok(self)
     }
 
-    /// The same subject on a device: see [`TransformerSubject::on_device`].
+    /// See [`TransformerSubject::on_device`].
     pub fn on_device(mut self, device: &Device) -> Result<Self, SubjectError> {
         self.model = self.model.on_device(device)?;
         Ok(self)
@@ -84,26 +86,25 @@ impl LoadedSubject {
         &self.model
     }
 
-    /// The tokenizer; fails where the folder had none.
+    /// The tokenizer; fails if the folder had none.
     pub fn tokenizer(&self) -> Result<&Tokenizer, SubjectError> {
-        self.tokenizer
-            .as_ref()
-            .ok_or_else(|| SubjectError::NoTokenizer { model: self.model.info().name.clone() })
+        let missing = || SubjectError::NoTokenizer { model: self.model.info().name.clone() };
+        self.tokenizer.as_ref().ok_or_else(missing)
     }
 
-    /// What stands in front of every sequence of text under a setting.
+    /// The tokens in front of every sequence of text under a setting.
     pub fn prefix(&self, bos: Bos) -> Result<Prefix, SubjectError> {
         Prefix::of(bos, self.tokenizer()?, &self.model.info().name)
     }
 
-    /// The control subject: see [`TransformerSubject::with_permuted_weights`].
+    /// See [`TransformerSubject::with_permuted_weights`].
     pub fn with_permuted_weights(&self, seed: u64, embeddings: bool) -> Result<Self, SubjectError> {
         let model = self.model.with_permuted_weights(seed, embeddings)?;
         Ok(Self { model, tokenizer: self.tokenizer.clone() })
     }
 }
 
-/// Last part of the path.
+/// The last component of a path.
 fn name_of(folder: &Path) -> String {
     let full = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
     full.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())

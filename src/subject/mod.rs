@@ -1,11 +1,11 @@
 //! The language model being interpreted.
 //!
 //! In: tokens.
-//! Out: activations at hook points, logits, losses with and without an edit; the same of a copy with permuted
-//! weights, the control that a score should not survive.
+//! Out: activations at hook points, logits, losses with and without an edit; the same for a copy with permuted weights,
+//! the control on which scores should be at chance.
 //! Never: knows a dictionary or a feature.
 //!
-//! Sources: hook points as TransformerLens names them, on the model as Hugging Face transformers runs it.
+//! Sources: TransformerLens for the names of hook points, Hugging Face transformers for the numbers.
 
 pub mod embedded;
 mod error;

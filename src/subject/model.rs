@@ -1,3 +1,5 @@
+//! The interface of a subject model, and its implementation by this program's own runtime.
+
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -8,14 +10,14 @@ use crate::nn::{
     copy_entries, is_embedding, is_linear_in_block,
 };
 
-/// Tokens that go through the model together: enough for matrix products at full speed, few enough for the
-/// intermediate results to stay in the cache. It does not depend on the number of threads, so nor do results.
+/// Tokens of a chunk on the CPU: enough for fast matrix products, few enough for intermediate results to fit the cache.
+/// It is independent of the number of threads, and so are results.
 const TOKENS_AT_ONCE: usize = 512;
 
-/// The same elsewhere than in main memory: enough to fill a GPU, few enough for attention's scores to fit.
+/// Tokens of a chunk on a device: enough to fill a GPU, few enough for attention scores to fit its memory.
 const TOKENS_AT_ONCE_ON_DEVICE: usize = 8192;
 
-/// What is known of a subject model.
+/// Description of a subject model.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct SubjectInfo {
     /// Name of the folder or of the hub repository, or `embedded`.
@@ -30,55 +32,54 @@ pub struct SubjectInfo {
     pub n_layers: usize,
     /// Width of the residual stream.
     pub d_model: usize,
-    /// MLP neurons of a block; of a mixture of experts, those that one token goes through.
+    /// MLP neurons of a block; in a mixture of experts, the neurons that one token uses.
     pub d_mlp: usize,
     /// Query heads of a block.
     pub n_heads: usize,
-    /// Rows of the embedding; ids from the tokenizer's size on never occur.
+    /// Rows of the embedding; may exceed the tokenizer's size.
     pub vocab: usize,
     /// Longest sequence.
     pub n_ctx: usize,
-    /// Whether products inside its blocks were asked to be made of numbers rounded to bf16.
+    /// Whether the user asked for bf16 products inside blocks.
     pub half_products: bool,
-    /// What was done to its weights first.
+    /// Processing of its weights.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub processing: Vec<Processing>,
-    /// Whether position 0 behaves unlike all others whatever token is there, so that a token is spent on it
-    /// before a short sequence is run.
+    /// Whether position 0 is an attention sink, so that short sequences need a token in front.
     pub needs_lead_token: bool,
 }
 
 /// A frozen language model.
 pub trait SubjectModel: Send + Sync {
-    /// What is known of it.
+    /// Its description.
     fn info(&self) -> &SubjectInfo;
 
-    /// Tokens that it puts in front of every sequence by itself. Their rows and losses never come out; with any,
-    /// position 0 of a text is not the model's position 0.
+    /// Tokens that it puts in front of every sequence. Their rows and losses are not returned; if there are any, position 0
+    /// of a text is not the model's position 0.
     fn prefix(&self) -> &[u32] {
         &[]
     }
 
-    /// Whether the mean over dimensions was taken off everything that it writes to its stream; none where that would
-    /// change what it computes.
+    /// Whether the mean over dimensions was subtracted from everything written to the residual stream; none if that would
+    /// change what the model computes.
     fn is_centred(&self) -> Option<bool> {
         None
     }
 
-    /// Activations at each hook point, in the order of `hooks`, each `[rows · cols, width]`, sequence after
-    /// sequence. Fails on ids, lengths and hook points that the model does not have.
+    /// Activations at each hook point, in the order of `hooks`, each `[rows · cols, width]`. Fails on ids, lengths and hook
+    /// points that the model lacks.
     fn activations(&self, tokens: &TokenBatch, hooks: &[HookPoint]) -> Result<Vec<Matrix>, SubjectError>;
 
-    /// Activations at a hook point at the last token of each sequence, `[sequences, width]`; the sequences may differ
-    /// in length. Fails as [`SubjectModel::activations`] does, and on a sequence without tokens.
+    /// Activations at the last token of each sequence, `[sequences, width]`; lengths may differ. Fails as
+    /// [`SubjectModel::activations`] does, and on an empty sequence.
     fn activations_at_ends(&self, sequences: &[&[u32]], hook: HookPoint) -> Result<Matrix, SubjectError>;
 
-    /// Loss in nats of each token but the first of its sequence, given those before it, `[rows, cols − 1]`; with
-    /// a prefix of every token, `[rows, cols]`.
+    /// Loss in nats of each token after the first of its sequence, `[rows, cols − 1]`; with a prefix, of each token,
+    /// `[rows, cols]`.
     fn token_losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Matrix, SubjectError>;
 
-    /// The same losses with `rows` `[rows · cols, width]` in place of the activations at `hook`.
+    /// The same losses with the activations at `hook` replaced by `rows` `[rows · cols, width]`.
     fn token_losses_given(
         &self,
         tokens: &TokenBatch,
@@ -89,29 +90,28 @@ pub trait SubjectModel: Send + Sync {
     /// Logits at every position, `[rows · cols, vocab]`.
     fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError>;
 
-    /// Logits `[n, vocab]` that directions `[n, d_model]` of the residual stream write by themselves: through the
-    /// final norm's gain (its mean taken off first where the norm takes off means) and the unembedding. What
-    /// later blocks make of a direction is not in it, nor the norm's division by the stream's size.
+    /// Direct logit effects `[n, vocab]` of directions `[n, d_model]` of the residual stream: centred if the final norm
+    /// centres, times its gain and the unembedding. Later blocks and the norm's division are left out.
     fn direct_logits(&self, directions: &Matrix) -> Result<Matrix, SubjectError>;
 
     /// Width of the activations at a hook point.
     fn width(&self, hook: HookPoint) -> Result<usize, SubjectError>;
 
-    /// Where it computes.
+    /// Its device.
     fn device(&self) -> &Device {
         &Device::Cpu
     }
 
-    /// Fails on ids and lengths that the model does not have, and says where.
+    /// Fails on ids and lengths that the model lacks.
     fn check_tokens(&self, tokens: &TokenBatch) -> Result<(), SubjectError>;
 
-    /// Fails where there is no such hook point, and says why.
+    /// Fails if the model lacks the hook point.
     fn check_hook(&self, hook: HookPoint) -> Result<(), SubjectError> {
         self.width(hook).map(|_| ())
     }
 }
 
-/// A subject model that this program runs itself.
+/// A subject model run by [`Transformer`].
 #[derive(Debug, Clone)]
 pub struct TransformerSubject {
     info: SubjectInfo,
@@ -122,7 +122,7 @@ pub struct TransformerSubject {
 }
 
 impl TransformerSubject {
-    /// Puts configuration and weights together.
+    /// Builds the model from configuration and weights.
     pub fn new(name: &str, config: Config, weights: Weights) -> Result<Self, SubjectError> {
         let transformer = Transformer::new(&config, &weights)?;
         let a = transformer.architecture();
@@ -146,15 +146,14 @@ impl TransformerSubject {
         Ok(Self { info, config, weights, transformer })
     }
 
-    /// The same model, named with the revision it was fetched at.
+    /// Sets the revision at which the model was fetched.
     pub fn with_revision(mut self, revision: &str) -> Self {
         self.info.revision = Some(revision.to_string());
         self
     }
 
-    /// The same model with its weights processed as TransformerLens does, for dictionaries that were trained on such a
-    /// model. It counts as another model, so its digest is another one. Comes before
-    /// [`TransformerSubject::with_half_products`]. Fails where it would change what the model computes.
+    /// Processes the weights as TransformerLens does, for dictionaries trained on such a model. The digest changes. Must
+    /// precede [`TransformerSubject::with_half_products`]. Fails if it would change what the model computes.
     pub fn processed(mut self, processing: &[Processing]) -> Result<Self, SubjectError> {
         if processing.is_empty() {
             return Ok(self);
@@ -169,9 +168,8 @@ impl TransformerSubject {
         Ok(self)
     }
 
-    /// The same model with both factors of every product inside its blocks rounded to bf16, where the processor has
-    /// such products; everything else stays in f32. Activations are then off by a few thousandths of their size, so it
-    /// counts as another model: its digest is another one.
+    /// Rounds both factors of every product inside blocks to bf16 if the processor has such products; everything else
+    /// stays in f32. Relative errors of activations are a few thousandths, so the digest changes.
     pub fn with_half_products(mut self) -> Result<Self, SubjectError> {
         self.transformer = self.transformer.with_half_products()?;
         self.info.half_products = true;
@@ -181,23 +179,22 @@ impl TransformerSubject {
         Ok(self)
     }
 
-    /// The same model on a device. What it computes is the same but for rounding.
+    /// Moves the model to a device. Results change by rounding only.
     pub fn on_device(mut self, device: &Device) -> Result<Self, SubjectError> {
         self.transformer = self.transformer.on_device(device)?;
         Ok(self)
     }
 
-    /// The runtime underneath.
+    /// The runtime.
     pub fn transformer(&self) -> &Transformer {
         &self.transformer
     }
 
-    /// The same model with the entries of every linear map inside its blocks, weights and biases, in a random
-    /// order within each tensor. Norms, embeddings and the unembedding stay, so token identity still reaches
-    /// the residual stream while nothing learnt about it does.
+    /// The control model: the entries of every weight and bias of a linear map inside blocks are shuffled within their
+    /// tensor. Norms, embeddings and the unembedding stay, so the residual stream has token identities and nothing learnt.
     ///
-    /// With `embeddings`, those and the unembedding are permuted as well: a token's identity then reaches the
-    /// stream as a random vector, and likeness between tokens not at all. The blocks are the same either way.
+    /// With `embeddings`, embeddings and unembedding are shuffled too: a token is then a random vector, and similar tokens
+    /// are no longer similar. The blocks are the same either way.
     pub fn with_permuted_weights(&self, seed: u64, embeddings: bool) -> Result<Self, SubjectError> {
         let mut weights = self.weights.permuted(seed, is_linear_in_block)?;
         if embeddings {
@@ -208,21 +205,18 @@ impl TransformerSubject {
         if self.info.half_products {
             permuted = permuted.with_half_products()?;
         }
-        permuted = permuted.on_device(self.transformer.device())?;
-        Ok(match &self.info.revision {
-            Some(revision) => permuted.with_revision(revision),
-            None => permuted,
-        })
+        permuted.info.revision = self.info.revision.clone();
+        permuted.on_device(self.transformer.device())
     }
 
-    /// Parts of a batch that go through the model together: whole sequences, in order.
+    /// Chunks of a batch that are run together: whole sequences, in order.
     fn chunks<'a>(
         &self,
         tokens: &'a TokenBatch,
     ) -> impl IndexedParallelIterator<Item = Option<TokenBatch>> + 'a {
         let cols = tokens.cols();
         let ids = tokens.ids().par_chunks(self.rows_at_once(tokens) * cols);
-        ids.with_min_len(self.parts_of_a_task()).map(move |ids| TokenBatch::new(ids.to_vec(), cols))
+        ids.with_min_len(self.chunks_per_task()).map(move |ids| TokenBatch::new(ids.to_vec(), cols))
     }
 
     fn tokens_at_once(&self) -> usize {
@@ -233,8 +227,8 @@ impl TransformerSubject {
         (self.tokens_at_once() / tokens.cols()).max(1)
     }
 
-    /// Parts that one thread runs at least. A device has threads of its own: parts follow each other there.
-    fn parts_of_a_task(&self) -> usize {
+    /// Smallest number of chunks per thread. On a device chunks run one after the other.
+    fn chunks_per_task(&self) -> usize {
         if self.transformer.device().is_cpu() { 1 } else { usize::MAX }
     }
 
@@ -251,7 +245,7 @@ impl TransformerSubject {
         }
     }
 
-    /// Losses `[rows, cols − 1]` of the parts of a batch, each known by its place.
+    /// Losses `[rows, cols − 1]` of a batch; `run` gets the index of each chunk and the chunk.
     fn losses_by_chunk(
         &self,
         tokens: &TokenBatch,
@@ -272,47 +266,43 @@ impl TransformerSubject {
         Ok(Matrix::from_vec(tokens.rows(), cols - 1, losses).unwrap_or_else(|| Matrix::zeros(0, cols - 1)))
     }
 
-    /// Runs every part of a batch and fills one matrix for each width.
-    fn fill(
+    /// Runs every chunk of a batch. Returns what the request asks for as one matrix for each name and width.
+    fn run(
         &self,
         tokens: &TokenBatch,
-        widths: &[usize],
-        run: impl Fn(&TokenBatch, &mut [&mut [f32]]) -> Result<(), NnError> + Sync,
+        request: Request<'_>,
+        named: &[(String, usize)],
     ) -> Result<Vec<Matrix>, SubjectError> {
         self.transformer.check_tokens(tokens)?;
         let n = tokens.rows() * tokens.cols();
         let part = self.rows_at_once(tokens) * tokens.cols();
-        let mut out: Vec<Matrix> = widths.iter().map(|&width| Matrix::zeros(n, width)).collect();
+        let mut out: Vec<Matrix> = named.iter().map(|(_, width)| Matrix::zeros(n, *width)).collect();
         let mut slots: Vec<Vec<&mut [f32]>> = (0..n.div_ceil(part)).map(|_| Vec::new()).collect();
-        for (matrix, width) in out.iter_mut().zip(widths) {
+        for (matrix, (_, width)) in out.iter_mut().zip(named) {
             for (slot, rows) in slots.iter_mut().zip(matrix.data_mut().chunks_mut(part * width)) {
                 slot.push(rows);
             }
         }
-        self.chunks(tokens)
-            .zip(slots)
-            .try_for_each(|(chunk, mut slot)| chunk.map_or(Ok(()), |chunk| run(&chunk, &mut slot)))?;
+        self.chunks(tokens).zip(slots).try_for_each(|(chunk, mut slots)| -> Result<(), NnError> {
+            let Some(chunk) = chunk else { return Ok(()) };
+            let pass = self.transformer.forward(&chunk, request)?;
+            for (slot, result) in slots.iter_mut().zip(pass.activations.iter().chain(&pass.output)) {
+                copy_entries(result, slot)?;
+            }
+            Ok(())
+        })?;
+        for (matrix, (name, width)) in out.iter().zip(named) {
+            self.not_finite(name, matrix.data(), *width, tokens.cols())?;
+        }
         Ok(out)
     }
 }
 
-/// Trained checkpoints of these families park unused attention on position 0, whose residual stream then has
-/// many times the norm of any other, whatever token stands there. Very small models hardly do; there a token
-/// spent on position 0 does no harm.
+/// True for families whose trained checkpoints use position 0 as an attention sink: its residual stream has many times
+/// the norm of any other, for every token. Very small models hardly have sinks; a token in front does no harm there.
 fn needs_lead_token(family: Family) -> bool {
-    match family {
-        Family::GptNeox | Family::Gpt2 | Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => {
-            true
-        }
-        Family::Gemma2 | Family::Gemma3 | Family::Phi3 | Family::Olmo2 => true,
-        Family::GptNeo | Family::Gptj | Family::Opt | Family::Phi | Family::Falcon | Family::Bloom => true,
-        Family::StableLm | Family::StarCoder2 | Family::GptBigCode => true,
-        Family::Mpt | Family::Cohere | Family::Nemotron => true,
-        Family::Gemma | Family::SmolLm3 | Family::Granite | Family::Olmo | Family::Olmo3 => true,
-        Family::Mixtral | Family::Qwen3Moe | Family::Olmoe => true,
-        // It has sinks beside the sequence, so that no position needs to be one.
-        Family::GptOss => false,
-    }
+    // gpt-oss has learned sinks beside the sequence.
+    family != Family::GptOss
 }
 
 impl SubjectModel for TransformerSubject {
@@ -321,24 +311,14 @@ impl SubjectModel for TransformerSubject {
     }
 
     fn activations(&self, tokens: &TokenBatch, hooks: &[HookPoint]) -> Result<Vec<Matrix>, SubjectError> {
-        let widths = hooks.iter().map(|&hook| self.width(hook)).collect::<Result<Vec<_>, _>>()?;
-        let request = Request { hooks, edit: None, output: Output::Nothing };
-        let filled = self.fill(tokens, &widths, |chunk, slots| {
-            let pass = self.transformer.forward(chunk, request)?;
-            for (slot, activation) in slots.iter_mut().zip(&pass.activations) {
-                copy_entries(activation, slot)?;
-            }
-            Ok(())
-        })?;
-        for ((matrix, hook), &width) in filled.iter().zip(hooks).zip(&widths) {
-            self.not_finite(&hook.to_string(), matrix.data(), width, tokens.cols())?;
-        }
-        Ok(filled)
+        let named = |&hook: &HookPoint| Ok((hook.to_string(), self.width(hook)?));
+        let named = hooks.iter().map(named).collect::<Result<Vec<_>, SubjectError>>()?;
+        self.run(tokens, Request { hooks, edit: None, output: Output::Nothing }, &named)
     }
 
     fn is_centred(&self) -> Option<bool> {
-        let takes_means_off = self.transformer.architecture().norm == NormKind::Layer;
-        takes_means_off.then(|| self.info.processing.contains(&Processing::CenterWritingWeights))
+        let centres = self.transformer.architecture().norm == NormKind::Layer;
+        centres.then(|| self.info.processing.contains(&Processing::CenterWritingWeights))
     }
 
     fn activations_at_ends(&self, sequences: &[&[u32]], hook: HookPoint) -> Result<Matrix, SubjectError> {
@@ -349,7 +329,7 @@ impl SubjectModel for TransformerSubject {
         let trees = TokenTree::of_sorted(&sorted, self.tokens_at_once())?;
         let parts = trees
             .par_iter()
-            .with_min_len(self.parts_of_a_task())
+            .with_min_len(self.chunks_per_task())
             .map(|tree| self.transformer.activations_at_ends(tree, hook))
             .collect::<Result<Vec<_>, NnError>>()?;
         let mut found = Matrix::zeros(sequences.len(), width);
@@ -385,16 +365,8 @@ impl SubjectModel for TransformerSubject {
 
     fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError> {
         let request = Request { hooks: &[], edit: None, output: Output::Logits };
-        let mut filled = self.fill(tokens, &[self.info.vocab], |chunk, slots| {
-            let pass = self.transformer.forward(chunk, request)?;
-            for (slot, logits) in slots.iter_mut().zip(&pass.output) {
-                copy_entries(logits, slot)?;
-            }
-            Ok(())
-        })?;
-        let logits = filled.pop().unwrap_or_else(|| Matrix::zeros(0, self.info.vocab));
-        self.not_finite("logits", logits.data(), self.info.vocab, tokens.cols())?;
-        Ok(logits)
+        let mut results = self.run(tokens, request, &[("logits".to_string(), self.info.vocab)])?;
+        Ok(results.pop().unwrap_or_else(|| Matrix::zeros(0, self.info.vocab)))
     }
 
     fn direct_logits(&self, directions: &Matrix) -> Result<Matrix, SubjectError> {

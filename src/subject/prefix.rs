@@ -1,27 +1,31 @@
-//! Tokens in front of every sequence of text, which the model sees and nobody else does.
+//! Tokens in front of every sequence of text, which are context for the model and never data.
 //!
-//! A model trained with BOS in front of every text is another model without it. [`Prefix`] says what stands there
-//! and why; [`WithPrefix`] is the one place where it is put before tokens and taken off what comes back.
+//! A model trained with BOS before every text computes something else without it. [`Prefix`] says which tokens are in
+//! front and why. Only [`WithPrefix`] puts them there and removes their rows from results.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString};
 
 use super::{Edit, SubjectError, SubjectInfo, SubjectModel};
 use crate::base::{HookPoint, Matrix, TokenBatch};
 use crate::nn::{Device, NnError, Tokenizer};
 
-/// Whether BOS stands in front of every sequence of text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+/// Whether a BOS token is in front of every sequence of text.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Display, EnumString,
+)]
+#[strum(serialize_all = "lowercase", parse_err_ty = String, parse_err_fn = unknown_bos)]
 #[serde(rename_all = "lowercase")]
 pub enum Bos {
-    /// What the model's own tokenizer puts there.
+    /// The tokens that the model's own tokenizer puts there.
     #[default]
     Auto,
-    /// The same, or the tokenizer's BOS, `<|endoftext|>` or end-of-text token where it puts none.
+    /// The same; if there are none, the tokenizer's BOS, `<|endoftext|>` or end-of-text token.
     Always,
     /// Nothing.
     Never,
@@ -32,45 +36,31 @@ impl Bos {
     pub const ALL: [(&'static str, Self); 3] =
         [("auto", Self::Auto), ("always", Self::Always), ("never", Self::Never)];
 
-    /// Whether it is the default.
+    /// True for the default.
     pub fn is_auto(&self) -> bool {
         *self == Self::Auto
     }
 }
 
-impl fmt::Display for Bos {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.into_iter().find(|(_, bos)| bos == self).map_or("", |(name, _)| name);
-        f.write_str(name)
-    }
+fn unknown_bos(text: &str) -> String {
+    format!("`{text}` is none of `auto`, `always` and `never`")
 }
 
-impl FromStr for Bos {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = Self::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, bos)| bos);
-        known.ok_or_else(|| format!("`{text}` is none of `auto`, `always` and `never`"))
-    }
-}
-
-/// Tokens in front of every sequence of text: part of the context, never fitted on, scored or shown as text.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+/// Tokens in front of every sequence of text. They are context, and never fitted on, scored or shown as text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Prefix {
-    /// What was asked for.
+    /// The user's setting.
     pub setting: Bos,
-    /// Their ids; none where texts stand alone.
+    /// Their ids.
     pub ids: Vec<u32>,
     /// Text of each.
     pub texts: Vec<String>,
-    /// Why these and no others.
+    /// Why these tokens.
     pub because: String,
 }
 
 impl Prefix {
-    /// What a setting comes to for the model named `model` and its tokenizer.
-    ///
-    /// Fails where a token is asked for and the tokenizer has none.
+    /// The tokens under a setting, for the model named `model`. Fails if a BOS token is required and there is none.
     pub fn of(setting: Bos, tokenizer: &Tokenizer, model: &str) -> Result<Self, SubjectError> {
         let lead = tokenizer.lead();
         let (ids, because) = match setting {
@@ -86,12 +76,12 @@ impl Prefix {
         Ok(Self { setting, ids, texts, because })
     }
 
-    /// Whether there is nothing in front.
+    /// True if there are no tokens in front.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// The tokens as a person reads them: escaped texts with ids.
+    /// The tokens in messages: quoted texts with ids.
     pub fn tokens(&self) -> String {
         let tokens = self.texts.iter().zip(&self.ids).map(|(text, id)| format!("{text:?} ({id})"));
         tokens.collect::<Vec<_>>().join(" ")
@@ -107,18 +97,18 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// A subject with [`Prefix`] tokens in front of every sequence. Tokens that go in and rows, logits and losses that
-/// come out are those of the text alone; with a prefix the first token of a text has a loss as well.
+/// A subject with [`Prefix`] tokens in front of every sequence. Input tokens and output rows, logits and losses are those
+/// of the text alone. With a prefix the first token of a text has a loss too.
 pub struct WithPrefix<'a> {
     subject: &'a dyn SubjectModel,
     prefix: &'a [u32],
     info: SubjectInfo,
-    /// Activations of the prefix at a hook point. Nothing stands before it, so they are the same in every sequence.
+    /// Activations of the prefix per hook point. They are the same in every sequence, since nothing precedes it.
     rows: Mutex<HashMap<HookPoint, Arc<Matrix>>>,
 }
 
 impl<'a> WithPrefix<'a> {
-    /// Puts `prefix` before everything that `subject` is run on.
+    /// Puts `prefix` before every sequence given to `subject`.
     pub fn new(subject: &'a dyn SubjectModel, prefix: &'a [u32]) -> Self {
         let mut info = subject.info().clone();
         info.n_ctx = info.n_ctx.saturating_sub(prefix.len());
@@ -133,7 +123,7 @@ impl<'a> WithPrefix<'a> {
         TokenBatch::new(ids, cols).ok_or(SubjectError::TooShort { cols: 0 })
     }
 
-    /// Takes the prefix's part off each of `sequences` equal parts of a matrix's entries.
+    /// Removes the first `prefix_entries` from each of `sequences` equal parts of `entries`.
     fn without_prefix(&self, entries: &mut Vec<f32>, sequences: usize, prefix_entries: usize) {
         let Some(whole) = entries.len().checked_div(sequences) else { return };
         let kept = whole - prefix_entries;
@@ -144,7 +134,7 @@ impl<'a> WithPrefix<'a> {
         entries.truncate(sequences * kept);
     }
 
-    /// Rows of the text alone.
+    /// Removes the prefix's rows.
     fn text_rows(&self, rows: Matrix, tokens: &TokenBatch) -> Matrix {
         let width = rows.cols();
         let mut entries = rows.into_vec();
@@ -153,7 +143,7 @@ impl<'a> WithPrefix<'a> {
         Matrix::from_vec(n, width, entries).unwrap_or_else(|| Matrix::zeros(0, width))
     }
 
-    /// Losses `[sequences, prefix + cols − 1]` without those of the prefix's own tokens.
+    /// Removes the losses of the prefix's own tokens from `[sequences, prefix + cols − 1]`.
     fn text_losses(&self, losses: Matrix, tokens: &TokenBatch) -> Matrix {
         let mut entries = losses.into_vec();
         self.without_prefix(&mut entries, tokens.rows(), self.prefix.len() - 1);
@@ -217,10 +207,9 @@ impl SubjectModel for WithPrefix<'_> {
                 .collect();
             let mut text = rows.select_rows(&places);
             (edit.apply)(&mut text);
-            places
-                .iter()
-                .enumerate()
-                .for_each(|(nth, &row)| rows.row_mut(row).copy_from_slice(text.row(nth)));
+            for (nth, &row) in places.iter().enumerate() {
+                rows.row_mut(row).copy_from_slice(text.row(nth));
+            }
         };
         let edit = edit.map(|edit| Edit { hook: edit.hook, apply: &apply });
         let losses = self.subject.token_losses(&self.prefixed(tokens)?, edit)?;

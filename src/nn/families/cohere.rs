@@ -1,18 +1,10 @@
-use super::{
-    SEPARATE, common_sizes, gated, halves_apart, linear, norm, order_of_halves, separate, unembedding,
-    whole_heads,
-};
-use crate::nn::architecture::{Activation, Architecture, Family, Residual};
-use crate::nn::config::Config;
-use crate::nn::error::NnError;
-use crate::nn::transformer::{Block, Norm, Parts};
-use crate::nn::weights::Weights;
+//! Cohere's Command R (2024): x' = x + attention(LN x) + MLP(LN x) with one norm and a gated MLP, adjacent rotary pairs,
+//! logits with a factor.
 
-/// Cohere's Command R: attention and a gated MLP in parallel off one norm, neighbouring coordinates of a head are
-/// rotated, logits have a factor.
-pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
-    let heads = config.count("num_attention_heads")?;
-    let sizes = common_sizes(config, heads)?;
+use super::*;
+
+pub(super) fn architecture(config: &Config, family: Family) -> Result<Architecture, NnError> {
+    let sizes = common_sizes(config, None)?;
     for flag in ["attention_bias", "use_qk_norm"] {
         config.flag_or(flag, false)?;
     }
@@ -25,7 +17,7 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         residual: Residual::Parallel,
         logit_scale: Some(scale),
         tied: config.flag_or("tie_word_embeddings", true)?,
-        ..Architecture::plain(Family::Cohere, sizes)
+        ..Architecture::plain(family, sizes)
     }
     .checked(config, "num_key_value_heads")
 }
@@ -33,35 +25,26 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
     let bias = config.flag_or("attention_bias", false)?;
     let heads_normed = config.flag_or("use_qk_norm", false)?;
-    let embedding = weights.rows("model.embed_tokens.weight", &[a.vocab, a.d_model])?;
-    let mut blocks = Vec::with_capacity(a.n_layers);
-    for layer in 0..a.n_layers {
-        let at = |name: &str| format!("model.layers.{layer}.{name}");
-        let attention = |name: &str| at(&format!("self_attn.{name}"));
-        let of_heads = |name: &str, heads: usize| {
-            heads_normed.then(|| norm_of_heads(a, weights, &attention(name), heads)).transpose()
-        };
-        let both = norm(weights, &at("input_layernorm"), a)?;
-        blocks.push(Block {
-            attention_norm: Some(both.clone()),
-            query_norm: of_heads("q_norm", a.n_heads)?,
-            key_norm: of_heads("k_norm", a.n_kv_heads)?,
-            mlp_norm: Some(both),
-            ..Block::plain(
-                halves_apart(a, separate(a, weights, SEPARATE.map(attention), bias)?)?,
-                linear(weights, &attention("o_proj"), a.d_model, a.n_heads * a.d_head, bias)?,
-                gated(a, weights, &at("mlp"))?,
-            )
-        });
-    }
-    let unembedding = unembedding(a, weights, &embedding, false)?;
-    Ok(Parts::plain(embedding, blocks, norm(weights, "model.norm", a)?, unembedding))
+    Frame::LLAMA.read(a, weights, |_, scope| {
+        let of_heads =
+            |name: &str, heads: usize| heads_normed.then(|| norm_of_heads(scope, name, heads)).transpose();
+        Ok(Block {
+            query_norm: of_heads("self_attn.q_norm", a.n_heads)?,
+            key_norm: of_heads("self_attn.k_norm", a.n_kv_heads)?,
+            ..scope.block(
+                ["input_layernorm", "input_layernorm"],
+                rotated_in_halves(a, scope.separate("self_attn", bias)?)?,
+                scope.out_of_heads("self_attn.o_proj", bias)?,
+                scope.gated(false)?,
+            )?
+        })
+    })
 }
 
-/// A norm for each head by itself, its weights in the order that the head's coordinates have.
-fn norm_of_heads(a: &Architecture, weights: &Weights, name: &str, heads: usize) -> Result<Norm, NnError> {
-    let weight = weights.get(&format!("{name}.weight"), &[heads, a.d_head])?;
-    let order = order_of_halves(a, 1);
-    let order = candle_core::Tensor::from_slice(&order, order.len(), weight.device())?;
+/// A norm for each head, `[heads, d_head]`, its gains in the order of the head's coordinates.
+fn norm_of_heads(scope: &Scope<'_>, name: &str, heads: usize) -> Result<Norm, NnError> {
+    let weight = scope.tensor(&format!("{name}.weight"), &[heads, scope.a.d_head])?;
+    let order = order_of_halves(scope.a, 1);
+    let order = Tensor::from_slice(&order, order.len(), weight.device())?;
     Ok(Norm { weight: weight.index_select(&order, 1)?, bias: None })
 }

@@ -1,10 +1,7 @@
-use super::linear;
-use crate::nn::architecture::{Architecture, Experts};
-use crate::nn::config::Config;
-use crate::nn::error::NnError;
+//! Mixtures of gated MLPs: their settings, and the tensors of router and experts.
+
+use super::*;
 use crate::nn::mixture::Mixture;
-use crate::nn::transformer::{FeedForward, Linear, Mlp};
-use crate::nn::weights::Weights;
 
 /// Gate, up and down projection of an expert as most families name them.
 pub(super) const NAMES: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
@@ -32,21 +29,22 @@ pub(super) fn mixture(rule: &Experts, router: Linear, experts: Vec<Mlp>) -> Feed
     FeedForward::Mixture(Mixture { router, experts, chosen: rule.chosen, normalised: rule.normalised })
 }
 
-/// The mixture whose weights are named `name`. Its experts are tensors each, as on the Hub and with `names`, or one
-/// tensor of all, as transformers 5 holds them: gate above up `[experts, 2 · d_expert, d_model]`, and down
-/// `[experts, d_model, d_expert]`.
+/// The mixture `name` of a block.
+///
+/// On the Hub each expert has tensors of its own, called `names`. Transformers 5 keeps all experts in one tensor: gate
+/// above up `[experts, 2 · d_expert, d_model]`, and down `[experts, d_model, d_expert]`.
 pub(super) fn read(
-    a: &Architecture,
+    scope: &Scope<'_>,
     rule: &Experts,
-    weights: &Weights,
     name: &str,
     names: [&str; 3],
 ) -> Result<FeedForward, NnError> {
-    let (d_model, d_expert, count) = (a.d_model, rule.d_expert, rule.count);
-    let fused = format!("{name}.experts.gate_up_proj");
-    let experts: Result<Vec<Mlp>, NnError> = if weights.has(&fused) {
-        let gates_and_ups = weights.stack(&fused, [count, 2 * d_expert, d_model])?;
-        let downs = weights.stack(&format!("{name}.experts.down_proj"), [count, d_model, d_expert])?;
+    let (d_model, d_expert, count) = (scope.a.d_model, rule.d_expert, rule.count);
+    let fused = scope.at(&format!("{name}.experts.gate_up_proj"));
+    let experts: Result<Vec<Mlp>, NnError> = if scope.weights.has(&fused) {
+        let gates_and_ups = scope.weights.stack(&fused, [count, 2 * d_expert, d_model])?;
+        let downs = scope.at(&format!("{name}.experts.down_proj"));
+        let downs = scope.weights.stack(&downs, [count, d_model, d_expert])?;
         let each = gates_and_ups.into_iter().zip(downs).map(|(gate_and_up, down)| {
             Ok(Mlp {
                 gate: Some(Linear::new(gate_and_up.narrow(0, d_expert)?, None)),
@@ -59,13 +57,13 @@ pub(super) fn read(
         let one = |expert: usize| {
             let [gate, up, down] = names.map(|part| format!("{name}.experts.{expert}.{part}"));
             Ok(Mlp {
-                gate: Some(linear(weights, &gate, d_expert, d_model, false)?),
-                up: linear(weights, &up, d_expert, d_model, false)?,
-                down: linear(weights, &down, d_model, d_expert, false)?,
+                gate: Some(scope.linear(&gate, [d_expert, d_model], false)?),
+                up: scope.linear(&up, [d_expert, d_model], false)?,
+                down: scope.linear(&down, [d_model, d_expert], false)?,
             })
         };
         (0..count).map(one).collect()
     };
-    let router = linear(weights, &format!("{name}.gate"), count, d_model, false)?;
+    let router = scope.linear(&format!("{name}.gate"), [count, d_model], false)?;
     Ok(mixture(rule, router, experts?))
 }

@@ -1,22 +1,17 @@
-use super::{Names, by_group, count_of, linear, mlp, norm, sizes, unembedding, whole_heads};
-use crate::nn::architecture::{Activation, Alibi, Architecture, Family, Positions, Residual};
-use crate::nn::config::Config;
-use crate::nn::error::NnError;
-use crate::nn::transformer::{Block, Parts};
-use crate::nn::weights::Weights;
+//! Falcon (Almazrouei et al. 2023, arXiv 2311.16867), in three forms:
+//! 7B has one key-value head and parallel blocks;
+//! 40B and 11B have a key-value head per group of query heads and parallel blocks with one norm or two;
+//! RW has a key-value head per query head, sequential blocks and ALiBi.
 
-/// Falcon. Its three forms: one head of keys and values, blocks in parallel (7B); a head of keys and values for each
-/// group of queries, blocks in parallel off one norm or two (40B, 11B); a head of them for every query, blocks in
-/// sequence, ALiBi (RW).
-pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
-    let mut sizes = sizes(
-        config,
-        &Names {
-            context: (&["max_position_embeddings"], Some(2048)),
-            width: &["hidden_size", "n_embed"],
-            ..Names::COMMON
-        },
-    )?;
+use super::*;
+
+pub(super) fn architecture(config: &Config, family: Family) -> Result<Architecture, NnError> {
+    let names = Names {
+        context: (&["max_position_embeddings"], Some(2048)),
+        width: &["hidden_size", "n_embed"],
+        ..Names::COMMON
+    };
+    let mut sizes = sizes(config, &names)?;
     sizes.d_mlp = config.count_or("ffn_hidden_size", Some(sizes.d_mlp))?;
     config.require_flag("apply_residual_connection_post_layernorm", false)?;
     config.flag_or("bias", false)?;
@@ -46,12 +41,12 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         activation: Activation::of(config, "activation", "gelu")?,
         residual: if parallel { Residual::Parallel } else { Residual::Sequential },
         tied: config.flag_or("tie_word_embeddings", true)?,
-        ..Architecture::plain(Family::Falcon, sizes)
+        ..Architecture::plain(family, sizes)
     }
     .checked(config, "num_kv_heads")
 }
 
-/// Names of the norms that attention and MLP read through.
+/// Names of the norms before attention and before the MLP.
 fn norms(config: &Config) -> Result<[&'static str; 2], NnError> {
     const COUNT: &str = "num_ln_in_parallel_attn";
     let grouped = config.flag_or("new_decoder_architecture", false)?;
@@ -66,22 +61,16 @@ fn norms(config: &Config) -> Result<[&'static str; 2], NnError> {
 
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
     let bias = config.flag_or("bias", false)?;
-    let [of_attention, of_mlp] = norms(config)?;
-    let embedding = weights.rows("transformer.word_embeddings.weight", &[a.vocab, a.d_model])?;
-    let mut blocks = Vec::with_capacity(a.n_layers);
-    for layer in 0..a.n_layers {
-        let at = |name: &str| format!("transformer.h.{layer}.{name}");
-        let fused = (a.n_heads + 2 * a.n_kv_heads) * a.d_head;
-        blocks.push(Block {
-            attention_norm: Some(norm(weights, &at(of_attention), a)?),
-            mlp_norm: Some(norm(weights, &at(of_mlp), a)?),
-            ..Block::plain(
-                by_group(a, linear(weights, &at("self_attention.query_key_value"), fused, a.d_model, bias)?)?,
-                linear(weights, &at("self_attention.dense"), a.d_model, a.d_model, bias)?,
-                mlp(a, weights, [&at("mlp.dense_h_to_4h"), &at("mlp.dense_4h_to_h")], bias)?,
-            )
-        });
-    }
-    let unembedding = unembedding(a, weights, &embedding, false)?;
-    Ok(Parts::plain(embedding, blocks, norm(weights, "transformer.ln_f", a)?, unembedding))
+    let [attention_norm, mlp_norm] = norms(config)?;
+    let frame = Frame { embedding: "transformer.word_embeddings", ..Frame::GPT2 };
+    frame.read(a, weights, |_, scope| {
+        let width = (a.n_heads + 2 * a.n_kv_heads) * a.d_head;
+        let fused = scope.linear("self_attention.query_key_value", [width, a.d_model], bias)?;
+        scope.block(
+            [attention_norm, mlp_norm],
+            by_group(a, fused)?,
+            scope.out_of_heads("self_attention.dense", bias)?,
+            scope.mlp(["mlp.dense_h_to_4h", "mlp.dense_4h_to_h"], bias)?,
+        )
+    })
 }

@@ -1,18 +1,17 @@
-use super::{llama, windows};
-use crate::nn::architecture::{Activation, Architecture, Family};
-use crate::nn::config::Config;
-use crate::nn::error::NnError;
-use crate::nn::rotary::Rotary;
+//! Gemma (arXiv 2403.08295), Gemma 2 (2408.00118) and Gemma 3 (2503.19786): a Llama with embeddings scaled by √d_model.
+//!
+//! Gemma 2 and 3 have norms on both sides of attention and MLP, and alternate layers with a window and layers without.
+//! Gemma 2 soft-caps attention scores and logits. Gemma 3 norms queries and keys, and its layers with a window have
+//! rotary positions of their own.
 
-/// Layers from one that sees everything to the next, where Gemma 3 does not say.
+use super::*;
+
+/// Gemma 3's default period: one layer in six has no window.
 const PATTERN: usize = 6;
 
-/// What the square of the factor on query·key is divided from, where it is missing.
+/// Default of s in the factor s^(−1/2) on query·key.
 const QUERY_SCALAR: f64 = 256.0;
 
-/// Gemma: a Llama with scaled embeddings. Gemma 2 and 3 have norms on both sides of attention and MLP, and layers
-/// that see a window between layers that see everything. Gemma 2 caps attention scores and logits; Gemma 3 norms
-/// queries and keys and has rotary positions of their own for the layers with a window.
 pub(super) fn architecture(config: &Config, family: Family) -> Result<Architecture, NnError> {
     let base = llama::architecture(config, family)?;
     config.require_flag("use_bidirectional_attention", false)?;
@@ -28,9 +27,7 @@ pub(super) fn architecture(config: &Config, family: Family) -> Result<Architectu
     let window = config.count_or_null("sliding_window", llama::WINDOW)?;
     let windows = match family {
         Family::Gemma2 => {
-            if config.count_or("sliding_window_pattern", Some(2))? != 2 {
-                return Err(config.wrong("sliding_window_pattern", "2 (nothing else is implemented)"));
-            }
+            only_count(config, "sliding_window_pattern", 2)?;
             windows(config, base.n_layers, window, |layer| layer.is_multiple_of(2))?
         }
         _ => {
@@ -53,7 +50,7 @@ pub(super) fn architecture(config: &Config, family: Family) -> Result<Architectu
     })
 }
 
-/// Only the first generation looks at `hidden_act`, where its configurations say `gelu` and mean the tanh form.
+/// Only the first Gemma reads `hidden_act`; its configurations say `gelu` and mean the tanh form.
 fn activation(config: &Config, family: Family) -> Result<Activation, NnError> {
     config.without_effect(&["hidden_act"]);
     let first = family == Family::Gemma && !config.has("hidden_activation");
@@ -62,13 +59,13 @@ fn activation(config: &Config, family: Family) -> Result<Activation, NnError> {
     Ok(if first && named == Activation::Gelu { Activation::GeluTanh } else { named })
 }
 
-/// Rotary positions of Gemma 3's layers that see everything, and of those with a window.
+/// Rotary positions of Gemma 3: of layers without a window, and of layers with one.
 pub(super) fn rotaries(config: &Config, d_head: usize) -> Result<(Rotary, Rotary), NnError> {
     if let Some(scaling) = config.section("rope_scaling")?
         && scaling.has("type")
         && !scaling.has("rope_type")
     {
-        return Err(scaling.wrong("rope_type", "given: transformers does not look at `type` in Gemma 3"));
+        return Err(scaling.wrong("rope_type", "given: transformers ignores `type` in Gemma 3"));
     }
     let kinds = ["full_attention", "sliding_attention"];
     if let Some(parameters) = config.section("rope_parameters")?

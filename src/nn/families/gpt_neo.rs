@@ -1,22 +1,15 @@
-use super::{Names, SEPARATE, linear, mlp, norm, separate, sizes, unembedding};
-use crate::nn::architecture::{Activation, Architecture, Family};
-use crate::nn::config::Config;
-use crate::nn::error::NnError;
-use crate::nn::transformer::{Block, Parts};
-use crate::nn::weights::Weights;
+//! GPT-Neo (Black et al. 2021) and the TinyStories models (Eldan and Li 2023, arXiv 2305.07759): learned positions,
+//! attention scores without a factor, layers with a window between layers without.
 
-/// GPT-Neo and the TinyStories models: learned positions, scores of attention without a factor, and layers that
-/// see a window between layers that see everything.
-pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
-    let mut sizes = sizes(
-        config,
-        &Names {
-            context: (&["max_position_embeddings"], None),
-            width: &["hidden_size"],
-            layers: &["num_layers", "num_hidden_layers"],
-            heads: &["num_heads", "num_attention_heads"],
-        },
-    )?;
+use super::*;
+
+pub(super) fn architecture(config: &Config, family: Family) -> Result<Architecture, NnError> {
+    let names = Names {
+        layers: &["num_layers", "num_hidden_layers"],
+        heads: &["num_heads", "num_attention_heads"],
+        ..Names::COMMON
+    };
+    let mut sizes = sizes(config, &names)?;
     sizes.d_mlp = config.count_or("intermediate_size", Some(sizes.d_mlp))?;
     let window = config.count_or("window_size", Some(256))?;
     let windows = layers(config, sizes.n_layers)?.into_iter().map(|local| local.then_some(window));
@@ -26,12 +19,12 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         attention_scale: 1.0,
         windows: windows.collect(),
         tied: config.flag_or("tie_word_embeddings", true)?,
-        ..Architecture::plain(Family::GptNeo, sizes)
+        ..Architecture::plain(family, sizes)
     })
 }
 
-/// Of each layer, whether it sees a window: `attention_types` holds patterns of kinds, each with how often it is
-/// repeated. Files also hold what that comes to, `attention_layers`.
+/// Whether each layer has a window. `attention_types` lists patterns of kinds with their numbers of repetitions;
+/// `attention_layers`, where there is one, must be the same list written out.
 fn layers(config: &Config, n_layers: usize) -> Result<Vec<bool>, NnError> {
     const TYPES: &str = "attention_types";
     let wrong = || config.wrong(TYPES, &format!("patterns of `global` and `local` for {n_layers} layers"));
@@ -59,33 +52,19 @@ fn layers(config: &Config, n_layers: usize) -> Result<Vec<bool>, NnError> {
     }
     match config.texts("attention_layers")? {
         Some(expanded) if !expanded.iter().copied().map(one).eq(layers.iter().copied().map(Some)) => {
-            Err(config.wrong("attention_layers", "what `attention_types` comes to"))
+            Err(config.wrong("attention_layers", "the same as `attention_types`, written out"))
         }
         _ => Ok(layers),
     }
 }
 
-pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {
-    let embedding = weights.rows("transformer.wte.weight", &[a.vocab, a.d_model])?;
-    let mut blocks = Vec::with_capacity(a.n_layers);
-    for layer in 0..a.n_layers {
-        let at = |name: &str| format!("transformer.h.{layer}.{name}");
-        let attention = |name: &str| at(&format!("attn.attention.{name}"));
-        blocks.push(Block {
-            attention_norm: Some(norm(weights, &at("ln_1"), a)?),
-            mlp_norm: Some(norm(weights, &at("ln_2"), a)?),
-            ..Block::plain(
-                separate(a, weights, SEPARATE.map(attention), false)?,
-                linear(weights, &attention("out_proj"), a.d_model, a.d_model, true)?,
-                mlp(a, weights, [&at("mlp.c_fc"), &at("mlp.c_proj")], true)?,
-            )
-        });
-    }
-    let unembedding = unembedding(a, weights, &embedding, false)?;
-    let position_embedding = weights.get("transformer.wpe.weight", &[a.n_ctx, a.d_model])?;
-    let final_norm = norm(weights, "transformer.ln_f", a)?;
-    Ok(Parts {
-        position_embedding: Some(position_embedding),
-        ..Parts::plain(embedding, blocks, final_norm, unembedding)
+pub(super) fn parts(a: &Architecture, _: &Config, weights: &Weights) -> Result<Parts, NnError> {
+    Frame::GPT2.read(a, weights, |_, scope| {
+        scope.block(
+            ["ln_1", "ln_2"],
+            scope.separate("attn.attention", false)?,
+            scope.out_of_heads("attn.attention.out_proj", true)?,
+            scope.mlp(["mlp.c_fc", "mlp.c_proj"], true)?,
+        )
     })
 }

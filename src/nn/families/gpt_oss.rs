@@ -1,21 +1,15 @@
-use candle_core::Tensor;
+//! gpt-oss (OpenAI 2025, arXiv 2508.10925): a Llama with biases, attention sinks, a window in every other layer, and
+//! mixtures whose experts have a clamped gate.
+
 use serde_json::json;
 
 use super::experts::{experts, mixture};
-use super::{linear, llama, windows};
-use crate::nn::architecture::{Architecture, Experts, Family, Gating};
-use crate::nn::config::Config;
-use crate::nn::error::NnError;
-use crate::nn::rows::Rows;
-use crate::nn::transformer::{FeedForward, Linear, Mlp, Parts};
-use crate::nn::weights::Weights;
+use super::*;
 
-/// Positions in a window where `sliding_window` is missing.
+/// Default of `sliding_window`.
 const WINDOW: usize = 128;
 
-/// gpt-oss: a Llama with biases, attention sinks, windows in every other layer, and mixtures whose experts have a
-/// gate of their own kind.
-pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
+pub(super) fn architecture(config: &Config, family: Family) -> Result<Architecture, NnError> {
     let mut config = config.clone();
     if !config.has("rope_parameters") && !config.has("rope_scaling") {
         let yarn = json!({
@@ -25,13 +19,13 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         config = config.with_value("rope_scaling", yarn);
     }
     let config = &config;
-    let base = llama::architecture(config, Family::GptOss)?;
+    let base = llama::architecture(config, family)?;
     let n_layers = base.n_layers;
     let window = config.count_or_null("sliding_window", WINDOW)?;
     // Transformers has one gate for this family. The Hub's file repeats what other fields say.
     config.without_effect(&["hidden_act", "initial_context_length", "experts_per_token"]);
     if let Some(quantized) = config.section("quantization_config")? {
-        // Tensors say by their names which of them are quantised; they are unpacked whatever this says.
+        // The names of tensors say which are quantised; these are unpacked in any case.
         quantized.without_effect(&["modules_to_not_convert", "dequantize"]);
         if quantized.text_or("quant_method", "")? != "mxfp4" {
             return Err(quantized.wrong("quant_method", "`mxfp4` (nothing else is implemented)"));
@@ -49,9 +43,9 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
 }
 
 pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Result<Parts, NnError> {
-    let mut parts = llama::parts_with(a, config, weights, |layer| match &a.experts {
-        Some(rule) => read(a, rule, weights, &format!("model.layers.{layer}.mlp")),
-        None => Ok(llama::mlp(a, weights, layer, false)?.into()),
+    let mut parts = llama::parts_with(a, config, weights, |_, scope| match &a.experts {
+        Some(rule) => read(scope, rule),
+        None => Ok(scope.gated(false)?.into()),
     })?;
     for (layer, block) in parts.blocks.iter_mut().enumerate() {
         block.sinks = Some(weights.get(&format!("model.layers.{layer}.self_attn.sinks"), &[a.n_heads])?);
@@ -59,10 +53,10 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
     Ok(parts)
 }
 
-/// Experts are stored as `[in, out]`, all of them in one tensor, gate and up taking turns.
-fn read(a: &Architecture, rule: &Experts, weights: &Weights, name: &str) -> Result<FeedForward, NnError> {
-    let (d, neurons, count) = (a.d_model, rule.d_expert, rule.count);
-    let get = |part: &str, shape: &[usize]| weights.get(&format!("{name}.experts.{part}"), shape);
+/// All experts are in one tensor, as `[experts, in, out]`; columns of gate and up alternate.
+fn read(scope: &Scope<'_>, rule: &Experts) -> Result<FeedForward, NnError> {
+    let (d, neurons, count) = (scope.a.d_model, rule.d_expert, rule.count);
+    let get = |part: &str, shape: &[usize]| scope.tensor(&format!("mlp.experts.{part}"), shape);
     let gates_and_ups = get("gate_up_proj", &[count, d, 2 * neurons])?;
     let gate_and_up_biases = get("gate_up_proj_bias", &[count, 2 * neurons])?;
     let downs = get("down_proj", &[count, neurons, d])?;
@@ -81,10 +75,10 @@ fn read(a: &Architecture, rule: &Experts, weights: &Weights, name: &str) -> Resu
         })
     };
     let experts = (0..count).map(one).collect::<Result<_, NnError>>()?;
-    Ok(mixture(rule, linear(weights, &format!("{name}.router"), count, d, true)?, experts))
+    Ok(mixture(rule, scope.linear("mlp.router", [count, d], true)?, experts))
 }
 
-/// A linear map stored as `[in, out]`, laid out as others are.
+/// A linear map stored as `[in, out]`, copied to `[out, in]`.
 fn transposed(weight: &Tensor, bias: &Tensor) -> candle_core::Result<Linear> {
     Ok(Linear::new(Rows::Plain(weight.t()?.contiguous()?), Some(bias.contiguous()?)))
 }

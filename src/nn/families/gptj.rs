@@ -1,22 +1,9 @@
-use super::{Names, SEPARATE, halves_apart, linear, mlp, norm, separate, sizes, unembedding};
-use crate::nn::architecture::{Activation, Architecture, Family, Positions, Residual};
-use crate::nn::config::Config;
-use crate::nn::error::NnError;
-use crate::nn::rotary::Rotary;
-use crate::nn::transformer::{Block, Parts};
-use crate::nn::weights::Weights;
+//! GPT-J (Wang and Komatsuzaki 2021): x' = x + attention(LN x) + MLP(LN x) with one norm, adjacent rotary pairs.
 
-/// GPT-J: attention and MLP in parallel off one norm; neighbouring coordinates of a head are rotated.
-pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
-    let mut sizes = sizes(
-        config,
-        &Names {
-            context: (&["n_positions", "max_position_embeddings"], None),
-            width: &["n_embd", "hidden_size"],
-            layers: &["n_layer", "num_hidden_layers"],
-            heads: &["n_head", "num_attention_heads"],
-        },
-    )?;
+use super::*;
+
+pub(super) fn architecture(config: &Config, family: Family) -> Result<Architecture, NnError> {
+    let mut sizes = sizes(config, &Names::GPT2_OR_COMMON)?;
     sizes.d_mlp = config.count_or("n_inner", Some(sizes.d_mlp))?;
     let rotated = config.count_or_null("rotary_dim", 64)?;
     let Some(rotated) = rotated.filter(|rotated| *rotated <= sizes.d_head && rotated.is_multiple_of(2))
@@ -33,27 +20,18 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         activation: Activation::of(config, "activation_function", "gelu_new")?,
         residual: Residual::Parallel,
         tied: config.flag_or("tie_word_embeddings", false)?,
-        ..Architecture::plain(Family::Gptj, sizes)
+        ..Architecture::plain(family, sizes)
     })
 }
 
-pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {
-    let embedding = weights.rows("transformer.wte.weight", &[a.vocab, a.d_model])?;
-    let mut blocks = Vec::with_capacity(a.n_layers);
-    for layer in 0..a.n_layers {
-        let at = |name: &str| format!("transformer.h.{layer}.{name}");
-        let attention = |name: &str| at(&format!("attn.{name}"));
-        let both = norm(weights, &at("ln_1"), a)?;
-        blocks.push(Block {
-            attention_norm: Some(both.clone()),
-            mlp_norm: Some(both),
-            ..Block::plain(
-                halves_apart(a, separate(a, weights, SEPARATE.map(attention), false)?)?,
-                linear(weights, &attention("out_proj"), a.d_model, a.d_model, false)?,
-                mlp(a, weights, [&at("mlp.fc_in"), &at("mlp.fc_out")], true)?,
-            )
-        });
-    }
-    let unembedding = unembedding(a, weights, &embedding, true)?;
-    Ok(Parts::plain(embedding, blocks, norm(weights, "transformer.ln_f", a)?, unembedding))
+pub(super) fn parts(a: &Architecture, _: &Config, weights: &Weights) -> Result<Parts, NnError> {
+    let frame = Frame { biased: true, ..Frame::GPT2 };
+    frame.read(a, weights, |_, scope| {
+        scope.block(
+            ["ln_1", "ln_1"],
+            rotated_in_halves(a, scope.separate("attn", false)?)?,
+            scope.out_of_heads("attn.out_proj", false)?,
+            scope.mlp(["mlp.fc_in", "mlp.fc_out"], true)?,
+        )
+    })
 }

@@ -1,16 +1,12 @@
-use super::experts::{NAMES, experts, read};
-use super::llama;
-use crate::nn::architecture::{Architecture, Family};
-use crate::nn::config::Config;
-use crate::nn::error::NnError;
-use crate::nn::transformer::Parts;
-use crate::nn::weights::Weights;
+//! Llamas whose MLPs are mixtures of experts.
+//!
+//! Mixtral (Jiang et al. 2024, arXiv 2401.04088) is a Mistral; the weights of the chosen experts sum to 1.
+//! Qwen3-MoE (arXiv 2505.09388) is a Qwen3 some of whose layers keep a dense MLP; a window holds for every layer.
+//! OLMoE (Muennighoff et al. 2024, arXiv 2409.02060) norms all queries together and all keys together, then clips both.
 
-/// Llamas whose MLPs are mixtures.
-///
-/// Mixtral: a Mistral; the weights of the chosen experts sum to 1. Qwen3-MoE: a Qwen3 some of whose layers keep
-/// their MLP; a window, where one is switched on, holds for every layer. OLMoE: norms over all queries and over all
-/// keys, which are then clipped.
+use super::experts::{NAMES, experts, read};
+use super::*;
+
 pub(super) fn architecture(config: &Config, family: Family) -> Result<Architecture, NnError> {
     let base = llama::architecture(config, family)?;
     let n_layers = base.n_layers;
@@ -31,16 +27,13 @@ pub(super) fn architecture(config: &Config, family: Family) -> Result<Architectu
         }
         Family::Olmoe => {
             let experts = experts(config, n_layers, [64, 8], base.d_mlp, normalised()?)?;
-            Ok(Architecture {
-                experts: Some(experts),
-                projection_limit: config.positive("clip_qkv")?,
-                ..base
-            })
+            let projection_limit = config.positive("clip_qkv")?;
+            Ok(Architecture { experts: Some(experts), projection_limit, ..base })
         }
         _ => {
             let experts = experts(config, n_layers, [8, 2], base.d_mlp, true)?;
-            let window = config.has("sliding_window").then(|| config.count("sliding_window")).transpose()?;
-            Ok(Architecture { windows: vec![window; n_layers], experts: Some(experts), ..base })
+            let windows = vec![stated_window(config)?; n_layers];
+            Ok(Architecture { windows, experts: Some(experts), ..base })
         }
     }
 }
@@ -49,10 +42,8 @@ pub(super) fn parts(a: &Architecture, config: &Config, weights: &Weights) -> Res
     // Mixtral's checkpoints on the Hub have names of their own.
     let old = weights.has("model.layers.0.block_sparse_moe.gate.weight");
     let (block, names) = if old { ("block_sparse_moe", ["w1", "w3", "w2"]) } else { ("mlp", NAMES) };
-    llama::parts_with(a, config, weights, |layer| match &a.experts {
-        Some(rule) if rule.layers[layer] => {
-            read(a, rule, weights, &format!("model.layers.{layer}.{block}"), names)
-        }
-        _ => Ok(llama::mlp(a, weights, layer, false)?.into()),
+    llama::parts_with(a, config, weights, |layer, scope| match &a.experts {
+        Some(rule) if rule.layers[layer] => read(scope, rule, block, names),
+        _ => Ok(scope.gated(false)?.into()),
     })
 }

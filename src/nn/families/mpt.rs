@@ -1,31 +1,24 @@
-use super::{Names, linear, mlp, norm, sizes, unembedding};
-use crate::nn::architecture::{Activation, Alibi, Architecture, Family, Positions};
-use crate::nn::config::Config;
-use crate::nn::error::NnError;
-use crate::nn::transformer::{Block, Parts, Projections};
-use crate::nn::weights::Weights;
+//! MPT (MosaicML 2023): ALiBi and no bias anywhere.
+//!
+//! Transformers ignores many fields of its configuration. A value that would change the trained model is refused.
 
-/// MPT: ALiBi and no bias anywhere.
-///
-/// Much of what its configuration can say has no effect in transformers: wherever such a value would have changed
-/// what was trained, it is refused.
-pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
-    let sizes = sizes(
-        config,
-        &Names {
-            context: (&["max_seq_len", "max_position_embeddings"], Some(2048)),
-            width: &["d_model", "hidden_size"],
-            layers: &["n_layers", "num_hidden_layers"],
-            heads: &["n_heads", "num_attention_heads"],
-        },
-    )?;
+use super::*;
+
+pub(super) fn architecture(config: &Config, family: Family) -> Result<Architecture, NnError> {
+    let names = Names {
+        context: (&["max_seq_len", "max_position_embeddings"], Some(2048)),
+        width: &["d_model", "hidden_size"],
+        layers: &["n_layers", "num_hidden_layers"],
+        heads: &["n_heads", "num_attention_heads"],
+    };
+    let sizes = sizes(config, &names)?;
     only_count(config, "expansion_ratio", 4)?;
     config.require_flag("no_bias", true)?;
     only_text(config, "norm_type", &["low_precision_layernorm", "layernorm"])?;
     if config.has("logit_scale") {
         return Err(config.wrong("logit_scale", "null (nothing else is implemented)"));
     }
-    // Of its training: how it began, and what ALiBi replaces.
+    // Fields about training, and about the learned positions that ALiBi replaces.
     config.without_effect(&[
         "embedding_fraction",
         "init_config",
@@ -38,7 +31,7 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
         positions: Positions::Alibi(Alibi { slopes: slopes(sizes.n_heads), half: false, scale: 1.0 }),
         activation: Activation::Gelu,
         tied: config.flag_or("tie_word_embeddings", true)?,
-        ..Architecture::plain(Family::Mpt, sizes)
+        ..Architecture::plain(family, sizes)
     };
     if let Some(attention) = config.section("attn_config")? {
         only_text(&attention, "attn_type", &["multihead_attention"])?;
@@ -54,24 +47,8 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
     Ok(a)
 }
 
-fn only_count(config: &Config, field: &str, only: usize) -> Result<(), NnError> {
-    match config.count_or(field, Some(only))? == only {
-        true => Ok(()),
-        false => Err(config.wrong(field, &format!("{only} (nothing else is implemented)"))),
-    }
-}
-
-fn only_text(config: &Config, field: &str, known: &[&str]) -> Result<(), NnError> {
-    match known.contains(&config.text_or(field, known[0])?) {
-        true => Ok(()),
-        false => {
-            Err(config.wrong(field, &format!("`{}` (nothing else is implemented)", known.join("` or `"))))
-        }
-    }
-}
-
-/// 2^(−8i/n) for head i of n, rounded up to a power of two; where there are fewer heads, those with an even i come
-/// first.
+/// 2^(−8i/n) for head i, with n the number of heads rounded up to a power of two. If n was rounded up, the slopes of
+/// even i come first and the list is cut to the number of heads.
 fn slopes(n_heads: usize) -> Vec<f32> {
     let all = Alibi::slopes(n_heads.next_power_of_two());
     if all.len() == n_heads {
@@ -81,21 +58,14 @@ fn slopes(n_heads: usize) -> Vec<f32> {
     even.chain(odd).take(n_heads).copied().collect()
 }
 
-pub(super) fn parts(a: &Architecture, weights: &Weights) -> Result<Parts, NnError> {
-    let embedding = weights.rows("transformer.wte.weight", &[a.vocab, a.d_model])?;
-    let mut blocks = Vec::with_capacity(a.n_layers);
-    for layer in 0..a.n_layers {
-        let at = |name: &str| format!("transformer.blocks.{layer}.{name}");
-        blocks.push(Block {
-            attention_norm: Some(norm(weights, &at("norm_1"), a)?),
-            mlp_norm: Some(norm(weights, &at("norm_2"), a)?),
-            ..Block::plain(
-                Projections::FusedByKind(linear(weights, &at("attn.Wqkv"), 3 * a.d_model, a.d_model, false)?),
-                linear(weights, &at("attn.out_proj"), a.d_model, a.d_model, false)?,
-                mlp(a, weights, [&at("ffn.up_proj"), &at("ffn.down_proj")], false)?,
-            )
-        });
-    }
-    let unembedding = unembedding(a, weights, &embedding, false)?;
-    Ok(Parts::plain(embedding, blocks, norm(weights, "transformer.norm_f", a)?, unembedding))
+pub(super) fn parts(a: &Architecture, _: &Config, weights: &Weights) -> Result<Parts, NnError> {
+    let frame = Frame { blocks: "transformer.blocks", final_norm: "transformer.norm_f", ..Frame::GPT2 };
+    frame.read(a, weights, |_, scope| {
+        scope.block(
+            ["norm_1", "norm_2"],
+            Projections::FusedByKind(scope.linear("attn.Wqkv", [3 * a.d_model, a.d_model], false)?),
+            scope.out_of_heads("attn.out_proj", false)?,
+            scope.mlp(["ffn.up_proj", "ffn.down_proj"], false)?,
+        )
+    })
 }

@@ -1,15 +1,13 @@
-use super::{llama, windows};
-use crate::nn::architecture::{Architecture, Family};
-use crate::nn::config::Config;
-use crate::nn::error::NnError;
+//! SmolLM3 (Hugging Face 2025): a Llama with layers that do not rotate queries and keys. If windows are switched on,
+//! those layers have them unless `layer_types` says otherwise.
 
-/// SmolLM3: a Llama with layers that do not rotate queries and keys. Where windows are switched on, those
-/// layers have them unless `layer_types` says otherwise.
-pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
-    let base = llama::architecture(config, Family::SmolLm3)?;
+use super::*;
+
+pub(super) fn architecture(config: &Config, family: Family) -> Result<Architecture, NnError> {
+    let base = llama::architecture(config, family)?;
     let rotated = rotated(config, base.n_layers)?;
-    let window = config.has("sliding_window").then(|| config.count("sliding_window")).transpose()?;
-    // It comes from Qwen and is not looked at.
+    let window = stated_window(config)?;
+    // Inherited from Qwen; transformers does not read it.
     config.without_effect(&["max_window_layers"]);
     let windowed = config.flag_or("use_sliding_window", false)?;
     let windows = windows(config, base.n_layers, window, |layer| windowed && !rotated[layer])?;

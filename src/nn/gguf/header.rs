@@ -1,7 +1,7 @@
-//! The header of a GGUF file: metadata and the places of tensors.
+//! The header of a GGUF file: metadata, and positions and shapes of tensors.
 //!
-//! Every length is held against what is left of the file before anything of that size is reserved, and every
-//! error names the key it stands at. Source: the format's description (`docs/gguf.md` of ggml).
+//! Every length is compared with the bytes left in the file before memory is reserved, and every error names the key at
+//! which it occurred. Source: the format's description (`docs/gguf.md` of ggml).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,7 +13,7 @@ use super::super::packed::Encoding;
 use super::corrupt;
 use crate::base::FileError;
 
-/// Most dimensions of a tensor (`GGML_MAX_DIMS`).
+/// Largest number of dimensions of a tensor (`GGML_MAX_DIMS`).
 const MAX_DIMS: u32 = 4;
 /// Deepest nesting of lists.
 const MAX_DEPTH: usize = 4;
@@ -32,42 +32,40 @@ pub(super) enum Value {
     Reals(Vec<f32>),
     Flags(Vec<bool>),
     Texts(Vec<String>),
-    /// Lists of lists: no key that is read has one.
+    /// A list of lists, which no used key has.
     Nested,
 }
 
 impl Value {
-    /// As messages show it.
+    /// The value in messages, texts cut to 60 characters.
     pub fn shown(&self) -> String {
-        const LONGEST: usize = 60;
-        let count = |n: usize, what: &str| format!("a list of {n} {what}");
         match self {
             Self::Integer(x) => format!("`{x}`"),
             Self::Real(x) => format!("`{x}`"),
             Self::Flag(x) => format!("`{x}`"),
-            Self::Text(x) => format!("`{}`", x.chars().take(LONGEST).collect::<String>()),
-            Self::Integers(list) => count(list.len(), "integers"),
-            Self::Reals(list) => count(list.len(), "numbers"),
-            Self::Flags(list) => count(list.len(), "flags"),
-            Self::Texts(list) => count(list.len(), "texts"),
+            Self::Text(x) => format!("`{x:.60}`"),
+            Self::Integers(list) => format!("a list of {} integers", list.len()),
+            Self::Reals(list) => format!("a list of {} numbers", list.len()),
+            Self::Flags(list) => format!("a list of {} flags", list.len()),
+            Self::Texts(list) => format!("a list of {} texts", list.len()),
             Self::Nested => "a list of lists".into(),
         }
     }
 }
 
-/// Where a tensor is, and in what form.
+/// Shape, number format and position of a tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct TensorInfo {
-    /// Rows before columns, as everywhere else in this program; a GGUF file has them the other way round.
+    /// Rows before columns, the reverse of the order in the file.
     pub dims: Vec<usize>,
-    /// Number of the form in ggml's list.
-    pub form: u32,
-    /// From the beginning of the file.
+    /// The number format's index in ggml's list of types.
+    pub ggml_type: u32,
+    /// Byte offset from the beginning of the file.
     pub start: u64,
 }
 
 impl TensorInfo {
-    /// How many numbers the tensor holds.
+    /// Number of entries.
     pub fn count(&self) -> u64 {
         self.dims.iter().map(|&dim| dim as u64).product()
     }
@@ -76,7 +74,7 @@ impl TensorInfo {
 /// One file with its header read.
 #[derive(Debug)]
 pub(super) struct Header {
-    /// For messages.
+    /// Its path, for messages.
     pub file: String,
     reader: BufReader<File>,
     pub metadata: BTreeMap<String, Value>,
@@ -93,7 +91,8 @@ impl Header {
         let failed = |source| FileError { action: "read", path: path.to_path_buf(), source };
         let opened = crate::base::open(path)?;
         let length = opened.metadata().map_err(failed)?.len();
-        let mut bytes = Bytes { reader: BufReader::new(opened), left: length, version: 3, at: String::new() };
+        let mut bytes =
+            HeaderReader { reader: BufReader::new(opened), left: length, version: 3, at: String::new() };
         let (metadata, tensors, size) = bytes.header(length).map_err(|reason| corrupt(&file, &reason))?;
         Ok(Self { file, reader: bytes.reader, metadata, tensors, size, length })
     }
@@ -103,7 +102,7 @@ impl Header {
         self.read_at(0, self.size as usize)
     }
 
-    /// `size` bytes from `start` on, which lie inside of the file.
+    /// `size` bytes from `start` on; the caller checks that the file has them.
     pub fn read_at(&mut self, start: u64, size: usize) -> Result<Vec<u8>, NnError> {
         let mut bytes = vec![0; size];
         let read = self.reader.seek(SeekFrom::Start(start)).and_then(|_| self.reader.read_exact(&mut bytes));
@@ -112,12 +111,12 @@ impl Header {
     }
 }
 
-/// What is left of a file.
-struct Bytes {
+/// The rest of a file while its header is read.
+struct HeaderReader {
     reader: BufReader<File>,
     left: u64,
     version: u32,
-    /// What is being read, for messages.
+    /// The part being read, for messages.
     at: String,
 }
 
@@ -125,34 +124,32 @@ type Parsed<T> = Result<T, String>;
 /// Metadata, tensors, and the bytes before the tensors' data.
 type Contents = (BTreeMap<String, Value>, BTreeMap<String, TensorInfo>, u64);
 
-impl Bytes {
+impl HeaderReader {
     fn header(&mut self, length: u64) -> Parsed<Contents> {
         self.at = "its first bytes".into();
         if self.take::<4>().ok() != Some(*b"GGUF") {
-            return Err("it does not begin with `GGUF`; it is no GGUF file".into());
+            return Err("it does not begin with `GGUF`, so it is not a GGUF file".into());
         }
         self.version = self.u32()?;
         match self.version {
             1..=3 => {}
             version if (1..=3).contains(&version.swap_bytes()) => {
-                return Err("it is written for big-endian machines, which is not read".into());
+                return Err("it is big-endian; only little-endian files are read".into());
             }
-            version => return Err(format!("it is of version {version}, and versions 1 to 3 are read")),
+            version => return Err(format!("its version is {version}; versions 1 to 3 are read")),
         }
-        self.at = "its count of tensors".into();
-        // A name's length, dimensions, form and place.
+        self.at = "the number of tensors".into();
+        // At least a name's length, a number of dimensions, a format and an offset.
         let n_tensors = self.length(self.prefix() + 16)?;
-        self.at = "its count of metadata".into();
+        self.at = "the number of metadata entries".into();
         let n_metadata = self.length(self.prefix() + 5)?;
         let metadata = self.metadata(n_metadata)?;
         let alignment = match metadata.get("general.alignment") {
             None => DEFAULT_ALIGNMENT,
             Some(Value::Integer(x @ 1..=MAX_ALIGNMENT)) if x & (x - 1) == 0 => *x,
             Some(other) => {
-                return Err(format!(
-                    "`general.alignment` should be a power of 2 up to {MAX_ALIGNMENT}, got {}",
-                    other.shown()
-                ));
+                let expected = format!("a power of 2 up to {MAX_ALIGNMENT}");
+                return Err(format!("`general.alignment` should be {expected}, got {}", other.shown()));
             }
         };
         let mut tensors = self.tensors(n_tensors)?;
@@ -175,7 +172,7 @@ impl Bytes {
             let kind = self.u32()?;
             let value = self.value(kind, 0)?;
             if metadata.insert(key.clone(), value).is_some() {
-                return Err(format!("`{key}` stands twice in its metadata"));
+                return Err(format!("`{key}` occurs twice in its metadata"));
             }
         }
         Ok(metadata)
@@ -189,21 +186,20 @@ impl Bytes {
             self.at = format!("tensor `{name}`");
             let n_dims = self.u32()?;
             if n_dims == 0 || n_dims > MAX_DIMS {
-                return Err(format!("tensor `{name}` has {n_dims} dimensions; 1 to {MAX_DIMS} are possible"));
+                return Err(format!("tensor `{name}` has {n_dims} dimensions; expected 1 to {MAX_DIMS}"));
             }
             let mut dims = Vec::new();
             for _ in 0..n_dims {
-                let dim = if self.version == 1 { u64::from(self.u32()?) } else { self.u64()? };
-                dims.push(usize::try_from(dim).unwrap_or(usize::MAX));
+                dims.push(usize::try_from(self.word()?).unwrap_or(usize::MAX));
             }
             dims.reverse();
             let product = dims.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim));
             if product.is_none_or(|product| product == 0) {
                 return Err(format!("tensor `{name}` cannot have the shape {dims:?}"));
             }
-            let (form, start) = (self.u32()?, self.u64()?);
-            if tensors.insert(name.clone(), TensorInfo { dims, form, start }).is_some() {
-                return Err(format!("tensor `{name}` stands twice in it"));
+            let (ggml_type, start) = (self.u32()?, self.u64()?);
+            if tensors.insert(name.clone(), TensorInfo { dims, ggml_type, start }).is_some() {
+                return Err(format!("tensor `{name}` occurs twice"));
             }
         }
         Ok(tensors)
@@ -211,7 +207,6 @@ impl Bytes {
 
     fn value(&mut self, kind: u32, depth: usize) -> Parsed<Value> {
         Ok(match kind {
-            0..=5 | 10 | 11 => Value::Integer(self.integer(kind)?),
             6 | 12 => Value::Real(self.real(kind)?),
             7 => Value::Flag(self.flag()?),
             8 => Value::Text(self.text()?),
@@ -229,39 +224,33 @@ impl Bytes {
                 let count = self.length(smallest)?;
                 self.list(kind, count, depth)?
             }
-            _ => return Err(self.unknown_kind(kind)),
+            _ => Value::Integer(self.integer(kind)?),
         })
     }
 
     fn list(&mut self, kind: u32, count: usize, depth: usize) -> Parsed<Value> {
         let clamped = |x: i128| x.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
-        Ok(match kind {
+        let mut each = 0..count;
+        match kind {
             6 | 12 => {
-                Value::Reals((0..count).map(|_| self.real(kind).map(|x| x as f32)).collect::<Parsed<_>>()?)
+                each.map(|_| self.real(kind).map(|x| x as f32)).collect::<Parsed<_>>().map(Value::Reals)
             }
-            7 => Value::Flags((0..count).map(|_| self.flag()).collect::<Parsed<_>>()?),
-            8 => Value::Texts((0..count).map(|_| self.text()).collect::<Parsed<_>>()?),
-            9 => {
-                if depth == MAX_DEPTH {
-                    return Err(format!("{} holds lists in lists more than {MAX_DEPTH} deep", self.at));
-                }
-                for _ in 0..count {
-                    self.value(9, depth + 1)?;
-                }
-                Value::Nested
-            }
-            _ => Value::Integers((0..count).map(|_| self.integer(kind).map(clamped)).collect::<Parsed<_>>()?),
-        })
+            7 => each.map(|_| self.flag()).collect::<Parsed<_>>().map(Value::Flags),
+            8 => each.map(|_| self.text()).collect::<Parsed<_>>().map(Value::Texts),
+            9 if depth == MAX_DEPTH => Err(format!("{} nests lists more than {MAX_DEPTH} deep", self.at)),
+            9 => each.try_for_each(|_| self.value(9, depth + 1).map(drop)).map(|()| Value::Nested),
+            _ => each.map(|_| self.integer(kind).map(clamped)).collect::<Parsed<_>>().map(Value::Integers),
+        }
     }
 
     fn unknown_kind(&self, kind: u32) -> String {
-        format!("{} is of kind {kind}, which the format does not have", self.at)
+        format!("{} has type {kind}, which GGUF does not define", self.at)
     }
 
     fn take<const N: usize>(&mut self) -> Parsed<[u8; N]> {
         let mut bytes = [0; N];
         if self.left < N as u64 {
-            return Err(format!("it ends inside of {}", self.at));
+            return Err(format!("it ends within {}", self.at));
         }
         self.reader.read_exact(&mut bytes).map_err(|error| format!("{}: {error}", self.at))?;
         self.left -= N as u64;
@@ -276,17 +265,22 @@ impl Bytes {
         self.take().map(u64::from_le_bytes)
     }
 
-    /// Bytes that a length takes.
+    /// Bytes of a stored length.
     fn prefix(&self) -> u64 {
         if self.version == 1 { 4 } else { 8 }
     }
 
-    /// A number of things of at least `smallest` bytes each, of which the rest of the file has room for all.
+    /// A length or dimension: 32 bits in version 1, 64 bits later.
+    fn word(&mut self) -> Parsed<u64> {
+        if self.version == 1 { self.u32().map(u64::from) } else { self.u64() }
+    }
+
+    /// A number of items of at least `smallest` bytes each, all of which fit into the rest of the file.
     fn length(&mut self, smallest: u64) -> Parsed<usize> {
-        let length = if self.version == 1 { u64::from(self.u32()?) } else { self.u64()? };
+        let length = self.word()?;
         if length.checked_mul(smallest).is_none_or(|bytes| bytes > self.left) {
             return Err(format!(
-                "{} claims a length of {length}, and only {} bytes of the file are left",
+                "{} states a length of {length}, but only {} bytes of the file are left",
                 self.at, self.left
             ));
         }
@@ -315,11 +309,11 @@ impl Bytes {
         match self.take::<1>()? {
             [0] => Ok(false),
             [1] => Ok(true),
-            [other] => Err(format!("{} is {other}, and a flag is 0 or 1", self.at)),
+            [other] => Err(format!("{} is {other}; a flag should be 0 or 1", self.at)),
         }
     }
 
-    /// UTF-8; bytes that are none become `�`, and zero bytes at the end are left out.
+    /// A text in UTF-8. Invalid bytes become `�`; zero bytes at the end are left out.
     fn text(&mut self) -> Parsed<String> {
         let length = self.length(1)?;
         let mut bytes = vec![0; length];
@@ -330,47 +324,29 @@ impl Bytes {
     }
 }
 
-/// The encoding of a form of ggml's list, or its name there.
-pub(super) fn encoding(form: u32) -> Result<Encoding, String> {
-    Ok(match form {
-        0 => Encoding::F32,
-        1 => Encoding::F16,
-        2 => Encoding::Q4_0,
-        3 => Encoding::Q4_1,
-        6 => Encoding::Q5_0,
-        7 => Encoding::Q5_1,
-        8 => Encoding::Q8_0,
-        12 => Encoding::Q4K,
-        13 => Encoding::Q5K,
-        14 => Encoding::Q6K,
-        30 => Encoding::Bf16,
-        other => {
-            let known = UNREAD.iter().find(|(form, _)| *form == other);
-            return Err(known.map_or_else(|| format!("form {other} of ggml"), |(_, name)| (*name).into()));
-        }
+/// Names of ggml's number formats by index; empty for unused indices and formats that no model file has.
+const GGML_TYPES: [&str; 41] = [
+    "F32", "F16", "Q4_0", "Q4_1", "", "", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K",
+    "Q6_K", "Q8_K", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "",
+    "I32", "", "F64", "IQ1_M", "BF16", "", "", "", "TQ1_0", "TQ2_0", "", "", "", "MXFP4", "NVFP4",
+];
+
+/// The encoding of a number format of ggml; for a format that is not read, its name.
+pub(super) fn encoding(ggml_type: u32) -> Result<Encoding, String> {
+    let name = GGML_TYPES.get(ggml_type as usize).copied().unwrap_or_default();
+    Ok(match name {
+        "F32" => Encoding::F32,
+        "F16" => Encoding::F16,
+        "BF16" => Encoding::Bf16,
+        "Q4_0" => Encoding::Q4_0,
+        "Q4_1" => Encoding::Q4_1,
+        "Q5_0" => Encoding::Q5_0,
+        "Q5_1" => Encoding::Q5_1,
+        "Q8_0" => Encoding::Q8_0,
+        "Q4_K" => Encoding::Q4K,
+        "Q5_K" => Encoding::Q5K,
+        "Q6_K" => Encoding::Q6K,
+        "" => return Err(format!("ggml type {ggml_type}")),
+        unread => return Err(unread.into()),
     })
 }
-
-/// Forms of numbers that are not read.
-const UNREAD: [(u32, &str); 20] = [
-    (9, "Q8_1"),
-    (10, "Q2_K"),
-    (11, "Q3_K"),
-    (15, "Q8_K"),
-    (16, "IQ2_XXS"),
-    (17, "IQ2_XS"),
-    (18, "IQ3_XXS"),
-    (19, "IQ1_S"),
-    (20, "IQ4_NL"),
-    (21, "IQ3_S"),
-    (22, "IQ2_S"),
-    (23, "IQ4_XS"),
-    (24, "I8"),
-    (26, "I32"),
-    (28, "F64"),
-    (29, "IQ1_M"),
-    (34, "TQ1_0"),
-    (35, "TQ2_0"),
-    (39, "MXFP4"),
-    (40, "NVFP4"),
-];

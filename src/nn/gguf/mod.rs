@@ -1,17 +1,18 @@
 //! Models in GGUF files, whole or in parts.
 //!
-//! In: a file, and where it is a part of a model the others beside it.
-//! Out: the configuration and the names that Hugging Face folders have, matrices in the numbers they are stored
-//! in, the tokenizer and the chat template.
-//! Never: reserves what a file merely claims, or passes over a setting without a word.
+//! In: a file; where it is a part of a model, also the other parts beside it.
+//! Out: configuration and tensor names as in Hugging Face folders, matrices in their stored number format, the
+//! tokenizer and the chat template.
+//! Never: reserves memory for an unchecked length; ignores an unknown setting.
 //!
-//! Sources: the format's description and, for names and for what its writers change about weights, llama.cpp's
-//! `convert_hf_to_gguf.py`; checked by reading files written from the families' reference folders, and against the
-//! quantised models of candle-transformers.
+//! Sources: the format's description; llama.cpp's `convert_hf_to_gguf.py` for names and for changes to weights.
+//! Tests compare with files written from the families' reference folders and with candle-transformers' quantised models.
 
-mod cuts;
 mod header;
+mod keys;
 mod parts;
+mod pre_tokenizers;
+mod rope;
 mod settings;
 mod tensors;
 mod vocabulary;
@@ -21,9 +22,10 @@ use std::path::Path;
 
 use self::parts::Parts;
 use self::settings::Settings;
+use super::weights::corrupt;
 use super::{Config, NnError, Tokenizer, Weights};
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug)]
 pub struct Gguf {
     /// As a `config.json` would have it.
@@ -32,9 +34,9 @@ pub struct Gguf {
     pub weights: Weights,
     /// The tokenizer.
     pub tokenizer: Tokenizer,
-    /// The template for conversations, if there is one: where it has several, the default one.
+    /// The default chat template, if there is one.
     pub chat_template: Option<String>,
-    /// Texts of special tokens by their roles: `bos_token` and so on, as chat templates name them.
+    /// Texts of special tokens by their role: `bos_token` and so on, as in chat templates.
     pub tokens: BTreeMap<String, String>,
 }
 
@@ -52,15 +54,15 @@ const ROLES: [(&str, &str); 7] = [
 const TEMPLATE: &str = "tokenizer.chat_template";
 
 impl Gguf {
-    /// Reads a file. A `tokenizer.json` beside it is taken instead of its own tokenizer.
+    /// Reads a file. A `tokenizer.json` beside it replaces the file's own tokenizer.
     ///
-    /// Fails where it is cut short or corrupt, of another family, or holds numbers of a form that is not read.
+    /// Fails if the file is cut short, corrupt, of an unsupported family or in an unsupported number format.
     pub fn open(path: &Path) -> Result<Self, NnError> {
         let mut parts = Parts::open(path)?;
         let factors = tensors::factors(&mut parts)?;
-        let settings = Settings { file: parts.file(), metadata: parts.metadata() };
+        let settings = parts.settings();
         let family = settings.family()?;
-        let config = settings.config(family, &parts, factors)?;
+        let config = keys::config(&settings, family, &parts, factors)?;
         let tokenizer = tokenizer(path, &settings)?;
         let mut tokens = BTreeMap::new();
         for (role, key) in ROLES {
@@ -75,52 +77,42 @@ impl Gguf {
     }
 }
 
-/// The default template, or the first of those that have a name.
+/// The default template, or the first named one.
 fn chat_template<'a>(settings: &Settings<'a>) -> Result<Option<&'a str>, NnError> {
     if let Some(template) = settings.text(TEMPLATE)? {
         return Ok(Some(template));
     }
     let names = settings.texts("tokenizer.chat_templates")?.unwrap_or_default();
-    for name in names {
-        if let Some(template) = settings.text(&format!("{TEMPLATE}.{name}"))? {
-            return Ok(Some(template));
-        }
-    }
-    Ok(None)
+    names.iter().find_map(|name| settings.text(&format!("{TEMPLATE}.{name}")).transpose()).transpose()
 }
 
-/// Whether a path is that of a GGUF file, by its ending.
+/// True for paths that end in `.gguf`.
 pub fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
-/// How many numbers the weights of a model are, in all its parts, whatever they are stored as.
+/// Number of weights in all parts of a model.
 pub fn gguf_weight_count(path: &Path) -> Result<u64, NnError> {
     let parts = Parts::open(path)?;
     Ok(parts.names().filter_map(|name| parts.tensor(name)).map(header::TensorInfo::count).sum())
 }
 
-/// How many positions the model of a file reads, where it says so.
+/// The context length of a model, if the file states it.
 pub fn gguf_context_length(path: &Path) -> Result<Option<usize>, NnError> {
     let parts = Parts::open(path)?;
-    let settings = Settings { file: parts.file(), metadata: parts.metadata() };
+    let settings = parts.settings();
     let Some(family) = settings.text("general.architecture")? else { return Ok(None) };
     Ok(settings.number(&format!("{family}.context_length"))?.map(|length| length as usize))
 }
 
 /// The tokenizer of a file, without its weights.
 pub fn gguf_tokenizer(path: &Path) -> Result<Tokenizer, NnError> {
-    let parts = Parts::open(path)?;
-    tokenizer(path, &Settings { file: parts.file(), metadata: parts.metadata() })
+    tokenizer(path, &Parts::open(path)?.settings())
 }
 
 fn tokenizer(path: &Path, settings: &Settings<'_>) -> Result<Tokenizer, NnError> {
     let beside = path.with_file_name("tokenizer.json");
     if beside.exists() { Tokenizer::from_file(&beside) } else { vocabulary::tokenizer(settings) }
-}
-
-fn corrupt(file: &str, reason: &str) -> NnError {
-    NnError::Corrupt { file: file.to_string(), reason: reason.to_string() }
 }
 
 #[cfg(test)]

@@ -193,9 +193,9 @@ fn rotary_scaling_has_one_meaning_under_all_its_names() {
     ];
     write(&path, &metadata(&changed), &tensors());
     let parts = Parts::open(&path).expect("whole");
-    let settings = Settings { file: "m.gguf", metadata: parts.metadata() };
+    let settings = Settings { file: "m.gguf", metadata: parts.settings().metadata };
     let family = settings.family().expect("a family");
-    let config = settings.config(family, &parts, settings::Factors::default()).expect("settings");
+    let config = keys::config(&settings, family, &parts, rope::Factors::default()).expect("settings");
     let yarn = &config.fields()["rope_scaling"];
     assert_eq!(yarn["rope_type"], "yarn");
     assert_eq!((&yarn["factor"], &yarn["beta_fast"]), (&4.0.into(), &16.0.into()));

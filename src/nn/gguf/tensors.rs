@@ -1,4 +1,4 @@
-//! The tensors of a file under the names that Hugging Face folders have, in the numbers they are stored in.
+//! The tensors of a file under their names in Hugging Face folders, in their stored number format.
 
 use candle_core::{Device, Tensor};
 
@@ -7,16 +7,15 @@ use super::super::{Config, Family, NnError, Weights};
 use super::corrupt;
 use super::header::{Header, TensorInfo, encoding};
 use super::parts::Parts;
-use super::settings::Factors;
+use super::rope::Factors;
 use crate::base::Digester;
 
-/// Tensors that are no weights: factors of frequencies are read with the settings, frequencies themselves follow
-/// from them.
+/// Factors of rotary frequencies, which are read with the settings.
 const NOT_WEIGHTS: [&str; 3] = ["rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"];
-/// Frequencies of a layer in files of 2023.
+/// Rotary frequencies of a layer, which files of 2023 have; the settings imply them.
 const FREQUENCIES: &str = ".attn_rot_embd.freqs";
 
-/// The name that a tensor has in Hugging Face folders; none where the family has no such tensor.
+/// A tensor's name in Hugging Face folders, or none if the family has no such tensor.
 fn name_of(name: &str, family: Family) -> Option<String> {
     match name {
         "token_embd.weight" => return Some("model.embed_tokens.weight".into()),
@@ -57,7 +56,7 @@ fn name_of(name: &str, family: Family) -> Option<String> {
     (kind == "weight" || (kind == "bias" && biased)).then(|| format!("model.layers.{layer}.{part}.{kind}"))
 }
 
-/// Factors of frequencies, which some files carry as tensors.
+/// The factors of rotary frequencies that a file has as tensors.
 pub(super) fn factors(parts: &mut Parts) -> Result<Factors, NnError> {
     let mut entries = |name: &str| -> Result<Option<Vec<f32>>, NnError> {
         let Some((part, info)) = parts.part_of(name) else { return Ok(None) };
@@ -70,8 +69,7 @@ pub(super) fn factors(parts: &mut Parts) -> Result<Factors, NnError> {
 
 /// Every weight, with a digest of all files.
 pub(super) fn read(parts: &mut Parts, family: Family, config: &Config) -> Result<Weights, NnError> {
-    let source = parts.file().to_string();
-    let mut weights = Weights::empty(&source);
+    let mut weights = Weights::empty(parts.settings().file);
     let mut digester = Digester::new("gguf");
     for part in parts.each() {
         digester.bytes(&part.bytes()?);
@@ -87,18 +85,10 @@ pub(super) fn read(parts: &mut Parts, family: Family, config: &Config) -> Result
         };
         let (encoding, dims, mut bytes) = stored(part, &info, &name)?;
         digester.text(&name).bytes(&bytes);
-        if matches!(family, Family::Llama | Family::SmolLm3 | Family::Granite) {
-            let heads = match target.rsplit_once('.').map(|(part, _)| part) {
-                Some(part) if part.ends_with("q_proj") => Some(config.count("num_attention_heads")?),
-                Some(part) if part.ends_with("k_proj") => {
-                    let heads = config.count("num_attention_heads")?;
-                    Some(config.count_or("num_key_value_heads", Some(heads))?)
-                }
-                _ => None,
-            };
-            if let Some(heads) = heads {
-                bytes = paired_again(&bytes, dims[0], heads);
-            }
+        if matches!(family, Family::Llama | Family::SmolLm3 | Family::Granite)
+            && let Some(heads) = heads_of(&target, config)?
+        {
+            bytes = rotated_in_halves(&bytes, dims[0], heads);
         }
         match *dims.as_slice() {
             [rows, cols] => weights.insert_packed(encoding, bytes, [rows, cols], target, &part.file)?,
@@ -107,7 +97,7 @@ pub(super) fn read(parts: &mut Parts, family: Family, config: &Config) -> Result
                 if matches!(family, Family::Gemma | Family::Gemma2 | Family::Gemma3)
                     && target.ends_with("norm.weight")
                 {
-                    // Such files hold the factors themselves, the folders what they are above 1.
+                    // Such files hold the gain, and folders the gain minus 1.
                     entries.iter_mut().for_each(|entry| *entry -= 1.0);
                 }
                 let count = entries.len();
@@ -118,32 +108,40 @@ pub(super) fn read(parts: &mut Parts, family: Family, config: &Config) -> Result
     Ok(weights.with_digest(digester.finish()))
 }
 
-/// A tensor's bytes with their encoding and its one or two dimensions.
+/// The number of heads in the map of queries or of keys; none for other tensors.
+fn heads_of(target: &str, config: &Config) -> Result<Option<usize>, NnError> {
+    let part = target.rsplit_once('.').map_or("", |(part, _)| part);
+    if !part.ends_with("q_proj") && !part.ends_with("k_proj") {
+        return Ok(None);
+    }
+    let heads = config.count("num_attention_heads")?;
+    match part.ends_with("q_proj") {
+        true => Ok(Some(heads)),
+        false => config.count_or("num_key_value_heads", Some(heads)).map(Some),
+    }
+}
+
+/// Encoding, dimensions (one or two) and bytes of a tensor.
 fn stored(
     part: &mut Header,
     info: &TensorInfo,
     name: &str,
 ) -> Result<(Encoding, Vec<usize>, Vec<u8>), NnError> {
     let dims = &info.dims;
-    let encoding = encoding(info.form).map_err(|got| NnError::WrongForm {
-        name: name.to_string(),
-        file: part.file.clone(),
-        got,
-    })?;
+    let unread = |got| NnError::WrongForm { name: name.to_string(), file: part.file.clone(), got };
+    let encoding = encoding(info.ggml_type).map_err(unread)?;
     let (rows, cols) = match *dims.as_slice() {
         [cols] => (1, cols),
         [rows, cols] => (rows, cols),
         _ => return Err(corrupt(&part.file, &format!("`{name}` has {} dimensions", dims.len()))),
     };
-    let size = encoding.bytes(cols).and_then(|row| row.checked_mul(rows));
-    let fits =
-        size.and_then(|size| info.start.checked_add(size as u64)).is_some_and(|end| end <= part.length);
-    let (Some(size), true) = (size, fits) else {
-        let length = part.length;
-        return Err(corrupt(
-            &part.file,
-            &format!("`{name}` {dims:?} in {encoding:?} does not fit its {length} bytes"),
-        ));
+    let size = encoding
+        .bytes(cols)
+        .and_then(|row| row.checked_mul(rows))
+        .filter(|&size| info.start.checked_add(size as u64).is_some_and(|end| end <= part.length));
+    let Some(size) = size else {
+        let reason = format!("`{name}` {dims:?} in {encoding:?} does not fit its {} bytes", part.length);
+        return Err(corrupt(&part.file, &reason));
     };
     Ok((encoding, dims.clone(), part.read_at(info.start, size)?))
 }
@@ -151,14 +149,13 @@ fn stored(
 fn unpacked(encoding: Encoding, bytes: Vec<u8>, name: &str, file: &str) -> Result<Vec<f32>, NnError> {
     let count = bytes.len() / encoding.block_bytes() * encoding.block();
     let packed = Packed::new(encoding, bytes, 1, count);
-    let packed = packed.ok_or_else(|| corrupt(file, &format!("`{name}` is no whole number of blocks")))?;
+    let packed = packed.ok_or_else(|| corrupt(file, &format!("`{name}` is not a whole number of blocks")))?;
     Ok(packed.to_f32())
 }
 
-/// Rows of queries or keys in the order in which the runtime rotates them. Files of Llama and its next of kin have the
-/// two coordinates of a pair side by side, row h·d + 2i + half; the runtime has them half a head apart, row
-/// h·d + half·d/2 + i.
-fn paired_again(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {
+/// Reorders rows of queries or keys from adjacent rotary pairs to the two halves of a head, which the runtime rotates.
+/// Row h·d + 2i + half of a file of Llama, SmolLM3 or Granite becomes row h·d + half·d/2 + i.
+fn rotated_in_halves(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {
     let width = rows / heads.max(1);
     if rows == 0 || width < 2 || !bytes.len().is_multiple_of(rows) || !rows.is_multiple_of(heads) {
         return bytes.to_vec();

@@ -404,7 +404,7 @@ fn a_byte_level_vocabulary_cuts_texts_as_its_tokenizer_does() {
         assert_eq!(pieces(pre, "It's 1234567\n\n  ok"), "It's 1234567\n\n  ok");
     }
     assert_eq!(read("llama-bpe").expect("a tokenizer").lead_tokens(), [0]);
-    for kind in super::cuts::Cut::names() {
+    for kind in super::pre_tokenizers::PreTokenizerKind::names() {
         let text = "It's 1234567 \u{E9}\u{4E2D}\n\n  OkDone!! ";
         assert_eq!(pieces(kind, text), text, "{kind}");
     }

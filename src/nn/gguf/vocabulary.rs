@@ -1,19 +1,20 @@
-//! The tokenizer of a file as a `tokenizer.json`.
+//! Translation of a file's tokenizer to a `tokenizer.json`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde_json::{Map, Value as Json, json};
 
 use super::super::{NnError, Tokenizer};
-use super::cuts::{Cut, DEFAULT, byte_level};
 use super::header::Value;
+use super::pre_tokenizers::{DEFAULT, PreTokenizerKind, byte_level};
 use super::settings::Settings;
 
-/// Kinds of pieces that are no text of the vocabulary's own.
+/// Token types (`tokenizer.ggml.token_type`) of pieces that are found in a text before it is split.
 const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
 const DEFINED: i64 = 4;
-/// Our own, for runs of spaces: see [`Pieces::with_spaces_spelt`].
+/// A type of our own, for runs of spaces: see [`Pieces::with_metaspaces`].
 const RUN: i64 = -1;
 
 const PREFIX: &str = "tokenizer.ggml.";
@@ -34,23 +35,21 @@ const EXTRA_SPACES: &str = "tokenizer.ggml.remove_extra_whitespaces";
 const READ: [&str; 12] =
     [MODEL, PRE, TOKENS, KINDS, SCORES, MERGES, BOS, EOS, ADD_BOS, UNKNOWN_ID, ADD_SPACE, EXTRA_SPACES];
 
-/// Keys that change no id of a text: what a tokenizer puts behind a text and between two, and numbers of segments.
-/// Texts here are windows of documents, so nothing follows them. Roles of tokens, `…_token_id`, are such keys too.
+/// Keys that change no id of a text: tokens after a text or between two texts, and numbers of segments. Texts here are
+/// windows of documents, so nothing follows them. Keys of roles, `…_token_id`, are harmless too.
 const HARMLESS: [&str; 3] =
     ["tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_sep_token", "tokenizer.ggml.token_type_count"];
 
-/// What to do where a tokenizer is not read.
+/// What to do if a tokenizer is not read.
 const ADVICE: &str = "put the model's `tokenizer.json` beside it";
 
-/// The id that stands under `key`, which must be one of a token.
+/// The token id under `key`, checked against the vocabulary; -1 means none.
 pub(super) fn token_id(settings: &Settings<'_>, key: &str) -> Result<Option<usize>, NnError> {
     let count = settings.texts(TOKENS)?.map_or(0, <[String]>::len) as u64;
-    let id = settings.integer(key, 0, count.saturating_sub(1));
-    // -1 stands for none.
-    match settings.metadata.get(key) {
-        Some(Value::Integer(-1)) => Ok(None),
-        _ => id.map(|id| id.map(|id| id as usize)),
+    if settings.metadata.get(key) == Some(&Value::Integer(-1)) {
+        return Ok(None);
     }
+    Ok(settings.integer(key, 0, count.saturating_sub(1))?.map(|id| id as usize))
 }
 
 /// The tokenizer that the metadata describes.
@@ -60,49 +59,47 @@ pub(super) fn tokenizer(settings: &Settings<'_>) -> Result<Tokenizer, NnError> {
     let model = settings.text(MODEL)?;
     if !matches!(model, Some("gpt2" | "llama")) {
         let model = model.unwrap_or("nothing");
-        return Err(unusable(format!("`{MODEL}` is `{model}`, and `gpt2` and `llama` are read; {ADVICE}")));
+        return Err(unusable(format!("`{MODEL}` is `{model}`; only `gpt2` and `llama` are read: {ADVICE}")));
     }
     for key in settings.metadata.keys().filter(|key| key.starts_with(PREFIX)) {
         let known =
             READ.contains(&key.as_str()) || HARMLESS.contains(&key.as_str()) || key.ends_with("_token_id");
         if !known {
-            return Err(unusable(format!("`{key}` may change ids, and it is not implemented; {ADVICE}")));
+            return Err(unusable(format!("`{key}` may change ids and is not implemented: {ADVICE}")));
         }
     }
     let pieces = Pieces::of(settings)?;
     let json = if model == Some("gpt2") {
-        let kind = settings.text(PRE)?.unwrap_or_else(|| {
+        let name = settings.text(PRE)?.unwrap_or_else(|| {
             notes.push(format!(
-                "{}: it does not say how texts are cut (`{PRE}`); the way `{DEFAULT}` is taken, which few models were trained with",
+                "{}: it names no pre-tokenizer (`{PRE}`); `{DEFAULT}` is used, which few models were trained with",
                 settings.file
             ));
             DEFAULT
         });
-        let cut = Cut::named(kind).ok_or_else(|| {
-            unusable(format!("`{PRE}` is `{kind}`, a way of cutting texts that is not read; {ADVICE}"))
-        })?;
-        pieces.byte_pairs(settings, cut)?
+        let unread =
+            || unusable(format!("`{PRE}` is `{name}`, a pre-tokenizer that is not implemented: {ADVICE}"));
+        pieces.byte_pairs(settings, PreTokenizerKind::named(name).ok_or_else(unread)?)?
     } else {
-        let spelling = |(token, &kind): (&String, &i64)| match is_run_of_spaces(token, kind) {
-            true => token.replace(' ', "▁"),
-            false => token.clone(),
-        };
-        let spelt: Vec<String> = pieces.tokens.iter().zip(&pieces.kinds).map(spelling).collect();
-        pieces.with_spaces_spelt(&spelt).sentence_pieces(settings)?
+        pieces.with_metaspaces().sentence_pieces(settings)?
     };
     let read = Tokenizer::from_bytes(json.to_string().as_bytes(), settings.file)?.with_notes(notes);
     let (bos, eos) = (token_id(settings, BOS)?, token_id(settings, EOS)?);
     Ok(read.with_gguf_roles(bos, eos, settings.flag(ADD_BOS)?))
 }
 
-/// A text of spaces alone that is to be found before a text is cut.
+/// True for a user-defined piece of spaces alone.
 fn is_run_of_spaces(token: &str, kind: i64) -> bool {
     kind == DEFINED && !token.is_empty() && token.chars().all(|character| character == ' ')
 }
 
-/// The vocabulary with what each piece is.
+fn one_per_token(count: usize) -> String {
+    format!("a number for each of the {count} tokens")
+}
+
+/// The vocabulary, with the type of each piece.
 struct Pieces<'a> {
-    tokens: &'a [String],
+    tokens: Cow<'a, [String]>,
     kinds: Vec<i64>,
 }
 
@@ -112,25 +109,26 @@ impl<'a> Pieces<'a> {
         if tokens.is_empty() {
             return Err(settings.wrong(TOKENS, "a list of texts"));
         }
-        let kinds = match settings.metadata.get(KINDS) {
-            Some(Value::Integers(kinds)) if kinds.len() == tokens.len() => kinds.clone(),
-            _ => {
-                return Err(
-                    settings.wrong(KINDS, &format!("a number for each of the {} tokens", tokens.len()))
-                );
+        match settings.metadata.get(KINDS) {
+            Some(Value::Integers(kinds)) if kinds.len() == tokens.len() => {
+                Ok(Self { tokens: tokens.into(), kinds: kinds.clone() })
             }
-        };
-        Ok(Self { tokens, kinds })
+            _ => Err(settings.wrong(KINDS, &one_per_token(tokens.len()))),
+        }
     }
 
-    /// The same with runs of spaces spelt as SentencePiece spells them. Writers of these files spell them in plain
-    /// spaces, as texts to be found before all others; here they are joined from single spaces before anything else is.
-    fn with_spaces_spelt<'b>(&self, spelt: &'b [String]) -> Pieces<'b> {
-        let kind = |(token, &kind): (&String, &i64)| if is_run_of_spaces(token, kind) { RUN } else { kind };
-        Pieces { tokens: spelt, kinds: self.tokens.iter().zip(&self.kinds).map(kind).collect() }
+    /// The same with runs of spaces written as `▁▁`, as SentencePiece does. Writers of these files write plain spaces and
+    /// mark such pieces as user-defined; here they are merged from single spaces, before all other merges.
+    fn with_metaspaces(mut self) -> Self {
+        for (token, kind) in self.tokens.to_mut().iter_mut().zip(&mut self.kinds) {
+            if is_run_of_spaces(token, *kind) {
+                (*token, *kind) = (token.replace(' ', "▁"), RUN);
+            }
+        }
+        self
     }
 
-    /// Pieces that are found in a text before it is cut.
+    /// Pieces that are found in a text before it is split.
     fn added(&self) -> Vec<Json> {
         (0..self.tokens.len())
             .filter(|&id| [UNKNOWN, CONTROL, DEFINED].contains(&self.kinds[id]))
@@ -145,7 +143,7 @@ impl<'a> Pieces<'a> {
         self.tokens.iter().enumerate().map(|(id, token)| (token.clone(), id.into())).collect()
     }
 
-    /// The token that is put before a text.
+    /// The post-processor that puts BOS before a text, if there is one.
     fn lead(&self, settings: &Settings<'_>, by_default: bool) -> Result<Option<Json>, NnError> {
         let leads = settings.flag(ADD_BOS)?.unwrap_or(by_default);
         let Some(id) = token_id(settings, BOS)? else { return Ok(None) };
@@ -160,32 +158,28 @@ impl<'a> Pieces<'a> {
         }))
     }
 
-    /// A byte-level vocabulary with its merges. candle's own reading of these files puts a space before every text
-    /// and does not know Llama 3's way of cutting by the name it has there.
-    fn byte_pairs(&self, settings: &Settings<'_>, cut: &Cut) -> Result<Json, NnError> {
+    /// A byte-level vocabulary with its merges. (candle's own reader puts a space before every text and does not know
+    /// Llama 3's pre-tokenizer by its name.)
+    fn byte_pairs(&self, settings: &Settings<'_>, kind: &PreTokenizerKind) -> Result<Json, NnError> {
         let merges = settings.texts(MERGES)?.ok_or_else(|| settings.wrong(MERGES, "a list of texts"))?;
         Ok(json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": self.added(),
-            "normalizer": cut.normalizer(), "pre_tokenizer": cut.pre_tokenizer(),
-            "post_processor": self.lead(settings, cut.begins)?, "decoder": byte_level(true),
+            "normalizer": kind.normalizer(), "pre_tokenizer": kind.pre_tokenizer(),
+            "post_processor": self.lead(settings, kind.begins)?, "decoder": byte_level(true),
             "model": {
                 "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
                 "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-                "ignore_merges": cut.ignore_merges, "vocab": self.vocabulary(), "merges": merges,
+                "ignore_merges": kind.ignore_merges, "vocab": self.vocabulary(), "merges": merges,
             },
         }))
     }
 
-    /// A vocabulary of SentencePiece's as byte-pair encoding: of two neighbours those are joined first whose
-    /// join has the highest score. Source: the algorithm of SentencePiece's BPE models.
+    /// A SentencePiece vocabulary as byte-pair encoding: the adjacent pair whose merged piece has the highest score is
+    /// merged first. Source: the algorithm of SentencePiece's BPE models.
     fn sentence_pieces(&self, settings: &Settings<'_>) -> Result<Json, NnError> {
         let scores = match settings.metadata.get(SCORES) {
             Some(Value::Reals(scores)) if scores.len() == self.tokens.len() => scores,
-            _ => {
-                return Err(
-                    settings.wrong(SCORES, &format!("a number for each of the {} tokens", self.tokens.len()))
-                );
-            }
+            _ => return Err(settings.wrong(SCORES, &one_per_token(self.tokens.len()))),
         };
         if scores.iter().any(|score| score.is_nan()) {
             return Err(settings.wrong(SCORES, "a list without NaN"));

@@ -1,5 +1,5 @@
-//! What a `tokenizer.json` is checked for before the tokenizer library sees it, which ends the program or asks for
-//! gigabytes where a file does not hold together.
+//! Checks of a `tokenizer.json` before the tokenizer library reads it: on inconsistent files the library panics or
+//! allocates gigabytes.
 
 use std::collections::HashSet;
 
@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::unusable;
 use crate::nn::NnError;
 
-/// Ids that a vocabulary may leave out: this many, and three for each that it has.
+/// Unused ids that a vocabulary may have: this many, and three for each used one.
 const MAX_GAP: u64 = 100_000;
 
 /// The pieces of a model's own vocabulary, with their ids.
-pub(super) fn own_pieces(json: &Value) -> Box<dyn Iterator<Item = (&str, Option<u64>)> + '_> {
+pub(super) fn model_pieces(json: &Value) -> Box<dyn Iterator<Item = (&str, Option<u64>)> + '_> {
     match json.pointer("/model/vocab") {
         Some(Value::Object(vocab)) => Box::new(vocab.iter().map(|(piece, id)| (piece.as_str(), id.as_u64()))),
         // Unigram: pairs of piece and score; the id is the place.
@@ -25,36 +25,39 @@ pub(super) fn own_pieces(json: &Value) -> Box<dyn Iterator<Item = (&str, Option<
     }
 }
 
-fn added(json: &Value) -> impl Iterator<Item = &Value> {
+/// The entries of `added_tokens`.
+pub(super) fn added(json: &Value) -> impl Iterator<Item = &Value> {
     json.get("added_tokens").and_then(Value::as_array).into_iter().flatten()
 }
 
-/// Switches off what makes ids random; says what it switched off.
+/// Switches off BPE dropout, which makes ids random; returns a note for the user if it was on.
 pub(super) fn without_dropout(json: &mut Value, file: &str) -> Option<String> {
     let dropout = json.pointer_mut("/model/dropout").filter(|dropout| !dropout.is_null())?;
     let rate = std::mem::take(dropout);
     (rate.as_f64() != Some(0.0)).then(|| {
-        format!("{file}: its merges are left out at random (`model.dropout` {rate}), which is for training; switched off")
+        format!("{file}: BPE dropout (`model.dropout` {rate}), which is for training, is switched off")
     })
 }
 
-/// Fails where the library would end the program.
+/// Fails where the library would panic.
 pub(super) fn check(json: &Value, file: &str) -> Result<(), NnError> {
+    let parts: [(&str, &str, Check); 4] = [
+        ("post_processor", "processors", check_template),
+        ("normalizer", "normalizers", check_charsmap),
+        ("pre_tokenizer", "pretokenizers", check_fixed_length),
+        ("decoder", "decoders", check_strip),
+    ];
     let checked = check_ids(json).and_then(|()| check_merges(json)).and_then(|()| {
-        let processor = json.get("post_processor").unwrap_or(&Value::Null);
-        each_part(processor, "processors", &mut check_template)?;
-        let normalizer = json.get("normalizer").unwrap_or(&Value::Null);
-        each_part(normalizer, "normalizers", &mut check_charsmap)?;
-        let pre_tokenizer = json.get("pre_tokenizer").unwrap_or(&Value::Null);
-        each_part(pre_tokenizer, "pretokenizers", &mut |part| {
-            nonzero(part, "FixedLength", "length", "pre_tokenizer")
-        })?;
-        each_part(json.get("decoder").unwrap_or(&Value::Null), "decoders", &mut check_strip)
+        parts.into_iter().try_for_each(|(section, list, mut check)| {
+            each_part(json.get(section).unwrap_or(&Value::Null), list, &mut check)
+        })
     });
-    checked.map_err(|reason| unusable(file, &reason))
+    checked.map_err(|reason| unusable(file, reason))
 }
 
-/// Every part of a sequence, however deep, or the one part that there is.
+type Check = fn(&Value) -> Result<(), String>;
+
+/// Calls `check` on every part of a sequence, also a nested one, or on the only part.
 pub(super) fn each_part(
     part: &Value,
     list: &str,
@@ -67,22 +70,22 @@ pub(super) fn each_part(
 }
 
 fn check_ids(json: &Value) -> Result<(), String> {
-    let count = own_pieces(json).count() as u64 + added(json).count() as u64;
+    let count = model_pieces(json).count() as u64 + added(json).count() as u64;
     let limit = MAX_GAP + 4 * count;
-    for (piece, id) in own_pieces(json) {
+    let wrong = |list: &str, piece: &str, id: &Value| {
+        Err(format!(
+            "`{list}` gives `{piece}` the id {id}; with {count} tokens an id should be a number below {limit}"
+        ))
+    };
+    for (piece, id) in model_pieces(json) {
         if id.is_none_or(|id| id >= limit) {
             let id = json.pointer("/model/vocab").and_then(|vocab| vocab.get(piece)).unwrap_or(&Value::Null);
-            return Err(format!(
-                "`model.vocab` gives `{piece}` the id {id}; with {count} tokens an id should be a number below {limit}"
-            ));
+            return wrong("model.vocab", piece, id);
         }
     }
     for token in added(json) {
-        let (id, content) = (&token["id"], token["content"].as_str().unwrap_or_default());
-        if id.as_u64().is_none_or(|id| id >= limit) {
-            return Err(format!(
-                "`added_tokens` gives `{content}` the id {id}; with {count} tokens an id should be a number below {limit}"
-            ));
+        if token["id"].as_u64().is_none_or(|id| id >= limit) {
+            return wrong("added_tokens", token["content"].as_str().unwrap_or_default(), &token["id"]);
         }
     }
     Ok(())
@@ -108,13 +111,13 @@ fn check_merges(json: &Value) -> Result<(), String> {
             format!("`model.merges` entry {nth}: `{b}` does not begin with `continuing_subword_prefix`")
         })?);
         if let Some(absent) = [a, b, &joined].into_iter().find(|piece| !vocab.contains_key(*piece)) {
-            return Err(format!("`model.merges` entry {nth} needs `{absent}`, which `model.vocab` lacks"));
+            return Err(format!("`model.merges` entry {nth} uses `{absent}`, which `model.vocab` lacks"));
         }
     }
     Ok(())
 }
 
-/// Special tokens that a template puts beside a text must be in its list.
+/// A template may only put special tokens of its own list beside a text.
 fn check_template(part: &Value) -> Result<(), String> {
     if part["type"] != "TemplateProcessing" {
         return Ok(());
@@ -131,35 +134,37 @@ fn check_template(part: &Value) -> Result<(), String> {
                 ));
             }
             if template == "single" && piece.pointer("/Sequence/id").is_some_and(|id| id != "A") {
-                return Err("`post_processor.single` names a second text (`B`), and there is one".into());
+                return Err("`post_processor.single` names a second text (`B`), but there is only one".into());
             }
         }
     }
     for (name, token) in part["special_tokens"].as_object().into_iter().flatten() {
         let count = |field: &str| token[field].as_array().map(Vec::len);
         if count("ids") != count("tokens") {
-            return Err(format!("`post_processor.special_tokens.{name}` has not as many `ids` as `tokens`"));
+            return Err(format!(
+                "`post_processor.special_tokens.{name}` has different numbers of `ids` and `tokens`"
+            ));
         }
     }
     Ok(())
 }
 
-fn nonzero(part: &Value, kind: &str, field: &str, section: &str) -> Result<(), String> {
-    if part["type"] == kind && part.get(field).is_some_and(|value| value == 0) {
-        return Err(format!("`{section}` {kind} has `{field}` 0"));
+fn check_fixed_length(part: &Value) -> Result<(), String> {
+    match part["type"] == "FixedLength" && part.get("length").is_some_and(|length| length == 0) {
+        true => Err("`pre_tokenizer` FixedLength has `length` 0".into()),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 fn check_strip(part: &Value) -> Result<(), String> {
     if part["type"] == "Strip" && part.get("stop").is_some_and(|stop| stop != 0) {
-        return Err(format!("`decoder` Strip has `stop` {} and 0 is implemented", part["stop"]));
+        return Err(format!("`decoder` Strip has `stop` {}, and only 0 is implemented", part["stop"]));
     }
     Ok(())
 }
 
-/// A trie of characters with the texts that stand for them, as SentencePiece writes it: its size in bytes, its
-/// units of 32 bits, and texts that end in zero bytes. Every step that a text can take in it must lead inside.
+/// SentencePiece's character map: the size of a trie in bytes, the trie's 32-bit units, and replacement texts that end
+/// in zero bytes. Every path through the trie must stay inside it.
 fn check_charsmap(part: &Value) -> Result<(), String> {
     if part["type"] != "Precompiled" && part.get("precompiled_charsmap").is_none() {
         return Ok(());
@@ -171,7 +176,7 @@ fn check_charsmap(part: &Value) -> Result<(), String> {
     let (size, rest) = bytes.split_first_chunk::<4>().ok_or_else(|| format!("{NAME} is cut short"))?;
     let size = u32::from_le_bytes(*size) as usize;
     if size > rest.len() || size < 4 {
-        return Err(format!("{NAME} claims a trie of {size} bytes, and it holds {}", rest.len()));
+        return Err(format!("{NAME} states a trie of {size} bytes, but holds {}", rest.len()));
     }
     let (trie, texts) = rest.split_at(size / 4 * 4);
     let units: Vec<usize> =
@@ -180,8 +185,8 @@ fn check_charsmap(part: &Value) -> Result<(), String> {
     check_trie(&units, texts).map_err(|reason| format!("{NAME} {reason}"))
 }
 
-/// Units of a double array (darts-clone): label in the low byte, bit 8 where a value follows, and the distance to
-/// the children above.
+/// Units of a double-array trie (darts-clone): label in the low byte, bit 8 if a value follows, the offset of the
+/// children above.
 fn check_trie(units: &[usize], texts: &str) -> Result<(), String> {
     let offset = |unit: usize| (unit >> 10) << ((unit & (1 << 9)) >> 6);
     let mut seen = vec![false; units.len()];

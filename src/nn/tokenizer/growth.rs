@@ -1,29 +1,31 @@
-//! What a normalizer may make of a text: it comes out of a downloaded file, and a few replacements in a row can ask
-//! for more memory than there is.
+//! A limit on the length of normalized texts: in a damaged or malicious file a few replacements in a row can ask for more
+//! memory than there is.
+//!
+//!   bytes after each step <= 100 · bytes of the text + 10,000
 
 use serde_json::Value;
 use tokenizers::utils::SysRegex;
 use tokenizers::{NormalizedString, Normalizer, NormalizerWrapper};
 
-/// Most bytes for each byte of a text, and bytes besides.
-const MOST: usize = 100;
-const BESIDES: usize = 10_000;
+const MAX_GROWTH: usize = 100;
+const ALLOWANCE: usize = 10_000;
 
 /// The steps of a normalizer that may exceed the limit.
 #[derive(Debug, Clone)]
-pub(super) struct Growing(Vec<Step>);
+pub(super) struct GrowthLimit(Vec<Step>);
 
 #[derive(Debug, Clone)]
 struct Step {
-    /// As the file names it.
+    /// Its `type` in the file.
     kind: String,
-    replaced: Option<Replaced>,
+    replaced: Option<Replacement>,
     normalizer: NormalizerWrapper,
 }
 
 #[derive(Debug, Clone)]
-struct Replaced {
+struct Replacement {
     pattern: Pattern,
+    /// Bytes of the replacing text.
     content: usize,
 }
 
@@ -33,28 +35,27 @@ enum Pattern {
     Regex(String),
 }
 
-impl Growing {
-    /// None where no text can grow beyond the limit, as with the normalizers of published models.
+impl GrowthLimit {
+    /// None if no text can exceed the limit, as with the normalizers of published models.
     pub fn of(json: &Value) -> Result<Option<Self>, String> {
-        let mut steps = Vec::new();
-        let mut growth = 1.0;
-        let normalizer = json.get("normalizer").filter(|normalizer| !normalizer.is_null());
-        if let Some(normalizer) = normalizer {
-            super::checks::each_part(normalizer, "normalizers", &mut |part| {
-                growth *= growth_of(part);
-                let normalizer =
-                    serde_json::from_value(part.clone()).map_err(|error| format!("`normalizer`: {error}"))?;
-                let kind = part["type"].as_str().unwrap_or("without a type").to_string();
-                steps.push(Step { kind, replaced: Replaced::of(part), normalizer });
-                Ok(())
-            })?;
-        }
-        Ok((growth > MOST as f64).then_some(Self(steps)))
+        let Some(normalizer) = json.get("normalizer").filter(|normalizer| !normalizer.is_null()) else {
+            return Ok(None);
+        };
+        let (mut steps, mut growth) = (Vec::new(), 1.0);
+        super::checks::each_part(normalizer, "normalizers", &mut |part| {
+            growth *= growth_of(part);
+            let normalizer =
+                serde_json::from_value(part.clone()).map_err(|error| format!("`normalizer`: {error}"))?;
+            let kind = part["type"].as_str().unwrap_or("without a type").to_string();
+            steps.push(Step { kind, replaced: Replacement::of(part), normalizer });
+            Ok(())
+        })?;
+        Ok((growth > MAX_GROWTH as f64).then_some(Self(steps)))
     }
 
-    /// Fails where the steps make too much of a text.
+    /// Fails if the steps make a text too long.
     pub fn check(&self, text: &str) -> Result<(), String> {
-        let limit = text.len().saturating_mul(MOST).saturating_add(BESIDES);
+        let limit = text.len().saturating_mul(MAX_GROWTH).saturating_add(ALLOWANCE);
         let mut normalized = NormalizedString::from(text);
         for (nth, step) in self.0.iter().enumerate() {
             let before = normalized.get();
@@ -77,7 +78,7 @@ impl Growing {
     }
 }
 
-impl Replaced {
+impl Replacement {
     fn of(part: &Value) -> Option<Self> {
         let content = part.get("content")?.as_str()?.len();
         let text = |at: &str| part.pointer(at).and_then(Value::as_str).map(str::to_string);
@@ -86,11 +87,11 @@ impl Replaced {
         Some(Self { pattern: pattern?, content })
     }
 
-    /// An upper bound.
+    /// An upper bound of the bytes that the replacements add to `text`.
     fn bytes_added(&self, text: &str) -> usize {
         let matches = match &self.pattern {
             Pattern::Text(pattern) => text.matches(pattern.as_str()).count(),
-            // An expression that is none has been refused when the normalizer was read.
+            // Invalid expressions were refused when the normalizer was read.
             Pattern::Regex(pattern) => {
                 SysRegex::new(pattern).map_or(0, |regex| regex.find_iter(text).count())
             }
@@ -99,9 +100,9 @@ impl Replaced {
     }
 }
 
-/// Bytes that a step may make of one.
+/// Largest number of bytes that a step makes of one byte.
 fn growth_of(part: &Value) -> f64 {
-    if let Some(Replaced { pattern, content }) = Replaced::of(part) {
+    if let Some(Replacement { pattern, content }) = Replacement::of(part) {
         return match pattern {
             Pattern::Text(pattern) if !pattern.is_empty() => (content as f64 / pattern.len() as f64).max(1.0),
             _ => 1.0 + content as f64,
@@ -112,6 +113,6 @@ fn growth_of(part: &Value) -> f64 {
         Some("NFC" | "NFD" | "NFKC" | "NFKD" | "Nmt" | "BertNormalizer") => 12.0,
         Some("Lowercase" | "ByteLevel") => 2.0,
         Some("Strip" | "StripAccents") => 1.0,
-        _ => MOST as f64,
+        _ => MAX_GROWTH as f64,
     }
 }

@@ -1,7 +1,9 @@
-//! MXFP4 (OCP Microscaling Formats 1.0), in which gpt-oss is published: 32 numbers of 4 bits share a power of two.
+//! MXFP4 (OCP Microscaling Formats 1.0), the format of gpt-oss: 32 numbers of 4 bits share a power of two.
 //!
-//! `x_blocks` `[matrices, out, groups, 16]` has two numbers a byte, the lower half first, and `x_scales`
-//! `[matrices, out, groups]` the exponents, 127 too large. Together they are `x` `[matrices, in, out]`.
+//!   x[m, 32 g + j, o] = VALUES[bits j of x_blocks[m, o, g]] · 2^(x_scales[m, o, g] − 127)
+//!
+//! `x_blocks` `[matrices, out, groups, 16]` has two numbers a byte, the lower half first; `x_scales` is
+//! `[matrices, out, groups]`; `x` is `[matrices, in, out]`, with `in` = 32 · groups.
 
 use candle_core::{Device, Tensor};
 use safetensors::tensor::{Dtype, TensorInfo};
@@ -14,17 +16,17 @@ const SCALES: &str = "_scales";
 /// Bytes of a group.
 const GROUP: usize = 16;
 
-/// What 4 bits stand for: a sign, two bits of exponent and one of mantissa.
+/// The number of each 4-bit code: a sign, two bits of exponent, one of mantissa.
 const VALUES: [f32; 16] =
     [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
 
-/// Whether a tensor is one of the two that make an MXFP4 tensor.
+/// True for the two stored tensors of an MXFP4 tensor.
 pub(super) fn is_half(name: &str, dtype: Dtype) -> bool {
     dtype == Dtype::U8 && (name.ends_with(BLOCKS) || name.ends_with(SCALES))
 }
 
-/// How many weights a stored tensor holds.
-pub(super) fn numbers(name: &str, info: &TensorInfo) -> u64 {
+/// Number of weights in a stored tensor.
+pub(super) fn weight_count(name: &str, info: &TensorInfo) -> u64 {
     let entries = info.shape.iter().product::<usize>() as u64;
     match is_half(name, info.dtype) {
         true if name.ends_with(BLOCKS) => 2 * entries,
@@ -34,7 +36,7 @@ pub(super) fn numbers(name: &str, info: &TensorInfo) -> u64 {
 }
 
 impl Weights {
-    /// Puts every MXFP4 tensor in the place of its halves, as f32.
+    /// Replaces the two stored tensors of each MXFP4 tensor by the tensor in f32.
     pub(super) fn unpack_mxfp4(&mut self) -> Result<(), NnError> {
         let names: Vec<String> =
             self.halves.keys().filter_map(|name| name.strip_suffix(BLOCKS)).map(str::to_string).collect();
@@ -64,7 +66,7 @@ impl Weights {
     }
 }
 
-/// `[matrices, in, out]` and its numbers; none where the halves do not belong together.
+/// Shape `[matrices, in, out]` and numbers; none if the shapes of blocks and scales disagree.
 fn unpack(
     (blocks_shape, blocks): &(Vec<usize>, Vec<u8>),
     (scales_shape, scales): &(Vec<usize>, Vec<u8>),

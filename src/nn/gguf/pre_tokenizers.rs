@@ -1,27 +1,27 @@
-//! How texts are cut before pieces are joined, by the name in `tokenizer.ggml.pre`.
+//! Pre-tokenizers by the name in `tokenizer.ggml.pre`: how a text is split before byte pairs are merged.
 //!
-//! A kind is a list of expressions. The first is run over a text; what it matches and what lies between matches
-//! are pieces, and the next expression is run inside of each. Sources: llama.cpp's `llama-vocab.cpp`; where that
-//! file rewrites an expression for its own engine, the one of the models' `tokenizer.json`.
+//! A kind is a list of regular expressions. The first splits the text into its matches and what lies between them; the
+//! next one splits each of these pieces, and so on. Sources: llama.cpp's `llama-vocab.cpp`, and the models'
+//! `tokenizer.json` where llama.cpp rewrites an expression for its own engine.
 
 use serde_json::{Value as Json, json};
 
-/// A way of cutting texts.
+/// A pre-tokenizer.
 #[derive(Debug)]
-pub(super) struct Cut {
-    /// Its names in files.
-    names: &'static [&'static str],
-    /// The expressions in order.
+pub(super) struct PreTokenizerKind {
+    /// Its names in files, separated by spaces.
+    names: &'static str,
+    /// The expressions, in the order in which they are run.
     steps: &'static [&'static str],
-    /// Whether a piece that is in the vocabulary as a whole is taken without joining.
+    /// Whether a piece that is itself in the vocabulary is taken without merging.
     pub ignore_merges: bool,
-    /// Whether a text begins with the first token where the file does not say.
+    /// Whether a text begins with BOS if the file does not say.
     pub begins: bool,
-    /// Whether characters are composed first, as these models' own tokenizers do.
+    /// Whether characters are composed first (NFC), as these models' own tokenizers do.
     composed: bool,
 }
 
-/// The name that stands for a file without one.
+/// The kind of a file that names none.
 pub(super) const DEFAULT: &str = "default";
 
 macro_rules! contractions {
@@ -30,7 +30,7 @@ macro_rules! contractions {
     };
 }
 
-/// Words, digits, other characters, newlines and spaces as from Llama 3 on.
+/// Words, digits, other characters, newlines and spaces, as in Llama 3 and later models.
 macro_rules! words {
     ($digits:literal) => {
         concat!(
@@ -42,7 +42,7 @@ macro_rules! words {
     };
 }
 
-/// Words that begin anew where a capital follows a small letter, as in GPT-4o.
+/// As `words`, with a new word where a capital follows a small letter, as in GPT-4o.
 macro_rules! cased_words {
     ($upper:literal, $lower:literal, $digits:literal, $($ending:expr)?) => {
         concat!(
@@ -63,7 +63,7 @@ const LLAMA3: &str = words!(r"\p{N}{1,3}");
 const QWEN2: &str = words!(r"\p{N}");
 const GPT4O: &str = cased_words!(r"\p{N}{1,3}", contractions!());
 const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
-/// Chinese, and what lies before it and after it in Unicode: DeepSeek's first models.
+/// Chinese, and what lies before and after it in Unicode: DeepSeek's first models.
 const EAST_ASIAN: &str = r"[\x{4E00}-\x{9FA5}\x{0800}-\x{4E00}\x{AC00}-\x{D7FF}]+";
 /// Chinese and Japanese: DeepSeek V3.
 const CHINESE_JAPANESE: &str = r"[\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+";
@@ -99,172 +99,113 @@ const EAST_AND_SOUTH: &str = concat!(
     r"\x{2F00}-\x{2FDF}\x{E40}-\x{E7F}\x{E80}-\x{EFF}\x{1780}-\x{17FF}\x{1000}-\x{109F}\x{AA60}-\x{AA7F}\x{A9E0}-\x{A9FF}\x{AC00}-\x{D7AF}\x{1100}-\x{11FF}]+"
 );
 
-const PLAIN: Cut = Cut { names: &[], steps: &[], ignore_merges: false, begins: false, composed: false };
+const fn kind(names: &'static str, steps: &'static [&'static str]) -> PreTokenizerKind {
+    PreTokenizerKind { names, steps, ignore_merges: false, begins: false, composed: false }
+}
 
 /// Every kind that is read.
-const KINDS: [Cut; 31] = [
-    Cut {
-        names: &[DEFAULT],
-        steps: &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"],
-        ..PLAIN
-    },
-    Cut {
-        names: &[
-            "llama-bpe",
-            "llama3",
-            "llama-v3",
-            "pixtral",
-            "falcon3",
-            "falcon-h1",
-            "midm-2.0",
-            "lfm2",
-            "jina-v5-nano",
-        ],
-        steps: &[LLAMA3],
+const KINDS: [PreTokenizerKind; 31] = [
+    kind(DEFAULT, &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"]),
+    PreTokenizerKind {
         ignore_merges: true,
         begins: true,
-        ..PLAIN
+        ..kind("llama-bpe llama3 llama-v3 pixtral falcon3 falcon-h1 midm-2.0 lfm2 jina-v5-nano", &[LLAMA3])
     },
-    Cut { names: &["smaug-bpe", "dbrx", "chatglm-bpe", "glm4"], steps: &[LLAMA3], ..PLAIN },
-    Cut {
-        names: &[
-            "gpt-2",
-            "phi-2",
-            "jina-es",
-            "jina-de",
-            "jina-v2-es",
-            "jina-v2-de",
-            "gigachat",
-            "a.x-4.0",
-            "mellum",
-            "modern-bert",
-            "exaone4",
-            "jina-v1-en",
-            "jina-v2-code",
-            "roberta-bpe",
-            "jais",
-            "trillion",
-            "granite-docling",
-        ],
-        steps: &[GPT2],
-        ..PLAIN
-    },
+    kind("smaug-bpe dbrx chatglm-bpe glm4", &[LLAMA3]),
+    kind(
+        "gpt-2 phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat a.x-4.0 mellum \
+            modern-bert exaone4 jina-v1-en jina-v2-code roberta-bpe jais trillion \
+            granite-docling",
+        &[GPT2],
+    ),
     // The vocabulary of GPT-NeoX, whose tokenizer composes characters.
-    Cut { names: &["mpt", "olmo"], steps: &[GPT2], composed: true, ..PLAIN },
-    Cut {
-        names: &[
-            "starcoder",
-            "refact",
-            "command-r",
-            "smollm",
-            "codeshell",
-            "exaone",
-            "minerva-7b",
-            "mellum2",
-        ],
-        steps: &[r"\p{N}", GPT2],
-        ..PLAIN
-    },
-    Cut {
-        names: &["qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez"],
-        steps: &[QWEN2],
+    PreTokenizerKind { composed: true, ..kind("mpt olmo", &[GPT2]) },
+    kind("starcoder refact command-r smollm codeshell exaone minerva-7b mellum2", &[r"\p{N}", GPT2]),
+    PreTokenizerKind { composed: true, ..kind("qwen2 deepseek-r1-qwen kormo f2llmv2 megrez", &[QWEN2]) },
+    kind("stablelm2 hunyuan solar-open grok-2", &[QWEN2]),
+    PreTokenizerKind {
         composed: true,
-        ..PLAIN
+        ..kind(
+            "qwen35",
+            &[concat!(
+                contractions!(),
+                r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+            )],
+        )
     },
-    Cut { names: &["stablelm2", "hunyuan", "solar-open", "grok-2"], steps: &[QWEN2], ..PLAIN },
-    Cut {
-        names: &["qwen35"],
-        steps: &[concat!(
-            contractions!(),
-            r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-        )],
-        composed: true,
-        ..PLAIN
-    },
-    Cut { names: &["falcon"], steps: &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]"], ..PLAIN },
-    Cut { names: &["bloom", "poro-chat", "gpt3-finnish"], steps: &[BLOOM], ..PLAIN },
-    Cut { names: &["viking"], steps: &[BLOOM, r"\p{N}"], ..PLAIN },
-    Cut { names: &["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], steps: &[GPT4O], ..PLAIN },
-    Cut { names: &["granite-embed-multi-97m"], steps: &[GPT4O], ignore_merges: true, ..PLAIN },
-    Cut { names: &["tekken"], steps: &[cased_words!(r"\p{N}",)], ignore_merges: true, begins: true, ..PLAIN },
-    Cut { names: &["tiny_aya", "cohere2moe"], steps: &[r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O], ..PLAIN },
-    Cut { names: &["superbpe"], steps: &[r"\p{N}+", r"(?=(\d{3})+(?!\d))"], ..PLAIN },
-    Cut {
-        names: &["deepseek-llm"],
-        steps: &[r"[\r\n]", CASED, r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", EAST_ASIAN, r"\p{N}+"],
-        ..PLAIN
-    },
-    Cut {
-        names: &["deepseek-coder"],
-        steps: &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", EAST_ASIAN, r"\p{N}"],
-        ..PLAIN
-    },
-    Cut {
-        names: &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
-        steps: &[r"\p{N}{1,3}", CHINESE_JAPANESE, DEEPSEEK3],
-        ..PLAIN
-    },
-    Cut {
-        names: &["exaone-moe"],
-        steps: &[concat!(
+    kind("falcon", &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]"]),
+    kind("bloom poro-chat gpt3-finnish", &[BLOOM]),
+    kind("viking", &[BLOOM, r"\p{N}"]),
+    kind("gpt-4o llama4 kanana2 talkie minimax-m2", &[GPT4O]),
+    PreTokenizerKind { ignore_merges: true, ..kind("granite-embed-multi-97m", &[GPT4O]) },
+    PreTokenizerKind { ignore_merges: true, begins: true, ..kind("tekken", &[cased_words!(r"\p{N}",)]) },
+    kind("tiny_aya cohere2moe", &[r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O]),
+    kind("superbpe", &[r"\p{N}+", r"(?=(\d{3})+(?!\d))"]),
+    kind(
+        "deepseek-llm",
+        &[r"[\r\n]", CASED, r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", EAST_ASIAN, r"\p{N}+"],
+    ),
+    kind("deepseek-coder", &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", EAST_ASIAN, r"\p{N}"]),
+    kind("deepseek-v3 hunyuan-dense joyai-llm hy_v4", &[r"\p{N}{1,3}", CHINESE_JAPANESE, DEEPSEEK3]),
+    kind(
+        "exaone-moe",
+        &[concat!(
             contractions!(),
             r"|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}",
             r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"
         )],
-        ..PLAIN
-    },
-    Cut {
-        names: &["bailingmoe", "bailingmoe2", "llada-moe"],
-        steps: &[concat!(
+    ),
+    kind(
+        "bailingmoe bailingmoe2 llada-moe",
+        &[concat!(
             r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
             r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
         )],
-        ..PLAIN
-    },
-    Cut {
-        names: &["seed-coder"],
-        steps: &[concat!(
+    ),
+    kind(
+        "seed-coder",
+        &[concat!(
             contractions!(),
             r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+"
         )],
-        ..PLAIN
-    },
-    Cut { names: &["minicpm5"], steps: &[r"\p{N}{1,3}", words!(r"\p{N}+")], ignore_merges: true, ..PLAIN },
-    Cut {
-        names: &["jais-2"],
-        steps: &[concat!(
+    ),
+    PreTokenizerKind { ignore_merges: true, ..kind("minicpm5", &[r"\p{N}{1,3}", words!(r"\p{N}+")]) },
+    kind(
+        "jais-2",
+        &[concat!(
             contractions!(),
             r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+",
             r"|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)",
             r"|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1}"
         )],
-        ..PLAIN
-    },
-    Cut {
-        names: &["youtu"],
-        steps: &[
-            "[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+",
-            cased_words!(r"\p{N}", contractions!()),
-        ],
+    ),
+    PreTokenizerKind {
         ignore_merges: true,
-        ..PLAIN
+        ..kind(
+            "youtu",
+            &[
+                "[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+",
+                cased_words!(r"\p{N}", contractions!()),
+            ],
+        )
     },
-    Cut {
-        names: &["chameleon"],
-        steps: &[
-            r"<sentinel:[0-9]+>",
-            r"(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z",
-            r"([\t\n]|    |  )",
-            r"\p{N}",
-            r"[\p{P}!-/:-@\[-`{-~]",
-            GPT2,
-        ],
+    PreTokenizerKind {
         begins: true,
-        ..PLAIN
+        ..kind(
+            "chameleon",
+            &[
+                r"<sentinel:[0-9]+>",
+                r"(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z",
+                r"([\t\n]|    |  )",
+                r"\p{N}",
+                r"[\p{P}!-/:-@\[-`{-~]",
+                GPT2,
+            ],
+        )
     },
-    Cut {
-        names: &["kimi-k2"],
-        steps: &[
+    kind(
+        "kimi-k2",
+        &[
             r"\p{Han}+",
             cased_words!(
                 r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]",
@@ -273,35 +214,25 @@ const KINDS: [Cut; 31] = [
                 contractions!()
             ),
         ],
-        ..PLAIN
-    },
-    Cut {
-        names: &["afmoe"],
-        steps: &[r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))", EAST_AND_SOUTH, DEEPSEEK3],
-        ..PLAIN
-    },
-    Cut {
-        names: &["ufakzeka"],
-        steps: &[r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"],
-        ..PLAIN
-    },
-    Cut { names: &["laguna"], steps: &[r"[^\n]+|[\n]+", QWEN2], ..PLAIN },
+    ),
+    kind("afmoe", &[r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))", EAST_AND_SOUTH, DEEPSEEK3]),
+    kind("ufakzeka", &[r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"]),
+    kind("laguna", &[r"[^\n]+|[\n]+", QWEN2]),
 ];
 
-impl Cut {
-    /// The kind of a name.
+impl PreTokenizerKind {
+    /// The pre-tokenizer of a name.
     pub fn named(name: &str) -> Option<&'static Self> {
-        const { &KINDS }.iter().find(|kind| kind.names.contains(&name))
+        const { &KINDS }.iter().find(|kind| kind.names.split(' ').any(|known| known == name))
     }
 
     /// Names of all kinds.
     #[cfg(test)]
     pub fn names() -> impl Iterator<Item = &'static str> {
-        const { &KINDS }.iter().flat_map(|kind| kind.names.iter().copied())
+        const { &KINDS }.iter().flat_map(|kind| kind.names.split(' '))
     }
 
-    /// As the field `pre_tokenizer` of a `tokenizer.json`. GPT-2's expression at the end is the one that the
-    /// tokenizer library has built in.
+    /// As the field `pre_tokenizer` of a `tokenizer.json`. A last expression of GPT-2 is the tokenizer library's own.
     pub fn pre_tokenizer(&self) -> Json {
         let (splits, built_in) = match self.steps.split_last() {
             Some((&GPT2, before)) => (before, true),
@@ -318,7 +249,7 @@ impl Cut {
     }
 }
 
-/// Bytes as the printable characters that stand for them.
+/// The part of a `tokenizer.json` that writes bytes as printable characters.
 pub(super) fn byte_level(use_regex: bool) -> Json {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": use_regex})
 }
@@ -330,7 +261,7 @@ mod tests {
     use super::*;
 
     fn cut(kind: &str, text: &str) -> Vec<String> {
-        let json = Cut::named(kind).expect(kind).pre_tokenizer();
+        let json = PreTokenizerKind::named(kind).expect(kind).pre_tokenizer();
         let pre_tokenizer: PreTokenizerWrapper = serde_json::from_value(json).expect("a pre-tokenizer");
         let mut pieces = PreTokenizedString::from(text);
         pre_tokenizer.pre_tokenize(&mut pieces).expect("cuts");

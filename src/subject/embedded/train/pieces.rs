@@ -1,4 +1,4 @@
-//! Byte-level pairs: words keep the space before them, digits stand alone.
+//! The tokenizer: byte-level BPE; words keep the space before them, each digit is a piece of its own.
 
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::TrainerWrapper;
@@ -10,10 +10,10 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use super::EmbeddedError;
 
-/// What stands between documents; its id is 0.
+/// The token before each document; its id is 0.
 pub const SEPARATOR: &str = "<|endoftext|>";
 
-/// Learns at most `pieces` pieces from `texts`.
+/// Trains a tokenizer with at most `pieces` pieces.
 pub fn train_tokenizer(
     texts: impl Iterator<Item = String> + Send,
     pieces: usize,
@@ -34,7 +34,7 @@ pub fn train_tokenizer(
     Ok(tokenizer)
 }
 
-/// Ids of a document, the separator first.
+/// Appends the separator and the ids of a document.
 pub fn encode_document(tokenizer: &Tokenizer, text: &str, ids: &mut Vec<u32>) -> Result<(), EmbeddedError> {
     let encoding = tokenizer.encode_fast(text, false).map_err(EmbeddedError::tokenizer)?;
     ids.push(0);

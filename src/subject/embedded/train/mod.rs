@@ -1,61 +1,90 @@
-//! The recipe: pieces from generated text, AdamW with warm-up and cosine decay over shuffled windows of packed
-//! documents, then losses beside counting models and accuracy on indirect objects.
+//! Training of the embedded model: tokenizer from generated text, AdamW over shuffled windows of packed documents.
+//!
+//! In: documents as text, from the caller, since this folder knows no corpus.
+//! Out: weights, tokenizer and configuration in Hugging Face's GPT-NeoX format, and a report of held-out measurements.
+//! Never: runs an experiment.
+//!
+//!   loss = mean over positions of −log softmax(logits) of the next token, in nats
+//!   learning rate at step s = peak · min(s/warm, 1) · (1 + cos(π · progress))/2, progress from warm-up to schedule end
+//!
+//! *Recipe.* `RAYON_NUM_THREADS=1 autointerp train-embedded --out DIR`, built with the feature `train-embedded`, writes
+//! the four files of the embedded model again. (Each half of a batch has its own thread, so matrix products should
+//! start no more.) [`TrainConfig`] has every setting, and [`train`] is the loop. Documents are packed end to end, each
+//! after the separator, and cut into contexts that are shuffled. The second stage starts from the first one's weights
+//! with a new learning-rate schedule. Gradients are candle's, with some operations of our own (`ops`, `attention`);
+//! tests compare these with finite differences, and the network's logits with the runtime's.
+//!
+//! *Measured.* Losses on held-out documents beside n-gram models of the same training text (`ngram`), and the accuracy
+//! on indirect-object prompts, for names and templates of the training text and for held-out ones.
+//!
+//! Sources: AdamW (Loshchilov and Hutter 2019), modified Kneser-Ney (Chen and Goodman 1998), indirect objects (Wang et
+//! al. 2022).
+
+mod adamw;
+mod attention;
+mod error;
+mod measure;
+mod network;
+mod ngram;
+mod ops;
+mod pieces;
+#[cfg(test)]
+mod tests;
+mod windows;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
-use super::EmbeddedError;
-use super::adamw::AdamW;
-use super::measure::{Choice, TrainReport, measure};
-use super::network::{Network, Shape};
-use super::ops;
-use super::pieces::{encode_document, train_tokenizer};
-use crate::base::{Stream, TokenBatch, write_atomic};
+use self::adamw::AdamW;
+pub use self::error::EmbeddedError;
+pub use self::measure::{Choice, Losses, TrainReport, measure};
+pub use self::network::{Network, Shape};
+pub use self::ngram::Ngram;
+pub use self::pieces::{SEPARATOR, encode_document, train_tokenizer};
+use self::windows::Windows;
+use crate::base::{TokenBatch, write_atomic};
 
-/// Shares of a batch that run at the same time. Part of the recipe: it decides the order of sums.
+/// Shares of a batch that run in parallel. Part of the recipe, since it decides the order of sums.
 const SHARES: usize = 2;
 
-/// How often the tokenizer's text has each word that is to be one piece, beside those in documents.
+/// Extra repetitions, in the tokenizer's text, of each word that should be one piece.
 const WHOLE_WORD_REPEATS: usize = 500;
 
-/// Windows held for shuffling.
-const POOL_WINDOWS: usize = 2_048;
-
-/// Everything that decides the weights, beside the documents.
+/// Everything that decides the weights, except the documents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
     /// Seed of initial weights and of the windows' order.
     pub seed: u64,
-    /// Sizes; `vocabulary` is the most pieces the tokenizer may have.
+    /// Sizes; `vocabulary` is the largest number of pieces of the tokenizer.
     pub shape: Shape,
-    /// Documents that the tokenizer learns from.
+    /// Documents that the tokenizer is trained on.
     pub tokenizer_documents: usize,
-    /// Runs of the optimiser, one after the other.
+    /// Stages of training, one after the other.
     pub stages: Vec<Stage>,
     /// Contexts in a step.
     pub batch: usize,
-    /// Steps over which a stage's learning rate rises to its highest.
+    /// Steps of linear warm-up in a stage.
     pub warm_up_steps: usize,
     /// Weight decay of matrices.
     pub weight_decay: f64,
-    /// Gradients longer than this are shortened to it.
+    /// Largest norm of the gradient; longer gradients are scaled down.
     pub clip_norm: f64,
     /// Documents of the held-out text.
     pub held_out_documents: usize,
-    /// Which training documents the caller takes from the register that is hardest to learn.
+    /// Shares of extra indirect-object documents, which the caller generates.
     pub extra: Extra,
 }
 
-/// One run of the optimiser: fresh moments, a learning rate that rises and falls, documents of its own.
+/// One run of the optimiser, with fresh moments, a learning-rate schedule and documents of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
     /// Steps taken.
     pub steps: usize,
-    /// Step at which the learning rate would reach nothing; not before the last one taken.
+    /// Step at which the learning rate would reach 0; at least `steps`.
     pub schedule_steps: usize,
-    /// Highest learning rate.
+    /// Peak learning rate.
     pub learning_rate: f64,
     /// Index of its first document.
     pub first_document: u64,
@@ -63,28 +92,28 @@ pub struct Stage {
 
 impl TrainConfig {
     /// Tokens of a stage.
-    pub(super) fn tokens(&self, stage: &Stage) -> usize {
+    fn tokens(&self, stage: &Stage) -> usize {
         stage.steps * self.batch * self.shape.context
     }
 }
 
-/// Training documents, in percent, that are indirect-object sentences beyond those that the generator's own mixture
-/// has. The rule to find in them is rare in other text: many early on bring it forth, fewer later keep it.
+/// Percentages of training documents replaced by indirect-object sentences, beyond those of the generator's mixture.
+/// Their rule is rare in other text: a large share early in training lets the model learn it, a smaller one keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extra {
-    /// Documents that count as early.
+    /// Number of early documents.
     pub early_documents: u64,
-    /// Share of these.
+    /// Percentage among these.
     pub early_percent: u64,
-    /// Share of later ones.
+    /// Percentage among later ones.
     pub late_percent: u64,
 }
 
 impl Extra {
-    /// True where training document `index` is such an extra one.
+    /// True if training document `index` is replaced.
     pub fn takes(&self, index: u64) -> bool {
         let percent = if index < self.early_documents { self.early_percent } else { self.late_percent };
-        // 37 and 100 share no divisor, so the extra documents are spread evenly.
+        // 37 and 100 are coprime, so the extra documents are spread evenly.
         index * 37 % 100 < percent
     }
 }
@@ -116,40 +145,40 @@ impl Default for TrainConfig {
     }
 }
 
-/// How far training is.
+/// Progress of training.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     /// Steps done.
     pub step: usize,
-    /// Steps to do.
+    /// Steps in all stages.
     pub steps: usize,
-    /// Loss of the step's batch before it, in nats per token.
+    /// Loss of the step's batch before the update, in nats per token.
     pub loss_nats: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
 }
 
-/// A trained model, ready to be written.
+/// A trained model.
 #[derive(Debug)]
 pub struct Trained {
     /// The weights.
     pub network: Network,
     /// The tokenizer.
     pub tokenizer: Tokenizer,
-    /// The recipe and what came of it.
+    /// The recipe and the measurements.
     pub report: TrainReport,
 }
 
-/// The texts that training needs.
+/// The texts for training.
 pub struct Texts<'a> {
-    /// Text of the document at an index. Those below `held_out_from` are trained on; from there on follow the
-    /// held-out ones, then those that the tokenizer learns from.
+    /// Text of the document at an index: training documents up to `held_out_from`, then held-out documents, then the
+    /// tokenizer's.
     pub document: &'a (dyn Fn(u64) -> String + Sync),
     /// Index of the first held-out document.
     pub held_out_from: u64,
-    /// Words that are to be one piece with the space before them.
+    /// Words that should be one piece with the space before them.
     pub whole_words: Vec<&'a str>,
-    /// Prompts to measure, by the name of their kind.
+    /// Prompts to measure, by kind.
     pub choices: Vec<(String, Vec<Choice>)>,
 }
 
@@ -159,7 +188,7 @@ impl std::fmt::Debug for Texts<'_> {
     }
 }
 
-/// Trains a model and measures it. `progress` hears of every step and may stop training by an error.
+/// Trains a model and measures it. `progress` is called after every step; its error stops training.
 pub fn train(
     config: &TrainConfig,
     texts: &Texts<'_>,
@@ -181,14 +210,15 @@ pub fn train(
             let shares = (0..SHARES).map(|_| windows.batch(config.batch / SHARES));
             let (loss_nats, gradients) = gradients(&network, shares.collect::<Result<_, _>>()?)?;
             if !loss_nats.is_finite() {
-                return Err(EmbeddedError::Diverged { step: done });
+                let reason = format!("training diverged at step {done}; lower the learning rate");
+                return Err(EmbeddedError::Failed(reason));
             }
             let learning_rate = learning_rate(config, stage, step);
             optimiser.step(&network, &gradients, learning_rate)?;
             done += 1;
             progress(Progress { step: done, steps, loss_nats, learning_rate })?;
         }
-        // What a file keeps is what the next stage starts from, so that it can start from a file.
+        // The next stage starts from the weights as a file would store them.
         network.round_to_half()?;
     }
     let report = measure(config, texts, &network, &tokenizer)?;
@@ -208,15 +238,15 @@ impl Trained {
     }
 }
 
-/// Mean loss in nats of the shares of a batch, and the gradients of each weight, in the order of their names. Each
-/// share has a thread of its own; their sums are taken in order.
+/// Mean loss in nats over the shares of a batch, and the gradient of each weight in the order of their names. Each share
+/// has its own thread; sums are taken in the order of shares.
 fn gradients(
     network: &Network,
     shares: Vec<(TokenBatch, Vec<u32>)>,
 ) -> Result<(f64, Vec<Vec<f32>>), EmbeddedError> {
     let n = shares.len() as f32;
     let one = |(inputs, targets): (TokenBatch, Vec<u32>)| -> candle_core::Result<(f64, Vec<Vec<f32>>)> {
-        let loss = ops::cross_entropy(&network.logits(&inputs)?, targets)?;
+        let loss = network.logits(&inputs)?.apply_op1(ops::CrossEntropy(targets))?;
         let grads = loss.backward()?;
         let mut gradients = Vec::new();
         for (name, weight) in network.weights() {
@@ -229,7 +259,8 @@ fn gradients(
     };
     let parts: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = shares.into_iter().map(|share| scope.spawn(|| one(share))).collect();
-        threads.into_iter().map(|thread| thread.join().map_err(|_| EmbeddedError::Thread)).collect()
+        let ended = |_| EmbeddedError::Failed("a training thread ended before its work was done".into());
+        threads.into_iter().map(|thread| thread.join().map_err(ended)).collect()
     });
     let (mut loss, mut total) = (0.0, Vec::<Vec<f32>>::new());
     for part in parts {
@@ -245,68 +276,10 @@ fn gradients(
     Ok((loss, total))
 }
 
-/// Linear warm-up, then half a cosine down to nothing.
+/// Linear warm-up, then half a cosine down to 0.
 fn learning_rate(config: &TrainConfig, stage: &Stage, step: usize) -> f64 {
     let at = (step + 1) as f64;
     let warm = config.warm_up_steps.max(1) as f64;
     let share = ((at - warm) / (stage.schedule_steps as f64 - warm).max(1.0)).clamp(0.0, 1.0);
     stage.learning_rate * (at / warm).min(1.0) * 0.5 * (1.0 + (std::f64::consts::PI * share).cos())
-}
-
-/// Windows of packed training documents in a shuffled order.
-struct Windows<'a> {
-    config: &'a TrainConfig,
-    texts: &'a Texts<'a>,
-    tokenizer: &'a Tokenizer,
-    stream: Stream,
-    /// Ids of all its documents so far.
-    ids: Vec<u32>,
-    /// Where the first window not yet pooled begins.
-    pooled: usize,
-    pool: Vec<usize>,
-    next_document: u64,
-}
-
-impl<'a> Windows<'a> {
-    fn new(
-        config: &'a TrainConfig,
-        texts: &'a Texts<'a>,
-        tokenizer: &'a Tokenizer,
-        first_document: u64,
-        seed: u64,
-    ) -> Self {
-        let stream = Stream::named(seed, &["embedded", "windows"]);
-        let (ids, pool) = (Vec::new(), Vec::new());
-        Self { config, texts, tokenizer, stream, ids, pooled: 0, pool, next_document: first_document }
-    }
-
-    fn fill(&mut self) -> Result<(), EmbeddedError> {
-        let context = self.config.shape.context;
-        while self.ids.len() < self.pooled + POOL_WINDOWS * context + 1 {
-            if self.next_document >= self.texts.held_out_from {
-                return Err(EmbeddedError::TextEnds { documents: self.next_document });
-            }
-            let text = (self.texts.document)(self.next_document);
-            encode_document(self.tokenizer, &text, &mut self.ids)?;
-            self.next_document += 1;
-        }
-        self.pool.extend((0..POOL_WINDOWS).map(|window| self.pooled + window * context));
-        self.pooled += POOL_WINDOWS * context;
-        self.stream.shuffle(&mut self.pool);
-        Ok(())
-    }
-
-    fn batch(&mut self, rows: usize) -> Result<(TokenBatch, Vec<u32>), EmbeddedError> {
-        let context = self.config.shape.context;
-        if self.pool.len() < rows {
-            self.fill()?;
-        }
-        let (mut inputs, mut targets) = (Vec::new(), Vec::new());
-        for start in self.pool.split_off(self.pool.len() - rows) {
-            inputs.extend_from_slice(&self.ids[start..start + context]);
-            targets.extend_from_slice(&self.ids[start + 1..start + context + 1]);
-        }
-        let inputs = TokenBatch::new(inputs, context).ok_or(EmbeddedError::NoContext)?;
-        Ok((inputs, targets))
-    }
 }

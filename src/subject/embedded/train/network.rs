@@ -1,12 +1,17 @@
+//! The GPT-NeoX network in training: weights as candle variables, and a differentiable forward pass.
+//!
+//!   x = E[ids];  per block: x = x + attention(LN x) + W_out gelu(W_in LN' x + b_in) + b_out;  logits = LN(x) Uᵀ
+
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
+use super::EmbeddedError;
 use super::attention::{Heads, attention};
-use super::ops;
+use super::ops::{AddBias, BiasGelu, LayerNorm};
 use crate::base::{Stream, TokenBatch};
 
-/// Sizes of the model; rotary share, parallel residual, layer norms and exact gelu are fixed.
+/// Sizes of the model; everything else about its architecture is fixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Shape {
     /// Pieces of the tokenizer.
@@ -17,9 +22,9 @@ pub struct Shape {
     pub d_model: usize,
     /// Attention heads.
     pub n_heads: usize,
-    /// Hidden units of each MLP.
+    /// Neurons of each MLP.
     pub d_mlp: usize,
-    /// Tokens of a context.
+    /// Context length in tokens.
     pub context: usize,
 }
 
@@ -27,7 +32,7 @@ const EPS: f64 = 1e-5;
 const ROTARY_BASE: f64 = 10_000.0;
 const ROTARY_SHARE: f64 = 0.25;
 
-/// The weights as variables, by their names in a Hugging Face GPT-NeoX file, and the forward pass to train them.
+/// The weights, by their names in a Hugging Face GPT-NeoX file.
 #[derive(Debug)]
 pub struct Network {
     shape: Shape,
@@ -35,8 +40,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Fresh weights: normal with deviation √(2/5d) (those that write to the residual stream 2/(layers·√d)), biases
-    /// zero, norms one.
+    /// Initial weights: matrices normal with standard deviation √(2/5d), or 2/(layers·√d) if they write to the residual
+    /// stream; biases 0, gains 1.
     pub fn new(shape: Shape, seed: u64) -> Result<Self> {
         let d = shape.d_model as f64;
         let (small, output) = ((0.4 / d).sqrt(), 2.0 / (shape.n_layers as f64 * d.sqrt()));
@@ -56,7 +61,8 @@ impl Network {
         Ok(Self { shape, weights })
     }
 
-    /// Weights from a file's bytes, whatever float type they are stored in.
+    /// Weights from a safetensors file, stored in any float type.
+    #[cfg(test)]
     pub fn from_safetensors(shape: Shape, bytes: &[u8]) -> Result<Self> {
         let stored = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?;
         let mut weights = BTreeMap::new();
@@ -104,7 +110,7 @@ impl Network {
         self.shape
     }
 
-    /// Rounds the weights to what a file in f16 keeps of them.
+    /// Rounds the weights to f16, as a file stores them.
     pub(super) fn round_to_half(&self) -> Result<()> {
         for weight in self.weights.values() {
             weight.set(&weight.as_tensor().to_dtype(DType::F16)?.to_dtype(DType::F32)?)?;
@@ -118,11 +124,10 @@ impl Network {
     }
 
     /// The weights as a safetensors file in f16, names sorted.
-    pub fn to_safetensors(&self) -> std::result::Result<Vec<u8>, super::EmbeddedError> {
-        let mut halves: BTreeMap<String, Tensor> = BTreeMap::new();
-        for (name, weight) in &self.weights {
-            halves.insert(name.clone(), weight.as_tensor().to_dtype(DType::F16)?);
-        }
+    pub fn to_safetensors(&self) -> std::result::Result<Vec<u8>, EmbeddedError> {
+        let half =
+            |(name, weight): (&String, &Var)| Ok((name.clone(), weight.as_tensor().to_dtype(DType::F16)?));
+        let halves = self.weights.iter().map(half).collect::<Result<BTreeMap<String, Tensor>>>()?;
         Ok(safetensors::serialize(halves.iter().map(|(name, tensor)| (name.as_str(), tensor)), None)?)
     }
 
@@ -134,12 +139,8 @@ impl Network {
     }
 
     fn norm(&self, x: &Tensor, name: &str) -> Result<Tensor> {
-        ops::layer_norm(
-            x,
-            self.weight(&format!("{name}.weight"))?,
-            self.weight(&format!("{name}.bias"))?,
-            EPS,
-        )
+        let [weight, bias] = [format!("{name}.weight"), format!("{name}.bias")];
+        x.apply_op3(self.weight(&weight)?, self.weight(&bias)?, LayerNorm { eps: EPS as f32 })
     }
 
     fn product(&self, x: &Tensor, name: &str) -> Result<Tensor> {
@@ -160,24 +161,24 @@ impl Network {
         self.product(&self.norm(&x, "gpt_neox.final_layer_norm")?, "embed_out")
     }
 
-    /// x + attention(norm x) + mlp(norm x).
+    /// x + attention(LN x) + MLP(LN' x).
     fn block(&self, x: &Tensor, name: &str, heads: Heads) -> Result<Tensor> {
         let at = |part: &str| format!("{name}.{part}");
         let bias = |part: &str| self.weight(&format!("{name}.{part}.bias"));
         let normed = self.norm(x, &at("input_layernorm"))?;
         let qkv = self.product(&normed, &at("attention.query_key_value"))?;
-        let qkv = ops::add_bias(&qkv, bias("attention.query_key_value")?)?;
+        let qkv = qkv.apply_op2(bias("attention.query_key_value")?, AddBias)?;
         let mixed = attention(&qkv, heads, ROTARY_BASE)?;
         let attended = self.product(&mixed, &at("attention.dense"))?;
         let normed = self.norm(x, &at("post_attention_layernorm"))?;
         let hidden = self.product(&normed, &at("mlp.dense_h_to_4h"))?;
-        let hidden = ops::bias_gelu(&hidden, bias("mlp.dense_h_to_4h")?)?;
+        let hidden = hidden.apply_op2(bias("mlp.dense_h_to_4h")?, BiasGelu)?;
         let mlp = self.product(&hidden, &at("mlp.dense_4h_to_h"))?;
         let biases = (bias("attention.dense")? + bias("mlp.dense_4h_to_h")?)?;
-        ops::add_bias(&((x + attended)? + mlp)?, &biases)
+        ((x + attended)? + mlp)?.apply_op2(&biases, AddBias)
     }
 
-    /// The model's description in the format of Hugging Face's GPT-NeoX.
+    /// The model's `config.json`, as for Hugging Face's GPT-NeoX.
     pub fn config_json(shape: &Shape) -> String {
         let config = serde_json::json!({
             "architectures": ["GPTNeoXForCausalLM"],

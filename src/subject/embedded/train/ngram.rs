@@ -1,26 +1,30 @@
-//! Counting models to compare with: interpolated, with Kneser and Ney's counts of contexts for the lower orders
-//! and three discounts (Chen and Goodman 1998, modified Kneser-Ney).
+//! N-gram models with interpolated modified Kneser-Ney smoothing (Chen and Goodman 1998), for comparison.
+//!
+//!   p(w | c) = (max(n(c w) − D(n), 0) + Σ_k D(k) N_k(c) · p(w | c')) / Σ_w n(c w),   k = 1, 2, 3+
+//!
+//! c' is c without its first token, N_k(c) the number of tokens seen k times after c. Lower orders count distinct
+//! contexts instead of occurrences. p of the empty order is 1/vocabulary.
 
 use std::collections::HashMap;
 
-/// Bits that an id takes in a packed key.
+/// Bits of an id in a packed key.
 const ID_BITS: u32 = 20;
 
 /// Discounts for counts of one, two, and three or more.
 type Discounts = [f64; 3];
 
-/// What is known of the words after one context.
+/// Counts of the tokens after one context.
 #[derive(Debug, Default, Clone, Copy)]
 struct Context {
     total: f64,
-    /// Different words seen once, twice, more often.
+    /// Numbers of distinct tokens seen once, twice and more often.
     kinds: [f64; 3],
 }
 
-/// Counts of one order: n-grams and their contexts.
+/// Counts of the n-grams of one order.
 #[derive(Debug)]
 struct Level {
-    /// Sorted packed n-grams with their counts.
+    /// Packed n-grams with their counts, sorted.
     counts: Vec<(u64, u32)>,
     contexts: HashMap<u64, Context>,
     discounts: Discounts,
@@ -30,17 +34,10 @@ fn class(count: u32) -> usize {
     (count.clamp(1, 3) - 1) as usize
 }
 
-/// Runs of equal keys.
-fn runs(mut keys: Vec<u64>) -> Vec<(u64, u32)> {
+/// Distinct keys with their counts, sorted.
+fn counted(mut keys: Vec<u64>) -> Vec<(u64, u32)> {
     keys.sort_unstable();
-    let mut counts: Vec<(u64, u32)> = Vec::new();
-    for key in keys {
-        match counts.last_mut() {
-            Some((last, count)) if *last == key => *count += 1,
-            _ => counts.push((key, 1)),
-        }
-    }
-    counts
+    keys.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)).collect()
 }
 
 impl Level {
@@ -67,7 +64,7 @@ impl Level {
         self.counts.binary_search_by_key(&key, |entry| entry.0).map_or(0, |at| self.counts[at].1)
     }
 
-    /// This order's estimate, with what it holds back shared out by `lower`.
+    /// The probability by this order, interpolated with that of the lower order.
     fn probability(&self, key: u64, lower: f64) -> f64 {
         let Some(context) = self.contexts.get(&(key >> ID_BITS)) else { return lower };
         let count = self.count(key);
@@ -81,7 +78,7 @@ impl Level {
 /// An n-gram model of token ids.
 #[derive(Debug)]
 pub struct Ngram {
-    /// From single ids up.
+    /// From 1-grams up.
     levels: Vec<Level>,
     vocabulary: usize,
 }
@@ -91,23 +88,22 @@ fn pack(ids: &[u32]) -> u64 {
 }
 
 impl Ngram {
-    /// Counts `ids` up to n-grams of `order` (1 to 3); ids are below `vocabulary`.
+    /// Counts n-grams of `ids` up to `order` (1 to 3); ids are below `vocabulary`.
     pub fn new(ids: &[u32], order: usize, vocabulary: usize) -> Self {
         let order = order.clamp(1, 3);
-        let mut counts = runs(ids.windows(order).map(pack).collect());
+        let mut counts = counted(ids.windows(order).map(pack).collect());
         let mut levels = Vec::new();
         for n in (1..=order).rev() {
             let mask = (1u64 << (ID_BITS * (n as u32 - 1))) - 1;
-            // A lower order counts in how many contexts its n-gram was met, not how often.
-            let lower =
-                if n > 1 { runs(counts.iter().map(|(key, _)| key & mask).collect()) } else { Vec::new() };
+            // Each distinct n-gram counts once for the order below.
+            let lower = counted(counts.iter().map(|(key, _)| key & mask).collect());
             levels.push(Level::new(std::mem::replace(&mut counts, lower)));
         }
         levels.reverse();
         Self { levels, vocabulary }
     }
 
-    /// Probability of `ids`' last id after those before it; only the last few matter.
+    /// Probability of the last of `ids` given those before it.
     pub fn probability(&self, ids: &[u32]) -> f64 {
         let mut probability = 1.0 / self.vocabulary as f64;
         for (level, n) in self.levels.iter().zip(1..) {

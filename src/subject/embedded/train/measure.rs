@@ -1,65 +1,59 @@
-//! What a trained model knows of text it never saw.
+//! Held-out loss and accuracy of a trained model.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
-use super::EmbeddedError;
-use super::network::Network;
-use super::ngram::Ngram;
-use super::ops;
-use super::pieces::encode_document;
-use super::train::{Texts, TrainConfig};
+use super::{EmbeddedError, Network, Ngram, Texts, TrainConfig, encode_document, ops};
 use crate::base::TokenBatch;
 
-/// A text whose next word is one of two.
+/// A prompt with the right and the wrong next word.
 #[derive(Debug, Clone)]
 pub struct Choice {
     /// The text before the word.
     pub prompt: String,
     /// The right word, without a space before it.
     pub right: String,
-    /// The wrong word.
+    /// The wrong word, without a space before it.
     pub wrong: String,
 }
 
-/// What was measured on text that training never saw.
+/// The recipe, and measurements on held-out text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainReport {
     /// The recipe.
     pub recipe: TrainConfig,
     /// Tokens trained on.
     pub train_tokens: usize,
-    /// Documents they came from.
+    /// Documents trained on.
     pub train_documents: usize,
-    /// Weights of the model.
+    /// Number of weights.
     pub parameters: usize,
     /// Index of the first held-out document.
     pub held_out_from: u64,
     /// Tokens of the held-out text.
     pub held_out_tokens: usize,
-    /// Losses on it in nats per token: the model's, and those of counting models of the training text.
+    /// Losses on the held-out text.
     pub loss_nats: Losses,
-    /// Share of prompts on which the right name has the higher logit, by kind of prompt.
+    /// Share of prompts whose right name has the higher logit, by kind of prompt.
     pub ioi_accuracy: BTreeMap<String, f64>,
 }
 
-/// Held-out losses in nats per token.
+/// Losses in nats per token, of the model and of n-gram models of the training text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Losses {
     /// The model.
     pub model: f64,
-    /// Single tokens.
+    /// 1-grams.
     pub unigram: f64,
-    /// Pairs.
+    /// 2-grams.
     pub bigram: f64,
-    /// Triples.
+    /// 3-grams.
     pub trigram: f64,
 }
 
-/// Losses of a model on held-out documents beside counting models of the text it was trained on, and its accuracy on
-/// the prompts.
+/// Measures held-out losses of the model and of n-gram models, and accuracies on the prompts.
 pub fn measure(
     config: &TrainConfig,
     texts: &Texts<'_>,
@@ -89,10 +83,10 @@ pub fn measure(
         bigram: count(2),
         trigram: count(3),
     };
-    let mut ioi_accuracy = BTreeMap::new();
-    for (kind, choices) in &texts.choices {
-        ioi_accuracy.insert(kind.clone(), accuracy(network, tokenizer, choices)?);
-    }
+    let of_kind = |(kind, choices): &(String, Vec<Choice>)| {
+        accuracy(network, tokenizer, choices).map(|accuracy| (kind.clone(), accuracy))
+    };
+    let ioi_accuracy: BTreeMap<_, _> = texts.choices.iter().map(of_kind).collect::<Result<_, _>>()?;
     Ok(TrainReport {
         recipe: config.clone(),
         train_tokens: trained_on.len(),
@@ -105,8 +99,8 @@ pub fn measure(
     })
 }
 
-/// Mean loss in nats per token of packed ids, context after context; the first id is given.
-pub fn held_out_loss(network: &Network, ids: &[u32]) -> Result<f64, EmbeddedError> {
+/// Mean loss in nats per token of packed ids after the first, in consecutive contexts.
+fn held_out_loss(network: &Network, ids: &[u32]) -> Result<f64, EmbeddedError> {
     let context = network.shape().context;
     let (mut total, mut count) = (0.0, 0usize);
     let starts: Vec<usize> = (0..ids.len().saturating_sub(context)).step_by(context).collect();
@@ -114,7 +108,7 @@ pub fn held_out_loss(network: &Network, ids: &[u32]) -> Result<f64, EmbeddedErro
         let inputs = group.iter().flat_map(|&start| ids[start..start + context].iter().copied()).collect();
         let targets: Vec<u32> =
             group.iter().flat_map(|&start| ids[start + 1..start + context + 1].iter().copied()).collect();
-        let inputs = TokenBatch::new(inputs, context).ok_or(EmbeddedError::NoContext)?;
+        let inputs = TokenBatch::new(inputs, context).ok_or_else(EmbeddedError::no_context)?;
         let losses = ops::token_losses(&network.logits(&inputs)?.detach(), &targets)?;
         total += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
         count += losses.len();
@@ -123,7 +117,7 @@ pub fn held_out_loss(network: &Network, ids: &[u32]) -> Result<f64, EmbeddedErro
 }
 
 /// Share of choices whose right word has the higher logit after the separator and the prompt.
-pub fn accuracy(network: &Network, tokenizer: &Tokenizer, choices: &[Choice]) -> Result<f64, EmbeddedError> {
+fn accuracy(network: &Network, tokenizer: &Tokenizer, choices: &[Choice]) -> Result<f64, EmbeddedError> {
     let mut right = 0usize;
     for choice in choices {
         let mut ids = Vec::new();
@@ -131,10 +125,10 @@ pub fn accuracy(network: &Network, tokenizer: &Tokenizer, choices: &[Choice]) ->
         let first_piece = |word: &str| -> Result<usize, EmbeddedError> {
             let encoding =
                 tokenizer.encode_fast(format!(" {word}"), false).map_err(EmbeddedError::tokenizer)?;
-            encoding.get_ids().first().map(|id| *id as usize).ok_or(EmbeddedError::NoContext)
+            encoding.get_ids().first().map(|id| *id as usize).ok_or_else(EmbeddedError::no_context)
         };
         let last = ids.len() - 1;
-        let inputs = TokenBatch::new(ids, last + 1).ok_or(EmbeddedError::NoContext)?;
+        let inputs = TokenBatch::new(ids, last + 1).ok_or_else(EmbeddedError::no_context)?;
         let logits = network.logits(&inputs)?.detach().get(last)?.to_vec1::<f32>()?;
         right += usize::from(logits[first_piece(&choice.right)?] > logits[first_piece(&choice.wrong)?]);
     }

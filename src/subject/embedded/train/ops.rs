@@ -1,6 +1,6 @@
-//! The operations of a training step that candle would compose of many: forward and backward over slices.
+//! Fused operations of a training step, forward and backward: bias, gelu, layer norm, cross-entropy.
 //!
-//! They run on the calling thread: training gives each thread a share of the batch instead.
+//! They run on the calling thread, since each thread trains on its share of the batch.
 
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor,
@@ -13,14 +13,21 @@ pub(super) fn entries<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'
     }
 }
 
-/// Calls `work` with the entries of a tensor.
-pub(super) fn read<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => work(entries(storage, layout)?),
-        _ => candle_core::bail!("training runs in main memory only"),
+/// Calls `work` with the entries of each tensor.
+pub(super) fn read<const N: usize, T>(
+    tensors: [&Tensor; N],
+    work: impl FnOnce([&[f32]; N]) -> T,
+) -> Result<T> {
+    let tensors = tensors.iter().map(|tensor| tensor.contiguous()).collect::<Result<Vec<_>>>()?;
+    let stored: Vec<_> = tensors.iter().map(Tensor::storage_and_layout).collect();
+    let mut slices = [&[][..]; N];
+    for (slice, (storage, layout)) in slices.iter_mut().zip(&stored) {
+        *slice = match &**storage {
+            Storage::Cpu(storage) => entries(storage, layout)?,
+            _ => candle_core::bail!("training runs in main memory only"),
+        };
     }
+    Ok(work(slices))
 }
 
 pub(super) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
@@ -36,10 +43,10 @@ fn column_sums(rows: &[f32], width: usize) -> Vec<f32> {
     sums
 }
 
-/// eˣ for x ≤ 80, to about 1e-7 relative; written without branches so that it runs in vector lanes.
+/// eˣ for x ≤ 80, to about 1e-7 relative; without branches, so that it vectorises.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0; // 1.5·2²³: the sum's low bits are the rounded integer
+    const ROUND: f32 = 12_582_912.0; // 1.5·2²³: the low bits of x + ROUND are x rounded to an integer
     let x = x.max(-87.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
@@ -51,20 +58,36 @@ pub(super) fn exp(x: f32) -> f32 {
     p * scale
 }
 
-/// The normal distribution function and density, to about 1e-7 (Abramowitz and Stegun 7.1.26).
+/// Distribution function and density of the standard normal, to about 1e-7 (Abramowitz and Stegun 7.1.26).
 #[inline(always)]
 fn normal(x: f32) -> (f32, f32) {
     let t = 1.0 / (1.0 + 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2 * x.abs());
     let e = exp(-0.5 * x * x);
     let series =
         t * (0.254_829_6 + t * (-0.284_496_72 + t * (1.421_413_8 + t * (-1.453_152_1 + t * 1.061_405_4))));
-    let upper = 0.5 * series * e; // mass beyond |x|
+    let upper = 0.5 * series * e; // P(X > |x|)
     let below = if x > 0.0 { 1.0 - upper } else { upper };
     (below, e * 0.398_942_3)
 }
 
+/// `f(x, b)` for each entry of rows `x` and the entry of `b` in its column.
+fn with_bias(
+    (x, lx): (&CpuStorage, &Layout),
+    (b, lb): (&CpuStorage, &Layout),
+    f: impl Fn(f32, f32) -> f32,
+) -> Result<(CpuStorage, Shape)> {
+    let (x, b) = (entries(x, lx)?, entries(b, lb)?);
+    let mut out = Vec::with_capacity(x.len());
+    for row in x.chunks_exact(b.len()) {
+        out.extend(row.iter().zip(b).map(|(x, b)| f(*x, *b)));
+    }
+    Ok((CpuStorage::F32(out), lx.shape().clone()))
+}
+
+type Gradients2 = (Option<Tensor>, Option<Tensor>);
+
 /// x + b for every row.
-struct AddBias;
+pub(super) struct AddBias;
 
 impl CustomOp2 for AddBias {
     fn name(&self) -> &'static str {
@@ -77,28 +100,17 @@ impl CustomOp2 for AddBias {
         b: &CpuStorage,
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (x, b) = (entries(x, lx)?, entries(b, lb)?);
-        let mut out = Vec::with_capacity(x.len());
-        for row in x.chunks_exact(b.len()) {
-            out.extend(row.iter().zip(b).map(|(x, b)| x + b));
-        }
-        Ok((CpuStorage::F32(out), lx.shape().clone()))
+        with_bias((x, lx), (b, lb), |x, b| x + b)
     }
-    fn bwd(
-        &self,
-        _: &Tensor,
-        b: &Tensor,
-        _: &Tensor,
-        g: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(&self, _: &Tensor, b: &Tensor, _: &Tensor, g: &Tensor) -> Result<Gradients2> {
         let width = b.elem_count();
-        let sums = read(g, |g| Ok(column_sums(g, width)))?;
+        let sums = read([g], |[g]| column_sums(g, width))?;
         Ok((Some(g.clone()), Some(tensor(sums, width)?)))
     }
 }
 
-/// gelu(x + b), the exact one.
-struct BiasGelu;
+/// The exact gelu(x + b) for every row.
+pub(super) struct BiasGelu;
 
 impl CustomOp2 for BiasGelu {
     fn name(&self) -> &'static str {
@@ -111,39 +123,23 @@ impl CustomOp2 for BiasGelu {
         b: &CpuStorage,
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (x, b) = (entries(x, lx)?, entries(b, lb)?);
-        let mut out = Vec::with_capacity(x.len());
-        for x in x.chunks_exact(b.len()) {
-            out.extend(x.iter().zip(b).map(|(x, b)| {
-                let u = x + b;
-                u * normal(u).0
-            }));
-        }
-        Ok((CpuStorage::F32(out), lx.shape().clone()))
+        with_bias((x, lx), (b, lb), |x, b| {
+            let u = x + b;
+            u * normal(u).0
+        })
     }
-    fn bwd(
-        &self,
-        x: &Tensor,
-        b: &Tensor,
-        _: &Tensor,
-        g: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(&self, x: &Tensor, b: &Tensor, _: &Tensor, g: &Tensor) -> Result<Gradients2> {
         let width = b.elem_count();
         let mut dx = vec![0.0; x.elem_count()];
-        read(x, |x| {
-            read(b, |b| {
-                read(g, |g| {
-                    for (row, dx) in dx.chunks_exact_mut(width).enumerate() {
-                        let (x, g) = (&x[row * width..][..width], &g[row * width..][..width]);
-                        for i in 0..width {
-                            let u = x[i] + b[i];
-                            let (below, density) = normal(u);
-                            dx[i] = g[i] * (below + u * density);
-                        }
-                    }
-                    Ok(())
-                })
-            })
+        read([x, b, g], |[x, b, g]| {
+            for (row, dx) in dx.chunks_exact_mut(width).enumerate() {
+                let (x, g) = (&x[row * width..][..width], &g[row * width..][..width]);
+                for i in 0..width {
+                    let u = x[i] + b[i];
+                    let (below, density) = normal(u);
+                    dx[i] = g[i] * (below + u * density);
+                }
+            }
         })?;
         let db = column_sums(&dx, width);
         Ok((Some(tensor(dx, x.shape().clone())?), Some(tensor(db, width)?)))
@@ -151,12 +147,12 @@ impl CustomOp2 for BiasGelu {
 }
 
 /// Layer norm of each row, with weight and bias.
-struct LayerNorm {
-    eps: f32,
+pub(super) struct LayerNorm {
+    pub eps: f32,
 }
 
 impl LayerNorm {
-    /// Mean of the row and one over its deviation.
+    /// Mean of a row, and 1 / √(variance + ε).
     fn moments(&self, x: &[f32]) -> (f32, f32) {
         let n = x.len() as f32;
         let mean = x.iter().sum::<f32>() / n;
@@ -215,25 +211,20 @@ impl CustomOp3 for LayerNorm {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let width = w.elem_count();
         let (mut dx, mut dw, mut db) = (vec![0.0; x.elem_count()], vec![0.0; width], vec![0.0; width]);
-        read(x, |x| {
-            read(w, |w| {
-                read(g, |g| {
-                    for (row, dx) in dx.chunks_exact_mut(width).enumerate() {
-                        let at = row * width..(row + 1) * width;
-                        self.row_bwd([&x[at.clone()], w, &g[at]], dx, &mut dw, &mut db);
-                    }
-                    Ok(())
-                })
-            })
+        read([x, w, g], |[x, w, g]| {
+            for (row, dx) in dx.chunks_exact_mut(width).enumerate() {
+                let at = row * width..(row + 1) * width;
+                self.row_bwd([&x[at.clone()], w, &g[at]], dx, &mut dw, &mut db);
+            }
         })?;
         Ok((Some(tensor(dx, x.shape().clone())?), Some(tensor(dw, width)?), Some(tensor(db, width)?)))
     }
 }
 
-/// Mean loss in nats of logits `[n, vocabulary]` for `n` target ids.
-struct CrossEntropy(Vec<u32>);
+/// Mean cross-entropy in nats of logits `[n, vocabulary]` and `n` target ids.
+pub(super) struct CrossEntropy(pub Vec<u32>);
 
-/// Loss of one row in nats, and the log of the sum of exponentials that it takes.
+/// Loss of one row in nats, and its log-sum-exp.
 fn row_loss(logits: &[f32], target: u32) -> (f32, f32) {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut lanes = [0.0f32; 16];
@@ -259,15 +250,12 @@ impl CustomOp1 for CrossEntropy {
         let (n, vocabulary) = x.dims2()?;
         let scale = g.to_scalar::<f32>()? / n as f32;
         let mut dx = vec![0.0; n * vocabulary];
-        read(x, |x| {
-            dx.chunks_mut(vocabulary).zip(x.chunks(vocabulary)).zip(&self.0).for_each(
-                |((dx, x), &target)| {
-                    let log_sum = row_loss(x, target).1;
-                    dx.iter_mut().zip(x).for_each(|(dx, x)| *dx = exp(x - log_sum) * scale);
-                    dx[target as usize] -= scale;
-                },
-            );
-            Ok(())
+        read([x], |[x]| {
+            for ((dx, x), &target) in dx.chunks_mut(vocabulary).zip(x.chunks(vocabulary)).zip(&self.0) {
+                let log_sum = row_loss(x, target).1;
+                dx.iter_mut().zip(x).for_each(|(dx, x)| *dx = exp(x - log_sum) * scale);
+                dx[target as usize] -= scale;
+            }
         })?;
         Ok(Some(tensor(dx, x.shape().clone())?))
     }
@@ -279,30 +267,10 @@ fn losses(logits: &[f32], targets: &[u32]) -> Vec<f32> {
     logits.chunks(vocabulary.max(1)).zip(targets).map(|(row, &target)| row_loss(row, target).0).collect()
 }
 
-/// x + b.
-pub(super) fn add_bias(x: &Tensor, b: &Tensor) -> Result<Tensor> {
-    x.apply_op2(b, AddBias)
-}
-
-/// gelu(x + b).
-pub(super) fn bias_gelu(x: &Tensor, b: &Tensor) -> Result<Tensor> {
-    x.apply_op2(b, BiasGelu)
-}
-
-/// Layer norm of each row.
-pub(super) fn layer_norm(x: &Tensor, w: &Tensor, b: &Tensor, eps: f64) -> Result<Tensor> {
-    x.apply_op3(w, b, LayerNorm { eps: eps as f32 })
-}
-
-/// Mean loss in nats.
-pub(super) fn cross_entropy(logits: &Tensor, targets: Vec<u32>) -> Result<Tensor> {
-    logits.apply_op1(CrossEntropy(targets))
-}
-
 /// Loss of each row in nats.
 pub(super) fn token_losses(logits: &Tensor, targets: &[u32]) -> Result<Vec<f32>> {
     debug_assert_eq!(logits.dtype(), DType::F32);
-    read(logits, |logits| Ok(losses(logits, targets)))
+    read([logits], |[logits]| losses(logits, targets))
 }
 
 #[cfg(test)]

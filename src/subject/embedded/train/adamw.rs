@@ -1,9 +1,13 @@
+//! AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) with weight decay on matrices and clipping of the gradient norm.
+//!
+//!   g = gradient · min(1, clip / ||gradient||)
+//!   m = β1 m + (1 − β1) g,   v = β2 v + (1 − β2) g²
+//!   w = w (1 − lr · decay) − lr · √(1 − β2^t) / (1 − β1^t) · m / (√v + 1e-8)
+
 use candle_core::Tensor;
 
-use super::network::Network;
-use super::train::TrainConfig;
+use super::{Network, TrainConfig};
 
-/// Adam with decoupled weight decay on matrices.
 pub(super) struct AdamW {
     weight_decay: f64,
     clip_norm: f64,
@@ -14,14 +18,14 @@ pub(super) struct AdamW {
 const BETAS: (f32, f32) = (0.9, 0.98);
 
 impl AdamW {
-    /// Fresh moments for the weights of `network`.
+    /// Zero moments for the weights of `network`.
     pub fn new(config: &TrainConfig, network: &Network) -> Self {
         let zeros = |n: usize| (vec![0.0; n], vec![0.0; n]);
         let moments = network.weights().values().map(|weight| zeros(weight.elem_count())).collect();
         Self { weight_decay: config.weight_decay, clip_norm: config.clip_norm, steps: 0, moments }
     }
 
-    /// One step down the gradients, which are in the order of the weights' names.
+    /// One step; the gradients are in the order of the weights' names.
     pub fn step(
         &mut self,
         network: &Network,

@@ -1,17 +1,19 @@
 //! Causal attention with rotary positions, forward and backward.
+//!
+//!   out_h = softmax(q_h k_hᵀ / √d_head + causal mask) v_h    per head h; q and k rotated by position
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::ops::{entries, exp, read, tensor};
 
-/// How heads lie in the rows of the joint projection: `[batch · positions, heads, (q k v), d_head]`.
+/// Sizes of the joint projection `[batch · positions, heads, (q k v), d_head]`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heads {
     pub batch: usize,
     pub positions: usize,
     pub count: usize,
     pub width: usize,
-    /// Rotated pairs of each head: entry `i` turns with entry `i + pairs`.
+    /// Rotated pairs of each head, entries `i` and `i + pairs`.
     pub pairs: usize,
 }
 
@@ -28,37 +30,28 @@ impl Heads {
             })
             .collect()
     }
-}
 
-/// Takes queries, keys and values apart into `[3, batch · heads, positions, d_head]`, turns queries and keys by
-/// their position and scales queries by one over the root of the head's width.
-struct Split {
-    heads: Heads,
-    angles: Vec<(f32, f32)>,
-}
-
-impl Split {
-    /// Moves every head's row between the two orders; `forward` says which way.
-    fn run(&self, from: &[f32], forward: bool) -> Vec<f32> {
-        let Heads { batch, positions, count, width, pairs } = self.heads;
-        let scale = 1.0 / (width as f32).sqrt();
+    /// Copies every head's row between the layouts `[batch · positions, heads, parts, d_head]` (joint) and
+    /// `[parts, batch · heads, positions, d_head]` (split); `each` changes the copy.
+    fn copied(
+        &self,
+        from: &[f32],
+        parts: usize,
+        to_joint: bool,
+        each: impl Fn(usize, usize, &mut [f32]),
+    ) -> Vec<f32> {
+        let Heads { batch, positions, count, width, .. } = *self;
         let mut out = vec![0.0; from.len()];
         for row in 0..batch * positions {
             let (b, position) = (row / positions, row % positions);
             for head in 0..count {
-                for part in 0..3 {
-                    let joint = ((row * count + head) * 3 + part) * width;
-                    let apart = ((part * batch * count + b * count + head) * positions + position) * width;
-                    let (source, target) = if forward { (joint, apart) } else { (apart, joint) };
-                    let source = &from[source..source + width];
+                for part in 0..parts {
+                    let joint = ((row * count + head) * parts + part) * width;
+                    let split = ((part * batch * count + b * count + head) * positions + position) * width;
+                    let (source, target) = if to_joint { (split, joint) } else { (joint, split) };
                     let target = &mut out[target..target + width];
-                    target.copy_from_slice(source);
-                    if part < 2 {
-                        turn(target, &self.angles[position * pairs..][..pairs], forward);
-                    }
-                    if part == 0 {
-                        target.iter_mut().for_each(|x| *x *= scale);
-                    }
+                    target.copy_from_slice(&from[source..source + width]);
+                    each(part, position, target);
                 }
             }
         }
@@ -66,7 +59,29 @@ impl Split {
     }
 }
 
-fn turn(row: &mut [f32], angles: &[(f32, f32)], forward: bool) {
+/// Splits the joint projection into queries, keys and values `[3, batch · heads, positions, d_head]`, rotates queries and
+/// keys by position, and multiplies queries by 1/√d_head.
+struct Split {
+    heads: Heads,
+    angles: Vec<(f32, f32)>,
+}
+
+impl Split {
+    fn run(&self, from: &[f32], forward: bool) -> Vec<f32> {
+        let pairs = self.heads.pairs;
+        let scale = 1.0 / (self.heads.width as f32).sqrt();
+        self.heads.copied(from, 3, !forward, |part, position, row| {
+            if part < 2 {
+                rotate(row, &self.angles[position * pairs..][..pairs], forward);
+            }
+            if part == 0 {
+                row.iter_mut().for_each(|x| *x *= scale);
+            }
+        })
+    }
+}
+
+fn rotate(row: &mut [f32], angles: &[(f32, f32)], forward: bool) {
     let pairs = angles.len();
     for (i, &(cos, sin)) in angles.iter().enumerate() {
         let sin = if forward { sin } else { -sin };
@@ -86,28 +101,16 @@ impl CustomOp1 for Split {
         Ok((CpuStorage::F32(out), Shape::from((3, batch * count, positions, width))))
     }
     fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(tensor(read(g, |g| Ok(self.run(g, false)))?, x.shape().clone())?))
+        Ok(Some(tensor(read([g], |[g]| self.run(g, false))?, x.shape().clone())?))
     }
 }
 
-/// `[batch · heads, positions, d_head]` to heads side by side, `[batch · positions, heads · d_head]`.
+/// Concatenates heads: `[batch · heads, positions, d_head]` to `[batch · positions, heads · d_head]`.
 struct Merge(Heads);
 
 impl Merge {
     fn run(&self, from: &[f32], forward: bool) -> Vec<f32> {
-        let Heads { batch, positions, count, width, .. } = self.0;
-        let mut out = vec![0.0; from.len()];
-        for b in 0..batch {
-            for head in 0..count {
-                for position in 0..positions {
-                    let apart = ((b * count + head) * positions + position) * width;
-                    let joint = ((b * positions + position) * count + head) * width;
-                    let (source, target) = if forward { (apart, joint) } else { (joint, apart) };
-                    out[target..target + width].copy_from_slice(&from[source..source + width]);
-                }
-            }
-        }
-        out
+        self.0.copied(from, 1, forward, |_, _, _| {})
     }
 }
 
@@ -121,11 +124,11 @@ impl CustomOp1 for Merge {
         Ok((CpuStorage::F32(out), Shape::from((batch * positions, count * width))))
     }
     fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(tensor(read(g, |g| Ok(self.run(g, false)))?, x.shape().clone())?))
+        Ok(Some(tensor(read([g], |[g]| self.run(g, false))?, x.shape().clone())?))
     }
 }
 
-/// Softmax over the keys up to the query's position of square scores `[.., positions, positions]`.
+/// Softmax of scores `[.., positions, positions]` over the keys up to the query's position.
 struct CausalSoftmax(usize);
 
 impl CustomOp1 for CausalSoftmax {
@@ -150,27 +153,23 @@ impl CustomOp1 for CausalSoftmax {
     fn bwd(&self, x: &Tensor, p: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let n = self.0;
         let mut dx = vec![0.0; x.elem_count()];
-        read(p, |p| {
-            read(g, |g| {
-                let all = dx.chunks_mut(n * n).zip(p.chunks(n * n)).zip(g.chunks(n * n));
-                all.for_each(|((dx, p), g)| {
-                    for query in 0..n {
-                        let at = query * n..query * n + query + 1;
-                        let (p, g, dx) = (&p[at.clone()], &g[at.clone()], &mut dx[at]);
-                        let mean: f32 = p.iter().zip(g).map(|(p, g)| p * g).sum();
-                        for i in 0..p.len() {
-                            dx[i] = p[i] * (g[i] - mean);
-                        }
+        read([p, g], |[p, g]| {
+            for ((dx, p), g) in dx.chunks_mut(n * n).zip(p.chunks(n * n)).zip(g.chunks(n * n)) {
+                for query in 0..n {
+                    let at = query * n..query * n + query + 1;
+                    let (p, g, dx) = (&p[at.clone()], &g[at.clone()], &mut dx[at]);
+                    let mean: f32 = p.iter().zip(g).map(|(p, g)| p * g).sum();
+                    for i in 0..p.len() {
+                        dx[i] = p[i] * (g[i] - mean);
                     }
-                });
-                Ok(())
-            })
+                }
+            }
         })?;
         Ok(Some(tensor(dx, x.shape().clone())?))
     }
 }
 
-/// Causal attention on the joint projection `[batch · positions, 3 · heads · d_head]`; heads' outputs side by side.
+/// Causal attention on the joint projection `[batch · positions, 3 · heads · d_head]`, with concatenated outputs.
 pub(super) fn attention(qkv: &Tensor, heads: Heads, rotary_base: f64) -> Result<Tensor> {
     let parts = qkv.apply_op1(Split { heads, angles: heads.angles(rotary_base) })?;
     let (q, k, v) = (parts.get(0)?, parts.get(1)?, parts.get(2)?);

@@ -49,10 +49,10 @@ fn gradients_agree_with_differences() {
     let mut stream = Stream::new(1, "inputs");
     let mut draw = |shape: &[usize]| random(&mut stream, shape);
     let (x, b) = (draw(&[6, 8]), draw(&[8]));
-    check("bias", vec![x.clone(), b.clone()], |t| add_bias(&t[0], &t[1]));
-    check("gelu", vec![x.clone(), b.clone()], |t| bias_gelu(&t[0], &t[1]));
-    check("norm", vec![x.clone(), draw(&[8]), b], |t| layer_norm(&t[0], &t[1], &t[2], 1e-5));
-    check("cross entropy", vec![x], |t| cross_entropy(&t[0], vec![1, 7, 0, 3, 3, 2]));
+    check("bias", vec![x.clone(), b.clone()], |t| t[0].apply_op2(&t[1], AddBias));
+    check("gelu", vec![x.clone(), b.clone()], |t| t[0].apply_op2(&t[1], BiasGelu));
+    check("norm", vec![x.clone(), draw(&[8]), b], |t| t[0].apply_op3(&t[1], &t[2], LayerNorm { eps: 1e-5 }));
+    check("cross entropy", vec![x], |t| t[0].apply_op1(CrossEntropy(vec![1, 7, 0, 3, 3, 2])));
     let heads = Heads { batch: 2, positions: 5, count: 2, width: 4, pairs: 1 };
     check("attention", vec![draw(&[10, 24])], |t| attention(&t[0], heads, 10_000.0));
 }
