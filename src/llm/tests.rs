@@ -1,7 +1,9 @@
-//! Against a scripted server on loopback.
+//! Tests against a scripted server on the loopback interface.
 
 mod errors;
 mod protocols;
+mod replayed;
+pub(crate) mod scripted;
 mod wrappers;
 
 use std::collections::BTreeMap;
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use self::replayed::{Recording, Replayed};
 use super::*;
 
 const KEY: &str = "sk-verysecretkey123";

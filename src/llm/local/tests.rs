@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
+use super::grammar::Grammar;
 use super::model::LocalModel;
 use super::sampling::{choose, likeliest};
-use super::shape::Shape;
 use super::template::ChatTemplate;
-use super::vocabulary::{Allowed, Vocabulary};
+use super::vocabulary::{AllowedTokens, Vocabulary};
 use super::*;
 use crate::base::{Stream, TokenBatch, write_atomic};
 use crate::llm::{Finish, Message, PromptToken, Role, Schema, Slots};
@@ -145,16 +145,16 @@ fn walk(value: &Value, seed: u64) -> String {
     let folder = toy_folder();
     let tokenizer = Tokenizer::from_file(&folder.path().join("tokenizer.json")).expect("tokenizer");
     let vocabulary = Vocabulary::new(&tokenizer, 272);
-    let (shape, mut allowed) = (Shape::of(value).expect("understood"), Allowed::default());
+    let (grammar, mut allowed) = (Grammar::of(value).expect("understood"), AllowedTokens::default());
     let mut stream = Stream::new(seed, "walk");
-    let (mut progress, mut bytes) = (shape.start(), Vec::new());
-    while !shape.is_whole(&progress) {
-        let tokens = allowed.at(&vocabulary, &shape, &progress);
+    let (mut state, mut bytes) = (grammar.start(), Vec::new());
+    while !grammar.is_complete(&state) {
+        let tokens = allowed.at(&vocabulary, &grammar, &state);
         // Texts end at last.
         let end = tokens.iter().find(|&&id| bytes.len() > 200 && tokenizer.bytes_of(id)[0] == b'"');
         let token = *end.unwrap_or_else(|| &tokens[stream.below(tokens.len())]);
         for &byte in tokenizer.bytes_of(token) {
-            progress = shape.step(&progress, byte).expect("an allowed token");
+            state = grammar.step(&state, byte).expect("an allowed token");
             bytes.push(byte);
         }
     }
@@ -188,7 +188,7 @@ fn schemas_that_no_answer_can_be_held_to_are_named() {
         (json!({"$ref": "#"}), "too deep"),
         (json!({"enum": []}), "enum"),
     ] {
-        let problem = Shape::of(&value).expect_err("refused");
+        let problem = Grammar::of(&value).expect_err("refused");
         assert!(problem.contains(part), "{problem}");
     }
 }

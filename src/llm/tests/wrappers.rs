@@ -20,7 +20,7 @@ impl ChatClient for Slow {
         "slow"
     }
 
-    fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>> {
+    fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
         Box::pin(async move {
             let number = self.calls.fetch_add(1, Ordering::SeqCst);
             let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
@@ -31,7 +31,7 @@ impl ChatClient for Slow {
         })
     }
 
-    fn score_prompt<'a>(&'a self, _: &'a PromptRequest) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
+    fn score_prompt<'a>(&'a self, _: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
         Box::pin(async { Ok(PromptReply { tokens_in: 3, ..PromptReply::default() }) })
     }
 }
@@ -45,7 +45,7 @@ fn server_error() -> ChatError {
         endpoint: "e".into(),
         detail: "d".into(),
         retry_after: None,
-        billed: Billed::default(),
+        billed: TokenUse::default(),
     }
 }
 
@@ -405,7 +405,7 @@ async fn failed_calls_that_were_billed_count_and_stop_at_the_budget() {
         let llm = connect_with(&asked, quick(0)).expect("connected");
         let billed = llm.client.chat(&question("a")).await.expect_err("failed").billed();
         let expected = usage.pointer("/usage/input_tokens").and_then(Value::as_u64).unwrap_or(0);
-        assert_eq!(billed, Billed { tokens_in: expected, tokens_out: 0 });
+        assert_eq!(billed, TokenUse { tokens_in: expected, tokens_out: 0 });
     }
 }
 
