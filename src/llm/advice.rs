@@ -65,27 +65,22 @@ impl ChatError {
 
 /// What to change after a refusal with these words.
 fn refused(words: &str) -> Option<String> {
-    if is_too_long(words) {
-        let text = "the prompt and its answer do not fit into the model's context: use fewer worked examples \
-                    (`shots`), serve the model with a longer context, or name another model in `llm`";
-        return Some(text.into());
-    }
-    if names(words, "max_tokens") || names(words, "max_completion_tokens") {
-        return Some("set `max_tokens_field: max_completion_tokens` in `llm`".into());
-    }
-    if is_about_schema(words) {
-        let text = "send no schema (`structured: false` in `llm`), or send it in another form \
-                    (`response_format: json_object`)";
-        return Some(text.into());
-    }
-    if names(words, "logprobs") || names(words, "top_logprobs") {
-        let text = "leave them out with `omit: [logprobs, top_logprobs]` in `llm` (`judge: {probabilities: false}` for \
-                    a judge), or take a simulator that needs no probabilities";
-        return Some(text.into());
-    }
-    let field =
-        ["temperature", "seed", "echo", "return_token_ids"].into_iter().find(|field| names(words, field))?;
-    Some(format!("leave the field out with `omit: [{field}]` in `llm`"))
+    let text = if is_too_long(words) {
+        "the prompt and its answer do not fit into the model's context: use fewer worked examples (`shots`), serve the \
+         model with a longer context, or name another model in `llm`"
+    } else if names(words, "max_tokens") || names(words, "max_completion_tokens") {
+        "set `max_tokens_field: max_completion_tokens` in `llm`"
+    } else if is_about_schema(words) {
+        "send no schema (`structured: false` in `llm`), or send it in another form (`response_format: json_object`)"
+    } else if names(words, "logprobs") || names(words, "top_logprobs") {
+        "leave them out with `omit: [logprobs, top_logprobs]` in `llm` (`judge: {probabilities: false}` for a judge), or \
+         take a simulator that needs no probabilities"
+    } else {
+        let fields = ["temperature", "seed", "echo", "return_token_ids"];
+        let field = fields.into_iter().find(|field| names(words, field))?;
+        return Some(format!("leave the field out with `omit: [{field}]` in `llm`"));
+    };
+    Some(text.into())
 }
 
 impl ReadProblem {

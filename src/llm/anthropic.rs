@@ -7,17 +7,13 @@ use super::chat::joined;
 use super::http::Http;
 use super::token_use::{ANTHROPIC_INPUT, sum};
 use super::{
-    ChatClient, ChatError, ChatReply, ChatRequest, Finish, LlmSpec, Message, PromptReply, PromptRequest,
-    ReplyFuture, Role, TokenUse,
+    ChatClient, ChatError, ChatReply, ChatRequest, Finish, Message, PromptReply, PromptRequest, ReplyFuture,
+    Role, TokenUse,
 };
 
 /// A model behind Anthropic's protocol. It has no log-probabilities and no seeds, so a request's `sample` only
 /// separates cached answers.
-pub(super) struct Anthropic {
-    http: Http,
-    identity: String,
-    spec: LlmSpec,
-}
+pub(super) struct Anthropic(pub Http);
 
 #[derive(Deserialize)]
 struct Answer {
@@ -35,23 +31,19 @@ struct Block {
 }
 
 impl Anthropic {
-    pub fn new(http: Http, identity: String, spec: LlmSpec) -> Self {
-        Self { http, identity, spec }
-    }
-
     fn body(&self, request: &ChatRequest) -> Value {
         let (system, others): (Vec<&Message>, Vec<&Message>) =
             request.messages.iter().partition(|message| message.role == Role::System);
         let mut body = Map::from_iter([
-            ("model".into(), json!(self.spec.model)),
-            (self.spec.max_tokens_field.clone(), json!(request.max_tokens + self.spec.thinking_tokens)),
+            ("model".into(), json!(self.0.spec.model)),
+            (self.0.spec.max_tokens_field.clone(), json!(request.max_tokens + self.0.spec.thinking_tokens)),
             ("temperature".into(), json!(request.temperature)),
             ("messages".into(), json!(others)),
         ]);
         if !system.is_empty() {
             body.insert("system".into(), json!(joined(system, "\n\n")));
         }
-        if let Some(schema) = request.object_schema().filter(|_| self.spec.structured) {
+        if let Some(schema) = request.object_schema().filter(|_| self.0.spec.structured) {
             let tool = json!({
                 "name": schema.name,
                 "description": "Gives the answer.",
@@ -60,15 +52,15 @@ impl Anthropic {
             body.insert("tools".into(), json!([tool]));
             body.insert("tool_choice".into(), json!({"type": "tool", "name": schema.name}));
         }
-        self.spec.with_extra(body)
+        self.0.spec.with_extra(body)
     }
 
     async fn message(&self, request: &ChatRequest) -> Result<ChatReply, ChatError> {
-        let answer: Answer = self.http.ask("v1/messages", &self.body(request)).await?;
+        let answer: Answer = self.0.ask("v1/messages", &self.body(request)).await?;
         let tokens_in = sum(&answer.usage, &ANTHROPIC_INPUT);
         let tokens_out = sum(&answer.usage, &["output_tokens"]);
         let billed = TokenUse { tokens_in, tokens_out };
-        let odd = || self.http.odd("answered without a content").with_billed(billed);
+        let odd = || self.0.odd("answered without a content").with_billed(billed);
         let blocks = answer.content.ok_or_else(odd)?;
         let finish = match answer.stop_reason.as_deref() {
             Some("max_tokens" | "model_context_window_exceeded") => Finish::Length,
@@ -100,7 +92,7 @@ fn text_of(blocks: Vec<Block>) -> String {
 
 impl ChatClient for Anthropic {
     fn identity(&self) -> &str {
-        &self.identity
+        &self.0.identity
     }
 
     fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
@@ -108,8 +100,8 @@ impl ChatClient for Anthropic {
     }
 
     fn score_prompt<'a>(&'a self, _request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
-        let detail = "speaks a protocol without log-probabilities, so it cannot score prompts: take an endpoint of \
-                      kind `openai` that can, or a simulator that reads answers";
-        Box::pin(async move { Err(ChatError::unsupported(self.http.endpoint(), detail)) })
+        let detail = "speaks a protocol without log-probabilities, so it cannot score prompts: use an endpoint of \
+                      kind `openai` that can, or a simulator that needs only text (`generated`)";
+        Box::pin(async move { Err(ChatError::unsupported(&self.0.endpoint, detail)) })
     }
 }

@@ -61,8 +61,8 @@ impl Budget {
         Ok(Some(Reserved { budget: self.clone(), cost, actual: 0.0 }))
     }
 
-    /// Reserves `cost` dollars, after waiting for calls in flight whose reservations are in the way. Fails if the dollars
-    /// spent plus `cost` exceed the limit.
+    /// Reserves `cost` dollars, after waiting for calls in flight whose reservations are in the way. Fails if the
+    /// dollars spent plus `cost` exceed the limit.
     pub(super) async fn reserve(&self, cost: f64) -> Result<Reserved, ChatError> {
         loop {
             // Register for the notification before the check: a call that ends in between is then not missed.

@@ -171,7 +171,7 @@ pub struct PromptReply {
 #[allow(missing_docs, reason = "the fields, which most variants share, are described above")]
 pub enum ChatError {
     /// The key is missing or refused (401, 403).
-    #[error("{endpoint} refused the key: {detail}")]
+    #[error("no access to {endpoint}: {detail}")]
     Auth { endpoint: String, detail: String },
     /// No credit is left (402, or 429 with an exhausted quota).
     #[error("{endpoint} says that the quota is used up: {detail}")]

@@ -10,11 +10,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::http::Http;
-use super::openai::{finish_of, first_of};
+use super::openai::{Answer, finish_of};
 use super::token_use::TokenCount;
 use super::{
-    ChatError, ChatReply, LlmSpec, PromptLogprobs, PromptReply, PromptRequest, PromptToken, TokenChoice,
-    TokenUse,
+    ChatError, ChatReply, PromptLogprobs, PromptReply, PromptRequest, PromptToken, TokenChoice, TokenUse,
 };
 
 pub(super) const PATH: &str = "completions";
@@ -24,14 +23,7 @@ pub(super) const PATH: &str = "completions";
 const ONE_TOKEN: u64 = 1;
 
 #[derive(Deserialize)]
-pub(super) struct Answer {
-    choices: Option<Vec<Choice>>,
-    #[serde(default)]
-    usage: TokenCount,
-}
-
-#[derive(Deserialize)]
-struct Choice {
+pub(super) struct Choice {
     index: Option<u64>,
     text: Option<String>,
     finish_reason: Option<String>,
@@ -79,17 +71,9 @@ impl<'de> Deserialize<'de> for Candidates {
     }
 }
 
-impl Answer {
-    fn first_choice(self, http: &Http) -> Result<(Choice, TokenCount), ChatError> {
-        let choice = first_of(self.choices, |choice| choice.index);
-        let odd = || http.odd("answered without a choice").with_billed(self.usage.known());
-        Ok((choice.ok_or_else(odd)?, self.usage))
-    }
-}
-
 /// The reply in an answer to a plain text.
-pub(super) fn read_answer(http: &Http, answer: Answer) -> Result<ChatReply, ChatError> {
-    let (choice, count) = answer.first_choice(http)?;
+pub(super) fn read_answer(http: &Http, answer: Answer<Choice>) -> Result<ChatReply, ChatError> {
+    let (choice, count) = answer.first_choice(http, |choice| choice.index)?;
     let finish = finish_of(choice.finish_reason.as_deref());
     let odd = |detail: &str| http.odd(detail).with_billed(count.known());
     let TokenUse { tokens_in, tokens_out } = count.known();
@@ -103,11 +87,8 @@ pub(super) fn read_answer(http: &Http, answer: Answer) -> Result<ChatReply, Chat
 }
 
 /// Log-probabilities of a prompt's own tokens.
-pub(super) async fn score(
-    http: &Http,
-    spec: &LlmSpec,
-    request: &PromptRequest,
-) -> Result<PromptReply, ChatError> {
+pub(super) async fn score(http: &Http, request: &PromptRequest) -> Result<PromptReply, ChatError> {
+    let spec = &http.spec;
     let mut body: Map<String, Value> = Map::from_iter([
         ("model".into(), json!(spec.model)),
         ("prompt".into(), json!(request.prompt)),
@@ -121,8 +102,8 @@ pub(super) async fn score(
             [("prompt_logprobs".into(), json!(request.top)), ("return_token_ids".into(), json!(true))]
         }
     });
-    let answer: Answer = http.ask(PATH, &spec.with_extra(body)).await.map_err(explained)?;
-    let (choice, count) = answer.first_choice(http)?;
+    let answer: Answer<Choice> = http.ask(PATH, &spec.with_extra(body)).await.map_err(explained)?;
+    let (choice, count) = answer.first_choice(http, |choice| choice.index)?;
     let tokens = match spec.prompt_logprobs {
         PromptLogprobs::Echo => echoed(http, request, choice, count)?,
         PromptLogprobs::Vllm => listed_by_vllm(http, request, choice, count)?,
@@ -137,7 +118,7 @@ fn echoed(
     choice: Choice,
     count: TokenCount,
 ) -> Result<Vec<PromptToken>, ChatError> {
-    let unable = |what| unsupported(http.endpoint(), what);
+    let unable = |what| unsupported(&http.endpoint, what);
     if !choice.text.is_some_and(|text| text.contains(request.prompt.trim())) {
         return Err(unable("does not echo the prompt"));
     }
@@ -152,8 +133,8 @@ fn echoed(
     }
     if is_one_late(&tokens) {
         if request.slots.is_none() {
-            let what = "gives each token of a prompt what belongs to the next one (llama-cpp-python does, where a model \
-                        has no BOS), which leaves the tokens' own probabilities out";
+            let what = "shifts log-probabilities by one token (llama-cpp-python does this for a model without BOS), so the \
+                        tokens' own ones are missing";
             return Err(unable(what));
         }
         shift_back(&mut tokens, usize::from(request.top));
@@ -200,7 +181,7 @@ fn listed_by_vllm(
     count: TokenCount,
 ) -> Result<Vec<PromptToken>, ChatError> {
     let Some(places) = choice.prompt_logprobs else {
-        return Err(unsupported(http.endpoint(), "answers without `prompt_logprobs`"));
+        return Err(unsupported(&http.endpoint, "answers without `prompt_logprobs`"));
     };
     let ids = choice.prompt_token_ids.filter(|ids| ids.len() == places.len());
     let id = |position: usize| ids.as_ref().map(|ids| ids[position].to_string());
@@ -270,8 +251,8 @@ fn token_choices(columns: Columns) -> Option<Vec<TokenChoice>> {
 
 fn unsupported(endpoint: &str, what: &str) -> ChatError {
     let detail = format!(
-        "{what}, so it cannot score prompts: take an endpoint that can (vLLM with `prompt_logprobs: vllm`), or a \
-         simulator that reads answers"
+        "{what}, so it cannot score prompts: use an endpoint that can (vLLM with `prompt_logprobs: vllm`), or a \
+         simulator that needs only text (`generated`)"
     );
     ChatError::unsupported(endpoint, detail)
 }

@@ -92,8 +92,8 @@ impl Llm {
 }
 
 impl Endpoint {
-    /// The base URL: the specification's, else the environment's, else the vendor's. The error does not repeat an invalid
-    /// URL, since it may hold a key.
+    /// The base URL: the specification's, else the environment's, else the vendor's. The error does not repeat an
+    /// invalid URL, since it may hold a key.
     fn address(&self) -> Result<Url, ChatError> {
         let given = self.spec.base_url.as_deref().or(self.base_url.as_deref());
         let text = given.or(self.spec.client.vendor_url()).unwrap_or_default();
@@ -116,7 +116,7 @@ impl Endpoint {
         self.check_spec(&endpoint)?;
         let on_this_machine = is_loopback(base);
         if self.key.is_none() && !on_this_machine && !self.offline {
-            let detail = format!("there is none, set `{}`", self.spec.key_variable());
+            let detail = format!("no key is set in `{}`", self.spec.key_variable());
             return Err(ChatError::Auth { endpoint, detail });
         }
         if self.budget.is_some() && self.spec.prices().is_none() && !on_this_machine {
@@ -127,14 +127,13 @@ impl Endpoint {
     }
 
     fn protocol(&self, base: &Url, remarks: &Remarks) -> Result<Arc<dyn ChatClient>, ChatError> {
-        let identity = self.spec.identity(base);
         if self.offline && !is_loopback(base) {
-            return Ok(Arc::new(Unreachable { endpoint: shown(base), identity }));
+            return Ok(Arc::new(Unreachable { endpoint: shown(base), identity: self.spec.identity(base) }));
         }
         let http = Http::new(&self.spec, base, self.key.clone())?;
         Ok(match self.spec.client {
-            ClientKind::Anthropic => Arc::new(Anthropic::new(http, identity, self.spec.clone())),
-            _ => Arc::new(OpenAi::new(http, identity, self.spec.clone(), remarks.clone())),
+            ClientKind::Anthropic => Arc::new(Anthropic(http)),
+            _ => Arc::new(OpenAi::new(http, remarks.clone())),
         })
     }
 }

@@ -23,13 +23,13 @@ const CONNECT_SECONDS: f64 = 15.0;
 
 /// An endpoint with its key. It has no `Debug` implementation, because the headers hold the key.
 pub(super) struct Http {
+    pub spec: LlmSpec,
+    pub identity: String,
+    /// The base URL, for messages.
+    pub endpoint: String,
     client: Client,
     base: Url,
-    endpoint: String,
-    query: Vec<(String, String)>,
     key: Option<Secret>,
-    key_variable: String,
-    timeout_seconds: f64,
 }
 
 impl Http {
@@ -48,21 +48,8 @@ impl Http {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|error| refuse(chain(&error)))?;
-        let query = spec.query.iter().map(|(name, value)| (name.clone(), filled(value, key.as_ref())));
-        Ok(Self {
-            client,
-            base: base.clone(),
-            endpoint: endpoint.clone(),
-            query: query.collect(),
-            key,
-            key_variable: spec.key_variable().to_string(),
-            timeout_seconds: spec.timeout_seconds,
-        })
-    }
-
-    /// The base URL, for messages.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
+        let (spec, identity) = (spec.clone(), spec.identity(base));
+        Ok(Self { spec, identity, endpoint: endpoint.clone(), client, base: base.clone(), key })
     }
 
     /// The error for an answer that does not follow the protocol.
@@ -72,13 +59,13 @@ impl Http {
         ChatError::Server { endpoint, detail, retry_after: None, billed: TokenUse::default() }
     }
 
-    /// Posts `body` to `path` under the base URL and reads the answer. An answer that is not JSON, too large or of another
-    /// shape is a `Server` error. An answer with status 200 may contain an error too.
+    /// Posts `body` to `path` under the base URL and reads the answer. An answer that is not JSON, too large or of
+    /// another shape is a `Server` error. An answer with status 200 may contain an error too.
     pub async fn ask<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, ChatError> {
-        let limit = Duration::try_from_secs_f64(self.timeout_seconds).unwrap_or(Duration::MAX);
-        let bytes = tokio::time::timeout(limit, self.exchange(path, body)).await.unwrap_or_else(|_| {
-            Err(ChatError::Timeout { endpoint: self.endpoint.clone(), seconds: self.timeout_seconds })
-        })?;
+        let seconds = self.spec.timeout_seconds;
+        let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        let bytes = tokio::time::timeout(limit, self.exchange(path, body)).await;
+        let bytes = bytes.map_err(|_| ChatError::Timeout { endpoint: self.endpoint.clone(), seconds })??;
         let not_json =
             || self.odd(&format!("answered with something that is not JSON ({} bytes)", bytes.len()));
         let text = std::str::from_utf8(&bytes).map_err(|_| not_json())?;
@@ -119,8 +106,9 @@ impl Http {
     fn address(&self, path: &str) -> Url {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
-        if !self.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&self.query);
+        if !self.spec.query.is_empty() {
+            let query = self.spec.query.iter().map(|(name, value)| (name, filled(value, self.key.as_ref())));
+            url.query_pairs_mut().extend_pairs(query);
         }
         url
     }
@@ -147,8 +135,8 @@ impl Http {
     }
 
     fn refused(&self, status: u16, wait: Option<f64>, said: &ErrorBody) -> ChatError {
-        let words = one_line(&self.hide(said.message()));
-        said.error(status, wait, &self.endpoint, &self.key_variable, &words)
+        let words = one_line(&self.hide(&said.message));
+        said.error(status, wait, &self.endpoint, self.spec.key_variable(), &words)
     }
 
     /// The error for a redirect, with the target stripped of everything that may hold a key. If the target ends in

@@ -13,19 +13,17 @@ use super::completions;
 use super::http::Http;
 use super::token_use::TokenCount;
 use super::{
-    ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, Finish, LlmSpec, PromptReply, PromptRequest,
-    Remarks, ReplyFuture, ResponseFormat, TokenChoice, TokenUse, locked,
+    ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, Finish, PromptReply, PromptRequest, Remarks,
+    ReplyFuture, ResponseFormat, TokenChoice, TokenUse, locked,
 };
 
 /// The name that newer models use for the maximum number of tokens.
 const NEWER_FIELD: &str = "max_completion_tokens";
 
-/// A model behind an OpenAI-compatible endpoint. The `model` in an answer is not compared with the requested one, because
-/// vendors resolve aliases to dated names.
+/// A model behind an OpenAI-compatible endpoint. The `model` in an answer is not compared with the requested one,
+/// because vendors resolve aliases to dated names.
 pub(super) struct OpenAi {
     http: Http,
-    identity: String,
-    spec: LlmSpec,
     learnt: Mutex<Learnt>,
     remarks: Remarks,
 }
@@ -39,11 +37,28 @@ struct Learnt {
     refused_schemas: BTreeSet<String>,
 }
 
+/// An answer with choices of either protocol.
 #[derive(Deserialize)]
-struct Answer {
-    choices: Option<Vec<Choice>>,
+pub(super) struct Answer<C> {
+    choices: Option<Vec<C>>,
     #[serde(default)]
     usage: TokenCount,
+}
+
+impl<C> Answer<C> {
+    /// The choice of index 0, else the first.
+    pub fn first_choice(
+        self,
+        http: &Http,
+        index: impl Fn(&C) -> Option<u64>,
+    ) -> Result<(C, TokenCount), ChatError> {
+        let mut choices = self.choices.unwrap_or_default();
+        let first = choices.iter().position(|choice| index(choice) == Some(0)).unwrap_or(0);
+        if first < choices.len() {
+            return Ok((choices.swap_remove(first), self.usage));
+        }
+        Err(http.odd("answered without a choice").with_billed(self.usage.known()))
+    }
 }
 
 #[derive(Deserialize)]
@@ -64,16 +79,16 @@ struct AnswerMessage {
 }
 
 impl OpenAi {
-    pub fn new(http: Http, identity: String, spec: LlmSpec, remarks: Remarks) -> Self {
-        Self { http, identity, spec, learnt: Mutex::default(), remarks }
+    pub fn new(http: Http, remarks: Remarks) -> Self {
+        Self { http, learnt: Mutex::default(), remarks }
     }
 
     fn chat_body(&self, request: &ChatRequest, learnt: &Learnt) -> Value {
         let mut body = self.sampling_fields(request, learnt);
         body.insert("messages".into(), json!(request.messages));
-        let takes = |name: &String| self.spec.structured && !learnt.refused_schemas.contains(name);
+        let takes = |name: &String| self.http.spec.structured && !learnt.refused_schemas.contains(name);
         if let Some(schema) = request.object_schema().filter(|schema| takes(&schema.name)) {
-            let form = match self.spec.response_format {
+            let form = match self.http.spec.response_format {
                 ResponseFormat::JsonSchema => json!({
                     "type": "json_schema",
                     "json_schema": {"name": schema.name, "schema": schema.value, "strict": true},
@@ -86,7 +101,7 @@ impl OpenAi {
             body.insert("logprobs".into(), json!(true));
             body.insert("top_logprobs".into(), json!(top));
         }
-        self.spec.with_extra(body)
+        self.http.spec.with_extra(body)
     }
 
     /// A model without a chat template gets the contents of the messages, joined by blank lines.
@@ -96,16 +111,16 @@ impl OpenAi {
         if let Some(top) = request.top_logprobs {
             body.insert("logprobs".into(), json!(top));
         }
-        self.spec.with_extra(body)
+        self.http.spec.with_extra(body)
     }
 
     /// The fields of both request types. The sample index is the seed: samples differ, and an endpoint that honours
     /// seeds can reproduce each of them.
     fn sampling_fields(&self, request: &ChatRequest, learnt: &Learnt) -> Map<String, Value> {
-        let field = if learnt.newer_field { NEWER_FIELD } else { &self.spec.max_tokens_field };
+        let field = if learnt.newer_field { NEWER_FIELD } else { &self.http.spec.max_tokens_field };
         Map::from_iter([
-            ("model".into(), json!(self.spec.model)),
-            (field.into(), json!(request.max_tokens + self.spec.thinking_tokens)),
+            ("model".into(), json!(self.http.spec.model)),
+            (field.into(), json!(request.max_tokens + self.http.spec.thinking_tokens)),
             ("temperature".into(), json!(request.temperature)),
             ("seed".into(), json!(request.sample)),
         ])
@@ -116,26 +131,27 @@ impl OpenAi {
         &self,
         path: &str,
         request: &ChatRequest,
-        body: impl Fn(&ChatRequest, &Learnt) -> Value,
+        body: impl Fn(&Self, &ChatRequest, &Learnt) -> Value,
     ) -> Result<T, ChatError> {
         loop {
             let learnt = locked(&self.learnt).clone();
-            match self.http.ask(path, &body(request, &learnt)).await {
+            match self.http.ask(path, &body(self, request, &learnt)).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => self.learn(&learnt, request, error)?,
             }
         }
     }
 
-    /// Learns from a refusal which form the endpoint takes. Returns the refusal if it names no other form, or a form that
-    /// was `used` already.
+    /// Learns from a refusal which form the endpoint takes. Returns the refusal if it names no other form, or a form
+    /// that was `used` already.
     fn learn(&self, used: &Learnt, request: &ChatRequest, error: ChatError) -> Result<(), ChatError> {
         let ChatError::BadRequest { endpoint, detail } = &error else { return Err(error) };
-        let (newer, max_tokens_field) = (NEWER_FIELD, &self.spec.max_tokens_field);
-        let schema = request.object_schema().filter(|_| self.spec.structured).map(|schema| &schema.name);
+        let (newer, max_tokens_field) = (NEWER_FIELD, &self.http.spec.max_tokens_field);
+        let schema = request.object_schema().filter(|_| self.http.spec.structured).map(|schema| &schema.name);
         let schema = schema.filter(|name| is_about_schema(detail) && !used.refused_schemas.contains(*name));
-        let remark = if wants_max_completion_tokens(detail) && !used.newer_field && max_tokens_field != newer
-        {
+        let wants_newer =
+            wants_max_completion_tokens(detail) && !used.newer_field && max_tokens_field != newer;
+        let remark = if wants_newer {
             locked(&self.learnt).newer_field = true;
             format!(
                 "{endpoint} refused `{max_tokens_field}` ({detail}), so `{newer}` is sent in its place: set \
@@ -155,11 +171,9 @@ impl OpenAi {
     }
 
     async fn chat_completion(&self, request: &ChatRequest) -> Result<ChatReply, ChatError> {
-        let body = |request: &ChatRequest, learnt: &Learnt| self.chat_body(request, learnt);
-        let answer: Answer = self.ask("chat/completions", request, body).await?;
-        let odd = |detail: &str| self.http.odd(detail).with_billed(answer.usage.known());
-        let choice = first_of(answer.choices, |choice: &Choice| choice.index);
-        let choice = choice.ok_or_else(|| odd("answered without a choice"))?;
+        let answer: Answer<Choice> = self.ask("chat/completions", request, Self::chat_body).await?;
+        let (choice, count) = answer.first_choice(&self.http, |choice| choice.index)?;
+        let odd = |detail: &str| self.http.odd(detail).with_billed(count.known());
         let message = choice.message.ok_or_else(|| odd("answered without a message"))?;
         let text = message.content.as_ref().map(text_of).unwrap_or_default();
         let refusal = message.refusal.filter(|refusal| !refusal.is_empty());
@@ -174,7 +188,7 @@ impl OpenAi {
             Some(Finish::Stop) if is_empty && has_thought => Finish::Thought,
             Some(finish) => finish,
         };
-        let TokenUse { tokens_in, tokens_out } = answer.usage.known();
+        let TokenUse { tokens_in, tokens_out } = count.known();
         Ok(ChatReply {
             text: if text.is_empty() { refusal.unwrap_or_default() } else { text },
             finish,
@@ -185,25 +199,25 @@ impl OpenAi {
     }
 
     async fn completion(&self, request: &ChatRequest) -> Result<ChatReply, ChatError> {
-        let body = |request: &ChatRequest, learnt: &Learnt| self.completion_body(request, learnt);
-        completions::read_answer(&self.http, self.ask(completions::PATH, request, body).await?)
+        let answer = self.ask(completions::PATH, request, Self::completion_body).await?;
+        completions::read_answer(&self.http, answer)
     }
 }
 
 impl ChatClient for OpenAi {
     fn identity(&self) -> &str {
-        &self.identity
+        &self.http.identity
     }
 
     fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
-        match self.spec.client {
+        match self.http.spec.client {
             ClientKind::OpenaiCompletions => Box::pin(self.completion(request)),
             _ => Box::pin(self.chat_completion(request)),
         }
     }
 
     fn score_prompt<'a>(&'a self, request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
-        Box::pin(completions::score(&self.http, &self.spec, request))
+        Box::pin(completions::score(&self.http, request))
     }
 }
 
@@ -215,13 +229,6 @@ pub(super) fn finish_of(reason: Option<&str>) -> Option<Finish> {
         Some("error" | "abort") => None,
         _ => Some(Finish::Stop),
     }
-}
-
-/// The choice of index 0, else the first.
-pub(super) fn first_of<C>(choices: Option<Vec<C>>, index: impl Fn(&C) -> Option<u64>) -> Option<C> {
-    let mut choices = choices.unwrap_or_default();
-    let first = choices.iter().position(|choice| index(choice) == Some(0)).unwrap_or(0);
-    (first < choices.len()).then(|| choices.swap_remove(first))
 }
 
 /// The text of a `content`: a string, or a list of parts, without the parts that hold reasoning.

@@ -24,8 +24,8 @@ const QUOTA_WORDS: [&str; 4] =
 pub(super) struct ErrorBody {
     /// The fields `code` and `type`, if present.
     codes: Vec<String>,
-    /// The message, unchanged.
-    message: String,
+    /// The message. It may hold the key.
+    pub message: String,
 }
 
 impl ErrorBody {
@@ -56,11 +56,6 @@ impl ErrorBody {
         let message = text.or_else(|| invalid_fields(error.get("detail")?)).unwrap_or_default();
         let codes = ["code", "type"].iter().filter_map(|name| error.get(*name)?.as_str());
         Self { codes: codes.map(str::to_string).collect(), message }
-    }
-
-    /// The endpoint's message. It may hold the key.
-    pub fn message(&self) -> &str {
-        &self.message
     }
 
     /// Seconds that the message asks to wait.
@@ -94,7 +89,7 @@ impl ErrorBody {
                 ChatError::Quota { endpoint, detail }
             }
             401 | 403 => {
-                let detail = format!("{detail} (the key comes from `{key_variable}`)");
+                let detail = format!("it refused the key from `{key_variable}`: {detail}");
                 ChatError::Auth { endpoint, detail }
             }
             402 => ChatError::Quota { endpoint, detail },

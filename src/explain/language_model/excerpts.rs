@@ -62,8 +62,8 @@ pub(super) fn excerpts(
 }
 
 impl Excerpt {
-    /// One token per line, `"token"<TAB>level`, with a dash before the first scored position. Without `with_zeros`, only
-    /// levels above 0.
+    /// One token per line, `"token"<TAB>level`, with a dash before the first scored position. Without `with_zeros`,
+    /// only levels above 0.
     pub fn listing(&self, with_zeros: bool) -> String {
         let mut lines = String::new();
         for (text, level) in self.texts.iter().zip(&self.levels) {

@@ -4,9 +4,9 @@
 //! Out: one sentence per feature, or a counted reason why there is none.
 //! Never: accepts a refusal, an essay or a broken reply as an explanation.
 //!
-//! Sources: Bills et al. 2023 (tokens with activations on a scale of 0–10, repeated without zeros); Paulo et al. 2024,
-//! arXiv 2410.13928 (marked tokens in running text, contrasting fragments). The prompts and worked examples are this
-//! project's own.
+//! Sources: Bills et al. 2023 (tokens with activations on a scale of 0–10, repeated without zeros); Paulo et al.
+//! 2024, arXiv 2410.13928 (marked tokens in running text, contrasting fragments). The prompts and worked examples
+//! are this project's own.
 
 mod contrastive;
 mod excerpts;

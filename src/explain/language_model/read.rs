@@ -96,8 +96,8 @@ fn without_marks(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || "*_#>`".contains(c))
 }
 
-/// Removes a list bullet, a label, emphasis, and quotation marks around the whole sentence. Quotation marks around one or
-/// two words stay, because these words may be the tokens that the explanation names.
+/// Removes a list bullet, a label, emphasis, and quotation marks around the whole sentence. Quotation marks around
+/// one or two words stay, because these words may be the tokens that the explanation names.
 fn bare_sentence(text: &str) -> &str {
     let mut text = trimmed(text);
     text = ["- ", "* ", "• ", "1. ", "# ", "## ", "### ", "> "]

@@ -32,8 +32,8 @@ struct Form {
 }
 
 impl Answer {
-    /// An answer with the tokens that the schema determines. `room` is the number of free positions in the context. Fails
-    /// for a schema that cannot be enforced.
+    /// An answer with the tokens that the schema determines. `room` is the number of free positions in the context.
+    /// Fails for a schema that cannot be enforced.
     pub fn new(
         model: &LocalModel,
         request: ChatRequest,

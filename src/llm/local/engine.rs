@@ -1,7 +1,7 @@
 //! Generation loop of a local model: up to 16 answers in one batch, one token per step.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::mpsc::{Receiver, RecvError};
+use std::sync::mpsc::Receiver;
 
 use tokio::sync::oneshot;
 
@@ -64,10 +64,8 @@ impl Engine {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() && self.in_flight.is_empty() {
-                match jobs.recv() {
-                    Ok(job) => waiting.push_back(job),
-                    Err(RecvError) => return,
-                }
+                let Ok(job) = jobs.recv() else { return };
+                waiting.push_back(job);
             }
             waiting.extend(jobs.try_iter());
             while self.has_room()
@@ -86,18 +84,17 @@ impl Engine {
         self.in_flight.len() < LOCAL_SIDE_BY_SIDE && used < MOST_CACHE_BYTES
     }
 
-    /// Starts a job. A closed channel means that its caller no longer waits.
+    /// Starts a job, unless its channel is closed because the caller no longer waits.
     fn begin(&mut self, job: Job) {
         match job {
-            Job::Chat(_, back) if back.is_closed() => {}
-            Job::Chat(request, back) => match self.begin_chat(request) {
+            Job::Chat(request, back) if !back.is_closed() => match self.begin_chat(request) {
                 Ok((answer, past, logits)) => {
                     self.in_flight.push(Sequence { answer, past, logits, back });
                 }
                 Err(error) => drop(back.send(Err(error))),
             },
-            Job::Prompt(_, back) if back.is_closed() => {}
-            Job::Prompt(request, back) => drop(back.send(self.score(&request))),
+            Job::Prompt(request, back) if !back.is_closed() => drop(back.send(self.score(&request))),
+            Job::Chat(..) | Job::Prompt(..) => {}
         }
     }
 
@@ -168,7 +165,8 @@ impl Engine {
         if length <= n_ctx {
             return Ok(());
         }
-        let detail = format!("it has {length} tokens with room for an answer, and the model reads {n_ctx}");
+        let detail =
+            format!("the prompt and its answer need {length} tokens, but the model reads at most {n_ctx}");
         Err(ChatError::BadRequest { endpoint: self.model.name.clone(), detail })
     }
 

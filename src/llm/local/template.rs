@@ -137,7 +137,11 @@ fn render(source: &str, tokens: &BTreeMap<String, String>, messages: &[Message])
         format!("{error}{line}")
     })?;
     if text.len() > MOST_BYTES {
-        return Err(format!("it wrote {} MB, and {} MB is the most", text.len() >> 20, MOST_BYTES >> 20));
+        return Err(format!(
+            "it wrote {} MB, more than the limit of {} MB",
+            text.len() >> 20,
+            MOST_BYTES >> 20
+        ));
     }
     Ok(text)
 }

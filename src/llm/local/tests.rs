@@ -19,7 +19,7 @@ use crate::nn::{KeysValues, Sampler, Tokenizer, Transformer, Weights};
 const CHAT_ML: &str = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n\
                        {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-/// Byte-level pieces, a few longer ones and two special tokens.
+/// A byte-level tokenizer with a few merges and two special tokens.
 fn toy_tokenizer() -> Value {
     let printable = |byte: u8| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
     let mut others = 0x100..;
@@ -53,7 +53,7 @@ fn toy_tokenizer() -> Value {
     })
 }
 
-/// A folder with a Llama of random weights that reads 1024 tokens.
+/// A folder with a Llama model of random weights and a context of 1024 tokens.
 fn toy_folder() -> tempfile::TempDir {
     const D: usize = 32;
     const VOCAB: usize = 272;
@@ -150,7 +150,7 @@ fn walk(value: &Value, seed: u64) -> String {
     let (mut state, mut bytes) = (grammar.start(), Vec::new());
     while !grammar.is_complete(&state) {
         let tokens = allowed.at(&vocabulary, &grammar, &state);
-        // Texts end at last.
+        // Strings are closed after 200 bytes.
         let end = tokens.iter().find(|&&id| bytes.len() > 200 && tokenizer.bytes_of(id)[0] == b'"');
         let token = *end.unwrap_or_else(|| &tokens[stream.below(tokens.len())]);
         for &byte in tokenizer.bytes_of(token) {
@@ -285,7 +285,7 @@ async fn slots_hold_the_log_probabilities_of_every_text_asked_about() {
             let least = top.last().expect("listed").1;
             for (text, weighed) in texts.iter().zip(&weighed[..3]) {
                 let weighed = weighed.expect("one token");
-                // All but seventeen of the vocabulary are listed.
+                // The list holds 255 of the 272 tokens.
                 match top.iter().find(|(token, _)| token == text) {
                     Some((_, wanted)) => assert!((weighed - wanted).abs() < 1e-5, "{weighed} {wanted}"),
                     None => assert!(weighed <= least + 1e-5, "{weighed} {least}"),
@@ -294,7 +294,7 @@ async fn slots_hold_the_log_probabilities_of_every_text_asked_about() {
             assert_eq!(weighed[3], None, "two tokens");
         }
     }
-    // A slot inside a token: `the` is one.
+    // A slot inside the token `the`.
     let inside = Slots { at: vec![1], texts: vec!["h".into()] };
     let inside = PromptRequest { prompt: "the".into(), top: 0, slots: Some(inside) };
     assert_eq!(local.score_prompt(&inside).await.expect("a reply").slots, Some(vec![vec![None]]));
@@ -370,7 +370,7 @@ fn templates_are_found_and_followed() {
     assert_eq!(ChatTemplate::of_folder(folder.path()).render(&both), Ok("Be brief.\n\n Hello \n\n".into()));
     let write =
         |name: &str, text: &str| write_atomic(&folder.path().join(name), text.as_bytes()).expect("written");
-    // A list of templates, tokens as objects, methods of Python's texts, a loop that is left early.
+    // A list of templates, tokens as objects, Python's string methods, `break` in a loop.
     let source = "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}\
                   {{ raise_exception('no system') }}{% endif %}[{{ m.content.strip().upper() }}]\
                   {% if loop.last %}{% break %}{% endif %}{% endfor %}{% if enable_thinking %}?{% endif %}";
@@ -429,7 +429,7 @@ fn tokens_are_drawn_as_often_as_they_are_likely() {
     assert_eq!(likeliest(vec![(0, 1.0), (1, 2.0), (2, 1.0)], 2), [(1, 2.0), (0, 1.0)]);
 }
 
-/// The token that each of two real models says next, again and again, as transformers has them.
+/// Greedy continuations of two real models equal those of transformers.
 #[test]
 fn greedy_continuations_are_those_of_the_reference() {
     let Some(shared) = std::env::var_os("AUTOINTERP_SHARED").map(std::path::PathBuf::from) else {

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Name, what the server does, and words of the error.
+/// Name, the server's action, and expected words of the error.
 type Unreadable = (&'static str, fn() -> Act, &'static str);
 
 fn kind(error: &ChatError) -> &'static str {
@@ -112,7 +112,7 @@ async fn broken_connections_are_connection_errors_unless_the_answer_is_complete(
     for name in ["a", "b"] {
         assert_eq!(llm.client.chat(&question(name)).await.expect("an answer").text, "whole");
     }
-    // Nobody listens any more on a port that was just given back.
+    // A port that was just released has no listener.
     let free = TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
     let nobody = asked_once(&format!("http://{free}/v1")).await.expect_err("nobody");
     assert_eq!(kind(&nobody), "connection", "{nobody}");

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::*;
 use crate::base::Stopwatch;
 
-/// A client that takes a while and notes how many asked at once.
+/// A client that takes 30 ms and counts the requests in flight.
 #[derive(Default)]
 struct Slow {
     calls: AtomicUsize,
@@ -278,14 +278,14 @@ async fn no_more_are_under_way_than_allowed_and_a_minute_is_kept() {
     join_all((0..20).map(|_| throttled.chat(&request))).await;
     assert_eq!(slow.most.load(Ordering::SeqCst), 4);
 
-    // 1,200 a minute are 20 a second, which pass at once; the other 10 take half a second.
+    // 1,200 per minute are 20 per second. These pass at once, and the other 10 take half a second.
     let instant: Arc<dyn ChatClient> = Arc::new(Replayed::scripted("instant", |_| Ok(answer("now"))));
     let throttled = Throttled::new(instant.clone(), pace(64, Some(1200.0), None));
     let watch = Stopwatch::start();
     join_all((0..30).map(|_| throttled.chat(&request))).await;
     assert!((0.4..5.0).contains(&watch.seconds()), "{}", watch.seconds());
 
-    // A request is expected to take 21 tokens and takes 15; a second brings 100.
+    // A request is estimated at 21 tokens and takes 15; the rate is 100 per second.
     let throttled = Throttled::new(instant, pace(1, None, Some(6000.0)));
     let watch = Stopwatch::start();
     join_all((0..13).map(|_| throttled.chat(&request))).await;
@@ -294,8 +294,7 @@ async fn no_more_are_under_way_than_allowed_and_a_minute_is_kept() {
 
 #[tokio::test]
 async fn a_budget_stops_before_the_call_that_would_pass_it_and_counts_once() {
-    // Expected: 5 tokens in and 16 out; taken: 10 in and 5 out. At a dollar per token in and out
-    // that is 21 before and 15 after.
+    // Estimate: 5 tokens in and 16 out. Real: 10 in and 5 out. At a dollar per token that is 21 before and 15 after.
     let prices = Prices { price_in: 1e6, price_out: 1e6 };
     let asked = async |limit: f64, at_once: bool| {
         let slow = Arc::new(Slow::default());
@@ -372,7 +371,7 @@ async fn calls_that_fail_or_are_dropped_free_what_was_set_aside_and_cached_answe
 #[tokio::test]
 async fn failed_calls_that_were_billed_count_and_stop_at_the_budget() {
     let cache = tempfile::tempdir().expect("folder");
-    // A broken answer for which 10 and 5 tokens are counted, then a whole one.
+    // First a failed answer that is billed with 10 and 5 tokens, then a complete one.
     let broken = || {
         let usage = json!({"prompt_tokens": 10, "completion_tokens": 5});
         ok(json!({"choices": [{"message": {"content": "br"}, "finish_reason": "error"}], "usage": usage}))
@@ -387,7 +386,7 @@ async fn failed_calls_that_were_billed_count_and_stop_at_the_budget() {
     assert_eq!((usage.requests, usage.tokens_in, usage.tokens_out), (1, 20, 10));
     assert_eq!(priced.budget.as_ref().map(Budget::spent), Some(30.0));
 
-    // Each attempt costs 15 and is expected to cost 21: two fit into 40, a third would pass it.
+    // Each attempt is estimated at 21 and costs 15: two fit into 40, a third does not.
     let always = Server::always(broken);
     let mut tight = priced.clone();
     tight.spec.base_url = Some(always.url.clone());
@@ -442,7 +441,7 @@ async fn recorded_answers_are_found_by_the_whole_request() {
     assert_eq!(scripted.score_prompt(&request).await.expect("scores").tokens_in, 1);
 }
 
-/// The simulator's calls of the paper's Figure 2: 5 methods, 6 layers, 150 features, 10 fragments.
+/// Simulator calls for a grid of 5 methods, 6 layers, 150 features and 10 fragments.
 const GRID: usize = 45_000;
 
 #[test]

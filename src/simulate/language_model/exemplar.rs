@@ -51,27 +51,29 @@ impl Exemplar {
             Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),
         };
         let (Some([slot]), Some(slots)) = (reply.slots.as_deref(), &request.slots) else {
-            let detail = "tells the likeliest tokens alone and `exemplar` needs the probabilities of all: take \
+            let detail = "returns only the likeliest tokens, but `exemplar` needs the probabilities of all: use \
                           `client: local`, or the simulator `likelihood`";
             return Err(ChatError::Unsupported { endpoint: client.identity().into(), detail: detail.into() });
         };
         let work = slots.texts.iter().zip(slot);
         let work: Vec<_> =
-            work.map(|(text, told)| self.one(client, explanation, text.clone(), *told)).collect();
-        let told = try_join_all(work).await?;
+            work.map(|(text, known)| self.one(client, explanation, text.clone(), *known)).collect();
+        let logprobs = try_join_all(work).await?;
         let place = |token| slots.texts.binary_search(token).unwrap_or(0);
-        Ok(Attempt::all(told).map(|told| tokens.iter().map(|token| told[place(token)]).collect()))
+        let of_tokens = |logprobs: Vec<f64>| tokens.iter().map(|token| logprobs[place(token)]).collect();
+        Ok(Attempt::all(logprobs).map(of_tokens))
     }
 
-    /// The log-probability of one text. A text of several tokens was not scored (`told`) and gets its own request.
+    /// The log-probability of one text. A text of several tokens is not `known` from the distribution, so it is scored
+    /// by its own request.
     async fn one(
         &self,
         client: &dyn ChatClient,
         explanation: Option<&str>,
         text: String,
-        told: Option<f64>,
+        known: Option<f64>,
     ) -> Result<Attempt<f64>, ChatError> {
-        if let Some(logprob) = told {
+        if let Some(logprob) = known {
             return Ok(Attempt::Done(logprob));
         }
         let prompt = format!("{}{text}", head(explanation));

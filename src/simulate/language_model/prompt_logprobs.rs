@@ -32,7 +32,7 @@ pub(super) const PROMPT: Prompt =
 pub(super) const SLOT: &str = "unknown";
 
 /// Largest share of tokens without a value; above it the fragment fails.
-const UNTOLD_ALLOWED: f64 = 0.1;
+const MISSING_ALLOWED: f64 = 0.1;
 
 /// The kind `prompt_logprobs`. It needs a client that scores prompts.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl PromptLogprobs {
             Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),
         };
         Ok(match read(&reply, &request.prompt, tokens.len(), most) {
-            Ok(Read::Values(values)) if is_untold(&values) => {
+            Ok(Read::Values(values)) if lacks_values(&values) => {
                 Attempt::Missing(Missing::Failed("untold_slots".into()))
             }
             read => attempt(read),
@@ -147,9 +147,9 @@ impl LanguageSimulator for PromptLogprobs {
     }
 }
 
-fn is_untold(values: &[Option<f64>]) -> bool {
-    let untold = values.iter().filter(|value| value.is_none()).count();
-    untold as f64 > UNTOLD_ALLOWED * values.len() as f64
+fn lacks_values(values: &[Option<f64>]) -> bool {
+    let missing = values.iter().filter(|value| value.is_none()).count();
+    missing as f64 > MISSING_ALLOWED * values.len() as f64
 }
 
 /// The values at the `n_tokens` slots, scaled to 0–10.
@@ -168,11 +168,11 @@ fn compared(slots: &[Vec<Option<f64>>], most: u8) -> Read {
         return Read::SplitsTen;
     }
     let value = |slot: &Vec<Option<f64>>| {
-        let told = (0..=most).zip(slot).filter_map(|(level, logprob)| Some((level, (*logprob)?)));
+        let known = (0..=most).zip(slot).filter_map(|(level, logprob)| Some((level, (*logprob)?)));
         // Relative to the likeliest number, because all probabilities may underflow.
-        let largest = told.clone().map(|(_, logprob)| logprob).fold(f64::NEG_INFINITY, f64::max);
+        let largest = known.clone().map(|(_, logprob)| logprob).fold(f64::NEG_INFINITY, f64::max);
         let mut distribution = Distribution::default();
-        told.for_each(|(level, logprob)| distribution.add(level, (logprob - largest).exp()));
+        known.for_each(|(level, logprob)| distribution.add(level, (logprob - largest).exp()));
         distribution.expected().map(|value| value * scale(most))
     };
     Read::Values(slots.iter().map(value).collect())
