@@ -96,7 +96,7 @@ impl ReadProblem {
                  model without one)"
             }
             Self::MalformedReply | Self::WrongCount | Self::OutOfRange => {
-                "take a model that keeps to the requested form, or an endpoint that enforces the schema (some accept \
+                "take a model that keeps to the form in the prompt, or an endpoint that enforces the schema (some accept \
                  `structured: true` and ignore it)"
             }
             Self::NotOneSentence => {

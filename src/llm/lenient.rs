@@ -147,8 +147,8 @@ impl Reader<'_> {
         self.skip_blank();
         let at = self.at;
         let value = match self.peek()? {
-            b'{' if depth < DEEPEST => self.object(depth)?,
-            b'[' if depth < DEEPEST => self.array(depth)?,
+            b'{' if depth < DEEPEST => Lenient::Object(self.items(b'}', |reader| reader.entry(depth))?),
+            b'[' if depth < DEEPEST => Lenient::Array(self.items(b']', |reader| reader.value(depth + 1))?),
             b'"' => Lenient::Text(self.string()?),
             b'-' | b'0'..=b'9' => self.number()?,
             _ => self.word()?,
@@ -156,33 +156,26 @@ impl Reader<'_> {
         Some(Node { at, value })
     }
 
-    fn object(&mut self, depth: usize) -> Option<Lenient> {
-        self.at += 1;
-        let mut entries = Vec::new();
-        while !self.takes(b'}') {
-            self.skip_blank();
-            let key = (self.peek() == Some(b'"')).then(|| self.string())??;
-            if !self.takes(b':') {
-                return None;
-            }
-            entries.push((key, self.value(depth + 1)?));
-            if !self.takes(b',') {
-                return self.takes(b'}').then_some(Lenient::Object(entries));
-            }
-        }
-        Some(Lenient::Object(entries))
-    }
-
-    fn array(&mut self, depth: usize) -> Option<Lenient> {
+    /// Reads items separated by commas, up to `close`. A comma before `close` is allowed.
+    fn items<T>(&mut self, close: u8, item: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         self.at += 1;
         let mut items = Vec::new();
-        while !self.takes(b']') {
-            items.push(self.value(depth + 1)?);
+        while !self.takes(close) {
+            items.push(item(self)?);
             if !self.takes(b',') {
-                return self.takes(b']').then_some(Lenient::Array(items));
+                return self.takes(close).then_some(items);
             }
         }
-        Some(Lenient::Array(items))
+        Some(items)
+    }
+
+    fn entry(&mut self, depth: usize) -> Option<(String, Node)> {
+        self.skip_blank();
+        let key = (self.peek() == Some(b'"')).then(|| self.string())??;
+        if !self.takes(b':') {
+            return None;
+        }
+        Some((key, self.value(depth + 1)?))
     }
 
     fn string(&mut self) -> Option<String> {
@@ -269,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stands_once_or_is_malformed() {
+    fn a_repeated_key_is_malformed() {
         let node = only_value(r#"{"Explanation": "x", "b": 1, "b": 2}"#).expect("an object");
         assert!(node.only("explanation").is_ok() && node.only("b").is_err() && node.only("c").is_err());
     }

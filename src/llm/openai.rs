@@ -155,13 +155,13 @@ impl OpenAi {
             locked(&self.learnt).newer_field = true;
             format!(
                 "{endpoint} refused `{max_tokens_field}` ({detail}), so `{newer}` is sent in its place: set \
-                 `max_tokens_field: {newer}` in `llm` to save the first questions"
+                 `max_tokens_field: {newer}` in `llm` to avoid the refused requests"
             )
         } else if let Some(name) = schema {
             locked(&self.learnt).refused_schemas.insert(name.clone());
             format!(
-                "{endpoint} refused the schema of the answer ({detail}), so it was asked without: set \
-                 `structured: false` in `llm` to save the first questions, or try `response_format: json_object`"
+                "{endpoint} refused the schema of the answer ({detail}), so it is sent without: set \
+                 `structured: false` in `llm` to avoid the refused requests, or try `response_format: json_object`"
             )
         } else {
             return Err(error);

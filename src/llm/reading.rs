@@ -1,5 +1,7 @@
 //! Extracts the answer from a model's reply: without reasoning, end-of-turn tokens and code fences.
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use super::lenient::{Node, only_value};
 use super::{ChatReply, Finish, TokenChoice};
 
@@ -31,16 +33,7 @@ const ENDS: [&str; 7] =
 
 /// Why a reply is unusable. The snake_case name is the reason in tallies.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    thiserror::Error,
-    strum::IntoStaticStr,
-    strum::EnumString,
-    strum::VariantArray,
+    Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, IntoStaticStr, EnumString, VariantArray,
 )]
 #[strum(serialize_all = "snake_case")]
 #[error("the reply cannot be used: {}", self.reason())]
@@ -250,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_read_in_every_dress() {
+    fn answers_are_read_in_every_form() {
         for text in [
             " [1, 2] ",
             "\u{feff}[1, 2]",
@@ -281,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn two_answers_or_none_are_no_answer() {
+    fn several_answers_or_none_are_errors() {
         use ReadProblem::*;
         for (text, problem) in [
             ("[1] [2]", MalformedReply),
@@ -308,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_from_texts_about_apologies() {
+    fn refusals_are_distinguished_from_texts_about_apologies() {
         for text in
             ["Sorry, I can't do that.", "I cannot say", "As an AI model, …", "Unfortunately, I do not"]
         {

@@ -118,12 +118,8 @@ fn render(source: &str, tokens: &BTreeMap<String, String>, messages: &[Message])
     });
     environment.add_function("strftime_now", |format: String| python::strftime_now(&format));
     environment.add_filter("tojson", python::tojson);
-    let messages: Vec<Value> = messages
-        .iter()
-        .map(|message| json!({"role": <&str>::from(message.role), "content": message.content}))
-        .collect();
     let context = context! {
-        messages => messages,
+        messages => json!(messages),
         add_generation_prompt => true,
         // An answer of a few tokens has no room for reasoning.
         enable_thinking => false,

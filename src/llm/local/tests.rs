@@ -179,7 +179,7 @@ proptest! {
 }
 
 #[test]
-fn schemas_that_no_answer_can_be_held_to_are_named() {
+fn unsupported_schemas_are_named() {
     for (value, part) in [
         (json!({"type": "number"}), "`number`"),
         (json!({"type": "array", "items": {"type": "string"}}), "minItems"),
@@ -194,7 +194,7 @@ fn schemas_that_no_answer_can_be_held_to_are_named() {
 }
 
 #[tokio::test]
-async fn answers_do_not_depend_on_what_else_is_asked() {
+async fn answers_do_not_depend_on_the_batch() {
     let folder = toy_folder();
     let beginning = "What follows is the same in every question, and long enough to be read once. ".repeat(4);
     let mut questions = Vec::new();
@@ -239,7 +239,7 @@ async fn answers_do_not_depend_on_what_else_is_asked() {
 }
 
 #[tokio::test]
-async fn log_probabilities_of_a_prompt_are_those_of_the_logits() {
+async fn log_probabilities_of_a_prompt_follow_from_the_logits() {
     let folder = toy_folder();
     let local = Local::open(folder.path(), true, None).expect("a model");
     let request = PromptRequest { prompt: "the thing that the others \u{e9}".into(), top: 4, slots: None };
@@ -301,7 +301,7 @@ async fn slots_hold_the_log_probabilities_of_every_text_asked_about() {
 }
 
 #[tokio::test]
-async fn a_number_alone_is_ten_or_ends_at_one() {
+async fn a_bare_integer_ends_at_one_or_is_ten() {
     let folder = toy_folder();
     let local = Local::open(folder.path(), true, None).expect("a model");
     let level = json!({"type": "integer", "enum": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]});
@@ -314,7 +314,7 @@ async fn a_number_alone_is_ten_or_ends_at_one() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_or_opened_is_said() {
+async fn unanswerable_requests_and_unusable_folders_are_errors() {
     let folder = toy_folder();
     let local = Local::open(folder.path(), true, None).expect("a model");
     let long = question(&"word ".repeat(2000), 0.0, None);
@@ -396,7 +396,7 @@ fn templates_are_found_and_followed() {
 }
 
 #[test]
-fn tokens_are_drawn_as_often_as_they_are_likely() {
+fn tokens_are_sampled_with_their_probabilities() {
     let logits = [0.0f32, 1.0, 3.0, 3.0, -2.0];
     let mut greedily = Sampler::new(1, 0.0);
     let mut take = |logits: &[f32], n_top| choose(logits, None, &mut greedily, n_top).expect("chooses");

@@ -98,7 +98,7 @@ async fn a_specification_changes_body_headers_and_query() {
 }
 
 #[tokio::test]
-async fn ends_and_refusals_are_told_apart() {
+async fn finish_reasons_and_refusals_are_distinguished() {
     let choice =
         |message: Value, reason: &str| json!({"choices": [{"message": message, "finish_reason": reason}]});
     let cases = [
@@ -143,7 +143,7 @@ async fn fields_are_left_out_and_thinking_gets_room() {
 }
 
 #[tokio::test]
-async fn how_an_endpoint_wants_to_be_asked_is_learnt_once_and_told() {
+async fn refused_request_forms_are_learnt_once_and_reported() {
     let refusal = |said: &str| Act::Json(400, String::new(), json!({"error": {"message": said}}));
     let server = Server::start(move |_, seen| match &seen.body {
         body if body.get("max_tokens").is_some() => refusal("Use 'max_completion_tokens' instead."),
@@ -282,7 +282,7 @@ async fn prompts_are_scored_by_echo_with_or_without_a_generated_token() {
 /// As llama-cpp-python answers for a model without BOS: each token carries the next position's log-probabilities, and its
 /// own token among them.
 #[tokio::test]
-async fn probabilities_that_are_one_place_off_are_put_in_place_or_refused() {
+async fn log_probabilities_shifted_by_one_token_are_moved_back_or_refused() {
     let words = ["a", " b", " c", " d", " e", " f"];
     let late = |words: &[&str]| {
         let top = |at: usize| {
@@ -322,7 +322,7 @@ async fn probabilities_that_are_one_place_off_are_put_in_place_or_refused() {
 }
 
 #[tokio::test]
-async fn endpoints_that_cannot_score_prompts_are_unsupported_with_a_way_out() {
+async fn endpoints_that_cannot_score_prompts_are_unsupported_with_an_alternative() {
     let refusal = "Setting 'echo' and 'logprobs' at the same time is not supported for this model.";
     let cases: [(&str, Value, u16); 4] = [
         ("refused", json!({"error": {"message": refusal}}), 400),

@@ -11,7 +11,7 @@ use crate::base::Stopwatch;
 #[derive(Default)]
 struct Slow {
     calls: AtomicUsize,
-    under_way: AtomicUsize,
+    in_flight: AtomicUsize,
     most: AtomicUsize,
 }
 
@@ -23,10 +23,10 @@ impl ChatClient for Slow {
     fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
         Box::pin(async move {
             let number = self.calls.fetch_add(1, Ordering::SeqCst);
-            let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+            let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(now, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(30)).await;
-            self.under_way.fetch_sub(1, Ordering::SeqCst);
+            self.in_flight.fetch_sub(1, Ordering::SeqCst);
             Ok(answer(&format!("{number} {}", request.messages[0].content)))
         })
     }
@@ -50,7 +50,7 @@ fn server_error() -> ChatError {
 }
 
 #[tokio::test]
-async fn identical_requests_under_way_share_one_call() {
+async fn identical_requests_in_flight_share_one_call() {
     let cache = tempfile::tempdir().expect("folder");
     let (slow, meter) = (Arc::new(Slow::default()), Meter::new(None));
     let cached = Cached::new(slow.clone(), cache.path(), meter.clone());
@@ -63,7 +63,7 @@ async fn identical_requests_under_way_share_one_call() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_call_that_is_dropped_makes_it() {
+async fn the_next_request_makes_the_call_if_the_first_is_dropped() {
     let cache = tempfile::tempdir().expect("folder");
     let slow = Arc::new(Slow::default());
     let cached = Cached::new(slow.clone(), cache.path(), Meter::new(None));
@@ -76,7 +76,7 @@ async fn who_waits_for_a_call_that_is_dropped_makes_it() {
 }
 
 #[tokio::test]
-async fn errors_under_way_are_shared_and_not_kept() {
+async fn errors_are_shared_by_requests_in_flight_and_not_cached() {
     let cache = tempfile::tempdir().expect("folder");
     let failing = Arc::new(Replayed::scripted("failing", |_| Err(server_error())));
     let meter = Meter::new(None);
@@ -113,7 +113,7 @@ async fn two_clients_share_a_folder() {
 }
 
 #[tokio::test]
-async fn whatever_decides_an_answer_is_in_its_key() {
+async fn the_cache_key_covers_all_that_determines_an_answer() {
     let cache = tempfile::tempdir().expect("folder");
     let (one, two) = (Server::always(|| ok(said("a"))), Server::always(|| ok(said("b"))));
     let base = endpoint(&one.url, cache.path());
@@ -158,7 +158,7 @@ async fn whatever_decides_an_answer_is_in_its_key() {
 }
 
 #[tokio::test]
-async fn damaged_files_are_asked_again_and_what_came_to_nothing_is_forgotten() {
+async fn damaged_files_are_requested_again_and_unusable_answers_forgotten() {
     let cache = tempfile::tempdir().expect("folder");
     let client = Arc::new(Replayed::scripted("r", |request| {
         let finish = match request.messages[0].content.as_str() {
@@ -266,7 +266,7 @@ async fn repetition_is_bounded_and_returns_the_last_error() {
 }
 
 #[tokio::test]
-async fn no_more_are_under_way_than_allowed_and_a_minute_is_kept() {
+async fn limits_of_requests_in_flight_and_per_minute_are_kept() {
     let pace = |max_in_flight, requests_per_minute, tokens_per_minute| Pace {
         max_in_flight,
         requests_per_minute,

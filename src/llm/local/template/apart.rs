@@ -121,14 +121,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_is_not_there_is_no_fault_of_the_template() {
+    fn a_missing_program_is_not_blamed_on_the_template() {
         let told = check(Path::new("no/such/program"), "{{ 1 }}", &BTreeMap::new()).expect_err("no process");
         assert!(told.starts_with("could not be tried in a process of its own"), "{told}");
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_process_that_goes_on_is_ended() {
+    fn a_process_beyond_its_time_is_killed() {
         let mut child = Command::new("sleep").arg("60").spawn().expect("a process");
         assert_eq!(ended(&mut child, 0.01).expect("ended"), None);
         assert!(child.try_wait().expect("known").is_some());

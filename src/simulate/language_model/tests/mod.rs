@@ -38,7 +38,7 @@ fn a_complete_reply_is_read_in_any_order() {
 }
 
 #[test]
-fn malformed_replies_are_told_apart_and_never_zeros() {
+fn malformed_replies_have_distinct_reasons_and_are_never_zeros() {
     use ReadProblem::*;
     for (text, problem) in [
         ("", EmptyReply),
@@ -150,7 +150,7 @@ fn expected_values_come_from_the_tokens_of_each_number() {
 }
 
 #[test]
-fn expected_values_are_found_in_every_dress() {
+fn expected_values_are_found_in_every_form_of_reply() {
     let seven: &[(&str, f64)] = &[("7", 0.5), ("8", 0.5)];
     for pieces in [
         &["<think>", "{\"0\": 3}", "</think>\n", "{\"activations\": {\"0\": ", "7", "}}"][..],
@@ -166,7 +166,7 @@ fn expected_values_are_found_in_every_dress() {
 }
 
 #[test]
-fn where_digits_are_tokens_one_and_ten_are_told_apart_by_what_follows() {
+fn with_digit_tokens_the_next_token_separates_one_from_ten() {
     let reply = said_in_tokens(&[
         ("{\"activations\":{\"0\":", &[]),
         ("1", &[("1", 0.5), ("7", 0.5)]),
@@ -327,7 +327,7 @@ fn weighing(whole: bool, likely: &'static [&'static str]) -> Scripted {
 }
 
 #[test]
-fn where_all_numbers_are_weighed_the_unlikeliest_are_told() {
+fn with_all_numbers_scored_unlikely_ones_have_values_too() {
     for (whole, likely, wanted) in
         [(true, ["10", "0", "3"], [10.0, 0.0, 3.0]), (false, ["9", "0", "3"], [10.0, 0.0, 10.0 / 3.0])]
     {
