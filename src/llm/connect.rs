@@ -139,11 +139,8 @@ impl Endpoint {
 }
 
 /// Builds the client for an endpoint. From outside in: cache, retries, budget, rate limit, protocol. So a cached
-/// answer costs nothing and needs no network, and each attempt is counted. Nothing is sent yet.
-///
-/// # Errors
-/// [`ChatError::BadRequest`] for an invalid specification, [`ChatError::LocalModel`] for an unusable local model,
-/// [`ChatError::Auth`] for a missing key, [`ChatError::Unsupported`] for a budget without prices.
+/// answer costs nothing and needs no network, and each attempt is counted. Nothing is sent yet. Fails for an invalid
+/// specification, an unusable local model, a missing key, or a budget without prices.
 pub fn connect(endpoint: &Endpoint) -> Result<Llm, ChatError> {
     // Different seeds keep processes that share an endpoint from retrying at the same moment.
     let seed = u64::from(std::process::id());

@@ -159,15 +159,14 @@ impl Http {
     /// The error for an exchange that failed below HTTP, without the address: its query may hold a key.
     fn broken(&self, error: reqwest::Error) -> ChatError {
         let error = error.without_url();
-        let detail = one_line(&self.hide(&chain(&error)));
-        let endpoint = self.endpoint.clone();
-        if error.is_builder() {
-            return ChatError::BadRequest { endpoint, detail };
+        if is_undecodable(&error) && !error.is_builder() {
+            return self.odd(&chain(&error));
         }
-        if is_undecodable(&error) {
-            return ChatError::Server { endpoint, detail, retry_after: None, billed: TokenUse::default() };
+        let (endpoint, detail) = (self.endpoint.clone(), one_line(&self.hide(&chain(&error))));
+        match error.is_builder() {
+            true => ChatError::BadRequest { endpoint, detail },
+            false => ChatError::Connection { endpoint, detail },
         }
-        ChatError::Connection { endpoint, detail }
     }
 }
 

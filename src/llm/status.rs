@@ -45,14 +45,9 @@ impl ErrorBody {
     pub fn of(value: &Value) -> Self {
         let value = value.get(0).unwrap_or(value);
         let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(value);
-        let said = [
-            Some(error),
-            error.get("message"),
-            error.get("detail"),
-            value.get("message"),
-            value.get("detail"),
-        ];
-        let text = said.into_iter().flatten().find_map(Value::as_str).map(str::to_string);
+        let fields = [error, value].map(|object| [object.get("message"), object.get("detail")]);
+        let mut texts = std::iter::once(error).chain(fields.into_iter().flatten().flatten());
+        let text = texts.find_map(Value::as_str).map(str::to_string);
         let message = text.or_else(|| invalid_fields(error.get("detail")?)).unwrap_or_default();
         let codes = ["code", "type"].iter().filter_map(|name| error.get(*name)?.as_str());
         Self { codes: codes.map(str::to_string).collect(), message }
