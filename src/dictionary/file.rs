@@ -56,7 +56,7 @@ pub struct FileParams {
     #[serde(default)]
     pub ignore: Vec<String>,
     /// Factor on activations during training, for files saved with `normalize_activations: expected_average_only_in`
-    /// and no `activation_scaler.json`. Default: estimated from the fit split.
+    /// and no `activation_scaler.json`. If absent: estimated from the fit split.
     #[serde(default)]
     pub input_scale: Option<f64>,
 }

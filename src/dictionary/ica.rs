@@ -45,7 +45,7 @@ pub struct IcaParams {
     pub matched: Option<String>,
     /// k of the `topk` variant, if `match` is not given.
     pub k: Option<usize>,
-    /// Number of components. Default: all directions that have variance.
+    /// Number of components. If absent: all directions that have variance.
     pub components: Option<usize>,
     /// Subtract the mean before encoding. The published protocol does not.
     pub centred: bool,

@@ -30,7 +30,7 @@ pub struct IdentityParams {}
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandomParams {
-    /// Number of directions. Default: the width of the hook point.
+    /// Number of directions. If absent: the width of the hook point.
     pub features: Option<usize>,
 }
 

@@ -16,7 +16,7 @@ use super::forward::BatchSums;
 use super::recipe::Sparsity;
 use super::weights::{Extra, Weights};
 use crate::nn::Device;
-use kernels::{descend, keep_largest, move_first, move_second};
+use kernels::{adam_step, keep_largest};
 
 /// A [`Param`] on the device: values and Adam's moments, all `[n, width]`.
 struct DeviceParam {
@@ -51,9 +51,8 @@ impl DeviceParam {
         let gradient = gradient.reshape(self.values.shape())?.contiguous()?;
         match optimiser {
             Optimiser::Adam { rate, second_correction } => {
-                move_first(&self.first, &gradient)?;
-                move_second(&self.second, &gradient)?;
-                descend(&self.values, &self.first, &self.second, rate, second_correction)
+                let moments = [&self.first, &self.second];
+                adam_step(&self.values, moments, &gradient, rate, second_correction)
             }
             #[cfg(test)]
             Optimiser::Plain => {

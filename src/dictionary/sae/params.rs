@@ -36,7 +36,7 @@ pub struct SaeParams {
     pub steps: usize,
     /// Rows per step.
     pub batch: usize,
-    /// Adam's learning rate after warm-up. Default: 0.113 / √d, which is 0.01 at width 128.
+    /// Adam's learning rate after warm-up. If absent: 0.113 / √d, which is 0.01 at width 128.
     pub lr: Option<f64>,
     /// Share of the steps over which the learning rate rises.
     pub warmup: f64,
@@ -85,7 +85,7 @@ pub struct TopkParams {
     pub steps: usize,
     /// Rows per step.
     pub batch: usize,
-    /// Adam's learning rate after warm-up. Default: 1.2e-3 · √(2¹⁴ / features), six times the published rate, because
+    /// Adam's learning rate after warm-up. If absent: 1.2e-3 · √(2¹⁴ / features), six times the published rate, because
     /// runs here have thousands of steps, not hundreds of thousands.
     pub lr: Option<f64>,
     /// Share of the steps over which the learning rate rises.
@@ -94,9 +94,9 @@ pub struct TopkParams {
     pub decay: f64,
     /// Weight of the auxiliary loss.
     pub aux_weight: f64,
-    /// Dead features that the auxiliary loss uses per row. Default: half the width.
+    /// Dead features that the auxiliary loss uses per row. If absent: half the width.
     pub aux_k: Option<usize>,
-    /// A feature that has not fired for this many rows is dead. Default: a twentieth of the rows of the run, at most
+    /// A feature that has not fired for this many rows is dead. If absent: a twentieth of the rows of the run, at most
     /// the published ten million.
     pub dead_rows: Option<usize>,
 }
@@ -138,7 +138,7 @@ pub struct GatedParams {
     pub steps: usize,
     /// Rows per step.
     pub batch: usize,
-    /// Adam's learning rate after warm-up. Default: that of `topk`.
+    /// Adam's learning rate after warm-up. If absent: that of `topk`.
     pub lr: Option<f64>,
     /// Share of the steps over which the learning rate rises.
     pub warmup: f64,
@@ -183,7 +183,7 @@ pub struct JumpreluParams {
     pub steps: usize,
     /// Rows per step.
     pub batch: usize,
-    /// Adam's learning rate after warm-up. Default: that of `topk`.
+    /// Adam's learning rate after warm-up. If absent: that of `topk`.
     pub lr: Option<f64>,
     /// Share of the steps over which the learning rate rises.
     pub warmup: f64,

@@ -125,6 +125,7 @@ impl Tile<'_> {
             Selection::JumpRelu { thresholds, .. } => {
                 for_each_reaching_own_bar(codes, bars, |feature, code| {
                     let active = code > thresholds[feature as usize];
+                    // `add_gradients` replaces the pre-activation by the gradient.
                     let extra_grad = code;
                     entries.push(Entry { extra_grad, ..entry(feature, if active { code } else { 0.0 }) });
                 });

@@ -13,24 +13,16 @@ pub fn keep_largest(x: &Tensor, k: usize) -> Result<Tensor> {
     x.contiguous()?.apply_op1_no_bwd(&KeepLargest { k })
 }
 
-/// Adam's first moment after a gradient of the same shape, in place.
-pub fn move_first(moment: &Tensor, gradient: &Tensor) -> Result<()> {
-    moment.inplace_op2(gradient, &MoveMoment { kernel: "adam_first", beta: BETA1, update: adam_first })
-}
-
-/// Adam's second moment after a gradient of the same shape, in place.
-pub fn move_second(moment: &Tensor, gradient: &Tensor) -> Result<()> {
-    moment.inplace_op2(gradient, &MoveMoment { kernel: "adam_second", beta: BETA2, update: adam_second })
-}
-
-/// Adam's step of values of the same shape as both moments, in place: see [`Optimiser`](super::super::adam::Optimiser).
-pub fn descend(
+/// One step of Adam in place, for tensors of the same shape: see [`Optimiser`](super::super::adam::Optimiser).
+pub fn adam_step(
     values: &Tensor,
-    first: &Tensor,
-    second: &Tensor,
+    [first, second]: [&Tensor; 2],
+    gradient: &Tensor,
     rate: f32,
     second_correction: f32,
 ) -> Result<()> {
+    first.inplace_op2(gradient, &MoveMoment { kernel: "adam_first", beta: BETA1, update: adam_first })?;
+    second.inplace_op2(gradient, &MoveMoment { kernel: "adam_second", beta: BETA2, update: adam_second })?;
     values.inplace_op3(first, second, &Descend { rate, second_correction })
 }
 
