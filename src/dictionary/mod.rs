@@ -43,10 +43,7 @@ pub use ica::{IcaFit, IcaParams, Solver};
 pub use info::{DictionaryInfo, Kind, SignPolicy};
 pub use pca::{PcaFit, PcaParams, principal_axes};
 pub use picard::rotate_to_independence;
-pub use quality::{
-    Codes, NEAR_DEAD_DENSITY, NOT_A_RECONSTRUCTION, Quality, QualityCounter, ablate, loss_recovered, mean_l0,
-    quality, splice,
-};
+pub use quality::{Codes, Quality, QualityCounter, ablate, loss_recovered, mean_l0, quality, splice};
 pub use sae::{
     AutoencoderFit, GatedParams, JumpreluParams, Member, Recipe, SaeParams, TopkParams, Training,
     train_together,

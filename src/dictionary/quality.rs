@@ -14,10 +14,8 @@ use crate::linalg::SparseCodes;
 
 use super::{Dictionary, DictionaryError, FitError};
 
-/// Note of methods that have no FVU because they do not reconstruct.
-pub const NOT_A_RECONSTRUCTION: &str = "not a reconstruction";
 /// Features that fire on a smaller share of tokens are near-dead.
-pub const NEAR_DEAD_DENSITY: f64 = 1e-3;
+const NEAR_DEAD_DENSITY: f64 = 1e-3;
 /// Rows encoded at once.
 const BLOCK_ROWS: usize = 4096;
 /// Rows per partial sum.
@@ -124,7 +122,7 @@ impl<'a> QualityCounter<'a> {
         let reconstructs = self.dictionary.info().is_reconstruction;
         let fvu = (reconstructs && self.deviation > 0.0).then(|| self.error / self.deviation);
         let note = match (reconstructs, fvu) {
-            (false, _) => Some(NOT_A_RECONSTRUCTION.to_string()),
+            (false, _) => Some("not a reconstruction".to_string()),
             (true, None) => Some("activations do not vary".to_string()),
             _ => None,
         };

@@ -163,7 +163,6 @@ impl Training {
             device.add_aux(AuxLoss { dead: &dead, ..loss })?;
         }
         let l0_grad = self.set_l0_grad(step, &sums);
-        self.note_smallest_kept(device.smallest_kept);
         device.update(Optimiser::adam(self.learning_rate(step), step), l0_grad)?;
         if let Some(idle) = self.due_for_resampling(step) {
             device.write_to(&mut self.weights)?;
@@ -173,8 +172,9 @@ impl Training {
             self.resampled += resample(&mut self.weights, &self.work, &idle, &mut self.stream);
             device.put(&self.weights)?;
         }
+        let smallest_kept = device.smallest_kept;
         self.on_device = Some(device);
-        Ok(self.note(step, &sums))
+        Ok(self.note(step, &sums, smallest_kept))
     }
 
     fn step_here(&mut self, step: usize, batch: &[f32]) -> f64 {
@@ -190,7 +190,6 @@ impl Training {
         self.count(firings.into_iter());
         self.add_aux();
         self.set_l0_grad(step, &sums);
-        self.note_smallest_kept(self.work.smallest_kept);
         let gradients = match dense {
             true => Gradients::Dense,
             false => Gradients::Sparse { main: &self.main, aux: &self.aux, aux_errors: &self.aux_errors },
@@ -200,7 +199,7 @@ impl Training {
         if let Some(idle) = self.due_for_resampling(step) {
             self.resampled += resample(&mut self.weights, &self.work, &idle, &mut self.stream);
         }
-        self.note(step, &sums)
+        self.note(step, &sums, self.work.smallest_kept)
     }
 
     fn learning_rate(&self, step: usize) -> f64 {
@@ -210,12 +209,6 @@ impl Training {
     /// L1 weight times the width.
     fn l1_weight(&self) -> f64 {
         self.l1.map_or(0.0, |l1| l1.weight)
-    }
-
-    fn note_smallest_kept(&mut self, smallest: f32) {
-        if matches!(self.recipe.sparsity, Sparsity::BatchTopK { .. }) && smallest.is_finite() {
-            self.threshold.add(f64::from(smallest));
-        }
     }
 
     /// Sets and returns the derivative of JumpReLU's penalty `d · (L0 / target − 1)²` by L0. Its weight is the width
@@ -251,7 +244,10 @@ impl Training {
     }
 
     /// Records a step; returns its loss.
-    fn note(&mut self, step: usize, sums: &BatchSums) -> f64 {
+    fn note(&mut self, step: usize, sums: &BatchSums, smallest_kept: f32) -> f64 {
+        if matches!(self.recipe.sparsity, Sparsity::BatchTopK { .. }) && smallest_kept.is_finite() {
+            self.threshold.add(f64::from(smallest_kept));
+        }
         let rows = self.work.rows as f64;
         let l0 = sums.active as f64 / rows;
         if let Some(l1) = &mut self.l1 {
