@@ -1,5 +1,5 @@
-//! What a run folder stores for reports: `summary.json` (schema 1) and the lines of `scores.jsonl`.
-//! Field names are what other programs read; a field may be added, none is renamed under schema 1.
+//! The files of a run folder that reports are made from: `summary.json` (schema 1) and the lines of `scores.jsonl`.
+//! Other programs read these field names: a field may be added, none is renamed under schema 1.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -265,19 +265,11 @@ pub struct ScoreLine {
     pub tokens_untold: Option<usize>,
 }
 
-/// Name of a dictionary: that of its method and, of several trainings, which after the first it is. Files of its
-/// evidence are called so.
+/// Name of a dictionary and of its evidence files: the method, with `.seedN` for the N-th of several trainings, N > 1.
 pub fn dictionary_name(method: &str, training: Option<u32>) -> String {
     match training {
         None | Some(0) => method.to_string(),
         Some(nth) => format!("{method}.seed{}", nth + 1),
-    }
-}
-
-impl ScoreLine {
-    /// Name of the feature's dictionary.
-    pub fn dictionary(&self) -> String {
-        dictionary_name(&self.method, self.training)
     }
 }
 
@@ -296,7 +288,7 @@ pub enum ScoreStatus {
 }
 
 impl Summary {
-    /// Reads `summary.json`. An unknown schema number is an error before anything else is looked at.
+    /// Reads `summary.json`. The schema number is checked before anything else.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         Self::from_json(&read_to_string(path)?, path)
     }
@@ -317,17 +309,18 @@ impl Summary {
 
     /// The text of `summary.json`: fields in declaration order, a newline at the end.
     pub fn to_json(&self) -> Result<String, ReportError> {
-        let mut text = serde_json::to_string_pretty(self).map_err(ReportError::Unwritable)?;
-        text.push('\n');
-        Ok(text)
+        Ok(serde_json::to_string_pretty(self).map_err(ReportError::Unwritable)? + "\n")
     }
 }
 
 impl ScoreLine {
+    /// Name of the feature's dictionary.
+    pub fn dictionary(&self) -> String {
+        dictionary_name(&self.method, self.training)
+    }
+
     /// The line as written to `scores.jsonl`, with its newline.
     pub fn to_json_line(&self) -> Result<String, ReportError> {
-        let mut text = serde_json::to_string(self).map_err(ReportError::Unwritable)?;
-        text.push('\n');
-        Ok(text)
+        Ok(serde_json::to_string(self).map_err(ReportError::Unwritable)? + "\n")
     }
 }

@@ -1,13 +1,15 @@
-//! Long form: every field of every cell, full precision, a missing number as an empty field.
+//! The CSV files: every field in full precision, a missing number as an empty field.
+
+use serde::Serialize;
 
 use crate::report::escape::csv as text;
-use crate::report::schema::{Cell, DifferenceRow, Family, QualityRow, Summary, Verdict};
+use crate::report::schema::{Cell, DifferenceRow, QualityRow, Summary};
 
 fn number(value: Option<f64>) -> String {
     value.filter(|v| v.is_finite()).map(|v| v.to_string()).unwrap_or_default()
 }
 
-fn whole(value: Option<usize>) -> String {
+fn plain<T: ToString>(value: Option<T>) -> String {
     value.map(|v| v.to_string()).unwrap_or_default()
 }
 
@@ -15,13 +17,15 @@ fn optional(value: Option<&str>) -> String {
     value.map(text).unwrap_or_default()
 }
 
+/// The name under which a value of an enum is serialised; empty for none.
+fn name(value: impl Serialize) -> String {
+    let json = serde_json::to_value(value).unwrap_or_default();
+    json.as_str().unwrap_or_default().to_string()
+}
+
 fn lines<T>(head: &str, rows: &[T], fields: impl Fn(&T) -> Vec<String>) -> String {
-    let mut table = format!("{head}\n");
-    for row in rows {
-        table.push_str(&fields(row).join(","));
-        table.push('\n');
-    }
-    table
+    let rows: String = rows.iter().map(|row| fields(row).join(",") + "\n").collect();
+    format!("{head}\n{rows}")
 }
 
 /// `table.csv`: one line per cell. `skipped` lists `reason=n` separated by spaces.
@@ -82,13 +86,13 @@ pub fn quality_csv(summary: &Summary) -> String {
             number(row.fvu),
             number(row.loss_recovered_zero),
             number(row.loss_recovered_mean),
-            whole(row.alive),
-            whole(row.dead),
-            whole(row.near_dead),
+            plain(row.alive),
+            plain(row.dead),
+            plain(row.near_dead),
             row.n_tokens.to_string(),
             number(row.density_median),
             number(row.mmcs_between_seeds),
-            row.converged.map(|yes| yes.to_string()).unwrap_or_default(),
+            plain(row.converged),
             optional(row.note.as_deref()),
         ]
     })
@@ -113,21 +117,8 @@ pub fn differences_csv(summary: &Summary) -> String {
             number(row.ci_high),
             number(row.p),
             number(row.p_adjusted),
-            match row.family {
-                Family::Primary => "primary".to_string(),
-                Family::Exploratory => "exploratory".to_string(),
-            },
-            verdict_words(row.verdict).to_string(),
+            name(row.family),
+            name(row.verdict),
         ]
     })
-}
-
-fn verdict_words(verdict: Option<Verdict>) -> &'static str {
-    match verdict {
-        None => "",
-        Some(Verdict::WithinMargin) => "within the margin",
-        Some(Verdict::Higher) => "higher",
-        Some(Verdict::Lower) => "lower",
-        Some(Verdict::NoDifference) => "no difference detected",
-    }
 }
