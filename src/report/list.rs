@@ -3,6 +3,10 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use serde::{Serialize, Serializer};
+
+use super::escape::visible;
+
 /// The distinct items, in order of first appearance.
 pub fn distinct<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut seen = Vec::new();
@@ -41,5 +45,12 @@ impl<T: Clone + Eq + Hash> Numbering<T> {
             self.items.push(item.clone());
             self.items.len() - 1
         })
+    }
+}
+
+/// Serialises texts by number, with every character visible.
+impl<T: AsRef<str>> Serialize for Numbering<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.items.iter().map(|text| visible(text.as_ref())))
     }
 }

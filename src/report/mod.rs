@@ -52,11 +52,8 @@ pub enum ReportError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The folder has no summary.
-    #[error("no `summary.json` in `{}`: expected the folder of a finished run (a killed one is finished by the same `autointerp run` command)", folder.display())]
-    NoSummary {
-        /// The folder.
-        folder: PathBuf,
-    },
+    #[error("no `summary.json` in `{}`: expected the folder of a finished run (a killed one is finished by the same `autointerp run` command)", .0.display())]
+    NoSummary(PathBuf),
     /// A file is not the expected JSON.
     #[error("read `{}`{}: not the JSON expected there: run the suite again to rewrite it", path.display(), line.map(|n| format!(", line {n}")).unwrap_or_default())]
     Json {
@@ -79,14 +76,9 @@ pub enum ReportError {
     /// A result that cannot be written as JSON.
     #[error("write results as JSON")]
     Unwritable(#[source] serde_json::Error),
-    /// The PNG backend failed on a chart.
-    #[error("draw chart `{chart}`: {why}")]
-    Draw {
-        /// The chart's file name without extension.
-        chart: String,
-        /// The backend's message.
-        why: String,
-    },
+    /// The PNG backend failed on the chart of this name, with this message.
+    #[error("draw chart `{0}`: {1}")]
+    Draw(String, String),
     /// A page's template failed.
     #[error("fill the page's template")]
     Page(#[source] minijinja::Error),
@@ -129,7 +121,7 @@ impl RenderOptions {
 pub fn render(run_folder: &Path, options: &RenderOptions) -> Result<Vec<PathBuf>, ReportError> {
     let summary_path = run_folder.join("summary.json");
     if !summary_path.exists() {
-        return Err(ReportError::NoSummary { folder: run_folder.to_path_buf() });
+        return Err(ReportError::NoSummary(run_folder.to_path_buf()));
     }
     let summary = Summary::read(&summary_path)?;
     let manifest: Option<serde_json::Value> = read_json(&run_folder.join("manifest.json"))?;

@@ -1,4 +1,4 @@
-//! The lines of `scores.jsonl`, one per feature, and their scores grouped by cell.
+//! The lines of `scores.jsonl`: one for each feature under each explainer and control.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};
@@ -58,25 +58,15 @@ impl FeatureLine {
     }
 }
 
-/// One feature's score as it enters a mean, with its density and the excess kurtosis of its code.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct FeaturePoint {
-    pub score: f64,
-    pub density: Option<f64>,
-    pub kurtosis: Option<f64>,
-}
+/// Protocol, explainer, simulator, hook point, method, control.
+type Key = [String; 6];
 
-/// protocol, explainer, simulator, hook, method, control, scorer
-type Key = [String; 7];
-
-/// The lines of `scores.jsonl`, and their scores by cell.
-#[derive(Debug, Default)]
+/// The lines of `scores.jsonl`.
+#[derive(Debug)]
 pub struct FeatureScores {
-    by_cell: HashMap<Key, Vec<f64>>,
-    /// In the order of the lines; without controls.
-    points: HashMap<Key, Vec<FeaturePoint>>,
-    /// Every line, in the order of the file.
     pub lines: Vec<FeatureLine>,
+    /// Indices of the lines of each table row.
+    by_row: HashMap<Key, Vec<usize>>,
 }
 
 /// Reads a file of JSON lines; none if it does not exist. The error of an unreadable line has its number.
@@ -99,47 +89,27 @@ pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Option<Vec<T>>, Re
     Ok(Some(lines))
 }
 
-fn key(pairing: Pairing<'_>, row: RowKey<'_>, scorer: &str) -> Key {
-    let control = row.control.unwrap_or_default();
+fn key(pairing: Pairing<'_>, row: RowKey<'_>) -> Key {
     let Pairing { protocol, explainer, simulator } = pairing;
-    [protocol, explainer, simulator, row.hook, row.method, control, scorer].map(str::to_string)
+    let control = row.control.unwrap_or_default();
+    [protocol, explainer, simulator, row.hook, row.method, control].map(str::to_string)
 }
 
 impl FeatureScores {
     /// Reads `scores.jsonl`; none if it does not exist.
     pub fn read(path: &Path) -> Result<Option<Self>, ReportError> {
-        let Some(lines) = read_lines(path)? else { return Ok(None) };
-        let mut scores = Self::default();
-        for line in &lines {
-            scores.add(line);
+        let Some(lines) = read_lines::<FeatureLine>(path)? else { return Ok(None) };
+        let mut by_row: HashMap<Key, Vec<usize>> = HashMap::new();
+        for (nth, line) in lines.iter().enumerate() {
+            let pairing = Pairing { protocol: &line.protocol, ..line.pairing() };
+            let row = RowKey { control: line.control.as_deref(), ..RowKey::of(&line.hook, &line.method) };
+            by_row.entry(key(pairing, row)).or_default().push(nth);
         }
-        for values in scores.by_cell.values_mut() {
-            values.sort_by(f64::total_cmp);
-        }
-        Ok(Some(Self { lines, ..scores }))
+        Ok(Some(Self { lines, by_row }))
     }
 
-    fn add(&mut self, line: &FeatureLine) {
-        let pairing = Pairing { protocol: &line.protocol, ..line.pairing() };
-        let row = RowKey { control: line.control.as_deref(), ..RowKey::of(&line.hook, &line.method) };
-        for scorer in line.scores.keys() {
-            if let Some(score) = line.entering(scorer).filter(|_| line.control.is_none()) {
-                let point = FeaturePoint { score, density: line.density, kurtosis: line.kurtosis };
-                self.points.entry(key(pairing, row, scorer)).or_default().push(point);
-            }
-            if let Some(score) = line.score(scorer) {
-                self.by_cell.entry(key(pairing, row, scorer)).or_default().push(score);
-            }
-        }
-    }
-
-    /// Features of one cell that enter its mean, in the order of the lines; none for controls.
-    pub fn points(&self, pairing: Pairing<'_>, row: RowKey<'_>, scorer: &str) -> &[FeaturePoint] {
-        self.points.get(&key(pairing, row, scorer)).map_or(&[], Vec::as_slice)
-    }
-
-    /// Scores of the features of one cell that have one, ascending.
-    pub fn of(&self, pairing: Pairing<'_>, row: RowKey<'_>, scorer: &str) -> &[f64] {
-        self.by_cell.get(&key(pairing, row, scorer)).map_or(&[], Vec::as_slice)
+    /// The lines of a table row, in the order of the file.
+    pub fn of(&self, pairing: Pairing<'_>, row: RowKey<'_>) -> impl Iterator<Item = &FeatureLine> {
+        self.by_row.get(&key(pairing, row)).into_iter().flatten().map(|&nth| &self.lines[nth])
     }
 }

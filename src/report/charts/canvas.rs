@@ -4,10 +4,13 @@
 use kuva::backend::png::PngBackend;
 use kuva::backend::svg::SvgBackend;
 use kuva::render::color::Color;
-use kuva::render::render::{PathData, Primitive, Scene, TextAnchor};
+use kuva::render::render::{PathData, Primitive, Scene};
 
 use super::style::{FONT, Ink, SCALE, font_face};
 use crate::report::escape::{visible, xml};
+
+/// The point of a text that its position refers to: start, middle or end.
+pub use kuva::render::render::TextAnchor as Anchor;
 
 /// Where a drawing is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,17 +20,6 @@ pub enum Paper {
     /// A page with a style sheet that defines the colours, light and dark.
     Page,
 }
-
-/// The point of a text that its position refers to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Anchor {
-    Start,
-    Middle,
-    End,
-}
-
-/// From one point to another.
-pub type Line = ((f64, f64), (f64, f64));
 
 /// The drawing.
 pub struct Canvas {
@@ -83,11 +75,6 @@ impl Canvas {
         ink: Ink,
         rotate: Option<f64>,
     ) {
-        let anchor = match anchor {
-            Anchor::Start => TextAnchor::Start,
-            Anchor::Middle => TextAnchor::Middle,
-            Anchor::End => TextAnchor::End,
-        };
         let color = Some(self.colour(ink));
         // kuva reads `$…$` as mathematics; here a dollar is a dollar.
         let content = visible(content).replace('$', "\\$");
@@ -109,9 +96,10 @@ impl Canvas {
         });
     }
 
-    /// Several straight lines in one element.
-    pub fn lines(&mut self, lines: &[Line], ink: Ink, width: f64) {
-        let one = |(from, to): &Line| format!("M{:.1} {:.1}L{:.1} {:.1}", from.0, from.1, to.0, to.1);
+    /// Several straight lines in one element, each from one point to another.
+    pub fn lines(&mut self, lines: &[[(f64, f64); 2]], ink: Ink, width: f64) {
+        let one =
+            |[from, to]: &[(f64, f64); 2]| format!("M{:.1} {:.1}L{:.1} {:.1}", from.0, from.1, to.0, to.1);
         self.path(lines.iter().map(one).collect(), None, Some(ink), width, None);
     }
 

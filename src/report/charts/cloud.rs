@@ -6,7 +6,7 @@ use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, MARGIN, SMALL_SIZE};
 use super::{Chart, Figure, Heading, Inputs, Kind, text};
 use crate::report::number::score;
-use crate::report::scores::{FeaturePoint, FeatureScores};
+use crate::report::scores::{FeatureLine, FeatureScores};
 use crate::report::view::{Pairing, RowKey, View};
 use crate::stats::{spearman, spearman_interval};
 
@@ -43,7 +43,7 @@ struct Against {
     title: &'static str,
     label: &'static str,
     remark: &'static str,
-    x: fn(&FeaturePoint) -> Option<f64>,
+    x: fn(&FeatureLine) -> Option<f64>,
 }
 
 /// Scores against the kurtosis of a feature's code.
@@ -54,7 +54,7 @@ pub fn kurtosis_chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Option<C
         label: "kurtosis of the code: m₄ / m₂², 3 for a normal distribution (log scale)",
         remark: "Kurtosis is over all evaluation tokens, zeros included.",
         // Excess kurtosis is at least −2, so this is at least 1 and fits a log scale.
-        x: |point| point.kurtosis.map(|excess| excess + 3.0),
+        x: |line| line.kurtosis.map(|excess| excess + 3.0),
     };
     chart(inputs, pairing, &against)
 }
@@ -66,7 +66,7 @@ pub fn density_chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Option<Ch
         title: "Score and density of single features",
         label: "density: share of tokens on which the feature fires (log scale)",
         remark: "A feature fires where its code is above 0.",
-        x: |point| point.density,
+        x: |line| line.density,
     };
     chart(inputs, pairing, &against)
 }
@@ -116,12 +116,12 @@ fn bands<'a>(
     let panel = |scorer: &str, line: &str, mark: Mark| -> Option<Panel> {
         let methods = view.methods.iter().filter(|method| view.line_of(method) == line);
         let rows = methods.flat_map(|method| view.hooks.iter().map(move |hook| RowKey::of(hook, method)));
-        let point = |point: &FeaturePoint| {
-            let x = (against.x)(point).filter(|x| x.is_finite() && *x > 0.0)?;
-            Some((x, point.score))
+        let point = |line: &FeatureLine| {
+            let x = (against.x)(line).filter(|x| x.is_finite() && *x > 0.0)?;
+            Some((x, line.entering(scorer)?))
         };
         let points: Vec<(f64, f64)> =
-            rows.flat_map(|row| scores.points(pairing, row, scorer)).filter_map(point).collect();
+            rows.flat_map(|row| scores.of(pairing, row)).filter_map(point).collect();
         if points.is_empty() {
             return None;
         }

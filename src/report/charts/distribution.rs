@@ -83,14 +83,19 @@ fn panel<'a>(
     scorer: &'a str,
 ) -> Panel {
     let Inputs { view, marks, .. } = inputs;
+    let sorted = |pairing, key| {
+        let mut sorted: Vec<f64> = scores.of(pairing, key).filter_map(|line| line.score(scorer)).collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    };
     let strip = |(nth, method): (usize, &'a str)| {
         let key = RowKey::of(hook, method);
         let control = view.controls.first().and_then(|control| {
             let key = RowKey { control: Some(control), ..key };
-            quantile(scores.of(view.source(pairing, key), key, scorer), 0.5)
+            quantile(&sorted(view.source(pairing, key), key), 0.5)
         });
         let n_constant = view.cell(pairing, key, scorer).map_or(0, |cell| cell.n_constant);
-        let scores = scores.of(pairing, key, scorer).to_vec();
+        let scores = sorted(pairing, key);
         Strip { mark: marks[nth], label: method.to_string(), scores, n_constant, control }
     };
     Panel { title: hook.to_string(), strips: view.single_methods().map(strip).collect() }

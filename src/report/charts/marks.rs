@@ -84,11 +84,11 @@ pub fn draw(canvas: &mut Canvas, mark: Mark, x: f64, y: f64, r: f64) {
         Shape::OpenCircle => return canvas.circle(x, y, r, None, ink),
         Shape::Plus => {
             let d = r * 1.1;
-            return canvas.lines(&[((x - d, y), (x + d, y)), ((x, y - d), (x, y + d))], ink, 2.0);
+            return canvas.lines(&[[(x - d, y), (x + d, y)], [(x, y - d), (x, y + d)]], ink, 2.0);
         }
         Shape::Cross => {
             let d = r * 0.85;
-            let lines = [((x - d, y - d), (x + d, y + d)), ((x - d, y + d), (x + d, y - d))];
+            let lines = [[(x - d, y - d), (x + d, y + d)], [(x - d, y + d), (x + d, y - d)]];
             return canvas.lines(&lines, ink, 1.8);
         }
         Shape::Square | Shape::OpenSquare => &[(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)],

@@ -56,6 +56,14 @@ trait Figure: Send + Sync {
 
 /// One chart, ready to be drawn.
 pub struct Chart<'a> {
+    pub heading: Heading<'a>,
+    figure: Box<dyn Figure + 'a>,
+    /// The same with the main scores only, for a page with a size limit.
+    brief: Option<Box<dyn Figure + 'a>>,
+}
+
+/// A chart without its figure.
+pub struct Heading<'a> {
     /// File name without extension.
     pub name: String,
     pub kind: Kind,
@@ -64,18 +72,6 @@ pub struct Chart<'a> {
     pub title: String,
     /// How to read it, and the conditions of its numbers.
     pub caption: String,
-    figure: Box<dyn Figure + 'a>,
-    /// The same with the main scores only, for a page with a size limit.
-    brief: Option<Box<dyn Figure + 'a>>,
-}
-
-/// A chart without its figure.
-struct Heading<'a> {
-    name: String,
-    kind: Kind,
-    pairing: Option<Pairing<'a>>,
-    title: String,
-    caption: String,
 }
 
 impl<'a> Heading<'a> {
@@ -106,8 +102,7 @@ impl<'a> Heading<'a> {
 
     /// The chart of a figure.
     fn over(self, figure: impl Figure + 'a) -> Chart<'a> {
-        let Self { name, kind, pairing, title, caption } = self;
-        Chart { name, kind, pairing, title, caption, figure: Box::new(figure), brief: None }
+        Chart { heading: self, figure: Box::new(figure), brief: None }
     }
 }
 
@@ -130,8 +125,8 @@ impl<'a> Chart<'a> {
             figure.draw(&mut canvas, 4.0);
             return canvas;
         }
-        let title = text::wrap(&self.title, f64::from(TITLE_SIZE), width - 2.0 * MARGIN);
-        let caption = text::wrap(&self.caption, f64::from(TICK_SIZE), width - 2.0 * MARGIN);
+        let title = text::wrap(&self.heading.title, f64::from(TITLE_SIZE), width - 2.0 * MARGIN);
+        let caption = text::wrap(&self.heading.caption, f64::from(TICK_SIZE), width - 2.0 * MARGIN);
         let top = 18.0 + 22.0 * title.len() as f64;
         let bottom = 14.0 + 17.0 * caption.len() as f64;
         let mut canvas = Canvas::new(width, top + height + bottom, paper);
@@ -178,7 +173,7 @@ pub fn plan<'a>(
     charts.extend(kinds().flat_map(|kind| of_dictionaries(*kind, &inputs)));
     let mut taken = BTreeSet::new();
     for chart in &mut charts {
-        chart.name = free_name(&chart.name, &mut taken);
+        chart.heading.name = free_name(&chart.heading.name, &mut taken);
     }
     charts
 }
@@ -215,8 +210,9 @@ pub type NewFile = (PathBuf, Vec<u8>);
 pub fn files(charts: &[Chart<'_>], folder: &Path) -> Result<Vec<NewFile>, ReportError> {
     let files_of = |chart: &Chart<'_>| -> Result<[NewFile; 2], ReportError> {
         let canvas = chart.draw(Paper::File);
-        let png = canvas.png().map_err(|why| ReportError::Draw { chart: chart.name.clone(), why })?;
-        let path = |extension| folder.join(format!("{}.{extension}", chart.name));
+        let name = &chart.heading.name;
+        let png = canvas.png().map_err(|why| ReportError::Draw(name.clone(), why))?;
+        let path = |extension| folder.join(format!("{name}.{extension}"));
         Ok([(path("svg"), canvas.into_svg().into_bytes()), (path("png"), png)])
     };
     let drawn: Vec<[NewFile; 2]> = charts.par_iter().map(files_of).collect::<Result<_, ReportError>>()?;

@@ -2,18 +2,17 @@
 
 use std::collections::HashMap;
 
-use minijinja::{Environment, context};
+use minijinja::context;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Sources;
+use super::Site;
 use super::names::{Names, Place};
 use super::shell;
 use crate::report::ReportError;
 use crate::report::escape::{inert_json, shortened, visible};
 use crate::report::list::Numbering;
 use crate::report::scores::FeatureLine;
-use crate::report::view::Pairing;
 
 /// Bytes that all explanations may take together before they are shortened.
 const TEXT_BYTES: usize = 6_000_000;
@@ -21,34 +20,24 @@ const TEXT_BYTES: usize = 6_000_000;
 /// Longest explanation in characters; each limit is tried in turn.
 const TEXT_CHARACTERS: [usize; 4] = [600, 300, 150, 60];
 
-#[derive(Serialize)]
-struct Data {
-    hooks: Vec<String>,
-    methods: Vec<String>,
-    controls: Vec<String>,
-    explainers: Vec<String>,
-    scorers: Vec<String>,
-    reasons: Vec<String>,
-    texts: Vec<String>,
-    /// Hook point, method, name, file of the page.
-    dictionaries: Vec<Dictionary>,
-    rows: Vec<Vec<Value>>,
-}
-
-type Dictionary = (usize, usize, String, Option<String>);
-
-/// The rows, and the texts that they refer to by number.
-#[derive(Default)]
-struct Rows<'a> {
+/// The JSON of the page. Texts that repeat are numbers into lists.
+#[derive(Default, Serialize)]
+struct Data<'a> {
     hooks: Numbering<&'a str>,
     methods: Numbering<&'a str>,
     controls: Numbering<&'a str>,
+    explainers: Numbering<String>,
+    scorers: Numbering<&'a str>,
     reasons: Numbering<&'a str>,
-    texts: Numbering<&'a str>,
-    explainers: Numbering<Pairing<'a>>,
-    places: HashMap<Place, usize>,
-    dictionaries: Vec<Dictionary>,
+    texts: Vec<String>,
+    /// Hook point, method, name, file of the page.
+    dictionaries: Vec<(usize, usize, String, Option<String>)>,
+    /// Dictionary, explainer, control + 1, feature, status, reason + 1, explanation + 1, density, scores.
     rows: Vec<Vec<Value>>,
+    #[serde(skip)]
+    explanations: Numbering<&'a str>,
+    #[serde(skip)]
+    places: HashMap<Place, usize>,
 }
 
 /// The number of an optional text plus 1; 0 for none.
@@ -56,9 +45,8 @@ fn plus_one<'a>(numbers: &mut Numbering<&'a str>, text: &'a Option<String>) -> u
     text.as_deref().map_or(0, |text| numbers.number(text) + 1)
 }
 
-impl<'a> Rows<'a> {
-    /// Adds a row: dictionary, explainer, control + 1, feature, status, reason + 1, explanation + 1, density, scores.
-    fn add(&mut self, line: &'a FeatureLine, names: &Names, scorers: &[&str]) {
+impl<'a> Data<'a> {
+    fn add(&mut self, line: &'a FeatureLine, names: &Names) {
         let place = names.place_of(line);
         let next = self.places.len();
         let dictionary = *self.places.entry(place.clone()).or_insert(next);
@@ -69,45 +57,33 @@ impl<'a> Rows<'a> {
         }
         let numbers = [
             dictionary,
-            self.explainers.number(line.pairing()),
+            self.explainers.number(line.pairing().label()),
             plus_one(&mut self.controls, &line.control),
             line.feature,
             line.status as usize,
             plus_one(&mut self.reasons, &line.reason),
-            plus_one(&mut self.texts, &line.explanation),
+            plus_one(&mut self.explanations, &line.explanation),
         ];
         let score = |scorer: &&str| json!(line.score(scorer).map(|score| (score * 1e3).round() / 1e3));
         let density = json!(line.density.and_then(significant));
-        self.rows.push(
-            numbers.map(Value::from).into_iter().chain([density]).chain(scorers.iter().map(score)).collect(),
-        );
+        let scores = self.scorers.items.iter().map(score);
+        let row = numbers.map(Value::from).into_iter().chain([density]).chain(scores);
+        self.rows.push(row.collect());
     }
 }
 
 /// The page.
-pub fn render(
-    sources: &Sources<'_>,
-    names: &Names,
-    environment: &Environment<'_>,
-) -> Result<String, ReportError> {
-    let scorers = &sources.view.scorers;
-    let mut rows = Rows::default();
-    for line in sources.lines() {
-        rows.add(line, names, scorers);
+pub fn render(site: &Site<'_>) -> Result<String, ReportError> {
+    let Site { sources, names, environment } = site;
+    let mut data = Data::default();
+    for scorer in &sources.view.scorers {
+        data.scorers.number(scorer);
     }
-    let visible_all = |texts: &[&str]| texts.iter().map(|text| visible(text)).collect::<Vec<_>>();
-    let (texts, most, cut) = within(&rows.texts.items);
-    let data = Data {
-        hooks: visible_all(&rows.hooks.items),
-        methods: visible_all(&rows.methods.items),
-        controls: visible_all(&rows.controls.items),
-        explainers: rows.explainers.items.iter().map(|pairing| visible(&pairing.label())).collect(),
-        scorers: visible_all(scorers),
-        reasons: visible_all(&rows.reasons.items),
-        texts,
-        dictionaries: rows.dictionaries,
-        rows: rows.rows,
-    };
+    for line in sources.lines() {
+        data.add(line, names);
+    }
+    let (texts, most, cut) = within(&data.explanations.items);
+    data.texts = texts;
     let mut notes = Vec::new();
     if sources.scores.is_none() {
         notes.push("scores.jsonl is not in this folder, so there is nothing to list.".to_string());

@@ -4,14 +4,14 @@
 mod cells;
 mod overview;
 
+use minijinja::context;
 use minijinja::value::Value;
-use minijinja::{Environment, context};
 
-use super::Sources;
+use super::Site;
 use super::names::{Names, Place};
 use super::shell;
 use crate::report::ReportError;
-use crate::report::charts::{self, Chart};
+use crate::report::charts::{Chart, Heading, Kind};
 use crate::report::escape::{inert_json, visible, xml};
 use crate::report::list::distinct;
 use crate::report::manifest::ManifestView;
@@ -24,11 +24,8 @@ use crate::report::view::{BEYOND_TOKEN, View};
 const PAGE_BYTES: usize = 300_000;
 
 /// The page.
-pub fn render(
-    sources: &Sources<'_>,
-    names: &Names,
-    environment: &Environment<'_>,
-) -> Result<String, ReportError> {
+pub fn render(site: &Site<'_>) -> Result<String, ReportError> {
+    let Site { sources, names, environment } = site;
     let data = cells::data(sources.view, names);
     let json = inert_json(&serde_json::to_string(&data).map_err(ReportError::Unwritable)?);
     let order = by_worth(sources.charts);
@@ -36,7 +33,7 @@ pub fn render(
         let figure = |(nth, chart): (usize, &Chart<'_>)| figure(chart, inline.contains(&nth));
         let mut figures: Vec<Value> = sources.charts.iter().enumerate().map(figure).collect();
         let main = order.first().map(|&nth| figures.remove(nth));
-        let page = page(sources, names, (main, figures), with_details);
+        let page = page(site, (main, figures), with_details);
         shell::page(environment, shell::INDEX, page, &json, inline.len() < sources.charts.len())
     };
     // Sizes are measured: first the page without charts, then each chart that still fits.
@@ -54,12 +51,8 @@ pub fn render(
     with(&inline, with_details)
 }
 
-fn page(
-    sources: &Sources<'_>,
-    names: &Names,
-    (main_chart, charts): (Option<Value>, Vec<Value>),
-    with_details: bool,
-) -> Value {
+fn page(site: &Site<'_>, (main_chart, charts): (Option<Value>, Vec<Value>), with_details: bool) -> Value {
+    let Site { sources, names, .. } = site;
     let view = sources.view;
     let summary = view.summary;
     let manifest = sources.manifest.as_ref();
@@ -124,19 +117,19 @@ fn planned(view: &View<'_>) -> Vec<[String; 9]> {
 /// Indices of charts in the order in which they are inlined: the first explainer's means by layer, its other charts
 /// and those of dictionaries, then the rest.
 fn by_worth(charts: &[Chart<'_>]) -> Vec<usize> {
-    let first = charts.iter().find_map(|chart| chart.pairing);
+    let first = charts.iter().find_map(|chart| chart.heading.pairing);
     let mut order: Vec<usize> = (0..charts.len()).collect();
     order.sort_by_key(|&nth| {
-        let chart = &charts[nth];
-        let main = chart.kind == charts::Kind::ByLayer && chart.pairing == first;
-        (!main, chart.pairing.is_some() && chart.pairing != first, nth)
+        let Heading { kind, pairing, .. } = charts[nth].heading;
+        let main = kind == Kind::ByLayer && pairing == first;
+        (!main, pairing.is_some() && pairing != first, nth)
     });
     order
 }
 
 fn figure(chart: &Chart<'_>, inline: bool) -> Value {
-    let title = visible(&chart.title);
-    let mut caption = visible(&chart.caption);
+    let title = visible(&chart.heading.title);
+    let mut caption = visible(&chart.heading.caption);
     if inline && chart.is_brief() {
         caption.push_str(" Here are the scores that must be read together; the files have all.");
     }
@@ -144,14 +137,14 @@ fn figure(chart: &Chart<'_>, inline: bool) -> Value {
         alt => format!("{title}; the numbers are in the tables"),
         title,
         caption,
-        file => chart.name,
+        file => chart.heading.name,
         svg => inline.then(|| Value::from_safe_string(described(chart))),
     }
 }
 
 /// The drawing with a text alternative.
 fn described(chart: &Chart<'_>) -> String {
-    let label = format!("{}; the numbers are in the tables", xml(&chart.title));
+    let label = format!("{}; the numbers are in the tables", xml(&chart.heading.title));
     chart.inline_svg().replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{label}\" "), 1)
 }
 

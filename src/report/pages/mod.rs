@@ -52,17 +52,22 @@ impl Sources<'_> {
     }
 }
 
+/// What all pages share.
+struct Site<'a> {
+    sources: &'a Sources<'a>,
+    names: Names,
+    environment: Environment<'static>,
+}
+
 /// Writes every page and returns the paths. Feature pages of an earlier rendering that are no longer current are
 /// removed.
 pub fn write(sources: &Sources<'_>) -> Result<Vec<PathBuf>, ReportError> {
     let names = Names::of(sources.view.summary, sources.lines());
-    let environment = shell::environment()?;
+    let site = Site { sources, names, environment: shell::environment()? };
     let folder = sources.run_folder.join("features");
-    let mut written = write_features(sources, &names, &environment, &folder)?;
+    let mut written = write_features(&site, &folder)?;
     remove_stale(&folder, &written, |name| name.ends_with(".html") && name.contains("--"))?;
-    let explorer = explorer::render(sources, &names, &environment)?;
-    let index = index::render(sources, &names, &environment)?;
-    for (name, page) in [("features.html", explorer), ("index.html", index)] {
+    for (name, page) in [("features.html", explorer::render(&site)?), ("index.html", index::render(&site)?)] {
         let path = sources.run_folder.join(name);
         write_atomic(&path, page.as_bytes())?;
         written.push(path);
@@ -70,12 +75,8 @@ pub fn write(sources: &Sources<'_>) -> Result<Vec<PathBuf>, ReportError> {
     Ok(written)
 }
 
-fn write_features(
-    sources: &Sources<'_>,
-    names: &Names,
-    environment: &Environment<'_>,
-    folder: &Path,
-) -> Result<Vec<PathBuf>, ReportError> {
+fn write_features(site: &Site<'_>, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    let Site { sources, names, .. } = site;
     let mut by_place: HashMap<Place, Vec<&FeatureLine>> = HashMap::new();
     let mut walked: HashMap<Place, HashSet<usize>> = HashMap::new();
     for line in sources.lines() {
@@ -98,7 +99,7 @@ fn write_features(
     };
     let write = |(place, file): (&Place, &str)| -> Result<PathBuf, ReportError> {
         let lines = by_place.get(place).map_or(&[][..], Vec::as_slice);
-        let page = feature_page(sources, &context, place, lines, environment)?;
+        let page = feature_page(site, &context, place, lines)?;
         let path = folder.join(file);
         write_atomic(&path, page.as_bytes())?;
         Ok(path)
@@ -107,21 +108,20 @@ fn write_features(
 }
 
 fn feature_page(
-    sources: &Sources<'_>,
+    site: &Site<'_>,
     shared: &feature::Context<'_>,
     place: &Place,
     lines: &[&FeatureLine],
-    environment: &Environment<'_>,
 ) -> Result<String, ReportError> {
     let with = |json: &str, notes: &[String]| {
         let control = place.control.as_deref().map(visible);
         let (hook, dictionary) = (visible(&place.hook), visible(&place.dictionary));
         let page = context! {
             title => format!("{dictionary} at {hook} · features"),
-            suite => visible(&sources.view.summary.suite),
+            suite => visible(&site.sources.view.summary.suite),
             hook, dictionary, control, notes,
         };
-        shell::page(environment, shell::FEATURE, page, json, false)
+        shell::page(&site.environment, shell::FEATURE, page, json, false)
     };
     // 2,000 bytes are reserved for the notes.
     let shell_bytes = with("", &[])?.len() + 2_000;
