@@ -39,7 +39,6 @@ pub struct Numbering<T> {
 }
 
 impl<T: Clone + Eq + Hash> Numbering<T> {
-    /// The item's number.
     pub fn number(&mut self, item: T) -> usize {
         *self.numbers.entry(item).or_insert_with_key(|item| {
             self.items.push(item.clone());

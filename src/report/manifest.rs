@@ -63,7 +63,6 @@ pub struct Stride {
 }
 
 impl Stride {
-    /// Whether a rank is one of them.
     pub fn has(self, rank: usize) -> bool {
         let Some(after) = rank.checked_sub(self.start) else { return false };
         self.step > 0 && after % self.step == 0 && after / self.step < self.n

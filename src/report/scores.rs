@@ -40,7 +40,7 @@ pub struct FeatureLine {
 const CONSTANT_PREDICTION: &str = "constant_prediction";
 
 impl FeatureLine {
-    /// Explainer and simulator.
+    /// Explainer and simulator, without the protocol.
     pub fn pairing(&self) -> Pairing<'_> {
         Pairing::without_protocol(&self.explainer, &self.simulator)
     }

@@ -43,7 +43,6 @@ fn total_width(columns: &[Scores<'_>]) -> usize {
     columns.iter().map(|column| column.width).sum()
 }
 
-/// A table under construction.
 struct Table<'v, 'a> {
     view: &'v View<'a>,
     look: Look,

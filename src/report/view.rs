@@ -40,7 +40,6 @@ impl<'a> Pairing<'a> {
         Self { protocol: "", explainer, simulator }
     }
 
-    /// The pairing of a cell.
     pub fn of(cell: &'a Cell) -> Self {
         Self { protocol: &cell.protocol, explainer: &cell.explainer, simulator: &cell.simulator }
     }
@@ -91,7 +90,6 @@ fn explains_itself(cell: &Cell) -> bool {
 }
 
 impl<'a> View<'a> {
-    /// Indexes a summary.
     pub fn new(summary: &'a Summary) -> Self {
         let cells = &summary.cells;
         let mut scorers = distinct(cells.iter().map(|cell| cell.scorer.as_str()));
@@ -212,7 +210,6 @@ impl<'a> View<'a> {
     }
 }
 
-/// An interval method in words.
 pub fn interval_words(method: &str) -> &str {
     match method {
         "bca" => "BCa",

@@ -53,7 +53,6 @@ impl Scale {
         Self { from, to, ..self }
     }
 
-    /// Position of a value in px.
     pub fn at(&self, value: f64) -> f64 {
         let share = if self.log {
             (value.max(1e-300) / self.low).ln() / (self.high / self.low).ln()
@@ -122,12 +121,10 @@ pub struct Area {
 }
 
 impl Area {
-    /// The right edge.
     pub fn right(&self) -> f64 {
         self.x + self.width
     }
 
-    /// The lower edge.
     pub fn bottom(&self) -> f64 {
         self.y + self.height
     }

@@ -21,7 +21,6 @@ pub enum Paper {
     Page,
 }
 
-/// The drawing.
 pub struct Canvas {
     scene: Scene,
     paper: Paper,
@@ -49,7 +48,6 @@ impl Canvas {
         }
     }
 
-    /// Ends the group.
     pub fn end(&mut self) {
         if self.paper == Paper::Page {
             self.scene.add(Primitive::GroupEnd);
@@ -81,7 +79,6 @@ impl Canvas {
         self.scene.add(Primitive::Text { x, y, content, size, anchor, rotate, bold: false, color });
     }
 
-    /// A straight line.
     pub fn line(&mut self, from: (f64, f64), to: (f64, f64), ink: Ink, width: f64) {
         let tenth = |px: f64| (px * 10.0).round() / 10.0;
         let stroke = self.colour(ink);
@@ -111,7 +108,6 @@ impl Canvas {
         self.scene.add(Primitive::Rect { x, y, width, height, fill, stroke, stroke_width, opacity });
     }
 
-    /// A circle.
     pub fn circle(&mut self, cx: f64, cy: f64, r: f64, fill: Option<Ink>, stroke: Ink) {
         let fill = fill.map_or(Color::None, |ink| self.colour(ink));
         let (stroke, stroke_width) = (Some(self.colour(stroke)), Some(1.4));
@@ -128,7 +124,6 @@ impl Canvas {
         self.path(outline(points), Some(ink), None, 0.0, Some(opacity));
     }
 
-    /// A closed polygon.
     pub fn polygon(&mut self, points: &[(f64, f64)], fill: Option<Ink>, stroke: Ink) {
         self.path(outline(points), fill, Some(stroke), 1.4, None);
     }
@@ -158,7 +153,6 @@ impl Canvas {
         self.scene.add(Primitive::Path(Box::new(path)));
     }
 
-    /// The drawing as PNG.
     pub fn png(&self) -> Result<Vec<u8>, String> {
         PngBackend::new().with_scale(SCALE).render_scene(&self.scene)
     }

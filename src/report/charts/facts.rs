@@ -17,32 +17,26 @@ struct Fit {
 }
 
 /// One method of the suite.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 struct Method {
+    /// The name in tables, which all trainings of a method share.
     name: String,
-    params: Params,
-    training: Option<Training>,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Params {
     kind: String,
     /// The method whose sparsity the top-k variant copies.
-    #[serde(rename = "match")]
     matched: Option<String>,
-    #[serde(default)]
-    variants: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Training {
-    method: String,
+    has_topk: bool,
 }
 
 impl Method {
-    /// The name in tables, which all trainings of a method share.
-    fn table_name(&self) -> &str {
-        self.training.as_ref().map_or(&self.name, |of| &of.method)
+    fn of(value: &Value) -> Option<Self> {
+        let text = |path: &str| value.pointer(path).and_then(Value::as_str).map(str::to_string);
+        let variants = value.pointer("/params/variants").and_then(Value::as_array);
+        Some(Self {
+            name: text("/training/method").or_else(|| text("/name"))?,
+            kind: text("/params/kind")?,
+            matched: text("/params/match"),
+            has_topk: variants.is_some_and(|variants| variants.iter().any(|variant| variant == "topk")),
+        })
     }
 }
 
@@ -63,7 +57,7 @@ impl Facts {
     pub fn of_manifest(manifest: &Value) -> Self {
         let mut facts = Self::default();
         if let Some(Value::Array(methods)) = manifest.pointer("/suite/methods") {
-            facts.methods = methods.iter().filter_map(|method| Method::deserialize(method).ok()).collect();
+            facts.methods = methods.iter().filter_map(Method::of).collect();
         }
         // Sorted by name, so that means do not depend on the order of a map.
         let dictionaries: BTreeMap<String, Value> =
@@ -97,17 +91,15 @@ impl Facts {
 
     /// Whether a method is an autoencoder.
     pub fn is_autoencoder(&self, method: &str) -> bool {
-        let fact = self.methods.iter().find(|fact| fact.table_name() == method);
-        fact.is_some_and(|fact| AUTOENCODERS.contains(&fact.params.kind.as_str()))
+        let fact = self.methods.iter().find(|fact| fact.name == method);
+        fact.is_some_and(|fact| AUTOENCODERS.contains(&fact.kind.as_str()))
     }
 
     /// Some if a method keeps the k largest codes of a decomposition; inside, the method whose sparsity it copies.
     pub fn topk_variant(&self, method: &str) -> Option<Option<&str>> {
         let base = method.strip_suffix("_topk")?;
-        let is_it = |fact: &&Method| {
-            fact.table_name() == base && fact.params.variants.iter().any(|variant| variant == "topk")
-        };
-        self.methods.iter().find(is_it).map(|fact| fact.params.matched.as_deref())
+        let fact = self.methods.iter().find(|fact| fact.name == base && fact.has_topk);
+        fact.map(|fact| fact.matched.as_deref())
     }
 }
 

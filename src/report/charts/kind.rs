@@ -38,7 +38,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind's name.
     pub fn name(self) -> &'static str {
         self.into()
     }

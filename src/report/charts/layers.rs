@@ -29,13 +29,11 @@ pub struct Point {
     value: Value,
 }
 
-/// One panel.
 pub struct Panel {
     pub title: String,
     pub points: Vec<Point>,
 }
 
-/// The figure.
 pub struct ByLayer {
     columns: Vec<String>,
     x_label: String,
@@ -65,12 +63,10 @@ pub struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// The label of the axis.
     pub fn axis(&self) -> String {
         if self.name.is_empty() { "hook point".to_string() } else { format!("layer ({})", self.name) }
     }
 
-    /// The site as part of a file name.
     pub fn file_part(&self) -> &str {
         if self.name.is_empty() { "unlayered" } else { &self.name }
     }
@@ -159,7 +155,6 @@ impl Places {
 }
 
 impl ByLayer {
-    /// Panels over the columns of a site.
     pub fn new(
         site: &Site<'_>,
         (y_label, counts): (&'static str, bool),

@@ -19,13 +19,11 @@ impl Legend {
         MARK_ROOM + widths.fold(0.0, f64::max) + GAP
     }
 
-    /// Rows when laid out in `width` px.
     fn rows(&self, width: f64) -> usize {
         let columns = (width / self.column_width()).floor() as usize;
         self.0.len().div_ceil(columns.clamp(1, self.0.len().max(1)))
     }
 
-    /// Height in px when laid out in `width` px.
     pub fn height(&self, width: f64) -> f64 {
         self.rows(width) as f64 * ROW
     }

@@ -37,7 +37,6 @@ fn shape(index: usize) -> Shape {
     Shape::VARIANTS[index % Shape::VARIANTS.len()]
 }
 
-/// The mark of each control, in order of appearance; all grey.
 pub fn control_mark(index: usize) -> Mark {
     let shapes = [Shape::Cross, Shape::OpenDiamond, Shape::OpenSquare, Shape::Plus];
     Mark { ink: Ink::Control, shape: shapes[index % shapes.len()] }

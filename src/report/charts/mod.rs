@@ -100,7 +100,6 @@ impl<'a> Heading<'a> {
         Self { name: chart_name(kind, &parts), kind, pairing: Some(pairing), title, caption }
     }
 
-    /// The chart of a figure.
     fn over(self, figure: impl Figure + 'a) -> Chart<'a> {
         Chart { heading: self, figure: Box::new(figure), brief: None }
     }

@@ -17,11 +17,9 @@ pub enum Ink {
     Text,
     /// Secondary words.
     Muted,
-    /// Grid lines.
     Grid,
     /// Background of every second layer.
     Band,
-    /// Controls.
     Control,
     /// Methods, by number.
     Series(usize),

@@ -182,28 +182,23 @@ impl<T: DeserializeOwned> Lines<T> {
         })))
     }
 
-    /// Whether there is no such file.
     pub fn is_missing(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The lines of a feature.
     pub fn of(&self, feature: usize) -> &[T] {
         self.0.as_ref().and_then(|groups| groups.get(&feature)).map_or(&[], Vec::as_slice)
     }
 
-    /// The features that have lines.
     pub fn features(&self) -> impl Iterator<Item = usize> {
         self.0.iter().flat_map(HashMap::keys).copied()
     }
 
-    /// All lines.
     pub fn all(&self) -> impl Iterator<Item = &T> {
         self.0.iter().flat_map(HashMap::values).flatten()
     }
 }
 
-/// The evidence of one dictionary.
 pub struct Evidence {
     pub records: Lines<Record>,
     pub simulations: Lines<Simulation>,

@@ -72,7 +72,6 @@ impl<'a> Data<'a> {
     }
 }
 
-/// The page.
 pub fn render(site: &Site<'_>) -> Result<String, ReportError> {
     let Site { sources, names, environment } = site;
     let mut data = Data::default();

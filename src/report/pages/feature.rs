@@ -58,7 +58,6 @@ pub struct Context<'a> {
     pub walked: &'a HashMap<Place, HashSet<usize>>,
 }
 
-/// The data of one page.
 #[derive(Debug)]
 pub struct Built {
     /// JSON that is inert in a `script` element.

@@ -23,7 +23,6 @@ use crate::report::view::{BEYOND_TOKEN, View};
 /// Size limit of the page.
 const PAGE_BYTES: usize = 300_000;
 
-/// The page.
 pub fn render(site: &Site<'_>) -> Result<String, ReportError> {
     let Site { sources, names, environment } = site;
     let data = cells::data(sources.view, names);
@@ -98,7 +97,6 @@ fn deviations(view: &View<'_>, manifest: Option<&ManifestView>) -> Vec<String> {
     deviations.into_iter().map(|name| visible(name)).collect()
 }
 
-/// The file of a dictionary's page.
 fn file<'a>(names: &'a Names, hook: &str, method: &str, control: Option<&str>) -> Option<&'a str> {
     let control = control.map(str::to_string);
     names.file(&Place { hook: hook.to_string(), dictionary: method.to_string(), control })

@@ -46,7 +46,6 @@ pub struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// The lines of `scores.jsonl`.
     fn lines(&self) -> &[FeatureLine] {
         self.scores.map_or(&[][..], |scores| &scores.lines)
     }

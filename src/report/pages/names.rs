@@ -55,13 +55,11 @@ impl Names {
         self.places.push(place);
     }
 
-    /// The dictionary of a line's feature.
     pub fn place_of(&self, line: &FeatureLine) -> Place {
         let control = line.control.clone().filter(|control| self.own_dictionaries.contains(control));
         Place { hook: line.hook.clone(), dictionary: dictionary_name(&line.method, line.training), control }
     }
 
-    /// All dictionaries, in the order of the tables.
     pub fn places(&self) -> &[Place] {
         &self.places
     }

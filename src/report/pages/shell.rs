@@ -26,7 +26,6 @@ pub const EXPLORER: Kind = Kind { template: "explorer.html", script: include_str
 /// The features of one dictionary.
 pub const FEATURE: Kind = Kind { template: "feature.html", script: include_str!("feature.js") };
 
-/// The templates.
 pub fn environment() -> Result<Environment<'static>, ReportError> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -71,7 +70,6 @@ pub fn page(
     template.render(shell).map_err(ReportError::Page)
 }
 
-/// The source expression of a policy that allows an inline text.
 fn source(text: &str) -> String {
     format!("'sha256-{}'", base64(&Digest::of(text.as_bytes()).bytes()))
 }

@@ -33,43 +33,42 @@ pub fn cells_csv(summary: &Summary) -> String {
     let head = "suite,run,hook,method,protocol,explainer,simulator,control,scorer,mean,ci_low,ci_high,confidence,\
                 interval_method,mean_defined,n_defined,mean_by_density,n_requested,n_scored,tally_scored,\
                 tally_undefined,tally_failed,tally_skipped,skipped,n_constant,eligible_share,tokens_repeating,bca_low,bca_high,note";
-    lines(head, &summary.cells, |cell| cell_fields(summary, cell))
-}
-
-fn cell_fields(summary: &Summary, cell: &Cell) -> Vec<String> {
-    let skipped: Vec<String> = cell.tally.skipped.iter().map(|(reason, n)| format!("{reason}={n}")).collect();
-    vec![
-        text(&summary.suite),
-        text(&summary.run),
-        text(&cell.hook),
-        text(&cell.method),
-        text(&cell.protocol),
-        text(&cell.explainer),
-        text(&cell.simulator),
-        optional(cell.control.as_deref()),
-        text(&cell.scorer),
-        number(cell.mean),
-        number(cell.ci_low),
-        number(cell.ci_high),
-        number(Some(cell.confidence)),
-        optional(cell.interval_method.as_deref()),
-        number(cell.mean_defined),
-        cell.n_defined.to_string(),
-        number(cell.mean_by_density),
-        cell.n_requested.to_string(),
-        cell.n_scored.to_string(),
-        cell.tally.scored.to_string(),
-        cell.tally.undefined.to_string(),
-        cell.tally.failed.to_string(),
-        cell.tally.skipped.values().sum::<usize>().to_string(),
-        text(&skipped.join(" ")),
-        cell.n_constant.to_string(),
-        number(cell.eligible_share),
-        number(cell.tokens_repeating),
-        number(cell.bca_low),
-        number(cell.bca_high),
-        optional(cell.note.as_deref()),
-    ]
+    lines(head, &summary.cells, |cell: &Cell| {
+        let skipped: Vec<String> =
+            cell.tally.skipped.iter().map(|(reason, n)| format!("{reason}={n}")).collect();
+        vec![
+            text(&summary.suite),
+            text(&summary.run),
+            text(&cell.hook),
+            text(&cell.method),
+            text(&cell.protocol),
+            text(&cell.explainer),
+            text(&cell.simulator),
+            optional(cell.control.as_deref()),
+            text(&cell.scorer),
+            number(cell.mean),
+            number(cell.ci_low),
+            number(cell.ci_high),
+            number(Some(cell.confidence)),
+            optional(cell.interval_method.as_deref()),
+            number(cell.mean_defined),
+            cell.n_defined.to_string(),
+            number(cell.mean_by_density),
+            cell.n_requested.to_string(),
+            cell.n_scored.to_string(),
+            cell.tally.scored.to_string(),
+            cell.tally.undefined.to_string(),
+            cell.tally.failed.to_string(),
+            cell.tally.skipped.values().sum::<usize>().to_string(),
+            text(&skipped.join(" ")),
+            cell.n_constant.to_string(),
+            number(cell.eligible_share),
+            number(cell.tokens_repeating),
+            number(cell.bca_low),
+            number(cell.bca_high),
+            optional(cell.note.as_deref()),
+        ]
+    })
 }
 
 /// `quality.csv`: one line per dictionary.

@@ -22,7 +22,6 @@ fn push_head<T: AsRef<str>>(into: &mut String, cells: &[T], left: usize) {
     push_row(into, (0..cells.len()).map(|i| if i < left { ":--" } else { "--:" }));
 }
 
-/// All tables.
 pub fn markdown(view: &View<'_>) -> String {
     let summary = view.summary;
     let mut text = format!("# {}\n\nRun {}.", escape(&summary.suite), escape(&summary.run));

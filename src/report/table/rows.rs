@@ -30,7 +30,6 @@ pub const COUNTS: [&str; 8] = [
     "note",
 ];
 
-/// Fills a row.
 pub fn row<'a>(view: &View<'a>, pairing: Pairing<'a>, key: RowKey<'a>) -> Row {
     let cells: Vec<Option<&Cell>> =
         view.scorers.iter().map(|scorer| view.cell(pairing, key, scorer)).collect();
@@ -86,12 +85,10 @@ fn per_scorer(cells: &[&Cell], value: impl Fn(&Cell) -> String) -> String {
     std::iter::once(usual.clone()).chain(exceptions).collect::<Vec<_>>().join("; ")
 }
 
-/// The name of a control in a row.
 pub fn control_label(control: &str) -> String {
     format!("control: {control}")
 }
 
-/// What a control is, in words.
 pub fn control_words(control: &str) -> &'static str {
     match control {
         "shuffled" => "each feature gets another feature's explanation, same fragments scored",
@@ -196,7 +193,6 @@ pub fn differences(rows: &[DifferenceRow], family: Family, margin: Option<f64>) 
     rows.iter().filter(|row| row.family == family).map(text).collect()
 }
 
-/// The verdict of a comparison; it is about this score only.
 fn verdict(row: &DifferenceRow, margin: Option<f64>) -> String {
     let (a, b) = (&row.method_a, &row.method_b);
     match (row.verdict, margin) {

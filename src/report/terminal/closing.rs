@@ -34,7 +34,7 @@ pub struct Extremes {
     pub highest: Cell,
     /// The cell with the lowest mean; the first of equals.
     pub lowest: Cell,
-    /// What the controls have in the same score.
+    /// The means of the controls in the same score.
     pub controls: Vec<ControlRange>,
 }
 
@@ -58,7 +58,7 @@ pub struct Unscored {
     pub lines: usize,
     /// Lines without a score.
     pub unscored: usize,
-    /// How many have which reason.
+    /// Number of lines by reason.
     pub reasons: BTreeMap<String, usize>,
 }
 
@@ -67,15 +67,15 @@ pub struct Unscored {
 pub struct Closing {
     /// The suite's name.
     pub suite: String,
-    /// Of the primary score and of `beyond_token`, as far as the run has them.
+    /// Of the primary score and of `beyond_token`, if the run has them.
     pub extremes: Vec<Extremes>,
-    /// What has no score.
+    /// Lines without a score.
     pub unscored: Unscored,
-    /// What the reader of the results must know.
+    /// Warnings about the results.
     pub warnings: Vec<String>,
-    /// The page with everything on it.
+    /// Path of the index page.
     pub page: String,
-    /// Commands that go on from here.
+    /// Suggested next commands.
     pub next: Vec<String>,
 }
 

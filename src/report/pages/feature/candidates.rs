@@ -2,6 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use List::{NonFiring, Quantile, Random, Top};
+use Role::{Calibrated, Explained, Neither, NotScored, Scored};
+
 use super::data::Member;
 use crate::report::manifest::{Picks, Splits, Stride};
 use crate::report::pages::evidence::{Fragment, Record};
@@ -29,16 +32,7 @@ enum Role {
 
 /// The lists in the order in which their fragments are taken in turn. Neighbouring ranks of the top and random lists
 /// alternate between explaining and scoring, so both kinds are taken.
-const CYCLE: [List; 8] = [
-    List::Top,
-    List::Random,
-    List::Top,
-    List::Quantile,
-    List::Random,
-    List::Top,
-    List::Quantile,
-    List::NonFiring,
-];
+const CYCLE: [List; 8] = [Top, Random, Top, Quantile, Random, Top, Quantile, NonFiring];
 
 /// Selects the ranks of one list.
 type Ranks = fn(&Picks) -> Stride;
@@ -68,12 +62,12 @@ pub struct Uses<'a> {
 impl Uses<'_> {
     fn role(&self, fragment: usize, place: usize, ranks: Ranks) -> Role {
         match self.protocol {
-            _ if self.calibrated.contains(&fragment) => Role::Calibrated,
-            Some(splits) if ranks(&splits.score).has(place) => Role::Scored,
-            Some(splits) if ranks(&splits.explain).has(place) => Role::Explained,
-            Some(_) => Role::Neither,
-            None if self.simulated.contains(&fragment) => Role::Scored,
-            None => Role::NotScored,
+            _ if self.calibrated.contains(&fragment) => Calibrated,
+            Some(splits) if ranks(&splits.score).has(place) => Scored,
+            Some(splits) if ranks(&splits.explain).has(place) => Explained,
+            Some(_) => Neither,
+            None if self.simulated.contains(&fragment) => Scored,
+            None => NotScored,
         }
     }
 }
@@ -83,9 +77,9 @@ pub fn candidates<'a>(record: &'a Record, uses: &Uses<'_>) -> Vec<Candidate<'a>>
     let mut by_number: HashMap<usize, Candidate<'a>> = HashMap::new();
     let mut order: [Vec<usize>; 4] = Default::default();
     let lists: [(List, &'a [Fragment], Ranks); 3] = [
-        (List::Top, &record.top, |picks| picks.top),
-        (List::Random, &record.random, |picks| picks.random),
-        (List::NonFiring, &record.non_firing, |picks| picks.non_firing),
+        (Top, &record.top, |picks| picks.top),
+        (Random, &record.random, |picks| picks.random),
+        (NonFiring, &record.non_firing, |picks| picks.non_firing),
     ];
     for (list, fragments, ranks) in lists {
         for (place, fragment) in fragments.iter().enumerate() {
@@ -102,8 +96,8 @@ pub fn candidates<'a>(record: &'a Record, uses: &Uses<'_>) -> Vec<Candidate<'a>>
     for nth in 0..most {
         for (group, picks) in record.quantiles.iter().enumerate() {
             if let Some(candidate) = picks.get(nth).and_then(|pick| by_number.get_mut(&pick.fragment)) {
-                candidate.members.push((List::Quantile as u8, group, Role::Neither as u8));
-                order[List::Quantile as usize].push(candidate.fragment.fragment);
+                candidate.members.push((Quantile as u8, group, Neither as u8));
+                order[Quantile as usize].push(candidate.fragment.fragment);
             }
         }
     }

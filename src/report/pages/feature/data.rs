@@ -123,7 +123,6 @@ pub struct ProfileData {
     pub raised: Vec<(usize, f64)>,
     pub lowered: Vec<(usize, f64)>,
     pub logits_note: Option<String>,
-    /// Nats, tokens, fragments.
     pub ablation: Option<(f64, Option<usize>, Option<usize>)>,
 }
 

@@ -29,7 +29,6 @@ pub struct Data {
 #[derive(Serialize)]
 struct CellRow(usize, usize, usize, usize, Vec<Option<String>>, Vec<usize>);
 
-/// The data of a view.
 pub fn data(view: &View<'_>, names: &Names) -> Data {
     let mut texts = Numbering::default();
     let mut cells = cell_rows(view, &mut texts);

@@ -123,10 +123,13 @@ fn simulator_words(name: &str) -> &'static str {
     }
 }
 
+/// A column of the table of main scores.
+type Column<'a> = (Pairing<'a>, &'a str);
+
 /// The table of main scores: for each hook point its rows, with a column for each pairing and scorer.
 pub fn glance<'a>(view: &View<'a>, main: &[&'a str]) -> Vec<Value> {
     let scorers = |pairing: &Pairing<'a>| main.iter().map(|scorer| (*pairing, *scorer)).collect::<Vec<_>>();
-    let columns: Vec<(Pairing<'a>, &'a str)> = view.pairings.iter().flat_map(scorers).collect();
+    let columns: Vec<Column<'a>> = view.pairings.iter().flat_map(scorers).collect();
     let hook = |hook: &&'a str| {
         let methods = view.methods.iter().filter_map(|method| method_row(view, &columns, hook, method));
         let controls = view.controls.iter().filter_map(|control| control_row(view, &columns, hook, control));
@@ -135,14 +138,8 @@ pub fn glance<'a>(view: &View<'a>, main: &[&'a str]) -> Vec<Value> {
     view.hooks.iter().map(hook).collect()
 }
 
-fn method_row<'a>(
-    view: &View<'a>,
-    columns: &[(Pairing<'a>, &'a str)],
-    hook: &'a str,
-    method: &'a str,
-) -> Option<Value> {
-    let cell =
-        |(pairing, scorer): &(Pairing<'a>, &'a str)| view.cell(*pairing, RowKey::of(hook, method), scorer);
+fn method_row<'a>(view: &View<'a>, columns: &[Column<'a>], hook: &'a str, method: &'a str) -> Option<Value> {
+    let cell = |(pairing, scorer): &Column<'a>| view.cell(*pairing, RowKey::of(hook, method), scorer);
     let cells: Vec<Option<&Cell>> = columns.iter().map(cell).collect();
     let shown = cells.iter().map(|cell| cell.map_or_else(|| DASH.to_string(), estimate_of));
     let shown: Vec<String> = shown.collect();
@@ -153,12 +150,11 @@ fn method_row<'a>(
 /// A control in one row: the score of one method, or the lowest and highest mean of several.
 fn control_row<'a>(
     view: &View<'a>,
-    columns: &[(Pairing<'a>, &'a str)],
+    columns: &[Column<'a>],
     hook: &'a str,
     control: &'a str,
 ) -> Option<Value> {
-    let cells =
-        |(pairing, scorer): &(Pairing<'a>, &'a str)| view.control_cells(*pairing, hook, control, scorer);
+    let cells = |(pairing, scorer): &Column<'a>| view.control_cells(*pairing, hook, control, scorer);
     let cells: Vec<Vec<&Cell>> = columns.iter().map(cells).collect();
     let of = match cells.iter().max_by_key(|cells| cells.len())?.as_slice() {
         [] => return None,
