@@ -52,7 +52,7 @@ const PANEL_HEIGHT: f64 = 186.0;
 const PANEL_PITCH: f64 = PANEL_HEIGHT + 46.0;
 
 /// A hook point and its label on the axis.
-pub type Column<'a> = (&'a str, String);
+type Column<'a> = (&'a str, String);
 
 /// Hook points that share an axis.
 pub struct Site<'a> {

@@ -164,12 +164,17 @@ pub fn plan<'a>(
     wanted: &[Kind],
 ) -> Vec<Chart<'a>> {
     let inputs = Inputs { view, scores, facts, marks: marks::of_view(view) };
-    let kinds = || Kind::VARIANTS.iter().filter(move |kind| wanted.contains(kind));
     let mut charts = Vec::new();
     for &pairing in &view.pairings {
-        charts.extend(kinds().flat_map(|kind| of_pairing(*kind, &inputs, pairing)));
+        let kinds = Kind::VARIANTS.iter().filter(|kind| wanted.contains(kind));
+        charts.extend(kinds.flat_map(|kind| of_pairing(*kind, &inputs, pairing)));
     }
-    charts.extend(kinds().flat_map(|kind| of_dictionaries(*kind, &inputs)));
+    if wanted.contains(&Kind::SparsityFvu) {
+        charts.extend(across::fvu_chart(&inputs));
+    }
+    if wanted.contains(&Kind::Dead) {
+        charts.extend(dead::charts(&inputs));
+    }
     let mut taken = BTreeSet::new();
     for chart in &mut charts {
         chart.heading.name = free_name(&chart.heading.name, &mut taken);
@@ -190,16 +195,7 @@ fn of_pairing<'a>(kind: Kind, inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Vec<
         Kind::ScoreDensity => cloud::density_chart(inputs, pairing),
         Kind::SparsityFvu | Kind::Dead => None,
     };
-    one.into_iter().collect()
-}
-
-/// The charts of one kind about dictionaries alone.
-fn of_dictionaries<'a>(kind: Kind, inputs: &Inputs<'a>) -> Vec<Chart<'a>> {
-    match kind {
-        Kind::SparsityFvu => across::fvu_chart(inputs).into_iter().collect(),
-        Kind::Dead => dead::charts(inputs),
-        _ => Vec::new(),
-    }
+    Vec::from_iter(one)
 }
 
 /// A path and the content to write there.

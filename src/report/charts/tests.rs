@@ -1,4 +1,4 @@
-//! The family of charts from made-up run folders: which are drawn, and what stands on them.
+//! Charts of made-up run folders: which are drawn, and which texts they show.
 
 use std::path::Path;
 
@@ -27,13 +27,13 @@ fn svg(folder: &Path, name: &str) -> String {
     std::fs::read_to_string(folder.join("charts").join(name)).expect("a chart")
 }
 
-/// Everything that is written on a drawing, in order.
+/// All texts of a drawing, in order.
 fn texts(svg: &str) -> Vec<String> {
     let elements = svg.split("<text").skip(1).filter_map(|rest| rest.split("</text>").next());
     elements.filter_map(|rest| rest.split_once('>')).map(|(_, text)| text.to_string()).collect()
 }
 
-/// The texts in one, for longer phrases that are broken into lines.
+/// All texts joined, to search for phrases that are broken into lines.
 fn words(svg: &str) -> String {
     texts(svg).join(" ")
 }
@@ -127,7 +127,7 @@ fn single_features_stand_against_kurtosis_and_density() {
         }
         let rank: Vec<&String> = texts.iter().filter(|text| text.starts_with('ρ')).collect();
         assert_eq!(rank.len(), 2 * METHODS.len());
-        // 40 features at each of four layers; constant predictions are in as 0.
+        // 40 features at each of four layers; constant predictions count as 0.
         assert!(rank.iter().all(|text| text.contains('[') && text.ends_with("n 160")), "{rank:?}");
         let words = words(&svg);
         assert!(words.contains(axis) && words.contains("Spearman") && words.contains("constant predictions"));

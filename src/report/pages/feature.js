@@ -52,7 +52,7 @@ function unpacked(text) {
   const numbered = new Map(features.map((feature, nth) => [feature.feature, nth]));
   const real = (feature) => feature.lines.filter((line) => !line.control);
 
-  // The list at the side.
+  // The list of features beside the page.
   const orders = [
     ["number", "by number"],
     ...data.scorers.flatMap((name, nth) => [[`best ${nth}`, `${name}, best first`], [`worst ${nth}`, `${name}, worst first`]]),
@@ -112,7 +112,7 @@ function unpacked(text) {
     if (listed[to] !== state.feature) location.hash = `f=${listed[to].feature}`;
   }
 
-  // Values: a byte stands for an activation, and one byte stands for 0.
+  // Activations are quantised to bytes; `scale` is the byte of 0 and the step between bytes.
   const valueOf = (feature, byte) => (byte - feature.scale[0]) * feature.scale[1];
   const highest = (feature) => (255 - feature.scale[0]) * feature.scale[1];
   function shade(feature, value) {
@@ -176,7 +176,6 @@ function unpacked(text) {
     return [make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", {}, caption, make("thead", {}, head), make("tbody", {}, ...rows)))];
   }
 
-  // Fragments.
   function simulations(feature) {
     const some = data.explainers.map((_, nth) => nth).filter((nth) => feature.shown.some((one) => one[3][nth]));
     const select = byId("simulation");
@@ -488,7 +487,7 @@ function unpacked(text) {
   addEventListener("keydown", (event) => {
     if (isForField(event)) return;
     const by = { j: 1, n: 1, ArrowRight: 1, k: -1, p: -1, ArrowLeft: -1 }[event.key];
-    // In a table that is wider than the page the arrows scroll.
+    // Arrow keys scroll a table that is wider than the page.
     const scrolls = event.key.startsWith("Arrow") && event.target instanceof Element && event.target.closest(".scroll, summary, #feature-list");
     if (!by || scrolls) return;
     event.preventDefault();
