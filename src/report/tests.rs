@@ -277,7 +277,7 @@ fn the_index_says_what_was_asked_and_what_must_be_known() {
         "avx512f",
         "seed 7",
         "did not converge, so the dictionary is in doubt: ica at blocks.0.hook_resid_post, ica at blocks.1.hook_resid_post.",
-        "Dead features, which no score speaks of: 32 of 512 in sae at blocks.0.hook_resid_post",
+        "Dead features, which have no score: 32 of 512 in sae at blocks.0.hook_resid_post",
         "token patterns looked up in text, no language model",
         "href=\"features/blocks.1.hook_resid_post--topk.html\"",
         "href=\"features.html\"",

@@ -43,7 +43,7 @@ pub fn facts(view: &View<'_>, manifest: Option<&ManifestView>) -> Vec<(String, S
 
 fn cost(manifest: &ManifestView) -> String {
     if manifest.usage.is_empty() {
-        return "none was asked".to_string();
+        return "no language model was used".to_string();
     }
     let requests: u64 = manifest.usage.iter().map(|used| used.requests).sum();
     let dollars: Option<f64> = manifest.usage.iter().map(|used| used.dollars).sum();
@@ -80,7 +80,7 @@ pub fn warnings(summary: &Summary, manifest: Option<&ManifestView>, has_scores: 
         let dead = row.dead.filter(|dead| *dead > 0)?;
         Some(format!("{} of {} in {}", count(dead), count(row.n_features), at(row)))
     });
-    warn_of("Dead features, which no score speaks of", dead.collect());
+    warn_of("Dead features, which have no score", dead.collect());
     if let Some(wanted) = manifest.and_then(|manifest| manifest.per_cell) {
         let what = format!("Fewer features scored than the {wanted} asked for");
         warn_of(&what, too_few(summary, wanted));
@@ -88,7 +88,7 @@ pub fn warnings(summary: &Summary, manifest: Option<&ManifestView>, has_scores: 
     let missing = [
         (summary.cells.is_empty(), "No feature was eligible at any hook point, so there are no scores."),
         (!has_scores, "`scores.jsonl` is not in this folder, so no distributions are drawn."),
-        (manifest.is_none(), "`manifest.json` is not in this folder, so what was asked is unknown."),
+        (manifest.is_none(), "`manifest.json` is not in this folder, so its settings are unknown."),
     ];
     warnings.extend(missing.into_iter().filter(|(is, _)| *is).map(|(_, text)| text.to_string()));
     warnings.iter().map(|text| visible(text)).collect()
@@ -115,11 +115,11 @@ pub fn simulators(view: &View<'_>) -> Vec<(String, &'static str)> {
 fn simulator_words(name: &str) -> &'static str {
     match name {
         "neuron_to_graph" => "token patterns looked up in text, no language model; elsewhere one number",
-        "neuron_to_graph_backoff" => "the same, and elsewhere each token's mean on the evidence",
-        "token_lookup" => "each token's mean on the evidence, whatever stands around it",
+        "neuron_to_graph_backoff" => "the same, but elsewhere each token's mean on the evidence",
+        "token_lookup" => "each token's mean on the evidence, whatever its context",
         "token_lookup_fit" => "each token's mean on the text that dictionaries were fitted on",
         "oracle" => "two means, by whether a labelled concept of the generated text holds",
-        _ => "a language model that reads the explanation and says 0 to 10 for each token",
+        _ => "a language model that reads the explanation and predicts 0 to 10 for each token",
     }
 }
 
