@@ -15,6 +15,7 @@ mod list;
 mod manifest;
 mod number;
 mod pages;
+mod recorded;
 mod schema;
 mod scores;
 mod table;
@@ -35,6 +36,7 @@ use crate::base::{FileError, read_to_string, write_atomic};
 
 pub use escape::{markdown, visible, xml};
 pub use number::{DASH, fixed, p_value};
+pub use recorded::ScoreFacts;
 pub use schema::{
     Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,
     dictionary_name,

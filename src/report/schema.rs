@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::ReportError;
+use super::recorded::{ScoreFacts, recorded_scores};
 use crate::base::{Tally, read_to_string};
 
 /// The schema number this version writes and reads.
@@ -40,6 +41,9 @@ pub struct Summary {
     pub quality: Vec<QualityRow>,
     /// Comparisons of two methods.
     pub differences: Vec<DifferenceRow>,
+    /// The scores as the manifest records them; no part of this file.
+    #[serde(skip)]
+    pub scores: Vec<ScoreFacts>,
 }
 
 /// One estimate over features.
@@ -290,7 +294,8 @@ pub enum ScoreStatus {
 impl Summary {
     /// Reads `summary.json`. The schema number is checked before anything else.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
-        Self::from_json(&read_to_string(path)?, path)
+        let scores = recorded_scores(&path.with_file_name("manifest.json"));
+        Ok(Self { scores, ..Self::from_json(&read_to_string(path)?, path)? })
     }
 
     /// Reads the text of a `summary.json`; `path` is for messages.

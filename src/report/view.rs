@@ -4,27 +4,11 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::list::{distinct, grouped};
+use super::recorded::{ScoreFacts, unrecorded_scores};
 use super::schema::{Cell, QualityRow, Summary};
 
 /// The score to which token identity contributes nothing.
 pub const BEYOND_TOKEN: &str = "beyond_token";
-
-/// Scorers in the order of tables and panels. Other scorers follow in order of appearance.
-const SCORER_ORDER: [&str; 10] = [
-    "top_and_random",
-    BEYOND_TOKEN,
-    "top_only",
-    "random_only",
-    "population",
-    "detection",
-    "detection_auroc",
-    "fuzzing",
-    "fuzzing_auroc",
-    "surprisal",
-];
-
-/// Scores whose chance level is 0.5; the others have chance level 0.
-const CHANCE_IS_HALF: [&str; 5] = ["detection", "detection_auroc", "fuzzing", "fuzzing_auroc", "surprisal"];
 
 /// Protocol, explainer and simulator: what one table of scores is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -78,8 +62,9 @@ pub struct View<'a> {
     /// Of each method: the sweep that it belongs to.
     pub sweeps: Vec<Option<&'a str>>,
     pub controls: Vec<&'a str>,
-    /// The primary scorer first, then in [`SCORER_ORDER`].
+    /// The primary scorer first, then in the order that the run records.
     pub scorers: Vec<&'a str>,
+    facts: Vec<ScoreFacts>,
     /// Controls that are their own explainer. They belong to the table of every explainer.
     self_explaining: Vec<&'a str>,
     cells: HashMap<(Pairing<'a>, RowKey<'a>, &'a str), &'a Cell>,
@@ -93,9 +78,11 @@ impl<'a> View<'a> {
     pub fn new(summary: &'a Summary) -> Self {
         let cells = &summary.cells;
         let mut scorers = distinct(cells.iter().map(|cell| cell.scorer.as_str()));
+        let facts = if summary.scores.is_empty() { unrecorded_scores() } else { summary.scores.clone() };
         scorers.sort_by_key(|scorer| {
-            let usual = SCORER_ORDER.iter().position(|known| known == scorer).unwrap_or(SCORER_ORDER.len());
-            (summary.primary.as_deref() != Some(*scorer), usual)
+            let order =
+                facts.iter().find(|known| known.name == *scorer).map_or(u32::MAX, |known| known.order);
+            (summary.primary.as_deref() != Some(*scorer), order)
         });
         let methods = distinct(cells.iter().map(|cell| cell.method.as_str()));
         let sweep =
@@ -114,6 +101,7 @@ impl<'a> View<'a> {
             methods,
             controls: distinct(cells.iter().filter_map(|cell| cell.control.as_deref())),
             scorers,
+            facts,
             cells: cells.iter().map(|cell| (key(cell), cell)).collect(),
         }
     }
@@ -132,7 +120,9 @@ impl<'a> View<'a> {
 
     /// The scorers of this run whose chance level is 0.5.
     pub fn chance_is_half(&self) -> Vec<&'a str> {
-        self.scorers.iter().copied().filter(|scorer| CHANCE_IS_HALF.contains(scorer)).collect()
+        let is_half =
+            |name: &&str| self.facts.iter().any(|known| known.name == **name && known.chance == 0.5);
+        self.scorers.iter().copied().filter(is_half).collect()
     }
 
     /// The cell of a combination, if the run has it.

@@ -11,7 +11,7 @@ use crate::run::inputs::prepare::CorpusRecord;
 use crate::run::plan::bill::{Planned, beside};
 use crate::run::results::gather::Gathered;
 use crate::run::results::manifest::{FillerRecord, Machine, Manifest, metric_versions};
-use crate::run::results::summary::summarise;
+use crate::run::results::summary::{score_facts, summarise};
 use crate::run::stage::StageKey;
 use crate::run::{Event, RunError};
 use crate::subject::{Prefix, SubjectInfo};
@@ -141,6 +141,7 @@ fn write_manifest(
         },
         dictionaries: gathered.dictionaries,
         metric_versions: metric_versions(suite).into_iter().collect(),
+        scores: score_facts(&suite.scorers),
         stages: gathered.clock.stages,
         warnings: warnings.to_vec(),
         machine: Machine::here(run.places.device),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{DeviceName, Digest, Stopwatch, cpu_name, instruction_set, peak_memory_bytes};
 use crate::llm::Usage;
+use crate::report::ScoreFacts;
 use crate::run::inputs::prepare::{CorpusRecord, Fillers};
 use crate::run::plan::bill::Beside;
 use crate::run::results::calibration::calibration_seconds;
@@ -48,6 +49,8 @@ pub struct Manifest<'a> {
     pub dictionaries: BTreeMap<String, DictionaryRecord>,
     /// Version of each definition behind a number.
     pub metric_versions: BTreeMap<&'static str, u32>,
+    /// The scores, as their scorers declare them.
+    pub scores: Vec<ScoreFacts>,
     /// Every stage, in order.
     pub stages: Vec<StageRecord>,
     /// What the reader of the results must know.

@@ -6,11 +6,13 @@ use rayon::prelude::*;
 
 use crate::base::{Digest, Matrix, Missing};
 use crate::dictionary::{FitReport, mmcs_of_directions};
-use crate::report::{Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreStatus, Summary, Verdict};
+use crate::report::{
+    Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreFacts, ScoreStatus, Summary, Verdict,
+};
 use crate::run::evaluate::Outcome;
 use crate::run::rows::quality::Measured;
-use crate::score::catalog::simulated_score;
-use crate::score::{FeatureOutcome, NoScore, ScoreOutcome, cell_over_seeds};
+use crate::score::catalog::{SCORERS, simulated_score};
+use crate::score::{Direction, FeatureOutcome, NoScore, ScoreOutcome, cell_over_seeds};
 use crate::stats::{self, Bootstrap, Difference, DifferenceTest, IntervalMethod};
 use crate::suite::Suite;
 
@@ -83,7 +85,22 @@ pub fn summarise(
         cells,
         quality: quality_rows(quality),
         differences: differences(suite, &order, &groups),
+        scores: score_facts(&suite.scorers),
     }
+}
+
+/// What tables and charts need to know of the scores asked for.
+pub fn score_facts(asked: &[&'static str]) -> Vec<ScoreFacts> {
+    let all = SCORERS.iter().flat_map(|scorer| scorer.scores.iter().map(move |score| (scorer, score)));
+    let facts = all.filter(|(_, score)| asked.contains(&score.name)).map(|(scorer, score)| ScoreFacts {
+        name: score.name.into(),
+        words: scorer.words.into(),
+        unit: score.unit.into(),
+        higher_is_better: score.direction == Direction::Higher,
+        chance: score.chance,
+        order: score.order,
+    });
+    facts.collect()
 }
 
 /// Outcomes by row and explainer, and the rows in the order they came.
