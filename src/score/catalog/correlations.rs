@@ -4,7 +4,7 @@ use crate::score::fragment::{Concatenated, ScoredFragment, Stratum};
 use crate::score::scorer::{NoScore, ScoreOutcome, Scorer};
 use crate::stats::{pearson, weighted_pearson};
 
-const TOP_AND_RANDOM: [Stratum; 2] = [Stratum::Top, Stratum::Random];
+pub(super) const TOP_AND_RANDOM: [Stratum; 2] = [Stratum::Top, Stratum::Random];
 
 /// Pearson correlation of truth and prediction over the concatenated tokens of the top and random
 /// fragments (Bills et al. 2023). Comparable with the literature; half of its fragments are where
