@@ -25,7 +25,6 @@ use rayon::prelude::*;
 
 use super::dispatch::dispatched;
 use super::room::Room;
-use super::stored_rows::fetch_ahead;
 use super::vector::mul_add;
 
 /// Rows of `w` in a panel: two vectors of 512 bits, or four of 256.
@@ -84,6 +83,21 @@ impl Simd {
         }
         2
     }
+}
+
+/// Prefetches `entries` into the L1 cache. This affects speed only.
+pub fn fetch_ahead<T>(entries: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in entries.chunks((64 / size_of::<T>().max(1)).max(1)) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the address lies in the slice, and a prefetch neither reads nor writes.
+        #[expect(unsafe_code, reason = "the instruction takes an address")]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = entries;
 }
 
 /// Whether the processor has AVX-512F.

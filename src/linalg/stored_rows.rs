@@ -47,21 +47,6 @@ pub trait StoredRows: Sync {
     fn sum_few(&self, _rows: Range<usize>, _left: &[f32], _sums: &mut [f32]) {}
 }
 
-/// Prefetches `entries` into the L1 cache. This affects speed only.
-pub fn fetch_ahead<T>(entries: &[T]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in entries.chunks((64 / size_of::<T>().max(1)).max(1)) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: the address lies in the slice, and a prefetch neither reads nor writes.
-        #[expect(unsafe_code, reason = "the instruction takes an address")]
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = entries;
-}
-
 /// Plain f32 rows and their width.
 impl StoredRows for (&[f32], usize) {
     fn dims(&self) -> [usize; 2] {

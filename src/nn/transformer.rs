@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{Device, Error, Tensor};
 
-use self::pass::{KeptTables, Pass};
 use super::architecture::{Architecture, NormKind, Residual};
+use super::attention_rule::PositionTables;
 use super::error::{NnError, Result};
 use super::{Config, Weights, families, ops};
 use crate::base::{HookPoint, Matrix, Site, TokenBatch};
@@ -23,12 +23,22 @@ mod last_tokens;
 mod losses;
 mod parts;
 mod pass;
+mod request;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::parts::{Block, FeedForward, Mlp, Norm, Parts, Projections};
-pub use self::pass::{Edit, ForwardPass, Output, Request};
+pub(super) use self::parts::{Block, FeedForward, Parts, Projections};
+pub use self::request::{Edit, ForwardPass, Output, Request};
 pub(super) use super::linear::Linear;
+pub(super) use super::mlp::Mlp;
+pub(super) use super::ops::Norm;
+
+/// Position tables of layers with full attention, and of layers with a window.
+type SharedTables = Arc<[PositionTables; 2]>;
+
+/// Cached tables, each with the [`Rotary::regime`](crate::nn::Rotary::regime) of its sequence length. The tables of a
+/// regime grow with the longest sequence so far.
+type KeptTables = Vec<([usize; 2], SharedTables)>;
 
 /// A decoder-only language model.
 #[derive(Debug, Clone)]
