@@ -4,10 +4,10 @@ use crate::activations::ActivationError;
 use crate::base::FileError;
 use crate::linalg::LinalgError;
 
-/// A dictionary that cannot do what was asked of it, or a file that is none.
+/// A dictionary that cannot be used in this way, or a file that cannot be read as one.
 #[derive(Debug, thiserror::Error)]
 pub enum DictionaryError {
-    /// Rows of another width than the dictionary's.
+    /// Rows have the wrong width.
     #[error(
         "`{method}` takes rows of {expected} values and got {got}: use activations of the hook point it was fitted at"
     )]
@@ -19,7 +19,7 @@ pub enum DictionaryError {
         /// Width it got.
         got: usize,
     },
-    /// Random directions and neurons through ReLU read activations without modelling them.
+    /// Random directions and neurons have no decoder.
     #[error(
         "`{method}` is not a reconstruction: its codes cannot be decoded, so it has no FVU and cannot be spliced"
     )]
@@ -29,7 +29,7 @@ pub enum DictionaryError {
     },
     /// The decoder needs the norm of the row that was encoded.
     #[error(
-        "`{method}` scales each row by itself, so codes alone cannot be decoded: reconstruct from activations instead"
+        "`{method}` scales each row by its own norm, so codes alone cannot be decoded: reconstruct from activations instead"
     )]
     NeedsInput {
         /// Name of the dictionary.
@@ -38,7 +38,7 @@ pub enum DictionaryError {
     /// A file that could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file that was read and is not a dictionary that can be used.
+    /// A file whose content cannot be used as a dictionary.
     #[error("dictionary file `{}`: {problem}", path.display())]
     Unusable {
         /// The file.
@@ -54,42 +54,42 @@ impl DictionaryError {
     }
 }
 
-/// A fit that did not give a dictionary.
+/// Why a fit gave no dictionary.
 #[derive(Debug, thiserror::Error)]
 pub enum FitError {
-    /// Activations could not be read or are no good.
+    /// Activations could not be read or are not usable.
     #[error(transparent)]
     Activations(#[from] ActivationError),
-    /// A matrix without the decomposition asked for.
+    /// A matrix decomposition failed.
     #[error(transparent)]
     Linalg(#[from] LinalgError),
     /// A dictionary file that could not be used.
     #[error(transparent)]
     Dictionary(#[from] DictionaryError),
-    /// The loss is no longer a number.
+    /// The loss became NaN or infinite.
     #[error("training `{method}` diverged at step {step} (loss is not finite): lower `lr`, now {lr}")]
     Diverged {
         /// Name of the dictionary.
         method: String,
-        /// Step at which it was seen.
+        /// Step at which it happened.
         step: usize,
-        /// Learning rate in force.
+        /// Learning rate of that step.
         lr: f64,
     },
-    /// A GPU that could not do its part.
+    /// The GPU failed.
     #[error(
         "the device failed: {why}; fewer `features` or a smaller `batch` take less of its memory, and `--device cpu` needs none"
     )]
     Device {
-        /// What it says.
+        /// Its message.
         why: String,
     },
-    /// A solver from elsewhere that gave up.
+    /// An external solver failed.
     #[error("`{solver}` found no components: {why}; use `solver: picard`")]
     Solver {
         /// Its name in a suite.
         solver: &'static str,
-        /// What it says.
+        /// Its message.
         why: String,
     },
     /// Parameters that do not fit the width of the hook point.
@@ -101,7 +101,7 @@ pub enum FitError {
         field: &'static str,
         /// Its value.
         got: String,
-        /// What it must be, with the width or number of rows that says so.
+        /// What it must be, with the width or number of rows that requires it.
         expected: String,
     },
 }
@@ -112,33 +112,38 @@ impl From<candle_core::Error> for FitError {
     }
 }
 
-/// One problem of one parameter; `check` gives all of them at once.
+/// One problem of one parameter. `check` returns all of them at once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {message}")]
 pub struct ParamProblem {
     /// The field as written in a suite.
     pub field: &'static str,
-    /// What was got and what is expected.
+    /// The value found and the value expected.
     pub message: String,
 }
 
-/// Collects problems until all are known.
+/// Collects the problems of a set of parameters.
 #[derive(Debug, Default)]
 pub(super) struct Problems(Vec<ParamProblem>);
 
 impl Problems {
-    /// Notes a problem unless `fine`.
+    /// Records a problem unless `fine`.
     pub fn require(&mut self, fine: bool, field: &'static str, message: impl FnOnce() -> String) {
         if !fine {
             self.0.push(ParamProblem { field, message: message() });
         }
     }
 
-    /// A number above zero and finite.
+    /// A finite number above zero.
     pub fn positive(&mut self, field: &'static str, value: f64) {
         self.require(value.is_finite() && value > 0.0, field, || {
             format!("is {value}; expected a number above 0")
         });
+    }
+
+    /// A finite number, zero or above.
+    pub fn not_negative(&mut self, field: &'static str, value: f64) {
+        self.require(value.is_finite() && value >= 0.0, field, || format!("is {value}; expected 0 or more"));
     }
 
     /// A count of at least `least`.
@@ -146,7 +151,7 @@ impl Problems {
         self.require(value >= least, field, || format!("is {value}; expected at least {least}"));
     }
 
-    /// The checked value, or everything that is wrong.
+    /// The checked value, or all problems.
     pub fn finish<T>(self, value: T) -> Result<T, Vec<ParamProblem>> {
         if self.0.is_empty() { Ok(value) } else { Err(self.0) }
     }

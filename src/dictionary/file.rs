@@ -1,112 +1,42 @@
+//! Dictionaries trained elsewhere: folders in SAELens's layout (`cfg.json` and `sae_weights.safetensors`).
+//!
+//! Every setting must be known. One that could change an encoding and is not supported is an error.
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::activations::ActivationSet;
-use crate::base::{Matrix, Stopwatch, read_to_string};
+use crate::base::{Stopwatch, read_to_string};
 
-use super::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
+use super::affine::{AffineDictionary, Label, RowScale, Tensors, squared_norm};
 use super::error::{ParamProblem, Problems};
-use super::save::{NamedTensors, matrix};
 use super::stated::Stated;
+use super::tensor_file::{Architecture, NamedTensors};
 use super::{DictionaryError, DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind};
 
-/// Keys of SAELens configurations, of all its versions, that change no number of an encoding:
-/// where a dictionary comes from, and how it was trained.
-const HARMLESS: &[&str] = &[
-    // Read by `Stated`, inside it as well.
-    "metadata",
-    "prepend_bos",
-    "context_size",
-    "exclude_special_tokens",
-    "model_from_pretrained_kwargs",
-    "dtype",
-    "device",
-    "model_name",
-    "model_class_name",
-    "hook_name",
-    "hook_point",
-    "hook_layer",
-    "hook_point_layer",
-    "hook_head_index",
-    "hook_point_head_index",
-    "hook_eval",
-    "dataset_path",
-    "dataset_trust_remote_code",
-    "seqpos_slice",
-    "neuronpedia_id",
-    "sae_lens_version",
-    "sae_lens_training_version",
-    "sae_lens_train_version",
-    "activation_fn_str",
-    "activation_fn",
-    "activation_fn_kwargs",
-    "d_in",
-    "d_sae",
-    "architecture",
-    "k",
-    "apply_b_dec_to_input",
-    "normalize_activations",
-    "reshape_activations",
-    "finetuning_scaling_factor",
-    "rescale_acts_by_decoder_norm",
-    "expansion_factor",
-    "lr",
-    "lr_scheduler_name",
-    "lr_warm_up_steps",
-    "l1_coefficient",
-    "l1_warm_up_steps",
-    "lp_norm",
-    "train_batch_size",
-    "train_batch_size_tokens",
-    "training_tokens",
-    "total_training_tokens",
-    "n_batches_in_buffer",
-    "store_batch_size",
-    "store_batch_size_prompts",
-    "b_dec_init_method",
-    "dead_feature_window",
-    "dead_feature_threshold",
-    "feature_sampling_window",
-    "use_ghost_grads",
-    "seed",
-    "is_dataset_tokenized",
-    "use_cached_activations",
-    "cached_activations_path",
-    "from_pretrained_path",
-    "log_to_wandb",
-    "wandb_project",
-    "wandb_id",
-    "run_name",
-    "checkpoint_path",
-    "n_checkpoints",
-    "noise_scale",
-    "decoder_orthogonal_init",
-    "decoder_heuristic_init",
-    "init_encoder_as_decoder_transpose",
-    "normalize_sae_decoder",
-    "scale_sparsity_penalty_by_decoder_norm",
-    "mse_loss_normalization",
-    "adam_beta1",
-    "adam_beta2",
-    "tokens_per_buffer",
-    "jumprelu_init_threshold",
-    "jumprelu_bandwidth",
-    "autocast",
-    "autocast_lm",
-    "compile_llm",
-    "compile_sae",
-    "verbose",
-    "sae_set",
-    "release",
-    "id",
-    "name",
-    "aux_loss_coefficient",
-    "decoder_init_norm",
-];
+/// Keys of SAELens configurations, of all versions, that are read below or change no number of an encoding.
+const KNOWN_KEYS: &str = "
+    metadata prepend_bos context_size exclude_special_tokens model_from_pretrained_kwargs dtype device
+    model_name model_class_name hook_name hook_point hook_layer hook_point_layer hook_head_index
+    hook_point_head_index hook_eval dataset_path dataset_trust_remote_code seqpos_slice neuronpedia_id
+    sae_lens_version sae_lens_training_version sae_lens_train_version activation_fn_str activation_fn
+    activation_fn_kwargs d_in d_sae architecture k apply_b_dec_to_input normalize_activations
+    reshape_activations finetuning_scaling_factor rescale_acts_by_decoder_norm expansion_factor lr
+    lr_scheduler_name lr_warm_up_steps l1_coefficient l1_warm_up_steps lp_norm train_batch_size
+    train_batch_size_tokens training_tokens total_training_tokens n_batches_in_buffer store_batch_size
+    store_batch_size_prompts b_dec_init_method dead_feature_window dead_feature_threshold
+    feature_sampling_window use_ghost_grads seed is_dataset_tokenized use_cached_activations
+    cached_activations_path from_pretrained_path log_to_wandb wandb_project wandb_id run_name
+    checkpoint_path n_checkpoints noise_scale decoder_orthogonal_init decoder_heuristic_init
+    init_encoder_as_decoder_transpose normalize_sae_decoder scale_sparsity_penalty_by_decoder_norm
+    mse_loss_normalization adam_beta1 adam_beta2 tokens_per_buffer jumprelu_init_threshold
+    jumprelu_bandwidth autocast autocast_lm compile_llm compile_sae verbose sae_set release id name
+    aux_loss_coefficient decoder_init_norm
+";
 
-/// Whose layout a file has.
+/// Layout of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FileFormat {
@@ -118,16 +48,15 @@ pub enum FileFormat {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileParams {
-    /// The folder that holds it.
+    /// The folder of the dictionary.
     pub path: PathBuf,
     /// Its layout.
     pub format: FileFormat,
-    /// Settings in its configuration that are not known here and change no number.
+    /// Unknown settings in its configuration that change no number of an encoding.
     #[serde(default)]
     pub ignore: Vec<String>,
-    /// Scale that training put on activations, for files saved with
-    /// `normalize_activations: expected_average_only_in` and no `activation_scaler.json`; estimated
-    /// from the fit split where it is not given.
+    /// Factor on activations during training, for files saved with `normalize_activations: expected_average_only_in`
+    /// and no `activation_scaler.json`. If absent: estimated from the fit split.
     #[serde(default)]
     pub input_scale: Option<f64>,
 }
@@ -139,15 +68,13 @@ pub struct FileFit {
 }
 
 impl FileParams {
-    /// All problems at once. The file itself is read by the fit.
+    /// Returns all problems at once. The file itself is read by the fit.
     pub fn check(&self) -> Result<FileFit, Vec<ParamProblem>> {
         let mut problems = Problems::default();
         problems.require(!self.path.as_os_str().is_empty(), "path", || {
             "is empty; expected the folder that holds the dictionary".to_string()
         });
-        if let Some(scale) = self.input_scale {
-            problems.positive("input_scale", scale);
-        }
+        problems.positive("input_scale", self.input_scale.unwrap_or(1.0));
         problems.finish(FileFit { params: self.clone() })
     }
 }
@@ -157,8 +84,7 @@ impl DictionaryFit for FileFit {
         Kind::File
     }
 
-    /// Reads the file; `set` says for which activations, and gives their mean norm where the file
-    /// needs it.
+    /// Reads the file. `set` gives the width, and the mean norm where the input scale is estimated.
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
         let started = Stopwatch::start();
         let reader = SaelensReader::open(&self.params)?;
@@ -183,45 +109,41 @@ impl DictionaryFit for FileFit {
             };
             fold_input_scale(&mut tensors, scale as f32);
         }
-        let label = Label {
-            method: context.method.to_string(),
-            kind: Kind::File,
-            hook: set.hook(),
-            fitted_on: set.digest(),
-            is_reconstruction: true,
-        };
+        let label = Label::new(Kind::File, context.method, set, true);
         let dictionary = Box::new(AffineDictionary::new(label, tensors));
         let warnings = reader.stated.warnings(context.input);
         notes.extend(reader.stated.notes(context.input));
-        let report = FitReport { notes, warnings, ..FitReport::immediate(started) };
+        let report = FitReport { seconds: started.seconds(), notes, warnings, ..FitReport::default() };
         Ok(Fitted { dictionary, report })
     }
 }
 
-/// `√d / mean ‖x‖`: what `expected_average_only_in` multiplies activations by while training.
+/// `√d / mean ‖x‖`: the factor of `expected_average_only_in`.
 fn scale_to_root_width(set: &ActivationSet) -> Result<f64, FitError> {
     let mut norms = 0.0;
     for block in set.blocks(4096) {
         for row in block?.iter_rows() {
-            norms += row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+            norms += squared_norm(row).sqrt();
         }
     }
     Ok((set.width() as f64).sqrt() * set.rows() as f64 / norms)
 }
 
-/// Codes stay in the scaled units, as SAELens's own folding has it.
+/// Folds a factor on inputs into the tensors. Codes stay in scaled units, as in SAELens's own folding.
 fn fold_input_scale(tensors: &mut Tensors, scale: f32) {
     tensors.encoder.data_mut().iter_mut().for_each(|value| *value *= scale);
     tensors.decoder.data_mut().iter_mut().for_each(|value| *value /= scale);
     tensors.decoder_bias.iter_mut().for_each(|value| *value /= scale);
 }
 
-/// A SAELens folder whose settings were understood, all of them.
+/// A SAELens folder whose settings are all known.
 struct SaelensReader {
     folder: PathBuf,
-    config_path: PathBuf,
-    weights_path: PathBuf,
     architecture: Architecture,
+    /// 0 for all but TopK.
+    k: usize,
+    /// Whether TopK ranks codes times the norms of their decoder rows.
+    rank_by_norm: bool,
     d_in: usize,
     features: usize,
     subtract_decoder_bias: bool,
@@ -231,52 +153,44 @@ struct SaelensReader {
     stated: Stated,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Architecture {
-    Standard,
-    Topk { k: usize, by_norm: bool },
-    Jumprelu,
-    Gated,
-}
-
 impl SaelensReader {
     fn open(params: &FileParams) -> Result<Self, DictionaryError> {
-        let folder = params.path.clone();
-        let config_path = folder.join("cfg.json");
-        let text = read_to_string(&config_path)?;
-        let problem = |text: String| DictionaryError::unusable(&config_path, text);
-        let config: Map<String, Value> =
-            serde_json::from_str(&text).map_err(|error| problem(format!("not a JSON object ({error})")))?;
-        let unknown: Vec<&str> = config
-            .keys()
-            .map(String::as_str)
-            .filter(|key| !HARMLESS.contains(key) && !params.ignore.iter().any(|ignored| ignored == key))
-            .collect();
+        let path = params.path.join("cfg.json");
+        let problem = |text: String| DictionaryError::unusable(&path, text);
+        let config: Map<String, Value> = serde_json::from_str(&read_to_string(&path)?)
+            .map_err(|error| problem(format!("not a JSON object ({error})")))?;
+        let is_known = |key: &str| {
+            KNOWN_KEYS.split_whitespace().any(|known| known == key)
+                || params.ignore.iter().any(|ignored| ignored == key)
+        };
+        let unknown: Vec<&str> = config.keys().map(String::as_str).filter(|key| !is_known(key)).collect();
         if !unknown.is_empty() {
             return Err(problem(format!(
                 "unknown settings {}: where they change no number, list them under `ignore`",
                 unknown.join(", ")
             )));
         }
-        let config = Settings { config: &config, path: &config_path };
-        let (row_scale, scaled_in_training) = config.normalisation()?;
-        config.one_of("reshape_activations", &["none", "hook_z"], "none")?;
+        let settings = Settings { config: &config, path: &path };
+        let (row_scale, scaled_in_training) = settings.normalisation()?;
+        settings.one_of("reshape_activations", &["none", "hook_z"], "none")?;
+        let architecture = settings.architecture()?;
+        let is_topk = architecture == Architecture::Topk;
         Ok(Self {
-            architecture: config.architecture()?,
-            d_in: config.size("d_in")?,
-            features: config.size("d_sae")?,
-            subtract_decoder_bias: config.flag("apply_b_dec_to_input", true)?,
-            scaling_factor: config.flag("finetuning_scaling_factor", false)?,
-            stated: Stated::read(config.config, |key, expected| config.wrong(key, expected))?,
+            folder: params.path.clone(),
+            architecture,
+            k: if is_topk { settings.k()? } else { 0 },
+            rank_by_norm: is_topk && settings.flag("rescale_acts_by_decoder_norm", false)?,
+            d_in: settings.size("d_in")?,
+            features: settings.size("d_sae")?,
+            subtract_decoder_bias: settings.flag("apply_b_dec_to_input", true)?,
             row_scale,
             scaled_in_training,
-            weights_path: folder.join("sae_weights.safetensors"),
-            folder,
-            config_path: config_path.clone(),
+            scaling_factor: settings.flag("finetuning_scaling_factor", false)?,
+            stated: Stated::read(&config, |key, expected| settings.wrong(key, expected))?,
         })
     }
 
-    /// The factor that a training checkpoint keeps beside its weights.
+    /// The input scale that a training checkpoint has in a file beside its weights.
     fn stored_scale(&self) -> Result<Option<f64>, DictionaryError> {
         let path = self.folder.join("activation_scaler.json");
         if !path.exists() {
@@ -284,86 +198,55 @@ impl SaelensReader {
         }
         let value: Value = serde_json::from_str(&read_to_string(&path)?)
             .map_err(|error| DictionaryError::unusable(&path, format!("not JSON ({error})")))?;
-        match &value["scaling_factor"] {
-            Value::Null => Ok(None),
-            factor => match factor.as_f64().filter(|factor| factor.is_finite() && *factor > 0.0) {
-                Some(factor) => Ok(Some(factor)),
-                None => Err(DictionaryError::unusable(
-                    &path,
-                    format!("`scaling_factor` is {factor}; expected a number above 0"),
-                )),
-            },
+        let factor = &value["scaling_factor"];
+        let number = factor.as_f64().filter(|factor| factor.is_finite() && *factor > 0.0);
+        if number.is_none() && !factor.is_null() {
+            let problem = format!("`scaling_factor` is {factor}; expected a number above 0");
+            return Err(DictionaryError::unusable(&path, problem));
         }
+        Ok(number)
     }
 
     fn tensors(&self) -> Result<Tensors, DictionaryError> {
-        let (d, features, path) = (self.d_in, self.features, self.weights_path.as_path());
+        let path = &self.folder.join("sae_weights.safetensors");
         let mut stored = NamedTensors::read(path)?;
-        let mut encoder = matrix(features, d, &stored.take(path, "W_enc", &[d, features])?, true);
-        let mut decoder = matrix(features, d, &stored.take(path, "W_dec", &[features, d])?, false);
-        let decoder_bias = stored.take(path, "b_dec", &[d])?;
-        let mut vector = |name: &str| stored.take(path, name, &[features]);
-        let mut encoder_bias = match self.architecture {
-            Architecture::Gated => vec![0.0; features],
-            _ => vector("b_enc")?,
-        };
-        let activation = match self.architecture {
-            Architecture::Standard => Activation::Relu,
-            Architecture::Topk { k, .. } => Activation::TopK(k),
-            Architecture::Jumprelu => Activation::JumpRelu(vector("threshold")?),
-            Architecture::Gated => Activation::Gated {
-                gate: vector("b_gate")?,
-                magnitude: vector("b_mag")?,
-                log_gain: vector("r_mag")?,
-            },
-        };
-        self.check_scaling_factor(&mut stored)?;
-        if let Some(name) = stored.names().next() {
+        let shape = (self.features, self.d_in);
+        let mut tensors = stored.take_dictionary(path, shape, self.architecture, self.k)?;
+        // Old files can have a factor on codes. Only factors of 1 are supported.
+        let (_, factors) = stored.take_any("scaling_factor").unwrap_or_default();
+        if self.scaling_factor && factors.iter().any(|factor| *factor != 1.0) {
+            return Err(DictionaryError::unusable(
+                &self.folder.join("cfg.json"),
+                "`finetuning_scaling_factor` is true and the factors are not 1: fold them into `W_dec` first",
+            ));
+        }
+        if let Some(name) = stored.first_name() {
             let problem =
                 format!("tensor `{name}` is not part of this architecture: its meaning is unknown here");
             return Err(DictionaryError::unusable(path, problem));
         }
-        if let Architecture::Topk { by_norm: true, .. } = self.architecture {
-            fold_norms(&mut encoder, &mut encoder_bias, &mut decoder);
+        if self.rank_by_norm {
+            fold_norms(&mut tensors);
         }
-        Ok(Tensors {
-            encoder,
-            encoder_bias,
-            decoder,
-            decoder_bias,
-            subtract_decoder_bias: self.subtract_decoder_bias,
-            activation,
-            row_scale: self.row_scale,
-        })
-    }
-
-    /// Old files carry a factor on codes; it is without effect where all are 1.
-    fn check_scaling_factor(&self, stored: &mut NamedTensors) -> Result<(), DictionaryError> {
-        let Some((_, factors)) = stored.take_any("scaling_factor") else { return Ok(()) };
-        if self.scaling_factor && factors.iter().any(|factor| *factor != 1.0) {
-            return Err(DictionaryError::unusable(
-                &self.config_path,
-                "`finetuning_scaling_factor` is true and the factors are not 1: fold them into `W_dec` first",
-            ));
-        }
-        Ok(())
+        let Self { subtract_decoder_bias, row_scale, .. } = *self;
+        Ok(Tensors { subtract_decoder_bias, row_scale, ..tensors })
     }
 }
 
-/// Ranks by norm-scaled codes: exact once the norms are in the encoder.
-fn fold_norms(encoder: &mut Matrix, bias: &mut [f32], decoder: &mut Matrix) {
+/// Moves the norms of decoder rows into the encoder, so that plain TopK ranks codes times norms. This is exact.
+fn fold_norms(tensors: &mut Tensors) {
+    let Tensors { encoder, encoder_bias, decoder, .. } = tensors;
     for feature in 0..decoder.rows() {
-        let norm =
-            decoder.row(feature).iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt() as f32;
+        let norm = squared_norm(decoder.row(feature)).sqrt() as f32;
         if norm > 0.0 {
             decoder.row_mut(feature).iter_mut().for_each(|value| *value /= norm);
             encoder.row_mut(feature).iter_mut().for_each(|value| *value *= norm);
-            bias[feature] *= norm;
+            encoder_bias[feature] *= norm;
         }
     }
 }
 
-/// Settings read by name, with messages that say what was expected.
+/// Settings by name. Errors say what was expected.
 struct Settings<'a> {
     config: &'a Map<String, Value>,
     path: &'a Path,
@@ -376,17 +259,14 @@ impl Settings<'_> {
     }
 
     fn size(&self, key: &str) -> Result<usize, DictionaryError> {
-        match self.config.get(key).and_then(Value::as_u64) {
-            Some(size) if size > 0 => Ok(size as usize),
-            _ => Err(self.wrong(key, "a whole number above 0")),
-        }
+        let size = self.config.get(key).and_then(Value::as_u64).filter(|&size| size > 0);
+        size.map(|size| size as usize).ok_or_else(|| self.wrong(key, "a whole number above 0"))
     }
 
     fn flag(&self, key: &str, default: bool) -> Result<bool, DictionaryError> {
         match self.config.get(key) {
             None | Some(Value::Null) => Ok(default),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(_) => Err(self.wrong(key, "true or false")),
+            Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "true or false")),
         }
     }
 
@@ -402,15 +282,12 @@ impl Settings<'_> {
     fn architecture(&self) -> Result<Architecture, DictionaryError> {
         let known = ["standard", "topk", "jumprelu", "gated"];
         let name = self.one_of("architecture", &known, "standard")?;
-        // Files from before version 6 can say `standard` and mean TopK by their activation function.
+        // Files from before version 6 can have architecture `standard` with activation function `topk`.
         let function =
             if self.config.contains_key("activation_fn_str") { "activation_fn_str" } else { "activation_fn" };
         let function = self.one_of(function, &["relu", "topk"], "relu")?;
         Ok(match (name, function) {
-            ("topk", _) | ("standard", "topk") => {
-                let by_norm = self.flag("rescale_acts_by_decoder_norm", false)?;
-                Architecture::Topk { k: self.k()?, by_norm }
-            }
+            ("topk", _) | ("standard", "topk") => Architecture::Topk,
             ("jumprelu", _) => Architecture::Jumprelu,
             ("gated", _) => Architecture::Gated,
             _ => Architecture::Standard,
@@ -419,27 +296,21 @@ impl Settings<'_> {
 
     fn k(&self) -> Result<usize, DictionaryError> {
         let legacy = self.config.get("activation_fn_kwargs").and_then(|kwargs| kwargs.get("k"));
-        match self.config.get("k").or(legacy).and_then(Value::as_u64) {
-            Some(k) if k > 0 => Ok(k as usize),
-            _ => Err(self.wrong("k", "a whole number above 0 (here or in `activation_fn_kwargs`)")),
-        }
+        let k = self.config.get("k").or(legacy).and_then(Value::as_u64).filter(|&k| k > 0);
+        let expected = "a whole number above 0 (here or in `activation_fn_kwargs`)";
+        k.map(|k| k as usize).ok_or_else(|| self.wrong("k", expected))
     }
 
-    /// Scaling of rows, and whether training put one factor on all of them.
+    /// Scaling of rows, and whether training multiplied all inputs by one factor.
     fn normalisation(&self) -> Result<(RowScale, bool), DictionaryError> {
         let key = "normalize_activations";
-        // Early files had a flag here.
-        match self.config.get(key) {
-            Some(Value::Bool(false)) => return Ok((RowScale::Plain, false)),
-            Some(Value::Bool(true)) => return Ok((RowScale::Plain, true)),
-            _ => {}
+        // Early versions had a boolean here.
+        if let Some(Value::Bool(scaled)) = self.config.get(key) {
+            return Ok((RowScale::Plain, *scaled));
         }
         let known = ["none", "expected_average_only_in", "constant_norm_rescale", "layer_norm"];
-        Ok(match self.one_of(key, &known, "none")? {
-            "constant_norm_rescale" => (RowScale::ConstantNorm, false),
-            "layer_norm" => (RowScale::LayerNorm, false),
-            "expected_average_only_in" => (RowScale::Plain, true),
-            _ => (RowScale::Plain, false),
-        })
+        let name = self.one_of(key, &known, "none")?;
+        // `expected_average_only_in` scales no rows at encoding.
+        Ok((name.parse().unwrap_or(RowScale::Plain), name == "expected_average_only_in"))
     }
 }

@@ -1,49 +1,43 @@
+//! The interface of all fits: what they get, what they return, and their report.
+
 use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
-use crate::base::{Stopwatch, Stream};
+use crate::base::Stream;
 use crate::nn::Device;
 
 use super::{Dictionary, FitError, Kind, Recipe, TextInput, Variant};
 
-/// How far a fit is.
+/// Progress of a fit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FitProgress {
     /// Steps or iterations done.
     pub step: usize,
-    /// Steps to do, at most.
+    /// Largest number of steps.
     pub steps: usize,
-    /// What is minimised, lately.
+    /// Loss of the last step.
     pub loss: f64,
-    /// Mean number of active features, where the method has one.
+    /// Mean number of active features; None for methods without sparsity.
     pub l0: Option<f64>,
 }
 
-/// What a fit needs beside its parameters and the activations.
+/// What a fit needs besides its parameters and the activations.
 pub struct FitContext<'a> {
-    /// Name of the method in tables; variants append to it.
+    /// Name of the method in tables. Variants append to it.
     pub method: &'a str,
-    /// Seed of the named streams the fit draws from.
+    /// Seed of all random draws.
     pub seed: u64,
-    /// Which of several trainings of the same method this is, from 0. All take rows in the same order; what else
-    /// is drawn differs.
+    /// Number of this training among several of the same method, from 0. All use the same row order; other draws differ.
     pub training: u32,
-    /// How the texts were run that the activations are of.
+    /// How the subject model ran the texts of the activations.
     pub input: TextInput,
-    /// Where autoencoders are trained; all other fits are made in main memory.
+    /// Device that trains autoencoders. All other fits run on the CPU.
     pub device: &'a Device,
-    /// Called now and then; it must not change anything.
+    /// Called from time to time. It must not influence the fit.
     pub progress: &'a mut dyn FnMut(FitProgress),
 }
 
-impl FitContext<'_> {
-    /// A stream of this training's own.
-    pub(super) fn stream(&self, parts: &[&str]) -> Stream {
-        stream(self.seed, self.training, parts)
-    }
-}
-
-/// The stream of one of several trainings; the first one's name is that of a single training.
+/// The stream of one of several trainings. The first has the stream of a single training.
 pub(super) fn stream(seed: u64, training: u32, parts: &[&str]) -> Stream {
     match training {
         0 => Stream::named(seed, parts),
@@ -51,13 +45,12 @@ pub(super) fn stream(seed: u64, training: u32, parts: &[&str]) -> Stream {
     }
 }
 
-/// Checked parameters that can learn a dictionary.
+/// Checked parameters from which a dictionary can be fitted.
 pub trait DictionaryFit: Send + Sync {
-    /// What kind it makes.
+    /// Kind of the resulting dictionary.
     fn kind(&self) -> Kind;
 
-    /// Learns from all rows of `set`. The same parameters, set and seed give the same dictionary
-    /// for any number of threads.
+    /// Fits to all rows of `set`. The result depends on parameters, set and seed, and not on the number of threads.
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError>;
 
     /// The dictionaries of all variants asked for, in their order, from one fit. `l0` is the mean L0 of the method
@@ -83,42 +76,35 @@ pub trait DictionaryFit: Send + Sync {
     }
 }
 
-/// A dictionary and how making it went.
+/// A dictionary and the report of its fit.
 pub struct Fitted {
     /// The dictionary.
     pub dictionary: Box<dyn Dictionary>,
-    /// How it went.
+    /// The report.
     pub report: FitReport,
 }
 
-/// How a fit went.
+/// Report of a fit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FitReport {
-    /// Whether the solver met its tolerance, or training had stopped improving. None where there
-    /// is nothing to converge.
+    /// Whether the solver met its tolerance, or the training loss had stopped falling. None for methods without
+    /// iterations.
     pub converged: Option<bool>,
     /// Steps or iterations taken.
     pub steps: usize,
-    /// Rows the fit saw, repeats included.
+    /// Rows that the fit saw, repeats included.
     pub rows: usize,
-    /// (step, loss): mean squared error per unit of input mean square for autoencoders, the largest
-    /// gradient entry for ICA. At most about a hundred points.
+    /// (step, loss). For autoencoders the loss is the mean squared error per unit of input mean square, for ICA the
+    /// largest gradient entry. About a hundred points at most.
     pub loss_curve: Vec<(usize, f64)>,
     /// Mean number of active features over the last tenth of training.
     pub l0: Option<f64>,
-    /// Weight of the L1 term in force at the end, times the width.
+    /// L1 weight at the end, times the width.
     pub l1_weight: Option<f64>,
-    /// Wall-clock time; the only field that differs between two runs.
+    /// Wall-clock time. Only this field differs between two runs.
     pub seconds: f64,
-    /// What puts the dictionary in doubt: not converged, under-trained, L0 out of range.
+    /// Reasons to doubt the dictionary: not converged, under-trained, L0 out of range.
     pub warnings: Vec<String>,
-    /// What else a reader of the table may want to know: subsampled, features given a new direction.
+    /// Other facts about the fit: rows subsampled, features resampled.
     pub notes: Vec<String>,
-}
-
-impl FitReport {
-    /// A report of something that needed no search.
-    pub(super) fn immediate(started: Stopwatch) -> Self {
-        Self { seconds: started.seconds(), ..Self::default() }
-    }
 }

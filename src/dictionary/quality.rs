@@ -1,3 +1,10 @@
+//! Quality of a dictionary over tokens: L0, FVU, densities, loss recovered.
+//!
+//! ```text
+//! FVU = Σ‖x − x̂‖² / Σ‖x − x̄‖²      over all tokens, x̄ from the fit split
+//! loss recovered = (CE_ablated − CE_spliced) / (CE_ablated − CE_clean)
+//! ```
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -7,27 +14,25 @@ use crate::linalg::SparseCodes;
 
 use super::{Dictionary, DictionaryError, FitError};
 
-/// Why random directions and neurons have no FVU.
-pub const NOT_A_RECONSTRUCTION: &str = "not a reconstruction";
-/// A feature that fires on a smaller share of tokens is near-dead.
-pub const NEAR_DEAD_DENSITY: f64 = 1e-3;
-/// Rows read at once where a whole set is passed through a dictionary.
+/// Features that fire on a smaller share of tokens are near-dead.
+const NEAR_DEAD_DENSITY: f64 = 1e-3;
+/// Rows encoded at once.
 const BLOCK_ROWS: usize = 4096;
-/// Rows whose sums are added up together.
+/// Rows per partial sum.
 const GROUP_ROWS: usize = 256;
 
-/// How good a decomposition is over the tokens it was shown.
+/// Quality of a dictionary over some tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// Number of features.
     pub n_features: usize,
     /// Tokens counted.
     pub n_tokens: usize,
-    /// Mean number of codes that are not zero on a token.
+    /// Mean number of non-zero codes per token.
     pub l0: f64,
-    /// `Σ‖x − x̂‖² / Σ‖x − x̄‖²`; none where the dictionary reconstructs nothing or `x` is constant.
+    /// Fraction of variance unexplained. None where the method does not reconstruct, or `x` is constant.
     pub fvu: Option<f64>,
-    /// Features that fire (code above 0) on at least one of the tokens.
+    /// Features that fire (code above 0) on at least one token.
     pub alive: usize,
     /// Features that fire on none.
     pub dead: usize,
@@ -35,13 +40,13 @@ pub struct Quality {
     pub near_dead: usize,
     /// Median over all features of the share of tokens on which they fire.
     pub density_median: f64,
-    /// That share for every feature.
+    /// This share for every feature.
     pub density: Vec<f64>,
     /// Why a number is missing.
     pub note: Option<String>,
 }
 
-/// Adds up [`Quality`] over batches; all sums in f64.
+/// Sums [`Quality`] over batches, in f64.
 pub struct QualityCounter<'a> {
     dictionary: &'a dyn Dictionary,
     mean: &'a [f64],
@@ -66,7 +71,7 @@ impl<'a> QualityCounter<'a> {
         Ok(())
     }
 
-    /// Adds tokens whose codes and estimate are there already; only rows that `counts` accepts.
+    /// Adds tokens with known codes and reconstruction. Only rows that `counts` accepts are added.
     pub fn add_coded(
         &mut self,
         x: &Matrix,
@@ -92,7 +97,7 @@ impl<'a> QualityCounter<'a> {
             }
         }
         if let Some(estimate) = estimate {
-            // Sums over fixed groups of rows, added in order: the same for any number of threads.
+            // Partial sums of fixed groups, added in order, do not depend on the number of threads.
             let groups: Vec<usize> = (0..x.rows()).step_by(GROUP_ROWS).collect();
             let sums: Vec<(f64, f64)> = groups
                 .into_par_iter()
@@ -109,7 +114,7 @@ impl<'a> QualityCounter<'a> {
         }
     }
 
-    /// The numbers over everything added.
+    /// The quality over all tokens added.
     pub fn finish(self) -> Quality {
         let tokens = self.tokens.max(1) as f64;
         let density: Vec<f64> = self.fires.iter().map(|&fires| fires as f64 / tokens).collect();
@@ -117,7 +122,7 @@ impl<'a> QualityCounter<'a> {
         let reconstructs = self.dictionary.info().is_reconstruction;
         let fvu = (reconstructs && self.deviation > 0.0).then(|| self.error / self.deviation);
         let note = match (reconstructs, fvu) {
-            (false, _) => Some(NOT_A_RECONSTRUCTION.to_string()),
+            (false, _) => Some("not a reconstruction".to_string()),
             (true, None) => Some("activations do not vary".to_string()),
             _ => None,
         };
@@ -136,16 +141,16 @@ impl<'a> QualityCounter<'a> {
     }
 }
 
-/// Codes of some rows, in whichever form there is.
+/// Codes of some rows.
 #[derive(Debug, Clone, Copy)]
 pub enum Codes<'a> {
     /// Every entry.
     Dense(&'a Matrix),
-    /// Those that are not zero.
+    /// The non-zero entries.
     Sparse(&'a SparseCodes),
 }
 
-/// `‖x − x̂‖²` and `‖x − x̄‖²` of one row, in f64; four sums at once, as one would wait for itself.
+/// `‖x − x̂‖²` and `‖x − x̄‖²` of one row in f64. Four independent sums avoid waiting on one addition.
 fn squares(x: &[f32], estimate: &[f32], mean: &[f64]) -> (f64, f64) {
     let (mut error, mut deviation) = ([0.0f64; 4], [0.0f64; 4]);
     for (start, x) in x.chunks(4).enumerate() {
@@ -169,7 +174,7 @@ pub fn quality(dictionary: &dyn Dictionary, set: &ActivationSet, mean: &[f64]) -
     Ok(counter.finish())
 }
 
-/// Mean number of codes that are not zero over a whole set: what baselines are matched to.
+/// Mean number of non-zero codes over a whole set, to which baselines are matched.
 pub fn mean_l0(dictionary: &dyn Dictionary, set: &ActivationSet) -> Result<f64, FitError> {
     let mut active = 0u64;
     for block in set.blocks(BLOCK_ROWS) {
@@ -178,14 +183,14 @@ pub fn mean_l0(dictionary: &dyn Dictionary, set: &ActivationSet) -> Result<f64, 
     Ok(active as f64 / set.rows().max(1) as f64)
 }
 
-/// `(CE_ablated − CE_spliced) / (CE_ablated − CE_clean)` of mean losses in nats: 1 where splicing
-/// costs nothing, 0 where it costs as much as ablation. None where ablation costs nothing.
+/// Loss recovered, from mean losses in nats. 1: splicing costs nothing; 0: as much as ablation. None where ablation
+/// costs nothing.
 pub fn loss_recovered(clean: f64, spliced: f64, ablated: f64) -> Option<f64> {
     let share = (ablated - spliced) / (ablated - clean);
     (ablated != clean && share.is_finite()).then_some(share)
 }
 
-/// An edit of activations `[tokens, d]` that puts the reconstruction in their place.
+/// An edit that replaces activations `[tokens, d]` by their reconstruction.
 pub fn splice(
     dictionary: &dyn Dictionary,
 ) -> impl Fn(&mut Matrix) -> Result<(), DictionaryError> + Sync + '_ {
@@ -195,7 +200,7 @@ pub fn splice(
     }
 }
 
-/// An edit that puts one row, such as zeros or the mean, in the place of every token.
+/// An edit that replaces every token's activation by one row, such as zeros or the mean.
 pub fn ablate(row: &[f32]) -> impl Fn(&mut Matrix) + Sync + '_ {
     |x| {
         for slot in 0..x.rows() {

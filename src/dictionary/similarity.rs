@@ -1,12 +1,15 @@
+//! Cosine similarity of dictionaries' directions.
+//!
+//! ```text
+//! MMCS(A → B) = mean over a in A of max over b in B of cos(a, b)      |cos| where a sign has no meaning
+//! ```
+
 use std::collections::HashSet;
 
 use crate::base::{Digest, Matrix};
 use crate::linalg::matmul_bt;
 
-use super::{Dictionary, DictionaryError, SignPolicy};
-
-/// Mean over the directions of one dictionary of the largest cosine with any of another's. It is
-/// not symmetric, so both ways are given.
+/// Mean maximum cosine similarity. It is not symmetric, so both ways are given.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Mmcs {
     /// From the first to the second.
@@ -15,17 +18,7 @@ pub struct Mmcs {
     pub backward: f64,
 }
 
-/// MMCS of two dictionaries; sizes of cosines where either has signed codes.
-pub fn mmcs(a: &dyn Dictionary, b: &dyn Dictionary) -> Result<Mmcs, DictionaryError> {
-    let (d, got) = (a.info().d_in, b.info().d_in);
-    if d != got {
-        return Err(DictionaryError::Shape { method: a.info().method.clone(), expected: d, got });
-    }
-    let signed = [a, b].iter().any(|dictionary| dictionary.info().sign == SignPolicy::Signed);
-    Ok(mmcs_of_directions(&a.directions()?, &b.directions()?, signed))
-}
-
-/// MMCS of unit rows `[n, d]` and `[m, d]`; `signed` takes sizes of cosines.
+/// MMCS of unit rows `[n, d]` and `[m, d]`, of absolute cosines if `signed`.
 pub fn mmcs_of_directions(a: &Matrix, b: &Matrix, signed: bool) -> Mmcs {
     Mmcs { forward: one_way(a, b, signed), backward: one_way(b, a, signed) }
 }
@@ -33,7 +26,7 @@ pub fn mmcs_of_directions(a: &Matrix, b: &Matrix, signed: bool) -> Mmcs {
 fn one_way(from: &Matrix, to: &Matrix, signed: bool) -> f64 {
     let mut total = 0.0;
     let rows: Vec<usize> = (0..from.rows()).collect();
-    // A part at a time, so that two large dictionaries need no matrix of all their pairs.
+    // In blocks, so that no matrix of all pairs is stored.
     for part in rows.chunks(1024) {
         let cosines = matmul_bt(&from.select_rows(part), to);
         total += cosines
@@ -47,28 +40,28 @@ fn one_way(from: &Matrix, to: &Matrix, signed: bool) -> f64 {
     total / from.rows().max(1) as f64
 }
 
-/// A direction that is close to another.
+/// A direction close to another one.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Neighbour {
-    /// The feature whose direction it is.
+    /// The feature of this direction.
     pub feature: usize,
-    /// Cosine of the two.
+    /// Cosine of both directions.
     pub cosine: f32,
 }
 
 impl Neighbour {
-    /// How close: the cosine, or its size where a direction of the two stands for both of its sides (`signed`).
+    /// The cosine, or its absolute value if `signed`.
     pub fn closeness(&self, signed: bool) -> f32 {
         if signed { self.cosine.abs() } else { self.cosine }
     }
 }
 
-/// Rows of `to` that are multiplied at once, so that no matrix of all pairs is held.
+/// Rows of `to` per block, so that no matrix of all pairs is stored.
 const NEIGHBOUR_ROWS: usize = 4096;
 
-/// For each of the unit rows `from` `[m, d]` the `n` closest of the unit rows `to` `[k, d]`: largest cosine, or
-/// largest |cosine| with `signed`, the closest first, of equally close ones the lower row first. Row
-/// `itself[i]` of `to` is passed over for row `i` of `from`. A row of zeros has no cosine and is no neighbour.
+/// For each unit row of `from` `[m, d]`, its `n` closest unit rows of `to` `[k, d]`, closest first; ties by row. `signed`
+/// uses absolute cosines. For row `i` of `from`, row `itself[i]` of `to` is skipped. Rows of zeros have no neighbours and
+/// are none.
 pub fn nearest(
     from: &Matrix,
     to: &Matrix,
@@ -86,7 +79,7 @@ pub fn nearest(
                 continue;
             }
             for (&feature, &cosine) in part.iter().zip(row) {
-                // Rounding may take a unit row's cosine with itself a little beyond 1.
+                // Rounding can make the cosine of a unit row with itself exceed 1.
                 let candidate = Neighbour { feature, cosine: cosine.clamp(-1.0, 1.0) };
                 if itself.is_some_and(|itself| itself[query] == feature) {
                     continue;
@@ -103,24 +96,24 @@ pub fn nearest(
     found
 }
 
-/// The directions of a dictionary up to sign, bit by bit: the readings of one fit share theirs, and so do the two
-/// of the default basis.
+/// The exact directions of a dictionary up to sign. They are equal for all variants of one fit, and for neuron and
+/// identity.
 #[derive(Debug)]
 pub struct DirectionSet(HashSet<Digest>);
 
 impl DirectionSet {
-    /// Of unit rows.
+    /// From unit rows.
     pub fn of(directions: &Matrix) -> Self {
         let up_to_sign = |row: &[f32]| {
             let turn = row.iter().find(|value| **value != 0.0).is_some_and(|first| *first < 0.0);
-            // Adding 0 makes −0 positive.
+            // Adding 0 turns −0 into 0.
             let value = |value: &f32| (if turn { -value } else { *value }) + 0.0;
             Digest::of(&row.iter().flat_map(|entry| value(entry).to_le_bytes()).collect::<Vec<u8>>())
         };
         Self(directions.iter_rows().map(up_to_sign).collect())
     }
 
-    /// Whether every direction of one of the two is a direction of the other.
+    /// Whether all directions of one set are in the other.
     pub fn same_as(&self, other: &Self) -> bool {
         self.0.is_subset(&other.0) || other.0.is_subset(&self.0)
     }

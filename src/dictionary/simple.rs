@@ -1,3 +1,11 @@
+//! Baselines whose directions are fixed before any activation is seen (Cunningham et al. 2023, arXiv 2309.08600).
+//!
+//! ```text
+//! neuron    z = ReLU(x)      [n, d]
+//! identity  z = x            [n, d]
+//! random    z = ReLU(x Wᵀ)   [n, F]   W [F, d], entries standard normal
+//! ```
+
 use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
@@ -5,9 +13,10 @@ use crate::base::{Matrix, Stopwatch};
 
 use super::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
 use super::error::{ParamProblem, Problems};
+use super::fit::stream;
 use super::{DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind};
 
-/// The default basis through ReLU: what single units of the model look like. No parameters.
+/// Single neurons: the default basis through ReLU. No parameters.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NeuronParams {}
@@ -17,114 +26,78 @@ pub struct NeuronParams {}
 #[serde(deny_unknown_fields, default)]
 pub struct IdentityParams {}
 
-/// Gaussian directions through ReLU, without bias, rows not normalised.
+/// Gaussian directions through ReLU, without bias. Rows are not normalised.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandomParams {
-    /// Number of directions; the width of the hook point where it is not given.
+    /// Number of directions. If absent: the width of the hook point.
     pub features: Option<usize>,
 }
 
-/// Checked [`NeuronParams`].
+/// Checked parameters of a baseline.
 #[derive(Debug, Clone)]
-pub struct NeuronFit(());
-
-/// Checked [`IdentityParams`].
-#[derive(Debug, Clone)]
-pub struct IdentityFit(());
-
-/// Checked [`RandomParams`].
-#[derive(Debug, Clone)]
-pub struct RandomFit {
+pub struct BaselineFit {
+    kind: Kind,
     features: Option<usize>,
 }
 
+/// Checked [`NeuronParams`].
+pub type NeuronFit = BaselineFit;
+/// Checked [`IdentityParams`].
+pub type IdentityFit = BaselineFit;
+/// Checked [`RandomParams`].
+pub type RandomFit = BaselineFit;
+
 impl NeuronParams {
-    /// Nothing can be wrong.
+    /// Always valid.
     pub fn check(&self) -> Result<NeuronFit, Vec<ParamProblem>> {
-        Ok(NeuronFit(()))
+        Ok(BaselineFit { kind: Kind::Neuron, features: None })
     }
 }
 
 impl IdentityParams {
-    /// Nothing can be wrong.
+    /// Always valid.
     pub fn check(&self) -> Result<IdentityFit, Vec<ParamProblem>> {
-        Ok(IdentityFit(()))
+        Ok(BaselineFit { kind: Kind::Identity, features: None })
     }
 }
 
 impl RandomParams {
-    /// All problems at once.
+    /// Returns all problems at once.
     pub fn check(&self) -> Result<RandomFit, Vec<ParamProblem>> {
         let mut problems = Problems::default();
-        if let Some(features) = self.features {
-            problems.at_least("features", features, 1);
-        }
-        problems.finish(RandomFit { features: self.features })
+        problems.at_least("features", self.features.unwrap_or(1), 1);
+        problems.finish(BaselineFit { kind: Kind::Random, features: self.features })
     }
 }
 
-impl DictionaryFit for NeuronFit {
+impl DictionaryFit for BaselineFit {
     fn kind(&self) -> Kind {
-        Kind::Neuron
+        self.kind
     }
 
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
-        Ok(of_directions(Kind::Neuron, unit_matrix(set.width()), Activation::Relu, set, context))
+        let started = Stopwatch::start();
+        let width = set.width();
+        let directions = match self.kind {
+            Kind::Random => {
+                let mut stream = stream(context.seed, context.training, &["random", &set.hook().to_string()]);
+                Matrix::from_fn(self.features.unwrap_or(width), width, |_, _| stream.normal() as f32)
+            }
+            _ => Matrix::from_fn(width, width, |row, col| if row == col { 1.0 } else { 0.0 }),
+        };
+        let is_identity = self.kind == Kind::Identity;
+        let tensors = Tensors {
+            encoder_bias: vec![0.0; directions.rows()],
+            decoder_bias: vec![0.0; directions.cols()],
+            decoder: directions.clone(),
+            encoder: directions,
+            subtract_decoder_bias: false,
+            activation: if is_identity { Activation::Signed } else { Activation::Relu },
+            row_scale: RowScale::Plain,
+        };
+        let label = Label::new(self.kind, context.method, set, is_identity);
+        let dictionary = Box::new(AffineDictionary::new(label, tensors));
+        Ok(Fitted { dictionary, report: FitReport { seconds: started.seconds(), ..FitReport::default() } })
     }
-}
-
-impl DictionaryFit for IdentityFit {
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-
-    fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
-        Ok(of_directions(Kind::Identity, unit_matrix(set.width()), Activation::Signed, set, context))
-    }
-}
-
-impl DictionaryFit for RandomFit {
-    fn kind(&self) -> Kind {
-        Kind::Random
-    }
-
-    fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
-        let mut stream = context.stream(&["random", &set.hook().to_string()]);
-        let features = self.features.unwrap_or(set.width());
-        let rows = Matrix::from_fn(features, set.width(), |_, _| stream.normal() as f32);
-        Ok(of_directions(Kind::Random, rows, Activation::Relu, set, context))
-    }
-}
-
-fn unit_matrix(width: usize) -> Matrix {
-    Matrix::from_fn(width, width, |row, col| if row == col { 1.0 } else { 0.0 })
-}
-
-fn of_directions(
-    kind: Kind,
-    directions: Matrix,
-    activation: Activation,
-    set: &ActivationSet,
-    context: &FitContext<'_>,
-) -> Fitted {
-    let started = Stopwatch::start();
-    let label = Label {
-        method: context.method.to_string(),
-        kind,
-        hook: set.hook(),
-        fitted_on: set.digest(),
-        is_reconstruction: kind == Kind::Identity,
-    };
-    let tensors = Tensors {
-        encoder_bias: vec![0.0; directions.rows()],
-        decoder_bias: vec![0.0; directions.cols()],
-        decoder: directions.clone(),
-        encoder: directions,
-        subtract_decoder_bias: false,
-        activation,
-        row_scale: RowScale::Plain,
-    };
-    let dictionary = Box::new(AffineDictionary::new(label, tensors));
-    Fitted { dictionary, report: FitReport::immediate(started) }
 }

@@ -1,24 +1,24 @@
-//! What a dictionary's file says of the texts that it was trained on, beside how texts are run here.
+//! Compares the texts that a dictionary file was trained on with the texts of this run.
 //!
-//! Source: SAELens' `cfg.json`; from version 6 on these settings stand under `metadata`.
+//! Source: SAELens's `cfg.json`. From version 6 on, these settings are under `metadata`.
 
 use serde_json::{Map, Value};
 
 use super::DictionaryError;
 
-/// How the texts were run that activations are of.
+/// How the subject model ran the texts of the activations.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TextInput {
-    /// Whether BOS, or whatever the tokenizer puts there, stood in front.
+    /// Whether each context began with BOS, or with the token that the tokenizer puts there.
     pub bos: bool,
-    /// Positions of a fitting context, those of BOS among them; 0 where nothing is known of the texts.
+    /// Positions of a fitting context, BOS included; 0 where nothing is known of the texts.
     pub ctx_tokens: usize,
-    /// Whether the mean over dimensions was taken off everything that the model writes to its stream
-    /// (`center_writing_weights`); none where that would change what it computes, or nothing is known of it.
+    /// Whether the mean over dimensions was subtracted from all weights that write to the residual stream
+    /// (`center_writing_weights`). None where that would change the model's output, or is unknown.
     pub centred: Option<bool>,
 }
 
-/// Settings of training that decide which rows a dictionary saw.
+/// Training settings in the file that decide which rows the dictionary saw.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Stated {
     prepend_bos: Option<bool>,
@@ -28,48 +28,44 @@ pub(super) struct Stated {
 }
 
 impl Stated {
-    /// Reads them from the file's top level or from below its `metadata`; `wrong` makes the error of a key and of
-    /// what was expected there.
+    /// Reads the settings. `wrong(key, expected)` makes the error of a key.
     pub(super) fn read(
         config: &Map<String, Value>,
         wrong: impl Fn(&str, &str) -> DictionaryError,
     ) -> Result<Self, DictionaryError> {
         let metadata = config.get("metadata").and_then(Value::as_object);
-        let value = |key: &str| {
-            let found = config.get(key).or_else(|| metadata?.get(key));
-            found.filter(|value| !value.is_null())
+        let value =
+            |key: &str| config.get(key).or_else(|| metadata?.get(key)).filter(|value| !value.is_null());
+        let flag = |key: &str, value: Option<&Value>| {
+            value.map(|value| value.as_bool().ok_or_else(|| wrong(key, "true or false"))).transpose()
         };
-        let prepend_bos = value("prepend_bos").map(|value| value.as_bool().ok_or("true or false"));
-        let context_size = value("context_size").map(|value| value.as_u64().ok_or("a whole number"));
+        let context_size = value("context_size")
+            .map(|value| value.as_u64().ok_or_else(|| wrong("context_size", "a whole number")));
         let excludes = value("exclude_special_tokens").map(|value| match value {
             Value::Bool(flag) => Ok(*flag),
             Value::Array(ids) => Ok(!ids.is_empty()),
-            _ => Err("true, false or a list of token ids"),
+            _ => Err(wrong("exclude_special_tokens", "true, false or a list of token ids")),
         });
         let processing = value("model_from_pretrained_kwargs");
         let centred = processing.and_then(|processing| processing.get("center_writing_weights"));
-        let centred = centred.filter(|value| !value.is_null());
-        let centred = centred.map(|value| value.as_bool().ok_or("true or false"));
         Ok(Self {
-            centred: centred.transpose().map_err(|expected| wrong("center_writing_weights", expected))?,
-            prepend_bos: prepend_bos.transpose().map_err(|expected| wrong("prepend_bos", expected))?,
-            context_size: context_size.transpose().map_err(|expected| wrong("context_size", expected))?,
-            excludes_special_tokens: excludes
-                .transpose()
-                .map_err(|expected| wrong("exclude_special_tokens", expected))?,
+            centred: flag("center_writing_weights", centred.filter(|value| !value.is_null()))?,
+            prepend_bos: flag("prepend_bos", value("prepend_bos"))?,
+            context_size: context_size.transpose()?,
+            excludes_special_tokens: excludes.transpose()?,
         })
     }
 
-    /// What differs here so much that the dictionary's features are of another input.
+    /// Differences that change the input of the dictionary's features.
     pub(super) fn warnings(&self, input: TextInput) -> Vec<String> {
         let bos = match (self.prepend_bos, input.bos) {
             _ if input.ctx_tokens == 0 => None,
             (Some(true), false) => Some(
-                "was trained with BOS in front of every context (`prepend_bos: true`), and nothing stands there here: \
-                 set `subject.bos: always`, or `auto` where the tokenizer puts one",
+                "was trained with BOS at the start of every context (`prepend_bos: true`), and contexts here have none: \
+                 set `subject.bos: always`, or `auto` where the tokenizer adds one",
             ),
             (Some(false), true) => Some(
-                "was trained without BOS in front (`prepend_bos: false`), and one stands there here: set \
+                "was trained without BOS at the start (`prepend_bos: false`), and contexts here begin with one: set \
                  `subject.bos: never`",
             ),
             _ => None,
@@ -90,27 +86,28 @@ impl Stated {
         [bos, centring].into_iter().flatten().map(String::from).collect()
     }
 
-    /// What else differs.
+    /// Other differences.
     pub(super) fn notes(&self, input: TextInput) -> Vec<String> {
-        let mut notes = Vec::new();
-        let ctx_tokens = input.ctx_tokens as u64;
-        if let Some(size) = self.context_size.filter(|&size| ctx_tokens > 0 && size != ctx_tokens) {
-            notes.push(format!(
-                "trained on contexts of {size} tokens (`context_size`); fitting contexts here have {ctx_tokens}"
-            ));
+        if input.ctx_tokens == 0 {
+            return Vec::new();
         }
-        match self.excludes_special_tokens.filter(|_| ctx_tokens > 0) {
-            Some(true) => notes.push(
-                "trained without rows of special tokens (`exclude_special_tokens`); here BOS in front is left out, \
-                 and special tokens inside the text count"
-                    .into(),
+        let here = input.ctx_tokens;
+        let context = self.context_size.filter(|&size| size != here as u64).map(|size| {
+            format!(
+                "trained on contexts of {size} tokens (`context_size`); fitting contexts here have {here}"
+            )
+        });
+        let special = match self.excludes_special_tokens {
+            Some(true) => Some(
+                "trained without rows of special tokens (`exclude_special_tokens`); here BOS at the start is left out, \
+                 and special tokens inside the text count",
             ),
-            Some(false) if input.bos => notes.push(
-                "trained on rows of special tokens too (`exclude_special_tokens: false`); here BOS in front is left out"
-                    .into(),
+            Some(false) if input.bos => Some(
+                "trained on rows of special tokens too (`exclude_special_tokens: false`); here BOS at the start is left \
+                 out",
             ),
-            _ => {}
-        }
-        notes
+            _ => None,
+        };
+        context.into_iter().chain(special.map(String::from)).collect()
     }
 }

@@ -4,8 +4,8 @@ use crate::activations::ActivationSet;
 use crate::base::{HookPoint, Matrix, Stream, write_atomic};
 use crate::nn::Device;
 
-use super::ica::Search;
-use super::save::NamedTensors;
+use super::picard::Search;
+use super::tensor_file::NamedTensors;
 use super::*;
 
 fn hook() -> HookPoint {
@@ -16,7 +16,7 @@ fn set_of(rows: Matrix) -> ActivationSet {
     ActivationSet::from_matrix(hook(), rows, Vec::new()).expect("varied and finite")
 }
 
-/// Calls `work` with a context that reports to nobody.
+/// Calls `work` with a context that shows no progress.
 fn with_context<R>(method: &str, work: impl FnOnce(&mut FitContext<'_>) -> R) -> R {
     let mut progress = |_| {};
     work(&mut FitContext {
@@ -213,7 +213,7 @@ fn scikit_learn_components_of_real_activations_are_reproduced() {
     let path = folder.join("ica_sklearn.safetensors");
     let (components, mixing) = (tensor(&path, "components"), tensor(&path, "mixing").transposed());
     let n = components.rows();
-    // Real activations have several optima; scikit-learn's must be among those of a few starts.
+    // Real activations have several optima. One of five starts must reach scikit-learn's.
     let best = (0..5)
         .map(|seed| {
             let mut progress = |_| {};
@@ -542,7 +542,7 @@ fn unknown_and_broken_files_are_refused_with_what_to_do() {
 #[test]
 fn saved_dictionaries_come_back_and_unknown_ones_do_not() {
     let mut stream = Stream::new(14, "rows");
-    // As many features as dimensions: a transposed matrix would go unnoticed by shape alone.
+    // As many features as dimensions, so that a transposed matrix has the right shape.
     let rows = Matrix::from_fn(2_000, 6, |_, _| stream.normal() as f32);
     let set = set_of(rows.clone());
     let folder = tempfile::tempdir().expect("temporary folder");
@@ -610,8 +610,7 @@ fn exported_for_saelens_and_read_back_gives_the_same_codes() {
     assert!(export_saelens(&signed, folder.path()).is_err());
 }
 
-/// Two features on two dimensions, worked by hand: codes are ReLU(x), the second decoder row is
-/// half of what it should be.
+/// Two features on two dimensions, computed by hand: codes are ReLU(x), and the second decoder row is half as long.
 #[test]
 fn quality_matches_a_hand_worked_table() {
     let unit = Matrix::from_fn(3, 2, |row, col| if row == col { 1.0 } else { 0.0 });
@@ -757,7 +756,7 @@ fn what_a_file_says_of_its_texts_is_compared_with_how_texts_are_run() {
     let centres =
         |flag: bool| serde_json::json!({"model_from_pretrained_kwargs": {"center_writing_weights": flag}});
     let states = |bos: bool| serde_json::json!({"prepend_bos": bos, "context_size": 128});
-    // From version 6 of SAELens on the same settings stand one level deeper.
+    // From version 6 of SAELens on, these settings are one level deeper.
     let nested = |bos: bool| serde_json::json!({"metadata": states(bos)});
     for (stated, input, warned) in [
         (states(true), with, None),
@@ -772,9 +771,9 @@ fn what_a_file_says_of_its_texts_is_compared_with_how_texts_are_run() {
         (centres(false), without, None),
         (centres(false), with, Some("center_writing_weights: false")),
         (serde_json::json!({"model_from_pretrained_kwargs": {"fold_ln": true}}), without, None),
-        // Where norms divide alone there is nothing to centre.
+        // With RMSNorm, centring does not apply.
         (centres(true), TextInput { centred: None, ..without }, None),
-        // Nothing is known of the texts of rows that were handed in.
+        // Rows given directly, with unknown texts.
         (states(true), TextInput::default(), None),
     ] {
         let report = report(stated.clone(), input).expect("read");

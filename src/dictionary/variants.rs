@@ -1,28 +1,40 @@
+//! Ways to use a signed linear decomposition as a dictionary.
+//!
+//! ```text
+//! y = S (x − μ)             [n]   S [n, d] scoring rows
+//! x̂ = μ + Σ_i y_i d_i       [d]   d_i [d] directions
+//! fitted    z = y                          oriented  z_i = ±y_i, sign chosen by the largest |y_i|
+//! split     z = ReLU([y; −y])   [2n]       topk      z = TopK_k([y; −y])   [2n]
+//! ```
+
 use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
-use crate::base::Matrix;
+use crate::base::{Matrix, Stopwatch};
 
 use super::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
-use super::{FitError, FitReport, Fitted};
+use super::{FitContext, FitError, FitReport, Fitted, Kind};
 
-/// Largest codes whose sum decides the sign of an oriented component.
+/// Number of largest codes whose sum decides the sign of an oriented component.
 const ORIENTING_CODES: usize = 20;
 /// Rows encoded at once while orienting.
 const BLOCK_ROWS: usize = 8192;
 
-/// The ways in which a signed decomposition is used; one fit serves all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+/// A use of a signed decomposition. One fit serves all.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Variant {
     /// Signed, as the solver gives it.
     Fitted,
-    /// Signed, each component turned so that its 20 largest codes by size on the fitting
-    /// activations add up to more than zero.
+    /// Signed, each component with the sign for which its 20 largest codes by absolute value on the fit activations have
+    /// a positive sum.
     Oriented,
-    /// Two non-negative features a component: its positive side, and its negative side.
+    /// Two non-negative features per component: its positive side and its negative side.
     Split,
-    /// Split, and only the k largest codes of a row stay.
+    /// Split, and only the k largest codes of a row are kept.
     Topk,
 }
 
@@ -31,47 +43,67 @@ impl Variant {
     pub fn method_name(self, method: &str) -> String {
         match self {
             Self::Fitted => method.to_string(),
-            Self::Oriented => format!("{method}_oriented"),
-            Self::Split => format!("{method}_split"),
-            Self::Topk => format!("{method}_topk"),
+            _ => format!("{method}_{}", <&str>::from(self)),
         }
     }
 }
 
-/// A linear decomposition with signs: components that score `W(x − μ)` and rebuild
-/// `μ + Σ code · direction`.
+/// A signed linear decomposition.
 #[derive(Debug, Clone)]
 pub struct Decomposition {
     /// Names the `fitted` variant.
-    pub(super) label: Label,
+    label: Label,
     /// `[n, d]`.
     pub(super) scoring: Matrix,
-    /// `[n, d]`: principal directions, or mixing columns.
+    /// `[n, d]`: principal directions, or columns of the mixing matrix.
     pub(super) directions: Matrix,
-    /// μ, or zeros where the mean is not taken off at encoding.
-    pub(super) centre: Vec<f32>,
-    /// True per component where `oriented` turns it.
-    pub(super) turned: Vec<bool>,
-    /// How the fit went.
+    /// μ, or zeros where the mean is not subtracted.
+    centre: Vec<f32>,
+    /// True per component where `oriented` flips the sign.
+    flipped: Vec<bool>,
+    /// The report of the fit.
     pub(super) report: FitReport,
 }
 
 impl Decomposition {
-    /// The variants in the order asked for. `k` is the number of codes that `topk` keeps.
+    /// Decides the signs of `oriented`, and sets the report's time. `centred` subtracts the mean of `set`.
+    pub(super) fn new(
+        kind: Kind,
+        [scoring, directions]: [Matrix; 2],
+        centred: bool,
+        set: &ActivationSet,
+        context: &FitContext<'_>,
+        (report, started): (FitReport, Stopwatch),
+    ) -> Result<Self, FitError> {
+        let mut decomposition = Self {
+            label: Label::new(kind, context.method, set, true),
+            flipped: vec![false; scoring.rows()],
+            scoring,
+            directions,
+            centre: set.mean().iter().map(|&mean| if centred { mean as f32 } else { 0.0 }).collect(),
+            report,
+        };
+        decomposition.flipped = decomposition.find_flipped(set)?;
+        decomposition.report.seconds = started.seconds();
+        Ok(decomposition)
+    }
+
+    /// The variants in the order given. `k` is the number of codes that `topk` keeps: the rounded mean L0 of the method
+    /// it is matched to, on the fit activations.
     pub fn variants(&self, wanted: &[Variant], k: usize) -> Vec<Fitted> {
         wanted.iter().map(|&variant| self.variant(variant, k)).collect()
     }
 
-    /// One variant; `k` matters to `topk` alone.
+    /// One variant. Only `topk` uses `k`.
     pub fn variant(&self, variant: Variant, k: usize) -> Fitted {
-        let signs: Vec<f32> = self.turned.iter().map(|&turned| if turned { -1.0 } else { 1.0 }).collect();
-        let plain = vec![1.0; signs.len()];
-        let flipped = vec![-1.0; signs.len()];
+        let n = self.flipped.len();
+        let signs: Vec<f32> = self.flipped.iter().map(|&flipped| if flipped { -1.0 } else { 1.0 }).collect();
+        let both_sides = vec![vec![1.0; n], vec![-1.0; n]];
         let (parts, activation) = match variant {
-            Variant::Fitted => (vec![plain], Activation::Signed),
+            Variant::Fitted => (vec![vec![1.0; n]], Activation::Signed),
             Variant::Oriented => (vec![signs], Activation::Signed),
-            Variant::Split => (vec![plain, flipped], Activation::Relu),
-            Variant::Topk => (vec![plain, flipped], Activation::TopK(k.clamp(1, 2 * signs.len().max(1)))),
+            Variant::Split => (both_sides, Activation::Relu),
+            Variant::Topk => (both_sides, Activation::TopK(k.clamp(1, 2 * n.max(1)))),
         };
         let tensors = Tensors {
             encoder: signed_rows(&self.scoring, &parts),
@@ -85,6 +117,29 @@ impl Decomposition {
         let label = Label { method: variant.method_name(&self.label.method), ..self.label.clone() };
         Fitted { dictionary: Box::new(AffineDictionary::new(label, tensors)), report: self.report.clone() }
     }
+
+    /// Components whose largest codes by absolute value, over all rows of `set`, have a negative sum. Of equal codes the
+    /// earlier row counts.
+    fn find_flipped(&self, set: &ActivationSet) -> Result<Vec<bool>, FitError> {
+        let fitted = self.variant(Variant::Fitted, 1);
+        let n = self.scoring.rows();
+        let mut largest: Vec<Vec<f32>> = vec![Vec::new(); n];
+        let mut bars = vec![0.0f32; n];
+        for block in set.blocks(BLOCK_ROWS) {
+            let codes = fitted.dictionary.encode(&block?)?;
+            for row in codes.iter_rows() {
+                // Without an early exit, the comparison of a row is vectorised.
+                if row.iter().zip(&bars).fold(false, |any, (code, bar)| any | (code.abs() > *bar)) {
+                    for ((&code, bar), largest) in row.iter().zip(&mut bars).zip(&mut largest) {
+                        if code.abs() > *bar {
+                            *bar = insert_largest(largest, code);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(largest.iter().map(|codes| codes.iter().map(|&code| f64::from(code)).sum::<f64>() < 0.0).collect())
+    }
 }
 
 /// How many codes the `topk` variant keeps: what the suite says, or the rounded mean L0 of the matched method on the
@@ -93,39 +148,13 @@ pub(super) fn matched_k(k: Option<usize>, l0: Option<f64>) -> usize {
     k.or(l0.map(|l0| (l0.round() as usize).max(1))).unwrap_or(1)
 }
 
-/// `rows` once per list of signs, one below the other.
+/// `rows` once per list of signs, stacked.
 fn signed_rows(rows: &Matrix, parts: &[Vec<f32>]) -> Matrix {
     let n = rows.rows();
     Matrix::from_fn(n * parts.len(), rows.cols(), |row, col| parts[row / n][row % n] * rows.at(row % n, col))
 }
 
-/// Which components to turn: those whose largest codes by size, over all rows of `set`, add up to
-/// less than zero. Of equal sizes the earlier row counts.
-pub fn find_turned(decomposition: &Decomposition, set: &ActivationSet) -> Result<Vec<bool>, FitError> {
-    let fitted = decomposition.variant(Variant::Fitted, 1);
-    let n = decomposition.scoring.rows();
-    let mut largest: Vec<Vec<f32>> = vec![Vec::new(); n];
-    let mut bars = vec![0.0f32; n];
-    for block in set.blocks(BLOCK_ROWS) {
-        let codes = fitted.dictionary.encode(&block?)?;
-        for row in codes.iter_rows() {
-            let mut any = false;
-            for (code, bar) in row.iter().zip(&bars) {
-                any |= code.abs() > *bar;
-            }
-            if any {
-                for (component, &code) in row.iter().enumerate() {
-                    if code.abs() > bars[component] {
-                        bars[component] = insert_largest(&mut largest[component], code);
-                    }
-                }
-            }
-        }
-    }
-    Ok(largest.iter().map(|codes| codes.iter().map(|&code| f64::from(code)).sum::<f64>() < 0.0).collect())
-}
-
-/// Keeps the largest by size, largest first; gives the size that a later one must pass.
+/// Keeps the largest codes by absolute value, in falling order. Returns the absolute value that a later one must exceed.
 fn insert_largest(kept: &mut Vec<f32>, code: f32) -> f32 {
     let place = kept.partition_point(|other| other.abs() >= code.abs());
     kept.insert(place, code);

@@ -1,8 +1,8 @@
-//! What to change in a suite, as far as an endpoint's words or the kind of a failure tell.
+//! Advice on what to change in a suite, from an endpoint's words or from the kind of a failure.
 
 use super::{ChatError, ReadProblem};
 
-/// What endpoints say of a question that is longer than the model's context.
+/// Words of endpoints about a prompt that is longer than the model's context.
 const TOO_LONG: [&str; 13] = [
     "context length",
     "context size",
@@ -19,31 +19,21 @@ const TOO_LONG: [&str; 13] = [
     "input length",
 ];
 
-/// What endpoints say of a schema that they do not take.
-const OF_SCHEMAS: [&str; 8] = [
-    "response_format",
-    "json_schema",
-    "json schema",
-    "structured output",
-    "invalid schema",
-    "schema",
-    "guided",
-    "grammar",
-];
+/// Words of endpoints about a schema that they refuse.
+const OF_SCHEMAS: [&str; 5] = ["response_format", "structured output", "schema", "guided", "grammar"];
 
-/// Whether these words say that a question does not fit into the model's context.
-pub(super) fn is_too_long(words: &str) -> bool {
+fn is_too_long(words: &str) -> bool {
     let words = words.to_lowercase();
     TOO_LONG.iter().any(|said| words.contains(said))
 }
 
-/// Whether these words are about the schema of an answer.
+/// Whether a message is about the schema of the answer.
 pub(super) fn is_about_schema(words: &str) -> bool {
     let words = words.to_lowercase();
     OF_SCHEMAS.iter().any(|said| words.contains(said)) && !is_too_long(&words)
 }
 
-/// Whether these words ask for another name of the field with the most tokens of an answer.
+/// Whether a message asks for `max_completion_tokens` in place of `max_tokens`.
 pub(super) fn wants_max_completion_tokens(words: &str) -> bool {
     let words = words.to_lowercase();
     let refuses =
@@ -53,71 +43,64 @@ pub(super) fn wants_max_completion_tokens(words: &str) -> bool {
         && !is_too_long(&words)
 }
 
-/// Whether a word of a text is this one; `top_logprobs` does not hold the word `logprobs`.
+/// Whether a message contains this field as a whole word: `top_logprobs` does not contain `logprobs`.
 fn names(words: &str, field: &str) -> bool {
     words.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word.eq_ignore_ascii_case(field))
 }
 
 impl ChatError {
-    /// What to change, as far as the endpoint's words tell.
+    /// What the user can change, if the endpoint's words tell.
     pub fn advice(&self) -> Option<String> {
         let text = match self {
             Self::BadRequest { detail, .. } => return refused(detail),
             Self::Timeout { .. } => "raise `timeout_seconds` in `llm`, or lower `max_in_flight`",
             Self::Server { .. } => "the endpoint's own log may say more; run again once it answers",
             Self::RateLimited { .. } => "lower `max_in_flight`, or set `requests_per_minute` in `llm`",
-            Self::Redirected { .. } => "put that address into `base_url`, if it is the one that is meant",
+            Self::Redirected { .. } => "if that address is the right one, put it into `base_url`",
             _ => return None,
         };
         Some(text.into())
     }
 }
 
-/// What to change where a request was refused with these words.
+/// What to change after a refusal with these words.
 fn refused(words: &str) -> Option<String> {
-    if is_too_long(words) {
-        let text = "the question and the room for its answer do not fit into the model's context: ask with fewer \
-                    worked examples (`shots`), serve the model with a longer context, or name another in `llm`";
-        return Some(text.into());
-    }
-    if names(words, "max_tokens") || names(words, "max_completion_tokens") {
-        return Some(
-            "name the field that it takes in `llm`: `max_tokens_field: max_completion_tokens`".into(),
-        );
-    }
-    if is_about_schema(words) {
-        let text = "send no schema (`structured: false` in `llm`), or send it in another form \
-                    (`response_format: json_object`)";
-        return Some(text.into());
-    }
-    if names(words, "logprobs") || names(words, "top_logprobs") {
-        let text = "leave them out with `omit: [logprobs, top_logprobs]` in `llm` (`judge: {probabilities: false}` for \
-                    a judge), or take a simulator that needs no probabilities";
-        return Some(text.into());
-    }
-    let field =
-        ["temperature", "seed", "echo", "return_token_ids"].into_iter().find(|field| names(words, field))?;
-    Some(format!("leave the field out with `omit: [{field}]` in `llm`"))
+    let text = if is_too_long(words) {
+        "the prompt and its answer do not fit into the model's context: use fewer worked examples (`shots`), serve the \
+         model with a longer context, or name another model in `llm`"
+    } else if names(words, "max_tokens") || names(words, "max_completion_tokens") {
+        "set `max_tokens_field: max_completion_tokens` in `llm`"
+    } else if is_about_schema(words) {
+        "send no schema (`structured: false` in `llm`), or send it in another form (`response_format: json_object`)"
+    } else if names(words, "logprobs") || names(words, "top_logprobs") {
+        "leave them out with `omit: [logprobs, top_logprobs]` in `llm` (`judge: {probabilities: false}` for a judge), or \
+         take a simulator that needs no probabilities"
+    } else {
+        let fields = ["temperature", "seed", "echo", "return_token_ids"];
+        let field = fields.into_iter().find(|field| names(words, field))?;
+        return Some(format!("leave the field out with `omit: [{field}]` in `llm`"));
+    };
+    Some(text.into())
 }
 
 impl ReadProblem {
-    /// What to change where all answers are of this kind.
+    /// What to change if all replies have this problem.
     pub fn advice(self) -> &'static str {
         match self {
             Self::Refused => "take a model that answers such questions",
             Self::Truncated | Self::OnlyReasoning => {
-                "give a model that thinks first more room (`thinking_tokens` in `llm`), or take one that does not"
+                "give a model that reasons first more tokens (`thinking_tokens` in `llm`), or take one that does not"
             }
             Self::EmptyReply | Self::ToolCall => {
                 "see whether the endpoint serves a chat model with its chat template (`client: openai_completions` for a \
                  model without one)"
             }
             Self::MalformedReply | Self::WrongCount | Self::OutOfRange => {
-                "take a model that keeps to the form asked for, or an endpoint that holds it to the schema it is sent \
-                 (some take `structured: true` and do nothing with it)"
+                "take a model that keeps to the form in the prompt, or an endpoint that enforces the schema (some accept \
+                 `structured: true` and ignore it)"
             }
             Self::NotOneSentence => {
-                "take a model that answers in one sentence, or one that can be held to a schema"
+                "take a model that answers in one sentence, or an endpoint that enforces the schema"
             }
             Self::NoLogprobs => {
                 "take an endpoint that gives token probabilities, or a simulator that needs none (`generated`)"
@@ -125,14 +108,16 @@ impl ReadProblem {
         }
     }
 
-    /// The problem of this reason.
+    /// The problem with this reason.
     pub fn of_reason(reason: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|problem| problem.reason() == reason)
+        reason.parse().ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray;
+
     use super::*;
 
     fn advice(detail: &str) -> String {
@@ -173,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_problem_is_found_by_its_reason() {
-        for problem in ReadProblem::ALL {
+        for &problem in ReadProblem::VARIANTS {
             assert_eq!(ReadProblem::of_reason(problem.reason()), Some(problem));
         }
         assert_eq!(ReadProblem::of_reason("server_error"), None);

@@ -1,12 +1,13 @@
+//! Repeated requests until a reply is readable.
+
 use crate::base::{Attempt, Missing};
 
 use super::{ChatClient, ChatError, ChatReply, ChatRequest, ReadProblem};
 
-/// Asks until a reply can be read: sample `first_sample`, then, at most `allowance` times, the next one.
+/// Requests sample `first_sample` and, while replies are unreadable, at most `allowance` further samples.
 ///
-/// What can't be read in the end, and a request that the endpoint refuses or never completes, is a counted failure. Its
-/// answers are forgotten, so that the next run asks again. An error that concerns all requests alike is `Err`, see
-/// [`failed_call`].
+/// If no reply is readable, the result is a counted failure, and the answers leave the cache: the next run asks again.
+/// Fails with errors that concern all requests: see [`failed_call`].
 pub async fn ask_until_read<T>(
     client: &dyn ChatClient,
     request: impl Fn(u64) -> ChatRequest,
@@ -14,7 +15,7 @@ pub async fn ask_until_read<T>(
     first_sample: u64,
     allowance: usize,
 ) -> Result<Attempt<T>, ChatError> {
-    let (mut asked, mut anew) = (0, false);
+    let (mut asked, mut restarted) = (0, false);
     loop {
         let question = request(first_sample.saturating_add(asked));
         let problem = match client.chat(&question).await {
@@ -25,26 +26,25 @@ pub async fn ask_until_read<T>(
             },
         };
         if asked >= allowance as u64 || !problem.worth_asking_again() {
-            // Answers that came to something stay stored, those before a readable one too: it is the same way again.
+            // After a success, unreadable answers stay in the cache: a later run then takes the same path.
             let samples = first_sample..=first_sample.saturating_add(asked);
-            let stored = samples.filter(|&sample| client.forget(&request(sample))).count();
-            // A run that was stopped may have stored answers that it never read. They count as not asked, once.
-            if stored > 0 && !anew {
-                (asked, anew) = (0, true);
+            let from_earlier_run = samples.filter(|&sample| client.forget(&request(sample))).count();
+            // A stopped run may have cached answers that it never read. They do not count as attempts, once.
+            if from_earlier_run > 0 && !restarted {
+                (asked, restarted) = (0, true);
                 continue;
             }
-            return Ok(Attempt::Missing(Missing::Failed(problem.reason().into())));
+            return Ok(Attempt::Missing(problem.into()));
         }
         asked += 1;
     }
 }
 
-/// Reasons of failures in which the endpoint gave no answer at all.
+/// Failure reasons for which the endpoint gave no answer.
 pub const ENDPOINT_REASONS: [&str; 3] = ["bad_request", "server_error", "timeout"];
 
-/// What a failed call means for one feature: `bad_request`, `server_error` and `timeout` may be this
-/// request's own fault (its length, say) and are counted; every other error would meet the next
-/// request too and is handed back, so that work goes on where it stopped once that is mended.
+/// The counted failure for an error that may be specific to this request, such as an excessive length. Any other error
+/// is returned: the next request would fail too, so the run stops and can be resumed.
 pub fn failed_call(error: ChatError) -> Result<Missing, ChatError> {
     let [refused, broken, late] = ENDPOINT_REASONS;
     let reason = match error {
@@ -54,4 +54,10 @@ pub fn failed_call(error: ChatError) -> Result<Missing, ChatError> {
         other => return Err(other),
     };
     Ok(Missing::Failed(reason.into()))
+}
+
+impl From<ReadProblem> for Missing {
+    fn from(problem: ReadProblem) -> Self {
+        Self::Failed(problem.reason().into())
+    }
 }

@@ -1,18 +1,20 @@
+//! A limit of dollars, kept by reserving the estimated cost of each call.
+
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
 use super::{ChatError, locked};
 
-/// Less than any call costs; sums of prices may differ by rounding.
+/// Tolerance for rounding in sums of prices; every call costs more.
 const ROUNDING: f64 = 1e-9;
 
-/// Dollars that may be spent. Clones share one purse, so several models can have one budget.
+/// Dollars that may be spent. Clones share one account, so several models can have one budget.
 #[derive(Debug, Clone)]
-pub struct Budget(Arc<Purse>);
+pub struct Budget(Arc<Account>);
 
 #[derive(Debug)]
-struct Purse {
+struct Account {
     limit: f64,
     money: Mutex<Money>,
     settled: Notify,
@@ -22,31 +24,21 @@ struct Purse {
 struct Money {
     spent: f64,
     reserved: f64,
+    /// Calls in flight.
     open: usize,
 }
 
-/// Dollars set aside for a call under way; dropped, they are free again.
+/// Dollars reserved for one call in flight. Dropping it releases them.
 pub(super) struct Reserved {
     budget: Budget,
     cost: f64,
     actual: f64,
 }
 
-enum Answer {
-    Granted,
-    Wait,
-    Refused { spent: f64 },
-}
-
 impl Budget {
-    /// A budget of `limit` dollars of which nothing is spent.
+    /// An unspent budget of `limit` dollars.
     pub fn new(limit: f64) -> Self {
-        Self(Arc::new(Purse { limit, money: Mutex::default(), settled: Notify::new() }))
-    }
-
-    /// Dollars allowed.
-    pub fn limit(&self) -> f64 {
-        self.0.limit
+        Self(Arc::new(Account { limit, money: Mutex::default(), settled: Notify::new() }))
     }
 
     /// Dollars spent so far.
@@ -54,40 +46,38 @@ impl Budget {
         locked(&self.0.money).spent
     }
 
-    fn try_reserve(&self, cost: f64) -> Answer {
+    /// `None` if only reservations of calls in flight prevent this one.
+    fn try_reserve(&self, cost: f64) -> Result<Option<Reserved>, ChatError> {
+        let limit = self.0.limit;
         let mut money = locked(&self.0.money);
-        if money.spent + cost > self.0.limit + ROUNDING {
-            return Answer::Refused { spent: money.spent };
+        if money.spent + cost > limit + ROUNDING {
+            return Err(ChatError::Budget { limit, spent: money.spent });
         }
-        if money.spent + money.reserved + cost > self.0.limit + ROUNDING {
-            return Answer::Wait;
+        if money.spent + money.reserved + cost > limit + ROUNDING {
+            return Ok(None);
         }
         money.reserved += cost;
         money.open += 1;
-        Answer::Granted
+        Ok(Some(Reserved { budget: self.clone(), cost, actual: 0.0 }))
     }
 
-    /// Sets `cost` aside. Where only calls under way stand against it, it waits for what they turn
-    /// out to cost.
-    ///
-    /// # Errors
-    /// [`ChatError::Budget`] where what is spent and `cost` pass the limit.
+    /// Reserves `cost` dollars, after waiting for calls in flight whose reservations are in the way. Fails if the
+    /// dollars spent plus `cost` exceed the limit.
     pub(super) async fn reserve(&self, cost: f64) -> Result<Reserved, ChatError> {
         loop {
-            // Listens before it looks, so that nothing is settled unheard in between.
+            // Register for the notification before the check: a call that ends in between is then not missed.
             let mut settled = std::pin::pin!(self.0.settled.notified());
             settled.as_mut().enable();
-            match self.try_reserve(cost) {
-                Answer::Granted => return Ok(Reserved { budget: self.clone(), cost, actual: 0.0 }),
-                Answer::Wait => settled.await,
-                Answer::Refused { spent } => return Err(ChatError::Budget { limit: self.0.limit, spent }),
+            if let Some(reserved) = self.try_reserve(cost)? {
+                return Ok(reserved);
             }
+            settled.await;
         }
     }
 }
 
 impl Reserved {
-    /// The call is over and cost `actual` dollars.
+    /// Replaces the reservation by the actual cost in dollars.
     pub fn settle(mut self, actual: f64) {
         self.actual = actual;
     }
@@ -95,12 +85,12 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        let purse = &self.budget.0;
-        let mut money = locked(&purse.money);
+        let account = &self.budget.0;
+        let mut money = locked(&account.money);
         money.spent += self.actual;
         money.open -= 1;
         money.reserved = if money.open == 0 { 0.0 } else { money.reserved - self.cost };
         drop(money);
-        purse.settled.notify_waiters();
+        account.settled.notify_waiters();
     }
 }

@@ -1,18 +1,26 @@
+//! The chat interface: requests, replies, errors, and the trait [`ChatClient`] that joins them.
+
 use std::future::Future;
 use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
-/// A future that can be held in a trait object.
+use super::TokenUse;
+
+/// A boxed future, so that traits with async methods can be trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Who says a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The future that a [`ChatClient`] returns.
+pub type ReplyFuture<'a, T> = BoxFuture<'a, Result<T, ChatError>>;
+
+/// The author of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::EnumString)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Role {
-    /// Instructions.
+    /// Instructions that hold for the whole conversation.
     System,
-    /// The one who asks.
+    /// The program that asks.
     User,
     /// The model.
     Assistant,
@@ -21,40 +29,46 @@ pub enum Role {
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who says it.
+    /// Its author.
     pub role: Role,
-    /// What is said.
+    /// Its text.
     pub content: String,
 }
 
 /// A JSON schema that the answer has to satisfy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Schema {
-    /// A name for it, letters, digits and underscores.
+    /// Its name: letters, digits and underscores.
     pub name: String,
     /// The schema.
     pub value: serde_json::Value,
 }
 
-/// A question. Everything in it may change the answer, and nothing else in the program does.
+/// A chat request. With the client's identity it determines the answer, so both are hashed into the cache key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChatRequest {
     /// The conversation so far.
     pub messages: Vec<Message>,
-    /// Most tokens of the answer.
+    /// Maximum number of tokens of the answer.
     pub max_tokens: usize,
-    /// 0 takes the likeliest token each time.
+    /// Sampling temperature; 0 is greedy decoding.
     pub temperature: f64,
-    /// Which of several independent answers to the same question: 0, 1, …
+    /// Index of this sample among independent answers to the same messages: 0, 1, …
     pub sample: u64,
-    /// What the answer must look like, for endpoints that can hold a model to it.
+    /// Schema of the answer, enforced by endpoints with constrained decoding.
     pub schema: Option<Schema>,
-    /// How many alternatives to report for each token of the answer.
+    /// Number of alternatives to report for each token of the answer.
     pub top_logprobs: Option<u8>,
 }
 
+/// The texts of some messages, joined.
+pub(super) fn joined<'a>(messages: impl IntoIterator<Item = &'a Message>, separator: &str) -> String {
+    let texts = messages.into_iter().map(|message| message.content.as_str());
+    texts.collect::<Vec<_>>().join(separator)
+}
+
 impl ChatRequest {
-    /// The schema, where endpoints can be held to it: they take objects alone.
+    /// The schema if it describes an object. Endpoints enforce no other kind.
     pub fn object_schema(&self) -> Option<&Schema> {
         self.schema.as_ref().filter(|schema| schema.value["type"] == "object")
     }
@@ -64,13 +78,13 @@ impl ChatRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
-    /// The model was done.
+    /// The model finished.
     Stop,
     /// `max_tokens` was reached.
     Length,
     /// The endpoint or the model refused.
     Refused,
-    /// There is a thought and no answer.
+    /// The answer holds reasoning and no text.
     Thought,
     /// The model called a tool instead of answering.
     Tool,
@@ -83,208 +97,136 @@ pub struct TokenChoice {
     pub token: String,
     /// Its log-probability in nats.
     pub logprob: f64,
-    /// The likeliest tokens in its place with their log-probabilities, itself among them or not.
+    /// The likeliest tokens at this position with their log-probabilities. The chosen token may be missing.
     pub top: Vec<(String, f64)>,
 }
 
-/// An answer.
+/// The answer to a [`ChatRequest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChatReply {
-    /// What the model said.
+    /// The generated text.
     pub text: String,
     /// Why it ended.
     pub finish: Finish,
-    /// Tokens of the question, as the endpoint counts them.
+    /// Prompt tokens as the endpoint counts them.
     pub tokens_in: u64,
-    /// Tokens of the answer.
+    /// Generated tokens as the endpoint counts them.
     pub tokens_out: u64,
-    /// Token by token, where asked for and given.
+    /// The tokens of the answer, if they were requested and the endpoint returns them.
     pub logprobs: Option<Vec<TokenChoice>>,
 }
 
-/// A text whose own tokens' log-probabilities are wanted.
+/// A request for the log-probabilities of a text's own tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PromptRequest {
     /// The text.
     pub prompt: String,
-    /// How many alternatives to report at each position.
+    /// Number of alternatives to report at each position.
     pub top: u8,
-    /// Places of the text that matter, for clients that know every token's probability.
+    /// Positions of interest, for clients that know the full distribution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<Slots>,
 }
 
-/// Places in a prompt at which some texts are weighed against each other.
+/// Positions in a prompt at which candidate texts are compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slots {
-    /// Where they begin, in bytes of the prompt, rising.
+    /// Byte offsets of the slots in the prompt, ascending.
     pub at: Vec<usize>,
-    /// What may stand there.
+    /// The candidates, the same for each slot.
     pub texts: Vec<String>,
 }
 
 /// One token of a prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PromptToken {
-    /// Its text; the texts of all tokens joined are the prompt, save for a beginning-of-text token.
+    /// Its text. All texts joined are the prompt, apart from a beginning-of-text token.
     pub token: String,
-    /// Its log-probability in nats given what is before it; none for the first.
+    /// Its log-probability in nats given the text before it; `None` for the first token.
     pub logprob: Option<f64>,
-    /// The likeliest tokens in its place.
+    /// The likeliest tokens at this position.
     pub top: Vec<(String, f64)>,
 }
 
-/// What a model thinks of a text.
+/// The answer to a [`PromptRequest`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PromptReply {
-    /// Token by token; empty where `slots` says all that was asked.
+    /// The tokens of the prompt; empty if `slots` answers the request.
     pub tokens: Vec<PromptToken>,
-    /// For each slot asked about, the log-probability in nats of each text there; none for a text that is not one
-    /// token at that place. None from clients that tell the likeliest tokens alone.
+    /// `slots[s][c]`: log-probability in nats of candidate `c` at slot `s`; `None` for a candidate that is not a
+    /// single token there. The whole field is `None` from clients that know only the likeliest tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<Vec<Vec<Option<f64>>>>,
-    /// Tokens of the prompt, as the endpoint counts them.
+    /// Prompt tokens as the endpoint counts them.
     pub tokens_in: u64,
 }
 
-/// Tokens that an endpoint counts for a call without a usable answer: they are paid like any others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Billed {
-    /// Of the question.
-    pub tokens_in: u64,
-    /// Of what was answered.
-    pub tokens_out: u64,
-}
-
-/// Why there is no answer. Texts never hold a key, and of what an endpoint said at most a line.
+/// Why a call failed. No message holds a key or more than one line of an endpoint's words.
+///
+/// `endpoint` is the base URL, or the path of a local model. `detail` is the endpoint's message or the cause.
+/// `retry_after` is the number of seconds that the endpoint asks to wait.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[allow(missing_docs, reason = "the fields, which most variants share, are described above")]
 pub enum ChatError {
     /// The key is missing or refused (401, 403).
-    #[error("{endpoint} refused the key: {detail}")]
-    Auth {
-        /// Base URL.
-        endpoint: String,
-        /// What it said, and which variable holds the key.
-        detail: String,
-    },
+    #[error("no access to {endpoint}: {detail}")]
+    Auth { endpoint: String, detail: String },
     /// No credit is left (402, or 429 with an exhausted quota).
     #[error("{endpoint} says that the quota is used up: {detail}")]
-    Quota {
-        /// Base URL.
-        endpoint: String,
-        /// What it said.
-        detail: String,
-    },
-    /// The model or the path is not there (404, or an answer of another model).
+    Quota { endpoint: String, detail: String },
+    /// The model or the path does not exist (404).
     #[error("{endpoint} has no such model or path: {detail}")]
-    NotFound {
-        /// Base URL.
-        endpoint: String,
-        /// What it said.
-        detail: String,
-    },
-    /// The request itself is wrong (400, 413, 422): asking again cannot help.
+    NotFound { endpoint: String, detail: String },
+    /// The request itself is invalid (400, 413, 422); a retry cannot help.
     #[error("{endpoint} refused a request: {detail}")]
-    BadRequest {
-        /// Base URL.
-        endpoint: String,
-        /// What it said.
-        detail: String,
-    },
-    /// It sends the question elsewhere (3xx), where a question with a key is not taken.
+    BadRequest { endpoint: String, detail: String },
+    /// A redirect (3xx) to another host. It is not followed, since the request carries the key.
     #[error("{endpoint} answers with a redirect: {detail}")]
-    Redirected {
-        /// Base URL.
-        endpoint: String,
-        /// Where to.
-        detail: String,
-    },
+    Redirected { endpoint: String, detail: String },
     /// Too many requests (429).
     #[error("{endpoint} is limiting requests: {detail}")]
-    RateLimited {
-        /// Base URL.
-        endpoint: String,
-        /// What it said.
-        detail: String,
-        /// Seconds it asked to wait.
-        retry_after: Option<f64>,
-    },
-    /// The endpoint failed (408, 5xx), or its answer could not be read.
+    RateLimited { endpoint: String, detail: String, retry_after: Option<f64> },
+    /// The endpoint failed (408, 5xx), or its answer is unreadable. `billed` is what it counts for the failed call.
     #[error("{endpoint} failed: {detail}")]
-    Server {
-        /// Base URL.
-        endpoint: String,
-        /// What it said.
-        detail: String,
-        /// Seconds it asked to wait.
-        retry_after: Option<f64>,
-        /// What it says the failed call took all the same.
-        billed: Billed,
-    },
-    /// The connection could not be made or broke.
+    Server { endpoint: String, detail: String, retry_after: Option<f64>, billed: TokenUse },
+    /// The connection was not established, or it broke.
     #[error("cannot reach {endpoint}: {detail}")]
-    Connection {
-        /// Base URL.
-        endpoint: String,
-        /// Why.
-        detail: String,
-    },
-    /// No complete answer in time.
+    Connection { endpoint: String, detail: String },
+    /// No complete answer within the timeout.
     #[error("{endpoint} gave no complete answer within {seconds} s")]
-    Timeout {
-        /// Base URL.
-        endpoint: String,
-        /// The limit.
-        seconds: f64,
-    },
-    /// The next call would pass the budget.
+    Timeout { endpoint: String, seconds: f64 },
+    /// The next call would exceed the budget; `limit` and `spent` are dollars.
     #[error("the budget of ${limit:.2} is used up (${spent:.2} spent); raise it and run again to go on")]
-    Budget {
-        /// Dollars allowed.
-        limit: f64,
-        /// Dollars spent.
-        spent: f64,
-    },
+    Budget { limit: f64, spent: f64 },
     /// The network is off.
-    #[error("a language model at {endpoint} was wanted and the network is off")]
-    Offline {
-        /// Base URL.
-        endpoint: String,
-    },
-    /// The model in this process cannot be used.
+    #[error("the network is off, so the language model at {endpoint} cannot be asked")]
+    Offline { endpoint: String },
+    /// The local model at path `model` cannot be used; `missing` if one of its files does not exist.
     #[error("the local model {model} cannot be used: {detail}")]
-    LocalModel {
-        /// Where it is.
-        model: String,
-        /// Why, and what was expected.
-        detail: String,
-        /// Whether a file is not there.
-        missing: bool,
-    },
-    /// The client cannot do what was asked.
+    LocalModel { model: String, detail: String, missing: bool },
+    /// The client has no such function; `detail` names an alternative.
     #[error("{endpoint} {detail}")]
-    Unsupported {
-        /// Base URL, or the local model.
-        endpoint: String,
-        /// What it cannot do, and what to use instead.
-        detail: String,
-    },
+    Unsupported { endpoint: String, detail: String },
 }
 
 impl ChatError {
-    /// What the failed call took by the endpoint's own count.
-    pub fn billed(&self) -> Billed {
+    pub(super) fn unsupported(endpoint: &str, detail: impl Into<String>) -> Self {
+        Self::Unsupported { endpoint: endpoint.into(), detail: detail.into() }
+    }
+
+    /// Tokens that the endpoint counts for the failed call.
+    pub fn billed(&self) -> TokenUse {
         match self {
             Self::Server { billed, .. } => *billed,
-            _ => Billed::default(),
+            _ => TokenUse::default(),
         }
     }
 
-    /// The same error of a call that took so much. Only an endpoint that broke down on its way can have
-    /// counted something; what it turns away it does not bill.
-    pub(super) fn with_billed(mut self, taken: Billed) -> Self {
+    /// The same error with a token count. Only a failure of the endpoint is billed: it bills no request that it
+    /// refuses.
+    pub(super) fn with_billed(mut self, counted: TokenUse) -> Self {
         if let Self::Server { billed, .. } = &mut self {
-            *billed = taken;
+            *billed = counted;
         }
         self
     }
@@ -298,26 +240,23 @@ impl ChatError {
     }
 }
 
-/// A model that answers. Wrappers implement it around another client.
+/// A language model. Wrappers implement this trait around another client.
 pub trait ChatClient: Send + Sync {
-    /// What, beside the request, decides an answer: protocol, base URL and model.
+    /// What determines an answer besides the request: protocol, base URL and model.
     fn identity(&self) -> &str;
 
-    /// One answer.
-    fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>>;
+    /// Generates one answer.
+    fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply>;
 
-    /// Log-probabilities of a text's own tokens.
-    fn score_prompt<'a>(
-        &'a self,
-        request: &'a PromptRequest,
-    ) -> BoxFuture<'a, Result<PromptReply, ChatError>>;
+    /// Computes the log-probabilities of a text's own tokens.
+    fn score_prompt<'a>(&'a self, request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply>;
 
-    /// Called where an answer came to nothing: where answers are stored, the next one may be another. True where the
-    /// answer was an earlier run's, so that the question can be asked anew at once.
+    /// Removes an unusable answer from the cache, so that the next run requests a new one. Returns true if the
+    /// answer came from an earlier run, so that asking again at once makes sense.
     fn forget(&self, _request: &ChatRequest) -> bool {
         false
     }
 
-    /// The same of a prompt's probabilities.
+    /// Removes the log-probabilities of a prompt from the cache.
     fn forget_prompt(&self, _request: &PromptRequest) {}
 }

@@ -1,5 +1,6 @@
-//! `POST {base}/completions`: answers to plain texts, and the log-probabilities of a text's own
-//! tokens, in the form that echoes the prompt and in that of vLLM.
+//! `POST {base}/completions`: answers to plain texts, and log-probabilities of a prompt's own tokens.
+//!
+//! Two forms of the latter: the prompt echoed with log-probabilities (OpenAI), and `prompt_logprobs` (vLLM).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,31 +10,25 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::http::Http;
-use super::openai::{TokenCount, finish_of, first_of};
+use super::openai::{Answer, finish_of};
+use super::token_use::TokenCount;
 use super::{
-    ChatError, ChatReply, LlmSpec, PromptLogprobs, PromptReply, PromptRequest, PromptToken, TokenChoice,
+    ChatError, ChatReply, PromptLogprobs, PromptReply, PromptRequest, PromptToken, TokenChoice, TokenUse,
 };
 
-const PATH: &str = "completions";
+pub(super) const PATH: &str = "completions";
 
-/// Generated where only the prompt is to be scored, and dropped: some endpoints refuse none, and llama-cpp-python
-/// takes it for no limit at all.
-const A_TOKEN: u64 = 1;
-
-#[derive(Deserialize)]
-struct Answer {
-    choices: Option<Vec<Choice>>,
-    #[serde(default)]
-    usage: TokenCount,
-}
+/// Tokens to generate when only the prompt is scored. Some endpoints refuse 0, and llama-cpp-python reads it as
+/// unlimited. The generated token is dropped.
+const ONE_TOKEN: u64 = 1;
 
 #[derive(Deserialize)]
-struct Choice {
+pub(super) struct Choice {
     index: Option<u64>,
     text: Option<String>,
     finish_reason: Option<String>,
     logprobs: Option<Columns>,
-    prompt_logprobs: Option<Vec<Option<Place>>>,
+    prompt_logprobs: Option<Vec<Option<Candidates>>>,
     prompt_token_ids: Option<Vec<u64>>,
 }
 
@@ -45,9 +40,8 @@ struct Columns {
     top_logprobs: Option<Vec<Option<BTreeMap<String, f64>>>>,
 }
 
-/// The candidates at one position in vLLM's form, by token id, in the order of the answer: the token
-/// that stands in the prompt is the first.
-struct Place(Vec<(String, Candidate)>);
+/// vLLM's candidates at one position, by token id, in the order of the answer. The prompt's own token comes first.
+struct Candidates(Vec<(String, Candidate)>);
 
 #[derive(Deserialize, Clone)]
 struct Candidate {
@@ -55,112 +49,108 @@ struct Candidate {
     decoded_token: Option<String>,
 }
 
-impl<'de> Deserialize<'de> for Place {
+impl<'de> Deserialize<'de> for Candidates {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct InOrder;
         impl<'de> Visitor<'de> for InOrder {
-            type Value = Place;
+            type Value = Candidates;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map of token ids")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Place, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Candidates, A::Error> {
                 let mut candidates = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     candidates.push(entry);
                 }
-                Ok(Place(candidates))
+                Ok(Candidates(candidates))
             }
         }
         deserializer.deserialize_map(InOrder)
     }
 }
 
-/// An answer to a plain text.
-pub(super) async fn complete(http: &Http, body: &Value) -> Result<ChatReply, ChatError> {
-    let (choice, count) = first_choice(http, body).await?;
+/// The reply in an answer to a plain text.
+pub(super) fn read_answer(http: &Http, answer: Answer<Choice>) -> Result<ChatReply, ChatError> {
+    let (choice, count) = answer.first_choice(http, |choice| choice.index)?;
     let finish = finish_of(choice.finish_reason.as_deref());
-    let odd = |detail: &str| http.odd(detail).with_billed(count.billed());
+    let odd = |detail: &str| http.odd(detail).with_billed(count.known());
+    let TokenUse { tokens_in, tokens_out } = count.known();
     Ok(ChatReply {
         finish: finish.ok_or_else(|| odd("broke off its answer with an error"))?,
         text: choice.text.ok_or_else(|| odd("answered without a text"))?,
-        tokens_in: count.prompt_tokens.unwrap_or(0),
-        tokens_out: count.completion_tokens.unwrap_or(0),
+        tokens_in,
+        tokens_out,
         logprobs: choice.logprobs.and_then(token_choices),
     })
 }
 
 /// Log-probabilities of a prompt's own tokens.
-pub(super) async fn score(
-    http: &Http,
-    spec: &LlmSpec,
-    request: &PromptRequest,
-) -> Result<PromptReply, ChatError> {
-    let scored = match spec.prompt_logprobs {
-        PromptLogprobs::Echo => echo(http, spec, request).await,
-        PromptLogprobs::Vllm => vllm(http, spec, request).await,
-    };
-    scored.map_err(explained)
-}
-
-async fn first_choice(http: &Http, body: &Value) -> Result<(Choice, TokenCount), ChatError> {
-    let answer: Answer = http.ask(PATH, body).await?;
-    let choice = first_of(answer.choices, |choice| choice.index);
-    let count = answer.usage;
-    let odd = || http.odd("answered without a choice").with_billed(count.billed());
-    Ok((choice.ok_or_else(odd)?, count))
-}
-
-fn scoring_body(spec: &LlmSpec, request: &PromptRequest) -> Map<String, Value> {
-    let mut body = Map::new();
-    body.insert("model".into(), json!(spec.model));
-    body.insert("prompt".into(), json!(request.prompt));
-    body.insert("max_tokens".into(), json!(A_TOKEN));
-    body.insert("temperature".into(), json!(0.0));
-    body
-}
-
-async fn echo(http: &Http, spec: &LlmSpec, request: &PromptRequest) -> Result<PromptReply, ChatError> {
-    let mut body = scoring_body(spec, request);
-    body.insert("echo".into(), json!(true));
-    body.insert("logprobs".into(), json!(request.top));
-    let (choice, count) = first_choice(http, &spec.with_extra(body)).await?;
-    if !choice.text.is_some_and(|text| text.contains(request.prompt.trim())) {
-        return Err(unsupported(http.endpoint(), "does not echo the prompt"));
-    }
-    let columns = choice.logprobs;
-    let columns =
-        columns.ok_or_else(|| unsupported(http.endpoint(), "echoes the prompt without log-probabilities"))?;
-    let mut tokens = prompt_tokens(columns).ok_or_else(|| {
-        http.odd("answered with log-probabilities of different lengths").with_billed(count.billed())
-    })?;
-    let joined: String = tokens.iter().map(|token| token.token.as_str()).collect();
-    // Some list what they generated, some stop where the prompt does.
-    if !joined.ends_with(&request.prompt) && count.completion_tokens.unwrap_or(A_TOKEN) > 0 {
-        tokens.pop();
-    }
-    if is_one_late(&tokens) {
-        if request.slots.is_none() {
-            let what = "gives each token of a prompt what belongs to the next one (llama-cpp-python does, where a model \
-                        has no BOS), which leaves the tokens' own probabilities out";
-            return Err(unsupported(http.endpoint(), what));
+pub(super) async fn score(http: &Http, request: &PromptRequest) -> Result<PromptReply, ChatError> {
+    let spec = &http.spec;
+    let mut body: Map<String, Value> = Map::from_iter([
+        ("model".into(), json!(spec.model)),
+        ("prompt".into(), json!(request.prompt)),
+        ("max_tokens".into(), json!(ONE_TOKEN)),
+        ("temperature".into(), json!(0.0)),
+    ]);
+    body.extend(match spec.prompt_logprobs {
+        PromptLogprobs::Echo => [("echo".into(), json!(true)), ("logprobs".into(), json!(request.top))],
+        // Versions that know `return_token_ids` say which candidate is the prompt's token; older ones list it first.
+        PromptLogprobs::Vllm => {
+            [("prompt_logprobs".into(), json!(request.top)), ("return_token_ids".into(), json!(true))]
         }
-        put_in_place(&mut tokens, usize::from(request.top));
-    }
-    if let Some(first) = tokens.first_mut() {
-        // Nothing is before it; some endpoints say 0 where others say nothing.
-        first.logprob = None;
-    }
+    });
+    let answer: Answer<Choice> = http.ask(PATH, &spec.with_extra(body)).await.map_err(explained)?;
+    let (choice, count) = answer.first_choice(http, |choice| choice.index)?;
+    let tokens = match spec.prompt_logprobs {
+        PromptLogprobs::Echo => echoed(http, request, choice, count)?,
+        PromptLogprobs::Vllm => listed_by_vllm(http, request, choice, count)?,
+    };
     let tokens_in = count.prompt_tokens.unwrap_or(tokens.len() as u64);
     Ok(PromptReply { tokens, tokens_in, slots: None })
 }
 
-/// Tokens that must be the likeliest at the place before them until that is no accident.
+fn echoed(
+    http: &Http,
+    request: &PromptRequest,
+    choice: Choice,
+    count: TokenCount,
+) -> Result<Vec<PromptToken>, ChatError> {
+    let unable = |what| unsupported(&http.endpoint, what);
+    if !choice.text.is_some_and(|text| text.contains(request.prompt.trim())) {
+        return Err(unable("does not echo the prompt"));
+    }
+    let columns = choice.logprobs.ok_or_else(|| unable("echoes the prompt without log-probabilities"))?;
+    let mut tokens = prompt_tokens(columns).ok_or_else(|| {
+        http.odd("answered with log-probabilities of different lengths").with_billed(count.known())
+    })?;
+    let joined: String = tokens.iter().map(|token| token.token.as_str()).collect();
+    // Some endpoints list the generated token after the prompt's, others do not.
+    if !joined.ends_with(&request.prompt) && count.completion_tokens.unwrap_or(ONE_TOKEN) > 0 {
+        tokens.pop();
+    }
+    if is_one_late(&tokens) {
+        if request.slots.is_none() {
+            let what = "shifts log-probabilities by one token (llama-cpp-python does this for a model without BOS), so the \
+                        tokens' own ones are missing";
+            return Err(unable(what));
+        }
+        shift_back(&mut tokens, usize::from(request.top));
+    }
+    if let Some(first) = tokens.first_mut() {
+        // No text precedes the first token; some endpoints report 0 for it.
+        first.logprob = None;
+    }
+    Ok(tokens)
+}
+
+/// Matches with the next token that are needed before a shift is assumed.
 const ONE_LATE_AT_LEAST: usize = 4;
 
-/// Whether each token comes with the log-probabilities of the token after it. Of a text that a model reads well many
-/// tokens are the likeliest of all at their own place, and hardly any at the place before.
+/// Whether each token carries the log-probabilities of the next position. This is assumed if at least four tokens are
+/// the likeliest at the position before their own, and over four times as many as at their own.
 fn is_one_late(tokens: &[PromptToken]) -> bool {
     let is_likeliest = |token: &PromptToken, place: &PromptToken| {
         place.top.first().is_some_and(|(likeliest, _)| *likeliest == token.token)
@@ -171,12 +161,12 @@ fn is_one_late(tokens: &[PromptToken]) -> bool {
     before >= ONE_LATE_AT_LEAST && before > 4 * at_own
 }
 
-/// Gives each token the `top` likeliest at its place, which stand at the token before it. Its own log-probability is
-/// known where it is among them.
-fn put_in_place(tokens: &mut [PromptToken], top: usize) {
+/// Moves each position's `top` likeliest tokens to the token they belong to. The token's own log-probability is
+/// known only if it is among them.
+fn shift_back(tokens: &mut [PromptToken], top: usize) {
     for at in (1..tokens.len()).rev() {
         let mut likeliest = std::mem::take(&mut tokens[at - 1].top);
-        // The token that stood there was added to the likeliest.
+        // The endpoint appended the token of that position to the likeliest.
         likeliest.truncate(top);
         let own = likeliest.iter().find(|(token, _)| *token == tokens[at].token);
         tokens[at].logprob = own.map(|(_, logprob)| *logprob);
@@ -184,30 +174,29 @@ fn put_in_place(tokens: &mut [PromptToken], top: usize) {
     }
 }
 
-async fn vllm(http: &Http, spec: &LlmSpec, request: &PromptRequest) -> Result<PromptReply, ChatError> {
-    let mut body = scoring_body(spec, request);
-    body.insert("prompt_logprobs".into(), json!(request.top));
-    // Versions that know it say which candidate stands in the prompt; the others list it first.
-    body.insert("return_token_ids".into(), json!(true));
-    let (choice, count) = first_choice(http, &spec.with_extra(body)).await?;
+fn listed_by_vllm(
+    http: &Http,
+    request: &PromptRequest,
+    choice: Choice,
+    count: TokenCount,
+) -> Result<Vec<PromptToken>, ChatError> {
     let Some(places) = choice.prompt_logprobs else {
-        return Err(unsupported(http.endpoint(), "answers without `prompt_logprobs`"));
+        return Err(unsupported(&http.endpoint, "answers without `prompt_logprobs`"));
     };
     let ids = choice.prompt_token_ids.filter(|ids| ids.len() == places.len());
     let id = |position: usize| ids.as_ref().map(|ids| ids[position].to_string());
     let tokens: Option<Vec<PromptToken>> =
-        places.into_iter().enumerate().map(|(position, place)| place_token(place, id(position))).collect();
+        places.into_iter().enumerate().map(|(position, place)| prompt_token(place, id(position))).collect();
     let mut tokens = tokens.ok_or_else(|| {
-        http.odd("answered with a position without its own token").with_billed(count.billed())
+        http.odd("answered with a position without its own token").with_billed(count.known())
     })?;
     name_first(&mut tokens, &request.prompt);
-    let tokens_in = count.prompt_tokens.unwrap_or(tokens.len() as u64);
-    Ok(PromptReply { tokens, tokens_in, slots: None })
+    Ok(tokens)
 }
 
-/// The token at one position; the first position comes without candidates.
-fn place_token(place: Option<Place>, id: Option<String>) -> Option<PromptToken> {
-    let Some(Place(candidates)) = place else {
+/// The token of one position. The first position has no candidates.
+fn prompt_token(place: Option<Candidates>, id: Option<String>) -> Option<PromptToken> {
+    let Some(Candidates(candidates)) = place else {
         return Some(PromptToken { token: String::new(), logprob: None, top: Vec::new() });
     };
     let own = match id {
@@ -223,7 +212,7 @@ fn place_token(place: Option<Place>, id: Option<String>) -> Option<PromptToken> 
     })
 }
 
-/// The first token is what the others leave of the prompt; nothing where it is a beginning of text.
+/// Sets the first token's text to the part of the prompt before all others: empty for a beginning-of-text token.
 fn name_first(tokens: &mut [PromptToken], prompt: &str) {
     let Some((first, others)) = tokens.split_first_mut() else { return };
     let rest: String = others.iter().map(|token| token.token.as_str()).collect();
@@ -237,7 +226,7 @@ fn by_likelihood(mut top: Vec<(String, f64)>) -> Vec<(String, f64)> {
     top
 }
 
-/// Columns as rows; none where their lengths differ.
+/// Converts columns to tokens; `None` if their lengths differ.
 fn prompt_tokens(columns: Columns) -> Option<Vec<PromptToken>> {
     let tokens = columns.tokens?;
     let logprobs = columns.token_logprobs?;
@@ -262,13 +251,13 @@ fn token_choices(columns: Columns) -> Option<Vec<TokenChoice>> {
 
 fn unsupported(endpoint: &str, what: &str) -> ChatError {
     let detail = format!(
-        "{what}, so it cannot score prompts: take an endpoint that can (vLLM with `prompt_logprobs: vllm`), or a \
-         simulator that reads answers"
+        "{what}, so it cannot score prompts: use an endpoint that can (vLLM with `prompt_logprobs: vllm`), or a \
+         simulator that needs only text (`generated`)"
     );
-    ChatError::Unsupported { endpoint: endpoint.to_string(), detail }
+    ChatError::unsupported(endpoint, detail)
 }
 
-/// A refusal that says that the model cannot score prompts, as that; others as they are.
+/// Turns a refusal to score prompts into `Unsupported`; other errors stay.
 fn explained(error: ChatError) -> ChatError {
     match error {
         ChatError::BadRequest { endpoint, detail }

@@ -1,21 +1,22 @@
+//! Token counts for the plan of a run.
+
+use super::chat::joined;
+use super::token_use::TOKENS_PER_MESSAGE;
 use super::{ChatRequest, PromptRequest};
 use crate::nn::Tokenizer;
 
-/// Marks of a turn around a message.
-const TOKENS_PER_MESSAGE: usize = 4;
-
-/// A question with an answer of usual length, to work out what many of them will take.
+/// A request with an answer of typical length, to estimate what many such requests take.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
-    /// What is asked.
+    /// The request.
     pub question: Question,
-    /// What is said; nothing where a prompt is only read.
+    /// The answer; empty if a prompt is scored.
     pub reply: String,
 }
 
 impl Example {
-    /// Tokens that must be left for the answer, where one of usual length has `usual`: endpoints refuse a question where
-    /// the whole of the answer that it allows has no room.
+    /// Tokens of context that the answer needs if it has typically `usual` tokens. Endpoints refuse a request whose
+    /// `max_tokens` do not fit.
     pub fn room(&self, usual: usize) -> usize {
         match &self.question {
             Question::Chat(request) => request.max_tokens.max(usual),
@@ -24,27 +25,24 @@ impl Example {
     }
 }
 
-/// Either kind of question.
+/// A request of either type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Question {
     /// A conversation.
     Chat(ChatRequest),
-    /// A text whose own probabilities are wanted.
+    /// A prompt to score.
     Prompt(PromptRequest),
 }
 
 impl Question {
-    /// All of its text.
     fn text(&self) -> String {
         match self {
-            Self::Chat(request) => {
-                request.messages.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n")
-            }
+            Self::Chat(request) => joined(&request.messages, "\n"),
             Self::Prompt(request) => request.prompt.clone(),
         }
     }
 
-    /// The text that two questions begin with, which a model in this process reads once.
+    /// The common beginning of two requests. A local model reads it once.
     pub fn shared_with(&self, other: &Self) -> String {
         let (text, other) = (self.text(), other.text());
         text.chars().zip(other.chars()).take_while(|(one, other)| one == other).map(|(one, _)| one).collect()
@@ -53,14 +51,14 @@ impl Question {
 
 /// Counts the tokens of a text.
 pub enum TokenCounter {
-    /// By the model's own tokenizer.
+    /// With the model's own tokenizer.
     Exact(Box<Tokenizer>),
-    /// By the kinds of its characters: see [`approximate_tokens`].
+    /// With [`approximate_tokens`].
     Approximate,
 }
 
 impl TokenCounter {
-    /// Tokens of a text.
+    /// Number of tokens of a text.
     pub fn text(&self, text: &str) -> usize {
         let exact = match self {
             Self::Exact(tokenizer) => tokenizer.encode(text).ok().map(|ids| ids.len()),
@@ -69,8 +67,8 @@ impl TokenCounter {
         exact.unwrap_or_else(|| approximate_tokens(text))
     }
 
-    /// Tokens in and out of a question and its answer. A schema that goes with a question is not counted:
-    /// endpoints hold their models to it without showing it, as far as they say.
+    /// Tokens in and out of an example. The schema does not count: according to their documentation, endpoints
+    /// enforce it without adding it to the prompt.
     pub fn example(&self, example: &Example) -> (usize, usize) {
         let tokens_in = match &example.question {
             Question::Chat(request) => {
@@ -83,57 +81,52 @@ impl TokenCounter {
     }
 }
 
-/// What kind of run a character belongs to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Letters,
-    Other,
-    Digits,
-    Signs,
-    Blank,
-}
-
-fn kind(c: char) -> Kind {
+/// How many characters of a run make one token. Each character class has its own number.
+fn characters_per_token(c: char) -> usize {
     match c {
-        c if c.is_ascii_alphabetic() => Kind::Letters,
-        c if c.is_ascii_digit() => Kind::Digits,
-        c if c.is_whitespace() => Kind::Blank,
-        c if c.is_ascii() => Kind::Signs,
-        _ => Kind::Other,
+        c if c.is_ascii_alphabetic() => 8,
+        c if c.is_ascii_digit() => 3,
+        c if c.is_whitespace() => BLANK,
+        c if c.is_ascii() => 2,
+        _ => OUTSIDE_ASCII,
     }
 }
 
-/// Letters outside ASCII are often part of a longer piece, signs rarely.
+const BLANK: usize = 4;
+const OUTSIDE_ASCII: usize = 1;
+
+/// Letters outside ASCII are often part of a longer token, other characters rarely.
 fn outside_ascii(c: char) -> usize {
     if c.is_alphabetic() { c.len_utf8() - 1 } else { c.len_utf8() }
 }
 
-/// Tokens of a text as byte-pair tokenizers commonly cut it, for models whose tokenizer is not known.
+/// Approximate number of tokens under a byte-pair tokenizer, for models whose tokenizer is not known.
 ///
-/// They cut texts into runs first, letters with the space before them, digits, signs, white space, and
-/// runs into frequent pieces then. So each run counts one token per so many of its characters begun:
-/// 8 ASCII letters, 3 digits, 2 signs, 4 of white space; a single space before anything else counts none.
-/// A character outside ASCII counts as many as it has bytes, a letter one less. Rendered questions of every kind came
-/// out between 0.96 and 1.03 times what the tokenizers of GPT-2 and of Pythia count on English prose, and
-/// between 0.86 and 1.02 times on French and on program code; bare program code as low as 0.79; a test holds it between 0.75 and 1.2.
+/// Such tokenizers first split a text into runs (letters with the space before them, digits, punctuation, white
+/// space), then runs into frequent pieces. So a run counts
+///
+///   ceil(letters / 8),  ceil(digits / 3),  ceil(punctuation / 2),  ceil(white space / 4)
+///
+/// tokens. A single space before another run counts 0. A character outside ASCII counts its bytes, a letter one less.
+///
+/// Measured against the tokenizers of GPT-2 and Pythia on rendered questions of every kind: 0.96 to 1.03 times their
+/// count on English prose, 0.86 to 1.02 times on French and on program code, 0.79 times on bare program code at worst.
+/// A test keeps the ratio between 0.75 and 1.2.
 pub fn approximate_tokens(text: &str) -> usize {
     let mut tokens = 0;
     let mut characters = text.chars().peekable();
     while let Some(first) = characters.next() {
-        let kind_of_run = kind(first);
+        let per_token = characters_per_token(first);
         let (mut length, mut of_others) = (1, outside_ascii(first));
-        while let Some(next) = characters.next_if(|&next| kind(next) == kind_of_run) {
+        while let Some(next) = characters.next_if(|&next| characters_per_token(next) == per_token) {
             length += 1;
             of_others += outside_ascii(next);
         }
-        let next = characters.peek().map(|&next| kind(next));
-        tokens += match kind_of_run {
-            Kind::Letters => usize::div_ceil(length, 8),
-            Kind::Digits => usize::div_ceil(length, 3),
-            Kind::Signs => usize::div_ceil(length, 2),
-            Kind::Other => of_others,
-            Kind::Blank if first == ' ' && length == 1 && next.is_some_and(|next| next != Kind::Blank) => 0,
-            Kind::Blank => usize::div_ceil(length, 4),
+        tokens += match per_token {
+            OUTSIDE_ASCII => of_others,
+            // The next run, if there is one, is of another class.
+            BLANK if first == ' ' && length == 1 && characters.peek().is_some() => 0,
+            _ => usize::div_ceil(length, per_token),
         };
     }
     tokens

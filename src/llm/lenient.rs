@@ -1,19 +1,19 @@
-//! JSON as language models write it, with the place of every value in the text.
+//! Parser for JSON as language models write it, with the byte offset of every value.
 //!
-//! A comma before a closing bracket is let pass; everything else is as in RFC 8259. Objects keep repeated keys and
-//! the order written. Nothing nests deeper than 32 levels.
+//! It follows RFC 8259, except that a comma before a closing bracket is allowed. Objects keep repeated keys and the
+//! written order. The maximum nesting depth is 32.
 
 use super::ReadProblem;
 
 const DEEPEST: usize = 32;
 
-/// Places where a bracket begins nothing readable, before a text counts as unreadable as a whole.
+/// Maximum number of `[` in the prose around a value that begin no list.
 const MOST_FALSE_STARTS: usize = 256;
 
-/// A value and where it starts.
+/// A value and its position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Byte of the text at which it starts.
+    /// Byte offset of its first character.
     pub at: usize,
     /// The value.
     pub value: Lenient,
@@ -22,11 +22,11 @@ pub struct Node {
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Lenient {
-    /// Keys and values in the order written, repeated keys too.
+    /// Keys and values in the written order, including repeated keys.
     Object(Vec<(String, Node)>),
-    /// Values in order.
+    /// A list.
     Array(Vec<Node>),
-    /// A text, decoded.
+    /// A string, decoded.
     Text(String),
     /// A number, as written.
     Number(String),
@@ -35,10 +35,7 @@ pub enum Lenient {
 }
 
 impl Node {
-    /// The value of a key that stands in an object exactly once, whatever the case of its letters.
-    ///
-    /// # Errors
-    /// [`ReadProblem::MalformedReply`] where this is no object, or the key is missing or repeated.
+    /// The value of a key that occurs exactly once, in any case. Otherwise the reply is malformed.
     pub fn only(&self, key: &str) -> Result<&Self, ReadProblem> {
         let Lenient::Object(entries) = &self.value else { return Err(ReadProblem::MalformedReply) };
         let mut found = entries.iter().filter(|(name, _)| name.trim().eq_ignore_ascii_case(key));
@@ -48,7 +45,7 @@ impl Node {
         }
     }
 
-    /// Byte of the text at which a number's digits start, behind the quotation mark where it is a text.
+    /// Byte offset of a number's first digit, which follows the quotation mark if the number is written as a string.
     pub fn digits_at(&self) -> usize {
         match &self.value {
             Lenient::Text(text) => self.at + 1 + (text.len() - text.trim_start().len()),
@@ -56,11 +53,7 @@ impl Node {
         }
     }
 
-    /// A whole number from 0 to `most`, written as `7`, `7.0`, `"7"` or `"7.0"`.
-    ///
-    /// # Errors
-    /// [`ReadProblem::OutOfRange`] for a whole number outside of that, [`ReadProblem::MalformedReply`] for
-    /// anything else.
+    /// A whole number from 0 to `most`, written as `7`, `7.0`, `"7"` or `"7.0"`. Errors as for [`whole_number`].
     pub fn whole_number(&self, most: u8) -> Result<u8, ReadProblem> {
         match &self.value {
             Lenient::Number(written) => whole_number(written, most),
@@ -70,10 +63,8 @@ impl Node {
     }
 }
 
-/// A whole number from 0 to `most` in JSON's spelling; a fraction of zeros may follow.
-///
-/// # Errors
-/// As [`Node::whole_number`].
+/// Parses a whole number from 0 to `most`, written as in JSON; a fraction of zeros is allowed. Fails with
+/// [`ReadProblem::OutOfRange`] for another whole number, [`ReadProblem::MalformedReply`] for anything else.
 pub fn whole_number(text: &str, most: u8) -> Result<u8, ReadProblem> {
     let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), "0"));
     let digits = whole.strip_prefix('-').unwrap_or(whole);
@@ -83,19 +74,12 @@ pub fn whole_number(text: &str, most: u8) -> Result<u8, ReadProblem> {
     {
         return Err(ReadProblem::MalformedReply);
     }
-    whole
-        .parse::<i8>()
-        .ok()
-        .and_then(|level| u8::try_from(level).ok())
-        .filter(|&level| level <= most)
-        .ok_or(ReadProblem::OutOfRange)
+    let level = whole.parse::<i8>().ok().and_then(|level| u8::try_from(level).ok());
+    level.filter(|&level| level <= most).ok_or(ReadProblem::OutOfRange)
 }
 
-/// The one object or list that a text holds, with prose before and after it.
-///
-/// # Errors
-/// [`ReadProblem::MalformedReply`] where there is none, where there are several, or where a further `{` stands
-/// outside of it: then nothing says which one is meant.
+/// The only object or list in a text with prose around it. A text with none, with several, or with a `{` outside the
+/// value is malformed.
 pub fn only_value(text: &str) -> Result<Node, ReadProblem> {
     let (mut found, mut at, mut false_starts) = (None, 0, 0);
     while let Some(start) = text[at..].find(['{', '[']).map(|place| at + place) {
@@ -118,11 +102,21 @@ pub fn only_value(text: &str) -> Result<Node, ReadProblem> {
     found.ok_or(ReadProblem::MalformedReply)
 }
 
-/// The value that starts at byte `start`, and the byte behind it.
+/// Parses the value at byte `start`. Returns it with the offset of the byte after it.
 fn parse_at(text: &str, start: usize) -> Option<(Node, usize)> {
     let mut reader = Reader { text, at: start };
     let node = reader.value(0)?;
     Some((node, reader.at))
+}
+
+/// Offset of the byte after the JSON string whose opening quotation mark is at `start`.
+pub(super) fn end_of_string(json: &str, start: usize) -> Option<usize> {
+    let bytes = json.as_bytes();
+    let mut end = start + 1;
+    while *bytes.get(end)? != b'"' {
+        end += if bytes[end] == b'\\' { 2 } else { 1 };
+    }
+    Some(end + 1)
 }
 
 struct Reader<'a> {
@@ -141,7 +135,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether the next sign is this one, which is then read.
+    /// Reads the next character if it is this one, and returns whether it was.
     fn takes(&mut self, sign: u8) -> bool {
         self.skip_blank();
         let is = self.peek() == Some(sign);
@@ -153,8 +147,8 @@ impl Reader<'_> {
         self.skip_blank();
         let at = self.at;
         let value = match self.peek()? {
-            b'{' if depth < DEEPEST => self.object(depth)?,
-            b'[' if depth < DEEPEST => self.array(depth)?,
+            b'{' if depth < DEEPEST => Lenient::Object(self.items(b'}', |reader| reader.entry(depth))?),
+            b'[' if depth < DEEPEST => Lenient::Array(self.items(b']', |reader| reader.value(depth + 1))?),
             b'"' => Lenient::Text(self.string()?),
             b'-' | b'0'..=b'9' => self.number()?,
             _ => self.word()?,
@@ -162,50 +156,39 @@ impl Reader<'_> {
         Some(Node { at, value })
     }
 
-    fn object(&mut self, depth: usize) -> Option<Lenient> {
-        self.at += 1;
-        let mut entries = Vec::new();
-        while !self.takes(b'}') {
-            self.skip_blank();
-            let key = (self.peek() == Some(b'"')).then(|| self.string())??;
-            if !self.takes(b':') {
-                return None;
-            }
-            entries.push((key, self.value(depth + 1)?));
-            if !self.takes(b',') {
-                return self.takes(b'}').then_some(Lenient::Object(entries));
-            }
-        }
-        Some(Lenient::Object(entries))
-    }
-
-    fn array(&mut self, depth: usize) -> Option<Lenient> {
+    /// Reads items separated by commas, up to `close`. A comma before `close` is allowed.
+    fn items<T>(&mut self, close: u8, item: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         self.at += 1;
         let mut items = Vec::new();
-        while !self.takes(b']') {
-            items.push(self.value(depth + 1)?);
+        while !self.takes(close) {
+            items.push(item(self)?);
             if !self.takes(b',') {
-                return self.takes(b']').then_some(Lenient::Array(items));
+                return self.takes(close).then_some(items);
             }
         }
-        Some(Lenient::Array(items))
+        Some(items)
+    }
+
+    fn entry(&mut self, depth: usize) -> Option<(String, Node)> {
+        self.skip_blank();
+        let key = (self.peek() == Some(b'"')).then(|| self.string())??;
+        if !self.takes(b':') {
+            return None;
+        }
+        Some((key, self.value(depth + 1)?))
     }
 
     fn string(&mut self) -> Option<String> {
-        let (start, bytes) = (self.at, self.text.as_bytes());
-        let mut end = start + 1;
-        while *bytes.get(end)? != b'"' {
-            end += if bytes[end] == b'\\' { 2 } else { 1 };
-        }
-        self.at = end + 1;
-        serde_json::from_str(self.text.get(start..=end)?).ok()
+        let start = self.at;
+        self.at = end_of_string(self.text, start)?;
+        serde_json::from_str(self.text.get(start..self.at)?).ok()
     }
 
     fn number(&mut self) -> Option<Lenient> {
         let rest = &self.text[self.at..];
         let sign = |c: char| !(c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E'));
         let written = &rest[..rest.find(sign).unwrap_or(rest.len())];
-        // A number that is none in JSON, or larger than any that a program can hold.
+        // Rejects invalid numbers and those beyond the range of f64.
         serde_json::from_str::<f64>(written).ok()?;
         self.at += written.len();
         Some(Lenient::Number(written.to_string()))
@@ -279,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stands_once_or_is_malformed() {
+    fn a_repeated_key_is_malformed() {
         let node = only_value(r#"{"Explanation": "x", "b": 1, "b": 2}"#).expect("an object");
         assert!(node.only("explanation").is_ok() && node.only("b").is_err() && node.only("c").is_err());
     }

@@ -1,56 +1,56 @@
+//! Counts of requests, tokens and dollars, and the budget.
+
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
-use super::estimate::Expected;
 use super::{
-    Billed, BoxFuture, Budget, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest,
+    Budget, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, ReplyFuture, TokenUse,
     locked,
 };
 
-/// Dollars per million tokens.
+/// Prices in dollars per million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Prices {
-    /// Of questions.
+    /// Of prompts.
     pub price_in: f64,
     /// Of answers.
     pub price_out: f64,
 }
 
 impl Prices {
-    fn dollars(self, tokens_in: u64, tokens_out: u64) -> f64 {
-        (tokens_in as f64 * self.price_in + tokens_out as f64 * self.price_out) / 1e6
+    fn dollars(self, tokens: TokenUse) -> f64 {
+        (tokens.tokens_in as f64 * self.price_in + tokens.tokens_out as f64 * self.price_out) / 1e6
     }
 }
 
-/// What a model was asked and what it took.
+/// Requests to a language model and their cost.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Usage {
-    /// Requests that were answered; attempts that failed are not among them.
+    /// Answered requests; failed attempts do not count.
     pub requests: u64,
     /// Requests answered without asking the endpoint.
     pub cached: u64,
-    /// Answers that could not be stored and would be paid again.
+    /// Answers that could not be cached; a later run pays for them again.
     pub not_stored: u64,
-    /// Answers whose tokens the endpoint did not count: they are estimated, a token per three characters.
+    /// Answers without token counts by the endpoint: estimated as one token per three characters.
     #[serde(default)]
     pub estimated: u64,
-    /// Tokens of questions, without the cached ones and with those of failed calls that the endpoint
-    /// counted.
+    /// Tokens of prompts, without cached requests; failed calls that the endpoint bills are included.
     pub tokens_in: u64,
-    /// Tokens of answers, likewise.
+    /// Tokens of answers, counted in the same way.
     pub tokens_out: u64,
-    /// What they cost; none where the prices are not known.
+    /// Cost in dollars; null if the prices are unknown.
     pub dollars: Option<f64>,
 }
 
 impl Usage {
-    fn add(&mut self, tokens_in: u64, tokens_out: u64) {
-        self.tokens_in = self.tokens_in.saturating_add(tokens_in);
-        self.tokens_out = self.tokens_out.saturating_add(tokens_out);
+    fn add(&mut self, tokens: TokenUse) {
+        self.tokens_in = self.tokens_in.saturating_add(tokens.tokens_in);
+        self.tokens_out = self.tokens_out.saturating_add(tokens.tokens_out);
     }
 
-    /// Both together; dollars where both are known.
+    /// The sum of both. Its dollars are known if both are.
     pub fn plus(&self, other: &Self) -> Self {
         Self {
             requests: self.requests + other.requests,
@@ -64,60 +64,39 @@ impl Usage {
     }
 }
 
-/// A count that clients write and others read; clones share it.
+/// Running count of a client's usage. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Meter(Arc<Counted>);
-
-#[derive(Debug)]
-struct Counted {
+pub struct Meter {
     prices: Option<Prices>,
-    usage: Mutex<Usage>,
+    counted: Arc<Mutex<Usage>>,
 }
 
 impl Meter {
     /// A count from zero.
     pub fn new(prices: Option<Prices>) -> Self {
-        Self(Arc::new(Counted { prices, usage: Mutex::default() }))
+        Self { prices, counted: Arc::default() }
     }
 
-    /// The count as it is now. Dollars are computed from the tokens, so that they do not depend on
-    /// the order of the answers.
+    /// The current count. Dollars are computed from the token sums, so they do not depend on the order of answers.
     pub fn usage(&self) -> Usage {
-        let usage = *locked(&self.0.usage);
-        let dollars = self.0.prices.map(|prices| prices.dollars(usage.tokens_in, usage.tokens_out));
-        Usage { dollars, ..usage }
+        let usage = *locked(&self.counted);
+        let tokens = TokenUse { tokens_in: usage.tokens_in, tokens_out: usage.tokens_out };
+        Usage { dollars: self.prices.map(|prices| prices.dollars(tokens)), ..usage }
     }
 
-    /// Counts an answer that cost nothing.
-    pub(super) fn count_cached(&self) {
-        locked(&self.0.usage).cached += 1;
+    /// Changes the count.
+    pub(super) fn count(&self, change: impl FnOnce(&mut Usage)) {
+        change(&mut locked(&self.counted));
     }
 
-    /// Counts an answer that could not be stored.
-    pub(super) fn count_not_stored(&self) {
-        locked(&self.0.usage).not_stored += 1;
-    }
-
-    fn count(&self, taken: Expected, is_estimated: bool) {
-        let mut usage = locked(&self.0.usage);
-        usage.requests += 1;
-        usage.estimated += u64::from(is_estimated);
-        usage.add(taken.tokens_in, taken.tokens_out);
-    }
-
-    fn count_failed(&self, billed: Billed) {
-        locked(&self.0.usage).add(billed.tokens_in, billed.tokens_out);
-    }
-
-    fn dollars(&self, tokens: Expected) -> f64 {
-        self.0.prices.map_or(0.0, |prices| prices.dollars(tokens.tokens_in, tokens.tokens_out))
+    fn dollars(&self, tokens: TokenUse) -> f64 {
+        self.prices.map_or(0.0, |prices| prices.dollars(tokens))
     }
 }
 
-/// Counts what is asked and stops before a budget is passed. Before a call its estimated cost is set
-/// aside (a token per three characters, and the whole of the answer that is allowed); after it, what
-/// it took is counted, by the endpoint's numbers where it gives some. A call that failed counts with
-/// what the endpoint says it took, so each attempt has to pass here by itself.
+/// Client that counts calls and keeps to a budget. Before a call its estimated cost is reserved: one token per three
+/// characters of the prompt, and an answer of `max_tokens`. Afterwards the real cost replaces it. A failed call costs
+/// what the endpoint bills for it, so each retry has to pass through this client.
 pub struct Metered {
     inner: Arc<dyn ChatClient>,
     meter: Meter,
@@ -125,36 +104,33 @@ pub struct Metered {
 }
 
 impl Metered {
-    /// A client that writes `meter` and holds to `budget`. Without prices nothing costs anything.
+    /// Wraps `inner`. Without prices no call costs anything.
     pub fn new(inner: Arc<dyn ChatClient>, meter: Meter, budget: Option<Budget>) -> Self {
         Self { inner, meter, budget }
     }
 
     async fn counted<'a, T>(
         &'a self,
-        expected: Expected,
-        ask: BoxFuture<'a, Result<T, ChatError>>,
-        taken: impl Fn(&T) -> (Expected, bool),
+        expected: TokenUse,
+        ask: ReplyFuture<'a, T>,
+        taken: impl Fn(&T) -> (TokenUse, bool),
     ) -> Result<T, ChatError> {
         let reserved = match &self.budget {
             Some(budget) => Some(budget.reserve(self.meter.dollars(expected)).await?),
             None => None,
         };
         let outcome = ask.await;
-        let taken = match &outcome {
-            Ok(reply) => {
-                let (taken, is_estimated) = taken(reply);
-                self.meter.count(taken, is_estimated);
-                taken
-            }
-            Err(error) => {
-                let billed = error.billed();
-                self.meter.count_failed(billed);
-                Expected { tokens_in: billed.tokens_in, tokens_out: billed.tokens_out }
-            }
+        let (tokens, is_estimated) = match &outcome {
+            Ok(reply) => taken(reply),
+            Err(error) => (error.billed(), false),
         };
+        self.meter.count(|usage| {
+            usage.requests += u64::from(outcome.is_ok());
+            usage.estimated += u64::from(is_estimated);
+            usage.add(tokens);
+        });
         if let Some(reserved) = reserved {
-            reserved.settle(self.meter.dollars(taken));
+            reserved.settle(self.meter.dollars(tokens));
         }
         outcome
     }
@@ -165,18 +141,15 @@ impl ChatClient for Metered {
         self.inner.identity()
     }
 
-    fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>> {
-        let expected = Expected::of_chat(request);
-        let taken = move |reply: &ChatReply| (expected.taken(reply), Expected::is_estimated(reply));
+    fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
+        let expected = TokenUse::of_chat(request);
+        let taken = move |reply: &ChatReply| (expected.taken(reply), TokenUse::is_estimated(reply));
         Box::pin(self.counted(expected, self.inner.chat(request), taken))
     }
 
-    fn score_prompt<'a>(
-        &'a self,
-        request: &'a PromptRequest,
-    ) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
-        let expected = Expected::of_prompt(request);
-        let taken = |reply: &PromptReply| (Expected { tokens_in: reply.tokens_in, tokens_out: 0 }, false);
+    fn score_prompt<'a>(&'a self, request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
+        let expected = TokenUse::of_prompt(request);
+        let taken = |reply: &PromptReply| (TokenUse { tokens_in: reply.tokens_in, tokens_out: 0 }, false);
         Box::pin(self.counted(expected, self.inner.score_prompt(request), taken))
     }
 }

@@ -1,12 +1,11 @@
-//! Language models that explain and simulate.
+//! Clients for the language models that explain, simulate and judge.
 //!
-//! In: chat requests.
-//! Out: replies with what they cost, or an error that says whether asking again can help.
+//! In: chat requests and prompts to score.
+//! Out: replies with their cost, or an error that says whether a retry can help.
 //! Never: knows what a feature is, reads the environment, shows or stores a key.
 //!
-//! A client does one thing, speak an endpoint's protocol; wrappers with one duty each are put around
-//! it: remember answers, ask again, count and stop at a budget, wait for a turn. [`connect`] puts them
-//! in their order. All of it runs on a tokio runtime with time.
+//! A client speaks one protocol. [`connect`] puts four wrappers around it, each with one duty: cache, retries, budget
+//! and rate limit. All of them need a tokio runtime with its timer.
 
 mod advice;
 mod anthropic;
@@ -17,7 +16,6 @@ mod chat;
 mod completions;
 mod connect;
 mod counter;
-mod estimate;
 mod http;
 mod lenient;
 #[cfg(feature = "local-llm")]
@@ -28,24 +26,22 @@ mod overheard;
 mod prompt;
 mod reading;
 mod remarks;
-mod replayed;
 mod retried;
-#[cfg(test)]
-pub(crate) mod scripted;
 mod secret;
 mod spec;
 mod status;
 #[cfg(test)]
 mod tests;
 mod throttled;
+mod token_use;
 mod wait;
 
 pub use ask::{ENDPOINT_REASONS, ask_until_read, failed_call};
 pub use budget::Budget;
 pub use cached::Cached;
 pub use chat::{
-    Billed, BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, Message, PromptReply,
-    PromptRequest, PromptToken, Role, Schema, Slots, TokenChoice,
+    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, Message, PromptReply, PromptRequest,
+    PromptToken, ReplyFuture, Role, Schema, Slots, TokenChoice,
 };
 pub use connect::{Endpoint, Llm, connect, connect_with};
 pub use counter::{Example, Question, TokenCounter, approximate_tokens};
@@ -59,13 +55,15 @@ pub use reading::{
     READER_VERSION, ReadProblem, answer, answer_value, is_refusal, probabilities, token_at, trimmed,
 };
 pub use remarks::Remarks;
-pub use replayed::{Recording, Replayed};
 pub use retried::{Retried, RetryPolicy};
 pub use secret::Secret;
 pub use spec::{ClientKind, LlmSpec, PromptLogprobs, ResponseFormat, SpecProblem};
+#[cfg(test)]
+pub(crate) use tests::scripted;
 pub use throttled::{Pace, Throttled};
+pub use token_use::TokenUse;
 
-/// What a lock holds. Nothing that is done under these locks can leave it half changed.
+/// Locks a mutex. A poisoned one is used too: no critical section here leaves its data half changed.
 fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,37 +1,38 @@
+//! The last reply or error of a client, kept so that a failure can be shown with its cause.
+
 use std::fmt;
 use std::sync::Mutex;
 
 use super::status::{line_of, one_line};
+use super::{ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, ReplyFuture, locked};
 use crate::base::Attempt;
 
-use super::{BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, locked};
-
-/// Most characters of a reply that is shown as an example.
+/// Maximum number of characters shown of a reply.
 const MOST_OF_REPLY: usize = 600;
 
-/// Tokens at the end of a prompt that are shown with what else could stand there.
+/// Number of tokens shown from the end of a prompt.
 const LAST_TOKENS: usize = 3;
 
-/// Likeliest alternatives shown of each.
+/// Number of alternatives shown for each of these tokens.
 const ALTERNATIVES: usize = 5;
 
-/// What was last heard from a model, for a person to read: in one line, without what could steer a terminal.
+/// A client's last reply or error. It prints as one line without terminal control characters.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Heard {
     /// An answer.
     Reply(ChatReply),
-    /// The end of a prompt that it scored.
+    /// The end of a scored prompt.
     Reading(String),
-    /// Why there was no answer.
+    /// An error.
     Error(ChatError),
 }
 
 impl fmt::Display for Heard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Reply(reply) if reply.text.trim().is_empty() => f.write_str("one reply: nothing at all"),
+            Self::Reply(reply) if reply.text.trim().is_empty() => f.write_str("one reply: (empty)"),
             Self::Reply(reply) => write!(f, "one reply: {}", line_of(&reply.text, MOST_OF_REPLY)),
-            Self::Reading(end) => write!(f, "the end of one prompt as it was read: {}", one_line(end)),
+            Self::Reading(end) => write!(f, "the end of one scored prompt: {}", one_line(end)),
             Self::Error(error) => write!(f, "{error}"),
         }
     }
@@ -40,7 +41,7 @@ impl fmt::Display for Heard {
 impl std::error::Error for Heard {}
 
 impl Heard {
-    /// What to change, as far as an endpoint's words tell.
+    /// What the user can change, if an error's words tell.
     pub fn advice(&self) -> Option<String> {
         match self {
             Self::Error(error) => error.advice(),
@@ -49,7 +50,7 @@ impl Heard {
     }
 }
 
-/// Passes every question on and keeps the last thing heard, so that a failure can be shown with its cause.
+/// Client that keeps the last reply or error of one piece of work.
 pub struct Overheard<'a> {
     inner: &'a dyn ChatClient,
     last: Mutex<Option<Heard>>,
@@ -57,13 +58,13 @@ pub struct Overheard<'a> {
 }
 
 impl<'a> Overheard<'a> {
-    /// A client for one piece of work.
+    /// Wraps `inner`.
     pub fn new(inner: &'a dyn ChatClient) -> Self {
         Self { inner, last: Mutex::default(), last_prompt: Mutex::default() }
     }
 
-    /// What was heard last; none where nothing was asked. Where the work came to nothing, the probabilities of the
-    /// prompt that was scored last are forgotten: the next run asks for them again.
+    /// The last reply or error; `None` if there was no request. If the work failed, the last scored prompt leaves the
+    /// cache, so the next run scores it again.
     pub fn heard<T>(self, attempt: &Attempt<T>) -> Option<Heard> {
         if let (Attempt::Missing(_), Some(prompt)) = (attempt, locked(&self.last_prompt).as_ref()) {
             self.inner.forget_prompt(prompt);
@@ -86,7 +87,7 @@ fn end_of(reply: &PromptReply) -> Heard {
         format!("{:?} (likeliest: {})", token.token, others.collect::<Vec<_>>().join(" "))
     });
     let shown = shown.collect::<Vec<_>>().join(", ");
-    Heard::Reading(if shown.is_empty() { "no token of it was told".into() } else { shown })
+    Heard::Reading(if shown.is_empty() { "the reply has no tokens".into() } else { shown })
 }
 
 impl ChatClient for Overheard<'_> {
@@ -94,16 +95,12 @@ impl ChatClient for Overheard<'_> {
         self.inner.identity()
     }
 
-    fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>> {
-        Box::pin(
-            async move { self.keep(self.inner.chat(request).await, |reply| Heard::Reply(reply.clone())) },
-        )
+    fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
+        let heard = |reply: &ChatReply| Heard::Reply(reply.clone());
+        Box::pin(async move { self.keep(self.inner.chat(request).await, heard) })
     }
 
-    fn score_prompt<'a>(
-        &'a self,
-        request: &'a PromptRequest,
-    ) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
+    fn score_prompt<'a>(&'a self, request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
         Box::pin(async move {
             *locked(&self.last_prompt) = Some(request.clone());
             self.keep(self.inner.score_prompt(request).await, end_of)

@@ -1,17 +1,19 @@
+//! Prompt templates with worked examples.
+
 use crate::base::{Digest, Digester};
 
 use super::{Message, Role};
 
-/// A conversation kept as text: turns headed by lines `=== system`, `=== user` and `=== assistant`,
-/// with places `{{name}}` to be filled. Every turn of the assistant ends a worked example.
+/// A prompt template with placeholders `{{name}}`, in one of two forms.
 ///
-/// Or one text for models without turns: worked examples begin with lines `=== example`, what is asked with a line
-/// `=== question`; the lines themselves are not shown.
+/// A conversation has lines `=== system`, `=== user` and `=== assistant`, which begin turns. Each assistant turn ends a
+/// worked example. A plain text, for models without turns, has lines `=== example` and `=== question`, which begin a
+/// worked example and the question. None of these lines is part of the prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prompt {
-    /// What results call it.
+    /// Its name in results.
     pub name: &'static str,
-    /// The whole text.
+    /// The template.
     pub text: &'static str,
 }
 
@@ -23,12 +25,12 @@ impl Prompt {
         digester.finish()
     }
 
-    /// How many worked examples there are.
+    /// Number of worked examples.
     pub fn n_examples(&self) -> usize {
         self.text.lines().filter(|line| *line == EXAMPLE || heading(line) == Some(Role::Assistant)).count()
     }
 
-    /// The turns with the first `shots` worked examples, or with all, filled.
+    /// The filled conversation with the first `shots` worked examples; `None` for all.
     pub fn messages_with(&self, shots: Option<usize>, fills: &[(&str, &str)]) -> Vec<Message> {
         let mut messages = self.messages(fills);
         let examples = messages.iter().position(|message| message.role != Role::System).unwrap_or(0);
@@ -38,7 +40,7 @@ impl Prompt {
         messages
     }
 
-    /// The text with the first `shots` worked examples, or with all, filled.
+    /// The filled plain text with the first `shots` worked examples; `None` for all.
     pub fn plain_with(&self, shots: Option<usize>, fills: &[(&str, &str)]) -> String {
         let (mut kept, mut seen, mut shown) = (String::new(), 0, true);
         for line in self.text.split_inclusive('\n') {
@@ -55,25 +57,22 @@ impl Prompt {
         fill(&kept, fills)
     }
 
-    /// The turns, filled. What is filled in is never taken for a turn or a place itself.
+    /// The filled conversation. Filled-in text never counts as a heading or a placeholder.
     pub fn messages(&self, fills: &[(&str, &str)]) -> Vec<Message> {
         let mut turns: Vec<(Role, String)> = Vec::new();
         for line in self.text.lines() {
-            match (heading(line), turns.last_mut()) {
-                (Some(role), _) => turns.push((role, String::new())),
-                (None, Some((_, content))) => {
-                    content.push_str(line);
-                    content.push('\n');
-                }
-                (None, None) => {}
+            if let Some(role) = heading(line) {
+                turns.push((role, String::new()));
+            } else if let Some((_, content)) = turns.last_mut() {
+                content.push_str(line);
+                content.push('\n');
             }
         }
-        let message =
-            |(role, content): (Role, String)| Message { role, content: fill(content.trim(), fills) };
+        let message = |(role, text): (Role, String)| Message { role, content: fill(text.trim(), fills) };
         turns.into_iter().map(message).collect()
     }
 
-    /// The text as a model without turns reads it, filled.
+    /// The filled plain text of a template without worked examples.
     pub fn plain(&self, fills: &[(&str, &str)]) -> String {
         fill(self.text, fills)
     }
@@ -83,37 +82,22 @@ const EXAMPLE: &str = "=== example";
 const QUESTION: &str = "=== question";
 
 fn heading(line: &str) -> Option<Role> {
-    match line.strip_prefix("=== ")?.trim_end() {
-        "system" => Some(Role::System),
-        "user" => Some(Role::User),
-        "assistant" => Some(Role::Assistant),
-        _ => None,
-    }
+    line.strip_prefix("=== ")?.trim_end().parse().ok()
 }
 
-/// One pass from left to right, so a place inside a filled-in text stays as it is.
+/// Replaces `{{name}}` from left to right. Placeholders inside filled-in text, and unknown ones, stay.
 fn fill(text: &str, fills: &[(&str, &str)]) -> String {
     let (mut filled, mut rest) = (String::new(), text);
-    while let Some(start) = rest.find("{{") {
-        let (before, place) = rest.split_at(start);
+    while let Some((before, after)) = rest.split_once("{{") {
         filled.push_str(before);
-        let known = fills.iter().find_map(|(name, value)| {
-            let after = place.strip_prefix("{{")?.strip_prefix(name)?.strip_prefix("}}")?;
-            Some((value, after))
-        });
-        rest = match known {
-            Some((value, after)) => {
-                filled.push_str(value);
-                after
-            }
-            None => {
-                filled.push_str("{{");
-                &place[2..]
-            }
-        };
+        let known = fills
+            .iter()
+            .find_map(|(name, value)| Some((*value, after.strip_prefix(name)?.strip_prefix("}}")?)));
+        let (written, left) = known.unwrap_or(("{{", after));
+        filled.push_str(written);
+        rest = left;
     }
-    filled.push_str(rest);
-    filled
+    filled + rest
 }
 
 #[cfg(test)]

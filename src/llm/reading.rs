@@ -1,12 +1,16 @@
+//! Extracts the answer from a model's reply: without reasoning, end-of-turn tokens and code fences.
+
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use super::lenient::{Node, only_value};
 use super::{ChatReply, Finish, TokenChoice};
 use crate::base::is_format;
 
-/// Version of how replies are read. A result rests on it; stored answers do not, so a new version reads them again
-/// and asks for nothing.
+/// Version of these rules. Results depend on it and cached answers do not: a new version reads the cached answers
+/// again, without new requests.
 pub const READER_VERSION: u32 = 2;
 
-/// What opens and closes a thought, in lower case.
+/// Tags around reasoning, in lower case.
 const THOUGHTS: [(&str, &str); 11] = [
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
@@ -21,88 +25,65 @@ const THOUGHTS: [(&str, &str); 11] = [
     ("\u{25c1}think\u{25b7}", "\u{25c1}/think\u{25b7}"),
 ];
 
-/// Where the answer begins in a reply of several channels.
+/// Start of the answer in a reply with several channels.
 const FINAL_CHANNEL: &str = "<|channel|>final<|message|>";
 
-/// Marks of a turn's end that servers leave in the text.
+/// End-of-turn tokens that servers leave in the text.
 const ENDS: [&str; 7] =
     ["<|im_end|>", "<|eot_id|>", "<|end|>", "<|return|>", "<|endoftext|>", "<end_of_turn>", "</s>"];
 
-/// Why a reply is not an answer. Each has a stable snake_case reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+/// Why a reply is unusable. The snake_case name is the reason in tallies.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, IntoStaticStr, EnumString, VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 #[error("the reply cannot be used: {}", self.reason())]
 pub enum ReadProblem {
-    /// The endpoint or the model declined.
+    /// The endpoint or the model refused.
     Refused,
-    /// It ran into the limit of tokens.
+    /// It reached the limit of tokens.
     Truncated,
-    /// Nothing was said.
+    /// It is empty.
     EmptyReply,
-    /// There is a thought and no answer.
+    /// It holds reasoning and no answer.
     OnlyReasoning,
-    /// The model called a tool that nobody offered.
+    /// The model called a tool that was not offered.
     ToolCall,
-    /// It does not have the form asked for.
+    /// It does not have the requested form.
     MalformedReply,
-    /// A sentence was asked for and something else came: an essay, several lines, a placeholder.
+    /// It is not one sentence but an essay, several lines or a placeholder.
     NotOneSentence,
-    /// Too few or too many values.
+    /// It has too few or too many values.
     WrongCount,
-    /// A number outside of the scale.
+    /// A number is outside the scale.
     OutOfRange,
-    /// Token probabilities are needed and are not there, or don't belong to the text.
+    /// Token log-probabilities are missing or do not belong to the text.
     NoLogprobs,
 }
 
 impl ReadProblem {
-    /// Every kind.
-    pub const ALL: [Self; 10] = [
-        Self::Refused,
-        Self::Truncated,
-        Self::EmptyReply,
-        Self::OnlyReasoning,
-        Self::ToolCall,
-        Self::MalformedReply,
-        Self::NotOneSentence,
-        Self::WrongCount,
-        Self::OutOfRange,
-        Self::NoLogprobs,
-    ];
-
-    /// The text that tallies count by.
+    /// The reason as tallies spell it.
     pub fn reason(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::Truncated => "truncated",
-            Self::EmptyReply => "empty_reply",
-            Self::OnlyReasoning => "only_reasoning",
-            Self::ToolCall => "tool_call",
-            Self::MalformedReply => "malformed_reply",
-            Self::NotOneSentence => "not_one_sentence",
-            Self::WrongCount => "wrong_count",
-            Self::OutOfRange => "out_of_range",
-            Self::NoLogprobs => "no_logprobs",
-        }
+        self.into()
     }
 
-    /// Whether another answer to the same question may be readable. Probabilities are the endpoint's
-    /// to give: where it leaves them out once, it does so always.
+    /// Whether another sample may be readable. An endpoint that returns no log-probabilities never returns them.
     pub fn worth_asking_again(self) -> bool {
         self != Self::NoLogprobs
     }
 }
 
-/// What a finished reply says: without thoughts, marks of a turn's end and what shows nothing around it. Where it
-/// holds one code block, that block's content. It is a part of `reply.text`.
+/// The answer in a finished reply, a slice of `reply.text`: without reasoning, end-of-turn tokens and invisible
+/// characters at the ends. If there is exactly one code block, its content.
 pub fn answer(reply: &ChatReply) -> Result<&str, ReadProblem> {
     let text = trimmed(unfenced(said(reply)?));
     if text.is_empty() { Err(ReadProblem::EmptyReply) } else { Ok(text) }
 }
 
-/// The one JSON object or list of a reply, with the text that its places count in, a part of `reply.text`. Prose and
-/// code fences around it say nothing; a second object is a second answer, so there is none.
+/// The only JSON object or list in a reply, and the slice of `reply.text` to which its byte offsets refer. Prose and
+/// code fences around it are ignored. Two objects are ambiguous and therefore an error.
 pub fn answer_value(reply: &ChatReply) -> Result<(&str, Node), ReadProblem> {
-    // A fence without anything in it is as empty as no text.
+    // First, so that an empty code block is an empty reply.
     let bare = answer(reply)?;
     let text = said(reply)?;
     match only_value(text) {
@@ -112,12 +93,12 @@ pub fn answer_value(reply: &ChatReply) -> Result<(&str, Node), ReadProblem> {
     }
 }
 
-/// All of a finished reply but its thoughts.
+/// A finished reply without reasoning and end-of-turn tokens.
 fn said(reply: &ChatReply) -> Result<&str, ReadProblem> {
     match reply.finish {
         Finish::Stop => {}
         Finish::Refused => return Err(ReadProblem::Refused),
-        // A reply cut short is not trusted even where it happens to parse.
+        // A truncated reply is not trusted, even if it can be parsed.
         Finish::Length => return Err(ReadProblem::Truncated),
         Finish::Thought => return Err(ReadProblem::OnlyReasoning),
         Finish::Tool => return Err(ReadProblem::ToolCall),
@@ -129,14 +110,14 @@ fn said(reply: &ChatReply) -> Result<&str, ReadProblem> {
     if text.is_empty() { Err(ReadProblem::EmptyReply) } else { Ok(text) }
 }
 
-/// A text without white space and characters that show nothing at its ends.
+/// Removes white space and invisible characters at both ends.
 pub fn trimmed(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || is_format(c))
 }
 
-/// What stands behind thoughts, each between its tags or, where a template opened it, before the tag that ends it.
+/// The text after all reasoning. The opening tag is missing if the chat template wrote it into the prompt.
 fn after_thoughts(text: &str) -> Result<&str, ReadProblem> {
-    // The same bytes, so places in one are places in the other.
+    // ASCII lower case keeps byte offsets.
     let lower = text.to_ascii_lowercase();
     if let Some(at) = lower.rfind(FINAL_CHANNEL) {
         return Ok(&text[at + FINAL_CHANNEL.len()..]);
@@ -147,7 +128,7 @@ fn after_thoughts(text: &str) -> Result<&str, ReadProblem> {
         let thought = from + open.len();
         from = behind(thought + lower[thought..].find(close).ok_or(ReadProblem::Truncated)? + close.len());
     }
-    // A tag inside of an answer in JSON is part of what it says.
+    // A tag inside a JSON answer or a code block is part of the answer.
     if !text[from..].starts_with(['{', '[', '`']) {
         let ends = THOUGHTS.iter().filter_map(|(_, close)| Some(lower[from..].rfind(close)? + close.len()));
         from += ends.max().unwrap_or(0);
@@ -155,7 +136,7 @@ fn after_thoughts(text: &str) -> Result<&str, ReadProblem> {
     Ok(&text[from..])
 }
 
-/// The content of the only code block, without the word that says its language.
+/// The content of the only code block, without the name of its language.
 fn unfenced(text: &str) -> &str {
     const FENCE: &str = "```";
     let mut parts = text.split(FENCE);
@@ -169,8 +150,8 @@ fn unfenced(text: &str) -> &str {
     }
 }
 
-/// Whether a text declines to answer. A text about apologies ("words of regret such as sorry") does
-/// not; one that starts with an apology and goes on in the first person does.
+/// Whether a text declines to answer: it starts with a refusal, or with an apology followed by the first person. So
+/// "sorry and other words of regret" is an answer.
 pub fn is_refusal(text: &str) -> bool {
     const DECLINING: [&str; 15] = [
         "i can't",
@@ -210,7 +191,7 @@ pub fn is_refusal(text: &str) -> bool {
     })
 }
 
-/// The token that holds byte `at` of the joined tokens: its number, and what of it stands before `at`.
+/// The index of the token that contains byte `at` of the joined tokens, and the part of it before `at`.
 pub fn token_at<'a>(tokens: impl IntoIterator<Item = &'a str>, at: usize) -> Option<(usize, &'a str)> {
     let mut start = 0;
     for (number, token) in tokens.into_iter().enumerate() {
@@ -223,8 +204,7 @@ pub fn token_at<'a>(tokens: impl IntoIterator<Item = &'a str>, at: usize) -> Opt
 }
 
 impl TokenChoice {
-    /// What could have stood here, itself among them, with probabilities as given (they need not sum
-    /// to 1). A log-probability that is none is an error.
+    /// The alternatives at this position, including the token itself, with probabilities. Their sum may be below 1.
     pub fn alternatives(&self) -> Result<Vec<(&str, f64)>, ReadProblem> {
         let own = Some((self.token.as_str(), self.logprob))
             .filter(|_| !self.top.iter().any(|(token, _)| *token == self.token));
@@ -232,11 +212,11 @@ impl TokenChoice {
     }
 }
 
-/// Probabilities of log-probabilities; minus infinity is 0, NaN and what exceeds 0 are errors.
+/// Converts log-probabilities to probabilities. Minus infinity becomes 0; NaN and values above 0 are errors.
 pub fn probabilities<'a>(
     logprobs: impl IntoIterator<Item = (&'a str, f64)>,
 ) -> Result<Vec<(&'a str, f64)>, ReadProblem> {
-    // Rounding at the endpoint may lift a certain token's log-probability a little above 0.
+    // Rounding at the endpoint may make the log-probability of a certain token slightly positive.
     let valid = |logprob: f64| logprob <= 1e-3;
     let probability = |(token, logprob): (&'a str, f64)| {
         if valid(logprob) { Ok((token, logprob.exp())) } else { Err(ReadProblem::NoLogprobs) }
@@ -262,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_read_in_every_dress() {
+    fn answers_are_read_in_every_form() {
         for text in [
             " [1, 2] ",
             "\u{feff}[1, 2]",
@@ -293,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn two_answers_or_none_are_no_answer() {
+    fn several_answers_or_none_are_errors() {
         use ReadProblem::*;
         for (text, problem) in [
             ("[1] [2]", MalformedReply),
@@ -320,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_from_texts_about_apologies() {
+    fn refusals_are_distinguished_from_texts_about_apologies() {
         for text in
             ["Sorry, I can't do that.", "I cannot say", "As an AI model, …", "Unfortunately, I do not"]
         {

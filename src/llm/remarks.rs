@@ -2,12 +2,12 @@ use std::sync::{Arc, Mutex};
 
 use super::locked;
 
-/// What was learnt about an endpoint on the way and its user should know; clones share it.
+/// Notes for the user about how an endpoint has to be asked. Clones share one list.
 #[derive(Debug, Clone, Default)]
 pub struct Remarks(Arc<Mutex<Vec<String>>>);
 
 impl Remarks {
-    /// Notes one; a repeated one counts once.
+    /// Adds a remark, once.
     pub(super) fn add(&self, remark: String) {
         let mut all = locked(&self.0);
         if !all.contains(&remark) {
@@ -15,7 +15,7 @@ impl Remarks {
         }
     }
 
-    /// All of them, in the order learnt.
+    /// All remarks in the order of their addition.
     pub fn all(&self) -> Vec<String> {
         locked(&self.0).clone()
     }

@@ -1,22 +1,29 @@
+//! Retries with exponential backoff and full jitter.
+//!
+//!   wait_n ~ U(0, min(base * 2^n, cap)) seconds before retry n = 0, 1, …
+//!
+//! An endpoint that asks for a wait gets that wait plus a jitter of at most `base`.
+//! Source: Brooker 2015, "Exponential Backoff And Jitter" (AWS Architecture Blog).
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, locked};
+use super::{ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, ReplyFuture, locked};
 use crate::base::Stream;
 
-/// How often and after what time a request is repeated.
+/// Number of retries and the waits between them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryPolicy {
-    /// Repetitions after the first attempt.
+    /// Retries after the first attempt.
     pub retries: u32,
-    /// Seconds of the first wait at most; each later one may be twice as long.
+    /// Upper bound of the first wait in seconds; it doubles with each retry.
     pub base_seconds: f64,
-    /// Seconds that no wait of our own choice exceeds.
+    /// Upper bound of every drawn wait in seconds.
     pub cap_seconds: f64,
-    /// Seconds that an endpoint may ask to wait; when it asks for more, the error is returned at once.
+    /// Longest wait in seconds that an endpoint may ask for. A longer one fails at once.
     pub patience_seconds: f64,
-    /// Seed of the stream `llm/retry` that the waits are drawn from. It decides no result; processes
-    /// that share an endpoint should have different ones, lest they come back together.
+    /// Seed of the stream `llm/retry` of waits. It affects no result. Processes that share an endpoint need
+    /// different seeds, so that they do not retry at the same moment.
     pub seed: u64,
 }
 
@@ -26,8 +33,7 @@ impl Default for RetryPolicy {
     }
 }
 
-/// Asks again after errors that may pass: after a time drawn uniformly from 0 to a limit that doubles,
-/// and not before the endpoint wants to be asked.
+/// Client that retries after passing errors.
 pub struct Retried {
     inner: Arc<dyn ChatClient>,
     policy: RetryPolicy,
@@ -35,12 +41,12 @@ pub struct Retried {
 }
 
 impl Retried {
-    /// A client that repeats what `inner` fails at.
+    /// Wraps `inner`.
     pub fn new(inner: Arc<dyn ChatClient>, policy: RetryPolicy) -> Self {
         Self { inner, policy, stream: Mutex::new(Stream::new(policy.seed, "llm/retry")) }
     }
 
-    /// Seconds to wait after the error of attempt number `attempt`, from 0; none to give up.
+    /// Seconds to wait after the error of attempt number `attempt`, from 0; `None` to give up.
     fn pause(&self, error: &ChatError, attempt: u32) -> Option<f64> {
         if !error.is_passing() || attempt >= self.policy.retries {
             return None;
@@ -51,17 +57,14 @@ impl Retried {
         match error {
             ChatError::RateLimited { retry_after: Some(asked), .. }
             | ChatError::Server { retry_after: Some(asked), .. } => {
-                // Past what was asked, lest all that were turned away come back at once.
+                // The jitter keeps all rejected requests from returning at the same moment.
                 (*asked <= self.policy.patience_seconds).then(|| asked + jitter.min(self.policy.base_seconds))
             }
             _ => Some(jitter),
         }
     }
 
-    async fn repeated<'a, T>(
-        &'a self,
-        ask: impl Fn() -> BoxFuture<'a, Result<T, ChatError>>,
-    ) -> Result<T, ChatError> {
+    async fn repeated<'a, T>(&'a self, ask: impl Fn() -> ReplyFuture<'a, T>) -> Result<T, ChatError> {
         let mut attempt = 0;
         loop {
             let error = match ask().await {
@@ -80,14 +83,11 @@ impl ChatClient for Retried {
         self.inner.identity()
     }
 
-    fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>> {
+    fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
         Box::pin(self.repeated(move || self.inner.chat(request)))
     }
 
-    fn score_prompt<'a>(
-        &'a self,
-        request: &'a PromptRequest,
-    ) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
+    fn score_prompt<'a>(&'a self, request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
         Box::pin(self.repeated(move || self.inner.score_prompt(request)))
     }
 }

@@ -1,36 +1,39 @@
+//! API keys, and their removal from texts of an endpoint.
+
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// Shorter texts are no keys but words like `x` that local servers are given; hiding them would
-/// only garble messages.
+use super::lenient::end_of_string;
+
+/// Shorter texts are not keys but placeholders such as `x` for local servers. Hiding them would garble messages.
 const LEAST_HIDDEN: usize = 4;
 
-/// A text of fewer letters and digits is too common to be looked for in other forms than its own.
+/// Keys with fewer letters and digits may be common words. Their encoded forms are not searched.
 const LEAST_DISTINCT: usize = 8;
 
-/// What stands in the key's place.
+/// Replacement for the key.
 const HIDDEN: &str = "***";
 
-/// A key. It prints as `***`, and only this folder can read it.
+/// An API key. It prints as `***`, and only this module's siblings can read it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The key without the spaces and line ends around it; none where nothing is left.
+    /// The key without surrounding white space; `None` if it is empty.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         (!text.is_empty()).then(|| Self(text.to_string()))
     }
 
-    /// The key itself, for the header that carries it.
+    /// The key itself, for a request's header.
     pub(super) fn expose(&self) -> &str {
         &self.0
     }
 
-    /// `text` with `***` wherever the key stood: as it is, in capitals, percent-encoded, in base64, in hexadecimal,
-    /// or broken by spaces, line ends and other signs.
+    /// Replaces the key by `***`: in any case, percent-encoded, in base64, in hexadecimal, or broken by spaces, line
+    /// breaks and punctuation.
     pub(super) fn hidden_in(&self, text: &str) -> String {
         if self.0.len() < LEAST_HIDDEN {
             return text.to_string();
@@ -39,8 +42,8 @@ impl Secret {
         if self.is_distinct() { without(text, &self.forms()) } else { text }
     }
 
-    /// JSON with the key hidden inside of its texts. It stays JSON, in the order written. A key that may be a common
-    /// word (`EMPTY`, `token`) is left alone, as an answer may hold that word.
+    /// Replaces the key inside JSON strings; the order of the JSON stays. A key that may be a common word (`EMPTY`,
+    /// `token`) stays, because an answer may contain it.
     pub(super) fn hidden_in_json(&self, json: &str) -> String {
         let forms = self.forms();
         if !self.is_distinct() || !forms.iter().any(|form| Letters::of(json).find(form).is_some()) {
@@ -48,31 +51,29 @@ impl Secret {
         }
         let (mut shown, mut rest) = (String::with_capacity(json.len()), json);
         while let Some(start) = rest.find('"') {
-            let Some(end) = end_of_text(rest, start) else { break };
+            let Some(end) = end_of_string(rest, start) else { break };
             let (before, written) = (&rest[..start], &rest[start..end]);
-            let hidden = serde_json::from_str::<String>(written).map(|text| (self.hidden_in(&text), text));
             shown.push_str(before);
-            match hidden {
-                Ok((hidden, text)) if hidden != text => {
-                    shown.push_str(&serde_json::Value::from(hidden).to_string());
-                }
-                _ => shown.push_str(written),
-            }
+            let hidden = serde_json::from_str(written).ok().and_then(|text: String| {
+                let hidden = self.hidden_in(&text);
+                (hidden != text).then(|| serde_json::Value::from(hidden).to_string())
+            });
+            shown.push_str(hidden.as_deref().unwrap_or(written));
             rest = &rest[end..];
         }
         shown + rest
     }
 
-    /// Whether it looks like a key and like no word.
+    /// Whether it cannot be a common word.
     fn is_distinct(&self) -> bool {
         let letters = self.0.bytes().filter(u8::is_ascii_alphanumeric).count();
         letters >= LEAST_DISTINCT && self.0.bytes().any(|byte| byte.is_ascii_digit())
     }
 
-    /// The letters and digits of every form that is looked for, in lower case.
+    /// Letters and digits, in lower case, of every form that is searched.
     fn forms(&self) -> Vec<Vec<u8>> {
         let bytes = self.0.as_bytes();
-        // Whether `-` and its like are encoded is the encoder's choice.
+        // Encoders differ in whether they encode `-`, `_`, `.` and `~`.
         let percent = |kept: &str| -> String {
             let encoded = |&byte: &u8| match char::from(byte) {
                 c if c.is_ascii_alphanumeric() || kept.contains(c) => c.to_string(),
@@ -81,7 +82,7 @@ impl Secret {
             bytes.iter().map(encoded).collect()
         };
         let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        // In base64 it depends on what stands before it, modulo three bytes.
+        // The base64 form depends on the number of bytes before the key, modulo 3.
         let inside = |before: usize| {
             let encoded = STANDARD.encode([&vec![0; before], bytes].concat());
             let (first, last) = ((8 * before).div_ceil(6), 8 * (before + bytes.len()) / 6);
@@ -95,18 +96,8 @@ impl Secret {
     }
 }
 
-/// The byte behind the JSON text that starts with the quotation mark at `start`.
-fn end_of_text(json: &str, start: usize) -> Option<usize> {
-    let bytes = json.as_bytes();
-    let mut end = start + 1;
-    while *bytes.get(end)? != b'"' {
-        end += if bytes[end] == b'\\' { 2 } else { 1 };
-    }
-    Some(end + 1)
-}
-
-/// A text's letters and digits in lower case, with the byte of each. A letter outside of ASCII counts as one that is
-/// in no key.
+/// The letters and digits of a text in lower case, with their byte offsets. Letters outside ASCII become 0, which
+/// occurs in no key.
 struct Letters {
     signs: Vec<u8>,
     places: Vec<usize>,
@@ -123,7 +114,7 @@ impl Letters {
         Self { signs, places }
     }
 
-    /// The bytes of the text from the first sign of a form to its last.
+    /// The byte range of a form's first occurrence in the text.
     fn find(&self, form: &[u8]) -> Option<std::ops::Range<usize>> {
         let first = self.signs.windows(form.len()).position(|window| window == form)?;
         Some(self.places[first]..self.places[first + form.len() - 1] + 1)

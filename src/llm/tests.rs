@@ -1,7 +1,9 @@
-//! Against a scripted server on loopback.
+//! Tests against a scripted server on the loopback interface.
 
 mod errors;
 mod protocols;
+mod replayed;
+pub(crate) mod scripted;
 mod wrappers;
 
 use std::collections::BTreeMap;
@@ -13,11 +15,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use self::replayed::{Recording, Replayed};
 use super::*;
 
 const KEY: &str = "sk-verysecretkey123";
 
-/// A request as the server saw it.
+/// A request that the server received.
 #[derive(Debug, Clone)]
 struct Seen {
     path: String,
@@ -25,15 +28,15 @@ struct Seen {
     body: Value,
 }
 
-/// What the server does.
+/// The server's action for a request.
 enum Act {
-    /// A status with further header lines and JSON, on a connection that stays.
+    /// Answer with status, additional header lines and JSON; keep the connection.
     Json(u16, String, Value),
-    /// These bytes, then the connection is closed.
+    /// Send these bytes, then close the connection.
     Raw(Vec<u8>),
-    /// A byte of the body at a time.
+    /// Send the body byte by byte.
     Drip,
-    /// A body of that many bytes, its length stated or not.
+    /// Send a body of this size, with or without `content-length`.
     Large(usize, bool),
 }
 
@@ -52,7 +55,7 @@ struct Server {
 }
 
 impl Server {
-    /// Answers each request as `act` says, which gets its number from 0.
+    /// Calls `act` for each request, with its number from 0.
     fn start(act: impl Fn(usize, &Seen) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
         let url = format!("http://{}/v1", listener.local_addr().expect("address"));
@@ -67,7 +70,7 @@ impl Server {
         Self { url, seen }
     }
 
-    /// Always the same answer.
+    /// Answers every request in the same way.
     fn always(act: impl Fn() -> Act + Send + Sync + 'static) -> Self {
         Self::start(move |_, _| act())
     }
@@ -109,7 +112,7 @@ fn read_request(reader: &mut impl BufRead) -> Option<Seen> {
     Some(Seen { path, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
 }
 
-/// Whether the connection stays.
+/// Performs an action. Returns whether the connection stays open.
 fn perform(mut stream: &TcpStream, act: Act) -> bool {
     match act {
         Act::Json(status, headers, body) => {
@@ -139,7 +142,7 @@ fn perform(mut stream: &TcpStream, act: Act) -> bool {
     }
 }
 
-/// An answer of the chat protocol.
+/// An answer in OpenAI's chat protocol.
 fn said(text: &str) -> Value {
     json!({
         "model": "another-name-2024-01-01",
@@ -178,7 +181,7 @@ fn quick(retries: u32) -> RetryPolicy {
     RetryPolicy { retries, base_seconds: 0.002, cap_seconds: 0.01, ..RetryPolicy::default() }
 }
 
-/// One question without repetition and without anything cached.
+/// One request without retries and with an empty cache.
 async fn asked_once(url: &str) -> Result<ChatReply, ChatError> {
     let cache = tempfile::tempdir().expect("folder");
     let llm = connect_with(&endpoint(url, cache.path()), quick(0)).expect("connected");

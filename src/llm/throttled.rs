@@ -1,38 +1,45 @@
+//! Rate limit by token buckets.
+//!
+//!   content(t) = min(content + rate * dt, capacity),  capacity = max(rate * 1 s, 1)
+//!
+//! A request takes its amount at once. If the content was smaller, the request waits until it is refilled. So a
+//! minute exceeds its limit by at most 1/60.
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::estimate::Expected;
-use super::{BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, locked};
+use super::{
+    ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, ReplyFuture, TokenUse, locked,
+};
 
-/// How much may be asked at once and per minute.
+/// Limits of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
-    /// Most requests under way at once.
+    /// Maximum number of requests in flight.
     pub max_in_flight: usize,
-    /// Most requests per minute.
+    /// Maximum number of requests per minute.
     pub requests_per_minute: Option<f64>,
-    /// Most tokens per minute, in and out together.
+    /// Maximum number of tokens per minute, in and out together.
     pub tokens_per_minute: Option<f64>,
 }
 
-/// Lets requests wait for their turn. What passes without delay after a rest is what one second
-/// allows, so no minute has more than 1/60 above its limit.
+/// Client that delays requests to keep within a [`Pace`].
 pub struct Throttled {
     inner: Arc<dyn ChatClient>,
-    turns: Semaphore,
+    in_flight: Semaphore,
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
 }
 
 impl Throttled {
-    /// A client that asks `inner` no faster than `pace`.
+    /// Wraps `inner`.
     pub fn new(inner: Arc<dyn ChatClient>, pace: Pace) -> Self {
         Self {
             inner,
-            turns: Semaphore::new(pace.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
+            in_flight: Semaphore::new(pace.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             requests: pace.requests_per_minute.map(Bucket::new),
             tokens: pace.tokens_per_minute.map(Bucket::new),
         }
@@ -40,12 +47,12 @@ impl Throttled {
 
     async fn in_turn<'a, T>(
         &'a self,
-        expected: Expected,
-        ask: BoxFuture<'a, Result<T, ChatError>>,
-        taken: impl Fn(&T) -> Expected,
+        expected: TokenUse,
+        ask: ReplyFuture<'a, T>,
+        taken: impl Fn(&T) -> TokenUse,
     ) -> Result<T, ChatError> {
-        // The semaphore is never closed, so there always is a turn.
-        let _turn = self.turns.acquire().await.ok();
+        // The semaphore is never closed, so this cannot fail.
+        let _permit = self.in_flight.acquire().await.ok();
         let waits = [
             self.requests.as_ref().map(|bucket| bucket.take(1.0)),
             self.tokens.as_ref().map(|bucket| bucket.take(expected.total())),
@@ -66,23 +73,18 @@ impl ChatClient for Throttled {
         self.inner.identity()
     }
 
-    fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>> {
-        let expected = Expected::of_chat(request);
+    fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
+        let expected = TokenUse::of_chat(request);
         Box::pin(self.in_turn(expected, self.inner.chat(request), move |reply| expected.taken(reply)))
     }
 
-    fn score_prompt<'a>(
-        &'a self,
-        request: &'a PromptRequest,
-    ) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
-        let expected = Expected::of_prompt(request);
-        let taken = move |reply: &PromptReply| Expected { tokens_in: reply.tokens_in, ..expected };
+    fn score_prompt<'a>(&'a self, request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
+        let expected = TokenUse::of_prompt(request);
+        let taken = move |reply: &PromptReply| TokenUse { tokens_in: reply.tokens_in, ..expected };
         Box::pin(self.in_turn(expected, self.inner.score_prompt(request), taken))
     }
 }
 
-/// A token bucket: it fills at a steady rate up to what a second brings, and what is taken beyond its
-/// content is a debt that later takers wait for.
 struct Bucket {
     per_second: f64,
     capacity: f64,
@@ -101,20 +103,20 @@ impl Bucket {
         Self { per_second, capacity, state: Mutex::new(Level { content: capacity, at: Instant::now() }) }
     }
 
-    /// Takes `amount` and says how long to wait before using it.
+    /// Takes `amount` and returns the wait before it may be used.
     fn take(&self, amount: f64) -> Duration {
         let mut level = locked(&self.state);
         let now = Instant::now();
         let grown = now.duration_since(level.at).as_secs_f64() * self.per_second;
         level.content = (level.content + grown).min(self.capacity);
         level.at = now;
-        // A request larger than the bucket goes when the bucket is full.
+        // A request larger than the bucket starts when the bucket is full.
         let missing = amount.min(self.capacity) - level.content;
         level.content -= amount;
         Duration::try_from_secs_f64((missing / self.per_second).max(0.0)).unwrap_or(Duration::MAX)
     }
 
-    /// Gives back what was not used, or takes what was used beyond.
+    /// Returns an unused amount; a negative one is an extra charge.
     fn give(&self, amount: f64) {
         locked(&self.state).content += amount;
     }

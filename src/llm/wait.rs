@@ -1,12 +1,12 @@
-//! How long an endpoint asks to wait, from the headers of its answer.
+//! The wait that an endpoint asks for, from an answer's headers or from its message.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
+use httpdate::parse_http_date;
 use reqwest::header::HeaderMap;
 
-/// Seconds until the endpoint wants to be asked again: `retry-after-ms`, else `Retry-After` in
-/// seconds or as a date, else the longest of the rate limits' reset times (of those that are
-/// exhausted, where the headers say so).
+/// Seconds to wait: `retry-after-ms`, else `Retry-After` in seconds or as a date, else the longest reset time of the
+/// rate limits. If the headers name exhausted limits, only those count.
 pub(super) fn asked_wait(headers: &HeaderMap) -> Option<f64> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let seconds = |text: &str| text.parse::<f64>().ok().filter(|s| s.is_finite() && *s >= 0.0);
@@ -14,9 +14,10 @@ pub(super) fn asked_wait(headers: &HeaderMap) -> Option<f64> {
         return Some(milliseconds / 1000.0);
     }
     if let Some(after) = text("retry-after") {
-        // The endpoint's own clock, where it tells it, for ours may go wrong.
-        let now = text("date").and_then(date_seconds).or_else(clock_seconds);
-        let until = || Some((date_seconds(after)? - now?).max(0) as f64);
+        let date = |text: &str| parse_http_date(text).ok();
+        // The endpoint's clock comes first, because the local one may be wrong. Fractions of a second round up.
+        let now = || text("date").and_then(date).unwrap_or_else(SystemTime::now);
+        let until = || Some(date(after)?.duration_since(now()).unwrap_or_default().as_secs_f64().ceil());
         return seconds(after).or_else(until);
     }
     let limits = ["requests", "tokens"].map(|what| {
@@ -28,7 +29,7 @@ pub(super) fn asked_wait(headers: &HeaderMap) -> Option<f64> {
     counted.filter_map(|(_, reset)| *reset).max_by(f64::total_cmp)
 }
 
-/// Seconds that words such as `Please try again in 2.5s.` or `retry after 20 seconds` ask to wait.
+/// Seconds to wait from words such as `Please try again in 2.5s.` or `retry after 20 seconds`.
 pub(super) fn wait_in_words(text: &str) -> Option<f64> {
     const BEFORE: [&str; 5] = ["try again in ", "try again after ", "retry after ", "retry in ", "wait for "];
     let lower = text.to_ascii_lowercase();
@@ -47,11 +48,6 @@ pub(super) fn wait_in_words(text: &str) -> Option<f64> {
         _ => 1.0,
     };
     Some(number * unit)
-}
-
-fn clock_seconds() -> Option<i64> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    i64::try_from(since.as_secs()).ok()
 }
 
 /// A span such as `1s`, `6m0s`, `120ms` or `1h2m3.5s`.
@@ -77,28 +73,6 @@ fn span_seconds(text: &str) -> Option<f64> {
         rest = &rest[letters..];
     }
     (!text.is_empty()).then_some(total)
-}
-
-/// Seconds since 1970 of a date such as `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn date_seconds(text: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    const DAYS_BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-    let fields: Vec<&str> = text.split_once(", ")?.1.split(' ').collect();
-    let [day, month, year, time, "GMT"] = fields[..] else { return None };
-    let month = MONTHS.iter().position(|name| *name == month)?;
-    let (day, year): (i64, i64) = (day.parse().ok()?, year.parse().ok()?);
-    let clock: Vec<i64> = time.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
-    let [hours, minutes, seconds] = clock[..] else { return None };
-    let is_time = (0..24).contains(&hours) && (0..60).contains(&minutes) && (0..=60).contains(&seconds);
-    if !(1..=31).contains(&day) || !(1970..=9999).contains(&year) || !is_time {
-        return None;
-    }
-    let leap_days = |year: i64| year / 4 - year / 100 + year / 400;
-    // The leap day of a year counts from March on.
-    let leaps = leap_days(if month >= 2 { year } else { year - 1 }) - leap_days(1969);
-    let days = 365 * (year - 1970) + leaps + DAYS_BEFORE[month] + day - 1;
-    Some(days * 86_400 + hours * 3600 + minutes * 60 + seconds)
 }
 
 #[cfg(test)]
@@ -141,9 +115,11 @@ mod tests {
 
     #[test]
     fn dates_are_seconds_since_1970() {
-        assert_eq!(date_seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
-        assert_eq!(date_seconds("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
-        assert_eq!(date_seconds("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        let date_seconds =
+            |date: &str| wait(&[("retry-after", date), ("date", "Thu, 01 Jan 1970 00:00:00 GMT")]);
+        assert_eq!(date_seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777.0));
+        assert_eq!(date_seconds("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800.0));
+        assert_eq!(date_seconds("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0.0));
         for nonsense in [
             "yesterday, at noon",
             "Sun, 31 Feb 9999 99999999999999:99:99 GMT",

@@ -38,6 +38,7 @@ pub use pipeline::run;
 pub use places::{Places, Stop};
 pub use plan::bill::{Beside, Planned, time_text};
 pub use plan::estimate::{Estimate, estimate};
-pub use plan::role::{RoleUsage, Step, Who};
+pub use plan::role::RoleUsage;
+pub use plan::who::{Step, Who};
 pub use results::manifest::Manifest;
 pub use stage::{StageKey, StageStore};

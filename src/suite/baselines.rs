@@ -1,10 +1,9 @@
 //! The files that `use:` names: from disk, else the ones compiled in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::node::Node;
 use super::read::nearest;
-use super::rules::resolve;
 
 /// The project's own baselines, so that an installed binary finds them anywhere.
 const COMPILED_IN: [(&str, &str); 5] = [
@@ -31,4 +30,14 @@ pub fn load(file: &str, folder: &Path) -> Result<Node, String> {
         },
     };
     Node::parse(&text).map_err(|error| format!("`{file}` is no YAML: {error}"))
+}
+
+/// A path as a suite means it: as it stands from the current folder, else beside the suite file.
+pub fn resolve(path: &str, folder: &Path) -> PathBuf {
+    let plain = PathBuf::from(path);
+    if plain.exists() || plain.is_absolute() {
+        return plain;
+    }
+    let beside = folder.join(path);
+    if beside.exists() { beside } else { plain }
 }

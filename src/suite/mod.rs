@@ -15,12 +15,12 @@ mod spec;
 
 use std::path::Path;
 
+pub use baselines::resolve;
 pub use checked::{
     Controls, ExplainerSpec, JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec,
     Suite,
 };
 pub use read::Problem;
-pub use rules::resolve;
 pub use spec::{CorpusSpec, Limits, Statistics, SubjectSpec};
 
 use crate::base::{FileError, read};

@@ -45,7 +45,10 @@ pub enum Value {
 impl Node {
     /// Reads one YAML document. `Err` is the parser's message with its line and column.
     pub fn parse(text: &str) -> Result<Self, String> {
-        serde_saphyr::from_str::<Self>(text).map_err(|error| error.to_string())
+        serde_saphyr::from_str::<Self>(text).map_err(|error| match line_with_tab(text) {
+            Some(line) => format!("line {line} is indented with a tab, and YAML is indented with spaces"),
+            None => error.to_string(),
+        })
     }
 
     /// What kind of value it is, for messages.
@@ -149,6 +152,12 @@ impl Node {
             }
         }
     }
+}
+
+/// The first line that is indented with a tab, from 1.
+fn line_with_tab(text: &str) -> Option<usize> {
+    let indented = |line: &str| line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
+    text.lines().position(|line| indented(line) && !line.trim().is_empty()).map(|nth| nth + 1)
 }
 
 /// `500_000` written for the eye.

@@ -8,17 +8,20 @@ use crate::dictionary::{
 use crate::linalg::has_screens;
 use crate::nn::Device;
 
+use super::adam::Optimiser;
+use super::aux_loss::{AuxLoss, forward_aux};
+use super::entries::ByFeature;
+use super::forward::{Selection, Workspace, forward_dense, forward_sparse};
 use super::resample::resample;
-use super::rows::Stepper;
-use super::step::{AuxLoss, ByFeature, Selection, Workspace, forward_aux, forward_dense, forward_sparse};
 use super::train::{Member, train_together};
-use super::update::{Extra, Gradients, Weights, update};
+use super::update::{Gradients, update};
+use super::weights::{Extra, Weights};
 
 const D: usize = 4;
 const F: usize = 8;
 const ROWS: usize = 6;
 
-/// All that is learned, in f64.
+/// All parameters in f64.
 #[derive(Clone)]
 struct Params {
     encoder: Option<Vec<f64>>,
@@ -47,7 +50,7 @@ impl Params {
     }
 }
 
-/// What a loss is made of beside the parameters.
+/// Batch and settings of a loss.
 #[derive(Clone)]
 struct Setting {
     batch: Vec<f64>,
@@ -56,7 +59,7 @@ struct Setting {
     aux: Option<AuxSetting>,
 }
 
-/// The auxiliary loss; the left-over and its spread are held constant.
+/// The auxiliary loss. The residual and its spread are constants.
 #[derive(Clone)]
 struct AuxSetting {
     dead: Vec<usize>,
@@ -72,7 +75,7 @@ fn keep_top(codes: &mut [f64], k: usize) {
     order[k.min(codes.len())..].iter().for_each(|&i| codes[i] = 0.0);
 }
 
-/// Errors `x̂ − x` of all rows, and the loss, straight from the definitions.
+/// Errors `x̂ − x` of all rows and the loss, computed from the definitions.
 fn reference(params: &Params, setting: &Setting) -> (Vec<f64>, f64) {
     let unit: Vec<f64> = params
         .decoder
@@ -115,8 +118,7 @@ fn reference(params: &Params, setting: &Setting) -> (Vec<f64>, f64) {
     (errors, loss)
 }
 
-/// Largest difference between the step a plain stepper takes and finite differences, and the
-/// largest gradient entry per group.
+/// Compares the gradients that a plain step reveals with finite differences. Returns the largest gradient per group.
 fn check_gradients(weights: &Weights, moved: &Weights, setting: &Setting) -> Vec<f64> {
     let before = Params::of(weights);
     let mut after = Params::of(moved);
@@ -173,7 +175,7 @@ fn l1_gradients_match_finite_differences_sparse_and_dense() {
             let (weights, batch) = small(tied, false);
             let mut work = Workspace::new(ROWS, D, 1);
             let mut moved = weights.clone();
-            let forward = weights.forward(Selection::Positive, 0.7);
+            let forward = weights.forward(Selection::Relu, 0.7);
             let main = &mut ByFeature::default();
             let sums = if dense {
                 forward_dense(forward, &batch, &mut work)
@@ -185,11 +187,11 @@ fn l1_gradients_match_finite_differences_sparse_and_dense() {
                 true => Gradients::Dense,
                 false => Gradients::Sparse { main, aux: &ByFeature::default(), aux_errors: &[] },
             };
-            update(&mut moved, &work, &gradients, Stepper::Plain);
+            update(&mut moved, &work, &gradients, Optimiser::Plain);
             let setting = Setting { batch: wide(&batch), top: None, l1: 0.7, aux: None };
             let sizes = check_gradients(&weights, &moved, &setting);
             assert!(sizes.iter().all(|size| *size > 0.01), "{sizes:?}");
-            let loss = (sums.squared_error + 0.7 * sums.code_sum) / ROWS as f64;
+            let loss = sums.objective / ROWS as f64;
             assert!((loss - reference(&Params::of(&weights), &setting).1).abs() < 1e-5);
         }
     }
@@ -200,17 +202,17 @@ fn topk_gradients_match_finite_differences_with_and_without_dead_features() {
     for dead in [vec![], vec![1usize, 4, 6]] {
         let (mut weights, batch) = small(false, true);
         if !dead.is_empty() {
-            // Every row has two that are stronger than any dead one.
+            // On every row, two features are stronger than any dead one.
             weights.encoder_bias.values.iter_mut().for_each(|bias| *bias += 1.5);
         }
         for &feature in &dead {
-            // Never among the two largest, but above zero on some rows.
+            // Never among the two largest, but positive on some rows.
             weights.encoder_bias.values[feature] = 0.05;
             let row = &mut weights.encoder.as_mut().expect("untied").values[feature * D..][..D];
             row.iter_mut().for_each(|value| *value *= 0.05);
         }
         let mut work = Workspace::new(ROWS, D, 1);
-        let forward = weights.forward(Selection::Top(2), 0.0);
+        let forward = weights.forward(Selection::TopK(2), 0.0);
         forward_sparse(forward, &batch, &mut work);
         let (mut main, mut aux) = (ByFeature::default(), ByFeature::default());
         main.regroup(F, &work.entries);
@@ -233,7 +235,7 @@ fn topk_gradients_match_finite_differences_with_and_without_dead_features() {
         }
         let gradients = Gradients::Sparse { main: &main, aux: &aux, aux_errors: &aux_errors };
         let mut moved = weights.clone();
-        update(&mut moved, &work, &gradients, Stepper::Plain);
+        update(&mut moved, &work, &gradients, Optimiser::Plain);
         check_gradients(&weights, &moved, &setting);
         for feature in dead {
             let row = |weights: &Weights| {
@@ -244,8 +246,8 @@ fn topk_gradients_match_finite_differences_with_and_without_dead_features() {
     }
 }
 
-/// Loss of a batch, in f64 and straight from the definitions, of kinds that learn more than encoder and
-/// decoder; `chosen` says which codes are kept, since a choice has no derivative.
+/// Loss per row of nested and gated kinds in f64, computed from the definitions. `chosen` fixes which codes are kept,
+/// because a selection has no derivative.
 fn other_reference(params: &[Vec<f64>], batch: &[f64], case: &Case) -> f64 {
     let [encoder, bias, decoder, decoder_bias, extra @ ..] = params else { panic!("four groups at least") };
     let unit: Vec<f64> = decoder
@@ -282,7 +284,7 @@ fn other_reference(params: &[Vec<f64>], batch: &[f64], case: &Case) -> f64 {
                     })
                     .collect();
                 loss += squared(&codes, F, &unit, decoder_bias) + l1 * open.iter().sum::<f64>();
-                // The decoder and its bias teach the gates without being taught.
+                // The decoder and its bias are constants in the gates' loss.
                 loss += squared(&open, F, fixed_unit, fixed_bias);
             }
         }
@@ -326,7 +328,7 @@ fn check_other_gradients(weights: &Weights, moved: &Weights, batch: &[f32], case
     }
 }
 
-/// One plain step of `weights` on `batch`; what was active, and what training minimises per row.
+/// One plain step of `weights` on `batch`. Returns the new weights, the active features and the loss per row.
 fn moved(weights: &Weights, selection: Selection<'_>, l1: f64, batch: &[f32]) -> (Weights, Workspace, f64) {
     let mut work = Workspace::new(ROWS, D, weights.prefixes.len());
     let sums = forward_sparse(weights.forward(selection, l1), batch, &mut work);
@@ -334,7 +336,7 @@ fn moved(weights: &Weights, selection: Selection<'_>, l1: f64, batch: &[f32]) ->
     main.regroup(F, &work.entries);
     let mut moved = weights.clone();
     let gradients = Gradients::Sparse { main: &main, aux: &ByFeature::default(), aux_errors: &[] };
-    update(&mut moved, &work, &gradients, Stepper::Plain);
+    update(&mut moved, &work, &gradients, Optimiser::Plain);
     (moved, work, sums.objective / ROWS as f64)
 }
 
@@ -343,17 +345,17 @@ fn nested_gradients_match_finite_differences_and_the_batch_keeps_its_largest() {
     for ends in [vec![F], vec![2, 5, F]] {
         let (mut weights, batch) = small(false, true);
         weights.prefixes.clone_from(&ends);
-        let (moved, work, loss) = moved(&weights, Selection::BatchTop(2), 0.0, &batch);
+        let (moved, work, loss) = moved(&weights, Selection::BatchTopK(2), 0.0, &batch);
         let chosen: Vec<(usize, usize)> =
             work.entries.iter().flatten().map(|entry| (entry.row as usize, entry.feature as usize)).collect();
         assert_eq!(chosen.len(), 2 * ROWS);
-        // All that were kept are larger than all that were not.
+        // All kept codes are larger than all others.
         let (mut least, mut most) = (f32::INFINITY, 0.0f32);
         for (at, &code) in work.codes.iter().enumerate() {
             if chosen.contains(&(at / F, at % F)) { least = least.min(code) } else { most = most.max(code) }
         }
         assert!(least > most, "{least} {most}");
-        assert_eq!(work.least_kept, least);
+        assert_eq!(work.smallest_kept, least);
         let case = Case::Nested { chosen: chosen.clone(), ends };
         assert!((loss - other_reference(&groups(&weights), &wide(&batch), &case)).abs() < 1e-5);
         check_other_gradients(&weights, &moved, &batch, &case);
@@ -381,17 +383,17 @@ fn gated_gradients_match_finite_differences() {
     check_other_gradients(&weights, &moved, &batch, &case);
 }
 
-/// Thresholds have no gradient to difference; theirs is the published stand-in, summed here in f64.
+/// The loss has no derivative by thresholds. The published estimate is summed here in f64.
 #[test]
 fn threshold_gradients_are_the_rectangle_of_codes_near_them() {
     let (mut weights, batch) = small(false, true);
     let (start, bandwidth) = (0.6f32, 0.8f32);
     weights.extra = Extra::thresholds(F, start, bandwidth);
-    if let Extra::Thresholds { pull, .. } = &mut weights.extra {
-        *pull = 0.7;
+    if let Extra::Thresholds { l0_grad, .. } = &mut weights.extra {
+        *l0_grad = 0.7;
     }
     let Extra::Thresholds { thresholds, .. } = &weights.extra else { panic!("thresholds") };
-    let (moved, work, _) = moved(&weights, Selection::Above { thresholds, bandwidth }, 0.0, &batch);
+    let (moved, work, _) = moved(&weights, Selection::JumpRelu { thresholds, bandwidth }, 0.0, &batch);
     let Extra::Thresholds { log, .. } = &moved.extra else { panic!("thresholds") };
     let (theta, width) = (f64::from(start), f64::from(bandwidth));
     let rows = weights.encoder.as_ref().expect("untied").values.chunks(D);
@@ -422,7 +424,7 @@ fn threshold_gradients_are_the_rectangle_of_codes_near_them() {
         assert!((got - theta * expected).abs() < 1e-5, "feature {feature}: {got} and {}", theta * expected);
     }
     assert!(touched > 4, "{touched}");
-    // Encoder and decoder learn from active codes alone.
+    // Encoder and decoder are trained by active codes only.
     let active: Vec<(usize, usize)> =
         (0..ROWS * F).filter(|&at| codes[at] > start).map(|at| (at / F, at % F)).collect();
     let mut plain = weights.clone();
@@ -432,7 +434,7 @@ fn threshold_gradients_are_the_rectangle_of_codes_near_them() {
     check_other_gradients(&plain, &other, &batch, &Case::Nested { chosen: active, ends: vec![F] });
 }
 
-/// Gradients that PyTorch's autograd gives (`tests/fixtures/autoencoders`), by group.
+/// Gradients of PyTorch's autograd (`tests/fixtures/autoencoders`), by group.
 #[test]
 fn gradients_are_those_of_autograd() {
     let text = include_str!("../../../tests/fixtures/autoencoders/gradients.json");
@@ -450,7 +452,7 @@ fn gradients_are_those_of_autograd() {
         weights.encoder.as_mut().expect("untied").values = list("learned", "encoder").into();
         weights.encoder_bias.values = list("learned", "encoder_bias").into();
         weights.decoder_bias.as_mut().expect("has one").values = list("learned", "decoder_bias").into();
-        let (mut l1, mut selection) = (0.0, Selection::Positive);
+        let (mut l1, mut selection) = (0.0, Selection::Relu);
         let extra = match name.as_str() {
             "gated" => {
                 let mut extra = Extra::gates(F);
@@ -463,8 +465,8 @@ fn gradients_are_those_of_autograd() {
             }
             "jumprelu" => {
                 let mut extra = Extra::thresholds(F, list("learned", "log_threshold")[0].exp(), 0.8);
-                if let Extra::Thresholds { pull, .. } = &mut extra {
-                    *pull = 0.7;
+                if let Extra::Thresholds { l0_grad, .. } = &mut extra {
+                    *l0_grad = 0.7;
                 }
                 extra
             }
@@ -473,15 +475,15 @@ fn gradients_are_those_of_autograd() {
         weights.extra = extra;
         match (name.as_str(), &weights.extra) {
             ("relu", _) => l1 = 0.7,
-            ("topk", _) => selection = Selection::Top(2),
+            ("topk", _) => selection = Selection::TopK(2),
             (_, Extra::Gates { gain, magnitude_bias, .. }) => {
                 l1 = 0.4;
                 selection = Selection::Gated { gain, magnitude_bias: &magnitude_bias.values };
             }
             (_, Extra::Thresholds { thresholds, bandwidth, .. }) => {
-                selection = Selection::Above { thresholds, bandwidth: *bandwidth };
+                selection = Selection::JumpRelu { thresholds, bandwidth: *bandwidth };
             }
-            _ => selection = Selection::BatchTop(2),
+            _ => selection = Selection::BatchTopK(2),
         }
         if name == "matryoshka" {
             weights.prefixes = vec![2, 5, F];
@@ -519,7 +521,7 @@ fn gradients_are_those_of_autograd() {
 fn resampled_rows_change_and_others_do_not() {
     let (mut weights, batch) = small(true, false);
     let mut work = Workspace::new(ROWS, D, 1);
-    forward_sparse(weights.forward(Selection::Positive, 0.0), &batch, &mut work);
+    forward_sparse(weights.forward(Selection::Relu, 0.0), &batch, &mut work);
     let before = weights.clone();
     let replaced = resample(&mut weights, &work, &[2, 5], &mut Stream::new(1, "resample"));
     assert_eq!(replaced, 2);
@@ -615,7 +617,7 @@ fn planted_directions_are_recovered_by_every_other_kind_at_about_the_wanted_l0()
         let quality = quality(&*fitted.dictionary, &set, set.mean()).expect("measured");
         println!("{name}: {similarity:.3}, FVU {:.3}, L0 {:.2}", quality.fvu.expect("known"), quality.l0);
         assert!(similarity > 0.9, "{name}: {similarity} {:?}", fitted.report);
-        // As a user meets it: with thresholds that no longer see a batch.
+        // The finished dictionary, whose thresholds do not depend on a batch.
         assert!((quality.l0 - wanted).abs() < 0.25 * wanted, "{name}: L0 {} of {wanted}", quality.l0);
         assert!(quality.fvu.expect("a reconstruction") < 0.2, "{name}: {:?}", quality.fvu);
         let folder = tempfile::tempdir().expect("folder");
@@ -649,7 +651,7 @@ fn thread_count_and_repetition_change_no_bit() {
     assert_eq!(one, with(1));
 }
 
-/// Codes that are looked for by products of bf16 are those of f32, to the bit.
+/// Codes found through bf16 products have the same bits as codes in f32.
 #[test]
 fn a_screen_changes_no_code() {
     if !has_screens() {
@@ -660,12 +662,12 @@ fn a_screen_changes_no_code() {
     let mut stream = Stream::new(21, "half");
     let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| stream.normal() as f32).collect() };
     let (decoder, mut batch) = (draw(features * d), draw(rows * d));
-    // Rows that only few features are on for, rows dominated by one coordinate, rows of zeros.
+    // Rows with few active features, rows dominated by one coordinate, rows of zeros.
     batch.chunks_mut(d).step_by(7).for_each(|row| row[3] *= 40.0);
     batch.chunks_mut(d).step_by(11).for_each(|row| row.fill(0.0));
     let mut weights = Weights::new(d, decoder, false, true, true);
     weights.encoder_bias.values.iter_mut().for_each(|bias| *bias = -2.2);
-    for selection in [Selection::Top(k), Selection::Positive] {
+    for selection in [Selection::TopK(k), Selection::Relu] {
         let entries = |screened: bool| -> Vec<(u32, u32, u32)> {
             let mut work = Workspace::new(rows, d, 1);
             if !screened {
@@ -681,7 +683,7 @@ fn a_screen_changes_no_code() {
     }
 }
 
-/// One pass over the activations gives each autoencoder what a pass of its own would.
+/// Training together gives each autoencoder the same result as training alone.
 #[test]
 fn trained_together_is_trained_alone() {
     let (set, _) = planted(3_000, 24, 40, 3.0, 6);
@@ -764,7 +766,7 @@ fn published_alpha_on_raw_inputs_needs_no_search() {
     assert_eq!(fitted.report.l1_weight, Some(0.016));
 }
 
-/// Nothing active, everything active, and numbers too small to be normal: no step leaves a NaN behind.
+/// No step gives NaN with no active feature, with all active, or with subnormal inputs.
 #[test]
 fn extreme_codes_train_on() {
     let (set, _) = planted(600, 16, 24, 3.0, 9);
@@ -775,7 +777,7 @@ fn extreme_codes_train_on() {
     }
     let (mut weights, batch) = small(false, true);
     weights.encoder_bias.values.fill(-1e3);
-    for selection in [Selection::Positive, Selection::Top(2), Selection::BatchTop(2)] {
+    for selection in [Selection::Relu, Selection::TopK(2), Selection::BatchTopK(2)] {
         let (moved, work, _) = moved(&weights, selection, 0.5, &batch);
         assert!(work.entries.iter().all(Vec::is_empty));
         assert_eq!(*weights.encoder_bias.values, *moved.encoder_bias.values);
@@ -783,11 +785,11 @@ fn extreme_codes_train_on() {
     }
     let (weights, mut batch) = small(false, true);
     batch.iter_mut().for_each(|value| *value *= 1e-40);
-    let (moved, _, loss) = moved(&weights, Selection::Top(2), 0.0, &batch);
+    let (moved, _, loss) = moved(&weights, Selection::TopK(2), 0.0, &batch);
     assert!(loss.is_finite() && groups(&moved).concat().iter().all(|value| value.is_finite()));
 }
 
-/// A store of ten gigabytes: memory is that of the model, its optimiser and a buffer.
+/// Training on a store of ten gigabytes needs memory for the model, its optimiser and a buffer.
 #[test]
 #[ignore = "writes 10 GB; prints the peak memory of training on it"]
 fn memory_of_training_on_ten_gigabytes() {

@@ -10,16 +10,15 @@ use super::{LanguageExplainer, question, version};
 pub(in crate::explain) const PROMPT: Prompt =
     Prompt { name: "contrastive", text: include_str!("../prompts/contrastive.txt") };
 
-/// As `Highlighted`, with fragments on which the feature does not fire beside those on which it does.
-/// Source of the form: Paulo et al. 2024.
+/// As `Highlighted`, with additional fragments on which the feature does not fire. Source: Paulo et al. 2024.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contrastive {
-    /// Fragments shown.
+    /// Number of fragments shown.
     pub shown: Shown,
     /// Temperature of the explainer.
     pub temperature: f64,
-    /// Worked examples in the question; none: all there are.
+    /// Worked examples in the prompt; `None` for all.
     #[serde(default)]
     pub shots: Option<usize>,
 }

@@ -10,16 +10,16 @@ use super::{LanguageExplainer, question, version};
 pub(in crate::explain) const PROMPT: Prompt =
     Prompt { name: "highlighted", text: include_str!("../prompts/highlighted.txt") };
 
-/// Shows running text in which tokens of at least 30 % of their fragment's maximum are marked, and
-/// lists the marked tokens with their activations from 0 to 10. Source of the form: Paulo et al. 2024.
+/// Shows running text with marks around tokens of at least 30 % of their fragment's maximum, and lists the marked
+/// tokens with their activations from 0 to 10. Source: Paulo et al. 2024.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Highlighted {
-    /// Fragments shown; non-firing ones are left out whatever it says.
+    /// Number of fragments shown; `non_firing` is ignored.
     pub shown: Shown,
     /// Temperature of the explainer.
     pub temperature: f64,
-    /// Worked examples in the question; none: all there are.
+    /// Worked examples in the prompt; `None` for all.
     #[serde(default)]
     pub shots: Option<usize>,
 }

@@ -1,12 +1,12 @@
-//! Explanations in words, asked of a language model.
+//! Explanations in words by a language model.
 //!
 //! In: evidence and the text of its tokens; an explainer's chat client.
 //! Out: one sentence per feature, or a counted reason why there is none.
-//! Never: takes a refusal, an essay or a broken reply for an explanation.
+//! Never: accepts a refusal, an essay or a broken reply as an explanation.
 //!
-//! Sources: Bills et al. 2023 (tokens with activations on a scale of 0–10, the repeat without zeros);
-//! Paulo et al. 2024, arXiv 2410.13928 (marked tokens in running text, contrasting fragments). Prompts
-//! and worked examples are this project's own.
+//! Sources: Bills et al. 2023 (tokens with activations on a scale of 0–10, repeated without zeros); Paulo et al.
+//! 2024, arXiv 2410.13928 (marked tokens in running text, contrasting fragments). The prompts and worked examples
+//! are this project's own.
 
 pub(super) mod contrastive;
 mod excerpts;
@@ -35,28 +35,28 @@ pub use read::read_sentence;
 pub use strongest::Strongest;
 pub use token_activation::TokenActivation;
 
-/// An explanation of usual length.
+/// An explanation of typical length.
 pub const USUAL_EXPLANATION: &str =
     "words for parts of a house and for what people keep in them, such as doors, windows and shelves";
 
-/// Temperature of another answer where the first is the likeliest one.
+/// Temperature of further samples if the first one is greedy.
 const TEMPERATURE_AGAIN: f64 = 0.7;
 
-/// Most tokens of an explainer's reply.
+/// Maximum number of tokens of a reply.
 const MAX_TOKENS: usize = 300;
 
-/// A way to ask a language model what a feature fires on.
+/// A way to ask a language model for an explanation.
 pub trait LanguageExplainer: Send + Sync {
     /// The kind, as suites and results spell it.
     fn name(&self) -> &'static str;
 
-    /// Version of the question: its prompt text and its parameters.
+    /// Version of the request: its prompt text and its parameters.
     fn digest(&self) -> Digest;
 
-    /// The question. `sample` numbers independent answers to it.
+    /// The request. `sample` is the index among independent answers.
     fn request(&self, evidence: &Evidence, texts: &TokenTexts<'_>, sample: u64) -> ChatRequest;
 
-    /// What is asked about a feature, with an answer of usual length: for working out what many take.
+    /// The request for a feature with an answer of typical length, to estimate what many features take.
     fn example(&self, evidence: &Evidence, texts: &TokenTexts<'_>) -> Example {
         let reply = format!("{{\"explanation\": {}}}", serde_json::Value::from(USUAL_EXPLANATION));
         Example { question: Question::Chat(self.request(evidence, texts, 0)), reply }
@@ -68,10 +68,9 @@ pub trait LanguageExplainer: Send + Sync {
     }
 }
 
-/// One explanation. An unreadable reply is asked again with the next sample number, at most
-/// `allowance` times. Of several candidates, number `k` starts at sample `k · (allowance + 1)`, so that
-/// no two share a reply. A feature without a positive activation is not asked about:
-/// `no_positive_activation`.
+/// Asks for one explanation. An unreadable reply is requested again with the next sample number, at most `allowance`
+/// times. Candidate `k` of several starts at sample `k · (allowance + 1)`, so candidates share no reply. A feature
+/// without a positive activation is the failure `no_positive_activation`, without a request.
 pub async fn explain_with(
     client: &dyn ChatClient,
     explainer: &dyn LanguageExplainer,
@@ -87,9 +86,8 @@ pub async fn explain_with(
     ask_until_read(client, request, |reply| explainer.read(reply), first_sample, allowance).await
 }
 
-/// Which of several explanations to keep: the one of the highest score on calibration fragments, the
-/// first of equals; a missing or infinite score never wins over a number. Without any score, the first
-/// explanation there is; none if there is none.
+/// The index of the explanation with the highest finite score on calibration fragments, the first of equals. Without
+/// any finite score, the first explanation; `None` without any explanation.
 pub fn best_of(candidates: &[Attempt<Explanation>], scores: &[Option<f64>]) -> Option<usize> {
     let there = || (0..candidates.len()).filter(|&nth| candidates[nth].done().is_some());
     let score = |nth: usize| scores.get(nth).copied().flatten().filter(|score| score.is_finite());
@@ -108,7 +106,7 @@ fn version(prompt: &Prompt, parameters: &impl Serialize) -> Digest {
     digester.finish()
 }
 
-/// At temperature 0 a model would repeat itself, so other samples than the first are drawn.
+/// Samples after a greedy first one use [`TEMPERATURE_AGAIN`], because a greedy answer would repeat.
 fn question(messages: Vec<Message>, temperature: f64, sample: u64) -> ChatRequest {
     let temperature = if sample > 0 && temperature == 0.0 { TEMPERATURE_AGAIN } else { temperature };
     ChatRequest {

@@ -1,12 +1,14 @@
+//! Extracts the explanation, one sentence or phrase, from a reply.
+
 use crate::llm::{ChatReply, Lenient, ReadProblem, answer, answer_value, is_refusal, trimmed};
 
-/// Longest explanation, in characters.
+/// Maximum length of an explanation in characters.
 const LONGEST: usize = 500;
 
-/// Longest plain line that passes for an explanation, in characters.
+/// Maximum length of a plain line that counts as an explanation, in characters.
 const LONGEST_PLAIN: usize = 300;
 
-/// What models write before a colon and an answer, in lower case and without marks around it.
+/// Labels in front of an answer, in lower case and without Markdown.
 const LABELS: [&str; 15] = [
     "explanation",
     "the explanation",
@@ -25,7 +27,7 @@ const LABELS: [&str; 15] = [
     "response",
 ];
 
-/// What a line begins with that offers more help instead of answering, in lower case.
+/// Beginnings of lines that offer further help, in lower case.
 const OFFERS: [&str; 7] = [
     "let me know",
     "i hope this helps",
@@ -36,12 +38,11 @@ const OFFERS: [&str; 7] = [
     "please let me know",
 ];
 
-/// The one sentence or phrase of a reply: the text of `{"explanation": "…"}`, or, from endpoints that
-/// can't be held to a schema, exactly one short line of plain text. Both may stand between remarks; quotation
-/// marks, Markdown and a label around the sentence are taken off.
+/// The text of `{"explanation": "…"}`, or exactly one short line of plain text, from endpoints that do not enforce a
+/// schema. Remarks before and after it are ignored. Quotation marks, Markdown and a label around it are removed.
 ///
-/// Refusals, replies cut short, several lines, long texts, placeholders and broken JSON are not taken
-/// for explanations.
+/// # Errors
+/// Refusals, truncated replies, several lines, long texts, placeholders and broken JSON.
 pub fn read_sentence(reply: &ChatReply) -> Result<String, ReadProblem> {
     let text = answer(reply)?;
     if reply.text.contains('{') {
@@ -61,14 +62,14 @@ pub fn read_sentence(reply: &ChatReply) -> Result<String, ReadProblem> {
     if looks_like_json(text) { Err(ReadProblem::MalformedReply) } else { plain(text) }
 }
 
-/// Other JSON, or several code blocks, which are no plain sentence.
+/// Whether a text is other JSON, or has several code blocks.
 fn looks_like_json(text: &str) -> bool {
     text.contains("```")
         || text.starts_with("[\"")
         || serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| !value.is_string())
 }
 
-/// The only line of a text that neither announces another one nor offers more help.
+/// The only line of a text, without an announcement before it and an offer of help after it.
 fn plain(text: &str) -> Result<String, ReadProblem> {
     if is_refusal(text) {
         return Err(ReadProblem::Refused);
@@ -95,9 +96,9 @@ fn without_marks(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || "*_#>`".contains(c))
 }
 
-/// A sentence without a list's mark, a label, emphasis and quotation marks around all of it. Quotation marks around
-/// one or two words stay: they may be the tokens that are meant.
-fn undressed(text: &str) -> &str {
+/// Removes a list bullet, a label, emphasis, and quotation marks around the whole sentence. Quotation marks around
+/// one or two words stay, because these words may be the tokens that the explanation names.
+fn bare_sentence(text: &str) -> &str {
     let mut text = trimmed(text);
     text = ["- ", "* ", "• ", "1. ", "# ", "## ", "### ", "> "]
         .iter()
@@ -121,7 +122,7 @@ fn undressed(text: &str) -> &str {
 fn without_label(text: &str) -> &str {
     match text.split_once(':') {
         Some((label, rest)) if LABELS.contains(&without_marks(label).to_lowercase().as_str()) => {
-            // The emphasis began before the label: it ends behind it, or with the text.
+            // Emphasis that begins before the label ends after the label or at the end of the text.
             let opened = label.trim_start().starts_with(['*', '_']);
             let rest = rest.trim_start();
             match rest.trim_start_matches(['*', '_']) {
@@ -135,7 +136,7 @@ fn without_label(text: &str) -> &str {
 }
 
 fn sentence(text: &str, longest: usize) -> Result<String, ReadProblem> {
-    let text = undressed(text);
+    let text = bare_sentence(text);
     if text.is_empty() {
         return Err(ReadProblem::EmptyReply);
     }
@@ -143,7 +144,7 @@ fn sentence(text: &str, longest: usize) -> Result<String, ReadProblem> {
         return Err(ReadProblem::Refused);
     }
     let several_lines = text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'));
-    // A line that ends in a colon announces an answer that is missing.
+    // A line that ends with a colon announces an answer that is missing.
     if several_lines || text.ends_with(':') || text.chars().count() > longest || is_placeholder(text) {
         return Err(ReadProblem::NotOneSentence);
     }
@@ -153,7 +154,7 @@ fn sentence(text: &str, longest: usize) -> Result<String, ReadProblem> {
 fn is_placeholder(text: &str) -> bool {
     let bare = text.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
     let says_nothing = ["", "n/a", "none", "null", "unknown", "unclear", "explanation", "no explanation"];
-    // An explanation may consist of a quoted sign, such as `"!"`.
+    // An explanation may be a quoted character, such as `"!"`.
     says_nothing.contains(&bare.as_str()) && !text.contains(['"', '\'', '`'])
 }
 

@@ -10,17 +10,17 @@ use super::{LanguageExplainer, question, version};
 pub(in crate::explain) const PROMPT: Prompt =
     Prompt { name: "strongest", text: include_str!("../prompts/strongest.txt") };
 
-/// Shows of each fragment its strongest token alone, with the beginning of its word, each word once: a question of some
-/// 200 tokens where the others take thousands, for models that lose their way in long ones. What stands before a word
-/// is not shown, so an explanation says nothing of it.
+/// Shows only the strongest token of each fragment, completed to the left to a word, and each word once. The prompt has
+/// about 200 tokens instead of thousands, for models that cannot follow long prompts. An explanation cannot mention
+/// the context, since it is not shown.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Strongest {
-    /// Fragments shown; non-firing ones are left out whatever it says.
+    /// Number of fragments shown; `non_firing` is ignored.
     pub shown: Shown,
     /// Temperature of the explainer.
     pub temperature: f64,
-    /// Worked examples in the question; none: all there are.
+    /// Worked examples in the prompt; `None` for all.
     #[serde(default)]
     pub shots: Option<usize>,
 }
@@ -42,12 +42,8 @@ impl LanguageExplainer for Strongest {
 
     fn request(&self, evidence: &Evidence, texts: &TokenTexts<'_>, sample: u64) -> ChatRequest {
         let mut words: Vec<String> = Vec::new();
-        for word in self
-            .shown
-            .firing(evidence)
-            .iter()
-            .filter_map(|record| word(record, evidence.first_scored(), texts))
-        {
+        let records = self.shown.firing(evidence);
+        for word in records.iter().filter_map(|record| word(record, evidence.first_scored(), texts)) {
             if !words.contains(&word) {
                 words.push(word);
             }
@@ -57,8 +53,8 @@ impl LanguageExplainer for Strongest {
     }
 }
 
-/// The strongest token that counts, the first of equals, with the part of its word before it; none where nothing is above
-/// 0. What is no word is a JSON string.
+/// The strongest token, the first of equals, completed to the left to a word. `None` if no activation is above 0. A
+/// token that is not part of a word is shown as a JSON string.
 fn word(record: &ActivationRecord, first_scored: usize, texts: &TokenTexts<'_>) -> Option<String> {
     let scored = record.activations.iter().enumerate().skip(first_scored);
     let (place, _) = scored.filter(|(_, activation)| **activation > 0.0).fold(None, strongest)?;
@@ -67,7 +63,7 @@ fn word(record: &ActivationRecord, first_scored: usize, texts: &TokenTexts<'_>) 
     let mut word = text(place);
     if is_word(word.trim_start()) {
         let mut from = place;
-        // A word begins with a space, or behind what is no letter.
+        // A word starts with a space, or after a token that is not a word.
         while from > 0 && is_word(&word) && is_word(text(from - 1).trim_start()) {
             from -= 1;
             word.insert_str(0, &text(from));

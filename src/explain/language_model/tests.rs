@@ -8,7 +8,7 @@ fn evidence(toy: Toy) -> Evidence {
     split_all(&[toy], &Protocol::standard()).remove(0).0
 }
 
-/// Token 5 is a line break, token 6 holds a mark, the others are words.
+/// Token 5 is a line break, token 6 is the opening mark, the others are words.
 fn text(id: u32) -> String {
     match id {
         5 => "\n".into(),

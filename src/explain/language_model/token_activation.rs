@@ -10,20 +10,19 @@ use super::{LanguageExplainer, question, version};
 pub(in crate::explain) const PROMPT: Prompt =
     Prompt { name: "token_activation", text: include_str!("../prompts/token_activation.txt") };
 
-/// A feature with less than this share of non-zero levels among those shown is sparse.
+/// A feature is sparse if fewer than this share of the levels shown are above 0.
 const SPARSE_SHARE: f64 = 0.2;
 
-/// Shows each token on a line of its own with its activation from 0 to 10, scaled by the largest among
-/// the fragments shown. Of a sparse feature (fewer than 20 % of the levels shown are above 0), a second
-/// listing repeats the tokens above 0 alone. Source of the form: Bills et al. 2023.
+/// Lists each token with its activation from 0 to 10, scaled by the largest of the fragments shown. For a sparse
+/// feature, a second list repeats only the tokens above 0. Source: Bills et al. 2023.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenActivation {
-    /// Fragments shown; non-firing ones are listed after the others.
+    /// Number of fragments shown; non-firing ones come last.
     pub shown: Shown,
     /// Temperature of the explainer.
     pub temperature: f64,
-    /// Worked examples in the question; none: all there are.
+    /// Worked examples in the prompt; `None` for all.
     #[serde(default)]
     pub shots: Option<usize>,
 }

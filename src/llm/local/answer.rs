@@ -1,36 +1,39 @@
+//! One answer of a local model during its generation.
+
 use std::sync::Arc;
 
+use super::grammar::{Grammar, State};
 use super::model::LocalModel;
 use super::sampling::{Choice, choose};
-use super::shape::{Progress, Shape};
-use super::vocabulary::Allowed;
+use super::vocabulary::AllowedTokens;
 use crate::base::{Digest, Digester};
 use crate::llm::{ChatError, ChatReply, ChatRequest, Finish, TokenChoice};
 use crate::nn::Sampler;
 
-/// An answer as far as it was generated.
+/// An answer and the state of its generation.
 pub(super) struct Answer {
     request: ChatRequest,
     n_prompt: usize,
-    /// Tokens at most.
+    /// Maximum number of tokens.
     limit: usize,
     sampler: Sampler,
     form: Option<Form>,
-    form_digest: Digest,
+    schema_digest: Digest,
     choices: Vec<Choice>,
-    /// Choices that the model has read.
+    /// Number of choices that the model has read.
     read: usize,
     finish: Option<Finish>,
 }
 
-/// What it has to look like.
+/// The form of the answer and how much of it is generated.
 struct Form {
-    shape: Shape,
-    progress: Progress,
+    grammar: Grammar,
+    state: State,
 }
 
 impl Answer {
-    /// Nothing yet, or what the schema leaves no choice about. `room` is what the model's context has left.
+    /// An answer with the tokens that the schema determines. `room` is the number of free positions in the context.
+    /// Fails for a schema that cannot be enforced.
     pub fn new(
         model: &LocalModel,
         request: ChatRequest,
@@ -39,33 +42,30 @@ impl Answer {
         structured: bool,
     ) -> Result<Self, ChatError> {
         let schema = request.schema.as_ref().filter(|_| structured);
-        let form = match schema.map(|schema| Shape::of(&schema.value)).transpose() {
-            Ok(shape) => shape.map(|shape| Form { progress: shape.start(), shape }),
-            Err(what) => {
-                let detail = format!("cannot hold an answer to {what}; `structured: false` asks without");
-                return Err(ChatError::Unsupported { endpoint: model.name.clone(), detail });
-            }
-        };
-        // A form that is known needs as many tokens as it needs: a vocabulary of characters takes one a byte.
-        let needed = form.as_ref().map_or(0, |form| form.shape.most_bytes());
-        let limit =
-            request.max_tokens.max(1).max(needed + if has_text(&form) { request.max_tokens } else { 0 });
-        let mut form_digest = Digester::new("form");
-        form_digest.json(&request.schema.as_ref().filter(|_| structured));
+        let form = schema.map(|schema| Grammar::of(&schema.value)).transpose().map_err(|what| {
+            let detail =
+                format!("cannot enforce {what}: `structured: false` in `llm` asks without the schema");
+            ChatError::unsupported(&model.name, detail)
+        })?;
+        let form = form.map(|grammar| Form { state: grammar.start(), grammar });
+        // A vocabulary of single bytes needs one token for each byte of the form, whatever `max_tokens` is.
+        let needed = form.as_ref().map_or(0, |form| {
+            form.grammar.most_bytes() + if form.grammar.has_text() { request.max_tokens } else { 0 }
+        });
+        let limit = request.max_tokens.max(1).max(needed).min(room);
+        let mut schema_digest = Digester::new("form");
+        schema_digest.json(&schema);
         let mut digester = Digester::new("local answer");
         digester.json(&request);
-        let seed = digester.finish().bytes();
-        let seed =
-            u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
-        let sampler = Sampler::new(seed, request.temperature);
-        let limit = limit.min(room);
+        let [a, b, c, d, e, f, g, h, ..] = digester.finish().bytes();
+        let sampler = Sampler::new(u64::from_le_bytes([a, b, c, d, e, f, g, h]), request.temperature);
         let mut answer = Self {
-            request,
             n_prompt,
             limit,
             sampler,
             form,
-            form_digest: form_digest.finish(),
+            schema_digest: schema_digest.finish(),
+            request,
             choices: Vec::new(),
             read: 0,
             finish: None,
@@ -74,29 +74,29 @@ impl Answer {
         Ok(answer)
     }
 
-    /// Tells answers apart that may have the same tokens at the same place.
-    pub fn form_digest(&self) -> Digest {
-        self.form_digest
+    /// Digest of the enforced schema: equal states of equal schemas allow the same tokens.
+    pub fn schema_digest(&self) -> Digest {
+        self.schema_digest
     }
 
-    /// Whether there is nothing more to come.
+    /// Whether the answer is complete.
     pub fn is_done(&self) -> bool {
         self.finish.is_some()
     }
 
-    /// The tokens that the model has not read yet, which it now will.
+    /// Returns the tokens that the model has not read, and marks them as read.
     pub fn take_unread(&mut self) -> Vec<u32> {
         let unread = self.choices[self.read..].iter().map(|choice| choice.token).collect();
         self.read = self.choices.len();
         unread
     }
 
-    /// Adds the token that the logits speak for, and those that then are certain.
+    /// Samples one token from the logits `[vocab]` and adds the tokens that the schema then determines.
     pub fn extend(
         &mut self,
         model: &LocalModel,
         logits: &[f32],
-        allowed: &mut Allowed,
+        allowed: &mut AllowedTokens,
     ) -> Result<(), ChatError> {
         if self.finish.is_some() {
             return Ok(());
@@ -107,18 +107,15 @@ impl Answer {
             return Ok(());
         }
         let n_top = usize::from(self.request.top_logprobs.unwrap_or(0));
-        let tokens = match &self.form {
-            None => None,
-            Some(form) => Some(self.tokens_for(form, model, allowed, left)?),
-        };
+        let tokens = self.form.as_ref().map(|form| form.tokens(model, allowed, left)).transpose()?;
         let allowed = tokens.as_ref().map(|tokens| tokens.as_slice());
         let choice = choose(logits, allowed, &mut self.sampler, n_top)
-            .map_err(|error| model.failed(&error.to_string()))?
-            .ok_or_else(|| model.failed("has no token that could come next"))?;
+            .map_err(|error| model.failed(error))?
+            .ok_or_else(|| model.failed("has no allowed token with a finite logit"))?;
         if model.ends.contains(&choice.token) {
             self.finish = Some(Finish::Stop);
             if self.form.is_some() {
-                // What else could have followed tells a whole answer from one that goes on.
+                // Kept for its alternatives: they show whether a number such as 1 could go on as 10.
                 self.choices.push(choice);
             }
             return Ok(());
@@ -127,43 +124,13 @@ impl Answer {
         self.take_certain(model)
     }
 
-    /// The tokens that may come next. Where little room is left a text is brought to its end.
-    fn tokens_for(
-        &self,
-        form: &Form,
-        model: &LocalModel,
-        allowed: &mut Allowed,
-        left: usize,
-    ) -> Result<Arc<Vec<u32>>, ChatError> {
-        if left <= form.shape.most_bytes() && form.shape.may_end_text(&form.progress) {
-            return match model.vocabulary.longest(b"\"") {
-                Some((token, _)) => Ok(Arc::new(vec![token])),
-                None => Err(model.failed("has no token for a quotation mark")),
-            };
-        }
-        let tokens = allowed.at(&model.vocabulary, &form.shape, &form.progress);
-        let tokens = if form.shape.may_end(&form.progress) {
-            let mut tokens = [tokens.as_slice(), &model.ends].concat();
-            tokens.sort_unstable();
-            Arc::new(tokens)
-        } else {
-            tokens
-        };
-        if tokens.is_empty() {
-            return Err(model.failed("has no tokens that spell JSON"));
-        }
-        Ok(tokens)
-    }
-
     fn push(&mut self, model: &LocalModel, choice: Choice) -> Result<(), ChatError> {
         if let Some(form) = &mut self.form {
             for &byte in model.tokenizer.bytes_of(choice.token) {
-                form.progress = form
-                    .shape
-                    .step(&form.progress, byte)
-                    .ok_or_else(|| model.failed("left the form of its answer"))?;
+                let next = form.grammar.step(&form.state, byte);
+                form.state = next.ok_or_else(|| model.failed("generated a byte that the schema forbids"))?;
             }
-            if form.shape.is_whole(&form.progress) {
+            if form.grammar.is_complete(&form.state) {
                 self.finish = Some(Finish::Stop);
             }
         }
@@ -171,12 +138,12 @@ impl Answer {
         Ok(())
     }
 
-    /// Spells out what must come next, as the tokenizer does; each of these tokens then is the only one allowed.
+    /// Adds the bytes that the schema determines, in the tokenizer's tokens, with probability 1.
     fn take_certain(&mut self, model: &LocalModel) -> Result<(), ChatError> {
         while self.finish.is_none()
             && let Some(form) = &self.form
         {
-            let forced = form.shape.forced(&form.progress);
+            let forced = form.grammar.forced(&form.state);
             if forced.is_empty() {
                 return Ok(());
             }
@@ -193,11 +160,11 @@ impl Answer {
         Ok(())
     }
 
-    /// The answer for the one who asked.
+    /// The finished reply, without special tokens in its text.
     pub fn into_reply(self, model: &LocalModel) -> ChatReply {
         let tokenizer = &model.tokenizer;
-        let is_mark = |token: u32| tokenizer.is_special(token) || model.ends.contains(&token);
-        let spoken = self.choices.iter().filter(|choice| !is_mark(choice.token));
+        let is_hidden = |token: u32| tokenizer.is_special(token) || model.ends.contains(&token);
+        let spoken = self.choices.iter().filter(|choice| !is_hidden(choice.token));
         let bytes: Vec<u8> = spoken.flat_map(|choice| tokenizer.bytes_of(choice.token)).copied().collect();
         let logprobs = self.request.top_logprobs.map(|_| {
             let of = |choice: &Choice| {
@@ -220,6 +187,30 @@ impl Answer {
     }
 }
 
-fn has_text(form: &Option<Form>) -> bool {
-    form.as_ref().is_some_and(|form| form.shape.has_text())
+impl Form {
+    /// The tokens that may come next. If only `left` tokens remain and the rest of the form needs them, an open string
+    /// is closed.
+    fn tokens(
+        &self,
+        model: &LocalModel,
+        allowed: &mut AllowedTokens,
+        left: usize,
+    ) -> Result<Arc<Vec<u32>>, ChatError> {
+        if left <= self.grammar.most_bytes() && self.grammar.may_end_text(&self.state) {
+            return match model.vocabulary.longest(b"\"") {
+                Some((token, _)) => Ok(Arc::new(vec![token])),
+                None => Err(model.failed("has no token for a quotation mark")),
+            };
+        }
+        let mut tokens = allowed.at(&model.vocabulary, &self.grammar, &self.state);
+        if self.grammar.may_end(&self.state) {
+            let mut with_ends = [tokens.as_slice(), &model.ends].concat();
+            with_ends.sort_unstable();
+            tokens = Arc::new(with_ends);
+        }
+        if tokens.is_empty() {
+            return Err(model.failed("has no tokens that spell JSON"));
+        }
+        Ok(tokens)
+    }
 }

@@ -1,19 +1,19 @@
 //! A language model in this process.
 //!
-//! In: a model folder or a GGUF file, and questions.
-//! Out: answers, several generated side by side on one thread that the products of matrices then share out.
-//! Never: reaches the network, returns an answer that breaks the form asked for.
+//! In: a model folder or a GGUF file; requests.
+//! Out: answers, generated in batches by one thread; its matrix products use all threads.
+//! Never: reaches the network, returns an answer that violates its schema.
 //!
-//! What many questions begin with is read once (`prefixes`); an answer with a schema is held to it token by token
-//! (`shape`, `vocabulary`). An answer depends on the question and the model's files alone, not on what else is
-//! under way.
+//! The common beginning of many requests is read once ([`prefixes`]). Answers with a schema are generated under a
+//! grammar ([`grammar`], [`vocabulary`]). An answer depends only on its request and the model's files, not on what
+//! else is in the batch.
 
 mod answer;
 mod engine;
+mod grammar;
 mod model;
 mod prefixes;
 mod sampling;
-mod shape;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -27,9 +27,9 @@ use tokio::sync::oneshot;
 use self::engine::{Engine, Job};
 use self::model::LocalModel;
 pub use self::template::apart::{ARGUMENT as TRY_TEMPLATE, try_template};
-use super::{BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest};
+use super::{ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, ReplyFuture};
 
-/// A model in this process. Its thread ends when it is dropped.
+/// Client of a model in this process. Dropping it ends the model's thread.
 pub(super) struct Local {
     jobs: Sender<Job>,
     name: String,
@@ -37,28 +37,21 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Reads a model and starts its thread. With `structured`, answers are held to their schemas. Its chat template is
-    /// first tried in a process of `program`, where one is given: see [`try_template`].
-    ///
-    /// # Errors
-    /// [`ChatError::LocalModel`] where there is no model or it cannot be used.
+    /// Reads a model and starts its thread. `structured` enforces schemas. If `program` is given, it first tests the
+    /// chat template in its own process: see [`try_template`].
     pub fn open(path: &Path, structured: bool, program: Option<&Path>) -> Result<Self, ChatError> {
         let model = LocalModel::open(path)?;
         if let Some(program) = program {
-            let failed = |what: String| model.failed(&format!("its chat template {what}"));
+            let failed = |what: String| model.failed(format!("its chat template {what}"));
             model.template.check_apart(program).map_err(failed)?;
         }
         let name = model.name.clone();
         let identity = format!("{}{}", model.identity, if structured { "" } else { " unstructured" });
         let (jobs, queue) = channel();
-        std::thread::Builder::new()
-            .name("local model".into())
+        let thread = std::thread::Builder::new().name("local model".into());
+        thread
             .spawn(move || Engine::new(model, structured).run(&queue))
-            .map_err(|error| ChatError::LocalModel {
-                model: name.clone(),
-                detail: format!("got no thread: {error}"),
-                missing: false,
-            })?;
+            .map_err(|error| local_error(&name, format!("its thread could not start: {error}")))?;
         Ok(Self { jobs, name, identity })
     }
 
@@ -67,14 +60,14 @@ impl Local {
         job: impl FnOnce(oneshot::Sender<Result<T, ChatError>>) -> Job,
     ) -> Result<T, ChatError> {
         let (back, answer) = oneshot::channel();
-        let gone = || ChatError::LocalModel {
-            model: self.name.clone(),
-            detail: "stopped answering".into(),
-            missing: false,
-        };
+        let gone = || local_error(&self.name, "its thread has ended".into());
         self.jobs.send(job(back)).map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
+}
+
+fn local_error(model: &str, detail: String) -> ChatError {
+    ChatError::LocalModel { model: model.to_string(), detail, missing: false }
 }
 
 impl ChatClient for Local {
@@ -82,14 +75,11 @@ impl ChatClient for Local {
         &self.identity
     }
 
-    fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>> {
+    fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
         Box::pin(self.answer(|back| Job::Chat(request.clone(), back)))
     }
 
-    fn score_prompt<'a>(
-        &'a self,
-        request: &'a PromptRequest,
-    ) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
+    fn score_prompt<'a>(&'a self, request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
         Box::pin(self.answer(|back| Job::Prompt(request.clone(), back)))
     }
 }

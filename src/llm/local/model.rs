@@ -1,19 +1,29 @@
+//! A local model's files, and the tokens of its prompts.
+
+use std::fmt::Display;
 use std::path::Path;
 
 use serde_json::Value;
 
+use super::local_error;
 use super::template::ChatTemplate;
 use super::vocabulary::Vocabulary;
-use crate::base::Digester;
+use crate::base::{Digester, read_regular};
 use crate::llm::{ChatError, Message, Slots};
 use crate::nn::tokenizer::token_named;
 use crate::nn::{Config, Gguf, NnError, Tokenizer, Transformer, Weights, is_gguf};
 
-/// Tokens that end a turn in chats, where a model's files name only the token that ends a text.
+/// Tokens that end a turn. Some models' files name only the token that ends a text.
 const ENDS_OF_TURNS: [&str; 6] =
     ["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>"];
 
-/// Everything that an answer of a local model depends on beside the question.
+/// Version of how answers are generated, part of every identity. Raise it when the same model would answer differently.
+const VERSION: u32 = 3;
+
+const EXPECTED: &str =
+    "expected a folder with config.json, model.safetensors and tokenizer.json, or a file that ends in .gguf";
+
+/// A local model: all that determines an answer besides the request.
 pub(super) struct LocalModel {
     pub transformer: Transformer,
     pub tokenizer: Tokenizer,
@@ -21,16 +31,13 @@ pub(super) struct LocalModel {
     /// Texts of the special tokens, longest first.
     specials: Vec<String>,
     pub template: ChatTemplate,
-    /// Tokens that end an answer.
+    /// Ids of the tokens that end an answer, ascending.
     pub ends: Vec<u32>,
-    /// Where it was read, for messages.
+    /// Its path, for messages.
     pub name: String,
-    /// What it is, by its files' contents.
+    /// Digest of its files' contents.
     pub identity: String,
 }
-
-/// Part of every identity: raised when the same model would answer otherwise.
-const VERSION: u32 = 3;
 
 impl LocalModel {
     /// Reads a Hugging Face folder or a GGUF file.
@@ -41,25 +48,24 @@ impl LocalModel {
         if is_gguf(path) {
             return Self::open_gguf(path).map_err(|error| failed(error.to_string(), error.is_missing()));
         }
-        let expected = "expected a folder with config.json, model.safetensors and tokenizer.json, or a file that ends in .gguf";
         if !path.is_dir() {
-            return Err(failed(format!("is not a folder: {expected}"), true));
+            return Err(failed(format!("is not a folder: {EXPECTED}"), true));
         }
         for file in ["config.json", "tokenizer.json"] {
             if !path.join(file).is_file() {
-                return Err(failed(format!("has no {file}: {expected}"), true));
+                return Err(failed(format!("has no {file}: {EXPECTED}"), true));
             }
         }
         let read = |error: NnError| failed(error.to_string(), error.is_missing());
         let file = path.join("config.json");
-        let bytes = crate::base::read_regular(&file).map_err(|error| failed(error.to_string(), true))?;
+        let bytes = read_regular(&file).map_err(|error| failed(error.to_string(), true))?;
         let config = Config::parse(&bytes, &file.display().to_string()).map_err(read)?;
         let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json")).map_err(read)?;
         let weights = Weights::packed_from_folder(path).map_err(read)?;
         let template = ChatTemplate::of_folder(path);
-        let mut ends = named_ends(&config);
+        let mut ends = config.fields().get("eos_token_id").map(ids_in).unwrap_or_default();
         for file in ["generation_config.json", "tokenizer_config.json"] {
-            let text = crate::base::read_regular(&path.join(file)).unwrap_or_default();
+            let text = read_regular(&path.join(file)).unwrap_or_default();
             let json: Value = serde_json::from_slice(&text).unwrap_or_default();
             ends.extend(ids_in(&json["eos_token_id"]));
             ends.extend(token_named(&json, "eos_token").and_then(|token| tokenizer.id_of(&token)));
@@ -86,13 +92,9 @@ impl LocalModel {
         let transformer = Transformer::new(config, weights)?;
         let vocab = transformer.architecture().vocab;
         let tokenizer = tokenizer.embedded_in(vocab)?;
+        let of_turns = ENDS_OF_TURNS.iter().filter_map(|token| tokenizer.id_of(token));
+        ends.extend(of_turns.filter(|&id| tokenizer.is_special(id)));
         ends.retain(|&id| (id as usize) < vocab);
-        ends.extend(
-            ENDS_OF_TURNS
-                .iter()
-                .filter_map(|token| tokenizer.id_of(token))
-                .filter(|&id| tokenizer.is_special(id) && (id as usize) < vocab),
-        );
         ends.sort_unstable();
         ends.dedup();
         let mut digester = Digester::new("local model");
@@ -105,42 +107,37 @@ impl LocalModel {
     }
 
     /// An error of this model.
-    pub fn failed(&self, detail: &str) -> ChatError {
-        ChatError::LocalModel { model: self.name.clone(), detail: detail.to_string(), missing: false }
+    pub fn failed(&self, detail: impl Display) -> ChatError {
+        local_error(&self.name, detail.to_string())
     }
 
-    /// The tokens of a conversation, up to where the answer begins.
+    /// The tokens of a conversation, up to the start of the answer.
     pub fn ids_of_chat(&self, messages: &[Message]) -> Result<Vec<u32>, ChatError> {
         let mut literals = Vec::new();
-        // Special tokens that a message spells must stay text.
+        // Special tokens inside a message must stay text.
+        let mut hidden = |content: &str| hide(content, &self.specials, &mut literals);
         let shown: Vec<Message> = messages
             .iter()
-            .map(|message| Message {
-                role: message.role,
-                content: hide(&message.content, &self.specials, &mut literals),
-            })
+            .map(|message| Message { role: message.role, content: hidden(&message.content) })
             .collect();
-        let rendered = self
-            .template
-            .render(&shown)
-            .map_err(|error| self.failed(&format!("its chat template failed: {error}")))?;
+        let rendered = self.template.render(&shown);
+        let rendered = rendered.map_err(|error| self.failed(format!("its chat template failed: {error}")))?;
         let ids = self.ids_of_parts(&rendered, &literals)?;
-        if matches!(self.template, ChatTemplate::Given { .. })
-            && ids.starts_with(self.tokenizer.lead_tokens())
-        {
+        let lead = self.tokenizer.lead_tokens();
+        if matches!(self.template, ChatTemplate::Given { .. }) && ids.starts_with(lead) {
             return Ok(ids);
         }
-        Ok([self.tokenizer.lead_tokens(), &ids].concat())
+        Ok([lead, &ids].concat())
     }
 
-    /// The tokens of a plain text, with those that a text begins with.
+    /// The tokens of a plain text, after the tokenizer's leading tokens.
     pub fn ids_of_text(&self, text: &str) -> Result<Vec<u32>, ChatError> {
         let mut literals = Vec::new();
         let shown = hide(text, &self.specials, &mut literals);
         Ok([self.tokenizer.lead_tokens(), &self.ids_of_parts(&shown, &literals)?].concat())
     }
 
-    /// Tokens that spell a part of an answer: the tokenizer's own, or else each time the longest.
+    /// Tokens that spell a part of an answer: the tokenizer's own if they do, else the longest match each time.
     pub fn spelled(&self, text: &[u8]) -> Result<Vec<u32>, ChatError> {
         let natural = std::str::from_utf8(text).ok().and_then(|text| self.tokenizer.encode(text).ok());
         let spells = |ids: &Vec<u32>| {
@@ -153,7 +150,7 @@ impl LocalModel {
         let (mut ids, mut rest) = (Vec::new(), text);
         while let Some(byte) = rest.first() {
             let Some((token, length)) = self.vocabulary.longest(rest) else {
-                return Err(self.failed(&format!("has no token for the byte {byte:#04x} that JSON needs")));
+                return Err(self.failed(format!("has no token for the byte {byte:#04x}, which JSON needs")));
             };
             ids.push(token);
             rest = &rest[length..];
@@ -161,15 +158,14 @@ impl LocalModel {
         Ok(ids)
     }
 
-    /// Where a prompt's slots are among its tokens, and the tokens of what may stand in them.
+    /// The positions of a prompt's slots among its tokens, and the tokens of the candidates.
     pub fn slots(&self, prompt: &str, slots: &Slots) -> Result<SlotTokens, ChatError> {
         let ids = self.ids_of_text(prompt)?;
         let lead = self.tokenizer.lead_tokens().len();
         let boundaries = self.boundaries(&ids[lead..], prompt);
         let mut begins = Vec::with_capacity(slots.at.len());
         for &at in &slots.at {
-            let before =
-                prompt.get(..at).ok_or_else(|| self.failed("was asked about a place inside a character"))?;
+            let before = prompt.get(..at).ok_or_else(|| self.failed("got a slot inside a character"))?;
             let n = match &boundaries {
                 Some(boundaries) => boundaries.binary_search(&at).ok().map(|n| n + lead),
                 None => {
@@ -182,6 +178,7 @@ impl LocalModel {
         let Some(&first) = slots.at.first() else {
             return Ok(SlotTokens { ids, begins, texts: vec![None; slots.texts.len()] });
         };
+        // A candidate's token can depend on the text before it, so it is encoded after the first slot's line.
         let line = prompt[..first].rfind('\n').map_or(0, |end| end + 1);
         let before = &prompt[line..first];
         let before_ids = self.ids_of_text(before)?;
@@ -194,28 +191,25 @@ impl LocalModel {
         Ok(SlotTokens { ids, begins, texts })
     }
 
-    /// Where each token begins in the text, in bytes, and where the last one ends; none where the tokens do not spell
-    /// the text. A space that the tokenizer puts in front is no part of it.
+    /// The byte offset of each token's start in the text, and the end of the last one. `None` if the tokens do not
+    /// spell the text. A space that the tokenizer adds in front does not count.
     fn boundaries(&self, ids: &[u32], text: &str) -> Option<Vec<usize>> {
         let lengths = || ids.iter().map(|&id| self.tokenizer.bytes_of(id).len());
         let extra = lengths().sum::<usize>().checked_sub(text.len()).filter(|&extra| extra <= 1)?;
-        let mut end = 0;
-        let mut boundaries = vec![0];
-        for length in lengths() {
-            end += length;
-            boundaries.push(end.saturating_sub(extra));
-        }
-        Some(boundaries)
+        let ends = lengths().scan(0, |end, length| {
+            *end += length;
+            Some(end.saturating_sub(extra))
+        });
+        Some([0].into_iter().chain(ends).collect())
     }
 
-    /// The tokens of a text whose stand-ins are the literals in order, each spelt as plain text.
+    /// The tokens of a text in which each [`STAND_IN`] stands for the next of the literals, spelt as plain text.
     fn ids_of_parts(&self, text: &str, literals: &[String]) -> Result<Vec<u32>, ChatError> {
-        let encode =
-            |text: &str| self.tokenizer.encode(text).map_err(|error| self.failed(&error.to_string()));
+        let encode = |text: &str| self.tokenizer.encode(text).map_err(|error| self.failed(error));
         let mut parts = text.split(STAND_IN);
         let mut ids = encode(parts.next().unwrap_or_default())?;
         for (part, literal) in parts.zip(literals) {
-            // Cut in two it is no special token any more.
+            // Two encoded parts never join to a special token.
             let mut characters = literal.chars();
             let first: String = characters.by_ref().take(1).collect();
             for text in [first.as_str(), characters.as_str(), part] {
@@ -228,21 +222,21 @@ impl LocalModel {
     }
 }
 
-/// Slots of a prompt in tokens.
+/// The slots of a prompt in tokens.
 pub(super) struct SlotTokens {
     /// The prompt.
     pub ids: Vec<u32>,
-    /// For each slot, the number of tokens before it; none where it begins inside a token.
+    /// Number of tokens before each slot; `None` for a slot inside a token.
     pub begins: Vec<Option<usize>>,
-    /// For each text that may stand in a slot, its token; none where it is not one.
+    /// The token of each candidate; `None` for a candidate that is not a single token.
     pub texts: Vec<Option<u32>>,
 }
 
-/// Stands for a special token's text inside a message: a character that no text has a use for.
+/// Replaces a special token inside a message: a private-use character that no text needs.
 const STAND_IN: char = '\u{F8FE}';
 
-/// The text with a stand-in for each of `specials` in it, and for each stand-in that is there already; what
-/// they stand for is added to `literals`.
+/// Replaces each of `specials`, and each character that is a stand-in already, by a stand-in. Appends the replaced
+/// texts to `literals`.
 fn hide(text: &str, specials: &[String], literals: &mut Vec<String>) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -264,11 +258,7 @@ fn hide(text: &str, specials: &[String], literals: &mut Vec<String>) -> String {
     shown
 }
 
-fn named_ends(config: &Config) -> Vec<u32> {
-    config.fields().get("eos_token_id").map(ids_in).unwrap_or_default()
-}
-
-/// One id or a list of them.
+/// One id or a list of ids.
 fn ids_in(value: &Value) -> Vec<u32> {
     let one = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
     match value.as_array() {

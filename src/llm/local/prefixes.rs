@@ -1,17 +1,19 @@
+//! Prefix cache: keys and values of prompt beginnings that several prompts share, such as worked examples.
+
 use crate::llm::PromptToken;
 use crate::nn::KeysValues;
 
-/// Beginnings that are kept read.
-const MAX_KEPT: usize = 4;
-/// Prompts whose tokens are remembered, to find what they have in common.
+/// Maximum number of cached prefixes.
+const MAX_PREFIXES: usize = 4;
+/// Number of recent prompts that a new prompt is compared with.
 const MAX_RECENT: usize = 8;
-/// A beginning of fewer tokens is not worth keeping.
+/// Minimum length of a cached prefix in tokens.
 const MIN_LENGTH: usize = 16;
 
-/// What prompts have in common, read once: the worked examples that many questions begin with.
+/// A cache of prefixes.
 #[derive(Default)]
 pub(super) struct Prefixes {
-    /// Oldest use first.
+    /// Least recently used first.
     kept: Vec<Prefix>,
     recent: Vec<Vec<u32>>,
 }
@@ -22,11 +24,11 @@ struct Prefix {
     scored: Vec<PromptToken>,
 }
 
-/// What is read of a prompt already.
+/// The cached beginning of a prompt.
 pub(super) struct Beginning {
-    /// Keys and values of all but the last of those tokens, whose logits are needed for what comes next.
+    /// Keys and values of all its tokens but the last. The last one is read again, for the logits of the next token.
     pub past: KeysValues,
-    /// What the model thinks of those tokens, where it was asked.
+    /// Scores of its tokens, if they were computed.
     pub scored: Vec<PromptToken>,
 }
 
@@ -35,16 +37,11 @@ fn common(a: &[u32], b: &[u32]) -> usize {
 }
 
 impl Prefixes {
-    /// The longest kept beginning of a prompt, never all of it.
+    /// The longest cached beginning of a prompt, without the prompt's last token.
     pub fn beginning(&mut self, ids: &[u32]) -> Option<Beginning> {
         let length = |prefix: &Prefix| common(&prefix.ids, ids).min(ids.len().saturating_sub(1));
-        let (at, length) = self
-            .kept
-            .iter()
-            .map(length)
-            .enumerate()
-            .max_by_key(|(_, length)| *length)
-            .filter(|found| found.1 > 1)?;
+        let longest = self.kept.iter().map(length).enumerate().max_by_key(|(_, length)| *length);
+        let (at, length) = longest.filter(|(_, length)| *length > 1)?;
         let found = self.kept.remove(at);
         let past = found.past.beginning(length - 1);
         let scored = found.scored[..length.min(found.scored.len())].to_vec();
@@ -52,12 +49,13 @@ impl Prefixes {
         Some(Beginning { past, scored })
     }
 
-    /// Keeps the beginning that a prompt, read now, shares with an earlier one, where a longer one than before.
+    /// Notes a prompt that was read. Caches the beginning that it shares with a recent prompt, if no cached prefix
+    /// covers it.
     pub fn note(&mut self, ids: &[u32], past: &KeysValues, scored: &[PromptToken]) {
         let shared = self.recent.iter().map(|other| common(other, ids)).max().unwrap_or(0);
         let known = self.kept.iter().map(|prefix| common(&prefix.ids, ids)).max().unwrap_or(0);
         if shared >= MIN_LENGTH && shared > known {
-            if self.kept.len() >= MAX_KEPT {
+            if self.kept.len() >= MAX_PREFIXES {
                 self.kept.remove(0);
             }
             let scored = scored[..shared.min(scored.len())].to_vec();

@@ -1,18 +1,21 @@
+//! Sampling of one token, with log-probabilities.
+//!
+//!   logprob_i = logit_i - ln Σ_j exp(logit_j),   i and j over the allowed tokens, at temperature 1
+
 use crate::nn::{NnError, Sampler};
 
-/// One step of an answer.
+/// A sampled token.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Choice {
-    /// The token.
+    /// Its id.
     pub token: u32,
-    /// Its log-probability in nats among the tokens allowed.
+    /// Its log-probability in nats among the allowed tokens.
     pub logprob: f64,
-    /// The likeliest tokens allowed, with theirs.
+    /// The likeliest allowed tokens with their log-probabilities.
     pub top: Vec<(u32, f64)>,
 }
 
-/// Takes a token of those `allowed`, or of all, as the sampler chooses. Log-probabilities are those at temperature
-/// 1 over the tokens allowed. None where no token has a finite logit.
+/// Samples one of the `allowed` tokens, or of all, from logits `[vocab]`. `None` if no logit is finite.
 pub(super) fn choose(
     logits: &[f32],
     allowed: Option<&[u32]>,
@@ -33,13 +36,13 @@ pub(super) fn choose(
     Ok(Some(Choice { token, logprob, top }))
 }
 
-/// ln Σ eˣ; none where nothing finite is among them.
+/// ln Σ eˣ, shifted by the largest x; `None` if no x is finite.
 pub(super) fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> Option<f64> {
     let most = values.clone().fold(f64::NEG_INFINITY, f64::max);
     most.is_finite().then(|| most + values.map(|value| (value - most).exp()).sum::<f64>().ln())
 }
 
-/// The `n` with the largest values, largest first, of several alike the smallest ids.
+/// The `n` largest values in descending order. Ties are broken by id, ascending.
 pub(super) fn likeliest(mut all: Vec<(u32, f64)>, n: usize) -> Vec<(u32, f64)> {
     let order = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
     if n == 0 {

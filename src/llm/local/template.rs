@@ -1,3 +1,5 @@
+//! Chat templates: how a model wants a conversation written (Jinja, as in Hugging Face transformers).
+
 pub(super) mod apart;
 mod generation;
 mod python;
@@ -10,38 +12,35 @@ use std::path::Path;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, context};
 use serde_json::{Value, json};
 
+use crate::base::read_regular;
+use crate::llm::chat::joined;
 use crate::llm::{Message, Role};
 use crate::nn::tokenizer::token_named;
 
-/// Steps that a template may take: it comes from a stranger's file.
+/// Maximum number of the engine's steps, because a template is an untrusted program.
 const FUEL: u64 = 10_000_000;
 
-/// Bytes of the longest text that a template may write.
+/// Maximum size of a rendered conversation in bytes.
 const MOST_BYTES: usize = 16 << 20;
 
-/// Names that templates know special tokens by.
+/// Variables of templates that hold special tokens.
 const ROLES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// How a model wants a conversation written.
+/// A model's chat template.
 #[derive(Debug, Clone)]
 pub(super) enum ChatTemplate {
-    /// By the template that came with the tokenizer.
-    Given {
-        /// Its text.
-        source: String,
-        /// Texts of special tokens by the names that templates know them by, `bos_token` and so on.
-        tokens: BTreeMap<String, String>,
-    },
-    /// The contents of the messages, an empty line between them: for models without a template.
+    /// The template that comes with the tokenizer, and the special tokens by variable name (`bos_token`, …).
+    Given { source: String, tokens: BTreeMap<String, String> },
+    /// For models without a template: the contents of the messages, joined by blank lines.
     Joined,
 }
 
 impl ChatTemplate {
-    /// The template of a folder: `chat_template.jinja`, or a field of `chat_template.json` or of
+    /// The template of a folder: `chat_template.jinja`, else the field in `chat_template.json` or
     /// `tokenizer_config.json`.
     pub fn of_folder(folder: &Path) -> Self {
-        let text = |name: &str| String::from_utf8(crate::base::read_regular(&folder.join(name)).ok()?).ok();
+        let text = |name: &str| String::from_utf8(read_regular(&folder.join(name)).ok()?).ok();
         let json = |name: &str| text(name).and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let config = json("tokenizer_config.json").unwrap_or(Value::Null);
         let source = text("chat_template.jinja")
@@ -54,12 +53,11 @@ impl ChatTemplate {
         }
     }
 
-    /// The conversation as the model reads it, up to where its answer begins. A model that knows no system
-    /// message gets its text at the head of the first message.
+    /// The conversation as the model reads it, up to the start of its answer. If the template refuses a system message,
+    /// its text is put in front of the first message.
     pub fn render(&self, messages: &[Message]) -> Result<String, String> {
         let Self::Given { source, tokens } = self else {
-            let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
-            return Ok(format!("{}\n\n", contents.join("\n\n")));
+            return Ok(format!("{}\n\n", joined(messages, "\n\n")));
         };
         let source = generation::without_tags(source);
         render(&source, tokens, messages).or_else(|error| match merged(messages) {
@@ -68,7 +66,7 @@ impl ChatTemplate {
         })
     }
 
-    /// Tries the template in a process of its own, `program`: see [`apart`].
+    /// Tests the template in its own process: see [`apart`].
     pub fn check_apart(&self, program: &Path) -> Result<(), String> {
         match self {
             Self::Given { source, tokens } => apart::check(program, source, tokens),
@@ -76,7 +74,7 @@ impl ChatTemplate {
         }
     }
 
-    /// What decides how conversations are written, for digests.
+    /// The template's contents, for digests.
     pub fn describe(&self) -> String {
         match self {
             Self::Given { source, tokens } => format!("{tokens:?}\n{source}"),
@@ -85,7 +83,7 @@ impl ChatTemplate {
     }
 }
 
-/// The field `chat_template`: a text, or a list of named ones.
+/// The field `chat_template`: a template or a list of named templates.
 fn template_in(value: &Value) -> Option<String> {
     let field = value.get("chat_template")?;
     if let Some(text) = field.as_str() {
@@ -96,7 +94,7 @@ fn template_in(value: &Value) -> Option<String> {
     default?.get("template")?.as_str().map(str::to_string)
 }
 
-/// The messages with the system's text put into the first message after it; none where there is no such text.
+/// The messages with the system message merged into the next one; `None` without a system message.
 fn merged(messages: &[Message]) -> Option<Vec<Message>> {
     let (system, rest) = messages.split_first().filter(|(first, _)| first.role == Role::System)?;
     let (first, others) = rest.split_first()?;
@@ -120,34 +118,26 @@ fn render(source: &str, tokens: &BTreeMap<String, String>, messages: &[Message])
     });
     environment.add_function("strftime_now", |format: String| python::strftime_now(&format));
     environment.add_filter("tojson", python::tojson);
-    let role = |role: Role| match role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
-    let messages: Vec<Value> = messages
-        .iter()
-        .map(|message| json!({"role": role(message.role), "content": message.content}))
-        .collect();
     let context = context! {
-        messages => messages,
+        messages => json!(messages),
         add_generation_prompt => true,
-        // An answer of a few tokens has no room for thoughts.
+        // An answer of a few tokens has no room for reasoning.
         enable_thinking => false,
-        // As transformers passes them where there are none.
+        // As transformers passes them by default.
         tools => None::<()>,
         documents => None::<()>,
         ..minijinja::Value::from_serialize(tokens)
     };
     let text = environment.render_named_str("chat_template", source, context).map_err(|error| {
-        let mut text = error.to_string();
-        if let Some(line) = error.line() {
-            text.push_str(&format!(" (line {line})"));
-        }
-        text
+        let line = error.line().map_or(String::new(), |line| format!(" (line {line})"));
+        format!("{error}{line}")
     })?;
     if text.len() > MOST_BYTES {
-        return Err(format!("it wrote {} MB, and {} MB is the most", text.len() >> 20, MOST_BYTES >> 20));
+        return Err(format!(
+            "it wrote {} MB, more than the limit of {} MB",
+            text.len() >> 20,
+            MOST_BYTES >> 20
+        ));
     }
     Ok(text)
 }

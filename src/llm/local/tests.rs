@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
+use super::grammar::Grammar;
 use super::model::LocalModel;
 use super::sampling::{choose, likeliest};
-use super::shape::Shape;
 use super::template::ChatTemplate;
-use super::vocabulary::{Allowed, Vocabulary};
+use super::vocabulary::{AllowedTokens, Vocabulary};
 use super::*;
 use crate::base::{Stream, TokenBatch, write_atomic};
 use crate::llm::{Finish, Message, PromptToken, Role, Schema, Slots};
@@ -19,7 +19,7 @@ use crate::nn::{KeysValues, Sampler, Tokenizer, Transformer, Weights};
 const CHAT_ML: &str = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n\
                        {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-/// Byte-level pieces, a few longer ones and two special tokens.
+/// A byte-level tokenizer with a few merges and two special tokens.
 fn toy_tokenizer() -> Value {
     let printable = |byte: u8| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
     let mut others = 0x100..;
@@ -53,7 +53,7 @@ fn toy_tokenizer() -> Value {
     })
 }
 
-/// A folder with a Llama of random weights that reads 1024 tokens.
+/// A folder with a Llama model of random weights and a context of 1024 tokens.
 fn toy_folder() -> tempfile::TempDir {
     const D: usize = 32;
     const VOCAB: usize = 272;
@@ -145,16 +145,16 @@ fn walk(value: &Value, seed: u64) -> String {
     let folder = toy_folder();
     let tokenizer = Tokenizer::from_file(&folder.path().join("tokenizer.json")).expect("tokenizer");
     let vocabulary = Vocabulary::new(&tokenizer, 272);
-    let (shape, mut allowed) = (Shape::of(value).expect("understood"), Allowed::default());
+    let (grammar, mut allowed) = (Grammar::of(value).expect("understood"), AllowedTokens::default());
     let mut stream = Stream::new(seed, "walk");
-    let (mut progress, mut bytes) = (shape.start(), Vec::new());
-    while !shape.is_whole(&progress) {
-        let tokens = allowed.at(&vocabulary, &shape, &progress);
-        // Texts end at last.
+    let (mut state, mut bytes) = (grammar.start(), Vec::new());
+    while !grammar.is_complete(&state) {
+        let tokens = allowed.at(&vocabulary, &grammar, &state);
+        // Strings are closed after 200 bytes.
         let end = tokens.iter().find(|&&id| bytes.len() > 200 && tokenizer.bytes_of(id)[0] == b'"');
         let token = *end.unwrap_or_else(|| &tokens[stream.below(tokens.len())]);
         for &byte in tokenizer.bytes_of(token) {
-            progress = shape.step(&progress, byte).expect("an allowed token");
+            state = grammar.step(&state, byte).expect("an allowed token");
             bytes.push(byte);
         }
     }
@@ -179,7 +179,7 @@ proptest! {
 }
 
 #[test]
-fn schemas_that_no_answer_can_be_held_to_are_named() {
+fn unsupported_schemas_are_named() {
     for (value, part) in [
         (json!({"type": "number"}), "`number`"),
         (json!({"type": "array", "items": {"type": "string"}}), "minItems"),
@@ -188,13 +188,13 @@ fn schemas_that_no_answer_can_be_held_to_are_named() {
         (json!({"$ref": "#"}), "too deep"),
         (json!({"enum": []}), "enum"),
     ] {
-        let problem = Shape::of(&value).expect_err("refused");
+        let problem = Grammar::of(&value).expect_err("refused");
         assert!(problem.contains(part), "{problem}");
     }
 }
 
 #[tokio::test]
-async fn answers_do_not_depend_on_what_else_is_asked() {
+async fn answers_do_not_depend_on_the_batch() {
     let folder = toy_folder();
     let beginning = "What follows is the same in every question, and long enough to be read once. ".repeat(4);
     let mut questions = Vec::new();
@@ -239,7 +239,7 @@ async fn answers_do_not_depend_on_what_else_is_asked() {
 }
 
 #[tokio::test]
-async fn log_probabilities_of_a_prompt_are_those_of_the_logits() {
+async fn log_probabilities_of_a_prompt_follow_from_the_logits() {
     let folder = toy_folder();
     let local = Local::open(folder.path(), true, None).expect("a model");
     let request = PromptRequest { prompt: "the thing that the others \u{e9}".into(), top: 4, slots: None };
@@ -285,7 +285,7 @@ async fn slots_hold_the_log_probabilities_of_every_text_asked_about() {
             let least = top.last().expect("listed").1;
             for (text, weighed) in texts.iter().zip(&weighed[..3]) {
                 let weighed = weighed.expect("one token");
-                // All but seventeen of the vocabulary are listed.
+                // The list holds 255 of the 272 tokens.
                 match top.iter().find(|(token, _)| token == text) {
                     Some((_, wanted)) => assert!((weighed - wanted).abs() < 1e-5, "{weighed} {wanted}"),
                     None => assert!(weighed <= least + 1e-5, "{weighed} {least}"),
@@ -294,14 +294,14 @@ async fn slots_hold_the_log_probabilities_of_every_text_asked_about() {
             assert_eq!(weighed[3], None, "two tokens");
         }
     }
-    // A slot inside a token: `the` is one.
+    // A slot inside the token `the`.
     let inside = Slots { at: vec![1], texts: vec!["h".into()] };
     let inside = PromptRequest { prompt: "the".into(), top: 0, slots: Some(inside) };
     assert_eq!(local.score_prompt(&inside).await.expect("a reply").slots, Some(vec![vec![None]]));
 }
 
 #[tokio::test]
-async fn a_number_alone_is_ten_or_ends_at_one() {
+async fn a_bare_integer_ends_at_one_or_is_ten() {
     let folder = toy_folder();
     let local = Local::open(folder.path(), true, None).expect("a model");
     let level = json!({"type": "integer", "enum": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]});
@@ -314,7 +314,7 @@ async fn a_number_alone_is_ten_or_ends_at_one() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_or_opened_is_said() {
+async fn unanswerable_requests_and_unusable_folders_are_errors() {
     let folder = toy_folder();
     let local = Local::open(folder.path(), true, None).expect("a model");
     let long = question(&"word ".repeat(2000), 0.0, None);
@@ -370,7 +370,7 @@ fn templates_are_found_and_followed() {
     assert_eq!(ChatTemplate::of_folder(folder.path()).render(&both), Ok("Be brief.\n\n Hello \n\n".into()));
     let write =
         |name: &str, text: &str| write_atomic(&folder.path().join(name), text.as_bytes()).expect("written");
-    // A list of templates, tokens as objects, methods of Python's texts, a loop that is left early.
+    // A list of templates, tokens as objects, Python's string methods, `break` in a loop.
     let source = "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}\
                   {{ raise_exception('no system') }}{% endif %}[{{ m.content.strip().upper() }}]\
                   {% if loop.last %}{% break %}{% endif %}{% endfor %}{% if enable_thinking %}?{% endif %}";
@@ -396,7 +396,7 @@ fn templates_are_found_and_followed() {
 }
 
 #[test]
-fn tokens_are_drawn_as_often_as_they_are_likely() {
+fn tokens_are_sampled_with_their_probabilities() {
     let logits = [0.0f32, 1.0, 3.0, 3.0, -2.0];
     let mut greedily = Sampler::new(1, 0.0);
     let mut take = |logits: &[f32], n_top| choose(logits, None, &mut greedily, n_top).expect("chooses");
@@ -429,7 +429,7 @@ fn tokens_are_drawn_as_often_as_they_are_likely() {
     assert_eq!(likeliest(vec![(0, 1.0), (1, 2.0), (2, 1.0)], 2), [(1, 2.0), (0, 1.0)]);
 }
 
-/// The token that each of two real models says next, again and again, as transformers has them.
+/// Greedy continuations of two real models equal those of transformers.
 #[test]
 fn greedy_continuations_are_those_of_the_reference() {
     let Some(shared) = std::env::var_os("AUTOINTERP_SHARED").map(std::path::PathBuf::from) else {

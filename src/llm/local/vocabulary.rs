@@ -1,13 +1,15 @@
+//! Trie of a vocabulary's tokens, to find the tokens that a grammar allows.
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::shape::{Progress, Shape};
+use super::grammar::{Grammar, State};
 use crate::nn::Tokenizer;
 
-/// Allowed tokens of so many places in answers are remembered.
-const MAX_REMEMBERED: usize = 4096;
+/// Maximum number of states of one grammar whose allowed tokens are cached.
+const MAX_CACHED: usize = 4096;
 
-/// The tokens of a model by the bytes that they stand for.
+/// The tokens of a model as a trie over their bytes.
 pub(super) struct Vocabulary {
     nodes: Vec<Node>,
 }
@@ -19,7 +21,7 @@ struct Node {
 }
 
 impl Vocabulary {
-    /// Every token below `size` that stands for text.
+    /// All tokens below `size` that stand for text.
     pub fn new(tokenizer: &Tokenizer, size: usize) -> Self {
         let mut nodes = vec![Node::default()];
         for id in 0..size.min(tokenizer.vocab_size()) as u32 {
@@ -40,7 +42,7 @@ impl Vocabulary {
         Self { nodes }
     }
 
-    /// The token that spells most of the beginning of `bytes`, and how many it spells.
+    /// The token that spells the longest beginning of `bytes`, and the length of that beginning.
     pub fn longest(&self, bytes: &[u8]) -> Option<(u32, usize)> {
         let (mut at, mut best) = (0, None);
         for (nth, byte) in bytes.iter().enumerate() {
@@ -53,39 +55,36 @@ impl Vocabulary {
         best
     }
 
-    /// The tokens that may come next in an answer, in order.
-    fn allowed(&self, shape: &Shape, progress: &Progress) -> Vec<u32> {
+    /// The tokens that may follow a state, by ascending id.
+    fn allowed(&self, grammar: &Grammar, state: &State) -> Vec<u32> {
         let mut allowed = Vec::new();
-        let mut open = vec![(0, progress.clone())];
-        while let Some((node, progress)) = open.pop() {
+        let mut open = vec![(0, state.clone())];
+        while let Some((node, state)) = open.pop() {
             let node = &self.nodes[node];
             allowed.extend(&node.tokens);
-            for (&byte, &next) in &node.next {
-                if let Some(progress) = shape.step(&progress, byte) {
-                    open.push((next, progress));
-                }
-            }
+            let next = node.next.iter();
+            open.extend(next.filter_map(|(&byte, &next)| Some((next, grammar.step(&state, byte)?))));
         }
         allowed.sort_unstable();
         allowed
     }
 }
 
-/// Tokens allowed at places in answers of one shape, as they were found.
+/// Cache of the allowed tokens by state, for one grammar.
 #[derive(Default)]
-pub(super) struct Allowed(HashMap<Progress, Arc<Vec<u32>>>);
+pub(super) struct AllowedTokens(HashMap<State, Arc<Vec<u32>>>);
 
-impl Allowed {
-    /// The tokens that may come next in an answer, in order.
-    pub fn at(&mut self, vocabulary: &Vocabulary, shape: &Shape, progress: &Progress) -> Arc<Vec<u32>> {
-        if let Some(known) = self.0.get(progress) {
+impl AllowedTokens {
+    /// The tokens that may follow a state, by ascending id.
+    pub fn at(&mut self, vocabulary: &Vocabulary, grammar: &Grammar, state: &State) -> Arc<Vec<u32>> {
+        if let Some(known) = self.0.get(state) {
             return known.clone();
         }
-        if self.0.len() >= MAX_REMEMBERED {
+        if self.0.len() >= MAX_CACHED {
             self.0.clear();
         }
-        let allowed = Arc::new(vocabulary.allowed(shape, progress));
-        self.0.insert(progress.clone(), allowed.clone());
+        let allowed = Arc::new(vocabulary.allowed(grammar, state));
+        self.0.insert(state.clone(), allowed.clone());
         allowed
     }
 }

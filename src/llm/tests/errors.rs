@@ -1,6 +1,6 @@
 use super::*;
 
-/// Name, what the server does, and words of the error.
+/// Name, the server's action, and expected words of the error.
 type Unreadable = (&'static str, fn() -> Act, &'static str);
 
 fn kind(error: &ChatError) -> &'static str {
@@ -112,7 +112,7 @@ async fn broken_connections_are_connection_errors_unless_the_answer_is_complete(
     for name in ["a", "b"] {
         assert_eq!(llm.client.chat(&question(name)).await.expect("an answer").text, "whole");
     }
-    // Nobody listens any more on a port that was just given back.
+    // A port that was just released has no listener.
     let free = TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
     let nobody = asked_once(&format!("http://{free}/v1")).await.expect_err("nobody");
     assert_eq!(kind(&nobody), "connection", "{nobody}");
@@ -165,7 +165,7 @@ async fn a_reply_of_50_mb_is_not_read_whole() {
 }
 
 #[tokio::test]
-async fn redirects_stay_on_the_host_and_the_key_with_them() {
+async fn redirects_to_other_hosts_are_not_followed() {
     let other = Server::always(|| ok(said("stolen")));
     for status in [301, 302, 303, 307, 308] {
         let target = format!("location: {}/chat/completions\r\n", other.url);
@@ -233,7 +233,7 @@ async fn the_key_is_in_no_error_no_debug_output_and_no_file() {
 }
 
 #[tokio::test]
-async fn passing_errors_are_asked_again_and_others_are_not() {
+async fn passing_errors_are_retried_and_others_are_not() {
     let cases = [(500, 3), (429, 3), (408, 3), (400, 1), (401, 1), (404, 1), (402, 1)];
     for (status, asked) in cases {
         let server = Server::always(move || Act::Json(status, String::new(), json!({})));

@@ -1,6 +1,6 @@
 use super::*;
 
-/// What comes back for `request` from a server that answers with `body`, and what it was sent.
+/// The reply to `request` from a server that answers with `body`, and the request that it got.
 async fn exchange(
     change: impl Fn(&mut LlmSpec),
     request: &ChatRequest,
@@ -28,7 +28,7 @@ async fn scored(
     (reply, server.requests())
 }
 
-/// What comes of a request to score a prompt whose answer is this.
+/// The reply to a prompt request from a server that answers with `body`.
 async fn scored_as(request: PromptRequest, body: Value) -> Result<PromptReply, ChatError> {
     let server = Server::start(move |_, _| ok(body.clone()));
     let cache = tempfile::tempdir().expect("folder");
@@ -98,7 +98,7 @@ async fn a_specification_changes_body_headers_and_query() {
 }
 
 #[tokio::test]
-async fn ends_and_refusals_are_told_apart() {
+async fn finish_reasons_and_refusals_are_distinguished() {
     let choice =
         |message: Value, reason: &str| json!({"choices": [{"message": message, "finish_reason": reason}]});
     let cases = [
@@ -143,7 +143,7 @@ async fn fields_are_left_out_and_thinking_gets_room() {
 }
 
 #[tokio::test]
-async fn how_an_endpoint_wants_to_be_asked_is_learnt_once_and_told() {
+async fn refused_request_forms_are_learnt_once_and_reported() {
     let refusal = |said: &str| Act::Json(400, String::new(), json!({"error": {"message": said}}));
     let server = Server::start(move |_, seen| match &seen.body {
         body if body.get("max_tokens").is_some() => refusal("Use 'max_completion_tokens' instead."),
@@ -164,7 +164,7 @@ async fn how_an_endpoint_wants_to_be_asked_is_learnt_once_and_told() {
     assert!(told.contains("set `max_tokens_field: max_completion_tokens`"), "{told}");
     assert!(told.contains("set `structured: false`"), "{told}");
 
-    // What is not taken as an instruction stays a refusal.
+    // A refusal that persists after both changes is returned.
     let stubborn = Server::always(move || refusal("Use 'max_completion_tokens' instead of response_format."));
     let llm = connect_with(&endpoint(&stubborn.url, cache.path()), quick(0)).expect("connected");
     let error = llm.client.chat(&full_question()).await.expect_err("refused");
@@ -270,7 +270,7 @@ async fn prompts_are_scored_by_echo_with_or_without_a_generated_token() {
     assert_eq!(seen[0].path, "/v1/completions");
     assert_eq!((&seen[0].body["echo"], &seen[0].body["max_tokens"]), (&json!(true), &json!(1)));
 
-    // One token is generated; some endpoints list it with the prompt's, some do not.
+    // One token is generated. Some endpoints list it after the prompt's tokens, others do not.
     for tokens in [["a", " b"].as_slice(), &["a", " b", " c"]] {
         let mut body = echoed(tokens, 1);
         body["choices"][0]["text"] = json!("a b c");
@@ -279,9 +279,10 @@ async fn prompts_are_scored_by_echo_with_or_without_a_generated_token() {
     }
 }
 
-/// What llama-cpp-python says of a model without BOS: at each token what belongs to the next one, that token among it.
+/// As llama-cpp-python answers for a model without BOS: each token carries the next position's log-probabilities, and its
+/// own token among them.
 #[tokio::test]
-async fn probabilities_that_are_one_place_off_are_put_in_place_or_refused() {
+async fn log_probabilities_shifted_by_one_token_are_moved_back_or_refused() {
     let words = ["a", " b", " c", " d", " e", " f"];
     let late = |words: &[&str]| {
         let top = |at: usize| {
@@ -312,8 +313,8 @@ async fn probabilities_that_are_one_place_off_are_put_in_place_or_refused() {
         assert_eq!(token.top[0].0, word);
     }
     let error = scored_as(asked(None), body).await.expect_err("its own probabilities are not there");
-    assert!(error.to_string().contains("belongs to the next one"), "{error}");
-    // A text that says one thing over and over is no sign of it.
+    assert!(error.to_string().contains("by one token"), "{error}");
+    // A repetitive text is not taken for a shift.
     let same = ["a", " a", " a", " a", " a", " a", " a"];
     let asked = PromptRequest { prompt: same.concat(), top: 2, slots: None };
     let reply = scored_as(asked, late(&same)).await.expect("scores");
@@ -321,7 +322,7 @@ async fn probabilities_that_are_one_place_off_are_put_in_place_or_refused() {
 }
 
 #[tokio::test]
-async fn endpoints_that_cannot_score_prompts_are_unsupported_with_a_way_out() {
+async fn endpoints_that_cannot_score_prompts_are_unsupported_with_an_alternative() {
     let refusal = "Setting 'echo' and 'logprobs' at the same time is not supported for this model.";
     let cases: [(&str, Value, u16); 4] = [
         ("refused", json!({"error": {"message": refusal}}), 400),
@@ -347,7 +348,7 @@ async fn endpoints_that_cannot_score_prompts_are_unsupported_with_a_way_out() {
 
 #[tokio::test]
 async fn vllms_form_gives_each_positions_own_token() {
-    // As text: the order of a map's entries matters, and here it is not that of the keys.
+    // As text, because the order of the map's entries matters and differs from that of the keys.
     let places = r#"[null, {"9": {"logprob": -3.0, "rank": 7, "decoded_token": " b"},
                             "1": {"logprob": -0.5, "rank": 1, "decoded_token": " x"}}]"#;
     for ids in ["null", "[4, 9]"] {

@@ -7,11 +7,11 @@ use futures_util::future::join_all;
 use super::*;
 use crate::base::Stopwatch;
 
-/// A client that takes a while and notes how many asked at once.
+/// A client that takes 30 ms and counts the requests in flight.
 #[derive(Default)]
 struct Slow {
     calls: AtomicUsize,
-    under_way: AtomicUsize,
+    in_flight: AtomicUsize,
     most: AtomicUsize,
 }
 
@@ -20,18 +20,18 @@ impl ChatClient for Slow {
         "slow"
     }
 
-    fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>> {
+    fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
         Box::pin(async move {
             let number = self.calls.fetch_add(1, Ordering::SeqCst);
-            let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+            let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(now, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(30)).await;
-            self.under_way.fetch_sub(1, Ordering::SeqCst);
+            self.in_flight.fetch_sub(1, Ordering::SeqCst);
             Ok(answer(&format!("{number} {}", request.messages[0].content)))
         })
     }
 
-    fn score_prompt<'a>(&'a self, _: &'a PromptRequest) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
+    fn score_prompt<'a>(&'a self, _: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
         Box::pin(async { Ok(PromptReply { tokens_in: 3, ..PromptReply::default() }) })
     }
 }
@@ -45,12 +45,12 @@ fn server_error() -> ChatError {
         endpoint: "e".into(),
         detail: "d".into(),
         retry_after: None,
-        billed: Billed::default(),
+        billed: TokenUse::default(),
     }
 }
 
 #[tokio::test]
-async fn identical_requests_under_way_share_one_call() {
+async fn identical_requests_in_flight_share_one_call() {
     let cache = tempfile::tempdir().expect("folder");
     let (slow, meter) = (Arc::new(Slow::default()), Meter::new(None));
     let cached = Cached::new(slow.clone(), cache.path(), meter.clone());
@@ -63,7 +63,7 @@ async fn identical_requests_under_way_share_one_call() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_call_that_is_dropped_makes_it() {
+async fn the_next_request_makes_the_call_if_the_first_is_dropped() {
     let cache = tempfile::tempdir().expect("folder");
     let slow = Arc::new(Slow::default());
     let cached = Cached::new(slow.clone(), cache.path(), Meter::new(None));
@@ -76,7 +76,7 @@ async fn who_waits_for_a_call_that_is_dropped_makes_it() {
 }
 
 #[tokio::test]
-async fn errors_under_way_are_shared_and_not_kept() {
+async fn errors_are_shared_by_requests_in_flight_and_not_cached() {
     let cache = tempfile::tempdir().expect("folder");
     let failing = Arc::new(Replayed::scripted("failing", |_| Err(server_error())));
     let meter = Meter::new(None);
@@ -113,7 +113,7 @@ async fn two_clients_share_a_folder() {
 }
 
 #[tokio::test]
-async fn whatever_decides_an_answer_is_in_its_key() {
+async fn the_cache_key_covers_all_that_determines_an_answer() {
     let cache = tempfile::tempdir().expect("folder");
     let (one, two) = (Server::always(|| ok(said("a"))), Server::always(|| ok(said("b"))));
     let base = endpoint(&one.url, cache.path());
@@ -158,7 +158,7 @@ async fn whatever_decides_an_answer_is_in_its_key() {
 }
 
 #[tokio::test]
-async fn damaged_files_are_asked_again_and_what_came_to_nothing_is_forgotten() {
+async fn damaged_files_are_requested_again_and_unusable_answers_forgotten() {
     let cache = tempfile::tempdir().expect("folder");
     let client = Arc::new(Replayed::scripted("r", |request| {
         let finish = match request.messages[0].content.as_str() {
@@ -266,7 +266,7 @@ async fn repetition_is_bounded_and_returns_the_last_error() {
 }
 
 #[tokio::test]
-async fn no_more_are_under_way_than_allowed_and_a_minute_is_kept() {
+async fn limits_of_requests_in_flight_and_per_minute_are_kept() {
     let pace = |max_in_flight, requests_per_minute, tokens_per_minute| Pace {
         max_in_flight,
         requests_per_minute,
@@ -278,14 +278,14 @@ async fn no_more_are_under_way_than_allowed_and_a_minute_is_kept() {
     join_all((0..20).map(|_| throttled.chat(&request))).await;
     assert_eq!(slow.most.load(Ordering::SeqCst), 4);
 
-    // 1,200 a minute are 20 a second, which pass at once; the other 10 take half a second.
+    // 1,200 per minute are 20 per second. These pass at once, and the other 10 take half a second.
     let instant: Arc<dyn ChatClient> = Arc::new(Replayed::scripted("instant", |_| Ok(answer("now"))));
     let throttled = Throttled::new(instant.clone(), pace(64, Some(1200.0), None));
     let watch = Stopwatch::start();
     join_all((0..30).map(|_| throttled.chat(&request))).await;
     assert!((0.4..5.0).contains(&watch.seconds()), "{}", watch.seconds());
 
-    // A request is expected to take 21 tokens and takes 15; a second brings 100.
+    // A request is estimated at 21 tokens and takes 15; the rate is 100 per second.
     let throttled = Throttled::new(instant, pace(1, None, Some(6000.0)));
     let watch = Stopwatch::start();
     join_all((0..13).map(|_| throttled.chat(&request))).await;
@@ -294,8 +294,7 @@ async fn no_more_are_under_way_than_allowed_and_a_minute_is_kept() {
 
 #[tokio::test]
 async fn a_budget_stops_before_the_call_that_would_pass_it_and_counts_once() {
-    // Expected: 5 tokens in and 16 out; taken: 10 in and 5 out. At a dollar per token in and out
-    // that is 21 before and 15 after.
+    // Estimate: 5 tokens in and 16 out. Real: 10 in and 5 out. At a dollar per token that is 21 before and 15 after.
     let prices = Prices { price_in: 1e6, price_out: 1e6 };
     let asked = async |limit: f64, at_once: bool| {
         let slow = Arc::new(Slow::default());
@@ -372,7 +371,7 @@ async fn calls_that_fail_or_are_dropped_free_what_was_set_aside_and_cached_answe
 #[tokio::test]
 async fn failed_calls_that_were_billed_count_and_stop_at_the_budget() {
     let cache = tempfile::tempdir().expect("folder");
-    // A broken answer for which 10 and 5 tokens are counted, then a whole one.
+    // First a failed answer that is billed with 10 and 5 tokens, then a complete one.
     let broken = || {
         let usage = json!({"prompt_tokens": 10, "completion_tokens": 5});
         ok(json!({"choices": [{"message": {"content": "br"}, "finish_reason": "error"}], "usage": usage}))
@@ -387,7 +386,7 @@ async fn failed_calls_that_were_billed_count_and_stop_at_the_budget() {
     assert_eq!((usage.requests, usage.tokens_in, usage.tokens_out), (1, 20, 10));
     assert_eq!(priced.budget.as_ref().map(Budget::spent), Some(30.0));
 
-    // Each attempt costs 15 and is expected to cost 21: two fit into 40, a third would pass it.
+    // Each attempt is estimated at 21 and costs 15: two fit into 40, a third does not.
     let always = Server::always(broken);
     let mut tight = priced.clone();
     tight.spec.base_url = Some(always.url.clone());
@@ -405,7 +404,7 @@ async fn failed_calls_that_were_billed_count_and_stop_at_the_budget() {
         let llm = connect_with(&asked, quick(0)).expect("connected");
         let billed = llm.client.chat(&question("a")).await.expect_err("failed").billed();
         let expected = usage.pointer("/usage/input_tokens").and_then(Value::as_u64).unwrap_or(0);
-        assert_eq!(billed, Billed { tokens_in: expected, tokens_out: 0 });
+        assert_eq!(billed, TokenUse { tokens_in: expected, tokens_out: 0 });
     }
 }
 
@@ -442,7 +441,7 @@ async fn recorded_answers_are_found_by_the_whole_request() {
     assert_eq!(scripted.score_prompt(&request).await.expect("scores").tokens_in, 1);
 }
 
-/// The simulator's calls of the paper's Figure 2: 5 methods, 6 layers, 150 features, 10 fragments.
+/// Simulator calls for a grid of 5 methods, 6 layers, 150 features and 10 fragments.
 const GRID: usize = 45_000;
 
 #[test]

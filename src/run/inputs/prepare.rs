@@ -7,13 +7,15 @@ use crate::corpus::generator::Generator;
 use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepare};
 use crate::hub::HubClient;
 use crate::nn::{Tokenizer, open_device};
-use crate::run::plan::planned::SAMPLE_FRAGMENTS;
 use crate::run::{Places, RunError};
 use crate::subject::{LoadedSubject, Prefix, SubjectError, SubjectModel, embedded};
 use crate::suite::{SubjectSpec, Suite, resolve};
 
 /// Seed of the text that the embedded model is evaluated on; its training text has another.
 const EMBEDDED_CORPUS_SEED: u64 = 20_260_101;
+
+/// Fragments of the corpus that questions are rendered on for a plan.
+pub const SAMPLE_FRAGMENTS: usize = 64;
 
 /// Revision that an unpinned hub id is resolved at; the commit found is recorded.
 const DEFAULT_REVISION: &str = "main";

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::run::plan::role::{RoleUsage, Who};
+use crate::run::plan::role::RoleUsage;
+use crate::run::plan::who::Who;
 
 /// What one explainer, simulator or scorer would take: at most, as every feature is taken for eligible,
 /// no answer for there already, and no question for asked twice.
@@ -137,7 +138,7 @@ pub fn beside(planned: &[Planned], actual: &[RoleUsage]) -> Vec<Beside> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::plan::role::Step;
+    use crate::run::plan::who::Step;
 
     #[test]
     fn planned_and_taken_are_paired_by_name_and_none_is_lost() {

@@ -4,3 +4,4 @@ pub mod bill;
 pub mod estimate;
 pub mod planned;
 pub mod role;
+pub mod who;

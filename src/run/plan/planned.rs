@@ -11,16 +11,14 @@ use crate::features::{
 use crate::llm::{ClientKind, Example, LlmSpec, TokenCounter};
 use crate::nn::{Tokenizer, context_length, gguf_tokenizer, weight_count};
 use crate::run::context::RunContext;
+use crate::run::inputs::prepare::SAMPLE_FRAGMENTS;
 use crate::run::plan::bill::Planned;
-use crate::run::plan::role::{Step, Who};
+use crate::run::plan::who::{Step, Who};
 use crate::run::{Event, RunError};
 use crate::score::{JudgeTask, Judging, judge_batches};
 use crate::suite::{JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, Suite, resolve};
 
 use crate::run::evaluate::score::simulated;
-
-/// Fragments of the corpus that questions are rendered on.
-pub const SAMPLE_FRAGMENTS: usize = 64;
 
 /// One token in so many fires in the sample, as often as with a sparse dictionary's feature.
 const FIRES_EVERY: usize = 16;

@@ -1,6 +1,5 @@
 //! Who asks a language model, and what that takes.
 
-use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -9,51 +8,7 @@ use crate::base::{Attempt, Stopwatch};
 use crate::llm::{ChatClient, Heard, Llm, LlmSpec, Usage};
 use crate::run::RunError;
 use crate::run::all_failed::{AllFailed, Answers};
-
-/// What a language model is asked for.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// Explanations.
-    Explain,
-    /// Simulations that choose among several explanations of a feature.
-    Choose,
-    /// Simulations that are scored.
-    Simulate,
-    /// Judgements of fragments.
-    Judge,
-}
-
-impl Step {
-    /// In a word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Explain => "explain",
-            Self::Choose => "choose",
-            Self::Simulate => "simulate",
-            Self::Judge => "judge",
-        }
-    }
-}
-
-/// An explainer, simulator or scorer, as plans and results call it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Who {
-    /// What it does.
-    pub step: Step,
-    /// Its name in tables.
-    pub name: String,
-    /// The model, as the endpoint calls it.
-    pub model: String,
-}
-
-impl fmt::Display for Who {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} by {}", self.step.name(), self.name, self.model)
-    }
-}
+use crate::run::plan::who::{Step, Who};
 
 /// A connection to a model for one purpose.
 pub struct Role {

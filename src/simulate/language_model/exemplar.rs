@@ -1,32 +1,35 @@
+//! Values by how much the explanation raises the probability of each token, in the text and as an example.
+//!
+//!   value_t = clamp(text(<explanation>) - text(something) + example(<explanation>) - example(something), 0, 10)
+//!
+//!   text(c)    = ln p(token_t | the fragment contains c, tokens before t)     see [`super::likelihood`]
+//!   example(c) = ln p(token_t | "Examples of c:")                             both in nats
+
 use futures_util::future::try_join_all;
 
 use super::likelihood::{self, Likelihood, log_likelihoods};
-use super::{LanguageSimulator, STRONGEST};
+use super::{LanguageSimulator, STRONGEST, scored};
 use crate::base::{Attempt, Digest, Digester};
 use crate::features::one_line;
-use crate::llm::{
-    BoxFuture, ChatClient, ChatError, Example, Prompt, PromptRequest, Question, ReadProblem, Slots,
-};
+use crate::llm::{BoxFuture, ChatClient, ChatError, Example, Prompt, PromptRequest, ReadProblem, Slots};
 use crate::simulate::Simulation;
 
 pub(in crate::simulate) const PROMPT: Prompt =
     Prompt { name: "exemplar", text: include_str!("../prompts/exemplar.txt") };
 
-/// What tokens are said to be examples of when nothing is claimed.
+/// Replaces the explanation in the reference prompt.
 const NOTHING: &str = "something";
 
-/// No number is asked for: a token's value is by how many nats the explanation makes it likelier in its text, as
-/// `likelihood` has it, and as an example of what the explanation names: ln p(token | "Examples of" the explanation) −
-/// ln p(token | "Examples of something"), both together, held between 0 and 10.
+/// The kind `exemplar`. It needs a client that knows the full distribution: one distribution then scores all tokens
+/// of a fragment as examples.
 ///
-/// Of 20 planted puzzles, SmolLM2 with 135 million parameters solves nearly all so and about as many as by chance where
-/// it is asked for numbers (`results/README.md`). Needs a client that knows every token's probability: one distribution
-/// then says it of all tokens of a fragment.
+/// Of 20 planted puzzles, SmolLM2 with 135 million parameters solves nearly all with this kind, and about as many as by
+/// chance with the kinds that ask for numbers (`results/README.md`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Exemplar;
 
 impl Exemplar {
-    /// All tokens as examples of one thing, in one question; the texts asked about are those of `tokens`, each once.
+    /// The prompt that scores all distinct tokens as examples.
     pub fn request(&self, explanation: Option<&str>, tokens: &[String]) -> PromptRequest {
         let prompt = head(explanation);
         let mut texts = tokens.to_vec();
@@ -49,27 +52,29 @@ impl Exemplar {
             Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),
         };
         let (Some([slot]), Some(slots)) = (reply.slots.as_deref(), &request.slots) else {
-            let detail = "tells the likeliest tokens alone and `exemplar` needs the probabilities of all: take \
+            let detail = "returns only the likeliest tokens, but `exemplar` needs the probabilities of all: use \
                           `client: local`, or the simulator `likelihood`";
             return Err(ChatError::Unsupported { endpoint: client.identity().into(), detail: detail.into() });
         };
         let work = slots.texts.iter().zip(slot);
         let work: Vec<_> =
-            work.map(|(text, told)| self.one(client, explanation, text.clone(), *told)).collect();
-        let told = try_join_all(work).await?;
+            work.map(|(text, known)| self.one(client, explanation, text.clone(), *known)).collect();
+        let logprobs = try_join_all(work).await?;
         let place = |token| slots.texts.binary_search(token).unwrap_or(0);
-        Ok(Attempt::all(told).map(|told| tokens.iter().map(|token| told[place(token)]).collect()))
+        let of_tokens = |logprobs: Vec<f64>| tokens.iter().map(|token| logprobs[place(token)]).collect();
+        Ok(Attempt::all(logprobs).map(of_tokens))
     }
 
-    /// Of a text of several tokens nothing was told with the others: it is read by itself behind the same beginning.
+    /// The log-probability of one text. A text of several tokens is not `known` from the distribution, so it is scored
+    /// by its own request.
     async fn one(
         &self,
         client: &dyn ChatClient,
         explanation: Option<&str>,
         text: String,
-        told: Option<f64>,
+        known: Option<f64>,
     ) -> Result<Attempt<f64>, ChatError> {
-        if let Some(logprob) = told {
+        if let Some(logprob) = known {
             return Ok(Attempt::Done(logprob));
         }
         let prompt = format!("{}{text}", head(explanation));
@@ -100,14 +105,12 @@ impl LanguageSimulator for Exemplar {
     }
 
     fn examples(&self, explanation: &str, tokens: &[String]) -> Vec<Example> {
-        let question = |explanation| Question::Prompt(self.request(explanation, tokens));
-        let example = |explanation| Example { question: question(explanation), reply: String::new() };
         let mut examples = Likelihood.examples(explanation, tokens);
-        examples.extend([example(None), example(Some(explanation))]);
+        examples.extend([None, Some(explanation)].map(|claim| scored(self.request(claim, tokens))));
         examples
     }
 
-    /// A prompt's probabilities are the same each time, so nothing is asked again: no `allowance`.
+    /// Ignores `allowance`: a prompt's log-probabilities are the same each time.
     fn simulate<'a>(
         &'a self,
         client: &'a dyn ChatClient,
@@ -121,23 +124,18 @@ impl LanguageSimulator for Exemplar {
                 for logprobs in
                     [Likelihood.ask(client, claim, tokens).await?, self.ask(client, claim, tokens).await?]
                 {
-                    match logprobs {
-                        Attempt::Done(logprobs) => {
-                            gains
-                                .iter_mut()
-                                .zip(logprobs)
-                                .for_each(|(gain, logprob)| *gain += sign * logprob);
-                        }
+                    let logprobs = match logprobs {
+                        Attempt::Done(logprobs) => logprobs,
                         Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),
-                    }
+                    };
+                    gains.iter_mut().zip(logprobs).for_each(|(gain, logprob)| *gain += sign * logprob);
                 }
             }
             if gains.iter().any(|gain| !gain.is_finite()) {
-                return Ok(likelihood::attempt(Err(ReadProblem::NoLogprobs)));
+                return Ok(Attempt::Missing(ReadProblem::NoLogprobs.into()));
             }
-            Ok(Attempt::Done(Simulation::told(
-                gains.into_iter().map(|gain| gain.clamp(0.0, STRONGEST.into())),
-            )))
+            let clamped = gains.into_iter().map(|gain: f64| gain.clamp(0.0, STRONGEST.into()));
+            Ok(Attempt::Done(Simulation::told(clamped)))
         })
     }
 }

@@ -1,3 +1,8 @@
+//! All values of a fragment in one reply, `{"activations": {"00": 3, "01": 0, …}}`.
+//!
+//! The schema names every index, so an endpoint that enforces it cannot omit one. Indices have equal width, because
+//! such endpoints write keys in the schema's order, which is sorted as text.
+
 use serde_json::{Map, Value, json};
 
 use super::numbers::Choices;
@@ -13,30 +18,27 @@ use crate::simulate::Simulation;
 pub(in crate::simulate) const PROMPT: Prompt =
     Prompt { name: "generated", text: include_str!("../prompts/generated.txt") };
 
-/// Tokens of a reply, beyond those of its values.
+/// Tokens of a reply besides its values.
 const FRAME_TOKENS: usize = 100;
 
-/// Tokens of one value with its index.
+/// Tokens of one index and its value.
 const ENTRY_TOKENS: usize = 12;
 
-/// The model writes all values of a fragment in one reply, `{"activations": {"00": 3, "01": 0, …}}`.
+/// The kinds `generated` and `generated_expected`.
 ///
-/// The schema names every index, so an endpoint that holds a model to it can't leave one out; indices
-/// have one width, as such endpoints take keys in the schema's order and that sorts them as text.
-/// Reading is as strict about what is said: each index exactly once, with or without its leading zeros, each value
-/// a whole number from 0 to 10, which may be written `7`, `7.0` or `"7"`. What else the object holds is not looked
-/// at. Other digits, other numbers and other forms are unreadable, never zeros.
+/// A reply needs each index exactly once, with or without leading zeros. Each value is a whole number from 0 to 10,
+/// written as `7`, `7.0` or `"7"`. Other fields of the reply are ignored. Anything else is unreadable, never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generated {
-    /// Takes each value's expectation over 0–10 from the probabilities of its tokens
-    /// (`generated_expected`) instead of the integer written (`generated`). The two are not comparable.
+    /// Whether to take the expectation over 0–10 from token probabilities (`generated_expected`), or the written
+    /// integer (`generated`). The two are not comparable.
     pub expected_value: bool,
-    /// Worked examples in the question; none: all there are.
+    /// Worked examples in the prompt; `None` for all.
     pub shots: Option<usize>,
 }
 
 impl Generated {
-    /// The question.
+    /// The request for a fragment.
     pub fn request(&self, explanation: &str, tokens: &[String], sample: u64) -> ChatRequest {
         let fills = [("explanation", one_line(explanation)), ("tokens", indexed(tokens))];
         let fills = fills.each_ref().map(|(name, text)| (*name, text.trim_end()));
@@ -50,7 +52,7 @@ impl Generated {
         }
     }
 
-    /// The values of a reply about `n_tokens` tokens, in their order.
+    /// The values of a reply, in the order of the `n_tokens` tokens.
     pub fn read(&self, reply: &ChatReply, n_tokens: usize) -> Result<Simulation, ReadProblem> {
         let (text, node) = answer_value(reply)?;
         let entries = entries(node.only("activations")?, n_tokens)?;
@@ -99,7 +101,7 @@ impl LanguageSimulator for Generated {
     }
 }
 
-/// Every index with its value; the levels are listed, as not every endpoint knows bounds of integers.
+/// All indices with their values. The levels are an enum, because some endpoints ignore bounds of integers.
 fn schema(n_tokens: usize) -> Schema {
     let levels: Vec<u8> = (0..=STRONGEST).collect();
     let level = || json!({"$ref": "#/$defs/level"});
@@ -122,15 +124,15 @@ fn schema(n_tokens: usize) -> Schema {
     Schema { name: "activations".into(), value }
 }
 
-/// One value of an answer.
+/// One value of a reply.
 struct Entry {
     index: usize,
     level: u8,
-    /// Byte of the text at which its digits start.
+    /// Byte offset of its first digit.
     at: usize,
 }
 
-/// Every index below `n_tokens` once, in the order written.
+/// All `n_tokens` values in the written order.
 fn entries(activations: &Node, n_tokens: usize) -> Result<Vec<Entry>, ReadProblem> {
     let Lenient::Object(written) = &activations.value else { return Err(ReadProblem::MalformedReply) };
     let mut seen = vec![false; n_tokens];
@@ -146,7 +148,7 @@ fn entries(activations: &Node, n_tokens: usize) -> Result<Vec<Entry>, ReadProble
     if entries.len() == n_tokens { Ok(entries) } else { Err(ReadProblem::WrongCount) }
 }
 
-/// The number of a key as the prompt writes it, or without leading zeros; no sign, no blank.
+/// Parses an index, with the prompt's leading zeros or without. A sign or a space is an error.
 fn index(key: &str, n_tokens: usize) -> Option<usize> {
     let index: usize = key.parse().ok()?;
     (key == index.to_string() || key == index_text(index, n_tokens)).then_some(index)

@@ -1,37 +1,39 @@
-use super::LanguageSimulator;
-use crate::base::{Attempt, Digest, Digester, Missing};
+//! Values by how much the explanation raises the probability of each token.
+//!
+//!   value_t = clamp(ln p(token_t | "<explanation>", tokens before t) - ln p(token_t | "something", tokens before t),
+//!                   -10, 10)     nats; the first text in quotes is what the prompt says the fragment contains
+//!
+//! Source: the surprisal scores of Paulo et al. 2024 (arXiv 2410.13928), token by token.
+
+use super::{LanguageSimulator, scored, version};
+use crate::base::{Attempt, Digest};
 use crate::features::one_line;
 use crate::llm::{
-    BoxFuture, ChatClient, ChatError, Example, Prompt, PromptReply, PromptRequest, Question, ReadProblem,
-    failed_call,
+    BoxFuture, ChatClient, ChatError, Example, Prompt, PromptReply, PromptRequest, ReadProblem, failed_call,
 };
 use crate::simulate::Simulation;
 
 pub(in crate::simulate) const PROMPT: Prompt =
     Prompt { name: "likelihood", text: include_str!("../prompts/likelihood.txt") };
 
-/// What a text is said to contain when nothing is claimed.
+/// Replaces the explanation in the reference prompt.
 const NOTHING: &str = "something";
 
-/// Alternatives asked for at each place: only the text's own tokens are looked at.
+/// Alternatives requested per position. Only the text's own tokens are used.
 pub(super) const TOP: u8 = 1;
 
-/// Largest value, in nats.
+/// Largest absolute value, in nats.
 const MOST_NATS: f64 = 10.0;
 
-/// No number is asked for: a token's value is by how many nats the explanation makes it likelier,
-/// ln p(token | the text contains what the explanation says, the text before) − ln p(token | it contains something, the
-/// text before), between −10 and 10.
+/// The kind `likelihood`. It needs a client that scores prompts.
 ///
-/// It asks of a model what it was trained on, to expect the next word, so that small ones can answer that cannot
-/// predict activations on a scale: in how many planted puzzles each kind finds the right explanation is in
-/// `results/README.md`. Needs a client that scores prompts, and of it the tokens' own probabilities alone.
-/// Source of the measure: the surprisal scores of Paulo et al. 2024, arXiv 2410.13928, token by token.
+/// The model does what it was trained for, predict the next token. So small models can do it that cannot rate
+/// activations on a scale; `results/README.md` has the numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Likelihood;
 
 impl Likelihood {
-    /// The question under an explanation, or under the claim that says nothing. The text ends it.
+    /// The prompt for an explanation, or the reference prompt. It ends with the fragment's text.
     pub fn request(&self, explanation: Option<&str>, tokens: &[String]) -> PromptRequest {
         let explanation = one_line(explanation.unwrap_or(NOTHING));
         let head = PROMPT.plain(&[("explanation", &explanation)]);
@@ -52,7 +54,7 @@ impl Likelihood {
     }
 }
 
-/// What the client says of a prompt; a call that failed for its own reasons is counted.
+/// Scores a prompt. A failure that is specific to this request is counted.
 pub(super) async fn reply(
     client: &dyn ChatClient,
     request: &PromptRequest,
@@ -63,12 +65,9 @@ pub(super) async fn reply(
     }
 }
 
-/// What was read, or why it could not be.
+/// The value, or the counted failure.
 pub(super) fn attempt<T>(read: Result<T, ReadProblem>) -> Attempt<T> {
-    match read {
-        Ok(read) => Attempt::Done(read),
-        Err(problem) => Attempt::Missing(Missing::Failed(problem.reason().into())),
-    }
+    read.map_or_else(|problem| Attempt::Missing(problem.into()), Attempt::Done)
 }
 
 impl LanguageSimulator for Likelihood {
@@ -77,18 +76,14 @@ impl LanguageSimulator for Likelihood {
     }
 
     fn digest(&self) -> Digest {
-        let mut digester = Digester::new("simulator");
-        digester.text(self.name()).digest(&PROMPT.digest()).json(&(NOTHING, TOP, MOST_NATS));
-        digester.finish()
+        version(&PROMPT, &(NOTHING, TOP, MOST_NATS))
     }
 
     fn examples(&self, explanation: &str, tokens: &[String]) -> Vec<Example> {
-        let question = |explanation| Question::Prompt(self.request(explanation, tokens));
-        let example = |explanation| Example { question: question(explanation), reply: String::new() };
-        vec![example(None), example(Some(explanation))]
+        [None, Some(explanation)].map(|claim| scored(self.request(claim, tokens))).into()
     }
 
-    /// A prompt's probabilities are the same each time, so nothing is asked again: no `allowance`.
+    /// Ignores `allowance`: a prompt's log-probabilities are the same each time.
     fn simulate<'a>(
         &'a self,
         client: &'a dyn ChatClient,
@@ -108,8 +103,8 @@ impl LanguageSimulator for Likelihood {
     }
 }
 
-/// The log-probability of each token of the fragment. Where the model cuts the text otherwise, each of its tokens counts
-/// for the token of the fragment in which it ends.
+/// The log-probability of each token of the fragment. If the client's tokens differ from the fragment's, each of its
+/// tokens counts for the fragment's token in which it ends.
 pub(super) fn log_likelihoods(reply: &PromptReply, tokens: &[String]) -> Result<Vec<f64>, ReadProblem> {
     let text = tokens.concat();
     let mut ends: Vec<usize> = Vec::with_capacity(tokens.len());
@@ -117,7 +112,7 @@ pub(super) fn log_likelihoods(reply: &PromptReply, tokens: &[String]) -> Result<
         ends.push(ends.last().copied().unwrap_or(0) + token.len());
     }
     let mut sums = vec![0.0; tokens.len()];
-    // From the text's end, so that what stands before it may be cut and shown in any way.
+    // From the end, so that the tokens of the prompt before the fragment do not matter.
     let (mut end, mut parts) = (text.len(), 0.0);
     for token in reply.tokens.iter().rev() {
         let own = token.token.as_str();
@@ -139,23 +134,23 @@ pub(super) fn log_likelihoods(reply: &PromptReply, tokens: &[String]) -> Result<
     Err(ReadProblem::NoLogprobs)
 }
 
-/// Where a token begins with which a text ends, or nearly ends where parts of a character were passed over; a token that
-/// began before the text begins at 0.
-fn place(text: &str, token: &str, passed: bool) -> Option<usize> {
+/// The start of a token that ends the text; 0 for a token that begins before the text. After skipped parts of
+/// characters (`skipped`), up to [`MOST_PARTS`] characters may follow the token.
+fn place(text: &str, token: &str, skipped: bool) -> Option<usize> {
     if token.ends_with(text) {
         return Some(0);
     }
     if let Some(start) = text.strip_suffix(token).map(str::len) {
         return Some(start);
     }
-    let at = text.rfind(token).filter(|_| passed && !token.is_empty())?;
+    let at = text.rfind(token).filter(|_| skipped && !token.is_empty())?;
     (text[at + token.len()..].chars().count() <= MOST_PARTS).then_some(at)
 }
 
-/// Characters that a model may cut into parts one behind the other.
+/// Maximum number of consecutive characters that a model's tokens may split.
 const MOST_PARTS: usize = 8;
 
-/// Whether a token is shown as part of a character: by its bytes, or by the sign for what is none.
+/// Whether a token is part of a character: shown as escaped bytes or as the replacement character.
 fn is_part(token: &str) -> bool {
     token.is_empty() || token.contains("\\x") || token.contains('\u{FFFD}')
 }

@@ -1,18 +1,25 @@
+//! Expected value of a number from 0 to 10, from the probabilities of its first token.
+//!
+//!   E = Σ_v v p(v) / Σ_v p(v),   v over the numbers of the scale among the reported alternatives
+//!
+//! Where the tokenizer writes 10 as `1` `0`, the probability of `1` is divided between 1 and 10 by the next token.
+//! Source: Bills et al. 2023.
+
 use crate::llm::{ReadProblem, TokenChoice, token_at};
 
 use super::STRONGEST;
 
-/// What a token says at the place where a number of the scale starts.
+/// The meaning of a token where a number of the scale starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// This number.
+    /// A number.
     Number(u8),
-    /// A bare `1`: the number one, or the first digit of ten where digits are tokens of their own.
+    /// `1`: the number 1, or the first digit of 10 if digits are separate tokens.
     OneOrTen,
 }
 
-/// The number that a token starts with after `before`, the text it carries ahead of the number; none
-/// for text, for other numbers and for anything but ASCII digits.
+/// The number that follows `before` in a token. `None` for text, for numbers outside the scale and for digits outside
+/// ASCII.
 pub(super) fn reading(token: &str, before: &str) -> Option<Reading> {
     let number = token.strip_prefix(before)?;
     let end = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
@@ -39,39 +46,38 @@ impl Distribution {
         self.moment += f64::from(value) * probability;
     }
 
-    /// Mean over the mass that there is; without any, the endpoint has not told.
+    /// The mean, normalised by the mass; `None` without any mass.
     pub fn expected(&self) -> Option<f64> {
         Some(self.moment / self.mass).filter(|expected| expected.is_finite())
     }
 }
 
-/// Tokens of a reply with the alternatives of each, to take expected values at the numbers in it.
+/// The tokens of a reply with their alternatives.
 pub(super) struct Choices<'a> {
     choices: &'a [TokenChoice],
-    /// Where the answer starts in the joined tokens.
+    /// Byte offset of the answer in the joined tokens.
     offset: usize,
-    /// Whether ten is written as two tokens, as far as the reply shows.
+    /// Whether 10 is written as two tokens, judged by this reply.
     splits_ten: bool,
 }
 
 impl<'a> Choices<'a> {
-    /// Tokens that belong to `answer`, which may be a part of the reply.
+    /// The tokens of a reply that contains `answer`.
     pub fn new(choices: Option<&'a [TokenChoice]>, answer: &str) -> Result<Self, ReadProblem> {
         let choices = choices.ok_or(ReadProblem::NoLogprobs)?;
         let joined: String = choices.iter().map(|choice| choice.token.as_str()).collect();
         let offset = joined.rfind(answer).ok_or(ReadProblem::NoLogprobs)?;
-        // Among so many alternatives at so many numbers, a token `10` shows up if there is one.
+        // With so many alternatives at so many numbers, a token `10` appears if the vocabulary has one.
         let is_ten = |token: &str| token.trim_matches(|c: char| !c.is_ascii_digit()) == "10";
         let seen =
             |choice: &TokenChoice| is_ten(&choice.token) || choice.top.iter().any(|(token, _)| is_ten(token));
         Ok(Self { choices, offset, splits_ten: !choices.iter().any(seen) })
     }
 
-    /// Expected value over 0–10 of the number that starts at byte `at` of the answer.
+    /// Expected value over 0–10 of the number at byte `at` of the answer.
     ///
-    /// Where the model wrote `1` as a token, what follows it divides that probability between one and
-    /// ten. Where it wrote another number and digits are tokens of their own, nothing tells what the
-    /// alternative `1` stood for, so it is left out.
+    /// If the model wrote the token `1`, the next token divides its probability between 1 and 10. If it wrote another
+    /// number and 10 is two tokens, the alternative `1` is ambiguous and left out.
     pub fn expected(&self, at: usize) -> Result<f64, ReadProblem> {
         let tokens = self.choices.iter().map(|choice| choice.token.as_str());
         let (number, before) = token_at(tokens, self.offset + at).ok_or(ReadProblem::NoLogprobs)?;
@@ -92,7 +98,7 @@ impl<'a> Choices<'a> {
         distribution.expected().ok_or(ReadProblem::NoLogprobs)
     }
 
-    /// After a `1`: the probability of a `0` among what makes a number of the scale.
+    /// The probability of a `0` after a `1`, among the continuations that give a number of the scale.
     fn share_of_zero(&self, number: usize) -> Result<f64, ReadProblem> {
         let Some(choice) = self.choices.get(number) else { return Ok(0.0) };
         let (mut zero, mut end) = (0.0, 0.0);

@@ -1,9 +1,11 @@
+//! One request per token, which shows the text up to and including that token.
+
 use futures_util::future::try_join_all;
 use serde_json::json;
 
 use super::numbers::Choices;
-use super::{LanguageSimulator, STRONGEST, TOP, temperature};
-use crate::base::{Attempt, Digest, Digester};
+use super::{LanguageSimulator, STRONGEST, TOP, temperature, version};
+use crate::base::{Attempt, Digest};
 use crate::features::{marked_text, one_line, quoted};
 use crate::llm::{
     BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Example, Prompt, Question, ReadProblem, Schema,
@@ -14,20 +16,19 @@ use crate::simulate::Simulation;
 pub(in crate::simulate) const PROMPT: Prompt =
     Prompt { name: "per_token", text: include_str!("../prompts/per_token.txt") };
 
-/// Tokens of a reply: a number, and room for endpoints that count an end.
+/// Maximum number of tokens of a reply: a number, and some for endpoints that count end-of-turn tokens.
 const MAX_TOKENS: usize = 16;
 
-/// One question per token, which shows the text up to and including it: the reference that the others
-/// are cheaper than. The value is the expectation over 0–10 where the endpoint gives probabilities,
-/// else the integer written.
+/// The kind `per_token`, the reference that the cheaper kinds approximate. The value is the expectation over 0–10 if
+/// the endpoint returns log-probabilities, else the written integer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PerToken {
-    /// Worked examples in the question; none: all there are.
+    /// Worked examples in the prompt; `None` for all.
     pub shots: Option<usize>,
 }
 
 impl PerToken {
-    /// The question about the last of these tokens.
+    /// The request for the last of these tokens.
     pub fn request(&self, explanation: &str, tokens: &[String], sample: u64) -> ChatRequest {
         let last = tokens.last().map(String::as_str).unwrap_or_default();
         let fills = [
@@ -46,8 +47,8 @@ impl PerToken {
         }
     }
 
-    /// The value of one token. The reply is a whole number from 0 to 10, which may stand in quotes or asterisks and
-    /// behind a label, and nothing else.
+    /// The value of one token. The reply must be a whole number from 0 to 10. Quotes, asterisks and a label in front
+    /// are allowed.
     pub fn read(&self, reply: &ChatReply) -> Result<f64, ReadProblem> {
         let text = answer(reply)?;
         if is_refusal(text) {
@@ -57,30 +58,15 @@ impl PerToken {
         let bare =
             last.trim_matches(|c: char| c.is_whitespace() || "\"'*`".contains(c)).trim_end_matches('.');
         let level = whole_number(bare, STRONGEST)?;
-        match &reply.logprobs {
-            Some(choices) => {
-                let start = text.len() - last.len();
-                let digits = text[start..].find(|c: char| c.is_ascii_digit());
-                let at = start + digits.ok_or(ReadProblem::MalformedReply)?;
-                Choices::new(Some(choices), text)?.expected(at)
-            }
-            None => Ok(f64::from(level)),
-        }
-    }
-
-    async fn one(
-        &self,
-        client: &dyn ChatClient,
-        explanation: &str,
-        tokens: &[String],
-        allowance: usize,
-    ) -> Result<Attempt<f64>, ChatError> {
-        let request = |sample| self.request(explanation, tokens, sample);
-        ask_until_read(client, request, |reply| self.read(reply), 0, allowance).await
+        let Some(choices) = &reply.logprobs else { return Ok(f64::from(level)) };
+        let start = text.len() - last.len();
+        let digits = text[start..].find(|c: char| c.is_ascii_digit());
+        let at = start + digits.ok_or(ReadProblem::MalformedReply)?;
+        Choices::new(Some(choices), text)?.expected(at)
     }
 }
 
-/// A whole number: for clients that can hold an answer to more than objects.
+/// A whole number. Only clients that enforce schemas of other types than objects use it.
 fn schema() -> Schema {
     let levels: Vec<u8> = (0..=STRONGEST).collect();
     Schema { name: "activation".into(), value: json!({"type": "integer", "enum": levels}) }
@@ -92,9 +78,7 @@ impl LanguageSimulator for PerToken {
     }
 
     fn digest(&self) -> Digest {
-        let mut digester = Digester::new("simulator");
-        digester.text(self.name()).digest(&PROMPT.digest()).json(&(TOP, self.shots));
-        digester.finish()
+        version(&PROMPT, &(TOP, self.shots))
     }
 
     fn examples(&self, explanation: &str, tokens: &[String]) -> Vec<Example> {
@@ -110,10 +94,14 @@ impl LanguageSimulator for PerToken {
         tokens: &'a [String],
         allowance: usize,
     ) -> BoxFuture<'a, Result<Attempt<Simulation>, ChatError>> {
+        let one = move |last: usize| {
+            let request = move |sample| self.request(explanation, &tokens[..=last], sample);
+            let read = move |reply: &ChatReply| self.read(reply);
+            ask_until_read(client, request, read, 0, allowance)
+        };
         Box::pin(async move {
-            let one = |last: usize| self.one(client, explanation, &tokens[..=last], allowance);
             let values = try_join_all((0..tokens.len()).map(one)).await?;
-            // A fragment with a token missing is missing, for the first such token's reason.
+            // If a token is missing, the fragment is missing, for the reason of the first such token.
             Ok(Attempt::all(values).map(Simulation::told))
         })
     }

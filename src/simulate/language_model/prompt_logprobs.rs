@@ -1,42 +1,49 @@
+//! All values of a fragment from one scored prompt; nothing is generated.
+//!
+//! The prompt lists the tokens, each with a filler word in place of its value:
+//!
+//!   "token"<TAB>unknown
+//!
+//! The value of a token is the expectation over the numbers at its filler (the slot): over all of them if the client
+//! knows the full distribution, else over those among the likeliest tokens.
+//!
+//! If the tokenizer writes 10 as two tokens, the probability of `1` would stand for both 1 and 10. The scale is then
+//! 0–9 and values are multiplied by 10/9. The client says so, or the worked examples in the reply show it.
+//!
+//! Source: Bills et al. 2023.
+
 use tokio::sync::Mutex;
 
+use super::likelihood::{self, attempt};
 use super::numbers::{Distribution, Reading, reading};
-use super::{LanguageSimulator, STRONGEST, TOP};
-use crate::base::{Attempt, Digest, Digester, Missing};
+use super::{LanguageSimulator, STRONGEST, TOP, scored, version};
+use crate::base::{Attempt, Digest, Missing};
 use crate::features::{one_line, quoted};
 use crate::llm::{
-    BoxFuture, ChatClient, ChatError, Example, Prompt, PromptReply, PromptRequest, Question, ReadProblem,
-    Slots, failed_call, probabilities, token_at,
+    BoxFuture, ChatClient, ChatError, Example, Prompt, PromptReply, PromptRequest, ReadProblem, Slots,
+    probabilities, token_at,
 };
 use crate::simulate::Simulation;
 
 pub(in crate::simulate) const PROMPT: Prompt =
     Prompt { name: "prompt_logprobs", text: include_str!("../prompts/prompt_logprobs.txt") };
 
-/// What stands in the place of a value that is not told.
+/// The filler word.
 pub(super) const SLOT: &str = "unknown";
 
-/// A fragment fails where more than this share of its tokens is untold.
-const UNTOLD_ALLOWED: f64 = 0.1;
+/// Largest share of tokens without a value; above it the fragment fails.
+const MISSING_ALLOWED: f64 = 0.1;
 
-/// All values of a fragment from one reading of a prompt, nothing generated: every token is listed with a filler for its
-/// value, and at each filler the expectation over the numbers is taken: over all of them where the client knows every
-/// token's probability, else over those among the likeliest tokens. A slot without any number there is untold.
-///
-/// Source: Bills et al. 2023 (all values from one reading).
-///
-/// Needs a client that scores prompts. Where its tokenizer writes 10 as two tokens, which the client says or the
-/// worked examples in the reply show, the probability of `1` would stand for both one and ten; the question is
-/// then asked on a scale of 0–9 and its values are multiplied by 10/9.
+/// The kind `prompt_logprobs`. It needs a client that scores prompts.
 #[derive(Debug)]
 pub struct PromptLogprobs {
     shots: Option<usize>,
-    /// Learnt from the first reply, for which all others wait: saves the first of two questions. What
-    /// comes out does not depend on it.
+    /// Whether 10 is two tokens. The first reply decides it, and all other requests wait for that reply; later ones
+    /// then need one request instead of two. It does not affect the values.
     splits_ten: Mutex<Option<bool>>,
 }
 
-/// What a reply to the question on one scale says.
+/// Contents of a reply on one scale.
 #[derive(Debug, Clone, PartialEq)]
 enum Read {
     Values(Vec<Option<f64>>),
@@ -44,12 +51,12 @@ enum Read {
 }
 
 impl PromptLogprobs {
-    /// With so many worked examples, or all there are.
+    /// With this number of worked examples; `None` for all.
     pub fn new(shots: Option<usize>) -> Self {
         Self { shots, splits_ten: Mutex::default() }
     }
 
-    /// The question on a scale whose strongest level is `most`, 10 or 9.
+    /// The prompt on a scale from 0 to `most`, which is 10 or 9.
     pub fn request(&self, explanation: &str, tokens: &[String], most: u8) -> PromptRequest {
         let fills = [("explanation", one_line(explanation)), ("most", most.to_string())];
         let fills = fills.each_ref().map(|(name, text)| (*name, text.as_str()));
@@ -74,14 +81,15 @@ impl PromptLogprobs {
         most: u8,
     ) -> Result<Attempt<Read>, ChatError> {
         let request = self.request(explanation, tokens, most);
-        let reply = match client.score_prompt(&request).await {
-            Ok(reply) => reply,
-            Err(error) => return failed_call(error).map(Attempt::Missing),
+        let reply = match likelihood::reply(client, &request).await? {
+            Attempt::Done(reply) => reply,
+            Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),
         };
         Ok(match read(&reply, &request.prompt, tokens.len(), most) {
-            Ok(Read::Values(values)) if is_untold(&values) => untold_slots(),
-            Ok(read) => Attempt::Done(read),
-            Err(problem) => Attempt::Missing(Missing::Failed(problem.reason().into())),
+            Ok(Read::Values(values)) if lacks_values(&values) => {
+                Attempt::Missing(Missing::Failed("untold_slots".into()))
+            }
+            read => attempt(read),
         })
     }
 
@@ -93,7 +101,7 @@ impl PromptLogprobs {
     ) -> Result<Attempt<Simulation>, ChatError> {
         let known = self.splits_ten.lock().await;
         if *known != Some(true) {
-            // Once it is known that nothing splits, nobody waits.
+            // The lock is kept only for the first request, so that later ones do not wait for each other.
             let mut first = Some(known).filter(|known| known.is_none());
             let read = self.ask(client, explanation, tokens, STRONGEST).await?;
             if let (Some(first), Attempt::Done(read)) = (&mut first, &read) {
@@ -107,10 +115,8 @@ impl PromptLogprobs {
         }
         Ok(match self.ask(client, explanation, tokens, STRONGEST - 1).await? {
             Attempt::Done(Read::Values(expected)) => Attempt::Done(Simulation { expected }),
-            // On the scale of 0–9 nothing can split.
-            Attempt::Done(Read::SplitsTen) => {
-                Attempt::Missing(Missing::Failed(ReadProblem::NoLogprobs.reason().into()))
-            }
+            // Impossible: 0 to 9 are single digits.
+            Attempt::Done(Read::SplitsTen) => Attempt::Missing(ReadProblem::NoLogprobs.into()),
             Attempt::Missing(missing) => Attempt::Missing(missing),
         })
     }
@@ -122,17 +128,14 @@ impl LanguageSimulator for PromptLogprobs {
     }
 
     fn digest(&self) -> Digest {
-        let mut digester = Digester::new("simulator");
-        digester.text(self.name()).digest(&PROMPT.digest()).json(&(TOP, self.shots, SLOT));
-        digester.finish()
+        version(&PROMPT, &(TOP, self.shots, SLOT))
     }
 
     fn examples(&self, explanation: &str, tokens: &[String]) -> Vec<Example> {
-        let question = Question::Prompt(self.request(explanation, tokens, STRONGEST));
-        vec![Example { question, reply: String::new() }]
+        vec![scored(self.request(explanation, tokens, STRONGEST))]
     }
 
-    /// A prompt's probabilities are the same each time, so nothing is asked again: no `allowance`.
+    /// Ignores `allowance`: a prompt's log-probabilities are the same each time.
     fn simulate<'a>(
         &'a self,
         client: &'a dyn ChatClient,
@@ -144,50 +147,46 @@ impl LanguageSimulator for PromptLogprobs {
     }
 }
 
-fn untold_slots<T>() -> Attempt<T> {
-    Attempt::Missing(Missing::Failed("untold_slots".into()))
+fn lacks_values(values: &[Option<f64>]) -> bool {
+    let missing = values.iter().filter(|value| value.is_none()).count();
+    missing as f64 > MISSING_ALLOWED * values.len() as f64
 }
 
-fn is_untold(values: &[Option<f64>]) -> bool {
-    let untold = values.iter().filter(|value| value.is_none()).count();
-    untold as f64 > UNTOLD_ALLOWED * values.len() as f64
-}
-
-/// Values at the `n_tokens` slots, brought to 0–10.
+/// The values at the `n_tokens` slots, scaled to 0–10.
 fn read(reply: &PromptReply, prompt: &str, n_tokens: usize, most: u8) -> Result<Read, ReadProblem> {
     match &reply.slots {
-        Some(slots) if slots.len() == n_tokens => weighed(slots, most),
+        Some(slots) if slots.len() == n_tokens => Ok(compared(slots, most)),
         Some(_) => Err(ReadProblem::NoLogprobs),
         None => listed(reply, prompt, n_tokens, most),
     }
 }
 
-/// Values where the client weighed all numbers against each other.
-fn weighed(slots: &[Vec<Option<f64>>], most: u8) -> Result<Read, ReadProblem> {
+/// The values from the log-probabilities of all numbers, `slots[token][number]`.
+fn compared(slots: &[Vec<Option<f64>>], most: u8) -> Read {
     let ten = usize::from(STRONGEST);
     if most == STRONGEST && slots.iter().all(|slot| slot.get(ten).copied().flatten().is_none()) {
-        return Ok(Read::SplitsTen);
+        return Read::SplitsTen;
     }
     let value = |slot: &Vec<Option<f64>>| {
-        let told = (0..=most).zip(slot).filter_map(|(level, logprob)| Some((level, (*logprob)?)));
-        // The likeliest number is the measure: where all are unlikely their probabilities may be too small to add up.
-        let largest = told.clone().map(|(_, logprob)| logprob).fold(f64::NEG_INFINITY, f64::max);
+        let known = (0..=most).zip(slot).filter_map(|(level, logprob)| Some((level, (*logprob)?)));
+        // Relative to the likeliest number, because all probabilities may underflow.
+        let largest = known.clone().map(|(_, logprob)| logprob).fold(f64::NEG_INFINITY, f64::max);
         let mut distribution = Distribution::default();
-        told.for_each(|(level, logprob)| distribution.add(level, (logprob - largest).exp()));
+        known.for_each(|(level, logprob)| distribution.add(level, (logprob - largest).exp()));
         distribution.expected().map(|value| value * scale(most))
     };
-    Ok(Read::Values(slots.iter().map(value).collect()))
+    Read::Values(slots.iter().map(value).collect())
 }
 
-/// What brings values of a scale up to `most` to 0–10.
+/// The factor from a scale of 0 to `most` to the scale of 0–10.
 fn scale(most: u8) -> f64 {
     f64::from(STRONGEST) / f64::from(most)
 }
 
-/// Values where the client lists the likeliest tokens, at the last `n_tokens` slots.
+/// The values from the likeliest tokens at the last `n_tokens` slots.
 ///
-/// Slots are found by the text between tab and line break, which quoted tokens never hold, so that an
-/// endpoint that shows parts of characters inexactly does no harm.
+/// Slots are found by the text between tab and line break, which quoted tokens never contain. So it does not matter if
+/// an endpoint shows parts of characters inexactly.
 fn listed(reply: &PromptReply, prompt: &str, n_tokens: usize, most: u8) -> Result<Read, ReadProblem> {
     let joined: String = reply.tokens.iter().map(|token| token.token.as_str()).collect();
     let slots = fields(&joined, SLOT);
@@ -201,7 +200,7 @@ fn listed(reply: &PromptReply, prompt: &str, n_tokens: usize, most: u8) -> Resul
     slots[slots.len() - n_tokens..].iter().map(value).collect::<Result<_, _>>().map(Read::Values)
 }
 
-/// Where fields with this content start: after a tab, up to the end of the line.
+/// Offsets of the fields with this content: after a tab, up to the end of the line.
 fn fields(text: &str, content: &str) -> Vec<usize> {
     let whole = |at: &usize| text[at + content.len()..].chars().next().is_none_or(|c| c == '\n' || c == '\r');
     text.match_indices('\t')
@@ -222,7 +221,7 @@ fn place(reply: &PromptReply, at: usize) -> Option<(usize, &str)> {
     token_at(reply.tokens.iter().map(|token| token.token.as_str()), at)
 }
 
-/// None where no number is among the likeliest tokens.
+/// The expected value at byte `at`; `None` if no number is among the likeliest tokens.
 fn expected(reply: &PromptReply, at: usize, most: u8) -> Result<Option<f64>, ReadProblem> {
     let (number, before) = place(reply, at).ok_or(ReadProblem::NoLogprobs)?;
     let top = reply.tokens[number].top.iter().map(|(token, logprob)| (token.as_str(), *logprob));
@@ -270,8 +269,7 @@ mod tests {
         PromptReply { tokens: texts.iter().zip(tops).map(token).collect(), tokens_in: 1, slots: None }
     }
 
-    /// The label-free cases of the file have another form than any reply asked for here, and expect
-    /// zeros for what can't be read.
+    /// The file's other cases have a form that is not requested here, and expect zeros for unreadable values.
     #[test]
     fn expected_values_are_those_of_the_published_parser() {
         let Some(folder) = std::env::var_os("AUTOINTERP_SHARED").map(std::path::PathBuf::from) else {

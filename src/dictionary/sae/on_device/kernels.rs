@@ -1,35 +1,28 @@
-//! What candle has no operation for, or only ones that pass over all numbers many times: each once as a loop for the
-//! CPU and once as a CUDA kernel (`kernels.cu`), which is compiled when it is first needed.
+//! Operations that candle lacks, or has only as many passes over memory: top-k of rows, and Adam in place.
+//!
+//! Each is a loop for the CPU and a CUDA kernel (`kernels.cu`), which is compiled at its first use.
 
 use candle_core::{CpuStorage, CustomOp1, InplaceOp2, InplaceOp3, Layout, Result, Shape, Tensor};
 
-use super::super::rows::{BETA1, BETA2, adam_descend, adam_first, adam_second};
+use super::super::adam::{BETA1, BETA2, adam_descend, adam_first, adam_second};
 use crate::linalg::Selector;
 
-/// Of each row of `[rows, columns]` the `k` largest entries above zero, 0 elsewhere; of equal ones those of the lower
-/// columns.
+/// Keeps the `k` largest positive entries of each row of `[rows, columns]`; all others are 0. Of equal entries the lower
+/// columns win.
 pub fn keep_largest(x: &Tensor, k: usize) -> Result<Tensor> {
     x.contiguous()?.apply_op1_no_bwd(&KeepLargest { k })
 }
 
-/// Adam's first moment after a gradient of the same shape, in place.
-pub fn move_first(moment: &Tensor, gradient: &Tensor) -> Result<()> {
-    moment.inplace_op2(gradient, &MoveMoment { kernel: "adam_first", beta: BETA1, moved: adam_first })
-}
-
-/// Adam's second moment after a gradient of the same shape, in place.
-pub fn move_second(moment: &Tensor, gradient: &Tensor) -> Result<()> {
-    moment.inplace_op2(gradient, &MoveMoment { kernel: "adam_second", beta: BETA2, moved: adam_second })
-}
-
-/// Adam's step of values of the same shape as both moments, in place; see [`Stepper`](super::super::rows::Stepper).
-pub fn descend(
+/// One step of Adam in place, for tensors of the same shape: see [`Optimiser`](super::super::adam::Optimiser).
+pub fn adam_step(
     values: &Tensor,
-    first: &Tensor,
-    second: &Tensor,
+    [first, second]: [&Tensor; 2],
+    gradient: &Tensor,
     rate: f32,
     second_correction: f32,
 ) -> Result<()> {
+    first.inplace_op2(gradient, &MoveMoment { kernel: "adam_first", beta: BETA1, update: adam_first })?;
+    second.inplace_op2(gradient, &MoveMoment { kernel: "adam_second", beta: BETA2, update: adam_second })?;
     values.inplace_op3(first, second, &Descend { rate, second_correction })
 }
 
@@ -37,12 +30,12 @@ struct KeepLargest {
     k: usize,
 }
 
-/// One of Adam's moments: the kernel's name, its share of what was there before, and the same on the CPU.
+/// Update of one of Adam's moments: name of the CUDA kernel, its decay rate, and the function for the CPU.
 struct MoveMoment {
     kernel: &'static str,
-    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the CPU's form knows it"))]
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the function for the CPU contains it"))]
     beta: f32,
-    moved: fn(f32, f32) -> f32,
+    update: fn(f32, f32) -> f32,
 }
 
 struct Descend {
@@ -50,7 +43,7 @@ struct Descend {
     second_correction: f32,
 }
 
-/// Where the entries of a contiguous tensor lie in its storage.
+/// Range of a contiguous tensor's entries in its storage.
 fn range_of(layout: &Layout) -> Result<std::ops::Range<usize>> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(start..end),
@@ -110,7 +103,7 @@ impl InplaceOp2 for MoveMoment {
         from: &Layout,
     ) -> Result<()> {
         let gradient = entries(gradient, from)?;
-        entries_mut(moment, at)?.iter_mut().zip(gradient).for_each(|(m, &g)| *m = (self.moved)(*m, g));
+        entries_mut(moment, at)?.iter_mut().zip(gradient).for_each(|(m, &g)| *m = (self.update)(*m, g));
         Ok(())
     }
 

@@ -2,7 +2,7 @@ use candle_core::Device;
 
 use serde_json::{Value, json};
 
-use super::super::train::Training;
+use super::super::training::Training;
 use super::*;
 use crate::base::Stream;
 use crate::dictionary::{DictionaryFit, MethodParams};
@@ -11,7 +11,7 @@ const D: usize = 12;
 const F: usize = 40;
 const ROWS: usize = 96;
 
-/// Rows that are sums of a few of many directions, of unit mean square.
+/// Rows that are sums of 3 of 24 random directions, of unit mean square.
 fn batches(n: usize) -> Vec<Vec<f32>> {
     let mut stream = Stream::new(3, "batches");
     let directions: Vec<f32> = (0..2 * D * D).map(|_| stream.normal() as f32).collect();
@@ -39,9 +39,9 @@ fn training(fit: &dyn DictionaryFit) -> Training {
 
 const STEPS: usize = 60;
 
-/// Every kind, with everything that its step can do: dead features that are revived, new directions, nesting.
+/// Every kind, with dead features, resampling and nested dictionaries where it has them.
 fn kinds() -> Vec<(&'static str, Box<dyn DictionaryFit>)> {
-    // So few rows that some are dead from early on.
+    // So few rows that some features are soon dead.
     let largest = json!({"k": 4, "dead_rows": 3 * ROWS});
     let resampled = json!({"target_l0": 4.0, "resamples": 2});
     let own = [
@@ -63,7 +63,7 @@ fn kinds() -> Vec<(&'static str, Box<dyn DictionaryFit>)> {
     own.into_iter().map(fit).collect()
 }
 
-/// Main memory, through candle's operations, and the first GPU where there is one.
+/// The CPU, through candle's operations, and the first GPU where there is one.
 fn devices() -> Vec<Device> {
     [Some(Device::Cpu), crate::nn::gpu_for_tests()].into_iter().flatten().collect()
 }
@@ -82,7 +82,7 @@ fn a_device_learns_what_main_memory_does() {
             let batch = &batches[step % batches.len()];
             let expected = here.step(step, batch).expect("main memory");
             let got = there.step(step, batch).expect("a device");
-            // Rounding is all that differs, and Adam lets it grow.
+            // Only rounding differs, and Adam amplifies it.
             let apart = (got / expected - 1.0).abs();
             assert!(
                 apart < 2e-4 * (1.0 + step as f64),
@@ -110,7 +110,7 @@ fn the_largest_of_each_row_are_kept() {
 }
 
 #[test]
-fn the_cut_of_a_batch_is_its_nth_largest_entry() {
+fn the_threshold_of_a_batch_is_its_nth_largest_entry() {
     let mut stream = Stream::new(9, "cut");
     let values: Vec<f32> = (0..600).map(|_| stream.normal().max(0.0) as f32).collect();
     let mut sorted = values.clone();
@@ -119,10 +119,10 @@ fn the_cut_of_a_batch_is_its_nth_largest_entry() {
     for device in devices() {
         let x = Tensor::from_slice(&values, (20, 30), &device).expect("a tensor");
         for n in [1, 2, 77, positive] {
-            assert_eq!(least_of_largest(&x, n).expect("found"), sorted[n - 1], "{n}");
+            assert_eq!(nth_largest(&x, n).expect("found"), sorted[n - 1], "{n}");
         }
-        assert_eq!(least_of_largest(&x, 10_000).expect("found"), sorted[positive - 1]);
+        assert_eq!(nth_largest(&x, 10_000).expect("found"), sorted[positive - 1]);
         let none = Tensor::zeros((2, 3), candle_core::DType::F32, &device).expect("a tensor");
-        assert_eq!(least_of_largest(&none, 2).expect("found"), f32::INFINITY);
+        assert_eq!(nth_largest(&none, 2).expect("found"), f32::INFINITY);
     }
 }

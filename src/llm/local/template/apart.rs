@@ -1,8 +1,8 @@
-//! A chat template tried in a process of its own.
+//! Test of a chat template in its own process.
 //!
-//! A template is a program out of a stranger's file. The engine counts its steps but not what one of them makes: a
-//! text doubled sixty times, a number padded to 10¹¹ places, an expression nested deeper than the stack. Such a step
-//! ends the process it runs in, so each template first writes a few conversations in one with little memory and time.
+//! A template is an untrusted program. The engine limits the number of its steps but not the cost of one step: a text
+//! doubled sixty times, a number padded to 10¹¹ digits, an expression nested deeper than the stack. Such a step kills
+//! the process. So each template first renders a few conversations in a process with limited memory and time.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -16,25 +16,25 @@ use super::ChatTemplate;
 use crate::base::Stopwatch;
 use crate::llm::{Message, Role};
 
-/// The argument that makes a program try a template.
+/// The command-line argument that makes a program test a template.
 pub const ARGUMENT: &str = "try-chat-template";
-/// Memory of the process, the program itself included.
+/// Memory limit of the process in bytes, including the program itself.
 const MOST_MEMORY: u64 = 512 << 20;
-/// Seconds that it may take.
+/// Time limit of the process.
 const MOST_SECONDS: f64 = 10.0;
-/// How often its end is looked for.
+/// Interval at which its state is polled.
 const PAUSE: Duration = Duration::from_millis(2);
-/// Its exit code where it was told no template.
+/// Its exit code if its input is not a template.
 const NO_TEMPLATE: u8 = 2;
 
-/// What the process is told.
+/// Input of the process.
 #[derive(Serialize, Deserialize)]
 struct Trial {
     source: String,
     tokens: BTreeMap<String, String>,
 }
 
-/// Conversations as they are asked: with and without a system's message, and with worked examples.
+/// Typical conversations: with and without a system message, and with worked examples.
 fn conversations() -> Vec<Vec<Message>> {
     let text = "What do these have in common?\n\"a\"\t10\n".repeat(60);
     let message = |role| Message { role, content: text.clone() };
@@ -48,8 +48,8 @@ fn conversations() -> Vec<Vec<Message>> {
     ]
 }
 
-/// In the process itself: reads a template from `input` and writes the conversations with it. Returns the exit code. What
-/// the engine itself refuses is no failure here: whoever asks the model is told.
+/// Runs in the process: reads a template from `input`, renders the conversations and returns the exit code. Errors of
+/// the template engine are ignored here, because a real request reports them.
 pub fn try_template(mut input: impl Read) -> u8 {
     limit();
     let mut text = Vec::new();
@@ -66,7 +66,7 @@ pub fn try_template(mut input: impl Read) -> u8 {
 fn limit() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let most = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
-    // Where a limit cannot be set, the clock still holds.
+    // If a limit cannot be set, the time limit still applies.
     let _ = setrlimit(Resource::As, most(MOST_MEMORY));
     let _ = setrlimit(Resource::Core, most(0));
 }
@@ -74,8 +74,7 @@ fn limit() {
 #[cfg(not(unix))]
 fn limit() {}
 
-/// Tries a template with `program`, which is run with [`ARGUMENT`] alone. Says what is wrong with a template that a
-/// process does not survive.
+/// Tests a template with `program`, run with [`ARGUMENT`] alone. The error says what the template did to the process.
 pub fn check(program: &Path, source: &str, tokens: &BTreeMap<String, String>) -> Result<(), String> {
     let trial = Trial { source: source.to_string(), tokens: tokens.clone() };
     let failed =
@@ -88,7 +87,7 @@ pub fn check(program: &Path, source: &str, tokens: &BTreeMap<String, String>) ->
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| failed(&error))?;
-    // A process that ended early reads no more; its exit code says why.
+    // Fails if the process has ended already; its exit code then says why.
     let _ = child.stdin.take().map(|mut input| input.write_all(&told));
     match ended(&mut child, MOST_SECONDS).map_err(|error| failed(&error))? {
         Some(status) if status.success() => Ok(()),
@@ -101,7 +100,7 @@ pub fn check(program: &Path, source: &str, tokens: &BTreeMap<String, String>) ->
     }
 }
 
-/// How the process ended; none where it had to be ended.
+/// The exit status of the process; `None` if it was killed after `most_seconds`.
 fn ended(child: &mut Child, most_seconds: f64) -> std::io::Result<Option<ExitStatus>> {
     let watch = Stopwatch::start();
     loop {
@@ -122,14 +121,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_is_not_there_is_no_fault_of_the_template() {
+    fn a_missing_program_is_not_blamed_on_the_template() {
         let told = check(Path::new("no/such/program"), "{{ 1 }}", &BTreeMap::new()).expect_err("no process");
         assert!(told.starts_with("could not be tried in a process of its own"), "{told}");
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_process_that_goes_on_is_ended() {
+    fn a_process_beyond_its_time_is_killed() {
         let mut child = Command::new("sleep").arg("60").spawn().expect("a process");
         assert_eq!(ended(&mut child, 0.01).expect("ended"), None);
         assert!(child.try_wait().expect("known").is_some());

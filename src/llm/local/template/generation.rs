@@ -1,9 +1,9 @@
-//! The tags `{% generation %}` and `{% endgeneration %}`, by which transformers finds the assistant's words in
-//! training. What stands between them is rendered as if they were not there.
+//! The tags `{% generation %}` and `{% endgeneration %}`. In training they mark the assistant's text for transformers;
+//! here they have no effect.
 
 use std::borrow::Cow;
 
-/// The source with a block in their place that is always entered: it trims the space around it as they would.
+/// Replaces the tags by `{% if true %}` and `{% endif %}`, which trim the space around them in the same way.
 pub fn without_tags(source: &str) -> Cow<'_, str> {
     if !source.contains("generation") {
         return Cow::Borrowed(source);
@@ -32,7 +32,7 @@ pub fn without_tags(source: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The sign for space around a tag, and what is left without it.
+/// The whitespace control sign of a tag, and the rest of the tag.
 fn mark<'a>(
     inside: &'a str,
     strip: impl Fn(&'a str, &'static str) -> Option<&'a str>,

@@ -1,4 +1,4 @@
-//! What templates of transformers use of Python and of its own: JSON as `json.dumps` writes it, and the day.
+//! Functions that transformers offers to chat templates: `tojson` as Python's `json.dumps`, and `strftime_now`.
 
 use std::io;
 
@@ -7,10 +7,10 @@ use minijinja::{Error, ErrorKind};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
-/// Widest indentation that is written.
+/// Maximum indentation.
 const MAX_INDENT: usize = 16;
 
-/// `json.dumps` with `ensure_ascii` off, as transformers' filter `tojson`.
+/// `json.dumps` with `ensure_ascii=False`, as in transformers' filter `tojson`.
 pub fn tojson(value: &minijinja::Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get::<Option<usize>>("indent")?.map(|width| width.min(MAX_INDENT));
     for known in ["ensure_ascii", "sort_keys", "separators"] {
@@ -26,12 +26,12 @@ pub fn tojson(value: &minijinja::Value, options: Kwargs) -> Result<String, Error
             value.serialize(&mut Serializer::with_formatter(&mut bytes, pretty))
         }
     };
-    let failed = |reason: String| Error::new(ErrorKind::BadSerialization, reason);
-    written.map_err(|error| failed(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|error| failed(error.to_string()))
+    let failed = |reason: &dyn std::fmt::Display| Error::new(ErrorKind::BadSerialization, reason.to_string());
+    written.map_err(|error| failed(&error))?;
+    String::from_utf8(bytes).map_err(|error| failed(&error))
 }
 
-/// Python's separators, `, ` and `: `.
+/// One line with Python's separators `, ` and `: `.
 struct OneLine;
 
 impl Formatter for OneLine {
@@ -40,7 +40,7 @@ impl Formatter for OneLine {
     }
 
     fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+        self.begin_array_value(writer, first)
     }
 
     fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
@@ -48,8 +48,7 @@ impl Formatter for OneLine {
     }
 }
 
-/// 1 January 2025, a Wednesday, at midnight, in the form asked for: a template may name the day, and the day must
-/// not change an answer.
+/// `strftime` of Wednesday, 1 January 2025, 00:00 UTC. A fixed date, so that answers do not depend on the day.
 pub fn strftime_now(format: &str) -> String {
     let mut out = String::with_capacity(format.len());
     let mut characters = format.chars();

@@ -28,7 +28,7 @@ fn tags_around_generated_text_change_nothing() {
         rendered(&source("{%-generation-%}", "{%- endgeneration -%}")),
         rendered(&source("{%-if true-%}", "{%- endif -%}"))
     );
-    // Text about the tags is text.
+    // The same words outside of tags stay.
     assert_eq!(
         rendered("generation {{ 'endgeneration' }} {% if true %}{% endif %}."),
         "generation endgeneration ."

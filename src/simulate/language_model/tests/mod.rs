@@ -38,7 +38,7 @@ fn a_complete_reply_is_read_in_any_order() {
 }
 
 #[test]
-fn malformed_replies_are_told_apart_and_never_zeros() {
+fn malformed_replies_have_distinct_reasons_and_are_never_zeros() {
     use ReadProblem::*;
     for (text, problem) in [
         ("", EmptyReply),
@@ -150,7 +150,7 @@ fn expected_values_come_from_the_tokens_of_each_number() {
 }
 
 #[test]
-fn expected_values_are_found_in_every_dress() {
+fn expected_values_are_found_in_every_form_of_reply() {
     let seven: &[(&str, f64)] = &[("7", 0.5), ("8", 0.5)];
     for pieces in [
         &["<think>", "{\"0\": 3}", "</think>\n", "{\"activations\": {\"0\": ", "7", "}}"][..],
@@ -166,7 +166,7 @@ fn expected_values_are_found_in_every_dress() {
 }
 
 #[test]
-fn where_digits_are_tokens_one_and_ten_are_told_apart_by_what_follows() {
+fn with_digit_tokens_the_next_token_separates_one_from_ten() {
     let reply = said_in_tokens(&[
         ("{\"activations\":{\"0\":", &[]),
         ("1", &[("1", 0.5), ("7", 0.5)]),
@@ -199,7 +199,7 @@ fn without_probabilities_there_is_no_expected_value_and_no_second_question() {
     assert_eq!((simulated, client.samples().len()), (Ok(failed("no_logprobs")), 1));
 }
 
-/// Cuts a prompt into tokens: runs of letters, single other characters, and numbers whole or in digits.
+/// Splits a prompt into tokens: runs of letters, single other characters, and numbers as a whole or by digit.
 fn cut(prompt: &str, whole_numbers: bool) -> Vec<String> {
     let joins = |a: char, b: char| {
         (a.is_alphabetic() && b.is_alphabetic())
@@ -215,7 +215,7 @@ fn cut(prompt: &str, whole_numbers: bool) -> Vec<String> {
     pieces
 }
 
-/// Gives the n-th slot from the end the n-th distribution from the end.
+/// Scores a prompt: the last slots get the distributions `tops`, in order.
 fn scored(request: &PromptRequest, whole_numbers: bool, tops: &[Vec<(&str, f64)>]) -> PromptReply {
     let pieces = cut(&request.prompt, whole_numbers);
     let n_slots = pieces.windows(2).filter(|pair| pair[0] == "\t" && pair[1] == SLOT).count();
@@ -305,7 +305,7 @@ fn untold_slots_are_left_out_and_more_than_a_tenth_fail_the_fragment() {
     }
 }
 
-/// A client that weighs all numbers, `likely` first; 10 is a token only where `whole`.
+/// A client that scores all numbers; slot s prefers `likely[s]`. 10 is a single token only if `whole`.
 fn weighing(whole: bool, likely: &'static [&'static str]) -> Scripted {
     Scripted::scoring(move |request| {
         let slots = request.slots.as_ref().expect("slots");
@@ -327,7 +327,7 @@ fn weighing(whole: bool, likely: &'static [&'static str]) -> Scripted {
 }
 
 #[test]
-fn where_all_numbers_are_weighed_the_unlikeliest_are_told() {
+fn with_all_numbers_scored_unlikely_ones_have_values_too() {
     for (whole, likely, wanted) in
         [(true, ["10", "0", "3"], [10.0, 0.0, 3.0]), (false, ["9", "0", "3"], [10.0, 0.0, 10.0 / 3.0])]
     {
@@ -429,11 +429,11 @@ proptest! {
         let text = format!("{{\"activations\": {{{}}}}}", entries.join(", "));
         let wanted: Vec<f64> = levels.iter().copied().map(f64::from).collect();
         prop_assert_eq!(values(INTEGERS.read(&said(&text), levels.len())), Ok(wanted.clone()));
-        // Characters as tokens, all certain: the expected values are the integers.
+        // With certain single-character tokens, the expected values are the integers.
         let pieces: Vec<String> = text.chars().map(String::from).collect();
         let certain: Vec<(&str, &[(&str, f64)])> = pieces.iter().map(|piece| (piece.as_str(), &[][..])).collect();
         prop_assert_eq!(values(EXPECTED.read(&said_in_tokens(&certain), levels.len())), Ok(wanted));
-        // One entry short is never read.
+        // A reply with a missing entry is unreadable.
         let short = format!("{{\"activations\": {{{}}}}}", entries[1..].join(", "));
         prop_assert_eq!(values(INTEGERS.read(&said(&short), levels.len())), Err(ReadProblem::WrongCount));
     }
@@ -448,7 +448,7 @@ proptest! {
     }
 }
 
-/// A client whose tokens are words: what is said of a text makes those in it likelier by a nat for each of their letters.
+/// A client whose tokens are words. A word that the explanation contains is likelier by one nat per byte.
 fn guessing(slots_told: bool) -> Scripted {
     Scripted::scoring(move |request| {
         let (head, text) = request.prompt.split_once(':').expect("a head");
@@ -479,7 +479,7 @@ fn likelier_tokens_have_higher_values_and_no_number_is_asked_for() {
     assert_eq!(client.scored.lock().expect("kept").len(), 2);
     let simulated = block_on(simulate_with(&client, &Exemplar, "oak or ash-tree", &tokens, 3));
     assert!(close(&simulated, &[0.0, 8.0, 0.0, 0.0, 10.0]), "{simulated:?}");
-    // Two texts, two distributions, and the tree's name alone under either claim.
+    // For each claim: the text, the distribution, and the tree's name, which is two tokens.
     assert_eq!(client.scored.lock().expect("kept").len(), 2 + 6);
     let refused = block_on(simulate_with(&guessing(false), &Exemplar, "oak", &tokens, 3));
     let Err(ChatError::Unsupported { detail, .. }) = refused else { panic!("{refused:?}") };

@@ -1,4 +1,4 @@
-//! Planted features with known explanations, read by a simulator that does exactly what it is told.
+//! Planted features with known explanations, and a scripted model that follows an explanation exactly.
 
 use super::super::*;
 use crate::base::Stopwatch;
@@ -6,7 +6,7 @@ use crate::llm::scripted::{Scripted, block_on, said};
 use crate::llm::{ClientKind, Endpoint, LlmSpec, connect};
 use crate::stats::pearson;
 
-/// What an explanation means to a perfect reader: words with their levels.
+/// The meaning of an explanation: words with their levels.
 struct Claim {
     sentence: String,
     words: Vec<(String, u8)>,
@@ -14,7 +14,7 @@ struct Claim {
 
 struct Puzzle {
     name: String,
-    /// The right one first.
+    /// The correct one first.
     claims: Vec<Claim>,
     /// Words with their true levels.
     texts: Vec<Vec<(String, u8)>>,
@@ -63,7 +63,7 @@ fn level(claim: &Claim, before: Option<&str>, word: &str) -> u8 {
     claim.words.iter().find(|(rule, _)| applies(rule)).map_or(0, |(_, level)| *level)
 }
 
-/// Finds explanation and tokens in the question and answers by the explanation's words.
+/// Finds the explanation and the tokens in the request, and answers by the explanation's meaning.
 fn perfect_reader() -> Scripted {
     let claims: Vec<Claim> = puzzles().into_iter().flat_map(|puzzle| puzzle.claims).collect();
     Scripted::new(move |request| {
@@ -84,8 +84,8 @@ fn perfect_reader() -> Scripted {
     })
 }
 
-/// Correlation of what an explanation leads to expect with the truth over the told tokens of all texts, and the number
-/// of texts without a simulation. One that tells nothing apart scores 0.
+/// Correlation of the simulated and true levels over all texts, where values are present, and the number of texts
+/// without a simulation. A constant simulation scores 0.
 fn score(
     client: &dyn ChatClient,
     simulator: &dyn LanguageSimulator,
@@ -131,7 +131,7 @@ fn right_explanations_rank_above_wrong_ones() {
     assert!(solved >= 18, "{solved} of 20");
 }
 
-/// In how many puzzles a real model ranks the right explanation first, under every kind of simulator.
+/// The number of puzzles in which a real model ranks the correct explanation first, for every kind of simulator.
 #[test]
 #[ignore = "minutes with real models"]
 fn planted_puzzles_by_real_models() {

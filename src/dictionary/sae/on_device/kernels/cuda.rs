@@ -1,4 +1,4 @@
-//! The CUDA forms. `unsafe` here is the launches: a kernel trusts the lengths that it is given.
+//! Launches of the CUDA kernels. They are `unsafe` because a kernel does not check the lengths it is given.
 #![allow(unsafe_code)]
 
 use std::sync::OnceLock;
@@ -9,18 +9,18 @@ use candle_core::cuda_backend::cudarc::nvrtc::compile_ptx;
 use candle_core::cuda_backend::{CudaDevice, WrapErr};
 use candle_core::{CudaStorage, Layout, Result, Shape};
 
-use super::super::super::rows::EPSILON;
+use super::super::super::adam::EPSILON;
 use super::range_of;
 
 const SOURCE: &str = include_str!("kernels.cu");
 /// Name under which a device keeps the compiled kernels.
 const MODULE: &str = "autointerp_sae";
-/// Threads of a block that works on one row.
+/// Threads per block where a block handles one row.
 const ROW_THREADS: u32 = 256;
-/// Threads of a block where each works on one entry.
+/// Threads per block where a thread handles one entry.
 const ENTRY_THREADS: u32 = 256;
 
-/// The kernels as the driver takes them, compiled once a process.
+/// The kernels as PTX, compiled once per process.
 fn compiled() -> Result<&'static str> {
     static COMPILED: OnceLock<std::result::Result<String, String>> = OnceLock::new();
     let compiled = COMPILED.get_or_init(|| match compile_ptx(SOURCE) {
@@ -60,7 +60,7 @@ pub fn keep_largest(k: usize, storage: &CudaStorage, layout: &Layout) -> Result<
             block_dim: (ROW_THREADS, 1, 1),
             shared_mem_bytes: 0,
         };
-        // SAFETY: `x` and `out` have `rows · columns` entries; block r touches those of row r alone.
+        // SAFETY: `x` and `out` have `rows · columns` entries; block r accesses row r only.
         unsafe { launch.launch(config) }.w()?;
     }
     Ok((CudaStorage::wrap_cuda_slice(out, device.clone()), layout.shape().clone()))
@@ -83,7 +83,7 @@ pub fn move_moment(
     let count = n as u64;
     let mut launch = function.builder();
     launch.arg(&mut moment).arg(&gradient).arg(&beta).arg(&count);
-    // SAFETY: both have `count` entries, which a thread checks its place against.
+    // SAFETY: both have `count` entries, and each thread checks its index against `count`.
     unsafe { launch.launch(entrywise(n)) }.w()?;
     Ok(())
 }
@@ -111,7 +111,7 @@ pub fn descend(
         .arg(&second_correction)
         .arg(&epsilon)
         .arg(&count);
-    // SAFETY: all three have `count` entries, which a thread checks its place against.
+    // SAFETY: all three have `count` entries, and each thread checks its index against `count`.
     unsafe { launch.launch(entrywise(n)) }.w()?;
     Ok(())
 }

@@ -1,9 +1,9 @@
-// CUDA forms of what `kernels.rs` computes on the CPU. Compiled by NVRTC at run time, without headers.
+// CUDA versions of the loops in `kernels.rs`. Compiled by NVRTC at run time, without headers.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-// Adam's moments: the first takes the gradient, the second its square.
+// Adam's moments: running means of the gradient and of its square.
 extern "C" __global__ void adam_first(float *moment, const float *gradient, float beta, u64 n) {
     u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n) {
@@ -27,14 +27,14 @@ extern "C" __global__ void adam_descend(float *values, const float *first, const
     }
 }
 
-// Bits of numbers above zero are in the order of the numbers; everything else, NaN too, is 0 and never kept.
+// The bits of positive floats are ordered like the floats. All others, NaN included, map to 0 and are never kept.
 __device__ __forceinline__ u32 key_of(float x) {
     return x > 0.0f ? __float_as_uint(x) : 0u;
 }
 
-// One block a row. Finds the k-th largest key digit by digit, eight bits at a time from the top: a histogram of the
-// digit over the keys that share the digits found so far says which value of it the k-th key has. Of keys equal to
-// the k-th, those of the lowest columns are kept until there are k. `out` holds zeros.
+// Radix select, one block per row: finds the k-th largest key eight bits at a time, from the top. A histogram of the
+// current digit over the keys that match the digits found so far gives the digit of the k-th key. Of keys equal to the
+// k-th, the lowest columns are kept until there are k. `out` must hold zeros.
 extern "C" __global__ void keep_largest(const float *x, float *out, u64 columns, u32 k) {
     __shared__ u32 counts[256];
     __shared__ u32 found;
@@ -62,7 +62,7 @@ extern "C" __global__ void keep_largest(const float *x, float *out, u64 columns,
         }
         __syncthreads();
         if (threadIdx.x == 0) {
-            // Where there are fewer than k in all, the lowest digit is taken and all are kept below.
+            // With fewer than k keys in all, the loop ends at digit 0 and all keys are kept.
             u32 digit = 255;
             while (digit > 0 && counts[digit] < wanted) {
                 wanted -= counts[digit];

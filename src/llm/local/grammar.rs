@@ -1,33 +1,36 @@
+//! Byte-level grammar of the answers that satisfy a JSON schema, for constrained decoding.
+//!
+//! A grammar is a sequence of pieces: fixed bytes, a choice among constants, or the rest of a JSON string. Its state
+//! after some bytes is a set of positions, because one choice can be the beginning of another (`1` of `10`).
+//!
+//! The JSON has a space after every colon and comma, as in the worked examples, and its fields in the order of
+//! `required`. Supported are objects whose fields are all required, lists of fixed length, enums and strings: the
+//! schemas that this program sends.
+
 use serde_json::Value;
 
-/// References inside a schema are followed so many levels deep.
+/// Maximum depth of a schema with its references resolved.
 const MAX_DEPTH: usize = 16;
-/// Pieces that a schema may come to.
+/// Maximum number of pieces.
 const MAX_PIECES: usize = 100_000;
 
-/// What an answer that satisfies a schema looks like, byte for byte, in JSON with a space after every colon and comma, as
-/// worked examples have it, and with the fields in the order in which they are required.
-///
-/// Read are objects whose fields are all required, lists of a fixed length, choices among constants and texts:
-/// what this program's own questions ask for.
+/// The grammar of one schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(super) struct Grammar {
     pieces: Vec<Piece>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
-    /// These bytes.
     Literal(Vec<u8>),
-    /// One of these.
     OneOf(Vec<Vec<u8>>),
-    /// Contents of a JSON string, with the quotation mark that ends it.
+    /// The contents of a JSON string and its closing quotation mark.
     Text,
 }
 
-/// How far an answer has come; more than one place where one choice begins with another.
+/// The positions in the grammar after some bytes of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Progress(Vec<Place>);
+pub(super) struct State(Vec<Place>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Place {
@@ -37,10 +40,11 @@ struct Place {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum At {
-    /// Bytes of a literal.
-    Literal(usize),
-    /// Number of the choice, and its bytes.
-    Choice(usize, usize),
+    /// Number of bytes of a literal, or of this choice.
+    Bytes {
+        choice: usize,
+        at: usize,
+    },
     Text(InText),
 }
 
@@ -48,18 +52,18 @@ enum At {
 enum InText {
     /// Between characters.
     Between,
-    /// After a backslash. Characters by number are left out: half of a pair would be no text.
+    /// After a backslash. `\u` escapes are not allowed, because half of a surrogate pair is not text.
     Escaped,
-    /// So many bytes of a character are to come, the next of them in this range.
+    /// Number of bytes left of a UTF-8 character, and the range of the next byte.
     Inside(u8, u8, u8),
 }
 
-impl Shape {
-    /// The shape that a schema describes, or what in it is not understood.
+impl Grammar {
+    /// The grammar of a schema. The error names an unsupported part of the schema.
     pub fn of(schema: &Value) -> Result<Self, String> {
-        let mut shape = Self { pieces: Vec::new() };
-        shape.add(schema, schema, MAX_DEPTH)?;
-        Ok(shape)
+        let mut grammar = Self { pieces: Vec::new() };
+        grammar.add(schema, schema, MAX_DEPTH)?;
+        Ok(grammar)
     }
 
     fn add(&mut self, schema: &Value, root: &Value, depth: usize) -> Result<(), String> {
@@ -72,7 +76,7 @@ impl Shape {
             return self.add(target, root, depth - 1);
         }
         if let Some(choices) = schema.get("enum").and_then(Value::as_array) {
-            // The space before a choice belongs to it: tokenizers have tokens for both together.
+            // The space before a choice becomes part of it, because tokenizers have tokens for both together.
             let space = if self.take_space() { " " } else { "" };
             let choices: Vec<Vec<u8>> =
                 choices.iter().map(|choice| format!("{space}{choice}").into_bytes()).collect();
@@ -134,7 +138,7 @@ impl Shape {
         Ok(())
     }
 
-    /// Adds bytes to the literal that the shape ends with.
+    /// Appends fixed bytes.
     fn literal(&mut self, text: &str) {
         if text.is_empty() {
             return;
@@ -145,7 +149,7 @@ impl Shape {
         }
     }
 
-    /// Takes off the space that the shape ends with, if it does.
+    /// Removes a trailing space and returns whether there was one.
     fn take_space(&mut self) -> bool {
         match self.pieces.last_mut() {
             Some(Piece::Literal(bytes)) if bytes.len() > 1 && bytes.last() == Some(&b' ') => {
@@ -155,84 +159,83 @@ impl Shape {
         }
     }
 
-    /// Before the first byte.
-    pub fn start(&self) -> Progress {
+    /// The state before the first byte.
+    pub fn start(&self) -> State {
         let mut places = Vec::new();
         self.enter(0, &mut places);
-        Progress(places)
+        State(places)
     }
 
-    /// The places at the start of a piece.
+    /// Adds the positions at the start of a piece.
     fn enter(&self, piece: usize, places: &mut Vec<Place>) {
+        let bytes = |choice| Place { piece, at: At::Bytes { choice, at: 0 } };
         match self.pieces.get(piece) {
-            None | Some(Piece::Literal(_)) => places.push(Place { piece, at: At::Literal(0) }),
-            Some(Piece::OneOf(choices)) => {
-                places.extend((0..choices.len()).map(|choice| Place { piece, at: At::Choice(choice, 0) }));
-            }
+            None | Some(Piece::Literal(_)) => places.push(bytes(0)),
+            Some(Piece::OneOf(choices)) => places.extend((0..choices.len()).map(bytes)),
             Some(Piece::Text) => places.push(Place { piece, at: At::Text(InText::Between) }),
         }
     }
 
-    /// After one more byte; none where it cannot stand there.
-    pub fn step(&self, progress: &Progress, byte: u8) -> Option<Progress> {
+    fn bytes(&self, piece: usize, choice: usize) -> Option<&[u8]> {
+        match self.pieces.get(piece)? {
+            Piece::Literal(bytes) => Some(bytes),
+            Piece::OneOf(choices) => choices.get(choice).map(Vec::as_slice),
+            Piece::Text => None,
+        }
+    }
+
+    /// The state after one more byte; `None` if the byte is not allowed.
+    pub fn step(&self, state: &State, byte: u8) -> Option<State> {
         let mut places = Vec::new();
-        for place in &progress.0 {
-            match (self.pieces.get(place.piece), place.at) {
-                (Some(Piece::Literal(bytes)), At::Literal(at)) if bytes[at] == byte => {
-                    self.follow(place.piece, At::Literal(at + 1), at + 1 == bytes.len(), &mut places);
-                }
-                (Some(Piece::OneOf(choices)), At::Choice(choice, at)) if choices[choice][at] == byte => {
-                    let whole = at + 1 == choices[choice].len();
-                    self.follow(place.piece, At::Choice(choice, at + 1), whole, &mut places);
-                }
-                (Some(Piece::Text), At::Text(InText::Between)) if byte == b'"' => {
-                    self.enter(place.piece + 1, &mut places);
-                }
-                (Some(Piece::Text), At::Text(text)) => {
-                    if let Some(next) = text.step(byte) {
-                        places.push(Place { piece: place.piece, at: At::Text(next) });
+        for &Place { piece, at } in &state.0 {
+            match at {
+                At::Bytes { choice, at } => match self.bytes(piece, choice) {
+                    Some(bytes) if bytes[at] == byte && at + 1 == bytes.len() => {
+                        self.enter(piece + 1, &mut places);
                     }
+                    Some(bytes) if bytes[at] == byte => {
+                        places.push(Place { piece, at: At::Bytes { choice, at: at + 1 } });
+                    }
+                    _ => {}
+                },
+                At::Text(InText::Between) if byte == b'"' => self.enter(piece + 1, &mut places),
+                At::Text(text) => {
+                    places.extend(text.step(byte).map(|next| Place { piece, at: At::Text(next) }));
                 }
-                _ => {}
             }
         }
         places.sort_unstable();
         places.dedup();
-        (!places.is_empty()).then_some(Progress(places))
+        (!places.is_empty()).then_some(State(places))
     }
 
-    fn follow(&self, piece: usize, at: At, whole: bool, places: &mut Vec<Place>) {
-        if whole {
-            self.enter(piece + 1, places);
-        } else {
-            places.push(Place { piece, at });
-        }
+    /// Whether the answer is complete and nothing can follow.
+    pub fn is_complete(&self, state: &State) -> bool {
+        state.0.iter().all(|place| place.piece == self.pieces.len())
     }
 
-    /// Whether an answer is whole, with nothing that could follow.
-    pub fn is_whole(&self, progress: &Progress) -> bool {
-        progress.0.iter().all(|place| place.piece == self.pieces.len())
+    /// Whether the answer is complete, though more may follow.
+    pub fn may_end(&self, state: &State) -> bool {
+        state.0.iter().any(|place| place.piece == self.pieces.len())
     }
 
-    /// Whether an answer may end here, though more could follow.
-    pub fn may_end(&self, progress: &Progress) -> bool {
-        progress.0.iter().any(|place| place.piece == self.pieces.len())
-    }
-
-    /// The bytes that must come next, whatever else does.
-    pub fn forced(&self, progress: &Progress) -> &[u8] {
-        match (progress.0.as_slice(), progress.0.first().and_then(|place| self.pieces.get(place.piece))) {
-            ([Place { at: At::Literal(at), .. }], Some(Piece::Literal(bytes))) => &bytes[*at..],
+    /// The bytes that must come next.
+    pub fn forced(&self, state: &State) -> &[u8] {
+        match state.0.as_slice() {
+            [Place { piece, at: At::Bytes { at, .. } }] => match self.pieces.get(*piece) {
+                Some(Piece::Literal(bytes)) => &bytes[*at..],
+                _ => &[],
+            },
             _ => &[],
         }
     }
 
-    /// Whether the next byte may end a text.
-    pub fn may_end_text(&self, progress: &Progress) -> bool {
-        progress.0.iter().any(|place| place.at == At::Text(InText::Between))
+    /// Whether the next byte may close a string.
+    pub fn may_end_text(&self, state: &State) -> bool {
+        state.0.iter().any(|place| place.at == At::Text(InText::Between))
     }
 
-    /// Most bytes of an answer, save for those of its texts.
+    /// Maximum number of bytes of an answer, without the contents of strings.
     pub fn most_bytes(&self) -> usize {
         let of_piece = |piece: &Piece| match piece {
             Piece::Literal(bytes) => bytes.len(),
@@ -242,15 +245,14 @@ impl Shape {
         self.pieces.iter().map(of_piece).sum()
     }
 
-    /// Whether it has texts, which may be of any length.
+    /// Whether it contains strings, which may have any length.
     pub fn has_text(&self) -> bool {
         self.pieces.contains(&Piece::Text)
     }
 }
 
 impl InText {
-    /// After one more byte of a text, other than the quotation mark that ends it. Sources: RFC 8259 §7 and
-    /// RFC 3629 §4.
+    /// The state after one more byte other than the closing quotation mark. Sources: RFC 8259 §7, RFC 3629 §4.
     fn step(self, byte: u8) -> Option<Self> {
         match (self, byte) {
             (Self::Between, b'\\') => Some(Self::Escaped),

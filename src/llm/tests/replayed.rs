@@ -1,23 +1,25 @@
+//! A client for tests that answers from recorded replies.
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest};
+use super::super::{ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, ReplyFuture};
 use crate::base::{Digest, Digester};
 
 type Script<Q, A> = Box<dyn Fn(&Q) -> Result<A, ChatError> + Send + Sync>;
 
-/// One line of a cassette: a question with its answer.
+/// One line of a cassette: a request and its reply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recording {
-    /// The question.
+    /// The request.
     pub request: ChatRequest,
-    /// The answer.
+    /// The reply.
     pub reply: ChatReply,
 }
 
-/// A client that answers from a script or from recorded answers, without a network.
+/// Client that answers from a function or from recorded replies.
 pub struct Replayed {
     identity: String,
     chat: Script<ChatRequest, ChatReply>,
@@ -26,7 +28,7 @@ pub struct Replayed {
 }
 
 impl ChatRequest {
-    /// The digest by which recorded answers are found: of the whole request.
+    /// Digest of the full request, the key of a recorded reply.
     pub fn digest(&self) -> Digest {
         let mut digester = Digester::new("llm-request");
         digester.json(self);
@@ -35,7 +37,7 @@ impl ChatRequest {
 }
 
 impl Replayed {
-    /// Answers as `script` says.
+    /// Answers with a function.
     pub fn scripted(
         identity: &str,
         script: impl Fn(&ChatRequest) -> Result<ChatReply, ChatError> + Send + Sync + 'static,
@@ -44,8 +46,8 @@ impl Replayed {
         Self { identity, chat: Box::new(script), prompts: None, calls: AtomicUsize::new(0) }
     }
 
-    /// Answers by the digest of the request ([`ChatRequest::digest`]); a request without an answer is
-    /// [`ChatError::NotFound`], naming the digest.
+    /// Answers by the digest of the request ([`ChatRequest::digest`]). A missing reply is [`ChatError::NotFound`] with
+    /// that digest.
     pub fn recorded(identity: &str, answers: HashMap<Digest, ChatReply>) -> Self {
         let endpoint = identity.to_string();
         Self::scripted(identity, move |request| {
@@ -57,11 +59,10 @@ impl Replayed {
         })
     }
 
-    /// Answers from a cassette: [`Recording`]s in JSON, one per line; of the same question the last
-    /// one counts.
+    /// Answers from a cassette: one [`Recording`] in JSON per line. Of several for one request, the last one counts.
     ///
     /// # Errors
-    /// [`ChatError::BadRequest`] with the first line that is not a recording.
+    /// [`ChatError::BadRequest`] with the number of the first invalid line.
     pub fn cassette(identity: &str, lines: &str) -> Result<Self, ChatError> {
         let mut answers = HashMap::new();
         for (index, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -74,7 +75,7 @@ impl Replayed {
         Ok(Self::recorded(identity, answers))
     }
 
-    /// Scores prompts as `script` says; without one that is unsupported.
+    /// Scores prompts with a function.
     pub fn with_prompts(
         mut self,
         script: impl Fn(&PromptRequest) -> Result<PromptReply, ChatError> + Send + Sync + 'static,
@@ -83,7 +84,7 @@ impl Replayed {
         self
     }
 
-    /// How often it was asked.
+    /// Number of requests so far.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
@@ -94,23 +95,17 @@ impl ChatClient for Replayed {
         &self.identity
     }
 
-    fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>> {
+    fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
         Box::pin(async move {
             self.calls.fetch_add(1, Ordering::SeqCst);
             (self.chat)(request)
         })
     }
 
-    fn score_prompt<'a>(
-        &'a self,
-        request: &'a PromptRequest,
-    ) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
+    fn score_prompt<'a>(&'a self, request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
         Box::pin(async move {
             self.calls.fetch_add(1, Ordering::SeqCst);
-            let unsupported = || ChatError::Unsupported {
-                endpoint: self.identity.clone(),
-                detail: "has no script for scoring prompts".into(),
-            };
+            let unsupported = || ChatError::unsupported(&self.identity, "has no script for scoring prompts");
             self.prompts.as_ref().ok_or_else(unsupported)?(request)
         })
     }

@@ -1,9 +1,10 @@
-//! A client for tests that answers by a function and keeps what it was asked.
+//! A client for tests that answers by a function and records its requests.
 
 use std::sync::Mutex;
 
-use super::{
-    BoxFuture, ChatClient, ChatError, ChatReply, ChatRequest, Finish, PromptReply, PromptRequest, TokenChoice,
+use crate::llm::{
+    ChatClient, ChatError, ChatReply, ChatRequest, Finish, PromptReply, PromptRequest, ReplyFuture,
+    TokenChoice,
 };
 
 type Answer = dyn Fn(&ChatRequest) -> Result<ChatReply, ChatError> + Send + Sync;
@@ -17,7 +18,7 @@ pub(crate) struct Scripted {
 }
 
 fn unsupported() -> ChatError {
-    ChatError::Unsupported { endpoint: "script".into(), detail: "was not told what to say".into() }
+    ChatError::unsupported("script", "has no answer for this type of request")
 }
 
 impl Scripted {
@@ -32,7 +33,7 @@ impl Scripted {
         }
     }
 
-    /// Says the n-th text to sample n, and the last one from then on.
+    /// Answers sample n with the n-th text, and later samples with the last one.
     pub fn saying(texts: &[&str]) -> Self {
         let texts: Vec<String> = texts.iter().map(|text| text.to_string()).collect();
         Self::new(move |request| Ok(said(&texts[(request.sample as usize).min(texts.len() - 1)])))
@@ -54,7 +55,7 @@ pub(crate) fn said(text: &str) -> ChatReply {
     ChatReply { text: text.into(), finish: Finish::Stop, tokens_in: 1, tokens_out: 1, logprobs: None }
 }
 
-/// A finished reply in tokens, each with its alternatives' probabilities; without any it is certain.
+/// A finished reply in tokens, each with the probabilities of its alternatives. Without any, its probability is 1.
 pub(crate) fn said_in_tokens(tokens: &[(&str, &[(&str, f64)])]) -> ChatReply {
     let choice = |(token, top): &(&str, &[(&str, f64)])| {
         let own = top.iter().find(|(other, _)| other == token).map_or(1.0, |(_, p)| *p);
@@ -70,23 +71,20 @@ impl ChatClient for Scripted {
         "script"
     }
 
-    fn chat<'a>(&'a self, request: &'a ChatRequest) -> BoxFuture<'a, Result<ChatReply, ChatError>> {
+    fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
         self.asked.lock().expect("kept").push(request.clone());
         let reply = (self.answer)(request);
         Box::pin(async move { reply })
     }
 
-    fn score_prompt<'a>(
-        &'a self,
-        request: &'a PromptRequest,
-    ) -> BoxFuture<'a, Result<PromptReply, ChatError>> {
+    fn score_prompt<'a>(&'a self, request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
         self.scored.lock().expect("kept").push(request.clone());
         let reply = (self.scores)(request);
         Box::pin(async move { reply })
     }
 }
 
-/// Waits for a future on this thread.
+/// Runs a future on this thread.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
 }

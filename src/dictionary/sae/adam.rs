@@ -1,20 +1,30 @@
-use crate::linalg::{Room, dot, sum_of_squares};
+//! Adam (Kingma and Ba 2015, arXiv 1412.6980) and the gradient of rows that are normalised in the forward pass.
+//!
+//! ```text
+//! m ← β₁ m + (1 − β₁) g        v ← β₂ v + (1 − β₂) g²
+//! θ ← θ − lr / (1 − β₁ⁿ) · m / (√(v / (1 − β₂ⁿ)) + ε)     n: steps so far, this one included
+//! u = r / ‖r‖   ⇒   dL/dr = (dL/du − (dL/du · u) u) / ‖r‖
+//! ```
 
-/// How a gradient moves what is learned.
-#[derive(Debug, Clone, Copy)]
-pub enum Stepper {
-    /// Adam, bias corrections folded into its constants.
-    Adam { rate: f32, second_correction: f32 },
-    /// Values minus gradient: lets a test read gradients off.
-    #[cfg(test)]
-    Plain,
-}
+use std::ops::Range;
+
+use crate::linalg::{Room, dot, sum_of_squares};
 
 pub const BETA1: f32 = 0.9;
 pub const BETA2: f32 = 0.999;
 pub const EPSILON: f32 = 1e-8;
 
-impl Stepper {
+/// How a gradient moves parameters.
+#[derive(Debug, Clone, Copy)]
+pub enum Optimiser {
+    /// `rate` and `second_correction` contain the bias corrections of both moments.
+    Adam { rate: f32, second_correction: f32 },
+    /// Values minus gradient: a test reads gradients from the difference.
+    #[cfg(test)]
+    Plain,
+}
+
+impl Optimiser {
     /// For step `step`, counted from 0, at learning rate `lr`.
     pub fn adam(lr: f64, step: usize) -> Self {
         let n = step as f64 + 1.0;
@@ -24,7 +34,6 @@ impl Stepper {
         }
     }
 
-    /// Moves `values` against `gradient`.
     #[inline(always)]
     pub fn apply(&self, values: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32]) {
         let (rate, second_correction) = match *self {
@@ -44,13 +53,13 @@ impl Stepper {
     }
 }
 
-/// Adam's first moment after gradient `g`.
+/// First moment after gradient `g`.
 #[inline(always)]
 pub fn adam_first(m: f32, g: f32) -> f32 {
     BETA1 * m + (1.0 - BETA1) * g
 }
 
-/// Adam's second moment after gradient `g`.
+/// Second moment after gradient `g`.
 #[inline(always)]
 pub fn adam_second(v: f32, g: f32) -> f32 {
     BETA2 * v + (1.0 - BETA2) * g * g
@@ -62,44 +71,46 @@ pub fn adam_descend(value: f32, m: f32, v: f32, rate: f32, second_correction: f3
     value - rate * m / (v.sqrt() * second_correction + EPSILON)
 }
 
-/// Numbers with Adam's moments beside them: one row of `width` numbers per feature.
+/// A parameter `[n, width]` with Adam's moments. Each feature has one row.
 #[derive(Debug, Clone)]
-pub struct Learned {
+pub struct Param {
     pub width: usize,
     pub values: Room,
     first: Room,
     second: Room,
 }
 
-/// One row of a [`Learned`], to change.
-pub struct LearnedRow<'a> {
+/// Some rows of a [`Param`].
+pub struct ParamRows<'a> {
     pub values: &'a mut [f32],
     pub first: &'a mut [f32],
     pub second: &'a mut [f32],
 }
 
-impl LearnedRow<'_> {
+impl ParamRows<'_> {
+    /// The entries in `range`.
     #[inline(always)]
-    pub fn step(&mut self, stepper: &Stepper, gradient: &[f32]) {
-        stepper.apply(self.values, self.first, self.second, gradient);
+    pub fn part(&mut self, range: Range<usize>) -> ParamRows<'_> {
+        ParamRows {
+            values: &mut self.values[range.clone()],
+            first: &mut self.first[range.clone()],
+            second: &mut self.second[range],
+        }
     }
 }
 
-impl Learned {
+impl Param {
     pub fn new(width: usize, values: Vec<f32>) -> Self {
         let n = values.len();
         Self { width, values: values.into(), first: Room::zeros(n), second: Room::zeros(n) }
     }
 
-    /// Runs of `rows` rows, in order.
-    pub fn chunks(&mut self, rows: usize) -> Vec<LearnedRow<'_>> {
+    /// Blocks of `rows` rows, in order.
+    pub fn chunks(&mut self, rows: usize) -> impl Iterator<Item = ParamRows<'_>> {
         let n = (rows * self.width).max(1);
-        self.values
-            .chunks_mut(n)
-            .zip(self.first.chunks_mut(n))
-            .zip(self.second.chunks_mut(n))
-            .map(|((values, first), second)| LearnedRow { values, first, second })
-            .collect()
+        let moments = self.first.chunks_mut(n).zip(self.second.chunks_mut(n));
+        let parts = self.values.chunks_mut(n).zip(moments);
+        parts.map(|(values, (first, second))| ParamRows { values, first, second })
     }
 
     /// Values, first and second moments.
@@ -107,17 +118,16 @@ impl Learned {
         [&self.values, &self.first, &self.second]
     }
 
-    /// The same, to be changed.
     pub fn parts_mut(&mut self) -> [&mut [f32]; 3] {
         [&mut self.values, &mut self.first, &mut self.second]
     }
 
-    /// Moves all numbers at once.
-    pub fn step(&mut self, stepper: &Stepper, gradient: &[f32]) {
-        stepper.apply(&mut self.values, &mut self.first, &mut self.second, gradient);
+    /// One step of all values.
+    pub fn step(&mut self, optimiser: &Optimiser, gradient: &[f32]) {
+        optimiser.apply(&mut self.values, &mut self.first, &mut self.second, gradient);
     }
 
-    /// Sets a row anew and forgets its moments.
+    /// Sets one row and clears its moments.
     pub fn replace(&mut self, row: usize, values: &[f32]) {
         let range = row * self.width..(row + 1) * self.width;
         self.values[range.clone()].copy_from_slice(values);
@@ -126,7 +136,7 @@ impl Learned {
     }
 }
 
-/// The gradient of a raw row whose unit vector is what the loss sees, in place.
+/// Turns `dL/du` into `dL/dr` in place, where `u = r / ‖r‖` and `norm = ‖r‖`.
 #[inline(always)]
 pub fn through_norm(gradient: &mut [f32], unit: &[f32], norm: f32) {
     let along = dot(gradient, unit);
@@ -143,7 +153,7 @@ pub fn normalise(row: &mut [f32]) {
     row.iter_mut().for_each(|value| *value *= inverse);
 }
 
-/// Writes `row / ‖row‖` to `unit` and gives the norm.
+/// Writes `row / ‖row‖` to `unit` and returns `‖row‖`.
 #[inline(always)]
 pub fn normalise_into(unit: &mut [f32], row: &[f32]) -> f32 {
     let norm = sum_of_squares(row).sqrt();

@@ -1,0 +1,81 @@
+//! What decides a training run, besides data and seed.
+
+use crate::dictionary::Kind;
+
+use super::schedule::{L1Weight, LearningRate};
+
+/// How codes are kept sparse.
+#[derive(Debug, Clone, Copy)]
+pub enum Sparsity {
+    /// The k largest codes of a row.
+    TopK { k: usize },
+    /// The `k · R` largest codes of a batch. The mean of the smallest code kept becomes the threshold of single rows.
+    BatchTopK { k: usize },
+    /// An L1 penalty on ReLU codes.
+    L1(L1Weight),
+    /// An L1 penalty on the gates.
+    Gated(L1Weight),
+    /// Thresholds learned towards a mean L0 of `target`. `bandwidth` is the width of the rectangle in their gradient.
+    Thresholds { target: f64, bandwidth: f64 },
+}
+
+impl Sparsity {
+    pub fn l1(self) -> Option<L1Weight> {
+        match self {
+            Self::L1(weight) | Self::Gated(weight) => Some(weight),
+            _ => None,
+        }
+    }
+
+    /// The mean L0 that training is steered to.
+    pub fn target_l0(self) -> Option<f64> {
+        match self {
+            Self::Thresholds { target, .. } => Some(target),
+            _ => self.l1()?.target,
+        }
+    }
+}
+
+/// The auxiliary loss of dead features.
+#[derive(Debug, Clone, Copy)]
+pub struct Aux {
+    pub weight: f64,
+    /// Dead features that one row may use.
+    pub k: usize,
+    /// Rows without firing after which a feature is dead.
+    pub dead_rows: usize,
+}
+
+/// Everything that decides a training run, besides data and seed.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    pub(super) kind: Kind,
+    /// Number of features.
+    pub features: usize,
+    /// Whether the encoder is the transposed decoder.
+    pub(super) tied: bool,
+    pub(super) sparsity: Sparsity,
+    /// Ends of nested dictionaries, rising to all features.
+    pub(super) prefixes: Vec<usize>,
+    /// Whether inputs are scaled to unit mean square per dimension.
+    pub(super) scaled: bool,
+    /// Whether the mean is subtracted from inputs first.
+    pub(super) centred: bool,
+    /// Whether a decoder bias is learned.
+    pub(super) decoder_bias: bool,
+    /// Training steps.
+    pub steps: usize,
+    /// Rows per step.
+    pub batch: usize,
+    pub(super) learning_rate: LearningRate,
+    /// How many times rarely firing features are replaced.
+    pub(super) resamples: usize,
+    pub(super) aux: Option<Aux>,
+}
+
+impl Recipe {
+    /// Whether two trainings can use the same batches.
+    pub fn shares_batches_with(&self, other: &Self) -> bool {
+        (self.batch, self.scaled, self.centred) == (other.batch, other.scaled, other.centred)
+    }
+}

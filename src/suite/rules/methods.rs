@@ -1,0 +1,229 @@
+//! Methods: the files they use, sweeps, trainings, and the checks of their kind.
+
+use std::path::Path;
+
+use serde_json::{Map, Value as Json};
+
+use super::Rules;
+use crate::dictionary::{Kind, MethodParams};
+use crate::features::Protocol;
+use crate::report::dictionary_name;
+use crate::suite::baselines;
+use crate::suite::checked::{MethodSpec, TrainingSpec};
+use crate::suite::node::{Node, Value};
+use crate::suite::read::{Reader, unknown};
+use crate::suite::schema;
+use crate::suite::spec::MethodFields;
+
+impl Rules {
+    /// Puts the fields of the file that a method uses into the method, below its own.
+    pub(super) fn merge_used_files(&mut self, folder: &Path) {
+        let Value::Map(entries) = &mut self.root.value else { return };
+        let Some((_, _, methods)) = entries.iter_mut().find(|(key, _, _)| key == "methods") else { return };
+        let mut items: Vec<(String, &mut Node)> = match &mut methods.value {
+            Value::List(items) => {
+                items.iter_mut().enumerate().map(|(nth, item)| (format!("methods.{nth}"), item)).collect()
+            }
+            _ => vec![("methods".to_string(), methods)],
+        };
+        for (path, item) in &mut items {
+            self.uses.push(merge_used_file(item, path, folder, &mut self.reader));
+        }
+    }
+
+    /// The methods with their sweeps and trainings; `published` is the protocol whose habits are their defaults.
+    pub(super) fn methods(
+        &mut self,
+        entries: &[Option<Map<String, Json>>],
+        published: Option<&Protocol>,
+    ) -> Vec<MethodSpec> {
+        let mut methods: Vec<(MethodSpec, usize)> = Vec::new();
+        for (nth, entry) in entries.iter().enumerate() {
+            let Some(entry) = entry else { continue };
+            let read = self.method(nth, entry, published).unwrap_or_default();
+            methods.extend(read.into_iter().map(|method| (method, nth)));
+        }
+        self.check_names(&methods);
+        methods.into_iter().map(|(method, _)| method).collect()
+    }
+
+    fn method(
+        &mut self,
+        nth: usize,
+        entry: &Map<String, Json>,
+        published: Option<&Protocol>,
+    ) -> Option<Vec<MethodSpec>> {
+        let path = &format!("methods.{nth}");
+        let fields: MethodFields = self.typed(path, Json::Object(entry.clone()))?;
+        let kind = Kind::named(&fields.kind)?;
+        let common = schema::of::<MethodFields>();
+        let is_common = |key: &str| !common["properties"][key].is_null();
+        let mut own: Map<String, Json> =
+            entry.iter().filter(|(key, _)| !is_common(key)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        if let Some(protocol) = published {
+            publish(kind, &mut own, protocol);
+        }
+        if fields.seeds > 1 && !kind.draws() {
+            let message =
+                format!("`{kind}` draws nothing, so every training would be the same: leave it out");
+            self.wrong(&format!("{path}.seeds"), message);
+            return None;
+        }
+        let family = fields.name.clone().unwrap_or_else(|| fields.kind.clone());
+        let mut methods = Vec::new();
+        for point in self.sweep(path, kind, &fields)? {
+            let mut own = own.clone();
+            let mut name = family.clone();
+            let mut places: Vec<(String, String)> = Vec::new();
+            if let Some((field, value, place)) = &point {
+                name = format!("{family}_{value}");
+                own.insert(field.clone(), value.clone());
+                places.push((field.clone(), place.clone()));
+            }
+            let params = self.params(path, kind, own, &places)?;
+            for training in 0..fields.seeds {
+                methods.push(MethodSpec {
+                    name: dictionary_name(&name, Some(training)),
+                    params: params.clone(),
+                    training: (fields.seeds > 1)
+                        .then(|| TrainingSpec { method: name.clone(), nth: training }),
+                    sweep: point.as_ref().map(|_| family.clone()),
+                });
+            }
+        }
+        Some(methods)
+    }
+
+    /// One point for each value that a method sweeps over, with the value's place; one without, where it does not.
+    #[expect(clippy::type_complexity, reason = "a field, its value and its place, read once")]
+    fn sweep(
+        &mut self,
+        path: &str,
+        kind: Kind,
+        fields: &MethodFields,
+    ) -> Option<Vec<Option<(String, Json, String)>>> {
+        let Some((field, values)) = fields.sweep.as_ref().and_then(|sweep| sweep.iter().next()) else {
+            return Some(vec![None]);
+        };
+        let own = kind.fields();
+        let Some(schema) = own["properties"].get(field) else {
+            let known: Vec<&str> =
+                own["properties"].as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+            self.wrong(&format!("{path}.sweep"), unknown(field, "field", &known));
+            return None;
+        };
+        let mut points = Vec::new();
+        for (nth, value) in values.iter().enumerate() {
+            let place = format!("{path}.sweep.{field}.{nth}");
+            let node = self.root.find(&place)?.clone();
+            self.reader.value(schema, &node, &format!("{path}.{field}"))?;
+            points.push(Some((field.clone(), Json::Number(value.clone()), place)));
+        }
+        Some(points)
+    }
+
+    /// The parameters of a kind, checked; `places` are where values stand that are not at their field.
+    fn params(
+        &mut self,
+        path: &str,
+        kind: Kind,
+        own: Map<String, Json>,
+        places: &[(String, String)],
+    ) -> Option<MethodParams> {
+        if self.reader.is_wrong(path) {
+            return MethodParams::of_kind(kind, Json::Object(own)).ok();
+        }
+        let params = match MethodParams::of_kind(kind, Json::Object(own)) {
+            Ok(params) => params,
+            Err(error) => {
+                self.wrong(path, error.to_string());
+                return None;
+            }
+        };
+        for found in params.check().err().unwrap_or_default() {
+            let field = format!("{path}.{}", found.field);
+            let place = places.iter().find(|(name, _)| name == found.field).map(|(_, place)| place);
+            let at = self.root.place(place.unwrap_or(&field));
+            self.reader.wrong(&field, at, found.message);
+        }
+        Some(params)
+    }
+
+    /// Rows need distinct names, and `match` must name a sparse method of the suite.
+    fn check_names(&mut self, methods: &[(MethodSpec, usize)]) {
+        let mut rows: Vec<String> = Vec::new();
+        for (method, nth) in methods {
+            for row in method.row_names() {
+                if rows.contains(&row) {
+                    let message = format!("`{row}` is used twice: give one of them another `name`");
+                    self.wrong(&format!("methods.{nth}"), message);
+                }
+                rows.push(row);
+            }
+        }
+        let names: Vec<&str> = methods.iter().map(|(other, _)| other.name.as_str()).collect();
+        for (method, nth) in methods {
+            let Some(name) = method.params.matched() else { continue };
+            if names.contains(&name) && name != method.name {
+                continue;
+            }
+            let from = self.uses.get(*nth).cloned().flatten();
+            let others: Vec<&str> = names.iter().copied().filter(|other| *other != method.name).collect();
+            let message = match from {
+                Some(file) => format!(
+                    "takes its k from the method `{name}`, as `{file}` says, and the suite has no method of that name: \
+                     write `match: NAME` beside `use:` (methods here: {})",
+                    if others.is_empty() { "none".to_string() } else { others.join(", ") }
+                ),
+                None => unknown(name, "method", &others),
+            };
+            self.wrong(&format!("methods.{nth}.match"), message);
+        }
+    }
+}
+
+/// Merges the file of `use` into a method; returns the file's name.
+fn merge_used_file(item: &mut Node, path: &str, folder: &Path, reader: &mut Reader) -> Option<String> {
+    let Value::Map(entries) = &mut item.value else { return None };
+    let (_, at, file) = entries.iter().find(|(key, _, _)| key == "use")?.clone();
+    let Value::Text(file) = &file.value else { return None };
+    let base = match baselines::load(file, folder) {
+        Ok(Node { value: Value::Map(base), .. }) => base,
+        Ok(other) => {
+            reader.wrong(path, at, format!("`{file}` holds {}, expected a mapping", other.kind()));
+            Vec::new()
+        }
+        Err(message) => {
+            reader.wrong(&format!("{path}.use"), at, message);
+            Vec::new()
+        }
+    };
+    for (key, _, mut value) in base {
+        if !entries.iter().any(|(other, _, _)| *other == key) {
+            value.at = at;
+            entries.push((key, at, value));
+        }
+    }
+    Some(file.clone())
+}
+
+/// Habits of the published comparison, where the suite says nothing else: autoencoders on raw activations with the
+/// published weight of the L1 term and learning rate, PCA without its mean (Cunningham et al. 2023 and its code).
+fn publish(kind: Kind, own: &mut Map<String, Json>, protocol: &Protocol) {
+    const RESIDUAL_ALPHA: f64 = 8.577e-4;
+    const MLP_ALPHA: f64 = 3.2e-4;
+    let mut default = |field: &str, value: Json| {
+        own.entry(field).or_insert(value);
+    };
+    match kind {
+        Kind::Sae | Kind::SaeUntied => {
+            let alpha = if kind == Kind::Sae { RESIDUAL_ALPHA } else { MLP_ALPHA };
+            default("alpha", alpha.into());
+            default("raw_inputs", true.into());
+            default("centred", protocol.centred.into());
+            default("lr", 1e-3.into());
+        }
+        Kind::Pca => default("centred", protocol.centred.into()),
+        _ => {}
+    }
+}

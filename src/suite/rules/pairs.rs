@@ -1,0 +1,251 @@
+//! Explainers with their simulators and judges, checked against each other and against the scorers asked for.
+
+use super::Rules;
+use crate::explain::catalog::{DEFAULT_EXPLAINER, ExplainerKind, explainers};
+use crate::llm::{ClientKind, LlmSpec};
+use crate::score::catalog::ScorerRow;
+use crate::simulate::catalog::SimulatorKind;
+use crate::suite::checked::{ExplainerSpec, JudgeSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec};
+use crate::suite::spec::{ExplainerFields, JudgeFields, PairEntry, SimulatorFields, SuiteFile, Teller};
+
+/// What the scores that are asked for need of a pair.
+struct Wanted<'a> {
+    scorers: &'a [(&'static ScorerRow, String)],
+    judge: &'a JudgeFields,
+}
+
+impl Wanted<'_> {
+    /// The first scorer that a language model judges for, with its place.
+    fn first_judged(&self) -> Option<&(&'static ScorerRow, String)> {
+        self.scorers.iter().find(|(scorer, _)| scorer.is_judged())
+    }
+
+    fn simulations(&self) -> bool {
+        self.scorers.iter().any(|(scorer, _)| !scorer.is_judged())
+    }
+}
+
+impl Rules {
+    pub(super) fn pairs(&mut self, file: &SuiteFile, scorers: &[(&'static ScorerRow, String)]) -> Vec<Pair> {
+        let wanted = &Wanted { scorers, judge: &file.judge };
+        if let Some(llm) = &file.judge.llm {
+            self.check_llm("judge.llm", llm);
+        }
+        let mut pairs: Vec<Pair> = Vec::new();
+        let explainer = file.explainer.clone().unwrap_or(Teller::Kind(DEFAULT_EXPLAINER.into()));
+        if !self.reader.is_wrong("explainer") && !self.reader.is_wrong("simulator") {
+            let places = ("explainer", "simulator");
+            pairs.extend(self.pair(explainer, file.simulator.clone(), places, wanted));
+        }
+        for (nth, entry) in file.pairs.iter().enumerate() {
+            let path = format!("pairs.{nth}");
+            let Some(entry) = entry.clone().filter(|_| !self.reader.is_wrong(&path)) else { continue };
+            let (inner, other) = (format!("{path}.explainer"), format!("{path}.simulator"));
+            let pair = match entry {
+                PairEntry::Both(fields) => {
+                    self.pair(fields.explainer, fields.simulator, (&inner, &other), wanted)
+                }
+                PairEntry::Alone(explainer) => self.pair(explainer, None, (&path, &other), wanted),
+            };
+            let Some(pair) = pair else { continue };
+            let names = |pair: &Pair| (pair.explainer.name().to_string(), pair.simulator.name().to_string());
+            if pairs.iter().any(|other| names(other) == names(&pair)) {
+                let (explainer, simulator) = names(&pair);
+                let message = format!(
+                    "`{explainer}` read by `{simulator}` is there already: give one of them a `name` of its own"
+                );
+                self.wrong(&path, message);
+            } else {
+                pairs.push(pair);
+            }
+        }
+        self.check_that_somebody_is_judged(wanted, &pairs);
+        pairs
+    }
+
+    fn check_that_somebody_is_judged(&mut self, wanted: &Wanted<'_>, pairs: &[Pair]) {
+        let Some((scorer, place)) = wanted.first_judged() else { return };
+        if pairs.is_empty() || pairs.iter().any(|pair| pair.judge.is_some()) {
+            return;
+        }
+        let message = format!(
+            "asks for `{}`, in which a language model judges by an explanation in words, and no explainer writes one: \
+             name an explainer with a language model, `explainer: {{kind: …, llm: {{client: …, model: …}}}}` (kinds: \
+             {})",
+            scorer.name,
+            names(explainers().filter(|row| row.asks_model()).map(|row| row.name))
+        );
+        let place = place.clone();
+        self.wrong(&place, message);
+    }
+
+    /// An explainer with its simulator, checked against each other.
+    fn pair(
+        &mut self,
+        explainer: Teller<ExplainerFields>,
+        simulator: Option<Teller<SimulatorFields>>,
+        (path, simulator_path): (&str, &str),
+        wanted: &Wanted<'_>,
+    ) -> Option<Pair> {
+        let explainer = explainer_fields(explainer);
+        let kind = ExplainerKind::named(&explainer.kind)?;
+        let simulator = simulator.map(simulator_fields);
+        if !kind.asks_model() {
+            return self.offline_pair(kind, simulator, simulator_path);
+        }
+        let name = explainer.name.clone().unwrap_or_else(|| explainer.kind.clone());
+        let reader = match &simulator {
+            None if !wanted.simulations() && explainer.best_of == 1 => None,
+            None => {
+                let known = names(SimulatorKind::all().map(|row| row.name));
+                let message = format!(
+                    "`{name}` writes sentences, and no simulator is named that reads them (known: {known})"
+                );
+                self.wrong(path, message);
+                return None;
+            }
+            Some(fields) => {
+                let Some(found) = SimulatorKind::named(&fields.kind) else {
+                    self.wrong(simulator_path, format!("`{}` reads patterns and no sentences", fields.kind));
+                    return None;
+                };
+                Some((found, fields))
+            }
+        };
+        let Some(llm) = explainer.llm.clone() else {
+            let message = format!(
+                "`{name}` asks a language model and none is named: add `llm: {{client: …, model: …}}`"
+            );
+            self.wrong(path, message);
+            return None;
+        };
+        let llm = self.check_llm(&format!("{path}.llm"), &llm);
+        self.check_shots(path, explainer.shots, &explainer.kind, kind.n_examples());
+        let simulator = match reader {
+            None => None,
+            Some((kind, fields)) => Some(self.simulator(kind, fields, &llm, simulator_path)?),
+        };
+        let answering = simulator.as_ref().map_or(&llm, |simulator| &simulator.llm);
+        let judge = self.judge(answering, path, wanted);
+        let usual = ModelExplainer::of(kind, llm.clone());
+        let explainer = ModelExplainer {
+            name,
+            attempts: explainer.attempts,
+            best_of: explainer.best_of,
+            shots: explainer.shots,
+            temperature: explainer.temperature.unwrap_or(usual.temperature),
+            ..usual
+        };
+        // Where every score is judged, a simulator serves only to choose among several explanations.
+        let asked = wanted.simulations() || explainer.best_of > 1;
+        let simulator = match simulator.filter(|_| asked) {
+            Some(simulator) => SimulatorSpec::Model(Box::new(simulator)),
+            None => SimulatorSpec::Nobody,
+        };
+        Some(Pair { explainer: ExplainerSpec::Model(Box::new(explainer)), simulator, judge })
+    }
+
+    fn offline_pair(
+        &mut self,
+        kind: ExplainerKind,
+        simulator: Option<SimulatorFields>,
+        path: &str,
+    ) -> Option<Pair> {
+        match simulator {
+            Some(other) if other.kind != kind.name => {
+                let name = other.name.unwrap_or(other.kind);
+                let message = format!(
+                    "`{name}` cannot read what `{}` writes: an offline explainer's patterns are read by its own kind",
+                    kind.name
+                );
+                self.wrong(path, message);
+                None
+            }
+            _ => Some(Pair::offline(kind)),
+        }
+    }
+
+    /// The explainer's model answers unless another is named.
+    fn simulator(
+        &mut self,
+        kind: SimulatorKind,
+        fields: &SimulatorFields,
+        of_explainer: &LlmSpec,
+        path: &str,
+    ) -> Option<ModelSimulator> {
+        let llm = match &fields.llm {
+            Some(llm) => self.check_llm(&format!("{path}.llm"), llm),
+            None => of_explainer.clone(),
+        };
+        self.check_shots(path, fields.shots, &fields.kind, kind.n_examples());
+        if kind.needs_local_model && llm.client != ClientKind::Local {
+            let message = "needs the probabilities of all tokens, which only `client: local` knows: take `likelihood`, \
+                           or a model in this process";
+            self.wrong(path, message);
+            return None;
+        }
+        let name = fields.name.clone().unwrap_or_else(|| fields.kind.clone());
+        let usual = ModelSimulator::of(kind, llm);
+        Some(ModelSimulator { name, attempts: fields.attempts, shots: fields.shots, ..usual })
+    }
+
+    fn check_shots(&mut self, path: &str, shots: Option<usize>, kind: &str, most: usize) {
+        if let Some(shots) = shots.filter(|&shots| shots > most) {
+            let message = format!("is {shots}: the question of `{kind}` has {most} worked examples at most");
+            self.wrong(&format!("{path}.shots"), message);
+        }
+    }
+
+    /// The model as it is asked, with its client's own default of requests in flight.
+    fn check_llm(&mut self, path: &str, llm: &LlmSpec) -> LlmSpec {
+        let mut llm = llm.clone();
+        if llm.max_in_flight == 0 {
+            llm.max_in_flight = llm.client.usual_in_flight();
+        }
+        for wrong in llm.check() {
+            self.wrong(&format!("{path}.{}", wrong.field), wrong.why);
+        }
+        llm
+    }
+
+    /// The judge of an explainer's sentences: the model named for it, else the simulator's, else the explainer's.
+    fn judge(&mut self, others: &LlmSpec, path: &str, wanted: &Wanted<'_>) -> Option<Box<JudgeSpec>> {
+        wanted.first_judged()?;
+        let JudgeFields { llm, attempts, per_question, probabilities } = wanted.judge.clone();
+        let path = if llm.is_some() { "judge.llm" } else { path };
+        let mut llm = llm.unwrap_or_else(|| others.clone());
+        if llm.max_in_flight == 0 {
+            llm.max_in_flight = llm.client.usual_in_flight();
+        }
+        let needs_prompts = |(scorer, _): &&(&ScorerRow, String)| scorer.needs_prompt_logprobs();
+        if let Some((scorer, _)) =
+            wanted.scorers.iter().find(needs_prompts).filter(|_| llm.client == ClientKind::Anthropic)
+        {
+            let message = format!(
+                "is asked for `{}`, which needs the log-probabilities of texts, and `anthropic` gives none: name \
+                 another model under `judge: {{llm: …}}`",
+                scorer.name
+            );
+            self.wrong(path, message);
+        }
+        Some(Box::new(JudgeSpec { llm, attempts, per_question, probabilities }))
+    }
+}
+
+fn explainer_fields(written: Teller<ExplainerFields>) -> ExplainerFields {
+    match written {
+        Teller::Kind(kind) => ExplainerFields { kind, ..ExplainerFields::default() },
+        Teller::Fields(fields) => fields,
+    }
+}
+
+fn simulator_fields(written: Teller<SimulatorFields>) -> SimulatorFields {
+    match written {
+        Teller::Kind(kind) => SimulatorFields { kind, ..SimulatorFields::default() },
+        Teller::Fields(fields) => fields,
+    }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
