@@ -16,7 +16,7 @@ mod writer;
 pub use encoding::Precision;
 pub use error::ActivationError;
 pub use export::{Exported, export};
-pub use harvest::{HarvestError, Keep, fitted_places, harvest};
+pub use harvest::{HarvestError, Keep, fitted_token_indices, harvest};
 pub use set::ActivationSet;
 pub use shuffle::Batches;
 pub use writer::ActivationWriter;

@@ -86,7 +86,7 @@ impl Simd {
 }
 
 /// Prefetches `entries` into the L1 cache. This affects speed only.
-pub fn fetch_ahead<T>(entries: &[T]) {
+pub fn prefetch<T>(entries: &[T]) {
     #[cfg(target_arch = "x86_64")]
     for line in entries.chunks((64 / size_of::<T>().max(1)).max(1)) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -143,7 +143,7 @@ impl Panels {
                 let mut shares = next.chunks(next.len().div_ceil(left.tile_count()).max(1));
                 let tiles = left.tiles().zip(sums.chunks_mut(mr * NR));
                 for ((tile, sums), out) in tiles.zip(out.chunks_mut(mr * n)) {
-                    shares.next().into_iter().for_each(fetch_ahead);
+                    shares.next().into_iter().for_each(prefetch);
                     let rows = tile.len() / d;
                     let tile = &tile[part * KC * rows..][..columns * rows];
                     let start = (part == 0).then_some(&start);

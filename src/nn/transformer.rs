@@ -15,7 +15,7 @@ use super::attention_rule::PositionTables;
 use super::error::{NnError, Result};
 use super::{Config, Weights, families, ops};
 use crate::base::{HookPoint, Matrix, Site, TokenBatch};
-use crate::linalg::has_half_products;
+use crate::linalg::has_bf16_products;
 
 mod cached;
 mod centring;
@@ -62,7 +62,7 @@ impl Transformer {
     ///
     /// No effect if the processor lacks bf16 products or the weights are on a GPU.
     pub fn with_half_products(mut self) -> Result<Self> {
-        if has_half_products() && self.device().is_cpu() {
+        if has_bf16_products() && self.device().is_cpu() {
             self.parts.blocks.iter_mut().flat_map(Block::maps).try_for_each(Linear::round)?;
         }
         Ok(self)

@@ -14,7 +14,7 @@ impl Transformer {
     /// are computed once, and the last block computes only the last tokens.
     ///
     /// Fails on ids outside the vocabulary, on sequences that are too long and on hook points that the model lacks.
-    pub fn activations_at_ends(&self, tree: &TokenTree, hook: HookPoint) -> Result<Matrix> {
+    pub fn last_token_activations(&self, tree: &TokenTree, hook: HookPoint) -> Result<Matrix> {
         self.check_hook(hook)?;
         let longest = tree.paths.keys().copied().max().unwrap_or(0);
         self.check_ids(&tree.ids, longest, |at| [0, tree.positions[at] as usize])?;
