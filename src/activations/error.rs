@@ -1,3 +1,5 @@
+//! Why activations could not be stored or read.
+
 use crate::base::{FileError, HookPoint};
 
 /// Why activations could not be stored or read.

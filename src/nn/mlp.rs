@@ -1,8 +1,8 @@
 //! MLP of a block or of one expert, with or without a gate.
 //!
-//!   neurons = act(W_up x + b_up)                       x [N, d_model], neurons [N, d_mlp]
-//!   neurons = act(W_gate x + b_gate) ⊙ (W_up x + b_up)   with a gate; see [`Gating`] for the clamped form
-//!   output = W_down neurons + b_down                   [N, d_model]
+//!   neurons = act(W_up x + b_up)                         x [N, d_model], neurons [N, d_mlp]
+//!   neurons = act(W_gate x + b_gate) ⊙ (W_up x + b_up)   with a gate; the clamped form is in [`Gating`]
+//!   output = W_down neurons + b_down                     [N, d_model]
 
 use candle_core::{Result, Tensor};
 
