@@ -1,16 +1,22 @@
-//! Text from suites, corpora, models and LLMs, made harmless for each output. Nothing of it is
-//! trusted: a name may hold markup, control characters or marks that reverse the reading direction.
+//! Escaping of text from suites, corpora, models and LLMs for each output format. All such text is untrusted: a
+//! name may hold markup, control characters or marks that reverse the reading direction.
+
+use std::collections::BTreeSet;
 
 use crate::base::{is_combining, is_invisible};
 
-/// One line in which every character shows: line breaks and tabs become spaces, other invisible
-/// characters `<U+202E>`.
+/// `<U+202E>`
+fn code_point(character: char) -> String {
+    format!("<U+{:04X}>", u32::from(character))
+}
+
+/// One line with every character visible: line breaks and tabs become spaces, other invisible characters `<U+202E>`.
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
             '\n' | '\r' | '\t' => shown.push(' '),
-            hidden if is_invisible(hidden) => shown.push_str(&format!("<U+{:04X}>", u32::from(hidden))),
+            hidden if is_invisible(hidden) => shown.push_str(&code_point(hidden)),
             other => shown.push(other),
         }
     }
@@ -20,13 +26,8 @@ pub fn visible(text: &str) -> String {
 /// Longest text of a token on a page, in characters.
 const TOKEN_CHARACTERS: usize = 48;
 
-/// Spaces other than the one everybody knows.
-fn is_odd_space(character: char) -> bool {
-    character != ' ' && character.is_whitespace()
-}
-
-/// Text of a token, every character of which shows: line breaks `↵`, tabs `⇥`, a token of nothing but spaces `␣`,
-/// what is invisible `<U+202E>`, nothing at all `∅`. A long one is cut, and says how long it was.
+/// A token with every character visible: line breaks `↵`, tabs `⇥`, a token of spaces only `␣`, other invisible
+/// characters `<U+202E>`, the empty token `∅`. A long token is cut, with its length.
 pub fn token(text: &str) -> String {
     if text.is_empty() {
         return "∅".to_string();
@@ -41,12 +42,11 @@ pub fn token(text: &str) -> String {
             break;
         }
         match character {
+            ' ' => shown.push(' '),
             '\n' => shown.push('↵'),
             '\r' => shown.push('␍'),
             '\t' => shown.push('⇥'),
-            hidden if is_invisible(hidden) || is_odd_space(hidden) => {
-                shown.push_str(&format!("<U+{:04X}>", u32::from(hidden)));
-            }
+            hidden if is_invisible(hidden) || hidden.is_whitespace() => shown.push_str(&code_point(hidden)),
             mark if place == 0 && is_combining(mark) => shown.extend(['◌', mark]),
             other => shown.push(other),
         }
@@ -54,20 +54,15 @@ pub fn token(text: &str) -> String {
     shown
 }
 
-/// Visible text of at most so many characters, and whether some of it was cut off.
+/// Visible text of at most `most` characters of the original, and whether it was cut.
 pub fn shortened(text: &str, most: usize) -> (String, bool) {
     let mut characters = text.chars();
     let kept: String = characters.by_ref().take(most).collect();
     let cut = characters.next().is_some();
-    let mut shown = visible(&kept);
-    if cut {
-        shown.push('…');
-    }
-    (shown, cut)
+    (visible(&kept) + if cut { "…" } else { "" }, cut)
 }
 
-/// JSON that can stand inside a `script` element: nothing in it ends the element, opens a comment, or reads as
-/// markup to a careless reader. It stays the same JSON.
+/// The same JSON without characters that could end a `script` element, open a comment or read as markup.
 pub fn inert_json(json: &str) -> String {
     let mut inert = String::with_capacity(json.len());
     for character in json.chars() {
@@ -84,50 +79,36 @@ pub fn inert_json(json: &str) -> String {
 /// A cell of a Markdown table.
 pub fn markdown(text: &str) -> String {
     let shown: Vec<char> = visible(text).chars().collect();
-    let mut escaped = String::with_capacity(shown.len());
-    for (i, &character) in shown.iter().enumerate() {
-        let inside_word = i > 0
-            && shown[i - 1].is_alphanumeric()
-            && shown.get(i + 1).is_some_and(|next| next.is_alphanumeric());
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '_' if inside_word => escaped.push('_'),
-            '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '~' | '$' | '#' | '!' => {
-                escaped.push('\\');
-                escaped.push(character);
-            }
-            other => escaped.push(other),
-        }
-    }
-    escaped
+    let is_letter = |at: Option<usize>| at.and_then(|at| shown.get(at)).is_some_and(|c| c.is_alphanumeric());
+    let escape = |(i, &character): (usize, &char)| match character {
+        '&' => "&amp;".to_string(),
+        '<' => "&lt;".to_string(),
+        '>' => "&gt;".to_string(),
+        // Inside a word, an underscore is not emphasis.
+        '_' if is_letter(i.checked_sub(1)) && is_letter(Some(i + 1)) => "_".to_string(),
+        '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '~' | '$' | '#' | '!' => format!("\\{character}"),
+        other => other.to_string(),
+    };
+    shown.iter().enumerate().map(escape).collect()
 }
 
 /// Text for LaTeX.
 pub fn tex(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in visible(text).chars() {
-        match character {
-            '\\' => escaped.push_str(r"\textbackslash{}"),
-            '{' | '}' | '$' | '&' | '#' | '_' | '%' => {
-                escaped.push('\\');
-                escaped.push(character);
-            }
-            '~' => escaped.push_str(r"\textasciitilde{}"),
-            '^' => escaped.push_str(r"\textasciicircum{}"),
-            '<' => escaped.push_str(r"\textless{}"),
-            '>' => escaped.push_str(r"\textgreater{}"),
-            '|' => escaped.push_str(r"\textbar{}"),
-            '"' => escaped.push_str(r"\textquotedbl{}"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
+    let escape = |character| match character {
+        '\\' => r"\textbackslash{}".to_string(),
+        '{' | '}' | '$' | '&' | '#' | '_' | '%' => format!("\\{character}"),
+        '~' => r"\textasciitilde{}".to_string(),
+        '^' => r"\textasciicircum{}".to_string(),
+        '<' => r"\textless{}".to_string(),
+        '>' => r"\textgreater{}".to_string(),
+        '|' => r"\textbar{}".to_string(),
+        '"' => r"\textquotedbl{}".to_string(),
+        other => other.to_string(),
+    };
+    visible(text).chars().map(escape).collect()
 }
 
-/// A text field of a CSV file: quoted where needed, and never something a spreadsheet would run as
-/// a formula.
+/// A text field of a CSV file: quoted where needed, and never a formula that a spreadsheet would run.
 pub fn csv(text: &str) -> String {
     let shown = visible(text);
     let guarded = if shown.starts_with(['=', '+', '-', '@']) { format!("'{shown}") } else { shown };
@@ -138,20 +119,17 @@ pub fn csv(text: &str) -> String {
     }
 }
 
-/// Text or an attribute's value in XML.
+/// Text or an attribute's value in XML and HTML.
 pub fn xml(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in visible(text).chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&apos;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
+    let escape = |character| match character {
+        '&' => "&amp;".to_string(),
+        '<' => "&lt;".to_string(),
+        '>' => "&gt;".to_string(),
+        '"' => "&quot;".to_string(),
+        '\'' => "&apos;".to_string(),
+        other => other.to_string(),
+    };
+    visible(text).chars().map(escape).collect()
 }
 
 /// Part of a file name: letters, digits, `-`, `_` and `.`; anything else becomes `-`.
@@ -162,6 +140,18 @@ pub fn file_stem(text: &str) -> String {
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' })
         .collect();
     stem.trim_matches('.').to_string()
+}
+
+/// `stem`, or the first of `stem-2`, `stem-3`, … that is free. Names differ by more than case, because some file
+/// systems ignore it.
+pub fn free_name(stem: &str, taken: &mut BTreeSet<String>) -> String {
+    let mut name = stem.to_string();
+    let mut n = 2;
+    while !taken.insert(name.to_lowercase()) {
+        name = format!("{stem}-{n}");
+        n += 1;
+    }
+    name
 }
 
 #[cfg(test)]

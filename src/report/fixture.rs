@@ -30,7 +30,7 @@ pub struct Made {
     pub lines: Vec<ScoreLine>,
 }
 
-/// Which score to expect, so that charts look as they will.
+/// The expected score, so that charts look like those of a real run.
 fn centre(method: usize, explainer: &str, control: Option<&str>, scorer: &str, layer: usize) -> f64 {
     if control == Some("shuffled") {
         return if scorer == "beyond_token" { 0.0 } else { 0.05 };
@@ -58,7 +58,7 @@ pub fn make(layers: usize) -> Made {
     make_of(layers, 40)
 }
 
-/// The same with so many features of each method at each layer.
+/// The same with `n` features of each method at each layer.
 pub fn make_of(layers: usize, n: usize) -> Made {
     let mut made = Made {
         summary: Summary {
@@ -299,7 +299,7 @@ pub fn write(made: &Made, folder: &Path) {
     write_atomic(&folder.join("manifest.json"), manifest.to_string().as_bytes()).expect("written");
 }
 
-/// A made-up text: fragments of 64 tokens of a vocabulary in which a few are common.
+/// A made-up text: fragments of 64 tokens from a vocabulary with a few frequent tokens.
 pub struct Text {
     pub vocabulary: Vec<String>,
     pub fragments: Vec<Vec<u32>>,
@@ -324,7 +324,7 @@ impl Text {
 }
 
 /// Evidence of one dictionary as a run with the standard protocol writes it: records and simulations of each
-/// explainer, profiles and neighbours. A dense one is active everywhere and has signs.
+/// explainer, profiles and neighbours. A dense dictionary is active on every token, with both signs.
 pub fn write_evidence(folder: &Path, text: &Text, hook: &str, dictionary: &str, n: usize, dense: bool) {
     let mut stream = Stream::new(7, dictionary);
     let (mut records, mut simulations) = (String::new(), String::new());

@@ -1,182 +1,167 @@
-//! What a page shows of `manifest.json`. Read tolerantly: a field that is missing or has another
-//! shape is left out, since a page must not fail over a remark.
+//! What pages show of `manifest.json`. A field that is missing or has another shape is left out: a page must not
+//! fail because of it.
 
-use std::path::Path;
-
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::ReportError;
-use crate::base::read_to_string;
-
-/// What was asked and what it ran on.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+/// What the suite asked for and what it ran on.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ManifestView {
-    /// `version`: of the program.
+    /// `version` of the program.
     pub version: Option<String>,
-    /// `suite.name`, or `suite` where that is a text.
+    /// `suite.name`, or `suite` if that is a string.
     pub suite_name: Option<String>,
-    /// `suite`, pretty-printed: everything that was asked, defaults spelled out.
+    /// `suite`, pretty-printed: the suite with every default written out.
     pub suite: Option<String>,
     /// `seed`, or `suite.seed`.
     pub seed: Option<u64>,
-    /// `digests`, flattened to dotted names.
+    /// `digests`, flattened to dotted names, and those of subject, corpus, dictionaries and prompts.
     pub digests: Vec<(String, String)>,
-    /// `stages`.
     pub stages: Vec<StageView>,
-    /// `cpu`, a text or an object with `name`.
+    /// `cpu` or `machine.cpu`: a string or an object with `name`.
     pub cpu: Option<String>,
-    /// `instruction_set`, or `cpu.instruction_set`.
+    /// `instruction_set`, or that of `cpu` or `machine`.
     pub instruction_set: Option<String>,
-    /// `warnings`.
     pub warnings: Vec<String>,
-    /// `deviations` from the protocol.
+    /// Deviations from the protocol.
     pub deviations: Vec<String>,
-    /// `prompts`: whose question, and its digest.
+    /// `prompts`: (explainer or simulator, digest of its prompt).
     pub prompts: Vec<(String, String)>,
-    /// `suite.protocol`: which ranks of a feature's lists explain and which score.
+    /// `suite.protocol`: which ranks of a feature's lists are used to explain and which to score.
     pub splits: Option<Splits>,
-    /// Whether any explanation of `suite.pairs` was chosen out of several.
+    /// Whether any explanation of `suite.pairs` was chosen from several candidates (`best_of` above 1).
     pub chooses_explanations: bool,
     /// `suite.per_cell`: features wanted of each method at each hook point.
     pub per_cell: Option<usize>,
-    /// `subject`, `corpus`: what was interpreted and on which text, as (name, value).
+    /// Facts about subject, corpus and protocol, as (name, value).
     pub facts: Vec<(String, String)>,
     /// `llm_usage`, by model.
     pub usage: Vec<UsageView>,
 }
 
-/// Which ranks two purposes take.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// Which ranks are used to explain and which to score.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct Splits {
-    /// What the explainer got.
     pub explain: Picks,
-    /// What the scorer got.
     pub score: Picks,
 }
 
-/// Which ranks of a feature's lists one purpose takes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// The ranks of each list of a feature that one purpose uses.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct Picks {
-    /// Of the top list.
     pub top: Stride,
-    /// Of the random list.
     pub random: Stride,
-    /// Of the non-firing list.
     pub non_firing: Stride,
 }
 
-/// Every n-th rank of a list.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+/// The `n` ranks start, start + step, start + 2 step, …, counted from 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 pub struct Stride {
-    /// First rank, from 0.
     pub start: usize,
-    /// Distance between ranks.
     pub step: usize,
-    /// How many.
     pub n: usize,
 }
 
 impl Stride {
-    /// Whether a rank is one of them.
     pub fn has(self, rank: usize) -> bool {
         let Some(after) = rank.checked_sub(self.start) else { return false };
         self.step > 0 && after % self.step == 0 && after / self.step < self.n
     }
 }
 
-/// What one language model was asked and what it cost.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// Requests to one language model and their cost.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
 pub struct UsageView {
-    /// The model.
-    #[serde(default)]
     pub model: String,
-    /// Requests answered.
-    #[serde(default)]
     pub requests: u64,
-    /// Of these from the cache.
-    #[serde(default)]
+    /// Requests answered from the cache.
     pub cached: u64,
-    /// Tokens of questions.
-    #[serde(default)]
     pub tokens_in: u64,
-    /// Tokens of answers.
-    #[serde(default)]
     pub tokens_out: u64,
-    /// None where prices are not known.
-    #[serde(default)]
+    /// None where the model has no known price.
     pub dollars: Option<f64>,
 }
 
 /// One stage of a run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct StageView {
-    /// `name`.
     pub name: String,
-    /// `seconds`: wall time.
+    /// Wall time.
     pub seconds: Option<f64>,
-    /// `peak_memory_bytes`: of the whole process when the stage ended.
+    /// Of the whole process when the stage ended.
     pub peak_memory_bytes: Option<u64>,
-    /// `reused`: taken from an earlier run.
+    /// Taken from an earlier run.
     pub reused: Option<bool>,
 }
 
-impl ManifestView {
-    /// Reads `manifest.json`; none if there is no such file.
-    pub fn read(path: &Path) -> Result<Option<Self>, ReportError> {
-        if !path.exists() {
-            return Ok(None);
-        }
-        let text = read_to_string(path)?;
-        let value: Value = serde_json::from_str(&text).map_err(|source| ReportError::Json {
-            path: path.to_path_buf(),
-            line: None,
-            source,
-        })?;
-        Ok(Some(Self::from_value(&value)))
-    }
+/// The facts of a manifest: the name shown, and the path of the value.
+const FACTS: [(&str, &str); 13] = [
+    ("subject model", "/subject/name"),
+    ("revision of the model", "/subject/revision"),
+    ("family", "/subject/family"),
+    ("layers", "/subject/n_layers"),
+    ("width of the residual stream", "/subject/d_model"),
+    ("vocabulary", "/subject/vocab"),
+    ("corpus", "/suite/corpus/source"),
+    ("revision of the corpus", "/corpus/revision"),
+    ("documents", "/corpus/counts/documents"),
+    ("tokens to fit on", "/suite/corpus/fit_tokens"),
+    ("fragments to evaluate on", "/suite/corpus/eval_fragments"),
+    ("protocol", "/suite/protocol/name"),
+    ("features wanted of each method at each hook point", "/suite/per_cell"),
+];
 
-    /// Picks what a page shows.
+impl ManifestView {
+    /// Selects what pages show.
     pub fn from_value(value: &Value) -> Self {
-        let suite = value.get("suite");
-        let machine = value.get("machine");
-        let cpu = value.get("cpu").or_else(|| machine?.get("cpu"));
+        let at = |path: &str| value.pointer(path);
+        let first = |paths: &[&str]| paths.iter().find_map(|path| text(at(path)));
+        let cpu = if at("/cpu").is_some() { "/cpu" } else { "/machine/cpu" };
         Self {
-            version: text(value.get("version")),
-            suite_name: text(suite)
-                .or_else(|| text(suite?.get("name")))
-                .or_else(|| text(value.get("suite_name"))),
-            suite: suite.filter(|suite| suite.is_object()).map(|suite| format!("{suite:#}")),
-            seed: value.get("seed").or_else(|| suite?.get("seed")).and_then(Value::as_u64),
+            version: text(at("/version")),
+            suite_name: first(&["/suite", "/suite/name", "/suite_name"]),
+            suite: at("/suite").filter(|suite| suite.is_object()).map(|suite| format!("{suite:#}")),
+            seed: at("/seed").or_else(|| at("/suite/seed")).and_then(Value::as_u64),
             digests: digests(value),
-            stages: stages(value.get("stages")),
-            cpu: text(cpu).or_else(|| text(cpu?.get("name"))),
-            instruction_set: text(value.get("instruction_set"))
-                .or_else(|| text(cpu?.get("instruction_set")))
-                .or_else(|| text(machine?.get("instruction_set"))),
-            warnings: texts(value.get("warnings")),
-            deviations: texts(value.get("deviations")),
-            prompts: named_texts(value.get("prompts")),
-            splits: suite
-                .and_then(|suite| suite.get("protocol"))
-                .and_then(|protocol| Splits::deserialize(protocol).ok()),
-            chooses_explanations: suite.and_then(|suite| suite.get("pairs")).is_some_and(chooses),
-            per_cell: suite
-                .and_then(|suite| suite.get("per_cell"))
-                .and_then(Value::as_u64)
-                .map(|n| n as usize),
+            stages: items(at("/stages")).filter_map(|stage| StageView::deserialize(stage).ok()).collect(),
+            cpu: first(&[cpu, &format!("{cpu}/name")]),
+            instruction_set: first(&[
+                "/instruction_set",
+                &format!("{cpu}/instruction_set"),
+                "/machine/instruction_set",
+            ]),
+            warnings: items(at("/warnings")).filter_map(|item| text(Some(item))).collect(),
+            deviations: items(at("/deviations")).filter_map(|item| text(Some(item))).collect(),
+            prompts: named_texts(at("/prompts")),
+            splits: at("/suite/protocol").and_then(|protocol| Splits::deserialize(protocol).ok()),
+            chooses_explanations: at("/suite/pairs").is_some_and(chooses),
+            per_cell: at("/suite/per_cell").and_then(Value::as_u64).map(|n| n as usize),
             facts: facts(value),
-            usage: usage(value.get("llm_usage")),
+            usage: fields(at("/llm_usage")).filter_map(|(model, used)| usage(model, used)).collect(),
         }
     }
+}
+
+fn text(value: Option<&Value>) -> Option<String> {
+    value.and_then(Value::as_str).map(str::to_string)
+}
+
+/// The items of an array; nothing from any other value.
+fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    value.and_then(Value::as_array).into_iter().flatten()
+}
+
+/// The fields of an object; nothing from any other value.
+fn fields(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
+    value.and_then(Value::as_object).into_iter().flatten()
 }
 
 fn named_texts(value: Option<&Value>) -> Vec<(String, String)> {
-    let Some(Value::Object(map)) = value else { return Vec::new() };
-    map.iter().filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_string()))).collect()
+    fields(value).filter_map(|(name, field)| Some((name.clone(), text(Some(field))?))).collect()
 }
 
-/// Whether an explainer of several `best_of` is among the pairs.
+/// Whether some explainer of the pairs has `best_of` above 1.
 fn chooses(pairs: &Value) -> bool {
     match pairs {
         Value::Array(items) => items.iter().any(chooses),
@@ -188,75 +173,21 @@ fn chooses(pairs: &Value) -> bool {
     }
 }
 
-/// Everything that a number rests on: `digests`, and those of subject, corpus and dictionaries.
+/// Digests of everything that the numbers depend on.
 fn digests(value: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     if let Some(Value::Object(map)) = value.get("digests") {
         flatten("", map, &mut found);
     }
-    let one = |name: &str, value: Option<&Value>| Some((name.to_string(), text(value)?));
-    let of = |key: &str, field: &str| value.get(key).and_then(|value| value.get(field));
-    found.extend(one("subject weights", of("subject", "weights_digest")));
-    found.extend(one("corpus tokens", of("corpus", "digest")));
-    if let Some(Value::Object(map)) = value.get("dictionaries") {
-        for (name, record) in map {
-            found.extend(one(&format!("dictionary {name}"), record.get("digest")));
-        }
+    let one = |name: String, value: Option<&Value>| Some((name, text(value)?));
+    found.extend(one("subject weights".into(), value.pointer("/subject/weights_digest")));
+    found.extend(one("corpus tokens".into(), value.pointer("/corpus/digest")));
+    for (name, record) in fields(value.get("dictionaries")) {
+        found.extend(one(format!("dictionary {name}"), record.get("digest")));
     }
-    found.extend(
-        named_texts(value.get("prompts"))
-            .into_iter()
-            .map(|(name, digest)| (format!("prompt {name}"), digest)),
-    );
+    let prompts = named_texts(value.get("prompts")).into_iter();
+    found.extend(prompts.map(|(name, digest)| (format!("prompt {name}"), digest)));
     found
-}
-
-/// What a reader asks first of subject and corpus.
-fn facts(value: &Value) -> Vec<(String, String)> {
-    let shown = |path: &[&str]| -> Option<String> {
-        let found = path.iter().try_fold(value, |value, key| value.get(key))?;
-        match found {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        }
-    };
-    const FACTS: [(&str, &[&str]); 13] = [
-        ("subject model", &["subject", "name"]),
-        ("revision of the model", &["subject", "revision"]),
-        ("family", &["subject", "family"]),
-        ("layers", &["subject", "n_layers"]),
-        ("width of the residual stream", &["subject", "d_model"]),
-        ("vocabulary", &["subject", "vocab"]),
-        ("corpus", &["suite", "corpus", "source"]),
-        ("revision of the corpus", &["corpus", "revision"]),
-        ("documents", &["corpus", "counts", "documents"]),
-        ("tokens to fit on", &["suite", "corpus", "fit_tokens"]),
-        ("fragments to evaluate on", &["suite", "corpus", "eval_fragments"]),
-        ("protocol", &["suite", "protocol", "name"]),
-        ("features wanted of each method at each hook point", &["suite", "per_cell"]),
-    ];
-    FACTS.iter().filter_map(|(name, path)| Some((name.to_string(), shown(path)?))).collect()
-}
-
-fn usage(value: Option<&Value>) -> Vec<UsageView> {
-    let Some(Value::Object(map)) = value else { return Vec::new() };
-    map.iter()
-        .filter_map(|(model, used)| {
-            Some(UsageView { model: model.clone(), ..UsageView::deserialize(used).ok()? })
-        })
-        .collect()
-}
-
-fn text(value: Option<&Value>) -> Option<String> {
-    value.and_then(Value::as_str).map(str::to_string)
-}
-
-fn texts(value: Option<&Value>) -> Vec<String> {
-    value
-        .and_then(Value::as_array)
-        .map(|items| items.iter().filter_map(Value::as_str).map(str::to_string).collect())
-        .unwrap_or_default()
 }
 
 fn flatten(prefix: &str, map: &Map<String, Value>, into: &mut Vec<(String, String)>) {
@@ -270,19 +201,17 @@ fn flatten(prefix: &str, map: &Map<String, Value>, into: &mut Vec<(String, Strin
     }
 }
 
-fn stages(value: Option<&Value>) -> Vec<StageView> {
-    let Some(Value::Array(items)) = value else { return Vec::new() };
-    items
-        .iter()
-        .filter_map(|item| {
-            Some(StageView {
-                name: text(item.get("name"))?,
-                seconds: item.get("seconds").and_then(Value::as_f64),
-                peak_memory_bytes: item.get("peak_memory_bytes").and_then(Value::as_u64),
-                reused: item.get("reused").and_then(Value::as_bool),
-            })
-        })
-        .collect()
+fn facts(value: &Value) -> Vec<(String, String)> {
+    let shown = |path: &str| match value.pointer(path)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    FACTS.iter().filter_map(|(name, path)| Some((name.to_string(), shown(path)?))).collect()
+}
+
+fn usage(model: &str, used: &Value) -> Option<UsageView> {
+    Some(UsageView { model: model.to_string(), ..UsageView::deserialize(used).ok()? })
 }
 
 #[cfg(test)]

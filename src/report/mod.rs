@@ -1,20 +1,17 @@
-//! The saved schema, and tables, charts and pages drawn from it.
+//! Tables, charts and pages of a run folder, and the schema of the files that they are made from.
 //!
 //! In: a run folder: `summary.json`, `scores.jsonl`, `manifest.json`, and the evidence of each dictionary in
-//! `records/`, `explanations/`, `simulations/`, `judgements/`, `profiles/`, `neighbours/`; all but the first may be
-//! missing.
+//! `records/`, `explanations/`, `simulations/`, `judgements/`, `profiles/`, `neighbours/`. Only the first is
+//! required.
 //! Out: `table.md`, `table.csv`, `table.tex`, `quality.csv`, `differences.csv`, `charts/*.svg`,
-//! `charts/*.png`, `index.html`, `features.html`, `features/*.html`; what a terminal shows: the table, the
-//! closing screen, aligned lists.
-//! Never: needs a model, a key or the network; trusts text that came out of a suite, a corpus, a
-//! model or an LLM; says that one method is more interpretable than another.
-//!
-//! Colours: M. Okabe, K. Ito, *Color Universal Design* (2008), and a mark of its own for each
-//! method, so that charts also read without colour. Charts are composed here and drawn through
-//! kuva's SVG and PNG backends.
+//! `charts/*.png`, `index.html`, `features.html`, `features/*.html`; for a terminal: the table, the closing
+//! screen and aligned lists.
+//! Never: needs a model, a key or the network; trusts text from a suite, a corpus, a model or an LLM; claims
+//! that one method is more interpretable than another.
 
 mod charts;
 mod escape;
+mod list;
 mod manifest;
 mod number;
 mod pages;
@@ -31,10 +28,12 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+use strum::VariantArray;
+
 use crate::base::{FileError, read_to_string, write_atomic};
 
 pub use escape::{markdown, visible, xml};
-pub use manifest::{ManifestView, StageView};
 pub use number::{DASH, fixed, p_value};
 pub use schema::{
     Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,
@@ -53,23 +52,20 @@ pub enum ReportError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The folder has no summary.
-    #[error("no `summary.json` in `{}`: expected the folder of a finished run (a killed one is finished by the same `autointerp run` command)", folder.display())]
-    NoSummary {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// A file is not the JSON that it should be.
+    #[error("no `summary.json` in `{}`: expected the folder of a finished run (a killed one is finished by the same `autointerp run` command)", .0.display())]
+    NoSummary(PathBuf),
+    /// A file is not the expected JSON.
     #[error("read `{}`{}: not the JSON expected there: run the suite again to rewrite it", path.display(), line.map(|n| format!(", line {n}")).unwrap_or_default())]
     Json {
         /// The file.
         path: PathBuf,
-        /// The line, in a file of lines.
+        /// The line number, in a file of JSON lines.
         line: Option<usize>,
-        /// What the parser says.
+        /// The parser's error.
         #[source]
         source: serde_json::Error,
     },
-    /// A summary of another schema.
+    /// The summary has another schema number.
     #[error("read `{}`: schema {found}, this version reads {SCHEMA}: use the version of autointerp that wrote it, or run the suite again", path.display())]
     Schema {
         /// The file.
@@ -80,80 +76,71 @@ pub enum ReportError {
     /// A result that cannot be written as JSON.
     #[error("write results as JSON")]
     Unwritable(#[source] serde_json::Error),
-    /// The PNG backend refused a chart.
-    #[error("draw chart `{chart}`: {why}")]
-    Draw {
-        /// The chart's file name without extension.
-        chart: String,
-        /// What the backend says.
-        why: String,
-    },
-    /// The page's template failed.
+    /// The PNG backend failed on the chart of this name, with this message.
+    #[error("draw chart `{0}`: {1}")]
+    Draw(String, String),
+    /// A page's template failed.
     #[error("fill the page's template")]
     Page(#[source] minijinja::Error),
 }
 
-/// What of a report is wanted.
+/// What to render.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RenderOptions {
-    /// Charts to draw, and nothing else; none: everything.
+    /// Render these charts and nothing else; none: everything.
     charts: Option<Vec<charts::Kind>>,
 }
 
 impl RenderOptions {
-    /// The word for all charts, tables and pages.
+    /// The name that selects all charts, tables and pages.
     pub const ALL: &'static str = "all";
 
-    /// Names of charts, in the order that they are drawn in.
+    /// Names of charts, in drawing order.
     pub fn chart_names() -> impl Iterator<Item = &'static str> {
-        charts::Kind::ALL.into_iter().map(charts::Kind::name)
+        charts::Kind::VARIANTS.iter().map(|kind| kind.name())
     }
 
-    /// Those charts alone, without tables and pages; everything where one of the names is [`Self::ALL`]. `Err`
-    /// is a name that no chart has.
+    /// Selects the named charts without tables and pages, or everything if [`Self::ALL`] is among the names.
+    /// `Err` is the first name that is neither.
     pub fn only<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Self, &'n str> {
         let mut kinds = Vec::new();
         let mut all = false;
         for name in names {
-            match charts::Kind::parse(name) {
-                Some(kind) => kinds.push(kind),
-                None if name == Self::ALL => all = true,
-                None => return Err(name),
+            match name.parse::<charts::Kind>() {
+                Ok(kind) => kinds.push(kind),
+                Err(_) if name == Self::ALL => all = true,
+                Err(_) => return Err(name),
             }
         }
         Ok(Self { charts: (!all).then_some(kinds) })
     }
 }
 
-/// Draws what `options` ask for, everything unless they say otherwise, from a run folder alone into that folder,
-/// and returns the paths written. Each file is replaced whole or not at all; charts of an earlier drawing that no
-/// longer belong are removed.
+/// Renders a run folder into that folder and returns the paths written. Each file is replaced atomically.
+/// Charts and pages of an earlier rendering that are no longer current are removed.
 pub fn render(run_folder: &Path, options: &RenderOptions) -> Result<Vec<PathBuf>, ReportError> {
     let summary_path = run_folder.join("summary.json");
     if !summary_path.exists() {
-        return Err(ReportError::NoSummary { folder: run_folder.to_path_buf() });
+        return Err(ReportError::NoSummary(run_folder.to_path_buf()));
     }
     let summary = Summary::read(&summary_path)?;
-    let manifest_path = run_folder.join("manifest.json");
-    let manifest = ManifestView::read(&manifest_path)?;
+    let manifest: Option<serde_json::Value> = read_json(&run_folder.join("manifest.json"))?;
     let scores = scores::FeatureScores::read(&run_folder.join("scores.jsonl"))?;
     let view = view::View::new(&summary);
 
-    let facts = match manifest.is_some() {
-        true => charts::Facts::of_manifest(&read_to_string(&manifest_path)?),
-        false => charts::Facts::default(),
-    };
-    let wanted = options.charts.as_deref().unwrap_or(&charts::Kind::ALL);
+    let facts = manifest.as_ref().map(charts::Facts::of_manifest).unwrap_or_default();
+    let wanted = options.charts.as_deref().unwrap_or(charts::Kind::VARIANTS);
     let charts = charts::plan(&view, scores.as_ref(), &facts, wanted);
     let mut files: Vec<(PathBuf, Vec<u8>)> = Vec::new();
     if options.charts.is_none() {
-        files.extend([
-            (run_folder.join("table.md"), table::markdown(&view).into_bytes()),
-            (run_folder.join("table.csv"), table::cells_csv(&summary).into_bytes()),
-            (run_folder.join("quality.csv"), table::quality_csv(&summary).into_bytes()),
-            (run_folder.join("differences.csv"), table::differences_csv(&summary).into_bytes()),
-            (run_folder.join("table.tex"), table::tex(&view).into_bytes()),
-        ]);
+        let tables = [
+            ("table.md", table::markdown(&view)),
+            ("table.csv", table::cells_csv(&summary)),
+            ("quality.csv", table::quality_csv(&summary)),
+            ("differences.csv", table::differences_csv(&summary)),
+            ("table.tex", table::tex(&view)),
+        ];
+        files.extend(tables.map(|(name, text)| (run_folder.join(name), text.into_bytes())));
     }
     let chart_folder = run_folder.join("charts");
     files.extend(charts::files(&charts, &chart_folder)?);
@@ -161,16 +148,42 @@ pub fn render(run_folder: &Path, options: &RenderOptions) -> Result<Vec<PathBuf>
         write_atomic(path, bytes)?;
     }
     let mut written: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
-    charts::remove_stale(&chart_folder, wanted, &written)?;
+    remove_stale(&chart_folder, &written, |name| charts::is_chart(name, wanted))?;
     if options.charts.is_none() {
         let sources = pages::Sources {
             run_folder,
             view: &view,
-            manifest: manifest.as_ref(),
+            manifest: manifest.as_ref().map(manifest::ManifestView::from_value),
             scores: scores.as_ref(),
             charts: &charts,
         };
         written.extend(pages::write(&sources)?);
     }
     Ok(written)
+}
+
+/// Reads a JSON file; none if it does not exist.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ReportError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let unreadable = |source| ReportError::Json { path: path.to_path_buf(), line: None, source };
+    serde_json::from_str(&read_to_string(path)?).map(Some).map_err(unreadable)
+}
+
+/// Removes the files of a folder whose names are ours and that were not written this time.
+fn remove_stale(
+    folder: &Path,
+    written: &[PathBuf],
+    is_ours: impl Fn(&str) -> bool,
+) -> Result<(), ReportError> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if is_ours(&name) && !written.contains(&path) {
+            let failed = |source| FileError { action: "remove", path: path.clone(), source };
+            std::fs::remove_file(&path).map_err(failed)?;
+        }
+    }
+    Ok(())
 }

@@ -1,22 +1,27 @@
-//! Numbers as people read them. A missing number is a dash, never 0 and never NaN.
+//! Numbers as tables and pages print them. A missing number is a dash, never 0 and never NaN.
 
 use super::schema::Cell;
 
-/// What stands where there is no number.
+/// Printed where there is no number.
 pub const DASH: &str = "—";
 
 fn finite(value: Option<f64>) -> Option<f64> {
     value.filter(|v| v.is_finite())
 }
 
-/// `decimals` places; no negative zero.
+fn or_dash(value: Option<f64>, print: impl Fn(f64) -> String) -> String {
+    finite(value).map_or_else(|| DASH.to_string(), print)
+}
+
+/// `decimals` decimal places; no negative zero.
 pub fn fixed(value: Option<f64>, decimals: usize) -> String {
-    let Some(value) = finite(value) else { return DASH.to_string() };
-    let text = format!("{value:.decimals$}");
-    match text.strip_prefix('-') {
-        Some(rest) if rest.chars().all(|c| matches!(c, '0' | '.')) => rest.to_string(),
-        _ => text,
-    }
+    or_dash(value, |value| {
+        let text = format!("{value:.decimals$}");
+        match text.strip_prefix('-') {
+            Some(rest) if rest.chars().all(|c| matches!(c, '0' | '.')) => rest.to_string(),
+            _ => text,
+        }
+    })
 }
 
 /// A score: two decimals.
@@ -27,25 +32,31 @@ pub fn score(value: Option<f64>) -> String {
 /// `0.28 [0.20, 0.37]`; without an interval the mean alone.
 pub fn estimate(mean: Option<f64>, low: Option<f64>, high: Option<f64>) -> String {
     match (finite(mean), finite(low), finite(high)) {
-        (None, _, _) => DASH.to_string(),
         (Some(_), Some(_), Some(_)) => format!("{} [{}, {}]", score(mean), score(low), score(high)),
-        (Some(_), _, _) => score(mean),
+        _ => score(mean),
     }
 }
 
-/// `0.28±0.09`, half the width of the interval; for places too narrow for both ends.
+/// A cell's mean with its interval.
+pub fn estimate_of(cell: &Cell) -> String {
+    estimate(cell.mean, cell.ci_low, cell.ci_high)
+}
+
+/// `0.28±0.09`, half the width of the interval, where there is no room for both ends.
 pub fn plus_minus(cell: &Cell) -> String {
     match (finite(cell.mean), finite(cell.ci_low), finite(cell.ci_high)) {
-        (None, _, _) => DASH.to_string(),
-        (mean, Some(low), Some(high)) => {
+        (mean @ Some(_), Some(low), Some(high)) => {
             format!("{}±{}", score(mean), score(Some((high - low) / 2.0)))
         }
         (mean, _, _) => score(mean),
     }
 }
 
-/// `-0.02…0.08`: the lowest and the highest mean of several cells.
-pub fn range(cells: &[&Cell]) -> String {
+/// The cells of a control: one by `print`, several as their lowest and highest mean, `-0.02…0.08`.
+pub fn range(cells: &[&Cell], print: impl Fn(&Cell) -> String) -> String {
+    if let [only] = cells {
+        return print(only);
+    }
     let mut means: Vec<f64> = cells.iter().filter_map(|cell| finite(cell.mean)).collect();
     means.sort_by(f64::total_cmp);
     match (means.first(), means.last()) {
@@ -62,25 +73,20 @@ pub fn p_value(value: Option<f64>) -> String {
     }
 }
 
-/// Three significant digits, for L0 and the like.
+/// Three significant digits.
 pub fn significant(value: Option<f64>) -> String {
-    let Some(value) = finite(value) else { return DASH.to_string() };
-    let size = value.abs();
-    match size {
+    or_dash(value, |value| match value.abs() {
         0.0 => "0".to_string(),
-        _ if size >= 99.95 => thousands(&format!("{value:.0}")),
-        _ if size >= 9.995 => format!("{value:.1}"),
-        _ if size >= 0.01 => format!("{value:.2}"),
+        size if size >= 99.95 => thousands(&format!("{value:.0}")),
+        size if size >= 9.995 => format!("{value:.1}"),
+        size if size >= 0.01 => format!("{value:.2}"),
         _ => format!("{value:.1e}"),
-    }
+    })
 }
 
 /// `83 %`.
 pub fn percent(value: Option<f64>) -> String {
-    match finite(value) {
-        Some(share) => format!("{:.0} %", share * 100.0),
-        None => DASH.to_string(),
-    }
+    or_dash(value, |share| format!("{:.0} %", share * 100.0))
 }
 
 /// A count with thousands separated.
@@ -91,6 +97,12 @@ pub fn count(value: usize) -> String {
 /// A count that may be missing.
 pub fn count_or_dash(value: Option<usize>) -> String {
     value.map_or_else(|| DASH.to_string(), count)
+}
+
+/// `38 to 40`, or `40` where all counts are equal; none without counts.
+pub fn span(counts: &[usize], print: impl Fn(usize) -> String) -> Option<String> {
+    let (least, most) = (*counts.iter().min()?, *counts.iter().max()?);
+    Some(if least == most { print(least) } else { format!("{} to {}", print(least), print(most)) })
 }
 
 fn thousands(digits: &str) -> String {

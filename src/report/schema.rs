@@ -1,5 +1,5 @@
-//! What a run folder stores for reports: `summary.json` (schema 1) and the lines of `scores.jsonl`.
-//! Field names are what other programs read; a field may be added, none is renamed under schema 1.
+//! The files of a run folder that reports are made from: `summary.json` (schema 1) and the lines of `scores.jsonl`.
+//! Other programs read these field names: a field may be added, none is renamed under schema 1.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +31,7 @@ pub struct Summary {
     /// Differences inside ± this are called equal.
     #[serde(default)]
     pub margin: Option<f64>,
-    /// Where the protocol was left on purpose, by name.
+    /// Names of the deliberate deviations from the protocol.
     #[serde(default)]
     pub deviations: Vec<String>,
     /// One entry per hook point, method, explainer, simulator, control and scorer.
@@ -55,7 +55,7 @@ pub struct Cell {
     pub explainer: String,
     /// Who predicted activations from the explanation.
     pub simulator: String,
-    /// None for the real thing, else the control's name (`shuffled`, `random_weights`).
+    /// None for the method itself, else the control's name (`shuffled`, `random_weights`).
     pub control: Option<String>,
     /// The score, for example `top_and_random`.
     pub scorer: String,
@@ -92,10 +92,10 @@ pub struct Cell {
     /// for the feature, mean over scored features. The others cannot contribute.
     #[serde(default)]
     pub tokens_repeating: Option<f64>,
-    /// Tokens for which a language model told no number, over all features: left out of the scores.
+    /// Tokens without a number from the language model, over all features; they are left out of the scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_untold: Option<usize>,
-    /// Lower end of the BCa interval where the protocol asks for another kind and BCa stands beside it.
+    /// Lower end of the BCa interval, where the protocol asks for another kind of interval.
     #[serde(default)]
     pub bca_low: Option<f64>,
     /// Upper end of that interval.
@@ -106,20 +106,20 @@ pub struct Cell {
     pub note: Option<String>,
 }
 
-/// How good a dictionary is as a dictionary.
+/// Size, sparsity and reconstruction quality of a dictionary.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct QualityRow {
     /// Hook point.
     pub hook: String,
     /// Method.
     pub method: String,
-    /// Name that the methods of one sweep have in common.
+    /// Name of the sweep that the method belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<String>,
-    /// Trainings that the numbers are means over, where there are several.
+    /// Number of trainings that the numbers are means over, where there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trainings: Option<usize>,
-    /// None for the real thing, else the control whose dictionary this is.
+    /// None for the subject's own dictionary, else the control whose dictionary this is.
     #[serde(default)]
     pub control: Option<String>,
     /// Features in the dictionary.
@@ -134,7 +134,7 @@ pub struct QualityRow {
     /// See `fvu_least`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fvu_largest: Option<f64>,
-    /// Share of the loss, lost by zero ablation, that the reconstruction wins back.
+    /// Share of the loss increase from zero ablation that the reconstruction avoids.
     pub loss_recovered_zero: Option<f64>,
     /// The same against mean ablation.
     pub loss_recovered_mean: Option<f64>,
@@ -144,7 +144,7 @@ pub struct QualityRow {
     pub dead: Option<usize>,
     /// Features that fire on fewer than one token in a thousand; dead ones included.
     pub near_dead: Option<usize>,
-    /// Evaluation tokens that the counts rest on.
+    /// Evaluation tokens on which the features were counted.
     pub n_tokens: usize,
     /// Median over features of the share of tokens on which a feature fires.
     pub density_median: Option<f64>,
@@ -187,7 +187,7 @@ pub struct DifferenceRow {
     pub p_adjusted: Option<f64>,
     /// Planned before seeing the data, or not.
     pub family: Family,
-    /// What follows; none where a number it needs is missing.
+    /// The verdict; none where a number it needs is missing.
     pub verdict: Option<Verdict>,
 }
 
@@ -202,7 +202,7 @@ pub enum Family {
     Exploratory,
 }
 
-/// What a comparison says, in the words that tables print.
+/// The verdict of a comparison, as tables print it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Verdict {
     /// The 90 % interval lies inside ± margin.
@@ -219,7 +219,7 @@ pub enum Verdict {
     NoDifference,
 }
 
-/// One line of `scores.jsonl`: one feature that was walked, whatever became of it.
+/// One line of `scores.jsonl`: one walked feature with its status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ScoreLine {
     /// Hook point.
@@ -260,24 +260,16 @@ pub struct ScoreLine {
     pub n_top: usize,
     /// Random firing fragments scored on.
     pub n_random: usize,
-    /// Tokens of the fragments simulated for which a language model told no number: they are left out of the scores.
+    /// Tokens of simulated fragments without a number from the language model; they are left out of the scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_untold: Option<usize>,
 }
 
-/// Name of a dictionary: that of its method and, of several trainings, which after the first it is. Files of its
-/// evidence are called so.
+/// Name of a dictionary and of its evidence files: the method, with `.seedN` for the N-th of several trainings, N > 1.
 pub fn dictionary_name(method: &str, training: Option<u32>) -> String {
     match training {
         None | Some(0) => method.to_string(),
         Some(nth) => format!("{method}.seed{}", nth + 1),
-    }
-}
-
-impl ScoreLine {
-    /// Name of the feature's dictionary.
-    pub fn dictionary(&self) -> String {
-        dictionary_name(&self.method, self.training)
     }
 }
 
@@ -296,7 +288,7 @@ pub enum ScoreStatus {
 }
 
 impl Summary {
-    /// Reads `summary.json`. An unknown schema number is an error before anything else is looked at.
+    /// Reads `summary.json`. The schema number is checked before anything else.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         Self::from_json(&read_to_string(path)?, path)
     }
@@ -317,17 +309,18 @@ impl Summary {
 
     /// The text of `summary.json`: fields in declaration order, a newline at the end.
     pub fn to_json(&self) -> Result<String, ReportError> {
-        let mut text = serde_json::to_string_pretty(self).map_err(ReportError::Unwritable)?;
-        text.push('\n');
-        Ok(text)
+        Ok(serde_json::to_string_pretty(self).map_err(ReportError::Unwritable)? + "\n")
     }
 }
 
 impl ScoreLine {
+    /// Name of the feature's dictionary.
+    pub fn dictionary(&self) -> String {
+        dictionary_name(&self.method, self.training)
+    }
+
     /// The line as written to `scores.jsonl`, with its newline.
     pub fn to_json_line(&self) -> Result<String, ReportError> {
-        let mut text = serde_json::to_string(self).map_err(ReportError::Unwritable)?;
-        text.push('\n');
-        Ok(text)
+        Ok(serde_json::to_string(self).map_err(ReportError::Unwritable)? + "\n")
     }
 }

@@ -1,4 +1,4 @@
-//! Single features out of `scores.jsonl`: for distributions, for the explorer and for the pages of features.
+//! The lines of `scores.jsonl`: one for each feature under each explainer and control.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};
@@ -12,90 +12,64 @@ use super::schema::ScoreStatus;
 use super::view::{Pairing, RowKey};
 use crate::base::FileError;
 
-/// A line as pages need it: what the schema promises, and defaults for what an older file may lack.
+/// A [`ScoreLine`](super::ScoreLine) as reports read it: fields that an older file may lack have defaults.
 #[derive(Debug, Clone, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of `ScoreLine`")]
 pub struct FeatureLine {
-    /// Hook point.
     pub hook: String,
-    /// Method.
     pub method: String,
-    /// Which of several trainings, from 0.
-    #[serde(default)]
     pub training: Option<u32>,
-    /// Number of the feature in its dictionary.
     pub feature: usize,
-    /// Protocol.
     pub protocol: String,
-    /// Who explained.
     pub explainer: String,
-    /// Who simulated.
     pub simulator: String,
-    /// None, or the control's name.
-    #[serde(default)]
     pub control: Option<String>,
-    /// What became of it.
     pub status: ScoreStatus,
-    /// Why there is no score.
-    #[serde(default)]
     pub reason: Option<String>,
-    /// The explanation as text.
-    #[serde(default)]
     pub explanation: Option<String>,
-    /// Scores by scorer.
     #[serde(default)]
     pub scores: BTreeMap<String, Option<f64>>,
-    /// Why a score is missing, by scorer.
     #[serde(default)]
     pub score_reasons: BTreeMap<String, String>,
-    /// Share of evaluation tokens on which it fires.
-    #[serde(default)]
     pub density: Option<f64>,
-    /// Largest activation on the evaluation tokens.
-    #[serde(default)]
     pub max_activation: Option<f64>,
-    /// Excess kurtosis of its code.
-    #[serde(default)]
     pub kurtosis: Option<f64>,
 }
 
-/// Why a score is null that counts as 0 in means: the truth varies and the prediction does not.
+/// Reason of a null score that enters means as 0: the truth varies and the prediction does not.
 const CONSTANT_PREDICTION: &str = "constant_prediction";
 
 impl FeatureLine {
+    /// Explainer and simulator, without the protocol.
+    pub fn pairing(&self) -> Pairing<'_> {
+        Pairing::without_protocol(&self.explainer, &self.simulator)
+    }
+
+    /// The score, if it is a finite number.
+    pub fn score(&self, scorer: &str) -> Option<f64> {
+        self.scores.get(scorer).copied().flatten().filter(|score| score.is_finite())
+    }
+
     /// The score as it enters a mean: 0 for a constant prediction, none where there is no score.
     pub fn entering(&self, scorer: &str) -> Option<f64> {
         let constant = || self.score_reasons.get(scorer).is_some_and(|why| why == CONSTANT_PREDICTION);
-        let score = self.scores.get(scorer)?;
-        score.filter(|score| score.is_finite()).or_else(|| constant().then_some(0.0))
+        self.scores.get(scorer)?;
+        self.score(scorer).or_else(|| constant().then_some(0.0))
     }
 }
 
-/// One feature's score, as it enters means, beside what else is known of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct FeaturePoint {
-    /// The score; 0 for a constant prediction.
-    pub score: f64,
-    /// Share of tokens on which it fires.
-    pub density: Option<f64>,
-    /// Excess kurtosis of its code.
-    pub kurtosis: Option<f64>,
-}
+/// Protocol, explainer, simulator, hook point, method, control.
+type Key = [String; 6];
 
-/// protocol, explainer, simulator, hook, method, control, scorer
-type Key = [String; 7];
-
-/// Single features, and their scores sorted by where they belong.
-#[derive(Debug, Default)]
+/// The lines of `scores.jsonl`.
+#[derive(Debug)]
 pub struct FeatureScores {
-    by_cell: HashMap<Key, Vec<f64>>,
-    /// In the order of the lines; of real rows, not of controls.
-    points: HashMap<Key, Vec<FeaturePoint>>,
-    /// Every line, in the order of the file.
     pub lines: Vec<FeatureLine>,
+    /// Indices of the lines of each table row.
+    by_row: HashMap<Key, Vec<usize>>,
 }
 
-/// Reads a file of JSON lines; none if there is no such file. A line that is not what it should be is an error
-/// that names it.
+/// Reads a file of JSON lines; none if it does not exist. The error of an unreadable line has its number.
 pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Option<Vec<T>>, ReportError> {
     if !path.exists() {
         return Ok(None);
@@ -115,63 +89,27 @@ pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Option<Vec<T>>, Re
     Ok(Some(lines))
 }
 
-fn key(pairing: Pairing<'_>, row: RowKey<'_>, scorer: &str) -> Key {
-    [
-        pairing.protocol,
-        pairing.explainer,
-        pairing.simulator,
-        row.hook,
-        row.method,
-        row.control.unwrap_or_default(),
-        scorer,
-    ]
-    .map(str::to_string)
+fn key(pairing: Pairing<'_>, row: RowKey<'_>) -> Key {
+    let Pairing { protocol, explainer, simulator } = pairing;
+    let control = row.control.unwrap_or_default();
+    [protocol, explainer, simulator, row.hook, row.method, control].map(str::to_string)
 }
 
 impl FeatureScores {
-    /// Reads `scores.jsonl`; none if there is no such file. A line that is not one is an error that
-    /// names it.
+    /// Reads `scores.jsonl`; none if it does not exist.
     pub fn read(path: &Path) -> Result<Option<Self>, ReportError> {
-        let Some(lines) = read_lines(path)? else { return Ok(None) };
-        let mut scores = Self { lines, ..Self::default() };
-        for line in &scores.lines {
-            add(&mut scores.by_cell, &mut scores.points, line);
+        let Some(lines) = read_lines::<FeatureLine>(path)? else { return Ok(None) };
+        let mut by_row: HashMap<Key, Vec<usize>> = HashMap::new();
+        for (nth, line) in lines.iter().enumerate() {
+            let pairing = Pairing { protocol: &line.protocol, ..line.pairing() };
+            let row = RowKey { control: line.control.as_deref(), ..RowKey::of(&line.hook, &line.method) };
+            by_row.entry(key(pairing, row)).or_default().push(nth);
         }
-        for values in scores.by_cell.values_mut() {
-            values.sort_by(f64::total_cmp);
-        }
-        Ok(Some(scores))
+        Ok(Some(Self { lines, by_row }))
     }
 
-    /// Features of one cell that enter its mean, in the order of the lines; none for controls.
-    pub fn points(&self, pairing: Pairing<'_>, row: RowKey<'_>, scorer: &str) -> &[FeaturePoint] {
-        self.points.get(&key(pairing, row, scorer)).map_or(&[], Vec::as_slice)
-    }
-
-    /// Scores of the features of one cell that have one, ascending.
-    pub fn of(&self, pairing: Pairing<'_>, row: RowKey<'_>, scorer: &str) -> &[f64] {
-        self.by_cell.get(&key(pairing, row, scorer)).map_or(&[], Vec::as_slice)
-    }
-}
-
-fn add(
-    by_cell: &mut HashMap<Key, Vec<f64>>,
-    points: &mut HashMap<Key, Vec<FeaturePoint>>,
-    line: &FeatureLine,
-) {
-    let pairing =
-        Pairing { protocol: &line.protocol, explainer: &line.explainer, simulator: &line.simulator };
-    let row = RowKey { hook: &line.hook, method: &line.method, control: line.control.as_deref() };
-    let (density, kurtosis) = (line.density, line.kurtosis);
-    for scorer in line.scores.keys().filter(|_| line.control.is_none()) {
-        if let Some(score) = line.entering(scorer) {
-            let point = FeaturePoint { score, density, kurtosis };
-            points.entry(key(pairing, row, scorer)).or_default().push(point);
-        }
-    }
-    for (scorer, score) in &line.scores {
-        if let Some(score) = score.filter(|score| score.is_finite()) {
-            by_cell.entry(key(pairing, row, scorer)).or_default().push(score);
-        }
+    /// The lines of a table row, in the order of the file.
+    pub fn of(&self, pairing: Pairing<'_>, row: RowKey<'_>) -> impl Iterator<Item = &FeatureLine> {
+        self.by_row.get(&key(pairing, row)).into_iter().flatten().map(|&nth| &self.lines[nth])
     }
 }

@@ -1,5 +1,5 @@
-//! The table that a run ends with, one block per hook point, in the width of the terminal: columns of scores that
-//! do not fit beside each other follow below.
+//! The table of scores that a run ends with, one block per hook point. Columns of scores that do not fit the width
+//! of the terminal continue in a further block.
 
 mod closing;
 mod grid;
@@ -20,53 +20,57 @@ pub use text::{cut, facts, left, right, spelled, width, wrap, wrap_at_most};
 
 use grid::in_two_lines;
 
-/// Narrowest table; below it lines wrap.
+/// Smallest width of a table; a narrower terminal wraps its lines.
 const LEAST_WIDTH: usize = 50;
-/// Widest name before it is cut.
+/// Longest name that is not cut.
 const NAME_WIDTH: usize = 20;
 const INDENT: usize = 2;
-/// ` 40/152`, the space before it included.
+/// Width of ` 40/152` with the space before it.
 const COUNT_WIDTH: usize = 8;
 
 /// One column of scores.
-#[derive(Clone, Copy)]
 struct Scores<'a> {
     pairing: Pairing<'a>,
     scorer: &'a str,
+    /// With the space before it.
+    width: usize,
 }
 
-/// Columns that fit beside each other, all shown for every hook point.
-struct Block<'a> {
-    columns: Vec<Scores<'a>>,
-    /// Of each column, the space before it included.
-    widths: Vec<usize>,
+/// Columns that fit beside each other.
+type Block<'a> = Vec<Scores<'a>>;
+
+fn total_width(columns: &[Scores<'_>]) -> usize {
+    columns.iter().map(|column| column.width).sum()
 }
 
-/// The summary for a terminal. With one pairing of explainer and simulator all scores are shown; with
-/// several, the two that must be read together, side by side. Colours add ANSI styles only: the text
-/// is the same.
+struct Table<'v, 'a> {
+    view: &'v View<'a>,
+    look: Look,
+    label_width: usize,
+    text: String,
+}
+
+/// The summary for a terminal. With one pairing of explainer and simulator all scores are shown, with several only
+/// the two main ones. Colours add ANSI styles and leave the text as it is.
 pub fn terminal_table(summary: &Summary, look: Look) -> String {
     let view = View::new(summary);
     let look = Look { width: look.width.max(LEAST_WIDTH), ..look };
     if view.hooks.is_empty() {
         return "no scores: no feature was eligible at any hook point\n".to_string();
     }
-    let label_width = label_width(&view);
-    let blocks = blocks(&view, label_width, look.width);
-    let mut text = String::new();
+    let mut table = Table { view: &view, look, label_width: label_width(&view), text: String::new() };
+    let blocks = table.blocks();
     for hook in &view.hooks {
-        text.push_str(&look.bold(&visible(hook)));
-        text.push('\n');
+        table.push(look.bold(&visible(hook)));
         for block in &blocks {
-            push_block(&mut text, &view, hook, block, label_width, look);
+            table.push_block(hook, block);
         }
-        text.push('\n');
+        table.push(String::new());
     }
     for line in notes(&view).iter().flat_map(|note| wrap(note, look.width)) {
-        text.push_str(&look.dim(&line));
-        text.push('\n');
+        table.push(look.dim(&line));
     }
-    text
+    table.text
 }
 
 fn control_name(control: &str, methods: usize) -> String {
@@ -83,169 +87,128 @@ fn split_name(name: &str) -> [String; 2] {
     in_two_lines(&cut(name, NAME_WIDTH))
 }
 
-fn blocks<'a>(view: &View<'a>, label_width: usize, columns: usize) -> Vec<Block<'a>> {
-    let several = view.pairings.len() > 1;
-    let scorers = if several { view.main_scorers() } else { view.scorers.clone() };
-    let room = columns.saturating_sub(INDENT + COUNT_WIDTH + label_width);
-    let mut blocks: Vec<Block<'a>> = Vec::new();
-    for pairing in &view.pairings {
-        let columns: Vec<Scores<'a>> =
-            scorers.iter().map(|scorer| Scores { pairing: *pairing, scorer }).collect();
-        let gap = |i: usize| if several && i > 0 { 1 } else { 2 };
-        let mut widths: Vec<usize> =
-            columns.iter().enumerate().map(|(i, column)| column_width(view, column) + gap(i)).collect();
-        // The explainer's name spans its columns.
-        let wanted = width(&cut(&pairing.label(), room.min(42).saturating_sub(2))) + 2;
-        let missing = wanted.saturating_sub(widths.iter().sum());
-        if let Some(last) = widths.last_mut() {
-            *last += missing;
-        }
-        let together: usize = widths.iter().sum();
-        for (column, width) in columns.into_iter().zip(widths) {
-            let fits = blocks.last().is_some_and(|block| {
-                let begun = block.columns.iter().any(|other| other.pairing == column.pairing);
-                let needed = if begun { width } else { together.min(room) };
-                block.widths.iter().sum::<usize>() + needed <= room
-            });
-            match blocks.last_mut() {
-                Some(block) if fits => {
-                    block.columns.push(column);
-                    block.widths.push(width);
-                }
-                _ => blocks.push(Block { columns: vec![column], widths: vec![width] }),
-            }
-        }
-    }
-    blocks
-}
-
-fn column_width(view: &View<'_>, column: &Scores<'_>) -> usize {
-    let cells = view.summary.cells.iter().filter(|cell| {
-        cell.scorer == column.scorer
-            && cell.explainer == column.pairing.explainer
-            && cell.simulator == column.pairing.simulator
-            && cell.protocol == column.pairing.protocol
-    });
+fn column_width(view: &View<'_>, pairing: Pairing<'_>, scorer: &str) -> usize {
+    let cells =
+        view.summary.cells.iter().filter(|cell| cell.scorer == scorer && Pairing::of(cell) == pairing);
     let widest = cells.map(|cell| width(&plus_minus(cell))).max().unwrap_or(1);
-    let name = split_name(column.scorer).iter().map(|part| width(part)).max().unwrap_or(0);
+    let name = split_name(scorer).iter().map(|part| width(part)).max().unwrap_or(0);
     widest.max(name).max(width("-0.04…0.03"))
 }
 
-fn push_block<'a>(
-    text: &mut String,
-    view: &View<'a>,
-    hook: &'a str,
-    block: &Block<'a>,
-    label_width: usize,
-    look: Look,
-) {
-    push_heads(text, block, label_width, look);
-    for method in &view.methods {
-        let key = RowKey { hook, method, control: None };
-        let cells: Vec<Option<&Cell>> =
-            block.columns.iter().map(|column| view.cell(column.pairing, key, column.scorer)).collect();
-        if cells.iter().all(Option::is_none) {
-            continue;
+impl<'a> Table<'_, 'a> {
+    fn push(&mut self, line: String) {
+        self.text.push_str(&line);
+        self.text.push('\n');
+    }
+
+    /// Distributes the columns over blocks. A pairing starts in a new block if its columns do not all fit in the
+    /// current one.
+    fn blocks(&self) -> Vec<Block<'a>> {
+        let view = self.view;
+        let several = view.pairings.len() > 1;
+        let scorers = if several { view.main_scorers() } else { view.scorers.clone() };
+        let room = self.look.width.saturating_sub(INDENT + COUNT_WIDTH + self.label_width);
+        let mut blocks: Vec<Block<'a>> = Vec::new();
+        for &pairing in &view.pairings {
+            let column = |(i, scorer): (usize, &&'a str)| {
+                let gap = if several && i > 0 { 1 } else { 2 };
+                Scores { pairing, scorer, width: column_width(view, pairing, scorer) + gap }
+            };
+            let mut columns: Vec<Scores<'a>> = scorers.iter().enumerate().map(column).collect();
+            // The label of the pairing spans its columns.
+            let label = width(&cut(&pairing.label(), room.min(42).saturating_sub(2))) + 2;
+            let missing = label.saturating_sub(total_width(&columns));
+            if let Some(last) = columns.last_mut() {
+                last.width += missing;
+            }
+            let together = total_width(&columns);
+            for column in columns {
+                let fits = |block: &&mut Block<'a>| {
+                    let begun = block.iter().any(|other| other.pairing == pairing);
+                    let needed = if begun { column.width } else { together.min(room) };
+                    total_width(block) + needed <= room
+                };
+                match blocks.last_mut().filter(fits) {
+                    Some(block) => block.push(column),
+                    None => blocks.push(vec![column]),
+                }
+            }
         }
-        let shown: Vec<String> =
-            cells.iter().map(|cell| cell.map_or_else(|| DASH.to_string(), plus_minus)).collect();
-        push_line(text, &cut(method, NAME_WIDTH), &shown, &scored(&cells), block, label_width);
+        blocks
     }
-    for control in &view.controls {
-        push_control(text, view, hook, control, block, label_width, look);
+
+    fn push_block(&mut self, hook: &'a str, block: &[Scores<'a>]) {
+        self.push_heads(block);
+        let view = self.view;
+        for method in &view.methods {
+            let cell =
+                |column: &Scores<'a>| view.cell(column.pairing, RowKey::of(hook, method), column.scorer);
+            let cells: Vec<Option<&Cell>> = block.iter().map(cell).collect();
+            if cells.iter().any(Option::is_some) {
+                let shown = cells.iter().map(|cell| cell.map_or_else(|| DASH.to_string(), plus_minus));
+                let n = scored(cells.iter().flatten().copied());
+                self.push(self.line(&cut(method, NAME_WIDTH), shown, &n, block));
+            }
+        }
+        for control in &view.controls {
+            self.push_control(hook, control, block);
+        }
+    }
+
+    /// A control in one line: the score of one method, or the lowest and highest mean of several.
+    fn push_control(&mut self, hook: &'a str, control: &'a str, block: &[Scores<'a>]) {
+        let cells =
+            |column: &Scores<'a>| self.view.control_cells(column.pairing, hook, control, column.scorer);
+        let cells: Vec<Vec<&Cell>> = block.iter().map(cells).collect();
+        let label = match cells.iter().max_by_key(|cells| cells.len()).map(Vec::as_slice) {
+            None | Some([]) => return,
+            Some([only]) => format!("{} {}", cut(&only.method, NAME_WIDTH), cut(control, NAME_WIDTH)),
+            Some(many) => control_name(control, many.len()),
+        };
+        let shown = cells.iter().map(|cells| range(cells, plus_minus));
+        let n = scored(cells.iter().flatten().copied());
+        let line = self.line(&cut(&label, self.label_width), shown, &n, block);
+        self.push(self.look.dim(&line));
+    }
+
+    fn line(
+        &self,
+        label: &str,
+        shown: impl Iterator<Item = String>,
+        n: &str,
+        block: &[Scores<'_>],
+    ) -> String {
+        let scores: String = shown.zip(block).map(|(cell, column)| right(&cell, column.width)).collect();
+        let line = format!("  {}{scores}{}", left(label, self.label_width), right(n, COUNT_WIDTH));
+        line.trim_end().to_string()
+    }
+
+    /// Three lines above the scores: the pairings, then the scorers' names in two parts.
+    fn push_heads(&mut self, block: &[Scores<'_>]) {
+        let margin = " ".repeat(INDENT + self.label_width);
+        let mut lines = [margin.clone(), margin.clone(), margin];
+        for columns in block.chunk_by(|a, b| a.pairing == b.pairing) {
+            let width = total_width(columns);
+            let label = cut(&columns[0].pairing.label(), width.saturating_sub(2));
+            lines[0].push_str(&right(&label, width));
+        }
+        for column in block {
+            for (line, part) in lines[1..].iter_mut().zip(split_name(column.scorer)) {
+                line.push_str(&right(&part, column.width));
+            }
+        }
+        lines[2].push_str(&right("n", COUNT_WIDTH));
+        for line in lines {
+            self.push(self.look.dim(line.trim_end()));
+        }
     }
 }
 
-fn push_line(
-    text: &mut String,
-    label: &str,
-    shown: &[String],
-    n: &str,
-    block: &Block<'_>,
-    label_width: usize,
-) {
-    let mut line = format!("  {}", left(label, label_width));
-    for (cell, width) in shown.iter().zip(&block.widths) {
-        line.push_str(&right(cell, *width));
-    }
-    line.push_str(&right(n, COUNT_WIDTH));
-    text.push_str(line.trim_end());
-    text.push('\n');
-}
-
-/// `40/52`, the fewest scored where columns differ: the number that the weakest estimate rests on.
-fn scored(cells: &[Option<&Cell>]) -> String {
+/// `40/52` of the cell with the fewest scored features: the weakest estimate of the row.
+fn scored<'c>(cells: impl Iterator<Item = &'c Cell>) -> String {
     cells
-        .iter()
-        .flatten()
         .min_by_key(|cell| cell.n_scored)
         .map_or_else(|| DASH.to_string(), |cell| format!("{}/{}", cell.n_scored, cell.n_requested))
-}
-
-/// A control in one line: of one method its score, of several the lowest and highest mean.
-fn push_control<'a>(
-    text: &mut String,
-    view: &View<'a>,
-    hook: &'a str,
-    control: &'a str,
-    block: &Block<'a>,
-    label_width: usize,
-    look: Look,
-) {
-    let cells: Vec<Vec<&Cell>> = block
-        .columns
-        .iter()
-        .map(|column| view.control_cells(column.pairing, hook, control, column.scorer))
-        .collect();
-    let Some(most) = cells.iter().max_by_key(|cells| cells.len()).filter(|cells| !cells.is_empty()) else {
-        return;
-    };
-    let label = match most.as_slice() {
-        [only] => format!("{} {}", cut(&only.method, NAME_WIDTH), cut(control, NAME_WIDTH)),
-        many => control_name(control, many.len()),
-    };
-    let shown: Vec<String> = cells.iter().map(|cells| control_range(cells)).collect();
-    let every: Vec<Option<&Cell>> = cells.iter().flatten().map(|cell| Some(*cell)).collect();
-    let mut line = String::new();
-    push_line(&mut line, &cut(&label, label_width), &shown, &scored(&every), block, label_width);
-    text.push_str(&look.dim(line.trim_end_matches('\n')));
-    text.push('\n');
-}
-
-fn control_range(cells: &[&Cell]) -> String {
-    match cells {
-        [only] => plus_minus(only),
-        many => range(many),
-    }
-}
-
-fn push_heads(text: &mut String, block: &Block<'_>, label_width: usize, look: Look) {
-    let mut pairings: Vec<(Pairing<'_>, usize)> = Vec::new();
-    for (column, width) in block.columns.iter().zip(&block.widths) {
-        match pairings.last_mut() {
-            Some((pairing, total)) if *pairing == column.pairing => *total += width,
-            _ => pairings.push((column.pairing, *width)),
-        }
-    }
-    let margin = " ".repeat(2 + label_width);
-    let mut line = margin.clone();
-    for (pairing, width) in &pairings {
-        line.push_str(&right(&cut(&pairing.label(), width.saturating_sub(2)), *width));
-    }
-    text.push_str(&look.dim(line.trim_end()));
-    text.push('\n');
-    let names: Vec<[String; 2]> = block.columns.iter().map(|column| split_name(column.scorer)).collect();
-    for part in 0..2 {
-        let mut line = margin.clone();
-        for (name, width) in names.iter().zip(&block.widths) {
-            line.push_str(&right(&name[part], *width));
-        }
-        if part == 1 {
-            line.push_str(&right("n", COUNT_WIDTH));
-        }
-        text.push_str(&look.dim(line.trim_end()));
-        text.push('\n');
-    }
 }
 
 fn notes(view: &View<'_>) -> Vec<String> {
@@ -256,18 +219,16 @@ fn notes(view: &View<'_>) -> Vec<String> {
             view.interval_name(*pairing)
         ));
     }
-    let spread = view.controls.iter().any(|control| {
-        view.hooks.iter().any(|hook| {
-            view.pairings.iter().any(|pairing| {
-                view.rows(*pairing, hook).iter().filter(|row| row.control == Some(control)).count() > 1
-            })
-        })
-    });
-    if spread {
+    let has_range = |control: &&str| {
+        let hooks = || view.hooks.iter();
+        let mut tables =
+            view.pairings.iter().flat_map(|pairing| hooks().map(move |hook| view.rows(*pairing, hook)));
+        tables.any(|rows| rows.iter().filter(|row| row.control == Some(*control)).count() > 1)
+    };
+    if view.controls.iter().any(has_range) {
         notes.push("a control of several methods shows its lowest and highest mean".to_string());
     }
-    let sum = |count: fn(&Cell) -> usize| view.summary.cells.iter().map(count).sum::<usize>();
-    let constant = sum(|cell| cell.n_constant);
+    let constant: usize = view.summary.cells.iter().map(|cell| cell.n_constant).sum();
     if constant > 0 {
         notes.push(format!("{constant} constant predictions over all cells count as 0; see table.md"));
     }

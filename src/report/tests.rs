@@ -277,21 +277,21 @@ fn the_index_says_what_was_asked_and_what_must_be_known() {
         "avx512f",
         "seed 7",
         "did not converge, so the dictionary is in doubt: ica at blocks.0.hook_resid_post, ica at blocks.1.hook_resid_post.",
-        "Dead features, which no score speaks of: 32 of 512 in sae at blocks.0.hook_resid_post",
+        "Dead features, which have no score: 32 of 512 in sae at blocks.0.hook_resid_post",
         "token patterns looked up in text, no language model",
         "href=\"features/blocks.1.hook_resid_post--topk.html\"",
         "href=\"features.html\"",
     ] {
         assert!(page.contains(must), "the page lacks {must:?}");
     }
-    // A mark says its numbers.
+    // Marks have tooltips with their numbers.
     assert!(page.contains("data-tip=\"topk: 0."), "marks without words");
 }
 
 #[test]
 fn the_index_stays_small_and_links_what_has_no_room() {
     let mut made = fixture::make(6);
-    // As many unplanned comparisons as a run makes: of every explainer and score.
+    // Unplanned comparisons of every explainer and score, as in a real run.
     for row in made.summary.differences.clone() {
         for (explainer, scorer) in
             fixture::EXPLAINERS.iter().flat_map(|one| fixture::SCORERS.map(|two| (one, two)))

@@ -1,14 +1,15 @@
-//! A summary sorted for reading: which hook points, methods, scorers and controls there are, in a
-//! steady order, and the cell where they meet.
+//! A summary indexed for reading: its hook points, methods, scorers and controls in a fixed order, and the cell of
+//! each combination.
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::schema::{Cell, Summary};
+use super::list::{distinct, grouped};
+use super::schema::{Cell, QualityRow, Summary};
 
-/// The score that token identity cannot earn.
+/// The score to which token identity contributes nothing.
 pub const BEYOND_TOKEN: &str = "beyond_token";
 
-/// Scorers in the order that tables and panels show them; others follow as they come.
+/// Scorers in the order of tables and panels. Other scorers follow in order of appearance.
 const SCORER_ORDER: [&str; 10] = [
     "top_and_random",
     BEYOND_TOKEN,
@@ -22,21 +23,27 @@ const SCORER_ORDER: [&str; 10] = [
     "surprisal",
 ];
 
-/// Scores of which a judge that knows nothing has 0.5 and not 0.
+/// Scores whose chance level is 0.5; the others have chance level 0.
 const CHANCE_IS_HALF: [&str; 5] = ["detection", "detection_auroc", "fuzzing", "fuzzing_auroc", "surprisal"];
 
-/// What one table is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Protocol, explainer and simulator: what one table of scores is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Pairing<'a> {
-    /// Protocol.
     pub protocol: &'a str,
-    /// Who explained.
     pub explainer: &'a str,
-    /// Who simulated.
     pub simulator: &'a str,
 }
 
-impl Pairing<'_> {
+impl<'a> Pairing<'a> {
+    /// For places that show one protocol only.
+    pub fn without_protocol(explainer: &'a str, simulator: &'a str) -> Self {
+        Self { protocol: "", explainer, simulator }
+    }
+
+    pub fn of(cell: &'a Cell) -> Self {
+        Self { protocol: &cell.protocol, explainer: &cell.explainer, simulator: &cell.simulator }
+    }
+
     /// `token_lookup`, or `token_activation → neuron_to_graph` where the two differ.
     pub fn label(&self) -> String {
         if self.explainer == self.simulator {
@@ -47,122 +54,105 @@ impl Pairing<'_> {
     }
 }
 
-/// One row of a table.
+/// One row of a table: a method at a hook point, or a control of that method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RowKey<'a> {
-    /// Hook point.
     pub hook: &'a str,
-    /// Method.
     pub method: &'a str,
-    /// None for the real thing.
     pub control: Option<&'a str>,
 }
 
-/// A summary indexed for reading.
+impl<'a> RowKey<'a> {
+    /// The row of a method itself.
+    pub fn of(hook: &'a str, method: &'a str) -> Self {
+        Self { hook, method, control: None }
+    }
+}
+
+/// A summary indexed for reading. Lists are in order of appearance.
 pub struct View<'a> {
-    /// What it was made from.
     pub summary: &'a Summary,
-    /// In order of appearance.
     pub pairings: Vec<Pairing<'a>>,
-    /// In order of appearance.
     pub hooks: Vec<&'a str>,
-    /// In order of appearance.
     pub methods: Vec<&'a str>,
-    /// Of each method the sweep that it is a point of, if it is one.
+    /// Of each method: the sweep that it belongs to.
     pub sweeps: Vec<Option<&'a str>>,
-    /// In order of appearance.
     pub controls: Vec<&'a str>,
-    /// The primary scorer first, then the usual order.
+    /// The primary scorer first, then in [`SCORER_ORDER`].
     pub scorers: Vec<&'a str>,
-    /// Controls that explain by themselves, whoever else explains.
-    on_their_own: Vec<&'a str>,
+    /// Controls that are their own explainer. They belong to the table of every explainer.
+    self_explaining: Vec<&'a str>,
     cells: HashMap<(Pairing<'a>, RowKey<'a>, &'a str), &'a Cell>,
 }
 
-fn in_order<'a, T: PartialEq + Copy>(items: impl Iterator<Item = T> + 'a) -> Vec<T> {
-    let mut seen: Vec<T> = Vec::new();
-    for item in items {
-        if !seen.contains(&item) {
-            seen.push(item);
-        }
-    }
-    seen
-}
-
-fn pairing(cell: &Cell) -> Pairing<'_> {
-    Pairing { protocol: &cell.protocol, explainer: &cell.explainer, simulator: &cell.simulator }
-}
-
-/// Whether a cell is of a control that explains by itself: it stands beside every explainer.
-fn is_on_its_own(cell: &Cell) -> bool {
+fn explains_itself(cell: &Cell) -> bool {
     cell.control.as_ref() == Some(&cell.explainer)
 }
 
 impl<'a> View<'a> {
-    /// What a method is called where the points of a sweep are one line: the sweep's name.
+    pub fn new(summary: &'a Summary) -> Self {
+        let cells = &summary.cells;
+        let mut scorers = distinct(cells.iter().map(|cell| cell.scorer.as_str()));
+        scorers.sort_by_key(|scorer| {
+            let usual = SCORER_ORDER.iter().position(|known| known == scorer).unwrap_or(SCORER_ORDER.len());
+            (summary.primary.as_deref() != Some(*scorer), usual)
+        });
+        let methods = distinct(cells.iter().map(|cell| cell.method.as_str()));
+        let sweep =
+            |method: &&str| summary.quality.iter().find(|row| row.method == *method)?.sweep.as_deref();
+        let (own, others): (Vec<&Cell>, Vec<&Cell>) = cells.iter().partition(|cell| explains_itself(cell));
+        let key = |cell: &'a Cell| {
+            let control = cell.control.as_deref();
+            (Pairing::of(cell), RowKey { control, ..RowKey::of(&cell.hook, &cell.method) }, &*cell.scorer)
+        };
+        Self {
+            summary,
+            pairings: distinct(others.into_iter().map(Pairing::of)),
+            self_explaining: distinct(own.into_iter().map(|cell| cell.explainer.as_str())),
+            hooks: distinct(cells.iter().map(|cell| cell.hook.as_str())),
+            sweeps: methods.iter().map(sweep).collect(),
+            methods,
+            controls: distinct(cells.iter().filter_map(|cell| cell.control.as_deref())),
+            scorers,
+            cells: cells.iter().map(|cell| (key(cell), cell)).collect(),
+        }
+    }
+
+    /// The name of the line or group that a method belongs to: its sweep, or the method itself.
     pub fn line_of(&self, method: &'a str) -> &'a str {
         let nth = self.methods.iter().position(|other| *other == method);
         nth.and_then(|nth| self.sweeps[nth]).unwrap_or(method)
     }
 
-    /// Methods that are no point of a sweep, with their places among all.
+    /// Methods that belong to no sweep, with their indices in `methods`.
     pub fn single_methods(&self) -> impl Iterator<Item = (usize, &'a str)> {
         let all = self.methods.iter().zip(&self.sweeps).enumerate();
         all.filter(|(_, (_, sweep))| sweep.is_none()).map(|(nth, (method, _))| (nth, *method))
     }
 
-    /// The scores shown of which chance is 0.5.
+    /// The scorers of this run whose chance level is 0.5.
     pub fn chance_is_half(&self) -> Vec<&'a str> {
         self.scorers.iter().copied().filter(|scorer| CHANCE_IS_HALF.contains(scorer)).collect()
     }
 
-    /// Indexes a summary.
-    pub fn new(summary: &'a Summary) -> Self {
-        let cells = &summary.cells;
-        let mut scorers = in_order(cells.iter().map(|cell| cell.scorer.as_str()));
-        let rank = |scorer: &str| {
-            let usual = SCORER_ORDER.iter().position(|known| *known == scorer).unwrap_or(SCORER_ORDER.len());
-            (summary.primary.as_deref() != Some(scorer), usual)
-        };
-        scorers.sort_by_key(|scorer| rank(scorer));
-        let methods = in_order(cells.iter().map(|cell| cell.method.as_str()));
-        let sweep = |method: &&str| {
-            summary.quality.iter().find(|row| row.method == *method).and_then(|row| row.sweep.as_deref())
-        };
-        Self {
-            summary,
-            pairings: in_order(cells.iter().filter(|cell| !is_on_its_own(cell)).map(pairing)),
-            on_their_own: in_order(
-                cells.iter().filter(|cell| is_on_its_own(cell)).map(|cell| cell.explainer.as_str()),
-            ),
-            hooks: in_order(cells.iter().map(|cell| cell.hook.as_str())),
-            sweeps: methods.iter().map(sweep).collect(),
-            methods,
-            controls: in_order(cells.iter().filter_map(|cell| cell.control.as_deref())),
-            scorers,
-            cells: cells
-                .iter()
-                .map(|cell| {
-                    let row =
-                        RowKey { hook: &cell.hook, method: &cell.method, control: cell.control.as_deref() };
-                    ((pairing(cell), row, cell.scorer.as_str()), cell)
-                })
-                .collect(),
-        }
-    }
-
-    /// The cell at a crossing, if the run has it.
+    /// The cell of a combination, if the run has it.
     pub fn cell(&self, pairing: Pairing<'a>, row: RowKey<'a>, scorer: &'a str) -> Option<&'a Cell> {
-        self.cells.get(&(self.home(pairing, row), row, scorer)).copied()
+        self.cells.get(&(self.source(pairing, row), row, scorer)).copied()
     }
 
-    /// The explainer and simulator that a row of a table has its scores from: the table's own, but for
-    /// controls that explain by themselves.
-    pub fn home(&self, pairing: Pairing<'a>, row: RowKey<'a>) -> Pairing<'a> {
-        match row.control.filter(|control| self.on_their_own.contains(control)) {
+    /// The pairing that a row's scores come from: the table's own, except for controls that are their own explainer.
+    pub fn source(&self, pairing: Pairing<'a>, row: RowKey<'a>) -> Pairing<'a> {
+        match row.control.filter(|control| self.self_explaining.contains(control)) {
             Some(control) => Pairing { explainer: control, simulator: control, ..pairing },
             None => pairing,
         }
+    }
+
+    /// The quality of a row's dictionary.
+    pub fn quality(&self, key: RowKey<'_>) -> Option<&'a QualityRow> {
+        let rows = self.summary.quality.iter();
+        let mut of_method = rows.filter(|row| row.hook == key.hook && row.method == key.method);
+        of_method.find(|row| row.control.as_deref() == key.control)
     }
 
     /// Rows of one table at one hook point: the methods, then each control's methods.
@@ -174,7 +164,7 @@ impl<'a> View<'a> {
             .collect()
     }
 
-    /// A control's cells at a hook point, one per method that has it.
+    /// A control's cells at a hook point, one for each method that has the control.
     pub fn control_cells(
         &self,
         pairing: Pairing<'a>,
@@ -186,55 +176,40 @@ impl<'a> View<'a> {
         self.methods.iter().filter_map(|method| self.cell(pairing, key(method), scorer)).collect()
     }
 
-    /// The two scores that must be read together: the primary one and `beyond_token`; where one is
-    /// missing, the first two there are.
+    /// The two scores that must be read together: the first scorer and `beyond_token`, or the first two without it.
     pub fn main_scorers(&self) -> Vec<&'a str> {
-        let mut main: Vec<&str> = self.scorers.iter().copied().take(1).collect();
-        let second =
-            self.scorers.iter().copied().find(|scorer| *scorer == BEYOND_TOKEN && !main.contains(scorer));
-        main.extend(second.or_else(|| self.scorers.get(1).copied()));
-        main
+        let Some((first, rest)) = self.scorers.split_first() else { return Vec::new() };
+        let second = rest.iter().find(|scorer| **scorer == BEYOND_TOKEN).or(rest.first());
+        std::iter::once(first).chain(second).copied().collect()
     }
 
-    /// `95 % BCa interval over features`, as most cells have it.
+    /// The most frequent interval of a table in words: `95 % BCa interval over features`.
     pub fn interval_name(&self, pairing: Pairing<'a>) -> String {
         let (method, confidence) = self.usual_interval(pairing);
-        format!("{} % {} interval over features", percent_number(confidence), interval_words(method))
+        let percent = (confidence * 1000.0).round() / 10.0;
+        format!("{percent} % {} interval over features", interval_words(method))
     }
 
-    /// The interval method that most cells of a table have, and its confidence.
+    /// Interval methods of a table's cells, each with its confidence.
+    fn intervals(&self, pairing: Pairing<'a>) -> impl Iterator<Item = (&'a str, f64)> {
+        let cells = self.summary.cells.iter().filter(move |cell| Pairing::of(cell) == pairing);
+        cells.filter_map(|cell| Some((cell.interval_method.as_deref()?, cell.confidence)))
+    }
+
+    /// The interval method of most cells of a table, and its confidence.
     pub fn usual_interval(&self, pairing: Pairing<'a>) -> (&'a str, f64) {
-        let mut counts: Vec<(&str, f64, usize)> = Vec::new();
-        for cell in self.summary.cells.iter().filter(|cell| self::pairing(cell) == pairing) {
-            let Some(method) = cell.interval_method.as_deref() else { continue };
-            match counts.iter_mut().find(|(name, level, _)| *name == method && *level == cell.confidence) {
-                Some((_, _, n)) => *n += 1,
-                None => counts.push((method, cell.confidence, 1)),
-            }
-        }
-        counts.sort_by_key(|(_, _, n)| std::cmp::Reverse(*n));
-        counts.first().map_or(("bca", 0.95), |(method, confidence, _)| (method, *confidence))
+        let mut counts = grouped(self.intervals(pairing).map(|interval| (interval, ())));
+        counts.sort_by_key(|(_, cells)| std::cmp::Reverse(cells.len()));
+        counts.first().map_or(("bca", 0.95), |(interval, _)| *interval)
     }
 
     /// Interval methods of a table that differ from the usual one.
     pub fn unusual_intervals(&self, pairing: Pairing<'a>) -> BTreeSet<&'a str> {
         let (usual, _) = self.usual_interval(pairing);
-        self.summary
-            .cells
-            .iter()
-            .filter(|cell| self::pairing(cell) == pairing)
-            .filter_map(|cell| cell.interval_method.as_deref())
-            .filter(|method| *method != usual)
-            .collect()
+        self.intervals(pairing).map(|(method, _)| method).filter(|method| *method != usual).collect()
     }
 }
 
-fn percent_number(confidence: f64) -> String {
-    let percent = (confidence * 1000.0).round() / 10.0;
-    format!("{percent}")
-}
-
-/// An interval method in words.
 pub fn interval_words(method: &str) -> &str {
     match method {
         "bca" => "BCa",

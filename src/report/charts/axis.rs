@@ -4,13 +4,13 @@ use super::canvas::{Anchor, Canvas};
 use super::style::{Ink, LABEL_SIZE, TICK_SIZE};
 use super::text;
 
-/// A map from numbers to px along one axis.
+/// A map from the numbers `low` to `high` to the px `from` to `to` along one axis.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {
     low: f64,
     high: f64,
     log: bool,
-    /// Whether it counts, so that there is nothing between 0 and 1.
+    /// Whether ticks are at whole numbers only.
     whole: bool,
     from: f64,
     to: f64,
@@ -19,11 +19,9 @@ pub struct Scale {
 impl Scale {
     /// A linear scale that covers the values and 0.
     pub fn linear(values: impl Iterator<Item = f64>) -> Self {
-        let (mut low, mut high) = (0.0f64, 0.0f64);
-        for value in values.filter(|value| value.is_finite()) {
-            low = low.min(value);
-            high = high.max(value);
-        }
+        let finite = values.filter(|value| value.is_finite());
+        let (low, mut high) =
+            finite.fold((0.0f64, 0.0f64), |(low, high), value| (low.min(value), high.max(value)));
         if high - low < 1e-9 {
             high = low + 1.0;
         }
@@ -32,12 +30,12 @@ impl Scale {
         Self { low, high: high + room, log: false, whole: false, from: 0.0, to: 1.0 }
     }
 
-    /// The same scale with room below its lowest value, for marks that would sit on the edge.
+    /// The same scale with room below its lowest value, for marks at the edge.
     pub fn with_room_below(self) -> Self {
         Self { low: self.low - (self.high - self.low) * 0.06, ..self }
     }
 
-    /// The same scale with ticks at whole numbers only.
+    /// The same scale for counts, with ticks at whole numbers only.
     pub fn counting(self) -> Self {
         Self { whole: true, ..self }
     }
@@ -55,7 +53,6 @@ impl Scale {
         Self { from, to, ..self }
     }
 
-    /// Position of a value in px.
     pub fn at(&self, value: f64) -> f64 {
         let share = if self.log {
             (value.max(1e-300) / self.low).ln() / (self.high / self.low).ln()
@@ -78,12 +75,8 @@ impl Scale {
         let decimals = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
         let first = (self.low / step).ceil() as i64;
         let last = (self.high / step).floor() as i64;
-        (first..=last)
-            .map(|i| {
-                let value = i as f64 * step;
-                (value, format!("{value:.decimals$}").replace('-', "−"))
-            })
-            .collect()
+        let values = (first..=last).map(|i| i as f64 * step);
+        values.map(|value| (value, format!("{value:.decimals$}").replace('-', "−"))).collect()
     }
 
     fn log_ticks(&self, wanted: usize) -> Vec<(f64, String)> {
@@ -128,45 +121,54 @@ pub struct Area {
 }
 
 impl Area {
-    /// The right edge.
     pub fn right(&self) -> f64 {
         self.x + self.width
     }
 
-    /// The lower edge.
     pub fn bottom(&self) -> f64 {
         self.y + self.height
     }
+}
+
+/// Width of a panel in px: `narrow` where there are many columns, wider where titles need the room.
+pub fn panel_width(columns: usize, narrow: f64) -> f64 {
+    match columns {
+        0 | 1 => 480.0,
+        2 => 320.0,
+        _ => narrow,
+    }
+}
+
+/// Colour and width of the grid line at a value: 0 on a linear scale stands out.
+fn grid_line(scale: &Scale, value: f64) -> (Ink, f64) {
+    if !scale.log && value == 0.0 { (Ink::Muted, 1.2) } else { (Ink::Grid, 1.0) }
 }
 
 /// Grid lines and labels of a vertical axis at the left edge.
 pub fn draw_y(canvas: &mut Canvas, area: Area, scale: &Scale, labelled: bool) {
     for (value, label) in scale.ticks(5) {
         let y = scale.at(value);
-        let zero = !scale.log && value == 0.0;
-        let ink = if zero { Ink::Muted } else { Ink::Grid };
-        canvas.line((area.x, y), (area.right(), y), ink, if zero { 1.2 } else { 1.0 });
+        let (ink, width) = grid_line(scale, value);
+        canvas.line((area.x, y), (area.right(), y), ink, width);
         if labelled {
             canvas.text(area.x - 7.0, y + 4.0, &label, TICK_SIZE, Anchor::End, Ink::Text);
         }
     }
 }
 
-/// How far a label may reach beyond its panel, px.
+/// How far a label may reach beyond its panel, px. Another panel may be beside it.
 const OVERHANG: f64 = 8.0;
 
 /// Grid lines and labels of a horizontal axis at the lower edge.
-pub fn draw_x(canvas: &mut Canvas, area: Area, scale: &Scale, labelled: bool) {
+pub fn draw_x(canvas: &mut Canvas, area: Area, scale: &Scale) {
     let mut free_from = f64::NEG_INFINITY;
     for (value, label) in scale.ticks(6) {
         let x = scale.at(value);
-        let zero = !scale.log && value == 0.0;
-        let ink = if zero { Ink::Muted } else { Ink::Grid };
-        canvas.line((x, area.y), (x, area.bottom()), ink, if zero { 1.2 } else { 1.0 });
+        let (ink, width) = grid_line(scale, value);
+        canvas.line((x, area.y), (x, area.bottom()), ink, width);
         let half = text::width(&label, f64::from(TICK_SIZE)) / 2.0;
-        // Beside a panel there may be another one.
         let x = x.clamp((area.x - OVERHANG + half).min(x), (area.right() + OVERHANG - half).max(area.x));
-        if labelled && x - half > free_from {
+        if x - half > free_from {
             canvas.text(x, area.bottom() + 17.0, &label, TICK_SIZE, Anchor::Middle, Ink::Text);
             free_from = x + half + 6.0;
         }

@@ -1,32 +1,26 @@
-//! Mean score with interval by layer, controls in grey beside the method that they are a control of: all methods,
-//! or the sparse ones alone.
+//! Charts of mean scores by layer, each method followed by its controls in grey: all methods, or sparse ones only.
 
-use super::facts::Facts;
 use super::layers::{ByLayer, Panel, Places, Site, Value, sites};
-use super::marks::Mark;
-use super::{Chart, Heading, Kind, chart_name, pairing_parts};
-use crate::report::number::estimate;
+use super::{Chart, Heading, Inputs, Kind};
+use crate::report::list::grouped;
+use crate::report::number::{estimate_of, span};
 use crate::report::schema::Cell;
 use crate::report::view::{BEYOND_TOKEN, Pairing, RowKey, View};
 
 /// All methods, a chart for each site (Figure 2 of Cunningham et al. 2023).
-pub fn charts<'a>(view: &View<'a>, pairing: Pairing<'a>, marks: &[Mark]) -> Vec<Chart<'a>> {
-    let methods: Vec<usize> = view.single_methods().map(|(nth, _)| nth).collect();
+pub fn charts<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Vec<Chart<'a>> {
+    let methods: Vec<usize> = inputs.view.single_methods().map(|(nth, _)| nth).collect();
     let chart = |site: &Site<'a>| {
-        let what = format!("Mean score by {}", named(site));
-        chart(view, pairing, marks, site, &methods, (Kind::ByLayer, what, String::new()))
+        let title = format!("Mean score by {}", axis(site));
+        chart(inputs, pairing, site, &methods, (Kind::ByLayer, &title, ""))
     };
-    sites(&view.hooks).iter().filter_map(chart).collect()
+    sites(&inputs.view.hooks).iter().filter_map(chart).collect()
 }
 
-/// Decompositions of which the k largest codes are kept, beside the autoencoders (Figure 18 there): a difference
-/// that is left is not one of sparsity. None without both.
-pub fn topk_charts<'a>(
-    view: &View<'a>,
-    pairing: Pairing<'a>,
-    marks: &[Mark],
-    facts: &Facts,
-) -> Vec<Chart<'a>> {
+/// The k largest codes of decompositions beside autoencoders (Figure 18 of Cunningham et al. 2023): at equal
+/// sparsity, a remaining difference has another cause. None without both.
+pub fn topk_charts<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Vec<Chart<'a>> {
+    let Inputs { view, facts, .. } = inputs;
     let of = |is: &dyn Fn(&str) -> bool| -> Vec<(usize, &'a str)> {
         view.single_methods().filter(|(_, method)| is(method)).collect()
     };
@@ -36,99 +30,70 @@ pub fn topk_charts<'a>(
         return Vec::new();
     }
     let methods: Vec<usize> = autoencoders.iter().chain(&baselines).map(|(nth, _)| *nth).collect();
-    let mut matched: Vec<(&str, Vec<&str>)> = Vec::new();
-    for (_, method) in &baselines {
-        let Some(reference) = facts.topk_variant(method).flatten() else { continue };
-        match matched.iter_mut().find(|(other, _)| *other == reference) {
-            Some((_, methods)) => methods.push(method),
-            None => matched.push((reference, vec![method])),
-        }
-    }
-    let remark: String = matched
-        .iter()
-        .map(|(reference, methods)| {
-            let keep = if methods.len() == 1 { "keeps" } else { "keep" };
-            format!(" {} {keep} as many codes as {reference} has active.", methods.join(" and "))
-        })
-        .collect();
+    let references = baselines.iter().filter_map(|(_, method)| Some((facts.topk_variant(method)??, *method)));
+    let remark = |(reference, methods): &(&str, Vec<&str>)| {
+        let keep = if methods.len() == 1 { "keeps" } else { "keep" };
+        format!(" {} {keep} as many codes as {reference} has active.", methods.join(" and "))
+    };
+    let remarks: String = grouped(references).iter().map(remark).collect();
     let chart = |site: &Site<'a>| {
-        let what = format!("Sparse baselines beside autoencoders by {}", named(site));
-        chart(view, pairing, marks, site, &methods, (Kind::TopkBaselines, what, remark.clone()))
+        let title = format!("Sparse baselines beside autoencoders by {}", axis(site));
+        chart(inputs, pairing, site, &methods, (Kind::TopkBaselines, &title, &remarks))
     };
     sites(&view.hooks).iter().filter_map(chart).collect()
 }
 
-fn named(site: &Site<'_>) -> String {
+fn axis(site: &Site<'_>) -> String {
     if site.name.is_empty() { "hook point".to_string() } else { format!("layer, {}", site.name) }
 }
 
 fn chart<'a>(
-    view: &View<'a>,
+    inputs: &Inputs<'a>,
     pairing: Pairing<'a>,
-    marks: &[Mark],
     site: &Site<'a>,
     methods: &[usize],
-    (kind, what, remark): (Kind, String, String),
+    (kind, title, remark): (Kind, &str, &str),
 ) -> Option<Chart<'a>> {
-    let exists = |method: usize, control: Option<usize>| {
-        site.columns.iter().any(|(hook, _)| {
-            let control = control.map(|control| view.controls[control]);
-            let key = RowKey { hook, method: view.methods[method], control };
-            view.scorers.iter().any(|scorer| view.cell(pairing, key, scorer).is_some())
-        })
-    };
-    let places = Places::new(view, methods, exists);
+    let Inputs { view, marks, .. } = inputs;
+    let has_score = |key| view.scorers.iter().any(|scorer| view.cell(pairing, key, scorer).is_some());
+    let places = Places::new(view, site, methods, has_score);
     let panel = |scorer: &'a str| {
-        let value = |key| {
+        let value = |key: RowKey<'a>| {
             let cell = view.cell(pairing, key, scorer)?;
-            let words = estimate(cell.mean, cell.ci_low, cell.ci_high);
-            Some(Value { value: cell.mean?, interval: interval(cell), words })
+            Some(Value { value: cell.mean?, interval: interval(cell), words: estimate_of(cell) })
         };
         let title = if scorer == BEYOND_TOKEN {
             format!("{scorer}: within token types, token identity earns nothing")
         } else {
             scorer.to_string()
         };
-        Panel { title, points: places.points(view, marks, &site.columns, value) }
+        Panel { title, points: places.points(view, marks, site, value) }
     };
-    let drawn = |scorers: &[&'a str]| -> Vec<Panel> {
+    let panels = |scorers: &[&'a str]| -> Vec<Panel> {
         scorers.iter().map(|scorer| panel(scorer)).filter(|panel| !panel.points.is_empty()).collect()
     };
-    let (panels, main) = (drawn(&view.scorers), drawn(&view.main_scorers()));
-    if panels.is_empty() {
+    let (all, main) = (panels(&view.scorers), panels(&view.main_scorers()));
+    if all.is_empty() {
         return None;
     }
-    let counts: Vec<usize> = view
-        .summary
-        .cells
-        .iter()
-        .filter(|cell| cell.explainer == pairing.explainer && cell.simulator == pairing.simulator)
-        .filter(|cell| cell.protocol == pairing.protocol)
-        .filter(|cell| site.columns.iter().any(|(hook, _)| *hook == cell.hook))
-        .filter(|cell| methods.iter().any(|method| view.methods[*method] == cell.method))
-        .filter(|cell| cell.mean.is_some())
-        .map(|cell| cell.n_scored)
-        .collect();
-    let mut parts = vec![site.file_part()];
-    parts.extend(pairing_parts(view, pairing));
+    let caption = caption(view, pairing, site, methods) + remark;
+    let heading = Heading::of_pairing(view, pairing, (kind, &[site.file_part()]), title, caption);
     let legend = places.legend(view, marks, str::to_string);
-    let heading = Heading {
-        name: chart_name(kind, &parts),
-        kind,
-        pairing: Some(pairing),
-        title: format!("{what}: explained and simulated by {}", pairing.label()),
-        caption: format!("{}{remark}", caption(view, pairing, &counts)),
-    };
-    let brief = !main.is_empty() && main.len() < panels.len();
-    let figure = |panels, legend| ByLayer::new(site, "mean score", &places, panels, legend);
-    let chart = heading.over(figure(panels, legend.clone()));
+    let figure = |panels, legend| ByLayer::new(site, ("mean score", false), &places, panels, legend);
+    let brief = !main.is_empty() && main.len() < all.len();
+    let chart = heading.over(figure(all, legend.clone()));
     Some(if brief { chart.with_brief(figure(main, legend)) } else { chart })
 }
 
-fn caption(view: &View<'_>, pairing: Pairing<'_>, counts: &[usize]) -> String {
-    let least = counts.iter().min().copied().unwrap_or(0);
-    let most = counts.iter().max().copied().unwrap_or(0);
-    let n = if least == most { least.to_string() } else { format!("{least} to {most}") };
+fn caption(view: &View<'_>, pairing: Pairing<'_>, site: &Site<'_>, methods: &[usize]) -> String {
+    let is_drawn = |cell: &&Cell| {
+        Pairing::of(cell) == pairing
+            && site.columns.iter().any(|(hook, _)| *hook == cell.hook)
+            && methods.iter().any(|method| view.methods[*method] == cell.method)
+            && cell.mean.is_some()
+    };
+    let counts: Vec<usize> = view.summary.cells.iter().filter(is_drawn).map(|cell| cell.n_scored).collect();
+    let n = span(&counts, |n| n.to_string()).unwrap_or_else(|| "0".to_string());
     let mut text = format!(
         "Mean score (a correlation, no unit) with {}, {n} features a mark, protocol {}; constant predictions count as 0.",
         view.interval_name(pairing),

@@ -1,15 +1,18 @@
-//! A drawing in px from the top left corner, on kuva's scene: what is drawn here goes to SVG and to
-//! PNG alike. No element has an id, so several drawings can stand on one page.
+//! A drawing on kuva's scene, in px from the top left corner, rendered to SVG and PNG. No element has an id, so a
+//! page can hold several drawings.
 
 use kuva::backend::png::PngBackend;
 use kuva::backend::svg::SvgBackend;
 use kuva::render::color::Color;
-use kuva::render::render::{PathData, Primitive, Scene, TextAnchor};
+use kuva::render::render::{PathData, Primitive, Scene};
 
 use super::style::{FONT, Ink, SCALE, font_face};
-use crate::report::escape::visible;
+use crate::report::escape::{visible, xml};
 
-/// Where a drawing will be seen.
+/// The point of a text that its position refers to: start, middle or end.
+pub use kuva::render::render::TextAnchor as Anchor;
+
+/// Where a drawing is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paper {
     /// A file: white background, fixed colours, title and caption drawn.
@@ -18,18 +21,6 @@ pub enum Paper {
     Page,
 }
 
-/// Where a text is anchored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Anchor {
-    Start,
-    Middle,
-    End,
-}
-
-/// From one point to another.
-pub type Line = ((f64, f64), (f64, f64));
-
-/// The drawing.
 pub struct Canvas {
     scene: Scene,
     paper: Paper,
@@ -48,22 +39,15 @@ impl Canvas {
         Color::from(ink.css(self.paper))
     }
 
-    /// Begins what belongs together, up to `end`, and what is said of it where it is pointed at. A file shows
-    /// no such text and gets no group.
+    /// Begins a group with a tooltip, up to `end`. A file has no tooltips and no groups.
     pub fn begin(&mut self, words: &str) {
         if self.paper == Paper::Page {
-            let words = visible(words)
-                .replace('&', "&amp;")
-                .replace('<', "&lt;")
-                .replace('>', "&gt;")
-                .replace('"', "&quot;");
-            // As an attribute: for a title kuva would add a style element, which no page allows.
-            let extra_attrs = Some(format!("data-tip=\"{words}\""));
+            // An attribute: for a title kuva would add a style element, which the pages' policy forbids.
+            let extra_attrs = Some(format!("data-tip=\"{}\"", xml(words)));
             self.scene.add(Primitive::GroupStart { transform: None, title: None, extra_attrs });
         }
     }
 
-    /// Ends what `begin` began.
     pub fn end(&mut self) {
         if self.paper == Paper::Page {
             self.scene.add(Primitive::GroupEnd);
@@ -72,38 +56,31 @@ impl Canvas {
 
     /// One line of text; `y` is its baseline.
     pub fn text(&mut self, x: f64, y: f64, content: &str, size: u32, anchor: Anchor, ink: Ink) {
-        self.push_text(x, y, content, size, anchor, ink, None);
+        self.push_text((x, y), content, size, anchor, ink, None);
     }
 
     /// Text that reads upwards, centred at the point.
     pub fn text_up(&mut self, x: f64, y: f64, content: &str, size: u32, ink: Ink) {
-        self.push_text(x, y, content, size, Anchor::Middle, ink, Some(-90.0));
+        self.push_text((x, y), content, size, Anchor::Middle, ink, Some(-90.0));
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the one place where every property of a text meets")]
     fn push_text(
         &mut self,
-        x: f64,
-        y: f64,
+        (x, y): (f64, f64),
         content: &str,
         size: u32,
         anchor: Anchor,
         ink: Ink,
         rotate: Option<f64>,
     ) {
-        let anchor = match anchor {
-            Anchor::Start => TextAnchor::Start,
-            Anchor::Middle => TextAnchor::Middle,
-            Anchor::End => TextAnchor::End,
-        };
         let color = Some(self.colour(ink));
         // kuva reads `$…$` as mathematics; here a dollar is a dollar.
         let content = visible(content).replace('$', "\\$");
         self.scene.add(Primitive::Text { x, y, content, size, anchor, rotate, bold: false, color });
     }
 
-    /// A straight line.
     pub fn line(&mut self, from: (f64, f64), to: (f64, f64), ink: Ink, width: f64) {
+        let tenth = |px: f64| (px * 10.0).round() / 10.0;
         let stroke = self.colour(ink);
         self.scene.add(Primitive::Line {
             x1: tenth(from.0),
@@ -116,9 +93,10 @@ impl Canvas {
         });
     }
 
-    /// Several straight lines in one element.
-    pub fn lines(&mut self, lines: &[Line], ink: Ink, width: f64) {
-        let one = |(from, to): &Line| format!("M{:.1} {:.1}L{:.1} {:.1}", from.0, from.1, to.0, to.1);
+    /// Several straight lines in one element, each from one point to another.
+    pub fn lines(&mut self, lines: &[[(f64, f64); 2]], ink: Ink, width: f64) {
+        let one =
+            |[from, to]: &[(f64, f64); 2]| format!("M{:.1} {:.1}L{:.1} {:.1}", from.0, from.1, to.0, to.1);
         self.path(lines.iter().map(one).collect(), None, Some(ink), width, None);
     }
 
@@ -126,34 +104,17 @@ impl Canvas {
     pub fn block(&mut self, x: f64, y: f64, width: f64, height: f64, ink: Ink, opacity: f64) {
         let fill = self.colour(ink);
         let opacity = (opacity < 1.0).then_some(opacity);
-        self.scene.add(Primitive::Rect {
-            x,
-            y,
-            width,
-            height,
-            fill,
-            stroke: None,
-            stroke_width: None,
-            opacity,
-        });
+        let (stroke, stroke_width) = (None, None);
+        self.scene.add(Primitive::Rect { x, y, width, height, fill, stroke, stroke_width, opacity });
     }
 
-    /// A circle.
     pub fn circle(&mut self, cx: f64, cy: f64, r: f64, fill: Option<Ink>, stroke: Ink) {
         let fill = fill.map_or(Color::None, |ink| self.colour(ink));
-        let stroke = Some(self.colour(stroke));
-        self.scene.add(Primitive::Circle {
-            cx,
-            cy,
-            r,
-            fill,
-            fill_opacity: None,
-            stroke,
-            stroke_width: Some(1.4),
-        });
+        let (stroke, stroke_width) = (Some(self.colour(stroke)), Some(1.4));
+        self.scene.add(Primitive::Circle { cx, cy, r, fill, fill_opacity: None, stroke, stroke_width });
     }
 
-    /// The outline of a closed polygon, thin.
+    /// The thin outline of a closed polygon.
     pub fn polygon_outline(&mut self, points: &[(f64, f64)], stroke: Ink) {
         self.path(outline(points), None, Some(stroke), 1.0, None);
     }
@@ -163,7 +124,6 @@ impl Canvas {
         self.path(outline(points), Some(ink), None, 0.0, Some(opacity));
     }
 
-    /// A closed polygon.
     pub fn polygon(&mut self, points: &[(f64, f64)], fill: Option<Ink>, stroke: Ink) {
         self.path(outline(points), fill, Some(stroke), 1.4, None);
     }
@@ -182,24 +142,22 @@ impl Canvas {
     }
 
     fn path(&mut self, d: String, fill: Option<Ink>, stroke: Option<Ink>, width: f64, opacity: Option<f64>) {
-        let fill = fill.map(|ink| self.colour(ink));
-        let stroke = stroke.map_or(Color::None, |ink| self.colour(ink));
-        self.scene.add(Primitive::Path(Box::new(PathData {
+        let path = PathData {
             d,
-            fill,
-            stroke,
+            fill: fill.map(|ink| self.colour(ink)),
+            stroke: stroke.map_or(Color::None, |ink| self.colour(ink)),
             stroke_width: width,
             opacity,
             stroke_dasharray: None,
-        })));
+        };
+        self.scene.add(Primitive::Path(Box::new(path)));
     }
 
-    /// As PNG, two pixels per px.
     pub fn png(&self) -> Result<Vec<u8>, String> {
         PngBackend::new().with_scale(SCALE).render_scene(&self.scene)
     }
 
-    /// As SVG; scales to the room it gets, never beyond its own size.
+    /// The drawing as SVG. It scales down to the available room, never beyond its own size.
     pub fn into_svg(self) -> String {
         let (width, height) = (self.scene.width, self.scene.height);
         let svg = SvgBackend::new().render_scene(&self.scene);
@@ -212,17 +170,7 @@ impl Canvas {
     }
 }
 
-/// As fine as a drawing needs to be.
-fn tenth(px: f64) -> f64 {
-    (px * 10.0).round() / 10.0
-}
-
 fn outline(points: &[(f64, f64)]) -> String {
-    let mut d = String::new();
-    for (i, (x, y)) in points.iter().enumerate() {
-        d.push_str(if i == 0 { "M" } else { "L" });
-        d.push_str(&format!("{x:.1} {y:.1}"));
-    }
-    d.push('Z');
-    d
+    let corners: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
+    format!("M{}Z", corners.join("L"))
 }

@@ -1,13 +1,12 @@
-//! Scores of single features against something else that is known of them: a panel for each method, with the rank
-//! correlation of the two.
+//! Scores of single features against kurtosis or density: a panel for each method, with the rank correlation.
 
-use super::axis::{self, Area, Scale};
+use super::axis::{self, Area, Scale, panel_width};
 use super::canvas::{Anchor, Canvas};
 use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, MARGIN, SMALL_SIZE};
-use super::{Chart, Figure, Heading, Kind, chart_name, pairing_parts, text};
+use super::{Chart, Figure, Heading, Inputs, Kind, text};
 use crate::report::number::score;
-use crate::report::scores::{FeaturePoint, FeatureScores};
+use crate::report::scores::{FeatureLine, FeatureScores};
 use crate::report::view::{Pairing, RowKey, View};
 use crate::stats::{spearman, spearman_interval};
 
@@ -17,14 +16,16 @@ const CONFIDENCE: f64 = 0.95;
 struct Panel {
     mark: Mark,
     title: String,
-    /// What the correlation is and what it rests on.
+    /// The rank correlation and its number of features.
     correlation: String,
     points: Vec<(f64, f64)>,
 }
 
+/// A scorer and its panels, one for each method.
+type Band = (String, Vec<Panel>);
+
 struct Cloud {
-    /// Per scorer: its name and a panel per method.
-    bands: Vec<(String, Vec<Panel>)>,
+    bands: Vec<Band>,
     x_label: &'static str,
 }
 
@@ -36,88 +37,44 @@ const GAP: f64 = 20.0;
 const PER_LINE: usize = 4;
 const DOT: f64 = 2.0;
 
-/// What scores are drawn against.
+/// A quantity that scores are drawn against.
 struct Against {
     kind: Kind,
     title: &'static str,
     label: &'static str,
     remark: &'static str,
-    x: fn(&FeaturePoint) -> Option<f64>,
+    x: fn(&FeatureLine) -> Option<f64>,
 }
 
-/// Against the kurtosis of a feature's code.
-pub fn kurtosis_chart<'a>(
-    view: &View<'a>,
-    pairing: Pairing<'a>,
-    scores: &FeatureScores,
-    marks: &[Mark],
-) -> Option<Chart<'a>> {
+/// Scores against the kurtosis of a feature's code.
+pub fn kurtosis_chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Option<Chart<'a>> {
     let against = Against {
         kind: Kind::ScoreKurtosis,
         title: "Score and kurtosis of single features",
         label: "kurtosis of the code: m₄ / m₂², 3 for a normal distribution (log scale)",
         remark: "Kurtosis is over all evaluation tokens, zeros included.",
-        // The excess of a distribution is at least −2, so this is at least 1.
-        x: |point| point.kurtosis.map(|excess| excess + 3.0),
+        // Excess kurtosis is at least −2, so this is at least 1 and fits a log scale.
+        x: |line| line.kurtosis.map(|excess| excess + 3.0),
     };
-    chart(view, pairing, scores, marks, &against)
+    chart(inputs, pairing, &against)
 }
 
-/// Against how often a feature fires.
-pub fn density_chart<'a>(
-    view: &View<'a>,
-    pairing: Pairing<'a>,
-    scores: &FeatureScores,
-    marks: &[Mark],
-) -> Option<Chart<'a>> {
+/// Scores against the share of tokens on which a feature fires.
+pub fn density_chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Option<Chart<'a>> {
     let against = Against {
         kind: Kind::ScoreDensity,
         title: "Score and density of single features",
         label: "density: share of tokens on which the feature fires (log scale)",
         remark: "A feature fires where its code is above 0.",
-        x: |point| point.density,
+        x: |line| line.density,
     };
-    chart(view, pairing, scores, marks, &against)
+    chart(inputs, pairing, &against)
 }
 
-fn chart<'a>(
-    view: &View<'a>,
-    pairing: Pairing<'a>,
-    scores: &FeatureScores,
-    marks: &[Mark],
-    against: &Against,
-) -> Option<Chart<'a>> {
-    let mut lines: Vec<(&str, Mark)> = Vec::new();
-    for (method, mark) in view.methods.iter().zip(marks) {
-        if !lines.iter().any(|(line, _)| *line == view.line_of(method)) {
-            lines.push((view.line_of(method), *mark));
-        }
-    }
-    let panel = |scorer: &str, line: &str, mark: Mark| -> Option<Panel> {
-        let methods = view.methods.iter().filter(|method| view.line_of(method) == line);
-        let rows = methods.flat_map(|method| view.hooks.iter().map(move |hook| (hook, method)));
-        let of = |(hook, method): (&&'a str, &&'a str)| {
-            scores.points(pairing, RowKey { hook, method, control: None }, scorer)
-        };
-        let point = |point: &FeaturePoint| {
-            let x = (against.x)(point).filter(|x| x.is_finite() && *x > 0.0)?;
-            Some((x, point.score))
-        };
-        let points: Vec<(f64, f64)> = rows.flat_map(of).filter_map(point).collect();
-        (!points.is_empty()).then(|| Panel {
-            mark,
-            title: line.to_string(),
-            correlation: correlation(&points),
-            points,
-        })
-    };
-    let band = |scorer: &str| {
-        let panels: Vec<Panel> = lines.iter().filter_map(|(line, mark)| panel(scorer, line, *mark)).collect();
-        (scorer.to_string(), panels)
-    };
-    let bands = view.main_scorers().into_iter().map(band);
-    let (bands, same): (Vec<(String, Vec<Panel>)>, Vec<_>) =
-        bands.filter(|(_, panels)| !panels.is_empty()).partition(|(_, panels)| varies(panels));
+fn chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>, against: &Against) -> Option<Chart<'a>> {
+    let view = inputs.view;
+    let bands = bands(inputs, pairing, inputs.scores?, against).into_iter();
+    let (bands, constant): (Vec<Band>, Vec<Band>) = bands.partition(|(_, panels)| varies(panels));
     if bands.is_empty() {
         return None;
     }
@@ -127,27 +84,58 @@ fn chart<'a>(
         (false, true) => ", of all points of a sweep",
         (false, false) => "",
     };
-    let same: String = same
+    let constant: String = constant
         .iter()
         .map(|(scorer, _)| format!(" {scorer} is the same for all features, so it is not drawn."))
         .collect();
     let caption = format!(
         "Each dot is one explained feature{pooled}; constant predictions count as 0. ρ: Spearman's rank correlation \
          with an approximate 95 % interval (Bonett and Wright 2000), n: features. {} Given these dictionaries and \
-         this corpus; a correlation within one method says nothing of differences between methods.{same}",
+         this corpus; a correlation within one method says nothing of differences between methods.{constant}",
         against.remark
     );
-    let heading = Heading {
-        name: chart_name(against.kind, &pairing_parts(view, pairing)),
-        kind: against.kind,
-        pairing: Some(pairing),
-        title: format!("{}: explained and simulated by {}", against.title, pairing.label()),
-        caption,
-    };
+    let heading = Heading::of_pairing(view, pairing, (against.kind, &[]), against.title, caption);
     Some(heading.over(Cloud { bands, x_label: against.label }))
 }
 
-/// Whether any two features of these panels have different scores.
+/// The bands of the main scores that have points. The points of a panel are pooled over hook points and over the
+/// methods of a sweep.
+fn bands<'a>(
+    inputs: &Inputs<'a>,
+    pairing: Pairing<'a>,
+    scores: &FeatureScores,
+    against: &Against,
+) -> Vec<Band> {
+    let view: &View<'a> = inputs.view;
+    let mut lines: Vec<(&str, Mark)> = Vec::new();
+    for (method, mark) in view.methods.iter().zip(&inputs.marks) {
+        if !lines.iter().any(|(line, _)| *line == view.line_of(method)) {
+            lines.push((view.line_of(method), *mark));
+        }
+    }
+    let panel = |scorer: &str, line: &str, mark: Mark| -> Option<Panel> {
+        let methods = view.methods.iter().filter(|method| view.line_of(method) == line);
+        let rows = methods.flat_map(|method| view.hooks.iter().map(move |hook| RowKey::of(hook, method)));
+        let point = |line: &FeatureLine| {
+            let x = (against.x)(line).filter(|x| x.is_finite() && *x > 0.0)?;
+            Some((x, line.entering(scorer)?))
+        };
+        let points: Vec<(f64, f64)> =
+            rows.flat_map(|row| scores.of(pairing, row)).filter_map(point).collect();
+        if points.is_empty() {
+            return None;
+        }
+        Some(Panel { mark, title: line.to_string(), correlation: correlation(&points), points })
+    };
+    let band = |scorer: &str| -> Band {
+        let panels = lines.iter().filter_map(|(line, mark)| panel(scorer, line, *mark));
+        (scorer.to_string(), panels.collect())
+    };
+    let bands = view.main_scorers().into_iter().map(band);
+    bands.filter(|(_, panels)| !panels.is_empty()).collect()
+}
+
+/// Whether the scores of these panels are not all equal.
 fn varies(panels: &[Panel]) -> bool {
     let mut scores = panels.iter().flat_map(|panel| &panel.points).map(|(_, score)| *score);
     let first = scores.next();
@@ -160,7 +148,7 @@ fn correlation(points: &[(f64, f64)]) -> String {
     let n = points.len();
     let number = |value: f64| score(Some(value)).replace('-', "−");
     match spearman(&x, &y) {
-        // Ranks of two or three features say nothing.
+        // Ranks of two or three features carry no information.
         Ok(rho) if n > 3 => match spearman_interval(rho, n, CONFIDENCE) {
             Some((low, high)) => format!("ρ {} [{}, {}], n {n}", number(rho), number(low), number(high)),
             None => format!("ρ {}, n {n}", number(rho)),
@@ -170,45 +158,33 @@ fn correlation(points: &[(f64, f64)]) -> String {
 }
 
 impl Cloud {
-    /// As few lines as hold all panels, and in them as equal numbers as there are.
+    /// As few lines as hold all panels, of equal length as far as possible.
     fn columns(&self) -> usize {
         let most = self.bands.iter().map(|(_, panels)| panels.len()).max().unwrap_or(1).max(1);
         most.div_ceil(most.div_ceil(PER_LINE))
     }
 
     fn panel_width(&self) -> f64 {
-        match self.columns() {
-            1 => 480.0,
-            2 => 320.0,
-            _ => 222.0,
-        }
+        panel_width(self.columns(), 222.0)
     }
 
     fn band_height(&self, panels: usize) -> f64 {
         panels.div_ceil(self.columns()) as f64 * (ABOVE + PANEL_HEIGHT + BELOW) + 30.0
     }
+}
 
-    fn draw_panel(
-        &self,
-        canvas: &mut Canvas,
-        area: Area,
-        panel: &Panel,
-        (x, y): (&Scale, &Scale),
-        first: bool,
-    ) {
-        let x_scale = x.over(area.x, area.right());
-        let y_scale = y.over(area.bottom(), area.y);
-        axis::draw_x(canvas, area, &x_scale, true);
-        axis::draw_y(canvas, area, &y_scale, first);
-        axis::draw_frame(canvas, area, "");
-        marks::draw(canvas, panel.mark, area.x + 6.0, area.y - 27.0, 4.6);
-        let title = text::cut(&panel.title, f64::from(LABEL_SIZE), area.width - 18.0);
-        canvas.text(area.x + 17.0, area.y - 22.5, &title, LABEL_SIZE, Anchor::Start, Ink::Text);
-        canvas.text(area.x, area.y - 7.0, &panel.correlation, SMALL_SIZE, Anchor::Start, Ink::Muted);
-        let dots: Vec<(f64, f64)> =
-            panel.points.iter().map(|(x, y)| (x_scale.at(*x), y_scale.at(*y))).collect();
-        canvas.dots(&dots, DOT, panel.mark.ink, 0.75);
-    }
+fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel, (x, y): (&Scale, &Scale), labelled: bool) {
+    let x_scale = x.over(area.x, area.right());
+    let y_scale = y.over(area.bottom(), area.y);
+    axis::draw_x(canvas, area, &x_scale);
+    axis::draw_y(canvas, area, &y_scale, labelled);
+    axis::draw_frame(canvas, area, "");
+    marks::draw(canvas, panel.mark, area.x + 6.0, area.y - 27.0, 4.6);
+    let title = text::cut(&panel.title, f64::from(LABEL_SIZE), area.width - 18.0);
+    canvas.text(area.x + 17.0, area.y - 22.5, &title, LABEL_SIZE, Anchor::Start, Ink::Text);
+    canvas.text(area.x, area.y - 7.0, &panel.correlation, SMALL_SIZE, Anchor::Start, Ink::Muted);
+    let dots: Vec<(f64, f64)> = panel.points.iter().map(|(x, y)| (x_scale.at(*x), y_scale.at(*y))).collect();
+    canvas.dots(&dots, DOT, panel.mark.ink, 0.75);
 }
 
 impl Figure for Cloud {
@@ -229,7 +205,7 @@ impl Figure for Cloud {
                 y += ABOVE;
                 for (i, panel) in line.iter().enumerate() {
                     let area = Area { x: LEFT + i as f64 * (width + GAP), y, width, height: PANEL_HEIGHT };
-                    self.draw_panel(canvas, area, panel, (&x_scale, &y_scale), i == 0);
+                    draw_panel(canvas, area, panel, (&x_scale, &y_scale), i == 0);
                 }
                 canvas.text_up(16.0, y + PANEL_HEIGHT / 2.0, scorer, LABEL_SIZE, Ink::Text);
                 y += PANEL_HEIGHT + BELOW;

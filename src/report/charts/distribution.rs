@@ -1,13 +1,14 @@
-//! Scores of single features by method: a violin's upper half with every feature a dot in it, above the box of the
-//! middle half with the median; a grey tick is the median of the shuffled control.
+//! Distribution of the scores of single features by method. For each method: the upper half of a violin (Gaussian
+//! kernel density) with a dot for every feature, above a box of the middle half with the median. A grey tick is the
+//! median of the first control.
 
-use super::axis::{self, Area, Scale};
+use super::axis::{self, Area, Scale, panel_width};
 use super::canvas::{Anchor, Canvas};
 use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, SMALL_SIZE, TICK_SIZE};
-use super::{Chart, Figure, Heading, Kind, chart_name, pairing_parts, text};
+use super::{Chart, Figure, Heading, Inputs, Kind, text};
 use crate::report::scores::FeatureScores;
-use crate::report::view::{Pairing, RowKey, View};
+use crate::report::view::{Pairing, RowKey};
 use crate::stats::{kernel_density, quantile_sorted};
 
 struct Strip {
@@ -15,9 +16,9 @@ struct Strip {
     label: String,
     /// Ascending.
     scores: Vec<f64>,
-    /// Features that were scored with a constant prediction: in means as 0, not among the dots.
+    /// Features with a constant prediction: 0 in means, not among the dots.
     n_constant: usize,
-    /// Median of the first control, if it was run.
+    /// Median of the first control, if there is one.
     control: Option<f64>,
 }
 
@@ -27,7 +28,7 @@ struct Panel {
 }
 
 struct Distribution {
-    /// Per scorer: its name and a panel per hook point.
+    /// Scorer, and a panel for each hook point.
     bands: Vec<(String, Vec<Panel>)>,
     label_width: f64,
 }
@@ -36,88 +37,77 @@ const ROW: f64 = 30.0;
 const GAP: f64 = 22.0;
 const PER_LINE: usize = 4;
 const DOT: f64 = 1.6;
-/// Height of a violin's half.
+/// Height of a half violin, px.
 const VIOLIN: f64 = 18.0;
-/// Features that a violin is drawn of.
+/// Fewest features of a violin; a density of fewer carries no information.
 const FEWEST: usize = 5;
-/// Room for counts at the right of a panel.
+/// Room for counts at the right of a panel, px.
 const COUNT_ROOM: f64 = 50.0;
+/// Narrowest panel of a figure, px.
+const PANEL_WIDTH: f64 = 262.0;
 
-/// One chart with the main scores; none where no feature has one.
-pub fn chart<'a>(
-    view: &View<'a>,
-    pairing: Pairing<'a>,
-    scores: &FeatureScores,
-    marks: &[Mark],
-) -> Option<Chart<'a>> {
-    let bands: Vec<(String, Vec<Panel>)> = view
-        .main_scorers()
-        .into_iter()
-        .map(|scorer| {
-            let panels =
-                view.hooks.iter().map(|hook| panel(view, pairing, scores, marks, hook, scorer)).collect();
-            (scorer.to_string(), panels)
-        })
-        .collect();
-    let any = bands.iter().flat_map(|(_, panels)| panels).flat_map(|panel| &panel.strips);
-    if any.clone().all(|strip| strip.scores.is_empty()) {
+/// One chart of the main scores; none where no feature has one.
+pub fn chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Option<Chart<'a>> {
+    let (view, scores) = (inputs.view, inputs.scores?);
+    let band = |scorer: &'a str| {
+        let panels = view.hooks.iter().map(|hook| panel(inputs, pairing, scores, hook, scorer));
+        (scorer.to_string(), panels.collect())
+    };
+    let bands: Vec<(String, Vec<Panel>)> = view.main_scorers().into_iter().map(band).collect();
+    let mut strips = bands.iter().flat_map(|(_, panels)| panels).flat_map(|panel| &panel.strips);
+    if strips.all(|strip| strip.scores.is_empty()) {
         return None;
     }
     let size = f64::from(TICK_SIZE);
     let widest = view.single_methods().map(|(_, method)| text::width(method, size)).fold(0.0, f64::max);
-    let control = view.controls.first();
     let mut caption =
         "Each dot is one feature; shade: their density, a violin's upper half (Gaussian kernel of Silverman's \
                        width, each as high as the others); box: middle half, line: median. At the right their \
                        number, and after a plus that of features whose prediction is constant: those have no score \
                        of their own, count as 0 in means and are not drawn."
             .to_string();
-    if let Some(control) = control {
+    if let Some(control) = view.controls.first() {
         caption.push_str(&format!(" Grey tick: median of the control {control}."));
     }
     caption.push_str(" Given these dictionaries and this corpus.");
-    let heading = Heading {
-        name: chart_name(Kind::Distribution, &pairing_parts(view, pairing)),
-        kind: Kind::Distribution,
-        pairing: Some(pairing),
-        title: format!("Scores of single features: explained and simulated by {}", pairing.label()),
-        caption,
-    };
+    let title = "Scores of single features";
+    let heading = Heading::of_pairing(view, pairing, (Kind::Distribution, &[]), title, caption);
     Some(heading.over(Distribution { bands, label_width: widest.min(170.0) + 36.0 }))
 }
 
 fn panel<'a>(
-    view: &View<'a>,
+    inputs: &Inputs<'a>,
     pairing: Pairing<'a>,
     scores: &FeatureScores,
-    marks: &[Mark],
     hook: &'a str,
     scorer: &'a str,
 ) -> Panel {
-    let strips = view
-        .single_methods()
-        .map(|(nth, method)| {
-            let mark = &marks[nth];
-            let key = RowKey { hook, method, control: None };
-            let control = view.controls.first().and_then(|control| {
-                let key = RowKey { control: Some(control), ..key };
-                quantile(scores.of(view.home(pairing, key), key, scorer), 0.5)
-            });
-            let scores = scores.of(pairing, key, scorer).to_vec();
-            let n_constant = view.cell(pairing, key, scorer).map_or(0, |cell| cell.n_constant);
-            Strip { mark: *mark, label: method.to_string(), scores, n_constant, control }
-        })
-        .collect();
-    Panel { title: hook.to_string(), strips }
+    let Inputs { view, marks, .. } = inputs;
+    let sorted = |pairing, key| {
+        let mut sorted: Vec<f64> = scores.of(pairing, key).filter_map(|line| line.score(scorer)).collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    };
+    let strip = |(nth, method): (usize, &'a str)| {
+        let key = RowKey::of(hook, method);
+        let control = view.controls.first().and_then(|control| {
+            let key = RowKey { control: Some(control), ..key };
+            quantile(&sorted(view.source(pairing, key), key), 0.5)
+        });
+        let n_constant = view.cell(pairing, key, scorer).map_or(0, |cell| cell.n_constant);
+        let scores = sorted(pairing, key);
+        Strip { mark: marks[nth], label: method.to_string(), scores, n_constant, control }
+    };
+    Panel { title: hook.to_string(), strips: view.single_methods().map(strip).collect() }
 }
 
-/// The `share` quantile; none of nothing.
+/// The `share` quantile; none without values.
 fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     (!sorted.is_empty()).then(|| quantile_sorted(sorted, share))
 }
 
-/// The upper half of a violin over `xs`, ascending, from the smallest to the largest: its outline above `base`, `VIOLIN`
-/// px high; none for fewer than [`FEWEST`], whose density says nothing, nor where all are the same.
+/// The outline of a half violin over ascending `xs`, [`VIOLIN`] px high above `base`. None for fewer than
+/// [`FEWEST`] values, or where all are equal.
 fn violin(xs: &[f64], base: f64) -> Option<Vec<(f64, f64)>> {
     const POINTS: usize = 64;
     let (first, last) = (*xs.first()?, *xs.last()?);
@@ -131,7 +121,7 @@ fn violin(xs: &[f64], base: f64) -> Option<Vec<(f64, f64)>> {
     Some([(first, base)].into_iter().chain(curve).chain([(last, base)]).collect())
 }
 
-/// Dots side by side at their scores, stacked where they would touch, squeezed into `room` px.
+/// Dots at their scores, stacked where they would touch, in at most `room` px of height.
 fn stack(xs: &[f64], room: f64) -> Vec<(f64, f64)> {
     let bin = 2.0 * DOT;
     let mut stacks: Vec<(i64, usize)> = Vec::with_capacity(xs.len());
@@ -143,15 +133,6 @@ fn stack(xs: &[f64], room: f64) -> Vec<(f64, f64)> {
     let tallest = stacks.iter().map(|(_, height)| *height).max().unwrap_or(0);
     let pitch = if tallest == 0 { 0.0 } else { (room / tallest as f64).min(bin) };
     stacks.into_iter().map(|(at, height)| (at as f64 * bin, height as f64 * pitch)).collect()
-}
-
-/// Width of a panel in px, so that few panels fill the room that titles need.
-fn panel_width(columns: usize) -> f64 {
-    match columns {
-        0 | 1 => 480.0,
-        2 => 320.0,
-        _ => 262.0,
-    }
 }
 
 impl Distribution {
@@ -166,7 +147,7 @@ impl Distribution {
 
     fn draw_panel(&self, canvas: &mut Canvas, area: Area, panel: &Panel, scale: &Scale, labelled: bool) {
         let scale = scale.over(area.x + 4.0, area.right() - COUNT_ROOM);
-        axis::draw_x(canvas, area, &scale, true);
+        axis::draw_x(canvas, area, &scale);
         axis::draw_frame(canvas, area, &panel.title);
         for (i, strip) in panel.strips.iter().enumerate() {
             let base = area.y + 3.0 + (i + 1) as f64 * ROW;
@@ -177,9 +158,10 @@ impl Distribution {
                 marks::draw(canvas, strip.mark, area.x - 14.0, base - 12.0, 4.0);
             }
             draw_strip(canvas, strip, &scale, base);
-            let constant =
-                if strip.n_constant > 0 { format!(" + {}", strip.n_constant) } else { String::new() };
-            let n = format!("{}{constant}", strip.scores.len());
+            let n = match (strip.scores.len(), strip.n_constant) {
+                (n, 0) => n.to_string(),
+                (n, constant) => format!("{n} + {constant}"),
+            };
             canvas.text(area.right() - 4.0, base - 8.0, &n, SMALL_SIZE, Anchor::End, Ink::Muted);
         }
     }
@@ -197,8 +179,8 @@ fn draw_strip(canvas: &mut Canvas, strip: &Strip, scale: &Scale, base: f64) {
         let x = scale.at(control);
         canvas.line((x, base - 8.0), (x, base - 0.5), Ink::Control, 2.0);
     }
-    let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| quantile(&strip.scores, share));
-    if let (Some(low), Some(middle), Some(high)) = (low, middle, high) {
+    let quartiles = [0.25, 0.5, 0.75].map(|share| quantile(&strip.scores, share));
+    if let [Some(low), Some(middle), Some(high)] = quartiles {
         let (left, right) = (scale.at(low), scale.at(high));
         canvas.block(left, base - 6.0, (right - left).max(1.0), 3.5, ink, 0.45);
         let x = scale.at(middle);
@@ -208,16 +190,17 @@ fn draw_strip(canvas: &mut Canvas, strip: &Strip, scale: &Scale, base: f64) {
 
 impl Figure for Distribution {
     fn size(&self) -> (f64, f64) {
-        let columns = self.columns() as f64;
-        let lines: usize = self.bands.iter().map(|(_, panels)| panels.len().div_ceil(self.columns())).sum();
-        let width = self.label_width + columns * panel_width(self.columns()) + (columns - 1.0) * GAP + 20.0;
+        let columns = self.columns();
+        let lines: usize = self.bands.iter().map(|(_, panels)| panels.len().div_ceil(columns)).sum();
+        let panels = columns as f64 * panel_width(columns, PANEL_WIDTH);
+        let width = self.label_width + panels + (columns as f64 - 1.0) * GAP + 20.0;
         let pitch = self.panel_height() + 52.0;
         (width, lines as f64 * pitch + self.bands.len() as f64 * 26.0 + 8.0)
     }
 
     fn draw(&self, canvas: &mut Canvas, top: f64) {
         let columns = self.columns();
-        let (height, width) = (self.panel_height(), panel_width(columns));
+        let (height, width) = (self.panel_height(), panel_width(columns, PANEL_WIDTH));
         let mut y = top + 22.0;
         for (scorer, panels) in &self.bands {
             let all = panels.iter().flat_map(|panel| &panel.strips);

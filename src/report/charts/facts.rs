@@ -1,45 +1,46 @@
-//! What charts need of `manifest.json`: how the methods were made. Read tolerantly: a chart whose facts are
-//! missing is not drawn.
+//! What charts need of `manifest.json`: how the dictionaries were fitted. An entry that is missing or has another
+//! shape is left out, and charts that need it are not drawn.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// How one dictionary was made.
+/// The cost of one fit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(default)]
 struct Fit {
-    /// Rows of activations that the fit saw, repeats included.
+    /// Rows of activations, repeats included.
     rows: f64,
     /// Wall-clock seconds.
     seconds: f64,
 }
 
 /// One method of the suite.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 struct Method {
+    /// The name in tables, which all trainings of a method share.
     name: String,
-    params: Params,
-    #[serde(default)]
-    training: Option<Training>,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Params {
     kind: String,
-    #[serde(default, rename = "match")]
+    /// The method whose sparsity the top-k variant copies.
     matched: Option<String>,
-    #[serde(default)]
-    variants: Vec<String>,
+    has_topk: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Training {
-    method: String,
+impl Method {
+    fn of(value: &Value) -> Option<Self> {
+        let text = |path: &str| value.pointer(path).and_then(Value::as_str).map(str::to_string);
+        let variants = value.pointer("/params/variants").and_then(Value::as_array);
+        Some(Self {
+            name: text("/training/method").or_else(|| text("/name"))?,
+            kind: text("/params/kind")?,
+            matched: text("/params/match"),
+            has_topk: variants.is_some_and(|variants| variants.iter().any(|variant| variant == "topk")),
+        })
+    }
 }
 
-/// What a manifest says of dictionaries and methods.
+/// What a manifest says about dictionaries and methods.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     /// By `HOOK/METHOD`, one entry for each training.
@@ -47,27 +48,25 @@ pub struct Facts {
     methods: Vec<Method>,
 }
 
-/// Kinds that are autoencoders with codes of which few are active.
+/// Kinds of sparse autoencoders.
 const AUTOENCODERS: [&str; 7] =
     ["sae", "sae_untied", "topk", "batch_topk", "matryoshka", "gated", "jumprelu"];
 
 impl Facts {
-    /// Picks them from the text of a manifest; nothing from what is none.
-    pub fn of_manifest(text: &str) -> Self {
-        let Ok(manifest) = serde_json::from_str::<Value>(text) else { return Self::default() };
+    /// Selects the facts of a manifest.
+    pub fn of_manifest(manifest: &Value) -> Self {
         let mut facts = Self::default();
         if let Some(Value::Array(methods)) = manifest.pointer("/suite/methods") {
-            facts.methods = methods.iter().filter_map(|method| Method::deserialize(method).ok()).collect();
+            facts.methods = methods.iter().filter_map(Method::of).collect();
         }
-        // In order of their names, so that means do not depend on the order of a map.
+        // Sorted by name, so that means do not depend on the order of a map.
         let dictionaries: BTreeMap<String, Value> =
             manifest.get("dictionaries").and_then(|all| BTreeMap::deserialize(all).ok()).unwrap_or_default();
         for (name, dictionary) in &dictionaries {
-            let fit = dictionary.get("report").and_then(|report| Fit::deserialize(report).ok());
-            // Control dictionaries are named `HOOK/METHOD (CONTROL)`, which no method is called.
+            // Control dictionaries are named `HOOK/METHOD (CONTROL)`, which is no method's name.
             let method = name.rsplit_once(".seed").filter(|(_, nth)| nth.parse::<u32>().is_ok());
             let method = method.map_or(name.as_str(), |(method, _)| method);
-            if let Some(fit) = fit {
+            if let Some(fit) = dictionary.get("report").and_then(|report| Fit::deserialize(report).ok()) {
                 facts.fits.entry(method.to_string()).or_default().push(fit);
             }
         }
@@ -80,29 +79,27 @@ impl Facts {
         (mean.is_finite() && mean > 0.0).then_some(mean)
     }
 
-    /// Rows of activations that a dictionary's fit saw, repeats included; mean over trainings.
+    /// Rows of activations that a dictionary was fitted on, repeats included; mean over trainings.
     pub fn rows(&self, hook: &str, method: &str) -> Option<f64> {
         self.mean(hook, method, |fit| fit.rows)
     }
 
-    /// Seconds that its fit took; mean over trainings.
+    /// Seconds of a dictionary's fit; mean over trainings.
     pub fn seconds(&self, hook: &str, method: &str) -> Option<f64> {
         self.mean(hook, method, |fit| fit.seconds)
     }
 
-    /// Whether a method of tables is an autoencoder.
+    /// Whether a method is an autoencoder.
     pub fn is_autoencoder(&self, method: &str) -> bool {
-        let named = |fact: &&Method| fact.training.as_ref().map_or(&fact.name, |of| &of.method) == method;
-        self.methods.iter().find(named).is_some_and(|fact| AUTOENCODERS.contains(&fact.params.kind.as_str()))
+        let fact = self.methods.iter().find(|fact| fact.name == method);
+        fact.is_some_and(|fact| AUTOENCODERS.contains(&fact.kind.as_str()))
     }
 
-    /// Whether a method of tables keeps the k largest codes of a decomposition, and whose sparsity that is.
+    /// Some if a method keeps the k largest codes of a decomposition; inside, the method whose sparsity it copies.
     pub fn topk_variant(&self, method: &str) -> Option<Option<&str>> {
-        let of = |fact: &Method| {
-            let name = fact.training.as_ref().map_or(&fact.name, |of| &of.method);
-            method.strip_suffix("_topk") == Some(name) && fact.params.variants.iter().any(|v| v == "topk")
-        };
-        self.methods.iter().find(|fact| of(fact)).map(|fact| fact.params.matched.as_deref())
+        let base = method.strip_suffix("_topk")?;
+        let fact = self.methods.iter().find(|fact| fact.name == base && fact.has_topk);
+        fact.map(|fact| fact.matched.as_deref())
     }
 }
 
@@ -125,7 +122,8 @@ mod tests {
 
     #[test]
     fn what_is_there_is_read_and_the_rest_forgiven() {
-        let facts = Facts::of_manifest(MANIFEST);
+        let of = |text: &str| Facts::of_manifest(&serde_json::from_str(text).expect("JSON"));
+        let facts = of(MANIFEST);
         let hook = "blocks.0.hook_resid_post";
         assert_eq!((facts.rows(hook, "sae"), facts.seconds(hook, "sae")), (Some(1000.0), Some(2.0)));
         assert_eq!((facts.rows(hook, "topk_4"), facts.seconds(hook, "topk_4")), (Some(200.0), Some(2.0)));
@@ -135,8 +133,8 @@ mod tests {
         );
         assert_eq!(facts.topk_variant("pca_topk"), Some(Some("sae")));
         assert_eq!(facts.topk_variant("topk_4"), None);
-        for text in ["", "[]", "{\"suite\": 3, \"dictionaries\": []}"] {
-            assert_eq!(Facts::of_manifest(text), Facts::default(), "{text}");
+        for text in ["null", "[]", "{\"suite\": 3, \"dictionaries\": []}"] {
+            assert_eq!(of(text), Facts::default(), "{text}");
         }
     }
 }

@@ -1,63 +1,44 @@
-//! The family of charts, by the names that they are asked for and saved under.
+//! The kinds of charts. The name of a kind selects it on the command line and starts its file names.
 
-/// What a chart shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
+/// What a chart shows. Charts are drawn in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
 pub enum Kind {
-    /// Mean with interval by layer, a panel for each score.
+    /// Mean score by layer, a panel for each score.
+    #[strum(serialize = "scores_by_layer")]
     ByLayer,
+    /// Sparse baselines beside autoencoders, by layer.
+    #[strum(serialize = "topk_baselines")]
+    TopkBaselines,
     /// Scores of single features.
+    #[strum(serialize = "score_distributions")]
     Distribution,
-    /// L0 against fraction of variance unexplained.
-    SparsityFvu,
-    /// Score against L0.
+    /// Mean score against L0.
+    #[strum(serialize = "score_sparsity")]
     ScoreL0,
-    /// Score against the number of features, along sweeps that vary it.
+    /// Mean score against the number of features, along sweeps that vary it.
+    #[strum(serialize = "score_size")]
     ScoreSize,
-    /// Score against how long dictionaries were trained.
+    /// Mean score against the length of training.
+    #[strum(serialize = "score_training")]
     ScoreTraining,
     /// Scores of single features against the kurtosis of their codes.
+    #[strum(serialize = "score_kurtosis")]
     ScoreKurtosis,
-    /// Scores of single features against how often they fire.
+    /// Scores of single features against their density.
+    #[strum(serialize = "score_density")]
     ScoreDensity,
-    /// Sparse baselines beside autoencoders, by layer.
-    TopkBaselines,
-    /// Features that never or hardly ever fire.
+    /// L0 against fraction of variance unexplained.
+    #[strum(serialize = "sparsity_fvu")]
+    SparsityFvu,
+    /// Counts of dead and near-dead features.
+    #[strum(serialize = "dead_features")]
     Dead,
 }
 
 impl Kind {
-    /// Every kind, in the order that they are drawn in.
-    pub const ALL: [Self; 10] = [
-        Self::ByLayer,
-        Self::TopkBaselines,
-        Self::Distribution,
-        Self::ScoreL0,
-        Self::ScoreSize,
-        Self::ScoreTraining,
-        Self::ScoreKurtosis,
-        Self::ScoreDensity,
-        Self::SparsityFvu,
-        Self::Dead,
-    ];
-
-    /// The name that it is asked for by, and the first part of its files' names.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::ByLayer => "scores_by_layer",
-            Self::Distribution => "score_distributions",
-            Self::SparsityFvu => "sparsity_fvu",
-            Self::ScoreL0 => "score_sparsity",
-            Self::ScoreSize => "score_size",
-            Self::ScoreTraining => "score_training",
-            Self::ScoreKurtosis => "score_kurtosis",
-            Self::ScoreDensity => "score_density",
-            Self::TopkBaselines => "topk_baselines",
-            Self::Dead => "dead_features",
-        }
-    }
-
-    /// The kind of a name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        self.into()
     }
 }

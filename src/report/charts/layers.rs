@@ -1,5 +1,5 @@
-//! Values by layer: panels below each other, a column for each hook point, in it a mark for each method and,
-//! in grey, for each of its controls.
+//! Figure of values by layer: one panel per row, one column per hook point, in each column a mark for every method
+//! and, in grey, for every control of it.
 
 use super::axis::{self, Area, Scale};
 use super::canvas::{Anchor, Canvas};
@@ -8,36 +8,32 @@ use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, MARGIN, TICK_SIZE};
 use super::{Figure, text};
 use crate::base::HookPoint;
+use crate::report::list::grouped;
 use crate::report::view::{RowKey, View};
 
-/// One mark with its interval.
-pub struct Point {
-    pub column: usize,
-    /// Place within the column, in steps.
-    pub step: f64,
-    pub mark: Mark,
-    pub control: bool,
-    pub value: f64,
-    pub interval: Option<(f64, f64)>,
-    /// Whose it is and its numbers.
-    pub words: String,
-}
-
-/// What is drawn for a row.
+/// The value of a row.
 pub struct Value {
     pub value: f64,
     pub interval: Option<(f64, f64)>,
-    /// Its numbers, as a reader sees them who points at the mark.
+    /// Shown when a reader points at the mark.
     pub words: String,
 }
 
-/// One row of columns.
+/// One mark.
+pub struct Point {
+    column: usize,
+    /// Position within the column, in steps.
+    step: f64,
+    mark: Mark,
+    is_control: bool,
+    value: Value,
+}
+
 pub struct Panel {
     pub title: String,
     pub points: Vec<Point>,
 }
 
-/// The figure.
 pub struct ByLayer {
     columns: Vec<String>,
     x_label: String,
@@ -55,59 +51,63 @@ const RIGHT: f64 = 16.0;
 const PANEL_HEIGHT: f64 = 186.0;
 const PANEL_PITCH: f64 = PANEL_HEIGHT + 46.0;
 
-/// A hook point and what stands below it on the axis.
-pub type Column<'a> = (&'a str, String);
+/// A hook point and its label on the axis.
+type Column<'a> = (&'a str, String);
 
 /// Hook points that share an axis.
 pub struct Site<'a> {
-    /// Their site in each block; empty for those that have no layer.
+    /// Their site within a block; empty for hook points without a layer.
     pub name: String,
     /// By layer.
     pub columns: Vec<Column<'a>>,
 }
 
 impl Site<'_> {
-    /// What the axis counts.
     pub fn axis(&self) -> String {
         if self.name.is_empty() { "hook point".to_string() } else { format!("layer ({})", self.name) }
     }
 
-    /// As part of a file name.
     pub fn file_part(&self) -> &str {
         if self.name.is_empty() { "unlayered" } else { &self.name }
     }
 }
 
-/// Hook points of one site by layer; all that have no layer together.
+/// Hook points grouped by site and sorted by layer; those without a layer form one group.
 pub fn sites<'a>(hooks: &[&'a str]) -> Vec<Site<'a>> {
-    let mut sites: Vec<(String, Vec<(usize, Column<'a>)>)> = Vec::new();
-    for hook in hooks {
-        let (site, order, label) = match hook.parse::<HookPoint>() {
-            Ok(HookPoint::Block { layer, site }) => (site.name().to_string(), layer, layer.to_string()),
-            _ => (String::new(), 0, hook.to_string()),
-        };
-        match sites.iter_mut().find(|(name, _)| *name == site) {
-            Some((_, members)) => members.push((order, (hook, label))),
-            None => sites.push((site, vec![(order, (hook, label))])),
-        }
-    }
-    let in_order = |(name, mut members): (String, Vec<(usize, Column<'a>)>)| {
-        members.sort_by_key(|(order, _)| *order);
-        Site { name, columns: members.into_iter().map(|(_, column)| column).collect() }
+    let by_site = hooks.iter().map(|&hook| match hook.parse::<HookPoint>() {
+        Ok(HookPoint::Block { layer, site }) => (site.name().to_string(), (layer, (hook, layer.to_string()))),
+        _ => (String::new(), (0, (hook, hook.to_string()))),
+    });
+    let sorted = |(name, mut columns): (String, Vec<(usize, Column<'a>)>)| {
+        columns.sort_by_key(|(layer, _)| *layer);
+        Site { name, columns: columns.into_iter().map(|(_, column)| column).collect() }
     };
-    sites.into_iter().map(in_order).collect()
+    grouped(by_site).into_iter().map(sorted).collect()
 }
 
-/// Which methods stand in a column, each followed by its controls.
+/// The methods of a column, each followed by its controls.
 pub struct Places {
-    /// Number of a method, number of its control if it is one, and the step that it stands at.
+    /// Index of the method, index of the control if it is one, and position in steps.
     at: Vec<(usize, Option<usize>, f64)>,
     steps: f64,
 }
 
+/// The row of a method, or of its control, at a hook point; methods and controls by index.
+fn key<'a>(view: &View<'a>, hook: &'a str, method: usize, control: Option<usize>) -> RowKey<'a> {
+    RowKey { hook, method: view.methods[method], control: control.map(|control| view.controls[control]) }
+}
+
 impl Places {
-    /// For `methods` of a view; `exists` says whether there is anything of one or of its control.
-    pub fn new(view: &View<'_>, methods: &[usize], exists: impl Fn(usize, Option<usize>) -> bool) -> Self {
+    /// Places for `methods` and those of their controls that `exists` finds at some hook point of the site.
+    pub fn new<'a>(
+        view: &View<'a>,
+        site: &Site<'a>,
+        methods: &[usize],
+        exists: impl Fn(RowKey<'a>) -> bool,
+    ) -> Self {
+        let exists = |method: usize, control: Option<usize>| {
+            site.columns.iter().any(|(hook, _)| exists(key(view, hook, method, control)))
+        };
         let mut at = Vec::new();
         let mut step = 1.2;
         for &method in methods.iter().filter(|method| exists(**method, None)) {
@@ -121,66 +121,49 @@ impl Places {
         Self { at, steps: step + 0.05 }
     }
 
-    /// The marks of all columns; `value` gives a row's value and interval.
+    /// The marks of all columns, where `value` returns a row's value.
     pub fn points<'a>(
         &self,
         view: &View<'a>,
         marks: &[Mark],
-        columns: &[Column<'a>],
+        site: &Site<'a>,
         value: impl Fn(RowKey<'a>) -> Option<Value>,
     ) -> Vec<Point> {
         let mut points = Vec::new();
-        for (column, (hook, _)) in columns.iter().enumerate() {
-            for &(m, c, step) in &self.at {
-                let key = RowKey { hook, method: view.methods[m], control: c.map(|c| view.controls[c]) };
-                let Some(Value { value, interval, words }) =
-                    value(key).filter(|found| found.value.is_finite())
-                else {
-                    continue;
-                };
-                let mark = c.map_or(marks[m], marks::control_mark);
-                let whose = key.control.map_or(String::new(), |control| format!(" (control: {control})"));
-                let words = format!("{}{whose}: {words}", key.method);
-                points.push(Point { column, step, mark, control: c.is_some(), value, interval, words });
+        for (column, (hook, _)) in site.columns.iter().enumerate() {
+            for &(method, control, step) in &self.at {
+                let key = key(view, hook, method, control);
+                let Some(found) = value(key).filter(|found| found.value.is_finite()) else { continue };
+                let name = key.control.map_or(String::new(), |control| format!(" (control: {control})"));
+                let value = Value { words: format!("{}{name}: {}", key.method, found.words), ..found };
+                let mark = control.map_or(marks[method], marks::control_mark);
+                points.push(Point { column, step, mark, is_control: control.is_some(), value });
             }
         }
         points
     }
 
-    /// Its methods and controls, `label` naming a method.
+    /// The legend of methods and controls, where `label` names a method.
     pub fn legend(&self, view: &View<'_>, marks: &[Mark], label: impl Fn(&str) -> String) -> Legend {
         let methods = self.at.iter().filter(|(_, control, _)| control.is_none());
-        let methods = methods.map(|(m, _, _)| (marks[*m], label(view.methods[*m])));
-        let drawn = |control: &usize| self.at.iter().any(|(_, other, _)| *other == Some(*control));
-        let controls = (0..view.controls.len()).filter(drawn);
+        let methods = methods.map(|(method, _, _)| (marks[*method], label(view.methods[*method])));
+        let is_drawn = |control: &usize| self.at.iter().any(|(_, other, _)| *other == Some(*control));
+        let controls = (0..view.controls.len()).filter(is_drawn);
         let controls = controls.map(|c| (marks::control_mark(c), format!("control: {}", view.controls[c])));
-        Legend::new(methods.chain(controls).collect())
+        Legend(methods.chain(controls).collect())
     }
 }
 
 impl ByLayer {
-    /// Panels over the columns of a site.
     pub fn new(
         site: &Site<'_>,
-        y_label: &'static str,
+        (y_label, counts): (&'static str, bool),
         places: &Places,
         panels: Vec<Panel>,
         legend: Legend,
     ) -> Self {
-        Self {
-            columns: site.columns.iter().map(|(_, label)| label.clone()).collect(),
-            x_label: site.axis(),
-            y_label,
-            counts: false,
-            steps: places.steps,
-            panels,
-            legend,
-        }
-    }
-
-    /// The same with values that are counts.
-    pub fn counting(self) -> Self {
-        Self { counts: true, ..self }
+        let columns = site.columns.iter().map(|(_, label)| label.clone()).collect();
+        Self { columns, x_label: site.axis(), y_label, counts, steps: places.steps, panels, legend }
     }
 
     fn plot_width(&self) -> f64 {
@@ -189,9 +172,9 @@ impl ByLayer {
     }
 
     fn draw_panel(&self, canvas: &mut Canvas, area: Area, panel: &Panel) {
-        let values = panel.points.iter().flat_map(|point| {
-            let (low, high) = point.interval.unwrap_or((point.value, point.value));
-            [low, high, point.value]
+        let values = panel.points.iter().flat_map(|Point { value, .. }| {
+            let (low, high) = value.interval.unwrap_or((value.value, value.value));
+            [low, high, value.value]
         });
         let scale = Scale::linear(values);
         let scale = if self.counts { scale.counting().with_room_below() } else { scale };
@@ -203,14 +186,14 @@ impl ByLayer {
         }
         axis::draw_y(canvas, area, &scale, true);
         axis::draw_frame(canvas, area, &panel.title);
-        for point in &panel.points {
-            let x = area.x + (point.column as f64 + point.step / self.steps) * column_width;
-            let (width, r) = if point.control { (1.1, 2.7) } else { (1.5, 3.7) };
-            canvas.begin(&point.words);
-            if let Some((low, high)) = point.interval {
-                canvas.line((x, scale.at(low)), (x, scale.at(high)), point.mark.ink, width);
+        for Point { column, step, mark, is_control, value } in &panel.points {
+            let x = area.x + (*column as f64 + step / self.steps) * column_width;
+            let (width, r) = if *is_control { (1.1, 2.7) } else { (1.5, 3.7) };
+            canvas.begin(&value.words);
+            if let Some((low, high)) = value.interval {
+                canvas.line((x, scale.at(low)), (x, scale.at(high)), mark.ink, width);
             }
-            marks::draw(canvas, point.mark, x, scale.at(point.value), r);
+            marks::draw(canvas, *mark, x, scale.at(value.value), r);
             canvas.end();
         }
         for (i, label) in self.columns.iter().enumerate() {

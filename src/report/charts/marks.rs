@@ -1,21 +1,22 @@
-//! One colour and one shape per method. Variants of a method (`pca_split` beside `pca`) share its
-//! colour and differ in shape, so the eye finds families first.
+//! One colour and one shape per method. Variants of a method (`pca_split` of `pca`) share its colour and differ in
+//! shape.
+
+use strum::VariantArray;
 
 use super::canvas::Canvas;
 use super::style::{Ink, N_COLOURS};
+use crate::report::list::Numbering;
 use crate::report::view::View;
 
 /// How a method is marked in every chart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// Its colour.
     pub ink: Ink,
-    /// Its shape.
     pub shape: Shape,
 }
 
-/// Shapes that stay apart when small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Shapes that can be told apart when small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
 pub enum Shape {
     Circle,
     Square,
@@ -31,101 +32,63 @@ pub enum Shape {
     OpenDown,
 }
 
-const SHAPES: [Shape; 12] = [
-    Shape::Circle,
-    Shape::Square,
-    Shape::Up,
-    Shape::Diamond,
-    Shape::Down,
-    Shape::Plus,
-    Shape::Cross,
-    Shape::OpenCircle,
-    Shape::OpenSquare,
-    Shape::OpenUp,
-    Shape::OpenDiamond,
-    Shape::OpenDown,
-];
+/// The shape at an index that wraps around.
+fn shape(index: usize) -> Shape {
+    Shape::VARIANTS[index % Shape::VARIANTS.len()]
+}
 
-/// The mark of each control, in order of appearance; all grey.
 pub fn control_mark(index: usize) -> Mark {
     let shapes = [Shape::Cross, Shape::OpenDiamond, Shape::OpenSquare, Shape::Plus];
     Mark { ink: Ink::Control, shape: shapes[index % shapes.len()] }
 }
 
-/// The method itself, or the shorter method that it is a variant of.
+/// The shortest method that this one is a variant of, or the method itself.
 fn family<'a>(method: &'a str, methods: &[&'a str]) -> &'a str {
-    methods
-        .iter()
-        .copied()
-        .filter(|other| method.strip_prefix(other).is_some_and(|rest| rest.starts_with('_')))
-        .min_by_key(|other| other.len())
-        .unwrap_or(method)
+    let is_variant_of =
+        |other: &&&str| method.strip_prefix(**other).is_some_and(|rest| rest.starts_with('_'));
+    methods.iter().filter(is_variant_of).min_by_key(|other| other.len()).copied().unwrap_or(method)
 }
 
-/// A mark for each method of a view, in order; the points of a sweep have one in common.
+/// The mark of each method of a view; the methods of a sweep share one.
 pub fn of_view(view: &View<'_>) -> Vec<Mark> {
-    let mut lines: Vec<&str> = Vec::new();
-    let line_of: Vec<usize> = view
-        .methods
-        .iter()
-        .map(|method| {
-            let line = view.line_of(method);
-            lines.iter().position(|other| *other == line).unwrap_or_else(|| {
-                lines.push(line);
-                lines.len() - 1
-            })
-        })
-        .collect();
-    let marks = assign(&lines);
-    line_of.into_iter().map(|line| marks[line]).collect()
+    let mut lines = Numbering::default();
+    let numbers: Vec<usize> = view.methods.iter().map(|method| lines.number(view.line_of(method))).collect();
+    let marks = assign(&lines.items);
+    numbers.into_iter().map(|number| marks[number]).collect()
 }
 
-/// A mark for each method, in order; no two alike while there are enough.
+/// A mark for each method, all different as long as there are enough.
 pub fn assign(methods: &[&str]) -> Vec<Mark> {
-    let mut families: Vec<&str> = Vec::new();
+    let mut families = Numbering::default();
     let mut marks: Vec<Mark> = Vec::new();
     for (i, method) in methods.iter().enumerate() {
         let family = family(method, methods);
-        let colour = families.iter().position(|known| *known == family).unwrap_or_else(|| {
-            families.push(family);
-            families.len() - 1
-        });
+        let colour = families.number(family);
         let ink = Ink::Series(colour % N_COLOURS);
+        // Families start at different shapes; variants follow.
         let variant = methods[..i].iter().filter(|other| self::family(other, methods) == family).count();
-        // Families start at different shapes; variants follow on.
-        let start = if variant == 0 && family == *method { colour % 4 } else { colour % 4 + variant };
-        let free = (0..SHAPES.len())
-            .map(|step| Mark { ink, shape: SHAPES[(start + step) % SHAPES.len()] })
-            .find(|mark| !marks.contains(mark));
-        marks.push(free.unwrap_or(Mark { ink, shape: SHAPES[i % SHAPES.len()] }));
+        let start = colour % 4 + variant;
+        let mut free = (0..Shape::VARIANTS.len()).map(|step| Mark { ink, shape: shape(start + step) });
+        let free = free.find(|mark| !marks.contains(mark));
+        marks.push(free.unwrap_or(Mark { ink, shape: shape(i) }));
     }
     marks
 }
 
 /// Draws a mark of radius `r` px.
 pub fn draw(canvas: &mut Canvas, mark: Mark, x: f64, y: f64, r: f64) {
-    let polygon: &[(f64, f64)] = match mark.shape {
-        Shape::Circle => {
-            canvas.circle(x, y, r, Some(mark.ink), mark.ink);
-            return;
-        }
-        Shape::OpenCircle => {
-            canvas.circle(x, y, r, None, mark.ink);
-            return;
-        }
+    let ink = mark.ink;
+    let corners: &[(f64, f64)] = match mark.shape {
+        Shape::Circle => return canvas.circle(x, y, r, Some(ink), ink),
+        Shape::OpenCircle => return canvas.circle(x, y, r, None, ink),
         Shape::Plus => {
             let d = r * 1.1;
-            canvas.lines(&[((x - d, y), (x + d, y)), ((x, y - d), (x, y + d))], mark.ink, 2.0);
-            return;
+            return canvas.lines(&[[(x - d, y), (x + d, y)], [(x, y - d), (x, y + d)]], ink, 2.0);
         }
         Shape::Cross => {
             let d = r * 0.85;
-            canvas.lines(
-                &[((x - d, y - d), (x + d, y + d)), ((x - d, y + d), (x + d, y - d))],
-                mark.ink,
-                1.8,
-            );
-            return;
+            let lines = [[(x - d, y - d), (x + d, y + d)], [(x - d, y + d), (x + d, y - d)]];
+            return canvas.lines(&lines, ink, 1.8);
         }
         Shape::Square | Shape::OpenSquare => &[(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)],
         Shape::Up | Shape::OpenUp => &[(0.0, -1.15), (1.1, 0.85), (-1.1, 0.85)],
@@ -133,8 +96,8 @@ pub fn draw(canvas: &mut Canvas, mark: Mark, x: f64, y: f64, r: f64) {
         Shape::Diamond | Shape::OpenDiamond => &[(0.0, -1.25), (1.1, 0.0), (0.0, 1.25), (-1.1, 0.0)],
     };
     let open = matches!(mark.shape, Shape::OpenSquare | Shape::OpenUp | Shape::OpenDiamond | Shape::OpenDown);
-    let points: Vec<(f64, f64)> = polygon.iter().map(|(dx, dy)| (x + dx * r, y + dy * r)).collect();
-    canvas.polygon(&points, (!open).then_some(mark.ink), mark.ink);
+    let points: Vec<(f64, f64)> = corners.iter().map(|(dx, dy)| (x + dx * r, y + dy * r)).collect();
+    canvas.polygon(&points, (!open).then_some(ink), ink);
 }
 
 #[cfg(test)]

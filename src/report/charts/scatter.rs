@@ -1,26 +1,34 @@
-//! One mark per method in a plane, a panel per hook point; lines join the points of sweeps.
+//! Figure of dictionaries in a plane: one mark per method, a panel per hook point, lines along sweeps.
 
-use super::axis::{self, Area, Scale};
+use super::axis::{self, Area, Scale, panel_width};
 use super::canvas::{Anchor, Canvas};
 use super::legend::Legend;
 use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, MARGIN};
-use super::{Chart, Figure, Heading};
-use crate::report::view::View;
+use super::{Chart, Figure, Heading, Inputs};
+use crate::report::list::grouped;
 
-/// One mark, maybe with an interval.
+/// One mark.
 pub struct Point<'a> {
     pub mark: Mark,
-    /// The sweep that it is a point of.
+    /// The sweep that it belongs to.
     pub sweep: Option<&'a str>,
     pub x: f64,
     pub y: f64,
     pub interval: Option<(f64, f64)>,
-    /// Whether it may be moved up and down too: what is wanted is its neighbourhood, and its interval, if it has
-    /// one, is but the range of what several trainings gave.
+    /// Whether it may be moved vertically too, because an approximate position is enough. Its interval, if any, is
+    /// only the range over trainings.
     pub movable: bool,
-    /// Whose it is and its numbers.
+    /// Shown when a reader points at the mark.
     pub words: String,
+}
+
+impl Point<'_> {
+    /// The values that the vertical scale must cover.
+    fn extent(&self) -> [f64; 3] {
+        let (low, high) = self.interval.unwrap_or((self.y, self.y));
+        [low, high, self.y]
+    }
 }
 
 /// The points of one hook point.
@@ -49,33 +57,27 @@ const GAP: f64 = 20.0;
 const PER_LINE: usize = 4;
 const RADIUS: f64 = 4.6;
 
-/// The chart with a legend of what is drawn; none where nothing is.
+fn points<'p, 'a>(bands: &'p [Band<'a>]) -> impl Iterator<Item = &'p Point<'a>> {
+    bands.iter().flat_map(|band| &band.panels).flat_map(|panel| &panel.points)
+}
+
+/// The chart with a legend of the marks drawn; none without marks.
 pub fn finish<'a>(
-    view: &View<'a>,
-    marks: &[Mark],
+    inputs: &Inputs<'a>,
     bands: Vec<Band<'a>>,
     x_label: &'static str,
     heading: Heading<'a>,
 ) -> Option<Chart<'a>> {
-    let drawn = |mark: &Mark| {
-        bands.iter().flat_map(|band| &band.panels).flat_map(|panel| &panel.points).any(|p| p.mark == *mark)
-    };
-    let mut entries: Vec<(Mark, String)> = view
-        .methods
-        .iter()
-        .zip(marks)
-        .filter(|(_, mark)| drawn(mark))
-        .map(|(method, mark)| (*mark, view.line_of(method).to_string()))
-        .collect();
+    let Inputs { view, marks, .. } = inputs;
+    let methods = view.methods.iter().zip(marks);
+    let drawn = methods.filter(|(_, mark)| points(&bands).any(|point| point.mark == **mark));
+    let mut entries: Vec<(Mark, String)> =
+        drawn.map(|(method, mark)| (*mark, view.line_of(method).to_string())).collect();
     entries.dedup();
-    if entries.is_empty() {
-        return None;
-    }
-    Some(heading.over(Scatter { bands, x_label, legend: Legend::new(entries) }))
+    (!entries.is_empty()).then(|| heading.over(Scatter { bands, x_label, legend: Legend(entries) }))
 }
 
-/// Where a mark is drawn so that it hides no other: at its place, or at the nearest free one around
-/// it.
+/// Moves marks so that none hides another: each to its own place, or to the nearest free one on rings around it.
 fn move_apart(places: &[(f64, f64)], area: Area) -> Vec<(f64, f64)> {
     let apart = 2.3 * RADIUS;
     let mut placed: Vec<(f64, f64)> = Vec::with_capacity(places.len());
@@ -96,8 +98,8 @@ fn move_apart(places: &[(f64, f64)], area: Area) -> Vec<(f64, f64)> {
     placed
 }
 
-/// The same for marks with intervals, from `top` to `bottom` in px: heights mean something, so they
-/// move sideways only, and no interval lies on another.
+/// The same for marks (x, top, bottom) with intervals, in px. Their heights are exact, so they move sideways only,
+/// and no interval covers another.
 fn move_sideways(places: &[(f64, f64, f64)], area: Area) -> Vec<f64> {
     let apart = 2.0 * RADIUS + 1.5;
     let mut placed: Vec<(f64, f64, f64)> = Vec::with_capacity(places.len());
@@ -118,7 +120,7 @@ fn move_sideways(places: &[(f64, f64, f64)], area: Area) -> Vec<f64> {
     placed.into_iter().map(|(x, _, _)| x).collect()
 }
 
-/// Where each point of a panel is drawn, given where it belongs.
+/// The position at which each point of a panel is drawn, from its true position.
 fn drawn_at(points: &[Point<'_>], places: &[(f64, f64)], y_scale: &Scale, area: Area) -> Vec<(f64, f64)> {
     if points.iter().all(|point| point.movable) {
         // Lines tell the points of sweeps apart wherever they are.
@@ -129,7 +131,7 @@ fn drawn_at(points: &[Point<'_>], places: &[(f64, f64)], y_scale: &Scale, area: 
         .iter()
         .zip(places)
         .map(|(point, (x, y))| {
-            let (low, high) = point.interval.unwrap_or((point.y, point.y));
+            let [low, high, _] = point.extent();
             (*x, y_scale.at(high).min(y - RADIUS), y_scale.at(low).max(y + RADIUS))
         })
         .collect();
@@ -141,13 +143,8 @@ impl Scatter<'_> {
         self.bands.iter().map(|band| band.panels.len()).max().unwrap_or(1).clamp(1, PER_LINE)
     }
 
-    /// Width of a panel in px, so that few panels fill the room that titles need.
     fn panel_width(&self) -> f64 {
-        match self.columns() {
-            1 => 480.0,
-            2 => 320.0,
-            _ => 236.0,
-        }
+        panel_width(self.columns(), 236.0)
     }
 
     fn width(&self) -> f64 {
@@ -155,31 +152,20 @@ impl Scatter<'_> {
     }
 
     fn scales(&self, band: &Band<'_>) -> Option<(Scale, Scale)> {
-        let points = || self.bands.iter().flat_map(|band| &band.panels).flat_map(|panel| &panel.points);
-        let x = Scale::log(points().map(|point| point.x))?;
-        let values = band.panels.iter().flat_map(|panel| &panel.points).flat_map(|point| {
-            let (low, high) = point.interval.unwrap_or((point.y, point.y));
-            [low, high, point.y]
-        });
-        let y = Scale::linear(values).with_room_below();
+        let x = Scale::log(points(&self.bands).map(|point| point.x))?;
+        let y = Scale::linear(points(std::slice::from_ref(band)).flat_map(Point::extent)).with_room_below();
         Some((x, if band.counts { y.counting() } else { y }))
     }
 }
 
-/// Values along a sweep that differ by less than this factor are the same but for noise, and no line joins them.
+/// Values along a sweep vary if they differ by more than this factor. Smaller differences are noise, and no line
+/// joins such points.
 pub const VARIES: f64 = 1.15;
 
-/// Of each sweep along which the horizontal value changes its points, from the left on.
+/// The points of each sweep along which x varies, from left to right.
 fn lines(points: &[Point<'_>]) -> Vec<Vec<usize>> {
-    let mut lines: Vec<(&str, Vec<usize>)> = Vec::new();
-    for (nth, point) in points.iter().enumerate() {
-        let Some(sweep) = point.sweep else { continue };
-        match lines.iter_mut().find(|(name, _)| *name == sweep) {
-            Some((_, line)) => line.push(nth),
-            None => lines.push((sweep, vec![nth])),
-        }
-    }
-    let sorted = |mut line: Vec<usize>| {
+    let of_sweeps = points.iter().enumerate().filter_map(|(nth, point)| Some((point.sweep?, nth)));
+    let sorted = |(_, mut line): (&str, Vec<usize>)| {
         line.sort_by(|&a, &b| points[a].x.total_cmp(&points[b].x));
         line
     };
@@ -187,13 +173,13 @@ fn lines(points: &[Point<'_>]) -> Vec<Vec<usize>> {
         (Some(&first), Some(&last)) => points[last].x > VARIES * points[first].x,
         _ => false,
     };
-    lines.into_iter().map(|(_, line)| sorted(line)).filter(varies).collect()
+    grouped(of_sweeps).into_iter().map(sorted).filter(varies).collect()
 }
 
 fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel<'_>, scales: &(Scale, Scale), labelled: bool) {
     let x_scale = scales.0.over(area.x, area.right());
     let y_scale = scales.1.over(area.bottom(), area.y);
-    axis::draw_x(canvas, area, &x_scale, true);
+    axis::draw_x(canvas, area, &x_scale);
     axis::draw_y(canvas, area, &y_scale, labelled);
     axis::draw_frame(canvas, area, &panel.title);
     let places: Vec<(f64, f64)> =

@@ -1,6 +1,8 @@
-//! The family of charts from made-up run folders: which are drawn, and what stands on them.
+//! Charts of made-up run folders: which are drawn, and which texts they show.
 
 use std::path::Path;
+
+use strum::VariantArray;
 
 use super::{Kind, compact, shared_strokes};
 use crate::report::fixture::{self, METHODS, Made};
@@ -25,13 +27,13 @@ fn svg(folder: &Path, name: &str) -> String {
     std::fs::read_to_string(folder.join("charts").join(name)).expect("a chart")
 }
 
-/// Everything that is written on a drawing, in order.
+/// All texts of a drawing, in order.
 fn texts(svg: &str) -> Vec<String> {
     let elements = svg.split("<text").skip(1).filter_map(|rest| rest.split("</text>").next());
     elements.filter_map(|rest| rest.split_once('>')).map(|(_, text)| text.to_string()).collect()
 }
 
-/// The texts in one, for longer phrases that are broken into lines.
+/// All texts joined, to search for phrases that are broken into lines.
 fn words(svg: &str) -> String {
     texts(svg).join(" ")
 }
@@ -61,11 +63,11 @@ fn files_bring_their_typeface_along_and_pages_do_not() {
 
 #[test]
 fn every_kind_has_a_name_that_finds_it() {
-    for (nth, kind) in Kind::ALL.into_iter().enumerate() {
-        assert_eq!(Kind::parse(kind.name()), Some(kind));
+    for (nth, &kind) in Kind::VARIANTS.iter().enumerate() {
+        assert_eq!(kind.name().parse(), Ok(kind));
         let prefix = |other: &Kind| other.name().starts_with(kind.name());
-        assert_eq!(Kind::ALL.iter().filter(|other| prefix(other)).count(), 1, "{}", kind.name());
-        assert!(!Kind::ALL[..nth].contains(&kind));
+        assert_eq!(Kind::VARIANTS.iter().filter(|other| prefix(other)).count(), 1, "{}", kind.name());
+        assert!(!Kind::VARIANTS[..nth].contains(&kind));
     }
     assert_eq!(RenderOptions::only(["dead_features", "all"]), Ok(RenderOptions::default()));
     assert_eq!(RenderOptions::only(["dead_features", "violins"]), Err("violins"));
@@ -75,7 +77,7 @@ fn every_kind_has_a_name_that_finds_it() {
 fn only_charts_whose_data_the_run_has_are_drawn() {
     let (folder, names) = drawn(&fixture::make(4), &RenderOptions::default());
     let has = |name: &str| names.iter().any(|other| other.starts_with(&format!("charts/{name}.")));
-    for kind in Kind::ALL {
+    for &kind in Kind::VARIANTS {
         assert_eq!(has(kind.name()), kind != Kind::ScoreSize, "{} in {names:?}", kind.name());
     }
     for path in ["scores.jsonl", "manifest.json"] {
@@ -83,7 +85,7 @@ fn only_charts_whose_data_the_run_has_are_drawn() {
     }
     let names = again(folder.path(), &RenderOptions::default());
     let has = |name: &str| names.iter().any(|other| other.starts_with(&format!("charts/{name}.")));
-    for kind in Kind::ALL {
+    for &kind in Kind::VARIANTS {
         let needs_nothing = [Kind::ByLayer, Kind::ScoreL0, Kind::SparsityFvu, Kind::Dead].contains(&kind);
         assert_eq!(has(kind.name()), needs_nothing, "{} in {names:?}", kind.name());
     }
@@ -125,7 +127,7 @@ fn single_features_stand_against_kurtosis_and_density() {
         }
         let rank: Vec<&String> = texts.iter().filter(|text| text.starts_with('ρ')).collect();
         assert_eq!(rank.len(), 2 * METHODS.len());
-        // 40 features at each of four layers; constant predictions are in as 0.
+        // 40 features at each of four layers; constant predictions count as 0.
         assert!(rank.iter().all(|text| text.contains('[') && text.ends_with("n 160")), "{rank:?}");
         let words = words(&svg);
         assert!(words.contains(axis) && words.contains("Spearman") && words.contains("constant predictions"));

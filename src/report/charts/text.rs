@@ -1,7 +1,7 @@
-//! How wide text is, so that nothing overlaps and legends fit.
+//! Width of text, for layout.
 
-/// Advance widths of the printable ASCII characters in DejaVu Sans, thousandths of the font size,
-/// from the space on. The PNG backend draws with this font.
+/// Advance widths of the printable ASCII characters in DejaVu Sans from the space on, in thousandths of the font
+/// size. The PNG backend draws with this font.
 const ADVANCES: [u16; 95] = [
     318, 401, 460, 838, 636, 950, 780, 275, 390, 390, 500, 838, 318, 361, 318, 337, 636, 636, 636, 636, 636,
     636, 636, 636, 636, 636, 337, 337, 838, 838, 838, 531, 1000, 684, 686, 698, 770, 632, 575, 775, 752, 295,
@@ -10,19 +10,16 @@ const ADVANCES: [u16; 95] = [
     392, 634, 592, 818, 592, 592, 525, 636, 337, 636, 838,
 ];
 
-/// Width in px at a font size in px; characters beyond ASCII count as one size each.
+/// Width in px at a font size in px. A character beyond ASCII counts as wide as the font size.
 pub fn width(text: &str, size: f64) -> f64 {
-    let thousandths: f64 = text
-        .chars()
-        .map(|character| {
-            let index = usize::try_from(u32::from(character)).unwrap_or(usize::MAX).wrapping_sub(32);
-            ADVANCES.get(index).map_or(1000.0, |advance| f64::from(*advance))
-        })
-        .sum();
-    thousandths / 1000.0 * size
+    let advance = |character: char| {
+        let index = usize::try_from(u32::from(character)).unwrap_or(usize::MAX).wrapping_sub(32);
+        ADVANCES.get(index).map_or(1000.0, |advance| f64::from(*advance))
+    };
+    text.chars().map(advance).sum::<f64>() / 1000.0 * size
 }
 
-/// Lines no wider than `limit`, broken at spaces; a longer word stands alone.
+/// Lines no wider than `limit`, broken at spaces. A word wider than that has a line of its own.
 pub fn wrap(text: &str, size: f64, limit: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -37,7 +34,7 @@ pub fn wrap(text: &str, size: f64, limit: f64) -> Vec<String> {
     lines
 }
 
-/// The text, shortened with `…` where it is wider than `limit`.
+/// The text, cut with `…` where it is wider than `limit`.
 pub fn cut(text: &str, size: f64, limit: f64) -> String {
     if width(text, size) <= limit {
         return text.to_string();
@@ -50,8 +47,7 @@ pub fn cut(text: &str, size: f64, limit: f64) -> String {
             break;
         }
     }
-    kept.push('…');
-    kept
+    kept + "…"
 }
 
 #[cfg(test)]

@@ -7,9 +7,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::names::Place;
-use crate::base::read;
-use crate::report::ReportError;
 use crate::report::scores::read_lines;
+use crate::report::{ReportError, read_json};
 
 /// A line of `records/`.
 #[derive(Debug, Deserialize)]
@@ -19,13 +18,9 @@ pub struct Record {
     pub first_scored: usize,
     pub n_tokens: usize,
     pub firing_tokens: usize,
-    #[serde(default)]
     pub density: Option<f64>,
-    #[serde(default)]
     pub firing_fragments: Option<usize>,
-    #[serde(default)]
     pub firing_documents: Option<usize>,
-    #[serde(default)]
     pub max_activation: Option<f64>,
     #[serde(default)]
     pub top: Vec<Fragment>,
@@ -43,13 +38,12 @@ pub struct Record {
 #[derive(Debug, Deserialize)]
 pub struct Fragment {
     pub fragment: usize,
-    #[serde(default)]
     pub document: Option<usize>,
     pub tokens: Vec<u32>,
     pub activations: Vec<f32>,
 }
 
-/// A member of a rank group.
+/// A member of a quantile group.
 #[derive(Debug, Deserialize)]
 pub struct Pick {
     pub fragment: usize,
@@ -64,15 +58,14 @@ pub struct Simulation {
     pub fragment: usize,
     #[serde(default)]
     pub strata: Vec<String>,
-    /// None for a token of which nothing was told.
+    /// By token; none where the simulator gave no number.
     pub predicted: Vec<Option<f32>>,
 }
 
-/// A line of `explanations/`; the explanation in its own form is not read.
+/// A line of `explanations/`, of which only the choice is read.
 #[derive(Debug, Deserialize)]
 pub struct Explained {
     pub feature: usize,
-    #[serde(default)]
     pub choice: Option<Choice>,
 }
 
@@ -89,46 +82,36 @@ pub struct Judged {
     pub feature: usize,
     pub explainer: String,
     pub judging: String,
-    #[serde(default)]
     pub reason: Option<String>,
     #[serde(default)]
     pub verdicts: Vec<Verdict>,
 }
 
-/// What a language model said of one fragment.
+/// A language model's verdict on one fragment.
 #[derive(Debug, Deserialize)]
 pub struct Verdict {
     pub fires: bool,
-    #[serde(default)]
     pub says: Option<bool>,
-    #[serde(default)]
     pub gain_nats: Option<f64>,
 }
 
-/// A line of `profiles/`: how a feature's activations are distributed, and what it does to the model's output.
+/// A line of `profiles/`: the distribution of a feature's activations and its effects on the model's output.
 #[derive(Debug, Deserialize)]
 pub struct Profile {
     pub feature: usize,
-    #[serde(default)]
     pub n_tokens: Option<usize>,
-    #[serde(default)]
     pub histogram: Option<Histogram>,
-    #[serde(default)]
     pub logits: Option<Logits>,
-    #[serde(default)]
     pub logits_note: Option<String>,
-    #[serde(default)]
     pub ablation: Option<Ablation>,
-    #[serde(default)]
     pub kurtosis: Option<f64>,
 }
 
-/// Counts of firing tokens by activation, the commonest tokens apart.
+/// Firing tokens by activation: counts of the most frequent tokens, and of the rest together.
 #[derive(Debug, Deserialize)]
 pub struct Histogram {
     pub low: f64,
     pub high: f64,
-    #[serde(default)]
     pub n_firing: Option<usize>,
     #[serde(default)]
     pub tokens: Vec<TokenCounts>,
@@ -136,36 +119,33 @@ pub struct Histogram {
     pub rest: Vec<u64>,
 }
 
-/// One token's counts.
+/// The counts of one token, by bin.
 #[derive(Debug, Deserialize)]
 pub struct TokenCounts {
     pub token: u32,
     pub counts: Vec<u64>,
 }
 
-/// The tokens whose logits the feature's direction moves most.
+/// The tokens whose logits the feature's direction changes most.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Logits {
-    #[serde(default)]
     pub raised: Vec<Effect>,
-    #[serde(default)]
     pub lowered: Vec<Effect>,
 }
 
-/// One token's logit effect.
+/// The change of one token's logit.
 #[derive(Debug, Deserialize)]
 pub struct Effect {
     pub token: u32,
     pub effect: f64,
 }
 
-/// What becomes of the loss when the feature is taken out.
+/// The change of the loss when the feature is ablated.
 #[derive(Debug, Deserialize)]
 pub struct Ablation {
     pub loss_change_nats: f64,
-    #[serde(default)]
     pub n_tokens: Option<usize>,
-    #[serde(default)]
     pub n_fragments: Option<usize>,
 }
 
@@ -182,54 +162,70 @@ pub struct Neighbours {
 /// A direction close to the feature's.
 #[derive(Debug, Deserialize)]
 pub struct Neighbour {
-    #[serde(default)]
     pub dictionary: Option<String>,
     pub feature: usize,
     pub cosine: f64,
 }
 
-/// What there is of one dictionary; none where the file is missing.
-#[derive(Debug, Default)]
+/// The lines of one file by feature; none if the file is missing.
+pub struct Lines<T>(Option<HashMap<usize, Vec<T>>>);
+
+impl<T: DeserializeOwned> Lines<T> {
+    fn read(path: Option<PathBuf>, feature: impl Fn(&T) -> usize) -> Result<Self, ReportError> {
+        let lines: Option<Vec<T>> = path.map_or(Ok(None), |path| read_lines(&path))?;
+        Ok(Self(lines.map(|lines| {
+            let mut groups: HashMap<usize, Vec<T>> = HashMap::new();
+            for line in lines {
+                groups.entry(feature(&line)).or_default().push(line);
+            }
+            groups
+        })))
+    }
+
+    pub fn is_missing(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub fn of(&self, feature: usize) -> &[T] {
+        self.0.as_ref().and_then(|groups| groups.get(&feature)).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn features(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().flat_map(HashMap::keys).copied()
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().flat_map(HashMap::values).flatten()
+    }
+}
+
 pub struct Evidence {
-    pub records: Option<Vec<Record>>,
-    /// By feature.
-    pub simulations: Option<HashMap<usize, Vec<Simulation>>>,
-    /// Fragments that candidates for an explanation were compared on, by feature.
-    pub calibrated: HashMap<usize, Vec<usize>>,
-    pub judged: HashMap<usize, Vec<Judged>>,
-    pub profiles: Option<HashMap<usize, Profile>>,
-    pub neighbours: Option<HashMap<usize, Neighbours>>,
+    pub records: Lines<Record>,
+    pub simulations: Lines<Simulation>,
+    pub explained: Lines<Explained>,
+    pub judged: Lines<Judged>,
+    pub profiles: Lines<Profile>,
+    pub neighbours: Lines<Neighbours>,
 }
 
 impl Evidence {
-    /// Reads what is there. `explanations` are large and say what the other files do not only where an explanation
-    /// was chosen out of several.
+    /// Reads the files that exist. `explanations/` is large and read only `with_choices`, where explanations were
+    /// chosen from several candidates.
     pub fn read(run_folder: &Path, place: &Place, with_choices: bool) -> Result<Self, ReportError> {
         let file = |kind: &str| file_of(run_folder, place, kind);
-        let explained: Option<Vec<Explained>> = match with_choices {
-            true => lines(file("explanations"))?,
-            false => None,
-        };
-        let mut calibrated: HashMap<usize, Vec<usize>> = HashMap::new();
-        for line in explained.unwrap_or_default() {
-            if let Some(choice) = line.choice {
-                calibrated.entry(line.feature).or_default().extend(choice.calibrated_on);
-            }
-        }
+        let explanations = file("explanations").filter(|_| with_choices);
         Ok(Self {
-            records: lines(file("records"))?,
-            simulations: lines(file("simulations"))?
-                .map(|all| grouped(all, |line: &Simulation| line.feature)),
-            calibrated,
-            judged: grouped(lines(file("judgements"))?.unwrap_or_default(), |line: &Judged| line.feature),
-            profiles: lines(file("profiles"))?.map(|all| by_feature(all, |line: &Profile| line.feature)),
-            neighbours: lines(file("neighbours"))?
-                .map(|all| by_feature(all, |line: &Neighbours| line.feature)),
+            records: Lines::read(file("records"), |line: &Record| line.feature)?,
+            simulations: Lines::read(file("simulations"), |line: &Simulation| line.feature)?,
+            explained: Lines::read(explanations, |line: &Explained| line.feature)?,
+            judged: Lines::read(file("judgements"), |line: &Judged| line.feature)?,
+            profiles: Lines::read(file("profiles"), |line: &Profile| line.feature)?,
+            neighbours: Lines::read(file("neighbours"), |line: &Neighbours| line.feature)?,
         })
     }
 }
 
-/// `KIND/HOOK/DICTIONARY.jsonl`, of a control below its folder. None for a name that would lead elsewhere.
+/// `KIND/HOOK/DICTIONARY.jsonl`, of a control inside its folder. None for a name that would leave the run folder.
 fn file_of(run_folder: &Path, place: &Place, kind: &str) -> Option<PathBuf> {
     let plain =
         |name: &str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', ':', '\0']);
@@ -244,31 +240,9 @@ fn file_of(run_folder: &Path, place: &Place, kind: &str) -> Option<PathBuf> {
     Some(base.join(kind).join(&place.hook).join(format!("{}.jsonl", place.dictionary)))
 }
 
-fn lines<T: DeserializeOwned>(path: Option<PathBuf>) -> Result<Option<Vec<T>>, ReportError> {
-    path.map_or(Ok(None), |path| read_lines(&path))
-}
-
-fn grouped<T>(lines: Vec<T>, feature: impl Fn(&T) -> usize) -> HashMap<usize, Vec<T>> {
-    let mut groups: HashMap<usize, Vec<T>> = HashMap::new();
-    for line in lines {
-        groups.entry(feature(&line)).or_default().push(line);
-    }
-    groups
-}
-
-fn by_feature<T>(lines: Vec<T>, feature: impl Fn(&T) -> usize) -> HashMap<usize, T> {
-    lines.into_iter().map(|line| (feature(&line), line)).collect()
-}
-
-/// Text of every token, by id; none where the file is missing.
+/// The text of every token, by id; none if the file is missing.
 pub fn token_texts(run_folder: &Path) -> Result<Option<Vec<String>>, ReportError> {
-    let path = run_folder.join("records/tokens.json");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let bytes = read(&path)?;
-    let unreadable = |source| ReportError::Json { path: path.clone(), line: None, source };
-    serde_json::from_slice(&bytes).map(Some).map_err(unreadable)
+    read_json(&run_folder.join("records/tokens.json"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-// Every feature that was walked: filtered, ordered, and drawn a page of rows at a time.
+// The table of all walked features: filters, order, and one page of rows at a time.
 
 (() => {
   const ROWS = 50;
@@ -125,7 +125,7 @@
   byId("explorer-next").addEventListener("click", () => turn(page + 1));
   byId("explorer-last").addEventListener("click", () => turn(Math.ceil(found.length / ROWS) - 1));
 
-  // Arrows go from row to row, and from the last of a page to the first of the next.
+  // Arrow keys move between rows, and across pages of rows.
   const links = () => [...byId("explorer-rows").querySelectorAll("a")];
   byId("explorer-rows").addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];

@@ -1,6 +1,6 @@
-// One feature of a dictionary at a time: what fired it, what was said of it, what was predicted from that.
+// One feature of a dictionary at a time: its fragments, explanations, scores and simulations.
 
-// How numbers were packed: see `packed.rs`.
+// `packed.rs` defines the encoding.
 const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
 function numbersOf(text) {
@@ -41,10 +41,10 @@ function unpacked(text) {
     "Top: the largest activations",
     "Random: a uniform draw of firing fragments",
     "Quantiles: firing fragments by rank of their maximum, strongest group first",
-    "Not firing: where it stays silent, or nearly",
+    "Not firing: fragments without activation, or almost none",
   ];
   const ROLES = ["neither", "explained on", "scored on", "compared on", "not scored on"];
-  const ROLE_WORDS = ["neither explained nor scored on", "shown to the explainer", "scored on: a simulator saw its tokens", "explanations were compared on it, and the best kept", "not scored on; without the protocol it is not known whether it explained"];
+  const ROLE_WORDS = ["used neither to explain nor to score", "shown to the explainer", "scored on: a simulator predicted its activations", "used to choose the best of several explanations", "not scored on; without the protocol it is unknown whether it was used to explain"];
   const SHADES = 9;
   const PARTS = 8;
   const state = { feature: null, simulation: 0, lists: [true, true, true, false], shares: false };
@@ -52,7 +52,7 @@ function unpacked(text) {
   const numbered = new Map(features.map((feature, nth) => [feature.feature, nth]));
   const real = (feature) => feature.lines.filter((line) => !line.control);
 
-  // The list at the side.
+  // The list of features beside the page.
   const orders = [
     ["number", "by number"],
     ...data.scorers.flatMap((name, nth) => [[`best ${nth}`, `${name}, best first`], [`worst ${nth}`, `${name}, worst first`]]),
@@ -98,7 +98,7 @@ function unpacked(text) {
       if (here) link.parentNode.parentNode.scrollTop += middle(link);
     }
   }
-  /** How far the list must move for a link to stand inside it. */
+  /** How far the list must scroll so that a link is inside it. */
   function middle(link) {
     const [box, own] = [byId("feature-list").getBoundingClientRect(), link.getBoundingClientRect()];
     if (own.top >= box.top && own.bottom <= box.bottom) return 0;
@@ -112,7 +112,7 @@ function unpacked(text) {
     if (listed[to] !== state.feature) location.hash = `f=${listed[to].feature}`;
   }
 
-  // Values: a byte stands for an activation, and one byte stands for 0.
+  // Activations are quantised to bytes; `scale` is the byte of 0 and the step between bytes.
   const valueOf = (feature, byte) => (byte - feature.scale[0]) * feature.scale[1];
   const highest = (feature) => (255 - feature.scale[0]) * feature.scale[1];
   function shade(feature, value) {
@@ -158,7 +158,7 @@ function unpacked(text) {
     const half = data.chance_is_half.map((nth) => data.scorers[nth]);
     const chance = half.length ? ` Chance is 0.5 in ${half.join(", ")}, 0 in the others.` : "";
     const table = rows.length
-      ? make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", { id: "scores" }, make("caption", {}, `Scores of this feature. A control says what a wrong or a known explanation scores.${chance}`), make("thead", {}, head), make("tbody", {}, ...rows)))
+      ? make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", { id: "scores" }, make("caption", {}, `Scores of this feature. A control is the score of a wrong explanation, or of one known to be right.${chance}`), make("thead", {}, head), make("tbody", {}, ...rows)))
       : make("p", { class: "quiet" }, "No score of this feature is in the run folder.");
     byId("explanations").replaceChildren(...parts, table, ...judged(feature));
   }
@@ -172,11 +172,10 @@ function unpacked(text) {
       return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", {}, cell(0)), make("td", {}, cell(1)));
     });
     const head = make("tr", {}, ...["judged by a language model", "firing ones said to fire", "other ones said to fire"].map((name, nth) => make("th", { scope: "col", class: nth ? null : "left" }, name)));
-    const caption = make("caption", {}, "What was said of whole fragments; for surprisal, the mean gain of likelihood.");
+    const caption = make("caption", {}, "Verdicts on whole fragments; for surprisal, the mean gain in log-likelihood.");
     return [make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", {}, caption, make("thead", {}, head), make("tbody", {}, ...rows)))];
   }
 
-  // Fragments.
   function simulations(feature) {
     const some = data.explainers.map((_, nth) => nth).filter((nth) => feature.shown.some((one) => one[3][nth]));
     const select = byId("simulation");
@@ -283,9 +282,9 @@ function unpacked(text) {
     }
     const step = feature.scale[1];
     byId("evidence-note").textContent =
-      `Simulations are kept of fragments that were scored on. ${feature.shown.length} of ${many(feature.n_fragments, "fragment")} of this feature are on this page. ` +
+      `Only fragments that were scored on have simulations. ${feature.shown.length} of ${many(feature.n_fragments, "fragment")} of this feature are on this page. ` +
       `Activations are kept in steps of ${significant(step)}, a 255th of the feature's range` +
-      `${data.explainers[state.simulation]?.ten_point ? "; this simulator speaks of 0 to 10, and 10 is drawn as the largest activation" : ""}. ` +
+      `${data.explainers[state.simulation]?.ten_point ? "; this simulator predicts levels from 0 to 10, and 10 is drawn as the largest activation" : ""}. ` +
       `${feature.first_scored > 0 ? "The first token is not counted." : ""}`;
     byId("fragments").replaceChildren(...(parts.length ? parts : [make("p", { class: "quiet" }, "None in the lists chosen.")]));
   }
@@ -321,7 +320,7 @@ function unpacked(text) {
         ? [draw("line", { x1: left + zero, y1: 4, x2: left + zero, y2: 4 + size, class: "grid" }), draw("line", { x1: left, y1: 4 + size - zero, x2: left + size, y2: 4 + size - zero, class: "grid" })]
         : []),
       ...cells.map(([x, y, n]) =>
-        // Area by logarithm: most tokens are silent, and the others must show.
+        // Area by logarithm: most tokens have no activation, and the others must be visible.
         draw("circle", { cx: left + at(x), cy: 4 + size - at(y), r: (width / 2) * Math.sqrt((Math.log(n) + 0.6) / (Math.log(largest) + 0.6)), class: "dot", "data-tip": `${many(n, "token")}: true about ${significant(value(x))}, simulated about ${significant(value(y))}` }),
       ),
       draw("text", { x: left, y: size + 20, class: "tick" }, significant(low)),
@@ -488,7 +487,7 @@ function unpacked(text) {
   addEventListener("keydown", (event) => {
     if (isForField(event)) return;
     const by = { j: 1, n: 1, ArrowRight: 1, k: -1, p: -1, ArrowLeft: -1 }[event.key];
-    // In a table that is wider than the page the arrows scroll.
+    // Arrow keys scroll a table that is wider than the page.
     const scrolls = event.key.startsWith("Arrow") && event.target instanceof Element && event.target.closest(".scroll, summary, #feature-list");
     if (!by || scrolls) return;
     event.preventDefault();

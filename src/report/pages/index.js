@@ -1,5 +1,4 @@
-// The table of all cells and the table of unplanned comparisons, both sorted by any column; charts that say their
-// numbers when pointed at.
+// The table of all cells and the table of unplanned comparisons, both sortable by any column.
 
 (() => {
   const ROWS = 60;

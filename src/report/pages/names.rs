@@ -1,19 +1,18 @@
-//! Which dictionaries have a page, and what its file is called.
+//! The dictionaries that have a page, and the file names of these pages.
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::report::escape::file_stem;
+use crate::report::escape::{file_stem, free_name};
 use crate::report::schema::{Summary, dictionary_name};
 use crate::report::scores::FeatureLine;
 
 /// One dictionary at one hook point, of the subject or of a control's subject.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
-    /// Hook point.
     pub hook: String,
-    /// Name of the dictionary: that of its method and, after the first, of its training.
+    /// Name of the dictionary, see [`dictionary_name`].
     pub dictionary: String,
-    /// The control that the dictionary belongs to, if it is none of the subject's own.
+    /// The control whose dictionary this is; none for the subject's own.
     pub control: Option<String>,
 }
 
@@ -22,27 +21,25 @@ pub struct Place {
 pub struct Names {
     places: Vec<Place>,
     files: HashMap<Place, String>,
-    /// Controls that have dictionaries of their own; the others explain or score the subject's.
+    /// Controls with dictionaries of their own; the others explain or score the subject's.
     own_dictionaries: BTreeSet<String>,
 }
 
 impl Names {
-    /// One name for each dictionary that the summary measured or that a line is about; no two differ by case alone.
+    /// One page for each dictionary of the summary's quality rows or of a line.
     pub fn of(summary: &Summary, lines: &[FeatureLine]) -> Self {
         let own_dictionaries = summary.quality.iter().filter_map(|row| row.control.clone()).collect();
         let mut names = Self { own_dictionaries, ..Self::default() };
         let mut taken = BTreeSet::new();
         for row in &summary.quality {
             for nth in 0..row.trainings.unwrap_or(1) {
-                let training = u32::try_from(nth).ok();
-                let dictionary = dictionary_name(&row.method, training);
+                let dictionary = dictionary_name(&row.method, u32::try_from(nth).ok());
                 let place = Place { hook: row.hook.clone(), dictionary, control: row.control.clone() };
                 names.add(place, &mut taken);
             }
         }
         for line in lines {
-            let place = names.place_of(line);
-            names.add(place, &mut taken);
+            names.add(names.place_of(line), &mut taken);
         }
         names
     }
@@ -53,29 +50,21 @@ impl Names {
         }
         let parts = [Some(&place.hook), Some(&place.dictionary), place.control.as_ref()];
         let parts: Vec<String> = parts.into_iter().flatten().map(|part| file_stem(part)).collect();
-        let stem = parts.join("--");
-        let mut name = stem.clone();
-        let mut n = 2;
-        while !taken.insert(name.to_lowercase()) {
-            name = format!("{stem}-{n}");
-            n += 1;
-        }
+        let name = free_name(&parts.join("--"), taken);
         self.files.insert(place.clone(), format!("{name}.html"));
         self.places.push(place);
     }
 
-    /// The dictionary that a line's feature is of.
     pub fn place_of(&self, line: &FeatureLine) -> Place {
         let control = line.control.clone().filter(|control| self.own_dictionaries.contains(control));
         Place { hook: line.hook.clone(), dictionary: dictionary_name(&line.method, line.training), control }
     }
 
-    /// All of them, in the order of the tables.
     pub fn places(&self) -> &[Place] {
         &self.places
     }
 
-    /// File of a dictionary's page, inside `features/`.
+    /// The file of a dictionary's page, inside `features/`.
     pub fn file(&self, place: &Place) -> Option<&str> {
         self.files.get(place).map(String::as_str)
     }

@@ -1,20 +1,20 @@
-//! Numbers of fragments, small enough that a page can hold many: token numbers as varints, activations as bytes,
-//! equal bytes in a row once, all of it as base64. `feature.js` reads them back.
+//! Compact text for the numbers of fragments: token numbers as varints, activations as bytes with run-length
+//! encoding, both as base64. `feature.js` decodes them.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-/// Longest stretch of different bytes that one length byte announces.
+/// Most different bytes in a row that one length byte announces.
 const MOST_SINGLE: usize = 128;
-/// Shortest repetition that is worth its two bytes, and the longest that fits.
+/// Shortest run that is worth its two bytes, and the longest that fits.
 const LEAST_REPEATED: usize = 3;
 const MOST_REPEATED: usize = 130;
 
-/// Base64 with padding (RFC 4648), as `atob` and digests of a security policy want it.
+/// Base64 with padding (RFC 4648), as `atob` and the digests of a security policy need it.
 pub fn base64(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(bytes)
 }
 
-/// Seven bits a byte, the lowest first; the top bit says that more follow.
+/// LEB128: seven bits per byte, the lowest first; the top bit says that more follow.
 pub fn varints(values: impl IntoIterator<Item = usize>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for mut value in values {
@@ -27,7 +27,8 @@ pub fn varints(values: impl IntoIterator<Item = usize>) -> Vec<u8> {
     bytes
 }
 
-/// A byte `n` below 128 announces `n + 1` bytes as they are; one from 128 on, `n − 125` times the byte that follows.
+/// Run-length encoding. A length byte `n < 128` is followed by `n + 1` bytes as they are; one from 128 on by a byte
+/// that is repeated `n − 125` times.
 pub fn runs(bytes: &[u8]) -> Vec<u8> {
     let mut packed = Vec::new();
     let mut single = 0..0;
@@ -55,12 +56,10 @@ fn push_single(packed: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Bytes that stand for activations: 0…255 over a feature's range, and 0 exactly where the activation is 0.
+/// Quantisation of a feature's activations to bytes: value = (byte − zero) · step, so 0 is exact.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bytes {
-    /// The byte that stands for 0.
     pub zero: u8,
-    /// What one step is worth.
     pub step: f64,
 }
 
@@ -76,7 +75,7 @@ impl Bytes {
         Self { zero: zero as u8, step: below.max(high / (255.0 - zero)) }
     }
 
-    /// The byte nearest to an activation; one out of range is held at the end.
+    /// The nearest byte; a value out of range is clamped.
     pub fn of(self, value: f64) -> u8 {
         (f64::from(self.zero) + value / self.step).round().clamp(0.0, 255.0) as u8
     }

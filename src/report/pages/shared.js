@@ -1,5 +1,5 @@
 "use strict";
-// What every page uses. Text reaches the page through text nodes and attributes alone, never as markup.
+// Functions of every page. Text is inserted as text nodes and attributes only, never as markup.
 
 const byId = (id) => document.getElementById(id);
 const DASH = "—";
@@ -56,11 +56,11 @@ function readdress(values) {
   try {
     history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
   } catch (refused) {
-    // Some browsers refuse this for files; only the address to copy is lost.
+    // Some browsers refuse this for local files; the page works without it.
   }
 }
 
-// Theme: what the system says, or one of two; remembered where that is allowed.
+// Theme: the system's, light or dark; stored if the browser allows it.
 (() => {
   const button = byId("theme");
   const order = ["system", "light", "dark"];
@@ -77,14 +77,14 @@ function readdress(values) {
       if (theme === "system") localStorage.removeItem("autointerp-theme");
       else localStorage.setItem("autointerp-theme", theme);
     } catch (refused) {
-      // The choice holds for this page alone.
+      // Without storage the choice applies to this page only.
     }
     show();
   });
   show();
 })();
 
-// One small box near what is pointed at or focused, for everything that has `data-tip`.
+// The tooltip of elements with `data-tip`, near the hovered or focused element.
 const tip = (() => {
   const box = byId("tip");
   const at = (element) => {

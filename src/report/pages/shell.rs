@@ -1,4 +1,4 @@
-//! What every page has in common: head, policy, style and script.
+//! The shell of every page: head, content security policy, style and script.
 
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, context};
@@ -12,38 +12,20 @@ const STYLE: &str = include_str!("style.css");
 const THEME: &str = include_str!("theme.js");
 const SHARED: &str = include_str!("shared.js");
 
-/// Which page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// `index.html`.
-    Index,
-    /// `features.html`.
-    Explorer,
-    /// One dictionary's features.
-    Feature,
+/// A kind of page: its template and its script.
+#[derive(Clone, Copy)]
+pub struct Kind {
+    template: &'static str,
+    script: &'static str,
 }
 
-impl Kind {
-    fn template(self) -> &'static str {
-        match self {
-            Self::Index => "index.html",
-            Self::Explorer => "explorer.html",
-            Self::Feature => "feature.html",
-        }
-    }
+/// `index.html`.
+pub const INDEX: Kind = Kind { template: "index.html", script: include_str!("index.js") };
+/// `features.html`.
+pub const EXPLORER: Kind = Kind { template: "explorer.html", script: include_str!("explorer.js") };
+/// The features of one dictionary.
+pub const FEATURE: Kind = Kind { template: "feature.html", script: include_str!("feature.js") };
 
-    /// What it runs.
-    fn script(self) -> String {
-        let own = match self {
-            Self::Index => include_str!("index.js"),
-            Self::Explorer => include_str!("explorer.js"),
-            Self::Feature => include_str!("feature.js"),
-        };
-        format!("{SHARED}{own}")
-    }
-}
-
-/// The templates.
 pub fn environment() -> Result<Environment<'static>, ReportError> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -59,7 +41,7 @@ pub fn environment() -> Result<Environment<'static>, ReportError> {
     Ok(environment)
 }
 
-/// A page filled in. `json` must be inert; `images` says whether charts are linked as pictures.
+/// Fills a page. `json` must be inert; `images` says whether charts are linked as images.
 pub fn page(
     environment: &Environment<'_>,
     kind: Kind,
@@ -67,31 +49,27 @@ pub fn page(
     json: &str,
     images: bool,
 ) -> Result<String, ReportError> {
-    let script = kind.script();
+    let script = format!("{SHARED}{}", kind.script);
+    let images = if images { "'self'" } else { "'none'" };
+    let policy = format!(
+        "default-src 'none'; script-src {} {}; style-src {}; img-src {images}; base-uri 'none'; form-action 'none'",
+        source(THEME),
+        source(&script),
+        source(STYLE)
+    );
+    let safe = |text: &str| Value::from_safe_string(text.to_string());
     let shell = context! {
-        policy => Value::from_safe_string(policy(&[THEME, &script], images)),
-        style => Value::from_safe_string(STYLE.to_string()),
-        theme => Value::from_safe_string(THEME.to_string()),
-        script => Value::from_safe_string(script),
-        data => Value::from_safe_string(json.to_string()),
+        policy => safe(&policy),
+        style => safe(STYLE),
+        theme => safe(THEME),
+        script => safe(&script),
+        data => safe(json),
         ..page
     };
-    let template = environment.get_template(kind.template()).map_err(ReportError::Page)?;
+    let template = environment.get_template(kind.template).map_err(ReportError::Page)?;
     template.render(shell).map_err(ReportError::Page)
 }
 
-/// Nothing but the style and the scripts that stand in the page, each by its digest.
-fn policy(scripts: &[&str], images: bool) -> String {
-    let scripts: Vec<String> = scripts.iter().map(|script| source(script)).collect();
-    let images = if images { "'self'" } else { "'none'" };
-    format!(
-        "default-src 'none'; script-src {}; style-src {}; img-src {images}; base-uri 'none'; form-action 'none'",
-        scripts.join(" "),
-        source(STYLE)
-    )
-}
-
-/// How a policy names an inline text.
 fn source(text: &str) -> String {
     format!("'sha256-{}'", base64(&Digest::of(text.as_bytes()).bytes()))
 }

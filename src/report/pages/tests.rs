@@ -119,7 +119,7 @@ fn every_page_has_its_landmarks_and_no_id_twice() {
         for (i, id) in ids.iter().enumerate() {
             assert!(!ids[..i].contains(id), "{name}: two elements have the id {id}");
         }
-        // Whatever the script looks for by name stands in the page.
+        // Every id that the script uses is in the page.
         let script = elements(&page, "script").into_iter().map(|(_, text)| text).collect::<String>();
         for asked in script.split("byId(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
             let made = asked == "histogram-shares";
@@ -145,7 +145,7 @@ fn the_evidence_of_a_feature_is_on_its_page() {
     let shown = feature["shown"].as_array().expect("fragments");
     assert_eq!(Value::from(shown.len()), feature["n_fragments"], "small folders are shown whole");
     assert!(shown.len() > 80, "{}", shown.len());
-    // The strongest fragment comes first, and what is scored on has a simulation of every explainer.
+    // The strongest fragment is first, and scored fragments have a simulation of every explainer.
     assert_eq!(shown[0][1][0], serde_json::json!([0, 0, 4]), "no protocol, so the use of rank 0 is unknown");
     let scored: Vec<&Value> = shown
         .iter()
@@ -157,7 +157,7 @@ fn the_evidence_of_a_feature_is_on_its_page() {
     assert_eq!(feature["joint"].as_array().expect("scatters").len(), 3);
     assert_eq!(feature["profile"]["raised"].as_array().expect("tokens").len(), 10);
     assert_eq!(feature["neighbours"][0].as_array().expect("neighbours").len(), 5);
-    // Three were walked: of the neighbours in the dictionary only those have a place to go to.
+    // Three features were walked; only neighbours among them are linked.
     let walked = |list: &Value| list.as_array().expect("a list").iter().filter(|one| one[3] == 1).count();
     assert_eq!((walked(&feature["neighbours"][0]), walked(&feature["neighbours"][1])), (3, 3));
     let dense = data_of(folder.path(), "pca");
@@ -304,7 +304,7 @@ fn a_language_model_speaks_of_ten_where_the_feature_is_at_its_largest() {
     assert_eq!(packed, base64(&[64 + 125, 255]), "64 times the largest activation");
 }
 
-/// The data of one page in so many bytes.
+/// The data of one page of at most `bytes` bytes.
 fn built(folder: &Path, bytes: usize) -> (usize, usize, Value, Vec<String>) {
     let scores = FeatureScores::read(&folder.join("scores.jsonl")).expect("read").expect("a file");
     let summary = crate::report::schema::Summary::read(&folder.join("summary.json")).expect("read");
@@ -372,7 +372,7 @@ fn explanations_give_way_before_fragments_do() {
 
 #[test]
 fn a_page_of_150_features_stays_below_a_megabyte() {
-    // What a feature takes does not depend on how many there are, so a tenth of them tells.
+    // The size of a feature does not depend on their number, so a tenth of them is enough.
     let n = 15;
     let folder = drawn(n, &Text::make(3_000, 4_000), |_| ());
     let (bytes, shown, data, _) = built(folder.path(), page_bytes(150) / 10);

@@ -4,7 +4,7 @@
   try {
     chosen = localStorage.getItem("autointerp-theme");
   } catch (refused) {
-    // A page from a file may not be allowed to store anything; the system's theme will do.
+    // A page opened as a file may have no storage; it then uses the system's theme.
   }
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
 })();

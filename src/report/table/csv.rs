@@ -1,13 +1,15 @@
-//! Long form: every field of every cell, full precision, a missing number as an empty field.
+//! The CSV files: every field in full precision, a missing number as an empty field.
+
+use serde::Serialize;
 
 use crate::report::escape::csv as text;
-use crate::report::schema::{Cell, DifferenceRow, Family, QualityRow, Summary, Verdict};
+use crate::report::schema::{Cell, DifferenceRow, QualityRow, Summary};
 
 fn number(value: Option<f64>) -> String {
     value.filter(|v| v.is_finite()).map(|v| v.to_string()).unwrap_or_default()
 }
 
-fn whole(value: Option<usize>) -> String {
+fn plain<T: ToString>(value: Option<T>) -> String {
     value.map(|v| v.to_string()).unwrap_or_default()
 }
 
@@ -15,13 +17,15 @@ fn optional(value: Option<&str>) -> String {
     value.map(text).unwrap_or_default()
 }
 
+/// The name under which a value of an enum is serialised; empty for none.
+fn name(value: impl Serialize) -> String {
+    let json = serde_json::to_value(value).unwrap_or_default();
+    json.as_str().unwrap_or_default().to_string()
+}
+
 fn lines<T>(head: &str, rows: &[T], fields: impl Fn(&T) -> Vec<String>) -> String {
-    let mut table = format!("{head}\n");
-    for row in rows {
-        table.push_str(&fields(row).join(","));
-        table.push('\n');
-    }
-    table
+    let rows: String = rows.iter().map(|row| fields(row).join(",") + "\n").collect();
+    format!("{head}\n{rows}")
 }
 
 /// `table.csv`: one line per cell. `skipped` lists `reason=n` separated by spaces.
@@ -29,43 +33,42 @@ pub fn cells_csv(summary: &Summary) -> String {
     let head = "suite,run,hook,method,protocol,explainer,simulator,control,scorer,mean,ci_low,ci_high,confidence,\
                 interval_method,mean_defined,n_defined,mean_by_density,n_requested,n_scored,tally_scored,\
                 tally_undefined,tally_failed,tally_skipped,skipped,n_constant,eligible_share,tokens_repeating,bca_low,bca_high,note";
-    lines(head, &summary.cells, |cell| cell_fields(summary, cell))
-}
-
-fn cell_fields(summary: &Summary, cell: &Cell) -> Vec<String> {
-    let skipped: Vec<String> = cell.tally.skipped.iter().map(|(reason, n)| format!("{reason}={n}")).collect();
-    vec![
-        text(&summary.suite),
-        text(&summary.run),
-        text(&cell.hook),
-        text(&cell.method),
-        text(&cell.protocol),
-        text(&cell.explainer),
-        text(&cell.simulator),
-        optional(cell.control.as_deref()),
-        text(&cell.scorer),
-        number(cell.mean),
-        number(cell.ci_low),
-        number(cell.ci_high),
-        number(Some(cell.confidence)),
-        optional(cell.interval_method.as_deref()),
-        number(cell.mean_defined),
-        cell.n_defined.to_string(),
-        number(cell.mean_by_density),
-        cell.n_requested.to_string(),
-        cell.n_scored.to_string(),
-        cell.tally.scored.to_string(),
-        cell.tally.undefined.to_string(),
-        cell.tally.failed.to_string(),
-        cell.tally.skipped.values().sum::<usize>().to_string(),
-        text(&skipped.join(" ")),
-        cell.n_constant.to_string(),
-        number(cell.eligible_share),
-        number(cell.tokens_repeating),
-        number(cell.bca_low),
-        number(cell.bca_high),
-        optional(cell.note.as_deref()),
-    ]
+    lines(head, &summary.cells, |cell: &Cell| {
+        let skipped: Vec<String> =
+            cell.tally.skipped.iter().map(|(reason, n)| format!("{reason}={n}")).collect();
+        vec![
+            text(&summary.suite),
+            text(&summary.run),
+            text(&cell.hook),
+            text(&cell.method),
+            text(&cell.protocol),
+            text(&cell.explainer),
+            text(&cell.simulator),
+            optional(cell.control.as_deref()),
+            text(&cell.scorer),
+            number(cell.mean),
+            number(cell.ci_low),
+            number(cell.ci_high),
+            number(Some(cell.confidence)),
+            optional(cell.interval_method.as_deref()),
+            number(cell.mean_defined),
+            cell.n_defined.to_string(),
+            number(cell.mean_by_density),
+            cell.n_requested.to_string(),
+            cell.n_scored.to_string(),
+            cell.tally.scored.to_string(),
+            cell.tally.undefined.to_string(),
+            cell.tally.failed.to_string(),
+            cell.tally.skipped.values().sum::<usize>().to_string(),
+            text(&skipped.join(" ")),
+            cell.n_constant.to_string(),
+            number(cell.eligible_share),
+            number(cell.tokens_repeating),
+            number(cell.bca_low),
+            number(cell.bca_high),
+            optional(cell.note.as_deref()),
+        ]
+    })
 }
 
 /// `quality.csv`: one line per dictionary.
@@ -82,13 +85,13 @@ pub fn quality_csv(summary: &Summary) -> String {
             number(row.fvu),
             number(row.loss_recovered_zero),
             number(row.loss_recovered_mean),
-            whole(row.alive),
-            whole(row.dead),
-            whole(row.near_dead),
+            plain(row.alive),
+            plain(row.dead),
+            plain(row.near_dead),
             row.n_tokens.to_string(),
             number(row.density_median),
             number(row.mmcs_between_seeds),
-            row.converged.map(|yes| yes.to_string()).unwrap_or_default(),
+            plain(row.converged),
             optional(row.note.as_deref()),
         ]
     })
@@ -113,21 +116,8 @@ pub fn differences_csv(summary: &Summary) -> String {
             number(row.ci_high),
             number(row.p),
             number(row.p_adjusted),
-            match row.family {
-                Family::Primary => "primary".to_string(),
-                Family::Exploratory => "exploratory".to_string(),
-            },
-            verdict_words(row.verdict).to_string(),
+            name(row.family),
+            name(row.verdict),
         ]
     })
-}
-
-fn verdict_words(verdict: Option<Verdict>) -> &'static str {
-    match verdict {
-        None => "",
-        Some(Verdict::WithinMargin) => "within the margin",
-        Some(Verdict::Higher) => "higher",
-        Some(Verdict::Lower) => "lower",
-        Some(Verdict::NoDifference) => "no difference detected",
-    }
 }

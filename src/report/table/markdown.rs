@@ -1,7 +1,8 @@
-//! `table.md`.
+//! `table.md`: all tables as GitHub-flavoured Markdown.
 
 use super::rows::{
-    QUALITY_HEAD, control_label, control_words, dead_unit, differences, quality_cells, row, table_note,
+    COUNTS, QUALITY_HEAD, control_label, control_words, dead_unit, differences, quality_cells, row,
+    table_note,
 };
 use crate::report::escape::markdown as escape;
 use crate::report::schema::Family;
@@ -10,19 +11,17 @@ use crate::report::view::{Pairing, View};
 fn push_row<T: AsRef<str>>(into: &mut String, cells: impl IntoIterator<Item = T>) {
     into.push('|');
     for cell in cells {
-        into.push(' ');
-        into.push_str(cell.as_ref());
-        into.push_str(" |");
+        into.push_str(&format!(" {} |", cell.as_ref()));
     }
     into.push('\n');
 }
 
-fn push_head(into: &mut String, cells: &[String], left: usize) {
+/// A head whose first `left` columns are aligned left.
+fn push_head<T: AsRef<str>>(into: &mut String, cells: &[T], left: usize) {
     push_row(into, cells);
     push_row(into, (0..cells.len()).map(|i| if i < left { ":--" } else { "--:" }));
 }
 
-/// All tables as GitHub-flavoured Markdown.
 pub fn markdown(view: &View<'_>) -> String {
     let summary = view.summary;
     let mut text = format!("# {}\n\nRun {}.", escape(&summary.suite), escape(&summary.run));
@@ -58,42 +57,17 @@ fn push_scores(text: &mut String, view: &View<'_>, pairing: Pairing<'_>) {
         escape(pairing.explainer),
         escape(pairing.simulator)
     ));
-    let mut head = vec!["hook point".to_string(), "method".to_string()];
-    head.extend(view.scorers.iter().map(|scorer| escape(scorer)));
-    let counts = [
-        "scored/requested",
-        "constant",
-        "undefined",
-        "failed",
-        "skipped",
-        "eligible",
-        "repeating tokens",
-        "note",
-    ];
-    head.extend(counts.map(str::to_string));
-    push_head(text, &head, 2);
-    for hook in &view.hooks {
-        for key in view.rows(pairing, hook) {
-            let row = row(view, pairing, key);
-            let method = match &row.control {
-                Some(control) => format!("*{} ({})*", escape(&row.method), escape(&control_label(control))),
-                None => escape(&row.method),
-            };
-            let mut cells = vec![escape(&row.hook), method];
-            cells.extend(row.scores.iter().cloned());
-            let rest = [
-                row.n,
-                row.constant,
-                row.undefined,
-                row.failed,
-                row.skipped,
-                row.eligible,
-                row.repeating,
-                row.note,
-            ];
-            cells.extend(rest.iter().map(|cell| escape(cell)));
-            push_row(text, cells);
-        }
+    let scorers = view.scorers.iter().map(|scorer| escape(scorer));
+    let head = ["hook point", "method"].map(str::to_string).into_iter().chain(scorers);
+    push_head(text, &head.chain(COUNTS.map(str::to_string)).collect::<Vec<_>>(), 2);
+    for key in view.hooks.iter().flat_map(|hook| view.rows(pairing, hook)) {
+        let row = row(view, pairing, key);
+        let method = match &row.control {
+            Some(control) => format!("*{} ({})*", escape(&row.method), escape(&control_label(control))),
+            None => escape(&row.method),
+        };
+        let counts = row.counts.map(|cell| escape(&cell));
+        push_row(text, [escape(&row.hook), method].into_iter().chain(row.scores).chain(counts));
     }
     text.push_str(&format!("\n{}\n", table_note(view, pairing)));
 }
@@ -104,7 +78,7 @@ fn push_quality(text: &mut String, view: &View<'_>) {
         return;
     }
     text.push_str("\n## Dictionaries\n\n");
-    push_head(text, &QUALITY_HEAD.map(str::to_string), 2);
+    push_head(text, &QUALITY_HEAD, 2);
     for row in rows {
         push_row(text, quality_cells(row).map(|cell| escape(&cell)));
     }
@@ -125,18 +99,17 @@ fn push_differences(text: &mut String, view: &View<'_>) {
             "Nothing here was planned and no p-value is adjusted: some small ones are chance.",
         ),
     ];
+    let head =
+        ["hook point", "explainer", "score", "compared", "n", "difference", "p", "p adjusted", "verdict"];
     for (family, title, note) in families {
         let rows = differences(&summary.differences, family, summary.margin);
         if rows.is_empty() {
             continue;
         }
         text.push_str(&format!("\n## {title}\n\n"));
-        let head =
-            ["hook point", "explainer", "score", "compared", "n", "difference", "p", "p adjusted", "verdict"];
-        push_head(text, &head.map(str::to_string), 4);
+        push_head(text, &head, 4);
         for row in rows {
-            let cells = row.cells().into_iter().chain([row.verdict.as_str()]);
-            push_row(text, cells.map(|cell| escape(cell).replace(r"\[", "[").replace(r"\]", "]")));
+            push_row(text, row.map(|cell| escape(&cell).replace(r"\[", "[").replace(r"\]", "]")));
         }
         text.push_str(&format!("\n{note} *No difference detected* is not *equal*.\n"));
     }

@@ -1,4 +1,4 @@
-//! Tables: one per (protocol, explainer, simulator), then quality, then differences.
+//! Tables of scores (one for each protocol, explainer and simulator), of dictionaries and of differences.
 
 mod csv;
 mod markdown;
@@ -8,7 +8,7 @@ mod tex;
 pub use csv::{cells_csv, differences_csv, quality_csv};
 pub use markdown::markdown;
 pub use rows::{
-    DifferenceText, QUALITY_HEAD, Row, control_label, control_words, dead_unit, differences, quality_cells,
-    row, table_note,
+    COUNTS, QUALITY_HEAD, control_label, control_words, dead_unit, differences, quality_cells, row,
+    table_note,
 };
 pub use tex::tex;

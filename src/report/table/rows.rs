@@ -1,68 +1,62 @@
-//! The rows of every table, as unescaped text; each format escapes them its own way.
+//! The rows of every table as unescaped text; each format escapes them.
 
+use crate::report::list::{distinct, grouped};
 use crate::report::number::{
-    DASH, count, count_or_dash, estimate, fixed, p_value, percent, score, significant,
+    DASH, count, count_or_dash, estimate, estimate_of, fixed, p_value, percent, score, significant, span,
 };
 use crate::report::schema::{Cell, DifferenceRow, Family, QualityRow, Verdict};
 use crate::report::view::{BEYOND_TOKEN, Pairing, RowKey, View, interval_words};
 
-/// One row: a method at a hook point, or a control of it.
+/// A row of scores: a method at a hook point, or a control of that method.
 pub struct Row {
-    /// Hook point.
     pub hook: String,
-    /// Method.
     pub method: String,
-    /// Control, if it is one.
     pub control: Option<String>,
-    /// `mean [low, high]` per scorer of the view; † where the interval is not the usual kind.
+    /// `mean [low, high]` for each scorer of the view, with † if the interval is not of the usual kind.
     pub scores: Vec<String>,
-    /// Scored / requested.
-    pub n: String,
-    /// Predictions that did not vary, counted as 0.
-    pub constant: String,
-    /// Features whose score does not exist.
-    pub undefined: String,
-    /// Features that failed.
-    pub failed: String,
-    /// Features left out, with reasons.
-    pub skipped: String,
-    /// Eligible / walked.
-    pub eligible: String,
-    /// Mean tokens per feature that `beyond_token` rests on.
-    pub repeating: String,
-    /// Remarks.
-    pub note: String,
+    /// What became of the features, in the order of [`COUNTS`].
+    pub counts: [String; 8],
 }
 
-/// Fills a row.
+/// Column heads of [`Row::counts`].
+pub const COUNTS: [&str; 8] = [
+    "scored/requested",
+    "constant",
+    "undefined",
+    "failed",
+    "skipped",
+    "eligible",
+    "repeating tokens",
+    "note",
+];
+
 pub fn row<'a>(view: &View<'a>, pairing: Pairing<'a>, key: RowKey<'a>) -> Row {
     let cells: Vec<Option<&Cell>> =
         view.scorers.iter().map(|scorer| view.cell(pairing, key, scorer)).collect();
     let (usual, _) = view.usual_interval(pairing);
     let present: Vec<&Cell> = cells.iter().flatten().copied().collect();
-    let notes: Vec<&str> = unique(present.iter().filter_map(|cell| cell.note.as_deref()));
+    let beyond_token = present.iter().find(|cell| cell.scorer == BEYOND_TOKEN);
     Row {
         hook: key.hook.to_string(),
         method: key.method.to_string(),
         control: key.control.map(str::to_string),
         scores: cells.iter().map(|cell| score_text(*cell, usual)).collect(),
-        n: per_scorer(&present, |cell| format!("{}/{}", cell.n_scored, cell.n_requested)),
-        constant: per_scorer(&present, |cell| cell.n_constant.to_string()),
-        undefined: per_scorer(&present, |cell| cell.tally.undefined.to_string()),
-        failed: per_scorer(&present, |cell| cell.tally.failed.to_string()),
-        skipped: per_scorer(&present, skipped_text),
-        eligible: per_scorer(&present, |cell| percent(cell.eligible_share)),
-        repeating: present
-            .iter()
-            .find(|cell| cell.scorer == BEYOND_TOKEN)
-            .map_or_else(|| DASH.to_string(), |cell| significant(cell.tokens_repeating)),
-        note: notes.join("; "),
+        counts: [
+            per_scorer(&present, |cell| format!("{}/{}", cell.n_scored, cell.n_requested)),
+            per_scorer(&present, |cell| cell.n_constant.to_string()),
+            per_scorer(&present, |cell| cell.tally.undefined.to_string()),
+            per_scorer(&present, |cell| cell.tally.failed.to_string()),
+            per_scorer(&present, skipped_text),
+            per_scorer(&present, |cell| percent(cell.eligible_share)),
+            significant(beyond_token.and_then(|cell| cell.tokens_repeating)),
+            distinct(present.iter().filter_map(|cell| cell.note.as_deref())).join("; "),
+        ],
     }
 }
 
 fn score_text(cell: Option<&Cell>, usual: &str) -> String {
     let Some(cell) = cell else { return DASH.to_string() };
-    let mut text = estimate(cell.mean, cell.ci_low, cell.ci_high);
+    let mut text = estimate_of(cell);
     if cell.bca_low.is_some() && cell.bca_high.is_some() {
         text.push_str(&format!("; BCa [{}, {}]", score(cell.bca_low), score(cell.bca_high)));
     }
@@ -71,49 +65,30 @@ fn score_text(cell: Option<&Cell>, usual: &str) -> String {
 }
 
 fn skipped_text(cell: &Cell) -> String {
-    let total: usize = cell.tally.skipped.values().sum();
-    if total == 0 {
+    if cell.tally.skipped.values().sum::<usize>() == 0 {
         return "0".to_string();
     }
     let reasons: Vec<String> = cell.tally.skipped.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
     reasons.join(", ")
 }
 
-fn unique<'a>(items: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut seen = Vec::new();
-    for item in items {
-        if !seen.contains(&item) {
-            seen.push(item);
-        }
-    }
-    seen
-}
-
-/// What most scorers say, then the exceptions by name: `40/52; beyond_token 31/52`.
+/// The most frequent value (the first of equally frequent ones), then the exceptions by scorer:
+/// `40/52; beyond_token 31/52`.
 fn per_scorer(cells: &[&Cell], value: impl Fn(&Cell) -> String) -> String {
-    let values: Vec<(&str, String)> = cells.iter().map(|cell| (cell.scorer.as_str(), value(cell))).collect();
-    let frequency = |text: &str| values.iter().filter(|(_, other)| other == text).count();
-    // Of equally frequent values the first stands for all, so the text is the same every time.
-    let mut usual: Option<&String> = None;
-    for (_, text) in &values {
-        if usual.is_none_or(|best| frequency(text) > frequency(best)) {
-            usual = Some(text);
-        }
-    }
-    let Some(usual) = usual else { return DASH.to_string() };
-    let mut parts = vec![usual.clone()];
-    parts.extend(
-        values.iter().filter(|(_, text)| text != usual).map(|(scorer, text)| format!("{scorer} {text}")),
-    );
-    parts.join("; ")
+    let values = || cells.iter().map(|cell| (value(cell), cell.scorer.as_str()));
+    let groups = grouped(values());
+    // `max_by_key` returns the last maximum, hence `rev`.
+    let most_frequent = groups.iter().rev().max_by_key(|(_, scorers)| scorers.len());
+    let Some((usual, _)) = most_frequent else { return DASH.to_string() };
+    let exceptions = values().filter(|(text, _)| text != usual);
+    let exceptions = exceptions.map(|(text, scorer)| format!("{scorer} {text}"));
+    std::iter::once(usual.clone()).chain(exceptions).collect::<Vec<_>>().join("; ")
 }
 
-/// How a control is named in a row.
 pub fn control_label(control: &str) -> String {
     format!("control: {control}")
 }
 
-/// What a control is, in words.
 pub fn control_words(control: &str) -> &'static str {
     match control {
         "shuffled" => "each feature gets another feature's explanation, same fragments scored",
@@ -174,11 +149,7 @@ pub fn quality_cells(row: &QualityRow) -> [String; 14] {
         Some(control) => format!("{} ({})", row.method, control_label(control)),
         None => row.method.clone(),
     };
-    let converged = match row.converged {
-        Some(true) => "yes".to_string(),
-        Some(false) => "no".to_string(),
-        None => DASH.to_string(),
-    };
+    let converged = row.converged.map_or(DASH, |converged| if converged { "yes" } else { "no" });
     [
         row.hook.clone(),
         method,
@@ -190,92 +161,46 @@ pub fn quality_cells(row: &QualityRow) -> [String; 14] {
         count_or_dash(row.alive),
         count_or_dash(row.dead),
         count_or_dash(row.near_dead),
-        row.density_median.map_or_else(|| DASH.to_string(), |density| significant(Some(density))),
+        significant(row.density_median),
         fixed(row.mmcs_between_seeds, 3),
-        converged,
+        converged.to_string(),
         row.note.clone().unwrap_or_default(),
     ]
 }
 
-/// The tokens on which features were counted as dead, for the head of the table.
+/// The number of tokens on which dead features were counted, for the note of the table.
 pub fn dead_unit(rows: &[QualityRow]) -> String {
-    let mut counts: Vec<usize> = rows.iter().map(|row| row.n_tokens).collect();
-    counts.sort_unstable();
-    counts.dedup();
-    match counts.as_slice() {
-        [] => DASH.to_string(),
-        [one] => format!("{} evaluation tokens", count(*one)),
-        [first, .., last] => format!("{} to {} evaluation tokens", count(*first), count(*last)),
-    }
+    let counts: Vec<usize> = rows.iter().map(|row| row.n_tokens).collect();
+    span(&counts, count).map_or_else(|| DASH.to_string(), |n| format!("{n} evaluation tokens"))
 }
 
-/// A comparison as text.
-pub struct DifferenceText {
-    /// Hook point.
-    pub hook: String,
-    /// Explainer, with the simulator where it differs.
-    pub pairing: String,
-    /// Score.
-    pub scorer: String,
-    /// `topk − sae`.
-    pub compared: String,
-    /// `40 / 38`.
-    pub n: String,
-    /// `0.05 [0.01, 0.09]`.
-    pub difference: String,
-    /// Unadjusted.
-    pub p: String,
-    /// Adjusted.
-    pub p_adjusted: String,
-    /// In words, with the names in it.
-    pub verdict: String,
-}
-
-impl DifferenceText {
-    /// Everything but the verdict, in the order of the columns.
-    pub fn cells(&self) -> [&str; 8] {
+/// The comparisons of one family: hook point, explainer, score, methods compared, n, difference, p, adjusted p and
+/// verdict.
+pub fn differences(rows: &[DifferenceRow], family: Family, margin: Option<f64>) -> Vec<[String; 9]> {
+    let text = |row: &DifferenceRow| {
         [
-            &self.hook,
-            &self.pairing,
-            &self.scorer,
-            &self.compared,
-            &self.n,
-            &self.difference,
-            &self.p,
-            &self.p_adjusted,
+            row.hook.clone(),
+            Pairing::without_protocol(&row.explainer, &row.simulator).label(),
+            row.scorer.clone(),
+            format!("{} − {}", row.method_a, row.method_b),
+            format!("{} / {}", row.n_a, row.n_b),
+            estimate(row.difference, row.ci_low, row.ci_high),
+            p_value(row.p),
+            p_value(row.p_adjusted),
+            verdict(row, margin),
         ]
-    }
+    };
+    rows.iter().filter(|row| row.family == family).map(text).collect()
 }
 
-/// The comparisons of one family, as text.
-pub fn differences(rows: &[DifferenceRow], family: Family, margin: Option<f64>) -> Vec<DifferenceText> {
-    rows.iter()
-        .filter(|row| row.family == family)
-        .map(|row| DifferenceText {
-            hook: row.hook.clone(),
-            pairing: Pairing { protocol: "", explainer: &row.explainer, simulator: &row.simulator }.label(),
-            scorer: row.scorer.clone(),
-            compared: format!("{} − {}", row.method_a, row.method_b),
-            n: format!("{} / {}", row.n_a, row.n_b),
-            difference: estimate(row.difference, row.ci_low, row.ci_high),
-            p: p_value(row.p),
-            p_adjusted: p_value(row.p_adjusted),
-            verdict: comparison(row, margin),
-        })
-        .collect()
-}
-
-/// What a comparison says, as a sentence about this score and nothing more.
-pub fn comparison(row: &DifferenceRow, margin: Option<f64>) -> String {
+fn verdict(row: &DifferenceRow, margin: Option<f64>) -> String {
     let (a, b) = (&row.method_a, &row.method_b);
-    match row.verdict {
-        None => DASH.to_string(),
-        Some(Verdict::Higher) => format!("{a} higher than {b} in this score"),
-        Some(Verdict::Lower) => format!("{a} lower than {b} in this score"),
-        Some(Verdict::WithinMargin) => match margin {
-            Some(margin) => format!("equal within the margin (± {margin})"),
-            None => "equal within the margin".to_string(),
-        },
-        Some(Verdict::NoDifference) => "no difference detected".to_string(),
+    match (row.verdict, margin) {
+        (None, _) => DASH.to_string(),
+        (Some(Verdict::Higher), _) => format!("{a} higher than {b} in this score"),
+        (Some(Verdict::Lower), _) => format!("{a} lower than {b} in this score"),
+        (Some(Verdict::WithinMargin), Some(margin)) => format!("equal within the margin (± {margin})"),
+        (Some(Verdict::WithinMargin), None) => "equal within the margin".to_string(),
+        (Some(Verdict::NoDifference), _) => "no difference detected".to_string(),
     }
 }

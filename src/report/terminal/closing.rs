@@ -1,5 +1,5 @@
-//! What a run ends with on one screen: the highest and the lowest cell of the scores that must be read together,
-//! what has no score, what the reader must know, and where to go on.
+//! The screen that a run ends with: the highest and lowest cell of the main scores, the features without a score,
+//! warnings, and the next commands.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use serde::Serialize;
 use super::look::Look;
 use super::text::{cut, left, width, wrap_at_most};
 use crate::report::escape::visible;
-use crate::report::number::{DASH, estimate, score};
+use crate::report::number::{DASH, estimate_of, score};
 use crate::report::schema::{Cell, ScoreLine, ScoreStatus, Summary};
 use crate::report::view::{Pairing, RowKey, View};
 
-/// Columns of the words on the left.
+/// Width of the labels on the left, in columns.
 const LABEL: usize = 12;
 
-/// Lines of the reasons why there is no score, and of the first warning.
+/// Lines of the reasons without a score, and of the first warning, at most.
 const MOST_LINES: usize = 2;
 
 /// The highest and the lowest mean that a score has over hook points and methods.
@@ -34,7 +34,7 @@ pub struct Extremes {
     pub highest: Cell,
     /// The cell with the lowest mean; the first of equals.
     pub lowest: Cell,
-    /// What the controls have in the same score.
+    /// The means of the controls in the same score.
     pub controls: Vec<ControlRange>,
 }
 
@@ -58,7 +58,7 @@ pub struct Unscored {
     pub lines: usize,
     /// Lines without a score.
     pub unscored: usize,
-    /// How many have which reason.
+    /// Number of lines by reason.
     pub reasons: BTreeMap<String, usize>,
 }
 
@@ -67,30 +67,29 @@ pub struct Unscored {
 pub struct Closing {
     /// The suite's name.
     pub suite: String,
-    /// Of the primary score and of `beyond_token`, as far as the run has them.
+    /// Of the primary score and of `beyond_token`, if the run has them.
     pub extremes: Vec<Extremes>,
-    /// What has no score.
+    /// Lines without a score.
     pub unscored: Unscored,
-    /// What the reader of the results must know.
+    /// Warnings about the results.
     pub warnings: Vec<String>,
-    /// The page with everything on it.
+    /// Path of the index page.
     pub page: String,
-    /// Commands that go on from here.
+    /// Suggested next commands.
     pub next: Vec<String>,
 }
 
 impl Closing {
-    /// Gathers what a run ends with. `lines` are those of `scores.jsonl`.
+    /// Collects the closing screen. `lines` are those of `scores.jsonl`.
     pub fn new(summary: &Summary, lines: &[ScoreLine], warnings: &[String], page: String) -> Self {
         let view = View::new(summary);
-        let pairing = view.pairings.first().copied();
         let scorers = view.main_scorers();
-        let extremes = |pairing: Pairing<'_>| {
-            scorers.iter().filter_map(|scorer| of_scorer(&view, pairing, scorer)).collect()
-        };
+        let extremes = view.pairings.first().map(|pairing| {
+            scorers.iter().filter_map(|scorer| Extremes::of(&view, *pairing, scorer)).collect()
+        });
         Self {
             suite: summary.suite.clone(),
-            extremes: pairing.map(extremes).unwrap_or_default(),
+            extremes: extremes.unwrap_or_default(),
             unscored: Unscored::of(lines),
             warnings: warnings.to_vec(),
             page,
@@ -98,33 +97,26 @@ impl Closing {
         }
     }
 
-    /// The screen: within 24 lines of 80 columns, save that a path or a command is never cut.
+    /// The screen: at most 24 lines of 80 columns, except that paths and commands are never cut.
     pub fn screen(&self, look: Look) -> String {
-        let mut lines = Vec::new();
-        let head = format!(
-            "{}: {} of {} score lines have a score",
-            self.suite,
-            self.unscored.lines - self.unscored.unscored,
-            self.unscored.lines
-        );
-        lines.push(look.bold(&cut(&head, look.width)));
+        let Unscored { lines: total, unscored, .. } = self.unscored;
+        let head = format!("{}: {} of {total} score lines have a score", self.suite, total - unscored);
+        let mut lines = vec![look.bold(&cut(&head, look.width))];
         for extremes in &self.extremes {
             lines.push(String::new());
             extremes.draw(&mut lines, look);
         }
         lines.push(String::new());
-        if self.unscored.unscored > 0 {
-            labelled(&mut lines, "no score", &self.unscored.in_words(), look);
+        if unscored > 0 {
+            push_labelled(&mut lines, "no score", &self.unscored.in_words(), look);
         }
         match self.warnings.as_slice() {
             [] => {}
-            [only] => labelled(&mut lines, "warning", only, look),
+            [only] => push_labelled(&mut lines, "warning", only, look),
             [first, ..] => {
-                let text = format!(
-                    "{}, all in manifest.json and on the page; the first: {first}",
-                    self.warnings.len()
-                );
-                labelled(&mut lines, "warnings", &text, look);
+                let n = self.warnings.len();
+                let text = format!("{n}, all in manifest.json and on the page; the first: {first}");
+                push_labelled(&mut lines, "warnings", &text, look);
             }
         }
         lines.push(format!("{}{}", left("page", LABEL), visible(&self.page)));
@@ -135,77 +127,49 @@ impl Closing {
     }
 }
 
-/// A text beside its word, in at most two lines.
-fn labelled(lines: &mut Vec<String>, label: &str, text: &str, look: Look) {
+/// A text in at most [`MOST_LINES`] lines beside its label.
+fn push_labelled(lines: &mut Vec<String>, label: &str, text: &str, look: Look) {
     let wrapped = wrap_at_most(text, look.width.saturating_sub(LABEL), MOST_LINES);
     for (nth, line) in wrapped.iter().enumerate() {
         lines.push(format!("{}{line}", left(if nth == 0 { label } else { "" }, LABEL)));
     }
 }
 
-fn of_scorer(view: &View<'_>, pairing: Pairing<'_>, scorer: &str) -> Option<Extremes> {
-    let cells: Vec<&Cell> = view
-        .summary
-        .cells
-        .iter()
-        .filter(|cell| {
-            cell.control.is_none() && cell.scorer == scorer && cell.mean.is_some_and(f64::is_finite)
-        })
-        .filter(|cell| (&*cell.explainer, &*cell.simulator) == (pairing.explainer, pairing.simulator))
-        .collect();
-    let mean = |cell: &Cell| cell.mean.unwrap_or(f64::NAN);
-    let first = *cells.first()?;
-    let (mut highest, mut lowest) = (first, first);
-    for &cell in &cells {
-        if mean(cell) > mean(highest) {
-            highest = cell;
-        }
-        if mean(cell) < mean(lowest) {
-            lowest = cell;
-        }
-    }
-    Some(Extremes {
-        scorer: scorer.into(),
-        explainer: pairing.explainer.into(),
-        simulator: pairing.simulator.into(),
-        n_cells: cells.len(),
-        highest: highest.clone(),
-        lowest: lowest.clone(),
-        controls: view
-            .controls
-            .iter()
-            .filter_map(|control| control_range(view, pairing, control, scorer))
-            .collect(),
-    })
-}
-
-/// A control's means, by the same explainer or by the control itself where it explains.
-fn control_range(view: &View<'_>, pairing: Pairing<'_>, control: &str, scorer: &str) -> Option<ControlRange> {
-    let mut means: Vec<f64> = Vec::new();
-    for cell in &view.summary.cells {
-        let row = RowKey { hook: &cell.hook, method: &cell.method, control: cell.control.as_deref() };
-        let home = view.home(pairing, row);
-        let is_here = (&*cell.explainer, &*cell.simulator) == (home.explainer, home.simulator);
-        if is_here && cell.control.as_deref() == Some(control) && cell.scorer == scorer {
-            means.extend(cell.mean.filter(|mean| mean.is_finite()));
-        }
-    }
-    means.sort_by(f64::total_cmp);
-    let (low, high) = (*means.first()?, *means.last()?);
-    Some(ControlRange { control: control.into(), low, high, n_cells: means.len() })
+/// Whether a cell comes from a pairing's explainer and simulator, under any protocol.
+fn is_of(cell: &Cell, pairing: Pairing<'_>) -> bool {
+    cell.explainer == pairing.explainer && cell.simulator == pairing.simulator
 }
 
 impl Extremes {
+    fn of(view: &View<'_>, pairing: Pairing<'_>, scorer: &str) -> Option<Self> {
+        let of_scorer = view.summary.cells.iter().filter(|cell| cell.scorer == scorer);
+        let real = of_scorer.filter(|cell| cell.control.is_none() && is_of(cell, pairing));
+        let with_mean = real.filter_map(|cell| Some((cell, cell.mean.filter(|mean| mean.is_finite())?)));
+        let cells: Vec<(&Cell, f64)> = with_mean.collect();
+        let first_best = |better: fn(&f64, &f64) -> bool| {
+            let cells = cells.iter().copied();
+            cells.reduce(|best, other| if better(&other.1, &best.1) { other } else { best })
+        };
+        let controls = view.controls.iter();
+        Some(Self {
+            scorer: scorer.into(),
+            explainer: pairing.explainer.into(),
+            simulator: pairing.simulator.into(),
+            n_cells: cells.len(),
+            highest: first_best(f64::gt)?.0.clone(),
+            lowest: first_best(f64::lt)?.0.clone(),
+            controls: controls.filter_map(|name| ControlRange::of(view, pairing, name, scorer)).collect(),
+        })
+    }
+
     fn draw(&self, lines: &mut Vec<String>, look: Look) {
-        let pairing = Pairing { protocol: "", explainer: &self.explainer, simulator: &self.simulator };
-        let head = format!("{} of {}, {} cells", self.scorer, pairing.label(), self.n_cells);
+        let label = Pairing::without_protocol(&self.explainer, &self.simulator).label();
+        let head = format!("{} of {label}, {} cells", self.scorer, self.n_cells);
         lines.push(look.bold(&cut(&head, look.width)));
-        let estimates =
-            [&self.highest, &self.lowest].map(|cell| estimate(cell.mean, cell.ci_low, cell.ci_high));
-        let columns = estimates.iter().map(|text| width(text)).max().unwrap_or(0);
-        for ((name, cell), shown) in
-            [("highest", &self.highest), ("lowest", &self.lowest)].into_iter().zip(estimates)
-        {
+        let shown = [&self.highest, &self.lowest].map(estimate_of);
+        let columns = width(&shown[0]).max(width(&shown[1]));
+        let cells = [("highest", &self.highest), ("lowest", &self.lowest)];
+        for ((name, cell), shown) in cells.into_iter().zip(shown) {
             let n = format!("n {}/{}", cell.n_scored, cell.n_requested);
             let start = format!("  {}{}  {n}  ", left(name, LABEL - 2), left(&shown, columns));
             let place = format!("{} · {}", cell.method, cell.hook);
@@ -220,13 +184,26 @@ impl Extremes {
 }
 
 impl ControlRange {
+    /// The means of a control under the same explainer, or under the control itself if it is its own explainer.
+    fn of(view: &View<'_>, pairing: Pairing<'_>, control: &str, scorer: &str) -> Option<Self> {
+        let is_here = |cell: &&Cell| {
+            let control = cell.control.as_deref();
+            let row = RowKey { control, ..RowKey::of(&cell.hook, &cell.method) };
+            is_of(cell, view.source(pairing, row))
+        };
+        let cells = view.summary.cells.iter().filter(is_here);
+        let cells = cells.filter(|cell| cell.control.as_deref() == Some(control) && cell.scorer == scorer);
+        let mut means: Vec<f64> =
+            cells.filter_map(|cell| cell.mean.filter(|mean| mean.is_finite())).collect();
+        means.sort_by(f64::total_cmp);
+        let (low, high) = (*means.first()?, *means.last()?);
+        Some(Self { control: control.into(), low, high, n_cells: means.len() })
+    }
+
     fn in_words(&self) -> String {
         let (low, high) = (score(Some(self.low)), score(Some(self.high)));
-        if low == high {
-            format!("{} {low}", self.control)
-        } else {
-            format!("{} {low}…{high}", self.control)
-        }
+        let range = if low == high { low } else { format!("{low}…{high}") };
+        format!("{} {range}", self.control)
     }
 }
 
@@ -252,8 +229,8 @@ impl Unscored {
     }
 }
 
-/// The feature to look at first: the highest score of the cell with the highest mean of the primary scorer, as
-/// `HOOK/METHOD/FEATURE`.
+/// A feature to start with, as `HOOK/METHOD/FEATURE`: the highest score in the cell with the highest mean of the
+/// primary scorer.
 pub fn next_feature(closing: &Closing, lines: &[ScoreLine]) -> Option<String> {
     let Extremes { scorer, highest, .. } = closing.extremes.first()?;
     let of_cell = lines.iter().filter(|line| {
@@ -264,9 +241,6 @@ pub fn next_feature(closing: &Closing, lines: &[ScoreLine]) -> Option<String> {
             && line.simulator == highest.simulator
     });
     let scored = of_cell.filter_map(|line| Some((line, line.scores.get(scorer).copied().flatten()?)));
-    let best = scored.fold(None::<(&ScoreLine, f64)>, |best, (line, score)| match best {
-        Some((_, other)) if other >= score => best,
-        _ => Some((line, score)),
-    });
-    best.map(|(line, _)| format!("{}/{}/{}", line.hook, line.dictionary(), line.feature))
+    let (best, _) = scored.reduce(|best, other| if best.1 >= other.1 { best } else { other })?;
+    Some(format!("{}/{}/{}", best.hook, best.dictionary(), best.feature))
 }

@@ -1,20 +1,19 @@
 //! Aligned tables that adapt to the width of a terminal.
 //!
-//! A table that is too wide first loses columns, in the order of their rank; what is then still too wide has its
-//! last column on a line of its own below the row, where that column may fold. Columns without a rank stay whole:
-//! they hold what a person copies.
+//! A table that is too wide first drops columns, lowest rank first. If it is then still too wide, its last column
+//! moves below each row and is wrapped there. Columns without a rank are never cut or dropped: people copy them.
 
 use super::look::Look;
 use super::text::{cut, left, right, width, wrap_at_most};
 use crate::report::escape::visible;
 
-/// Columns between two columns.
+/// Terminal columns between two columns of a table.
 const GAP: usize = 2;
 
-/// Indent of what is folded below a row.
+/// Indent of a cell below its row.
 const INDENT: usize = 4;
 
-/// Lines of what is folded, at most.
+/// Lines of a cell below its row, at most.
 const FOLDED_LINES: usize = 2;
 
 /// One column.
@@ -27,22 +26,22 @@ pub struct Column {
 }
 
 impl Column {
-    /// Text, aligned left, always there.
+    /// Text, aligned left, never dropped.
     pub fn text(head: &str) -> Self {
         Self { head: head.into(), is_number: false, drops: None, folds: None }
     }
 
-    /// Numbers, aligned right, always there.
+    /// Numbers, aligned right, never dropped.
     pub fn number(head: &str) -> Self {
         Self { is_number: true, ..Self::text(head) }
     }
 
-    /// The same, given up where there is no room: the lowest rank first.
+    /// The same column, dropped where there is no room: the lowest rank first.
     pub fn drops(self, rank: u32) -> Self {
         Self { drops: Some(rank), ..self }
     }
 
-    /// For the last column: cut to the room there is, but not below `least` columns; then below the row.
+    /// For the last column: cut to the available room, but if that is below `least`, moved below the row.
     pub fn folds(self, least: usize) -> Self {
         Self { folds: Some(least), ..self }
     }
@@ -55,20 +54,25 @@ pub struct Grid {
     rows: Vec<Vec<String>>,
 }
 
-/// A table drawn.
+/// A drawn table.
 #[derive(Debug)]
 pub struct Drawn {
     /// Its lines, with a line break after each.
     pub text: String,
-    /// Heads of the columns that were given up.
+    /// Heads of the dropped columns.
     pub dropped: Vec<String>,
 }
 
-/// Which columns are shown, and whether the last one stands below its row.
+/// Indices of the columns shown, the column below its row, if any, and the widths of all columns.
 struct Layout {
     shown: Vec<usize>,
     folded: Option<usize>,
     widths: Vec<usize>,
+}
+
+/// Terminal columns that `shown` takes with the gaps between them.
+fn taken(shown: &[usize], width: impl Fn(usize) -> usize) -> usize {
+    shown.iter().map(|&nth| width(nth)).sum::<usize>() + GAP * shown.len().saturating_sub(1)
 }
 
 impl Grid {
@@ -88,20 +92,17 @@ impl Grid {
         let mut text = String::new();
         if self.columns.iter().any(|column| !column.head.is_empty()) {
             for part in 0..2 {
-                let heads = |nth: usize| in_two_lines(&self.columns[nth].head)[part].clone();
-                let line = self.line(&layout, &heads);
+                let line = self.line(&layout, |nth| in_two_lines(&self.columns[nth].head)[part].clone());
                 if !(part == 0 && line.is_empty()) {
-                    text.push_str(&look.dim(&line));
-                    text.push('\n');
+                    text.push_str(&(look.dim(&line) + "\n"));
                 }
             }
         }
         for row in &self.rows {
-            text.push_str(&self.line(&layout, &|nth| self.cell(row, nth)));
-            text.push('\n');
+            text.push_str(&(self.line(&layout, |nth| cell(row, nth)) + "\n"));
             if let Some(last) = layout.folded {
                 let room = look.width.saturating_sub(INDENT);
-                for line in wrap_at_most(&self.cell(row, last), room, FOLDED_LINES) {
+                for line in wrap_at_most(&cell(row, last), room, FOLDED_LINES) {
                     text.push_str(&format!("{}{line}\n", " ".repeat(INDENT)));
                 }
             }
@@ -111,72 +112,59 @@ impl Grid {
         Drawn { text, dropped: gone.map(|nth| self.columns[nth].head.clone()).collect() }
     }
 
-    fn cell(&self, row: &[String], nth: usize) -> String {
-        visible(row.get(nth).map_or("", String::as_str))
-    }
-
-    /// Columns that a column takes where there is room.
+    /// The width of a column with nothing cut.
     fn natural(&self, nth: usize) -> usize {
-        let head = in_two_lines(&self.columns[nth].head).iter().map(|part| width(part)).max().unwrap_or(0);
-        self.rows.iter().map(|row| width(&self.cell(row, nth))).max().unwrap_or(0).max(head)
+        let head = in_two_lines(&self.columns[nth].head).map(|part| width(&part));
+        self.rows.iter().map(|row| width(&cell(row, nth))).chain(head).max().unwrap_or(0)
     }
 
     fn layout(&self, room: usize) -> Layout {
-        let natural: Vec<usize> = (0..self.columns.len()).map(|nth| self.natural(nth)).collect();
-        let mut order: Vec<usize> =
-            (0..self.columns.len()).filter(|&nth| self.columns[nth].drops.is_some()).collect();
+        let all = 0..self.columns.len();
+        let natural: Vec<usize> = all.clone().map(|nth| self.natural(nth)).collect();
+        let mut order: Vec<usize> = all.clone().filter(|&nth| self.columns[nth].drops.is_some()).collect();
         order.sort_by_key(|&nth| (self.columns[nth].drops, std::cmp::Reverse(nth)));
-        let folding = (0..self.columns.len()).rfind(|&nth| self.columns[nth].folds.is_some());
-        let without = |dropped: usize| -> Vec<usize> {
-            (0..self.columns.len()).filter(|nth| !order[..dropped].contains(nth)).collect()
-        };
-        let taken = |shown: &[usize], of: &dyn Fn(usize) -> usize| -> usize {
-            shown.iter().map(|&nth| of(nth)).sum::<usize>() + GAP * shown.len().saturating_sub(1)
-        };
+        let folding = all.clone().rfind(|&nth| self.columns[nth].folds.is_some());
+        let order = order.as_slice();
+        let without = |dropped: usize| all.clone().filter(move |nth| !order[..dropped].contains(nth));
+        let least = |nth: usize| self.columns[nth].folds.unwrap_or(usize::MAX).min(natural[nth]);
         for dropped in 0..=order.len() {
-            let shown = without(dropped);
-            let least =
-                |nth: usize| self.columns[nth].folds.map_or(natural[nth], |least| least.min(natural[nth]));
-            if taken(&shown, &least) <= room {
+            let shown: Vec<usize> = without(dropped).collect();
+            if taken(&shown, least) <= room {
                 let mut widths = natural.clone();
                 if let Some(last) = folding.filter(|last| shown.contains(last)) {
                     let others: Vec<usize> = shown.iter().copied().filter(|nth| *nth != last).collect();
-                    let left =
-                        room.saturating_sub(taken(&others, &|nth| natural[nth]) + GAP * others.len().min(1));
-                    widths[last] = natural[last].min(left);
+                    let used = taken(&others, |nth| natural[nth]) + GAP * others.len().min(1);
+                    widths[last] = natural[last].min(room.saturating_sub(used));
                 }
                 return Layout { shown, folded: None, widths };
             }
         }
-        let inline = |dropped: usize| -> Vec<usize> {
-            without(dropped).into_iter().filter(|nth| folding != Some(*nth)).collect()
-        };
-        let fits = |dropped: &usize| taken(&inline(*dropped), &|nth| natural[nth]) <= room;
+        let inline =
+            |dropped: usize| -> Vec<usize> { without(dropped).filter(|nth| folding != Some(*nth)).collect() };
+        let fits = |dropped: &usize| taken(&inline(*dropped), |nth| natural[nth]) <= room;
         let dropped = (0..=order.len()).find(fits).unwrap_or(order.len());
         Layout { shown: inline(dropped), folded: folding, widths: natural }
     }
 
-    fn line(&self, layout: &Layout, cell: &dyn Fn(usize) -> String) -> String {
-        let mut line = String::new();
-        for (place, &nth) in layout.shown.iter().enumerate() {
-            if place > 0 {
-                line.push_str(&" ".repeat(GAP));
-            }
-            let (text, columns) = (cut(&cell(nth), layout.widths[nth]), layout.widths[nth]);
-            line.push_str(&if self.columns[nth].is_number {
-                right(&text, columns)
-            } else {
-                left(&text, columns)
-            });
-        }
-        line.trim_end().to_string()
+    fn line(&self, layout: &Layout, cell: impl Fn(usize) -> String) -> String {
+        let padded = |&nth: &usize| {
+            let columns = layout.widths[nth];
+            let pad = if self.columns[nth].is_number { right } else { left };
+            pad(&cut(&cell(nth), columns), columns)
+        };
+        let cells: Vec<String> = layout.shown.iter().map(padded).collect();
+        cells.join(&" ".repeat(GAP)).trim_end().to_string()
     }
+}
+
+fn cell(row: &[String], nth: usize) -> String {
+    visible(row.get(nth).map_or("", String::as_str))
 }
 
 /// `top_and_random` as `top_and` over `random`, so that columns of numbers stay narrow.
 pub fn in_two_lines(name: &str) -> [String; 2] {
-    match name.rfind('_') {
-        Some(at) => [name[..at].to_string(), name[at + 1..].to_string()],
+    match name.rsplit_once('_') {
+        Some((first, second)) => [first.to_string(), second.to_string()],
         None => [String::new(), name.to_string()],
     }
 }

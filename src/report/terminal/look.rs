@@ -1,9 +1,9 @@
-//! What a terminal can show.
+//! Width and colours of a terminal.
 
-/// Colours that a terminal shows.
+/// Colours that a terminal can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ink {
-    /// None: the text has to say everything.
+    /// None.
     #[default]
     None,
     /// 256 colours by number.
@@ -22,12 +22,12 @@ pub struct Look {
 }
 
 impl Look {
-    /// Text that stands out.
+    /// Bold text.
     pub fn bold(&self, text: &str) -> String {
         self.styled("1", text)
     }
 
-    /// Text that stands back.
+    /// Dimmed text.
     pub fn dim(&self, text: &str) -> String {
         self.styled("2", text)
     }

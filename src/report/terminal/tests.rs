@@ -110,7 +110,7 @@ fn a_run_without_scores_ends_with_a_screen_too() {
     assert!(next_feature(&closing, &[]).is_none());
 }
 
-/// Asserts that a committed text is what the code gives now, or writes it where a refresh is asked for.
+/// Asserts that a committed text is current, or writes it if a refresh is requested.
 fn assert_committed(name: &str, text: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(name);
     if std::env::var_os("AUTOINTERP_REFRESH").is_some() {

@@ -1,10 +1,10 @@
-//! Text as a terminal shows it: escaped, and measured in columns by the Unicode width of its characters.
+//! Text for a terminal: escaped, and measured in columns by the Unicode width of its characters.
 
 use unicode_width::UnicodeWidthStr;
 
 use crate::report::escape::visible;
 
-/// Characters kept for each column, at most: marks that take no column could otherwise go on for ever.
+/// Characters kept for each column, at most: combining marks take no column, so their number needs a limit.
 const MARKS_PER_COLUMN: usize = 4;
 
 /// Columns that a text takes.
@@ -12,22 +12,19 @@ pub fn width(text: &str) -> usize {
     UnicodeWidthStr::width(text)
 }
 
-/// One line in which every character of a token or an explanation shows: a line break as `↵`, a tab as `→`.
+/// A token or an explanation on one line with every character visible: a line break as `↵`, a tab as `→`.
 pub fn spelled(text: &str) -> String {
     visible(&text.replace('\n', "↵").replace('\t', "→"))
 }
 
-/// A text in at most `columns` columns, with `…` where something is left out.
+/// A text in at most `columns` columns, with `…` where it is cut.
 pub fn cut(text: &str, columns: usize) -> String {
     let shown = visible(text);
     if fits(&shown, columns) {
         return shown;
     }
-    let mut kept = head(&shown, columns.saturating_sub(1)).to_string();
-    if columns > 0 {
-        kept.push('…');
-    }
-    kept
+    let ellipsis = if columns > 0 { "…" } else { "" };
+    format!("{}{ellipsis}", head(&shown, columns.saturating_sub(1)))
 }
 
 fn fits(text: &str, columns: usize) -> bool {
@@ -36,15 +33,9 @@ fn fits(text: &str, columns: usize) -> bool {
 
 /// The longest beginning of a text that fits.
 fn head(text: &str, columns: usize) -> &str {
-    let mut end = 0;
-    for (start, character) in text.char_indices() {
-        let next = start + character.len_utf8();
-        if !fits(&text[..next], columns) {
-            break;
-        }
-        end = next;
-    }
-    &text[..end]
+    let ends = text.char_indices().map(|(start, character)| start + character.len_utf8());
+    let end = ends.take_while(|&end| fits(&text[..end], columns)).last();
+    &text[..end.unwrap_or(0)]
 }
 
 /// Padded on the left.
@@ -65,15 +56,15 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     for word in visible(text).split(' ').filter(|word| !word.is_empty()) {
         let mut rest = word;
         while let Some(line) = lines.last_mut() {
-            let gap = usize::from(!line.is_empty());
-            if fits(&format!("{line}{}{rest}", " ".repeat(gap)), columns) {
-                line.extend(std::iter::repeat_n(' ', gap));
+            let gap = if line.is_empty() { "" } else { " " };
+            if fits(&format!("{line}{gap}{rest}"), columns) {
+                line.push_str(gap);
                 line.push_str(rest);
                 break;
             }
             if line.is_empty() {
                 let part = head(rest, columns);
-                // A lone character that does not fit is left out rather than looked at for ever.
+                // A single character that does not fit is left out; otherwise the loop would not end.
                 let step =
                     if part.is_empty() { rest.chars().next().map_or(0, char::len_utf8) } else { part.len() };
                 line.push_str(part);
@@ -89,7 +80,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// The same in at most so many lines; the last one says that something is left out.
+/// The same in at most `most` lines; the last one ends in `…` if something is left out.
 pub fn wrap_at_most(text: &str, columns: usize, most: usize) -> Vec<String> {
     let mut lines = wrap(text, columns);
     if lines.len() > most {
@@ -101,7 +92,7 @@ pub fn wrap_at_most(text: &str, columns: usize, most: usize) -> Vec<String> {
     lines
 }
 
-/// Facts in two columns: a word in `label` columns, beside it what it is, folded where it is long.
+/// Facts in two columns: the name in `label` columns, then the fact, wrapped.
 pub fn facts(facts: &[(&str, String)], label: usize, columns: usize) -> String {
     let mut text = String::new();
     for (name, fact) in facts {

@@ -1,0 +1,146 @@
+//! The JSON of a feature page, as `feature.js` reads it. Repeated texts and tokens are numbers into lists.
+
+use serde::Serialize;
+
+use crate::report::schema::ScoreStatus;
+
+#[derive(Serialize)]
+pub struct Data {
+    pub hook: String,
+    pub dictionary: String,
+    pub control: Option<String>,
+    pub scorers: Vec<String>,
+    pub chance_is_half: Vec<usize>,
+    pub explainers: Vec<ExplainerData>,
+    pub reasons: Vec<String>,
+    /// The dictionaries of neighbours: name, and file of the page if there is one.
+    pub dictionaries: Vec<(String, Option<String>)>,
+    /// Features left out: a reason, and its features.
+    pub skipped: Vec<(usize, Vec<usize>)>,
+    pub bins: usize,
+    pub tokens: Vec<String>,
+    pub fragments: Vec<FragmentData>,
+    pub features: Vec<FeatureData>,
+}
+
+/// Number, document, packed tokens.
+pub type FragmentData = (usize, Option<usize>, String);
+
+#[derive(Serialize)]
+pub struct ExplainerData {
+    pub name: String,
+    pub simulator: String,
+    pub label: String,
+    /// Whether it simulates on the scale 0–10, of which 10 is drawn as the feature's largest activation.
+    pub ten_point: bool,
+    /// (explainer or simulator, digest of its prompt).
+    pub prompts: Vec<(String, String)>,
+}
+
+#[derive(Serialize)]
+pub struct FeatureData {
+    pub feature: usize,
+    pub density: Option<f64>,
+    pub max_activation: Option<f64>,
+    #[serde(flatten)]
+    pub record: Option<RecordData>,
+    pub lines: Vec<LineData>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub judged: Vec<JudgedData>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileData>,
+    /// In the same dictionary, then in others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<[Vec<NeighbourData>; 2]>,
+    pub shown: Vec<ShownFragment>,
+}
+
+/// Dictionary, feature, cosine, and 1 if it is on a page.
+pub type NeighbourData = (usize, usize, f64, u8);
+
+#[derive(Serialize)]
+pub struct RecordData {
+    pub n_tokens: usize,
+    pub firing_tokens: usize,
+    pub firing_fragments: Option<usize>,
+    pub firing_documents: Option<usize>,
+    pub first_scored: usize,
+    /// The byte of the value 0, and the step between bytes.
+    pub scale: (u8, f64),
+    /// Fragments in the run folder.
+    pub n_fragments: usize,
+    pub n_quantiles: usize,
+    pub joint: Vec<Joint>,
+}
+
+/// Joint histogram of true and simulated activations over the scored tokens of the top and random lists.
+#[derive(Serialize)]
+pub struct Joint {
+    pub explainer: usize,
+    pub n_fragments: usize,
+    pub n_tokens: usize,
+    /// Predictions beyond the scale, counted in its outermost bin.
+    pub n_beyond: usize,
+    /// Packed pairs of (distance from the previous cell, count). Cell = true bin · bins + simulated bin.
+    pub cells: String,
+}
+
+#[derive(Serialize)]
+pub struct LineData {
+    pub explainer: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<String>,
+    pub status: ScoreStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
+    pub scores: Vec<Option<f64>>,
+    /// Scorer, and why its score is missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub why: Vec<(usize, usize)>,
+}
+
+/// A language model's verdicts on the fragments of a feature.
+#[derive(Serialize)]
+pub struct JudgedData {
+    pub explainer: usize,
+    pub judging: String,
+    pub reason: Option<usize>,
+    /// For firing fragments, then for the others: their number, and how many the model said to fire.
+    pub said: [(usize, usize); 2],
+    /// For firing fragments, then for the others: mean gain in nats.
+    pub gain: Option<[Option<f64>; 2]>,
+}
+
+#[derive(Serialize)]
+pub struct ProfileData {
+    pub n_tokens: Option<usize>,
+    pub kurtosis: Option<f64>,
+    pub histogram: Option<HistogramData>,
+    pub raised: Vec<(usize, f64)>,
+    pub lowered: Vec<(usize, f64)>,
+    pub logits_note: Option<String>,
+    pub ablation: Option<(f64, Option<usize>, Option<usize>)>,
+}
+
+#[derive(Serialize)]
+pub struct HistogramData {
+    pub low: f64,
+    pub high: f64,
+    pub bins: usize,
+    pub n_firing: Option<usize>,
+    pub tokens: Vec<usize>,
+    /// Packed counts: of each token, then of the rest.
+    pub counts: String,
+}
+
+/// A fragment of a feature: index in [`Data::fragments`], its memberships, packed activations, packed simulations by
+/// explainer.
+#[derive(Serialize)]
+pub struct ShownFragment(pub usize, pub Vec<Member>, pub String, pub Vec<Option<String>>);
+
+/// A fragment's list, its place there, and its role: see `candidates.rs`.
+pub type Member = (u8, usize, u8);
