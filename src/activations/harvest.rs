@@ -94,7 +94,7 @@ pub(super) fn batches(tokens: &TokenBatch) -> impl Iterator<Item = (usize, Token
 }
 
 /// Indices, among `n_tokens` tokens, of the rows of a store harvested with [`Keep::Fitting`], row by row.
-pub fn fitted_places(
+pub fn fitted_token_indices(
     set: &ActivationSet,
     n_tokens: usize,
     is_fitted: impl Fn(usize) -> bool,
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(set.left_out(), [21, 75]);
         let reopened = ActivationSet::open(&folder.path().join("a.act")).expect("opened");
         for set in [set, reopened] {
-            let places: Vec<usize> = fitted_places(&set, tokens.ids().len(), is_fitted).collect();
+            let places: Vec<usize> = fitted_token_indices(&set, tokens.ids().len(), is_fitted).collect();
             assert_eq!(places.len(), set.rows());
             let ids: Vec<u32> = places.iter().map(|&place| tokens.ids()[place]).collect();
             assert_eq!(ids, set.tokens(0, set.rows()).expect("tokens"));

@@ -5,6 +5,7 @@
 //! Never: knows a dictionary.
 
 mod encoding;
+mod error;
 mod export;
 mod harvest;
 mod moments;
@@ -13,8 +14,9 @@ mod shuffle;
 mod writer;
 
 pub use encoding::Precision;
+pub use error::ActivationError;
 pub use export::{Exported, export};
-pub use harvest::{HarvestError, Keep, fitted_places, harvest};
-pub use set::{ActivationError, ActivationSet};
+pub use harvest::{HarvestError, Keep, fitted_token_indices, harvest};
+pub use set::ActivationSet;
 pub use shuffle::Batches;
 pub use writer::ActivationWriter;

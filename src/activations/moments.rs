@@ -4,7 +4,7 @@
 //!
 //! The shift s is the first row, so that a large mean costs no precision. All sums are in f64.
 
-use super::set::ActivationError;
+use super::error::ActivationError;
 use crate::base::HookPoint;
 
 pub(super) struct RunningMoments {

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::encoding::{Precision, decode, encode, read_at};
+use super::error::ActivationError;
 use super::moments::RunningMoments;
-use super::shuffle::Batches;
-use crate::base::{Digest, Digester, FileError, HookPoint, Matrix, Stream};
+use crate::base::{Digest, Digester, HookPoint, Matrix};
 
 /// Entries copied or decoded by one task.
 const PART: usize = 1 << 16;
@@ -21,28 +21,6 @@ pub(super) const VERSION: u32 = 1;
 
 /// Bytes of one token id in the store.
 const TOKEN_BYTES: usize = 4;
-
-/// Why activations could not be stored or read.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages name the fields")]
-pub enum ActivationError {
-    /// The store could not be read or written.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A value is NaN or infinite; `row` counts the rows of the store from 0.
-    #[error(
-        "activations at `{hook}` hold a NaN or infinite value in row {row}: the model's weights or arithmetic are broken"
-    )]
-    NotFinite { hook: HookPoint, row: usize },
-    /// All rows are equal.
-    #[error(
-        "activations at `{hook}` are constant over {rows} rows: there is nothing to decompose; choose another hook point"
-    )]
-    Constant { hook: HookPoint, rows: usize },
-    /// There are no rows.
-    #[error("no activations at `{hook}`: the fit split holds no usable token")]
-    Empty { hook: HookPoint },
-}
 
 #[derive(Debug)]
 enum Storage {
@@ -199,11 +177,6 @@ impl ActivationSet {
     pub fn blocks(&self, block_rows: usize) -> impl Iterator<Item = Result<Matrix, ActivationError>> + '_ {
         (0..self.rows()).step_by(block_rows.max(1)).map(move |start| self.read(start, block_rows))
     }
-
-    /// One pass over all rows in a seeded order, `batch_rows` at a time; an incomplete last batch is dropped.
-    pub fn shuffled(&self, stream: Stream, batch_rows: usize) -> Batches<'_> {
-        Batches::new(self, stream, batch_rows)
-    }
 }
 
 pub(super) fn sidecar_path(path: &Path) -> PathBuf {
@@ -214,6 +187,7 @@ pub(super) fn sidecar_path(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::activations::ActivationWriter;
+    use crate::base::Stream;
 
     fn hook() -> HookPoint {
         "blocks.0.hook_resid_post".parse().expect("a hook point")

@@ -3,7 +3,8 @@
 //! Blocks of 256 neighbouring rows are read in a random order. Rows of 64 blocks at a time are mixed in a
 //! buffer, from which batches are cut.
 
-use super::set::{ActivationError, ActivationSet};
+use super::error::ActivationError;
+use super::set::ActivationSet;
 use crate::base::{Matrix, Stream};
 
 /// Rows read from disk together.
@@ -24,8 +25,15 @@ pub struct Batches<'a> {
     batch_rows: usize,
 }
 
+impl ActivationSet {
+    /// One pass over all rows in a seeded order, `batch_rows` at a time; an incomplete last batch is dropped.
+    pub fn shuffled(&self, stream: Stream, batch_rows: usize) -> Batches<'_> {
+        Batches::new(self, stream, batch_rows)
+    }
+}
+
 impl<'a> Batches<'a> {
-    pub(super) fn new(set: &'a ActivationSet, mut stream: Stream, batch_rows: usize) -> Self {
+    fn new(set: &'a ActivationSet, mut stream: Stream, batch_rows: usize) -> Self {
         let blocks = stream.permutation(set.rows().div_ceil(BLOCK_ROWS));
         Self { set, stream, blocks, next_block: 0, buffer: Vec::new(), order: Vec::new(), batch_rows }
     }

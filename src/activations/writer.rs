@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::encoding::{Precision, decode, encode};
+use super::error::ActivationError;
 use super::moments::RunningMoments;
-use super::set::{ActivationError, ActivationSet, Sidecar, VERSION, sidecar_path};
+use super::set::{ActivationSet, Sidecar, VERSION, sidecar_path};
 use crate::base::{AtomicFile, Digester, FileError, HookPoint, write_atomic};
 
 /// A store being written, one batch at a time; see `set.rs` for the format.

@@ -1,10 +1,13 @@
 //! `plan` and `check`: what a run would do, and whether a suite is valid.
 
-use super::args::{Common, Env, SuiteArgs};
-use super::run::places;
+use std::path::{Path, PathBuf};
+
+use super::args::{Common, Env, SuiteArgs, key};
+use super::harvest::model_places;
 use super::{print_result, setting};
+use crate::base::DeviceName;
 use crate::report::facts;
-use crate::run::{Estimate, RunError, estimate, time_text};
+use crate::run::{Estimate, Places, RunError, estimate, time_text};
 use crate::suite::{self, Suite};
 
 /// Width of the left column, in characters.
@@ -25,6 +28,20 @@ pub fn load(args: &SuiteArgs) -> Result<Suite, RunError> {
         suite.per_cell = suite.per_cell.min(limit);
     }
     Ok(suite)
+}
+
+/// Folders, endpoints and keys of a suite's run.
+pub fn places(suite: &Suite, args: &SuiteArgs, out: Option<&Path>, common: &Common, env: &Env) -> Places {
+    let models = suite.pairs.iter().flat_map(|pair| pair.models());
+    let key_of = |variable: &str| Some((variable.to_string(), key(variable)?));
+    Places {
+        out: out.map_or_else(|| PathBuf::from("results").join(&suite.name), Path::to_path_buf),
+        suite_folder: args.suite.parent().unwrap_or(Path::new(".")).to_path_buf(),
+        keys: models.filter_map(|llm| key_of(llm.key_variable())).collect(),
+        openai_base_url: env.openai_base_url.clone(),
+        program: std::env::current_exe().ok(),
+        ..model_places(env, DeviceName::Cpu, common)
+    }
 }
 
 pub fn plan(args: &SuiteArgs, common: &Common, env: &Env) -> Result<u8, RunError> {

@@ -7,39 +7,22 @@ use std::sync::atomic::AtomicBool;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::args::{Common, Env, RunArgs, SuiteArgs, key};
-use super::harvest::model_places;
+use super::args::{Common, Env, RunArgs};
 use super::progress::{Progress, say};
 use super::{inspect, plan, print, print_json, setting};
-use crate::base::DeviceName;
 use crate::llm::{Budget, Usage};
 use crate::report::{self, Closing, Column, Grid, RenderOptions, Summary, next_feature};
-use crate::run::{self, Beside, Event, Finished, Places, RunError, Stop};
-use crate::suite::Suite;
+use crate::run::{self, Beside, Event, Finished, RunError, Stop};
 
 /// Exit code of a run that finished with more failed features than the suite allows.
 const TOO_MANY_FAILED: u8 = 3;
-
-/// Folders, endpoints and keys of a suite's run.
-pub fn places(suite: &Suite, args: &SuiteArgs, out: Option<&Path>, common: &Common, env: &Env) -> Places {
-    let models = suite.pairs.iter().flat_map(|pair| pair.models());
-    let key_of = |variable: &str| Some((variable.to_string(), key(variable)?));
-    Places {
-        out: out.map_or_else(|| PathBuf::from("results").join(&suite.name), Path::to_path_buf),
-        suite_folder: args.suite.parent().unwrap_or(Path::new(".")).to_path_buf(),
-        keys: models.filter_map(|llm| key_of(llm.key_variable())).collect(),
-        openai_base_url: env.openai_base_url.clone(),
-        program: std::env::current_exe().ok(),
-        ..model_places(env, DeviceName::Cpu, common)
-    }
-}
 
 pub fn run(args: &RunArgs, common: &Common, env: &Env, stop: &'static AtomicBool) -> Result<u8, RunError> {
     if args.dry_run {
         return plan::plan(&args.suite, common, env);
     }
     let suite = plan::load(&args.suite)?;
-    let mut places = places(&suite, &args.suite, args.out.as_deref(), common, env);
+    let mut places = plan::places(&suite, &args.suite, args.out.as_deref(), common, env);
     places.device = args.device;
     places.budget = budget(args.budget_usd)?;
     let progress = Progress::new(common.progress, common.quiet);

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::CorpusCounts;
+use super::counts::TooLittleText;
 use crate::base::FileError;
 use crate::hub::HubError;
 
@@ -77,34 +77,6 @@ pub enum CorpusError {
     /// Less text than asked for.
     #[error(transparent)]
     TooLittleText(Box<TooLittleText>),
-}
-
-/// How much text there is and how much is needed.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error(
-    "too little text in {name}: the evaluate split gives {fragments_found} fragments of {fragment_tokens} tokens \
-     from {} documents ({fragments_needed} needed), the fit split {fit_found} tokens \
-     ({fit_needed} needed); all {} documents were read ({} tokens; {} \
-     evaluate documents were shorter than a fragment, {} repeated another, {} fragments \
-     were rejected): give more text, or lower `corpus.eval_fragments` or `corpus.fit_tokens`",
-    counts.eval_documents, counts.documents, counts.tokens_read, counts.short_documents, counts.duplicates,
-    counts.rejected
-)]
-pub struct TooLittleText {
-    /// Name of the source.
-    pub name: String,
-    /// Tokens of a fragment.
-    pub fragment_tokens: usize,
-    /// Fragments in the text.
-    pub fragments_found: usize,
-    /// Fragments asked for.
-    pub fragments_needed: usize,
-    /// Fit tokens in the text.
-    pub fit_found: usize,
-    /// Fit tokens asked for, rounded up to whole contexts.
-    pub fit_needed: usize,
-    /// Counts of what was read.
-    pub counts: CorpusCounts,
 }
 
 impl CorpusError {

@@ -25,11 +25,13 @@
 //! *Labels.* A labelled source gives the concepts of its words. Every token gets the concepts of the characters
 //! it covers ([`generator::label`]). Labels are not part of the digest: equal tokens have equal labels.
 
+mod counts;
 mod encode;
 mod error;
 mod fragments;
 pub mod generator;
 mod labels;
+mod params;
 mod parts;
 mod prepare;
 mod reader;
@@ -38,9 +40,11 @@ mod split;
 #[cfg(test)]
 mod tests;
 
+pub use counts::{CorpusCounts, TooLittleText};
 pub use encode::Encode;
-pub use error::{CorpusError, TooLittleText};
+pub use error::CorpusError;
 pub use labels::TokenLabels;
-pub use prepare::{CorpusCounts, CorpusParams, TokenSets, prepare};
+pub use params::CorpusParams;
+pub use prepare::{TokenSets, prepare};
 pub use source::{DEFAULT_FIELD, DEFAULT_SEPARATOR, Files, Source};
 pub use split::DOCUMENT_TOKENS;

@@ -1,13 +1,13 @@
 //! Documents of text and JSONL files, cut into parts that are encoded one at a time.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
 use super::CorpusError;
 use super::generator::Span;
 use super::reader::{Segment, TextReader};
-use super::source::FilePaths;
 
 /// Longest text that is encoded at once, in bytes.
 pub(super) const PART_BYTES: usize = 1 << 16;
@@ -25,6 +25,9 @@ pub(super) struct Part {
 }
 
 pub(super) type Parts<'a> = Box<dyn Iterator<Item = Result<Part, CorpusError>> + 'a>;
+
+/// Paths of files, each fetched on demand.
+pub(super) type FilePaths<'a> = Box<dyn Iterator<Item = Result<PathBuf, CorpusError>> + 'a>;
 
 /// Cuts one document into parts. A document without visible text has none.
 pub(super) fn split_document(text: &str) -> VecDeque<Part> {

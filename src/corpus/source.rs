@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::CorpusError;
 use super::generator::Document;
-use super::parts::{FileParts, Part, Parts, split_document};
+use super::parts::{FileParts, FilePaths, Part, Parts, split_document};
 use super::reader::unreadable;
 use crate::hub::Dataset;
 
@@ -60,9 +60,6 @@ impl Files<'_> {
         }
     }
 }
-
-/// Paths of files, each fetched on demand.
-pub(super) type FilePaths<'a> = Box<dyn Iterator<Item = Result<PathBuf, CorpusError>> + 'a>;
 
 impl<'a> Source<'a> {
     /// Chooses text or JSONL by the file name. A folder gives all such files in it and below, in the order of

@@ -24,7 +24,22 @@ use super::census::Census;
 use super::extremes::{Candidate, Extremes};
 use super::priority::{Drawn, Purpose};
 use super::protocol::Protocol;
-use super::record::Stratum;
+
+/// The draw that a fragment comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stratum {
+    /// The largest maxima.
+    Top,
+    /// A uniform sample of firing fragments, divided between explaining and scoring.
+    Random,
+    /// A second uniform sample of the remaining firing fragments.
+    MoreRandom,
+    /// A uniform sample of fragments on which the feature does not fire.
+    NonFiring,
+    /// Firing fragments with the smallest maxima, if non-firing ones are too few.
+    LowestMaximum,
+}
 
 /// A fragment drawn for a feature.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -35,13 +35,13 @@ mod walk;
 
 pub use builder::RecordBuilder;
 pub use chosen::ChosenActivations;
-pub use draw::{Chosen, FeatureSummary, QuantilePick};
+pub use draw::{Chosen, FeatureSummary, QuantilePick, Stratum};
 pub use error::FeatureError;
 pub use explanation::{ConceptMeans, Explanation};
 pub use fragments::FragmentSet;
 pub use pattern_trie::{Pattern, PatternTrie};
 pub use protocol::{Deviation, FiringRule, Picks, Protocol, Stride, WalkOrder};
-pub use record::{ActivationRecord, FeatureRecord, Stratum};
+pub use record::{ActivationRecord, FeatureRecord};
 pub use rendering::{
     MARK_END, MARK_START, TokenTexts, decoy_marks, index_text, indexed, marked_text, one_line, quoted,
     strong_marks,

@@ -2,24 +2,8 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::draw::{Chosen, FeatureSummary, QuantilePick};
+use super::draw::{Chosen, FeatureSummary, QuantilePick, Stratum};
 use super::{FeatureError, FragmentSet};
-
-/// The draw that a fragment comes from; see `draw.rs`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stratum {
-    /// The largest maxima.
-    Top,
-    /// A uniform sample of firing fragments, divided between explaining and scoring.
-    Random,
-    /// A second uniform sample of the remaining firing fragments.
-    MoreRandom,
-    /// A uniform sample of fragments on which the feature does not fire.
-    NonFiring,
-    /// Firing fragments with the smallest maxima, if non-firing ones are too few.
-    LowestMaximum,
-}
 
 /// One fragment with one feature's activation per token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

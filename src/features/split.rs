@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
-use super::record::{ActivationRecord, FeatureRecord, Stratum};
+use super::draw::Stratum;
+use super::record::{ActivationRecord, FeatureRecord};
 use super::{FeatureError, Protocol, Stride};
 
 /// What an explainer may see of a feature. Only `split` makes it.

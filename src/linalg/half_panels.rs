@@ -45,7 +45,7 @@ fn isas() -> impl Iterator<Item = Isa> {
 }
 
 /// Whether bf16 products are faster than f32 products on this processor.
-pub fn has_half_products() -> bool {
+pub fn has_bf16_products() -> bool {
     isas().next().is_some()
 }
 
@@ -146,7 +146,7 @@ impl HalfPanels {
         ROUND_UP * ((x.row + x.error) * w.error + x.error * w.row + summing) + UNDERFLOW
     }
 
-    /// `out ≈ x · wᵀ + bias`. Panics if shapes disagree or [`has_half_products`] is false.
+    /// `out ≈ x · wᵀ + bias`. Panics if shapes disagree or [`has_bf16_products`] is false.
     pub fn multiply(&self, x: &[f32], bias: &[f32], out: &mut [f32]) {
         match isas().next() {
             Some(isa) => self.multiply_with(isa, x, bias, out),
@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn products_are_near_plain_sums_and_equal_those_of_rounded_numbers() {
-        if !has_half_products() {
+        if !has_bf16_products() {
             println!("skipped: this processor has no products of bf16");
             return;
         }

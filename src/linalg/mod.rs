@@ -28,15 +28,15 @@ mod whiten;
 pub use covariance::covariance;
 pub(crate) use dispatch::dispatched;
 pub use eigen::{Eigen, orthogonalise, symmetric_eigen};
-pub use half_panels::{HalfPanels, has_half_products};
+pub use half_panels::{HalfPanels, has_bf16_products};
 pub use logcosh::{LogcoshSums, logcosh_moments};
-pub use panels::Panels;
+pub use panels::{Panels, prefetch};
 pub use product::{View, matmul, matmul_bt, product_into};
 pub use room::Room;
 pub use screen::{Exact, Screen, Worth, has_screens};
 pub use select::{Reaching, Selector, for_each_reaching, leave_largest};
 pub use sparse::{SparseCodes, for_each_nonzero};
-pub use stored_rows::{StoredRows, fetch_ahead, multiply_each, multiply_stored};
+pub use stored_rows::{StoredRows, multiply_each, multiply_stored};
 pub use vector::{Vectorised, add_scaled, dot, mul_add, sum_of_squares, vectorised};
 pub use whiten::Whitening;
 

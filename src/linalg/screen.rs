@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::half_panels::{HalfPanels, has_half_products};
+use super::half_panels::{HalfPanels, has_bf16_products};
 use super::panels::{add_selected_products, has_avx512};
 use super::select::Reaching;
 
@@ -24,7 +24,7 @@ pub struct Screen {
 
 /// Whether this processor can screen: fast bf16 products, and AVX-512 for the exact sums.
 pub fn has_screens() -> bool {
-    has_half_products() && has_avx512()
+    has_bf16_products() && has_avx512()
 }
 
 impl Screen {

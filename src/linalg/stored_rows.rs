@@ -34,32 +34,17 @@ pub trait StoredRows: Sync {
     /// Writes columns `columns` of a row to `out`. Both ends are multiples of 3072, or the end is d.
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]);
 
-    /// Whether [`StoredRows::stand`] and [`StoredRows::sum_few`] are implemented.
-    fn can_stand(&self) -> bool {
+    /// Whether [`StoredRows::pack_panel`] and [`StoredRows::multiply_thin`] are implemented.
+    fn can_pack(&self) -> bool {
         false
     }
 
     /// Packs columns `columns` of `rows` into `panel`, column by column; entries beyond `rows` are
     /// unspecified. The range starts at a multiple of 128 and has 128 columns or ends at d.
-    fn stand(&self, _rows: Range<usize>, _columns: Range<usize>, _panel: &mut [f32]) {}
+    fn pack_panel(&self, _rows: Range<usize>, _columns: Range<usize>, _panel: &mut [f32]) {}
 
     /// `sums` `[m, 32]` = `left` `[m, d]`, given column by column, times at most 32 `rows`ᵀ; m ≤ 4.
-    fn sum_few(&self, _rows: Range<usize>, _left: &[f32], _sums: &mut [f32]) {}
-}
-
-/// Prefetches `entries` into the L1 cache. This affects speed only.
-pub fn fetch_ahead<T>(entries: &[T]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in entries.chunks((64 / size_of::<T>().max(1)).max(1)) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: the address lies in the slice, and a prefetch neither reads nor writes.
-        #[expect(unsafe_code, reason = "the instruction takes an address")]
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = entries;
+    fn multiply_thin(&self, _rows: Range<usize>, _left: &[f32], _sums: &mut [f32]) {}
 }
 
 /// Plain f32 rows and their width.
@@ -162,7 +147,7 @@ fn sum_panels(
     let [_, d] = rows.dims();
     let panels = range.len().div_ceil(NR);
     scratch.sums.resize(panels * m * NR, 0.0);
-    if rows.can_stand() {
+    if rows.can_pack() {
         return sum_direct(left, m, rows, range, scratch);
     }
     for start in (0..d).step_by(READ_COLUMNS) {
@@ -204,7 +189,7 @@ fn sum_direct(
     let panels = || range.clone().step_by(NR).map(|first| first..range.end.min(first + NR));
     if let Some(left) = left.thin_entries() {
         for (rows_of_panel, sums) in panels().zip(scratch.sums.chunks_exact_mut(m * NR)) {
-            rows.sum_few(rows_of_panel, left, sums);
+            rows.multiply_thin(rows_of_panel, left, sums);
         }
         return;
     }
@@ -213,7 +198,7 @@ fn sum_direct(
         let size = columns.len() * NR;
         scratch.panels.resize(panels().len() * size, 0.0);
         for (rows_of_panel, panel) in panels().zip(scratch.panels.chunks_exact_mut(size)) {
-            rows.stand(rows_of_panel, columns.clone(), panel);
+            rows.pack_panel(rows_of_panel, columns.clone(), panel);
         }
         left.add_products(columns, &scratch.panels, &mut scratch.sums, start == 0);
     }

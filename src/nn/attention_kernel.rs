@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use super::attention::{AttentionRule, PositionTables};
+use super::attention_rule::{AttentionRule, PositionTables};
 use super::kernels::{LANES, exp, larger, largest, sum};
 use crate::linalg::{dispatched, mul_add};
 

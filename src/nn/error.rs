@@ -125,6 +125,11 @@ impl NnError {
     }
 }
 
+/// The error that a file is not as its format demands.
+pub(super) fn corrupt(file: &str, reason: &str) -> NnError {
+    NnError::Corrupt { file: file.to_string(), reason: reason.to_string() }
+}
+
 /// The first three names and the number of the others.
 fn listed(names: &[String]) -> String {
     const SHOWN: usize = 3;

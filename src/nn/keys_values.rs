@@ -1,4 +1,3 @@
-use super::Transformer;
 use super::attention_kernel::HeadCache;
 
 /// Prefix cache of one sequence: the keys and values of its positions in every layer.
@@ -15,13 +14,6 @@ pub struct KeysValues {
 }
 
 impl KeysValues {
-    /// An empty cache for a model.
-    pub fn new(model: &Transformer) -> Self {
-        let a = model.architecture();
-        let layers = vec![vec![HeadCache::new(a.d_head, 0); a.n_kv_heads]; a.n_layers];
-        Self { layers, ids: Vec::new(), rotated_for: 0 }
-    }
-
     /// Number of cached positions.
     pub fn positions(&self) -> usize {
         self.ids.len()

@@ -9,7 +9,8 @@
 use candle_core::{D, Result, Tensor};
 
 use super::architecture::Architecture;
-use super::transformer::{Linear, Mlp};
+use super::linear::Linear;
+use super::mlp::Mlp;
 
 /// The MLP of a layer that is a mixture.
 #[derive(Debug, Clone)]

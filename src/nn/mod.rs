@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `config`, `families` | `config.json` and tensor names to an [`Architecture`] and a [`Transformer`] |
 //! | `transformer` | the one forward pass |
-//! | `linear`, `attention`, `mixture`, `ops` | its operations, fused for CPU inference or differentiable |
+//! | `linear`, `attention`, `mlp`, `mixture`, `ops` | its operations, fused for CPU inference or differentiable |
 //! | `kernels`, `attention_kernel` | the fused loops |
 //! | `packed` | weights in their stored numbers (f16, bf16, quantised) |
 //! | `keys_values`, `token_tree` | prefix caches, and sequences whose shared prefixes are computed once |
@@ -21,6 +21,7 @@
 mod architecture;
 mod attention;
 mod attention_kernel;
+mod attention_rule;
 mod config;
 mod device;
 mod error;
@@ -30,6 +31,7 @@ mod kernels;
 mod keys_values;
 mod linear;
 mod mixture;
+mod mlp;
 mod ops;
 mod packed;
 mod rotary;
@@ -48,7 +50,7 @@ pub use device::gpu_for_tests;
 pub use device::{Device, gpu_count, open_device};
 pub use error::NnError;
 pub use families::{is_embedding, is_linear_in_block};
-pub use gguf::{Gguf, gguf_tokenizer, is_gguf};
+pub use gguf::{Gguf, context_length, gguf_tokenizer, is_gguf, weight_count};
 pub use keys_values::KeysValues;
 pub use ops::copy_entries;
 pub use packed::{Encoding, Packed};
@@ -59,4 +61,4 @@ pub use token_tree::TokenTree;
 pub use tokenizer::{Lead, Tokenizer};
 
 pub use transformer::{Edit, ForwardPass, Output, Request, Transformer};
-pub use weights::{Weights, context_length, weight_count};
+pub use weights::Weights;

@@ -11,7 +11,6 @@ use rayon::prelude::*;
 
 use super::architecture::NormKind;
 use super::kernels;
-use super::transformer::Norm;
 
 /// Whether the fused kernels apply: all tensors are on the CPU and none tracks gradients.
 pub(super) fn can_fuse<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> bool {
@@ -84,6 +83,20 @@ pub(super) fn gated(gate: Tensor, up: &Tensor) -> Result<Tensor> {
     }
     gate.inplace_op1(&MultiplyBy(&entries(up)?))?;
     Ok(gate)
+}
+
+/// Weight and, in most layer norms, bias `[d_model]`. A norm of heads has `[d_head]` (shared by all heads),
+/// `[heads, d_head]` (one per head) or `[heads · d_head]` (over all heads together).
+#[derive(Debug, Clone)]
+pub(super) struct Norm {
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+}
+
+impl Norm {
+    pub fn tensors(&mut self) -> impl Iterator<Item = &mut Tensor> {
+        [&mut self.weight].into_iter().chain(&mut self.bias)
+    }
 }
 
 /// Norm of each row. A weight `[heads, width]` norms every group of `width` entries separately.

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{Device, Error, Tensor};
 
-use self::pass::{KeptTables, Pass};
 use super::architecture::{Architecture, NormKind, Residual};
+use super::attention_rule::PositionTables;
 use super::error::{NnError, Result};
 use super::{Config, Weights, families, ops};
 use crate::base::{HookPoint, Matrix, Site, TokenBatch};
-use crate::linalg::has_half_products;
+use crate::linalg::has_bf16_products;
 
 mod cached;
 mod centring;
@@ -23,12 +23,22 @@ mod last_tokens;
 mod losses;
 mod parts;
 mod pass;
+mod request;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::parts::{Block, FeedForward, Mlp, Norm, Parts, Projections};
-pub use self::pass::{Edit, ForwardPass, Output, Request};
+pub(super) use self::parts::{Block, FeedForward, Parts, Projections};
+pub use self::request::{Edit, ForwardPass, Output, Request};
 pub(super) use super::linear::Linear;
+pub(super) use super::mlp::Mlp;
+pub(super) use super::ops::Norm;
+
+/// Position tables of layers with full attention, and of layers with a window.
+type SharedTables = Arc<[PositionTables; 2]>;
+
+/// Cached tables, each with the [`Rotary::regime`](crate::nn::Rotary::regime) of its sequence length. The tables of a
+/// regime grow with the longest sequence so far.
+type KeptTables = Vec<([usize; 2], SharedTables)>;
 
 /// A decoder-only language model.
 #[derive(Debug, Clone)]
@@ -52,7 +62,7 @@ impl Transformer {
     ///
     /// No effect if the processor lacks bf16 products or the weights are on a GPU.
     pub fn with_half_products(mut self) -> Result<Self> {
-        if has_half_products() && self.device().is_cpu() {
+        if has_bf16_products() && self.device().is_cpu() {
             self.parts.blocks.iter_mut().flat_map(Block::maps).try_for_each(Linear::round)?;
         }
         Ok(self)

@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde_json::{Map, Value};
 
-use super::gguf::{gguf_context_length, gguf_weight_count, is_gguf};
+use super::error::corrupt;
 use super::packed::{Encoding, Packed};
 use super::rows::Rows;
 use super::{Config, NnError};
@@ -279,13 +279,10 @@ impl Weights {
     }
 }
 
-/// Number of weights in a folder or a GGUF file, from the headers alone.
-pub fn weight_count(path: &Path) -> Result<u64, NnError> {
-    if is_gguf(path) {
-        return gguf_weight_count(path);
-    }
+/// Number of weights in a folder, from the headers alone.
+pub(super) fn folder_weight_count(folder: &Path) -> Result<u64, NnError> {
     let mut count = 0;
-    for file in files_of(path)? {
+    for file in files_of(folder)? {
         let (mut reader, length) = open_with_length(&file)?;
         let (_, metadata) = read_header(&mut reader, length, &file.display().to_string())?;
         let tensors = metadata.tensors();
@@ -294,12 +291,9 @@ pub fn weight_count(path: &Path) -> Result<u64, NnError> {
     Ok(count)
 }
 
-/// Context length of the model in a folder or a GGUF file, if the header or `config.json` states it.
-pub fn context_length(path: &Path) -> Result<Option<usize>, NnError> {
-    if is_gguf(path) {
-        return gguf_context_length(path);
-    }
-    let file = path.join("config.json");
+/// Context length of the model in a folder, if its `config.json` states it.
+pub(super) fn folder_context_length(folder: &Path) -> Result<Option<usize>, NnError> {
+    let file = folder.join("config.json");
     let config = Config::parse(&crate::base::read(&file)?, &file.display().to_string())?;
     let fields = config.fields();
     let inner = fields.get("text_config").and_then(Value::as_object);
@@ -377,10 +371,6 @@ fn possible_names(name: &str) -> Vec<String> {
         possible_names.push(format!("model.language_model.{bare}"));
     }
     possible_names
-}
-
-pub(super) fn corrupt(file: &str, reason: &str) -> NnError {
-    NnError::Corrupt { file: file.to_string(), reason: reason.to_string() }
 }
 
 /// The header's bytes with the length prefix, and the parsed header; checked against the file's length.

@@ -73,7 +73,7 @@ pub trait SubjectModel: Send + Sync {
 
     /// Activations at the last token of each sequence, `[sequences, width]`; lengths may differ. Fails as
     /// [`SubjectModel::activations`] does, and on an empty sequence.
-    fn activations_at_ends(&self, sequences: &[&[u32]], hook: HookPoint) -> Result<Matrix, SubjectError>;
+    fn last_token_activations(&self, sequences: &[&[u32]], hook: HookPoint) -> Result<Matrix, SubjectError>;
 
     /// Loss in nats of each token after the first of its sequence, `[rows, cols − 1]`; with a prefix, of each token,
     /// `[rows, cols]`.
@@ -321,7 +321,7 @@ impl SubjectModel for TransformerSubject {
         centres.then(|| self.info.processing.contains(&Processing::CenterWritingWeights))
     }
 
-    fn activations_at_ends(&self, sequences: &[&[u32]], hook: HookPoint) -> Result<Matrix, SubjectError> {
+    fn last_token_activations(&self, sequences: &[&[u32]], hook: HookPoint) -> Result<Matrix, SubjectError> {
         let width = self.width(hook)?;
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|&nth| sequences[nth]);
@@ -330,7 +330,7 @@ impl SubjectModel for TransformerSubject {
         let parts = trees
             .par_iter()
             .with_min_len(self.chunks_per_task())
-            .map(|tree| self.transformer.activations_at_ends(tree, hook))
+            .map(|tree| self.transformer.last_token_activations(tree, hook))
             .collect::<Result<Vec<_>, NnError>>()?;
         let mut found = Matrix::zeros(sequences.len(), width);
         for (&nth, row) in order.iter().zip(parts.iter().flat_map(|part| part.data().chunks_exact(width))) {

@@ -185,13 +185,13 @@ impl SubjectModel for WithPrefix<'_> {
         Ok(all.into_iter().map(|rows| self.text_rows(rows, tokens)).collect())
     }
 
-    fn activations_at_ends(&self, sequences: &[&[u32]], hook: HookPoint) -> Result<Matrix, SubjectError> {
+    fn last_token_activations(&self, sequences: &[&[u32]], hook: HookPoint) -> Result<Matrix, SubjectError> {
         if self.prefix.is_empty() {
-            return self.subject.activations_at_ends(sequences, hook);
+            return self.subject.last_token_activations(sequences, hook);
         }
         let prefixed: Vec<Vec<u32>> = sequences.iter().map(|text| [self.prefix, text].concat()).collect();
         let prefixed: Vec<&[u32]> = prefixed.iter().map(Vec::as_slice).collect();
-        self.subject.activations_at_ends(&prefixed, hook)
+        self.subject.last_token_activations(&prefixed, hook)
     }
 
     fn token_losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Matrix, SubjectError> {

@@ -37,7 +37,7 @@ use candle_core::{DType, Device, Tensor};
 use self::scope::{Frame, Scope, by_group, order_of_halves, rotated_in_halves};
 use self::sizes::{Names, common_sizes, count_of, sizes};
 use super::architecture::{
-    Activation, Alibi, Architecture, Experts, Family, Gating, NormKind, Positions, Residual, Sizes,
+    Activation, Alibi, Architecture, Experts, Family, Gating, NormKind, Positions, Residual,
 };
 use super::config::Config;
 use super::error::NnError;

@@ -1,9 +1,11 @@
 //! Linear maps, norms and blocks by the names of their tensors; every shape is checked.
 
-use super::{
-    Architecture, Block, DType, Device, Family, FeedForward, Linear, Mlp, NnError, Norm, NormKind, Parts,
-    Positions, Projections, Tensor, Weights,
-};
+use candle_core::{DType, Device, Tensor};
+
+use crate::nn::architecture::{Architecture, Family, NormKind, Positions};
+use crate::nn::error::NnError;
+use crate::nn::transformer::{Block, FeedForward, Linear, Mlp, Norm, Parts, Projections};
+use crate::nn::weights::Weights;
 
 /// The weights whose names begin with `prefix`, a name that ends in a dot or is empty.
 pub(super) struct Scope<'a> {

@@ -1,6 +1,8 @@
 //! The sizes of a model, under the names that families have for them in `config.json`.
 
-use super::{Config, NnError, Sizes};
+use crate::nn::architecture::Sizes;
+use crate::nn::config::Config;
+use crate::nn::error::NnError;
 
 /// Field names of sizes in a family's configurations, its own name first; `context` has a default.
 pub(super) struct Names {

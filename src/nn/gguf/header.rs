@@ -9,8 +9,8 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::super::NnError;
+use super::super::error::corrupt;
 use super::super::packed::Encoding;
-use super::corrupt;
 use crate::base::FileError;
 
 /// Largest number of dimensions of a tensor (`GGML_MAX_DIMS`).

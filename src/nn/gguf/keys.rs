@@ -9,7 +9,6 @@ use serde_json::{Map, Value as Json};
 use super::super::{Config, Family, NnError};
 use super::header::Value;
 use super::parts::Parts;
-use super::rope::Factors;
 use super::settings::Settings;
 
 /// How a key reaches the configuration.
@@ -57,6 +56,17 @@ const TRANSLATED: &str = "block_count attention.value_length attention.sliding_w
 /// tensor), the order of rows (always the same), how an embedding model pools its hidden states, how experts are
 /// weighted (there are none).
 const HARMLESS: &str = "rope.scaling.finetuned vocab_size tensor_data_layout pooling_type expert_gating_func";
+
+/// What each frequency is divided by, from tensors of the file.
+#[derive(Default)]
+pub(super) struct Factors {
+    /// For every sequence length: the factors of Llama 3's scaling.
+    pub always: Option<Vec<f32>>,
+    /// LongRoPE, for sequences up to the original length.
+    pub short: Option<Vec<f32>>,
+    /// LongRoPE, for longer sequences.
+    pub long: Option<Vec<f32>>,
+}
 
 /// The metadata under the names that `config.json` has for it.
 pub(super) fn config(

@@ -22,7 +22,7 @@ use std::path::Path;
 
 use self::parts::Parts;
 use self::settings::Settings;
-use super::weights::corrupt;
+use super::weights::{folder_context_length, folder_weight_count};
 use super::{Config, NnError, Tokenizer, Weights};
 
 /// The content of a file.
@@ -91,14 +91,20 @@ pub fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
-/// Number of weights in all parts of a model.
-pub fn gguf_weight_count(path: &Path) -> Result<u64, NnError> {
+/// Number of weights in a folder or in all parts of a GGUF model, from the headers alone.
+pub fn weight_count(path: &Path) -> Result<u64, NnError> {
+    if !is_gguf(path) {
+        return folder_weight_count(path);
+    }
     let parts = Parts::open(path)?;
     Ok(parts.names().filter_map(|name| parts.tensor(name)).map(header::TensorInfo::count).sum())
 }
 
-/// The context length of a model, if the file states it.
-pub fn gguf_context_length(path: &Path) -> Result<Option<usize>, NnError> {
+/// Context length of the model in a folder or a GGUF file, if the header or `config.json` states it.
+pub fn context_length(path: &Path) -> Result<Option<usize>, NnError> {
+    if !is_gguf(path) {
+        return folder_context_length(path);
+    }
     let parts = Parts::open(path)?;
     let settings = parts.settings();
     let Some(family) = settings.text("general.architecture")? else { return Ok(None) };

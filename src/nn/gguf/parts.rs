@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::super::NnError;
-use super::corrupt;
+use super::super::error::corrupt;
 use super::header::{Header, TensorInfo, Value};
 use super::settings::Settings;
 

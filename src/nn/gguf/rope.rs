@@ -7,18 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::super::NnError;
 use super::header::Value;
-use super::keys::Keys;
-
-/// What each frequency is divided by, from tensors of the file.
-#[derive(Default)]
-pub(super) struct Factors {
-    /// For every sequence length: the factors of Llama 3's scaling.
-    pub always: Option<Vec<f32>>,
-    /// LongRoPE, for sequences up to the original length.
-    pub short: Option<Vec<f32>>,
-    /// LongRoPE, for longer sequences.
-    pub long: Option<Vec<f32>>,
-}
+use super::keys::{Factors, Keys};
 
 const TYPE: &str = "rope.scaling.type";
 const FACTOR: &str = "rope.scaling.factor";

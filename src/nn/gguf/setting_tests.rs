@@ -195,7 +195,7 @@ fn rotary_scaling_has_one_meaning_under_all_its_names() {
     let parts = Parts::open(&path).expect("whole");
     let settings = Settings { file: "m.gguf", metadata: parts.settings().metadata };
     let family = settings.family().expect("a family");
-    let config = keys::config(&settings, family, &parts, rope::Factors::default()).expect("settings");
+    let config = keys::config(&settings, family, &parts, keys::Factors::default()).expect("settings");
     let yarn = &config.fields()["rope_scaling"];
     assert_eq!(yarn["rope_type"], "yarn");
     assert_eq!((&yarn["factor"], &yarn["beta_fast"]), (&4.0.into(), &16.0.into()));
@@ -292,10 +292,7 @@ fn parts_of_a_split_file_are_one_model() {
         };
         assert_eq!(entries(&read), entries(&whole));
         assert_ne!(read.weights.digest(), whole.weights.digest());
-        assert_eq!(
-            gguf_weight_count(&path).expect("counts"),
-            gguf_weight_count(&at("whole.gguf")).expect("counts")
-        );
+        assert_eq!(weight_count(&path).expect("counts"), weight_count(&at("whole.gguf")).expect("counts"));
         assert_eq!(gguf_tokenizer(&path).expect("a tokenizer").vocab_size(), 258);
     }
     std::fs::rename(at("m-00001-of-00003.gguf"), at("renamed.gguf")).expect("renamed");

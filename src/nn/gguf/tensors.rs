@@ -2,12 +2,12 @@
 
 use candle_core::{Device, Tensor};
 
+use super::super::error::corrupt;
 use super::super::packed::{Encoding, Packed};
 use super::super::{Config, Family, NnError, Weights};
-use super::corrupt;
 use super::header::{Header, TensorInfo, encoding};
+use super::keys::Factors;
 use super::parts::Parts;
-use super::rope::Factors;
 use crate::base::Digester;
 
 /// Factors of rotary frequencies, which are read with the settings.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use half::f16;
 
-use crate::linalg::{StoredRows, fetch_ahead, multiply_each};
+use crate::linalg::{StoredRows, multiply_each, prefetch};
 
 /// Prefetch distance in rows.
 const ROWS_AHEAD: usize = 2;
@@ -208,23 +208,23 @@ impl StoredRows for Packed {
 
     fn read(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
         let next = self.byte_range(row + ROWS_AHEAD, &columns);
-        fetch_ahead(self.bytes.get(next).unwrap_or_default());
+        prefetch(self.bytes.get(next).unwrap_or_default());
         self.unpack(row, columns, out);
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn can_stand(&self) -> bool {
+    fn can_pack(&self) -> bool {
         tiles::unit_columns(self.encoding).is_some() && tiles::has_avx512()
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn stand(&self, rows: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
+    fn pack_panel(&self, rows: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
         let later = PANELS_AHEAD * rows.len();
         self.tile_rows(&rows, later).pack_panel(columns, panel);
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn sum_few(&self, rows: Range<usize>, left: &[f32], sums: &mut [f32]) {
+    fn multiply_thin(&self, rows: Range<usize>, left: &[f32], sums: &mut [f32]) {
         let rows = self.tile_rows(&rows, rows.len());
         match left.len() / self.cols.max(1) {
             1 => rows.multiply_thin::<1>(left, sums),

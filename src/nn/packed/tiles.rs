@@ -8,7 +8,7 @@ use std::arch::x86_64::{__m512, _mm512_setzero_ps, _mm512_storeu_ps};
 use std::ops::Range;
 
 use super::Encoding;
-use crate::linalg::fetch_ahead;
+use crate::linalg::prefetch;
 
 mod bytes;
 mod formats;
@@ -83,7 +83,7 @@ impl TileRows<'_> {
         );
         let width = self.row_bytes / self.encoding.block_bytes() * self.encoding.block();
         let at = |column: usize| self.next.len() * column / width;
-        fetch_ahead(&self.next[at(columns.start)..at(columns.end)]);
+        prefetch(&self.next[at(columns.start)..at(columns.end)]);
         for nth in 0..stride / ROWS {
             let tile = self.tile(nth);
             for (column, start) in columns.clone().step_by(unit).enumerate() {
@@ -137,7 +137,7 @@ unsafe fn multiply_tiles<const M: usize>(
     });
     let mut next = next.chunks(next.len().div_ceil(left.len() / (unit * M)).max(1));
     for (nth, left) in left.chunks_exact(unit * M).enumerate() {
-        next.next().into_iter().for_each(fetch_ahead);
+        next.next().into_iter().for_each(prefetch);
         for (tile, sink) in tiles.iter().zip(&mut sinks) {
             sink.left = left;
             // SAFETY: as above.

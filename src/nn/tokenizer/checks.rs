@@ -6,8 +6,12 @@ use std::collections::HashSet;
 use base64::Engine;
 use serde_json::Value;
 
-use super::unusable;
 use crate::nn::NnError;
+
+/// The error that a tokenizer cannot be used.
+pub(super) fn unusable(file: &str, reason: impl ToString) -> NnError {
+    NnError::Tokenizer { file: file.to_string(), reason: reason.to_string() }
+}
 
 /// Unused ids that a vocabulary may have: this many, and three for each used one.
 const MAX_GAP: u64 = 100_000;

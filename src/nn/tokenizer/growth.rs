@@ -7,6 +7,8 @@ use serde_json::Value;
 use tokenizers::utils::SysRegex;
 use tokenizers::{NormalizedString, Normalizer, NormalizerWrapper};
 
+use super::checks::each_part;
+
 const MAX_GROWTH: usize = 100;
 const ALLOWANCE: usize = 10_000;
 
@@ -42,7 +44,7 @@ impl GrowthLimit {
             return Ok(None);
         };
         let (mut steps, mut growth) = (Vec::new(), 1.0);
-        super::checks::each_part(normalizer, "normalizers", &mut |part| {
+        each_part(normalizer, "normalizers", &mut |part| {
             growth *= growth_of(part);
             let normalizer =
                 serde_json::from_value(part.clone()).map_err(|error| format!("`normalizer`: {error}"))?;

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use self::checks::unusable;
 use self::growth::GrowthLimit;
 pub use self::prefix::Lead;
 use self::spelling::{Spelling, readable};
@@ -251,10 +252,6 @@ impl Tokenizer {
     pub fn lead(&self) -> &Lead {
         &self.lead
     }
-}
-
-fn unusable(file: &str, reason: impl ToString) -> NnError {
-    NnError::Tokenizer { file: file.to_string(), reason: reason.to_string() }
 }
 
 fn parse(bytes: &[u8], file: &str) -> Result<Value, NnError> {

@@ -2,11 +2,22 @@
 
 use candle_core::{Error, Tensor};
 
-use super::{Output, Request, Transformer, matrix_of};
+use super::request::{Output, Request};
+use super::{Transformer, matrix_of};
 use crate::base::{Matrix, TokenBatch};
+use crate::nn::attention_kernel::HeadCache;
 use crate::nn::error::Result;
 use crate::nn::keys_values::KeysValues;
 use crate::nn::ops;
+
+impl KeysValues {
+    /// An empty cache for a model.
+    pub fn new(model: &Transformer) -> Self {
+        let a = model.architecture();
+        let layers = vec![vec![HeadCache::new(a.d_head, 0); a.n_kv_heads]; a.n_layers];
+        Self { layers, ids: Vec::new(), rotated_for: 0 }
+    }
+}
 
 impl Transformer {
     /// Runs the next tokens `[sequences, positions]` of sequences whose earlier positions are in the prefix caches

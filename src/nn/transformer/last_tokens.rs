@@ -2,54 +2,19 @@
 
 use candle_core::Tensor;
 
-use super::{Output, Pass, Request, Transformer, matrix_of};
+use super::pass::{Pass, TreePass};
+use super::request::{Output, Request};
+use super::{Transformer, matrix_of};
 use crate::base::{HookPoint, Matrix, Site};
-use crate::nn::attention::{AttentionRule, Heads, PositionTables, attention};
 use crate::nn::error::Result;
 use crate::nn::token_tree::TokenTree;
-
-/// The structure of a [`TokenTree`], as index tensors (u32) on the model's device.
-pub(super) struct TreePass {
-    /// Each group of equally long paths: their number, and their nodes path after path.
-    paths: Vec<(usize, Tensor)>,
-    /// Index of each node's first occurrence in the concatenated paths.
-    places: Tensor,
-    /// Last node of each sequence.
-    ends: Tensor,
-    /// The block after whose attention only `ends` are needed.
-    last_layer: Option<usize>,
-}
-
-impl TreePass {
-    /// Concatenated outputs of the heads `[nodes, n_heads · d_head]`. Each node attends to its path.
-    pub fn attention(
-        &self,
-        heads: [&Heads; 3],
-        rule: AttentionRule<'_>,
-        tables: &[&PositionTables],
-    ) -> candle_core::Result<Tensor> {
-        let mut parts = Vec::with_capacity(self.paths.len());
-        for ((count, nodes), tables) in self.paths.iter().zip(tables) {
-            let on_paths =
-                |heads: &Heads| heads.rows.index_select(nodes, 0).map(|rows| heads.with_rows(rows));
-            let [q, k, v] = [on_paths(heads[0])?, on_paths(heads[1])?, on_paths(heads[2])?];
-            parts.push(attention([&q, &k, &v], *count, rule, tables)?);
-        }
-        Tensor::cat(&parts, 0)?.index_select(&self.places, 0)
-    }
-
-    /// The rows of `x` `[nodes, width]` that later operations need after attention in this block.
-    pub fn needed(&self, layer: usize, x: Tensor) -> candle_core::Result<Tensor> {
-        if self.last_layer == Some(layer) { x.index_select(&self.ends, 0) } else { Ok(x) }
-    }
-}
 
 impl Transformer {
     /// Activations at a hook point at the last token of each sequence of a tree, `[sequences, width]`. Shared prefixes
     /// are computed once, and the last block computes only the last tokens.
     ///
     /// Fails on ids outside the vocabulary, on sequences that are too long and on hook points that the model lacks.
-    pub fn activations_at_ends(&self, tree: &TokenTree, hook: HookPoint) -> Result<Matrix> {
+    pub fn last_token_activations(&self, tree: &TokenTree, hook: HookPoint) -> Result<Matrix> {
         self.check_hook(hook)?;
         let longest = tree.paths.keys().copied().max().unwrap_or(0);
         self.check_ids(&tree.ids, longest, |at| [0, tree.positions[at] as usize])?;

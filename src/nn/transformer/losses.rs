@@ -2,7 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::{Edit, ForwardPass, Output, Pass, Request, Transformer};
+use super::Transformer;
+use super::pass::Pass;
+use super::request::{Edit, ForwardPass, Output, Request};
 use crate::base::{HookPoint, Matrix, Site, TokenBatch};
 use crate::nn::error::Result;
 use crate::nn::ops;

@@ -1,24 +1,10 @@
 use candle_core::Tensor;
 
-use crate::nn::architecture::{Architecture, Gating};
-use crate::nn::linear::{Linear, forward_each};
+use crate::nn::linear::Linear;
 use crate::nn::mixture::Mixture;
-use crate::nn::ops;
+use crate::nn::mlp::Mlp;
+use crate::nn::ops::Norm;
 use crate::nn::rows::Rows;
-
-/// Weight and, in most layer norms, bias `[d_model]`. A norm of heads has `[d_head]` (shared by all heads),
-/// `[heads, d_head]` (one per head) or `[heads · d_head]` (over all heads together).
-#[derive(Debug, Clone)]
-pub struct Norm {
-    pub weight: Tensor,
-    pub bias: Option<Tensor>,
-}
-
-impl Norm {
-    pub fn tensors(&mut self) -> impl Iterator<Item = &mut Tensor> {
-        [&mut self.weight].into_iter().chain(&mut self.bias)
-    }
-}
 
 /// The projections of a block to queries, keys and values.
 #[derive(Debug, Clone)]
@@ -32,37 +18,6 @@ pub enum Projections {
         keys: Linear,
         values: Linear,
     },
-}
-
-#[derive(Debug, Clone)]
-pub struct Mlp {
-    /// With a gate, neurons are act(gate)·up (see [`Gating`]), otherwise act(up).
-    pub gate: Option<Linear>,
-    pub up: Linear,
-    pub down: Linear,
-}
-
-impl Mlp {
-    /// Neurons `[N, d_mlp]` from the normed stream `[N, d_model]`.
-    pub fn neurons(&self, normed: &Tensor, a: &Architecture) -> candle_core::Result<Tensor> {
-        let Some(gate) = &self.gate else { return self.up.forward(normed, Some(a.activation)) };
-        match a.gating {
-            Gating::Product => {
-                let [gate, up] = forward_each(normed, [(gate, Some(a.activation)), (&self.up, None)])?;
-                ops::gated(gate, &up)
-            }
-            Gating::Clamped { slope, limit } => {
-                let [gate, up] = forward_each(normed, [(gate, None), (&self.up, None)])?;
-                let (gate, up) = (gate.minimum(limit)?, up.clamp(-limit, limit)?);
-                let sigmoid = ((&gate * -slope)?.exp()? + 1.0)?.recip()?;
-                (gate * sigmoid)? * (up + 1.0)?
-            }
-        }
-    }
-
-    fn maps(&mut self) -> impl Iterator<Item = &mut Linear> {
-        self.gate.iter_mut().chain([&mut self.up, &mut self.down])
-    }
 }
 
 /// The part of a block beside attention.

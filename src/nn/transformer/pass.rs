@@ -4,76 +4,56 @@ use std::sync::{Arc, PoisonError};
 
 use candle_core::Tensor;
 
-use super::last_tokens::TreePass;
-use super::parts::{FeedForward, Norm, Projections};
-use super::{Transformer, scaled};
+use super::parts::{FeedForward, Projections};
+use super::request::{Edit, ForwardPass, Output, Request};
+use super::{SharedTables, Transformer, scaled};
 use crate::base::{HookPoint, Matrix, Site};
 use crate::nn::architecture::{Architecture, Positions, Residual};
-use crate::nn::attention::{AttentionRule, Heads, PositionTables, attention, attention_with_past};
+use crate::nn::attention::{Heads, attention, attention_with_past};
+use crate::nn::attention_rule::{AttentionRule, PositionTables};
 use crate::nn::error::{NnError, Result};
 use crate::nn::keys_values::KeysValues;
 use crate::nn::linear::forward_each;
-use crate::nn::ops;
-
-/// A replacement of an activation during a forward pass.
-#[derive(Clone, Copy)]
-pub struct Edit<'a> {
-    /// The hook point to edit.
-    pub hook: HookPoint,
-    /// Changes `[sequences · positions, width]` in place, sequence after sequence.
-    ///
-    /// It gets whole sequences, but a batch may be split into several calls on different threads. The position is the
-    /// row number modulo the sequence length.
-    pub apply: &'a (dyn Fn(&mut Matrix) + Sync),
-}
-
-/// What a forward pass computes after the requested hook points.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    /// Nothing: it stops at the last hook point.
-    Nothing,
-    /// Output of the final norm `[batch · positions, d_model]`.
-    FinalNorm,
-    /// Logits at every position `[batch · positions, vocab]`.
-    Logits,
-}
-
-/// What a forward pass computes.
-#[derive(Clone, Copy)]
-pub struct Request<'a> {
-    /// Activations to return, in this order.
-    pub hooks: &'a [HookPoint],
-    /// An edit. If its hook point is also requested, the edited activation is returned.
-    pub edit: Option<Edit<'a>>,
-    /// What to compute at the end.
-    pub output: Output,
-}
-
-impl Request<'_> {
-    /// A request for an output without activations or edits.
-    pub(super) fn of_output(output: Output) -> Self {
-        Self { hooks: &[], edit: None, output }
-    }
-}
-
-/// The result of a forward pass.
-#[derive(Debug, Clone)]
-pub struct ForwardPass {
-    /// `[batch · positions, width]` of each requested hook point, in the order of the request.
-    pub activations: Vec<Tensor>,
-    /// The requested [`Output`].
-    pub output: Option<Tensor>,
-}
-
-/// Position tables of layers with full attention, and of layers with a window.
-pub(super) type SharedTables = Arc<[PositionTables; 2]>;
-
-/// Cached tables, each with the [`Rotary::regime`](crate::nn::Rotary::regime) of its sequence length. The tables of a
-/// regime grow with the longest sequence so far.
-pub(super) type KeptTables = Vec<([usize; 2], SharedTables)>;
+use crate::nn::ops::{self, Norm};
 
 /// Number of cached regimes. Only dynamic scaling, where every length is a regime, has more.
 const REGIMES_KEPT: usize = 4;
+
+/// The structure of a [`TokenTree`](crate::nn::TokenTree), as index tensors (u32) on the model's device.
+pub(super) struct TreePass {
+    /// Each group of equally long paths: their number, and their nodes path after path.
+    pub paths: Vec<(usize, Tensor)>,
+    /// Index of each node's first occurrence in the concatenated paths.
+    pub places: Tensor,
+    /// Last node of each sequence.
+    pub ends: Tensor,
+    /// The block after whose attention only `ends` are needed.
+    pub last_layer: Option<usize>,
+}
+
+impl TreePass {
+    /// Concatenated outputs of the heads `[nodes, n_heads · d_head]`. Each node attends to its path.
+    pub fn attention(
+        &self,
+        heads: [&Heads; 3],
+        rule: AttentionRule<'_>,
+        tables: &[&PositionTables],
+    ) -> candle_core::Result<Tensor> {
+        let mut parts = Vec::with_capacity(self.paths.len());
+        for ((count, nodes), tables) in self.paths.iter().zip(tables) {
+            let on_paths =
+                |heads: &Heads| heads.rows.index_select(nodes, 0).map(|rows| heads.with_rows(rows));
+            let [q, k, v] = [on_paths(heads[0])?, on_paths(heads[1])?, on_paths(heads[2])?];
+            parts.push(attention([&q, &k, &v], *count, rule, tables)?);
+        }
+        Tensor::cat(&parts, 0)?.index_select(&self.places, 0)
+    }
+
+    /// The rows of `x` `[nodes, width]` that later operations need after attention in this block.
+    pub fn needed(&self, layer: usize, x: Tensor) -> candle_core::Result<Tensor> {
+        if self.last_layer == Some(layer) { x.index_select(&self.ends, 0) } else { Ok(x) }
+    }
+}
 
 /// The state of one forward pass beside the residual stream.
 pub(super) struct Pass<'a> {

@@ -515,7 +515,7 @@ fn check_ends(name: &str, model: &Transformer) {
         assert!(trees.len() > 1);
         let in_trees: Vec<f32> = trees
             .iter()
-            .flat_map(|tree| model.activations_at_ends(tree, hook).expect("runs").into_vec())
+            .flat_map(|tree| model.last_token_activations(tree, hook).expect("runs").into_vec())
             .collect();
         let tensor = |rows: Vec<f32>| Tensor::new(rows, &Device::Cpu).expect("rows");
         let distance = distance(&tensor(in_trees), &tensor(alone));
@@ -531,9 +531,9 @@ fn texts_in_a_tree_have_the_activations_of_each_text_alone() {
     let model = load(&fixture("llama"), "config.json");
     let tree = |ids: &[u32]| TokenTree::of_sorted(&[ids], 50).expect("a tree").remove(0);
     let beyond = tree(&[1, model.architecture().vocab as u32]);
-    let beyond = model.activations_at_ends(&beyond, HookPoint::Embed).expect_err("refused");
+    let beyond = model.last_token_activations(&beyond, HookPoint::Embed).expect_err("refused");
     assert!(matches!(beyond, NnError::TokenOutOfVocabulary { col: 1, .. }), "{beyond}");
     let long = tree(&vec![1; model.architecture().n_ctx + 1]);
-    let long = model.activations_at_ends(&long, HookPoint::Embed).expect_err("refused");
+    let long = model.last_token_activations(&long, HookPoint::Embed).expect_err("refused");
     assert!(matches!(long, NnError::TooLong { .. }), "{long}");
 }

@@ -8,7 +8,8 @@
 use candle_core::{Device, Tensor};
 use safetensors::tensor::{Dtype, TensorInfo};
 
-use super::{NnError, Weights, check_finite, corrupt};
+use super::{NnError, Weights, check_finite};
+use crate::nn::error::corrupt;
 
 const BLOCKS: &str = "_blocks";
 const SCALES: &str = "_scales";

@@ -1,7 +1,7 @@
 //! Mean activations over the fit split, by token type and by what tokens are labelled with: one pass
 //! serves both.
 
-use crate::activations::fitted_places;
+use crate::activations::fitted_token_indices;
 use crate::explain::TypeMeans;
 use crate::features::Evidence;
 use crate::run::RunError;
@@ -29,8 +29,9 @@ impl Evaluation<'_> {
             return Ok(means);
         }
         let tokens = self.pass.run.tokens;
-        let mut places =
-            fitted_places(&self.activations.fit, tokens.fit.ids().len(), |place| tokens.is_fitted(place));
+        let mut places = fitted_token_indices(&self.activations.fit, tokens.fit.ids().len(), |place| {
+            tokens.is_fitted(place)
+        });
         for start in (0..self.activations.fit.rows()).step_by(BLOCK_ROWS) {
             self.pass.run.stop.check()?;
             let block = self.activations.fit.read(start, BLOCK_ROWS)?;

@@ -51,7 +51,7 @@ impl<'a> Probes<'a> {
         let run: Vec<Vec<u32>> =
             missing.iter().map(|ids| self.lead.iter().chain(*ids).copied().collect()).collect();
         let run: Vec<&[u32]> = run.iter().map(Vec::as_slice).collect();
-        let rows = self.subject.activations_at_ends(&run, self.hook)?;
+        let rows = self.subject.last_token_activations(&run, self.hook)?;
         for (row, ids) in missing.iter().enumerate() {
             let place = known.values.len() / self.width;
             known.values.extend_from_slice(rows.row(row));

@@ -5,19 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
-use super::{EmbeddedError, Network, Ngram, Texts, TrainConfig, encode_document, ops};
+use super::{Choice, EmbeddedError, Network, Ngram, Texts, TrainConfig, encode_document, ops};
 use crate::base::TokenBatch;
-
-/// A prompt with the right and the wrong next word.
-#[derive(Debug, Clone)]
-pub struct Choice {
-    /// The text before the word.
-    pub prompt: String,
-    /// The right word, without a space before it.
-    pub right: String,
-    /// The wrong word, without a space before it.
-    pub wrong: String,
-}
 
 /// The recipe, and measurements on held-out text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
