@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::base::Matrix;
 use crate::linalg::{
     Exact, Panels, Screen, Selector, SparseCodes, Vectorised, View, add_scaled, for_each_nonzero,
-    has_screens, leave_largest, product_into, vectorised,
+    has_screens, keep_largest, product_into, vectorised,
 };
 
 use super::affine::{Activation, AffineDictionary, RowScale, Tensors, squared_norm};
@@ -240,7 +240,7 @@ impl Vectorised for ActivateScreened<'_> {
             chosen.clear();
             chosen.extend(codes);
             if let Some(k) = k {
-                leave_largest(&mut chosen, k);
+                keep_largest(&mut chosen, k);
             }
             self.codes.push_row(chosen.iter().map(|&(code, feature)| (feature, code)));
         }

@@ -129,7 +129,7 @@ impl Reaching {
         }
         self.indices.clear();
         self.values.clear();
-        for_each_reaching(row, threshold, |index, value| {
+        for_each_at_least(row, threshold, |index, value| {
             self.indices.push(index);
             self.values.push(value);
         });
@@ -190,7 +190,7 @@ mod avx512 {
 
 /// Calls `found` with the index and value of each entry that is at least `threshold`, in ascending order.
 #[inline(always)]
-pub fn for_each_reaching(row: &[f32], threshold: f32, mut found: impl FnMut(u32, f32)) {
+pub fn for_each_at_least(row: &[f32], threshold: f32, mut found: impl FnMut(u32, f32)) {
     for (strip, part) in row.chunks(STRIP).enumerate() {
         let mut mask = 0u32;
         for (lane, &value) in part.iter().enumerate() {
@@ -205,7 +205,7 @@ pub fn for_each_reaching(row: &[f32], threshold: f32, mut found: impl FnMut(u32,
 }
 
 /// Keeps the `k` largest of `entries`, in ascending order of index. Ties go to the lower index.
-pub fn leave_largest(entries: &mut Vec<(f32, u32)>, k: usize) {
+pub fn keep_largest(entries: &mut Vec<(f32, u32)>, k: usize) {
     if entries.len() > k {
         entries.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         entries.truncate(k);

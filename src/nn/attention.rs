@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::attention_kernel::{self as kernel, HeadCache, HeadView, Shape};
 use super::attention_rule::{AttentionRule, PositionTables};
-use super::keys_values::KeysValues;
 use super::ops::{can_fuse, entries};
+use super::prefix_cache::PrefixCache;
 
 /// The heads of queries, keys or values inside the rows of a tensor.
 #[derive(Debug, Clone)]
@@ -114,7 +114,7 @@ pub(super) fn attention_with_past(
     [q, k, v]: [&Heads; 3],
     rule: AttentionRule<'_>,
     tables: &[&PositionTables],
-    past: &mut [KeysValues],
+    past: &mut [PrefixCache],
     layer: usize,
 ) -> Result<Tensor> {
     let (d_head, n_heads, kv_count) = (rule.d_head, q.count, k.count);

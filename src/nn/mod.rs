@@ -16,7 +16,7 @@
 //! | `linear`, `attention`, `mlp`, `mixture`, `ops` | its operations, fused for CPU inference or differentiable |
 //! | `kernels`, `attention_kernel` | the fused loops |
 //! | `packed` | weights in their stored numbers (f16, bf16, quantised) |
-//! | `keys_values`, `token_tree` | prefix caches, and sequences whose shared prefixes are computed once |
+//! | `prefix_cache`, `token_tree` | prefix caches, and sequences whose shared prefixes are computed once |
 
 mod architecture;
 mod attention;
@@ -28,12 +28,12 @@ mod error;
 mod families;
 mod gguf;
 mod kernels;
-mod keys_values;
 mod linear;
 mod mixture;
 mod mlp;
 mod ops;
 mod packed;
+mod prefix_cache;
 mod rotary;
 mod rows;
 #[cfg(feature = "local-llm")]
@@ -51,9 +51,9 @@ pub use device::{Device, gpu_count, open_device};
 pub use error::NnError;
 pub use families::{is_embedding, is_linear_in_block};
 pub use gguf::{Gguf, context_length, gguf_tokenizer, is_gguf, weight_count};
-pub use keys_values::KeysValues;
 pub use ops::copy_entries;
 pub use packed::{Encoding, Packed};
+pub use prefix_cache::PrefixCache;
 pub use rotary::{Longer, Replacement, Rotary};
 #[cfg(feature = "local-llm")]
 pub use sampler::Sampler;

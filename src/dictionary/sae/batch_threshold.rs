@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::linalg::{Vectorised, for_each_reaching, vectorised};
+use crate::linalg::{Vectorised, for_each_at_least, vectorised};
 
 use super::forward::TILE;
 
@@ -54,7 +54,7 @@ impl Vectorised for RanksReaching<'_> {
 
     #[inline(always)]
     fn run(self) {
-        for_each_reaching(self.codes, self.bar, |at, code| {
+        for_each_at_least(self.codes, self.bar, |at, code| {
             self.ranks.push(rank_of(code, self.first + at as usize));
         });
     }

@@ -1,7 +1,7 @@
 //! Kernel of the sparse forward pass: selection, errors and code gradients of one tile of rows.
 
 use crate::linalg::{
-    Exact, Screen, Selector, Vectorised, add_scaled, dot, for_each_reaching, leave_largest, sum_of_squares,
+    Exact, Screen, Selector, Vectorised, add_scaled, dot, for_each_at_least, keep_largest, sum_of_squares,
 };
 
 use super::batch_threshold::{LEAST, rank_of};
@@ -103,11 +103,11 @@ impl Tile<'_> {
                 let bar = Screen::bar_of_largest(kept, k, screen.margin(input));
                 candidates.clear();
                 candidates.extend(self.exact_positive(exact, codes, bar, input, sums));
-                leave_largest(candidates, k);
+                keep_largest(candidates, k);
                 entries.extend(candidates.iter().map(|&(code, feature)| entry(feature, code)));
             }
             Selection::Relu => match self.screen {
-                None => for_each_reaching(codes, LEAST, |feature, code| entries.push(entry(feature, code))),
+                None => for_each_at_least(codes, LEAST, |feature, code| entries.push(entry(feature, code))),
                 Some(screen) => {
                     let positive = self.exact_positive(exact, codes, -screen.margin(input), input, sums);
                     entries.extend(positive.map(|(code, feature)| entry(feature, code)));
@@ -116,7 +116,7 @@ impl Tile<'_> {
             Selection::BatchTopK(_) => {
                 let (smallest, rank) = self.kept_from.unwrap_or((f32::INFINITY, u64::MAX));
                 let first = row * features;
-                for_each_reaching(codes, smallest, |feature, code| {
+                for_each_at_least(codes, smallest, |feature, code| {
                     if rank_of(code, first + feature as usize) >= rank {
                         entries.push(entry(feature, code));
                     }
@@ -133,7 +133,7 @@ impl Tile<'_> {
             Selection::Gated { gain, magnitude_bias } => {
                 let Forward { encoder_bias, decoder, l1, .. } = self.forward;
                 gates.clear(input);
-                for_each_reaching(codes, LEAST, |feature, gate| {
+                for_each_at_least(codes, LEAST, |feature, gate| {
                     let at = feature as usize;
                     let magnitude = gain[at] * (gate - encoder_bias[at]) + magnitude_bias[at];
                     entries.push(entry(feature, magnitude.max(0.0)));
@@ -248,7 +248,7 @@ impl Gates {
     }
 }
 
-/// [`for_each_reaching`] with one bar per code.
+/// [`for_each_at_least`] with one bar per code.
 #[inline(always)]
 fn for_each_reaching_own_bar(codes: &[f32], bars: &[f32], mut found: impl FnMut(u32, f32)) {
     const STRIP: usize = 16;

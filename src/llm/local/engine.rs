@@ -13,7 +13,7 @@ use super::vocabulary::AllowedTokens;
 use crate::base::{Digest, Matrix, TokenBatch};
 use crate::llm::spec::LOCAL_SIDE_BY_SIDE;
 use crate::llm::{ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, PromptToken, Slots};
-use crate::nn::KeysValues;
+use crate::nn::PrefixCache;
 
 /// No further answer starts while the keys and values in use exceed this number of bytes.
 const MOST_CACHE_BYTES: usize = 1 << 30;
@@ -41,7 +41,7 @@ pub(super) struct Engine {
 /// An answer during its generation.
 struct Sequence {
     answer: Answer,
-    past: KeysValues,
+    past: PrefixCache,
     /// Logits of the next token, `[vocab]`.
     logits: Vec<f32>,
     back: oneshot::Sender<Result<ChatReply, ChatError>>,
@@ -99,7 +99,7 @@ impl Engine {
     }
 
     /// Reads the prompt, and the first tokens of the answer if the schema determines them.
-    fn begin_chat(&mut self, request: ChatRequest) -> Result<(Answer, KeysValues, Vec<f32>), ChatError> {
+    fn begin_chat(&mut self, request: ChatRequest) -> Result<(Answer, PrefixCache, Vec<f32>), ChatError> {
         let ids = self.model.ids_of_chat(&request.messages)?;
         self.check_length(ids.len() + 1)?;
         let room = self.model.transformer.architecture().n_ctx - ids.len();
@@ -116,8 +116,8 @@ impl Engine {
         Ok((answer, past, logits))
     }
 
-    fn empty(&self) -> KeysValues {
-        KeysValues::new(&self.model.transformer)
+    fn empty(&self) -> PrefixCache {
+        PrefixCache::new(&self.model.transformer)
     }
 
     /// Appends tokens to `past`, [`CHUNK`] at a time. `each` gets the chunk's first position and the output of the
@@ -125,7 +125,7 @@ impl Engine {
     fn read_chunks(
         &self,
         ids: &[u32],
-        past: &mut KeysValues,
+        past: &mut PrefixCache,
         mut each: impl FnMut(usize, Matrix) -> Result<(), ChatError>,
     ) -> Result<(), ChatError> {
         for chunk in ids.chunks(CHUNK) {
@@ -136,7 +136,7 @@ impl Engine {
     }
 
     /// Appends tokens to `past`. Returns the output of the final norm for the last chunk.
-    fn read(&self, ids: &[u32], past: &mut KeysValues) -> Result<Matrix, ChatError> {
+    fn read(&self, ids: &[u32], past: &mut PrefixCache) -> Result<Matrix, ChatError> {
         let mut last = None;
         self.read_chunks(ids, past, |_, normed| {
             last = Some(normed);
@@ -145,9 +145,9 @@ impl Engine {
         last.ok_or_else(|| self.model.failed("got no tokens to read"))
     }
 
-    fn pass(&self, ids: Vec<u32>, cols: usize, past: &mut [KeysValues]) -> Result<Matrix, ChatError> {
+    fn pass(&self, ids: Vec<u32>, cols: usize, past: &mut [PrefixCache]) -> Result<Matrix, ChatError> {
         let tokens = TokenBatch::new(ids, cols).ok_or_else(|| self.model.failed("got a ragged batch"))?;
-        self.model.transformer.read_on(&tokens, past).map_err(|error| self.model.failed(error))
+        self.model.transformer.forward_cached(&tokens, past).map_err(|error| self.model.failed(error))
     }
 
     /// Logits `[rows, vocab]` from rows of the final norm's output, both flattened.
@@ -192,7 +192,7 @@ impl Engine {
     /// Reads `length` new tokens of each answer in one forward pass.
     fn read_on(&mut self, length: usize, group: Vec<(Sequence, Vec<u32>)>) {
         let (mut group, unread): (Vec<Sequence>, Vec<Vec<u32>>) = group.into_iter().unzip();
-        let mut past: Vec<KeysValues> =
+        let mut past: Vec<PrefixCache> =
             group.iter_mut().map(|sequence| std::mem::take(&mut sequence.past)).collect();
         match self.read_batch(length, unread.concat(), &mut past) {
             Ok(logits) => {
@@ -216,7 +216,7 @@ impl Engine {
         &self,
         length: usize,
         ids: Vec<u32>,
-        past: &mut [KeysValues],
+        past: &mut [PrefixCache],
     ) -> Result<Vec<f32>, ChatError> {
         let normed = self.pass(ids, length, past)?;
         let last: Vec<f32> =

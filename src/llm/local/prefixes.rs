@@ -1,7 +1,7 @@
 //! Prefix cache: keys and values of prompt beginnings that several prompts share, such as worked examples.
 
 use crate::llm::PromptToken;
-use crate::nn::KeysValues;
+use crate::nn::PrefixCache;
 
 /// Maximum number of cached prefixes.
 const MAX_PREFIXES: usize = 4;
@@ -20,14 +20,14 @@ pub(super) struct Prefixes {
 
 struct Prefix {
     ids: Vec<u32>,
-    past: KeysValues,
+    past: PrefixCache,
     scored: Vec<PromptToken>,
 }
 
 /// The cached beginning of a prompt.
 pub(super) struct Beginning {
     /// Keys and values of all its tokens but the last. The last one is read again, for the logits of the next token.
-    pub past: KeysValues,
+    pub past: PrefixCache,
     /// Scores of its tokens, if they were computed.
     pub scored: Vec<PromptToken>,
 }
@@ -51,7 +51,7 @@ impl Prefixes {
 
     /// Notes a prompt that was read. Caches the beginning that it shares with a recent prompt, if no cached prefix
     /// covers it.
-    pub fn note(&mut self, ids: &[u32], past: &KeysValues, scored: &[PromptToken]) {
+    pub fn note(&mut self, ids: &[u32], past: &PrefixCache, scored: &[PromptToken]) {
         let shared = self.recent.iter().map(|other| common(other, ids)).max().unwrap_or(0);
         let known = self.kept.iter().map(|prefix| common(&prefix.ids, ids)).max().unwrap_or(0);
         if shared >= MIN_LENGTH && shared > known {

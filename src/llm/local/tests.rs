@@ -14,7 +14,7 @@ use super::vocabulary::{AllowedTokens, Vocabulary};
 use super::*;
 use crate::base::{Stream, TokenBatch, write_atomic};
 use crate::llm::{Finish, Message, PromptToken, Role, Schema, Slots};
-use crate::nn::{KeysValues, Sampler, Tokenizer, Transformer, Weights};
+use crate::nn::{PrefixCache, Sampler, Tokenizer, Transformer, Weights};
 
 const CHAT_ML: &str = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n\
                        {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
@@ -444,13 +444,13 @@ fn greedy_continuations_are_those_of_the_reference() {
         let ids = golden.tensor("greedy_ids").expect("ids");
         let (ids, _) = ids.data().as_chunks::<4>();
         let expected: Vec<u32> = ids.iter().map(|id| u32::from_le_bytes(*id)).collect();
-        let mut past = [KeysValues::new(&model.transformer)];
+        let mut past = [PrefixCache::new(&model.transformer)];
         let mut ids = expected[..16].to_vec();
         let mut unread = ids.clone();
         let mut sampler = Sampler::new(0, 0.0);
         while ids.len() < expected.len() {
             let tokens = TokenBatch::new(unread.clone(), unread.len()).expect("whole");
-            let normed = model.transformer.read_on(&tokens, &mut past).expect("runs");
+            let normed = model.transformer.forward_cached(&tokens, &mut past).expect("runs");
             let logits = model.transformer.logits_of(normed.row(normed.rows() - 1)).expect("logits");
             let last = logits.data();
             let next = choose(last, None, &mut sampler, 0).expect("chooses").expect("a token").token;

@@ -430,8 +430,8 @@ fn reading_speed_of_a_file() {
     let mut last = Vec::new();
     for _ in 0..5 {
         let watch = crate::base::Stopwatch::start();
-        let mut past = [crate::nn::KeysValues::new(&model)];
-        let normed = model.read_on(&tokens, &mut past).expect("runs");
+        let mut past = [crate::nn::PrefixCache::new(&model)];
+        let normed = model.forward_cached(&tokens, &mut past).expect("runs");
         let logits = model.logits_of(normed.row(511)).expect("logits");
         let seconds = watch.seconds();
         println!("prefill of 512: {:.0} tokens/s", 512.0 / seconds);
@@ -439,7 +439,7 @@ fn reading_speed_of_a_file() {
         let watch = crate::base::Stopwatch::start();
         let one = TokenBatch::new(vec![1], 1).expect("whole");
         for _ in 0..8 {
-            let normed = model.read_on(&one, &mut past).expect("runs");
+            let normed = model.forward_cached(&one, &mut past).expect("runs");
             model.logits_of(normed.data()).expect("logits");
         }
         println!("one by one: {:.1} tokens/s", 8.0 / watch.seconds());
@@ -447,7 +447,7 @@ fn reading_speed_of_a_file() {
         let next = TokenBatch::new((1..=16).collect(), 1).expect("whole");
         let watch = crate::base::Stopwatch::start();
         for _ in 0..8 {
-            let normed = model.read_on(&next, &mut sixteen).expect("runs");
+            let normed = model.forward_cached(&next, &mut sixteen).expect("runs");
             model.logits_of(normed.data()).expect("logits");
         }
         println!("sixteen at once: {:.0} tokens/s", 16.0 * 8.0 / watch.seconds());

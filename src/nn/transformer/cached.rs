@@ -7,10 +7,10 @@ use super::{Transformer, matrix_of};
 use crate::base::{Matrix, TokenBatch};
 use crate::nn::attention_kernel::HeadCache;
 use crate::nn::error::Result;
-use crate::nn::keys_values::KeysValues;
 use crate::nn::ops;
+use crate::nn::prefix_cache::PrefixCache;
 
-impl KeysValues {
+impl PrefixCache {
     /// An empty cache for a model.
     pub fn new(model: &Transformer) -> Self {
         let a = model.architecture();
@@ -27,9 +27,9 @@ impl Transformer {
     /// For inference only: weights that are variables get no gradient.
     ///
     /// Fails on ids outside the vocabulary and on sequences that would become too long.
-    pub fn read_on(&self, tokens: &TokenBatch, past: &mut [KeysValues]) -> Result<Matrix> {
+    pub fn forward_cached(&self, tokens: &TokenBatch, past: &mut [PrefixCache]) -> Result<Matrix> {
         self.check_tokens(tokens)?;
-        let longest = past.iter().map(KeysValues::positions).max().unwrap_or(0) + tokens.cols();
+        let longest = past.iter().map(PrefixCache::positions).max().unwrap_or(0) + tokens.cols();
         self.check_length(longest)?;
         if past.len() != tokens.rows() {
             let counts = format!("{} sequences with {} prefix caches", tokens.rows(), past.len());
@@ -46,15 +46,15 @@ impl Transformer {
     }
 
     /// Whether the cached keys of a sequence remain valid when `more` positions are appended.
-    fn keys_stay_valid(&self, past: &KeysValues, more: usize) -> bool {
+    fn keys_stay_valid(&self, past: &PrefixCache, more: usize) -> bool {
         let (before, now) = (past.rotated_for, past.positions() + more);
         let rotaries = self.architecture.rotaries();
         past.positions() == 0 || rotaries.into_iter().flatten().all(|rotary| rotary.keeps_keys(before, now))
     }
 
-    /// [`Transformer::read_on`] one sequence at a time. Sequences whose cached keys are no longer valid are recomputed
+    /// [`Transformer::forward_cached`] one sequence at a time. Sequences whose cached keys are no longer valid are recomputed
     /// from their first token, so the result equals that of one pass over the whole sequence.
-    fn read_on_separately(&self, tokens: &TokenBatch, past: &mut [KeysValues]) -> Result<Matrix> {
+    fn read_on_separately(&self, tokens: &TokenBatch, past: &mut [PrefixCache]) -> Result<Matrix> {
         let width = self.architecture.d_model;
         let mut rows = Matrix::zeros(tokens.rows() * tokens.cols(), width);
         let outputs = rows.data_mut().chunks_exact_mut(tokens.cols() * width);
@@ -62,12 +62,12 @@ impl Transformer {
             let mut ids = tokens.row(row).to_vec();
             if !self.keys_stay_valid(past, ids.len()) {
                 ids.splice(0..0, past.ids.iter().copied());
-                *past = KeysValues::new(self);
+                *past = PrefixCache::new(self);
             }
             let length = ids.len();
             let alone =
                 TokenBatch::new(ids, length).ok_or_else(|| Error::msg("a sequence without tokens"))?;
-            let normed = self.read_on(&alone, std::slice::from_mut(past))?;
+            let normed = self.forward_cached(&alone, std::slice::from_mut(past))?;
             out.copy_from_slice(&normed.data()[normed.data().len() - out.len()..]);
         }
         Ok(rows)

@@ -12,9 +12,9 @@ use crate::nn::architecture::{Architecture, Positions, Residual};
 use crate::nn::attention::{Heads, attention, attention_with_past};
 use crate::nn::attention_rule::{AttentionRule, PositionTables};
 use crate::nn::error::{NnError, Result};
-use crate::nn::keys_values::KeysValues;
 use crate::nn::linear::forward_each;
 use crate::nn::ops::{self, Norm};
+use crate::nn::prefix_cache::PrefixCache;
 
 /// Number of cached regimes. Only dynamic scaling, where every length is a regime, has more.
 const REGIMES_KEPT: usize = 4;
@@ -64,7 +64,7 @@ pub(super) struct Pass<'a> {
     /// One table per sequence in `past`, or per length in `tree`, or a single one.
     pub tables: Vec<SharedTables>,
     /// Prefix cache of each sequence.
-    pub past: Option<&'a mut [KeysValues]>,
+    pub past: Option<&'a mut [PrefixCache]>,
     /// Layout of the rows, if they form a tree instead of equally long sequences.
     pub tree: Option<TreePass>,
     request: Request<'a>,
@@ -113,14 +113,14 @@ impl Transformer {
         &self,
         ids: &Tensor,
         request: Request<'_>,
-        past: Option<&mut [KeysValues]>,
+        past: Option<&mut [PrefixCache]>,
     ) -> Result<ForwardPass> {
         for hook in request.hooks.iter().copied().chain(request.edit.map(|edit| edit.hook)) {
             self.check_hook(hook)?;
         }
         let (batch, positions) = ids.dims2()?;
         let firsts = match &past {
-            Some(past) => past.iter().map(KeysValues::positions).collect(),
+            Some(past) => past.iter().map(PrefixCache::positions).collect(),
             None => vec![0],
         };
         let tables = firsts.iter().map(|first| self.tables(first + positions)).collect();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Tensor, Var};
 
 use super::*;
-use crate::nn::{KeysValues, TokenTree};
+use crate::nn::{PrefixCache, TokenTree};
 
 mod mixtures;
 
@@ -286,7 +286,7 @@ fn sequences_in_parts_give_the_logits_of_the_whole() {
     for family in FAMILIES {
         let (expected, tokens) = reference(family);
         for model in [load(&fixture(family), "config.json"), trainable(family, &variables(family))] {
-            let mut past = [KeysValues::new(&model), KeysValues::new(&model)];
+            let mut past = [PrefixCache::new(&model), PrefixCache::new(&model)];
             let part = |rows: &[usize], cols: std::ops::Range<usize>| {
                 let ids = rows.iter().flat_map(|&row| tokens.row(row)[cols.clone()].iter().copied());
                 TokenBatch::new(ids.collect(), cols.len()).expect("whole")
@@ -295,7 +295,7 @@ fn sequences_in_parts_give_the_logits_of_the_whole() {
             let mut read = |rows: std::ops::Range<usize>, cols: std::ops::Range<usize>| {
                 let each: Vec<usize> = rows.clone().collect();
                 let normed =
-                    model.read_on(&part(&each, cols.clone()), &mut past[rows.clone()]).expect("runs");
+                    model.forward_cached(&part(&each, cols.clone()), &mut past[rows.clone()]).expect("runs");
                 let read = model.logits_of(normed.data()).expect("logits");
                 for (nth, row) in rows.enumerate() {
                     let part = &read.data()[nth * cols.len() * 20..][..cols.len() * 20];
@@ -330,17 +330,17 @@ fn packed_weights_give_logits_independent_of_parts_and_batch() {
         let whole = model.forward(&tokens, Request { hooks: &[], edit: None, output: Output::Logits });
         let whole = whole.expect("runs").output.expect("logits");
         assert!(distance(&whole, &expected["logits"]) < 2e-6, "{family}");
-        let last = |past: &mut [KeysValues], cuts: &[usize], rows: &[usize]| {
+        let last = |past: &mut [PrefixCache], cuts: &[usize], rows: &[usize]| {
             let mut last = None;
             for pair in cuts.windows(2) {
                 let ids = rows.iter().flat_map(|&row| tokens.row(row)[pair[0]..pair[1]].iter().copied());
                 let part = TokenBatch::new(ids.collect(), pair[1] - pair[0]).expect("whole");
-                last = Some(model.read_on(&part, past).expect("runs"));
+                last = Some(model.forward_cached(&part, past).expect("runs"));
             }
             let last = model.logits_of(last.expect("a part").data()).expect("logits");
             last.data()[last.data().len() - 20..].to_vec()
         };
-        let new = || KeysValues::new(&model);
+        let new = || PrefixCache::new(&model);
         let at_once = last(&mut [new()], &[0, 10], &[1]);
         assert_eq!(last(&mut [new()], &[0, 3, 4, 9, 10], &[1]), at_once, "{family}: in parts");
         assert_eq!(last(&mut [new(), new(), new()], &[0, 9, 10], &[0, 0, 1]), at_once, "{family}: shared");
@@ -351,7 +351,7 @@ fn packed_weights_give_logits_independent_of_parts_and_batch() {
         assert_eq!(last(&mut past, &[4, 10], &[1]), at_once, "{family}: after forgetting");
         assert_eq!(last(std::slice::from_mut(&mut beginning), &[4, 10], &[1]), at_once, "{family}: a copy");
         let long = TokenBatch::new(vec![1; 7], 7).expect("whole");
-        let error = model.read_on(&long, &mut past).expect_err("too long");
+        let error = model.forward_cached(&long, &mut past).expect_err("too long");
         assert!(matches!(error, NnError::TooLong { cols: 17, n_ctx: 16 }), "{error}");
     }
 }

@@ -166,12 +166,12 @@ fn texts_in_parts_give_the_logits_of_the_whole_for_every_attention() {
         let model = load(&folder, "config.json");
         let tokens = tokens_of(&folder);
         let whole = logits(&model, &tokens);
-        let mut past = [KeysValues::new(&model)];
+        let mut past = [PrefixCache::new(&model)];
         let mut parts = Vec::new();
         for (start, end) in [(0, 11), (11, 12), (12, 20), (20, tokens.cols())] {
             let ids = tokens.row(0)[start..end].to_vec();
             let part = TokenBatch::new(ids, end - start).expect("whole");
-            let normed = model.read_on(&part, &mut past).expect("runs");
+            let normed = model.forward_cached(&part, &mut past).expect("runs");
             parts.extend_from_slice(model.logits_of(normed.data()).expect("logits").data());
         }
         let parts = Tensor::from_vec(parts, whole.shape(), &Device::Cpu).expect("logits");

@@ -168,11 +168,11 @@ fn an_unknown_prefix_of_tensor_names_is_reported() {
 
 /// Logits of `ids` read in parts of these lengths.
 fn in_parts(model: &Transformer, ids: &[u32], parts: &[usize]) -> Tensor {
-    let mut past = [KeysValues::new(model)];
+    let mut past = [PrefixCache::new(model)];
     let (mut logits, mut first) = (Vec::new(), 0);
     for &length in parts {
         let part = TokenBatch::new(ids[first..first + length].to_vec(), length).expect("whole");
-        let normed = model.read_on(&part, &mut past).expect("runs");
+        let normed = model.forward_cached(&part, &mut past).expect("runs");
         logits.extend(model.logits_of(normed.data()).expect("logits").into_vec());
         first += length;
     }
@@ -201,12 +201,13 @@ fn sequences_in_parts_follow_length_dependent_rotations() {
         assert!(largest_difference(&short, &logits(&model, &ids[..30])) <= 1e-4, "{name}: before");
         // A shorter prefix uses the short factors again. Sequences of both kinds can share a batch.
         let whole = TokenBatch::new(ids.clone(), ids.len()).expect("whole");
-        let mut past = [KeysValues::new(&model), KeysValues::new(&model)];
-        model.read_on(&whole, &mut past[..1]).expect("runs");
+        let mut past = [PrefixCache::new(&model), PrefixCache::new(&model)];
+        model.forward_cached(&whole, &mut past[..1]).expect("runs");
         past[0] = past[0].beginning(20);
         let next = |rows: &[u32], width| TokenBatch::new(rows.to_vec(), width).expect("whole");
-        model.read_on(&next(&ids[..31], 31), &mut past[1..]).expect("runs");
-        let both = model.read_on(&next(&[&ids[20..23], &ids[31..34]].concat(), 3), &mut past).expect("runs");
+        model.forward_cached(&next(&ids[..31], 31), &mut past[1..]).expect("runs");
+        let both =
+            model.forward_cached(&next(&[&ids[20..23], &ids[31..34]].concat(), 3), &mut past).expect("runs");
         let both = model.logits_of(both.data()).expect("logits").into_vec();
         let both = Tensor::from_vec(both, (6, model.architecture().vocab), &Device::Cpu).expect("tensor");
         for (first, count) in [(0, 23), (3, 34)] {

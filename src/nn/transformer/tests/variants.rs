@@ -77,11 +77,11 @@ fn as_packed(tensors: &HashMap<String, Tensor>) -> Weights {
 
 /// Logits of one sequence read in parts.
 fn read_in_parts(model: &Transformer, ids: &[u32], cuts: &[usize]) -> Tensor {
-    let mut past = [KeysValues::new(model)];
+    let mut past = [PrefixCache::new(model)];
     let mut rows = Vec::new();
     for pair in cuts.windows(2) {
         let part = TokenBatch::new(ids[pair[0]..pair[1]].to_vec(), pair[1] - pair[0]).expect("whole");
-        rows.extend_from_slice(model.read_on(&part, &mut past).expect("runs").data());
+        rows.extend_from_slice(model.forward_cached(&part, &mut past).expect("runs").data());
     }
     let logits = model.logits_of(&rows).expect("logits");
     Tensor::from_slice(logits.data(), (logits.rows(), logits.cols()), &Device::Cpu).expect("logits")

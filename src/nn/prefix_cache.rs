@@ -4,7 +4,7 @@ use super::attention_kernel::HeadCache;
 ///
 /// A clone is independent, so several texts with the same prefix can continue from it.
 #[derive(Debug, Clone, Default)]
-pub struct KeysValues {
+pub struct PrefixCache {
     /// `[n_layers][n_kv_heads]`
     pub(super) layers: Vec<Vec<HeadCache>>,
     /// The tokens of the cached positions.
@@ -13,7 +13,7 @@ pub struct KeysValues {
     pub(super) rotated_for: usize,
 }
 
-impl KeysValues {
+impl PrefixCache {
     /// Number of cached positions.
     pub fn positions(&self) -> usize {
         self.ids.len()
