@@ -50,7 +50,7 @@ fn source_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn all_sources() -> Vec<(String, PathBuf, String)> {
+pub fn all_sources() -> Vec<(String, PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     source_files(&root, &mut files);
@@ -67,7 +67,7 @@ fn all_sources() -> Vec<(String, PathBuf, String)> {
 }
 
 /// Files that hold tests alone: `tests.rs`, what stands below `tests/`, and `…_tests.rs`.
-fn is_test(path: &Path) -> bool {
+pub fn is_test(path: &Path) -> bool {
     path.with_extension("").components().any(|part| {
         let name = part.as_os_str().to_string_lossy();
         name == "tests" || name.ends_with("_tests")
@@ -172,6 +172,64 @@ fn every_ignored_test_is_registered_with_its_reason() {
                     path.display()
                 );
             }
+        }
+    }
+}
+
+/// Longest source file; tests and plain data aside.
+const LONGEST_FILE: usize = 500;
+
+/// Longest `run/pipeline.rs`, which names every stage.
+const LONGEST_PIPELINE: usize = 150;
+
+/// Folders of `run/`, beside the files of the flow itself.
+const FOLDERS_OF_RUN: [&str; 5] = ["plan", "inputs", "rows", "evaluate", "results"];
+
+#[test]
+fn files_are_short_and_the_flow_is_one_page() {
+    let mut long = Vec::new();
+    for (_, path, text) in all_sources() {
+        let is_fixture = path.file_stem().is_some_and(|stem| stem == "fixture");
+        let lines = text.lines().count();
+        if lines > LONGEST_FILE && !is_test(&path) && !is_fixture {
+            long.push(format!("{} has {lines} lines", path.display()));
+        }
+    }
+    assert!(long.is_empty(), "split by idea:\n{}", long.join("\n"));
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/run");
+    let pipeline = fs::read_to_string(run.join("pipeline.rs")).expect("src/run/pipeline.rs");
+    assert!(pipeline.lines().count() <= LONGEST_PIPELINE, "{}", pipeline.lines().count());
+    let stages = ["subject", "tokens", "activations", "dictionaries", "quality", "records", "explanations"];
+    for stage in stages.into_iter().chain(["simulations", "scores", "estimates", "report"]) {
+        assert!(pipeline.contains(stage), "`{stage}` is not named");
+    }
+    let mut folders: Vec<String> = fs::read_dir(&run)
+        .expect("src/run")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    folders.sort();
+    let mut expected = FOLDERS_OF_RUN.map(String::from);
+    expected.sort();
+    assert_eq!(folders, expected);
+}
+
+/// `run/` works by catalogues: it asks a row what it can do and never which kind it is.
+#[test]
+fn the_flow_knows_no_kind_of_method_explainer_or_scorer() {
+    for (top, path, text) in all_sources() {
+        if top != "run" || is_test(&path) {
+            continue;
+        }
+        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&text);
+        for kind in ["Kind::", "Judging::", "CheckedMethod", "NeuronToGraph", "TokenLookup"] {
+            let named = product.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let found = named.filter(|line| line.contains(kind)).find(|line| {
+                // Kinds of clients and of errors are no kinds of these families.
+                !["ClientKind::", "ErrorKind::"].iter().any(|other| line.contains(other))
+            });
+            assert!(found.is_none(), "{} names a kind: {found:?}", path.display());
         }
     }
 }
