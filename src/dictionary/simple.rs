@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::activations::ActivationSet;
 use crate::base::{Matrix, Stopwatch};
 
-use super::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
+use super::affine::{AffineDictionary, Label};
 use super::error::{ParamProblem, Problems};
 use super::fit::stream;
+use super::tensors::{Activation, RowScale, Tensors};
 use super::{DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind};
 
 /// Single neurons: the default basis through ReLU. No parameters.
