@@ -12,7 +12,7 @@ use super::args::{Common, Env, InspectArgs};
 use super::progress::say;
 use super::{invalid_input, print, print_json, print_result, setting};
 use crate::base::read_to_string;
-use crate::report::{Column, Grid, Look, ScoreLine, ScoreStatus, Summary, fixed, spelled};
+use crate::report::{Column, Grid, Look, ScoreLine, ScoreStatus, Summary, fixed, visible_token};
 use crate::run::RunError;
 
 pub use evidence::FeatureEvidence;
@@ -167,10 +167,10 @@ fn table(listing: &Listing<'_>) -> Grid {
         cells.push(line.density.map_or("—".into(), |density| format!("{:.2} %", 100.0 * density)));
         let reason = line.reason.as_deref().unwrap_or("—");
         cells.push(match line.status {
-            ScoreStatus::Scored => spelled(line.explanation.as_deref().unwrap_or("—")),
-            ScoreStatus::Undefined => format!("undefined: {}", spelled(reason)),
-            ScoreStatus::Failed => format!("failed: {}", spelled(reason)),
-            ScoreStatus::Skipped => format!("skipped: {}", spelled(reason)),
+            ScoreStatus::Scored => visible_token(line.explanation.as_deref().unwrap_or("—")),
+            ScoreStatus::Undefined => format!("undefined: {}", visible_token(reason)),
+            ScoreStatus::Failed => format!("failed: {}", visible_token(reason)),
+            ScoreStatus::Skipped => format!("skipped: {}", visible_token(reason)),
         });
         grid.row(cells);
     }

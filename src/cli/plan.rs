@@ -6,7 +6,7 @@ use super::args::{Common, Env, SuiteArgs, key};
 use super::harvest::model_places;
 use super::{print_result, setting};
 use crate::base::DeviceName;
-use crate::report::facts;
+use crate::report::labelled_list;
 use crate::run::{Estimate, Places, RunError, estimate, time_text};
 use crate::suite::{self, Suite};
 
@@ -90,7 +90,7 @@ pub fn text(plan: &Estimate, columns: usize) -> String {
         ("can show", format!("differences of {smallest} or more between two cells (80 % power, unadjusted)")),
     ]);
     lines.extend(plan.notes.iter().map(|note| ("note", note.clone())));
-    facts(&lines, LABEL_WIDTH, columns)
+    labelled_list(&lines, LABEL_WIDTH, columns)
 }
 
 /// A number with commas between groups of three digits.
