@@ -58,7 +58,7 @@ pub use sae::{
     train_together,
 };
 pub use similarity::{DirectionSet, Mmcs, Neighbour, mmcs_of_directions, nearest};
-pub use simple::{IdentityFit, IdentityParams, NeuronFit, NeuronParams, RandomFit, RandomParams};
+pub use simple::{BaselineFit, IdentityParams, NeuronParams, RandomParams};
 pub use stated::TextInput;
 pub use tensors::{Activation, RowScale, Tensors};
 pub use variant::Variant;

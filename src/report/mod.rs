@@ -35,7 +35,7 @@ use strum::VariantArray;
 use crate::base::{FileError, read_to_string, write_atomic};
 
 pub use escape::{markdown, visible, xml};
-pub use number::{DASH, fixed, p_value};
+pub use number::{DASH, count, fixed, p_value};
 pub use recorded::ScoreFacts;
 pub use schema::{
     Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,
