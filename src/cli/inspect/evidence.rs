@@ -154,10 +154,8 @@ fn push_scores(text: &mut String, line: &ScoreLine, look: Look) {
     text.extend(parts.iter().map(|part| format!("  {part}\n")));
     let names = line.scores.keys().map(|name| width(&visible_token(name))).max().unwrap_or(0);
     for (name, score) in &line.scores {
-        let reason = line
-            .score_reasons
-            .get(name)
-            .map_or(String::new(), |reason| format!("  {}", visible_token(reason)));
+        let reason = line.score_reasons.get(name).map(|reason| format!("  {}", visible_token(reason)));
+        let reason = reason.unwrap_or_default();
         let (name, score) = (pad_right(&visible_token(name), names), pad_left(&fixed(*score, 3), 8));
         text.push_str(&format!("  {name}{score}{reason}\n"));
     }

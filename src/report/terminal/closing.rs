@@ -121,11 +121,8 @@ impl Closing {
         }
         lines.push(format!("{}{}", pad_right("page", LABEL), visible(&self.page)));
         for (nth, command) in self.next.iter().enumerate() {
-            lines.push(format!(
-                "{}{}",
-                pad_right(if nth == 0 { "next" } else { "" }, LABEL),
-                visible(command)
-            ));
+            let label = if nth == 0 { "next" } else { "" };
+            lines.push(format!("{}{}", pad_right(label, LABEL), visible(command)));
         }
         lines.join("\n") + "\n"
     }
