@@ -14,7 +14,7 @@ use crate::base::{DeviceName, cpu_name, instruction_set, write_atomic};
 use crate::hub::DEFAULT_ENDPOINT;
 use crate::llm::ClientKind;
 use crate::nn::{Tokenizer, gpu_count, is_gguf};
-use crate::report::facts as facts_text;
+use crate::report::labelled_list;
 use crate::run::{RunError, open_subject};
 use crate::subject::{Bos, Prefix, SubjectInfo, SubjectModel};
 use crate::suite::SubjectSpec;
@@ -79,7 +79,7 @@ const LABEL_WIDTH: usize = 23;
 pub fn doctor(model: Option<&str>, common: &Common, env: &Env) -> Result<u8, RunError> {
     let model = model.map(|name| model_report(name, common, env)).transpose()?;
     let report = report(model, common, env);
-    print_result(common, &report, |report| facts_text(&facts(report), LABEL_WIDTH, env.look.width));
+    print_result(common, &report, |report| labelled_list(&facts(report), LABEL_WIDTH, env.look.width));
     Ok(0)
 }
 

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::args::{Common, Env, InspectArgs};
 use super::progress::say;
 use super::{invalid_input, print, print_json, print_result, setting};
-use crate::base::read_to_string;
-use crate::report::{Column, Grid, Look, ScoreLine, ScoreStatus, Summary, fixed, spelled};
+use crate::base::{distinct, read_to_string};
+use crate::report::{Column, Grid, Look, ScoreLine, ScoreStatus, Summary, fixed, visible_token};
 use crate::run::RunError;
 
 pub use evidence::FeatureEvidence;
@@ -131,13 +131,7 @@ fn primary(folder: &Path) -> Result<String, RunError> {
 
 /// Names of all scores in the lines, in order of first occurrence.
 fn scorers<'a>(lines: impl Iterator<Item = &'a ScoreLine>) -> Vec<&'a str> {
-    let mut found: Vec<&str> = Vec::new();
-    for name in lines.flat_map(|line| line.scores.keys()) {
-        if !found.contains(&name.as_str()) {
-            found.push(name);
-        }
-    }
-    found
+    distinct(lines.flat_map(|line| line.scores.keys().map(String::as_str)))
 }
 
 /// The table of a list. A narrow terminal drops the density first, then the less important scores.
@@ -167,10 +161,10 @@ fn table(listing: &Listing<'_>) -> Grid {
         cells.push(line.density.map_or("—".into(), |density| format!("{:.2} %", 100.0 * density)));
         let reason = line.reason.as_deref().unwrap_or("—");
         cells.push(match line.status {
-            ScoreStatus::Scored => spelled(line.explanation.as_deref().unwrap_or("—")),
-            ScoreStatus::Undefined => format!("undefined: {}", spelled(reason)),
-            ScoreStatus::Failed => format!("failed: {}", spelled(reason)),
-            ScoreStatus::Skipped => format!("skipped: {}", spelled(reason)),
+            ScoreStatus::Scored => visible_token(line.explanation.as_deref().unwrap_or("—")),
+            ScoreStatus::Undefined => format!("undefined: {}", visible_token(reason)),
+            ScoreStatus::Failed => format!("failed: {}", visible_token(reason)),
+            ScoreStatus::Skipped => format!("skipped: {}", visible_token(reason)),
         });
         grid.row(cells);
     }

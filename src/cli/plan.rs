@@ -6,7 +6,7 @@ use super::args::{Common, Env, SuiteArgs, key};
 use super::harvest::model_places;
 use super::{print_result, setting};
 use crate::base::DeviceName;
-use crate::report::facts;
+use crate::report::{count, labelled_list};
 use crate::run::{Estimate, Places, RunError, estimate, time_text};
 use crate::suite::{self, Suite};
 
@@ -65,8 +65,8 @@ pub fn text(plan: &Estimate, columns: usize) -> String {
     let smallest = plan.smallest_difference.map_or("—".into(), |difference| format!("{difference:.2}"));
     let features = format!(
         "{} ({} score lines with explainers and controls)",
-        grouped(plan.features),
-        grouped(plan.score_lines)
+        count(plan.features),
+        count(plan.score_lines)
     );
     let requests =
         format!("{} ({} tokens in, {} out)", plan.llm_requests, plan.llm_tokens_in, plan.llm_tokens_out);
@@ -76,8 +76,8 @@ pub fn text(plan: &Estimate, columns: usize) -> String {
         ("in front of texts", plan.bos.to_string()),
         ("hook points", format!("{}: {}", plan.hooks.len(), plan.hooks.join(", "))),
         ("rows", format!("{}: {}", plan.rows.len(), plan.rows.join(", "))),
-        ("fit tokens", grouped(plan.fit_tokens)),
-        ("evaluation tokens", grouped(plan.evaluate_tokens)),
+        ("fit tokens", count(plan.fit_tokens)),
+        ("evaluation tokens", count(plan.evaluate_tokens)),
         ("features", features),
         ("LLM requests", requests),
     ];
@@ -90,18 +90,5 @@ pub fn text(plan: &Estimate, columns: usize) -> String {
         ("can show", format!("differences of {smallest} or more between two cells (80 % power, unadjusted)")),
     ]);
     lines.extend(plan.notes.iter().map(|note| ("note", note.clone())));
-    facts(&lines, LABEL_WIDTH, columns)
-}
-
-/// A number with commas between groups of three digits.
-fn grouped(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    labelled_list(&lines, LABEL_WIDTH, columns)
 }

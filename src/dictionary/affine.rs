@@ -15,65 +15,10 @@ use crate::activations::ActivationSet;
 use crate::base::{Digest, Digester, HookPoint, Matrix};
 use crate::linalg::{Panels, Screen, SparseCodes};
 
-use super::save::save_affine;
+use super::save::save;
 use super::tensor_file::le_bytes;
-use super::tiles::scale_row;
+use super::tensors::{Activation, RowScale, Tensors, scale_row, squared_norm};
 use super::{Dictionary, DictionaryError, DictionaryInfo, Kind, SignPolicy};
-
-/// What makes codes of the pre-activations `p = x′ W_encᵀ + b_enc`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Activation {
-    /// `p`: codes are signed.
-    Signed,
-    /// `max(p, 0)`.
-    Relu,
-    /// The k largest positive `p` of a row; all others are 0.
-    TopK(usize),
-    /// `max(p, 0)` where `p` exceeds its feature's threshold `[F]`, else 0.
-    JumpRelu(Vec<f32>),
-    /// With `q = x′ W_encᵀ`: `ReLU(exp(log_gain) · q + magnitude)` where `q + gate > 0`, else 0. `b_enc` is not used.
-    Gated {
-        /// `[F]`.
-        gate: Vec<f32>,
-        /// `[F]`.
-        magnitude: Vec<f32>,
-        /// `r_mag`, `[F]`.
-        log_gain: Vec<f32>,
-    },
-}
-
-/// Scaling of each row by its own statistics, undone on the reconstruction. Names are those of SAELens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::VariantNames)]
-pub enum RowScale {
-    /// None.
-    #[strum(serialize = "none")]
-    Plain,
-    /// To norm √d.
-    #[strum(serialize = "constant_norm_rescale")]
-    ConstantNorm,
-    /// To mean 0 and standard deviation 1 over the row (unbiased, plus 1e-5).
-    #[strum(serialize = "layer_norm")]
-    LayerNorm,
-}
-
-/// The tensors of a dictionary; each feature has one row.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tensors {
-    /// `[F, d]`.
-    pub encoder: Matrix,
-    /// `[F]`.
-    pub encoder_bias: Vec<f32>,
-    /// `[F, d]`.
-    pub decoder: Matrix,
-    /// `[d]`.
-    pub decoder_bias: Vec<f32>,
-    /// Whether the decoder bias is subtracted from the input.
-    pub subtract_decoder_bias: bool,
-    /// The activation function.
-    pub activation: Activation,
-    /// Scaling of rows.
-    pub row_scale: RowScale,
-}
 
 /// A dictionary of any kind.
 #[derive(Debug, Clone)]
@@ -272,13 +217,8 @@ impl Dictionary for AffineDictionary {
     }
 
     fn save(&self, folder: &Path) -> Result<(), DictionaryError> {
-        save_affine(self, folder)
+        save(&self.info, &self.tensors, folder)
     }
-}
-
-/// `‖row‖²` in f64.
-pub(super) fn squared_norm(row: &[f32]) -> f64 {
-    row.iter().map(|&value| f64::from(value).powi(2)).sum()
 }
 
 fn digest_of(tensors: &Tensors, is_reconstruction: bool) -> Digest {

@@ -1,13 +1,11 @@
-//! Every kind of dictionary, one row each: its parameters, its name, whether it draws, and what it is. A new kind is a
-//! file of its own and a row here.
-
-use std::fmt;
+//! The parameters of every kind of dictionary: their types, their checks, and their fields for suites.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::file::FileParams;
 use super::ica::IcaParams;
+use super::kind::{Kind, for_kinds};
 use super::pca::PcaParams;
 use super::sae::{GatedParams, JumpreluParams, SaeParams, TopkParams};
 use super::simple::{IdentityParams, NeuronParams, RandomParams};
@@ -29,33 +27,9 @@ pub trait Params {
     }
 }
 
-macro_rules! catalogue {
-    ($($(#[doc = $words:literal])+ $kind:ident: $params:ty, $name:literal, draws: $draws:literal;)+) => {
-        /// Every way to make a dictionary.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Kind {
-            $($(#[doc = $words])+ #[serde(rename = $name)] $kind,)+
-        }
-
+macro_rules! declare_params {
+    ($($(#[doc = $words:literal])+ $kind:ident: $params:ident, $name:literal, draws: $draws:literal;)+) => {
         impl Kind {
-            /// All kinds, in the order of lists.
-            pub const ALL: &[Self] = &[$(Self::$kind),+];
-
-            /// The word in suites and results.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$kind => $name),+ }
-            }
-
-            /// What it is, for people.
-            pub fn words(self) -> &'static str {
-                match self { $(Self::$kind => concat!($($words),+).trim_ascii()),+ }
-            }
-
-            /// Whether another training gives another dictionary.
-            pub fn draws(self) -> bool {
-                match self { $(Self::$kind => $draws),+ }
-            }
-
             /// Its fields as a JSON Schema: what each means, its type, range and default.
             pub fn fields(self) -> Value {
                 match self { $(Self::$kind => schema_of::<$params>()),+ }
@@ -87,53 +61,7 @@ macro_rules! catalogue {
     };
 }
 
-catalogue! {
-    /// Tied sparse autoencoder: ReLU and an L1 penalty.
-    Sae: SaeParams, "sae", draws: true;
-    /// Untied sparse autoencoder: ReLU and an L1 penalty.
-    SaeUntied: SaeParams, "sae_untied", draws: true;
-    /// Sparse autoencoder that keeps the k largest codes of a row.
-    Topk: TopkParams, "topk", draws: true;
-    /// Sparse autoencoder that keeps the k·rows largest codes of a batch.
-    BatchTopk: TopkParams, "batch_topk", draws: true;
-    /// BatchTopK with a loss for each of several nested dictionaries.
-    Matryoshka: TopkParams, "matryoshka", draws: true;
-    /// Sparse autoencoder with gates.
-    Gated: GatedParams, "gated", draws: true;
-    /// Sparse autoencoder with learned thresholds.
-    Jumprelu: JumpreluParams, "jumprelu", draws: true;
-    /// Default basis through ReLU.
-    Neuron: NeuronParams, "neuron", draws: false;
-    /// Gaussian directions through ReLU.
-    Random: RandomParams, "random", draws: true;
-    /// Signed default basis.
-    Identity: IdentityParams, "identity", draws: false;
-    /// Principal components.
-    Pca: PcaParams, "pca", draws: false;
-    /// Independent components.
-    Ica: IcaParams, "ica", draws: true;
-    /// A dictionary trained elsewhere.
-    File: FileParams, "file", draws: false;
-}
-
-impl Kind {
-    /// The kind of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.name() == name)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl fmt::Debug for dyn DictionaryFit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DictionaryFit({})", self.kind())
-    }
-}
+for_kinds!(declare_params);
 
 impl MethodParams {
     /// What can be fitted, or everything that is wrong with it.

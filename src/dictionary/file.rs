@@ -10,10 +10,11 @@ use serde_json::{Map, Value};
 use crate::activations::ActivationSet;
 use crate::base::{Stopwatch, read_to_string};
 
-use super::affine::{AffineDictionary, Label, RowScale, Tensors, squared_norm};
+use super::affine::{AffineDictionary, Label};
 use super::error::{ParamProblem, Problems};
 use super::stated::Stated;
 use super::tensor_file::{Architecture, NamedTensors};
+use super::tensors::{RowScale, Tensors, squared_norm};
 use super::{DictionaryError, DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind};
 
 /// Keys of SAELens configurations, of all versions, that are read below or change no number of an encoding.

@@ -1,5 +1,7 @@
 //! The interface of all fits: what they get, what they return, and their report.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
@@ -73,6 +75,12 @@ pub trait DictionaryFit: Send + Sync {
     /// Floating-point operations of a fit on `rows` rows, to the nearest order. A multiply-add counts as two.
     fn work(&self, rows: f64, width: usize) -> f64 {
         2.0 * rows * (width * width) as f64
+    }
+}
+
+impl fmt::Debug for dyn DictionaryFit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DictionaryFit({})", self.kind())
     }
 }
 

@@ -12,12 +12,12 @@ use crate::activations::ActivationSet;
 use crate::base::{Matrix, Stopwatch, Stream};
 use crate::linalg::{View, Whitening, matmul_bt, orthogonalise, product_into};
 
+use super::decomposition::{Decomposition, matched_k};
 use super::error::{ParamProblem, Problems};
 use super::fit::stream;
 use super::pca::{check_variants, null_note, principal_axes};
-use super::picard::{Search, Solved};
-use super::variants::{Decomposition, Variant, matched_k};
-use super::{DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind};
+use super::picard::{MOST_ITERATIONS, Search, Solved};
+use super::{DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind, Variant};
 
 /// Most bytes of whitened rows held in memory.
 const MEMORY_BYTES: usize = 256 << 20;
@@ -69,7 +69,7 @@ impl Default for IcaParams {
             centred: true,
             rows: 100_000,
             solver: Solver::default(),
-            iterations: 200,
+            iterations: MOST_ITERATIONS,
             tolerance: 1e-3,
         }
     }

@@ -9,11 +9,15 @@
 
 mod affine;
 mod catalog;
+mod decomposition;
 mod error;
+mod export;
 mod file;
 mod fit;
 mod ica;
 mod info;
+mod kind;
+mod load;
 mod pca;
 mod picard;
 mod quality;
@@ -23,8 +27,9 @@ mod similarity;
 mod simple;
 mod stated;
 mod tensor_file;
+mod tensors;
 mod tiles;
-mod variants;
+mod variant;
 
 #[cfg(test)]
 mod tests;
@@ -34,13 +39,17 @@ use std::path::Path;
 use crate::base::Matrix;
 use crate::linalg::SparseCodes;
 
-pub use affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
-pub use catalog::{Kind, KindFields, MethodParams, kind_fields};
+pub use affine::{AffineDictionary, Label};
+pub use catalog::{KindFields, MethodParams, kind_fields};
+pub use decomposition::Decomposition;
 pub use error::{DictionaryError, FitError, ParamProblem};
+pub use export::export_saelens;
 pub use file::{FileFit, FileFormat, FileParams};
 pub use fit::{DictionaryFit, FitContext, FitProgress, FitReport, Fitted};
 pub use ica::{IcaFit, IcaParams, Solver};
 pub use info::{DictionaryInfo, SignPolicy};
+pub use kind::Kind;
+pub use load::load;
 pub use pca::{PcaFit, PcaParams, principal_axes};
 pub use picard::rotate_to_independence;
 pub use quality::{Codes, Quality, QualityCounter, ablate, loss_recovered, mean_l0, quality, splice};
@@ -48,11 +57,11 @@ pub use sae::{
     AutoencoderFit, GatedParams, JumpreluParams, Member, Recipe, SaeParams, TopkParams, Training,
     train_together,
 };
-pub use save::{export_saelens, load};
 pub use similarity::{DirectionSet, Mmcs, Neighbour, mmcs_of_directions, nearest};
-pub use simple::{IdentityFit, IdentityParams, NeuronFit, NeuronParams, RandomFit, RandomParams};
+pub use simple::{BaselineFit, IdentityParams, NeuronParams, RandomParams};
 pub use stated::TextInput;
-pub use variants::{Decomposition, Variant};
+pub use tensors::{Activation, RowScale, Tensors};
+pub use variant::Variant;
 
 /// Encodes raw activations into features and decodes them back; scaling used by the fit is part of the tensors.
 ///

@@ -11,9 +11,9 @@ use crate::activations::{ActivationError, ActivationSet};
 use crate::base::{Matrix, Stopwatch};
 use crate::linalg::{Eigen, Whitening, covariance, symmetric_eigen};
 
+use super::decomposition::{Decomposition, matched_k};
 use super::error::{ParamProblem, Problems};
-use super::variants::{Decomposition, Variant, matched_k};
-use super::{DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind};
+use super::{DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind, Variant};
 
 /// Rows of one block of the covariance.
 const BLOCK_ROWS: usize = 8192;

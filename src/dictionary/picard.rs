@@ -16,8 +16,10 @@ use crate::base::{Matrix, Stream};
 use crate::linalg::{LinalgError, LogcoshSums, logcosh_moments, orthogonalise};
 use crate::nn::Device;
 
-use super::{FitContext, FitError, FitProgress, IcaParams};
+use super::{FitContext, FitError, FitProgress};
 
+/// Largest number of iterations, if none is given.
+pub(super) const MOST_ITERATIONS: usize = 200;
 /// Past steps that L-BFGS uses.
 const MEMORY_STEPS: usize = 7;
 /// Smallest curvature used, because the approximate Hessian is not reliable below it.
@@ -58,7 +60,7 @@ pub fn rotate_to_independence(rows: &Matrix, tolerance: f64, seed: u64) -> Resul
     let start: Vec<f64> = (0..n * n).map(|_| stream.normal()).collect();
     let (input, device, progress) = (Default::default(), &Device::Cpu, &mut |_| {});
     let mut context = FitContext { method: "ica", seed, training: 0, input, device, progress };
-    let search = Search { tolerance, iterations: IcaParams::default().iterations };
+    let search = Search { tolerance, iterations: MOST_ITERATIONS };
     Ok(search.run_coarse_to_fine(rows, orthogonalise(&start, n)?, &mut context)?)
 }
 

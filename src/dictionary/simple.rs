@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::activations::ActivationSet;
 use crate::base::{Matrix, Stopwatch};
 
-use super::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
+use super::affine::{AffineDictionary, Label};
 use super::error::{ParamProblem, Problems};
 use super::fit::stream;
+use super::tensors::{Activation, RowScale, Tensors};
 use super::{DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind};
 
 /// Single neurons: the default basis through ReLU. No parameters.
@@ -41,30 +42,23 @@ pub struct BaselineFit {
     features: Option<usize>,
 }
 
-/// Checked [`NeuronParams`].
-pub type NeuronFit = BaselineFit;
-/// Checked [`IdentityParams`].
-pub type IdentityFit = BaselineFit;
-/// Checked [`RandomParams`].
-pub type RandomFit = BaselineFit;
-
 impl NeuronParams {
     /// Always valid.
-    pub fn check(&self) -> Result<NeuronFit, Vec<ParamProblem>> {
+    pub fn check(&self) -> Result<BaselineFit, Vec<ParamProblem>> {
         Ok(BaselineFit { kind: Kind::Neuron, features: None })
     }
 }
 
 impl IdentityParams {
     /// Always valid.
-    pub fn check(&self) -> Result<IdentityFit, Vec<ParamProblem>> {
+    pub fn check(&self) -> Result<BaselineFit, Vec<ParamProblem>> {
         Ok(BaselineFit { kind: Kind::Identity, features: None })
     }
 }
 
 impl RandomParams {
     /// Returns all problems at once.
-    pub fn check(&self) -> Result<RandomFit, Vec<ParamProblem>> {
+    pub fn check(&self) -> Result<BaselineFit, Vec<ParamProblem>> {
         let mut problems = Problems::default();
         problems.at_least("features", self.features.unwrap_or(1), 1);
         problems.finish(BaselineFit { kind: Kind::Random, features: self.features })

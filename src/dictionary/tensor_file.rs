@@ -15,7 +15,7 @@ use safetensors::{Dtype, SafeTensors};
 use crate::base::{Matrix, read, write_atomic};
 
 use super::DictionaryError;
-use super::affine::{Activation, RowScale, Tensors};
+use super::tensors::{Activation, RowScale, Tensors};
 
 /// Architectures by SAELens's names; `linear` is our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::VariantNames)]

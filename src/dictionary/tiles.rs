@@ -12,7 +12,8 @@ use crate::linalg::{
     has_screens, keep_largest, product_into, vectorised,
 };
 
-use super::affine::{Activation, AffineDictionary, RowScale, Tensors, squared_norm};
+use super::affine::AffineDictionary;
+use super::tensors::{Activation, Tensors, scale_row};
 
 /// Codes of one tile, about 512 KB, so that they stay in the cache.
 const TILE_CODES: usize = 128 << 10;
@@ -123,25 +124,6 @@ impl AffineDictionary {
             }
         }
     }
-}
-
-/// Scales a row in place. Returns (scale, shift), so that `row / scale + shift` undoes it.
-pub(super) fn scale_row(row: &mut [f32], how: RowScale) -> (f32, f32) {
-    let d = row.len() as f64;
-    let (scale, shift) = match how {
-        RowScale::Plain => return (1.0, 0.0),
-        RowScale::ConstantNorm => {
-            let norm = squared_norm(row).sqrt();
-            (if norm > 0.0 { d.sqrt() / norm } else { 1.0 }, 0.0)
-        }
-        RowScale::LayerNorm => {
-            let mean = row.iter().map(|&value| f64::from(value)).sum::<f64>() / d;
-            let squares = row.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>();
-            (1.0 / ((squares / (d - 1.0).max(1.0)).sqrt() + 1e-5), mean)
-        }
-    };
-    row.iter_mut().for_each(|value| *value = ((f64::from(*value) - shift) * scale) as f32);
-    (scale as f32, shift as f32)
 }
 
 /// Adds the bias to products `[n, F]` and applies the activation function, in place.
@@ -272,8 +254,7 @@ impl Vectorised for AddDirections<'_> {
 #[cfg(test)]
 mod tests {
     use crate::base::{Digester, Matrix, Stream};
-    use crate::dictionary::affine::{Label, Tensors};
-    use crate::dictionary::{Dictionary, Kind};
+    use crate::dictionary::{Dictionary, Kind, Label, RowScale};
 
     use super::*;
 

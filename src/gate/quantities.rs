@@ -4,6 +4,7 @@ use std::slice;
 
 use super::accepted::AcceptedRuns;
 use super::series::{CellNumbers, QualityNumbers, RunNumbers};
+use crate::base::distinct;
 use crate::stats::RunSeries;
 
 /// Added to the count of failed features, so that a count of 0 still has a variance.
@@ -282,15 +283,4 @@ fn mean_over_hooks(found: &[(Vec<f64>, f64)]) -> Option<(Vec<f64>, f64)> {
     let n_runs = found.first()?.0.len();
     let former = (0..n_runs).map(|run| found.iter().map(|(former, _)| former[run]).sum::<f64>() / hooks);
     Some((former.collect(), found.iter().map(|(_, now)| now).sum::<f64>() / hooks))
-}
-
-/// Each item once, in order of first occurrence.
-pub(super) fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
-    let mut seen = Vec::new();
-    for item in items {
-        if !seen.contains(&item) {
-            seen.push(item);
-        }
-    }
-    seen
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::compare::{CellChange, Comparison, QualityChange};
 use super::inputs::InputChange;
-use super::quantities::distinct;
 use super::regress::{GateGroup, GateLine, GateReport};
+use crate::base::distinct;
 use crate::report::{Column, DASH, Grid, Look, fixed, markdown, p_value, visible, wrap};
 use crate::stats::Family;
 

@@ -34,7 +34,7 @@ pub use panels::{Panels, prefetch};
 pub use product::{View, matmul, matmul_bt, product_into};
 pub use room::Room;
 pub use screen::{Exact, Screen, Worth, has_screens};
-pub use select::{Reaching, Selector, for_each_at_least, keep_largest};
+pub use select::{AboveThreshold, Selector, for_each_at_least, keep_largest};
 pub use sparse::{SparseCodes, for_each_nonzero};
 pub use stored_rows::{StoredRows, multiply_each, multiply_stored};
 pub use vector::{Vectorised, add_scaled, dot, mul_add, sum_of_squares, vectorised};

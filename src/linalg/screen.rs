@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::half_panels::{HalfPanels, has_bf16_products};
 use super::panels::{add_selected_products, has_avx512};
-use super::select::Reaching;
+use super::select::AboveThreshold;
 
 /// The matrix `w` `[n, d]` in bf16 and the largest bias, for screening products.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Screen {
 /// Sums of one row `x` that were recomputed in f32.
 #[derive(Debug, Default)]
 pub struct Exact {
-    near: Reaching,
+    near: AboveThreshold,
     sums: Vec<f32>,
 }
 

@@ -13,7 +13,7 @@ use super::panels::has_avx512;
 pub struct Selector {
     groups: usize,
     maxima: Vec<f32>,
-    found: Reaching,
+    found: AboveThreshold,
     reaching: Vec<(f32, u32)>,
     /// Ranks of `reaching`, partially sorted.
     ranked: Vec<u64>,
@@ -35,7 +35,7 @@ impl Selector {
         Self {
             groups,
             maxima: vec![0.0; groups],
-            found: Reaching::default(),
+            found: AboveThreshold::default(),
             reaching: Vec::new(),
             ranked: Vec::new(),
             guess: 0.0,
@@ -100,13 +100,13 @@ fn rank(&(value, index): &(f32, u32)) -> u64 {
 
 /// The entries of a row that are at least a threshold, with ascending indices.
 #[derive(Debug, Clone, Default)]
-pub struct Reaching {
+pub struct AboveThreshold {
     indices: Vec<u32>,
     values: Vec<f32>,
     found: usize,
 }
 
-impl Reaching {
+impl AboveThreshold {
     /// Finds the entries of `row` that are at least `threshold`, replacing the former ones; never NaN.
     #[inline(always)]
     pub fn find(&mut self, row: &[f32], threshold: f32) {
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn entries_above_a_threshold_are_found_in_order() {
         let mut stream = Stream::new(6, "reaching");
-        let mut reaching = Reaching::default();
+        let mut reaching = AboveThreshold::default();
         for width in [0, 1, 15, 16, 17, 100, 1000] {
             for threshold in [-10.0, -0.5, 0.0, 1.5, 10.0] {
                 let mut row: Vec<f32> = (0..width).map(|_| stream.normal() as f32).collect();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::http::Http;
-use super::openai::{Answer, finish_of};
+use super::openai_answer::{Answer, finish_of};
 use super::token_use::TokenCount;
 use super::{
     ChatError, ChatReply, PromptLogprobs, PromptReply, PromptRequest, PromptToken, TokenChoice, TokenUse,

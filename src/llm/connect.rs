@@ -12,8 +12,8 @@ use super::http::Http;
 use super::openai::OpenAi;
 use super::spec::{is_loopback, parse_base_url, shown};
 use super::{
-    Budget, Cached, ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, LlmSpec, Meter, Metered, Pace,
-    PromptReply, PromptRequest, Remarks, ReplyFuture, Retried, RetryPolicy, Secret, Throttled,
+    Budget, Cached, ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, EndpointNotes, LlmSpec, Meter,
+    Metered, Pace, PromptReply, PromptRequest, ReplyFuture, Retried, RetryPolicy, Secret, Throttled,
 };
 
 /// A model's specification with what the machine and the user add to it.
@@ -44,7 +44,7 @@ pub struct Llm {
     /// Its usage.
     pub meter: Meter,
     /// How the endpoint has to be asked, as learnt from its replies.
-    pub remarks: Remarks,
+    pub remarks: EndpointNotes,
     shared: Arc<Shared>,
 }
 
@@ -53,7 +53,7 @@ struct Shared {
     endpoint: Endpoint,
     throttled: Arc<dyn ChatClient>,
     policy: RetryPolicy,
-    remarks: Remarks,
+    remarks: EndpointNotes,
     /// Permits for requests whose answers are not stored yet.
     unsaved: Arc<Semaphore>,
     /// Number of purposes so far.
@@ -86,7 +86,7 @@ impl Shared {
 
 impl Llm {
     /// The same model with a separate meter. Rate limit, cache and budget are shared.
-    pub fn for_another_purpose(&self) -> Self {
+    pub fn with_own_meter(&self) -> Self {
         Shared::open(self.shared.clone())
     }
 }
@@ -126,7 +126,7 @@ impl Endpoint {
         Ok(())
     }
 
-    fn protocol(&self, base: &Url, remarks: &Remarks) -> Result<Arc<dyn ChatClient>, ChatError> {
+    fn protocol(&self, base: &Url, remarks: &EndpointNotes) -> Result<Arc<dyn ChatClient>, ChatError> {
         if self.offline && !is_loopback(base) {
             return Ok(Arc::new(Unreachable { endpoint: shown(base), identity: self.spec.identity(base) }));
         }
@@ -151,7 +151,7 @@ pub fn connect(endpoint: &Endpoint) -> Result<Llm, ChatError> {
 /// As [`connect`], with a retry policy that replaces the specification's `retries`.
 pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, ChatError> {
     let spec = &endpoint.spec;
-    let remarks = Remarks::default();
+    let remarks = EndpointNotes::default();
     let protocol = if spec.client == ClientKind::Local {
         endpoint.check_spec(&spec.model)?;
         open_local(endpoint)?

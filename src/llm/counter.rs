@@ -1,7 +1,7 @@
 //! Token counts for the plan of a run.
 
 use super::chat::joined;
-use super::token_use::TOKENS_PER_MESSAGE;
+use super::estimate::TOKENS_PER_MESSAGE;
 use super::{ChatRequest, PromptRequest};
 use crate::nn::Tokenizer;
 

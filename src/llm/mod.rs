@@ -16,16 +16,19 @@ mod chat;
 mod completions;
 mod connect;
 mod counter;
+mod endpoint_notes;
+mod estimate;
 mod http;
+mod last_reply;
 mod lenient;
 #[cfg(feature = "local-llm")]
 mod local;
 mod metered;
 mod openai;
-mod overheard;
+mod openai_answer;
 mod prompt;
+mod read_problem;
 mod reading;
-mod remarks;
 mod retried;
 mod secret;
 mod spec;
@@ -45,16 +48,15 @@ pub use chat::{
 };
 pub use connect::{Endpoint, Llm, connect, connect_with};
 pub use counter::{Example, Question, TokenCounter, approximate_tokens};
+pub use endpoint_notes::EndpointNotes;
+pub use last_reply::{Heard, LastReply};
 pub use lenient::{Lenient, Node, whole_number};
 #[cfg(feature = "local-llm")]
 pub use local::{TRY_TEMPLATE, try_template};
 pub use metered::{Meter, Metered, Prices, Usage};
-pub use overheard::{Heard, Overheard};
 pub use prompt::Prompt;
-pub use reading::{
-    READER_VERSION, ReadProblem, answer, answer_value, is_refusal, probabilities, token_at, trimmed,
-};
-pub use remarks::Remarks;
+pub use read_problem::ReadProblem;
+pub use reading::{READER_VERSION, answer, answer_value, is_refusal, probabilities, token_at, trimmed};
 pub use retried::{Retried, RetryPolicy};
 pub use secret::Secret;
 pub use spec::{ClientKind, LlmSpec, PromptLogprobs, ResponseFormat, SpecProblem};

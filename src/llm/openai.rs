@@ -11,10 +11,10 @@ use super::advice::{is_about_schema, wants_max_completion_tokens};
 use super::chat::joined;
 use super::completions;
 use super::http::Http;
-use super::token_use::TokenCount;
+use super::openai_answer::{Answer, finish_of};
 use super::{
-    ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, Finish, PromptReply, PromptRequest, Remarks,
-    ReplyFuture, ResponseFormat, TokenChoice, TokenUse, locked,
+    ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, EndpointNotes, Finish, PromptReply,
+    PromptRequest, ReplyFuture, ResponseFormat, TokenChoice, TokenUse, locked,
 };
 
 /// The name that newer models use for the maximum number of tokens.
@@ -25,7 +25,7 @@ const NEWER_FIELD: &str = "max_completion_tokens";
 pub(super) struct OpenAi {
     http: Http,
     learnt: Mutex<Learnt>,
-    remarks: Remarks,
+    remarks: EndpointNotes,
 }
 
 /// Forms of a request that the endpoint refused during this run.
@@ -35,30 +35,6 @@ struct Learnt {
     newer_field: bool,
     /// Names of the schemas that it refused.
     refused_schemas: BTreeSet<String>,
-}
-
-/// An answer with choices of either protocol.
-#[derive(Deserialize)]
-pub(super) struct Answer<C> {
-    choices: Option<Vec<C>>,
-    #[serde(default)]
-    usage: TokenCount,
-}
-
-impl<C> Answer<C> {
-    /// The choice of index 0, else the first.
-    pub fn first_choice(
-        self,
-        http: &Http,
-        index: impl Fn(&C) -> Option<u64>,
-    ) -> Result<(C, TokenCount), ChatError> {
-        let mut choices = self.choices.unwrap_or_default();
-        let first = choices.iter().position(|choice| index(choice) == Some(0)).unwrap_or(0);
-        if first < choices.len() {
-            return Ok((choices.swap_remove(first), self.usage));
-        }
-        Err(http.odd("answered without a choice").with_billed(self.usage.known()))
-    }
 }
 
 #[derive(Deserialize)]
@@ -79,7 +55,7 @@ struct AnswerMessage {
 }
 
 impl OpenAi {
-    pub fn new(http: Http, remarks: Remarks) -> Self {
+    pub fn new(http: Http, remarks: EndpointNotes) -> Self {
         Self { http, learnt: Mutex::default(), remarks }
     }
 
@@ -218,16 +194,6 @@ impl ChatClient for OpenAi {
 
     fn score_prompt<'a>(&'a self, request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
         Box::pin(completions::score(&self.http, request))
-    }
-}
-
-/// Why an answer ended; `None` if the endpoint reports a failure during generation.
-pub(super) fn finish_of(reason: Option<&str>) -> Option<Finish> {
-    match reason {
-        Some("length") => Some(Finish::Length),
-        Some("content_filter") => Some(Finish::Refused),
-        Some("error" | "abort") => None,
-        _ => Some(Finish::Stop),
     }
 }
 

@@ -1,9 +1,7 @@
 //! Extracts the answer from a model's reply: without reasoning, end-of-turn tokens and code fences.
 
-use strum::{EnumString, IntoStaticStr, VariantArray};
-
 use super::lenient::{Node, only_value};
-use super::{ChatReply, Finish, TokenChoice};
+use super::{ChatReply, Finish, ReadProblem, TokenChoice};
 use crate::base::is_format;
 
 /// Version of these rules. Results depend on it and cached answers do not: a new version reads the cached answers
@@ -31,47 +29,6 @@ const FINAL_CHANNEL: &str = "<|channel|>final<|message|>";
 /// End-of-turn tokens that servers leave in the text.
 const ENDS: [&str; 7] =
     ["<|im_end|>", "<|eot_id|>", "<|end|>", "<|return|>", "<|endoftext|>", "<end_of_turn>", "</s>"];
-
-/// Why a reply is unusable. The snake_case name is the reason in tallies.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, IntoStaticStr, EnumString, VariantArray,
-)]
-#[strum(serialize_all = "snake_case")]
-#[error("the reply cannot be used: {}", self.reason())]
-pub enum ReadProblem {
-    /// The endpoint or the model refused.
-    Refused,
-    /// It reached the limit of tokens.
-    Truncated,
-    /// It is empty.
-    EmptyReply,
-    /// It holds reasoning and no answer.
-    OnlyReasoning,
-    /// The model called a tool that was not offered.
-    ToolCall,
-    /// It does not have the requested form.
-    MalformedReply,
-    /// It is not one sentence but an essay, several lines or a placeholder.
-    NotOneSentence,
-    /// It has too few or too many values.
-    WrongCount,
-    /// A number is outside the scale.
-    OutOfRange,
-    /// Token log-probabilities are missing or do not belong to the text.
-    NoLogprobs,
-}
-
-impl ReadProblem {
-    /// The reason as tallies spell it.
-    pub fn reason(self) -> &'static str {
-        self.into()
-    }
-
-    /// Whether another sample may be readable. An endpoint that returns no log-probabilities never returns them.
-    pub fn worth_asking_again(self) -> bool {
-        self != Self::NoLogprobs
-    }
-}
 
 /// The answer in a finished reply, a slice of `reply.text`: without reasoning, end-of-turn tokens and invisible
 /// characters at the ends. If there is exactly one code block, its content.

@@ -1,4 +1,4 @@
-//! Lists in order of first appearance: distinct items, groups by key, and numbers of repeated items.
+//! Lists in order of first appearance: groups by key, and numbers of repeated items.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,17 +6,6 @@ use std::hash::Hash;
 use serde::{Serialize, Serializer};
 
 use super::escape::visible;
-
-/// The distinct items, in order of first appearance.
-pub fn distinct<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
-    let mut seen = Vec::new();
-    for item in items {
-        if !seen.contains(&item) {
-            seen.push(item);
-        }
-    }
-    seen
-}
 
 /// Values grouped by key, keys in order of first appearance.
 pub fn grouped<K: PartialEq, V>(pairs: impl IntoIterator<Item = (K, V)>) -> Vec<(K, Vec<V>)> {

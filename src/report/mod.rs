@@ -35,7 +35,7 @@ use strum::VariantArray;
 use crate::base::{FileError, read_to_string, write_atomic};
 
 pub use escape::{markdown, visible, xml};
-pub use number::{DASH, fixed, p_value};
+pub use number::{DASH, count, fixed, p_value};
 pub use recorded::ScoreFacts;
 pub use schema::{
     Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,
@@ -43,8 +43,8 @@ pub use schema::{
 };
 pub use scores::{FeatureLine, read_lines};
 pub use terminal::{
-    Closing, Column, ControlRange, Drawn, Extremes, Grid, Ink, Look, Unscored, cut, facts, left,
-    next_feature, right, spelled, terminal_table, width, wrap, wrap_at_most,
+    Closing, Column, ControlRange, Drawn, Extremes, Grid, Ink, Look, Unscored, cut, labelled_list,
+    next_feature, pad_left, pad_right, terminal_table, visible_token, width, wrap, wrap_at_most,
 };
 
 /// Why a report could not be made.

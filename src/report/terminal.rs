@@ -16,7 +16,7 @@ use super::view::{Pairing, RowKey, View};
 pub use closing::{Closing, ControlRange, Extremes, Unscored, next_feature};
 pub use grid::{Column, Drawn, Grid};
 pub use look::{Ink, Look};
-pub use text::{cut, facts, left, right, spelled, width, wrap, wrap_at_most};
+pub use text::{cut, labelled_list, pad_left, pad_right, visible_token, width, wrap, wrap_at_most};
 
 use grid::in_two_lines;
 
@@ -178,8 +178,8 @@ impl<'a> Table<'_, 'a> {
         n: &str,
         block: &[Scores<'_>],
     ) -> String {
-        let scores: String = shown.zip(block).map(|(cell, column)| right(&cell, column.width)).collect();
-        let line = format!("  {}{scores}{}", left(label, self.label_width), right(n, COUNT_WIDTH));
+        let scores: String = shown.zip(block).map(|(cell, column)| pad_left(&cell, column.width)).collect();
+        let line = format!("  {}{scores}{}", pad_right(label, self.label_width), pad_left(n, COUNT_WIDTH));
         line.trim_end().to_string()
     }
 
@@ -190,14 +190,14 @@ impl<'a> Table<'_, 'a> {
         for columns in block.chunk_by(|a, b| a.pairing == b.pairing) {
             let width = total_width(columns);
             let label = cut(&columns[0].pairing.label(), width.saturating_sub(2));
-            lines[0].push_str(&right(&label, width));
+            lines[0].push_str(&pad_left(&label, width));
         }
         for column in block {
             for (line, part) in lines[1..].iter_mut().zip(split_name(column.scorer)) {
-                line.push_str(&right(&part, column.width));
+                line.push_str(&pad_left(&part, column.width));
             }
         }
-        lines[2].push_str(&right("n", COUNT_WIDTH));
+        lines[2].push_str(&pad_left("n", COUNT_WIDTH));
         for line in lines {
             self.push(self.look.dim(line.trim_end()));
         }

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::list::{distinct, grouped};
+use super::list::grouped;
 use super::recorded::{ScoreFacts, unrecorded_scores};
 use super::schema::{Cell, QualityRow, Summary};
+use crate::base::distinct;
 
 /// The score to which token identity contributes nothing.
 pub const BEYOND_TOKEN: &str = "beyond_token";

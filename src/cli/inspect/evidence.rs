@@ -11,7 +11,7 @@ use super::parse_lines;
 use super::shading::{Row, fragment, legend};
 use crate::base::read;
 use crate::explain::catalog::ExplainerKind;
-use crate::report::{Look, ScoreLine, fixed, left, right, spelled, width, wrap, wrap_at_most};
+use crate::report::{Look, ScoreLine, fixed, pad_left, pad_right, visible_token, width, wrap, wrap_at_most};
 use crate::run::RunError;
 
 /// Number of fragments shown from each list.
@@ -122,7 +122,7 @@ impl<'a> FeatureEvidence<'a> {
 
     pub fn text(&self, look: Look) -> String {
         let title = format!("{} · {} · feature {}", self.hook, self.dictionary, self.feature);
-        let mut text = format!("{}\n", look.bold(&spelled(&title)));
+        let mut text = format!("{}\n", look.bold(&visible_token(&title)));
         self.lines.iter().for_each(|line| push_scores(&mut text, line, look));
         let Some(fires) = &self.fires else { return text };
         let facts = format!(
@@ -147,19 +147,19 @@ impl<'a> FeatureEvidence<'a> {
 /// Appends one explanation with its scores. A missing score has its reason.
 fn push_scores(text: &mut String, line: &ScoreLine, look: Look) {
     let control = line.control.as_deref().map_or(String::new(), |name| format!(" (control: {name})"));
-    text.push_str(&format!("\n{}\n", look.bold(&spelled(&format!("{}{control}", line.explainer)))));
-    let claim = spelled(line.explanation.as_deref().unwrap_or("no explanation"));
+    text.push_str(&format!("\n{}\n", look.bold(&visible_token(&format!("{}{control}", line.explainer)))));
+    let claim = visible_token(line.explanation.as_deref().unwrap_or("no explanation"));
     let most = if line.control.is_some() { CONTROL_LINES } else { usize::MAX };
     let parts = wrap_at_most(&claim, look.width.saturating_sub(2), most);
     text.extend(parts.iter().map(|part| format!("  {part}\n")));
-    let names = line.scores.keys().map(|name| width(&spelled(name))).max().unwrap_or(0);
+    let names = line.scores.keys().map(|name| width(&visible_token(name))).max().unwrap_or(0);
     for (name, score) in &line.scores {
-        let reason =
-            line.score_reasons.get(name).map_or(String::new(), |reason| format!("  {}", spelled(reason)));
-        let (name, score) = (left(&spelled(name), names), right(&fixed(*score, 3), 8));
+        let reason = line.score_reasons.get(name).map(|reason| format!("  {}", visible_token(reason)));
+        let reason = reason.unwrap_or_default();
+        let (name, score) = (pad_right(&visible_token(name), names), pad_left(&fixed(*score, 3), 8));
         text.push_str(&format!("  {name}{score}{reason}\n"));
     }
-    text.extend(line.reason.iter().map(|reason| format!("  {}\n", spelled(reason))));
+    text.extend(line.reason.iter().map(|reason| format!("  {}\n", visible_token(reason))));
 }
 
 /// Appends one fragment, shaded by true and by simulated activations.
@@ -172,7 +172,7 @@ fn push_fragment(text: &mut String, list: &str, shown: &Shown, explainer: &str, 
         let shares = prediction.predicted.iter();
         let shares = shares.map(|value| share(&value.unwrap_or(0.0), prediction.full_scale)).collect();
         rows.push(Row { name: "simul", shares });
-        by = format!("simulated by {}", spelled(&prediction.simulator));
+        by = format!("simulated by {}", visible_token(&prediction.simulator));
     }
     text.push_str(&format!("\n{}\n", look.dim(&format!("{list}, fragment {}, {by}", shown.fragment))));
     let tokens: Vec<&str> = shown.tokens.iter().map(String::as_str).collect();

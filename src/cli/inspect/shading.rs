@@ -4,7 +4,7 @@
 //! strong activations stand out on white and on black terminals. Without colours, digits below the tokens give the
 //! activations.
 
-use crate::report::{Ink, left, spelled, width};
+use crate::report::{Ink, pad_right, visible_token, width};
 
 /// Weakest and strongest colour, RGB. Colours between are interpolated linearly.
 const WEAK: [u8; 3] = [203, 190, 177];
@@ -27,7 +27,7 @@ pub struct Row<'a> {
 /// Draws a fragment in at most `columns` columns. Every line of tokens is repeated for each row of activations.
 pub fn fragment(tokens: &[&str], rows: &[Row<'_>], columns: usize, ink: Ink) -> String {
     let label = rows.iter().map(|activations| width(activations.name)).max().unwrap_or(0) + 4;
-    let shown: Vec<String> = tokens.iter().map(|token| spelled(token)).collect();
+    let shown: Vec<String> = tokens.iter().map(|token| visible_token(token)).collect();
     let mut text = String::new();
     for line in lines(&shown, columns.saturating_sub(label)) {
         if ink == Ink::None {
@@ -44,7 +44,7 @@ pub fn fragment(tokens: &[&str], rows: &[Row<'_>], columns: usize, ink: Ink) -> 
                     if ink == Ink::None { digit(token, share) } else { colour(token, share, ink) }
                 })
                 .collect();
-            let row = format!("  {}  {shaded}", left(activations.name, label - 4));
+            let row = format!("  {}  {shaded}", pad_right(activations.name, label - 4));
             text.push_str(if ink == Ink::None { row.trim_end() } else { &row });
             text.push('\n');
         }
@@ -74,7 +74,7 @@ fn digit(token: &str, share: f64) -> String {
         if share >= MIN_SHARE { format!("{:.0}", (share.min(1.0) * 9.0).max(1.0)) } else { " ".into() };
     let before = if blank < width(token) { blank } else { 0 };
     let placed = if width(token) == 0 { String::new() } else { format!("{}{mark}", " ".repeat(before)) };
-    left(&placed, width(token))
+    pad_right(&placed, width(token))
 }
 
 fn colour(token: &str, share: f64, ink: Ink) -> String {

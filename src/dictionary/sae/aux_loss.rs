@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use crate::linalg::{Selector, Vectorised, View, dot, product_into, vectorised};
 
 use super::entries::Entry;
-use super::forward::{Forward, TILE, Workspace};
+use super::forward::Workspace;
+use super::selection::{Forward, TILE};
 use super::sparse_tile::add_directions;
 
 /// Parameters of the loss for one batch.

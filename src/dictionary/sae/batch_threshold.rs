@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::linalg::{Vectorised, for_each_at_least, vectorised};
 
-use super::forward::TILE;
+use super::selection::TILE;
 
 /// Smallest positive f32.
 pub const LEAST: f32 = f32::from_bits(1);

@@ -9,7 +9,7 @@ pub struct Entry {
     pub code: f32,
     /// Derivative of the loss by the pre-activation.
     pub grad: f32,
-    /// Derivative by the parameters that only gated and JumpReLU have: see [`Selection`](super::forward::Selection).
+    /// Derivative by the parameters that only gated and JumpReLU have: see [`Selection`](super::selection::Selection).
     pub extra_grad: f32,
 }
 

@@ -2,7 +2,8 @@
 
 use crate::activations::ActivationSet;
 use crate::base::Matrix;
-use crate::dictionary::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
+use crate::dictionary::affine::{AffineDictionary, Label};
+use crate::dictionary::tensors::{Activation, RowScale, Tensors};
 use crate::dictionary::{FitError, FitReport, Fitted};
 
 use super::feed::Feed;

@@ -53,6 +53,7 @@ mod params;
 mod recipe;
 mod resample;
 mod schedule;
+mod selection;
 mod sparse_tile;
 mod train;
 mod training;

@@ -12,8 +12,8 @@ use candle_core::{Result, Tensor};
 
 use super::adam::{Optimiser, Param};
 use super::aux_loss::AuxLoss;
-use super::forward::BatchSums;
 use super::recipe::Sparsity;
+use super::selection::BatchSums;
 use super::weights::{Extra, Weights};
 use crate::nn::Device;
 use kernels::{adam_step, keep_largest};

@@ -4,7 +4,7 @@
 //! failed to reconstruct. Its bias lets it fire on about 2 % of the rows.
 
 use crate::base::Stream;
-use crate::dictionary::affine::squared_norm;
+use crate::dictionary::tensors::squared_norm;
 use crate::linalg::dot;
 
 use super::forward::Workspace;

@@ -6,7 +6,7 @@ use crate::linalg::{
 
 use super::batch_threshold::{LEAST, rank_of};
 use super::entries::Entry;
-use super::forward::{BatchSums, Forward, Selection, error_weight};
+use super::selection::{BatchSums, Forward, Selection, error_weight};
 
 /// One tile of rows, with its pre-activations `codes` `[n, F]`.
 pub struct SparseTile<'a> {

@@ -7,11 +7,12 @@ use crate::nn::Device;
 use super::adam::Optimiser;
 use super::aux_loss::{AuxLoss, forward_aux};
 use super::entries::{ByFeature, Entry};
-use super::forward::{BatchSums, Selection, Workspace, forward_dense, forward_sparse};
+use super::forward::{Workspace, forward_dense, forward_sparse};
 use super::on_device::OnDevice;
 use super::recipe::{Recipe, Sparsity};
 use super::resample::resample;
 use super::schedule::L1Weight;
+use super::selection::{BatchSums, Selection};
 use super::update::{Gradients, update};
 use super::weights::{Extra, Weights};
 

@@ -14,7 +14,8 @@ use crate::linalg::{Vectorised, View, add_scaled, product_into, vectorised};
 
 use super::adam::{Optimiser, ParamRows, normalise, normalise_into, through_norm};
 use super::entries::{ByFeature, Entry};
-use super::forward::{Workspace, error_weight};
+use super::forward::Workspace;
+use super::selection::error_weight;
 use super::weights::{Extra, Weights};
 
 /// Features per task with sparse gradients.

@@ -3,8 +3,8 @@
 use crate::linalg::Room;
 
 use super::adam::{Param, normalise_into};
-use super::forward::{Forward, Selection};
 use super::recipe::Sparsity;
+use super::selection::{Forward, Selection};
 
 /// Encoder `[F, d]`, decoder `[F, d]`, their biases, and what only some kinds have.
 #[derive(Debug, Clone)]

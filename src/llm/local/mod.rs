@@ -25,7 +25,7 @@ use std::sync::mpsc::{Sender, channel};
 use tokio::sync::oneshot;
 
 use self::engine::{Engine, Job};
-use self::model::LocalModel;
+use self::model::{LocalModel, local_error};
 pub use self::template::apart::{ARGUMENT as TRY_TEMPLATE, try_template};
 use super::{ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, ReplyFuture};
 
@@ -64,10 +64,6 @@ impl Local {
         self.jobs.send(job(back)).map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
-}
-
-fn local_error(model: &str, detail: String) -> ChatError {
-    ChatError::LocalModel { model: model.to_string(), detail, missing: false }
 }
 
 impl ChatClient for Local {

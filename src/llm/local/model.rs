@@ -5,7 +5,6 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::local_error;
 use super::template::ChatTemplate;
 use super::vocabulary::Vocabulary;
 use crate::base::{Digester, read_regular};
@@ -37,6 +36,11 @@ pub(super) struct LocalModel {
     pub name: String,
     /// Digest of its files' contents.
     pub identity: String,
+}
+
+/// The error of the local model at path `model`.
+pub(super) fn local_error(model: &str, detail: String) -> ChatError {
+    ChatError::LocalModel { model: model.to_string(), detail, missing: false }
 }
 
 impl LocalModel {

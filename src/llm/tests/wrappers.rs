@@ -413,7 +413,7 @@ async fn purposes_of_one_model_are_counted_apart_and_share_turns_and_answers() {
     let cache = tempfile::tempdir().expect("folder");
     let server = Server::always(|| ok(said("yes")));
     let one = connect_with(&endpoint(&server.url, cache.path()), quick(0)).expect("connected");
-    let two = one.for_another_purpose();
+    let two = one.with_own_meter();
     one.client.chat(&question("a")).await.expect("an answer");
     two.client.chat(&question("a")).await.expect("an answer");
     two.client.chat(&question("b")).await.expect("an answer");

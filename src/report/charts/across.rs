@@ -2,7 +2,7 @@
 
 use super::scatter::{Band, Panel, Point, VARIES, finish};
 use super::{Chart, Heading, Inputs, Kind};
-use crate::report::list::distinct;
+use crate::base::distinct;
 use crate::report::number::{count, estimate_of, fixed, significant, span};
 use crate::report::schema::QualityRow;
 use crate::report::view::{Pairing, RowKey, View};

@@ -6,20 +6,11 @@ use kuva::backend::svg::SvgBackend;
 use kuva::render::color::Color;
 use kuva::render::render::{PathData, Primitive, Scene};
 
-use super::style::{FONT, Ink, SCALE, font_face};
+use super::style::{FONT, Ink, Paper, SCALE, font_face};
 use crate::report::escape::{visible, xml};
 
 /// The point of a text that its position refers to: start, middle or end.
 pub use kuva::render::render::TextAnchor as Anchor;
-
-/// Where a drawing is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paper {
-    /// A file: white background, fixed colours, title and caption drawn.
-    File,
-    /// A page with a style sheet that defines the colours, light and dark.
-    Page,
-}
 
 pub struct Canvas {
     scene: Scene,

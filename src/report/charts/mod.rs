@@ -29,8 +29,8 @@ use super::ReportError;
 use super::escape::{file_stem, free_name};
 use super::scores::FeatureScores;
 use super::view::{Pairing, View};
-use canvas::{Anchor, Canvas, Paper};
-use style::{Ink, MARGIN, TICK_SIZE, TITLE_SIZE};
+use canvas::{Anchor, Canvas};
+use style::{Ink, MARGIN, Paper, TICK_SIZE, TITLE_SIZE};
 use svg::{compact, shared_strokes};
 
 pub use facts::Facts;

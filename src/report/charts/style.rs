@@ -8,7 +8,14 @@ use std::sync::LazyLock;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::canvas::Paper;
+/// Where a drawing is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paper {
+    /// A file: white background, fixed colours, title and caption drawn.
+    File,
+    /// A page with a style sheet that defines the colours, light and dark.
+    Page,
+}
 
 /// Colours by meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

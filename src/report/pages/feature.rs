@@ -3,27 +3,27 @@
 
 mod budget;
 mod candidates;
+mod context;
 mod data;
 mod describe;
 mod joint;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::collections::BTreeMap;
 
-use serde::Serialize;
-
-use super::evidence::{Evidence, Record, Simulation};
-use super::names::{Names, Place};
+use super::evidence::{Evidence, Simulation};
+use super::names::Place;
 use super::packed::Bytes;
+use crate::base::distinct;
 use crate::report::ReportError;
 use crate::report::escape::{inert_json, shortened, visible};
-use crate::report::list::{Numbering, distinct, grouped};
-use crate::report::manifest::ManifestView;
+use crate::report::list::{Numbering, grouped};
 use crate::report::schema::ScoreStatus;
 use crate::report::scores::FeatureLine;
 use crate::report::view::Pairing;
-use budget::{Tokens, add_fragments};
+use budget::{Tokens, add_fragments, json_bytes};
 use candidates::{Candidate, Uses, candidates};
+pub use context::Context;
+use context::{Explainer, Feature};
 use data::{Data, FeatureData};
 use describe::{NOTE_CHARACTERS, Page, explainer_data};
 use joint::BINS;
@@ -41,22 +41,6 @@ const EXPLANATION_CHARACTERS: [usize; 4] = [1_200, 500, 200, 80];
 /// Simulators that predict activations in the feature's own unit; language models predict levels from 0 to 10.
 const OFFLINE_SIMULATORS: [&str; 5] =
     ["neuron_to_graph", "neuron_to_graph_backoff", "token_lookup", "token_lookup_fit", "oracle"];
-const HIGHEST_LEVEL: f64 = 10.0;
-
-/// What all feature pages of a run folder share.
-pub struct Context<'a> {
-    pub run_folder: &'a Path,
-    pub names: &'a Names,
-    /// Text of every token, by id.
-    pub tokens: Option<&'a [String]>,
-    pub manifest: Option<&'a ManifestView>,
-    /// In the order of the tables.
-    pub scorers: &'a [&'a str],
-    /// The scorers whose chance level is 0.5.
-    pub chance_is_half: &'a [&'a str],
-    /// The features of each dictionary that are on its page.
-    pub walked: &'a HashMap<Place, HashSet<usize>>,
-}
 
 #[derive(Debug)]
 pub struct Built {
@@ -64,41 +48,6 @@ pub struct Built {
     pub json: String,
     /// What is missing on the page.
     pub notes: Vec<String>,
-}
-
-/// An explainer with its simulator.
-struct Explainer<'a> {
-    pairing: Pairing<'a>,
-    /// Whether it predicts levels from 0 to 10.
-    ten_point: bool,
-}
-
-impl Explainer<'_> {
-    fn simulated(&self, line: &Simulation) -> bool {
-        line.explainer == self.pairing.explainer && line.simulator == self.pairing.simulator
-    }
-
-    /// The activation of a prediction of 1, where level 10 is the feature's largest activation.
-    fn unit(&self, max_activation: Option<f64>) -> f64 {
-        max_activation.filter(|_| self.ten_point).map_or(1.0, |max| max / HIGHEST_LEVEL)
-    }
-}
-
-/// A feature of the page with its evidence.
-struct Feature<'a> {
-    feature: usize,
-    lines: Vec<&'a FeatureLine>,
-    record: Option<&'a Record>,
-    simulations: &'a [Simulation],
-    /// The quantisation of its activations.
-    bytes: Bytes,
-    /// Most useful first.
-    candidates: Vec<Candidate<'a>>,
-}
-
-/// Bytes of a value as JSON on the page.
-fn json_bytes<T: Serialize + ?Sized>(value: &T) -> usize {
-    serde_json::to_string(value).map_or(0, |json| inert_json(&json).len())
 }
 
 /// Size limit in bytes of a page of `n_features` features.

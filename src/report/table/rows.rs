@@ -1,6 +1,7 @@
 //! The rows of every table as unescaped text; each format escapes them.
 
-use crate::report::list::{distinct, grouped};
+use crate::base::distinct;
+use crate::report::list::grouped;
 use crate::report::number::{
     DASH, count, count_or_dash, estimate, estimate_of, fixed, p_value, percent, score, significant, span,
 };

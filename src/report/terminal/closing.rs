@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::look::Look;
-use super::text::{cut, left, width, wrap_at_most};
+use super::text::{cut, pad_right, width, wrap_at_most};
 use crate::report::escape::visible;
 use crate::report::number::{DASH, estimate_of, score};
 use crate::report::schema::{Cell, ScoreLine, ScoreStatus, Summary};
@@ -119,9 +119,10 @@ impl Closing {
                 push_labelled(&mut lines, "warnings", &text, look);
             }
         }
-        lines.push(format!("{}{}", left("page", LABEL), visible(&self.page)));
+        lines.push(format!("{}{}", pad_right("page", LABEL), visible(&self.page)));
         for (nth, command) in self.next.iter().enumerate() {
-            lines.push(format!("{}{}", left(if nth == 0 { "next" } else { "" }, LABEL), visible(command)));
+            let label = if nth == 0 { "next" } else { "" };
+            lines.push(format!("{}{}", pad_right(label, LABEL), visible(command)));
         }
         lines.join("\n") + "\n"
     }
@@ -131,7 +132,7 @@ impl Closing {
 fn push_labelled(lines: &mut Vec<String>, label: &str, text: &str, look: Look) {
     let wrapped = wrap_at_most(text, look.width.saturating_sub(LABEL), MOST_LINES);
     for (nth, line) in wrapped.iter().enumerate() {
-        lines.push(format!("{}{line}", left(if nth == 0 { label } else { "" }, LABEL)));
+        lines.push(format!("{}{line}", pad_right(if nth == 0 { label } else { "" }, LABEL)));
     }
 }
 
@@ -171,14 +172,14 @@ impl Extremes {
         let cells = [("highest", &self.highest), ("lowest", &self.lowest)];
         for ((name, cell), shown) in cells.into_iter().zip(shown) {
             let n = format!("n {}/{}", cell.n_scored, cell.n_requested);
-            let start = format!("  {}{}  {n}  ", left(name, LABEL - 2), left(&shown, columns));
+            let start = format!("  {}{}  {n}  ", pad_right(name, LABEL - 2), pad_right(&shown, columns));
             let place = format!("{} · {}", cell.method, cell.hook);
             lines.push(format!("{start}{}", cut(&place, look.width.saturating_sub(width(&start)))));
         }
         if !self.controls.is_empty() {
             let controls: Vec<String> = self.controls.iter().map(ControlRange::in_words).collect();
             let text = cut(&controls.join(" · "), look.width.saturating_sub(LABEL));
-            lines.push(look.dim(&format!("  {}{text}", left("controls", LABEL - 2))));
+            lines.push(look.dim(&format!("  {}{text}", pad_right("controls", LABEL - 2))));
         }
     }
 }

@@ -4,7 +4,7 @@
 //! moves below each row and is wrapped there. Columns without a rank are never cut or dropped: people copy them.
 
 use super::look::Look;
-use super::text::{cut, left, right, width, wrap_at_most};
+use super::text::{cut, pad_left, pad_right, width, wrap_at_most};
 use crate::report::escape::visible;
 
 /// Terminal columns between two columns of a table.
@@ -149,7 +149,7 @@ impl Grid {
     fn line(&self, layout: &Layout, cell: impl Fn(usize) -> String) -> String {
         let padded = |&nth: &usize| {
             let columns = layout.widths[nth];
-            let pad = if self.columns[nth].is_number { right } else { left };
+            let pad = if self.columns[nth].is_number { pad_left } else { pad_right };
             pad(&cut(&cell(nth), columns), columns)
         };
         let cells: Vec<String> = layout.shown.iter().map(padded).collect();

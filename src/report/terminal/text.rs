@@ -13,7 +13,7 @@ pub fn width(text: &str) -> usize {
 }
 
 /// A token or an explanation on one line with every character visible: a line break as `↵`, a tab as `→`.
-pub fn spelled(text: &str) -> String {
+pub fn visible_token(text: &str) -> String {
     visible(&text.replace('\n', "↵").replace('\t', "→"))
 }
 
@@ -39,12 +39,12 @@ fn head(text: &str, columns: usize) -> &str {
 }
 
 /// Padded on the left.
-pub fn right(text: &str, columns: usize) -> String {
+pub fn pad_left(text: &str, columns: usize) -> String {
     format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
 /// Padded on the right.
-pub fn left(text: &str, columns: usize) -> String {
+pub fn pad_right(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
@@ -93,11 +93,11 @@ pub fn wrap_at_most(text: &str, columns: usize, most: usize) -> Vec<String> {
 }
 
 /// Facts in two columns: the name in `label` columns, then the fact, wrapped.
-pub fn facts(facts: &[(&str, String)], label: usize, columns: usize) -> String {
+pub fn labelled_list(facts: &[(&str, String)], label: usize, columns: usize) -> String {
     let mut text = String::new();
     for (name, fact) in facts {
         for (nth, line) in wrap(fact, columns.saturating_sub(label)).iter().enumerate() {
-            text.push_str(format!("{}{line}", left(if nth == 0 { name } else { "" }, label)).trim_end());
+            text.push_str(format!("{}{line}", pad_right(if nth == 0 { name } else { "" }, label)).trim_end());
             text.push('\n');
         }
     }
@@ -115,8 +115,8 @@ mod tests {
         assert_eq!(cut("日本語", 4), "日…");
         assert_eq!(cut("plain", 5), "plain");
         assert_eq!(cut("plain", 0), "");
-        assert_eq!(right("日", 4), "  日");
-        assert_eq!(left("日", 4), "日  ");
+        assert_eq!(pad_left("日", 4), "  日");
+        assert_eq!(pad_right("日", 4), "日  ");
     }
 
     #[test]
@@ -143,13 +143,14 @@ mod tests {
 
     #[test]
     fn facts_fold_beside_their_word() {
-        let text = facts(&[("disk", "12 GB of activations at once".into()), ("", String::new())], 6, 20);
+        let text =
+            labelled_list(&[("disk", "12 GB of activations at once".into()), ("", String::new())], 6, 20);
         assert_eq!(text, "disk  12 GB of\n      activations at\n      once\n\n");
     }
 
     #[test]
     fn hostile_text_reaches_no_terminal() {
-        assert_eq!(spelled("a\u{1b}[31mb\u{202e}c\n\t"), "a<U+001B>[31mb<U+202E>c↵→");
+        assert_eq!(visible_token("a\u{1b}[31mb\u{202e}c\n\t"), "a<U+001B>[31mb<U+202E>c↵→");
         assert!(!cut("\u{1b}[2J", 40).contains('\u{1b}'));
         assert!(!wrap("\u{1b}[2J", 40)[0].contains('\u{1b}'));
     }

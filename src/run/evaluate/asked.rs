@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::base::{Attempt, Missing};
 use crate::explain::language_model::explain_with;
 use crate::features::{Evidence, Explanation, HeldFragment};
-use crate::llm::{ChatError, Heard, Overheard};
+use crate::llm::{ChatError, Heard, LastReply};
 use crate::run::context::RunContext;
 use crate::run::evaluate::models::{Models, Simulating};
 use crate::run::parallel::Tell;
@@ -63,10 +63,10 @@ impl Asked<'_> {
         let work = asks.map(|(evidence, nth)| async move {
             // No two candidates share a reply, however often one is asked again.
             let first = (nth * spec.attempts) as u64;
-            let overheard = Overheard::new(client);
+            let last_reply = LastReply::new(client);
             let attempt =
-                explain_with(&overheard, explainer, evidence, texts, first, spec.attempts - 1).await?;
-            Ok(Answered { heard: overheard.heard(&attempt), attempt })
+                explain_with(&last_reply, explainer, evidence, texts, first, spec.attempts - 1).await?;
+            Ok(Answered { heard: last_reply.heard(&attempt), attempt })
         });
         self.all(&asked.role, work.collect())
     }
@@ -89,10 +89,10 @@ impl Asked<'_> {
         }
         let (client, simulator) = (role.client(), asked.simulator.as_ref());
         let work = fragments.iter().map(|(sentence, texts)| async move {
-            let overheard = Overheard::new(client);
+            let last_reply = LastReply::new(client);
             let attempt =
-                simulate_with(&overheard, simulator, sentence, texts, asked.spec.attempts - 1).await?;
-            Ok(Answered { heard: overheard.heard(&attempt), attempt })
+                simulate_with(&last_reply, simulator, sentence, texts, asked.spec.attempts - 1).await?;
+            Ok(Answered { heard: last_reply.heard(&attempt), attempt })
         });
         let mut simulated = self.all(role, work.collect())?.into_iter();
         let of_one = |Wanted { explanation, fragments }: &Wanted<'_>| match explanation {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::base::{Attempt, Missing, Stream};
 use crate::features::{Explanation, Held, JudgedFragment, Stratum};
 use crate::llm::{
-    ChatClient, ChatError, ChatRequest, Overheard, PromptReply, ReadProblem, ask_until_read, failed_call,
+    ChatClient, ChatError, ChatRequest, LastReply, PromptReply, ReadProblem, ask_until_read, failed_call,
 };
 use crate::run::RunError;
 use crate::run::evaluate::asked::{Answered, Asked};
@@ -145,9 +145,9 @@ impl Asked<'_> {
                 ChatRequest { top_logprobs, ..request }
             };
             let read = |reply: &_| read_judgements(reply, texts.len());
-            let overheard = Overheard::new(client);
-            let attempt = ask_until_read(&overheard, request, read, 0, by.spec.attempts - 1).await?;
-            Ok(Answered { heard: overheard.heard(&attempt), attempt })
+            let last_reply = LastReply::new(client);
+            let attempt = ask_until_read(&last_reply, request, read, 0, by.spec.attempts - 1).await?;
+            Ok(Answered { heard: last_reply.heard(&attempt), attempt })
         });
         let mut answers = self.all(&by.role, work.collect())?.into_iter();
         let of_feature = |shown: &Shown<'_>| {
@@ -164,9 +164,9 @@ impl Asked<'_> {
         let texts = all()
             .flat_map(|shown| shown.fragments.iter().map(|(_, text)| (shown.sentence, text.text.as_str())));
         let work = texts.map(|(sentence, text)| async move {
-            let overheard = Overheard::new(client);
-            let attempt = gain(&overheard, sentence, text).await?;
-            Ok(Answered { heard: overheard.heard(&attempt), attempt })
+            let last_reply = LastReply::new(client);
+            let attempt = gain(&last_reply, sentence, text).await?;
+            Ok(Answered { heard: last_reply.heard(&attempt), attempt })
         });
         let mut gains = self.all(&by.role, work.collect())?.into_iter();
         let of_feature = |shown: &Shown<'_>| {

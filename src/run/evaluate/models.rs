@@ -84,7 +84,7 @@ struct Connections<'a> {
 impl Connections<'_> {
     fn role(&mut self, step: Step, name: &str, spec: &LlmSpec) -> Result<Role, RunError> {
         if let Some((_, llm)) = self.made.iter().find(|(known, _)| known == spec) {
-            return Ok(Role::new(step, name, spec, llm.for_another_purpose()));
+            return Ok(Role::new(step, name, spec, llm.with_own_meter()));
         }
         let places = self.places;
         let mut found = spec.clone();

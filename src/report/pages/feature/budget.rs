@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
+
 use super::candidates::Candidate;
+use super::context::{Explainer, Feature};
 use super::data::{Data, FragmentData, ShownFragment};
-use super::{Explainer, Feature, json_bytes};
-use crate::report::escape;
+use crate::report::escape::{self, inert_json};
 use crate::report::pages::packed::{base64, varints};
 
 /// Numbers tokens in order of first appearance, so that the most frequent ones tend to have small numbers.
@@ -42,6 +44,11 @@ impl<'a> Tokens<'a> {
         self.shown.truncate(n);
         self.numbers.retain(|_, number| *number < n);
     }
+}
+
+/// Bytes of a value as JSON on the page.
+pub fn json_bytes<T: Serialize + ?Sized>(value: &T) -> usize {
+    serde_json::to_string(value).map_or(0, |json| inert_json(&json).len())
 }
 
 /// Adds fragments until `room` bytes are spent: the first candidate of every feature, then the second ones, and so

@@ -1,11 +1,11 @@
 //! What a page says about a feature besides its fragments: scores, explanations, verdicts, profile and neighbours.
 
 use super::budget::Tokens;
+use super::context::{Context, Explainer, Feature};
 use super::data::{
     ExplainerData, FeatureData, HistogramData, JudgedData, LineData, NeighbourData, ProfileData, RecordData,
 };
 use super::joint::joints;
-use super::{Context, Explainer, Feature};
 use crate::report::escape::{shortened, visible};
 use crate::report::list::Numbering;
 use crate::report::pages::evidence::{

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::context::{Explainer, Feature};
 use super::data::Joint;
-use super::{Explainer, Feature};
 use crate::report::pages::evidence::{Fragment, Record, Simulation};
 use crate::report::pages::packed::{Bytes, base64, varints};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use minijinja::context;
 use minijinja::value::Value;
 
+use crate::base::distinct;
 use crate::report::escape::visible;
-use crate::report::list::distinct;
 use crate::report::manifest::ManifestView;
 use crate::report::number::{DASH, count, estimate_of, range};
 use crate::report::schema::{Cell, QualityRow, Summary};

@@ -1,4 +1,4 @@
-//! Ways to use a signed linear decomposition as a dictionary.
+//! Signed linear decompositions, and the dictionary of each variant.
 //!
 //! ```text
 //! y = S (x − μ)             [n]   S [n, d] scoring rows
@@ -7,46 +7,17 @@
 //! split     z = ReLU([y; −y])   [2n]       topk      z = TopK_k([y; −y])   [2n]
 //! ```
 
-use serde::{Deserialize, Serialize};
-
 use crate::activations::ActivationSet;
 use crate::base::{Matrix, Stopwatch};
 
-use super::affine::{Activation, AffineDictionary, Label, RowScale, Tensors};
-use super::{FitContext, FitError, FitReport, Fitted, Kind};
+use super::affine::{AffineDictionary, Label};
+use super::tensors::{Activation, RowScale, Tensors};
+use super::{FitContext, FitError, FitReport, Fitted, Kind, Variant};
 
 /// Number of largest codes whose sum decides the sign of an oriented component.
 const ORIENTING_CODES: usize = 20;
 /// Rows encoded at once while orienting.
 const BLOCK_ROWS: usize = 8192;
-
-/// A use of a signed decomposition. One fit serves all.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, strum::IntoStaticStr,
-)]
-#[serde(rename_all = "lowercase")]
-#[strum(serialize_all = "lowercase")]
-pub enum Variant {
-    /// Signed, as the solver gives it.
-    Fitted,
-    /// Signed, each component with the sign for which its 20 largest codes by absolute value on the fit activations have
-    /// a positive sum.
-    Oriented,
-    /// Two non-negative features per component: its positive side and its negative side.
-    Split,
-    /// Split, and only the k largest codes of a row are kept.
-    Topk,
-}
-
-impl Variant {
-    /// Name in tables: `pca`, `pca_oriented`, `pca_split`, `pca_topk`.
-    pub fn method_name(self, method: &str) -> String {
-        match self {
-            Self::Fitted => method.to_string(),
-            _ => format!("{method}_{}", <&str>::from(self)),
-        }
-    }
-}
 
 /// A signed linear decomposition.
 #[derive(Debug, Clone)]

@@ -51,13 +51,13 @@ impl Heard {
 }
 
 /// Client that keeps the last reply or error of one piece of work.
-pub struct Overheard<'a> {
+pub struct LastReply<'a> {
     inner: &'a dyn ChatClient,
     last: Mutex<Option<Heard>>,
     last_prompt: Mutex<Option<PromptRequest>>,
 }
 
-impl<'a> Overheard<'a> {
+impl<'a> LastReply<'a> {
     /// Wraps `inner`.
     pub fn new(inner: &'a dyn ChatClient) -> Self {
         Self { inner, last: Mutex::default(), last_prompt: Mutex::default() }
@@ -90,7 +90,7 @@ fn end_of(reply: &PromptReply) -> Heard {
     Heard::Reading(if shown.is_empty() { "the reply has no tokens".into() } else { shown })
 }
 
-impl ChatClient for Overheard<'_> {
+impl ChatClient for LastReply<'_> {
     fn identity(&self) -> &str {
         self.inner.identity()
     }

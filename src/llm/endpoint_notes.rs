@@ -4,18 +4,18 @@ use super::locked;
 
 /// Notes for the user about how an endpoint has to be asked. Clones share one list.
 #[derive(Debug, Clone, Default)]
-pub struct Remarks(Arc<Mutex<Vec<String>>>);
+pub struct EndpointNotes(Arc<Mutex<Vec<String>>>);
 
-impl Remarks {
-    /// Adds a remark, once.
-    pub(super) fn add(&self, remark: String) {
+impl EndpointNotes {
+    /// Adds a note, once.
+    pub(super) fn add(&self, note: String) {
         let mut all = locked(&self.0);
-        if !all.contains(&remark) {
-            all.push(remark);
+        if !all.contains(&note) {
+            all.push(note);
         }
     }
 
-    /// All remarks in the order of their addition.
+    /// All notes in the order of their addition.
     pub fn all(&self) -> Vec<String> {
         locked(&self.0).clone()
     }

@@ -1,0 +1,94 @@
+//! Reads folders of dictionaries in our own format.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+use strum::VariantNames;
+
+use crate::base::{Digest, HookPoint, read_to_string};
+
+use super::affine::{AffineDictionary, Label};
+use super::save::{FORMAT, VERSION};
+use super::tensor_file::{Architecture, NamedTensors};
+use super::tensors::{RowScale, Tensors};
+use super::{Dictionary, DictionaryError, DictionaryInfo, Kind};
+
+/// What is read from `config.json` beside `dictionary.safetensors`.
+#[derive(Debug, Deserialize)]
+struct Config {
+    method: String,
+    kind: String,
+    architecture: String,
+    d_in: usize,
+    d_sae: usize,
+    apply_b_dec_to_input: bool,
+    normalize_activations: String,
+    k: Option<usize>,
+    is_reconstruction: bool,
+    hook_name: HookPoint,
+    fitted_on: Digest,
+    digest: Digest,
+}
+
+/// Reads a folder that [`Dictionary::save`] wrote, and verifies its digest.
+pub fn load(folder: &Path) -> Result<Box<dyn Dictionary>, DictionaryError> {
+    let path = folder.join("config.json");
+    let problem = |text: String| DictionaryError::unusable(&path, text);
+    let config = read_config(&path)?;
+    let unknown = |field: &str, value: &str, known: &[&str]| {
+        problem(format!("`{field}` is `{value}`; expected one of {}", known.join(", ")))
+    };
+    let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    let kind = Kind::named(&config.kind).ok_or_else(|| unknown("kind", &config.kind, &names))?;
+    let architecture: Architecture = config
+        .architecture
+        .parse()
+        .map_err(|_| unknown("architecture", &config.architecture, Architecture::VARIANTS))?;
+    let scale = &config.normalize_activations;
+    let row_scale: RowScale =
+        scale.parse().map_err(|_| unknown("normalize_activations", scale, RowScale::VARIANTS))?;
+    let k = match config.k {
+        None if architecture == Architecture::Topk => return Err(problem("`k` is missing".to_string())),
+        k => k.unwrap_or(0),
+    };
+    let tensors_path = folder.join("dictionary.safetensors");
+    let shape = (config.d_sae, config.d_in);
+    let tensors =
+        NamedTensors::read(&tensors_path)?.take_dictionary(&tensors_path, shape, architecture, k)?;
+    let tensors = Tensors { subtract_decoder_bias: config.apply_b_dec_to_input, row_scale, ..tensors };
+    let label = Label {
+        method: config.method,
+        kind,
+        hook: config.hook_name,
+        fitted_on: config.fitted_on,
+        is_reconstruction: config.is_reconstruction,
+    };
+    let dictionary = AffineDictionary::new(label, tensors);
+    let DictionaryInfo { digest, .. } = dictionary.info();
+    if *digest != config.digest {
+        return Err(problem(format!(
+            "`digest` is {}, but the tensors have {digest}: the files do not belong together",
+            config.digest
+        )));
+    }
+    Ok(Box::new(dictionary))
+}
+
+fn read_config(path: &Path) -> Result<Config, DictionaryError> {
+    let problem = |text: String| DictionaryError::unusable(path, text);
+    let value: Value = serde_json::from_str(&read_to_string(path)?)
+        .map_err(|error| problem(format!("not JSON ({error})")))?;
+    let (format, version) = (&value["format"], &value["version"]);
+    if format.as_str() != Some(FORMAT) {
+        return Err(problem(format!(
+            "`format` is {format}; expected \"{FORMAT}\": read dictionaries of other programs with `kind: file`"
+        )));
+    }
+    if version.as_u64() != Some(u64::from(VERSION)) {
+        return Err(problem(format!(
+            "`version` is {version}; this program reads {VERSION}: use the version that wrote it, or fit again"
+        )));
+    }
+    serde_json::from_value(value).map_err(|error| problem(format!("not a dictionary's config ({error})")))
+}
