@@ -4,6 +4,7 @@
 pub mod beyond_token;
 pub mod correlations;
 pub mod explained;
+pub mod spearman;
 
 use super::{Direction, Judging, Scorer};
 use beyond_token::BeyondToken;
@@ -101,6 +102,8 @@ pub const SCORERS: &[ScorerRow] = &[
         &[correlation("population", 40)], &Population, Standing::Default),
     simulated("beyond_token", "The same within token types: what the explanation knows beyond the current token.",
         &[correlation("beyond_token", 10)], &BeyondToken, Standing::Default),
+    simulated("spearman", "Rank correlation over the same fragments as `top_and_random`, ties averaged.",
+        &[correlation("spearman", 25)], &spearman::Spearman, Standing::OnRequest),
     judged("detection", "A language model says which fragments the feature fires on (accuracy, AUROC).",
         &[share("detection", 50), share("detection_auroc", 51)], Judging::Detection),
     judged("fuzzing", "A language model says whether the marked tokens are those it fires on (accuracy, AUROC).",
