@@ -147,7 +147,7 @@ impl Reader {
                         fields.insert(key.clone(), read);
                     }
                 }
-                None if schema.get("properties").is_none() && !others.is_boolean() => {
+                None if schema.get("properties").is_none() && *others != Json::Bool(false) => {
                     fields.insert(key.clone(), value.to_json());
                 }
                 None => {

@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use autointerp::base::HookSelector;
 use autointerp::cli;
-use serde_json::Value;
+use autointerp::suite::node::Node;
+use autointerp::suite::reference;
+use serde_json::{Map, Value};
 
 use crate::model_server::{ModelServer, honest};
 use crate::program::{autointerp, call, finish};
@@ -25,6 +28,8 @@ fn check(schema: &Value, value: &Value, root: &Value, at: &str) -> Result<(), St
     for (keyword, rule) in keywords {
         match keyword.as_str() {
             "$schema" | "$defs" | "title" | "description" | "format" | "default" => {}
+            // What the program's own reader of suites looks at.
+            "x-default" | "x-main" | "x-expected" | "x-sparse" => {}
             "$ref" => {
                 let path = rule
                     .as_str()
@@ -48,11 +53,9 @@ fn check(schema: &Value, value: &Value, root: &Value, at: &str) -> Result<(), St
             "maximum" if value.as_f64() > rule.as_f64() => return wrong(format!("above {rule}")),
             "minimum" | "maximum" => {}
             "pattern" => {
-                assert_eq!(rule, "^[0-9a-f]{64}$", "the one pattern that there is");
-                let is_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
-                let fits = value.as_str().is_some_and(|text| text.len() == 64 && text.bytes().all(is_hex));
-                if !fits {
-                    return wrong("expected 64 hex digits".into());
+                let rule = rule.as_str().unwrap_or_default();
+                if value.as_str().is_some_and(|text| !matches(rule, text)) {
+                    return wrong(format!("expected {rule}"));
                 }
             }
             "anyOf" | "oneOf" => {
@@ -90,6 +93,15 @@ fn check(schema: &Value, value: &Value, root: &Value, at: &str) -> Result<(), St
                     check(rule, value, root, &format!("{at}[{nth}]"))?;
                 }
             }
+            "minProperties" | "maxProperties" => {
+                let (n, bound) = (value.as_object().map_or(0, Map::len), rule.as_u64().unwrap_or(0) as usize);
+                if value.is_object()
+                    && ((keyword == "minProperties" && n < bound)
+                        || (keyword == "maxProperties" && n > bound))
+                {
+                    return wrong(format!("{n} fields, {keyword} {bound}"));
+                }
+            }
             "minItems" | "maxItems" => {
                 let (n, bound) = (value.as_array().map_or(0, Vec::len), rule.as_u64().unwrap_or(0) as usize);
                 if (keyword == "minItems" && n < bound) || (keyword == "maxItems" && n > bound) {
@@ -100,6 +112,21 @@ fn check(schema: &Value, value: &Value, root: &Value, at: &str) -> Result<(), St
         }
     }
     Ok(())
+}
+
+/// Whether a text matches one of the patterns that the schemas have.
+fn matches(pattern: &str, text: &str) -> bool {
+    let is_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match pattern {
+        "^[0-9a-f]{64}$" => text.len() == 64 && text.bytes().all(is_hex),
+        "^[A-Za-z0-9_-][A-Za-z0-9_.-]*$" => {
+            !text.is_empty() && text.chars().all(is_name) && !text.starts_with('.')
+        }
+        r"\.ya?ml$" => text.ends_with(".yaml") || text.ends_with(".yml"),
+        hook if hook.starts_with("^(hook_embed|blocks") => text.parse::<HookSelector>().is_ok(),
+        other => panic!("this test does not know the pattern `{other}`"),
+    }
 }
 
 fn check_fields(
@@ -247,4 +274,55 @@ fn the_check_is_a_check() {
     assert!(fails("cache", r#"{"cache": 3, "entries": []}"#).contains("string"));
     assert!(fails("cache", r#"{"cache": "x", "entries": [], "more": 1}"#).contains("more"));
     assert!(fails("progress-line", r#"{"event": "work", "data": {"stage": "x"}}"#).contains("alternatives"));
+}
+
+/// Whether an editor that reads the published schema accepts a suite.
+fn accepted(text: &str) -> Result<(), String> {
+    let schema = reference::schema();
+    check(&schema, &Node::parse(text).expect("YAML").to_json(), &schema, "suite")
+}
+
+#[test]
+fn every_committed_suite_fits_the_published_schema() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites");
+    for entry in fs::read_dir(&folder).expect("suites/") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let text = fs::read_to_string(&path).expect("UTF-8");
+            accepted(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+        }
+    }
+}
+
+#[test]
+fn an_editor_flags_the_mistakes_that_people_make() {
+    let good = "name: mine\nsubject: {model: ./neox}\ncorpus: {source: ./text.txt, fit_tokens: 60_000}\n\
+                hooks: [blocks.1.hook_resid_post]\nmethods:\n  - {name: topk, kind: topk, k: 32}\n\
+                features: {per_cell: 40}\nexplainer: neuron_to_graph\nscorers: [top_only]\ncontrols: [shuffled]\n\
+                statistics: {interval: bca}\n";
+    assert_eq!(accepted(good), Ok(()));
+    for (written, mistaken) in [
+        ("name: mine", "name: my experiment"),
+        ("name: mine", "name: mine\nmodel: ./neox"),
+        ("fit_tokens:", "fit_token:"),
+        ("blocks.1.hook_resid_post", "resid_post.1"),
+        ("kind: topk", "kind: top_k"),
+        ("k: 32", "K: 32"),
+        ("k: 32", "k: many"),
+        ("{name: topk, kind: topk, k: 32}", "{kind: file, path: ./sae, format: gemma_scope}"),
+        ("{name: topk, kind: topk, k: 32}", "{name: topk, k: 32}"),
+        ("features: {per_cell: 40}", "features: 40"),
+        ("features: {per_cell: 40}", "features: {per_cell: 1}"),
+        ("neuron_to_graph", "neuron2graph"),
+        ("neuron_to_graph", "{kind: neuron_to_graph, llm: {client: openai, model: m}}"),
+        ("neuron_to_graph", "{kind: highlighted, llm: {client: openai}}"),
+        ("scorers: [top_only]", "scorers: [correlation]"),
+        ("controls: [shuffled]", "controls: [shuffle]"),
+        ("controls: [shuffled]", "controls: [{random_weight: [topk]}]"),
+        ("controls: [shuffled]", "pairs: [{explainr: token_lookup}]"),
+        ("interval: bca", "interval: bootstrap"),
+    ] {
+        let text = good.replace(written, mistaken);
+        assert!(accepted(&text).is_err(), "`{mistaken}` is not flagged");
+    }
 }
