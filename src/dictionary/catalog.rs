@@ -1,5 +1,5 @@
-//! Every kind of dictionary, one row each: its parameters, its name, whether it draws, and what it is. A new kind is a
-//! file of its own and a row here.
+//! Catalogue of dictionary kinds: parameters, name, whether it is random, description. A new kind needs a file and
+//! a row here.
 
 use std::fmt;
 
@@ -15,15 +15,15 @@ use super::{DictionaryFit, ParamProblem, Variant};
 
 /// Parameters of a kind as a suite gives them, unchecked.
 pub trait Params {
-    /// What can be fitted, or everything that is wrong. `kind` tells kinds apart that share parameters.
+    /// Returns the checked fit, or all problems. `kind` distinguishes kinds that share parameters.
     fn check(&self, kind: Kind) -> Result<Box<dyn DictionaryFit>, Vec<ParamProblem>>;
 
-    /// The variants asked for; none for kinds that have none.
+    /// Requested variants; empty for kinds without variants.
     fn variants(&self) -> &[Variant] {
         &[]
     }
 
-    /// The method to whose L0 a `topk` variant is matched, where there is one.
+    /// Name of the method whose L0 the `topk` variant matches.
     fn matched(&self) -> Option<&str> {
         None
     }
@@ -41,22 +41,22 @@ macro_rules! catalogue {
             /// All kinds, in the order of lists.
             pub const ALL: &[Self] = &[$(Self::$kind),+];
 
-            /// The word in suites and results.
+            /// Name in suites and results.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$kind => $name),+ }
             }
 
-            /// What it is, for people.
+            /// Description.
             pub fn words(self) -> &'static str {
                 match self { $(Self::$kind => concat!($($words),+).trim_ascii()),+ }
             }
 
-            /// Whether another training gives another dictionary.
+            /// Whether training is random, so that seeds give different dictionaries.
             pub fn draws(self) -> bool {
                 match self { $(Self::$kind => $draws),+ }
             }
 
-            /// Its fields as a JSON Schema: what each means, its type, range and default.
+            /// JSON Schema of its fields.
             pub fn fields(self) -> Value {
                 match self { $(Self::$kind => schema_of::<$params>()),+ }
             }
@@ -70,7 +70,7 @@ macro_rules! catalogue {
         }
 
         impl MethodParams {
-            /// Reads the fields of a kind whose name is known.
+            /// Reads the fields of a known kind.
             pub fn of_kind<'de, D: Deserializer<'de>>(kind: Kind, fields: D) -> Result<Self, D::Error> {
                 Ok(match kind { $(Kind::$kind => Self::$kind(<$params>::deserialize(fields)?)),+ })
             }
@@ -136,7 +136,7 @@ impl fmt::Debug for dyn DictionaryFit {
 }
 
 impl MethodParams {
-    /// What can be fitted, or everything that is wrong with it.
+    /// Returns the checked fit, or all problems.
     pub fn check(&self) -> Result<Box<dyn DictionaryFit>, Vec<ParamProblem>> {
         self.params().check(self.kind())
     }
@@ -152,12 +152,12 @@ impl MethodParams {
     }
 }
 
-/// The fields of kinds that share them.
+/// Kinds with the same fields.
 #[derive(Debug, Clone)]
 pub struct KindFields {
     /// The kinds.
     pub kinds: Vec<Kind>,
-    /// Schema of the parameters, self-contained.
+    /// JSON Schema of the fields, self-contained.
     pub schema: Value,
 }
 

@@ -1,46 +1,44 @@
 use crate::base::Attempt;
 use crate::features::{Evidence, Explanation};
 
-/// A question to the subject model: what does this feature do on the last of these tokens?
+/// Asks for a feature's activation on the last token of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Probe {
-    /// Which feature: its place in the list of evidence.
+    /// Index of the feature in the list of evidence.
     pub feature: usize,
-    /// The text, run on its own; never empty. What a model needs before it (one lead token, where
-    /// position 0 is special) is added by whoever answers.
+    /// The text, run alone; never empty. The callback adds a lead token if the model needs one.
     pub tokens: Vec<u32>,
 }
 
-/// Answers probes, one activation each, in their order. Equal texts of different features and of
-/// different probes are the answerer's to run once.
+/// Returns one activation per probe, in order. The callback avoids running equal texts twice.
 pub type Activate<'a> = dyn Fn(&[Probe]) -> Result<Vec<f32>, ActivateError> + Sync + 'a;
 
-/// The subject model or the dictionary failed on a probe.
+/// Subject model or dictionary failed on a probe.
 #[derive(Debug, thiserror::Error)]
 #[error("find the activations of new texts")]
 pub struct ActivateError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// Why no feature can be explained; what fails for one feature alone is an `Attempt`.
+/// Why no feature can be explained. A failure of one feature is its `Attempt`.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
-    /// The probes found no answer.
+    /// The probes failed.
     #[error(transparent)]
     Activate(#[from] ActivateError),
-    /// A kind that asks a language model was given none.
+    /// A kind that needs a language model got none.
     #[error("no language model is connected")]
     NoModel,
-    /// A kind that reads concepts was given none.
+    /// A kind that needs labelled concepts got none.
     #[error("the corpus is not labelled with concepts")]
     NoLabels,
-    /// Answers don't pair with probes.
+    /// Wrong number of activations.
     #[error("{got} activations came back for {expected} texts")]
     AnswerCount {
-        /// Probes asked.
+        /// Number of probes.
         expected: usize,
-        /// Answers given.
+        /// Number of activations.
         got: usize,
     },
-    /// A NaN or an infinity came back.
+    /// An activation is NaN or infinite.
     #[error(
         "the activation of feature {feature} on a text of {length} tokens is {value}; expected a finite number"
     )]
@@ -49,42 +47,42 @@ pub enum ExplainError {
         feature: usize,
         /// Tokens of the text.
         length: usize,
-        /// What came back.
+        /// The activation.
         value: f32,
     },
-    /// Codes don't pair with tokens or lack a feature.
+    /// Codes have the wrong number of rows, or too few columns.
     #[error(
         "codes have shape [{rows}, {cols}], expected {expected} rows, one per token, and at least {at_least} columns"
     )]
     CodeShape {
-        /// Rows given.
+        /// Number of rows.
         rows: usize,
-        /// Columns given.
+        /// Number of columns.
         cols: usize,
-        /// Tokens given.
+        /// Number of tokens.
         expected: usize,
-        /// Columns that the features asked for need.
+        /// Number of columns needed.
         at_least: usize,
     },
-    /// Tables don't pair with features.
+    /// Wrong number of tables.
     #[error(
         "{tables} tables of type means were given for {features} features; expected one each, in the order of the evidence"
     )]
     TableCount {
-        /// Features to explain.
+        /// Number of features.
         features: usize,
-        /// Tables given.
+        /// Number of tables.
         tables: usize,
     },
 }
 
 /// A way to explain features.
 pub trait Explainer: Send + Sync {
-    /// The kind, as suites and results spell it.
+    /// Kind, as in suites and results.
     fn name(&self) -> &'static str;
 
-    /// One attempt per feature, in the order of `evidence`. Features advance together, so that each
-    /// call of `activate` is large; they may come from several dictionaries at one hook point.
+    /// One attempt per feature, in the order of `evidence`. All features advance together, so that calls of
+    /// `activate` are large.
     fn explain(
         &self,
         evidence: &[Evidence],
@@ -92,7 +90,7 @@ pub trait Explainer: Send + Sync {
     ) -> Result<Vec<Attempt<Explanation>>, ExplainError>;
 }
 
-/// Asks and checks the answers; no call where nothing is asked.
+/// Runs probes and checks the activations. Without probes `activate` is not called.
 pub(super) fn ask(
     probes: &[Probe],
     evidence: &[Evidence],

@@ -1,7 +1,7 @@
-//! Explanations of a feature from its evidence.
+//! Explains a feature from its evidence.
 //!
-//! In: evidence; for the best concept, mean activations per set of concepts; where a kind asks for it, the feature's activation on texts of the kind's making, or a
-//! language model.
+//! In: evidence; depending on the kind, means per token type or per set of concepts, the feature's activation on
+//! new texts, or a language model.
 //! Out: explanations that print as text.
 //! Never: imports subject, dictionary or corpus.
 //!

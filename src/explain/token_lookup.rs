@@ -3,8 +3,8 @@ use crate::features::{Evidence, Explanation, TokenTable};
 
 use super::explainer::{Activate, ExplainError, Explainer};
 
-/// The mean activation of each token type over the fragments explained on: the floor under every
-/// explanation, as it knows nothing but token identity.
+/// Mean activation of each token type over the explain fragments (Bills et al. 2023). It knows only token identity:
+/// a baseline for every explanation.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TokenLookup;
 
@@ -23,7 +23,7 @@ impl Explainer for TokenLookup {
     }
 }
 
-/// The mean activation of each token type over the fit split: what token identity can tell at best.
+/// Mean activation of each token type over the fit split: the best prediction from token identity alone.
 #[derive(Debug, Clone)]
 pub struct TokenLookupFit {
     tables: Vec<TokenTable>,

@@ -1,4 +1,4 @@
-//! What became of a model's answers, and when it is no use to ask on.
+//! Counts failed answers per role, and stops asking when all answers fail alike.
 
 use std::collections::BTreeMap;
 
@@ -6,28 +6,28 @@ use crate::base::{Attempt, Missing};
 use crate::llm::{ENDPOINT_REASONS, Heard, ReadProblem};
 use crate::run::Who;
 
-/// Answers after which a purpose is given up where all of them failed for one reason.
+/// A role is given up after this many answers if all of them failed for one reason.
 const FIRST: usize = 20;
 
-/// Every answer of a purpose so far failed for one reason.
+/// All answers of a role so far failed for one reason.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{who}: the first {n} answers all failed as `{reason}`{ending}")]
 pub struct AllFailed {
-    /// Whose.
+    /// The role.
     pub who: Who,
-    /// How many.
+    /// Number of failed answers.
     pub n: usize,
-    /// Why, as results spell it.
+    /// Reason code, as in results.
     pub reason: String,
-    /// One of them.
+    /// One of the failures.
     #[source]
     pub heard: Heard,
-    /// What to change, and how the endpoint had to be asked.
+    /// Advice, and fallbacks of the endpoint.
     pub hints: Vec<String>,
     ending: &'static str,
 }
 
-/// Failures for one reason.
+/// Failures with the same reason.
 #[derive(Debug, Clone)]
 pub struct Alike {
     n: usize,
@@ -36,7 +36,7 @@ pub struct Alike {
 }
 
 impl Alike {
-    /// The error for these; `stopped` where nothing more is asked.
+    /// Builds the error. `stopped`: the role asks no further question.
     pub fn of(self, who: &Who, remarks: &[String], stopped: bool) -> AllFailed {
         let Self { n, reason, heard } = self;
         let ending = match stopped {
@@ -50,22 +50,22 @@ impl Alike {
     }
 }
 
-/// What to change, as far as the endpoint's words or the reason tell.
+/// Advice from the endpoint's message, or else from the reason code.
 fn advice(reason: &str, heard: &Heard) -> Option<String> {
     heard.advice().or_else(|| Some(ReadProblem::of_reason(reason)?.advice().to_string()))
 }
 
-/// Answers of one purpose, counted.
+/// Counts of one role's answers.
 #[derive(Debug, Default)]
 pub struct Answers {
     good: usize,
     failed: BTreeMap<String, Alike>,
-    /// Set when the first answers had all failed alike, for good.
+    /// Set, and never reset, when the first [`FIRST`] answers all failed for one reason.
     given_up: Option<Alike>,
 }
 
 impl Answers {
-    /// Counts one.
+    /// Counts one answer.
     pub fn add<T>(&mut self, attempt: &Attempt<T>, heard: Heard) {
         match attempt {
             Attempt::Missing(Missing::Failed(reason)) => {
@@ -83,17 +83,17 @@ impl Answers {
         self.failed.values().next().filter(|_| self.good == 0 && self.failed.len() == 1)
     }
 
-    /// The first answers, where all failed for one reason.
+    /// The failure that ended this role, if the first answers all failed for one reason.
     pub fn first_failed(&self) -> Option<Alike> {
         self.given_up.clone()
     }
 
-    /// All answers, where the endpoint gave none and its reason was the same each time.
+    /// The common failure, if every answer failed for one reason on the side of the endpoint.
     pub fn unanswered(&self) -> Option<Alike> {
         self.all_alike().filter(|alike| ENDPOINT_REASONS.contains(&alike.reason.as_str())).cloned()
     }
 
-    /// What failed and why, a sentence for each reason.
+    /// Describes failures, one sentence per reason.
     pub fn failures(&self, who: &Who) -> Vec<String> {
         let total = self.good + self.failed.values().map(|alike| alike.n).sum::<usize>();
         let sentence = |Alike { n, reason, heard }: &Alike| {

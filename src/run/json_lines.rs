@@ -1,4 +1,4 @@
-//! A file of JSON lines that appears under its name once it is complete.
+//! A JSON Lines file that gets its final name only when it is complete.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use serde::Serialize;
 use crate::base::{AtomicFile, FileError};
 use crate::run::RunError;
 
-/// A file of JSON lines, under its name once it is committed.
+/// JSON Lines file, written to a temporary name until [`Self::commit`].
 pub struct JsonLines {
     file: AtomicFile,
     path: PathBuf,
 }
 
 impl JsonLines {
-    /// A file that is written beside its name.
+    /// Opens a temporary file beside `path`.
     pub fn create(path: &Path) -> Result<Self, RunError> {
         Ok(Self { file: AtomicFile::create(path)?, path: path.to_path_buf() })
     }
@@ -30,7 +30,7 @@ impl JsonLines {
         Ok(self.file.write(&bytes)?)
     }
 
-    /// Gives the file its name.
+    /// Renames the file to its final path.
     pub fn commit(self) -> Result<(), RunError> {
         Ok(self.file.commit()?)
     }

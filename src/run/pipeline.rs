@@ -1,5 +1,5 @@
-//! The flow, top to bottom: subject, tokens, activations, dictionaries, quality, records, explanations, simulations,
-//! scores, estimates, report.
+//! The stages of a run, in order: subject, tokens, activations, dictionaries, quality, records, explanations,
+//! simulations, scores, estimates, report.
 
 use crate::base::HookPoint;
 use crate::run::context::{Finished, RunContext, SubjectPass, called};
@@ -16,7 +16,8 @@ use crate::run::{Event, Places, RunError, Stop};
 use crate::subject::{SubjectModel, WithPrefix};
 use crate::suite::{Controls, Suite};
 
-/// Runs a suite into `places.out`, reusing every stage whose key is there unless `fresh`.
+/// Runs a suite and writes `places.out`. A stage with a stored result of the same key is not repeated, unless
+/// `fresh`.
 pub fn run(
     suite: &Suite,
     places: &Places,
@@ -25,7 +26,7 @@ pub fn run(
     stop: Stop,
 ) -> Result<Finished, RunError> {
     let mut gathered = Gathered::default();
-    // Subject, with the tokens in front of every text.
+    // Subject, with the prefix (BOS) that precedes every text.
     let subject = open_subject(&suite.subject, places)?;
     let prefix = subject.loaded.prefix(suite.subject.bos)?;
     let suite = &behind(&prefix, suite);
@@ -49,7 +50,7 @@ pub fn run(
     let planned = plan_of_models(run, hooks.len(), on)?;
     on(run.rows.add(0));
 
-    // Activations to scores, of the real subject and of those with permuted weights.
+    // Activations to scores: for the subject, then for each control subject with permuted weights.
     let methods = suite.methods.iter().collect();
     subject_pass(&SubjectPass { run, subject: model, methods, control: None }, &hooks, on, &mut gathered)?;
     for (control, names) in suite.controls.on_permuted_weights() {
@@ -66,8 +67,8 @@ pub fn run(
     finish(run, RunRecord { subject, prefix, revision: corpus.revision, planned }, gathered, on)
 }
 
-/// All hook points of one subject. One whose activations cannot be used fails the run when the others are done, so
-/// that a run without it has nothing to repeat.
+/// All hook points of one subject. If a hook point has unusable activations, the others are finished first, and
+/// then the run fails: a later run does not repeat them.
 fn subject_pass(
     pass: &SubjectPass<'_>,
     hooks: &[HookPoint],
@@ -81,7 +82,7 @@ fn subject_pass(
         let mut rows: Vec<HookRows> = group.iter().map(|&hook| stored_rows(pass, hook)).collect();
         let missing: Vec<HookPoint> =
             rows.iter().filter(|one| !one.is_complete()).map(|one| one.hook).collect();
-        // Activations of hook points that have rows to do.
+        // Activations, for hook points with missing rows.
         if !missing.is_empty() {
             let harvest = || harvester.harvest(&missing);
             let harvested = gathered.clock.time(&format!("harvest{label}"), harvest)?;
@@ -108,7 +109,7 @@ fn subject_pass(
     unusable.map_or(Ok(()), Err)
 }
 
-/// One dictionary: its quality, and what its features are explained as and score.
+/// Evaluates one dictionary: quality, records, explanations, simulations, scores.
 fn evaluate(row: &Evaluation<'_>) -> Result<Evaluated, RunError> {
     let survey = row.survey()?;
     let walk = row.walk(&survey.summaries);

@@ -1,6 +1,6 @@
-//! Activations predicted from an explanation and tokens alone.
+//! Predicts activations from an explanation and tokens alone.
 //!
-//! In: an explanation, tokens; for sentences, a language model; for concepts, the tokens' labels.
+//! In: an explanation and tokens; for sentences, a language model; for concepts, the tokens' labels.
 //! Out: simulations.
 //! Never: sees an activation.
 

@@ -3,7 +3,7 @@ use crate::features::Explanation;
 
 use super::{Simulation, Simulator};
 
-/// Reads token patterns and token tables as they are; no language model, no cost. Sentences fail with
+/// Simulates token patterns and token tables without a language model. Sentences fail with
 /// `needs_a_language_model`, concepts with `needs_labels`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Offline;

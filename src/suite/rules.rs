@@ -1,4 +1,4 @@
-//! What concerns several fields of a suite: from the file as written to the checked [`Suite`].
+//! Checks across several fields: from the file as written to the checked [`Suite`].
 
 mod methods;
 mod pairs;
@@ -17,11 +17,10 @@ use crate::base::HookSelector;
 use crate::features::{Protocol, WalkOrder};
 use crate::score::catalog::{ScorerRow, default_scorers, scorer_of};
 
-/// Features scored in each cell, unless the suite or its protocol says otherwise.
+/// Default number of features scored per cell.
 const PER_CELL: usize = 40;
 
-/// Checks a whole suite. `default_name` names a suite that gives no name; `folder` holds the suite file, for the
-/// files that it uses.
+/// Checks a suite. `default_name` applies if the suite gives no name. `folder` holds the suite file.
 pub fn check(root: &Node, default_name: &str, folder: &Path) -> Result<Suite, Vec<Problem>> {
     let mut rules = Rules { root: root.clone(), reader: Reader::default(), uses: Vec::new() };
     let suite = rules.suite(default_name, folder);
@@ -36,10 +35,10 @@ pub fn check(root: &Node, default_name: &str, folder: &Path) -> Result<Suite, Ve
 }
 
 struct Rules {
-    /// The file, with the files that methods use merged into them.
+    /// The file, with files named by `use` merged in.
     root: Node,
     reader: Reader,
-    /// By method: the file that it uses.
+    /// For each method: the file that it uses.
     uses: Vec<Option<String>>,
 }
 
@@ -49,7 +48,7 @@ impl Rules {
         self.reader.wrong(path, at, message);
     }
 
-    /// A part of the file as its type. Where that fails and no problem says why, the failure is one.
+    /// Deserialises a part of the file. A failure is reported unless the reader already found its cause.
     fn typed<T: DeserializeOwned>(&mut self, path: &str, json: Json) -> Option<T> {
         match serde_json::from_value(json) {
             Ok(value) => Some(value),
@@ -127,7 +126,7 @@ impl Rules {
         hooks
     }
 
-    /// The protocol, and whether it is the published one.
+    /// The protocol, and whether it is `cunningham2023`.
     fn protocol(&mut self, written: &Json) -> (Option<Protocol>, bool) {
         let constants = written.as_object().cloned().unwrap_or_default();
         let fields = match written {
@@ -153,7 +152,7 @@ impl Rules {
         (protocol, published)
     }
 
-    /// Scorers in the order asked for, each once, and where they are asked for.
+    /// Requested scorers without duplicates, each with its path.
     fn scorers(&mut self, asked: &[Option<String>], published: bool) -> Vec<(&'static ScorerRow, String)> {
         let mut scorers: Vec<(&'static ScorerRow, String)> = Vec::new();
         for (nth, name) in asked.iter().enumerate() {
@@ -211,7 +210,7 @@ impl Rules {
         controls
     }
 
-    /// The methods that a control on another subject repeats.
+    /// Checks the methods that a control on permuted weights repeats.
     fn control_methods(
         &mut self,
         path: &str,

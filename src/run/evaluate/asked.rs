@@ -1,4 +1,4 @@
-//! One dictionary's features put to language models, many at a time.
+//! Sends the questions about one dictionary's features to language models, many at a time.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,39 +16,39 @@ use crate::simulate::Simulation;
 use crate::simulate::language_model::simulate_with;
 use crate::suite::ModelExplainer;
 
-/// Work begun ahead of what may be in flight, so that no place stands empty.
+/// Futures polled per allowed request in flight, so that the connection never idles.
 const AHEAD: usize = 2;
 
-/// What it takes to ask.
+/// Language models with the context of one dictionary.
 pub struct Asked<'a> {
     /// The models.
     pub models: &'a Models,
-    /// Which dictionary, for progress: `HOOK/ROW`.
+    /// The dictionary in progress messages: `HOOK/ROW`.
     pub place: String,
     /// The run.
     pub run: &'a RunContext<'a>,
-    /// Who hears of progress.
+    /// Progress callback.
     pub tell: &'a Tell<'a>,
 }
 
-/// What came of a piece of work, and what was last heard of the model on the way; nothing where it was not asked.
+/// Result of a question, with the last reply or error of the model. `heard` is none if no request was made.
 pub struct Answered<T> {
-    /// The answer, or why there is none.
+    /// The answer, or the reason why there is none.
     pub attempt: Attempt<T>,
-    /// What was heard.
+    /// Last reply or error.
     pub heard: Option<Heard>,
 }
 
-/// Fragments to be simulated under one explanation.
+/// Fragments to simulate under one explanation.
 pub struct Wanted<'a> {
-    /// The explanation; where there is none, nothing is asked.
+    /// The explanation. If it is missing, nothing is asked.
     pub explanation: &'a Attempt<Explanation>,
     /// The fragments.
     pub fragments: &'a [HeldFragment],
 }
 
 impl Asked<'_> {
-    /// `per_feature` explanations of each feature, those of a feature one after the other.
+    /// Asks for `per_feature` explanations of each feature. Explanations of one feature are adjacent in the result.
     pub fn explain(
         &self,
         spec: &ModelExplainer,
@@ -61,7 +61,7 @@ impl Asked<'_> {
         let texts = &texts;
         let asks = evidence.iter().flat_map(|evidence| (0..per_feature).map(move |nth| (evidence, nth)));
         let work = asks.map(|(evidence, nth)| async move {
-            // No two candidates share a reply, however often one is asked again.
+            // Sample numbers of candidates do not overlap, so that no two share a cached reply.
             let first = (nth * spec.attempts) as u64;
             let overheard = Overheard::new(client);
             let attempt =
@@ -71,8 +71,7 @@ impl Asked<'_> {
         self.all(&asked.role, work.collect())
     }
 
-    /// Every fragment under its explanation; where a fragment got no reading, all that belong together
-    /// have its reason.
+    /// Simulates every fragment. If one fragment fails, the whole feature has its reason.
     pub fn simulate(
         &self,
         asked: &Simulating,
@@ -97,7 +96,7 @@ impl Asked<'_> {
         let mut simulated = self.all(role, work.collect())?.into_iter();
         let of_one = |Wanted { explanation, fragments }: &Wanted<'_>| match explanation {
             Attempt::Done(Explanation::Sentence(_)) => {
-                // Every fragment's answer is taken off, whatever becomes of the others.
+                // Consumes the answers of all fragments, even after a failure.
                 let answers: Vec<_> = simulated.by_ref().take(fragments.len()).collect();
                 Attempt::all(answers)
             }
@@ -107,8 +106,8 @@ impl Asked<'_> {
         Ok(wanted.iter().map(of_one).collect())
     }
 
-    /// Waits for all answers of one purpose, in order. The purpose is given up where its first answers all fail
-    /// alike, see [`Role::note`].
+    /// Waits for all answers of a role, in order. The role is given up if its first answers all fail for one
+    /// reason, see [`Role::note`].
     pub fn all<T: Send>(
         &self,
         role: &Role,

@@ -1,4 +1,4 @@
-//! Several explanations of each feature, and the one of them that is kept.
+//! Best-of-n: several explanations per feature, of which the one that simulates best is kept.
 
 use crate::base::Attempt;
 use crate::explain::catalog::{AskModel, Explained};
@@ -13,13 +13,13 @@ use crate::score::{ScoreOutcome, Scorer, Stratum, TopAndRandom};
 use crate::simulate::Simulation;
 use crate::suite::{ModelExplainer, ModelSimulator};
 
-/// The features of one row, put to one language model of the suite.
+/// Explains the features of one row with a language model.
 pub struct ModelRow<'a> {
     /// The row.
     pub evaluation: &'a Evaluation<'a>,
-    /// Who explains.
+    /// The explainer.
     pub spec: &'a ModelExplainer,
-    /// Who simulates, to choose among several explanations.
+    /// The simulator that compares several explanations.
     pub simulator: Option<&'a ModelSimulator>,
 }
 
@@ -44,7 +44,7 @@ impl AskModel for ModelRow<'_> {
 }
 
 impl Asked<'_> {
-    /// Asks for `best_of` explanations of each feature, made of one part of its evidence, and chooses by
+    /// Asks for `best_of` explanations of each feature from one part of its evidence. Chooses among them by
     /// simulating the other part.
     pub fn explain_best(
         &self,
@@ -76,7 +76,7 @@ impl Asked<'_> {
     }
 }
 
-/// The score of a candidate, and what there is to say about it.
+/// Calibration score of a candidate, and the reason if it is missing or constant.
 fn compare(calibration: &Calibration, simulated: &Attempt<Vec<Simulation>>) -> (Option<f64>, Option<String>) {
     let simulations = match simulated {
         Attempt::Done(simulations) => simulations,

@@ -1,4 +1,4 @@
-//! Explanations, simulations and judgements of one row's features.
+//! Explains, simulates and judges the features of one row.
 
 use std::cell::OnceCell;
 
@@ -19,14 +19,14 @@ use crate::score::Judging;
 use crate::simulate::{Offline, Simulation, Simulator};
 use crate::suite::{Pair, SimulatorSpec};
 
-/// Probes encoded at once.
+/// Probes per batch.
 const PROBE_ROWS: usize = 4096;
 
-/// Judgements of every feature, by the kind of judging.
+/// Judgements of every feature by kind of judging.
 pub type AllJudged = Vec<(Judging, Vec<Attempt<Judged>>)>;
 
 impl Evaluation<'_> {
-    /// Calls `work` with what explainers may use of this row.
+    /// Calls `work` with the inputs of explainers.
     pub fn with_inputs<T>(
         &self,
         evidence: &[Evidence],
@@ -46,7 +46,7 @@ impl Evaluation<'_> {
         })
     }
 
-    /// An explanation of each feature.
+    /// Explains each feature.
     pub fn explain(&self, pair: &Pair, inputs: &Inputs<'_>) -> Result<Explained, RunError> {
         let asker = pair.explainer.model().map(|spec| ModelRow {
             evaluation: self,
@@ -63,7 +63,7 @@ impl Evaluation<'_> {
         })
     }
 
-    /// Predicts every held fragment of every feature from the feature's explanation; none where no score needs it.
+    /// Simulates every held-out fragment from the feature's explanation; none if no score needs simulations.
     pub fn simulate(
         &self,
         pair: &Pair,
@@ -85,7 +85,7 @@ impl Evaluation<'_> {
         Ok(Some(asked.simulate(simulating, &simulating.role, &wanted)?))
     }
 
-    /// Predictions of explanations that need no language model to be read.
+    /// Simulates without a language model.
     fn read(&self, held: &[Held], explanations: &[Attempt<Explanation>]) -> Vec<Attempt<Vec<Simulation>>> {
         let of_fragment = |explanation: &Explanation, fragment: &HeldFragment| match explanation {
             Explanation::Concept(_) => self.simulate_concept(explanation, fragment),
@@ -100,7 +100,7 @@ impl Evaluation<'_> {
         held.par_iter().zip(explanations).map(simulate).collect()
     }
 
-    /// What a language model says of whole fragments, given each feature's explanation.
+    /// Has a language model judge whole fragments, given each feature's explanation.
     pub fn judge(
         &self,
         pair: &Pair,
@@ -131,7 +131,7 @@ impl Evaluation<'_> {
         Ok(Asked { models, place, run: self.pass.run, tell: self.tell })
     }
 
-    /// What stops the explanation of all features.
+    /// Error that stops the explanation of all features.
     pub(super) fn cannot_explain(&self, why: &str) -> RunError {
         RunError::Explain {
             method: self.row.into(),
@@ -140,7 +140,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// A feature's activation at the last token of each probe.
+    /// Activation of the probe's feature at its last token, for each probe.
     fn activations_at(&self, evidence: &[Evidence], probes: &[Probe]) -> Result<Vec<f32>, ActivateError> {
         let failed = |error: RunError| ActivateError(Box::new(error));
         self.pass.run.stop.check().map_err(failed)?;

@@ -1,4 +1,5 @@
-//! Features scored by what a language model says of whole fragments, given the explanation.
+//! Scores features by a language model's judgements of whole fragments, given the explanation (Paulo et al. 2024,
+//! arXiv 2410.13928).
 
 use serde::Serialize;
 
@@ -15,54 +16,54 @@ use crate::score::{
     read_judgements, surprisal, surprisal_request,
 };
 
-/// What was found out about one fragment.
+/// Verdict on one fragment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
     /// Number of the fragment.
     pub fragment: usize,
-    /// Which draw it comes from.
+    /// Stratum of the fragment.
     pub stratum: Stratum,
-    /// The truth: whether it stands for those on which the feature fires.
+    /// Ground truth: whether the feature fires on the fragment.
     pub fires: bool,
-    /// Places of the tokens that were marked; fuzzing only.
+    /// Positions of the marked tokens; fuzzing only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub marked: Vec<usize>,
-    /// What was said.
+    /// Answer of the model.
     #[serde(flatten)]
     pub said: Said,
 }
 
-/// What was said of one fragment.
+/// Answer of the model about one fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Said {
     /// Yes or no.
     Judgement(Judgement),
-    /// By how much the explanation makes it likelier.
+    /// Gain in log-likelihood from the explanation.
     Gain {
         /// In nats.
         gain_nats: f64,
     },
 }
 
-/// A feature's scores of one kind of judging, with what they rest on.
+/// Scores of one feature for one kind of judging, with their verdicts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
     /// Score by name.
     pub scores: Vec<(&'static str, ScoreOutcome)>,
-    /// In the order asked.
+    /// Verdicts in the order asked.
     pub verdicts: Vec<Verdict>,
 }
 
-/// A feature's fragments as they are asked about: in an order that tells nothing.
+/// A feature's fragments in random order, as they are shown.
 struct Shown<'a> {
     sentence: &'a str,
     fragments: Vec<(&'a JudgedFragment, ShownText)>,
 }
 
 impl Asked<'_> {
-    /// Judges every feature that has an explanation in words. `stream` gives a feature's own stream,
-    /// which may not depend on the explanation: so controls are asked about the same texts.
+    /// Judges every feature that has an explanation in words. `stream` returns the random stream of a feature. It
+    /// must not depend on the explanation, so that controls are asked about the same texts.
     pub fn judge(
         &self,
         by: &JudgedBy,
@@ -121,8 +122,8 @@ impl Asked<'_> {
         order.into_iter().map(|place| (&fragments[place], shown[place].clone())).collect()
     }
 
-    /// Yes or no for every fragment of every feature that is shown; a feature with a question that got
-    /// no readable answer has that question's reason.
+    /// Asks for yes or no about every shown fragment. If a question of a feature got no readable answer, the
+    /// feature has that reason.
     fn verdicts(
         &self,
         by: &JudgedBy,
@@ -157,7 +158,7 @@ impl Asked<'_> {
         Ok(shown.iter().flatten().map(of_feature).collect())
     }
 
-    /// By how much the explanation makes each fragment likelier.
+    /// Gain in log-likelihood of each fragment from the explanation.
     fn gains(&self, by: &JudgedBy, shown: &[Option<Shown<'_>>]) -> Result<Vec<Attempt<Vec<Said>>>, RunError> {
         let client = by.role.client();
         let all = || shown.iter().flatten();
@@ -183,7 +184,7 @@ async fn gain(client: &dyn ChatClient, sentence: &str, text: &str) -> Result<Att
         Attempt::Done(reply) => reply,
         Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),
     };
-    // The same for every explanation, so it is asked once for all controls and explainers.
+    // This prompt does not depend on the explanation, so its answer is cached for all controls and explainers.
     let plain = match scored_prompt(client, None, text).await? {
         Attempt::Done(reply) => reply,
         Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),

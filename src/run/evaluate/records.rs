@@ -1,4 +1,4 @@
-//! The records of the eligible features, and how their codes are distributed.
+//! Collects the records of the eligible features and the distribution of their codes.
 
 use crate::base::Matrix;
 use crate::features::{ChosenActivations, CodeShape, FeatureRecord, ShapeSurvey, Walk};
@@ -9,9 +9,8 @@ use crate::run::evaluate::kept_codes::KeptCodes;
 use crate::run::evaluate::survey::{BLOCK_FRAGMENTS, Survey};
 
 impl Evaluation<'_> {
-    /// The chosen fragments of the eligible features, encoded again where their codes were not kept; and how
-    /// those features' codes are distributed over all fragments, in rising order of features, except in
-    /// controls.
+    /// Records of the chosen fragments, encoded again unless their codes are cached. Also, except in controls, the
+    /// distribution of each feature's codes over all fragments, ordered by feature.
     pub fn records(
         &self,
         walk: &Walk,
@@ -29,7 +28,7 @@ impl Evaluation<'_> {
         let mut shapes =
             self.pass.control.is_none().then(|| ShapeSurvey::new(fragments, first_scored, features.len()));
         let needed = if shapes.is_some() { all.clone() } else { chosen.fragments() };
-        // Of the chosen features alone there may be few codes where those of all were too many.
+        // The chosen features may have few enough codes to cache, even if all features have too many.
         let firing = walk.summaries(&survey.summaries).map(|summary| summary.firing_tokens).sum();
         let mut few =
             KeptCodes::of_about(firing, BLOCK_FRAGMENTS * positions).filter(|_| survey.codes.is_none());
@@ -73,7 +72,7 @@ impl Evaluation<'_> {
         Ok(self.dictionary.encode_features(&self.rows_of(fragments, positions)?, features)?)
     }
 
-    /// Activations of whole fragments `[fragments · positions, width]`, one after the other.
+    /// Activations of whole fragments `[fragments · positions, width]`, concatenated.
     pub(super) fn rows_of(&self, fragments: &[usize], positions: usize) -> Result<Matrix, RunError> {
         if let [first, .., last] = fragments
             && last - first + 1 == fragments.len()

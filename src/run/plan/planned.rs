@@ -1,5 +1,5 @@
-//! What language models would be asked, counted from the questions themselves: rendered on a sample of
-//! the corpus, with the model's own tokenizer where it is known.
+//! Plans the use of language models. The actual prompts are rendered on a sample of the corpus and counted, with
+//! the model's own tokenizer if it is known.
 
 use std::path::Path;
 
@@ -20,42 +20,41 @@ use crate::suite::{JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, 
 
 use crate::run::evaluate::score::simulated;
 
-/// One token in so many fires in the sample, as often as with a sparse dictionary's feature.
+/// One token in this many fires in the sample: the density of a typical sparse feature.
 const FIRES_EVERY: usize = 16;
 
-/// Seconds until a hosted model begins to answer, and for each token of its answer: assumed, for the
-/// rough minutes of a plan alone.
+/// Assumed latency of a hosted model, and seconds per output token. Only the planned minutes depend on them.
 const SECONDS_TO_BEGIN: f64 = 0.6;
 const SECONDS_PER_TOKEN: f64 = 0.015;
 
-/// Multiply-adds a second of one thread in a local model, one for each weight and token, for the same purpose: between
-/// the 4e10 and 1.1e11 that were measured on two processors with vectors of 512 bits. It does not depend on how weights
-/// are stored: all are unpacked before they are multiplied.
+/// Multiply-adds per second and thread of a local model, one per weight and token. Two processors with 512-bit
+/// vectors gave 4e10 and 1.1e11. The speed does not depend on the weight format, because weights are unpacked
+/// before multiplication.
 const WEIGHTS_PER_SECOND_AND_THREAD: f64 = 6.0e10;
 
-/// How many features are put to language models.
+/// Number of features sent to language models.
 #[derive(Debug, Clone, Copy)]
 pub struct Walked {
-    /// Of the dictionaries that are compared.
+    /// Features of the real subject.
     pub real: usize,
-    /// Of those on permuted weights.
+    /// Features of subjects with permuted weights.
     pub permuted: usize,
 }
 
 impl Walked {
-    /// How often a feature is explained.
+    /// Number of explained features.
     fn explained(self) -> f64 {
         (self.real + self.permuted) as f64
     }
 
-    /// How often an explanation is put to the test: shuffled ones are tested once more.
+    /// Number of tested explanations: the `shuffled` control tests each real one again.
     fn tested(self, suite: &Suite) -> f64 {
         self.explained() + if suite.controls.shuffled { self.real as f64 } else { 0.0 }
     }
 }
 
-/// Everything that the suite's language models would be asked, explainers first. `fragments` are some of
-/// the corpus, as long as the protocol's; `texts` gives a token's text.
+/// Planned use of all language models, explainers first. `fragments` is a sample of the corpus; `texts` maps token
+/// ids to text.
 pub fn planned(
     suite: &Suite,
     walked: Walked,
@@ -79,7 +78,7 @@ pub fn planned(
     Ok(all)
 }
 
-/// Features that a suite puts to language models at this many hook points, at most.
+/// Maximum number of features sent to language models, over `n_hooks` hook points.
 pub fn walked(suite: &Suite, n_hooks: usize) -> Walked {
     let features = |methods: &mut dyn Iterator<Item = &MethodSpec>| {
         methods.map(|method| method.row_names().len()).sum::<usize>() * n_hooks * suite.per_cell
@@ -90,7 +89,7 @@ pub fn walked(suite: &Suite, n_hooks: usize) -> Walked {
     Walked { real: features(&mut suite.methods.iter()), permuted: permuted.sum() }
 }
 
-/// What the figures of a plan rest on.
+/// Remarks on the accuracy of a plan.
 pub fn remarks(llm: &[Planned]) -> Vec<String> {
     let mut notes = Vec::new();
     if llm.iter().any(|planned| !planned.exact_tokens) {
@@ -108,7 +107,7 @@ pub fn remarks(llm: &[Planned]) -> Vec<String> {
     notes
 }
 
-/// Says what the language models of a run will be asked at most, before any is; nothing in an offline run.
+/// Plans the use of language models and reports it before the first request. Empty in an offline run.
 pub fn plan_of_models(
     run: &RunContext<'_>,
     n_hooks: usize,
@@ -126,7 +125,7 @@ pub fn plan_of_models(
     Ok(planned)
 }
 
-/// Fails where a step's longest question is longer than what its model reads.
+/// Fails if the longest question of a step exceeds the model's context length.
 fn check_length(step: &Planned) -> Result<(), RunError> {
     let Some(context) = step.context_tokens.filter(|&context| step.longest > context) else { return Ok(()) };
     let (field, shorter) = match step.who.step {
@@ -149,15 +148,15 @@ fn check_length(step: &Planned) -> Result<(), RunError> {
     Err(RunError::Setting { field: field.into(), problem })
 }
 
-/// Tokens in, tokens out and number of questions.
+/// Requests and tokens, as sums over questions.
 #[derive(Debug, Clone, Copy, Default)]
 struct Size {
     requests: f64,
     tokens_in: f64,
-    /// Of those in, the ones at the beginning that the question before has too.
+    /// Input tokens shared with the beginning of the previous question.
     tokens_shared: f64,
     tokens_out: f64,
-    /// Of the longest question with room for its answer.
+    /// Tokens of the longest question and its answer.
     longest: f64,
 }
 
@@ -193,8 +192,8 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// A pair's steps. Of the pairs before it, one with the same explainer has the same explanations, so
-    /// what is asked about them is there already.
+    /// The steps of a pair. A pair with the same explainer before it has the same explanations, and their answers
+    /// are cached.
     fn pair(&self, pair: &Pair, before: &[Pair]) -> Vec<Planned> {
         let Some(explainer) = pair.explainer.model() else { return Vec::new() };
         let same: Vec<&Pair> = before.iter().filter(|other| other.explainer == pair.explainer).collect();
@@ -310,7 +309,7 @@ impl Plan<'_> {
         }
     }
 
-    /// The model's own tokenizer, where the model is a folder that holds one.
+    /// The model's own tokenizer, if the model is a local folder or GGUF file.
     fn counter(&self, llm: &LlmSpec) -> TokenCounter {
         let path = resolve(&llm.model, self.suite_folder);
         let file = path.join("tokenizer.json");
@@ -323,7 +322,7 @@ impl Plan<'_> {
     }
 }
 
-/// The questions in the order they are asked.
+/// Sums over questions, in the order they are asked.
 fn size(counter: &TokenCounter, examples: &[Example]) -> Size {
     let mut sum = Size::default();
     let mut before: Option<&Example> = None;
@@ -342,8 +341,7 @@ fn size(counter: &TokenCounter, examples: &[Example]) -> Size {
     sum
 }
 
-/// A feature with lists as full as the protocol has them, on fragments that come round again where there
-/// are fewer.
+/// A synthetic feature whose lists have the full length of the protocol. Fragments repeat if there are too few.
 fn sample(fragments: &TokenBatch, protocol: &Protocol) -> Result<(Evidence, Held), RunError> {
     let mut next = 0;
     let mut list = |n: usize, stratum: Stratum| -> Vec<ActivationRecord> {

@@ -1,4 +1,4 @@
-//! What came of all rows, gathered over hook points and subjects.
+//! Collects the results of all rows over hook points and subjects.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +13,21 @@ use crate::run::rows::row::{RowResult, StoredDictionary};
 use crate::run::{Event, RunError};
 use crate::suite::MethodSpec;
 
-/// Outliers of a hook point that are named on the screen; the manifest lists more.
+/// Outliers per hook point listed on the screen. The manifest lists more.
 const OUTLIERS_NAMED: usize = 3;
 
-/// What came of all rows so far.
+/// Results of all rows so far.
 #[derive(Default)]
 pub struct Gathered {
     /// Lines of `scores.jsonl`.
     pub outcomes: Vec<Outcome>,
     /// Rows of the quality table.
     pub quality: Vec<QualityInput>,
-    /// By `HOOK/ROW`.
+    /// Dictionaries by `HOOK/ROW`.
     pub dictionaries: BTreeMap<String, DictionaryRecord>,
-    /// What the reader of the results must know.
+    /// Warnings for readers of the results.
     pub warnings: Vec<String>,
-    /// Seconds and memory of each stage.
+    /// Time and memory of each stage.
     pub clock: StageClock,
 }
 
@@ -91,7 +91,7 @@ fn record(run: &RunContext<'_>, dictionary: StoredDictionary) -> DictionaryRecor
     DictionaryRecord { digest, fitted_on, rows_left_out, outliers, rows, report, evaluate_seconds }
 }
 
-/// Says which rows were left out of fitting for their norm, if any were.
+/// Describes the tokens excluded from fitting because of their norm, if any.
 fn left_out(run: &RunContext<'_>, dictionary: &StoredDictionary) -> Option<String> {
     let named = dictionary.outliers.iter().take(OUTLIERS_NAMED).map(|outlier| {
         let OutlierRecord { position, text, count, .. } = outlier_record(run, outlier);

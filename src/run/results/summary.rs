@@ -1,4 +1,4 @@
-//! Score lines and quality to `summary.json`: cells with intervals, and differences with verdicts.
+//! Computes `summary.json` from score lines and quality: cells with intervals, differences with verdicts.
 
 use std::collections::BTreeMap;
 
@@ -16,29 +16,29 @@ use crate::score::{Direction, FeatureOutcome, NoScore, ScoreOutcome, cell_over_s
 use crate::stats::{self, Bootstrap, Difference, DifferenceTest, IntervalMethod};
 use crate::suite::Suite;
 
-/// What the quality table needs of one dictionary.
+/// Input of the quality table for one dictionary.
 #[derive(Debug, Clone)]
 pub struct QualityInput {
     /// Hook point.
     pub hook: String,
-    /// Name in tables; several trainings have one.
+    /// Name in tables, shared by all trainings of a method.
     pub method: String,
-    /// Name that the methods of one sweep have in common.
+    /// Common name of the methods of one sweep.
     pub sweep: Option<String>,
-    /// Control whose dictionary it is, if it is one.
+    /// Name of the control; none for the real subject.
     pub control: Option<String>,
-    /// What was measured.
+    /// Measurements.
     pub measured: Measured,
-    /// How the fit went.
+    /// Fit report.
     pub report: FitReport,
-    /// The dictionary's directions, and whether its codes have signs, where it is one of several trainings.
+    /// For one of several trainings: its directions, and whether its codes are signed.
     pub directions: Option<(Matrix, bool)>,
 }
 
-/// Cells estimated between two words on how far it is.
+/// Cells estimated between two progress events.
 const CELLS_AT_ONCE: usize = 128;
 
-/// One table row under one explainer.
+/// One method at one hook point under one explainer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
     hook: String,
@@ -48,9 +48,7 @@ struct Group {
     control: Option<String>,
 }
 
-/// Everything that tables and charts are drawn from.
-///
-/// `on` hears of cells done and cells in all.
+/// Computes the data of tables and charts. `on` receives (cells done, cells in total).
 pub fn summarise(
     suite: &Suite,
     run: Digest,
@@ -89,7 +87,7 @@ pub fn summarise(
     }
 }
 
-/// What tables and charts need to know of the scores asked for.
+/// Facts about the requested scores for tables and charts.
 pub fn score_facts(asked: &[&'static str]) -> Vec<ScoreFacts> {
     let all = SCORERS.iter().flat_map(|scorer| scorer.scores.iter().map(move |score| (scorer, score)));
     let facts = all.filter(|(_, score)| asked.contains(&score.name)).map(|(scorer, score)| ScoreFacts {
@@ -103,7 +101,7 @@ pub fn score_facts(asked: &[&'static str]) -> Vec<ScoreFacts> {
     facts.collect()
 }
 
-/// Outcomes by row and explainer, and the rows in the order they came.
+/// Groups outcomes by row and explainer, and returns the groups in order of first appearance.
 fn grouped(outcomes: &[Outcome]) -> (Vec<Group>, BTreeMap<Group, Vec<&Outcome>>) {
     let mut order = Vec::new();
     let mut groups: BTreeMap<Group, Vec<&Outcome>> = BTreeMap::new();
@@ -125,7 +123,7 @@ fn grouped(outcomes: &[Outcome]) -> (Vec<Group>, BTreeMap<Group, Vec<&Outcome>>)
     (order, groups)
 }
 
-/// A stored line under one scorer, as the statistics take it.
+/// A score line under one scorer, as input of the statistics.
 fn feature_outcome(outcome: &Outcome, scorer: &str) -> FeatureOutcome {
     let line = &outcome.line;
     let reason = || line.reason.clone().unwrap_or_default();
@@ -139,7 +137,7 @@ fn feature_outcome(outcome: &Outcome, scorer: &str) -> FeatureOutcome {
                 (None, Some("constant_prediction")) => Ok(ScoreOutcome::ConstantPrediction),
                 (None, Some(why)) => match NoScore::parse(why) {
                     Some(why) => Ok(ScoreOutcome::Undefined(why)),
-                    // A score that failed where others of the feature did not.
+                    // This score failed while others of the feature did not.
                     None => Err(Missing::Failed(why.into())),
                 },
                 (None, None) => Err(Missing::Undefined(reason())),
@@ -238,7 +236,7 @@ fn interval_name(method: IntervalMethod) -> &'static str {
     }
 }
 
-/// One row for each method: trainings of one stand together in the order given.
+/// One row per method, in order of first appearance. Trainings of one method share a row.
 fn quality_rows(inputs: &[QualityInput]) -> Vec<QualityRow> {
     let mut rows: Vec<Vec<&QualityInput>> = Vec::new();
     for input in inputs {
@@ -251,7 +249,7 @@ fn quality_rows(inputs: &[QualityInput]) -> Vec<QualityRow> {
     rows.iter().filter_map(|row| quality_row(row)).collect()
 }
 
-/// Means over the trainings of one method, each number over those that have it.
+/// Means over the trainings of one method. Each mean is over the trainings that have the number.
 fn quality_row(inputs: &[&QualityInput]) -> Option<QualityRow> {
     let first = inputs.first()?;
     let mean = |value: &dyn Fn(&QualityInput) -> Option<f64>| {
@@ -305,7 +303,7 @@ fn quality_row(inputs: &[&QualityInput]) -> Option<QualityRow> {
     })
 }
 
-/// Mean over all ordered pairs of trainings of the mean largest cosine.
+/// Mean of MMCS over all ordered pairs of trainings.
 fn mmcs_between(inputs: &[&QualityInput]) -> Option<f64> {
     let mut values = Vec::new();
     for (nth, a) in inputs.iter().enumerate() {
@@ -318,9 +316,8 @@ fn mmcs_between(inputs: &[&QualityInput]) -> Option<f64> {
     stats::mean(&values).ok()
 }
 
-/// Reference against every other method at each hook point, under every scorer and explainer. The
-/// primary scorer under the suite's own explainer is the family that is adjusted; the rest is
-/// exploratory.
+/// Compares the reference method with every other method at each hook point, under each scorer and explainer. The
+/// primary score under the first explainer forms the Holm-adjusted family; the rest is exploratory.
 fn differences(
     suite: &Suite,
     order: &[Group],
@@ -353,7 +350,7 @@ fn differences(
                 .collect()
         };
         let primary = *scorer == suite.statistics.primary && a.explainer == first;
-        // An exploratory p-value needs no more permutations than show whether it is small.
+        // Exploratory p-values need fewer permutations.
         let permutations =
             if primary { suite.statistics.permutations } else { suite.statistics.permutations.min(10_000) };
         let stream = format!("{} against {}", stream(a, scorer), b.method);

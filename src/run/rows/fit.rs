@@ -1,4 +1,4 @@
-//! Every method of a hook point, fitted on the same activations in the suite's order.
+//! Fits every method of a hook point on the same activations.
 
 use std::path::PathBuf;
 
@@ -14,20 +14,20 @@ use crate::run::stage::StageKey;
 use crate::run::{Event, RunError};
 use crate::suite::MethodSpec;
 
-/// Version of the fits; raised when the same inputs give another dictionary.
+/// Version of the fits. Raise it when the same inputs give another dictionary.
 const VERSION: u32 = 6;
 
-/// One row of the table: a dictionary, and how making it went.
+/// A fitted dictionary with its fit report: one row of the tables.
 pub struct FittedRow {
     /// Name of the row.
     pub name: String,
     /// The dictionary.
     pub dictionary: Box<dyn Dictionary>,
-    /// How the fit went.
+    /// Fit report.
     pub report: FitReport,
 }
 
-/// What a method takes from the one that it is matched to.
+/// What a matched method (`match:` in the suite) takes from its reference method: its mean L0.
 #[derive(Debug, Clone, Copy)]
 pub struct Reference {
     digest: Digest,
@@ -38,12 +38,12 @@ pub struct Reference {
 pub struct Fitter<'a> {
     /// The subject, and the run.
     pub pass: &'a SubjectPass<'a>,
-    /// Where.
+    /// Hook point.
     pub hook: HookPoint,
 }
 
 impl Fitter<'_> {
-    /// The rows of one method, stored or made; `reference` is what it is matched to.
+    /// The rows of one method, loaded or fitted. `reference` belongs to the method that it is matched to.
     pub fn fit(
         &self,
         method: &MethodSpec,
@@ -61,7 +61,7 @@ impl Fitter<'_> {
         Ok(rows)
     }
 
-    /// The rows of several autoencoders, in order: stored, or trained on the same batches.
+    /// The rows of several autoencoders, in order: loaded, or trained on the same batches.
     pub fn fit_together(
         &self,
         methods: &[&MethodSpec],
@@ -120,7 +120,7 @@ impl Fitter<'_> {
         self.pass.run.store.load::<Vec<FitReport>>(key).and_then(|reports| self.reopen(method, reports, set))
     }
 
-    /// Notes that the rows, whose dictionaries are saved, are there.
+    /// Stores the fit reports. The dictionaries are already saved.
     fn keep(&self, key: &StageKey, rows: Vec<FittedRow>) -> Result<Vec<FittedRow>, RunError> {
         self.pass.run.store.save(key, &rows.iter().map(|row| &row.report).collect::<Vec<_>>())?;
         Ok(rows)
@@ -137,7 +137,7 @@ impl Fitter<'_> {
         })
     }
 
-    /// Comparing dictionaries means nothing unless all saw the same activations.
+    /// Dictionaries are comparable only if all were fitted on the same activations.
     fn check_identical_activations(&self, rows: &[FittedRow], set: &ActivationSet) -> Result<(), RunError> {
         match rows.iter().find(|row| row.dictionary.info().fitted_on != set.digest()) {
             None => Ok(()),
@@ -183,7 +183,7 @@ impl Fitter<'_> {
         self.saved(method, fitted, tell)
     }
 
-    /// Saves the dictionaries of a fit.
+    /// Saves the dictionaries of a fit to their row folders.
     fn saved(
         &self,
         method: &MethodSpec,
@@ -195,12 +195,12 @@ impl Fitter<'_> {
             fitted.dictionary.save(&self.row_folder(&name))?;
             rows.push(FittedRow { name, dictionary: fitted.dictionary, report: fitted.report });
         }
-        // Some solvers end before their last step; whoever watches should see it end all the same.
+        // Some solvers stop early, so progress is completed here.
         tell(Event::work(self.stage(method), 1, 1, "steps"));
         Ok(rows)
     }
 
-    /// Dictionaries of an earlier run; none where one is missing, damaged or of other activations.
+    /// Dictionaries of an earlier run; none if one is missing, damaged or fitted on other activations.
     fn reopen(
         &self,
         method: &MethodSpec,
@@ -222,7 +222,7 @@ impl Fitter<'_> {
         self.pass.dictionary_folder(self.hook).join(row)
     }
 
-    /// What methods take from `row` that are matched to it.
+    /// The reference for methods that are matched to `row`.
     pub fn reference(&self, row: &FittedRow, set: &ActivationSet) -> Result<Reference, RunError> {
         let mean_l0 =
             mean_l0(row.dictionary.as_ref(), set).map_err(|source| self.failed(&row.name, source))?;

@@ -1,4 +1,4 @@
-//! Pearson correlation of truth and prediction over top, random and non-firing fragments.
+//! Pearson correlation r of truth and prediction over the concatenated tokens of chosen strata.
 
 use crate::score::fragment::{Concatenated, ScoredFragment, Stratum};
 use crate::score::scorer::{NoScore, ScoreOutcome, Scorer};
@@ -6,22 +6,21 @@ use crate::stats::{pearson, weighted_pearson};
 
 pub(super) const TOP_AND_RANDOM: [Stratum; 2] = [Stratum::Top, Stratum::Random];
 
-/// Pearson correlation of truth and prediction over the concatenated tokens of the top and random
-/// fragments (Bills et al. 2023). Comparable with the literature; half of its fragments are where
-/// the feature is strongest, so it is far above what text at large would give.
+/// Over top and random fragments (Bills et al. 2023). Comparable with the literature. Half of its fragments are
+/// where the feature is strongest, so it is much higher than on arbitrary text.
 #[derive(Debug, Clone, Copy)]
 pub struct TopAndRandom;
 
-/// The same over the top fragments alone (Cunningham et al. 2023).
+/// Over top fragments (Cunningham et al. 2023).
 #[derive(Debug, Clone, Copy)]
 pub struct TopOnly;
 
-/// The same over the random fragments alone (Cunningham et al. 2023).
+/// Over random fragments (Cunningham et al. 2023).
 #[derive(Debug, Clone, Copy)]
 pub struct RandomOnly;
 
-/// Pearson correlation over top, random and non-firing fragments, each token weighted by the
-/// inverse of its fragment's sampling probability: what the correlation over all text would be.
+/// Over top, random and non-firing fragments. Each token is weighted by the inverse sampling probability of its
+/// fragment, which estimates the correlation over all text.
 #[derive(Debug, Clone, Copy)]
 pub struct Population;
 

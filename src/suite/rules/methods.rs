@@ -1,4 +1,4 @@
-//! Methods: the files they use, sweeps, trainings, and the checks of their kind.
+//! Methods: files of `use`, sweeps, trainings, and the checks of their kind.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::suite::schema;
 use crate::suite::spec::MethodFields;
 
 impl Rules {
-    /// Puts the fields of the file that a method uses into the method, below its own.
+    /// Merges the fields of the file named by `use` into each method. The method's own fields take precedence.
     pub(super) fn merge_used_files(&mut self, folder: &Path) {
         let Value::Map(entries) = &mut self.root.value else { return };
         let Some((_, _, methods)) = entries.iter_mut().find(|(key, _, _)| key == "methods") else { return };
@@ -31,7 +31,7 @@ impl Rules {
         }
     }
 
-    /// The methods with their sweeps and trainings; `published` is the protocol whose habits are their defaults.
+    /// The methods with sweeps and trainings expanded. If `published` is given, its settings are the defaults.
     pub(super) fn methods(
         &mut self,
         entries: &[Option<Map<String, Json>>],
@@ -94,7 +94,7 @@ impl Rules {
         Some(methods)
     }
 
-    /// One point for each value that a method sweeps over, with the value's place; one without, where it does not.
+    /// One point (field, value, path of the value) per swept value, or a single none without a sweep.
     #[expect(clippy::type_complexity, reason = "a field, its value and its place, read once")]
     fn sweep(
         &mut self,
@@ -122,7 +122,7 @@ impl Rules {
         Some(points)
     }
 
-    /// The parameters of a kind, checked; `places` are where values stand that are not at their field.
+    /// The checked parameters of a kind. `places` maps fields to paths of values that are not at their field.
     fn params(
         &mut self,
         path: &str,
@@ -149,7 +149,7 @@ impl Rules {
         Some(params)
     }
 
-    /// Rows need distinct names, and `match` must name a sparse method of the suite.
+    /// Row names must be distinct, and `match` must name a sparse method of the suite.
     fn check_names(&mut self, methods: &[(MethodSpec, usize)]) {
         let mut rows: Vec<String> = Vec::new();
         for (method, nth) in methods {
@@ -182,7 +182,7 @@ impl Rules {
     }
 }
 
-/// Merges the file of `use` into a method; returns the file's name.
+/// Merges the file of `use` into a method and returns the file's name.
 fn merge_used_file(item: &mut Node, path: &str, folder: &Path, reader: &mut Reader) -> Option<String> {
     let Value::Map(entries) = &mut item.value else { return None };
     let (_, at, file) = entries.iter().find(|(key, _, _)| key == "use")?.clone();
@@ -207,8 +207,8 @@ fn merge_used_file(item: &mut Node, path: &str, folder: &Path, reader: &mut Read
     Some(file.clone())
 }
 
-/// Habits of the published comparison, where the suite says nothing else: autoencoders on raw activations with the
-/// published weight of the L1 term and learning rate, PCA without its mean (Cunningham et al. 2023 and its code).
+/// Defaults of the published comparison: autoencoders on raw activations with the published L1 weight and learning
+/// rate, PCA without centring (Cunningham et al. 2023 and its code).
 fn publish(kind: Kind, own: &mut Map<String, Json>, protocol: &Protocol) {
     const RESIDUAL_ALPHA: f64 = 8.577e-4;
     const MLP_ALPHA: f64 = 3.2e-4;

@@ -1,4 +1,4 @@
-//! Explainers with their simulators and judges, checked against each other and against the scorers asked for.
+//! Explainers with their simulators and judges, checked against each other and against the requested scorers.
 
 use super::Rules;
 use crate::explain::catalog::{DEFAULT_EXPLAINER, ExplainerKind, explainers};
@@ -8,14 +8,14 @@ use crate::simulate::catalog::SimulatorKind;
 use crate::suite::checked::{ExplainerSpec, JudgeSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec};
 use crate::suite::spec::{ExplainerFields, JudgeFields, PairEntry, SimulatorFields, SuiteFile, Teller};
 
-/// What the scores that are asked for need of a pair.
+/// What the requested scores need of a pair.
 struct Wanted<'a> {
     scorers: &'a [(&'static ScorerRow, String)],
     judge: &'a JudgeFields,
 }
 
 impl Wanted<'_> {
-    /// The first scorer that a language model judges for, with its place.
+    /// The first judged scorer, with its path.
     fn first_judged(&self) -> Option<&(&'static ScorerRow, String)> {
         self.scorers.iter().find(|(scorer, _)| scorer.is_judged())
     }
@@ -136,7 +136,7 @@ impl Rules {
             temperature: explainer.temperature.unwrap_or(usual.temperature),
             ..usual
         };
-        // Where every score is judged, a simulator serves only to choose among several explanations.
+        // If every score is judged, a simulator only chooses among several explanations.
         let asked = wanted.simulations() || explainer.best_of > 1;
         let simulator = match simulator.filter(|_| asked) {
             Some(simulator) => SimulatorSpec::Model(Box::new(simulator)),
@@ -165,7 +165,7 @@ impl Rules {
         }
     }
 
-    /// The explainer's model answers unless another is named.
+    /// The simulator. Its model is the explainer's unless another is given.
     fn simulator(
         &mut self,
         kind: SimulatorKind,
@@ -196,7 +196,7 @@ impl Rules {
         }
     }
 
-    /// The model as it is asked, with its client's own default of requests in flight.
+    /// Checks a model and fills in its client's default number of requests in flight.
     fn check_llm(&mut self, path: &str, llm: &LlmSpec) -> LlmSpec {
         let mut llm = llm.clone();
         if llm.max_in_flight == 0 {
@@ -208,7 +208,7 @@ impl Rules {
         llm
     }
 
-    /// The judge of an explainer's sentences: the model named for it, else the simulator's, else the explainer's.
+    /// The judge: the model named for it, or else the simulator's, or else the explainer's.
     fn judge(&mut self, others: &LlmSpec, path: &str, wanted: &Wanted<'_>) -> Option<Box<JudgeSpec>> {
         wanted.first_judged()?;
         let JudgeFields { llm, attempts, per_question, probabilities } = wanted.judge.clone();
