@@ -1,3 +1,5 @@
+//! Description of a dictionary.
+
 use serde::{Deserialize, Serialize};
 
 use super::Kind;

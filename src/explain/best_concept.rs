@@ -1,3 +1,5 @@
+//! The labelled concept that explains most of a feature's variance.
+
 use rayon::prelude::*;
 
 use super::TypeMeans;

@@ -7,8 +7,8 @@ use super::language_model::{
     strongest, token_activation,
 };
 use super::{
-    Activate, Choice, ExplainError, Explainer, NamedConcept, NeuronToGraph, NeuronToGraphParams, TokenLookup,
-    TokenLookupFit, TypeMeans, best_concepts,
+    Activate, Choice, ExplainError, NamedConcept, NeuronToGraph, NeuronToGraphParams, TypeMeans,
+    best_concepts, token_lookup, token_lookup_fit,
 };
 use crate::base::{Attempt, Of, Row};
 use crate::features::{Evidence, Explanation, Pattern};
@@ -113,7 +113,7 @@ pub const EXPLAINERS: &[ExplainerRow] = &[
         name: "token_lookup",
         words: "A table of mean activations by token type, from the explain fragments.",
         work: Work::Offline {
-            explain: |inputs| TokenLookup.explain(inputs.evidence, inputs.activate),
+            explain: |inputs| Ok(token_lookup(inputs.evidence)),
             probes: false,
             reads_fit: false,
         },
@@ -124,7 +124,7 @@ pub const EXPLAINERS: &[ExplainerRow] = &[
         work: Work::Offline {
             explain: |inputs| {
                 let tables = inputs.type_means.map(TypeMeans::tables).unwrap_or_default();
-                TokenLookupFit::new(tables).explain(inputs.evidence, inputs.activate)
+                token_lookup_fit(tables, inputs.evidence)
             },
             probes: false,
             reads_fit: true,

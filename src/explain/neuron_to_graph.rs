@@ -1,10 +1,12 @@
+//! Neuron-to-graph: token patterns found by running the subject model.
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Attempt, Missing};
 use crate::features::{Evidence, Explanation, Pattern, PatternTrie, TokenTable};
 
-use super::explainer::{Activate, ExplainError, Explainer, Probe, ask};
+use super::probe::{Activate, ExplainError, Probe, ask};
 
 /// Constants of neuron-to-graph.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -70,21 +72,6 @@ impl Seed<'_> {
 
     fn alone(&self) -> f64 {
         self.suffix.map_or(0.0, |(_, alone)| alone)
-    }
-}
-
-impl Explainer for NeuronToGraph {
-    fn name(&self) -> &'static str {
-        if self.backoff { "neuron_to_graph_backoff" } else { "neuron_to_graph" }
-    }
-
-    fn explain(
-        &self,
-        evidence: &[Evidence],
-        activate: &Activate<'_>,
-    ) -> Result<Vec<Attempt<Explanation>>, ExplainError> {
-        let patterns = self.patterns(evidence, activate)?;
-        Ok(self.complete(evidence, &patterns))
     }
 }
 

@@ -1,3 +1,5 @@
+//! Random assignment of explanations for the `shuffled` control.
+
 use crate::base::Stream;
 
 /// A uniformly random permutation of `0..n` without fixed points, for the `shuffled` control; none for `n < 2`.

@@ -1,3 +1,5 @@
+//! Mean activations per token type over the fit split.
+
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;

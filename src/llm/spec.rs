@@ -1,3 +1,5 @@
+//! A language model as a suite describes it, and the checks of its settings.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -233,7 +235,10 @@ impl LlmSpec {
         }
         let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if self.api_key_env.as_deref().is_some_and(|name| name.is_empty() || !is_name(name)) {
-            problems.add("api_key_env", "is not the name of a variable (the key itself must not stand here)");
+            problems.add(
+                "api_key_env",
+                "is not the name of an environment variable (never write the key itself here)",
+            );
         }
         self.check_headers(&mut problems);
         if self.client == ClientKind::Local {
@@ -243,8 +248,10 @@ impl LlmSpec {
             problems.add("max_tokens_field", "is empty: expected `max_tokens` or another name");
         }
         if let Some(unknown) = self.omit.iter().find(|field| !self.can_omit(field)) {
-            let why =
-                format!("names `{unknown}`, which is not left out: expected some of {}", OMITTED.join(", "));
+            let why = format!(
+                "names `{unknown}`, which cannot be left out: expected some of {}",
+                OMITTED.join(", ")
+            );
             problems.add("omit", &why);
         }
         if self.max_in_flight == 0 {
@@ -278,7 +285,7 @@ impl LlmSpec {
             ("price_out", self.price_out.is_some()),
         ] {
             if given {
-                problems.add(field, "is for endpoints: a `local` model is a folder, named by `model` alone");
+                problems.add(field, "applies to endpoints only: a `local` model is a path in `model`");
             }
         }
     }
@@ -287,15 +294,15 @@ impl LlmSpec {
         for (name, value) in &self.headers {
             let field = format!("headers.{name}");
             if HeaderName::from_bytes(name.as_bytes()).is_err() {
-                problems.add(&field, "is not a header's name");
+                problems.add(&field, "is not a valid header name");
             }
             if HeaderValue::from_str(value).is_err() {
-                problems.add(&field, "has a value that no header can have");
+                problems.add(&field, "has an invalid value for a header");
             }
             if KEY_HEADERS.contains(&name.to_ascii_lowercase().as_str()) && !value.contains(KEY_PLACE) {
                 problems.add(
                     &field,
-                    "carries a key: write `{key}` for it and name its variable in `api_key_env`",
+                    "carries a key: write `{key}` and name the variable of the key in `api_key_env`",
                 );
             }
         }
@@ -375,9 +382,9 @@ impl Problems {
 
 /// Parses a base URL. It must not contain a key, because base URLs are shown.
 pub(super) fn parse_base_url(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text.trim()).map_err(|_| "is not an address: expected `https://host/path`")?;
+    let url = Url::parse(text.trim()).map_err(|_| "is not a URL: expected `https://host/path`")?;
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
-        return Err("is not an address of the web: expected `https://host/path`");
+        return Err("is not a web address: expected `https://host/path`");
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("has a name or a key before the host: name the key's variable in `api_key_env`");

@@ -1,4 +1,4 @@
-//! Counts failed answers per role, and stops asking when all answers fail alike.
+//! Counts failed answers per role, and stops asking when all answers fail same.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::llm::{ENDPOINT_REASONS, Heard, ReadProblem};
 use crate::run::Who;
 
 /// A role is given up after this many answers if all of them failed for one reason.
-const FIRST: usize = 20;
+const GIVE_UP_AFTER: usize = 20;
 
 /// All answers of a role so far failed for one reason.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -29,21 +29,21 @@ pub struct AllFailed {
 
 /// Failures with the same reason.
 #[derive(Debug, Clone)]
-pub struct Alike {
+pub struct SameFailures {
     n: usize,
     reason: String,
     heard: Heard,
 }
 
-impl Alike {
+impl SameFailures {
     /// Builds the error. `stopped`: the role asks no further question.
     pub fn of(self, who: &Who, remarks: &[String], stopped: bool) -> AllFailed {
         let Self { n, reason, heard } = self;
         let ending = match stopped {
             true => {
-                "; nothing more is asked, what was answered is kept, and the same command goes on from there"
+                "; no further request is sent, answers so far are kept, and the same command continues from there"
             }
-            false => "; the same command asks for them again",
+            false => "; the same command asks again",
         };
         let hints = advice(&reason, &heard).into_iter().chain(remarks.iter().cloned()).collect();
         AllFailed { who: who.clone(), n, reason, heard, hints, ending }
@@ -59,9 +59,9 @@ fn advice(reason: &str, heard: &Heard) -> Option<String> {
 #[derive(Debug, Default)]
 pub struct Answers {
     good: usize,
-    failed: BTreeMap<String, Alike>,
-    /// Set, and never reset, when the first [`FIRST`] answers all failed for one reason.
-    given_up: Option<Alike>,
+    failed: BTreeMap<String, SameFailures>,
+    /// Set, and never reset, when the first [`GIVE_UP_AFTER`] answers all failed for one reason.
+    given_up: Option<SameFailures>,
 }
 
 impl Answers {
@@ -69,34 +69,34 @@ impl Answers {
     pub fn add<T>(&mut self, attempt: &Attempt<T>, heard: Heard) {
         match attempt {
             Attempt::Missing(Missing::Failed(reason)) => {
-                let first = || Alike { n: 0, reason: reason.clone(), heard };
+                let first = || SameFailures { n: 0, reason: reason.clone(), heard };
                 self.failed.entry(reason.clone()).or_insert_with(first).n += 1;
             }
             _ => self.good += 1,
         }
         if self.given_up.is_none() {
-            self.given_up = self.all_alike().filter(|alike| alike.n == FIRST).cloned();
+            self.given_up = self.only_reason().filter(|same| same.n == GIVE_UP_AFTER).cloned();
         }
     }
 
-    fn all_alike(&self) -> Option<&Alike> {
+    fn only_reason(&self) -> Option<&SameFailures> {
         self.failed.values().next().filter(|_| self.good == 0 && self.failed.len() == 1)
     }
 
     /// The failure that ended this role, if the first answers all failed for one reason.
-    pub fn first_failed(&self) -> Option<Alike> {
+    pub fn first_failed(&self) -> Option<SameFailures> {
         self.given_up.clone()
     }
 
     /// The common failure, if every answer failed for one reason on the side of the endpoint.
-    pub fn unanswered(&self) -> Option<Alike> {
-        self.all_alike().filter(|alike| ENDPOINT_REASONS.contains(&alike.reason.as_str())).cloned()
+    pub fn unanswered(&self) -> Option<SameFailures> {
+        self.only_reason().filter(|same| ENDPOINT_REASONS.contains(&same.reason.as_str())).cloned()
     }
 
     /// Describes failures, one sentence per reason.
     pub fn failures(&self, who: &Who) -> Vec<String> {
-        let total = self.good + self.failed.values().map(|alike| alike.n).sum::<usize>();
-        let sentence = |Alike { n, reason, heard }: &Alike| {
+        let total = self.good + self.failed.values().map(|same| same.n).sum::<usize>();
+        let sentence = |SameFailures { n, reason, heard }: &SameFailures| {
             let advice = advice(reason, heard).map_or(String::new(), |advice| format!("; {advice}"));
             format!("{who}: {n} of {total} answers failed as `{reason}`; {heard}{advice}")
         };
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn twenty_failures_for_one_reason_and_nothing_else_give_up() {
         let mut answers = Answers::default();
-        for _ in 1..FIRST {
+        for _ in 1..GIVE_UP_AFTER {
             answers.add(&failed("bad_request"), refused());
             assert!(answers.first_failed().is_none());
         }
@@ -149,7 +149,7 @@ mod tests {
         for other in [Attempt::Done(1), failed("truncated")] {
             let mut answers = Answers::default();
             answers.add(&other, reply("x"));
-            for _ in 0..3 * FIRST {
+            for _ in 0..3 * GIVE_UP_AFTER {
                 answers.add(&failed("bad_request"), refused());
             }
             assert!(answers.first_failed().is_none() && answers.unanswered().is_none());
@@ -166,7 +166,7 @@ mod tests {
         let mut answers = Answers::default();
         assert!(answers.unanswered().is_none());
         answers.add(&failed("bad_request"), refused());
-        assert!(answers.unanswered().is_some_and(|alike| alike.n == 1));
+        assert!(answers.unanswered().is_some_and(|same| same.n == 1));
         let mut answers = Answers::default();
         answers.add(&failed("malformed_reply"), reply("I am\u{1b}[31m a poem\nof two lines"));
         assert!(answers.unanswered().is_none());

@@ -10,19 +10,15 @@ use crate::nn::Tokenizer;
 use crate::report::Summary;
 use crate::run::evaluate::models::Models;
 use crate::run::inputs::prepare::{Fillers, fillers};
-use crate::run::plan::bill::Beside;
-use crate::run::stage::StageStore;
-use crate::run::{AllFailed, Places, RowCount, RunError, Stop};
+use crate::run::{AllFailed, Beside, Places, RowCount, RunError, StageStore, Stop};
 use crate::subject::SubjectModel;
 use crate::suite::{MethodSpec, Suite};
 
 /// State that all stages share by reference.
 pub struct RunContext<'a> {
-    /// The suite.
     pub suite: &'a Suite,
     /// Paths, device and keys.
     pub places: &'a Places,
-    /// Tokens of both splits.
     pub tokens: &'a TokenSets,
     /// Document number of each evaluation fragment.
     pub documents: Vec<usize>,
@@ -30,7 +26,6 @@ pub struct RunContext<'a> {
     pub fillers: Fillers,
     /// Text of every token id.
     pub token_texts: Vec<String>,
-    /// Stored stages.
     pub store: StageStore,
     /// The suite's language models; none in an offline run.
     pub models: Option<Models>,
@@ -77,9 +72,7 @@ impl<'a> RunContext<'a> {
 
 /// One subject of a run (the real one or a control) and the methods fitted on it.
 pub struct SubjectPass<'a> {
-    /// The run.
     pub run: &'a RunContext<'a>,
-    /// The subject.
     pub subject: &'a dyn SubjectModel,
     /// The methods, in the suite's order.
     pub methods: Vec<&'a MethodSpec>,
@@ -110,15 +103,10 @@ impl SubjectPass<'_> {
     }
 }
 
-/// The methods with these names.
-pub fn called<'a>(suite: &'a Suite, names: &[String]) -> Vec<&'a MethodSpec> {
-    suite.methods.iter().filter(|method| names.iter().any(|name| method.is_called(name))).collect()
-}
-
 /// Rows at each hook point, over the real subject and all control subjects.
 fn rows_of_all_subjects(suite: &Suite) -> usize {
     let rows = |method: &MethodSpec| method.row_names().len();
-    let permuted = suite.controls.on_permuted_weights().flat_map(|(_, names)| called(suite, names));
+    let permuted = suite.on_permuted_weights().flat_map(|(_, methods)| methods);
     suite.methods.iter().chain(permuted).map(rows).sum()
 }
 

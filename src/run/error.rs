@@ -1,3 +1,5 @@
+//! Errors of a run.
+
 use crate::activations::{ActivationError, HarvestError};
 use crate::base::FileError;
 use crate::corpus::CorpusError;
@@ -13,18 +15,14 @@ use crate::suite::SuiteError;
 
 /// Why a run, a plan or a harvest ended without its result.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum RunError {
     /// The suite file is invalid.
     #[error(transparent)]
     Suite(#[from] SuiteError),
     /// A setting is valid by itself but not for this model.
     #[error("`{field}` {problem}")]
-    Setting {
-        /// Field of the suite or flag.
-        field: String,
-        /// What is wrong, what was expected, what to do.
-        problem: String,
-    },
+    Setting { field: String, problem: String },
     /// The subject model cannot be loaded or run.
     #[error(transparent)]
     Subject(#[from] SubjectError),
@@ -40,11 +38,8 @@ pub enum RunError {
     /// A dictionary could not be fitted.
     #[error("`{method}` at `{hook}` could not be fitted: {source}")]
     Fit {
-        /// Name of the method.
         method: String,
-        /// Hook point.
         hook: String,
-        /// Cause.
         #[source]
         source: FitError,
     },
@@ -59,24 +54,12 @@ pub enum RunError {
     Feature(#[from] FeatureError),
     /// An input file has the wrong content.
     #[error("`{}` {why}", path.display())]
-    Input {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What is wrong, and what was expected.
-        why: String,
-    },
+    Input { path: std::path::PathBuf, why: String },
     /// Features could not be explained.
     #[error("features of `{method}` at `{hook}` could not be explained: {why}")]
-    Explain {
-        /// Name of the row.
-        method: String,
-        /// Hook point.
-        hook: String,
-        /// Cause.
-        why: String,
-    },
+    Explain { method: String, hook: String, why: String },
     /// A language model failed in a way that stops the run.
-    #[error("{error}; what was answered is kept{goes_on}", error = .0, goes_on = goes_on(.0))]
+    #[error("{error}; answers so far are kept{goes_on}", error = .0, goes_on = goes_on(.0))]
     Chat(#[from] ChatError),
     /// All first answers of a role failed for the same reason.
     #[error(transparent)]
@@ -91,30 +74,14 @@ pub enum RunError {
     #[error(
         "`{method}` at `{hook}` was fitted on other activations ({found}) than the rest ({expected}): remove it, or refit it here"
     )]
-    MixedActivations {
-        /// Name of the method.
-        method: String,
-        /// Hook point.
-        hook: String,
-        /// Digest of the activations it was fitted on.
-        found: String,
-        /// Digest of the activations of this run.
-        expected: String,
-    },
+    MixedActivations { method: String, hook: String, found: String, expected: String },
     /// Activations exceed the disk limit of the suite or the free space.
     #[error(
         "activations at `{hook}` need {needed_gb:.1} GB, but {limit}: lower `corpus.fit_tokens` or raise `limits.disk_gb`"
     )]
-    Disk {
-        /// Hook point.
-        hook: String,
-        /// Size of the activations, in GB.
-        needed_gb: f64,
-        /// The limit, in words.
-        limit: String,
-    },
+    Disk { hook: String, needed_gb: f64, limit: String },
     /// The user requested a stop.
-    #[error("stopped on request; what was finished is kept, and the same command goes on from here")]
+    #[error("stopped on request; finished stages are kept, and the same command continues from here")]
     Stopped,
 }
 
@@ -133,6 +100,6 @@ impl From<HarvestError> for RunError {
 fn goes_on(error: &ChatError) -> &'static str {
     match error {
         ChatError::Unsupported { .. } | ChatError::LocalModel { .. } => "",
-        _ => ", and the same command goes on from there",
+        _ => ", and the same command continues from there",
     }
 }

@@ -1,3 +1,5 @@
+//! Progress events of a run.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;

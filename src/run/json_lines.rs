@@ -7,6 +7,11 @@ use serde::Serialize;
 use crate::base::{AtomicFile, FileError};
 use crate::run::RunError;
 
+/// Error of a value that cannot be written to `path` as JSON.
+pub fn unwritable(path: &Path) -> impl FnOnce(serde_json::Error) -> FileError {
+    move |error| FileError { action: "write", path: path.to_path_buf(), source: error.into() }
+}
+
 /// JSON Lines file, written to a temporary name until [`Self::commit`].
 pub struct JsonLines {
     file: AtomicFile,
@@ -21,11 +26,7 @@ impl JsonLines {
 
     /// Adds one line.
     pub fn line<T: Serialize>(&mut self, value: &T) -> Result<(), RunError> {
-        let mut bytes = serde_json::to_vec(value).map_err(|error| FileError {
-            action: "write",
-            path: self.path.clone(),
-            source: error.into(),
-        })?;
+        let mut bytes = serde_json::to_vec(value).map_err(unwritable(&self.path))?;
         bytes.push(b'\n');
         Ok(self.file.write(&bytes)?)
     }

@@ -44,3 +44,7 @@ pub use plan::role::RoleUsage;
 pub use plan::who::{Step, Who};
 pub use results::manifest::Manifest;
 pub use stage::{StageKey, StageStore};
+
+use context::{RunContext, SubjectPass};
+use json_lines::JsonLines;
+use parallel::Tell;

@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::run::{Event, RunError};
 
 /// Maximum number of jobs at once: each needs its own memory.
-const MOST_AT_ONCE: usize = 8;
+const MAX_JOBS: usize = 8;
 
 /// Progress callback, callable from any thread.
 pub type Tell<'a> = dyn Fn(Event) + Sync + 'a;
@@ -34,7 +34,7 @@ pub fn do_all<J: Send, R: Send>(
     work: impl Fn(J, &Tell<'_>) -> Result<Done<J, R>, RunError> + Sync,
 ) -> Result<Vec<R>, RunError> {
     let threads = rayon::current_num_threads();
-    let workers = threads.min(MOST_AT_ONCE);
+    let workers = threads.min(MAX_JOBS);
     let queue = Queue {
         state: Mutex::new(State { waiting: VecDeque::new(), running: 0 }),
         changed: Condvar::new(),
@@ -53,7 +53,7 @@ pub fn do_all<J: Send, R: Send>(
                 let tell = |event| drop(sender.send(Message::Event(event)));
                 while let Some((job, alone)) = queue.take() {
                     // A worker that panicked must not leave the others waiting for its jobs.
-                    let turn = Turn { queue, next: Vec::new(), stop: true };
+                    let turn = RunningJob { queue, next: Vec::new(), stop: true };
                     let done = match &pool {
                         Some(pool) if !alone => pool.install(|| work(job, &tell)),
                         _ => work(job, &tell),
@@ -131,19 +131,19 @@ impl<J> Queue<'_, J> {
 }
 
 /// One running job. If it is dropped early (panic or failure), all waiting jobs are discarded.
-struct Turn<'a, J> {
+struct RunningJob<'a, J> {
     queue: &'a Queue<'a, J>,
     next: Vec<J>,
     stop: bool,
 }
 
-impl<J> Turn<'_, J> {
+impl<J> RunningJob<'_, J> {
     fn end(mut self, next: Vec<J>) {
         (self.next, self.stop) = (next, false);
     }
 }
 
-impl<J> Drop for Turn<'_, J> {
+impl<J> Drop for RunningJob<'_, J> {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
         state.running -= 1;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::base::{DeviceName, Digest, Digester, FileError, write_atomic};
+use crate::run::json_lines::unwritable;
 
 /// Key of a stage result: stage name, code version and inputs.
 #[derive(Clone)]
@@ -81,11 +82,7 @@ impl StageStore {
     /// Stores a result.
     pub fn save<T: Serialize>(&self, key: &StageKey, value: &T) -> Result<(), FileError> {
         let path = self.path(key);
-        let json = serde_json::to_vec(value).map_err(|error| FileError {
-            action: "write",
-            path: path.clone(),
-            source: error.into(),
-        })?;
+        let json = serde_json::to_vec(value).map_err(unwritable(&path))?;
         write_atomic(&path, &json)
     }
 

@@ -186,9 +186,6 @@ mod tests {
         assert_eq!((names.len(), places.len()), (scores.len(), scores.len()));
         for scorer in SCORERS {
             assert_eq!(scorer.scores[0].name, scorer.name);
-            if let Some(score) = scorer.simulation() {
-                assert_eq!(score.name(), scorer.name);
-            }
             if let Some(judging) = scorer.judging() {
                 let names: Vec<&str> = scorer.scores.iter().map(|score| score.name).collect();
                 assert_eq!((judging.name(), judging.scores()), (scorer.name, &names[..]));

@@ -1,3 +1,5 @@
+//! Summary of the scores of one cell, with intervals.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +15,7 @@ pub struct FeatureOutcome {
     pub outcome: Result<ScoreOutcome, Missing>,
     /// Share of tokens on which it fires: its weight in `mean_by_density`. Ignored if it was not scored.
     pub density: f64,
-    /// Tokens behind the score ([`super::Scorer::n_tokens`]). Ignored if it was not scored.
+    /// Tokens behind the score ([`super::repeating_tokens`]). Ignored if it was not scored.
     pub n_tokens: usize,
 }
 
@@ -45,11 +47,6 @@ pub struct Cell {
     pub tally: Tally,
     /// Reasons of undefined and failed features, with counts.
     pub reasons: BTreeMap<String, usize>,
-}
-
-/// Estimates a cell from its features. `bootstrap` names one stream per cell.
-pub fn cell(features: &[FeatureOutcome], bootstrap: &Bootstrap) -> Result<Cell, Undefined> {
-    cell_over_seeds(&[features], bootstrap)
 }
 
 /// Estimates a cell of a method with several training seeds. Means are over the features of each seed, then over
@@ -160,6 +157,10 @@ impl Scores {
 mod tests {
     use super::super::scorer::NoScore;
     use super::*;
+
+    fn cell(features: &[FeatureOutcome], bootstrap: &Bootstrap) -> Result<Cell, Undefined> {
+        cell_over_seeds(&[features], bootstrap)
+    }
 
     fn settings(method: IntervalMethod) -> Bootstrap {
         Bootstrap { method, confidence: 0.95, resamples: 1000, seed: 1, stream: "cell".to_owned() }

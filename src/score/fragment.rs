@@ -1,3 +1,5 @@
+//! Scored fragments: tokens with truth and prediction.
+
 use serde::{Deserialize, Serialize};
 
 use super::ScoreError;

@@ -1,3 +1,5 @@
+//! Detection and fuzzing: a language model judges fragments (Paulo et al. 2024, arXiv 2410.13928).
+
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -65,31 +67,7 @@ impl JudgeTask {
             top_logprobs: Some(TOP),
         }
     }
-}
 
-fn schema(n: usize) -> Schema {
-    let verdicts = json!({
-        "type": "array", "items": {"type": "integer", "enum": [0, 1]}, "minItems": n, "maxItems": n,
-    });
-    let value = json!({
-        "type": "object",
-        "properties": {"verdicts": verdicts},
-        "required": ["verdicts"],
-        "additionalProperties": false,
-    });
-    Schema { name: "verdicts".into(), value }
-}
-
-/// A rendered text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ShownText {
-    /// Text from `marked_text`.
-    pub text: String,
-    /// Positions of the marked tokens.
-    pub marked: Vec<usize>,
-}
-
-impl JudgeTask {
     /// Renders each fragment. Decoy marks are placed by `stream`. Each negative has the mean number of marks of a
     /// positive, rounded up.
     pub fn shown(
@@ -117,6 +95,28 @@ impl JudgeTask {
         };
         fragments.iter().map(&mut show).collect()
     }
+}
+
+fn schema(n: usize) -> Schema {
+    let verdicts = json!({
+        "type": "array", "items": {"type": "integer", "enum": [0, 1]}, "minItems": n, "maxItems": n,
+    });
+    let value = json!({
+        "type": "object",
+        "properties": {"verdicts": verdicts},
+        "required": ["verdicts"],
+        "additionalProperties": false,
+    });
+    Schema { name: "verdicts".into(), value }
+}
+
+/// A rendered text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShownText {
+    /// Text from `marked_text`.
+    pub text: String,
+    /// Positions of the marked tokens.
+    pub marked: Vec<usize>,
 }
 
 fn count(marks: &[bool]) -> usize {

@@ -1,3 +1,5 @@
+//! The kinds of judging: detection, fuzzing and surprisal.
+
 use serde::{Deserialize, Serialize};
 
 use super::judged::JudgeTask;

@@ -47,7 +47,7 @@ mod golden_tests;
 pub use catalog::beyond_token::{BeyondToken, repeating_tokens};
 pub use catalog::correlations::{Population, RandomOnly, TopAndRandom, TopOnly};
 pub use catalog::explained::{AbsoluteDevExplained, RSquared};
-pub use cell::{Cell, FeatureOutcome, cell, cell_over_seeds};
+pub use cell::{Cell, FeatureOutcome, cell_over_seeds};
 pub use fragment::{ScoredFragment, Stratum};
 pub use judged::{
     JudgeTask, JudgedScore, Judgement, ShownText, auroc, judge_batches, judged_score, read_judgements,
@@ -60,43 +60,20 @@ pub use surprisal::{surprisal, surprisal_digest, surprisal_request};
 
 /// Inconsistent input: an error of the caller and not a property of the feature.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ScoreError {
     /// Tokens, truth and prediction differ in length.
     #[error(
         "a fragment of {tokens} tokens needs as many truths and predictions, got {truth} and {prediction}"
     )]
-    Lengths {
-        /// Number of tokens.
-        tokens: usize,
-        /// Number of true activations.
-        truth: usize,
-        /// Number of predicted activations.
-        prediction: usize,
-    },
+    Lengths { tokens: usize, truth: usize, prediction: usize },
     /// A value is NaN or infinite.
     #[error("the {what} of token {token} is not a finite number")]
-    NotFinite {
-        /// "truth" or "prediction".
-        what: &'static str,
-        /// Position within the fragment.
-        token: usize,
-    },
+    NotFinite { what: &'static str, token: usize },
     /// A weight is not an inverse probability.
     #[error("the weight of a fragment must be a positive finite number, got {got}")]
-    Weight {
-        /// The weight.
-        got: f64,
-    },
+    Weight { got: f64 },
     /// Lists are too short to be split.
     #[error("{per_split} fragments per split need {need} {list} fragments, got {got}")]
-    TooFewForSplits {
-        /// "top" or "random".
-        list: &'static str,
-        /// Requested fragments per split.
-        per_split: usize,
-        /// Fragments needed.
-        need: usize,
-        /// Fragments available.
-        got: usize,
-    },
+    TooFewForSplits { list: &'static str, per_split: usize, need: usize, got: usize },
 }

@@ -1,3 +1,5 @@
+//! Activations on a scale of 0 to 10 (Bills et al. 2023).
+
 /// Quantises activations to integers 0–10 (Bills et al. 2023): q = min(10, ⌊10·x/`max`⌋), and 0 for negative x. All
 /// zeros if `max` is not positive.
 ///

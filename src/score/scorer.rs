@@ -1,3 +1,5 @@
+//! The interface of scorers, and the reasons why a feature has no score.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -16,8 +18,23 @@ pub enum Direction {
 }
 
 /// Why a feature has no score. Each reason has a stable snake_case name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::EnumString,
+    strum::Display,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum NoScore {
     /// The truth is constant over the scored tokens.
     ConstantTruth,
@@ -44,44 +61,12 @@ pub enum NoScore {
 impl NoScore {
     /// Stable name, by which tallies count.
     pub fn reason(self) -> &'static str {
-        match self {
-            Self::ConstantTruth => "constant_truth",
-            Self::TruthIsTokenIdentity => "truth_is_token_identity",
-            Self::NoRepeatedTokens => "no_repeated_tokens",
-            Self::TooFewTokens => "too_few_tokens",
-            Self::NoNonFiringFragments => "no_non_firing_fragments",
-            Self::ZeroTruth => "zero_truth",
-            Self::OneClassOnly => "one_class_only",
-            Self::NoProbabilities => "no_probabilities",
-            Self::NotASentence => "not_a_sentence",
-            Self::NotFinite => "not_finite",
-        }
+        self.into()
     }
-}
-
-impl NoScore {
-    const ALL: [Self; 10] = [
-        Self::ConstantTruth,
-        Self::TruthIsTokenIdentity,
-        Self::NoRepeatedTokens,
-        Self::TooFewTokens,
-        Self::NoNonFiringFragments,
-        Self::ZeroTruth,
-        Self::OneClassOnly,
-        Self::NoProbabilities,
-        Self::NotASentence,
-        Self::NotFinite,
-    ];
 
     /// Inverse of [`NoScore::reason`].
     pub fn parse(reason: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|why| why.reason() == reason)
-    }
-}
-
-impl fmt::Display for NoScore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.reason())
+        reason.parse().ok()
     }
 }
 
@@ -141,20 +126,9 @@ impl From<Result<f64, NoScore>> for ScoreOutcome {
 }
 
 /// Scores one feature from its fragments. Pure.
-pub trait Scorer: Send + Sync {
-    /// Name in suites and results.
-    fn name(&self) -> &'static str;
-
-    /// Direction of improvement.
-    fn direction(&self) -> Direction {
-        Direction::Higher
-    }
-
+pub trait Scorer: fmt::Debug + Send + Sync {
     /// The score. Fragments of other strata are ignored.
     fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome;
-
-    /// Number of tokens behind the score.
-    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize;
 
     /// Whether it uses the long list of random fragments and not the protocol's fragments.
     fn on_many_random(&self) -> bool {
@@ -176,7 +150,7 @@ mod tests {
         let scorers = super::super::catalog::SCORERS.iter();
         for scorer in scorers.filter_map(|scorer| scorer.simulation()) {
             let outcome = scorer.score(&[]);
-            assert!(matches!(outcome, ScoreOutcome::Undefined(_)), "{}: {outcome:?}", scorer.name());
+            assert!(matches!(outcome, ScoreOutcome::Undefined(_)), "{scorer:?}: {outcome:?}");
         }
     }
 }

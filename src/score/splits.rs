@@ -1,3 +1,5 @@
+//! Strided splits of fragments for explaining, calibrating, scoring and testing (Bills et al. 2023).
+
 use serde::{Deserialize, Serialize};
 
 use super::ScoreError;

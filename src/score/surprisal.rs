@@ -1,3 +1,5 @@
+//! Surprisal score: the gain in log-likelihood of a text from an explanation (Paulo et al. 2024).
+
 use crate::base::Digest;
 use crate::features::one_line;
 use crate::llm::{Prompt, PromptReply, PromptRequest, ReadProblem};

@@ -12,7 +12,7 @@ mod simulator;
 
 pub use offline::Offline;
 pub use oracle::Oracle;
-pub use simulator::{Simulation, Simulator};
+pub use simulator::Simulation;
 
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,5 @@
+//! Simulation of labelled concepts.
+
 use crate::base::{Attempt, Missing};
 use crate::features::Explanation;
 

@@ -1,7 +1,6 @@
-use serde::{Deserialize, Serialize};
+//! Predicted activations.
 
-use crate::base::Attempt;
-use crate::features::Explanation;
+use serde::{Deserialize, Serialize};
 
 /// Predicted activations of one fragment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,13 +20,4 @@ impl Simulation {
     pub fn n_untold(&self, from: usize) -> usize {
         self.expected.iter().skip(from).filter(|value| value.is_none()).count()
     }
-}
-
-/// Predicts activations from an explanation. It sees token ids and never a true activation.
-pub trait Simulator: Send + Sync {
-    /// Kind, as in suites and results.
-    fn name(&self) -> &'static str;
-
-    /// One expected activation per token.
-    fn simulate(&self, explanation: &Explanation, tokens: &[u32]) -> Attempt<Simulation>;
 }

@@ -29,7 +29,7 @@ pub fn load(file: &str, folder: &Path) -> Result<Node, String> {
             }
         },
     };
-    Node::parse(&text).map_err(|error| format!("`{file}` is no YAML: {error}"))
+    Node::parse(&text).map_err(|error| format!("`{file}` is not valid YAML: {error}"))
 }
 
 /// Resolves a path in a suite: relative to the current folder, or else to the suite file's folder.

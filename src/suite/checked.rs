@@ -56,6 +56,18 @@ impl Suite {
     pub fn judgings(&self) -> Vec<Judging> {
         Judging::ALL.into_iter().filter(|judging| self.scorers.contains(&judging.name())).collect()
     }
+
+    /// The controls on permuted weights that have methods, each with its methods.
+    pub fn on_permuted_weights(&self) -> impl Iterator<Item = (&'static str, Vec<&MethodSpec>)> {
+        let controls = [
+            (Controls::RANDOM_WEIGHTS, &self.controls.random_weights),
+            (Controls::RANDOM_WEIGHTS_AND_EMBEDDINGS, &self.controls.random_weights_and_embeddings),
+        ];
+        controls.into_iter().filter(|(_, names)| !names.is_empty()).map(|(control, names)| {
+            let listed = |method: &&MethodSpec| names.iter().any(|name| method.is_called(name));
+            (control, self.methods.iter().filter(listed).collect())
+        })
+    }
 }
 
 fn as_written<S: serde::Serializer>(
@@ -319,13 +331,4 @@ impl Controls {
     pub const RANDOM_WEIGHTS: &'static str = "random_weights";
     /// Name of the control that also permutes embeddings.
     pub const RANDOM_WEIGHTS_AND_EMBEDDINGS: &'static str = "random_weights_and_embeddings";
-
-    /// The controls on permuted weights that have methods, each with its methods.
-    pub fn on_permuted_weights(&self) -> impl Iterator<Item = (&'static str, &[String])> {
-        let all = [
-            (Self::RANDOM_WEIGHTS, &self.random_weights[..]),
-            (Self::RANDOM_WEIGHTS_AND_EMBEDDINGS, &self.random_weights_and_embeddings[..]),
-        ];
-        all.into_iter().filter(|(_, methods)| !methods.is_empty())
-    }
 }

@@ -33,7 +33,7 @@ pub enum SuiteError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The file is not UTF-8 or not valid YAML.
-    #[error("`{path}` is no suite: {message}")]
+    #[error("`{path}` is not a valid suite file: {message}")]
     Syntax {
         /// The file.
         path: String,

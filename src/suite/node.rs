@@ -88,10 +88,9 @@ impl Node {
             }
             Value::List(items) => {
                 let n = items.len();
-                head.parse::<usize>()
-                    .ok()
-                    .and_then(|index| items.get_mut(index))
-                    .ok_or_else(|| format!("`{head}` is no item of a list of {n} (items count from 0)"))?
+                head.parse::<usize>().ok().and_then(|index| items.get_mut(index)).ok_or_else(|| {
+                    format!("`{head}` is not an item of a list of {n} (items are counted from 0)")
+                })?
             }
             _ => return Err(format!("`{head}` cannot be set inside {}", self.kind())),
         };

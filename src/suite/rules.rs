@@ -82,13 +82,13 @@ impl Rules {
         let controls = self.controls(file.controls, &methods, &file.corpus.source);
         let statistics = self.statistics(file.statistics, &methods, &scores, published);
         let mut subject = file.subject;
-        let mut seen = Vec::new();
-        subject.processing.retain(|one| {
-            !seen.contains(one) && {
-                seen.push(*one);
-                true
+        let mut processing = Vec::new();
+        for one in subject.processing.drain(..) {
+            if !processing.contains(&one) {
+                processing.push(one);
             }
-        });
+        }
+        subject.processing = processing;
         Some(Suite {
             name,
             seed: file.seed,
@@ -109,7 +109,8 @@ impl Rules {
     fn check_name(&mut self, name: &str) {
         let is_safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || !name.chars().all(is_safe) || name.starts_with('.') {
-            let message = format!("`{name}` names a folder: use letters, digits, `-`, `_` and `.`");
+            let message =
+                format!("`{name}` is not a valid folder name: use letters, digits, `-`, `_` and `.`");
             self.wrong("name", message);
         }
     }
@@ -136,7 +137,7 @@ impl Rules {
         let Some(fields) = self.typed::<ProtocolFields>("protocol", fields) else { return (None, false) };
         let published = fields.base == ProtocolName::Cunningham2023;
         if !published && !fields.deviations.is_empty() {
-            let message = "belongs to `base: cunningham2023`; `standard` has no published habits to leave";
+            let message = "applies only to `base: cunningham2023`: `standard` is not a published protocol";
             self.wrong("protocol.deviations", message);
         }
         let named = match fields.base {
@@ -187,8 +188,8 @@ impl Rules {
                     controls.oracle = true;
                     if source != "embedded" {
                         let message = format!(
-                            "`oracle` needs text whose tokens are labelled, which only `corpus.source: embedded` is, \
-                             not `{source}`: leave it out, or change the source"
+                            "`oracle` needs text whose tokens are labelled: expected `corpus.source: embedded`, \
+                             found `{source}`. Leave `oracle` out, or change the source"
                         );
                         self.wrong(&path, message);
                     }

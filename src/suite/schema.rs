@@ -116,7 +116,7 @@ pub fn protocol(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// A kind's name, the fields of an offline kind, or the fields of a kind that asks a language model.
-fn teller(fields: Value, offline: Named, model: Named) -> Value {
+fn kind_or_fields(fields: Value, offline: NamesAndWords, model: NamesAndWords) -> Value {
     let mut properties = fields["properties"].as_object().cloned().unwrap_or_default();
     let mut kind = words(model.iter().copied());
     kind["description"] = properties["kind"]["description"].clone();
@@ -127,31 +127,31 @@ fn teller(fields: Value, offline: Named, model: Named) -> Value {
     json!({"anyOf": [words(all), object(alone, required()), object(properties, required())]})
 }
 
-type Named = Vec<(&'static str, &'static str)>;
+type NamesAndWords = Vec<(&'static str, &'static str)>;
 
 /// Explainers without a language model. Each has a simulator of the same name.
-fn offline() -> Named {
-    explainers().filter(|row| !row.asks_model()).map(|row| (row.name, row.words)).collect()
+fn offline() -> NamesAndWords {
+    explaining(false)
 }
 
-fn asking() -> Named {
-    explainers().filter(|row| row.asks_model()).map(|row| (row.name, row.words)).collect()
+fn explaining(asks_model: bool) -> NamesAndWords {
+    explainers().filter(|row| row.asks_model() == asks_model).map(|row| (row.name, row.words)).collect()
 }
 
-fn simulating() -> Named {
+fn simulating() -> NamesAndWords {
     SimulatorKind::all().map(|row| (row.name, row.words)).collect()
 }
 
 pub fn explainer(_: &mut SchemaGenerator) -> Schema {
-    schema(teller(of::<ExplainerFields>(), offline(), asking()))
+    schema(kind_or_fields(of::<ExplainerFields>(), offline(), explaining(true)))
 }
 
 pub fn simulator(_: &mut SchemaGenerator) -> Schema {
-    schema(teller(of::<SimulatorFields>(), offline(), simulating()))
+    schema(kind_or_fields(of::<SimulatorFields>(), offline(), simulating()))
 }
 
 pub fn explainer_kinds(_: &mut SchemaGenerator) -> Schema {
-    schema(words(offline().into_iter().chain(asking())))
+    schema(words(offline().into_iter().chain(explaining(true))))
 }
 
 pub fn simulator_kinds(_: &mut SchemaGenerator) -> Schema {

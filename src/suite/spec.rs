@@ -46,10 +46,10 @@ pub struct SuiteFile {
     pub protocol: serde_json::Value,
     /// The explainer, which describes features: name of a kind, or a mapping.
     #[schemars(schema_with = "schema::explainer", extend("x-default" = "`neuron_to_graph`"))]
-    pub explainer: Option<Teller<ExplainerFields>>,
+    pub explainer: Option<KindOrFields<ExplainerFields>>,
     /// The simulator, which predicts activations from explanations: name of a kind, or a mapping.
     #[schemars(schema_with = "schema::simulator", extend("x-default" = "the explainer's kind"))]
-    pub simulator: Option<Teller<SimulatorFields>>,
+    pub simulator: Option<KindOrFields<SimulatorFields>>,
     /// Further explainers: the name of an offline kind, or `{explainer: …, simulator: …}`. The explanations of an
     /// offline kind are read by its own simulator.
     #[schemars(schema_with = "schema::pairs", extend("x-default" = "`[]`"))]
@@ -252,11 +252,21 @@ pub enum ProtocolName {
 /// An explainer or a simulator: the name of its kind, or its fields.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub enum Teller<F> {
+pub enum KindOrFields<F> {
     /// The kind.
     Kind(String),
     /// The fields.
     Fields(F),
+}
+
+impl<F> KindOrFields<F> {
+    /// The fields; `of_kind` gives those of a kind alone.
+    pub fn fields(self, of_kind: impl FnOnce(String) -> F) -> F {
+        match self {
+            Self::Kind(kind) => of_kind(kind),
+            Self::Fields(fields) => fields,
+        }
+    }
 }
 
 /// An explainer.
@@ -333,9 +343,9 @@ impl Default for SimulatorFields {
 #[serde(untagged)]
 pub enum PairEntry {
     /// Explainer and simulator.
-    Both(PairFields),
+    Both(Box<PairFields>),
     /// An explainer alone. Its simulator has the same kind.
-    Alone(Teller<ExplainerFields>),
+    Alone(Box<KindOrFields<ExplainerFields>>),
 }
 
 /// An explainer and its simulator.
@@ -344,10 +354,10 @@ pub enum PairEntry {
 pub struct PairFields {
     /// The explainer.
     #[schemars(schema_with = "schema::explainer")]
-    pub explainer: Teller<ExplainerFields>,
+    pub explainer: KindOrFields<ExplainerFields>,
     /// The simulator.
     #[schemars(schema_with = "schema::simulator", extend("x-default" = "the explainer's kind"))]
-    pub simulator: Option<Teller<SimulatorFields>>,
+    pub simulator: Option<KindOrFields<SimulatorFields>>,
 }
 
 /// The judge.

@@ -69,7 +69,7 @@ impl Evaluation<'_> {
             let records: Vec<&ActivationRecord> = batch.iter().map(|(_, record)| *record).collect();
             let mut rows = self.rows_of_records(&records)?;
             for (place, (nth, record)) in batch.iter().enumerate() {
-                self.take_out(&mut rows, place, &evidence[*nth], record)?;
+                self.subtract_contribution(&mut rows, place, &evidence[*nth], record)?;
             }
             for ((nth, record), without) in batch.iter().zip(self.losses(&records, &rows)?.iter_rows()) {
                 let firing = firing(record, evidence[*nth].first_scored());
@@ -99,7 +99,7 @@ impl Evaluation<'_> {
     }
 
     /// Subtracts a feature's contribution from the rows of the `place`-th fragment at its firing positions.
-    fn take_out(
+    fn subtract_contribution(
         &self,
         rows: &mut Matrix,
         place: usize,

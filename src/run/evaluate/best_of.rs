@@ -6,8 +6,8 @@ use crate::explain::{ActivateError, Candidate, Choice, ExplainError};
 use crate::features::{Calibration, Evidence, Explanation};
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
-use crate::run::evaluate::asked::{Asked, Wanted};
-use crate::run::evaluate::models::Simulating;
+use crate::run::evaluate::models::ConnectedSimulator;
+use crate::run::evaluate::questions::{Questions, ToSimulate};
 use crate::run::evaluate::score::scored_fragment;
 use crate::score::{ScoreOutcome, Scorer, Stratum, TopAndRandom};
 use crate::simulate::Simulation;
@@ -17,7 +17,6 @@ use crate::suite::{ModelExplainer, ModelSimulator};
 pub struct ModelRow<'a> {
     /// The row.
     pub evaluation: &'a Evaluation<'a>,
-    /// The explainer.
     pub spec: &'a ModelExplainer,
     /// The simulator that compares several explanations.
     pub simulator: Option<&'a ModelSimulator>,
@@ -25,7 +24,7 @@ pub struct ModelRow<'a> {
 
 impl ModelRow<'_> {
     fn ask(&self, evidence: &[Evidence]) -> Result<Explained, RunError> {
-        let asked = self.evaluation.asked()?;
+        let asked = self.evaluation.questions()?;
         let Some(simulator) = self.simulator.filter(|_| self.spec.best_of > 1) else {
             return Ok(Explained { explanations: asked.explain(self.spec, evidence, 1)?, choices: None });
         };
@@ -43,7 +42,7 @@ impl AskModel for ModelRow<'_> {
     }
 }
 
-impl Asked<'_> {
+impl Questions<'_> {
     /// Asks for `best_of` explanations of each feature from one part of its evidence. Chooses among them by
     /// simulating the other part.
     pub fn explain_best(
@@ -55,11 +54,11 @@ impl Asked<'_> {
         let (shown, compared): (Vec<Evidence>, Vec<Calibration>) =
             evidence.iter().map(Evidence::divide).unzip();
         let explanations = self.explain(spec, &shown, spec.best_of)?;
-        let simulating: &Simulating = self.models.simulating(simulator)?;
+        let simulating: &ConnectedSimulator = self.models.simulating(simulator)?;
         let of_each = || explanations.chunks(spec.best_of).zip(&compared);
-        let wanted: Vec<Wanted<'_>> = of_each()
+        let wanted: Vec<ToSimulate<'_>> = of_each()
             .flat_map(|(explanations, calibration)| {
-                let wanted = |explanation| Wanted { explanation, fragments: calibration.fragments() };
+                let wanted = |explanation| ToSimulate { explanation, fragments: calibration.fragments() };
                 explanations.iter().map(wanted)
             })
             .collect();

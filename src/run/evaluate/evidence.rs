@@ -9,12 +9,11 @@ use crate::base::Attempt;
 use crate::explain::Choice;
 use crate::explain::catalog::Explained;
 use crate::features::{ActivationRecord, Evidence, Explanation, FeatureRecord, Held, QuantilePick};
-use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
 use crate::run::evaluate::explain::AllJudged;
 use crate::run::evaluate::judged::Verdict;
 use crate::run::evaluate::profile::ProfileLine;
-use crate::run::json_lines::JsonLines;
+use crate::run::{JsonLines, RunError};
 use crate::simulate::Simulation;
 use crate::suite::Pair;
 

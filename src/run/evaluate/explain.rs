@@ -9,14 +9,14 @@ use crate::explain::catalog::{AskModel, Concepts, Explained, Inputs};
 use crate::explain::{ActivateError, ExplainError, Probe};
 use crate::features::{Evidence, Explanation, Held, HeldFragment};
 use crate::run::RunError;
-use crate::run::evaluate::asked::{Asked, Wanted};
 use crate::run::evaluate::best_of::ModelRow;
 use crate::run::evaluate::fit_means::FitMeans;
 use crate::run::evaluate::judged::Judged;
+use crate::run::evaluate::questions::{Questions, ToSimulate};
 use crate::run::evaluate::score::simulated;
 use crate::run::evaluate::{Evaluation, oracle};
 use crate::score::Judging;
-use crate::simulate::{Offline, Simulation, Simulator};
+use crate::simulate::{Offline, Simulation};
 use crate::suite::{Pair, SimulatorSpec};
 
 /// Probes per batch.
@@ -75,12 +75,12 @@ impl Evaluation<'_> {
             return Ok(None);
         }
         let Some(spec) = pair.simulator.model() else { return Ok(Some(self.read(held, explanations))) };
-        let asked = self.asked()?;
+        let asked = self.questions()?;
         let simulating = asked.models.simulating(spec)?;
-        let wanted: Vec<Wanted<'_>> = held
+        let wanted: Vec<ToSimulate<'_>> = held
             .iter()
             .zip(explanations)
-            .map(|(held, explanation)| Wanted { explanation, fragments: held.fragments() })
+            .map(|(held, explanation)| ToSimulate { explanation, fragments: held.fragments() })
             .collect();
         Ok(Some(asked.simulate(simulating, &simulating.role, &wanted)?))
     }
@@ -108,7 +108,7 @@ impl Evaluation<'_> {
         explanations: &[Attempt<Explanation>],
     ) -> Result<AllJudged, RunError> {
         let Some(spec) = &pair.judge else { return Ok(Vec::new()) };
-        let asked = self.asked()?;
+        let asked = self.questions()?;
         let judge = |judging: Judging| {
             let stream = |feature: usize| {
                 let parts = ["judge", &self.place(), judging.name(), &feature.to_string()];
@@ -120,7 +120,7 @@ impl Evaluation<'_> {
         self.pass.run.suite.judgings().into_iter().map(judge).collect()
     }
 
-    pub(super) fn asked(&self) -> Result<Asked<'_>, RunError> {
+    pub(super) fn questions(&self) -> Result<Questions<'_>, RunError> {
         let models = self
             .pass
             .run
@@ -128,7 +128,7 @@ impl Evaluation<'_> {
             .as_ref()
             .ok_or_else(|| self.cannot_explain("no language model is connected"))?;
         let place = format!("{}/{}", self.dictionary.info().hook, self.row);
-        Ok(Asked { models, place, run: self.pass.run, tell: self.tell })
+        Ok(Questions { models, place, run: self.pass.run, tell: self.tell })
     }
 
     /// Error that stops the explanation of all features.

@@ -49,7 +49,7 @@ impl Evaluation<'_> {
                     .eq(tokens.iter().copied())
                 {
                     return Err(
-                        self.cannot_explain("labels and stored activations are not of the same tokens")
+                        self.cannot_explain("labels and stored activations belong to different tokens")
                     );
                 }
                 let sets: Vec<u32> = places.iter().map(|&place| labels.fit[place]).collect();

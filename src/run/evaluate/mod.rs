@@ -1,18 +1,18 @@
 //! Evaluates one dictionary at one hook point: records, explanations, simulations, scores.
 
 pub mod ablation;
-pub mod asked;
 pub mod best_of;
+pub mod code_cache;
 pub mod evidence;
 pub mod explain;
 pub mod fit_means;
 pub mod judged;
-pub mod kept_codes;
 pub mod models;
 pub mod oracle;
 pub mod outcomes;
 pub mod probes;
 pub mod profile;
+pub mod questions;
 pub mod records;
 pub mod score;
 pub mod survey;
@@ -21,10 +21,8 @@ use crate::base::Stream;
 use crate::corpus::TokenLabels;
 use crate::dictionary::{Dictionary, Quality};
 use crate::features::{Evidence, FeatureRecord, FeatureSummary, Held, Walk, split, walk};
-use crate::run::context::SubjectPass;
 use crate::run::inputs::harvest::HookActivations;
-use crate::run::parallel::Tell;
-use crate::run::{Event, RunError};
+use crate::run::{Event, RunError, SubjectPass, Tell};
 use crate::suite::{Controls, Pair};
 
 pub use outcomes::{Outcome, Walked};
@@ -34,7 +32,6 @@ use probes::Probes;
 pub struct Evaluated {
     /// One outcome per walked feature and explainer.
     pub outcomes: Vec<Outcome>,
-    /// Quality of the dictionary.
     pub quality: Quality,
     /// Explained features, in walk order.
     pub explained: Vec<usize>,
@@ -42,17 +39,13 @@ pub struct Evaluated {
 
 /// A dictionary with everything its evaluation needs.
 pub struct Evaluation<'a> {
-    /// The subject, and the run.
     pub pass: &'a SubjectPass<'a>,
-    /// Name of the row.
     pub row: &'a str,
     /// Name of the method in tables, shared by several trainings.
     pub method: &'a str,
     /// Index among several trainings.
     pub training: Option<u32>,
-    /// The dictionary.
     pub dictionary: &'a dyn Dictionary,
-    /// Activations of the hook point.
     pub activations: &'a HookActivations,
     /// Concepts of the tokens of both splits, for the `oracle` control.
     pub labels: Option<&'a TokenLabels>,

@@ -9,9 +9,8 @@ use tokio::runtime::Runtime;
 use crate::base::{Digest, FileError};
 use crate::explain::language_model::LanguageExplainer;
 use crate::llm::{ClientKind, Endpoint, Llm, LlmSpec, Usage, connect};
-use crate::run::plan::role::{Role, RoleUsage};
-use crate::run::plan::who::Step;
-use crate::run::{AllFailed, Places, RunError};
+use crate::run::plan::role::Role;
+use crate::run::{AllFailed, Places, RoleUsage, RunError, Step};
 use crate::score::Judging;
 use crate::simulate::language_model::LanguageSimulator;
 use crate::suite::{JudgeSpec, ModelExplainer, ModelSimulator, Suite, resolve};
@@ -36,17 +35,16 @@ pub fn prompt_digests(suite: &Suite) -> BTreeMap<String, Digest> {
 }
 
 /// An explainer with its connection.
-pub struct Explaining {
+pub struct ConnectedExplainer {
     /// Its entry in the suite.
     pub spec: ModelExplainer,
     /// Prompt and reader of answers.
     pub explainer: Box<dyn LanguageExplainer>,
-    /// Its connection.
     pub role: Role,
 }
 
 /// A simulator with its connections.
-pub struct Simulating {
+pub struct ConnectedSimulator {
     /// Its entry in the suite.
     pub spec: ModelSimulator,
     /// Prompt and reader of answers.
@@ -58,21 +56,19 @@ pub struct Simulating {
 }
 
 /// A judge with its connection, for one kind of judging.
-pub struct JudgedBy {
+pub struct ConnectedJudge {
     /// Its entry in the suite.
     pub spec: JudgeSpec,
-    /// Kind of judging.
     pub judging: Judging,
-    /// Its connection.
     pub role: Role,
 }
 
 /// All language models of a suite, with the async runtime for their requests.
 pub struct Models {
     runtime: Runtime,
-    explaining: Vec<Explaining>,
-    simulating: Vec<Simulating>,
-    judging: Vec<JudgedBy>,
+    explaining: Vec<ConnectedExplainer>,
+    simulating: Vec<ConnectedSimulator>,
+    judging: Vec<ConnectedJudge>,
 }
 
 /// Connections so far: each model is connected once.
@@ -112,15 +108,16 @@ impl Models {
     /// Connects the models of the suite's pairs; none if all pairs are offline. No request is sent.
     pub fn connect(suite: &Suite, places: &Places) -> Result<Option<Self>, RunError> {
         let mut connections = Connections { places, made: Vec::new() };
-        let (mut explaining, mut simulating) = (Vec::<Explaining>::new(), Vec::<Simulating>::new());
-        let mut judging = Vec::<JudgedBy>::new();
+        let (mut explaining, mut simulating) =
+            (Vec::<ConnectedExplainer>::new(), Vec::<ConnectedSimulator>::new());
+        let mut judging = Vec::<ConnectedJudge>::new();
         for pair in &suite.pairs {
             if let Some(spec) = pair.explainer.model()
                 && !explaining.iter().any(|known| known.spec == *spec)
                 && let Some(explainer) = spec.question()
             {
                 let role = connections.role(Step::Explain, &spec.name, &spec.llm)?;
-                explaining.push(Explaining { spec: spec.clone(), explainer, role });
+                explaining.push(ConnectedExplainer { spec: spec.clone(), explainer, role });
             }
             if let Some(spec) = pair.simulator.model()
                 && !simulating.iter().any(|known| known.spec == *spec)
@@ -128,7 +125,7 @@ impl Models {
                 let role = connections.role(Step::Simulate, &spec.name, &spec.llm)?;
                 let choosing = connections.role(Step::Choose, &spec.name, &spec.llm)?;
                 let simulator = spec.kind.question(spec.shots);
-                simulating.push(Simulating { spec: spec.clone(), simulator, role, choosing });
+                simulating.push(ConnectedSimulator { spec: spec.clone(), simulator, role, choosing });
             }
             for (spec, kind) in pair
                 .judge
@@ -137,7 +134,7 @@ impl Models {
             {
                 if !judging.iter().any(|known| known.spec == *spec && known.judging == kind) {
                     let role = connections.role(Step::Judge, kind.name(), &spec.llm)?;
-                    judging.push(JudgedBy { spec: spec.clone(), judging: kind, role });
+                    judging.push(ConnectedJudge { spec: spec.clone(), judging: kind, role });
                 }
             }
         }
@@ -155,19 +152,19 @@ impl Models {
     }
 
     /// The connection of an explainer.
-    pub fn explaining(&self, spec: &ModelExplainer) -> Result<&Explaining, RunError> {
+    pub fn explaining(&self, spec: &ModelExplainer) -> Result<&ConnectedExplainer, RunError> {
         let known = self.explaining.iter().find(|known| known.spec == *spec);
         known.ok_or_else(|| never_connected(&spec.llm))
     }
 
     /// The connection of a simulator.
-    pub fn simulating(&self, spec: &ModelSimulator) -> Result<&Simulating, RunError> {
+    pub fn simulating(&self, spec: &ModelSimulator) -> Result<&ConnectedSimulator, RunError> {
         let known = self.simulating.iter().find(|known| known.spec == *spec);
         known.ok_or_else(|| never_connected(&spec.llm))
     }
 
     /// The connection of a judge.
-    pub fn judged_by(&self, spec: &JudgeSpec, judging: Judging) -> Result<&JudgedBy, RunError> {
+    pub fn judged_by(&self, spec: &JudgeSpec, judging: Judging) -> Result<&ConnectedJudge, RunError> {
         let known = self.judging.iter().find(|known| known.spec == *spec && known.judging == judging);
         known.ok_or_else(|| never_connected(&spec.llm))
     }

@@ -7,7 +7,7 @@ use crate::base::{HookPoint, Matrix};
 use crate::subject::{SubjectError, SubjectModel};
 
 /// Maximum number of cached values (64 MB of f32). The cache is cleared when it is exceeded.
-const REMEMBERED_VALUES: usize = 16 << 20;
+const MAX_CACHED_VALUES: usize = 16 << 20;
 
 /// Runs token sequences separately and caches the activation at each sequence's last token.
 ///
@@ -40,7 +40,7 @@ impl<'a> Probes<'a> {
     /// Activations `[sequences.len(), width]` at the last token of each sequence.
     pub fn last_activations(&self, sequences: &[&[u32]]) -> Result<Matrix, SubjectError> {
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if known.values.len() > REMEMBERED_VALUES {
+        if known.values.len() > MAX_CACHED_VALUES {
             *known = Known::default();
         }
         let mut missing: Vec<&[u32]> =

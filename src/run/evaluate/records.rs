@@ -5,7 +5,7 @@ use crate::features::{ChosenActivations, CodeShape, FeatureRecord, ShapeSurvey, 
 use crate::linalg::SparseCodes;
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
-use crate::run::evaluate::kept_codes::KeptCodes;
+use crate::run::evaluate::code_cache::CodeCache;
 use crate::run::evaluate::survey::{BLOCK_FRAGMENTS, Survey};
 
 impl Evaluation<'_> {
@@ -20,9 +20,13 @@ impl Evaluation<'_> {
         let (positions, first_scored) = (fragments.positions(), self.pass.run.suite.protocol.first_scored());
         let mut chosen = ChosenActivations::new(walk.summaries(&survey.summaries), positions);
         let features = chosen.features();
-        let codes_of = |fragments: &[usize]| match &survey.codes {
-            Some(kept) => Ok(kept.of(fragments, positions, &features)),
-            None => self.encode_fragments(fragments, positions, &features),
+        let codes_of = |fragments: &[usize]| -> Result<Matrix, RunError> {
+            let Some(kept) = &survey.codes else {
+                return Ok(self
+                    .dictionary
+                    .encode_features(&self.rows_of(fragments, positions)?, &features)?);
+            };
+            Ok(kept.of(fragments, positions, &features))
         };
         let all: Vec<usize> = (0..if features.is_empty() { 0 } else { fragments.len() }).collect();
         let mut shapes =
@@ -31,7 +35,7 @@ impl Evaluation<'_> {
         // The chosen features may have few enough codes to cache, even if all features have too many.
         let firing = walk.summaries(&survey.summaries).map(|summary| summary.firing_tokens).sum();
         let mut few =
-            KeptCodes::of_about(firing, BLOCK_FRAGMENTS * positions).filter(|_| survey.codes.is_none());
+            CodeCache::for_about(firing, BLOCK_FRAGMENTS * positions).filter(|_| survey.codes.is_none());
         for needed in needed.chunks(BLOCK_FRAGMENTS) {
             self.pass.run.stop.check()?;
             let codes = codes_of(needed)?;
@@ -61,15 +65,6 @@ impl Evaluation<'_> {
             })
         };
         Ok((walk.summaries(&survey.summaries).map(complete).collect::<Result<_, _>>()?, shapes))
-    }
-
-    fn encode_fragments(
-        &self,
-        fragments: &[usize],
-        positions: usize,
-        features: &[usize],
-    ) -> Result<Matrix, RunError> {
-        Ok(self.dictionary.encode_features(&self.rows_of(fragments, positions)?, features)?)
     }
 
     /// Activations of whole fragments `[fragments · positions, width]`, concatenated.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::base::Missing;
 use crate::features::{Held, HeldFragment, Pick};
 use crate::score::catalog::simulated_score;
-use crate::score::{ScoreError, ScoreOutcome, ScoredFragment, Stratum};
+use crate::score::{ScoreError, ScoreOutcome, ScoredFragment, Stratum, repeating_tokens};
 use crate::simulate::Simulation;
 
 /// A feature's scores by scorer.
@@ -67,7 +67,11 @@ pub fn score_feature(
     scores: &mut FeatureScores,
 ) -> Result<(), ScoreError> {
     let list = |stratum, picks: &[Pick]| -> Result<Vec<ScoredFragment>, ScoreError> {
-        picks.iter().map(|pick| pair(held, simulations, stratum, pick)).collect()
+        let scored = |pick: &Pick| {
+            let (fragment, simulation) = (&held.fragments()[pick.fragment], &simulations[pick.fragment]);
+            scored_fragment(stratum, fragment, simulation, held.first_scored(), 1.0 / pick.probability)
+        };
+        picks.iter().map(scored).collect()
     };
     let mut fragments = list(Stratum::Top, held.top())?;
     fragments.extend(list(Stratum::Random, held.random())?);
@@ -80,21 +84,10 @@ pub fn score_feature(
         let list = if scorer.on_many_random() { &beyond } else { &fragments };
         scores.add(name, scorer.score(list));
         if scorer.on_many_random() {
-            scores.tokens_repeating = Some(scorer.n_tokens(list));
+            scores.tokens_repeating = Some(repeating_tokens(list));
         }
     }
     Ok(())
-}
-
-/// One held-out fragment with its simulation, from the first scored position on.
-fn pair(
-    held: &Held,
-    simulations: &[Simulation],
-    stratum: Stratum,
-    pick: &Pick,
-) -> Result<ScoredFragment, ScoreError> {
-    let (fragment, simulation) = (&held.fragments()[pick.fragment], &simulations[pick.fragment]);
-    scored_fragment(stratum, fragment, simulation, held.first_scored(), 1.0 / pick.probability)
 }
 
 /// A fragment with its simulation from position `from` on, without tokens that have no number.

@@ -5,7 +5,7 @@ use crate::dictionary::{Codes, Quality, QualityCounter};
 use crate::features::{FeatureSummary, FragmentSet, RecordBuilder};
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
-use crate::run::evaluate::kept_codes::KeptCodes;
+use crate::run::evaluate::code_cache::CodeCache;
 
 /// Fragments per batch.
 pub(super) const BLOCK_FRAGMENTS: usize = 64;
@@ -15,12 +15,10 @@ const SPARSE_SHARE: f64 = 0.25;
 
 /// Result of the pass.
 pub struct Survey {
-    /// Statistics of every feature.
     pub summaries: Vec<FeatureSummary>,
-    /// Quality of the dictionary.
     pub quality: Quality,
     /// Cached codes, if they are few.
-    pub(super) codes: Option<KeptCodes>,
+    pub(super) codes: Option<CodeCache>,
 }
 
 impl Evaluation<'_> {
@@ -38,7 +36,7 @@ impl Evaluation<'_> {
         let mut counter = QualityCounter::new(self.dictionary, self.activations.fit.mean());
         let (positions, first_scored) = (fragments.positions(), self.pass.run.suite.protocol.first_scored());
         let counts = |row: usize| row % positions >= first_scored;
-        let mut kept = Some(KeptCodes::new(BLOCK_FRAGMENTS * positions));
+        let mut kept = Some(CodeCache::new(BLOCK_FRAGMENTS * positions));
         let mut sparse = true;
         for first in (0..fragments.len()).step_by(BLOCK_FRAGMENTS) {
             self.pass.run.stop.check()?;

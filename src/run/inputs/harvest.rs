@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::activations::{ActivationError, ActivationSet, Keep, Precision, harvest};
 use crate::base::{HookPoint, TokenBatch};
-use crate::run::context::SubjectPass;
-use crate::run::stage::StageKey;
-use crate::run::{Event, RunError};
+use crate::run::{Event, RunError, StageKey, SubjectPass};
 
 /// Version of stored activations. Raise it when the same subject and tokens give other values.
 const VERSION: u32 = 3;
@@ -20,7 +18,6 @@ const EVALUATE_PRECISION: Precision = Precision::F32;
 
 /// Fit and evaluation activations of one hook point.
 pub struct HookActivations {
-    /// Fit split.
     pub fit: ActivationSet,
     /// Evaluation split: every token of every fragment.
     pub evaluate: ActivationSet,
@@ -38,7 +35,6 @@ impl HookActivations {
 
 /// Harvests activations of one subject, a group of hook points at a time.
 pub struct Harvester<'a> {
-    /// The subject, and the run.
     pub pass: &'a SubjectPass<'a>,
     /// Progress callback.
     pub on: &'a dyn Fn(Event),

@@ -10,16 +10,14 @@ use crate::activations::ActivationSet;
 use crate::corpus::TokenSets;
 
 /// Maximum number of entries. The total count is recorded beside the list.
-const LISTED: usize = 20;
+const MAX_LISTED: usize = 20;
 
 /// Outliers with the same token and position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outlier {
     /// Position in the context, counted from the model's position 0.
     pub position: usize,
-    /// The token's id.
     pub token: u32,
-    /// Number of rows.
     pub count: usize,
 }
 
@@ -33,6 +31,6 @@ pub fn outliers(set: &ActivationSet, tokens: &TokenSets) -> Vec<Outlier> {
     let mut all: Vec<Outlier> =
         counts.into_iter().map(|((position, token), count)| Outlier { position, token, count }).collect();
     all.sort_unstable_by_key(|outlier| (Reverse(outlier.count), outlier.position, outlier.token));
-    all.truncate(LISTED);
+    all.truncate(MAX_LISTED);
     all
 }

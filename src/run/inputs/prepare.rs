@@ -93,7 +93,7 @@ pub fn expand_hooks(suite: &Suite, subject: &dyn SubjectModel) -> Result<Vec<Hoo
 
 /// The suite as it runs behind `prefix`. If BOS takes the model's position 0, the first token of a text is scored
 /// like any other.
-pub fn behind(prefix: &Prefix, suite: &Suite) -> Suite {
+pub fn run_with_prefix(prefix: &Prefix, suite: &Suite) -> Suite {
     let mut suite = suite.clone();
     suite.protocol.score_first_position |= !prefix.is_empty();
     suite
@@ -147,13 +147,13 @@ pub fn sample_fragments(
     subject: &LoadedSubject,
     places: &Places,
 ) -> Result<(TokenBatch, bool), RunError> {
-    let mut little = suite.clone();
-    let stands_in = little.corpus.source.starts_with("hub:");
+    let mut sample = suite.clone();
+    let stands_in = sample.corpus.source.starts_with("hub:");
     if stands_in {
-        little.corpus.source = "embedded".into();
+        sample.corpus.source = "embedded".into();
     }
-    (little.corpus.fit_tokens, little.corpus.eval_fragments) = (suite.corpus.ctx_tokens, SAMPLE_FRAGMENTS);
-    Ok((open_corpus(&little, subject, places, &|_, _| ())?.tokens.evaluate, stands_in))
+    (sample.corpus.fit_tokens, sample.corpus.eval_fragments) = (suite.corpus.ctx_tokens, SAMPLE_FRAGMENTS);
+    Ok((open_corpus(&sample, subject, places, &|_, _| ())?.tokens.evaluate, stands_in))
 }
 
 /// The corpus parameters of a suite, checked against the model's context.

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use crate::run::{RoleUsage, Who};
 
-use crate::run::plan::role::RoleUsage;
-use crate::run::plan::who::Who;
+use serde::{Deserialize, Serialize};
 
 /// Upper bound on the use of one explainer, simulator or judge. It assumes that every feature is eligible, that
 /// nothing is cached, and that no question repeats.

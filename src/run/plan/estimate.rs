@@ -6,11 +6,10 @@ use serde::Serialize;
 use crate::base::{HookPoint, Matrix, Stopwatch};
 use crate::linalg::matmul_bt;
 use crate::run::evaluate::ablation::ABLATED_FRAGMENTS;
-use crate::run::inputs::prepare::{behind, expand_hooks, open_subject, sample_fragments};
-use crate::run::plan::bill::Planned;
+use crate::run::inputs::prepare::{expand_hooks, run_with_prefix, sample_fragments};
 use crate::run::plan::planned::{planned, remarks, walked};
 use crate::run::rows::quality::LOSS_FRAGMENTS;
-use crate::run::{Places, RunError};
+use crate::run::{Places, Planned, RunError, open_subject};
 use crate::stats::smallest_detectable_difference;
 use crate::subject::{LoadedSubject, Prefix, SubjectModel};
 use crate::suite::{MethodSpec, Suite};
@@ -80,7 +79,7 @@ pub struct Estimate {
 pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     let subject = open_subject(&suite.subject, places)?;
     let bos = subject.loaded.prefix(suite.subject.bos)?;
-    let suite = &behind(&bos, suite);
+    let suite = &run_with_prefix(&bos, suite);
     let model = subject.loaded.model();
     let hooks = expand_hooks(suite, model)?;
     let rows: Vec<String> = suite.methods.iter().flat_map(|method| method.row_names()).collect();
@@ -164,10 +163,6 @@ struct Work {
     training: f64,
 }
 
-fn fit_work(method: &MethodSpec, rows: f64, width: usize) -> f64 {
-    method.params.check().map_or(0.0, |fit| fit.work(rows, width))
-}
-
 fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[usize]) -> Work {
     let info = model.info();
     let (d, layers) = (info.d_model as f64, info.n_layers as f64);
@@ -175,10 +170,7 @@ fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[
     let unembedding = 2.0 * d * info.vocab as f64;
     let fragment = suite.protocol.fragment_tokens as f64;
     let tokens = suite.corpus.fit_tokens as f64 + suite.corpus.eval_fragments as f64 * fragment;
-    let permuted = suite.controls.on_permuted_weights().map(|(_, names)| {
-        let named = |method: &&MethodSpec| names.iter().any(|name| method.is_called(name));
-        suite.methods.iter().filter(named).collect()
-    });
+    let permuted = suite.on_permuted_weights().map(|(_, methods)| methods);
     // The methods of the subject, then those of each control subject.
     let subjects: Vec<Vec<&MethodSpec>> =
         std::iter::once(suite.methods.iter().collect()).chain(permuted).collect();
@@ -199,8 +191,9 @@ fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[
     for (hook, &width) in hooks.iter().zip(widths) {
         let before = before(hook);
         let after = (layers - before).max(0.0) * layer + unembedding;
-        let fits = subjects.iter().flatten();
-        let fits = fits.map(|method| fit_work(method, suite.corpus.fit_tokens as f64, width));
+        let fits = subjects.iter().flatten().map(|method| {
+            method.params.check().map_or(0.0, |fit| fit.work(suite.corpus.fit_tokens as f64, width))
+        });
         work.training += fits.sum::<f64>();
         let (width, features) = (width as f64, 4.0 * width as f64);
         for rows in subjects.iter().map(|methods| rows(methods)) {

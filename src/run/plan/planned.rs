@@ -10,15 +10,11 @@ use crate::features::{
 };
 use crate::llm::{ClientKind, Example, LlmSpec, TokenCounter};
 use crate::nn::{Tokenizer, context_length, gguf_tokenizer, weight_count};
-use crate::run::context::RunContext;
+use crate::run::evaluate::score::simulated;
 use crate::run::inputs::prepare::SAMPLE_FRAGMENTS;
-use crate::run::plan::bill::Planned;
-use crate::run::plan::who::{Step, Who};
-use crate::run::{Event, RunError};
+use crate::run::{Event, Planned, RunContext, RunError, Step, Who};
 use crate::score::{JudgeTask, Judging, judge_batches};
 use crate::suite::{JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, Suite, resolve};
-
-use crate::run::evaluate::score::simulated;
 
 /// One token in this many fires in the sample: the density of a typical sparse feature.
 const FIRES_EVERY: usize = 16;
@@ -83,9 +79,7 @@ pub fn walked(suite: &Suite, n_hooks: usize) -> Walked {
     let features = |methods: &mut dyn Iterator<Item = &MethodSpec>| {
         methods.map(|method| method.row_names().len()).sum::<usize>() * n_hooks * suite.per_cell
     };
-    let permuted = suite.controls.on_permuted_weights().map(|(_, names)| {
-        features(&mut suite.methods.iter().filter(|method| names.iter().any(|name| method.is_called(name))))
-    });
+    let permuted = suite.on_permuted_weights().map(|(_, methods)| features(&mut methods.into_iter()));
     Walked { real: features(&mut suite.methods.iter()), permuted: permuted.sum() }
 }
 
@@ -131,15 +125,15 @@ fn check_length(step: &Planned) -> Result<(), RunError> {
     let (field, shorter) = match step.who.step {
         Step::Explain => (
             "explainer",
-            "take fewer worked examples (`explainer.shots`), or the kind `strongest`, whose question is the shortest",
+            "use fewer worked examples (`explainer.shots`), or the kind `strongest`, which has the shortest prompt",
         ),
         Step::Choose | Step::Simulate => {
-            ("simulator", "take fewer worked examples (`simulator.shots`), or shorter fragments (`protocol`)")
+            ("simulator", "use fewer worked examples (`simulator.shots`), or shorter fragments (`protocol`)")
         }
         Step::Judge => ("judge", "put fewer fragments into a question (`judge.per_question`)"),
     };
     let problem = format!(
-        "would ask questions of {}{} tokens, room for the answer included ({}), and the model reads {context}: {shorter}, \
+        "has questions of {}{} tokens including the answer ({}), but the model's context has {context}: {shorter}, \
          or name a model with a longer context",
         if step.exact_tokens { "" } else { "about " },
         step.longest,

@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Attempt, Stopwatch};
 use crate::llm::{ChatClient, Heard, Llm, LlmSpec, Usage};
-use crate::run::RunError;
-use crate::run::all_failed::{AllFailed, Answers};
-use crate::run::plan::who::{Step, Who};
+use crate::run::all_failed::Answers;
+use crate::run::{AllFailed, RunError, Step, Who};
 
 /// A connection to a model for one step of one explainer, simulator or judge.
 pub struct Role {

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{Digest, FileError, write_atomic};
+use crate::base::{Digest, write_atomic};
 use crate::report::{self, RenderOptions, ScoreStatus};
-use crate::run::context::{Finished, LanguageModels, RunContext};
 use crate::run::evaluate::models::{Models, by_model, prompt_digests};
-use crate::run::evaluate::outcomes::Outcome;
 use crate::run::inputs::prepare::CorpusRecord;
-use crate::run::plan::bill::{Planned, beside};
+use crate::run::json_lines::unwritable;
+use crate::run::plan::bill::beside;
 use crate::run::results::gather::Gathered;
-use crate::run::results::manifest::{FillerRecord, Machine, Manifest, metric_versions};
+use crate::run::results::manifest::{FillerRecord, Machine, metric_versions};
 use crate::run::results::summary::{score_facts, summarise};
-use crate::run::stage::StageKey;
-use crate::run::{Event, RunError};
+use crate::run::{
+    Event, Finished, LanguageModels, Manifest, Outcome, Planned, RunContext, RunError, StageKey,
+};
 use crate::subject::{Prefix, SubjectInfo};
 use crate::suite::{Limits, Suite};
 
@@ -88,10 +88,8 @@ pub fn finish(
         .time("statistics", || Ok::<_, RunError>(summarise(suite, digest, outcomes, quality, &estimated)))?;
     let failed = failures(&gathered.outcomes);
     let warnings = warnings(&gathered, &llm, failed);
-    let mut lines = String::new();
-    for outcome in &gathered.outcomes {
-        lines.push_str(&outcome.line.to_json_line()?);
-    }
+    let lines = gathered.outcomes.iter().map(|outcome| outcome.line.to_json_line());
+    let lines: String = lines.collect::<Result<_, _>>()?;
     write_atomic(&folder.join("scores.jsonl"), lines.as_bytes())?;
     write_atomic(&folder.join("summary.json"), summary.to_json()?.as_bytes())?;
     write_manifest(run, digest, record, gathered, &warnings, &llm)?;
@@ -150,9 +148,7 @@ fn write_manifest(
         llm_steps: llm.steps.clone(),
     };
     let path = run.places.out.join("manifest.json");
-    let failed =
-        |error: serde_json::Error| FileError { action: "write", path: path.clone(), source: error.into() };
-    let json = serde_json::to_vec_pretty(&manifest).map_err(failed)?;
+    let json = serde_json::to_vec_pretty(&manifest).map_err(unwritable(&path))?;
     Ok(write_atomic(&path, &json)?)
 }
 

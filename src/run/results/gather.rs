@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::base::HookPoint;
 use crate::dictionary::{SignPolicy, load};
-use crate::run::context::{RunContext, SubjectPass};
-use crate::run::evaluate::outcomes::Outcome;
 use crate::run::inputs::outliers::Outlier;
 use crate::run::results::manifest::{DictionaryRecord, OutlierRecord, StageClock};
 use crate::run::results::summary::QualityInput;
 use crate::run::rows::row::{RowResult, StoredDictionary};
-use crate::run::{Event, RunError};
+use crate::run::{Event, Outcome, RunContext, RunError, SubjectPass};
 use crate::suite::MethodSpec;
 
 /// Outliers per hook point listed on the screen. The manifest lists more.
@@ -65,14 +63,11 @@ fn quality(pass: &SubjectPass<'_>, hook: HookPoint, row: &RowResult) -> Result<Q
         Some((spec, method)) => (Some(spec), method),
         None => (None, row.name.clone()),
     };
-    let directions = match spec.as_ref().is_some_and(|spec| spec.training.is_some()) {
-        true => {
-            let dictionary = load(&pass.dictionary_folder(hook).join(&row.name))?;
-            let signed = dictionary.info().sign == SignPolicy::Signed;
-            Some((dictionary.directions()?, signed))
-        }
-        false => None,
-    };
+    let mut directions = None;
+    if spec.as_ref().is_some_and(|spec| spec.training.is_some()) {
+        let dictionary = load(&pass.dictionary_folder(hook).join(&row.name))?;
+        directions = Some((dictionary.directions()?, dictionary.info().sign == SignPolicy::Signed));
+    }
     Ok(QualityInput {
         hook: hook.to_string(),
         method,

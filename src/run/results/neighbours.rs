@@ -7,11 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{HookPoint, Matrix};
 use crate::dictionary::{DirectionSet, Neighbour, SignPolicy, load, nearest};
-use crate::run::RunError;
-use crate::run::context::SubjectPass;
-use crate::run::json_lines::JsonLines;
 use crate::run::rows::row::RowResult;
-use crate::run::stage::StageKey;
+use crate::run::{JsonLines, RunError, StageKey, SubjectPass};
 
 /// Version of the stage. Raise it when the same dictionaries give other neighbours.
 const VERSION: u32 = 1;

@@ -9,7 +9,7 @@ use crate::dictionary::{FitReport, mmcs_of_directions};
 use crate::report::{
     Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreFacts, ScoreStatus, Summary, Verdict,
 };
-use crate::run::evaluate::Outcome;
+use crate::run::Outcome;
 use crate::run::rows::quality::Measured;
 use crate::score::catalog::{SCORERS, simulated_score};
 use crate::score::{Direction, FeatureOutcome, NoScore, ScoreOutcome, cell_over_seeds};
@@ -19,7 +19,6 @@ use crate::suite::Suite;
 /// Input of the quality table for one dictionary.
 #[derive(Debug, Clone)]
 pub struct QualityInput {
-    /// Hook point.
     pub hook: String,
     /// Name in tables, shared by all trainings of a method.
     pub method: String,
@@ -27,9 +26,7 @@ pub struct QualityInput {
     pub sweep: Option<String>,
     /// Name of the control; none for the real subject.
     pub control: Option<String>,
-    /// Measurements.
     pub measured: Measured,
-    /// Fit report.
     pub report: FitReport,
     /// For one of several trainings: its directions, and whether its codes are signed.
     pub directions: Option<(Matrix, bool)>,
@@ -316,6 +313,14 @@ fn mmcs_between(inputs: &[&QualityInput]) -> Option<f64> {
     stats::mean(&values).ok()
 }
 
+/// One comparison of the reference method `a` with another method `b`.
+struct Comparison<'a> {
+    a: &'a Group,
+    b: &'a Group,
+    scorer: &'static str,
+    family: stats::Family,
+}
+
 /// Compares the reference method with every other method at each hook point, under each scorer and explainer. The
 /// primary score under the first explainer forms the Holm-adjusted family; the rest is exploratory.
 fn differences(
@@ -323,24 +328,43 @@ fn differences(
     order: &[Group],
     groups: &BTreeMap<Group, Vec<&Outcome>>,
 ) -> Vec<DifferenceRow> {
+    let comparisons = comparisons(suite, order);
+    let found: Vec<Option<Difference>> =
+        comparisons.par_iter().map(|comparison| comparison.test(suite, groups)).collect();
+    let pairs = || comparisons.iter().zip(&found);
+    let judged: Vec<(stats::Family, &Difference)> =
+        pairs().filter_map(|(comparison, found)| Some((comparison.family, found.as_ref()?))).collect();
+    let mut judgements = stats::judge(&judged, suite.statistics.margin).into_iter();
+    let row = |(comparison, found): (&Comparison<'_>, &Option<Difference>)| {
+        comparison.row(found.as_ref().and_then(|found| Some((found, judgements.next()?))))
+    };
+    pairs().map(row).collect()
+}
+
+fn comparisons<'a>(suite: &Suite, order: &'a [Group]) -> Vec<Comparison<'a>> {
     let first = suite.pairs.first().map(|pair| pair.explainer.name()).unwrap_or_default();
-    let mut jobs: Vec<(&Group, &Group, &'static str)> = Vec::new();
-    for reference in
-        order.iter().filter(|group| group.control.is_none() && group.method == suite.statistics.reference)
-    {
-        let same = |other: &&Group| {
-            other.control.is_none()
-                && other.hook == reference.hook
-                && other.explainer == reference.explainer
-                && other.method != reference.method
+    let mut comparisons = Vec::new();
+    let is_reference = |group: &&Group| group.control.is_none() && group.method == suite.statistics.reference;
+    for a in order.iter().filter(is_reference) {
+        let comparable = |b: &&Group| {
+            b.control.is_none() && b.hook == a.hook && b.explainer == a.explainer && b.method != a.method
         };
-        for other in order.iter().filter(same) {
-            jobs.extend(suite.scorers.iter().map(|&scorer| (reference, other, scorer)));
+        for b in order.iter().filter(comparable) {
+            comparisons.extend(suite.scorers.iter().map(|&scorer| {
+                let primary = scorer == suite.statistics.primary && a.explainer == first;
+                let family = if primary { stats::Family::Primary } else { stats::Family::Exploratory };
+                Comparison { a, b, scorer, family }
+            }));
         }
     }
-    let compare = |(a, b, scorer): &(&Group, &Group, &'static str)| {
+    comparisons
+}
+
+impl Comparison<'_> {
+    /// Tests the difference of means; none if it is undefined.
+    fn test(&self, suite: &Suite, groups: &BTreeMap<Group, Vec<&Outcome>>) -> Option<Difference> {
         let values = |group: &Group| -> Vec<f64> {
-            let scored = groups[group].iter().map(|outcome| feature_outcome(outcome, scorer).outcome);
+            let scored = groups[group].iter().map(|outcome| feature_outcome(outcome, self.scorer).outcome);
             scored
                 .filter_map(|outcome| match outcome {
                     Ok(ScoreOutcome::Score(score)) => Some(score),
@@ -349,63 +373,46 @@ fn differences(
                 })
                 .collect()
         };
-        let primary = *scorer == suite.statistics.primary && a.explainer == first;
         // Exploratory p-values need fewer permutations.
-        let permutations =
-            if primary { suite.statistics.permutations } else { suite.statistics.permutations.min(10_000) };
-        let stream = format!("{} against {}", stream(a, scorer), b.method);
+        let permutations = match self.family {
+            stats::Family::Primary => suite.statistics.permutations,
+            stats::Family::Exploratory => suite.statistics.permutations.min(10_000),
+        };
+        let stream = format!("{} against {}", stream(self.a, self.scorer), self.b.method);
         let test = DifferenceTest { bootstrap: bootstrap(suite, stream), permutations };
-        test.unpaired(&values(a), &values(b)).ok()
-    };
-    let found: Vec<Option<Difference>> = jobs.par_iter().map(compare).collect();
-    let family = |(a, _, scorer): &(&Group, &Group, &'static str)| {
-        if *scorer == suite.statistics.primary && a.explainer == first {
-            stats::Family::Primary
-        } else {
-            stats::Family::Exploratory
-        }
-    };
-    let judged: Vec<(stats::Family, &Difference)> = jobs
-        .iter()
-        .zip(&found)
-        .filter_map(|(job, found)| found.as_ref().map(|found| (family(job), found)))
-        .collect();
-    let mut judgements = stats::judge(&judged, suite.statistics.margin).into_iter();
-    jobs.iter()
-        .zip(&found)
-        .map(|(job, found)| {
-            let (a, b, scorer) = job;
-            let judgement = found.as_ref().and_then(|_| judgements.next());
-            let row_family = match family(job) {
+        test.unpaired(&values(self.a), &values(self.b)).ok()
+    }
+
+    fn row(&self, found: Option<(&Difference, stats::Judgement)>) -> DifferenceRow {
+        let row = DifferenceRow {
+            hook: self.a.hook.clone(),
+            scorer: self.scorer.to_string(),
+            explainer: self.a.explainer.clone(),
+            simulator: self.a.simulator.clone(),
+            method_a: self.a.method.clone(),
+            method_b: self.b.method.clone(),
+            family: match self.family {
                 stats::Family::Primary => Family::Primary,
                 stats::Family::Exploratory => Family::Exploratory,
-            };
-            DifferenceRow {
-                hook: a.hook.clone(),
-                scorer: scorer.to_string(),
-                explainer: a.explainer.clone(),
-                simulator: a.simulator.clone(),
-                method_a: a.method.clone(),
-                method_b: b.method.clone(),
-                n_a: found.as_ref().map_or(0, |found| found.n_a),
-                n_b: found.as_ref().map_or(0, |found| found.n_b),
-                difference: found.as_ref().map(|found| found.difference),
-                ci_low: found.as_ref().map(|found| found.interval.low),
-                ci_high: found.as_ref().map(|found| found.interval.high),
-                p: found.as_ref().map(|found| found.p),
-                p_adjusted: judgement.as_ref().and_then(|judgement| judgement.p_adjusted),
-                family: row_family,
-                verdict: judgement.map(|judgement| verdict(judgement.verdict)),
-            }
-        })
-        .collect()
-}
-
-fn verdict(verdict: stats::Verdict) -> Verdict {
-    match verdict {
-        stats::Verdict::WithinMargin => Verdict::WithinMargin,
-        stats::Verdict::Higher => Verdict::Higher,
-        stats::Verdict::Lower => Verdict::Lower,
-        stats::Verdict::NoDifferenceDetected => Verdict::NoDifference,
+            },
+            ..DifferenceRow::default()
+        };
+        let Some((found, judgement)) = found else { return row };
+        DifferenceRow {
+            n_a: found.n_a,
+            n_b: found.n_b,
+            difference: Some(found.difference),
+            ci_low: Some(found.interval.low),
+            ci_high: Some(found.interval.high),
+            p: Some(found.p),
+            p_adjusted: judgement.p_adjusted,
+            verdict: Some(match judgement.verdict {
+                stats::Verdict::WithinMargin => Verdict::WithinMargin,
+                stats::Verdict::Higher => Verdict::Higher,
+                stats::Verdict::Lower => Verdict::Lower,
+                stats::Verdict::NoDifferenceDetected => Verdict::NoDifference,
+            }),
+            ..row
+        }
     }
 }

@@ -8,10 +8,7 @@ use crate::dictionary::{
     Dictionary, DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted, Member, TextInput, load,
     mean_l0, train_together,
 };
-use crate::run::context::SubjectPass;
-use crate::run::parallel::Tell;
-use crate::run::stage::StageKey;
-use crate::run::{Event, RunError};
+use crate::run::{Event, RunError, StageKey, SubjectPass, Tell};
 use crate::suite::MethodSpec;
 
 /// Version of the fits. Raise it when the same inputs give another dictionary.
@@ -19,11 +16,8 @@ const VERSION: u32 = 6;
 
 /// A fitted dictionary with its fit report: one row of the tables.
 pub struct FittedRow {
-    /// Name of the row.
     pub name: String,
-    /// The dictionary.
     pub dictionary: Box<dyn Dictionary>,
-    /// Fit report.
     pub report: FitReport,
 }
 
@@ -36,9 +30,7 @@ pub struct Reference {
 
 /// Fits the methods of one hook point.
 pub struct Fitter<'a> {
-    /// The subject, and the run.
     pub pass: &'a SubjectPass<'a>,
-    /// Hook point.
     pub hook: HookPoint,
 }
 
@@ -75,9 +67,8 @@ impl Fitter<'_> {
             methods.iter().zip(&all).filter(|(_, rows)| rows.is_none()).map(|(method, _)| *method).collect();
         let mut members = Vec::new();
         for method in &missing {
-            let failed = |source| self.failed(&method.name, source);
             if let Some(recipe) = self.checked(method)?.recipe(set.width(), &method.name) {
-                let recipe = recipe.map_err(failed)?;
+                let recipe = recipe.map_err(|source| self.failed(&method.name, source))?;
                 members.push(Member { recipe, method: &method.name, training: method.nth_training() });
             }
         }
@@ -139,15 +130,14 @@ impl Fitter<'_> {
 
     /// Dictionaries are comparable only if all were fitted on the same activations.
     fn check_identical_activations(&self, rows: &[FittedRow], set: &ActivationSet) -> Result<(), RunError> {
-        match rows.iter().find(|row| row.dictionary.info().fitted_on != set.digest()) {
-            None => Ok(()),
-            Some(row) => Err(RunError::MixedActivations {
-                method: row.name.clone(),
-                hook: self.hook.to_string(),
-                found: row.dictionary.info().fitted_on.short(),
-                expected: set.digest().short(),
-            }),
-        }
+        let is_other = |row: &&FittedRow| row.dictionary.info().fitted_on != set.digest();
+        let Some(row) = rows.iter().find(is_other) else { return Ok(()) };
+        Err(RunError::MixedActivations {
+            method: row.name.clone(),
+            hook: self.hook.to_string(),
+            found: row.dictionary.info().fitted_on.short(),
+            expected: set.digest().short(),
+        })
     }
 
     fn fit_anew(
@@ -157,13 +147,9 @@ impl Fitter<'_> {
         set: &ActivationSet,
         tell: &Tell<'_>,
     ) -> Result<Vec<FittedRow>, RunError> {
-        let seed = self.pass.run.suite.seed;
-        let stage = self.stage(method);
         let mut progress = |progress: FitProgress| {
-            tell(Event::work(stage.clone(), progress.step, progress.steps, "steps"));
+            tell(Event::work(self.stage(method), progress.step, progress.steps, "steps"));
         };
-        let failed = |source| self.failed(&method.name, source);
-        let training = method.nth_training();
         let input = TextInput {
             bos: !self.pass.run.tokens.prefix.is_empty(),
             ctx_tokens: self.pass.run.suite.corpus.ctx_tokens,
@@ -171,15 +157,15 @@ impl Fitter<'_> {
         };
         let mut context = FitContext {
             method: &method.name,
-            seed,
-            training,
+            seed: self.pass.run.suite.seed,
+            training: method.nth_training(),
             input,
             device: self.pass.subject.device(),
             progress: &mut progress,
         };
         let l0 = reference.map(|reference| reference.mean_l0);
         let fitted = self.checked(method)?.fit_variants(set, &mut context, method.variants(), l0);
-        let fitted = fitted.map_err(failed)?;
+        let fitted = fitted.map_err(|source| self.failed(&method.name, source))?;
         self.saved(method, fitted, tell)
     }
 

@@ -5,18 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::base::{Digest, HookPoint, Stopwatch};
 use crate::dictionary::{FitReport, Recipe};
 use crate::llm::{ClientKind, READER_VERSION};
-use crate::run::context::SubjectPass;
 use crate::run::evaluate::models::prompt_digests;
-use crate::run::evaluate::outcomes::Outcome;
 use crate::run::evaluate::probes::Probes;
 use crate::run::evaluate::{Evaluated, Evaluation};
 use crate::run::inputs::harvest::HookActivations;
 use crate::run::inputs::outliers::{Outlier, outliers};
-use crate::run::parallel::{Done, Tell, do_all};
+use crate::run::parallel::{Done, do_all};
 use crate::run::rows::fit::{FittedRow, Fitter, Reference};
 use crate::run::rows::quality::{LossMeter, Measured};
-use crate::run::stage::StageKey;
-use crate::run::{Event, RunError};
+use crate::run::{Event, Outcome, RunError, StageKey, SubjectPass, Tell};
 use crate::suite::{Controls, MethodSpec, Pair, Suite};
 
 /// Version of the quality measurements. Raise it when the same inputs give other numbers.
@@ -26,13 +23,12 @@ const QUALITY_VERSION: u32 = 1;
 const EVALUATE_VERSION: u32 = 5;
 
 /// Maximum number and total memory of autoencoders trained together on the same batches.
-const MOST_TOGETHER: usize = 8;
+const MAX_TOGETHER: usize = 8;
 const TOGETHER_BYTES: usize = 1 << 30;
 
 /// Stored result of one row.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct RowResult {
-    /// Name of the row.
     pub name: String,
     /// Measurements for the quality table.
     pub measured: Measured,
@@ -40,14 +36,12 @@ pub struct RowResult {
     pub outcomes: Vec<Outcome>,
     /// Explained features, in walk order.
     pub explained: Vec<usize>,
-    /// The dictionary.
     pub dictionary: StoredDictionary,
 }
 
 /// Record of a dictionary for the manifest.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct StoredDictionary {
-    /// Digest of the dictionary.
     pub digest: Digest,
     /// Digest of the activations that it was fitted on.
     pub fitted_on: Digest,
@@ -57,7 +51,6 @@ pub struct StoredDictionary {
     pub rows_left_out: usize,
     /// The excluded tokens, most frequent first.
     pub outliers: Vec<Outlier>,
-    /// Fit report.
     pub report: FitReport,
     /// Wall-clock seconds of the evaluation, while other rows run in parallel.
     pub evaluate_seconds: f64,
@@ -85,7 +78,6 @@ type Placed = (usize, usize, RowResult);
 
 /// The rows of one hook point.
 pub struct HookRows {
-    /// Hook point.
     pub hook: HookPoint,
     /// One entry per row in the suite's order; none where a result is missing.
     pub stored: Vec<Option<RowResult>>,
@@ -126,7 +118,7 @@ struct HookWork<'a> {
 }
 
 /// Failures that depend on the feature alone, so that another answer of a model cannot repair them.
-const OF_THE_FEATURE: [&str; 2] = ["no_positive_activation", "explanation_is_no_sentence"];
+const FEATURE_FAILURES: [&str; 2] = ["no_positive_activation", "explanation_is_no_sentence"];
 
 /// Key of a row's result. It depends on the row's own method and the one it is matched to, so a new method in the
 /// suite repeats no other row.
@@ -149,14 +141,14 @@ fn row_key(pass: &SubjectPass<'_>, hook: HookPoint, method: &MethodSpec, row: &s
 
 /// Whether a repeated request could repair a failure. An endpoint may answer differently next time; a local model
 /// gives the same answer each time.
-fn may_be_mended(suite: &Suite, outcome: &Outcome) -> bool {
+fn may_be_repaired(suite: &Suite, outcome: &Outcome) -> bool {
     let line = &outcome.line;
     let asked = |pair: &&Pair| {
         (pair.explainer.name(), pair.simulator.name()) == (line.explainer.as_str(), line.simulator.as_str())
     };
     let mut models = suite.pairs.iter().filter(asked).flat_map(Pair::models);
     models.any(|llm| llm.client != ClientKind::Local)
-        && outcome.failures().any(|reason| !OF_THE_FEATURE.contains(&reason))
+        && outcome.failures().any(|reason| !FEATURE_FAILURES.contains(&reason))
 }
 
 /// The stored rows of a hook point.
@@ -309,7 +301,7 @@ impl<'a> HookWork<'a> {
         for (recipe, members) in groups {
             // Seven f32 per weight: weights, unit rows and Adam moments, of encoder and decoder.
             let bytes = recipe.map_or(1, |recipe| 28 * recipe.features * width);
-            let fits = (TOGETHER_BYTES / bytes.max(1)).clamp(1, MOST_TOGETHER);
+            let fits = (TOGETHER_BYTES / bytes.max(1)).clamp(1, MAX_TOGETHER);
             let fair = members.len().div_ceil(rayon::current_num_threads());
             parts.extend(members.chunks(fits.min(fair)).map(<[&MethodSpec]>::to_vec));
         }
@@ -402,7 +394,7 @@ impl<'a> HookWork<'a> {
         let result = RowResult { name: row.name.clone(), measured, outcomes, explained, dictionary: record };
         // Not stored if a repeated request could repair a failure: the same command then asks again. Cached answers
         // are kept.
-        if !result.outcomes.iter().any(|outcome| may_be_mended(run.suite, outcome)) {
+        if !result.outcomes.iter().any(|outcome| may_be_repaired(run.suite, outcome)) {
             run.store.save(&row_key(pass, self.hook, method, &row.name), &result)?;
         }
         let stage = format!("score {}{}", self.hook, pass.label());

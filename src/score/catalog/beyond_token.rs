@@ -42,10 +42,6 @@ pub fn repeating_tokens(fragments: &[ScoredFragment]) -> usize {
 }
 
 impl Scorer for BeyondToken {
-    fn name(&self) -> &'static str {
-        "beyond_token"
-    }
-
     fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome {
         let tokens = Concatenated::of(fragments, &[Stratum::Random]);
         if tokens.tokens.len() < 2 {
@@ -65,10 +61,6 @@ impl Scorer for BeyondToken {
             (Some(_), None) => ScoreOutcome::ConstantPrediction,
             (Some(truth), Some(prediction)) => pearson(&truth, &prediction).into(),
         }
-    }
-
-    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
-        repeating_tokens(fragments)
     }
 
     fn on_many_random(&self) -> bool {

@@ -29,61 +29,31 @@ fn correlate(fragments: &[ScoredFragment], strata: &[Stratum]) -> ScoreOutcome {
     pearson(&tokens.truth, &tokens.prediction).into()
 }
 
-/// Tokens in fragments of these strata.
-pub(super) fn count(fragments: &[ScoredFragment], strata: &[Stratum]) -> usize {
-    let chosen = fragments.iter().filter(|fragment| strata.contains(&fragment.stratum()));
-    chosen.map(|fragment| fragment.tokens().len()).sum()
-}
-
 impl Scorer for TopAndRandom {
-    fn name(&self) -> &'static str {
-        "top_and_random"
-    }
     fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome {
         correlate(fragments, &TOP_AND_RANDOM)
-    }
-    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
-        count(fragments, &TOP_AND_RANDOM)
     }
 }
 
 impl Scorer for TopOnly {
-    fn name(&self) -> &'static str {
-        "top_only"
-    }
     fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome {
         correlate(fragments, &[Stratum::Top])
-    }
-    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
-        count(fragments, &[Stratum::Top])
     }
 }
 
 impl Scorer for RandomOnly {
-    fn name(&self) -> &'static str {
-        "random_only"
-    }
     fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome {
         correlate(fragments, &[Stratum::Random])
-    }
-    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
-        count(fragments, &[Stratum::Random])
     }
 }
 
 impl Scorer for Population {
-    fn name(&self) -> &'static str {
-        "population"
-    }
     fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome {
         if !fragments.iter().any(|fragment| fragment.stratum() == Stratum::NonFiring) {
             return ScoreOutcome::Undefined(NoScore::NoNonFiringFragments);
         }
         let tokens = Concatenated::of(fragments, &[Stratum::Top, Stratum::Random, Stratum::NonFiring]);
         weighted_pearson(&tokens.truth, &tokens.prediction, &tokens.weights).into()
-    }
-    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
-        fragments.iter().map(|fragment| fragment.tokens().len()).sum()
     }
     fn needs_non_firing(&self) -> bool {
         true
@@ -123,7 +93,6 @@ mod tests {
         let truth = 20.0 / 222.0 - (14.0f64 / 222.0).powi(2);
         let prediction = 415.0 / 222.0 - (213.0f64 / 222.0).powi(2);
         assert!((score(&Population) - covariance / (truth * prediction).sqrt()).abs() < 1e-14);
-        assert_eq!((TopAndRandom.n_tokens(&fragments), Population.n_tokens(&fragments)), (4, 6));
     }
 
     #[test]

@@ -3,11 +3,9 @@
 //!   rsquared               = 1 − mean (y − ŷ)² / mean y²
 //!   absolute_dev_explained = 1 − mean |y − ŷ| / mean |y|
 
-use super::correlations::count;
-use crate::score::fragment::{Concatenated, ScoredFragment, Stratum};
+use super::correlations::TOP_AND_RANDOM;
+use crate::score::fragment::{Concatenated, ScoredFragment};
 use crate::score::scorer::{NoScore, ScoreOutcome, Scorer};
-
-const STRATA: [Stratum; 2] = [Stratum::Top, Stratum::Random];
 
 /// 1 − mean (y − ŷ)² / mean y² over top and random fragments, at most 1. This is not the usual R², because y is not
 /// centred. It is meaningful only for predictions in the unit of the activations.
@@ -21,7 +19,7 @@ pub struct AbsoluteDevExplained;
 
 /// 1 − Σ `loss`(y − ŷ) / Σ `loss`(y). Values are divided by the largest |y|, so that squares do not overflow.
 fn explained(fragments: &[ScoredFragment], loss: impl Fn(f64) -> f64) -> ScoreOutcome {
-    let tokens = Concatenated::of(fragments, &STRATA);
+    let tokens = Concatenated::of(fragments, &TOP_AND_RANDOM);
     if tokens.truth.is_empty() {
         return ScoreOutcome::Undefined(NoScore::TooFewTokens);
     }
@@ -37,32 +35,21 @@ fn explained(fragments: &[ScoredFragment], loss: impl Fn(f64) -> f64) -> ScoreOu
 }
 
 impl Scorer for RSquared {
-    fn name(&self) -> &'static str {
-        "rsquared"
-    }
     fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome {
         explained(fragments, |value| value * value)
-    }
-    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
-        count(fragments, &STRATA)
     }
 }
 
 impl Scorer for AbsoluteDevExplained {
-    fn name(&self) -> &'static str {
-        "absolute_dev_explained"
-    }
     fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome {
         explained(fragments, f64::abs)
-    }
-    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
-        count(fragments, &STRATA)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::score::fragment::Stratum;
 
     #[test]
     fn hand_worked() {

@@ -65,7 +65,7 @@ impl Rules {
         }
         if fields.seeds > 1 && !kind.draws() {
             let message =
-                format!("`{kind}` draws nothing, so every training would be the same: leave it out");
+                format!("`{kind}` draws nothing at random, so all trainings would be equal: leave it out");
             self.wrong(&format!("{path}.seeds"), message);
             return None;
         }
@@ -74,13 +74,11 @@ impl Rules {
         for point in self.sweep(path, kind, &fields)? {
             let mut own = own.clone();
             let mut name = family.clone();
-            let mut places: Vec<(String, String)> = Vec::new();
-            if let Some((field, value, place)) = &point {
+            if let Some((field, value, _)) = &point {
                 name = format!("{family}_{value}");
                 own.insert(field.clone(), value.clone());
-                places.push((field.clone(), place.clone()));
             }
-            let params = self.params(path, kind, own, &places)?;
+            let params = self.params(path, kind, own, point.as_ref())?;
             for training in 0..fields.seeds {
                 methods.push(MethodSpec {
                     name: dictionary_name(&name, Some(training)),
@@ -95,7 +93,6 @@ impl Rules {
     }
 
     /// One point (field, value, path of the value) per swept value, or a single none without a sweep.
-    #[expect(clippy::type_complexity, reason = "a field, its value and its place, read once")]
     fn sweep(
         &mut self,
         path: &str,
@@ -122,13 +119,13 @@ impl Rules {
         Some(points)
     }
 
-    /// The checked parameters of a kind. `places` maps fields to paths of values that are not at their field.
+    /// The checked parameters of a kind. A problem of the swept field is reported at the path of `point`.
     fn params(
         &mut self,
         path: &str,
         kind: Kind,
         own: Map<String, Json>,
-        places: &[(String, String)],
+        point: Option<&(String, Json, String)>,
     ) -> Option<MethodParams> {
         if self.reader.is_wrong(path) {
             return MethodParams::of_kind(kind, Json::Object(own)).ok();
@@ -142,7 +139,7 @@ impl Rules {
         };
         for found in params.check().err().unwrap_or_default() {
             let field = format!("{path}.{}", found.field);
-            let place = places.iter().find(|(name, _)| name == found.field).map(|(_, place)| place);
+            let place = point.filter(|(name, ..)| *name == found.field).map(|(.., place)| place);
             let at = self.root.place(place.unwrap_or(&field));
             self.reader.wrong(&field, at, found.message);
         }
@@ -171,7 +168,7 @@ impl Rules {
             let others: Vec<&str> = names.iter().copied().filter(|other| *other != method.name).collect();
             let message = match from {
                 Some(file) => format!(
-                    "takes its k from the method `{name}`, as `{file}` says, and the suite has no method of that name: \
+                    "takes its k from the method `{name}` (set in `{file}`), but the suite has no method of that name: \
                      write `match: NAME` beside `use:` (methods here: {})",
                     if others.is_empty() { "none".to_string() } else { others.join(", ") }
                 ),

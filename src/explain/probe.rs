@@ -1,5 +1,6 @@
-use crate::base::Attempt;
-use crate::features::{Evidence, Explanation};
+//! Probes: activations of features on texts that an explainer composes.
+
+use crate::features::Evidence;
 
 /// Asks for a feature's activation on the last token of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,6 +21,7 @@ pub struct ActivateError(#[source] pub Box<dyn std::error::Error + Send + Sync>)
 
 /// Why no feature can be explained. A failure of one feature is its `Attempt`.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ExplainError {
     /// The probes failed.
     #[error(transparent)]
@@ -32,62 +34,22 @@ pub enum ExplainError {
     NoLabels,
     /// Wrong number of activations.
     #[error("{got} activations came back for {expected} texts")]
-    AnswerCount {
-        /// Number of probes.
-        expected: usize,
-        /// Number of activations.
-        got: usize,
-    },
+    AnswerCount { expected: usize, got: usize },
     /// An activation is NaN or infinite.
     #[error(
         "the activation of feature {feature} on a text of {length} tokens is {value}; expected a finite number"
     )]
-    NotFinite {
-        /// The feature's number in its dictionary.
-        feature: usize,
-        /// Tokens of the text.
-        length: usize,
-        /// The activation.
-        value: f32,
-    },
+    NotFinite { feature: usize, length: usize, value: f32 },
     /// Codes have the wrong number of rows, or too few columns.
     #[error(
         "codes have shape [{rows}, {cols}], expected {expected} rows, one per token, and at least {at_least} columns"
     )]
-    CodeShape {
-        /// Number of rows.
-        rows: usize,
-        /// Number of columns.
-        cols: usize,
-        /// Number of tokens.
-        expected: usize,
-        /// Number of columns needed.
-        at_least: usize,
-    },
+    CodeShape { rows: usize, cols: usize, expected: usize, at_least: usize },
     /// Wrong number of tables.
     #[error(
         "{tables} tables of type means were given for {features} features; expected one each, in the order of the evidence"
     )]
-    TableCount {
-        /// Number of features.
-        features: usize,
-        /// Number of tables.
-        tables: usize,
-    },
-}
-
-/// A way to explain features.
-pub trait Explainer: Send + Sync {
-    /// Kind, as in suites and results.
-    fn name(&self) -> &'static str;
-
-    /// One attempt per feature, in the order of `evidence`. All features advance together, so that calls of
-    /// `activate` are large.
-    fn explain(
-        &self,
-        evidence: &[Evidence],
-        activate: &Activate<'_>,
-    ) -> Result<Vec<Attempt<Explanation>>, ExplainError>;
+    TableCount { features: usize, tables: usize },
 }
 
 /// Runs probes and checks the activations. Without probes `activate` is not called.

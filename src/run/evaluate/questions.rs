@@ -7,32 +7,28 @@ use crate::base::{Attempt, Missing};
 use crate::explain::language_model::explain_with;
 use crate::features::{Evidence, Explanation, HeldFragment};
 use crate::llm::{ChatError, Heard, Overheard};
-use crate::run::context::RunContext;
-use crate::run::evaluate::models::{Models, Simulating};
-use crate::run::parallel::Tell;
+use crate::run::evaluate::models::{ConnectedSimulator, Models};
 use crate::run::plan::role::Role;
-use crate::run::{Event, RunError};
+use crate::run::{Event, RunContext, RunError, Tell};
 use crate::simulate::Simulation;
 use crate::simulate::language_model::simulate_with;
 use crate::suite::ModelExplainer;
 
 /// Futures polled per allowed request in flight, so that the connection never idles.
-const AHEAD: usize = 2;
+const FUTURES_PER_REQUEST: usize = 2;
 
 /// Language models with the context of one dictionary.
-pub struct Asked<'a> {
-    /// The models.
+pub struct Questions<'a> {
     pub models: &'a Models,
     /// The dictionary in progress messages: `HOOK/ROW`.
     pub place: String,
-    /// The run.
     pub run: &'a RunContext<'a>,
     /// Progress callback.
     pub tell: &'a Tell<'a>,
 }
 
 /// Result of a question, with the last reply or error of the model. `heard` is none if no request was made.
-pub struct Answered<T> {
+pub struct Reply<T> {
     /// The answer, or the reason why there is none.
     pub attempt: Attempt<T>,
     /// Last reply or error.
@@ -40,14 +36,13 @@ pub struct Answered<T> {
 }
 
 /// Fragments to simulate under one explanation.
-pub struct Wanted<'a> {
+pub struct ToSimulate<'a> {
     /// The explanation. If it is missing, nothing is asked.
     pub explanation: &'a Attempt<Explanation>,
-    /// The fragments.
     pub fragments: &'a [HeldFragment],
 }
 
-impl Asked<'_> {
+impl Questions<'_> {
     /// Asks for `per_feature` explanations of each feature. Explanations of one feature are adjacent in the result.
     pub fn explain(
         &self,
@@ -66,7 +61,7 @@ impl Asked<'_> {
             let overheard = Overheard::new(client);
             let attempt =
                 explain_with(&overheard, explainer, evidence, texts, first, spec.attempts - 1).await?;
-            Ok(Answered { heard: overheard.heard(&attempt), attempt })
+            Ok(Reply { heard: overheard.heard(&attempt), attempt })
         });
         self.all(&asked.role, work.collect())
     }
@@ -74,12 +69,12 @@ impl Asked<'_> {
     /// Simulates every fragment. If one fragment fails, the whole feature has its reason.
     pub fn simulate(
         &self,
-        asked: &Simulating,
+        asked: &ConnectedSimulator,
         role: &Role,
-        wanted: &[Wanted<'_>],
+        wanted: &[ToSimulate<'_>],
     ) -> Result<Vec<Attempt<Vec<Simulation>>>, RunError> {
         let mut fragments: Vec<(&str, Vec<String>)> = Vec::new();
-        for Wanted { explanation, fragments: of_one } in wanted {
+        for ToSimulate { explanation, fragments: of_one } in wanted {
             if let Attempt::Done(Explanation::Sentence(sentence)) = explanation {
                 let texts = |tokens: &[u32]| tokens.iter().map(|&id| self.run.text(id)).collect();
                 let listed = of_one.iter().map(|fragment| (sentence.as_str(), texts(&fragment.tokens)));
@@ -91,10 +86,10 @@ impl Asked<'_> {
             let overheard = Overheard::new(client);
             let attempt =
                 simulate_with(&overheard, simulator, sentence, texts, asked.spec.attempts - 1).await?;
-            Ok(Answered { heard: overheard.heard(&attempt), attempt })
+            Ok(Reply { heard: overheard.heard(&attempt), attempt })
         });
         let mut simulated = self.all(role, work.collect())?.into_iter();
-        let of_one = |Wanted { explanation, fragments }: &Wanted<'_>| match explanation {
+        let of_one = |ToSimulate { explanation, fragments }: &ToSimulate<'_>| match explanation {
             Attempt::Done(Explanation::Sentence(_)) => {
                 // Consumes the answers of all fragments, even after a failure.
                 let answers: Vec<_> = simulated.by_ref().take(fragments.len()).collect();
@@ -111,7 +106,7 @@ impl Asked<'_> {
     pub fn all<T: Send>(
         &self,
         role: &Role,
-        work: Vec<impl Future<Output = Result<Answered<T>, ChatError>> + Send>,
+        work: Vec<impl Future<Output = Result<Reply<T>, ChatError>> + Send>,
     ) -> Result<Vec<Attempt<T>>, RunError> {
         self.run.stop.check()?;
         let _busy = role.busy();
@@ -122,13 +117,13 @@ impl Asked<'_> {
             async move {
                 self.run.stop.check()?;
                 role.check()?;
-                let Answered { attempt, heard } = one.await?;
+                let Reply { attempt, heard } = one.await?;
                 role.note(&attempt, heard)?;
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                 (self.tell)(Event::work(stage.as_str(), done, total, "answers"));
                 Ok(attempt)
             }
         });
-        self.models.all(work, AHEAD * role.max_in_flight())
+        self.models.all(work, FUTURES_PER_REQUEST * role.max_in_flight())
     }
 }
