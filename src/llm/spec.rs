@@ -285,7 +285,7 @@ impl LlmSpec {
             ("price_out", self.price_out.is_some()),
         ] {
             if given {
-                problems.add(field, "applies to endpoints only: a `local` model is a path in `model`");
+                problems.add(field, "is for endpoints only: a `local` model is a path in `model`");
             }
         }
     }

@@ -136,7 +136,7 @@ mod tests {
             assert!(answers.first_failed().is_none());
         }
         answers.add(&failed("bad_request"), refused());
-        // What is still under way changes nothing any more.
+        // A later answer changes nothing.
         answers.add(&Attempt::Done(1), reply("x"));
         let error = answers.first_failed().expect("given up").of(&who(), &[], true);
         assert!(error.to_string().contains("first 20 answers all failed as `bad_request`"), "{error}");

@@ -166,7 +166,7 @@ mod tests {
     fn jobs_call_for_others_and_events_reach_the_caller() {
         let heard = Cell::new(0);
         let on = |_: Event| heard.set(heard.get() + 1);
-        // A job of n calls for two of n − 1 and counts itself: a full binary tree.
+        // A job of n adds two jobs of n − 1: a full binary tree.
         let count = do_all(
             vec![5u32],
             |_| 0,
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn lower_ranks_go_first() {
         let begun = Mutex::new(Vec::new());
-        // One worker: what it begins is in the order that it was taken in.
+        // A single worker starts jobs in queue order.
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
         let all = one.install(|| {
             do_all(

@@ -300,7 +300,7 @@ mod tests {
         let probability: Vec<f64> =
             read.iter().map(|judgement| judgement.probability.expect("given")).collect();
         assert!((probability[0] - 0.75).abs() < 1e-12 && (probability[1] - 0.1).abs() < 1e-12);
-        // Numbers as texts behind a remark that holds digits: the verdict's own token is found all the same.
+        // A remark with digits precedes the verdict, which is a quoted number.
         let mut said = reply("2 of them: [\"1\"]");
         said.logprobs = Some(vec![
             choice("2 of them: ", &[]),
@@ -355,7 +355,7 @@ mod tests {
         let bare = Judgement { says: true, probability: None };
         let partly = judged_score(&[(true, bare), (false, said(false, 0.1))]);
         assert_eq!((partly.balanced_accuracy, partly.auroc), (Ok(1.0), Err(NoScore::NoProbabilities)));
-        // Always the same verdict: chance, whatever the shares of the classes.
+        // A constant verdict scores at chance level.
         let always = judged_score(&[(true, bare), (true, bare), (true, bare), (false, bare)]);
         assert_eq!(always.balanced_accuracy, Ok(0.5));
     }

@@ -88,7 +88,7 @@ mod tests {
         let with = reply(&[("claim", -9.0), ("\n", -4.0), ("\"He", -2.0), (" sawed", -1.0), ("\"", -0.5)]);
         let without = reply(&[("none", -1.0), ("\n", -1.0), ("\"He", -2.5), (" sawed", -4.0), ("\"", -0.5)]);
         assert_eq!(surprisal(&with, &without), Ok(3.5));
-        // A break in one token with the first word.
+        // The line break and the first word share a token.
         let with = reply(&[("claim", -9.0), ("\n\"He", -2.0), ("\"", -1.0)]);
         let without = reply(&[("none", -1.0), ("\n\"He", -2.5), ("\"", -3.0)]);
         assert_eq!(surprisal(&with, &without), Ok(2.5));

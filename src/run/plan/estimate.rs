@@ -118,7 +118,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         llm_requests: llm.iter().map(|planned| planned.requests).sum(),
         llm_tokens_in: llm.iter().map(|planned| planned.tokens_in).sum(),
         llm_tokens_out: llm.iter().map(|planned| planned.tokens_out).sum(),
-        // The sum of no numbers is −0.
+        // An empty sum is −0.
         usd: llm.iter().filter_map(|planned| planned.dollars).sum::<f64>() + 0.0,
         disk_gb: together / 1e9,
         memory_gb: 0.3 + largest * 4.0 * 64.0 * 1024.0 / 1e9 * 4.0,

@@ -133,7 +133,7 @@ fn check_length(step: &Planned) -> Result<(), RunError> {
         Step::Judge => ("judge", "put fewer fragments into a question (`judge.per_question`)"),
     };
     let problem = format!(
-        "has questions of {}{} tokens including the answer ({}), but the model's context has {context}: {shorter}, \
+        "has questions of {}{} tokens including the answer ({}), but the model reads {context}: {shorter}, \
          or name a model with a longer context",
         if step.exact_tokens { "" } else { "about " },
         step.longest,
@@ -422,7 +422,7 @@ mod tests {
                 let tokens = &held.fragments()[pick.fragment].tokens;
                 let texts: Vec<String> = tokens.iter().map(|&id| texts(id)).collect();
                 let examples = kind.question(None).examples(USUAL_EXPLANATION, &texts);
-                // Of one question per token, a few stand for all.
+                // For one question per token, four of them are enough.
                 let step = examples.len().div_ceil(4);
                 examples.into_iter().step_by(step).collect::<Vec<_>>()
             });

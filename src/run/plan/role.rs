@@ -1,6 +1,6 @@
 //! Roles: connections to language models with usage and failure counts.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,14 +14,14 @@ pub struct Role {
     who: Who,
     llm: Llm,
     max_in_flight: usize,
-    open: Mutex<Open>,
+    busy_time: Mutex<BusyTime>,
     answers: Mutex<Answers>,
 }
 
 /// Time during which at least one request was in flight.
 #[derive(Default)]
-struct Open {
-    under_way: usize,
+struct BusyTime {
+    in_flight: usize,
     since: Option<Stopwatch>,
     seconds: f64,
 }
@@ -51,8 +51,13 @@ impl Role {
     /// A role without requests.
     pub fn new(step: Step, name: &str, spec: &LlmSpec, llm: Llm) -> Self {
         let who = Who { step, name: name.to_string(), model: spec.model.clone() };
-        let (open, answers) = (Mutex::default(), Mutex::default());
-        Self { who, llm, max_in_flight: spec.max_in_flight, open, answers }
+        Self {
+            who,
+            llm,
+            max_in_flight: spec.max_in_flight,
+            busy_time: Mutex::default(),
+            answers: Mutex::default(),
+        }
     }
 
     /// Step, name and model.
@@ -101,30 +106,30 @@ impl Role {
         self.llm.remarks.all()
     }
 
-    fn answers(&self) -> std::sync::MutexGuard<'_, Answers> {
+    fn answers(&self) -> MutexGuard<'_, Answers> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Usage so far.
     pub fn usage(&self) -> RoleUsage {
-        let open = self.locked();
-        let running = open.since.as_ref().map_or(0.0, Stopwatch::seconds);
-        let minutes = (open.seconds + running) / 60.0;
+        let time = self.busy_time();
+        let running = time.since.as_ref().map_or(0.0, Stopwatch::seconds);
+        let minutes = (time.seconds + running) / 60.0;
         RoleUsage { who: self.who.clone(), taken: self.llm.meter.usage(), minutes }
     }
 
     /// Marks work as in flight until the guard is dropped. Overlapping work counts once.
     pub fn busy(&self) -> Busy<'_> {
-        let mut open = self.locked();
-        if open.under_way == 0 {
-            open.since = Some(Stopwatch::start());
+        let mut time = self.busy_time();
+        if time.in_flight == 0 {
+            time.since = Some(Stopwatch::start());
         }
-        open.under_way += 1;
+        time.in_flight += 1;
         Busy(self)
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn busy_time(&self) -> MutexGuard<'_, BusyTime> {
+        self.busy_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,10 +139,10 @@ pub struct Busy<'a>(&'a Role);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        let mut open = self.0.locked();
-        open.under_way -= 1;
-        if open.under_way == 0 {
-            open.seconds += open.since.take().as_ref().map_or(0.0, Stopwatch::seconds);
+        let mut time = self.0.busy_time();
+        time.in_flight -= 1;
+        if time.in_flight == 0 {
+            time.seconds += time.since.take().as_ref().map_or(0.0, Stopwatch::seconds);
         }
     }
 }

@@ -269,12 +269,8 @@ fn quality_row(inputs: &[&QualityInput]) -> Option<QualityRow> {
         }
     }
     let fvus: Vec<f64> = inputs.iter().filter_map(|input| input.measured.quality.fvu).collect();
-    let range = (fvus.len() > 1).then(|| {
-        (
-            fvus.iter().copied().fold(f64::INFINITY, f64::min),
-            fvus.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        )
-    });
+    let fvu_fold =
+        |start, pick: fn(f64, f64) -> f64| (fvus.len() > 1).then(|| fvus.iter().copied().fold(start, pick));
     let converged: Vec<bool> = inputs.iter().filter_map(|input| input.report.converged).collect();
     Some(QualityRow {
         hook: first.hook.clone(),
@@ -285,8 +281,8 @@ fn quality_row(inputs: &[&QualityInput]) -> Option<QualityRow> {
         n_features: first.measured.quality.n_features,
         l0: mean(&|input| Some(input.measured.quality.l0)),
         fvu: mean(&|input| input.measured.quality.fvu),
-        fvu_least: range.map(|(least, _)| least),
-        fvu_largest: range.map(|(_, largest)| largest),
+        fvu_least: fvu_fold(f64::INFINITY, f64::min),
+        fvu_largest: fvu_fold(f64::NEG_INFINITY, f64::max),
         loss_recovered_zero: mean(&|input| input.measured.recovered().0),
         loss_recovered_mean: mean(&|input| input.measured.recovered().1),
         alive: count(&|input| input.measured.quality.alive),

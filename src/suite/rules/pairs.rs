@@ -110,7 +110,9 @@ impl Rules {
             }
         };
         let Some(llm) = explainer.llm.clone() else {
-            let message = format!("`{name}` needs a language model: add `llm: {{client: …, model: …}}`");
+            let message = format!(
+                "`{name}` asks a language model, but none is named: add `llm: {{client: …, model: …}}`"
+            );
             self.wrong(path, message);
             return None;
         };
