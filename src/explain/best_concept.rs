@@ -1,4 +1,16 @@
-//! The labelled concept that explains most of a feature's variance.
+//! For each feature, the labelled concept that explains most of its variance, with the feature's mean on and off
+//! the concept.
+//!
+//! For a feature's activations `a` over `n` tokens and a concept that holds for `m` of them, the fit is the squared
+//! point-biserial correlation:
+//!
+//!   r² = (Σ_on a − m·mean)² / (m (1 − m/n) Σ (a − mean)²)
+//!
+//! The factor Σ (a − mean)² is the same for all concepts of a feature and is left out. In a tie the first concept
+//! wins. If no concept has a positive fit (for example for a dead feature), the result is undefined.
+//!
+//! `means` are per set of concepts. `holds(set, concept)` says whether a set contains a concept, by its index in
+//! `concepts`.
 
 use rayon::prelude::*;
 
@@ -15,19 +27,7 @@ pub struct NamedConcept {
     pub words: &'static str,
 }
 
-/// For each feature, the labelled concept that explains most of its variance, with the feature's mean on and off
-/// the concept.
-///
-/// For a feature's activations `a` over `n` tokens and a concept that holds for `m` of them, the fit is the squared
-/// point-biserial correlation:
-///
-///   r² = (Σ_on a − m·mean)² / (m (1 − m/n) Σ (a − mean)²)
-///
-/// The factor Σ (a − mean)² is the same for all concepts of a feature and is left out. In a tie the first concept
-/// wins. If no concept has a positive fit (for example for a dead feature), the result is undefined.
-///
-/// `means` are per set of concepts. `holds(set, concept)` says whether a set contains a concept, by its index in
-/// `concepts`.
+/// The best concept of each feature, in the order of `means`.
 pub fn best_concepts(
     means: &TypeMeans,
     concepts: &[NamedConcept],

@@ -1,4 +1,19 @@
-//! Neuron-to-graph: token patterns found by running the subject model.
+//! Neuron-to-graph: token patterns found by running the subject model (Foote et al. 2023; Gao et al. 2024).
+//!
+//! There are four changes to Gao et al.: patterns are not anchored to the start of a text, equal patterns are
+//! averaged, the longest match is found with backtracking, and unmatched tokens have a value of their own.
+//!
+//! 1. *Seed*: the token with the largest positive activation in each top and random explain fragment. Fragments
+//!    without a positive activation give no seed. A feature without seeds fails with `no_seed`.
+//! 2. *Suffix*: the shortest text ending in the seed whose activation, run alone, is at least `keep` times the
+//!    seed's. This activation is the pattern's value. If no suffix of up to `max_suffix` tokens suffices, the longest
+//!    is used with the seed's own activation.
+//! 3. *Saliency*: a token becomes a wildcard if replacing it by `pad` loses less than `literal_loss` of the
+//!    suffix's activation. The seed is always literal. If the suffix does not fire when run alone, all of its tokens
+//!    are literal, because no loss can be measured.
+//! 4. *Unmatched tokens* get the mean activation of unmatched tokens over all explain fragments, non-firing ones
+//!    included. If every token is matched, they get the mean of all tokens. With `backoff` they get the mean of their
+//!    type.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -26,22 +41,7 @@ impl Default for NeuronToGraphParams {
     }
 }
 
-/// Neuron-to-graph: token patterns found by running the subject model (Foote et al. 2023; Gao et al. 2024).
-///
-/// There are four changes to Gao et al.: patterns are not anchored to the start of a text, equal patterns are
-/// averaged, the longest match is found with backtracking, and unmatched tokens have a value of their own.
-///
-/// 1. *Seed*: the token with the largest positive activation in each top and random explain fragment. Fragments
-///    without a positive activation give no seed. A feature without seeds fails with `no_seed`.
-/// 2. *Suffix*: the shortest text ending in the seed whose activation, run alone, is at least `keep` times the
-///    seed's. This activation is the pattern's value. If no suffix of up to `max_suffix` tokens suffices, the longest
-///    is used with the seed's own activation.
-/// 3. *Saliency*: a token becomes a wildcard if replacing it by `pad` loses less than `literal_loss` of the
-///    suffix's activation. The seed is always literal. If the suffix does not fire when run alone, all of its tokens
-///    are literal, because no loss can be measured.
-/// 4. *Unmatched tokens* get the mean activation of unmatched tokens over all explain fragments, non-firing ones
-///    included. If every token is matched, they get the mean of all tokens. With `backoff` they get the mean of their
-///    type.
+/// Settings of neuron-to-graph.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NeuronToGraph {
     /// Constants.

@@ -1,4 +1,23 @@
-//! Correlation of truth and prediction within token types.
+//! Measures what an explanation knows beyond the identity of the current token.
+//!
+//!   r = Σ (tᵢ − t̄_type(i)) (pᵢ − p̄_type(i)) / √(Σ (tᵢ − t̄_type(i))² · Σ (pᵢ − p̄_type(i))²)
+//!
+//! t is the truth and p the prediction. The sums run over the scored tokens of the random stratum (firing
+//! fragments, drawn uniformly). t̄_type and p̄_type are means over all tokens of the same type. r lies in −1..=1;
+//! higher is better.
+//!
+//! Reason: the usual score correlates truth and prediction over tokens, and much of that is token identity. On a
+//! small model, the mean activation per token type alone predicts even a random direction with correlation 0.8 and
+//! more. A high score therefore does not show that a feature is a concept. Here the question is: between two
+//! occurrences of the same token, does the explanation know where the feature is stronger?
+//!
+//! A prediction that depends only on token identity is constant within types: a constant prediction, which counts
+//! as 0 in the mean. If the truth depends only on token identity, the score is undefined
+//! (`truth_is_token_identity`).
+//!
+//! Token types that occur once contribute nothing. [`repeating_tokens`] counts the others and belongs beside the
+//! score: with few repeats, predictions are constant within types by chance. Many random fragments help, if the
+//! simulator is free.
 
 use crate::score::fragment::{Concatenated, ScoredFragment, Stratum};
 use crate::score::scorer::{NoScore, ScoreOutcome, Scorer};
@@ -12,26 +31,7 @@ const SAME_TRUTH: f64 = 1e-5;
 /// Predictions are f64, looked up or averaged.
 const SAME_PREDICTION: f64 = 1e-9;
 
-/// Measures what an explanation knows beyond the identity of the current token.
-///
-///   r = Σ (tᵢ − t̄_type(i)) (pᵢ − p̄_type(i)) / √(Σ (tᵢ − t̄_type(i))² · Σ (pᵢ − p̄_type(i))²)
-///
-/// t is the truth and p the prediction. The sums run over the scored tokens of the random stratum (firing
-/// fragments, drawn uniformly). t̄_type and p̄_type are means over all tokens of the same type. r lies in −1..=1;
-/// higher is better.
-///
-/// Reason: the usual score correlates truth and prediction over tokens, and much of that is token identity. On a
-/// small model, the mean activation per token type alone predicts even a random direction with correlation 0.8 and
-/// more. A high score therefore does not show that a feature is a concept. Here the question is: between two
-/// occurrences of the same token, does the explanation know where the feature is stronger?
-///
-/// A prediction that depends only on token identity is constant within types: a constant prediction, which counts
-/// as 0 in the mean. If the truth depends only on token identity, the score is undefined
-/// (`truth_is_token_identity`).
-///
-/// Token types that occur once contribute nothing. [`repeating_tokens`] counts the others and belongs beside the
-/// score: with few repeats, predictions are constant within types by chance. Many random fragments help, if the
-/// simulator is free.
+/// Correlation of truth and prediction within token types; the module documents the equation.
 #[derive(Debug, Clone, Copy)]
 pub struct BeyondToken;
 

@@ -1,4 +1,7 @@
-//! Pearson correlation r of truth and prediction over the concatenated tokens of chosen strata.
+//! Pearson correlation of truth t and prediction p over the concatenated tokens of chosen strata (Bills et al. 2023;
+//! Cunningham et al. 2023). The weights w are 1, except in `population`.
+//!
+//!   r = Σ wᵢ (tᵢ − t̄) (pᵢ − p̄) / √(Σ wᵢ (tᵢ − t̄)² · Σ wᵢ (pᵢ − p̄)²)
 
 use crate::score::fragment::{Concatenated, ScoredFragment, Stratum};
 use crate::score::scorer::{NoScore, ScoreOutcome, Scorer};
