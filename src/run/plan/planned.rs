@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::base::{Stream, TokenBatch};
 use crate::explain::language_model::USUAL_EXPLANATION;
 use crate::features::{
-    ActivationRecord, Evidence, FeatureRecord, Held, Protocol, QuantilePick, Stratum, split,
+    ActivationRecord, Evidence, FeatureRecord, Held, HeldFragment, Protocol, QuantilePick, Stratum, split,
 };
 use crate::llm::{ClientKind, Example, LlmSpec, TokenCounter};
 use crate::nn::{Tokenizer, context_length, gguf_tokenizer, weight_count};
@@ -197,10 +197,13 @@ impl Plan<'_> {
         }
         if let Some(simulator) = pair.simulator.model() {
             if explainer.best_of > 1 {
-                steps.push(self.choose(explainer, simulator));
+                let (_, calibration) = self.evidence.divide();
+                let n = self.walked.explained() * explainer.best_of as f64;
+                steps.push(self.simulations(Step::Choose, simulator, calibration.fragments(), n));
             }
             if simulated(&self.suite.scorers).next().is_some() {
-                steps.push(self.simulate(simulator));
+                let (held, n) = (self.held.protocol_only(), self.walked.tested(self.suite));
+                steps.push(self.simulations(Step::Simulate, simulator, held.fragments(), n));
             }
         }
         if let Some(judge) = &pair.judge
@@ -221,37 +224,22 @@ impl Plan<'_> {
         self.step(Step::Explain, &spec.name, &spec.llm, all, &counter)
     }
 
-    fn choose(&self, explainer: &ModelExplainer, spec: &ModelSimulator) -> Planned {
-        let calibration = self.evidence.divide().1;
-        let tokens = calibration.fragments().iter().map(|fragment| fragment.tokens.as_slice());
-        let counter = self.counter(&spec.llm);
-        let all = self.simulations(spec, tokens, &counter);
-        let all = all.times(self.walked.explained() * explainer.best_of as f64);
-        self.step(Step::Choose, &spec.name, &spec.llm, all, &counter)
-    }
-
-    fn simulate(&self, spec: &ModelSimulator) -> Planned {
-        let held = self.held.protocol_only();
-        let tokens = held.fragments().iter().map(|fragment| fragment.tokens.as_slice());
-        let counter = self.counter(&spec.llm);
-        let all = self.simulations(spec, tokens, &counter).times(self.walked.tested(self.suite));
-        self.step(Step::Simulate, &spec.name, &spec.llm, all, &counter)
-    }
-
-    fn simulations<'t>(
+    /// The simulation of `fragments`, `times` times.
+    fn simulations(
         &self,
+        step: Step,
         spec: &ModelSimulator,
-        fragments: impl Iterator<Item = &'t [u32]>,
-        counter: &TokenCounter,
-    ) -> Size {
+        fragments: &[HeldFragment],
+        times: f64,
+    ) -> Planned {
         let simulator = spec.kind.question(spec.shots);
-        let examples: Vec<Example> = fragments
-            .flat_map(|tokens| {
-                let texts: Vec<String> = tokens.iter().map(|&token| (self.texts)(token)).collect();
-                simulator.examples(USUAL_EXPLANATION, &texts)
-            })
-            .collect();
-        size(counter, &examples)
+        let examples = fragments.iter().flat_map(|fragment| {
+            let texts: Vec<String> = fragment.tokens.iter().map(|&token| (self.texts)(token)).collect();
+            simulator.examples(USUAL_EXPLANATION, &texts)
+        });
+        let counter = self.counter(&spec.llm);
+        let all = size(&counter, &examples.collect::<Vec<_>>()).times(times);
+        self.step(step, &spec.name, &spec.llm, all, &counter)
     }
 
     fn judge(&self, spec: &JudgeSpec, judging: Judging) -> Planned {

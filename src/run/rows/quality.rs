@@ -85,17 +85,13 @@ impl<'a> LossMeter<'a> {
         Ok(mean_of(&self.subject.token_losses_given(&self.tokens, self.hook, &rows)?))
     }
 
-    /// Mean loss with reconstructed activations; none if the dictionary does not reconstruct.
-    pub fn spliced(&self, dictionary: &dyn Dictionary) -> Result<Option<f64>, RunError> {
-        if !dictionary.info().is_reconstruction {
-            return Ok(None);
-        }
-        self.replaced(dictionary.reconstruct(&self.activations)?).map(Some)
-    }
-
     /// Combines the counts of a pass over the fragments with the losses.
     pub fn measure(&self, dictionary: &dyn Dictionary, quality: Quality) -> Result<Measured, RunError> {
-        Ok(Measured { quality, losses: self.losses, spliced: self.spliced(dictionary)? })
+        let spliced = match dictionary.info().is_reconstruction {
+            true => Some(self.replaced(dictionary.reconstruct(&self.activations)?)?),
+            false => None,
+        };
+        Ok(Measured { quality, losses: self.losses, spliced })
     }
 }
 

@@ -208,11 +208,7 @@ pub fn complete(
         on,
         |job, tell| {
             let work = &work[work.partition_point(|work| work.nth < job.hook)];
-            match job.step {
-                Step::Fit(reference) => work.fit(job.method, reference, tell),
-                Step::FitTogether(methods) => work.fit_together(&methods, tell),
-                Step::Score(place, row) => work.score(job.method, place, &row, tell),
-            }
+            work.run(job, tell)
         },
     )?;
     drop(work);
@@ -312,24 +308,18 @@ impl<'a> HookWork<'a> {
         Job { hook: self.nth, method, step }
     }
 
-    fn fit(
-        &self,
-        method: &'a MethodSpec,
-        reference: Option<Reference>,
-        tell: &Tell<'_>,
-    ) -> Result<Done<Job<'a>, Placed>, RunError> {
-        let rows = self.fitter.fit(method, reference, &self.activations.fit, tell)?;
-        Ok(Done { next: self.after_fit(method, rows)?, result: None })
-    }
-
-    fn fit_together(
-        &self,
-        methods: &[&'a MethodSpec],
-        tell: &Tell<'_>,
-    ) -> Result<Done<Job<'a>, Placed>, RunError> {
-        let all = self.fitter.fit_together(methods, &self.activations.fit, tell)?;
+    fn run(&self, job: Job<'a>, tell: &Tell<'_>) -> Result<Done<Job<'a>, Placed>, RunError> {
+        let set = &self.activations.fit;
+        let fitted: Vec<(&MethodSpec, Vec<FittedRow>)> = match job.step {
+            Step::Score(place, row) => return self.score(job.method, place, &row, tell),
+            Step::Fit(reference) => vec![(job.method, self.fitter.fit(job.method, reference, set, tell)?)],
+            Step::FitTogether(methods) => {
+                let rows = self.fitter.fit_together(&methods, set, tell)?;
+                methods.into_iter().zip(rows).collect()
+            }
+        };
         let mut next = Vec::new();
-        for (method, rows) in methods.iter().zip(all) {
+        for (method, rows) in fitted {
             next.extend(self.after_fit(method, rows)?);
         }
         Ok(Done { next, result: None })
