@@ -13,15 +13,15 @@ use super::{DictionaryFit, ParamProblem, Variant};
 
 /// Parameters of a kind as a suite gives them, unchecked.
 pub trait Params {
-    /// What can be fitted, or everything that is wrong. `kind` tells kinds apart that share parameters.
+    /// Returns the checked fit, or all problems. `kind` distinguishes kinds that share parameters.
     fn check(&self, kind: Kind) -> Result<Box<dyn DictionaryFit>, Vec<ParamProblem>>;
 
-    /// The variants asked for; none for kinds that have none.
+    /// Requested variants; empty for kinds without variants.
     fn variants(&self) -> &[Variant] {
         &[]
     }
 
-    /// The method to whose L0 a `topk` variant is matched, where there is one.
+    /// Name of the method whose L0 the `topk` variant matches.
     fn matched(&self) -> Option<&str> {
         None
     }
@@ -44,7 +44,7 @@ macro_rules! declare_params {
         }
 
         impl MethodParams {
-            /// Reads the fields of a kind whose name is known.
+            /// Reads the fields of a known kind.
             pub fn of_kind<'de, D: Deserializer<'de>>(kind: Kind, fields: D) -> Result<Self, D::Error> {
                 Ok(match kind { $(Kind::$kind => Self::$kind(<$params>::deserialize(fields)?)),+ })
             }
@@ -64,7 +64,7 @@ macro_rules! declare_params {
 for_kinds!(declare_params);
 
 impl MethodParams {
-    /// What can be fitted, or everything that is wrong with it.
+    /// Returns the checked fit, or all problems.
     pub fn check(&self) -> Result<Box<dyn DictionaryFit>, Vec<ParamProblem>> {
         self.params().check(self.kind())
     }
@@ -80,12 +80,12 @@ impl MethodParams {
     }
 }
 
-/// The fields of kinds that share them.
+/// Kinds with the same fields.
 #[derive(Debug, Clone)]
 pub struct KindFields {
     /// The kinds.
     pub kinds: Vec<Kind>,
-    /// Schema of the parameters, self-contained.
+    /// JSON Schema of the fields, self-contained.
     pub schema: Value,
 }
 

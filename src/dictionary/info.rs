@@ -1,3 +1,5 @@
+//! Description of a dictionary.
+
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
@@ -9,16 +11,16 @@ use crate::base::{Digest, HookPoint};
 pub enum SignPolicy {
     /// Codes are at least zero.
     NonNegative,
-    /// Codes have a sign; only the positive side counts as firing.
+    /// Codes are signed. Only positive codes count as firing.
     Signed,
 }
 
-/// What a dictionary is and what it was made from.
+/// Description of a dictionary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DictionaryInfo {
-    /// Name of the method as shown in tables: `topk`, `pca_oriented`.
+    /// Name of the method in tables: `topk`, `pca_oriented`.
     pub method: String,
-    /// How it was made.
+    /// Kind of dictionary.
     pub kind: Kind,
     /// Width of an activation.
     pub d_in: usize,
@@ -28,11 +30,11 @@ pub struct DictionaryInfo {
     pub sign: SignPolicy,
     /// Whether codes can be decoded into an estimate of the activation.
     pub is_reconstruction: bool,
-    /// Where in the model.
+    /// Hook point.
     pub hook: HookPoint,
-    /// Digest of the activations it was fitted on. Dictionaries are compared only where it is the
-    /// same. A dictionary trained elsewhere carries the digest of the set it was loaded beside.
+    /// Digest of the activations that it was fitted on. Only dictionaries with equal digests are compared. A
+    /// dictionary trained elsewhere carries the digest of the activations it was loaded with.
     pub fitted_on: Digest,
-    /// Digest of its tensors and of what decides how they are used.
+    /// Digest of its tensors and settings.
     pub digest: Digest,
 }

@@ -1,28 +1,33 @@
+//! For each feature, the labelled concept that explains most of its variance, with the feature's mean on and off
+//! the concept.
+//!
+//! For a feature's activations `a` over `n` tokens and a concept that holds for `m` of them, the fit is the squared
+//! point-biserial correlation:
+//!
+//!   r² = (Σ_on a − m·mean)² / (m (1 − m/n) Σ (a − mean)²)
+//!
+//! The factor Σ (a − mean)² is the same for all concepts of a feature and is left out. In a tie the first concept
+//! wins. If no concept has a positive fit (for example for a dead feature), the result is undefined.
+//!
+//! `means` are per set of concepts. `holds(set, concept)` says whether a set contains a concept, by its index in
+//! `concepts`.
+
 use rayon::prelude::*;
 
 use super::TypeMeans;
 use crate::base::{Attempt, Missing};
 use crate::features::{ConceptMeans, Explanation};
 
-/// A concept as explanations name it.
+/// A labelled concept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NamedConcept {
-    /// The stable name.
+    /// Stable name.
     pub name: &'static str,
-    /// What it means.
+    /// Description.
     pub words: &'static str,
 }
 
-/// For each feature the concept that fits it best, with the feature's mean where it holds and where not.
-///
-/// `means` are over tokens' sets of concepts instead of token types: one type a set, `holds` says whether
-/// a set has a concept, by its place in `concepts`. Best is the largest squared point-biserial
-/// correlation of the concept's indicator with the activation, which is the share of the activation's
-/// variance that the two means explain: of a feature's activations `a` over `n` tokens, of which the
-/// concept holds for `m`, it is `(Σ_on a − m·mean)² / (m (1 − m/n) Σ (a − mean)²)`. The last factor is
-/// the same for all concepts of a feature and left out; of equals the first in `concepts` is taken.
-///
-/// A feature that no concept tells anything about, such as one that never fires, is undefined.
+/// The best concept of each feature, in the order of `means`.
 pub fn best_concepts(
     means: &TypeMeans,
     concepts: &[NamedConcept],
@@ -30,7 +35,7 @@ pub fn best_concepts(
 ) -> Vec<Attempt<Explanation>> {
     let counts: Vec<(u32, usize)> = means.counts().collect();
     let n: f64 = counts.iter().map(|(_, count)| *count as f64).sum();
-    // Places of the sets that have each concept, and how many tokens those are.
+    // For each concept: indices of the sets that contain it, and their number of tokens.
     let members: Vec<(Vec<usize>, f64)> = (0..concepts.len())
         .map(|concept| {
             let places: Vec<usize> =

@@ -1,4 +1,4 @@
-//! Every way to describe a feature, one row each. A new one is a file of its own and a row here.
+//! Catalogue of explainers. A new explainer needs a file and a row here.
 
 use std::cell::OnceCell;
 
@@ -7,8 +7,8 @@ use super::language_model::{
     strongest, token_activation,
 };
 use super::{
-    Activate, Choice, ExplainError, Explainer, NamedConcept, NeuronToGraph, NeuronToGraphParams, TokenLookup,
-    TokenLookupFit, TypeMeans, best_concepts,
+    Activate, Choice, ExplainError, NamedConcept, NeuronToGraph, NeuronToGraphParams, TypeMeans,
+    best_concepts, token_lookup, token_lookup_fit,
 };
 use crate::base::{Attempt, Of, Row};
 use crate::features::{Evidence, Explanation, Pattern};
@@ -17,25 +17,25 @@ use crate::llm::Prompt;
 /// The explainer of a suite that names none.
 pub const DEFAULT_EXPLAINER: &str = "neuron_to_graph";
 
-/// Attempts at a question of a language model until its answer can be read, unless a suite says otherwise.
+/// Default maximum number of requests to a language model until its answer can be read.
 pub const ATTEMPTS: usize = 3;
 
 /// A row of [`EXPLAINERS`].
 pub type ExplainerKind = Of<ExplainerRow>;
 
-/// What every explainer may use of a row of the table; each takes what it needs.
+/// Inputs that explainers may use.
 pub struct Inputs<'a> {
     /// Evidence of each feature.
     pub evidence: &'a [Evidence],
     /// The features' activations on new texts.
     pub activate: &'a Activate<'a>,
-    /// Token that stands for nothing.
+    /// Filler token that replaces a token.
     pub pad: u32,
-    /// Mean activations by token type over the fit split, where a kind reads it.
+    /// Mean activations by token type over the fit split, if a kind needs them.
     pub type_means: Option<&'a TypeMeans>,
-    /// Labelled concepts, where the corpus has them.
+    /// Labelled concepts, if the corpus has them.
     pub concepts: Option<Concepts<'a>>,
-    /// Neuron-to-graph's patterns of each feature: found once, used by both of its kinds.
+    /// Neuron-to-graph's patterns of each feature, found once and shared by both of its kinds.
     pub patterns: &'a OnceCell<Vec<Vec<Pattern>>>,
 }
 
@@ -46,7 +46,7 @@ pub struct Concepts<'a> {
     pub means: &'a TypeMeans,
     /// The concepts.
     pub named: &'a [NamedConcept],
-    /// Whether a set holds a concept, both by number.
+    /// Whether a set (by number) contains a concept (by number).
     pub holds: &'a (dyn Fn(u32, usize) -> bool + Sync),
 }
 
@@ -54,36 +54,36 @@ pub struct Concepts<'a> {
 pub struct Explained {
     /// One attempt per feature, in the order of the evidence.
     pub explanations: Vec<Attempt<Explanation>>,
-    /// Where each was chosen among several: the choices.
+    /// With best-of-n: the candidates and the choice.
     pub choices: Option<Vec<Choice>>,
 }
 
-/// Puts features to a language model.
+/// Explains features with a language model.
 pub trait AskModel {
     /// One explanation per feature.
     fn explain(&self, evidence: &[Evidence]) -> Result<Explained, ExplainError>;
 }
 
-/// One way to describe a feature.
+/// An explainer.
 pub struct ExplainerRow {
-    /// In suites and results.
+    /// Name in suites and results.
     pub name: &'static str,
-    /// What it does, for people.
+    /// Description.
     pub words: &'static str,
-    /// Who does the work.
+    /// Implementation.
     work: Work,
 }
 
 enum Work {
-    /// This program.
+    /// Computed by this program.
     Offline {
         explain: fn(&Inputs<'_>) -> Result<Vec<Attempt<Explanation>>, ExplainError>,
         /// Whether it runs the subject on new texts.
         probes: bool,
-        /// Whether it reads the fit split by token type.
+        /// Whether it reads means by token type from the fit split.
         reads_fit: bool,
     },
-    /// This program, by the corpus's labels: a control.
+    /// Control: computed from the corpus's labels.
     Oracle,
     /// A language model.
     Model { question: fn(f64, Option<usize>) -> Box<dyn LanguageExplainer>, prompt: Prompt },
@@ -113,7 +113,7 @@ pub const EXPLAINERS: &[ExplainerRow] = &[
         name: "token_lookup",
         words: "A table of mean activations by token type, from the explain fragments.",
         work: Work::Offline {
-            explain: |inputs| TokenLookup.explain(inputs.evidence, inputs.activate),
+            explain: |inputs| Ok(token_lookup(inputs.evidence)),
             probes: false,
             reads_fit: false,
         },
@@ -124,7 +124,7 @@ pub const EXPLAINERS: &[ExplainerRow] = &[
         work: Work::Offline {
             explain: |inputs| {
                 let tables = inputs.type_means.map(TypeMeans::tables).unwrap_or_default();
-                TokenLookupFit::new(tables).explain(inputs.evidence, inputs.activate)
+                token_lookup_fit(tables, inputs.evidence)
             },
             probes: false,
             reads_fit: true,
@@ -175,16 +175,16 @@ pub const EXPLAINERS: &[ExplainerRow] = &[
     },
 ];
 
-/// The control that explains with labelled concepts.
+/// Name of the control that explains with labelled concepts.
 pub const ORACLE: &str = "oracle";
 
-/// The kinds that a suite can name.
+/// The kinds that suites can request.
 pub fn explainers() -> impl Iterator<Item = ExplainerKind> {
     ExplainerKind::all().filter(|row| row.name != ORACLE)
 }
 
 impl ExplainerRow {
-    /// Whether a language model does the work.
+    /// Whether it asks a language model.
     pub fn asks_model(&self) -> bool {
         matches!(self.work, Work::Model { .. })
     }
@@ -194,25 +194,25 @@ impl ExplainerRow {
         matches!(self.work, Work::Offline { probes: true, .. })
     }
 
-    /// Whether it reads the fit split by token type.
+    /// Whether it reads means by token type from the fit split.
     pub fn reads_fit(&self) -> bool {
         matches!(self.work, Work::Offline { reads_fit: true, .. })
     }
 
-    /// Worked examples of its question; 0 where no model is asked.
+    /// Number of worked examples in its prompt; 0 for offline kinds.
     pub fn n_examples(&self) -> usize {
         if let Work::Model { prompt, .. } = &self.work { prompt.n_examples() } else { 0 }
     }
 
-    /// Its question, where a language model is asked.
+    /// Its prompt and reader, if it asks a language model.
     pub fn question(&self, temperature: f64, shots: Option<usize>) -> Option<Box<dyn LanguageExplainer>> {
         if let Work::Model { question, .. } = self.work { Some(question(temperature, shots)) } else { None }
     }
 
-    /// Explains all features of a row; `model` is the language model of a kind that asks one.
+    /// Explains all features of a row. `model` serves kinds that ask a language model.
     ///
     /// # Errors
-    /// [`ExplainError`] where no feature can be explained: what fails for one feature is its `Attempt`.
+    /// [`ExplainError`] if no feature can be explained. A failure of one feature is its `Attempt`.
     pub fn explain(
         &self,
         inputs: &Inputs<'_>,
@@ -230,7 +230,7 @@ impl ExplainerRow {
     }
 }
 
-/// Neuron-to-graph, with the patterns that its other kind found if that came first.
+/// Neuron-to-graph. Patterns found by its other kind are reused.
 fn graphs(inputs: &Inputs<'_>, backoff: bool) -> Result<Vec<Attempt<Explanation>>, ExplainError> {
     let explainer = NeuronToGraph { params: NeuronToGraphParams::default(), pad: inputs.pad, backoff };
     let patterns = match inputs.patterns.get() {

@@ -1,4 +1,4 @@
-//! Several explanations of a feature, and the one that is kept.
+//! Best-of-n: candidate explanations of a feature and the choice among them.
 
 use serde::Serialize;
 
@@ -6,31 +6,31 @@ use super::language_model::best_of;
 use crate::base::Attempt;
 use crate::features::{Calibration, Explanation};
 
-/// One of several explanations of a feature.
+/// A candidate explanation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Candidate {
-    /// The explanation, or why there is none.
+    /// The explanation, or the reason why there is none.
     pub explanation: Attempt<Explanation>,
-    /// Correlation of its simulation with the truth over the calibration fragments. A constant simulation counts
-    /// as 0.
+    /// Correlation of its simulation with the truth over the calibration fragments. A constant simulation counts as
+    /// 0.
     pub calibration_score: Option<f64>,
-    /// Why there is no score, or that the simulation is constant.
+    /// Reason of a missing score, or `constant_prediction`.
     pub calibration_reason: Option<String>,
 }
 
-/// The explanations of a feature, and which of them is kept.
+/// The candidates and the choice.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Choice {
-    /// All of them, in the order asked.
+    /// The candidates in the order asked.
     pub candidates: Vec<Candidate>,
-    /// The one that is kept; none where there is no explanation at all.
+    /// Index of the chosen candidate; none if every explanation is missing.
     pub chosen: Option<usize>,
-    /// Numbers of the fragments that they were compared on. None of these is shown or scored.
+    /// Calibration fragments. None of them is shown to the explainer or scored.
     pub calibrated_on: Vec<usize>,
 }
 
 impl Choice {
-    /// Keeps the candidate of the highest calibration score.
+    /// Chooses the candidate with the highest calibration score.
     pub fn of(candidates: Vec<Candidate>, calibration: &Calibration) -> Self {
         let explanations: Vec<_> = candidates.iter().map(|one| one.explanation.clone()).collect();
         let scores: Vec<_> = candidates.iter().map(|one| one.calibration_score).collect();
@@ -39,7 +39,7 @@ impl Choice {
         Self { candidates, chosen, calibrated_on }
     }
 
-    /// The explanation that is kept, or why the first one is missing.
+    /// The chosen explanation, or the reason why the first is missing.
     pub fn explanation(&self) -> Attempt<Explanation> {
         self.candidates[self.chosen.unwrap_or(0)].explanation.clone()
     }

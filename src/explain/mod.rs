@@ -1,7 +1,7 @@
-//! Explanations of a feature from its evidence.
+//! Explains a feature from its evidence.
 //!
-//! In: evidence; for the best concept, mean activations per set of concepts; where a kind asks for it, the feature's activation on texts of the kind's making, or a
-//! language model.
+//! In: evidence; depending on the kind, means per token type or per set of concepts, the feature's activation on
+//! new texts, or a language model.
 //! Out: explanations that print as text.
 //! Never: imports subject, dictionary or corpus.
 //!
@@ -10,9 +10,9 @@
 mod best_concept;
 pub mod catalog;
 mod choice;
-mod explainer;
 pub mod language_model;
 mod neuron_to_graph;
+mod probe;
 mod shuffled;
 mod token_lookup;
 mod type_means;
@@ -20,10 +20,10 @@ mod type_means;
 pub use crate::features::{Evidence, Explanation, Pattern, PatternTrie, TokenTable};
 pub use best_concept::{NamedConcept, best_concepts};
 pub use choice::{Candidate, Choice};
-pub use explainer::{Activate, ActivateError, ExplainError, Explainer, Probe};
 pub use neuron_to_graph::{NeuronToGraph, NeuronToGraphParams};
+pub use probe::{Activate, ActivateError, ExplainError, Probe};
 pub use shuffled::derangement;
-pub use token_lookup::{TokenLookup, TokenLookupFit};
+pub use token_lookup::{token_lookup, token_lookup_fit};
 pub use type_means::TypeMeans;
 
 #[cfg(test)]

@@ -1,10 +1,27 @@
+//! Neuron-to-graph: token patterns found by running the subject model (Foote et al. 2023; Gao et al. 2024).
+//!
+//! There are four changes to Gao et al.: patterns are not anchored to the start of a text, equal patterns are
+//! averaged, the longest match is found with backtracking, and unmatched tokens have a value of their own.
+//!
+//! 1. *Seed*: the token with the largest positive activation in each top and random explain fragment. Fragments
+//!    without a positive activation give no seed. A feature without seeds fails with `no_seed`.
+//! 2. *Suffix*: the shortest text ending in the seed whose activation, run alone, is at least `keep` times the
+//!    seed's. This activation is the pattern's value. If no suffix of up to `max_suffix` tokens suffices, the longest
+//!    is used with the seed's own activation.
+//! 3. *Saliency*: a token becomes a wildcard if replacing it by `pad` loses less than `literal_loss` of the
+//!    suffix's activation. The seed is always literal. If the suffix does not fire when run alone, all of its tokens
+//!    are literal, because no loss can be measured.
+//! 4. *Unmatched tokens* get the mean activation of unmatched tokens over all explain fragments, non-firing ones
+//!    included. If every token is matched, they get the mean of all tokens. With `backoff` they get the mean of their
+//!    type.
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Attempt, Missing};
 use crate::features::{Evidence, Explanation, Pattern, PatternTrie, TokenTable};
 
-use super::explainer::{Activate, ExplainError, Explainer, Probe, ask};
+use super::probe::{Activate, ExplainError, Probe, ask};
 
 /// Constants of neuron-to-graph.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -12,9 +29,9 @@ use super::explainer::{Activate, ExplainError, Explainer, Probe, ask};
 pub struct NeuronToGraphParams {
     /// Longest suffix tried, in tokens, the seed included.
     pub max_suffix: usize,
-    /// Share of the seed's activation that a suffix must keep to suffice.
+    /// Share of the seed's activation that a sufficient suffix must keep.
     pub keep: f64,
-    /// Share of the suffix's activation that a token must cost when replaced to be part of the pattern.
+    /// Share of the suffix's activation that must be lost when a token is replaced, for the token to be literal.
     pub literal_loss: f64,
 }
 
@@ -24,41 +41,26 @@ impl Default for NeuronToGraphParams {
     }
 }
 
-/// Token patterns from the subject model itself, as in Gao et al. 2024, with four changes: patterns
-/// are not anchored to the start of a text, equal ones average, the longest match is found with
-/// backtracking, and tokens that none matches get a value of their own.
-///
-/// - *Seed*: the token of the largest positive activation in each top and random fragment explained
-///   on. Negative activations of signed features are never seeds; a fragment without a positive one
-///   gives none, and a feature without any seed fails with `no_seed`.
-/// - *Suffix*: the shortest text ending in the seed whose activation, run alone, is at least `keep` of
-///   the seed's. It is the pattern's value. If none of up to `max_suffix` tokens suffices, the longest
-///   is taken with the seed's own activation as value.
-/// - *Saliency*: a token whose replacement by `pad` costs less than `literal_loss` of the suffix's
-///   activation becomes a wildcard for one token. The seed is always literal, and so is every token of
-///   a suffix that does not fire when run alone, as no loss can be measured there.
-/// - *Unmatched tokens* get the mean truth on the unmatched tokens of all fragments explained on,
-///   non-firing ones included (the mean of all, where every token is matched), or with `backoff` the
-///   mean of their type.
+/// Settings of neuron-to-graph.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NeuronToGraph {
     /// Constants.
     pub params: NeuronToGraphParams,
-    /// Token that stands for nothing: the tokenizer's padding or, failing that, a rare whitespace piece.
+    /// Filler token: the tokenizer's padding token or a rare whitespace token.
     pub pad: u32,
-    /// Whether unmatched tokens get their type's mean (`neuron_to_graph_backoff`).
+    /// Whether unmatched tokens get the mean of their type (`neuron_to_graph_backoff`).
     pub backoff: bool,
 }
 
-/// The strongest token of one fragment on its way to a pattern.
+/// Strongest token of one fragment, with its suffix.
 struct Seed<'a> {
     slot: usize,
-    /// The fragment up to and including the seed.
+    /// Tokens of the fragment up to and including the seed.
     context: &'a [u32],
     activation: f64,
-    /// Tokens of the suffix, and its activation when run alone, once found.
+    /// Length of the suffix and its activation when run alone.
     suffix: Option<(usize, f64)>,
-    /// Whether that suffix keeps enough of the activation.
+    /// Whether the suffix keeps enough of the activation.
     suffices: bool,
 }
 
@@ -73,22 +75,7 @@ impl Seed<'_> {
     }
 }
 
-impl Explainer for NeuronToGraph {
-    fn name(&self) -> &'static str {
-        if self.backoff { "neuron_to_graph_backoff" } else { "neuron_to_graph" }
-    }
-
-    fn explain(
-        &self,
-        evidence: &[Evidence],
-        activate: &Activate<'_>,
-    ) -> Result<Vec<Attempt<Explanation>>, ExplainError> {
-        let patterns = self.patterns(evidence, activate)?;
-        Ok(self.complete(evidence, &patterns))
-    }
-}
-
-/// The first of the strongest tokens of each firing fragment, where it is positive.
+/// The first strongest token of each firing fragment, if its activation is positive.
 fn seeds_of(slot: usize, evidence: &Evidence) -> impl Iterator<Item = Seed<'_>> {
     evidence.firing_records().filter_map(move |record| {
         let mut strongest: Option<(usize, f32)> = None;
@@ -115,7 +102,7 @@ fn pattern(seed: &Seed<'_>, literal: &[bool]) -> Pattern {
 }
 
 impl NeuronToGraph {
-    /// The patterns of each feature, one a seed; they do not depend on `backoff`.
+    /// Patterns of each feature, one per seed. They do not depend on `backoff`.
     pub fn patterns(
         &self,
         evidence: &[Evidence],
@@ -143,7 +130,7 @@ impl NeuronToGraph {
         evidence.par_iter().zip(patterns).map(explanation).collect()
     }
 
-    /// All seeds together, one length after the other.
+    /// Finds the suffixes of all seeds, one length at a time.
     fn find_suffixes(
         &self,
         seeds: &mut [Seed<'_>],
@@ -171,7 +158,7 @@ impl NeuronToGraph {
         Ok(())
     }
 
-    /// For each seed, which tokens of its suffix the pattern spells out; one call for all of them.
+    /// For each seed: which tokens of its suffix are literal. All probes go into one call.
     fn literal_tokens(
         &self,
         seeds: &[Seed<'_>],

@@ -1,12 +1,13 @@
+//! Random assignment of explanations for the `shuffled` control.
+
 use crate::base::Stream;
 
-/// Who gets whose explanation in the `shuffled` control: a permutation of `0..n` without a fixed
-/// point, every such one equally likely. None for fewer than two, where there is no such permutation.
+/// A uniformly random permutation of `0..n` without fixed points, for the `shuffled` control; none for `n < 2`.
 pub fn derangement(n: usize, stream: &mut Stream) -> Option<Vec<usize>> {
     if n < 2 {
         return None;
     }
-    // A permutation has no fixed point with probability above one third, so this ends soon.
+    // A random permutation has no fixed point with probability above 1/3, so the loop is short.
     loop {
         let order = stream.permutation(n);
         if order.iter().enumerate().all(|(place, &other)| place != other) {

@@ -6,8 +6,8 @@ use crate::features::{
 };
 
 use super::{
-    Activate, ActivateError, ExplainError, Explainer, NeuronToGraph, NeuronToGraphParams, Probe, TokenLookup,
-    TokenLookupFit, TokenTable, TypeMeans, derangement,
+    Activate, ActivateError, ExplainError, NeuronToGraph, NeuronToGraphParams, Probe, TokenTable, TypeMeans,
+    derangement, token_lookup, token_lookup_fit,
 };
 
 const PAD: u32 = 99;
@@ -117,8 +117,19 @@ fn neuron_to_graph(backoff: bool) -> NeuronToGraph {
     NeuronToGraph { params: NeuronToGraphParams::default(), pad: PAD, backoff }
 }
 
-fn explain(explainer: &dyn Explainer, evidence: &[Evidence], toys: &[Toy]) -> Vec<Explanation> {
-    let attempts = explainer.explain(evidence, &answer(toys)).expect("answered");
+fn explain(explainer: &NeuronToGraph, evidence: &[Evidence], toys: &[Toy]) -> Vec<Explanation> {
+    done(attempts(explainer, evidence, &answer(toys)).expect("answered"))
+}
+
+fn attempts(
+    explainer: &NeuronToGraph,
+    evidence: &[Evidence],
+    activate: &Activate<'_>,
+) -> Result<Vec<Attempt<Explanation>>, ExplainError> {
+    Ok(explainer.complete(evidence, &explainer.patterns(evidence, activate)?))
+}
+
+fn done(attempts: Vec<Attempt<Explanation>>) -> Vec<Explanation> {
     attempts.iter().map(|attempt| attempt.done().expect("explained").clone()).collect()
 }
 
@@ -156,7 +167,7 @@ fn backoff_and_lookups_know_token_types() {
     assert_eq!(trie.predict(&[8, 5, 9, 8, 9]), [0.0, 0.0, 3.0, 0.0, table.mean(9)]);
     assert!(agreement(&backed[1], &splits[1].1) > 0.9);
 
-    let lookup = explain(&TokenLookup, &evidence, &toys);
+    let lookup = done(token_lookup(&evidence));
     let Explanation::Lookup(table) = &lookup[1] else { panic!("a table") };
     assert_eq!(table.mean(4), 1.0);
     assert!(table.mean(9) > 0.2 && table.mean(9) < 3.0);
@@ -174,7 +185,7 @@ fn probes_are_asked_in_few_large_calls() {
         sizes.lock().expect("unpoisoned").push(probes.len());
         answer(&toys)(probes)
     };
-    neuron_to_graph(false).explain(&evidence, &count).expect("answered");
+    attempts(&neuron_to_graph(false), &evidence, &count).expect("answered");
     let sizes = sizes.into_inner().expect("unpoisoned");
     // Lengths 1, 2, 3 until all suffice, then one call for all replacements.
     assert_eq!((sizes.len(), sizes[0]), (4, 40));
@@ -213,7 +224,8 @@ fn signed_features_are_seeded_by_their_largest_positive_token() {
 fn a_feature_without_a_positive_token_fails_alone() {
     let toys: [Toy; 2] = [signed, negative];
     let splits = split_all(&toys, &Protocol::cunningham2023(&[]));
-    let attempts = neuron_to_graph(false).explain(&evidence_of(&splits), &answer(&toys)).expect("answered");
+    let attempts =
+        attempts(&neuron_to_graph(false), &evidence_of(&splits), &answer(&toys)).expect("answered");
     assert!(attempts[0].done().is_some());
     assert_eq!(attempts[1], Attempt::Missing(Missing::Failed("no_seed".into())));
 }
@@ -222,7 +234,7 @@ fn a_feature_without_a_positive_token_fails_alone() {
 fn answers_are_checked() {
     let toys: [Toy; 1] = [seven_after_three];
     let evidence = evidence_of(&split_all(&toys, &Protocol::standard()));
-    let run = |activate: &Activate<'_>| neuron_to_graph(false).explain(&evidence, activate);
+    let run = |activate: &Activate<'_>| attempts(&neuron_to_graph(false), &evidence, activate);
     assert!(matches!(run(&|_| Ok(vec![1.0])), Err(ExplainError::AnswerCount { expected: 20, got: 1 })));
     let nan = |probes: &[Probe]| Ok(vec![f32::NAN; probes.len()]);
     assert!(matches!(run(&nan), Err(ExplainError::NotFinite { feature: 0, length: 1, .. })));
@@ -242,10 +254,9 @@ fn type_means_come_from_the_tokens_given() {
     assert!(matches!(means.add(&[1], &codes), Err(ExplainError::CodeShape { expected: 1, at_least: 3, .. })));
 
     let evidence = evidence_of(&split_all(&[seven_after_three, signed], &Protocol::standard()));
-    let explanations = explain(&TokenLookupFit::new(tables.clone()), &evidence, &[]);
+    let explanations = done(token_lookup_fit(tables.clone(), &evidence).expect("one table each"));
     assert_eq!(explanations[0], Explanation::Lookup(tables[0].clone()));
-    let short = TokenLookupFit::new(vec![TokenTable::new([], 0.0)]);
-    let refused = short.explain(&evidence, &answer(&[]));
+    let refused = token_lookup_fit(vec![TokenTable::new([], 0.0)], &evidence);
     assert!(matches!(refused, Err(ExplainError::TableCount { features: 2, tables: 1 })));
 }
 

@@ -1,3 +1,5 @@
+//! Mean activations per token type over the fit split.
+
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
@@ -7,16 +9,15 @@ use crate::features::TokenTable;
 
 use super::ExplainError;
 
-/// Running means of some features' activations per token type, for `token_lookup_fit`.
-///
-/// Memory: eight bytes per feature and token type seen.
+/// Running means of features' activations per token type, for `token_lookup_fit`. Memory: 8 bytes per feature and
+/// token type.
 #[derive(Debug, Clone)]
 pub struct TypeMeans {
     columns: Vec<usize>,
-    /// Row of `sums` of each token type.
+    /// Index of each token type in `counts` and `sums`.
     rows: BTreeMap<u32, usize>,
     counts: Vec<usize>,
-    /// Per feature, per token type.
+    /// Sums `[features][token types]`.
     sums: Vec<Vec<f64>>,
 }
 
@@ -27,8 +28,8 @@ impl TypeMeans {
         Self { columns, rows: BTreeMap::new(), counts: Vec::new(), sums }
     }
 
-    /// Adds tokens with their codes: row `i` of `codes` belongs to `tokens[i]`. The order of calls decides
-    /// the last digits, so it must be the same in every run.
+    /// Adds tokens with their codes: row `i` of `codes` belongs to `tokens[i]`. Rounding depends on the order of
+    /// calls, so the order must be the same in every run.
     pub fn add(&mut self, tokens: &[u32], codes: &Matrix) -> Result<(), ExplainError> {
         let cols = self.columns.iter().max().map_or(0, |most| most + 1);
         if codes.rows() != tokens.len() || codes.cols() < cols {
@@ -55,17 +56,17 @@ impl TypeMeans {
         Ok(())
     }
 
-    /// Every type seen with its count, in the order of `sums`.
+    /// Every token type with its count, in the order of `sums`.
     pub(super) fn counts(&self) -> impl Iterator<Item = (u32, usize)> {
         self.rows.iter().map(|(&token, &place)| (token, self.counts[place]))
     }
 
-    /// Sum of each feature's activations per type, types in the order of `counts`.
+    /// Sums of each feature's activations per type, in the order of `counts`.
     pub(super) fn sums(&self) -> impl IndexedParallelIterator<Item = Vec<f64>> {
         self.sums.par_iter().map(|sums| self.rows.values().map(|&place| sums[place]).collect())
     }
 
-    /// A table per feature, in the order of the columns; types never seen get the feature's overall mean.
+    /// One table per feature, in the order of the columns. Unseen types get the feature's overall mean.
     pub fn tables(&self) -> Vec<TokenTable> {
         let n: usize = self.counts.iter().sum();
         self.sums

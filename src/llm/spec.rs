@@ -1,3 +1,5 @@
+//! A language model as a suite describes it, and the checks of its settings.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -9,11 +11,11 @@ use serde_json::{Map, Value};
 
 use super::Prices;
 
-/// Answers that a model in this process generates side by side, so that its weights are read once for all.
+/// Number of answers that a local model generates in one batch, so that its weights are read once for all.
 pub(super) const LOCAL_SIDE_BY_SIDE: usize = 16;
-/// What stands for the key in the values of `headers` and `query`.
+/// Placeholder of the key in `headers` and `query`.
 pub(super) const KEY_PLACE: &str = "{key}";
-/// Fields of a request that `omit` can name, beside the one with the most tokens of an answer.
+/// Request fields that `omit` can name, beside `max_tokens_field`.
 const OMITTED: [&str; 9] = [
     "temperature",
     "seed",
@@ -25,10 +27,10 @@ const OMITTED: [&str; 9] = [
     "return_token_ids",
     "tool_choice",
 ];
-/// Headers that carry keys: a literal value would put the key into the suite file.
+/// Headers that carry keys. A literal value would put the key into the suite file.
 const KEY_HEADERS: [&str; 5] = ["authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"];
 
-/// Which protocol an endpoint speaks.
+/// Protocol of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientKind {
@@ -44,7 +46,7 @@ pub enum ClientKind {
 }
 
 impl ClientKind {
-    /// The name that stands in a suite.
+    /// Name in suites.
     pub fn name(self) -> &'static str {
         match self {
             Self::Openai => "openai",
@@ -54,7 +56,7 @@ impl ClientKind {
         }
     }
 
-    /// Where the vendor of the protocol answers; none where there is no network in it.
+    /// The vendor's address; none for a local model.
     pub fn vendor_url(self) -> Option<&'static str> {
         match self {
             Self::Openai | Self::OpenaiCompletions => Some("https://api.openai.com/v1"),
@@ -63,14 +65,13 @@ impl ClientKind {
         }
     }
 
-    /// Requests under way at once where a suite says nothing: as many as a model in this process answers side
-    /// by side.
+    /// Default number of requests in flight. A local model has as many as it answers in one batch.
     pub fn usual_in_flight(self) -> usize {
         if self == Self::Local { LOCAL_SIDE_BY_SIDE } else { 64 }
     }
 }
 
-/// How an endpoint gives the log-probabilities of a prompt's own tokens.
+/// How an endpoint returns the log-probabilities of a prompt's own tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PromptLogprobs {
@@ -81,7 +82,7 @@ pub enum PromptLogprobs {
     Vllm,
 }
 
-/// How an endpoint is told the schema of an answer.
+/// How the schema of an answer is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResponseFormat {
@@ -92,69 +93,68 @@ pub enum ResponseFormat {
     JsonObject,
 }
 
-/// A language model as a suite describes it. It never holds a key, only the name of the variable
-/// that does.
+/// A language model in a suite. It never holds a key, only the name of the environment variable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(extend("required" = ["client", "model"]))]
 #[serde(default)]
 pub struct LlmSpec {
     /// The protocol of the endpoint.
     pub client: ClientKind,
-    /// The model's name at the endpoint. Of a `local` one: its folder, with `config.json`, `model.safetensors` and
-    /// `tokenizer.json`, or its file `….gguf`.
+    /// Name of the model at the endpoint. For `local`: a folder with `config.json`, `model.safetensors` and
+    /// `tokenizer.json`, or a file `….gguf`.
     pub model: String,
-    /// Address of the endpoint, `https://host/v1`, without `/chat/completions`; for `anthropic` without `/v1`. On
-    /// this machine (`http://127.0.0.1:8000/v1`) no key is needed.
+    /// Address of the endpoint, `https://host/v1`, without `/chat/completions`; for `anthropic` without `/v1`. An
+    /// endpoint on this machine (`http://127.0.0.1:8000/v1`) needs no key.
     #[schemars(extend("x-default" = "`OPENAI_BASE_URL`, else the vendor's"))]
     pub base_url: Option<String>,
-    /// Environment variable that holds the key. The key itself never stands in a suite.
+    /// Environment variable that holds the key. Never write the key itself into a suite.
     #[schemars(extend("x-default" = "`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`"))]
     pub api_key_env: Option<String>,
-    /// More headers. `{key}` in a value stands for the key, which is then sent there alone.
+    /// Additional headers. `{key}` in a value is replaced by the key, which is then sent only there.
     pub headers: BTreeMap<String, String>,
-    /// Query parameters, such as `api-version`. `{key}` stands for the key.
+    /// Query parameters, such as `api-version`. `{key}` is replaced by the key.
     pub query: BTreeMap<String, String>,
-    /// Fields added to every request, such as `repeat_penalty: 1.0` for llama-cpp-python, whose server uses 1.1.
-    /// `null` removes a field.
+    /// Fields added to every request, such as `repeat_penalty: 1.0` for llama-cpp-python, whose server defaults to
+    /// 1.1. `null` removes a field.
     pub extra_body: BTreeMap<String, Value>,
-    /// Fields left out of every request, for endpoints that refuse them: `temperature`, `seed`, `response_format`,
+    /// Fields left out of every request, for endpoints that reject them: `temperature`, `seed`, `response_format`,
     /// `logprobs`, `top_logprobs`, …
     pub omit: BTreeSet<String>,
-    /// The endpoint's name for the limit of an answer. `max_completion_tokens` is also used where the endpoint asks
-    /// for it.
+    /// The endpoint's field for the limit of output tokens. `max_completion_tokens` is also used if the endpoint
+    /// asks for it.
     pub max_tokens_field: String,
-    /// Tokens added to every answer's limit, for models that think before they answer.
+    /// Tokens added to the limit of every answer, for models that reason before they answer.
     pub thinking_tokens: usize,
-    /// Requests in flight at once.
+    /// Maximum number of requests in flight.
     #[serde(default)]
     #[schemars(range(min = 1), extend("x-default" = "`64`; `local`: `16`"))]
     pub max_in_flight: usize,
-    /// Most requests per minute.
+    /// Maximum number of requests per minute.
     #[schemars(range(min = 1e-3, max = 1e9))]
     pub requests_per_minute: Option<f64>,
-    /// Most tokens per minute, in and out.
+    /// Maximum number of tokens per minute, input and output together.
     #[schemars(range(min = 1.0, max = 1e12))]
     pub tokens_per_minute: Option<f64>,
-    /// Context length of the model: tokens of a question and its answer. Longer questions are refused before anything
-    /// is asked.
+    /// Context length of the model: tokens of a question and its answer. Longer questions are refused before any
+    /// request.
     #[schemars(range(min = 1), extend("x-default" = "none; `local`: the model's"))]
     pub context_tokens: Option<usize>,
-    /// Dollars per million tokens in. A budget needs both prices.
+    /// Dollars per million input tokens. A budget needs both prices.
     #[schemars(range(min = 0.0, max = 1e6))]
     pub price_in: Option<f64>,
-    /// Dollars per million tokens out.
+    /// Dollars per million output tokens.
     #[schemars(range(min = 0.0, max = 1e6))]
     pub price_out: Option<f64>,
-    /// Longest wait for one answer, in seconds.
+    /// Maximum time for one answer, in seconds.
     #[schemars(range(min = 0.01, max = 86_400.0))]
     pub timeout_seconds: f64,
-    /// Repeats after a passing failure, such as a rate limit.
+    /// Retries after a temporary failure, such as a rate limit.
     pub retries: u32,
-    /// Whether to send a JSON schema for the answer.
+    /// Whether to send a JSON schema of the answer.
     pub structured: bool,
     /// How the schema is sent.
     pub response_format: ResponseFormat,
-    /// How the endpoint is asked for a prompt's own log-probabilities.
+    /// How the log-probabilities of a prompt are requested.
     pub prompt_logprobs: PromptLogprobs,
 }
 
@@ -186,12 +186,12 @@ impl Default for LlmSpec {
     }
 }
 
-/// Something in a specification that cannot be.
+/// An invalid setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpecProblem {
-    /// The field, with the key inside it after a dot: `headers.x-title`.
+    /// The field. A key inside it follows after a dot: `headers.x-title`.
     pub field: String,
-    /// What is wrong and what was expected.
+    /// What is wrong, and what was expected.
     pub why: String,
 }
 
@@ -202,12 +202,12 @@ impl fmt::Display for SpecProblem {
 }
 
 impl LlmSpec {
-    /// A specification with everything else as it is by default.
+    /// A specification with default settings.
     pub fn new(client: ClientKind, model: &str) -> Self {
         Self { client, model: model.to_string(), max_in_flight: client.usual_in_flight(), ..Self::default() }
     }
 
-    /// Dollars per million tokens, where they are known: a model in this process costs none.
+    /// Prices per million tokens, if known. A local model is free.
     pub fn prices(&self) -> Option<Prices> {
         if self.client == ClientKind::Local {
             return Some(Prices { price_in: 0.0, price_out: 0.0 });
@@ -215,7 +215,7 @@ impl LlmSpec {
         Some(Prices { price_in: self.price_in?, price_out: self.price_out? })
     }
 
-    /// The environment variable that holds the key.
+    /// Environment variable that holds the key.
     pub fn key_variable(&self) -> &str {
         match (&self.api_key_env, self.client) {
             (Some(name), _) => name,
@@ -224,7 +224,7 @@ impl LlmSpec {
         }
     }
 
-    /// Every problem, in the order of the fields; empty where there is none.
+    /// All problems, in the order of the fields.
     pub fn check(&self) -> Vec<SpecProblem> {
         let mut problems = Problems(Vec::new());
         if self.model.trim().is_empty() {
@@ -235,7 +235,10 @@ impl LlmSpec {
         }
         let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if self.api_key_env.as_deref().is_some_and(|name| name.is_empty() || !is_name(name)) {
-            problems.add("api_key_env", "is not the name of a variable (the key itself must not stand here)");
+            problems.add(
+                "api_key_env",
+                "is not the name of an environment variable (never write the key itself here)",
+            );
         }
         self.check_headers(&mut problems);
         if self.client == ClientKind::Local {
@@ -245,8 +248,10 @@ impl LlmSpec {
             problems.add("max_tokens_field", "is empty: expected `max_tokens` or another name");
         }
         if let Some(unknown) = self.omit.iter().find(|field| !self.can_omit(field)) {
-            let why =
-                format!("names `{unknown}`, which is not left out: expected some of {}", OMITTED.join(", "));
+            let why = format!(
+                "names `{unknown}`, which cannot be left out: expected some of {}",
+                OMITTED.join(", ")
+            );
             problems.add("omit", &why);
         }
         if self.max_in_flight == 0 {
@@ -260,7 +265,7 @@ impl LlmSpec {
         OMITTED.contains(&field) || field == self.max_tokens_field
     }
 
-    /// Whether this program has such models, and fields that say how to reach an endpoint.
+    /// Checks that local models are compiled in, and that no field of an endpoint is set.
     fn check_local(&self, problems: &mut Problems) {
         if !cfg!(feature = "local-llm") {
             problems.add(
@@ -280,7 +285,7 @@ impl LlmSpec {
             ("price_out", self.price_out.is_some()),
         ] {
             if given {
-                problems.add(field, "is for endpoints: a `local` model is a folder, named by `model` alone");
+                problems.add(field, "is for endpoints only: a `local` model is a path in `model`");
             }
         }
     }
@@ -289,15 +294,15 @@ impl LlmSpec {
         for (name, value) in &self.headers {
             let field = format!("headers.{name}");
             if HeaderName::from_bytes(name.as_bytes()).is_err() {
-                problems.add(&field, "is not a header's name");
+                problems.add(&field, "is not a valid header name");
             }
             if HeaderValue::from_str(value).is_err() {
-                problems.add(&field, "has a value that no header can have");
+                problems.add(&field, "has an invalid value for a header");
             }
             if KEY_HEADERS.contains(&name.to_ascii_lowercase().as_str()) && !value.contains(KEY_PLACE) {
                 problems.add(
                     &field,
-                    "carries a key: write `{key}` for it and name its variable in `api_key_env`",
+                    "carries a key: write `{key}` and name the variable of the key in `api_key_env`",
                 );
             }
         }
@@ -325,7 +330,7 @@ impl LlmSpec {
         }
     }
 
-    /// What decides an answer beside the request, in one line without a key.
+    /// Everything beside the request that determines an answer, in one line without a key.
     pub(super) fn identity(&self, base_url: &Url) -> String {
         let mut text = format!("{} {} {}", self.client.name(), shown(base_url), self.model);
         if !self.query.is_empty() {
@@ -352,7 +357,7 @@ impl LlmSpec {
         text
     }
 
-    /// The body that is sent: without the fields of `omit`, with those of `extra_body`, without those that are null
+    /// The body as sent: without the fields of `omit`, with those of `extra_body`, and without fields that are null
     /// there.
     pub(super) fn with_extra(&self, mut body: Map<String, Value>) -> Value {
         body.retain(|name, _| !self.omit.contains(name));
@@ -375,11 +380,11 @@ impl Problems {
     }
 }
 
-/// An address that can be a base URL, or why not. A key must not be in it: base URLs are shown.
+/// Parses a base URL. It must not contain a key, because base URLs are shown.
 pub(super) fn parse_base_url(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text.trim()).map_err(|_| "is not an address: expected `https://host/path`")?;
+    let url = Url::parse(text.trim()).map_err(|_| "is not a URL: expected `https://host/path`")?;
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
-        return Err("is not an address of the web: expected `https://host/path`");
+        return Err("is not a web address: expected `https://host/path`");
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("has a name or a key before the host: name the key's variable in `api_key_env`");
@@ -390,12 +395,12 @@ pub(super) fn parse_base_url(text: &str) -> Result<Url, &'static str> {
     Ok(url)
 }
 
-/// A base URL as messages, identities and manifests have it: without a slash at its end.
+/// A base URL as text, without a trailing slash.
 pub(super) fn shown(base_url: &Url) -> String {
     base_url.as_str().trim_end_matches('/').to_string()
 }
 
-/// Whether an address is on this machine: it needs no network and no key.
+/// Whether an address is on this machine, so that it needs no network and no key.
 pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     if host == "localhost" {

@@ -1,4 +1,4 @@
-//! What became of a model's answers, and when it is no use to ask on.
+//! Counts failed answers per role, and stops asking when all answers fail same.
 
 use std::collections::BTreeMap;
 
@@ -6,97 +6,97 @@ use crate::base::{Attempt, Missing};
 use crate::llm::{ENDPOINT_REASONS, Heard, ReadProblem};
 use crate::run::Who;
 
-/// Answers after which a purpose is given up where all of them failed for one reason.
-const FIRST: usize = 20;
+/// A role is given up after this many answers if all of them failed for one reason.
+const GIVE_UP_AFTER: usize = 20;
 
-/// Every answer of a purpose so far failed for one reason.
+/// All answers of a role so far failed for one reason.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{who}: the first {n} answers all failed as `{reason}`{ending}")]
 pub struct AllFailed {
-    /// Whose.
+    /// The role.
     pub who: Who,
-    /// How many.
+    /// Number of failed answers.
     pub n: usize,
-    /// Why, as results spell it.
+    /// Reason code, as in results.
     pub reason: String,
-    /// One of them.
+    /// One of the failures.
     #[source]
     pub heard: Heard,
-    /// What to change, and how the endpoint had to be asked.
+    /// Advice, and fallbacks of the endpoint.
     pub hints: Vec<String>,
     ending: &'static str,
 }
 
-/// Failures for one reason.
+/// Failures with the same reason.
 #[derive(Debug, Clone)]
-pub struct Alike {
+pub struct SameFailures {
     n: usize,
     reason: String,
     heard: Heard,
 }
 
-impl Alike {
-    /// The error for these; `stopped` where nothing more is asked.
+impl SameFailures {
+    /// Builds the error. `stopped`: the role asks no further question.
     pub fn of(self, who: &Who, remarks: &[String], stopped: bool) -> AllFailed {
         let Self { n, reason, heard } = self;
         let ending = match stopped {
             true => {
-                "; nothing more is asked, what was answered is kept, and the same command goes on from there"
+                "; no further request is sent, answers so far are kept, and the same command continues from there"
             }
-            false => "; the same command asks for them again",
+            false => "; the same command asks again",
         };
         let hints = advice(&reason, &heard).into_iter().chain(remarks.iter().cloned()).collect();
         AllFailed { who: who.clone(), n, reason, heard, hints, ending }
     }
 }
 
-/// What to change, as far as the endpoint's words or the reason tell.
+/// Advice from the endpoint's message, or else from the reason code.
 fn advice(reason: &str, heard: &Heard) -> Option<String> {
     heard.advice().or_else(|| Some(ReadProblem::of_reason(reason)?.advice().to_string()))
 }
 
-/// Answers of one purpose, counted.
+/// Counts of one role's answers.
 #[derive(Debug, Default)]
 pub struct Answers {
     good: usize,
-    failed: BTreeMap<String, Alike>,
-    /// Set when the first answers had all failed alike, for good.
-    given_up: Option<Alike>,
+    failed: BTreeMap<String, SameFailures>,
+    /// Set, and never reset, when the first [`GIVE_UP_AFTER`] answers all failed for one reason.
+    given_up: Option<SameFailures>,
 }
 
 impl Answers {
-    /// Counts one.
+    /// Counts one answer.
     pub fn add<T>(&mut self, attempt: &Attempt<T>, heard: Heard) {
         match attempt {
             Attempt::Missing(Missing::Failed(reason)) => {
-                let first = || Alike { n: 0, reason: reason.clone(), heard };
+                let first = || SameFailures { n: 0, reason: reason.clone(), heard };
                 self.failed.entry(reason.clone()).or_insert_with(first).n += 1;
             }
             _ => self.good += 1,
         }
         if self.given_up.is_none() {
-            self.given_up = self.all_alike().filter(|alike| alike.n == FIRST).cloned();
+            self.given_up = self.only_reason().filter(|same| same.n == GIVE_UP_AFTER).cloned();
         }
     }
 
-    fn all_alike(&self) -> Option<&Alike> {
+    fn only_reason(&self) -> Option<&SameFailures> {
         self.failed.values().next().filter(|_| self.good == 0 && self.failed.len() == 1)
     }
 
-    /// The first answers, where all failed for one reason.
-    pub fn first_failed(&self) -> Option<Alike> {
+    /// The failure that ended this role, if the first answers all failed for one reason.
+    pub fn first_failed(&self) -> Option<SameFailures> {
         self.given_up.clone()
     }
 
-    /// All answers, where the endpoint gave none and its reason was the same each time.
-    pub fn unanswered(&self) -> Option<Alike> {
-        self.all_alike().filter(|alike| ENDPOINT_REASONS.contains(&alike.reason.as_str())).cloned()
+    /// The common failure, if every answer failed for one reason on the side of the endpoint.
+    pub fn unanswered(&self) -> Option<SameFailures> {
+        self.only_reason().filter(|same| ENDPOINT_REASONS.contains(&same.reason.as_str())).cloned()
     }
 
-    /// What failed and why, a sentence for each reason.
+    /// Describes failures, one sentence per reason.
     pub fn failures(&self, who: &Who) -> Vec<String> {
-        let total = self.good + self.failed.values().map(|alike| alike.n).sum::<usize>();
-        let sentence = |Alike { n, reason, heard }: &Alike| {
+        let total = self.good + self.failed.values().map(|same| same.n).sum::<usize>();
+        let sentence = |SameFailures { n, reason, heard }: &SameFailures| {
             let advice = advice(reason, heard).map_or(String::new(), |advice| format!("; {advice}"));
             format!("{who}: {n} of {total} answers failed as `{reason}`; {heard}{advice}")
         };
@@ -131,12 +131,12 @@ mod tests {
     #[test]
     fn twenty_failures_for_one_reason_and_nothing_else_give_up() {
         let mut answers = Answers::default();
-        for _ in 1..FIRST {
+        for _ in 1..GIVE_UP_AFTER {
             answers.add(&failed("bad_request"), refused());
             assert!(answers.first_failed().is_none());
         }
         answers.add(&failed("bad_request"), refused());
-        // What is still under way changes nothing any more.
+        // A later answer changes nothing.
         answers.add(&Attempt::Done(1), reply("x"));
         let error = answers.first_failed().expect("given up").of(&who(), &[], true);
         assert!(error.to_string().contains("first 20 answers all failed as `bad_request`"), "{error}");
@@ -149,7 +149,7 @@ mod tests {
         for other in [Attempt::Done(1), failed("truncated")] {
             let mut answers = Answers::default();
             answers.add(&other, reply("x"));
-            for _ in 0..3 * FIRST {
+            for _ in 0..3 * GIVE_UP_AFTER {
                 answers.add(&failed("bad_request"), refused());
             }
             assert!(answers.first_failed().is_none() && answers.unanswered().is_none());
@@ -166,7 +166,7 @@ mod tests {
         let mut answers = Answers::default();
         assert!(answers.unanswered().is_none());
         answers.add(&failed("bad_request"), refused());
-        assert!(answers.unanswered().is_some_and(|alike| alike.n == 1));
+        assert!(answers.unanswered().is_some_and(|same| same.n == 1));
         let mut answers = Answers::default();
         answers.add(&failed("malformed_reply"), reply("I am\u{1b}[31m a poem\nof two lines"));
         assert!(answers.unanswered().is_none());

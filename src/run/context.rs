@@ -1,4 +1,4 @@
-//! What every stage of a run reads: the suite, the tokens, what is stored and who is asked.
+//! The state that all stages of a run share: suite, tokens, stored stages, language models.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,39 +10,34 @@ use crate::nn::Tokenizer;
 use crate::report::Summary;
 use crate::run::evaluate::models::Models;
 use crate::run::inputs::prepare::{Fillers, fillers};
-use crate::run::plan::bill::Beside;
-use crate::run::stage::StageStore;
-use crate::run::{AllFailed, Places, RowCount, RunError, Stop};
+use crate::run::{AllFailed, Beside, Places, RowCount, RunError, StageStore, Stop};
 use crate::subject::SubjectModel;
 use crate::suite::{MethodSpec, Suite};
 
-/// What every stage of a run reads; borrowed whole.
+/// State that all stages share by reference.
 pub struct RunContext<'a> {
-    /// The suite.
     pub suite: &'a Suite,
-    /// Where things are.
+    /// Paths, device and keys.
     pub places: &'a Places,
-    /// Tokens of both splits.
     pub tokens: &'a TokenSets,
-    /// Document of each evaluation fragment.
+    /// Document number of each evaluation fragment.
     pub documents: Vec<usize>,
-    /// Tokens that neuron-to-graph puts where text should be.
+    /// Filler tokens of neuron-to-graph's probes.
     pub fillers: Fillers,
     /// Text of every token id.
     pub token_texts: Vec<String>,
-    /// Stored stages.
     pub store: StageStore,
-    /// The suite's language models, if it asks any.
+    /// The suite's language models; none in an offline run.
     pub models: Option<Models>,
-    /// Rows done over all hook points and subjects.
+    /// Counter of finished rows over all hook points and subjects.
     pub rows: RowCount,
-    /// Whether to go on.
+    /// The stop request.
     pub stop: Stop,
 }
 
 impl<'a> RunContext<'a> {
-    /// Connects the suite's language models and writes the text of every token id, by which the evidence is read.
-    /// `fresh` ignores stored stages.
+    /// Connects the suite's language models and writes the text of every token id to `records/tokens.json`. With
+    /// `fresh`, stored stages are ignored.
     pub fn new(
         suite: &'a Suite,
         places: &'a Places,
@@ -69,85 +64,78 @@ impl<'a> RunContext<'a> {
         Ok(context)
     }
 
-    /// A token's text.
+    /// Text of a token id; `<id N>` for an id outside the vocabulary.
     pub fn text(&self, id: u32) -> String {
         self.token_texts.get(id as usize).cloned().unwrap_or_else(|| format!("<id {id}>"))
     }
 }
 
-/// One subject of a run, real or a control, with the methods that are fitted on it.
+/// One subject of a run (the real one or a control) and the methods fitted on it.
 pub struct SubjectPass<'a> {
-    /// The run.
     pub run: &'a RunContext<'a>,
-    /// The subject.
     pub subject: &'a dyn SubjectModel,
     /// The methods, in the suite's order.
     pub methods: Vec<&'a MethodSpec>,
-    /// Name of the control, if it is one.
+    /// Name of the control; none for the real subject.
     pub control: Option<&'static str>,
 }
 
 impl SubjectPass<'_> {
-    /// Tells a control's stages from the real ones: empty, or ` (random weights)`.
+    /// Suffix of stage names: empty for the real subject, ` (random weights)` for a control.
     pub fn label(&self) -> String {
         self.control.map_or(String::new(), |control| format!(" ({})", control.replace('_', " ")))
     }
 
-    /// Folder of the subject's evidence in the run folder.
+    /// Folder of this subject's records, explanations and dictionaries.
     pub fn folder(&self) -> PathBuf {
         let out = self.run.places.out.clone();
         self.control.map_or(out.clone(), |control| out.join("controls").join(control))
     }
 
-    /// Folder of the dictionaries of a hook point, each in a folder named by its row.
+    /// Folder that holds the dictionaries of a hook point, one subfolder per row.
     pub fn dictionary_folder(&self, hook: HookPoint) -> PathBuf {
         self.folder().join("dictionaries").join(hook.to_string())
     }
 
-    /// Whether features are also explained by labelled concepts: those of the real subject alone.
+    /// Whether the `oracle` control runs: on the real subject only.
     pub fn has_oracle(&self) -> bool {
         self.control.is_none() && self.run.suite.controls.oracle
     }
 }
 
-/// The methods that go by these names.
-pub fn called<'a>(suite: &'a Suite, names: &[String]) -> Vec<&'a MethodSpec> {
-    suite.methods.iter().filter(|method| names.iter().any(|name| method.is_called(name))).collect()
-}
-
-/// Rows at each hook point: those of the real subject and of every control that is a subject.
+/// Rows at each hook point, over the real subject and all control subjects.
 fn rows_of_all_subjects(suite: &Suite) -> usize {
     let rows = |method: &MethodSpec| method.row_names().len();
-    let permuted = suite.controls.on_permuted_weights().flat_map(|(_, names)| called(suite, names));
+    let permuted = suite.on_permuted_weights().flat_map(|(_, methods)| methods);
     suite.methods.iter().chain(permuted).map(rows).sum()
 }
 
 /// How a run ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// What tables and charts are drawn from.
+    /// Data of tables and charts.
     pub summary: Summary,
     /// The run folder.
     pub folder: PathBuf,
-    /// What the reader of the results must know.
+    /// Warnings for readers of the results.
     pub warnings: Vec<String>,
-    /// Features walked, and how many of them failed.
+    /// Number of walked features, and how many of them failed.
     pub failed: (usize, usize),
-    /// What language models were asked and what it cost.
+    /// Usage of language models.
     pub llm: LanguageModels,
-    /// Files that the report wrote.
+    /// Files of the report.
     pub report_files: Vec<PathBuf>,
 }
 
-/// What language models were asked and what it cost.
+/// Usage of language models in one run.
 #[derive(Debug, Clone, Default)]
 pub struct LanguageModels {
     /// By model.
     pub usage: BTreeMap<String, Usage>,
-    /// By explainer, simulator and scorer, beside what was planned.
+    /// By explainer, simulator and judge: planned against used.
     pub steps: Vec<Beside>,
-    /// How they had to be asked, and what failed.
+    /// Fallbacks of endpoints, and failures.
     pub warnings: Vec<String>,
-    /// A purpose for which an endpoint refused everything that it was asked.
+    /// A role whose endpoint answered no request.
     pub unanswered: Option<AllFailed>,
 }

@@ -1,3 +1,5 @@
+//! Errors of a run.
+
 use crate::activations::{ActivationError, HarvestError};
 use crate::base::FileError;
 use crate::corpus::CorpusError;
@@ -13,18 +15,14 @@ use crate::suite::SuiteError;
 
 /// Why a run, a plan or a harvest ended without its result.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum RunError {
-    /// The suite cannot be run.
+    /// The suite file is invalid.
     #[error(transparent)]
     Suite(#[from] SuiteError),
-    /// A setting fits the suite's form but not the model.
+    /// A setting is valid by itself but not for this model.
     #[error("`{field}` {problem}")]
-    Setting {
-        /// Field of the suite or flag.
-        field: String,
-        /// What is wrong, what was expected, what to do.
-        problem: String,
-    },
+    Setting { field: String, problem: String },
     /// The subject model cannot be loaded or run.
     #[error(transparent)]
     Subject(#[from] SubjectError),
@@ -40,11 +38,8 @@ pub enum RunError {
     /// A dictionary could not be fitted.
     #[error("`{method}` at `{hook}` could not be fitted: {source}")]
     Fit {
-        /// The method's name.
         method: String,
-        /// Where.
         hook: String,
-        /// What went wrong.
         #[source]
         source: FitError,
     },
@@ -57,64 +52,36 @@ pub enum RunError {
     /// Fragments or records are unusable.
     #[error(transparent)]
     Feature(#[from] FeatureError),
-    /// An input file that holds something else than it should.
+    /// An input file has the wrong content.
     #[error("`{}` {why}", path.display())]
-    Input {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What is wrong and what was expected.
-        why: String,
-    },
+    Input { path: std::path::PathBuf, why: String },
     /// Features could not be explained.
     #[error("features of `{method}` at `{hook}` could not be explained: {why}")]
-    Explain {
-        /// The row's name.
-        method: String,
-        /// Where.
-        hook: String,
-        /// What went wrong.
-        why: String,
-    },
-    /// A language model gave no answer and will not give one now.
-    #[error("{error}; what was answered is kept{goes_on}", error = .0, goes_on = goes_on(.0))]
+    Explain { method: String, hook: String, why: String },
+    /// A language model failed in a way that stops the run.
+    #[error("{error}; answers so far are kept{goes_on}", error = .0, goes_on = goes_on(.0))]
     Chat(#[from] ChatError),
-    /// A language model was asked in vain.
+    /// All first answers of a role failed for the same reason.
     #[error(transparent)]
     AllFailed(Box<AllFailed>),
-    /// The results could not be drawn.
+    /// The report could not be rendered.
     #[error(transparent)]
     Report(#[from] ReportError),
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Dictionaries that were fitted on different activations cannot be compared.
+    /// Dictionaries fitted on different activations cannot be compared.
     #[error(
         "`{method}` at `{hook}` was fitted on other activations ({found}) than the rest ({expected}): remove it, or refit it here"
     )]
-    MixedActivations {
-        /// The method's name.
-        method: String,
-        /// Where.
-        hook: String,
-        /// Digest it carries.
-        found: String,
-        /// Digest of the rest.
-        expected: String,
-    },
-    /// Activations would not fit on the disk that the suite allows, or that is left.
+    MixedActivations { method: String, hook: String, found: String, expected: String },
+    /// Activations exceed the disk limit of the suite or the free space.
     #[error(
         "activations at `{hook}` need {needed_gb:.1} GB, but {limit}: lower `corpus.fit_tokens` or raise `limits.disk_gb`"
     )]
-    Disk {
-        /// Where.
-        hook: String,
-        /// What they need.
-        needed_gb: f64,
-        /// What there is.
-        limit: String,
-    },
-    /// The person asked to stop.
-    #[error("stopped on request; what was finished is kept, and the same command goes on from here")]
+    Disk { hook: String, needed_gb: f64, limit: String },
+    /// The user requested a stop.
+    #[error("stopped on request; finished stages are kept, and the same command continues from here")]
     Stopped,
 }
 
@@ -129,10 +96,10 @@ impl From<HarvestError> for RunError {
     }
 }
 
-/// What more of the same command may do; what an endpoint cannot do, or a model that cannot be used, stays so.
+/// End of the message. Repeating the command cannot help if the endpoint lacks a feature or the model is unusable.
 fn goes_on(error: &ChatError) -> &'static str {
     match error {
         ChatError::Unsupported { .. } | ChatError::LocalModel { .. } => "",
-        _ => ", and the same command goes on from there",
+        _ => ", and the same command continues from there",
     }
 }

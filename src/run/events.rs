@@ -1,45 +1,47 @@
+//! Progress events of a run.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-/// What a run tells whoever watches it.
+/// Progress event of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event", content = "data")]
 pub enum Event {
-    /// A stage moves on.
+    /// Progress of one stage.
     Work {
-        /// What is being done, and where.
+        /// Stage name and place.
         stage: String,
         /// Units done.
         done: u64,
-        /// Units in all.
+        /// Units in total.
         total: u64,
-        /// What is counted: tokens, steps, features.
+        /// Unit of the counts: tokens, steps, features.
         unit: &'static str,
     },
-    /// The run moves on.
+    /// Progress of the whole run.
     Overall {
-        /// Units done, those of an earlier run included.
+        /// Units done, including those of an earlier run.
         done: u64,
-        /// Units in all.
+        /// Units in total.
         total: u64,
-        /// What is counted: rows.
+        /// Unit of the counts: rows.
         unit: &'static str,
     },
-    /// Something worth knowing.
+    /// Information.
     Note(String),
-    /// Something that the reader of the results must know.
+    /// Warning for readers of the results.
     Warning(String),
 }
 
 impl Event {
-    /// A stage moves on.
+    /// Progress of one stage.
     pub fn work(stage: impl Into<String>, done: usize, total: usize, unit: &'static str) -> Self {
         Self::Work { stage: stage.into(), done: done as u64, total: total as u64, unit }
     }
 }
 
-/// Finished rows of the tables, over hook points, the real subject and controls; counted from any thread.
+/// Counter of finished rows over hook points, subject and controls. Thread-safe.
 #[derive(Debug)]
 pub struct RowCount {
     done: AtomicU64,
@@ -47,12 +49,12 @@ pub struct RowCount {
 }
 
 impl RowCount {
-    /// None done of so many.
+    /// Starts at 0 of `total`.
     pub fn new(total: usize) -> Self {
         Self { done: AtomicU64::new(0), total: total as u64 }
     }
 
-    /// So many more are done.
+    /// Adds finished rows and returns the progress event.
     pub fn add(&self, rows: usize) -> Event {
         let done = self.done.fetch_add(rows as u64, Ordering::Relaxed) + rows as u64;
         Event::Overall { done, total: self.total, unit: "rows" }

@@ -1,4 +1,4 @@
-//! A file of JSON lines that appears under its name once it is complete.
+//! A JSON Lines file that gets its final name only when it is complete.
 
 use std::path::{Path, PathBuf};
 
@@ -7,30 +7,31 @@ use serde::Serialize;
 use crate::base::{AtomicFile, FileError};
 use crate::run::RunError;
 
-/// A file of JSON lines, under its name once it is committed.
+/// Error of a value that cannot be written to `path` as JSON.
+pub fn unwritable(path: &Path) -> impl FnOnce(serde_json::Error) -> FileError {
+    move |error| FileError { action: "write", path: path.to_path_buf(), source: error.into() }
+}
+
+/// JSON Lines file, written to a temporary name until [`Self::commit`].
 pub struct JsonLines {
     file: AtomicFile,
     path: PathBuf,
 }
 
 impl JsonLines {
-    /// A file that is written beside its name.
+    /// Opens a temporary file beside `path`.
     pub fn create(path: &Path) -> Result<Self, RunError> {
         Ok(Self { file: AtomicFile::create(path)?, path: path.to_path_buf() })
     }
 
     /// Adds one line.
     pub fn line<T: Serialize>(&mut self, value: &T) -> Result<(), RunError> {
-        let mut bytes = serde_json::to_vec(value).map_err(|error| FileError {
-            action: "write",
-            path: self.path.clone(),
-            source: error.into(),
-        })?;
+        let mut bytes = serde_json::to_vec(value).map_err(unwritable(&self.path))?;
         bytes.push(b'\n');
         Ok(self.file.write(&bytes)?)
     }
 
-    /// Gives the file its name.
+    /// Renames the file to its final path.
     pub fn commit(self) -> Result<(), RunError> {
         Ok(self.file.commit()?)
     }

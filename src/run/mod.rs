@@ -1,17 +1,19 @@
-//! The flow from a plan to a run folder, resumable. [`pipeline`] names every stage in order.
+//! From a checked suite to a run folder. [`pipeline`] names every stage in order. A run can be resumed.
 //!
-//! In: a checked suite, and where things are.
+//! In: a checked suite; paths, device and keys ([`Places`]).
 //! Out: a run folder.
 //! Never: prints, reads the environment.
 //!
-//! `plan` works out what a run will take. `inputs` opens the subject and the text and harvests activations. `rows` fits
-//! the dictionaries of a hook point and schedules their evaluation. `evaluate` explains, simulates and scores the
-//! features of one dictionary. `results` turns what came of all rows into estimates, the manifest and the report.
+//! - `plan` estimates the cost of a run.
+//! - `inputs` opens subject and corpus and harvests activations.
+//! - `rows` fits the dictionaries of a hook point and schedules their evaluation.
+//! - `evaluate` explains, simulates and scores the features of one dictionary.
+//! - `results` computes estimates and writes manifest and report.
 //!
-//! Beside the scores' evidence, a run folder keeps what pages and charts show of explained features, so that these need
-//! no model: `profiles/HOOK/DICTIONARY.jsonl` (distribution of the code, effect on logits, loss when ablated) is written
-//! with the row; `neighbours/HOOK/DICTIONARY.jsonl` (nearest directions of all dictionaries of the hook point) is
-//! written once all rows are there. Controls have neither. Neither changes a score.
+//! Pages and charts read two further kinds of files, so that they need no model. Neither changes a score, and
+//! controls have neither. `profiles/HOOK/DICTIONARY.jsonl` is written with each row: histogram of the code, effect
+//! on logits, loss when ablated. `neighbours/HOOK/DICTIONARY.jsonl` is written when all rows of a hook point are
+//! done: the nearest directions in all of its dictionaries.
 
 mod all_failed;
 mod context;
@@ -42,3 +44,7 @@ pub use plan::role::RoleUsage;
 pub use plan::who::{Step, Who};
 pub use results::manifest::Manifest;
 pub use stage::{StageKey, StageStore};
+
+use context::{RunContext, SubjectPass};
+use json_lines::JsonLines;
+use parallel::Tell;

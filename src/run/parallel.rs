@@ -1,4 +1,4 @@
-//! Jobs done at the same time on threads of their own, where one job may call for others.
+//! Runs jobs on worker threads. A job can add further jobs.
 
 use std::collections::VecDeque;
 use std::sync::mpsc;
@@ -6,29 +6,27 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::run::{Event, RunError};
 
-/// Jobs in hand at once, at most: each holds memory of its own.
-const MOST_AT_ONCE: usize = 8;
+/// Maximum number of jobs at once: each needs its own memory.
+const MAX_JOBS: usize = 8;
 
-/// Tells whoever watches, from any thread.
+/// Progress callback, callable from any thread.
 pub type Tell<'a> = dyn Fn(Event) + Sync + 'a;
 
-/// What a job leaves behind.
+/// What a job returns.
 pub struct Done<J, R> {
-    /// Jobs that could not begin before it ended.
+    /// Jobs that had to wait for this one.
     pub next: Vec<J>,
-    /// What it found out.
+    /// Its result, if it has one.
     pub result: Option<R>,
 }
 
-/// Does `jobs` and all that they call for, as many at once as there are threads: those of lower rank
-/// first, and first come first served among equals. Results come in no particular order, so they
-/// carry their own place. After a failure no job is begun any more; of several failures the first is
-/// returned. `on` is called on the caller's thread.
+/// Runs `jobs` and all jobs they add. Jobs of lower rank start first; equal ranks run in queue order. Results come
+/// in no fixed order, so each carries its own place. After a failure no further job starts, and the first failure
+/// is returned. `on` is called on the caller's thread.
 ///
-/// A result must not depend on what runs beside it. Each worker has its share of the threads as a
-/// pool of its own: parallel loops inside `work` stay there, which saves most of their waiting and
-/// never begins another job underneath one that waits. A job that has nothing beside it gets all
-/// threads.
+/// A result must not depend on which jobs run beside it. Each worker has its own thread pool with an equal share of
+/// the threads. Nested parallel loops stay inside that pool, so a waiting job never starts another job on its
+/// stack. A job that is alone uses all threads.
 pub fn do_all<J: Send, R: Send>(
     jobs: Vec<J>,
     rank: impl Fn(&J) -> usize + Sync,
@@ -36,7 +34,7 @@ pub fn do_all<J: Send, R: Send>(
     work: impl Fn(J, &Tell<'_>) -> Result<Done<J, R>, RunError> + Sync,
 ) -> Result<Vec<R>, RunError> {
     let threads = rayon::current_num_threads();
-    let workers = threads.min(MOST_AT_ONCE);
+    let workers = threads.min(MAX_JOBS);
     let queue = Queue {
         state: Mutex::new(State { waiting: VecDeque::new(), running: 0 }),
         changed: Condvar::new(),
@@ -55,7 +53,7 @@ pub fn do_all<J: Send, R: Send>(
                 let tell = |event| drop(sender.send(Message::Event(event)));
                 while let Some((job, alone)) = queue.take() {
                     // A worker that panicked must not leave the others waiting for its jobs.
-                    let turn = Turn { queue, next: Vec::new(), stop: true };
+                    let turn = RunningJob { queue, next: Vec::new(), stop: true };
                     let done = match &pool {
                         Some(pool) if !alone => pool.install(|| work(job, &tell)),
                         _ => work(job, &tell),
@@ -116,7 +114,7 @@ impl<J> Queue<'_, J> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next job, and whether there is no other; none when all are done.
+    /// The next job, and whether it is the only one; none when all are done.
     fn take(&self) -> Option<(J, bool)> {
         let mut state = self.lock();
         loop {
@@ -132,20 +130,20 @@ impl<J> Queue<'_, J> {
     }
 }
 
-/// One job in hand. Dropped before its end, it takes what waits with it.
-struct Turn<'a, J> {
+/// One running job. If it is dropped early (panic or failure), all waiting jobs are discarded.
+struct RunningJob<'a, J> {
     queue: &'a Queue<'a, J>,
     next: Vec<J>,
     stop: bool,
 }
 
-impl<J> Turn<'_, J> {
+impl<J> RunningJob<'_, J> {
     fn end(mut self, next: Vec<J>) {
         (self.next, self.stop) = (next, false);
     }
 }
 
-impl<J> Drop for Turn<'_, J> {
+impl<J> Drop for RunningJob<'_, J> {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
         state.running -= 1;
@@ -168,7 +166,7 @@ mod tests {
     fn jobs_call_for_others_and_events_reach_the_caller() {
         let heard = Cell::new(0);
         let on = |_: Event| heard.set(heard.get() + 1);
-        // A job of n calls for two of n − 1 and counts itself: a full binary tree.
+        // A job of n adds two jobs of n − 1: a full binary tree.
         let count = do_all(
             vec![5u32],
             |_| 0,
@@ -189,7 +187,7 @@ mod tests {
     #[test]
     fn lower_ranks_go_first() {
         let begun = Mutex::new(Vec::new());
-        // One worker: what it begins is in the order that it was taken in.
+        // A single worker starts jobs in queue order.
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
         let all = one.install(|| {
             do_all(

@@ -1,22 +1,21 @@
-//! The flow, top to bottom: subject, tokens, activations, dictionaries, quality, records, explanations, simulations,
-//! scores, estimates, report.
+//! The stages of a run, in order: subject, tokens, activations, dictionaries, quality, records, explanations,
+//! simulations, scores, estimates, report.
 
 use crate::base::HookPoint;
-use crate::run::context::{Finished, RunContext, SubjectPass, called};
 use crate::run::evaluate::evidence::EvidenceFiles;
 use crate::run::evaluate::{Evaluated, Evaluation, Walked};
 use crate::run::inputs::harvest::Harvester;
-use crate::run::inputs::prepare::{behind, expand_hooks, open_corpus, open_subject};
+use crate::run::inputs::prepare::{expand_hooks, open_corpus, run_with_prefix};
 use crate::run::plan::planned::plan_of_models;
 use crate::run::results::finish::{RunRecord, finish, special_tokens};
 use crate::run::results::gather::Gathered;
 use crate::run::results::neighbours::write_neighbours;
 use crate::run::rows::row::{HookRows, complete, stored_rows, take_activations};
-use crate::run::{Event, Places, RunError, Stop};
+use crate::run::{Event, Finished, Places, RunContext, RunError, Stop, SubjectPass, open_subject};
 use crate::subject::{SubjectModel, WithPrefix};
 use crate::suite::{Controls, Suite};
 
-/// Runs a suite into `places.out`, reusing every stage whose key is there unless `fresh`.
+/// Runs a suite and writes the run folder `places.out`. Stored stages are reused unless `fresh`.
 pub fn run(
     suite: &Suite,
     places: &Places,
@@ -25,14 +24,14 @@ pub fn run(
     stop: Stop,
 ) -> Result<Finished, RunError> {
     let mut gathered = Gathered::default();
-    // Subject, with the tokens in front of every text.
+    // Subject, with the prefix (BOS) that precedes every text.
     let subject = open_subject(&suite.subject, places)?;
     let prefix = subject.loaded.prefix(suite.subject.bos)?;
-    let suite = &behind(&prefix, suite);
+    let suite = &run_with_prefix(&prefix, suite);
     let model = &WithPrefix::new(subject.loaded.model(), &prefix.ids);
     let hooks = expand_hooks(suite, model)?;
-    let (name, n_methods) = (&model.info().name, suite.methods.len());
-    on(Event::Note(format!("subject {name} · {} hook points · {n_methods} methods", hooks.len())));
+    let (name, n_hooks, n_methods) = (&model.info().name, hooks.len(), suite.methods.len());
+    on(Event::Note(format!("subject {name} · {n_hooks} hook points · {n_methods} methods")));
     if !(prefix.is_empty() && prefix.setting.is_auto()) {
         on(Event::Note(format!("in front of every text: {prefix}")));
     }
@@ -43,20 +42,18 @@ pub fn run(
     stop.check()?;
     let tokenizer = subject.loaded.tokenizer()?;
     gathered.warnings.extend_from_slice(tokenizer.notes());
-    let run =
-        &RunContext::new(suite, places, (model, tokenizer), &corpus.tokens, hooks.len(), (fresh, stop))?;
+    let run = &RunContext::new(suite, places, (model, tokenizer), &corpus.tokens, n_hooks, (fresh, stop))?;
     special_tokens(run).into_iter().for_each(|held| on(Event::Note(held)));
-    let planned = plan_of_models(run, hooks.len(), on)?;
+    let planned = plan_of_models(run, n_hooks, on)?;
     on(run.rows.add(0));
 
-    // Activations to scores, of the real subject and of those with permuted weights.
+    // Activations to scores: for the subject, then for each control subject with permuted weights.
     let methods = suite.methods.iter().collect();
     subject_pass(&SubjectPass { run, subject: model, methods, control: None }, &hooks, on, &mut gathered)?;
-    for (control, names) in suite.controls.on_permuted_weights() {
+    for (control, methods) in suite.on_permuted_weights() {
         let embeddings = control == Controls::RANDOM_WEIGHTS_AND_EMBEDDINGS;
         let permuted = subject.loaded.with_permuted_weights(suite.seed, embeddings)?;
         let permuted = &WithPrefix::new(permuted.model(), &prefix.ids);
-        let methods = called(suite, names);
         let pass = SubjectPass { run, subject: permuted, methods, control: Some(control) };
         subject_pass(&pass, &hooks, on, &mut gathered)?;
     }
@@ -66,8 +63,8 @@ pub fn run(
     finish(run, RunRecord { subject, prefix, revision: corpus.revision, planned }, gathered, on)
 }
 
-/// All hook points of one subject. One whose activations cannot be used fails the run when the others are done, so
-/// that a run without it has nothing to repeat.
+/// All hook points of one subject. If a hook point has unusable activations, the others are finished first, and
+/// then the run fails: a later run does not repeat them.
 fn subject_pass(
     pass: &SubjectPass<'_>,
     hooks: &[HookPoint],
@@ -81,10 +78,10 @@ fn subject_pass(
         let mut rows: Vec<HookRows> = group.iter().map(|&hook| stored_rows(pass, hook)).collect();
         let missing: Vec<HookPoint> =
             rows.iter().filter(|one| !one.is_complete()).map(|one| one.hook).collect();
-        // Activations of hook points that have rows to do.
+        // Activations, for hook points with missing rows.
         if !missing.is_empty() {
-            let harvest = || harvester.harvest(&missing);
-            let harvested = gathered.clock.time(&format!("harvest{label}"), harvest)?;
+            let harvested =
+                gathered.clock.time(&format!("harvest{label}"), || harvester.harvest(&missing))?;
             unusable = unusable.or(take_activations(&mut rows, harvested, on));
         }
         for one in rows.iter().filter(|one| one.is_complete()) {
@@ -108,10 +105,12 @@ fn subject_pass(
     unusable.map_or(Ok(()), Err)
 }
 
-/// One dictionary: its quality, and what its features are explained as and score.
+/// Evaluates one dictionary: quality, records, explanations, simulations, scores.
 fn evaluate(row: &Evaluation<'_>) -> Result<Evaluated, RunError> {
+    // Quality, with statistics of every feature.
     let survey = row.survey()?;
     let walk = row.walk(&survey.summaries);
+    // Records of the features to explain.
     let (records, shapes) = row.records(&walk, &survey)?;
     let (evidence, held) = row.split(&records)?;
     let mut files = EvidenceFiles::create(row, shapes.is_some())?;
@@ -127,18 +126,20 @@ fn evaluate(row: &Evaluation<'_>) -> Result<Evaluated, RunError> {
             row.pass.run.stop.check()?;
             row.tell("explain", nth, pairs.len(), "explainers");
             let (control, held) = (row.control_of(pair), held.of(pair));
+            // Explanations.
             let explained = row.explain(pair, inputs)?;
             files.explanations(row, pair, &evidence, &explained)?;
-            let simulations = row.simulate(pair, held, &explained.explanations)?;
+            let explanations = &explained.explanations;
+            // Simulations and judgements.
+            let simulations = row.simulate(pair, held, explanations)?;
             files.simulations(pair, held, simulations.as_deref().unwrap_or_default())?;
-            let judged = row.judge(pair, held, &explained.explanations)?;
+            let judged = row.judge(pair, held, explanations)?;
             files.judgements(pair, held, &judged)?;
-            let scores = row.score(held, &explained.explanations, simulations.as_deref(), &judged);
-            outcomes.extend(row.outcomes(pair, control, &walked, &explained.explanations, held, scores));
-            if let Some((explanations, scores)) =
-                row.shuffled(pair, control, &explained.explanations, held)?
-            {
-                outcomes.extend(row.outcomes(pair, Some("shuffled"), &walked, &explanations, held, scores));
+            // Scores, also of the `shuffled` control.
+            let scores = row.score(held, explanations, simulations.as_deref(), &judged);
+            outcomes.extend(row.outcomes(pair, control, &walked, explanations, held, scores));
+            if let Some((others, scores)) = row.shuffled(pair, control, explanations, held)? {
+                outcomes.extend(row.outcomes(pair, Some("shuffled"), &walked, &others, held, scores));
             }
         }
         row.tell("explain", pairs.len(), pairs.len(), "explainers");

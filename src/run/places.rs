@@ -1,4 +1,4 @@
-//! Where a run reads and writes, and whether it goes on.
+//! Paths, device and keys of a run, and the stop request.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,47 +8,47 @@ use crate::base::DeviceName;
 use crate::llm::{Budget, Secret};
 use crate::run::RunError;
 
-/// Where things are. It chooses where, never what.
+/// Paths, device, keys and network settings of a run. They never change a result.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// Holds what can be made or fetched again.
+    /// Cache folder. Its contents can be computed or downloaded again.
     pub cache: PathBuf,
     /// The run folder.
     pub out: PathBuf,
-    /// Folder of the suite file, for the paths it names.
+    /// Folder of the suite file. Relative paths in the suite are also looked up here.
     pub suite_folder: PathBuf,
-    /// Where subject models run and autoencoders are trained.
+    /// Device for subject models and autoencoder training.
     pub device: DeviceName,
-    /// Where hub ids are fetched from.
+    /// Address of the Hugging Face hub.
     pub hub_endpoint: String,
-    /// Token for it.
+    /// Access token for the hub.
     pub hub_token: Option<String>,
-    /// Cache that other programs share, looked into before anything is fetched.
+    /// Hub cache shared with other programs. It is searched before a download.
     pub hub_shared: Option<PathBuf>,
-    /// Keys of language models, by the variable that held them.
+    /// API keys of language models, by environment variable name.
     pub keys: BTreeMap<String, Secret>,
-    /// Where an OpenAI-compatible model is whose suite gives no address, if not at the vendor's.
+    /// Base URL of OpenAI-compatible models whose suite entry has no `base_url`; none means the vendor's.
     pub openai_base_url: Option<String>,
-    /// Dollars that language models may cost.
+    /// Limit on the cost of language models, in dollars.
     pub budget: Option<Budget>,
-    /// No network.
+    /// Forbids network access.
     pub offline: bool,
-    /// This program, to be run again where a stranger's file could end the process that reads it; none: it is read
-    /// in this one.
+    /// Path of this program. Untrusted files are parsed in a child process of it, because they could abort the
+    /// process. If none, they are parsed in this process.
     pub program: Option<PathBuf>,
 }
 
-/// Whether somebody asked to stop; looked at between pieces of work.
+/// Stop request of the user, checked between units of work.
 #[derive(Debug, Clone, Copy)]
 pub struct Stop(pub &'static AtomicBool);
 
 impl Stop {
-    /// `Err` once somebody asked.
+    /// Returns [`RunError::Stopped`] after a stop request.
     pub fn check(&self) -> Result<(), RunError> {
         if self.asked() { Err(RunError::Stopped) } else { Ok(()) }
     }
 
-    /// True once somebody asked.
+    /// Whether a stop was requested.
     pub fn asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,12 +1,14 @@
-//! Stored stages: the same key means the same result, so it is read instead of made again.
+//! Stored stage results. A result is reused if its key is the same: stage name, code version, parameters and input
+//! digests.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::base::{DeviceName, Digest, Digester, FileError, write_atomic};
+use crate::run::json_lines::unwritable;
 
-/// What a stage's result depends on: its name, the version of its code, and its inputs.
+/// Key of a stage result: stage name, code version and inputs.
 #[derive(Clone)]
 pub struct StageKey {
     name: &'static str,
@@ -14,7 +16,7 @@ pub struct StageKey {
 }
 
 impl StageKey {
-    /// A stage and the version of the code that makes it; a change that changes results raises it.
+    /// A stage and its code version. Raise the version when a code change alters results.
     pub fn new(name: &'static str, version: u32) -> Self {
         let mut digester = Digester::new(name);
         digester.text(&version.to_string());
@@ -27,7 +29,7 @@ impl StageKey {
         self
     }
 
-    /// Adds parameters by their JSON form.
+    /// Adds parameters, hashed as JSON.
     pub fn params<T: Serialize>(mut self, params: &T) -> Self {
         self.digester.json(params);
         self
@@ -44,7 +46,7 @@ impl StageKey {
         self.digester.clone().finish()
     }
 
-    /// File name of what a device computed, without an extension.
+    /// File name of a result computed on `device`, without extension.
     pub fn file_name_on(&self, device: DeviceName) -> String {
         let kind = match device {
             DeviceName::Cpu => "",
@@ -54,8 +56,8 @@ impl StageKey {
     }
 }
 
-/// A folder of stored stages. `fresh` ignores what is stored and writes anew. What was computed on another device
-/// differs by rounding and is not mixed.
+/// A folder of stored stage results. Results of different devices differ by rounding, so each device kind has its
+/// own files. With `fresh`, stored results are ignored and overwritten.
 #[derive(Debug, Clone)]
 pub struct StageStore {
     folder: PathBuf,
@@ -64,12 +66,12 @@ pub struct StageStore {
 }
 
 impl StageStore {
-    /// Stages of a run folder.
+    /// The store of a run folder.
     pub fn new(run_folder: &Path, fresh: bool, device: DeviceName) -> Self {
         Self { folder: run_folder.join("stages"), fresh, device }
     }
 
-    /// A stored result; none where there is none, it is unreadable, or everything is made afresh.
+    /// The stored result; none if it is missing, unreadable, or `fresh` is set.
     pub fn load<T: DeserializeOwned>(&self, key: &StageKey) -> Option<T> {
         if self.fresh {
             return None;
@@ -80,15 +82,11 @@ impl StageStore {
     /// Stores a result.
     pub fn save<T: Serialize>(&self, key: &StageKey, value: &T) -> Result<(), FileError> {
         let path = self.path(key);
-        let json = serde_json::to_vec(value).map_err(|error| FileError {
-            action: "write",
-            path: path.clone(),
-            source: error.into(),
-        })?;
+        let json = serde_json::to_vec(value).map_err(unwritable(&path))?;
         write_atomic(&path, &json)
     }
 
-    /// The stored result, or the one that `work` makes, stored.
+    /// Returns the stored result, or runs `work` and stores its result.
     pub fn stage<T: Serialize + DeserializeOwned, E: From<FileError>>(
         &self,
         key: &StageKey,

@@ -1,5 +1,5 @@
-//! Every scorer, one row each. A new one is a file of its own in `catalog/` and a row here: suites, tables, charts,
-//! manifests and the reference read these rows, or what a run folder recorded from them.
+//! Catalogue of scorers. A new scorer needs a file in `catalog/` and a row here. Suites, tables, charts, manifests
+//! and the reference read these rows, or the copy that a run folder recorded.
 
 pub mod beyond_token;
 pub mod correlations;
@@ -11,15 +11,15 @@ use beyond_token::BeyondToken;
 use correlations::{Population, RandomOnly, TopAndRandom, TopOnly};
 use explained::{AbsoluteDevExplained, RSquared};
 
-/// What a suite asks for by one word.
+/// A scorer, requested by one name.
 pub struct ScorerRow {
-    /// In suites.
+    /// Name in suites.
     pub name: &'static str,
-    /// What it measures, for people.
+    /// Description.
     pub words: &'static str,
-    /// The scores that it gives, the first under its own name.
+    /// Its scores. The first has the scorer's name.
     pub scores: &'static [ScoreRow],
-    /// Who finds them.
+    /// How the scores are computed.
     pub by: By,
     /// Which suites compute it.
     pub standing: Standing,
@@ -28,38 +28,38 @@ pub struct ScorerRow {
 /// One score.
 #[derive(Debug)]
 pub struct ScoreRow {
-    /// In results.
+    /// Name in results.
     pub name: &'static str,
-    /// Version of its definition; raised when the same input gives another number.
+    /// Version of the definition. Raise it when the same input gives another number.
     pub version: u32,
-    /// Unit of a value.
+    /// Unit.
     pub unit: &'static str,
     /// Which way is better.
     pub direction: Direction,
-    /// Value that an explanation without information has.
+    /// Value for an explanation without information.
     pub chance: f64,
-    /// Place in tables and charts, from the left.
+    /// Position in tables and charts, from the left.
     pub order: u32,
 }
 
-/// Who finds a score.
+/// How a score is computed.
 pub enum By {
-    /// A comparison of simulated with true activations.
+    /// Compares simulated with true activations.
     Simulation(&'static dyn Scorer),
-    /// A language model that judges whole fragments by the explanation.
+    /// A language model judges whole fragments by the explanation.
     Judge(Judging),
 }
 
 /// Which suites compute a scorer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Those that list no scorers, and those that list it.
+    /// Suites that list no scorers, and suites that list it.
     Default,
-    /// Those that list it; its version is part of every run's digest, as it always was.
+    /// Suites that list it. Its version is part of every run's digest.
     Listed,
-    /// Those that list it; its version is part of the digests of these runs alone.
+    /// Suites that list it. Its version is part of the digests of these runs only.
     OnRequest,
-    /// None: for callers of the library.
+    /// No suite; only callers of the library.
     Library,
 }
 
@@ -117,12 +117,12 @@ pub const SCORERS: &[ScorerRow] = &[
 ];
 
 impl ScorerRow {
-    /// Whether suites can ask for it.
+    /// Whether suites can request it.
     pub fn is_offered(&self) -> bool {
         self.standing != Standing::Library
     }
 
-    /// How a language model judges, where one does.
+    /// Kind of judging, for a judged scorer.
     pub fn judging(&self) -> Option<Judging> {
         if let By::Judge(judging) = self.by { Some(judging) } else { None }
     }
@@ -132,17 +132,17 @@ impl ScorerRow {
         self.judging().is_some()
     }
 
-    /// Whether it compares firing fragments with ones on which the feature does not fire.
+    /// Whether it needs fragments on which the feature does not fire.
     pub fn needs_non_firing(&self) -> bool {
         self.simulation().is_some_and(Scorer::needs_non_firing)
     }
 
-    /// Whether it reads the log-probabilities of a prompt.
+    /// Whether it needs the log-probabilities of a prompt.
     pub fn needs_prompt_logprobs(&self) -> bool {
         self.judging().is_some_and(|judging| judging.task().is_none())
     }
 
-    /// How simulations are compared, where they are.
+    /// The comparison, for a scorer of simulations.
     pub fn simulation(&self) -> Option<&'static dyn Scorer> {
         if let By::Simulation(score) = self.by { Some(score) } else { None }
     }
@@ -153,17 +153,18 @@ pub fn scorer_of(name: &str) -> Option<&'static ScorerRow> {
     SCORERS.iter().find(|scorer| scorer.name == name)
 }
 
-/// The score of this name that rests on simulations.
+/// The simulation scorer of this name.
 pub fn simulated_score(name: &str) -> Option<&'static dyn Scorer> {
     scorer_of(name).and_then(ScorerRow::simulation)
 }
 
-/// The scorers of a suite that lists none.
+/// The default scorers of a suite.
 pub fn default_scorers() -> impl Iterator<Item = &'static str> {
     SCORERS.iter().filter(|scorer| scorer.standing == Standing::Default).map(|scorer| scorer.name)
 }
 
-/// The versions that decide a run's numbers, in the order of the catalogue; `asked` are the scores it computes.
+/// The versions that a run's digest includes, in the order of the catalogue. `asked` are the scores that the run
+/// computes.
 pub fn score_versions(asked: &[&str]) -> impl Iterator<Item = (&'static str, u32)> {
     let counts = |scorer: &&ScorerRow| match scorer.standing {
         Standing::Default | Standing::Listed => true,
@@ -188,9 +189,6 @@ mod tests {
         assert_eq!((names.len(), places.len()), (scores.len(), scores.len()));
         for scorer in SCORERS {
             assert_eq!(scorer.scores[0].name, scorer.name);
-            if let Some(score) = scorer.simulation() {
-                assert_eq!(score.name(), scorer.name);
-            }
             if let Some(judging) = scorer.judging() {
                 let names: Vec<&str> = scorer.scores.iter().map(|score| score.name).collect();
                 assert_eq!((judging.name(), judging.scores()), (scorer.name, &names[..]));

@@ -1,3 +1,5 @@
+//! Summary of the scores of one cell, with intervals.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -6,56 +8,50 @@ use super::scorer::ScoreOutcome;
 use crate::base::{Missing, Tally};
 use crate::stats::{Bootstrap, Interval, IntervalMethod, Undefined, mean, weighted_mean};
 
-/// What became of one walked feature under one scorer.
+/// Outcome of one walked feature under one scorer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureOutcome {
-    /// Its score, or why nothing was scored (not eligible, failed).
+    /// Its score, or why it was not scored (not eligible, failed).
     pub outcome: Result<ScoreOutcome, Missing>,
-    /// Share of tokens on which it fires, the weight of `mean_by_density`; ignored where nothing was scored.
+    /// Share of tokens on which it fires: its weight in `mean_by_density`. Ignored if it was not scored.
     pub density: f64,
-    /// Tokens that the score rests on ([`super::Scorer::n_tokens`]); ignored where nothing was scored.
+    /// Tokens behind the score ([`super::repeating_tokens`]). Ignored if it was not scored.
     pub n_tokens: usize,
 }
 
-/// The scores of one cell: one hook point, method, protocol, explainer, simulator and scorer.
-///
-/// A number that does not exist is `None`.
+/// Summary of one cell: hook point, method, protocol, explainer, simulator and scorer. A number that does not exist
+/// is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
     /// Mean over scored features, constant predictions as 0.
     pub mean: Option<f64>,
     /// Interval of `mean`; needs two scored features.
     pub interval: Option<Interval>,
-    /// BCa beside a normal interval, where that is what was asked for.
+    /// BCa interval, if a normal interval was requested.
     pub interval_beside: Option<Interval>,
-    /// Mean over the features whose score is a number, as older tools report it.
+    /// Mean over the features whose score is a number, as older tools report.
     pub mean_defined: Option<f64>,
     /// Features whose score is a number.
     pub n_defined: usize,
     /// Scored features whose prediction is constant.
     pub n_constant: usize,
-    /// Mean over scored features weighted by how often each fires, constant predictions as 0.
+    /// Mean over scored features weighted by density, constant predictions as 0.
     pub mean_by_density: Option<f64>,
-    /// Mean over scored features of the tokens that a score rests on; for `beyond_token` those whose type repeats.
+    /// Mean number of tokens behind a score. For `beyond_token`: tokens whose type repeats.
     pub tokens_per_feature: Option<f64>,
     /// Features walked: scored, undefined, failed and skipped.
     pub n_requested: usize,
     /// Features in `mean`: `n_defined` + `n_constant`.
     pub n_scored: usize,
-    /// What became of every walked feature.
+    /// Counts of outcomes of all walked features.
     pub tally: Tally,
-    /// Reasons of the undefined and failed ones.
+    /// Reasons of undefined and failed features, with counts.
     pub reasons: BTreeMap<String, usize>,
 }
 
-/// Estimates a cell from its features; `bootstrap` names one stream per cell.
-pub fn cell(features: &[FeatureOutcome], bootstrap: &Bootstrap) -> Result<Cell, Undefined> {
-    cell_over_seeds(&[features], bootstrap)
-}
-
-/// Estimates a cell whose method was trained with several seeds: means are taken over each seed's
-/// features and then over seeds, and the interval draws seeds first and features second. With one
-/// seed this is the plain mean and interval over features.
+/// Estimates a cell of a method with several training seeds. Means are over the features of each seed, then over
+/// seeds. The interval resamples seeds first and features second. With one seed this is the plain mean and
+/// interval.
 pub fn cell_over_seeds(seeds: &[&[FeatureOutcome]], bootstrap: &Bootstrap) -> Result<Cell, Undefined> {
     let seeds: Vec<Scores> = seeds.iter().map(|features| Scores::of(features)).collect();
     let mut tally = Tally::default();
@@ -85,12 +81,12 @@ pub fn cell_over_seeds(seeds: &[&[FeatureOutcome]], bootstrap: &Bootstrap) -> Re
     })
 }
 
-/// The mean over the seeds that have a value, if any has.
+/// Mean over the seeds that have a value.
 fn mean_of(values: impl Iterator<Item = Result<f64, Undefined>>) -> Option<f64> {
     mean(&values.flatten().collect::<Vec<f64>>()).ok()
 }
 
-/// The interval wanted, and BCa beside a normal one; neither where there are too few values.
+/// The requested interval, and BCa beside a normal one; none if there are too few values.
 fn intervals(
     groups: &[Vec<f64>],
     bootstrap: &Bootstrap,
@@ -110,7 +106,7 @@ fn intervals(
     Ok((of(bootstrap.method)?, beside))
 }
 
-/// One seed's features, sorted by what became of them.
+/// The features of one seed, sorted by outcome.
 #[derive(Default)]
 struct Scores {
     values: Vec<f64>,
@@ -161,6 +157,10 @@ impl Scores {
 mod tests {
     use super::super::scorer::NoScore;
     use super::*;
+
+    fn cell(features: &[FeatureOutcome], bootstrap: &Bootstrap) -> Result<Cell, Undefined> {
+        cell_over_seeds(&[features], bootstrap)
+    }
 
     fn settings(method: IntervalMethod) -> Bootstrap {
         Bootstrap { method, confidence: 0.95, resamples: 1000, seed: 1, stream: "cell".to_owned() }

@@ -1,22 +1,23 @@
+//! Scored fragments: tokens with truth and prediction.
+
 use serde::{Deserialize, Serialize};
 
 use super::ScoreError;
 
-/// How a fragment came to be scored.
+/// How a fragment was sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stratum {
-    /// Among the fragments on which the feature is strongest.
+    /// Among the fragments where the feature is strongest.
     Top,
-    /// Drawn from the other fragments on which it fires.
+    /// Drawn from the other firing fragments.
     Random,
-    /// Drawn from those on which it does not (for a dense feature: fires least).
+    /// Drawn from the non-firing fragments (for a dense feature: from those where it fires least).
     NonFiring,
 }
 
-/// The scored tokens of one fragment: what the feature did and what the simulation expected.
-///
-/// It holds scored tokens only: a protocol that leaves out position 0 leaves it out here.
+/// The scored tokens of one fragment with truth and prediction. Tokens that the protocol excludes, such as position
+/// 0, are not included.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredFragment {
     stratum: Stratum,
@@ -27,9 +28,8 @@ pub struct ScoredFragment {
 }
 
 impl ScoredFragment {
-    /// `truth` (raw activations) and `prediction` (any unit) hold one finite value per token;
-    /// `weight` is the inverse of the probability with which the fragment was drawn, at least 1
-    /// for a true probability, and only its ratio between fragments matters.
+    /// `truth` (raw activations) and `prediction` (any unit) have one finite value per token. `weight` is the
+    /// inverse sampling probability of the fragment. Only ratios of weights matter.
     pub fn new(
         stratum: Stratum,
         tokens: Vec<u32>,
@@ -52,7 +52,7 @@ impl ScoredFragment {
         Ok(Self { stratum, tokens, truth, prediction, weight })
     }
 
-    /// How it came to be scored.
+    /// Stratum.
     pub fn stratum(&self) -> Stratum {
         self.stratum
     }
@@ -78,7 +78,7 @@ impl ScoredFragment {
     }
 }
 
-/// The tokens of chosen strata, one after the other.
+/// Concatenated tokens of chosen strata.
 #[derive(Debug, Default)]
 pub(super) struct Concatenated {
     pub(super) tokens: Vec<u32>,

@@ -51,12 +51,12 @@ fn assert_score(what: &str, scorer: &dyn Scorer, fragments: &[ScoredFragment], e
     match (got, expected) {
         (Some(got), Some(expected)) => {
             let apart = (got - expected).abs() / expected.abs().max(1.0);
-            assert!(apart < 1e-9, "{what} {}: {got} against {expected}", scorer.name());
+            assert!(apart < 1e-9, "{what} {scorer:?}: {got} against {expected}");
         }
         // The published scorer has a correlation of rounding noise where this one sees a constant.
-        (None, Some(noise)) => assert!(noise.abs() < 1e-12, "{what} {}: none against {noise}", scorer.name()),
+        (None, Some(noise)) => assert!(noise.abs() < 1e-12, "{what} {scorer:?}: none against {noise}"),
         (None, None) => {}
-        (Some(got), None) => panic!("{what} {}: {got} against none", scorer.name()),
+        (Some(got), None) => panic!("{what} {scorer:?}: {got} against none"),
     }
 }
 

@@ -1,3 +1,5 @@
+//! Detection and fuzzing: a language model judges fragments (Paulo et al. 2024, arXiv 2410.13928).
+
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -14,29 +16,29 @@ const DETECTION: Prompt = Prompt { name: "detection", text: include_str!("prompt
 
 const FUZZING: Prompt = Prompt { name: "fuzzing", text: include_str!("prompts/fuzzing.txt") };
 
-/// Alternatives asked for per token; both verdicts are nearly always among so many.
+/// Requested alternatives per token. Both verdicts are nearly always among them.
 const TOP: u8 = 5;
 
-/// What a language model judges of fragments, given an explanation. Source: Paulo et al. 2024,
-/// arXiv 2410.13928; the prompts are this project's own.
+/// Yes-or-no questions to a language model about fragments, given an explanation (Paulo et al. 2024, arXiv
+/// 2410.13928). The prompts are this project's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JudgeTask {
-    /// Whether the feature fires on a text at all. Texts come from `marked_text` without marks;
-    /// negatives are fragments on which it does not fire (of a dense feature: fires least).
+    /// Whether the feature fires on a text. Texts come from `marked_text` without marks. Negatives are non-firing
+    /// fragments (for a dense feature: those where it fires least).
     Detection,
-    /// Whether the marked tokens are those on which it fires. Positives are marked by `strong_marks`,
-    /// negatives, non-firing fragments, by `decoy_marks`, with as many marks on average.
+    /// Whether the feature fires on the marked tokens. Positives are marked by `strong_marks`. Negatives are
+    /// non-firing fragments marked by `decoy_marks`, with as many marks on average.
     Fuzzing,
 }
 
 impl JudgeTask {
-    /// The kind, as suites and results spell it.
+    /// Kind, as in suites and results.
     pub fn name(self) -> &'static str {
         self.prompt().name
     }
 
-    /// Version of the question.
+    /// Digest of the prompt.
     pub fn digest(self) -> Digest {
         let mut digester = Digester::new("judge");
         digester.digest(&self.prompt().digest()).json(&schema(2)).json(&TOP);
@@ -50,7 +52,7 @@ impl JudgeTask {
         }
     }
 
-    /// The question about one batch of texts, each rendered by `marked_text`.
+    /// The question about a batch of texts that `marked_text` rendered.
     pub fn request(self, explanation: &str, texts: &[String], sample: u64) -> ChatRequest {
         let numbered = texts.iter().enumerate().map(|(nth, text)| format!("{}. {text}", nth + 1));
         let (explanation, texts_shown) = (one_line(explanation), numbered.collect::<Vec<_>>().join("\n"));
@@ -65,33 +67,9 @@ impl JudgeTask {
             top_logprobs: Some(TOP),
         }
     }
-}
 
-fn schema(n: usize) -> Schema {
-    let verdicts = json!({
-        "type": "array", "items": {"type": "integer", "enum": [0, 1]}, "minItems": n, "maxItems": n,
-    });
-    let value = json!({
-        "type": "object",
-        "properties": {"verdicts": verdicts},
-        "required": ["verdicts"],
-        "additionalProperties": false,
-    });
-    Schema { name: "verdicts".into(), value }
-}
-
-/// A text as one task shows it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ShownText {
-    /// By `marked_text`.
-    pub text: String,
-    /// Places of the marked tokens.
-    pub marked: Vec<usize>,
-}
-
-impl JudgeTask {
-    /// Each fragment as the task shows it. Wrong marks are as many as there are right ones on average,
-    /// rounded up, set by `stream`.
+    /// Renders each fragment. Decoy marks are placed by `stream`. Each negative has the mean number of marks of a
+    /// positive, rounded up.
     pub fn shown(
         self,
         fragments: &[JudgedFragment],
@@ -119,27 +97,49 @@ impl JudgeTask {
     }
 }
 
+fn schema(n: usize) -> Schema {
+    let verdicts = json!({
+        "type": "array", "items": {"type": "integer", "enum": [0, 1]}, "minItems": n, "maxItems": n,
+    });
+    let value = json!({
+        "type": "object",
+        "properties": {"verdicts": verdicts},
+        "required": ["verdicts"],
+        "additionalProperties": false,
+    });
+    Schema { name: "verdicts".into(), value }
+}
+
+/// A rendered text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShownText {
+    /// Text from `marked_text`.
+    pub text: String,
+    /// Positions of the marked tokens.
+    pub marked: Vec<usize>,
+}
+
 fn count(marks: &[bool]) -> usize {
     marks.iter().filter(|mark| **mark).count()
 }
 
-/// What was said of one text.
+/// Judgement of one text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
     /// The verdict.
     pub says: bool,
-    /// P(1) / (P(0) + P(1)) at the verdict's token, where the endpoint gives it.
+    /// P(1) / (P(0) + P(1)) at the verdict's token, if the endpoint returns it.
     pub probability: Option<f64>,
 }
 
-/// Which fragments share a question: `per_batch` each, the last batch with what remains.
+/// Batches of `per_batch` fragments; the last may be smaller.
 pub fn judge_batches(n: usize, per_batch: usize) -> Vec<Range<usize>> {
     let per_batch = per_batch.max(1);
     (0..n).step_by(per_batch).map(|first| first..(first + per_batch).min(n)).collect()
 }
 
-/// The judgements of a reply about `n` texts: `{"verdicts": [0, 1, …]}` or the bare array, exactly `n`
-/// numbers 0 or 1. Without usable token probabilities the verdicts alone are read.
+/// Reads a reply about `n` texts: `{"verdicts": [0, 1, …]}` or the array alone, with exactly `n` numbers 0 or 1.
+/// Probabilities are none if the reply has no usable token probabilities.
 pub fn read_judgements(reply: &ChatReply, n: usize) -> Result<Vec<Judgement>, ReadProblem> {
     let (text, node) = answer_value(reply)?;
     let list = if matches!(node.value, Lenient::Array(_)) { &node } else { node.only("verdicts")? };
@@ -183,26 +183,25 @@ fn verdict(text: &str) -> Option<bool> {
     }
 }
 
-/// How judgements of one feature's fragments compare with the truth.
+/// Judgements of one feature's fragments compared with the truth.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct JudgedScore {
-    /// Firing fragments that were said to be.
+    /// Firing fragments judged as firing.
     pub true_positives: usize,
-    /// Firing fragments that were said not to be.
+    /// Firing fragments judged as non-firing.
     pub false_negatives: usize,
-    /// Non-firing fragments that were said not to fire.
+    /// Non-firing fragments judged as non-firing.
     pub true_negatives: usize,
-    /// Non-firing fragments that were said to fire.
+    /// Non-firing fragments judged as firing.
     pub false_positives: usize,
-    /// Mean of the shares of either class that were judged rightly; 0.5 is chance, 1 the best.
+    /// Mean of sensitivity and specificity; 0.5 is chance.
     pub balanced_accuracy: Result<f64, NoScore>,
-    /// Probability that a firing fragment is given a larger probability than a non-firing one, ties
-    /// counted half. Undefined where a judgement has no probability.
+    /// Area under the ROC curve of the probabilities. Undefined if a judgement has no probability.
     pub auroc: Result<f64, NoScore>,
 }
 
-/// Compares (fires, judgement) of each fragment. Where either class has no fragment both scores are
-/// undefined, `one_class_only`.
+/// Compares (fires, judgement) of each fragment. If one class is empty, both scores are undefined
+/// (`one_class_only`).
 pub fn judged_score(judged: &[(bool, Judgement)]) -> JudgedScore {
     let count =
         |fires, says| judged.iter().filter(|(truth, said)| *truth == fires && said.says == says).count();
@@ -226,8 +225,8 @@ pub fn judged_score(judged: &[(bool, Judgement)]) -> JudgedScore {
     }
 }
 
-/// Area under the receiver operating characteristic of (is positive, value): the Mann–Whitney
-/// statistic over the number of pairs, from midranks.
+/// Area under the ROC curve of (is positive, value): the Mann–Whitney statistic divided by the number of pairs.
+/// Ties count half.
 pub fn auroc(pairs: &[(bool, f64)]) -> Result<f64, NoScore> {
     if pairs.iter().any(|(_, value)| value.is_nan()) {
         return Err(NoScore::NotFinite);
@@ -301,7 +300,7 @@ mod tests {
         let probability: Vec<f64> =
             read.iter().map(|judgement| judgement.probability.expect("given")).collect();
         assert!((probability[0] - 0.75).abs() < 1e-12 && (probability[1] - 0.1).abs() < 1e-12);
-        // Numbers as texts behind a remark that holds digits: the verdict's own token is found all the same.
+        // A remark with digits precedes the verdict, which is a quoted number.
         let mut said = reply("2 of them: [\"1\"]");
         said.logprobs = Some(vec![
             choice("2 of them: ", &[]),
@@ -356,7 +355,7 @@ mod tests {
         let bare = Judgement { says: true, probability: None };
         let partly = judged_score(&[(true, bare), (false, said(false, 0.1))]);
         assert_eq!((partly.balanced_accuracy, partly.auroc), (Ok(1.0), Err(NoScore::NoProbabilities)));
-        // Always the same verdict: chance, whatever the shares of the classes.
+        // A constant verdict scores at chance level.
         let always = judged_score(&[(true, bare), (true, bare), (true, bare), (false, bare)]);
         assert_eq!(always.balanced_accuracy, Ok(0.5));
     }

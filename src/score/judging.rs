@@ -1,3 +1,5 @@
+//! The kinds of judging: detection, fuzzing and surprisal.
+
 use serde::{Deserialize, Serialize};
 
 use super::judged::JudgeTask;
@@ -5,16 +7,16 @@ use super::surprisal::{surprisal_digest, surprisal_request};
 use crate::base::Digest;
 use crate::llm::{Example, Question};
 
-/// A way to score an explanation without a simulation: a language model that is told the explanation
-/// says, fragment by fragment, whether it applies. Needs an explanation in words.
+/// Kinds of judging: scores without a simulation, from a language model's judgement of fragments. They need an
+/// explanation in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Judging {
     /// Whether the feature fires on a text.
     Detection,
-    /// Whether the marked tokens are those on which it fires.
+    /// Whether the feature fires on the marked tokens.
     Fuzzing,
-    /// How much likelier the explanation makes a text.
+    /// How much the explanation increases a text's likelihood.
     Surprisal,
 }
 
@@ -22,12 +24,12 @@ impl Judging {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Detection, Self::Fuzzing, Self::Surprisal];
 
-    /// The kind, as suites spell it: the name of its first score.
+    /// Kind, as in suites; also the name of its first score.
     pub fn name(self) -> &'static str {
         self.scores()[0]
     }
 
-    /// The scores it gives.
+    /// Its scores.
     pub fn scores(self) -> &'static [&'static str] {
         match self {
             Self::Detection => &["detection", "detection_auroc"],
@@ -36,7 +38,7 @@ impl Judging {
         }
     }
 
-    /// The question that it asks; surprisal asks none, it reads probabilities of texts.
+    /// Its question. Surprisal has none, because it reads the probabilities of texts.
     pub fn task(self) -> Option<JudgeTask> {
         match self {
             Self::Detection => Some(JudgeTask::Detection),
@@ -45,8 +47,7 @@ impl Judging {
         }
     }
 
-    /// What is asked about some fragments, as they are shown, with answers of usual length: for working
-    /// out what many take.
+    /// The requests about some fragments with answers of typical length, for estimating use.
     pub fn examples(self, explanation: &str, texts: &[String]) -> Vec<Example> {
         match self.task() {
             Some(task) => {
@@ -58,7 +59,7 @@ impl Judging {
         }
     }
 
-    /// What is asked about the same fragments whatever the explanation, and therefore once.
+    /// Requests that do not depend on the explanation and are therefore sent once.
     pub fn shared_examples(self, texts: &[String]) -> Vec<Example> {
         match self.task() {
             Some(_) => Vec::new(),
@@ -66,7 +67,7 @@ impl Judging {
         }
     }
 
-    /// Version of what the model is shown.
+    /// Digest of the prompt.
     pub fn digest(self) -> Digest {
         self.task().map_or_else(surprisal_digest, JudgeTask::digest)
     }

@@ -1,15 +1,14 @@
-//! How well a simulation matches the truth: pure functions.
+//! Scores simulations and judgements against the truth, with pure functions.
 //!
-//! In: truth and prediction; or the replies of a language model that judged fragments.
+//! In: truth and prediction; or a language model's judgements of fragments.
 //! Out: scores, or the reason why there is none.
-//! Never: draws without being given a stream, runs a model or touches the network.
+//! Never: draws random numbers without a given stream, runs a model, or uses the network.
 //!
-//! A score is one number for one feature under one [`Scorer`]; [`Cell`] is what the scores of a
-//! cell's features (one hook point, method, scorer) come to. A constant prediction is not a
-//! missing score: the explanation had its chance and told nothing apart, so it counts as 0 in the
-//! mean; where the *truth* is constant there is nothing to score and the feature leaves the mean.
+//! A score is one number for one feature under one [`Scorer`]. A [`Cell`] summarises the scores of one hook point,
+//! method and scorer. A constant *prediction* counts as 0 in the mean, because the explanation distinguished
+//! nothing. If the *truth* is constant there is nothing to score, and the feature is left out of the mean.
 //!
-//! A table of token means scores high in `top_and_random`, and nothing in `beyond_token`:
+//! A table of token means scores high in `top_and_random` and not at all in `beyond_token`:
 //!
 //! ```
 //! use autointerp::score::{BeyondToken, ScoreOutcome, ScoredFragment, Scorer, Stratum, TopAndRandom};
@@ -26,11 +25,11 @@
 //! # Ok::<(), autointerp::score::ScoreError>(())
 //! ```
 //!
-//! Sources: Bills et al., *Language models can explain neurons in language models* (2023: the
-//! expected-value correlation, its two companions, quantisation and strided splits); Cunningham et
-//! al., *Sparse autoencoders find highly interpretable features in language models* (2023: top,
-//! random and top-and-random scores); Paulo et al., *Automatically interpreting millions of features in
-//! large language models* (2024: detection, fuzzing and surprisal). `beyond_token` is this project's own; see [`BeyondToken`].
+//! Sources: Bills et al. 2023, *Language models can explain neurons in language models* (correlation score,
+//! rsquared, absolute deviation, quantisation, strided splits); Cunningham et al. 2023, *Sparse autoencoders find
+//! highly interpretable features in language models* (top, random, and top-and-random scores); Paulo et al. 2024,
+//! *Automatically interpreting millions of features in large language models* (detection, fuzzing, surprisal).
+//! `beyond_token` is this project's own; see [`BeyondToken`].
 
 pub mod catalog;
 mod cell;
@@ -48,7 +47,7 @@ mod golden_tests;
 pub use catalog::beyond_token::{BeyondToken, repeating_tokens};
 pub use catalog::correlations::{Population, RandomOnly, TopAndRandom, TopOnly};
 pub use catalog::explained::{AbsoluteDevExplained, RSquared};
-pub use cell::{Cell, FeatureOutcome, cell, cell_over_seeds};
+pub use cell::{Cell, FeatureOutcome, cell_over_seeds};
 pub use fragment::{ScoredFragment, Stratum};
 pub use judged::{
     JudgeTask, JudgedScore, Judgement, ShownText, auroc, judge_batches, judged_score, read_judgements,
@@ -59,46 +58,22 @@ pub use scorer::{Direction, NoScore, ScoreOutcome, Scorer};
 pub use splits::{Part, Splits, interleaved};
 pub use surprisal::{surprisal, surprisal_digest, surprisal_request};
 
-/// Input that cannot be scored because it contradicts itself: a fault of the caller, not a
-/// property of the feature.
+/// Inconsistent input: an error of the caller and not a property of the feature.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum ScoreError {
-    /// Tokens, truth and prediction of a fragment differ in number.
+    /// Tokens, truth and prediction differ in length.
     #[error(
         "a fragment of {tokens} tokens needs as many truths and predictions, got {truth} and {prediction}"
     )]
-    Lengths {
-        /// Tokens of the fragment.
-        tokens: usize,
-        /// True activations given.
-        truth: usize,
-        /// Predicted activations given.
-        prediction: usize,
-    },
-    /// A NaN or an infinity.
+    Lengths { tokens: usize, truth: usize, prediction: usize },
+    /// A value is NaN or infinite.
     #[error("the {what} of token {token} is not a finite number")]
-    NotFinite {
-        /// "truth" or "prediction".
-        what: &'static str,
-        /// Position within the fragment.
-        token: usize,
-    },
-    /// A weight that is no inverse probability.
+    NotFinite { what: &'static str, token: usize },
+    /// A weight is not an inverse probability.
     #[error("the weight of a fragment must be a positive finite number, got {got}")]
-    Weight {
-        /// What was given.
-        got: f64,
-    },
-    /// Lists too short to be split.
+    Weight { got: f64 },
+    /// Lists are too short to be split.
     #[error("{per_split} fragments per split need {need} {list} fragments, got {got}")]
-    TooFewForSplits {
-        /// "top" or "random".
-        list: &'static str,
-        /// Fragments asked for in each split.
-        per_split: usize,
-        /// Fragments that takes.
-        need: usize,
-        /// Fragments there are.
-        got: usize,
-    },
+    TooFewForSplits { list: &'static str, per_split: usize, need: usize, got: usize },
 }

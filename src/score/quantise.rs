@@ -1,8 +1,10 @@
-/// Activations as integers 0–10, as explainers show them: negative values are 0 and
-/// q = min(10, ⌊10·x/`max`⌋); all zeros where `max` is not positive (Bills et al. 2023).
-///
-/// `max` is the largest activation among the fragments shown together. Values below a tenth of
-/// it are shown as 0, and only the largest itself is a 10.
+//! Quantises activations to integers 0–10 (Bills et al. 2023): q = min(10, ⌊10·x/`max`⌋), and 0 for negative x. All
+//! zeros if `max` is not positive.
+//!
+//! `max` is the largest activation among the fragments shown together. Values below a tenth of it become 0, and
+//! only `max` itself becomes 10.
+
+/// Quantised `values`; `max` is the largest value shown.
 pub fn quantise(values: &[f64], max: f64) -> Vec<u8> {
     let level = |value: &f64| {
         if max > 0.0 && *value > 0.0 { (10.0 * value / max).floor().min(10.0) as u8 } else { 0 }

@@ -1,3 +1,5 @@
+//! The interface of scorers, and the reasons why a feature has no score.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -5,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::fragment::ScoredFragment;
 use crate::stats;
 
-/// Which way is better, for tables and charts.
+/// Direction of improvement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -15,85 +17,68 @@ pub enum Direction {
     Lower,
 }
 
-/// Why a feature has no score. Each has a stable snake_case text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Why a feature has no score. Each reason has a stable snake_case name.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::EnumString,
+    strum::Display,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum NoScore {
-    /// The truth is the same on every scored token.
+    /// The truth is constant over the scored tokens.
     ConstantTruth,
-    /// The truth is the same on all occurrences of each token: nothing lies beyond the token.
+    /// The truth is constant within each token type.
     TruthIsTokenIdentity,
-    /// No token occurs twice among the scored ones.
+    /// No token type occurs twice among the scored tokens.
     NoRepeatedTokens,
     /// Fewer than two scored tokens.
     TooFewTokens,
-    /// A population score without the stratum on which the feature does not fire.
+    /// A population score without non-firing fragments.
     NoNonFiringFragments,
-    /// The truth is zero everywhere, so nothing can be explained of it.
+    /// The truth is zero everywhere.
     ZeroTruth,
     /// Only firing or only non-firing fragments were judged.
     OneClassOnly,
     /// A judgement came without a probability.
     NoProbabilities,
-    /// The explanation is patterns or a table, which no language model is told.
+    /// The explanation is patterns or a table, which are not shown to language models.
     NotASentence,
-    /// The numbers are too large or too small for the score to be a number.
+    /// The values overflow or underflow.
     NotFinite,
 }
 
 impl NoScore {
-    /// The stable snake_case text that tallies count by.
+    /// Stable name, by which tallies count.
     pub fn reason(self) -> &'static str {
-        match self {
-            Self::ConstantTruth => "constant_truth",
-            Self::TruthIsTokenIdentity => "truth_is_token_identity",
-            Self::NoRepeatedTokens => "no_repeated_tokens",
-            Self::TooFewTokens => "too_few_tokens",
-            Self::NoNonFiringFragments => "no_non_firing_fragments",
-            Self::ZeroTruth => "zero_truth",
-            Self::OneClassOnly => "one_class_only",
-            Self::NoProbabilities => "no_probabilities",
-            Self::NotASentence => "not_a_sentence",
-            Self::NotFinite => "not_finite",
-        }
+        self.into()
     }
-}
 
-impl NoScore {
-    const ALL: [Self; 10] = [
-        Self::ConstantTruth,
-        Self::TruthIsTokenIdentity,
-        Self::NoRepeatedTokens,
-        Self::TooFewTokens,
-        Self::NoNonFiringFragments,
-        Self::ZeroTruth,
-        Self::OneClassOnly,
-        Self::NoProbabilities,
-        Self::NotASentence,
-        Self::NotFinite,
-    ];
-
-    /// The reason that [`NoScore::reason`] spells so; none for any other text.
+    /// Inverse of [`NoScore::reason`].
     pub fn parse(reason: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|why| why.reason() == reason)
+        reason.parse().ok()
     }
 }
 
-impl fmt::Display for NoScore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.reason())
-    }
-}
-
-/// What a scorer says about one feature.
+/// Outcome of a scorer for one feature.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ScoreOutcome {
     /// A finite number.
     Score(f64),
-    /// The truth varies and the prediction does not. The feature is *scored*, its score is null
-    /// with reason `constant_prediction`, and it enters the mean as 0.
+    /// The truth varies and the prediction is constant. The feature counts as scored, with a null score and reason
+    /// `constant_prediction`, and enters the mean as 0.
     ConstantPrediction,
-    /// There is nothing to score; the feature does not enter the mean.
+    /// Nothing to score. The feature does not enter the mean.
     Undefined(NoScore),
 }
 
@@ -106,7 +91,7 @@ impl ScoreOutcome {
         }
     }
 
-    /// Why there is no number.
+    /// Reason of a missing number.
     pub fn reason(self) -> Option<&'static str> {
         match self {
             Self::Score(_) => None,
@@ -124,7 +109,7 @@ impl From<Result<f64, stats::Undefined>> for ScoreOutcome {
             Err(stats::Undefined::ConstantTruth) => Self::Undefined(NoScore::ConstantTruth),
             Err(stats::Undefined::ConstantPrediction) => Self::ConstantPrediction,
             Err(stats::Undefined::TooFew { .. }) => Self::Undefined(NoScore::TooFewTokens),
-            // Fragments are checked on construction, so what is left are sums out of range.
+            // Fragments are checked on construction, so only overflow remains.
             Err(_) => Self::Undefined(NoScore::NotFinite),
         }
     }
@@ -141,22 +126,11 @@ impl From<Result<f64, NoScore>> for ScoreOutcome {
 }
 
 /// Scores one feature from its fragments. Pure.
-pub trait Scorer: Send + Sync {
-    /// The name in suites and results.
-    fn name(&self) -> &'static str;
-
-    /// Which way is better.
-    fn direction(&self) -> Direction {
-        Direction::Higher
-    }
-
-    /// The score; fragments of other strata than the scorer looks at are ignored.
+pub trait Scorer: fmt::Debug + Send + Sync {
+    /// The score. Fragments of other strata are ignored.
     fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome;
 
-    /// Tokens that the score rests on.
-    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize;
-
-    /// Whether it takes the long list of random fragments instead of the protocol's fragments.
+    /// Whether it uses the long list of random fragments and not the protocol's fragments.
     fn on_many_random(&self) -> bool {
         false
     }
@@ -176,7 +150,7 @@ mod tests {
         let scorers = super::super::catalog::SCORERS.iter();
         for scorer in scorers.filter_map(|scorer| scorer.simulation()) {
             let outcome = scorer.score(&[]);
-            assert!(matches!(outcome, ScoreOutcome::Undefined(_)), "{}: {outcome:?}", scorer.name());
+            assert!(matches!(outcome, ScoreOutcome::Undefined(_)), "{scorer:?}: {outcome:?}");
         }
     }
 }

@@ -1,40 +1,45 @@
+//! Strided splits of fragments for explaining, calibrating, scoring and testing (Bills et al. 2023).
+
 use serde::{Deserialize, Serialize};
 
 use super::ScoreError;
 
-/// Splits in the list of top fragments.
+/// Number of splits of the top fragments.
 const TOP_SPLITS: usize = 4;
 
-/// Splits in the list of random fragments: nothing is explained from those.
+/// Number of splits of the random fragments, which are not used for explaining.
 const RANDOM_SPLITS: usize = 3;
 
-/// Ranks in the two lists that one split holds; top fragments come first when it is scored.
+/// Ranks of one split in the two lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Ranks in the list of top fragments, strongest first.
     pub top: Vec<usize>,
-    /// Places in the list of random fragments.
+    /// Indices in the list of random fragments.
     pub random: Vec<usize>,
 }
 
-/// Interleaved splits: neighbours in rank go to different splits, so that all are alike.
+/// Interleaved splits: adjacent ranks go to different splits, so that all splits are similar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Splits {
-    /// Ranks of the top fragments that the explanation is made from.
+    /// Ranks of the top fragments for explaining.
     pub explain: Vec<usize>,
-    /// What a simulator is calibrated on.
+    /// For calibrating a simulator.
     pub calibration: Part,
-    /// What the explanation is scored on.
+    /// For scoring.
     pub score: Part,
-    /// What is left for a final test.
+    /// For a final test.
     pub test: Part,
 }
 
-/// The published strides: every fourth top fragment explains, the others serve calibration,
-/// scoring and testing; random fragments serve the last three in turn (Bills et al. 2023).
+/// Strided splits of Bills et al. 2023. Every fourth top fragment is for explaining; the others serve calibration,
+/// scoring and testing. Random fragments serve the last three in turn.
 ///
-/// `per_split` fragments of each list go into each split; without it a quarter of the top list
-/// and a third of the random one. An error where a list is too short.
+/// Each split takes `per_split` fragments of each list, by default a quarter of the top list and a third of the
+/// random list.
+///
+/// # Errors
+/// [`ScoreError::TooFewForSplits`] if a list is too short.
 pub fn interleaved(n_top: usize, n_random: usize, per_split: Option<usize>) -> Result<Splits, ScoreError> {
     for (list, got, splits) in [("top", n_top, TOP_SPLITS), ("random", n_random, RANDOM_SPLITS)] {
         let per_split = per_split.unwrap_or(1);

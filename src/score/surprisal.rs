@@ -1,35 +1,38 @@
+//! Surprisal score: the gain in log-likelihood of a text from an explanation (Paulo et al. 2024).
+
 use crate::base::Digest;
 use crate::features::one_line;
 use crate::llm::{Prompt, PromptReply, PromptRequest, ReadProblem};
 
 const PROMPT: Prompt = Prompt { name: "surprisal", text: include_str!("prompts/surprisal.txt") };
 
-/// What a text is said to have in common with others when nothing is claimed. It stands among the
-/// prompt's worked lists too, so it means something to the model.
+/// Explanation of the baseline prompt. It also occurs among the prompt's worked examples, so that the model knows
+/// it.
 const NOTHING: &str = "nothing in particular";
 
-/// Alternatives asked for at each place: only the text's own tokens are looked at.
+/// Requested alternatives per token: only the text's own tokens matter.
 const TOP: u8 = 1;
 
-/// Version of the question.
+/// Digest of the prompt.
 pub fn surprisal_digest() -> Digest {
     PROMPT.digest()
 }
 
-/// The prompt that ends in `text` (one line, by `marked_text`) under an explanation, or under the claim
-/// that nothing is in common.
+/// The prompt that ends in `text` (one line from `marked_text`), under an explanation or [`NOTHING`].
 pub fn surprisal_request(explanation: Option<&str>, text: &str) -> PromptRequest {
     let explanation = one_line(explanation.unwrap_or(NOTHING));
     let fills = [("explanation", explanation.as_str()), ("text", text)];
     PromptRequest { prompt: PROMPT.plain(&fills), top: TOP, slots: None }
 }
 
-/// By how many nats an explanation makes a text likelier: ln p(text | explanation) − ln p(text | nothing
-/// in particular), over all tokens of the text. Source: Paulo et al. 2024, arXiv 2410.13928.
+/// Gain in log-likelihood of a text from an explanation (Paulo et al. 2024, arXiv 2410.13928), in nats, over all
+/// tokens of the text:
+///
+///   gain = ln p(text | explanation) − ln p(text | nothing in particular)
 ///
 /// # Errors
-/// [`ReadProblem::NoLogprobs`] where either reply does not end in the text's line cut into the same
-/// tokens, each with a finite log-probability.
+/// [`ReadProblem::NoLogprobs`] unless both replies end in the text's line, cut into the same tokens, each with a
+/// finite log-probability.
 pub fn surprisal(explained: &PromptReply, plain: &PromptReply) -> Result<f64, ReadProblem> {
     let (explained, plain) = (last_line(explained)?, last_line(plain)?);
     let same = explained.iter().map(|(token, _)| token).eq(plain.iter().map(|(token, _)| token));
@@ -40,13 +43,13 @@ pub fn surprisal(explained: &PromptReply, plain: &PromptReply) -> Result<f64, Re
     if gain.is_finite() { Ok(gain) } else { Err(ReadProblem::NoLogprobs) }
 }
 
-/// Tokens that reach past the last line break, with their log-probabilities. The break is looked for
-/// rather than the text, as endpoints show parts of characters inexactly.
+/// Tokens after the last line break, with their log-probabilities. The function searches for the break and not for
+/// the text, because endpoints may not return the text's bytes exactly.
 fn last_line(reply: &PromptReply) -> Result<Vec<(&str, f64)>, ReadProblem> {
     let breaks = |token: &str| token.rfind('\n').map(|at| at + 1);
     let last = reply.tokens.iter().rposition(|token| token.token.contains('\n'));
     let last = last.ok_or(ReadProblem::NoLogprobs)?;
-    // A break that shares its token with the start of the text belongs to the line.
+    // A token that contains the break and the start of the text belongs to the line.
     let shared = breaks(&reply.tokens[last].token).is_some_and(|end| end < reply.tokens[last].token.len());
     let of_line = &reply.tokens[if shared { last } else { last + 1 }..];
     let scored = of_line.iter().map(|token| Some((token.token.as_str(), token.logprob?)));
@@ -85,7 +88,7 @@ mod tests {
         let with = reply(&[("claim", -9.0), ("\n", -4.0), ("\"He", -2.0), (" sawed", -1.0), ("\"", -0.5)]);
         let without = reply(&[("none", -1.0), ("\n", -1.0), ("\"He", -2.5), (" sawed", -4.0), ("\"", -0.5)]);
         assert_eq!(surprisal(&with, &without), Ok(3.5));
-        // A break in one token with the first word.
+        // The line break and the first word share a token.
         let with = reply(&[("claim", -9.0), ("\n\"He", -2.0), ("\"", -1.0)]);
         let without = reply(&[("none", -1.0), ("\n\"He", -2.5), ("\"", -3.0)]);
         assert_eq!(surprisal(&with, &without), Ok(2.5));

@@ -1,5 +1,5 @@
-//! Every way to let a language model predict activations, one row each. A new one is a file of its own and a row
-//! here. Explanations of offline explainers need none: they are read as they are, see [`super::Offline`].
+//! Catalogue of simulators that ask a language model. A new one needs a file and a row here. Explanations of
+//! offline explainers need no language model, see [`super::Offline`].
 
 use super::language_model::{
     Exemplar, Generated, LanguageSimulator, Likelihood, PerToken, PromptLogprobs, exemplar, generated,
@@ -11,15 +11,15 @@ use crate::llm::Prompt;
 /// A row of [`SIMULATORS`].
 pub type SimulatorKind = Of<SimulatorRow>;
 
-/// One way to let a language model predict activations.
+/// A simulator that asks a language model.
 pub struct SimulatorRow {
-    /// In suites and results.
+    /// Name in suites and results.
     pub name: &'static str,
-    /// What it does, for people.
+    /// Description.
     pub words: &'static str,
     prompt: Prompt,
     question: fn(Option<usize>) -> Box<dyn LanguageSimulator>,
-    /// Whether it needs the probabilities of all tokens, which only a model in this process gives.
+    /// Whether it needs the probabilities of all tokens, which only a local model gives.
     pub needs_local_model: bool,
 }
 
@@ -79,12 +79,12 @@ pub const SIMULATORS: &[SimulatorRow] = &[
 ];
 
 impl SimulatorRow {
-    /// Worked examples of its question.
+    /// Number of worked examples in its prompt.
     pub fn n_examples(&self) -> usize {
         self.prompt.n_examples()
     }
 
-    /// Its question. It may learn about its endpoint, so those who ask the same one share it.
+    /// Its prompt and reader. It may learn about its endpoint, so users of one endpoint share it.
     pub fn question(&self, shots: Option<usize>) -> Box<dyn LanguageSimulator> {
         (self.question)(shots)
     }

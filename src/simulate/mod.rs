@@ -1,6 +1,6 @@
-//! Activations predicted from an explanation and tokens alone.
+//! Predicts activations from an explanation and tokens alone.
 //!
-//! In: an explanation, tokens; for sentences, a language model; for concepts, the tokens' labels.
+//! In: an explanation and tokens; for sentences, a language model; for concepts, the tokens' labels.
 //! Out: simulations.
 //! Never: sees an activation.
 
@@ -12,7 +12,7 @@ mod simulator;
 
 pub use offline::Offline;
 pub use oracle::Oracle;
-pub use simulator::{Simulation, Simulator};
+pub use simulator::Simulation;
 
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,18 @@
+//! Simulation of token patterns and token tables.
+
 use crate::base::{Attempt, Missing};
 use crate::features::Explanation;
 
-use super::{Simulation, Simulator};
+use super::Simulation;
 
-/// Reads token patterns and token tables as they are; no language model, no cost. Sentences fail with
+/// Simulates token patterns and token tables without a language model. Sentences fail with
 /// `needs_a_language_model`, concepts with `needs_labels`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Offline;
 
-impl Simulator for Offline {
-    fn name(&self) -> &'static str {
-        "neuron_to_graph"
-    }
-
-    fn simulate(&self, explanation: &Explanation, tokens: &[u32]) -> Attempt<Simulation> {
+impl Offline {
+    /// One expected activation per token.
+    pub fn simulate(self, explanation: &Explanation, tokens: &[u32]) -> Attempt<Simulation> {
         let expected = match explanation {
             Explanation::Patterns(trie) => Simulation::told(trie.predict(tokens)),
             Explanation::Lookup(table) => Simulation::told(tokens.iter().map(|&token| table.mean(token))),

@@ -1,15 +1,19 @@
+//! Simulation of labelled concepts.
+
 use crate::base::{Attempt, Missing};
 use crate::features::Explanation;
 
 use super::Simulation;
 
-/// Reads a concept's two means where the corpus's own labels say where it holds: the best that anyone
-/// could do with this explanation. Any other explanation fails with `needs_a_concept`.
+/// Simulates a concept from the corpus's labels: the mean on the concept where it holds, and the mean off it
+/// elsewhere. This is the best possible prediction from the explanation. Other explanations fail with
+/// `needs_a_concept`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Oracle;
 
 impl Oracle {
-    /// One expected activation per token of a fragment; `holds` says, token by token, which concepts do.
+    /// One expected activation per token of a fragment. `holds(label, concept)` says whether a token has the
+    /// concept.
     pub fn simulate<L: Copy>(
         self,
         explanation: &Explanation,

@@ -1,7 +1,7 @@
 use crate::base::{Attempt, Missing};
 use crate::features::{ConceptMeans, Explanation, Pattern, PatternTrie, TokenTable};
 
-use super::{Offline, Oracle, Simulation, Simulator};
+use super::{Offline, Oracle, Simulation};
 
 #[test]
 fn patterns_and_tables_predict_and_sentences_are_counted_as_failed() {

@@ -1,11 +1,11 @@
-//! The files that `use:` names: from disk, else the ones compiled in.
+//! Baseline files named by `use:`, from disk or else compiled in.
 
 use std::path::{Path, PathBuf};
 
 use super::node::Node;
 use super::read::nearest;
 
-/// The project's own baselines, so that an installed binary finds them anywhere.
+/// The project's baselines, compiled in so that an installed binary has them.
 const COMPILED_IN: [(&str, &str); 5] = [
     ("baselines/random.yaml", include_str!("../../baselines/random.yaml")),
     ("baselines/neuron.yaml", include_str!("../../baselines/neuron.yaml")),
@@ -14,7 +14,7 @@ const COMPILED_IN: [(&str, &str); 5] = [
     ("baselines/ica.yaml", include_str!("../../baselines/ica.yaml")),
 ];
 
-/// The YAML of a baseline file. `Err` is a message for the place that named it.
+/// Reads a baseline file. `Err` is a message for the field that named it.
 pub fn load(file: &str, folder: &Path) -> Result<Node, String> {
     let path = resolve(file, folder);
     let text = match std::fs::read_to_string(&path) {
@@ -29,10 +29,10 @@ pub fn load(file: &str, folder: &Path) -> Result<Node, String> {
             }
         },
     };
-    Node::parse(&text).map_err(|error| format!("`{file}` is no YAML: {error}"))
+    Node::parse(&text).map_err(|error| format!("`{file}` is not valid YAML: {error}"))
 }
 
-/// A path as a suite means it: as it stands from the current folder, else beside the suite file.
+/// Resolves a path in a suite: relative to the current folder, or else to the suite file's folder.
 pub fn resolve(path: &str, folder: &Path) -> PathBuf {
     let plain = PathBuf::from(path);
     if plain.exists() || plain.is_absolute() {

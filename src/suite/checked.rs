@@ -1,4 +1,4 @@
-//! The checked suite: what a suite file means, with every default filled in and every reference resolved.
+//! The checked suite, with all defaults filled in and all references resolved.
 
 use serde::Serialize;
 
@@ -13,20 +13,20 @@ use crate::report::dictionary_name;
 use crate::score::Judging;
 use crate::simulate::catalog::SimulatorKind;
 
-/// What the schema of results leaves open, as `suite.schema.json` describes it field by field.
+/// Type of fields that the results' schema leaves open. `suite.schema.json` describes them.
 type Open = serde_json::Map<String, serde_json::Value>;
 
-/// A whole experiment. Its JSON form is what the manifest records and what the run's digest is
-/// made from, so it holds no path of this machine except those the user wrote.
+/// An experiment. The manifest records its JSON form, and the run's digest hashes it. It holds no path except those
+/// that the user wrote.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Suite {
     /// Name of the suite and of its run folder.
     pub name: String,
-    /// Root of every seed stream.
+    /// Root of all random streams.
     pub seed: u64,
-    /// The model being interpreted.
+    /// The subject model.
     pub subject: SubjectSpec,
-    /// The text.
+    /// The corpus.
     pub corpus: CorpusSpec,
     /// Hook points as written, `blocks.*.hook_resid_post`.
     #[serde(serialize_with = "as_written")]
@@ -34,27 +34,39 @@ pub struct Suite {
     pub hooks: Vec<(String, HookSelector)>,
     /// Methods in the order of the tables.
     pub methods: Vec<MethodSpec>,
-    /// Features to score in each (hook point, method).
+    /// Features scored per hook point and method.
     pub per_cell: usize,
-    /// Which fragments explain, which score, and how.
+    /// Protocol: which fragments explain, which score, and how.
     #[schemars(with = "Open")]
     pub protocol: Protocol,
-    /// Explainer and simulator side by side; the first is the suite's own, the rest from `pairs`.
+    /// Explainers with their simulators. The first is the suite's own; the rest come from `pairs`.
     pub pairs: Vec<Pair>,
-    /// Scores, in the order of the tables; a judged scorer with each of its scores.
+    /// Scores in the order of the tables. A judged scorer contributes each of its scores.
     pub scorers: Vec<&'static str>,
-    /// What a meaningless method would score.
+    /// Controls.
     pub controls: Controls,
-    /// Intervals and tests.
+    /// Confidence intervals and tests.
     pub statistics: Statistics,
-    /// When to stop or complain.
+    /// Limits on failures and disk space.
     pub limits: Limits,
 }
 
 impl Suite {
-    /// The judged scorers that are asked for.
+    /// The requested kinds of judging.
     pub fn judgings(&self) -> Vec<Judging> {
         Judging::ALL.into_iter().filter(|judging| self.scorers.contains(&judging.name())).collect()
+    }
+
+    /// The controls on permuted weights that have methods, each with its methods.
+    pub fn on_permuted_weights(&self) -> impl Iterator<Item = (&'static str, Vec<&MethodSpec>)> {
+        let controls = [
+            (Controls::RANDOM_WEIGHTS, &self.controls.random_weights),
+            (Controls::RANDOM_WEIGHTS_AND_EMBEDDINGS, &self.controls.random_weights_and_embeddings),
+        ];
+        controls.into_iter().filter(|(_, names)| !names.is_empty()).map(|(control, names)| {
+            let listed = |method: &&MethodSpec| names.iter().any(|name| method.is_called(name));
+            (control, self.methods.iter().filter(listed).collect())
+        })
     }
 }
 
@@ -65,33 +77,33 @@ fn as_written<S: serde::Serializer>(
     serializer.collect_seq(hooks.iter().map(|(text, _)| text))
 }
 
-/// One method: a dictionary to fit, with the variants that one fit serves.
+/// One method: a dictionary to fit, with the variants that share the fit.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct MethodSpec {
-    /// Names its dictionary; no other has it. Variants other than `fitted` add theirs.
+    /// Unique name of its dictionary. Variants other than `fitted` add a suffix.
     pub name: String,
     /// Checked parameters of its kind.
     #[schemars(with = "Open")]
     pub params: MethodParams,
-    /// Where it is trained several times: which of them this is.
+    /// Which of several trainings this is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub training: Option<TrainingSpec>,
-    /// Name that the methods of one `sweep` have in common. It decides what charts join by lines, and no number.
+    /// Common name of the methods of one `sweep`. It controls the lines of charts and no number.
     #[serde(skip)]
     pub sweep: Option<String>,
 }
 
-/// One of several trainings of a method, which differ in what is drawn and share a row of the table.
+/// One of several trainings of a method. They differ in their random draws and share a row of the table.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct TrainingSpec {
     /// Name in tables.
     pub method: String,
-    /// From 0.
+    /// Index from 0.
     pub nth: u32,
 }
 
 impl MethodSpec {
-    /// Which readings of the fit are compared: one row each.
+    /// The variants of the fit, one row each.
     pub fn variants(&self) -> &[Variant] {
         match self.params.variants() {
             [] => &[Variant::Fitted],
@@ -99,56 +111,56 @@ impl MethodSpec {
         }
     }
 
-    /// Names of all dictionaries that its fit gives.
+    /// Names of the dictionaries of this fit.
     pub fn row_names(&self) -> Vec<String> {
         let nth = self.training.as_ref().map(|training| training.nth);
         self.row_methods().iter().map(|method| dictionary_name(method, nth)).collect()
     }
 
-    /// Name in tables: the same for all trainings of a method.
+    /// Name in tables, the same for all trainings of a method.
     pub fn method(&self) -> &str {
         self.training.as_ref().map_or(&self.name, |training| &training.method)
     }
 
-    /// Names in tables of all rows that it gives or has a share in.
+    /// Names in tables of the rows that this method has or shares.
     pub fn row_methods(&self) -> Vec<String> {
         self.variants().iter().map(|variant| variant.method_name(self.method())).collect()
     }
 
-    /// Which of several trainings this is.
+    /// Index of this training; 0 for a single one.
     pub fn nth_training(&self) -> u32 {
         self.training.as_ref().map_or(0, |training| training.nth)
     }
 
-    /// Whether a suite means this by `name`: its own, that of its trainings, or that of its sweep.
+    /// Whether `name` refers to this method: by its own name, that of its trainings, or that of its sweep.
     pub fn is_called(&self, name: &str) -> bool {
         [Some(self.name.as_str()), Some(self.method()), self.sweep.as_deref()].contains(&Some(name))
     }
 }
 
-/// An explainer with the simulator that reads its explanations.
+/// An explainer with its simulator and judge.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Pair {
-    /// Who describes.
+    /// The explainer.
     pub explainer: ExplainerSpec,
-    /// Who predicts.
+    /// The simulator.
     pub simulator: SimulatorSpec,
-    /// Who judges, where a judged score is asked for and the explainer writes sentences.
+    /// The judge, if a judged score is requested and the explainer writes sentences.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub judge: Option<Box<JudgeSpec>>,
 }
 
-/// A language model that is told an explanation and judges fragments by it.
+/// A language model that judges fragments by an explanation.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct JudgeSpec {
     /// The model.
     #[schemars(with = "Open")]
     pub llm: LlmSpec,
-    /// Times that an unreadable answer is asked for again, the first included.
+    /// Maximum number of requests until an answer can be read.
     pub attempts: usize,
-    /// Fragments that share a question of detection and fuzzing.
+    /// Fragments per question of detection and fuzzing.
     pub per_question: usize,
-    /// Whether the probabilities of verdicts are asked for, which some endpoints refuse.
+    /// Whether to request the probabilities of verdicts, which some endpoints refuse.
     pub probabilities: bool,
 }
 
@@ -158,12 +170,12 @@ impl Pair {
         Self { explainer: ExplainerSpec::Offline(kind), simulator: SimulatorSpec::Offline(kind), judge: None }
     }
 
-    /// The control whose explanations are concepts that the corpus is labelled with.
+    /// The pair of the `oracle` control.
     pub fn oracle() -> Option<Self> {
         ExplainerKind::named(ORACLE).map(Self::offline)
     }
 
-    /// The language models that it asks.
+    /// The language models of this pair.
     pub fn models(&self) -> impl Iterator<Item = &LlmSpec> {
         let explainer = self.explainer.model().map(|explainer| &explainer.llm);
         let simulator = self.simulator.model().map(|simulator| &simulator.llm);
@@ -171,7 +183,7 @@ impl Pair {
     }
 }
 
-/// Who describes a feature.
+/// An explainer.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum ExplainerSpec {
@@ -198,35 +210,35 @@ impl ExplainerSpec {
         }
     }
 
-    /// The language model that explains, where one does.
+    /// The language model, if it has one.
     pub fn model(&self) -> Option<&ModelExplainer> {
         if let Self::Model(explainer) = self { Some(explainer) } else { None }
     }
 }
 
-/// A language model that describes features.
+/// An explainer with a language model.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ModelExplainer {
-    /// Name in tables: the kind's unless the suite says otherwise.
+    /// Name in tables; by default the kind.
     pub name: String,
-    /// What it is shown, and how.
+    /// Kind of explainer.
     pub kind: ExplainerKind,
     /// The model.
     #[schemars(with = "Open")]
     pub llm: LlmSpec,
-    /// Times that an unreadable answer is asked for again, the first included.
+    /// Maximum number of requests until an answer can be read.
     pub attempts: usize,
-    /// Explanations asked for, of which the one that simulates best on calibration fragments is kept.
+    /// Number of explanations requested. The one that simulates best on calibration fragments is kept.
     pub best_of: usize,
-    /// Worked examples in the question; none: all there are.
+    /// Worked examples in the prompt; none means all.
     pub shots: Option<usize>,
-    /// Temperature of the first answer; 0 takes the likeliest token each time.
+    /// Temperature of the first answer. 0 always takes the most likely token.
     pub temperature: f64,
 }
 
 impl ModelExplainer {
-    /// One with everything else as it is where a suite says nothing: a model in this process takes the likeliest
-    /// token each time, as small ones lose their way when tokens are drawn.
+    /// An explainer with default settings. The default temperature of a local model is 0, because small models lose
+    /// the thread when tokens are sampled.
     pub fn of(kind: ExplainerKind, llm: LlmSpec) -> Self {
         let temperature = if llm.client == ClientKind::Local { 0.0 } else { 1.0 };
         Self {
@@ -240,13 +252,13 @@ impl ModelExplainer {
         }
     }
 
-    /// Its question; none for a kind that asks no model.
+    /// Its prompt and reader; none for an offline kind.
     pub fn question(&self) -> Option<Box<dyn LanguageExplainer>> {
         self.kind.question(self.temperature, self.shots)
     }
 }
 
-/// Who predicts activations from a description.
+/// A simulator.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum SimulatorSpec {
@@ -254,7 +266,7 @@ pub enum SimulatorSpec {
     Offline(ExplainerKind),
     /// A language model.
     Model(Box<ModelSimulator>),
-    /// Nobody: every score that is asked for is judged.
+    /// None: every requested score is judged.
     Nobody,
 }
 
@@ -268,30 +280,30 @@ impl SimulatorSpec {
         }
     }
 
-    /// The language model that simulates, where one does.
+    /// The language model, if it has one.
     pub fn model(&self) -> Option<&ModelSimulator> {
         if let Self::Model(simulator) = self { Some(simulator) } else { None }
     }
 }
 
-/// A language model that predicts activations.
+/// A simulator with a language model.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ModelSimulator {
-    /// Name in tables: the kind's unless the suite says otherwise.
+    /// Name in tables; by default the kind.
     pub name: String,
-    /// How it is asked.
+    /// Kind of simulator.
     pub kind: SimulatorKind,
     /// The model.
     #[schemars(with = "Open")]
     pub llm: LlmSpec,
-    /// Times that an unreadable answer is asked for again, the first included.
+    /// Maximum number of requests until an answer can be read.
     pub attempts: usize,
-    /// Worked examples in the question; none: all there are.
+    /// Worked examples in the prompt; none means all.
     pub shots: Option<usize>,
 }
 
 impl ModelSimulator {
-    /// One with everything else as it is where a suite says nothing.
+    /// A simulator with default settings.
     pub fn of(kind: SimulatorKind, llm: LlmSpec) -> Self {
         Self { name: kind.name.to_string(), kind, llm, attempts: ATTEMPTS, shots: None }
     }
@@ -300,9 +312,9 @@ impl ModelSimulator {
 /// Controls to run beside the methods.
 #[derive(Debug, Clone, Default, Serialize, schemars::JsonSchema)]
 pub struct Controls {
-    /// Every feature scored with another feature's explanation.
+    /// Each feature is scored with another feature's explanation.
     pub shuffled: bool,
-    /// Every feature scored with the concept of the labelled corpus that fits it best.
+    /// Each feature is scored with the labelled concept that fits it best.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub oracle: bool,
     /// Methods repeated on the subject with permuted weights.
@@ -317,15 +329,6 @@ impl Controls {
     pub const ORACLE: &'static str = ORACLE;
     /// Name of the control that repeats methods on permuted weights.
     pub const RANDOM_WEIGHTS: &'static str = "random_weights";
-    /// Name of the same with permuted embeddings.
+    /// Name of the control that also permutes embeddings.
     pub const RANDOM_WEIGHTS_AND_EMBEDDINGS: &'static str = "random_weights_and_embeddings";
-
-    /// The controls on another subject, each with its methods; none that has no method.
-    pub fn on_permuted_weights(&self) -> impl Iterator<Item = (&'static str, &[String])> {
-        let all = [
-            (Self::RANDOM_WEIGHTS, &self.random_weights[..]),
-            (Self::RANDOM_WEIGHTS_AND_EMBEDDINGS, &self.random_weights_and_embeddings[..]),
-        ];
-        all.into_iter().filter(|(_, methods)| !methods.is_empty())
-    }
 }

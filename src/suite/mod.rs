@@ -1,4 +1,4 @@
-//! The suite file: read with positions, checked into a plan.
+//! Reads and checks suite files. Problems carry line and column.
 //!
 //! In: YAML.
 //! Out: a checked [`Suite`].
@@ -26,21 +26,21 @@ pub use spec::{CorpusSpec, Limits, Statistics, SubjectSpec};
 use crate::base::{FileError, read};
 use node::Node;
 
-/// A suite that cannot be run.
+/// Why a suite cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum SuiteError {
-    /// The file cannot be read.
+    /// The file is unreadable.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file is not UTF-8 or not YAML.
-    #[error("`{path}` is no suite: {message}")]
+    /// The file is not UTF-8 or not valid YAML.
+    #[error("`{path}` is not a valid suite file: {message}")]
     Syntax {
         /// The file.
         path: String,
         /// The parser's message with its line and column.
         message: String,
     },
-    /// The file is YAML, but not a suite; all problems at once.
+    /// The file is YAML but not a valid suite. All problems are listed.
     #[error("`{path}` has {}", counted(problems))]
     Problems {
         /// The file.

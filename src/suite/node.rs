@@ -1,11 +1,11 @@
-//! A YAML document as a tree that remembers where each value and key stands.
+//! A YAML document as a tree with the position of each value and key.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-/// A place in the suite file; line and column count from 1. `line` 0 means a `--set` override.
+/// A position in the suite file, counted from 1. Line 0 means a `--set` override.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Position {
     /// Line, from 1.
@@ -14,19 +14,19 @@ pub struct Position {
     pub column: u64,
 }
 
-/// One value with its place.
+/// A value with its position.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Where it begins.
+    /// Start of the value.
     pub at: Position,
-    /// What it is.
+    /// The value.
     pub value: Value,
 }
 
-/// A YAML value; numbers keep integers apart from fractions.
+/// A YAML value. Integers and fractions are distinguished.
 #[derive(Debug, Clone)]
 pub enum Value {
-    /// Nothing, `null` or `~`.
+    /// Empty, `null` or `~`.
     Null,
     /// `true` or `false`.
     Bool(bool),
@@ -38,12 +38,12 @@ pub enum Value {
     Text(String),
     /// A sequence.
     List(Vec<Node>),
-    /// A mapping in file order, each key with its place.
+    /// A mapping in file order, each key with its position.
     Map(Vec<(String, Position, Node)>),
 }
 
 impl Node {
-    /// Reads one YAML document. `Err` is the parser's message with its line and column.
+    /// Parses one YAML document. `Err` is the parser's message with line and column.
     pub fn parse(text: &str) -> Result<Self, String> {
         serde_saphyr::from_str::<Self>(text).map_err(|error| match line_with_tab(text) {
             Some(line) => format!("line {line} is indented with a tab, and YAML is indented with spaces"),
@@ -51,7 +51,7 @@ impl Node {
         })
     }
 
-    /// What kind of value it is, for messages.
+    /// Name of the value's type, for messages.
     pub fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",
@@ -64,8 +64,8 @@ impl Node {
         }
     }
 
-    /// Sets the value at a dotted path, making mappings on the way; list items are numbered from 0.
-    /// `Err` says which part of the path does not fit.
+    /// Sets the value at a dotted path and creates missing mappings. List items are numbered from 0. `Err` names
+    /// the part of the path that does not fit.
     pub fn set(&mut self, path: &str, value: Self) -> Result<(), String> {
         let (head, rest) = match path.split_once('.') {
             Some((head, rest)) => (head, Some(rest)),
@@ -88,10 +88,9 @@ impl Node {
             }
             Value::List(items) => {
                 let n = items.len();
-                head.parse::<usize>()
-                    .ok()
-                    .and_then(|index| items.get_mut(index))
-                    .ok_or_else(|| format!("`{head}` is no item of a list of {n} (items count from 0)"))?
+                head.parse::<usize>().ok().and_then(|index| items.get_mut(index)).ok_or_else(|| {
+                    format!("`{head}` is not an item of a list of {n} (items are counted from 0)")
+                })?
             }
             _ => return Err(format!("`{head}` cannot be set inside {}", self.kind())),
         };
@@ -104,7 +103,7 @@ impl Node {
         }
     }
 
-    /// The value at a dotted path. A list of one may stand as its item.
+    /// The value at a dotted path. A single value also counts as item 0 of a list.
     pub fn find(&self, path: &str) -> Option<&Self> {
         let Some((head, rest)) = path.split_once('.').or((!path.is_empty()).then_some((path, ""))) else {
             return Some(self);
@@ -117,7 +116,7 @@ impl Node {
         }
     }
 
-    /// Where the value at a dotted path begins; where it is missing, where the nearest value around it begins.
+    /// Position of the value at a dotted path, or else of the nearest enclosing value.
     pub fn place(&self, path: &str) -> Position {
         match (self.find(path), path.rsplit_once('.')) {
             (Some(found), _) => found.at,
@@ -126,7 +125,7 @@ impl Node {
         }
     }
 
-    /// The value as a message shows it.
+    /// The value as text for messages.
     pub fn shown(&self) -> String {
         match self.to_json() {
             serde_json::Value::String(text) => text,
@@ -134,7 +133,7 @@ impl Node {
         }
     }
 
-    /// The same value as JSON, places forgotten.
+    /// The value as JSON, without positions.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {
             Value::Null => serde_json::Value::Null,
@@ -154,13 +153,13 @@ impl Node {
     }
 }
 
-/// The first line that is indented with a tab, from 1.
+/// First line that is indented with a tab, counted from 1.
 fn line_with_tab(text: &str) -> Option<usize> {
     let indented = |line: &str| line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
     text.lines().position(|line| indented(line) && !line.trim().is_empty()).map(|nth| nth + 1)
 }
 
-/// `500_000` written for the eye.
+/// Parses digits grouped by underscores, `500_000`.
 pub fn grouped_digits(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = !digits.is_empty()

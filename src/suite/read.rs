@@ -1,17 +1,17 @@
-//! Reads a [`Node`] by a schema: every problem with its place, and the value as JSON.
+//! Validates a [`Node`] by a JSON Schema: returns the value as JSON and every problem with its position.
 //!
-//! Understands the part of JSON Schema that [`super::schema`] writes: types, words (`const`, `enum`, `oneOf` of
-//! them), ranges, `properties`, `required`, `additionalProperties`, `items`, `minItems` and `anyOf`. Three habits of
-//! people are allowed: a single value for a list of one, nothing for an empty section, and `500_000`.
+//! Supported is the subset of JSON Schema that [`super::schema`] writes: types, words (`const`, `enum`, `oneOf` of
+//! them), ranges, `properties`, `required`, `additionalProperties`, `items`, `minItems` and `anyOf`. Three
+//! shorthands are accepted: a single value for a list of one, nothing for an empty section, and `500_000`.
 
 use serde_json::{Map, Value as Json};
 
 use super::node::{Node, Position, Value, grouped_digits};
 
-/// Something wrong in a suite file.
+/// A problem in a suite file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where; line 0 for a `--set` override or a value that is missing altogether.
+    /// Position; line 0 for a `--set` override or a missing value.
     pub at: Position,
     /// Dotted path of the value, `methods.2.k`.
     pub path: String,
@@ -19,7 +19,7 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Gathers the problems of a suite.
+/// Collects the problems of a suite.
 #[derive(Debug, Default)]
 pub struct Reader {
     /// In the order found.
@@ -27,12 +27,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Notes a problem.
+    /// Adds a problem.
     pub fn wrong(&mut self, path: &str, at: Position, message: impl Into<String>) {
         self.problems.push(Problem { at, path: path.to_string(), message: message.into() });
     }
 
-    /// Whether a problem was found at `path` or inside it.
+    /// Whether there is a problem at `path` or inside it.
     pub fn is_wrong(&self, path: &str) -> bool {
         let inside = |found: &Problem| {
             found.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -40,8 +40,8 @@ impl Reader {
         self.problems.iter().any(inside)
     }
 
-    /// The value as JSON; none where it is unusable. Fields that are unusable are left out of their mapping, items
-    /// out of their list (in lists marked `x-sparse` they become null, so that the others keep their numbers).
+    /// The value as JSON; none if it is invalid. Invalid fields are left out of their mapping and invalid items out
+    /// of their list. In lists marked `x-sparse`, invalid items become null, so that the others keep their indices.
     pub fn value(&mut self, schema: &Json, node: &Node, path: &str) -> Option<Json> {
         if let Some(known) = words_of(schema) {
             return self.word(&known, schema, node, path);
@@ -184,7 +184,7 @@ impl Reader {
         read.into_iter().collect()
     }
 
-    /// Reads by the alternative that `node` is meant for: by its form, then by its `kind` or its required fields.
+    /// Reads `node` by the matching alternative, chosen by type, then by `kind` or required fields.
     fn alternative(&mut self, alternatives: &[Json], node: &Node, path: &str) -> Option<Json> {
         let null = alternatives.iter().any(|one| types_of(one).contains(&"null"));
         match &node.value {
@@ -258,7 +258,7 @@ impl Reader {
 
 type Entries = [(String, Position, Node)];
 
-/// The fields by which alternatives are told apart, for messages.
+/// The fields that distinguish alternatives, for messages.
 fn heads(objects: &[&Json]) -> String {
     let mut heads: Vec<String> = Vec::new();
     for name in objects.iter().filter_map(|one| one["required"][0].as_str()) {
@@ -289,7 +289,7 @@ fn admits(name: &str, value: &Value) -> bool {
     }
 }
 
-/// The types that a schema allows; words are strings.
+/// The types that a schema allows. Words are strings.
 fn types_of(schema: &Json) -> Vec<&str> {
     match &schema["type"] {
         Json::String(name) => vec![name],
@@ -299,7 +299,7 @@ fn types_of(schema: &Json) -> Vec<&str> {
     }
 }
 
-/// The legal words of a schema that allows nothing else.
+/// The allowed words, if a schema allows nothing else.
 pub fn words_of(schema: &Json) -> Option<Vec<&str>> {
     if let Some(word) = schema["const"].as_str() {
         return Some(vec![word]);
@@ -339,14 +339,14 @@ fn expectation(schema: &Json) -> String {
     names.join(" or ")
 }
 
-/// What a word at a path is: `scorers.2` is a scorer.
+/// Noun for a value at a path: `scorer` for `scorers.2`.
 fn noun(path: &str) -> String {
     let is_name = |part: &&str| part.parse::<usize>().is_err();
     let last = path.rsplit('.').find(is_name).unwrap_or("word");
     last.strip_suffix('s').filter(|rest| !rest.ends_with('o')).unwrap_or(last).to_string()
 }
 
-/// The message for a field that belongs to a section beside it: `model` at the top level.
+/// Message for a field in the wrong section, such as `model` at the top level.
 fn misplaced(properties: &Map<String, Json>, key: &str, value: &Node) -> Option<String> {
     let takes = |schema: &Json| !schema["properties"][key].is_null();
     let (section, _) = properties.iter().find(|(_, schema)| takes(schema))?;
@@ -354,13 +354,13 @@ fn misplaced(properties: &Map<String, Json>, key: &str, value: &Node) -> Option<
     Some(format!("unknown field `{key}`; it belongs to `{section}`: write `{section}: {{{key}: {shown}}}`"))
 }
 
-/// The message for a word that is none of the known ones, with the nearest if one is near.
+/// Message for an unknown word, with the nearest known word if it is similar.
 pub fn unknown(word: &str, what: &str, known: &[&str]) -> String {
     let hint = nearest(word, known).map(|name| format!(", did you mean `{name}`?")).unwrap_or_default();
     format!("unknown {what} `{word}`{hint} (known: {})", known.join(", "))
 }
 
-/// The known word that `word` most likely means: the same but for case, or of a similarity of at least 0.7.
+/// The most similar known word: equal except for case, or with similarity of at least 0.7.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     const LEAST_SIMILARITY: f64 = 0.7;
     if let Some(same) = known.iter().find(|name| name.eq_ignore_ascii_case(word)) {

@@ -1,4 +1,4 @@
-//! The field reference of `suites/README.md` and the published schema, both from the derived schema.
+//! The field reference in `suites/README.md` and the published schema, both from the derived schema.
 
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde_json::{Map, Value};
@@ -49,7 +49,7 @@ fn section<T: DeserializeOwned + schemars::JsonSchema>(title: &str) -> String {
     format!("\n### {title}\n{}", table(&of::<T>(), declared::<T>()))
 }
 
-/// One row per field; nothing where there are no fields.
+/// A table with one row per field; empty without fields.
 fn table(schema: &Value, names: &[&str]) -> String {
     let none = Map::new();
     let fields = schema["properties"].as_object().unwrap_or(&none);
@@ -79,7 +79,7 @@ fn table(schema: &Value, names: &[&str]) -> String {
     out
 }
 
-/// A description on one line.
+/// The description on one line.
 fn text_of(node: &Value) -> String {
     node["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -92,7 +92,7 @@ fn range_of(node: &Value) -> String {
     }
 }
 
-/// The words that a field, or an entry of it, may be, with their meanings.
+/// The allowed words with their descriptions.
 fn choices(node: &Value) -> Vec<(&str, String)> {
     let alternatives = node["oneOf"].as_array().into_iter().flatten();
     alternatives.filter_map(|choice| Some((choice["const"].as_str()?, text_of(choice)))).collect()
@@ -103,13 +103,13 @@ fn choices_of(node: &Value) -> String {
     let inner =
         [&node["items"], node].into_iter().flat_map(|node| node["anyOf"].as_array().into_iter().flatten());
     for part in std::iter::once(&node["items"]).chain(inner) {
-        // The methods of a suite have a section of their own.
+        // Methods have a section of their own.
         all.extend(choices(part).into_iter().filter(|(word, _)| !word.is_empty()));
     }
     all.iter().map(|(word, doc)| format!(" `{word}`: {doc}")).collect()
 }
 
-/// Its type as the reference writes it. The default says whether it may be left out.
+/// The type as the reference shows it. The default column says whether the field is optional.
 fn type_of(node: &Value) -> String {
     let names: Vec<&str> = match &node["type"] {
         Value::String(name) => vec![name],
@@ -127,10 +127,10 @@ fn type_of(node: &Value) -> String {
     if names.is_empty() { "string".to_string() } else { names.join(" or ") }
 }
 
-/// Names of a struct's fields in the order declared, as serde knows them.
+/// Field names of a struct in declaration order, obtained from serde.
 fn declared<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
-    // The deserializer below notes the names and always ends in an error.
+    // The deserializer below records the names and always returns an error.
     let _ = T::deserialize(FieldNames(&mut names));
     names
 }

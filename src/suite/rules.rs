@@ -1,4 +1,4 @@
-//! What concerns several fields of a suite: from the file as written to the checked [`Suite`].
+//! Checks across several fields: from the file as written to the checked [`Suite`].
 
 mod methods;
 mod pairs;
@@ -17,11 +17,10 @@ use crate::base::HookSelector;
 use crate::features::{Protocol, WalkOrder};
 use crate::score::catalog::{ScorerRow, default_scorers, scorer_of};
 
-/// Features scored in each cell, unless the suite or its protocol says otherwise.
+/// Default number of features scored per cell.
 const PER_CELL: usize = 40;
 
-/// Checks a whole suite. `default_name` names a suite that gives no name; `folder` holds the suite file, for the
-/// files that it uses.
+/// Checks a suite. `default_name` applies if the suite gives no name. `folder` holds the suite file.
 pub fn check(root: &Node, default_name: &str, folder: &Path) -> Result<Suite, Vec<Problem>> {
     let mut rules = Rules { root: root.clone(), reader: Reader::default(), uses: Vec::new() };
     let suite = rules.suite(default_name, folder);
@@ -36,10 +35,10 @@ pub fn check(root: &Node, default_name: &str, folder: &Path) -> Result<Suite, Ve
 }
 
 struct Rules {
-    /// The file, with the files that methods use merged into them.
+    /// The file, with files named by `use` merged in.
     root: Node,
     reader: Reader,
-    /// By method: the file that it uses.
+    /// For each method: the file that it uses.
     uses: Vec<Option<String>>,
 }
 
@@ -49,7 +48,7 @@ impl Rules {
         self.reader.wrong(path, at, message);
     }
 
-    /// A part of the file as its type. Where that fails and no problem says why, the failure is one.
+    /// Deserialises a part of the file. A failure is reported unless the reader already found its cause.
     fn typed<T: DeserializeOwned>(&mut self, path: &str, json: Json) -> Option<T> {
         match serde_json::from_value(json) {
             Ok(value) => Some(value),
@@ -83,13 +82,13 @@ impl Rules {
         let controls = self.controls(file.controls, &methods, &file.corpus.source);
         let statistics = self.statistics(file.statistics, &methods, &scores, published);
         let mut subject = file.subject;
-        let mut seen = Vec::new();
-        subject.processing.retain(|one| {
-            !seen.contains(one) && {
-                seen.push(*one);
-                true
+        let mut processing = Vec::new();
+        for one in subject.processing.drain(..) {
+            if !processing.contains(&one) {
+                processing.push(one);
             }
-        });
+        }
+        subject.processing = processing;
         Some(Suite {
             name,
             seed: file.seed,
@@ -110,7 +109,8 @@ impl Rules {
     fn check_name(&mut self, name: &str) {
         let is_safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || !name.chars().all(is_safe) || name.starts_with('.') {
-            let message = format!("`{name}` names a folder: use letters, digits, `-`, `_` and `.`");
+            let message =
+                format!("`{name}` is not a valid folder name: use letters, digits, `-`, `_` and `.`");
             self.wrong("name", message);
         }
     }
@@ -127,7 +127,7 @@ impl Rules {
         hooks
     }
 
-    /// The protocol, and whether it is the published one.
+    /// The protocol, and whether it is `cunningham2023`.
     fn protocol(&mut self, written: &Json) -> (Option<Protocol>, bool) {
         let constants = written.as_object().cloned().unwrap_or_default();
         let fields = match written {
@@ -137,7 +137,7 @@ impl Rules {
         let Some(fields) = self.typed::<ProtocolFields>("protocol", fields) else { return (None, false) };
         let published = fields.base == ProtocolName::Cunningham2023;
         if !published && !fields.deviations.is_empty() {
-            let message = "belongs to `base: cunningham2023`; `standard` has no published habits to leave";
+            let message = "applies only to `base: cunningham2023`: `standard` is not a published protocol";
             self.wrong("protocol.deviations", message);
         }
         let named = match fields.base {
@@ -153,7 +153,7 @@ impl Rules {
         (protocol, published)
     }
 
-    /// Scorers in the order asked for, each once, and where they are asked for.
+    /// Requested scorers without duplicates, each with its path.
     fn scorers(&mut self, asked: &[Option<String>], published: bool) -> Vec<(&'static ScorerRow, String)> {
         let mut scorers: Vec<(&'static ScorerRow, String)> = Vec::new();
         for (nth, name) in asked.iter().enumerate() {
@@ -188,8 +188,8 @@ impl Rules {
                     controls.oracle = true;
                     if source != "embedded" {
                         let message = format!(
-                            "`oracle` needs text whose tokens are labelled, which only `corpus.source: embedded` is, \
-                             not `{source}`: leave it out, or change the source"
+                            "`oracle` needs text whose tokens are labelled: expected `corpus.source: embedded`, \
+                             found `{source}`. Leave `oracle` out, or change the source"
                         );
                         self.wrong(&path, message);
                     }
@@ -211,7 +211,7 @@ impl Rules {
         controls
     }
 
-    /// The methods that a control on another subject repeats.
+    /// Checks the methods that a control on permuted weights repeats.
     fn control_methods(
         &mut self,
         path: &str,

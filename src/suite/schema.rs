@@ -1,6 +1,6 @@
-//! The JSON Schema of a suite file, derived from the types of [`super::spec`] and from the catalogues.
+//! JSON Schema of a suite file, derived from the types of [`super::spec`] and the catalogues.
 //!
-//! It is published as `suites/suite.schema.json`, and [`super::read`] reads suites by it.
+//! It is published as `suites/suite.schema.json`. [`super::read`] validates suites by it.
 
 use std::sync::LazyLock;
 
@@ -17,10 +17,10 @@ use crate::features::Protocol;
 use crate::score::catalog::{SCORERS, default_scorers};
 use crate::simulate::catalog::SimulatorKind;
 
-/// The schema of a suite file; no definitions, no references.
+/// The schema of a suite file, without definitions and references.
 pub static SUITE: LazyLock<Value> = LazyLock::new(of::<SuiteFile>);
 
-/// The schema of a type, closed: an object takes no fields but those it lists.
+/// The schema of a type. Objects accept only the listed fields.
 pub fn of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let mut schema = Value::from(settings.into_generator().into_root_schema_for::<T>());
@@ -28,7 +28,7 @@ pub fn of<T: JsonSchema>() -> Value {
     schema
 }
 
-/// Closes objects, and drops defaults that only stand for "left out".
+/// Closes objects, and removes defaults that mean "left out".
 fn close(schema: &mut Value) {
     if let Some(object) = schema.as_object_mut() {
         if object.contains_key("properties") && !object.contains_key("additionalProperties") {
@@ -37,7 +37,7 @@ fn close(schema: &mut Value) {
         if object.contains_key("x-default") || object.get("default") == Some(&Value::Null) {
             object.remove("default");
         }
-        // Numbers of YAML carry no width. (A field may be called `format`: then it is an object.)
+        // YAML numbers have no width. A field named `format` is an object and stays.
         if object.get("format").is_some_and(Value::is_string) {
             object.remove("format");
         }
@@ -47,7 +47,7 @@ fn close(schema: &mut Value) {
     }
 }
 
-/// Legal words with their meanings.
+/// A choice of words with their descriptions.
 fn words<'a>(words: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
     let choices = words.into_iter().map(|(word, meaning)| json!({"const": word, "description": meaning}));
     json!({"oneOf": choices.collect::<Vec<_>>()})
@@ -70,8 +70,7 @@ pub fn method_kinds(_: &mut SchemaGenerator) -> Schema {
     schema(words(kinds))
 }
 
-/// Methods by kind: each takes the fields of every method and those of its kind. With `use`, the kind may come
-/// from the file.
+/// One alternative per kind: the common fields and those of the kind. With `use`, the kind may come from the file.
 pub fn methods(_: &mut SchemaGenerator) -> Schema {
     let common = of::<MethodFields>();
     let mut all = common["properties"].as_object().cloned().unwrap_or_default();
@@ -116,8 +115,8 @@ pub fn protocol(_: &mut SchemaGenerator) -> Schema {
     schema(json!({"anyOf": [names, object(properties, Vec::new())]}))
 }
 
-/// The name of a kind; the fields of an offline kind; or those of one that asks a language model.
-fn teller(fields: Value, offline: Named, model: Named) -> Value {
+/// A kind's name, the fields of an offline kind, or the fields of a kind that asks a language model.
+fn kind_or_fields(fields: Value, offline: NamesAndWords, model: NamesAndWords) -> Value {
     let mut properties = fields["properties"].as_object().cloned().unwrap_or_default();
     let mut kind = words(model.iter().copied());
     kind["description"] = properties["kind"]["description"].clone();
@@ -128,31 +127,31 @@ fn teller(fields: Value, offline: Named, model: Named) -> Value {
     json!({"anyOf": [words(all), object(alone, required()), object(properties, required())]})
 }
 
-type Named = Vec<(&'static str, &'static str)>;
+type NamesAndWords = Vec<(&'static str, &'static str)>;
 
-/// Explainers that need no language model. Each has a simulator of its own name.
-fn offline() -> Named {
-    explainers().filter(|row| !row.asks_model()).map(|row| (row.name, row.words)).collect()
+/// Explainers without a language model. Each has a simulator of the same name.
+fn offline() -> NamesAndWords {
+    explaining(false)
 }
 
-fn asking() -> Named {
-    explainers().filter(|row| row.asks_model()).map(|row| (row.name, row.words)).collect()
+fn explaining(asks_model: bool) -> NamesAndWords {
+    explainers().filter(|row| row.asks_model() == asks_model).map(|row| (row.name, row.words)).collect()
 }
 
-fn simulating() -> Named {
+fn simulating() -> NamesAndWords {
     SimulatorKind::all().map(|row| (row.name, row.words)).collect()
 }
 
 pub fn explainer(_: &mut SchemaGenerator) -> Schema {
-    schema(teller(of::<ExplainerFields>(), offline(), asking()))
+    schema(kind_or_fields(of::<ExplainerFields>(), offline(), explaining(true)))
 }
 
 pub fn simulator(_: &mut SchemaGenerator) -> Schema {
-    schema(teller(of::<SimulatorFields>(), offline(), simulating()))
+    schema(kind_or_fields(of::<SimulatorFields>(), offline(), simulating()))
 }
 
 pub fn explainer_kinds(_: &mut SchemaGenerator) -> Schema {
-    schema(words(offline().into_iter().chain(asking())))
+    schema(words(offline().into_iter().chain(explaining(true))))
 }
 
 pub fn simulator_kinds(_: &mut SchemaGenerator) -> Schema {
@@ -171,7 +170,7 @@ pub fn scorers(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "x-sparse": true, "items": words(choices), "default": default})
 }
 
-/// Every score that a suite's scorers can give.
+/// Every score of the scorers that suites can request.
 pub fn scores(_: &mut SchemaGenerator) -> Schema {
     let choices = SCORERS.iter().filter(|row| row.is_offered());
     let names: Vec<&str> = choices.flat_map(|row| row.scores.iter().map(|score| score.name)).collect();

@@ -1,9 +1,8 @@
-//! The suite file as it is written: every field with its meaning, default, range and legal words, declared once.
+//! The suite file as written: every field with its meaning, default, range and allowed words, declared once.
 //!
-//! The published schema, the field reference, the reader's checks and its suggestions are derived from these
-//! types. Words that belong to a family (kinds of method, explainers, simulators, scorers) come from the family's
-//! catalogue. `x-default` describes a default that no single value states; `x-main` names the field of a section
-//! that a bare value most likely means.
+//! The published schema, the field reference, the reader's checks and its suggestions are derived from these types.
+//! Names of kinds (methods, explainers, simulators, scorers) come from their catalogues. `x-default` describes a
+//! default that is not a single value. `x-main` names the field that a bare value for a section most likely means.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +16,7 @@ use crate::features::Deviation;
 use crate::llm::LlmSpec;
 use crate::subject::{Bos, Processing};
 
-/// A whole experiment.
+/// An experiment.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(title = "autointerp suite", extend("required" = ["hooks", "methods"]))]
 #[serde(default)]
@@ -25,7 +24,7 @@ pub struct SuiteFile {
     /// Name of the suite and of its folder under `results/`.
     #[schemars(regex(pattern = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"), extend("x-default" = "the file's name"))]
     pub name: Option<String>,
-    /// Root of every seed stream. Two runs with one seed give the same bytes.
+    /// Root of all random streams. Two runs with the same seed give identical bytes.
     pub seed: u64,
     /// The language model that is interpreted.
     #[schemars(extend("x-default" = "`{model: embedded}`"))]
@@ -33,42 +32,42 @@ pub struct SuiteFile {
     /// The text that activations come from.
     #[schemars(extend("x-default" = "`{source: embedded}`"))]
     pub corpus: CorpusSpec,
-    /// Hook points, spelled as in TransformerLens; `*` is every layer, `{0,2}` some.
+    /// Hook points, spelled as in TransformerLens. `*` means every layer, `{0,2}` means layers 0 and 2.
     #[schemars(schema_with = "schema::hooks")]
     pub hooks: Vec<Option<String>>,
-    /// What is compared: one entry per method, in the order of the tables.
+    /// The methods to compare, one entry each, in the order of the tables.
     #[schemars(schema_with = "schema::methods")]
     pub methods: Vec<Option<serde_json::Map<String, serde_json::Value>>>,
-    /// How many features of each method are scored.
+    /// Number of features scored per method.
     #[schemars(extend("x-default" = "`{per_cell: 40}`"))]
     pub features: Features,
     /// `standard`, `cunningham2023`, or a mapping with `base` and the constants that differ from it.
     #[schemars(schema_with = "schema::protocol", extend("x-default" = "`standard`"))]
     pub protocol: serde_json::Value,
-    /// Who describes a feature: the name of a kind, or a mapping.
+    /// The explainer, which describes features: name of a kind, or a mapping.
     #[schemars(schema_with = "schema::explainer", extend("x-default" = "`neuron_to_graph`"))]
-    pub explainer: Option<Teller<ExplainerFields>>,
-    /// Who predicts activations from the description: the name of a kind, or a mapping.
+    pub explainer: Option<KindOrFields<ExplainerFields>>,
+    /// The simulator, which predicts activations from explanations: name of a kind, or a mapping.
     #[schemars(schema_with = "schema::simulator", extend("x-default" = "the explainer's kind"))]
-    pub simulator: Option<Teller<SimulatorFields>>,
-    /// More explainers beside the first: an offline kind, whose explanations its own simulator reads, or
-    /// `{explainer: …, simulator: …}`.
+    pub simulator: Option<KindOrFields<SimulatorFields>>,
+    /// Further explainers: the name of an offline kind, or `{explainer: …, simulator: …}`. The explanations of an
+    /// offline kind are read by its own simulator.
     #[schemars(schema_with = "schema::pairs", extend("x-default" = "`[]`"))]
     pub pairs: Vec<Option<PairEntry>>,
-    /// Scores to compute. `detection`, `fuzzing` and `surprisal` are judged by a language model that is given the
+    /// Scores to compute. For `detection`, `fuzzing` and `surprisal`, a language model judges fragments by the
     /// explanation.
     #[schemars(schema_with = "schema::scorers")]
     pub scorers: Vec<Option<String>>,
-    /// Who judges for `detection`, `fuzzing` and `surprisal`.
+    /// The judge for `detection`, `fuzzing` and `surprisal`.
     #[schemars(extend("x-default" = "the simulator's model, else the explainer's"))]
     pub judge: JudgeFields,
-    /// Controls that run beside the methods. `oracle` explains each feature by the best of the embedded corpus's
-    /// labelled concepts.
+    /// Controls that run beside the methods. `oracle` explains each feature by the best concept that the embedded
+    /// corpus is labelled with.
     #[schemars(schema_with = "schema::controls", extend("x-default" = "`[shuffled]`"))]
     pub controls: Option<Vec<Option<ControlEntry>>>,
-    /// Intervals and tests.
+    /// Confidence intervals and tests.
     pub statistics: Statistics,
-    /// When to stop or complain.
+    /// Limits on failures and disk space.
     pub limits: Limits,
 }
 
@@ -95,7 +94,7 @@ impl Default for SuiteFile {
     }
 }
 
-/// Which model.
+/// The subject model.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-main" = "model"))]
 #[serde(default)]
@@ -103,18 +102,18 @@ pub struct SubjectSpec {
     /// `embedded`, a local folder in Hugging Face layout, a GGUF file (`….gguf`, its weights unpacked to f32), or a
     /// hub id.
     pub model: String,
-    /// Commit, tag or branch of a hub id. The commit it resolves to is recorded.
+    /// Commit, tag or branch of a hub id. The resolved commit is recorded.
     pub revision: Option<String>,
     /// Round both factors of matrix products inside the model's blocks to bf16, on processors with bf16 products
-    /// (AVX-512 BF16, AMX). This is faster; activations differ by a few thousandths of their size. Sums, the
+    /// (AVX-512 BF16, AMX). This is faster and changes activations by a few thousandths of their size. Sums,
     /// residual stream, norms, attention and logits stay in f32.
     pub half_products: bool,
-    /// BOS in front of every context, fragment and probe. It counts as part of `ctx_tokens`; it is never fitted on,
-    /// scored or shown as text.
+    /// BOS token in front of every context, fragment and probe. It counts towards `ctx_tokens`. It is never fitted
+    /// on, scored or shown as text.
     #[serde(skip_serializing_if = "Bos::is_auto")]
     pub bos: Bos,
-    /// TransformerLens's processing of the weights, for dictionaries that were trained on such a model. The digest
-    /// of the model changes with it.
+    /// TransformerLens's processing of the weights, for dictionaries that were trained on a processed model. It
+    /// changes the model's digest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub processing: Vec<Processing>,
 }
@@ -131,7 +130,7 @@ impl Default for SubjectSpec {
     }
 }
 
-/// Which text, and how much of it.
+/// The corpus and its size.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-main" = "source"))]
 #[serde(default)]
@@ -141,7 +140,7 @@ pub struct CorpusSpec {
     /// Field of a JSONL line that holds the text.
     #[schemars(extend("x-default" = "`text`"))]
     pub field: Option<String>,
-    /// Line that separates documents of a plain text file.
+    /// Line that separates the documents of a plain text file.
     #[schemars(extend("x-default" = "`<|endoftext|>`"))]
     pub separator: Option<String>,
     /// Commit, tag or branch of a hub data set.
@@ -149,13 +148,14 @@ pub struct CorpusSpec {
     /// Glob over the files of a hub data set.
     #[schemars(extend("x-default" = "all text and JSONL files"))]
     pub files: Option<String>,
-    /// Tokens that dictionaries are fitted on.
+    /// Number of tokens that dictionaries are fitted on.
     #[schemars(range(min = 1_000))]
     pub fit_tokens: usize,
-    /// Tokens of a fitting context. Position 0 is left out of fitting.
+    /// Tokens per context of the fit split. Position 0 is excluded from fitting.
     #[schemars(range(min = 2))]
     pub ctx_tokens: usize,
-    /// 64-token fragments that features are explained and scored on.
+    /// Number of evaluation fragments, on which features are explained and scored. The protocol sets their length,
+    /// 64 tokens by default.
     #[schemars(range(min = 40))]
     pub eval_fragments: usize,
 }
@@ -175,42 +175,42 @@ impl Default for CorpusSpec {
     }
 }
 
-/// How many features are scored.
+/// Number of features scored.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[schemars(extend("x-main" = "per_cell"))]
 #[serde(default)]
 pub struct Features {
-    /// Eligible features scored in each (hook point, method).
+    /// Eligible features scored per hook point and method.
     #[schemars(range(min = 2), extend("x-default" = "`40`; `cunningham2023`: `150`"))]
     pub per_cell: Option<usize>,
 }
 
-/// Fields of every method. The fields of its kind stand beside them.
+/// Fields common to all methods. Each kind adds its own.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MethodFields {
-    /// Name of its rows.
+    /// Name of the method's rows.
     #[schemars(extend("x-default" = "the kind"))]
     pub name: Option<String>,
-    /// What kind of dictionary it is.
+    /// Kind of dictionary.
     #[schemars(schema_with = "schema::method_kinds", extend("x-default" = "required"))]
     pub kind: String,
-    /// A file of `baselines/`. Fields beside it override the file's.
+    /// A file in `baselines/`. Fields beside `use` override the file's.
     #[serde(rename = "use")]
     #[schemars(regex(pattern = r"\.ya?ml$"))]
     pub uses: Option<String>,
-    /// `{k: [4, 8, 16]}`: one method for each value of a field of its kind, named `NAME_VALUE`. Charts join them by
-    /// a line.
+    /// `{k: [4, 8, 16]}`: one method per value of a field of its kind, named `NAME_VALUE`. Charts join them by a
+    /// line.
     #[schemars(schema_with = "schema::sweep")]
     pub sweep: Option<BTreeMap<String, Vec<Number>>>,
-    /// How many times it is trained, on rows in the same order, from different initial weights. All trainings share
-    /// a row: means over trainings, intervals that draw trainings first and features second, `per_cell` features of
-    /// each.
+    /// Number of trainings, with the same order of rows and different initial weights. All trainings share a row.
+    /// It shows means over trainings. Its intervals resample trainings first and features second. Each training has
+    /// `per_cell` features.
     #[schemars(range(min = 1, max = 100))]
     pub seeds: u32,
-    /// What it controls for. No number depends on it.
+    /// What the method controls for. A remark that changes no number.
     pub controls_for: Option<String>,
-    /// Where it comes from. No number depends on it.
+    /// Source of the method. A remark that changes no number.
     pub source: Option<String>,
 }
 
@@ -228,13 +228,13 @@ impl Default for MethodFields {
     }
 }
 
-/// Fields of a protocol beside its constants.
+/// Fields of a protocol other than its constants.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ProtocolFields {
     /// The protocol whose constants are overridden.
     pub base: ProtocolName,
-    /// Departures from `cunningham2023`. They are printed with the result.
+    /// Departures from `cunningham2023`. They are printed with the results.
     pub deviations: Vec<Deviation>,
 }
 
@@ -242,46 +242,57 @@ pub struct ProtocolFields {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProtocolName {
-    /// This project's own: disjoint fragments, a seeded sample of the eligible features.
+    /// This project's protocol: disjoint fragments, and a random sample of the eligible features.
     #[default]
     Standard,
-    /// The published one.
+    /// The protocol of Cunningham et al. 2023.
     Cunningham2023,
 }
 
 /// An explainer or a simulator: the name of its kind, or its fields.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub enum Teller<F> {
+pub enum KindOrFields<F> {
     /// The kind.
     Kind(String),
     /// The fields.
     Fields(F),
 }
 
+impl<F> KindOrFields<F> {
+    /// The fields; `of_kind` gives those of a kind alone.
+    pub fn fields(self, of_kind: impl FnOnce(String) -> F) -> F {
+        match self {
+            Self::Kind(kind) => of_kind(kind),
+            Self::Fields(fields) => fields,
+        }
+    }
+}
+
 /// An explainer.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExplainerFields {
-    /// How a feature is described.
+    /// Kind of explainer.
     #[schemars(schema_with = "schema::explainer_kinds", extend("x-default" = "`neuron_to_graph`"))]
     pub kind: String,
-    /// Name in tables. It tells two models of one kind apart.
+    /// Name in tables. It distinguishes two models of one kind.
     #[schemars(extend("x-default" = "the kind"))]
     pub name: Option<String>,
-    /// The language model; see `llm`. Kinds that ask one require it.
+    /// The language model; see `llm`. Required for kinds that ask one.
     pub llm: Option<LlmSpec>,
-    /// Attempts at a feature's question until an answer can be read. Then the feature counts as failed.
+    /// Maximum number of requests until an answer can be read. After that the feature counts as failed.
     #[schemars(range(min = 1))]
     pub attempts: usize,
-    /// Explanations asked for. Of several, the one is kept that the simulator predicts best from on calibration
-    /// fragments: every other top and random fragment of the evidence, which the explainer is then not shown.
+    /// Number of explanations requested per feature. The one from which the simulator predicts best on calibration
+    /// fragments is kept. Calibration fragments are every other top and random fragment of the evidence; the
+    /// explainer does not see them.
     #[schemars(range(min = 1))]
     pub best_of: usize,
-    /// Worked examples in the question. Fewer make it shorter.
+    /// Worked examples in the prompt. Fewer make it shorter.
     #[schemars(extend("x-default" = "all"))]
     pub shots: Option<usize>,
-    /// Temperature of the first answer. 0 takes the likeliest token each time; later attempts then use 0.7.
+    /// Temperature of the first answer. 0 always takes the most likely token; later attempts then use 0.7.
     #[schemars(range(min = 0.0, max = 2.0), extend("x-default" = "`1`; `local`: `0`"))]
     pub temperature: Option<f64>,
 }
@@ -304,7 +315,7 @@ impl Default for ExplainerFields {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SimulatorFields {
-    /// How activations are predicted. None is needed, and none is asked, where all scorers are judged.
+    /// Kind of simulator. None is needed or asked if all scorers are judged.
     #[schemars(schema_with = "schema::simulator_kinds", extend("x-default" = "the explainer's kind"))]
     pub kind: String,
     /// Name in tables.
@@ -313,10 +324,10 @@ pub struct SimulatorFields {
     /// The language model; see `llm`.
     #[schemars(extend("x-default" = "the explainer's"))]
     pub llm: Option<LlmSpec>,
-    /// Attempts at the question about a fragment until an answer can be read.
+    /// Maximum number of requests per fragment until an answer can be read.
     #[schemars(range(min = 1))]
     pub attempts: usize,
-    /// Worked examples in the question.
+    /// Worked examples in the prompt.
     #[schemars(extend("x-default" = "all"))]
     pub shots: Option<usize>,
 }
@@ -331,39 +342,39 @@ impl Default for SimulatorFields {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub enum PairEntry {
-    /// Both.
-    Both(PairFields),
-    /// An explainer whose simulator is of its own kind.
-    Alone(Teller<ExplainerFields>),
+    /// Explainer and simulator.
+    Both(Box<PairFields>),
+    /// An explainer alone. Its simulator has the same kind.
+    Alone(Box<KindOrFields<ExplainerFields>>),
 }
 
 /// An explainer and its simulator.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["explainer"]))]
 pub struct PairFields {
-    /// Who describes a feature.
+    /// The explainer.
     #[schemars(schema_with = "schema::explainer")]
-    pub explainer: Teller<ExplainerFields>,
-    /// Who predicts activations from the description.
+    pub explainer: KindOrFields<ExplainerFields>,
+    /// The simulator.
     #[schemars(schema_with = "schema::simulator", extend("x-default" = "the explainer's kind"))]
-    pub simulator: Option<Teller<SimulatorFields>>,
+    pub simulator: Option<KindOrFields<SimulatorFields>>,
 }
 
-/// Who judges, as far as a suite says.
+/// The judge.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct JudgeFields {
-    /// The language model; see `llm`. For `surprisal` it has to give the log-probabilities of a prompt.
+    /// The language model; see `llm`. For `surprisal` its endpoint must return the log-probabilities of a prompt.
     #[schemars(extend("x-default" = "the simulator's, else the explainer's"))]
     pub llm: Option<LlmSpec>,
-    /// Attempts at a question until an answer can be read.
+    /// Maximum number of requests until an answer can be read.
     #[schemars(range(min = 1))]
     pub attempts: usize,
-    /// Fragments that share a question of `detection` and `fuzzing`.
+    /// Fragments per question of `detection` and `fuzzing`.
     #[schemars(range(min = 1))]
     pub per_question: usize,
-    /// Whether the probabilities of verdicts are asked for. The AUROC of `detection` and `fuzzing` needs them, and
-    /// some endpoints refuse the question.
+    /// Whether to request the probabilities of verdicts. The AUROC of `detection` and `fuzzing` needs them. Some
+    /// endpoints refuse such requests.
     pub probabilities: bool,
 }
 
@@ -387,50 +398,50 @@ pub enum ControlEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlName {
-    /// Every feature scored with another feature's explanation.
+    /// Each feature is scored with another feature's explanation.
     Shuffled,
-    /// Every feature scored with the concept of the labelled corpus that fits it best.
+    /// Each feature is scored with the labelled concept that fits it best.
     Oracle,
 }
 
-/// Controls on a subject with permuted weights, each with the methods that it repeats.
+/// Controls on a subject with permuted weights, each with the methods to repeat.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PermutedControls {
-    /// Weights permuted within each matrix; embeddings stay.
+    /// Weights are permuted within each matrix, except embeddings.
     pub random_weights: Vec<String>,
-    /// The same, with embeddings and unembedding permuted too.
+    /// Weights are permuted within each matrix, embeddings and unembedding included.
     pub random_weights_and_embeddings: Vec<String>,
 }
 
-/// Intervals and tests.
+/// Confidence intervals and tests.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Statistics {
-    /// Confidence of the intervals.
+    /// Confidence level of the intervals.
     #[schemars(range(min = 0.5, max = 0.999))]
     pub confidence: f64,
-    /// How intervals are computed.
+    /// Method of the intervals.
     #[schemars(schema_with = "schema::intervals", extend("x-default" = "`bca`; `cunningham2023`: `normal`"))]
     pub interval: String,
-    /// Bootstrap resamples.
+    /// Number of bootstrap resamples.
     #[schemars(range(min = 100))]
     pub resamples: usize,
-    /// Permutations of a test.
+    /// Number of permutations per test.
     #[schemars(range(min = 100))]
     pub permutations: usize,
-    /// The score that the Holm-adjusted family tests.
+    /// The score whose tests are Holm-adjusted as a family.
     #[schemars(schema_with = "schema::scores", extend("x-default" = "the first scorer"))]
     pub primary: String,
-    /// The method that the family compares with every other.
+    /// The method that this family compares with every other method.
     #[schemars(extend("x-default" = "the first method"))]
     pub reference: String,
-    /// A difference whose 90 % interval lies inside ± this is called within the margin.
+    /// A difference whose 90 % interval lies within ± this value counts as within the margin.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub margin: f64,
 }
 
-/// What a suite leaves out of `interval`, `primary` and `reference` is empty here until it is checked.
+/// `interval`, `primary` and `reference` are empty until the check fills in their defaults.
 impl Default for Statistics {
     fn default() -> Self {
         Self {
@@ -445,14 +456,14 @@ impl Default for Statistics {
     }
 }
 
-/// When to stop or complain.
+/// Limits on failures and disk space.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Limits {
-    /// Share of walked features that may fail before the run exits 3.
+    /// Share of walked features that may fail. A run with more exits with code 3.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub failed_allowed: f64,
-    /// Disk that harvested activations may take, in GB.
+    /// Disk space for harvested activations, in GB.
     #[schemars(range(min = 0.001, max = 1e6))]
     pub disk_gb: f64,
 }

@@ -1,4 +1,7 @@
-//! What the next tokens cost when one feature's contribution is taken out of the subject's activations.
+//! Ablation effect of a feature: the change of the next-token loss when its contribution is subtracted from the
+//! activations.
+//!
+//!   change = mean over firing tokens of (loss without the feature − loss with it), in nats
 
 use std::collections::BTreeMap;
 
@@ -9,29 +12,29 @@ use crate::features::{ActivationRecord, Evidence, Stratum};
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
 
-/// Fragments that a feature is ablated on: the first of the top ones that explain it. Few, because each is a
-/// forward pass for one feature alone.
+/// Ablated fragments per feature: the first of its top fragments for explaining. The number is small because each
+/// fragment needs a forward pass per feature.
 pub const ABLATED_FRAGMENTS: usize = 2;
 
-/// Fragments run at once.
+/// Fragments per forward pass.
 const BATCH_FRAGMENTS: usize = 64;
 
 const NO_SHARE: &str = "codes of random directions are no shares of an activation";
 const NO_NEXT_TOKEN: &str = "fires on no token of these fragments that another one follows";
 const NO_TOP_FRAGMENT: &str = "the protocol explains on no top fragment";
 
-/// Mean change of the loss at the tokens on which a feature fires.
+/// Mean change of the loss at the tokens where a feature fires.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AblatedLoss {
-    /// Loss of the next token without the feature minus the loss with it: positive where the feature helps.
+    /// Loss of the next token without the feature minus the loss with it. Positive: the feature helps.
     loss_change_nats: f64,
-    /// Firing tokens that the mean is over.
+    /// Number of firing tokens in the mean.
     n_tokens: usize,
-    /// Their fragments.
+    /// Number of their fragments.
     n_fragments: usize,
 }
 
-/// Sums over the firing tokens of one feature.
+/// Sums over a feature's firing tokens.
 #[derive(Debug, Clone, Default)]
 struct Change {
     total: f64,
@@ -40,7 +43,7 @@ struct Change {
 }
 
 impl Evaluation<'_> {
-    /// What ablating each feature costs, in the order of `evidence`, or why that is not known.
+    /// Ablation effect of each feature, in the order of `evidence`, or the reason why there is none.
     pub(super) fn ablated_losses(
         &self,
         evidence: &[Evidence],
@@ -53,7 +56,7 @@ impl Evaluation<'_> {
         for (nth, evidence) in evidence.iter().enumerate() {
             pairs.extend(ablated_fragments(evidence).map(|record| (nth, record)));
         }
-        // Features share fragments; what stands there untouched is run once.
+        // Features share fragments, so each clean fragment runs once.
         let fragments: BTreeMap<usize, &ActivationRecord> =
             pairs.iter().map(|(_, record)| (record.fragment, *record)).collect();
         let mut clean: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
@@ -66,7 +69,7 @@ impl Evaluation<'_> {
             let records: Vec<&ActivationRecord> = batch.iter().map(|(_, record)| *record).collect();
             let mut rows = self.rows_of_records(&records)?;
             for (place, (nth, record)) in batch.iter().enumerate() {
-                self.take_out(&mut rows, place, &evidence[*nth], record)?;
+                self.subtract_contribution(&mut rows, place, &evidence[*nth], record)?;
             }
             for ((nth, record), without) in batch.iter().zip(self.losses(&records, &rows)?.iter_rows()) {
                 let firing = firing(record, evidence[*nth].first_scored());
@@ -76,26 +79,27 @@ impl Evaluation<'_> {
         Ok(changes.iter().zip(evidence).map(|(change, evidence)| change.mean(evidence)).collect())
     }
 
-    /// Activations of whole fragments, one after the other.
+    /// Activations of whole fragments, concatenated.
     fn rows_of_records(&self, records: &[&ActivationRecord]) -> Result<Matrix, RunError> {
         let positions = self.pass.run.tokens.evaluate.cols();
         self.rows_of(&records.iter().map(|record| record.fragment).collect::<Vec<_>>(), positions)
     }
 
-    /// Loss of each token but the first, `[records, positions − 1]`, with `rows` for activations.
+    /// Loss of each token but the first, `[records, positions − 1]`, with `rows` in place of the activations.
     fn losses(&self, records: &[&ActivationRecord], rows: &Matrix) -> Result<Matrix, RunError> {
         self.pass.run.stop.check()?;
         let ids: Vec<u32> = records.iter().flat_map(|record| &record.tokens).copied().collect();
         let cols = self.pass.run.tokens.evaluate.cols();
         let Some(tokens) = TokenBatch::new(ids, cols) else { return Ok(Matrix::zeros(0, cols - 1)) };
         let losses = self.pass.subject.token_losses_given(&tokens, self.dictionary.info().hook, rows)?;
-        // With a prefix the first token has a loss too: column 0, which no position of the text predicts.
+        // With a prefix, column 0 is the loss of the first token, which no position of the text predicts. It is
+        // skipped.
         let skipped = losses.cols() + 1 - cols;
         Ok(Matrix::from_fn(losses.rows(), cols - 1, |row, col| losses.at(row, col + skipped)))
     }
 
-    /// Subtracts a feature's contribution wherever it fires from the `place`-th fragment's rows.
-    fn take_out(
+    /// Subtracts a feature's contribution from the rows of the `place`-th fragment at its firing positions.
+    fn subtract_contribution(
         &self,
         rows: &mut Matrix,
         place: usize,
@@ -121,14 +125,14 @@ fn ablated_fragments(evidence: &Evidence) -> impl Iterator<Item = &ActivationRec
     top.take(ABLATED_FRAGMENTS)
 }
 
-/// Positions that count on which the feature fires.
+/// Scored positions on which the feature fires.
 fn firing(record: &ActivationRecord, first_scored: usize) -> impl Iterator<Item = usize> {
     let codes = record.activations.iter().enumerate().skip(first_scored);
     codes.filter(|(_, code)| **code != 0.0).map(|(position, _)| position)
 }
 
 impl Change {
-    /// Adds a fragment's losses `[positions − 1]` at the positions that predict a token.
+    /// Adds a fragment's losses `[positions − 1]` at the firing positions that predict a token.
     fn add(&mut self, firing: impl Iterator<Item = usize>, with: &[f32], without: &[f32]) {
         let before = self.n_tokens;
         for position in firing.filter(|&position| position < with.len()) {

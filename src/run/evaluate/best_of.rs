@@ -1,4 +1,4 @@
-//! Several explanations of each feature, and the one of them that is kept.
+//! Best-of-n: several explanations per feature, of which the one that simulates best is kept.
 
 use crate::base::Attempt;
 use crate::explain::catalog::{AskModel, Explained};
@@ -6,26 +6,25 @@ use crate::explain::{ActivateError, Candidate, Choice, ExplainError};
 use crate::features::{Calibration, Evidence, Explanation};
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
-use crate::run::evaluate::asked::{Asked, Wanted};
-use crate::run::evaluate::models::Simulating;
+use crate::run::evaluate::models::ConnectedSimulator;
+use crate::run::evaluate::questions::{Questions, ToSimulate};
 use crate::run::evaluate::score::scored_fragment;
 use crate::score::{ScoreOutcome, Scorer, Stratum, TopAndRandom};
 use crate::simulate::Simulation;
 use crate::suite::{ModelExplainer, ModelSimulator};
 
-/// The features of one row, put to one language model of the suite.
+/// Explains the features of one row with a language model.
 pub struct ModelRow<'a> {
     /// The row.
     pub evaluation: &'a Evaluation<'a>,
-    /// Who explains.
     pub spec: &'a ModelExplainer,
-    /// Who simulates, to choose among several explanations.
+    /// The simulator that compares several explanations.
     pub simulator: Option<&'a ModelSimulator>,
 }
 
 impl ModelRow<'_> {
     fn ask(&self, evidence: &[Evidence]) -> Result<Explained, RunError> {
-        let asked = self.evaluation.asked()?;
+        let asked = self.evaluation.questions()?;
         let Some(simulator) = self.simulator.filter(|_| self.spec.best_of > 1) else {
             return Ok(Explained { explanations: asked.explain(self.spec, evidence, 1)?, choices: None });
         };
@@ -43,8 +42,8 @@ impl AskModel for ModelRow<'_> {
     }
 }
 
-impl Asked<'_> {
-    /// Asks for `best_of` explanations of each feature, made of one part of its evidence, and chooses by
+impl Questions<'_> {
+    /// Asks for `best_of` explanations of each feature from one part of its evidence. Chooses among them by
     /// simulating the other part.
     pub fn explain_best(
         &self,
@@ -55,11 +54,11 @@ impl Asked<'_> {
         let (shown, compared): (Vec<Evidence>, Vec<Calibration>) =
             evidence.iter().map(Evidence::divide).unzip();
         let explanations = self.explain(spec, &shown, spec.best_of)?;
-        let simulating: &Simulating = self.models.simulating(simulator)?;
+        let simulating: &ConnectedSimulator = self.models.simulating(simulator)?;
         let of_each = || explanations.chunks(spec.best_of).zip(&compared);
-        let wanted: Vec<Wanted<'_>> = of_each()
+        let wanted: Vec<ToSimulate<'_>> = of_each()
             .flat_map(|(explanations, calibration)| {
-                let wanted = |explanation| Wanted { explanation, fragments: calibration.fragments() };
+                let wanted = |explanation| ToSimulate { explanation, fragments: calibration.fragments() };
                 explanations.iter().map(wanted)
             })
             .collect();
@@ -76,7 +75,7 @@ impl Asked<'_> {
     }
 }
 
-/// The score of a candidate, and what there is to say about it.
+/// Calibration score of a candidate, and the reason if it is missing or constant.
 fn compare(calibration: &Calibration, simulated: &Attempt<Vec<Simulation>>) -> (Option<f64>, Option<String>) {
     let simulations = match simulated {
         Attempt::Done(simulations) => simulations,

@@ -1,5 +1,5 @@
-//! The evidence behind the scores, as JSON lines: fragments, explanations, simulations, judgements; and what is
-//! shown beside it.
+//! Writes the evidence behind the scores as JSON lines: records, explanations, simulations, judgements and
+//! profiles.
 
 use std::collections::HashSet;
 
@@ -9,31 +9,30 @@ use crate::base::Attempt;
 use crate::explain::Choice;
 use crate::explain::catalog::Explained;
 use crate::features::{ActivationRecord, Evidence, Explanation, FeatureRecord, Held, QuantilePick};
-use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
 use crate::run::evaluate::explain::AllJudged;
 use crate::run::evaluate::judged::Verdict;
 use crate::run::evaluate::profile::ProfileLine;
-use crate::run::json_lines::JsonLines;
+use crate::run::{JsonLines, RunError};
 use crate::simulate::Simulation;
 use crate::suite::Pair;
 
-/// Decimals of a stored prediction: enough to redraw it, few enough to read.
+/// Precision of stored predictions: four decimals.
 const PREDICTION_DIGITS: f64 = 1e4;
 
-/// The files of one row; they appear together when they are committed.
+/// The files of one row. All of them appear on commit.
 pub struct EvidenceFiles {
     records: JsonLines,
     explanations: JsonLines,
     simulations: JsonLines,
-    /// Where a language model judges.
+    /// Present if a language model judges.
     judgements: Option<JsonLines>,
-    /// Of the real subject's features.
+    /// Present for the real subject.
     profiles: Option<JsonLines>,
 }
 
-/// A feature record without the activations of those many random fragments that serve
-/// `beyond_token` alone: they are named with their probabilities, and any of them can be run again.
+/// A feature record. Random fragments that serve only `beyond_token` are stored as (fragment, probability), without
+/// activations.
 #[derive(Serialize)]
 struct RecordLine<'a> {
     feature: usize,
@@ -106,8 +105,7 @@ struct SimulationLine<'a> {
 }
 
 impl EvidenceFiles {
-    /// Files of one row in the subject's folder: `records/HOOK/ROW.jsonl` and so on; `profiles` where features are
-    /// `profiled`.
+    /// Opens the files of one row: `records/HOOK/ROW.jsonl` and so on. `profiled`: profiles are written.
     pub fn create(row: &Evaluation<'_>, profiled: bool) -> Result<Self, RunError> {
         let folder = row.pass.folder();
         let (hook, file) = (row.dictionary.info().hook.to_string(), format!("{}.jsonl", row.row));
@@ -122,18 +120,18 @@ impl EvidenceFiles {
         })
     }
 
-    /// What each explained feature fires on.
+    /// Writes the record of each explained feature.
     pub fn records(&mut self, records: &[FeatureRecord]) -> Result<(), RunError> {
         records.iter().try_for_each(|record| self.records.line(&RecordLine::of(record)))
     }
 
-    /// What is shown of each explained feature beside that.
+    /// Writes the profile of each explained feature.
     pub fn profiles(&mut self, profiles: &[ProfileLine]) -> Result<(), RunError> {
         let Some(file) = &mut self.profiles else { return Ok(()) };
         profiles.iter().try_for_each(|profile| file.line(profile))
     }
 
-    /// What each feature was explained as, and out of which candidates.
+    /// Writes each feature's explanation and the candidates that it was chosen from.
     pub fn explanations(
         &mut self,
         row: &Evaluation<'_>,
@@ -155,8 +153,8 @@ impl EvidenceFiles {
         Ok(())
     }
 
-    /// What was predicted for the fragments of the protocol; those that only `beyond_token` adds
-    /// follow from the explanation and are not repeated here.
+    /// Writes predictions for the protocol's fragments. The extra fragments of `beyond_token` are not stored,
+    /// because their predictions follow from the explanation.
     pub fn simulations(
         &mut self,
         pair: &Pair,
@@ -191,7 +189,7 @@ impl EvidenceFiles {
         Ok(())
     }
 
-    /// What a language model said of whole fragments, in the order asked.
+    /// Writes the judgements of whole fragments, in the order asked.
     pub fn judgements(&mut self, pair: &Pair, held: &[Held], judged: &AllJudged) -> Result<(), RunError> {
         let Some(file) = &mut self.judgements else { return Ok(()) };
         let all = judged.iter().flat_map(|(judging, judged)| {
@@ -209,7 +207,7 @@ impl EvidenceFiles {
         Ok(())
     }
 
-    /// Makes all of them visible.
+    /// Gives all files their final names.
     pub fn commit(self) -> Result<(), RunError> {
         let maybe = [self.judgements, self.profiles].into_iter().flatten();
         let mut files = [self.records, self.explanations, self.simulations].into_iter().chain(maybe);

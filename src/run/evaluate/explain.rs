@@ -1,4 +1,4 @@
-//! Explanations, simulations and judgements of one row's features.
+//! Explains, simulates and judges the features of one row.
 
 use std::cell::OnceCell;
 
@@ -9,24 +9,24 @@ use crate::explain::catalog::{AskModel, Concepts, Explained, Inputs};
 use crate::explain::{ActivateError, ExplainError, Probe};
 use crate::features::{Evidence, Explanation, Held, HeldFragment};
 use crate::run::RunError;
-use crate::run::evaluate::asked::{Asked, Wanted};
 use crate::run::evaluate::best_of::ModelRow;
 use crate::run::evaluate::fit_means::FitMeans;
 use crate::run::evaluate::judged::Judged;
+use crate::run::evaluate::questions::{Questions, ToSimulate};
 use crate::run::evaluate::score::simulated;
 use crate::run::evaluate::{Evaluation, oracle};
 use crate::score::Judging;
-use crate::simulate::{Offline, Simulation, Simulator};
+use crate::simulate::{Offline, Simulation};
 use crate::suite::{Pair, SimulatorSpec};
 
-/// Probes encoded at once.
+/// Probes per batch.
 const PROBE_ROWS: usize = 4096;
 
-/// Judgements of every feature, by the kind of judging.
+/// Judgements of every feature by kind of judging.
 pub type AllJudged = Vec<(Judging, Vec<Attempt<Judged>>)>;
 
 impl Evaluation<'_> {
-    /// Calls `work` with what explainers may use of this row.
+    /// Calls `work` with the inputs of explainers.
     pub fn with_inputs<T>(
         &self,
         evidence: &[Evidence],
@@ -46,7 +46,7 @@ impl Evaluation<'_> {
         })
     }
 
-    /// An explanation of each feature.
+    /// Explains each feature.
     pub fn explain(&self, pair: &Pair, inputs: &Inputs<'_>) -> Result<Explained, RunError> {
         let asker = pair.explainer.model().map(|spec| ModelRow {
             evaluation: self,
@@ -63,7 +63,7 @@ impl Evaluation<'_> {
         })
     }
 
-    /// Predicts every held fragment of every feature from the feature's explanation; none where no score needs it.
+    /// Simulates every held-out fragment from the feature's explanation; none if no score needs simulations.
     pub fn simulate(
         &self,
         pair: &Pair,
@@ -75,17 +75,17 @@ impl Evaluation<'_> {
             return Ok(None);
         }
         let Some(spec) = pair.simulator.model() else { return Ok(Some(self.read(held, explanations))) };
-        let asked = self.asked()?;
+        let asked = self.questions()?;
         let simulating = asked.models.simulating(spec)?;
-        let wanted: Vec<Wanted<'_>> = held
+        let wanted: Vec<ToSimulate<'_>> = held
             .iter()
             .zip(explanations)
-            .map(|(held, explanation)| Wanted { explanation, fragments: held.fragments() })
+            .map(|(held, explanation)| ToSimulate { explanation, fragments: held.fragments() })
             .collect();
         Ok(Some(asked.simulate(simulating, &simulating.role, &wanted)?))
     }
 
-    /// Predictions of explanations that need no language model to be read.
+    /// Simulates without a language model.
     fn read(&self, held: &[Held], explanations: &[Attempt<Explanation>]) -> Vec<Attempt<Vec<Simulation>>> {
         let of_fragment = |explanation: &Explanation, fragment: &HeldFragment| match explanation {
             Explanation::Concept(_) => self.simulate_concept(explanation, fragment),
@@ -100,7 +100,7 @@ impl Evaluation<'_> {
         held.par_iter().zip(explanations).map(simulate).collect()
     }
 
-    /// What a language model says of whole fragments, given each feature's explanation.
+    /// Has a language model judge whole fragments, given each feature's explanation.
     pub fn judge(
         &self,
         pair: &Pair,
@@ -108,7 +108,7 @@ impl Evaluation<'_> {
         explanations: &[Attempt<Explanation>],
     ) -> Result<AllJudged, RunError> {
         let Some(spec) = &pair.judge else { return Ok(Vec::new()) };
-        let asked = self.asked()?;
+        let asked = self.questions()?;
         let judge = |judging: Judging| {
             let stream = |feature: usize| {
                 let parts = ["judge", &self.place(), judging.name(), &feature.to_string()];
@@ -120,7 +120,7 @@ impl Evaluation<'_> {
         self.pass.run.suite.judgings().into_iter().map(judge).collect()
     }
 
-    pub(super) fn asked(&self) -> Result<Asked<'_>, RunError> {
+    pub(super) fn questions(&self) -> Result<Questions<'_>, RunError> {
         let models = self
             .pass
             .run
@@ -128,10 +128,10 @@ impl Evaluation<'_> {
             .as_ref()
             .ok_or_else(|| self.cannot_explain("no language model is connected"))?;
         let place = format!("{}/{}", self.dictionary.info().hook, self.row);
-        Ok(Asked { models, place, run: self.pass.run, tell: self.tell })
+        Ok(Questions { models, place, run: self.pass.run, tell: self.tell })
     }
 
-    /// What stops the explanation of all features.
+    /// Error that stops the explanation of all features.
     pub(super) fn cannot_explain(&self, why: &str) -> RunError {
         RunError::Explain {
             method: self.row.into(),
@@ -140,7 +140,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// A feature's activation at the last token of each probe.
+    /// Activation of the probe's feature at its last token, for each probe.
     fn activations_at(&self, evidence: &[Evidence], probes: &[Probe]) -> Result<Vec<f32>, ActivateError> {
         let failed = |error: RunError| ActivateError(Box::new(error));
         self.pass.run.stop.check().map_err(failed)?;

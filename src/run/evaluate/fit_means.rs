@@ -1,5 +1,4 @@
-//! Mean activations over the fit split, by token type and by what tokens are labelled with: one pass
-//! serves both.
+//! Mean activations over the fit split by token type and by set of concepts, in one pass.
 
 use crate::activations::fitted_token_indices;
 use crate::explain::TypeMeans;
@@ -7,19 +6,19 @@ use crate::features::Evidence;
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
 
-/// Rows of the fit split encoded at once.
+/// Rows of the fit split per batch.
 const BLOCK_ROWS: usize = 8192;
 
-/// Mean activations of the explained features, as far as somebody asks for them.
+/// Mean activations of the explained features; none where no explainer needs them.
 pub struct FitMeans {
-    /// Per token type.
+    /// By token type.
     pub types: Option<TypeMeans>,
-    /// Per set of concepts.
+    /// By set of concepts.
     pub labels: Option<TypeMeans>,
 }
 
 impl Evaluation<'_> {
-    /// Reads and encodes the fit split once, if an explainer asks for what is found there.
+    /// Encodes the fit split once, if an explainer needs the means.
     pub fn fit_means(&self, evidence: &[Evidence]) -> Result<FitMeans, RunError> {
         let by_type = self.pass.run.suite.pairs.iter().any(|pair| pair.explainer.kind().reads_fit());
         let features: Vec<usize> = evidence.iter().map(Evidence::feature).collect();
@@ -43,14 +42,14 @@ impl Evaluation<'_> {
             }
             if let (Some(sums), Some(labels)) = (&mut means.labels, self.labels) {
                 let places: Vec<usize> = places.by_ref().take(tokens.len()).collect();
-                // The store names its tokens, so a row that is not where it seems is found out.
+                // The store holds token ids, so misaligned rows are detected.
                 if !places
                     .iter()
                     .map(|&place| self.pass.run.tokens.fit.ids()[place])
                     .eq(tokens.iter().copied())
                 {
                     return Err(
-                        self.cannot_explain("labels and stored activations are not of the same tokens")
+                        self.cannot_explain("labels and stored activations belong to different tokens")
                     );
                 }
                 let sets: Vec<u32> = places.iter().map(|&place| labels.fit[place]).collect();

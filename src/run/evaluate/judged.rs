@@ -1,4 +1,5 @@
-//! Features scored by what a language model says of whole fragments, given the explanation.
+//! Scores features by a language model's judgements of whole fragments, given the explanation (Paulo et al. 2024,
+//! arXiv 2410.13928).
 
 use serde::Serialize;
 
@@ -8,74 +9,73 @@ use crate::llm::{
     ChatClient, ChatError, ChatRequest, LastReply, PromptReply, ReadProblem, ask_until_read, failed_call,
 };
 use crate::run::RunError;
-use crate::run::evaluate::asked::{Answered, Asked};
-use crate::run::evaluate::models::JudgedBy;
+use crate::run::evaluate::models::ConnectedJudge;
+use crate::run::evaluate::questions::{Questions, Reply};
 use crate::score::{
     JudgeTask, Judgement, NoScore, ScoreOutcome, ShownText, auroc, judge_batches, judged_score,
     read_judgements, surprisal, surprisal_request,
 };
 
-/// What was found out about one fragment.
+/// Verdict on one fragment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
-    /// Number of the fragment.
     pub fragment: usize,
-    /// Which draw it comes from.
+    /// Stratum of the fragment.
     pub stratum: Stratum,
-    /// The truth: whether it stands for those on which the feature fires.
+    /// Ground truth: whether the feature fires on the fragment.
     pub fires: bool,
-    /// Places of the tokens that were marked; fuzzing only.
+    /// Positions of the marked tokens; fuzzing only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub marked: Vec<usize>,
-    /// What was said.
+    /// Answer of the model.
     #[serde(flatten)]
-    pub said: Said,
+    pub said: Answer,
 }
 
-/// What was said of one fragment.
+/// Answer of the model about one fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Said {
+pub enum Answer {
     /// Yes or no.
     Judgement(Judgement),
-    /// By how much the explanation makes it likelier.
+    /// Gain in log-likelihood from the explanation.
     Gain {
         /// In nats.
         gain_nats: f64,
     },
 }
 
-/// A feature's scores of one kind of judging, with what they rest on.
+/// Scores of one feature for one kind of judging, with their verdicts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
     /// Score by name.
     pub scores: Vec<(&'static str, ScoreOutcome)>,
-    /// In the order asked.
+    /// Verdicts in the order asked.
     pub verdicts: Vec<Verdict>,
 }
 
-/// A feature's fragments as they are asked about: in an order that tells nothing.
-struct Shown<'a> {
+/// A feature's fragments in random order, as they are shown.
+struct ShownFeature<'a> {
     sentence: &'a str,
     fragments: Vec<(&'a JudgedFragment, ShownText)>,
 }
 
-impl Asked<'_> {
-    /// Judges every feature that has an explanation in words. `stream` gives a feature's own stream,
-    /// which may not depend on the explanation: so controls are asked about the same texts.
+impl Questions<'_> {
+    /// Judges every feature that has an explanation in words. `stream` returns the random stream of a feature. It
+    /// must not depend on the explanation, so that controls are asked about the same texts.
     pub fn judge(
         &self,
-        by: &JudgedBy,
+        by: &ConnectedJudge,
         held: &[Held],
         explanations: &[Attempt<Explanation>],
         stream: impl Fn(usize) -> Stream,
     ) -> Result<Vec<Attempt<Judged>>, RunError> {
         let pairs = || held.iter().zip(explanations);
-        let shown: Vec<Option<Shown<'_>>> = pairs()
+        let shown: Vec<Option<ShownFeature<'_>>> = pairs()
             .map(|(held, explanation)| match explanation {
                 Attempt::Done(Explanation::Sentence(sentence)) => {
                     let fragments = self.shown(by, held, &mut stream(held.feature()));
-                    Some(Shown { sentence, fragments })
+                    Some(ShownFeature { sentence, fragments })
                 }
                 _ => None,
             })
@@ -85,29 +85,30 @@ impl Asked<'_> {
             None => self.gains(by, &shown)?,
         }
         .into_iter();
-        let judged = |((_, explanation), shown): ((&Held, &Attempt<Explanation>), &Option<Shown<'_>>)| {
-            let undefined = |why| {
-                let scores = by.judging.scores().iter().map(|&name| (name, ScoreOutcome::Undefined(why)));
-                Attempt::Done(Judged { scores: scores.collect(), verdicts: Vec::new() })
-            };
-            match (explanation, shown) {
-                (Attempt::Missing(missing), _) => Attempt::Missing(missing.clone()),
-                (Attempt::Done(_), None) => undefined(NoScore::NotASentence),
-                (Attempt::Done(_), Some(shown)) => {
-                    let said = said.next().unwrap_or(Attempt::Done(Vec::new()));
-                    if shown.fragments.is_empty() {
-                        return undefined(NoScore::OneClassOnly);
+        let judged =
+            |((_, explanation), shown): ((&Held, &Attempt<Explanation>), &Option<ShownFeature<'_>>)| {
+                let undefined = |why| {
+                    let scores = by.judging.scores().iter().map(|&name| (name, ScoreOutcome::Undefined(why)));
+                    Attempt::Done(Judged { scores: scores.collect(), verdicts: Vec::new() })
+                };
+                match (explanation, shown) {
+                    (Attempt::Missing(missing), _) => Attempt::Missing(missing.clone()),
+                    (Attempt::Done(_), None) => undefined(NoScore::NotASentence),
+                    (Attempt::Done(_), Some(shown)) => {
+                        let said = said.next().unwrap_or(Attempt::Done(Vec::new()));
+                        if shown.fragments.is_empty() {
+                            return undefined(NoScore::OneClassOnly);
+                        }
+                        said.map(|said| scored(by, shown, said))
                     }
-                    said.map(|said| scored(by, shown, said))
                 }
-            }
-        };
+            };
         Ok(pairs().zip(&shown).map(judged).collect())
     }
 
     fn shown<'a>(
         &self,
-        by: &JudgedBy,
+        by: &ConnectedJudge,
         held: &'a Held,
         stream: &mut Stream,
     ) -> Vec<(&'a JudgedFragment, ShownText)> {
@@ -121,15 +122,15 @@ impl Asked<'_> {
         order.into_iter().map(|place| (&fragments[place], shown[place].clone())).collect()
     }
 
-    /// Yes or no for every fragment of every feature that is shown; a feature with a question that got
-    /// no readable answer has that question's reason.
+    /// Asks for yes or no about every shown fragment. If a question of a feature got no readable answer, the
+    /// feature has that reason.
     fn verdicts(
         &self,
-        by: &JudgedBy,
+        by: &ConnectedJudge,
         task: JudgeTask,
-        shown: &[Option<Shown<'_>>],
-    ) -> Result<Vec<Attempt<Vec<Said>>>, RunError> {
-        let batches = |shown: &Shown<'_>| judge_batches(shown.fragments.len(), by.spec.per_question);
+        shown: &[Option<ShownFeature<'_>>],
+    ) -> Result<Vec<Attempt<Vec<Answer>>>, RunError> {
+        let batches = |shown: &ShownFeature<'_>| judge_batches(shown.fragments.len(), by.spec.per_question);
         let mut questions: Vec<(&str, Vec<String>)> = Vec::new();
         for shown in shown.iter().flatten() {
             for batch in batches(shown) {
@@ -147,18 +148,22 @@ impl Asked<'_> {
             let read = |reply: &_| read_judgements(reply, texts.len());
             let last_reply = LastReply::new(client);
             let attempt = ask_until_read(&last_reply, request, read, 0, by.spec.attempts - 1).await?;
-            Ok(Answered { heard: last_reply.heard(&attempt), attempt })
+            Ok(Reply { heard: last_reply.heard(&attempt), attempt })
         });
         let mut answers = self.all(&by.role, work.collect())?.into_iter();
-        let of_feature = |shown: &Shown<'_>| {
+        let of_feature = |shown: &ShownFeature<'_>| {
             let answers: Vec<_> = answers.by_ref().take(batches(shown).len()).collect();
-            Attempt::all(answers).map(|batches| batches.concat().into_iter().map(Said::Judgement).collect())
+            Attempt::all(answers).map(|batches| batches.concat().into_iter().map(Answer::Judgement).collect())
         };
         Ok(shown.iter().flatten().map(of_feature).collect())
     }
 
-    /// By how much the explanation makes each fragment likelier.
-    fn gains(&self, by: &JudgedBy, shown: &[Option<Shown<'_>>]) -> Result<Vec<Attempt<Vec<Said>>>, RunError> {
+    /// Gain in log-likelihood of each fragment from the explanation.
+    fn gains(
+        &self,
+        by: &ConnectedJudge,
+        shown: &[Option<ShownFeature<'_>>],
+    ) -> Result<Vec<Attempt<Vec<Answer>>>, RunError> {
         let client = by.role.client();
         let all = || shown.iter().flatten();
         let texts = all()
@@ -166,12 +171,12 @@ impl Asked<'_> {
         let work = texts.map(|(sentence, text)| async move {
             let last_reply = LastReply::new(client);
             let attempt = gain(&last_reply, sentence, text).await?;
-            Ok(Answered { heard: last_reply.heard(&attempt), attempt })
+            Ok(Reply { heard: last_reply.heard(&attempt), attempt })
         });
         let mut gains = self.all(&by.role, work.collect())?.into_iter();
-        let of_feature = |shown: &Shown<'_>| {
+        let of_feature = |shown: &ShownFeature<'_>| {
             let gains: Vec<_> = gains.by_ref().take(shown.fragments.len()).collect();
-            let said = |gain_nats| Said::Gain { gain_nats };
+            let said = |gain_nats| Answer::Gain { gain_nats };
             Attempt::all(gains).map(|gains| gains.into_iter().map(said).collect())
         };
         Ok(all().map(of_feature).collect())
@@ -183,7 +188,7 @@ async fn gain(client: &dyn ChatClient, sentence: &str, text: &str) -> Result<Att
         Attempt::Done(reply) => reply,
         Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),
     };
-    // The same for every explanation, so it is asked once for all controls and explainers.
+    // This prompt does not depend on the explanation, so its answer is cached for all controls and explainers.
     let plain = match scored_prompt(client, None, text).await? {
         Attempt::Done(reply) => reply,
         Attempt::Missing(missing) => return Ok(Attempt::Missing(missing)),
@@ -206,13 +211,13 @@ async fn scored_prompt(
     }
 }
 
-fn scored(by: &JudgedBy, shown: &Shown<'_>, said: Vec<Said>) -> Judged {
+fn scored(by: &ConnectedJudge, shown: &ShownFeature<'_>, said: Vec<Answer>) -> Judged {
     let truth = || shown.fragments.iter().map(|(judged, _)| judged.fires);
     let judgements: Option<Vec<(bool, Judgement)>> = truth()
         .zip(&said)
         .map(|(fires, said)| match said {
-            Said::Judgement(judgement) => Some((fires, *judgement)),
-            Said::Gain { .. } => None,
+            Answer::Judgement(judgement) => Some((fires, *judgement)),
+            Answer::Gain { .. } => None,
         })
         .collect();
     let outcomes: Vec<ScoreOutcome> = match judgements {
@@ -222,8 +227,8 @@ fn scored(by: &JudgedBy, shown: &Shown<'_>, said: Vec<Said>) -> Judged {
         }
         None => {
             let gains = truth().zip(&said).filter_map(|(fires, said)| match said {
-                Said::Gain { gain_nats } => Some((fires, *gain_nats)),
-                Said::Judgement(_) => None,
+                Answer::Gain { gain_nats } => Some((fires, *gain_nats)),
+                Answer::Judgement(_) => None,
             });
             vec![auroc(&gains.collect::<Vec<_>>()).into()]
         }

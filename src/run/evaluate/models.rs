@@ -1,4 +1,4 @@
-//! The language models of a suite: connected once, shared by all rows, counted by who asks them.
+//! The language models of a suite: connected once, shared by all rows, with usage counted per role.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -9,14 +9,13 @@ use tokio::runtime::Runtime;
 use crate::base::{Digest, FileError};
 use crate::explain::language_model::LanguageExplainer;
 use crate::llm::{ClientKind, Endpoint, Llm, LlmSpec, Usage, connect};
-use crate::run::plan::role::{Role, RoleUsage};
-use crate::run::plan::who::Step;
-use crate::run::{AllFailed, Places, RunError};
+use crate::run::plan::role::Role;
+use crate::run::{AllFailed, Places, RoleUsage, RunError, Step};
 use crate::score::Judging;
 use crate::simulate::language_model::LanguageSimulator;
 use crate::suite::{JudgeSpec, ModelExplainer, ModelSimulator, Suite, resolve};
 
-/// Versions of the questions that a suite's language models are asked, by name in tables.
+/// Digests of the suite's prompts by name in tables.
 pub fn prompt_digests(suite: &Suite) -> BTreeMap<String, Digest> {
     let mut digests = BTreeMap::new();
     for pair in &suite.pairs {
@@ -35,47 +34,44 @@ pub fn prompt_digests(suite: &Suite) -> BTreeMap<String, Digest> {
     digests
 }
 
-/// A language model that explains.
-pub struct Explaining {
-    /// As the suite describes it.
+/// An explainer with its connection.
+pub struct ConnectedExplainer {
+    /// Its entry in the suite.
     pub spec: ModelExplainer,
-    /// Its questions.
+    /// Prompt and reader of answers.
     pub explainer: Box<dyn LanguageExplainer>,
-    /// Its connection and count.
     pub role: Role,
 }
 
-/// A language model that simulates.
-pub struct Simulating {
-    /// As the suite describes it.
+/// A simulator with its connections.
+pub struct ConnectedSimulator {
+    /// Its entry in the suite.
     pub spec: ModelSimulator,
-    /// Its questions.
+    /// Prompt and reader of answers.
     pub simulator: Box<dyn LanguageSimulator>,
-    /// For fragments that are scored.
+    /// Connection for scored fragments.
     pub role: Role,
-    /// For fragments that candidates for an explanation are compared on.
+    /// Connection for calibration fragments, on which explanations are compared.
     pub choosing: Role,
 }
 
-/// A language model that judges in one way.
-pub struct JudgedBy {
-    /// As the suite describes it.
+/// A judge with its connection, for one kind of judging.
+pub struct ConnectedJudge {
+    /// Its entry in the suite.
     pub spec: JudgeSpec,
-    /// The way.
     pub judging: Judging,
-    /// Its connection and count.
     pub role: Role,
 }
 
-/// Every language model that a suite asks, with the threads that wait for answers.
+/// All language models of a suite, with the async runtime for their requests.
 pub struct Models {
     runtime: Runtime,
-    explaining: Vec<Explaining>,
-    simulating: Vec<Simulating>,
-    judging: Vec<JudgedBy>,
+    explaining: Vec<ConnectedExplainer>,
+    simulating: Vec<ConnectedSimulator>,
+    judging: Vec<ConnectedJudge>,
 }
 
-/// Connects each model once.
+/// Connections so far: each model is connected once.
 struct Connections<'a> {
     places: &'a Places,
     made: Vec<(LlmSpec, Llm)>,
@@ -109,18 +105,19 @@ impl Connections<'_> {
 }
 
 impl Models {
-    /// Connects what the suite's pairs ask; none where all of them are offline. Nothing is asked yet.
+    /// Connects the models of the suite's pairs; none if all pairs are offline. No request is sent.
     pub fn connect(suite: &Suite, places: &Places) -> Result<Option<Self>, RunError> {
         let mut connections = Connections { places, made: Vec::new() };
-        let (mut explaining, mut simulating) = (Vec::<Explaining>::new(), Vec::<Simulating>::new());
-        let mut judging = Vec::<JudgedBy>::new();
+        let (mut explaining, mut simulating) =
+            (Vec::<ConnectedExplainer>::new(), Vec::<ConnectedSimulator>::new());
+        let mut judging = Vec::<ConnectedJudge>::new();
         for pair in &suite.pairs {
             if let Some(spec) = pair.explainer.model()
                 && !explaining.iter().any(|known| known.spec == *spec)
                 && let Some(explainer) = spec.question()
             {
                 let role = connections.role(Step::Explain, &spec.name, &spec.llm)?;
-                explaining.push(Explaining { spec: spec.clone(), explainer, role });
+                explaining.push(ConnectedExplainer { spec: spec.clone(), explainer, role });
             }
             if let Some(spec) = pair.simulator.model()
                 && !simulating.iter().any(|known| known.spec == *spec)
@@ -128,7 +125,7 @@ impl Models {
                 let role = connections.role(Step::Simulate, &spec.name, &spec.llm)?;
                 let choosing = connections.role(Step::Choose, &spec.name, &spec.llm)?;
                 let simulator = spec.kind.question(spec.shots);
-                simulating.push(Simulating { spec: spec.clone(), simulator, role, choosing });
+                simulating.push(ConnectedSimulator { spec: spec.clone(), simulator, role, choosing });
             }
             for (spec, kind) in pair
                 .judge
@@ -137,7 +134,7 @@ impl Models {
             {
                 if !judging.iter().any(|known| known.spec == *spec && known.judging == kind) {
                     let role = connections.role(Step::Judge, kind.name(), &spec.llm)?;
-                    judging.push(JudgedBy { spec: spec.clone(), judging: kind, role });
+                    judging.push(ConnectedJudge { spec: spec.clone(), judging: kind, role });
                 }
             }
         }
@@ -154,26 +151,26 @@ impl Models {
         Ok(Some(Self { runtime, explaining, simulating, judging }))
     }
 
-    /// An explainer of the suite.
-    pub fn explaining(&self, spec: &ModelExplainer) -> Result<&Explaining, RunError> {
+    /// The connection of an explainer.
+    pub fn explaining(&self, spec: &ModelExplainer) -> Result<&ConnectedExplainer, RunError> {
         let known = self.explaining.iter().find(|known| known.spec == *spec);
         known.ok_or_else(|| never_connected(&spec.llm))
     }
 
-    /// A simulator of the suite.
-    pub fn simulating(&self, spec: &ModelSimulator) -> Result<&Simulating, RunError> {
+    /// The connection of a simulator.
+    pub fn simulating(&self, spec: &ModelSimulator) -> Result<&ConnectedSimulator, RunError> {
         let known = self.simulating.iter().find(|known| known.spec == *spec);
         known.ok_or_else(|| never_connected(&spec.llm))
     }
 
-    /// A judge of the suite.
-    pub fn judged_by(&self, spec: &JudgeSpec, judging: Judging) -> Result<&JudgedBy, RunError> {
+    /// The connection of a judge.
+    pub fn judged_by(&self, spec: &JudgeSpec, judging: Judging) -> Result<&ConnectedJudge, RunError> {
         let known = self.judging.iter().find(|known| known.spec == *spec && known.judging == judging);
         known.ok_or_else(|| never_connected(&spec.llm))
     }
 
-    /// Waits for all of `work`, with at most `at_once` begun and not ended; results are in its order. The first
-    /// failure that comes back ends it.
+    /// Waits for all futures, at most `at_once` of them active. Results keep the order of `work`. The first failure
+    /// ends the wait.
     pub fn all<T: Send, E: Send>(
         &self,
         work: impl Iterator<Item = impl Future<Output = Result<T, E>> + Send> + Send,
@@ -193,7 +190,7 @@ impl Models {
         roles.chain(self.judging.iter().map(|judged| &judged.role))
     }
 
-    /// What the reader of the results must know of the models: how they had to be asked, and what failed.
+    /// Warnings for readers of the results: fallbacks of endpoints, then failures.
     pub fn warnings(&self) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
         for warning in self.roles().flat_map(Role::remarks).chain(self.roles().flat_map(Role::failures)) {
@@ -204,13 +201,12 @@ impl Models {
         all
     }
 
-    /// A purpose for which an endpoint refused everything that it was asked.
+    /// The first role whose endpoint answered no request.
     pub fn unanswered(&self) -> Option<AllFailed> {
         self.roles().find_map(Role::unanswered)
     }
 
-    /// What each explainer, simulator and judge took, in the suite's order; those that were never asked
-    /// anything are left out.
+    /// Usage by role in the suite's order. Roles without requests are left out.
     pub fn usage(&self) -> Vec<RoleUsage> {
         let mut all: Vec<RoleUsage> = Vec::new();
         for usage in
@@ -225,7 +221,7 @@ impl Models {
     }
 }
 
-/// What each model was asked and what it cost, by the model's name.
+/// Usage by name of the model.
 pub fn by_model(usage: &[RoleUsage]) -> BTreeMap<String, Usage> {
     let mut all: BTreeMap<String, Usage> = BTreeMap::new();
     for RoleUsage { who, taken, .. } in usage {

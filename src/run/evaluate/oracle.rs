@@ -1,4 +1,4 @@
-//! The control that explains a feature by the labelled concept that fits it best.
+//! The `oracle` control: explains a feature by the labelled concept that fits it best.
 
 use crate::base::{Attempt, Missing};
 use crate::corpus::TokenLabels;
@@ -8,19 +8,19 @@ use crate::features::{Explanation, HeldFragment};
 use crate::run::evaluate::Evaluation;
 use crate::simulate::{Oracle, Simulation};
 
-/// Whether a set of concepts holds a concept, both by number.
+/// Whether set number `set` contains concept number `concept`.
 pub(super) fn holds(labels: &TokenLabels, set: u32, concept: usize) -> bool {
     let set = labels.sets.get(set as usize).copied().unwrap_or_default();
     Concept::at(concept).is_some_and(|concept| set.contains(concept))
 }
 
-/// Every concept that tokens can be labelled with.
+/// Every concept of the labelled corpus.
 pub(super) fn named_concepts() -> Vec<NamedConcept> {
     Concept::all().map(|concept| NamedConcept { name: concept.name(), words: concept.words() }).collect()
 }
 
 impl Evaluation<'_> {
-    /// A held fragment, predicted from where the feature's concept holds.
+    /// Simulates a held-out fragment from the labels of its tokens.
     pub(super) fn simulate_concept(
         &self,
         explanation: &Explanation,

@@ -1,4 +1,4 @@
-//! The scores of one row's features, and their lines of `scores.jsonl`.
+//! Scores of one row's features, and their lines in `scores.jsonl`.
 
 use std::collections::BTreeMap;
 
@@ -18,35 +18,35 @@ use crate::score::{NoScore, ScoreOutcome};
 use crate::simulate::Simulation;
 use crate::suite::Pair;
 
-/// What each feature was given for an explanation, and how that scored.
+/// Explanation of each feature in the control, and its scores.
 type Shuffled = (Vec<Attempt<Explanation>>, Vec<Attempt<FeatureScores>>);
 
-/// The features walked, and what is known of them whoever explains them.
+/// The walked features, with data that is independent of the explainer.
 pub struct Walked<'a> {
     walk: &'a Walk,
     summaries: &'a [FeatureSummary],
-    /// Of the explained ones, by feature.
+    /// Kurtosis of explained features.
     kurtosis: BTreeMap<usize, Option<f64>>,
 }
 
 impl<'a> Walked<'a> {
-    /// `profiles` are those of the explained features.
+    /// `profiles` belong to the explained features.
     pub fn new(walk: &'a Walk, summaries: &'a [FeatureSummary], profiles: &[ProfileLine]) -> Self {
         Self { walk, summaries, kurtosis: profiles.iter().map(ProfileLine::kurtosis).collect() }
     }
 }
 
-/// One walked feature under one explainer, real or as a control.
+/// Outcome of one walked feature under one explainer or control.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
     /// Its line of `scores.jsonl`.
     pub line: ScoreLine,
-    /// Scored tokens whose type occurs at least twice, on which `beyond_token` rests.
+    /// Scored tokens whose type occurs at least twice: the basis of `beyond_token`.
     pub tokens_repeating: Option<usize>,
 }
 
 impl Evaluation<'_> {
-    /// Every score that is asked for, of every feature that has an explanation.
+    /// Computes all requested scores of each feature that has an explanation.
     pub fn score(
         &self,
         held: &[Held],
@@ -77,7 +77,7 @@ impl Evaluation<'_> {
                     Some(Attempt::Missing(missing)) => {
                         judging.scores().iter().for_each(|name| scores.fail(name, missing.reason()));
                     }
-                    // Patterns and tables are put to no language model.
+                    // Patterns and tables are not judged.
                     None => {
                         let undefined = ScoreOutcome::Undefined(NoScore::NotASentence);
                         judging.scores().iter().for_each(|name| scores.add(name, undefined));
@@ -89,7 +89,8 @@ impl Evaluation<'_> {
         held.par_iter().zip(explanations).enumerate().map(score).collect()
     }
 
-    /// Every feature under another feature's explanation, on the same fragments; none in other controls.
+    /// The `shuffled` control: each feature is scored with another feature's explanation on the same fragments.
+    /// None for rows of other controls.
     pub fn shuffled(
         &self,
         pair: &Pair,
@@ -105,7 +106,7 @@ impl Evaluation<'_> {
         let mut stream =
             Stream::named(self.pass.run.suite.seed, &["shuffled", &self.place(), pair.explainer.name()]);
         let Some(order) = derangement(explained.len(), &mut stream) else {
-            // A feature that got no explanation keeps its own reason.
+            // A feature without an explanation keeps its own reason.
             let alone = |explanation: &Attempt<Explanation>| match explanation {
                 Attempt::Missing(missing) => missing.clone(),
                 Attempt::Done(_) => Missing::Skipped("no_other_explanation".into()),
@@ -124,7 +125,7 @@ impl Evaluation<'_> {
         Ok(Some((others, scores)))
     }
 
-    /// A line for every walked feature, whatever became of it.
+    /// One outcome per walked feature, whether scored, failed or skipped.
     pub fn outcomes(
         &self,
         pair: &Pair,
@@ -208,7 +209,7 @@ impl Outcome {
         self.line.reason = Some(missing.reason().into());
     }
 
-    /// Why something that was tried on this feature did not come out: all of it, or one of its scores.
+    /// Reasons of failures: of the whole feature, or of single scores.
     pub fn failures(&self) -> impl Iterator<Item = &str> {
         let line = &self.line;
         let whole = line.reason.as_deref().filter(|_| line.status == ScoreStatus::Failed);

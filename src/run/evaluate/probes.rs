@@ -1,4 +1,4 @@
-//! Activations of short token sequences at one hook point, no sequence run twice.
+//! Activations of short token sequences at one hook point. Each sequence runs once.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -6,14 +6,13 @@ use std::sync::Mutex;
 use crate::base::{HookPoint, Matrix};
 use crate::subject::{SubjectError, SubjectModel};
 
-/// Values remembered before everything is forgotten and memory starts afresh (64 MB).
-const REMEMBERED_VALUES: usize = 16 << 20;
+/// Maximum number of cached values (64 MB of f32). The cache is cleared when it is exceeded.
+const MAX_CACHED_VALUES: usize = 16 << 20;
 
-/// Runs token sequences on their own and remembers what each gave at its last token.
+/// Runs token sequences separately and caches the activation at each sequence's last token.
 ///
-/// Every dictionary has its own: few sequences are asked for by two of them, and a forward pass may
-/// differ in its last bits with what else is in the batch, so that sharing would make a
-/// dictionary's scores depend on which others were scored before it.
+/// Each dictionary has its own cache, because few sequences are shared between dictionaries. Also, the last bits of
+/// a forward pass depend on the batch: with a shared cache, scores would depend on the order of dictionaries.
 pub struct Probes<'a> {
     subject: &'a dyn SubjectModel,
     hook: HookPoint,
@@ -29,7 +28,7 @@ struct Known {
 }
 
 impl<'a> Probes<'a> {
-    /// `lead` is put before every sequence, to spend position 0.
+    /// `lead` is prepended to every sequence, to fill position 0.
     pub fn new(
         subject: &'a dyn SubjectModel,
         hook: HookPoint,
@@ -41,7 +40,7 @@ impl<'a> Probes<'a> {
     /// Activations `[sequences.len(), width]` at the last token of each sequence.
     pub fn last_activations(&self, sequences: &[&[u32]]) -> Result<Matrix, SubjectError> {
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if known.values.len() > REMEMBERED_VALUES {
+        if known.values.len() > MAX_CACHED_VALUES {
             *known = Known::default();
         }
         let mut missing: Vec<&[u32]> =

@@ -1,5 +1,5 @@
-//! What pages show of a feature beside its scores, so that they need no model: how its codes are distributed, what
-//! its direction writes to the logits, what the next tokens cost without it.
+//! Profile of a feature for pages, so that they need no model: histogram of its codes, effect of its direction on
+//! the logits, change of the loss without it.
 
 use serde::Serialize;
 
@@ -9,28 +9,28 @@ use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
 use crate::run::evaluate::ablation::AblatedLoss;
 
-/// Tokens shown of those that a direction raises, and of those that it lowers.
+/// Number of tokens listed as raised, and as lowered.
 const LOGIT_TOKENS: usize = 10;
 
 /// One line of `profiles/HOOK/DICTIONARY.jsonl`.
 #[derive(Debug, Serialize)]
 pub struct ProfileLine {
     feature: usize,
-    /// Tokens that counts and kurtosis rest on.
+    /// Number of tokens behind histogram and kurtosis.
     n_tokens: usize,
     histogram: CodeHistogram,
     logits: Option<LogitEffects>,
-    /// Why there are no logits.
+    /// Reason if there are no logits.
     logits_note: Option<String>,
     ablation: Option<AblatedLoss>,
-    /// Why nothing was ablated.
+    /// Reason if there is no ablation.
     ablation_note: Option<&'static str>,
-    /// None where the code never varies.
+    /// None if the code is constant.
     kurtosis: Option<f64>,
 }
 
 impl ProfileLine {
-    /// Whose line it is, and the kurtosis of its code.
+    /// The feature and the kurtosis of its code.
     pub fn kurtosis(&self) -> (usize, Option<f64>) {
         (self.feature, self.kurtosis)
     }
@@ -39,20 +39,20 @@ impl ProfileLine {
 /// Tokens whose logits a direction changes most.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LogitEffects {
-    /// The largest effects, falling.
+    /// Largest effects, descending.
     raised: Vec<LogitEffect>,
-    /// The smallest, rising.
+    /// Smallest effects, ascending.
     lowered: Vec<LogitEffect>,
 }
 
-/// What a unit step along a direction adds to one token's logit, the stream's own scale being 1.
+/// Change of one token's logit per unit step along the direction, with the norm's scale set to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LogitEffect {
     token: u32,
     effect: f32,
 }
 
-/// Why there are no logits: a feature elsewhere reaches the stream through what comes between.
+/// Reason for missing logits: features at other sites reach the residual stream only through later computations.
 fn logits_note(hook: HookPoint) -> Option<String> {
     let writes = matches!(
         hook,
@@ -65,7 +65,7 @@ fn logits_note(hook: HookPoint) -> Option<String> {
 }
 
 impl LogitEffects {
-    /// Of one direction's effect on each token; of equal effects the lower id first.
+    /// Extremes of a direction's effects on all tokens. Ties are broken by lower token id.
     fn of(effects: &[f32]) -> Self {
         let mut order: Vec<u32> = (0..effects.len() as u32).collect();
         let size = |token: &u32| effects[*token as usize];
@@ -87,7 +87,7 @@ impl LogitEffects {
 }
 
 impl Evaluation<'_> {
-    /// A line for each explained feature, in the order of `evidence`; `shapes` in rising order of features.
+    /// One line per explained feature, in the order of `evidence`. `shapes` are ordered by feature.
     pub fn profiles(
         &self,
         evidence: &[Evidence],
@@ -127,7 +127,7 @@ impl Evaluation<'_> {
         Ok(lines)
     }
 
-    /// Ids beyond the tokenizer's never occur, so nothing is said of their logits.
+    /// Ids outside the tokenizer's vocabulary never occur and are dropped.
     fn logit_effects(&self, directions: &Matrix) -> Result<Vec<LogitEffects>, RunError> {
         let logits = self.pass.subject.direct_logits(directions)?;
         let known = self.pass.run.token_texts.len().min(logits.cols());

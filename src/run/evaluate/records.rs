@@ -1,17 +1,16 @@
-//! The records of the eligible features, and how their codes are distributed.
+//! Collects the records of the eligible features and the distribution of their codes.
 
 use crate::base::Matrix;
 use crate::features::{ChosenActivations, CodeShape, FeatureRecord, ShapeSurvey, Walk};
 use crate::linalg::SparseCodes;
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
-use crate::run::evaluate::kept_codes::KeptCodes;
+use crate::run::evaluate::code_cache::CodeCache;
 use crate::run::evaluate::survey::{BLOCK_FRAGMENTS, Survey};
 
 impl Evaluation<'_> {
-    /// The chosen fragments of the eligible features, encoded again where their codes were not kept; and how
-    /// those features' codes are distributed over all fragments, in rising order of features, except in
-    /// controls.
+    /// Records of the chosen fragments, encoded again unless their codes are cached. Also, except in controls, the
+    /// distribution of each feature's codes over all fragments, ordered by feature.
     pub fn records(
         &self,
         walk: &Walk,
@@ -21,18 +20,22 @@ impl Evaluation<'_> {
         let (positions, first_scored) = (fragments.positions(), self.pass.run.suite.protocol.first_scored());
         let mut chosen = ChosenActivations::new(walk.summaries(&survey.summaries), positions);
         let features = chosen.features();
-        let codes_of = |fragments: &[usize]| match &survey.codes {
-            Some(kept) => Ok(kept.of(fragments, positions, &features)),
-            None => self.encode_fragments(fragments, positions, &features),
+        let codes_of = |fragments: &[usize]| -> Result<Matrix, RunError> {
+            let Some(kept) = &survey.codes else {
+                return Ok(self
+                    .dictionary
+                    .encode_features(&self.rows_of(fragments, positions)?, &features)?);
+            };
+            Ok(kept.of(fragments, positions, &features))
         };
         let all: Vec<usize> = (0..if features.is_empty() { 0 } else { fragments.len() }).collect();
         let mut shapes =
             self.pass.control.is_none().then(|| ShapeSurvey::new(fragments, first_scored, features.len()));
         let needed = if shapes.is_some() { all.clone() } else { chosen.fragments() };
-        // Of the chosen features alone there may be few codes where those of all were too many.
+        // The chosen features may have few enough codes to cache, even if all features have too many.
         let firing = walk.summaries(&survey.summaries).map(|summary| summary.firing_tokens).sum();
         let mut few =
-            KeptCodes::of_about(firing, BLOCK_FRAGMENTS * positions).filter(|_| survey.codes.is_none());
+            CodeCache::for_about(firing, BLOCK_FRAGMENTS * positions).filter(|_| survey.codes.is_none());
         for needed in needed.chunks(BLOCK_FRAGMENTS) {
             self.pass.run.stop.check()?;
             let codes = codes_of(needed)?;
@@ -64,16 +67,7 @@ impl Evaluation<'_> {
         Ok((walk.summaries(&survey.summaries).map(complete).collect::<Result<_, _>>()?, shapes))
     }
 
-    fn encode_fragments(
-        &self,
-        fragments: &[usize],
-        positions: usize,
-        features: &[usize],
-    ) -> Result<Matrix, RunError> {
-        Ok(self.dictionary.encode_features(&self.rows_of(fragments, positions)?, features)?)
-    }
-
-    /// Activations of whole fragments `[fragments · positions, width]`, one after the other.
+    /// Activations of whole fragments `[fragments · positions, width]`, concatenated.
     pub(super) fn rows_of(&self, fragments: &[usize], positions: usize) -> Result<Matrix, RunError> {
         if let [first, .., last] = fragments
             && last - first + 1 == fragments.len()

@@ -1,31 +1,31 @@
-//! One feature's scores: what was held back, put beside what was simulated.
+//! Scores of one feature: held-out activations compared with simulations.
 
 use std::collections::BTreeMap;
 
 use crate::base::Missing;
 use crate::features::{Held, HeldFragment, Pick};
 use crate::score::catalog::simulated_score;
-use crate::score::{ScoreError, ScoreOutcome, ScoredFragment, Stratum};
+use crate::score::{ScoreError, ScoreOutcome, ScoredFragment, Stratum, repeating_tokens};
 use crate::simulate::Simulation;
 
 /// A feature's scores by scorer.
 #[derive(Debug, Clone, Default)]
 pub struct FeatureScores {
-    /// The number, or none.
+    /// Value, or none.
     pub values: BTreeMap<String, Option<f64>>,
-    /// Why there is none.
+    /// Reason of a missing value.
     pub reasons: BTreeMap<String, String>,
-    /// Tokens that `beyond_token` lives on, where it was asked for.
+    /// Tokens whose type repeats, if `beyond_token` was requested.
     pub tokens_repeating: Option<usize>,
-    /// Tokens of the fragments scored for which the simulator told no number.
+    /// Scored tokens for which the simulator gave no number.
     pub tokens_untold: usize,
     undefined: usize,
-    /// Why scores failed, in the order of the scorers.
+    /// Reasons of failed scores, in the order of the scorers.
     failed: Vec<String>,
 }
 
 impl FeatureScores {
-    /// Notes what a scorer says.
+    /// Adds the outcome of a scorer.
     pub fn add(&mut self, name: &str, outcome: ScoreOutcome) {
         self.values.insert(name.into(), outcome.value());
         if let Some(reason) = outcome.reason() {
@@ -34,15 +34,15 @@ impl FeatureScores {
         self.undefined += usize::from(matches!(outcome, ScoreOutcome::Undefined(_)));
     }
 
-    /// Notes that what a scorer needed was tried and did not come out.
+    /// Adds a scorer whose inputs failed.
     pub fn fail(&mut self, name: &str, reason: &str) {
         self.values.insert(name.into(), None);
         self.reasons.insert(name.into(), reason.into());
         self.failed.push(reason.into());
     }
 
-    /// Why the feature as a whole has no score: no scorer could say anything about it, because the work
-    /// failed for at least one of them or because there is nothing to say. None where one could.
+    /// Reason why the feature as a whole has no score: each scorer failed or is undefined. None if at least one
+    /// scorer has an outcome.
     pub fn missing(&self) -> Option<Missing> {
         if self.undefined + self.failed.len() < self.values.len() {
             return None;
@@ -54,12 +54,12 @@ impl FeatureScores {
     }
 }
 
-/// Scores that rest on simulations, among those asked for.
+/// The requested scores that need simulations.
 pub fn simulated<'a>(scorers: &'a [&'static str]) -> impl Iterator<Item = &'static str> + 'a {
     scorers.iter().copied().filter(|name| simulated_score(name).is_some())
 }
 
-/// Adds a feature's score under each scorer that takes simulations; these are in the order of the held fragments.
+/// Adds a feature's score under each simulation scorer. `simulations` are in the order of the held-out fragments.
 pub fn score_feature(
     held: &Held,
     simulations: &[Simulation],
@@ -67,7 +67,11 @@ pub fn score_feature(
     scores: &mut FeatureScores,
 ) -> Result<(), ScoreError> {
     let list = |stratum, picks: &[Pick]| -> Result<Vec<ScoredFragment>, ScoreError> {
-        picks.iter().map(|pick| pair(held, simulations, stratum, pick)).collect()
+        let scored = |pick: &Pick| {
+            let (fragment, simulation) = (&held.fragments()[pick.fragment], &simulations[pick.fragment]);
+            scored_fragment(stratum, fragment, simulation, held.first_scored(), 1.0 / pick.probability)
+        };
+        picks.iter().map(scored).collect()
     };
     let mut fragments = list(Stratum::Top, held.top())?;
     fragments.extend(list(Stratum::Random, held.random())?);
@@ -80,24 +84,13 @@ pub fn score_feature(
         let list = if scorer.on_many_random() { &beyond } else { &fragments };
         scores.add(name, scorer.score(list));
         if scorer.on_many_random() {
-            scores.tokens_repeating = Some(scorer.n_tokens(list));
+            scores.tokens_repeating = Some(repeating_tokens(list));
         }
     }
     Ok(())
 }
 
-/// One held fragment with its prediction, from the first scored position on.
-fn pair(
-    held: &Held,
-    simulations: &[Simulation],
-    stratum: Stratum,
-    pick: &Pick,
-) -> Result<ScoredFragment, ScoreError> {
-    let (fragment, simulation) = (&held.fragments()[pick.fragment], &simulations[pick.fragment]);
-    scored_fragment(stratum, fragment, simulation, held.first_scored(), 1.0 / pick.probability)
-}
-
-/// A fragment with its prediction from position `from` on, without the tokens of which nothing was told.
+/// A fragment with its simulation from position `from` on, without tokens that have no number.
 pub fn scored_fragment(
     stratum: Stratum,
     fragment: &HeldFragment,

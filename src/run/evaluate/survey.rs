@@ -1,26 +1,24 @@
-//! One pass of a dictionary over all evaluation fragments: what its features fire on, and how good it is.
+//! First pass of a dictionary over all evaluation fragments: statistics of its features, and its quality.
 
 use crate::base::Stream;
 use crate::dictionary::{Codes, Quality, QualityCounter};
 use crate::features::{FeatureSummary, FragmentSet, RecordBuilder};
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
-use crate::run::evaluate::kept_codes::KeptCodes;
+use crate::run::evaluate::code_cache::CodeCache;
 
-/// Fragments encoded at once.
+/// Fragments per batch.
 pub(super) const BLOCK_FRAGMENTS: usize = 64;
 
-/// A block of codes with a larger share of non-zero entries is handled densely.
+/// Blocks with a larger share of non-zero codes are processed densely.
 const SPARSE_SHARE: f64 = 0.25;
 
-/// What one pass over all fragments gave.
+/// Result of the pass.
 pub struct Survey {
-    /// Of every feature.
     pub summaries: Vec<FeatureSummary>,
-    /// How good the dictionary is.
     pub quality: Quality,
-    /// The codes themselves, where they are few.
-    pub(super) codes: Option<KeptCodes>,
+    /// Cached codes, if they are few.
+    pub(super) codes: Option<CodeCache>,
 }
 
 impl Evaluation<'_> {
@@ -28,7 +26,7 @@ impl Evaluation<'_> {
         Ok(FragmentSet::new(&self.pass.run.tokens.evaluate, &self.pass.run.documents)?)
     }
 
-    /// One pass over all fragments: what every feature fires on, and how good the dictionary is.
+    /// Encodes all fragments once: statistics of every feature, and the dictionary's quality.
     pub fn survey(&self) -> Result<Survey, RunError> {
         let fragments = self.fragments()?;
         let n_features = self.dictionary.info().n_features;
@@ -38,7 +36,7 @@ impl Evaluation<'_> {
         let mut counter = QualityCounter::new(self.dictionary, self.activations.fit.mean());
         let (positions, first_scored) = (fragments.positions(), self.pass.run.suite.protocol.first_scored());
         let counts = |row: usize| row % positions >= first_scored;
-        let mut kept = Some(KeptCodes::new(BLOCK_FRAGMENTS * positions));
+        let mut kept = Some(CodeCache::new(BLOCK_FRAGMENTS * positions));
         let mut sparse = true;
         for first in (0..fragments.len()).step_by(BLOCK_FRAGMENTS) {
             self.pass.run.stop.check()?;

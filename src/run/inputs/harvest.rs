@@ -1,34 +1,31 @@
-//! Activations of a subject at the suite's hook points: as many hook points in one pass as the disk
-//! allows, each store kept only while something needs it.
+//! Harvests activations at the suite's hook points: as many hook points per pass as the disk limit allows. Each
+//! store is deleted when it is no longer needed.
 
 use std::path::{Path, PathBuf};
 
 use crate::activations::{ActivationError, ActivationSet, Keep, Precision, harvest};
 use crate::base::{HookPoint, TokenBatch};
-use crate::run::context::SubjectPass;
-use crate::run::stage::StageKey;
-use crate::run::{Event, RunError};
+use crate::run::{Event, RunError, StageKey, SubjectPass};
 
-/// Version of what is stored: raised when the same subject and tokens would give other values.
+/// Version of stored activations. Raise it when the same subject and tokens give other values.
 const VERSION: u32 = 3;
 
-/// Fitting activations are kept in f16: half the disk, and far below what dictionaries resolve.
+/// Fit activations are stored in f16: half the disk space, with errors far below what affects a dictionary.
 const FIT_PRECISION: Precision = Precision::F16;
 
-/// Evaluation activations are truths that scores are computed from.
+/// Evaluation activations are the ground truth of scores.
 const EVALUATE_PRECISION: Precision = Precision::F32;
 
-/// Both stores of one hook point.
+/// Fit and evaluation activations of one hook point.
 pub struct HookActivations {
-    /// For fitting.
     pub fit: ActivationSet,
-    /// For evaluating: every token of every fragment.
+    /// Evaluation split: every token of every fragment.
     pub evaluate: ActivationSet,
     paths: [PathBuf; 2],
 }
 
 impl HookActivations {
-    /// Frees the disk; what was made from the stores remains.
+    /// Deletes both stores.
     pub fn remove(self) {
         let Self { fit, evaluate, paths } = self;
         drop((fit, evaluate));
@@ -36,26 +33,25 @@ impl HookActivations {
     }
 }
 
-/// Harvests one subject's hook points, a group at a time.
+/// Harvests activations of one subject, a group of hook points at a time.
 pub struct Harvester<'a> {
-    /// The subject, and the run.
     pub pass: &'a SubjectPass<'a>,
-    /// Who hears of progress.
+    /// Progress callback.
     pub on: &'a dyn Fn(Event),
 }
 
 impl Harvester<'_> {
-    /// Folder of the stores.
+    /// Folder of stored activations.
     fn folder(&self) -> PathBuf {
         self.pass.run.places.cache.join("activations")
     }
 
-    /// Disk the suite allows, in bytes.
+    /// Disk limit of the suite, in bytes.
     fn disk(&self) -> f64 {
         self.pass.run.suite.limits.disk_gb * 1e9
     }
 
-    /// Bytes that the stores of one hook point take.
+    /// Size of the activations of one hook point, in bytes.
     pub fn bytes(&self, hook: HookPoint) -> Result<f64, RunError> {
         let width = self.pass.subject.width(hook)? as f64;
         let rows = |batch: &TokenBatch| batch.ids().len() as f64;
@@ -63,7 +59,7 @@ impl Harvester<'_> {
             + rows(&self.pass.run.tokens.evaluate) * (width * 4.0 + 4.0))
     }
 
-    /// Splits hook points into groups that fit on the disk together, in order.
+    /// Splits hook points, in order, into groups that fit on the disk together.
     pub fn groups(&self, hooks: &[HookPoint]) -> Result<Vec<Vec<HookPoint>>, RunError> {
         let free = fs4::available_space(existing(&self.folder())).map_or(f64::INFINITY, |bytes| bytes as f64);
         let room = self.disk().min(0.9 * free);
@@ -91,8 +87,8 @@ impl Harvester<'_> {
         Ok(groups)
     }
 
-    /// Stores of a group, one a hook point: those that are there already opened, the rest harvested
-    /// in one pass. A hook point whose activations cannot be used does not take the others with it.
+    /// Activations of a group of hook points: stored ones are opened, the others are harvested in one pass.
+    /// Unusable activations of one hook point do not affect the others.
     pub fn harvest(&self, hooks: &[HookPoint]) -> Result<Vec<Result<HookActivations, RunError>>, RunError> {
         let is_fitted = |place: usize| self.pass.run.tokens.is_fitted(place);
         let fit =

@@ -1,4 +1,4 @@
-//! The subject, the text and the activations that every later stage reads.
+//! Inputs of all later stages: subject, corpus and activations.
 
 pub mod harvest;
 pub mod outliers;

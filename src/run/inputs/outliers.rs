@@ -1,5 +1,5 @@
-//! Which tokens were left out of fitting because the norm of their activations is beyond all others: attention
-//! sinks, which in trained models are a few tokens at a few positions.
+//! Lists the tokens excluded from fitting because the norm of their activation is an outlier. In trained models
+//! these are attention sinks: a few tokens at a few positions.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -9,21 +9,19 @@ use serde::{Deserialize, Serialize};
 use crate::activations::ActivationSet;
 use crate::corpus::TokenSets;
 
-/// Kinds of outliers that are listed; the number of all is told beside them.
-const LISTED: usize = 20;
+/// Maximum number of entries. The total count is recorded beside the list.
+const MAX_LISTED: usize = 20;
 
-/// Rows with one token at one position whose norm was beyond all others.
+/// Outliers with the same token and position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outlier {
     /// Position in the context, counted from the model's position 0.
     pub position: usize,
-    /// The token's id.
     pub token: u32,
-    /// How many there were.
     pub count: usize,
 }
 
-/// What was left out of a hook point's fitting rows, by position and token, the most frequent first.
+/// The excluded rows of a hook point by position and token, most frequent first.
 pub fn outliers(set: &ActivationSet, tokens: &TokenSets) -> Vec<Outlier> {
     let (cols, ids) = (tokens.fit.cols(), tokens.fit.ids());
     let mut counts: HashMap<(usize, u32), usize> = HashMap::new();
@@ -33,6 +31,6 @@ pub fn outliers(set: &ActivationSet, tokens: &TokenSets) -> Vec<Outlier> {
     let mut all: Vec<Outlier> =
         counts.into_iter().map(|((position, token), count)| Outlier { position, token, count }).collect();
     all.sort_unstable_by_key(|outlier| (Reverse(outlier.count), outlier.position, outlier.token));
-    all.truncate(LISTED);
+    all.truncate(MAX_LISTED);
     all
 }

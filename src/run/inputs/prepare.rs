@@ -1,4 +1,4 @@
-//! The subject and the tokens: what every later stage stands on.
+//! Opens subject and corpus.
 
 use serde::Serialize;
 
@@ -11,16 +11,16 @@ use crate::run::{Places, RunError};
 use crate::subject::{LoadedSubject, Prefix, SubjectError, SubjectModel, embedded};
 use crate::suite::{SubjectSpec, Suite, resolve};
 
-/// Seed of the text that the embedded model is evaluated on; its training text has another.
+/// Seed of the generated text that the embedded model is evaluated on. Its training text has another seed.
 const EMBEDDED_CORPUS_SEED: u64 = 20_260_101;
 
-/// Fragments of the corpus that questions are rendered on for a plan.
+/// Fragments on which a plan renders prompts.
 pub const SAMPLE_FRAGMENTS: usize = 64;
 
-/// Revision that an unpinned hub id is resolved at; the commit found is recorded.
+/// Revision of a hub id without one. The resolved commit is recorded.
 const DEFAULT_REVISION: &str = "main";
 
-/// The subject with what was resolved on the way.
+/// An open subject with its resolved revision.
 pub struct OpenSubject {
     /// Model and tokenizer.
     pub loaded: LoadedSubject,
@@ -28,7 +28,7 @@ pub struct OpenSubject {
     pub revision: Option<String>,
 }
 
-/// Opens the subject model that a suite names.
+/// Opens the suite's subject model.
 pub fn open_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunError> {
     let OpenSubject { loaded, revision } = find_subject(spec, places)?;
     let loaded = loaded.processed(&spec.processing)?;
@@ -54,7 +54,7 @@ fn find_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunE
     Ok(OpenSubject { loaded, revision: Some(snapshot.commit) })
 }
 
-/// `owner/name`, with no more separators and nothing that only a path has.
+/// Whether `text` has the form `owner/name` of a hub id.
 fn looks_like_hub_id(text: &str) -> bool {
     let parts: Vec<&str> = text.split('/').collect();
     parts.len() == 2 && parts.iter().all(|part| !part.is_empty() && *part != "." && *part != "..")
@@ -69,7 +69,7 @@ fn hub(places: &Places) -> Result<HubClient, RunError> {
     })
 }
 
-/// The hook points that a suite names, checked against the model, each once and in order.
+/// The suite's hook points, checked against the model, in order and without duplicates.
 pub fn expand_hooks(suite: &Suite, subject: &dyn SubjectModel) -> Result<Vec<HookPoint>, RunError> {
     let n_layers = subject.info().n_layers;
     let mut hooks = Vec::new();
@@ -91,15 +91,15 @@ pub fn expand_hooks(suite: &Suite, subject: &dyn SubjectModel) -> Result<Vec<Hoo
     Ok(hooks)
 }
 
-/// A suite as it is run behind `prefix`: with BOS at the model's position 0, the first token of a text counts like
-/// any other.
-pub fn behind(prefix: &Prefix, suite: &Suite) -> Suite {
+/// The suite as it runs behind `prefix`. If BOS takes the model's position 0, the first token of a text is scored
+/// like any other.
+pub fn run_with_prefix(prefix: &Prefix, suite: &Suite) -> Suite {
     let mut suite = suite.clone();
     suite.protocol.score_first_position |= !prefix.is_empty();
     suite
 }
 
-/// Tokens of both splits, with what was resolved on the way.
+/// Tokens of both splits with the resolved revision.
 pub struct OpenCorpus {
     /// Contexts and fragments.
     pub tokens: TokenSets,
@@ -107,8 +107,7 @@ pub struct OpenCorpus {
     pub revision: Option<String>,
 }
 
-/// Reads the corpus that a suite names, as far as it is needed.
-/// `on` hears of tokens read and tokens wanted.
+/// Reads as much of the suite's corpus as is needed. `on` receives (tokens read, tokens needed).
 pub fn open_corpus(
     suite: &Suite,
     subject: &LoadedSubject,
@@ -141,20 +140,20 @@ pub fn open_corpus(
     Ok(OpenCorpus { tokens: prepare(&source, &encoder, &params, on)?, revision: None })
 }
 
-/// Some fragments of a suite's corpus, as many as plans are rendered on, and whether they are of another
-/// text: a data set of the hub is not fetched for a plan.
+/// [`SAMPLE_FRAGMENTS`] fragments of the suite's corpus for a plan. Hub data sets are not downloaded for a plan:
+/// then the fragments come from the embedded corpus, and the flag is true.
 pub fn sample_fragments(
     suite: &Suite,
     subject: &LoadedSubject,
     places: &Places,
 ) -> Result<(TokenBatch, bool), RunError> {
-    let mut little = suite.clone();
-    let stands_in = little.corpus.source.starts_with("hub:");
+    let mut sample = suite.clone();
+    let stands_in = sample.corpus.source.starts_with("hub:");
     if stands_in {
-        little.corpus.source = "embedded".into();
+        sample.corpus.source = "embedded".into();
     }
-    (little.corpus.fit_tokens, little.corpus.eval_fragments) = (suite.corpus.ctx_tokens, SAMPLE_FRAGMENTS);
-    Ok((open_corpus(&little, subject, places, &|_, _| ())?.tokens.evaluate, stands_in))
+    (sample.corpus.fit_tokens, sample.corpus.eval_fragments) = (suite.corpus.ctx_tokens, SAMPLE_FRAGMENTS);
+    Ok((open_corpus(&sample, subject, places, &|_, _| ())?.tokens.evaluate, stands_in))
 }
 
 /// The corpus parameters of a suite, checked against the model's context.
@@ -199,7 +198,7 @@ fn corpus_params(
     })
 }
 
-/// The subject's tokenizer as the corpus sees it.
+/// Adapts the subject's tokenizer to the corpus.
 struct SubjectEncoder<'a>(&'a Tokenizer);
 
 impl Encode for SubjectEncoder<'_> {
@@ -224,17 +223,17 @@ impl Encode for SubjectEncoder<'_> {
     }
 }
 
-/// Tokens that neuron-to-graph puts where text should be: chosen once, named in the manifest.
+/// Filler tokens of neuron-to-graph's probes.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Fillers {
-    /// Spent on position 0 of every probe, where the family needs that and no BOS is there.
+    /// First token of every probe, for model families that treat position 0 specially and have no BOS.
     pub lead: Option<u32>,
-    /// Stands in for a token whose importance is measured.
+    /// Replaces a token whose importance is measured.
     pub pad: u32,
 }
 
-/// The fillers of a subject: its pad token, or failing that the rarest whitespace piece of the fit
-/// split; its first special token as lead.
+/// Chooses the fillers. `pad` is the pad token, or else the whitespace token that is rarest in the fit split.
+/// `lead` is the BOS token, or else `pad`.
 pub fn fillers(model: &dyn SubjectModel, tokenizer: &Tokenizer, fit: &TokenBatch) -> Fillers {
     let mut counts = vec![0u64; tokenizer.vocab_size()];
     for &id in fit.ids() {
@@ -252,12 +251,12 @@ pub fn fillers(model: &dyn SubjectModel, tokenizer: &Tokenizer, fit: &TokenBatch
     Fillers { lead, pad }
 }
 
-/// What the manifest says of the corpus.
+/// Record of the corpus for the manifest.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct CorpusRecord {
     /// Digest of both splits' tokens.
     pub digest: Digest,
-    /// What was read and what became of it.
+    /// Counts of documents and tokens.
     pub counts: CorpusCounts,
     /// Commit of a hub data set.
     pub revision: Option<String>,

@@ -1,40 +1,39 @@
-//! What language models would take and what they took, side by side and in words.
+//! Planned and actual use of language models, as numbers and as text.
 
 use std::fmt;
 
+use crate::run::{RoleUsage, Who};
+
 use serde::{Deserialize, Serialize};
 
-use crate::run::plan::role::RoleUsage;
-use crate::run::plan::who::Who;
-
-/// What one explainer, simulator or scorer would take: at most, as every feature is taken for eligible,
-/// no answer for there already, and no question for asked twice.
+/// Upper bound on the use of one explainer, simulator or judge. It assumes that every feature is eligible, that
+/// nothing is cached, and that no question repeats.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Planned {
-    /// Whose.
+    /// The role.
     #[serde(flatten)]
     pub who: Who,
-    /// Questions.
+    /// Requests.
     pub requests: u64,
-    /// Tokens of all questions.
+    /// Input tokens.
     pub tokens_in: u64,
-    /// Tokens of all answers.
+    /// Output tokens.
     pub tokens_out: u64,
-    /// What they cost; none where the prices are not given.
+    /// Cost in dollars; none if prices are unknown.
     pub dollars: Option<f64>,
-    /// Roughly, by the limits that the suite sets and an assumed speed of answers.
+    /// Rough duration, from the suite's limits and an assumed generation speed.
     pub minutes: f64,
-    /// Whether tokens are counted with the model's own tokenizer.
+    /// Whether tokens are counted with the model's own tokenizer, and not approximated.
     pub exact_tokens: bool,
-    /// Tokens of the longest question, with room for its answer.
+    /// Tokens of the longest question and its answer.
     #[serde(default)]
     pub longest: u64,
-    /// Tokens that the model takes at once, where that is known.
+    /// Context length of the model, if known.
     #[serde(default)]
     pub context_tokens: Option<u64>,
 }
 
-/// `12 M`, `340 k`, `3400`: as many digits as a plan is good for.
+/// A token count, rounded: `12 M`, `340 k`, `3400`.
 fn amount(n: u64) -> String {
     match n {
         0..10_000 => n.to_string(),
@@ -43,12 +42,12 @@ fn amount(n: u64) -> String {
     }
 }
 
-/// A rough time.
+/// A duration: `30 s` or `12 min`.
 pub fn time_text(minutes: f64) -> String {
     if minutes < 1.5 { format!("{:.0} s", (minutes * 60.0).max(1.0)) } else { format!("{minutes:.0} min") }
 }
 
-/// Dollars, or that there is no telling.
+/// A cost, or `prices not given`.
 fn dollars_text(dollars: Option<f64>) -> String {
     match dollars {
         Some(dollars) if dollars > 0.0 && dollars < 0.1 => format!("${dollars:.4}"),
@@ -74,7 +73,7 @@ impl fmt::Display for Planned {
 }
 
 impl Planned {
-    /// Adds what another pair of the suite would take.
+    /// Adds the use of another pair of the suite.
     pub fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.tokens_in += other.tokens_in;
@@ -86,20 +85,20 @@ impl Planned {
     }
 }
 
-/// Planned beside taken.
+/// Planned and actual use of one role.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Beside {
-    /// Whose.
+    /// The role.
     #[serde(flatten)]
     pub who: Who,
-    /// What was planned for the whole suite.
+    /// Planned use for the whole suite.
     pub planned: Option<Planned>,
-    /// What this run took; none where nothing was asked, as all of it was there.
+    /// Actual use of this run; none if no request was made because all results were stored.
     pub actual: Option<RoleUsage>,
 }
 
 impl Beside {
-    /// Who, then requests, cached, tokens in, tokens out, cost and time, each taken of planned.
+    /// Table cells: role, requests, cached, input tokens, output tokens, cost, time; each as `actual of planned`.
     pub fn cells(&self) -> [String; 7] {
         let of = |taken: &dyn Fn(&RoleUsage) -> String, planned: &dyn Fn(&Planned) -> String| {
             let taken = self.actual.as_ref().map_or("0".to_string(), taken);
@@ -118,7 +117,7 @@ impl Beside {
     }
 }
 
-/// Puts a plan beside what a run took, in the order of the plan.
+/// Joins planned and actual use by role, in the order of the plan.
 pub fn beside(planned: &[Planned], actual: &[RoleUsage]) -> Vec<Beside> {
     let taken = |who: &Who| actual.iter().find(|usage| usage.who == *who).cloned();
     let of_plan = planned.iter().map(|planned| Beside {

@@ -1,52 +1,50 @@
-//! What a run would take, before it is run: counted from the suite and the model's shape, with the
-//! machine's speed measured on a small matrix product.
+//! Estimates time, memory, disk and cost of a run from the suite and the model's shape. The machine's speed is
+//! measured on a small matrix product.
 
 use serde::Serialize;
 
 use crate::base::{HookPoint, Matrix, Stopwatch};
 use crate::linalg::matmul_bt;
 use crate::run::evaluate::ablation::ABLATED_FRAGMENTS;
-use crate::run::inputs::prepare::{behind, expand_hooks, open_subject, sample_fragments};
-use crate::run::plan::bill::Planned;
+use crate::run::inputs::prepare::{expand_hooks, run_with_prefix, sample_fragments};
 use crate::run::plan::planned::{planned, remarks, walked};
 use crate::run::rows::quality::LOSS_FRAGMENTS;
-use crate::run::{Places, RunError};
+use crate::run::{Places, Planned, RunError, open_subject};
 use crate::stats::smallest_detectable_difference;
 use crate::subject::{LoadedSubject, Prefix, SubjectModel};
 use crate::suite::{MethodSpec, Suite};
 
-/// Spread of feature scores that the smallest visible difference is worked out for, measured on the
-/// embedded model; a run's own table has the real one.
+/// Standard deviation of feature scores assumed for the smallest detectable difference. It was measured on the
+/// embedded model.
 const SCORE_SD: f64 = 0.25;
 
-/// Passes of the subject and encoding run at about this share of the machine's product speed. Chosen with the two
-/// figures below so that runs on SmolLM2-135M and Gemma 3 270M are planned within a factor of two.
+/// Efficiency of forward passes and encoding, relative to the measured matrix product. This and the next two
+/// constants were fitted so that plans for SmolLM2-135M and Gemma 3 270M are within a factor of two.
 const PASS_EFFICIENCY: f64 = 0.9;
 
-/// The same for trainings and searches for components. It is above 1: some of their products are of bf16, and searches
-/// end before their last step.
+/// Efficiency of dictionary fits. It exceeds 1 because some products use bf16 and some solvers stop early.
 const TRAINING_EFFICIENCY: f64 = 1.2;
 
-/// Tokens that neuron-to-graph runs for a seed: worked out from the seconds that explaining took in those runs.
+/// Tokens that neuron-to-graph runs per seed, from the explanation times of those runs.
 const PROBE_TOKENS: f64 = 40.0;
 
-/// Losses at a hook point beside those of its dictionaries: untouched, with zeros and with the mean.
+/// Loss passes per hook point besides those per dictionary: clean, zero ablation, mean ablation.
 const LOSSES: f64 = 3.0;
 
-/// What `run` would do.
+/// Estimate of a run.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Estimate {
     /// The suite's name.
     pub suite: String,
     /// The model's name.
     pub subject: String,
-    /// What stands in front of every context, fragment and probe.
+    /// Prefix of every context, fragment and probe.
     pub bos: Prefix,
     /// Hook points, in order.
     pub hooks: Vec<String>,
-    /// Rows of the table at each hook point.
+    /// Names of the rows at each hook point.
     pub rows: Vec<String>,
-    /// Tokens that dictionaries are fitted on.
+    /// Tokens of the fit split.
     pub fit_tokens: usize,
     /// Tokens of the evaluation fragments.
     pub evaluate_tokens: usize,
@@ -54,34 +52,34 @@ pub struct Estimate {
     pub features: usize,
     /// Score lines, over explainers and controls.
     pub score_lines: usize,
-    /// Requests to language models, at most.
+    /// Maximum number of requests to language models.
     pub llm_requests: u64,
-    /// Tokens to language models.
+    /// Input tokens of language models.
     pub llm_tokens_in: u64,
-    /// Tokens from language models.
+    /// Output tokens of language models.
     pub llm_tokens_out: u64,
-    /// Dollars for those language models whose prices are given.
+    /// Cost in dollars of the language models with known prices.
     pub usd: f64,
-    /// The same by explainer, simulator and scorer.
+    /// The same by explainer, simulator and judge.
     pub llm: Vec<Planned>,
-    /// Disk for activations at once, in GB.
+    /// Disk for activations held at the same time, in GB.
     pub disk_gb: f64,
-    /// Peak memory, roughly, in GB.
+    /// Rough peak memory, in GB.
     pub memory_gb: f64,
-    /// Minutes, roughly, those that language models take included.
+    /// Rough duration in minutes, language models included.
     pub minutes: f64,
-    /// Smallest difference of means that two cells would show with 80 % power at p < 0.05, for
-    /// scores with a standard deviation of 0.25.
+    /// Smallest difference of means between two cells that is detected with 80 % power at p < 0.05, for scores with
+    /// a standard deviation of 0.25.
     pub smallest_difference: Option<f64>,
-    /// What the reader should know.
+    /// Remarks for the reader.
     pub notes: Vec<String>,
 }
 
-/// Works out what a suite would take. The model is opened, nothing is run.
+/// Estimates a run. The model is opened; nothing is computed with it.
 pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     let subject = open_subject(&suite.subject, places)?;
     let bos = subject.loaded.prefix(suite.subject.bos)?;
-    let suite = &behind(&bos, suite);
+    let suite = &run_with_prefix(&bos, suite);
     let model = subject.loaded.model();
     let hooks = expand_hooks(suite, model)?;
     let rows: Vec<String> = suite.methods.iter().flat_map(|method| method.row_names()).collect();
@@ -120,7 +118,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         llm_requests: llm.iter().map(|planned| planned.requests).sum(),
         llm_tokens_in: llm.iter().map(|planned| planned.tokens_in).sum(),
         llm_tokens_out: llm.iter().map(|planned| planned.tokens_out).sum(),
-        // The sum of no numbers is −0.
+        // An empty sum is −0.
         usd: llm.iter().filter_map(|planned| planned.dollars).sum::<f64>() + 0.0,
         disk_gb: together / 1e9,
         memory_gb: 0.3 + largest * 4.0 * 64.0 * 1024.0 / 1e9 * 4.0,
@@ -134,7 +132,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     })
 }
 
-/// What language models would be asked, with what the reader should know of it.
+/// Planned use of language models, with remarks.
 fn language_models(
     suite: &Suite,
     subject: &LoadedSubject,
@@ -157,17 +155,12 @@ fn language_models(
     Ok((llm, notes))
 }
 
-/// Floating-point operations of a run, to the nearest order.
+/// Floating-point operations of a run, to an order of magnitude.
 struct Work {
-    /// Of the subject's passes and of encoding.
+    /// Forward passes and encoding.
     passes: f64,
-    /// Of fits.
+    /// Dictionary fits.
     training: f64,
-}
-
-/// Floating-point operations of a method's fit on `rows` rows.
-fn fit_work(method: &MethodSpec, rows: f64, width: usize) -> f64 {
-    method.params.check().map_or(0.0, |fit| fit.work(rows, width))
 }
 
 fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[usize]) -> Work {
@@ -177,11 +170,8 @@ fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[
     let unembedding = 2.0 * d * info.vocab as f64;
     let fragment = suite.protocol.fragment_tokens as f64;
     let tokens = suite.corpus.fit_tokens as f64 + suite.corpus.eval_fragments as f64 * fragment;
-    let permuted = suite.controls.on_permuted_weights().map(|(_, names)| {
-        let named = |method: &&MethodSpec| names.iter().any(|name| method.is_called(name));
-        suite.methods.iter().filter(named).collect()
-    });
-    // The methods of the subject and of those with permuted weights.
+    let permuted = suite.on_permuted_weights().map(|(_, methods)| methods);
+    // The methods of the subject, then those of each control subject.
     let subjects: Vec<Vec<&MethodSpec>> =
         std::iter::once(suite.methods.iter().collect()).chain(permuted).collect();
     let rows =
@@ -201,8 +191,9 @@ fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[
     for (hook, &width) in hooks.iter().zip(widths) {
         let before = before(hook);
         let after = (layers - before).max(0.0) * layer + unembedding;
-        let fits = subjects.iter().flatten();
-        let fits = fits.map(|method| fit_work(method, suite.corpus.fit_tokens as f64, width));
+        let fits = subjects.iter().flatten().map(|method| {
+            method.params.check().map_or(0.0, |fit| fit.work(suite.corpus.fit_tokens as f64, width))
+        });
         work.training += fits.sum::<f64>();
         let (width, features) = (width as f64, 4.0 * width as f64);
         for rows in subjects.iter().map(|methods| rows(methods)) {
@@ -210,14 +201,14 @@ fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[
             work.passes += (LOSSES + rows) * LOSS_FRAGMENTS as f64 * fragment * after;
             work.passes += rows * suite.per_cell as f64 * of_probes * before * layer;
         }
-        // What a feature's removal does to the loss.
+        // Ablation of each feature.
         work.passes +=
             rows(&subjects[0]) * suite.per_cell as f64 * 2.0 * ABLATED_FRAGMENTS as f64 * fragment * after;
     }
     work
 }
 
-/// Multiply-adds a second of this machine, times two, on a product that fits the cache.
+/// Measured speed in floating-point operations per second, on a product that fits in the cache.
 fn product_speed() -> f64 {
     let (n, k) = (1024, 256);
     let a = Matrix::from_fn(n, k, |row, col| ((row * 31 + col * 17) % 13) as f32);

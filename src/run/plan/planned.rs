@@ -1,61 +1,56 @@
-//! What language models would be asked, counted from the questions themselves: rendered on a sample of
-//! the corpus, with the model's own tokenizer where it is known.
+//! Plans the use of language models. The actual prompts are rendered on a sample of the corpus and counted, with
+//! the model's own tokenizer if it is known.
 
 use std::path::Path;
 
 use crate::base::{Stream, TokenBatch};
 use crate::explain::language_model::USUAL_EXPLANATION;
 use crate::features::{
-    ActivationRecord, Evidence, FeatureRecord, Held, Protocol, QuantilePick, Stratum, split,
+    ActivationRecord, Evidence, FeatureRecord, Held, HeldFragment, Protocol, QuantilePick, Stratum, split,
 };
 use crate::llm::{ClientKind, Example, LlmSpec, TokenCounter};
 use crate::nn::{Tokenizer, context_length, gguf_tokenizer, weight_count};
-use crate::run::context::RunContext;
+use crate::run::evaluate::score::simulated;
 use crate::run::inputs::prepare::SAMPLE_FRAGMENTS;
-use crate::run::plan::bill::Planned;
-use crate::run::plan::who::{Step, Who};
-use crate::run::{Event, RunError};
+use crate::run::{Event, Planned, RunContext, RunError, Step, Who};
 use crate::score::{JudgeTask, Judging, judge_batches};
 use crate::suite::{JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, Suite, resolve};
 
-use crate::run::evaluate::score::simulated;
-
-/// One token in so many fires in the sample, as often as with a sparse dictionary's feature.
+/// One token in this many fires in the sample: the density of a typical sparse feature.
 const FIRES_EVERY: usize = 16;
 
-/// Seconds until a hosted model begins to answer, and for each token of its answer: assumed, for the
-/// rough minutes of a plan alone.
+/// Assumed latency of a hosted model, and seconds per output token. Only the planned minutes depend on them.
 const SECONDS_TO_BEGIN: f64 = 0.6;
 const SECONDS_PER_TOKEN: f64 = 0.015;
 
-/// Multiply-adds a second of one thread in a local model, one for each weight and token, for the same purpose: between
-/// the 4e10 and 1.1e11 that were measured on two processors with vectors of 512 bits. It does not depend on how weights
-/// are stored: all are unpacked before they are multiplied.
+/// Multiply-adds per second and thread of a local model, one per weight and token. Two processors with 512-bit
+/// vectors gave 4e10 and 1.1e11. The speed does not depend on the weight format, because weights are unpacked
+/// before multiplication.
 const WEIGHTS_PER_SECOND_AND_THREAD: f64 = 6.0e10;
 
-/// How many features are put to language models.
+/// Number of features sent to language models.
 #[derive(Debug, Clone, Copy)]
 pub struct Walked {
-    /// Of the dictionaries that are compared.
+    /// Features of the real subject.
     pub real: usize,
-    /// Of those on permuted weights.
+    /// Features of subjects with permuted weights.
     pub permuted: usize,
 }
 
 impl Walked {
-    /// How often a feature is explained.
+    /// Number of explained features.
     fn explained(self) -> f64 {
         (self.real + self.permuted) as f64
     }
 
-    /// How often an explanation is put to the test: shuffled ones are tested once more.
+    /// Number of tested explanations: the `shuffled` control tests each real one again.
     fn tested(self, suite: &Suite) -> f64 {
         self.explained() + if suite.controls.shuffled { self.real as f64 } else { 0.0 }
     }
 }
 
-/// Everything that the suite's language models would be asked, explainers first. `fragments` are some of
-/// the corpus, as long as the protocol's; `texts` gives a token's text.
+/// Planned use of all language models, explainers first. `fragments` is a sample of the corpus; `texts` maps token
+/// ids to text.
 pub fn planned(
     suite: &Suite,
     walked: Walked,
@@ -79,18 +74,16 @@ pub fn planned(
     Ok(all)
 }
 
-/// Features that a suite puts to language models at this many hook points, at most.
+/// Maximum number of features sent to language models, over `n_hooks` hook points.
 pub fn walked(suite: &Suite, n_hooks: usize) -> Walked {
     let features = |methods: &mut dyn Iterator<Item = &MethodSpec>| {
         methods.map(|method| method.row_names().len()).sum::<usize>() * n_hooks * suite.per_cell
     };
-    let permuted = suite.controls.on_permuted_weights().map(|(_, names)| {
-        features(&mut suite.methods.iter().filter(|method| names.iter().any(|name| method.is_called(name))))
-    });
+    let permuted = suite.on_permuted_weights().map(|(_, methods)| features(&mut methods.into_iter()));
     Walked { real: features(&mut suite.methods.iter()), permuted: permuted.sum() }
 }
 
-/// What the figures of a plan rest on.
+/// Remarks on the accuracy of a plan.
 pub fn remarks(llm: &[Planned]) -> Vec<String> {
     let mut notes = Vec::new();
     if llm.iter().any(|planned| !planned.exact_tokens) {
@@ -108,7 +101,7 @@ pub fn remarks(llm: &[Planned]) -> Vec<String> {
     notes
 }
 
-/// Says what the language models of a run will be asked at most, before any is; nothing in an offline run.
+/// Plans the use of language models and reports it before the first request. Empty in an offline run.
 pub fn plan_of_models(
     run: &RunContext<'_>,
     n_hooks: usize,
@@ -126,21 +119,21 @@ pub fn plan_of_models(
     Ok(planned)
 }
 
-/// Fails where a step's longest question is longer than what its model reads.
+/// Fails if the longest question of a step exceeds the model's context length.
 fn check_length(step: &Planned) -> Result<(), RunError> {
     let Some(context) = step.context_tokens.filter(|&context| step.longest > context) else { return Ok(()) };
     let (field, shorter) = match step.who.step {
         Step::Explain => (
             "explainer",
-            "take fewer worked examples (`explainer.shots`), or the kind `strongest`, whose question is the shortest",
+            "use fewer worked examples (`explainer.shots`), or the kind `strongest`, which has the shortest prompt",
         ),
         Step::Choose | Step::Simulate => {
-            ("simulator", "take fewer worked examples (`simulator.shots`), or shorter fragments (`protocol`)")
+            ("simulator", "use fewer worked examples (`simulator.shots`), or shorter fragments (`protocol`)")
         }
         Step::Judge => ("judge", "put fewer fragments into a question (`judge.per_question`)"),
     };
     let problem = format!(
-        "would ask questions of {}{} tokens, room for the answer included ({}), and the model reads {context}: {shorter}, \
+        "has questions of {}{} tokens including the answer ({}), but the model reads {context}: {shorter}, \
          or name a model with a longer context",
         if step.exact_tokens { "" } else { "about " },
         step.longest,
@@ -149,15 +142,15 @@ fn check_length(step: &Planned) -> Result<(), RunError> {
     Err(RunError::Setting { field: field.into(), problem })
 }
 
-/// Tokens in, tokens out and number of questions.
+/// Requests and tokens, as sums over questions.
 #[derive(Debug, Clone, Copy, Default)]
 struct Size {
     requests: f64,
     tokens_in: f64,
-    /// Of those in, the ones at the beginning that the question before has too.
+    /// Input tokens shared with the beginning of the previous question.
     tokens_shared: f64,
     tokens_out: f64,
-    /// Of the longest question with room for its answer.
+    /// Tokens of the longest question and its answer.
     longest: f64,
 }
 
@@ -193,8 +186,8 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// A pair's steps. Of the pairs before it, one with the same explainer has the same explanations, so
-    /// what is asked about them is there already.
+    /// The steps of a pair. A pair with the same explainer before it has the same explanations, and their answers
+    /// are cached.
     fn pair(&self, pair: &Pair, before: &[Pair]) -> Vec<Planned> {
         let Some(explainer) = pair.explainer.model() else { return Vec::new() };
         let same: Vec<&Pair> = before.iter().filter(|other| other.explainer == pair.explainer).collect();
@@ -204,10 +197,13 @@ impl Plan<'_> {
         }
         if let Some(simulator) = pair.simulator.model() {
             if explainer.best_of > 1 {
-                steps.push(self.choose(explainer, simulator));
+                let (_, calibration) = self.evidence.divide();
+                let n = self.walked.explained() * explainer.best_of as f64;
+                steps.push(self.simulations(Step::Choose, simulator, calibration.fragments(), n));
             }
             if simulated(&self.suite.scorers).next().is_some() {
-                steps.push(self.simulate(simulator));
+                let (held, n) = (self.held.protocol_only(), self.walked.tested(self.suite));
+                steps.push(self.simulations(Step::Simulate, simulator, held.fragments(), n));
             }
         }
         if let Some(judge) = &pair.judge
@@ -228,37 +224,22 @@ impl Plan<'_> {
         self.step(Step::Explain, &spec.name, &spec.llm, all, &counter)
     }
 
-    fn choose(&self, explainer: &ModelExplainer, spec: &ModelSimulator) -> Planned {
-        let calibration = self.evidence.divide().1;
-        let tokens = calibration.fragments().iter().map(|fragment| fragment.tokens.as_slice());
-        let counter = self.counter(&spec.llm);
-        let all = self.simulations(spec, tokens, &counter);
-        let all = all.times(self.walked.explained() * explainer.best_of as f64);
-        self.step(Step::Choose, &spec.name, &spec.llm, all, &counter)
-    }
-
-    fn simulate(&self, spec: &ModelSimulator) -> Planned {
-        let held = self.held.protocol_only();
-        let tokens = held.fragments().iter().map(|fragment| fragment.tokens.as_slice());
-        let counter = self.counter(&spec.llm);
-        let all = self.simulations(spec, tokens, &counter).times(self.walked.tested(self.suite));
-        self.step(Step::Simulate, &spec.name, &spec.llm, all, &counter)
-    }
-
-    fn simulations<'t>(
+    /// The simulation of `fragments`, `times` times.
+    fn simulations(
         &self,
+        step: Step,
         spec: &ModelSimulator,
-        fragments: impl Iterator<Item = &'t [u32]>,
-        counter: &TokenCounter,
-    ) -> Size {
+        fragments: &[HeldFragment],
+        times: f64,
+    ) -> Planned {
         let simulator = spec.kind.question(spec.shots);
-        let examples: Vec<Example> = fragments
-            .flat_map(|tokens| {
-                let texts: Vec<String> = tokens.iter().map(|&token| (self.texts)(token)).collect();
-                simulator.examples(USUAL_EXPLANATION, &texts)
-            })
-            .collect();
-        size(counter, &examples)
+        let examples = fragments.iter().flat_map(|fragment| {
+            let texts: Vec<String> = fragment.tokens.iter().map(|&token| (self.texts)(token)).collect();
+            simulator.examples(USUAL_EXPLANATION, &texts)
+        });
+        let counter = self.counter(&spec.llm);
+        let all = size(&counter, &examples.collect::<Vec<_>>()).times(times);
+        self.step(step, &spec.name, &spec.llm, all, &counter)
     }
 
     fn judge(&self, spec: &JudgeSpec, judging: Judging) -> Planned {
@@ -310,7 +291,7 @@ impl Plan<'_> {
         }
     }
 
-    /// The model's own tokenizer, where the model is a folder that holds one.
+    /// The model's own tokenizer, if the model is a local folder or GGUF file.
     fn counter(&self, llm: &LlmSpec) -> TokenCounter {
         let path = resolve(&llm.model, self.suite_folder);
         let file = path.join("tokenizer.json");
@@ -323,7 +304,7 @@ impl Plan<'_> {
     }
 }
 
-/// The questions in the order they are asked.
+/// Sums over questions, in the order they are asked.
 fn size(counter: &TokenCounter, examples: &[Example]) -> Size {
     let mut sum = Size::default();
     let mut before: Option<&Example> = None;
@@ -342,8 +323,7 @@ fn size(counter: &TokenCounter, examples: &[Example]) -> Size {
     sum
 }
 
-/// A feature with lists as full as the protocol has them, on fragments that come round again where there
-/// are fewer.
+/// A synthetic feature whose lists have the full length of the protocol. Fragments repeat if there are too few.
 fn sample(fragments: &TokenBatch, protocol: &Protocol) -> Result<(Evidence, Held), RunError> {
     let mut next = 0;
     let mut list = |n: usize, stratum: Stratum| -> Vec<ActivationRecord> {
@@ -430,7 +410,7 @@ mod tests {
                 let tokens = &held.fragments()[pick.fragment].tokens;
                 let texts: Vec<String> = tokens.iter().map(|&id| texts(id)).collect();
                 let examples = kind.question(None).examples(USUAL_EXPLANATION, &texts);
-                // Of one question per token, a few stand for all.
+                // For one question per token, four of them are enough.
                 let step = examples.len().div_ceil(4);
                 examples.into_iter().step_by(step).collect::<Vec<_>>()
             });

@@ -1,47 +1,46 @@
-//! Who asks a language model, and what that takes.
+//! Roles: connections to language models with usage and failure counts.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Attempt, Stopwatch};
 use crate::llm::{ChatClient, Heard, Llm, LlmSpec, Usage};
-use crate::run::RunError;
-use crate::run::all_failed::{AllFailed, Answers};
-use crate::run::plan::who::{Step, Who};
+use crate::run::all_failed::Answers;
+use crate::run::{AllFailed, RunError, Step, Who};
 
-/// A connection to a model for one purpose.
+/// A connection to a model for one step of one explainer, simulator or judge.
 pub struct Role {
     who: Who,
     llm: Llm,
     max_in_flight: usize,
-    open: Mutex<Open>,
+    busy_time: Mutex<BusyTime>,
     answers: Mutex<Answers>,
 }
 
-/// Time during which anything was under way.
+/// Time during which at least one request was in flight.
 #[derive(Default)]
-struct Open {
-    under_way: usize,
+struct BusyTime {
+    in_flight: usize,
     since: Option<Stopwatch>,
     seconds: f64,
 }
 
-/// What one purpose took.
+/// Usage of one role.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RoleUsage {
-    /// Whose.
+    /// The role.
     #[serde(flatten)]
     pub who: Who,
     /// Requests, tokens and dollars.
     #[serde(flatten)]
     pub taken: Usage,
-    /// Minutes during which some of its questions were under way, answers from the cache included.
+    /// Minutes with at least one question in flight, cached answers included.
     pub minutes: f64,
 }
 
 impl RoleUsage {
-    /// Adds what another connection of the same name took.
+    /// Adds the usage of another connection with the same name.
     pub fn add(&mut self, other: &Self) {
         self.taken = self.taken.plus(&other.taken);
         self.minutes += other.minutes;
@@ -49,97 +48,101 @@ impl RoleUsage {
 }
 
 impl Role {
-    /// A purpose that nothing was asked for yet.
+    /// A role without requests.
     pub fn new(step: Step, name: &str, spec: &LlmSpec, llm: Llm) -> Self {
         let who = Who { step, name: name.to_string(), model: spec.model.clone() };
-        let (open, answers) = (Mutex::default(), Mutex::default());
-        Self { who, llm, max_in_flight: spec.max_in_flight, open, answers }
+        Self {
+            who,
+            llm,
+            max_in_flight: spec.max_in_flight,
+            busy_time: Mutex::default(),
+            answers: Mutex::default(),
+        }
     }
 
-    /// Whose it is.
+    /// Step, name and model.
     pub fn who(&self) -> &Who {
         &self.who
     }
 
-    /// Answers.
+    /// The client.
     pub fn client(&self) -> &dyn ChatClient {
         self.llm.client.as_ref()
     }
 
-    /// Most requests under way at once.
+    /// Maximum number of requests in flight.
     pub fn max_in_flight(&self) -> usize {
         self.max_in_flight
     }
 
-    /// Counts an answer; what was not asked does not count.
+    /// Counts an answer. `heard` is none if no request was made; then nothing is counted.
     ///
     /// # Errors
-    /// [`RunError::AllFailed`] once the first answers have all failed for one reason, in whatever order they came
-    /// back.
+    /// [`RunError::AllFailed`] once the first answers have all failed for one reason, in any order.
     pub fn note<T>(&self, attempt: &Attempt<T>, heard: Option<Heard>) -> Result<(), RunError> {
         let Some(heard) = heard else { return Ok(()) };
         self.answers().add(attempt, heard);
         self.check()
     }
 
-    /// `Err` once it is given up.
+    /// Fails once the role is given up.
     pub fn check(&self) -> Result<(), RunError> {
         let failed = self.answers().first_failed().map(|one| one.of(&self.who, &self.remarks(), true));
         failed.map_or(Ok(()), |failed| Err(RunError::AllFailed(Box::new(failed))))
     }
 
-    /// What failed and why, a sentence for each reason.
+    /// Describes failures, one sentence per reason.
     pub fn failures(&self) -> Vec<String> {
         self.answers().failures(&self.who)
     }
 
-    /// That it got no answer at all, where the endpoint refused or failed each time.
+    /// The failure, if the endpoint answered no request of this role.
     pub fn unanswered(&self) -> Option<AllFailed> {
         self.answers().unanswered().map(|one| one.of(&self.who, &self.remarks(), false))
     }
 
-    /// How the endpoint had to be asked.
+    /// Fallbacks of the endpoint.
     pub fn remarks(&self) -> Vec<String> {
         self.llm.remarks.all()
     }
 
-    fn answers(&self) -> std::sync::MutexGuard<'_, Answers> {
+    fn answers(&self) -> MutexGuard<'_, Answers> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it took so far.
+    /// Usage so far.
     pub fn usage(&self) -> RoleUsage {
-        let open = self.locked();
-        let running = open.since.as_ref().map_or(0.0, Stopwatch::seconds);
-        let minutes = (open.seconds + running) / 60.0;
+        let time = self.busy_time();
+        let running = time.since.as_ref().map_or(0.0, Stopwatch::seconds);
+        let minutes = (time.seconds + running) / 60.0;
         RoleUsage { who: self.who.clone(), taken: self.llm.meter.usage(), minutes }
     }
 
-    /// Work is under way until what is returned is dropped. What runs at the same time counts once.
+    /// Marks work as in flight until the guard is dropped. Overlapping work counts once.
     pub fn busy(&self) -> Busy<'_> {
-        let mut open = self.locked();
-        if open.under_way == 0 {
-            open.since = Some(Stopwatch::start());
+        let mut time = self.busy_time();
+        if time.in_flight == 0 {
+            time.since = Some(Stopwatch::start());
         }
-        open.under_way += 1;
+        time.in_flight += 1;
         Busy(self)
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn busy_time(&self) -> MutexGuard<'_, BusyTime> {
+        self.busy_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Work under way.
+/// Guard of work in flight.
 #[must_use = "work counts while this is held"]
 pub struct Busy<'a>(&'a Role);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        let mut open = self.0.locked();
-        open.under_way -= 1;
-        if open.under_way == 0 {
-            open.seconds += open.since.take().as_ref().map_or(0.0, Stopwatch::seconds);
+        let mut time = self.0.busy_time();
+        time.in_flight -= 1;
+        if time.in_flight == 0 {
+            time.seconds += time.since.take().as_ref().map_or(0.0, Stopwatch::seconds);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Who asks a language model, and for what.
+//! Names of roles: step, explainer or simulator or judge, and model.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a language model is asked for.
+/// Purpose of a request to a language model.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
@@ -21,7 +21,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// In a word.
+    /// Name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Explain => "explain",
@@ -32,14 +32,14 @@ impl Step {
     }
 }
 
-/// An explainer, simulator or scorer, as plans and results call it.
+/// A role, as plans and results name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Who {
-    /// What it does.
+    /// Purpose of its requests.
     pub step: Step,
     /// Its name in tables.
     pub name: String,
-    /// The model, as the endpoint calls it.
+    /// Name of the model at the endpoint.
     pub model: String,
 }
 

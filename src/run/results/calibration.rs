@@ -1,16 +1,16 @@
-//! A fixed piece of arithmetic: how fast the machine is at the moment of a run.
+//! Measures the speed of the machine during a run.
 
 use crate::base::{Matrix, Stopwatch};
 use crate::linalg::matmul;
 
-/// Rows and columns of the matrices multiplied.
+/// Rows and columns of the matrices.
 const SIZE: usize = 768;
 
-/// Rounds; the fastest counts, for others may use the machine too.
+/// Number of repetitions. The fastest counts, because other programs may use the machine.
 const ROUNDS: usize = 7;
 
-/// Seconds of one product of two 768 x 768 matrices of f32 on all threads, the fastest of seven. Times of two runs are
-/// compared in this unit, so that a slower machine is not taken for slower code.
+/// Seconds of one 768 × 768 f32 matrix product on all threads, the fastest of seven. Run times are compared in this
+/// unit, so that a slow machine is not mistaken for slow code.
 pub fn calibration_seconds() -> f64 {
     let matrix = Matrix::from_fn(SIZE, SIZE, |row, col| ((row * SIZE + col) % 17) as f32 / 17.0 - 0.5);
     let round = |_| {

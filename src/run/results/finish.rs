@@ -1,41 +1,41 @@
-//! The end of a run: estimates, files and the report.
+//! End of a run: estimates, files of the run folder, report.
 
 use std::collections::BTreeMap;
 
-use crate::base::{Digest, FileError, write_atomic};
+use crate::base::{Digest, write_atomic};
 use crate::report::{self, RenderOptions, ScoreStatus};
-use crate::run::context::{Finished, LanguageModels, RunContext};
 use crate::run::evaluate::models::{Models, by_model, prompt_digests};
-use crate::run::evaluate::outcomes::Outcome;
 use crate::run::inputs::prepare::CorpusRecord;
-use crate::run::plan::bill::{Planned, beside};
+use crate::run::json_lines::unwritable;
+use crate::run::plan::bill::beside;
 use crate::run::results::gather::Gathered;
-use crate::run::results::manifest::{FillerRecord, Machine, Manifest, metric_versions};
+use crate::run::results::manifest::{FillerRecord, Machine, metric_versions};
 use crate::run::results::summary::{score_facts, summarise};
-use crate::run::stage::StageKey;
-use crate::run::{Event, RunError};
+use crate::run::{
+    Event, Finished, LanguageModels, Manifest, Outcome, Planned, RunContext, RunError, StageKey,
+};
 use crate::subject::{Prefix, SubjectInfo};
 use crate::suite::{Limits, Suite};
 
-/// Version of what decides the numbers of `summary.json` beside the inputs.
+/// Version of the statistics behind `summary.json`.
 const NUMBERS_VERSION: u32 = 2;
 
-/// Special tokens of a text that are named on the screen; the manifest has all of them.
+/// Special tokens listed on the screen. The manifest has all of them.
 const SPECIAL_TOKENS_NAMED: usize = 5;
 
-/// What the manifest records beside the context of the run.
+/// Data for the manifest that is not in [`RunContext`].
 pub struct RunRecord<'a> {
     /// The real subject.
     pub subject: &'a SubjectInfo,
-    /// Tokens in front of every text.
+    /// Prefix of every text.
     pub prefix: Prefix,
     /// Commit of a hub data set.
     pub revision: Option<String>,
-    /// What language models were to be asked.
+    /// Planned use of language models.
     pub planned: Vec<Planned>,
 }
 
-/// Says which special tokens the text itself holds, the most frequent first.
+/// Describes the special tokens found in the corpus text, most frequent first.
 pub fn special_tokens(run: &RunContext<'_>) -> Option<String> {
     let counts = run.tokens.counts.special_tokens.iter();
     let mut held: Vec<(usize, u32)> = counts.map(|(&id, &n)| (n, id)).collect();
@@ -47,8 +47,8 @@ pub fn special_tokens(run: &RunContext<'_>) -> Option<String> {
         .then(|| format!("the text holds {total} special tokens, which count as text: {}", named.join(", ")))
 }
 
-/// Digest of what decides the numbers: suite, model and tokens, and no time or path of this machine. Model and text
-/// count by their content, and limits decide no number.
+/// Digest of everything that determines the numbers: suite, model weights and tokens. Paths and limits do not
+/// count.
 fn run_digest(suite: &Suite, subject: Digest, tokens: Digest) -> Digest {
     let mut suite = suite.clone();
     suite.subject.model.clear();
@@ -72,7 +72,7 @@ fn language_models(models: Option<&Models>, planned: &[Planned]) -> LanguageMode
     }
 }
 
-/// Estimates, then the files of the run folder, then the report.
+/// Computes estimates, writes the files of the run folder and renders the report.
 pub fn finish(
     run: &RunContext<'_>,
     record: RunRecord<'_>,
@@ -88,10 +88,8 @@ pub fn finish(
         .time("statistics", || Ok::<_, RunError>(summarise(suite, digest, outcomes, quality, &estimated)))?;
     let failed = failures(&gathered.outcomes);
     let warnings = warnings(&gathered, &llm, failed);
-    let mut lines = String::new();
-    for outcome in &gathered.outcomes {
-        lines.push_str(&outcome.line.to_json_line()?);
-    }
+    let lines = gathered.outcomes.iter().map(|outcome| outcome.line.to_json_line());
+    let lines: String = lines.collect::<Result<_, _>>()?;
     write_atomic(&folder.join("scores.jsonl"), lines.as_bytes())?;
     write_atomic(&folder.join("summary.json"), summary.to_json()?.as_bytes())?;
     write_manifest(run, digest, record, gathered, &warnings, &llm)?;
@@ -101,7 +99,7 @@ pub fn finish(
     Ok(Finished { summary, folder: folder.clone(), warnings, failed, llm, report_files })
 }
 
-/// What the reader of the results must know; the cause of what is missing comes first.
+/// Warnings for readers of the results. Causes of missing results come first.
 fn warnings(gathered: &Gathered, llm: &LanguageModels, (walked, failed): (usize, usize)) -> Vec<String> {
     let mut warnings: Vec<String> = llm.warnings.iter().chain(&gathered.warnings).cloned().collect();
     if failed > 0 {
@@ -150,14 +148,12 @@ fn write_manifest(
         llm_steps: llm.steps.clone(),
     };
     let path = run.places.out.join("manifest.json");
-    let failed =
-        |error: serde_json::Error| FileError { action: "write", path: path.clone(), source: error.into() };
-    let json = serde_json::to_vec_pretty(&manifest).map_err(failed)?;
+    let json = serde_json::to_vec_pretty(&manifest).map_err(unwritable(&path))?;
     Ok(write_atomic(&path, &json)?)
 }
 
-/// Says so where no feature at all has a score, with the reason that most of them have. Controls, which want what
-/// they are made of, hide no cause: their lines count where there are no others.
+/// Warns if no feature has a score, with the most frequent reason. Lines of controls count only if there are no
+/// others: controls fail for lack of real results and would hide the cause.
 fn nothing_scored(outcomes: &[Outcome]) -> Option<String> {
     if outcomes.is_empty() || outcomes.iter().any(|outcome| outcome.line.status == ScoreStatus::Scored) {
         return None;
@@ -176,7 +172,7 @@ fn nothing_scored(outcomes: &[Outcome]) -> Option<String> {
     Some(format!("no feature could be scored; {n} of {} lines say `{reason}`{more}", lines.len()))
 }
 
-/// Lines without a control, and how many of them failed, as a whole or under one of the scorers.
+/// Number of lines without a control, and how many of them failed as a whole or under one scorer.
 fn failures(outcomes: &[Outcome]) -> (usize, usize) {
     let real = outcomes.iter().filter(|outcome| outcome.line.control.is_none());
     let failed = real.clone().filter(|outcome| outcome.failures().next().is_some()).count();

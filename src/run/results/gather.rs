@@ -1,33 +1,31 @@
-//! What came of all rows, gathered over hook points and subjects.
+//! Collects the results of all rows over hook points and subjects.
 
 use std::collections::BTreeMap;
 
 use crate::base::HookPoint;
 use crate::dictionary::{SignPolicy, load};
-use crate::run::context::{RunContext, SubjectPass};
-use crate::run::evaluate::outcomes::Outcome;
 use crate::run::inputs::outliers::Outlier;
 use crate::run::results::manifest::{DictionaryRecord, OutlierRecord, StageClock};
 use crate::run::results::summary::QualityInput;
 use crate::run::rows::row::{RowResult, StoredDictionary};
-use crate::run::{Event, RunError};
+use crate::run::{Event, Outcome, RunContext, RunError, SubjectPass};
 use crate::suite::MethodSpec;
 
-/// Outliers of a hook point that are named on the screen; the manifest lists more.
+/// Outliers per hook point listed on the screen. The manifest lists more.
 const OUTLIERS_NAMED: usize = 3;
 
-/// What came of all rows so far.
+/// Results of all rows so far.
 #[derive(Default)]
 pub struct Gathered {
     /// Lines of `scores.jsonl`.
     pub outcomes: Vec<Outcome>,
     /// Rows of the quality table.
     pub quality: Vec<QualityInput>,
-    /// By `HOOK/ROW`.
+    /// Dictionaries by `HOOK/ROW`.
     pub dictionaries: BTreeMap<String, DictionaryRecord>,
-    /// What the reader of the results must know.
+    /// Warnings for readers of the results.
     pub warnings: Vec<String>,
-    /// Seconds and memory of each stage.
+    /// Time and memory of each stage.
     pub clock: StageClock,
 }
 
@@ -65,14 +63,11 @@ fn quality(pass: &SubjectPass<'_>, hook: HookPoint, row: &RowResult) -> Result<Q
         Some((spec, method)) => (Some(spec), method),
         None => (None, row.name.clone()),
     };
-    let directions = match spec.as_ref().is_some_and(|spec| spec.training.is_some()) {
-        true => {
-            let dictionary = load(&pass.dictionary_folder(hook).join(&row.name))?;
-            let signed = dictionary.info().sign == SignPolicy::Signed;
-            Some((dictionary.directions()?, signed))
-        }
-        false => None,
-    };
+    let mut directions = None;
+    if spec.as_ref().is_some_and(|spec| spec.training.is_some()) {
+        let dictionary = load(&pass.dictionary_folder(hook).join(&row.name))?;
+        directions = Some((dictionary.directions()?, dictionary.info().sign == SignPolicy::Signed));
+    }
     Ok(QualityInput {
         hook: hook.to_string(),
         method,
@@ -91,7 +86,7 @@ fn record(run: &RunContext<'_>, dictionary: StoredDictionary) -> DictionaryRecor
     DictionaryRecord { digest, fitted_on, rows_left_out, outliers, rows, report, evaluate_seconds }
 }
 
-/// Says which rows were left out of fitting for their norm, if any were.
+/// Describes the tokens excluded from fitting because of their norm, if any.
 fn left_out(run: &RunContext<'_>, dictionary: &StoredDictionary) -> Option<String> {
     let named = dictionary.outliers.iter().take(OUTLIERS_NAMED).map(|outlier| {
         let OutlierRecord { position, text, count, .. } = outlier_record(run, outlier);

@@ -1,4 +1,4 @@
-//! `manifest.json`: everything that chose a number, and what the run cost.
+//! `manifest.json`: everything that determines the numbers, and the cost of the run.
 
 use std::collections::BTreeMap;
 
@@ -7,62 +7,61 @@ use serde::{Deserialize, Serialize};
 use crate::base::{DeviceName, Digest, Stopwatch, cpu_name, instruction_set, peak_memory_bytes};
 use crate::llm::Usage;
 use crate::report::ScoreFacts;
+use crate::run::Beside;
 use crate::run::inputs::prepare::{CorpusRecord, Fillers};
-use crate::run::plan::bill::Beside;
 use crate::run::results::calibration::calibration_seconds;
 use crate::score::catalog::score_versions;
 use crate::subject::{Prefix, SubjectInfo};
 use crate::suite::Suite;
 
-/// Versions of the definitions behind the numbers that no scorer computes; a definition that changes raises its own.
+/// Versions of definitions that belong to no scorer. Raise a version when its definition changes.
 const OTHER_VERSIONS: [(&str, u32); 3] = [("fvu", 1), ("loss_recovered", 1), ("interval", 1)];
 
-/// Version of each definition behind a run's numbers, in a fixed order.
+/// Version of each definition behind the numbers, in a fixed order.
 pub fn metric_versions(suite: &Suite) -> Vec<(&'static str, u32)> {
     score_versions(&suite.scorers).chain(OTHER_VERSIONS).collect()
 }
 
-/// What a run was and what it took. Times and paths stand here and nowhere in `summary.json`.
+/// Inputs and cost of a run. Times and paths appear here and not in `summary.json`.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct Manifest<'a> {
     /// Schema of this file.
     pub schema: u32,
     /// Version of the program.
     pub version: &'static str,
-    /// Digest of the resolved suite and of its inputs, as in `summary.json`.
+    /// Digest of the resolved suite and its inputs, as in `summary.json`.
     pub run: Digest,
     /// The suite's name.
     pub suite_name: &'a str,
-    /// The suite with every default filled in.
+    /// The suite with all defaults filled in.
     pub suite: &'a Suite,
     /// Root of every seed stream.
     pub seed: u64,
-    /// The model.
+    /// The subject model.
     pub subject: &'a SubjectInfo,
-    /// What stood in front of every context, fragment and probe.
+    /// Prefix of every context, fragment and probe.
     pub bos: Prefix,
-    /// The text.
+    /// The corpus.
     pub corpus: &'a CorpusRecord,
-    /// Tokens that stand where text should be in probes, with their text.
+    /// Filler tokens of probes.
     pub fillers: FillerRecord,
-    /// Digest of each dictionary and of what it was fitted on, by `HOOK/ROW`.
+    /// Dictionaries by `HOOK/ROW`.
     pub dictionaries: BTreeMap<String, DictionaryRecord>,
-    /// Version of each definition behind a number.
+    /// Version of each definition behind the numbers.
     pub metric_versions: BTreeMap<&'static str, u32>,
     /// The scores, as their scorers declare them.
     pub scores: Vec<ScoreFacts>,
     /// Every stage, in order.
     pub stages: Vec<StageRecord>,
-    /// What the reader of the results must know.
+    /// Warnings for readers of the results.
     pub warnings: Vec<String>,
-    /// Machine and threads; results do not depend on the number of threads.
+    /// Machine and threads. Results do not depend on the number of threads.
     pub machine: Machine,
-    /// Version of every question that language models were asked, by explainer and simulator.
+    /// Digest of each prompt, by explainer, simulator and judge.
     pub prompts: BTreeMap<String, Digest>,
-    /// Requests, tokens and dollars of this run by language model: none in an offline run. Answers
-    /// that were there already are counted as cached and cost nothing.
+    /// Usage of this run by language model; empty in an offline run. Cached answers cost nothing.
     pub llm_usage: BTreeMap<String, Usage>,
-    /// The same by explainer, simulator and scorer, beside what was planned for the whole suite.
+    /// The same by explainer, simulator and judge, with the plan for the whole suite.
     pub llm_steps: Vec<Beside>,
 }
 
@@ -83,21 +82,21 @@ pub struct FillerRecord {
 pub struct DictionaryRecord {
     /// Digest of the dictionary.
     pub digest: Digest,
-    /// Digest of the activations it was fitted on.
+    /// Digest of the activations that it was fitted on.
     pub fitted_on: Digest,
-    /// Tokens that harvesting left out of fitting because their norm is over ten times the median.
+    /// Tokens excluded from fitting because their norm exceeds ten times the median.
     pub rows_left_out: usize,
-    /// Which those were, by position in the context and token, the most frequent first.
+    /// The excluded tokens by position and token, most frequent first.
     pub outliers: Vec<OutlierRecord>,
-    /// Tokens fitted on.
+    /// Number of fitted tokens.
     pub rows: usize,
-    /// How the fit went.
+    /// Fit report.
     pub report: crate::dictionary::FitReport,
-    /// Wall-clock seconds of measuring and scoring it, other dictionaries running beside it.
+    /// Wall-clock seconds of its evaluation, while other dictionaries run in parallel.
     pub evaluate_seconds: f64,
 }
 
-/// Rows left out with one token at one position.
+/// Excluded rows with the same token and position.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct OutlierRecord {
     /// Counted from the model's position 0.
@@ -106,40 +105,40 @@ pub struct OutlierRecord {
     pub token: u32,
     /// Its text.
     pub text: String,
-    /// How many there were.
+    /// Number of rows.
     pub count: usize,
 }
 
 /// One stage.
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StageRecord {
-    /// What and where.
+    /// Name of the stage, with its hook point.
     pub name: String,
     /// Wall-clock seconds.
     pub seconds: f64,
-    /// Largest memory of the process at its end, in bytes, where the system tells.
+    /// Peak memory of the process at the end of the stage, in bytes, if the system reports it.
     pub peak_memory_bytes: Option<u64>,
-    /// Whether its result was there already.
+    /// Whether a stored result was reused.
     pub reused: bool,
 }
 
 /// The machine.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct Machine {
-    /// Processor, where the system tells.
+    /// Processor name, if the system reports it.
     pub cpu: Option<String>,
-    /// Widest vector instructions used.
+    /// Widest vector instructions in use.
     pub instruction_set: &'static str,
-    /// Where subject models ran and autoencoders were trained.
+    /// Device of subject models and autoencoder training.
     pub device: String,
-    /// Threads.
+    /// Number of threads.
     pub threads: usize,
-    /// Seconds that the calibration kernel took: what times of two runs are compared in.
+    /// Seconds of the calibration product: the unit in which run times are compared.
     pub calibration_seconds: f64,
 }
 
 impl Machine {
-    /// This one.
+    /// The current machine.
     pub fn here(device: DeviceName) -> Self {
         Self {
             cpu: cpu_name(),
@@ -151,7 +150,7 @@ impl Machine {
     }
 }
 
-/// Measures stages as they end.
+/// Records time and memory of stages.
 #[derive(Debug, Default)]
 pub struct StageClock {
     /// Every stage so far.
@@ -159,7 +158,7 @@ pub struct StageClock {
 }
 
 impl StageClock {
-    /// Runs a stage and notes its time and memory.
+    /// Runs a stage and records its time and memory.
     pub fn time<T, E>(&mut self, name: &str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let started = Stopwatch::start();
         let value = work()?;
@@ -167,7 +166,7 @@ impl StageClock {
         Ok(value)
     }
 
-    /// Notes a stage whose result was there already.
+    /// Records a stage whose stored result was reused.
     pub fn reused(&mut self, name: String) {
         self.note(name, 0.0, true);
     }

@@ -1,4 +1,4 @@
-//! What came of all rows: estimates, the manifest, neighbours and the report.
+//! Results over all rows: estimates, manifest, neighbours and report.
 
 pub mod calibration;
 pub mod finish;

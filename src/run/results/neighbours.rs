@@ -1,5 +1,5 @@
-//! The features whose directions are closest to each explained feature's, at one hook point: a stage after the
-//! rows, because it needs all of their dictionaries.
+//! Finds, for each explained feature, the features with the nearest directions in all dictionaries of the hook
+//! point. It runs after all rows, because it needs all dictionaries.
 
 use std::path::Path;
 
@@ -7,25 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{HookPoint, Matrix};
 use crate::dictionary::{DirectionSet, Neighbour, SignPolicy, load, nearest};
-use crate::run::RunError;
-use crate::run::context::SubjectPass;
-use crate::run::json_lines::JsonLines;
 use crate::run::rows::row::RowResult;
-use crate::run::stage::StageKey;
+use crate::run::{JsonLines, RunError, StageKey, SubjectPass};
 
-/// Version of the stage; raised when the same dictionaries give other neighbours.
+/// Version of the stage. Raise it when the same dictionaries give other neighbours.
 const VERSION: u32 = 1;
 
-/// Neighbours kept of each kind.
+/// Number of neighbours kept per list.
 const N_NEIGHBOURS: usize = 5;
 
 /// One line of `neighbours/HOOK/DICTIONARY.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct NeighbourLine {
     feature: usize,
-    /// In its own dictionary.
+    /// Nearest in its own dictionary.
     same: Vec<Neighbour>,
-    /// In others with other directions.
+    /// Nearest in dictionaries with other directions.
     others: Vec<OtherNeighbour>,
 }
 
@@ -36,19 +33,18 @@ struct OtherNeighbour {
     neighbour: Neighbour,
 }
 
-/// One row's explained features.
+/// Explained features of one row.
 struct Explained {
     name: String,
     features: Vec<usize>,
     /// Their unit directions.
     directions: Matrix,
     signed: bool,
-    /// All of its dictionary's directions.
+    /// All directions of its dictionary.
     set: DirectionSet,
 }
 
-/// Finds the neighbours of all rows of a hook point, unless that was done for the same dictionaries, and
-/// writes a file for each row.
+/// Computes (or loads) the neighbours of all rows of a hook point and writes one file per row.
 pub fn write_neighbours(pass: &SubjectPass<'_>, hook: HookPoint, rows: &[RowResult]) -> Result<(), RunError> {
     let mut key = StageKey::new("neighbours", VERSION).word(&hook.to_string());
     for row in rows {
@@ -85,10 +81,10 @@ fn find(folder: &Path, rows: &[RowResult]) -> Result<Vec<Vec<NeighbourLine>>, Ru
     let new = |of: &Explained| of.features.iter().map(|&feature| Closest::of(feature)).collect();
     let mut closest: Vec<Vec<Closest>> = explained.iter().map(new).collect();
     for (place, row) in rows.iter().enumerate() {
-        // One dictionary at a time: all of a hook point's may be more than memory holds.
+        // One dictionary is loaded at a time, because all of them may exceed memory.
         let (directions, signed) = open(row)?;
         let candidate = &explained[place];
-        // Of dictionaries with the same directions the first stands for all.
+        // Among dictionaries with equal directions only the first is searched.
         let again = explained[..place].iter().any(|earlier| earlier.set.same_as(&candidate.set));
         for (other, closest) in explained.iter().zip(&mut closest) {
             if other.name == candidate.name {
@@ -108,11 +104,11 @@ fn find(folder: &Path, rows: &[RowResult]) -> Result<Vec<Vec<NeighbourLine>>, Ru
     Ok(closest.into_iter().map(|all| all.into_iter().map(Closest::line).collect()).collect())
 }
 
-/// What is found of one feature so far.
+/// Nearest features of one feature so far.
 struct Closest {
     feature: usize,
     same: Vec<Neighbour>,
-    /// With how close each is, which the cosine alone does not say: its sign counts in some pairs only.
+    /// Each with its closeness. The cosine alone does not give it: its sign counts only for some pairs.
     others: Vec<(f32, OtherNeighbour)>,
 }
 
@@ -121,7 +117,7 @@ impl Closest {
         Self { feature, same: Vec::new(), others: Vec::new() }
     }
 
-    /// Keeps the closest; of equally close ones those of the earlier dictionary.
+    /// Keeps the nearest. In a tie the earlier dictionary comes first.
     fn add(&mut self, dictionary: &str, found: Vec<Neighbour>, signed: bool) {
         for neighbour in found {
             let closeness = neighbour.closeness(signed);

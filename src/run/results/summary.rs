@@ -1,4 +1,4 @@
-//! Score lines and quality to `summary.json`: cells with intervals, and differences with verdicts.
+//! Computes `summary.json` from score lines and quality: cells with intervals, differences with verdicts.
 
 use std::collections::BTreeMap;
 
@@ -9,36 +9,33 @@ use crate::dictionary::{FitReport, mmcs_of_directions};
 use crate::report::{
     Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreFacts, ScoreStatus, Summary, Verdict,
 };
-use crate::run::evaluate::Outcome;
+use crate::run::Outcome;
 use crate::run::rows::quality::Measured;
 use crate::score::catalog::{SCORERS, simulated_score};
 use crate::score::{Direction, FeatureOutcome, NoScore, ScoreOutcome, cell_over_seeds};
 use crate::stats::{self, Bootstrap, Difference, DifferenceTest, IntervalMethod};
 use crate::suite::Suite;
 
-/// What the quality table needs of one dictionary.
+/// Input of the quality table for one dictionary.
 #[derive(Debug, Clone)]
 pub struct QualityInput {
-    /// Hook point.
     pub hook: String,
-    /// Name in tables; several trainings have one.
+    /// Name in tables, shared by all trainings of a method.
     pub method: String,
-    /// Name that the methods of one sweep have in common.
+    /// Common name of the methods of one sweep.
     pub sweep: Option<String>,
-    /// Control whose dictionary it is, if it is one.
+    /// Name of the control; none for the real subject.
     pub control: Option<String>,
-    /// What was measured.
     pub measured: Measured,
-    /// How the fit went.
     pub report: FitReport,
-    /// The dictionary's directions, and whether its codes have signs, where it is one of several trainings.
+    /// For one of several trainings: its directions, and whether its codes are signed.
     pub directions: Option<(Matrix, bool)>,
 }
 
-/// Cells estimated between two words on how far it is.
+/// Cells estimated between two progress events.
 const CELLS_AT_ONCE: usize = 128;
 
-/// One table row under one explainer.
+/// One method at one hook point under one explainer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
     hook: String,
@@ -48,9 +45,7 @@ struct Group {
     control: Option<String>,
 }
 
-/// Everything that tables and charts are drawn from.
-///
-/// `on` hears of cells done and cells in all.
+/// Computes the data of tables and charts. `on` receives (cells done, cells in total).
 pub fn summarise(
     suite: &Suite,
     run: Digest,
@@ -89,7 +84,7 @@ pub fn summarise(
     }
 }
 
-/// What tables and charts need to know of the scores asked for.
+/// Facts about the requested scores for tables and charts.
 pub fn score_facts(asked: &[&'static str]) -> Vec<ScoreFacts> {
     let all = SCORERS.iter().flat_map(|scorer| scorer.scores.iter().map(move |score| (scorer, score)));
     let facts = all.filter(|(_, score)| asked.contains(&score.name)).map(|(scorer, score)| ScoreFacts {
@@ -103,7 +98,7 @@ pub fn score_facts(asked: &[&'static str]) -> Vec<ScoreFacts> {
     facts.collect()
 }
 
-/// Outcomes by row and explainer, and the rows in the order they came.
+/// Groups outcomes by row and explainer, and returns the groups in order of first appearance.
 fn grouped(outcomes: &[Outcome]) -> (Vec<Group>, BTreeMap<Group, Vec<&Outcome>>) {
     let mut order = Vec::new();
     let mut groups: BTreeMap<Group, Vec<&Outcome>> = BTreeMap::new();
@@ -125,7 +120,7 @@ fn grouped(outcomes: &[Outcome]) -> (Vec<Group>, BTreeMap<Group, Vec<&Outcome>>)
     (order, groups)
 }
 
-/// A stored line under one scorer, as the statistics take it.
+/// A score line under one scorer, as input of the statistics.
 fn feature_outcome(outcome: &Outcome, scorer: &str) -> FeatureOutcome {
     let line = &outcome.line;
     let reason = || line.reason.clone().unwrap_or_default();
@@ -139,7 +134,7 @@ fn feature_outcome(outcome: &Outcome, scorer: &str) -> FeatureOutcome {
                 (None, Some("constant_prediction")) => Ok(ScoreOutcome::ConstantPrediction),
                 (None, Some(why)) => match NoScore::parse(why) {
                     Some(why) => Ok(ScoreOutcome::Undefined(why)),
-                    // A score that failed where others of the feature did not.
+                    // This score failed while others of the feature did not.
                     None => Err(Missing::Failed(why.into())),
                 },
                 (None, None) => Err(Missing::Undefined(reason())),
@@ -238,7 +233,7 @@ fn interval_name(method: IntervalMethod) -> &'static str {
     }
 }
 
-/// One row for each method: trainings of one stand together in the order given.
+/// One row per method, in order of first appearance. Trainings of one method share a row.
 fn quality_rows(inputs: &[QualityInput]) -> Vec<QualityRow> {
     let mut rows: Vec<Vec<&QualityInput>> = Vec::new();
     for input in inputs {
@@ -251,7 +246,7 @@ fn quality_rows(inputs: &[QualityInput]) -> Vec<QualityRow> {
     rows.iter().filter_map(|row| quality_row(row)).collect()
 }
 
-/// Means over the trainings of one method, each number over those that have it.
+/// Means over the trainings of one method. Each mean is over the trainings that have the number.
 fn quality_row(inputs: &[&QualityInput]) -> Option<QualityRow> {
     let first = inputs.first()?;
     let mean = |value: &dyn Fn(&QualityInput) -> Option<f64>| {
@@ -274,12 +269,8 @@ fn quality_row(inputs: &[&QualityInput]) -> Option<QualityRow> {
         }
     }
     let fvus: Vec<f64> = inputs.iter().filter_map(|input| input.measured.quality.fvu).collect();
-    let range = (fvus.len() > 1).then(|| {
-        (
-            fvus.iter().copied().fold(f64::INFINITY, f64::min),
-            fvus.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        )
-    });
+    let fvu_fold =
+        |start, pick: fn(f64, f64) -> f64| (fvus.len() > 1).then(|| fvus.iter().copied().fold(start, pick));
     let converged: Vec<bool> = inputs.iter().filter_map(|input| input.report.converged).collect();
     Some(QualityRow {
         hook: first.hook.clone(),
@@ -290,8 +281,8 @@ fn quality_row(inputs: &[&QualityInput]) -> Option<QualityRow> {
         n_features: first.measured.quality.n_features,
         l0: mean(&|input| Some(input.measured.quality.l0)),
         fvu: mean(&|input| input.measured.quality.fvu),
-        fvu_least: range.map(|(least, _)| least),
-        fvu_largest: range.map(|(_, largest)| largest),
+        fvu_least: fvu_fold(f64::INFINITY, f64::min),
+        fvu_largest: fvu_fold(f64::NEG_INFINITY, f64::max),
         loss_recovered_zero: mean(&|input| input.measured.recovered().0),
         loss_recovered_mean: mean(&|input| input.measured.recovered().1),
         alive: count(&|input| input.measured.quality.alive),
@@ -305,7 +296,7 @@ fn quality_row(inputs: &[&QualityInput]) -> Option<QualityRow> {
     })
 }
 
-/// Mean over all ordered pairs of trainings of the mean largest cosine.
+/// Mean of MMCS over all ordered pairs of trainings.
 fn mmcs_between(inputs: &[&QualityInput]) -> Option<f64> {
     let mut values = Vec::new();
     for (nth, a) in inputs.iter().enumerate() {
@@ -318,32 +309,58 @@ fn mmcs_between(inputs: &[&QualityInput]) -> Option<f64> {
     stats::mean(&values).ok()
 }
 
-/// Reference against every other method at each hook point, under every scorer and explainer. The
-/// primary scorer under the suite's own explainer is the family that is adjusted; the rest is
-/// exploratory.
+/// One comparison of the reference method `a` with another method `b`.
+struct Comparison<'a> {
+    a: &'a Group,
+    b: &'a Group,
+    scorer: &'static str,
+    family: stats::Family,
+}
+
+/// Compares the reference method with every other method at each hook point, under each scorer and explainer. The
+/// primary score under the first explainer forms the Holm-adjusted family; the rest is exploratory.
 fn differences(
     suite: &Suite,
     order: &[Group],
     groups: &BTreeMap<Group, Vec<&Outcome>>,
 ) -> Vec<DifferenceRow> {
+    let comparisons = comparisons(suite, order);
+    let found: Vec<Option<Difference>> =
+        comparisons.par_iter().map(|comparison| comparison.test(suite, groups)).collect();
+    let pairs = || comparisons.iter().zip(&found);
+    let judged: Vec<(stats::Family, &Difference)> =
+        pairs().filter_map(|(comparison, found)| Some((comparison.family, found.as_ref()?))).collect();
+    let mut judgements = stats::judge(&judged, suite.statistics.margin).into_iter();
+    let row = |(comparison, found): (&Comparison<'_>, &Option<Difference>)| {
+        comparison.row(found.as_ref().and_then(|found| Some((found, judgements.next()?))))
+    };
+    pairs().map(row).collect()
+}
+
+fn comparisons<'a>(suite: &Suite, order: &'a [Group]) -> Vec<Comparison<'a>> {
     let first = suite.pairs.first().map(|pair| pair.explainer.name()).unwrap_or_default();
-    let mut jobs: Vec<(&Group, &Group, &'static str)> = Vec::new();
-    for reference in
-        order.iter().filter(|group| group.control.is_none() && group.method == suite.statistics.reference)
-    {
-        let same = |other: &&Group| {
-            other.control.is_none()
-                && other.hook == reference.hook
-                && other.explainer == reference.explainer
-                && other.method != reference.method
+    let mut comparisons = Vec::new();
+    let is_reference = |group: &&Group| group.control.is_none() && group.method == suite.statistics.reference;
+    for a in order.iter().filter(is_reference) {
+        let comparable = |b: &&Group| {
+            b.control.is_none() && b.hook == a.hook && b.explainer == a.explainer && b.method != a.method
         };
-        for other in order.iter().filter(same) {
-            jobs.extend(suite.scorers.iter().map(|&scorer| (reference, other, scorer)));
+        for b in order.iter().filter(comparable) {
+            comparisons.extend(suite.scorers.iter().map(|&scorer| {
+                let primary = scorer == suite.statistics.primary && a.explainer == first;
+                let family = if primary { stats::Family::Primary } else { stats::Family::Exploratory };
+                Comparison { a, b, scorer, family }
+            }));
         }
     }
-    let compare = |(a, b, scorer): &(&Group, &Group, &'static str)| {
+    comparisons
+}
+
+impl Comparison<'_> {
+    /// Tests the difference of means; none if it is undefined.
+    fn test(&self, suite: &Suite, groups: &BTreeMap<Group, Vec<&Outcome>>) -> Option<Difference> {
         let values = |group: &Group| -> Vec<f64> {
-            let scored = groups[group].iter().map(|outcome| feature_outcome(outcome, scorer).outcome);
+            let scored = groups[group].iter().map(|outcome| feature_outcome(outcome, self.scorer).outcome);
             scored
                 .filter_map(|outcome| match outcome {
                     Ok(ScoreOutcome::Score(score)) => Some(score),
@@ -352,63 +369,46 @@ fn differences(
                 })
                 .collect()
         };
-        let primary = *scorer == suite.statistics.primary && a.explainer == first;
-        // An exploratory p-value needs no more permutations than show whether it is small.
-        let permutations =
-            if primary { suite.statistics.permutations } else { suite.statistics.permutations.min(10_000) };
-        let stream = format!("{} against {}", stream(a, scorer), b.method);
+        // Exploratory p-values need fewer permutations.
+        let permutations = match self.family {
+            stats::Family::Primary => suite.statistics.permutations,
+            stats::Family::Exploratory => suite.statistics.permutations.min(10_000),
+        };
+        let stream = format!("{} against {}", stream(self.a, self.scorer), self.b.method);
         let test = DifferenceTest { bootstrap: bootstrap(suite, stream), permutations };
-        test.unpaired(&values(a), &values(b)).ok()
-    };
-    let found: Vec<Option<Difference>> = jobs.par_iter().map(compare).collect();
-    let family = |(a, _, scorer): &(&Group, &Group, &'static str)| {
-        if *scorer == suite.statistics.primary && a.explainer == first {
-            stats::Family::Primary
-        } else {
-            stats::Family::Exploratory
-        }
-    };
-    let judged: Vec<(stats::Family, &Difference)> = jobs
-        .iter()
-        .zip(&found)
-        .filter_map(|(job, found)| found.as_ref().map(|found| (family(job), found)))
-        .collect();
-    let mut judgements = stats::judge(&judged, suite.statistics.margin).into_iter();
-    jobs.iter()
-        .zip(&found)
-        .map(|(job, found)| {
-            let (a, b, scorer) = job;
-            let judgement = found.as_ref().and_then(|_| judgements.next());
-            let row_family = match family(job) {
+        test.unpaired(&values(self.a), &values(self.b)).ok()
+    }
+
+    fn row(&self, found: Option<(&Difference, stats::Judgement)>) -> DifferenceRow {
+        let row = DifferenceRow {
+            hook: self.a.hook.clone(),
+            scorer: self.scorer.to_string(),
+            explainer: self.a.explainer.clone(),
+            simulator: self.a.simulator.clone(),
+            method_a: self.a.method.clone(),
+            method_b: self.b.method.clone(),
+            family: match self.family {
                 stats::Family::Primary => Family::Primary,
                 stats::Family::Exploratory => Family::Exploratory,
-            };
-            DifferenceRow {
-                hook: a.hook.clone(),
-                scorer: scorer.to_string(),
-                explainer: a.explainer.clone(),
-                simulator: a.simulator.clone(),
-                method_a: a.method.clone(),
-                method_b: b.method.clone(),
-                n_a: found.as_ref().map_or(0, |found| found.n_a),
-                n_b: found.as_ref().map_or(0, |found| found.n_b),
-                difference: found.as_ref().map(|found| found.difference),
-                ci_low: found.as_ref().map(|found| found.interval.low),
-                ci_high: found.as_ref().map(|found| found.interval.high),
-                p: found.as_ref().map(|found| found.p),
-                p_adjusted: judgement.as_ref().and_then(|judgement| judgement.p_adjusted),
-                family: row_family,
-                verdict: judgement.map(|judgement| verdict(judgement.verdict)),
-            }
-        })
-        .collect()
-}
-
-fn verdict(verdict: stats::Verdict) -> Verdict {
-    match verdict {
-        stats::Verdict::WithinMargin => Verdict::WithinMargin,
-        stats::Verdict::Higher => Verdict::Higher,
-        stats::Verdict::Lower => Verdict::Lower,
-        stats::Verdict::NoDifferenceDetected => Verdict::NoDifference,
+            },
+            ..DifferenceRow::default()
+        };
+        let Some((found, judgement)) = found else { return row };
+        DifferenceRow {
+            n_a: found.n_a,
+            n_b: found.n_b,
+            difference: Some(found.difference),
+            ci_low: Some(found.interval.low),
+            ci_high: Some(found.interval.high),
+            p: Some(found.p),
+            p_adjusted: judgement.p_adjusted,
+            verdict: Some(match judgement.verdict {
+                stats::Verdict::WithinMargin => Verdict::WithinMargin,
+                stats::Verdict::Higher => Verdict::Higher,
+                stats::Verdict::Lower => Verdict::Lower,
+                stats::Verdict::NoDifferenceDetected => Verdict::NoDifference,
+            }),
+            ..row
+        }
     }
 }

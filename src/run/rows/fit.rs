@@ -1,4 +1,4 @@
-//! Every method of a hook point, fitted on the same activations in the suite's order.
+//! Fits every method of a hook point on the same activations.
 
 use std::path::PathBuf;
 
@@ -8,26 +8,20 @@ use crate::dictionary::{
     Dictionary, DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted, Member, TextInput, load,
     mean_l0, train_together,
 };
-use crate::run::context::SubjectPass;
-use crate::run::parallel::Tell;
-use crate::run::stage::StageKey;
-use crate::run::{Event, RunError};
+use crate::run::{Event, RunError, StageKey, SubjectPass, Tell};
 use crate::suite::MethodSpec;
 
-/// Version of the fits; raised when the same inputs give another dictionary.
+/// Version of the fits. Raise it when the same inputs give another dictionary.
 const VERSION: u32 = 6;
 
-/// One row of the table: a dictionary, and how making it went.
+/// A fitted dictionary with its fit report: one row of the tables.
 pub struct FittedRow {
-    /// Name of the row.
     pub name: String,
-    /// The dictionary.
     pub dictionary: Box<dyn Dictionary>,
-    /// How the fit went.
     pub report: FitReport,
 }
 
-/// What a method takes from the one that it is matched to.
+/// What a matched method (`match:` in the suite) takes from its reference method: its mean L0.
 #[derive(Debug, Clone, Copy)]
 pub struct Reference {
     digest: Digest,
@@ -36,14 +30,12 @@ pub struct Reference {
 
 /// Fits the methods of one hook point.
 pub struct Fitter<'a> {
-    /// The subject, and the run.
     pub pass: &'a SubjectPass<'a>,
-    /// Where.
     pub hook: HookPoint,
 }
 
 impl Fitter<'_> {
-    /// The rows of one method, stored or made; `reference` is what it is matched to.
+    /// The rows of one method, loaded or fitted. `reference` belongs to the method that it is matched to.
     pub fn fit(
         &self,
         method: &MethodSpec,
@@ -61,7 +53,7 @@ impl Fitter<'_> {
         Ok(rows)
     }
 
-    /// The rows of several autoencoders, in order: stored, or trained on the same batches.
+    /// The rows of several autoencoders, in order: loaded, or trained on the same batches.
     pub fn fit_together(
         &self,
         methods: &[&MethodSpec],
@@ -75,9 +67,8 @@ impl Fitter<'_> {
             methods.iter().zip(&all).filter(|(_, rows)| rows.is_none()).map(|(method, _)| *method).collect();
         let mut members = Vec::new();
         for method in &missing {
-            let failed = |source| self.failed(&method.name, source);
             if let Some(recipe) = self.checked(method)?.recipe(set.width(), &method.name) {
-                let recipe = recipe.map_err(failed)?;
+                let recipe = recipe.map_err(|source| self.failed(&method.name, source))?;
                 members.push(Member { recipe, method: &method.name, training: method.nth_training() });
             }
         }
@@ -120,7 +111,7 @@ impl Fitter<'_> {
         self.pass.run.store.load::<Vec<FitReport>>(key).and_then(|reports| self.reopen(method, reports, set))
     }
 
-    /// Notes that the rows, whose dictionaries are saved, are there.
+    /// Stores the fit reports. The dictionaries are already saved.
     fn keep(&self, key: &StageKey, rows: Vec<FittedRow>) -> Result<Vec<FittedRow>, RunError> {
         self.pass.run.store.save(key, &rows.iter().map(|row| &row.report).collect::<Vec<_>>())?;
         Ok(rows)
@@ -137,17 +128,16 @@ impl Fitter<'_> {
         })
     }
 
-    /// Comparing dictionaries means nothing unless all saw the same activations.
+    /// Dictionaries are comparable only if all were fitted on the same activations.
     fn check_identical_activations(&self, rows: &[FittedRow], set: &ActivationSet) -> Result<(), RunError> {
-        match rows.iter().find(|row| row.dictionary.info().fitted_on != set.digest()) {
-            None => Ok(()),
-            Some(row) => Err(RunError::MixedActivations {
-                method: row.name.clone(),
-                hook: self.hook.to_string(),
-                found: row.dictionary.info().fitted_on.short(),
-                expected: set.digest().short(),
-            }),
-        }
+        let is_other = |row: &&FittedRow| row.dictionary.info().fitted_on != set.digest();
+        let Some(row) = rows.iter().find(is_other) else { return Ok(()) };
+        Err(RunError::MixedActivations {
+            method: row.name.clone(),
+            hook: self.hook.to_string(),
+            found: row.dictionary.info().fitted_on.short(),
+            expected: set.digest().short(),
+        })
     }
 
     fn fit_anew(
@@ -157,13 +147,9 @@ impl Fitter<'_> {
         set: &ActivationSet,
         tell: &Tell<'_>,
     ) -> Result<Vec<FittedRow>, RunError> {
-        let seed = self.pass.run.suite.seed;
-        let stage = self.stage(method);
         let mut progress = |progress: FitProgress| {
-            tell(Event::work(stage.clone(), progress.step, progress.steps, "steps"));
+            tell(Event::work(self.stage(method), progress.step, progress.steps, "steps"));
         };
-        let failed = |source| self.failed(&method.name, source);
-        let training = method.nth_training();
         let input = TextInput {
             bos: !self.pass.run.tokens.prefix.is_empty(),
             ctx_tokens: self.pass.run.suite.corpus.ctx_tokens,
@@ -171,19 +157,19 @@ impl Fitter<'_> {
         };
         let mut context = FitContext {
             method: &method.name,
-            seed,
-            training,
+            seed: self.pass.run.suite.seed,
+            training: method.nth_training(),
             input,
             device: self.pass.subject.device(),
             progress: &mut progress,
         };
         let l0 = reference.map(|reference| reference.mean_l0);
         let fitted = self.checked(method)?.fit_variants(set, &mut context, method.variants(), l0);
-        let fitted = fitted.map_err(failed)?;
+        let fitted = fitted.map_err(|source| self.failed(&method.name, source))?;
         self.saved(method, fitted, tell)
     }
 
-    /// Saves the dictionaries of a fit.
+    /// Saves the dictionaries of a fit to their row folders.
     fn saved(
         &self,
         method: &MethodSpec,
@@ -195,12 +181,12 @@ impl Fitter<'_> {
             fitted.dictionary.save(&self.row_folder(&name))?;
             rows.push(FittedRow { name, dictionary: fitted.dictionary, report: fitted.report });
         }
-        // Some solvers end before their last step; whoever watches should see it end all the same.
+        // Some solvers stop early, so progress is completed here.
         tell(Event::work(self.stage(method), 1, 1, "steps"));
         Ok(rows)
     }
 
-    /// Dictionaries of an earlier run; none where one is missing, damaged or of other activations.
+    /// Dictionaries of an earlier run; none if one is missing, damaged or fitted on other activations.
     fn reopen(
         &self,
         method: &MethodSpec,
@@ -222,7 +208,7 @@ impl Fitter<'_> {
         self.pass.dictionary_folder(self.hook).join(row)
     }
 
-    /// What methods take from `row` that are matched to it.
+    /// The reference for methods that are matched to `row`.
     pub fn reference(&self, row: &FittedRow, set: &ActivationSet) -> Result<Reference, RunError> {
         let mean_l0 =
             mean_l0(row.dictionary.as_ref(), set).map_err(|source| self.failed(&row.name, source))?;

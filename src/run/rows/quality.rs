@@ -1,4 +1,4 @@
-//! How good each dictionary is: reconstruction, sparsity, dead features, loss recovered.
+//! Quality of a dictionary: reconstruction, sparsity, dead features, loss recovered.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,31 +7,31 @@ use crate::dictionary::{Dictionary, Quality, loss_recovered};
 use crate::run::RunError;
 use crate::subject::SubjectModel;
 
-/// Fragments that losses are measured on: 4,096 tokens of 64-token fragments.
+/// Fragments used for losses: 4,096 tokens if fragments have 64.
 pub const LOSS_FRAGMENTS: usize = 64;
 
-/// Mean losses of the subject in nats per token. What stands at the model's position 0 is never replaced: the
-/// prefix, or without one the first token.
+/// Mean losses of the subject in nats per token. The activation at position 0 (the prefix, or else the first token)
+/// is never replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Losses {
-    /// Untouched.
+    /// Unmodified activations.
     pub clean: f64,
-    /// Activations replaced by zero.
+    /// Zero ablation.
     pub zero: f64,
-    /// Activations replaced by the fit split's mean.
+    /// Mean ablation, with the mean of the fit split.
     pub mean: f64,
-    /// Tokens predicted.
+    /// Number of predicted tokens.
     pub n_tokens: usize,
 }
 
-/// What the quality table shows of one dictionary.
+/// Measurements of one dictionary for the quality table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
     /// Sparsity, reconstruction and dead features over the scored evaluation tokens.
     pub quality: Quality,
-    /// Losses that `spliced` is compared with.
+    /// Reference losses for `spliced`.
     pub losses: Losses,
-    /// Mean loss with the reconstruction in place; none where there is no reconstruction.
+    /// Mean loss with reconstructed activations; none if the dictionary does not reconstruct.
     pub spliced: Option<f64>,
 }
 
@@ -49,13 +49,13 @@ pub struct LossMeter<'a> {
     subject: &'a dyn SubjectModel,
     hook: HookPoint,
     tokens: TokenBatch,
-    /// Untouched activations `[tokens, width]`.
+    /// Unmodified activations `[tokens, width]`.
     activations: Matrix,
     losses: Losses,
 }
 
 impl<'a> LossMeter<'a> {
-    /// Clean and ablated losses on the first fragments; `mean` is the fit split's mean row.
+    /// Computes clean and ablated losses on the first fragments. `mean` is the mean activation of the fit split.
     pub fn new(
         subject: &'a dyn SubjectModel,
         hook: HookPoint,
@@ -76,7 +76,7 @@ impl<'a> LossMeter<'a> {
         Ok(meter)
     }
 
-    /// Mean loss with `rows` in place of the activations after the model's position 0.
+    /// Mean loss with `rows` in place of the activations at all positions but the model's position 0.
     fn replaced(&self, mut rows: Matrix) -> Result<f64, RunError> {
         let with_prefix = !self.subject.prefix().is_empty();
         for first in (0..rows.rows()).step_by(self.tokens.cols()).filter(|_| !with_prefix) {
@@ -85,17 +85,13 @@ impl<'a> LossMeter<'a> {
         Ok(mean_of(&self.subject.token_losses_given(&self.tokens, self.hook, &rows)?))
     }
 
-    /// Mean loss with a dictionary's reconstruction in place; none where it makes none.
-    pub fn spliced(&self, dictionary: &dyn Dictionary) -> Result<Option<f64>, RunError> {
-        if !dictionary.info().is_reconstruction {
-            return Ok(None);
-        }
-        self.replaced(dictionary.reconstruct(&self.activations)?).map(Some)
-    }
-
-    /// Everything the quality table shows, around what a pass over the fragments counted.
+    /// Combines the counts of a pass over the fragments with the losses.
     pub fn measure(&self, dictionary: &dyn Dictionary, quality: Quality) -> Result<Measured, RunError> {
-        Ok(Measured { quality, losses: self.losses, spliced: self.spliced(dictionary)? })
+        let spliced = match dictionary.info().is_reconstruction {
+            true => Some(self.replaced(dictionary.reconstruct(&self.activations)?)?),
+            false => None,
+        };
+        Ok(Measured { quality, losses: self.losses, spliced })
     }
 }
 

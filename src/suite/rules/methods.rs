@@ -1,4 +1,4 @@
-//! Methods: the files they use, sweeps, trainings, and the checks of their kind.
+//! Methods: files of `use`, sweeps, trainings, and the checks of their kind.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::suite::schema;
 use crate::suite::spec::MethodFields;
 
 impl Rules {
-    /// Puts the fields of the file that a method uses into the method, below its own.
+    /// Merges the fields of the file named by `use` into each method. The method's own fields take precedence.
     pub(super) fn merge_used_files(&mut self, folder: &Path) {
         let Value::Map(entries) = &mut self.root.value else { return };
         let Some((_, _, methods)) = entries.iter_mut().find(|(key, _, _)| key == "methods") else { return };
@@ -31,7 +31,7 @@ impl Rules {
         }
     }
 
-    /// The methods with their sweeps and trainings; `published` is the protocol whose habits are their defaults.
+    /// The methods with sweeps and trainings expanded. If `published` is given, its settings are the defaults.
     pub(super) fn methods(
         &mut self,
         entries: &[Option<Map<String, Json>>],
@@ -65,7 +65,7 @@ impl Rules {
         }
         if fields.seeds > 1 && !kind.draws() {
             let message =
-                format!("`{kind}` draws nothing, so every training would be the same: leave it out");
+                format!("`{kind}` draws nothing at random, so all trainings would be equal: leave it out");
             self.wrong(&format!("{path}.seeds"), message);
             return None;
         }
@@ -74,13 +74,11 @@ impl Rules {
         for point in self.sweep(path, kind, &fields)? {
             let mut own = own.clone();
             let mut name = family.clone();
-            let mut places: Vec<(String, String)> = Vec::new();
-            if let Some((field, value, place)) = &point {
+            if let Some((field, value, _)) = &point {
                 name = format!("{family}_{value}");
                 own.insert(field.clone(), value.clone());
-                places.push((field.clone(), place.clone()));
             }
-            let params = self.params(path, kind, own, &places)?;
+            let params = self.params(path, kind, own, point.as_ref())?;
             for training in 0..fields.seeds {
                 methods.push(MethodSpec {
                     name: dictionary_name(&name, Some(training)),
@@ -94,8 +92,7 @@ impl Rules {
         Some(methods)
     }
 
-    /// One point for each value that a method sweeps over, with the value's place; one without, where it does not.
-    #[expect(clippy::type_complexity, reason = "a field, its value and its place, read once")]
+    /// One point (field, value, path of the value) per swept value, or a single none without a sweep.
     fn sweep(
         &mut self,
         path: &str,
@@ -122,13 +119,13 @@ impl Rules {
         Some(points)
     }
 
-    /// The parameters of a kind, checked; `places` are where values stand that are not at their field.
+    /// The checked parameters of a kind. A problem of the swept field is reported at the path of `point`.
     fn params(
         &mut self,
         path: &str,
         kind: Kind,
         own: Map<String, Json>,
-        places: &[(String, String)],
+        point: Option<&(String, Json, String)>,
     ) -> Option<MethodParams> {
         if self.reader.is_wrong(path) {
             return MethodParams::of_kind(kind, Json::Object(own)).ok();
@@ -142,14 +139,14 @@ impl Rules {
         };
         for found in params.check().err().unwrap_or_default() {
             let field = format!("{path}.{}", found.field);
-            let place = places.iter().find(|(name, _)| name == found.field).map(|(_, place)| place);
+            let place = point.filter(|(name, ..)| *name == found.field).map(|(.., place)| place);
             let at = self.root.place(place.unwrap_or(&field));
             self.reader.wrong(&field, at, found.message);
         }
         Some(params)
     }
 
-    /// Rows need distinct names, and `match` must name a sparse method of the suite.
+    /// Row names must be distinct, and `match` must name a sparse method of the suite.
     fn check_names(&mut self, methods: &[(MethodSpec, usize)]) {
         let mut rows: Vec<String> = Vec::new();
         for (method, nth) in methods {
@@ -171,7 +168,7 @@ impl Rules {
             let others: Vec<&str> = names.iter().copied().filter(|other| *other != method.name).collect();
             let message = match from {
                 Some(file) => format!(
-                    "takes its k from the method `{name}`, as `{file}` says, and the suite has no method of that name: \
+                    "takes its k from the method `{name}` (set in `{file}`), but the suite has no method of that name: \
                      write `match: NAME` beside `use:` (methods here: {})",
                     if others.is_empty() { "none".to_string() } else { others.join(", ") }
                 ),
@@ -182,7 +179,7 @@ impl Rules {
     }
 }
 
-/// Merges the file of `use` into a method; returns the file's name.
+/// Merges the file of `use` into a method and returns the file's name.
 fn merge_used_file(item: &mut Node, path: &str, folder: &Path, reader: &mut Reader) -> Option<String> {
     let Value::Map(entries) = &mut item.value else { return None };
     let (_, at, file) = entries.iter().find(|(key, _, _)| key == "use")?.clone();
@@ -207,8 +204,8 @@ fn merge_used_file(item: &mut Node, path: &str, folder: &Path, reader: &mut Read
     Some(file.clone())
 }
 
-/// Habits of the published comparison, where the suite says nothing else: autoencoders on raw activations with the
-/// published weight of the L1 term and learning rate, PCA without its mean (Cunningham et al. 2023 and its code).
+/// Defaults of the published comparison: autoencoders on raw activations with the published L1 weight and learning
+/// rate, PCA without centring (Cunningham et al. 2023 and its code).
 fn publish(kind: Kind, own: &mut Map<String, Json>, protocol: &Protocol) {
     const RESIDUAL_ALPHA: f64 = 8.577e-4;
     const MLP_ALPHA: f64 = 3.2e-4;

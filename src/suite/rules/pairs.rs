@@ -1,4 +1,4 @@
-//! Explainers with their simulators and judges, checked against each other and against the scorers asked for.
+//! Explainers with their simulators and judges, checked against each other and against the requested scorers.
 
 use super::Rules;
 use crate::explain::catalog::{DEFAULT_EXPLAINER, ExplainerKind, explainers};
@@ -6,16 +6,16 @@ use crate::llm::{ClientKind, LlmSpec};
 use crate::score::catalog::ScorerRow;
 use crate::simulate::catalog::SimulatorKind;
 use crate::suite::checked::{ExplainerSpec, JudgeSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec};
-use crate::suite::spec::{ExplainerFields, JudgeFields, PairEntry, SimulatorFields, SuiteFile, Teller};
+use crate::suite::spec::{ExplainerFields, JudgeFields, KindOrFields, PairEntry, SimulatorFields, SuiteFile};
 
-/// What the scores that are asked for need of a pair.
-struct Wanted<'a> {
+/// What the requested scores need of a pair.
+struct Needs<'a> {
     scorers: &'a [(&'static ScorerRow, String)],
     judge: &'a JudgeFields,
 }
 
-impl Wanted<'_> {
-    /// The first scorer that a language model judges for, with its place.
+impl Needs<'_> {
+    /// The first judged scorer, with its path.
     fn first_judged(&self) -> Option<&(&'static ScorerRow, String)> {
         self.scorers.iter().find(|(scorer, _)| scorer.is_judged())
     }
@@ -27,15 +27,15 @@ impl Wanted<'_> {
 
 impl Rules {
     pub(super) fn pairs(&mut self, file: &SuiteFile, scorers: &[(&'static ScorerRow, String)]) -> Vec<Pair> {
-        let wanted = &Wanted { scorers, judge: &file.judge };
+        let needs = &Needs { scorers, judge: &file.judge };
         if let Some(llm) = &file.judge.llm {
             self.check_llm("judge.llm", llm);
         }
         let mut pairs: Vec<Pair> = Vec::new();
-        let explainer = file.explainer.clone().unwrap_or(Teller::Kind(DEFAULT_EXPLAINER.into()));
+        let explainer = file.explainer.clone().unwrap_or(KindOrFields::Kind(DEFAULT_EXPLAINER.into()));
         if !self.reader.is_wrong("explainer") && !self.reader.is_wrong("simulator") {
             let places = ("explainer", "simulator");
-            pairs.extend(self.pair(explainer, file.simulator.clone(), places, wanted));
+            pairs.extend(self.pair(explainer, file.simulator.clone(), places, needs));
         }
         for (nth, entry) in file.pairs.iter().enumerate() {
             let path = format!("pairs.{nth}");
@@ -43,33 +43,33 @@ impl Rules {
             let (inner, other) = (format!("{path}.explainer"), format!("{path}.simulator"));
             let pair = match entry {
                 PairEntry::Both(fields) => {
-                    self.pair(fields.explainer, fields.simulator, (&inner, &other), wanted)
+                    self.pair(fields.explainer, fields.simulator, (&inner, &other), needs)
                 }
-                PairEntry::Alone(explainer) => self.pair(explainer, None, (&path, &other), wanted),
+                PairEntry::Alone(explainer) => self.pair(*explainer, None, (&path, &other), needs),
             };
             let Some(pair) = pair else { continue };
             let names = |pair: &Pair| (pair.explainer.name().to_string(), pair.simulator.name().to_string());
             if pairs.iter().any(|other| names(other) == names(&pair)) {
                 let (explainer, simulator) = names(&pair);
                 let message = format!(
-                    "`{explainer}` read by `{simulator}` is there already: give one of them a `name` of its own"
+                    "repeats explainer `{explainer}` with simulator `{simulator}`: give one of them another `name`"
                 );
                 self.wrong(&path, message);
             } else {
                 pairs.push(pair);
             }
         }
-        self.check_that_somebody_is_judged(wanted, &pairs);
+        self.check_judged_scorers(needs, &pairs);
         pairs
     }
 
-    fn check_that_somebody_is_judged(&mut self, wanted: &Wanted<'_>, pairs: &[Pair]) {
-        let Some((scorer, place)) = wanted.first_judged() else { return };
+    fn check_judged_scorers(&mut self, needs: &Needs<'_>, pairs: &[Pair]) {
+        let Some((scorer, place)) = needs.first_judged() else { return };
         if pairs.is_empty() || pairs.iter().any(|pair| pair.judge.is_some()) {
             return;
         }
         let message = format!(
-            "asks for `{}`, in which a language model judges by an explanation in words, and no explainer writes one: \
+            "asks for `{}`, which needs explanations in words, but no explainer writes them: \
              name an explainer with a language model, `explainer: {{kind: …, llm: {{client: …, model: …}}}}` (kinds: \
              {})",
             scorer.name,
@@ -82,39 +82,36 @@ impl Rules {
     /// An explainer with its simulator, checked against each other.
     fn pair(
         &mut self,
-        explainer: Teller<ExplainerFields>,
-        simulator: Option<Teller<SimulatorFields>>,
+        explainer: KindOrFields<ExplainerFields>,
+        simulator: Option<KindOrFields<SimulatorFields>>,
         (path, simulator_path): (&str, &str),
-        wanted: &Wanted<'_>,
+        needs: &Needs<'_>,
     ) -> Option<Pair> {
-        let explainer = explainer_fields(explainer);
+        let explainer = explainer.fields(|kind| ExplainerFields { kind, ..ExplainerFields::default() });
         let kind = ExplainerKind::named(&explainer.kind)?;
-        let simulator = simulator.map(simulator_fields);
+        let of_kind = |kind| SimulatorFields { kind, ..SimulatorFields::default() };
+        let simulator = simulator.map(|simulator| simulator.fields(of_kind));
         if !kind.asks_model() {
             return self.offline_pair(kind, simulator, simulator_path);
         }
         let name = explainer.name.clone().unwrap_or_else(|| explainer.kind.clone());
+        // If every score is judged, a simulator only chooses among several explanations.
+        let simulates = needs.simulations() || explainer.best_of > 1;
         let reader = match &simulator {
-            None if !wanted.simulations() && explainer.best_of == 1 => None,
+            Some(fields) => Some((self.simulator_kind(&fields.kind, simulator_path)?, fields)),
+            None if !simulates => None,
             None => {
                 let known = names(SimulatorKind::all().map(|row| row.name));
                 let message = format!(
-                    "`{name}` writes sentences, and no simulator is named that reads them (known: {known})"
+                    "`{name}` writes sentences, but no simulator is named that reads them (known: {known})"
                 );
                 self.wrong(path, message);
                 return None;
             }
-            Some(fields) => {
-                let Some(found) = SimulatorKind::named(&fields.kind) else {
-                    self.wrong(simulator_path, format!("`{}` reads patterns and no sentences", fields.kind));
-                    return None;
-                };
-                Some((found, fields))
-            }
         };
         let Some(llm) = explainer.llm.clone() else {
             let message = format!(
-                "`{name}` asks a language model and none is named: add `llm: {{client: …, model: …}}`"
+                "`{name}` asks a language model, but none is named: add `llm: {{client: …, model: …}}`"
             );
             self.wrong(path, message);
             return None;
@@ -126,7 +123,7 @@ impl Rules {
             Some((kind, fields)) => Some(self.simulator(kind, fields, &llm, simulator_path)?),
         };
         let answering = simulator.as_ref().map_or(&llm, |simulator| &simulator.llm);
-        let judge = self.judge(answering, path, wanted);
+        let judge = self.judge(answering, path, needs);
         let usual = ModelExplainer::of(kind, llm.clone());
         let explainer = ModelExplainer {
             name,
@@ -136,13 +133,19 @@ impl Rules {
             temperature: explainer.temperature.unwrap_or(usual.temperature),
             ..usual
         };
-        // Where every score is judged, a simulator serves only to choose among several explanations.
-        let asked = wanted.simulations() || explainer.best_of > 1;
-        let simulator = match simulator.filter(|_| asked) {
+        let simulator = match simulator.filter(|_| simulates) {
             Some(simulator) => SimulatorSpec::Model(Box::new(simulator)),
             None => SimulatorSpec::Nobody,
         };
         Some(Pair { explainer: ExplainerSpec::Model(Box::new(explainer)), simulator, judge })
+    }
+
+    fn simulator_kind(&mut self, kind: &str, path: &str) -> Option<SimulatorKind> {
+        let found = SimulatorKind::named(kind);
+        if found.is_none() {
+            self.wrong(path, format!("`{kind}` reads patterns, not sentences"));
+        }
+        found
     }
 
     fn offline_pair(
@@ -155,7 +158,7 @@ impl Rules {
             Some(other) if other.kind != kind.name => {
                 let name = other.name.unwrap_or(other.kind);
                 let message = format!(
-                    "`{name}` cannot read what `{}` writes: an offline explainer's patterns are read by its own kind",
+                    "`{name}` cannot read the patterns of `{}`: an offline explainer needs the simulator of its own kind",
                     kind.name
                 );
                 self.wrong(path, message);
@@ -165,7 +168,7 @@ impl Rules {
         }
     }
 
-    /// The explainer's model answers unless another is named.
+    /// The simulator. Its model is the explainer's unless another is given.
     fn simulator(
         &mut self,
         kind: SimulatorKind,
@@ -179,8 +182,8 @@ impl Rules {
         };
         self.check_shots(path, fields.shots, &fields.kind, kind.n_examples());
         if kind.needs_local_model && llm.client != ClientKind::Local {
-            let message = "needs the probabilities of all tokens, which only `client: local` knows: take `likelihood`, \
-                           or a model in this process";
+            let message = "needs the probabilities of all tokens, which only `client: local` returns: use \
+                           `likelihood`, or a local model";
             self.wrong(path, message);
             return None;
         }
@@ -191,12 +194,13 @@ impl Rules {
 
     fn check_shots(&mut self, path: &str, shots: Option<usize>, kind: &str, most: usize) {
         if let Some(shots) = shots.filter(|&shots| shots > most) {
-            let message = format!("is {shots}: the question of `{kind}` has {most} worked examples at most");
+            let message =
+                format!("is {shots}, but the prompt of `{kind}` has at most {most} worked examples");
             self.wrong(&format!("{path}.shots"), message);
         }
     }
 
-    /// The model as it is asked, with its client's own default of requests in flight.
+    /// Checks a model and fills in its client's default number of requests in flight.
     fn check_llm(&mut self, path: &str, llm: &LlmSpec) -> LlmSpec {
         let mut llm = llm.clone();
         if llm.max_in_flight == 0 {
@@ -208,41 +212,27 @@ impl Rules {
         llm
     }
 
-    /// The judge of an explainer's sentences: the model named for it, else the simulator's, else the explainer's.
-    fn judge(&mut self, others: &LlmSpec, path: &str, wanted: &Wanted<'_>) -> Option<Box<JudgeSpec>> {
-        wanted.first_judged()?;
-        let JudgeFields { llm, attempts, per_question, probabilities } = wanted.judge.clone();
+    /// The judge: the model named for it, or else the simulator's, or else the explainer's.
+    fn judge(&mut self, others: &LlmSpec, path: &str, needs: &Needs<'_>) -> Option<Box<JudgeSpec>> {
+        needs.first_judged()?;
+        let JudgeFields { llm, attempts, per_question, probabilities } = needs.judge.clone();
         let path = if llm.is_some() { "judge.llm" } else { path };
         let mut llm = llm.unwrap_or_else(|| others.clone());
         if llm.max_in_flight == 0 {
             llm.max_in_flight = llm.client.usual_in_flight();
         }
-        let needs_prompts = |(scorer, _): &&(&ScorerRow, String)| scorer.needs_prompt_logprobs();
+        let reads_prompts = |(scorer, _): &&(&ScorerRow, String)| scorer.needs_prompt_logprobs();
         if let Some((scorer, _)) =
-            wanted.scorers.iter().find(needs_prompts).filter(|_| llm.client == ClientKind::Anthropic)
+            needs.scorers.iter().find(reads_prompts).filter(|_| llm.client == ClientKind::Anthropic)
         {
             let message = format!(
-                "is asked for `{}`, which needs the log-probabilities of texts, and `anthropic` gives none: name \
+                "cannot judge `{}`: it needs the log-probabilities of texts, which `anthropic` does not return. Name \
                  another model under `judge: {{llm: …}}`",
                 scorer.name
             );
             self.wrong(path, message);
         }
         Some(Box::new(JudgeSpec { llm, attempts, per_question, probabilities }))
-    }
-}
-
-fn explainer_fields(written: Teller<ExplainerFields>) -> ExplainerFields {
-    match written {
-        Teller::Kind(kind) => ExplainerFields { kind, ..ExplainerFields::default() },
-        Teller::Fields(fields) => fields,
-    }
-}
-
-fn simulator_fields(written: Teller<SimulatorFields>) -> SimulatorFields {
-    match written {
-        Teller::Kind(kind) => SimulatorFields { kind, ..SimulatorFields::default() },
-        Teller::Fields(fields) => fields,
     }
 }
 

@@ -1,4 +1,4 @@
-//! One dictionary's features put to language models, many at a time.
+//! Sends the questions about one dictionary's features to language models, many at a time.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,48 +7,43 @@ use crate::base::{Attempt, Missing};
 use crate::explain::language_model::explain_with;
 use crate::features::{Evidence, Explanation, HeldFragment};
 use crate::llm::{ChatError, Heard, LastReply};
-use crate::run::context::RunContext;
-use crate::run::evaluate::models::{Models, Simulating};
-use crate::run::parallel::Tell;
+use crate::run::evaluate::models::{ConnectedSimulator, Models};
 use crate::run::plan::role::Role;
-use crate::run::{Event, RunError};
+use crate::run::{Event, RunContext, RunError, Tell};
 use crate::simulate::Simulation;
 use crate::simulate::language_model::simulate_with;
 use crate::suite::ModelExplainer;
 
-/// Work begun ahead of what may be in flight, so that no place stands empty.
-const AHEAD: usize = 2;
+/// Futures polled per allowed request in flight, so that the connection never idles.
+const FUTURES_PER_REQUEST: usize = 2;
 
-/// What it takes to ask.
-pub struct Asked<'a> {
-    /// The models.
+/// Language models with the context of one dictionary.
+pub struct Questions<'a> {
     pub models: &'a Models,
-    /// Which dictionary, for progress: `HOOK/ROW`.
+    /// The dictionary in progress messages: `HOOK/ROW`.
     pub place: String,
-    /// The run.
     pub run: &'a RunContext<'a>,
-    /// Who hears of progress.
+    /// Progress callback.
     pub tell: &'a Tell<'a>,
 }
 
-/// What came of a piece of work, and what was last heard of the model on the way; nothing where it was not asked.
-pub struct Answered<T> {
-    /// The answer, or why there is none.
+/// Result of a question, with the last reply or error of the model. `heard` is none if no request was made.
+pub struct Reply<T> {
+    /// The answer, or the reason why there is none.
     pub attempt: Attempt<T>,
-    /// What was heard.
+    /// Last reply or error.
     pub heard: Option<Heard>,
 }
 
-/// Fragments to be simulated under one explanation.
-pub struct Wanted<'a> {
-    /// The explanation; where there is none, nothing is asked.
+/// Fragments to simulate under one explanation.
+pub struct ToSimulate<'a> {
+    /// The explanation. If it is missing, nothing is asked.
     pub explanation: &'a Attempt<Explanation>,
-    /// The fragments.
     pub fragments: &'a [HeldFragment],
 }
 
-impl Asked<'_> {
-    /// `per_feature` explanations of each feature, those of a feature one after the other.
+impl Questions<'_> {
+    /// Asks for `per_feature` explanations of each feature. Explanations of one feature are adjacent in the result.
     pub fn explain(
         &self,
         spec: &ModelExplainer,
@@ -61,26 +56,25 @@ impl Asked<'_> {
         let texts = &texts;
         let asks = evidence.iter().flat_map(|evidence| (0..per_feature).map(move |nth| (evidence, nth)));
         let work = asks.map(|(evidence, nth)| async move {
-            // No two candidates share a reply, however often one is asked again.
+            // Sample numbers of candidates do not overlap, so that no two share a cached reply.
             let first = (nth * spec.attempts) as u64;
             let last_reply = LastReply::new(client);
             let attempt =
                 explain_with(&last_reply, explainer, evidence, texts, first, spec.attempts - 1).await?;
-            Ok(Answered { heard: last_reply.heard(&attempt), attempt })
+            Ok(Reply { heard: last_reply.heard(&attempt), attempt })
         });
         self.all(&asked.role, work.collect())
     }
 
-    /// Every fragment under its explanation; where a fragment got no reading, all that belong together
-    /// have its reason.
+    /// Simulates every fragment. If one fragment fails, the whole feature has its reason.
     pub fn simulate(
         &self,
-        asked: &Simulating,
+        asked: &ConnectedSimulator,
         role: &Role,
-        wanted: &[Wanted<'_>],
+        wanted: &[ToSimulate<'_>],
     ) -> Result<Vec<Attempt<Vec<Simulation>>>, RunError> {
         let mut fragments: Vec<(&str, Vec<String>)> = Vec::new();
-        for Wanted { explanation, fragments: of_one } in wanted {
+        for ToSimulate { explanation, fragments: of_one } in wanted {
             if let Attempt::Done(Explanation::Sentence(sentence)) = explanation {
                 let texts = |tokens: &[u32]| tokens.iter().map(|&id| self.run.text(id)).collect();
                 let listed = of_one.iter().map(|fragment| (sentence.as_str(), texts(&fragment.tokens)));
@@ -92,12 +86,12 @@ impl Asked<'_> {
             let last_reply = LastReply::new(client);
             let attempt =
                 simulate_with(&last_reply, simulator, sentence, texts, asked.spec.attempts - 1).await?;
-            Ok(Answered { heard: last_reply.heard(&attempt), attempt })
+            Ok(Reply { heard: last_reply.heard(&attempt), attempt })
         });
         let mut simulated = self.all(role, work.collect())?.into_iter();
-        let of_one = |Wanted { explanation, fragments }: &Wanted<'_>| match explanation {
+        let of_one = |ToSimulate { explanation, fragments }: &ToSimulate<'_>| match explanation {
             Attempt::Done(Explanation::Sentence(_)) => {
-                // Every fragment's answer is taken off, whatever becomes of the others.
+                // Consumes the answers of all fragments, even after a failure.
                 let answers: Vec<_> = simulated.by_ref().take(fragments.len()).collect();
                 Attempt::all(answers)
             }
@@ -107,12 +101,12 @@ impl Asked<'_> {
         Ok(wanted.iter().map(of_one).collect())
     }
 
-    /// Waits for all answers of one purpose, in order. The purpose is given up where its first answers all fail
-    /// alike, see [`Role::note`].
+    /// Waits for all answers of a role, in order. The role is given up if its first answers all fail for one
+    /// reason, see [`Role::note`].
     pub fn all<T: Send>(
         &self,
         role: &Role,
-        work: Vec<impl Future<Output = Result<Answered<T>, ChatError>> + Send>,
+        work: Vec<impl Future<Output = Result<Reply<T>, ChatError>> + Send>,
     ) -> Result<Vec<Attempt<T>>, RunError> {
         self.run.stop.check()?;
         let _busy = role.busy();
@@ -123,13 +117,13 @@ impl Asked<'_> {
             async move {
                 self.run.stop.check()?;
                 role.check()?;
-                let Answered { attempt, heard } = one.await?;
+                let Reply { attempt, heard } = one.await?;
                 role.note(&attempt, heard)?;
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                 (self.tell)(Event::work(stage.as_str(), done, total, "answers"));
                 Ok(attempt)
             }
         });
-        self.models.all(work, AHEAD * role.max_in_flight())
+        self.models.all(work, FUTURES_PER_REQUEST * role.max_in_flight())
     }
 }

@@ -1,37 +1,37 @@
-//! Codes of one pass that a second one would compute again.
+//! Caches sparse codes of one pass over the fragments for a second pass.
 
 use crate::base::Matrix;
 use crate::linalg::SparseCodes;
 
-/// Most codes kept (8 bytes each, 32 MB): memory must not grow with the corpus.
-const MOST_CODES: usize = 4 << 20;
+/// Maximum number of cached codes (8 bytes each, 32 MB), so that memory does not grow with the corpus.
+const MAX_CODES: usize = 4 << 20;
 
-/// Sparse codes of all fragments, block after block.
-pub struct KeptCodes {
+/// Sparse codes of all fragments, in blocks.
+pub struct CodeCache {
     block_rows: usize,
     blocks: Vec<SparseCodes>,
     n_codes: usize,
 }
 
-impl KeptCodes {
-    /// Blocks of `block_rows` tokens, the last maybe shorter.
+impl CodeCache {
+    /// An empty cache with blocks of `block_rows` tokens. The last block may be shorter.
     pub fn new(block_rows: usize) -> Self {
         Self { block_rows, blocks: Vec::new(), n_codes: 0 }
     }
 
-    /// The same where about `n_codes` are to come, or nothing where those would be too much to keep.
-    pub fn of_about(n_codes: usize, block_rows: usize) -> Option<Self> {
-        (n_codes <= MOST_CODES).then(|| Self::new(block_rows))
+    /// An empty cache, or none if about `n_codes` codes exceed the limit.
+    pub fn for_about(n_codes: usize, block_rows: usize) -> Option<Self> {
+        (n_codes <= MAX_CODES).then(|| Self::new(block_rows))
     }
 
-    /// With one block more, or nothing where that would be too much to keep.
+    /// Adds a block. Returns none if the limit is exceeded.
     pub fn with(mut self, codes: SparseCodes) -> Option<Self> {
         self.n_codes += codes.n_entries();
         self.blocks.push(codes);
-        (self.n_codes <= MOST_CODES).then_some(self)
+        (self.n_codes <= MAX_CODES).then_some(self)
     }
 
-    /// Codes of `features`, ascending, on the tokens of `fragments`: `[fragments · positions, features]`.
+    /// Codes of `features` (ascending) on the tokens of `fragments`: `[fragments · positions, features]`.
     pub fn of(&self, fragments: &[usize], positions: usize, features: &[usize]) -> Matrix {
         let n_features = self.blocks.first().map_or(0, SparseCodes::cols);
         let mut columns = vec![None; n_features];
@@ -69,7 +69,7 @@ mod tests {
     fn chosen_features_of_chosen_fragments_come_back() {
         let first = block(&[&[(0, 1.0), (3, 2.0)], &[], &[(4, 3.0)], &[(3, 4.0)]]);
         let second = block(&[&[(3, 5.0)], &[(0, 6.0)]]);
-        let kept = KeptCodes::new(4).with(first).and_then(|kept| kept.with(second)).expect("few codes");
+        let kept = CodeCache::new(4).with(first).and_then(|kept| kept.with(second)).expect("few codes");
         let codes = kept.of(&[0, 2], 2, &[0, 3]);
         assert_eq!(codes.into_vec(), vec![1.0, 2.0, 0.0, 0.0, 0.0, 5.0, 6.0, 0.0]);
         assert_eq!(kept.of(&[1], 2, &[4]).into_vec(), vec![3.0, 0.0]);
