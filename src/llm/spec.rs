@@ -207,6 +207,14 @@ impl LlmSpec {
         Self { client, model: model.to_string(), max_in_flight: client.usual_in_flight(), ..Self::default() }
     }
 
+    /// The specification with its client's default for what a suite left out: the number of requests in flight.
+    pub fn with_client_defaults(mut self) -> Self {
+        if self.max_in_flight == 0 {
+            self.max_in_flight = self.client.usual_in_flight();
+        }
+        self
+    }
+
     /// Prices per million tokens, if known. A local model is free.
     pub fn prices(&self) -> Option<Prices> {
         if self.client == ClientKind::Local {

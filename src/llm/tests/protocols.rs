@@ -414,6 +414,7 @@ async fn anthropics_protocol_is_spoken() {
 #[test]
 fn specifications_are_read_with_defaults_and_checked() {
     let spec: LlmSpec = serde_json::from_value(json!({"client": "anthropic", "model": "m"})).expect("read");
+    let spec = spec.with_client_defaults();
     assert_eq!(spec, LlmSpec::new(ClientKind::Anthropic, "m"));
     assert_eq!(
         (spec.max_in_flight, spec.retries, spec.timeout_seconds, spec.structured),

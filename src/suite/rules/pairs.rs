@@ -202,10 +202,7 @@ impl Rules {
 
     /// Checks a model and fills in its client's default number of requests in flight.
     fn check_llm(&mut self, path: &str, llm: &LlmSpec) -> LlmSpec {
-        let mut llm = llm.clone();
-        if llm.max_in_flight == 0 {
-            llm.max_in_flight = llm.client.usual_in_flight();
-        }
+        let llm = llm.clone().with_client_defaults();
         for wrong in llm.check() {
             self.wrong(&format!("{path}.{}", wrong.field), wrong.why);
         }
@@ -217,10 +214,7 @@ impl Rules {
         needs.first_judged()?;
         let JudgeFields { llm, attempts, per_question, probabilities } = needs.judge.clone();
         let path = if llm.is_some() { "judge.llm" } else { path };
-        let mut llm = llm.unwrap_or_else(|| others.clone());
-        if llm.max_in_flight == 0 {
-            llm.max_in_flight = llm.client.usual_in_flight();
-        }
+        let llm = llm.unwrap_or_else(|| others.clone()).with_client_defaults();
         let reads_prompts = |(scorer, _): &&(&ScorerRow, String)| scorer.needs_prompt_logprobs();
         if let Some((scorer, _)) =
             needs.scorers.iter().find(reads_prompts).filter(|_| llm.client == ClientKind::Anthropic)
