@@ -101,7 +101,10 @@ fn object(properties: Map<String, Value>, required: Vec<Value>) -> Value {
 pub fn sweep(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": ["object", "null"], "minProperties": 1, "maxProperties": 1,
-        "additionalProperties": {"type": "array", "minItems": 1, "items": {"type": "number"}},
+        "additionalProperties": {
+            "type": "array", "minItems": 1, "items": {"type": "number"},
+            "x-expected": "a list of numbers, `{k: [4, 8, 16]}`",
+        },
         "x-expected": "one field of the kind with a list of numbers, `{k: [4, 8, 16]}`",
     })
 }

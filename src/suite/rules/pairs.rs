@@ -75,8 +75,8 @@ impl Rules {
             scorer.name,
             names(explainers().filter(|row| row.asks_model()).map(|row| row.name))
         );
-        let place = place.clone();
-        self.wrong(&place, message);
+        let at = self.root.place(place);
+        self.reader.wrong("scorers", at, message);
     }
 
     /// An explainer with its simulator, checked against each other.
