@@ -61,7 +61,7 @@ fn a_sweep_that_is_none() {
     for (written, words) in [
         ("steps: 60, sweep: 4", ["methods.0.sweep", "one field of the kind with a list of numbers"]),
         ("steps: 60, sweep: {k: []}", ["methods.0.sweep", "`{k: [4, 8, 16]}`"]),
-        ("steps: 60, sweep: {kk: [1, 2]}", ["8:", "kk"]),
+        ("steps: 60, sweep: {kk: [1, 2]}", ["7:", "kk"]),
         ("steps: 60, sweep: {k: [4, 0]}", ["methods.0.k", "0"]),
         ("steps: 60, sweep: {k: [4, 4]}", ["topk_4", "used twice"]),
         ("k: 4, seeds: 0", ["methods.0.seeds", "from 1 to 100"]),
