@@ -69,12 +69,12 @@ impl MethodParams {
         self.params().check(self.kind())
     }
 
-    /// See [`Params::matched`].
+    /// The method to whose L0 a `topk` variant is matched, if there is one.
     pub fn matched(&self) -> Option<&str> {
         self.params().matched()
     }
 
-    /// See [`Params::variants`].
+    /// The variants asked for; none for kinds that have none.
     pub fn variants(&self) -> &[Variant] {
         self.params().variants()
     }

@@ -1,4 +1,4 @@
-//! From a checked suite to a run folder. [`pipeline`] names every stage in order. A run can be resumed.
+//! From a checked suite to a run folder. `pipeline.rs` names every stage in order. A run can be resumed.
 //!
 //! In: a checked suite; paths, device and keys ([`Places`]).
 //! Out: a run folder.

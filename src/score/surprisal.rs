@@ -18,7 +18,7 @@ pub fn surprisal_digest() -> Digest {
     PROMPT.digest()
 }
 
-/// The prompt that ends in `text` (one line from `marked_text`), under an explanation or [`NOTHING`].
+/// The prompt that ends in `text` (one line from `marked_text`), under an explanation or `NOTHING`.
 pub fn surprisal_request(explanation: Option<&str>, text: &str) -> PromptRequest {
     let explanation = one_line(explanation.unwrap_or(NOTHING));
     let fills = [("explanation", explanation.as_str()), ("text", text)];

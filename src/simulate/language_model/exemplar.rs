@@ -1,6 +1,6 @@
 //! Values by how much the explanation raises the probability of each token, in the text and as an example.
 //!
-//!   value_t = clamp(text(<explanation>) - text(something) + example(<explanation>) - example(something), 0, 10)
+//!   value_t = clamp(text(explanation) - text(something) + example(explanation) - example(something), 0, 10)
 //!
 //!   text(c)    = ln p(token_t | the fragment contains c, tokens before t)     see [`super::likelihood`]
 //!   example(c) = ln p(token_t | "Examples of c:")                             both in nats

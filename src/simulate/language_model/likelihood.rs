@@ -1,6 +1,6 @@
 //! Values by how much the explanation raises the probability of each token.
 //!
-//!   value_t = clamp(ln p(token_t | "<explanation>", tokens before t) - ln p(token_t | "something", tokens before t),
+//!   value_t = clamp(ln p(token_t | explanation, tokens before t) - ln p(token_t | "something", tokens before t),
 //!                   -10, 10)     nats; the first text in quotes is what the prompt says the fragment contains
 //!
 //! Source: the surprisal scores of Paulo et al. 2024 (arXiv 2410.13928), token by token.

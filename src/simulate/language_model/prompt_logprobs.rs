@@ -2,7 +2,7 @@
 //!
 //! The prompt lists the tokens, each with a filler word in place of its value:
 //!
-//!   "token"<TAB>unknown
+//!   "token"\tunknown
 //!
 //! The value of a token is the expectation over the numbers at its filler (the slot): over all of them if the client
 //! knows the full distribution, else over those among the likeliest tokens.
