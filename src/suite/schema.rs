@@ -169,8 +169,10 @@ pub fn pairs(generator: &mut SchemaGenerator) -> Schema {
 
 pub fn scorers(_: &mut SchemaGenerator) -> Schema {
     let choices = SCORERS.iter().filter(|row| row.is_offered()).map(|row| (row.name, row.words));
-    let default: Vec<&str> = default_scorers().collect();
-    json_schema!({"type": "array", "x-sparse": true, "items": words(choices), "default": default})
+    let default: Vec<String> = default_scorers().map(|name| format!("`{name}`")).collect();
+    json_schema!({
+        "type": "array", "x-sparse": true, "items": words(choices), "x-default": default.join(", "),
+    })
 }
 
 /// Every score of the scorers that suites can request.

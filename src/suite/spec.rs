@@ -111,6 +111,7 @@ pub struct SubjectSpec {
     /// BOS token in front of every context, fragment and probe. It counts towards `ctx_tokens`. It is never fitted
     /// on, scored or shown as text.
     #[serde(skip_serializing_if = "Bos::is_auto")]
+    #[schemars(extend("x-default" = "`auto`"))]
     pub bos: Bos,
     /// TransformerLens's processing of the weights, for dictionaries that were trained on a processed model. It
     /// changes the model's digest.
