@@ -132,11 +132,6 @@ impl IcaFit {
         Decomposition::new(Kind::Ica, maps, params.centred, set, context, (report, started))
     }
 
-    /// The checked parameters.
-    pub fn params(&self) -> &IcaParams {
-        &self.params
-    }
-
     /// Whitened rows `[N, rank]`: a random one from each of N equal ranges of the set.
     fn whitened_rows(
         &self,

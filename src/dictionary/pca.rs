@@ -97,11 +97,6 @@ impl PcaFit {
         let maps = [axes.clone(), axes];
         Decomposition::new(Kind::Pca, maps, self.params.centred, set, context, (report, started))
     }
-
-    /// The checked parameters.
-    pub fn params(&self) -> &PcaParams {
-        &self.params
-    }
 }
 
 impl DictionaryFit for PcaFit {

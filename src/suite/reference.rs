@@ -103,8 +103,7 @@ fn choices_of(node: &Value) -> String {
     let inner =
         [&node["items"], node].into_iter().flat_map(|node| node["anyOf"].as_array().into_iter().flatten());
     for part in std::iter::once(&node["items"]).chain(inner) {
-        // Methods have a section of their own.
-        all.extend(choices(part).into_iter().filter(|(word, _)| !word.is_empty()));
+        all.extend(choices(part));
     }
     all.iter().map(|(word, doc)| format!(" `{word}`: {doc}")).collect()
 }

@@ -154,8 +154,8 @@ fn centre(forward: &Forward<'_>, batch: &[f32], inputs: &mut [f32]) {
     }
 }
 
-/// [`forward_sparse`] for ReLU codes of which many are active. Codes and gradients are left in `work.codes` and
-/// `work.grads`, zero where a feature is not active.
+/// Computes what [`forward_sparse`] does, with dense products: for ReLU codes with many active features. Codes and
+/// gradients are left in `work.codes` and `work.grads`. They are zero where a feature is not active.
 pub fn forward_dense(forward: Forward<'_>, batch: &[f32], work: &mut Workspace) -> BatchSums {
     let (d, features, rows) = (forward.d, forward.features, work.rows);
     work.grads.fit(rows * features);
