@@ -71,6 +71,7 @@ fn relu_dictionary(tensors: &Tensors) -> Result<AffineDictionary, BenchError> {
         subtract_decoder_bias: false,
         activation: Activation::Relu,
         row_scale: RowScale::Plain,
+        skip: None,
     };
     Ok(AffineDictionary::new(label, tensors))
 }

@@ -24,6 +24,8 @@ pub struct DictionaryInfo {
     pub kind: Kind,
     /// Width of an activation.
     pub d_in: usize,
+    /// Width of a reconstruction; other than `d_in` for some transcoders.
+    pub d_out: usize,
     /// Number of features.
     pub n_features: usize,
     /// Whether codes can be negative.
