@@ -166,7 +166,7 @@ fn missing_prefix(
 }
 
 /// Cuts a text into whole contexts of the model, each after `prefix`. A shorter text gives one shorter sequence.
-fn text_ids(path: &Path, subject: &LoadedSubject, prefix: &Prefix) -> Result<TokenBatch, RunError> {
+pub fn text_ids(path: &Path, subject: &LoadedSubject, prefix: &Prefix) -> Result<TokenBatch, RunError> {
     let invalid = |why: String| invalid_input(path, why);
     let text = String::from_utf8(read(path)?)
         .map_err(|error| invalid(format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;

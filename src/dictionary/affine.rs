@@ -75,6 +75,12 @@ impl AffineDictionary {
         Self { info, tensors, panels: Arc::default(), screen: Arc::default() }
     }
 
+    /// A dictionary from a file, outside any run.
+    pub fn of_file(tensors: Tensors, hook: HookPoint) -> Self {
+        let (method, fitted_on) = ("file".to_string(), Digester::new("no activations").finish());
+        Self::new(Label { method, kind: Kind::File, hook, fitted_on, is_reconstruction: true }, tensors)
+    }
+
     /// The tensors.
     pub fn tensors(&self) -> &Tensors {
         &self.tensors

@@ -9,6 +9,7 @@
 
 mod affine;
 mod catalog;
+mod codes_file;
 mod decomposition;
 mod error;
 mod export;
@@ -43,6 +44,7 @@ use crate::linalg::SparseCodes;
 
 pub use affine::{AffineDictionary, Label};
 pub use catalog::{KindFields, MethodParams, kind_fields};
+pub use codes_file::{PlainTensor, WrittenCodes, matrix_in, write_codes};
 pub use decomposition::Decomposition;
 pub use error::{DictionaryError, FitError, ParamProblem};
 pub use export::export_saelens;
