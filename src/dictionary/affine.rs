@@ -44,12 +44,14 @@ pub struct Label {
     pub fitted_on: Digest,
     /// Whether codes can be decoded.
     pub is_reconstruction: bool,
+    /// Hook point of the reconstruction, where it is another one.
+    pub output: Option<HookPoint>,
 }
 
 impl Label {
     pub(super) fn new(kind: Kind, method: &str, set: &ActivationSet, is_reconstruction: bool) -> Self {
         let (hook, fitted_on) = (set.hook(), set.digest());
-        Self { method: method.to_string(), kind, hook, fitted_on, is_reconstruction }
+        Self { method: method.to_string(), kind, hook, fitted_on, is_reconstruction, output: None }
     }
 }
 
@@ -69,6 +71,7 @@ impl AffineDictionary {
             sign,
             is_reconstruction: label.is_reconstruction,
             hook: label.hook,
+            output: label.output,
             fitted_on: label.fitted_on,
             digest: digest_of(&tensors, label.is_reconstruction),
         };
@@ -78,7 +81,10 @@ impl AffineDictionary {
     /// A dictionary from a file, outside any run.
     pub fn of_file(tensors: Tensors, hook: HookPoint) -> Self {
         let (method, fitted_on) = ("file".to_string(), Digester::new("no activations").finish());
-        Self::new(Label { method, kind: Kind::File, hook, fitted_on, is_reconstruction: true }, tensors)
+        Self::new(
+            Label { method, kind: Kind::File, hook, fitted_on, is_reconstruction: true, output: None },
+            tensors,
+        )
     }
 
     /// The tensors.

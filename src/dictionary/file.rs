@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
-use crate::base::Stopwatch;
+use crate::base::{HookPoint, Stopwatch};
 
 use super::affine::{AffineDictionary, Label};
 use super::error::{ParamProblem, Problems};
-use super::formats::{self, Ask, Blueprint, Scale};
+use super::formats::{self, Ask, Blueprint, Scale, Shape};
+use super::stated::hook_of;
 use super::tensors::squared_norm;
 use super::{DictionaryError, DictionaryFit, FileFormat, FitContext, FitError, FitReport, Fitted, Kind};
 
@@ -89,15 +90,52 @@ impl DictionaryFit for FileFit {
             notes.push(format!("input scale {scale:.4} estimated from the fit split"));
             blueprint.scale = Scale::of_input(scale);
         }
-        let label = Label::new(Kind::File, context.method, set, true);
-        let dictionary = Box::new(AffineDictionary::new(label, blueprint.build(None)?));
         let mut warnings = blueprint.stated.warnings(context.input);
+        let (is_reconstruction, output) = match Output::of(&blueprint, shape, set.hook()) {
+            Output::Input => (true, None),
+            Output::At(output) => (true, Some(output)),
+            Output::Unknown(warning) => {
+                warnings.push(warning);
+                (false, None)
+            }
+        };
+        let label = Label { output, ..Label::new(Kind::File, context.method, set, is_reconstruction) };
+        let dictionary = Box::new(AffineDictionary::new(label, blueprint.build(None)?));
         warnings
             .extend(blueprint.card.dropped.iter().map(|what| format!("left out as `ignore` says: {what}")));
         notes.extend(blueprint.card.notes.iter().cloned());
         notes.extend(blueprint.stated.notes(context.input));
         let report = FitReport { seconds: started.seconds(), notes, warnings, ..FitReport::default() };
         Ok(Fitted { dictionary, report })
+    }
+}
+
+/// What a dictionary reconstructs.
+enum Output {
+    /// Its input.
+    Input,
+    /// The activations at another hook point.
+    At(HookPoint),
+    /// Something that has no place here, with the reason.
+    Unknown(String),
+}
+
+impl Output {
+    fn of(blueprint: &Blueprint, shape: Shape, hook: HookPoint) -> Self {
+        let stated = &blueprint.stated;
+        let known = stated.hook_out.as_deref().and_then(hook_of);
+        match (&stated.hook_out, known) {
+            (Some(_), Some(output)) if output != hook => Self::At(output),
+            (Some(name), None) if Some(name) != stated.hook.as_ref() => Self::Unknown(format!(
+                "reconstructs `{name}`, which is no hook point here: its features are evaluated, its reconstruction is \
+                 not"
+            )),
+            (None, _) if shape.d_in != shape.d_out || blueprint.skip.is_some() => Self::Unknown(
+                "is a transcoder that does not name its output: its features are evaluated, its reconstruction is not"
+                    .to_string(),
+            ),
+            _ => Self::Input,
+        }
     }
 }
 

@@ -28,6 +28,7 @@ struct Config {
     k: Option<usize>,
     is_reconstruction: bool,
     hook_name: HookPoint,
+    hook_name_out: Option<HookPoint>,
     fitted_on: Digest,
     digest: Digest,
 }
@@ -64,6 +65,7 @@ pub fn load(folder: &Path) -> Result<Box<dyn Dictionary>, DictionaryError> {
         hook: config.hook_name,
         fitted_on: config.fitted_on,
         is_reconstruction: config.is_reconstruction,
+        output: config.hook_name_out,
     };
     let dictionary = AffineDictionary::new(label, tensors);
     let DictionaryInfo { digest, .. } = dictionary.info();

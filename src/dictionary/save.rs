@@ -44,10 +44,11 @@ pub(super) fn save(info: &DictionaryInfo, tensors: &Tensors, folder: &Path) -> R
     write_tensors(tensors, &folder.join("dictionary.safetensors"))?;
     let mut config = shared_settings(info, tensors);
     config["format"] = json!(FORMAT);
-    let is_transcoder = tensors.skip.is_some() || info.d_out != info.d_in;
+    let is_transcoder = tensors.skip.is_some() || info.d_out != info.d_in || info.output.is_some();
     config["version"] = json!(if is_transcoder { TRANSCODER_VERSION } else { VERSION });
     if is_transcoder {
         config["d_out"] = json!(info.d_out);
+        config["hook_name_out"] = json!(info.output);
     }
     config["method"] = json!(info.method);
     config["kind"] = json!(info.kind.name());

@@ -601,6 +601,7 @@ fn exported_for_saelens_and_read_back_gives_the_same_codes() {
         hook: hook(),
         fitted_on: set.digest(),
         is_reconstruction: true,
+        output: None,
     };
     let dictionary = AffineDictionary::new(label.clone(), tensors.clone());
     let folder = tempfile::tempdir().expect("temporary folder");
@@ -633,6 +634,7 @@ fn quality_matches_a_hand_worked_table() {
         hook: hook(),
         fitted_on: set.digest(),
         is_reconstruction: true,
+        output: None,
     };
     let dictionary = AffineDictionary::new(label, tensors);
     // Estimates (2,0) (0,2) (0,1) (3,1): squared errors 0 + 4 + (1 + 1) + 1 = 7.

@@ -333,6 +333,7 @@ mod tests {
                 hook: "hook_embed".parse().expect("a hook point"),
                 fitted_on: Digester::new("test").finish(),
                 is_reconstruction: true,
+                output: None,
             };
             let dictionary = AffineDictionary::new(label, tensors);
             let screened = dictionary.encode(&x).expect("codes");

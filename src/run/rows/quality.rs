@@ -87,11 +87,46 @@ impl<'a> LossMeter<'a> {
 
     /// Combines the counts of a pass over the fragments with the losses.
     pub fn measure(&self, dictionary: &dyn Dictionary, quality: Quality) -> Result<Measured, RunError> {
-        let spliced = match dictionary.info().is_reconstruction {
+        let info = dictionary.info();
+        if let (Some(output), true) = (info.output, info.is_reconstruction) {
+            return self.measure_output(dictionary, output, quality);
+        }
+        let spliced = match info.is_reconstruction {
             true => Some(self.replaced(dictionary.reconstruct(&self.activations)?)?),
             false => None,
         };
         Ok(Measured { quality, losses: self.losses, spliced })
+    }
+
+    /// The same for a transcoder: FVU and losses at its output, over the fragments of the losses. x̄ and the mean
+    /// ablation are means over these rows. FVU leaves out the model's position 0.
+    fn measure_output(
+        &self,
+        dictionary: &dyn Dictionary,
+        output: HookPoint,
+        mut quality: Quality,
+    ) -> Result<Measured, RunError> {
+        let target = self.subject.activations(&self.tokens, &[output])?.swap_remove(0);
+        let first = usize::from(self.subject.prefix().is_empty());
+        let scored: Vec<usize> = (0..target.rows()).filter(|row| row % self.tokens.cols() >= first).collect();
+        let mut mean = vec![0.0; target.cols()];
+        for &row in &scored {
+            let values = mean.iter_mut().zip(target.row(row));
+            values.for_each(|(sum, value)| *sum += f64::from(*value) / scored.len() as f64);
+        }
+        let estimate = dictionary.reconstruct(&self.activations)?;
+        let (mut error, mut deviation) = (0.0, 0.0);
+        for &row in &scored {
+            for ((value, estimate), mean) in target.row(row).iter().zip(estimate.row(row)).zip(&mean) {
+                error += (f64::from(*value) - f64::from(*estimate)).powi(2);
+                deviation += (f64::from(*value) - mean).powi(2);
+            }
+        }
+        quality.fvu = (deviation > 0.0).then(|| error / deviation);
+        quality.note = Some(format!("transcoder: FVU over {} tokens and losses at `{output}`", scored.len()));
+        let meter = LossMeter::new(self.subject, output, &self.tokens, &mean)?;
+        let spliced = Some(meter.replaced(estimate)?);
+        Ok(Measured { quality, losses: meter.losses, spliced })
     }
 }
 
