@@ -9,12 +9,14 @@
 
 pub mod embedded;
 mod error;
+mod header;
 mod loaded;
 mod model;
 mod prefix;
 mod processing;
 
 pub use error::SubjectError;
+pub use header::SubjectHeader;
 pub use loaded::LoadedSubject;
 pub use model::{SubjectInfo, SubjectModel, TransformerSubject};
 pub use prefix::{Bos, Prefix, WithPrefix};
