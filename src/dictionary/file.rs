@@ -12,6 +12,7 @@ use crate::base::{Stopwatch, read_to_string};
 
 use super::affine::{AffineDictionary, Label};
 use super::error::{ParamProblem, Problems};
+use super::path::DictionaryPath;
 use super::stated::Stated;
 use super::tensor_file::{Architecture, NamedTensors};
 use super::tensors::{RowScale, Tensors, squared_norm};
@@ -49,7 +50,8 @@ pub enum FileFormat {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileParams {
-    /// The folder of the dictionary.
+    /// The folder of the dictionary, or its file: a path, or `hub:OWNER/NAME/FOLDER@REVISION` with folder and revision
+    /// left out where they are not needed.
     pub path: PathBuf,
     /// Its layout.
     pub format: FileFormat,
@@ -72,9 +74,8 @@ impl FileParams {
     /// Returns all problems at once. The file itself is read by the fit.
     pub fn check(&self) -> Result<FileFit, Vec<ParamProblem>> {
         let mut problems = Problems::default();
-        problems.require(!self.path.as_os_str().is_empty(), "path", || {
-            "is empty; expected the folder that holds the dictionary".to_string()
-        });
+        let path = DictionaryPath::parse(&self.path.to_string_lossy());
+        problems.require(path.is_ok(), "path", || path.err().unwrap_or_default());
         problems.positive("input_scale", self.input_scale.unwrap_or(1.0));
         problems.finish(FileFit { params: self.clone() })
     }

@@ -1,0 +1,3 @@
+//! Layouts of dictionaries trained elsewhere.
+
+pub mod needed;
