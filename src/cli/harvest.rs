@@ -39,14 +39,16 @@ pub fn harvest(args: &HarvestArgs, common: &Common, env: &Env) -> Result<u8, Run
         bos: args.bos,
         processing: args.processing.clone(),
     };
-    let subject = open_subject(&spec, &places)?.loaded;
-    let model = subject.model();
-    let hooks = hooks(&args.hooks, model)?;
     let note = |text: String| {
         if !common.quiet {
             say(&text);
         }
     };
+    let opened = open_subject(&spec, &places)?;
+    opened.note.into_iter().for_each(|text| note(format!("note: {text}")));
+    let subject = opened.loaded;
+    let model = subject.model();
+    let hooks = hooks(&args.hooks, model)?;
     let notes = subject.tokenizer().map(|tokenizer| tokenizer.notes()).unwrap_or_default();
     notes.iter().for_each(|text| note(format!("warning: {text}")));
     let (tokens, prefix) = match (&args.token_ids, &args.text) {

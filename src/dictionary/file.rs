@@ -10,6 +10,7 @@ use crate::base::{HookPoint, Stopwatch};
 use super::affine::{AffineDictionary, Label};
 use super::error::{ParamProblem, Problems};
 use super::formats::{self, Ask, Blueprint, Scale, Shape};
+use super::path::DictionaryPath;
 use super::stated::hook_of;
 use super::tensors::squared_norm;
 use super::{DictionaryError, DictionaryFit, FileFormat, FitContext, FitError, FitReport, Fitted, Kind};
@@ -18,7 +19,8 @@ use super::{DictionaryError, DictionaryFit, FileFormat, FitContext, FitError, Fi
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileParams {
-    /// The folder of the dictionary, or one file.
+    /// The folder of the dictionary, or its file: a path, or `hub:OWNER/NAME/FOLDER@REVISION` with folder and revision
+    /// left out where they are not needed.
     pub path: PathBuf,
     /// Program that wrote it. If absent: recognised by names of files, settings and tensors.
     #[serde(default)]
@@ -45,9 +47,8 @@ impl FileParams {
     /// Returns all problems at once. The file itself is read by the fit.
     pub fn check(&self) -> Result<FileFit, Vec<ParamProblem>> {
         let mut problems = Problems::default();
-        problems.require(!self.path.as_os_str().is_empty(), "path", || {
-            "is empty; expected the folder that holds the dictionary".to_string()
-        });
+        let path = DictionaryPath::parse(&self.path.to_string_lossy());
+        problems.require(path.is_ok(), "path", || path.err().unwrap_or_default());
         problems.positive("input_scale", self.input_scale.unwrap_or(1.0));
         problems.at_least("k", self.k.unwrap_or(1), 1);
         problems.finish(FileFit { params: self.clone() })

@@ -35,6 +35,12 @@ pub enum RunError {
     /// Activations are unusable.
     #[error(transparent)]
     Activation(#[from] ActivationError),
+    /// A dictionary trained elsewhere is not where the suite says.
+    #[error(
+        "there is no dictionary `{}`, neither here nor beside the suite: expected a folder or a file; write one on the \
+         hub as `hub:OWNER/NAME/FOLDER`", path.display()
+    )]
+    NoDictionary { path: std::path::PathBuf },
     /// A dictionary could not be fitted.
     #[error("`{method}` at `{hook}` could not be fitted: {source}")]
     Fit {

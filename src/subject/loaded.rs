@@ -57,9 +57,9 @@ impl LoadedSubject {
         Ok(Self { model, tokenizer })
     }
 
-    /// Sets the revision at which the model was fetched.
-    pub fn with_revision(mut self, revision: &str) -> Self {
-        self.model = self.model.with_revision(revision);
+    /// Sets the hub id and the commit at which the model was fetched.
+    pub fn from_hub(mut self, id: &str, commit: &str) -> Self {
+        self.model = self.model.from_hub(id, commit);
         self
     }
 

@@ -20,6 +20,7 @@ mod goodfire;
 mod llama_scope;
 mod llama_scope_r1;
 mod llamascopium;
+mod needed;
 mod openai;
 mod qwen_scope;
 mod refused;
@@ -36,6 +37,7 @@ use super::DictionaryError;
 
 pub use blueprint::{Blueprint, Scale, Shape};
 pub use card::Card;
+pub use needed::needed;
 pub(super) use folder::Folder;
 
 /// Levels of sub-folders in which a dictionary is looked for.

@@ -1,5 +1,7 @@
-//! Inputs of all later stages: subject, corpus and activations.
+//! Inputs of all later stages: subject, corpus, activations, and dictionaries trained elsewhere.
 
+pub mod dictionaries;
 pub mod harvest;
 pub mod outliers;
 pub mod prepare;
+pub mod repositories;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::base::{HookPoint, Matrix, Stopwatch};
 use crate::linalg::matmul_bt;
 use crate::run::evaluate::ablation::ABLATED_FRAGMENTS;
+use crate::run::inputs::dictionaries::planned_downloads;
 use crate::run::inputs::prepare::{expand_hooks, run_with_prefix, sample_fragments};
 use crate::run::plan::planned::{planned, remarks, walked};
 use crate::run::rows::quality::LOSS_FRAGMENTS;
@@ -96,6 +97,8 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         .collect();
     let together = bytes.iter().sum::<f64>().min(suite.limits.disk_gb * 1e9);
     let (llm, mut notes) = language_models(suite, &subject.loaded, hooks.len(), places)?;
+    notes.extend(subject.note.clone());
+    notes.extend(planned_downloads(suite, places)?);
     notes.push(format!("smallest difference is for a score spread (SD) of {SCORE_SD}"));
     if suite.corpus.source.starts_with("hub:") {
         notes.push(
