@@ -199,6 +199,13 @@ impl HubClient {
         (!files.is_empty()).then_some(Listing { commit, files })
     }
 
+    /// Whether a file is in the cache or in that of other programs. It is checked when it is fetched.
+    pub(super) fn is_stored(&self, wanted: &Wanted, commit: &str, entry: &Entry) -> bool {
+        let shared = self.shared.as_ref().map(|shared| shared.repo(wanted.repo.clone()).pointer_path(commit));
+        let folders = [Some(self.folder(wanted, commit)), shared];
+        folders.into_iter().flatten().any(|folder| folder.join(&entry.name).is_file())
+    }
+
     /// The path of a file; fetches it if necessary.
     pub(super) fn fetch(&self, wanted: &Wanted, commit: &str, entry: &Entry) -> Result<PathBuf, HubError> {
         let target = self.folder(wanted, commit).join(&entry.name);

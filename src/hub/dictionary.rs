@@ -33,10 +33,9 @@ impl DictionaryFiles<'_> {
         &self.commit
     }
 
-    /// Bytes of the files that are not in the cache yet. Files whose size the hub does not state count as 0.
+    /// Bytes of the files that are in no cache yet. Files whose size the hub does not state count as 0.
     pub fn bytes_to_fetch(&self) -> u64 {
-        let folder = self.client.folder(&self.wanted, &self.commit);
-        let missing = |entry: &&Entry| !folder.join(&entry.name).is_file();
+        let missing = |entry: &&Entry| !self.client.is_stored(&self.wanted, &self.commit, entry);
         self.files.iter().filter(missing).filter_map(|entry| entry.size).sum()
     }
 

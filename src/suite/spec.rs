@@ -100,7 +100,7 @@ impl Default for SuiteFile {
 #[serde(default)]
 pub struct SubjectSpec {
     /// `embedded`, a local folder in Hugging Face layout, a GGUF file (`….gguf`, its weights unpacked to f32), or a
-    /// hub id.
+    /// hub id, `OWNER/NAME`. GPT-2 is known without an owner: `gpt2`, `gpt2-xl`, `distilgpt2`.
     pub model: String,
     /// Commit, tag or branch of a hub id. The resolved commit is recorded.
     pub revision: Option<String>,

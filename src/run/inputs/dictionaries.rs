@@ -24,28 +24,40 @@ const NAMES_THAT_TELL: usize = 4;
 /// Digits of a commit in notes. The manifest has all of them.
 const COMMIT_DIGITS: usize = 12;
 
-/// The suite with every dictionary trained elsewhere located. Hub repositories are fetched.
+/// The suite with every dictionary trained elsewhere located. Hub repositories are fetched, all dictionaries of one
+/// repository and revision at the same commit.
 pub fn with_dictionaries(suite: &Suite, places: &Places, on: &dyn Fn(Event)) -> Result<Suite, RunError> {
     let mut suite = suite.clone();
     let mut found: BTreeMap<String, Located> = BTreeMap::new();
+    let mut commits: BTreeMap<(String, Option<String>), String> = BTreeMap::new();
     for method in &mut suite.methods {
         let Some(path) = path_of(method)? else { continue };
-        let written = path.to_string();
-        let located = match found.get(&written) {
+        let mut pinned = path.clone();
+        if let DictionaryPath::Hub(HubPath { id, revision, .. }) = &mut pinned
+            && let Some(commit) = commits.get(&(id.clone(), revision.clone()))
+        {
+            *revision = Some(commit.clone());
+        }
+        let located = match found.get(&path.to_string()) {
             Some(located) => located.clone(),
-            None => locate_dictionary(&path, places)?,
+            None => locate_dictionary(&pinned, places, on)?,
         };
         if let (DictionaryPath::Hub(place), Some(commit)) = (&path, &located.commit) {
             on(Event::Note(format!("{}: {place} at commit {}", method.name, short(commit))));
+            commits.insert((place.id.clone(), place.revision.clone()), commit.clone());
         }
-        found.insert(written, located.clone());
+        found.insert(path.to_string(), located.clone());
         method.located = Some(located);
     }
     Ok(suite)
 }
 
 /// Finds a dictionary on this disk, beside the suite if the path is relative, or fetches it from the hub.
-pub fn locate_dictionary(path: &DictionaryPath, places: &Places) -> Result<Located, RunError> {
+pub fn locate_dictionary(
+    path: &DictionaryPath,
+    places: &Places,
+    on: &dyn Fn(Event),
+) -> Result<Located, RunError> {
     match path {
         DictionaryPath::Local(written) => {
             let path = on_disk(written, places)?;
@@ -53,7 +65,12 @@ pub fn locate_dictionary(path: &DictionaryPath, places: &Places) -> Result<Locat
             Ok(Located { path, digest, commit: None })
         }
         DictionaryPath::Hub(place) => {
-            let snapshot = on_hub(place, places, |files| files.fetch().map_err(RunError::from))?;
+            let snapshot = on_hub(place, places, |files| {
+                if let bytes @ 1.. = files.bytes_to_fetch() {
+                    on(Event::Note(format!("fetching {} of {place}", megabytes(bytes))));
+                }
+                Ok(files.fetch()?)
+            })?;
             let home = if snapshot.folder.is_file() { parent(&snapshot.folder) } else { &snapshot.folder };
             let files: Vec<(String, PathBuf)> =
                 snapshot.files.iter().map(|file| (name_from(home, file), file.clone())).collect();
@@ -72,7 +89,7 @@ pub fn planned_downloads(suite: &Suite, places: &Places) -> Result<Vec<String>, 
             Some(DictionaryPath::Hub(place)) => notes.push(on_hub(&place, places, |files| {
                 let size = match files.bytes_to_fetch() {
                     0 => "already in the cache".to_string(),
-                    bytes => format!("{:.1} MB to download", bytes as f64 / 1e6),
+                    bytes => format!("{} to fetch", megabytes(bytes)),
                 };
                 Ok(format!("{}: {place} at commit {}, {size}", method.name, short(files.commit())))
             })?),
@@ -112,6 +129,10 @@ fn on_hub<T>(
     let client = hub(places)?;
     let choose = |files: &[&str]| needed(files, &place.folder);
     then(&client.dictionary_files(&place.id, revision, &place.folder, &choose)?)
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
 fn short(commit: &str) -> &str {
