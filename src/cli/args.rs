@@ -339,6 +339,8 @@ impl EncodeArgs {
             ignore: self.ignore.clone(),
             input_scale: self.input_scale,
             k: self.k,
+            elsewhere: true,
+            written: None,
         }
     }
 }

@@ -102,6 +102,15 @@ pub fn exit_code(error: &RunError) -> u8 {
     match error {
         RunError::Suite(SuiteError::File(_)) => 6,
         RunError::Suite(_) | RunError::Setting { .. } => 2,
+        // One code for all: the common one, else that of a bad suite.
+        RunError::Several(problems) => {
+            let codes: Vec<u8> = problems.iter().map(|(_, problem)| exit_code(problem)).collect();
+            if codes.windows(2).all(|pair| pair[0] == pair[1]) {
+                codes.first().copied().unwrap_or(2)
+            } else {
+                2
+            }
+        }
         RunError::Stopped => 130,
         RunError::Disk { .. } => 9,
         RunError::NoDictionary { .. } => 6,

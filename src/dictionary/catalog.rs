@@ -91,7 +91,8 @@ impl MethodParams {
     pub fn with_path(&self, path: &Path) -> Self {
         let mut params = self.clone();
         if let Self::File(file) = &mut params {
-            file.path = path.to_path_buf();
+            let written = std::mem::replace(&mut file.path, path.to_path_buf());
+            file.written = Some(written.display().to_string());
         }
         params
     }

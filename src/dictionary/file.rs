@@ -35,6 +35,12 @@ pub struct FileParams {
     /// Number of codes that are kept, for files that do not hold it (Qwen-Scope).
     #[serde(default)]
     pub k: Option<usize>,
+    /// Apply it also at hook points and to a model that it was not trained on, and mark its rows.
+    #[serde(default)]
+    pub elsewhere: bool,
+    /// The path that the suite gives, where `path` is the place in which its files were found.
+    #[serde(skip)]
+    pub written: Option<String>,
 }
 
 /// Checked [`FileParams`].
@@ -61,7 +67,7 @@ impl FileParams {
             ignore: self.ignore.clone(),
             input_scale: self.input_scale,
             k: self.k,
-            place: self.path.display().to_string(),
+            place: self.written.clone().unwrap_or_else(|| self.path.display().to_string()),
         };
         formats::open(&self.path, &ask)
     }

@@ -51,7 +51,7 @@ pub use error::{DictionaryError, FitError, ParamProblem};
 pub use export::export_saelens;
 pub use file::{FileFit, FileParams};
 pub use fit::{DictionaryFit, FitContext, FitProgress, FitReport, Fitted};
-pub use formats::{Card, FileFormat, needed};
+pub use formats::{Card, FileFormat, Shape, needed};
 pub use ica::{IcaFit, IcaParams, Solver};
 pub use info::{DictionaryInfo, SignPolicy};
 pub use kind::Kind;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{Device, Error, Tensor};
 
-use super::architecture::{Architecture, NormKind, Residual};
+use super::architecture::{Architecture, NormKind};
 use super::attention_rule::PositionTables;
 use super::error::{NnError, Result};
 use super::{Config, Weights, families, ops};

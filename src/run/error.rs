@@ -23,6 +23,9 @@ pub enum RunError {
     /// A setting is valid by itself but not for this model.
     #[error("`{field}` {problem}")]
     Setting { field: String, problem: String },
+    /// Several files that the suite names cannot be used, each with its field.
+    #[error("{}", several(.0))]
+    Several(Vec<(String, RunError)>),
     /// The subject model cannot be loaded or run.
     #[error(transparent)]
     Subject(#[from] SubjectError),
@@ -89,6 +92,11 @@ pub enum RunError {
     /// The user requested a stop.
     #[error("stopped on request; finished stages are kept, and the same command continues from here")]
     Stopped,
+}
+
+fn several(problems: &[(String, RunError)]) -> String {
+    let lines = problems.iter().map(|(field, problem)| format!("\n  `{field}`: {problem}"));
+    format!("the suite has {} problems{}", problems.len(), lines.collect::<String>())
 }
 
 impl From<HarvestError> for RunError {

@@ -41,6 +41,7 @@ pub use pipeline::run;
 pub use places::{Places, Stop};
 pub use plan::bill::{Beside, Planned, time_text};
 pub use plan::estimate::{Estimate, estimate};
+pub use plan::headers::{Headers, read_headers};
 pub use plan::role::RoleUsage;
 pub use plan::who::{Step, Who};
 pub use results::manifest::Manifest;

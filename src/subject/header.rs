@@ -28,11 +28,15 @@ impl SubjectHeader {
         }
         let file = path.join("config.json");
         let text = crate::base::read_regular(&file).map_err(NnError::from)?;
-        let config = Config::parse(&text, &file.display().to_string())?;
+        Self::of_config(&super::loaded::name_of(path), &text, &file.display().to_string()).map(Some)
+    }
+
+    /// Reads the text of a `config.json`; messages call it `file`.
+    pub fn of_config(name: &str, text: &[u8], file: &str) -> Result<Self, SubjectError> {
+        let config = Config::parse(text, file)?;
         let stated_name = config.value("_name_or_path").and_then(serde_json::Value::as_str);
         let stated_name = stated_name.filter(|name| !name.is_empty()).map(String::from);
-        let name = super::loaded::name_of(path);
-        Ok(Some(Self { name, stated_name, architecture: read_architecture(&config)? }))
+        Ok(Self { name: name.to_string(), stated_name, architecture: read_architecture(&config)? })
     }
 
     /// Width of the activations at a hook point. Fails if the model lacks it.

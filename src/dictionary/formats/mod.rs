@@ -37,8 +37,8 @@ use super::DictionaryError;
 
 pub use blueprint::{Blueprint, Scale, Shape};
 pub use card::Card;
-pub use needed::needed;
 pub(super) use folder::Folder;
+pub use needed::needed;
 
 /// Levels of sub-folders in which a dictionary is looked for.
 const DEPTH: usize = 4;

@@ -115,7 +115,8 @@ fn path_of(method: &MethodSpec) -> Result<Option<DictionaryPath>, RunError> {
     method.params.path().transpose().map_err(|problem| RunError::Setting { field: field(), problem })
 }
 
-fn on_disk(written: &Path, places: &Places) -> Result<PathBuf, RunError> {
+/// A local dictionary, where it is there.
+pub fn on_disk(written: &Path, places: &Places) -> Result<PathBuf, RunError> {
     let path = resolve(&written.to_string_lossy(), &places.suite_folder);
     if path.exists() { Ok(path) } else { Err(RunError::NoDictionary { path: written.to_path_buf() }) }
 }

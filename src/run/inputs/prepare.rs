@@ -51,6 +51,12 @@ pub fn open_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, 
     Ok(OpenSubject { loaded, revision, note })
 }
 
+/// A name that is neither a path here nor a hub id.
+pub fn no_model(name: &str) -> SubjectError {
+    let known: Vec<&str> = LEGACY_IDS.iter().map(|(legacy, _)| *legacy).collect();
+    SubjectError::NoModel { model: name.escape_debug().to_string(), known: known.join(", ") }
+}
+
 fn find_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunError> {
     if spec.model == "embedded" {
         return Ok(OpenSubject { loaded: embedded::load()?, revision: None, note: None });
@@ -59,9 +65,7 @@ fn find_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunE
     let id = hub_id(&spec.model).filter(|_| !path.exists());
     let Some(id) = id else {
         if !path.exists() && !spec.model.contains(['/', '\\']) {
-            let known: Vec<&str> = LEGACY_IDS.iter().map(|(legacy, _)| *legacy).collect();
-            let model = spec.model.escape_debug().to_string();
-            return Err(SubjectError::NoModel { model, known: known.join(", ") }.into());
+            return Err(no_model(&spec.model).into());
         }
         return Ok(OpenSubject { loaded: LoadedSubject::from_path(&path)?, revision: None, note: None });
     };
@@ -80,7 +84,7 @@ fn find_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunE
 }
 
 /// The hub id of a model: `OWNER/NAME` as it is, and today's id of a model that once had a name without an owner.
-fn hub_id(model: &str) -> Option<&str> {
+pub fn hub_id(model: &str) -> Option<&str> {
     let parts: Vec<&str> = model.split('/').collect();
     let named = |part: &&str| !part.is_empty() && *part != "." && *part != "..";
     match parts.as_slice() {

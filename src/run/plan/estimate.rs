@@ -8,6 +8,7 @@ use crate::linalg::matmul_bt;
 use crate::run::evaluate::ablation::ABLATED_FRAGMENTS;
 use crate::run::inputs::dictionaries::planned_downloads;
 use crate::run::inputs::prepare::{expand_hooks, run_with_prefix, sample_fragments};
+use crate::run::plan::headers::read_headers;
 use crate::run::plan::planned::{planned, remarks, walked};
 use crate::run::rows::quality::LOSS_FRAGMENTS;
 use crate::run::{Places, Planned, RunError, open_subject};
@@ -78,6 +79,7 @@ pub struct Estimate {
 
 /// Estimates a run. The model is opened; nothing is computed with it.
 pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
+    let warnings = read_headers(suite, places).checked()?;
     let subject = open_subject(&suite.subject, places)?;
     let bos = subject.loaded.prefix(suite.subject.bos)?;
     let suite = &run_with_prefix(&bos, suite);
@@ -98,6 +100,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     let together = bytes.iter().sum::<f64>().min(suite.limits.disk_gb * 1e9);
     let (llm, mut notes) = language_models(suite, &subject.loaded, hooks.len(), places)?;
     notes.extend(subject.note.clone());
+    notes.extend(warnings);
     notes.extend(planned_downloads(suite, places)?);
     notes.push(format!("smallest difference is for a score spread (SD) of {SCORE_SD}"));
     if suite.corpus.source.starts_with("hub:") {

@@ -3,9 +3,12 @@
 //! Weights are not read. Files on the hub are left to the run.
 
 use crate::base::HookPoint;
-use crate::dictionary::{DictionaryError, FileParams, MethodParams, Shape, Stated, hook_of};
+use crate::corpus::CorpusError;
+use crate::dictionary::{DictionaryPath, FileParams, MethodParams, Shape, Stated, hook_of};
+use crate::run::inputs::dictionaries::on_disk;
+use crate::run::inputs::prepare::{hub_id, no_model};
 use crate::run::{Places, RunError};
-use crate::subject::{SubjectError, SubjectHeader, embedded};
+use crate::subject::{SubjectHeader, SubjectModel, embedded};
 use crate::suite::{Suite, resolve};
 
 /// What a look at the headers found.
@@ -17,47 +20,101 @@ pub struct Headers {
     pub warnings: Vec<String>,
 }
 
-/// The subject's names and shape, as far as they are known without reading weights.
+/// What is known of the subject.
 #[derive(Debug, Default)]
 struct Subject {
     /// Its own names: hub id, name in its configuration, folder.
     names: Vec<String>,
     /// Whether one of the names is a hub id, so that another model can be told from it.
     is_named: bool,
-    header: Option<SubjectHeader>,
-    hooks: Vec<HookPoint>,
+    /// Hook points of the run with their widths.
+    hooks: Vec<(HookPoint, usize)>,
 }
 
 /// Reads the headers of all local files of a suite.
 pub fn read_headers(suite: &Suite, places: &Places) -> Headers {
     let mut found = Headers::default();
-    let subject = subject(suite, places, &mut found);
+    let path = resolve(&suite.subject.model, &places.suite_folder);
+    let header = match suite.subject.model.as_str() {
+        "embedded" => embedded::header().map(Some),
+        _ if path.exists() => SubjectHeader::of_path(&path),
+        model if hub_id(model).is_some() => Ok(None),
+        model if !model.contains(['/', '\\']) => Err(no_model(model)),
+        _ => SubjectHeader::of_path(&path),
+    };
+    let header = header.unwrap_or_else(|error| {
+        found.problems.push(("subject.model".into(), error.into()));
+        None
+    });
+    let mut subject = named(suite, header.as_ref());
+    if let Some(header) = &header {
+        let n_layers = header.architecture.n_layers;
+        let expanded = suite.hooks.iter().filter_map(|(_, selector)| selector.expand(n_layers).ok());
+        for hook in expanded.flatten() {
+            match header.width(hook) {
+                Ok(width) => subject.hooks.push((hook, width)),
+                Err(error) => found.problems.push(("hooks".into(), error.into())),
+            }
+        }
+    }
     let source = &suite.corpus.source;
     let path = resolve(source, &places.suite_folder);
     if source != "embedded" && !source.starts_with("hub:") && !path.exists() {
-        let why = "does not exist: expected a text, a JSONL file or a folder of them".to_string();
-        found.problems.push(("corpus.source".into(), RunError::Missing { path, why }));
+        found.problems.push(("corpus.source".into(), CorpusError::missing(&path).into()));
     }
+    read_dictionaries(suite, places, &subject, &mut found);
+    found
+}
+
+/// Compares dictionaries trained elsewhere with the open subject.
+pub fn check_places(
+    suite: &Suite,
+    places: &Places,
+    model: &dyn SubjectModel,
+    hooks: &[HookPoint],
+) -> Result<Vec<String>, RunError> {
+    let path = resolve(&suite.subject.model, &places.suite_folder);
+    let header = if path.exists() { SubjectHeader::of_path(&path).ok().flatten() } else { None };
+    let mut subject = named(suite, header.as_ref());
+    for &hook in hooks {
+        subject.hooks.push((hook, model.width(hook)?));
+    }
+    let mut found = Headers::default();
+    read_dictionaries(suite, places, &subject, &mut found);
+    found.checked()
+}
+
+fn named(suite: &Suite, header: Option<&SubjectHeader>) -> Subject {
+    let stated = header.and_then(|header| header.stated_name.clone()).filter(|name| hub_id(name).is_some());
+    let written = hub_id(&suite.subject.model).filter(|_| header.is_none()).map(String::from);
+    let is_named = stated.is_some() || written.is_some();
+    let folder = header.map(|header| header.name.clone());
+    Subject { names: [written, stated, folder].into_iter().flatten().collect(), is_named, hooks: Vec::new() }
+}
+
+fn read_dictionaries(suite: &Suite, places: &Places, subject: &Subject, found: &mut Headers) {
     for method in &suite.methods {
-        let MethodParams::File(params) = &method.params else { continue };
         let field = format!("methods.{}.path", method.name);
-        let mut params = params.clone();
-        let Some(path) = params.local_path(&places.suite_folder) else { continue };
-        if !path.exists() {
-            let why = "does not exist: expected the folder of a dictionary".to_string();
-            found.problems.push((field, RunError::Missing { path, why }));
-            continue;
-        }
-        params.set_local_path(&path);
+        let path = match (&method.located, method.params.path()) {
+            (Some(located), _) => Ok(located.path.clone()),
+            (None, Some(Ok(DictionaryPath::Local(written)))) => on_disk(&written, places),
+            _ => continue,
+        };
+        let params = match path {
+            Ok(path) => method.params.with_path(&path),
+            Err(error) => {
+                found.problems.push((field, error));
+                continue;
+            }
+        };
+        let MethodParams::File(params) = &params else { continue };
         match params.open().and_then(|blueprint| Ok((blueprint.shape()?, blueprint.stated.clone()))) {
             Ok((shape, stated)) => {
-                let row = Row { name: &method.name, field, params: &params, shape, stated: &stated };
-                row.compare(&subject, &mut found);
+                Row { name: &method.name, field, params, shape, stated: &stated }.compare(subject, found);
             }
             Err(error) => found.problems.push((field, error.into())),
         }
     }
-    found
 }
 
 impl Headers {
@@ -65,62 +122,10 @@ impl Headers {
     pub fn checked(mut self) -> Result<Vec<String>, RunError> {
         match self.problems.len() {
             0 => Ok(self.warnings),
-            1 => Err(RunError::InField(self.problems.remove(0).into())),
+            1 => Err(self.problems.remove(0).1),
             _ => Err(RunError::Several(self.problems)),
         }
     }
-}
-
-fn subject(suite: &Suite, places: &Places, found: &mut Headers) -> Subject {
-    let mut subject = Subject::default();
-    let model = &suite.subject.model;
-    let path = resolve(model, &places.suite_folder);
-    if model == "embedded" {
-        subject.names.push("embedded".into());
-        return with_hooks(suite, subject, found, embedded::header());
-    }
-    if !path.exists() && model.contains('/') && !model.starts_with('.') && !model.starts_with('/') {
-        // An id on the hub: its configuration is read by the run.
-        subject.names.push(model.clone());
-        subject.is_named = true;
-        return subject;
-    }
-    let header = SubjectHeader::of_path(&path);
-    if let Ok(Some(header)) = &header {
-        subject.names.extend(header.stated_name.clone());
-        subject.is_named = header.stated_name.as_ref().is_some_and(|name| is_hub_id(name));
-        subject.names.push(header.name.clone());
-    }
-    with_hooks(suite, subject, found, header)
-}
-
-/// Whether a name has the form OWNER/NAME. Configurations may hold local paths too.
-fn is_hub_id(name: &str) -> bool {
-    name.split('/').count() == 2 && !name.starts_with(['.', '/', '~'])
-}
-
-fn with_hooks(
-    suite: &Suite,
-    mut subject: Subject,
-    found: &mut Headers,
-    header: Result<Option<SubjectHeader>, SubjectError>,
-) -> Subject {
-    match header {
-        Ok(Some(header)) => {
-            let n_layers = header.architecture.n_layers;
-            let expanded = suite.hooks.iter().filter_map(|(_, selector)| selector.expand(n_layers).ok());
-            for hook in expanded.flatten() {
-                match header.width(hook) {
-                    Ok(_) => subject.hooks.push(hook),
-                    Err(error) => found.problems.push(("hooks".into(), error.into())),
-                }
-            }
-            subject.header = Some(header);
-        }
-        Ok(None) => {}
-        Err(error) => found.problems.push(("subject.model".into(), error.into())),
-    }
-    subject
 }
 
 /// A dictionary from files.
@@ -134,12 +139,11 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn compare(&self, subject: &Subject, found: &mut Headers) {
-        for &hook in &subject.hooks {
-            let width = subject.header.as_ref().and_then(|header| header.width(hook).ok());
-            if let Some(width) = width.filter(|&width| width != self.shape.d_in) {
-                let problem = format!("is a dictionary of width {}, and `{hook}` has width {width}", self.shape.d_in);
-                found.problems.push((self.field.clone(), self.setting(problem)));
-            }
+        let unfit = subject.hooks.iter().filter(|(_, width)| *width != self.shape.d_in);
+        for (hook, width) in unfit {
+            let problem =
+                format!("is a dictionary of width {}, and `{hook}` has width {width}", self.shape.d_in);
+            found.problems.push((self.field.clone(), self.setting(problem)));
         }
         let misplaced = misplaced(self.stated, &subject.hooks);
         let other = other_model(self.stated, &subject.names);
@@ -148,7 +152,8 @@ impl Row<'_> {
             match self.params.elsewhere {
                 true => found.warnings.push(format!("{}: {problem}", self.name)),
                 false => {
-                    let problem = format!("{problem}; `elsewhere: true` applies it all the same, and marks its rows");
+                    let problem =
+                        format!("{problem}; `elsewhere: true` applies it all the same, and marks its rows");
                     found.problems.push((self.field.clone(), self.setting(problem)));
                 }
             }
@@ -164,11 +169,15 @@ impl Row<'_> {
 }
 
 /// Hook points of the run at which the dictionary was not trained.
-fn misplaced(stated: &Stated, hooks: &[HookPoint]) -> Option<String> {
+fn misplaced(stated: &Stated, hooks: &[(HookPoint, usize)]) -> Option<String> {
     let name = stated.hook.as_deref()?;
     let trained = hook_of(name);
-    let wrong: Vec<String> =
-        hooks.iter().filter(|hook| Some(**hook) != trained).map(HookPoint::to_string).collect();
+    let wrong: Vec<String> = hooks
+        .iter()
+        .map(|(hook, _)| *hook)
+        .filter(|hook| Some(*hook) != trained)
+        .map(|hook| hook.to_string())
+        .collect();
     let shown = match trained {
         Some(hook) => hook.to_string(),
         None => format!("{name}, which is no hook point here"),
@@ -181,7 +190,8 @@ pub fn other_model(stated: &Stated, names: &[String]) -> Option<String> {
     let model = stated.model.as_deref()?;
     let same = names.iter().any(|name| plain_name(name) == plain_name(model));
     let here = names.first().map_or("another one", String::as_str);
-    (!names.is_empty() && !same).then(|| format!("was trained on the model `{model}`, and the subject is `{here}`"))
+    (!names.is_empty() && !same)
+        .then(|| format!("was trained on the model `{model}`, and the subject is `{here}`"))
 }
 
 /// A model's name without owner, in lower case, by the spelling of its hub id.
@@ -192,11 +202,5 @@ fn plain_name(name: &str) -> String {
     match name.as_str() {
         "gpt2-small" => "gpt2".into(),
         _ => name.strip_prefix("meta-").map_or(name.clone(), String::from),
-    }
-}
-
-impl From<DictionaryError> for Box<RunError> {
-    fn from(error: DictionaryError) -> Self {
-        Self::new(error.into())
     }
 }
