@@ -121,6 +121,10 @@ impl Dictionary for AffineDictionary {
         &self.info
     }
 
+    fn as_affine(&self) -> &AffineDictionary {
+        self
+    }
+
     fn encode(&self, x: &Matrix) -> Result<Matrix, DictionaryError> {
         self.check_width(x.cols(), self.info.d_in)?;
         let features = self.info.n_features;

@@ -8,7 +8,7 @@ use crate::activations::ActivationSet;
 use crate::base::Stream;
 use crate::nn::Device;
 
-use super::{Dictionary, FitError, Kind, Recipe, TextInput, Variant};
+use super::{Dictionary, FitError, Kind, Read, Recipe, TextInput, Variant};
 
 /// Progress of a fit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -115,4 +115,7 @@ pub struct FitReport {
     pub warnings: Vec<String>,
     /// Other facts about the fit: rows subsampled, features resampled.
     pub notes: Vec<String>,
+    /// What was read, for a dictionary trained elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<Box<Read>>,
 }

@@ -49,7 +49,7 @@ pub use codes_file::{PlainTensor, WrittenCodes, matrix_in, write_codes};
 pub use decomposition::Decomposition;
 pub use error::{DictionaryError, FitError, ParamProblem};
 pub use export::export_saelens;
-pub use file::{FileFit, FileParams};
+pub use file::{FileFit, FileParams, Read};
 pub use fit::{DictionaryFit, FitContext, FitProgress, FitReport, Fitted};
 pub use formats::{Card, FileFormat, Shape, needed};
 pub use ica::{IcaFit, IcaParams, Solver};
@@ -94,6 +94,9 @@ pub use variant::Variant;
 pub trait Dictionary: Send + Sync {
     /// Method, shape, sign policy and the activations it was fitted on.
     fn info(&self) -> &DictionaryInfo;
+
+    /// The form that every dictionary has.
+    fn as_affine(&self) -> &AffineDictionary;
 
     /// Codes `[n, n_features]` of activations `[n, d_in]`.
     fn encode(&self, x: &Matrix) -> Result<Matrix, DictionaryError>;

@@ -2,6 +2,7 @@
 
 pub mod dictionaries;
 pub mod harvest;
+pub mod opened;
 pub mod outliers;
 pub mod prepare;
 pub mod repositories;

@@ -7,9 +7,8 @@ use crate::corpus::generator::Generator;
 use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepare};
 use crate::hub::{HubError, LEGACY_IDS};
 use crate::nn::{Tokenizer, open_device};
-use crate::run::inputs::dictionaries::with_dictionaries;
 use crate::run::inputs::repositories::{DEFAULT_REVISION, hub};
-use crate::run::{Event, Places, RunError};
+use crate::run::{Places, RunError};
 use crate::subject::{LoadedSubject, Prefix, SubjectError, SubjectModel, embedded};
 use crate::suite::{SubjectSpec, Suite, resolve};
 
@@ -27,18 +26,6 @@ pub struct OpenSubject {
     pub revision: Option<String>,
     /// For readers: the hub id that a name without an owner stands for.
     pub note: Option<String>,
-}
-
-/// Finds the dictionaries trained elsewhere and opens the subject model.
-pub fn open_inputs(
-    suite: &Suite,
-    places: &Places,
-    on: &dyn Fn(Event),
-) -> Result<(Suite, OpenSubject), RunError> {
-    let suite = with_dictionaries(suite, places, on)?;
-    let subject = open_subject(&suite.subject, places)?;
-    subject.note.iter().for_each(|note| on(Event::Note(note.clone())));
-    Ok((suite, subject))
 }
 
 /// Opens the suite's subject model.

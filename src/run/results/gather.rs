@@ -87,11 +87,29 @@ fn record(
     method: Option<&MethodSpec>,
     dictionary: StoredDictionary,
 ) -> DictionaryRecord {
-    let StoredDictionary { digest, fitted_on, rows, rows_left_out, outliers, report, evaluate_seconds } =
-        dictionary;
+    let StoredDictionary {
+        digest,
+        fitted_on,
+        rows,
+        rows_left_out,
+        outliers,
+        report,
+        proof,
+        evaluate_seconds,
+    } = dictionary;
     let outliers = outliers.iter().map(|outlier| outlier_record(run, outlier)).collect();
     let source = method.and_then(source);
-    DictionaryRecord { digest, fitted_on, rows_left_out, outliers, rows, source, report, evaluate_seconds }
+    DictionaryRecord {
+        digest,
+        fitted_on,
+        rows_left_out,
+        outliers,
+        rows,
+        source,
+        report,
+        proof,
+        evaluate_seconds,
+    }
 }
 
 /// Origin of a dictionary trained elsewhere.

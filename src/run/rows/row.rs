@@ -12,6 +12,7 @@ use crate::run::inputs::harvest::HookActivations;
 use crate::run::inputs::outliers::{Outlier, outliers};
 use crate::run::parallel::{Done, do_all};
 use crate::run::rows::fit::{FittedRow, Fitter, Reference};
+use crate::run::rows::proof::{LoadProof, Prover};
 use crate::run::rows::quality::{LossMeter, Measured};
 use crate::run::{Event, Outcome, RunError, StageKey, SubjectPass, Tell};
 use crate::suite::{Controls, MethodSpec, Pair, Suite};
@@ -52,6 +53,9 @@ pub struct StoredDictionary {
     /// The excluded tokens, most frequent first.
     pub outliers: Vec<Outlier>,
     pub report: FitReport,
+    /// For a dictionary trained elsewhere: what it explains here and around.
+    #[serde(default)]
+    pub proof: Option<LoadProof>,
     /// Wall-clock seconds of the evaluation, while other rows run in parallel.
     pub evaluate_seconds: f64,
 }
@@ -351,6 +355,23 @@ impl<'a> HookWork<'a> {
         Ok(next)
     }
 
+    /// The load proof of a dictionary trained elsewhere, and its report with the proof's doubts.
+    fn proof(
+        &self,
+        method: &MethodSpec,
+        row: &FittedRow,
+    ) -> Result<(Option<LoadProof>, FitReport), RunError> {
+        let mut report = row.report.clone();
+        let Some(read) = report.read.as_deref().filter(|_| method.params.wants_proof()) else {
+            return Ok((None, report));
+        };
+        let prover =
+            Prover { subject: self.pass.subject, fragments: &self.pass.run.tokens.evaluate, hook: self.hook };
+        let proof = prover.prove(row.dictionary.as_affine(), read)?;
+        report.warnings.extend(proof.looks_like.iter().chain(&proof.doubts).cloned());
+        Ok((Some(proof), report))
+    }
+
     /// Evaluates one dictionary and stores the result.
     fn score(
         &self,
@@ -377,6 +398,7 @@ impl<'a> HookWork<'a> {
         };
         let Evaluated { outcomes, quality, explained } = (self.evaluate)(&evaluation)?;
         let measured = self.meter.measure(dictionary, quality)?;
+        let (proof, report) = self.proof(method, row)?;
         let info = dictionary.info();
         let record = StoredDictionary {
             digest: info.digest,
@@ -384,7 +406,8 @@ impl<'a> HookWork<'a> {
             rows: self.activations.fit.rows(),
             rows_left_out: self.activations.fit.left_out().len(),
             outliers: outliers(&self.activations.fit, run.tokens),
-            report: row.report.clone(),
+            report,
+            proof,
             evaluate_seconds: started.seconds(),
         };
         let result = RowResult { name: row.name.clone(), measured, outcomes, explained, dictionary: record };
