@@ -150,7 +150,7 @@ impl MethodSpec {
     pub fn keyed(&self) -> Cow<'_, Self> {
         match &self.located {
             Some(located) => {
-                let params = self.params.with_path(Path::new(&format!("sha256:{}", located.digest)));
+                let params = self.params.with_path(Path::new(&format!("digest:{}", located.digest)));
                 Cow::Owned(Self { params, ..self.clone() })
             }
             None => Cow::Borrowed(self),
