@@ -101,7 +101,7 @@ fn hints(error: &RunError) -> Vec<String> {
 pub fn exit_code(error: &RunError) -> u8 {
     match error {
         RunError::Suite(SuiteError::File(_)) => 6,
-        RunError::Suite(_) | RunError::Setting { .. } => 2,
+        RunError::Suite(_) | RunError::Setting { .. } | RunError::NoFeature { .. } => 2,
         RunError::Stopped => 130,
         RunError::Disk { .. } => 9,
         RunError::Chat(ChatError::Budget { .. }) => 4,
