@@ -5,7 +5,7 @@ use crate::base::HookPoint;
 use crate::run::evaluate::evidence::EvidenceFiles;
 use crate::run::evaluate::{Evaluated, Evaluation, Walked};
 use crate::run::inputs::harvest::Harvester;
-use crate::run::inputs::prepare::{check_chosen, expand_hooks, open_corpus, run_with_prefix};
+use crate::run::inputs::prepare::{expand_hooks, open_corpus, run_with_prefix};
 use crate::run::plan::planned::plan_of_models;
 use crate::run::results::finish::{RunRecord, finish, special_tokens};
 use crate::run::results::gather::Gathered;
@@ -30,7 +30,6 @@ pub fn run(
     let suite = &run_with_prefix(&prefix, suite);
     let model = &WithPrefix::new(subject.loaded.model(), &prefix.ids);
     let hooks = expand_hooks(suite, model)?;
-    check_chosen(suite, model, &hooks)?;
     let (name, n_hooks, n_methods) = (&model.info().name, hooks.len(), suite.methods.len());
     on(Event::Note(format!("subject {name} · {n_hooks} hook points · {n_methods} methods")));
     if !(prefix.is_empty() && prefix.setting.is_auto()) {

@@ -69,7 +69,8 @@ fn hub(places: &Places) -> Result<HubClient, RunError> {
     })
 }
 
-/// The suite's hook points, checked against the model, in order and without duplicates.
+/// The suite's hook points, checked against the model, in order and without duplicates. Chosen features are checked
+/// too, where a dictionary's size follows from the width of the hook point.
 pub fn expand_hooks(suite: &Suite, subject: &dyn SubjectModel) -> Result<Vec<HookPoint>, RunError> {
     let n_layers = subject.info().n_layers;
     let mut hooks = Vec::new();
@@ -88,11 +89,12 @@ pub fn expand_hooks(suite: &Suite, subject: &dyn SubjectModel) -> Result<Vec<Hoo
             }
         }
     }
+    check_chosen(suite, subject, &hooks)?;
     Ok(hooks)
 }
 
 /// Checks the chosen features against the sizes of dictionaries that are known before they are fitted.
-pub fn check_chosen(suite: &Suite, subject: &dyn SubjectModel, hooks: &[HookPoint]) -> Result<(), RunError> {
+fn check_chosen(suite: &Suite, subject: &dyn SubjectModel, hooks: &[HookPoint]) -> Result<(), RunError> {
     for method in suite.methods.iter().filter(|method| method.ids().is_some()) {
         let Ok(fit) = method.params.check() else { continue };
         for &hook in hooks {

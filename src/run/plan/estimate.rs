@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::base::{HookPoint, Matrix, Stopwatch};
 use crate::linalg::matmul_bt;
 use crate::run::evaluate::ablation::ABLATED_FRAGMENTS;
-use crate::run::inputs::prepare::{check_chosen, expand_hooks, run_with_prefix, sample_fragments};
+use crate::run::inputs::prepare::{expand_hooks, run_with_prefix, sample_fragments};
 use crate::run::plan::planned::{n_features, planned, remarks, walked};
 use crate::run::rows::quality::LOSS_FRAGMENTS;
 use crate::run::{Places, Planned, RunError, open_subject};
@@ -82,7 +82,6 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     let suite = &run_with_prefix(&bos, suite);
     let model = subject.loaded.model();
     let hooks = expand_hooks(suite, model)?;
-    check_chosen(suite, model, &hooks)?;
     let rows: Vec<String> = suite.methods.iter().flat_map(|method| method.row_names()).collect();
     let controls = 1 + usize::from(suite.controls.shuffled);
     let evaluate_tokens = suite.corpus.eval_fragments * suite.protocol.fragment_tokens;
