@@ -107,6 +107,9 @@ pub trait Dictionary: Send + Sync {
     /// Codes `[n, features.len()]` of some features.
     fn encode_features(&self, x: &Matrix, features: &[usize]) -> Result<Matrix, DictionaryError>;
 
+    /// Whether a feature's code depends on the other features, as in TopK. Then `encode_features` encodes all of them.
+    fn couples_features(&self) -> bool;
+
     /// Reconstruction `[n, d_in]` from codes `[n, n_features]`.
     fn decode(&self, codes: &Matrix) -> Result<Matrix, DictionaryError>;
 

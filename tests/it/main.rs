@@ -11,6 +11,7 @@
 mod bad_input;
 mod bos;
 mod browser;
+mod chosen;
 mod circles;
 mod cli;
 mod committed;

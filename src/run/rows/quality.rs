@@ -27,10 +27,13 @@ pub struct Losses {
 /// Measurements of one dictionary for the quality table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
-    /// Sparsity, reconstruction and dead features over the scored evaluation tokens.
-    pub quality: Quality,
-    /// Reference losses for `spliced`.
-    pub losses: Losses,
+    #[serde(default)]
+    n_features: usize,
+    /// Sparsity, reconstruction and dead features over the scored evaluation tokens, or a sample of them. None if not
+    /// measured.
+    pub quality: Option<Quality>,
+    /// Reference losses for `spliced`; none if not measured.
+    pub losses: Option<Losses>,
     /// Mean loss with reconstructed activations; none if the dictionary does not reconstruct.
     pub spliced: Option<f64>,
 }
@@ -38,9 +41,19 @@ pub struct Measured {
 impl Measured {
     /// Loss recovered against zero ablation and against mean ablation.
     pub fn recovered(&self) -> (Option<f64>, Option<f64>) {
-        let against =
-            |ablated| self.spliced.and_then(|spliced| loss_recovered(self.losses.clean, spliced, ablated));
-        (against(self.losses.zero), against(self.losses.mean))
+        let Some((losses, spliced)) = self.losses.zip(self.spliced) else { return (None, None) };
+        let against = |ablated| loss_recovered(losses.clean, spliced, ablated);
+        (against(losses.zero), against(losses.mean))
+    }
+
+    /// Number of features. Stored results of earlier versions have it with the quality only.
+    pub fn n_features(&self) -> usize {
+        self.quality.as_ref().map_or(self.n_features, |quality| quality.n_features)
+    }
+
+    /// Of a dictionary whose quality is not measured.
+    pub fn nothing(dictionary: &dyn Dictionary) -> Self {
+        Self { n_features: dictionary.info().n_features, quality: None, losses: None, spliced: None }
     }
 }
 
@@ -95,7 +108,8 @@ impl<'a> LossMeter<'a> {
             true => Some(self.replaced(dictionary.reconstruct(&self.activations)?)?),
             false => None,
         };
-        Ok(Measured { quality, losses: self.losses, spliced })
+        let n_features = quality.n_features;
+        Ok(Measured { n_features, quality: Some(quality), losses: Some(self.losses), spliced })
     }
 
     /// The same for a transcoder: FVU and losses at its output, over the fragments of the losses. x̄ and the mean
@@ -126,7 +140,8 @@ impl<'a> LossMeter<'a> {
         quality.note = Some(format!("transcoder: FVU over {} tokens and losses at `{output}`", scored.len()));
         let meter = LossMeter::new(self.subject, output, &self.tokens, &mean)?;
         let spliced = Some(meter.replaced(estimate)?);
-        Ok(Measured { quality, losses: meter.losses, spliced })
+        let n_features = dictionary.info().n_features;
+        Ok(Measured { n_features, quality: Some(quality), losses: Some(meter.losses), spliced })
     }
 }
 
