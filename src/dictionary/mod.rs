@@ -27,6 +27,8 @@ mod similarity;
 mod simple;
 mod stated;
 mod tensor_file;
+#[allow(dead_code, reason = "readers of formats use it")]
+mod tensor_files;
 mod tensors;
 mod tiles;
 mod variant;
