@@ -11,11 +11,11 @@ use super::element::Element;
 
 /// A piece of a file that is compressed over `MOST_RATIO` times and is larger than this is refused: no weights are like
 /// that, and a few bytes could fill all memory.
-const LARGE: usize = 64 << 20;
-const MOST_RATIO: usize = 50;
+pub const LARGE: usize = 64 << 20;
+pub const MOST_RATIO: usize = 50;
 
 /// Elements of a tensor that repeats its storage by strides of 0.
-const MOST_REPEATED: usize = 1 << 24;
+pub const MOST_REPEATED: usize = 1 << 24;
 
 /// Bytes of one storage, as they lie in the file.
 #[derive(Debug, Clone)]
@@ -134,6 +134,12 @@ impl Tensor {
             return Err(format!("shape {shape:?} repeats {} bytes {count} times", piece.len));
         }
         Ok(Self { element, shape, strides, start, piece })
+    }
+
+    /// Bytes of the storage, decompressed.
+    #[cfg(test)]
+    pub fn stored(&self) -> usize {
+        self.piece.len
     }
 
     /// Number of elements.

@@ -160,7 +160,10 @@ fn names_of_nested_dicts_are_joined_and_other_entries_are_kept() {
     assert_eq!((opened.shape("same.W"), opened.dtype("same.W")), (Some(&[2][..]), Some("F32")));
     assert_eq!((opened.shape("W"), opened.dtype("W")), (None, None));
     let plain: Vec<&str> = opened.plain_names().filter(|name| name.starts_with("state_dict")).collect();
-    assert_eq!(plain, ["act", "eps", "k", "kw.rate", "list", "none", "yes"].map(|name| format!("state_dict.{name}")));
+    assert_eq!(
+        plain,
+        ["act", "eps", "k", "kw.rate", "list", "none", "yes"].map(|name| format!("state_dict.{name}"))
+    );
     assert_eq!(opened.plain("state_dict.k"), Some(&Plain::Int(32)));
 }
 
@@ -200,7 +203,10 @@ fn arrays_of_numpy_are_read_in_both_orders_stored_and_deflated() {
             for name in ["x", "y"] {
                 assert_eq!(directory.values(&file, name).as_ref(), Ok(&values), "{name}");
                 assert_eq!(directory.rows(&file, name, &[2]).expect("row"), values[8..], "{name}");
-                assert_eq!(directory.columns(&file, name, &[1]).expect("column"), [values[1], values[5], values[9]]);
+                assert_eq!(
+                    directory.columns(&file, name, &[1]).expect("column"),
+                    [values[1], values[5], values[9]]
+                );
             }
         }
     }
@@ -253,8 +259,13 @@ fn numbers_that_f32_cannot_hold_are_named_with_their_place() {
     values[7] = f32::NAN;
     let nan = one_tensor("FloatStorage", &f32s(&values), 12, 0, &[3, 4], &[4, 1]);
     let directory = Directory::read(&nan).expect("read");
-    for result in [directory.values(&nan, "x"), directory.rows(&nan, "x", &[1]), directory.columns(&nan, "x", &[3])] {
-        assert_eq!(result, Err("tensor `x`: entry [1, 3] is NaN or infinite: the file is broken".to_string()));
+    for result in
+        [directory.values(&nan, "x"), directory.rows(&nan, "x", &[1]), directory.columns(&nan, "x", &[3])]
+    {
+        assert_eq!(
+            result,
+            Err("tensor `x`: entry [1, 3] is NaN or infinite: the file is broken".to_string())
+        );
     }
     assert_eq!(directory.rows(&nan, "x", &[0, 2]).expect("rows").len(), 8);
     assert_eq!(directory.columns(&nan, "x", &[0]).expect("column").len(), 3);
@@ -277,7 +288,10 @@ fn wrong_questions_say_what_there_is() {
     let file = one_tensor("FloatStorage", &f32s(&numbers(6)), 6, 0, &[2, 3], &[3, 1]);
     let directory = Directory::read(&file).expect("read");
     let asked = |why: Result<Vec<f32>, String>| why.expect_err("refused");
-    assert_eq!(asked(directory.values(&file, "W\u{1b}[2J")), "tensor `W\\u{1b}[2J` is missing; the file holds: x");
+    assert_eq!(
+        asked(directory.values(&file, "W\u{1b}[2J")),
+        "tensor `W\\u{1b}[2J` is missing; the file holds: x"
+    );
     assert!(asked(directory.rows(&file, "x", &[0, 2])).contains("2 rows, so there is no row 2"));
     assert!(asked(directory.columns(&file, "x", &[3])).contains("3 columns, so there is no column 3"));
     assert!(directory.scalar(&file, "x").expect_err("refused").contains("shape [2, 3]; expected one number"));

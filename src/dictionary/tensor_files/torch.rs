@@ -17,11 +17,11 @@ pub fn recognised(archive: &Archive) -> bool {
     archive.keys().any(|name| name.ends_with(PICKLE) || name == "data.pkl")
 }
 
-/// Tensors and plain entries of the archive.
-pub fn read(
-    file: &[u8],
-    archive: &Archive,
-) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, Plain>), String> {
+/// Tensors and other entries, by name.
+type Found = (BTreeMap<String, Tensor>, BTreeMap<String, Plain>);
+
+/// Reads the pickle of an archive and places its tensors.
+pub fn read(file: &[u8], archive: &Archive) -> Result<Found, String> {
     let mut roots =
         archive.keys().filter_map(|name| name.strip_suffix(PICKLE)).filter(|root| !root.contains('/'));
     let (Some(root), None) = (roots.next(), roots.next()) else {

@@ -132,7 +132,13 @@ impl Pickler {
     }
 
     /// A tensor of a storage `("FloatStorage", key, length)`.
-    pub fn tensor(&mut self, storage: (&str, &str, usize), offset: usize, shape: &[usize], strides: &[usize]) -> &mut Self {
+    pub fn tensor(
+        &mut self,
+        storage: (&str, &str, usize),
+        offset: usize,
+        shape: &[usize],
+        strides: &[usize],
+    ) -> &mut Self {
         let (kind, key, length) = storage;
         self.global("torch._utils", "_rebuild_tensor_v2").op(b"(").storage(("torch", kind), key, length);
         self.int(offset).sizes(shape).sizes(strides).op(b"\x89");
@@ -154,7 +160,14 @@ pub fn torch(pickle: &[u8], storages: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// A torch file of one tensor `x`.
-pub fn one_tensor(kind: &str, bytes: &[u8], length: usize, offset: usize, shape: &[usize], strides: &[usize]) -> Vec<u8> {
+pub fn one_tensor(
+    kind: &str,
+    bytes: &[u8],
+    length: usize,
+    offset: usize,
+    shape: &[usize],
+    strides: &[usize],
+) -> Vec<u8> {
     let mut pickler = Pickler::new();
     pickler.op(b"}(").text("x").tensor((kind, "0", length), offset, shape, strides).op(b"u");
     torch(&pickler.stop(), &[("0", bytes)])
