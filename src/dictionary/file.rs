@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
-use crate::base::Stopwatch;
+use crate::base::{HookPoint, Stopwatch};
 
 use super::affine::{AffineDictionary, Label};
 use super::error::{ParamProblem, Problems};
-use super::formats::{self, Ask, Blueprint, Scale};
+use super::formats::{self, Ask, Blueprint, Scale, ThresholdUnits};
 use super::tensors::squared_norm;
 use super::{DictionaryError, DictionaryFit, FileFormat, FitContext, FitError, FitReport, Fitted, Kind};
 
@@ -32,6 +32,13 @@ pub struct FileParams {
     /// Number of codes that are kept, for files that do not hold it (Qwen-Scope).
     #[serde(default)]
     pub k: Option<usize>,
+    /// Units of the thresholds of Llama Scope, whose meaning is disputed: `scaled` multiplies them by the factor on
+    /// inputs, `stored` takes them as they are. If absent: as SAELens does.
+    #[serde(default)]
+    pub threshold: Option<ThresholdUnits>,
+    /// Which dictionary, where one file holds several (e2e_sae): its hook point. If absent: the one of this hook point.
+    #[serde(default)]
+    pub part: Option<String>,
 }
 
 /// Checked [`FileParams`].
@@ -54,11 +61,19 @@ impl FileParams {
 
     /// Locates the tensors and reads the configuration. Reads no tensor.
     pub fn open(&self) -> Result<Blueprint, DictionaryError> {
+        self.open_at(None)
+    }
+
+    /// As [`Self::open`], for use at a hook point: where one file holds several dictionaries, it chooses one.
+    pub fn open_at(&self, hook: Option<HookPoint>) -> Result<Blueprint, DictionaryError> {
         let ask = Ask {
             format: self.format,
             ignore: self.ignore.clone(),
             input_scale: self.input_scale,
             k: self.k,
+            threshold: self.threshold,
+            part: self.part.clone(),
+            hook,
             place: self.path.display().to_string(),
         };
         formats::open(&self.path, &ask)
@@ -73,7 +88,7 @@ impl DictionaryFit for FileFit {
     /// Reads the file. `set` gives the width, and the mean norm where the input scale is estimated.
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
         let started = Stopwatch::start();
-        let mut blueprint = self.params.open()?;
+        let mut blueprint = self.params.open_at(Some(set.hook()))?;
         let shape = blueprint.shape()?;
         if shape.d_in != set.width() {
             return Err(FitError::DoesNotFit {

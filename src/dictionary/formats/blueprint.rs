@@ -169,6 +169,8 @@ pub struct Blueprint {
     pub norms: Norms,
     /// Tensors that change no code: statistics. A name that ends in `*` is a prefix.
     pub harmless: &'static [&'static str],
+    /// Tensors of other dictionaries in the same file.
+    pub others: Vec<String>,
     /// What it says of its training.
     pub stated: Stated,
     /// What was read, in words.
@@ -200,6 +202,7 @@ impl Blueprint {
             unit_decoder: false,
             norms: Norms::Unused,
             harmless: &[],
+            others: Vec::new(),
             stated: Stated::default(),
             card,
         }
@@ -317,6 +320,7 @@ impl Blueprint {
                 None => name == *known,
             })
         };
+        used.extend(self.others.iter().map(String::as_str));
         let names = self.files.iter().flat_map(TensorFile::names);
         names.filter(|name| !used.contains(name) && !is_harmless(name)).map(String::from).collect()
     }
@@ -426,6 +430,12 @@ impl Blueprint {
         };
         let problem = || format!("tensor `{}` has fewer values than its shape says", part.name);
         matrix.ok_or_else(|| DictionaryError::unusable(file.path(), problem()))
+    }
+
+    /// Norms of some decoder rows as stored.
+    pub fn decoder_norms(&self, features: &[usize]) -> Result<Vec<f64>, DictionaryError> {
+        let rows = self.matrix(&self.decoder, Some(features))?;
+        Ok(rows.iter_rows().map(|row| squared_norm(row).sqrt()).collect())
     }
 
     fn fold_norms(&self, tensors: &mut Tensors) {
