@@ -13,6 +13,9 @@
 //!
 //! All of these are exact. Sums are in f64.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use crate::base::Matrix;

@@ -104,9 +104,14 @@ fn model(name: &str) -> String {
 
 /// What the path says, its innermost part first.
 fn from_path(parts: &[String]) -> Stated {
-    let repository = parts.iter().find_map(|part| part.strip_prefix("gemma-scope-2-"));
-    let mut stated =
-        Stated { model: repository.map(|rest| model(&format!("gemma-3-{rest}"))), ..Stated::default() };
+    // gemma-scope-2-4b-it: size, base or instruction-tuned.
+    let rest = parts.iter().filter_map(|part| part.strip_prefix("gemma-scope-2-"));
+    let is_model = |rest: &&str| {
+        let (size, tuning) = rest.split_once('-').unwrap_or_default();
+        ["270m", "1b", "4b", "12b", "27b"].contains(&size) && ["pt", "it"].contains(&tuning)
+    };
+    let name = rest.filter(is_model).map(|rest| model(&format!("gemma-3-{rest}"))).next();
+    let mut stated = Stated { model: name, ..Stated::default() };
     let layer = parts.iter().filter(|part| part.contains("_width_"));
     let layer = layer.filter_map(|part| names::number_behind(part, "layer_")).next();
     let site = parts.iter().find_map(|part| {
@@ -152,6 +157,11 @@ mod tests {
         );
         let output = transcoder.hook_out.as_deref().and_then(hook_of).expect("a hook point");
         assert_eq!(output.to_string(), "blocks.7.hook_mlp_out");
+    }
+
+    #[test]
+    fn other_names_say_nothing() {
+        assert_eq!(from_path(&["gemma-scope-2--resid-post".to_string()]), Stated::default());
     }
 
     #[test]

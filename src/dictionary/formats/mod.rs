@@ -31,6 +31,9 @@ mod sparsify;
 mod training_keys;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};

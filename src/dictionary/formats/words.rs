@@ -73,6 +73,9 @@ impl Blueprint {
     }
 
     fn activation_words(&self) -> String {
+        if let Nonlinearity::Gated { .. } = self.nonlinearity {
+            return "gated".into();
+        }
         match &self.nonlinearity {
             Nonlinearity::Relu => "ReLU".into(),
             Nonlinearity::TanhRelu => "tanh of ReLU".into(),
@@ -84,7 +87,7 @@ impl Blueprint {
                 Threshold::LogTensor(name) => format!("JumpReLU, thresholds exp({name})"),
                 Threshold::Constant(value) => format!("JumpReLU, threshold {value}"),
             },
-            Nonlinearity::Gated { .. } => "gated".into(),
+            _ => "none: codes are signed".into(),
         }
     }
 }
