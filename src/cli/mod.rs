@@ -9,6 +9,7 @@ mod bench;
 mod cache;
 mod doctor;
 mod errors;
+mod export;
 mod gate;
 mod harvest;
 mod inspect;
@@ -79,6 +80,7 @@ fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
         Verb::Accept { runs, into } => gate::accept_runs(runs, into, common),
         Verb::Regress(args) => gate::regress_run(args, common, env),
         Verb::Inspect(args) => inspect::inspect(args, common, env),
+        Verb::Export(args) => export::export_run(args, common, &STOP),
         Verb::Harvest(args) => harvest::harvest(args, common, env),
         Verb::Cache { clean } => cache::cache(clean.as_deref(), common, env),
         Verb::Completions { shell } => shell::completions(*shell),

@@ -23,7 +23,7 @@ mod terminal;
 mod view;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
@@ -34,8 +34,10 @@ use strum::VariantArray;
 
 use crate::base::{FileError, read_to_string, write_atomic};
 
+pub(crate) use escape::free_name;
 pub use escape::{markdown, visible, xml};
 pub use number::{DASH, count, fixed, p_value};
+pub(crate) use pages::{Place, file_of, path_of, simulates_levels};
 pub use recorded::ScoreFacts;
 pub use schema::{
     Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,

@@ -14,6 +14,7 @@ mod browser;
 mod circles;
 mod cli;
 mod committed;
+mod export;
 mod fake_llm;
 mod faults;
 mod gate;
