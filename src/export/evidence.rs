@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::hash::Hash;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -109,7 +109,7 @@ struct Lines {
     file: BufReader<File>,
     bytes: Vec<u8>,
     number: usize,
-    /// Where the next line begins.
+    /// Where the next byte to read stands in the file.
     at: u64,
 }
 
@@ -123,7 +123,7 @@ impl Lines {
             File::open(&path).map_err(|source| FileError { action: "read", path: path.clone(), source })?;
         Ok(Some(Self {
             path,
-            file: BufReader::with_capacity(1 << 20, file),
+            file: BufReader::with_capacity(1 << 17, file),
             bytes: Vec::new(),
             number: 0,
             at: 0,
@@ -146,11 +146,13 @@ impl Lines {
         }
     }
 
-    /// The line at a place.
+    /// The line at a place. Lines close to each other are read from the disk once.
     fn line_at<T: DeserializeOwned>(&mut self, place: u64) -> Result<T, ExportError> {
-        let sought = self.file.seek(SeekFrom::Start(place));
+        let distance = place.cast_signed() - self.at.cast_signed();
+        let sought = self.file.seek_relative(distance);
         sought.map_err(|source| FileError { action: "read", path: self.path.clone(), source })?;
-        self.fill()?;
+        self.at = place;
+        self.at += self.fill()? as u64;
         self.parse(None)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::error::ExportError;
@@ -50,9 +50,11 @@ pub struct Entry {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Facts {
-    pub version: String,
+    #[serde(deserialize_with = "or_default")]
     pub suite: SuiteFacts,
+    #[serde(deserialize_with = "or_default")]
     pub subject: SubjectFacts,
+    #[serde(deserialize_with = "or_default")]
     pub bos: BosFacts,
     /// By `HOOK/DICTIONARY`.
     dictionaries: BTreeMap<String, DictionaryFacts>,
@@ -60,9 +62,15 @@ pub struct Facts {
     pub prompts: BTreeMap<String, Value>,
 }
 
+/// Null as the default.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct SuiteFacts {
+    #[serde(deserialize_with = "or_default")]
     pub corpus: CorpusFacts,
     pub protocol: ProtocolFacts,
     /// Explainers, simulators and judges.

@@ -45,14 +45,13 @@ fn metadata(run: &RunFolder, trained_elsewhere: bool) -> Map<String, Value> {
     if trained_elsewhere {
         return metadata;
     }
-    let processed = |name: &str| facts.subject.processing.iter().any(|done| done == name);
+    // Without entries, SAELens loads the model unprocessed.
+    let processed = facts.subject.processing.iter().map(|name| (name.clone(), json!(true)));
+    let processing: Map<String, Value> = processed.collect();
     let prefix = &facts.bos.ids;
     let fields = [
         ("model_class_name", json!("HookedTransformer")),
-        (
-            "model_from_pretrained_kwargs",
-            json!({"center_writing_weights": processed("center_writing_weights"), "fold_ln": processed("fold_ln")}),
-        ),
+        ("model_from_pretrained_kwargs", Value::Object(processing)),
         ("context_size", json!(facts.suite.corpus.ctx_tokens)),
         ("prepend_bos", json!(!prefix.is_empty())),
         // Neither the prefix nor, without one, the first token of a context is fitted on.

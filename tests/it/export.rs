@@ -61,7 +61,7 @@ fn an_exported_dictionary_can_be_used_again() {
     let suite = toy.suite_text().replace(
         "  - {kind: random}\n",
         &format!(
-            "  - {{name: again, kind: file, path: {}}}\n",
+            "  - {{name: again, kind: file, format: saelens, path: {}}}\n",
             toy.path("sae").join(HOOK).join("topk").display()
         ),
     );
