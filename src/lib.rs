@@ -25,7 +25,7 @@
 //! | 3 | [`corpus`], [`subject`], [`llm`], [`report`] |
 //! | 4 | [`activations`], [`gate`] |
 //! | 5 | [`dictionary`] |
-//! | 6 | [`features`] |
+//! | 6 | [`features`], [`export`] |
 //! | 7 | [`explain`], [`simulate`], [`score`] |
 //! | 8 | [`suite`] |
 //! | 9 | [`run`], [`mod@bench`] |
@@ -51,6 +51,7 @@ pub mod cli;
 pub mod corpus;
 pub mod dictionary;
 pub mod explain;
+pub mod export;
 pub mod features;
 pub mod gate;
 pub mod hub;

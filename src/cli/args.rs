@@ -3,13 +3,14 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use strum::VariantNames;
 
 use crate::base::DeviceName;
 use crate::dictionary::{FileFormat, FileParams, ThresholdUnits};
+use crate::export::Form;
 use crate::llm::Secret;
 use crate::report::{Ink, Look, RenderOptions};
 use crate::subject::{Bos, Processing};
@@ -112,6 +113,8 @@ pub enum Verb {
     Harvest(HarvestArgs),
     /// Write codes and reconstructions of a dictionary of any known format to a safetensors file. Needs no suite.
     Encode(EncodeArgs),
+    /// Write the dictionaries or results of a run in a form that another program reads.
+    Export(ExportArgs),
     /// Show the content and size of the cache, or remove entries with `--clean`.
     Cache {
         /// Remove entries: `all`, a kind (`hub`, `activations`, `answers`), or an age such as `30d`.
@@ -170,6 +173,11 @@ fn threshold_units(name: &str) -> Result<ThresholdUnits, String> {
 /// Values of `--charts`.
 fn chart_names() -> impl Iterator<Item = &'static str> {
     std::iter::once(RenderOptions::ALL).chain(RenderOptions::chart_names())
+}
+
+/// Values of `--to`.
+fn forms() -> impl Iterator<Item = PossibleValue> {
+    Form::all().map(|form| PossibleValue::new(form.name).help(form.words))
 }
 
 /// A suite and its overrides.
@@ -353,6 +361,24 @@ impl EncodeArgs {
             ..FileParams::at(self.dictionary.clone())
         }
     }
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// A run folder, `results/NAME`.
+    pub run: PathBuf,
+    /// The form.
+    #[arg(long, value_name = "FORM", value_parser = PossibleValuesParser::new(forms()))]
+    pub to: String,
+    /// Folder to write. An earlier export there is replaced. Default: `RUN/exports/FORM`.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Export only this method. May be given several times.
+    #[arg(long, value_name = "METHOD")]
+    pub method: Vec<String>,
+    /// Export only this hook point. `*` and `{0,2}` work as in a suite. May be given several times.
+    #[arg(long, value_name = "HOOK")]
+    pub hook: Vec<String>,
 }
 
 /// Settings from the environment. They choose places and appearance, never results.

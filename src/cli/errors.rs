@@ -8,6 +8,7 @@ use crate::activations::ActivationError;
 use crate::base::FileError;
 use crate::corpus::CorpusError;
 use crate::dictionary::{DictionaryError, FitError};
+use crate::export::ExportError;
 use crate::gate::GateError;
 use crate::llm::ChatError;
 use crate::nn::NnError;
@@ -61,6 +62,12 @@ fn sentence(error: &RunError) -> String {
         RunError::Corpus(error) => matches!(error, CorpusError::File { .. }),
         RunError::Activation(error) => matches!(error, ActivationError::File(_)),
         RunError::Dictionary(error) => matches!(error, DictionaryError::File(_)),
+        RunError::Export(error) => match error {
+            ExportError::Report(error) => !matches!(error, ReportError::NoSummary { .. }),
+            ExportError::Dictionary(error) => matches!(error, DictionaryError::File(_)),
+            ExportError::File(_) => true,
+            _ => false,
+        },
         _ => false,
     };
     if tried { format!("cannot {error}") } else { error.to_string() }
@@ -130,6 +137,7 @@ pub fn exit_code(error: &RunError) -> u8 {
         RunError::Subject(error) => subject_code(error),
         RunError::Fit { source, .. } => fit_code(source),
         RunError::Report(error) => report_code(error),
+        RunError::Export(error) => export_code(error),
         RunError::Gate(error) => gate_code(error),
         RunError::Corpus(_)
         | RunError::Hub(_)
@@ -180,6 +188,16 @@ fn report_code(error: &ReportError) -> u8 {
         ReportError::NoSummary { .. } => 6,
         ReportError::Json { .. } | ReportError::Schema { .. } => 8,
         _ => 1,
+    }
+}
+
+fn export_code(error: &ExportError) -> u8 {
+    match error {
+        ExportError::File(error) | ExportError::Dictionary(DictionaryError::File(error)) => file_code(error),
+        ExportError::Report(error) => report_code(error),
+        ExportError::Dictionary(_) => 8,
+        ExportError::Taken { .. } | ExportError::Unknown { .. } | ExportError::Nothing { .. } => 2,
+        ExportError::Stopped => 130,
     }
 }
 

@@ -10,6 +10,7 @@ mod cache;
 mod doctor;
 mod encode;
 mod errors;
+mod export;
 mod gate;
 mod harvest;
 mod inspect;
@@ -80,6 +81,7 @@ fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
         Verb::Accept { runs, into } => gate::accept_runs(runs, into, common),
         Verb::Regress(args) => gate::regress_run(args, common, env),
         Verb::Inspect(args) => inspect::inspect(args, common, env),
+        Verb::Export(args) => export::export_run(args, common, &STOP),
         Verb::Harvest(args) => harvest::harvest(args, common, env),
         Verb::Encode(args) => encode::encode(args, common, env),
         Verb::Cache { clean } => cache::cache(clean.as_deref(), common, env),

@@ -5,6 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
 use super::{cache, doctor, encode, errors, gate, harvest, inspect, progress, run};
+use crate::export::Exported;
 use crate::gate::{Comparison, GateReport};
 use crate::report::{ScoreLine, Summary};
 use crate::run::{Estimate, Manifest};
@@ -24,6 +25,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("regress", of::<GateReport>()),
         ("harvest", of::<harvest::Harvested>()),
         ("encode", of::<encode::EncodedCodes>()),
+        ("export", of::<Exported>()),
         ("cache", of::<cache::Cached>()),
         ("doctor", of::<doctor::Report>()),
         ("error", of::<errors::Failure>()),

@@ -10,7 +10,7 @@ use crate::base::{Digest, HookPoint, read_to_string};
 
 use super::affine::{AffineDictionary, Label};
 use super::save::{FORMAT, TRANSCODER_VERSION, VERSION};
-use super::tensor_file::{Architecture, NamedTensors};
+use super::tensor_file::{Architecture, read_tensors};
 use super::tensors::{RowScale, Tensors};
 use super::{Dictionary, DictionaryError, DictionaryInfo, Kind};
 
@@ -35,6 +35,11 @@ struct Config {
 
 /// Reads a folder that [`Dictionary::save`] wrote, and verifies its digest.
 pub fn load(folder: &Path) -> Result<Box<dyn Dictionary>, DictionaryError> {
+    Ok(Box::new(load_affine(folder)?))
+}
+
+/// As [`load`], with access to the tensors.
+pub fn load_affine(folder: &Path) -> Result<AffineDictionary, DictionaryError> {
     let path = folder.join("config.json");
     let problem = |text: String| DictionaryError::unusable(&path, text);
     let config = read_config(&path)?;
@@ -56,8 +61,7 @@ pub fn load(folder: &Path) -> Result<Box<dyn Dictionary>, DictionaryError> {
     };
     let tensors_path = folder.join("dictionary.safetensors");
     let shape = [config.d_sae, config.d_in, config.d_out.unwrap_or(config.d_in)];
-    let tensors =
-        NamedTensors::read(&tensors_path)?.take_dictionary(&tensors_path, shape, architecture, k)?;
+    let tensors = read_tensors(&tensors_path, shape, architecture, k)?;
     let tensors = Tensors { subtract_decoder_bias: config.apply_b_dec_to_input, row_scale, ..tensors };
     let label = Label {
         method: config.method,
@@ -75,7 +79,7 @@ pub fn load(folder: &Path) -> Result<Box<dyn Dictionary>, DictionaryError> {
             config.digest
         )));
     }
-    Ok(Box::new(dictionary))
+    Ok(dictionary)
 }
 
 fn read_config(path: &Path) -> Result<Config, DictionaryError> {

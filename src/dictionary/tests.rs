@@ -5,7 +5,7 @@ use crate::base::{HookPoint, Matrix, Stream, write_atomic};
 use crate::nn::Device;
 
 use super::picard::Search;
-use super::tensor_file::NamedTensors;
+use super::tensor_files::TensorFile;
 use super::*;
 
 fn hook() -> HookPoint {
@@ -40,7 +40,8 @@ fn shared(path: &str) -> Option<PathBuf> {
 }
 
 fn tensor(path: &std::path::Path, name: &str) -> Matrix {
-    let (shape, values) = NamedTensors::read(path).expect("readable").take_any(name).expect("present");
+    let file = TensorFile::open(path).expect("readable");
+    let (shape, values) = (file.shape(name).expect("present"), file.values(name).expect("present"));
     let cols = shape.last().copied().unwrap_or(1);
     Matrix::from_vec(values.len() / cols, cols, values).expect("whole rows")
 }

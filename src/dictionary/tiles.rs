@@ -323,6 +323,7 @@ mod tests {
                 subtract_decoder_bias: true,
                 activation,
                 row_scale: RowScale::LayerNorm,
+                skip: None,
             };
             let label = Label {
                 method: "some".into(),
@@ -330,6 +331,7 @@ mod tests {
                 hook: "hook_embed".parse().expect("a hook point"),
                 fitted_on: Digester::new("test").finish(),
                 is_reconstruction: true,
+                output: None,
             };
             let dictionary = AffineDictionary::new(label, tensors);
             assert_eq!(dictionary.couples_features(), coupled);

@@ -24,7 +24,7 @@ mod terminal;
 mod view;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
@@ -36,8 +36,10 @@ use strum::VariantArray;
 use crate::base::{FileError, read_to_string, write_atomic};
 
 pub use cards::{DictionaryCard, dictionary_cards};
+pub(crate) use escape::free_name;
 pub use escape::{markdown, visible, xml};
 pub use number::{DASH, count, fixed, p_value};
+pub(crate) use pages::{Place, file_of, path_of, simulates_levels};
 pub use recorded::ScoreFacts;
 pub use schema::{
     CHOSEN, Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,

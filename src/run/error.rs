@@ -4,6 +4,7 @@ use crate::activations::{ActivationError, HarvestError};
 use crate::base::FileError;
 use crate::corpus::CorpusError;
 use crate::dictionary::{DictionaryError, FitError};
+use crate::export::ExportError;
 use crate::features::FeatureError;
 use crate::gate::GateError;
 use crate::hub::HubError;
@@ -58,6 +59,9 @@ pub enum RunError {
     /// Runs could not be compared.
     #[error(transparent)]
     Gate(#[from] GateError),
+    /// A run could not be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// Fragments or records are unusable.
     #[error(transparent)]
     Feature(#[from] FeatureError),

@@ -15,6 +15,7 @@ mod chosen;
 mod circles;
 mod cli;
 mod committed;
+mod export;
 mod fake_llm;
 mod faults;
 mod gate;

@@ -218,6 +218,7 @@ fn the_smoke_suite_and_every_verb_fit_their_schemas() {
     let harvest =
         ["harvest", "--model", "embedded", "--token-ids", &ids, "--hooks", "hook_embed", "--out", &file];
     assert_fits("harvest", &json(&harvest));
+    assert_fits("export", &json(&["export", &toy.arg("out"), "--to", "saelens"]));
     assert_fits("cache", &json(&["cache"]));
     assert_fits("doctor", &json(&["doctor"]));
     let refused = call(toy.home(), &["report", &toy.arg("nowhere"), "--json"]);

@@ -7,8 +7,9 @@ use crate::program::{autointerp, finish};
 use crate::toy::Toy;
 
 /// The verbs with what each needs to say its help.
-const VERBS: [&str; 11] = [
-    "run", "plan", "check", "report", "compare", "accept", "regress", "inspect", "harvest", "cache", "doctor",
+const VERBS: [&str; 12] = [
+    "run", "plan", "check", "report", "compare", "accept", "regress", "inspect", "harvest", "export",
+    "cache", "doctor",
 ];
 
 fn snapshot(name: &str) -> PathBuf {

@@ -9,8 +9,7 @@ use tempfile::TempDir;
 
 use crate::base::{Digest, Matrix, Stream, write_atomic};
 
-use super::super::tensor_file::NamedTensors;
-use super::super::{AffineDictionary, Dictionary, DictionaryError, Kind, Label};
+use super::super::{AffineDictionary, Dictionary, DictionaryError, Kind, Label, matrix_in};
 use super::{Ask, Blueprint, open};
 
 /// A folder of `sae-formats`, with `k` and `input_scale` of the suite where the files do not hold them.
@@ -31,9 +30,7 @@ fn ask_at(path: &Path) -> Ask {
 }
 
 fn tensor(path: &Path, name: &str) -> Matrix {
-    let (shape, values) = NamedTensors::read(path).expect("readable").take_any(name).expect("present");
-    let cols = shape.last().copied().unwrap_or(1);
-    Matrix::from_vec(values.len() / cols, cols, values).expect("whole rows")
+    matrix_in(path, name).expect("a tensor")
 }
 
 fn dictionary(blueprint: &Blueprint, chosen: Option<&[usize]>) -> AffineDictionary {
@@ -43,6 +40,7 @@ fn dictionary(blueprint: &Blueprint, chosen: Option<&[usize]>) -> AffineDictiona
         hook: "blocks.2.hook_resid_post".parse().expect("hook point"),
         fitted_on: Digest::of(b"none"),
         is_reconstruction: true,
+        output: None,
     };
     AffineDictionary::new(label, blueprint.build(chosen).expect("built"))
 }

@@ -41,7 +41,7 @@ fn golden_name(site: Site) -> Option<&'static str> {
         Site::AttnOut => Some("attn_out"),
         Site::MlpOut => Some("mlp_out"),
         Site::MlpPost => Some("mlp_post"),
-        Site::ResidMid | Site::AttnZ => None,
+        Site::ResidMid | Site::AttnZ | Site::MlpIn => None,
     }
 }
 

@@ -225,8 +225,9 @@ impl Evidence {
     }
 }
 
-/// `KIND/HOOK/DICTIONARY.jsonl`, of a control inside its folder. None for a name that would leave the run folder.
-fn file_of(run_folder: &Path, place: &Place, kind: &str) -> Option<PathBuf> {
+/// `KIND/HOOK/DICTIONARY` in the run folder, of a control inside its folder. None for a name that would leave the run
+/// folder.
+pub fn path_of(run_folder: &Path, place: &Place, kind: &str) -> Option<PathBuf> {
     let plain =
         |name: &str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', ':', '\0']);
     let names = [Some(&place.hook), Some(&place.dictionary), place.control.as_ref()];
@@ -237,7 +238,14 @@ fn file_of(run_folder: &Path, place: &Place, kind: &str) -> Option<PathBuf> {
         Some(control) => run_folder.join("controls").join(control),
         None => run_folder.to_path_buf(),
     };
-    Some(base.join(kind).join(&place.hook).join(format!("{}.jsonl", place.dictionary)))
+    Some(base.join(kind).join(&place.hook).join(&place.dictionary))
+}
+
+/// The JSON lines of [`path_of`].
+pub fn file_of(run_folder: &Path, place: &Place, kind: &str) -> Option<PathBuf> {
+    let mut path = path_of(run_folder, place, kind)?.into_os_string();
+    path.push(".jsonl");
+    Some(path.into())
 }
 
 /// The text of every token, by id; none if the file is missing.

@@ -42,6 +42,11 @@ const EXPLANATION_CHARACTERS: [usize; 4] = [1_200, 500, 200, 80];
 const OFFLINE_SIMULATORS: [&str; 5] =
     ["neuron_to_graph", "neuron_to_graph_backoff", "token_lookup", "token_lookup_fit", "oracle"];
 
+/// Whether a simulator predicts levels from 0 to 10. `has_prompt`: the manifest has a prompt of its name.
+pub fn simulates_levels(simulator: &str, has_prompt: bool) -> bool {
+    has_prompt || !OFFLINE_SIMULATORS.contains(&simulator)
+}
+
 #[derive(Debug)]
 pub struct Built {
     /// JSON that is inert in a `script` element.
@@ -137,7 +142,7 @@ fn explainers<'a>(
     let prompts = context.manifest.map_or(&[][..], |manifest| &manifest.prompts);
     let explainer = |pairing: Pairing<'a>| {
         let has_prompt = prompts.iter().any(|(name, _)| name == pairing.simulator);
-        Explainer { pairing, ten_point: has_prompt || !OFFLINE_SIMULATORS.contains(&pairing.simulator) }
+        Explainer { pairing, ten_point: simulates_levels(pairing.simulator, has_prompt) }
     };
     distinct(of_lines.into_iter().chain(of_simulations)).into_iter().map(explainer).collect()
 }

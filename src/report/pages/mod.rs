@@ -32,7 +32,10 @@ use super::scores::{FeatureLine, FeatureScores};
 use super::view::View;
 use super::{ReportError, remove_stale};
 use crate::base::write_atomic;
-use names::{Names, Place};
+pub use evidence::{file_of, path_of};
+pub use feature::simulates_levels;
+use names::Names;
+pub use names::Place;
 
 /// Everything that pages are made from.
 pub struct Sources<'a> {

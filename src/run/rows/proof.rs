@@ -302,10 +302,10 @@ fn looks_like(here: &Trial, others: &[Trial]) -> Option<String> {
 
 fn doubts(here: &Trial, read: &Read) -> Vec<String> {
     let mut doubts = Vec::new();
-    if let Some(stated) = read.stated.l0.filter(|stated| *stated > 0.0 && here.fvu.is_some()) {
-        if here.l0 > L0_FACTOR * stated || here.l0 < stated / L0_FACTOR {
-            doubts.push(format!("L0 is {:.1} here, and its files state {stated:.1}", here.l0));
-        }
+    let is_near = |stated: f64| here.l0 <= L0_FACTOR * stated && here.l0 >= stated / L0_FACTOR;
+    let stated = read.stated.l0.filter(|stated| *stated > 0.0 && here.fvu.is_some());
+    if let Some(stated) = stated.filter(|stated| !is_near(*stated)) {
+        doubts.push(format!("L0 is {:.1} here, and its files state {stated:.1}", here.l0));
     }
     if let Some(fvu) = here.fvu.filter(|fvu| *fvu >= 1.0) {
         doubts.push(format!("FVU is {fvu:.2}: it explains less than the mean does"));

@@ -6,7 +6,6 @@ use super::super::super::{AffineDictionary, Dictionary, Kind, Label};
 use super::*;
 use crate::dictionary::formats::card::Card;
 use crate::dictionary::tensor_files::TensorFile;
-use crate::dictionary::tensors::RowScale;
 
 const D: usize = 6;
 const FEATURES: usize = 9;
@@ -220,7 +219,7 @@ fn dictionary(tensors: Tensors) -> AffineDictionary {
     let hook = "blocks.0.hook_resid_post".parse().expect("hook point");
     let (method, fitted_on) = ("file".to_string(), Digest::of(b"none"));
     AffineDictionary::new(
-        Label { method, kind: Kind::File, hook, fitted_on, is_reconstruction: true },
+        Label { method, kind: Kind::File, hook, fitted_on, is_reconstruction: true, output: None },
         tensors,
     )
 }

@@ -1,0 +1,36 @@
+//! `export`: writes what a run holds in a form that another program reads.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::args::{Common, ExportArgs};
+use super::progress::say;
+use super::{print_result, setting};
+use crate::export::{Exported, Form, Wanted, default_folder, export};
+use crate::report::visible;
+use crate::run::RunError;
+
+pub fn export_run(args: &ExportArgs, common: &Common, stop: &'static AtomicBool) -> Result<u8, RunError> {
+    let form = Form::named(&args.to).ok_or_else(|| setting("--to", "is not a form"))?;
+    let out = args.out.clone().unwrap_or_else(|| default_folder(&args.run, form));
+    let wanted = Wanted { methods: args.method.clone(), hooks: args.hook.clone() };
+    let exported = export(&args.run, form, &wanted, &out, &|| stop.load(Ordering::Relaxed))?;
+    if !common.quiet && !common.json {
+        for skipped in &exported.skipped {
+            let (hook, dictionary) = (visible(&skipped.hook), visible(&skipped.dictionary));
+            say(&format!("left out: {dictionary} at {hook}: {}", skipped.reason));
+        }
+    }
+    print_result(common, &exported, text);
+    Ok(0)
+}
+
+/// One line for each dictionary, and the folder.
+fn text(exported: &Exported) -> String {
+    let lines = exported.exported.iter().map(|one| {
+        let features = one.features.map_or(String::new(), |n| format!("  {n} features"));
+        format!("{} at {}  {}{features}", visible(&one.dictionary), visible(&one.hook), one.path)
+    });
+    let mut lines: Vec<String> = lines.collect();
+    lines.push(exported.out.clone());
+    lines.join("\n")
+}
