@@ -140,9 +140,13 @@ fn subject_code(error: &SubjectError) -> u8 {
     match error {
         SubjectError::NoFolder { .. }
         | SubjectError::NoTokenizer { .. }
+        | SubjectError::NoTokenizerNamed { .. }
         | SubjectError::Nn(NnError::NoWeights { .. } | NnError::MissingParts { .. }) => 6,
         SubjectError::Nn(NnError::File(error)) => file_code(error),
         SubjectError::NoBos { .. }
+        | SubjectError::HookNotStored { .. }
+        | SubjectError::StoredBos { .. }
+        | SubjectError::NoModel { .. }
         | SubjectError::Nn(
             NnError::NoSuchLayer { .. }
             | NnError::NoResidMid { .. }

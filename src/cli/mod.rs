@@ -73,7 +73,7 @@ fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
     match verb {
         Verb::Run(args) => run::run(args, common, env, &STOP),
         Verb::Plan(args) => plan::plan(args, common, env),
-        Verb::Check(args) => plan::check(args, common),
+        Verb::Check(args) => plan::check(args, common, env),
         Verb::Report { run, charts } => run::report(run, charts, common, env),
         Verb::Compare { run_a, run_b, all } => gate::compare_runs(run_a, run_b, *all, common, env),
         Verb::Accept { runs, into } => gate::accept_runs(runs, into, common),

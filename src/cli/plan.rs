@@ -7,7 +7,7 @@ use super::harvest::model_places;
 use super::{print_result, setting};
 use crate::base::DeviceName;
 use crate::report::{count, labelled_list};
-use crate::run::{Estimate, Places, RunError, estimate, time_text};
+use crate::run::{Estimate, Places, RunError, check_stored, estimate, time_text};
 use crate::suite::{self, Suite};
 
 /// Width of the left column, in characters.
@@ -51,8 +51,9 @@ pub fn plan(args: &SuiteArgs, common: &Common, env: &Env) -> Result<u8, RunError
     Ok(0)
 }
 
-pub fn check(args: &SuiteArgs, common: &Common) -> Result<u8, RunError> {
+pub fn check(args: &SuiteArgs, common: &Common, env: &Env) -> Result<u8, RunError> {
     let suite = load(args)?;
+    check_stored(&suite, &places(&suite, args, None, common, env))?;
     print_result(common, &suite, |suite| {
         let rows: usize = suite.methods.iter().map(|method| method.row_names().len()).sum();
         let (hooks, explainers) = (suite.hooks.len(), suite.pairs.len());

@@ -35,6 +35,7 @@ pub use context::{Finished, LanguageModels};
 pub use error::RunError;
 pub use evaluate::outcomes::Outcome;
 pub use events::{Event, RowCount};
+pub use inputs::check_stored::check_stored;
 pub use inputs::prepare::{OpenSubject, open_subject};
 pub use pipeline::run;
 pub use places::{Places, Stop};

@@ -52,6 +52,7 @@ pub fn special_tokens(run: &RunContext<'_>) -> Option<String> {
 fn run_digest(suite: &Suite, subject: Digest, tokens: Digest) -> Digest {
     let mut suite = suite.clone();
     suite.subject.model.clear();
+    (suite.subject.activations, suite.subject.tokenizer) = (None, None);
     suite.corpus.source.clear();
     suite.limits = Limits { failed_allowed: 0.0, disk_gb: 0.0 };
     StageKey::new("run", NUMBERS_VERSION)

@@ -29,8 +29,8 @@ pub struct Losses {
 pub struct Measured {
     /// Sparsity, reconstruction and dead features over the scored evaluation tokens.
     pub quality: Quality,
-    /// Reference losses for `spliced`.
-    pub losses: Losses,
+    /// Reference losses for `spliced`; none without a model.
+    pub losses: Option<Losses>,
     /// Mean loss with reconstructed activations; none if the dictionary does not reconstruct.
     pub spliced: Option<f64>,
 }
@@ -38,14 +38,22 @@ pub struct Measured {
 impl Measured {
     /// Loss recovered against zero ablation and against mean ablation.
     pub fn recovered(&self) -> (Option<f64>, Option<f64>) {
-        let against =
-            |ablated| self.spliced.and_then(|spliced| loss_recovered(self.losses.clean, spliced, ablated));
-        (against(self.losses.zero), against(self.losses.mean))
+        let Some((losses, spliced)) = self.losses.zip(self.spliced) else { return (None, None) };
+        let against = |ablated| loss_recovered(losses.clean, spliced, ablated);
+        (against(losses.zero), against(losses.mean))
     }
 }
 
 /// Measures losses at one hook point.
-pub struct LossMeter<'a> {
+pub enum LossMeter<'a> {
+    /// By running the subject.
+    Running(Box<RunningMeter<'a>>),
+    /// The subject is stored activations; the note goes to the quality table.
+    Without(String),
+}
+
+/// Measures losses by running a subject.
+pub struct RunningMeter<'a> {
     subject: &'a dyn SubjectModel,
     hook: HookPoint,
     tokens: TokenBatch,
@@ -55,8 +63,38 @@ pub struct LossMeter<'a> {
 }
 
 impl<'a> LossMeter<'a> {
-    /// Computes clean and ablated losses on the first fragments. `mean` is the mean activation of the fit split.
+    /// Computes clean and ablated losses on the first fragments, if the subject runs. `mean` is the mean activation of
+    /// the fit split.
     pub fn new(
+        subject: &'a dyn SubjectModel,
+        hook: HookPoint,
+        fragments: &TokenBatch,
+        mean: &[f64],
+    ) -> Result<Self, RunError> {
+        Ok(match subject.without_model() {
+            None => Self::Running(Box::new(RunningMeter::new(subject, hook, fragments, mean)?)),
+            Some(note) => Self::Without(note),
+        })
+    }
+
+    /// Combines the counts of a pass over the fragments with the losses.
+    pub fn measure(&self, dictionary: &dyn Dictionary, mut quality: Quality) -> Result<Measured, RunError> {
+        match self {
+            Self::Running(meter) => {
+                let spliced = meter.spliced(dictionary)?;
+                Ok(Measured { quality, losses: Some(meter.losses), spliced })
+            }
+            Self::Without(note) => {
+                let own = quality.note.take().map_or(String::new(), |own| format!("{own}; "));
+                quality.note = Some(format!("{own}{note}"));
+                Ok(Measured { quality, losses: None, spliced: None })
+            }
+        }
+    }
+}
+
+impl<'a> RunningMeter<'a> {
+    fn new(
         subject: &'a dyn SubjectModel,
         hook: HookPoint,
         fragments: &TokenBatch,
@@ -85,13 +123,12 @@ impl<'a> LossMeter<'a> {
         Ok(mean_of(&self.subject.token_losses_given(&self.tokens, self.hook, &rows)?))
     }
 
-    /// Combines the counts of a pass over the fragments with the losses.
-    pub fn measure(&self, dictionary: &dyn Dictionary, quality: Quality) -> Result<Measured, RunError> {
-        let spliced = match dictionary.info().is_reconstruction {
-            true => Some(self.replaced(dictionary.reconstruct(&self.activations)?)?),
-            false => None,
-        };
-        Ok(Measured { quality, losses: self.losses, spliced })
+    /// Mean loss with reconstructed activations; none if the dictionary does not reconstruct.
+    fn spliced(&self, dictionary: &dyn Dictionary) -> Result<Option<f64>, RunError> {
+        match dictionary.info().is_reconstruction {
+            true => Ok(Some(self.replaced(dictionary.reconstruct(&self.activations)?)?)),
+            false => Ok(None),
+        }
     }
 }
 
