@@ -23,6 +23,9 @@ pub enum Site {
     /// Outputs of the attention heads, concatenated, before the output projection.
     #[strum(serialize = "attn.hook_z")]
     AttnZ,
+    /// Input of the MLP: the normed residual stream. Transcoders read it.
+    #[strum(serialize = "mlp.hook_in")]
+    MlpIn,
     /// Output of the MLP, which is added to the residual stream.
     #[strum(serialize = "hook_mlp_out")]
     MlpOut,
@@ -33,11 +36,12 @@ pub enum Site {
 
 impl Site {
     /// All sites, in the order in which a block computes them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ResidPre,
         Self::AttnZ,
         Self::AttnOut,
         Self::ResidMid,
+        Self::MlpIn,
         Self::MlpPost,
         Self::MlpOut,
         Self::ResidPost,

@@ -62,6 +62,7 @@ fn relu_dictionary(tensors: &Tensors) -> Result<AffineDictionary, BenchError> {
         hook: "hook_embed".parse()?,
         fitted_on: Digester::new("benchmark").finish(),
         is_reconstruction: true,
+        output: None,
     };
     let tensors = DictionaryTensors {
         decoder: encoder.clone(),
@@ -71,6 +72,7 @@ fn relu_dictionary(tensors: &Tensors) -> Result<AffineDictionary, BenchError> {
         subtract_decoder_bias: false,
         activation: Activation::Relu,
         row_scale: RowScale::Plain,
+        skip: None,
     };
     Ok(AffineDictionary::new(label, tensors))
 }

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use strum::VariantNames;
+
 use crate::base::DeviceName;
+use crate::dictionary::{FileFormat, FileParams};
 use crate::llm::Secret;
 use crate::report::{Ink, Look, RenderOptions};
 use crate::subject::{Bos, Processing};
@@ -107,6 +110,8 @@ pub enum Verb {
     Inspect(InspectArgs),
     /// Write activations of a model at hook points to a safetensors file.
     Harvest(HarvestArgs),
+    /// Write codes and reconstructions of a dictionary of any known format to a safetensors file. Needs no suite.
+    Encode(EncodeArgs),
     /// Show the content and size of the cache, or remove entries with `--clean`.
     Cache {
         /// Remove entries: `all`, a kind (`hub`, `activations`, `answers`), or an age such as `30d`.
@@ -271,6 +276,73 @@ pub struct HarvestArgs {
     /// Also write the logits at every position.
     #[arg(long)]
     pub logits: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct EncodeArgs {
+    /// The dictionary: a folder or a file.
+    #[arg(long, value_name = "PATH")]
+    pub dictionary: PathBuf,
+    /// Program that wrote it. Default: recognised by its files.
+    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(FileFormat::VARIANTS))]
+    pub format: Option<String>,
+    /// Unknown settings or tensors to leave out, separated by commas.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub ignore: Vec<String>,
+    /// Factor on activations during training, for files that scaled them and do not hold the factor.
+    #[arg(long, value_name = "X")]
+    pub input_scale: Option<f64>,
+    /// Number of codes that are kept, for files that do not hold it.
+    #[arg(long, value_name = "N")]
+    pub k: Option<usize>,
+    /// Activations: a file of tensors with one `[rows, width]`. More dimensions in front are flattened.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "text"], required_unless_present = "model")]
+    pub input: Option<PathBuf>,
+    /// Name of the tensor in `--input`.
+    #[arg(long, value_name = "NAME", default_value = "x")]
+    pub tensor: String,
+    /// Model folder, hub id, or `embedded`, whose activations are encoded.
+    #[arg(long, requires = "text")]
+    pub model: Option<String>,
+    /// Commit, tag or branch of a hub id.
+    #[arg(long)]
+    pub revision: Option<String>,
+    /// Process the weights as TransformerLens does: `center_writing_weights`, `fold_ln`. May be given twice.
+    #[arg(long, value_name = "NAME", value_parser = processing)]
+    pub processing: Vec<Processing>,
+    /// UTF-8 text for `--model`, cut into whole contexts.
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub text: Option<PathBuf>,
+    /// Tokens in front of every sequence of `--text`.
+    #[arg(long, value_name = "auto|always|never", default_value_t)]
+    pub bos: Bos,
+    /// Hook point of the activations. Default: the one that the dictionary names.
+    #[arg(long, value_name = "HOOK")]
+    pub hook: Option<String>,
+    /// Write `indices` [2, entries] and `values` of non-zero codes instead of all codes.
+    #[arg(long)]
+    pub sparse: bool,
+    /// The safetensors file to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Device of the model: `cpu`, `cuda`, or `cuda:N` for the N-th GPU.
+    #[arg(long, value_name = "WHERE", default_value_t)]
+    pub device: DeviceName,
+}
+
+impl EncodeArgs {
+    /// The dictionary as a suite would describe it.
+    pub fn dictionary(&self) -> FileParams {
+        FileParams {
+            path: self.dictionary.clone(),
+            format: self.format.as_deref().and_then(|name| name.parse().ok()),
+            ignore: self.ignore.clone(),
+            input_scale: self.input_scale,
+            k: self.k,
+            elsewhere: true,
+            written: None,
+        }
+    }
 }
 
 /// Settings from the environment. They choose places and appearance, never results.

@@ -85,7 +85,7 @@ fn causes(error: &RunError) -> Vec<String> {
 fn hints(error: &RunError) -> Vec<String> {
     const CHECK: &str =
         "suites/README.md lists every field; `autointerp check SUITE` reads a suite without running it";
-    const FOLDER: &str = "a model folder on disk needs no network: give its path as `subject.model`";
+    const FOLDER: &str = "files on this disk need no network: give the folder's path in place of the hub id";
     const SPACE: &str = "everything finished so far is kept; free some space or choose another folder with --out, then run again";
     match error {
         RunError::Suite(_) => vec![CHECK.into()],
@@ -102,8 +102,18 @@ pub fn exit_code(error: &RunError) -> u8 {
     match error {
         RunError::Suite(SuiteError::File(_)) => 6,
         RunError::Suite(_) | RunError::Setting { .. } => 2,
+        // One code for all: the common one, else that of a bad suite.
+        RunError::Several(problems) => {
+            let codes: Vec<u8> = problems.iter().map(|(_, problem)| exit_code(problem)).collect();
+            if codes.windows(2).all(|pair| pair[0] == pair[1]) {
+                codes.first().copied().unwrap_or(2)
+            } else {
+                2
+            }
+        }
         RunError::Stopped => 130,
         RunError::Disk { .. } => 9,
+        RunError::NoDictionary { .. } => 6,
         RunError::Chat(ChatError::Budget { .. }) => 4,
         RunError::Chat(ChatError::Offline { .. } | ChatError::LocalModel { missing: true, .. }) => 6,
         RunError::Chat(ChatError::LocalModel { .. }) => 8,
@@ -139,6 +149,7 @@ fn file_code(error: &FileError) -> u8 {
 fn subject_code(error: &SubjectError) -> u8 {
     match error {
         SubjectError::NoFolder { .. }
+        | SubjectError::NoModel { .. }
         | SubjectError::NoTokenizer { .. }
         | SubjectError::NoTokenizerNamed { .. }
         | SubjectError::Nn(NnError::NoWeights { .. } | NnError::MissingParts { .. }) => 6,

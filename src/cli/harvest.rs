@@ -42,14 +42,16 @@ pub fn harvest(args: &HarvestArgs, common: &Common, env: &Env) -> Result<u8, Run
         processing: args.processing.clone(),
         ..SubjectSpec::default()
     };
-    let subject = open_subject(&spec, &places)?.loaded;
-    let model = subject.model();
-    let hooks = hooks(&args.hooks, model)?;
     let note = |text: String| {
         if !common.quiet {
             say(&text);
         }
     };
+    let opened = open_subject(&spec, &places)?;
+    opened.note.into_iter().for_each(|text| note(format!("note: {text}")));
+    let subject = opened.loaded;
+    let model = subject.model();
+    let hooks = hooks(&args.hooks, model)?;
     let notes = subject.tokenizer().map(|tokenizer| tokenizer.notes()).unwrap_or_default();
     notes.iter().for_each(|text| note(format!("warning: {text}")));
     let mut recorded = recorded(args, &subject);
@@ -193,7 +195,7 @@ fn missing_prefix(
 }
 
 /// Cuts a text into whole contexts of the model, each after `prefix`. A shorter text gives one shorter sequence.
-fn text_ids(path: &Path, subject: &LoadedSubject, prefix: &Prefix) -> Result<TokenBatch, RunError> {
+pub fn text_ids(path: &Path, subject: &LoadedSubject, prefix: &Prefix) -> Result<TokenBatch, RunError> {
     let invalid = |why: String| invalid_input(path, why);
     let text = String::from_utf8(read(path)?)
         .map_err(|error| invalid(format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;

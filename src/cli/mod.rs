@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod cache;
 mod doctor;
+mod encode;
 mod errors;
 mod gate;
 mod harvest;
@@ -80,6 +81,7 @@ fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
         Verb::Regress(args) => gate::regress_run(args, common, env),
         Verb::Inspect(args) => inspect::inspect(args, common, env),
         Verb::Harvest(args) => harvest::harvest(args, common, env),
+        Verb::Encode(args) => encode::encode(args, common, env),
         Verb::Cache { clean } => cache::cache(clean.as_deref(), common, env),
         Verb::Completions { shell } => shell::completions(*shell),
         Verb::Man { verb } => shell::man(verb.as_deref()),

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::args::{Common, Env, SuiteArgs, key};
 use super::harvest::model_places;
+use super::progress::say;
 use super::{print_result, setting};
 use crate::base::DeviceName;
 use crate::report::{count, labelled_list};
-use crate::run::{Estimate, Places, RunError, check_stored, estimate, time_text};
+use crate::run::{Estimate, Places, RunError, estimate, read_headers, time_text};
 use crate::suite::{self, Suite};
 
 /// Width of the left column, in characters.
@@ -51,9 +52,13 @@ pub fn plan(args: &SuiteArgs, common: &Common, env: &Env) -> Result<u8, RunError
     Ok(0)
 }
 
+/// Reads the suite and the headers of the local files that it names.
 pub fn check(args: &SuiteArgs, common: &Common, env: &Env) -> Result<u8, RunError> {
     let suite = load(args)?;
-    check_stored(&suite, &places(&suite, args, None, common, env))?;
+    let warnings = read_headers(&suite, &places(&suite, args, None, common, env)).checked()?;
+    if !common.quiet {
+        warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    }
     print_result(common, &suite, |suite| {
         let rows: usize = suite.methods.iter().map(|method| method.row_names().len()).sum();
         let (hooks, explainers) = (suite.hooks.len(), suite.pairs.len());

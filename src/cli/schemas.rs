@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use super::{cache, doctor, errors, gate, harvest, inspect, progress, run};
+use super::{cache, doctor, encode, errors, gate, harvest, inspect, progress, run};
 use crate::gate::{Comparison, GateReport};
 use crate::report::{ScoreLine, Summary};
 use crate::run::{Estimate, Manifest};
@@ -23,6 +23,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("accept", of::<gate::Accepted>()),
         ("regress", of::<GateReport>()),
         ("harvest", of::<harvest::Harvested>()),
+        ("encode", of::<encode::EncodedCodes>()),
         ("cache", of::<cache::Cached>()),
         ("doctor", of::<doctor::Report>()),
         ("error", of::<errors::Failure>()),

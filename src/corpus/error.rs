@@ -80,6 +80,12 @@ pub enum CorpusError {
 }
 
 impl CorpusError {
+    /// A path where nothing is.
+    pub fn missing(path: &std::path::Path) -> Self {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        Self::File { source: FileError { action: "read", path: path.to_path_buf(), source } }
+    }
+
     /// Whether an input is missing, unreadable, or needs the network (exit code 6).
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::File { .. }) || matches!(self, Self::Hub(error) if error.is_missing())

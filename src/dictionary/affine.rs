@@ -1,9 +1,9 @@
 //! The form that every dictionary has: one affine map, an activation function, one affine map back.
 //!
 //! ```text
-//! x′ = scale(x) − b_dec                [n, d]   b_dec only where `subtract_decoder_bias`
-//! z  = activation(x′ W_encᵀ + b_enc)   [n, F]   W_enc [F, d]
-//! x̂  = unscale(z W_dec + b_dec)        [n, d]   W_dec [F, d]
+//! x′ = scale(x) − b_dec                          [n, d]      b_dec only where `subtract_decoder_bias`
+//! z  = activation(x′ W_encᵀ + b_enc)             [n, F]      W_enc [F, d]
+//! x̂  = unscale(z W_dec + b_dec) + x W_skipᵀ      [n, d_out]  W_dec [F, d_out], W_skip [d_out, d] of transcoders
 //! ```
 
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::linalg::{Panels, Screen, SparseCodes};
 
 use super::save::save;
 use super::tensor_file::le_bytes;
-use super::tensors::{Activation, RowScale, Tensors, scale_row, squared_norm};
+use super::tensors::{Activation, Tensors, scale_row, squared_norm};
 use super::{Dictionary, DictionaryError, DictionaryInfo, Kind, SignPolicy};
 
 /// A dictionary of any kind.
@@ -44,12 +44,14 @@ pub struct Label {
     pub fitted_on: Digest,
     /// Whether codes can be decoded.
     pub is_reconstruction: bool,
+    /// Hook point of the reconstruction, where it is another one.
+    pub output: Option<HookPoint>,
 }
 
 impl Label {
     pub(super) fn new(kind: Kind, method: &str, set: &ActivationSet, is_reconstruction: bool) -> Self {
         let (hook, fitted_on) = (set.hook(), set.digest());
-        Self { method: method.to_string(), kind, hook, fitted_on, is_reconstruction }
+        Self { method: method.to_string(), kind, hook, fitted_on, is_reconstruction, output: None }
     }
 }
 
@@ -57,21 +59,32 @@ impl AffineDictionary {
     /// A dictionary of these tensors.
     pub fn new(label: Label, tensors: Tensors) -> Self {
         let sign = match tensors.activation {
-            Activation::Signed => SignPolicy::Signed,
+            Activation::Signed | Activation::AbsTopK(_) => SignPolicy::Signed,
             _ => SignPolicy::NonNegative,
         };
         let info = DictionaryInfo {
             method: label.method,
             kind: label.kind,
             d_in: tensors.encoder.cols(),
+            d_out: tensors.decoder.cols(),
             n_features: tensors.encoder.rows(),
             sign,
             is_reconstruction: label.is_reconstruction,
             hook: label.hook,
+            output: label.output,
             fitted_on: label.fitted_on,
             digest: digest_of(&tensors, label.is_reconstruction),
         };
         Self { info, tensors, panels: Arc::default(), screen: Arc::default() }
+    }
+
+    /// A dictionary from a file, outside any run.
+    pub fn of_file(tensors: Tensors, hook: HookPoint) -> Self {
+        let (method, fitted_on) = ("file".to_string(), Digester::new("no activations").finish());
+        Self::new(
+            Label { method, kind: Kind::File, hook, fitted_on, is_reconstruction: true, output: None },
+            tensors,
+        )
     }
 
     /// The tensors.
@@ -147,15 +160,15 @@ impl Dictionary for AffineDictionary {
             return Err(DictionaryError::NotAReconstruction { method: self.info.method.clone() });
         }
         self.check_width(codes.cols(), self.info.n_features)?;
-        if self.tensors.row_scale != RowScale::Plain {
+        if self.tensors.decodes_with_input() {
             return Err(DictionaryError::NeedsInput { method: self.info.method.clone() });
         }
-        let (d, features) = (self.info.d_in, self.info.n_features);
+        let (d, features) = (self.info.d_out, self.info.n_features);
         let mut out = Matrix::zeros(codes.rows(), d);
         out.data_mut()
             .par_chunks_mut((self.tile_rows() * d).max(1))
             .zip(codes.data().par_chunks((self.tile_rows() * features).max(1)))
-            .for_each(|(out, codes)| self.decode_tile(codes, &[], out));
+            .for_each(|(out, codes)| self.decode_tile(&[], codes, &[], out));
         Ok(out)
     }
 
@@ -164,16 +177,16 @@ impl Dictionary for AffineDictionary {
             return Ok((self.encode_sparse(x)?, None));
         }
         self.check_width(x.cols(), self.info.d_in)?;
-        let d = self.info.d_in;
+        let d = self.info.d_out;
         let parts = self.by_tile(x, |rows, codes, scales| {
             let sparse = self.encode_tile(rows, codes, scales);
             sparse.iter().for_each(|sparse| sparse.write_dense(codes));
             let mut out = vec![0.0f32; scales.len() * d];
-            self.decode_tile(codes, scales, &mut out);
+            self.decode_tile(rows, codes, scales, &mut out);
             (sparse.unwrap_or_else(|| self.sparse(codes)), out)
         });
         let mut codes = SparseCodes::new(self.info.n_features);
-        let mut rows = Vec::with_capacity(x.data().len());
+        let mut rows = Vec::with_capacity(x.rows() * d);
         for (part, reconstruction) in &parts {
             codes.append(part);
             rows.extend_from_slice(reconstruction);
@@ -182,7 +195,7 @@ impl Dictionary for AffineDictionary {
     }
 
     fn decode_of(&self, x: &Matrix, codes: &Matrix) -> Result<Matrix, DictionaryError> {
-        if self.tensors.row_scale == RowScale::Plain { self.decode(codes) } else { self.reconstruct(x) }
+        if self.tensors.decodes_with_input() { self.reconstruct(x) } else { self.decode(codes) }
     }
 
     fn contributions(
@@ -197,17 +210,20 @@ impl Dictionary for AffineDictionary {
             return Ok(None);
         }
         let decoder = self.tensors.decoder.row(feature);
-        let mut out = x.clone();
-        for (row, code) in out.data_mut().chunks_exact_mut(self.info.d_in.max(1)).zip(codes) {
-            let (scale, _) = scale_row(row, self.tensors.row_scale);
-            row.iter_mut().zip(decoder).for_each(|(value, decoder)| *value = code * decoder / scale);
+        let mut out = Matrix::zeros(x.rows(), decoder.len());
+        let mut scaled = vec![0.0; self.info.d_in];
+        for ((at, row), code) in x.iter_rows().enumerate().zip(codes) {
+            scaled.copy_from_slice(row);
+            let (factor, _) = scale_row(&mut scaled, self.tensors.row_scale);
+            let part = out.row_mut(at).iter_mut().zip(decoder);
+            part.for_each(|(value, decoder)| *value = code * decoder * factor);
         }
         Ok(Some(out))
     }
 
     fn directions(&self) -> Result<Matrix, DictionaryError> {
         let mut directions = self.tensors.decoder.clone();
-        for row in directions.data_mut().chunks_exact_mut(self.info.d_in.max(1)) {
+        for row in directions.data_mut().chunks_exact_mut(self.info.d_out.max(1)) {
             let norm = squared_norm(row).sqrt();
             if norm > 0.0 {
                 row.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
@@ -237,12 +253,21 @@ fn digest_of(tensors: &Tensors, is_reconstruction: bool) -> Digest {
     match &tensors.activation {
         Activation::Signed => digester.text("signed"),
         Activation::Relu => digester.text("relu"),
+        Activation::TanhRelu => digester.text("tanh-relu"),
         Activation::TopK(k) => digester.text(&format!("topk {k}")),
+        Activation::RankedTopK { k, rank } => {
+            digester.text(&format!("ranked topk {k}")).bytes(&le_bytes(rank))
+        }
+        Activation::AbsTopK(k) => digester.text(&format!("abstopk {k}")),
+        Activation::GroupMax(k) => digester.text(&format!("groupmax {k}")),
         Activation::JumpRelu(thresholds) => digester.text("jumprelu").bytes(&le_bytes(thresholds)),
         Activation::Gated { gate, magnitude, log_gain } => {
             let digester = digester.text("gated").bytes(&le_bytes(gate));
             digester.bytes(&le_bytes(magnitude)).bytes(&le_bytes(log_gain))
         }
     };
+    if let Some(skip) = &tensors.skip {
+        digester.text("skip").bytes(&le_bytes(skip.data()));
+    }
     digester.finish()
 }

@@ -1,11 +1,14 @@
 //! The parameters of every kind of dictionary: their types, their checks, and their fields for suites.
 
+use std::path::Path;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::file::FileParams;
 use super::ica::IcaParams;
 use super::kind::{Kind, for_kinds};
+use super::path::DictionaryPath;
 use super::pca::PcaParams;
 use super::sae::{GatedParams, JumpreluParams, SaeParams, TopkParams};
 use super::simple::{IdentityParams, NeuronParams, RandomParams};
@@ -23,6 +26,11 @@ pub trait Params {
 
     /// Name of the method whose L0 the `topk` variant matches.
     fn matched(&self) -> Option<&str> {
+        None
+    }
+
+    /// The path of a dictionary that is read and not fitted.
+    fn path(&self) -> Option<&Path> {
         None
     }
 }
@@ -72,6 +80,21 @@ impl MethodParams {
     /// The method to whose L0 a `topk` variant is matched, if there is one.
     pub fn matched(&self) -> Option<&str> {
         self.params().matched()
+    }
+
+    /// The place of a dictionary trained elsewhere; none for methods that are fitted here.
+    pub fn path(&self) -> Option<Result<DictionaryPath, String>> {
+        Some(DictionaryPath::parse(&self.params().path()?.to_string_lossy()))
+    }
+
+    /// The same parameters with another path. Parameters without a path stay as they are.
+    pub fn with_path(&self, path: &Path) -> Self {
+        let mut params = self.clone();
+        if let Self::File(file) = &mut params {
+            let written = std::mem::replace(&mut file.path, path.to_path_buf());
+            file.written = Some(written.display().to_string());
+        }
+        params
     }
 
     /// The variants asked for; none for kinds that have none.
@@ -136,7 +159,17 @@ macro_rules! plain {
     };
 }
 
-plain!(GatedParams, JumpreluParams, NeuronParams, RandomParams, IdentityParams, FileParams);
+plain!(GatedParams, JumpreluParams, NeuronParams, RandomParams, IdentityParams);
+
+impl Params for FileParams {
+    fn check(&self, _: Kind) -> Result<Box<dyn DictionaryFit>, Vec<ParamProblem>> {
+        boxed(self.check())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+}
 
 macro_rules! with_variants {
     ($($params:ty),+) => {

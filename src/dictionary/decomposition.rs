@@ -84,6 +84,7 @@ impl Decomposition {
             subtract_decoder_bias: true,
             activation,
             row_scale: RowScale::Plain,
+            skip: None,
         };
         let label = Label { method: variant.method_name(&self.label.method), ..self.label.clone() };
         Fitted { dictionary: Box::new(AffineDictionary::new(label, tensors)), report: self.report.clone() }

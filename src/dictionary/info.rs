@@ -15,6 +15,13 @@ pub enum SignPolicy {
     Signed,
 }
 
+impl DictionaryInfo {
+    /// Whether codes are decoded into an estimate of the input itself.
+    pub fn reconstructs_input(&self) -> bool {
+        self.is_reconstruction && self.output.is_none()
+    }
+}
+
 /// Description of a dictionary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DictionaryInfo {
@@ -24,6 +31,8 @@ pub struct DictionaryInfo {
     pub kind: Kind,
     /// Width of an activation.
     pub d_in: usize,
+    /// Width of a reconstruction; other than `d_in` for some transcoders.
+    pub d_out: usize,
     /// Number of features.
     pub n_features: usize,
     /// Whether codes can be negative.
@@ -32,6 +41,9 @@ pub struct DictionaryInfo {
     pub is_reconstruction: bool,
     /// Hook point.
     pub hook: HookPoint,
+    /// Hook point of the reconstruction, where it is not that of the input: a transcoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<HookPoint>,
     /// Digest of the activations that it was fitted on. Only dictionaries with equal digests are compared. A
     /// dictionary trained elsewhere carries the digest of the activations it was loaded with.
     pub fitted_on: Digest,

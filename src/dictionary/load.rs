@@ -9,7 +9,7 @@ use strum::VariantNames;
 use crate::base::{Digest, HookPoint, read_to_string};
 
 use super::affine::{AffineDictionary, Label};
-use super::save::{FORMAT, VERSION};
+use super::save::{FORMAT, TRANSCODER_VERSION, VERSION};
 use super::tensor_file::{Architecture, NamedTensors};
 use super::tensors::{RowScale, Tensors};
 use super::{Dictionary, DictionaryError, DictionaryInfo, Kind};
@@ -22,11 +22,13 @@ struct Config {
     architecture: String,
     d_in: usize,
     d_sae: usize,
+    d_out: Option<usize>,
     apply_b_dec_to_input: bool,
     normalize_activations: String,
     k: Option<usize>,
     is_reconstruction: bool,
     hook_name: HookPoint,
+    hook_name_out: Option<HookPoint>,
     fitted_on: Digest,
     digest: Digest,
 }
@@ -49,11 +51,11 @@ pub fn load(folder: &Path) -> Result<Box<dyn Dictionary>, DictionaryError> {
     let row_scale: RowScale =
         scale.parse().map_err(|_| unknown("normalize_activations", scale, RowScale::VARIANTS))?;
     let k = match config.k {
-        None if architecture == Architecture::Topk => return Err(problem("`k` is missing".to_string())),
+        None if architecture.has_k() => return Err(problem("`k` is missing".to_string())),
         k => k.unwrap_or(0),
     };
     let tensors_path = folder.join("dictionary.safetensors");
-    let shape = (config.d_sae, config.d_in);
+    let shape = [config.d_sae, config.d_in, config.d_out.unwrap_or(config.d_in)];
     let tensors =
         NamedTensors::read(&tensors_path)?.take_dictionary(&tensors_path, shape, architecture, k)?;
     let tensors = Tensors { subtract_decoder_bias: config.apply_b_dec_to_input, row_scale, ..tensors };
@@ -63,6 +65,7 @@ pub fn load(folder: &Path) -> Result<Box<dyn Dictionary>, DictionaryError> {
         hook: config.hook_name,
         fitted_on: config.fitted_on,
         is_reconstruction: config.is_reconstruction,
+        output: config.hook_name_out,
     };
     let dictionary = AffineDictionary::new(label, tensors);
     let DictionaryInfo { digest, .. } = dictionary.info();
@@ -85,9 +88,10 @@ fn read_config(path: &Path) -> Result<Config, DictionaryError> {
             "`format` is {format}; expected \"{FORMAT}\": read dictionaries of other programs with `kind: file`"
         )));
     }
-    if version.as_u64() != Some(u64::from(VERSION)) {
+    let known = [VERSION, TRANSCODER_VERSION].map(u64::from);
+    if !version.as_u64().is_some_and(|version| known.contains(&version)) {
         return Err(problem(format!(
-            "`version` is {version}; this program reads {VERSION}: use the version that wrote it, or fit again"
+            "`version` is {version}; this program reads {VERSION} and {TRANSCODER_VERSION}: use the version that wrote it, or fit again"
         )));
     }
     serde_json::from_value(value).map_err(|error| problem(format!("not a dictionary's config ({error})")))

@@ -9,15 +9,18 @@
 
 mod affine;
 mod catalog;
+mod codes_file;
 mod decomposition;
 mod error;
 mod export;
 mod file;
 mod fit;
+mod formats;
 mod ica;
 mod info;
 mod kind;
 mod load;
+mod path;
 mod pca;
 mod picard;
 mod quality;
@@ -27,6 +30,7 @@ mod similarity;
 mod simple;
 mod stated;
 mod tensor_file;
+mod tensor_files;
 mod tensors;
 mod tiles;
 mod variant;
@@ -41,15 +45,18 @@ use crate::linalg::SparseCodes;
 
 pub use affine::{AffineDictionary, Label};
 pub use catalog::{KindFields, MethodParams, kind_fields};
+pub use codes_file::{PlainTensor, WrittenCodes, matrix_in, write_codes};
 pub use decomposition::Decomposition;
 pub use error::{DictionaryError, FitError, ParamProblem};
 pub use export::export_saelens;
-pub use file::{FileFit, FileFormat, FileParams};
+pub use file::{FileFit, FileParams};
 pub use fit::{DictionaryFit, FitContext, FitProgress, FitReport, Fitted};
+pub use formats::{Card, FileFormat, Shape, needed};
 pub use ica::{IcaFit, IcaParams, Solver};
 pub use info::{DictionaryInfo, SignPolicy};
 pub use kind::Kind;
 pub use load::load;
+pub use path::{DictionaryPath, HubPath, Located};
 pub use pca::{PcaFit, PcaParams, principal_axes};
 pub use picard::rotate_to_independence;
 pub use quality::{Codes, Quality, QualityCounter, ablate, loss_recovered, mean_l0, quality, splice};
@@ -59,7 +66,7 @@ pub use sae::{
 };
 pub use similarity::{DirectionSet, Mmcs, Neighbour, mmcs_of_directions, nearest};
 pub use simple::{BaselineFit, IdentityParams, NeuronParams, RandomParams};
-pub use stated::TextInput;
+pub use stated::{Stated, TextInput, hook_of};
 pub use tensors::{Activation, RowScale, Tensors};
 pub use variant::Variant;
 

@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 use crate::base::{create_dir_all, write_atomic};
 
 use super::tensor_file::{Architecture, write_tensors};
-use super::tensors::{Activation, Tensors};
+use super::tensors::Tensors;
 use super::{DictionaryError, DictionaryInfo};
 
 /// `format` in `config.json`.
 pub(super) const FORMAT: &str = "autointerp-dictionary";
-/// Format version, increased when an older program would misread a file.
+/// Format version of dictionaries whose reconstruction is of the input, and needs no skip connection.
 pub(super) const VERSION: u32 = 1;
+/// Format version of transcoders, which a program that knows only the first version would misread.
+pub(super) const TRANSCODER_VERSION: u32 = 2;
 
 /// The settings that both formats have, by SAELens's names.
 pub(super) fn shared_settings(info: &DictionaryInfo, tensors: &Tensors) -> Value {
@@ -26,7 +28,7 @@ pub(super) fn shared_settings(info: &DictionaryInfo, tensors: &Tensors) -> Value
         "apply_b_dec_to_input": tensors.subtract_decoder_bias,
         "normalize_activations": row_scale,
     });
-    if let Activation::TopK(k) = &tensors.activation {
+    if let Some(k) = tensors.activation.k() {
         config["k"] = json!(k);
     }
     config
@@ -42,7 +44,12 @@ pub(super) fn save(info: &DictionaryInfo, tensors: &Tensors, folder: &Path) -> R
     write_tensors(tensors, &folder.join("dictionary.safetensors"))?;
     let mut config = shared_settings(info, tensors);
     config["format"] = json!(FORMAT);
-    config["version"] = json!(VERSION);
+    let is_transcoder = tensors.skip.is_some() || info.d_out != info.d_in || info.output.is_some();
+    config["version"] = json!(if is_transcoder { TRANSCODER_VERSION } else { VERSION });
+    if is_transcoder {
+        config["d_out"] = json!(info.d_out);
+        config["hook_name_out"] = json!(info.output);
+    }
     config["method"] = json!(info.method);
     config["kind"] = json!(info.kind.name());
     config["is_reconstruction"] = json!(info.is_reconstruction);

@@ -89,6 +89,7 @@ impl DictionaryFit for BaselineFit {
             subtract_decoder_bias: false,
             activation: if is_identity { Activation::Signed } else { Activation::Relu },
             row_scale: RowScale::Plain,
+            skip: None,
         };
         let label = Label::new(self.kind, context.method, set, is_identity);
         let dictionary = Box::new(AffineDictionary::new(label, tensors));

@@ -1,10 +1,8 @@
-//! Compares the texts that a dictionary file was trained on with the texts of this run.
-//!
-//! Source: SAELens's `cfg.json`. From version 6 on, these settings are under `metadata`.
+//! What a dictionary file says of its training, compared with this run.
 
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
 
-use super::DictionaryError;
+use crate::base::{HookPoint, Site};
 
 /// How the subject model ran the texts of the activations.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,44 +16,51 @@ pub struct TextInput {
     pub centred: Option<bool>,
 }
 
-/// Training settings in the file that decide which rows the dictionary saw.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Stated {
-    prepend_bos: Option<bool>,
-    context_size: Option<u64>,
-    excludes_special_tokens: Option<bool>,
-    centred: Option<bool>,
+/// What a file says of the activations that the dictionary was trained on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Stated {
+    /// Model.
+    pub model: Option<String>,
+    /// Hook point of the input, in the file's own spelling.
+    pub hook: Option<String>,
+    /// Hook point of the output, where it differs: a transcoder.
+    pub hook_out: Option<String>,
+    /// Dataset.
+    pub dataset: Option<String>,
+    /// Whether contexts began with BOS.
+    pub prepend_bos: Option<bool>,
+    /// Tokens of a context.
+    pub context_size: Option<usize>,
+    /// Whether rows of special tokens were left out.
+    pub excludes_special_tokens: Option<bool>,
+    /// Whether the model's writing weights were centred.
+    pub centred: Option<bool>,
+    /// Mean number of active features.
+    pub l0: Option<f64>,
+}
+
+/// The hook point that a name means: TransformerLens's names, and module paths of Hugging Face models, whose output is
+/// meant. None for names that mean no hook point of this program.
+pub fn hook_of(name: &str) -> Option<HookPoint> {
+    if let Ok(hook) = name.parse() {
+        return Some(hook);
+    }
+    let path = name.strip_suffix(".output").unwrap_or(name);
+    let path = ["model.", "gpt_neox.", "transformer.", "language_model.", "model.language_model."]
+        .iter()
+        .fold(path, |path, prefix| path.strip_prefix(prefix).unwrap_or(path));
+    let mut parts = path.split('.');
+    let (Some("layers" | "h" | "blocks"), Some(layer)) = (parts.next(), parts.next()) else { return None };
+    let site = match (parts.next(), parts.next()) {
+        (None, None) => Site::ResidPost,
+        (Some("mlp" | "post_feedforward_layernorm"), None) => Site::MlpOut,
+        (Some("self_attn" | "attn" | "attention"), None) => Site::AttnOut,
+        _ => return None,
+    };
+    Some(HookPoint::Block { layer: layer.parse().ok()?, site })
 }
 
 impl Stated {
-    /// Reads the settings. `wrong(key, expected)` makes the error of a key.
-    pub(super) fn read(
-        config: &Map<String, Value>,
-        wrong: impl Fn(&str, &str) -> DictionaryError,
-    ) -> Result<Self, DictionaryError> {
-        let metadata = config.get("metadata").and_then(Value::as_object);
-        let value =
-            |key: &str| config.get(key).or_else(|| metadata?.get(key)).filter(|value| !value.is_null());
-        let flag = |key: &str, value: Option<&Value>| {
-            value.map(|value| value.as_bool().ok_or_else(|| wrong(key, "true or false"))).transpose()
-        };
-        let context_size = value("context_size")
-            .map(|value| value.as_u64().ok_or_else(|| wrong("context_size", "a whole number")));
-        let excludes = value("exclude_special_tokens").map(|value| match value {
-            Value::Bool(flag) => Ok(*flag),
-            Value::Array(ids) => Ok(!ids.is_empty()),
-            _ => Err(wrong("exclude_special_tokens", "true, false or a list of token ids")),
-        });
-        let processing = value("model_from_pretrained_kwargs");
-        let centred = processing.and_then(|processing| processing.get("center_writing_weights"));
-        Ok(Self {
-            centred: flag("center_writing_weights", centred.filter(|value| !value.is_null()))?,
-            prepend_bos: flag("prepend_bos", value("prepend_bos"))?,
-            context_size: context_size.transpose()?,
-            excludes_special_tokens: excludes.transpose()?,
-        })
-    }
-
     /// Differences that change the input of the dictionary's features.
     pub(super) fn warnings(&self, input: TextInput) -> Vec<String> {
         let bos = match (self.prepend_bos, input.bos) {
@@ -92,7 +97,7 @@ impl Stated {
             return Vec::new();
         }
         let here = input.ctx_tokens;
-        let context = self.context_size.filter(|&size| size != here as u64).map(|size| {
+        let context = self.context_size.filter(|&size| size != here).map(|size| {
             format!(
                 "trained on contexts of {size} tokens (`context_size`); fitting contexts here have {here}"
             )

@@ -1,9 +1,9 @@
-//! Tensors of dictionaries in safetensors files, with SAELens's names and shapes.
+//! Tensors of dictionaries in our own files, with SAELens's names and shapes.
 //!
 //! ```text
-//! W_enc [d, F]   W_dec [F, d]   b_dec [d]
-//! b_enc [F]      all but gated          threshold [F]               jumprelu
-//!                                       b_gate, b_mag, r_mag [F]    gated
+//! W_enc [d, F]   W_dec [F, d_out]   b_dec [d_out]   W_skip [d_out, d]   transcoders with a skip connection
+//! b_enc [F]      all but gated      threshold [F]               jumprelu
+//! rank [F]       ranked_topk        b_gate, b_mag, r_mag [F]    gated
 //! ```
 
 use std::collections::BTreeMap;
@@ -23,7 +23,13 @@ use super::tensors::{Activation, RowScale, Tensors};
 pub(super) enum Architecture {
     Linear,
     Standard,
+    #[strum(serialize = "tanh-relu")]
+    TanhRelu,
     Topk,
+    #[strum(serialize = "ranked_topk")]
+    RankedTopk,
+    Abstopk,
+    Groupmax,
     Jumprelu,
     Gated,
 }
@@ -33,7 +39,11 @@ impl Architecture {
         match activation {
             Activation::Signed => Self::Linear,
             Activation::Relu => Self::Standard,
+            Activation::TanhRelu => Self::TanhRelu,
             Activation::TopK(_) => Self::Topk,
+            Activation::RankedTopK { .. } => Self::RankedTopk,
+            Activation::AbsTopK(_) => Self::Abstopk,
+            Activation::GroupMax(_) => Self::Groupmax,
             Activation::JumpRelu(_) => Self::Jumprelu,
             Activation::Gated { .. } => Self::Gated,
         }
@@ -41,6 +51,11 @@ impl Architecture {
 
     pub fn name(self) -> &'static str {
         self.into()
+    }
+
+    /// Whether a fixed number of codes is kept.
+    pub fn has_k(self) -> bool {
+        matches!(self, Self::Topk | Self::RankedTopk | Self::Abstopk | Self::Groupmax)
     }
 }
 
@@ -100,13 +115,17 @@ impl NamedTensors {
     pub fn take_dictionary(
         &mut self,
         path: &Path,
-        (features, d): (usize, usize),
+        [features, d, d_out]: [usize; 3],
         architecture: Architecture,
         k: usize,
     ) -> Result<Tensors, DictionaryError> {
         let encoder = self.take(path, "W_enc", &[d, features])?;
-        let decoder = self.take(path, "W_dec", &[features, d])?;
-        let decoder_bias = self.take(path, "b_dec", &[d])?;
+        let decoder = self.take(path, "W_dec", &[features, d_out])?;
+        let decoder_bias = self.take(path, "b_dec", &[d_out])?;
+        let skip = match self.0.contains_key("W_skip") {
+            true => Some(self.take(path, "W_skip", &[d_out, d])?),
+            false => None,
+        };
         let mut vector = |name: &str| self.take(path, name, &[features]);
         let encoder_bias = match architecture {
             Architecture::Gated => vec![0.0; features],
@@ -115,7 +134,11 @@ impl NamedTensors {
         let activation = match architecture {
             Architecture::Linear => Activation::Signed,
             Architecture::Standard => Activation::Relu,
+            Architecture::TanhRelu => Activation::TanhRelu,
             Architecture::Topk => Activation::TopK(k),
+            Architecture::RankedTopk => Activation::RankedTopK { k, rank: vector("rank")? },
+            Architecture::Abstopk => Activation::AbsTopK(k),
+            Architecture::Groupmax => Activation::GroupMax(k),
             Architecture::Jumprelu => Activation::JumpRelu(vector("threshold")?),
             Architecture::Gated => Activation::Gated {
                 gate: vector("b_gate")?,
@@ -126,11 +149,12 @@ impl NamedTensors {
         Ok(Tensors {
             encoder: Matrix::from_fn(features, d, |row, col| encoder[col * features + row]),
             encoder_bias,
-            decoder: Matrix::from_fn(features, d, |row, col| decoder[row * d + col]),
+            decoder: Matrix::from_fn(features, d_out, |row, col| decoder[row * d_out + col]),
             decoder_bias,
             subtract_decoder_bias: true,
             activation,
             row_scale: RowScale::Plain,
+            skip: skip.map(|skip| Matrix::from_fn(d_out, d, |row, col| skip[row * d + col])),
         })
     }
 }
@@ -148,10 +172,10 @@ fn to_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {
 
 /// Writes a dictionary's tensors as f32.
 pub(super) fn write_tensors(tensors: &Tensors, path: &Path) -> Result<(), DictionaryError> {
-    let (features, d) = (tensors.encoder.rows(), tensors.encoder.cols());
+    let (features, d, d_out) = (tensors.encoder.rows(), tensors.encoder.cols(), tensors.decoder.cols());
     let vector = |name, values: &[f32]| (name, vec![values.len()], le_bytes(values));
     let mut named = vec![
-        ("W_dec", vec![features, d], le_bytes(tensors.decoder.data())),
+        ("W_dec", vec![features, d_out], le_bytes(tensors.decoder.data())),
         ("W_enc", vec![d, features], le_bytes(tensors.encoder.transposed().data())),
         vector("b_dec", &tensors.decoder_bias),
     ];
@@ -161,8 +185,13 @@ pub(super) fn write_tensors(tensors: &Tensors, path: &Path) -> Result<(), Dictio
         }
         _ => named.push(vector("b_enc", &tensors.encoder_bias)),
     }
-    if let Activation::JumpRelu(thresholds) = &tensors.activation {
-        named.push(vector("threshold", thresholds));
+    match &tensors.activation {
+        Activation::JumpRelu(thresholds) => named.push(vector("threshold", thresholds)),
+        Activation::RankedTopK { rank, .. } => named.push(vector("rank", rank)),
+        _ => {}
+    }
+    if let Some(skip) = &tensors.skip {
+        named.push(("W_skip", vec![d_out, d], le_bytes(skip.data())));
     }
     let problem = |error| DictionaryError::unusable(path, format!("cannot be written ({error})"));
     let views = named.iter().map(|(name, shape, bytes)| {

@@ -9,8 +9,21 @@ pub enum Activation {
     Signed,
     /// `max(p, 0)`.
     Relu,
+    /// `tanh(max(p, 0))`.
+    TanhRelu,
     /// The k largest positive `p` of a row; all others are 0.
     TopK(usize),
+    /// The k largest positive `rank · p` of a row are kept, as `p`.
+    RankedTopK {
+        /// Codes kept in a row.
+        k: usize,
+        /// `[F]`, above 0.
+        rank: Vec<f32>,
+    },
+    /// The k largest `|p|` of a row, with their signs.
+    AbsTopK(usize),
+    /// The largest positive `p` of each of k groups of `F / k` neighbouring features.
+    GroupMax(usize),
     /// `max(p, 0)` where `p` exceeds its feature's threshold `[F]`, else 0.
     JumpRelu(Vec<f32>),
     /// With `q = x′ W_encᵀ`: `ReLU(exp(log_gain) · q + magnitude)` where `q + gate > 0`, else 0. `b_enc` is not used.
@@ -24,6 +37,16 @@ pub enum Activation {
     },
 }
 
+impl Activation {
+    /// How many codes of a row are kept, where that is fixed.
+    pub fn k(&self) -> Option<usize> {
+        match self {
+            Self::TopK(k) | Self::RankedTopK { k, .. } | Self::AbsTopK(k) | Self::GroupMax(k) => Some(*k),
+            _ => None,
+        }
+    }
+}
+
 /// Scaling of each row by its own statistics, undone on the reconstruction. Names are those of SAELens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::VariantNames)]
 pub enum RowScale {
@@ -33,7 +56,7 @@ pub enum RowScale {
     /// To norm √d.
     #[strum(serialize = "constant_norm_rescale")]
     ConstantNorm,
-    /// To mean 0 and standard deviation 1 over the row (unbiased, plus 1e-5).
+    /// To mean 0 and standard deviation 1 over the row (unbiased, plus 1e-5). Undone without the 1e-5.
     #[strum(serialize = "layer_norm")]
     LayerNorm,
 }
@@ -45,9 +68,9 @@ pub struct Tensors {
     pub encoder: Matrix,
     /// `[F]`.
     pub encoder_bias: Vec<f32>,
-    /// `[F, d]`.
+    /// `[F, d_out]`.
     pub decoder: Matrix,
-    /// `[d]`.
+    /// `[d_out]`.
     pub decoder_bias: Vec<f32>,
     /// Whether the decoder bias is subtracted from the input.
     pub subtract_decoder_bias: bool,
@@ -55,25 +78,36 @@ pub struct Tensors {
     pub activation: Activation,
     /// Scaling of rows.
     pub row_scale: RowScale,
+    /// `[d_out, d]`: what a transcoder adds to the output from its input, `W_skip x`.
+    pub skip: Option<Matrix>,
 }
 
-/// Scales a row in place. Returns (scale, shift), so that `row / scale + shift` undoes it.
+impl Tensors {
+    /// Whether a reconstruction takes more than codes: the row itself.
+    pub fn decodes_with_input(&self) -> bool {
+        self.row_scale != RowScale::Plain || self.skip.is_some()
+    }
+}
+
+/// Scales a row in place. Returns (factor, shift): `row · factor + shift` undoes it.
 pub(super) fn scale_row(row: &mut [f32], how: RowScale) -> (f32, f32) {
     let d = row.len() as f64;
-    let (scale, shift) = match how {
+    let (scale, factor, shift) = match how {
         RowScale::Plain => return (1.0, 0.0),
         RowScale::ConstantNorm => {
             let norm = squared_norm(row).sqrt();
-            (if norm > 0.0 { d.sqrt() / norm } else { 1.0 }, 0.0)
+            let scale = if norm > 0.0 { d.sqrt() / norm } else { 1.0 };
+            (scale, 1.0 / scale, 0.0)
         }
         RowScale::LayerNorm => {
             let mean = row.iter().map(|&value| f64::from(value)).sum::<f64>() / d;
             let squares = row.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>();
-            (1.0 / ((squares / (d - 1.0).max(1.0)).sqrt() + 1e-5), mean)
+            let deviation = (squares / (d - 1.0).max(1.0)).sqrt();
+            (1.0 / (deviation + 1e-5), deviation, mean)
         }
     };
     row.iter_mut().for_each(|value| *value = ((f64::from(*value) - shift) * scale) as f32);
-    (scale as f32, shift as f32)
+    (factor as f32, shift as f32)
 }
 
 /// `‖row‖²` in f64.

@@ -592,6 +592,7 @@ fn exported_for_saelens_and_read_back_gives_the_same_codes() {
         subtract_decoder_bias: true,
         activation: Activation::TopK(2),
         row_scale: RowScale::Plain,
+        skip: None,
     };
     let set = set_of(rows.clone());
     let label = Label {
@@ -600,6 +601,7 @@ fn exported_for_saelens_and_read_back_gives_the_same_codes() {
         hook: hook(),
         fitted_on: set.digest(),
         is_reconstruction: true,
+        output: None,
     };
     let dictionary = AffineDictionary::new(label.clone(), tensors.clone());
     let folder = tempfile::tempdir().expect("temporary folder");
@@ -622,6 +624,7 @@ fn quality_matches_a_hand_worked_table() {
         subtract_decoder_bias: false,
         activation: Activation::Relu,
         row_scale: RowScale::Plain,
+        skip: None,
     };
     let rows = Matrix::from_vec(4, 2, vec![2.0, 0.0, 0.0, 4.0, -1.0, 2.0, 3.0, 2.0]).expect("shape");
     let set = set_of(rows.clone());
@@ -631,6 +634,7 @@ fn quality_matches_a_hand_worked_table() {
         hook: hook(),
         fitted_on: set.digest(),
         is_reconstruction: true,
+        output: None,
     };
     let dictionary = AffineDictionary::new(label, tensors);
     // Estimates (2,0) (0,2) (0,1) (3,1): squared errors 0 + 4 + (1 + 1) + 1 = 7.

@@ -105,9 +105,9 @@ impl AffineDictionary {
         out
     }
 
-    /// Decodes dense codes of a tile and undoes the row scale.
-    pub(super) fn decode_tile(&self, codes: &[f32], scales: &[(f32, f32)], out: &mut [f32]) {
-        let (d, features) = (self.info.d_in, self.info.n_features);
+    /// Decodes dense codes of a tile, undoes the row scale, and adds what a skip connection takes from the inputs `rows`.
+    pub(super) fn decode_tile(&self, rows: &[f32], codes: &[f32], scales: &[(f32, f32)], out: &mut [f32]) {
+        let (d, features) = (self.info.d_out, self.info.n_features);
         for row in out.chunks_exact_mut(d) {
             row.copy_from_slice(&self.tensors.decoder_bias);
         }
@@ -118,10 +118,14 @@ impl AffineDictionary {
         } else {
             vectorised(AddDirections { decoder: &self.tensors.decoder, codes, out });
         }
-        for (row, &(scale, shift)) in out.chunks_exact_mut(d).zip(scales) {
-            if (scale, shift) != (1.0, 0.0) {
-                row.iter_mut().for_each(|value| *value = *value / scale + shift);
+        for (row, &(factor, shift)) in out.chunks_exact_mut(d).zip(scales) {
+            if (factor, shift) != (1.0, 0.0) {
+                row.iter_mut().for_each(|value| *value = *value * factor + shift);
             }
+        }
+        if let Some(skip) = &self.tensors.skip {
+            let inputs = View::new(rows, rows.len() / self.info.d_in, self.info.d_in);
+            product_into(out, inputs, View::from(skip).transposed(), true);
         }
     }
 }
@@ -153,6 +157,11 @@ impl Vectorised for Activate<'_> {
                     *code = if *code > threshold { code.max(0.0) } else { 0.0 };
                 }
             }),
+            Activation::TanhRelu => rows.for_each(|row| {
+                for (code, bias) in row.iter_mut().zip(bias) {
+                    *code = (*code + bias).max(0.0).tanh();
+                }
+            }),
             Activation::TopK(k) => {
                 let mut selector = Selector::new(self.features, *k);
                 for row in rows {
@@ -162,6 +171,15 @@ impl Vectorised for Activate<'_> {
                     kept.iter().for_each(|&(code, feature)| row[feature as usize] = code);
                 }
             }
+            Activation::RankedTopK { k, rank } => {
+                let weigh = |code: f32, feature: usize| code * rank[feature];
+                rows.for_each(|row| keep_weighed(row, bias, *k, weigh));
+            }
+            Activation::AbsTopK(k) => rows.for_each(|row| keep_weighed(row, bias, *k, |code, _| code.abs())),
+            Activation::GroupMax(k) => rows.for_each(|row| {
+                add_bias(row, bias);
+                row.chunks_exact_mut((self.features / k).max(1)).for_each(keep_largest_positive);
+            }),
             Activation::Gated { gate, magnitude, log_gain } => {
                 let gain: Vec<f32> = log_gain.iter().map(|log| log.exp()).collect();
                 rows.for_each(|row| {
@@ -173,6 +191,28 @@ impl Vectorised for Activate<'_> {
             }
         }
     }
+}
+
+/// Adds the bias and keeps the k codes of largest positive weight. Of equal weights the earlier feature counts.
+fn keep_weighed(row: &mut [f32], bias: &[f32], k: usize, weigh: impl Fn(f32, usize) -> f32) {
+    add_bias(row, bias);
+    let weights = row.iter().enumerate().map(|(feature, &code)| (weigh(code, feature), feature));
+    let mut ranked: Vec<(f32, usize)> = weights.filter(|(weight, _)| *weight > 0.0).collect();
+    if ranked.len() > k {
+        ranked.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        ranked.truncate(k);
+    }
+    let kept: Vec<(usize, f32)> = ranked.iter().map(|&(_, feature)| (feature, row[feature])).collect();
+    row.fill(0.0);
+    kept.into_iter().for_each(|(feature, code)| row[feature] = code);
+}
+
+/// Keeps the largest positive entry, the first of equal ones.
+fn keep_largest_positive(group: &mut [f32]) {
+    let largest = group.iter().fold(0.0f32, |largest, &code| largest.max(code));
+    let at = group.iter().position(|&code| code == largest && largest > 0.0);
+    group.fill(0.0);
+    at.into_iter().for_each(|at| group[at] = largest);
 }
 
 #[inline(always)]
@@ -285,6 +325,7 @@ mod tests {
                 subtract_decoder_bias: false,
                 activation,
                 row_scale: RowScale::Plain,
+                skip: None,
             };
             let label = Label {
                 method: "screened".into(),
@@ -292,6 +333,7 @@ mod tests {
                 hook: "hook_embed".parse().expect("a hook point"),
                 fitted_on: Digester::new("test").finish(),
                 is_reconstruction: true,
+                output: None,
             };
             let dictionary = AffineDictionary::new(label, tensors);
             let screened = dictionary.encode(&x).expect("codes");

@@ -64,9 +64,9 @@ impl Dataset<'_> {
 
 /// A repository at a revision, with its name in messages.
 #[derive(Debug)]
-struct Wanted {
+pub(super) struct Wanted {
     repo: Repo,
-    label: String,
+    pub(super) label: String,
 }
 
 impl HubClient {
@@ -142,29 +142,35 @@ impl HubClient {
         Ok(Dataset { client: self, wanted, commit: listing.commit, files })
     }
 
-    fn repository(&self, wanted: &Wanted) -> PathBuf {
+    pub(super) fn repository(&self, wanted: &Wanted) -> PathBuf {
         self.cache.join(wanted.repo.folder_name())
     }
 
-    fn folder(&self, wanted: &Wanted, commit: &str) -> PathBuf {
+    pub(super) fn folder(&self, wanted: &Wanted, commit: &str) -> PathBuf {
         self.repository(wanted).join(commit)
     }
 
     /// The files of the revision: from the cache if the revision is a commit or the network is off, else from the hub.
     fn listing(&self, wanted: &Wanted) -> Result<Listing, HubError> {
+        Ok(self.listing_or_part(wanted)?.0)
+    }
+
+    /// The same, and whether it is the whole list: the cache of another program may hold only some of the files.
+    pub(super) fn listing_or_part(&self, wanted: &Wanted) -> Result<(Listing, bool), HubError> {
         let (revision, repository) = (wanted.repo.revision(), self.repository(wanted));
         let listing_path = |commit: &str| repository.join(format!("{commit}.json"));
         let ref_path = repository.join("refs").join(wanted.repo.url_revision());
         if is_commit(revision)
             && let Some(listing) = Listing::load(&listing_path(revision))
         {
-            return Ok(listing);
+            return Ok((listing, true));
         }
         if self.offline {
             let seen = read_to_string(&ref_path).ok();
             let stored = seen.and_then(|commit| Listing::load(&listing_path(commit.trim())));
             let missing = || HubError::Offline { wanted: wanted.label.clone(), cache: repository.clone() };
-            return stored.or_else(|| self.shared_listing(wanted)).ok_or_else(missing);
+            let stored = stored.map(|listing| (listing, true));
+            return stored.or_else(|| Some((self.shared_listing(wanted)?, false))).ok_or_else(missing);
         }
         let path = format!("api/{}?blobs=true", wanted.repo.api_url());
         let listing = Listing::parse(&self.transfer.json(&path, &wanted.label)?, &wanted.label)?;
@@ -172,7 +178,7 @@ impl HubClient {
         if !is_commit(revision) {
             write_atomic(&ref_path, listing.commit.as_bytes())?;
         }
-        Ok(listing)
+        Ok((listing, true))
     }
 
     /// The files of the revision in the shared cache, which stores large files under their hash.
@@ -193,8 +199,15 @@ impl HubClient {
         (!files.is_empty()).then_some(Listing { commit, files })
     }
 
+    /// Whether a file is in the cache or in that of other programs. It is checked when it is fetched.
+    pub(super) fn is_stored(&self, wanted: &Wanted, commit: &str, entry: &Entry) -> bool {
+        let shared = self.shared.as_ref().map(|shared| shared.repo(wanted.repo.clone()).pointer_path(commit));
+        let folders = [Some(self.folder(wanted, commit)), shared];
+        folders.into_iter().flatten().any(|folder| folder.join(&entry.name).is_file())
+    }
+
     /// The path of a file; fetches it if necessary.
-    fn fetch(&self, wanted: &Wanted, commit: &str, entry: &Entry) -> Result<PathBuf, HubError> {
+    pub(super) fn fetch(&self, wanted: &Wanted, commit: &str, entry: &Entry) -> Result<PathBuf, HubError> {
         let target = self.folder(wanted, commit).join(&entry.name);
         let label = format!("`{}` of {}", entry.name, wanted.label);
         // Only complete and checked files get their final name; a wrong size means another program wrote it.
@@ -246,7 +259,7 @@ impl HubClient {
 }
 
 impl Wanted {
-    fn new(kind: RepoType, word: &str, id: &str, revision: &str) -> Result<Self, HubError> {
+    pub(super) fn new(kind: RepoType, word: &str, id: &str, revision: &str) -> Result<Self, HubError> {
         let part = |text: &str| {
             is_safe(text) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         };

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use super::{HubError, OnDownload, Snapshot};
+use super::{Choose, HubError, OnDownload, Snapshot};
 
 /// Answers every request with [`HubError::Disabled`].
 #[derive(Debug)]
@@ -34,6 +34,41 @@ impl HubClient {
     /// Always [`HubError::Disabled`].
     pub fn dataset(&self, id: &str, _: &str, _: Option<&str>) -> Result<Dataset<'_>, HubError> {
         Err(HubError::Disabled { wanted: format!("data set `{id}`") })
+    }
+
+    /// Always [`HubError::Disabled`].
+    pub fn dictionary_files(
+        &self,
+        id: &str,
+        _revision: &str,
+        folder: &str,
+        _choose: Choose<'_>,
+    ) -> Result<DictionaryFiles<'_>, HubError> {
+        Err(HubError::Disabled { wanted: format!("dictionary `{folder}` of `{id}`") })
+    }
+}
+
+/// Cannot be constructed.
+#[derive(Debug)]
+pub struct DictionaryFiles<'a> {
+    never: Infallible,
+    client: PhantomData<&'a HubClient>,
+}
+
+impl DictionaryFiles<'_> {
+    /// Never called.
+    pub fn commit(&self) -> &str {
+        match self.never {}
+    }
+
+    /// Never called.
+    pub fn bytes_to_fetch(&self) -> u64 {
+        match self.never {}
+    }
+
+    /// Never called.
+    pub fn fetch(&self) -> Result<Snapshot, HubError> {
+        match self.never {}
     }
 }
 

@@ -91,6 +91,24 @@ pub enum HubError {
         /// Some of its files.
         found: String,
     },
+    /// A repository without the wanted folder or file.
+    #[error("{repository} has no folder or file `{folder}`; {near}")]
+    NoFolder {
+        /// The repository.
+        repository: String,
+        /// The folder as given.
+        folder: String,
+        /// What it has.
+        near: String,
+    },
+    /// A folder of which it is not clear which files make up the dictionary.
+    #[error("{repository}: {why}")]
+    Unclear {
+        /// The repository.
+        repository: String,
+        /// What was found, and what to do.
+        why: String,
+    },
     /// The cache could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),

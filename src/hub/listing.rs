@@ -38,7 +38,7 @@ impl Listing {
         for sibling in siblings {
             let name = sibling["rfilename"].as_str().ok_or_else(|| answer("a file without `rfilename`"))?;
             if !is_safe(name) {
-                return Err(answer(&format!("file name `{name}` leaves the repository")));
+                return Err(answer(&format!("file name {} leaves the repository", quoted(name))));
             }
             let large = &sibling["lfs"];
             files.push(Entry {
@@ -74,11 +74,16 @@ impl Listing {
         if self.files.is_empty() {
             return "no files".into();
         }
-        let names: Vec<String> = self.files.iter().take(12).map(|file| format!("`{}`", file.name)).collect();
+        let names: Vec<String> = self.files.iter().take(12).map(|file| quoted(&file.name)).collect();
         let more = self.files.len() - names.len();
         let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!("{}{rest}", names.join(", "))
     }
+}
+
+/// A name for messages. Names come from elsewhere, so control characters are escaped.
+pub(super) fn quoted(name: &str) -> String {
+    format!("`{}`", name.escape_debug())
 }
 
 /// True for a full commit id. The listing of a commit never changes.

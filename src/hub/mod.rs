@@ -1,4 +1,4 @@
-//! Files of models and data sets by hub id.
+//! Files of models, dictionaries and data sets by hub id.
 //!
 //! In: an id, a revision, endpoint, token and cache folder (as arguments: only `cli` reads the environment).
 //! Out: a folder with checked files, and their commit.
@@ -14,6 +14,8 @@
 
 #[cfg(feature = "hub")]
 mod client;
+#[cfg(feature = "hub")]
+mod dictionary;
 #[cfg(not(feature = "hub"))]
 mod disabled;
 mod error;
@@ -30,17 +32,31 @@ use std::sync::Arc;
 
 #[cfg(feature = "hub")]
 pub use client::{Dataset, HubClient};
+#[cfg(feature = "hub")]
+pub use dictionary::DictionaryFiles;
 #[cfg(not(feature = "hub"))]
-pub use disabled::{Dataset, HubClient};
+pub use disabled::{Dataset, DictionaryFiles, HubClient};
 pub use error::HubError;
 
 /// The default endpoint.
 pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
-/// Files of a model at one commit.
+/// Models that the hub lists under a name without an owner, with the ids that they have now.
+pub const LEGACY_IDS: [(&str, &str); 5] = [
+    ("gpt2", "openai-community/gpt2"),
+    ("gpt2-medium", "openai-community/gpt2-medium"),
+    ("gpt2-large", "openai-community/gpt2-large"),
+    ("gpt2-xl", "openai-community/gpt2-xl"),
+    ("distilgpt2", "distilbert/distilgpt2"),
+];
+
+/// Chooses files out of the paths of a repository, or says why it cannot.
+pub type Choose<'a> = &'a dyn Fn(&[&str]) -> Result<Vec<String>, String>;
+
+/// Files of a model or dictionary at one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Their folder, laid out like the repository.
+    /// Their folder, laid out like the repository. For a dictionary, its own folder or file inside.
     pub folder: PathBuf,
     /// The commit of the revision, 40 hex digits.
     pub commit: String,

@@ -115,7 +115,7 @@ fn answer(stream: TcpStream, api: &str, files: &BTreeMap<String, Served>, log: &
     if seen.path.contains("busy") {
         return reply(&stream, "503 Busy", "", 0, b"");
     }
-    for revision in ["main", COMMIT] {
+    for revision in ["main", "v1.0", COMMIT] {
         if seen.path == format!("/api/{api}/revision/{revision}?blobs=true") {
             let body = listing(files);
             return reply(&stream, "200 OK", "", body.len(), body.as_bytes());
@@ -367,6 +367,124 @@ fn data_set_files_are_chosen_by_pattern() {
     assert_eq!(one.names().collect::<Vec<_>>(), ["data/test.jsonl"]);
     let error = client.dataset("owner/set", "main", Some("*.jsonl")).expect_err("none at the top");
     assert!(error.to_string().contains("file that matches `*.jsonl`"), "{error}");
+}
+
+const SCOPE: &str = "owner/scope";
+const FOLDER: &str = "layer_1/width_16k/average_l0_8";
+
+/// A repository of two dictionaries in folders.
+fn dictionaries(weights: Served) -> Vec<(&'static str, Served)> {
+    vec![
+        ("README.md", Served::new(b"card")),
+        ("layer_0/width_16k/average_l0_7/params.npz", Served::new(&noise(80))),
+        ("layer_1/width_16k/average_l0_8/params.npz", weights),
+        ("layer_1/width_16k/average_l0_8/figure.png", Served::new(&noise(90))),
+        ("layer_1/width_16k/average_l0_8/notes.json", Served::new(b"{}")),
+    ]
+}
+
+fn no_figures(files: &[&str]) -> Result<Vec<String>, String> {
+    let inside = files.iter().filter(|name| name.starts_with(FOLDER) && !name.ends_with(".png"));
+    Ok(inside.map(|name| (*name).to_string()).collect())
+}
+
+#[test]
+fn only_the_chosen_files_of_a_folder_are_fetched_and_then_found_offline() {
+    let server = Server::start("models/owner/scope", &dictionaries(Served::new(&noise(900))));
+    let cache = tempfile::tempdir().expect("folder");
+    let client = server.client(cache.path());
+    let files = client.dictionary_files(SCOPE, "v1.0", FOLDER, &no_figures).expect("listed");
+    assert_eq!((files.commit(), files.bytes_to_fetch()), (COMMIT, 902));
+    assert_eq!(server.requests().len(), 1, "nothing is fetched before it is asked for");
+    let snapshot = files.fetch().expect("fetched");
+    assert!(snapshot.folder.ends_with(format!("hub/models--owner--scope/{COMMIT}/{FOLDER}")));
+    assert_eq!(std::fs::read(snapshot.folder.join("params.npz")).expect("read"), noise(900));
+    let asked: Vec<String> = server.requests().into_iter().map(|seen| seen.path).collect();
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(asked[1..].iter().all(|path| path.contains(FOLDER) && !path.contains("png")), "{asked:?}");
+    assert_eq!(files.bytes_to_fetch(), 0);
+
+    let offline = HubClient::new(&server.endpoint, None, cache.path(), true).expect("client");
+    for revision in ["v1.0", COMMIT] {
+        let again = offline.dictionary_files(SCOPE, revision, FOLDER, &no_figures).expect("cached");
+        assert_eq!(again.fetch().expect("cached"), snapshot);
+    }
+    let error = offline.dictionary_files(SCOPE, "main", FOLDER, &no_figures).expect_err("never seen");
+    assert!(matches!(error, HubError::Offline { .. }), "{error}");
+    let whole = |files: &[&str]| -> Result<Vec<String>, String> {
+        Ok(files.iter().map(|name| (*name).to_string()).collect())
+    };
+    let more = offline.dictionary_files(SCOPE, COMMIT, "", &whole).expect("listed").fetch();
+    assert!(matches!(more, Err(HubError::Offline { .. })), "the others were not fetched");
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn the_file_of_a_dictionary_is_resumed_and_checked_and_the_token_stays() {
+    let fetch = |weights: Served| {
+        let server = Server::start("models/owner/scope", &dictionaries(weights));
+        let cache = tempfile::tempdir().expect("folder");
+        let file = format!("{FOLDER}/params.npz");
+        let client = server.client(cache.path());
+        let files = client.dictionary_files(SCOPE, "main", &file, &no_figures).expect("listed");
+        let fetched = files.fetch().map(|snapshot| std::fs::read(snapshot.folder).expect("read"));
+        (fetched, server.requests())
+    };
+    let (cut, requests) = fetch(Served { cut_after: Some(400), ..Served::new(&noise(900)) });
+    assert_eq!(cut.expect("resumed"), noise(900));
+    let ranges: Vec<_> =
+        requests.iter().filter(|seen| seen.path.ends_with("npz")).map(|seen| seen.range.clone()).collect();
+    assert_eq!(ranges, [None, Some("bytes=400-".to_string()), Some("bytes=800-".to_string())]);
+
+    let (wrong, _) = fetch(Served { stated_sha256: Some("ab".repeat(32)), ..Served::new(&noise(900)) });
+    assert!(matches!(wrong, Err(HubError::Damaged { what: "SHA-256", .. })), "{wrong:?}");
+
+    let (moved, requests) = fetch(Served { elsewhere: true, ..Served::new(&noise(900)) });
+    assert_eq!(moved.expect("fetched"), noise(900));
+    let storage: Vec<_> = requests.iter().filter(|seen| seen.path.starts_with("/storage/")).collect();
+    assert_eq!(storage.len(), 1);
+    assert!(storage.iter().all(|seen| seen.authorization.is_none()));
+}
+
+#[test]
+fn a_folder_that_is_missing_or_not_clear_is_named_with_what_there_is() {
+    let server = Server::start("models/owner/scope", &dictionaries(Served::new(b"x")));
+    let cache = tempfile::tempdir().expect("folder");
+    let client = server.client(cache.path());
+    let refused = |folder: &str| {
+        let error = client.dictionary_files(SCOPE, "main", folder, &no_figures).expect_err(folder);
+        assert!(error.is_missing());
+        error.to_string()
+    };
+    let near = refused("layer_1/width_16k/average_l0_9");
+    assert!(near.contains("the nearest folders are `layer_1/width_16k/average_l0_8`, `layer_0"), "{near}");
+    assert!(refused("resid").contains("its folders are `layer_0/width_16k/average_l0_7`"));
+    assert!(refused("layer_1/width_16k/average_l0_8/params.pt").contains("the nearest files are"));
+    assert!(refused("layer_1/width_16k/average_l0").contains("no folder or file"), "no part of a name");
+    let unclear = |_: &[&str]| -> Result<Vec<String>, String> { Err("two of them".to_string()) };
+    let error = client.dictionary_files(SCOPE, "main", FOLDER, &unclear).expect_err("not clear");
+    assert!(error.to_string().ends_with("at revision `main`: two of them"), "{error}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_dictionary_that_another_program_cached_in_part_is_taken_or_said_to_be_missing() {
+    let shared = tempfile::tempdir().expect("folder");
+    let repo = shared.path().join("models--owner--scope");
+    write_atomic(&repo.join("refs/main"), COMMIT.as_bytes()).expect("written");
+    let weights = repo.join("snapshots").join(COMMIT).join(FOLDER).join("params.npz");
+    write_atomic(&weights, &noise(900)).expect("written");
+    let cache = tempfile::tempdir().expect("folder");
+    let offline = HubClient::new("https://huggingface.co", None, cache.path(), true)
+        .expect("client")
+        .with_shared_cache(shared.path());
+    let files = offline.dictionary_files(SCOPE, "main", FOLDER, &no_figures).expect("listed");
+    assert_eq!(files.bytes_to_fetch(), 0);
+    let found = files.fetch().expect("taken over");
+    assert_eq!(std::fs::read(found.folder.join("params.npz")).expect("read"), noise(900));
+    let error = offline.dictionary_files(SCOPE, "main", "layer_0", &no_figures).expect_err("not cached");
+    assert!(matches!(error, HubError::Offline { .. }), "{error}");
+    assert!(error.to_string().starts_with("`layer_0` of model repository"), "{error}");
 }
 
 #[test]

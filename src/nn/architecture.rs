@@ -5,6 +5,7 @@ use strum::VariantArray;
 
 use super::error::{NnError, Result};
 use super::{Config, Rotary};
+use crate::base::{HookPoint, Site};
 
 /// Model families that the runtime reads. The text of each is the `model_type` of its `config.json`.
 #[derive(
@@ -296,6 +297,20 @@ pub(super) struct Sizes {
 }
 
 impl Architecture {
+    /// Width of the activations at a hook point. Fails if the architecture lacks it.
+    pub fn width(&self, hook: HookPoint) -> Result<usize> {
+        let HookPoint::Block { layer, site } = hook else { return Ok(self.d_model) };
+        if layer >= self.n_layers {
+            return Err(NnError::NoSuchLayer { hook, n_layers: self.n_layers });
+        }
+        match site {
+            Site::ResidMid if self.residual == Residual::Parallel => Err(NnError::NoResidMid { hook }),
+            Site::AttnZ => Ok(self.n_heads * self.d_head),
+            Site::MlpPost => Ok(self.d_mlp),
+            _ => Ok(self.d_model),
+        }
+    }
+
     /// The default architecture of these sizes: layer norms, learned positions, full attention, no factors, caps or
     /// limits, an untied unembedding. Each family overrides what differs.
     pub(super) fn plain(family: Family, sizes: Sizes) -> Self {

@@ -49,7 +49,7 @@ pub use config::Config;
 pub use device::gpu_for_tests;
 pub use device::{Device, gpu_count, open_device};
 pub use error::NnError;
-pub use families::{is_embedding, is_linear_in_block};
+pub use families::{architecture as read_architecture, is_embedding, is_linear_in_block};
 pub use gguf::{Gguf, context_length, gguf_tokenizer, is_gguf, weight_count};
 pub use ops::copy_entries;
 pub use packed::{Encoding, Packed};

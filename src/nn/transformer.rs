@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{Device, Error, Tensor};
 
-use super::architecture::{Architecture, NormKind, Residual};
+use super::architecture::{Architecture, NormKind};
 use super::attention_rule::PositionTables;
 use super::error::{NnError, Result};
 use super::{Config, Weights, families, ops};
@@ -100,14 +100,8 @@ impl Transformer {
 
     /// Fails with the reason if the model lacks a hook point.
     pub fn check_hook(&self, hook: HookPoint) -> Result<()> {
+        self.architecture.width(hook)?;
         let HookPoint::Block { layer, site } = hook else { return Ok(()) };
-        let n_layers = self.architecture.n_layers;
-        if layer >= n_layers {
-            return Err(NnError::NoSuchLayer { hook, n_layers });
-        }
-        if site == Site::ResidMid && self.architecture.residual == Residual::Parallel {
-            return Err(NnError::NoResidMid { hook });
-        }
         if site == Site::MlpPost && matches!(self.parts.blocks[layer].mlp, FeedForward::Mixture(_)) {
             return Err(NnError::NoNeurons { hook });
         }
@@ -117,12 +111,7 @@ impl Transformer {
     /// Width of the activations at a hook point.
     pub fn width(&self, hook: HookPoint) -> Result<usize> {
         self.check_hook(hook)?;
-        let a = &self.architecture;
-        Ok(match hook {
-            HookPoint::Block { site: Site::AttnZ, .. } => a.n_heads * a.d_head,
-            HookPoint::Block { site: Site::MlpPost, .. } => a.d_mlp,
-            _ => a.d_model,
-        })
+        self.architecture.width(hook)
     }
 
     /// Fails on ids outside the vocabulary and on sequences that are too long.

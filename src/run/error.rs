@@ -23,6 +23,9 @@ pub enum RunError {
     /// A setting is valid by itself but not for this model.
     #[error("`{field}` {problem}")]
     Setting { field: String, problem: String },
+    /// Several files that the suite names cannot be used, each with its field.
+    #[error("{}", several(.0))]
+    Several(Vec<(String, RunError)>),
     /// The subject model cannot be loaded or run.
     #[error(transparent)]
     Subject(#[from] SubjectError),
@@ -35,6 +38,12 @@ pub enum RunError {
     /// Activations are unusable.
     #[error(transparent)]
     Activation(#[from] ActivationError),
+    /// A dictionary trained elsewhere is not where the suite says.
+    #[error(
+        "there is no dictionary `{}`, neither here nor beside the suite: expected a folder or a file; write one on the \
+         hub as `hub:OWNER/NAME/FOLDER`", path.display()
+    )]
+    NoDictionary { path: std::path::PathBuf },
     /// A dictionary could not be fitted.
     #[error("`{method}` at `{hook}` could not be fitted: {source}")]
     Fit {
@@ -83,6 +92,11 @@ pub enum RunError {
     /// The user requested a stop.
     #[error("stopped on request; finished stages are kept, and the same command continues from here")]
     Stopped,
+}
+
+fn several(problems: &[(String, RunError)]) -> String {
+    let lines = problems.iter().map(|(field, problem)| format!("\n  `{field}`: {problem}"));
+    format!("the suite has {} problems{}", problems.len(), lines.collect::<String>())
 }
 
 impl From<HarvestError> for RunError {

@@ -5,7 +5,7 @@
 //! Never: prints, reads the environment.
 //!
 //! - `plan` estimates the cost of a run.
-//! - `inputs` opens subject and corpus and harvests activations.
+//! - `inputs` finds dictionaries trained elsewhere, opens subject and corpus, and harvests activations.
 //! - `rows` fits the dictionaries of a hook point and schedules their evaluation.
 //! - `evaluate` explains, simulates and scores the features of one dictionary.
 //! - `results` computes estimates and writes manifest and report.
@@ -35,12 +35,13 @@ pub use context::{Finished, LanguageModels};
 pub use error::RunError;
 pub use evaluate::outcomes::Outcome;
 pub use events::{Event, RowCount};
-pub use inputs::check_stored::check_stored;
+pub use inputs::dictionaries::locate_dictionary;
 pub use inputs::prepare::{OpenSubject, open_subject};
 pub use pipeline::run;
 pub use places::{Places, Stop};
 pub use plan::bill::{Beside, Planned, time_text};
 pub use plan::estimate::{Estimate, estimate};
+pub use plan::headers::{Headers, read_headers};
 pub use plan::role::RoleUsage;
 pub use plan::who::{Step, Who};
 pub use results::manifest::Manifest;

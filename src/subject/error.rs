@@ -21,6 +21,17 @@ pub enum SubjectError {
         /// The path.
         folder: PathBuf,
     },
+    /// A name without `/` that is neither a path nor a hub id.
+    #[error(
+        "open model `{model}`: there is no folder or file of that name, neither here nor beside the suite, and it is not \
+         a hub id: a hub id is `OWNER/NAME` (known without an owner: {known})"
+    )]
+    NoModel {
+        /// The name.
+        model: String,
+        /// The hub ids that need no owner.
+        known: String,
+    },
     /// Text is to be tokenized, and the folder has no tokenizer.
     #[error("tokenize text for `{model}`: its folder has no `tokenizer.json`; add it, or give token ids")]
     NoTokenizer {

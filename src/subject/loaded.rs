@@ -88,10 +88,10 @@ impl LoadedSubject {
         Ok(self)
     }
 
-    /// Sets the revision at which the model was fetched.
-    pub fn with_revision(mut self, revision: &str) -> Self {
+    /// Sets the hub id and the commit at which the model was fetched.
+    pub fn from_hub(mut self, id: &str, commit: &str) -> Self {
         if let Loaded::Model(model) = self.model {
-            self.model = Loaded::Model(Box::new(model.with_revision(revision)));
+            self.model = Loaded::Model(Box::new(model.from_hub(id, commit)));
         }
         self
     }
@@ -169,7 +169,7 @@ impl LoadedSubject {
 }
 
 /// The last component of a path.
-fn name_of(folder: &Path) -> String {
+pub(super) fn name_of(folder: &Path) -> String {
     let full = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
     full.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
 }

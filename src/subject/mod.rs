@@ -9,6 +9,7 @@
 
 pub mod embedded;
 mod error;
+mod header;
 mod loaded;
 mod model;
 mod prefix;
@@ -16,6 +17,7 @@ mod processing;
 pub mod stored;
 
 pub use error::SubjectError;
+pub use header::SubjectHeader;
 pub use loaded::LoadedSubject;
 pub use model::{SubjectInfo, SubjectModel, TransformerSubject};
 pub use prefix::{Bos, Prefix, WithPrefix};

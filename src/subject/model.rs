@@ -157,9 +157,10 @@ impl TransformerSubject {
         Ok(Self { info, config, weights, transformer })
     }
 
-    /// Sets the revision at which the model was fetched.
-    pub fn with_revision(mut self, revision: &str) -> Self {
-        self.info.revision = Some(revision.to_string());
+    /// Sets the hub id, which is the model's name, and the commit at which it was fetched.
+    pub fn from_hub(mut self, id: &str, commit: &str) -> Self {
+        self.info.name = id.to_string();
+        self.info.revision = Some(commit.to_string());
         self
     }
 

@@ -1,10 +1,13 @@
 //! The checked suite, with all defaults filled in and all references resolved.
 
+use std::borrow::Cow;
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::spec::{CorpusSpec, Limits, Statistics, SubjectSpec};
 use crate::base::HookSelector;
-use crate::dictionary::{MethodParams, Variant};
+use crate::dictionary::{Located, MethodParams, Variant};
 use crate::explain::catalog::{ATTEMPTS, ExplainerKind, ORACLE};
 use crate::explain::language_model::LanguageExplainer;
 use crate::features::Protocol;
@@ -91,6 +94,9 @@ pub struct MethodSpec {
     /// Common name of the methods of one `sweep`. It controls the lines of charts and no number.
     #[serde(skip)]
     pub sweep: Option<String>,
+    /// Where a dictionary trained elsewhere was found. A run sets it; a checked suite has none.
+    #[serde(skip)]
+    pub located: Option<Located>,
 }
 
 /// One of several trainings of a method. They differ in their random draws and share a row of the table.
@@ -130,6 +136,25 @@ impl MethodSpec {
     /// Index of this training; 0 for a single one.
     pub fn nth_training(&self) -> u32 {
         self.training.as_ref().map_or(0, |training| training.nth)
+    }
+
+    /// The parameters to fit with: a dictionary trained elsewhere is read where it was found.
+    pub fn fit_params(&self) -> Cow<'_, MethodParams> {
+        match &self.located {
+            Some(located) => Cow::Owned(self.params.with_path(&located.path)),
+            None => Cow::Borrowed(&self.params),
+        }
+    }
+
+    /// What results depend on: the same method, with a digest of its dictionary's files in place of their path.
+    pub fn keyed(&self) -> Cow<'_, Self> {
+        match &self.located {
+            Some(located) => {
+                let params = self.params.with_path(Path::new(&format!("sha256:{}", located.digest)));
+                Cow::Owned(Self { params, ..self.clone() })
+            }
+            None => Cow::Borrowed(self),
+        }
     }
 
     /// Whether `name` refers to this method: by its own name, that of its trainings, or that of its sweep.

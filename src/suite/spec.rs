@@ -100,7 +100,7 @@ impl Default for SuiteFile {
 #[serde(default)]
 pub struct SubjectSpec {
     /// `embedded`, a local folder in Hugging Face layout, a GGUF file (`….gguf`, its weights unpacked to f32), or a
-    /// hub id.
+    /// hub id, `OWNER/NAME`. GPT-2 is known without an owner: `gpt2`, `gpt2-xl`, `distilgpt2`.
     pub model: String,
     /// Activations made elsewhere, in the place of a model: a safetensors file that `harvest` wrote, a data set of cached
     /// activations that SAELens wrote (a folder), or an Arrow file. Texts, contexts and `*` in `hooks` are those of the

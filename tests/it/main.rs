@@ -19,6 +19,7 @@ mod fake_llm;
 mod faults;
 mod gate;
 mod house;
+mod hub;
 mod judged;
 mod language_model;
 mod local_model;

@@ -27,13 +27,20 @@ pub struct Done {
 
 /// The program, offline, with its cache and its home below `home`.
 pub fn autointerp(home: &Path, args: &[&str]) -> Command {
+    let mut command = online(home, args);
+    command.args(["--offline", "--progress", "none"]);
+    command
+}
+
+/// The same with the network on. A test gives it an endpoint on this machine.
+pub fn online(home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_autointerp"));
     CLEARED.iter().for_each(|name| {
         command.env_remove(name);
     });
     command.env("HOME", home).env("HF_HOME", home.join("huggingface"));
     command.env("AUTOINTERP_CACHE", home.join("cache"));
-    command.args(args).args(["--offline", "--progress", "none"]);
+    command.args(args);
     command
 }
 

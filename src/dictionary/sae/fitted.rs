@@ -67,6 +67,7 @@ impl Training {
             subtract_decoder_bias: self.recipe.centred || self.recipe.decoder_bias,
             activation,
             row_scale: RowScale::Plain,
+            skip: None,
         }
     }
 

@@ -84,7 +84,7 @@ fn readers(family: Family) -> (ReadConfig, FindWeights) {
 ///
 /// A family reads every field that it understands here, also those that only [`parts`] uses. Every other field must
 /// be known to be harmless.
-pub(super) fn architecture(config: &Config) -> Result<Architecture, NnError> {
+pub fn architecture(config: &Config) -> Result<Architecture, NnError> {
     let inner = wrapper::language_model(config)?;
     let model = inner.as_ref().unwrap_or(config);
     let family = Family::of(model)?;

@@ -179,6 +179,7 @@ impl Transformer {
         };
         let normed = self.normed(&middle, &block.mlp_norm)?; // [N, d_model]
         let middle = if residual == Residual::Normed { normed.clone() } else { middle };
+        let Some(normed) = pass.hook(at(Site::MlpIn), normed)? else { return Ok(None) };
         let Some(mlp_out) = self.feed_forward(layer, &normed, pass)? else { return Ok(None) };
         let added = self.scaled_output(mlp_out, &block.mlp_post_norm)?;
         let Some(mlp_out) = pass.hook(at(Site::MlpOut), added)? else { return Ok(None) };

@@ -67,15 +67,15 @@ impl Evaluation<'_> {
             pairs.iter().map(|(_, record)| (record.fragment, *record)).collect();
         let mut clean: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
         for batch in fragments.into_values().collect::<Vec<_>>().chunks(BATCH_FRAGMENTS) {
-            let losses = self.losses(batch, &self.rows_of_records(batch)?)?;
+            let losses = self.losses(batch, &self.edited_rows(batch)?)?;
             clean.extend(batch.iter().zip(losses.iter_rows()).map(|(of, row)| (of.fragment, row.to_vec())));
         }
         let mut changes = vec![Change::default(); evidence.len()];
         for batch in pairs.chunks(BATCH_FRAGMENTS) {
             let records: Vec<&ActivationRecord> = batch.iter().map(|(_, record)| *record).collect();
-            let mut rows = self.rows_of_records(&records)?;
+            let (inputs, mut rows) = (self.rows_of_records(&records)?, self.edited_rows(&records)?);
             for (place, (nth, record)) in batch.iter().enumerate() {
-                self.subtract_contribution(&mut rows, place, &evidence[*nth], record)?;
+                self.subtract_contribution(&inputs, &mut rows, place, &evidence[*nth], record)?;
             }
             for ((nth, record), without) in batch.iter().zip(self.losses(&records, &rows)?.iter_rows()) {
                 let firing = firing(record, evidence[*nth].first_scored());
@@ -91,13 +91,27 @@ impl Evaluation<'_> {
         self.rows_of(&records.iter().map(|record| record.fragment).collect::<Vec<_>>(), positions)
     }
 
+    /// Activations that a feature writes to: its input, or the output of a transcoder.
+    fn edited_rows(&self, records: &[&ActivationRecord]) -> Result<Matrix, RunError> {
+        let cols = self.pass.run.tokens.evaluate.cols();
+        let ids: Vec<u32> = records.iter().flat_map(|record| &record.tokens).copied().collect();
+        match (self.dictionary.info().output, TokenBatch::new(ids, cols)) {
+            (Some(output), Some(tokens)) => {
+                Ok(self.pass.subject.activations(&tokens, &[output])?.swap_remove(0))
+            }
+            _ => self.rows_of_records(records),
+        }
+    }
+
     /// Loss of each token but the first, `[records, positions − 1]`, with `rows` in place of the activations.
     fn losses(&self, records: &[&ActivationRecord], rows: &Matrix) -> Result<Matrix, RunError> {
         self.pass.run.stop.check()?;
         let ids: Vec<u32> = records.iter().flat_map(|record| &record.tokens).copied().collect();
         let cols = self.pass.run.tokens.evaluate.cols();
         let Some(tokens) = TokenBatch::new(ids, cols) else { return Ok(Matrix::zeros(0, cols - 1)) };
-        let losses = self.pass.subject.token_losses_given(&tokens, self.dictionary.info().hook, rows)?;
+        let info = self.dictionary.info();
+        let hook = info.output.unwrap_or(info.hook);
+        let losses = self.pass.subject.token_losses_given(&tokens, hook, rows)?;
         // With a prefix, column 0 is the loss of the first token, which no position of the text predicts. It is
         // skipped.
         let skipped = losses.cols() + 1 - cols;
@@ -107,6 +121,7 @@ impl Evaluation<'_> {
     /// Subtracts a feature's contribution from the rows of the `place`-th fragment at its firing positions.
     fn subtract_contribution(
         &self,
+        inputs: &Matrix,
         rows: &mut Matrix,
         place: usize,
         evidence: &Evidence,
@@ -114,7 +129,7 @@ impl Evaluation<'_> {
     ) -> Result<(), RunError> {
         let first = place * record.tokens.len();
         let firing: Vec<usize> = firing(record, evidence.first_scored()).collect();
-        let x = rows.select_rows(&firing.iter().map(|position| first + position).collect::<Vec<_>>());
+        let x = inputs.select_rows(&firing.iter().map(|position| first + position).collect::<Vec<_>>());
         let codes: Vec<f32> = firing.iter().map(|&position| record.activations[position]).collect();
         let Some(share) = self.dictionary.contributions(&x, evidence.feature(), &codes)? else {
             return Ok(());

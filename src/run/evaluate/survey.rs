@@ -43,7 +43,11 @@ impl Evaluation<'_> {
             self.tell("encode", first, fragments.len(), "fragments");
             let block = self.activations.evaluate.read(first * positions, BLOCK_FRAGMENTS * positions)?;
             if sparse {
-                let (codes, estimate) = self.dictionary.encode_and_reconstruct(&block)?;
+                // What a transcoder predicts is measured at its output.
+                let (codes, estimate) = match self.dictionary.info().output {
+                    Some(_) => (self.dictionary.encode_sparse(&block)?, None),
+                    None => self.dictionary.encode_and_reconstruct(&block)?,
+                };
                 counter.add_coded(&block, Codes::Sparse(&codes), estimate.as_ref(), counts);
                 builder.add_sparse_block(first, &codes)?;
                 let entries = (codes.rows() * n_features).max(1) as f64;
@@ -51,7 +55,7 @@ impl Evaluation<'_> {
                 kept = kept.and_then(|kept| kept.with(codes));
             } else {
                 let codes = self.dictionary.encode(&block)?;
-                let reconstructs = self.dictionary.info().is_reconstruction;
+                let reconstructs = self.dictionary.info().reconstructs_input();
                 let estimate =
                     if reconstructs { Some(self.dictionary.decode_of(&block, &codes)?) } else { None };
                 counter.add_coded(&block, Codes::Dense(&codes), estimate.as_ref(), counts);

@@ -1,7 +1,9 @@
-//! Inputs of all later stages: subject, corpus and activations.
+//! Inputs of all later stages: subject, corpus, activations, and dictionaries trained elsewhere.
 
 pub mod check_stored;
+pub mod dictionaries;
 pub mod harvest;
 pub mod outliers;
 pub mod prepare;
+pub mod repositories;
 pub mod stored;

@@ -5,10 +5,12 @@ use serde::Serialize;
 use crate::base::{Digest, HookPoint, TokenBatch};
 use crate::corpus::generator::Generator;
 use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepare};
-use crate::hub::HubClient;
+use crate::hub::{HubError, LEGACY_IDS};
 use crate::nn::{Tokenizer, open_device};
+use crate::run::inputs::dictionaries::with_dictionaries;
+use crate::run::inputs::repositories::{DEFAULT_REVISION, hub};
 use crate::run::inputs::stored::{open_stored, stored_tokens};
-use crate::run::{Places, RunError};
+use crate::run::{Event, Places, RunError};
 use crate::subject::{LoadedSubject, Prefix, SubjectError, SubjectModel, embedded};
 use crate::suite::{SubjectSpec, Suite, resolve};
 
@@ -18,59 +20,82 @@ const EMBEDDED_CORPUS_SEED: u64 = 20_260_101;
 /// Fragments on which a plan renders prompts.
 pub const SAMPLE_FRAGMENTS: usize = 64;
 
-/// Revision of a hub id without one. The resolved commit is recorded.
-const DEFAULT_REVISION: &str = "main";
-
 /// An open subject with its resolved revision.
 pub struct OpenSubject {
     /// Model and tokenizer.
     pub loaded: LoadedSubject,
     /// Commit of a hub model.
     pub revision: Option<String>,
+    /// For readers: the hub id that a name without an owner stands for.
+    pub note: Option<String>,
+}
+
+/// Finds the dictionaries trained elsewhere and opens the subject model.
+pub fn open_inputs(
+    suite: &Suite,
+    places: &Places,
+    on: &dyn Fn(Event),
+) -> Result<(Suite, OpenSubject), RunError> {
+    let suite = with_dictionaries(suite, places, on)?;
+    let subject = open_subject(&suite.subject, places)?;
+    subject.note.iter().for_each(|note| on(Event::Note(note.clone())));
+    Ok((suite, subject))
 }
 
 /// Opens the suite's subject: a model, or stored activations.
 pub fn open_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunError> {
-    let OpenSubject { loaded, revision } = find_subject(spec, places)?;
+    let OpenSubject { loaded, revision, note } = find_subject(spec, places)?;
     let loaded = loaded.processed(&spec.processing)?;
     let loaded = if spec.half_products { loaded.with_half_products()? } else { loaded };
     let device = open_device(places.device).map_err(SubjectError::from)?;
     let loaded = loaded.on_device(&device)?;
-    Ok(OpenSubject { loaded, revision })
+    Ok(OpenSubject { loaded, revision, note })
+}
+
+/// A name that is neither a path here nor a hub id.
+pub fn no_model(name: &str) -> SubjectError {
+    let known: Vec<&str> = LEGACY_IDS.iter().map(|(legacy, _)| *legacy).collect();
+    SubjectError::NoModel { model: name.escape_debug().to_string(), known: known.join(", ") }
 }
 
 fn find_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunError> {
     if let Some(loaded) = open_stored(spec, places, true)? {
-        return Ok(OpenSubject { loaded, revision: None });
+        return Ok(OpenSubject { loaded, revision: None, note: None });
     }
     if spec.model == embedded::NAME {
-        let loaded = embedded::load()?;
-        return Ok(OpenSubject { loaded, revision: None });
+        return Ok(OpenSubject { loaded: embedded::load()?, revision: None, note: None });
     }
     let path = resolve(&spec.model, &places.suite_folder);
-    if path.exists() || !looks_like_hub_id(&spec.model) {
-        let loaded = LoadedSubject::from_path(&path)?;
-        return Ok(OpenSubject { loaded, revision: None });
-    }
+    let id = hub_id(&spec.model).filter(|_| !path.exists());
+    let Some(id) = id else {
+        if !path.exists() && !spec.model.contains(['/', '\\']) {
+            return Err(no_model(&spec.model).into());
+        }
+        return Ok(OpenSubject { loaded: LoadedSubject::from_path(&path)?, revision: None, note: None });
+    };
     let revision = spec.revision.as_deref().unwrap_or(DEFAULT_REVISION);
-    let snapshot = hub(places)?.model_files(&spec.model, revision)?;
-    let loaded = LoadedSubject::from_folder(&snapshot.folder)?.with_revision(&snapshot.commit);
-    Ok(OpenSubject { loaded, revision: Some(snapshot.commit) })
+    let hub = hub(places)?;
+    // Other programs may have cached the model under its name without an owner.
+    let snapshot = hub.model_files(id, revision).or_else(|error| match error {
+        HubError::Offline { .. } if id != spec.model => {
+            hub.model_files(&spec.model, revision).map_err(|_| error)
+        }
+        error => Err(error),
+    })?;
+    let loaded = LoadedSubject::from_folder(&snapshot.folder)?.from_hub(id, &snapshot.commit);
+    let note = (id != spec.model).then(|| format!("`{}` is `{id}` on the hub", spec.model));
+    Ok(OpenSubject { loaded, revision: Some(snapshot.commit), note })
 }
 
-/// Whether `text` has the form `owner/name` of a hub id.
-fn looks_like_hub_id(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('/').collect();
-    parts.len() == 2 && parts.iter().all(|part| !part.is_empty() && *part != "." && *part != "..")
-}
-
-fn hub(places: &Places) -> Result<HubClient, RunError> {
-    let client =
-        HubClient::new(&places.hub_endpoint, places.hub_token.as_deref(), &places.cache, places.offline)?;
-    Ok(match &places.hub_shared {
-        Some(folder) => client.with_shared_cache(folder),
-        None => client,
-    })
+/// The hub id of a model: `OWNER/NAME` as it is, and today's id of a model that once had a name without an owner.
+pub fn hub_id(model: &str) -> Option<&str> {
+    let parts: Vec<&str> = model.split('/').collect();
+    let named = |part: &&str| !part.is_empty() && *part != "." && *part != "..";
+    match parts.as_slice() {
+        [name] => LEGACY_IDS.iter().find(|(legacy, _)| legacy == name).map(|(_, id)| *id),
+        [_, _] if parts.iter().all(named) => Some(model),
+        _ => None,
+    }
 }
 
 /// The suite's hook points, checked against the model, in order and without duplicates.

@@ -6,8 +6,10 @@ use serde::Serialize;
 use crate::base::{HookPoint, Matrix, Stopwatch};
 use crate::linalg::matmul_bt;
 use crate::run::evaluate::ablation::ABLATED_FRAGMENTS;
+use crate::run::inputs::dictionaries::planned_downloads;
 use crate::run::inputs::prepare::{expand_hooks, run_with_prefix, sample_fragments};
 use crate::run::inputs::stored::open_stored;
+use crate::run::plan::headers::read_headers;
 use crate::run::plan::planned::{planned, remarks, walked};
 use crate::run::rows::quality::LOSS_FRAGMENTS;
 use crate::run::{OpenSubject, Places, Planned, RunError, open_subject};
@@ -78,9 +80,10 @@ pub struct Estimate {
 
 /// Estimates a run. The model is opened; nothing is computed with it.
 pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
+    let warnings = read_headers(suite, places).checked()?;
     // A plan does not hash stored activations, which takes a pass over them.
     let subject = match open_stored(&suite.subject, places, false)? {
-        Some(loaded) => OpenSubject { loaded, revision: None },
+        Some(loaded) => OpenSubject { loaded, revision: None, note: None },
         None => open_subject(&suite.subject, places)?,
     };
     let bos = subject.loaded.prefix(suite.subject.bos)?;
@@ -101,6 +104,9 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         .collect();
     let together = bytes.iter().sum::<f64>().min(suite.limits.disk_gb * 1e9);
     let (llm, mut notes) = language_models(suite, &subject.loaded, hooks.len(), places)?;
+    notes.extend(subject.note.clone());
+    notes.extend(warnings);
+    notes.extend(planned_downloads(suite, places)?);
     notes.push(format!("smallest difference is for a score spread (SD) of {SCORE_SD}"));
     if suite.corpus.source.starts_with("hub:") {
         notes.push(
@@ -171,11 +177,8 @@ struct Work {
 fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[usize]) -> Work {
     let info = model.info();
     // Stored activations cost no forward pass.
-    let (d, layers) = if model.without_model().is_none() {
-        (info.d_model as f64, info.n_layers as f64)
-    } else {
-        (0.0, 0.0)
-    };
+    let runs = model.without_model().is_none();
+    let (d, layers) = if runs { (info.d_model as f64, info.n_layers as f64) } else { (0.0, 0.0) };
     let layer = 2.0 * (4.0 * d * d + 2.0 * d * info.d_mlp as f64);
     let unembedding = 2.0 * d * info.vocab as f64;
     let fragment = suite.protocol.fragment_tokens as f64;

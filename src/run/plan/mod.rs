@@ -2,6 +2,7 @@
 
 pub mod bill;
 pub mod estimate;
+pub mod headers;
 pub mod planned;
 pub mod role;
 pub mod who;

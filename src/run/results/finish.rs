@@ -47,10 +47,11 @@ pub fn special_tokens(run: &RunContext<'_>) -> Option<String> {
         .then(|| format!("the text holds {total} special tokens, which count as text: {}", named.join(", ")))
 }
 
-/// Digest of everything that determines the numbers: suite, model weights and tokens. Paths and limits do not
-/// count.
+/// Digest of everything that determines the numbers: suite, model weights, tokens and the files of dictionaries
+/// trained elsewhere. Paths and limits do not count.
 fn run_digest(suite: &Suite, subject: Digest, tokens: Digest) -> Digest {
     let mut suite = suite.clone();
+    suite.methods = suite.methods.iter().map(|method| method.keyed().into_owned()).collect();
     suite.subject.model.clear();
     (suite.subject.activations, suite.subject.tokenizer) = (None, None);
     suite.corpus.source.clear();

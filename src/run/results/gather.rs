@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::base::HookPoint;
 use crate::dictionary::{SignPolicy, load};
+use crate::run::inputs::dictionaries::commit_note;
 use crate::run::inputs::outliers::Outlier;
-use crate::run::results::manifest::{DictionaryRecord, OutlierRecord, StageClock};
+use crate::run::results::manifest::{DictionaryRecord, DictionarySource, OutlierRecord, StageClock};
 use crate::run::results::summary::QualityInput;
 use crate::run::rows::row::{RowResult, StoredDictionary};
 use crate::run::{Event, Outcome, RunContext, RunError, SubjectPass};
@@ -42,12 +43,14 @@ impl Gathered {
             on(Event::Note(format!("{hook}{}: {left_out}", pass.label())));
         }
         let place = pass.control.map_or(String::new(), |control| format!(" ({control})"));
-        for row in rows {
+        for mut row in rows {
+            let method = pass.run.suite.methods.iter().find(|method| method.row_names().contains(&row.name));
+            row.dictionary.report.notes.extend(method.and_then(commit_note));
             let name = format!("{hook}/{}", row.name);
             let warnings = row.dictionary.report.warnings.iter();
             self.warnings.extend(warnings.map(|warning| format!("{name}{place}: {warning}")));
             self.quality.push(quality(pass, hook, &row)?);
-            self.dictionaries.insert(format!("{name}{place}"), record(pass.run, row.dictionary));
+            self.dictionaries.insert(format!("{name}{place}"), record(pass.run, method, row.dictionary));
             self.outcomes.extend(row.outcomes);
         }
         Ok(())
@@ -79,11 +82,23 @@ fn quality(pass: &SubjectPass<'_>, hook: HookPoint, row: &RowResult) -> Result<Q
     })
 }
 
-fn record(run: &RunContext<'_>, dictionary: StoredDictionary) -> DictionaryRecord {
+fn record(
+    run: &RunContext<'_>,
+    method: Option<&MethodSpec>,
+    dictionary: StoredDictionary,
+) -> DictionaryRecord {
     let StoredDictionary { digest, fitted_on, rows, rows_left_out, outliers, report, evaluate_seconds } =
         dictionary;
     let outliers = outliers.iter().map(|outlier| outlier_record(run, outlier)).collect();
-    DictionaryRecord { digest, fitted_on, rows_left_out, outliers, rows, report, evaluate_seconds }
+    let source = method.and_then(source);
+    DictionaryRecord { digest, fitted_on, rows_left_out, outliers, rows, source, report, evaluate_seconds }
+}
+
+/// Origin of a dictionary trained elsewhere.
+fn source(method: &MethodSpec) -> Option<DictionarySource> {
+    let located = method.located.as_ref()?;
+    let path = method.params.path()?.ok()?.to_string();
+    Some(DictionarySource { path, revision: located.commit.clone(), files: located.digest })
 }
 
 /// Describes the tokens excluded from fitting because of their norm, if any.

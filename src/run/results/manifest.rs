@@ -90,10 +90,25 @@ pub struct DictionaryRecord {
     pub outliers: Vec<OutlierRecord>,
     /// Number of fitted tokens.
     pub rows: usize,
+    /// Origin of a dictionary trained elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub source: Option<DictionarySource>,
     /// Fit report.
     pub report: crate::dictionary::FitReport,
     /// Wall-clock seconds of its evaluation, while other dictionaries run in parallel.
     pub evaluate_seconds: f64,
+}
+
+/// Origin of a dictionary trained elsewhere.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+pub struct DictionarySource {
+    /// Its place as the suite gives it.
+    pub path: String,
+    /// Commit of its hub repository.
+    pub revision: Option<String>,
+    /// Digest of its files.
+    pub files: Digest,
 }
 
 /// Excluded rows with the same token and position.

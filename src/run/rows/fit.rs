@@ -101,7 +101,7 @@ impl Fitter<'_> {
         StageKey::new("fit", VERSION)
             .word(&self.hook.to_string())
             .word(self.pass.control.unwrap_or("real"))
-            .params(&(&method.name, &method.params, self.pass.run.suite.seed))
+            .params(&(&method.name, &method.keyed().params, self.pass.run.suite.seed))
             .params(&reference.map(|reference| reference.digest))
             .input(self.pass.subject.info().weights_digest)
             .input(self.pass.run.tokens.digest)
@@ -122,7 +122,7 @@ impl Fitter<'_> {
     }
 
     fn checked(&self, method: &MethodSpec) -> Result<Box<dyn DictionaryFit>, RunError> {
-        method.params.check().map_err(|problems| RunError::Setting {
+        method.fit_params().check().map_err(|problems| RunError::Setting {
             field: format!("methods.{}", method.name),
             problem: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         })

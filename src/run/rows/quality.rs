@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::{HookPoint, Matrix, TokenBatch};
 use crate::dictionary::{Dictionary, Quality, loss_recovered};
 use crate::run::RunError;
-use crate::subject::SubjectModel;
+use crate::subject::{SubjectError, SubjectModel};
 
 /// Fragments used for losses: 4,096 tokens if fragments have 64.
 pub const LOSS_FRAGMENTS: usize = 64;
@@ -44,57 +44,19 @@ impl Measured {
     }
 }
 
-/// Measures losses at one hook point.
-pub enum LossMeter<'a> {
-    /// By running the subject.
-    Running(Box<RunningMeter<'a>>),
-    /// The subject is stored activations; the note goes to the quality table.
-    Without(String),
-}
-
-/// Measures losses by running a subject.
-pub struct RunningMeter<'a> {
+/// Measures losses at one hook point. Stored activations have none, and the quality says so.
+pub struct LossMeter<'a> {
     subject: &'a dyn SubjectModel,
     hook: HookPoint,
     tokens: TokenBatch,
     /// Unmodified activations `[tokens, width]`.
     activations: Matrix,
-    losses: Losses,
+    losses: Option<Losses>,
 }
 
 impl<'a> LossMeter<'a> {
-    /// Computes clean and ablated losses on the first fragments, if the subject runs. `mean` is the mean activation of
-    /// the fit split.
+    /// Computes clean and ablated losses on the first fragments, if there is a model. `mean` is the mean activation of the fit split.
     pub fn new(
-        subject: &'a dyn SubjectModel,
-        hook: HookPoint,
-        fragments: &TokenBatch,
-        mean: &[f64],
-    ) -> Result<Self, RunError> {
-        Ok(match subject.without_model() {
-            None => Self::Running(Box::new(RunningMeter::new(subject, hook, fragments, mean)?)),
-            Some(note) => Self::Without(note),
-        })
-    }
-
-    /// Combines the counts of a pass over the fragments with the losses.
-    pub fn measure(&self, dictionary: &dyn Dictionary, mut quality: Quality) -> Result<Measured, RunError> {
-        match self {
-            Self::Running(meter) => {
-                let spliced = meter.spliced(dictionary)?;
-                Ok(Measured { quality, losses: Some(meter.losses), spliced })
-            }
-            Self::Without(note) => {
-                let own = quality.note.take().map_or(String::new(), |own| format!("{own}; "));
-                quality.note = Some(format!("{own}{note}"));
-                Ok(Measured { quality, losses: None, spliced: None })
-            }
-        }
-    }
-}
-
-impl<'a> RunningMeter<'a> {
-    fn new(
         subject: &'a dyn SubjectModel,
         hook: HookPoint,
         fragments: &TokenBatch,
@@ -104,13 +66,17 @@ impl<'a> RunningMeter<'a> {
         let tokens = TokenBatch::new(fragments.ids()[..n].to_vec(), fragments.cols())
             .unwrap_or_else(|| fragments.clone());
         let activations = subject.activations(&tokens, &[hook])?.swap_remove(0);
-        let clean = subject.token_losses(&tokens, None)?;
-        let losses = Losses { clean: mean_of(&clean), zero: 0.0, mean: 0.0, n_tokens: clean.data().len() };
-        let mut meter = Self { subject, hook, tokens, activations, losses };
-        let constant = |row: &[f32]| Matrix::from_fn(n, row.len(), |_, col| row[col]);
-        meter.losses.zero = meter.replaced(constant(&vec![0.0; mean.len()]))?;
-        meter.losses.mean =
-            meter.replaced(constant(&mean.iter().map(|&value| value as f32).collect::<Vec<_>>()))?;
+        let mut meter = Self { subject, hook, tokens, activations, losses: None };
+        if subject.without_model().is_none() {
+            let clean = subject.token_losses(&meter.tokens, None)?;
+            let constant = |row: &[f32]| Matrix::from_fn(n, row.len(), |_, col| row[col]);
+            meter.losses = Some(Losses {
+                clean: mean_of(&clean),
+                zero: meter.replaced(constant(&vec![0.0; mean.len()]))?,
+                mean: meter.replaced(constant(&mean.iter().map(|&value| value as f32).collect::<Vec<_>>()))?,
+                n_tokens: clean.data().len(),
+            });
+        }
         Ok(meter)
     }
 
@@ -123,12 +89,65 @@ impl<'a> RunningMeter<'a> {
         Ok(mean_of(&self.subject.token_losses_given(&self.tokens, self.hook, &rows)?))
     }
 
-    /// Mean loss with reconstructed activations; none if the dictionary does not reconstruct.
-    fn spliced(&self, dictionary: &dyn Dictionary) -> Result<Option<f64>, RunError> {
-        match dictionary.info().is_reconstruction {
-            true => Ok(Some(self.replaced(dictionary.reconstruct(&self.activations)?)?)),
-            false => Ok(None),
+    /// Combines the counts of a pass over the fragments with the losses.
+    pub fn measure(&self, dictionary: &dyn Dictionary, quality: Quality) -> Result<Measured, RunError> {
+        let info = dictionary.info();
+        if let (Some(output), true) = (info.output, info.is_reconstruction) {
+            return self.measure_output(dictionary, output, quality);
         }
+        let spliced = match info.is_reconstruction && self.losses.is_some() {
+            true => Some(self.replaced(dictionary.reconstruct(&self.activations)?)?),
+            false => None,
+        };
+        Ok(self.measured(quality, spliced))
+    }
+
+    /// Adds what is missing without a model to the note.
+    fn measured(&self, mut quality: Quality, spliced: Option<f64>) -> Measured {
+        if let Some(missing) = self.subject.without_model() {
+            let own = quality.note.take().map_or(String::new(), |own| format!("{own}; "));
+            quality.note = Some(format!("{own}{missing}"));
+        }
+        Measured { quality, losses: self.losses, spliced }
+    }
+
+    /// The same for a transcoder: FVU and losses at its output, over the fragments of the losses. x̄ and the mean
+    /// ablation are means over these rows. FVU leaves out the model's position 0.
+    fn measure_output(
+        &self,
+        dictionary: &dyn Dictionary,
+        output: HookPoint,
+        mut quality: Quality,
+    ) -> Result<Measured, RunError> {
+        let target = match self.subject.activations(&self.tokens, &[output]) {
+            Ok(mut rows) => rows.swap_remove(0),
+            Err(SubjectError::HookNotStored { .. }) => {
+                quality.fvu = None;
+                quality.note = Some(format!("transcoder: no activations at `{output}`, so no FVU"));
+                return Ok(self.measured(quality, None));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let first = usize::from(self.subject.prefix().is_empty());
+        let scored: Vec<usize> = (0..target.rows()).filter(|row| row % self.tokens.cols() >= first).collect();
+        let mut mean = vec![0.0; target.cols()];
+        for &row in &scored {
+            let values = mean.iter_mut().zip(target.row(row));
+            values.for_each(|(sum, value)| *sum += f64::from(*value) / scored.len() as f64);
+        }
+        let estimate = dictionary.reconstruct(&self.activations)?;
+        let (mut error, mut deviation) = (0.0, 0.0);
+        for &row in &scored {
+            for ((value, estimate), mean) in target.row(row).iter().zip(estimate.row(row)).zip(&mean) {
+                error += (f64::from(*value) - f64::from(*estimate)).powi(2);
+                deviation += (f64::from(*value) - mean).powi(2);
+            }
+        }
+        quality.fvu = (deviation > 0.0).then(|| error / deviation);
+        quality.note = Some(format!("transcoder: FVU over {} tokens and losses at `{output}`", scored.len()));
+        let meter = LossMeter::new(self.subject, output, &self.tokens, &mean)?;
+        let spliced = if meter.losses.is_some() { Some(meter.replaced(estimate)?) } else { None };
+        Ok(meter.measured(quality, spliced))
     }
 }
 

@@ -132,7 +132,13 @@ fn row_key(pass: &SubjectPass<'_>, hook: HookPoint, method: &MethodSpec, row: &s
         .word(row)
         .input(pass.subject.info().weights_digest)
         .input(pass.run.tokens.digest)
-        .params(&(method, reference, &suite.protocol, suite.per_cell, &suite.pairs))
+        .params(&(
+            method.keyed(),
+            reference.map(MethodSpec::keyed),
+            &suite.protocol,
+            suite.per_cell,
+            &suite.pairs,
+        ))
         .params(&(&suite.scorers, suite.controls.shuffled, suite.seed, QUALITY_VERSION))
         .params(&pass.run.fillers)
         .params(&(prompt_digests(suite), READER_VERSION));

@@ -13,7 +13,7 @@ mod tests;
 #[cfg(feature = "train-embedded")]
 pub mod train;
 
-use super::{LoadedSubject, SubjectError};
+use super::{LoadedSubject, SubjectError, SubjectHeader};
 use crate::nn::Tokenizer;
 
 /// The name by which suites and commands ask for it.
@@ -27,6 +27,11 @@ pub const WEIGHTS: &[u8] = include_bytes!("model.safetensors");
 pub const TOKENIZER: &[u8] = include_bytes!("tokenizer.json");
 /// Its recipe and its scores on held-out text, as JSON: a `train::TrainReport`.
 pub const REPORT: &str = include_str!("report.json");
+
+/// Its names and sizes.
+pub fn header() -> Result<SubjectHeader, SubjectError> {
+    SubjectHeader::of_config("embedded", CONFIG.as_bytes(), "embedded: config.json")
+}
 
 /// The compiled-in model with its tokenizer.
 pub fn load() -> Result<LoadedSubject, SubjectError> {

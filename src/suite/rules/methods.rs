@@ -86,6 +86,7 @@ impl Rules {
                     training: (fields.seeds > 1)
                         .then(|| TrainingSpec { method: name.clone(), nth: training }),
                     sweep: point.as_ref().map(|_| family.clone()),
+                    located: None,
                 });
             }
         }

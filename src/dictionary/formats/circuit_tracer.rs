@@ -1,0 +1,9 @@
+//! Stub of circuit_tracer.
+use super::{FileFormat, Row};
+pub(super) const ROW: Row = Row {
+    format: FileFormat::CircuitTracer,
+    words: "",
+    recognised_by: "",
+    recognises: |_| false,
+    read: |folder, _| Err(super::DictionaryError::unusable(folder.path(), "stub")),
+};

@@ -1,0 +1,9 @@
+//! Stub of connor_rob.
+use super::{FileFormat, Row};
+pub(super) const ROW: Row = Row {
+    format: FileFormat::ConnorRob,
+    words: "",
+    recognised_by: "",
+    recognises: |_| false,
+    read: |folder, _| Err(super::DictionaryError::unusable(folder.path(), "stub")),
+};

@@ -1,0 +1,9 @@
+//! Stub of qwen_scope.
+use super::{FileFormat, Row};
+pub(super) const ROW: Row = Row {
+    format: FileFormat::QwenScope,
+    words: "",
+    recognised_by: "",
+    recognises: |_| false,
+    read: |folder, _| Err(super::DictionaryError::unusable(folder.path(), "stub")),
+};
