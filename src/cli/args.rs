@@ -340,6 +340,7 @@ impl EncodeArgs {
             input_scale: self.input_scale,
             k: self.k,
             elsewhere: true,
+            load_proof: false,
             written: None,
         }
     }

@@ -101,7 +101,7 @@ fn hints(error: &RunError) -> Vec<String> {
 pub fn exit_code(error: &RunError) -> u8 {
     match error {
         RunError::Suite(SuiteError::File(_)) => 6,
-        RunError::Suite(_) | RunError::Setting { .. } => 2,
+        RunError::Suite(_) | RunError::Setting { .. } | RunError::NoFeature { .. } => 2,
         // One code for all: the common one, else that of a bad suite.
         RunError::Several(problems) => {
             let codes: Vec<u8> = problems.iter().map(|(_, problem)| exit_code(problem)).collect();

@@ -26,7 +26,7 @@ pub fn load(args: &SuiteArgs) -> Result<Suite, RunError> {
             let problem = format!("is {limit}, expected at least 2: an interval needs two features");
             return Err(setting("--limit-features", problem));
         }
-        suite.per_cell = suite.per_cell.min(limit);
+        suite.limit_features(limit);
     }
     Ok(suite)
 }

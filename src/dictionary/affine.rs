@@ -92,17 +92,34 @@ impl AffineDictionary {
         &self.tensors
     }
 
-    /// The dictionary of some features alone. None where a feature's code depends on others or on its own threshold.
+    /// The dictionary of some features alone, whose codes have the same bits. None for TopK, where a feature's code
+    /// depends on all others.
     fn select(&self, features: &[usize]) -> Option<Self> {
         let tensors = &self.tensors;
-        if !matches!(tensors.activation, Activation::Signed | Activation::Relu) {
-            return None;
-        }
+        let pick = |values: &[f32]| features.iter().map(|&feature| values[feature]).collect::<Vec<f32>>();
+        let activation = match &tensors.activation {
+            Activation::TopK(_)
+            | Activation::RankedTopK { .. }
+            | Activation::AbsTopK(_)
+            | Activation::GroupMax(_) => return None,
+            Activation::Signed => Activation::Signed,
+            Activation::Relu => Activation::Relu,
+            Activation::TanhRelu => Activation::TanhRelu,
+            Activation::JumpRelu(thresholds) => Activation::JumpRelu(pick(thresholds)),
+            Activation::Gated { gate, magnitude, log_gain } => {
+                Activation::Gated { gate: pick(gate), magnitude: pick(magnitude), log_gain: pick(log_gain) }
+            }
+        };
+        // Every field is named: cloning the others would copy the whole encoder first.
         let part = Tensors {
             encoder: tensors.encoder.select_rows(features),
-            encoder_bias: features.iter().map(|&feature| tensors.encoder_bias[feature]).collect(),
+            encoder_bias: pick(&tensors.encoder_bias),
             decoder: tensors.decoder.select_rows(features),
-            ..tensors.clone()
+            decoder_bias: tensors.decoder_bias.clone(),
+            subtract_decoder_bias: tensors.subtract_decoder_bias,
+            activation,
+            row_scale: tensors.row_scale,
+            skip: tensors.skip.clone(),
         };
         let info = DictionaryInfo { n_features: features.len(), ..self.info.clone() };
         Some(Self { info, tensors: part, panels: Arc::default(), screen: Arc::default() })
@@ -119,6 +136,10 @@ impl AffineDictionary {
 impl Dictionary for AffineDictionary {
     fn info(&self) -> &DictionaryInfo {
         &self.info
+    }
+
+    fn as_affine(&self) -> &AffineDictionary {
+        self
     }
 
     fn encode(&self, x: &Matrix) -> Result<Matrix, DictionaryError> {
@@ -143,6 +164,10 @@ impl Dictionary for AffineDictionary {
         }
         let codes = self.encode(x)?;
         Ok(Matrix::from_fn(codes.rows(), features.len(), |row, col| codes.at(row, features[col])))
+    }
+
+    fn couples_features(&self) -> bool {
+        self.tensors.activation.k().is_some()
     }
 
     fn encode_sparse(&self, x: &Matrix) -> Result<SparseCodes, DictionaryError> {

@@ -87,6 +87,11 @@ impl MethodParams {
         Some(DictionaryPath::parse(&self.params().path()?.to_string_lossy()))
     }
 
+    /// Whether a load proof is wanted; only of dictionaries trained elsewhere.
+    pub fn wants_proof(&self) -> bool {
+        matches!(self, Self::File(file) if file.load_proof)
+    }
+
     /// The same parameters with another path. Parameters without a path stay as they are.
     pub fn with_path(&self, path: &Path) -> Self {
         let mut params = self.clone();

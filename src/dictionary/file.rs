@@ -13,7 +13,9 @@ use super::formats::{self, Ask, Blueprint, Scale, Shape};
 use super::path::DictionaryPath;
 use super::stated::hook_of;
 use super::tensors::squared_norm;
-use super::{DictionaryError, DictionaryFit, FileFormat, FitContext, FitError, FitReport, Fitted, Kind};
+use super::{
+    Card, DictionaryError, DictionaryFit, FileFormat, FitContext, FitError, FitReport, Fitted, Kind, Stated,
+};
 
 /// A dictionary trained elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -35,12 +37,30 @@ pub struct FileParams {
     /// Number of codes that are kept, for files that do not hold it (Qwen-Scope).
     #[serde(default)]
     pub k: Option<usize>,
+    /// Measure FVU and L0 at neighbouring hook points and under the usual wrong scalings, on a small sample.
+    #[serde(default = "yes")]
+    pub load_proof: bool,
     /// Apply it also at hook points and to a model that it was not trained on, and mark its rows.
     #[serde(default)]
     pub elsewhere: bool,
     /// The path that the suite gives, where `path` is the place in which its files were found.
     #[serde(skip)]
     pub written: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What was read of a dictionary trained elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Read {
+    /// How it was recognised, and what was done with it.
+    pub card: Card,
+    /// What its files state of its training.
+    pub stated: Stated,
+    /// Factor on inputs that is folded into the encoder; 1 without one.
+    pub input_factor: f64,
 }
 
 /// Checked [`FileParams`].
@@ -112,7 +132,9 @@ impl DictionaryFit for FileFit {
             .extend(blueprint.card.dropped.iter().map(|what| format!("left out as `ignore` says: {what}")));
         notes.extend(blueprint.card.notes.iter().cloned());
         notes.extend(blueprint.stated.notes(context.input));
-        let report = FitReport { seconds: started.seconds(), notes, warnings, ..FitReport::default() };
+        let Blueprint { card, stated, scale, .. } = blueprint;
+        let read = Some(Box::new(Read { card, stated, input_factor: scale.input }));
+        let report = FitReport { seconds: started.seconds(), notes, warnings, read, ..FitReport::default() };
         Ok(Fitted { dictionary, report })
     }
 }

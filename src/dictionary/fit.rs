@@ -8,7 +8,7 @@ use crate::activations::ActivationSet;
 use crate::base::Stream;
 use crate::nn::Device;
 
-use super::{Dictionary, FitError, Kind, Recipe, TextInput, Variant};
+use super::{Dictionary, FitError, Kind, Read, Recipe, TextInput, Variant};
 
 /// Progress of a fit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,6 +72,13 @@ pub trait DictionaryFit: Send + Sync {
         None
     }
 
+    /// Number of features of the dictionary on activations of this width, before it is fitted: an upper bound where
+    /// directions without variance are left out, None where only the fit knows. Variants with two sides have twice as
+    /// many.
+    fn most_features(&self, width: usize) -> Option<usize> {
+        self.recipe(width, "")?.ok().map(|recipe| recipe.features)
+    }
+
     /// Floating-point operations of a fit on `rows` rows, to the nearest order. A multiply-add counts as two.
     fn work(&self, rows: f64, width: usize) -> f64 {
         2.0 * rows * (width * width) as f64
@@ -115,4 +122,7 @@ pub struct FitReport {
     pub warnings: Vec<String>,
     /// Other facts about the fit: rows subsampled, features resampled.
     pub notes: Vec<String>,
+    /// What was read, for a dictionary trained elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<Box<Read>>,
 }

@@ -208,6 +208,10 @@ impl DictionaryFit for IcaFit {
         Ok(self.decompose(set, context)?.variant(Variant::Fitted, 1))
     }
 
+    fn most_features(&self, width: usize) -> Option<usize> {
+        Some(self.params.components.unwrap_or(width).min(width))
+    }
+
     fn fit_variants(
         &self,
         set: &ActivationSet,

@@ -49,7 +49,7 @@ pub use codes_file::{PlainTensor, WrittenCodes, matrix_in, write_codes};
 pub use decomposition::Decomposition;
 pub use error::{DictionaryError, FitError, ParamProblem};
 pub use export::export_saelens;
-pub use file::{FileFit, FileParams};
+pub use file::{FileFit, FileParams, Read};
 pub use fit::{DictionaryFit, FitContext, FitProgress, FitReport, Fitted};
 pub use formats::{Card, FileFormat, Shape, needed};
 pub use ica::{IcaFit, IcaParams, Solver};
@@ -95,6 +95,9 @@ pub trait Dictionary: Send + Sync {
     /// Method, shape, sign policy and the activations it was fitted on.
     fn info(&self) -> &DictionaryInfo;
 
+    /// The form that every dictionary has.
+    fn as_affine(&self) -> &AffineDictionary;
+
     /// Codes `[n, n_features]` of activations `[n, d_in]`.
     fn encode(&self, x: &Matrix) -> Result<Matrix, DictionaryError>;
 
@@ -103,6 +106,9 @@ pub trait Dictionary: Send + Sync {
 
     /// Codes `[n, features.len()]` of some features.
     fn encode_features(&self, x: &Matrix, features: &[usize]) -> Result<Matrix, DictionaryError>;
+
+    /// Whether a feature's code depends on the other features, as in TopK. Then `encode_features` encodes all of them.
+    fn couples_features(&self) -> bool;
 
     /// Reconstruction `[n, d_in]` from codes `[n, n_features]`.
     fn decode(&self, codes: &Matrix) -> Result<Matrix, DictionaryError>;

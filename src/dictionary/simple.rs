@@ -70,6 +70,10 @@ impl DictionaryFit for BaselineFit {
         self.kind
     }
 
+    fn most_features(&self, width: usize) -> Option<usize> {
+        Some(self.features.unwrap_or(width))
+    }
+
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
         let started = Stopwatch::start();
         let width = set.width();

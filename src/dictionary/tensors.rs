@@ -38,6 +38,14 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Thresholds of JumpReLU, `[F]`.
+    pub fn thresholds(&self) -> Option<&[f32]> {
+        match self {
+            Self::JumpRelu(thresholds) => Some(thresholds),
+            _ => None,
+        }
+    }
+
     /// How many codes of a row are kept, where that is fixed.
     pub fn k(&self) -> Option<usize> {
         match self {

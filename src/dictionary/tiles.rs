@@ -299,6 +299,51 @@ mod tests {
     use super::*;
 
     #[test]
+    fn codes_of_some_features_have_the_bits_of_a_full_encoding() {
+        let (features, d) = (150, 40);
+        let mut stream = Stream::new(18, "some codes");
+        let mut draw = |rows: usize, cols: usize| Matrix::from_fn(rows, cols, |_, _| stream.normal() as f32);
+        let (encoder, x) = (draw(features, d), draw(90, d));
+        let mut vector = || draw(1, features).data().to_vec();
+        let gated = Activation::Gated { gate: vector(), magnitude: vector(), log_gain: vector() };
+        let (thresholds, bias) = (vector(), vector());
+        let some = [149, 3, 64, 65];
+        for (activation, coupled) in [
+            (Activation::Signed, false),
+            (Activation::Relu, false),
+            (Activation::JumpRelu(thresholds), false),
+            (gated, false),
+            (Activation::TopK(9), true),
+        ] {
+            let tensors = Tensors {
+                encoder: encoder.clone(),
+                encoder_bias: bias.clone(),
+                decoder: encoder.clone(),
+                decoder_bias: vec![0.5; d],
+                subtract_decoder_bias: true,
+                activation,
+                row_scale: RowScale::LayerNorm,
+            };
+            let label = Label {
+                method: "some".into(),
+                kind: Kind::File,
+                hook: "hook_embed".parse().expect("a hook point"),
+                fitted_on: Digester::new("test").finish(),
+                is_reconstruction: true,
+            };
+            let dictionary = AffineDictionary::new(label, tensors);
+            assert_eq!(dictionary.couples_features(), coupled);
+            let part = dictionary.encode_features(&x, &some).expect("codes");
+            // Features alone do not need the whole encoder.
+            let whole_is_packed = dictionary.panels.get().is_some() || dictionary.screen.get().is_some();
+            assert_eq!(whole_is_packed, coupled);
+            let whole = dictionary.encode(&x).expect("codes");
+            let expected = Matrix::from_fn(x.rows(), some.len(), |row, col| whole.at(row, some[col]));
+            assert_eq!(part, expected, "{:?}", dictionary.tensors.activation);
+        }
+    }
+
+    #[test]
     fn a_screen_changes_no_bit_of_a_code() {
         if !has_screens() {
             println!("skipped: this processor has no products of bf16");

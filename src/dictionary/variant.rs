@@ -21,6 +21,14 @@ pub enum Variant {
 }
 
 impl Variant {
+    /// Features per component.
+    pub fn sides(self) -> usize {
+        match self {
+            Self::Fitted | Self::Oriented => 1,
+            Self::Split | Self::Topk => 2,
+        }
+    }
+
     /// Name in tables: `pca`, `pca_oriented`, `pca_split`, `pca_topk`.
     pub fn method_name(self, method: &str) -> String {
         match self {

@@ -20,6 +20,8 @@ pub struct RecordBuilder {
     protocol: Protocol,
     positions: usize,
     documents: Vec<u32>,
+    /// The features of the columns, ascending.
+    ids: Vec<usize>,
     features: Vec<Census>,
     next_fragment: usize,
 }
@@ -32,6 +34,18 @@ impl RecordBuilder {
         protocol: &Protocol,
         stream: &mut Stream,
     ) -> Result<Self, FeatureError> {
+        Self::of_features((0..n_features).collect(), n_features, fragments, protocol, stream)
+    }
+
+    /// For some features of a dictionary of `n_features`, ascending: blocks have one column for each. Their samples
+    /// are those that [`RecordBuilder::new`] draws.
+    pub fn of_features(
+        ids: Vec<usize>,
+        n_features: usize,
+        fragments: FragmentSet<'_>,
+        protocol: &Protocol,
+        stream: &mut Stream,
+    ) -> Result<Self, FeatureError> {
         use rand::RngCore;
         protocol.check()?;
         if fragments.positions() <= protocol.first_scored() {
@@ -39,14 +53,13 @@ impl RecordBuilder {
             return Err(FeatureError::Protocol { protocol: protocol.name.clone(), problem });
         }
         let (documents, n_documents) = fragments.dense_documents();
-
+        let keys: Vec<u64> = (0..n_features).map(|_| stream.next_u64()).collect();
         Ok(Self {
             protocol: protocol.clone(),
             positions: fragments.positions(),
             documents,
-            features: (0..n_features)
-                .map(|_| Census::new(stream.next_u64(), n_documents, protocol))
-                .collect(),
+            features: ids.iter().map(|&id| Census::new(keys[id], n_documents, protocol)).collect(),
+            ids,
             next_fragment: 0,
         })
     }
@@ -54,7 +67,8 @@ impl RecordBuilder {
     /// Adds the codes `[n · positions, n_features]` of the next `n` fragments. Blocks come in order, of any
     /// size.
     pub fn add_block(&mut self, first_fragment: usize, codes: &Matrix) -> Result<(), FeatureError> {
-        self.add(dense_maxima(self.shape(first_fragment)?, codes)?)
+        let block = dense_maxima(self.shape(first_fragment)?, codes).map_err(|error| self.named(error))?;
+        self.add(block)
     }
 
     /// [`RecordBuilder::add_block`] for sparse codes, one row per token.
@@ -63,7 +77,18 @@ impl RecordBuilder {
         first_fragment: usize,
         codes: &SparseCodes,
     ) -> Result<(), FeatureError> {
-        self.add(sparse_maxima(self.shape(first_fragment)?, codes)?)
+        let block = sparse_maxima(self.shape(first_fragment)?, codes).map_err(|error| self.named(error))?;
+        self.add(block)
+    }
+
+    /// Replaces the column of an error by its feature.
+    fn named(&self, error: FeatureError) -> FeatureError {
+        match error {
+            FeatureError::NotFinite { feature: column, fragment, value } => {
+                FeatureError::NotFinite { feature: self.ids[column], fragment, value }
+            }
+            other => other,
+        }
     }
 
     fn shape(&self, first_fragment: usize) -> Result<BlockShape, FeatureError> {
@@ -110,9 +135,9 @@ impl RecordBuilder {
         Ok(self
             .features
             .into_par_iter()
+            .zip(self.ids)
             .with_min_len(16)
-            .enumerate()
-            .map(|(feature, census)| summarise(feature, &census, protocol, n_tokens))
+            .map(|(census, feature)| summarise(feature, &census, protocol, n_tokens))
             .collect())
     }
 }

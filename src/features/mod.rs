@@ -52,7 +52,7 @@ pub use shape::{
 };
 pub use split::{Calibration, Evidence, Held, HeldFragment, JudgedFragment, Pick, split};
 pub use token_table::TokenTable;
-pub use walk::{SkipReason, Walk, WalkedFeature, walk};
+pub use walk::{SkipReason, Walk, WalkedFeature, summary_of, walk, walk_chosen};
 
 #[cfg(test)]
 mod tests;

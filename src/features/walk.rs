@@ -60,7 +60,7 @@ impl Walk {
         &'a self,
         summaries: &'a [FeatureSummary],
     ) -> impl Iterator<Item = &'a FeatureSummary> {
-        self.eligible().filter_map(|feature| summaries.get(feature))
+        self.eligible().filter_map(|feature| summary_of(summaries, feature))
     }
 
     /// Share of walked features that are eligible; none if no feature was walked.
@@ -79,7 +79,23 @@ impl Walk {
     }
 }
 
-/// Chooses features, where `summaries[i]` belongs to feature `i`.
+/// The summary of a feature, from summaries that are ordered by feature; none if it is not among them.
+pub fn summary_of(summaries: &[FeatureSummary], feature: usize) -> Option<&FeatureSummary> {
+    let place = summaries.binary_search_by_key(&feature, |summary| summary.feature).ok()?;
+    summaries.get(place)
+}
+
+/// Walks exactly the features `ids`, in this order. `summaries` are ordered by feature and include them all.
+pub fn walk_chosen(summaries: &[FeatureSummary], ids: &[usize], protocol: &Protocol) -> Walk {
+    let walked = ids.iter().filter_map(|&feature| {
+        let skipped = skip_reason(summary_of(summaries, feature)?, protocol);
+        Some(WalkedFeature { feature, skipped })
+    });
+    Walk { walked: walked.collect() }
+}
+
+/// Chooses features. `summaries` are ordered by feature: all of the dictionary, or at least the protocol's first ones
+/// with [`WalkOrder::First`].
 ///
 /// With [`WalkOrder::Permutation`], features come in an order drawn from `stream` until `per_cell` are
 /// eligible or none is left. With [`WalkOrder::First`], they are the protocol's first ones, whatever
@@ -95,7 +111,8 @@ pub fn walk(summaries: &[FeatureSummary], per_cell: usize, protocol: &Protocol, 
         if eligible >= enough {
             break;
         }
-        let skipped = skip_reason(&summaries[feature], protocol);
+        let Some(summary) = summary_of(summaries, feature) else { continue };
+        let skipped = skip_reason(summary, protocol);
         eligible += usize::from(skipped.is_none());
         walked.push(WalkedFeature { feature, skipped });
     }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::GateError;
 use super::inputs::{InputChange, Inputs, incomparable};
 use super::run_folder::{FeatureScore, RunFolder};
+use crate::base::distinct;
 use crate::report::{Cell, QualityRow};
 use crate::stats::{self, Bootstrap, Difference, DifferenceTest, Family, IntervalMethod, Verdict};
 
@@ -125,6 +126,7 @@ pub fn compare(a: &RunFolder, b: &RunFolder) -> Result<Comparison, GateError> {
         redefined.iter().map(|metric| format!("{metric}: the two runs define it differently")).collect();
     let [of_a, of_b]: [HashMap<CellKey<'_>, &Cell>; 2] =
         [a, b].map(|run| run.summary.cells.iter().map(|cell| (key(cell), cell)).collect());
+    not_compared.extend(other_samples(&of_a, &b.summary.cells));
     not_compared.extend(only_in(&a.summary.cells, &of_b, "first"));
     not_compared.extend(only_in(&b.summary.cells, &of_a, "second"));
     let margin = b.summary.margin.or(a.summary.margin).unwrap_or(DEFAULT_MARGIN);
@@ -136,7 +138,7 @@ pub fn compare(a: &RunFolder, b: &RunFolder) -> Result<Comparison, GateError> {
         .par_iter()
         .filter(|cell| !redefined.contains(&cell.scorer))
         .filter_map(|cell_b| {
-            let cell_a = *of_a.get(&key(cell_b))?;
+            let cell_a = *of_a.get(&key(cell_b)).filter(|cell_a| cell_a.features == cell_b.features)?;
             let planned = cell_b.control.is_none()
                 && cell_b.scorer == primary
                 && (cell_b.explainer.as_str(), cell_b.simulator.as_str()) == pair;
@@ -192,6 +194,18 @@ fn only_in(cells: &[Cell], other: &HashMap<CellKey<'_>, &Cell>, which: &str) -> 
         }
     }
     found
+}
+
+/// Methods whose features are chosen in one run and a random sample in the other.
+fn other_samples(of_a: &HashMap<CellKey<'_>, &Cell>, cells_b: &[Cell]) -> Vec<String> {
+    let other =
+        |cell_b: &&Cell| of_a.get(&key(cell_b)).is_some_and(|cell_a| cell_a.features != cell_b.features);
+    let line = |cell: &Cell| {
+        let names = ["a random sample of the dictionary", "chosen features"];
+        let (first, second) = if cell.is_of_chosen() { (names[0], names[1]) } else { (names[1], names[0]) };
+        format!("method {} at {}: {first} in the first run, {second} in the second", cell.method, cell.hook)
+    };
+    distinct(cells_b.iter().filter(other).map(line))
 }
 
 fn change(

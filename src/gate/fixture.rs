@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::RunFolder;
 use crate::base::{Stream, Tally, write_atomic};
-use crate::report::{Cell, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary};
+use crate::report::{CHOSEN, Cell, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary};
 
 /// Properties of a made-up run.
 #[derive(Clone)]
@@ -25,6 +25,8 @@ pub struct MadeRun {
     /// Failed features of a method at each hook point.
     pub failed: BTreeMap<&'static str, usize>,
     pub fvu: BTreeMap<&'static str, f64>,
+    /// Methods whose features are chosen.
+    pub chosen: Vec<&'static str>,
     pub steps: u64,
     pub seconds: f64,
 }
@@ -42,6 +44,7 @@ impl MadeRun {
             shift: BTreeMap::new(),
             failed: BTreeMap::new(),
             fvu: BTreeMap::new(),
+            chosen: Vec::new(),
             steps: 600,
             seconds: 50.0,
         }
@@ -138,6 +141,7 @@ impl MadeRun {
             n_requested: self.features,
             n_scored: n,
             n_defined: n,
+            features: self.chosen.contains(&method).then(|| CHOSEN.into()),
             tally: Tally { scored: n, failed: self.features - n, ..Tally::default() },
             ..Cell::default()
         }

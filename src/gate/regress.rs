@@ -15,6 +15,7 @@ use super::inputs::{InputChange, Inputs};
 use super::quantities::{Kind, Runs};
 use super::run_folder::RunFolder;
 use super::series::RunNumbers;
+use crate::base::distinct;
 use crate::stats::{RunChange, RunSeries, RunTest, RunVerdict};
 
 const SCORES_LEVEL: f64 = 0.025;
@@ -152,6 +153,7 @@ fn check_comparable(
     .filter(|(_, before, after)| before != after)
     .map(|(what, before, after)| format!("{what} `{before}` was accepted and the run has `{after}`"))
     .collect();
+    why.extend(other_sample(run, accepted));
     if redefined.contains(&accepted.primary) {
         why.push(format!(
             "the definition of `{}` has changed: accept runs of this version",
@@ -162,6 +164,23 @@ fn check_comparable(
         return Ok(());
     }
     Err(GateError::NotComparable { a: format!("`{against}`"), b: run.name(), expected: "comparable", why })
+}
+
+/// The methods that have chosen features on one side and a random sample on the other.
+fn other_sample(run: &RunFolder, accepted: &AcceptedRuns) -> Option<String> {
+    let former = || accepted.runs.iter().flat_map(|run| &run.cells);
+    let cells = run.summary.cells.iter().filter(|cell| cell.control.is_none());
+    let other = cells.filter(|cell| {
+        let mut same = former().filter(|former| former.hook == cell.hook && former.method == cell.method);
+        same.any(|former| former.features != cell.features)
+    });
+    let methods = distinct(other.map(|cell| cell.method.as_str()));
+    (!methods.is_empty()).then(|| {
+        format!(
+            "{} has chosen features on one side and a random sample of the dictionary on the other",
+            methods.join(", ")
+        )
+    })
 }
 
 /// A group before it is judged.

@@ -46,6 +46,9 @@ pub struct CellNumbers {
     pub failed: usize,
     /// Features that are undefined or have a constant prediction.
     pub without_number: usize,
+    /// `chosen` if the suite lists the features; absent if they are a random sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<String>,
 }
 
 /// One dictionary; each field as in `summary.json`.
@@ -79,6 +82,7 @@ impl RunNumbers {
             walked: cell.n_requested,
             failed: cell.tally.failed,
             without_number: cell.tally.undefined + cell.n_constant,
+            features: cell.features.clone(),
         });
         let rows = run.summary.quality.iter().filter(|row| row.control.is_none());
         let quality = rows.map(|row| QualityNumbers {

@@ -71,6 +71,22 @@ fn another_simulator_is_not_comparable() {
 }
 
 #[test]
+fn chosen_features_are_not_compared_with_a_random_sample() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let chosen = MadeRun { chosen: vec!["pca"], ..MadeRun::new(2) };
+    let chosen = chosen.read(folder.path());
+    let found = compare(&MadeRun::new(1).read(folder.path()), &chosen).expect("comparable");
+    assert_eq!(found.cells.len(), 6);
+    assert!(found.cells.iter().all(|cell| cell.method != "pca"));
+    let note = "method pca at blocks.0.hook_resid_post: a random sample of the dictionary in the first run, chosen \
+                features in the second";
+    assert!(found.not_compared.iter().any(|line| line == note), "{:?}", found.not_compared);
+    assert_eq!(compare(&chosen, &chosen).expect("comparable").cells.len(), 9);
+    let refused = regress(&chosen, &accepted(folder.path()), "accepted.json").expect_err("refused");
+    assert!(refused.to_string().contains("pca has chosen features on one side"), "{refused}");
+}
+
+#[test]
 fn only_reseeded_runs_of_one_suite_are_accepted() {
     let folder = tempfile::tempdir().expect("a folder");
     let read = |run: MadeRun| run.read(folder.path());

@@ -199,6 +199,7 @@ fn cell(
         },
         n_constant: if lookup_of_position { n } else { n - defined.len() },
         eligible_share: Some(43.0 / 54.0),
+        features: None,
         tokens_repeating: (scorer == "beyond_token").then_some(1834.0),
         tokens_untold: None,
         bca_low: None,
@@ -257,6 +258,7 @@ fn difference(hook: &str, method: &str, m: usize) -> DifferenceRow {
         p_adjusted: Some(if m > 4 { 0.0003 } else { 1.0 }),
         family: if m % 3 == 1 { Family::Exploratory } else { Family::Primary },
         verdict: Some(if m > 4 { Verdict::Higher } else { Verdict::NoDifference }),
+        note: None,
     }
 }
 

@@ -38,7 +38,7 @@ pub use escape::{markdown, visible, xml};
 pub use number::{DASH, count, fixed, p_value};
 pub use recorded::ScoreFacts;
 pub use schema::{
-    Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,
+    CHOSEN, Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,
     dictionary_name,
 };
 pub use scores::{FeatureLine, read_lines};

@@ -13,6 +13,9 @@ use crate::base::{Tally, read_to_string};
 /// The schema number this version writes and reads.
 pub const SCHEMA: u64 = 1;
 
+/// [`Cell::features`] of a cell whose features are chosen.
+pub const CHOSEN: &str = "chosen";
+
 /// `summary.json`: everything tables and charts are drawn from. Missing numbers are `null`, never 0
 /// and never NaN; the same run gives the same bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -92,6 +95,9 @@ pub struct Cell {
     /// Eligible features / walked features.
     #[serde(default)]
     pub eligible_share: Option<f64>,
+    /// `chosen` if the suite lists the features; absent if they are a random sample of the dictionary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<String>,
     /// `beyond_token` only: scored tokens whose type occurs at least twice among the tokens scored
     /// for the feature, mean over scored features. The others cannot contribute.
     #[serde(default)]
@@ -193,6 +199,9 @@ pub struct DifferenceRow {
     pub family: Family,
     /// The verdict; none where a number it needs is missing.
     pub verdict: Option<Verdict>,
+    /// A remark to print with the row; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Whether a comparison was planned.
@@ -289,6 +298,13 @@ pub enum ScoreStatus {
     Failed,
     /// It was not eligible.
     Skipped,
+}
+
+impl Cell {
+    /// Whether its features are chosen, and not a sample of the dictionary.
+    pub fn is_of_chosen(&self) -> bool {
+        self.features.as_deref() == Some(CHOSEN)
+    }
 }
 
 impl Summary {

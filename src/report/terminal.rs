@@ -219,6 +219,7 @@ fn notes(view: &View<'_>) -> Vec<String> {
             view.interval_name(*pairing)
         ));
     }
+    notes.extend(view.chosen_note());
     let has_range = |control: &&str| {
         let hooks = || view.hooks.iter();
         let mut tables =

@@ -178,7 +178,24 @@ impl<'a> View<'a> {
     pub fn interval_name(&self, pairing: Pairing<'a>) -> String {
         let (method, confidence) = self.usual_interval(pairing);
         let percent = (confidence * 1000.0).round() / 10.0;
-        format!("{percent} % {} interval over features", interval_words(method))
+        let mut cells = self.summary.cells.iter().filter(|cell| Pairing::of(cell) == pairing).peekable();
+        let chosen = cells.peek().is_some() && cells.all(Cell::is_of_chosen);
+        let features = if chosen { "the chosen features" } else { "features" };
+        format!("{percent} % {} interval over {features}", interval_words(method))
+    }
+
+    /// What chosen features are and how many each method has; none if all features are random samples.
+    pub fn chosen_note(&self) -> Option<String> {
+        let cells = self.summary.cells.iter().filter(|cell| cell.is_of_chosen() && cell.control.is_none());
+        let counts = distinct(cells.map(|cell| (cell.method.as_str(), cell.n_requested)));
+        let methods = grouped(counts);
+        let one = |(method, counts): &(&str, Vec<usize>)| {
+            let most = counts.iter().max().copied().unwrap_or(0);
+            format!("{most} chosen features of {method}")
+        };
+        let named: Vec<String> = methods.iter().map(one).collect();
+        let words = "Their means and intervals are over the chosen features: not a sample of the dictionary";
+        (!named.is_empty()).then(|| format!("{}. {words}.", named.join(", ")))
     }
 
     /// Interval methods of a table's cells, each with its confidence.
@@ -252,6 +269,27 @@ mod tests {
             .collect();
         assert_eq!(rows, [("sae", None), ("topk", None), ("sae", Some("shuffled"))]);
         assert_eq!(view.interval_name(view.pairings[0]), "95 % BCa interval over features");
+    }
+
+    #[test]
+    fn chosen_features_are_named_and_are_no_sample() {
+        let chosen = |method: &str, n: usize| Cell {
+            features: Some("chosen".into()),
+            n_requested: n,
+            ..cell(method, "top_only", None)
+        };
+        let mut summary = Summary { cells: vec![chosen("sae", 12), chosen("pca", 3)], ..Summary::default() };
+        let view = View::new(&summary);
+        assert_eq!(view.interval_name(view.pairings[0]), "95 % BCa interval over the chosen features");
+        let note = view.chosen_note().expect("chosen");
+        assert!(note.contains("over the chosen features: not a sample of the dictionary"), "{note}");
+        assert!(note.contains("12 chosen features of sae, 3 chosen features of pca"), "{note}");
+        summary.cells.push(cell("topk", "top_only", None));
+        let view = View::new(&summary);
+        assert_eq!(view.interval_name(view.pairings[0]), "95 % BCa interval over features");
+        assert!(view.chosen_note().is_some_and(|note| !note.contains("topk")));
+        summary.cells.retain(|cell| cell.features.is_none());
+        assert_eq!(View::new(&summary).chosen_note(), None);
     }
 
     #[test]

@@ -64,6 +64,11 @@ pub enum RunError {
     /// An input file has the wrong content.
     #[error("`{}` {why}", path.display())]
     Input { path: std::path::PathBuf, why: String },
+    /// A chosen feature does not exist.
+    #[error(
+        "`{method}` at `{hook}` has no feature {id}: it has {n_features}, counted from 0. Change `ids` under `features`"
+    )]
+    NoFeature { method: String, hook: String, id: usize, n_features: usize },
     /// Features could not be explained.
     #[error("features of `{method}` at `{hook}` could not be explained: {why}")]
     Explain { method: String, hook: String, why: String },

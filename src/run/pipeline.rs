@@ -5,8 +5,8 @@ use crate::base::HookPoint;
 use crate::run::evaluate::evidence::EvidenceFiles;
 use crate::run::evaluate::{Evaluated, Evaluation, Walked};
 use crate::run::inputs::harvest::Harvester;
-use crate::run::inputs::prepare::{expand_hooks, open_corpus, open_inputs, run_with_prefix};
-use crate::run::plan::headers::{check_places, read_headers};
+use crate::run::inputs::opened::{OpenInputs, open_inputs};
+use crate::run::inputs::prepare::{expand_hooks, open_corpus, run_with_prefix};
 use crate::run::plan::planned::plan_of_models;
 use crate::run::results::finish::{RunRecord, finish, special_tokens};
 use crate::run::results::gather::Gathered;
@@ -25,14 +25,13 @@ pub fn run(
     stop: Stop,
 ) -> Result<Finished, RunError> {
     let mut gathered = Gathered::default();
-    read_headers(suite, places).checked()?;
     // Dictionaries trained elsewhere, and the subject with the prefix (BOS) that precedes every text.
-    let (suite, subject) = open_inputs(suite, places, on)?;
+    let OpenInputs { suite, subject, warnings } = open_inputs(suite, places, on)?;
+    gathered.warnings.extend(warnings);
     let prefix = subject.loaded.prefix(suite.subject.bos)?;
     let suite = &run_with_prefix(&subject.loaded, &prefix, &suite);
     let model = &WithPrefix::new(subject.loaded.model(), &prefix.ids);
     let hooks = expand_hooks(suite, model)?;
-    gathered.warnings.extend(check_places(suite, places, model, &hooks)?);
     let (name, n_hooks, n_methods) = (&model.info().name, hooks.len(), suite.methods.len());
     on(Event::Note(format!("subject {name} · {n_hooks} hook points · {n_methods} methods")));
     if !(prefix.is_empty() && prefix.setting.is_auto()) {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::features::{FeatureChoice, QualityPass};
 use super::spec::{CorpusSpec, Limits, Statistics, SubjectSpec};
 use crate::base::HookSelector;
 use crate::dictionary::{Located, MethodParams, Variant};
@@ -37,7 +38,7 @@ pub struct Suite {
     pub hooks: Vec<(String, HookSelector)>,
     /// Methods in the order of the tables.
     pub methods: Vec<MethodSpec>,
-    /// Features scored per hook point and method.
+    /// Features scored per hook point and method, for methods without `features`.
     pub per_cell: usize,
     /// Protocol: which fragments explain, which score, and how.
     #[schemars(with = "Open")]
@@ -58,6 +59,33 @@ impl Suite {
     /// The requested kinds of judging.
     pub fn judgings(&self) -> Vec<Judging> {
         Judging::ALL.into_iter().filter(|judging| self.scorers.contains(&judging.name())).collect()
+    }
+
+    /// Number of features to score in each row of a method.
+    pub fn n_features(&self, method: &MethodSpec) -> usize {
+        match &method.features {
+            None => self.per_cell,
+            Some(FeatureChoice::PerCell(n)) => *n,
+            Some(FeatureChoice::Ids(ids)) => ids.len(),
+        }
+    }
+
+    /// Whether the features of the rows of this name are chosen, and not a random sample.
+    pub fn has_chosen_features(&self, row_method: &str) -> bool {
+        let rows = |method: &MethodSpec| method.row_methods().iter().any(|name| name == row_method);
+        self.methods.iter().any(|method| method.ids().is_some() && rows(method))
+    }
+
+    /// Scores at most `most` features of each row: the first ones of chosen features.
+    pub fn limit_features(&mut self, most: usize) {
+        self.per_cell = self.per_cell.min(most);
+        for method in &mut self.methods {
+            match &mut method.features {
+                None => {}
+                Some(FeatureChoice::PerCell(n)) => *n = most.min(*n),
+                Some(FeatureChoice::Ids(ids)) => ids.truncate(most),
+            }
+        }
     }
 
     /// The controls on permuted weights that have methods, each with its methods.
@@ -97,6 +125,12 @@ pub struct MethodSpec {
     /// Where a dictionary trained elsewhere was found. A run sets it; a checked suite has none.
     #[serde(skip)]
     pub located: Option<Located>,
+    /// The features of its rows, where they are not a random sample of `per_cell`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<FeatureChoice>,
+    /// How the quality of its rows is measured.
+    #[serde(skip_serializing_if = "QualityPass::is_full")]
+    pub quality: QualityPass,
 }
 
 /// One of several trainings of a method. They differ in their random draws and share a row of the table.
@@ -150,10 +184,18 @@ impl MethodSpec {
     pub fn keyed(&self) -> Cow<'_, Self> {
         match &self.located {
             Some(located) => {
-                let params = self.params.with_path(Path::new(&format!("sha256:{}", located.digest)));
+                let params = self.params.with_path(Path::new(&format!("digest:{}", located.digest)));
                 Cow::Owned(Self { params, ..self.clone() })
             }
             None => Cow::Borrowed(self),
+        }
+    }
+
+    /// The chosen features, if they are not a random sample.
+    pub fn ids(&self) -> Option<&[usize]> {
+        match &self.features {
+            Some(FeatureChoice::Ids(ids)) => Some(ids),
+            _ => None,
         }
     }
 

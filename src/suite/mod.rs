@@ -6,6 +6,7 @@
 
 mod baselines;
 mod checked;
+mod features;
 pub mod node;
 mod read;
 pub mod reference;
@@ -20,6 +21,7 @@ pub use checked::{
     Controls, ExplainerSpec, JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec,
     Suite,
 };
+pub use features::{FeatureChoice, QualityPass};
 pub use read::Problem;
 pub use spec::{CorpusSpec, Limits, Statistics, SubjectSpec};
 

@@ -95,6 +95,9 @@ impl Reader {
                 self.wrong(path, node.at, unknown(text, &noun(path), known));
                 None
             }
+            Value::Bool(truth) if known.contains(&if *truth { "true" } else { "false" }) => {
+                Some(truth.to_string().into())
+            }
             Value::Null if types_of(schema).contains(&"null") => Some(Json::Null),
             _ => {
                 let message = format!("expected one of {}, found {}", known.join(", "), node.kind());
@@ -299,9 +302,17 @@ fn types_of(schema: &Json) -> Vec<&str> {
     }
 }
 
+/// A constant as a word: text, or YAML's `false` and `true`.
+pub fn word_of(constant: &Json) -> Option<&str> {
+    match constant {
+        Json::Bool(truth) => Some(if *truth { "true" } else { "false" }),
+        other => other.as_str(),
+    }
+}
+
 /// The allowed words, if a schema allows nothing else.
 pub fn words_of(schema: &Json) -> Option<Vec<&str>> {
-    if let Some(word) = schema["const"].as_str() {
+    if let Some(word) = word_of(&schema["const"]) {
         return Some(vec![word]);
     }
     if let Some(words) = schema["enum"].as_array() {

@@ -3,10 +3,12 @@
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde_json::{Map, Value};
 
+use super::features::Features;
+use super::read::word_of;
 use super::schema::{SUITE, of};
 use super::spec::{
-    CorpusSpec, ExplainerFields, Features, JudgeFields, Limits, MethodFields, ProtocolFields,
-    SimulatorFields, Statistics, SubjectSpec, SuiteFile,
+    CorpusSpec, ExplainerFields, JudgeFields, Limits, MethodFields, ProtocolFields, SimulatorFields,
+    Statistics, SubjectSpec, SuiteFile,
 };
 use crate::dictionary::kind_fields;
 use crate::llm::LlmSpec;
@@ -95,7 +97,7 @@ fn range_of(node: &Value) -> String {
 /// The allowed words with their descriptions.
 fn choices(node: &Value) -> Vec<(&str, String)> {
     let alternatives = node["oneOf"].as_array().into_iter().flatten();
-    alternatives.filter_map(|choice| Some((choice["const"].as_str()?, text_of(choice)))).collect()
+    alternatives.filter_map(|choice| Some((word_of(&choice["const"])?, text_of(choice)))).collect()
 }
 
 fn choices_of(node: &Value) -> String {

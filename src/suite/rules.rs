@@ -1,5 +1,6 @@
 //! Checks across several fields: from the file as written to the checked [`Suite`].
 
+mod features;
 mod methods;
 mod pairs;
 mod stored;
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::checked::{Controls, MethodSpec, Suite};
+use super::features::{FeatureChoice, QualityPass};
 use super::node::Node;
 use super::read::{Problem, Reader, unknown};
 use super::schema::SUITE;
@@ -33,6 +35,16 @@ pub fn check(root: &Node, default_name: &str, folder: &Path) -> Result<Suite, Ve
             Err(problems)
         }
     }
+}
+
+/// What applies to methods that say nothing else.
+struct Usual<'a> {
+    features: Option<FeatureChoice>,
+    quality: QualityPass,
+    /// The published protocol, whose settings are then the defaults.
+    published: Option<&'a Protocol>,
+    /// Folder of the suite file.
+    folder: &'a Path,
 }
 
 struct Rules {
@@ -72,11 +84,19 @@ impl Rules {
         self.check_name(&name);
         let hooks = self.hooks(&file.hooks);
         let (protocol, published) = self.protocol(&file.protocol);
-        let methods = self.methods(&file.methods, published.then_some(protocol.as_ref()).flatten());
-        let per_cell = file.features.per_cell.unwrap_or(match protocol.as_ref().map(|all| all.walk) {
-            Some(WalkOrder::First(n)) => n,
-            _ => PER_CELL,
-        });
+        let usual = Usual {
+            features: self.feature_choice("features", &file.features, folder),
+            quality: file.quality,
+            published: protocol.as_ref().filter(|_| published),
+            folder,
+        };
+        let methods = self.methods(&file.methods, &usual);
+        let per_cell = match (&usual.features, protocol.as_ref().map(|all| all.walk)) {
+            (Some(FeatureChoice::PerCell(n)), _) => *n,
+            (Some(FeatureChoice::Ids(ids)), _) => ids.len(),
+            (None, Some(WalkOrder::First(n))) => n,
+            (None, _) => PER_CELL,
+        };
         let scorers = self.scorers(&file.scorers, published);
         let pairs = self.pairs(&file, &scorers);
         let stored = file.subject.activations.is_some();

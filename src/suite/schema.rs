@@ -77,10 +77,10 @@ pub fn methods(_: &mut SchemaGenerator) -> Schema {
     let mut alternatives = Vec::new();
     for fields in kind_fields() {
         let own = fields.schema["properties"].as_object().cloned().unwrap_or_default();
-        all.extend(own.clone());
+        extend(&mut all, &own);
         for kind in fields.kinds {
             let mut properties = common["properties"].as_object().cloned().unwrap_or_default();
-            properties.extend(own.clone());
+            extend(&mut properties, &own);
             properties.insert("kind".into(), json!({"const": kind.name(), "description": kind.words()}));
             let mut required = vec![json!("kind")];
             required.extend(fields.schema["required"].as_array().into_iter().flatten().cloned());
@@ -90,6 +90,24 @@ pub fn methods(_: &mut SchemaGenerator) -> Schema {
     all.insert("kind".into(), common["properties"]["kind"].clone());
     alternatives.push(object(all, vec![json!("use")]));
     json_schema!({"type": "array", "minItems": 1, "x-sparse": true, "items": {"anyOf": alternatives}})
+}
+
+/// Adds the fields of a kind. `features` is a number for some kinds, and a choice of features for all: it then takes
+/// either.
+fn extend(properties: &mut Map<String, Value>, own: &Map<String, Value>) {
+    let either = json!(["integer", "object", "null"]);
+    for (name, field) in own {
+        match properties.get_mut(name).filter(|_| name == "features") {
+            Some(both) if both["type"] == either => {}
+            Some(choice) => {
+                choice["type"] = either.clone();
+                choice["minimum"] = field["minimum"].clone();
+            }
+            None => {
+                properties.insert(name.clone(), field.clone());
+            }
+        }
+    }
 }
 
 fn object(properties: Map<String, Value>, required: Vec<Value>) -> Value {

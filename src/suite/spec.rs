@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
+use super::features::{Features, QualityPass, quality};
 use super::schema;
 use crate::explain::catalog::ATTEMPTS;
 use crate::features::Deviation;
@@ -38,9 +39,13 @@ pub struct SuiteFile {
     /// The methods to compare, one entry each, in the order of the tables.
     #[schemars(schema_with = "schema::methods")]
     pub methods: Vec<Option<serde_json::Map<String, serde_json::Value>>>,
-    /// Number of features scored per method.
+    /// The features that are scored: a random sample of a size, or chosen ones. A method can have its own.
     #[schemars(extend("x-default" = "`{per_cell: 40}`"))]
     pub features: Features,
+    /// Tokens on which L0, FVU, dead features and loss recovered are measured. A method can have its own. With `sample`
+    /// or `false`, chosen features are evaluated without encoding the others.
+    #[schemars(schema_with = "quality")]
+    pub quality: QualityPass,
     /// `standard`, `cunningham2023`, or a mapping with `base` and the constants that differ from it.
     #[schemars(schema_with = "schema::protocol", extend("x-default" = "`standard`"))]
     pub protocol: serde_json::Value,
@@ -81,6 +86,7 @@ impl Default for SuiteFile {
             hooks: Vec::new(),
             methods: Vec::new(),
             features: Features::default(),
+            quality: QualityPass::Full,
             protocol: "standard".into(),
             explainer: None,
             simulator: None,
@@ -188,16 +194,6 @@ impl Default for CorpusSpec {
     }
 }
 
-/// Number of features scored.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[schemars(extend("x-main" = "per_cell"))]
-#[serde(default)]
-pub struct Features {
-    /// Eligible features scored per hook point and method.
-    #[schemars(range(min = 2), extend("x-default" = "`40`; `cunningham2023`: `150`"))]
-    pub per_cell: Option<usize>,
-}
-
 /// Fields common to all methods. Each kind adds its own.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -221,6 +217,13 @@ pub struct MethodFields {
     /// `per_cell` features.
     #[schemars(range(min = 1, max = 100))]
     pub seeds: u32,
+    /// The features of its rows that are scored, in place of the suite's: a mapping as `features` of the suite. Some
+    /// kinds also have a number of this name.
+    #[schemars(extend("x-default" = "the suite's"))]
+    pub features: Option<Features>,
+    /// See `quality` of the suite.
+    #[schemars(schema_with = "quality", extend("x-default" = "the suite's"))]
+    pub quality: Option<QualityPass>,
     /// What the method controls for. A remark that changes no number.
     pub controls_for: Option<String>,
     /// Source of the method. A remark that changes no number.
@@ -235,6 +238,8 @@ impl Default for MethodFields {
             uses: None,
             sweep: None,
             seeds: 1,
+            features: None,
+            quality: None,
             controls_for: None,
             source: None,
         }

@@ -12,6 +12,7 @@ mod arrow_stream;
 mod bad_input;
 mod bos;
 mod browser;
+mod chosen;
 mod circles;
 mod cli;
 mod committed;

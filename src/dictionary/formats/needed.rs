@@ -169,7 +169,9 @@ impl<'a> Repository<'a> {
             rest.rsplit_once('/').map(|(parent, _)| join(folder, parent))
         };
         let folders: BTreeSet<String> = self.files.iter().filter_map(below).collect();
-        let is_one = |folder: &&String| !matches!(self.weights(folder), Weights::Nothing);
+        let is_one = |folder: &&String| {
+            !folder.ends_with("checkpoints") && !matches!(self.weights(folder), Weights::Nothing)
+        };
         let folders: Vec<&str> = folders.iter().filter(is_one).map(String::as_str).collect();
         if !folders.is_empty() {
             let n = folders.len();

@@ -98,6 +98,7 @@ impl Training {
             seconds: self.seconds,
             warnings,
             notes: if self.resampled > 0 { vec![resampled] } else { Vec::new() },
+            read: None,
         }
     }
 }

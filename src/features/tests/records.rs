@@ -3,7 +3,7 @@ use crate::linalg::SparseCodes;
 
 use super::super::{
     ChosenActivations, FeatureError, FeatureRecord, FeatureSummary, FragmentSet, Protocol, RecordBuilder,
-    SkipReason, WalkOrder, ten_point_scale, walk,
+    SkipReason, WalkOrder, ten_point_scale, walk, walk_chosen,
 };
 use super::{blank_tokens, codes, record_of, rows, summarise};
 
@@ -127,6 +127,45 @@ fn walks_count_every_feature_they_pass() {
         (0..7).collect::<Vec<_>>()
     );
     assert_eq!(SkipReason::Dead.missing(), Missing::Skipped("dead".into()));
+}
+
+#[test]
+fn chosen_features_are_walked_in_their_order_and_have_the_records_of_a_full_pass() {
+    let (n, positions) = (400, 4);
+    let tokens = blank_tokens(n, positions);
+    let documents: Vec<usize> = (0..n).collect();
+    let set = FragmentSet::new(&tokens, &documents).expect("valid");
+    let codes = codes(n, positions, 9, |fragment, position, feature| {
+        let firing = [0, 30, 100][feature % 3];
+        if position == 2 && fragment < firing { 1.0 + fragment as f32 } else { 0.0 }
+    });
+    let protocol = Protocol::standard();
+    let whole = summarise(&codes, set, &protocol, 2, 64);
+    let (ids, ascending) = ([8, 0, 2, 4], vec![0, 2, 4, 8]);
+    let mut stream = Stream::new(2, "records");
+    let mut builder =
+        RecordBuilder::of_features(ascending.clone(), 9, set, &protocol, &mut stream).expect("valid");
+    let part = Matrix::from_fn(codes.rows(), 4, |row, col| codes.at(row, ascending[col]));
+    builder.add_block(0, &part).expect("block fits");
+    let some = builder.finish().expect("all fragments given");
+    let expected: Vec<FeatureSummary> = ascending.iter().map(|&feature| whole[feature].clone()).collect();
+    assert_eq!(some, expected);
+    let first = Protocol { walk: WalkOrder::First(3), ..protocol.clone() };
+    for (summaries, protocol) in [(&some, &protocol), (&whole, &protocol), (&whole, &first)] {
+        let walk = walk_chosen(summaries, &ids, protocol);
+        let features: Vec<usize> = walk.walked.iter().map(|walked| walked.feature).collect();
+        assert_eq!(features, ids);
+        let skipped: Vec<Option<SkipReason>> = walk.walked.iter().map(|walked| walked.skipped).collect();
+        assert_eq!(skipped, [None, Some(SkipReason::Dead), None, Some(SkipReason::TooFewFiringFragments)]);
+        let eligible: Vec<usize> = walk.summaries(summaries).map(|summary| summary.feature).collect();
+        assert_eq!(eligible, [8, 2]);
+    }
+    let mut stream = Stream::new(2, "records");
+    let mut builder = RecordBuilder::of_features(ascending, 9, set, &protocol, &mut stream).expect("valid");
+    let broken =
+        Matrix::from_fn(codes.rows(), 4, |row, col| if (row, col) == (5, 3) { f32::NAN } else { 0.0 });
+    let error = builder.add_block(0, &broken).expect_err("not a number");
+    assert!(matches!(error, FeatureError::NotFinite { feature: 8, fragment: 1, .. }), "{error}");
 }
 
 #[test]

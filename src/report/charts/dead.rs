@@ -62,7 +62,8 @@ fn by_layer<'a>(inputs: &Inputs<'a>, site: &Site<'a>) -> Option<Chart<'a>> {
 
 /// Dead and near-dead in words, with the number of tokens if all dictionaries have the same.
 fn definition(view: &View<'_>) -> String {
-    let mut tokens = view.summary.quality.iter().map(|row| row.n_tokens);
+    let counted = view.summary.quality.iter().filter(|row| row.dead.is_some());
+    let mut tokens = counted.map(|row| row.n_tokens);
     let first = tokens.next();
     let n = first.filter(|first| tokens.all(|n| n == *first));
     let tokens = n.map_or_else(|| "the".to_string(), count);

@@ -115,6 +115,9 @@ pub fn table_note(view: &View<'_>, pairing: Pairing<'_>) -> String {
          never enter it. Where scorers differ, the usual count stands first and exceptions follow by name.",
         view.interval_name(pairing)
     );
+    if let Some(chosen) = view.chosen_note() {
+        note.push_str(&format!(" {chosen}"));
+    }
     let halves = view.chance_is_half();
     if !halves.is_empty() {
         note.push_str(&format!(" Chance is 0.5 in {}, 0 in the others.", halves.join(", ")));
@@ -171,7 +174,8 @@ pub fn quality_cells(row: &QualityRow) -> [String; 14] {
 
 /// The number of tokens on which dead features were counted, for the note of the table.
 pub fn dead_unit(rows: &[QualityRow]) -> String {
-    let counts: Vec<usize> = rows.iter().map(|row| row.n_tokens).collect();
+    // Rows without a count are not measured.
+    let counts: Vec<usize> = rows.iter().filter(|row| row.dead.is_some()).map(|row| row.n_tokens).collect();
     span(&counts, count).map_or_else(|| DASH.to_string(), |n| format!("{n} evaluation tokens"))
 }
 
@@ -196,12 +200,13 @@ pub fn differences(rows: &[DifferenceRow], family: Family, margin: Option<f64>) 
 
 fn verdict(row: &DifferenceRow, margin: Option<f64>) -> String {
     let (a, b) = (&row.method_a, &row.method_b);
-    match (row.verdict, margin) {
-        (None, _) => DASH.to_string(),
+    let text = match (row.verdict, margin) {
+        (None, _) => return DASH.to_string(),
         (Some(Verdict::Higher), _) => format!("{a} higher than {b} in this score"),
         (Some(Verdict::Lower), _) => format!("{a} lower than {b} in this score"),
         (Some(Verdict::WithinMargin), Some(margin)) => format!("equal within the margin (± {margin})"),
         (Some(Verdict::WithinMargin), None) => "equal within the margin".to_string(),
         (Some(Verdict::NoDifference), _) => "no difference detected".to_string(),
-    }
+    };
+    row.note.as_ref().map_or(text.clone(), |note| format!("{text}; {note}"))
 }

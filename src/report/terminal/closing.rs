@@ -171,7 +171,8 @@ impl Extremes {
         let columns = width(&shown[0]).max(width(&shown[1]));
         let cells = [("highest", &self.highest), ("lowest", &self.lowest)];
         for ((name, cell), shown) in cells.into_iter().zip(shown) {
-            let n = format!("n {}/{}", cell.n_scored, cell.n_requested);
+            let chosen = if cell.is_of_chosen() { " chosen" } else { "" };
+            let n = format!("n {}/{}{chosen}", cell.n_scored, cell.n_requested);
             let start = format!("  {}{}  {n}  ", pad_right(name, LABEL - 2), pad_right(&shown, columns));
             let place = format!("{} · {}", cell.method, cell.hook);
             lines.push(format!("{start}{}", cut(&place, look.width.saturating_sub(width(&start)))));

@@ -9,6 +9,8 @@ const MAX_CODES: usize = 4 << 20;
 /// Sparse codes of all fragments, in blocks.
 pub struct CodeCache {
     block_rows: usize,
+    /// The features of the columns, ascending; none if there is a column for each feature.
+    features: Option<Vec<usize>>,
     blocks: Vec<SparseCodes>,
     n_codes: usize,
 }
@@ -16,7 +18,12 @@ pub struct CodeCache {
 impl CodeCache {
     /// An empty cache with blocks of `block_rows` tokens. The last block may be shorter.
     pub fn new(block_rows: usize) -> Self {
-        Self { block_rows, blocks: Vec::new(), n_codes: 0 }
+        Self { block_rows, features: None, blocks: Vec::new(), n_codes: 0 }
+    }
+
+    /// An empty cache whose blocks have a column for each of `features`, ascending.
+    pub fn of_features(block_rows: usize, features: Vec<usize>) -> Self {
+        Self { features: Some(features), ..Self::new(block_rows) }
     }
 
     /// An empty cache, or none if about `n_codes` codes exceed the limit.
@@ -33,10 +40,13 @@ impl CodeCache {
 
     /// Codes of `features` (ascending) on the tokens of `fragments`: `[fragments · positions, features]`.
     pub fn of(&self, fragments: &[usize], positions: usize, features: &[usize]) -> Matrix {
-        let n_features = self.blocks.first().map_or(0, SparseCodes::cols);
-        let mut columns = vec![None; n_features];
-        for (column, &feature) in features.iter().enumerate() {
-            columns[feature] = Some(column);
+        let n_columns = self.blocks.first().map_or(0, SparseCodes::cols);
+        let mut columns = vec![None; n_columns];
+        for (column, feature) in features.iter().enumerate() {
+            let place = self.features.as_ref().map_or(Ok(*feature), |all| all.binary_search(feature));
+            if let Some(slot) = place.ok().and_then(|place| columns.get_mut(place)) {
+                *slot = Some(column);
+            }
         }
         let mut codes = Matrix::zeros(fragments.len() * positions, features.len());
         for (nth, fragment) in fragments.iter().enumerate() {
@@ -73,5 +83,12 @@ mod tests {
         let codes = kept.of(&[0, 2], 2, &[0, 3]);
         assert_eq!(codes.into_vec(), vec![1.0, 2.0, 0.0, 0.0, 0.0, 5.0, 6.0, 0.0]);
         assert_eq!(kept.of(&[1], 2, &[4]).into_vec(), vec![3.0, 0.0]);
+    }
+
+    #[test]
+    fn columns_can_be_those_of_some_features() {
+        let codes = block(&[&[(0, 1.0), (3, 2.0)], &[(2, 3.0)]]);
+        let kept = CodeCache::of_features(4, vec![10, 20, 30, 40, 50]).with(codes).expect("few codes");
+        assert_eq!(kept.of(&[0], 2, &[30, 40]).into_vec(), vec![0.0, 2.0, 3.0, 0.0]);
     }
 }

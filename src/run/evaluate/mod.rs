@@ -20,10 +20,12 @@ pub mod survey;
 use crate::base::Stream;
 use crate::corpus::TokenLabels;
 use crate::dictionary::{Dictionary, Quality};
-use crate::features::{Evidence, FeatureRecord, FeatureSummary, Held, Walk, split, walk};
+use crate::features::{
+    Evidence, FeatureRecord, FeatureSummary, Held, Walk, WalkOrder, split, walk, walk_chosen,
+};
 use crate::run::inputs::harvest::HookActivations;
 use crate::run::{Event, RunError, SubjectPass, Tell};
-use crate::suite::{Controls, Pair};
+use crate::suite::{Controls, MethodSpec, Pair};
 
 pub use outcomes::{Outcome, Walked};
 use probes::Probes;
@@ -32,7 +34,8 @@ use probes::Probes;
 pub struct Evaluated {
     /// One outcome per walked feature and explainer.
     pub outcomes: Vec<Outcome>,
-    pub quality: Quality,
+    /// None if the suite does not have it measured.
+    pub quality: Option<Quality>,
     /// Explained features, in walk order.
     pub explained: Vec<usize>,
 }
@@ -41,6 +44,8 @@ pub struct Evaluated {
 pub struct Evaluation<'a> {
     pub pass: &'a SubjectPass<'a>,
     pub row: &'a str,
+    /// The method that the row belongs to.
+    pub spec: &'a MethodSpec,
     /// Name of the method in tables, shared by several trainings.
     pub method: &'a str,
     /// Index among several trainings.
@@ -82,11 +87,28 @@ impl Evaluation<'_> {
         if pair.explainer.name() == Controls::ORACLE { Some(Controls::ORACLE) } else { self.pass.control }
     }
 
-    /// Chooses the features to explain.
+    /// Walks the chosen features, or else a sample of the dictionary's.
     pub fn walk(&self, summaries: &[FeatureSummary]) -> Walk {
         let suite = self.pass.run.suite;
+        if let Some(ids) = self.spec.ids() {
+            return walk_chosen(summaries, ids, &suite.protocol);
+        }
         let mut order = Stream::named(suite.seed, &["walk", &self.place()]);
-        walk(summaries, suite.per_cell, &suite.protocol, &mut order)
+        walk(summaries, suite.n_features(self.spec), &suite.protocol, &mut order)
+    }
+
+    /// The features to walk, ascending, if they are known before anything is encoded.
+    fn known_features(&self) -> Option<Vec<usize>> {
+        let n_features = self.dictionary.info().n_features;
+        match (self.spec.ids(), self.pass.run.suite.protocol.walk) {
+            (Some(ids), _) => {
+                let mut ids = ids.to_vec();
+                ids.sort_unstable();
+                Some(ids)
+            }
+            (None, WalkOrder::First(n)) => Some((0..n.min(n_features)).collect()),
+            (None, WalkOrder::Permutation) => None,
+        }
     }
 
     /// Splits each record into evidence for explainers and held-out fragments for scorers.

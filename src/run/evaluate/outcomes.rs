@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Attempt, Missing, Stream};
 use crate::explain::derangement;
-use crate::features::{Explanation, FeatureSummary, Held, Walk};
+use crate::features::{Explanation, FeatureSummary, Held, Walk, summary_of};
 use crate::report::{ScoreLine, ScoreStatus};
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
@@ -139,7 +139,8 @@ impl Evaluation<'_> {
         let Walked { walk, summaries, kurtosis } = walked;
         let mut outcomes = Vec::with_capacity(walk.walked.len());
         for walked in &walk.walked {
-            let mut line = self.line(pair, control, &summaries[walked.feature]);
+            let Some(summary) = summary_of(summaries, walked.feature) else { continue };
+            let mut line = self.line(pair, control, summary);
             line.kurtosis = kurtosis.get(&walked.feature).copied().flatten();
             let mut outcome = Outcome { line, tokens_repeating: None };
             match walked.skipped {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -148,24 +148,32 @@ fn parent(path: &Path) -> &Path {
 /// dictionary, all files of the folder.
 fn local_files(path: &Path) -> Result<Vec<(String, PathBuf)>, FileError> {
     let failed = |source| FileError { action: "read", path: path.to_path_buf(), source };
-    let full = path.canonicalize().map_err(failed)?;
+    let full = full(path).map_err(failed)?;
     let folder = if full.is_dir() { &full } else { parent(&full) };
     let top = parent(folder);
     let mut files = names_in(folder, top);
     if files.is_empty() {
         fs::read_dir(folder).map_err(failed)?;
     }
-    let direct = files.clone();
+    let regular = files.iter().filter(|name| top.join(name).is_file()).cloned().collect();
     files.extend(names_in(&folder.join("checkpoints"), top));
     if folder != top {
         files.extend(names_in(top, top));
     }
     let names: Vec<&str> = files.iter().map(String::as_str).collect();
-    let chosen = needed(&names, &slashed(full.strip_prefix(top).unwrap_or(&full))).unwrap_or(direct);
+    let chosen = needed(&names, &slashed(full.strip_prefix(top).unwrap_or(&full))).unwrap_or(regular);
     Ok(chosen.iter().map(|name| top.join(name)).map(|file| (name_from(folder, &file), file)).collect())
 }
 
-/// The regular files directly in a folder, as paths below `top`. A folder that cannot be read has none.
+/// The full path. The name of a file stays as it is: caches link names to files that are named by their hash.
+fn full(path: &Path) -> io::Result<PathBuf> {
+    match path.file_name() {
+        Some(name) if !path.is_dir() => Ok(Path::new(".").join(parent(path)).canonicalize()?.join(name)),
+        _ => path.canonicalize(),
+    }
+}
+
+/// The files directly in a folder, as paths below `top`. A folder that cannot be read has none.
 fn names_in(folder: &Path, top: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut names: Vec<String> = entries
@@ -192,7 +200,7 @@ fn name_from(folder: &Path, file: &Path) -> String {
 
 /// The last names of a path, which may tell width, layer or k of a dictionary without a configuration.
 fn last_names(path: &Path) -> String {
-    let full = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let full = full(path).unwrap_or_else(|_| path.to_path_buf());
     let names: Vec<_> = full.iter().map(|part| part.to_string_lossy().into_owned()).collect();
     names[names.len().saturating_sub(NAMES_THAT_TELL)..].join("/")
 }
@@ -224,7 +232,7 @@ fn content(path: &Path) -> Result<Digest, FileError> {
                 digester.stream(&block[..n]);
                 length += n as u64;
             }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(source) => return Err(FileError { action: "read", path: path.to_path_buf(), source }),
         }
     }
@@ -290,6 +298,26 @@ mod tests {
         let before = digest(&run.join("L2R"));
         write(run, &[("L2R/checkpoints/final.safetensors", b"v")]);
         assert_ne!(before, digest(&run.join("L2R")));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_linked_file_counts_under_its_own_name() {
+        let folder = tempfile::tempdir().expect("folder");
+        write(
+            folder.path(),
+            &[("blobs/0a1b", b"weights"), ("blobs/other", b"large"), ("plain/2.pt", b"weights")],
+        );
+        let linked = folder.path().join("linked");
+        fs::create_dir(&linked).expect("made");
+        std::os::unix::fs::symlink(folder.path().join("blobs/0a1b"), linked.join("2.pt")).expect("linked");
+        let files = local_files(&linked.join("2.pt")).expect("listed");
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].0, "2.pt");
+        assert_eq!(
+            content(&files[0].1).expect("read"),
+            content(&folder.path().join("plain/2.pt")).expect("read")
+        );
     }
 
     #[test]

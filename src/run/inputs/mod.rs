@@ -3,6 +3,7 @@
 pub mod check_stored;
 pub mod dictionaries;
 pub mod harvest;
+pub mod opened;
 pub mod outliers;
 pub mod prepare;
 pub mod repositories;

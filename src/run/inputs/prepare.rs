@@ -7,12 +7,11 @@ use crate::corpus::generator::Generator;
 use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepare};
 use crate::hub::{HubError, LEGACY_IDS};
 use crate::nn::{Tokenizer, open_device};
-use crate::run::inputs::dictionaries::with_dictionaries;
 use crate::run::inputs::repositories::{DEFAULT_REVISION, hub};
 use crate::run::inputs::stored::{open_stored, stored_tokens};
-use crate::run::{Event, Places, RunError};
+use crate::run::{Places, RunError};
 use crate::subject::{LoadedSubject, Prefix, SubjectError, SubjectModel, embedded};
-use crate::suite::{SubjectSpec, Suite, resolve};
+use crate::suite::{MethodSpec, SubjectSpec, Suite, resolve};
 
 /// Seed of the generated text that the embedded model is evaluated on. Its training text has another seed.
 const EMBEDDED_CORPUS_SEED: u64 = 20_260_101;
@@ -28,18 +27,6 @@ pub struct OpenSubject {
     pub revision: Option<String>,
     /// For readers: the hub id that a name without an owner stands for.
     pub note: Option<String>,
-}
-
-/// Finds the dictionaries trained elsewhere and opens the subject model.
-pub fn open_inputs(
-    suite: &Suite,
-    places: &Places,
-    on: &dyn Fn(Event),
-) -> Result<(Suite, OpenSubject), RunError> {
-    let suite = with_dictionaries(suite, places, on)?;
-    let subject = open_subject(&suite.subject, places)?;
-    subject.note.iter().for_each(|note| on(Event::Note(note.clone())));
-    Ok((suite, subject))
 }
 
 /// Opens the suite's subject: a model, or stored activations.
@@ -98,7 +85,8 @@ pub fn hub_id(model: &str) -> Option<&str> {
     }
 }
 
-/// The suite's hook points, checked against the model, in order and without duplicates.
+/// The suite's hook points, checked against the model, in order and without duplicates. Chosen features are checked
+/// too, where a dictionary's size follows from the width of the hook point.
 pub fn expand_hooks(suite: &Suite, subject: &dyn SubjectModel) -> Result<Vec<HookPoint>, RunError> {
     let n_layers = subject.info().n_layers;
     let mut hooks = Vec::new();
@@ -117,7 +105,32 @@ pub fn expand_hooks(suite: &Suite, subject: &dyn SubjectModel) -> Result<Vec<Hoo
             }
         }
     }
+    check_chosen(suite, subject, &hooks)?;
     Ok(hooks)
+}
+
+/// Checks the chosen features against the sizes of dictionaries that are known before they are fitted.
+fn check_chosen(suite: &Suite, subject: &dyn SubjectModel, hooks: &[HookPoint]) -> Result<(), RunError> {
+    for method in suite.methods.iter().filter(|method| method.ids().is_some()) {
+        let Ok(fit) = method.params.check() else { continue };
+        for &hook in hooks {
+            let Some(n) = fit.most_features(subject.width(hook)?) else { continue };
+            for (variant, row) in method.variants().iter().zip(method.row_names()) {
+                check_ids(method, &row, hook, variant.sides() * n)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks the chosen features of a method's row against its number of features.
+pub fn check_ids(method: &MethodSpec, row: &str, hook: HookPoint, n_features: usize) -> Result<(), RunError> {
+    match method.ids().into_iter().flatten().find(|&&id| id >= n_features) {
+        None => Ok(()),
+        Some(&id) => {
+            Err(RunError::NoFeature { method: row.to_string(), hook: hook.to_string(), id, n_features })
+        }
+    }
 }
 
 /// The suite as it runs behind `prefix`. If BOS takes the model's position 0, the first token of a text is scored

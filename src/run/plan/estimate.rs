@@ -10,7 +10,7 @@ use crate::run::inputs::dictionaries::planned_downloads;
 use crate::run::inputs::prepare::{expand_hooks, run_with_prefix, sample_fragments};
 use crate::run::inputs::stored::open_stored;
 use crate::run::plan::headers::read_headers;
-use crate::run::plan::planned::{planned, remarks, walked};
+use crate::run::plan::planned::{n_features, planned, remarks, walked};
 use crate::run::rows::quality::LOSS_FRAGMENTS;
 use crate::run::{OpenSubject, Places, Planned, RunError, open_subject};
 use crate::stats::smallest_detectable_difference;
@@ -51,7 +51,7 @@ pub struct Estimate {
     pub fit_tokens: usize,
     /// Tokens of the evaluation fragments.
     pub evaluate_tokens: usize,
-    /// Features to score: rows × hook points × per cell.
+    /// Features to score: the sum over rows and hook points of the features of each.
     pub features: usize,
     /// Score lines, over explainers and controls.
     pub score_lines: usize,
@@ -93,7 +93,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     let rows: Vec<String> = suite.methods.iter().flat_map(|method| method.row_names()).collect();
     let controls = 1 + usize::from(suite.controls.shuffled);
     let evaluate_tokens = suite.corpus.eval_fragments * suite.protocol.fragment_tokens;
-    let features = rows.len() * hooks.len() * suite.per_cell;
+    let features = n_features(suite, &suite.methods) * hooks.len();
     let widths = hooks.iter().map(|&hook| model.width(hook)).collect::<Result<Vec<_>, _>>()?;
     let bytes: Vec<f64> = widths
         .iter()
@@ -108,6 +108,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     notes.extend(warnings);
     notes.extend(planned_downloads(suite, places)?);
     notes.push(format!("smallest difference is for a score spread (SD) of {SCORE_SD}"));
+    notes.extend(chosen_features(suite));
     if suite.corpus.source.starts_with("hub:") {
         notes.push(
             "hub data sets are read as text or JSONL (plain, .gz, .zst); parquet is not, convert it first"
@@ -141,6 +142,15 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         smallest_difference: smallest_detectable_difference(SCORE_SD, suite.per_cell, suite.per_cell, 1, 0.8),
         notes,
     })
+}
+
+/// The methods whose features are chosen, in words.
+fn chosen_features(suite: &Suite) -> Option<String> {
+    let chosen =
+        suite.methods.iter().filter_map(|method| Some(format!("{} {}", method.name, method.ids()?.len())));
+    let chosen: Vec<String> = chosen.collect();
+    let note = "chosen features, not a sample of the dictionary";
+    (!chosen.is_empty()).then(|| format!("{note}: {}", chosen.join(", ")))
 }
 
 /// Planned use of language models, with remarks.
@@ -212,11 +222,14 @@ fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[
         for rows in subjects.iter().map(|methods| rows(methods)) {
             work.passes += 2.0 * rows * tokens * width * features;
             work.passes += (LOSSES + rows) * LOSS_FRAGMENTS as f64 * fragment * after;
-            work.passes += rows * suite.per_cell as f64 * of_probes * before * layer;
+        }
+        for methods in &subjects {
+            let explained = n_features(suite, methods.iter().copied()) as f64;
+            work.passes += explained * of_probes * before * layer;
         }
         // Ablation of each feature.
-        work.passes +=
-            rows(&subjects[0]) * suite.per_cell as f64 * 2.0 * ABLATED_FRAGMENTS as f64 * fragment * after;
+        let ablated = n_features(suite, &suite.methods) as f64;
+        work.passes += ablated * 2.0 * ABLATED_FRAGMENTS as f64 * fragment * after;
     }
     work
 }

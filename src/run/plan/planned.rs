@@ -76,11 +76,13 @@ pub fn planned(
 
 /// Maximum number of features sent to language models, over `n_hooks` hook points.
 pub fn walked(suite: &Suite, n_hooks: usize) -> Walked {
-    let features = |methods: &mut dyn Iterator<Item = &MethodSpec>| {
-        methods.map(|method| method.row_names().len()).sum::<usize>() * n_hooks * suite.per_cell
-    };
-    let permuted = suite.on_permuted_weights().map(|(_, methods)| features(&mut methods.into_iter()));
-    Walked { real: features(&mut suite.methods.iter()), permuted: permuted.sum() }
+    let permuted = suite.on_permuted_weights().map(|(_, methods)| n_features(suite, methods) * n_hooks);
+    Walked { real: n_features(suite, &suite.methods) * n_hooks, permuted: permuted.sum() }
+}
+
+/// Features to score at one hook point, over all rows of these methods.
+pub fn n_features<'a>(suite: &Suite, methods: impl IntoIterator<Item = &'a MethodSpec>) -> usize {
+    methods.into_iter().map(|method| method.row_names().len() * suite.n_features(method)).sum()
 }
 
 /// Remarks on the accuracy of a plan.

@@ -10,7 +10,7 @@ use crate::run::results::manifest::{DictionaryRecord, DictionarySource, OutlierR
 use crate::run::results::summary::QualityInput;
 use crate::run::rows::row::{RowResult, StoredDictionary};
 use crate::run::{Event, Outcome, RunContext, RunError, SubjectPass};
-use crate::suite::MethodSpec;
+use crate::suite::{MethodSpec, QualityPass};
 
 /// Outliers per hook point listed on the screen. The manifest lists more.
 const OUTLIERS_NAMED: usize = 3;
@@ -67,7 +67,8 @@ fn quality(pass: &SubjectPass<'_>, hook: HookPoint, row: &RowResult) -> Result<Q
         None => (None, row.name.clone()),
     };
     let mut directions = None;
-    if spec.as_ref().is_some_and(|spec| spec.training.is_some()) {
+    let compared = |spec: &MethodSpec| spec.training.is_some() && spec.quality != QualityPass::Off;
+    if spec.as_ref().is_some_and(compared) {
         let dictionary = load(&pass.dictionary_folder(hook).join(&row.name))?;
         directions = Some((dictionary.directions()?, dictionary.info().sign == SignPolicy::Signed));
     }
@@ -87,11 +88,29 @@ fn record(
     method: Option<&MethodSpec>,
     dictionary: StoredDictionary,
 ) -> DictionaryRecord {
-    let StoredDictionary { digest, fitted_on, rows, rows_left_out, outliers, report, evaluate_seconds } =
-        dictionary;
+    let StoredDictionary {
+        digest,
+        fitted_on,
+        rows,
+        rows_left_out,
+        outliers,
+        report,
+        proof,
+        evaluate_seconds,
+    } = dictionary;
     let outliers = outliers.iter().map(|outlier| outlier_record(run, outlier)).collect();
     let source = method.and_then(source);
-    DictionaryRecord { digest, fitted_on, rows_left_out, outliers, rows, source, report, evaluate_seconds }
+    DictionaryRecord {
+        digest,
+        fitted_on,
+        rows_left_out,
+        outliers,
+        rows,
+        source,
+        report,
+        proof,
+        evaluate_seconds,
+    }
 }
 
 /// Origin of a dictionary trained elsewhere.

@@ -96,6 +96,9 @@ pub struct DictionaryRecord {
     pub source: Option<DictionarySource>,
     /// Fit report.
     pub report: crate::dictionary::FitReport,
+    /// For a dictionary trained elsewhere: FVU and L0 here, around, and under other scalings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<crate::run::rows::proof::LoadProof>,
     /// Wall-clock seconds of its evaluation, while other dictionaries run in parallel.
     pub evaluate_seconds: f64,
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use crate::base::{Digest, Matrix, Missing};
-use crate::dictionary::{FitReport, mmcs_of_directions};
+use crate::dictionary::{FitReport, Quality, mmcs_of_directions};
 use crate::report::{
-    Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreFacts, ScoreStatus, Summary, Verdict,
+    CHOSEN, Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreFacts, ScoreStatus, Summary, Verdict,
 };
 use crate::run::Outcome;
 use crate::run::rows::quality::Measured;
@@ -31,6 +31,9 @@ pub struct QualityInput {
     /// For one of several trainings: its directions, and whether its codes are signed.
     pub directions: Option<(Matrix, bool)>,
 }
+
+/// Remark on a comparison of features that are no sample.
+const OVER_CHOSEN: &str = "over chosen features, so not about whole dictionaries";
 
 /// Cells estimated between two progress events.
 const CELLS_AT_ONCE: usize = 128;
@@ -190,6 +193,7 @@ fn estimate(suite: &Suite, group: &Group, scorer: &str, members: &[&Outcome]) ->
     let walked = members.len();
     let skipped = members.iter().filter(|outcome| outcome.line.status == ScoreStatus::Skipped).count();
     row.eligible_share = (walked > 0).then(|| (walked - skipped) as f64 / walked as f64);
+    row.features = suite.has_chosen_features(&group.method).then(|| CHOSEN.to_string());
     let found = match cell_over_seeds(&trainings, &settings) {
         Ok(found) => found,
         Err(why) => {
@@ -216,13 +220,22 @@ fn estimate(suite: &Suite, group: &Group, scorer: &str, members: &[&Outcome]) ->
     let untold: usize = members.iter().filter_map(|outcome| outcome.line.tokens_untold).sum();
     if untold > 0 && simulated_score(scorer).is_some() {
         row.tokens_untold = Some(untold);
-        let remark = format!("{untold} simulated tokens untold");
-        row.note = Some(row.note.map_or(remark.clone(), |note| format!("{note}; {remark}")));
+        add_remark(&mut row.note, format!("{untold} simulated tokens untold"));
+    }
+    if row.is_of_chosen() {
+        add_remark(&mut row.note, format!("{} chosen features", row.n_requested));
     }
     row.tokens_repeating = found
         .tokens_per_feature
         .filter(|_| simulated_score(scorer).is_some_and(|score| score.on_many_random()));
     row
+}
+
+fn add_remark(note: &mut Option<String>, remark: String) {
+    *note = Some(match note.take() {
+        Some(note) => format!("{note}; {remark}"),
+        None => remark,
+    });
 }
 
 fn interval_name(method: IntervalMethod) -> &'static str {
@@ -253,22 +266,29 @@ fn quality_row(inputs: &[&QualityInput]) -> Option<QualityRow> {
         let values: Vec<f64> = inputs.iter().filter_map(|input| value(input)).collect();
         stats::mean(&values).ok()
     };
-    let count = |value: &dyn Fn(&QualityInput) -> usize| {
-        mean(&|input| Some(value(input) as f64)).map(|mean| mean.round() as usize)
+    // None where the quality is not measured.
+    let measured = |value: &dyn Fn(&Quality) -> Option<f64>| {
+        mean(&|input| input.measured.quality.as_ref().and_then(value))
+    };
+    let count = |value: &dyn Fn(&Quality) -> usize| {
+        measured(&|quality| Some(value(quality) as f64)).map(|mean| mean.round() as usize)
     };
     let mut notes: Vec<String> = Vec::new();
     if inputs.len() > 1 {
         notes.push(format!("means of {} trainings", inputs.len()));
     }
+    if first.measured.quality.is_none() {
+        notes.push("not measured (`quality: false`)".into());
+    }
     for input in inputs {
-        let of_dictionary = input.measured.quality.note.iter();
+        let of_dictionary = input.measured.quality.iter().flat_map(|quality| &quality.note);
         for note in of_dictionary.chain(&input.report.warnings).chain(&input.report.notes) {
             if !notes.contains(note) {
                 notes.push(note.clone());
             }
         }
     }
-    let fvus: Vec<f64> = inputs.iter().filter_map(|input| input.measured.quality.fvu).collect();
+    let fvus: Vec<f64> = inputs.iter().filter_map(|input| input.measured.quality.as_ref()?.fvu).collect();
     let fvu_fold =
         |start, pick: fn(f64, f64) -> f64| (fvus.len() > 1).then(|| fvus.iter().copied().fold(start, pick));
     let converged: Vec<bool> = inputs.iter().filter_map(|input| input.report.converged).collect();
@@ -278,18 +298,18 @@ fn quality_row(inputs: &[&QualityInput]) -> Option<QualityRow> {
         sweep: first.sweep.clone(),
         trainings: (inputs.len() > 1).then_some(inputs.len()),
         control: first.control.clone(),
-        n_features: first.measured.quality.n_features,
-        l0: mean(&|input| Some(input.measured.quality.l0)),
-        fvu: mean(&|input| input.measured.quality.fvu),
+        n_features: first.measured.n_features(),
+        l0: measured(&|quality| Some(quality.l0)),
+        fvu: measured(&|quality| quality.fvu),
         fvu_least: fvu_fold(f64::INFINITY, f64::min),
         fvu_largest: fvu_fold(f64::NEG_INFINITY, f64::max),
         loss_recovered_zero: mean(&|input| input.measured.recovered().0),
         loss_recovered_mean: mean(&|input| input.measured.recovered().1),
-        alive: count(&|input| input.measured.quality.alive),
-        dead: count(&|input| input.measured.quality.dead),
-        near_dead: count(&|input| input.measured.quality.near_dead),
-        n_tokens: first.measured.quality.n_tokens,
-        density_median: mean(&|input| Some(input.measured.quality.density_median)),
+        alive: count(&|quality| quality.alive),
+        dead: count(&|quality| quality.dead),
+        near_dead: count(&|quality| quality.near_dead),
+        n_tokens: first.measured.quality.as_ref().map_or(0, |quality| quality.n_tokens),
+        density_median: measured(&|quality| Some(quality.density_median)),
         mmcs_between_seeds: mmcs_between(inputs),
         converged: (!converged.is_empty()).then(|| converged.iter().all(|converged| *converged)),
         note: (!notes.is_empty()).then(|| notes.join("; ")),
@@ -315,6 +335,8 @@ struct Comparison<'a> {
     b: &'a Group,
     scorer: &'static str,
     family: stats::Family,
+    /// Whether the features of at least one of them are chosen.
+    chosen: bool,
 }
 
 /// Compares the reference method with every other method at each hook point, under each scorer and explainer. The
@@ -346,10 +368,11 @@ fn comparisons<'a>(suite: &Suite, order: &'a [Group]) -> Vec<Comparison<'a>> {
             b.control.is_none() && b.hook == a.hook && b.explainer == a.explainer && b.method != a.method
         };
         for b in order.iter().filter(comparable) {
+            let chosen = [a, b].iter().any(|group| suite.has_chosen_features(&group.method));
             comparisons.extend(suite.scorers.iter().map(|&scorer| {
                 let primary = scorer == suite.statistics.primary && a.explainer == first;
                 let family = if primary { stats::Family::Primary } else { stats::Family::Exploratory };
-                Comparison { a, b, scorer, family }
+                Comparison { a, b, scorer, family, chosen }
             }));
         }
     }
@@ -391,6 +414,7 @@ impl Comparison<'_> {
                 stats::Family::Primary => Family::Primary,
                 stats::Family::Exploratory => Family::Exploratory,
             },
+            note: self.chosen.then(|| OVER_CHOSEN.to_string()),
             ..DifferenceRow::default()
         };
         let Some((found, judgement)) = found else { return row };

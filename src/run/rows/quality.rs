@@ -27,9 +27,12 @@ pub struct Losses {
 /// Measurements of one dictionary for the quality table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
-    /// Sparsity, reconstruction and dead features over the scored evaluation tokens.
-    pub quality: Quality,
-    /// Reference losses for `spliced`; none without a model.
+    #[serde(default)]
+    n_features: usize,
+    /// Sparsity, reconstruction and dead features over the scored evaluation tokens, or a sample of them. None if not
+    /// measured.
+    pub quality: Option<Quality>,
+    /// Reference losses for `spliced`; none if not measured.
     pub losses: Option<Losses>,
     /// Mean loss with reconstructed activations; none if the dictionary does not reconstruct.
     pub spliced: Option<f64>,
@@ -41,6 +44,16 @@ impl Measured {
         let Some((losses, spliced)) = self.losses.zip(self.spliced) else { return (None, None) };
         let against = |ablated| loss_recovered(losses.clean, spliced, ablated);
         (against(losses.zero), against(losses.mean))
+    }
+
+    /// Number of features. Stored results of earlier versions have it with the quality only.
+    pub fn n_features(&self) -> usize {
+        self.quality.as_ref().map_or(self.n_features, |quality| quality.n_features)
+    }
+
+    /// Of a dictionary whose quality is not measured.
+    pub fn nothing(dictionary: &dyn Dictionary) -> Self {
+        Self { n_features: dictionary.info().n_features, quality: None, losses: None, spliced: None }
     }
 }
 
@@ -73,7 +86,8 @@ impl<'a> LossMeter<'a> {
             meter.losses = Some(Losses {
                 clean: mean_of(&clean),
                 zero: meter.replaced(constant(&vec![0.0; mean.len()]))?,
-                mean: meter.replaced(constant(&mean.iter().map(|&value| value as f32).collect::<Vec<_>>()))?,
+                mean: meter
+                    .replaced(constant(&mean.iter().map(|&value| value as f32).collect::<Vec<_>>()))?,
                 n_tokens: clean.data().len(),
             });
         }
@@ -108,7 +122,8 @@ impl<'a> LossMeter<'a> {
             let own = quality.note.take().map_or(String::new(), |own| format!("{own}; "));
             quality.note = Some(format!("{own}{missing}"));
         }
-        Measured { quality, losses: self.losses, spliced }
+        let n_features = quality.n_features;
+        Measured { n_features, quality: Some(quality), losses: self.losses, spliced }
     }
 
     /// The same for a transcoder: FVU and losses at its output, over the fragments of the losses. x̄ and the mean

@@ -10,11 +10,13 @@ use crate::run::evaluate::probes::Probes;
 use crate::run::evaluate::{Evaluated, Evaluation};
 use crate::run::inputs::harvest::HookActivations;
 use crate::run::inputs::outliers::{Outlier, outliers};
+use crate::run::inputs::prepare::check_ids;
 use crate::run::parallel::{Done, do_all};
 use crate::run::rows::fit::{FittedRow, Fitter, Reference};
+use crate::run::rows::proof::{LoadProof, Prover};
 use crate::run::rows::quality::{LossMeter, Measured};
 use crate::run::{Event, Outcome, RunError, StageKey, SubjectPass, Tell};
-use crate::suite::{Controls, MethodSpec, Pair, Suite};
+use crate::suite::{Controls, MethodSpec, Pair, QualityPass, Suite};
 
 /// Version of the quality measurements. Raise it when the same inputs give other numbers.
 const QUALITY_VERSION: u32 = 1;
@@ -52,6 +54,9 @@ pub struct StoredDictionary {
     /// The excluded tokens, most frequent first.
     pub outliers: Vec<Outlier>,
     pub report: FitReport,
+    /// For a dictionary trained elsewhere: what it explains here and around.
+    #[serde(default)]
+    pub proof: Option<LoadProof>,
     /// Wall-clock seconds of the evaluation, while other rows run in parallel.
     pub evaluate_seconds: f64,
 }
@@ -111,7 +116,8 @@ struct HookWork<'a> {
     hook: HookPoint,
     activations: &'a HookActivations,
     fitter: Fitter<'a>,
-    meter: LossMeter<'a>,
+    /// None if no quality is measured.
+    meter: Option<LossMeter<'a>>,
     /// For each row of the table: whether its result is missing.
     missing: Vec<bool>,
     scored: AtomicU64,
@@ -234,6 +240,7 @@ impl<'a> HookWork<'a> {
     ) -> Result<Self, RunError> {
         let hook = rows.hook;
         let fragments = &pass.run.tokens.evaluate;
+        let measures = pass.methods.iter().any(|method| method.quality != QualityPass::Off);
         Ok(Self {
             pass,
             evaluate,
@@ -241,7 +248,11 @@ impl<'a> HookWork<'a> {
             hook,
             activations,
             fitter: Fitter { pass, hook },
-            meter: LossMeter::new(pass.subject, hook, fragments, activations.fit.mean())?,
+            meter: if measures {
+                Some(LossMeter::new(pass.subject, hook, fragments, activations.fit.mean())?)
+            } else {
+                None
+            },
             missing: rows.stored.iter().map(Option::is_none).collect(),
             scored: AtomicU64::new(0),
         })
@@ -345,10 +356,28 @@ impl<'a> HookWork<'a> {
             waiting.into_iter().map(|method| self.job(method, Step::Fit(reference))).collect();
         if self.pass.methods.iter().any(|listed| listed.name == method.name) {
             for (place, row) in self.places(method).zip(rows).filter(|(place, _)| self.missing[*place]) {
+                check_ids(method, &row.name, self.hook, row.dictionary.info().n_features)?;
                 next.push(self.job(method, Step::Score(place, row)));
             }
         }
         Ok(next)
+    }
+
+    /// The load proof of a dictionary trained elsewhere, and its report with the proof's doubts.
+    fn proof(
+        &self,
+        method: &MethodSpec,
+        row: &FittedRow,
+    ) -> Result<(Option<LoadProof>, FitReport), RunError> {
+        let mut report = row.report.clone();
+        let Some(read) = report.read.as_deref().filter(|_| method.params.wants_proof()) else {
+            return Ok((None, report));
+        };
+        let prover =
+            Prover { subject: self.pass.subject, fragments: &self.pass.run.tokens.evaluate, hook: self.hook };
+        let proof = prover.prove(row.dictionary.as_affine(), read)?;
+        report.warnings.extend(proof.looks_like.iter().chain(&proof.doubts).cloned());
+        Ok((Some(proof), report))
     }
 
     /// Evaluates one dictionary and stores the result.
@@ -367,6 +396,7 @@ impl<'a> HookWork<'a> {
         let evaluation = Evaluation {
             pass,
             row: &row.name,
+            spec: method,
             method: &method.row_methods()[place - self.places(method).start],
             training: method.training.as_ref().map(|training| training.nth),
             dictionary,
@@ -376,7 +406,11 @@ impl<'a> HookWork<'a> {
             tell,
         };
         let Evaluated { outcomes, quality, explained } = (self.evaluate)(&evaluation)?;
-        let measured = self.meter.measure(dictionary, quality)?;
+        let measured = match self.meter.as_ref().zip(quality) {
+            Some((meter, quality)) => meter.measure(dictionary, quality)?,
+            None => Measured::nothing(dictionary),
+        };
+        let (proof, report) = self.proof(method, row)?;
         let info = dictionary.info();
         let record = StoredDictionary {
             digest: info.digest,
@@ -384,7 +418,8 @@ impl<'a> HookWork<'a> {
             rows: self.activations.fit.rows(),
             rows_left_out: self.activations.fit.left_out().len(),
             outliers: outliers(&self.activations.fit, run.tokens),
-            report: row.report.clone(),
+            report,
+            proof,
             evaluate_seconds: started.seconds(),
         };
         let result = RowResult { name: row.name.clone(), measured, outcomes, explained, dictionary: record };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value as Json};
 
-use super::Rules;
+use super::{Rules, Usual};
 use crate::dictionary::{Kind, MethodParams};
 use crate::features::Protocol;
 use crate::report::dictionary_name;
@@ -31,16 +31,16 @@ impl Rules {
         }
     }
 
-    /// The methods with sweeps and trainings expanded. If `published` is given, its settings are the defaults.
+    /// The methods with sweeps and trainings expanded.
     pub(super) fn methods(
         &mut self,
         entries: &[Option<Map<String, Json>>],
-        published: Option<&Protocol>,
+        usual: &Usual<'_>,
     ) -> Vec<MethodSpec> {
         let mut methods: Vec<(MethodSpec, usize)> = Vec::new();
         for (nth, entry) in entries.iter().enumerate() {
             let Some(entry) = entry else { continue };
-            let read = self.method(nth, entry, published).unwrap_or_default();
+            let read = self.method(nth, entry, usual).unwrap_or_default();
             methods.extend(read.into_iter().map(|method| (method, nth)));
         }
         self.check_names(&methods);
@@ -51,18 +51,23 @@ impl Rules {
         &mut self,
         nth: usize,
         entry: &Map<String, Json>,
-        published: Option<&Protocol>,
+        usual: &Usual<'_>,
     ) -> Option<Vec<MethodSpec>> {
         let path = &format!("methods.{nth}");
-        let fields: MethodFields = self.typed(path, Json::Object(entry.clone()))?;
+        let all = schema::of::<MethodFields>();
+        // As a number, `features` belongs to the kind.
+        let is_own_number = |key: &str, value: &Json| key == "features" && value.is_number();
+        let is_common =
+            |key: &str, value: &Json| !all["properties"][key].is_null() && !is_own_number(key, value);
+        let entries = entry.iter().map(|(key, value)| (key.clone(), value.clone()));
+        let (common, mut own): (Map<String, Json>, Map<String, Json>) =
+            entries.partition(|(key, value)| is_common(key, value));
+        let fields: MethodFields = self.typed(path, Json::Object(common))?;
         let kind = Kind::named(&fields.kind)?;
-        let common = schema::of::<MethodFields>();
-        let is_common = |key: &str| !common["properties"][key].is_null();
-        let mut own: Map<String, Json> =
-            entry.iter().filter(|(key, _)| !is_common(key)).map(|(k, v)| (k.clone(), v.clone())).collect();
-        if let Some(protocol) = published {
+        if let Some(protocol) = usual.published {
             publish(kind, &mut own, protocol);
         }
+        let features = self.features_of(path, &fields, usual);
         if fields.seeds > 1 && !kind.draws() {
             let message =
                 format!("`{kind}` draws nothing at random, so all trainings would be equal: leave it out");
@@ -78,6 +83,7 @@ impl Rules {
                 name = format!("{family}_{value}");
                 own.insert(field.clone(), value.clone());
             }
+            self.check_ids(path, features.as_ref(), &own);
             let params = self.params(path, kind, own, point.as_ref())?;
             for training in 0..fields.seeds {
                 methods.push(MethodSpec {
@@ -87,6 +93,8 @@ impl Rules {
                         .then(|| TrainingSpec { method: name.clone(), nth: training }),
                     sweep: point.as_ref().map(|_| family.clone()),
                     located: None,
+                    features: features.clone(),
+                    quality: fields.quality.unwrap_or(usual.quality),
                 });
             }
         }

@@ -31,6 +31,9 @@ pub fn facts(view: &View<'_>, manifest: Option<&ManifestView>) -> Vec<(String, S
     push("hook points", hooks);
     push("methods", view.methods.join(", "));
     push("explained and simulated by", pairings.join(", "));
+    if let Some(chosen) = view.chosen_note() {
+        push("features", chosen);
+    }
     if let Some(manifest) = manifest {
         if let Some(seed) = manifest.seed {
             push("seed", seed.to_string());
@@ -83,8 +86,10 @@ pub fn warnings(summary: &Summary, manifest: Option<&ManifestView>, has_scores: 
     warn_of("Dead features, which have no score", dead.collect());
     if let Some(wanted) = manifest.and_then(|manifest| manifest.per_cell) {
         let what = format!("Fewer features scored than the {wanted} asked for");
-        warn_of(&what, too_few(summary, wanted));
+        warn_of(&what, too_few(summary, |cell| (!cell.is_of_chosen()).then_some(wanted)));
     }
+    let chosen = too_few(summary, |cell| cell.is_of_chosen().then_some(cell.n_requested));
+    warn_of("Fewer features scored than were chosen", chosen);
     let missing = [
         (summary.cells.is_empty(), "No feature was eligible at any hook point, so there are no scores."),
         (!has_scores, "`scores.jsonl` is not in this folder, so no distributions are drawn."),
@@ -94,16 +99,18 @@ pub fn warnings(summary: &Summary, manifest: Option<&ManifestView>, has_scores: 
     warnings.iter().map(|text| visible(text)).collect()
 }
 
-/// Methods with fewer than `wanted` features in the primary score, each with its smallest number over explainers.
-fn too_few(summary: &Summary, wanted: usize) -> Vec<String> {
+/// Methods with fewer than the `wanted` features in the primary score, each with its smallest number over explainers.
+/// Cells of which none are wanted are left out.
+fn too_few(summary: &Summary, wanted: impl Fn(&Cell) -> Option<usize>) -> Vec<String> {
     let is_primary = |cell: &&Cell| summary.primary.as_ref().is_none_or(|primary| cell.scorer == *primary);
     let mut least: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for cell in summary.cells.iter().filter(is_primary).filter(|cell| cell.control.is_none()) {
-        let n = least.entry((&cell.hook, &cell.method)).or_insert(usize::MAX);
-        *n = (*n).min(cell.n_scored);
+        if wanted(cell).is_some_and(|wanted| cell.n_scored < wanted) {
+            let n = least.entry((&cell.hook, &cell.method)).or_insert(usize::MAX);
+            *n = (*n).min(cell.n_scored);
+        }
     }
-    let few = least.into_iter().filter(|(_, n)| *n < wanted);
-    few.map(|((hook, method), n)| format!("{n} of {method} at {hook}")).collect()
+    least.into_iter().map(|((hook, method), n)| format!("{n} of {method} at {hook}")).collect()
 }
 
 /// Every simulator with its kind in words.

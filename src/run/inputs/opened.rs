@@ -1,0 +1,29 @@
+//! Opens what a suite names, after a look at all headers.
+
+use crate::run::inputs::dictionaries::with_dictionaries;
+use crate::run::inputs::prepare::{OpenSubject, expand_hooks, open_subject};
+use crate::run::plan::headers::{check_places, read_headers};
+use crate::run::{Event, Places, RunError};
+use crate::suite::Suite;
+
+/// Open inputs of a run.
+pub struct OpenInputs {
+    /// The suite with every dictionary trained elsewhere located.
+    pub suite: Suite,
+    /// The subject model.
+    pub subject: OpenSubject,
+    /// Differences between dictionaries and subject that change results.
+    pub warnings: Vec<String>,
+}
+
+/// Reads all headers, finds the dictionaries trained elsewhere, opens the subject model, and compares them.
+pub fn open_inputs(suite: &Suite, places: &Places, on: &dyn Fn(Event)) -> Result<OpenInputs, RunError> {
+    read_headers(suite, places).checked()?;
+    let suite = with_dictionaries(suite, places, on)?;
+    let subject = open_subject(&suite.subject, places)?;
+    subject.note.iter().for_each(|note| on(Event::Note(note.clone())));
+    let model = subject.loaded.model();
+    let warnings = check_places(&suite, places, model, &expand_hooks(&suite, model)?)?;
+    warnings.iter().for_each(|warning| on(Event::Warning(warning.clone())));
+    Ok(OpenInputs { suite, subject, warnings })
+}
