@@ -13,7 +13,6 @@ use super::{print, print_json, setting};
 use crate::base::{HookPoint, Matrix};
 use crate::dictionary::{AffineDictionary, Card, Dictionary, Stated, hook_of, matrix_in, write_codes};
 use crate::run::{RunError, open_subject};
-use crate::subject::SubjectModel;
 use crate::suite::SubjectSpec;
 
 /// Output of `encode --json`.

@@ -157,7 +157,7 @@ fn subject_code(error: &SubjectError) -> u8 {
         SubjectError::NoBos { .. }
         | SubjectError::HookNotStored { .. }
         | SubjectError::StoredBos { .. }
-        | SubjectError::NoModel { .. }
+        | SubjectError::WithoutModel { .. }
         | SubjectError::Nn(
             NnError::NoSuchLayer { .. }
             | NnError::NoResidMid { .. }

@@ -105,7 +105,7 @@ pub enum SubjectError {
     },
     /// Something that only a model can compute.
     #[error("compute {what}: the subject is `{}`, stored activations without a model", path.display())]
-    NoModel {
+    WithoutModel {
         /// What was asked for.
         what: &'static str,
         /// The file or folder of activations.

@@ -161,7 +161,7 @@ impl LoadedSubject {
             Loaded::Model(model) => model.with_permuted_weights(seed, embeddings)?,
             Loaded::Stored(stored) => {
                 let path = stored.files().path().to_path_buf();
-                return Err(SubjectError::NoModel { what: "activations of permuted weights", path });
+                return Err(SubjectError::WithoutModel { what: "activations of permuted weights", path });
             }
         };
         Ok(Self { model: Loaded::Model(Box::new(model)), tokenizer: self.tokenizer.clone() })

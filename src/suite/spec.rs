@@ -287,16 +287,6 @@ impl<F> KindOrFields<F> {
     }
 }
 
-impl KindOrFields<ExplainerFields> {
-    /// The kind.
-    pub fn kind(&self) -> &str {
-        match self {
-            Self::Kind(kind) => kind,
-            Self::Fields(fields) => &fields.kind,
-        }
-    }
-}
-
 /// An explainer.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default)]

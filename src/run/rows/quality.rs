@@ -68,7 +68,8 @@ pub struct LossMeter<'a> {
 }
 
 impl<'a> LossMeter<'a> {
-    /// Computes clean and ablated losses on the first fragments, if there is a model. `mean` is the mean activation of the fit split.
+    /// Computes clean and ablated losses on the first fragments, if there is a model. `mean` is the mean activation of
+    /// the fit split.
     pub fn new(
         subject: &'a dyn SubjectModel,
         hook: HookPoint,

@@ -163,7 +163,7 @@ impl StoredSubject {
     }
 
     fn needs_model(&self, what: &'static str) -> SubjectError {
-        SubjectError::NoModel { what, path: self.files.path().to_path_buf() }
+        SubjectError::WithoutModel { what, path: self.files.path().to_path_buf() }
     }
 
     /// Fills `rows` `[positions, width]` with the activations of one text.

@@ -183,7 +183,7 @@ fn a_stored_subject_answers_for_its_texts_and_refuses_the_rest() {
         model.last_token_activations(&[&[1]], hook(HOOK)).expect_err("a new text"),
         subject.with_permuted_weights(1, false).expect_err("weights"),
     ] {
-        assert!(matches!(error, SubjectError::NoModel { .. }), "{error}");
+        assert!(matches!(error, SubjectError::WithoutModel { .. }), "{error}");
     }
     let error = model.check_hook(hook("blocks.1.hook_mlp_out")).expect_err("absent").to_string();
     assert!(error.contains("blocks.1.hook_mlp_out") && error.contains(HOOK), "{error}");

@@ -2,7 +2,7 @@
 
 use super::Rules;
 use crate::explain::catalog::{DEFAULT_EXPLAINER, ExplainerKind, explainers};
-use crate::suite::spec::{KindOrFields, PairEntry, SuiteFile};
+use crate::suite::spec::{ExplainerFields, KindOrFields, PairEntry, SuiteFile};
 
 /// `corpus.source` of a suite on stored activations, as the manifest shows it.
 const SOURCE: &str = "activations";
@@ -12,6 +12,13 @@ const OF_MODEL: [&str; 4] = ["model", "revision", "half_products", "processing"]
 
 /// Fields of a text that is read and cut into contexts.
 const OF_TEXT: [&str; 6] = ["source", "field", "separator", "revision", "files", "ctx_tokens"];
+
+fn kind_of(explainer: &KindOrFields<ExplainerFields>) -> &str {
+    match explainer {
+        KindOrFields::Kind(kind) => kind,
+        KindOrFields::Fields(fields) => &fields.kind,
+    }
+}
 
 impl Rules {
     /// Checks the fields of `subject` and `corpus`. With activations there is no model and no corpus to name.
@@ -45,12 +52,12 @@ impl Rules {
 
     /// Explainers that run the subject on new texts are errors.
     pub(super) fn pairs_without_model(&mut self, file: &SuiteFile) {
-        let kind = file.explainer.as_ref().map(KindOrFields::kind);
+        let kind = file.explainer.as_ref().map(kind_of);
         self.refuse_probing("explainer", kind.unwrap_or(DEFAULT_EXPLAINER), kind.is_none());
         for (nth, entry) in file.pairs.iter().enumerate() {
             let kind = match entry {
-                Some(PairEntry::Both(fields)) => fields.explainer.kind(),
-                Some(PairEntry::Alone(explainer)) => explainer.kind(),
+                Some(PairEntry::Both(fields)) => kind_of(&fields.explainer),
+                Some(PairEntry::Alone(explainer)) => kind_of(explainer),
                 None => continue,
             };
             self.refuse_probing(&format!("pairs.{nth}"), kind, false);
