@@ -12,13 +12,19 @@ use super::args::{Common, Env, InspectArgs};
 use super::progress::say;
 use super::{invalid_input, print, print_json, print_result, setting};
 use crate::base::{distinct, read_to_string};
-use crate::report::{Column, Grid, Look, ScoreLine, ScoreStatus, Summary, fixed, visible_token};
+use crate::report::{
+    Column, DictionaryCard, Grid, Look, ScoreLine, ScoreStatus, Summary, count, dictionary_cards, fixed,
+    labelled_list, visible, visible_token,
+};
 use crate::run::RunError;
 
 pub use evidence::FeatureEvidence;
 
 /// Smallest width of the explanation column, in characters. With less, the explanation goes below the scores.
 const EXPLANATION_WIDTH: usize = 24;
+
+/// Width of the names of a card's facts, in characters.
+const CARD_LABEL: usize = 24;
 
 /// The score listed beside the one sorted by.
 const BEYOND_TOKEN: &str = "beyond_token";
@@ -32,6 +38,8 @@ pub struct Listing<'a> {
     pub matching: usize,
     /// The lines of `scores.jsonl`.
     pub features: Vec<&'a ScoreLine>,
+    /// Cards of the matching dictionaries that were trained elsewhere.
+    pub cards: Vec<DictionaryCard>,
 }
 
 /// Lists features, or shows the one whose full `HOOK/METHOD/FEATURE` is given.
@@ -53,13 +61,15 @@ pub fn inspect(args: &InspectArgs, common: &Common, env: &Env) -> Result<u8, Run
         );
         return Err(setting("FEATURE", problem));
     }
-    let listing = listing(args, &scorers(lines.iter()), found)?;
+    let cards = cards(&args.run, &found);
+    let listing = Listing { cards, ..listing(args, &scorers(lines.iter()), found)? };
     if common.json {
         print_json(&listing);
         return Ok(0);
     }
     let drawn = table(&listing).draw(env.look);
     print(&drawn.text);
+    listing.cards.iter().for_each(|card| print(&card_text(card, env.look.width)));
     if !common.quiet {
         if listing.features.len() < listing.matching {
             say(&format!("{} of {} lines", listing.features.len(), listing.matching));
@@ -70,6 +80,33 @@ pub fn inspect(args: &InspectArgs, common: &Common, env: &Env) -> Result<u8, Run
         }
     }
     Ok(0)
+}
+
+/// Cards of the dictionaries of these lines. Older folders have none.
+fn cards(run: &Path, lines: &[&ScoreLine]) -> Vec<DictionaryCard> {
+    let manifest = read_to_string(&run.join("manifest.json")).ok();
+    let manifest = manifest.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let is_listed = |card: &DictionaryCard| {
+        lines.iter().any(|line| format!("{}/{}", line.hook, line.dictionary()) == card.dictionary)
+    };
+    dictionary_cards(&manifest).into_iter().filter(is_listed).collect()
+}
+
+/// A card for the terminal.
+fn card_text(card: &DictionaryCard, columns: usize) -> String {
+    let mut lines: Vec<(&str, String)> = vec![("", String::new()), ("dictionary", visible(&card.dictionary))];
+    lines.extend(card.doubts.iter().map(|doubt| ("doubt", visible(doubt))));
+    lines.extend(card.facts.iter().map(|(name, value)| (name.as_str(), visible(value))));
+    if let Some(n_tokens) = card.n_tokens {
+        lines.push((
+            "load proof",
+            format!("on {} tokens; the first line is the dictionary as it was read", count(n_tokens)),
+        ));
+    }
+    for [hook, scaling, l0, fvu] in &card.trials {
+        lines.push(("", visible(&format!("{hook}, {scaling}: L0 {l0}, FVU {fvu}"))));
+    }
+    labelled_list(&lines, CARD_LABEL, columns)
 }
 
 fn place(line: &ScoreLine) -> String {
@@ -118,7 +155,7 @@ fn listing<'a>(
     }
     let matching = found.len();
     found.truncate(args.limit.unwrap_or(usize::MAX));
-    Ok(Listing { sorted_by, matching, features: found })
+    Ok(Listing { sorted_by, matching, features: found, cards: Vec::new() })
 }
 
 /// The suite's primary score, else the first one.

@@ -339,8 +339,7 @@ fn files_trained_elsewhere_give_their_own_codes_and_quality() {
     let set = set_of(acts);
     for name in ["stories260K_resid_post_2_relu_l1", "stories260K_resid_post_2_topk16"] {
         let path = folder.join("sae").join(name);
-        let params =
-            FileParams { path: path.clone(), format: FileFormat::Saelens, ignore: vec![], input_scale: None };
+        let params = saelens_params(path.clone(), vec![]);
         let fitted = with_context("file", |context| params.check().expect("valid").fit(&set, context));
         let dictionary = fitted.expect("read").dictionary;
         let golden = path.join("golden.safetensors");
@@ -401,12 +400,16 @@ fn saelens_folder(
     folder
 }
 
+fn saelens_params(path: PathBuf, ignore: Vec<String>) -> FileParams {
+    FileParams { path, format: Some(FileFormat::Saelens), ignore, input_scale: None, k: None }
+}
+
 fn read_saelens(folder: &tempfile::TempDir, ignore: &[&str]) -> Result<Fitted, FitError> {
     let mut stream = Stream::new(13, "rows");
     let set = set_of(Matrix::from_fn(200, 3, |_, _| 1.0 + stream.normal() as f32));
     let ignore = ignore.iter().map(|key| key.to_string()).collect();
     let path = folder.path().to_path_buf();
-    let params = FileParams { path, format: FileFormat::Saelens, ignore, input_scale: None };
+    let params = saelens_params(path, ignore);
     with_context("file", |context| params.check().expect("valid").fit(&set, context))
 }
 
@@ -519,7 +522,7 @@ fn unknown_and_broken_files_are_refused_with_what_to_do() {
         (json!({"architecture": "crosscoder"}), "one of standard, topk, jumprelu, gated"),
         (json!({"new_gain": 3}), "list them under `ignore`"),
         (json!({"normalize_activations": "whiten"}), "`normalize_activations` is \"whiten\""),
-        (json!({"activation_fn_str": "tanh-relu"}), "one of relu, topk"),
+        (json!({"activation_fn_str": "gelu"}), "one of relu, topk"),
         (json!({"activation_fn_str": "topk"}), "`k` is missing"),
         (json!({"d_in": 0}), "a whole number above 0"),
     ] {
@@ -747,7 +750,7 @@ fn what_a_file_says_of_its_texts_is_compared_with_how_texts_are_run() {
         let mut stream = Stream::new(13, "rows");
         let set = set_of(Matrix::from_fn(200, 3, |_, _| 1.0 + stream.normal() as f32));
         let path = folder.path().to_path_buf();
-        let params = FileParams { path, format: FileFormat::Saelens, ignore: vec![], input_scale: None };
+        let params = saelens_params(path, vec![]);
         with_context("file", |context| {
             context.input = input;
             params.check().expect("valid").fit(&set, context).map(|fitted| fitted.report)

@@ -4,6 +4,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::cards::{DictionaryCard, dictionary_cards};
+
 /// What the suite asked for and what it ran on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ManifestView {
@@ -37,6 +39,8 @@ pub struct ManifestView {
     pub facts: Vec<(String, String)>,
     /// `llm_usage`, by model.
     pub usage: Vec<UsageView>,
+    /// Dictionaries trained elsewhere.
+    pub cards: Vec<DictionaryCard>,
 }
 
 /// Which ranks are used to explain and which to score.
@@ -138,6 +142,7 @@ impl ManifestView {
             chooses_explanations: at("/suite/pairs").is_some_and(chooses),
             per_cell: at("/suite/per_cell").and_then(Value::as_u64).map(|n| n as usize),
             facts: facts(value),
+            cards: dictionary_cards(value),
             usage: fields(at("/llm_usage")).filter_map(|(model, used)| usage(model, used)).collect(),
         }
     }

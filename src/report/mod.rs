@@ -9,6 +9,7 @@
 //! Never: needs a model, a key or the network; trusts text from a suite, a corpus, a model or an LLM; claims
 //! that one method is more interpretable than another.
 
+mod cards;
 mod charts;
 mod escape;
 mod list;
@@ -34,6 +35,7 @@ use strum::VariantArray;
 
 use crate::base::{FileError, read_to_string, write_atomic};
 
+pub use cards::{DictionaryCard, dictionary_cards};
 pub use escape::{markdown, visible, xml};
 pub use number::{DASH, count, fixed, p_value};
 pub use recorded::ScoreFacts;

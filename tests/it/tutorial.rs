@@ -56,6 +56,7 @@ fn prepare(toy: &Toy, suite: &str) {
         subtract_decoder_bias: false,
         activation: Activation::Relu,
         row_scale: RowScale::Plain,
+        skip: None,
     };
     let label = Label {
         method: info.method.clone(),

@@ -7,6 +7,7 @@
 //! D_i ← D_i / ‖D_i‖                    `unit_decoder`
 //! E_i ← n_i E_i, b_i ← n_i b_i, D_i ← D_i / n_i      `Norms::IntoCodes`, n_i = ‖D_i‖
 //! θ_i ← θ_i / n_i                      `Norms::IntoGate`: gates and ranks compare n_i p_i, codes are p_i
+//! b_i ← b_i − E_i · b_in               `input_bias` b_in [d]
 //! E ← s E, D ← D / t, b_dec ← b_dec / t, θ ← u θ     `Scale` {input: s, output: t, threshold: u}
 //! E_i ← M E_i, b_i ← b_i − E_i · (μ M + b_dec), D_i ← M⁻ᵀ D_i, b_dec ← b_dec M⁻¹ + μ      `Whitening` μ [d], M [d, d]
 //! ```
@@ -57,6 +58,8 @@ pub enum Threshold {
 /// The activation function, with the names of its tensors.
 #[derive(Debug, Clone)]
 pub enum Nonlinearity {
+    /// `p`: codes are signed.
+    Identity,
     /// `max(p, 0)`.
     Relu,
     /// `tanh(max(p, 0))`.
@@ -149,6 +152,8 @@ pub struct Blueprint {
     pub decoder_bias: Option<String>,
     /// Whether the decoder bias is subtracted from the input.
     pub subtracts_bias: bool,
+    /// `[d_in]`: another bias that is subtracted from the input.
+    pub input_bias: Option<String>,
     /// Linear map from the input to the output: rows are output dimensions (`[d_out, d_in]`).
     pub skip: Option<Part>,
     /// Activation function.
@@ -190,6 +195,7 @@ impl Blueprint {
             decoder,
             decoder_bias: Some(decoder_bias.to_string()),
             subtracts_bias: false,
+            input_bias: None,
             skip: None,
             nonlinearity: Nonlinearity::Relu,
             row_scale: RowScale::Plain,
@@ -257,6 +263,9 @@ impl Blueprint {
         if let Some(name) = &self.decoder_bias {
             self.expect(name, &[d_out])?;
         }
+        if let Some(name) = &self.input_bias {
+            self.expect(name, &[d_in])?;
+        }
         if let Some(skip) = &self.skip {
             let expected = if skip.by_row { [d_out, d_in] } else { [d_in, d_out] };
             self.expect(&skip.name, &expected)?;
@@ -286,7 +295,8 @@ impl Blueprint {
         Ok(Shape { features, d_in, d_out })
     }
 
-    fn expect(&self, name: &str, expected: &[usize]) -> Result<(), DictionaryError> {
+    /// An error unless the tensor has this shape.
+    pub fn expect(&self, name: &str, expected: &[usize]) -> Result<(), DictionaryError> {
         let found = self.shape_of(name)?;
         if found == expected {
             return Ok(());
@@ -298,7 +308,8 @@ impl Blueprint {
     /// Tensors that no part of this dictionary uses.
     pub fn unused(&self) -> Vec<String> {
         let mut used: BTreeSet<&str> = [&self.encoder.name, &self.decoder.name].map(String::as_str).into();
-        used.extend(self.encoder_bias.iter().chain(&self.decoder_bias).map(String::as_str));
+        let biases = self.encoder_bias.iter().chain(&self.decoder_bias).chain(&self.input_bias);
+        used.extend(biases.map(String::as_str));
         used.extend(
             self.decoder_factors.iter().chain(self.skip.iter().map(|skip| &skip.name)).map(String::as_str),
         );
@@ -346,6 +357,9 @@ impl Blueprint {
             row_scale: self.row_scale,
             skip,
         };
+        if let Some(name) = &self.input_bias {
+            subtract_from_input(&mut tensors, &self.values(name)?);
+        }
         if let Some(name) = &self.decoder_factors {
             let factors = self.vector(name, chosen)?;
             scale_rows(&mut tensors.decoder, |feature| f64::from(factors[feature]));
@@ -361,6 +375,7 @@ impl Blueprint {
     fn activation(&self, features: usize, chosen: Option<&[usize]>) -> Result<Activation, DictionaryError> {
         let vector = |name: &str| self.vector(name, chosen);
         Ok(match &self.nonlinearity {
+            Nonlinearity::Identity => Activation::Signed,
             Nonlinearity::Relu => Activation::Relu,
             Nonlinearity::TanhRelu => Activation::TanhRelu,
             Nonlinearity::TopK(k) => Activation::TopK(*k),
@@ -466,9 +481,8 @@ impl Blueprint {
         }
         if tensors.subtract_decoder_bias && input != output {
             // (s x − b) · E = s x · E − b · E
-            for (bias, row) in tensors.encoder_bias.iter_mut().zip(tensors.encoder.iter_rows()) {
-                *bias = (f64::from(*bias) - dot(row, &tensors.decoder_bias)) as f32;
-            }
+            let bias = tensors.decoder_bias.clone();
+            subtract_from_input(tensors, &bias);
             tensors.subtract_decoder_bias = false;
         }
         scale_rows(&mut tensors.encoder, |_| input);
@@ -476,6 +490,11 @@ impl Blueprint {
         scale_vector(&mut tensors.decoder_bias, |_| 1.0 / output);
         if let Activation::JumpRelu(thresholds) = &mut tensors.activation {
             scale_vector(thresholds, |_| threshold);
+        }
+        if self.norms == Norms::IntoCodes {
+            // The division by t shortened the unit rows: codes follow, as norms count in units of the output.
+            scale_codes(tensors, |_| 1.0 / output);
+            scale_rows(&mut tensors.decoder, |_| output);
         }
     }
 }
@@ -494,10 +513,11 @@ impl Whitening {
             offset.iter_mut().zip(&tensors.decoder_bias).for_each(|(sum, bias)| *sum += f64::from(*bias));
         }
         let columns: Vec<f32> = (0..d * d).map(|at| self.matrix[at % d * d + at / d]).collect();
+        let along = |row: &[f32]| row.iter().zip(&offset).map(|(&value, sum)| -f64::from(value) * sum).sum();
+        let shifts: Vec<f64> = tensors.encoder.iter_rows().map(along).collect();
+        shift_biases(tensors, &shifts);
         for feature in 0..tensors.encoder.rows() {
             let row = tensors.encoder.row(feature).to_vec();
-            let shift: f64 = row.iter().zip(&offset).map(|(&value, sum)| f64::from(value) * sum).sum();
-            tensors.encoder_bias[feature] = (f64::from(tensors.encoder_bias[feature]) - shift) as f32;
             // M E_i is E_i Mᵀ.
             write(tensors.encoder.row_mut(feature), &times(&row, &columns));
             let decoded = times(tensors.decoder.row(feature), &self.inverse);
@@ -527,6 +547,39 @@ fn write(row: &mut [f32], values: &[f64]) {
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+/// `p` of `x − bias` instead of `x`.
+fn subtract_from_input(tensors: &mut Tensors, bias: &[f32]) {
+    let shifts: Vec<f64> = tensors.encoder.iter_rows().map(|row| -dot(row, bias)).collect();
+    shift_biases(tensors, &shifts);
+}
+
+/// Adds to the product of input and encoder: to the biases of codes, or of gates and magnitudes.
+fn shift_biases(tensors: &mut Tensors, shifts: &[f64]) {
+    let add = |bias: &mut f32, shift: f64| *bias = (f64::from(*bias) + shift) as f32;
+    let Activation::Gated { gate, magnitude, log_gain } = &mut tensors.activation else {
+        tensors.encoder_bias.iter_mut().zip(shifts).for_each(|(bias, &shift)| add(bias, shift));
+        return;
+    };
+    gate.iter_mut().zip(shifts).for_each(|(bias, &shift)| add(bias, shift));
+    for ((bias, &shift), gain) in magnitude.iter_mut().zip(shifts).zip(log_gain.iter()) {
+        add(bias, shift * f64::from(*gain).exp());
+    }
+}
+
+/// Multiplies codes by a factor for each feature, with all that they are compared with.
+fn scale_codes(tensors: &mut Tensors, factor: impl Fn(usize) -> f64 + Copy) {
+    match &mut tensors.activation {
+        Activation::Gated { gate, magnitude, .. } => {
+            scale_vector(gate, factor);
+            scale_vector(magnitude, factor);
+        }
+        Activation::JumpRelu(thresholds) => scale_vector(thresholds, factor),
+        _ => {}
+    }
+    scale_rows(&mut tensors.encoder, factor);
+    scale_vector(&mut tensors.encoder_bias, factor);
 }
 
 fn scale_rows(matrix: &mut Matrix, factor: impl Fn(usize) -> f64) {

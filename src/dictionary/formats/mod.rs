@@ -6,6 +6,7 @@
 //!
 //! One file per format. Facts on each: the code of the program that writes it, named there.
 
+mod asked;
 mod blueprint;
 mod card;
 mod circuit_tracer;
@@ -28,6 +29,9 @@ mod saelens;
 mod settings;
 mod sparsify;
 mod training_keys;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
@@ -172,9 +176,10 @@ pub fn open(path: &Path, ask: &Ask) -> Result<Blueprint, DictionaryError> {
     let (ignored, unknown): (Vec<String>, Vec<String>) =
         unused.into_iter().partition(|name| ask.ignore.contains(name));
     if !unknown.is_empty() {
-        let names: Vec<&str> = unknown.iter().take(20).map(String::as_str).collect();
+        let names: Vec<String> = unknown.iter().take(20).map(|name| format!("`{name}`")).collect();
+        let (what, are) = if names.len() == 1 { ("tensor", "is") } else { ("tensors", "are") };
         let problem = format!(
-            "tensors {} are not part of this architecture: where they change no number, list them under `ignore`",
+            "{what} {} {are} not part of this architecture: where they change no number, list them under `ignore`",
             names.join(", ")
         );
         return Err(DictionaryError::unusable(blueprint.path(), problem));

@@ -39,6 +39,23 @@ impl Settings {
         self.values.get(key).is_some_and(|value| !value.is_null())
     }
 
+    /// The key that has a value, of several spellings of one setting. Two values that differ are an error.
+    pub fn spelled<'k>(&self, keys: &[&'k str]) -> Result<Option<&'k str>, DictionaryError> {
+        let mut found: Option<(&'k str, &Value)> = None;
+        for &key in keys {
+            let Some(value) = self.value(key) else { continue };
+            match found {
+                None => found = Some((key, value)),
+                Some((first, other)) if other != value => {
+                    let expected = format!("{}, as `{first}` says", shortened(&other.to_string()));
+                    return Err(self.wrong(key, &expected));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(found.map(|(key, _)| key))
+    }
+
     /// The settings under a key; empty if absent.
     pub fn inner(&self, key: &str) -> Result<Self, DictionaryError> {
         let values = match self.value(key) {

@@ -12,6 +12,7 @@ use super::names::{Names, Place};
 use super::shell;
 use crate::base::distinct;
 use crate::report::ReportError;
+use crate::report::cards::DictionaryCard;
 use crate::report::charts::{Chart, Heading, Kind};
 use crate::report::escape::{inert_json, visible, xml};
 use crate::report::manifest::ManifestView;
@@ -78,6 +79,7 @@ fn page(site: &Site<'_>, (main_chart, charts): (Option<Value>, Vec<Value>), with
         table_notes => distinct(view.pairings.iter().map(|pairing| visible(&table_note(view, *pairing)))),
         quality_head => QUALITY_HEAD,
         quality => summary.quality.iter().map(|row| quality_line(names, row)).collect::<Vec<_>>(),
+        cards => manifest.map(|manifest| manifest.cards.iter().map(card).collect::<Vec<_>>()),
         dead_unit => dead_unit(&summary.quality),
         planned => planned(view),
         n_exploratory => summary.differences.iter().filter(|row| row.family == Family::Exploratory).count(),
@@ -105,6 +107,18 @@ fn file<'a>(names: &'a Names, hook: &str, method: &str, control: Option<&str>) -
 fn quality_line(names: &Names, row: &QualityRow) -> Value {
     let cells = quality_cells(row).map(|cell| visible(&cell));
     context! { cells, file => file(names, &row.hook, &row.method, row.control.as_deref()) }
+}
+
+fn card(card: &DictionaryCard) -> Value {
+    let facts = card.facts.iter().map(|(name, value)| (visible(name), visible(value)));
+    let trials = card.trials.iter().map(|trial| trial.each_ref().map(|cell| visible(cell)));
+    context! {
+        dictionary => visible(&card.dictionary),
+        facts => facts.collect::<Vec<_>>(),
+        trials => trials.collect::<Vec<_>>(),
+        n_tokens => card.n_tokens.map(count),
+        doubts => card.doubts.iter().map(|doubt| visible(doubt)).collect::<Vec<_>>(),
+    }
 }
 
 fn planned(view: &View<'_>) -> Vec<[String; 9]> {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::base::{Digest, HookPoint, Stopwatch};
+use crate::base::{Digest, HookPoint, Stopwatch, write_atomic};
 use crate::dictionary::{FitReport, Recipe};
 use crate::llm::{ClientKind, READER_VERSION};
 use crate::run::evaluate::models::prompt_digests;
@@ -377,6 +377,9 @@ impl<'a> HookWork<'a> {
             Prover { subject: self.pass.subject, fragments: &self.pass.run.tokens.evaluate, hook: self.hook };
         let proof = prover.prove(row.dictionary.as_affine(), read)?;
         report.warnings.extend(proof.looks_like.iter().chain(&proof.doubts).cloned());
+        let card = serde_json::json!({"read": read, "proof": &proof});
+        let file = self.pass.dictionary_folder(self.hook).join(&row.name).join("card.json");
+        write_atomic(&file, format!("{card:#}\n").as_bytes())?;
         Ok((Some(proof), report))
     }
 
