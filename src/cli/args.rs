@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use strum::VariantNames;
 
 use crate::base::DeviceName;
-use crate::dictionary::{FileFormat, FileParams};
+use crate::dictionary::{FileFormat, FileParams, ThresholdUnits};
 use crate::llm::Secret;
 use crate::report::{Ink, Look, RenderOptions};
 use crate::subject::{Bos, Processing};
@@ -163,6 +163,10 @@ fn processing(name: &str) -> Result<Processing, String> {
     named.map(|(_, processing)| processing).ok_or_else(|| format!("expected one of {known}"))
 }
 
+fn threshold_units(name: &str) -> Result<ThresholdUnits, String> {
+    serde_json::from_value(name.into()).map_err(|_| "expected `scaled` or `stored`".into())
+}
+
 /// Values of `--charts`.
 fn chart_names() -> impl Iterator<Item = &'static str> {
     std::iter::once(RenderOptions::ALL).chain(RenderOptions::chart_names())
@@ -280,7 +284,7 @@ pub struct HarvestArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct EncodeArgs {
-    /// The dictionary: a folder or a file.
+    /// The dictionary: a folder, a file, or `hub:OWNER/NAME/FOLDER@REVISION`.
     #[arg(long, value_name = "PATH")]
     pub dictionary: PathBuf,
     /// Program that wrote it. Default: recognised by its files.
@@ -295,6 +299,12 @@ pub struct EncodeArgs {
     /// Number of codes that are kept, for files that do not hold it.
     #[arg(long, value_name = "N")]
     pub k: Option<usize>,
+    /// Units of the thresholds of Llama Scope: `scaled` by the factor on inputs, or as `stored`.
+    #[arg(long, value_name = "scaled|stored", value_parser = threshold_units)]
+    pub threshold: Option<ThresholdUnits>,
+    /// Which dictionary, where one file holds several: its hook point.
+    #[arg(long, value_name = "HOOK")]
+    pub part: Option<String>,
     /// Activations: a file of tensors with one `[rows, width]`. More dimensions in front are flattened.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "text"], required_unless_present = "model")]
     pub input: Option<PathBuf>,
@@ -334,14 +344,13 @@ impl EncodeArgs {
     /// The dictionary as a suite would describe it.
     pub fn dictionary(&self) -> FileParams {
         FileParams {
-            path: self.dictionary.clone(),
             format: self.format.as_deref().and_then(|name| name.parse().ok()),
             ignore: self.ignore.clone(),
             input_scale: self.input_scale,
             k: self.k,
-            elsewhere: true,
-            load_proof: false,
-            written: None,
+            threshold: self.threshold,
+            part: self.part.clone(),
+            ..FileParams::at(self.dictionary.clone())
         }
     }
 }

@@ -11,8 +11,10 @@ use super::harvest::{model_places, text_ids};
 use super::progress::say;
 use super::{print, print_json, setting};
 use crate::base::{HookPoint, Matrix};
-use crate::dictionary::{AffineDictionary, Card, Dictionary, Stated, hook_of, matrix_in, write_codes};
-use crate::run::{RunError, open_subject};
+use crate::dictionary::{
+    AffineDictionary, Card, Dictionary, DictionaryPath, FileParams, Stated, hook_of, matrix_in, write_codes,
+};
+use crate::run::{Event, Places, RunError, locate_dictionary, open_subject};
 use crate::suite::SubjectSpec;
 
 /// Output of `encode --json`.
@@ -34,17 +36,16 @@ pub struct EncodedCodes {
 
 pub fn encode(args: &EncodeArgs, common: &Common, env: &Env) -> Result<u8, RunError> {
     let places = model_places(env, args.device, common);
-    let blueprint = args.dictionary().open()?;
+    let parsed = |text: &String| text.parse().map_err(|error| setting("--hook", format!("{error}")));
+    let wanted: Option<HookPoint> = args.hook.as_ref().map(parsed).transpose()?;
+    let blueprint = located(args, &places, common)?.open_at(wanted)?;
     if blueprint.lacks_scale {
         let problem = "is needed: training scaled the activations by a factor that the files do not hold";
         return Err(setting("--input-scale", problem));
     }
     let (stated, card) = (blueprint.stated.clone(), blueprint.card.clone());
     let stated_hook = stated.hook.as_deref().and_then(hook_of);
-    let hook: Option<HookPoint> = match &args.hook {
-        Some(text) => Some(text.parse().map_err(|error| setting("--hook", format!("{error}")))?),
-        None => stated_hook,
-    };
+    let hook = wanted.or(stated_hook);
     let (x, token_ids) = match (&args.input, &args.model, &args.text) {
         (Some(input), _, _) => (matrix_in(input, &args.tensor)?, Vec::new()),
         (None, Some(model), Some(_)) => {
@@ -81,6 +82,19 @@ pub fn encode(args: &EncodeArgs, common: &Common, env: &Env) -> Result<u8, RunEr
     Ok(0)
 }
 
+/// The dictionary on this disk, fetched if it lies on the hub.
+fn located(args: &EncodeArgs, places: &Places, common: &Common) -> Result<FileParams, RunError> {
+    let params = args.dictionary();
+    let written = params.path.to_string_lossy().into_owned();
+    let place = DictionaryPath::parse(&written).map_err(|problem| setting("--dictionary", problem))?;
+    let located = locate_dictionary(&place, places, &|event| {
+        if let (Event::Note(text), false) = (event, common.quiet) {
+            say(&text);
+        }
+    })?;
+    Ok(FileParams { path: located.path, written: Some(written), ..params })
+}
+
 /// The result for people.
 fn told(result: &EncodedCodes) -> String {
     let card = &result.card;
@@ -108,7 +122,7 @@ fn rows_of_text(
     args: &EncodeArgs,
     model: &str,
     hook: HookPoint,
-    places: &crate::run::Places,
+    places: &Places,
     common: &Common,
 ) -> Result<(Matrix, Vec<u32>), RunError> {
     let spec = SubjectSpec {

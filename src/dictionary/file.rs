@@ -9,7 +9,7 @@ use crate::base::{HookPoint, Stopwatch};
 
 use super::affine::{AffineDictionary, Label};
 use super::error::{ParamProblem, Problems};
-use super::formats::{self, Ask, Blueprint, Scale, Shape};
+use super::formats::{self, Ask, Blueprint, Scale, Shape, ThresholdUnits};
 use super::path::DictionaryPath;
 use super::stated::hook_of;
 use super::tensors::squared_norm;
@@ -37,6 +37,13 @@ pub struct FileParams {
     /// Number of codes that are kept, for files that do not hold it (Qwen-Scope).
     #[serde(default)]
     pub k: Option<usize>,
+    /// Units of the thresholds of Llama Scope, whose meaning is disputed: `scaled` multiplies them by the factor on
+    /// inputs, `stored` takes them as they are. If absent: as SAELens does.
+    #[serde(default)]
+    pub threshold: Option<ThresholdUnits>,
+    /// Which dictionary, where one file holds several (e2e_sae): its hook point. If absent: the one of this hook point.
+    #[serde(default)]
+    pub part: Option<String>,
     /// Measure FVU and L0 at neighbouring hook points and under the usual wrong scalings, on a small sample.
     #[serde(default = "yes")]
     pub load_proof: bool,
@@ -70,6 +77,22 @@ pub struct FileFit {
 }
 
 impl FileParams {
+    /// The dictionary at a path, recognised by its files.
+    pub fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            format: None,
+            ignore: Vec::new(),
+            input_scale: None,
+            k: None,
+            threshold: None,
+            part: None,
+            load_proof: true,
+            elsewhere: false,
+            written: None,
+        }
+    }
+
     /// Returns all problems at once. The file itself is read by the fit.
     pub fn check(&self) -> Result<FileFit, Vec<ParamProblem>> {
         let mut problems = Problems::default();
@@ -82,11 +105,19 @@ impl FileParams {
 
     /// Locates the tensors and reads the configuration. Reads no tensor.
     pub fn open(&self) -> Result<Blueprint, DictionaryError> {
+        self.open_at(None)
+    }
+
+    /// As [`Self::open`], for use at a hook point: where one file holds several dictionaries, it chooses one.
+    pub fn open_at(&self, hook: Option<HookPoint>) -> Result<Blueprint, DictionaryError> {
         let ask = Ask {
             format: self.format,
             ignore: self.ignore.clone(),
             input_scale: self.input_scale,
             k: self.k,
+            threshold: self.threshold,
+            part: self.part.clone(),
+            hook,
             place: self.written.clone().unwrap_or_else(|| self.path.display().to_string()),
         };
         formats::open(&self.path, &ask)
@@ -101,7 +132,7 @@ impl DictionaryFit for FileFit {
     /// Reads the file. `set` gives the width, and the mean norm where the input scale is estimated.
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
         let started = Stopwatch::start();
-        let mut blueprint = self.params.open()?;
+        let mut blueprint = self.params.open_at(Some(set.hook()))?;
         let shape = blueprint.shape()?;
         if shape.d_in != set.width() {
             return Err(FitError::DoesNotFit {

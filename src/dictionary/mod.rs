@@ -51,7 +51,7 @@ pub use error::{DictionaryError, FitError, ParamProblem};
 pub use export::export_saelens;
 pub use file::{FileFit, FileParams, Read};
 pub use fit::{DictionaryFit, FitContext, FitProgress, FitReport, Fitted};
-pub use formats::{Card, FileFormat, Shape, needed};
+pub use formats::{Card, FileFormat, FormatRow, Shape, ThresholdUnits, needed, rows as file_formats};
 pub use ica::{IcaFit, IcaParams, Solver};
 pub use info::{DictionaryInfo, SignPolicy};
 pub use kind::Kind;

@@ -40,21 +40,28 @@ pub struct Stated {
 }
 
 /// The hook point that a name means: TransformerLens's names, and module paths of Hugging Face models, whose output is
-/// meant. None for names that mean no hook point of this program.
+/// meant unless they end in `.input`. None for names that mean no hook point of this program, such as the normalised
+/// input of an MLP (`ln2.hook_normalized`, `mlp.hook_in`, `pre_feedforward_layernorm.output`).
 pub fn hook_of(name: &str) -> Option<HookPoint> {
     if let Ok(hook) = name.parse() {
         return Some(hook);
     }
-    let path = name.strip_suffix(".output").unwrap_or(name);
+    let (path, is_input) = match name.strip_suffix(".input") {
+        Some(path) => (path, true),
+        None => (name.strip_suffix(".output").unwrap_or(name), false),
+    };
     let path = ["model.", "gpt_neox.", "transformer.", "language_model.", "model.language_model."]
         .iter()
         .fold(path, |path, prefix| path.strip_prefix(prefix).unwrap_or(path));
-    let mut parts = path.split('.');
-    let (Some("layers" | "h" | "blocks"), Some(layer)) = (parts.next(), parts.next()) else { return None };
-    let site = match (parts.next(), parts.next()) {
-        (None, None) => Site::ResidPost,
-        (Some("mlp" | "post_feedforward_layernorm"), None) => Site::MlpOut,
-        (Some("self_attn" | "attn" | "attention"), None) => Site::AttnOut,
+    let parts: Vec<&str> = path.split('.').collect();
+    let ["layers" | "h" | "blocks", layer, inner @ ..] = &parts[..] else { return None };
+    let site = match (inner, is_input) {
+        ([], false) => Site::ResidPost,
+        ([], true) => Site::ResidPre,
+        (["mlp" | "post_feedforward_layernorm"], false) => Site::MlpOut,
+        (["self_attn" | "attn" | "attention"], false) => Site::AttnOut,
+        (["self_attn", "o_proj"] | ["attn", "c_proj"] | ["attention", "dense"], true) => Site::AttnZ,
+        (["mlp", "down_proj" | "c_proj" | "dense_4h_to_h"], true) => Site::MlpPost,
         _ => return None,
     };
     Some(HookPoint::Block { layer: layer.parse().ok()?, site })
@@ -114,5 +121,42 @@ impl Stated {
             _ => None,
         };
         context.into_iter().chain(special.map(String::from)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_other_programs_mean_hook_points_or_none() {
+        let meant = [
+            ("blocks.3.attn.hook_z", "blocks.3.attn.hook_z"),
+            ("model.layers.12.output", "blocks.12.hook_resid_post"),
+            ("model.language_model.layers.4.output", "blocks.4.hook_resid_post"),
+            ("gpt_neox.layers.5", "blocks.5.hook_resid_post"),
+            ("transformer.h.0.input", "blocks.0.hook_resid_pre"),
+            ("layers.2.mlp", "blocks.2.hook_mlp_out"),
+            ("model.layers.2.post_feedforward_layernorm.output", "blocks.2.hook_mlp_out"),
+            ("model.layers.7.self_attn.o_proj.input", "blocks.7.attn.hook_z"),
+            ("model.layers.7.mlp.down_proj.input", "blocks.7.mlp.hook_post"),
+        ];
+        for (name, hook) in meant {
+            assert_eq!(hook_of(name).map(|hook| hook.to_string()).as_deref(), Some(hook), "{name}");
+        }
+        let none = [
+            "blocks.1.ln2.hook_normalized",
+            "blocks.1.mlp.hook_in",
+            "blocks.1.hook_mlp_in",
+            "model.layers.1.pre_feedforward_layernorm.output",
+            "model.layers.x.output",
+            "model.layers.1.self_attn.o_proj.output",
+            "model.layers.1.mlp.input",
+            "lm_head",
+            "",
+        ];
+        for name in none {
+            assert_eq!(hook_of(name), None, "{name}");
+        }
     }
 }

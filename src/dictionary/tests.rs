@@ -401,7 +401,7 @@ fn saelens_folder(
 }
 
 fn saelens_params(path: PathBuf, ignore: Vec<String>) -> FileParams {
-    FileParams { path, format: Some(FileFormat::Saelens), ignore, input_scale: None, k: None }
+    FileParams { format: Some(FileFormat::Saelens), ignore, ..FileParams::at(path) }
 }
 
 fn read_saelens(folder: &tempfile::TempDir, ignore: &[&str]) -> Result<Fitted, FitError> {

@@ -100,6 +100,7 @@ fn write_dictionary(folder: &Path, seed: u64) {
         subtract_decoder_bias: false,
         activation: Activation::Relu,
         row_scale: RowScale::Plain,
+        skip: None,
     };
     let label = Label {
         method: "theirs".into(),
@@ -107,6 +108,7 @@ fn write_dictionary(folder: &Path, seed: u64) {
         hook: HOOK.parse().expect("a hook point"),
         fitted_on: Digest::of(b""),
         is_reconstruction: true,
+        output: None,
     };
     export_saelens(&AffineDictionary::new(label, tensors), folder).expect("exported");
 }

@@ -64,6 +64,7 @@ fn prepare(toy: &Toy, suite: &str) {
         hook: info.hook,
         fitted_on: info.fitted_on,
         is_reconstruction: true,
+        output: None,
     };
     export_saelens(&AffineDictionary::new(label, tensors), &toy.path("sae")).expect("exported");
 }

@@ -12,6 +12,12 @@ use super::settings::Settings;
 
 /// Extensions of files with tensors.
 const WEIGHTS: [&str; 5] = [".safetensors", ".pt", ".pth", ".npz", ".bin"];
+/// Extensions of torch files.
+pub const TORCH: &[&str] = &[".pt", ".pth", ".bin"];
+/// Extension of safetensors.
+pub const SAFETENSORS: &[&str] = &[".safetensors"];
+/// Files whose tensors are looked at to recognise a format.
+const MOST_OPENED: usize = 200;
 /// Files in one folder that are listed at most.
 const MOST_FILES: usize = 10_000;
 
@@ -74,6 +80,31 @@ impl Folder {
         match *self.ending(endings) {
             [name] => Some(name),
             _ => None,
+        }
+    }
+
+    /// Own files with one of these endings that hold all of these tensors.
+    pub fn holding(&self, endings: &[&str], tensors: &[&str]) -> Vec<&str> {
+        let holds = |name: &&str| {
+            self.tensors(name).is_ok_and(|file| tensors.iter().all(|tensor| file.shape(tensor).is_some()))
+        };
+        self.ending(endings).into_iter().take(MOST_OPENED).filter(holds).collect()
+    }
+
+    /// The only one of these files, each of which is a dictionary.
+    pub fn choose<'n>(&self, names: &[&'n str]) -> Result<&'n str, DictionaryError> {
+        match *names {
+            [name] => Ok(name),
+            [] => Err(DictionaryError::unusable(&self.path, "no file here holds the tensors of this format")),
+            _ => {
+                let some: Vec<&str> = names.iter().take(10).copied().collect();
+                let problem = format!(
+                    "{} files here are dictionaries; name one in the path: {}",
+                    names.len(),
+                    some.join(", ")
+                );
+                Err(DictionaryError::unusable(&self.path, problem))
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod asked;
 mod blueprint;
+mod build;
 mod card;
 mod circuit_tracer;
 mod connor_rob;
@@ -21,14 +22,17 @@ mod goodfire;
 mod llama_scope;
 mod llama_scope_r1;
 mod llamascopium;
+mod names;
 mod needed;
 mod openai;
+mod openmoss;
 mod qwen_scope;
 mod refused;
 mod saelens;
 mod settings;
 mod sparsify;
 mod training_keys;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +40,8 @@ mod tests;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use crate::base::HookPoint;
 
 use super::DictionaryError;
 
@@ -101,6 +107,8 @@ pub enum FileFormat {
     /// Attention autoencoders of Kissane, Krzyzanowski and others.
     ConnorRob,
     /// Transcoders of circuit-tracer, among them those of mwhanna.
+    #[serde(alias = "mwhanna")]
+    #[strum(to_string = "circuit_tracer", serialize = "mwhanna")]
     CircuitTracer,
     /// Cross-layer transcoders of mntss; refused.
     Mntss,
@@ -117,6 +125,28 @@ impl FileFormat {
     pub fn name(self) -> &'static str {
         self.into()
     }
+
+    /// Fields of a suite, beside `path`, `format` and `ignore`, that this format reads.
+    fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Saelens | Self::DictionaryLearning | Self::Sparsify | Self::OpenAi => &["k", "input_scale"],
+            Self::LlamaScope | Self::LlamaScopeR1 => &["threshold", "input_scale"],
+            Self::Llamascopium => &["input_scale"],
+            Self::QwenScope | Self::CircuitTracer => &["k"],
+            Self::E2eSae => &["part"],
+            _ => &[],
+        }
+    }
+}
+
+/// Units of the thresholds of Llama Scope's JumpReLU; what the file means is disputed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ThresholdUnits {
+    /// Units of raw activations: multiplied by the factor on inputs.
+    Scaled,
+    /// Units of scaled inputs: used as stored.
+    Stored,
 }
 
 /// What a suite says beside the path.
@@ -130,8 +160,33 @@ pub struct Ask {
     pub input_scale: Option<f64>,
     /// Number of codes that are kept, for files that do not say it.
     pub k: Option<usize>,
+    /// Units of stored thresholds (Llama Scope).
+    pub threshold: Option<ThresholdUnits>,
+    /// Which dictionary, where one file holds several.
+    pub part: Option<String>,
+    /// Where the dictionary is used, if that is known.
+    pub hook: Option<HookPoint>,
     /// The whole path as the suite gives it, for formats whose facts stand in names of repositories and folders.
     pub place: String,
+}
+
+impl Ask {
+    /// Refuses fields that the format does not read.
+    fn check(&self, format: FileFormat, path: &Path) -> Result<(), DictionaryError> {
+        let given = [
+            ("input_scale", self.input_scale.is_some()),
+            ("k", self.k.is_some()),
+            ("threshold", self.threshold.is_some()),
+            ("part", self.part.is_some()),
+        ];
+        match given.iter().find(|(field, given)| *given && !format.fields().contains(field)) {
+            None => Ok(()),
+            Some((field, _)) => {
+                let problem = format!("`{field}` has no meaning for format {}: leave it out", format.name());
+                Err(DictionaryError::unusable(path, problem))
+            }
+        }
+    }
 }
 
 /// One format.
@@ -145,6 +200,30 @@ pub(super) struct Row {
     pub recognises: fn(&Folder) -> bool,
     /// Locates the tensors.
     pub read: fn(&Folder, &Ask) -> Result<Blueprint, DictionaryError>,
+}
+
+/// A format, for lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormatRow {
+    /// Its name in suites.
+    pub name: &'static str,
+    /// The program, for people.
+    pub words: &'static str,
+    /// What recognises it, for people.
+    pub recognised_by: &'static str,
+    /// Whether its dictionaries are read. The others are recognised and refused with the reason.
+    pub supported: bool,
+}
+
+/// All formats, in the order of lists.
+pub fn rows() -> Vec<FormatRow> {
+    let row = |row: &Row| FormatRow {
+        name: row.format.name(),
+        words: row.words,
+        recognised_by: row.recognised_by,
+        supported: !matches!(row.format, FileFormat::Mntss | FileFormat::Temporal),
+    };
+    ROWS.iter().map(row).collect()
 }
 
 /// All formats, in the order of lists.
@@ -171,6 +250,7 @@ pub(super) const ROWS: &[Row] = &[
 /// Locates the dictionary at `path`: in this folder, or in the only sub-folder that holds one.
 pub fn open(path: &Path, ask: &Ask) -> Result<Blueprint, DictionaryError> {
     let (folder, row) = find(path, ask)?;
+    ask.check(row.format, folder.path())?;
     let mut blueprint = (row.read)(&folder, ask)?;
     let unused = blueprint.unused();
     let (ignored, unknown): (Vec<String>, Vec<String>) =
@@ -196,6 +276,7 @@ pub fn open(path: &Path, ask: &Ask) -> Result<Blueprint, DictionaryError> {
         blueprint.card.notes.push(format!("found in the sub-folder {}", inner.display()));
     }
     blueprint.shape()?;
+    blueprint.describe();
     Ok(blueprint)
 }
 
@@ -271,6 +352,9 @@ fn not_recognised(path: &Path) -> DictionaryError {
         format!("found {}", names[..names.len().min(12)].join(", "))
     };
     let known: Vec<&str> = ROWS.iter().map(|row| row.format.name()).collect();
-    let problem = format!("no dictionary of a known format: {found}. Known formats: {}", known.join(", "));
+    let hint = Folder::open(path).ok().and_then(|folder| refused::hint(&folder));
+    let hint = hint.map(|hint| format!(" {hint}.")).unwrap_or_default();
+    let problem =
+        format!("no dictionary of a known format: {found}.{hint} Known formats: {}", known.join(", "));
     DictionaryError::unusable(path, problem)
 }

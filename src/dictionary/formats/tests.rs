@@ -1,6 +1,7 @@
 //! Dictionaries that other programs wrote, with the codes and reconstructions of those programs.
 
 mod a;
+mod b;
 
 use std::path::{Path, PathBuf};
 

@@ -131,7 +131,10 @@ fn read_dictionaries(suite: &Suite, places: &Places, subject: &Subject, found: &
             }
         };
         let MethodParams::File(params) = &params else { continue };
-        match params.open().and_then(|blueprint| Ok((blueprint.shape()?, blueprint.stated.clone()))) {
+        match params
+            .open_at(subject.hooks.first().map(|(hook, _)| *hook))
+            .and_then(|blueprint| Ok((blueprint.shape()?, blueprint.stated.clone())))
+        {
             Ok((shape, stated)) => {
                 Row { name: &method.name, field, params, shape, stated: &stated }.compare(subject, found);
             }
