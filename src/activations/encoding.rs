@@ -1,12 +1,7 @@
 //! Activations as little-endian bytes.
 
-use std::fs::File;
-use std::path::Path;
-
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-
-use crate::base::FileError;
 
 /// Number format of stored activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -61,28 +56,4 @@ pub(super) fn decode(bytes: &[u8], precision: Precision, out: &mut [f32]) {
             }
         }
     }
-}
-
-/// Fills `bytes` from byte `offset` of a file; `path` is for the message.
-pub(super) fn read_at(file: &File, path: &Path, bytes: &mut [u8], offset: usize) -> Result<(), FileError> {
-    let failed = |source| FileError { action: "read", path: path.to_path_buf(), source };
-    read_exact_at(file, bytes, offset as u64).map_err(failed)
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
-    let mut done = 0;
-    while done < bytes.len() {
-        let n = std::os::windows::fs::FileExt::seek_read(file, &mut bytes[done..], offset + done as u64)?;
-        if n == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        done += n;
-    }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Writes activations of given sequences to one safetensors file, batch by batch.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::Dtype;
@@ -8,20 +9,28 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use super::harvest::{HarvestError, batches};
 use crate::base::{AtomicFile, FileError, HookPoint, TokenBatch};
 use crate::subject::SubjectModel;
+use crate::subject::stored::{RECORDED, Recorded, TOKEN_IDS};
 
 /// Name of the logits tensor.
 const LOGITS: &str = "logits";
+
+/// Token ids written at a time.
+const IDS_AT_ONCE: usize = 1 << 16;
 
 /// Name and shape `[sequences, positions, width]` of a tensor in the file.
 pub type Exported = (String, [usize; 3]);
 
 /// Runs `subject` over `tokens` and writes to `path` one f32 tensor `[sequences, positions, width]` per hook
 /// point, and `logits` if wanted. Memory holds one batch at a time.
+///
+/// The file's metadata holds `recorded` with the token ids, so that a suite can run on the file. Token ids that are too
+/// many for a header are an i64 tensor `token_ids` `[sequences, positions]` behind the others.
 pub fn export(
     subject: &dyn SubjectModel,
     tokens: &TokenBatch,
     hooks: &[HookPoint],
     logits: bool,
+    recorded: Recorded,
     path: &Path,
 ) -> Result<Vec<Exported>, HarvestError> {
     let mut tensors: Vec<Exported> = Vec::new();
@@ -31,7 +40,8 @@ pub fn export(
     if logits {
         tensors.push((LOGITS.into(), [tokens.rows(), tokens.cols(), subject.info().vocab]));
     }
-    let header = header(&tensors, path)?;
+    let recorded = recorded.with_tokens(tokens);
+    let header = header(&tensors, &recorded, path)?;
     // Checked as a whole, before the file is created: messages then give positions within all sequences.
     subject.check_tokens(tokens)?;
     let mut file = AtomicFile::create(path)?;
@@ -49,27 +59,70 @@ pub fn export(
             tensor_start += sequences * positions * width * size_of::<f32>();
         }
     }
+    if recorded.needs_token_tensor() {
+        let before: usize = tensors.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+        file.seek((header.len() + before * size_of::<f32>()) as u64)?;
+        for ids in tokens.ids().chunks(IDS_AT_ONCE) {
+            let bytes: Vec<u8> = ids.iter().flat_map(|&id| i64::from(id).to_le_bytes()).collect();
+            file.write(&bytes)?;
+        }
+    }
     file.commit()?;
     Ok(tensors)
 }
 
 /// The safetensors header: its length, JSON, and padding to 8 bytes.
-fn header(tensors: &[Exported], path: &Path) -> Result<Vec<u8>, FileError> {
+fn header(tensors: &[Exported], recorded: &Recorded, path: &Path) -> Result<Vec<u8>, FileError> {
     let failed = |reason: String| FileError {
         action: "write",
         path: path.to_path_buf(),
         source: std::io::Error::other(reason),
     };
     let mut end = 0;
-    let infos = tensors.iter().map(|(name, shape)| {
+    let floats = tensors.iter().map(|(name, shape)| (name.as_str(), Dtype::F32, shape.to_vec()));
+    let ids = recorded.needs_token_tensor().then(|| (TOKEN_IDS, Dtype::I64, recorded.shape.to_vec()));
+    let infos = floats.chain(ids).map(|(name, dtype, shape)| {
         let start = end;
-        end += shape.iter().product::<usize>() * size_of::<f32>();
-        (name.clone(), TensorInfo { dtype: Dtype::F32, shape: shape.to_vec(), data_offsets: (start, end) })
+        let bytes = if dtype == Dtype::I64 { size_of::<i64>() } else { size_of::<f32>() };
+        end += shape.iter().product::<usize>() * bytes;
+        (name.to_string(), TensorInfo { dtype, shape, data_offsets: (start, end) })
     });
-    let metadata = Metadata::new(None, infos.collect()).map_err(|error| failed(error.to_string()))?;
+    let infos = infos.collect();
+    let record = HashMap::from([(RECORDED.to_string(), recorded.to_json())]);
+    let metadata = Metadata::new(Some(record), infos).map_err(|error| failed(error.to_string()))?;
     let mut json = serde_json::to_vec(&metadata).map_err(|error| failed(error.to_string()))?;
     json.resize(json.len().next_multiple_of(8), b' ');
     let mut header = (json.len() as u64).to_le_bytes().to_vec();
     header.extend(json);
     Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subject::embedded;
+    use crate::subject::stored::ActivationFiles;
+
+    #[test]
+    fn token_ids_are_read_back_from_the_record_or_from_a_tensor() {
+        let subject = embedded::load().expect("the embedded model");
+        let folder = tempfile::tempdir().expect("a folder");
+        let hook: HookPoint = "hook_embed".parse().expect("a hook point");
+        // More than 1,000 ids are a tensor in tests.
+        for (sequences, tensors) in [(4, 1), (40, 2)] {
+            let ids: Vec<u32> = (0..sequences * 32).map(|nth| nth * 7 % 2000).collect();
+            let tokens = TokenBatch::new(ids, 32).expect("tokens");
+            let path = folder.path().join("x.safetensors");
+            let recorded = Recorded { model: "m".into(), prefix: Some(Vec::new()), ..Recorded::default() };
+            let written = export(subject.model(), &tokens, &[hook], false, recorded, &path).expect("written");
+            assert_eq!(written, [("hook_embed".to_string(), [sequences as usize, 32, 128])]);
+            let bytes = std::fs::read(&path).expect("a file");
+            assert_eq!(safetensors::SafeTensors::deserialize(&bytes).expect("safetensors").len(), tensors);
+            let files = ActivationFiles::open(&path).expect("opens");
+            for row in 0..tokens.rows() {
+                assert_eq!(files.ids(row).expect("ids"), tokens.row(row));
+            }
+            assert_eq!((files.recorded().model.as_str(), files.width(hook).expect("a width")), ("m", 128));
+        }
+    }
 }

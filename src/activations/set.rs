@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::encoding::{Precision, decode, encode, read_at};
+use super::encoding::{Precision, decode, encode};
 use super::error::ActivationError;
 use super::moments::RunningMoments;
-use crate::base::{Digest, Digester, HookPoint, Matrix};
+use crate::base::{Digest, Digester, HookPoint, Matrix, read_at};
 
 /// Entries copied or decoded by one task.
 const PART: usize = 1 << 16;
@@ -111,7 +111,7 @@ impl ActivationSet {
             }
             Storage::Disk { file, path } => {
                 let mut bytes = vec![0u8; n * TOKEN_BYTES];
-                read_at(file, path, &mut bytes, self.sidecar.row_bytes() + start * TOKEN_BYTES)?;
+                read_at(file, path, &mut bytes, (self.sidecar.row_bytes() + start * TOKEN_BYTES) as u64)?;
                 Ok(bytes.as_chunks().0.iter().map(|id| u32::from_le_bytes(*id)).collect())
             }
         }
@@ -165,7 +165,7 @@ impl ActivationSet {
             Storage::Disk { file, path } => {
                 let precision = self.sidecar.precision;
                 let mut bytes = vec![0u8; out.len() * precision.bytes()];
-                read_at(file, path, &mut bytes, from * precision.bytes())?;
+                read_at(file, path, &mut bytes, (from * precision.bytes()) as u64)?;
                 let parts = out.par_chunks_mut(PART).zip(bytes.par_chunks(PART * precision.bytes()));
                 parts.for_each(|(out, bytes)| decode(bytes, precision, out));
             }

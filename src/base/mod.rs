@@ -19,7 +19,9 @@ mod stopwatch;
 mod stream;
 mod token_batch;
 
-pub use atomic::{AtomicFile, create_dir_all, open, read, read_regular, read_to_string, write_atomic};
+pub use atomic::{
+    AtomicFile, create_dir_all, open, read, read_at, read_regular, read_to_string, write_atomic,
+};
 pub use attempt::{Attempt, Missing, Tally};
 pub use catalog::{Of, Row};
 pub use characters::{is_combining, is_format, is_invisible, is_private_use};

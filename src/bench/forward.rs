@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{BenchError, Turn};
 use crate::base::{DeviceName, HookPoint, Matrix, Stopwatch, TokenBatch, read};
 use crate::nn::open_device;
-use crate::subject::{LoadedSubject, SubjectModel};
+use crate::subject::LoadedSubject;
 
 /// The residual stream after every layer of a model. The turn `{"half": true}` uses matrix products in bf16.
 pub fn harvest(model: &Path, tokens: &Path, device: DeviceName) -> Result<Turn, BenchError> {

@@ -16,7 +16,7 @@ use crate::llm::ClientKind;
 use crate::nn::{Tokenizer, gpu_count, is_gguf};
 use crate::report::labelled_list;
 use crate::run::{RunError, open_subject};
-use crate::subject::{Bos, Prefix, SubjectInfo, SubjectModel};
+use crate::subject::{Prefix, SubjectInfo};
 use crate::suite::SubjectSpec;
 
 /// Output of `doctor --json`.
@@ -140,13 +140,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
 
 /// Opens a model as `run` and `harvest` do.
 fn model_report(name: &str, common: &Common, env: &Env) -> Result<ModelReport, RunError> {
-    let spec = SubjectSpec {
-        model: name.to_string(),
-        revision: None,
-        half_products: false,
-        bos: Bos::default(),
-        processing: Vec::new(),
-    };
+    let spec = SubjectSpec { model: name.to_string(), ..SubjectSpec::default() };
     let places = model_places(env, DeviceName::default(), common);
     let subject = open_subject(&spec, &places)?.loaded;
     let tokenizer = subject.tokenizer().ok();

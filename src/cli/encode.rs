@@ -15,7 +15,6 @@ use crate::dictionary::{
     AffineDictionary, Card, Dictionary, DictionaryPath, FileParams, Stated, hook_of, matrix_in, write_codes,
 };
 use crate::run::{Event, Places, RunError, locate_dictionary, open_subject};
-use crate::subject::SubjectModel;
 use crate::suite::SubjectSpec;
 
 /// Output of `encode --json`.

@@ -159,9 +159,13 @@ fn subject_code(error: &SubjectError) -> u8 {
         SubjectError::NoFolder { .. }
         | SubjectError::NoModel { .. }
         | SubjectError::NoTokenizer { .. }
+        | SubjectError::NoTokenizerNamed { .. }
         | SubjectError::Nn(NnError::NoWeights { .. } | NnError::MissingParts { .. }) => 6,
         SubjectError::Nn(NnError::File(error)) => file_code(error),
         SubjectError::NoBos { .. }
+        | SubjectError::HookNotStored { .. }
+        | SubjectError::StoredBos { .. }
+        | SubjectError::WithoutModel { .. }
         | SubjectError::Nn(
             NnError::NoSuchLayer { .. }
             | NnError::NoResidMid { .. }

@@ -12,8 +12,10 @@ use super::{invalid_input, print, print_json, setting};
 use crate::activations::export;
 use crate::base::{DeviceName, HookPoint, HookSelector, TokenBatch, read};
 use crate::hub::DEFAULT_ENDPOINT;
+use crate::nn::Tokenizer;
 use crate::run::{Places, RunError, open_subject};
-use crate::subject::{Bos, LoadedSubject, Prefix, SubjectModel};
+use crate::subject::stored::Recorded;
+use crate::subject::{Bos, LoadedSubject, Prefix, SubjectModel, embedded};
 use crate::suite::SubjectSpec;
 
 /// Byte-order mark, which some editors put before a text.
@@ -38,6 +40,7 @@ pub fn harvest(args: &HarvestArgs, common: &Common, env: &Env) -> Result<u8, Run
         half_products: args.half_products,
         bos: args.bos,
         processing: args.processing.clone(),
+        ..SubjectSpec::default()
     };
     let note = |text: String| {
         if !common.quiet {
@@ -51,6 +54,7 @@ pub fn harvest(args: &HarvestArgs, common: &Common, env: &Env) -> Result<u8, Run
     let hooks = hooks(&args.hooks, model)?;
     let notes = subject.tokenizer().map(|tokenizer| tokenizer.notes()).unwrap_or_default();
     notes.iter().for_each(|text| note(format!("warning: {text}")));
+    let mut recorded = recorded(args, &subject);
     let (tokens, prefix) = match (&args.token_ids, &args.text) {
         (Some(path), _) => {
             let tokens = token_ids(path)?;
@@ -62,11 +66,12 @@ pub fn harvest(args: &HarvestArgs, common: &Common, env: &Env) -> Result<u8, Run
         (None, Some(path)) => {
             let prefix = subject.prefix(args.bos)?;
             note(format!("in front of every sequence: {prefix}"));
+            recorded.prefix = Some(prefix.ids.clone());
             (text_ids(path, &subject, &prefix)?, prefix.ids)
         }
         (None, None) => return Err(setting("--token-ids", "or `--text` must be given")),
     };
-    let tensors = export(model, &tokens, &hooks, args.logits, &args.out)?;
+    let tensors = export(model, &tokens, &hooks, args.logits, recorded, &args.out)?;
     if common.json {
         let tensors = tensors.into_iter().collect();
         print_json(&Harvested { out: args.out.display().to_string(), tensors, prefix });
@@ -77,6 +82,28 @@ pub fn harvest(args: &HarvestArgs, common: &Common, env: &Env) -> Result<u8, Run
         print(&args.out.display().to_string());
     }
     Ok(0)
+}
+
+/// What the file records of the model, so that a suite can run on it (`subject: {activations: FILE}`).
+fn recorded(args: &HarvestArgs, subject: &LoadedSubject) -> Recorded {
+    let (model, info) = (subject.model(), subject.model().info().clone());
+    let tokenizer = subject.tokenizer().ok();
+    // An absolute path, so that a suite in another folder finds it.
+    let path = |tokenizer: &Tokenizer| match args.model.as_str() {
+        embedded::NAME => Some(embedded::NAME.to_string()),
+        _ => Some(Path::new(tokenizer.file()).canonicalize().ok()?.to_str()?.to_string()),
+    };
+    Recorded {
+        model: info.name,
+        revision: info.revision,
+        weights_digest: Some(info.weights_digest),
+        half_products: info.half_products,
+        processing: info.processing,
+        centred: model.is_centred(),
+        tokenizer: tokenizer.and_then(path),
+        tokenizer_digest: tokenizer.map(Tokenizer::digest),
+        ..Recorded::default()
+    }
 }
 
 /// Places for a model that is not part of a suite's run.

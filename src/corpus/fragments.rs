@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::split::document_digest;
 use super::{CorpusCounts, CorpusParams, Encode};
 use crate::base::{Digest, Stream};
 
@@ -10,6 +11,8 @@ pub(super) struct FragmentPool<'a> {
     params: &'a CorpusParams,
     documents: Vec<Windows>,
     seen: HashSet<Digest>,
+    /// Digests of the windows so far, if equal windows are taken once.
+    windows: Option<HashSet<Digest>>,
     pub(super) n_windows: usize,
 }
 
@@ -34,7 +37,17 @@ pub(super) struct Fragments {
 
 impl<'a> FragmentPool<'a> {
     pub(super) fn new(params: &'a CorpusParams) -> Self {
-        Self { params, documents: Vec::new(), seen: HashSet::new(), n_windows: 0 }
+        Self { params, documents: Vec::new(), seen: HashSet::new(), windows: None, n_windows: 0 }
+    }
+
+    /// A pool that takes windows of equal ids once, whatever documents they are in.
+    pub(super) fn of_distinct_windows(params: &'a CorpusParams) -> Self {
+        Self { windows: Some(HashSet::new()), ..Self::new(params) }
+    }
+
+    /// Documents with windows so far.
+    pub(super) fn n_documents(&self) -> usize {
+        self.documents.len()
     }
 
     /// Whether there are enough windows, possibly several of one document.
@@ -65,13 +78,16 @@ impl<'a> FragmentPool<'a> {
         }
         let mut stream = Stream::named(self.params.seed, &["fragments", &digest.hex()]);
         let first = stream.below(ids.len() % length + 1);
-        let starts = if self.params.reject_replacement {
+        let mut starts = if self.params.reject_replacement {
             let (rejected, starts) = decodable_windows(ids, first, length, encoder);
             counts.rejected += rejected;
             starts
         } else {
             character_windows(ids, first, length, encoder)
         };
+        if let Some(windows) = &mut self.windows {
+            starts.retain(|&start| windows.insert(document_digest(&ids[start..start + length], 0)));
+        }
         if starts.is_empty() {
             return;
         }

@@ -22,6 +22,9 @@
 //!
 //! *Fragments.* Non-overlapping windows of the evaluate pieces. Every piece gives one before any gives a second.
 //!
+//! *Stored sequences.* Where activations are stored, their sequences are the contexts, and fragments are windows of them
+//! ([`prepare_stored`]).
+//!
 //! *Labels.* A labelled source gives the concepts of its words. Every token gets the concepts of the characters
 //! it covers ([`generator::label`]). Labels are not part of the digest: equal tokens have equal labels.
 
@@ -37,6 +40,7 @@ mod prepare;
 mod reader;
 mod source;
 mod split;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -48,3 +52,4 @@ pub use params::CorpusParams;
 pub use prepare::{TokenSets, prepare};
 pub use source::{DEFAULT_FIELD, DEFAULT_SEPARATOR, Files, Source};
 pub use split::DOCUMENT_TOKENS;
+pub use stored::{StoredSequences, StoredTokens, prepare_stored};

@@ -237,7 +237,8 @@ impl<'a> Splitter<'a> {
     }
 }
 
-fn digest(fit: &TokenBatch, evaluate: &TokenBatch, documents: &[u32], prefix: &[u32]) -> Digest {
+/// Digest of the tokens of both splits.
+pub(super) fn digest(fit: &TokenBatch, evaluate: &TokenBatch, documents: &[u32], prefix: &[u32]) -> Digest {
     let mut digester = Digester::new("tokens");
     let parts = [(fit.ids(), fit.cols()), (evaluate.ids(), evaluate.cols()), (documents, 1)];
     let prefix = (!prefix.is_empty()).then_some((prefix, 1));

@@ -29,7 +29,7 @@ pub fn run(
     let OpenInputs { suite, subject, warnings } = open_inputs(suite, places, on)?;
     gathered.warnings.extend(warnings);
     let prefix = subject.loaded.prefix(suite.subject.bos)?;
-    let suite = &run_with_prefix(&prefix, &suite);
+    let suite = &run_with_prefix(&subject.loaded, &prefix, &suite);
     let model = &WithPrefix::new(subject.loaded.model(), &prefix.ids);
     let hooks = expand_hooks(suite, model)?;
     let (name, n_hooks, n_methods) = (&model.info().name, hooks.len(), suite.methods.len());
@@ -43,7 +43,7 @@ pub fn run(
     let corpus = gathered.clock.time("corpus", || open_corpus(suite, &subject.loaded, places, &read))?;
     stop.check()?;
     let tokenizer = subject.loaded.tokenizer()?;
-    gathered.warnings.extend_from_slice(tokenizer.notes());
+    gathered.warnings.extend(subject.loaded.notes());
     let run = &RunContext::new(suite, places, (model, tokenizer), &corpus.tokens, n_hooks, (fresh, stop))?;
     special_tokens(run).into_iter().for_each(|held| on(Event::Note(held)));
     let planned = plan_of_models(run, n_hooks, on)?;

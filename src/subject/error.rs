@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::base::HookPoint;
 use crate::nn::NnError;
 
 /// Why a subject model could not be loaded or run.
@@ -61,6 +62,54 @@ pub enum SubjectError {
         col: usize,
         /// The value.
         value: f32,
+    },
+    /// Files of stored activations that cannot be used.
+    #[error("use activations: `{}` {why}", path.display())]
+    Activations {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong, what was expected, what to do.
+        why: String,
+    },
+    /// A hook point that the files lack.
+    #[error("find hook point `{hook}` in `{}`: it holds activations at {stored}", path.display())]
+    HookNotStored {
+        /// The hook point.
+        hook: HookPoint,
+        /// The file or folder.
+        path: PathBuf,
+        /// Those that are stored.
+        stored: String,
+    },
+    /// Stored activations do not name a tokenizer.
+    #[error(
+        "show the text of `{}`: it names no tokenizer that is here, and none is beside it; name a tokenizer.json, a \
+         model's folder or a GGUF file with `subject.tokenizer`", path.display()
+    )]
+    NoTokenizerNamed {
+        /// The file or folder of activations.
+        path: PathBuf,
+    },
+    /// A setting of `bos` that contradicts stored activations.
+    #[error(
+        "put a BOS token in front of text or leave it out (`bos: {setting}`): `{}` was made {made} a token in front of every \
+         sequence; leave `bos` out, or make the activations again", path.display()
+    )]
+    StoredBos {
+        /// The setting.
+        setting: String,
+        /// `with` or `without`.
+        made: &'static str,
+        /// The file or folder of activations.
+        path: PathBuf,
+    },
+    /// Something that only a model can compute.
+    #[error("compute {what}: the subject is `{}`, stored activations without a model", path.display())]
+    WithoutModel {
+        /// What was asked for.
+        what: &'static str,
+        /// The file or folder of activations.
+        path: PathBuf,
     },
     /// Sequences too short for a loss.
     #[error("compute losses of sequences of {cols} token: a loss needs at least 2")]

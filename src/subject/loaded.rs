@@ -1,15 +1,23 @@
-//! A subject model with its tokenizer, from files or bytes.
+//! A subject model, or stored activations, with the tokenizer, from files or bytes.
 
 use std::path::Path;
 
-use super::{Bos, Prefix, Processing, SubjectError, SubjectModel, TransformerSubject};
+use super::stored::ActivationFiles;
+use super::{Bos, Prefix, Processing, StoredSubject, SubjectError, SubjectModel, TransformerSubject};
+use crate::base::Digest;
 use crate::nn::{Config, Device, Gguf, NnError, Tokenizer, Weights, is_gguf};
 
-/// A subject model with the tokenizer it was trained with.
+/// A subject with the tokenizer that its model was trained with.
 #[derive(Debug, Clone)]
 pub struct LoadedSubject {
-    model: TransformerSubject,
+    model: Loaded,
     tokenizer: Option<Tokenizer>,
+}
+
+#[derive(Debug, Clone)]
+enum Loaded {
+    Model(Box<TransformerSubject>),
+    Stored(Box<StoredSubject>),
 }
 
 impl LoadedSubject {
@@ -54,53 +62,109 @@ impl LoadedSubject {
     fn pair(model: TransformerSubject, tokenizer: Option<Tokenizer>) -> Result<Self, SubjectError> {
         let vocab = model.info().vocab;
         let tokenizer = tokenizer.map(|tokenizer| tokenizer.embedded_in(vocab)).transpose()?;
-        Ok(Self { model, tokenizer })
+        Ok(Self { model: Loaded::Model(Box::new(model)), tokenizer })
+    }
+
+    /// Stored activations in the place of a model. If `hashed`, the digest covers the bytes of all files, which takes a
+    /// pass over them.
+    pub fn from_activations(
+        files: ActivationFiles,
+        tokenizer: Tokenizer,
+        hashed: bool,
+    ) -> Result<Self, SubjectError> {
+        let digest = if hashed { files.digest()? } else { Digest::of(&[]) };
+        let stored = StoredSubject::new(files, &tokenizer, digest)?;
+        Ok(Self { model: Loaded::Stored(Box::new(stored)), tokenizer: Some(tokenizer) })
+    }
+
+    /// Changes the model; stored activations stay as they are.
+    fn with_model(
+        mut self,
+        change: impl FnOnce(TransformerSubject) -> Result<TransformerSubject, SubjectError>,
+    ) -> Result<Self, SubjectError> {
+        if let Loaded::Model(model) = self.model {
+            self.model = Loaded::Model(Box::new(change(*model)?));
+        }
+        Ok(self)
     }
 
     /// Sets the hub id and the commit at which the model was fetched.
     pub fn from_hub(mut self, id: &str, commit: &str) -> Self {
-        self.model = self.model.from_hub(id, commit);
+        if let Loaded::Model(model) = self.model {
+            self.model = Loaded::Model(Box::new(model.from_hub(id, commit)));
+        }
         self
     }
 
     /// See [`TransformerSubject::processed`].
-    pub fn processed(mut self, processing: &[Processing]) -> Result<Self, SubjectError> {
-        self.model = self.model.processed(processing)?;
-        Ok(self)
+    pub fn processed(self, processing: &[Processing]) -> Result<Self, SubjectError> {
+        self.with_model(|model| model.processed(processing))
     }
 
     /// See [`TransformerSubject::with_half_products`].
-    pub fn with_half_products(mut self) -> Result<Self, SubjectError> {
-        self.model = self.model.with_half_products()?;
-        Ok(self)
+    pub fn with_half_products(self) -> Result<Self, SubjectError> {
+        self.with_model(TransformerSubject::with_half_products)
     }
 
-    /// See [`TransformerSubject::on_device`].
+    /// See [`TransformerSubject::on_device`] and [`StoredSubject::on_device`].
     pub fn on_device(mut self, device: &Device) -> Result<Self, SubjectError> {
-        self.model = self.model.on_device(device)?;
-        Ok(self)
+        if let Loaded::Stored(stored) = self.model {
+            self.model = Loaded::Stored(Box::new(stored.on_device(device)));
+            return Ok(self);
+        }
+        self.with_model(|model| model.on_device(device))
     }
 
-    /// The model.
-    pub fn model(&self) -> &TransformerSubject {
-        &self.model
+    /// The model, or the stored activations in its place.
+    pub fn model(&self) -> &dyn SubjectModel {
+        match &self.model {
+            Loaded::Model(model) => model.as_ref(),
+            Loaded::Stored(stored) => stored.as_ref(),
+        }
+    }
+
+    /// The model, if there is one.
+    #[cfg(test)]
+    pub(super) fn transformer(&self) -> Option<&TransformerSubject> {
+        if let Loaded::Model(model) = &self.model { Some(model) } else { None }
+    }
+
+    /// The stored activations, if there is no model.
+    pub fn stored(&self) -> Option<&StoredSubject> {
+        if let Loaded::Stored(stored) = &self.model { Some(stored) } else { None }
     }
 
     /// The tokenizer; fails if the folder had none.
     pub fn tokenizer(&self) -> Result<&Tokenizer, SubjectError> {
-        let missing = || SubjectError::NoTokenizer { model: self.model.info().name.clone() };
+        let missing = || SubjectError::NoTokenizer { model: self.model().info().name.clone() };
         self.tokenizer.as_ref().ok_or_else(missing)
+    }
+
+    /// Notes on tokenizer and stored activations, for readers of the results.
+    pub fn notes(&self) -> Vec<String> {
+        let Some(tokenizer) = &self.tokenizer else { return Vec::new() };
+        let stored = self.stored().map(|stored| stored.notes(tokenizer)).unwrap_or_default();
+        tokenizer.notes().iter().cloned().chain(stored).collect()
     }
 
     /// The tokens in front of every sequence of text under a setting.
     pub fn prefix(&self, bos: Bos) -> Result<Prefix, SubjectError> {
-        Prefix::of(bos, self.tokenizer()?, &self.model.info().name)
+        match &self.model {
+            Loaded::Model(model) => Prefix::of(bos, self.tokenizer()?, &model.info().name),
+            Loaded::Stored(stored) => stored.prefix(bos, self.tokenizer()?),
+        }
     }
 
-    /// See [`TransformerSubject::with_permuted_weights`].
+    /// See [`TransformerSubject::with_permuted_weights`]. Fails without a model.
     pub fn with_permuted_weights(&self, seed: u64, embeddings: bool) -> Result<Self, SubjectError> {
-        let model = self.model.with_permuted_weights(seed, embeddings)?;
-        Ok(Self { model, tokenizer: self.tokenizer.clone() })
+        let model = match &self.model {
+            Loaded::Model(model) => model.with_permuted_weights(seed, embeddings)?,
+            Loaded::Stored(stored) => {
+                let path = stored.files().path().to_path_buf();
+                return Err(SubjectError::WithoutModel { what: "activations of permuted weights", path });
+            }
+        };
+        Ok(Self { model: Loaded::Model(Box::new(model)), tokenizer: self.tokenizer.clone() })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The language model being interpreted.
 //!
-//! In: tokens.
+//! In: tokens; or stored activations in the place of a model.
 //! Out: activations at hook points, logits, losses with and without an edit; the same for a copy with permuted weights,
 //! the control on which scores should be at chance.
 //! Never: knows a dictionary or a feature.
@@ -14,6 +14,7 @@ mod loaded;
 mod model;
 mod prefix;
 mod processing;
+pub mod stored;
 
 pub use error::SubjectError;
 pub use header::SubjectHeader;
@@ -21,5 +22,6 @@ pub use loaded::LoadedSubject;
 pub use model::{SubjectInfo, SubjectModel, TransformerSubject};
 pub use prefix::{Bos, Prefix, WithPrefix};
 pub use processing::Processing;
+pub use stored::StoredSubject;
 
 pub use crate::nn::Edit;

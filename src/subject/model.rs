@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{Processing, SubjectError};
-use crate::base::{Digest, HookPoint, Matrix, TokenBatch};
+use crate::base::{Digest, HookPoint, HookSelector, Matrix, TokenBatch};
 use crate::nn::{
     Config, Device, Edit, Family, NnError, NormKind, Output, Request, TokenTree, Transformer, Weights,
     copy_entries, is_embedding, is_linear_in_block,
@@ -61,6 +61,12 @@ pub trait SubjectModel: Send + Sync {
         &[]
     }
 
+    /// A note for tables if there is no model to run, but stored activations: then there are no activations of new texts,
+    /// no losses, logits or edits. None for a model.
+    fn without_model(&self) -> Option<String> {
+        None
+    }
+
     /// Whether the mean over dimensions was subtracted from everything written to the residual stream; none if that would
     /// change what the model computes.
     fn is_centred(&self) -> Option<bool> {
@@ -96,6 +102,11 @@ pub trait SubjectModel: Send + Sync {
 
     /// Width of the activations at a hook point.
     fn width(&self, hook: HookPoint) -> Result<usize, SubjectError>;
+
+    /// The hook points that a selector names; `Err` is the first layer that does not exist.
+    fn hooks(&self, selector: &HookSelector) -> Result<Vec<HookPoint>, usize> {
+        selector.expand(self.info().n_layers)
+    }
 
     /// Its device.
     fn device(&self) -> &Device {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
 use super::{Edit, SubjectError, SubjectInfo, SubjectModel};
-use crate::base::{HookPoint, Matrix, TokenBatch};
+use crate::base::{HookPoint, HookSelector, Matrix, TokenBatch};
 use crate::nn::{Device, NnError, Tokenizer};
 
 /// Whether a BOS token is in front of every sequence of text.
@@ -171,6 +171,14 @@ impl SubjectModel for WithPrefix<'_> {
 
     fn prefix(&self) -> &[u32] {
         self.prefix
+    }
+
+    fn without_model(&self) -> Option<String> {
+        self.subject.without_model()
+    }
+
+    fn hooks(&self, selector: &HookSelector) -> Result<Vec<HookPoint>, usize> {
+        self.subject.hooks(selector)
     }
 
     fn is_centred(&self) -> Option<bool> {

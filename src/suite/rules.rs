@@ -3,6 +3,7 @@
 mod features;
 mod methods;
 mod pairs;
+mod stored;
 
 use std::path::Path;
 
@@ -77,7 +78,8 @@ impl Rules {
         self.merge_used_files(folder);
         let root = self.root.clone();
         let json = self.reader.value(&SUITE, &root, "")?;
-        let file: SuiteFile = self.typed("", json)?;
+        let mut file: SuiteFile = self.typed("", json)?;
+        self.stored_activations(&mut file);
         let name = file.name.clone().unwrap_or_else(|| default_name.to_string());
         self.check_name(&name);
         let hooks = self.hooks(&file.hooks);
@@ -97,9 +99,13 @@ impl Rules {
         };
         let scorers = self.scorers(&file.scorers, published);
         let pairs = self.pairs(&file, &scorers);
+        let stored = file.subject.activations.is_some();
+        if stored {
+            self.pairs_without_model(&file);
+        }
         let scores: Vec<&'static str> =
             scorers.iter().flat_map(|(scorer, _)| scorer.scores.iter().map(|score| score.name)).collect();
-        let controls = self.controls(file.controls, &methods, &file.corpus.source);
+        let controls = self.controls(file.controls, &methods, &file.corpus.source, stored);
         let statistics = self.statistics(file.statistics, &methods, &scores, published);
         let mut subject = file.subject;
         let mut processing = Vec::new();
@@ -196,6 +202,7 @@ impl Rules {
         entries: Option<Vec<Option<ControlEntry>>>,
         methods: &[MethodSpec],
         source: &str,
+        stored: bool,
     ) -> Controls {
         let Some(entries) = entries else { return Controls { shuffled: true, ..Controls::default() } };
         let mut controls = Controls::default();
@@ -214,6 +221,7 @@ impl Rules {
                         self.wrong(&path, message);
                     }
                 }
+                Some(ControlEntry::OnPermuted(_)) if stored => self.permuted_without_model(&path),
                 Some(ControlEntry::OnPermuted(on)) => {
                     for (key, names, list) in [
                         (Controls::RANDOM_WEIGHTS, on.random_weights, &mut controls.random_weights),

@@ -108,6 +108,16 @@ pub struct SubjectSpec {
     /// `embedded`, a local folder in Hugging Face layout, a GGUF file (`….gguf`, its weights unpacked to f32), or a
     /// hub id, `OWNER/NAME`. GPT-2 is known without an owner: `gpt2`, `gpt2-xl`, `distilgpt2`.
     pub model: String,
+    /// Activations made elsewhere, in the place of a model: a safetensors file that `harvest` wrote, a data set of cached
+    /// activations that SAELens wrote (a folder), or an Arrow file. Texts, contexts and `*` in `hooks` are those of the
+    /// file. Losses, effects on logits, neuron-to-graph and controls on permuted weights need a model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "none: the model is run"))]
+    pub activations: Option<String>,
+    /// The tokenizer of the model that made `activations`: a `tokenizer.json`, a model's folder or a GGUF file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "the one that `harvest` recorded, else a `tokenizer.json` beside the activations"))]
+    pub tokenizer: Option<String>,
     /// Commit, tag or branch of a hub id. The resolved commit is recorded.
     pub revision: Option<String>,
     /// Round both factors of matrix products inside the model's blocks to bf16, on processors with bf16 products
@@ -129,6 +139,8 @@ impl Default for SubjectSpec {
     fn default() -> Self {
         Self {
             model: "embedded".into(),
+            activations: None,
+            tokenizer: None,
             revision: None,
             half_products: false,
             bos: Bos::Auto,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use autointerp::base::{HookPoint, TokenBatch};
 use autointerp::dictionary::load;
-use autointerp::subject::{LoadedSubject, SubjectModel};
+use autointerp::subject::LoadedSubject;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 

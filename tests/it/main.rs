@@ -8,6 +8,7 @@
 
 //! One binary for every test that crosses folders: each further binary would link everything again.
 
+mod arrow_stream;
 mod bad_input;
 mod bos;
 mod browser;
@@ -32,5 +33,6 @@ mod schemas;
 mod shared;
 mod smoke;
 mod snapshots;
+mod stored;
 mod toy;
 mod tutorial;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use autointerp::base::{HookPoint, Matrix, TokenBatch};
 use autointerp::dictionary::{Dictionary, SignPolicy, load};
 use autointerp::features::Protocol;
-use autointerp::subject::{Edit, LoadedSubject, SubjectModel};
+use autointerp::subject::{Edit, LoadedSubject};
 use serde_json::Value;
 
 use crate::program::call;

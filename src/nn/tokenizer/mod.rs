@@ -127,6 +127,11 @@ impl Tokenizer {
         self
     }
 
+    /// The file it was read from, or the name that messages call it.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// Remarks for the user on how the tokenizer was read.
     pub fn notes(&self) -> &[String] {
         &self.notes

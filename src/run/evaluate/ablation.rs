@@ -19,6 +19,9 @@ pub const ABLATED_FRAGMENTS: usize = 2;
 /// Fragments per forward pass.
 const BATCH_FRAGMENTS: usize = 64;
 
+/// Reason for what only a model could compute.
+pub(super) const NO_MODEL: &str = "the subject is stored activations, without a model";
+
 const NO_SHARE: &str = "codes of random directions are no shares of an activation";
 const NO_NEXT_TOKEN: &str = "fires on no token of these fragments that another one follows";
 const NO_TOP_FRAGMENT: &str = "the protocol explains on no top fragment";
@@ -48,6 +51,9 @@ impl Evaluation<'_> {
         &self,
         evidence: &[Evidence],
     ) -> Result<Vec<Result<AblatedLoss, &'static str>>, RunError> {
+        if self.pass.subject.without_model().is_some() {
+            return Ok(vec![Err(NO_MODEL); evidence.len()]);
+        }
         let nothing = Matrix::zeros(0, self.activations.evaluate.width());
         if self.dictionary.contributions(&nothing, 0, &[])?.is_none() {
             return Ok(vec![Err(NO_SHARE); evidence.len()]);

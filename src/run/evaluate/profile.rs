@@ -7,7 +7,7 @@ use crate::base::{HookPoint, Matrix, Site};
 use crate::features::{CodeHistogram, CodeShape, Evidence};
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
-use crate::run::evaluate::ablation::AblatedLoss;
+use crate::run::evaluate::ablation::{AblatedLoss, NO_MODEL};
 
 /// Number of tokens listed as raised, and as lowered.
 const LOGIT_TOKENS: usize = 10;
@@ -97,10 +97,13 @@ impl Evaluation<'_> {
         let mut rising = features.clone();
         rising.sort_unstable();
         let hook = self.dictionary.info().hook;
-        let logits_note = logits_note(hook);
-        let directions = self.dictionary.directions()?.select_rows(&features);
+        let runs = self.pass.subject.without_model().is_none();
+        let logits_note = if runs { logits_note(hook) } else { Some(NO_MODEL.to_string()) };
         let logits: Vec<Option<LogitEffects>> = match logits_note {
-            None => self.logit_effects(&directions)?.into_iter().map(Some).collect(),
+            None => {
+                let directions = self.dictionary.directions()?.select_rows(&features);
+                self.logit_effects(&directions)?.into_iter().map(Some).collect()
+            }
             Some(_) => vec![None; features.len()],
         };
         let ablated = self.ablated_losses(evidence)?;

@@ -1,8 +1,10 @@
 //! Inputs of all later stages: subject, corpus, activations, and dictionaries trained elsewhere.
 
+pub mod check_stored;
 pub mod dictionaries;
 pub mod harvest;
 pub mod opened;
 pub mod outliers;
 pub mod prepare;
 pub mod repositories;
+pub mod stored;

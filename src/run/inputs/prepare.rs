@@ -8,6 +8,7 @@ use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepa
 use crate::hub::{HubError, LEGACY_IDS};
 use crate::nn::{Tokenizer, open_device};
 use crate::run::inputs::repositories::{DEFAULT_REVISION, hub};
+use crate::run::inputs::stored::{open_stored, stored_tokens};
 use crate::run::{Places, RunError};
 use crate::subject::{LoadedSubject, Prefix, SubjectError, SubjectModel, embedded};
 use crate::suite::{MethodSpec, SubjectSpec, Suite, resolve};
@@ -28,7 +29,7 @@ pub struct OpenSubject {
     pub note: Option<String>,
 }
 
-/// Opens the suite's subject model.
+/// Opens the suite's subject: a model, or stored activations.
 pub fn open_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunError> {
     let OpenSubject { loaded, revision, note } = find_subject(spec, places)?;
     let loaded = loaded.processed(&spec.processing)?;
@@ -45,7 +46,10 @@ pub fn no_model(name: &str) -> SubjectError {
 }
 
 fn find_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunError> {
-    if spec.model == "embedded" {
+    if let Some(loaded) = open_stored(spec, places, true)? {
+        return Ok(OpenSubject { loaded, revision: None, note: None });
+    }
+    if spec.model == embedded::NAME {
         return Ok(OpenSubject { loaded: embedded::load()?, revision: None, note: None });
     }
     let path = resolve(&spec.model, &places.suite_folder);
@@ -87,7 +91,7 @@ pub fn expand_hooks(suite: &Suite, subject: &dyn SubjectModel) -> Result<Vec<Hoo
     let n_layers = subject.info().n_layers;
     let mut hooks = Vec::new();
     for (text, selector) in &suite.hooks {
-        let expanded = selector.expand(n_layers).map_err(|layer| RunError::Setting {
+        let expanded = subject.hooks(selector).map_err(|layer| RunError::Setting {
             field: "hooks".into(),
             problem: format!(
                 "names layer {layer} in `{text}`, but the model has layers 0 to {}",
@@ -130,9 +134,12 @@ pub fn check_ids(method: &MethodSpec, row: &str, hook: HookPoint, n_features: us
 }
 
 /// The suite as it runs behind `prefix`. If BOS takes the model's position 0, the first token of a text is scored
-/// like any other.
-pub fn run_with_prefix(prefix: &Prefix, suite: &Suite) -> Suite {
+/// like any other. The contexts of stored activations are as long as they are stored.
+pub fn run_with_prefix(subject: &LoadedSubject, prefix: &Prefix, suite: &Suite) -> Suite {
     let mut suite = suite.clone();
+    if let Some(stored) = subject.stored() {
+        suite.corpus.ctx_tokens = stored.files().positions();
+    }
     suite.protocol.score_first_position |= !prefix.is_empty();
     suite
 }
@@ -154,6 +161,11 @@ pub fn open_corpus(
 ) -> Result<OpenCorpus, RunError> {
     let tokenizer = subject.tokenizer()?;
     let prefix = subject.prefix(suite.subject.bos)?;
+    if let Some(stored) = subject.stored() {
+        let encoder = SubjectEncoder(tokenizer);
+        let tokens = stored_tokens(suite, stored, (tokenizer, &encoder), &prefix)?;
+        return Ok(OpenCorpus { tokens, revision: None });
+    }
     let params = corpus_params(suite, subject.model().info().n_ctx, tokenizer, &prefix)?;
     let spec = &suite.corpus;
     let encoder = SubjectEncoder(tokenizer);

@@ -8,10 +8,11 @@ use crate::linalg::matmul_bt;
 use crate::run::evaluate::ablation::ABLATED_FRAGMENTS;
 use crate::run::inputs::dictionaries::planned_downloads;
 use crate::run::inputs::prepare::{expand_hooks, run_with_prefix, sample_fragments};
+use crate::run::inputs::stored::open_stored;
 use crate::run::plan::headers::read_headers;
 use crate::run::plan::planned::{n_features, planned, remarks, walked};
 use crate::run::rows::quality::LOSS_FRAGMENTS;
-use crate::run::{Places, Planned, RunError, open_subject};
+use crate::run::{OpenSubject, Places, Planned, RunError, open_subject};
 use crate::stats::smallest_detectable_difference;
 use crate::subject::{LoadedSubject, Prefix, SubjectModel};
 use crate::suite::{MethodSpec, Suite};
@@ -80,9 +81,13 @@ pub struct Estimate {
 /// Estimates a run. The model is opened; nothing is computed with it.
 pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     let warnings = read_headers(suite, places).checked()?;
-    let subject = open_subject(&suite.subject, places)?;
+    // A plan does not hash stored activations, which takes a pass over them.
+    let subject = match open_stored(&suite.subject, places, false)? {
+        Some(loaded) => OpenSubject { loaded, revision: None, note: None },
+        None => open_subject(&suite.subject, places)?,
+    };
     let bos = subject.loaded.prefix(suite.subject.bos)?;
-    let suite = &run_with_prefix(&bos, suite);
+    let suite = &run_with_prefix(&subject.loaded, &bos, suite);
     let model = subject.loaded.model();
     let hooks = expand_hooks(suite, model)?;
     let rows: Vec<String> = suite.methods.iter().flat_map(|method| method.row_names()).collect();
@@ -181,7 +186,9 @@ struct Work {
 
 fn work(suite: &Suite, model: &dyn SubjectModel, hooks: &[HookPoint], widths: &[usize]) -> Work {
     let info = model.info();
-    let (d, layers) = (info.d_model as f64, info.n_layers as f64);
+    // Stored activations cost no forward pass.
+    let runs = model.without_model().is_none();
+    let (d, layers) = if runs { (info.d_model as f64, info.n_layers as f64) } else { (0.0, 0.0) };
     let layer = 2.0 * (4.0 * d * d + 2.0 * d * info.d_mlp as f64);
     let unembedding = 2.0 * d * info.vocab as f64;
     let fragment = suite.protocol.fragment_tokens as f64;

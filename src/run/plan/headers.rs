@@ -5,6 +5,7 @@
 use crate::base::HookPoint;
 use crate::corpus::CorpusError;
 use crate::dictionary::{DictionaryPath, FileParams, MethodParams, Shape, Stated, hook_of};
+use crate::run::inputs::check_stored::{StoredHeader, check_stored};
 use crate::run::inputs::dictionaries::on_disk;
 use crate::run::inputs::prepare::{hub_id, no_model};
 use crate::run::{Places, RunError};
@@ -34,6 +35,17 @@ struct Subject {
 /// Reads the headers of all local files of a suite.
 pub fn read_headers(suite: &Suite, places: &Places) -> Headers {
     let mut found = Headers::default();
+    match check_stored(suite, places) {
+        Ok(None) => {}
+        Ok(Some(StoredHeader { name, hooks })) => {
+            read_dictionaries(suite, places, &Subject { hooks, ..stored(&name) }, &mut found);
+            return found;
+        }
+        Err(error) => {
+            found.problems.push(("subject.activations".into(), error));
+            return found;
+        }
+    }
     let path = resolve(&suite.subject.model, &places.suite_folder);
     let header = match suite.subject.model.as_str() {
         "embedded" => embedded::header().map(Some),
@@ -73,15 +85,26 @@ pub fn check_places(
     model: &dyn SubjectModel,
     hooks: &[HookPoint],
 ) -> Result<Vec<String>, RunError> {
-    let path = resolve(&suite.subject.model, &places.suite_folder);
-    let header = if path.exists() { SubjectHeader::of_path(&path).ok().flatten() } else { None };
-    let mut subject = named(suite, header.as_ref());
+    let mut subject = match suite.subject.activations {
+        Some(_) => stored(&model.info().name),
+        None => {
+            let path = resolve(&suite.subject.model, &places.suite_folder);
+            let header = if path.exists() { SubjectHeader::of_path(&path).ok().flatten() } else { None };
+            named(suite, header.as_ref())
+        }
+    };
     for &hook in hooks {
         subject.hooks.push((hook, model.width(hook)?));
     }
     let mut found = Headers::default();
     read_dictionaries(suite, places, &subject, &mut found);
     found.checked()
+}
+
+/// Stored activations by the model's name, which tells models apart only if it is a hub id.
+fn stored(name: &str) -> Subject {
+    let names: Vec<String> = hub_id(name).map(String::from).into_iter().collect();
+    Subject { is_named: !names.is_empty(), names, hooks: Vec::new() }
 }
 
 fn named(suite: &Suite, header: Option<&SubjectHeader>) -> Subject {

@@ -53,6 +53,7 @@ fn run_digest(suite: &Suite, subject: Digest, tokens: Digest) -> Digest {
     let mut suite = suite.clone();
     suite.methods = suite.methods.iter().map(|method| method.keyed().into_owned()).collect();
     suite.subject.model.clear();
+    (suite.subject.activations, suite.subject.tokenizer) = (None, None);
     suite.corpus.source.clear();
     suite.limits = Limits { failed_allowed: 0.0, disk_gb: 0.0 };
     StageKey::new("run", NUMBERS_VERSION)

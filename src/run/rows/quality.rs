@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::{HookPoint, Matrix, TokenBatch};
 use crate::dictionary::{Dictionary, Quality, loss_recovered};
 use crate::run::RunError;
-use crate::subject::SubjectModel;
+use crate::subject::{SubjectError, SubjectModel};
 
 /// Fragments used for losses: 4,096 tokens if fragments have 64.
 pub const LOSS_FRAGMENTS: usize = 64;
@@ -57,18 +57,19 @@ impl Measured {
     }
 }
 
-/// Measures losses at one hook point.
+/// Measures losses at one hook point. Stored activations have none, and the quality says so.
 pub struct LossMeter<'a> {
     subject: &'a dyn SubjectModel,
     hook: HookPoint,
     tokens: TokenBatch,
     /// Unmodified activations `[tokens, width]`.
     activations: Matrix,
-    losses: Losses,
+    losses: Option<Losses>,
 }
 
 impl<'a> LossMeter<'a> {
-    /// Computes clean and ablated losses on the first fragments. `mean` is the mean activation of the fit split.
+    /// Computes clean and ablated losses on the first fragments, if there is a model. `mean` is the mean activation of
+    /// the fit split.
     pub fn new(
         subject: &'a dyn SubjectModel,
         hook: HookPoint,
@@ -79,13 +80,18 @@ impl<'a> LossMeter<'a> {
         let tokens = TokenBatch::new(fragments.ids()[..n].to_vec(), fragments.cols())
             .unwrap_or_else(|| fragments.clone());
         let activations = subject.activations(&tokens, &[hook])?.swap_remove(0);
-        let clean = subject.token_losses(&tokens, None)?;
-        let losses = Losses { clean: mean_of(&clean), zero: 0.0, mean: 0.0, n_tokens: clean.data().len() };
-        let mut meter = Self { subject, hook, tokens, activations, losses };
-        let constant = |row: &[f32]| Matrix::from_fn(n, row.len(), |_, col| row[col]);
-        meter.losses.zero = meter.replaced(constant(&vec![0.0; mean.len()]))?;
-        meter.losses.mean =
-            meter.replaced(constant(&mean.iter().map(|&value| value as f32).collect::<Vec<_>>()))?;
+        let mut meter = Self { subject, hook, tokens, activations, losses: None };
+        if subject.without_model().is_none() {
+            let clean = subject.token_losses(&meter.tokens, None)?;
+            let constant = |row: &[f32]| Matrix::from_fn(n, row.len(), |_, col| row[col]);
+            meter.losses = Some(Losses {
+                clean: mean_of(&clean),
+                zero: meter.replaced(constant(&vec![0.0; mean.len()]))?,
+                mean: meter
+                    .replaced(constant(&mean.iter().map(|&value| value as f32).collect::<Vec<_>>()))?,
+                n_tokens: clean.data().len(),
+            });
+        }
         Ok(meter)
     }
 
@@ -104,12 +110,21 @@ impl<'a> LossMeter<'a> {
         if let (Some(output), true) = (info.output, info.is_reconstruction) {
             return self.measure_output(dictionary, output, quality);
         }
-        let spliced = match info.is_reconstruction {
+        let spliced = match info.is_reconstruction && self.losses.is_some() {
             true => Some(self.replaced(dictionary.reconstruct(&self.activations)?)?),
             false => None,
         };
+        Ok(self.measured(quality, spliced))
+    }
+
+    /// Adds what is missing without a model to the note.
+    fn measured(&self, mut quality: Quality, spliced: Option<f64>) -> Measured {
+        if let Some(missing) = self.subject.without_model() {
+            let own = quality.note.take().map_or(String::new(), |own| format!("{own}; "));
+            quality.note = Some(format!("{own}{missing}"));
+        }
         let n_features = quality.n_features;
-        Ok(Measured { n_features, quality: Some(quality), losses: Some(self.losses), spliced })
+        Measured { n_features, quality: Some(quality), losses: self.losses, spliced }
     }
 
     /// The same for a transcoder: FVU and losses at its output, over the fragments of the losses. x̄ and the mean
@@ -120,7 +135,15 @@ impl<'a> LossMeter<'a> {
         output: HookPoint,
         mut quality: Quality,
     ) -> Result<Measured, RunError> {
-        let target = self.subject.activations(&self.tokens, &[output])?.swap_remove(0);
+        let target = match self.subject.activations(&self.tokens, &[output]) {
+            Ok(mut rows) => rows.swap_remove(0),
+            Err(SubjectError::HookNotStored { .. }) => {
+                quality.fvu = None;
+                quality.note = Some(format!("transcoder: no activations at `{output}`, so no FVU"));
+                return Ok(self.measured(quality, None));
+            }
+            Err(error) => return Err(error.into()),
+        };
         let first = usize::from(self.subject.prefix().is_empty());
         let scored: Vec<usize> = (0..target.rows()).filter(|row| row % self.tokens.cols() >= first).collect();
         let mut mean = vec![0.0; target.cols()];
@@ -139,9 +162,8 @@ impl<'a> LossMeter<'a> {
         quality.fvu = (deviation > 0.0).then(|| error / deviation);
         quality.note = Some(format!("transcoder: FVU over {} tokens and losses at `{output}`", scored.len()));
         let meter = LossMeter::new(self.subject, output, &self.tokens, &mean)?;
-        let spliced = Some(meter.replaced(estimate)?);
-        let n_features = dictionary.info().n_features;
-        Ok(Measured { n_features, quality: Some(quality), losses: Some(meter.losses), spliced })
+        let spliced = if meter.losses.is_some() { Some(meter.replaced(estimate)?) } else { None };
+        Ok(meter.measured(quality, spliced))
     }
 }
 

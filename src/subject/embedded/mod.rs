@@ -14,6 +14,10 @@ mod tests;
 pub mod train;
 
 use super::{LoadedSubject, SubjectError, SubjectHeader};
+use crate::nn::Tokenizer;
+
+/// The name by which suites and commands ask for it.
+pub const NAME: &str = "embedded";
 
 /// The model's `config.json`.
 pub const CONFIG: &str = include_str!("config.json");
@@ -31,5 +35,10 @@ pub fn header() -> Result<SubjectHeader, SubjectError> {
 
 /// The compiled-in model with its tokenizer.
 pub fn load() -> Result<LoadedSubject, SubjectError> {
-    LoadedSubject::from_parts("embedded", CONFIG.as_bytes(), WEIGHTS, TOKENIZER)
+    LoadedSubject::from_parts(NAME, CONFIG.as_bytes(), WEIGHTS, TOKENIZER)
+}
+
+/// Its tokenizer alone.
+pub fn tokenizer() -> Result<Tokenizer, SubjectError> {
+    Ok(Tokenizer::from_bytes(TOKENIZER, "embedded: tokenizer.json")?)
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::TokenBatch;
 use crate::corpus::generator::{Generator, HeldOut, IoiPrompt};
-use crate::subject::{LoadedSubject, SubjectModel};
+use crate::subject::LoadedSubject;
 
 /// Bytes that the weights may take.
 const MOST_BYTES: usize = 4_000_000;

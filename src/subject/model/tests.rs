@@ -141,7 +141,7 @@ fn a_gpu_gives_the_same_but_for_rounding() {
     for family in ["gpt_neox", "gpt2", "llama"] {
         let here = load(family);
         let there = here.clone().on_device(&gpu).expect("room");
-        let (here, there) = (here.model(), there.model());
+        let [here, there] = [&here, &there].map(|one| one.transformer().expect("a model"));
         let tokens = many(12);
         let hooks = hooks(&["hook_embed", "blocks.0.mlp.hook_post", "blocks.1.hook_resid_post"]);
         let near = |what: &str, expected: &Matrix, got: &Matrix| {
@@ -392,10 +392,10 @@ fn assert_direct_effects(name: &str, subject: &TransformerSubject, centres: bool
 #[test]
 fn direct_effects_are_the_slope_of_the_logits() {
     let embedded = crate::subject::embedded::load().expect("the embedded model");
-    assert_direct_effects("embedded", embedded.model(), true);
-    assert_direct_effects("gpt2", load("gpt2").model(), true);
-    assert_direct_effects("gpt_neox", load("gpt_neox").model(), true);
-    assert_direct_effects("llama", load("llama").model(), false);
+    assert_direct_effects("embedded", embedded.transformer().expect("a model"), true);
+    assert_direct_effects("gpt2", load("gpt2").transformer().expect("a model"), true);
+    assert_direct_effects("gpt_neox", load("gpt_neox").transformer().expect("a model"), true);
+    assert_direct_effects("llama", load("llama").transformer().expect("a model"), false);
 }
 
 #[test]
@@ -442,8 +442,8 @@ fn centring_keeps_what_is_computed_and_takes_the_mean_off_the_stream() {
             close(centred, &expected, &hook.to_string());
         }
         // Controls are processed like their subject.
-        let control = centred.model().with_permuted_weights(1, false).expect("a control");
-        let rows = control.activations(&tokens, &hooks[..1]).expect("runs");
+        let control = centred.with_permuted_weights(1, false).expect("a control");
+        let rows = control.model().activations(&tokens, &hooks[..1]).expect("runs");
         let mean = rows[0].row(3).iter().sum::<f32>() / rows[0].cols() as f32;
         assert!(mean.abs() < 1e-5, "{name}: {mean}");
     }
