@@ -14,6 +14,7 @@ mod export;
 mod gate;
 mod harvest;
 mod inspect;
+mod model_args;
 mod plan;
 mod progress;
 mod run;

@@ -59,6 +59,7 @@ pub fn hook_of(name: &str) -> Option<HookPoint> {
         ([], false) => Site::ResidPost,
         ([], true) => Site::ResidPre,
         (["mlp" | "post_feedforward_layernorm"], false) => Site::MlpOut,
+        (["mlp"], true) | (["pre_feedforward_layernorm"], false) => Site::MlpIn,
         (["self_attn" | "attn" | "attention"], false) => Site::AttnOut,
         (["self_attn", "o_proj"] | ["attn", "c_proj"] | ["attention", "dense"], true) => Site::AttnZ,
         (["mlp", "down_proj" | "c_proj" | "dense_4h_to_h"], true) => Site::MlpPost,
@@ -139,19 +140,19 @@ mod tests {
             ("layers.2.mlp", "blocks.2.hook_mlp_out"),
             ("model.layers.2.post_feedforward_layernorm.output", "blocks.2.hook_mlp_out"),
             ("model.layers.7.self_attn.o_proj.input", "blocks.7.attn.hook_z"),
+            ("model.layers.7.pre_feedforward_layernorm.output", "blocks.7.mlp.hook_in"),
             ("model.layers.7.mlp.down_proj.input", "blocks.7.mlp.hook_post"),
+            ("model.layers.7.mlp.input", "blocks.7.mlp.hook_in"),
+            ("blocks.1.mlp.hook_in", "blocks.1.mlp.hook_in"),
         ];
         for (name, hook) in meant {
             assert_eq!(hook_of(name).map(|hook| hook.to_string()).as_deref(), Some(hook), "{name}");
         }
         let none = [
             "blocks.1.ln2.hook_normalized",
-            "blocks.1.mlp.hook_in",
             "blocks.1.hook_mlp_in",
-            "model.layers.1.pre_feedforward_layernorm.output",
             "model.layers.x.output",
             "model.layers.1.self_attn.o_proj.output",
-            "model.layers.1.mlp.input",
             "lm_head",
             "",
         ];

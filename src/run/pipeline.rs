@@ -26,8 +26,7 @@ pub fn run(
 ) -> Result<Finished, RunError> {
     let mut gathered = Gathered::default();
     // Dictionaries trained elsewhere, and the subject with the prefix (BOS) that precedes every text.
-    let OpenInputs { suite, subject, warnings } = open_inputs(suite, places, on)?;
-    gathered.warnings.extend(warnings);
+    let OpenInputs { suite, subject } = open_inputs(suite, places, on, &mut gathered.warnings)?;
     let prefix = subject.loaded.prefix(suite.subject.bos)?;
     let suite = &run_with_prefix(&subject.loaded, &prefix, &suite);
     let model = &WithPrefix::new(subject.loaded.model(), &prefix.ids);
@@ -43,7 +42,6 @@ pub fn run(
     let corpus = gathered.clock.time("corpus", || open_corpus(suite, &subject.loaded, places, &read))?;
     stop.check()?;
     let tokenizer = subject.loaded.tokenizer()?;
-    gathered.warnings.extend(subject.loaded.notes());
     let run = &RunContext::new(suite, places, (model, tokenizer), &corpus.tokens, n_hooks, (fresh, stop))?;
     special_tokens(run).into_iter().for_each(|held| on(Event::Note(held)));
     let planned = plan_of_models(run, n_hooks, on)?;

@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 use crate::base::{Digest, Matrix, Stream, write_atomic};
 
-use super::super::{AffineDictionary, Dictionary, DictionaryError, Kind, Label, matrix_in};
+use super::super::tensor_files::TensorFile;
+use super::super::{AffineDictionary, Dictionary, DictionaryError, Kind, Label};
 use super::{Ask, Blueprint, open};
 
 /// A folder of `sae-formats`, with `k` and `input_scale` of the suite where the files do not hold them.
@@ -29,8 +30,12 @@ fn ask_at(path: &Path) -> Ask {
     Ask { place: path.display().to_string(), ..Ask::default() }
 }
 
+/// A tensor as a matrix; a vector is one row.
 fn tensor(path: &Path, name: &str) -> Matrix {
-    matrix_in(path, name).expect("a tensor")
+    let file = TensorFile::open(path).expect("readable");
+    let (shape, values) = (file.shape(name).expect("present"), file.values(name).expect("present"));
+    let cols = shape.last().copied().unwrap_or(1);
+    Matrix::from_vec(values.len() / cols, cols, values).expect("whole rows")
 }
 
 fn dictionary(blueprint: &Blueprint, chosen: Option<&[usize]>) -> AffineDictionary {

@@ -12,18 +12,24 @@ pub struct OpenInputs {
     pub suite: Suite,
     /// The subject model.
     pub subject: OpenSubject,
-    /// Differences between dictionaries and subject that change results.
-    pub warnings: Vec<String>,
 }
 
 /// Reads all headers, finds the dictionaries trained elsewhere, opens the subject model, and compares them.
-pub fn open_inputs(suite: &Suite, places: &Places, on: &dyn Fn(Event)) -> Result<OpenInputs, RunError> {
+/// `warnings` gets what readers of the results must know.
+pub fn open_inputs(
+    suite: &Suite,
+    places: &Places,
+    on: &dyn Fn(Event),
+    warnings: &mut Vec<String>,
+) -> Result<OpenInputs, RunError> {
     read_headers(suite, places).checked()?;
     let suite = with_dictionaries(suite, places, on)?;
     let subject = open_subject(&suite.subject, places)?;
     subject.note.iter().for_each(|note| on(Event::Note(note.clone())));
     let model = subject.loaded.model();
-    let warnings = check_places(&suite, places, model, &expand_hooks(&suite, model)?)?;
-    warnings.iter().for_each(|warning| on(Event::Warning(warning.clone())));
-    Ok(OpenInputs { suite, subject, warnings })
+    let misplaced = check_places(&suite, places, model, &expand_hooks(&suite, model)?)?;
+    misplaced.iter().for_each(|warning| on(Event::Warning(warning.clone())));
+    warnings.extend(misplaced);
+    warnings.extend(subject.loaded.notes());
+    Ok(OpenInputs { suite, subject })
 }

@@ -32,7 +32,13 @@ fn formats_are_recognised_and_say_where_they_were_trained() {
     let Some(root) = shared("sae-formats") else { return };
     let resid = Some("blocks.2.hook_resid_post");
     for (folder, k, format, model, hook) in [
-        ("circuit-tracer--relu", None, FileFormat::CircuitTracer, Some("stories260K"), None),
+        (
+            "circuit-tracer--relu",
+            None,
+            FileFormat::CircuitTracer,
+            Some("stories260K"),
+            Some("blocks.2.mlp.hook_in"),
+        ),
         ("connor-rob--hook-z", None, FileFormat::ConnorRob, Some("gpt2-small"), Some("blocks.2.attn.hook_z")),
         (
             "deepseek-r1--l2",

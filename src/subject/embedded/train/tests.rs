@@ -4,7 +4,6 @@ use super::super::tests::windows;
 use super::super::{CONFIG, REPORT, WEIGHTS, load};
 use super::*;
 use crate::corpus::generator::Generator;
-use crate::subject::SubjectModel;
 
 fn report() -> TrainReport {
     serde_json::from_str(REPORT).expect("a report")
