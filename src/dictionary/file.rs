@@ -129,6 +129,10 @@ impl DictionaryFit for FileFit {
         Kind::File
     }
 
+    fn most_features(&self, _width: usize) -> Option<usize> {
+        self.params.open().ok()?.shape().ok().map(|shape| shape.features)
+    }
+
     /// Reads the file. `set` gives the width, and the mean norm where the input scale is estimated.
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
         let started = Stopwatch::start();

@@ -213,6 +213,7 @@ fn quality(hook: &str, m: usize, method: &str, layer: usize) -> QualityRow {
     let l0 = [12.3, 12.0, 61.0, 63.5, 128.0, 128.0, 64.0, 12.0, 128.0, 128.0, 64.0, 12.0][m];
     let fvu = [0.31, 0.12, 0.0, 0.0, 1e-6, 1e-6, 1e-6, 0.24, 1e-6, 1e-6, 1e-6, 0.41][m];
     QualityRow {
+        elsewhere: None,
         hook: hook.into(),
         method: method.into(),
         control: None,

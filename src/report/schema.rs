@@ -132,6 +132,9 @@ pub struct QualityRow {
     /// None for the subject's own dictionary, else the control whose dictionary this is.
     #[serde(default)]
     pub control: Option<String>,
+    /// Where the dictionary was trained, if that is not where it is applied: a hook point or a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<String>,
     /// Features in the dictionary.
     pub n_features: usize,
     /// Mean number of codes ≠ 0 per token.

@@ -147,7 +147,8 @@ impl<'a> Table<'_, 'a> {
             if cells.iter().any(Option::is_some) {
                 let shown = cells.iter().map(|cell| cell.map_or_else(|| DASH.to_string(), plus_minus));
                 let n = scored(cells.iter().flatten().copied());
-                self.push(self.line(&cut(method, NAME_WIDTH), shown, &n, block));
+                let name = format!("{}{}", cut(method, NAME_WIDTH), view.mark(hook, method));
+                self.push(self.line(&name, shown, &n, block));
             }
         }
         for control in &view.controls {
@@ -220,6 +221,7 @@ fn notes(view: &View<'_>) -> Vec<String> {
         ));
     }
     notes.extend(view.chosen_note());
+    notes.extend(view.elsewhere_note());
     let has_range = |control: &&str| {
         let hooks = || view.hooks.iter();
         let mut tables =

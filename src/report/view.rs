@@ -10,6 +10,8 @@ use crate::base::distinct;
 
 /// The score to which token identity contributes nothing.
 pub const BEYOND_TOKEN: &str = "beyond_token";
+/// Marks a dictionary that is applied where it was not trained.
+pub const ELSEWHERE: &str = " ‡";
 
 /// Protocol, explainer and simulator: what one table of scores is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -182,6 +184,22 @@ impl<'a> View<'a> {
         let chosen = cells.peek().is_some() && cells.all(Cell::is_of_chosen);
         let features = if chosen { "the chosen features" } else { "features" };
         format!("{percent} % {} interval over {features}", interval_words(method))
+    }
+
+    /// Mark of a dictionary at a hook point or on a model where it was not trained; empty for others.
+    pub fn mark(&self, hook: &str, method: &str) -> &'static str {
+        let row = self.summary.quality.iter().find(|row| row.hook == hook && row.method == method);
+        if row.is_some_and(|row| row.elsewhere.is_some()) { ELSEWHERE } else { "" }
+    }
+
+    /// What the mark means and which dictionaries have it; none if none has.
+    pub fn elsewhere_note(&self) -> Option<String> {
+        let rows = self.summary.quality.iter().filter(|row| row.control.is_none());
+        let marked = rows.filter_map(|row| Some((row.elsewhere.as_deref()?, row)));
+        let one = |(trained, row): (&str, &QualityRow)| format!("{} at {} ({trained})", row.method, row.hook);
+        let named: Vec<String> = marked.map(one).collect();
+        let words = "trained elsewhere, so its numbers say nothing about the method";
+        (!named.is_empty()).then(|| format!("{}: {words}: {}.", ELSEWHERE.trim(), named.join(", ")))
     }
 
     /// What chosen features are and how many each method has; none if all features are random samples.

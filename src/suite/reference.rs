@@ -10,7 +10,7 @@ use super::spec::{
     CorpusSpec, ExplainerFields, JudgeFields, Limits, MethodFields, ProtocolFields, SimulatorFields,
     Statistics, SubjectSpec, SuiteFile,
 };
-use crate::dictionary::kind_fields;
+use crate::dictionary::{file_formats, kind_fields};
 use crate::llm::LlmSpec;
 
 /// The JSON Schema of a suite file.
@@ -36,6 +36,7 @@ pub fn reference() -> String {
             .collect();
         out.push_str(&table(&fields.schema, &names));
     }
+    out.push_str(&formats());
     out.push_str(&section::<Features>("`features`"));
     out.push_str(&section::<ProtocolFields>("`protocol`"));
     out.push_str(&section::<ExplainerFields>("`explainer`"));
@@ -44,6 +45,18 @@ pub fn reference() -> String {
     out.push_str(&section::<LlmSpec>("`llm`"));
     out.push_str(&section::<Statistics>("`statistics`"));
     out.push_str(&section::<Limits>("`limits`"));
+    out
+}
+
+/// What recognises each format of dictionaries trained elsewhere.
+fn formats() -> String {
+    let mut out = String::from(
+        "\n### Formats of `kind: file`\n\n| `format` | program | recognised by | |\n|---|---|---|---|\n",
+    );
+    for row in file_formats() {
+        let read = if row.supported { "read" } else { "refused with the reason" };
+        out.push_str(&format!("| `{}` | {} | {} | {read} |\n", row.name, row.words, row.recognised_by));
+    }
     out
 }
 

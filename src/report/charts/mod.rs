@@ -178,6 +178,9 @@ pub fn plan<'a>(
     let mut taken = BTreeSet::new();
     for chart in &mut charts {
         chart.heading.name = free_name(&chart.heading.name, &mut taken);
+        if let Some(elsewhere) = view.elsewhere_note() {
+            chart.heading.caption.push_str(&format!(" {elsewhere}"));
+        }
     }
     charts
 }

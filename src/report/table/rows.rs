@@ -6,7 +6,7 @@ use crate::report::number::{
     DASH, count, count_or_dash, estimate, estimate_of, fixed, p_value, percent, score, significant, span,
 };
 use crate::report::schema::{Cell, DifferenceRow, Family, QualityRow, Verdict};
-use crate::report::view::{BEYOND_TOKEN, Pairing, RowKey, View, interval_words};
+use crate::report::view::{BEYOND_TOKEN, ELSEWHERE, Pairing, RowKey, View, interval_words};
 
 /// A row of scores: a method at a hook point, or a control of that method.
 pub struct Row {
@@ -39,7 +39,7 @@ pub fn row<'a>(view: &View<'a>, pairing: Pairing<'a>, key: RowKey<'a>) -> Row {
     let beyond_token = present.iter().find(|cell| cell.scorer == BEYOND_TOKEN);
     Row {
         hook: key.hook.to_string(),
-        method: key.method.to_string(),
+        method: format!("{}{}", key.method, view.mark(key.hook, key.method)),
         control: key.control.map(str::to_string),
         scores: cells.iter().map(|cell| score_text(*cell, usual)).collect(),
         counts: [
@@ -118,6 +118,9 @@ pub fn table_note(view: &View<'_>, pairing: Pairing<'_>) -> String {
     if let Some(chosen) = view.chosen_note() {
         note.push_str(&format!(" {chosen}"));
     }
+    if let Some(elsewhere) = view.elsewhere_note() {
+        note.push_str(&format!(" {elsewhere}"));
+    }
     let halves = view.chance_is_half();
     if !halves.is_empty() {
         note.push_str(&format!(" Chance is 0.5 in {}, 0 in the others.", halves.join(", ")));
@@ -153,6 +156,8 @@ pub fn quality_cells(row: &QualityRow) -> [String; 14] {
         Some(control) => format!("{} ({})", row.method, control_label(control)),
         None => row.method.clone(),
     };
+    let mark = if row.elsewhere.is_some() { ELSEWHERE } else { "" };
+    let method = format!("{method}{mark}");
     let converged = row.converged.map_or(DASH, |converged| if converged { "yes" } else { "no" });
     [
         row.hook.clone(),

@@ -26,6 +26,8 @@ pub struct QualityInput {
     pub sweep: Option<String>,
     /// Name of the control; none for the real subject.
     pub control: Option<String>,
+    /// Where the dictionary was trained, if that is elsewhere.
+    pub elsewhere: Option<String>,
     pub measured: Measured,
     pub report: FitReport,
     /// For one of several trainings: its directions, and whether its codes are signed.
@@ -296,6 +298,7 @@ fn quality_row(inputs: &[&QualityInput]) -> Option<QualityRow> {
         hook: first.hook.clone(),
         method: first.method.clone(),
         sweep: first.sweep.clone(),
+        elsewhere: first.elsewhere.clone(),
         trainings: (inputs.len() > 1).then_some(inputs.len()),
         control: first.control.clone(),
         n_features: first.measured.n_features(),

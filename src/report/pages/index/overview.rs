@@ -151,7 +151,8 @@ fn method_row<'a>(view: &View<'a>, columns: &[Column<'a>], hook: &'a str, method
     let shown = cells.iter().map(|cell| cell.map_or_else(|| DASH.to_string(), estimate_of));
     let shown: Vec<String> = shown.collect();
     let any = cells.iter().any(Option::is_some);
-    any.then(|| context! { label => visible(method), control => false, cells => shown })
+    let label = format!("{}{}", visible(method), view.mark(hook, method));
+    any.then(|| context! { label, control => false, cells => shown })
 }
 
 /// A control in one row: the score of one method, or the lowest and highest mean of several.
