@@ -338,6 +338,15 @@ fn recognise(folder: &Folder, ask: &Ask) -> Result<Option<&'static Row>, Diction
 }
 
 fn not_recognised(path: &Path) -> DictionaryError {
+    // The only file of tensors says best why it is none.
+    if let Ok(folder) = Folder::open(path) {
+        let weights: Vec<&str> = folder.own().filter(|name| folder::is_weights(name)).collect();
+        if let [name] = weights[..] {
+            if let Err(error) = folder.tensors(name) {
+                return error;
+            }
+        }
+    }
     let names: Vec<String> = match Folder::open(path) {
         Ok(folder) => folder
             .own()

@@ -5,6 +5,8 @@
 //! FVU = Σ‖x − x̂‖² / Σ‖x − x̄‖²    over one small sample of tokens, x̄ its mean
 //! ```
 //!
+//! Places are searched outwards, from the best one so far to its neighbours, until none is better.
+//!
 //! A variant of scaling is tried on the input: `x̂ = D(f x) / f` for a factor f, `D(x − m) + m` with m the mean of a row
 //! over its dimensions, and the dictionary with the decoder bias subtracted or not, or with unit decoder rows.
 
@@ -19,10 +21,16 @@ use crate::subject::SubjectModel;
 
 /// Fragments of the sample: 1,024 tokens if fragments have 64.
 const SAMPLE_FRAGMENTS: usize = 16;
+/// Fragments of the sample for the largest dictionaries.
+const LEAST_FRAGMENTS: usize = 2;
+/// Products of one trial's encoding, to which the sample is cut down: about a second on two cores.
+const MOST_PRODUCTS: usize = 40_000_000_000;
 /// Another place or scaling explains clearly more if its FVU is below this share of the FVU as read, …
 const CLEARLY: f64 = 0.75;
 /// … and lower by at least this.
 const LEAST_GAIN: f64 = 0.02;
+/// Trials whose FVU is larger by at most this share of the FVU as read are about as good.
+const ABOUT: f64 = 0.05;
 /// Rows whose norm exceeds this multiple of the median are attention sinks: they are left out, as in fitting.
 const SINK_NORM: f64 = 10.0;
 /// A measured L0 that differs from the stated one by more than this factor is reported.
@@ -90,14 +98,34 @@ impl Prover<'_> {
     /// The proof. `l0` is what the dictionary's files state.
     pub fn prove(&self, dictionary: &AffineDictionary, read: &Read) -> Result<LoadProof, RunError> {
         let output = dictionary.info().output;
-        let places = self.places(dictionary.info().d_in);
-        let samples = self.samples(&places, output)?;
-        let as_read = Variant::as_read();
-        let mut trials = Vec::new();
-        for (&hook, sample) in &samples {
-            trials.push((hook, self.trial(dictionary, hook, sample, &as_read)?));
+        if output.is_some_and(|output| self.subject.check_hook(output).is_err()) {
+            return Ok(LoadProof::unmeasured(self.hook, dictionary.tensors()));
         }
-        let own = &samples[&self.hook];
+        let entries = dictionary.info().n_features * dictionary.info().d_in;
+        let most = MOST_PRODUCTS / (entries * self.fragments.cols()).max(1);
+        let n_fragments = most.clamp(LEAST_FRAGMENTS, SAMPLE_FRAGMENTS);
+        let as_read = Variant::as_read();
+        let mut trials: Vec<(HookPoint, Trial)> = Vec::new();
+        let mut samples: BTreeMap<HookPoint, Sample> = BTreeMap::new();
+        // Neighbours of the best place so far, until none is better: a dictionary may be many layers away.
+        let mut centre = self.hook;
+        loop {
+            let mut places = self.places(centre, dictionary.info().d_in);
+            places.retain(|place| !samples.contains_key(place));
+            let new = self.samples(&places, output, n_fragments)?;
+            for (&hook, sample) in &new {
+                trials.push((hook, self.trial(dictionary, hook, sample, &as_read)?));
+            }
+            samples.extend(new);
+            let best = trials.iter().min_by(|a, b| by_fvu(&a.1, &b.1)).map_or(centre, |(hook, _)| *hook);
+            if best == centre || places.is_empty() {
+                break;
+            }
+            centre = best;
+        }
+        let Some(own) = samples.get(&self.hook) else {
+            return Ok(LoadProof::unmeasured(self.hook, dictionary.tensors()));
+        };
         let variants = variants(dictionary.tensors(), own, read);
         for variant in &variants {
             trials.push((self.hook, self.trial(dictionary, self.hook, own, variant)?));
@@ -114,7 +142,6 @@ impl Prover<'_> {
             .iter()
             .position(|trial| trial.hook == self.hook.to_string() && trial.scaling == as_read.words)
             .map_or_else(|| Trial::unmeasured(self.hook), |at| trials.remove(at));
-        let tensors = dictionary.tensors();
         Ok(LoadProof {
             n_tokens: own.x.rows(),
             output: output.unwrap_or(self.hook).to_string(),
@@ -122,20 +149,16 @@ impl Prover<'_> {
             doubts: doubts(&here, read),
             here,
             others: trials,
-            decoder_norms: spread(tensors.decoder.iter_rows().map(norm)).unwrap_or([0.0; 3]),
-            thresholds: tensors
-                .activation
-                .thresholds()
-                .and_then(|thresholds| spread(thresholds.iter().map(|&threshold| f64::from(threshold)))),
+            ..LoadProof::unmeasured(self.hook, dictionary.tensors())
         })
     }
 
-    /// This hook point and its neighbours: the residual stream of the same block, the same site one block before and
+    /// A hook point and its neighbours: the residual stream of the same block, the same site one block before and
     /// after. Those that the model lacks, or that have another width, are left out.
-    fn places(&self, width: usize) -> Vec<HookPoint> {
-        let HookPoint::Block { layer, site } = self.hook else { return vec![self.hook] };
+    fn places(&self, centre: HookPoint, width: usize) -> Vec<HookPoint> {
+        let HookPoint::Block { layer, site } = centre else { return vec![centre] };
         let block = |layer, site| HookPoint::Block { layer, site };
-        let mut places = vec![self.hook];
+        let mut places = vec![centre];
         let near = [Site::ResidPre, Site::ResidMid, Site::ResidPost].map(|site| block(layer, site));
         let before = layer.checked_sub(1).map(|layer| block(layer, site));
         for place in before.into_iter().chain([block(layer + 1, site)]).chain(near) {
@@ -159,9 +182,10 @@ impl Prover<'_> {
         &self,
         places: &[HookPoint],
         output: Option<HookPoint>,
+        n_fragments: usize,
     ) -> Result<BTreeMap<HookPoint, Sample>, RunError> {
         let cols = self.fragments.cols();
-        let n = SAMPLE_FRAGMENTS.min(self.fragments.rows()) * cols;
+        let n = n_fragments.min(self.fragments.rows()) * cols;
         let Some(tokens) = TokenBatch::new(self.fragments.ids()[..n].to_vec(), cols) else {
             return Ok(BTreeMap::new());
         };
@@ -241,6 +265,23 @@ impl Variant {
     }
 }
 
+impl LoadProof {
+    /// The facts that need no activations.
+    fn unmeasured(hook: HookPoint, tensors: &Tensors) -> Self {
+        let thresholds = tensors.activation.thresholds();
+        Self {
+            n_tokens: 0,
+            output: hook.to_string(),
+            here: Trial::unmeasured(hook),
+            others: Vec::new(),
+            looks_like: None,
+            doubts: Vec::new(),
+            decoder_norms: spread(tensors.decoder.iter_rows().map(norm)).unwrap_or([0.0; 3]),
+            thresholds: thresholds.and_then(|all| spread(all.iter().map(|&threshold| f64::from(threshold)))),
+        }
+    }
+}
+
 impl Trial {
     fn unmeasured(hook: HookPoint) -> Self {
         Self { hook: hook.to_string(), scaling: "as read".into(), l0: 0.0, fvu: None }
@@ -288,10 +329,15 @@ fn by_fvu(a: &Trial, b: &Trial) -> std::cmp::Ordering {
     a.fvu.unwrap_or(f64::INFINITY).total_cmp(&b.fvu.unwrap_or(f64::INFINITY))
 }
 
-/// The best other trial, where it explains clearly more than `here`.
+/// The best other trial, where it explains clearly more than `here`. Of trials that are about as good, the one that
+/// changes least.
 fn looks_like(here: &Trial, others: &[Trial]) -> Option<String> {
     let own = here.fvu?;
-    let best = others.iter().min_by(|a, b| by_fvu(a, b))?;
+    let least = others.iter().min_by(|a, b| by_fvu(a, b))?.fvu?;
+    let changes =
+        |trial: &&Trial| usize::from(trial.hook != here.hook) + usize::from(trial.scaling != here.scaling);
+    let about_as_good = others.iter().filter(|trial| trial.fvu.is_some_and(|fvu| fvu <= least + ABOUT * own));
+    let best = about_as_good.min_by(|a, b| changes(a).cmp(&changes(b)).then(by_fvu(a, b)))?;
     let fvu = best.fvu?;
     (fvu < CLEARLY * own && own - fvu >= LEAST_GAIN).then(|| {
         let scaling =
