@@ -121,7 +121,8 @@ impl Stated {
             ),
             _ => None,
         };
-        context.into_iter().chain(special.map(String::from)).collect()
+        let dataset = self.dataset.as_ref().map(|dataset| format!("trained on the data set `{dataset}`"));
+        context.into_iter().chain(special.map(String::from)).chain(dataset).collect()
     }
 }
 

@@ -16,6 +16,7 @@ mod chosen;
 mod circles;
 mod cli;
 mod committed;
+mod dictionaries;
 mod export;
 mod fake_llm;
 mod faults;
