@@ -310,7 +310,7 @@ fn an_editor_flags_the_mistakes_that_people_make() {
         ("kind: topk", "kind: top_k"),
         ("k: 32", "K: 32"),
         ("k: 32", "k: many"),
-        ("{name: topk, kind: topk, k: 32}", "{kind: file, path: ./sae, format: gemma_scope}"),
+        ("{name: topk, kind: topk, k: 32}", "{kind: file, path: ./sae, format: gemmascope}"),
         ("{name: topk, kind: topk, k: 32}", "{name: topk, k: 32}"),
         ("features: {per_cell: 40}", "features: 40"),
         ("features: {per_cell: 40}", "features: {per_cell: 1}"),

@@ -150,11 +150,8 @@ mod tests {
             (Some("google/gemma-3-4b-it"), "blocks.9.attn.hook_z")
         );
         let transcoder = of("google/gemma-scope-2-1b-pt/transcoder/layer_7_width_16k_l0_big_affine");
-        assert_eq!(
-            transcoder.hook.as_deref().and_then(hook_of),
-            None,
-            "inputs of MLPs are no hook point here"
-        );
+        let input = transcoder.hook.as_deref().and_then(hook_of).expect("a hook point");
+        assert_eq!(input.to_string(), "blocks.7.mlp.hook_in");
         let output = transcoder.hook_out.as_deref().and_then(hook_of).expect("a hook point");
         assert_eq!(output.to_string(), "blocks.7.hook_mlp_out");
     }

@@ -40,7 +40,15 @@ impl TensorFile {
     /// Opens a safetensors file, a torch zip (`.pt`, `.pth`, `.bin`) or an `.npz`, recognised by content.
     pub fn open(path: &Path) -> Result<Self, DictionaryError> {
         let map = MappedFile::open(path)?;
-        let directory = Directory::read(&map).map_err(|why| DictionaryError::unusable(path, why))?;
+        let directory = Directory::read(&map).map_err(|why| {
+            let named = path.extension().is_some_and(|extension| extension == "safetensors");
+            let why = if named && !why.contains("whole safetensors") {
+                format!("not a whole safetensors file ({why}); copy or download it again")
+            } else {
+                why
+            };
+            DictionaryError::unusable(path, why)
+        })?;
         Ok(Self { path: path.to_path_buf(), map, directory })
     }
 

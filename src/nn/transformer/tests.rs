@@ -50,7 +50,9 @@ fn check_golden(model: &Transformer, golden: &Path) {
     let golden = candle_core::safetensors::load(golden, &Device::Cpu).expect("golden tensors");
     let ids = golden["input_ids"].to_dtype(DType::U32).expect("ids").to_vec1::<u32>().expect("ids");
     let tokens = TokenBatch::new(ids.clone(), ids.len()).expect("whole");
-    let hooks = every_hook(model);
+    let inputs =
+        (0..model.architecture().n_layers).map(|layer| HookPoint::Block { layer, site: Site::MlpIn });
+    let hooks: Vec<HookPoint> = every_hook(model).into_iter().chain(inputs).collect();
     let request = Request { hooks: &hooks, edit: None, output: Output::Logits };
     let pass = model.forward(&tokens, request).expect("runs");
     let mut compared = 0;
@@ -79,6 +81,13 @@ fn check_golden(model: &Transformer, golden: &Path) {
                     }
                 };
                 compare(&hook.to_string(), &out, expected);
+            }
+            (None, Site::MlpIn) => {
+                // The neurons of the reference are those of this input.
+                if let FeedForward::Dense(mlp) = &model.parts.blocks[layer].mlp {
+                    let neurons = mlp.neurons(got, model.architecture()).expect("product");
+                    compare(&hook.to_string(), &neurons, &golden[&format!("mlp_post.{layer}")]);
+                }
             }
             (None, _) => {
                 let sum = (at(Site::ResidPre) + at(Site::AttnOut)).expect("sum");
@@ -148,11 +157,13 @@ fn fixture(family: &str) -> PathBuf {
 
 const FAMILIES: [&str; 3] = ["gpt_neox", "gpt2", "llama"];
 
+/// Every hook point that references hold; they have no inputs of MLPs.
 fn every_hook(model: &Transformer) -> Vec<HookPoint> {
     let blocks = (0..model.architecture().n_layers)
         .flat_map(|layer| Site::ALL.map(|site| HookPoint::Block { layer, site }));
     let mut hooks: Vec<HookPoint> = std::iter::once(HookPoint::Embed).chain(blocks).collect();
-    hooks.retain(|&hook| model.check_hook(hook).is_ok());
+    let is_input = |hook| matches!(hook, HookPoint::Block { site: Site::MlpIn, .. });
+    hooks.retain(|&hook| model.check_hook(hook).is_ok() && !is_input(hook));
     hooks
 }
 

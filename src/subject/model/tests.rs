@@ -432,7 +432,7 @@ fn centring_keeps_what_is_computed_and_takes_the_mean_off_the_stream() {
         let found = [&plain, &centred].map(|one| one.model().activations(&tokens, &hooks).expect("runs"));
         for ((hook, plain), centred) in hooks.iter().zip(&found[0]).zip(&found[1]) {
             let mut expected = plain.clone();
-            if !matches!(hook, HookPoint::Block { site: Site::AttnZ | Site::MlpPost, .. }) {
+            if !matches!(hook, HookPoint::Block { site: Site::AttnZ | Site::MlpIn | Site::MlpPost, .. }) {
                 for row in 0..expected.rows() {
                     let entries = expected.row_mut(row);
                     let mean = entries.iter().sum::<f32>() / entries.len() as f32;
