@@ -92,7 +92,7 @@ impl fmt::Display for HookPoint {
 #[error(
     "unknown hook point `{0}`: expected `hook_embed` or `blocks.LAYER.SITE`, where LAYER is a number \
      (in a suite also `*` or `{{0,2}}`) and SITE one of hook_resid_pre, hook_resid_mid, hook_resid_post, \
-     hook_attn_out, attn.hook_z, hook_mlp_out, mlp.hook_post"
+     hook_attn_out, attn.hook_z, mlp.hook_in, mlp.hook_post, hook_mlp_out"
 )]
 pub struct HookPointError(pub String);
 

@@ -62,7 +62,9 @@ pub fn check(args: &SuiteArgs, common: &Common, env: &Env) -> Result<u8, RunErro
     print_result(common, &suite, |suite| {
         let rows: usize = suite.methods.iter().map(|method| method.row_names().len()).sum();
         let (hooks, explainers) = (suite.hooks.len(), suite.pairs.len());
-        format!("{}: valid; {hooks} hook point entries, {rows} rows, {explainers} explainers", suite.name)
+        let many = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let parts = [many(hooks, "hook point pattern"), many(rows, "row"), many(explainers, "explainer")];
+        format!("{}: valid; {}", suite.name, parts.join(", "))
     });
     Ok(0)
 }

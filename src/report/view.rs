@@ -198,7 +198,7 @@ impl<'a> View<'a> {
         let marked = rows.filter_map(|row| Some((row.elsewhere.as_deref()?, row)));
         let one = |(trained, row): (&str, &QualityRow)| format!("{} at {} ({trained})", row.method, row.hook);
         let named: Vec<String> = marked.map(one).collect();
-        let words = "trained elsewhere, so its numbers say nothing about the method";
+        let words = "not applied where it was trained, so its numbers say nothing about the method";
         (!named.is_empty()).then(|| format!("{}: {words}: {}.", ELSEWHERE.trim(), named.join(", ")))
     }
 

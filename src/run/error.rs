@@ -104,7 +104,16 @@ pub enum RunError {
 }
 
 fn several(problems: &[(String, RunError)]) -> String {
-    let lines = problems.iter().map(|(field, problem)| format!("\n  `{field}`: {problem}"));
+    let line = |(field, problem): &(String, RunError)| {
+        let text = problem.to_string();
+        // Some messages begin with their field.
+        if text.starts_with(&format!("`{field}`")) {
+            format!("\n  {text}")
+        } else {
+            format!("\n  `{field}`: {text}")
+        }
+    };
+    let lines = problems.iter().map(line);
     format!("the suite has {} problems{}", problems.len(), lines.collect::<String>())
 }
 

@@ -159,7 +159,7 @@ fn a_dictionary_at_another_hook_point_is_refused_or_marked() {
     let summary: Value = serde_json::from_str(&placed.result("summary.json")).expect("JSON");
     assert_eq!(summary["quality"][0]["elsewhere"], "trained at blocks.4.hook_resid_post");
     let table = placed.result("table.md");
-    assert!(table.contains("ext ‡") && table.contains("‡: trained elsewhere"), "{table}");
+    assert!(table.contains("ext ‡") && table.contains("‡: not applied where it was trained"), "{table}");
     let charts = fs::read_dir(placed.home.path().join("out/charts")).expect("charts");
     let svgs = charts
         .map(|file| file.expect("a file").path())

@@ -43,7 +43,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::HookPoint;
 
-use super::DictionaryError;
+use super::{DictionaryError, hook_of};
 
 pub use blueprint::{Blueprint, Scale, Shape};
 pub use card::Card;
@@ -265,6 +265,16 @@ pub fn open(path: &Path, ask: &Ask) -> Result<Blueprint, DictionaryError> {
         return Err(DictionaryError::unusable(blueprint.path(), problem));
     }
     blueprint.card.dropped.extend(ignored.into_iter().map(|name| format!("tensor {name}")));
+    let is_used = |name: &String| {
+        let parts = blueprint.card.dropped.iter().filter_map(|dropped| dropped.split(' ').nth(1));
+        parts.into_iter().any(|dropped| dropped == name)
+    };
+    let idle: Vec<String> = ask.ignore.iter().filter(|name| !is_used(name)).cloned().collect();
+    blueprint.card.notes.extend(
+        idle.iter().map(|name| {
+            format!("`ignore` names {name}, which its files do not hold or which is read anyway")
+        }),
+    );
     blueprint.card.format = row.format.name().to_string();
     if blueprint.card.recognised_by.is_empty() {
         blueprint.card.recognised_by = row.recognised_by.to_string();
@@ -323,7 +333,18 @@ fn recognise(folder: &Folder, ask: &Ask) -> Result<Option<&'static Row>, Diction
         // The suite's word decides, as soon as the folder holds any weights.
         let row = ROWS.iter().find(|row| row.format == format);
         let has_weights = folder.own().any(folder::is_weights);
-        return Ok(row.filter(|row| has_weights || (row.recognises)(folder)));
+        let other = ROWS.iter().find(|other| (other.recognises)(folder) && other.format != format);
+        return match (row.filter(|row| (row.recognises)(folder)), other) {
+            (Some(row), _) => Ok(Some(row)),
+            (None, Some(other)) => {
+                let (name, looks) = (format.name(), other.format.name());
+                let problem = format!(
+                    "is no dictionary of format {name}; it looks like format {looks}: leave `format` out"
+                );
+                Err(DictionaryError::unusable(folder.path(), problem))
+            }
+            (None, None) => Ok(row.filter(|_| has_weights)),
+        };
     }
     let rows: Vec<&Row> = ROWS.iter().filter(|row| (row.recognises)(folder)).collect();
     match rows[..] {
@@ -339,13 +360,12 @@ fn recognise(folder: &Folder, ask: &Ask) -> Result<Option<&'static Row>, Diction
 
 fn not_recognised(path: &Path) -> DictionaryError {
     // The only file of tensors says best why it is none.
-    if let Ok(folder) = Folder::open(path) {
+    let only = |folder: &Folder| {
         let weights: Vec<&str> = folder.own().filter(|name| folder::is_weights(name)).collect();
-        if let [name] = weights[..] {
-            if let Err(error) = folder.tensors(name) {
-                return error;
-            }
-        }
+        if let [name] = weights[..] { folder.tensors(name).err() } else { None }
+    };
+    if let Some(error) = Folder::open(path).ok().as_ref().and_then(only) {
+        return error;
     }
     let names: Vec<String> = match Folder::open(path) {
         Ok(folder) => folder
@@ -360,7 +380,7 @@ fn not_recognised(path: &Path) -> DictionaryError {
     } else {
         format!("found {}", names[..names.len().min(12)].join(", "))
     };
-    let known: Vec<&str> = ROWS.iter().map(|row| row.format.name()).collect();
+    let known: Vec<&str> = rows().iter().filter(|row| row.supported).map(|row| row.name).collect();
     let hint = Folder::open(path).ok().and_then(|folder| refused::hint(&folder));
     let hint = hint.map(|hint| format!(" {hint}.")).unwrap_or_default();
     let problem =

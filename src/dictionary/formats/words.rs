@@ -83,7 +83,7 @@ impl Blueprint {
             Nonlinearity::AbsTopK(k) => format!("the {k} largest absolute values of a row, with their signs"),
             Nonlinearity::GroupMax(k) => format!("the largest positive value of each of {k} groups"),
             Nonlinearity::JumpRelu(threshold) => match threshold {
-                Threshold::Tensor(name) => format!("JumpReLU, thresholds {name}"),
+                Threshold::Tensor(name) => format!("JumpReLU, thresholds in tensor {name}"),
                 Threshold::LogTensor(name) => format!("JumpReLU, thresholds exp({name})"),
                 Threshold::Constant(value) => format!("JumpReLU, threshold {value}"),
             },

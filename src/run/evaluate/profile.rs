@@ -96,7 +96,8 @@ impl Evaluation<'_> {
         let features: Vec<usize> = evidence.iter().map(Evidence::feature).collect();
         let mut rising = features.clone();
         rising.sort_unstable();
-        let hook = self.dictionary.info().hook;
+        let info = self.dictionary.info();
+        let hook = info.output.unwrap_or(info.hook);
         let runs = self.pass.subject.without_model().is_none();
         let logits_note = if runs { logits_note(hook) } else { Some(NO_MODEL.to_string()) };
         let logits: Vec<Option<LogitEffects>> = match logits_note {

@@ -85,19 +85,20 @@ pub fn hub_id(model: &str) -> Option<&str> {
     }
 }
 
+/// A hook point of a layer beyond the model's.
+pub fn no_such_layer(text: &str, layer: usize, n_layers: usize) -> RunError {
+    let problem =
+        format!("names layer {layer} in `{text}`, but the model has layers 0 to {}", n_layers.max(1) - 1);
+    RunError::Setting { field: "hooks".into(), problem }
+}
+
 /// The suite's hook points, checked against the model, in order and without duplicates. Chosen features are checked
 /// too, where a dictionary's size follows from the width of the hook point.
 pub fn expand_hooks(suite: &Suite, subject: &dyn SubjectModel) -> Result<Vec<HookPoint>, RunError> {
     let n_layers = subject.info().n_layers;
     let mut hooks = Vec::new();
     for (text, selector) in &suite.hooks {
-        let expanded = subject.hooks(selector).map_err(|layer| RunError::Setting {
-            field: "hooks".into(),
-            problem: format!(
-                "names layer {layer} in `{text}`, but the model has layers 0 to {}",
-                n_layers - 1
-            ),
-        })?;
+        let expanded = subject.hooks(selector).map_err(|layer| no_such_layer(text, layer, n_layers))?;
         for hook in expanded {
             subject.check_hook(hook)?;
             if !hooks.contains(&hook) {

@@ -7,7 +7,7 @@ use crate::corpus::CorpusError;
 use crate::dictionary::{DictionaryPath, FileParams, MethodParams, Shape, Stated, hook_of};
 use crate::run::inputs::check_stored::{StoredHeader, check_stored};
 use crate::run::inputs::dictionaries::on_disk;
-use crate::run::inputs::prepare::{hub_id, no_model};
+use crate::run::inputs::prepare::{hub_id, no_model, no_such_layer};
 use crate::run::{Places, RunError};
 use crate::subject::{SubjectHeader, SubjectModel, embedded};
 use crate::suite::{Suite, resolve};
@@ -60,12 +60,17 @@ pub fn read_headers(suite: &Suite, places: &Places) -> Headers {
     });
     let mut subject = named(suite, header.as_ref());
     if let Some(header) = &header {
-        let n_layers = header.architecture.n_layers;
-        let expanded = suite.hooks.iter().filter_map(|(_, selector)| selector.expand(n_layers).ok());
-        for hook in expanded.flatten() {
-            match header.width(hook) {
-                Ok(width) => subject.hooks.push((hook, width)),
-                Err(error) => found.problems.push(("hooks".into(), error.into())),
+        for (text, selector) in &suite.hooks {
+            let expanded = selector.expand(header.architecture.n_layers).unwrap_or_else(|layer| {
+                let error = no_such_layer(text, layer, header.architecture.n_layers);
+                found.problems.push(("hooks".into(), error));
+                Vec::new()
+            });
+            for hook in expanded {
+                match header.width(hook) {
+                    Ok(width) => subject.hooks.push((hook, width)),
+                    Err(error) => found.problems.push(("hooks".into(), error.into())),
+                }
             }
         }
     }
@@ -136,6 +141,12 @@ fn read_dictionaries(suite: &Suite, places: &Places, subject: &Subject, found: &
             .and_then(|blueprint| Ok((blueprint.shape()?, blueprint.stated.clone())))
         {
             Ok((shape, stated)) => {
+                let beyond = method.ids().into_iter().flatten().find(|id| **id >= shape.features);
+                if let (Some(&id), Some((hook, _))) = (beyond, subject.hooks.first()) {
+                    let (method, hook) = (method.name.clone(), hook.to_string());
+                    let error = RunError::NoFeature { method, hook, id, n_features: shape.features };
+                    found.problems.push((field.clone(), error));
+                }
                 Row { name: &method.name, field, params, shape, stated: &stated }.compare(subject, found);
             }
             Err(error) => found.problems.push((field, error.into())),

@@ -40,6 +40,8 @@ struct Explained {
     /// Their unit directions.
     directions: Matrix,
     signed: bool,
+    /// Where its directions are written: those of different places are not compared.
+    place: HookPoint,
     /// All directions of its dictionary.
     set: DirectionSet,
 }
@@ -63,18 +65,21 @@ pub fn write_neighbours(pass: &SubjectPass<'_>, hook: HookPoint, rows: &[RowResu
 }
 
 fn find(folder: &Path, rows: &[RowResult]) -> Result<Vec<Vec<NeighbourLine>>, RunError> {
-    let open = |row: &RowResult| -> Result<(Matrix, bool), RunError> {
+    let open = |row: &RowResult| -> Result<(Matrix, bool, HookPoint), RunError> {
         let dictionary = load(&folder.join(&row.name))?;
-        Ok((dictionary.directions()?, dictionary.info().sign == SignPolicy::Signed))
+        let info = dictionary.info();
+        let place = info.output.unwrap_or(info.hook);
+        Ok((dictionary.directions()?, info.sign == SignPolicy::Signed, place))
     };
     let explained = |row: &RowResult| -> Result<Explained, RunError> {
-        let (directions, signed) = open(row)?;
+        let (directions, signed, place) = open(row)?;
         Ok(Explained {
             name: row.name.clone(),
             features: row.explained.clone(),
             set: DirectionSet::of(&directions),
             directions: directions.select_rows(&row.explained),
             signed,
+            place,
         })
     };
     let explained: Vec<Explained> = rows.iter().map(explained).collect::<Result<_, _>>()?;
@@ -82,7 +87,7 @@ fn find(folder: &Path, rows: &[RowResult]) -> Result<Vec<Vec<NeighbourLine>>, Ru
     let mut closest: Vec<Vec<Closest>> = explained.iter().map(new).collect();
     for (place, row) in rows.iter().enumerate() {
         // One dictionary is loaded at a time, because all of them may exceed memory.
-        let (directions, signed) = open(row)?;
+        let (directions, signed, _) = open(row)?;
         let candidate = &explained[place];
         // Among dictionaries with equal directions only the first is searched.
         let again = explained[..place].iter().any(|earlier| earlier.set.same_as(&candidate.set));
@@ -91,7 +96,7 @@ fn find(folder: &Path, rows: &[RowResult]) -> Result<Vec<Vec<NeighbourLine>>, Ru
                 let found =
                     nearest(&other.directions, &directions, N_NEIGHBOURS, signed, Some(&other.features));
                 closest.iter_mut().zip(found).for_each(|(closest, found)| closest.same = found);
-            } else if !again && !other.set.same_as(&candidate.set) {
+            } else if !again && other.place == candidate.place && !other.set.same_as(&candidate.set) {
                 let signed = signed || other.signed;
                 let found = nearest(&other.directions, &directions, N_NEIGHBOURS, signed, None);
                 closest

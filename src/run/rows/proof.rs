@@ -339,7 +339,11 @@ fn looks_like(here: &Trial, others: &[Trial]) -> Option<String> {
     let about_as_good = others.iter().filter(|trial| trial.fvu.is_some_and(|fvu| fvu <= least + ABOUT * own));
     let best = about_as_good.min_by(|a, b| changes(a).cmp(&changes(b)).then(by_fvu(a, b)))?;
     let fvu = best.fvu?;
-    (fvu < CLEARLY * own && own - fvu >= LEAST_GAIN).then(|| {
+    // Where even the best explains less than the mean does, nothing fits.
+    (fvu < CLEARLY * own && own - fvu >= LEAST_GAIN && fvu < 1.0).then(|| {
+        if best.hook == here.hook {
+            return format!("looks scaled otherwise, {}: FVU {fvu:.3} so, {own:.3} as read", best.scaling);
+        }
         let scaling =
             if best.scaling == here.scaling { String::new() } else { format!(", {}", best.scaling) };
         format!("looks like `{}`{scaling}: FVU {fvu:.3} there, {own:.3} here as read", best.hook)

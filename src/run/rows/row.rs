@@ -370,17 +370,19 @@ impl<'a> HookWork<'a> {
         row: &FittedRow,
     ) -> Result<(Option<LoadProof>, FitReport), RunError> {
         let mut report = row.report.clone();
-        let Some(read) = report.read.as_deref().filter(|_| method.params.wants_proof()) else {
-            return Ok((None, report));
-        };
+        let Some(read) = report.read.as_deref() else { return Ok((None, report)) };
         let prover =
             Prover { subject: self.pass.subject, fragments: &self.pass.run.tokens.evaluate, hook: self.hook };
-        let proof = prover.prove(row.dictionary.as_affine(), read)?;
-        report.warnings.extend(proof.looks_like.iter().chain(&proof.doubts).cloned());
+        let proof = match method.params.wants_proof() {
+            true => Some(prover.prove(row.dictionary.as_affine(), read)?),
+            false => None,
+        };
+        let doubts = proof.iter().flat_map(|proof| proof.looks_like.iter().chain(&proof.doubts));
+        report.warnings.extend(doubts.cloned());
         let card = serde_json::json!({"read": read, "proof": &proof});
         let file = self.pass.dictionary_folder(self.hook).join(&row.name).join("card.json");
         write_atomic(&file, format!("{card:#}\n").as_bytes())?;
-        Ok((Some(proof), report))
+        Ok((proof, report))
     }
 
     /// Evaluates one dictionary and stores the result.
