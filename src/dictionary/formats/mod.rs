@@ -252,6 +252,30 @@ pub fn open(path: &Path, ask: &Ask) -> Result<Blueprint, DictionaryError> {
     let (folder, row) = find(path, ask)?;
     ask.check(row.format, folder.path())?;
     let mut blueprint = (row.read)(&folder, ask)?;
+    check_unused(&mut blueprint, ask)?;
+    blueprint.card.format = row.format.name().to_string();
+    if blueprint.card.recognised_by.is_empty() {
+        blueprint.card.recognised_by = row.recognised_by.to_string();
+    }
+    let relative = |path: &Path| path.strip_prefix(folder.path()).unwrap_or(path).display().to_string();
+    blueprint.card.files.extend(blueprint.files.iter().map(|file| relative(file.path())));
+    if folder.path() != path && path.is_dir() {
+        let inner = folder.path().strip_prefix(path).unwrap_or(folder.path());
+        blueprint.card.notes.push(format!("found in the sub-folder {}", inner.display()));
+    }
+    let names = [blueprint.stated.hook.clone(), blueprint.stated.hook_out.clone()];
+    for name in names.into_iter().flatten() {
+        if let Some(hook) = hook_of(&name).filter(|hook| hook.to_string() != name) {
+            blueprint.card.notes.push(format!("{name} is {hook} here"));
+        }
+    }
+    blueprint.shape()?;
+    blueprint.describe();
+    Ok(blueprint)
+}
+
+/// Refuses tensors that no part of the dictionary uses, but for those that the suite leaves out, which the card names.
+fn check_unused(blueprint: &mut Blueprint, ask: &Ask) -> Result<(), DictionaryError> {
     let unused = blueprint.unused();
     let (ignored, unknown): (Vec<String>, Vec<String>) =
         unused.into_iter().partition(|name| ask.ignore.contains(name));
@@ -275,19 +299,7 @@ pub fn open(path: &Path, ask: &Ask) -> Result<Blueprint, DictionaryError> {
             format!("`ignore` names {name}, which its files do not hold or which is read anyway")
         }),
     );
-    blueprint.card.format = row.format.name().to_string();
-    if blueprint.card.recognised_by.is_empty() {
-        blueprint.card.recognised_by = row.recognised_by.to_string();
-    }
-    let relative = |path: &Path| path.strip_prefix(folder.path()).unwrap_or(path).display().to_string();
-    blueprint.card.files.extend(blueprint.files.iter().map(|file| relative(file.path())));
-    if folder.path() != path && path.is_dir() {
-        let inner = folder.path().strip_prefix(path).unwrap_or(folder.path());
-        blueprint.card.notes.push(format!("found in the sub-folder {}", inner.display()));
-    }
-    blueprint.shape()?;
-    blueprint.describe();
-    Ok(blueprint)
+    Ok(())
 }
 
 /// The folder that holds a dictionary, and its format.
