@@ -59,7 +59,8 @@
   ];
   const method = (row) => {
     const file = row[CONTROL] === 0 ? data.files[row[HOOK]]?.[row[METHOD]] : null;
-    const name = data.methods[row[METHOD]];
+    const marked = row[CONTROL] === 0 && data.marks?.some(([hook, method]) => hook === row[HOOK] && method === row[METHOD]);
+    const name = data.methods[row[METHOD]] + (marked ? " ‡" : "");
     return file ? [make("a", { href: `features/${encodeURI(file)}` }, name)] : [name + control(row)];
   };
   const keep = tableOf("cells", columns, data.cells, (row) =>

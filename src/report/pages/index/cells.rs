@@ -20,6 +20,9 @@ pub struct Data {
     counts: [&'static str; 8],
     /// File of the page of a method at a hook point.
     files: Vec<Vec<Option<String>>>,
+    /// Hook point and method of dictionaries that are not applied where they were trained.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    marks: Vec<[usize; 2]>,
     texts: Vec<String>,
     cells: Vec<CellRow>,
     exploratory: Vec<Vec<usize>>,
@@ -39,7 +42,12 @@ pub fn data(view: &View<'_>, names: &Names) -> Data {
         let files = view.methods.iter().map(|method| file(names, hook, method, None).map(str::to_string));
         files.collect()
     };
+    let places =
+        (0..view.hooks.len()).flat_map(|hook| (0..view.methods.len()).map(move |method| [hook, method]));
+    let is_marked =
+        |[hook, method]: &[usize; 2]| !view.mark(view.hooks[*hook], view.methods[*method]).is_empty();
     Data {
+        marks: places.filter(is_marked).collect(),
         pairings: view.pairings.iter().map(|pairing| visible(&pairing.label())).collect(),
         hooks: visible_all(&view.hooks),
         methods: visible_all(&view.methods),
