@@ -280,6 +280,8 @@ fn harvested_activations_of_a_trained_model_are_explained() {
     assert_eq!(files.width(hook).expect("a width"), 64);
     let suite = suite(&out, "")
         .replace("fit_tokens: 8_000", "fit_tokens: 20_000")
+        .replace("eval_fragments: 300", "eval_fragments: 1_500")
+        .replace("expansion: 2, k: 4, steps: 60", "expansion: 4, k: 4, steps: 200")
         .replace("fragment_tokens: 32", "fragment_tokens: 64");
     let (summary, scores) = run(&toy, "stories", &suite);
     let summary = json(&summary);
