@@ -23,8 +23,18 @@ const SPARSITY_FLOOR: f64 = 1e-10;
 
 /// Why SAELens cannot hold a dictionary; none if it can.
 pub fn saelens_problem(dictionary: &AffineDictionary) -> Option<String> {
-    let signed = dictionary.tensors().activation == Activation::Signed;
-    signed.then(|| format!("`{}` has signed codes, which SAELens does not support", dictionary.info().method))
+    let (info, tensors) = (dictionary.info(), dictionary.tensors());
+    let problem = match &tensors.activation {
+        _ if tensors.skip.is_some() || info.output.is_some() || info.d_out != info.d_in => {
+            "is a transcoder, which is not written for SAELens"
+        }
+        Activation::Signed => "has signed codes, which SAELens does not support",
+        Activation::TanhRelu | Activation::RankedTopK { .. } | Activation::GroupMax(_) => {
+            "has an activation function that SAELens does not have"
+        }
+        _ => return None,
+    };
+    Some(format!("`{}` {problem}", info.method))
 }
 
 /// Writes a folder that SAELens reads: `cfg.json` and `sae_weights.safetensors`. SAELens has no signed dictionaries.
@@ -55,7 +65,7 @@ pub fn export_saelens_with(
     config["metadata"]["sae_lens_version"] = json!(SAELENS_FORMAT);
     // SAELens fills in its own version where this is absent.
     config["metadata"]["sae_lens_training_version"] = Value::Null;
-    if matches!(tensors.activation, Activation::TopK(_)) {
+    if matches!(tensors.activation, Activation::TopK(_) | Activation::AbsTopK(_)) {
         config["rescale_acts_by_decoder_norm"] = json!(false);
     }
     write_json(&config, &path)

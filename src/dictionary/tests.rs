@@ -613,8 +613,15 @@ fn exported_for_saelens_and_read_back_gives_the_same_codes() {
     export_saelens(&dictionary, folder.path()).expect("exported");
     let back = read_saelens(&folder, &[]).expect("read").dictionary;
     assert_eq!(back.encode(&rows).expect("encoded"), dictionary.encode(&rows).expect("encoded"));
-    let signed = AffineDictionary::new(label, Tensors { activation: Activation::Signed, ..tensors });
-    assert!(export_saelens(&signed, folder.path()).is_err());
+    let d = tensors.encoder.cols();
+    for (changed, words) in [
+        (Tensors { activation: Activation::Signed, ..tensors.clone() }, "signed codes"),
+        (Tensors { activation: Activation::GroupMax(1), ..tensors.clone() }, "activation function"),
+        (Tensors { skip: Some(Matrix::zeros(d, d)), ..tensors }, "transcoder"),
+    ] {
+        let refused = export_saelens(&AffineDictionary::new(label.clone(), changed), folder.path());
+        assert!(refused.expect_err("refused").to_string().contains(words), "{words}");
+    }
 }
 
 /// Two features on two dimensions, computed by hand: codes are ReLU(x), and the second decoder row is half as long.
