@@ -105,6 +105,15 @@ impl Digester {
         self
     }
 
+    /// Adds the little-endian bytes of numbers, without a copy of them all.
+    pub fn floats(&mut self, values: &[f32]) -> &mut Self {
+        self.0.update((size_of_val(values) as u64).to_le_bytes());
+        for part in values.chunks(1 << 14) {
+            self.0.update(part.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+        }
+        self
+    }
+
     /// Adds another digest.
     pub fn digest(&mut self, digest: &Digest) -> &mut Self {
         self.bytes(&digest.0)

@@ -16,7 +16,6 @@ use crate::base::{Digest, Digester, HookPoint, Matrix};
 use crate::linalg::{Panels, Screen, SparseCodes};
 
 use super::save::save;
-use super::tensor_file::le_bytes;
 use super::tensors::{Activation, Tensors, scale_row, squared_norm};
 use super::{Dictionary, DictionaryError, DictionaryInfo, Kind, SignPolicy};
 
@@ -247,19 +246,28 @@ impl Dictionary for AffineDictionary {
     }
 
     fn directions(&self) -> Result<Matrix, DictionaryError> {
-        let mut directions = self.tensors.decoder.clone();
-        for row in directions.data_mut().chunks_exact_mut(self.info.d_out.max(1)) {
-            let norm = squared_norm(row).sqrt();
-            if norm > 0.0 {
-                row.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
-            }
-        }
-        Ok(directions)
+        Ok(unit_rows(self.tensors.decoder.clone()))
+    }
+
+    fn directions_of(&self, features: &[usize]) -> Result<Matrix, DictionaryError> {
+        Ok(unit_rows(self.tensors.decoder.select_rows(features)))
     }
 
     fn save(&self, folder: &Path) -> Result<(), DictionaryError> {
         save(&self.info, &self.tensors, folder)
     }
+}
+
+/// Divides each row by its norm. A row of zeros stays zero.
+fn unit_rows(mut rows: Matrix) -> Matrix {
+    let width = rows.cols().max(1);
+    for row in rows.data_mut().chunks_exact_mut(width) {
+        let norm = squared_norm(row).sqrt();
+        if norm > 0.0 {
+            row.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
+        }
+    }
+    rows
 }
 
 fn digest_of(tensors: &Tensors, is_reconstruction: bool) -> Digest {
@@ -273,26 +281,24 @@ fn digest_of(tensors: &Tensors, is_reconstruction: bool) -> Digest {
     ));
     for part in [tensors.encoder.data(), &tensors.encoder_bias, tensors.decoder.data(), &tensors.decoder_bias]
     {
-        digester.bytes(&le_bytes(part));
+        digester.floats(part);
     }
     match &tensors.activation {
         Activation::Signed => digester.text("signed"),
         Activation::Relu => digester.text("relu"),
         Activation::TanhRelu => digester.text("tanh-relu"),
         Activation::TopK(k) => digester.text(&format!("topk {k}")),
-        Activation::RankedTopK { k, rank } => {
-            digester.text(&format!("ranked topk {k}")).bytes(&le_bytes(rank))
-        }
+        Activation::RankedTopK { k, rank } => digester.text(&format!("ranked topk {k}")).floats(rank),
         Activation::AbsTopK(k) => digester.text(&format!("abstopk {k}")),
         Activation::GroupMax(k) => digester.text(&format!("groupmax {k}")),
-        Activation::JumpRelu(thresholds) => digester.text("jumprelu").bytes(&le_bytes(thresholds)),
+        Activation::JumpRelu(thresholds) => digester.text("jumprelu").floats(thresholds),
         Activation::Gated { gate, magnitude, log_gain } => {
-            let digester = digester.text("gated").bytes(&le_bytes(gate));
-            digester.bytes(&le_bytes(magnitude)).bytes(&le_bytes(log_gain))
+            let digester = digester.text("gated").floats(gate);
+            digester.floats(magnitude).floats(log_gain)
         }
     };
     if let Some(skip) = &tensors.skip {
-        digester.text("skip").bytes(&le_bytes(skip.data()));
+        digester.text("skip").floats(skip.data());
     }
     digester.finish()
 }

@@ -11,12 +11,11 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::base::{AtomicFile, Matrix};
 use crate::linalg::SparseCodes;
 
-use super::tensor_file::le_bytes;
+use super::tensor_file::{header, le_bytes};
 use super::tensor_files::TensorFile;
 use super::{AffineDictionary, Dictionary, DictionaryError};
 
@@ -66,7 +65,7 @@ pub fn write_codes(
         tensors.push(("recon".into(), Dtype::F32, vec![n, d_out]));
     }
     tensors.extend(more.iter().map(|(name, dtype, shape, _)| (name.clone(), *dtype, shape.clone())));
-    let (header, starts) = header(&tensors, metadata, path)?;
+    let (header, starts) = header(&tensors, Some(metadata), path)?;
     let mut file = AtomicFile::create(path)?;
     file.write(&header)?;
     let mut write_at = |at: u64, bytes: &[u8]| -> Result<(), DictionaryError> {
@@ -151,34 +150,4 @@ fn deviation(x: &Matrix) -> f64 {
     let of_row =
         |row: &[f32]| row.iter().zip(&mean).map(|(x, mean)| (f64::from(*x) - mean).powi(2)).sum::<f64>();
     x.iter_rows().map(of_row).sum()
-}
-
-/// The safetensors header, padded to 8 bytes, and the place of each tensor in the file.
-fn header(
-    tensors: &[(String, Dtype, Vec<usize>)],
-    metadata: HashMap<String, String>,
-    path: &Path,
-) -> Result<(Vec<u8>, HashMap<String, u64>), DictionaryError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        DictionaryError::unusable(path, format!("cannot be written ({error})"))
-    };
-    let mut end = 0;
-    let mut infos = Vec::new();
-    for (name, dtype, shape) in tensors {
-        let start = end;
-        end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
-        infos.push((
-            name.clone(),
-            TensorInfo { dtype: *dtype, shape: shape.clone(), data_offsets: (start, end) },
-        ));
-    }
-    let starts: Vec<(String, usize)> =
-        infos.iter().map(|(name, info)| (name.clone(), info.data_offsets.0)).collect();
-    let metadata = Metadata::new(Some(metadata), infos).map_err(|error| failed(&error))?;
-    let mut json = serde_json::to_vec(&metadata).map_err(|error| failed(&error))?;
-    json.resize(json.len().next_multiple_of(8), b' ');
-    let mut header = (json.len() as u64).to_le_bytes().to_vec();
-    header.extend(json);
-    let begin = header.len();
-    Ok((header, starts.into_iter().map(|(name, start)| (name, (begin + start) as u64)).collect()))
 }

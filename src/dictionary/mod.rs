@@ -138,6 +138,9 @@ pub trait Dictionary: Send + Sync {
     /// Unit decoder rows `[n_features, d_in]`. A decoder row of zeros stays zero.
     fn directions(&self) -> Result<Matrix, DictionaryError>;
 
+    /// Unit decoder rows `[features.len(), d_in]` of some features.
+    fn directions_of(&self, features: &[usize]) -> Result<Matrix, DictionaryError>;
+
     /// Writes `dictionary.safetensors` and `config.json` into `folder`; [`load`] reads them.
     fn save(&self, folder: &Path) -> Result<(), DictionaryError>;
 }

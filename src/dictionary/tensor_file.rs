@@ -6,12 +6,13 @@
 //! rank [F]       ranked_topk        b_gate, b_mag, r_mag [F]    gated
 //! ```
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorInfo};
 
-use crate::base::{Matrix, write_atomic};
+use crate::base::{AtomicFile, Matrix};
 
 use super::DictionaryError;
 use super::tensor_files::TensorFile;
@@ -113,13 +114,28 @@ pub(super) fn read_tensors(
     })
 }
 
-/// Writes a dictionary's tensors as f32.
+/// Values of a tensor that is written.
+enum Values<'a> {
+    Plain(&'a [f32]),
+    /// The transpose of a matrix.
+    Transposed(&'a Matrix),
+}
+
+fn vector<'a>(name: &'static str, values: &'a [f32]) -> (&'static str, Vec<usize>, Values<'a>) {
+    (name, vec![values.len()], Values::Plain(values))
+}
+
+/// Columns of a matrix that are gathered at once.
+const COLUMNS: usize = 64;
+/// Values turned into bytes at once.
+const CHUNK: usize = 1 << 16;
+
+/// Writes a dictionary's tensors as f32, piece by piece: a large dictionary is not copied.
 pub(super) fn write_tensors(tensors: &Tensors, path: &Path) -> Result<(), DictionaryError> {
     let (features, d, d_out) = (tensors.encoder.rows(), tensors.encoder.cols(), tensors.decoder.cols());
-    let vector = |name, values: &[f32]| (name, vec![values.len()], le_bytes(values));
     let mut named = vec![
-        ("W_dec", vec![features, d_out], le_bytes(tensors.decoder.data())),
-        ("W_enc", vec![d, features], le_bytes(tensors.encoder.transposed().data())),
+        ("W_dec", vec![features, d_out], Values::Plain(tensors.decoder.data())),
+        ("W_enc", vec![d, features], Values::Transposed(&tensors.encoder)),
         vector("b_dec", &tensors.decoder_bias),
     ];
     match &tensors.activation {
@@ -134,14 +150,64 @@ pub(super) fn write_tensors(tensors: &Tensors, path: &Path) -> Result<(), Dictio
         _ => {}
     }
     if let Some(skip) = &tensors.skip {
-        named.push(("W_skip", vec![d_out, d], le_bytes(skip.data())));
+        named.push(("W_skip", vec![d_out, d], Values::Plain(skip.data())));
     }
-    let problem = |error| DictionaryError::unusable(path, format!("cannot be written ({error})"));
-    let views = named.iter().map(|(name, shape, bytes)| {
-        Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(problem)?))
-    });
-    let views = views.collect::<Result<Vec<_>, DictionaryError>>()?;
-    Ok(write_atomic(path, &safetensors::serialize(views, None).map_err(problem)?)?)
+    named.sort_by_key(|(name, _, _)| *name);
+    let infos: Vec<(String, Dtype, Vec<usize>)> =
+        named.iter().map(|(name, shape, _)| (name.to_string(), Dtype::F32, shape.clone())).collect();
+    let (header, _) = header(&infos, None, path)?;
+    let mut file = AtomicFile::create(path)?;
+    file.write(&header)?;
+    for (_, _, values) in &named {
+        match values {
+            Values::Plain(values) => {
+                values.chunks(CHUNK).try_for_each(|chunk| file.write(&le_bytes(chunk)))?;
+            }
+            Values::Transposed(matrix) => {
+                for first in (0..matrix.cols()).step_by(COLUMNS) {
+                    let columns = first..(first + COLUMNS).min(matrix.cols());
+                    let mut block = vec![0.0; columns.len() * matrix.rows()];
+                    for (row, values) in matrix.iter_rows().enumerate() {
+                        for (nth, col) in columns.clone().enumerate() {
+                            block[nth * matrix.rows() + row] = values[col];
+                        }
+                    }
+                    block.chunks(CHUNK).try_for_each(|chunk| file.write(&le_bytes(chunk)))?;
+                }
+            }
+        }
+    }
+    Ok(file.commit()?)
+}
+
+/// The safetensors header, padded to 8 bytes, and the place of each tensor in the file.
+pub(super) fn header(
+    tensors: &[(String, Dtype, Vec<usize>)],
+    metadata: Option<HashMap<String, String>>,
+    path: &Path,
+) -> Result<(Vec<u8>, HashMap<String, u64>), DictionaryError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        DictionaryError::unusable(path, format!("cannot be written ({error})"))
+    };
+    let mut end = 0;
+    let mut infos = Vec::new();
+    for (name, dtype, shape) in tensors {
+        let start = end;
+        end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        infos.push((
+            name.clone(),
+            TensorInfo { dtype: *dtype, shape: shape.clone(), data_offsets: (start, end) },
+        ));
+    }
+    let starts: Vec<(String, usize)> =
+        infos.iter().map(|(name, info)| (name.clone(), info.data_offsets.0)).collect();
+    let metadata = Metadata::new(metadata, infos).map_err(|error| failed(&error))?;
+    let mut json = serde_json::to_vec(&metadata).map_err(|error| failed(&error))?;
+    json.resize(json.len().next_multiple_of(8), b' ');
+    let mut header = (json.len() as u64).to_le_bytes().to_vec();
+    header.extend(json);
+    let begin = header.len();
+    Ok((header, starts.into_iter().map(|(name, start)| (name, (begin + start) as u64)).collect()))
 }
 
 /// Little-endian bytes of `values`.

@@ -102,7 +102,7 @@ impl Evaluation<'_> {
         let logits_note = if runs { logits_note(hook) } else { Some(NO_MODEL.to_string()) };
         let logits: Vec<Option<LogitEffects>> = match logits_note {
             None => {
-                let directions = self.dictionary.directions()?.select_rows(&features);
+                let directions = self.dictionary.directions_of(&features)?;
                 self.logit_effects(&directions)?.into_iter().map(Some).collect()
             }
             Some(_) => vec![None; features.len()],
