@@ -55,7 +55,7 @@ pub fn plan(args: &SuiteArgs, common: &Common, env: &Env) -> Result<u8, RunError
 /// Reads the suite and the headers of the local files that it names.
 pub fn check(args: &SuiteArgs, common: &Common, env: &Env) -> Result<u8, RunError> {
     let suite = load(args)?;
-    let warnings = read_headers(&suite, &places(&suite, args, None, common, env)).checked()?;
+    let warnings = read_headers(&suite, &places(&suite, args, None, common, env)).checked()?.warnings;
     if !common.quiet {
         warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     }

@@ -24,6 +24,8 @@ use super::{Dictionary, DictionaryError, DictionaryInfo, Kind, SignPolicy};
 pub struct AffineDictionary {
     pub(super) info: DictionaryInfo,
     pub(super) tensors: Tensors,
+    /// Features that the tensors hold, ascending; None for all.
+    kept: Option<Arc<[usize]>>,
     /// The encoder as packed panels, made at the first product.
     pub(super) panels: Arc<OnceLock<Panels>>,
     /// The encoder in bf16, to find which codes may be large.
@@ -74,7 +76,38 @@ impl AffineDictionary {
             fitted_on: label.fitted_on,
             digest: digest_of(&tensors, label.is_reconstruction),
         };
-        Self { info, tensors, panels: Arc::default(), screen: Arc::default() }
+        Self { info, tensors, kept: None, panels: Arc::default(), screen: Arc::default() }
+    }
+
+    /// A dictionary of `n_features` features of which the tensors hold `kept`, ascending. Codes of the others are errors.
+    pub fn of_some(label: Label, tensors: Tensors, kept: Vec<usize>, n_features: usize) -> Self {
+        let mut dictionary = Self::new(label, tensors);
+        dictionary.info.n_features = n_features;
+        let mut digester = Digester::new("some features of a dictionary");
+        digester.digest(&dictionary.info.digest).json(&kept).json(&n_features);
+        dictionary.info.digest = digester.finish();
+        dictionary.kept = Some(kept.into());
+        dictionary
+    }
+
+    /// The features that the tensors hold, where they are not all.
+    pub fn kept(&self) -> Option<&[usize]> {
+        self.kept.as_deref()
+    }
+
+    /// Rows of the tensors that hold these features.
+    fn places(&self, features: &[usize]) -> Result<Vec<usize>, DictionaryError> {
+        let Some(kept) = &self.kept else { return Ok(features.to_vec()) };
+        let found = features.iter().map(|feature| kept.binary_search(feature));
+        found.collect::<Result<_, _>>().map_err(|_| self.partial())
+    }
+
+    fn partial(&self) -> DictionaryError {
+        DictionaryError::Partial { method: self.info.method.clone() }
+    }
+
+    fn check_whole(&self) -> Result<(), DictionaryError> {
+        if self.kept.is_some() { Err(self.partial()) } else { Ok(()) }
     }
 
     /// A dictionary from a file, outside any run.
@@ -121,7 +154,7 @@ impl AffineDictionary {
             skip: tensors.skip.clone(),
         };
         let info = DictionaryInfo { n_features: features.len(), ..self.info.clone() };
-        Some(Self { info, tensors: part, panels: Arc::default(), screen: Arc::default() })
+        Some(Self { info, tensors: part, kept: None, panels: Arc::default(), screen: Arc::default() })
     }
 
     fn check_width(&self, got: usize, expected: usize) -> Result<(), DictionaryError> {
@@ -142,6 +175,7 @@ impl Dictionary for AffineDictionary {
     }
 
     fn encode(&self, x: &Matrix) -> Result<Matrix, DictionaryError> {
+        self.check_whole()?;
         self.check_width(x.cols(), self.info.d_in)?;
         let features = self.info.n_features;
         let mut codes = Matrix::zeros(x.rows(), features);
@@ -158,7 +192,7 @@ impl Dictionary for AffineDictionary {
     }
 
     fn encode_features(&self, x: &Matrix, features: &[usize]) -> Result<Matrix, DictionaryError> {
-        if let Some(part) = self.select(features) {
+        if let Some(part) = self.select(&self.places(features)?) {
             return part.encode(x);
         }
         let codes = self.encode(x)?;
@@ -170,6 +204,7 @@ impl Dictionary for AffineDictionary {
     }
 
     fn encode_sparse(&self, x: &Matrix) -> Result<SparseCodes, DictionaryError> {
+        self.check_whole()?;
         self.check_width(x.cols(), self.info.d_in)?;
         let mut out = SparseCodes::new(self.info.n_features);
         let parts = self.by_tile(x, |rows, codes, scales| {
@@ -180,6 +215,7 @@ impl Dictionary for AffineDictionary {
     }
 
     fn decode(&self, codes: &Matrix) -> Result<Matrix, DictionaryError> {
+        self.check_whole()?;
         if !self.info.is_reconstruction {
             return Err(DictionaryError::NotAReconstruction { method: self.info.method.clone() });
         }
@@ -200,6 +236,7 @@ impl Dictionary for AffineDictionary {
         if !self.info.is_reconstruction {
             return Ok((self.encode_sparse(x)?, None));
         }
+        self.check_whole()?;
         self.check_width(x.cols(), self.info.d_in)?;
         let d = self.info.d_out;
         let parts = self.by_tile(x, |rows, codes, scales| {
@@ -233,7 +270,7 @@ impl Dictionary for AffineDictionary {
         if !self.info.is_reconstruction && self.info.kind != Kind::Neuron {
             return Ok(None);
         }
-        let decoder = self.tensors.decoder.row(feature);
+        let decoder = self.tensors.decoder.row(self.places(&[feature])?[0]);
         let mut out = Matrix::zeros(x.rows(), decoder.len());
         let mut scaled = vec![0.0; self.info.d_in];
         for ((at, row), code) in x.iter_rows().enumerate().zip(codes) {
@@ -246,15 +283,16 @@ impl Dictionary for AffineDictionary {
     }
 
     fn directions(&self) -> Result<Matrix, DictionaryError> {
+        self.check_whole()?;
         Ok(unit_rows(self.tensors.decoder.clone()))
     }
 
     fn directions_of(&self, features: &[usize]) -> Result<Matrix, DictionaryError> {
-        Ok(unit_rows(self.tensors.decoder.select_rows(features)))
+        Ok(unit_rows(self.tensors.decoder.select_rows(&self.places(features)?)))
     }
 
     fn save(&self, folder: &Path) -> Result<(), DictionaryError> {
-        save(&self.info, &self.tensors, folder)
+        save(&self.info, &self.tensors, self.kept(), folder)
     }
 }
 

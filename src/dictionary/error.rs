@@ -35,6 +35,15 @@ pub enum DictionaryError {
         /// Name of the dictionary.
         method: String,
     },
+    /// Only chosen features were read.
+    #[error(
+        "`{method}` was read for its chosen features alone (`quality: false` and `load_proof: false`): set one of them \
+         to true to have the others too"
+    )]
+    Partial {
+        /// Name of the dictionary.
+        method: String,
+    },
     /// A file that could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),

@@ -25,6 +25,7 @@ const SPARSITY_FLOOR: f64 = 1e-10;
 pub fn saelens_problem(dictionary: &AffineDictionary) -> Option<String> {
     let (info, tensors) = (dictionary.info(), dictionary.tensors());
     let problem = match &tensors.activation {
+        _ if dictionary.kept().is_some() => "was read for its chosen features alone",
         _ if tensors.skip.is_some() || info.output.is_some() || info.d_out != info.d_in => {
             "is a transcoder, which is not written for SAELens"
         }

@@ -162,12 +162,25 @@ impl DictionaryFit for FileFit {
             }
         };
         let label = Label { output, ..Label::new(Kind::File, context.method, set, is_reconstruction) };
-        let dictionary = Box::new(AffineDictionary::new(label, blueprint.build(None)?));
+        let only = context.only.filter(|_| blueprint.has_independent_codes());
+        let only = only.filter(|only| only.iter().all(|&feature| feature < shape.features));
+        let tensors = blueprint.build(only)?;
+        let dictionary = Box::new(match only {
+            Some(only) => AffineDictionary::of_some(label, tensors, only.to_vec(), shape.features),
+            None => AffineDictionary::new(label, tensors),
+        });
         warnings
             .extend(blueprint.card.dropped.iter().map(|what| format!("left out as `ignore` says: {what}")));
         notes.extend(blueprint.card.notes.iter().cloned());
         notes.extend(blueprint.stated.notes(context.input));
-        let Blueprint { card, stated, scale, .. } = blueprint;
+        let Blueprint { mut card, stated, scale, .. } = blueprint;
+        if let Some(only) = only {
+            card.notes.push(format!(
+                "only the {} chosen features of {} were read",
+                only.len(),
+                shape.features
+            ));
+        }
         let read = Some(Box::new(Read { card, stated, input_factor: scale.input }));
         let report = FitReport { seconds: started.seconds(), notes, warnings, read, ..FitReport::default() };
         Ok(Fitted { dictionary, report })

@@ -33,6 +33,8 @@ pub struct FitContext<'a> {
     pub training: u32,
     /// How the subject model ran the texts of the activations.
     pub input: TextInput,
+    /// The only features that are needed, ascending. A fit may leave the others out.
+    pub only: Option<&'a [usize]>,
     /// Device that trains autoencoders. All other fits run on the CPU.
     pub device: &'a Device,
     /// Called from time to time. It must not influence the fit.

@@ -9,7 +9,7 @@ use strum::VariantNames;
 use crate::base::{Digest, HookPoint, read_to_string};
 
 use super::affine::{AffineDictionary, Label};
-use super::save::{FORMAT, TRANSCODER_VERSION, VERSION};
+use super::save::{FORMAT, LATER_VERSION, VERSION};
 use super::tensor_file::{Architecture, read_tensors};
 use super::tensors::{RowScale, Tensors};
 use super::{Dictionary, DictionaryError, DictionaryInfo, Kind};
@@ -23,6 +23,7 @@ struct Config {
     d_in: usize,
     d_sae: usize,
     d_out: Option<usize>,
+    kept: Option<Vec<usize>>,
     apply_b_dec_to_input: bool,
     normalize_activations: String,
     k: Option<usize>,
@@ -60,7 +61,8 @@ pub fn load_affine(folder: &Path) -> Result<AffineDictionary, DictionaryError> {
         k => k.unwrap_or(0),
     };
     let tensors_path = folder.join("dictionary.safetensors");
-    let shape = [config.d_sae, config.d_in, config.d_out.unwrap_or(config.d_in)];
+    let stored = config.kept.as_ref().map_or(config.d_sae, Vec::len);
+    let shape = [stored, config.d_in, config.d_out.unwrap_or(config.d_in)];
     let tensors = read_tensors(&tensors_path, shape, architecture, k)?;
     let tensors = Tensors { subtract_decoder_bias: config.apply_b_dec_to_input, row_scale, ..tensors };
     let label = Label {
@@ -71,7 +73,10 @@ pub fn load_affine(folder: &Path) -> Result<AffineDictionary, DictionaryError> {
         is_reconstruction: config.is_reconstruction,
         output: config.hook_name_out,
     };
-    let dictionary = AffineDictionary::new(label, tensors);
+    let dictionary = match config.kept {
+        Some(kept) => AffineDictionary::of_some(label, tensors, kept, config.d_sae),
+        None => AffineDictionary::new(label, tensors),
+    };
     let DictionaryInfo { digest, .. } = dictionary.info();
     if *digest != config.digest {
         return Err(problem(format!(
@@ -92,10 +97,10 @@ fn read_config(path: &Path) -> Result<Config, DictionaryError> {
             "`format` is {format}; expected \"{FORMAT}\": read dictionaries of other programs with `kind: file`"
         )));
     }
-    let known = [VERSION, TRANSCODER_VERSION].map(u64::from);
+    let known = [VERSION, LATER_VERSION].map(u64::from);
     if !version.as_u64().is_some_and(|version| known.contains(&version)) {
         return Err(problem(format!(
-            "`version` is {version}; this program reads {VERSION} and {TRANSCODER_VERSION}: use the version that wrote it, or fit again"
+            "`version` is {version}; this program reads {VERSION} and {LATER_VERSION}: use the version that wrote it, or fit again"
         )));
     }
     serde_json::from_value(value).map_err(|error| problem(format!("not a dictionary's config ({error})")))

@@ -85,7 +85,7 @@ pub use variant::Variant;
 /// let set = ActivationSet::from_matrix("hook_embed".parse()?, rows, Vec::new())?;
 /// let fit = PcaParams { components: Some(2), ..PcaParams::default() }.check().expect("valid parameters");
 /// let (device, input) = (&Device::Cpu, Default::default());
-/// let mut context = FitContext { method: "pca", seed: 7, training: 0, input, device, progress: &mut |_| () };
+/// let mut context = FitContext { method: "pca", seed: 7, training: 0, input, only: None, device, progress: &mut |_| () };
 /// let pca = fit.fit(&set, &mut context)?.dictionary;
 /// assert_eq!((pca.encode(&set.read(0, 200)?)?.rows(), pca.info().n_features), (200, 2));
 /// assert!(quality(&*pca, &set, set.mean())?.fvu.expect("PCA reconstructs") < 1e-9, "two components explain all");

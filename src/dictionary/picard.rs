@@ -59,7 +59,7 @@ pub fn rotate_to_independence(rows: &Matrix, tolerance: f64, seed: u64) -> Resul
     let mut stream = Stream::named(seed, &["ica"]);
     let start: Vec<f64> = (0..n * n).map(|_| stream.normal()).collect();
     let (input, device, progress) = (Default::default(), &Device::Cpu, &mut |_| {});
-    let mut context = FitContext { method: "ica", seed, training: 0, input, device, progress };
+    let mut context = FitContext { method: "ica", seed, training: 0, input, only: None, device, progress };
     let search = Search { tolerance, iterations: MOST_ITERATIONS };
     Ok(search.run_coarse_to_fine(rows, orthogonalise(&start, n)?, &mut context)?)
 }

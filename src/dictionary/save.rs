@@ -14,8 +14,9 @@ use super::{DictionaryError, DictionaryInfo};
 pub(super) const FORMAT: &str = "autointerp-dictionary";
 /// Format version of dictionaries whose reconstruction is of the input, and needs no skip connection.
 pub(super) const VERSION: u32 = 1;
-/// Format version of transcoders, which a program that knows only the first version would misread.
-pub(super) const TRANSCODER_VERSION: u32 = 2;
+/// Format version of transcoders, and of dictionaries of which only some features are stored. A program that knows only
+/// the first version would misread them.
+pub(super) const LATER_VERSION: u32 = 2;
 
 /// The settings that both formats have, by SAELens's names.
 pub(super) fn shared_settings(info: &DictionaryInfo, tensors: &Tensors) -> Value {
@@ -39,13 +40,23 @@ pub(super) fn write_json(value: &Value, path: &Path) -> Result<(), DictionaryErr
 }
 
 /// Writes `dictionary.safetensors` and `config.json`.
-pub(super) fn save(info: &DictionaryInfo, tensors: &Tensors, folder: &Path) -> Result<(), DictionaryError> {
+///
+/// `kept`: the features that the tensors hold, where they are not all.
+pub(super) fn save(
+    info: &DictionaryInfo,
+    tensors: &Tensors,
+    kept: Option<&[usize]>,
+    folder: &Path,
+) -> Result<(), DictionaryError> {
     create_dir_all(folder)?;
     write_tensors(tensors, &folder.join("dictionary.safetensors"))?;
     let mut config = shared_settings(info, tensors);
     config["format"] = json!(FORMAT);
     let is_transcoder = tensors.skip.is_some() || info.d_out != info.d_in || info.output.is_some();
-    config["version"] = json!(if is_transcoder { TRANSCODER_VERSION } else { VERSION });
+    config["version"] = json!(if is_transcoder || kept.is_some() { LATER_VERSION } else { VERSION });
+    if let Some(kept) = kept {
+        config["kept"] = json!(kept);
+    }
     if is_transcoder {
         config["d_out"] = json!(info.d_out);
         config["hook_name_out"] = json!(info.output);

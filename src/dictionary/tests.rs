@@ -24,6 +24,7 @@ fn with_context<R>(method: &str, work: impl FnOnce(&mut FitContext<'_>) -> R) ->
         seed: 7,
         training: 0,
         input: Default::default(),
+        only: None,
         device: &Device::Cpu,
         progress: &mut progress,
     })
@@ -223,6 +224,7 @@ fn scikit_learn_components_of_real_activations_are_reproduced() {
                 seed,
                 training: 0,
                 input: Default::default(),
+                only: None,
                 device: &Device::Cpu,
                 progress: &mut progress,
             };

@@ -43,7 +43,7 @@ impl<'a> RunContext<'a> {
         places: &'a Places,
         (model, tokenizer): (&dyn SubjectModel, &Tokenizer),
         tokens: &'a TokenSets,
-        n_hooks: usize,
+        hooks: &[HookPoint],
         (fresh, stop): (bool, Stop),
     ) -> Result<Self, RunError> {
         let ids: Vec<u32> = (0..tokenizer.vocab_size() as u32).collect();
@@ -56,7 +56,7 @@ impl<'a> RunContext<'a> {
             token_texts: tokenizer.token_texts(&ids),
             store: StageStore::new(&places.out, fresh, places.device),
             models: Models::connect(suite, places)?,
-            rows: RowCount::new(n_hooks * rows_of_all_subjects(suite)),
+            rows: RowCount::new(rows_of_all_subjects(suite, hooks)),
             stop,
         };
         let texts = serde_json::to_vec(&context.token_texts).unwrap_or_default();
@@ -80,10 +80,15 @@ pub struct SubjectPass<'a> {
     pub control: Option<&'static str>,
 }
 
-impl SubjectPass<'_> {
+impl<'a> SubjectPass<'a> {
     /// Suffix of stage names: empty for the real subject, ` (random weights)` for a control.
     pub fn label(&self) -> String {
         self.control.map_or(String::new(), |control| format!(" ({})", control.replace('_', " ")))
+    }
+
+    /// The methods with rows at a hook point, in the suite's order.
+    pub fn methods_at(&self, hook: HookPoint) -> impl Iterator<Item = &'a MethodSpec> + '_ {
+        self.methods.iter().copied().filter(move |method| method.is_at(hook))
     }
 
     /// Folder of this subject's records, explanations and dictionaries.
@@ -103,9 +108,11 @@ impl SubjectPass<'_> {
     }
 }
 
-/// Rows at each hook point, over the real subject and all control subjects.
-fn rows_of_all_subjects(suite: &Suite) -> usize {
-    let rows = |method: &MethodSpec| method.row_names().len();
+/// Rows at all hook points, over the real subject and all control subjects.
+fn rows_of_all_subjects(suite: &Suite, hooks: &[HookPoint]) -> usize {
+    let rows = |method: &MethodSpec| {
+        method.row_names().len() * hooks.iter().filter(|&&hook| method.is_at(hook)).count()
+    };
     let permuted = suite.on_permuted_weights().flat_map(|(_, methods)| methods);
     suite.methods.iter().chain(permuted).map(rows).sum()
 }

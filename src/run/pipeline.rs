@@ -42,7 +42,7 @@ pub fn run(
     let corpus = gathered.clock.time("corpus", || open_corpus(suite, &subject.loaded, places, &read))?;
     stop.check()?;
     let tokenizer = subject.loaded.tokenizer()?;
-    let run = &RunContext::new(suite, places, (model, tokenizer), &corpus.tokens, n_hooks, (fresh, stop))?;
+    let run = &RunContext::new(suite, places, (model, tokenizer), &corpus.tokens, &hooks, (fresh, stop))?;
     special_tokens(run).into_iter().for_each(|held| on(Event::Note(held)));
     let planned = plan_of_models(run, n_hooks, on)?;
     on(run.rows.add(0));

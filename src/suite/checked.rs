@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::features::{FeatureChoice, QualityPass};
 use super::spec::{CorpusSpec, Limits, Statistics, SubjectSpec};
-use crate::base::HookSelector;
-use crate::dictionary::{Located, MethodParams, Variant};
+use crate::base::{HookPoint, HookSelector};
+use crate::dictionary::{Kind, Located, MethodParams, Variant};
 use crate::explain::catalog::{ATTEMPTS, ExplainerKind, ORACLE};
 use crate::explain::language_model::LanguageExplainer;
 use crate::features::Protocol;
@@ -125,6 +125,10 @@ pub struct MethodSpec {
     /// Where a dictionary trained elsewhere was found. A run sets it; a checked suite has none.
     #[serde(skip)]
     pub located: Option<Located>,
+    /// The only hook point at which a dictionary trained elsewhere is applied: the one that its files name. A run sets
+    /// it.
+    #[serde(skip)]
+    pub only_at: Option<HookPoint>,
     /// The features of its rows, where they are not a random sample of `per_cell`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<FeatureChoice>,
@@ -170,6 +174,21 @@ impl MethodSpec {
     /// Index of this training; 0 for a single one.
     pub fn nth_training(&self) -> u32 {
         self.training.as_ref().map_or(0, |training| training.nth)
+    }
+
+    /// The only features that its rows need, ascending, where nothing is measured over the others.
+    pub fn only_features(&self) -> Option<Vec<usize>> {
+        let is_file = self.params.kind() == Kind::File;
+        let measures = self.quality != QualityPass::Off || self.params.wants_proof();
+        let mut only = self.ids().filter(|_| is_file && !measures)?.to_vec();
+        only.sort_unstable();
+        only.dedup();
+        Some(only)
+    }
+
+    /// Whether the method has rows at a hook point.
+    pub fn is_at(&self, hook: HookPoint) -> bool {
+        self.only_at.is_none_or(|only| only == hook)
     }
 
     /// The parameters to fit with: a dictionary trained elsewhere is read where it was found.

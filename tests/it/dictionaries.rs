@@ -171,6 +171,36 @@ fn a_dictionary_at_another_hook_point_is_refused_or_marked() {
 }
 
 #[test]
+fn over_several_hook_points_a_dictionary_stands_at_its_own_alone() {
+    let Some(placed) = Placed::new("blocks.2.hook_resid_post") else { return };
+    let suite = placed.home.path().join("suite.yaml");
+    let text = fs::read_to_string(&suite).expect("a suite");
+    let text = text
+        .replace("hooks: [blocks.2.hook_resid_post]", "hooks: ['blocks.{2,3}.hook_resid_post']")
+        .replace("features: {per_cell", "  - {kind: random, features: 32}\nfeatures: {per_cell");
+    write_atomic(&suite, text.as_bytes()).expect("written");
+    let said = placed.call("check", &[]).ok().stderr;
+    assert!(said.contains("applied at `blocks.2.hook_resid_post` alone"), "{said}");
+    placed.call("run", &[]).ok();
+    let summary = placed.result("summary.json");
+    let value: Value = serde_json::from_str(&summary).expect("JSON");
+    let rows: Vec<(&str, &str)> = value["quality"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| (row["hook"].as_str().expect("a hook"), row["method"].as_str().expect("a method")))
+        .collect();
+    let [own, other] = ["blocks.2.hook_resid_post", "blocks.3.hook_resid_post"];
+    assert_eq!(rows, [(own, "ext"), (own, "random"), (other, "random")]);
+    assert!(placed.result("manifest.json").contains("applied at `blocks.2.hook_resid_post` alone"));
+    // The same command finds everything done.
+    placed.call("run", &[]).ok();
+    assert_eq!(placed.result("summary.json"), summary);
+    let matched = ["--set", "methods.1={kind: pca, variants: [topk], match: ext}"];
+    placed.call("check", &matched).refused(2, &["methods.pca.match", "blocks.2.hook_resid_post"]);
+}
+
+#[test]
 fn a_dictionary_where_it_was_trained_has_a_card_without_doubt() {
     let Some(placed) = Placed::new("blocks.2.hook_resid_post") else { return };
     placed.call("check", &[]).ok();
@@ -189,6 +219,28 @@ fn a_dictionary_where_it_was_trained_has_a_card_without_doubt() {
     let manifest: Value = serde_json::from_str(&placed.result("manifest.json")).expect("JSON");
     let record = &manifest["dictionaries"]["blocks.2.hook_resid_post/ext"];
     assert!(record.get("proof").is_none() && record["report"]["read"]["card"]["format"] == "saelens");
+}
+
+#[test]
+fn chosen_features_are_read_alone_and_score_the_same() {
+    let Some(placed) = Placed::new("blocks.2.hook_resid_post") else { return };
+    let chosen = ["--set", "methods.0.features={ids: [300, 3, 77, 12]}", "--set", "methods.0.quality=false"];
+    let more = ["--set", "corpus.eval_fragments=1500"];
+    placed.call("run", &[&chosen[..], &more].concat()).ok();
+    let whole = placed.result("scores.jsonl");
+    let folder = "dictionaries/blocks.2.hook_resid_post/ext";
+    let size = |file: &str| {
+        fs::metadata(placed.home.path().join("out").join(folder).join(file)).expect("a file").len()
+    };
+    let all = size("dictionary.safetensors");
+    placed.call("run", &[&chosen[..], &more, &["--set", "methods.0.load_proof=false"]].concat()).ok();
+    assert_eq!(placed.result("scores.jsonl"), whole, "the same scores");
+    assert!(whole.contains("\"status\":\"scored\""), "{whole}");
+    assert!(size("dictionary.safetensors") * 50 < all, "four features of 512");
+    let config: Value = serde_json::from_str(&placed.result(&format!("{folder}/config.json"))).expect("JSON");
+    assert_eq!((&config["kept"], &config["d_sae"]), (&json!([3, 12, 77, 300]), &json!(512)));
+    let manifest = placed.result("manifest.json");
+    assert!(manifest.contains("only the 4 chosen features of 512 were read"), "{manifest}");
 }
 
 #[test]

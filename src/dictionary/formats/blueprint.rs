@@ -306,6 +306,14 @@ impl Blueprint {
         Err(DictionaryError::unusable(self.path(), problem))
     }
 
+    /// Whether a feature's code depends on no other feature.
+    pub fn has_independent_codes(&self) -> bool {
+        !matches!(
+            self.nonlinearity,
+            Nonlinearity::TopK(_) | Nonlinearity::AbsTopK(_) | Nonlinearity::GroupMax(_)
+        )
+    }
+
     /// Tensors that no part of this dictionary uses.
     pub fn unused(&self) -> Vec<String> {
         let mut used: BTreeSet<&str> = [&self.encoder.name, &self.decoder.name].map(String::as_str).into();

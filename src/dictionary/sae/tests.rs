@@ -563,6 +563,7 @@ pub fn run(fit: &dyn DictionaryFit, set: &ActivationSet, seed: u64) -> Fitted {
             seed,
             training: 0,
             input: Default::default(),
+            only: None,
             device: &Device::Cpu,
             progress: &mut progress,
         },
@@ -712,6 +713,7 @@ fn trained_together_is_trained_alone() {
             seed: 3,
             training: *training,
             input: Default::default(),
+            only: None,
             device: &Device::Cpu,
             progress: &mut progress,
         };
@@ -745,6 +747,7 @@ fn parameters_out_of_range_are_all_named() {
         seed: 1,
         training: 0,
         input: Default::default(),
+        only: None,
         device: &Device::Cpu,
         progress: &mut progress,
     };

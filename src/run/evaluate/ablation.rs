@@ -54,8 +54,9 @@ impl Evaluation<'_> {
         if self.pass.subject.without_model().is_some() {
             return Ok(vec![Err(NO_MODEL); evidence.len()]);
         }
+        let Some(first) = evidence.first() else { return Ok(Vec::new()) };
         let nothing = Matrix::zeros(0, self.activations.evaluate.width());
-        if self.dictionary.contributions(&nothing, 0, &[])?.is_none() {
+        if self.dictionary.contributions(&nothing, first.feature(), &[])?.is_none() {
             return Ok(vec![Err(NO_SHARE); evidence.len()]);
         }
         let mut pairs: Vec<(usize, &ActivationRecord)> = Vec::new();

@@ -23,13 +23,17 @@ pub fn open_inputs(
     warnings: &mut Vec<String>,
 ) -> Result<OpenInputs, RunError> {
     read_headers(suite, places).checked()?;
-    let suite = with_dictionaries(suite, places, on)?;
+    let mut suite = with_dictionaries(suite, places, on)?;
     let subject = open_subject(&suite.subject, places)?;
     subject.note.iter().for_each(|note| on(Event::Note(note.clone())));
     let model = subject.loaded.model();
-    let misplaced = check_places(&suite, places, model, &expand_hooks(&suite, model)?)?;
-    misplaced.iter().for_each(|warning| on(Event::Warning(warning.clone())));
-    warnings.extend(misplaced);
+    let found = check_places(&suite, places, model, &expand_hooks(&suite, model)?)?;
+    found.warnings.iter().for_each(|warning| on(Event::Warning(warning.clone())));
+    warnings.extend(found.warnings);
+    for method in &mut suite.methods {
+        let own = found.only_at.iter().find(|(name, _)| *name == method.name);
+        method.only_at = own.map(|(_, hook)| *hook);
+    }
     warnings.extend(subject.loaded.notes());
     Ok(OpenInputs { suite, subject })
 }

@@ -114,7 +114,7 @@ pub fn expand_hooks(suite: &Suite, subject: &dyn SubjectModel) -> Result<Vec<Hoo
 fn check_chosen(suite: &Suite, subject: &dyn SubjectModel, hooks: &[HookPoint]) -> Result<(), RunError> {
     for method in suite.methods.iter().filter(|method| method.ids().is_some()) {
         let Ok(fit) = method.params.check() else { continue };
-        for &hook in hooks {
+        for &hook in hooks.iter().filter(|&&hook| method.is_at(hook)) {
             let Some(n) = fit.most_features(subject.width(hook)?) else { continue };
             for (variant, row) in method.variants().iter().zip(method.row_names()) {
                 check_ids(method, &row, hook, variant.sides() * n)?;

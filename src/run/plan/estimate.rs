@@ -80,7 +80,7 @@ pub struct Estimate {
 
 /// Estimates a run. The model is opened; nothing is computed with it.
 pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
-    let warnings = read_headers(suite, places).checked()?;
+    let warnings = read_headers(suite, places).checked()?.warnings;
     // A plan does not hash stored activations, which takes a pass over them.
     let subject = match open_stored(&suite.subject, places, false)? {
         Some(loaded) => OpenSubject { loaded, revision: None, note: None },

@@ -2,6 +2,8 @@
 //!
 //! Weights are not read. Files on the hub are left to the run.
 
+use std::path::Path;
+
 use crate::base::HookPoint;
 use crate::corpus::CorpusError;
 use crate::dictionary::{DictionaryPath, FileParams, MethodParams, Shape, Stated, hook_of};
@@ -19,6 +21,8 @@ pub struct Headers {
     pub problems: Vec<(String, RunError)>,
     /// Differences that change results.
     pub warnings: Vec<String>,
+    /// Methods whose dictionaries are applied at one of the run's hook points alone: the one that their files name.
+    pub only_at: Vec<(String, HookPoint)>,
 }
 
 /// What is known of the subject.
@@ -58,7 +62,7 @@ pub fn read_headers(suite: &Suite, places: &Places) -> Headers {
         found.problems.push(("subject.model".into(), error.into()));
         None
     });
-    let mut subject = named(suite, header.as_ref());
+    let mut subject = named(suite, &path, header.as_ref());
     if let Some(header) = &header {
         for (text, selector) in &suite.hooks {
             let expanded = selector.expand(header.architecture.n_layers).unwrap_or_else(|layer| {
@@ -89,13 +93,13 @@ pub fn check_places(
     places: &Places,
     model: &dyn SubjectModel,
     hooks: &[HookPoint],
-) -> Result<Vec<String>, RunError> {
+) -> Result<Headers, RunError> {
     let mut subject = match suite.subject.activations {
         Some(_) => stored(&model.info().name),
         None => {
             let path = resolve(&suite.subject.model, &places.suite_folder);
             let header = if path.exists() { SubjectHeader::of_path(&path).ok().flatten() } else { None };
-            named(suite, header.as_ref())
+            named(suite, &path, header.as_ref())
         }
     };
     for &hook in hooks {
@@ -112,12 +116,15 @@ fn stored(name: &str) -> Subject {
     Subject { is_named: !names.is_empty(), names, hooks: Vec::new() }
 }
 
-fn named(suite: &Suite, header: Option<&SubjectHeader>) -> Subject {
+/// The subject's names. A GGUF file has only that of the file.
+fn named(suite: &Suite, path: &Path, header: Option<&SubjectHeader>) -> Subject {
     let stated = header.and_then(|header| header.stated_name.clone()).filter(|name| hub_id(name).is_some());
-    let written = hub_id(&suite.subject.model).filter(|_| header.is_none()).map(String::from);
+    let is_local = header.is_some() || path.exists();
+    let written = hub_id(&suite.subject.model).filter(|_| !is_local).map(String::from);
     let is_named = stated.is_some() || written.is_some();
-    let folder = header.map(|header| header.name.clone());
-    Subject { names: [written, stated, folder].into_iter().flatten().collect(), is_named, hooks: Vec::new() }
+    let stem = || path.file_stem().filter(|_| is_local).map(|stem| stem.to_string_lossy().into_owned());
+    let local = header.map(|header| header.name.clone()).or_else(stem);
+    Subject { names: [written, stated, local].into_iter().flatten().collect(), is_named, hooks: Vec::new() }
 }
 
 fn read_dictionaries(suite: &Suite, places: &Places, subject: &Subject, found: &mut Headers) {
@@ -152,13 +159,28 @@ fn read_dictionaries(suite: &Suite, places: &Places, subject: &Subject, found: &
             Err(error) => found.problems.push((field, error.into())),
         }
     }
+    check_matched(suite, found);
+}
+
+/// A method that is matched to one with rows at fewer hook points has no reference at the others.
+fn check_matched(suite: &Suite, found: &mut Headers) {
+    for method in &suite.methods {
+        let matched = method.params.matched();
+        if let Some((name, own)) = found.only_at.iter().find(|(name, _)| Some(name.as_str()) == matched) {
+            let field = format!("methods.{}.match", method.name);
+            let problem = format!(
+                "is `{name}`, which is applied at `{own}` alone: keep that hook point only, or set `k` in place of `match`"
+            );
+            found.problems.push((field.clone(), RunError::Setting { field, problem }));
+        }
+    }
 }
 
 impl Headers {
-    /// The warnings, or all problems as one error.
-    pub fn checked(mut self) -> Result<Vec<String>, RunError> {
+    /// What was found, or all problems as one error.
+    pub fn checked(mut self) -> Result<Self, RunError> {
         match self.problems.len() {
-            0 => Ok(self.warnings),
+            0 => Ok(self),
             1 => Err(self.problems.remove(0).1),
             _ => Err(RunError::Several(self.problems)),
         }
@@ -176,13 +198,23 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn compare(&self, subject: &Subject, found: &mut Headers) {
-        let unfit = subject.hooks.iter().filter(|(_, width)| *width != self.shape.d_in);
+        let own = self.own_place(subject);
+        let applied = subject.hooks.iter().filter(|(hook, _)| own.is_none_or(|own| own == *hook));
+        let unfit = applied.filter(|(_, width)| *width != self.shape.d_in);
         for (hook, width) in unfit {
             let problem =
                 format!("is a dictionary of width {}, and `{hook}` has width {width}", self.shape.d_in);
             found.problems.push((self.field.clone(), self.setting(problem)));
         }
-        let misplaced = misplaced(self.stated, &subject.hooks);
+        if let Some(own) = own.filter(|_| subject.hooks.len() > 1) {
+            found.only_at.push((self.name.to_string(), own));
+            found.warnings.push(format!(
+                "{}: applied at `{own}` alone, where it was trained, and not at the run's other hook points; \
+                 `elsewhere: true` applies it there too, and marks its rows",
+                self.name
+            ));
+        }
+        let misplaced = misplaced(self.stated, &subject.hooks).filter(|_| own.is_none());
         let other = other_model(self.stated, &subject.names);
         let problems = misplaced.into_iter().chain(other.filter(|_| subject.is_named));
         for problem in problems {
@@ -198,6 +230,12 @@ impl Row<'_> {
         if let Some(other) = other_model(self.stated, &subject.names).filter(|_| !subject.is_named) {
             found.warnings.push(format!("{}: {other}", self.name));
         }
+    }
+
+    /// The hook point that the files name, if the run has it and the suite does not ask for others.
+    fn own_place(&self, subject: &Subject) -> Option<HookPoint> {
+        let named = self.stated.hook.as_deref().and_then(hook_of).filter(|_| !self.params.elsewhere);
+        named.filter(|named| subject.hooks.iter().any(|(hook, _)| hook == named))
     }
 
     fn setting(&self, problem: String) -> RunError {

@@ -65,19 +65,25 @@ pub fn write_neighbours(pass: &SubjectPass<'_>, hook: HookPoint, rows: &[RowResu
 }
 
 fn find(folder: &Path, rows: &[RowResult]) -> Result<Vec<Vec<NeighbourLine>>, RunError> {
-    let open = |row: &RowResult| -> Result<(Matrix, bool, HookPoint), RunError> {
+    // Of a dictionary that was read for some features alone, only those have directions.
+    let open = |row: &RowResult| -> Result<(Matrix, Matrix, bool, HookPoint), RunError> {
         let dictionary = load(&folder.join(&row.name))?;
         let info = dictionary.info();
         let place = info.output.unwrap_or(info.hook);
-        Ok((dictionary.directions()?, info.sign == SignPolicy::Signed, place))
+        let explained = dictionary.directions_of(&row.explained)?;
+        let all = match dictionary.as_affine().kept() {
+            Some(_) => Matrix::zeros(0, explained.cols()),
+            None => dictionary.directions()?,
+        };
+        Ok((all, explained, info.sign == SignPolicy::Signed, place))
     };
     let explained = |row: &RowResult| -> Result<Explained, RunError> {
-        let (directions, signed, place) = open(row)?;
+        let (all, directions, signed, place) = open(row)?;
         Ok(Explained {
             name: row.name.clone(),
             features: row.explained.clone(),
-            set: DirectionSet::of(&directions),
-            directions: directions.select_rows(&row.explained),
+            set: DirectionSet::of(if all.rows() == 0 { &directions } else { &all }),
+            directions,
             signed,
             place,
         })
@@ -87,7 +93,10 @@ fn find(folder: &Path, rows: &[RowResult]) -> Result<Vec<Vec<NeighbourLine>>, Ru
     let mut closest: Vec<Vec<Closest>> = explained.iter().map(new).collect();
     for (place, row) in rows.iter().enumerate() {
         // One dictionary is loaded at a time, because all of them may exceed memory.
-        let (directions, signed, _) = open(row)?;
+        let (directions, _, signed, _) = open(row)?;
+        if directions.rows() == 0 {
+            continue;
+        }
         let candidate = &explained[place];
         // Among dictionaries with equal directions only the first is searched.
         let again = explained[..place].iter().any(|earlier| earlier.set.same_as(&candidate.set));

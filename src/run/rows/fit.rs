@@ -98,13 +98,17 @@ impl Fitter<'_> {
     }
 
     fn key(&self, method: &MethodSpec, reference: Option<Reference>) -> StageKey {
-        StageKey::new("fit", VERSION)
+        let key = StageKey::new("fit", VERSION)
             .word(&self.hook.to_string())
             .word(self.pass.control.unwrap_or("real"))
             .params(&(&method.name, &method.keyed().params, self.pass.run.suite.seed))
             .params(&reference.map(|reference| reference.digest))
             .input(self.pass.subject.info().weights_digest)
-            .input(self.pass.run.tokens.digest)
+            .input(self.pass.run.tokens.digest);
+        match method.only_features() {
+            Some(only) => key.params(&only),
+            None => key,
+        }
     }
 
     fn stored(&self, method: &MethodSpec, key: &StageKey, set: &ActivationSet) -> Option<Vec<FittedRow>> {
@@ -155,11 +159,13 @@ impl Fitter<'_> {
             ctx_tokens: self.pass.run.suite.corpus.ctx_tokens,
             centred: self.pass.subject.is_centred(),
         };
+        let only = method.only_features();
         let mut context = FitContext {
             method: &method.name,
             seed: self.pass.run.suite.seed,
             training: method.nth_training(),
             input,
+            only: only.as_deref(),
             device: self.pass.subject.device(),
             progress: &mut progress,
         };

@@ -165,11 +165,11 @@ fn may_be_repaired(suite: &Suite, outcome: &Outcome) -> bool {
 
 /// The stored rows of a hook point.
 pub fn stored_rows(pass: &SubjectPass<'_>, hook: HookPoint) -> HookRows {
-    let load = |method: &&MethodSpec, row: &String| pass.run.store.load(&row_key(pass, hook, method, row));
-    let of_method = |method: &&MethodSpec| {
+    let load = |method: &MethodSpec, row: &String| pass.run.store.load(&row_key(pass, hook, method, row));
+    let of_method = |method: &MethodSpec| {
         method.row_names().iter().map(|row| load(method, row)).collect::<Vec<Option<RowResult>>>()
     };
-    let stored = pass.methods.iter().flat_map(of_method).collect();
+    let stored = pass.methods_at(hook).flat_map(of_method).collect();
     HookRows { hook, stored, activations: None }
 }
 
@@ -240,7 +240,7 @@ impl<'a> HookWork<'a> {
     ) -> Result<Self, RunError> {
         let hook = rows.hook;
         let fragments = &pass.run.tokens.evaluate;
-        let measures = pass.methods.iter().any(|method| method.quality != QualityPass::Off);
+        let measures = pass.methods_at(hook).any(|method| method.quality != QualityPass::Off);
         Ok(Self {
             pass,
             evaluate,
@@ -260,7 +260,7 @@ impl<'a> HookWork<'a> {
 
     /// Indices of a method's rows in the table.
     fn places(&self, method: &MethodSpec) -> std::ops::Range<usize> {
-        let before = self.pass.methods.iter().take_while(|other| other.name != method.name);
+        let before = self.pass.methods_at(self.hook).take_while(|other| other.name != method.name);
         let start = before.map(|other| other.row_names().len()).sum();
         start..start + method.row_names().len()
     }
@@ -268,7 +268,7 @@ impl<'a> HookWork<'a> {
     /// Methods with a missing row.
     fn wanted(&self) -> Vec<&'a MethodSpec> {
         let missing = |method: &MethodSpec| self.missing[self.places(method)].contains(&true);
-        self.pass.methods.iter().copied().filter(|method| missing(method)).collect()
+        self.pass.methods_at(self.hook).filter(|method| missing(method)).collect()
     }
 
     /// Fits without dependencies: the methods with missing rows, and the references that matched methods need. A
@@ -354,7 +354,7 @@ impl<'a> HookWork<'a> {
         };
         let mut next: Vec<Job<'_>> =
             waiting.into_iter().map(|method| self.job(method, Step::Fit(reference))).collect();
-        if self.pass.methods.iter().any(|listed| listed.name == method.name) {
+        if self.pass.methods_at(self.hook).any(|listed| listed.name == method.name) {
             for (place, row) in self.places(method).zip(rows).filter(|(place, _)| self.missing[*place]) {
                 check_ids(method, &row.name, self.hook, row.dictionary.info().n_features)?;
                 next.push(self.job(method, Step::Score(place, row)));

@@ -93,6 +93,7 @@ impl Rules {
                         .then(|| TrainingSpec { method: name.clone(), nth: training }),
                     sweep: point.as_ref().map(|_| family.clone()),
                     located: None,
+                    only_at: None,
                     features: features.clone(),
                     quality: fields.quality.unwrap_or(usual.quality),
                 });
