@@ -72,7 +72,7 @@ pub fn export_saelens_with(
     write_json(&config, &path)
 }
 
-/// Writes SAELens's `sparsity.safetensors`: `sparsity` [F], log10(density + 1e-10). `density`: the share of tokens on
+/// Writes SAELens's `sparsity.safetensors`: `sparsity` `[F]`, log10(density + 1e-10). `density`: the share of tokens on
 /// which each feature fires.
 pub fn write_sparsity(density: &[f64], path: &Path) -> Result<(), DictionaryError> {
     let logs: Vec<f32> = density.iter().map(|share| (share + SPARSITY_FLOOR).log10() as f32).collect();

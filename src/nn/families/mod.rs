@@ -82,7 +82,7 @@ fn readers(family: Family) -> (ReadConfig, FindWeights) {
 
 /// Reads a configuration into the one description that the forward pass follows.
 ///
-/// A family reads every field that it understands here, also those that only [`parts`] uses. Every other field must
+/// A family reads every field that it understands here, also those that only `parts` uses. Every other field must
 /// be known to be harmless.
 pub fn architecture(config: &Config) -> Result<Architecture, NnError> {
     let inner = wrapper::language_model(config)?;

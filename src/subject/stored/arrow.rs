@@ -3,7 +3,7 @@
 //! A stream is a schema message and record batches. Every message is metadata (a FlatBuffer) and a body, in which the
 //! buffers of all columns follow each other: validity and values of numbers, validity and offsets of lists, then the
 //! items' own. Lists of one length are a row of an array, whatever their type. Source: "Arrow Columnar Format",
-//! https://arrow.apache.org/docs/format/Columnar.html, and its schema files `Message.fbs` and `Schema.fbs`.
+//! <https://arrow.apache.org/docs/format/Columnar.html>, and its schema files `Message.fbs` and `Schema.fbs`.
 
 use super::column::{Column, Number};
 use super::flatbuffer::Table;
