@@ -79,7 +79,8 @@ impl AffineDictionary {
         Self { info, tensors, kept: None, panels: Arc::default(), screen: Arc::default() }
     }
 
-    /// A dictionary of `n_features` features of which the tensors hold `kept`, ascending. Codes of the others are errors.
+    /// A part of a dictionary of `n_features` features. The tensors hold the features `kept`, ascending. Codes of all
+    /// others are errors.
     pub fn of_some(label: Label, tensors: Tensors, kept: Vec<usize>, n_features: usize) -> Self {
         let mut dictionary = Self::new(label, tensors);
         dictionary.info.n_features = n_features;

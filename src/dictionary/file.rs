@@ -103,12 +103,8 @@ impl FileParams {
         problems.finish(FileFit { params: self.clone() })
     }
 
-    /// Locates the tensors and reads the configuration. Reads no tensor.
-    pub fn open(&self) -> Result<Blueprint, DictionaryError> {
-        self.open_at(None)
-    }
-
-    /// As [`Self::open`], for use at a hook point: where one file holds several dictionaries, it chooses one.
+    /// Locates the tensors and reads the configuration. Reads no tensor. Where one file holds several dictionaries, the
+    /// hook point chooses one.
     pub fn open_at(&self, hook: Option<HookPoint>) -> Result<Blueprint, DictionaryError> {
         let ask = Ask {
             format: self.format,
@@ -127,10 +123,6 @@ impl FileParams {
 impl DictionaryFit for FileFit {
     fn kind(&self) -> Kind {
         Kind::File
-    }
-
-    fn most_features(&self, _width: usize) -> Option<usize> {
-        self.params.open().ok()?.shape().ok().map(|shape| shape.features)
     }
 
     /// Reads the file. `set` gives the width, and the mean norm where the input scale is estimated.
@@ -169,18 +161,15 @@ impl DictionaryFit for FileFit {
             Some(only) => AffineDictionary::of_some(label, tensors, only.to_vec(), shape.features),
             None => AffineDictionary::new(label, tensors),
         });
+        if let Some(only) = only {
+            let note = format!("only the {} chosen features of {} were read", only.len(), shape.features);
+            blueprint.card.notes.push(note);
+        }
         warnings
             .extend(blueprint.card.dropped.iter().map(|what| format!("left out as `ignore` says: {what}")));
         notes.extend(blueprint.card.notes.iter().cloned());
         notes.extend(blueprint.stated.notes(context.input));
-        let Blueprint { mut card, stated, scale, .. } = blueprint;
-        if let Some(only) = only {
-            card.notes.push(format!(
-                "only the {} chosen features of {} were read",
-                only.len(),
-                shape.features
-            ));
-        }
+        let Blueprint { card, stated, scale, .. } = blueprint;
         let read = Some(Box::new(Read { card, stated, input_factor: scale.input }));
         let report = FitReport { seconds: started.seconds(), notes, warnings, read, ..FitReport::default() };
         Ok(Fitted { dictionary, report })

@@ -129,6 +129,9 @@ pub struct MethodSpec {
     /// it.
     #[serde(skip)]
     pub only_at: Option<HookPoint>,
+    /// Whether its files name another model than the subject. A run sets it.
+    #[serde(skip)]
+    pub of_other_model: bool,
     /// The features of its rows, where they are not a random sample of `per_cell`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<FeatureChoice>,

@@ -144,7 +144,7 @@ fn check_log(folder: &Folder, blueprint: &Blueprint) -> Result<(), DictionaryErr
     Ok(())
 }
 
-/// The model in names like `qwen3-14b-transcoders`, of which some repositories have no configuration.
+/// The model in names like `qwen3-14b-transcoders`. Some of these repositories have no configuration.
 fn qwen(parts: &[String]) -> Option<String> {
     parts.iter().find_map(|part| {
         let size = part.strip_prefix("qwen3-")?.split_once("b-transcoders")?.0;

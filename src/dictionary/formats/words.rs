@@ -73,10 +73,8 @@ impl Blueprint {
     }
 
     fn activation_words(&self) -> String {
-        if let Nonlinearity::Gated { .. } = self.nonlinearity {
-            return "gated".into();
-        }
         match &self.nonlinearity {
+            Nonlinearity::Identity => "none: codes are signed".into(),
             Nonlinearity::Relu => "ReLU".into(),
             Nonlinearity::TanhRelu => "tanh of ReLU".into(),
             Nonlinearity::TopK(k) => format!("the {k} largest positive values of a row"),
@@ -87,7 +85,7 @@ impl Blueprint {
                 Threshold::LogTensor(name) => format!("JumpReLU, thresholds exp({name})"),
                 Threshold::Constant(value) => format!("JumpReLU, threshold {value}"),
             },
-            _ => "none: codes are signed".into(),
+            Nonlinearity::Gated { .. } => "gated".into(),
         }
     }
 }

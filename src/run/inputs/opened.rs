@@ -33,6 +33,7 @@ pub fn open_inputs(
     for method in &mut suite.methods {
         let own = found.only_at.iter().find(|(name, _)| *name == method.name);
         method.only_at = own.map(|(_, hook)| *hook);
+        method.of_other_model = found.other_models.contains(&method.name);
     }
     warnings.extend(subject.loaded.notes());
     Ok(OpenInputs { suite, subject })

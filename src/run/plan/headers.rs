@@ -23,6 +23,8 @@ pub struct Headers {
     pub warnings: Vec<String>,
     /// Methods whose dictionaries are applied at one of the run's hook points alone: the one that their files name.
     pub only_at: Vec<(String, HookPoint)>,
+    /// Methods whose dictionaries were trained on another model, where the suite applies them all the same.
+    pub other_models: Vec<String>,
 }
 
 /// What is known of the subject.
@@ -215,8 +217,15 @@ impl Row<'_> {
             ));
         }
         let misplaced = misplaced(self.stated, &subject.hooks).filter(|_| own.is_none());
-        let other = other_model(self.stated, &subject.names);
-        let problems = misplaced.into_iter().chain(other.filter(|_| subject.is_named));
+        // Without a hub id the subject may be the same model under another name.
+        let (certain, possible) = match other_model(self.stated, &subject.names) {
+            other if subject.is_named => (other, None),
+            other => (None, other),
+        };
+        if self.params.elsewhere && (certain.is_some() || possible.is_some()) {
+            found.other_models.push(self.name.to_string());
+        }
+        let problems = misplaced.into_iter().chain(certain);
         for problem in problems {
             match self.params.elsewhere {
                 true => found.warnings.push(format!("{}: {problem}", self.name)),
@@ -227,9 +236,7 @@ impl Row<'_> {
                 }
             }
         }
-        if let Some(other) = other_model(self.stated, &subject.names).filter(|_| !subject.is_named) {
-            found.warnings.push(format!("{}: {other}", self.name));
-        }
+        found.warnings.extend(possible.map(|other| format!("{}: {other}", self.name)));
     }
 
     /// The hook point that the files name, if the run has it and the suite does not ask for others.
@@ -261,7 +268,7 @@ fn misplaced(stated: &Stated, hooks: &[(HookPoint, usize)]) -> Option<String> {
 }
 
 /// The model that the dictionary names, if it is none of the subject's.
-pub fn other_model(stated: &Stated, names: &[String]) -> Option<String> {
+fn other_model(stated: &Stated, names: &[String]) -> Option<String> {
     let model = stated.model.as_deref()?;
     let same = names.iter().any(|name| plain_name(name) == plain_name(model));
     let here = names.first().map_or("another one", String::as_str);

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::base::HookPoint;
-use crate::dictionary::{MethodParams, SignPolicy, hook_of, load};
+use crate::dictionary::{SignPolicy, hook_of, load};
 use crate::run::inputs::dictionaries::commit_note;
 use crate::run::inputs::outliers::Outlier;
-use crate::run::plan::headers::other_model;
 use crate::run::results::manifest::{DictionaryRecord, DictionarySource, OutlierRecord, StageClock};
 use crate::run::results::summary::QualityInput;
 use crate::run::rows::row::{RowResult, StoredDictionary};
@@ -76,7 +75,7 @@ fn quality(pass: &SubjectPass<'_>, hook: HookPoint, row: &RowResult) -> Result<Q
     Ok(QualityInput {
         hook: hook.to_string(),
         method,
-        elsewhere: elsewhere(pass, hook, spec.as_ref(), row),
+        elsewhere: elsewhere(hook, spec.as_ref(), row),
         sweep: spec.and_then(|spec| spec.sweep),
         control: pass.control.map(Into::into),
         measured: row.measured.clone(),
@@ -86,22 +85,13 @@ fn quality(pass: &SubjectPass<'_>, hook: HookPoint, row: &RowResult) -> Result<Q
 }
 
 /// Where a dictionary was trained, if it is applied at another hook point or, as the suite says, to another model.
-fn elsewhere(
-    pass: &SubjectPass<'_>,
-    hook: HookPoint,
-    method: Option<&MethodSpec>,
-    row: &RowResult,
-) -> Option<String> {
+fn elsewhere(hook: HookPoint, method: Option<&MethodSpec>, row: &RowResult) -> Option<String> {
     let stated = &row.dictionary.report.read.as_ref()?.stated;
     if let Some(name) = stated.hook.as_ref().filter(|name| hook_of(name) != Some(hook)) {
         return Some(format!("trained at {name}"));
     }
-    let names = [pass.run.suite.subject.model.clone(), pass.subject.info().name.clone()];
-    let asks =
-        matches!(method.map(|method| &method.params), Some(MethodParams::File(file)) if file.elsewhere);
-    other_model(stated, &names)
-        .filter(|_| asks)
-        .map(|_| format!("trained on {}", stated.model.as_deref().unwrap_or_default()))
+    let trained_on = stated.model.as_ref().map(|model| format!("trained on {model}"));
+    trained_on.filter(|_| method.is_some_and(|method| method.of_other_model))
 }
 
 fn record(

@@ -95,7 +95,7 @@ struct Sample {
 }
 
 impl Prover<'_> {
-    /// The proof. `l0` is what the dictionary's files state.
+    /// Tries the dictionary here, around and under other scalings. `read` says what its files state.
     pub fn prove(&self, dictionary: &AffineDictionary, read: &Read) -> Result<LoadProof, RunError> {
         let output = dictionary.info().output;
         if output.is_some_and(|output| self.subject.check_hook(output).is_err()) {

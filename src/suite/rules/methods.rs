@@ -94,6 +94,7 @@ impl Rules {
                     sweep: point.as_ref().map(|_| family.clone()),
                     located: None,
                     only_at: None,
+                    of_other_model: false,
                     features: features.clone(),
                     quality: fields.quality.unwrap_or(usual.quality),
                 });
