@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::harvest::{HarvestError, batches};
-use crate::base::{AtomicFile, FileError, HookPoint, TokenBatch};
+use crate::base::{AtomicFile, HookPoint, TokenBatch, safetensors_header};
 use crate::subject::SubjectModel;
 use crate::subject::stored::{RECORDED, Recorded, TOKEN_IDS};
 
@@ -41,7 +40,12 @@ pub fn export(
         tensors.push((LOGITS.into(), [tokens.rows(), tokens.cols(), subject.info().vocab]));
     }
     let recorded = recorded.with_tokens(tokens);
-    let header = header(&tensors, &recorded, path)?;
+    let floats = tensors.iter().map(|(name, shape)| (name.clone(), Dtype::F32, shape.to_vec()));
+    let ids =
+        recorded.needs_token_tensor().then(|| (TOKEN_IDS.to_string(), Dtype::I64, recorded.shape.to_vec()));
+    let all: Vec<(String, Dtype, Vec<usize>)> = floats.chain(ids).collect();
+    let record = HashMap::from([(RECORDED.to_string(), recorded.to_json())]);
+    let (header, starts) = safetensors_header(&all, Some(record), path)?;
     // Checked as a whole, before the file is created: messages then give positions within all sequences.
     subject.check_tokens(tokens)?;
     let mut file = AtomicFile::create(path)?;
@@ -51,17 +55,14 @@ pub fn export(
         if logits {
             parts.push(subject.logits(&batch)?);
         }
-        let mut tensor_start = header.len();
-        for ((_, [sequences, positions, width]), part) in tensors.iter().zip(&parts) {
-            file.seek((tensor_start + start * positions * width * size_of::<f32>()) as u64)?;
+        for (((_, [_, positions, width]), part), begin) in tensors.iter().zip(&parts).zip(&starts) {
+            file.seek(begin + (start * positions * width * size_of::<f32>()) as u64)?;
             let bytes: Vec<u8> = part.data().iter().flat_map(|value| value.to_le_bytes()).collect();
             file.write(&bytes)?;
-            tensor_start += sequences * positions * width * size_of::<f32>();
         }
     }
-    if recorded.needs_token_tensor() {
-        let before: usize = tensors.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
-        file.seek((header.len() + before * size_of::<f32>()) as u64)?;
+    if let Some(&begin) = starts.get(tensors.len()) {
+        file.seek(begin)?;
         for ids in tokens.ids().chunks(IDS_AT_ONCE) {
             let bytes: Vec<u8> = ids.iter().flat_map(|&id| i64::from(id).to_le_bytes()).collect();
             file.write(&bytes)?;
@@ -69,32 +70,6 @@ pub fn export(
     }
     file.commit()?;
     Ok(tensors)
-}
-
-/// The safetensors header: its length, JSON, and padding to 8 bytes.
-fn header(tensors: &[Exported], recorded: &Recorded, path: &Path) -> Result<Vec<u8>, FileError> {
-    let failed = |reason: String| FileError {
-        action: "write",
-        path: path.to_path_buf(),
-        source: std::io::Error::other(reason),
-    };
-    let mut end = 0;
-    let floats = tensors.iter().map(|(name, shape)| (name.as_str(), Dtype::F32, shape.to_vec()));
-    let ids = recorded.needs_token_tensor().then(|| (TOKEN_IDS, Dtype::I64, recorded.shape.to_vec()));
-    let infos = floats.chain(ids).map(|(name, dtype, shape)| {
-        let start = end;
-        let bytes = if dtype == Dtype::I64 { size_of::<i64>() } else { size_of::<f32>() };
-        end += shape.iter().product::<usize>() * bytes;
-        (name.to_string(), TensorInfo { dtype, shape, data_offsets: (start, end) })
-    });
-    let infos = infos.collect();
-    let record = HashMap::from([(RECORDED.to_string(), recorded.to_json())]);
-    let metadata = Metadata::new(Some(record), infos).map_err(|error| failed(error.to_string()))?;
-    let mut json = serde_json::to_vec(&metadata).map_err(|error| failed(error.to_string()))?;
-    json.resize(json.len().next_multiple_of(8), b' ');
-    let mut header = (json.len() as u64).to_le_bytes().to_vec();
-    header.extend(json);
-    Ok(header)
 }
 
 #[cfg(test)]

@@ -66,11 +66,13 @@ pub fn encode(args: &EncodeArgs, common: &Common, env: &Env) -> Result<u8, RunEr
         ("features".to_string(), dictionary.info().n_features.to_string()),
     ]);
     let written = write_codes(&dictionary, &x, args.sparse, more, metadata, &args.out)?;
+    // A transcoder predicts another place.
+    let is_of_input = stated.hook_out.is_none() || stated.hook_out == stated.hook;
     let result = EncodedCodes {
         out: args.out.display().to_string(),
         tensors: written.tensors.into_iter().collect(),
         l0: written.l0,
-        fvu: written.fvu,
+        fvu: written.fvu.filter(|_| is_of_input),
         card,
         stated,
     };

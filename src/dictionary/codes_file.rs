@@ -12,10 +12,11 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
-use crate::base::{AtomicFile, Matrix};
+use crate::base::{AtomicFile, Matrix, safetensors_header};
 use crate::linalg::SparseCodes;
 
-use super::tensor_file::{header, le_bytes};
+use super::quality::{Codes, QualityCounter, column_means};
+use super::tensor_file::le_bytes;
 use super::tensor_files::TensorFile;
 use super::{AffineDictionary, Dictionary, DictionaryError};
 
@@ -65,7 +66,8 @@ pub fn write_codes(
         tensors.push(("recon".into(), Dtype::F32, vec![n, d_out]));
     }
     tensors.extend(more.iter().map(|(name, dtype, shape, _)| (name.clone(), *dtype, shape.clone())));
-    let (header, starts) = header(&tensors, Some(metadata), path)?;
+    let (header, starts) = safetensors_header(&tensors, Some(metadata), path)?;
+    let starts: HashMap<&str, u64> = tensors.iter().map(|(name, _, _)| name.as_str()).zip(starts).collect();
     let mut file = AtomicFile::create(path)?;
     file.write(&header)?;
     let mut write_at = |at: u64, bytes: &[u8]| -> Result<(), DictionaryError> {
@@ -81,11 +83,15 @@ pub fn write_codes(
         write_at(starts["indices"], &indices)?;
         write_at(starts["values"], &le_bytes(&entries().map(|(_, _, code)| code).collect::<Vec<_>>()))?;
     }
-    let (mut error, mut active) = (0.0, 0);
+    let reconstructs_input =
+        info.reconstructs_input() && d_out == info.d_in && dictionary.tensors().skip.is_none();
+    let mean = column_means(x);
+    let mut counter = QualityCounter::new(dictionary, &mean);
     for (nth, block) in blocks(x).enumerate() {
         let first = (nth * BLOCK_ROWS) as u64;
         let (codes, estimate) = dictionary.encode_and_reconstruct(&block)?;
-        active += codes.n_entries();
+        let compared = estimate.as_ref().filter(|_| reconstructs_input);
+        counter.add_coded(&block, Codes::Sparse(&codes), compared, |_| true);
         if !sparse {
             let mut dense = vec![0.0; block.rows() * features];
             codes.write_dense(&mut dense);
@@ -93,20 +99,17 @@ pub fn write_codes(
         }
         if let Some(estimate) = estimate {
             write_at(starts["recon"] + first * d_out as u64 * 4, &le_bytes(estimate.data()))?;
-            error += squares(block.data(), estimate.data());
         }
     }
     for (name, _, _, bytes) in &more {
-        write_at(starts[name], bytes)?;
+        write_at(starts[name.as_str()], bytes)?;
     }
     file.commit()?;
-    let deviation = deviation(x);
-    let reconstructs_input =
-        info.is_reconstruction && d_out == info.d_in && dictionary.tensors().skip.is_none();
+    let quality = counter.finish();
     Ok(WrittenCodes {
-        tensors: tensors.into_iter().map(|(name, _, shape)| (name, shape)).collect(),
-        l0: active as f64 / n.max(1) as f64,
-        fvu: (reconstructs_input && deviation > 0.0).then(|| error / deviation),
+        tensors: tensors.iter().map(|(name, _, shape)| (name.clone(), shape.clone())).collect(),
+        l0: quality.l0,
+        fvu: quality.fvu,
     })
 }
 
@@ -134,20 +137,4 @@ fn blocks(x: &Matrix) -> impl Iterator<Item = Matrix> {
         let rows = BLOCK_ROWS.min(x.rows() - start);
         Matrix::from_fn(rows, x.cols(), |row, col| x.at(start + row, col))
     })
-}
-
-/// `Σ‖x − x̂‖²`.
-fn squares(x: &[f32], estimate: &[f32]) -> f64 {
-    x.iter().zip(estimate).map(|(x, estimate)| (f64::from(*x) - f64::from(*estimate)).powi(2)).sum()
-}
-
-/// `Σ‖x − x̄‖²`.
-fn deviation(x: &Matrix) -> f64 {
-    let mut mean = vec![0.0; x.cols()];
-    for row in x.iter_rows() {
-        mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value) / x.rows() as f64);
-    }
-    let of_row =
-        |row: &[f32]| row.iter().zip(&mean).map(|(x, mean)| (f64::from(*x) - mean).powi(2)).sum::<f64>();
-    x.iter_rows().map(of_row).sum()
 }

@@ -36,11 +36,6 @@ struct Config {
 
 /// Reads a folder that [`Dictionary::save`] wrote, and verifies its digest.
 pub fn load(folder: &Path) -> Result<Box<dyn Dictionary>, DictionaryError> {
-    Ok(Box::new(load_affine(folder)?))
-}
-
-/// As [`load`], with access to the tensors.
-pub fn load_affine(folder: &Path) -> Result<AffineDictionary, DictionaryError> {
     let path = folder.join("config.json");
     let problem = |text: String| DictionaryError::unusable(&path, text);
     let config = read_config(&path)?;
@@ -84,7 +79,7 @@ pub fn load_affine(folder: &Path) -> Result<AffineDictionary, DictionaryError> {
             config.digest
         )));
     }
-    Ok(dictionary)
+    Ok(Box::new(dictionary))
 }
 
 fn read_config(path: &Path) -> Result<Config, DictionaryError> {

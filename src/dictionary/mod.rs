@@ -55,11 +55,14 @@ pub use formats::{Card, FileFormat, FormatRow, Shape, ThresholdUnits, needed, ro
 pub use ica::{IcaFit, IcaParams, Solver};
 pub use info::{DictionaryInfo, SignPolicy};
 pub use kind::Kind;
-pub use load::{load, load_affine};
+pub use load::load;
 pub use path::{DictionaryPath, HubPath, Located};
 pub use pca::{PcaFit, PcaParams, principal_axes};
 pub use picard::rotate_to_independence;
-pub use quality::{Codes, Quality, QualityCounter, ablate, loss_recovered, mean_l0, quality, splice};
+pub use quality::{
+    Codes, Quality, QualityCounter, ablate, column_means, fvu_of_rows, loss_recovered, mean_l0, quality,
+    splice,
+};
 pub use sae::{
     AutoencoderFit, GatedParams, JumpreluParams, Member, Recipe, SaeParams, TopkParams, Training,
     train_together,

@@ -165,6 +165,24 @@ fn squares(x: &[f32], estimate: &[f32], mean: &[f64]) -> (f64, f64) {
     (error.iter().sum(), deviation.iter().sum())
 }
 
+/// The mean row, in f64.
+pub fn column_means(x: &Matrix) -> Vec<f64> {
+    let mut means = vec![0.0; x.cols()];
+    for row in x.iter_rows() {
+        let values = means.iter_mut().zip(row);
+        values.for_each(|(mean, value)| *mean += f64::from(*value) / x.rows() as f64);
+    }
+    means
+}
+
+/// FVU of estimates of the rows of `x`, with x̄ their own mean. None where the rows do not vary.
+pub fn fvu_of_rows(x: &Matrix, estimate: &Matrix) -> Option<f64> {
+    let mean = column_means(x);
+    let rows = x.iter_rows().zip(estimate.iter_rows()).map(|(x, estimate)| squares(x, estimate, &mean));
+    let (error, deviation) = rows.fold((0.0, 0.0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
+    (deviation > 0.0).then(|| error / deviation)
+}
+
 /// [`Quality`] over a whole set.
 pub fn quality(dictionary: &dyn Dictionary, set: &ActivationSet, mean: &[f64]) -> Result<Quality, FitError> {
     let mut counter = QualityCounter::new(dictionary, mean);

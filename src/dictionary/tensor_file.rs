@@ -6,13 +6,11 @@
 //! rank [F]       ranked_topk        b_gate, b_mag, r_mag [F]    gated
 //! ```
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
 
-use crate::base::{AtomicFile, Matrix};
+use crate::base::{AtomicFile, Matrix, safetensors_header};
 
 use super::DictionaryError;
 use super::tensor_files::TensorFile;
@@ -155,7 +153,7 @@ pub(super) fn write_tensors(tensors: &Tensors, path: &Path) -> Result<(), Dictio
     named.sort_by_key(|(name, _, _)| *name);
     let infos: Vec<(String, Dtype, Vec<usize>)> =
         named.iter().map(|(name, shape, _)| (name.to_string(), Dtype::F32, shape.clone())).collect();
-    let (header, _) = header(&infos, None, path)?;
+    let (header, _) = safetensors_header(&infos, None, path)?;
     let mut file = AtomicFile::create(path)?;
     file.write(&header)?;
     for (_, _, values) in &named {
@@ -178,36 +176,6 @@ pub(super) fn write_tensors(tensors: &Tensors, path: &Path) -> Result<(), Dictio
         }
     }
     Ok(file.commit()?)
-}
-
-/// The safetensors header, padded to 8 bytes, and the place of each tensor in the file.
-pub(super) fn header(
-    tensors: &[(String, Dtype, Vec<usize>)],
-    metadata: Option<HashMap<String, String>>,
-    path: &Path,
-) -> Result<(Vec<u8>, HashMap<String, u64>), DictionaryError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        DictionaryError::unusable(path, format!("cannot be written ({error})"))
-    };
-    let mut end = 0;
-    let mut infos = Vec::new();
-    for (name, dtype, shape) in tensors {
-        let start = end;
-        end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
-        infos.push((
-            name.clone(),
-            TensorInfo { dtype: *dtype, shape: shape.clone(), data_offsets: (start, end) },
-        ));
-    }
-    let starts: Vec<(String, usize)> =
-        infos.iter().map(|(name, info)| (name.clone(), info.data_offsets.0)).collect();
-    let metadata = Metadata::new(metadata, infos).map_err(|error| failed(&error))?;
-    let mut json = serde_json::to_vec(&metadata).map_err(|error| failed(&error))?;
-    json.resize(json.len().next_multiple_of(8), b' ');
-    let mut header = (json.len() as u64).to_le_bytes().to_vec();
-    header.extend(json);
-    let begin = header.len();
-    Ok((header, starts.into_iter().map(|(name, start)| (name, (begin + start) as u64)).collect()))
 }
 
 /// Little-endian bytes of `values`.

@@ -30,7 +30,8 @@ fn with_context<R>(method: &str, work: impl FnOnce(&mut FitContext<'_>) -> R) ->
     })
 }
 
-fn shared(path: &str) -> Option<PathBuf> {
+/// A path below the folder that `AUTOINTERP_SHARED` names.
+pub(super) fn shared(path: &str) -> Option<PathBuf> {
     match std::env::var_os("AUTOINTERP_SHARED") {
         Some(folder) => Some(PathBuf::from(folder).join(path)),
         None => {

@@ -14,6 +14,8 @@ use super::run_folder::Entry;
 use crate::base::{FileError, read};
 use crate::report::{FeatureLine, ReportError, dictionary_name, file_of};
 
+pub(crate) use crate::report::{Effect, Histogram, Neighbours, Profile};
+
 /// A line of `records/`.
 #[derive(Debug, Deserialize)]
 pub struct Record {
@@ -46,61 +48,6 @@ pub struct Simulation {
     pub strata: Vec<String>,
     /// By token; none where the simulator gave no number.
     pub predicted: Vec<Option<f64>>,
-}
-
-/// A line of `profiles/`.
-#[derive(Debug, Deserialize)]
-pub struct Profile {
-    pub n_tokens: Option<usize>,
-    pub histogram: Option<Histogram>,
-    pub logits: Option<Logits>,
-}
-
-/// Tokens by the size of the code; tokens whose code is 0 are not counted.
-#[derive(Debug, Deserialize)]
-pub struct Histogram {
-    pub low: f64,
-    pub high: f64,
-    pub n_firing: Option<u64>,
-    #[serde(default)]
-    pub tokens: Vec<TokenCounts>,
-    #[serde(default)]
-    pub rest: Vec<u64>,
-}
-
-/// The counts of one token, by bin.
-#[derive(Debug, Deserialize)]
-pub struct TokenCounts {
-    pub counts: Vec<u64>,
-}
-
-/// The tokens whose logits the feature's direction changes most.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Logits {
-    pub raised: Vec<Effect>,
-    pub lowered: Vec<Effect>,
-}
-
-/// The change of one token's logit.
-#[derive(Debug, Deserialize)]
-pub struct Effect {
-    pub token: u32,
-    pub effect: f64,
-}
-
-/// A line of `neighbours/`, of which only those in the same dictionary are read.
-#[derive(Debug, Deserialize)]
-pub struct Neighbours {
-    #[serde(default)]
-    pub same: Vec<Neighbour>,
-}
-
-/// A direction close to the feature's.
-#[derive(Debug, Deserialize)]
-pub struct Neighbour {
-    pub feature: usize,
-    pub cosine: f64,
 }
 
 /// Reads a file of JSON lines from its start.

@@ -14,20 +14,19 @@ use serde_json::{Map, Value, json};
 use super::error::ExportError;
 use super::job::{Job, Outcome};
 use super::run_folder::{Entry, RunFolder};
-use crate::dictionary::{
-    Dictionary, Kind, export_saelens_with, load_affine, saelens_problem, write_sparsity,
-};
+use crate::dictionary::{Dictionary, Kind, export_saelens_with, load, saelens_problem, write_sparsity};
 
 pub fn write(job: &mut Job<'_>, entry: &Entry) -> Result<Outcome, ExportError> {
-    let dictionary = load_affine(&entry.folder(job.run))?;
-    if let Some(problem) = saelens_problem(&dictionary) {
+    let dictionary = load(&entry.folder(job.run))?;
+    let dictionary = dictionary.as_affine();
+    if let Some(problem) = saelens_problem(dictionary) {
         return Ok(Outcome::Skipped(problem));
     }
     let names = entry.names();
     let config = job.out.file(&names, "cfg", ".json")?;
     job.out.file(&names, "sae_weights", ".safetensors")?;
     let metadata = metadata(job.run, dictionary.info().kind == Kind::File);
-    export_saelens_with(&dictionary, metadata, config.parent().unwrap_or(&config))?;
+    export_saelens_with(dictionary, metadata, config.parent().unwrap_or(&config))?;
     let measured = job.run.measured(entry)?;
     if let Some(density) = measured.map(|measured| measured.quality.density)
         && density.len() == dictionary.info().n_features

@@ -39,7 +39,7 @@ pub use cards::{DictionaryCard, dictionary_cards};
 pub(crate) use escape::free_name;
 pub use escape::{markdown, visible, xml};
 pub use number::{DASH, count, fixed, p_value};
-pub(crate) use pages::{Place, file_of, path_of, simulates_levels};
+pub(crate) use pages::{Effect, Histogram, Neighbours, Place, Profile, file_of, path_of, simulates_levels};
 pub use recorded::ScoreFacts;
 pub use schema::{
     CHOSEN, Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,

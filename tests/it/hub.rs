@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use autointerp::base::{Digest, Matrix, Stream, write_atomic};
-use autointerp::dictionary::{Activation, AffineDictionary, Kind, Label, RowScale, Tensors, export_saelens};
+use autointerp::dictionary::{Activation, AffineDictionary, RowScale, Tensors, export_saelens};
 use serde_json::Value;
 
 use crate::program::{Done, autointerp, finish, online};
@@ -102,15 +102,8 @@ fn write_dictionary(folder: &Path, seed: u64) {
         row_scale: RowScale::Plain,
         skip: None,
     };
-    let label = Label {
-        method: "theirs".into(),
-        kind: Kind::File,
-        hook: HOOK.parse().expect("a hook point"),
-        fitted_on: Digest::of(b""),
-        is_reconstruction: true,
-        output: None,
-    };
-    export_saelens(&AffineDictionary::new(label, tensors), folder).expect("exported");
+    let hook = HOOK.parse().expect("a hook point");
+    export_saelens(&AffineDictionary::of_file(tensors, hook), folder).expect("exported");
 }
 
 /// A suite with one dictionary trained elsewhere, small enough for a second.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use autointerp::corpus::generator::Generator;
-use autointerp::dictionary::{Activation, AffineDictionary, Label, RowScale, Tensors, export_saelens, load};
+use autointerp::dictionary::{Activation, AffineDictionary, RowScale, Tensors, export_saelens, load};
 
 use serde_json::Value;
 
@@ -83,15 +83,7 @@ fn prepare(toy: &Toy, suite: &str) {
         row_scale: RowScale::Plain,
         skip: None,
     };
-    let label = Label {
-        method: info.method.clone(),
-        kind: info.kind,
-        hook: info.hook,
-        fitted_on: info.fitted_on,
-        is_reconstruction: true,
-        output: None,
-    };
-    export_saelens(&AffineDictionary::new(label, tensors), &toy.path("sae")).expect("exported");
+    export_saelens(&AffineDictionary::of_file(tensors, info.hook), &toy.path("sae")).expect("exported");
 }
 
 #[test]

@@ -3,28 +3,19 @@
 mod a;
 mod b;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::base::{Digest, Matrix, Stream, write_atomic};
+use crate::base::{Matrix, Stream, write_atomic};
 
 use super::super::tensor_files::TensorFile;
-use super::super::{AffineDictionary, Dictionary, DictionaryError, Kind, Label};
+use super::super::tests::shared;
+use super::super::{AffineDictionary, Dictionary, DictionaryError};
 use super::{Ask, Blueprint, open};
 
 /// A folder of `sae-formats`, with `k` and `input_scale` of the suite where the files do not hold them.
 type Golden = (&'static str, Option<usize>, Option<f64>);
-
-fn shared(path: &str) -> Option<PathBuf> {
-    match std::env::var_os("AUTOINTERP_SHARED") {
-        Some(folder) => Some(PathBuf::from(folder).join(path)),
-        None => {
-            println!("skipped: AUTOINTERP_SHARED is not set");
-            None
-        }
-    }
-}
 
 fn ask_at(path: &Path) -> Ask {
     Ask { place: path.display().to_string(), ..Ask::default() }
@@ -39,15 +30,8 @@ fn tensor(path: &Path, name: &str) -> Matrix {
 }
 
 fn dictionary(blueprint: &Blueprint, chosen: Option<&[usize]>) -> AffineDictionary {
-    let label = Label {
-        method: "file".into(),
-        kind: Kind::File,
-        hook: "blocks.2.hook_resid_post".parse().expect("hook point"),
-        fitted_on: Digest::of(b"none"),
-        is_reconstruction: true,
-        output: None,
-    };
-    AffineDictionary::new(label, blueprint.build(chosen).expect("built"))
+    let hook = "blocks.2.hook_resid_post".parse().expect("hook point");
+    AffineDictionary::of_file(blueprint.build(chosen).expect("built"), hook)
 }
 
 /// Largest difference relative to the largest entry of `theirs`.

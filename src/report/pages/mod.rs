@@ -32,7 +32,7 @@ use super::scores::{FeatureLine, FeatureScores};
 use super::view::View;
 use super::{ReportError, remove_stale};
 use crate::base::write_atomic;
-pub use evidence::{file_of, path_of};
+pub use evidence::{Effect, Histogram, Neighbours, Profile, file_of, path_of};
 pub use feature::simulates_levels;
 use names::Names;
 pub use names::Place;

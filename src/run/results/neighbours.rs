@@ -66,14 +66,14 @@ pub fn write_neighbours(pass: &SubjectPass<'_>, hook: HookPoint, rows: &[RowResu
 
 fn find(folder: &Path, rows: &[RowResult]) -> Result<Vec<Vec<NeighbourLine>>, RunError> {
     // Of a dictionary that was read for some features alone, only those have directions.
-    let open = |row: &RowResult| -> Result<(Matrix, Matrix, bool, HookPoint), RunError> {
+    let open = |row: &RowResult| -> Result<(Option<Matrix>, Matrix, bool, HookPoint), RunError> {
         let dictionary = load(&folder.join(&row.name))?;
         let info = dictionary.info();
         let place = info.output.unwrap_or(info.hook);
         let explained = dictionary.directions_of(&row.explained)?;
         let all = match dictionary.as_affine().kept() {
-            Some(_) => Matrix::zeros(0, explained.cols()),
-            None => dictionary.directions()?,
+            Some(_) => None,
+            None => Some(dictionary.directions()?),
         };
         Ok((all, explained, info.sign == SignPolicy::Signed, place))
     };
@@ -82,7 +82,7 @@ fn find(folder: &Path, rows: &[RowResult]) -> Result<Vec<Vec<NeighbourLine>>, Ru
         Ok(Explained {
             name: row.name.clone(),
             features: row.explained.clone(),
-            set: DirectionSet::of(if all.rows() == 0 { &directions } else { &all }),
+            set: DirectionSet::of(all.as_ref().unwrap_or(&directions)),
             directions,
             signed,
             place,
@@ -93,10 +93,7 @@ fn find(folder: &Path, rows: &[RowResult]) -> Result<Vec<Vec<NeighbourLine>>, Ru
     let mut closest: Vec<Vec<Closest>> = explained.iter().map(new).collect();
     for (place, row) in rows.iter().enumerate() {
         // One dictionary is loaded at a time, because all of them may exceed memory.
-        let (directions, _, signed, _) = open(row)?;
-        if directions.rows() == 0 {
-            continue;
-        }
+        let (Some(directions), _, signed, _) = open(row)? else { continue };
         let candidate = &explained[place];
         // Among dictionaries with equal directions only the first is searched.
         let again = explained[..place].iter().any(|earlier| earlier.set.same_as(&candidate.set));

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{HookPoint, Matrix, Site, TokenBatch};
-use crate::dictionary::{AffineDictionary, Dictionary, Read, Tensors};
+use crate::dictionary::{AffineDictionary, Dictionary, Read, Tensors, fvu_of_rows};
 use crate::run::RunError;
 use crate::subject::SubjectModel;
 
@@ -249,19 +249,12 @@ impl Variant {
         (input, means)
     }
 
+    /// FVU of an estimate of `y`, with the scaling undone.
     fn fvu(&self, y: &Matrix, estimate: &Matrix, means: &[f64]) -> Option<f64> {
-        let mut centre = vec![0.0; y.cols()];
-        for row in y.iter_rows() {
-            centre.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value) / y.rows() as f64);
-        }
-        let (mut error, mut deviation) = (0.0, 0.0);
-        for ((row, estimate), mean) in y.iter_rows().zip(estimate.iter_rows()).zip(means) {
-            for ((value, estimate), centre) in row.iter().zip(estimate).zip(&centre) {
-                error += (f64::from(*value) - f64::from(*estimate) / self.factor - mean).powi(2);
-                deviation += (f64::from(*value) - centre).powi(2);
-            }
-        }
-        (deviation > 0.0).then(|| error / deviation)
+        let undone = Matrix::from_fn(estimate.rows(), estimate.cols(), |row, col| {
+            (f64::from(estimate.at(row, col)) / self.factor + means[row]) as f32
+        });
+        fvu_of_rows(y, &undone)
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::{HookPoint, Matrix, TokenBatch};
-use crate::dictionary::{Dictionary, Quality, loss_recovered};
+use crate::dictionary::{Dictionary, Quality, column_means, fvu_of_rows, loss_recovered};
 use crate::run::RunError;
 use crate::subject::{SubjectError, SubjectModel};
 
@@ -146,20 +146,10 @@ impl<'a> LossMeter<'a> {
         };
         let first = usize::from(self.subject.prefix().is_empty());
         let scored: Vec<usize> = (0..target.rows()).filter(|row| row % self.tokens.cols() >= first).collect();
-        let mut mean = vec![0.0; target.cols()];
-        for &row in &scored {
-            let values = mean.iter_mut().zip(target.row(row));
-            values.for_each(|(sum, value)| *sum += f64::from(*value) / scored.len() as f64);
-        }
         let estimate = dictionary.reconstruct(&self.activations)?;
-        let (mut error, mut deviation) = (0.0, 0.0);
-        for &row in &scored {
-            for ((value, estimate), mean) in target.row(row).iter().zip(estimate.row(row)).zip(&mean) {
-                error += (f64::from(*value) - f64::from(*estimate)).powi(2);
-                deviation += (f64::from(*value) - mean).powi(2);
-            }
-        }
-        quality.fvu = (deviation > 0.0).then(|| error / deviation);
+        let compared = target.select_rows(&scored);
+        quality.fvu = fvu_of_rows(&compared, &estimate.select_rows(&scored));
+        let mean = column_means(&compared);
         quality.note = Some(format!("transcoder: FVU over {} tokens and losses at `{output}`", scored.len()));
         let meter = LossMeter::new(self.subject, output, &self.tokens, &mean)?;
         let spliced = if meter.losses.is_some() { Some(meter.replaced(estimate)?) } else { None };

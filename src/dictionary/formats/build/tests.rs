@@ -1,8 +1,8 @@
 //! Folds against the formulas at the head of `blueprint`, computed one step after another in f64.
 
-use crate::base::{Digest, Stream, write_atomic};
+use crate::base::{Stream, write_atomic};
 
-use super::super::super::{AffineDictionary, Dictionary, Kind, Label};
+use super::super::super::{AffineDictionary, Dictionary};
 use super::*;
 use crate::dictionary::formats::card::Card;
 use crate::dictionary::tensor_files::TensorFile;
@@ -216,12 +216,7 @@ fn reference(blueprint: &Blueprint, drawn: &Drawn, x: &[f64]) -> (Vec<f64>, Vec<
 }
 
 fn dictionary(tensors: Tensors) -> AffineDictionary {
-    let hook = "blocks.0.hook_resid_post".parse().expect("hook point");
-    let (method, fitted_on) = ("file".to_string(), Digest::of(b"none"));
-    AffineDictionary::new(
-        Label { method, kind: Kind::File, hook, fitted_on, is_reconstruction: true, output: None },
-        tensors,
-    )
+    AffineDictionary::of_file(tensors, "blocks.0.hook_resid_post".parse().expect("hook point"))
 }
 
 /// Largest difference relative to the largest expected value, or to 1.
