@@ -78,6 +78,26 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     file.commit()
 }
 
+/// Renames a damaged file or folder to a name beside it, `NAME.damaged`, where nobody reads it and a person can look at
+/// it. Returns the new name; none if it cannot be renamed, and then it is removed.
+pub fn set_aside(path: &Path) -> Option<PathBuf> {
+    let mut name = path.file_name()?.to_os_string();
+    name.push(".damaged");
+    let aside = path.with_file_name(name);
+    // What was set aside before makes room: the newest damage is the one to look at.
+    remove_any(&aside);
+    if fs::rename(path, &aside).is_ok() {
+        return Some(aside);
+    }
+    remove_any(path);
+    None
+}
+
+fn remove_any(path: &Path) {
+    // A failure shows in the next read or write of the path.
+    let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+}
+
 /// Creates a folder and its parents.
 pub fn create_dir_all(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(failed("create", path))
@@ -147,5 +167,18 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path().join("deep")).expect("listed").count(), 0);
         write_atomic(&path, b"whole").expect("written");
         assert_eq!(read(&path).expect("read"), b"whole");
+    }
+
+    #[test]
+    fn the_newest_damaged_file_lies_beside_its_name() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("stage.json");
+        for text in [b"first", b"later"] {
+            write_atomic(&path, text).expect("written");
+            let aside = set_aside(&path).expect("renamed");
+            assert_eq!(aside.file_name().and_then(|name| name.to_str()), Some("stage.json.damaged"));
+            assert_eq!(read(&aside).expect("read"), text);
+            assert!(!path.exists());
+        }
     }
 }
