@@ -12,6 +12,8 @@ mod arrow_stream;
 mod bad_input;
 mod bos;
 mod browser;
+mod cases;
+mod chaos;
 mod chosen;
 mod circles;
 mod cli;
