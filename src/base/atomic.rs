@@ -25,8 +25,14 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Starts the file and creates its folder if missing.
+    /// Starts the file and creates its folder if missing. Rejects pipes, devices and folders: renaming a file onto
+    /// `/dev/full` would replace the device.
     pub fn create(path: &Path) -> Result<Self, FileError> {
+        if let Ok(metadata) = fs::metadata(path)
+            && let Some(kind) = not_regular(&metadata)
+        {
+            return Err(failed("write", path)(std::io::Error::other(kind)));
+        }
         if let Some(folder) = path.parent() {
             create_dir_all(folder)?;
         }
@@ -106,11 +112,19 @@ pub fn create_dir_all(path: &Path) -> Result<(), FileError> {
 /// Opens a model file. Rejects pipes and devices at once: reading them may block or never end.
 pub fn open(path: &Path) -> Result<File, FileError> {
     let metadata = fs::metadata(path).map_err(failed("read", path))?;
-    if !metadata.is_file() {
-        let kind = if metadata.is_dir() { "is a folder" } else { "is a pipe or a device" };
-        return Err(failed("read", path)(std::io::Error::other(format!("it {kind}, not a regular file"))));
+    if let Some(kind) = not_regular(&metadata) {
+        return Err(failed("read", path)(std::io::Error::other(kind)));
     }
     File::open(path).map_err(failed("read", path))
+}
+
+/// What a path is that is no regular file.
+fn not_regular(metadata: &fs::Metadata) -> Option<&'static str> {
+    match (metadata.is_file(), metadata.is_dir()) {
+        (true, _) => None,
+        (_, true) => Some("it is a folder, not a regular file"),
+        _ => Some("it is a pipe or a device, not a regular file"),
+    }
 }
 
 /// Reads a whole model file; see [`open`].
@@ -167,6 +181,18 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path().join("deep")).expect("listed").count(), 0);
         write_atomic(&path, b"whole").expect("written");
         assert_eq!(read(&path).expect("read"), b"whole");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_device_is_never_replaced() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/dev/null", &link).expect("a link");
+        for path in [link.as_path(), folder.path()] {
+            let error = write_atomic(path, b"text").expect_err("no regular file");
+            assert!(error.is_write() && error.source.to_string().contains("not a regular file"));
+        }
     }
 
     #[test]

@@ -290,7 +290,8 @@ impl Env {
     /// Reads the environment once.
     pub fn read() -> Self {
         let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let path = |name: &str| var(name).map(PathBuf::from);
+        // A path need not be UTF-8.
+        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = path("HOME").or_else(|| path("USERPROFILE"));
         let in_home = |folder: &str| home.as_ref().map(|home| home.join(folder));
         let platform = || {
