@@ -1,14 +1,27 @@
 //! Files that are written completely or not at all, and file operations whose errors name the path.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::FileError;
 
 /// Number of files started by this process. It keeps temporary names distinct.
 static STARTED: AtomicU64 = AtomicU64::new(0);
+
+/// Temporary files that are being written.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Removes the temporary files that are being written, for a process that is about to end on a signal.
+pub fn remove_unfinished() {
+    for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        // Nothing is left to tell about a failure.
+        let _ = fs::remove_file(path);
+    }
+}
 
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> FileError + 'a {
     move |source| FileError { action, path: path.to_path_buf(), source }
@@ -40,6 +53,7 @@ impl AtomicFile {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let temporary = path.with_file_name(format!(".{name}.{}.{number}.part", std::process::id()));
         let file = File::create(&temporary).map_err(failed("write", path))?;
+        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).insert(temporary.clone());
         Ok(Self {
             writer: BufWriter::with_capacity(1 << 20, file),
             temporary,
@@ -74,6 +88,7 @@ impl Drop for AtomicFile {
             // A leftover temporary file is harmless.
             let _ = fs::remove_file(&self.temporary);
         }
+        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.temporary);
     }
 }
 

@@ -8,6 +8,7 @@ mod atomic;
 mod attempt;
 mod catalog;
 mod characters;
+mod contained;
 mod cpu;
 mod device;
 mod digest;
@@ -18,14 +19,17 @@ mod matrix;
 mod safetensors_header;
 mod stopwatch;
 mod stream;
+mod terminal_text;
 mod token_batch;
 
 pub use atomic::{
-    AtomicFile, create_dir_all, open, read, read_at, read_regular, read_to_string, set_aside, write_atomic,
+    AtomicFile, create_dir_all, open, read, read_at, read_regular, read_to_string, remove_unfinished,
+    set_aside, write_atomic,
 };
 pub use attempt::{Attempt, Missing, Tally};
 pub use catalog::{Of, Row};
 pub use characters::{is_combining, is_format, is_invisible, is_private_use};
+pub use contained::{contained, is_contained};
 pub use cpu::{cpu_name, instruction_set, peak_memory_bytes};
 pub use device::DeviceName;
 pub use digest::{Digest, Digester};
@@ -36,6 +40,7 @@ pub use matrix::Matrix;
 pub use safetensors_header::safetensors_header;
 pub use stopwatch::Stopwatch;
 pub use stream::Stream;
+pub use terminal_text::{short_message, terminal_json, terminal_text};
 pub use token_batch::TokenBatch;
 
 /// A file operation that failed, with its path.

@@ -289,7 +289,6 @@ pub fn key(variable: &str) -> Option<Secret> {
 impl Env {
     /// Reads the environment once.
     pub fn read() -> Self {
-        let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         // A path need not be UTF-8.
         let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = path("HOME").or_else(|| path("USERPROFILE"));
@@ -316,20 +315,25 @@ impl Env {
             hub_shared,
             hub_endpoint: var("HF_ENDPOINT"),
             hub_token: var("HF_TOKEN").or_else(token_file),
-            look: look(&var),
+            look: stdout_look(),
             openai_base_url: var("OPENAI_BASE_URL"),
         }
     }
 }
 
+/// The value of an environment variable. Empty counts as not set.
+fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// Width and colours of stdout. `COLUMNS` overrides the terminal's width.
-fn look(var: &dyn Fn(&str) -> Option<String>) -> Look {
+pub fn stdout_look() -> Look {
     let out = std::io::stdout();
     let measured = || terminal_size::terminal_size_of(&out).map(|(width, _)| usize::from(width.0));
     let width = var("COLUMNS").and_then(|columns| columns.parse().ok()).or_else(measured);
     Look {
         width: width.filter(|width| *width >= MIN_WIDTH).unwrap_or(DEFAULT_WIDTH),
-        ink: ink(var, out.is_terminal()),
+        ink: ink(&var, out.is_terminal()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::BufRead;
 use serde_json::Value;
 
 use super::{print, setting};
-use crate::base::DeviceName;
+use crate::base::{DeviceName, terminal_json};
 use crate::bench::{BenchError, Work};
 use crate::run::RunError;
 
@@ -19,10 +19,10 @@ pub fn bench(device: DeviceName) -> Result<u8, RunError> {
     let Some(first) = next()? else { return Ok(0) };
     let work: Work = serde_json::from_str(&first).map_err(|error| wrong(error.to_string()))?;
     let mut work = work.open(device).map_err(failed)?;
-    print(&serde_json::json!({"ready": true}).to_string());
+    print(&serde_json::json!({"ready": true}).to_string())?;
     while let Some(line) = next()? {
         let turn: Value = serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?;
-        print(&work(&turn).map_err(failed)?.to_string());
+        print(&terminal_json(&work(&turn).map_err(failed)?.to_string()))?;
     }
     Ok(0)
 }

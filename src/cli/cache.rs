@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::{Common, Env};
 use super::{print_result, setting};
 use crate::base::FileError;
-use crate::report::{Column, Grid};
+use crate::report::{Column, Grid, visible};
 use crate::run::RunError;
 
 /// Folders of the cache with their content. Each is a kind for `--clean`.
@@ -81,8 +81,8 @@ pub fn cache(clean: Option<&str>, common: &Common, env: &Env) -> Result<u8, RunE
             let what = format!("{removed}{}", entry.what);
             grid.row(vec![entry.kind.into(), entry.files.to_string(), size(entry.bytes), what]);
         }
-        format!("{}\n{}", cached.cache, grid.draw(env.look).text)
-    });
+        format!("{}\n{}", visible(&cached.cache), grid.draw(env.look).text)
+    })?;
     Ok(0)
 }
 

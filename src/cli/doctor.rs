@@ -79,7 +79,7 @@ const LABEL_WIDTH: usize = 23;
 pub fn doctor(model: Option<&str>, common: &Common, env: &Env) -> Result<u8, RunError> {
     let model = model.map(|name| model_report(name, common, env)).transpose()?;
     let report = report(model, common, env);
-    print_result(common, &report, |report| labelled_list(&facts(report), LABEL_WIDTH, env.look.width));
+    print_result(common, &report, |report| labelled_list(&facts(report), LABEL_WIDTH, env.look.width))?;
     Ok(0)
 }
 

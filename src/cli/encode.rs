@@ -77,9 +77,9 @@ pub fn encode(args: &EncodeArgs, common: &Common, env: &Env) -> Result<u8, RunEr
         stated,
     };
     if common.json {
-        print_json(&result);
+        print_json(&result)?;
     } else if !common.quiet {
-        print(&told(&result));
+        print(&told(&result))?;
     }
     Ok(0)
 }

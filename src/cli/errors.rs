@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::progress::say;
 use crate::activations::ActivationError;
-use crate::base::FileError;
+use crate::base::{FileError, short_message};
 use crate::corpus::CorpusError;
 use crate::dictionary::{DictionaryError, FitError};
 use crate::export::ExportError;
@@ -15,6 +15,8 @@ use crate::nn::NnError;
 use crate::report::ReportError;
 use crate::run::RunError;
 use crate::subject::SubjectError;
+#[cfg(feature = "train-embedded")]
+use crate::subject::embedded::train::EmbeddedError;
 use crate::suite::SuiteError;
 
 /// Output of every failed verb with `--json`.
@@ -30,20 +32,37 @@ pub struct Failure {
     exit_code: u8,
 }
 
-/// Prints the error with its causes and hints. Errors never contain secrets.
-pub fn print(error: &RunError, json: bool) {
+impl Failure {
+    /// A failure without causes and hints.
+    pub fn new(error: String, exit_code: u8) -> Self {
+        Self { error, causes: Vec::new(), hints: Vec::new(), exit_code }
+    }
+}
+
+/// Prints the error with its causes and hints, and returns the exit code. Errors never contain secrets.
+pub fn print(error: &RunError, json: bool) -> u8 {
+    let short = |text: String| short_message(&text).into_owned();
     let failure = Failure {
-        error: sentence(error),
-        causes: causes(error),
-        hints: hints(error),
+        error: short(sentence(error)),
+        causes: causes(error).into_iter().map(short).collect(),
+        hints: hints(error).into_iter().map(short).collect(),
         exit_code: exit_code(error),
     };
+    // Where a result could not be printed, a failure cannot either.
+    print_failure(&failure, json && !matches!(error, RunError::Output(_)))
+}
+
+/// Prints a failure and returns its exit code, or that of a full stdout.
+pub fn print_failure(failure: &Failure, json: bool) -> u8 {
     if json {
-        return super::print_json(&failure);
+        let Err(error) = super::print_json(failure) else { return failure.exit_code };
+        say(&format!("error: {error}; the result was this failure: {}", failure.error));
+        return exit_code(&error);
     }
     say(&format!("error: {}", failure.error));
     failure.causes.iter().for_each(|cause| say(&format!("caused by: {cause}")));
     failure.hints.iter().for_each(|hint| say(&format!("hint: {hint}")));
+    failure.exit_code
 }
 
 /// The message as a sentence. Some errors name only what was tried ("read `x`"); they get "cannot" in front.
@@ -94,14 +113,24 @@ fn hints(error: &RunError) -> Vec<String> {
         "suites/README.md lists every field; `autointerp check SUITE` reads a suite without running it";
     const FOLDER: &str = "files on this disk need no network: give the folder's path in place of the hub id";
     const SPACE: &str = "everything finished so far is kept; free some space or choose another folder with --out, then run again";
+    const LIMIT: &str = "the system limits the size of files here (`ulimit -f`): everything finished so far is kept; raise the limit, \
+        then run again";
     match error {
         RunError::Suite(_) => vec![CHECK.into()],
         RunError::Hub(_) => vec![FOLDER.into()],
         RunError::AllFailed(failed) => failed.hints.clone(),
         RunError::Chat(error) => error.advice().into_iter().collect(),
-        _ if exit_code(error) == 9 => vec![SPACE.into()],
+        RunError::Output(_) => Vec::new(),
+        _ if exit_code(error) == 9 => vec![if is_too_large(error) { LIMIT } else { SPACE }.into()],
         _ => Vec::new(),
     }
+}
+
+/// Whether a write failed because of a limit on the size of files.
+fn is_too_large(error: &RunError) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let mut systems = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    systems.any(|cause| cause.kind() == std::io::ErrorKind::FileTooLarge)
 }
 
 /// The exit code of an error, as documented in the help.
@@ -119,7 +148,7 @@ pub fn exit_code(error: &RunError) -> u8 {
             }
         }
         RunError::Stopped => 130,
-        RunError::Disk { .. } => 9,
+        RunError::Disk { .. } | RunError::Output(_) => 9,
         RunError::NoDictionary { .. } => 6,
         RunError::Chat(ChatError::Budget { .. }) => 4,
         RunError::Chat(ChatError::Offline { .. } | ChatError::LocalModel { missing: true, .. }) => 6,
@@ -162,6 +191,8 @@ fn subject_code(error: &SubjectError) -> u8 {
         | SubjectError::NoTokenizerNamed { .. }
         | SubjectError::Nn(NnError::NoWeights { .. } | NnError::MissingParts { .. }) => 6,
         SubjectError::Nn(NnError::File(error)) => file_code(error),
+        #[cfg(feature = "train-embedded")]
+        SubjectError::Embedded(EmbeddedError::File(error)) => file_code(error),
         SubjectError::NoBos { .. }
         | SubjectError::HookNotStored { .. }
         | SubjectError::StoredBos { .. }

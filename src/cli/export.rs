@@ -20,7 +20,7 @@ pub fn export_run(args: &ExportArgs, common: &Common, stop: &'static AtomicBool)
             say(&format!("left out: {dictionary} at {hook}: {}", skipped.reason));
         }
     }
-    print_result(common, &exported, text);
+    print_result(common, &exported, text)?;
     Ok(0)
 }
 
@@ -28,9 +28,10 @@ pub fn export_run(args: &ExportArgs, common: &Common, stop: &'static AtomicBool)
 fn text(exported: &Exported) -> String {
     let lines = exported.exported.iter().map(|one| {
         let features = one.features.map_or(String::new(), |n| format!("  {n} features"));
-        format!("{} at {}  {}{features}", visible(&one.dictionary), visible(&one.hook), one.path)
+        let [dictionary, hook, path] = [&one.dictionary, &one.hook, &one.path].map(|text| visible(text));
+        format!("{dictionary} at {hook}  {path}{features}")
     });
     let mut lines: Vec<String> = lines.collect();
-    lines.push(exported.out.clone());
+    lines.push(visible(&exported.out));
     lines.join("\n")
 }

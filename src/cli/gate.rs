@@ -12,6 +12,7 @@ use crate::gate::{
     AcceptedRuns, GateError, RunFolder, accept, compare, comparison_text, gate_markdown, gate_text,
     junit_xml, regress,
 };
+use crate::report::visible;
 use crate::run::RunError;
 
 /// Exit code of a run that is worse than the accepted ones.
@@ -33,7 +34,7 @@ pub struct Accepted {
 pub fn compare_runs(a: &Path, b: &Path, all: bool, common: &Common, env: &Env) -> Result<u8, RunError> {
     let (a, b) = rayon::join(|| RunFolder::read(a), || RunFolder::read(b));
     let comparison = compare(&a?, &b?)?;
-    print_result(common, &comparison, |comparison| comparison_text(comparison, all, env.look));
+    print_result(common, &comparison, |comparison| comparison_text(comparison, all, env.look))?;
     Ok(0)
 }
 
@@ -47,11 +48,11 @@ pub fn accept_runs(runs: &[PathBuf], into: &Path, common: &Common) -> Result<u8,
         Accepted { file: into.display().to_string(), suite: accepted.suite, runs: seeds.len(), seeds };
     print_result(common, &result, |Accepted { file, suite, runs, seeds }| {
         let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
-        let seeds = seeds.join(", ");
+        let (seeds, suite, file) = (seeds.join(", "), visible(suite), visible(file));
         format!(
             "{runs} runs of suite {suite} accepted, seeds {seeds}\n{file}\nnext: autointerp regress RUN --against {file}"
         )
-    });
+    })?;
     Ok(0)
 }
 
@@ -65,6 +66,6 @@ pub fn regress_run(args: &RegressArgs, common: &Common, env: &Env) -> Result<u8,
     if let Some(path) = &args.junit {
         write_atomic(path, junit_xml(&report).as_bytes())?;
     }
-    print_result(common, &report, |report| gate_text(report, args.all, env.look));
+    print_result(common, &report, |report| gate_text(report, args.all, env.look))?;
     Ok(if report.passed { 0 } else { WORSE })
 }

@@ -74,12 +74,12 @@ pub fn harvest(args: &HarvestArgs, common: &Common, env: &Env) -> Result<u8, Run
     let tensors = export(model, &tokens, &hooks, args.logits, recorded, &args.out)?;
     if common.json {
         let tensors = tensors.into_iter().collect();
-        print_json(&Harvested { out: args.out.display().to_string(), tensors, prefix });
+        print_json(&Harvested { out: args.out.display().to_string(), tensors, prefix })?;
     } else if !common.quiet {
         for (name, shape) in &tensors {
-            print(&format!("{name}  {shape:?}"));
+            print(&format!("{name}  {shape:?}"))?;
         }
-        print(&args.out.display().to_string());
+        print(&args.out.display().to_string())?;
     }
     Ok(0)
 }

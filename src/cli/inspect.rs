@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Common, Env, InspectArgs};
 use super::progress::say;
-use super::{invalid_input, print, print_json, print_result, setting};
+use super::{invalid_input, print, print_json, print_result, print_styled, setting};
 use crate::base::{distinct, read_to_string};
 use crate::report::{
     Column, DictionaryCard, Grid, Look, ScoreLine, ScoreStatus, Summary, count, dictionary_cards, fixed,
@@ -49,7 +49,7 @@ pub fn inspect(args: &InspectArgs, common: &Common, env: &Env) -> Result<u8, Run
     let exact: Vec<&ScoreLine> = lines.iter().filter(|line| place(line) == wanted).collect();
     if let Some(&first) = exact.first() {
         let shown = FeatureEvidence::read(&args.run, first, exact)?;
-        print_result(common, &shown, |shown| shown.text(env.look));
+        print_result(common, &shown, |shown| shown.text(env.look))?;
         return Ok(0);
     }
     let found: Vec<&ScoreLine> =
@@ -64,12 +64,14 @@ pub fn inspect(args: &InspectArgs, common: &Common, env: &Env) -> Result<u8, Run
     let cards = cards(&args.run, &found);
     let listing = Listing { cards, ..listing(args, &scorers(lines.iter()), found)? };
     if common.json {
-        print_json(&listing);
+        print_json(&listing)?;
         return Ok(0);
     }
     let drawn = table(&listing).draw(env.look);
-    print(&drawn.text);
-    listing.cards.iter().for_each(|card| print(&card_text(card, env.look.width)));
+    print_styled(&drawn.text)?;
+    for card in &listing.cards {
+        print(&card_text(card, env.look.width))?;
+    }
     if !common.quiet {
         if listing.features.len() < listing.matching {
             say(&format!("{} of {} lines", listing.features.len(), listing.matching));

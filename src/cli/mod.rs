@@ -5,7 +5,9 @@
 //! Never: computes a number.
 
 mod args;
+mod arguments;
 mod bench;
+mod bug;
 mod cache;
 mod doctor;
 mod encode;
@@ -15,61 +17,65 @@ mod gate;
 mod harvest;
 mod inspect;
 mod model_args;
+mod output;
 mod plan;
 mod progress;
 mod run;
 mod schemas;
 mod shell;
+mod signals;
 #[cfg(feature = "train-embedded")]
 mod train_embedded;
 
-use std::io::Write;
+use std::cell::Cell;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use clap::Parser;
 
 use crate::run::RunError;
-use args::{Cli, Common, Env, Verb};
+use args::{Common, Env, Verb};
 pub use errors::exit_code;
+use output::{print, print_json, print_own, print_result, print_styled};
 pub use schemas::schemas;
-
-/// Set by Ctrl-C. Runs check it between pieces of work.
-static STOP: AtomicBool = AtomicBool::new(false);
+use signals::{Ending, STOP};
 
 /// Runs the program and returns the exit code.
 pub fn main() -> u8 {
-    // Comes first: the process that tries a chat template runs under a small memory limit.
+    bug::report_panics();
+    // Comes before all else: the process that tries a chat template runs under a small memory limit.
     #[cfg(feature = "local-llm")]
     if std::env::args_os().nth(1).is_some_and(|argument| argument == crate::llm::TRY_TEMPLATE) {
         return crate::llm::try_template(std::io::stdin().lock());
     }
-    let cli = match Cli::try_parse() {
+    signals::fail_large_writes();
+    let json = Cell::new(false);
+    bug::exit_code_of(&json, || program(&json))
+}
+
+fn program(json: &Cell<bool>) -> u8 {
+    let cli = match arguments::parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let shown = error.print();
-            return if error.use_stderr() || shown.is_err() { 2 } else { 0 };
-        }
+        Err(code) => return code,
     };
+    json.set(cli.common.json);
     let env = Env::read();
     if let Err(error) = start_threads(cli.common.threads) {
         progress::say(&format!("error: {error}"));
         return 2;
     }
-    // A second Ctrl-C ends the process at once.
-    let handler = ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::SeqCst) {
-            std::process::abort();
-        }
-        progress::say("stopping after the current piece of work (press Ctrl-C again to stop at once)");
-    });
-    if handler.is_err() {
+    let ending = Ending { checks_stop: checks_stop(&cli.verb), json: cli.common.json };
+    if signals::listen(ending).is_err() {
         progress::say("warning: Ctrl-C cannot be caught here; a stopped run can still be resumed");
     }
-    run_verb(&cli.verb, &cli.common, &env).unwrap_or_else(|error| {
-        errors::print(&error, cli.common.json);
-        exit_code(&error)
-    })
+    run_verb(&cli.verb, &cli.common, &env).unwrap_or_else(|error| errors::print(&error, cli.common.json))
+}
+
+/// Whether the verb checks [`STOP`] between pieces of work.
+fn checks_stop(verb: &Verb) -> bool {
+    match verb {
+        Verb::Run(_) | Verb::Export(_) => true,
+        #[cfg(feature = "train-embedded")]
+        Verb::TrainEmbedded { .. } => true,
+        _ => false,
+    }
 }
 
 fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
@@ -103,24 +109,6 @@ fn start_threads(threads: Option<usize>) -> Result<(), String> {
     builder.build_global().map_err(|error| format!("cannot start threads: {error}"))
 }
 
-/// Prints a result on stdout. A closed stdout is not an error.
-fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    if !text.ends_with('\n') {
-        let _ = out.write_all(b"\n");
-    }
-    let _ = out.flush();
-}
-
-/// Prints a result, as JSON with `--json` and as text otherwise.
-fn print_result<T: serde::Serialize>(common: &Common, result: &T, text: impl FnOnce(&T) -> String) {
-    match common.json {
-        true => print_json(result),
-        false => print(&text(result)),
-    }
-}
-
 /// An error in a flag or an argument.
 fn setting(field: &str, problem: impl Into<String>) -> RunError {
     RunError::Setting { field: field.into(), problem: problem.into() }
@@ -129,11 +117,4 @@ fn setting(field: &str, problem: impl Into<String>) -> RunError {
 /// An error in the content of an input file.
 fn invalid_input(path: &Path, why: impl Into<String>) -> RunError {
     RunError::Input { path: path.to_path_buf(), why: why.into() }
-}
-
-/// Prints a result as JSON on stdout.
-fn print_json<T: serde::Serialize>(value: &T) {
-    if let Ok(text) = serde_json::to_string_pretty(value) {
-        print(&text);
-    }
 }

@@ -7,7 +7,7 @@ use super::harvest::model_places;
 use super::progress::say;
 use super::{print_result, setting};
 use crate::base::DeviceName;
-use crate::report::{count, labelled_list};
+use crate::report::{count, labelled_list, visible};
 use crate::run::{Estimate, Places, RunError, estimate, read_headers, time_text};
 use crate::suite::{self, Suite};
 
@@ -48,7 +48,7 @@ pub fn places(suite: &Suite, args: &SuiteArgs, out: Option<&Path>, common: &Comm
 pub fn plan(args: &SuiteArgs, common: &Common, env: &Env) -> Result<u8, RunError> {
     let suite = load(args)?;
     let found = estimate(&suite, &places(&suite, args, None, common, env))?;
-    print_result(common, &found, |found| text(found, env.look.width));
+    print_result(common, &found, |found| text(found, env.look.width))?;
     Ok(0)
 }
 
@@ -64,8 +64,8 @@ pub fn check(args: &SuiteArgs, common: &Common, env: &Env) -> Result<u8, RunErro
         let (hooks, explainers) = (suite.hooks.len(), suite.pairs.len());
         let many = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let parts = [many(hooks, "hook point pattern"), many(rows, "row"), many(explainers, "explainer")];
-        format!("{}: valid; {}", suite.name, parts.join(", "))
-    });
+        format!("{}: valid; {}", visible(&suite.name), parts.join(", "))
+    })?;
     Ok(0)
 }
 

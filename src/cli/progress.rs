@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::ProgressKind;
-use crate::base::Stopwatch;
+use crate::base::{Stopwatch, short_message, terminal_json, terminal_text};
 use crate::report::cut;
 use crate::run::Event;
 
@@ -151,8 +151,10 @@ impl Progress {
     /// Shows one event. `quiet` hides everything except JSON lines; `none` hides everything except warnings.
     pub fn show(&self, event: &Event) {
         match (self.kind, event) {
-            (ProgressKind::Json, Event::Warning(text)) => object(&Line::Warning(text.clone())),
-            (ProgressKind::Json, Event::Note(text)) => object(&Line::Note(text.clone())),
+            (ProgressKind::Json, Event::Warning(text)) => {
+                object(&Line::Warning(short_message(text).into_owned()))
+            }
+            (ProgressKind::Json, Event::Note(text)) => object(&Line::Note(short_message(text).into_owned())),
             (kind, _) if self.quiet && kind != ProgressKind::Json => {}
             (_, Event::Warning(text)) => self.bars.suspend(|| say(&format!("warning: {text}"))),
             (ProgressKind::None, _) => {}
@@ -235,13 +237,18 @@ fn plain_line(overall: Option<&Measured>, name: &str, stage: &Measured) -> Strin
 
 fn object(line: &Line) {
     if let Ok(text) = serde_json::to_string(line) {
-        say(&text);
+        write_line(&terminal_json(&text));
     }
 }
 
-/// Prints one line on stderr. A closed stderr is not an error.
+/// Prints a message on stderr, escaped and of bounded length.
 pub fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    write_line(&terminal_text(&short_message(text)));
+}
+
+/// A closed stderr is not an error.
+fn write_line(text: &str) {
+    let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
 #[cfg(test)]

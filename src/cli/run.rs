@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::args::{Common, Env, RunArgs};
 use super::progress::{Progress, say};
-use super::{inspect, plan, print, print_json, setting};
+use super::{inspect, plan, print, print_json, print_styled, setting};
 use crate::llm::{Budget, Usage};
 use crate::report::{self, Closing, Column, Grid, RenderOptions, Summary, next_feature};
 use crate::run::{self, Beside, Event, Finished, RunError, Stop};
@@ -101,7 +101,7 @@ fn paths(files: &[PathBuf]) -> Vec<String> {
 fn show(finished: &Finished, common: &Common, env: &Env) -> Result<(), RunError> {
     let closing = closing(finished)?;
     if common.json {
-        print_json(&Ran {
+        return print_json(&Ran {
             folder: finished.folder.display().to_string(),
             run: &finished.summary.run,
             warnings: &finished.warnings,
@@ -111,15 +111,14 @@ fn show(finished: &Finished, common: &Common, env: &Env) -> Result<(), RunError>
             files: paths(&finished.report_files),
             closing: &closing,
         });
-        return Ok(());
     }
     let look = env.look;
-    print(&report::terminal_table(&finished.summary, look));
+    print_styled(&report::terminal_table(&finished.summary, look))?;
     if !finished.llm.steps.is_empty() {
-        print(&usage_table(&finished.llm.steps).draw(look).text);
+        print_styled(&usage_table(&finished.llm.steps).draw(look).text)?;
     }
     for (model, usage) in &finished.llm.usage {
-        report::wrap(&usage_line(model, usage), look.width).iter().for_each(|line| print(line));
+        print(&report::wrap(&usage_line(model, usage), look.width).join("\n"))?;
     }
     if !common.quiet {
         const SHOWN: usize = 8;
@@ -128,8 +127,7 @@ fn show(finished: &Finished, common: &Common, env: &Env) -> Result<(), RunError>
             say(&format!("… and {more} more warnings in manifest.json and on the page"));
         }
     }
-    print(&format!("\n{}", closing.screen(look)));
-    Ok(())
+    print_styled(&format!("\n{}", closing.screen(look)))
 }
 
 /// The closing screen of a run, with commands to continue.
@@ -203,14 +201,16 @@ pub fn report(folder: &Path, charts: &[String], common: &Common, env: &Env) -> R
         }
     }
     if common.json {
-        print_json(&Drawn { folder: folder.display().to_string(), files });
+        print_json(&Drawn { folder: folder.display().to_string(), files })?;
         return Ok(0);
     }
     if everything {
         let summary = Summary::read(&folder.join("summary.json"))?;
-        print(&report::terminal_table(&summary, env.look));
+        print_styled(&report::terminal_table(&summary, env.look))?;
     }
-    files.iter().for_each(|file| print(file));
+    for file in files {
+        print(&file)?;
+    }
     Ok(0)
 }
 

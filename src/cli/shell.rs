@@ -5,7 +5,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::args::Cli;
-use super::{print, setting};
+use super::{print_own, setting};
 use crate::run::RunError;
 
 /// Prints completions for a shell, without hidden verbs.
@@ -18,7 +18,7 @@ pub fn completions(shell: Shell) -> Result<u8, RunError> {
         .subcommands(all.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned());
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut program, "autointerp", &mut text);
-    print(&String::from_utf8_lossy(&text));
+    print_own(&String::from_utf8_lossy(&text))?;
     Ok(0)
 }
 
@@ -36,6 +36,6 @@ pub fn man(verb: Option<&str>) -> Result<u8, RunError> {
     };
     let mut text = Vec::new();
     page.render(&mut text).map_err(|error| setting("man", error.to_string()))?;
-    print(&String::from_utf8_lossy(&text));
+    print_own(&String::from_utf8_lossy(&text))?;
     Ok(0)
 }

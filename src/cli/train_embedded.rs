@@ -77,6 +77,6 @@ pub fn train(out: &Path, steps: Option<usize>, common: &Common) -> Result<u8, Ru
             text.push_str(&format!("indirect objects, {kind}: {percent:.1} % right\n"));
         }
         text + &format!("written to {}\n", out.display())
-    });
+    })?;
     Ok(0)
 }

@@ -76,7 +76,8 @@ fn with_interval(change: f64, low: f64, high: f64) -> String {
 
 /// A comparison for a terminal. Without `all`, only the primary scorer and `beyond_token`, without controls.
 pub fn comparison_text(comparison: &Comparison, all: bool, look: Look) -> String {
-    let mut text = format!("{} → {}: differences are second minus first\n", comparison.a, comparison.b);
+    let (a, b) = (visible(&comparison.a), visible(&comparison.b));
+    let mut text = format!("{a} → {b}: differences are second minus first\n");
     push_inputs(&mut text, &comparison.inputs);
     push_all(&mut text, "not compared", &comparison.not_compared, look);
     let shown = |cell: &&CellChange| {
@@ -317,10 +318,10 @@ fn failure_line(group: &GateGroup, line: &GateLine) -> String {
 pub fn gate_text(report: &GateReport, all: bool, look: Look) -> String {
     let mut text = format!(
         "{} (suite {}, seed {}) against {}: {} accepted runs\n",
-        report.run,
+        visible(&report.run),
         visible(&report.suite),
         report.seed,
-        report.against,
+        visible(&report.against),
         report.n_runs
     );
     push_inputs(&mut text, &report.inputs);

@@ -88,6 +88,9 @@ pub enum RunError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The result could not be printed.
+    #[error("cannot write the result to standard output: {0}")]
+    Output(std::io::Error),
     /// Dictionaries fitted on different activations cannot be compared.
     #[error(
         "`{method}` at `{hook}` was fitted on other activations ({found}) than the rest ({expected}): remove it, or refit it here"

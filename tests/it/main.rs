@@ -37,5 +37,6 @@ mod shared;
 mod smoke;
 mod snapshots;
 mod stored;
+mod terminal;
 mod toy;
 mod tutorial;

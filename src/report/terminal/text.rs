@@ -96,8 +96,11 @@ pub fn wrap_at_most(text: &str, columns: usize, most: usize) -> Vec<String> {
 pub fn labelled_list(facts: &[(&str, String)], label: usize, columns: usize) -> String {
     let mut text = String::new();
     for (name, fact) in facts {
+        let name = visible(name);
         for (nth, line) in wrap(fact, columns.saturating_sub(label)).iter().enumerate() {
-            text.push_str(format!("{}{line}", pad_right(if nth == 0 { name } else { "" }, label)).trim_end());
+            text.push_str(
+                format!("{}{line}", pad_right(if nth == 0 { &name } else { "" }, label)).trim_end(),
+            );
             text.push('\n');
         }
     }

@@ -70,8 +70,8 @@ impl Evaluation<'_> {
     /// Activations of whole fragments `[fragments · positions, width]`, concatenated.
     pub(super) fn rows_of(&self, fragments: &[usize], positions: usize) -> Result<Matrix, RunError> {
         if let [first, .., last] = fragments
-            && last - first + 1 == fragments.len()
             && fragments.is_sorted()
+            && last - first + 1 == fragments.len()
         {
             return Ok(self.activations.evaluate.read(first * positions, fragments.len() * positions)?);
         }
