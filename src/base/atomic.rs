@@ -10,6 +10,9 @@ use super::FileError;
 /// Number of files started by this process. It keeps temporary names distinct.
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
+/// Ends the name of a damaged file that is set aside.
+pub(super) const DAMAGED: &str = ".damaged";
+
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> FileError + 'a {
     move |source| FileError { action, path: path.to_path_buf(), source }
 }
@@ -82,7 +85,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// it. Returns the new name; none if it cannot be renamed, and then it is removed.
 pub fn set_aside(path: &Path) -> Option<PathBuf> {
     let mut name = path.file_name()?.to_os_string();
-    name.push(".damaged");
+    name.push(DAMAGED);
     let aside = path.with_file_name(name);
     // What was set aside before makes room: the newest damage is the one to look at.
     remove_any(&aside);

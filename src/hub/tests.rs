@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::listing::{is_safe, matches_pattern};
+use super::listing::matches_pattern;
 use super::{Download, HubClient, HubError};
 use crate::base::{Digest, write_atomic};
 
@@ -518,11 +518,7 @@ fn files_in_the_shared_cache_are_checked_and_taken_over() {
 }
 
 #[test]
-fn names_stay_inside_and_patterns_match() {
-    for name in ["/etc/passwd", "a/../b", "a//b", "c:\\x", "..", "", "a/"] {
-        assert!(!is_safe(name), "{name}");
-    }
-    assert!(is_safe("data/train.jsonl"));
+fn patterns_match() {
     let cases = [
         ("**/*.txt", "a.txt", true),
         ("**/*.txt", "a/b/c.txt", true),
