@@ -22,6 +22,8 @@ pub fn remove_unfinished() {
         let _ = fs::remove_file(path);
     }
 }
+/// Ends the name of a damaged file that is set aside.
+pub(super) const DAMAGED: &str = ".damaged";
 
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> FileError + 'a {
     move |source| FileError { action, path: path.to_path_buf(), source }
@@ -103,7 +105,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// it. Returns the new name; none if it cannot be renamed, and then it is removed.
 pub fn set_aside(path: &Path) -> Option<PathBuf> {
     let mut name = path.file_name()?.to_os_string();
-    name.push(".damaged");
+    name.push(DAMAGED);
     let aside = path.with_file_name(name);
     // What was set aside before makes room: the newest damage is the one to look at.
     remove_any(&aside);

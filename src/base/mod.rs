@@ -1,4 +1,4 @@
-//! Foundation: names, digests, named seed streams, matrices, atomic files, attempts and tallies.
+//! Foundation: names, file names, digests, named seed streams, matrices, atomic files, attempts and tallies.
 //!
 //! In: only the standard library and small crates.
 //! Out: types that every other folder may use.
@@ -13,6 +13,7 @@ mod cpu;
 mod device;
 mod digest;
 mod distinct;
+mod file_name;
 mod hook_point;
 mod mapped;
 mod matrix;
@@ -34,6 +35,7 @@ pub use cpu::{cpu_name, instruction_set, peak_memory_bytes};
 pub use device::DeviceName;
 pub use digest::{Digest, Digester};
 pub use distinct::distinct;
+pub use file_name::{FileName, is_inside};
 pub use hook_point::{HookPoint, HookPointError, HookSelector, Site};
 pub use mapped::MappedFile;
 pub use matrix::Matrix;

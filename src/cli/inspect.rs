@@ -13,8 +13,8 @@ use super::progress::say;
 use super::{invalid_input, print, print_json, print_result, print_styled, setting};
 use crate::base::{distinct, read_to_string};
 use crate::report::{
-    Column, DictionaryCard, Grid, Look, ScoreLine, ScoreStatus, Summary, count, dictionary_cards, fixed,
-    labelled_list, visible, visible_token,
+    Column, DictionaryCard, Grid, Layout, Look, ScoreLine, ScoreStatus, Summary, count, dictionary_cards,
+    fixed, labelled_list, visible, visible_token,
 };
 use crate::run::RunError;
 
@@ -86,7 +86,7 @@ pub fn inspect(args: &InspectArgs, common: &Common, env: &Env) -> Result<u8, Run
 
 /// Cards of the dictionaries of these lines. Older folders have none.
 fn cards(run: &Path, lines: &[&ScoreLine]) -> Vec<DictionaryCard> {
-    let manifest = read_to_string(&run.join("manifest.json")).ok();
+    let manifest = read_to_string(&Layout::new(run).manifest()).ok();
     let manifest = manifest.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let is_listed = |card: &DictionaryCard| {
         lines.iter().any(|line| format!("{}/{}", line.hook, line.dictionary()) == card.dictionary)
@@ -116,7 +116,7 @@ fn place(line: &ScoreLine) -> String {
 }
 
 pub fn score_lines(folder: &Path) -> Result<Vec<ScoreLine>, RunError> {
-    parse_lines(&folder.join("scores.jsonl"), |_: &ScoreLine| true)
+    parse_lines(&Layout::new(folder).scores(), |_: &ScoreLine| true)
 }
 
 /// The lines of a JSONL file for which `keep` is true.
@@ -162,7 +162,7 @@ fn listing<'a>(
 
 /// The suite's primary score, else the first one.
 fn primary(folder: &Path) -> Result<String, RunError> {
-    let summary = Summary::read(&folder.join("summary.json"))?;
+    let summary = Summary::read(&Layout::new(folder).summary())?;
     let first = || summary.cells.first().map(|cell| cell.scorer.clone());
     let primary = summary.primary.clone().or_else(first);
     primary.ok_or_else(|| setting("--worst", "finds no score in this run"))

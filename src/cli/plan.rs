@@ -6,7 +6,7 @@ use super::args::{Common, Env, SuiteArgs, key};
 use super::harvest::model_places;
 use super::progress::say;
 use super::{print_result, setting};
-use crate::base::DeviceName;
+use crate::base::{DeviceName, FileName};
 use crate::report::{count, labelled_list, visible};
 use crate::run::{Estimate, Places, RunError, estimate, read_headers, time_text};
 use crate::suite::{self, Suite};
@@ -36,7 +36,7 @@ pub fn places(suite: &Suite, args: &SuiteArgs, out: Option<&Path>, common: &Comm
     let models = suite.pairs.iter().flat_map(|pair| pair.models());
     let key_of = |variable: &str| Some((variable.to_string(), key(variable)?));
     Places {
-        out: out.map_or_else(|| PathBuf::from("results").join(&suite.name), Path::to_path_buf),
+        out: out.map_or_else(|| PathBuf::from("results").join(FileName::of(&suite.name)), Path::to_path_buf),
         suite_folder: args.suite.parent().unwrap_or(Path::new(".")).to_path_buf(),
         keys: models.filter_map(|llm| key_of(llm.key_variable())).collect(),
         openai_base_url: env.openai_base_url.clone(),

@@ -11,7 +11,7 @@ use super::args::{Common, Env, RunArgs};
 use super::progress::{Progress, say};
 use super::{inspect, plan, print, print_json, print_styled, setting};
 use crate::llm::{Budget, Usage};
-use crate::report::{self, Closing, Column, Grid, RenderOptions, Summary, next_feature};
+use crate::report::{self, Closing, Column, Grid, Layout, RenderOptions, Summary, next_feature};
 use crate::run::{self, Beside, Event, Finished, RunError, Stop};
 
 /// Exit code of a run that finished with more failed features than the suite allows.
@@ -205,7 +205,7 @@ pub fn report(folder: &Path, charts: &[String], common: &Common, env: &Env) -> R
         return Ok(0);
     }
     if everything {
-        let summary = Summary::read(&folder.join("summary.json"))?;
+        let summary = Summary::read(&Layout::new(folder).summary())?;
         print_styled(&report::terminal_table(&summary, env.look))?;
     }
     for file in files {

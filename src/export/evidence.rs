@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::hash::Hash;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::error::ExportError;
 use super::run_folder::Entry;
 use crate::base::{FileError, read};
-use crate::report::{FeatureLine, ReportError, dictionary_name, file_of};
+use crate::report::{EvidenceFile, FeatureLine, Layout, ReportError, dictionary_name};
 
 pub(crate) use crate::report::{Effect, Histogram, Neighbours, Profile};
 
@@ -158,7 +158,7 @@ impl Scores {
     }
 
     /// Finds the lines of a run folder.
-    pub fn read(run: &Path) -> Result<Self, ExportError> {
+    pub fn read(run: &Layout) -> Result<Self, ExportError> {
         #[derive(Deserialize)]
         struct Key {
             hook: String,
@@ -171,7 +171,7 @@ impl Scores {
             let dictionary = dictionary_name(&line.method, line.training);
             line.control.is_none().then_some((line.hook, dictionary, line.feature))
         };
-        Ok(Self(LineIndex::read(Some(run.join("scores.jsonl")), key)?))
+        Ok(Self(LineIndex::read(Some(run.scores()), key)?))
     }
 
     /// The lines of a feature, one for each explainer with its simulator.
@@ -195,14 +195,14 @@ pub struct Evidence {
 
 impl Evidence {
     /// Opens the files of a dictionary. `simulated`: whether simulations are needed, which are long.
-    pub fn open(run: &Path, entry: &Entry, simulated: bool) -> Result<Self, ExportError> {
-        let file = |kind: &str| file_of(run, &entry.place, kind);
+    pub fn open(run: &Layout, entry: &Entry, simulated: bool) -> Result<Self, ExportError> {
+        let file = |kind: EvidenceFile| Some(run.evidence(&entry.place, kind));
         let index = |path: Option<PathBuf>| LineIndex::read(path, |line: OfFeature| Some(line.feature));
         Ok(Self {
-            records: file("records").map_or(Ok(None), Lines::open)?,
-            simulations: index(file("simulations").filter(|_| simulated))?,
-            profiles: index(file("profiles").filter(|_| !simulated))?,
-            neighbours: index(file("neighbours").filter(|_| !simulated))?,
+            records: Lines::open(run.evidence(&entry.place, EvidenceFile::Records))?,
+            simulations: index(file(EvidenceFile::Simulations).filter(|_| simulated))?,
+            profiles: index(file(EvidenceFile::Profiles).filter(|_| !simulated))?,
+            neighbours: index(file(EvidenceFile::Neighbours).filter(|_| !simulated))?,
         })
     }
 
@@ -214,8 +214,8 @@ impl Evidence {
 }
 
 /// The text of every token by id; none if the file is missing.
-pub fn token_texts(run: &Path) -> Result<Option<Vec<String>>, ExportError> {
-    let path = run.join("records/tokens.json");
+pub fn token_texts(run: &Layout) -> Result<Option<Vec<String>>, ExportError> {
+    let path = run.token_texts();
     if !path.exists() {
         return Ok(None);
     }

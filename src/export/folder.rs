@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::error::ExportError;
 use super::exported::{Exported, ExportedDictionary, SkippedDictionary};
-use super::run_folder::{RunFolder, safe_name};
-use crate::base::{FileError, create_dir_all, read, write_atomic};
+use super::run_folder::RunFolder;
+use crate::base::{FileError, FileName, create_dir_all, read, write_atomic};
 
 /// Name of the file that lists the others.
 const LIST: &str = "export.json";
@@ -73,10 +73,15 @@ impl Output {
         Ok(Self { target: target.to_path_buf(), part, files: BTreeSet::new() })
     }
 
-    /// The path of a new file in folders of these names. Names become safe names; the ending is added as it is.
-    pub fn file(&mut self, folders: &[&str], name: &str, ending: &str) -> Result<PathBuf, ExportError> {
-        let mut parts: Vec<String> = folders.iter().map(|folder| safe_name(folder)).collect();
-        parts.push(format!("{}{ending}", safe_name(name)));
+    /// The path of a new file in folders of these names. Names become [`FileName`]s; the ending is added as it is.
+    pub fn file(
+        &mut self,
+        folders: &[&str],
+        name: &str,
+        ending: &'static str,
+    ) -> Result<PathBuf, ExportError> {
+        let mut parts: Vec<String> = folders.iter().map(|folder| FileName::of(folder).to_string()).collect();
+        parts.push(FileName::of(name).with(ending));
         let path = self.part.join(parts.join("/"));
         if let Some(folder) = path.parent() {
             create_dir_all(folder)?;
@@ -90,7 +95,7 @@ impl Output {
         &mut self,
         folders: &[&str],
         name: &str,
-        ending: &str,
+        ending: &'static str,
         value: &Value,
     ) -> Result<(), ExportError> {
         let text = if ending == ".jsonl" { format!("{value}\n") } else { format!("{value:#}\n") };

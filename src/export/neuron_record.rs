@@ -39,7 +39,7 @@ fn write_features(job: &mut Job<'_>, entry: &Entry, tokens: &[String]) -> Result
         return Ok(Outcome::Skipped("its hook point is not known".into()));
     };
     let [hook, dictionary] = entry.names();
-    let mut evidence = Evidence::open(&job.run.folder, entry, true)?;
+    let mut evidence = Evidence::open(&job.run.layout, entry, true)?;
     let mut features = 0;
     while let Some(record) = evidence.next_record()? {
         job.check_stop()?;
@@ -69,7 +69,7 @@ fn write_features(job: &mut Job<'_>, entry: &Entry, tokens: &[String]) -> Result
     if features == 0 {
         return Ok(Outcome::Skipped("no feature of it was explained".into()));
     }
-    Ok(Outcome::Written { path: format!("{hook}/{dictionary}"), features: Some(features) })
+    Ok(Outcome::Written { path: entry.exported_path(), features: Some(features) })
 }
 
 fn neuron_record(id: &Value, record: &Record, tokens: &[String]) -> Value {

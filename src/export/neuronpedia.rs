@@ -45,7 +45,7 @@ fn write_source(job: &mut Job<'_>, entry: &Entry, tokens: &[String]) -> Result<O
     let Some(source) = Source::of(job.run, entry) else {
         return Ok(Outcome::Skipped("its hook point is not known".into()));
     };
-    let mut evidence = Evidence::open(&job.run.folder, entry, false)?;
+    let mut evidence = Evidence::open(&job.run.layout, entry, false)?;
     let rows = Rows { run: job.run, source: &source, entry, tokens };
     let (mut features, mut batch) = (0, Batch::default());
     while let Some(record) = evidence.next_record()? {

@@ -1,4 +1,4 @@
-//! The run folder: its dictionaries, with safe names for files, and what the run knows about them.
+//! The run folder: its dictionaries, and what the run knows about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::error::ExportError;
-use crate::base::{FileError, HookPoint, HookSelector, read};
-use crate::report::{Place, QualityRow, ReportError, Summary, dictionary_name, free_name, path_of, visible};
+use crate::base::{FileError, FileName, HookPoint, HookSelector, read};
+use crate::report::{Layout, Place, QualityRow, ReportError, Summary, dictionary_name, visible};
 
 /// The dictionaries to export. An empty list selects all.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +24,7 @@ const MOST_TRAININGS: usize = 1_000;
 
 /// A finished run.
 pub struct RunFolder {
-    pub folder: PathBuf,
+    pub layout: Layout,
     pub summary: Summary,
     pub facts: Facts,
     /// Every dictionary, in the order of the tables.
@@ -42,8 +42,6 @@ pub struct Entry {
     pub hook: Option<HookPoint>,
     /// The row of its method in the summary.
     pub quality: QualityRow,
-    /// Names for its files, `[hook point, dictionary]`; no two dictionaries share both.
-    names: [String; 2],
 }
 
 /// What is read from `manifest.json`. Fields of older runs may be missing.
@@ -172,14 +170,17 @@ impl Entry {
         if let Some(control) = &self.place.control {
             return Some(format!("it belongs to the control `{}`", visible(control)));
         }
-        path_of(Path::new(""), &self.place, "records")
-            .is_none()
-            .then(|| "its name leads out of the run folder".into())
+        self.hook.is_none().then(|| "its hook point is not known".into())
     }
 
     /// Names for its files: hook point, dictionary.
     pub fn names(&self) -> [&str; 2] {
-        [&self.names[0], &self.names[1]]
+        [&self.place.hook, &self.place.dictionary]
+    }
+
+    /// The folder in an export that these names become.
+    pub fn exported_path(&self) -> String {
+        self.names().map(|name| FileName::of(name).to_string()).join("/")
     }
 
     /// Index of its block; 0 for the embedding; none for an unknown hook point.
@@ -192,7 +193,7 @@ impl Entry {
 
     /// Its folder in the run folder.
     pub fn folder(&self, run: &RunFolder) -> PathBuf {
-        path_of(&run.folder, &self.place, "dictionaries").unwrap_or_default()
+        run.layout.dictionary(&self.place)
     }
 
     fn is_called(&self, method: &str) -> bool {
@@ -216,19 +217,20 @@ impl Entry {
 impl RunFolder {
     /// Reads summary and manifest, and finds the stored measurements.
     pub fn read(folder: &Path) -> Result<Self, ExportError> {
-        let path = folder.join("summary.json");
+        let layout = Layout::new(folder);
+        let path = layout.summary();
         if !path.exists() {
             return Err(ReportError::NoSummary(folder.to_path_buf()).into());
         }
         let summary = Summary::read(&path)?;
-        let path = folder.join("manifest.json");
+        let path = layout.manifest();
         let unreadable = |source| ReportError::Json { path: path.clone(), line: None, source };
         let facts = match path.exists() {
             true => serde_json::from_slice(&read(&path)?).map_err(unreadable)?,
             false => Facts::default(),
         };
-        let (entries, rows) = (entries(&summary), stored_rows(&folder.join("stages"))?);
-        Ok(Self { folder: folder.to_path_buf(), summary, facts, entries, rows })
+        let (entries, rows) = (entries(&summary), stored_rows(&layout.stages())?);
+        Ok(Self { layout, summary, facts, entries, rows })
     }
 
     /// Every dictionary, in the order of the tables.
@@ -304,39 +306,17 @@ impl RunFolder {
     }
 }
 
-/// The name of a file or folder that a text becomes: letters, digits, `-`, `_` and `.`, never empty, `.` or `..`.
-pub fn safe_name(text: &str) -> String {
-    let kept = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
-    let name: String = text.chars().map(kept).collect();
-    let name = name.trim_matches('.');
-    if name.is_empty() { "_".to_string() } else { name.to_string() }
-}
-
-/// The same of at most 60 characters.
-fn short_name(text: &str) -> String {
-    safe_name(&text.chars().take(60).collect::<String>())
-}
-
 /// One entry for each dictionary of the summary's quality rows.
 fn entries(summary: &Summary) -> Vec<Entry> {
-    let (mut hooks, mut taken) = (BTreeMap::new(), BTreeSet::new());
-    let mut within: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut entries = Vec::new();
     for row in &summary.quality {
-        let folder = hooks
-            .entry(row.hook.clone())
-            .or_insert_with(|| free_name(&short_name(&row.hook), &mut taken))
-            .clone();
         for nth in 0..row.trainings.unwrap_or(1).min(MOST_TRAININGS) {
             let dictionary = dictionary_name(&row.method, u32::try_from(nth).ok());
-            let names = within.entry(folder.clone()).or_default();
-            let name = free_name(&short_name(&dictionary), names);
             entries.push(Entry {
                 place: Place { hook: row.hook.clone(), dictionary, control: row.control.clone() },
                 method: row.method.clone(),
                 hook: row.hook.parse().ok(),
                 quality: row.clone(),
-                names: [folder.clone(), name],
             });
         }
     }

@@ -25,9 +25,12 @@ use serde_json::{Map, Value, json};
 use super::error::ExportError;
 use super::job::{Job, Outcome};
 use super::run_folder::{Entry, Losses, Measured, RunFolder};
-use crate::base::{Digest, read};
+use crate::base::{Digest, FileName, read};
 use crate::dictionary::loss_recovered;
 use crate::report::ReportError;
+
+/// Ends the name of a file of results.
+const ENDING: &str = "_eval_results.json";
 
 pub fn write(job: &mut Job<'_>, entry: &Entry) -> Result<Outcome, ExportError> {
     let Some(measured) = job.run.measured(entry)? else {
@@ -47,11 +50,11 @@ pub fn write(job: &mut Job<'_>, entry: &Entry) -> Result<Outcome, ExportError> {
         "sae_lens_version": null,
         "sae_cfg_dict": sae_config(job.run, entry)?,
     });
-    let [hook, dictionary] = entry.names();
-    // SAEBench's plots tell results apart by this name, and evals by the folder's.
-    let (name, ending) = (format!("{hook}_{dictionary}"), "_eval_results.json");
-    job.out.json(&["core"], &name, ending, &result)?;
-    Ok(Outcome::Written { path: format!("core/{name}{ending}"), features: None })
+    // SAEBench's plots tell results apart by this name, and evals by the folder's. No hook point begins like another,
+    // so the name tells where it ends.
+    let name = entry.names().join("_");
+    job.out.json(&["core"], &name, ENDING, &result)?;
+    Ok(Outcome::Written { path: format!("core/{}", FileName::of(&name).with(ENDING)), features: None })
 }
 
 /// SAEBench's settings, with one fragment as a batch.
@@ -154,7 +157,7 @@ fn sae_config(run: &RunFolder, entry: &Entry) -> Result<Value, ExportError> {
 
 /// When the summary was written, in milliseconds since 1970; 0 if the system does not say.
 fn milliseconds(run: &RunFolder) -> u64 {
-    let written = std::fs::metadata(run.folder.join("summary.json")).and_then(|file| file.modified());
+    let written = std::fs::metadata(run.layout.summary()).and_then(|file| file.modified());
     let since = written.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     since.and_then(|time| u64::try_from(time.as_millis()).ok()).unwrap_or(0)
 }

@@ -17,7 +17,11 @@ use super::run_folder::{Entry, RunFolder};
 use crate::dictionary::{Dictionary, Kind, export_saelens_with, load, saelens_problem, write_sparsity};
 
 pub fn write(job: &mut Job<'_>, entry: &Entry) -> Result<Outcome, ExportError> {
-    let dictionary = load(&entry.folder(job.run))?;
+    let folder = entry.folder(job.run);
+    if !folder.exists() {
+        return Ok(Outcome::Skipped("the run folder does not hold it".into()));
+    }
+    let dictionary = load(&folder)?;
     let dictionary = dictionary.as_affine();
     if let Some(problem) = saelens_problem(dictionary) {
         return Ok(Outcome::Skipped(problem));
@@ -33,7 +37,7 @@ pub fn write(job: &mut Job<'_>, entry: &Entry) -> Result<Outcome, ExportError> {
     {
         write_sparsity(&density, &job.out.file(&names, "sparsity", ".safetensors")?)?;
     }
-    Ok(Outcome::Written { path: names.join("/"), features: None })
+    Ok(Outcome::Written { path: entry.exported_path(), features: None })
 }
 
 /// What SAELens records of a dictionary's activations, where the run knows it.

@@ -4,17 +4,15 @@ use std::io::Read;
 use std::path::Path;
 
 use flate2::read::GzDecoder;
-use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::run_folder::safe_name;
 use super::*;
 use crate::base::{Digest, Matrix, Stream, write_atomic};
 use crate::dictionary::{Activation, AffineDictionary, Dictionary, Kind, Label, RowScale, Tensors};
-use crate::report::ScoreLine;
 use crate::report::fixture::{self, Text, write_evidence};
+use crate::report::{EvidenceFile, Layout, Place, ScoreLine};
 
 const HOOK: &str = "blocks.0.hook_resid_post";
 const FEATURES: usize = 4;
@@ -700,29 +698,25 @@ fn names_that_lead_out_are_left_out_and_equal_ones_stay_apart() {
     rows.push(row);
     write_json(&path, &summary);
     // The two that could be written are given evidence and dictionaries.
+    let layout = Layout::new(made.path());
     for name in ["top~k", "top k"] {
-        for kind in ["records", "simulations"] {
-            let folder = made.path().join(kind).join(HOOK);
-            fs::copy(folder.join("topk.jsonl"), folder.join(format!("{name}.jsonl"))).expect("copied");
+        let place = |name: &str| Place { hook: HOOK.into(), dictionary: name.into(), control: None };
+        for kind in [EvidenceFile::Records, EvidenceFile::Simulations] {
+            let [from, to] = ["topk", name].map(|name| layout.evidence(&place(name), kind));
+            fs::copy(from, to).expect("copied");
         }
     }
     let exported = made.export("neuron-record", &[]).expect("exported");
     let paths: Vec<&str> = exported.exported.iter().map(|one| one.path.as_str()).collect();
-    let expected = ["topk", "pca", "top-k", "top-k-2"].map(|name| format!("{HOOK}/{name}"));
+    let expected = ["topk", "pca", "top@7ek", "top@20k"].map(|name| format!("{HOOK}/{name}"));
     assert_eq!(paths, expected);
     assert_eq!(exported.skipped.len(), 5);
     assert!(exported.skipped[4].reason.contains("control"), "{:?}", exported.skipped);
     let outside =
         contents(made.path()).into_keys().filter(|name| name.contains("up") || name.contains("/x/"));
     assert_eq!(outside.count(), 0);
-}
-
-proptest! {
-    #[test]
-    fn every_text_becomes_a_safe_name(text in any::<String>()) {
-        let name = safe_name(&text);
-        prop_assert!(!name.is_empty() && name != "." && name != "..");
-        prop_assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')), "{}", name);
-        prop_assert_eq!(safe_name(&name), name, "a safe name stays");
+    for form in ["saelens", "saebench", "neuronpedia"] {
+        made.export(form, &[]).expect("exported");
     }
+    assert!(!made.path().with_file_name("up").exists() && !made.path().join("exports/x").exists());
 }

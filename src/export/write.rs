@@ -10,10 +10,11 @@ use super::folder::Output;
 use super::job::{Job, Outcome};
 use super::run_folder::{Entry, RunFolder, Wanted};
 use crate::base::distinct;
+use crate::report::Layout;
 
 /// Where an export goes by default: `RUN/exports/FORM`.
 pub fn default_folder(run: &Path, form: Form) -> PathBuf {
-    run.join("exports").join(form.name)
+    Layout::new(run).export(form.name)
 }
 
 /// Exports a run folder to `out`, which appears when complete. A folder that an export wrote is replaced; any other
@@ -27,8 +28,8 @@ pub fn export(
 ) -> Result<Exported, ExportError> {
     let run = RunFolder::read(run)?;
     let entries = run.select(wanted)?;
-    let scores = if form.needs_evidence { Scores::read(&run.folder)? } else { Scores::none() };
-    let tokens = if form.needs_evidence { token_texts(&run.folder)? } else { None };
+    let scores = if form.needs_evidence { Scores::read(&run.layout)? } else { Scores::none() };
+    let tokens = if form.needs_evidence { token_texts(&run.layout)? } else { None };
     let mut job = Job { run: &run, scores, tokens, out: Output::create(out)?, stopped };
     let mut result = Exported {
         form: form.name,

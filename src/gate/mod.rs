@@ -59,7 +59,7 @@ pub enum GateError {
         /// The folder.
         folder: PathBuf,
         /// The file.
-        file: &'static str,
+        file: String,
     },
     /// An accepted file of another schema.
     #[error("read `{}`: schema {found}, this version reads {ACCEPTED_SCHEMA}: accept runs again with this version", path.display())]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::GateError;
 use crate::base::read;
-use crate::report::{Cell, Family, FeatureLine, Summary, read_lines};
+use crate::report::{Cell, Family, FeatureLine, Layout, Summary, read_lines};
 
 /// A run folder.
 #[derive(Debug)]
@@ -113,18 +113,20 @@ pub struct UsageFacts {
 impl RunFolder {
     /// Reads a run folder.
     pub fn read(folder: &Path) -> Result<Self, GateError> {
-        let present = |file: &'static str| {
+        let present = |path: PathBuf| {
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let unfinished = || GateError::Unfinished { folder: folder.to_path_buf(), file };
-            Some(folder.join(file)).filter(|path| path.exists()).ok_or_else(unfinished)
+            if path.exists() { Ok(path) } else { Err(unfinished()) }
         };
-        let summary = Summary::read(&present("summary.json")?)?;
-        let path = present("manifest.json")?;
+        let layout = Layout::new(folder);
+        let summary = Summary::read(&present(layout.summary())?)?;
+        let path = present(layout.manifest())?;
         let facts = serde_json::from_slice(&read(&path)?).map_err(|source| GateError::Json {
             path,
             expected: "the manifest of a run",
             source,
         })?;
-        let features = read_features(&present("scores.jsonl")?)?;
+        let features = read_features(&present(layout.scores())?)?;
         Ok(Self { folder: folder.to_path_buf(), summary, facts, features })
     }
 

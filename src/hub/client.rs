@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::{Cache, Repo, RepoType};
 
-use super::listing::{Entry, Listing, is_commit, is_safe, matches_pattern};
+use super::listing::{Entry, Listing, is_commit, matches_pattern, quoted};
 use super::transfer::{RemoteFile, Transfer, sha256_of};
 use super::{HubError, OnDownload, Snapshot};
-use crate::base::{Digest, FileError, create_dir_all, read, read_to_string, write_atomic};
+use crate::base::{
+    Digest, FileError, FileName, create_dir_all, is_inside, read, read_to_string, write_atomic,
+};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -159,7 +161,7 @@ impl HubClient {
     pub(super) fn listing_or_part(&self, wanted: &Wanted) -> Result<(Listing, bool), HubError> {
         let (revision, repository) = (wanted.repo.revision(), self.repository(wanted));
         let listing_path = |commit: &str| repository.join(format!("{commit}.json"));
-        let ref_path = repository.join("refs").join(wanted.repo.url_revision());
+        let ref_path = repository.join("refs").join(FileName::of(revision));
         if is_commit(revision)
             && let Some(listing) = Listing::load(&listing_path(revision))
         {
@@ -261,11 +263,12 @@ impl HubClient {
 impl Wanted {
     pub(super) fn new(kind: RepoType, word: &str, id: &str, revision: &str) -> Result<Self, HubError> {
         let part = |text: &str| {
-            is_safe(text) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            is_inside(text) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         };
         let parts: Vec<&str> = id.split('/').collect();
-        if parts.len() > 2 || !parts.iter().all(|text| part(text)) {
-            let expected = "expected `owner/name` of letters, digits, `-`, `_` and `.`";
+        // The hub allows no `--`, which joins owner and name in the cache.
+        if parts.len() > 2 || id.contains("--") || !parts.iter().all(|text| part(text)) {
+            let expected = "expected `owner/name` of letters, digits, `-`, `_` and `.`, without `--`";
             return Err(HubError::Name { what: "id", text: id.to_string(), expected });
         }
         if !revision.split('/').all(part) {
@@ -302,10 +305,16 @@ fn shards(index: &Path, wanted: &Wanted) -> Result<BTreeSet<String>, HubError> {
         .map_err(|error| answer(format!("`{WEIGHTS_INDEX}` is not JSON: {error}")))?;
     let map = value["weight_map"].as_object();
     let map = map.ok_or_else(|| answer(format!("`{WEIGHTS_INDEX}` has no `weight_map`")))?;
-    map.values()
-        .map(|shard| shard.as_str().filter(|name| is_safe(name)).map(str::to_string))
-        .collect::<Option<_>>()
-        .ok_or_else(|| answer(format!("`{WEIGHTS_INDEX}` names a shard that cannot be a file")))
+    let inside = |shard: &serde_json::Value| match shard.as_str().filter(|name| is_inside(name)) {
+        Some(name) => Ok(name.to_string()),
+        None => {
+            let shown = quoted(shard.as_str().unwrap_or(&shard.to_string()));
+            Err(answer(format!(
+                "`{WEIGHTS_INDEX}` names the shard {shown}, expected files of the repository"
+            )))
+        }
+    };
+    map.values().map(inside).collect()
 }
 
 /// Files below a folder of the shared cache, with sizes, and with hashes if the stored name is one.
@@ -315,7 +324,7 @@ fn list_shared(folder: &Path, prefix: &str, files: &mut Vec<Entry>) {
         let path = entry.path();
         if path.is_dir() {
             list_shared(&path, &format!("{name}/"), files);
-        } else if let (Ok(meta), true) = (path.metadata(), is_safe(&name)) {
+        } else if let (Ok(meta), true) = (path.metadata(), is_inside(&name)) {
             let stored = path.canonicalize().ok();
             let stored = stored.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy());
             let sha256 = stored.and_then(|name| Digest::parse(&name));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::HubError;
-use crate::base::{Digest, read, write_atomic};
+use crate::base::{Digest, is_inside, read, write_atomic};
 
 /// One file of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ impl Listing {
         let mut files = Vec::with_capacity(siblings.len());
         for sibling in siblings {
             let name = sibling["rfilename"].as_str().ok_or_else(|| answer("a file without `rfilename`"))?;
-            if !is_safe(name) {
+            if !is_inside(name) {
                 return Err(answer(&format!("file name {} leaves the repository", quoted(name))));
             }
             let large = &sibling["lfs"];
@@ -54,7 +54,7 @@ impl Listing {
     /// Reads what [`Listing::save`] wrote; none if the file is missing or invalid.
     pub(super) fn load(path: &Path) -> Option<Self> {
         let listing: Self = serde_json::from_slice(&read(path).ok()?).ok()?;
-        let sound = is_commit(&listing.commit) && listing.files.iter().all(|entry| is_safe(&entry.name));
+        let sound = is_commit(&listing.commit) && listing.files.iter().all(|entry| is_inside(&entry.name));
         sound.then_some(listing)
     }
 
@@ -89,12 +89,6 @@ pub(super) fn quoted(name: &str) -> String {
 /// True for a full commit id. The listing of a commit never changes.
 pub(super) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'))
-}
-
-/// True for a relative path that stays inside the folder it is joined to, on every system.
-pub(super) fn is_safe(name: &str) -> bool {
-    let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
-    !name.contains(['\\', ':', '\0']) && name.split('/').all(plain)
 }
 
 /// Whether a path matches a pattern: `?` is one character and `*` any number of them, both without `/`; `**` also

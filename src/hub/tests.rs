@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::listing::{is_safe, matches_pattern};
+use super::listing::matches_pattern;
 use super::{Download, HubClient, HubError};
 use crate::base::{Digest, write_atomic};
 
@@ -518,11 +518,28 @@ fn files_in_the_shared_cache_are_checked_and_taken_over() {
 }
 
 #[test]
-fn names_stay_inside_and_patterns_match() {
-    for name in ["/etc/passwd", "a/../b", "a//b", "c:\\x", "..", "", "a/"] {
-        assert!(!is_safe(name), "{name}");
+fn names_from_the_hub_stay_inside_the_repository() {
+    let outside =
+        Server::start("models/m", &[("config.json", Served::new(b"{}")), ("../../x", Served::new(b"x"))]);
+    let cache = tempfile::tempdir().expect("folder");
+    let error = outside.client(cache.path()).model_files("m", "main").expect_err("refused").to_string();
+    assert!(error.contains("`../../x` leaves the repository"), "{error}");
+
+    let index = br#"{"weight_map": {"a": "../../x"}}"#;
+    let files = [("config.json", Served::new(b"{}")), ("model.safetensors.index.json", Served::new(index))];
+    let server = Server::start("models/m", &files);
+    let error = server.client(cache.path()).model_files("m", "main").expect_err("refused");
+    assert!(matches!(error, HubError::Answer { .. }) && error.to_string().contains("`../../x`"), "{error}");
+
+    for id in ["a/b--c", "a--b/c", "../m", "a/..", "/m", "a/b/c", ""] {
+        let error = server.client(cache.path()).model_files(id, "main").expect_err("refused");
+        assert!(matches!(error, HubError::Name { .. }), "{id}: {error}");
     }
-    assert!(is_safe("data/train.jsonl"));
+    assert!(!cache.path().with_file_name("x").exists() && !cache.path().join("x").exists());
+}
+
+#[test]
+fn patterns_match() {
     let cases = [
         ("**/*.txt", "a.txt", true),
         ("**/*.txt", "a/b/c.txt", true),

@@ -14,7 +14,7 @@ use super::error::corrupt;
 use super::packed::{Encoding, Packed};
 use super::rows::Rows;
 use super::{Config, NnError};
-use crate::base::{Digest, Digester, FileError, Stream};
+use crate::base::{Digest, Digester, FileError, Stream, is_inside};
 
 /// Longest accepted header; the largest known models need a few megabytes.
 const MAX_HEADER: u64 = 100 << 20;
@@ -434,8 +434,9 @@ fn shards(index: &Path) -> Result<BTreeSet<String>, NnError> {
     let map = value["weight_map"].as_object();
     let map = map.ok_or_else(|| json("expected an object `weight_map` from tensor names to files"))?;
     let inside = |file: &Value| {
-        let name = file.as_str().filter(|name| !name.contains(['/', '\\']));
-        name.map(str::to_string).ok_or_else(|| json("expected `weight_map` to name files of the same folder"))
+        let name = file.as_str().filter(|name| is_inside(name) && !name.contains('/'));
+        name.map(str::to_string)
+            .ok_or_else(|| json(&format!("`weight_map` names {file}, expected files of the same folder")))
     };
     map.values().map(inside).collect()
 }

@@ -1,8 +1,6 @@
 //! Escaping of text from suites, corpora, models and LLMs for each output format. All such text is untrusted: a
 //! name may hold markup, control characters or marks that reverse the reading direction.
 
-use std::collections::BTreeSet;
-
 use crate::base::{is_combining, is_invisible};
 
 /// `<U+202E>`
@@ -132,28 +130,6 @@ pub fn xml(text: &str) -> String {
     visible(text).chars().map(escape).collect()
 }
 
-/// Part of a file name: letters, digits, `-`, `_` and `.`; anything else becomes `-`.
-pub fn file_stem(text: &str) -> String {
-    let stem: String = text
-        .chars()
-        .take(80)
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' })
-        .collect();
-    stem.trim_matches('.').to_string()
-}
-
-/// `stem`, or the first of `stem-2`, `stem-3`, … that is free. Names differ by more than case, because some file
-/// systems ignore it.
-pub fn free_name(stem: &str, taken: &mut BTreeSet<String>) -> String {
-    let mut name = stem.to_string();
-    let mut n = 2;
-    while !taken.insert(name.to_lowercase()) {
-        name = format!("{stem}-{n}");
-        n += 1;
-    }
-    name
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,11 +187,5 @@ mod tests {
         assert_eq!(csv("say \"hi\", you"), "\"say \"\"hi\"\", you\"");
         assert_eq!(csv("=cmd()"), "'=cmd()");
         assert_eq!(csv("two\nlines"), "two lines");
-    }
-
-    #[test]
-    fn a_file_stem_cannot_leave_its_folder() {
-        assert_eq!(file_stem("../../etc/passwd"), "-..-etc-passwd");
-        assert_eq!(file_stem("mlp.hook_post"), "mlp.hook_post");
     }
 }

@@ -12,6 +12,7 @@
 mod cards;
 mod charts;
 mod escape;
+mod layout;
 mod list;
 mod manifest;
 mod number;
@@ -36,10 +37,10 @@ use strum::VariantArray;
 use crate::base::{FileError, read_to_string, write_atomic};
 
 pub use cards::{DictionaryCard, dictionary_cards};
-pub(crate) use escape::free_name;
 pub use escape::{markdown, visible, xml};
+pub use layout::{EvidenceFile, Layout, Place};
 pub use number::{DASH, count, fixed, p_value};
-pub(crate) use pages::{Effect, Histogram, Neighbours, Place, Profile, file_of, path_of, simulates_levels};
+pub(crate) use pages::{Effect, Histogram, Neighbours, Profile, simulates_levels};
 pub use recorded::ScoreFacts;
 pub use schema::{
     CHOSEN, Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,
@@ -125,13 +126,14 @@ impl RenderOptions {
 /// Renders a run folder into that folder and returns the paths written. Each file is replaced atomically.
 /// Charts and pages of an earlier rendering that are no longer current are removed.
 pub fn render(run_folder: &Path, options: &RenderOptions) -> Result<Vec<PathBuf>, ReportError> {
-    let summary_path = run_folder.join("summary.json");
+    let layout = Layout::new(run_folder);
+    let summary_path = layout.summary();
     if !summary_path.exists() {
         return Err(ReportError::NoSummary(run_folder.to_path_buf()));
     }
     let summary = Summary::read(&summary_path)?;
-    let manifest: Option<serde_json::Value> = read_json(&run_folder.join("manifest.json"))?;
-    let scores = scores::FeatureScores::read(&run_folder.join("scores.jsonl"))?;
+    let manifest: Option<serde_json::Value> = read_json(&layout.manifest())?;
+    let scores = scores::FeatureScores::read(&layout.scores())?;
     let view = view::View::new(&summary);
 
     let facts = manifest.as_ref().map(charts::Facts::of_manifest).unwrap_or_default();
@@ -148,7 +150,7 @@ pub fn render(run_folder: &Path, options: &RenderOptions) -> Result<Vec<PathBuf>
         ];
         files.extend(tables.map(|(name, text)| (run_folder.join(name), text.into_bytes())));
     }
-    let chart_folder = run_folder.join("charts");
+    let chart_folder = layout.charts();
     files.extend(charts::files(&charts, &chart_folder)?);
     for (path, bytes) in &files {
         write_atomic(path, bytes)?;
@@ -157,7 +159,7 @@ pub fn render(run_folder: &Path, options: &RenderOptions) -> Result<Vec<PathBuf>
     remove_stale(&chart_folder, &written, |name| charts::is_chart(name, wanted))?;
     if options.charts.is_none() {
         let sources = pages::Sources {
-            run_folder,
+            layout: &layout,
             view: &view,
             manifest: manifest.as_ref().map(manifest::ManifestView::from_value),
             scores: scores.as_ref(),

@@ -7,7 +7,7 @@ use crate::base::{HookPoint, write_atomic};
 use crate::corpus::TokenSets;
 use crate::llm::Usage;
 use crate::nn::Tokenizer;
-use crate::report::Summary;
+use crate::report::{Place, Summary};
 use crate::run::evaluate::models::Models;
 use crate::run::inputs::prepare::{Fillers, fillers};
 use crate::run::{AllFailed, Beside, Places, RowCount, RunError, StageStore, Stop};
@@ -54,13 +54,13 @@ impl<'a> RunContext<'a> {
             documents: tokens.fragment_documents.iter().map(|&document| document as usize).collect(),
             fillers: fillers(model, tokenizer, &tokens.fit),
             token_texts: tokenizer.token_texts(&ids),
-            store: StageStore::new(&places.out, fresh, places.device),
+            store: StageStore::new(&places.layout(), fresh, places.device),
             models: Models::connect(suite, places)?,
             rows: RowCount::new(rows_of_all_subjects(suite, hooks)),
             stop,
         };
         let texts = serde_json::to_vec(&context.token_texts).unwrap_or_default();
-        write_atomic(&places.out.join("records/tokens.json"), &texts)?;
+        write_atomic(&places.layout().token_texts(), &texts)?;
         Ok(context)
     }
 
@@ -91,15 +91,18 @@ impl<'a> SubjectPass<'a> {
         self.methods.iter().copied().filter(move |method| method.is_at(hook))
     }
 
-    /// Folder of this subject's records, explanations and dictionaries.
-    pub fn folder(&self) -> PathBuf {
-        let out = self.run.places.out.clone();
-        self.control.map_or(out.clone(), |control| out.join("controls").join(control))
+    /// The place of a row's dictionary in the run folder.
+    pub fn place(&self, hook: HookPoint, row: &str) -> Place {
+        Place {
+            hook: hook.to_string(),
+            dictionary: row.to_string(),
+            control: self.control.map(str::to_string),
+        }
     }
 
-    /// Folder that holds the dictionaries of a hook point, one subfolder per row.
-    pub fn dictionary_folder(&self, hook: HookPoint) -> PathBuf {
-        self.folder().join("dictionaries").join(hook.to_string())
+    /// Folder of a row's dictionary.
+    pub fn dictionary_folder(&self, hook: HookPoint, row: &str) -> PathBuf {
+        self.run.places.layout().dictionary(&self.place(hook, row))
     }
 
     /// Whether the `oracle` control runs: on the real subject only.

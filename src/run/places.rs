@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::DeviceName;
 use crate::llm::{Budget, Secret};
+use crate::report::Layout;
 use crate::run::RunError;
 
 /// Paths, device, keys and network settings of a run. They never change a result.
@@ -36,6 +37,13 @@ pub struct Places {
     /// Path of this program. Untrusted files are parsed in a child process of it, because they could abort the
     /// process. If none, they are parsed in this process.
     pub program: Option<PathBuf>,
+}
+
+impl Places {
+    /// Where the files of the run folder lie.
+    pub fn layout(&self) -> Layout {
+        Layout::new(&self.out)
+    }
 }
 
 /// Stop request of the user, checked between units of work.

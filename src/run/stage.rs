@@ -1,11 +1,12 @@
 //! Stored stage results. A result is reused if its key is the same: stage name, code version, parameters and input
 //! digests.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::base::{DeviceName, Digest, Digester, FileError, write_atomic};
+use crate::report::Layout;
 use crate::run::json_lines::unwritable;
 
 /// Key of a stage result: stage name, code version and inputs.
@@ -67,8 +68,8 @@ pub struct StageStore {
 
 impl StageStore {
     /// The store of a run folder.
-    pub fn new(run_folder: &Path, fresh: bool, device: DeviceName) -> Self {
-        Self { folder: run_folder.join("stages"), fresh, device }
+    pub fn new(run: &Layout, fresh: bool, device: DeviceName) -> Self {
+        Self { folder: run.stages(), fresh, device }
     }
 
     /// The stored result; none if it is missing, unreadable, or `fresh` is set.
@@ -112,7 +113,7 @@ mod tests {
     #[test]
     fn a_stage_runs_once_for_one_key_and_again_for_another() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let store = StageStore::new(folder.path(), false, DeviceName::Cpu);
+        let store = StageStore::new(&Layout::new(folder.path()), false, DeviceName::Cpu);
         let mut runs = 0;
         let mut stage = |store: &StageStore, params: u32| {
             let key = StageKey::new("count", 1).params(&params);
@@ -124,17 +125,17 @@ mod tests {
         assert_eq!(stage(&store, 1).expect("stored"), 11);
         assert_eq!(stage(&store, 1).expect("stored"), 11);
         assert_eq!(stage(&store, 2).expect("stored"), 22);
-        let fresh = StageStore::new(folder.path(), true, DeviceName::Cpu);
+        let fresh = StageStore::new(&Layout::new(folder.path()), true, DeviceName::Cpu);
         assert_eq!(stage(&fresh, 1).expect("stored"), 13);
         assert_eq!(stage(&store, 1).expect("stored"), 13);
-        let elsewhere = StageStore::new(folder.path(), false, DeviceName::Cuda(0));
+        let elsewhere = StageStore::new(&Layout::new(folder.path()), false, DeviceName::Cuda(0));
         assert_eq!(stage(&elsewhere, 1).expect("stored"), 14);
     }
 
     #[test]
     fn a_damaged_stage_is_made_again() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let store = StageStore::new(folder.path(), false, DeviceName::Cpu);
+        let store = StageStore::new(&Layout::new(folder.path()), false, DeviceName::Cpu);
         let key = StageKey::new("damaged", 1);
         store.save(&key, &vec![1, 2, 3]).expect("stored");
         write_atomic(&store.path(&key), b"[1, 2").expect("written");

@@ -217,6 +217,35 @@ fn files_are_short_and_the_flow_is_one_page() {
     assert_eq!(folders, expected);
 }
 
+/// Names from suites and records become files in one place, `report/layout.rs`, which makes them safe.
+#[test]
+fn only_the_layout_names_files_of_a_run_folder() {
+    let folders = ["records", "explanations", "simulations", "judgements", "profiles", "neighbours"];
+    let others = [
+        "dictionaries",
+        "controls",
+        "stages",
+        "charts",
+        "features",
+        "summary.json",
+        "manifest.json",
+        "scores.jsonl",
+    ];
+    for (_, path, text) in all_sources() {
+        if is_test(&path)
+            || path.ends_with("report/layout.rs")
+            || path.file_stem().is_some_and(|stem| stem == "fixture")
+        {
+            continue;
+        }
+        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&text);
+        for name in folders.into_iter().chain(others) {
+            let found = product.lines().find(|line| line.contains(&format!("join(\"{name}")));
+            assert!(found.is_none(), "{}: ask `report::Layout`: {found:?}", path.display());
+        }
+    }
+}
+
 /// `run/` works by catalogues: it asks a row what it can do and never which kind it is.
 #[test]
 fn the_flow_knows_no_kind_of_method_explainer_or_scorer() {

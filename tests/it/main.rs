@@ -29,6 +29,7 @@ mod judged;
 mod language_model;
 mod local_model;
 mod model_server;
+mod names;
 mod pages;
 mod profiles;
 mod program;

@@ -11,7 +11,10 @@ use super::parse_lines;
 use super::shading::{Row, fragment, legend};
 use crate::base::read;
 use crate::explain::catalog::ExplainerKind;
-use crate::report::{Look, ScoreLine, fixed, pad_left, pad_right, visible_token, width, wrap, wrap_at_most};
+use crate::report::{
+    EvidenceFile, Layout, Look, Place, ScoreLine, fixed, pad_left, pad_right, visible_token, width, wrap,
+    wrap_at_most,
+};
 use crate::run::RunError;
 
 /// Number of fragments shown from each list.
@@ -108,13 +111,15 @@ pub struct Prediction {
 impl<'a> FeatureEvidence<'a> {
     /// Reads the feature of `line` from a run folder. `lines` are its lines of `scores.jsonl`.
     pub fn read(folder: &Path, line: &ScoreLine, lines: Vec<&'a ScoreLine>) -> Result<Self, RunError> {
-        let dictionary = line.dictionary();
-        let file = |kind: &str| folder.join(kind).join(&line.hook).join(format!("{dictionary}.jsonl"));
-        let records = parse_lines(&file("records"), |record: &Record| record.feature == line.feature)?;
+        let (layout, dictionary) = (Layout::new(folder), line.dictionary());
+        let place = Place { hook: line.hook.clone(), dictionary: dictionary.clone(), control: None };
+        let file = |kind| layout.evidence(&place, kind);
+        let is_of = |feature: usize| feature == line.feature;
+        let records = parse_lines(&file(EvidenceFile::Records), |record: &Record| is_of(record.feature))?;
         let simulated =
-            || parse_lines(&file("simulations"), |other: &Simulated| other.feature == line.feature);
+            || parse_lines(&file(EvidenceFile::Simulations), |other: &Simulated| is_of(other.feature));
         let fires = match records.into_iter().next() {
-            Some(record) => Some(Fires::new(record, simulated()?, &token_texts(folder)?)),
+            Some(record) => Some(Fires::new(record, simulated()?, &token_texts(&layout)?)),
             None => None,
         };
         Ok(Self { hook: line.hook.clone(), dictionary, feature: line.feature, lines, fires })
@@ -216,7 +221,7 @@ fn predicts_activations(simulator: &str) -> bool {
     ExplainerKind::named(simulator).is_some_and(|kind| !kind.asks_model())
 }
 
-fn token_texts(folder: &Path) -> Result<Vec<String>, RunError> {
-    let path = folder.join("records/tokens.json");
+fn token_texts(layout: &Layout) -> Result<Vec<String>, RunError> {
+    let path = layout.token_texts();
     serde_json::from_slice(&read(&path)?).map_err(|error| invalid_input(&path, error.to_string()))
 }

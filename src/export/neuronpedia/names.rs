@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{Digest, HookPoint};
 use crate::export::run_folder::{Entry, RunFolder};
-use crate::report::free_name;
 
 /// The account of Neuronpedia's own exports. Rows need an account that the importing server has.
 pub const CREATOR: &str = "clkht01d40000jv08hvalcvly";
@@ -29,7 +28,7 @@ impl Source {
             if let Some(site) = self::site(other) {
                 let wanted = id(&format!("{}-{}-{site}", run.summary.suite, other.place.dictionary));
                 let key = (other.place.dictionary.as_str(), site);
-                sets.entry(key).or_insert_with(|| free_name(&wanted, &mut taken));
+                sets.entry(key).or_insert_with(|| free_id(wanted, &mut taken));
             }
         }
         let set = sets.remove(&(entry.place.dictionary.as_str(), site))?;
@@ -57,6 +56,13 @@ fn id(text: &str) -> String {
     let kept = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' };
     let id: String = text.chars().take(100).map(kept).collect();
     if id.is_empty() { "_".to_string() } else { id }
+}
+
+/// `id`, or the first of `id-2`, `id-3`, … that is free.
+fn free_id(id: String, taken: &mut BTreeSet<String>) -> String {
+    let numbered = (2..).map(|nth| format!("{id}-{nth}"));
+    let free = [id.clone()].into_iter().chain(numbered).find(|id| taken.insert(id.clone()));
+    free.unwrap_or(id)
 }
 
 /// The id of a row: 25 characters, as the database's own, from what the row is about.

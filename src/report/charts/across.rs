@@ -71,7 +71,7 @@ pub fn fvu_chart<'a>(inputs: &Inputs<'a>) -> Option<Chart<'a>> {
         caption.push_str(&format!(" Not reconstructions, so not drawn: {}.", left_out.join(", ")));
     }
     let title = "Sparsity and reconstruction".to_string();
-    let heading = Heading::of_dictionaries(Kind::SparsityFvu, &[], title, caption);
+    let heading = Heading::of_dictionaries(Kind::SparsityFvu, None, title, caption);
     let band = Band { y_label: "FVU: variance unexplained".to_string(), counts: false, panels };
     finish(inputs, vec![band], L0_LABEL, heading)
 }
@@ -203,7 +203,7 @@ fn score_chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>, across: &Across<'_
         bands.push(Band { y_label: scorer.to_string(), counts: false, panels });
     }
     let caption = score_caption(view, pairing, across, &counts, &drawn)?;
-    let heading = Heading::of_pairing(view, pairing, (across.kind, &[]), across.title, caption);
+    let heading = Heading::of_pairing(view, pairing, (across.kind, None), across.title, caption);
     finish(inputs, bands, across.label, heading)
 }
 

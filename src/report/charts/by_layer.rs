@@ -77,7 +77,7 @@ fn chart<'a>(
         return None;
     }
     let caption = caption(view, pairing, site, methods) + remark;
-    let heading = Heading::of_pairing(view, pairing, (kind, &[site.file_part()]), title, caption);
+    let heading = Heading::of_pairing(view, pairing, (kind, Some(site.file_part())), title, caption);
     let legend = places.legend(view, marks, str::to_string);
     let figure = |panels, legend| ByLayer::new(site, ("mean score", false), &places, panels, legend);
     let brief = !main.is_empty() && main.len() < all.len();

@@ -94,7 +94,7 @@ fn chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>, against: &Against) -> Op
          this corpus; a correlation within one method says nothing of differences between methods.{constant}",
         against.remark
     );
-    let heading = Heading::of_pairing(view, pairing, (against.kind, &[]), against.title, caption);
+    let heading = Heading::of_pairing(view, pairing, (against.kind, None), against.title, caption);
     Some(heading.over(Cloud { bands, x_label: against.label }))
 }
 

@@ -56,7 +56,7 @@ fn by_layer<'a>(inputs: &Inputs<'a>, site: &Site<'a>) -> Option<Chart<'a>> {
         definition(view)
     );
     let title = format!("Dead features by {}", site.axis());
-    let heading = Heading::of_dictionaries(Kind::Dead, &[site.file_part()], title, caption);
+    let heading = Heading::of_dictionaries(Kind::Dead, Some(site.file_part()), title, caption);
     Some(heading.over(ByLayer::new(site, ("features", true), &places, panels, legend)))
 }
 
@@ -87,6 +87,6 @@ fn by_sparsity<'a>(inputs: &Inputs<'a>) -> Option<Chart<'a>> {
         definition(view)
     );
     let title = "Dead features and sparsity".to_string();
-    let heading = Heading::of_dictionaries(Kind::Dead, &["sparsity"], title, caption);
+    let heading = Heading::of_dictionaries(Kind::Dead, Some("sparsity"), title, caption);
     finish(inputs, COUNTS.into_iter().map(band).collect(), L0_LABEL, heading)
 }

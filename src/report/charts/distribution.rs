@@ -71,7 +71,7 @@ pub fn chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Option<Chart<'a>>
     }
     caption.push_str(" Given these dictionaries and this corpus.");
     let title = "Scores of single features";
-    let heading = Heading::of_pairing(view, pairing, (Kind::Distribution, &[]), title, caption);
+    let heading = Heading::of_pairing(view, pairing, (Kind::Distribution, None), title, caption);
     Some(heading.over(Distribution { bands, label_width: widest.min(170.0) + 36.0 }))
 }
 

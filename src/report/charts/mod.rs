@@ -19,16 +19,15 @@ mod svg;
 mod tests;
 mod text;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use strum::VariantArray;
 
 use super::ReportError;
-use super::escape::{file_stem, free_name};
 use super::scores::FeatureScores;
 use super::view::{Pairing, View};
+use crate::base::FileName;
 use canvas::{Anchor, Canvas};
 use style::{Ink, MARGIN, Paper, TICK_SIZE, TITLE_SIZE};
 use svg::{compact, shared_strokes};
@@ -65,7 +64,7 @@ pub struct Chart<'a> {
 /// A chart without its figure.
 pub struct Heading<'a> {
     /// File name without extension.
-    pub name: String,
+    pub name: FileName,
     pub kind: Kind,
     /// Explainer and simulator; none for a chart of dictionaries alone.
     pub pairing: Option<Pairing<'a>>,
@@ -75,29 +74,28 @@ pub struct Heading<'a> {
 }
 
 impl<'a> Heading<'a> {
-    /// Of a chart about dictionaries alone. `part` of the file name tells charts of one kind apart.
-    fn of_dictionaries(kind: Kind, part: &[&str], title: String, caption: String) -> Self {
-        Self { name: chart_name(kind, part), kind, pairing: None, title, caption }
+    /// Of a chart about dictionaries alone. `part` of the file name tells charts of one kind apart; see [`chart_name`].
+    fn of_dictionaries(kind: Kind, part: Option<&str>, title: String, caption: String) -> Self {
+        Self { name: chart_name(kind, part, &[]), kind, pairing: None, title, caption }
     }
 
     /// Of a chart about one explainer and simulator. The file name has the protocol only if there are several.
     fn of_pairing(
         view: &View<'a>,
         pairing: Pairing<'a>,
-        (kind, part): (Kind, &[&str]),
+        (kind, part): (Kind, Option<&str>),
         title: &str,
         caption: String,
     ) -> Self {
-        let mut parts = part.to_vec();
-        parts.push(pairing.explainer);
+        let mut names = vec![pairing.explainer];
         if pairing.simulator != pairing.explainer {
-            parts.push(pairing.simulator);
+            names.push(pairing.simulator);
         }
         if view.pairings.iter().any(|other| other.protocol != pairing.protocol) {
-            parts.push(pairing.protocol);
+            names.push(pairing.protocol);
         }
         let title = format!("{title}: explained and simulated by {}", pairing.label());
-        Self { name: chart_name(kind, &parts), kind, pairing: Some(pairing), title, caption }
+        Self { name: chart_name(kind, part, &names), kind, pairing: Some(pairing), title, caption }
     }
 
     fn over(self, figure: impl Figure + 'a) -> Chart<'a> {
@@ -105,9 +103,12 @@ impl<'a> Heading<'a> {
     }
 }
 
-/// `scores_by_layer.hook_resid_post.neuron_to_graph`
-fn chart_name(kind: Kind, parts: &[&str]) -> String {
-    parts.iter().fold(kind.name().to_string(), |name, part| format!("{name}.{}", file_stem(part)))
+/// `scores_by_layer.hook_resid_post.neuron_to_graph`. `part` is a site of this program or a word of ours, and a kind
+/// always has one or never, so its dots make no two names equal.
+fn chart_name(kind: Kind, part: Option<&str>, names: &[&str]) -> FileName {
+    let ours: Vec<&str> =
+        [kind.name()].into_iter().chain(part.iter().flat_map(|part| part.split('.'))).collect();
+    FileName::joined(&[&ours, names].concat(), ".")
 }
 
 impl<'a> Chart<'a> {
@@ -175,12 +176,8 @@ pub fn plan<'a>(
     if wanted.contains(&Kind::Dead) {
         charts.extend(dead::charts(&inputs));
     }
-    let mut taken = BTreeSet::new();
-    for chart in &mut charts {
-        chart.heading.name = free_name(&chart.heading.name, &mut taken);
-        if let Some(elsewhere) = view.elsewhere_note() {
-            chart.heading.caption.push_str(&format!(" {elsewhere}"));
-        }
+    if let Some(elsewhere) = view.elsewhere_note() {
+        charts.iter_mut().for_each(|chart| chart.heading.caption.push_str(&format!(" {elsewhere}")));
     }
     charts
 }
@@ -209,9 +206,9 @@ pub fn files(charts: &[Chart<'_>], folder: &Path) -> Result<Vec<NewFile>, Report
     let files_of = |chart: &Chart<'_>| -> Result<[NewFile; 2], ReportError> {
         let canvas = chart.draw(Paper::File);
         let name = &chart.heading.name;
-        let png = canvas.png().map_err(|why| ReportError::Draw(name.clone(), why))?;
-        let path = |extension| folder.join(format!("{name}.{extension}"));
-        Ok([(path("svg"), canvas.into_svg().into_bytes()), (path("png"), png)])
+        let png = canvas.png().map_err(|why| ReportError::Draw(name.to_string(), why))?;
+        let path = |extension| folder.join(name.with(extension));
+        Ok([(path(".svg"), canvas.into_svg().into_bytes()), (path(".png"), png)])
     };
     let drawn: Vec<[NewFile; 2]> = charts.par_iter().map(files_of).collect::<Result<_, ReportError>>()?;
     Ok(drawn.into_iter().flatten().collect())

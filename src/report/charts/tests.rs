@@ -4,7 +4,7 @@ use std::path::Path;
 
 use strum::VariantArray;
 
-use super::{Kind, compact, shared_strokes};
+use super::{Kind, chart_name, compact, shared_strokes};
 use crate::report::fixture::{self, METHODS, Made};
 use crate::report::{RenderOptions, render};
 
@@ -71,6 +71,18 @@ fn every_kind_has_a_name_that_finds_it() {
     }
     assert_eq!(RenderOptions::only(["dead_features", "all"]), Ok(RenderOptions::default()));
     assert_eq!(RenderOptions::only(["dead_features", "violins"]), Err("violins"));
+}
+
+#[test]
+fn names_of_charts_stay_and_lead_nowhere() {
+    let name = |part: Option<&str>, names: &[&str]| chart_name(Kind::ByLayer, part, names).to_string();
+    assert_eq!(
+        name(Some("mlp.hook_post"), &["neuron_to_graph"]),
+        "scores_by_layer.mlp.hook_post.neuron_to_graph"
+    );
+    assert_eq!(name(Some("hook_attn_out"), &["../x"]), "scores_by_layer.hook_attn_out.@2e@2e@2fx");
+    assert_ne!(name(Some("hook_attn_out"), &["a.b", "c"]), name(Some("hook_attn_out"), &["a", "b.c"]));
+    assert_ne!(name(None, &["a"]).to_lowercase(), name(None, &["A"]).to_lowercase());
 }
 
 #[test]

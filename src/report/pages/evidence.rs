@@ -1,12 +1,12 @@
 //! The evidence of one dictionary, read from its files of JSON lines. Every file may be missing.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::names::Place;
+use crate::report::layout::{EvidenceFile, Layout, Place};
 use crate::report::scores::read_lines;
 use crate::report::{ReportError, read_json};
 
@@ -211,65 +211,21 @@ pub struct Evidence {
 impl Evidence {
     /// Reads the files that exist. `explanations/` is large and read only `with_choices`, where explanations were
     /// chosen from several candidates.
-    pub fn read(run_folder: &Path, place: &Place, with_choices: bool) -> Result<Self, ReportError> {
-        let file = |kind: &str| file_of(run_folder, place, kind);
-        let explanations = file("explanations").filter(|_| with_choices);
+    pub fn read(layout: &Layout, place: &Place, with_choices: bool) -> Result<Self, ReportError> {
+        let file = |kind: EvidenceFile| Some(layout.evidence(place, kind));
+        let explanations = file(EvidenceFile::Explanations).filter(|_| with_choices);
         Ok(Self {
-            records: Lines::read(file("records"), |line: &Record| line.feature)?,
-            simulations: Lines::read(file("simulations"), |line: &Simulation| line.feature)?,
+            records: Lines::read(file(EvidenceFile::Records), |line: &Record| line.feature)?,
+            simulations: Lines::read(file(EvidenceFile::Simulations), |line: &Simulation| line.feature)?,
             explained: Lines::read(explanations, |line: &Explained| line.feature)?,
-            judged: Lines::read(file("judgements"), |line: &Judged| line.feature)?,
-            profiles: Lines::read(file("profiles"), |line: &Profile| line.feature)?,
-            neighbours: Lines::read(file("neighbours"), |line: &Neighbours| line.feature)?,
+            judged: Lines::read(file(EvidenceFile::Judgements), |line: &Judged| line.feature)?,
+            profiles: Lines::read(file(EvidenceFile::Profiles), |line: &Profile| line.feature)?,
+            neighbours: Lines::read(file(EvidenceFile::Neighbours), |line: &Neighbours| line.feature)?,
         })
     }
 }
 
-/// `KIND/HOOK/DICTIONARY` in the run folder, of a control inside its folder. None for a name that would leave the run
-/// folder.
-pub fn path_of(run_folder: &Path, place: &Place, kind: &str) -> Option<PathBuf> {
-    let plain =
-        |name: &str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', ':', '\0']);
-    let names = [Some(&place.hook), Some(&place.dictionary), place.control.as_ref()];
-    if !names.into_iter().flatten().all(|name| plain(name)) {
-        return None;
-    }
-    let base = match &place.control {
-        Some(control) => run_folder.join("controls").join(control),
-        None => run_folder.to_path_buf(),
-    };
-    Some(base.join(kind).join(&place.hook).join(&place.dictionary))
-}
-
-/// The JSON lines of [`path_of`].
-pub fn file_of(run_folder: &Path, place: &Place, kind: &str) -> Option<PathBuf> {
-    let mut path = path_of(run_folder, place, kind)?.into_os_string();
-    path.push(".jsonl");
-    Some(path.into())
-}
-
 /// The text of every token, by id; none if the file is missing.
-pub fn token_texts(run_folder: &Path) -> Result<Option<Vec<String>>, ReportError> {
-    read_json(&run_folder.join("records/tokens.json"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_cannot_lead_out_of_the_run_folder() {
-        let place = |hook: &str, control: Option<&str>| Place {
-            hook: hook.into(),
-            dictionary: "topk".into(),
-            control: control.map(Into::into),
-        };
-        let path = |place: &Place| file_of(Path::new("run"), place, "records");
-        let plain = Path::new("run").join("records").join("blocks.0.hook_resid_post").join("topk.jsonl");
-        assert_eq!(path(&place("blocks.0.hook_resid_post", None)), Some(plain));
-        for hook in ["../up", "a/b", "..", "", "c:\\d"] {
-            assert_eq!(path(&place(hook, None)), None, "{hook}");
-        }
-        assert_eq!(path(&place("hook_embed", Some("../x"))), None);
-    }
+pub fn token_texts(layout: &Layout) -> Result<Option<Vec<String>>, ReportError> {
+    read_json(&layout.token_texts())
 }

@@ -7,10 +7,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Site;
-use super::names::{Names, Place};
+use super::names::Names;
 use super::shell;
 use crate::report::ReportError;
 use crate::report::escape::{inert_json, shortened, visible};
+use crate::report::layout::Place;
 use crate::report::list::Numbering;
 use crate::report::scores::FeatureLine;
 

@@ -11,11 +11,11 @@ mod joint;
 use std::collections::BTreeMap;
 
 use super::evidence::{Evidence, Simulation};
-use super::names::Place;
 use super::packed::Bytes;
 use crate::base::distinct;
 use crate::report::ReportError;
 use crate::report::escape::{inert_json, shortened, visible};
+use crate::report::layout::Place;
 use crate::report::list::{Numbering, grouped};
 use crate::report::schema::ScoreStatus;
 use crate::report::scores::FeatureLine;
@@ -68,7 +68,7 @@ pub fn build(
     page_bytes: impl Fn(usize) -> usize,
 ) -> Result<Built, ReportError> {
     let choices = context.manifest.is_some_and(|manifest| manifest.chooses_explanations);
-    let evidence = Evidence::read(context.run_folder, place, choices)?;
+    let evidence = Evidence::read(context.layout, place, choices)?;
     let explainers = explainers(context, lines, &evidence);
     let (features, skipped) = features(context, &explainers, lines, &evidence);
     let room = page_bytes(features.len());

@@ -8,13 +8,14 @@ use minijinja::context;
 use minijinja::value::Value;
 
 use super::Site;
-use super::names::{Names, Place};
+use super::names::Names;
 use super::shell;
 use crate::base::distinct;
 use crate::report::ReportError;
 use crate::report::cards::DictionaryCard;
 use crate::report::charts::{Chart, Heading, Kind};
 use crate::report::escape::{inert_json, visible, xml};
+use crate::report::layout::Place;
 use crate::report::manifest::ManifestView;
 use crate::report::number::{DASH, count, fixed};
 use crate::report::schema::{Family, QualityRow};
@@ -149,7 +150,7 @@ fn figure(chart: &Chart<'_>, inline: bool) -> Value {
         alt => format!("{title}; the numbers are in the tables"),
         title,
         caption,
-        file => chart.heading.name,
+        file => chart.heading.name.as_str(),
         svg => inline.then(|| Value::from_safe_string(described(chart))),
     }
 }

@@ -26,20 +26,20 @@ use rayon::prelude::*;
 
 use super::charts::Chart;
 use super::escape::visible;
+use super::layout::{Layout, Place};
 use super::manifest::ManifestView;
 use super::schema::ScoreStatus;
 use super::scores::{FeatureLine, FeatureScores};
 use super::view::View;
 use super::{ReportError, remove_stale};
 use crate::base::write_atomic;
-pub use evidence::{Effect, Histogram, Neighbours, Profile, file_of, path_of};
+pub use evidence::{Effect, Histogram, Neighbours, Profile};
 pub use feature::simulates_levels;
 use names::Names;
-pub use names::Place;
 
 /// Everything that pages are made from.
 pub struct Sources<'a> {
-    pub run_folder: &'a Path,
+    pub layout: &'a Layout,
     pub view: &'a View<'a>,
     /// None without `manifest.json`.
     pub manifest: Option<ManifestView>,
@@ -66,11 +66,11 @@ struct Site<'a> {
 pub fn write(sources: &Sources<'_>) -> Result<Vec<PathBuf>, ReportError> {
     let names = Names::of(sources.view.summary, sources.lines());
     let site = Site { sources, names, environment: shell::environment()? };
-    let folder = sources.run_folder.join("features");
+    let folder = sources.layout.feature_pages();
     let mut written = write_features(&site, &folder)?;
     remove_stale(&folder, &written, |name| name.ends_with(".html") && name.contains("--"))?;
     for (name, page) in [("features.html", explorer::render(&site)?), ("index.html", index::render(&site)?)] {
-        let path = sources.run_folder.join(name);
+        let path = sources.layout.folder().join(name);
         write_atomic(&path, page.as_bytes())?;
         written.push(path);
     }
@@ -88,10 +88,10 @@ fn write_features(site: &Site<'_>, folder: &Path) -> Result<Vec<PathBuf>, Report
         }
         by_place.entry(place).or_default().push(line);
     }
-    let tokens = evidence::token_texts(sources.run_folder)?;
+    let tokens = evidence::token_texts(sources.layout)?;
     let chance_is_half = sources.view.chance_is_half();
     let context = feature::Context {
-        run_folder: sources.run_folder,
+        layout: sources.layout,
         names,
         tokens: tokens.as_deref(),
         manifest: sources.manifest.as_ref(),

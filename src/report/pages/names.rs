@@ -2,19 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::report::escape::{file_stem, free_name};
+use crate::report::layout::{Layout, Place};
 use crate::report::schema::{Summary, dictionary_name};
 use crate::report::scores::FeatureLine;
-
-/// One dictionary at one hook point, of the subject or of a control's subject.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
-    pub hook: String,
-    /// Name of the dictionary, see [`dictionary_name`].
-    pub dictionary: String,
-    /// The control whose dictionary this is; none for the subject's own.
-    pub control: Option<String>,
-}
 
 /// The pages of features, in the order of the tables.
 #[derive(Debug, Default)]
@@ -30,29 +20,24 @@ impl Names {
     pub fn of(summary: &Summary, lines: &[FeatureLine]) -> Self {
         let own_dictionaries = summary.quality.iter().filter_map(|row| row.control.clone()).collect();
         let mut names = Self { own_dictionaries, ..Self::default() };
-        let mut taken = BTreeSet::new();
         for row in &summary.quality {
             for nth in 0..row.trainings.unwrap_or(1) {
                 let dictionary = dictionary_name(&row.method, u32::try_from(nth).ok());
                 let place = Place { hook: row.hook.clone(), dictionary, control: row.control.clone() };
-                names.add(place, &mut taken);
+                names.add(place);
             }
         }
         for line in lines {
-            names.add(names.place_of(line), &mut taken);
+            names.add(names.place_of(line));
         }
         names
     }
 
-    fn add(&mut self, place: Place, taken: &mut BTreeSet<String>) {
-        if self.files.contains_key(&place) {
-            return;
+    fn add(&mut self, place: Place) {
+        if !self.files.contains_key(&place) {
+            self.files.insert(place.clone(), Layout::feature_page(&place));
+            self.places.push(place);
         }
-        let parts = [Some(&place.hook), Some(&place.dictionary), place.control.as_ref()];
-        let parts: Vec<String> = parts.into_iter().flatten().map(|part| file_stem(part)).collect();
-        let name = free_name(&parts.join("--"), taken);
-        self.files.insert(place.clone(), format!("{name}.html"));
-        self.places.push(place);
     }
 
     pub fn place_of(&self, line: &FeatureLine) -> Place {
@@ -98,8 +83,8 @@ mod tests {
                 "blocks.0.hook_resid_post--topk.html",
                 "blocks.0.hook_resid_post--topk.seed2.html",
                 "blocks.0.hook_resid_post--topk--random_weights.html",
-                "blocks.0.hook_resid_post--a-b.html",
-                "blocks.0.hook_resid_post--A-b-2.html",
+                "blocks.0.hook_resid_post--a@2fb.html",
+                "blocks.0.hook_resid_post--A@3ab@u80000.html",
             ]
         );
     }

@@ -5,10 +5,11 @@ use serde_json::Value;
 
 use super::evidence::token_texts;
 use super::feature::{Context, build, page_bytes};
-use super::names::{Names, Place};
+use super::names::Names;
 use super::packed::base64;
 use crate::base::{Digest, Stopwatch, write_atomic};
 use crate::report::fixture::{self, Made, Text};
+use crate::report::layout::{Layout, Place};
 use crate::report::schema::QualityRow;
 use crate::report::scores::FeatureScores;
 use crate::report::view::View;
@@ -306,14 +307,15 @@ fn a_language_model_speaks_of_ten_where_the_feature_is_at_its_largest() {
 
 /// The data of one page of at most `bytes` bytes.
 fn built(folder: &Path, bytes: usize) -> (usize, usize, Value, Vec<String>) {
-    let scores = FeatureScores::read(&folder.join("scores.jsonl")).expect("read").expect("a file");
-    let summary = crate::report::schema::Summary::read(&folder.join("summary.json")).expect("read");
+    let layout = Layout::new(folder);
+    let scores = FeatureScores::read(&layout.scores()).expect("read").expect("a file");
+    let summary = crate::report::schema::Summary::read(&layout.summary()).expect("read");
     let view = View::new(&summary);
     let names = Names::of(&summary, &scores.lines);
-    let tokens = token_texts(folder).expect("read");
+    let tokens = token_texts(&layout).expect("read");
     let (walked, half) = (HashMap::<Place, HashSet<usize>>::new(), Vec::new());
     let context = Context {
-        run_folder: folder,
+        layout: &layout,
         names: &names,
         tokens: tokens.as_deref(),
         manifest: None,

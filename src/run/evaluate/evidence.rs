@@ -9,6 +9,7 @@ use crate::base::Attempt;
 use crate::explain::Choice;
 use crate::explain::catalog::Explained;
 use crate::features::{ActivationRecord, Evidence, Explanation, FeatureRecord, Held, QuantilePick};
+use crate::report::EvidenceFile;
 use crate::run::evaluate::Evaluation;
 use crate::run::evaluate::explain::AllJudged;
 use crate::run::evaluate::judged::Verdict;
@@ -107,16 +108,16 @@ struct SimulationLine<'a> {
 impl EvidenceFiles {
     /// Opens the files of one row: `records/HOOK/ROW.jsonl` and so on. `profiled`: profiles are written.
     pub fn create(row: &Evaluation<'_>, profiled: bool) -> Result<Self, RunError> {
-        let folder = row.pass.folder();
-        let (hook, file) = (row.dictionary.info().hook.to_string(), format!("{}.jsonl", row.row));
-        let open = |kind: &str| JsonLines::create(&folder.join(kind).join(&hook).join(&file));
+        let (layout, place) =
+            (row.pass.run.places.layout(), row.pass.place(row.dictionary.info().hook, row.row));
+        let open = |kind: EvidenceFile| JsonLines::create(&layout.evidence(&place, kind));
         let judged = row.pass.run.suite.pairs.iter().any(|pair| pair.judge.is_some());
         Ok(Self {
-            records: open("records")?,
-            explanations: open("explanations")?,
-            simulations: open("simulations")?,
-            judgements: if judged { Some(open("judgements")?) } else { None },
-            profiles: if profiled { Some(open("profiles")?) } else { None },
+            records: open(EvidenceFile::Records)?,
+            explanations: open(EvidenceFile::Explanations)?,
+            simulations: open(EvidenceFile::Simulations)?,
+            judgements: if judged { Some(open(EvidenceFile::Judgements)?) } else { None },
+            profiles: if profiled { Some(open(EvidenceFile::Profiles)?) } else { None },
         })
     }
 

@@ -92,8 +92,8 @@ pub fn finish(
     let warnings = warnings(&gathered, &llm, failed);
     let lines = gathered.outcomes.iter().map(|outcome| outcome.line.to_json_line());
     let lines: String = lines.collect::<Result<_, _>>()?;
-    write_atomic(&folder.join("scores.jsonl"), lines.as_bytes())?;
-    write_atomic(&folder.join("summary.json"), summary.to_json()?.as_bytes())?;
+    write_atomic(&run.places.layout().scores(), lines.as_bytes())?;
+    write_atomic(&run.places.layout().summary(), summary.to_json()?.as_bytes())?;
     write_manifest(run, digest, record, gathered, &warnings, &llm)?;
     on(Event::work("draw the report", 0, 1, "folder"));
     let report_files = report::render(folder, &RenderOptions::default())?;
@@ -149,7 +149,7 @@ fn write_manifest(
         llm_usage: llm.usage.clone(),
         llm_steps: llm.steps.clone(),
     };
-    let path = run.places.out.join("manifest.json");
+    let path = run.places.layout().manifest();
     let json = serde_json::to_vec_pretty(&manifest).map_err(unwritable(&path))?;
     Ok(write_atomic(&path, &json)?)
 }

@@ -69,7 +69,7 @@ fn quality(pass: &SubjectPass<'_>, hook: HookPoint, row: &RowResult) -> Result<Q
     let mut directions = None;
     let compared = |spec: &MethodSpec| spec.training.is_some() && spec.quality != QualityPass::Off;
     if spec.as_ref().is_some_and(compared) {
-        let dictionary = load(&pass.dictionary_folder(hook).join(&row.name))?;
+        let dictionary = load(&pass.dictionary_folder(hook, &row.name))?;
         directions = Some((dictionary.directions()?, dictionary.info().sign == SignPolicy::Signed));
     }
     Ok(QualityInput {

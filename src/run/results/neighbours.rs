@@ -1,12 +1,11 @@
 //! Finds, for each explained feature, the features with the nearest directions in all dictionaries of the hook
 //! point. It runs after all rows, because it needs all dictionaries.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
 use crate::base::{HookPoint, Matrix};
 use crate::dictionary::{DirectionSet, Neighbour, SignPolicy, load, nearest};
+use crate::report::EvidenceFile;
 use crate::run::rows::row::RowResult;
 use crate::run::{JsonLines, RunError, StageKey, SubjectPass};
 
@@ -52,11 +51,10 @@ pub fn write_neighbours(pass: &SubjectPass<'_>, hook: HookPoint, rows: &[RowResu
     for row in rows {
         key = key.word(&row.name).input(row.dictionary.digest).params(&row.explained);
     }
-    let folder = pass.dictionary_folder(hook);
-    let found: Vec<Vec<NeighbourLine>> = pass.run.store.stage(&key, || find(&folder, rows))?;
+    let found: Vec<Vec<NeighbourLine>> = pass.run.store.stage(&key, || find(pass, hook, rows))?;
     for (row, lines) in rows.iter().zip(found) {
-        let path =
-            pass.run.places.out.join("neighbours").join(hook.to_string()).join(format!("{}.jsonl", row.name));
+        let place = pass.place(hook, &row.name);
+        let path = pass.run.places.layout().evidence(&place, EvidenceFile::Neighbours);
         let mut file = JsonLines::create(&path)?;
         lines.iter().try_for_each(|line| file.line(line))?;
         file.commit()?;
@@ -64,10 +62,14 @@ pub fn write_neighbours(pass: &SubjectPass<'_>, hook: HookPoint, rows: &[RowResu
     Ok(())
 }
 
-fn find(folder: &Path, rows: &[RowResult]) -> Result<Vec<Vec<NeighbourLine>>, RunError> {
+fn find(
+    pass: &SubjectPass<'_>,
+    hook: HookPoint,
+    rows: &[RowResult],
+) -> Result<Vec<Vec<NeighbourLine>>, RunError> {
     // Of a dictionary that was read for some features alone, only those have directions.
     let open = |row: &RowResult| -> Result<(Option<Matrix>, Matrix, bool, HookPoint), RunError> {
-        let dictionary = load(&folder.join(&row.name))?;
+        let dictionary = load(&pass.dictionary_folder(hook, &row.name))?;
         let info = dictionary.info();
         let place = info.output.unwrap_or(info.hook);
         let explained = dictionary.directions_of(&row.explained)?;

@@ -211,7 +211,7 @@ impl Fitter<'_> {
     }
 
     fn row_folder(&self, row: &str) -> PathBuf {
-        self.pass.dictionary_folder(self.hook).join(row)
+        self.pass.dictionary_folder(self.hook, row)
     }
 
     /// The reference for methods that are matched to `row`.

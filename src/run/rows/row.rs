@@ -380,7 +380,7 @@ impl<'a> HookWork<'a> {
         let doubts = proof.iter().flat_map(|proof| proof.looks_like.iter().chain(&proof.doubts));
         report.warnings.extend(doubts.cloned());
         let card = serde_json::json!({"read": read, "proof": &proof});
-        let file = self.pass.dictionary_folder(self.hook).join(&row.name).join("card.json");
+        let file = self.pass.dictionary_folder(self.hook, &row.name).join("card.json");
         write_atomic(&file, format!("{card:#}\n").as_bytes())?;
         Ok((proof, report))
     }

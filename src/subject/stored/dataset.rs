@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::base::read_regular;
+use crate::base::{is_inside, read_regular};
 use crate::nn::NnError;
 use crate::subject::SubjectError;
 
@@ -91,7 +91,7 @@ fn listed(folder: &Path) -> Result<Vec<PathBuf>, SubjectError> {
         return Err(wrong("lists no data files: the data set is empty".into()));
     }
     let inside = |DataFile { filename }: DataFile| {
-        let plain = !filename.contains(['/', '\\']) && !matches!(filename.as_str(), "" | "." | "..");
+        let plain = is_inside(&filename) && !filename.contains('/');
         let outside =
             || wrong(format!("names the data file {filename:?}, expected files of the same folder"));
         if plain { Ok(folder.join(&filename)) } else { Err(outside()) }

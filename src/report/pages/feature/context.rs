@@ -1,12 +1,12 @@
 //! What the parts of a feature page share: the run folder's data, the explainers, and the features with their evidence.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 
 use super::candidates::Candidate;
+use crate::report::layout::{Layout, Place};
 use crate::report::manifest::ManifestView;
 use crate::report::pages::evidence::{Record, Simulation};
-use crate::report::pages::names::{Names, Place};
+use crate::report::pages::names::Names;
 use crate::report::pages::packed::Bytes;
 use crate::report::scores::FeatureLine;
 use crate::report::view::Pairing;
@@ -16,7 +16,7 @@ const HIGHEST_LEVEL: f64 = 10.0;
 
 /// What all feature pages of a run folder share.
 pub struct Context<'a> {
-    pub run_folder: &'a Path,
+    pub layout: &'a Layout,
     pub names: &'a Names,
     /// Text of every token, by id.
     pub tokens: Option<&'a [String]>,

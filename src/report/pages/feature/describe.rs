@@ -7,11 +7,11 @@ use super::data::{
 };
 use super::joint::joints;
 use crate::report::escape::{shortened, visible};
+use crate::report::layout::Place;
 use crate::report::list::Numbering;
 use crate::report::pages::evidence::{
     Effect, Evidence, Histogram, Judged, Neighbour, Neighbours, Profile, Record,
 };
-use crate::report::pages::names::Place;
 use crate::report::pages::packed::{base64, varints};
 use crate::report::scores::FeatureLine;
 

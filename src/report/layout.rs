@@ -1,0 +1,191 @@
+//! The layout of a run folder: the place of every file of a run. Whoever writes or reads one asks here.
+//!
+//! Names of suites, models and records become [`FileName`]s, so no name leads out of the folder and no two share a file.
+
+use std::path::{Path, PathBuf};
+
+use crate::base::FileName;
+
+/// One dictionary at one hook point, of the subject or of a control's subject.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The hook point.
+    pub hook: String,
+    /// Name of the dictionary, see [`super::dictionary_name`].
+    pub dictionary: String,
+    /// The control whose dictionary this is; none for the subject's own.
+    pub control: Option<String>,
+}
+
+/// A kind of evidence: JSON lines about the features of a dictionary. The name in `snake_case` is that of its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum EvidenceFile {
+    /// Fragments with true activations.
+    Records,
+    /// What explainers say.
+    Explanations,
+    /// Simulated activations.
+    Simulations,
+    /// What judges say of whole fragments.
+    Judgements,
+    /// Distributions of activations, and effects on the model's output.
+    Profiles,
+    /// Features with the closest directions.
+    Neighbours,
+}
+
+/// A run folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    folder: PathBuf,
+}
+
+impl Layout {
+    /// The layout of a folder, which need not exist.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_path_buf() }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What tables and charts are drawn from.
+    pub fn summary(&self) -> PathBuf {
+        self.folder.join("summary.json")
+    }
+
+    /// What the run was made of.
+    pub fn manifest(&self) -> PathBuf {
+        self.folder.join("manifest.json")
+    }
+
+    /// One line per walked feature.
+    pub fn scores(&self) -> PathBuf {
+        self.folder.join("scores.jsonl")
+    }
+
+    /// Folder of the stored results of stages.
+    pub fn stages(&self) -> PathBuf {
+        self.folder.join("stages")
+    }
+
+    /// Folder of the charts.
+    pub fn charts(&self) -> PathBuf {
+        self.folder.join("charts")
+    }
+
+    /// Folder of the pages of dictionaries.
+    pub fn feature_pages(&self) -> PathBuf {
+        self.folder.join("features")
+    }
+
+    /// Name of the page of a dictionary in [`Self::feature_pages`]. It is the same in an address.
+    pub fn feature_page(place: &Place) -> String {
+        let names = [Some(&place.hook), Some(&place.dictionary), place.control.as_ref()];
+        let names: Vec<&str> = names.into_iter().flatten().map(String::as_str).collect();
+        FileName::joined(&names, "--").with(".html")
+    }
+
+    /// Default folder of an export in a form.
+    pub fn export(&self, form: &'static str) -> PathBuf {
+        self.folder.join("exports").join(form)
+    }
+
+    /// The text of every token id.
+    pub fn token_texts(&self) -> PathBuf {
+        self.folder.join("records").join("tokens.json")
+    }
+
+    /// Evidence of a dictionary: `KIND/HOOK/DICTIONARY.jsonl`, of a control inside its folder.
+    pub fn evidence(&self, place: &Place, kind: EvidenceFile) -> PathBuf {
+        self.below(place, kind.into()).join(FileName::of(&place.dictionary).with(".jsonl"))
+    }
+
+    /// Folder of a dictionary: `dictionaries/HOOK/DICTIONARY`, of a control inside its folder.
+    pub fn dictionary(&self, place: &Place) -> PathBuf {
+        self.below(place, "dictionaries").join(FileName::of(&place.dictionary))
+    }
+
+    fn below(&self, place: &Place, kind: &str) -> PathBuf {
+        let base = match &place.control {
+            Some(control) => self.folder.join("controls").join(FileName::of(control)),
+            None => self.folder.clone(),
+        };
+        base.join(kind).join(FileName::of(&place.hook))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KINDS: [EvidenceFile; 6] = [
+        EvidenceFile::Records,
+        EvidenceFile::Explanations,
+        EvidenceFile::Simulations,
+        EvidenceFile::Judgements,
+        EvidenceFile::Profiles,
+        EvidenceFile::Neighbours,
+    ];
+
+    fn place(hook: &str, dictionary: &str, control: Option<&str>) -> Place {
+        Place { hook: hook.into(), dictionary: dictionary.into(), control: control.map(Into::into) }
+    }
+
+    #[test]
+    fn files_lie_where_the_documentation_says() {
+        let layout = Layout::new(Path::new("run"));
+        let usual = place("blocks.0.hook_resid_post", "topk_8.seed2", None);
+        let shown = |path: PathBuf| path.to_string_lossy().replace('\\', "/");
+        assert_eq!(
+            shown(layout.evidence(&usual, EvidenceFile::Records)),
+            "run/records/blocks.0.hook_resid_post/topk_8.seed2.jsonl"
+        );
+        assert_eq!(
+            shown(layout.dictionary(&place("hook_embed", "topk", Some("random_weights")))),
+            "run/controls/random_weights/dictionaries/hook_embed/topk"
+        );
+        assert_eq!(Layout::feature_page(&usual), "blocks.0.hook_resid_post--topk_8.seed2.html");
+    }
+
+    fn name() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "(/|\\.\\./|[aA]|--|\\.|con){0,4}",
+            Just("../../x".to_string()),
+            Just("a".repeat(300)),
+            any::<String>()
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn places_have_files_of_their_own_inside_the_folder(
+            mut places in proptest::collection::vec((name(), name(), proptest::option::of(name())), 1..8)
+        ) {
+            places.sort();
+            places.dedup();
+            let layout = Layout::new(Path::new("run"));
+            let (mut files, mut pages) = (BTreeSet::new(), BTreeSet::new());
+            for (hook, dictionary, control) in &places {
+                let place = place(hook, dictionary, control.as_deref());
+                let evidence = KINDS.map(|kind| layout.evidence(&place, kind));
+                for path in evidence.into_iter().chain([layout.dictionary(&place)]) {
+                    let depth = if control.is_some() { 6 } else { 4 };
+                    prop_assert_eq!(path.components().count(), depth, "{}", path.display());
+                    prop_assert!(path.starts_with("run"));
+                    prop_assert!(path.components().all(|part| matches!(part, std::path::Component::Normal(_))));
+                    prop_assert!(files.insert(path.to_string_lossy().to_lowercase()), "{} twice", path.display());
+                }
+                let page = Layout::feature_page(&place);
+                prop_assert!(pages.insert(page.to_lowercase()), "{} twice", page);
+            }
+        }
+    }
+}
