@@ -10,6 +10,8 @@ use super::tensor_file::{Architecture, write_tensors};
 use super::tensors::Tensors;
 use super::{DictionaryError, DictionaryInfo};
 
+/// Files of a folder.
+pub const FILES: [&str; 2] = ["dictionary.safetensors", "config.json"];
 /// `format` in `config.json`.
 pub(super) const FORMAT: &str = "autointerp-dictionary";
 /// Format version of dictionaries whose reconstruction is of the input, and needs no skip connection.
