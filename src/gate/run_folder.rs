@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::GateError;
 use crate::base::read;
-use crate::report::{Cell, Family, FeatureLine, Summary, read_lines};
+use crate::report::{Cell, Family, FeatureLine, Summary, check_listed, read_lines};
 
 /// A run folder.
 #[derive(Debug)]
@@ -117,6 +117,7 @@ impl RunFolder {
             let unfinished = || GateError::Unfinished { folder: folder.to_path_buf(), file };
             Some(folder.join(file)).filter(|path| path.exists()).ok_or_else(unfinished)
         };
+        check_listed(folder, &["summary.json", "scores.jsonl", "manifest.json"])?;
         let summary = Summary::read(&present("summary.json")?)?;
         let path = present("manifest.json")?;
         let facts = serde_json::from_slice(&read(&path)?).map_err(|source| GateError::Json {

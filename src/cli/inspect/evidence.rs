@@ -11,7 +11,9 @@ use super::parse_lines;
 use super::shading::{Row, fragment, legend};
 use crate::base::read;
 use crate::explain::catalog::ExplainerKind;
-use crate::report::{Look, ScoreLine, fixed, pad_left, pad_right, visible_token, width, wrap, wrap_at_most};
+use crate::report::{
+    Look, ScoreLine, check_listed, fixed, pad_left, pad_right, visible_token, width, wrap, wrap_at_most,
+};
 use crate::run::RunError;
 
 /// Number of fragments shown from each list.
@@ -109,6 +111,9 @@ impl<'a> FeatureEvidence<'a> {
     /// Reads the feature of `line` from a run folder. `lines` are its lines of `scores.jsonl`.
     pub fn read(folder: &Path, line: &ScoreLine, lines: Vec<&'a ScoreLine>) -> Result<Self, RunError> {
         let dictionary = line.dictionary();
+        let listed = |kind: &str| format!("{kind}/{}/{dictionary}.jsonl", line.hook);
+        let files = [listed("records"), listed("simulations"), "records/tokens.json".into()];
+        check_listed(folder, &files)?;
         let file = |kind: &str| folder.join(kind).join(&line.hook).join(format!("{dictionary}.jsonl"));
         let records = parse_lines(&file("records"), |record: &Record| record.feature == line.feature)?;
         let simulated =
