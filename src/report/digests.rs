@@ -214,9 +214,16 @@ pub fn update_digests(run_folder: &Path, drawn: &[PathBuf]) -> Result<(), Report
     Digests::new(files).write(run_folder)
 }
 
-/// Checks files of a run, given by their paths inside its folder, before they are read. Files that are not listed pass.
-pub fn check_listed<S: AsRef<str>>(run_folder: &Path, paths: &[S]) -> Result<(), ReportError> {
-    check(run_folder, |path| paths.iter().any(|wanted| wanted.as_ref() == path))
+/// Checks files of a run before they are read. Their paths may begin with that of the folder. Files that are not listed
+/// pass.
+pub fn check_listed<P: AsRef<Path>>(run_folder: &Path, paths: &[P]) -> Result<(), ReportError> {
+    let wanted: Vec<String> = paths.iter().map(|path| inside(run_folder, path.as_ref())).collect();
+    check(run_folder, |path| wanted.iter().any(|wanted| wanted == path))
+}
+
+/// A path inside the folder, as it is listed.
+fn inside(run_folder: &Path, path: &Path) -> String {
+    ListedFile::new(run_folder, path, Content::of(&[])).path
 }
 
 /// Checks everything that a run stored, except what is drawn from it.
@@ -243,7 +250,7 @@ pub fn verify(run_folder: &Path) -> Result<Verified, ReportError> {
         verified.add(file.path.clone(), found.map(|()| file.content.bytes));
     }
     for path in files_of(run_folder)? {
-        let path = ListedFile::new(run_folder, &path, Content::of(&[])).path;
+        let path = inside(run_folder, &path);
         if list.files.binary_search_by(|file| file.path.cmp(&path)).is_err() {
             verified.unlisted.push(path);
         }
@@ -300,6 +307,8 @@ mod tests {
         let folder = run();
         write(&folder, RECORD, "changed");
         check_listed(folder.path(), &["summary.json", "scores.jsonl", "unknown"]).expect("sound");
+        let whole = folder.path().join(RECORD);
+        check_listed(folder.path(), &[whole]).expect_err("damaged");
         for checked in [check_listed(folder.path(), &[RECORD]), check_data(folder.path())] {
             assert!(matches!(checked, Err(ReportError::Damaged { path, .. }) if path.ends_with(RECORD)));
         }

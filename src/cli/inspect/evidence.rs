@@ -111,10 +111,8 @@ impl<'a> FeatureEvidence<'a> {
     /// Reads the feature of `line` from a run folder. `lines` are its lines of `scores.jsonl`.
     pub fn read(folder: &Path, line: &ScoreLine, lines: Vec<&'a ScoreLine>) -> Result<Self, RunError> {
         let dictionary = line.dictionary();
-        let listed = |kind: &str| format!("{kind}/{}/{dictionary}.jsonl", line.hook);
-        let files = [listed("records"), listed("simulations"), "records/tokens.json".into()];
-        check_listed(folder, &files)?;
         let file = |kind: &str| folder.join(kind).join(&line.hook).join(format!("{dictionary}.jsonl"));
+        check_listed(folder, &[file("records"), file("simulations"), folder.join("records/tokens.json")])?;
         let records = parse_lines(&file("records"), |record: &Record| record.feature == line.feature)?;
         let simulated =
             || parse_lines(&file("simulations"), |other: &Simulated| other.feature == line.feature);
