@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::run_folder::safe_name;
 use super::*;
-use crate::base::{Digest, Matrix, Stream, write_atomic};
+use crate::base::{Digest, Matrix, Stream, write_atomic, write_sealed};
 use crate::dictionary::{Activation, AffineDictionary, Dictionary, Kind, Label, RowScale, Tensors};
 use crate::report::ScoreLine;
 use crate::report::fixture::{self, Text, write_evidence};
@@ -77,7 +77,8 @@ impl Made {
             });
             let stages = folder.path().join("stages");
             let stored = json!({"name": name, "measured": measured, "dictionary": found, "outcomes": []});
-            write_json(&stages.join(format!("row-{nth}.json")), &stored);
+            let row = stages.join(format!("row-{nth}.json"));
+            write_sealed(&row, None, Vec::new(), &stored).expect("written");
             // Of an earlier version of the suite: another dictionary.
             let mut other = stored.clone();
             other["dictionary"]["digest"] = json!("ab".repeat(32));
