@@ -58,6 +58,9 @@ impl Damage {
     }
 }
 
+/// Changes the bytes of a file.
+type Alter<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 /// Removes the summary, runs again, and compares the results. Returns what the run says.
 fn again(toy: &Toy, out: &str, whole: &(String, String)) -> String {
     let _ = fs::remove_file(toy.path(out).join("summary.json"));
@@ -164,7 +167,7 @@ fn damaged_activations_are_named_and_harvested_again() {
         let place = bytes.len() / 2;
         bytes[place] ^= 1;
     };
-    let ways: [(&str, &dyn Fn(&mut Vec<u8>)); 5] =
+    let ways: [(&str, Alter<'_>); 5] =
         [(".act", &not_a_number), (".act", &flip_token), (".act", &cut), (".act", &flip), (".json", &flip)];
     for (nth, (extension, alter)) in ways.into_iter().enumerate() {
         let out = format!("out{nth}");
