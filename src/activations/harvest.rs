@@ -212,7 +212,7 @@ mod tests {
         }
         let set = store.finish().expect("finished");
         assert_eq!(set.left_out(), [21, 75]);
-        let reopened = ActivationSet::open(&folder.path().join("a.act")).expect("opened");
+        let reopened = ActivationSet::open(&folder.path().join("a.act")).expect("sound").expect("opened");
         for set in [set, reopened] {
             let places: Vec<usize> = fitted_token_indices(&set, tokens.ids().len(), is_fitted).collect();
             assert_eq!(places.len(), set.rows());

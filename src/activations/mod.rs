@@ -17,6 +17,6 @@ pub use encoding::Precision;
 pub use error::ActivationError;
 pub use export::{Exported, export};
 pub use harvest::{HarvestError, Keep, fitted_token_indices, harvest};
-pub use set::ActivationSet;
+pub use set::{ActivationSet, DamagedStore};
 pub use shuffle::Batches;
 pub use writer::ActivationWriter;

@@ -1,7 +1,7 @@
 //! Activations stored on disk or in memory, read in order or in a seeded, shuffled order.
 //!
 //! A store is one file, little-endian: rows `[rows, width]` in f16 or f32, then one u32 token id per row. A
-//! JSON sidecar beside it holds shape, digest and moments.
+//! sealed JSON sidecar beside it (`base::write_sealed`) holds shape, moments, and digests of values and file.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use rayon::prelude::*;
 use super::encoding::{Precision, decode, encode};
 use super::error::ActivationError;
 use super::moments::RunningMoments;
-use crate::base::{Digest, Digester, HookPoint, Matrix, read_at};
+use crate::base::{Content, Digest, Digester, FileError, Flaw, HookPoint, Matrix, Sealed, open, read_at};
 
 /// Entries copied or decoded by one task.
 const PART: usize = 1 << 16;
 
 /// Version of the store's layout.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Bytes of one token id in the store.
 const TOKEN_BYTES: usize = 4;
@@ -28,7 +28,7 @@ enum Storage {
     Disk { file: File, path: PathBuf },
 }
 
-/// Description of a store, saved beside it as JSON.
+/// Description of a store, saved beside it.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Sidecar {
     pub version: u32,
@@ -36,7 +36,10 @@ pub(super) struct Sidecar {
     pub rows: usize,
     pub width: usize,
     pub precision: Precision,
+    /// Digest of all values. It identifies the activations.
     pub digest: Digest,
+    /// What the file holds, token ids included. None in memory.
+    pub content: Option<Content>,
     pub mean: Vec<f64>,
     pub mean_square_deviation: f64,
     /// Indices, among the tokens of the pass, of rows left out for their norm, ascending.
@@ -48,6 +51,15 @@ impl Sidecar {
     fn row_bytes(&self) -> usize {
         self.rows * self.width * self.precision.bytes()
     }
+}
+
+/// A file of a store that does not hold what was written.
+#[derive(Debug)]
+pub struct DamagedStore {
+    /// The file: the store or its sidecar.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub flaw: Flaw,
 }
 
 /// Activations `[rows, width]` at one hook point. Only dictionaries fitted on equal digests are compared.
@@ -73,6 +85,7 @@ impl ActivationSet {
             width: rows.cols(),
             precision: Precision::F32,
             digest: digester.finish(),
+            content: None,
             mean,
             mean_square_deviation,
             left_out: Vec::new(),
@@ -80,15 +93,31 @@ impl ActivationSet {
         Ok(Self { sidecar, storage: Storage::Memory { rows, tokens } })
     }
 
-    /// Opens what an [`ActivationWriter`](super::ActivationWriter) wrote at `path`; none if incomplete.
-    pub fn open(path: &Path) -> Option<Self> {
-        let sidecar: Sidecar = serde_json::from_slice(&std::fs::read(sidecar_path(path)).ok()?).ok()?;
-        let file = File::open(path).ok()?;
+    /// Opens what an [`ActivationWriter`](super::ActivationWriter) wrote at `path`, and verifies all of it. None if it
+    /// is incomplete or of an earlier version.
+    pub fn open(path: &Path) -> Result<Option<Self>, DamagedStore> {
+        let damaged = |path: PathBuf| move |flaw| DamagedStore { path, flaw };
+        let beside = sidecar_path(path);
+        let sealed = Sealed::read(&beside).map_err(damaged(beside.clone()))?;
+        let sidecar = sealed.as_ref().and_then(Sealed::value::<Sidecar>);
+        let Some(sidecar) = sidecar.filter(|sidecar| sidecar.version == VERSION) else { return Ok(None) };
         let bytes = sidecar.row_bytes() + sidecar.rows * TOKEN_BYTES;
-        if sidecar.version != VERSION || file.metadata().ok()?.len() != bytes as u64 {
-            return None;
+        let content = sidecar.content.filter(|content| content.bytes == bytes as u64);
+        let content = content.ok_or_else(Flaw::other_content).map_err(damaged(beside))?;
+        match content.check(path) {
+            Ok(()) => {
+                let opened = Self::from_disk(sidecar, path).map_err(Flaw::from);
+                opened.map(Some).map_err(damaged(path.to_path_buf()))
+            }
+            Err(Flaw::Missing) => Ok(None),
+            Err(flaw) => Err(damaged(path.to_path_buf())(flaw)),
         }
-        Some(Self { sidecar, storage: Storage::Disk { file, path: path.to_path_buf() } })
+    }
+
+    /// A store that this process wrote.
+    pub(super) fn from_disk(sidecar: Sidecar, path: &Path) -> Result<Self, FileError> {
+        let file = open(path)?;
+        Ok(Self { sidecar, storage: Storage::Disk { file, path: path.to_path_buf() } })
     }
 
     /// Removes a store from disk, if it exists.
@@ -187,7 +216,7 @@ pub(super) fn sidecar_path(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::activations::ActivationWriter;
-    use crate::base::Stream;
+    use crate::base::{Stream, write_atomic};
 
     fn hook() -> HookPoint {
         "blocks.0.hook_resid_post".parse().expect("a hook point")
@@ -208,12 +237,58 @@ mod tests {
         writer.push(&rows.data()[..5 * 300], &tokens[..300]).expect("pushed");
         writer.push(&rows.data()[5 * 300..], &tokens[300..]).expect("pushed");
         let written = writer.finish().expect("finished");
-        let set = ActivationSet::open(&path).expect("opened");
+        let set = ActivationSet::open(&path).expect("sound").expect("opened");
         assert_eq!(set.read(0, 700).expect("read"), rows);
         assert_eq!(set.tokens(698, 10).expect("read"), vec![698, 699]);
         let memory = ActivationSet::from_matrix(hook(), rows, tokens).expect("held");
         assert_eq!(memory.digest(), written.digest());
         assert_eq!(memory.mean(), set.mean());
+    }
+
+    #[test]
+    fn a_store_that_was_changed_is_not_opened() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let write = |name: &str, scale: f32| {
+            let path = folder.path().join(name);
+            let mut writer = ActivationWriter::create(&path, hook(), 5, Precision::F16).expect("created");
+            let rows: Vec<f32> = noise(300, 5).data().iter().map(|value| scale * value).collect();
+            writer.push(&rows, &(0..300).collect::<Vec<u32>>()).expect("pushed");
+            writer.finish().expect("finished");
+            (path.clone(), sidecar_path(&path))
+        };
+        let damage = |path: &Path, alter: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = std::fs::read(path).expect("read");
+            alter(&mut bytes);
+            write_atomic(path, &bytes).expect("written");
+        };
+        let flip_value = |bytes: &mut Vec<u8>| bytes[1001] ^= 1;
+        let flip_token = |bytes: &mut Vec<u8>| bytes[3000 + 17] ^= 4;
+        let cut = |bytes: &mut Vec<u8>| bytes.truncate(4000);
+        let flip_any = |bytes: &mut Vec<u8>| bytes[200] ^= 2;
+        for (in_sidecar, alter) in [
+            (false, &flip_value as &dyn Fn(&mut Vec<u8>)),
+            (false, &flip_token),
+            (false, &cut),
+            (true, &flip_any),
+        ] {
+            let (path, beside) = write("a.act", 1.0);
+            assert!(ActivationSet::open(&path).expect("sound").is_some());
+            let altered = if in_sidecar { &beside } else { &path };
+            damage(altered, alter);
+            assert_eq!(ActivationSet::open(&path).expect_err("damaged").path, *altered);
+        }
+        // Two stores whose files were swapped, one by one and both.
+        let (one, beside_one) = write("a.act", 1.0);
+        let (two, beside_two) = write("b.act", 2.0);
+        std::fs::copy(&two, &one).expect("copied");
+        assert_eq!(ActivationSet::open(&one).expect_err("of another store").path, one);
+        std::fs::copy(&beside_two, &beside_one).expect("copied");
+        assert_eq!(ActivationSet::open(&one).expect_err("of another store").path, beside_one);
+        // What is incomplete or was written by an earlier version is harvested again without a word.
+        std::fs::remove_file(&two).expect("removed");
+        assert!(ActivationSet::open(&two).expect("missing").is_none());
+        write_atomic(&beside_one, b"{\"version\":1}").expect("written");
+        assert!(ActivationSet::open(&one).expect("old").is_none());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::encoding::{Precision, decode, encode};
 use super::error::ActivationError;
 use super::moments::RunningMoments;
 use super::set::{ActivationSet, Sidecar, VERSION, sidecar_path};
-use crate::base::{AtomicFile, Digester, FileError, HookPoint, write_atomic};
+use crate::base::{AtomicFile, ContentHasher, Digester, HookPoint, write_sealed};
 
 /// A store being written, one batch at a time; see `set.rs` for the format.
 pub struct ActivationWriter {
@@ -16,6 +16,7 @@ pub struct ActivationWriter {
     path: PathBuf,
     file: AtomicFile,
     digester: Digester,
+    content: ContentHasher,
     moments: RunningMoments,
     tokens: Vec<u32>,
     left_out: Vec<usize>,
@@ -36,6 +37,7 @@ impl ActivationWriter {
             path: path.to_path_buf(),
             file: AtomicFile::create(path)?,
             digester: Digester::new("activations"),
+            content: ContentHasher::default(),
             moments: RunningMoments::new(hook, width),
             tokens: Vec::new(),
             left_out: Vec::new(),
@@ -56,6 +58,7 @@ impl ActivationWriter {
             }
         }
         self.digester.stream(&bytes);
+        self.content.add(&bytes);
         self.file.write(&bytes)?;
         self.tokens.extend_from_slice(tokens);
         Ok(())
@@ -73,6 +76,7 @@ impl ActivationWriter {
         self.digester.text(&format!("{rows} x {}", self.width));
         for chunk in self.tokens.chunks(1 << 16) {
             let bytes: Vec<u8> = chunk.iter().flat_map(|id| id.to_le_bytes()).collect();
+            self.content.add(&bytes);
             self.file.write(&bytes)?;
         }
         self.file.commit()?;
@@ -83,15 +87,12 @@ impl ActivationWriter {
             width: self.width,
             precision: self.precision,
             digest: self.digester.finish(),
+            content: Some(self.content.finish()),
             mean,
             mean_square_deviation,
             left_out: self.left_out,
         };
-        let json = serde_json::to_vec(&sidecar).unwrap_or_default();
-        write_atomic(&sidecar_path(&self.path), &json)?;
-        ActivationSet::open(&self.path).ok_or_else(|| {
-            let source = std::io::Error::other("what was just written cannot be read back");
-            FileError { action: "read", path: self.path.clone(), source }.into()
-        })
+        write_sealed(&sidecar_path(&self.path), None, Vec::new(), &sidecar)?;
+        Ok(ActivationSet::from_disk(sidecar, &self.path)?)
     }
 }

@@ -83,6 +83,9 @@ pub enum Verb {
         #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = RenderOptions::ALL)]
         #[arg(value_parser = PossibleValuesParser::new(chart_names()))]
         charts: Vec<String>,
+        /// Check that every file holds what the run wrote, and draw nothing. Exit code 8 if one does not.
+        #[arg(long, conflicts_with = "charts")]
+        verify: bool,
     },
     /// Compare two runs cell by cell: differences, intervals and verdicts.
     Compare {
@@ -118,6 +121,9 @@ pub enum Verb {
         /// Remove entries: `all`, a kind (`hub`, `activations`, `answers`), or an age such as `30d`.
         #[arg(long, value_name = "WHAT")]
         clean: Option<String>,
+        /// Check that every entry holds what was stored. Exit code 8 if one does not.
+        #[arg(long, conflicts_with = "clean")]
+        verify: bool,
     },
     /// Show what this machine has: threads, instruction set, memory, disk, cache, keys, models. With MODEL, also
     /// describe that model and its prefix tokens.

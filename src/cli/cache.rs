@@ -104,7 +104,7 @@ fn parse(clean: Option<&str>) -> Result<Clean, RunError> {
 }
 
 /// Every file below `folder` with its size and age.
-fn files(folder: &Path) -> Vec<(PathBuf, u64, Option<Duration>)> {
+pub fn files(folder: &Path) -> Vec<(PathBuf, u64, Option<Duration>)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -121,7 +121,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, u64, Option<Duration>)> {
     found
 }
 
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),

@@ -220,8 +220,8 @@ fn fit_code(error: &FitError) -> u8 {
 fn report_code(error: &ReportError) -> u8 {
     match error {
         ReportError::File(error) => file_code(error),
-        ReportError::NoSummary { .. } => 6,
-        ReportError::Json { .. } | ReportError::Schema { .. } => 8,
+        ReportError::NoSummary { .. } | ReportError::NoDigests(_) => 6,
+        ReportError::Json { .. } | ReportError::Schema { .. } | ReportError::Damaged { .. } => 8,
         _ => 1,
     }
 }

@@ -13,8 +13,8 @@ use super::progress::say;
 use super::{invalid_input, print, print_json, print_result, print_styled, setting};
 use crate::base::{distinct, read_to_string};
 use crate::report::{
-    Column, DictionaryCard, Grid, Layout, Look, ScoreLine, ScoreStatus, Summary, count, dictionary_cards,
-    fixed, labelled_list, visible, visible_token,
+    Column, DictionaryCard, Grid, Layout, Look, ScoreLine, ScoreStatus, Summary, check_listed, count,
+    dictionary_cards, fixed, labelled_list, visible, visible_token,
 };
 use crate::run::RunError;
 
@@ -44,6 +44,7 @@ pub struct Listing<'a> {
 
 /// Lists features, or shows the one whose full `HOOK/METHOD/FEATURE` is given.
 pub fn inspect(args: &InspectArgs, common: &Common, env: &Env) -> Result<u8, RunError> {
+    check_listed(&args.run, &["summary.json", "scores.jsonl", "manifest.json"])?;
     let lines = score_lines(&args.run)?;
     let wanted = args.feature.as_deref().unwrap_or_default();
     let exact: Vec<&ScoreLine> = lines.iter().filter(|line| place(line) == wanted).collect();

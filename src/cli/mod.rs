@@ -26,6 +26,7 @@ mod shell;
 mod signals;
 #[cfg(feature = "train-embedded")]
 mod train_embedded;
+mod verify;
 
 use std::cell::Cell;
 use std::path::Path;
@@ -83,7 +84,8 @@ fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
         Verb::Run(args) => run::run(args, common, env, &STOP),
         Verb::Plan(args) => plan::plan(args, common, env),
         Verb::Check(args) => plan::check(args, common, env),
-        Verb::Report { run, charts } => run::report(run, charts, common, env),
+        Verb::Report { run, verify: true, .. } => verify::verify_run(run, common),
+        Verb::Report { run, charts, .. } => run::report(run, charts, common, env),
         Verb::Compare { run_a, run_b, all } => gate::compare_runs(run_a, run_b, *all, common, env),
         Verb::Accept { runs, into } => gate::accept_runs(runs, into, common),
         Verb::Regress(args) => gate::regress_run(args, common, env),
@@ -91,7 +93,8 @@ fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
         Verb::Export(args) => export::export_run(args, common, &STOP),
         Verb::Harvest(args) => harvest::harvest(args, common, env),
         Verb::Encode(args) => encode::encode(args, common, env),
-        Verb::Cache { clean } => cache::cache(clean.as_deref(), common, env),
+        Verb::Cache { verify: true, .. } => verify::verify_cache(common, env),
+        Verb::Cache { clean, .. } => cache::cache(clean.as_deref(), common, env),
         Verb::Completions { shell } => shell::completions(*shell),
         Verb::Man { verb } => shell::man(verb.as_deref()),
         Verb::Bench { device } => bench::bench(*device),

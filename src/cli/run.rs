@@ -190,7 +190,9 @@ fn usage_table(steps: &[Beside]) -> Grid {
 pub fn report(folder: &Path, charts: &[String], common: &Common, env: &Env) -> Result<u8, RunError> {
     // clap has checked the names.
     let options = RenderOptions::only(charts.iter().map(String::as_str)).unwrap_or_default();
+    report::check_data(folder)?;
     let drawn = report::render(folder, &options)?;
+    report::update_digests(folder, &drawn)?;
     let file_names: Vec<String> =
         drawn.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
     let files = paths(&drawn);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{cache, doctor, encode, errors, gate, harvest, inspect, progress, run};
 use crate::export::Exported;
 use crate::gate::{Comparison, GateReport};
-use crate::report::{ScoreLine, Summary};
+use crate::report::{Digests, ScoreLine, Summary, Verified};
 use crate::run::{Estimate, Manifest};
 use crate::suite::Suite;
 
@@ -27,12 +27,14 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("encode", of::<encode::EncodedCodes>()),
         ("export", of::<Exported>()),
         ("cache", of::<cache::Cached>()),
+        ("verify", of::<Verified>()),
         ("doctor", of::<doctor::Report>()),
         ("error", of::<errors::Failure>()),
         ("progress-line", of::<progress::Line>()),
         ("summary", of::<Summary>()),
         ("scores-line", of::<ScoreLine>()),
         ("manifest", of::<Manifest<'_>>()),
+        ("digests", of::<Digests>()),
     ]
 }
 

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use strum::VariantNames;
 
 use crate::base::{Digest, HookPoint, read_to_string};
 
 use super::affine::{AffineDictionary, Label};
-use super::save::{FORMAT, LATER_VERSION, VERSION};
+use super::save::{FORMAT, LATER_VERSION, SETTINGS_DIGEST, VERSION, digest_of_settings};
 use super::tensor_file::{Architecture, read_tensors};
 use super::tensors::{RowScale, Tensors};
 use super::{Dictionary, DictionaryError, DictionaryInfo, Kind};
@@ -34,11 +34,11 @@ struct Config {
     digest: Digest,
 }
 
-/// Reads a folder that [`Dictionary::save`] wrote, and verifies its digest.
+/// Reads a folder that [`Dictionary::save`] wrote, and verifies its digests.
 pub fn load(folder: &Path) -> Result<Box<dyn Dictionary>, DictionaryError> {
     let path = folder.join("config.json");
     let problem = |text: String| DictionaryError::unusable(&path, text);
-    let config = read_config(&path)?;
+    let (config, is_as_written) = read_config(&path)?;
     let unknown = |field: &str, value: &str, known: &[&str]| {
         problem(format!("`{field}` is `{value}`; expected one of {}", known.join(", ")))
     };
@@ -79,12 +79,19 @@ pub fn load(folder: &Path) -> Result<Box<dyn Dictionary>, DictionaryError> {
             config.digest
         )));
     }
+    if !is_as_written {
+        return Err(problem(format!(
+            "the settings are not those that were written (`{SETTINGS_DIGEST}` differs): fit again, or remove \
+             `{SETTINGS_DIGEST}` if a change is meant"
+        )));
+    }
     Ok(Box::new(dictionary))
 }
 
-fn read_config(path: &Path) -> Result<Config, DictionaryError> {
+/// The settings, and whether they are those that were written. Folders of earlier versions do not tell.
+fn read_config(path: &Path) -> Result<(Config, bool), DictionaryError> {
     let problem = |text: String| DictionaryError::unusable(path, text);
-    let value: Value = serde_json::from_str(&read_to_string(path)?)
+    let mut value: Value = serde_json::from_str(&read_to_string(path)?)
         .map_err(|error| problem(format!("not JSON ({error})")))?;
     let (format, version) = (&value["format"], &value["version"]);
     if format.as_str() != Some(FORMAT) {
@@ -98,5 +105,9 @@ fn read_config(path: &Path) -> Result<Config, DictionaryError> {
             "`version` is {version}; this program reads {VERSION} and {LATER_VERSION}: use the version that wrote it, or fit again"
         )));
     }
-    serde_json::from_value(value).map_err(|error| problem(format!("not a dictionary's config ({error})")))
+    let stated = value.as_object_mut().and_then(|config| config.remove(SETTINGS_DIGEST));
+    let is_as_written = stated.is_none_or(|stated| stated == json!(digest_of_settings(&value)));
+    let config = serde_json::from_value(value)
+        .map_err(|error| problem(format!("not a dictionary's config ({error})")))?;
+    Ok((config, is_as_written))
 }

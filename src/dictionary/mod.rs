@@ -67,6 +67,7 @@ pub use sae::{
     AutoencoderFit, GatedParams, JumpreluParams, Member, Recipe, SaeParams, TopkParams, Training,
     train_together,
 };
+pub use save::FILES as DICTIONARY_FILES;
 pub use similarity::{DirectionSet, Mmcs, Neighbour, mmcs_of_directions, nearest};
 pub use simple::{BaselineFit, IdentityParams, NeuronParams, RandomParams};
 pub use stated::{Stated, TextInput, hook_of};

@@ -4,12 +4,16 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::base::{create_dir_all, write_atomic};
+use crate::base::{Content, Digest, create_dir_all, write_atomic};
 
 use super::tensor_file::{Architecture, write_tensors};
 use super::tensors::Tensors;
 use super::{DictionaryError, DictionaryInfo};
 
+/// Files of a folder.
+pub const FILES: [&str; 2] = ["dictionary.safetensors", "config.json"];
+/// Field of `config.json` with the digest of the others. `digest` is that of the tensors and what is applied with them.
+pub(super) const SETTINGS_DIGEST: &str = "blake3";
 /// `format` in `config.json`.
 pub(super) const FORMAT: &str = "autointerp-dictionary";
 /// Format version of dictionaries whose reconstruction is of the input, and needs no skip connection.
@@ -33,6 +37,11 @@ pub(super) fn shared_settings(info: &DictionaryInfo, tensors: &Tensors) -> Value
         config["k"] = json!(k);
     }
     config
+}
+
+/// BLAKE3 digest of all settings but itself, as JSON in the order of names.
+pub(super) fn digest_of_settings(config: &Value) -> Digest {
+    Content::of(config.to_string().as_bytes()).blake3
 }
 
 pub(super) fn write_json(value: &Value, path: &Path) -> Result<(), DictionaryError> {
@@ -67,5 +76,6 @@ pub(super) fn save(
     config["hook_name"] = json!(info.hook);
     config["fitted_on"] = json!(info.fitted_on);
     config["digest"] = json!(info.digest);
+    config[SETTINGS_DIGEST] = json!(digest_of_settings(&config));
     write_json(&config, &folder.join("config.json"))
 }

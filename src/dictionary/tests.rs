@@ -580,6 +580,7 @@ fn saved_dictionaries_come_back_and_unknown_ones_do_not() {
         ("\"kind\": \"identity\"", "\"kind\": \"nmf\"", "expected one of sae"),
         ("autointerp-dictionary", "other", "with `kind: file`"),
         ("\"architecture\": \"linear\"", "\"architecture\": \"standard\"", "do not belong together"),
+        ("\"method\": \"m\"", "\"method\": \"n\"", "the settings are not those that were written"),
     ] {
         assert!(text.contains(from), "{text}");
         write_atomic(&path, text.replace(from, to).as_bytes()).expect("written");

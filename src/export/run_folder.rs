@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::error::ExportError;
-use crate::base::{FileError, FileName, HookPoint, HookSelector, read};
-use crate::report::{Layout, Place, QualityRow, ReportError, Summary, dictionary_name, visible};
+use crate::base::{FileError, FileName, HookPoint, HookSelector, Sealed, read};
+use crate::report::{Layout, Place, QualityRow, ReportError, Summary, check_data, dictionary_name, visible};
 
 /// The dictionaries to export. An empty list selects all.
 #[derive(Debug, Clone, Default)]
@@ -222,6 +223,7 @@ impl RunFolder {
         if !path.exists() {
             return Err(ReportError::NoSummary(folder.to_path_buf()).into());
         }
+        check_data(folder)?;
         let summary = Summary::read(&path)?;
         let path = layout.manifest();
         let unreadable = |source| ReportError::Json { path: path.clone(), line: None, source };
@@ -280,7 +282,7 @@ impl RunFolder {
         let of_it = |key: &RowKey| key.name == *name && key.dictionary == *facts;
         for (path, _) in self.rows.iter().filter(|(_, key)| of_it(key)) {
             // A row of another version of the program counts as missing.
-            let Ok(Row { measured }) = serde_json::from_slice(&read(path)?) else { continue };
+            let Some(Row { measured }) = stage_value(path) else { continue };
             let one = entry.quality.trainings.is_none_or(|n| n == 1);
             let same = measured.quality.n_tokens == entry.quality.n_tokens
                 && (!one || entry.quality.l0 == Some(measured.quality.l0));
@@ -339,9 +341,17 @@ fn stored_rows(stages: &Path) -> Result<Vec<(PathBuf, RowKey)>, ExportError> {
     };
     let mut rows = Vec::new();
     for path in paths.into_iter().filter(is_row) {
-        if let Ok(key) = serde_json::from_slice(&read(&path)?) {
+        if let Some(key) = stage_value(&path) {
             rows.push((path, key));
         }
     }
     Ok(rows)
+}
+
+/// What a stage stored; none if it is damaged. Stages of earlier versions are plain JSON.
+fn stage_value<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    match Sealed::read(path).ok()? {
+        Some(sealed) => sealed.value(),
+        None => serde_json::from_slice(&read(path).ok()?).ok(),
+    }
 }

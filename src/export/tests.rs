@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::base::{Digest, Matrix, Stream, write_atomic};
+use crate::base::{Digest, Matrix, Stream, write_atomic, write_sealed};
 use crate::dictionary::{Activation, AffineDictionary, Dictionary, Kind, Label, RowScale, Tensors};
 use crate::report::fixture::{self, Text, write_evidence};
 use crate::report::{EvidenceFile, Layout, Place, ScoreLine};
@@ -75,7 +75,8 @@ impl Made {
             });
             let stages = folder.path().join("stages");
             let stored = json!({"name": name, "measured": measured, "dictionary": found, "outcomes": []});
-            write_json(&stages.join(format!("row-{nth}.json")), &stored);
+            let row = stages.join(format!("row-{nth}.json"));
+            write_sealed(&row, None, Vec::new(), &stored).expect("written");
             // Of an earlier version of the suite: another dictionary.
             let mut other = stored.clone();
             other["dictionary"]["digest"] = json!("ab".repeat(32));

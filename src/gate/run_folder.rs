@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::GateError;
 use crate::base::read;
-use crate::report::{Cell, Family, FeatureLine, Layout, Summary, read_lines};
+use crate::report::{Cell, Family, FeatureLine, Layout, Summary, check_listed, read_lines};
 
 /// A run folder.
 #[derive(Debug)]
@@ -119,6 +119,7 @@ impl RunFolder {
             if path.exists() { Ok(path) } else { Err(unfinished()) }
         };
         let layout = Layout::new(folder);
+        check_listed(folder, &[layout.summary(), layout.scores(), layout.manifest()])?;
         let summary = Summary::read(&present(layout.summary())?)?;
         let path = present(layout.manifest())?;
         let facts = serde_json::from_slice(&read(&path)?).map_err(|source| GateError::Json {

@@ -4,7 +4,12 @@ use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use super::{Choose, HubError, OnDownload, Snapshot};
+use super::{Choose, HubError, OnDownload, Snapshot, StoredFile};
+
+/// Nothing was downloaded.
+pub fn verify(_cache: &Path) -> Vec<StoredFile> {
+    Vec::new()
+}
 
 /// Answers every request with [`HubError::Disabled`].
 #[derive(Debug)]

@@ -26,17 +26,23 @@ mod listing;
 mod tests;
 #[cfg(feature = "hub")]
 mod transfer;
+#[cfg(feature = "hub")]
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use crate::base::Flaw;
 
 #[cfg(feature = "hub")]
 pub use client::{Dataset, HubClient};
 #[cfg(feature = "hub")]
 pub use dictionary::DictionaryFiles;
 #[cfg(not(feature = "hub"))]
-pub use disabled::{Dataset, DictionaryFiles, HubClient};
+pub use disabled::{Dataset, DictionaryFiles, HubClient, verify};
 pub use error::HubError;
+#[cfg(feature = "hub")]
+pub use verify::verify;
 
 /// The default endpoint.
 pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
@@ -62,6 +68,26 @@ pub struct Snapshot {
     pub commit: String,
     /// The requested files, in the order of their names.
     pub files: Vec<PathBuf>,
+}
+
+/// A file of the cache, and what a check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How it is known to be what the hub has.
+    pub found: Result<Proof, Flaw>,
+}
+
+/// How a stored file is known to be what the hub has. The number is its size in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// By its SHA-256.
+    Digest(u64),
+    /// By its size alone: the hub states no SHA-256 of small files.
+    Size(u64),
+    /// Not at all.
+    None,
 }
 
 /// Progress of the download of a file.

@@ -11,6 +11,7 @@
 
 mod cards;
 mod charts;
+mod digests;
 mod escape;
 mod layout;
 mod list;
@@ -37,6 +38,10 @@ use strum::VariantArray;
 use crate::base::{FileError, read_to_string, write_atomic};
 
 pub use cards::{DictionaryCard, dictionary_cards};
+pub use digests::{
+    DamagedFile, Digests, Verified, check_data, check_listed, remove_digests, update_digests, verify,
+    write_digests,
+};
 pub use escape::{markdown, visible, xml};
 pub use layout::{EvidenceFile, Layout, Place};
 pub use number::{DASH, count, fixed, p_value};
@@ -61,6 +66,17 @@ pub enum ReportError {
     /// The folder has no summary.
     #[error("no `summary.json` in `{}`: expected the folder of a finished run (a killed one is finished by the same `autointerp run` command)", .0.display())]
     NoSummary(PathBuf),
+    /// The folder has no list of digests.
+    #[error("check `{}`: no `digests.json` there: expected the folder of a finished run (a stopped one is finished, and checked, by the same `autointerp run` command)", .0.display())]
+    NoDigests(PathBuf),
+    /// A file does not hold what the run wrote.
+    #[error("read `{}`: it {why}: run the suite again to make it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A file is not the expected JSON.
     #[error("read `{}`{}: not the JSON expected there: run the suite again to rewrite it", path.display(), line.map(|n| format!(", line {n}")).unwrap_or_default())]
     Json {
@@ -131,6 +147,7 @@ pub fn render(run_folder: &Path, options: &RenderOptions) -> Result<Vec<PathBuf>
     if !summary_path.exists() {
         return Err(ReportError::NoSummary(run_folder.to_path_buf()));
     }
+    check_listed(run_folder, &["summary.json", "scores.jsonl", "manifest.json"])?;
     let summary = Summary::read(&summary_path)?;
     let manifest: Option<serde_json::Value> = read_json(&layout.manifest())?;
     let scores = scores::FeatureScores::read(&layout.scores())?;

@@ -7,7 +7,7 @@ use crate::base::{HookPoint, write_atomic};
 use crate::corpus::TokenSets;
 use crate::llm::Usage;
 use crate::nn::Tokenizer;
-use crate::report::{Place, Summary};
+use crate::report::{Place, Summary, remove_digests};
 use crate::run::evaluate::models::Models;
 use crate::run::inputs::prepare::{Fillers, fillers};
 use crate::run::{AllFailed, Beside, Places, RowCount, RunError, StageStore, Stop};
@@ -59,6 +59,8 @@ impl<'a> RunContext<'a> {
             rows: RowCount::new(rows_of_all_subjects(suite, hooks)),
             stop,
         };
+        // From here on the files change: the list of an earlier run is written again at the end.
+        remove_digests(&places.out)?;
         let texts = serde_json::to_vec(&context.token_texts).unwrap_or_default();
         write_atomic(&places.layout().token_texts(), &texts)?;
         Ok(context)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::base::{AtomicFile, FileError};
+use crate::base::{AtomicFile, Content, ContentHasher, FileError};
 use crate::run::RunError;
 
 /// Error of a value that cannot be written to `path` as JSON.
@@ -16,23 +16,30 @@ pub fn unwritable(path: &Path) -> impl FnOnce(serde_json::Error) -> FileError {
 pub struct JsonLines {
     file: AtomicFile,
     path: PathBuf,
+    hasher: ContentHasher,
 }
 
 impl JsonLines {
     /// Opens a temporary file beside `path`.
     pub fn create(path: &Path) -> Result<Self, RunError> {
-        Ok(Self { file: AtomicFile::create(path)?, path: path.to_path_buf() })
+        Ok(Self {
+            file: AtomicFile::create(path)?,
+            path: path.to_path_buf(),
+            hasher: ContentHasher::default(),
+        })
     }
 
     /// Adds one line.
     pub fn line<T: Serialize>(&mut self, value: &T) -> Result<(), RunError> {
         let mut bytes = serde_json::to_vec(value).map_err(unwritable(&self.path))?;
         bytes.push(b'\n');
+        self.hasher.add(&bytes);
         Ok(self.file.write(&bytes)?)
     }
 
-    /// Renames the file to its final path.
-    pub fn commit(self) -> Result<(), RunError> {
-        Ok(self.file.commit()?)
+    /// Renames the file to its final path. Returns the path with what the file holds.
+    pub fn commit(self) -> Result<(PathBuf, Content), RunError> {
+        self.file.commit()?;
+        Ok((self.path, self.hasher.finish()))
     }
 }

@@ -75,7 +75,7 @@ fn subject_pass(
     let harvester = Harvester { pass, on };
     let mut unusable = None;
     for group in harvester.groups(hooks)? {
-        let mut rows: Vec<HookRows> = group.iter().map(|&hook| stored_rows(pass, hook)).collect();
+        let mut rows: Vec<HookRows> = group.iter().map(|&hook| stored_rows(pass, hook, on)).collect();
         let missing: Vec<HookPoint> =
             rows.iter().filter(|one| !one.is_complete()).map(|one| one.hook).collect();
         // Activations, for hook points with missing rows.
@@ -96,7 +96,7 @@ fn subject_pass(
         for one in rows {
             let (hook, rows) = one.finished();
             if pass.control.is_none() {
-                let neighbours = || write_neighbours(pass, hook, &rows);
+                let neighbours = || write_neighbours(pass, hook, &rows, on);
                 gathered.clock.time(&format!("neighbours {hook}"), neighbours)?;
             }
             gathered.add(pass, hook, rows, on)?;
@@ -145,6 +145,6 @@ fn evaluate(row: &Evaluation<'_>) -> Result<Evaluated, RunError> {
         row.tell("explain", pairs.len(), pairs.len(), "explainers");
         Ok(())
     })?;
-    files.commit()?;
-    Ok(Evaluated { outcomes, quality: survey.quality, explained: walk.eligible().collect() })
+    let files = files.commit()?;
+    Ok(Evaluated { outcomes, quality: survey.quality, explained: walk.eligible().collect(), files })
 }

@@ -41,3 +41,4 @@ mod stored;
 mod terminal;
 mod toy;
 mod tutorial;
+mod verified;

@@ -181,6 +181,7 @@ fn assert_folder_fits(folder: &Path) {
     let text = |name: &str| fs::read_to_string(folder.join(name)).expect("a result");
     assert_fits("summary", &text("summary.json"));
     assert_fits("manifest", &text("manifest.json"));
+    assert_fits("digests", &text("digests.json"));
     let lines = text("scores.jsonl");
     assert!(lines.lines().count() > 10);
     lines.lines().for_each(|line| assert_fits("scores-line", line));
@@ -204,6 +205,8 @@ fn the_smoke_suite_and_every_verb_fit_their_schemas() {
     assert_fits("run", &json(&[&["run", &suite, "--out", &out], &set[..]].concat()));
     assert_folder_fits(&toy.path("out"));
     assert_fits("report", &json(&["report", &out]));
+    assert_fits("verify", &json(&["report", &out, "--verify"]));
+    assert_fits("verify", &json(&["cache", "--verify"]));
     let listing = json(&["inspect", &out, "/topk/", "--worst", "--limit", "2"]);
     assert_fits("inspect", &listing);
     let listing: Value = serde_json::from_str(&listing).expect("JSON");

@@ -19,7 +19,7 @@ fn run(toy: &Toy, out: &str, more: &[&str]) -> (String, String) {
     results(&toy.path(out))
 }
 
-fn results(out: &Path) -> (String, String) {
+pub fn results(out: &Path) -> (String, String) {
     let text = |name: &str| fs::read_to_string(out.join(name)).expect("a result");
     (text("summary.json"), text("scores.jsonl"))
 }
@@ -122,7 +122,7 @@ fn assert_same(what: &str, expected: &str, got: &str) {
 }
 
 /// Kills the run as soon as a stage of this kind is stored; false where it was over before that.
-fn kill_after(toy: &Toy, out: &str, stage: &str) -> bool {
+pub fn kill_after(toy: &Toy, out: &str, stage: &str) -> bool {
     let stages = toy.path(out).join("stages");
     let mut child = autointerp(toy.home(), &["run", &toy.arg("suite.yaml"), "--out", &toy.arg(out)])
         .stdout(Stdio::null())

@@ -12,8 +12,8 @@ use super::shading::{Row, fragment, legend};
 use crate::base::read;
 use crate::explain::catalog::ExplainerKind;
 use crate::report::{
-    EvidenceFile, Layout, Look, Place, ScoreLine, fixed, pad_left, pad_right, visible_token, width, wrap,
-    wrap_at_most,
+    EvidenceFile, Layout, Look, Place, ScoreLine, check_listed, fixed, pad_left, pad_right, visible_token,
+    width, wrap, wrap_at_most,
 };
 use crate::run::RunError;
 
@@ -114,6 +114,10 @@ impl<'a> FeatureEvidence<'a> {
         let (layout, dictionary) = (Layout::new(folder), line.dictionary());
         let place = Place { hook: line.hook.clone(), dictionary: dictionary.clone(), control: None };
         let file = |kind| layout.evidence(&place, kind);
+        check_listed(
+            folder,
+            &[file(EvidenceFile::Records), file(EvidenceFile::Simulations), layout.token_texts()],
+        )?;
         let is_of = |feature: usize| feature == line.feature;
         let records = parse_lines(&file(EvidenceFile::Records), |record: &Record| is_of(record.feature))?;
         let simulated =

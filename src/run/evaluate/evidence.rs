@@ -2,10 +2,11 @@
 //! profiles.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::base::Attempt;
+use crate::base::{Attempt, ListedFile};
 use crate::explain::Choice;
 use crate::explain::catalog::Explained;
 use crate::features::{ActivationRecord, Evidence, Explanation, FeatureRecord, Held, QuantilePick};
@@ -30,6 +31,7 @@ pub struct EvidenceFiles {
     judgements: Option<JsonLines>,
     /// Present for the real subject.
     profiles: Option<JsonLines>,
+    run_folder: PathBuf,
 }
 
 /// A feature record. Random fragments that serve only `beyond_token` are stored as (fragment, probability), without
@@ -118,6 +120,7 @@ impl EvidenceFiles {
             simulations: open(EvidenceFile::Simulations)?,
             judgements: if judged { Some(open(EvidenceFile::Judgements)?) } else { None },
             profiles: if profiled { Some(open(EvidenceFile::Profiles)?) } else { None },
+            run_folder: row.pass.run.places.out.clone(),
         })
     }
 
@@ -208,10 +211,14 @@ impl EvidenceFiles {
         Ok(())
     }
 
-    /// Gives all files their final names.
-    pub fn commit(self) -> Result<(), RunError> {
+    /// Gives all files their final names, and lists them with what they hold.
+    pub fn commit(self) -> Result<Vec<ListedFile>, RunError> {
         let maybe = [self.judgements, self.profiles].into_iter().flatten();
-        let mut files = [self.records, self.explanations, self.simulations].into_iter().chain(maybe);
-        files.try_for_each(JsonLines::commit)
+        let files = [self.records, self.explanations, self.simulations].into_iter().chain(maybe);
+        let commit = |file: JsonLines| {
+            let (path, content) = file.commit()?;
+            Ok(ListedFile::new(&self.run_folder, &path, content))
+        };
+        files.map(commit).collect()
     }
 }

@@ -17,7 +17,7 @@ pub mod records;
 pub mod score;
 pub mod survey;
 
-use crate::base::Stream;
+use crate::base::{ListedFile, Stream};
 use crate::corpus::TokenLabels;
 use crate::dictionary::{Dictionary, Quality};
 use crate::features::{
@@ -38,6 +38,8 @@ pub struct Evaluated {
     pub quality: Option<Quality>,
     /// Explained features, in walk order.
     pub explained: Vec<usize>,
+    /// The files of evidence.
+    pub files: Vec<ListedFile>,
 }
 
 /// A dictionary with everything its evaluation needs.

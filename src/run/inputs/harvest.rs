@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::activations::{ActivationError, ActivationSet, Keep, Precision, harvest};
+use crate::activations::{ActivationError, ActivationSet, DamagedStore, Keep, Precision, harvest};
 use crate::base::{HookPoint, TokenBatch};
+use crate::run::stage::put_aside;
 use crate::run::{Event, RunError, StageKey, SubjectPass};
 
 /// Version of stored activations. Raise it when the same subject and tokens give other values.
@@ -116,6 +117,14 @@ impl Harvester<'_> {
         self.folder().join(format!("{}.act", key.file_name_on(self.pass.run.places.device)))
     }
 
+    /// Stored activations; none if they are missing or damaged. Damaged ones are set aside.
+    fn open(&self, path: &Path) -> Option<ActivationSet> {
+        ActivationSet::open(path).unwrap_or_else(|DamagedStore { path, flaw }| {
+            (self.on)(Event::Warning(put_aside(&path, &path, &flaw)));
+            None
+        })
+    }
+
     fn pass(
         &self,
         hooks: &[HookPoint],
@@ -125,7 +134,7 @@ impl Harvester<'_> {
         precision: Precision,
     ) -> Result<Vec<Result<ActivationSet, ActivationError>>, RunError> {
         let paths: Vec<PathBuf> = hooks.iter().map(|&hook| self.path(hook, split)).collect();
-        let stored: Vec<Option<ActivationSet>> = paths.iter().map(|path| ActivationSet::open(path)).collect();
+        let stored: Vec<Option<ActivationSet>> = paths.iter().map(|path| self.open(path)).collect();
         let all = hooks.iter().zip(&paths).zip(&stored);
         let targets: Vec<(HookPoint, &Path)> = all
             .filter(|(_, stored)| stored.is_none())

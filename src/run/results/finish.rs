@@ -97,6 +97,7 @@ pub fn finish(
     write_manifest(run, digest, record, gathered, &warnings, &llm)?;
     on(Event::work("draw the report", 0, 1, "folder"));
     let report_files = report::render(folder, &RenderOptions::default())?;
+    report::write_digests(folder)?;
     on(Event::work("draw the report", 1, 1, "folder"));
     Ok(Finished { summary, folder: folder.clone(), warnings, failed, llm, report_files })
 }

@@ -7,7 +7,7 @@ use crate::base::{HookPoint, Matrix};
 use crate::dictionary::{DirectionSet, Neighbour, SignPolicy, load, nearest};
 use crate::report::EvidenceFile;
 use crate::run::rows::row::RowResult;
-use crate::run::{JsonLines, RunError, StageKey, SubjectPass};
+use crate::run::{Event, JsonLines, RunError, StageKey, SubjectPass};
 
 /// Version of the stage. Raise it when the same dictionaries give other neighbours.
 const VERSION: u32 = 1;
@@ -46,12 +46,17 @@ struct Explained {
 }
 
 /// Computes (or loads) the neighbours of all rows of a hook point and writes one file per row.
-pub fn write_neighbours(pass: &SubjectPass<'_>, hook: HookPoint, rows: &[RowResult]) -> Result<(), RunError> {
+pub fn write_neighbours(
+    pass: &SubjectPass<'_>,
+    hook: HookPoint,
+    rows: &[RowResult],
+    on: &dyn Fn(Event),
+) -> Result<(), RunError> {
     let mut key = StageKey::new("neighbours", VERSION).word(&hook.to_string());
     for row in rows {
         key = key.word(&row.name).input(row.dictionary.digest).params(&row.explained);
     }
-    let found: Vec<Vec<NeighbourLine>> = pass.run.store.stage(&key, || find(pass, hook, rows))?;
+    let found: Vec<Vec<NeighbourLine>> = pass.run.store.stage(&key, on, || find(pass, hook, rows))?;
     for (row, lines) in rows.iter().zip(found) {
         let place = pass.place(hook, &row.name);
         let path = pass.run.places.layout().evidence(&place, EvidenceFile::Neighbours);

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use crate::activations::ActivationSet;
-use crate::base::{Digest, HookPoint};
+use crate::base::{Digest, HookPoint, ListedFile};
 use crate::dictionary::{
-    Dictionary, DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted, Member, TextInput, load,
-    mean_l0, train_together,
+    DICTIONARY_FILES, Dictionary, DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted,
+    Member, TextInput, load, mean_l0, train_together,
 };
 use crate::run::{Event, RunError, StageKey, SubjectPass, Tell};
 use crate::suite::MethodSpec;
@@ -45,7 +45,7 @@ impl Fitter<'_> {
     ) -> Result<Vec<FittedRow>, RunError> {
         self.pass.run.stop.check()?;
         let key = self.key(method, reference);
-        let rows = match self.stored(method, &key, set) {
+        let rows = match self.stored(method, &key, set, tell) {
             Some(rows) => rows,
             None => self.keep(&key, self.fit_anew(method, reference, set, tell)?)?,
         };
@@ -61,7 +61,7 @@ impl Fitter<'_> {
         tell: &Tell<'_>,
     ) -> Result<Vec<Vec<FittedRow>>, RunError> {
         self.pass.run.stop.check()?;
-        let stored = |method: &&MethodSpec| self.stored(method, &self.key(method, None), set);
+        let stored = |method: &&MethodSpec| self.stored(method, &self.key(method, None), set, tell);
         let mut all: Vec<Option<Vec<FittedRow>>> = methods.iter().map(stored).collect();
         let missing: Vec<&MethodSpec> =
             methods.iter().zip(&all).filter(|(_, rows)| rows.is_none()).map(|(method, _)| *method).collect();
@@ -111,14 +111,32 @@ impl Fitter<'_> {
         }
     }
 
-    fn stored(&self, method: &MethodSpec, key: &StageKey, set: &ActivationSet) -> Option<Vec<FittedRow>> {
-        self.pass.run.store.load::<Vec<FitReport>>(key).and_then(|reports| self.reopen(method, reports, set))
+    fn stored(
+        &self,
+        method: &MethodSpec,
+        key: &StageKey,
+        set: &ActivationSet,
+        tell: &Tell<'_>,
+    ) -> Option<Vec<FittedRow>> {
+        let reports = self.pass.run.store.load::<Vec<FitReport>>(key, &|event| tell(event))?;
+        self.reopen(method, reports, set)
     }
 
     /// Stores the fit reports. The dictionaries are already saved.
     fn keep(&self, key: &StageKey, rows: Vec<FittedRow>) -> Result<Vec<FittedRow>, RunError> {
-        self.pass.run.store.save(key, &rows.iter().map(|row| &row.report).collect::<Vec<_>>())?;
+        let mut files = Vec::new();
+        for row in &rows {
+            files.extend(self.dictionary_files(&row.name)?);
+        }
+        self.pass.run.store.save(key, files, &rows.iter().map(|row| &row.report).collect::<Vec<_>>())?;
         Ok(rows)
+    }
+
+    /// The files of a row's dictionary with what they hold.
+    pub fn dictionary_files(&self, row: &str) -> Result<Vec<ListedFile>, RunError> {
+        let paths = DICTIONARY_FILES.map(|name| self.row_folder(row).join(name));
+        let listed = paths.iter().map(|path| Ok(self.pass.run.store.listed(path)?));
+        listed.collect()
     }
 
     fn stage(&self, method: &MethodSpec) -> String {

@@ -1,8 +1,9 @@
 //! Schedules the rows of a subject's hook points: every method is fitted, and each dictionary is evaluated.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::base::{Digest, HookPoint, Stopwatch, write_atomic};
+use crate::base::{Digest, HookPoint, ListedFile, Stopwatch, write_atomic};
 use crate::dictionary::{FitReport, Recipe};
 use crate::llm::{ClientKind, READER_VERSION};
 use crate::run::evaluate::models::prompt_digests;
@@ -163,9 +164,9 @@ fn may_be_repaired(suite: &Suite, outcome: &Outcome) -> bool {
         && outcome.failures().any(|reason| !FEATURE_FAILURES.contains(&reason))
 }
 
-/// The stored rows of a hook point.
-pub fn stored_rows(pass: &SubjectPass<'_>, hook: HookPoint) -> HookRows {
-    let load = |method: &MethodSpec, row: &String| pass.run.store.load(&row_key(pass, hook, method, row));
+/// The stored rows of a hook point. Damaged ones are told to `on` and count as missing.
+pub fn stored_rows(pass: &SubjectPass<'_>, hook: HookPoint, on: &dyn Fn(Event)) -> HookRows {
+    let load = |method: &MethodSpec, row: &String| pass.run.store.load(&row_key(pass, hook, method, row), on);
     let of_method = |method: &MethodSpec| {
         method.row_names().iter().map(|row| load(method, row)).collect::<Vec<Option<RowResult>>>()
     };
@@ -380,9 +381,32 @@ impl<'a> HookWork<'a> {
         let doubts = proof.iter().flat_map(|proof| proof.looks_like.iter().chain(&proof.doubts));
         report.warnings.extend(doubts.cloned());
         let card = serde_json::json!({"read": read, "proof": &proof});
-        let file = self.pass.dictionary_folder(self.hook, &row.name).join("card.json");
-        write_atomic(&file, format!("{card:#}\n").as_bytes())?;
+        write_atomic(&self.card(&row.name), format!("{card:#}\n").as_bytes())?;
         Ok((proof, report))
+    }
+
+    /// File with what a dictionary trained elsewhere says of itself.
+    fn card(&self, row: &str) -> PathBuf {
+        self.pass.dictionary_folder(self.hook, row).join("card.json")
+    }
+
+    /// Stores a result with the files that belong to it. Not if a repeated request could repair a failure: the same
+    /// command then asks again. Cached answers are kept.
+    fn keep(
+        &self,
+        method: &MethodSpec,
+        mut files: Vec<ListedFile>,
+        result: &RowResult,
+    ) -> Result<(), RunError> {
+        let (run, name) = (self.pass.run, &result.name);
+        if result.outcomes.iter().any(|outcome| may_be_repaired(run.suite, outcome)) {
+            return Ok(());
+        }
+        files.extend(self.fitter.dictionary_files(name)?);
+        if result.dictionary.report.read.is_some() {
+            files.push(run.store.listed(&self.card(name))?);
+        }
+        Ok(run.store.save(&row_key(self.pass, self.hook, method, name), files, result)?)
     }
 
     /// Evaluates one dictionary and stores the result.
@@ -410,7 +434,7 @@ impl<'a> HookWork<'a> {
             probes: &probes,
             tell,
         };
-        let Evaluated { outcomes, quality, explained } = (self.evaluate)(&evaluation)?;
+        let Evaluated { outcomes, quality, explained, files } = (self.evaluate)(&evaluation)?;
         let measured = match self.meter.as_ref().zip(quality) {
             Some((meter, quality)) => meter.measure(dictionary, quality)?,
             None => Measured::nothing(dictionary),
@@ -428,11 +452,7 @@ impl<'a> HookWork<'a> {
             evaluate_seconds: started.seconds(),
         };
         let result = RowResult { name: row.name.clone(), measured, outcomes, explained, dictionary: record };
-        // Not stored if a repeated request could repair a failure: the same command then asks again. Cached answers
-        // are kept.
-        if !result.outcomes.iter().any(|outcome| may_be_repaired(run.suite, outcome)) {
-            run.store.save(&row_key(pass, self.hook, method, &row.name), &result)?;
-        }
+        self.keep(method, files, &result)?;
         let stage = format!("score {}{}", self.hook, pass.label());
         let done = self.scored.fetch_add(1, Ordering::Relaxed) as usize + 1;
         let total = self.missing.iter().filter(|missing| **missing).count();
