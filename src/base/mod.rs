@@ -23,7 +23,8 @@ mod stream;
 mod token_batch;
 
 pub use atomic::{
-    AtomicFile, create_dir_all, open, read, read_at, read_regular, read_to_string, set_aside, write_atomic,
+    AtomicFile, create_dir_all, has_entry, open, read, read_at, read_regular, read_regular_text,
+    read_to_string, set_aside, write_atomic,
 };
 pub use attempt::{Attempt, Missing, Tally};
 pub use catalog::{Of, Row};
