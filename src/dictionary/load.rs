@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use strum::VariantNames;
 
-use crate::base::{Digest, HookPoint, read_to_string};
+use crate::base::{Digest, HookPoint, read_regular_text};
 
 use super::affine::{AffineDictionary, Label};
 use super::save::{FORMAT, LATER_VERSION, VERSION};
@@ -84,7 +84,7 @@ pub fn load(folder: &Path) -> Result<Box<dyn Dictionary>, DictionaryError> {
 
 fn read_config(path: &Path) -> Result<Config, DictionaryError> {
     let problem = |text: String| DictionaryError::unusable(path, text);
-    let value: Value = serde_json::from_str(&read_to_string(path)?)
+    let value: Value = serde_json::from_str(&read_regular_text(path)?)
         .map_err(|error| problem(format!("not JSON ({error})")))?;
     let (format, version) = (&value["format"], &value["version"]);
     if format.as_str() != Some(FORMAT) {

@@ -75,7 +75,7 @@ fn check_sections(json: &Value) -> Result<(), String> {
         }
         check_fixed_length(part)
     };
-    let mut of_section = |section: &str, list: &str, check: &mut dyn FnMut(&Value) -> Result<(), String>| {
+    let of_section = |section: &str, list: &str, check: &mut dyn FnMut(&Value) -> Result<(), String>| {
         let mut n_parts = 0;
         each_part(json.get(section).unwrap_or(&Value::Null), list, &mut |part| {
             n_parts += 1;
@@ -182,7 +182,8 @@ fn check_model(json: &Value) -> Result<(), String> {
 
 /// The ids of tokens beside a text, and their number.
 fn check_beside(part: &Value, limit: u64) -> Result<(), String> {
-    let beyond = |field: &str, ids: &mut dyn Iterator<Item = &Value>| match ids
+    let beyond = |field: &str, ids: &[Value]| match ids
+        .iter()
         .find(|id| id.as_u64().is_none_or(|id| id >= limit))
     {
         Some(id) => Err(format!("`post_processor.{field}` has the id {id}, expected a number below {limit}")),
@@ -193,13 +194,13 @@ fn check_beside(part: &Value, limit: u64) -> Result<(), String> {
         Some("RobertaProcessing" | "BertProcessing") => {
             ["sep", "cls"].iter().try_for_each(|field| match &part[*field] {
                 Value::Null => Ok(()),
-                token => beyond(field, &mut std::iter::once(&token[1])),
+                token => beyond(field, &[token[1].clone()]),
             })
         }
         Some("TemplateProcessing") => {
             let tokens = part["special_tokens"].as_object();
             for (name, token) in tokens.into_iter().flatten() {
-                beyond(&format!("special_tokens.{name}"), &mut list(token).iter())?;
+                beyond(&format!("special_tokens.{name}"), &list(token))?;
             }
             let pieces = part["single"].as_array().map_or(&[][..], Vec::as_slice);
             let special = |piece: &Value| {
