@@ -51,9 +51,9 @@ pub fn export(
     let mut file = AtomicFile::create(path)?;
     file.write(&header)?;
     for (start, batch) in batches(tokens) {
-        let mut parts = subject.activations(&batch, hooks)?;
+        let mut parts = subject.activations(&batch, hooks).map_err(|error| error.of_batch(start))?;
         if logits {
-            parts.push(subject.logits(&batch)?);
+            parts.push(subject.logits(&batch).map_err(|error| error.of_batch(start))?);
         }
         for (((_, [_, positions, width]), part), begin) in tensors.iter().zip(&parts).zip(&starts) {
             file.seek(begin + (start * positions * width * size_of::<f32>()) as u64)?;

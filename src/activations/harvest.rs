@@ -73,7 +73,7 @@ pub fn harvest(
         .collect::<Result<Vec<Store>, HarvestError>>()?;
     for (first_row, batch) in batches(tokens) {
         let start = first_row * tokens.cols();
-        let activations = subject.activations(&batch, &hooks)?;
+        let activations = subject.activations(&batch, &hooks).map_err(|error| error.of_batch(first_row))?;
         stores
             .par_iter_mut()
             .zip(activations)

@@ -157,7 +157,8 @@ fn list(folder: &Path) -> Result<(Vec<String>, Vec<String>), DictionaryError> {
         }
         if path.is_dir() {
             folders.push(name);
-        } else if path.is_file() {
+        } else {
+            // Also links that lead nowhere, pipes and devices: reading one of them is an error that names it.
             files.push(name);
         }
     }

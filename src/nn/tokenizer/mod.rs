@@ -285,4 +285,6 @@ pub fn token_named(value: &Value, role: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
