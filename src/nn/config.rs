@@ -13,6 +13,9 @@ const LARGEST_COUNT: u64 = 1 << 24;
 /// Names of the number of layers, which cannot exceed the number of tensors.
 const LAYERS: [&str; 4] = ["num_hidden_layers", "n_layer", "n_layers", "num_layers"];
 
+/// Largest number of layers where the tensors are not known.
+const MOST_LAYERS: u64 = 10_000;
+
 /// Largest and smallest plausible values of numbers by a part of their name; the first that fits counts. They are far
 /// beyond those of published models: with others the model computes nothing useful.
 const PLAUSIBLE: [(&str, RangeInclusive<f64>); 5] = [
@@ -129,8 +132,9 @@ impl Config {
 
     /// A positive integer, or `default` if the field is missing or null.
     pub fn count_or(&self, field: &str, default: Option<usize>) -> Result<usize> {
+        let largest = if LAYERS.contains(&field) { MOST_LAYERS } else { LARGEST_COUNT };
         match (self.value(field).map(Value::as_u64), default) {
-            (Some(Some(count @ 1..=LARGEST_COUNT)), _) => {
+            (Some(Some(count)), _) if (1..=largest).contains(&count) => {
                 let most = self.most_layers;
                 if LAYERS.contains(&field) && count > most {
                     return Err(self.wrong(field, &format!("at most {most}, the number of tensors")));
@@ -138,7 +142,7 @@ impl Config {
                 Ok(count as usize)
             }
             (None, Some(default)) => Ok(default),
-            _ => Err(self.wrong(field, &format!("an integer from 1 to {LARGEST_COUNT}"))),
+            _ => Err(self.wrong(field, &format!("an integer from 1 to {largest}"))),
         }
     }
 
