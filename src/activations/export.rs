@@ -5,7 +5,7 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
-use super::harvest::{HarvestError, batches};
+use super::harvest::{HarvestError, among_all, batches};
 use crate::base::{AtomicFile, HookPoint, TokenBatch, safetensors_header};
 use crate::subject::SubjectModel;
 use crate::subject::stored::{RECORDED, Recorded, TOKEN_IDS};
@@ -51,9 +51,9 @@ pub fn export(
     let mut file = AtomicFile::create(path)?;
     file.write(&header)?;
     for (start, batch) in batches(tokens) {
-        let mut parts = subject.activations(&batch, hooks)?;
+        let mut parts = subject.activations(&batch, hooks).map_err(among_all(subject, start))?;
         if logits {
-            parts.push(subject.logits(&batch)?);
+            parts.push(subject.logits(&batch).map_err(among_all(subject, start))?);
         }
         for (((_, [_, positions, width]), part), begin) in tensors.iter().zip(&parts).zip(&starts) {
             file.seek(begin + (start * positions * width * size_of::<f32>()) as u64)?;

@@ -73,7 +73,7 @@ pub fn harvest(
         .collect::<Result<Vec<Store>, HarvestError>>()?;
     for (first_row, batch) in batches(tokens) {
         let start = first_row * tokens.cols();
-        let activations = subject.activations(&batch, &hooks)?;
+        let activations = subject.activations(&batch, &hooks).map_err(among_all(subject, first_row))?;
         stores
             .par_iter_mut()
             .zip(activations)
@@ -83,6 +83,15 @@ pub fn harvest(
         }
     }
     Ok(stores.into_par_iter().map(Store::finish).collect())
+}
+
+/// Errors of a batch that begins at sequence `first`, with places among all sequences. Stored activations name their own.
+pub(super) fn among_all(
+    subject: &dyn SubjectModel,
+    first: usize,
+) -> impl FnOnce(SubjectError) -> SubjectError {
+    let first = if subject.without_model().is_some() { 0 } else { first };
+    move |error| error.of_batch(first)
 }
 
 /// Batches of whole sequences for one forward pass each, with the index of their first sequence.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::FileError;
+use super::{FileError, STAND_IN_BYTES, stand_in};
 
 /// Number of files started by this process. It keeps temporary names distinct.
 static STARTED: AtomicU64 = AtomicU64::new(0);
@@ -46,7 +46,8 @@ impl AtomicFile {
         if let Ok(metadata) = fs::metadata(path)
             && let Some(kind) = not_regular(&metadata)
         {
-            return Err(failed("write", path)(std::io::Error::other(kind)));
+            let why = format!("it is {kind}, not a regular file");
+            return Err(failed("write", path)(std::io::Error::other(why)));
         }
         if let Some(folder) = path.parent() {
             create_dir_all(folder)?;
@@ -126,29 +127,91 @@ pub fn create_dir_all(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(failed("create", path))
 }
 
-/// Opens a model file. Rejects pipes and devices at once: reading them may block or never end.
+/// Most bytes of a file that is read whole as text: configurations, tokenizers, templates. Real ones have up to 40 MB.
+const MOST_TEXT: u64 = 128 << 20;
+
+/// Most bytes that are read from a pipe.
+const MOST_PIPED: u64 = 64 << 20;
+
+/// Opens a file of a model or a dictionary. Rejects folders, pipes and devices at once, because reading them may block
+/// or never end, and pointers and web pages in the place of the file: see [`stand_in`].
 pub fn open(path: &Path) -> Result<File, FileError> {
     let metadata = fs::metadata(path).map_err(failed("read", path))?;
     if let Some(kind) = not_regular(&metadata) {
-        return Err(failed("read", path)(std::io::Error::other(kind)));
+        return Err(refused(path, format!("it is {kind}, not a regular file")));
     }
-    File::open(path).map_err(failed("read", path))
-}
-
-/// What a path is that is no regular file.
-fn not_regular(metadata: &fs::Metadata) -> Option<&'static str> {
-    match (metadata.is_file(), metadata.is_dir()) {
-        (true, _) => None,
-        (_, true) => Some("it is a folder, not a regular file"),
-        _ => Some("it is a pipe or a device, not a regular file"),
+    let mut file = File::open(path).map_err(failed("read", path))?;
+    let mut first = Vec::with_capacity(STAND_IN_BYTES);
+    (&mut file).take(STAND_IN_BYTES as u64).read_to_end(&mut first).map_err(failed("read", path))?;
+    file.seek(SeekFrom::Start(0)).map_err(failed("read", path))?;
+    match stand_in(&first) {
+        Some(what) => Err(refused(path, format!("it {what}"))),
+        None => Ok(file),
     }
 }
 
-/// Reads a whole model file; see [`open`].
+/// Reads a whole text file of a model or a dictionary; see [`open`]. Rejects files of more than 128 MB.
 pub fn read_regular(path: &Path) -> Result<Vec<u8>, FileError> {
+    read_most(open(path)?, path, MOST_TEXT)
+}
+
+/// [`read_regular`] for UTF-8 text.
+pub fn read_regular_text(path: &Path) -> Result<String, FileError> {
+    text_of(read_regular(path)?, path)
+}
+
+/// Whether the folder has an entry of that name, also a link that leads nowhere or round in a circle. Such a file is
+/// then opened and refused by name, not taken for one that the model does not have.
+pub fn has_entry(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// The file's bytes, if they are at most `most`. The length is checked before anything is allocated, and again while
+/// reading, because a pipe states none.
+fn read_most(file: File, path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    let long = |length: u64| {
+        refused(path, format!("it has {length} bytes or more, and at most {} MB are read", most >> 20))
+    };
+    let length = file.metadata().map_err(failed("read", path))?.len();
+    if length > most {
+        return Err(long(length));
+    }
     let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes).map_err(failed("read", path))?;
-    Ok(bytes)
+    file.take(most + 1).read_to_end(&mut bytes).map_err(failed("read", path))?;
+    if bytes.len() as u64 > most { Err(long(bytes.len() as u64)) } else { Ok(bytes) }
+}
+
+fn text_of(bytes: Vec<u8>, path: &Path) -> Result<String, FileError> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        refused(path, format!("it is not UTF-8 at byte {at}"))
+    })
+}
+
+fn refused(path: &Path, why: String) -> FileError {
+    failed("read", path)(std::io::Error::other(why))
+}
+
+/// What stands in the place of a regular file.
+fn not_regular(metadata: &fs::Metadata) -> Option<&'static str> {
+    if metadata.is_file() {
+        return None;
+    }
+    if metadata.is_dir() {
+        return Some("a folder");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = metadata.file_type();
+        if kind.is_fifo() {
+            return Some("a pipe");
+        }
+        if kind.is_socket() {
+            return Some("a socket");
+        }
+    }
+    Some("a device")
 }
 
 /// Fills `bytes` from byte `offset` of a file; `path` is for the message.
@@ -174,14 +237,22 @@ fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<
     Ok(())
 }
 
-/// Reads a whole file.
+/// Reads a whole regular file, or up to 64 MB of a pipe that the shell made (`<(…)` or standard input). Rejects folders,
+/// other pipes, sockets and devices, because reading them may block or never end.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    fs::read(path).map_err(failed("read", path))
+    let metadata = fs::metadata(path).map_err(failed("read", path))?;
+    let kind = "a device";
+    let of_shell = kind == "a pipe" && ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
+    if !metadata.is_file() && !of_shell {
+        return Err(refused(path, format!("it is {kind}, not a regular file")));
+    }
+    let file = File::open(path).map_err(failed("read", path))?;
+    read_most(file, path, if of_shell { MOST_PIPED } else { u64::MAX - 1 })
 }
 
-/// Reads a whole text file.
+/// [`read`] for UTF-8 text.
 pub fn read_to_string(path: &Path) -> Result<String, FileError> {
-    fs::read_to_string(path).map_err(failed("read", path))
+    text_of(read(path)?, path)
 }
 
 #[cfg(test)]
@@ -223,5 +294,43 @@ mod tests {
             assert_eq!(read(&aside).expect("read"), text);
             assert!(!path.exists());
         }
+    }
+
+    #[test]
+    fn what_is_no_readable_file_is_named() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        let told = |error: FileError| error.source.to_string();
+        write_atomic(&path("pointer"), b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n")
+            .expect("written");
+        assert!(told(open(&path("pointer")).expect_err("a pointer")).contains("`git lfs pull`"));
+        assert!(told(read_regular(folder.path()).expect_err("a folder")).contains("a folder"));
+        write_atomic(&path("latin"), b"caf\xE9").expect("written");
+        assert!(told(read_regular_text(&path("latin")).expect_err("latin")).contains("not UTF-8 at byte 3"));
+        // Sparse, so that nothing of it is on the disk.
+        let large = File::create(path("large")).expect("created");
+        large.set_len(10 << 30).expect("grown");
+        assert!(told(read_regular(&path("large")).expect_err("too large")).contains("at most 128 MB"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn special_files_are_refused_at_once() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        symlink("/dev/zero", path("zero")).expect("linked");
+        symlink(path("circle"), path("circle")).expect("linked");
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).expect("bound");
+        let made = std::process::Command::new("mkfifo").arg(path("fifo")).status().expect("run");
+        assert!(made.success());
+        for (name, kind) in [("zero", "a device"), ("socket", "a socket"), ("fifo", "a pipe")] {
+            for refusal in [open(&path(name)).map(drop), read(&path(name)).map(drop)] {
+                let told = refusal.expect_err(name).source.to_string();
+                assert!(told.contains(kind), "{name}: {told}");
+            }
+        }
+        assert!(has_entry(&path("circle")) && !has_entry(&path("nothing")));
+        assert!(open(&path("circle")).is_err());
     }
 }

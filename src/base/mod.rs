@@ -20,14 +20,15 @@ mod mapped;
 mod matrix;
 mod safetensors_header;
 mod sealed;
+mod stand_in;
 mod stopwatch;
 mod stream;
 mod terminal_text;
 mod token_batch;
 
 pub use atomic::{
-    AtomicFile, create_dir_all, open, read, read_at, read_regular, read_to_string, remove_unfinished,
-    set_aside, write_atomic,
+    AtomicFile, create_dir_all, has_entry, open, read, read_at, read_regular, read_regular_text,
+    read_to_string, remove_unfinished, set_aside, write_atomic,
 };
 pub use attempt::{Attempt, Missing, Tally};
 pub use catalog::{Of, Row};
@@ -44,6 +45,7 @@ pub use mapped::MappedFile;
 pub use matrix::Matrix;
 pub use safetensors_header::safetensors_header;
 pub use sealed::{Sealed, write_sealed};
+pub use stand_in::{STAND_IN_BYTES, stand_in};
 pub use stopwatch::Stopwatch;
 pub use stream::Stream;
 pub use terminal_text::{short_message, terminal_json, terminal_text};

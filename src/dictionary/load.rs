@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use strum::VariantNames;
 
-use crate::base::{Digest, HookPoint, read_to_string};
+use crate::base::{Digest, HookPoint, read_regular_text};
 
 use super::affine::{AffineDictionary, Label};
 use super::save::{FORMAT, LATER_VERSION, SETTINGS_DIGEST, VERSION, digest_of_settings};
@@ -91,7 +91,7 @@ pub fn load(folder: &Path) -> Result<Box<dyn Dictionary>, DictionaryError> {
 /// The settings, and whether they are those that were written. Folders of earlier versions do not tell.
 fn read_config(path: &Path) -> Result<(Config, bool), DictionaryError> {
     let problem = |text: String| DictionaryError::unusable(path, text);
-    let mut value: Value = serde_json::from_str(&read_to_string(path)?)
+    let mut value: Value = serde_json::from_str(&read_regular_text(path)?)
         .map_err(|error| problem(format!("not JSON ({error})")))?;
     let (format, version) = (&value["format"], &value["version"]);
     if format.as_str() != Some(FORMAT) {

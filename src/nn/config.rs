@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
@@ -12,7 +13,30 @@ const LARGEST_COUNT: u64 = 1 << 24;
 /// Names of the number of layers, which cannot exceed the number of tensors.
 const LAYERS: [&str; 4] = ["num_hidden_layers", "n_layer", "n_layers", "num_layers"];
 
-const POSITIVE: &str = "a positive number that f32 can hold";
+/// Largest number of layers where the tensors are not known.
+const MOST_LAYERS: u64 = 10_000;
+
+/// Largest and smallest plausible values of numbers by a part of their name; the first that fits counts. They are far
+/// beyond those of published models: with others the model computes nothing useful.
+const PLAUSIBLE: [(&str, RangeInclusive<f64>); 5] = [
+    ("eps", 1e-30..=1.0),
+    ("theta", 1.0..=1e15),
+    ("base", 1.0..=1e15),
+    ("factor", 1e-6..=1e6),
+    ("", 1e-12..=1e12),
+];
+
+/// The values that a positive number of this name may have.
+pub(super) fn plausible(name: &str) -> RangeInclusive<f64> {
+    let found = PLAUSIBLE.iter().find(|(part, _)| name.contains(part));
+    found.map_or(f64::MIN_POSITIVE..=f64::MAX, |(_, range)| range.clone())
+}
+
+/// What a positive number of this name should be, for messages.
+pub(super) fn plausible_words(name: &str) -> String {
+    let range = plausible(name);
+    format!("a number from {:e} to {:e}", range.start(), range.end())
+}
 
 /// A `config.json`, read field by field. Errors name the file and the field.
 ///
@@ -108,8 +132,9 @@ impl Config {
 
     /// A positive integer, or `default` if the field is missing or null.
     pub fn count_or(&self, field: &str, default: Option<usize>) -> Result<usize> {
+        let largest = if LAYERS.contains(&field) { MOST_LAYERS } else { LARGEST_COUNT };
         match (self.value(field).map(Value::as_u64), default) {
-            (Some(Some(count @ 1..=LARGEST_COUNT)), _) => {
+            (Some(Some(count)), _) if (1..=largest).contains(&count) => {
                 let most = self.most_layers;
                 if LAYERS.contains(&field) && count > most {
                     return Err(self.wrong(field, &format!("at most {most}, the number of tensors")));
@@ -117,7 +142,7 @@ impl Config {
                 Ok(count as usize)
             }
             (None, Some(default)) => Ok(default),
-            _ => Err(self.wrong(field, &format!("an integer from 1 to {LARGEST_COUNT}"))),
+            _ => Err(self.wrong(field, &format!("an integer from 1 to {largest}"))),
         }
     }
 
@@ -153,12 +178,12 @@ impl Config {
 
     /// A required positive number.
     pub fn number(&self, field: &str) -> Result<f64> {
-        self.positive(field)?.ok_or_else(|| self.wrong(field, POSITIVE))
+        self.positive(field)?.ok_or_else(|| self.wrong(field, &plausible_words(field)))
     }
 
     /// A positive number, if the field is present.
     pub fn positive(&self, field: &str) -> Result<Option<f64>> {
-        self.optional(field, POSITIVE, positive)
+        self.optional(field, &plausible_words(field), |value| number_of(field, value))
     }
 
     /// A list of texts, if the field is present.
@@ -176,8 +201,8 @@ impl Config {
     /// A required list of positive numbers.
     pub fn positives(&self, field: &str) -> Result<Vec<f64>> {
         let list = self.value(field).and_then(Value::as_array);
-        let numbers = list.and_then(|list| list.iter().map(positive).collect());
-        numbers.ok_or_else(|| self.wrong(field, &format!("a list of numbers, each {POSITIVE}")))
+        let numbers = list.and_then(|list| list.iter().map(|value| number_of(field, value)).collect());
+        numbers.ok_or_else(|| self.wrong(field, &format!("a list, each entry {}", plausible_words(field))))
     }
 
     /// Rejects every value of a flag but the implemented one, which is also the default.
@@ -211,9 +236,8 @@ impl Config {
     }
 }
 
-fn positive(value: &Value) -> Option<f64> {
-    let range = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
-    value.as_f64().filter(|number| range.contains(number))
+fn number_of(field: &str, value: &Value) -> Option<f64> {
+    value.as_f64().filter(|number| plausible(field).contains(number))
 }
 
 /// Appends the fields below `path` that are not in `read`.

@@ -13,6 +13,9 @@ use std::f64::consts::PI;
 use super::Config;
 use super::error::{NnError, Result};
 
+/// Longest sequence under dynamic scaling, whatever its factor.
+const LONGEST: f64 = 1e9;
+
 const ORIGINAL_CONTEXT: &str = "original_max_position_embeddings";
 
 /// The frequencies and amplitude of rotary positions.
@@ -112,7 +115,7 @@ impl Rotary {
     pub fn longest(&self, n_ctx: usize) -> usize {
         match &self.longer {
             Some(Longer { than, by: Replacement::Ntk { factor, .. } }) => {
-                n_ctx.max((*than as f64 * factor) as usize)
+                n_ctx.max((*than as f64 * factor).min(LONGEST) as usize)
             }
             _ => n_ctx,
         }

@@ -14,7 +14,7 @@ use super::error::corrupt;
 use super::packed::{Encoding, Packed};
 use super::rows::Rows;
 use super::{Config, NnError};
-use crate::base::{Digest, Digester, FileError, Stream, is_inside};
+use crate::base::{Digest, Digester, FileError, Stream, has_entry, is_inside};
 
 /// Longest accepted header; the largest known models need a few megabytes.
 const MAX_HEADER: u64 = 100 << 20;
@@ -294,7 +294,7 @@ pub(super) fn folder_weight_count(folder: &Path) -> Result<u64, NnError> {
 /// Context length of the model in a folder, if its `config.json` states it.
 pub(super) fn folder_context_length(folder: &Path) -> Result<Option<usize>, NnError> {
     let file = folder.join("config.json");
-    let config = Config::parse(&crate::base::read(&file)?, &file.display().to_string())?;
+    let config = Config::parse(&crate::base::read_regular(&file)?, &file.display().to_string())?;
     let fields = config.fields();
     let inner = fields.get("text_config").and_then(Value::as_object);
     let of = |fields: &Map<String, Value>| CONTEXT_FIELDS.iter().find_map(|name| fields.get(*name)?.as_u64());
@@ -317,9 +317,9 @@ fn open_with_length(file: &Path) -> Result<(File, u64), NnError> {
 fn files_of(folder: &Path) -> Result<Vec<PathBuf>, NnError> {
     let single = folder.join("model.safetensors");
     let index = folder.join("model.safetensors.index.json");
-    if single.exists() {
+    if has_entry(&single) {
         Ok(vec![single])
-    } else if index.exists() {
+    } else if has_entry(&index) {
         Ok(shards(&index)?.into_iter().map(|name| folder.join(name)).collect())
     } else {
         Err(NnError::NoWeights { folder: folder.to_path_buf() })

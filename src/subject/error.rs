@@ -118,3 +118,15 @@ pub enum SubjectError {
         cols: usize,
     },
 }
+
+impl SubjectError {
+    /// The error of a batch that begins at sequence `first` of several batches, with places among all sequences.
+    pub fn of_batch(self, first: usize) -> Self {
+        match self {
+            Self::NotFinite { model, hook, row, col, value } => {
+                Self::NotFinite { model, hook, row: first + row, col, value }
+            }
+            other => other,
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::stored::ActivationFiles;
 use super::{Bos, Prefix, Processing, StoredSubject, SubjectError, SubjectModel, TransformerSubject};
-use crate::base::Digest;
+use crate::base::{Digest, has_entry};
 use crate::nn::{Config, Device, Gguf, NnError, Tokenizer, Weights, is_gguf};
 
 /// A subject with the tokenizer that its model was trained with.
@@ -41,7 +41,7 @@ impl LoadedSubject {
         let text = crate::base::read_regular(&config).map_err(NnError::from)?;
         let config = Config::parse(&text, &config.display().to_string())?;
         let weights = Weights::from_folder(folder, &Device::Cpu)?;
-        let tokenizer = Some(folder.join("tokenizer.json")).filter(|file| file.exists());
+        let tokenizer = Some(folder.join("tokenizer.json")).filter(|file| has_entry(file));
         let tokenizer = tokenizer.map(|file| Tokenizer::from_file(&file)).transpose()?;
         Self::pair(TransformerSubject::new(&name_of(folder), config, weights)?, tokenizer)
     }

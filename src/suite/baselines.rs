@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::node::Node;
 use super::read::nearest;
+use crate::base::read_regular_text;
 
 /// The project's baselines, compiled in so that an installed binary has them.
 const COMPILED_IN: [(&str, &str); 5] = [
@@ -17,7 +18,7 @@ const COMPILED_IN: [(&str, &str); 5] = [
 /// Reads a baseline file. `Err` is a message for the field that named it.
 pub fn load(file: &str, folder: &Path) -> Result<Node, String> {
     let path = resolve(file, folder);
-    let text = match std::fs::read_to_string(&path) {
+    let text = match read_regular_text(&path).map_err(|error| error.source) {
         Ok(text) => text,
         Err(error) => match COMPILED_IN.iter().find(|(name, _)| *name == file) {
             Some((_, text)) => (*text).to_string(),

@@ -23,6 +23,7 @@ mod export;
 mod fake_llm;
 mod faults;
 mod gate;
+mod hostile_files;
 mod house;
 mod hub;
 mod judged;

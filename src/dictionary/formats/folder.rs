@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::base::read_to_string;
+use crate::base::read_regular_text;
 
 use super::super::DictionaryError;
 use super::super::tensor_files::TensorFile;
@@ -121,7 +121,7 @@ impl Folder {
     /// Reads a configuration in JSON or YAML, by its extension.
     pub fn settings(&self, name: &str) -> Result<Settings, DictionaryError> {
         let path = self.join(name);
-        let text = read_to_string(&path)?;
+        let text = read_regular_text(&path)?;
         let is_yaml = name.ends_with(".yaml") || name.ends_with(".yml");
         let values: Result<Map<String, Value>, String> = match is_yaml {
             true => serde_saphyr::from_str(&text).map_err(|error| error.to_string()),
@@ -157,7 +157,8 @@ fn list(folder: &Path) -> Result<(Vec<String>, Vec<String>), DictionaryError> {
         }
         if path.is_dir() {
             folders.push(name);
-        } else if path.is_file() {
+        } else {
+            // Also links that lead nowhere, pipes and devices: reading one of them is an error that names it.
             files.push(name);
         }
     }

@@ -29,6 +29,9 @@ use self::model::{LocalModel, local_error};
 pub use self::template::apart::{ARGUMENT as TRY_TEMPLATE, try_template};
 use super::{ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, ReplyFuture};
 
+/// Bytes of the thread's stack: as many as a program's first thread has, since templates nest.
+const STACK: usize = 8 << 20;
+
 /// Client of a model in this process. Dropping it ends the model's thread.
 pub(super) struct Local {
     jobs: Sender<Job>,
@@ -37,10 +40,11 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Reads a model and starts its thread. `structured` enforces schemas. If `program` is given, it first tests the
-    /// chat template in its own process: see [`try_template`].
+    /// Reads a model and starts its thread. `structured` enforces schemas. If `program` is given, it runs the chat
+    /// template in a process of its own: see [`try_template`].
     pub fn open(path: &Path, structured: bool, program: Option<&Path>) -> Result<Self, ChatError> {
-        let model = LocalModel::open(path)?;
+        let mut model = LocalModel::open(path)?;
+        model.renderer = program.map(Path::to_path_buf);
         if let Some(program) = program {
             let failed = |what: String| model.failed(format!("its chat template {what}"));
             model.template.check_apart(program).map_err(failed)?;
@@ -48,7 +52,7 @@ impl Local {
         let name = model.name.clone();
         let identity = format!("{}{}", model.identity, if structured { "" } else { " unstructured" });
         let (jobs, queue) = channel();
-        let thread = std::thread::Builder::new().name("local model".into());
+        let thread = std::thread::Builder::new().name("local model".into()).stack_size(STACK);
         thread
             .spawn(move || Engine::new(model, structured).run(&queue))
             .map_err(|error| local_error(&name, format!("its thread could not start: {error}")))?;

@@ -1,16 +1,16 @@
 //! A local model's files, and the tokens of its prompts.
 
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::template::ChatTemplate;
+use super::template::{ChatTemplate, json_in};
 use super::vocabulary::Vocabulary;
-use crate::base::{Digester, read_regular};
+use crate::base::{Digester, has_entry, read_regular};
 use crate::llm::{ChatError, Message, Slots};
 use crate::nn::tokenizer::token_named;
-use crate::nn::{Config, Gguf, NnError, Tokenizer, Transformer, Weights, is_gguf};
+use crate::nn::{Config, Gguf, NnError, Tokenizer, Transformer, Weights, is_gguf, read_architecture};
 
 /// Tokens that end a turn. Some models' files name only the token that ends a text.
 const ENDS_OF_TURNS: [&str; 6] =
@@ -30,6 +30,8 @@ pub(super) struct LocalModel {
     /// Texts of the special tokens, longest first.
     specials: Vec<String>,
     pub template: ChatTemplate,
+    /// The program that renders conversations in a process of its own; none renders them here.
+    pub renderer: Option<PathBuf>,
     /// Ids of the tokens that end an answer, ascending.
     pub ends: Vec<u32>,
     /// Its path, for messages.
@@ -49,32 +51,44 @@ impl LocalModel {
         let name = path.display().to_string();
         let failed =
             |detail: String, missing: bool| ChatError::LocalModel { model: name.clone(), detail, missing };
+        let read = |error: NnError| failed(told(&error), error.is_missing());
         if is_gguf(path) {
-            return Self::open_gguf(path).map_err(|error| failed(error.to_string(), error.is_missing()));
+            return Self::open_gguf(path).map_err(read);
         }
         if !path.is_dir() {
             return Err(failed(format!("is not a folder: {EXPECTED}"), true));
         }
         for file in ["config.json", "tokenizer.json"] {
-            if !path.join(file).is_file() {
+            if !has_entry(&path.join(file)) {
                 return Err(failed(format!("has no {file}: {EXPECTED}"), true));
             }
         }
-        let read = |error: NnError| failed(error.to_string(), error.is_missing());
+        Self::open_folder(path, &name).map_err(read)
+    }
+
+    fn open_folder(path: &Path, name: &str) -> Result<Self, NnError> {
         let file = path.join("config.json");
-        let bytes = read_regular(&file).map_err(|error| failed(error.to_string(), true))?;
-        let config = Config::parse(&bytes, &file.display().to_string()).map_err(read)?;
-        let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json")).map_err(read)?;
-        let weights = Weights::packed_from_folder(path).map_err(read)?;
-        let template = ChatTemplate::of_folder(path);
-        let mut ends = config.fields().get("eos_token_id").map(ids_in).unwrap_or_default();
-        for file in ["generation_config.json", "tokenizer_config.json"] {
-            let text = read_regular(&path.join(file)).unwrap_or_default();
-            let json: Value = serde_json::from_slice(&text).unwrap_or_default();
-            ends.extend(ids_in(&json["eos_token_id"]));
+        let config = Config::parse(&read_regular(&file)?, &file.display().to_string())?;
+        let tokenizer = Tokenizer::from_file(&path.join("tokenizer.json"))?;
+        let weights = Weights::packed_from_folder(path)?;
+        let template = ChatTemplate::of_folder(path)?;
+        let vocab = read_architecture(&config)?.vocab;
+        let mut ends = ids_in(config.fields().get("eos_token_id"), config.file())?;
+        // What `config.json` repeats of another vocabulary is left out; this file is about this model's answers.
+        const GENERATION: &str = "generation_config.json";
+        for id in end_ids(path, GENERATION)? {
+            if id as usize >= vocab {
+                let expected = format!("ids of the {vocab} tokens that the model has");
+                return Err(wrong_ends(&path.join(GENERATION).display().to_string(), &expected, &id.into()));
+            }
+            ends.push(id);
+        }
+        ends.extend(end_ids(path, "tokenizer_config.json")?);
+        for file in [GENERATION, "tokenizer_config.json"] {
+            let json = json_in(path, file)?;
             ends.extend(token_named(&json, "eos_token").and_then(|token| tokenizer.id_of(&token)));
         }
-        Self::build(&name, &config, &weights, tokenizer, template, ends).map_err(read)
+        Self::build(name, &config, &weights, tokenizer, template, ends)
     }
 
     fn open_gguf(path: &Path) -> Result<Self, NnError> {
@@ -107,7 +121,8 @@ impl LocalModel {
         let identity = format!("local {}", digester.finish().hex());
         let vocabulary = Vocabulary::new(&tokenizer, vocab);
         let (name, specials) = (name.to_string(), tokenizer.special_texts());
-        Ok(Self { transformer, tokenizer, vocabulary, specials, template, ends, name, identity })
+        let renderer = None;
+        Ok(Self { transformer, tokenizer, vocabulary, specials, template, renderer, ends, name, identity })
     }
 
     /// An error of this model.
@@ -124,7 +139,10 @@ impl LocalModel {
             .iter()
             .map(|message| Message { role: message.role, content: hidden(&message.content) })
             .collect();
-        let rendered = self.template.render(&shown);
+        let rendered = match &self.renderer {
+            Some(program) => self.template.render_apart(program, &shown),
+            None => self.template.render(&shown),
+        };
         let rendered = rendered.map_err(|error| self.failed(format!("its chat template failed: {error}")))?;
         let ids = self.ids_of_parts(&rendered, &literals)?;
         let lead = self.tokenizer.lead_tokens();
@@ -262,11 +280,36 @@ fn hide(text: &str, specials: &[String], literals: &mut Vec<String>) -> String {
     shown
 }
 
-/// One id or a list of ids.
-fn ids_in(value: &Value) -> Vec<u32> {
-    let one = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    match value.as_array() {
-        Some(list) => list.iter().filter_map(one).collect(),
-        None => one(value).into_iter().collect(),
+/// The ids of `eos_token_id` in a file of a folder.
+fn end_ids(folder: &Path, name: &str) -> Result<Vec<u32>, NnError> {
+    ids_in(json_in(folder, name)?.get("eos_token_id"), &folder.join(name).display().to_string())
+}
+
+/// The ids of `eos_token_id`: one, or a list; none if it is absent, null or −1.
+fn ids_in(value: Option<&Value>, file: &str) -> Result<Vec<u32>, NnError> {
+    let list = match value {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(value) if *value == -1 => return Ok(Vec::new()),
+        Some(Value::Array(list)) => list.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+    };
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let id = |value| id(value).ok_or_else(|| wrong_ends(file, "a token id or a list of token ids", value));
+    list.iter().map(id).collect()
+}
+
+fn wrong_ends(file: &str, expected: &str, got: &Value) -> NnError {
+    let (field, expected) = ("eos_token_id".to_string(), expected.to_string());
+    NnError::Field { file: file.to_string(), field, expected, got: format!("`{got}`") }
+}
+
+/// An error with its causes.
+fn told(error: &NnError) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
     }
+    text
 }

@@ -12,9 +12,10 @@ use std::path::Path;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, context};
 use serde_json::{Value, json};
 
-use crate::base::read_regular;
+use crate::base::{has_entry, read_regular, read_regular_text};
 use crate::llm::chat::joined;
 use crate::llm::{Message, Role};
+use crate::nn::NnError;
 use crate::nn::tokenizer::token_named;
 
 /// Maximum number of the engine's steps, because a template is an untrusted program.
@@ -38,19 +39,25 @@ pub(super) enum ChatTemplate {
 
 impl ChatTemplate {
     /// The template of a folder: `chat_template.jinja`, else the field in `chat_template.json` or
-    /// `tokenizer_config.json`.
-    pub fn of_folder(folder: &Path) -> Self {
-        let text = |name: &str| String::from_utf8(read_regular(&folder.join(name)).ok()?).ok();
-        let json = |name: &str| text(name).and_then(|text| serde_json::from_str::<Value>(&text).ok());
-        let config = json("tokenizer_config.json").unwrap_or(Value::Null);
-        let source = text("chat_template.jinja")
-            .or_else(|| json("chat_template.json").as_ref().and_then(template_in))
-            .or_else(|| template_in(&config));
+    /// `tokenizer_config.json`. Fails if one of these files is there and cannot be read.
+    pub fn of_folder(folder: &Path) -> Result<Self, NnError> {
+        let config = json_in(folder, "tokenizer_config.json")?;
+        let file = folder.join("chat_template.jinja");
+        let mut source = match has_entry(&file) {
+            true => Some(read_regular_text(&file)?),
+            false => None,
+        };
+        for name in ["chat_template.json", "tokenizer_config.json"] {
+            if source.is_none() {
+                source = template_in(&json_in(folder, name)?)
+                    .map_err(|reason| json_error(folder, name, reason))?;
+            }
+        }
         let named = |role: &str| Some((role.to_string(), token_named(&config, role)?));
-        match source {
+        Ok(match source {
             Some(source) => Self::Given { source, tokens: ROLES.into_iter().filter_map(named).collect() },
             None => Self::Joined,
-        }
+        })
     }
 
     /// The conversation as the model reads it, up to the start of its answer. If the template refuses a system message,
@@ -64,6 +71,14 @@ impl ChatTemplate {
             Some(messages) => render(&source, tokens, &messages),
             None => Err(error),
         })
+    }
+
+    /// [`ChatTemplate::render`] in a process of its own: see [`apart`].
+    pub fn render_apart(&self, program: &Path, messages: &[Message]) -> Result<String, String> {
+        match self {
+            Self::Given { source, tokens } => apart::render(program, source, tokens, messages),
+            Self::Joined => self.render(messages),
+        }
     }
 
     /// Tests the template in its own process: see [`apart`].
@@ -83,15 +98,34 @@ impl ChatTemplate {
     }
 }
 
-/// The field `chat_template`: a template or a list of named templates.
-fn template_in(value: &Value) -> Option<String> {
-    let field = value.get("chat_template")?;
-    if let Some(text) = field.as_str() {
-        return Some(text.to_string());
+/// The content of a JSON file of a model's folder; null if there is none.
+pub(super) fn json_in(folder: &Path, name: &str) -> Result<Value, NnError> {
+    let file = folder.join(name);
+    if !has_entry(&file) {
+        return Ok(Value::Null);
     }
-    let list = field.as_array()?;
+    let bytes = read_regular(&file)?;
+    serde_json::from_slice(&bytes).map_err(|error| json_error(folder, name, error))
+}
+
+fn json_error(folder: &Path, name: &str, reason: impl ToString) -> NnError {
+    NnError::Json { file: folder.join(name).display().to_string(), reason: reason.to_string() }
+}
+
+/// The field `chat_template`: a template or a list of named templates.
+fn template_in(value: &Value) -> Result<Option<String>, &'static str> {
+    let Some(field) = value.get("chat_template").filter(|field| !field.is_null()) else { return Ok(None) };
+    if let Some(text) = field.as_str() {
+        return Ok(Some(text.to_string()));
+    }
+    let list = field.as_array().map_or(&[][..], Vec::as_slice);
+    if field.is_array() && list.is_empty() {
+        return Ok(None);
+    }
     let default = list.iter().find(|entry| entry["name"] == "default").or_else(|| list.first());
-    default?.get("template")?.as_str().map(str::to_string)
+    let template = default.and_then(|default| default.get("template")?.as_str());
+    let expected = "`chat_template` should be a template, or a list of objects with `name` and `template`";
+    template.map(|template| Some(template.to_string())).ok_or(expected)
 }
 
 /// The messages with the system message merged into the next one; `None` without a system message.

@@ -367,7 +367,10 @@ fn templates_are_found_and_followed() {
     };
     let both = messages(&[(Role::System, "Be brief."), (Role::User, " Hello ")]);
     let folder = tempfile::tempdir().expect("folder");
-    assert_eq!(ChatTemplate::of_folder(folder.path()).render(&both), Ok("Be brief.\n\n Hello \n\n".into()));
+    assert_eq!(
+        ChatTemplate::of_folder(folder.path()).expect("readable").render(&both),
+        Ok("Be brief.\n\n Hello \n\n".into())
+    );
     let write =
         |name: &str, text: &str| write_atomic(&folder.path().join(name), text.as_bytes()).expect("written");
     // A list of templates, tokens as objects, Python's string methods, `break` in a loop.
@@ -379,20 +382,24 @@ fn templates_are_found_and_followed() {
         "chat_template": [{"name": "tools", "template": "x"}, {"name": "default", "template": source}],
     });
     write("tokenizer_config.json", &config.to_string());
-    let rendered = ChatTemplate::of_folder(folder.path()).render(&both);
+    let rendered = ChatTemplate::of_folder(folder.path()).expect("readable").render(&both);
     assert_eq!(
         rendered,
         Ok("<s>[BE BRIEF.\n\n HELLO]".into()),
         "the system's text goes to the first message"
     );
     write("chat_template.jinja", "{{ messages | tojson }}");
-    let rendered = ChatTemplate::of_folder(folder.path()).render(&both[1..]).expect("renders");
+    let rendered =
+        ChatTemplate::of_folder(folder.path()).expect("readable").render(&both[1..]).expect("renders");
     assert_eq!(serde_json::from_str::<Value>(&rendered).expect("JSON")[0]["content"], " Hello ");
     write(
         "chat_template.jinja",
         "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
     );
-    assert!(ChatTemplate::of_folder(folder.path()).render(&both).is_err(), "endless work is stopped");
+    assert!(
+        ChatTemplate::of_folder(folder.path()).expect("readable").render(&both).is_err(),
+        "endless work is stopped"
+    );
 }
 
 #[test]

@@ -36,14 +36,15 @@ fn layers(config: &Config, n_layers: usize) -> Result<Vec<bool>, NnError> {
     let pattern = |entry: &serde_json::Value| {
         let kinds =
             entry.get(0)?.as_array()?.iter().map(|kind| one(kind.as_str()?)).collect::<Option<Vec<_>>>()?;
-        let times = usize::try_from(entry.get(1)?.as_u64()?).ok().filter(|&times| times <= n_layers)?;
+        let times = usize::try_from(entry.get(1)?.as_u64()?).ok()?;
+        kinds.len().checked_mul(times).filter(|&layers| layers <= n_layers)?;
         Some(kinds.repeat(times))
     };
     let layers = match config.value(TYPES) {
         None => (0..n_layers).map(|layer| !layer.is_multiple_of(2)).collect(),
         Some(types) => {
-            let patterns =
-                types.as_array().and_then(|types| types.iter().map(pattern).collect::<Option<Vec<_>>>());
+            let types = types.as_array().filter(|types| types.len() <= n_layers);
+            let patterns = types.and_then(|types| types.iter().map(pattern).collect::<Option<Vec<_>>>());
             patterns.ok_or_else(wrong)?.concat()
         }
     };

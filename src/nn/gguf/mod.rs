@@ -24,6 +24,7 @@ use self::parts::Parts;
 use self::settings::Settings;
 use super::weights::{folder_context_length, folder_weight_count};
 use super::{Config, NnError, Tokenizer, Weights};
+use crate::base::has_entry;
 
 /// The content of a file.
 #[derive(Debug)]
@@ -118,7 +119,7 @@ pub fn gguf_tokenizer(path: &Path) -> Result<Tokenizer, NnError> {
 
 fn tokenizer(path: &Path, settings: &Settings<'_>) -> Result<Tokenizer, NnError> {
     let beside = path.with_file_name("tokenizer.json");
-    if beside.exists() { Tokenizer::from_file(&beside) } else { vocabulary::tokenizer(settings) }
+    if has_entry(&beside) { Tokenizer::from_file(&beside) } else { vocabulary::tokenizer(settings) }
 }
 
 #[cfg(test)]

@@ -311,3 +311,30 @@ fn a_template_may_have_a_name() {
     let default = ("tokenizer.chat_template", text("the default"));
     assert_eq!(template(&[names, named, default]).as_deref(), Some("the default"));
 }
+
+#[test]
+fn tensors_that_share_bytes_and_absurd_values_are_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("m.gguf");
+    write(&path, &metadata(&[]), &tensors());
+    let mut bytes = std::fs::read(&path).expect("bytes");
+    let name = "blk.1.ffn_down.weight";
+    let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).expect("found");
+    // Behind the name: the number of dimensions, two of them and the format.
+    let offset = at + name.len() + 4 + 16 + 4;
+    bytes[offset..offset + 8].fill(0);
+    crate::base::write_atomic(&path, &bytes).expect("written");
+    let message = Gguf::open(&path).expect_err("refused").to_string();
+    assert!(message.contains(name) && message.contains("share bytes"), "{message}");
+    for (key, value) in [
+        ("llama.attention.layer_norm_rms_epsilon", 1e30),
+        ("llama.rope.freq_base", 1e-3),
+        ("llama.rope.freq_base", 1e30),
+        ("llama.rope.scaling.factor", 1e20),
+    ] {
+        let message = refused(&[(key, Value::F32(value))]);
+        assert!(message.contains(key) && message.contains("a number from"), "{message}");
+    }
+    let long = Value::Array(vec![Value::String("y".repeat(2000)); 258]);
+    assert!(refused(&[("tokenizer.ggml.tokens", long)]).contains("not of 2000"));
+}

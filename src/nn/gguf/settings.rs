@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::config::{plausible, plausible_words};
 use super::super::{Family, NnError};
 use super::header::Value;
 
@@ -87,22 +88,22 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// A finite number that is not negative.
+    /// 0, or a positive number that a published model could have.
     pub fn number(&self, key: &str) -> Result<Option<f64>, NnError> {
-        self.read(key, "a finite number, not negative", |value| {
+        self.read(key, &format!("0 or {}", plausible_words(key)), |value| {
             let number = match value {
                 Value::Integer(number) => *number as f64,
                 Value::Real(number) => *number,
                 _ => return None,
             };
-            (number.is_finite() && number >= 0.0).then_some(number)
+            (number == 0.0 || plausible(key).contains(&number)).then_some(number)
         })
     }
 
-    /// A finite number above 0.
+    /// A positive number that a published model could have.
     pub fn positive(&self, key: &str) -> Result<Option<f64>, NnError> {
         match self.number(key) {
-            Ok(Some(0.0)) | Err(_) => Err(self.wrong(key, "a finite positive number")),
+            Ok(Some(0.0)) | Err(_) => Err(self.wrong(key, &plausible_words(key))),
             other => other,
         }
     }

@@ -72,6 +72,7 @@ pub(super) fn read(parts: &mut Parts, family: Family, config: &Config) -> Result
     let mut weights = Weights::empty(parts.settings().file);
     let mut digester = Digester::new("gguf");
     for part in parts.each() {
+        check_apart(part)?;
         digester.bytes(&part.bytes()?);
     }
     let names: Vec<String> = parts.names().cloned().collect();
@@ -118,6 +119,27 @@ fn heads_of(target: &str, config: &Config) -> Result<Option<usize>, NnError> {
     match part.ends_with("q_proj") {
         true => Ok(Some(heads)),
         false => config.count_or("num_key_value_heads", Some(heads)).map(Some),
+    }
+}
+
+/// Fails if two tensors share bytes of the file: many tensors of the same bytes would need more memory than the file has.
+fn check_apart(part: &Header) -> Result<(), NnError> {
+    let mut spans: Vec<(u64, u64, &str)> = Vec::new();
+    for (name, info) in &part.tensors {
+        // Tensors of other encodings are refused when they are read.
+        let Ok(encoding) = encoding(info.ggml_type) else { continue };
+        let rows = info.dims.split_last().map_or(1, |(_, above)| above.iter().product::<usize>());
+        let bytes = info.dims.last().and_then(|&cols| encoding.bytes(cols)?.checked_mul(rows));
+        // Those that do not fit the file are refused there too.
+        spans.push((info.start, info.start.saturating_add(bytes.unwrap_or(0) as u64), name));
+    }
+    spans.sort_unstable();
+    match spans.windows(2).find(|pair| pair[0].1 > pair[1].0) {
+        Some(pair) => {
+            let (one, other) = (pair[0].2, pair[1].2);
+            Err(corrupt(&part.file, &format!("tensors `{one}` and `{other}` share bytes of the file")))
+        }
+        None => Ok(()),
     }
 }
 

@@ -40,6 +40,9 @@ const READ: [&str; 12] =
 const HARMLESS: [&str; 3] =
     ["tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_sep_token", "tokenizer.ggml.token_type_count"];
 
+/// Bytes of a token. Merges are found in a time that grows with the square of it.
+const MAX_TOKEN: usize = 1000;
+
 /// What to do if a tokenizer is not read.
 const ADVICE: &str = "put the model's `tokenizer.json` beside it";
 
@@ -108,6 +111,10 @@ impl<'a> Pieces<'a> {
         let tokens = settings.texts(TOKENS)?.unwrap_or_default();
         if tokens.is_empty() {
             return Err(settings.wrong(TOKENS, "a list of texts"));
+        }
+        if let Some(long) = tokens.iter().map(String::len).find(|&length| length > MAX_TOKEN) {
+            let expected = format!("a list of texts of up to {MAX_TOKEN} bytes, not of {long}");
+            return Err(settings.wrong(TOKENS, &expected));
         }
         match settings.metadata.get(KINDS) {
             Some(Value::Integers(kinds)) if kinds.len() == tokens.len() => {

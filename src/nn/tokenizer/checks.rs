@@ -1,7 +1,7 @@
 //! Checks of a `tokenizer.json` before the tokenizer library reads it: on inconsistent files the library panics or
 //! allocates gigabytes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use base64::Engine;
 use serde_json::Value;
@@ -43,23 +43,56 @@ pub(super) fn without_dropout(json: &mut Value, file: &str) -> Option<String> {
     })
 }
 
-/// Fails where the library would panic.
+/// Parts of a sequence of normalizers, of pre-tokenizers and so on. Published files have up to 5.
+const MAX_PARTS: usize = 100;
+/// Pre-tokenizers that rewrite a text, and may double it each time.
+const MAX_REWRITERS: usize = 2;
+/// Bytes of a piece, and of a piece of Unigram, whose library takes time and memory that grow with the square of it.
+const MAX_PIECE: usize = 10_000;
+const MAX_UNIGRAM_PIECE: usize = 512;
+/// Bytes of all pieces of Unigram, each of which takes some 300 bytes of memory.
+const MAX_UNIGRAM_BYTES: usize = 16 << 20;
+/// Bytes of affixes, which the library adds to every part of a word.
+const MAX_AFFIX: usize = 100;
+/// Characters of a word that WordPiece cuts, in a time that grows with the cube of it.
+const MAX_WORD: u64 = 500;
+/// Tokens that a post-processor may put beside a text.
+const MAX_BESIDE: usize = 1000;
+
+/// Fails where the library would panic, or take memory or time without limit.
 pub(super) fn check(json: &Value, file: &str) -> Result<(), NnError> {
-    let parts: [(&str, &str, Check); 4] = [
-        ("post_processor", "processors", check_template),
-        ("normalizer", "normalizers", check_charsmap),
-        ("pre_tokenizer", "pretokenizers", check_fixed_length),
-        ("decoder", "decoders", check_strip),
-    ];
-    let checked = check_ids(json).and_then(|()| check_merges(json)).and_then(|()| {
-        parts.into_iter().try_for_each(|(section, list, mut check)| {
-            each_part(json.get(section).unwrap_or(&Value::Null), list, &mut check)
-        })
-    });
-    checked.map_err(|reason| unusable(file, reason))
+    check_sections(json).map_err(|reason| unusable(file, reason))
 }
 
-type Check = fn(&Value) -> Result<(), String>;
+fn check_sections(json: &Value) -> Result<(), String> {
+    let limit = id_limit(json);
+    let post_processor = |part: &Value| check_template(part).and_then(|()| check_beside(part, limit));
+    let mut rewriters = 0;
+    let pre_tokenizer = |part: &Value| {
+        rewriters += usize::from(part["type"] == "ByteLevel" || part["type"] == "Metaspace");
+        if rewriters > MAX_REWRITERS {
+            return Err(format!("`pre_tokenizer` rewrites texts more than {MAX_REWRITERS} times"));
+        }
+        check_fixed_length(part)
+    };
+    let of_section = |section: &str, list: &str, check: &mut dyn FnMut(&Value) -> Result<(), String>| {
+        let mut n_parts = 0;
+        each_part(json.get(section).unwrap_or(&Value::Null), list, &mut |part| {
+            n_parts += 1;
+            match n_parts > MAX_PARTS {
+                true => Err(format!("`{section}` has more than {MAX_PARTS} parts")),
+                false => check(part),
+            }
+        })
+    };
+    check_ids(json, limit)?;
+    check_model(json)?;
+    check_merges(json)?;
+    of_section("post_processor", "processors", &mut { post_processor })?;
+    of_section("normalizer", "normalizers", &mut |part| check_charsmap(part))?;
+    of_section("pre_tokenizer", "pretokenizers", &mut { pre_tokenizer })?;
+    of_section("decoder", "decoders", &mut |part| check_strip(part))
+}
 
 /// Calls `check` on every part of a sequence, also a nested one, or on the only part.
 pub(super) fn each_part(
@@ -73,12 +106,15 @@ pub(super) fn each_part(
     }
 }
 
-fn check_ids(json: &Value) -> Result<(), String> {
-    let count = model_pieces(json).count() as u64 + added(json).count() as u64;
-    let limit = MAX_GAP + 4 * count;
+/// One more than the largest id that the number of tokens justifies.
+fn id_limit(json: &Value) -> u64 {
+    MAX_GAP + 4 * (model_pieces(json).count() as u64 + added(json).count() as u64)
+}
+
+fn check_ids(json: &Value, limit: u64) -> Result<(), String> {
     let wrong = |list: &str, piece: &str, id: &Value| {
         Err(format!(
-            "`{list}` gives `{piece}` the id {id}; with {count} tokens an id should be a number below {limit}"
+            "`{list}` gives `{piece:.60}` the id {id}; with so few tokens an id should be a number below {limit}"
         ))
     };
     for (piece, id) in model_pieces(json) {
@@ -87,12 +123,105 @@ fn check_ids(json: &Value) -> Result<(), String> {
             return wrong("model.vocab", piece, id);
         }
     }
+    let mut contents = HashMap::new();
     for token in added(json) {
-        if token["id"].as_u64().is_none_or(|id| id >= limit) {
-            return wrong("added_tokens", token["content"].as_str().unwrap_or_default(), &token["id"]);
+        let content = token["content"].as_str().unwrap_or_default();
+        let Some(id) = token["id"].as_u64().filter(|&id| id < limit) else {
+            return wrong("added_tokens", content, &token["id"]);
+        };
+        if content.len() > MAX_PIECE {
+            let length = content.len();
+            return Err(format!(
+                "`added_tokens` holds a token of {length} bytes, at most {MAX_PIECE} are read"
+            ));
+        }
+        if let Some(other) = contents.insert(id, content).filter(|other| *other != content) {
+            return Err(format!("`added_tokens` gives `{other:.60}` and `{content:.60}` the same id {id}"));
         }
     }
     Ok(())
+}
+
+/// Limits on what the library's time and memory grow with faster than with the file.
+fn check_model(json: &Value) -> Result<(), String> {
+    let model = &json["model"];
+    let is_unigram = model["vocab"].is_array();
+    let longest = if is_unigram { MAX_UNIGRAM_PIECE } else { MAX_PIECE };
+    if let Some((piece, _)) = model_pieces(json).find(|(piece, _)| piece.len() > longest) {
+        let length = piece.len();
+        return Err(format!(
+            "`model.vocab` holds a piece of {length} bytes, `{piece:.60}…`; at most {longest} are read"
+        ));
+    }
+    let bytes: usize = model_pieces(json).map(|(piece, _)| piece.len()).sum();
+    if is_unigram && bytes > MAX_UNIGRAM_BYTES {
+        return Err(format!(
+            "`model.vocab` holds pieces of {bytes} bytes, at most {MAX_UNIGRAM_BYTES} are read"
+        ));
+    }
+    if let Some(pair) = model["vocab"].as_array().into_iter().flatten().find(|pair| !pair[1].is_number()) {
+        return Err(format!("`model.vocab` should be pairs of a piece and its score, got {pair:.60}"));
+    }
+    if let Some(id) = Some(&model["unk_id"]).filter(|id| is_unigram && !id.is_null())
+        && id.as_u64().is_none_or(|id| id >= model_pieces(json).count() as u64)
+    {
+        return Err(format!("`model.unk_id` should be the place of a piece of `model.vocab`, got {id}"));
+    }
+    for field in ["continuing_subword_prefix", "end_of_word_suffix"] {
+        let length = model[field].as_str().map_or(0, str::len);
+        if length > MAX_AFFIX {
+            return Err(format!("`model.{field}` has {length} bytes, at most {MAX_AFFIX} are read"));
+        }
+    }
+    let word = &model["max_input_chars_per_word"];
+    if !word.is_null() && word.as_u64().is_none_or(|word| word > MAX_WORD) {
+        return Err(format!("`model.max_input_chars_per_word` should be from 0 to {MAX_WORD}, got {word}"));
+    }
+    Ok(())
+}
+
+/// The ids of tokens beside a text, and their number.
+fn check_beside(part: &Value, limit: u64) -> Result<(), String> {
+    let beyond = |field: &str, ids: &[Value]| match ids
+        .iter()
+        .find(|id| id.as_u64().is_none_or(|id| id >= limit))
+    {
+        Some(id) => Err(format!("`post_processor.{field}` has the id {id}, expected a number below {limit}")),
+        None => Ok(()),
+    };
+    let list = |token: &'_ Value| token["ids"].as_array().cloned().unwrap_or_default();
+    match part["type"].as_str() {
+        Some("RobertaProcessing" | "BertProcessing") => {
+            ["sep", "cls"].iter().try_for_each(|field| match &part[*field] {
+                Value::Null => Ok(()),
+                token => beyond(field, &[token[1].clone()]),
+            })
+        }
+        Some("TemplateProcessing") => {
+            let tokens = part["special_tokens"].as_object();
+            for (name, token) in tokens.into_iter().flatten() {
+                beyond(&format!("special_tokens.{name}"), &list(token))?;
+            }
+            let pieces = part["single"].as_array().map_or(&[][..], Vec::as_slice);
+            let special = |piece: &Value| {
+                let name = piece.pointer("/SpecialToken/id")?.as_str()?;
+                Some(tokens?.get(name)?["ids"].as_array()?.len())
+            };
+            let n_beside = pieces.iter().filter_map(special).fold(0, usize::saturating_add);
+            if n_beside > MAX_BESIDE {
+                return Err(format!(
+                    "`post_processor.single` puts {n_beside} tokens beside a text, at most {MAX_BESIDE} are read"
+                ));
+            }
+            match pieces.iter().filter(|piece| piece.get("Sequence").is_some()).count() {
+                1 => Ok(()),
+                n => {
+                    Err(format!("`post_processor.single` should hold the text once, and holds it {n} times"))
+                }
+            }
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Every merge of byte pairs must make a piece of the vocabulary.
@@ -167,6 +296,10 @@ fn check_strip(part: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// Bytes of a character map's trie, and of one of its replacements. Real ones have 250,000 and 33.
+const MAX_TRIE: usize = 16 << 20;
+pub(super) const MAX_REPLACEMENT: usize = 64;
+
 /// SentencePiece's character map: the size of a trie in bytes, the trie's 32-bit units, and replacement texts that end
 /// in zero bytes. Every path through the trie must stay inside it.
 fn check_charsmap(part: &Value) -> Result<(), String> {
@@ -182,10 +315,18 @@ fn check_charsmap(part: &Value) -> Result<(), String> {
     if size > rest.len() || size < 4 {
         return Err(format!("{NAME} states a trie of {size} bytes, but holds {}", rest.len()));
     }
+    if size > MAX_TRIE {
+        return Err(format!("{NAME} has a trie of {size} bytes, at most {MAX_TRIE} are read"));
+    }
     let (trie, texts) = rest.split_at(size / 4 * 4);
     let units: Vec<usize> =
         trie.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit) as usize).collect();
     let texts = std::str::from_utf8(texts).map_err(|_| format!("{NAME} holds texts that are not UTF-8"))?;
+    if let Some(long) = texts.split('\0').map(str::len).find(|&length| length > MAX_REPLACEMENT) {
+        return Err(format!(
+            "{NAME} holds a replacement of {long} bytes, at most {MAX_REPLACEMENT} are read"
+        ));
+    }
     check_trie(&units, texts).map_err(|reason| format!("{NAME} {reason}"))
 }
 

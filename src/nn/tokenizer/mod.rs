@@ -8,6 +8,7 @@ mod checks;
 mod growth;
 mod prefix;
 mod spelling;
+mod trial;
 
 use std::path::Path;
 
@@ -18,7 +19,7 @@ use self::growth::GrowthLimit;
 pub use self::prefix::Lead;
 use self::spelling::{Spelling, readable};
 use super::NnError;
-use crate::base::{Digest, Digester};
+use crate::base::{Digest, Digester, contained, has_entry, read_regular};
 
 /// A `tokenizer.json`, with the bytes of each token.
 #[derive(Debug, Clone)]
@@ -69,12 +70,12 @@ impl Roles {
 impl Tokenizer {
     /// Reads a `tokenizer.json`, and the roles of tokens in `tokenizer_config.json` and `special_tokens_map.json` beside it.
     pub fn from_file(path: &Path) -> Result<Self, NnError> {
-        let bytes = crate::base::read_regular(path)?;
+        let bytes = read_regular(path)?;
         let mut names = Vec::new();
         for neighbour in ["tokenizer_config.json", "special_tokens_map.json"] {
             let neighbour = path.with_file_name(neighbour);
-            if neighbour.exists() {
-                names.push(parse(&crate::base::read_regular(&neighbour)?, &neighbour.display().to_string())?);
+            if has_entry(&neighbour) {
+                names.push(parse(&read_regular(&neighbour)?, &neighbour.display().to_string())?);
             }
         }
         Self::build(&bytes, &path.display().to_string(), &names)
@@ -88,29 +89,29 @@ impl Tokenizer {
     fn build(bytes: &[u8], file: &str, names: &[Value]) -> Result<Self, NnError> {
         let mut json = parse(bytes, file)?;
         checks::check(&json, file)?;
-        let growth_limit = GrowthLimit::of(&json).map_err(|reason| unusable(file, reason))?;
+        let unusable = |reason: String| unusable(file, reason);
+        trial::try_patterns(&json).map_err(unusable)?;
+        let growth_limit = GrowthLimit::of(&json).map_err(unusable)?;
         if let Some(growth_limit) = &growth_limit {
             checks::added(&json)
                 .filter_map(|token| token["content"].as_str())
                 .try_for_each(|content| growth_limit.check(content))
-                .map_err(|reason| unusable(file, reason))?;
+                .map_err(unusable)?;
         }
         let notes: Vec<String> = checks::without_dropout(&mut json, file).into_iter().collect();
-        let failed = |error: tokenizers::Error| unusable(file, error);
-        let mut inner = match notes.is_empty() {
-            true => tokenizers::Tokenizer::from_bytes(bytes),
-            false => tokenizers::Tokenizer::from_bytes(json.to_string()),
-        }
-        .map_err(failed)?;
+        let spelling = Spelling::of(&json);
+        // The checked values are built, not the bytes, in which a name can occur twice.
+        let mut inner: tokenizers::Tokenizer =
+            build_contained(|| serde_json::from_value(json)).map_err(unusable)?;
         let padding = inner.get_padding().map(|padding| padding.pad_id);
-        inner.with_truncation(None).map_err(failed)?;
+        inner.with_truncation(None).map_err(|error| unusable(error.to_string()))?;
         inner.with_padding(None);
-        let pieces = Spelling::of(&json).pieces(&inner);
+        let pieces = spelling.pieces(&inner);
         let added = inner.get_added_tokens_decoder();
         let mut special: Vec<u32> =
             added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
         special.sort_unstable();
-        let lead = prefix::lead(&inner, names).map_err(|reason| unusable(file, reason))?;
+        let lead = build_contained(|| prefix::lead(&inner, names)).map_err(unusable)?;
         let roles = Roles::of(&inner, names, &lead, padding);
         let mut digester = Digester::new("tokenizer");
         digester.bytes(bytes).json(&(&lead.ids, roles.bos, roles.pad));
@@ -142,7 +143,7 @@ impl Tokenizer {
         if let Some(growth_limit) = &self.growth_limit {
             growth_limit.check(text).map_err(|reason| unusable(&self.file, reason))?;
         }
-        let encoding = self.inner.encode_fast(text, false).map_err(|error| unusable(&self.file, error))?;
+        let encoding = self.contained(|| self.inner.encode_fast(text, false))?;
         let ids = encoding.get_ids().to_vec();
         if let Some(embedded) = self.embedded
             && let Some(&id) = ids.iter().find(|&&id| id as usize >= embedded)
@@ -154,7 +155,14 @@ impl Tokenizer {
 
     /// Text of ids by the tokenizer's own decoder, without special tokens; parts of characters become `�`.
     pub fn decode(&self, ids: &[u32]) -> Result<String, NnError> {
-        self.inner.decode(ids, true).map_err(|error| unusable(&self.file, error))
+        self.contained(|| self.inner.decode(ids, true))
+    }
+
+    /// Runs the library, whose panics become errors.
+    fn contained<T>(&self, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, NnError> {
+        let failed =
+            |panic: String| unusable(&self.file, format!("the library that runs it failed: {panic}"));
+        contained(work).map_err(failed)?.map_err(|error| unusable(&self.file, error))
     }
 
     /// Digest of the file's bytes and of the tokens with roles.
@@ -259,6 +267,12 @@ impl Tokenizer {
     }
 }
 
+/// Builds a part of the tokenizer; a panic of the library becomes an error.
+fn build_contained<T, E: ToString>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    let failed = |reason: String| format!("the tokenizer cannot be built from this file: {reason}");
+    contained(work).map_err(failed)?.map_err(|error| failed(error.to_string()))
+}
+
 fn parse(bytes: &[u8], file: &str) -> Result<Value, NnError> {
     serde_json::from_slice(bytes)
         .map_err(|error| NnError::Json { file: file.to_string(), reason: error.to_string() })
@@ -270,5 +284,7 @@ pub fn token_named(value: &Value, role: &str) -> Option<String> {
     token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_string)
 }
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;

@@ -137,7 +137,7 @@ fn pieces_with_byte_fallback_become_running_text() {
 }
 
 /// A small tokenizer with one section changed.
-fn changed(pointer: &str, value: Value) -> Result<Tokenizer, NnError> {
+pub(super) fn changed(pointer: &str, value: Value) -> Result<Tokenizer, NnError> {
     let mut json = serde_json::json!({
         "version": "1.0",
         "truncation": null, "padding": null,

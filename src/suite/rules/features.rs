@@ -1,6 +1,5 @@
 //! Which features of each method are walked: `per_cell`, `ids` and `ids_file`, of the suite or of the method.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -119,7 +118,8 @@ impl Rules {
 /// Ids with their lines, counted from 1. `Err` is a message for the field that named the file.
 fn read_ids(name: &str, path: &Path) -> Result<Vec<(usize, usize)>, String> {
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes)).map_err(|error| {
+    let opened = crate::base::open(path).map_err(|error| error.source);
+    opened.and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes)).map_err(|error| {
         format!("cannot read `{name}` ({error}); expected a file with one feature id a line")
     })?;
     if bytes.len() as u64 > MOST_BYTES {

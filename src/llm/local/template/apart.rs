@@ -1,8 +1,9 @@
-//! Test of a chat template in its own process.
+//! Chat templates in a process of their own.
 //!
 //! A template is an untrusted program. The engine limits the number of its steps but not the cost of one step: a text
 //! doubled sixty times, a number padded to 10¹¹ digits, an expression nested deeper than the stack. Such a step kills
-//! the process. So each template first renders a few conversations in a process with limited memory and time.
+//! the process. So every conversation is rendered in a process with limited memory and time, and a template is tried on a
+//! few of them before the first request.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -20,6 +21,8 @@ use crate::llm::{Message, Role};
 pub const ARGUMENT: &str = "try-chat-template";
 /// Memory limit of the process in bytes, including the program itself.
 const MOST_MEMORY: u64 = 512 << 20;
+/// Bytes of its answer: a rendered conversation of the largest size, as JSON.
+const MOST_ANSWER: u64 = 128 << 20;
 /// Time limit of the process.
 const MOST_SECONDS: f64 = 10.0;
 /// Interval at which its state is polled.
@@ -32,6 +35,8 @@ const NO_TEMPLATE: u8 = 2;
 struct Trial {
     source: String,
     tokens: BTreeMap<String, String>,
+    /// The conversation to render and to write to standard output; none for a trial.
+    messages: Option<Vec<Message>>,
 }
 
 /// Typical conversations: with and without a system message, and with worked examples.
@@ -48,14 +53,19 @@ fn conversations() -> Vec<Vec<Message>> {
     ]
 }
 
-/// Runs in the process: reads a template from `input`, renders the conversations and returns the exit code. Errors of
-/// the template engine are ignored here, because a real request reports them.
+/// Runs in the process: reads a template from `input`, renders its conversation and writes it, or renders those of a
+/// trial. Returns the exit code. Errors of the template engine are ignored in a trial, because a real request reports
+/// them.
 pub fn try_template(mut input: impl Read) -> u8 {
     limit();
     let mut text = Vec::new();
     let trial = input.read_to_end(&mut text).ok().and_then(|_| serde_json::from_slice::<Trial>(&text).ok());
-    let Some(Trial { source, tokens }) = trial else { return NO_TEMPLATE };
+    let Some(Trial { source, tokens, messages }) = trial else { return NO_TEMPLATE };
     let template = ChatTemplate::Given { source, tokens };
+    if let Some(messages) = messages {
+        let rendered = serde_json::to_vec(&template.render(&messages)).unwrap_or_default();
+        return u8::from(std::io::stdout().write_all(&rendered).is_err());
+    }
     for messages in conversations() {
         std::hint::black_box(template.render(&messages).is_ok());
     }
@@ -76,21 +86,47 @@ fn limit() {}
 
 /// Tests a template with `program`, run with [`ARGUMENT`] alone. The error says what the template did to the process.
 pub fn check(program: &Path, source: &str, tokens: &BTreeMap<String, String>) -> Result<(), String> {
-    let trial = Trial { source: source.to_string(), tokens: tokens.clone() };
+    run(program, &Trial { source: source.to_string(), tokens: tokens.clone(), messages: None }).map(drop)
+}
+
+/// Renders a conversation with `program`, as [`check`] runs it.
+pub fn render(
+    program: &Path,
+    source: &str,
+    tokens: &BTreeMap<String, String>,
+    messages: &[Message],
+) -> Result<String, String> {
+    let messages = Some(messages.to_vec());
+    let told = run(program, &Trial { source: source.to_string(), tokens: tokens.clone(), messages })?;
+    let answer: Result<Result<String, String>, _> = serde_json::from_slice(&told);
+    answer.map_err(|error| format!("gave an answer that is cut short: {error}"))?
+}
+
+/// What the process wrote.
+fn run(program: &Path, trial: &Trial) -> Result<Vec<u8>, String> {
     let failed =
         |error: &dyn std::fmt::Display| format!("could not be tried in a process of its own: {error}");
-    let told = serde_json::to_vec(&trial).map_err(|error| failed(&error))?;
+    let told = serde_json::to_vec(trial).map_err(|error| failed(&error))?;
     let mut child = Command::new(program)
         .arg(ARGUMENT)
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| failed(&error))?;
+    let output = child.stdout.take();
+    // Read meanwhile, because the process waits for a reader once the pipe is full.
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = output.map(|output| output.take(MOST_ANSWER).read_to_end(&mut bytes));
+        read.transpose().map(|_| bytes)
+    });
     // Fails if the process has ended already; its exit code then says why.
     let _ = child.stdin.take().map(|mut input| input.write_all(&told));
-    match ended(&mut child, MOST_SECONDS).map_err(|error| failed(&error))? {
-        Some(status) if status.success() => Ok(()),
+    let status = ended(&mut child, MOST_SECONDS).map_err(|error| failed(&error))?;
+    let answer = reader.join().map_err(|_| failed(&"its answer was not read"))?;
+    match status {
+        Some(status) if status.success() => answer.map_err(|error| failed(&error)),
         Some(status) if status.code() == Some(i32::from(NO_TEMPLATE)) => Err(failed(&status)),
         Some(_) => Err(format!(
             "takes more than {} MB of memory, or nests deeper than the stack, for a short conversation",
@@ -122,8 +158,10 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_not_blamed_on_the_template() {
-        let told = check(Path::new("no/such/program"), "{{ 1 }}", &BTreeMap::new()).expect_err("no process");
+        let program = Path::new("no/such/program");
+        let told = check(program, "{{ 1 }}", &BTreeMap::new()).expect_err("no process");
         assert!(told.starts_with("could not be tried in a process of its own"), "{told}");
+        assert!(render(program, "{{ 1 }}", &BTreeMap::new(), &[]).is_err());
     }
 
     #[cfg(unix)]
