@@ -102,13 +102,10 @@ fn fitted(suite: &Suite, method: &MethodSpec, width: usize) -> Option<Need> {
     let stated = serde_json::to_value(&method.params).ok()?;
     let given =
         ["features", "expansion"].into_iter().find_map(|field| Some((field, stated[field].as_f64()?)));
-    let (field, value) = match (kind, given) {
-        (Kind::Pca | Kind::Ica, _) | (_, None) => ("kind", width as f64),
-        (_, Some(given)) => given,
-    };
+    let field = given.map(|(field, _)| format!(".{field}")).unwrap_or_default();
     Some(Need {
-        field: format!("methods.{}.{field}", method.name),
-        value,
+        field: format!("methods.{}{field}", method.name),
+        value: given.map(|(_, value)| value),
         what: format!("fitting `{kind}` with {n} features of width {width}"),
         bytes: fit.memory(rows, width) + codes,
     })
