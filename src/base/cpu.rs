@@ -30,7 +30,7 @@ pub fn peak_memory_bytes() -> Option<u64> {
 }
 
 /// The first `name: value` line of a system file.
-fn field(path: &str, name: &str) -> Option<String> {
+pub(super) fn field(path: &str, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
     line.split_once(':').map(|(_, value)| value.trim().to_string())

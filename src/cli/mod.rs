@@ -104,9 +104,12 @@ fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
     }
 }
 
+/// More threads than any machine has processors only take memory.
+const MOST_THREADS: usize = 4_096;
+
 fn start_threads(threads: Option<usize>) -> Result<(), String> {
-    if threads == Some(0) {
-        return Err("`--threads 0`: expected at least 1".into());
+    if let Some(n) = threads.filter(|n| !(1..=MOST_THREADS).contains(n)) {
+        return Err(format!("`--threads {n}`: expected at least 1 and at most {MOST_THREADS}"));
     }
     let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
     builder.build_global().map_err(|error| format!("cannot start threads: {error}"))

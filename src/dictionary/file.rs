@@ -29,13 +29,16 @@ pub struct FileParams {
     pub format: Option<FileFormat>,
     /// Unknown settings or tensors to leave out. Tables and pages say so.
     #[serde(default)]
+    #[schemars(length(max = 1_000))]
     pub ignore: Vec<String>,
     /// Factor on activations during training, for files that scaled them and do not hold the factor. If absent:
     /// estimated from the fit split.
     #[serde(default)]
+    #[schemars(range(min = 1e-12, max = 1e12))]
     pub input_scale: Option<f64>,
     /// Number of codes that are kept, for files that do not hold it (Qwen-Scope).
     #[serde(default)]
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub k: Option<usize>,
     /// Units of the thresholds of Llama Scope, whose meaning is disputed: `scaled` multiplies them by the factor on
     /// inputs, `stored` takes them as they are. If absent: as SAELens does.

@@ -85,6 +85,11 @@ pub trait DictionaryFit: Send + Sync {
     fn work(&self, rows: f64, width: usize) -> f64 {
         2.0 * rows * (width * width) as f64
     }
+
+    /// Memory that a fit on `rows` rows takes at least, in bytes: here encoder and decoder in f32.
+    fn memory(&self, _rows: f64, width: usize) -> f64 {
+        8.0 * self.most_features(width).unwrap_or(0) as f64 * width as f64
+    }
 }
 
 impl fmt::Debug for dyn DictionaryFit {

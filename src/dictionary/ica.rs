@@ -39,23 +39,29 @@ pub enum Solver {
 #[serde(deny_unknown_fields, default)]
 pub struct IcaParams {
     /// Variants of the fit to report. Each becomes a row of the table.
+    #[schemars(length(min = 1, max = 4))]
     pub variants: Vec<Variant>,
     /// Name of the method whose mean L0 on the fit split becomes the k of the `topk` variant.
     #[serde(rename = "match")]
     pub matched: Option<String>,
     /// k of the `topk` variant, if `match` is not given.
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub k: Option<usize>,
     /// Number of components. If absent: all directions that have variance.
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub components: Option<usize>,
     /// Subtract the mean before encoding. The published protocol does not.
     pub centred: bool,
     /// Most rows used, spread evenly over the set. Whitening uses all rows.
+    #[schemars(range(min = 2, max = 1_000_000_000))]
     pub rows: usize,
     /// The solver that finds components of whitened rows.
     pub solver: Solver,
     /// Largest number of iterations.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub iterations: usize,
     /// Largest entry of the gradient at which the search ends.
+    #[schemars(range(min = 1e-15, max = 1.0))]
     pub tolerance: f64,
 }
 
@@ -210,6 +216,11 @@ impl DictionaryFit for IcaFit {
 
     fn most_features(&self, width: usize) -> Option<usize> {
         Some(self.params.components.unwrap_or(width).min(width))
+    }
+
+    /// Covariance, eigenvectors and the solver's own copy, in f64.
+    fn memory(&self, _rows: f64, width: usize) -> f64 {
+        24.0 * (width as f64).powi(2)
     }
 
     fn fit_variants(

@@ -23,13 +23,16 @@ const BLOCK_ROWS: usize = 8192;
 #[serde(deny_unknown_fields, default)]
 pub struct PcaParams {
     /// Variants of the fit to report. Each becomes a row of the table.
+    #[schemars(length(min = 1, max = 4))]
     pub variants: Vec<Variant>,
     /// Name of the method whose mean L0 on the fit split becomes the k of the `topk` variant.
     #[serde(rename = "match")]
     pub matched: Option<String>,
     /// k of the `topk` variant, if `match` is not given.
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub k: Option<usize>,
     /// Number of components. If absent: all directions that have variance.
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub components: Option<usize>,
     /// Subtract the mean before encoding. The published protocol does not.
     pub centred: bool,
@@ -111,6 +114,11 @@ impl DictionaryFit for PcaFit {
 
     fn most_features(&self, width: usize) -> Option<usize> {
         Some(self.params.components.unwrap_or(width).min(width))
+    }
+
+    /// Covariance, eigenvectors and the solver's own copy, in f64.
+    fn memory(&self, _rows: f64, width: usize) -> f64 {
+        24.0 * (width as f64).powi(2)
     }
 
     fn fit_variants(

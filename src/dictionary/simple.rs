@@ -32,6 +32,7 @@ pub struct IdentityParams {}
 #[serde(deny_unknown_fields, default)]
 pub struct RandomParams {
     /// Number of directions. If absent: the width of the hook point.
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub features: Option<usize>,
 }
 

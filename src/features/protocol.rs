@@ -1,5 +1,7 @@
 //! Protocols: all constants that decide which fragments explain and score a feature.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::FeatureError;
@@ -9,10 +11,13 @@ use super::FeatureError;
 #[serde(deny_unknown_fields)]
 pub struct Stride {
     /// First rank, from 0.
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub start: usize,
     /// Distance between ranks; at least 1.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub step: usize,
     /// How many.
+    #[schemars(range(min = 0, max = 10_000))]
     pub n: usize,
 }
 
@@ -70,7 +75,7 @@ pub enum WalkOrder {
     /// A seeded permutation of all features, until enough are eligible.
     Permutation,
     /// The first so many in dictionary order, eligible or not.
-    First(usize),
+    First(#[schemars(range(min = 1, max = 1_000_000))] usize),
 }
 
 /// One departure from the published protocol `cunningham2023`.
@@ -94,6 +99,7 @@ pub struct Protocol {
     /// Name in results.
     pub name: String,
     /// Tokens per fragment.
+    #[schemars(range(min = 2, max = 4_096))]
     pub fragment_tokens: usize,
     /// Whether position 0 counts, for maxima, density, explaining and scoring.
     pub score_first_position: bool,
@@ -106,26 +112,34 @@ pub struct Protocol {
     /// Whether fragments with an undecodable token are rejected; otherwise the token's bytes are shown.
     pub reject_undecodable: bool,
     /// Firing fragments, in different documents, that an eligible feature needs.
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub min_firing_fragments: usize,
     /// Order of the walk over features.
     pub walk: WalkOrder,
     /// Length of the top list.
+    #[schemars(range(min = 0, max = 100_000))]
     pub n_top: usize,
     /// Length of the random list from which `explain` and `score` take.
+    #[schemars(range(min = 0, max = 100_000))]
     pub n_random: usize,
     /// Length of the more-random list, for scores that need many fragments.
+    #[schemars(range(min = 0, max = 100_000))]
     pub n_more_random: usize,
     /// Length of the non-firing list.
+    #[schemars(range(min = 0, max = 100_000))]
     pub n_non_firing: usize,
     /// Rank groups of equal size into which the drawn firing fragments are divided.
+    #[schemars(range(min = 1, max = 100_000))]
     pub n_quantiles: usize,
     /// Fragments kept per group.
+    #[schemars(range(min = 0, max = 100_000))]
     pub per_quantile: usize,
     /// Fragments for the explainer.
     pub explain: Picks,
     /// Fragments for the scorer.
     pub score: Picks,
     /// Most random fragments, outside those explained on, that `beyond_token` takes.
+    #[schemars(range(min = 0, max = 100_000))]
     pub n_beyond_token: usize,
     /// Departures requested, printed with every result.
     pub deviations: Vec<Deviation>,
@@ -210,7 +224,8 @@ impl Protocol {
             if needs > n {
                 problems.push(format!("`{name}` takes rank {}, but `n_{name}` is {n}", needs - 1));
             }
-            if let Some(rank) = explain.ranks().find(|rank| score.ranks().any(|other| other == *rank)) {
+            let scored: HashSet<usize> = score.ranks().collect();
+            if let Some(rank) = explain.ranks().find(|rank| scored.contains(rank)) {
                 problems.push(format!("rank {rank} of `{name}` would both explain and score"));
             }
         }

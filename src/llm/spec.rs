@@ -124,10 +124,11 @@ pub struct LlmSpec {
     /// asks for it.
     pub max_tokens_field: String,
     /// Tokens added to the limit of every answer, for models that reason before they answer.
+    #[schemars(range(min = 0, max = 10_000_000))]
     pub thinking_tokens: usize,
     /// Maximum number of requests in flight.
     #[serde(default)]
-    #[schemars(range(min = 1), extend("x-default" = "`64`; `local`: `16`"))]
+    #[schemars(range(min = 1, max = 100_000), extend("x-default" = "`64`; `local`: `16`"))]
     pub max_in_flight: usize,
     /// Maximum number of requests per minute.
     #[schemars(range(min = 1e-3, max = 1e9))]
@@ -137,7 +138,7 @@ pub struct LlmSpec {
     pub tokens_per_minute: Option<f64>,
     /// Context length of the model: tokens of a question and its answer. Longer questions are refused before any
     /// request.
-    #[schemars(range(min = 1), extend("x-default" = "none; `local`: the model's"))]
+    #[schemars(range(min = 1, max = 1_000_000_000), extend("x-default" = "none; `local`: the model's"))]
     pub context_tokens: Option<usize>,
     /// Dollars per million input tokens. A budget needs both prices.
     #[schemars(range(min = 0.0, max = 1e6))]
@@ -149,6 +150,7 @@ pub struct LlmSpec {
     #[schemars(range(min = 0.01, max = 86_400.0))]
     pub timeout_seconds: f64,
     /// Retries after a temporary failure, such as a rate limit.
+    #[schemars(range(min = 0, max = 1_000))]
     pub retries: u32,
     /// Whether to send a JSON schema of the answer.
     pub structured: bool,

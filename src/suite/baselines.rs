@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::node::Node;
+use super::node::{Node, shortened};
 use super::read::nearest;
-use crate::base::read_regular_text;
+use super::read_text;
+use crate::base::FileError;
+
+/// Largest file that `use` may name, in bytes. Each use of it is read.
+const MOST_BYTES: u64 = 64 << 10;
 
 /// The project's baselines, compiled in so that an installed binary has them.
 const COMPILED_IN: [(&str, &str); 5] = [
@@ -18,19 +22,20 @@ const COMPILED_IN: [(&str, &str); 5] = [
 /// Reads a baseline file. `Err` is a message for the field that named it.
 pub fn load(file: &str, folder: &Path) -> Result<Node, String> {
     let path = resolve(file, folder);
-    let text = match read_regular_text(&path).map_err(|error| error.source) {
-        Ok(text) => text,
-        Err(error) => match COMPILED_IN.iter().find(|(name, _)| *name == file) {
+    let name = shortened(file);
+    let text = match read_text(&path, MOST_BYTES) {
+        Ok(text) => text.map_err(|problem| format!("cannot read `{name}`: {problem}"))?,
+        Err(FileError { source: error, .. }) => match COMPILED_IN.iter().find(|(name, _)| *name == file) {
             Some((_, text)) => (*text).to_string(),
             None => {
                 let known: Vec<&str> = COMPILED_IN.iter().map(|(name, _)| *name).collect();
                 let hint = nearest(file, &known).map(|name| format!(", did you mean `{name}`?"));
                 let hint = hint.unwrap_or_default();
-                return Err(format!("cannot read `{file}` ({error}){hint} (built in: {})", known.join(", ")));
+                return Err(format!("cannot read `{name}` ({error}){hint} (built in: {})", known.join(", ")));
             }
         },
     };
-    Node::parse(&text).map_err(|error| format!("`{file}` is not valid YAML: {error}"))
+    Node::parse(&text).map_err(|error| format!("`{name}` is not valid YAML: {error}"))
 }
 
 /// Resolves a path in a suite: relative to the current folder, or else to the suite file's folder.

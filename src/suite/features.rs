@@ -4,13 +4,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Most chosen features of a method.
+pub const MOST_IDS: usize = 1_000_000;
+
 /// The features that are scored: a random sample, or chosen ones.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[schemars(extend("x-main" = "per_cell"))]
 #[serde(default)]
 pub struct Features {
     /// Eligible features scored per hook point and method, drawn at random.
-    #[schemars(range(min = 2), extend("x-default" = "`40`; `cunningham2023`: `150`"))]
+    #[schemars(range(min = 2, max = 1_000_000), extend("x-default" = "`40`; `cunningham2023`: `150`"))]
     pub per_cell: Option<usize>,
     /// Exactly these features, in this order, in place of a random sample. They are indices in the row's own
     /// dictionary, counted from 0; `split` and `topk` variants have 2n features.
@@ -22,7 +25,7 @@ pub struct Features {
 
 fn ids(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
-        "type": ["array", "null"], "minItems": 1, "x-sparse": true,
+        "type": ["array", "null"], "minItems": 1, "maxItems": MOST_IDS, "x-sparse": true,
         "items": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
     })
 }

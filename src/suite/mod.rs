@@ -7,13 +7,18 @@
 mod baselines;
 mod checked;
 mod features;
+mod names;
 pub mod node;
+mod range;
 mod read;
 pub mod reference;
 mod rules;
 mod schema;
 mod spec;
+#[cfg(test)]
+mod tests;
 
+use std::io::Read;
 use std::path::Path;
 
 pub use baselines::resolve;
@@ -25,8 +30,12 @@ pub use features::{FeatureChoice, QualityPass};
 pub use read::Problem;
 pub use spec::{CorpusSpec, Limits, Statistics, SubjectSpec};
 
-use crate::base::{FileError, read};
-use node::Node;
+use crate::base::{FileError, open};
+use node::{Node, shortened};
+use read::MOST_PROBLEMS;
+
+/// Largest suite file, in bytes. Files named by `use` are smaller.
+const MOST_BYTES: u64 = 4 << 20;
 
 /// Why a suite cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +62,12 @@ pub enum SuiteError {
 }
 
 fn counted(problems: &[Problem]) -> String {
-    let mut text =
-        if problems.len() == 1 { "1 problem".into() } else { format!("{} problems", problems.len()) };
-    for found in problems {
+    let mut text = match problems.len() {
+        1 => "1 problem".to_string(),
+        n if n > MOST_PROBLEMS => format!("more than {MOST_PROBLEMS} problems, among them"),
+        n => format!("{n} problems"),
+    };
+    for found in problems.iter().take(MOST_PROBLEMS) {
         let place = if found.at.line == 0 {
             "(set)".into()
         } else {
@@ -80,20 +92,31 @@ fn counted(problems: &[Problem]) -> String {
 pub fn load(path: &Path, overrides: &[String]) -> Result<Suite, SuiteError> {
     let shown = path.display().to_string();
     let syntax = |message: String| SuiteError::Syntax { path: shown.clone(), message };
-    let bytes = read(path)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|error| syntax(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
+    let text = read_text(path, MOST_BYTES)?.map_err(syntax)?;
     let mut root = Node::parse(&text).map_err(syntax)?;
     for item in overrides {
         let (field, value) = item
             .split_once('=')
-            .ok_or_else(|| syntax(format!("`--set {item}` has no `=`: write PATH=VALUE")))?;
-        let value = Node::parse(value).map_err(|error| syntax(format!("`--set {item}`: {error}")))?;
+            .ok_or_else(|| syntax(format!("`--set {}` has no `=`: write PATH=VALUE", shortened(item))))?;
+        let failed = |error| syntax(format!("`--set {}`: {error}", shortened(item)));
+        let value = Node::parse(value).map_err(failed)?;
         let value = Node { at: node::Position::default(), ..value };
-        root.set(field, value).map_err(|error| syntax(format!("`--set {item}`: {error}")))?;
+        root.set(field, value).map_err(failed)?;
     }
     let default_name = path.file_stem().map_or("suite".into(), |stem| stem.to_string_lossy().into_owned());
     let folder = path.parent().unwrap_or(Path::new("."));
     rules::check(&root, &default_name, folder)
         .map_err(|problems| SuiteError::Problems { path: shown, problems })
+}
+
+/// Reads a regular file of at most `most` bytes. The inner error is about its content.
+fn read_text(path: &Path, most: u64) -> Result<Result<String, String>, FileError> {
+    let failed = |source| FileError { action: "read", path: path.to_path_buf(), source };
+    let mut bytes = Vec::new();
+    open(path)?.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > most {
+        return Ok(Err(format!("it is larger than {} kB", most >> 10)));
+    }
+    Ok(String::from_utf8(bytes)
+        .map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))
 }

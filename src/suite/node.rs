@@ -1,9 +1,20 @@
 //! A YAML document as a tree with the position of each value and key.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::{Error, NonFiniteFloatPolicy, Options, Spanned};
+
+/// Most levels of lists and mappings inside each other.
+const MOST_LEVELS: usize = 64;
+
+/// Most values of a file, each use of an alias (`*name`) counted.
+const MOST_VALUES: usize = 250_000;
+
+/// Most bytes of text in a file, each use of an alias counted.
+const MOST_BYTES: usize = 16 << 20;
 
 /// A position in the suite file, counted from 1. Line 0 means a `--set` override.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,9 +56,11 @@ pub enum Value {
 impl Node {
     /// Parses one YAML document. `Err` is the parser's message with line and column.
     pub fn parse(text: &str) -> Result<Self, String> {
-        serde_saphyr::from_str::<Self>(text).map_err(|error| match line_with_tab(text) {
-            Some(line) => format!("line {line} is indented with a tab, and YAML is indented with spaces"),
-            None => error.to_string(),
+        serde_saphyr::from_str_with_options::<Self>(text, options()).map_err(|error| {
+            match line_with_tab(text) {
+                Some(line) => format!("line {line} is indented with a tab, and YAML is indented with spaces"),
+                None => in_words(&error).unwrap_or_else(|| error.to_string()),
+            }
         })
     }
 
@@ -67,6 +80,14 @@ impl Node {
     /// Sets the value at a dotted path and creates missing mappings. List items are numbered from 0. `Err` names
     /// the part of the path that does not fit.
     pub fn set(&mut self, path: &str, value: Self) -> Result<(), String> {
+        let levels = path.split('.').count();
+        if levels > MOST_LEVELS {
+            return Err(format!("the path has {levels} parts, expected at most {MOST_LEVELS}"));
+        }
+        self.set_inside(path, value)
+    }
+
+    fn set_inside(&mut self, path: &str, value: Self) -> Result<(), String> {
         let (head, rest) = match path.split_once('.') {
             Some((head, rest)) => (head, Some(rest)),
             None => (path, None),
@@ -95,7 +116,7 @@ impl Node {
             _ => return Err(format!("`{head}` cannot be set inside {}", self.kind())),
         };
         match rest {
-            Some(rest) => child.set(rest, value),
+            Some(rest) => child.set_inside(rest, value),
             None => {
                 *child = value;
                 Ok(())
@@ -125,11 +146,22 @@ impl Node {
         }
     }
 
-    /// The value as text for messages.
+    /// The value as text for messages, at most its beginning.
     pub fn shown(&self) -> String {
-        match self.to_json() {
-            serde_json::Value::String(text) => text,
-            other => other.to_string(),
+        match &self.value {
+            Value::Number(value) => shown_number(*value),
+            Value::Text(text) => shortened(text).into_owned(),
+            _ => shortened(&self.to_json().to_string()).into_owned(),
+        }
+    }
+
+    /// The first NaN or infinity inside, which JSON cannot hold.
+    pub fn not_finite(&self) -> Option<&Self> {
+        match &self.value {
+            Value::Number(value) => (!value.is_finite()).then_some(self),
+            Value::List(items) => items.iter().find_map(Self::not_finite),
+            Value::Map(entries) => entries.iter().find_map(|(_, _, node)| node.not_finite()),
+            _ => None,
         }
     }
 
@@ -151,6 +183,68 @@ impl Node {
             }
         }
     }
+}
+
+/// Limits of the parser. NaN and infinity pass, so that the reader can name the field that holds them.
+fn options() -> Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MOST_LEVELS,
+            max_nodes: MOST_VALUES,
+            max_total_scalar_bytes: MOST_BYTES,
+        },
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+    }
+}
+
+/// The parser's error where its own words are for programmers.
+fn in_words(error: &Error) -> Option<String> {
+    let plain = error.without_snippet();
+    let what = match plain {
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the field `{}` is given twice: keep one of them", shortened(key))
+        }
+        Error::MultipleDocuments { .. } => {
+            "the file holds several YAML documents (`---`), expected one suite".to_string()
+        }
+        Error::Budget { breach, .. } => match breach {
+            BudgetBreach::Depth { .. } => {
+                format!("lists and mappings are nested more than {MOST_LEVELS} levels deep")
+            }
+            BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => format!(
+                "the file has more than {MOST_VALUES} values, those behind each `*alias` counted; many ids of features \
+                 belong into a file of their own, `ids_file`"
+            ),
+            BudgetBreach::ScalarBytes { .. } => {
+                format!(
+                    "the file has more than {} MB of text, that behind each `*alias` counted",
+                    MOST_BYTES >> 20
+                )
+            }
+            _ => "the file is beyond the limits of a suite: too many anchors, aliases, merges or comments"
+                .to_string(),
+        },
+        _ => return None,
+    };
+    let place = plain.location().map(|at| format!("line {} column {}: ", at.line(), at.column()));
+    Some(place.unwrap_or_default() + &what)
+}
+
+/// Longest text of a file that a message repeats, in characters.
+const SHOWN: usize = 80;
+
+/// The beginning of a text, for messages.
+pub fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}
+
+/// A number for messages: very large and very small ones with an exponent.
+pub fn shown_number(value: f64) -> String {
+    let plain = value == 0.0 || !value.is_finite() || (1e-5..1e16).contains(&value.abs());
+    if plain { value.to_string() } else { format!("{value:e}") }
 }
 
 /// First line that is indented with a tab, counted from 1.
@@ -212,8 +306,17 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(Value::Integer(value))
     }
 
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
-        i64::try_from(value).map(Value::Integer).map_err(|_| E::custom(format!("`{value}` is too large")))
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        // Larger than any range: the nearest f64 is enough for the message.
+        Ok(i64::try_from(value).map_or(Value::Number(value as f64), Value::Integer))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or(Value::Number(value as f64), Value::Integer))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or(Value::Number(value as f64), Value::Integer))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {

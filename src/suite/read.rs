@@ -1,12 +1,19 @@
 //! Validates a [`Node`] by a JSON Schema: returns the value as JSON and every problem with its position.
 //!
 //! Supported is the subset of JSON Schema that [`super::schema`] writes: types, words (`const`, `enum`, `oneOf` of
-//! them), ranges, `properties`, `required`, `additionalProperties`, `items`, `minItems` and `anyOf`. Three
+//! them), ranges, `properties`, `required`, `additionalProperties`, `items`, `minItems`, `maxItems` and `anyOf`. Three
 //! shorthands are accepted: a single value for a list of one, nothing for an empty section, and `500_000`.
 
 use serde_json::{Map, Value as Json};
 
-use super::node::{Node, Position, Value, grouped_digits};
+use super::node::{Node, Position, Value, grouped_digits, shortened, shown_number};
+use super::range;
+
+/// Most problems that are kept and listed, so that a long file of mistakes is refused in little time.
+pub const MOST_PROBLEMS: usize = 100;
+
+/// Longest text of a field, in characters.
+const MOST_TEXT: usize = 10_000;
 
 /// A problem in a suite file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +29,21 @@ pub struct Problem {
 /// Collects the problems of a suite.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// In the order found.
+    /// In the order found. One more than [`MOST_PROBLEMS`] means that there may be others.
     pub problems: Vec<Problem>,
 }
 
 impl Reader {
-    /// Adds a problem.
+    /// Adds a problem, unless there are many.
     pub fn wrong(&mut self, path: &str, at: Position, message: impl Into<String>) {
-        self.problems.push(Problem { at, path: path.to_string(), message: message.into() });
+        if !self.is_full() {
+            self.problems.push(Problem { at, path: path.to_string(), message: message.into() });
+        }
+    }
+
+    /// Whether further problems are left out.
+    pub fn is_full(&self) -> bool {
+        self.problems.len() > MOST_PROBLEMS
     }
 
     /// Whether there is a problem at `path` or inside it.
@@ -46,14 +60,15 @@ impl Reader {
         if let Some(known) = words_of(schema) {
             return self.word(&known, schema, node, path);
         }
-        if let Some(alternatives) = schema["anyOf"].as_array() {
+        // Words beside a mapping, as schemars writes an enum, are alternatives too.
+        if let Some(alternatives) = schema["anyOf"].as_array().or_else(|| schema["oneOf"].as_array()) {
             return self.alternative(alternatives, node, path);
         }
         let types = types_of(schema);
         let is = |name: &str| types.contains(&name);
         match &node.value {
             Value::Null if is("null") => Some(Json::Null),
-            Value::Null if is("object") => Some(Json::Object(Map::new())),
+            Value::Null if is("object") => self.mapping(schema, &[], node, path),
             Value::Null if is("array") => Some(Json::Array(Vec::new())),
             Value::Map(entries) if is("object") => self.mapping(schema, entries, node, path),
             Value::List(items) if is("array") => {
@@ -61,17 +76,19 @@ impl Reader {
                 self.list(schema, numbered.collect(), node, path)
             }
             _ if is("array") => self.list(schema, vec![(path.to_string(), node)], node, path),
-            Value::Text(text) if is("string") => Some(text.as_str().into()),
+            Value::Text(text) if is("string") => self.text(text, node, path),
             Value::Text(text) if is("integer") || is("number") => match grouped_digits(text) {
-                Some(number) => self.number(schema, number.into(), node, path),
+                Some(number) => self.whole(schema, number, node, path),
                 None => self.expected(schema, node, path),
             },
             Value::Integer(number) if is("integer") || is("number") => {
-                self.number(schema, (*number).into(), node, path)
+                self.whole(schema, *number, node, path)
             }
-            Value::Number(number) if is("number") => self.number(schema, (*number).into(), node, path),
+            Value::Number(number) if is("number") || is("integer") => {
+                self.fraction(schema, *number, is("number"), node, path)
+            }
             Value::Bool(truth) if is("boolean") => Some((*truth).into()),
-            _ if types.is_empty() => Some(node.to_json()),
+            _ if types.is_empty() => self.free(node, path),
             _ => self.expected(schema, node, path),
         }
     }
@@ -107,27 +124,43 @@ impl Reader {
         }
     }
 
-    fn number(&mut self, schema: &Json, number: Json, node: &Node, path: &str) -> Option<Json> {
-        let value = number.as_f64().unwrap_or(f64::NAN);
-        let (low, high) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
-        let above = schema["exclusiveMinimum"].as_f64();
-        let fits = low.is_none_or(|low| value >= low)
-            && high.is_none_or(|high| value <= high)
-            && above.is_none_or(|above| value > above);
-        if fits {
-            return Some(number);
+    fn text(&mut self, text: &str, node: &Node, path: &str) -> Option<Json> {
+        if text.chars().nth(MOST_TEXT).is_some() {
+            let n = text.chars().count();
+            self.wrong(path, node.at, format!("is {n} characters long, expected at most {MOST_TEXT}"));
+            return None;
         }
-        let range = match (low, high, above) {
-            (Some(low), Some(high), _) if types_of(schema).contains(&"integer") => {
-                format!("expected a whole number from {low} to {high}")
-            }
-            (Some(low), Some(high), _) => format!("expected {low} to {high}"),
-            (_, Some(high), Some(above)) => format!("expected a number above {above} and at most {high}"),
-            (_, _, Some(above)) => format!("expected a number above {above}"),
-            (_, Some(high), _) => format!("expected at most {high}"),
-            (low, None, None) => format!("expected at least {}", low.unwrap_or(0.0)),
-        };
-        self.wrong(path, node.at, format!("is {number}, {range}"));
+        Some(text.into())
+    }
+
+    /// A value whose form nobody checks.
+    fn free(&mut self, node: &Node, path: &str) -> Option<Json> {
+        if let Some(found) = node.not_finite() {
+            self.wrong(path, found.at, format!("is {}, expected a finite number", found.shown()));
+            return None;
+        }
+        Some(node.to_json())
+    }
+
+    fn whole(&mut self, schema: &Json, number: i64, node: &Node, path: &str) -> Option<Json> {
+        if range::is_inside(schema, number as f64) {
+            return Some(number.into());
+        }
+        let is_whole = types_of(schema).contains(&"integer");
+        let expected = range::expectation(schema, is_whole);
+        self.wrong(path, node.at, format!("is {number}, expected {expected}"));
+        None
+    }
+
+    fn fraction(&mut self, schema: &Json, number: f64, fits: bool, node: &Node, path: &str) -> Option<Json> {
+        if fits && range::is_inside(schema, number) {
+            return Some(number.into());
+        }
+        let mut expected = range::expectation(schema, !fits);
+        if !fits && range::is_inside(schema, number) {
+            expected.push_str(" without a point or an exponent");
+        }
+        self.wrong(path, node.at, format!("is {}, expected {expected}", shown_number(number)));
         None
     }
 
@@ -143,7 +176,7 @@ impl Reader {
         }
         let mut fields = Map::new();
         for (key, at, value) in entries {
-            let inner = join(path, key);
+            let inner = join(path, &shortened(key));
             match properties.get(key).or_else(|| others.is_object().then_some(others)) {
                 Some(schema) => {
                     if let Some(read) = self.value(schema, value, &inner) {
@@ -177,6 +210,10 @@ impl Reader {
                 None => format!("is empty, expected at least {least} item"),
             };
             self.wrong(path, node.at, message);
+            return None;
+        }
+        if let Some(most) = schema["maxItems"].as_u64().filter(|&most| n > most) {
+            self.wrong(path, node.at, format!("has {n} items, expected at most {most}"));
             return None;
         }
         let read: Vec<Option<Json>> =
@@ -337,11 +374,8 @@ fn expectation(schema: &Json) -> String {
         ("object", None) => "a mapping".to_string(),
         ("array", _) => "a list".to_string(),
         ("string", _) => "text".to_string(),
-        ("integer", _) => match (schema["minimum"].as_f64(), schema["maximum"].as_f64()) {
-            (Some(low), Some(high)) => format!("a whole number from {low} to {high}"),
-            _ => "a whole number".to_string(),
-        },
-        ("number", _) => "a number".to_string(),
+        ("integer", _) => range::expectation(schema, true),
+        ("number", _) => range::expectation(schema, false),
         ("boolean", _) => "true or false".to_string(),
         (other, _) => other.to_string(),
     };
@@ -368,12 +402,17 @@ fn misplaced(properties: &Map<String, Json>, key: &str, value: &Node) -> Option<
 /// Message for an unknown word, with the nearest known word if it is similar.
 pub fn unknown(word: &str, what: &str, known: &[&str]) -> String {
     let hint = nearest(word, known).map(|name| format!(", did you mean `{name}`?")).unwrap_or_default();
-    format!("unknown {what} `{word}`{hint} (known: {})", known.join(", "))
+    format!("unknown {what} `{}`{hint} (known: {})", shortened(word), known.join(", "))
 }
 
 /// The most similar known word: equal except for case, or with similarity of at least 0.7.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     const LEAST_SIMILARITY: f64 = 0.7;
+    // The time grows with the product of the lengths.
+    const LONGEST: usize = 100;
+    if word.len() > LONGEST {
+        return None;
+    }
     if let Some(same) = known.iter().find(|name| name.eq_ignore_ascii_case(word)) {
         return Some(same);
     }
@@ -400,9 +439,15 @@ mod tests {
             .collect();
         assert_eq!(messages.len(), 4, "{messages:?}");
         assert!(messages[0].2.contains("did you mean `fit_tokens`"), "{messages:?}");
-        assert_eq!(messages[1], (2, "corpus.ctx_tokens", "expected a whole number, found text"));
+        assert_eq!(
+            messages[1],
+            (2, "corpus.ctx_tokens", "expected a whole number from 2 to 1048576, found text")
+        );
         assert_eq!(messages[2], (3, "corpus.source", "expected text, found a whole number"));
-        assert_eq!(messages[3], (4, "corpus.eval_fragments", "is 10, expected at least 40"));
+        assert_eq!(
+            messages[3],
+            (4, "corpus.eval_fragments", "is 10, expected a whole number from 40 to 100000000")
+        );
         assert_eq!(read, Some(serde_json::json!({})));
     }
 

@@ -4,6 +4,7 @@ use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde_json::{Map, Value};
 
 use super::features::Features;
+use super::range::bound;
 use super::read::word_of;
 use super::schema::{SUITE, of};
 use super::spec::{
@@ -100,9 +101,9 @@ fn text_of(node: &Value) -> String {
 }
 
 fn range_of(node: &Value) -> String {
-    match (node["minimum"].as_f64(), node["maximum"].as_f64()) {
+    match (bound(&node["minimum"]), bound(&node["maximum"])) {
         (Some(low), Some(high)) => format!(" From {low} to {high}."),
-        (Some(low), None) if low > 0.0 => format!(" At least {low}."),
+        (Some(low), None) => format!(" At least {low}."),
         _ => String::new(),
     }
 }

@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 
 use super::checked::{Controls, MethodSpec, Suite};
 use super::features::{FeatureChoice, QualityPass};
+use super::names;
 use super::node::Node;
 use super::read::{Problem, Reader, unknown};
 use super::schema::SUITE;
@@ -57,8 +58,17 @@ struct Rules {
 
 impl Rules {
     fn wrong(&mut self, path: &str, message: impl Into<String>) {
-        let at = self.root.place(path);
-        self.reader.wrong(path, at, message);
+        // Finding the place takes longer than the rest.
+        if !self.reader.is_full() {
+            let at = self.root.place(path);
+            self.reader.wrong(path, at, message);
+        }
+    }
+
+    fn check_name(&mut self, path: &str, name: &str) {
+        if let Some(message) = names::problem(name) {
+            self.wrong(path, message);
+        }
     }
 
     /// Deserialises a part of the file. A failure is reported unless the reader already found its cause.
@@ -81,7 +91,7 @@ impl Rules {
         let mut file: SuiteFile = self.typed("", json)?;
         self.stored_activations(&mut file);
         let name = file.name.clone().unwrap_or_else(|| default_name.to_string());
-        self.check_name(&name);
+        self.check_name("name", &name);
         let hooks = self.hooks(&file.hooks);
         let (protocol, published) = self.protocol(&file.protocol);
         let usual = Usual {
@@ -132,15 +142,6 @@ impl Rules {
         })
     }
 
-    fn check_name(&mut self, name: &str) {
-        let is_safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.is_empty() || !name.chars().all(is_safe) || name.starts_with('.') {
-            let message =
-                format!("`{name}` is not a valid folder name: use letters, digits, `-`, `_` and `.`");
-            self.wrong("name", message);
-        }
-    }
-
     fn hooks(&mut self, names: &[Option<String>]) -> Vec<(String, HookSelector)> {
         let mut hooks = Vec::new();
         for (nth, name) in names.iter().enumerate() {
@@ -173,6 +174,9 @@ impl Rules {
         let Ok(Json::Object(mut all)) = serde_json::to_value(named) else { return (None, published) };
         all.extend(constants.into_iter().filter(|(key, _)| !["base", "deviations"].contains(&key.as_str())));
         let protocol = self.typed::<Protocol>("protocol", Json::Object(all));
+        if let Some(protocol) = &protocol {
+            self.check_name("protocol.name", &protocol.name);
+        }
         if let Some(Err(error)) = protocol.as_ref().map(Protocol::check) {
             self.wrong("protocol", error.to_string());
         }

@@ -28,8 +28,21 @@ pub fn of<T: JsonSchema>() -> Value {
     schema
 }
 
-/// Closes objects, and removes defaults that mean "left out".
+/// Most rows at each hook point: methods, with their sweeps, trainings and variants expanded.
+pub const MOST_ROWS: usize = 1_000;
+
+/// Most items of a list that states no other number.
+const MOST_ITEMS: u64 = 1_000;
+
+/// Closes objects, limits lists, and removes defaults that mean "left out".
 fn close(schema: &mut Value) {
+    let is_list = |schema: &Value| match &schema["type"] {
+        Value::Array(types) => types.iter().any(|name| name == "array"),
+        one => one == "array",
+    };
+    if is_list(schema) && schema["maxItems"].is_null() {
+        schema["maxItems"] = MOST_ITEMS.into();
+    }
     if let Some(object) = schema.as_object_mut() {
         if object.contains_key("properties") && !object.contains_key("additionalProperties") {
             object.insert("additionalProperties".into(), false.into());
@@ -64,6 +77,9 @@ pub fn hooks(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The fields common to all methods.
+pub static METHOD: LazyLock<Value> = LazyLock::new(of::<MethodFields>);
+
 pub fn method_kinds(_: &mut SchemaGenerator) -> Schema {
     let fields = kind_fields();
     let kinds = fields.iter().flat_map(|fields| fields.kinds.iter().map(|kind| (kind.name(), kind.words())));
@@ -72,7 +88,7 @@ pub fn method_kinds(_: &mut SchemaGenerator) -> Schema {
 
 /// One alternative per kind: the common fields and those of the kind. With `use`, the kind may come from the file.
 pub fn methods(_: &mut SchemaGenerator) -> Schema {
-    let common = of::<MethodFields>();
+    let common = &*METHOD;
     let mut all = common["properties"].as_object().cloned().unwrap_or_default();
     let mut alternatives = Vec::new();
     for fields in kind_fields() {
@@ -89,7 +105,9 @@ pub fn methods(_: &mut SchemaGenerator) -> Schema {
     }
     all.insert("kind".into(), common["properties"]["kind"].clone());
     alternatives.push(object(all, vec![json!("use")]));
-    json_schema!({"type": "array", "minItems": 1, "x-sparse": true, "items": {"anyOf": alternatives}})
+    json_schema!({
+        "type": "array", "minItems": 1, "maxItems": MOST_ROWS, "x-sparse": true, "items": {"anyOf": alternatives},
+    })
 }
 
 /// Adds the fields of a kind. `features` is a number for some kinds, and a choice of features for all: it then takes
@@ -102,6 +120,7 @@ fn extend(properties: &mut Map<String, Value>, own: &Map<String, Value>) {
             Some(choice) => {
                 choice["type"] = either.clone();
                 choice["minimum"] = field["minimum"].clone();
+                choice["maximum"] = field["maximum"].clone();
             }
             None => {
                 properties.insert(name.clone(), field.clone());
@@ -120,7 +139,7 @@ pub fn sweep(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": ["object", "null"], "minProperties": 1, "maxProperties": 1,
         "additionalProperties": {
-            "type": "array", "minItems": 1, "items": {"type": "number"},
+            "type": "array", "minItems": 1, "maxItems": MOST_ROWS, "items": {"type": "number"},
             "x-expected": "a list of numbers, `{k: [4, 8, 16]}`",
         },
         "x-expected": "one field of the kind with a list of numbers, `{k: [4, 8, 16]}`",
@@ -182,14 +201,14 @@ pub fn simulator_kinds(_: &mut SchemaGenerator) -> Schema {
 pub fn pairs(generator: &mut SchemaGenerator) -> Schema {
     let mut alternatives = explainer(generator).as_value()["anyOf"].as_array().cloned().unwrap_or_default();
     alternatives.push(of::<PairFields>());
-    json_schema!({"type": "array", "x-sparse": true, "items": {"anyOf": alternatives}})
+    json_schema!({"type": "array", "maxItems": 100, "x-sparse": true, "items": {"anyOf": alternatives}})
 }
 
 pub fn scorers(_: &mut SchemaGenerator) -> Schema {
     let choices = SCORERS.iter().filter(|row| row.is_offered()).map(|row| (row.name, row.words));
     let default: Vec<String> = default_scorers().map(|name| format!("`{name}`")).collect();
     json_schema!({
-        "type": "array", "x-sparse": true, "items": words(choices), "x-default": default.join(", "),
+        "type": "array", "maxItems": 100, "x-sparse": true, "items": words(choices), "x-default": default.join(", "),
     })
 }
 
@@ -201,7 +220,7 @@ pub fn scores(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub fn controls(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": ["array", "null"], "x-sparse": true, "items": of::<ControlEntry>()})
+    json_schema!({"type": ["array", "null"], "maxItems": 100, "x-sparse": true, "items": of::<ControlEntry>()})
 }
 
 pub fn intervals(_: &mut SchemaGenerator) -> Schema {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
 use super::features::{Features, QualityPass, quality};
-use super::schema;
+use super::{names, schema};
 use crate::explain::catalog::ATTEMPTS;
 use crate::features::Deviation;
 use crate::llm::LlmSpec;
@@ -22,10 +22,12 @@ use crate::subject::{Bos, Processing};
 #[schemars(title = "autointerp suite", extend("required" = ["hooks", "methods"]))]
 #[serde(default)]
 pub struct SuiteFile {
-    /// Name of the suite and of its folder under `results/`.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"), extend("x-default" = "the file's name"))]
+    /// Name of the suite and of its folder under `results/`. All names consist of at most 100 letters, digits, `-`, `_`
+    /// and `.`, and differ by more than case.
+    #[schemars(schema_with = "names::schema", extend("x-default" = "the file's name"))]
     pub name: Option<String>,
     /// Root of all random streams. Two runs with the same seed give identical bytes.
+    #[schemars(range(min = 0, max = i64::MAX))]
     pub seed: u64,
     /// The language model that is interpreted.
     #[schemars(extend("x-default" = "`{model: embedded}`"))]
@@ -168,14 +170,14 @@ pub struct CorpusSpec {
     #[schemars(extend("x-default" = "all text and JSONL files"))]
     pub files: Option<String>,
     /// Number of tokens that dictionaries are fitted on.
-    #[schemars(range(min = 1_000))]
+    #[schemars(range(min = 1_000, max = 100_000_000_000u64))]
     pub fit_tokens: usize,
     /// Tokens per context of the fit split. Position 0 is excluded from fitting.
-    #[schemars(range(min = 2))]
+    #[schemars(range(min = 2, max = 1_048_576))]
     pub ctx_tokens: usize,
     /// Number of evaluation fragments, on which features are explained and scored. The protocol sets their length,
     /// 64 tokens by default.
-    #[schemars(range(min = 40))]
+    #[schemars(range(min = 40, max = 100_000_000))]
     pub eval_fragments: usize,
 }
 
@@ -199,7 +201,7 @@ impl Default for CorpusSpec {
 #[serde(default)]
 pub struct MethodFields {
     /// Name of the method's rows.
-    #[schemars(extend("x-default" = "the kind"))]
+    #[schemars(schema_with = "names::schema", extend("x-default" = "the kind"))]
     pub name: Option<String>,
     /// Kind of dictionary.
     #[schemars(schema_with = "schema::method_kinds", extend("x-default" = "required"))]
@@ -295,20 +297,20 @@ pub struct ExplainerFields {
     #[schemars(schema_with = "schema::explainer_kinds", extend("x-default" = "`neuron_to_graph`"))]
     pub kind: String,
     /// Name in tables. It distinguishes two models of one kind.
-    #[schemars(extend("x-default" = "the kind"))]
+    #[schemars(schema_with = "names::schema", extend("x-default" = "the kind"))]
     pub name: Option<String>,
     /// The language model; see `llm`. Required for kinds that ask one.
     pub llm: Option<LlmSpec>,
     /// Maximum number of requests until an answer can be read. After that the feature counts as failed.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100))]
     pub attempts: usize,
     /// Number of explanations requested per feature. The one from which the simulator predicts best on calibration
     /// fragments is kept. Calibration fragments are every other top and random fragment of the evidence; the
     /// explainer does not see them.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100))]
     pub best_of: usize,
     /// Worked examples in the prompt. Fewer make it shorter.
-    #[schemars(extend("x-default" = "all"))]
+    #[schemars(range(min = 0, max = 100), extend("x-default" = "all"))]
     pub shots: Option<usize>,
     /// Temperature of the first answer. 0 always takes the most likely token; later attempts then use 0.7.
     #[schemars(range(min = 0.0, max = 2.0), extend("x-default" = "`1`; `local`: `0`"))]
@@ -337,16 +339,16 @@ pub struct SimulatorFields {
     #[schemars(schema_with = "schema::simulator_kinds", extend("x-default" = "the explainer's kind"))]
     pub kind: String,
     /// Name in tables.
-    #[schemars(extend("x-default" = "the kind"))]
+    #[schemars(schema_with = "names::schema", extend("x-default" = "the kind"))]
     pub name: Option<String>,
     /// The language model; see `llm`.
     #[schemars(extend("x-default" = "the explainer's"))]
     pub llm: Option<LlmSpec>,
     /// Maximum number of requests per fragment until an answer can be read.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100))]
     pub attempts: usize,
     /// Worked examples in the prompt.
-    #[schemars(extend("x-default" = "all"))]
+    #[schemars(range(min = 0, max = 100), extend("x-default" = "all"))]
     pub shots: Option<usize>,
 }
 
@@ -386,10 +388,10 @@ pub struct JudgeFields {
     #[schemars(extend("x-default" = "the simulator's, else the explainer's"))]
     pub llm: Option<LlmSpec>,
     /// Maximum number of requests until an answer can be read.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100))]
     pub attempts: usize,
     /// Fragments per question of `detection` and `fuzzing`.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000))]
     pub per_question: usize,
     /// Whether to request the probabilities of verdicts. The AUROC of `detection` and `fuzzing` needs them. Some
     /// endpoints refuse such requests.
@@ -443,10 +445,10 @@ pub struct Statistics {
     #[schemars(schema_with = "schema::intervals", extend("x-default" = "`bca`; `cunningham2023`: `normal`"))]
     pub interval: String,
     /// Number of bootstrap resamples.
-    #[schemars(range(min = 100))]
+    #[schemars(range(min = 100, max = 1_000_000))]
     pub resamples: usize,
     /// Number of permutations per test.
-    #[schemars(range(min = 100))]
+    #[schemars(range(min = 100, max = 100_000_000))]
     pub permutations: usize,
     /// The score whose tests are Holm-adjusted as a family.
     #[schemars(schema_with = "schema::scores", extend("x-default" = "the first scorer"))]

@@ -19,13 +19,17 @@ const PREFIXES: [f64; 4] = [1.0 / 16.0, 1.0 / 8.0, 1.0 / 4.0, 1.0 / 2.0];
 #[serde(deny_unknown_fields, default)]
 pub struct SaeParams {
     /// Expansion factor: features per dimension of the hook point.
+    #[schemars(range(min = 1e-3, max = 1e5))]
     pub expansion: f64,
     /// Number of features; overrides `expansion`.
+    #[schemars(range(min = 2, max = 100_000_000))]
     pub features: Option<usize>,
     /// Mean number of active features. The L1 weight is adjusted during training to reach it.
+    #[schemars(range(min = 1e-3, max = 1e8))]
     pub target_l0: f64,
     /// Fixed L1 weight of the published loss: mean over dimensions of the squared error, plus alpha times the L1
     /// norm. If it is given, `target_l0` is ignored.
+    #[schemars(range(min = 0.0, max = 1e6))]
     pub alpha: Option<f64>,
     /// Train on raw activations, not on activations of unit mean square per dimension. Published alphas are for raw
     /// activations.
@@ -33,17 +37,23 @@ pub struct SaeParams {
     /// Subtract the mean from the input and add it to the output. The published method does not.
     pub centred: bool,
     /// Training steps.
+    #[schemars(range(min = 20, max = 100_000_000))]
     pub steps: usize,
     /// Rows per step.
+    #[schemars(range(min = 2, max = 10_000_000))]
     pub batch: usize,
     /// Adam's learning rate after warm-up. If absent: 0.113 / √d, which is 0.01 at width 128.
+    #[schemars(range(min = 1e-12, max = 100.0))]
     pub lr: Option<f64>,
     /// Share of the steps over which the learning rate rises.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub warmup: f64,
     /// Share of the steps, at the end, over which the learning rate falls to zero.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub decay: f64,
     /// How many times rarely firing features are replaced, evenly over the first 70 % of the steps. They fire on less
     /// than one row in a thousand; the new direction is that of a reconstruction error.
+    #[schemars(range(min = 0, max = 100_000))]
     pub resamples: usize,
 }
 
@@ -73,31 +83,43 @@ impl Default for SaeParams {
 #[serde(deny_unknown_fields, default)]
 pub struct TopkParams {
     /// Expansion factor: features per dimension of the hook point.
+    #[schemars(range(min = 1e-3, max = 1e5))]
     pub expansion: f64,
     /// Number of features; overrides `expansion`.
+    #[schemars(range(min = 2, max = 100_000_000))]
     pub features: Option<usize>,
     /// Active features per row: the maximum for `topk`, the mean for `batch_topk` and `matryoshka`.
+    #[schemars(range(min = 1, max = 100_000_000))]
     pub k: usize,
     /// For `matryoshka`: rising sizes of the nested dictionaries, as shares of the features. The whole dictionary is
     /// always added as the last one.
+    #[schemars(inner(range(min = 0.0, max = 1.0)))]
     pub prefixes: Option<Vec<f64>>,
     /// Training steps.
+    #[schemars(range(min = 20, max = 100_000_000))]
     pub steps: usize,
     /// Rows per step.
+    #[schemars(range(min = 2, max = 10_000_000))]
     pub batch: usize,
     /// Adam's learning rate after warm-up. If absent: 1.2e-3 · √(2¹⁴ / features), six times the published rate, because
     /// runs here have thousands of steps, not hundreds of thousands.
+    #[schemars(range(min = 1e-12, max = 100.0))]
     pub lr: Option<f64>,
     /// Share of the steps over which the learning rate rises.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub warmup: f64,
     /// Share of the steps, at the end, over which the learning rate falls to zero.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub decay: f64,
     /// Weight of the auxiliary loss.
+    #[schemars(range(min = 0.0, max = 1e6))]
     pub aux_weight: f64,
     /// Dead features that the auxiliary loss uses per row. If absent: half the width.
+    #[schemars(range(min = 0, max = 100_000_000))]
     pub aux_k: Option<usize>,
     /// A feature that has not fired for this many rows is dead. If absent: a twentieth of the rows of the run, at most
     /// the published ten million.
+    #[schemars(range(min = 0, max = 1_000_000_000_000_000u64))]
     pub dead_rows: Option<usize>,
 }
 
@@ -126,25 +148,35 @@ impl Default for TopkParams {
 #[serde(deny_unknown_fields, default)]
 pub struct GatedParams {
     /// Expansion factor: features per dimension of the hook point.
+    #[schemars(range(min = 1e-3, max = 1e5))]
     pub expansion: f64,
     /// Number of features; overrides `expansion`.
+    #[schemars(range(min = 2, max = 100_000_000))]
     pub features: Option<usize>,
     /// Mean number of active features. The L1 weight is adjusted during training to reach it.
+    #[schemars(range(min = 1e-3, max = 1e8))]
     pub target_l0: f64,
     /// Fixed L1 weight of the published loss: sum over dimensions of the squared error, plus this times the sum of
     /// positive gates. Inputs have unit mean square per dimension. If it is given, `target_l0` is ignored.
+    #[schemars(range(min = 0.0, max = 1e6))]
     pub l1: Option<f64>,
     /// Training steps.
+    #[schemars(range(min = 20, max = 100_000_000))]
     pub steps: usize,
     /// Rows per step.
+    #[schemars(range(min = 2, max = 10_000_000))]
     pub batch: usize,
     /// Adam's learning rate after warm-up. If absent: that of `topk`.
+    #[schemars(range(min = 1e-12, max = 100.0))]
     pub lr: Option<f64>,
     /// Share of the steps over which the learning rate rises.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub warmup: f64,
     /// Share of the steps, at the end, over which the learning rate falls to zero.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub decay: f64,
     /// How many times rarely firing features are replaced: see `sae`.
+    #[schemars(range(min = 0, max = 100_000))]
     pub resamples: usize,
 }
 
@@ -171,23 +203,32 @@ impl Default for GatedParams {
 #[serde(deny_unknown_fields, default)]
 pub struct JumpreluParams {
     /// Expansion factor: features per dimension of the hook point.
+    #[schemars(range(min = 1e-3, max = 1e5))]
     pub expansion: f64,
     /// Number of features; overrides `expansion`.
+    #[schemars(range(min = 2, max = 100_000_000))]
     pub features: Option<usize>,
     /// Mean number of active features that thresholds are trained to reach.
+    #[schemars(range(min = 1e-3, max = 1e8))]
     pub target_l0: f64,
     /// Width of the rectangle around a threshold. Codes inside it contribute to the threshold's gradient. Inputs have
     /// unit mean square per dimension.
+    #[schemars(range(min = 1e-6, max = 1e3))]
     pub bandwidth: f64,
     /// Training steps.
+    #[schemars(range(min = 20, max = 100_000_000))]
     pub steps: usize,
     /// Rows per step.
+    #[schemars(range(min = 2, max = 10_000_000))]
     pub batch: usize,
     /// Adam's learning rate after warm-up. If absent: that of `topk`.
+    #[schemars(range(min = 1e-12, max = 100.0))]
     pub lr: Option<f64>,
     /// Share of the steps over which the learning rate rises.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub warmup: f64,
     /// Share of the steps, at the end, over which the learning rate falls to zero.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub decay: f64,
 }
 
@@ -443,5 +484,9 @@ impl DictionaryFit for AutoencoderFit {
         let of =
             |recipe: Recipe| (recipe.steps * recipe.batch) as f64 * width as f64 * recipe.features as f64;
         self.recipe(width, "").map_or(0.0, |recipe| 4.0 * of(recipe))
+    }
+
+    fn memory(&self, rows: f64, width: usize) -> f64 {
+        self.recipe(width, "").map_or(0.0, |recipe| recipe.bytes(rows, width))
     }
 }

@@ -74,6 +74,17 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// Memory that training takes at least, in bytes: weights with Adam's moments and unit rows of the decoder, one
+    /// batch with its errors, all codes of a batch where they are compared, and the loss of each step.
+    pub fn bytes(&self, rows: f64, width: usize) -> f64 {
+        let (features, width) = (self.features as f64, width as f64);
+        let rows = rows.min(self.batch as f64);
+        let per_weight = if self.tied { 16.0 } else { 28.0 };
+        let errors = 1.0 + self.prefixes.len() as f64;
+        let codes = if matches!(self.sparsity, Sparsity::BatchTopK { .. }) { features } else { 0.0 };
+        per_weight * features * width + 4.0 * rows * (width * errors + codes) + 16.0 * self.steps as f64
+    }
+
     /// Whether two trainings can use the same batches.
     pub fn shares_batches_with(&self, other: &Self) -> bool {
         (self.batch, self.scaled, self.centred) == (other.batch, other.scaled, other.centred)

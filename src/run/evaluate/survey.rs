@@ -13,7 +13,7 @@ use crate::run::evaluate::code_cache::CodeCache;
 use crate::suite::QualityPass;
 
 /// Fragments per batch.
-pub(super) const BLOCK_FRAGMENTS: usize = 64;
+pub const BLOCK_FRAGMENTS: usize = 64;
 
 /// Blocks with a larger share of non-zero codes are processed densely.
 const SPARSE_SHARE: f64 = 0.25;

@@ -9,8 +9,9 @@ use crate::run::evaluate::ablation::ABLATED_FRAGMENTS;
 use crate::run::inputs::dictionaries::planned_downloads;
 use crate::run::inputs::prepare::{expand_hooks, run_with_prefix, sample_fragments};
 use crate::run::inputs::stored::open_stored;
-use crate::run::plan::headers::read_headers;
+use crate::run::plan::headers::{Headers, read_headers};
 use crate::run::plan::planned::{n_features, planned, remarks, walked};
+use crate::run::plan::sizes::{check_sizes, largest_need, memory};
 use crate::run::rows::quality::LOSS_FRAGMENTS;
 use crate::run::{OpenSubject, Places, Planned, RunError, open_subject};
 use crate::stats::smallest_detectable_difference;
@@ -95,6 +96,9 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     let evaluate_tokens = suite.corpus.eval_fragments * suite.protocol.fragment_tokens;
     let features = n_features(suite, &suite.methods) * hooks.len();
     let widths = hooks.iter().map(|&hook| model.width(hook)).collect::<Result<Vec<_>, _>>()?;
+    let placed: Vec<(HookPoint, usize)> = hooks.iter().copied().zip(widths.iter().copied()).collect();
+    let problems = check_sizes(suite, &placed, memory());
+    Headers { problems, ..Headers::default() }.checked()?;
     let bytes: Vec<f64> = widths
         .iter()
         .map(|&width| {
@@ -133,7 +137,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         // An empty sum is −0.
         usd: llm.iter().filter_map(|planned| planned.dollars).sum::<f64>() + 0.0,
         disk_gb: together / 1e9,
-        memory_gb: 0.3 + largest * 4.0 * 64.0 * 1024.0 / 1e9 * 4.0,
+        memory_gb: 0.3 + (largest * 4.0 * 64.0 * 1024.0 / 1e9 * 4.0).max(largest_need(suite, &placed) / 1e9),
         minutes: (work.passes / PASS_EFFICIENCY + work.training / TRAINING_EFFICIENCY)
             / product_speed()
             / 60.0

@@ -10,6 +10,7 @@ use crate::dictionary::{DictionaryPath, FileParams, MethodParams, Shape, Stated,
 use crate::run::inputs::check_stored::{StoredHeader, check_stored};
 use crate::run::inputs::dictionaries::on_disk;
 use crate::run::inputs::prepare::{hub_id, no_model, no_such_layer};
+use crate::run::plan::sizes::{check_sizes, memory};
 use crate::run::{Places, RunError};
 use crate::subject::{SubjectHeader, SubjectModel, embedded};
 use crate::suite::{Suite, resolve};
@@ -162,6 +163,20 @@ fn read_dictionaries(suite: &Suite, places: &Places, subject: &Subject, found: &
         }
     }
     check_matched(suite, found);
+    found.problems.extend(check_sizes(suite, &subject.hooks, memory()));
+    check_recipes(suite, subject, found);
+}
+
+/// A method cannot have more active features than features, which is known once the width is.
+fn check_recipes(suite: &Suite, subject: &Subject, found: &mut Headers) {
+    let Some((hook, width)) = subject.hooks.iter().min_by_key(|(_, width)| *width) else { return };
+    for method in &suite.methods {
+        let recipe = method.params.check().ok().and_then(|fit| fit.recipe(*width, &method.name));
+        if let Some(Err(source)) = recipe {
+            let (field, hook) = (format!("methods.{}", method.name), hook.to_string());
+            found.problems.push((field, RunError::Fit { method: method.name.clone(), hook, source }));
+        }
+    }
 }
 
 /// A method that is matched to one with rows at fewer hook points has no reference at the others.

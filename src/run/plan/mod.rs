@@ -5,4 +5,5 @@ pub mod estimate;
 pub mod headers;
 pub mod planned;
 pub mod role;
+pub mod sizes;
 pub mod who;

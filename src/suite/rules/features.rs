@@ -6,8 +6,9 @@ use std::path::Path;
 use serde_json::{Map, Value as Json};
 
 use super::{Rules, Usual};
+use crate::base::open;
 use crate::suite::baselines::resolve;
-use crate::suite::features::{FeatureChoice, Features};
+use crate::suite::features::{FeatureChoice, Features, MOST_IDS};
 use crate::suite::spec::MethodFields;
 
 /// Largest file of ids, in bytes: about a million ids.
@@ -118,10 +119,11 @@ impl Rules {
 /// Ids with their lines, counted from 1. `Err` is a message for the field that named the file.
 fn read_ids(name: &str, path: &Path) -> Result<Vec<(usize, usize)>, String> {
     let mut bytes = Vec::new();
-    let opened = crate::base::open(path).map_err(|error| error.source);
-    opened.and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes)).map_err(|error| {
+    let unreadable = |error: std::io::Error| {
         format!("cannot read `{name}` ({error}); expected a file with one feature id a line")
-    })?;
+    };
+    let file = open(path).map_err(|error| unreadable(error.source))?;
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MOST_BYTES {
         return Err(format!("names `{name}`, which is larger than {} MB", MOST_BYTES >> 20));
     }
@@ -142,6 +144,9 @@ fn read_ids(name: &str, path: &Path) -> Result<Vec<(usize, usize)>, String> {
             ));
         };
         ids.push((nth + 1, id as usize));
+    }
+    if ids.len() > MOST_IDS {
+        return Err(format!("names `{name}`, which holds {} ids, expected at most {MOST_IDS}", ids.len()));
     }
     if ids.is_empty() {
         return Err(format!("names `{name}`, which holds no feature id; expected one a line"));

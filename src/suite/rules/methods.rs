@@ -10,10 +10,55 @@ use crate::features::Protocol;
 use crate::report::dictionary_name;
 use crate::suite::baselines;
 use crate::suite::checked::{MethodSpec, TrainingSpec};
-use crate::suite::node::{Node, Value};
+use crate::suite::features::FeatureChoice;
+use crate::suite::names::{Names, only_case};
+use crate::suite::node::{Node, Value, shortened};
 use crate::suite::read::{Reader, unknown};
-use crate::suite::schema;
+use crate::suite::schema::{self, MOST_ROWS};
 use crate::suite::spec::MethodFields;
+
+/// Most features scored at each hook point, over all rows.
+const MOST_FEATURES: usize = 10_000_000;
+
+/// How many rows and scored features a suite may still have at each hook point.
+struct Room {
+    rows: usize,
+    features: usize,
+}
+
+impl Room {
+    /// Takes the rows of a method, or says which field asks for too many.
+    fn take(
+        &mut self,
+        rows: usize,
+        features: Option<&FeatureChoice>,
+        usual: &Usual<'_>,
+    ) -> Option<(&'static str, String)> {
+        let each = match features.or(usual.features.as_ref()) {
+            Some(FeatureChoice::PerCell(n)) => *n,
+            Some(FeatureChoice::Ids(ids)) => ids.len(),
+            None => 0,
+        };
+        let Some(left) = self.rows.checked_sub(rows) else {
+            let message = format!(
+                "asks for {rows} rows at each hook point (methods, with each value of `sweep`, each of `seeds` and each \
+                 of `variants`), and {} of {MOST_ROWS} are left: divide the suite into several",
+                self.rows
+            );
+            return Some(("", message));
+        };
+        let Some(left_features) = self.features.checked_sub(rows * each) else {
+            let message = format!(
+                "asks for {rows} times {each} features at each hook point, and {} of {MOST_FEATURES} are left: score \
+                 fewer",
+                self.features
+            );
+            return Some((".features", message));
+        };
+        (self.rows, self.features) = (left, left_features);
+        None
+    }
+}
 
 impl Rules {
     /// Merges the fields of the file named by `use` into each method. The method's own fields take precedence.
@@ -26,6 +71,8 @@ impl Rules {
             }
             _ => vec![("methods".to_string(), methods)],
         };
+        // A longer list is refused, and no file need be read for it.
+        items.truncate(MOST_ROWS);
         for (path, item) in &mut items {
             self.uses.push(merge_used_file(item, path, folder, &mut self.reader));
         }
@@ -38,9 +85,10 @@ impl Rules {
         usual: &Usual<'_>,
     ) -> Vec<MethodSpec> {
         let mut methods: Vec<(MethodSpec, usize)> = Vec::new();
+        let mut room = Room { rows: MOST_ROWS, features: MOST_FEATURES };
         for (nth, entry) in entries.iter().enumerate() {
             let Some(entry) = entry else { continue };
-            let read = self.method(nth, entry, usual).unwrap_or_default();
+            let read = self.method(nth, entry, usual, &mut room).unwrap_or_default();
             methods.extend(read.into_iter().map(|method| (method, nth)));
         }
         self.check_names(&methods);
@@ -52,9 +100,10 @@ impl Rules {
         nth: usize,
         entry: &Map<String, Json>,
         usual: &Usual<'_>,
+        room: &mut Room,
     ) -> Option<Vec<MethodSpec>> {
         let path = &format!("methods.{nth}");
-        let all = schema::of::<MethodFields>();
+        let all = &*schema::METHOD;
         // As a number, `features` belongs to the kind.
         let is_own_number = |key: &str, value: &Json| key == "features" && value.is_number();
         let is_common =
@@ -75,8 +124,17 @@ impl Rules {
             return None;
         }
         let family = fields.name.clone().unwrap_or_else(|| fields.kind.clone());
+        self.check_name(&format!("{path}.name"), &family);
+        let points = self.sweep(path, kind, &fields)?;
+        let rows = points.len()
+            * fields.seeds as usize
+            * own.get("variants").and_then(Json::as_array).map_or(1, Vec::len);
+        if let Some((field, message)) = room.take(rows, features.as_ref(), usual) {
+            self.wrong(&format!("{path}{field}"), message);
+            return None;
+        }
         let mut methods = Vec::new();
-        for point in self.sweep(path, kind, &fields)? {
+        for point in points {
             let mut own = own.clone();
             let mut name = family.clone();
             if let Some((field, value, _)) = &point {
@@ -159,14 +217,17 @@ impl Rules {
 
     /// Row names must be distinct, and `match` must name a sparse method of the suite.
     fn check_names(&mut self, methods: &[(MethodSpec, usize)]) {
-        let mut rows: Vec<String> = Vec::new();
+        let mut rows = Names::default();
         for (method, nth) in methods {
             for row in method.row_names() {
-                if rows.contains(&row) {
-                    let message = format!("`{row}` is used twice: give one of them another `name`");
-                    self.wrong(&format!("methods.{nth}"), message);
-                }
-                rows.push(row);
+                let message = match rows.add(&row) {
+                    None => continue,
+                    Some(same) if same == row => {
+                        format!("`{row}` is used twice: give one of them another `name`")
+                    }
+                    Some(other) => only_case(&row, &other),
+                };
+                self.wrong(&format!("methods.{nth}"), message);
             }
         }
         let names: Vec<&str> = methods.iter().map(|(other, _)| other.name.as_str()).collect();
@@ -198,7 +259,11 @@ fn merge_used_file(item: &mut Node, path: &str, folder: &Path, reader: &mut Read
     let base = match baselines::load(file, folder) {
         Ok(Node { value: Value::Map(base), .. }) => base,
         Ok(other) => {
-            reader.wrong(path, at, format!("`{file}` holds {}, expected a mapping", other.kind()));
+            reader.wrong(
+                path,
+                at,
+                format!("`{}` holds {}, expected a mapping", shortened(file), other.kind()),
+            );
             Vec::new()
         }
         Err(message) => {

@@ -6,6 +6,7 @@ use crate::llm::{ClientKind, LlmSpec};
 use crate::score::catalog::ScorerRow;
 use crate::simulate::catalog::SimulatorKind;
 use crate::suite::checked::{ExplainerSpec, JudgeSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec};
+use crate::suite::names::{Names, only_case};
 use crate::suite::spec::{ExplainerFields, JudgeFields, KindOrFields, PairEntry, SimulatorFields, SuiteFile};
 
 /// What the requested scores need of a pair.
@@ -60,7 +61,22 @@ impl Rules {
             }
         }
         self.check_judged_scorers(needs, &pairs);
+        self.check_names_of(&pairs);
         pairs
+    }
+
+    /// Names of explainers, and of simulators, must differ by more than case. One name may stand in several pairs.
+    fn check_names_of(&mut self, pairs: &[Pair]) {
+        let (mut explainers, mut simulators) = (Names::default(), Names::default());
+        for pair in pairs {
+            for (names, name) in
+                [(&mut explainers, pair.explainer.name()), (&mut simulators, pair.simulator.name())]
+            {
+                if let Some(other) = names.add(name).filter(|other| other != name) {
+                    self.wrong("pairs", only_case(name, &other));
+                }
+            }
+        }
     }
 
     fn check_judged_scorers(&mut self, needs: &Needs<'_>, pairs: &[Pair]) {
@@ -95,6 +111,7 @@ impl Rules {
             return self.offline_pair(kind, simulator, simulator_path);
         }
         let name = explainer.name.clone().unwrap_or_else(|| explainer.kind.clone());
+        self.check_name(&format!("{path}.name"), &name);
         // If every score is judged, a simulator only chooses among several explanations.
         let simulates = needs.simulations() || explainer.best_of > 1;
         let reader = match &simulator {
@@ -188,6 +205,7 @@ impl Rules {
             return None;
         }
         let name = fields.name.clone().unwrap_or_else(|| fields.kind.clone());
+        self.check_name(&format!("{path}.name"), &name);
         let usual = ModelSimulator::of(kind, llm);
         Some(ModelSimulator { name, attempts: fields.attempts, shots: fields.shots, ..usual })
     }
