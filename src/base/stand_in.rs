@@ -31,12 +31,12 @@ pub fn stand_in(first_bytes: &[u8]) -> Option<String> {
     if let Some((_, what, advice)) = POINTERS.iter().find(|(start, ..)| text.starts_with(start.as_bytes())) {
         return Some(format!("is {what} and not the file itself; {advice}"));
     }
-    let begins = |page: &&str| {
+    let begins = |page: &str| {
         let start = text.get(..page.len());
         let ended = text.get(page.len()).is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-');
         ended && start.is_some_and(|start| start.eq_ignore_ascii_case(page.as_bytes()))
     };
-    if PAGES.iter().any(|page| begins(&page)) {
+    if PAGES.iter().any(|page| begins(page)) {
         return Some(
             "is an HTML page and not the file itself: the address gave a web page, often one that asks for a login; \
              download the file again"

@@ -7,6 +7,7 @@
 mod baselines;
 mod checked;
 mod features;
+mod limits;
 pub mod node;
 mod read;
 pub mod reference;
@@ -22,8 +23,9 @@ pub use checked::{
     Suite,
 };
 pub use features::{FeatureChoice, QualityPass};
+pub use limits::Limits;
 pub use read::Problem;
-pub use spec::{CorpusSpec, Limits, Statistics, SubjectSpec};
+pub use spec::{CorpusSpec, Statistics, SubjectSpec};
 
 use crate::base::{FileError, read};
 use node::Node;

@@ -37,3 +37,4 @@ mod snapshots;
 mod stored;
 mod toy;
 mod tutorial;
+mod untidy_text;
