@@ -10,7 +10,8 @@ use super::args::{Common, Env, HarvestArgs};
 use super::progress::say;
 use super::{invalid_input, print, print_json, setting};
 use crate::activations::export;
-use crate::base::{DeviceName, HookPoint, HookSelector, TokenBatch, read};
+use crate::base::{DeviceName, HookPoint, HookSelector, TokenBatch};
+use crate::corpus::read_text;
 use crate::hub::DEFAULT_ENDPOINT;
 use crate::nn::Tokenizer;
 use crate::run::{Places, RunError, open_subject};
@@ -18,8 +19,8 @@ use crate::subject::stored::Recorded;
 use crate::subject::{Bos, LoadedSubject, Prefix, SubjectModel, embedded};
 use crate::suite::SubjectSpec;
 
-/// Byte-order mark, which some editors put before a text.
-const BYTE_ORDER_MARK: &str = "\u{FEFF}";
+/// Longest text and longest file of token ids, in bytes.
+const MOST_BYTES: usize = 256 << 20;
 
 /// Output of `harvest --json`.
 #[derive(Serialize, JsonSchema)]
@@ -156,10 +157,9 @@ fn hooks(text: &str, model: &dyn SubjectModel) -> Result<Vec<HookPoint>, RunErro
 
 fn token_ids(path: &Path) -> Result<TokenBatch, RunError> {
     let invalid = |why: String| invalid_input(path, why);
-    let bytes = read(path)?;
-    let rows: Vec<Vec<u32>> =
-        serde_json::from_slice(bytes.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(&bytes))
-            .map_err(|error| invalid(format!("is not a JSON list of lists of token ids: {error}")))?;
+    let text = read_text(path, MOST_BYTES)?;
+    let rows: Vec<Vec<u32>> = serde_json::from_str(&text)
+        .map_err(|error| invalid(format!("is not a JSON list of lists of token ids: {error}")))?;
     let cols = rows.first().map_or(0, Vec::len);
     if let Some((place, row)) = rows.iter().enumerate().find(|(_, row)| row.len() != cols) {
         let n = row.len();
@@ -197,11 +197,10 @@ fn missing_prefix(
 /// Cuts a text into whole contexts of the model, each after `prefix`. A shorter text gives one shorter sequence.
 pub fn text_ids(path: &Path, subject: &LoadedSubject, prefix: &Prefix) -> Result<TokenBatch, RunError> {
     let invalid = |why: String| invalid_input(path, why);
-    let text = String::from_utf8(read(path)?)
-        .map_err(|error| invalid(format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
+    let text = read_text(path, MOST_BYTES)?;
     let ids = subject
         .tokenizer()?
-        .encode(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text))
+        .encode(&text)
         .map_err(|error| invalid(format!("cannot be tokenised: {error}")))?;
     let cols = subject.model().info().n_ctx.saturating_sub(prefix.ids.len()).min(ids.len());
     let rows = ids.len().checked_div(cols).unwrap_or(0);

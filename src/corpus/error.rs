@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use super::counts::TooLittleText;
+use super::bad_lines::BadLines;
+use super::counts::{TooLittleText, Undivided};
 use crate::base::FileError;
 use crate::hub::HubError;
 
@@ -38,10 +39,38 @@ pub enum CorpusError {
         line: u64,
     },
     /// No text at all.
-    #[error("the corpus {name} is empty: no document holds any text")]
+    #[error("the corpus {name} is empty: no document holds any text{causes}")]
     Empty {
         /// Name of the source.
         name: String,
+        /// What was found in the place of text.
+        causes: String,
+    },
+    /// More bad lines than the suite allows.
+    #[error(
+        "too many bad lines in the corpus, `limits.bad_lines` allows {allowed}: {found}; repair the lines, or set \
+         `corpus.field` or `limits.bad_lines`"
+    )]
+    BadLines {
+        /// The limit.
+        allowed: usize,
+        /// The lines.
+        found: Box<BadLines>,
+    },
+    /// Plain text in so few documents that no feature can be scored.
+    #[error(
+        "{name} is {text}. The evaluate split has {found} pieces of it, and a feature is scored on {needed} fragments \
+         of different documents; more `corpus.eval_fragments` take more pieces"
+    )]
+    Undivided {
+        /// Name of the source.
+        name: String,
+        /// The text.
+        text: Undivided,
+        /// Documents of the evaluate split.
+        found: usize,
+        /// Documents that a feature needs.
+        needed: usize,
     },
     /// Parameters out of range.
     #[error("`corpus.{field}` is {got}, expected {expected}")]

@@ -23,6 +23,8 @@ pub struct CorpusParams {
     pub fragment_tokens: usize,
     /// Assigns documents to splits and places their windows.
     pub seed: u64,
+    /// Lines of JSON that may give no document.
+    pub bad_lines: usize,
     /// Rejects fragments with a token that decodes to U+FFFD, instead of cutting between characters.
     pub reject_replacement: bool,
     /// Token before every document of a context; `None` joins documents directly.

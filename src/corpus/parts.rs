@@ -1,119 +1,182 @@
-//! Documents of text and JSONL files, cut into parts that are encoded one at a time.
+//! Documents of files, cut into parts that are encoded one at a time.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
-
-use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
 
 use super::CorpusError;
-use super::generator::Span;
-use super::reader::{Segment, TextReader};
+use super::bad_lines::BadLine;
+use super::json::{Flaw, text_in};
+use super::json_values::{JsonValues, VALUE_BYTES};
+use super::part::{Item, PART_BYTES, split_document};
+use super::plain::{Facts, PlainText};
+use super::reader::{TextReader, content_error};
+use super::reading::Reading;
+use super::sniff::Shape;
 
-/// Longest text that is encoded at once, in bytes.
-pub(super) const PART_BYTES: usize = 1 << 16;
-/// Longest line of JSONL, in bytes.
-const LINE_BYTES: usize = 1 << 28;
+/// Most text in a row that gives no document, in bytes.
+const IDLE_BYTES: u64 = 256 << 20;
+/// Text without a document after which a reader is told so, in bytes.
+const IDLE_STEP: u64 = 32 << 20;
 
-/// A document, or a piece of one that is longer than [`PART_BYTES`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) text: String,
-    /// False for the second and later pieces of one document.
-    pub(super) starts_document: bool,
-    /// Concepts of the text, if the source is labelled.
-    pub(super) spans: Option<Vec<Span>>,
+/// Everything that is read of a source, in order.
+pub(super) enum Parts<'a> {
+    Files(Box<FileParts<'a>>),
+    Made(Box<dyn Iterator<Item = Item> + 'a>),
 }
 
-pub(super) type Parts<'a> = Box<dyn Iterator<Item = Result<Part, CorpusError>> + 'a>;
+impl Parts<'_> {
+    /// What is known of the plain text read so far.
+    pub(super) fn facts(&self) -> Facts {
+        match self {
+            Self::Files(parts) => parts.facts,
+            Self::Made(_) => Facts::default(),
+        }
+    }
+}
+
+impl Iterator for Parts<'_> {
+    type Item = Result<Item, CorpusError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Files(parts) => parts.next(),
+            Self::Made(items) => items.next().map(Ok),
+        }
+    }
+}
 
 /// Paths of files, each fetched on demand.
 pub(super) type FilePaths<'a> = Box<dyn Iterator<Item = Result<PathBuf, CorpusError>> + 'a>;
 
-/// Cuts one document into parts. A document without visible text has none.
-pub(super) fn split_document(text: &str) -> VecDeque<Part> {
-    let mut parts = VecDeque::new();
-    let mut rest = text;
-    while !rest.trim().is_empty() {
-        let (head, tail) = rest.split_at(cut(rest));
-        parts.push_back(Part { text: head.to_string(), starts_document: parts.is_empty(), spans: None });
-        rest = tail;
-    }
-    parts
-}
-
-/// Where to cut a text longer than a part: after the last line feed in the part's second half, else before the
-/// last white space there, else between two characters.
-fn cut(text: &str) -> usize {
-    if text.len() <= PART_BYTES {
-        return text.len();
-    }
-    let limit = boundary_before(text, PART_BYTES);
-    let half = boundary_before(text, PART_BYTES / 2);
-    let window = &text[half..limit];
-    match window.rfind('\n') {
-        Some(at) => half + at + 1,
-        None => window.rfind(char::is_whitespace).filter(|&at| at > 0).map_or(limit, |at| half + at),
-    }
-}
-
-fn boundary_before(text: &str, at: usize) -> usize {
-    (0..=at).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
-}
-
 /// Documents of files, read in order.
 pub(super) struct FileParts<'a> {
     files: FilePaths<'a>,
-    reader: Option<TextReader>,
-    format: Format,
-    ready: VecDeque<Part>,
+    reading: &'a Reading,
+    current: Option<(TextReader, Content)>,
+    ready: VecDeque<Item>,
+    facts: Facts,
+    /// Bytes since the last document, and where the reader is told so next.
+    idle: u64,
+    told: u64,
 }
 
-enum Format {
+enum Content {
     Text(PlainText),
-    /// Every line is a document: the text in this field.
-    Jsonl(String),
+    /// The flag: the rest of a line that is too long is being skipped.
+    Lines(bool),
+    Values(JsonValues),
 }
 
 impl<'a> FileParts<'a> {
-    /// Plain text: a document ends at a line equal to `separator`, and at the end of a file.
-    pub(super) fn text(files: FilePaths<'a>, separator: &str) -> Self {
-        let text = PlainText { separator: separator.to_string(), ..PlainText::default() };
-        Self { files, reader: None, format: Format::Text(text), ready: VecDeque::new() }
-    }
-
-    /// JSONL: every line is a document.
-    pub(super) fn jsonl(files: FilePaths<'a>, field: &str) -> Self {
-        Self { files, reader: None, format: Format::Jsonl(field.to_string()), ready: VecDeque::new() }
+    pub(super) fn new(files: FilePaths<'a>, reading: &'a Reading) -> Self {
+        let (current, ready, facts) = (None, VecDeque::new(), Facts::default());
+        Self { files, reading, current, ready, facts, idle: 0, told: 0 }
     }
 
     /// Reads the next segment. Returns false at the end of the last file.
     fn advance(&mut self) -> Result<bool, CorpusError> {
-        let Some(reader) = &mut self.reader else {
+        let Some((reader, content)) = &mut self.current else {
             let Some(path) = self.files.next() else { return Ok(false) };
-            self.reader = Some(TextReader::open(&path?)?);
+            let (reader, shape) = self.reading.open(&path?)?;
+            let content = match shape {
+                Shape::Text => {
+                    self.facts.files += 1;
+                    Content::Text(PlainText::new(&self.reading.separator))
+                }
+                Shape::Lines => Content::Lines(false),
+                Shape::Values => Content::Values(JsonValues::new()),
+            };
+            self.current = Some((reader, content));
             return Ok(true);
         };
-        match &mut self.format {
-            Format::Text(text) => match reader.segment(PART_BYTES)? {
-                Some(segment) => text.add(&segment, &mut self.ready),
+        let before = reader.offset();
+        let goes_on = match content {
+            Content::Text(text) => match reader.segment(PART_BYTES)? {
+                Some(segment) => {
+                    text.add(&segment, reader, &mut self.facts, &mut self.ready)?;
+                    true
+                }
                 None => {
                     text.end_document(&mut self.ready);
-                    text.in_line = false;
-                    self.reader = None;
+                    false
                 }
             },
-            Format::Jsonl(field) => match reader.segment(LINE_BYTES)? {
-                Some(segment) if segment.text.trim().is_empty() => {}
-                Some(segment) => self.ready = split_document(&text_of(reader, &segment, field)?),
-                None => self.reader = None,
+            Content::Lines(skips) => read_line(reader, skips, &self.reading.field, &mut self.ready)?,
+            Content::Values(values) => match values.step(reader, PART_BYTES)? {
+                None => false,
+                Some(found) => {
+                    for value in found {
+                        let place = || format!("element {}", value.nth);
+                        self.ready.extend(items_of(&value.bytes, &self.reading.field, reader.path(), place));
+                    }
+                    true
+                }
             },
+        };
+        self.rest(before)?;
+        if !goes_on {
+            self.current = None;
         }
         Ok(true)
+    }
+
+    /// Counts the bytes read since `before` that gave no document.
+    fn rest(&mut self, before: u64) -> Result<(), CorpusError> {
+        let Some((reader, _)) = &self.current else { return Ok(()) };
+        if self.ready.iter().any(|item| matches!(item, Item::Part(_))) {
+            (self.idle, self.told) = (0, 0);
+            return Ok(());
+        }
+        self.idle += reader.offset().saturating_sub(before);
+        if self.idle > IDLE_BYTES {
+            let why = format!(
+                "holds {} MiB in a row without a document (after compression is undone): name a file with text",
+                IDLE_BYTES >> 20
+            );
+            return Err(content_error(reader.path(), &why));
+        }
+        if self.idle >= self.told + IDLE_STEP {
+            self.told = self.idle;
+            self.ready.push_back(Item::Idle(self.idle));
+        }
+        Ok(())
+    }
+}
+
+/// Reads a line of JSON. Returns false at the end of the file.
+fn read_line(
+    reader: &mut TextReader,
+    skips: &mut bool,
+    field: &str,
+    ready: &mut VecDeque<Item>,
+) -> Result<bool, CorpusError> {
+    let limit = if *skips { PART_BYTES } else { VALUE_BYTES };
+    let Some(line) = reader.raw(limit)? else { return Ok(false) };
+    let place = || format!("line {}", line.line);
+    if *skips {
+        *skips = line.is_cut;
+    } else if line.is_cut {
+        *skips = true;
+        let why =
+            format!("expected one JSON object a line, got a line of more than {} MiB", VALUE_BYTES >> 20);
+        ready.push_back(Item::Bad(BadLine::new(reader.path(), place(), Flaw { kind: "too long", why })));
+    } else if !line.bytes.trim_ascii().is_empty() {
+        ready.extend(items_of(&line.bytes, field, reader.path(), place));
+    }
+    Ok(true)
+}
+
+/// The parts of a JSON value's text, or what is wrong with it.
+fn items_of(value: &[u8], field: &str, path: &Path, place: impl FnOnce() -> String) -> VecDeque<Item> {
+    match text_in(value, field) {
+        Ok(text) if text.trim().is_empty() => VecDeque::from([Item::Empty]),
+        Ok(text) => split_document(&text).into_iter().map(Item::Part).collect(),
+        Err(flaw) => VecDeque::from([Item::Bad(BadLine::new(path, place(), flaw))]),
     }
 }
 
 impl Iterator for FileParts<'_> {
-    type Item = Result<Part, CorpusError>;
+    type Item = Result<Item, CorpusError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.ready.is_empty() {
@@ -124,97 +187,5 @@ impl Iterator for FileParts<'_> {
             }
         }
         self.ready.pop_front().map(Ok)
-    }
-}
-
-/// The document of plain text that is being read.
-#[derive(Default)]
-struct PlainText {
-    separator: String,
-    buffer: String,
-    /// Whether the last segment did not end its line.
-    in_line: bool,
-    /// Whether a part of this document was already given.
-    continues: bool,
-}
-
-impl PlainText {
-    fn end_document(&mut self, ready: &mut VecDeque<Part>) {
-        let text = std::mem::take(&mut self.buffer);
-        let text =
-            text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
-        for mut part in split_document(text) {
-            part.starts_document &= !self.continues;
-            self.continues = true;
-            ready.push_back(part);
-        }
-        self.continues = false;
-    }
-
-    fn add(&mut self, segment: &Segment, ready: &mut VecDeque<Part>) {
-        let line = segment.text.trim_end_matches(['\n', '\r']);
-        let starts_line = !self.in_line;
-        self.in_line = !segment.text.ends_with('\n');
-        if starts_line && line == self.separator {
-            self.end_document(ready);
-            return;
-        }
-        self.buffer.push_str(&segment.text);
-        while self.buffer.len() > PART_BYTES {
-            let rest = self.buffer.split_off(cut(&self.buffer));
-            let text = std::mem::replace(&mut self.buffer, rest);
-            if !text.trim().is_empty() {
-                ready.push_back(Part { text, starts_document: !self.continues, spans: None });
-                self.continues = true;
-            }
-        }
-    }
-}
-
-/// The text field of one line of JSONL.
-fn text_of(reader: &TextReader, segment: &Segment, field: &str) -> Result<String, CorpusError> {
-    let invalid = |why: String| CorpusError::Content {
-        path: reader.path().to_path_buf(),
-        why: format!("line {}: {why}", segment.line),
-    };
-    let no_object = |got: String| invalid(format!("expected one JSON object a line, got {got}"));
-    if segment.text.len() >= LINE_BYTES {
-        return Err(no_object(format!("a line of more than {} MiB", LINE_BYTES >> 20)));
-    }
-    let value: Value = serde_json::from_str(&segment.text)
-        .map_err(|error| no_object(format!("invalid JSON at column {}: {error}", error.column())))?;
-    let Value::Object(mut object) = value else { return Err(no_object(type_of(&value).to_string())) };
-    match object.remove(field) {
-        Some(Value::String(text)) => Ok(text),
-        Some(other) => Err(invalid(format!(
-            "field `{field}` is {}, expected a string: set `corpus.field` to a text field",
-            type_of(&other)
-        ))),
-        None => {
-            Err(invalid(format!("no field `{field}`; the line has {}: set `corpus.field`", listed(&object))))
-        }
-    }
-}
-
-/// Names of the first 12 fields.
-fn listed(object: &Map<String, Value>) -> String {
-    const SHOWN: usize = 12;
-    if object.is_empty() {
-        return "no field at all".into();
-    }
-    let shown: Vec<String> = object.keys().take(SHOWN).map(|field| format!("`{field}`")).collect();
-    let more = object.len() - shown.len();
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{rest}", shown.join(", "))
-}
-
-fn type_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
     }
 }

@@ -5,7 +5,9 @@ use rayon::prelude::*;
 use super::fragments::{FragmentPool, Fragments};
 use super::generator::ConceptSet;
 use super::labels::{LabelSets, TokenLabels, token_concepts};
-use super::parts::{Part, Parts};
+use super::part::{Item, Part};
+use super::parts::Parts;
+use super::plain::Facts;
 use super::split::{document_digest, is_evaluate, pieces};
 use super::{CorpusCounts, CorpusError, CorpusParams, Encode, Source, TooLittleText};
 use crate::base::{Digest, Digester, TokenBatch};
@@ -14,6 +16,23 @@ use crate::base::{Digest, Digester, TokenBatch};
 const CHUNK_PARTS: usize = 512;
 /// Text encoded in one parallel pass, in bytes.
 const CHUNK_BYTES: usize = 1 << 21;
+/// Most text in a row, of one document and of all, that adds nothing to either split, in bytes.
+const USELESS_BYTES: (usize, usize) = (1 << 23, 1 << 28);
+
+/// Progress of [`prepare`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Tokens of the fit split.
+    Tokens {
+        /// Found so far.
+        found: usize,
+        /// Asked for.
+        needed: usize,
+    },
+    /// Bytes read in a row without a document.
+    Idle(u64),
+}
+
 /// Tokens of both splits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenSets {
@@ -49,16 +68,16 @@ impl TokenSets {
 
 /// Reads `source` until both splits have what `params` ask for.
 ///
-/// The same source, encoder and parameters give the same tokens for any number of threads. `on(found, needed)`
-/// reports the number of fit tokens.
+/// The same source, encoder and parameters give the same tokens for any number of threads.
 ///
 /// # Errors
-/// A file that is missing or invalid; [`CorpusError::TooLittleText`] if the text ends first.
+/// A file that is missing or invalid; [`CorpusError::TooLittleText`] if the text ends first, or goes on without adding
+/// anything.
 pub fn prepare(
     source: &Source<'_>,
     encoder: &dyn Encode,
     params: &CorpusParams,
-    on: &dyn Fn(usize, usize),
+    on: &dyn Fn(Progress),
 ) -> Result<TokenSets, CorpusError> {
     params.check()?;
     let mut splitter = Splitter::new(params, encoder);
@@ -66,30 +85,25 @@ pub fn prepare(
     loop {
         let (chunk, failure) = next_chunk(&mut parts);
         let done = chunk.is_empty() && failure.is_none();
-        let encoded: Vec<Result<Encoded, String>> =
-            chunk.par_iter().map(|part| encode(part, encoder)).collect();
-        for (part, encoded) in chunk.iter().zip(encoded) {
-            splitter.counts.source_documents += usize::from(part.starts_document);
-            let document = splitter.counts.source_documents as u64;
-            let name = || source.to_string();
-            let (ids, concepts) =
-                encoded.map_err(|why| CorpusError::Encode { name: name(), document, why })?;
-            if part.spans.is_some() && concepts.is_none() {
-                return Err(CorpusError::NotByteForByte { name: name(), document });
-            }
-            splitter.add(&ids, concepts.as_deref());
+        let encoded: Vec<Option<Result<Encoded, String>>> =
+            chunk.par_iter().map(|item| encode(item, encoder)).collect();
+        for (item, encoded) in chunk.iter().zip(encoded) {
+            splitter.take(item, encoded, source)?;
             if splitter.is_done() {
-                on(splitter.fit_needed, splitter.fit_needed);
-                return splitter.finish(source);
+                on(Progress::Tokens { found: splitter.fit_needed, needed: splitter.fit_needed });
+                return splitter.finish(source, parts.facts(), None);
             }
         }
-        on(splitter.fit.len(), splitter.fit_needed);
+        match chunk.last() {
+            Some(&Item::Idle(bytes)) => on(Progress::Idle(bytes)),
+            _ => on(Progress::Tokens { found: splitter.fit.len(), needed: splitter.fit_needed }),
+        }
         if let Some(error) = failure {
             return Err(error);
         }
-        let given_up = source.is_endless() && splitter.counts.source_documents > params.patience();
-        if done || given_up {
-            return splitter.finish(source);
+        let gave_up = splitter.useless(source);
+        if done || gave_up.is_some() {
+            return splitter.finish(source, parts.facts(), gave_up);
         }
     }
 }
@@ -97,21 +111,27 @@ pub fn prepare(
 /// A part's token ids, and their concepts if it is labelled and its tokens give the text back byte for byte.
 type Encoded = (Vec<u32>, Option<Vec<ConceptSet>>);
 
-fn encode(part: &Part, encoder: &dyn Encode) -> Result<Encoded, String> {
-    let ids = encoder.encode(&part.text)?;
-    let concepts = part.spans.as_ref().and_then(|spans| token_concepts(&part.text, spans, &ids, encoder));
-    Ok((ids, concepts))
+fn encode(item: &Item, encoder: &dyn Encode) -> Option<Result<Encoded, String>> {
+    let Item::Part(part) = item else { return None };
+    Some(encoder.encode(&part.text).map(|ids| {
+        let concepts = part.spans.as_ref().and_then(|spans| token_concepts(&part.text, spans, &ids, encoder));
+        (ids, concepts)
+    }))
 }
 
-/// The next parts to encode together, and the error that stopped reading, if any.
-fn next_chunk(parts: &mut Parts<'_>) -> (Vec<Part>, Option<CorpusError>) {
+/// The next items to take together, and the error that stopped reading, if any.
+fn next_chunk(parts: &mut Parts<'_>) -> (Vec<Item>, Option<CorpusError>) {
     let mut chunk = Vec::new();
     let mut bytes = 0;
     while chunk.len() < CHUNK_PARTS && bytes < CHUNK_BYTES {
         match parts.next() {
-            Some(Ok(part)) => {
-                bytes += part.text.len();
-                chunk.push(part);
+            Some(Ok(item)) => {
+                let is_idle = matches!(item, Item::Idle(_));
+                bytes += if let Item::Part(part) = &item { part.text.len() } else { 0 };
+                chunk.push(item);
+                if is_idle {
+                    break;
+                }
             }
             Some(Err(error)) => return (chunk, Some(error)),
             None => break,
@@ -132,6 +152,8 @@ struct Splitter<'a> {
     sets: LabelSets,
     pool: FragmentPool<'a>,
     counts: CorpusCounts,
+    /// Bytes since anything was added, of the document and in all.
+    useless: (usize, usize),
 }
 
 impl<'a> Splitter<'a> {
@@ -146,7 +168,67 @@ impl<'a> Splitter<'a> {
             sets: LabelSets::new(),
             pool: FragmentPool::new(params),
             counts: CorpusCounts { evaluate_share: params.evaluate_share(), ..CorpusCounts::default() },
+            useless: (0, 0),
         }
+    }
+
+    /// Takes the next item of the source.
+    fn take(
+        &mut self,
+        item: &Item,
+        encoded: Option<Result<Encoded, String>>,
+        source: &Source<'_>,
+    ) -> Result<(), CorpusError> {
+        match item {
+            Item::Empty => self.counts.empty_texts += 1,
+            Item::Bad(bad) => self.counts.bad_lines.add(bad),
+            Item::Idle(_) | Item::Part(_) => {}
+        }
+        let allowed = self.params.bad_lines;
+        if self.counts.bad_lines.n > allowed {
+            let found = Box::new(self.counts.bad_lines.clone());
+            return Err(CorpusError::BadLines { allowed, found });
+        }
+        let (Item::Part(part), Some(encoded)) = (item, encoded) else { return Ok(()) };
+        self.counts.source_documents += usize::from(part.starts_document);
+        let document = self.counts.source_documents as u64;
+        let name = || source.to_string();
+        let (ids, concepts) = encoded.map_err(|why| CorpusError::Encode { name: name(), document, why })?;
+        if part.spans.is_some() && concepts.is_none() {
+            return Err(CorpusError::NotByteForByte { name: name(), document });
+        }
+        let before = (self.fit.len(), self.pool.n_windows);
+        self.add(&ids, concepts.as_deref());
+        self.count_use(part, before != (self.fit.len(), self.pool.n_windows));
+        Ok(())
+    }
+
+    fn count_use(&mut self, part: &Part, is_used: bool) {
+        let (of_document, of_all) = &mut self.useless;
+        if is_used || part.starts_document {
+            *of_document = 0;
+        }
+        if is_used {
+            *of_all = 0;
+        } else {
+            *of_document += part.text.len();
+            *of_all += part.text.len();
+        }
+    }
+
+    /// Why the source is given up, if it goes on and on without adding anything.
+    fn useless(&self, source: &Source<'_>) -> Option<String> {
+        if source.is_endless() {
+            let is_over = self.counts.source_documents > self.params.patience();
+            return is_over.then(|| "the generator goes on like this".into());
+        }
+        let (most_of_document, most_of_all) = USELESS_BYTES;
+        let nothing = "of text in a row added nothing, because it repeats earlier text or is left out";
+        if self.useless.0 > most_of_document {
+            let document = self.counts.source_documents;
+            return Some(format!("then {} MiB of document {document} {nothing}", most_of_document >> 20));
+        }
+        (self.useless.1 > most_of_all).then(|| format!("then {} MiB {nothing}", most_of_all >> 20))
     }
 
     fn is_done(&self) -> bool {
@@ -193,15 +275,23 @@ impl<'a> Splitter<'a> {
         self.counts.fit_documents += usize::from(room > 0);
     }
 
-    fn finish(self, source: &Source<'_>) -> Result<TokenSets, CorpusError> {
+    fn finish(
+        mut self,
+        source: &Source<'_>,
+        found: Facts,
+        gave_up: Option<String>,
+    ) -> Result<TokenSets, CorpusError> {
+        self.counts.undivided = source.undivided(found);
         if self.counts.tokens_read == 0 {
-            return Err(CorpusError::Empty { name: source.to_string() });
+            // A corpus without text is told to be that, whatever its separators.
+            self.counts.undivided = None;
+            return Err(CorpusError::Empty { name: source.to_string(), causes: self.counts.causes() });
         }
         if !self.is_done() {
-            return Err(self.too_little(source));
+            return Err(self.too_little(source, gave_up));
         }
         let Fragments { ids, labels, documents } = self.pool.choose();
-        let empty = || CorpusError::Empty { name: source.to_string() };
+        let empty = || CorpusError::Empty { name: source.to_string(), causes: String::new() };
         let fit = TokenBatch::new(self.fit, self.params.ctx_tokens).ok_or_else(empty)?;
         let evaluate = TokenBatch::new(ids, self.params.fragment_tokens).ok_or_else(empty)?;
         let prefix = self.params.prefix.clone();
@@ -224,7 +314,7 @@ impl<'a> Splitter<'a> {
         })
     }
 
-    fn too_little(&self, source: &Source<'_>) -> CorpusError {
+    fn too_little(&self, source: &Source<'_>, gave_up: Option<String>) -> CorpusError {
         CorpusError::TooLittleText(Box::new(TooLittleText {
             name: source.to_string(),
             fragment_tokens: self.params.fragment_tokens,
@@ -233,6 +323,7 @@ impl<'a> Splitter<'a> {
             fit_found: self.fit.len(),
             fit_needed: self.fit_needed,
             counts: self.counts.clone(),
+            gave_up,
         }))
     }
 }

@@ -4,31 +4,36 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::CorpusError;
+use super::counts::{Undivided, no_separator};
+use super::folder::{Format, common_format, files_of};
 use super::generator::Document;
-use super::parts::{FileParts, FilePaths, Part, Parts, split_document};
-use super::reader::unreadable;
+use super::part::{Item, Part, split_document};
+use super::parts::{FileParts, FilePaths, Parts};
+use super::plain::Facts;
+use super::reader::{content_error, unreadable};
+use super::reading::Reading;
+use super::sniff::Shape;
 use crate::hub::Dataset;
+
+/// A text of fewer bytes is no document that is too long.
+const SHORT_TEXT: u64 = 64 << 10;
 
 /// Default line that ends a document of plain text.
 pub const DEFAULT_SEPARATOR: &str = "<|endoftext|>";
 /// Default field of a JSONL line that holds the text.
 pub const DEFAULT_FIELD: &str = "text";
 
+/// Text that a look at a source reads, in bytes.
+const LOOKED_AT: u64 = 4 << 20;
+
 /// A source of text.
 pub enum Source<'a> {
-    /// Plain text files, read in order. A line equal to `separator` ends a document.
-    Text {
-        /// Files, plain or `.gz` or `.zst`.
+    /// Files, read in order.
+    Files {
+        /// Files, plain or compressed.
         files: Files<'a>,
-        /// The line, without its line feed. Empty: documents end at blank lines.
-        separator: String,
-    },
-    /// JSONL files, read in order. Every line is a document.
-    Jsonl {
-        /// Files, plain or `.gz` or `.zst`.
-        files: Files<'a>,
-        /// The field that holds the text.
-        field: String,
+        /// How they are read.
+        reading: Reading,
     },
     /// Documents by number, generated on demand. They must have at least one token on average.
     Generated(Box<dyn Fn(usize) -> String + Sync + 'a>),
@@ -62,33 +67,29 @@ impl Files<'_> {
 }
 
 impl<'a> Source<'a> {
-    /// Chooses text or JSONL by the file name. A folder gives all such files in it and below, in the order of
-    /// their paths. `field` and `separator` replace the defaults.
+    /// A file, or all text or JSON files in a folder and below, in the order of their paths. `field` and `separator`
+    /// replace the defaults; a given field means JSON.
     ///
     /// # Errors
-    /// A missing path; an unsupported format such as parquet; a folder with both formats or neither.
+    /// A missing path; a folder with both formats or neither. What files hold is looked at when they are read.
     pub fn from_path(path: &Path, field: Option<&str>, separator: Option<&str>) -> Result<Self, CorpusError> {
         let meta = path.metadata().map_err(|error| unreadable(path, error))?;
         let format_of = |file: &PathBuf| Format::of(&file.to_string_lossy());
-        let mut files = Vec::new();
-        let format = if meta.is_dir() {
-            collect(path, &mut files)?;
+        let (files, format) = if meta.is_dir() {
+            let mut files = files_of(path)?;
             let format = common_format(files.iter().map(format_of), field.is_some());
             let format = format.map_err(|why| content_error(path, why))?;
             files.retain(|file| format_of(file) == format);
-            format
+            (files, format)
         } else {
-            files.push(path.to_path_buf());
-            format_of(&files[0])
+            let file = path.to_path_buf();
+            let format = format_of(&file);
+            (vec![file], format)
         };
-        // A file given by name is text for any extension, unless a field is given.
-        match format {
-            Format::Parquet => Err(content_error(path, PARQUET)),
-            format => Ok(Self::new(Files::Local(files), format == Format::Jsonl, field, separator)),
-        }
+        Ok(Self::new(Files::Local(files), format, field, separator))
     }
 
-    /// The text or JSONL files of a hub data set, each fetched when it is read.
+    /// The text or JSON files of a hub data set, each fetched when it is read.
     ///
     /// # Errors
     /// A data set whose chosen files have both formats or neither.
@@ -101,38 +102,78 @@ impl<'a> Source<'a> {
         let format = format.map_err(|why| content_error(Path::new(dataset.label()), why))?;
         let names: Vec<String> =
             dataset.names().filter(|name| Format::of(name) == format).map(str::to_string).collect();
-        let field = field.filter(|_| format == Format::Jsonl);
-        Ok(Self::new(Files::Hub { dataset, names }, format == Format::Jsonl, field, separator))
+        let field = field.filter(|_| format.is_json());
+        Ok(Self::new(Files::Hub { dataset, names }, format, field, separator))
     }
 
-    fn new(files: Files<'a>, is_jsonl: bool, field: Option<&str>, separator: Option<&str>) -> Self {
-        if is_jsonl || field.is_some() {
-            Self::Jsonl { files, field: field.unwrap_or(DEFAULT_FIELD).to_string() }
-        } else {
-            Self::Text { files, separator: separator.unwrap_or(DEFAULT_SEPARATOR).to_string() }
+    fn new(files: Files<'a>, format: Format, field: Option<&str>, separator: Option<&str>) -> Self {
+        let reading = Reading {
+            is_json: format.is_json() || field.is_some(),
+            field: field.unwrap_or(DEFAULT_FIELD).to_string(),
+            separator: separator.unwrap_or(DEFAULT_SEPARATOR).to_string(),
+            as_text: separator.is_some(),
+        };
+        Self::Files { files, reading }
+    }
+
+    /// Looks at the beginning of the first file of a local source. Returns a warning, if there is one.
+    ///
+    /// # Errors
+    /// A file that is not read, by name.
+    pub fn look(&self) -> Result<Option<String>, CorpusError> {
+        let Self::Files { files: Files::Local(paths), reading } = self else { return Ok(None) };
+        // Looking into a pipe would take from it.
+        let Some(path) = paths.first().filter(|path| path.is_file()) else { return Ok(None) };
+        let (mut reader, shape) = reading.open(path)?;
+        if shape != Shape::Text || paths.len() > 1 {
+            return Ok(None);
         }
+        while reader.offset() < LOOKED_AT {
+            // What is wrong further on is told by the run.
+            match reader.segment(LOOKED_AT as usize) {
+                Ok(Some(segment)) if segment.text.trim_end_matches(['\n', '\r']) != reading.separator => {}
+                Ok(None) if reader.offset() > SHORT_TEXT => break,
+                _ => return Ok(None),
+            }
+        }
+        let part = if reader.offset() < LOOKED_AT { "" } else { " in its first 4 MiB" };
+        Ok(Some(format!(
+            "`{}` is one document: {}{part}; set `corpus.separator`, `\"\"` for blank lines between documents",
+            path.display(),
+            no_separator(&reading.separator)
+        )))
     }
 
     pub(super) fn parts(&self) -> Parts<'_> {
         match self {
-            Self::Text { files, separator } => Box::new(FileParts::text(files.paths(), separator)),
-            Self::Jsonl { files, field } => Box::new(FileParts::jsonl(files.paths(), field)),
+            Self::Files { files, reading } => Parts::Files(Box::new(FileParts::new(files.paths(), reading))),
             Self::Generated(document) => {
                 // An empty document counts too: the limit is on the number of documents.
-                Box::new((0..).flat_map(move |index| {
+                Parts::Made(Box::new((0..).flat_map(move |index| {
                     let mut parts = split_document(&document(index));
                     if parts.is_empty() {
                         let text = String::new();
                         parts.push_back(Part { text, starts_document: true, spans: None });
                     }
-                    parts.into_iter().map(Ok)
-                }))
+                    parts.into_iter().map(Item::Part)
+                })))
             }
-            Self::Labelled(document) => Box::new((0..).map(move |index| {
+            Self::Labelled(document) => Parts::Made(Box::new((0..).map(move |index| {
                 let Document { text, spans, .. } = document(index);
-                Ok(Part { text, starts_document: true, spans: Some(spans) })
-            })),
+                Item::Part(Part { text, starts_document: true, spans: Some(spans) })
+            }))),
         }
+    }
+
+    /// Plain text in which no separator was found: `found` is what was read of it.
+    pub(super) fn undivided(&self, found: Facts) -> Option<Undivided> {
+        let Self::Files { reading, .. } = self else { return None };
+        let Facts { files, separators, paragraphs } = found;
+        (files > 0 && separators == 0).then(|| Undivided {
+            files,
+            separator: reading.separator.clone(),
+            paragraphs,
+        })
     }
 
     /// Whether there is always another document.
@@ -144,7 +185,7 @@ impl<'a> Source<'a> {
 impl fmt::Display for Source<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text { files, .. } | Self::Jsonl { files, .. } => match files {
+            Self::Files { files, .. } => match files {
                 Files::Hub { dataset, .. } => f.write_str(dataset.label()),
                 Files::Local(paths) => match paths.as_slice() {
                     [one] => write!(f, "`{}`", one.display()),
@@ -161,68 +202,4 @@ impl fmt::Debug for Source<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Source({self})")
     }
-}
-
-const PARQUET: &str = "is parquet, which is not read here: write its text column as JSONL (with the Python \
-     library: `datasets.load_dataset(…).to_json(\"corpus.jsonl\")`) and name that file";
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Text,
-    Jsonl,
-    Parquet,
-    Other,
-}
-
-impl Format {
-    /// Format by extension, without `.gz` or `.zst`.
-    fn of(path: &str) -> Self {
-        let name = path.to_ascii_lowercase();
-        let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
-        match Path::new(name).extension().and_then(|extension| extension.to_str()) {
-            Some("txt" | "text") => Self::Text,
-            Some("jsonl" | "ndjson") => Self::Jsonl,
-            Some("parquet") => Self::Parquet,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// The one format of several files. JSONL wins over text if a field is given.
-fn common_format(formats: impl Iterator<Item = Format>, has_field: bool) -> Result<Format, &'static str> {
-    let formats: Vec<Format> = formats.collect();
-    let has = |format: Format| formats.contains(&format);
-    match (has(Format::Text), has(Format::Jsonl)) {
-        (true, true) if !has_field => {
-            Err("holds both text and JSONL files: name one of them, or set `corpus.field` to read the JSONL")
-        }
-        (_, true) => Ok(Format::Jsonl),
-        (true, false) => Ok(Format::Text),
-        (false, false) if has(Format::Parquet) => Err(PARQUET),
-        (false, false) => {
-            Err("holds no corpus: expected .txt or .jsonl files, plain or compressed as .gz or .zst")
-        }
-    }
-}
-
-fn content_error(path: &Path, why: &str) -> CorpusError {
-    CorpusError::Content { path: path.to_path_buf(), why: why.to_string() }
-}
-
-/// Appends all files of a folder and below, in the order of their paths, without hidden ones.
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), CorpusError> {
-    let entries = folder.read_dir().map_err(|error| unreadable(folder, error))?;
-    let mut entries: Vec<PathBuf> = entries
-        .map(|entry| entry.map(|entry| entry.path()).map_err(|error| unreadable(folder, error)))
-        .collect::<Result<_, _>>()?;
-    entries.sort();
-    for path in entries {
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        match path.is_dir() {
-            _ if hidden => {}
-            true => collect(&path, files)?,
-            false => files.push(path),
-        }
-    }
-    Ok(())
 }

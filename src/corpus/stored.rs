@@ -137,7 +137,7 @@ impl<'a> Filling<'a> {
         self.counts.fit_documents = documents_of(&self.fit_sequences);
         self.counts.eval_documents = documents_of(&self.pooled);
         if self.counts.tokens_read == 0 {
-            return Err(CorpusError::Empty { name: name.to_string() });
+            return Err(CorpusError::Empty { name: name.to_string(), causes: String::new() });
         }
         if !self.is_done() {
             return Err(CorpusError::TooLittleText(Box::new(TooLittleText {
@@ -148,6 +148,7 @@ impl<'a> Filling<'a> {
                 fit_found: self.fit.len(),
                 fit_needed: self.params.n_contexts() * self.params.ctx_tokens,
                 counts: self.counts,
+                gave_up: None,
             })));
         }
         // The pool's labels are positions in the sequence.
@@ -157,7 +158,7 @@ impl<'a> Filling<'a> {
         let evaluate: Vec<(usize, usize)> =
             places.map(|(&nth, &start)| (self.pooled[nth as usize].0, start as usize)).collect();
         let documents: Vec<u32> = documents.iter().map(|&nth| self.pooled[nth as usize].1).collect();
-        let empty = || CorpusError::Empty { name: name.to_string() };
+        let empty = || CorpusError::Empty { name: name.to_string(), causes: String::new() };
         let fit_batch = TokenBatch::new(self.fit, self.params.ctx_tokens).ok_or_else(empty)?;
         let fragments = TokenBatch::new(ids, self.params.fragment_tokens).ok_or_else(empty)?;
         let prefix = self.params.prefix.clone();
@@ -216,6 +217,7 @@ mod tests {
             eval_fragments: 10,
             fragment_tokens: 4,
             seed: 3,
+            bad_lines: 0,
             reject_replacement: false,
             separator_id: Some(1),
             prefix: vec![1],

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 
-use super::parts::{PART_BYTES, Part};
+use super::part::{Item, PART_BYTES, Part};
 use super::*;
 use crate::base::write_atomic;
 
@@ -55,6 +55,7 @@ fn params(fit_tokens: usize, eval_fragments: usize) -> CorpusParams {
         eval_fragments,
         fragment_tokens: 64,
         seed: 7,
+        bad_lines: 0,
         reject_replacement: false,
         separator_id: None,
         prefix: Vec::new(),
@@ -74,7 +75,16 @@ fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 }
 
 fn parts_of(path: &Path, field: Option<&str>, separator: Option<&str>) -> Result<Vec<Part>, CorpusError> {
-    Source::from_path(path, field, separator)?.parts().collect()
+    let source = Source::from_path(path, field, separator)?;
+    let part = |item| match item {
+        Ok(Item::Part(part)) => Some(Ok(part)),
+        Ok(Item::Bad(bad)) => {
+            Some(Err(CorpusError::Content { path: path.to_path_buf(), why: bad.to_string() }))
+        }
+        Ok(Item::Empty | Item::Idle(_)) => None,
+        Err(error) => Some(Err(error)),
+    };
+    source.parts().filter_map(part).collect()
 }
 
 /// Texts of documents that are each shorter than a part.
@@ -249,7 +259,7 @@ fn an_empty_corpus_and_one_that_the_tokenizer_refuses_are_errors() {
     let prepared = |bytes: &[u8]| {
         let (_folder, path) = file("a.txt", bytes);
         let source = Source::from_path(&path, None, None).expect("source");
-        prepare(&source, &Chars, &params(100, 2), &|_, _| ()).expect_err("refused")
+        prepare(&source, &Chars, &params(100, 2), &|_| ()).expect_err("refused")
     };
     for bytes in [&b""[..], b"\n \n<|endoftext|>\n"] {
         let error = prepared(bytes);
@@ -259,8 +269,8 @@ fn an_empty_corpus_and_one_that_the_tokenizer_refuses_are_errors() {
     let error = prepared(b"fine\n<|endoftext|>\nnot\0fine\n");
     assert!(error.to_string().starts_with("document 2 of `"), "{error}");
     assert!(error.to_string().ends_with("cannot be encoded: it holds a NUL"), "{error}");
-    let error = prepare(&generated(|_| String::new()), &Chars, &params(100, 2), &|_, _| ())
-        .expect_err("nothing comes");
+    let error =
+        prepare(&generated(|_| String::new()), &Chars, &params(100, 2), &|_| ()).expect_err("nothing comes");
     assert!(matches!(error, CorpusError::Empty { .. }), "{error}");
 }
 
@@ -284,7 +294,7 @@ fn sizes_that_cannot_be_served_are_refused() {
 fn too_little_text_says_how_much_there_is() {
     let (_folder, path) = file("a.txt", "short\n<|endoftext|>\n".repeat(50).as_bytes());
     let source = Source::from_path(&path, None, None).expect("source");
-    let error = prepare(&source, &Chars, &params(100_000, 40), &|_, _| ()).expect_err("too little");
+    let error = prepare(&source, &Chars, &params(100_000, 40), &|_| ()).expect_err("too little");
     let CorpusError::TooLittleText(found) = &error else { panic!("{error}") };
     assert_eq!((found.counts.documents, found.counts.tokens_read), (50, 250));
     assert_eq!((found.fragments_found, found.fragments_needed), (0, 40));
@@ -293,7 +303,7 @@ fn too_little_text_says_how_much_there_is() {
     assert!(!error.is_missing());
     assert!(error.to_string().contains("lower `corpus.eval_fragments`"), "{error}");
     // An endless source whose documents are shorter than a fragment.
-    let error = prepare(&generated(|n| format!("sentence {n}")), &Chars, &params(100, 2), &|_, _| ())
+    let error = prepare(&generated(|n| format!("sentence {n}")), &Chars, &params(100, 2), &|_| ())
         .expect_err("short");
     assert!(matches!(error, CorpusError::TooLittleText(_)), "{error}");
 }
@@ -305,7 +315,7 @@ fn reading_stops_when_both_splits_are_full() {
         made.fetch_add(1, Ordering::Relaxed);
         format!("document {n}: {}", "many words ".repeat(20))
     });
-    let sets = prepare(&source, &Chars, &params(50_000, 300), &|_, _| ()).expect("enough");
+    let sets = prepare(&source, &Chars, &params(50_000, 300), &|_| ()).expect("enough");
     let made = made.load(Ordering::Relaxed);
     assert!(made < 1_500, "{made} documents were made");
     assert!(sets.counts.documents <= made && sets.counts.source_documents == sets.counts.documents);
@@ -319,7 +329,7 @@ fn contexts_are_packed_with_the_separator_before_every_document() {
     let source =
         generated(|n| char::from_u32(0x4e00 + n as u32).expect("a character").to_string().repeat(70));
     let params = CorpusParams { separator_id: Some(3), ..params(1_000, 5) };
-    let sets = prepare(&source, &Chars, &params, &|_, _| ()).expect("enough");
+    let sets = prepare(&source, &Chars, &params, &|_| ()).expect("enough");
     assert_eq!(sets.fit.ids().len(), 1_008);
     for (at, &id) in sets.fit.ids().iter().enumerate() {
         assert_eq!(id == 3, at % 71 == 0);
@@ -333,7 +343,7 @@ fn a_long_document_counts_as_several_and_equal_ones_as_one() {
     let text: String = (0..60_000).map(|n| char::from(b'a' + (n * n / 7 % 26) as u8)).collect();
     let (_folder, path) = file("a.txt", text.as_bytes());
     let source = Source::from_path(&path, None, None).expect("source");
-    let sets = prepare(&source, &Chars, &params(10_000, 150), &|_, _| ()).expect("enough");
+    let sets = prepare(&source, &Chars, &params(10_000, 150), &|_| ()).expect("enough");
     assert_eq!(sets.counts.source_documents, 1);
     assert!(sets.counts.documents > 5);
     assert!(sets.counts.eval_documents >= 2);
@@ -342,13 +352,13 @@ fn a_long_document_counts_as_several_and_equal_ones_as_one() {
     let places: String = (0x3400..0xd000).filter_map(char::from_u32).collect();
     let (_folder, path) = file("a.txt", places.as_bytes());
     let source = Source::from_path(&path, None, None).expect("source");
-    let sets = prepare(&source, &Chars, &params(5_000, 100), &|_, _| ()).expect("enough");
+    let sets = prepare(&source, &Chars, &params(5_000, 100), &|_| ()).expect("enough");
     let mut seen = HashSet::new();
     assert!(sets.fit.ids().iter().chain(sets.evaluate.ids()).all(|&id| seen.insert(id)), "windows overlap");
 
     let copies = generated(|n| format!("{:064}", n % 10));
-    let error = prepare(&copies, &Chars, &params(5_000, 40), &|_, _| ())
-        .expect_err("ten different fragments at most");
+    let error =
+        prepare(&copies, &Chars, &params(5_000, 40), &|_| ()).expect_err("ten different fragments at most");
     let CorpusError::TooLittleText(found) = &error else { panic!("{error}") };
     assert!(found.fragments_found <= 10 && found.counts.duplicates > 100, "{error}");
 }
@@ -356,7 +366,7 @@ fn a_long_document_counts_as_several_and_equal_ones_as_one() {
 #[test]
 fn fragments_take_one_of_every_document_before_a_second() {
     let source = generated(|n| (0..60).map(|k| format!("{n:4}{k:4}")).collect());
-    let sets = prepare(&source, &Chars, &params(20_000, 400), &|_, _| ()).expect("enough");
+    let sets = prepare(&source, &Chars, &params(20_000, 400), &|_| ()).expect("enough");
     assert_eq!(sets.fragment_documents.len(), 400);
     let uses: Vec<usize> = (0..sets.counts.eval_documents as u32)
         .map(|document| sets.fragment_documents.iter().filter(|&&other| other == document).count())
@@ -376,10 +386,10 @@ fn the_published_habit_rejects_and_counts_undecodable_fragments() {
         format!("{n:08} {}", format!("{}{odd}", "plain words ".repeat(3)).repeat(2))
     });
     let params = CorpusParams { reject_replacement: true, ..params(2_000, 60) };
-    let sets = prepare(&source, &Bytes, &params, &|_, _| ()).expect("enough");
+    let sets = prepare(&source, &Bytes, &params, &|_| ()).expect("enough");
     assert!(sets.counts.rejected > 20);
     assert!(sets.evaluate.ids().iter().all(|&id| id < 0x80));
-    let kept = prepare(&source, &Bytes, &CorpusParams { reject_replacement: false, ..params }, &|_, _| ())
+    let kept = prepare(&source, &Bytes, &CorpusParams { reject_replacement: false, ..params }, &|_| ())
         .expect("enough");
     assert_eq!(kept.counts.rejected, 0);
     assert!(kept.evaluate.ids().iter().any(|&id| id >= 0x80));
@@ -391,7 +401,7 @@ fn the_number_of_threads_changes_nothing_and_the_seed_does() {
     let run = |threads: usize, seed: u64| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         let params = CorpusParams { seed, ..params(30_000, 200) };
-        pool.install(|| prepare(&source, &Bytes, &params, &|_, _| ()).expect("enough"))
+        pool.install(|| prepare(&source, &Bytes, &params, &|_| ()).expect("enough"))
     };
     let one = run(1, 7);
     assert_eq!(run(3, 7), one);
@@ -425,7 +435,7 @@ proptest! {
     ) {
         let source = generated(|n| documents.get(n).cloned().unwrap_or_else(|| format!("filler {n} ").repeat(12)));
         let params = CorpusParams { seed, ..params(4_000, 60) };
-        let sets = prepare(&source, &Bytes, &params, &|_, _| ()).expect("the filler is enough");
+        let sets = prepare(&source, &Bytes, &params, &|_| ()).expect("the filler is enough");
         prop_assert_eq!(sets.fit.rows(), 250);
         prop_assert_eq!(sets.evaluate.rows(), 60);
         for row in 0..60 {
@@ -442,7 +452,7 @@ proptest! {
         let text = |kind: u32| char::from_u32(0x4e00 + kind).expect("a character").to_string().repeat(64 + kind as usize);
         let source = generated(|n| text(*kinds.get(n).unwrap_or(&(n as u32))));
         let params = CorpusParams { seed, ..params(6_000, 12) };
-        let sets = prepare(&source, &Chars, &params, &|_, _| ()).expect("enough");
+        let sets = prepare(&source, &Chars, &params, &|_| ()).expect("enough");
         let fit: HashSet<u32> = sets.fit.ids().iter().copied().collect();
         let evaluate: HashSet<u32> = sets.evaluate.ids().iter().copied().collect();
         prop_assert!(fit.is_disjoint(&evaluate));
@@ -467,7 +477,7 @@ fn real_corpora_have_the_documents_that_they_are_said_to_have() {
     for name in ["tinystories.txt", "mixed.jsonl", "tinyshakespeare.txt", "openwebtext-1k.txt"] {
         let source = Source::from_path(&corpora.join(name), None, None).expect("source");
         let sets =
-            prepare(&source, &Bytes, &CorpusParams { ctx_tokens: 128, ..params(200_000, 3_000) }, &|_, _| ());
+            prepare(&source, &Bytes, &CorpusParams { ctx_tokens: 128, ..params(200_000, 3_000) }, &|_| ());
         let sets = sets.expect("enough text");
         assert_eq!(sets.evaluate.rows(), 3_000);
         assert_eq!(sets.fit.rows(), 1_563);
@@ -492,12 +502,12 @@ fn files_of_a_data_set_are_fetched_only_when_reading_gets_to_them() {
         .with_shared_cache(shared.path());
     let dataset = hub.dataset("owner/set", commit, None).expect("listed");
     let source = Source::from_dataset(dataset, None, None).expect("source");
-    prepare(&source, &Chars, &params(40_000, 200), &|_, _| ()).expect("enough");
+    prepare(&source, &Chars, &params(40_000, 200), &|_| ()).expect("enough");
     let taken = cache.path().join("hub/datasets--owner--set").join(commit).join("data");
     assert_eq!(taken.read_dir().expect("listed").count(), 2);
 
     std::fs::remove_file(folder.join("data/part-2.jsonl.gz")).expect("removed");
-    let error = prepare(&source, &Chars, &params(400_000, 200), &|_, _| ()).expect_err("gone and offline");
+    let error = prepare(&source, &Chars, &params(400_000, 200), &|_| ()).expect_err("gone and offline");
     assert!(
         error.is_missing() && error.to_string().contains("`data/part-2.jsonl.gz` of data set"),
         "{error}"
@@ -527,9 +537,8 @@ fn labels_stand_beside_their_tokens_and_change_none() {
     let generator = generator::Generator::new(5);
     let params = CorpusParams { separator_id: Some(0), ..params(30_000, 300) };
     let labelled = Source::Labelled(Box::new(|index| generator.document(index as u64)));
-    let sets = prepare(&labelled, &Bytes, &params, &|_, _| ()).expect("prepared");
-    let plain =
-        prepare(&generated(|index| generator.document(index as u64).text), &Bytes, &params, &|_, _| ());
+    let sets = prepare(&labelled, &Bytes, &params, &|_| ()).expect("prepared");
+    let plain = prepare(&generated(|index| generator.document(index as u64).text), &Bytes, &params, &|_| ());
     let plain = plain.expect("prepared");
     assert_eq!((sets.digest, &sets.fit, &sets.evaluate), (plain.digest, &plain.fit, &plain.evaluate));
     assert_eq!(plain.labels, None);
@@ -549,7 +558,7 @@ fn labels_stand_beside_their_tokens_and_change_none() {
             assert_eq!(set == generator::ConceptSet::default(), id == 0, "{id}");
         }
     }
-    let refused = prepare(&labelled, &Lowered, &params, &|_, _| ()).expect_err("refused");
+    let refused = prepare(&labelled, &Lowered, &params, &|_| ()).expect_err("refused");
     assert!(matches!(refused, CorpusError::NotByteForByte { document: 1, .. }), "{refused}");
 }
 
@@ -581,7 +590,7 @@ fn behind_a_prefix_contexts_need_no_separator_at_their_start_and_all_text_may_be
     let short = |prefix: &[u32]| {
         let prefix = prefix.to_vec();
         let params = CorpusParams { separator_id: Some(3), prefix, fragment_tokens: 8, ..params(960, 20) };
-        prepare(&source, &Chars, &params, &|_, _| ()).expect("enough")
+        prepare(&source, &Chars, &params, &|_| ()).expect("enough")
     };
     let (bare, behind) = (short(&[]), short(&[3]));
     assert!((0..60).all(|row| bare.fit.row(row)[0] == 3), "a separator before every document");
@@ -600,11 +609,11 @@ fn behind_a_prefix_contexts_need_no_separator_at_their_start_and_all_text_may_be
 #[test]
 fn special_tokens_of_the_text_are_counted_and_kept() {
     let source = generated(|index| format!("{index:030}$end{}", "x".repeat(60)));
-    let sets = prepare(&source, &WithSpecial, &params(960, 20), &|_, _| ()).expect("enough");
+    let sets = prepare(&source, &WithSpecial, &params(960, 20), &|_| ()).expect("enough");
     let held = sets.counts.special_tokens.clone();
     assert_eq!(held.into_iter().collect::<Vec<_>>(), [(36, sets.counts.documents)]);
     assert!(sets.fit.ids().contains(&36) && sets.evaluate.ids().contains(&36));
-    let none = prepare(&source, &Chars, &params(960, 20), &|_, _| ()).expect("enough");
+    let none = prepare(&source, &Chars, &params(960, 20), &|_| ()).expect("enough");
     assert!(none.counts.special_tokens.is_empty());
     assert_eq!(none.digest, sets.digest);
 }

@@ -38,8 +38,8 @@ pub fn run(
     }
 
     // Tokens of both splits.
-    let read = |done, total| on(Event::work("read text", done, total, "tokens"));
-    let corpus = gathered.clock.time("corpus", || open_corpus(suite, &subject.loaded, places, &read))?;
+    let mut corpus = gathered.clock.time("corpus", || open_corpus(suite, &subject.loaded, places, on))?;
+    gathered.warnings.append(&mut corpus.warnings);
     stop.check()?;
     let tokenizer = subject.loaded.tokenizer()?;
     let run = &RunContext::new(suite, places, (model, tokenizer), &corpus.tokens, &hooks, (fresh, stop))?;

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::features::{FeatureChoice, QualityPass};
-use super::spec::{CorpusSpec, Limits, Statistics, SubjectSpec};
+use super::limits::Limits;
+use super::spec::{CorpusSpec, Statistics, SubjectSpec};
 use crate::base::{HookPoint, HookSelector};
 use crate::dictionary::{Kind, Located, MethodParams, Variant};
 use crate::explain::catalog::{ATTEMPTS, ExplainerKind, ORACLE};
@@ -51,7 +52,7 @@ pub struct Suite {
     pub controls: Controls,
     /// Confidence intervals and tests.
     pub statistics: Statistics,
-    /// Limits on failures and disk space.
+    /// Limits on failures, disk space and bad lines of the corpus.
     pub limits: Limits,
 }
 

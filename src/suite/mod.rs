@@ -8,6 +8,7 @@ mod baselines;
 mod checked;
 mod features;
 mod names;
+mod limits;
 pub mod node;
 mod range;
 mod read;
@@ -27,8 +28,9 @@ pub use checked::{
     Suite,
 };
 pub use features::{FeatureChoice, QualityPass};
+pub use limits::Limits;
 pub use read::Problem;
-pub use spec::{CorpusSpec, Limits, Statistics, SubjectSpec};
+pub use spec::{CorpusSpec, Statistics, SubjectSpec};
 
 use crate::base::{FileError, open};
 use node::{Node, shortened};

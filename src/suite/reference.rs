@@ -5,11 +5,12 @@ use serde_json::{Map, Value};
 
 use super::features::Features;
 use super::range::bound;
+use super::limits::Limits;
 use super::read::word_of;
 use super::schema::{SUITE, of};
 use super::spec::{
-    CorpusSpec, ExplainerFields, JudgeFields, Limits, MethodFields, ProtocolFields, SimulatorFields,
-    Statistics, SubjectSpec, SuiteFile,
+    CorpusSpec, ExplainerFields, JudgeFields, MethodFields, ProtocolFields, SimulatorFields, Statistics,
+    SubjectSpec, SuiteFile,
 };
 use crate::dictionary::{file_formats, kind_fields};
 use crate::llm::LlmSpec;

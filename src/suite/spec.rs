@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
 use super::features::{Features, QualityPass, quality};
+use super::limits::Limits;
 use super::{names, schema};
 use crate::explain::catalog::ATTEMPTS;
 use crate::features::Deviation;
@@ -74,7 +75,7 @@ pub struct SuiteFile {
     pub controls: Option<Vec<Option<ControlEntry>>>,
     /// Confidence intervals and tests.
     pub statistics: Statistics,
-    /// Limits on failures and disk space.
+    /// Limits on failures, disk space and bad lines of the corpus.
     pub limits: Limits,
 }
 
@@ -156,12 +157,15 @@ impl Default for SubjectSpec {
 #[schemars(extend("x-main" = "source"))]
 #[serde(default)]
 pub struct CorpusSpec {
-    /// `embedded`, a path (text, `.jsonl`, `.jsonl.gz`, `.jsonl.zst`), or `hub:ID`.
+    /// `embedded`, a path (a file of text, JSON lines or a JSON array, plain or compressed with gzip or zstd; or a folder
+    /// of such files), or `hub:ID`. The content of a file decides what it is.
     pub source: String,
-    /// Field of a JSONL line that holds the text.
+    /// Field of a JSON object that holds the text; `data.text` is the field `text` of the object in `data`. If it is
+    /// given, every file is read as JSON.
     #[schemars(extend("x-default" = "`text`"))]
     pub field: Option<String>,
-    /// Line that separates the documents of a plain text file.
+    /// Line that separates the documents of a plain text file; `""` separates at blank lines. If it is given, a file that
+    /// is not named as JSON is plain text, whatever it begins with.
     #[schemars(extend("x-default" = "`<|endoftext|>`"))]
     pub separator: Option<String>,
     /// Commit, tag or branch of a hub data set.
@@ -473,23 +477,5 @@ impl Default for Statistics {
             reference: String::new(),
             margin: 0.05,
         }
-    }
-}
-
-/// Limits on failures and disk space.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Limits {
-    /// Share of walked features that may fail. A run with more exits with code 3.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub failed_allowed: f64,
-    /// Disk space for harvested activations, in GB.
-    #[schemars(range(min = 0.001, max = 1e6))]
-    pub disk_gb: f64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { failed_allowed: 0.05, disk_gb: 20.0 }
     }
 }

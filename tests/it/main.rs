@@ -43,3 +43,4 @@ mod terminal;
 mod toy;
 mod tutorial;
 mod verified;
+mod untidy_text;

@@ -72,7 +72,7 @@ mod tests {
             program: None,
         };
         let subject = embedded::load().expect("the embedded model");
-        open_corpus(&suite, &subject, &places, &|_, _| ()).expect("text").tokens
+        open_corpus(&suite, &subject, &places, &|_| ()).expect("text").tokens
     }
 
     #[test]

@@ -22,6 +22,6 @@ pub fn check_stored(suite: &Suite, places: &Places) -> Result<Option<StoredHeade
     let model = loaded.model();
     let hooks = expand_hooks(suite, model)?.into_iter().map(|hook| Ok((hook, model.width(hook)?)));
     let hooks = hooks.collect::<Result<_, RunError>>()?;
-    open_corpus(&run_with_prefix(&loaded, &prefix, suite), &loaded, places, &|_, _| ())?;
+    open_corpus(&run_with_prefix(&loaded, &prefix, suite), &loaded, places, &|_| ())?;
     Ok(Some(StoredHeader { name: model.info().name.clone(), hooks }))
 }

@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use crate::base::{Digest, HookPoint, TokenBatch};
 use crate::corpus::generator::Generator;
-use crate::corpus::{CorpusCounts, CorpusParams, Encode, Source, TokenSets, prepare};
+use crate::corpus::{CorpusCounts, CorpusError, CorpusParams, Encode, Progress, Source, TokenSets, prepare};
 use crate::hub::{HubError, LEGACY_IDS};
 use crate::nn::{Tokenizer, open_device};
 use crate::run::inputs::repositories::{DEFAULT_REVISION, hub};
 use crate::run::inputs::stored::{open_stored, stored_tokens};
-use crate::run::{Places, RunError};
+use crate::run::{Event, Places, RunError};
 use crate::subject::{LoadedSubject, Prefix, SubjectError, SubjectModel, embedded};
 use crate::suite::{MethodSpec, SubjectSpec, Suite, resolve};
 
@@ -151,44 +151,80 @@ pub struct OpenCorpus {
     pub tokens: TokenSets,
     /// Commit of a hub data set.
     pub revision: Option<String>,
+    /// Warnings for readers of the results.
+    pub warnings: Vec<String>,
 }
 
-/// Reads as much of the suite's corpus as is needed. `on` receives (tokens read, tokens needed).
+/// Reads as much of the suite's corpus as is needed. Fails if no feature can be scored because plain text was not
+/// divided into documents.
 pub fn open_corpus(
     suite: &Suite,
     subject: &LoadedSubject,
     places: &Places,
-    on: &dyn Fn(usize, usize),
+    on: &dyn Fn(Event),
+) -> Result<OpenCorpus, RunError> {
+    let mut corpus = read_corpus(suite, subject, places, on)?;
+    let counts = &corpus.tokens.counts;
+    let (found, needed) = (counts.eval_documents, suite.protocol.min_firing_fragments);
+    if found < needed && subject.stored().is_none() {
+        if let Some(text) = counts.undivided.clone() {
+            let name = format!("`{}`", suite.corpus.source);
+            return Err(CorpusError::Undivided { name, text, found, needed }.into());
+        }
+        corpus.warnings.push(format!(
+            "corpus: the evaluate split has {found} documents, and a feature is scored on {needed} fragments of \
+             different documents: raise `corpus.eval_fragments`, which reads more documents, or give shorter ones"
+        ));
+    }
+    corpus.warnings.iter().for_each(|warning| on(Event::Warning(warning.clone())));
+    Ok(corpus)
+}
+
+fn read_corpus(
+    suite: &Suite,
+    subject: &LoadedSubject,
+    places: &Places,
+    on: &dyn Fn(Event),
 ) -> Result<OpenCorpus, RunError> {
     let tokenizer = subject.tokenizer()?;
     let prefix = subject.prefix(suite.subject.bos)?;
+    let encoder = SubjectEncoder(tokenizer);
     if let Some(stored) = subject.stored() {
-        let encoder = SubjectEncoder(tokenizer);
         let tokens = stored_tokens(suite, stored, (tokenizer, &encoder), &prefix)?;
-        return Ok(OpenCorpus { tokens, revision: None });
+        return Ok(OpenCorpus { tokens, revision: None, warnings: Vec::new() });
     }
     let params = corpus_params(suite, subject.model().info().n_ctx, tokenizer, &prefix)?;
+    let progress = |progress| on(event(progress));
+    let read = |source: &Source<'_>, revision| -> Result<OpenCorpus, RunError> {
+        let tokens = prepare(source, &encoder, &params, &progress)?;
+        let warnings = tokens.counts.warnings(params.bad_lines);
+        Ok(OpenCorpus { tokens, revision, warnings })
+    };
     let spec = &suite.corpus;
-    let encoder = SubjectEncoder(tokenizer);
     let (field, separator) = (spec.field.as_deref(), spec.separator.as_deref());
     if let Some(id) = spec.source.strip_prefix("hub:") {
         let hub = hub(places)?;
         let dataset =
             hub.dataset(id, spec.revision.as_deref().unwrap_or(DEFAULT_REVISION), spec.files.as_deref())?;
         let revision = dataset.commit().to_string();
-        let source = Source::from_dataset(dataset, field, separator)?;
-        return Ok(OpenCorpus { tokens: prepare(&source, &encoder, &params, on)?, revision: Some(revision) });
+        return read(&Source::from_dataset(dataset, field, separator)?, Some(revision));
     }
-    let source = if spec.source == "embedded" {
+    if spec.source == "embedded" {
         let generator = Generator::new(EMBEDDED_CORPUS_SEED);
-        match suite.controls.oracle {
+        let source = match suite.controls.oracle {
             true => Source::Labelled(Box::new(move |index| generator.document(index as u64))),
             false => Source::Generated(Box::new(move |index| generator.document(index as u64).text)),
-        }
-    } else {
-        Source::from_path(&resolve(&spec.source, &places.suite_folder), field, separator)?
-    };
-    Ok(OpenCorpus { tokens: prepare(&source, &encoder, &params, on)?, revision: None })
+        };
+        return read(&source, None);
+    }
+    read(&Source::from_path(&resolve(&spec.source, &places.suite_folder), field, separator)?, None)
+}
+
+fn event(progress: Progress) -> Event {
+    match progress {
+        Progress::Tokens { found, needed } => Event::work("read text", found, needed, "tokens"),
+        Progress::Idle(bytes) => Event::Note(format!("{} MiB read without a document", bytes >> 20)),
+    }
 }
 
 /// [`SAMPLE_FRAGMENTS`] fragments of the suite's corpus for a plan. Hub data sets are not downloaded for a plan:
@@ -204,7 +240,7 @@ pub fn sample_fragments(
         sample.corpus.source = "embedded".into();
     }
     (sample.corpus.fit_tokens, sample.corpus.eval_fragments) = (suite.corpus.ctx_tokens, SAMPLE_FRAGMENTS);
-    Ok((open_corpus(&sample, subject, places, &|_, _| ())?.tokens.evaluate, stands_in))
+    Ok((read_corpus(&sample, subject, places, &|_| ())?.tokens.evaluate, stands_in))
 }
 
 /// The corpus parameters of a suite, checked against the model's context.
@@ -243,6 +279,7 @@ fn corpus_params(
         eval_fragments: suite.corpus.eval_fragments,
         fragment_tokens: fragment,
         seed: suite.seed,
+        bad_lines: suite.limits.bad_lines,
         reject_replacement: suite.protocol.reject_undecodable,
         separator_id: tokenizer.bos_token(),
         prefix: prefix.ids.clone(),

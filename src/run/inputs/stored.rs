@@ -93,6 +93,7 @@ fn stored_params(
         eval_fragments: suite.corpus.eval_fragments,
         fragment_tokens: fragment,
         seed: suite.seed,
+        bad_lines: suite.limits.bad_lines,
         reject_replacement: suite.protocol.reject_undecodable,
         separator_id: tokenizer.bos_token(),
         prefix: prefix.ids.clone(),

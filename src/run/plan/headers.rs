@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::base::HookPoint;
-use crate::corpus::CorpusError;
+use crate::corpus::{CorpusError, Source};
 use crate::dictionary::{DictionaryPath, FileParams, MethodParams, Shape, Stated, hook_of};
 use crate::run::inputs::check_stored::{StoredHeader, check_stored};
 use crate::run::inputs::dictionaries::on_disk;
@@ -83,11 +83,22 @@ pub fn read_headers(suite: &Suite, places: &Places) -> Headers {
     }
     let source = &suite.corpus.source;
     let path = resolve(source, &places.suite_folder);
-    if source != "embedded" && !source.starts_with("hub:") && !path.exists() {
-        found.problems.push(("corpus.source".into(), CorpusError::missing(&path).into()));
+    if source != "embedded" && !source.starts_with("hub:") {
+        match look_at_corpus(suite, &path) {
+            Ok(warning) => found.warnings.extend(warning),
+            Err(error) => found.problems.push(("corpus.source".into(), error.into())),
+        }
     }
     read_dictionaries(suite, places, &subject, &mut found);
     found
+}
+
+/// Looks at the beginning of a local corpus.
+fn look_at_corpus(suite: &Suite, path: &Path) -> Result<Option<String>, CorpusError> {
+    if !path.exists() {
+        return Err(CorpusError::missing(path));
+    }
+    Source::from_path(path, suite.corpus.field.as_deref(), suite.corpus.separator.as_deref())?.look()
 }
 
 /// Compares dictionaries trained elsewhere with the open subject.

@@ -55,7 +55,7 @@ fn run_digest(suite: &Suite, subject: Digest, tokens: Digest) -> Digest {
     suite.subject.model.clear();
     (suite.subject.activations, suite.subject.tokenizer) = (None, None);
     suite.corpus.source.clear();
-    suite.limits = Limits { failed_allowed: 0.0, disk_gb: 0.0 };
+    suite.limits = Limits { failed_allowed: 0.0, disk_gb: 0.0, ..Limits::default() };
     StageKey::new("run", NUMBERS_VERSION)
         .params(&suite)
         .params(&metric_versions(&suite))
