@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::FileError;
+use super::leftovers::part_ending;
 
 /// Number of files started by this process. It keeps temporary names distinct.
 static STARTED: AtomicU64 = AtomicU64::new(0);
@@ -32,7 +33,7 @@ impl AtomicFile {
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let temporary = path.with_file_name(format!(".{name}.{}.{number}.part", std::process::id()));
+        let temporary = path.with_file_name(format!(".{name}.{}", part_ending(number)));
         let file = File::create(&temporary).map_err(failed("write", path))?;
         Ok(Self {
             writer: BufWriter::with_capacity(1 << 20, file),

@@ -38,6 +38,14 @@ pub struct Places {
     pub program: Option<PathBuf>,
 }
 
+impl Places {
+    /// Every key and token that this run knows.
+    pub fn all_keys(&self) -> Vec<Secret> {
+        let token = self.hub_token.as_deref().and_then(Secret::new);
+        self.keys.values().cloned().chain(token).collect()
+    }
+}
+
 /// Stop request of the user, checked between units of work.
 #[derive(Debug, Clone, Copy)]
 pub struct Stop(pub &'static AtomicBool);
