@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,18 +24,23 @@ pub(super) const HIDDEN: &str = "***";
 
 /// An API key. It prints as `***`, and only this module's siblings can read it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    key: String,
+    /// Letters and digits, in lower case, of every form that is searched; none for a key that may be a word.
+    forms: Arc<[Vec<u8>]>,
+}
 
 impl Secret {
     /// The key without surrounding white space; `None` if it is empty.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
-        (!text.is_empty()).then(|| Self(text.to_string()))
+        let forms = if is_distinct(text) { forms(text) } else { Vec::new() };
+        (!text.is_empty()).then(|| Self { key: text.to_string(), forms: forms.into() })
     }
 
     /// The key itself, for a request's header.
     pub(super) fn expose(&self) -> &str {
-        &self.0
+        &self.key
     }
 
     /// Replaces the key in an endpoint's message by `***`: in any case, percent-encoded, in base64, in hexadecimal, or
@@ -50,49 +56,47 @@ impl Secret {
 
     /// Byte ranges, ascending and apart.
     fn places(&self, text: &str, least: usize) -> Vec<Range<usize>> {
-        if self.0.len() < least {
+        if self.key.len() < least || text.len() < least {
             return Vec::new();
         }
-        let mut found: Vec<Range<usize>> =
-            text.match_indices(&self.0).map(|(start, key)| start..start + key.len()).collect();
-        if self.is_distinct() && text.len() >= LEAST_DISTINCT {
+        let literal = text.match_indices(&self.key).map(|(start, key)| start..start + key.len());
+        let mut found: Vec<Range<usize>> = literal.collect();
+        if !self.forms.is_empty() {
             let letters = Letters::of(text);
-            found.extend(self.forms().iter().flat_map(|form| letters.find_all(form)));
+            found.extend(self.forms.iter().flat_map(|form| letters.find_all(form)));
         }
         merged(found)
     }
+}
 
-    /// Whether it cannot be a common word.
-    fn is_distinct(&self) -> bool {
-        let letters = self.0.bytes().filter(u8::is_ascii_alphanumeric).count();
-        letters >= LEAST_OF_LETTERS
-            || (letters >= LEAST_DISTINCT && self.0.bytes().any(|byte| byte.is_ascii_digit()))
-    }
+/// Whether a key cannot be a common word, or words in a row.
+fn is_distinct(key: &str) -> bool {
+    let letters = key.bytes().filter(u8::is_ascii_alphanumeric).count();
+    letters >= LEAST_OF_LETTERS
+        || (letters >= LEAST_DISTINCT && key.bytes().any(|byte| byte.is_ascii_digit()))
+}
 
-    /// Letters and digits, in lower case, of every form that is searched.
-    fn forms(&self) -> Vec<Vec<u8>> {
-        let bytes = self.0.as_bytes();
-        // Encoders differ in whether they encode `-`, `_`, `.` and `~`.
-        let percent = |kept: &str| -> String {
-            let encoded = |&byte: &u8| match char::from(byte) {
-                c if c.is_ascii_alphanumeric() || kept.contains(c) => c.to_string(),
-                _ => format!("%{byte:02X}"),
-            };
-            bytes.iter().map(encoded).collect()
+fn forms(key: &str) -> Vec<Vec<u8>> {
+    let bytes = key.as_bytes();
+    // Encoders differ in whether they encode `-`, `_`, `.` and `~`.
+    let percent = |kept: &str| -> String {
+        let encoded = |&byte: &u8| match char::from(byte) {
+            c if c.is_ascii_alphanumeric() || kept.contains(c) => c.to_string(),
+            _ => format!("%{byte:02X}"),
         };
-        let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        // The base64 form depends on the number of bytes before the key, modulo 3.
-        let inside = |before: usize| {
-            let encoded = STANDARD.encode([&vec![0; before], bytes].concat());
-            let (first, last) = ((8 * before).div_ceil(6), 8 * (before + bytes.len()) / 6);
-            encoded[first..last].to_string()
-        };
-        let texts =
-            [self.0.clone(), percent(""), percent("-_.~"), hexadecimal, inside(0), inside(1), inside(2)];
-        let mut forms: Vec<Vec<u8>> = texts.iter().map(|text| Letters::of(text).signs).collect();
-        forms.retain(|form| form.len() >= LEAST_DISTINCT);
-        forms
-    }
+        bytes.iter().map(encoded).collect()
+    };
+    let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    // The base64 form depends on the number of bytes before the key, modulo 3.
+    let inside = |before: usize| {
+        let encoded = STANDARD.encode([&vec![0; before], bytes].concat());
+        let (first, last) = ((8 * before).div_ceil(6), 8 * (before + bytes.len()) / 6);
+        encoded[first..last].to_string()
+    };
+    let texts = [key.to_string(), percent(""), percent("-_.~"), hexadecimal, inside(0), inside(1), inside(2)];
+    let mut forms: Vec<Vec<u8>> = texts.iter().map(|text| Letters::of(text).signs).collect();
+    forms.retain(|form| form.len() >= LEAST_DISTINCT);
+    forms
 }
 
 /// The letters and digits of a text in lower case, with their byte offsets. Letters outside ASCII become 0, which

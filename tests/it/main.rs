@@ -37,3 +37,4 @@ mod snapshots;
 mod stored;
 mod toy;
 mod tutorial;
+mod two_runs;
