@@ -8,6 +8,7 @@ use super::Digest;
 const TAG_DIGITS: usize = 8;
 
 /// What is known of a process.
+#[cfg_attr(not(unix), allow(dead_code, reason = "where processes are not looked up, all are unknown"))]
 enum State {
     Gone,
     /// It runs, and this tells it from a later process with the same number; empty if nothing does.

@@ -19,8 +19,8 @@ const ROUNDING: f64 = 1e-9;
 /// Estimates may be far too low, which only a bill shows. So the first call is alone, and at most one more than the
 /// number of bills so far is in flight. With n bills seen, n + 1 calls in flight exceed the largest of them about once,
 /// if the endpoint bills all calls alike. What is spent exceeds the limit at most by what single calls are billed beyond
-/// the largest ratio before them: by the first call alone if the endpoint always bills R times the estimate, and by
-/// nothing if it keeps to the estimate.
+/// the largest ratio before they started: by the first call alone if the endpoint always bills R times the estimate, and
+/// by nothing if it keeps to the estimate.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Account>);
 
@@ -166,7 +166,7 @@ mod tests {
     /// What became of some calls.
     struct Spent {
         dollars: f64,
-        /// Sum of what bills were above what was reserved for their call when it ended.
+        /// Sum of what bills were above what was reserved for their call when it started.
         surprises: f64,
         calls: usize,
     }
@@ -179,8 +179,11 @@ mod tests {
         let (mut waiting, mut in_flight) = (calls.iter().copied().peekable(), Vec::new());
         for nth in 0.. {
             while let Some((estimate, _)) = waiting.peek() {
+                let worst = locked(&budget.0.money).worst(*estimate);
                 match budget.try_reserve(*estimate) {
-                    Ok(Some(reserved)) => in_flight.extend(waiting.next().map(|call| (reserved, call))),
+                    Ok(Some(reserved)) => {
+                        in_flight.extend(waiting.next().map(|(_, factor)| (reserved, factor, worst)));
+                    }
                     Ok(None) => break,
                     Err(_) => {
                         assert!(in_flight.is_empty(), "the end waits for what is in flight");
@@ -193,10 +196,10 @@ mod tests {
             if in_flight.is_empty() {
                 break;
             }
-            let (reserved, (estimate, factor)) =
-                in_flight.swap_remove(order[nth % order.len()] % in_flight.len());
-            let bill = Cost { input: estimate.input * factor, output: estimate.output * factor };
-            spent.surprises += (bill.total() - locked(&budget.0.money).worst(estimate)).max(0.0);
+            let (reserved, factor, worst) = in_flight.swap_remove(order[nth % order.len()] % in_flight.len());
+            let Cost { input, output } = reserved.estimate;
+            let bill = Cost { input: input * factor, output: output * factor };
+            spent.surprises += (bill.total() - worst).max(0.0);
             reserved.settle(bill);
             spent.calls += 1;
         }
