@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::leftovers::part_ending;
 use super::{FileError, STAND_IN_BYTES, stand_in};
 
 /// Number of files started by this process. It keeps temporary names distinct.
@@ -54,7 +55,7 @@ impl AtomicFile {
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let temporary = path.with_file_name(format!(".{name}.{}.{number}.part", std::process::id()));
+        let temporary = path.with_file_name(format!(".{name}.{}", part_ending(number)));
         let file = File::create(&temporary).map_err(failed("write", path))?;
         UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).insert(temporary.clone());
         Ok(Self {

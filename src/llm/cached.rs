@@ -1,26 +1,27 @@
 //! Cache of answers on disk.
 //!
 //! Answers are cached under a hash of the client's identity and the full request, one file per answer. Several
-//! processes can share the folder.
+//! processes can share the folder: one of them asks a question, and the others wait for its answer. If it dies, another
+//! one asks.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
+use super::answer_file::{AnswerFile, Asked, Found, Reply, Turn, key};
 use super::{
     ChatClient, ChatError, ChatReply, ChatRequest, Meter, PromptReply, PromptRequest, ReplyFuture, locked,
 };
-use crate::base::{Digest, Digester, read, write_atomic};
+use crate::base::{Digest, Lease};
 
-const KIND: &str = "llm-answer";
-const VERSION: u32 = 1;
+/// First and longest pause between two looks at a question that another process asks.
+const PAUSES: [Duration; 2] = [Duration::from_millis(25), Duration::from_millis(200)];
 
-/// Client that caches answers. Errors are not cached, and a damaged file counts as missing. Identical requests in
-/// flight share one call and its outcome.
+/// Client that caches answers. Errors are not cached. A file that is damaged, or that answers another question, is set
+/// aside and counts as missing. Identical requests in flight share one call and its outcome.
 pub struct Cached {
     inner: Arc<dyn ChatClient>,
     folder: PathBuf,
@@ -36,17 +37,8 @@ pub struct Cached {
 /// Calls in flight by key, each with its outcome.
 type Calls<T> = Mutex<HashMap<Digest, Arc<OnceCell<Result<T, ChatError>>>>>;
 
-/// Contents of a cache file.
-#[derive(Serialize, Deserialize)]
-struct Stored<T> {
-    kind: String,
-    version: u32,
-    /// For people who read the file; the file name is the key.
-    identity: String,
-    /// Digest of the reply's JSON.
-    digest: Digest,
-    reply: T,
-}
+/// What a question that this process has to ask holds until its answer is stored.
+type OwnTurn = (Option<Lease>, Option<OwnedSemaphorePermit>);
 
 impl Cached {
     /// Wraps `inner`. Answers from the folder, or shared with a call in flight, count as cached.
@@ -74,39 +66,35 @@ impl Cached {
         Self { forgets: false, ..self }
     }
 
-    fn key<R: Serialize>(&self, what: &str, request: &R) -> Digest {
-        let mut digester = Digester::new(KIND);
-        digester.text(self.inner.identity()).text(what).json(request);
-        digester.finish()
-    }
-
-    fn path(&self, key: &Digest) -> PathBuf {
-        let name = key.hex();
-        self.folder.join(&name[..2]).join(format!("{name}.json"))
+    fn file<R: Asked>(&self, request: &R) -> (Digest, AnswerFile) {
+        let key = key(self.inner.identity(), request);
+        (key, AnswerFile::new(&self.folder, key))
     }
 
     /// Returns true if the answer was read from the folder and its file is now removed.
-    fn drop_stored(&self, key: &Digest) -> bool {
+    fn drop_stored<R: Asked>(&self, request: &R) -> bool {
         if !self.forgets {
             return false;
         }
+        let (key, file) = self.file(request);
         // A failure is harmless: another process removed the file, or the next run reads the answer again.
-        let removed = std::fs::remove_file(self.path(key)).is_ok();
-        locked(&self.found).remove(key) && removed
+        let removed = std::fs::remove_file(file.path()).is_ok();
+        locked(&self.found).remove(&key) && removed
     }
 
-    async fn remembered<T: Reply>(
+    async fn remembered<R: Asked>(
         &self,
-        calls: &Calls<T>,
-        key: Digest,
-        ask: ReplyFuture<'_, T>,
-    ) -> Result<T, ChatError> {
+        calls: &Calls<R::Reply>,
+        request: &R,
+        ask: ReplyFuture<'_, R::Reply>,
+    ) -> Result<R::Reply, ChatError> {
+        let (key, file) = self.file(request);
         let call = locked(calls).entry(key).or_default().clone();
         let mut is_first = false;
         // If the first task is dropped during its call, the next one makes the call.
         let outcome = call.get_or_init(|| {
             is_first = true;
-            self.found_or_asked(key, ask)
+            self.found_or_asked(key, file, request, ask)
         });
         let outcome = outcome.await.clone();
         if is_first {
@@ -117,26 +105,77 @@ impl Cached {
         outcome
     }
 
-    async fn found_or_asked<T: Reply>(&self, key: Digest, ask: ReplyFuture<'_, T>) -> Result<T, ChatError> {
-        let path = self.path(&key);
-        let file = path.clone();
+    async fn found_or_asked<R: Asked>(
+        &self,
+        key: Digest,
+        file: AnswerFile,
+        request: &R,
+        ask: ReplyFuture<'_, R::Reply>,
+    ) -> Result<R::Reply, ChatError> {
+        let there = file.clone();
         // Disk access must not block the few threads of the async runtime.
-        let found = tokio::task::spawn_blocking(move || load::<T>(&file)).await;
-        if let Ok(Some(reply)) = found {
+        let found = tokio::task::spawn_blocking(move || there.load::<R::Reply>()).await;
+        if let Ok(Found::Reply(reply)) = found {
             self.meter.count(|usage| usage.cached += 1);
             locked(&self.found).insert(key);
             return Ok(reply);
         }
-        // The semaphore is never closed, so this cannot fail.
-        let _permit = self.unsaved.acquire().await.ok();
+        let turn = match self.own_turn::<R::Reply>(&file).await {
+            Ok(turn) => turn,
+            Err(reply) => {
+                self.meter.count(|usage| usage.cached += 1);
+                return Ok(reply);
+            }
+        };
         let reply = ask.await?;
-        let (kept, identity) = (reply.clone(), self.inner.identity().to_string());
-        let stored = tokio::task::spawn_blocking(move || store(&path, identity, kept)).await;
-        if !matches!(stored, Ok(true)) {
+        let (kept, identity, excerpt) = (reply.clone(), self.inner.identity().to_string(), request.excerpt());
+        let stored = tokio::task::spawn_blocking(move || {
+            let is_stored = file.store(identity, excerpt, kept);
+            // Others look for the answer as soon as the lease ends.
+            drop(turn);
+            is_stored
+        });
+        if !matches!(stored.await, Ok(true)) {
             // The answer is paid for, so it is used even though it is not stored.
             self.meter.count(|usage| usage.not_stored += 1);
         }
         Ok(reply)
+    }
+
+    /// Waits until this process has to ask the question, or returns the answer that another one got.
+    async fn own_turn<T: Reply>(&self, file: &AnswerFile) -> Result<OwnTurn, T> {
+        // Held during the first look only: a question that others ask must not keep one of ours from being asked.
+        let mut permit = self.permit().await;
+        let (mut claim, mut pause) = (file.claim(), PAUSES[0]);
+        loop {
+            let there = file.clone();
+            let look = tokio::task::spawn_blocking(move || (there.turn::<T>(&mut claim), claim));
+            // The runtime is shutting down, or the look panicked: ask without a lease.
+            let Ok((turn, back)) = look.await else { return Ok((None, permit)) };
+            claim = back;
+            match turn {
+                Turn::Answered(reply) => return Err(reply),
+                Turn::Ours { lease, unsound } => {
+                    self.meter.count(|usage| usage.damaged += u64::from(unsound));
+                    if permit.is_none() {
+                        permit = self.permit().await;
+                    }
+                    return Ok((lease, permit));
+                }
+                Turn::Theirs => {}
+            }
+            permit = None;
+            if claim.is_elsewhere() {
+                self.meter.waits_for_another();
+            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(PAUSES[1]);
+        }
+    }
+
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed, so this cannot fail.
+        self.unsaved.clone().acquire_owned().await.ok()
     }
 }
 
@@ -146,46 +185,18 @@ impl ChatClient for Cached {
     }
 
     fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
-        let key = self.key("chat", request);
-        Box::pin(self.remembered(&self.chats, key, self.inner.chat(request)))
+        Box::pin(self.remembered(&self.chats, request, self.inner.chat(request)))
     }
 
     fn score_prompt<'a>(&'a self, request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
-        let key = self.key("score_prompt", request);
-        Box::pin(self.remembered(&self.prompts, key, self.inner.score_prompt(request)))
+        Box::pin(self.remembered(&self.prompts, request, self.inner.score_prompt(request)))
     }
 
     fn forget(&self, request: &ChatRequest) -> bool {
-        self.drop_stored(&self.key("chat", request))
+        self.drop_stored(request)
     }
 
     fn forget_prompt(&self, request: &PromptRequest) {
-        self.drop_stored(&self.key("score_prompt", request));
+        self.drop_stored(request);
     }
-}
-
-trait Reply: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
-
-impl Reply for ChatReply {}
-
-impl Reply for PromptReply {}
-
-fn digest_of<T: Serialize>(reply: &T) -> Option<Digest> {
-    serde_json::to_vec(reply).ok().map(|bytes| Digest::of(&bytes))
-}
-
-/// Reads a stored answer; `None` if the file is missing or damaged.
-fn load<T: Reply>(path: &Path) -> Option<T> {
-    let stored: Stored<T> = serde_json::from_slice(&read(path).ok()?).ok()?;
-    let sound =
-        stored.kind == KIND && stored.version == VERSION && digest_of(&stored.reply) == Some(stored.digest);
-    sound.then_some(stored.reply)
-}
-
-/// Stores an answer. Returns whether it is on disk now, written by this process or by a faster one.
-fn store<T: Reply>(path: &Path, identity: String, reply: T) -> bool {
-    let Some(digest) = digest_of(&reply) else { return false };
-    let stored = Stored { kind: KIND.into(), version: VERSION, identity, digest, reply };
-    let Ok(bytes) = serde_json::to_vec(&stored) else { return false };
-    write_atomic(path, &bytes).is_ok() || load::<T>(path).is_some()
 }

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::anthropic::Anthropic;
 use super::http::Http;
+use super::masked::Masked;
 use super::openai::OpenAi;
 use super::spec::{is_loopback, parse_base_url, shown};
 use super::{
@@ -23,6 +24,8 @@ pub struct Endpoint {
     pub spec: LlmSpec,
     /// The key, from the environment variable that the specification names.
     pub key: Option<Secret>,
+    /// Further keys of the run. Neither these nor `key` are kept where an endpoint repeats them.
+    pub hidden: Vec<Secret>,
     /// Base URL if the specification has none; `None` for the vendor's.
     pub base_url: Option<String>,
     /// Whether the network is off. Endpoints on this machine are still used.
@@ -73,7 +76,8 @@ impl Shared {
         let nth = shared.purposes.fetch_add(1, Ordering::Relaxed);
         // Different seeds keep the purposes from retrying at the same moment.
         let policy = RetryPolicy { seed: shared.policy.seed.wrapping_add(nth << 32), ..shared.policy };
-        let metered = Metered::new(shared.throttled.clone(), meter.clone(), budget.clone());
+        let metered = Metered::new(shared.throttled.clone(), meter.clone(), budget.clone())
+            .with_thinking(spec.thinking_tokens);
         let retried = Arc::new(Retried::new(Arc::new(metered), policy));
         let cached = Cached::new(retried, cache_folder, meter.clone());
         let cached = cached.losing_at_most(shared.unsaved.clone());
@@ -126,11 +130,20 @@ impl Endpoint {
         Ok(())
     }
 
+    /// All keys that must not show.
+    fn keys(&self) -> Vec<Secret> {
+        let mut keys: Vec<Secret> = self.key.iter().chain(&self.hidden).cloned().collect();
+        // Of a key inside another one, the longer is replaced first.
+        keys.sort_by_key(|key| std::cmp::Reverse(key.expose().len()));
+        keys.dedup();
+        keys
+    }
+
     fn protocol(&self, base: &Url, remarks: &EndpointNotes) -> Result<Arc<dyn ChatClient>, ChatError> {
         if self.offline && !is_loopback(base) {
             return Ok(Arc::new(Unreachable { endpoint: shown(base), identity: self.spec.identity(base) }));
         }
-        let http = Http::new(&self.spec, base, self.key.clone())?;
+        let http = Http::new(&self.spec, base, self.key.clone(), self.keys())?;
         Ok(match self.spec.client {
             ClientKind::Anthropic => Arc::new(Anthropic(http)),
             _ => Arc::new(OpenAi::new(http, remarks.clone())),
@@ -138,7 +151,7 @@ impl Endpoint {
     }
 }
 
-/// Builds the client for an endpoint. From outside in: cache, retries, budget, rate limit, protocol. So a cached
+/// Builds the client for an endpoint. From outside in: cache, retries, budget, rate limit, keys, protocol. So a cached
 /// answer costs nothing and needs no network, and each attempt is counted. Nothing is sent yet. Fails for an invalid
 /// specification, an unusable local model, a missing key, or a budget without prices.
 pub fn connect(endpoint: &Endpoint) -> Result<Llm, ChatError> {
@@ -168,7 +181,7 @@ pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, Cha
     let unsaved = max_unsaved(spec.max_in_flight).clamp(1, Semaphore::MAX_PERMITS);
     Ok(Shared::open(Arc::new(Shared {
         endpoint: endpoint.clone(),
-        throttled: Arc::new(Throttled::new(protocol, pace)),
+        throttled: Arc::new(Throttled::new(Arc::new(Masked::new(protocol, endpoint.keys())), pace)),
         policy,
         remarks,
         unsaved: Arc::new(Semaphore::new(unsaved)),

@@ -30,11 +30,19 @@ pub(super) struct Http {
     client: Client,
     base: Url,
     key: Option<Secret>,
+    /// Keys that no message shows.
+    hidden: Vec<Secret>,
 }
 
 impl Http {
-    /// An endpoint at `base`. Nothing is sent yet. Fails for an invalid header, or if TLS is not available.
-    pub fn new(spec: &LlmSpec, base: &Url, key: Option<Secret>) -> Result<Self, ChatError> {
+    /// An endpoint at `base`, whose messages show none of the `hidden` keys. Nothing is sent yet. Fails for an invalid
+    /// header, or if TLS is not available.
+    pub fn new(
+        spec: &LlmSpec,
+        base: &Url,
+        key: Option<Secret>,
+        hidden: Vec<Secret>,
+    ) -> Result<Self, ChatError> {
         let endpoint = shown(base);
         let refuse = |detail: String| ChatError::BadRequest { endpoint: endpoint.clone(), detail };
         let headers = headers(spec, key.as_ref()).map_err(&refuse)?;
@@ -49,7 +57,7 @@ impl Http {
         }
         let client = builder.build().map_err(|error| refuse(chain(&error)))?;
         let (spec, identity) = (spec.clone(), spec.identity(base));
-        Ok(Self { spec, identity, endpoint: endpoint.clone(), client, base: base.clone(), key })
+        Ok(Self { spec, identity, endpoint: endpoint.clone(), client, base: base.clone(), key, hidden })
     }
 
     /// The error for an answer that does not follow the protocol.
@@ -69,9 +77,7 @@ impl Http {
         let not_json =
             || self.odd(&format!("answered with something that is not JSON ({} bytes)", bytes.len()));
         let text = std::str::from_utf8(&bytes).map_err(|_| not_json())?;
-        // The key is hidden before anything else sees the text.
-        let text = self.key.as_ref().map_or_else(|| text.to_string(), |key| key.hidden_in_json(text));
-        let value: Value = serde_json::from_str(&text).map_err(|_| not_json())?;
+        let value: Value = serde_json::from_str(text).map_err(|_| not_json())?;
         if value.get("object").is_some_and(|object| object == "error") {
             return Err(self.refused(status_in(&value), None, &ErrorBody::of(&value)));
         }
@@ -80,7 +86,7 @@ impl Http {
             return Err(error.with_billed(billed_in(&value)));
         }
         // Parsed from the text again, because vLLM's protocol depends on the order of a map's entries.
-        serde_json::from_str(&text).map_err(|error| {
+        serde_json::from_str(text).map_err(|error| {
             self.odd(&format!("its answer is not understood: {error}")).with_billed(billed_in(&value))
         })
     }
@@ -131,7 +137,7 @@ impl Http {
     }
 
     fn hide(&self, text: &str) -> String {
-        self.key.as_ref().map_or_else(|| text.to_string(), |key| key.hidden_in(text))
+        self.hidden.iter().fold(text.to_string(), |text, key| key.hidden_in(&text))
     }
 
     fn refused(&self, status: u16, wait: Option<f64>, said: &ErrorBody) -> ChatError {

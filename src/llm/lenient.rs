@@ -110,7 +110,7 @@ fn parse_at(text: &str, start: usize) -> Option<(Node, usize)> {
 }
 
 /// Offset of the byte after the JSON string whose opening quotation mark is at `start`.
-pub(super) fn end_of_string(json: &str, start: usize) -> Option<usize> {
+fn end_of_string(json: &str, start: usize) -> Option<usize> {
     let bytes = json.as_bytes();
     let mut end = start + 1;
     while *bytes.get(end)? != b'"' {

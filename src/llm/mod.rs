@@ -4,10 +4,11 @@
 //! Out: replies with their cost, or an error that says whether a retry can help.
 //! Never: knows what a feature is, reads the environment, shows or stores a key.
 //!
-//! A client speaks one protocol. [`connect`] puts four wrappers around it, each with one duty: cache, retries, budget
-//! and rate limit. All of them need a tokio runtime with its timer.
+//! A client speaks one protocol. [`connect`] puts five wrappers around it, each with one duty: cache, retries, budget,
+//! rate limit and the removal of keys. All of them need a tokio runtime with its timer.
 
 mod advice;
+mod answer_file;
 mod anthropic;
 mod ask;
 mod budget;
@@ -23,6 +24,7 @@ mod last_reply;
 mod lenient;
 #[cfg(feature = "local-llm")]
 mod local;
+mod masked;
 mod metered;
 mod openai;
 mod openai_answer;
@@ -39,6 +41,7 @@ mod throttled;
 mod token_use;
 mod wait;
 
+pub use answer_file::verify_answer;
 pub use ask::{ENDPOINT_REASONS, ask_until_read, failed_call};
 pub use budget::Budget;
 pub use cached::Cached;

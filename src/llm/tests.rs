@@ -169,6 +169,7 @@ fn endpoint(url: &str, cache: &Path) -> Endpoint {
     Endpoint {
         spec,
         key: Secret::new(KEY),
+        hidden: Vec::new(),
         base_url: None,
         offline: false,
         cache_folder: cache.to_path_buf(),

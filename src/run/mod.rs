@@ -29,6 +29,7 @@ mod plan;
 mod results;
 mod rows;
 mod stage;
+mod turn;
 
 pub use all_failed::AllFailed;
 pub use context::{Finished, LanguageModels};
@@ -37,7 +38,6 @@ pub use evaluate::outcomes::Outcome;
 pub use events::{Event, RowCount};
 pub use inputs::dictionaries::locate_dictionary;
 pub use inputs::prepare::{OpenSubject, open_subject};
-pub use pipeline::run;
 pub use places::{Places, Stop};
 pub use plan::bill::{Beside, Planned, time_text};
 pub use plan::estimate::{Estimate, estimate};
@@ -46,6 +46,7 @@ pub use plan::role::RoleUsage;
 pub use plan::who::{Step, Who};
 pub use results::manifest::Manifest;
 pub use stage::{StageKey, StageStore};
+pub use turn::run;
 
 use context::{RunContext, SubjectPass};
 use json_lines::JsonLines;

@@ -44,6 +44,12 @@ impl Places {
     pub fn layout(&self) -> Layout {
         Layout::new(&self.out)
     }
+
+    /// Every key and token that this run knows.
+    pub fn all_keys(&self) -> Vec<Secret> {
+        let token = self.hub_token.as_deref().and_then(Secret::new);
+        self.keys.values().cloned().chain(token).collect()
+    }
 }
 
 /// Stop request of the user, checked between units of work.

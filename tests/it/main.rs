@@ -42,5 +42,6 @@ mod stored;
 mod terminal;
 mod toy;
 mod tutorial;
-mod verified;
+mod two_runs;
 mod untidy_text;
+mod verified;

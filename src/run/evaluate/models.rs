@@ -1,7 +1,9 @@
 //! The language models of a suite: connected once, shared by all rows, with usage counted per role.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::stream::{StreamExt, TryStreamExt, iter};
 use tokio::runtime::Runtime;
@@ -69,6 +71,7 @@ pub struct Models {
     explaining: Vec<ConnectedExplainer>,
     simulating: Vec<ConnectedSimulator>,
     judging: Vec<ConnectedJudge>,
+    is_wait_told: AtomicBool,
 }
 
 /// Connections so far: each model is connected once.
@@ -90,6 +93,7 @@ impl Connections<'_> {
         let endpoint = Endpoint {
             spec: found,
             key: places.keys.get(spec.key_variable()).cloned(),
+            hidden: places.all_keys(),
             base_url: (spec.client != ClientKind::Anthropic)
                 .then(|| places.openai_base_url.clone())
                 .flatten(),
@@ -148,7 +152,8 @@ impl Models {
             .enable_all()
             .build()
             .map_err(threads)?;
-        Ok(Some(Self { runtime, explaining, simulating, judging }))
+        let is_wait_told = AtomicBool::new(false);
+        Ok(Some(Self { runtime, explaining, simulating, judging, is_wait_told }))
     }
 
     /// The connection of an explainer.
@@ -170,17 +175,31 @@ impl Models {
     }
 
     /// Waits for all futures, at most `at_once` of them active. Results keep the order of `work`. The first failure
-    /// ends the wait.
+    /// ends the wait, also one of `watch`, which runs beside.
     pub fn all<T: Send, E: Send>(
         &self,
         work: impl Iterator<Item = impl Future<Output = Result<T, E>> + Send> + Send,
         at_once: usize,
+        watch: impl Future<Output = Result<Infallible, E>>,
     ) -> Result<Vec<T>, E> {
         let numbered = work.enumerate().map(|(nth, one)| async move { one.await.map(|one| (nth, one)) });
         let all = iter(numbered).buffer_unordered(at_once.max(1)).try_collect::<Vec<(usize, T)>>();
-        let mut all = self.runtime.block_on(all)?;
+        let mut all = self.runtime.block_on(async {
+            tokio::select! {
+                all = all => all,
+                Err(error) = watch => Err(error),
+            }
+        })?;
         all.sort_unstable_by_key(|(nth, _)| *nth);
         Ok(all.into_iter().map(|(_, one)| one).collect())
+    }
+
+    /// What to tell, once in a run, when a question of this role is also asked by another run.
+    pub fn wait_note(&self, role: &Role) -> Option<&'static str> {
+        let is_first = role.waits_for_another() && !self.is_wait_told.swap(true, Ordering::Relaxed);
+        is_first.then_some(
+            "another run asks the same questions of this cache; its answers are taken as they come",
+        )
     }
 
     fn roles(&self) -> impl Iterator<Item = &Role> {
@@ -193,7 +212,15 @@ impl Models {
     /// Warnings for readers of the results: fallbacks of endpoints, then failures.
     pub fn warnings(&self) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
-        for warning in self.roles().flat_map(Role::remarks).chain(self.roles().flat_map(Role::failures)) {
+        let damaged: u64 = self.roles().map(|role| role.usage().taken.damaged).sum();
+        let unsound = (damaged > 0).then(|| {
+            format!(
+                "{damaged} stored answers could not be believed, because they were damaged, exchanged, or written by an \
+                 older version that did not store the question; they were asked again"
+            )
+        });
+        let remarks = unsound.into_iter().chain(self.roles().flat_map(Role::remarks));
+        for warning in remarks.chain(self.roles().flat_map(Role::failures)) {
             if !all.contains(&warning) {
                 all.push(warning);
             }

@@ -1,7 +1,9 @@
 //! Sends the questions about one dictionary's features to language models, many at a time.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::base::{Attempt, Missing};
 use crate::explain::language_model::explain_with;
@@ -16,6 +18,9 @@ use crate::suite::ModelExplainer;
 
 /// Futures polled per allowed request in flight, so that the connection never idles.
 const FUTURES_PER_REQUEST: usize = 2;
+
+/// Pause between two looks at a stop request while questions are in flight.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Language models with the context of one dictionary.
 pub struct Questions<'a> {
@@ -124,6 +129,17 @@ impl Questions<'_> {
                 Ok(attempt)
             }
         });
-        self.models.all(work, FUTURES_PER_REQUEST * role.max_in_flight())
+        self.models.all(work, FUTURES_PER_REQUEST * role.max_in_flight(), self.watch(role))
+    }
+
+    /// Ends when the user asks to stop, also while every question waits.
+    async fn watch(&self, role: &Role) -> Result<Infallible, RunError> {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.run.stop.check()?;
+            if let Some(note) = self.models.wait_note(role) {
+                (self.tell)(Event::Note(note.into()));
+            }
+        }
     }
 }

@@ -106,6 +106,11 @@ impl Role {
         self.llm.remarks.all()
     }
 
+    /// Whether it has waited for an answer that another process asks for.
+    pub fn waits_for_another(&self) -> bool {
+        self.llm.meter.has_waited()
+    }
+
     fn answers(&self) -> MutexGuard<'_, Answers> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,6 +168,7 @@ mod tests {
         let endpoint = Endpoint {
             spec: spec.clone(),
             key: None,
+            hidden: Vec::new(),
             base_url: None,
             offline: true,
             cache_folder,

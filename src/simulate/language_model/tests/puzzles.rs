@@ -167,8 +167,16 @@ fn planted_puzzles_by_real_models() {
         let cache = tempfile::tempdir().expect("a folder");
         let spec = LlmSpec::new(ClientKind::Local, &path.display().to_string());
         let (cache_folder, offline) = (cache.path().to_path_buf(), true);
-        let endpoint =
-            Endpoint { spec, key: None, base_url: None, offline, cache_folder, budget: None, program: None };
+        let endpoint = Endpoint {
+            spec,
+            key: None,
+            hidden: Vec::new(),
+            base_url: None,
+            offline,
+            cache_folder,
+            budget: None,
+            program: None,
+        };
         let client = connect(&endpoint).expect("a model").client;
         for (kind, simulator) in kinds.iter().filter(|(kind, _)| wanted(kind, "AUTOINTERP_PUZZLE_KINDS")) {
             for (set, text) in [
