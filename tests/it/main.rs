@@ -20,6 +20,7 @@ mod dictionaries;
 mod export;
 mod fake_llm;
 mod faults;
+mod fuzz;
 mod gate;
 mod house;
 mod hub;

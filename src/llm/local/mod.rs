@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 use self::engine::{Engine, Job};
 use self::model::{LocalModel, local_error};
-pub use self::template::apart::{ARGUMENT as TRY_TEMPLATE, try_template};
+pub use self::template::apart::{ARGUMENT as TRY_TEMPLATE, try_template, try_template_here};
 use super::{ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, ReplyFuture};
 
 /// Client of a model in this process. Dropping it ends the model's thread.
