@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use candle_core::quantized::gguf_file::{self, Value as Setting};
 use candle_core::quantized::{GgmlDType, QTensor};
@@ -581,69 +582,74 @@ fn answers() -> Vec<Vec<u8>> {
     .collect()
 }
 
-/// A finished run of a small suite, with the file of runs that the gate accepted: the files whose names begin so.
-fn run_folder(wanted: &[&str]) -> Vec<u8> {
-    let toy = finished();
-    let run = toy.path("run1");
-    let mut files = Vec::new();
-    collect(&run, &run, &mut files);
-    let of_run = |name: &str| {
-        let rendered =
-            ["charts", "features", "index.html", "table", "quality.csv", "differences.csv", "dictionaries"];
-        !rendered.iter().any(|start| name.starts_with(start))
-            && wanted.iter().any(|start| name.starts_with(start))
-    };
-    files.retain(|(name, bytes)| of_run(name) && bytes.len() < 100_000);
-    if wanted.contains(&"accepted.json") {
-        files.push(("accepted.json".into(), fs::read(toy.path("accepted.json")).expect("accepted")));
-    }
-    let files: Vec<(&str, &[u8])> =
-        files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-    assert!(files.iter().any(|(name, _)| *name == "summary.json"), "no summary");
-    packed(&files)
+type Files = Vec<(String, Vec<u8>)>;
+
+fn borrowed(files: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
+    files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect()
 }
 
-/// Two reseeded runs of a suite with few features, accepted.
-fn finished() -> Toy {
-    let toy = Toy::new();
-    let suite = toy
-        .suite_text()
-        .replace("per_cell: 4", "per_cell: 2")
-        .replace("eval_fragments: 300", "eval_fragments: 60")
-        .replace("fit_tokens: 8_000", "fit_tokens: 2_000")
-        .replace("steps: 60", "steps: 5");
-    toy.write("suite.yaml", &suite);
-    let runs: Vec<String> = (1..=3).map(|seed| toy.arg(&format!("run{seed}"))).collect();
-    for (nth, run) in runs.iter().enumerate() {
-        let (suite, seed) = (toy.arg("suite.yaml"), (nth + 1).to_string());
-        call(toy.home(), &["run", &suite, "--out", run, "--quiet", "--seed", &seed]).ok();
-    }
-    let accepted = toy.arg("accepted.json");
-    let args: Vec<&str> =
-        ["accept"].into_iter().chain(runs.iter().map(String::as_str)).chain(["--into", &accepted]).collect();
-    call(toy.home(), &args).ok();
-    toy
+/// The files below a folder of [`finished`], under their names in it.
+fn below(folder: &str) -> Files {
+    let inside =
+        |(name, bytes): &(String, Vec<u8>)| Some((name.strip_prefix(folder)?.to_string(), bytes.clone()));
+    finished().iter().filter_map(inside).collect()
+}
+
+/// Parts of a run folder that are made from the others.
+const RENDERED: [&str; 7] =
+    ["charts", "features", "index.html", "table", "quality.csv", "differences.csv", "dictionaries"];
+
+/// A finished run of a small suite: the files whose names begin so, and the file of runs that the gate accepted.
+fn run_folder(wanted: &[&str]) -> Vec<u8> {
+    let begins = |name: &str, starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
+    let mut files = below("run1/");
+    files.retain(|(name, bytes)| begins(name, wanted) && !begins(name, &RENDERED) && bytes.len() < 100_000);
+    assert!(files.iter().any(|(name, _)| name == "summary.json"), "no summary");
+    files.extend(
+        finished().iter().filter(|(name, _)| name == "accepted.json" && begins(name, wanted)).cloned(),
+    );
+    packed(&borrowed(&files))
+}
+
+/// The files of reseeded runs of a suite with few features, and what the gate accepted of them.
+fn finished() -> &'static Files {
+    static FILES: OnceLock<Files> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let toy = Toy::new();
+        let suite = toy
+            .suite_text()
+            .replace("per_cell: 4", "per_cell: 2")
+            .replace("eval_fragments: 300", "eval_fragments: 200")
+            .replace("steps: 60", "steps: 20");
+        toy.write("suite.yaml", &suite);
+        let (suite, accepted) = (toy.arg("suite.yaml"), toy.arg("accepted.json"));
+        let runs = ["1", "2", "3"].map(|seed| toy.arg(&format!("run{seed}")));
+        for (run, seed) in runs.iter().zip(["1", "2", "3"]) {
+            call(toy.home(), &["run", &suite, "--out", run, "--quiet", "--seed", seed]).ok();
+        }
+        let [a, b, c] = &runs;
+        call(toy.home(), &["accept", a, b, c, "--into", &accepted]).ok();
+        let mut files = Vec::new();
+        collect(toy.home(), toy.home(), &mut files);
+        files
+    })
 }
 
 fn own_dictionaries() -> Vec<Vec<u8>> {
-    let toy = finished();
-    let mut files = Vec::new();
-    collect(toy.home(), toy.home(), &mut files);
-    let folder_of = |name: &str| name.strip_suffix("dictionary.safetensors").map(str::to_string);
-    let mut folders: Vec<String> = files.iter().filter_map(|(name, _)| folder_of(name)).collect();
-    folders.sort();
-    let one = |folder: &String| {
-        let inside =
-            files.iter().filter_map(|(name, bytes)| Some((name.strip_prefix(folder)?, bytes.as_slice())));
-        let inside: Vec<(&str, &[u8])> = inside.filter(|(name, _)| !name.contains('/')).collect();
-        packed(&inside)
+    const NAME: &str = "dictionary.safetensors";
+    let folders = finished().iter().filter_map(|(name, _)| name.strip_suffix(NAME));
+    let seed = |folder: &str| {
+        let mut files = below(folder);
+        files.retain(|(name, _)| !name.contains('/'));
+        packed(&borrowed(&files))
     };
-    let seeds: Vec<Vec<u8>> = folders.iter().map(one).filter(|seed| seed.len() < 60_000).take(4).collect();
-    assert!(!seeds.is_empty(), "no dictionary among {} files", files.len());
+    let seeds: Vec<Vec<u8>> = folders.map(seed).filter(|seed| seed.len() < 60_000).take(4).collect();
+    assert!(!seeds.is_empty(), "no dictionary among {} files", finished().len());
     seeds
 }
 
-fn collect(folder: &Path, below: &Path, files: &mut Vec<(String, Vec<u8>)>) {
+/// The files of a folder and of those in it, in the order of their paths.
+fn collect(folder: &Path, below: &Path, files: &mut Files) {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
