@@ -71,6 +71,8 @@ pub use save::FILES as DICTIONARY_FILES;
 pub use similarity::{DirectionSet, Mmcs, Neighbour, mmcs_of_directions, nearest};
 pub use simple::{BaselineFit, IdentityParams, NeuronParams, RandomParams};
 pub use stated::{Stated, TextInput, hook_of};
+#[doc(hidden)]
+pub use tensor_files::TensorFile;
 pub use tensors::{Activation, RowScale, Tensors};
 pub use variant::Variant;
 

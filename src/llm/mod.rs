@@ -55,6 +55,9 @@ pub use endpoint_notes::EndpointNotes;
 pub use last_reply::{Heard, LastReply};
 pub use lenient::{Lenient, Node, whole_number};
 #[cfg(feature = "local-llm")]
+#[doc(hidden)]
+pub use local::try_template_here;
+#[cfg(feature = "local-llm")]
 pub use local::{TRY_TEMPLATE, try_template};
 pub use metered::{Meter, Metered, Prices, Usage};
 pub use prompt::Prompt;

@@ -7,8 +7,8 @@
 mod baselines;
 mod checked;
 mod features;
-mod names;
 mod limits;
+mod names;
 pub mod node;
 mod range;
 mod read;

@@ -4,8 +4,8 @@ use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde_json::{Map, Value};
 
 use super::features::Features;
-use super::range::bound;
 use super::limits::Limits;
+use super::range::bound;
 use super::read::word_of;
 use super::schema::{SUITE, of};
 use super::spec::{

@@ -22,6 +22,7 @@ mod dictionaries;
 mod export;
 mod fake_llm;
 mod faults;
+mod fuzz;
 mod gate;
 mod hostile_files;
 mod house;

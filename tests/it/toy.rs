@@ -189,7 +189,8 @@ pub fn vocabulary() -> Vec<String> {
     pieces().into_iter().map(|(piece, _)| piece).collect()
 }
 
-fn tokenizer() -> Value {
+/// The tokenizer of those pieces.
+pub fn tokenizer() -> Value {
     let pieces = pieces();
     let vocab: serde_json::Map<String, Value> =
         pieces.iter().enumerate().map(|(id, (piece, _))| (piece.clone(), id.into())).collect();

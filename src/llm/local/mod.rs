@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 use self::engine::{Engine, Job};
 use self::model::{LocalModel, local_error};
-pub use self::template::apart::{ARGUMENT as TRY_TEMPLATE, try_template};
+pub use self::template::apart::{ARGUMENT as TRY_TEMPLATE, try_template, try_template_here};
 use super::{ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, ReplyFuture};
 
 /// Bytes of the thread's stack: as many as a program's first thread has, since templates nest.

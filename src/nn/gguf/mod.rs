@@ -98,7 +98,9 @@ pub fn weight_count(path: &Path) -> Result<u64, NnError> {
         return folder_weight_count(path);
     }
     let parts = Parts::open(path)?;
-    Ok(parts.names().filter_map(|name| parts.tensor(name)).map(header::TensorInfo::count).sum())
+    // A header may state any number; whether the file holds it is checked where tensors are read.
+    let counts = parts.names().filter_map(|name| parts.tensor(name)).map(header::TensorInfo::count);
+    Ok(counts.fold(0, u64::saturating_add))
 }
 
 /// Context length of the model in a folder or a GGUF file, if the header or `config.json` states it.

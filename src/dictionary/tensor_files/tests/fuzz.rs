@@ -1,56 +1,22 @@
 //! Mutated files end in values or in an error: no panic, no endless loop, no large allocation.
 
-use rand::RngCore;
-
 use super::super::directory::Directory;
 use super::super::tensor::{LARGE, MOST_RATIO, MOST_REPEATED};
 use super::numbers;
 use super::written::{Pickler, deflated, f32s, npy, stored, torch, zip};
-use crate::base::Stream;
+use mutator::{Draws, Form, Mutator};
+
+#[allow(dead_code, reason = "the file is shared with the tests of all formats")]
+#[path = "../../../../tests/it/fuzz/mutator.rs"]
+mod mutator;
 
 const MUTATIONS: usize = 100_000;
 
-/// One to four changes: a byte, a run copied or removed, a number at its limits, the end cut off.
-fn mutated(file: &[u8], stream: &mut Stream) -> Vec<u8> {
-    let mut changed = file.to_vec();
-    for _ in 0..=stream.below(4) {
-        let length = changed.len();
-        if length == 0 {
-            break;
-        }
-        let at = stream.below(length);
-        match stream.below(8) {
-            0..=3 => {
-                if let Some(byte) = changed.get_mut(at) {
-                    *byte = stream.next_u32() as u8;
-                }
-            }
-            4 => {
-                let limit = *stream.pick(&[0, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX, 0xffff]);
-                let width = *stream.pick(&[1, 2, 4, 4, 8]);
-                let bytes =
-                    [limit, if stream.chance(0.5) { 0 } else { limit }].map(u32::to_le_bytes).concat();
-                for (byte, new) in changed.iter_mut().skip(at).zip(&bytes[..width]) {
-                    *byte = *new;
-                }
-            }
-            5 => {
-                let run = changed[at..(at + stream.below(40)).min(changed.len())].to_vec();
-                let to = stream.below(length);
-                changed.splice(to..to, run);
-            }
-            6 => drop(changed.drain(at..(at + stream.below(20)).min(length))),
-            _ if stream.chance(0.1) => changed.truncate(at),
-            _ => {
-                // Opcodes of pickles, where they may do most.
-                if let Some(byte) = changed.get_mut(at) {
-                    *byte = *stream.pick(b"}]()(tuesaRbQqhN.KMXcJG\x85\x86\x87\x88\x8a\x93\x94");
-                }
-            }
-        }
-    }
-    changed
-}
+/// Opcodes of pickles, where they may do most.
+const OPCODES: [&str; 24] = [
+    "}", "]", "(", ")", "t", "u", "e", "s", "a", "R", "b", "Q", "q", "h", "N", ".", "K", "M", "X", "c", "J",
+    "G", "\u{85}", "\u{8a}",
+];
 
 /// Reads all that a file says it holds, and checks that nothing claims more memory than the limits allow.
 fn use_all(file: &[u8]) -> bool {
@@ -81,11 +47,11 @@ fn use_all(file: &[u8]) -> bool {
     true
 }
 
-fn fuzz(name: &str, files: &[Vec<u8>]) {
+fn fuzz(name: &str, form: Form, files: &[Vec<u8>]) {
     assert!(files.iter().all(|file| use_all(file)), "a file is not read even unchanged");
-    let mut stream = Stream::new(18, name);
-    let readable =
-        (0..MUTATIONS).filter(|turn| use_all(&mutated(&files[turn % files.len()], &mut stream))).count();
+    let mutator = Mutator { form, seeds: files, words: &OPCODES };
+    let input = |number: usize| mutator.input(&mut Draws::of(name, number as u64));
+    let readable = (0..MUTATIONS).filter(|&number| use_all(&input(number))).count();
     // Mutations that are all refused at the first byte would show nothing.
     assert!((MUTATIONS / 100..MUTATIONS).contains(&readable), "{readable} mutations were readable");
 }
@@ -108,7 +74,7 @@ fn mutated_torch_files_end_in_values_or_an_error() {
     let plain = torch(&pickle, &storages.each_ref().map(|(key, bytes)| (*key, bytes.as_slice())));
     let mut entries = vec![deflated("a/data.pkl", &pickle)];
     entries.extend(storages.iter().map(|(key, bytes)| stored(&format!("a/data/{key}"), bytes)));
-    fuzz("torch", &[plain, zip(&entries, true)]);
+    fuzz("torch", Form::Bytes, &[plain, zip(&entries, true)]);
 }
 
 #[test]
@@ -122,7 +88,7 @@ fn mutated_arrays_of_numpy_end_in_values_or_an_error() {
         arrays.iter().enumerate().map(|(at, array)| stored(&format!("{at}.npy"), array)).collect();
     let packed: Vec<_> =
         arrays.iter().enumerate().map(|(at, array)| deflated(&format!("{at}.npy"), array)).collect();
-    fuzz("npz", &[zip(&plain, false), zip(&packed, true)]);
+    fuzz("npz", Form::Bytes, &[zip(&plain, false), zip(&packed, true)]);
 }
 
 #[test]
@@ -138,5 +104,5 @@ fn mutated_safetensors_end_in_values_or_an_error() {
         ("n", view(Dtype::I32, &[], 4)),
         ("e", view(Dtype::F8_E4M3, &[4], 4)),
     ];
-    fuzz("safetensors", &[serialize(views, None).expect("serialized")]);
+    fuzz("safetensors", Form::Headed, &[serialize(views, None).expect("serialized")]);
 }

@@ -56,8 +56,14 @@ fn conversations() -> Vec<Vec<Message>> {
 /// Runs in the process: reads a template from `input`, renders its conversation and writes it, or renders those of a
 /// trial. Returns the exit code. Errors of the template engine are ignored in a trial, because a real request reports
 /// them.
-pub fn try_template(mut input: impl Read) -> u8 {
+pub fn try_template(input: impl Read) -> u8 {
     limit();
+    try_template_here(input)
+}
+
+/// As [`try_template`], in this process as it is: tests try many templates one after the other.
+#[doc(hidden)]
+pub fn try_template_here(mut input: impl Read) -> u8 {
     let mut text = Vec::new();
     let trial = input.read_to_end(&mut text).ok().and_then(|_| serde_json::from_slice::<Trial>(&text).ok());
     let Some(Trial { source, tokens, messages }) = trial else { return NO_TEMPLATE };

@@ -13,12 +13,12 @@ pub fn without_tags(source: &str) -> Cow<'_, str> {
     while let Some(at) = rest.find("{%") {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
-        let Some(end) = tag.find("%}") else {
+        // Behind the opening: in `{%}` one sign cannot be both.
+        let Some(inside) = tag[2..].find("%}").map(|end| &tag[2..2 + end]) else {
             rest = tag;
             break;
         };
-        let (tag, after) = tag.split_at(end + 2);
-        let inside = &tag[2..end];
+        let (tag, after) = tag.split_at(inside.len() + 4);
         let (first, inside) = mark(inside, str::strip_prefix);
         let (last, inside) = mark(inside, str::strip_suffix);
         match inside.trim() {

@@ -28,6 +28,8 @@ fn tags_around_generated_text_change_nothing() {
         rendered(&source("{%-generation-%}", "{%- endgeneration -%}")),
         rendered(&source("{%-if true-%}", "{%- endif -%}"))
     );
+    // A tag without an inside is the engine's to refuse.
+    assert!(given("{%}generation{% if true %}").render(&[]).is_err());
     // The same words outside of tags stay.
     assert_eq!(
         rendered("generation {{ 'endgeneration' }} {% if true %}{% endif %}."),
