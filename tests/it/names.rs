@@ -30,13 +30,13 @@ fn files(folder: &Path) -> BTreeSet<String> {
     found
 }
 
-/// The toy suite with methods of these names, each a dictionary of random directions.
+/// The toy suite with methods of these names, all of one kind.
 fn suite(toy: &Toy, names: &[&str]) -> String {
     let text = toy.suite_text();
     let (head, tail) = text.split_once("  - {name: topk").expect("the methods");
     let (_, tail) = tail.split_once("features:").expect("the features");
-    let methods: String =
-        names.iter().map(|name| format!("  - {{name: {name:?}, kind: random, features: 8}}\n")).collect();
+    let method = |name: &&str| format!("  - {{name: {name:?}, kind: topk, expansion: 2, k: 4, steps: 60}}\n");
+    let methods: String = names.iter().map(method).collect();
     format!("{head}{methods}features:{tail}")
         .replace("controls: [shuffled, {random_weights: [topk]}]\n", "controls: [shuffled]\n")
         .replace("reference: topk", &format!("reference: {:?}", names[0]))
