@@ -389,14 +389,15 @@ async fn failed_calls_that_were_billed_count_and_stop_at_the_budget() {
     assert_eq!((usage.requests, usage.tokens_in, usage.tokens_out), (1, 20, 10));
     assert_eq!(priced.budget.as_ref().map(Budget::spent), Some(30.0));
 
-    // Each attempt is estimated at 21 and costs 15: two fit into 40, a third does not.
+    // The first attempt reserves 21 and costs 15. Its prompt cost twice the estimate, so a further one reserves 26: two
+    // fit into 41, a third does not.
     let always = Server::always(broken);
     let mut tight = priced.clone();
     tight.spec.base_url = Some(always.url.clone());
-    tight.budget = Some(Budget::new(40.0));
+    tight.budget = Some(Budget::new(41.0));
     let llm = connect_with(&tight, quick(6)).expect("connected");
     let error = llm.client.chat(&question("a")).await.expect_err("stopped");
-    assert_eq!(error, ChatError::Budget { limit: 40.0, spent: 30.0 });
+    assert_eq!(error, ChatError::Budget { limit: 41.0, spent: 30.0 });
     assert_eq!(always.requests().len(), 2);
     for usage in [json!({"usage": {"input_tokens": 7}}), json!({"usage": 3}), json!({})] {
         let mut body = json!({"error": {"message": "overloaded"}});
