@@ -6,8 +6,9 @@ use super::args::{Common, Env};
 use super::cache::{files, size};
 use super::print_result;
 use crate::activations::{ActivationSet, DamagedStore};
-use crate::base::{Content, Flaw, ListedFile, read};
+use crate::base::{Content, Flaw, ListedFile};
 use crate::hub::{self, Proof};
+use crate::llm::{AnswerAge, verify_answer};
 use crate::report::{self, Verified, count, visible};
 use crate::run::RunError;
 
@@ -20,7 +21,7 @@ const SHOWN: usize = 20;
 /// Checks every file of a finished run.
 pub fn verify_run(folder: &Path, common: &Common) -> Result<u8, RunError> {
     let advice = "the same `autointerp run` command makes damaged and missing files again";
-    Ok(told(&report::verify(folder)?, advice, common))
+    told(&report::verify(folder)?, advice, common)
 }
 
 /// Checks every file of the cache that says what it should hold.
@@ -42,7 +43,7 @@ pub fn verify_cache(common: &Common, env: &Env) -> Result<u8, RunError> {
     verify_answers(&env.cache, &mut verified);
     let advice = "a run makes damaged activations and answers again by itself; remove a damaged download, and it is \
                   fetched again";
-    Ok(told(&verified, advice, common))
+    told(&verified, advice, common)
 }
 
 /// A path inside a folder, with `/` between its parts.
@@ -80,20 +81,20 @@ fn verify_activations(cache: &Path, verified: &mut Verified) {
 fn verify_answers(cache: &Path, verified: &mut Verified) {
     let stored = files(&cache.join("answers"));
     for (path, bytes, _) in stored.iter().filter(|(path, ..)| is_final(path) && has_extension(path, "json")) {
-        verified.add(inside(cache, path), verify_answer(path).map(|()| *bytes).map_err(Flaw::Damaged));
+        let place = inside(cache, path);
+        match verify_answer(path) {
+            Ok(AnswerAge::Current) => verified.add(place, Ok(*bytes)),
+            // It does not hold its question: it is asked again.
+            Ok(AnswerAge::Older) => verified.unlisted.push(place),
+            Err(why) => verified.add(place, Err(Flaw::Damaged(why))),
+        }
     }
 }
 
-/// Checks a stored answer of a language model; the error says what is wrong.
-fn verify_answer(path: &Path) -> Result<(), String> {
-    let bytes = read(path).map_err(|error| format!("cannot be read ({})", error.source))?;
-    serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).map(drop).map_err(|_| "is not JSON".to_string())
-}
-
 /// Prints the result and returns the exit code.
-fn told(verified: &Verified, advice: &str, common: &Common) -> u8 {
-    print_result(common, verified, |verified| text(verified, advice));
-    if verified.is_sound() { 0 } else { DAMAGED }
+fn told(verified: &Verified, advice: &str, common: &Common) -> Result<u8, RunError> {
+    print_result(common, verified, |verified| text(verified, advice))?;
+    Ok(if verified.is_sound() { 0 } else { DAMAGED })
 }
 
 fn text(verified: &Verified, advice: &str) -> String {

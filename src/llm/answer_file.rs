@@ -95,13 +95,13 @@ impl<T: Reply> Stored<T> {
     /// The reply, if the file is whole and answers this question.
     fn checked(self, key: &Digest) -> Result<T, &'static str> {
         if self.kind != KIND || self.version != VERSION || self.what != T::WHAT {
-            return Err("it is not a stored answer of this version");
+            return Err("is not a stored answer of this version");
         }
         if self.key != *key {
-            return Err("it answers another question than its name says");
+            return Err("answers another question than its name says");
         }
         if self.computed() != self.digest {
-            return Err("its content is not what was stored: the digest differs");
+            return Err("does not hold what was stored: its digest differs");
         }
         Ok(self.reply)
     }
@@ -204,30 +204,38 @@ fn is_older(bytes: &[u8]) -> bool {
     serde_json::from_slice::<Head>(bytes).is_ok_and(|head| head.kind == KIND && head.version < VERSION)
 }
 
+/// What a sound file of an answer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerAge {
+    /// The answer and its question.
+    Current,
+    /// An answer of an older version, which did not store the question: it is asked again.
+    Older,
+}
+
 /// Checks a file of stored answers: that it is whole, and that its name is the question that it answers.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn verify_answer(path: &Path) -> Result<(), String> {
-    let bytes = read(path).map_err(|error| format!("{error}: {}", error.source))?;
+/// What is wrong with it, as the end of a sentence that begins with its name.
+pub fn verify_answer(path: &Path) -> Result<AnswerAge, String> {
+    let bytes = read(path).map_err(|error| format!("cannot be read ({})", error.source))?;
     let head: Head =
-        serde_json::from_slice(&bytes).map_err(|error| format!("it is not a stored answer: {error}"))?;
+        serde_json::from_slice(&bytes).map_err(|error| format!("is not a stored answer: {error}"))?;
     if is_older(&bytes) {
-        return Err(
-            "it was written by an older version, which did not store the question: it is asked again".into(),
-        );
+        return Ok(AnswerAge::Older);
     }
     let key = path.file_stem().and_then(|stem| Digest::parse(stem.to_str()?));
-    let key = key.ok_or("its name is not the digest of a question")?;
+    let key = key.ok_or("is not named by the digest of a question")?;
     match head.what.as_str() {
-        ChatReply::WHAT => verify::<ChatReply>(&bytes, &key),
-        _ => verify::<PromptReply>(&bytes, &key),
+        ChatReply::WHAT => verify::<ChatReply>(&bytes, &key)?,
+        _ => verify::<PromptReply>(&bytes, &key)?,
     }
+    Ok(AnswerAge::Current)
 }
 
 fn verify<T: Reply>(bytes: &[u8], key: &Digest) -> Result<(), String> {
     let stored: Stored<T> =
-        serde_json::from_slice(bytes).map_err(|error| format!("it is not a stored answer: {error}"))?;
+        serde_json::from_slice(bytes).map_err(|error| format!("is not a stored answer: {error}"))?;
     stored.checked(key).map(drop).map_err(str::to_string)
 }
 
@@ -245,7 +253,7 @@ mod tests {
         let (one, two) = (file("one"), file("two"));
         for (file, tokens) in [(&one, 1), (&two, 2)] {
             assert!(file.store("model".into(), "a question".into(), reply(tokens)));
-            assert_eq!(verify_answer(&file.path()), Ok(()));
+            assert_eq!(verify_answer(&file.path()), Ok(AnswerAge::Current));
         }
         let found = |file: &AnswerFile| match file.load::<PromptReply>() {
             Found::Reply(reply) => Some(reply.tokens_in),
@@ -282,7 +290,7 @@ mod tests {
             "kind": KIND, "version": 1, "identity": "model", "digest": digest, "reply": reply,
         });
         write_atomic(&file.path(), old.to_string().as_bytes()).expect("written");
-        assert!(verify_answer(&file.path()).expect_err("old").contains("older version"));
+        assert_eq!(verify_answer(&file.path()), Ok(AnswerAge::Older));
         let turn = file.turn::<ChatReply>(&mut file.claim());
         assert!(matches!(turn, Turn::Ours { lease: Some(_), unsound: true }));
         assert!(file.path().exists(), "it stays until the new answer replaces it");

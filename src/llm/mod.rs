@@ -41,7 +41,7 @@ mod throttled;
 mod token_use;
 mod wait;
 
-pub use answer_file::verify_answer;
+pub use answer_file::{AnswerAge, verify_answer};
 pub use ask::{ENDPOINT_REASONS, ask_until_read, failed_call};
 pub use budget::Budget;
 pub use cached::Cached;

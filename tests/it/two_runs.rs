@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use autointerp::llm::verify_answer;
+use autointerp::llm::{AnswerAge, verify_answer};
 
 use crate::model_server::{ModelServer, asks_for_an_explanation, honest, reply};
 use crate::program::{Done, finish, online};
@@ -149,7 +149,7 @@ fn answers_that_changed_places_or_were_edited_are_asked_again() {
     let asked = server.requests();
     let answers: Vec<PathBuf> = files(&toy.path("cache/answers"));
     assert_eq!(answers.len(), asked);
-    answers.iter().for_each(|path| assert_eq!(verify_answer(path), Ok(())));
+    answers.iter().for_each(|path| assert_eq!(verify_answer(path), Ok(AnswerAge::Current)));
     let read = |path: &PathBuf| fs::read(path).expect("an answer");
     let (one, two) = (read(&answers[0]), read(&answers[1]));
     let (cut, mut flipped) = (read(&answers[2]), read(&answers[3]));
@@ -166,7 +166,7 @@ fn answers_that_changed_places_or_were_edited_are_asked_again() {
     assert!(manifest.contains("4 stored answers could not be believed"), "{manifest}");
     for path in &answers[..4] {
         assert!(path.with_extension("json.damaged").exists(), "{} is kept to look at", path.display());
-        assert_eq!(verify_answer(path), Ok(()));
+        assert_eq!(verify_answer(path), Ok(AnswerAge::Current));
     }
 }
 
