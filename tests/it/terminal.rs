@@ -42,7 +42,7 @@ fn names_from_arguments_and_suites_are_shown_as_text() {
     refused(&["check", HOSTILE], 6, SHOWN);
     refused(&["check", &suite, "--set", "scorers=[\"\\u001b[31mX\"]"], 2, "\\x1b[31mX");
     refused(&["check", &suite, "--set", &format!("{HOSTILE}=1")], 2, "red");
-    refused(&["doctor", HOSTILE], 6, SHOWN);
+    refused(&["doctor", HOSTILE], 6, "\\u{1b}[31mred");
 
     let text = toy.suite_text();
     toy.write("evil.yaml", &format!("{text}\"\\e[1m\": true\nlimits: {{\"\\u202e\": 1}}\n"));
