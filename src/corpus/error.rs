@@ -59,7 +59,7 @@ pub enum CorpusError {
     },
     /// Plain text in so few documents that no feature can be scored.
     #[error(
-        "{name} is {text}. The evaluate split has {found} pieces of it, and a feature is scored on {needed} fragments \
+        "{name}: {text}. The evaluate split has {found} pieces of it, and a feature is scored on {needed} fragments \
          of different documents; more `corpus.eval_fragments` take more pieces"
     )]
     Undivided {

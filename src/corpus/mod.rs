@@ -15,8 +15,8 @@
 //!
 //! *Documents.* In plain text a separator line ends a document: `<|endoftext|>` by default; an empty separator
 //! splits at blank lines. Without such a line a file is one document. In JSONL every line is one. A line without a
-//! text is left out and counted ([`CorpusParams::bad_lines`]). Text is encoded in parts of at most 64 KiB and cut into pieces of at most 4,096 tokens. Each piece then counts as a
-//! document of its own.
+//! text is left out and counted ([`CorpusParams::bad_lines`]). Text is encoded in parts of at most 64 KiB and cut into
+//! pieces of at most 4,096 tokens. Each piece then counts as a document of its own.
 //!
 //! *Limits.* A JSON value has at most 64 MiB, a document of plain text 1 GiB. Reading ends after 256 MiB in a row without a
 //! document, after 8 MiB of one document or 256 MiB of several that add nothing to either split, and a folder may hold

@@ -223,12 +223,15 @@ impl<'a> Splitter<'a> {
             return is_over.then(|| "the generator goes on like this".into());
         }
         let (most_of_document, most_of_all) = USELESS_BYTES;
-        let nothing = "of text in a row added nothing, because it repeats earlier text or is left out";
+        let nothing = "added nothing, because it repeats earlier text or is left out; more is not read";
         if self.useless.0 > most_of_document {
             let document = self.counts.source_documents;
-            return Some(format!("then {} MiB of document {document} {nothing}", most_of_document >> 20));
+            return Some(format!(
+                "then {} MiB in a row of document {document} {nothing}",
+                most_of_document >> 20
+            ));
         }
-        (self.useless.1 > most_of_all).then(|| format!("then {} MiB {nothing}", most_of_all >> 20))
+        (self.useless.1 > most_of_all).then(|| format!("then {} MiB in a row {nothing}", most_of_all >> 20))
     }
 
     fn is_done(&self) -> bool {

@@ -312,7 +312,6 @@ mod tests {
             ("{a brace} begins\nthis text", Text, Lines),
             ("{\"Well,\" he said.", Text, Lines),
             ("[Chapter 1]\nIt was a dark night.", Text, Lines),
-            ("[1] A. Author, A title.\n", Text, Lines),
             ("[[Link]] begins a page", Text, Lines),
             ("", Text, Lines),
             ("prose", Text, Lines),
@@ -327,6 +326,7 @@ mod tests {
                 assert!(why.contains("got an array of"), "{why}");
             }
         }
+        assert_eq!(shape(b"[1] A. Author, A title.\n", true, false), Ok(Text), "a list of references");
         let cut = format!("{{\"text\": \"{}", "a".repeat(99));
         assert_eq!(shape(cut.as_bytes(), false, false), Ok(Lines), "a long first line");
         assert_eq!(shape(cut.as_bytes(), true, false), Ok(Text));
