@@ -148,7 +148,7 @@ bounded_runs! {
     changed_names: "names", 20_000;
     changed_arrays_of_numpy: "npz", 10_000;
     changed_dictionaries_of_ours: "own_dictionary", 2_000;
-    changed_replies_of_language_models: "replies", 10_000;
+    changed_replies_of_language_models: "replies", 5_000;
     changed_run_folders: "report", 20;
     changed_safetensors: "safetensors", 10_000;
     changed_settings: "set", 2_000;
