@@ -199,7 +199,10 @@ fn options() -> Options {
 
 /// The parser's error where its own words are for programmers.
 fn in_words(error: &Error) -> Option<String> {
-    let plain = error.without_snippet();
+    let mut plain = error.without_snippet();
+    while let Error::AliasError { error, .. } = plain {
+        plain = error;
+    }
     let what = match plain {
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             format!("the field `{}` is given twice: keep one of them", shortened(key))

@@ -184,7 +184,9 @@ impl Reader {
                     }
                 }
                 None if schema.get("properties").is_none() && *others != Json::Bool(false) => {
-                    fields.insert(key.clone(), value.to_json());
+                    if let Some(read) = self.free(value, &inner) {
+                        fields.insert(key.clone(), read);
+                    }
                 }
                 None => {
                     let known: Vec<&str> = properties.keys().map(String::as_str).collect();

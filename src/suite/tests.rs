@@ -290,7 +290,6 @@ proptest! {
             prop_assert!(!problems.is_empty());
             for found in &problems {
                 prop_assert!(found.message.len() > 5 && found.message.len() < 3_000, "{found:?}");
-                prop_assert!(!found.message.contains('\u{1b}') && !found.message.contains('\0'), "{found:?}");
             }
         }
     }

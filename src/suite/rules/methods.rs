@@ -28,13 +28,8 @@ struct Room {
 
 impl Room {
     /// Takes the rows of a method, or says which field asks for too many.
-    fn take(
-        &mut self,
-        rows: usize,
-        features: Option<&FeatureChoice>,
-        usual: &Usual<'_>,
-    ) -> Option<(&'static str, String)> {
-        let each = match features.or(usual.features.as_ref()) {
+    fn take(&mut self, rows: usize, features: Option<&FeatureChoice>) -> Option<(&'static str, String)> {
+        let each = match features {
             Some(FeatureChoice::PerCell(n)) => *n,
             Some(FeatureChoice::Ids(ids)) => ids.len(),
             None => 0,
@@ -126,13 +121,13 @@ impl Rules {
         let family = fields.name.clone().unwrap_or_else(|| fields.kind.clone());
         self.check_name(&format!("{path}.name"), &family);
         let points = self.sweep(path, kind, &fields)?;
-        let rows = points.len()
-            * fields.seeds as usize
-            * own.get("variants").and_then(Json::as_array).map_or(1, Vec::len);
-        if let Some((field, message)) = room.take(rows, features.as_ref(), usual) {
-            self.wrong(&format!("{path}{field}"), message);
-            return None;
-        }
+        self.take_room(
+            path,
+            room,
+            points.len() * fields.seeds as usize,
+            &own,
+            features.as_ref().or(usual.features.as_ref()),
+        )?;
         let mut methods = Vec::new();
         for point in points {
             let mut own = own.clone();
@@ -159,6 +154,21 @@ impl Rules {
             }
         }
         Some(methods)
+    }
+
+    /// Counts the rows of a method, before they are made. None if there are too many.
+    fn take_room(
+        &mut self,
+        path: &str,
+        room: &mut Room,
+        fits: usize,
+        own: &Map<String, Json>,
+        features: Option<&FeatureChoice>,
+    ) -> Option<()> {
+        let rows = fits * own.get("variants").and_then(Json::as_array).map_or(1, Vec::len);
+        let Some((field, message)) = room.take(rows, features) else { return Some(()) };
+        self.wrong(&format!("{path}{field}"), message);
+        None
     }
 
     /// One point (field, value, path of the value) per swept value, or a single none without a sweep.
