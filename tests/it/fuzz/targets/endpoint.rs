@@ -67,7 +67,8 @@ impl Server {
             };
             let (key, cache_folder) = (Secret::new("sk-abc\"def"), home()?.join("answers"));
             let (base_url, offline, budget, program) = (None, false, None, None);
-            let endpoint = Endpoint { spec, key, base_url, offline, cache_folder, budget, program };
+            let endpoint =
+                Endpoint { spec, key, base_url, offline, cache_folder, budget, program, hidden: Vec::new() };
             connect(&endpoint).ok().map(|llm| llm.client)
         };
         let clients = kinds.into_iter().map(connected).collect::<Option<Vec<_>>>()?;

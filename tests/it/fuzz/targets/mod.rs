@@ -288,12 +288,13 @@ pub fn corpus(input: &[u8]) {
             reject_replacement: false,
             separator_id: None,
             prefix: Vec::new(),
+            bad_lines: 3,
         };
         let Ok(entries) = std::fs::read_dir(folder) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
             for separator in [None, Some("")] {
                 if let Some(source) = shown(Source::from_path(&path, None, separator)) {
-                    black_box(shown(prepare(&source, &Bytes, &params, &|_, _| {})).is_some());
+                    black_box(shown(prepare(&source, &Bytes, &params, &|_| {})).is_some());
                 }
             }
         }
