@@ -11,7 +11,9 @@ use rayon::prelude::*;
 use super::encoding::{Precision, decode, encode};
 use super::error::ActivationError;
 use super::moments::RunningMoments;
-use crate::base::{Content, Digest, Digester, FileError, Flaw, HookPoint, Matrix, Sealed, open, read_at};
+use crate::base::{
+    Content, Digest, Digester, FileError, Flaw, HookPoint, Matrix, Sealed, open_stored, read_at,
+};
 
 /// Entries copied or decoded by one task.
 const PART: usize = 1 << 16;
@@ -116,7 +118,7 @@ impl ActivationSet {
 
     /// A store that this process wrote.
     pub(super) fn from_disk(sidecar: Sidecar, path: &Path) -> Result<Self, FileError> {
-        let file = open(path)?;
+        let file = open_stored(path)?;
         Ok(Self { sidecar, storage: Storage::Disk { file, path: path.to_path_buf() } })
     }
 

@@ -23,6 +23,7 @@ pub fn remove_unfinished() {
         let _ = fs::remove_file(path);
     }
 }
+
 /// Ends the name of a damaged file that is set aside.
 pub(super) const DAMAGED: &str = ".damaged";
 
@@ -134,20 +135,26 @@ const MOST_TEXT: u64 = 128 << 20;
 /// Most bytes that are read from a pipe.
 const MOST_PIPED: u64 = 64 << 20;
 
-/// Opens a file of a model or a dictionary. Rejects folders, pipes and devices at once, because reading them may block
-/// or never end, and pointers and web pages in the place of the file: see [`stand_in`].
+/// Opens a file of a model or a dictionary. Rejects what [`open_stored`] rejects, and pointers and web pages in the place
+/// of the file: see [`stand_in`].
 pub fn open(path: &Path) -> Result<File, FileError> {
-    let metadata = fs::metadata(path).map_err(failed("read", path))?;
-    if let Some(kind) = not_regular(&metadata) {
-        return Err(refused(path, format!("it is {kind}, not a regular file")));
-    }
-    let mut file = File::open(path).map_err(failed("read", path))?;
+    let mut file = open_stored(path)?;
     let mut first = Vec::with_capacity(STAND_IN_BYTES);
     (&mut file).take(STAND_IN_BYTES as u64).read_to_end(&mut first).map_err(failed("read", path))?;
     file.seek(SeekFrom::Start(0)).map_err(failed("read", path))?;
     match stand_in(&first) {
         Some(what) => Err(refused(path, format!("it {what}"))),
         None => Ok(file),
+    }
+}
+
+/// Opens a file of any content, such as one that a run wrote. Rejects folders, pipes and devices at once, because reading
+/// them may block or never end.
+pub fn open_stored(path: &Path) -> Result<File, FileError> {
+    let metadata = fs::metadata(path).map_err(failed("read", path))?;
+    match not_regular(&metadata) {
+        Some(kind) => Err(refused(path, format!("it is {kind}, not a regular file"))),
+        None => File::open(path).map_err(failed("read", path)),
     }
 }
 
@@ -242,9 +249,8 @@ fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<
 /// other pipes, sockets and devices, because reading them may block or never end.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     let metadata = fs::metadata(path).map_err(failed("read", path))?;
-    let kind = "a device";
-    let of_shell = kind == "a pipe" && ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
-    if !metadata.is_file() && !of_shell {
+    let of_shell = ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
+    if let Some(kind) = not_regular(&metadata).filter(|&kind| !(kind == "a pipe" && of_shell)) {
         return Err(refused(path, format!("it is {kind}, not a regular file")));
     }
     let file = File::open(path).map_err(failed("read", path))?;

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, FileError, open};
+use super::{Digest, FileError, open_stored};
 
 /// Bytes of a file in memory at a time.
 const BUFFER_BYTES: usize = 4 << 20;
@@ -34,7 +34,7 @@ impl Content {
 
     /// Of a regular file, read once. Memory does not grow with the file.
     pub fn of_file(path: &Path) -> Result<Self, FileError> {
-        let mut file = open(path)?;
+        let mut file = open_stored(path)?;
         let mut buffer = vec![0; BUFFER_BYTES.min(file.metadata().map_or(0, |meta| meta.len() as usize) + 1)];
         let mut hasher = ContentHasher::default();
         loop {
@@ -146,7 +146,7 @@ impl ListedFile {
 impl Content {
     /// Checks that a file holds this content. All of it is read, unless its size differs.
     pub fn check(&self, path: &Path) -> Result<(), Flaw> {
-        let found = open(path)?.metadata().map_or(self.bytes, |meta| meta.len());
+        let found = open_stored(path)?.metadata().map_or(self.bytes, |meta| meta.len());
         if found != self.bytes {
             return Err(Flaw::Damaged(format!(
                 "does not hold what was written ({found} bytes, expected {})",

@@ -77,8 +77,10 @@ fn remove(folder: &Path, is_left: &dyn Fn(&Path, &str) -> bool) -> usize {
     removed
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(target_os = "linux")]
+
     use super::*;
     use crate::base::{AtomicFile, write_atomic};
 

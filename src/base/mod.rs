@@ -31,7 +31,7 @@ mod terminal_text;
 mod token_batch;
 
 pub use atomic::{
-    AtomicFile, create_dir_all, has_entry, open, read, read_at, read_regular, read_regular_text,
+    AtomicFile, create_dir_all, has_entry, open, open_stored, read, read_at, read_regular, read_regular_text,
     read_to_string, remove_unfinished, set_aside, write_atomic,
 };
 pub use attempt::{Attempt, Missing, Tally};

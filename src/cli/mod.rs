@@ -44,7 +44,7 @@ pub fn main() -> u8 {
     // Comes before all else: the process that tries a chat template runs under a small memory limit.
     #[cfg(feature = "local-llm")]
     if std::env::args_os().nth(1).is_some_and(|argument| argument == crate::llm::TRY_TEMPLATE) {
-        return crate::llm::try_template(std::io::stdin().lock());
+        return crate::llm::try_template(std::io::stdin().lock(), std::io::stdout().lock());
     }
     signals::fail_large_writes();
     let json = Cell::new(false);

@@ -45,7 +45,7 @@ mod unix {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU, SIGXFSZ};
     use signal_hook::{flag, low_level::pipe};
 
-    use super::{Ending, STOP};
+    use crate::cli::signals::{Ending, STOP};
 
     /// Lets a write beyond the limit on the size of files (`ulimit -f`) fail with an error that names the file. The
     /// signal would end the process without a message.

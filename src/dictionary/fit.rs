@@ -90,6 +90,11 @@ pub trait DictionaryFit: Send + Sync {
     fn memory(&self, _rows: f64, width: usize) -> f64 {
         8.0 * self.most_features(width).unwrap_or(0) as f64 * width as f64
     }
+
+    /// Whether so many codes are not zero that they are held dense: half of all random directions fire.
+    fn has_dense_codes(&self) -> bool {
+        false
+    }
 }
 
 impl fmt::Debug for dyn DictionaryFit {

@@ -75,6 +75,10 @@ impl DictionaryFit for BaselineFit {
         Some(self.features.unwrap_or(width))
     }
 
+    fn has_dense_codes(&self) -> bool {
+        self.kind == Kind::Random
+    }
+
     fn fit(&self, set: &ActivationSet, context: &mut FitContext<'_>) -> Result<Fitted, FitError> {
         let started = Stopwatch::start();
         let width = set.width();

@@ -12,8 +12,7 @@ fn harvest(toy: &Toy) -> Done {
     toy.write("ids.json", "[[1, 2, 3]]");
     let (model, ids, out) = (toy.arg("model"), toy.arg("ids.json"), toy.arg("out.safetensors"));
     let hook = "blocks.0.hook_resid_post";
-    let args =
-        ["harvest", "--model", &model, "--token-ids", &ids, "--hooks", hook, "--out", &out, "--offline"];
+    let args = ["harvest", "--model", &model, "--token-ids", &ids, "--hooks", hook, "--out", &out];
     let done = call(toy.home(), &args);
     assert!(!toy.path("out.safetensors").exists(), "a file was written");
     done

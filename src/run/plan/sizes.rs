@@ -1,7 +1,6 @@
 //! What a run takes at least, compared with what this machine has, before anything is allocated or read.
 
 use crate::base::{HookPoint, memory_limit_bytes};
-use crate::dictionary::Kind;
 use crate::features::Protocol;
 use crate::run::RunError;
 use crate::run::evaluate::survey::BLOCK_FRAGMENTS;
@@ -97,8 +96,7 @@ fn fitted(suite: &Suite, method: &MethodSpec, width: usize) -> Option<Need> {
     let kind = method.params.kind();
     let of_block = (BLOCK_FRAGMENTS * suite.protocol.fragment_tokens) as f64;
     let n = fit.most_features(width)? as f64;
-    // Half of all random directions fire, so codes of a block are dense.
-    let codes = if kind == Kind::Random { 4.0 * of_block * n } else { 0.0 };
+    let codes = if fit.has_dense_codes() { 4.0 * of_block * n } else { 0.0 };
     let stated = serde_json::to_value(&method.params).ok()?;
     let given =
         ["features", "expansion"].into_iter().find_map(|field| Some((field, stated[field].as_f64()?)));

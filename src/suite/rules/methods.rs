@@ -67,7 +67,9 @@ impl Rules {
             _ => vec![("methods".to_string(), methods)],
         };
         // A longer list is refused, and no file need be read for it.
-        items.truncate(MOST_ROWS);
+        if items.len() > MOST_ROWS {
+            return;
+        }
         for (path, item) in &mut items {
             self.uses.push(merge_used_file(item, path, folder, &mut self.reader));
         }

@@ -35,7 +35,7 @@ const NO_TEMPLATE: u8 = 2;
 struct Trial {
     source: String,
     tokens: BTreeMap<String, String>,
-    /// The conversation to render and to write to standard output; none for a trial.
+    /// The conversation to render; none for a trial.
     messages: Option<Vec<Message>>,
 }
 
@@ -53,24 +53,24 @@ fn conversations() -> Vec<Vec<Message>> {
     ]
 }
 
-/// Runs in the process: reads a template from `input`, renders its conversation and writes it, or renders those of a
+/// Runs in the process: reads a template from `input`, renders its conversation into `output`, or renders those of a
 /// trial. Returns the exit code. Errors of the template engine are ignored in a trial, because a real request reports
 /// them.
-pub fn try_template(input: impl Read) -> u8 {
+pub fn try_template(input: impl Read, output: impl Write) -> u8 {
     limit();
-    try_template_here(input)
+    try_template_here(input, output)
 }
 
 /// As [`try_template`], in this process as it is: tests try many templates one after the other.
 #[doc(hidden)]
-pub fn try_template_here(mut input: impl Read) -> u8 {
+pub fn try_template_here(mut input: impl Read, mut output: impl Write) -> u8 {
     let mut text = Vec::new();
     let trial = input.read_to_end(&mut text).ok().and_then(|_| serde_json::from_slice::<Trial>(&text).ok());
     let Some(Trial { source, tokens, messages }) = trial else { return NO_TEMPLATE };
     let template = ChatTemplate::Given { source, tokens };
     if let Some(messages) = messages {
         let rendered = serde_json::to_vec(&template.render(&messages)).unwrap_or_default();
-        return u8::from(std::io::stdout().write_all(&rendered).is_err());
+        return u8::from(output.write_all(&rendered).is_err());
     }
     for messages in conversations() {
         std::hint::black_box(template.render(&messages).is_ok());
