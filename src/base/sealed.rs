@@ -1,8 +1,8 @@
-//! JSON files that carry a digest of their own content and name.
+//! JSON files that carry a digest of their own content and name. A file is one JSON object over three lines:
 //!
-//!   line 1: {"sealed":1,"blake3":"DIGEST"}              digest of all bytes behind this line
-//!   line 2: {"name":"row-0f…","key":"…","files":[…]}    what the file is, and the files that belong to it
-//!   line 3: the value
+//!   {"sealed":1,"blake3":"DIGEST",                           digest of all bytes behind this line
+//!   "of":{"name":"row-0f…","key":"…","files":[…]},           what the file is, and the files that belong to it
+//!   "value":…}                                               the value
 //!
 //! The name is that of the file, so that a file under another's name is noticed.
 
@@ -14,6 +14,24 @@ use super::{AtomicFile, Content, Digest, FileError, Flaw, ListedFile, read_regul
 
 /// Version of the layout.
 const VERSION: u32 = 1;
+
+/// What stands around the head and around the value.
+const HEAD: (&[u8], &[u8]) = (b"\"of\":", b",");
+const VALUE: (&[u8], &[u8]) = (b"\"value\":", b"}\n");
+
+fn between<'a>(bytes: &'a [u8], (before, after): (&[u8], &[u8])) -> Option<&'a [u8]> {
+    bytes.strip_prefix(before)?.strip_suffix(after)
+}
+
+/// Whether the key of the digest follows that of the version.
+fn has_digest(bytes: &[u8]) -> bool {
+    bytes.starts_with(b",\"blake3\"")
+}
+
+/// The seal in the first line, which ends in the middle of an object.
+fn seal_of(line: &[u8]) -> Option<Seal> {
+    serde_json::from_slice(&[line.strip_suffix(b",")?, b"}"].concat()).ok()
+}
 
 #[derive(Serialize, Deserialize)]
 struct Seal {
@@ -53,13 +71,16 @@ pub fn write_sealed<T: Serialize>(
         path: path.to_path_buf(),
         source: error.into(),
     };
-    let mut body = serde_json::to_vec(&Head { name: stem(path), key, files }).map_err(unwritable)?;
-    body.push(b'\n');
+    let mut body = HEAD.0.to_vec();
+    serde_json::to_writer(&mut body, &Head { name: stem(path), key, files }).map_err(unwritable)?;
+    body.extend([HEAD.1, b"\n", VALUE.0].concat());
     serde_json::to_writer(&mut body, value).map_err(unwritable)?;
-    body.push(b'\n');
+    body.extend(VALUE.1);
     let seal = Seal { sealed: VERSION, blake3: Content::of(&body).blake3 };
     let mut first = serde_json::to_vec(&seal).map_err(unwritable)?;
-    first.push(b'\n');
+    // The object goes on in the next line.
+    first.pop();
+    first.extend(b",\n");
     let mut file = AtomicFile::create(path)?;
     file.write(&first)?;
     file.write(&body)?;
@@ -77,19 +98,19 @@ impl Sealed {
         let line = |from: usize| {
             bytes.get(from..)?.iter().position(|byte| *byte == b'\n').map(|length| (from, from + length))
         };
-        let seal =
-            line(0).and_then(|(_, end)| Some((serde_json::from_slice::<Seal>(&bytes[..end]).ok()?, end + 1)));
+        let seal = line(0).and_then(|(_, end)| Some((seal_of(&bytes[..end])?, end + 1)));
         let Some((seal, body_at)) = seal.filter(|(seal, _)| seal.sealed == VERSION) else {
-            // Earlier versions wrote one JSON value, which a sealed file never is, unless it is cut behind its first line.
-            let plain = !bytes.starts_with(b"{\"sealed\"")
-                && serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
+            // Earlier versions wrote JSON of other keys. Damage does not change both of these.
+            let starts_sealed = bytes.starts_with(b"{\"sealed\"") || bytes.get(11..).is_some_and(has_digest);
+            let plain = !starts_sealed && serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
             return if plain { Ok(None) } else { Err(Flaw::other_content()) };
         };
         if Content::of(&bytes[body_at..]).blake3 != seal.blake3 {
             return Err(Flaw::other_content());
         }
         let head = line(body_at).and_then(|(start, end)| {
-            Some((serde_json::from_slice::<Head>(&bytes[start..end]).ok()?, end + 1))
+            let head = between(&bytes[start..end], HEAD)?;
+            Some((serde_json::from_slice::<Head>(head).ok()?, end + 1))
         });
         let (head, value_at) = head.ok_or_else(Flaw::other_content)?;
         if head.name != stem(path) {
@@ -110,7 +131,7 @@ impl Sealed {
 
     /// The value; none if it is of another type, as another version of the program may have written it.
     pub fn value<T: DeserializeOwned>(&self) -> Option<T> {
-        serde_json::from_slice(&self.bytes[self.value_at..]).ok()
+        serde_json::from_slice(between(&self.bytes[self.value_at..], VALUE)?).ok()
     }
 }
 
@@ -135,6 +156,9 @@ mod tests {
         assert_eq!((sealed.key(), sealed.files()), (key, files.as_slice()));
         assert_eq!(sealed.value::<Vec<String>>(), Some(vec!["a\nb".to_string(), "c".to_string()]));
         assert_eq!(sealed.value::<u32>(), None);
+        let whole: serde_json::Value =
+            serde_json::from_slice(&read_regular(&path).expect("read")).expect("JSON");
+        assert_eq!((&whole["of"]["name"], &whole["value"][1]), (&"row-1".into(), &"c".into()));
         let other = folder.path().join("row-2.json");
         std::fs::rename(&path, &other).expect("renamed");
         assert!(damaged(Sealed::read(&other)), "a file under another name");

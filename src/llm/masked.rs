@@ -79,27 +79,37 @@ impl Masked {
     }
 }
 
-/// A text with its JSON escapes of visible ASCII characters (`\u0073`) decoded; `None` if it has none. Quotation marks and
-/// backslashes stay escaped, so that JSON stays JSON.
+/// A text with its JSON escapes of ASCII decoded: `\u0073` is `s`, and line breaks and other controls are spaces. `None`
+/// if it has none. Quotation marks and backslashes stay escaped, so that JSON stays JSON.
 fn unescaped(text: &str) -> Option<String> {
-    const ESCAPE: &str = "\\u00";
-    let (mut plain, mut rest) = (String::new(), text);
-    while let Some(at) = rest.find(ESCAPE) {
-        let (before, after) = (&rest[..at], &rest[at + ESCAPE.len()..]);
-        let decoded = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        plain.push_str(before);
-        match decoded.filter(|c| c.is_ascii_graphic() && !b"\"\\".contains(c)) {
-            Some(c) => {
-                plain.push(char::from(c));
-                rest = &after[2..];
-            }
-            None => {
-                plain.push_str(ESCAPE);
-                rest = after;
-            }
+    let (mut plain, mut rest, mut found) = (String::new(), text, false);
+    while let Some(at) = rest.find('\\') {
+        let after = &rest[at + 1..];
+        plain.push_str(&rest[..at]);
+        let (decoded, length) = decoded(after);
+        match decoded {
+            Some(c) => plain.push(c),
+            None => plain.extend(["\\", &after[..length]]),
         }
+        found |= decoded.is_some();
+        rest = &after[length..];
     }
-    (!plain.is_empty()).then(|| plain + rest)
+    found.then(|| plain + rest)
+}
+
+/// What a JSON escape stands for, if it is decoded, and the bytes that it has behind its backslash.
+fn decoded(after: &str) -> (Option<char>, usize) {
+    let code = || u8::from_str_radix(after.strip_prefix("u00")?.get(..2)?, 16).ok();
+    match after.as_bytes().first() {
+        Some(b'n' | b'r' | b't' | b'f' | b'b') => (Some(' '), 1),
+        Some(b'u') => match code() {
+            Some(c) if c.is_ascii_graphic() && !b"\"\\".contains(&c) => (Some(char::from(c)), 5),
+            Some(c) if c.is_ascii_control() || c == b' ' => (Some(' '), 5),
+            _ => (None, 1),
+        },
+        Some(c) if c.is_ascii() => (None, 1),
+        _ => (None, 0),
+    }
 }
 
 impl ChatClient for Masked {
@@ -156,6 +166,8 @@ mod tests {
                 key.to_string(),
                 key.to_uppercase(),
                 format!("{}\\n{}", &key[..7], &key[7..]).replace("\\n", "\n"),
+                format!("{}\\n{}", &key[..7], &key[7..]),
+                format!("{}\\u000a{}", &key[..7], &key[7..]),
                 format!("{}\u{200b}{}", &key[..9], &key[9..]),
                 STANDARD.encode(format!("Bearer {key}")),
                 key.bytes().map(|byte| format!("{byte:02x}")).collect(),
@@ -167,7 +179,7 @@ mod tests {
                 assert!(shown.ends_with(" here\"}"), "{form}: {shown}");
             }
         }
-        for plain in ["caf\\u00e9 \\u0041", "an example, 0123456789", "\\u00", "\\u00zz"] {
+        for plain in ["caf\\u00e9 \\u0041", "an example, 0123456789", "\\u00", "\\u00zz", "a\\nb\\\\n"] {
             assert_eq!(answer(plain), plain);
         }
     }

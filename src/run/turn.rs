@@ -22,7 +22,7 @@ pub fn run(
     on: &dyn Fn(Event),
     stop: Stop,
 ) -> Result<Finished, RunError> {
-    let existed = places.out.exists();
+    let missing: Vec<&Path> = places.out.ancestors().take_while(|folder| !folder.exists()).collect();
     // Without a lease, as in a folder where nothing can be written, the first file that is written says why.
     let lease = take_folder(&places.out, on, stop)?;
     if lease.is_some() {
@@ -33,10 +33,8 @@ pub fn run(
     }
     let outcome = pipeline::run(suite, places, fresh, on, stop);
     drop(lease);
-    if !existed {
-        // Of a run that wrote nothing, no folder is left. One with files in it stays.
-        let _ = std::fs::remove_dir(&places.out);
-    }
+    // Of a run that wrote nothing, no folder is left. One with files in it stays.
+    let _ = missing.into_iter().try_for_each(std::fs::remove_dir);
     outcome
 }
 

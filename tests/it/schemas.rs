@@ -108,6 +108,12 @@ fn check(schema: &Value, value: &Value, root: &Value, at: &str) -> Result<(), St
                     return wrong(format!("{n} items, {keyword} {bound}"));
                 }
             }
+            "maxLength" => {
+                let n = value.as_str().map_or(0, |text| text.chars().count());
+                if n as u64 > rule.as_u64().unwrap_or(0) {
+                    return wrong(format!("{n} characters, {keyword} {rule}"));
+                }
+            }
             other => panic!("{at}: this test does not know the keyword `{other}`"),
         }
     }
@@ -120,8 +126,11 @@ fn matches(pattern: &str, text: &str) -> bool {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     match pattern {
         "^[0-9a-f]{64}$" => text.len() == 64 && text.bytes().all(is_hex),
-        "^[A-Za-z0-9_-][A-Za-z0-9_.-]*$" => {
-            !text.is_empty() && text.chars().all(is_name) && !text.starts_with('.')
+        "^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?$" => {
+            !text.is_empty()
+                && text.chars().all(is_name)
+                && !text.starts_with(['.', '-'])
+                && !text.ends_with('.')
         }
         r"\.ya?ml$" => text.ends_with(".yaml") || text.ends_with(".yml"),
         hook if hook.starts_with("^(hook_embed|blocks") => text.parse::<HookSelector>().is_ok(),

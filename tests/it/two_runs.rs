@@ -186,7 +186,10 @@ fn a_key_that_an_endpoint_repeats_is_kept_nowhere() {
             }));
         let done = finish(&mut command(&toy, &server.url, "out", &[]));
         assert!(done.code == Some(0) || done.code == Some(3), "{}", done.stderr);
-        assert!(scores(&toy, "out").contains("words like *** and others"), "the rest of the answer is kept");
+        assert!(
+            scores(&toy, "out").contains("words like *** and others"),
+            "{form:?}: the rest of the answer is kept"
+        );
         let letters = |bytes: &[u8]| -> Vec<u8> {
             bytes.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect()
         };
