@@ -70,7 +70,7 @@ impl Evaluation<'_> {
     /// Activations of whole fragments `[fragments · positions, width]`, concatenated.
     pub(super) fn rows_of(&self, fragments: &[usize], positions: usize) -> Result<Matrix, RunError> {
         if let [first, .., last] = fragments
-            && fragments.is_sorted()
+            && fragments.is_sorted_by(|a, b| a < b)
             && last - first + 1 == fragments.len()
         {
             return Ok(self.activations.evaluate.read(first * positions, fragments.len() * positions)?);
