@@ -85,8 +85,8 @@ struct Chaos {
     toy: Toy,
     faulty: Arc<AtomicBool>,
     stream: Stream,
-    /// Time of the undisturbed run.
-    whole: Duration,
+    /// Time of the last run that was not killed.
+    usual: Duration,
     done: Done,
     _server: ModelServer,
 }
@@ -113,7 +113,7 @@ impl Chaos {
             toy,
             faulty,
             stream: Stream::new(seed, "chaos"),
-            whole,
+            usual: whole,
             done: Done::default(),
             _server: server,
         }
@@ -174,8 +174,8 @@ impl Chaos {
 
     /// Kills a run at a random moment, or lets it end if it is faster.
     fn killed(&mut self, mut child: Child) {
-        // Early moments more often: a run that finds most of its work done ends early.
-        let after = self.whole.mul_f64(1.1 * self.stream.unit().powi(2));
+        // A run that finds most of its work done ends early, so the moment is drawn from the last one's time.
+        let after = self.usual.mul_f64(1.1 * self.stream.unit());
         let started = Stopwatch::start();
         while started.elapsed() < after && child.try_wait().expect("its state").is_none() {
             std::thread::sleep(Duration::from_millis(1));
@@ -183,6 +183,8 @@ impl Chaos {
         if child.try_wait().expect("its state").is_none() {
             child.kill().expect("killed");
             self.done.kills += 1;
+        } else {
+            self.usual = started.elapsed();
         }
         let status = child.wait().expect("ended");
         self.allowed(status);
