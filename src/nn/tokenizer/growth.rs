@@ -11,6 +11,7 @@ use tokenizers::utils::SysRegex;
 use tokenizers::{NormalizedString, Normalizer, NormalizerWrapper};
 
 use super::checks::{MAX_REPLACEMENT, added, each_part};
+use crate::base::contained;
 
 /// Characters of Unicode grow up to 11 times (U+FDFA under NFKC).
 const MAX_GROWTH: usize = 20;
@@ -101,7 +102,12 @@ impl GrowthLimit {
                 let before = normalized.get();
                 let added = step.replaced.as_ref().map_or(0, |replaced| replaced.bytes_added(before));
                 if made.saturating_add(before.len()).saturating_add(added) <= limit {
-                    step.normalizer.normalize(&mut normalized).map_err(|error| error.to_string())?;
+                    // The library panics on some sequences of steps.
+                    let ran = contained(|| step.normalizer.normalize(&mut normalized));
+                    let ran = ran.and_then(|outcome| outcome.map_err(|error| error.to_string()));
+                    ran.map_err(|why| {
+                        format!("its `normalizer`, step {} ({}), fails on a text: {why}", nth + 1, step.kind)
+                    })?;
                     *made += normalized.get().len();
                     if *made <= limit {
                         continue;

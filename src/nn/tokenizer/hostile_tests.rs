@@ -141,3 +141,17 @@ fn a_name_that_occurs_twice_is_checked_as_it_is_used() {
     let hidden = file("{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/////wAA\"}");
     assert_eq!(Tokenizer::from_bytes(hidden.as_bytes(), "odd.json").expect("readable").vocab_size(), 1);
 }
+
+/// Found by changed inputs: after an empty `Prepend`, the library's alignments end before the text does.
+#[test]
+fn steps_on_which_the_library_panics_are_an_error() {
+    let steps = json!({"type": "Sequence", "normalizers": [
+        {"type": "NFKC"}, {"type": "Lowercase"}, {"type": "Prepend", "prepend": ""},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        {"type": "Replace", "pattern": {"Regex": "a+b?"}, "content": "aa"}, {"type": "StripAccents"}]});
+    let tokenizer = changed("/normalizer", steps).expect("readable");
+    let texts = ["Hello world, 12 dogs.\n\n\tgo ", "é😀\u{200d}👩 かな ﬁ \u{301}"];
+    let refused: Vec<String> =
+        texts.iter().filter_map(|text| Some(tokenizer.encode(text).err()?.to_string())).collect();
+    assert!(!refused.is_empty() && refused.iter().all(|told| told.contains("odd.json")), "{refused:?}");
+}
