@@ -1,9 +1,12 @@
 //! JSON files that carry a digest of their own content and name. A file is one JSON object over three lines:
 //!
-//!   {"sealed":1,"blake3":"DIGEST",                           digest of all bytes behind this line
-//!   "of":{"name":"row-0f…","key":"…","files":[…]},           what the file is, and the files that belong to it
-//!   "value":…}                                               the value
+//! ```text
+//! {"sealed":1,"blake3":"DIGEST",
+//! "of":{"name":"row-0f…","key":"…","files":[…]},
+//! "value":…}
+//! ```
 //!
+//! The digest covers all bytes behind the first line. `files` lists the files that belong to this one.
 //! The name is that of the file, so that a file under another's name is noticed.
 
 use std::path::Path;

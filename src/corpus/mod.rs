@@ -18,9 +18,9 @@
 //! text is left out and counted ([`CorpusParams::bad_lines`]). Text is encoded in parts of at most 64 KiB and cut into
 //! pieces of at most 4,096 tokens. Each piece then counts as a document of its own.
 //!
-//! *Limits.* A JSON value has at most 64 MiB, a document of plain text 1 GiB. Reading ends after 256 MiB in a row without a
-//! document, after 8 MiB of one document or 256 MiB of several that add nothing to either split, and a folder may hold
-//! 100,000 files.
+//! *Limits.* A JSON value has at most 64 MiB, a document of plain text 1 GiB, a folder 100,000 files. Reading ends after
+//! 256 MiB in a row without a document. It also ends when text adds nothing to either split: after 8 MiB of one document,
+//! or 256 MiB of several.
 //!
 //! *Splits.* The SHA-256 of seed and token ids assigns a piece to one split, so equal texts are never in both.
 //! [`CorpusParams::evaluate_share`] gives the share of the evaluate split.

@@ -10,7 +10,7 @@ use super::*;
 use crate::base::write_atomic;
 
 /// One token per byte, like the byte fallback of a tokenizer.
-struct Bytes;
+pub(super) struct Bytes;
 
 impl Encode for Bytes {
     fn encode(&self, text: &str) -> Result<Vec<u32>, String> {

@@ -4,26 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::part::Item;
+use super::tests::Bytes;
 use super::*;
 use crate::base::write_atomic;
-
-/// One token per byte.
-struct Bytes;
-
-impl Encode for Bytes {
-    fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
-        Ok(text.bytes().map(u32::from).collect())
-    }
-    fn starts_character(&self, id: u32) -> bool {
-        id & 0xc0 != 0x80
-    }
-    fn push_bytes(&self, id: u32, into: &mut Vec<u8>) {
-        into.push(id as u8);
-    }
-    fn replacement_token(&self, id: u32) -> bool {
-        id >= 0x80
-    }
-}
 
 fn params(bad_lines: usize) -> CorpusParams {
     CorpusParams {

@@ -12,8 +12,8 @@ const ROUNDING: f64 = 1e-9;
 /// Dollars that may be spent. Clones share one account, so several models can have one budget.
 ///
 /// A call in flight reserves its worst case: its estimate, times the largest ratio of bill to estimate so far, for
-/// prompts and for answers. A call starts only if what is spent and reserved leaves room for it, so the number in flight
-/// shrinks as the rest of the budget does. While calls are in flight, one that does not fit waits; the budget is used up
+/// prompts and for answers. A call starts only if it fits beside what is spent and reserved. So fewer are in flight when
+/// less of the budget is left. While calls are in flight, one that does not fit waits; the budget is used up
 /// when nothing is in flight and the next call does not fit.
 ///
 /// Estimates may be far too low, which only a bill shows. So the first call is alone, and at most one more than the
@@ -171,8 +171,8 @@ mod tests {
         calls: usize,
     }
 
-    /// Starts calls with these estimates as soon as the budget lets them, and ends them in any order with the factor of
-    /// the estimate that the endpoint bills.
+    /// Starts each call as soon as the budget lets it, and ends calls in the order that `order` gives. A call is an
+    /// estimate and the factor of it that the endpoint bills.
     fn simulate(limit: f64, calls: &[(Cost, f64)], order: &[usize]) -> Spent {
         let budget = Budget::new(limit);
         let mut spent = Spent { dollars: 0.0, surprises: 0.0, calls: 0 };

@@ -32,7 +32,7 @@ impl Masked {
         }
     }
 
-    /// Masks tokens, through several of which a key may go. Calls `hit` for each token that is changed.
+    /// Masks keys in tokens; a key may span several. Calls `hit` for each token that is changed.
     fn mask_tokens(&self, tokens: &mut [&mut String], mut hit: impl FnMut(usize)) {
         let joined: String = tokens.iter().map(|token| token.as_str()).collect();
         let places = self.places(&joined);

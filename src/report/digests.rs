@@ -66,7 +66,7 @@ pub struct Verified {
     pub sound_files: usize,
     /// Their size in bytes.
     pub sound_bytes: u64,
-    /// Number of these of which only the size is known: small files of the hub.
+    /// Number of these that were checked by their size alone: small files of the hub.
     pub size_only: usize,
     /// Files that do not hold what was written.
     pub damaged: Vec<DamagedFile>,

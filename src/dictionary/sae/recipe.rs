@@ -74,8 +74,9 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Memory that training takes at least, in bytes: weights with Adam's moments and unit rows of the decoder, one
-    /// batch with its errors, all codes of a batch where they are compared, and the loss of each step.
+    /// Memory that training takes at least, in bytes. Counted are the weights with Adam's moments and the unit rows of
+    /// the decoder, one batch with its errors, and the loss of each step. Where all codes of a batch are compared, they
+    /// are counted too.
     pub fn bytes(&self, rows: f64, width: usize) -> f64 {
         let (features, width) = (self.features as f64, width as f64);
         let rows = rows.min(self.batch as f64);

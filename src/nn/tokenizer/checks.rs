@@ -50,7 +50,7 @@ const MAX_REWRITERS: usize = 2;
 /// Bytes of a piece, and of a piece of Unigram, whose library takes time and memory that grow with the square of it.
 const MAX_PIECE: usize = 10_000;
 const MAX_UNIGRAM_PIECE: usize = 512;
-/// Bytes of all pieces of Unigram, each of which takes some 300 bytes of memory.
+/// Bytes of all pieces of Unigram together. One piece takes about 300 bytes of memory.
 const MAX_UNIGRAM_BYTES: usize = 16 << 20;
 /// Bytes of affixes, which the library adds to every part of a word.
 const MAX_AFFIX: usize = 100;

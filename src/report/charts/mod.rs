@@ -103,8 +103,8 @@ impl<'a> Heading<'a> {
     }
 }
 
-/// `scores_by_layer.hook_resid_post.neuron_to_graph`. `part` is a site of this program or a word of ours, and a kind
-/// always has one or never, so its dots make no two names equal.
+/// `scores_by_layer.hook_resid_post.neuron_to_graph`. `part` is a site or a fixed
+/// word of this program. A kind always has one or never, so dots in it make no two names equal.
 fn chart_name(kind: Kind, part: Option<&str>, names: &[&str]) -> FileName {
     let ours: Vec<&str> =
         [kind.name()].into_iter().chain(part.iter().flat_map(|part| part.split('.'))).collect();

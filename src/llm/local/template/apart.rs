@@ -2,8 +2,8 @@
 //!
 //! A template is an untrusted program. The engine limits the number of its steps but not the cost of one step: a text
 //! doubled sixty times, a number padded to 10¹¹ digits, an expression nested deeper than the stack. Such a step kills
-//! the process. So every conversation is rendered in a process with limited memory and time, and a template is tried on a
-//! few of them before the first request.
+//! the process. So every conversation is rendered in a process with limited memory and time. A template is tried on a few
+//! conversations before the first request.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
