@@ -9,42 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ReportError;
+use super::layout::{DATA, DRAWN, Layout};
 use crate::base::{Content, Digest, FileError, Flaw, ListedFile, read_regular, write_atomic};
-
-/// Its name in a run folder.
-const DIGESTS: &str = "digests.json";
 
 /// Version of its fields.
 const SCHEMA: u32 = 1;
-
-/// What a run stores: results, evidence, dictionaries, and stages for a later run.
-const DATA: [&str; 12] = [
-    "summary.json",
-    "scores.jsonl",
-    "manifest.json",
-    "records",
-    "explanations",
-    "simulations",
-    "judgements",
-    "profiles",
-    "neighbours",
-    "dictionaries",
-    "controls",
-    "stages",
-];
-
-/// What is drawn from it.
-const DRAWN: [&str; 9] = [
-    "charts",
-    "features",
-    "features.html",
-    "index.html",
-    "table.md",
-    "table.csv",
-    "table.tex",
-    "quality.csv",
-    "differences.csv",
-];
 
 /// Content of `digests.json`.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -117,7 +86,7 @@ impl Digests {
 
     /// None if the folder has no list: the run is not finished, or an earlier version wrote it.
     fn read(run_folder: &Path) -> Result<Option<Self>, ReportError> {
-        let path = run_folder.join(DIGESTS);
+        let path = Layout::new(run_folder).digests();
         if !path.exists() {
             return Ok(None);
         }
@@ -133,7 +102,7 @@ impl Digests {
     fn write(&self, run_folder: &Path) -> Result<(), ReportError> {
         let mut text = serde_json::to_vec_pretty(self).map_err(ReportError::Unwritable)?;
         text.push(b'\n');
-        Ok(write_atomic(&run_folder.join(DIGESTS), &text)?)
+        Ok(write_atomic(&Layout::new(run_folder).digests(), &text)?)
     }
 
     /// Checks the chosen files and returns what each check found, in the order of paths.
@@ -192,7 +161,7 @@ pub fn write_digests(run_folder: &Path) -> Result<(), ReportError> {
 
 /// Removes the list, because a run is about to change the files.
 pub fn remove_digests(run_folder: &Path) -> Result<(), ReportError> {
-    let path = run_folder.join(DIGESTS);
+    let path = Layout::new(run_folder).digests();
     match std::fs::remove_file(&path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(FileError { action: "remove", path, source }.into())
@@ -260,6 +229,7 @@ pub fn verify(run_folder: &Path) -> Result<Verified, ReportError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layout::DIGESTS;
     use super::*;
 
     const RECORD: &str = "records/blocks.0.hook_resid_post/topk.jsonl";

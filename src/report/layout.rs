@@ -6,6 +6,38 @@ use std::path::{Path, PathBuf};
 
 use crate::base::FileName;
 
+/// Name of the list of digests.
+pub(super) const DIGESTS: &str = "digests.json";
+
+/// What a run stores: results, evidence, dictionaries, and stages for a later run.
+pub(super) const DATA: [&str; 12] = [
+    "summary.json",
+    "scores.jsonl",
+    "manifest.json",
+    "records",
+    "explanations",
+    "simulations",
+    "judgements",
+    "profiles",
+    "neighbours",
+    "dictionaries",
+    "controls",
+    "stages",
+];
+
+/// What is drawn from it.
+pub(super) const DRAWN: [&str; 9] = [
+    "charts",
+    "features",
+    "features.html",
+    "index.html",
+    "table.md",
+    "table.csv",
+    "table.tex",
+    "quality.csv",
+    "differences.csv",
+];
+
 /// One dictionary at one hook point, of the subject or of a control's subject.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
@@ -65,6 +97,11 @@ impl Layout {
     /// One line per walked feature.
     pub fn scores(&self) -> PathBuf {
         self.folder.join("scores.jsonl")
+    }
+
+    /// Size and digest of every file.
+    pub fn digests(&self) -> PathBuf {
+        self.folder.join(DIGESTS)
     }
 
     /// Folder of the stored results of stages.
