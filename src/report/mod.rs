@@ -18,6 +18,7 @@ mod list;
 mod manifest;
 mod number;
 mod pages;
+mod ranking;
 mod recorded;
 mod schema;
 mod scores;
@@ -46,6 +47,7 @@ pub use escape::{markdown, visible, xml};
 pub use layout::{EvidenceFile, Layout, Place};
 pub use number::{DASH, count, fixed, p_value};
 pub(crate) use pages::{Effect, Histogram, Neighbours, Profile, simulates_levels};
+pub use ranking::{RankedMethod, Ranking};
 pub use recorded::ScoreFacts;
 pub use schema::{
     CHOSEN, Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,

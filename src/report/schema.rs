@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::ReportError;
+use super::ranking::Ranking;
 use super::recorded::{ScoreFacts, recorded_scores};
 use crate::base::{Tally, read_to_string};
 
@@ -44,6 +45,9 @@ pub struct Summary {
     pub quality: Vec<QualityRow>,
     /// Comparisons of two methods.
     pub differences: Vec<DifferenceRow>,
+    /// Methods in the order of their means, one ranking per scorer and explainer; empty in older runs.
+    #[serde(default)]
+    pub rankings: Vec<Ranking>,
     /// The scores as the manifest records them; no part of this file.
     #[serde(skip)]
     pub scores: Vec<ScoreFacts>,
@@ -194,6 +198,12 @@ pub struct DifferenceRow {
     pub ci_low: Option<f64>,
     /// Upper end.
     pub ci_high: Option<f64>,
+    /// Lower end of the interval that agrees with the adjusted p-value; none where nothing was adjusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adjusted_low: Option<f64>,
+    /// Upper end of that interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adjusted_high: Option<f64>,
     /// Permutation p-value, unadjusted.
     pub p: Option<f64>,
     /// Adjusted over the family; none where nothing was adjusted.

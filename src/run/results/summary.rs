@@ -85,6 +85,7 @@ pub fn summarise(
         cells,
         quality: quality_rows(quality),
         differences: differences(suite, &order, &groups),
+        rankings: Vec::new(),
         scores: score_facts(&suite.scorers),
     }
 }
