@@ -132,13 +132,11 @@ pub enum Verb {
         model: Option<String>,
     },
     /// Print completions for a shell: `autointerp completions bash`.
-    #[command(hide = true)]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
     /// Print the manual page of the program or of one verb: `autointerp man run | man -l -`.
-    #[command(hide = true)]
     Man {
         /// A verb. Without it, the page of the program.
         verb: Option<String>,
@@ -233,7 +231,8 @@ pub struct RegressArgs {
 pub struct InspectArgs {
     /// A run folder, `results/NAME`.
     pub run: PathBuf,
-    /// `HOOK/METHOD/FEATURE`, for example `blocks.2.hook_resid_post/topk/17`. A part of it lists all matches.
+    /// `HOOK/METHOD/FEATURE`, for example `blocks.2.hook_resid_post/topk/17`. Whole parts of it, such as `topk` or
+    /// `topk/17`, list all matches; `*` stands for any characters: `topk*`, `blocks.2.*/ica*`.
     pub feature: Option<String>,
     /// Sort by this score, highest first. Features without it come last.
     #[arg(long, value_name = "SCORER")]
@@ -244,6 +243,9 @@ pub struct InspectArgs {
     /// List at most this many features.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// List the lines of this explainer, or of `all`. Default: the first explainer of the suite.
+    #[arg(long, value_name = "NAME")]
+    pub explainer: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -277,12 +279,17 @@ pub struct Env {
     pub hub_shared: Option<PathBuf>,
     /// Width and colours of stdout.
     pub look: Look,
+    /// The same for lists, which are never cut where stdout is not a terminal: other programs read them.
+    pub lists: Look,
     /// `OPENAI_BASE_URL`.
     pub openai_base_url: Option<String>,
 }
 
 /// Width of output that is not a terminal, in columns.
 const DEFAULT_WIDTH: usize = 100;
+
+/// A width that no line reaches. It leaves room to multiply.
+const NOT_CUT: usize = usize::MAX / 1024;
 
 /// A smaller width counts as wrong and is replaced by the default.
 const MIN_WIDTH: usize = 20;
@@ -322,6 +329,7 @@ impl Env {
             hub_endpoint: var("HF_ENDPOINT"),
             hub_token: var("HF_TOKEN").or_else(token_file),
             look: stdout_look(),
+            lists: Look { width: columns().unwrap_or(NOT_CUT), ..stdout_look() },
             openai_base_url: var("OPENAI_BASE_URL"),
         }
     }
@@ -332,15 +340,16 @@ fn var(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Width and colours of stdout. `COLUMNS` overrides the terminal's width.
-pub fn stdout_look() -> Look {
-    let out = std::io::stdout();
-    let measured = || terminal_size::terminal_size_of(&out).map(|(width, _)| usize::from(width.0));
+/// Width of stdout: `COLUMNS`, else the terminal's.
+fn columns() -> Option<usize> {
+    let measured = || terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0.into());
     let width = var("COLUMNS").and_then(|columns| columns.parse().ok()).or_else(measured);
-    Look {
-        width: width.filter(|width| *width >= MIN_WIDTH).unwrap_or(DEFAULT_WIDTH),
-        ink: ink(&var, out.is_terminal()),
-    }
+    width.filter(|width| *width >= MIN_WIDTH)
+}
+
+/// Width and colours of stdout.
+pub fn stdout_look() -> Look {
+    Look { width: columns().unwrap_or(DEFAULT_WIDTH), ink: ink(&var, std::io::stdout().is_terminal()) }
 }
 
 /// Colours by the usual conventions. `NO_COLOR` disables them, `CLICOLOR_FORCE` enables them without a terminal,

@@ -81,7 +81,7 @@ pub fn cache(clean: Option<&str>, common: &Common, env: &Env) -> Result<u8, RunE
             let what = format!("{removed}{}", entry.what);
             grid.row(vec![entry.kind.into(), entry.files.to_string(), size(entry.bytes), what]);
         }
-        format!("{}\n{}", visible(&cached.cache), grid.draw(env.look).text)
+        format!("{}\n{}", visible(&cached.cache), grid.draw(env.lists).text)
     })?;
     Ok(0)
 }

@@ -34,7 +34,7 @@ pub struct Accepted {
 pub fn compare_runs(a: &Path, b: &Path, all: bool, common: &Common, env: &Env) -> Result<u8, RunError> {
     let (a, b) = rayon::join(|| RunFolder::read(a), || RunFolder::read(b));
     let comparison = compare(&a?, &b?)?;
-    print_result(common, &comparison, |comparison| comparison_text(comparison, all, env.look))?;
+    print_result(common, &comparison, |comparison| comparison_text(comparison, all, env.lists))?;
     Ok(0)
 }
 
@@ -66,6 +66,6 @@ pub fn regress_run(args: &RegressArgs, common: &Common, env: &Env) -> Result<u8,
     if let Some(path) = &args.junit {
         write_atomic(path, junit_xml(&report).as_bytes())?;
     }
-    print_result(common, &report, |report| gate_text(report, args.all, env.look))?;
+    print_result(common, &report, |report| gate_text(report, args.all, env.lists))?;
     Ok(if report.passed { 0 } else { WORSE })
 }

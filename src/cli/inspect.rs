@@ -1,6 +1,7 @@
 //! `inspect`: lists the features of a run folder, or shows the evidence of one.
 
 mod evidence;
+mod filter;
 mod shading;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use crate::report::{
 use crate::run::RunError;
 
 pub use evidence::FeatureEvidence;
+use filter::Filter;
 
 /// Smallest width of the explanation column, in characters. With less, the explanation goes below the scores.
 const EXPLANATION_WIDTH: usize = 24;
@@ -26,7 +28,10 @@ const EXPLANATION_WIDTH: usize = 24;
 /// Width of the names of a card's facts, in characters.
 const CARD_LABEL: usize = 24;
 
-/// The score listed beside the one sorted by.
+/// Value of `--explainer` for the lines of every explainer.
+const ALL: &str = "all";
+
+/// The score that every other one must be read with.
 const BEYOND_TOKEN: &str = "beyond_token";
 
 /// Output of `inspect RUN --json`.
@@ -53,22 +58,15 @@ pub fn inspect(args: &InspectArgs, common: &Common, env: &Env) -> Result<u8, Run
         print_result(common, &shown, |shown| shown.text(env.look))?;
         return Ok(0);
     }
-    let found: Vec<&ScoreLine> =
-        lines.iter().filter(|line| line.control.is_none() && place(line).contains(wanted)).collect();
-    if found.is_empty() {
-        let problem = format!(
-            "`{wanted}` matches no feature of `{}`: give HOOK/METHOD/FEATURE or a part of it",
-            args.run.display()
-        );
-        return Err(setting("FEATURE", problem));
-    }
+    let known = scorers(lines.iter());
+    let found = matching(args, wanted, &lines)?;
     let cards = cards(&args.run, &found);
-    let listing = Listing { cards, ..listing(args, &scorers(lines.iter()), found)? };
+    let listing = Listing { cards, ..listing(args, &known, found)? };
     if common.json {
         print_json(&listing)?;
         return Ok(0);
     }
-    let drawn = table(&listing).draw(env.look);
+    let drawn = table(&listing, primary(&args.run).as_deref()).draw(env.lists);
     print_styled(&drawn.text)?;
     for card in &listing.cards {
         print(&card_text(card, env.look.width))?;
@@ -77,12 +75,53 @@ pub fn inspect(args: &InspectArgs, common: &Common, env: &Env) -> Result<u8, Run
         if listing.features.len() < listing.matching {
             say(&format!("{} of {} lines", listing.features.len(), listing.matching));
         }
+        if let (Some(first), None) = (listing.features.first(), &args.explainer) {
+            let others = distinct(lines.iter().map(|line| line.explainer.as_str())).len() - 1;
+            if others > 0 {
+                let explainer = visible(&first.explainer);
+                say(&format!("explained by {explainer}; `--explainer {ALL}` lists the other {others} too"));
+            }
+        }
         if !drawn.dropped.is_empty() {
-            let Look { width, .. } = env.look;
+            let Look { width, .. } = env.lists;
             say(&format!("not shown in {width} columns: {}", drawn.dropped.join(", ")));
         }
     }
     Ok(0)
+}
+
+/// The lines that the filter matches, without controls, of the asked explainer.
+fn matching<'a>(
+    args: &InspectArgs,
+    wanted: &str,
+    lines: &'a [ScoreLine],
+) -> Result<Vec<&'a ScoreLine>, RunError> {
+    let real: Vec<&ScoreLine> = lines.iter().filter(|line| line.control.is_none()).collect();
+    let explainers = distinct(real.iter().map(|line| line.explainer.as_str()));
+    let explainer = match &args.explainer {
+        Some(asked) if asked == ALL => None,
+        Some(asked) if !explainers.contains(&asked.as_str()) => {
+            let known = explainers.join(", ");
+            let problem = format!("is `{asked}`, expected `{ALL}` or an explainer of this run: {known}");
+            return Err(setting("--explainer", problem));
+        }
+        Some(asked) => Some(asked.as_str()),
+        None => explainers.first().copied(),
+    };
+    let filter = Filter::new(wanted);
+    let of_explainer = |line: &&&ScoreLine| explainer.is_none_or(|name| line.explainer == name);
+    let found: Vec<&ScoreLine> =
+        real.iter().filter(of_explainer).filter(|line| filter.matches(line)).copied().collect();
+    if !found.is_empty() || (wanted.is_empty() && real.is_empty()) {
+        return Ok(found);
+    }
+    let methods = distinct(real.iter().map(|line| line.method.as_str())).join(", ");
+    let problem = format!(
+        "`{wanted}` matches no feature of `{}`: give HOOK/METHOD/FEATURE, whole parts of it, or a pattern such as \
+         `topk*`; its methods: {methods}",
+        args.run.display()
+    );
+    Err(setting("FEATURE", problem))
 }
 
 /// Cards of the dictionaries of these lines. Older folders have none.
@@ -141,7 +180,10 @@ fn listing<'a>(
 ) -> Result<Listing<'a>, RunError> {
     let sorted_by = match (&args.sort, args.worst) {
         (Some(scorer), _) => Some(scorer.clone()),
-        (None, true) => Some(primary(&args.run)?),
+        (None, true) => {
+            let primary = primary(&args.run);
+            Some(primary.ok_or_else(|| setting("--worst", "finds no score in this run"))?)
+        }
         (None, false) => None,
     };
     if let Some(scorer) = &sorted_by {
@@ -161,12 +203,10 @@ fn listing<'a>(
     Ok(Listing { sorted_by, matching, features: found, cards: Vec::new() })
 }
 
-/// The suite's primary score, else the first one.
-fn primary(folder: &Path) -> Result<String, RunError> {
-    let summary = Summary::read(&Layout::new(folder).summary())?;
-    let first = || summary.cells.first().map(|cell| cell.scorer.clone());
-    let primary = summary.primary.clone().or_else(first);
-    primary.ok_or_else(|| setting("--worst", "finds no score in this run"))
+/// The suite's primary score, else the first one; none where the summary has no score or cannot be read.
+fn primary(folder: &Path) -> Option<String> {
+    let summary = Summary::read(&Layout::new(folder).summary()).ok()?;
+    summary.primary.clone().or_else(|| summary.cells.first().map(|cell| cell.scorer.clone()))
 }
 
 /// Names of all scores in the lines, in order of first occurrence.
@@ -174,20 +214,23 @@ fn scorers<'a>(lines: impl Iterator<Item = &'a ScoreLine>) -> Vec<&'a str> {
     distinct(lines.flat_map(|line| line.scores.keys().map(String::as_str)))
 }
 
-/// The table of a list. A narrow terminal drops the density first, then the less important scores.
-fn table(listing: &Listing<'_>) -> Grid {
-    let mut names = scorers(listing.features.iter().copied());
-    let first = |name: &str| (listing.sorted_by.as_deref() != Some(name), name != BEYOND_TOKEN);
-    names.sort_by_key(|name| first(name));
+/// The table of a list. The score sorted by comes first, then those it must be read with: the primary one and
+/// `beyond_token`. A narrow terminal drops the density first, then the other scores.
+fn table(listing: &Listing<'_>, primary: Option<&str>) -> Grid {
+    let sorted_by = listing.sorted_by.as_deref();
+    let stay = [sorted_by, primary, Some(BEYOND_TOKEN)];
+    let listed = scorers(listing.features.iter().copied());
+    let mut names: Vec<&str> = distinct(sorted_by.into_iter().chain(listed));
+    let rank = |name: &str| stay.iter().position(|stays| *stays == Some(name)).unwrap_or(stay.len());
+    names.sort_by_key(|name| rank(name));
     let several = listing.features.iter().any(|line| line.explainer != listing.features[0].explainer);
     let mut columns = vec![Column::text("feature")];
     if several {
         columns.push(Column::text("explainer"));
     }
-    for (nth, name) in names.iter().enumerate() {
+    for name in &names {
         let column = Column::number(name);
-        let stays = nth == 0 || first(name) < (true, true);
-        columns.push(if stays { column } else { column.drops(1) });
+        columns.push(if rank(name) < stay.len() { column } else { column.drops(1) });
     }
     columns.push(Column::number("density").drops(0));
     columns.push(Column::text("explanation").folds(EXPLANATION_WIDTH));
@@ -220,7 +263,7 @@ mod tests {
 
     const NAMES: [&str; 3] = ["top_and_random", "beyond_token", "population"];
 
-    fn line(feature: usize, score: Option<f64>, explainer: &str) -> ScoreLine {
+    pub fn line(feature: usize, score: Option<f64>, explainer: &str) -> ScoreLine {
         let scores = NAMES.map(|name| (name.to_string(), score));
         ScoreLine {
             hook: "blocks.2.hook_resid_post".into(),
@@ -246,7 +289,14 @@ mod tests {
     }
 
     fn args(sort: Option<&str>, worst: bool, limit: Option<usize>) -> InspectArgs {
-        InspectArgs { run: "run".into(), feature: None, sort: sort.map(Into::into), worst, limit }
+        InspectArgs {
+            run: "run".into(),
+            feature: None,
+            sort: sort.map(Into::into),
+            worst,
+            limit,
+            explainer: None,
+        }
     }
 
     fn features(listing: &Listing<'_>) -> Vec<usize> {
@@ -276,7 +326,8 @@ mod tests {
         for width_of in [80, 120, 200] {
             let sorted = listing(&args(Some("population"), false, None), &NAMES, lines.iter().collect())
                 .expect("a list");
-            let text = table(&sorted).draw(Look { width: width_of, ink: Ink::None }).text;
+            let text =
+                table(&sorted, Some("top_and_random")).draw(Look { width: width_of, ink: Ink::None }).text;
             assert!(text.lines().all(|line| width(line) <= width_of), "{text}");
             for shown in ["blocks.2.hook_resid_post/topk/1", "neuron_to_graph_backoff", "0.200", "skipped"] {
                 assert!(text.contains(shown), "`{shown}` is not in\n{text}");

@@ -12,8 +12,9 @@ use crate::stats::Family;
 /// The scorer shown beside the primary one without `--all`.
 const BESIDE_PRIMARY: &str = "beyond_token";
 
-/// Smallest width of the verdict column, in characters. With less, the verdict goes below its row.
-const VERDICT_WIDTH: usize = 18;
+/// Smallest width of the verdict column: that of `no difference detected`, since a verdict is never cut. With less,
+/// the verdict goes below its row.
+const VERDICT_WIDTH: usize = 22;
 
 /// A table for a terminal or for Markdown. The last column is text.
 struct Table {

@@ -264,3 +264,37 @@ fn a_limit_on_the_size_of_files_is_exit_code_9_and_names_the_file() {
     }
     assert_eq!(fs::read_dir(toy.path("made")).expect("a folder").count(), 0, "no part of a file is left");
 }
+
+#[test]
+fn lists_in_a_pipe_are_whole_and_filters_are_exact() {
+    let toy = Toy::new();
+    let out = ran(&toy);
+    let listed = |args: &[&str]| {
+        let line: Vec<&str> = ["inspect", &out].into_iter().chain(args.iter().copied()).collect();
+        call(toy.home(), &line).ok()
+    };
+    let list = listed(&["--sort", "top_only"]);
+    assert!(!list.stdout.contains('…'), "{}", list.stdout);
+    let heads: Vec<&str> = list.stdout.lines().take(2).collect();
+    for word in ["only", "random", "token"] {
+        assert!(heads.iter().any(|head| head.split_whitespace().any(|part| part == word)), "{heads:?}");
+    }
+    assert!(list.stderr.contains("--explainer all"), "{}", list.stderr);
+    assert!(listed(&["--explainer", "all"]).stdout.contains("token_lookup_fit"));
+    assert!(!list.stdout.contains("token_lookup_fit"), "{}", list.stdout);
+    let rows = |filter: &str| {
+        listed(&[filter, "--quiet"]).stdout.lines().filter(|row| row.starts_with("blocks.")).count()
+    };
+    let (topk, pca, both) = (rows("topk"), rows("pca"), rows("*p*"));
+    assert!(topk > 0 && pca > 0 && both >= topk + pca, "{topk}, {pca}, {both}");
+    assert_eq!(rows("top*"), topk);
+    call(toy.home(), &["inspect", &out, "top"]).refused(2, &["`top`", "`topk*`", "its methods:", "topk, "]);
+    call(toy.home(), &["inspect", &out, "--explainer", "nobody"]).refused(2, &["nobody", "neuron_to_graph"]);
+    // A narrow screen keeps the score sorted by and the scores that it must be read with.
+    let narrow =
+        finish(autointerp(toy.home(), &["inspect", &out, "--sort", "top_only"]).env("COLUMNS", "60")).ok();
+    for word in ["only", "random", "token"] {
+        let heads = narrow.stdout.lines().take(2);
+        assert!(heads.flat_map(str::split_whitespace).any(|part| part == word), "{}", narrow.stdout);
+    }
+}
