@@ -229,6 +229,7 @@ fn quality(hook: &str, m: usize, method: &str, layer: usize) -> QualityRow {
         density_median: Some(0.024),
         mmcs_between_seeds: None,
         sweep: None,
+        role: Some(if m < 2 { Role::Trained } else { Role::Baseline }),
         trainings: None,
         fvu_least: None,
         fvu_largest: None,
@@ -261,7 +262,7 @@ fn difference(hook: &str, method: &str, m: usize) -> DifferenceRow {
         p_adjusted: Some(if m > 4 { 0.0003 } else { 1.0 }),
         family: if m % 3 == 1 { Family::Exploratory } else { Family::Primary },
         verdict: Some(if m > 4 { Verdict::Higher } else { Verdict::NoDifference }),
-        note: None,
+        ..DifferenceRow::default()
     }
 }
 
