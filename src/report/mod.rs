@@ -55,11 +55,12 @@ pub use schema::{
     dictionary_name,
 };
 pub use scores::{FeatureLine, read_lines};
-pub use verdict::{Findings, Rule, Sentence, Standing, StandingRow};
 pub use terminal::{
     Closing, Column, ControlRange, Drawn, Extremes, Grid, Ink, Look, Unscored, cut, labelled_list,
-    next_feature, pad_left, pad_right, terminal_table, terminal_verdict, visible_token, width, wrap, wrap_at_most,
+    next_feature, pad_left, pad_right, terminal_table, terminal_verdict, visible_token, width, wrap,
+    wrap_at_most,
 };
+pub use verdict::{Findings, Rule, Sentence, Standing, StandingRow};
 
 /// Why a report could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -5,16 +5,26 @@ use crate::report::escape::markdown as escape;
 use crate::report::number::{DASH, estimate, score};
 use crate::report::verdict::{Findings, Standing};
 
-/// Adds the verdict. Sentences hold names between backticks only, so they are Markdown as they are.
+/// A paragraph. Names stand between backticks and nowhere else; one with markup in it becomes escaped text.
+fn escaped(paragraph: &str) -> String {
+    let piece = |(nth, piece): (usize, &str)| match (nth % 2 == 1, piece.contains(['<', '>', '&'])) {
+        (false, _) => piece.to_string(),
+        (true, false) => format!("`{piece}`"),
+        (true, true) => escape(piece),
+    };
+    paragraph.split('`').enumerate().map(piece).collect()
+}
+
+/// Adds the verdict.
 pub fn push_verdict(text: &mut String, findings: &Findings) {
     text.push_str("\n## The verdict\n");
     for (scorer, standing) in findings.main() {
-        text.push_str(&format!("\n{}\n", findings.paragraph(Some(scorer))));
+        text.push_str(&format!("\n{}\n", escaped(&findings.paragraph(Some(scorer)))));
         if let Some(standing) = standing {
             push_standing(text, standing);
         }
     }
-    let paragraph = findings.paragraph(None);
+    let paragraph = escaped(&findings.paragraph(None));
     if !paragraph.is_empty() {
         text.push_str(&format!("\n{paragraph}\n"));
     }

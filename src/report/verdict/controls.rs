@@ -71,7 +71,10 @@ pub fn permuted_weights(ranked: &Ranked<'_, '_>) -> Option<String> {
                     ", so this score does not show that the model learnt it".to_string()
                 }
                 Stand::LowerOpen => {
-                    format!(" but {} not separated, so it is open whether the model learnt it", one_or(n, "is", "are"))
+                    format!(
+                        " but {} not separated, so it is open whether the model learnt it",
+                        one_or(n, "is", "are")
+                    )
                 }
                 Stand::Lower => ", so this score depends on the trained weights".to_string(),
             };
@@ -101,7 +104,7 @@ pub fn shuffled(ranked: &Ranked<'_, '_>) -> Option<String> {
     }
     let all_tested = pairs.iter().all(|(_, control)| interval(control).is_some());
     Some(match all_tested {
-        true => format!("Shuffled explanations score no higher than chance ({range})."),
+        true => format!("Shuffled explanations are not above chance ({range})."),
         false => format!("Shuffled explanations score {range}; chance is {chance}."),
     })
 }
@@ -143,24 +146,26 @@ pub fn token_lookup(ranked: &Ranked<'_, '_>) -> Option<String> {
     let pairs: Vec<Paired<'_>> = leaders.iter().filter_map(|row| Some((*row, of(row)?))).collect();
     let (as_high, lower): (Vec<Paired<'_>>, Vec<Paired<'_>>) =
         pairs.into_iter().partition(|(own, lookup)| mean(lookup) >= mean(own));
-    let numbers = |pairs: &[Paired<'_>]| listed(pairs.iter().map(against).collect());
-    let name = code(lookup.explainer);
+    let for_names = |pairs: &[Paired<'_>]| {
+        let numbers = listed(pairs.iter().map(|(_, lookup)| score(lookup.mean)).collect());
+        format!("for {} ({numbers})", names(pairs))
+    };
+    let start = format!("Token means alone ({}) score", code(lookup.explainer));
     if !as_high.is_empty() {
         return Some(format!(
-            "Explaining {} by token means ({name}) scores as high or higher ({}), so {} explanations say no more than the token.",
-            names(&as_high),
-            numbers(&as_high),
+            "{start} as high or higher {}, so {} explanations say no more than the token.",
+            for_names(&as_high),
             one_or(as_high.len(), "its", "their")
         ));
     }
     let apart = |(own, lookup): &Paired<'_>| {
         interval(own).zip(interval(lookup)).is_some_and(|((low, _), (_, high))| low > high)
     };
-    let start = format!("Explaining {} by token means ({name}) scores lower ({})", names(&lower), numbers(&lower));
+    let (lower_for, its) = (for_names(&lower), one_or(lower.len(), "its", "their"));
     (!lower.is_empty()).then(|| match lower.iter().all(apart) {
-        true => format!("{start}, so the explanations say more than the token."),
+        true => format!("{start} lower {lower_for}, so {its} explanations say more than the token."),
         false => format!(
-            "{start}, but the intervals overlap, so it is open whether the explanations say more than the token."
+            "{start} lower {lower_for}, but intervals overlap: whether {its} explanations say more than the token is open."
         ),
     })
 }

@@ -65,12 +65,11 @@ pub fn lead(ranked: &Ranked<'_, '_>) -> Option<String> {
     ranked.separates().then_some(())?;
     let leaders = ranked.leaders();
     let (top, beside) = leaders.split_first()?;
-    let rest: Vec<&RankedMethod> =
-        ranked.methods.iter().copied().filter(|row| is_above(top, row)).collect();
+    let rest: Vec<&RankedMethod> = ranked.methods.iter().copied().filter(|row| is_above(top, row)).collect();
     let (scorer, top_name) = (ranked.name(), with_mean(top));
     let Some(next) = rest.first() else {
         return Some(format!(
-            "{top_name} has the highest mean in {scorer}, but no other method is separated from it."
+            "{top_name} is highest in {scorer}, but no other method is separated from it."
         ));
     };
     if beside.is_empty() {
@@ -83,12 +82,10 @@ pub fn lead(ranked: &Ranked<'_, '_>) -> Option<String> {
     let beside_names = listed(beside.iter().map(with_mean).collect());
     let are = one_or(beside.len(), "is", "are");
     let below = match rest.as_slice() {
-        [only] => format!("{} is lower.", with_mean(only)),
-        many => format!("The other {} are lower, at most {}.", many.len(), score(extreme(rest, f64::max))),
+        [only] => format!("{} is", with_mean(only)),
+        many => format!("the other {} are (at most {})", many.len(), score(next.mean)),
     };
-    Some(format!(
-        "{top_name} has the highest mean in {scorer}; {beside_names} {are} not separated from it. {below}"
-    ))
+    Some(format!("{top_name} is highest in {scorer}; {beside_names} {are} not separated from it, {below}."))
 }
 
 /// Methods that are no baselines against all baselines, where the run records which is which.
@@ -109,13 +106,11 @@ pub fn baselines(ranked: &Ranked<'_, '_>) -> Option<String> {
         [only] => (format!("the baseline {}", code(&only.method)), highest),
         _ => ("every baseline".to_string(), format!("at most {highest}")),
     };
-    let own = match over.as_slice() {
-        [] => return Some(format!("No method is shown to score higher than {every} ({most}).")),
-        [only] => score(only.mean),
-        many => format!("at least {}", score(extreme(many.iter().copied(), f64::min))),
-    };
+    if over.is_empty() {
+        return Some(format!("No method is shown to score higher than {every} ({most})."));
+    }
     let scores = one_or(over.len(), "scores", "score");
-    let mut text = format!("{} {scores} higher than {every} ({own} against {most}).", names(&over));
+    let mut text = format!("{} {scores} higher than {every} ({most}).", names(&over));
     if !not.is_empty() {
         text.push_str(&format!(" That is not shown for {}.", names(&not)));
     }

@@ -47,7 +47,9 @@ pub fn no_scores(view: &View<'_>) -> Option<String> {
         false => "`scores.jsonl` has the reason of each feature",
     };
     let (reason, n) = (code(&reason), count(n));
-    Some(format!("No feature has a score. The most frequent reason is {reason} ({n} features). Next: {next}."))
+    Some(format!(
+        "No feature has a score. The most frequent reason is {reason} ({n} features). Next: {next}."
+    ))
 }
 
 /// The folder has scores and no rankings.
@@ -111,7 +113,8 @@ pub fn elsewhere(run: &Run<'_, '_>) -> Option<String> {
     let rows = run.view.summary.quality.iter();
     let names = distinct(rows.filter(|row| row.elsewhere.is_some()).map(|row| row.method.as_str()));
     (!names.is_empty()).then(|| {
-        let (is, its) = (one_or(names.len(), "is", "are"), one_or(names.len(), "its place says", "their places say"));
+        let (is, its) =
+            (one_or(names.len(), "is", "are"), one_or(names.len(), "its place says", "their places say"));
         let named = named(names);
         format!("{named} {is} not applied where trained: {its} nothing about the method.")
     })

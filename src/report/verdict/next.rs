@@ -9,7 +9,8 @@ use crate::report::schema::Role;
 
 /// One sentence that begins with `Next:`.
 pub fn next(run: &Run<'_, '_>) -> Option<String> {
-    let steps: [fn(&Run<'_, '_>) -> Option<String>; 4] = [add_baseline, add_lookup, more_features, more_trainings];
+    let steps: [fn(&Run<'_, '_>) -> Option<String>; 4] =
+        [add_baseline, add_lookup, more_features, more_trainings];
     steps.iter().find_map(|step| step(run)).map(|step| format!("Next: {step}."))
 }
 
@@ -52,7 +53,8 @@ fn needed(first: &RankedMethod, second: &RankedMethod) -> Option<f64> {
 /// Rounded up to two significant digits.
 fn rounded_up(n: f64) -> usize {
     let unit = 10f64.powi((n.log10().floor() as i32 - 1).max(0));
-    ((n / unit).ceil() * unit) as usize
+    // Sums of floats may end just above a whole number.
+    ((n / unit - 1e-6).ceil() * unit) as usize
 }
 
 fn separate(ranked: &Ranked<'_, '_>, first: &RankedMethod, second: &RankedMethod) -> Option<String> {
@@ -123,7 +125,10 @@ mod tests {
 
     #[test]
     fn numbers_are_rounded_up_to_two_digits() {
-        assert_eq!([rounded_up(7.2), rounded_up(99.2), rounded_up(160.0), rounded_up(161.0)], [8, 100, 160, 170]);
+        assert_eq!(
+            [rounded_up(7.2), rounded_up(99.2), rounded_up(160.0), rounded_up(161.0)],
+            [8, 100, 160, 170]
+        );
         assert_eq!(rounded_up(12_345.0), 13_000);
     }
 }

@@ -52,7 +52,10 @@ pub fn is_above(a: &RankedMethod, b: &RankedMethod) -> bool {
 }
 
 /// The largest or the smallest of the means.
-pub fn extreme<'r>(rows: impl IntoIterator<Item = &'r RankedMethod>, pick: fn(f64, f64) -> f64) -> Option<f64> {
+pub fn extreme<'r>(
+    rows: impl IntoIterator<Item = &'r RankedMethod>,
+    pick: fn(f64, f64) -> f64,
+) -> Option<f64> {
     rows.into_iter().filter_map(mean).reduce(pick)
 }
 
@@ -122,9 +125,11 @@ impl<'v, 'a> Ranked<'v, 'a> {
 
     /// The cells of the methods themselves.
     pub fn cells(&self) -> impl Iterator<Item = &'a Cell> {
-        let rows = self.view.hooks.iter().flat_map(|hook| {
-            self.view.methods.iter().map(move |method| RowKey::of(hook, method))
-        });
+        let rows = self
+            .view
+            .hooks
+            .iter()
+            .flat_map(|hook| self.view.methods.iter().map(move |method| RowKey::of(hook, method)));
         rows.filter_map(|row| self.view.cell(self.pairing, row, self.scorer))
     }
 }

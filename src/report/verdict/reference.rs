@@ -1,7 +1,7 @@
 //! The planned comparisons with the reference, by hook point.
 
 use super::ranked::Ranked;
-use super::words::{code, list, named};
+use super::words::{NAMED, code, list, named};
 use crate::base::distinct;
 use crate::report::list::grouped;
 use crate::report::schema::{DifferenceRow, Family, Verdict};
@@ -71,16 +71,20 @@ pub fn reference(ranked: &Ranked<'_, '_>) -> Option<String> {
         rest = others;
         if !these.is_empty() {
             let hooks = if several { hooks } else { "" };
-            parts.push(format!("{words} {}{hooks}", named(these.iter().map(|against| against.method))));
+            let names = match these.len() {
+                n if n > NAMED => format!("{n} methods"),
+                _ => named(these.iter().map(|against| against.method)),
+            };
+            parts.push(format!("{words} {names}{hooks}"));
         }
     }
     let mut texts = Vec::new();
     if !parts.is_empty() {
-        texts.push(format!("In the planned tests (Holm) {name} is {}.", list(&parts)));
+        texts.push(format!("In planned tests (Holm) {name} is {}.", list(&parts)));
     }
     if rest.len() > SPELLED {
         texts.push(format!(
-            "In the planned tests (Holm) of {name} against {} methods, the result depends on the hook point.",
+            "In planned tests (Holm) of {name} against {} methods, the result depends on the hook point.",
             rest.len()
         ));
     } else if !rest.is_empty() {

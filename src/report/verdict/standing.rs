@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::controls::{PERMUTED, SHUFFLED};
 use super::ranked::{lookup_pairing, mean, ranking_of};
 use crate::report::number::{score, span};
 use crate::report::ranking::{RankedMethod, Ranking};
@@ -27,7 +28,7 @@ pub struct Standing {
     pub confidence: f64,
     /// What an explanation without information scores.
     pub chance: f64,
-    /// Controls of at least one method.
+    /// The controls shown beside a method, if some method has them: shuffled explanations, permuted weights.
     pub controls: Vec<String>,
     /// The explainer whose explanations are token means, if the run has it beside this one.
     pub token_lookup: Option<String>,
@@ -94,7 +95,9 @@ impl Standing {
             ..StandingRow::of(row)
         });
         let rows: Vec<StandingRow> = rows.collect();
-        let has = |control: &&&str| rows.iter().any(|row| row.controls.contains_key(**control));
+        let permuted = PERMUTED.iter().map(|(name, _)| *name);
+        let has = |control: &&str| rows.iter().any(|row| row.controls.contains_key(*control));
+        let controls = std::iter::once(SHUFFLED).chain(permuted).filter(has);
         Some(Self {
             scorer: scorer.into(),
             explainer: pairing.explainer.into(),
@@ -103,7 +106,7 @@ impl Standing {
             hooks: ranking.hooks.clone(),
             confidence: ranking.confidence,
             chance: view.chance(scorer),
-            controls: view.controls.iter().filter(has).map(|control| (*control).to_string()).collect(),
+            controls: controls.map(String::from).collect(),
             token_lookup: beside.map(|(name, _)| name.to_string()),
             note: ranking.note.clone(),
             rows,
@@ -197,6 +200,8 @@ impl StandingRow {
 
     /// Whether a mean beside its own is as high or higher, as printed.
     pub fn is_reached_by(&self, other: Option<f64>) -> bool {
-        other.zip(self.mean).is_some_and(|(other, own)| other >= own || score(Some(other)) == score(Some(own)))
+        other
+            .zip(self.mean)
+            .is_some_and(|(other, own)| other >= own || score(Some(other)) == score(Some(own)))
     }
 }

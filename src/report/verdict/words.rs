@@ -4,7 +4,7 @@ use crate::report::escape::visible;
 use crate::report::number::score;
 
 /// Names that a sentence spells out; more are counted.
-const NAMED: usize = 3;
+pub const NAMED: usize = 3;
 
 /// A name between backticks, every character visible.
 pub fn code(name: &str) -> String {

@@ -14,7 +14,8 @@ const HEIGHT: f64 = 14.0;
 const MARGIN: f64 = 5.0;
 
 /// Marks of controls, around 0, in the order of the columns; the last one serves all further ones.
-const MARKS: [&str; 4] = ["m-3-3 6 6m0-6-6 6", "m0-3.5 3.5 3.5-3.5 3.5-3.5-3.5z", "m-3-3h6v6h-6z", "m0-3.5 3.5 6h-7z"];
+const MARKS: [&str; 4] =
+    ["m-3-3 6 6m0-6-6 6", "m0-3.5 3.5 3.5-3.5 3.5-3.5-3.5z", "m-3-3h6v6h-6z", "m0-3.5 3.5 6h-7z"];
 
 /// The verdict for the template.
 pub fn verdict(findings: &Findings) -> Value {
@@ -56,19 +57,18 @@ fn table(standing: &Standing) -> Value {
         caption => visible(&standing.caption()),
         beside => beside.collect::<Vec<_>>(),
         several_n => standing.has_several_n(),
-        chance => standing.chance,
+        chance => standing.chance.to_string(),
         rows => standing.rows.iter().map(|row| table_row(standing, row, &scale)).collect::<Vec<_>>(),
     }
 }
 
 fn table_row(standing: &Standing, row: &StandingRow, scale: &Scale) -> Value {
-    let beside = row
-        .beside(standing)
-        .map(|other| context! { text => score(other), high => row.is_reached_by(other) });
+    let beside =
+        row.beside(standing).map(|other| context! { text => score(other), high => row.is_reached_by(other) });
     let interval = row.ci_low.zip(row.ci_high);
     context! {
         place => row.place.map_or_else(|| DASH.to_string(), |place| place.to_string()),
-        label => visible(&row.label()),
+        label => breakable(&row.label()),
         mean => score(row.mean),
         interval => interval.map(|(low, high)| format!("[{}, {}]", score(Some(low)), score(Some(high)))),
         letters => visible(&row.letters),
@@ -110,7 +110,11 @@ impl Scale {
         let middle = HEIGHT / 2.0;
         let mut inside = format!("<path class=\"chance\" d=\"M{} 0v{HEIGHT}\"/>", self.x(standing.chance));
         if let Some((low, high)) = row.ci_low.zip(row.ci_high) {
-            inside.push_str(&format!("<path class=\"range\" d=\"M{} {middle}H{}\"/>", self.x(low), self.x(high)));
+            inside.push_str(&format!(
+                "<path class=\"range\" d=\"M{} {middle}H{}\"/>",
+                self.x(low),
+                self.x(high)
+            ));
         }
         for (nth, other) in row.beside(standing).enumerate() {
             if let Some(x) = other.map(|other| self.x(other)) {
