@@ -52,6 +52,7 @@ fn needed(first: &RankedMethod, second: &RankedMethod) -> Option<f64> {
 
 /// Rounded up to two significant digits.
 fn rounded_up(n: f64) -> usize {
+    let n = n.max(1.0);
     let unit = 10f64.powi((n.log10().floor() as i32 - 1).max(0));
     // Sums of floats may end just above a whole number.
     ((n / unit - 1e-6).ceil() * unit) as usize
