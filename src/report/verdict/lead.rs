@@ -91,11 +91,10 @@ pub fn lead(ranked: &Ranked<'_, '_>) -> Option<String> {
 /// Methods that are no baselines against all baselines, where the run records which is which.
 pub fn baselines(ranked: &Ranked<'_, '_>) -> Option<String> {
     ranked.separates().then_some(())?;
-    let roles: Option<Vec<Role>> = ranked.methods.iter().map(|row| ranked.role(&row.method)).collect();
-    let (baselines, others): (Vec<_>, Vec<_>) =
-        ranked.methods.iter().copied().zip(roles?).partition(|(_, role)| *role == Role::Baseline);
-    let rows = |pairs: Vec<(&'_ RankedMethod, Role)>| pairs.into_iter().map(|(row, _)| row).collect();
-    let (baselines, others): (Vec<&RankedMethod>, Vec<&RankedMethod>) = (rows(baselines), rows(others));
+    let role = |row: &RankedMethod| ranked.role(&row.method);
+    ranked.methods.iter().all(|row| role(row).is_some()).then_some(())?;
+    let (baselines, others): (Vec<&RankedMethod>, Vec<&RankedMethod>) =
+        ranked.methods.iter().copied().partition(|row| role(row) == Some(Role::Baseline));
     if baselines.is_empty() || others.is_empty() {
         return None;
     }
