@@ -306,7 +306,14 @@ fn the_index_and_the_markdown_open_with_the_verdict() {
     let (folder, _) = drawn(&made);
     let page = text(folder.path(), "index.html");
     let place = |what: &str| page.find(what).unwrap_or_else(|| panic!("the page lacks {what:?}"));
-    let order = ["<h1", "id=\"verdict\"", "class=\"standing\"", "id=\"asked-facts\"", "<figure", "id=\"glance-table\""];
+    let order = [
+        "<h1",
+        "id=\"verdict\"",
+        "class=\"standing\"",
+        "id=\"asked-facts\"",
+        "<figure",
+        "id=\"glance-table\"",
+    ];
     assert!(order.map(place).is_sorted(), "{:?}", order.map(place));
     assert!(page.contains("<a href=\"#warnings\">"), "warnings are below, so the top names them");
     assert_eq!(page.matches("class=\"standing\"").count(), findings.rankings.len());

@@ -144,7 +144,8 @@ fn the_index_opens_with_the_verdict_on_screens_wide_and_narrow() {
         for what in ["figure", "#glance-table", "#asked-facts", "#cells"] {
             assert_eq!(before(what), Value::from(true), "{what} stands before the verdict");
         }
-        let said = texts(&browser, "return [...document.querySelectorAll('#verdict p')].map(p => p.textContent)");
+        let said =
+            texts(&browser, "return [...document.querySelectorAll('#verdict p')].map(p => p.textContent)");
         assert!(said.iter().any(|text| text.contains("top_and_random")), "{said:?}");
         let heads = texts(
             &browser,

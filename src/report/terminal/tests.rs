@@ -152,7 +152,10 @@ fn the_verdict_fits_any_terminal_and_cuts_no_name() {
         }
         assert!(!text.contains('…'), "{text}");
         for name in METHODS {
-            assert!(text.lines().any(|line| line.contains(&format!("  {name}  "))), "`{name}` is not in\n{text}");
+            assert!(
+                text.lines().any(|line| line.contains(&format!("  {name}  "))),
+                "`{name}` is not in\n{text}"
+            );
         }
         // Every word of every sentence is there, in order.
         let said: Vec<&str> = text.split_whitespace().collect();
@@ -163,7 +166,7 @@ fn the_verdict_fits_any_terminal_and_cuts_no_name() {
         assert!(text.find("top_and_random") < text.find("beyond_token"), "{text}");
     }
     let wide = terminal_verdict(&findings, plain(80));
-    for head in ["place", "letters", "shuffled", "lookup_fit", "weights"] {
+    for head in ["place", "letters", "shuffled", "token_lookup", "weights"] {
         assert!(wide.contains(head), "`{head}` is not in\n{wide}");
     }
     let styled = terminal_verdict(&findings, Look { width: 80, ink: Ink::True });
@@ -174,9 +177,16 @@ fn the_verdict_fits_any_terminal_and_cuts_no_name() {
 fn a_hostile_or_endless_name_breaks_no_line_of_the_verdict() {
     let mut summary = fixture::make(1).summary;
     for (method, name) in [("sae", "\u{1b}[2J\u{202e}`x"), ("topk", "n".repeat(100).as_str())] {
-        summary.cells.iter_mut().filter(|cell| cell.method == method).for_each(|cell| cell.method = name.into());
+        summary
+            .cells
+            .iter_mut()
+            .filter(|cell| cell.method == method)
+            .for_each(|cell| cell.method = name.into());
         for row in summary.rankings.iter_mut().flat_map(|ranking| &mut ranking.rows) {
-            row.above.iter_mut().filter(|(other, _)| other == method).for_each(|(other, _)| *other = name.into());
+            row.above
+                .iter_mut()
+                .filter(|(other, _)| other == method)
+                .for_each(|(other, _)| *other = name.into());
             if row.method == method {
                 row.method = name.into();
             }

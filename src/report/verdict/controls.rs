@@ -16,6 +16,9 @@ pub const PERMUTED: [(&str, &str); 2] = [
     ("random_weights_and_embeddings", "permuted weights and embeddings"),
 ];
 
+/// What a control that scores as high as its method means.
+const NOT_LEARNT: &str = ", so this score does not show that the model learnt it";
+
 /// A method's row with the row of its control.
 type Paired<'a> = (&'a RankedMethod, &'a RankedMethod);
 
@@ -33,9 +36,12 @@ fn names(pairs: &[Paired<'_>]) -> String {
 enum Stand {
     Higher,
     AsHigh,
+    Untested,
     LowerOpen,
     Lower,
 }
+
+const STANDS: [Stand; 5] = [Stand::Higher, Stand::AsHigh, Stand::Untested, Stand::LowerOpen, Stand::Lower];
 
 fn stand((method, control): &Paired<'_>) -> Stand {
     if is_above(control, method) {
@@ -44,6 +50,8 @@ fn stand((method, control): &Paired<'_>) -> Stand {
         Stand::Lower
     } else if mean(control) >= mean(method) {
         Stand::AsHigh
+    } else if interval(control).is_none() || interval(method).is_none() {
+        Stand::Untested
     } else {
         Stand::LowerOpen
     }
@@ -54,30 +62,23 @@ pub fn permuted_weights(ranked: &Ranked<'_, '_>) -> Option<String> {
     let mut texts = Vec::new();
     for (control, on) in PERMUTED {
         let pairs = ranked.controls(control);
-        for of in [Stand::Higher, Stand::AsHigh, Stand::LowerOpen, Stand::Lower] {
+        for of in STANDS {
             let these: Vec<Paired<'_>> = pairs.iter().copied().filter(|pair| stand(pair) == of).collect();
             if these.is_empty() {
                 continue;
             }
             let n = these.len();
-            let scores = one_or(n, "scores", "score");
-            let how = match of {
-                Stand::Higher => "higher still",
-                Stand::AsHigh => "as high",
-                Stand::LowerOpen | Stand::Lower => "lower",
-            };
-            let so = match of {
-                Stand::Higher | Stand::AsHigh => {
-                    ", so this score does not show that the model learnt it".to_string()
-                }
+            let is = one_or(n, "is", "are");
+            let (how, so) = match of {
+                Stand::Higher => ("higher still", NOT_LEARNT.to_string()),
+                Stand::AsHigh => ("as high", NOT_LEARNT.to_string()),
+                Stand::Untested => ("lower", ", which could not be tested".to_string()),
                 Stand::LowerOpen => {
-                    format!(
-                        " but {} not separated, so it is open whether the model learnt it",
-                        one_or(n, "is", "are")
-                    )
+                    ("lower", format!(" but {is} not separated, so it is open whether the model learnt it"))
                 }
-                Stand::Lower => ", so this score depends on the trained weights".to_string(),
+                Stand::Lower => ("lower", ", so this score depends on the trained weights".to_string()),
             };
+            let scores = one_or(n, "scores", "score");
             let numbers = listed(these.iter().map(against).collect());
             texts.push(format!("{} on {on} {scores} {how} ({numbers}){so}.", names(&these)));
         }
@@ -118,6 +119,7 @@ pub fn shuffled_as_high(ranked: &Ranked<'_, '_>) -> Option<String> {
         .controls(SHUFFLED)
         .into_iter()
         .filter(|(method, control)| is_leader(method) && !is_above(method, control))
+        .filter(|(method, control)| interval(method).is_some() && interval(control).is_some())
         .collect();
     (!pairs.is_empty()).then(|| {
         let n = pairs.len();

@@ -68,9 +68,7 @@ pub fn lead(ranked: &Ranked<'_, '_>) -> Option<String> {
     let rest: Vec<&RankedMethod> = ranked.methods.iter().copied().filter(|row| is_above(top, row)).collect();
     let (scorer, top_name) = (ranked.name(), with_mean(top));
     let Some(next) = rest.first() else {
-        return Some(format!(
-            "{top_name} is highest in {scorer}, but no other method is separated from it."
-        ));
+        return Some(format!("{top_name} is highest in {scorer}, but no other method is separated from it."));
     };
     if beside.is_empty() {
         let ahead = score(mean(top).zip(mean(next)).map(|(high, low)| high - low));

@@ -208,7 +208,11 @@ fn permuted_weights_in_words() {
         ])
     };
     for (mean, half, text) in [
-        (0.87, 0.03, "higher still (0.87 against 0.76), so this score does not show that the model learnt it."),
+        (
+            0.87,
+            0.03,
+            "higher still (0.87 against 0.76), so this score does not show that the model learnt it.",
+        ),
         (0.77, 0.03, "as high (0.77 against 0.76), so this score does not show that the model learnt it."),
         (
             0.74,
@@ -220,6 +224,15 @@ fn permuted_weights_in_words() {
         let expected = format!("`topk` on permuted weights scores {text}");
         says(&on(mean, half), Rule::PermutedWeights, &expected);
     }
+    let mut untested = on(0.0, 0.03);
+    let weights = untested.rankings[0].rows.iter_mut().find(|row| row.control.is_some()).expect("a control");
+    (weights.ci_low, weights.ci_high) = (None, None);
+    untested.rankings[0].rows[0].above.clear();
+    says(
+        &untested,
+        Rule::PermutedWeights,
+        "`topk` on permuted weights scores lower (0.00 against 0.76), which could not be tested.",
+    );
     let mut rows = usual();
     rows.push(control("sae", "random_weights", 0.9, 0.03));
     rows.push(control("topk", "random_weights_and_embeddings", 0.1, 0.03));
@@ -283,7 +296,10 @@ fn token_means_against_the_explanations() {
         "Token means alone (`token_lookup_fit`) score lower for `topk` and `sae` (0.50 and 0.48), so their explanations say more than the token.",
     );
     let open = with(&with_lookup(0.73, 0.03), Rule::TokenLookup).expect("a sentence");
-    assert!(open.ends_with("but intervals overlap: whether their explanations say more than the token is open."), "{open}");
+    assert!(
+        open.ends_with("but intervals overlap: whether their explanations say more than the token is open."),
+        "{open}"
+    );
     silent(&made(usual()), &[Rule::TokenLookup]);
     // Token identity earns nothing there.
     let mut beyond = Summary::default();
@@ -513,8 +529,11 @@ fn controls_stand_beside_their_method() {
     let findings = Findings::new(&summary);
     let standing = &findings.rankings[0];
     assert_eq!(standing.beside().collect::<Vec<_>>(), ["shuffled", "random_weights", "token_lookup_fit"]);
-    let rows: Vec<_> =
-        standing.rows.iter().map(|row| (row.method.as_str(), row.beside(standing).collect::<Vec<_>>())).collect();
+    let rows: Vec<_> = standing
+        .rows
+        .iter()
+        .map(|row| (row.method.as_str(), row.beside(standing).collect::<Vec<_>>()))
+        .collect();
     assert_eq!(
         rows,
         [

@@ -18,9 +18,10 @@ const LOOK: Look = Look { width: 80, ink: Ink::None };
 /// A run folder with the file of accepted runs: read, compared and judged.
 pub fn gate(input: &[u8]) {
     with_folder(input, |folder| {
-        black_box(shown(Summary::read(&folder.join("summary.json"))).map(|read| {
-            terminal_verdict(&Findings::new(&read), LOOK) + &terminal_table(&read, LOOK)
-        }));
+        black_box(
+            shown(Summary::read(&folder.join("summary.json")))
+                .map(|read| terminal_verdict(&Findings::new(&read), LOOK) + &terminal_table(&read, LOOK)),
+        );
         let run = shown(RunFolder::read(folder));
         let accepted = shown(AcceptedRuns::read(&folder.join("accepted.json")));
         let Some(run) = run else { return };
