@@ -13,7 +13,7 @@ fn with_mean(row: &&RankedMethod) -> String {
     format!("{} ({})", code(&row.method), score(row.mean))
 }
 
-fn names<'r>(rows: &[&'r RankedMethod]) -> String {
+fn names(rows: &[&RankedMethod]) -> String {
     named(rows.iter().map(|row| row.method.as_str()))
 }
 
