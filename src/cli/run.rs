@@ -11,7 +11,7 @@ use super::args::{Common, Env, RunArgs};
 use super::progress::{Progress, say};
 use super::{inspect, plan, print, print_json, print_styled, setting};
 use crate::llm::{Budget, Usage};
-use crate::report::{self, Closing, Column, Grid, Layout, RenderOptions, Summary, next_feature};
+use crate::report::{self, Closing, Column, Findings, Grid, Layout, RenderOptions, Summary, next_feature};
 use crate::run::{self, Beside, Event, Finished, RunError, Stop};
 
 /// Exit code of a run that finished with more failed features than the suite allows.
@@ -72,6 +72,8 @@ pub struct Ran<'a> {
     failed: Failed,
     /// Files written by the report.
     files: Vec<String>,
+    /// What the run shows and what it leaves open.
+    verdict: &'a Findings,
     /// Content of the closing screen.
     closing: &'a Closing,
 }
@@ -92,6 +94,8 @@ pub struct Drawn {
     folder: String,
     /// Files written.
     files: Vec<String>,
+    /// What the run shows and what it leaves open.
+    verdict: Findings,
 }
 
 fn paths(files: &[PathBuf]) -> Vec<String> {
@@ -100,6 +104,7 @@ fn paths(files: &[PathBuf]) -> Vec<String> {
 
 fn show(finished: &Finished, common: &Common, env: &Env) -> Result<(), RunError> {
     let closing = closing(finished)?;
+    let verdict = &Findings::new(&finished.summary);
     if common.json {
         return print_json(&Ran {
             folder: finished.folder.display().to_string(),
@@ -109,10 +114,12 @@ fn show(finished: &Finished, common: &Common, env: &Env) -> Result<(), RunError>
             llm_steps: &finished.llm.steps,
             failed: Failed { walked: finished.failed.0, failed: finished.failed.1 },
             files: paths(&finished.report_files),
+            verdict,
             closing: &closing,
         });
     }
     let look = env.look;
+    print_styled(&report::terminal_verdict(verdict, look))?;
     print_styled(&report::terminal_table(&finished.summary, look))?;
     if !finished.llm.steps.is_empty() {
         print_styled(&usage_table(&finished.llm.steps).draw(look).text)?;
@@ -202,12 +209,14 @@ pub fn report(folder: &Path, charts: &[String], common: &Common, env: &Env) -> R
             say(&format!("warning: no `{chart}`: the run has no data for it"));
         }
     }
+    let summary = Summary::read(&Layout::new(folder).summary())?;
+    let verdict = Findings::new(&summary);
     if common.json {
-        print_json(&Drawn { folder: folder.display().to_string(), files })?;
+        print_json(&Drawn { folder: folder.display().to_string(), files, verdict })?;
         return Ok(0);
     }
     if everything {
-        let summary = Summary::read(&Layout::new(folder).summary())?;
+        print_styled(&report::terminal_verdict(&verdict, env.look))?;
         print_styled(&report::terminal_table(&summary, env.look))?;
     }
     for file in files {

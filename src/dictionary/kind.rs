@@ -10,37 +10,37 @@ macro_rules! for_kinds {
     ($then:ident) => {
         $then! {
             /// Tied sparse autoencoder: ReLU and an L1 penalty.
-            Sae: SaeParams, "sae", draws: true;
+            Sae: SaeParams, "sae", draws: true, baseline: false;
             /// Untied sparse autoencoder: ReLU and an L1 penalty.
-            SaeUntied: SaeParams, "sae_untied", draws: true;
+            SaeUntied: SaeParams, "sae_untied", draws: true, baseline: false;
             /// Sparse autoencoder that keeps the k largest codes of a row.
-            Topk: TopkParams, "topk", draws: true;
+            Topk: TopkParams, "topk", draws: true, baseline: false;
             /// Sparse autoencoder that keeps the k·rows largest codes of a batch.
-            BatchTopk: TopkParams, "batch_topk", draws: true;
+            BatchTopk: TopkParams, "batch_topk", draws: true, baseline: false;
             /// BatchTopK with a loss for each of several nested dictionaries.
-            Matryoshka: TopkParams, "matryoshka", draws: true;
+            Matryoshka: TopkParams, "matryoshka", draws: true, baseline: false;
             /// Sparse autoencoder with gates.
-            Gated: GatedParams, "gated", draws: true;
+            Gated: GatedParams, "gated", draws: true, baseline: false;
             /// Sparse autoencoder with learned thresholds.
-            Jumprelu: JumpreluParams, "jumprelu", draws: true;
+            Jumprelu: JumpreluParams, "jumprelu", draws: true, baseline: false;
             /// Default basis through ReLU.
-            Neuron: NeuronParams, "neuron", draws: false;
+            Neuron: NeuronParams, "neuron", draws: false, baseline: true;
             /// Gaussian directions through ReLU.
-            Random: RandomParams, "random", draws: true;
+            Random: RandomParams, "random", draws: true, baseline: true;
             /// Signed default basis.
-            Identity: IdentityParams, "identity", draws: false;
+            Identity: IdentityParams, "identity", draws: false, baseline: true;
             /// Principal components.
-            Pca: PcaParams, "pca", draws: false;
+            Pca: PcaParams, "pca", draws: false, baseline: true;
             /// Independent components.
-            Ica: IcaParams, "ica", draws: true;
+            Ica: IcaParams, "ica", draws: true, baseline: true;
             /// A dictionary trained elsewhere.
-            File: FileParams, "file", draws: false;
+            File: FileParams, "file", draws: false, baseline: false;
         }
     };
 }
 
 macro_rules! declare_kinds {
-    ($($(#[doc = $words:literal])+ $kind:ident: $params:ident, $name:literal, draws: $draws:literal;)+) => {
+    ($($(#[doc = $words:literal])+ $kind:ident: $params:ident, $name:literal, draws: $draws:literal, baseline: $baseline:literal;)+) => {
         /// Every way to make a dictionary.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Kind {
@@ -64,6 +64,11 @@ macro_rules! declare_kinds {
             /// Whether another training gives another dictionary.
             pub fn draws(self) -> bool {
                 match self { $(Self::$kind => $draws),+ }
+            }
+
+            /// Whether other methods are measured against it: what it gives needs no autoencoder.
+            pub fn is_baseline(self) -> bool {
+                match self { $(Self::$kind => $baseline),+ }
             }
         }
     };

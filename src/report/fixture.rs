@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::ranking::{RankedMethod, Ranking};
 use super::schema::*;
-use crate::base::{Stream, Tally, write_atomic};
+use crate::base::{Stream, Tally, distinct, write_atomic};
 
 pub const METHODS: [&str; 12] = [
     "sae",
@@ -91,7 +92,83 @@ pub fn make_of(layers: usize, n: usize) -> Made {
             }
         }
     }
+    made.summary.rankings = rankings(&made.summary);
     made
+}
+
+/// Rankings of every explainer and scorer: means over hook points with half of a cell's interval, and two rows separated
+/// where the difference is larger than its interval.
+fn rankings(summary: &Summary) -> Vec<Ranking> {
+    let mut rankings = Vec::new();
+    for explainer in EXPLAINERS {
+        for scorer in SCORERS {
+            let is_here = |cell: &&Cell| cell.explainer == explainer && cell.scorer == scorer;
+            let mut rows: Vec<RankedMethod> = Vec::new();
+            let cells: Vec<&Cell> = summary.cells.iter().filter(is_here).collect();
+            for (method, control) in distinct(cells.iter().map(|cell| (&cell.method, &cell.control))) {
+                let own = cells.iter().filter(|cell| cell.method == *method && cell.control == *control);
+                rows.push(ranked(&own.copied().collect::<Vec<_>>()));
+            }
+            rows.sort_by(|a, b| b.mean.unwrap_or(f64::MIN).total_cmp(&a.mean.unwrap_or(f64::MIN)));
+            separate(&mut rows);
+            rankings.push(Ranking {
+                scorer: scorer.into(),
+                protocol: "standard".into(),
+                explainer: explainer.into(),
+                simulator: explainer.into(),
+                primary: scorer == SCORERS[0] && explainer == EXPLAINERS[0],
+                hooks: distinct(summary.cells.iter().map(|cell| cell.hook.clone())),
+                confidence: 0.95,
+                rows,
+                note: None,
+            });
+        }
+    }
+    rankings
+}
+
+/// One row of a ranking, without its place.
+fn ranked(cells: &[&Cell]) -> RankedMethod {
+    let means: Option<Vec<f64>> = cells.iter().map(|cell| cell.mean).collect();
+    let mean = means.map(|means| means.iter().sum::<f64>() / means.len() as f64);
+    let half = cells.iter().filter_map(|cell| Some(cell.ci_high? - cell.ci_low?)).reduce(f64::max);
+    let half = half.map(|width| 0.75 * width / (cells.len() as f64).sqrt());
+    let counts = || cells.iter().map(|cell| cell.n_scored);
+    RankedMethod {
+        method: cells[0].method.clone(),
+        control: cells[0].control.clone(),
+        mean,
+        ci_low: mean.zip(half).map(|(mean, half)| mean - half),
+        ci_high: mean.zip(half).map(|(mean, half)| mean + half),
+        n_scored: counts().sum(),
+        n_per_hook: (counts().min().unwrap_or(0), counts().max().unwrap_or(0)),
+        reason: mean.is_none().then(|| "no mean at one hook point".into()),
+        ..RankedMethod::default()
+    }
+}
+
+/// Fills places, separations and letters of rows in the order of their means.
+pub fn separate(rows: &mut [RankedMethod]) {
+    let half = |row: &RankedMethod| row.ci_low.zip(row.ci_high).map(|(low, high)| (high - low) / 2.0);
+    let apart = |a: &RankedMethod, b: &RankedMethod| {
+        let known = a.mean.zip(b.mean).zip(half(a).zip(half(b)));
+        known.is_some_and(|((a, b), (wide, wider))| a - b > wide.hypot(wider))
+    };
+    let all = rows.to_vec();
+    let (mut place, mut letter, mut begun) = (0, 0u8, 0);
+    for (nth, row) in rows.iter_mut().enumerate() {
+        let below = all.iter().filter(|other| apart(row, other));
+        row.above = below.map(|other| (other.method.clone(), other.control.clone())).collect();
+        if row.control.is_none() && row.mean.is_some() {
+            place += 1;
+            row.place = Some(place);
+        }
+        while apart(&all[begun], row) {
+            begun += 1;
+            letter += u8::from(!apart(&all[begun], row));
+        }
+        row.letters = half(&all[nth]).map(|_| char::from(b'a' + letter % 26).to_string()).unwrap_or_default();
+    }
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -229,6 +306,7 @@ fn quality(hook: &str, m: usize, method: &str, layer: usize) -> QualityRow {
         density_median: Some(0.024),
         mmcs_between_seeds: None,
         sweep: None,
+        role: Some(if m < 2 { Role::Trained } else { Role::Baseline }),
         trainings: None,
         fvu_least: None,
         fvu_largest: None,

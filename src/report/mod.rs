@@ -4,8 +4,8 @@
 //! `records/`, `explanations/`, `simulations/`, `judgements/`, `profiles/`, `neighbours/`. Only the first is
 //! required.
 //! Out: `table.md`, `table.csv`, `table.tex`, `quality.csv`, `differences.csv`, `charts/*.svg`,
-//! `charts/*.png`, `index.html`, `features.html`, `features/*.html`; for a terminal: the table, the closing
-//! screen and aligned lists.
+//! `charts/*.png`, `index.html`, `features.html`, `features/*.html`; for a terminal: the verdict, the
+//! table, the closing screen and aligned lists.
 //! Never: needs a model, a key or the network; trusts text from a suite, a corpus, a model or an LLM; claims
 //! that one method is more interpretable than another.
 
@@ -24,6 +24,7 @@ mod schema;
 mod scores;
 mod table;
 mod terminal;
+mod verdict;
 mod view;
 
 #[cfg(test)]
@@ -50,14 +51,16 @@ pub(crate) use pages::{Effect, Histogram, Neighbours, Profile, simulates_levels}
 pub use ranking::{RankedMethod, Ranking};
 pub use recorded::ScoreFacts;
 pub use schema::{
-    CHOSEN, Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,
+    CHOSEN, Cell, DifferenceRow, Family, QualityRow, Role, SCHEMA, ScoreLine, ScoreStatus, Summary, Verdict,
     dictionary_name,
 };
 pub use scores::{FeatureLine, read_lines};
 pub use terminal::{
     Closing, Column, ControlRange, Drawn, Extremes, Grid, Ink, Look, Unscored, cut, labelled_list,
-    next_feature, pad_left, pad_right, terminal_table, visible_token, width, wrap, wrap_at_most,
+    next_feature, pad_left, pad_right, terminal_table, terminal_verdict, visible_token, width, wrap,
+    wrap_at_most,
 };
+pub use verdict::{Findings, Rule, Sentence, Standing, StandingRow};
 
 /// Why a report could not be made.
 #[derive(Debug, thiserror::Error)]

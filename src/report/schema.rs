@@ -130,6 +130,9 @@ pub struct QualityRow {
     /// Name of the sweep that the method belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<String>,
+    /// What the method is to the comparison; absent in older runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// Number of trainings that the numbers are means over, where there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trainings: Option<usize>,
@@ -171,6 +174,18 @@ pub struct QualityRow {
     pub converged: Option<bool>,
     /// For example `under-trained` or `not a reconstruction`.
     pub note: Option<String>,
+}
+
+/// What a method is to the comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// A decomposition that others are measured against: random directions, neurons, the default basis, PCA, ICA.
+    Baseline,
+    /// Trained by this run.
+    Trained,
+    /// Read from files.
+    Read,
 }
 
 /// Two methods compared on one score.

@@ -5,6 +5,7 @@ mod closing;
 mod grid;
 mod look;
 mod text;
+mod verdict;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ pub use closing::{Closing, ControlRange, Extremes, Unscored, next_feature};
 pub use grid::{Column, Drawn, Grid};
 pub use look::{Ink, Look};
 pub use text::{cut, labelled_list, pad_left, pad_right, visible_token, width, wrap, wrap_at_most};
+pub use verdict::terminal_verdict;
 
 use grid::in_two_lines;
 

@@ -217,6 +217,15 @@ fn hostile_text_is_shown_and_never_run() {
             cell.explainer = HOSTILE.into();
         }
     }
+    for ranking in &mut made.summary.rankings {
+        ranking.note = Some(HOSTILE.into());
+        if ranking.explainer == "token_lookup_fit" {
+            ranking.explainer = HOSTILE.into();
+        }
+        for row in ranking.rows.iter_mut().filter(|row| row.method == "sae") {
+            (row.method, row.letters, row.reason) = (HOSTILE.into(), HOSTILE.into(), Some(HOSTILE.into()));
+        }
+    }
     made.summary.quality[0].note = Some(HOSTILE.into());
     made.summary.differences[0].method_b = HOSTILE.into();
     made.lines.clear();
@@ -256,7 +265,9 @@ fn hostile_text_is_shown_and_never_run() {
         let svg = std::fs::read_to_string(path).expect("readable");
         assert!(!svg.contains("<script") && !svg.contains('\u{202E}'), "{}", path.display());
     }
-    let terminal = terminal_table(&made.summary, Look { width: 100, ink: Ink::None });
+    let look = Look { width: 100, ink: Ink::None };
+    let verdict = terminal_verdict(&Findings::new(&made.summary), look);
+    let terminal = format!("{verdict}{}", terminal_table(&made.summary, look));
     assert!(!terminal.contains('\u{202E}') && terminal.lines().all(|line| line.chars().count() <= 100));
 }
 
@@ -286,6 +297,40 @@ fn the_index_says_what_was_asked_and_what_must_be_known() {
     }
     // Marks have tooltips with their numbers.
     assert!(page.contains("data-tip=\"topk: 0."), "marks without words");
+}
+
+#[test]
+fn the_index_and_the_markdown_open_with_the_verdict() {
+    let made = fixture::make(2);
+    let findings = Findings::new(&made.summary);
+    let (folder, _) = drawn(&made);
+    let page = text(folder.path(), "index.html");
+    let place = |what: &str| page.find(what).unwrap_or_else(|| panic!("the page lacks {what:?}"));
+    let order = [
+        "<h1",
+        "id=\"verdict\"",
+        "class=\"standing\"",
+        "id=\"asked-facts\"",
+        "<figure",
+        "id=\"glance-table\"",
+    ];
+    assert!(order.map(place).is_sorted(), "{:?}", order.map(place));
+    assert!(page.contains("<a href=\"#warnings\">"), "warnings are below, so the top names them");
+    assert_eq!(page.matches("class=\"standing\"").count(), findings.rankings.len());
+    for (nth, heads) in page.split("class=\"standing\"").skip(1).enumerate() {
+        assert!(heads.contains("<caption>") && heads.contains("scope=\"col\""), "table {nth}");
+        assert!(heads.matches("<svg class=\"bar\"").count() >= 12, "table {nth}");
+    }
+    let markdown = text(folder.path(), "table.md");
+    let (verdict, rest) = markdown.split_once("\n## Scores\n").expect("the scores below");
+    assert!(verdict.contains("## The verdict") && rest.contains("## neuron_to_graph"));
+    for sentence in &findings.sentences {
+        assert!(verdict.contains(&sentence.text), "{}", sentence.text);
+        assert!(sentence.text.split('`').all(|part| page.contains(part)), "{}", sentence.text);
+    }
+    let head = "| place | method | top_and_random | letters | shuffled | random_weights | token_lookup_fit |";
+    let rows = verdict.split(head).nth(1).expect("the table of the primary score");
+    assert!(rows.lines().skip(2).take(12).all(|line| line.matches(" | ").count() == 6), "{rows}");
 }
 
 #[test]

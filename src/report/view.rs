@@ -128,6 +128,11 @@ impl<'a> View<'a> {
         self.scorers.iter().copied().filter(is_half).collect()
     }
 
+    /// What an explanation without information scores; 0 for a score that the run does not record.
+    pub fn chance(&self, scorer: &str) -> f64 {
+        self.facts.iter().find(|known| known.name == scorer).map_or(0.0, |known| known.chance)
+    }
+
     /// The cell of a combination, if the run has it.
     pub fn cell(&self, pairing: Pairing<'a>, row: RowKey<'a>, scorer: &'a str) -> Option<&'a Cell> {
         self.cells.get(&(self.source(pairing, row), row, scorer)).copied()

@@ -274,6 +274,9 @@ fn json_puts_nothing_else_on_stdout() {
     assert_eq!(value["failed"]["failed"], 0);
     let listed = value["files"].as_array().expect("files");
     assert!(listed.iter().all(|file| Path::new(file.as_str().expect("a path")).exists()), "{value}");
+    let said = |value: &Value| value["verdict"]["sentences"].as_array().map_or(0, Vec::len);
+    let again = json(&call(toy.home(), &["report", &out, "--json"]).ok().stdout);
+    assert!(said(&value) > 0 && value["verdict"] == again["verdict"], "{}", again["verdict"]);
     for args in [vec!["report", &out], vec!["inspect", &out], vec!["cache"], vec!["doctor"]] {
         json(&call(toy.home(), &[args, vec!["--json"]].concat()).ok().stdout);
     }

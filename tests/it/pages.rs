@@ -128,6 +128,44 @@ fn a_reader_finds_the_way_from_the_index_to_a_feature() {
 }
 
 #[test]
+fn the_index_opens_with_the_verdict_on_screens_wide_and_narrow() {
+    let toy = Toy::new();
+    let mut run_folder = None;
+    for (width, height) in [(1280, 900), (390, 844)] {
+        let Some(browser) = Browser::open(width, height) else { return };
+        let run = run_folder.get_or_insert_with(|| run(&toy)).clone();
+        browser.go(&run.join("index.html"), "");
+        browser.wait("document.querySelectorAll('#cells tbody tr').length > 3");
+        let before = |what: &str| {
+            browser.run(&format!(
+                "return Boolean(document.getElementById('verdict').compareDocumentPosition(document.querySelector({what:?})) & Node.DOCUMENT_POSITION_FOLLOWING)"
+            ))
+        };
+        for what in ["figure", "#glance-table", "#asked-facts", "#cells"] {
+            assert_eq!(before(what), Value::from(true), "{what} stands before the verdict");
+        }
+        let said =
+            texts(&browser, "return [...document.querySelectorAll('#verdict p')].map(p => p.textContent)");
+        assert!(said.iter().any(|text| text.contains("top_and_random")), "{said:?}");
+        let heads = texts(
+            &browser,
+            "return [...document.querySelector('.standing').querySelectorAll('thead th')].map(h => h.textContent.trim())",
+        );
+        assert!(heads.iter().any(|head| head == "shuffled"), "{heads:?}");
+        // Neither the page nor a ranking scrolls sideways.
+        let sideways = "return [document.documentElement, ...document.querySelectorAll('#verdict > .verdict .scroll')].map(e => e.scrollWidth - e.clientWidth)";
+        let sideways: Vec<i64> = serde_json::from_value(browser.run(sideways)).expect("numbers");
+        assert!(sideways.len() > 1 && sideways.iter().all(|pixels| *pixels == 0), "{width}: {sideways:?}");
+        if width == 1280 {
+            let bottom = "return document.querySelector('.standing').getBoundingClientRect().bottom";
+            let bottom = browser.run(bottom).as_f64().expect("a number");
+            assert!(bottom <= f64::from(height), "the first ranking ends at {bottom}");
+        }
+        assert_quiet(&browser, "the verdict");
+    }
+}
+
+#[test]
 fn a_feature_shows_its_evidence() {
     let Some(browser) = Browser::open(1280, 900) else { return };
     let toy = Toy::new();

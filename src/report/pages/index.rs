@@ -3,6 +3,7 @@
 
 mod cells;
 mod overview;
+mod verdict;
 
 use minijinja::context;
 use minijinja::value::Value;
@@ -20,6 +21,7 @@ use crate::report::manifest::ManifestView;
 use crate::report::number::{DASH, count, fixed};
 use crate::report::schema::{Family, QualityRow};
 use crate::report::table::{QUALITY_HEAD, control_words, dead_unit, differences, quality_cells, table_note};
+use crate::report::verdict::Findings;
 use crate::report::view::{BEYOND_TOKEN, View};
 
 /// Size limit of the page.
@@ -30,11 +32,12 @@ pub fn render(site: &Site<'_>) -> Result<String, ReportError> {
     let data = cells::data(sources.view, names);
     let json = inert_json(&serde_json::to_string(&data).map_err(ReportError::Unwritable)?);
     let order = by_worth(sources.charts);
+    let findings = Findings::of(sources.view);
     let with = |inline: &[usize], with_details: bool| {
         let figure = |(nth, chart): (usize, &Chart<'_>)| figure(chart, inline.contains(&nth));
         let mut figures: Vec<Value> = sources.charts.iter().enumerate().map(figure).collect();
         let main = order.first().map(|&nth| figures.remove(nth));
-        let page = page(site, (main, figures), with_details);
+        let page = page(site, &findings, (main, figures), with_details);
         shell::page(environment, shell::INDEX, page, &json, inline.len() < sources.charts.len())
     };
     // Sizes are measured: first the page without charts, then each chart that still fits.
@@ -52,7 +55,12 @@ pub fn render(site: &Site<'_>) -> Result<String, ReportError> {
     with(&inline, with_details)
 }
 
-fn page(site: &Site<'_>, (main_chart, charts): (Option<Value>, Vec<Value>), with_details: bool) -> Value {
+fn page(
+    site: &Site<'_>,
+    findings: &Findings,
+    (main_chart, charts): (Option<Value>, Vec<Value>),
+    with_details: bool,
+) -> Value {
     let Site { sources, names, .. } = site;
     let view = sources.view;
     let summary = view.summary;
@@ -66,6 +74,7 @@ fn page(site: &Site<'_>, (main_chart, charts): (Option<Value>, Vec<Value>), with
         suite => visible(&summary.suite),
         run => visible(&summary.run),
         facts => overview::facts(view, manifest),
+        verdict => verdict::verdict(findings),
         warnings => overview::warnings(summary, manifest, sources.scores.is_some()),
         deviations => deviations(view, manifest),
         controls,

@@ -32,6 +32,7 @@ pub fn environment() -> Result<Environment<'static>, ReportError> {
     let templates = [
         ("shell.html", include_str!("shell.html.jinja")),
         ("index.html", include_str!("index.html.jinja")),
+        ("verdict.html", include_str!("index/verdict.html.jinja")),
         ("explorer.html", include_str!("explorer.html.jinja")),
         ("feature.html", include_str!("feature.html.jinja")),
     ];

@@ -4,11 +4,13 @@ use super::rows::{
     COUNTS, QUALITY_HEAD, control_label, control_words, dead_unit, differences, quality_cells, row,
     table_note,
 };
+use super::verdict::push_verdict;
 use crate::report::escape::markdown as escape;
 use crate::report::schema::Family;
+use crate::report::verdict::Findings;
 use crate::report::view::{Pairing, View};
 
-fn push_row<T: AsRef<str>>(into: &mut String, cells: impl IntoIterator<Item = T>) {
+pub fn push_row<T: AsRef<str>>(into: &mut String, cells: impl IntoIterator<Item = T>) {
     into.push('|');
     for cell in cells {
         into.push_str(&format!(" {} |", cell.as_ref()));
@@ -17,7 +19,7 @@ fn push_row<T: AsRef<str>>(into: &mut String, cells: impl IntoIterator<Item = T>
 }
 
 /// A head whose first `left` columns are aligned left.
-fn push_head<T: AsRef<str>>(into: &mut String, cells: &[T], left: usize) {
+pub fn push_head<T: AsRef<str>>(into: &mut String, cells: &[T], left: usize) {
     push_row(into, cells);
     push_row(into, (0..cells.len()).map(|i| if i < left { ":--" } else { "--:" }));
 }
@@ -29,8 +31,10 @@ pub fn markdown(view: &View<'_>) -> String {
         let names: Vec<String> = summary.deviations.iter().map(|name| escape(name)).collect();
         text.push_str(&format!(" Deviations from the protocol: {}.", names.join(", ")));
     }
+    text.push('\n');
+    push_verdict(&mut text, &Findings::of(view));
     text.push_str(
-        "\n\nScores say how well an explanation predicts a feature's activations on text. `top_and_random` can be \
+        "\n## Scores\n\nScores say how well an explanation predicts a feature's activations on text. `top_and_random` can be \
          high because the explanation knows which token it looks at; `beyond_token` compares only occurrences of \
          the same token type, so token identity alone earns nothing in it. Read both, beside their controls.\n",
     );

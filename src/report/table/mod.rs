@@ -4,6 +4,7 @@ mod csv;
 mod markdown;
 mod rows;
 mod tex;
+mod verdict;
 
 pub use csv::{cells_csv, differences_csv, quality_csv};
 pub use markdown::markdown;

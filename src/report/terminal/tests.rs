@@ -1,5 +1,6 @@
 use super::*;
 use crate::report::fixture::{self, METHODS};
+use crate::report::verdict::Findings;
 
 fn plain(columns: usize) -> Look {
     Look { width: columns, ink: Ink::None }
@@ -137,4 +138,65 @@ fn committed_screens_at_two_widths() {
         assert_committed(&format!("closing.{columns}.txt"), &closing.screen(plain(columns)));
         assert_committed(&format!("table.{columns}.txt"), &terminal_table(&one, plain(columns)));
     }
+}
+
+#[test]
+fn the_verdict_fits_any_terminal_and_cuts_no_name() {
+    let summary = fixture::make(4).summary;
+    let findings = Findings::new(&summary);
+    for columns in [50, 80, 120] {
+        let text = terminal_verdict(&findings, plain(columns));
+        for line in text.lines() {
+            assert!(width(line) <= columns, "{} of {columns} columns: {line}", width(line));
+            assert!(!line.contains('\u{1b}') && line.trim_end() == line);
+        }
+        assert!(!text.contains('…'), "{text}");
+        for name in METHODS {
+            assert!(
+                text.lines().any(|line| line.contains(&format!("  {name}  "))),
+                "`{name}` is not in\n{text}"
+            );
+        }
+        // Every word of every sentence is there, in order.
+        let said: Vec<&str> = text.split_whitespace().collect();
+        for sentence in findings.sentences.iter().map(|sentence| sentence.text.as_str()) {
+            let words: Vec<&str> = sentence.split_whitespace().collect();
+            assert!(said.windows(words.len()).any(|window| window == words), "{sentence}\n{text}");
+        }
+        assert!(text.find("top_and_random") < text.find("beyond_token"), "{text}");
+    }
+    let wide = terminal_verdict(&findings, plain(80));
+    for head in ["place", "letters", "shuffled", "token_lookup", "weights"] {
+        assert!(wide.contains(head), "`{head}` is not in\n{wide}");
+    }
+    let styled = terminal_verdict(&findings, Look { width: 80, ink: Ink::True });
+    assert_eq!(styled.replace("\u{1b}[2m", "").replace("\u{1b}[0m", ""), wide);
+}
+
+#[test]
+fn a_hostile_or_endless_name_breaks_no_line_of_the_verdict() {
+    let mut summary = fixture::make(1).summary;
+    for (method, name) in [("sae", "\u{1b}[2J\u{202e}`x"), ("topk", "n".repeat(100).as_str())] {
+        summary
+            .cells
+            .iter_mut()
+            .filter(|cell| cell.method == method)
+            .for_each(|cell| cell.method = name.into());
+        for row in summary.rankings.iter_mut().flat_map(|ranking| &mut ranking.rows) {
+            row.above
+                .iter_mut()
+                .filter(|(other, _)| other == method)
+                .for_each(|(other, _)| *other = name.into());
+            if row.method == method {
+                row.method = name.into();
+            }
+        }
+    }
+    for columns in [50, 80, 120] {
+        let text = terminal_verdict(&Findings::new(&summary), plain(columns));
+        assert!(text.lines().all(|line| width(line) <= columns), "{text}");
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+    }
+    let empty = terminal_verdict(&Findings::new(&Summary::default()), plain(50));
+    assert_eq!(empty, "No feature was eligible at any hook point, so\nthere are no scores.\n\n");
 }

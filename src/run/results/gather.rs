@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::base::HookPoint;
 use crate::dictionary::{SignPolicy, hook_of, load};
+use crate::report::Role;
 use crate::run::inputs::dictionaries::commit_note;
 use crate::run::inputs::outliers::Outlier;
 use crate::run::results::manifest::{DictionaryRecord, DictionarySource, OutlierRecord, StageClock};
@@ -76,12 +77,22 @@ fn quality(pass: &SubjectPass<'_>, hook: HookPoint, row: &RowResult) -> Result<Q
         hook: hook.to_string(),
         method,
         elsewhere: elsewhere(hook, spec.as_ref(), row),
+        role: spec.as_ref().map(role),
         sweep: spec.and_then(|spec| spec.sweep),
         control: pass.control.map(Into::into),
         measured: row.measured.clone(),
         report: row.dictionary.report.clone(),
         directions,
     })
+}
+
+fn role(method: &MethodSpec) -> Role {
+    let kind = method.params.kind();
+    match (kind.is_baseline(), method.params.path().is_some()) {
+        (true, _) => Role::Baseline,
+        (false, true) => Role::Read,
+        (false, false) => Role::Trained,
+    }
 }
 
 /// Where a dictionary was trained, if it is applied at another hook point or, as the suite says, to another model.

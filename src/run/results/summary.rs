@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::base::{Digest, Matrix, Missing};
 use crate::dictionary::{FitReport, Quality, mmcs_of_directions};
 use crate::report::{
-    CHOSEN, Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreFacts, ScoreStatus, Summary, Verdict,
+    CHOSEN, Cell, DifferenceRow, Family, QualityRow, Role, SCHEMA, ScoreFacts, ScoreStatus, Summary, Verdict,
 };
 use crate::run::Outcome;
 use crate::run::rows::quality::Measured;
@@ -24,6 +24,8 @@ pub struct QualityInput {
     pub method: String,
     /// Common name of the methods of one sweep.
     pub sweep: Option<String>,
+    /// What the method is to the comparison; none if the suite does not name it.
+    pub role: Option<Role>,
     /// Name of the control; none for the real subject.
     pub control: Option<String>,
     /// Where the dictionary was trained, if that is elsewhere.
@@ -299,6 +301,7 @@ fn quality_row(inputs: &[&QualityInput]) -> Option<QualityRow> {
         hook: first.hook.clone(),
         method: first.method.clone(),
         sweep: first.sweep.clone(),
+        role: first.role,
         elsewhere: first.elsewhere.clone(),
         trainings: (inputs.len() > 1).then_some(inputs.len()),
         control: first.control.clone(),

@@ -5,7 +5,9 @@ use std::hint::black_box;
 use autointerp::gate::{
     AcceptedRuns, RunFolder, accept, compare, comparison_text, gate_markdown, gate_text, junit_xml, regress,
 };
-use autointerp::report::{Ink, Look, RenderOptions, Summary, render, terminal_table};
+use autointerp::report::{
+    Findings, Ink, Look, RenderOptions, Summary, render, terminal_table, terminal_verdict,
+};
 
 use super::shown;
 use super::with_folder;
@@ -16,7 +18,10 @@ const LOOK: Look = Look { width: 80, ink: Ink::None };
 /// A run folder with the file of accepted runs: read, compared and judged.
 pub fn gate(input: &[u8]) {
     with_folder(input, |folder| {
-        black_box(shown(Summary::read(&folder.join("summary.json"))).map(|read| terminal_table(&read, LOOK)));
+        black_box(
+            shown(Summary::read(&folder.join("summary.json")))
+                .map(|read| terminal_verdict(&Findings::new(&read), LOOK) + &terminal_table(&read, LOOK)),
+        );
         let run = shown(RunFolder::read(folder));
         let accepted = shown(AcceptedRuns::read(&folder.join("accepted.json")));
         let Some(run) = run else { return };
