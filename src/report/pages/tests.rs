@@ -313,19 +313,21 @@ fn built(folder: &Path, bytes: usize) -> (usize, usize, Value, Vec<String>) {
     let view = View::new(&summary);
     let names = Names::of(&summary, &scores.lines);
     let tokens = token_texts(&layout).expect("read");
-    let (walked, half) = (HashMap::<Place, HashSet<usize>>::new(), Vec::new());
+    let (walked, half, glance) = (HashMap::<Place, HashSet<usize>>::new(), Vec::new(), view.glance_scorers());
     let context = Context {
         layout: &layout,
         names: &names,
         tokens: tokens.as_deref(),
         manifest: None,
+        scores: Some(&scores),
         scorers: &view.scorers,
+        glance_scorers: &glance,
         chance_is_half: &half,
         walked: &walked,
     };
     let place = Place { hook: HOOK.into(), dictionary: "topk".into(), control: None };
     let lines: Vec<_> = scores.lines.iter().filter(|line| names.place_of(line) == place).collect();
-    let built = build(&context, &place, &lines, |_| bytes).expect("built");
+    let built = build(&context, &place, &lines, None, |_| bytes).expect("built");
     let data: Value = serde_json::from_str(&built.json).expect("JSON");
     let shown = data["features"]
         .as_array()
