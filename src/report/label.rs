@@ -100,14 +100,21 @@ fn push_wildcards(parts: &mut Vec<String>, run: usize) {
     }
 }
 
-/// A token with its quotes on one line, cut if it is long.
+/// A token with its quotes on one line, cut if it is long. Several spaces in a row are `␣␣`, because pages and
+/// terminals join them.
 fn quoted(token: &str) -> String {
-    let inner = &token[1..token.len() - 1];
-    if inner.chars().count() <= TOKEN_CHARACTERS {
-        return visible(token);
-    }
-    let head: String = inner.chars().take(TOKEN_CHARACTERS).collect();
-    format!("\"{}…\"", visible(&head))
+    let inner: Vec<char> = token[1..token.len() - 1].chars().collect();
+    let is_space = |at: Option<usize>| at.and_then(|at| inner.get(at)) == Some(&' ');
+    let in_run = |at: usize| is_space(Some(at)) && (is_space(at.checked_sub(1)) || is_space(Some(at + 1)));
+    let letters = inner.iter().enumerate().take(TOKEN_CHARACTERS);
+    let head: String = letters.map(|(at, letter)| if in_run(at) { '␣' } else { *letter }).collect();
+    let cut = if inner.len() > TOKEN_CHARACTERS { "…" } else { "" };
+    format!("\"{}{cut}\"", visible(&head))
+}
+
+/// A token in quotes, as in labels.
+pub fn quoted_token(token: &str) -> String {
+    quoted(&format!("{token:?}"))
 }
 
 /// Rules that differ only in leading wildcards become one: the fewest wildcards, and the largest activation.
@@ -309,6 +316,7 @@ mod tests {
         let long = line(&format!("{:?} → 2; otherwise 0", "x".repeat(10_000)));
         assert_eq!(long, format!("\"{}…\" → 2", "x".repeat(24)));
         assert_eq!(line("\"\" → 2; otherwise 0"), "\"\" → 2");
+        assert_eq!(line("\" \" then \"   x y\" → 2; otherwise 0"), "\" \" \"␣␣␣x y\" → 2");
         // A folder that another program wrote may hold what is not escaped.
         assert_eq!(line("\"a\u{202e}b\" → 2; otherwise 0"), "\"a<U+202E>b\" → 2");
     }

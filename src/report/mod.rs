@@ -48,7 +48,7 @@ pub use digests::{
 };
 pub use escape::{markdown, visible, xml};
 pub use glance::{Glance, GlanceHistogram, GlanceScore, Near, TokenEffect};
-pub use label::Label;
+pub use label::{Label, quoted_token};
 pub use layout::{EvidenceFile, Layout, Place};
 pub use number::{DASH, count, fixed, p_value};
 pub use pages::feature_view;

@@ -358,7 +358,7 @@
     const nth = numbered.get(number);
     if (nth === undefined) {
       const left = data.skipped.find(([, numbers]) => numbers.includes(number));
-      absent(`Feature ${number}`, left ? `Feature ${number} was walked and left out: ${data.reasons[left[0]]}.` : `Feature ${number} was not evaluated: it is not among the features of ${data.dictionary} at ${data.hook} that were walked.`);
+      absent(`Feature ${number}`, left ? `Feature ${number} was walked and left out: ${data.reasons[left[0]]}.` : `Feature ${number} was not evaluated. The run evaluated ${many(features.length, "feature")} of ${data.dictionary} at ${data.hook}.`);
       return;
     }
     const feature = features[nth];

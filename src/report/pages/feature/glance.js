@@ -77,7 +77,7 @@ function facts(feature) {
 
 const smallHead = (text) => make("h2", { class: "small" }, text);
 
-/** A histogram of its firing tokens, all types together. */
+/** A histogram of its activations other than 0, all tokens together. */
 function activations(feature) {
   const histogram = feature.profile && feature.profile.histogram;
   if (!histogram) return null;
@@ -101,8 +101,8 @@ function activations(feature) {
     draw("text", { x: width / 2, y: height + 16, class: "tick", "text-anchor": "middle" }, "activation"),
   );
   const total = histogram.n_firing ?? bins.reduce((sum, n) => sum + n, 0);
-  const of = feature.profile.n_tokens === null ? "" : ` of ${whole(feature.profile.n_tokens)}`;
-  return make("div", { id: "glance-histogram" }, smallHead(`Activations of the ${whole(total)}${of} tokens that fire it`), svg);
+  const of = feature.profile.n_tokens === null ? " tokens" : ` of ${many(feature.profile.n_tokens, "token")}`;
+  return make("div", { id: "glance-histogram" }, smallHead(`Activations: ${whole(total)}${of} are not 0`), svg);
 }
 
 /** The tokens whose logits its direction moves most. */
