@@ -24,9 +24,13 @@ pub fn text(glance: &Glance, look: Look) -> String {
         Some(label) => {
             let lines = wrap_at_most(label, look.width, LABEL_LINES);
             text.extend(lines.iter().map(|line| format!("{}\n", look.bold(line))));
-            text.push_str(&format!("{}\n", look.dim(&format!("{more}explained by {explainer}"))));
+            let by = wrap_at_most(&format!("{more}explained by {explainer}"), look.width, LIST_LINES);
+            text.extend(by.iter().map(|line| format!("{}\n", look.dim(line))));
         }
-        None => text.push_str(&format!("no explanation by {explainer}\n")),
+        None => {
+            let lines = wrap_at_most(&format!("no explanation by {explainer}"), look.width, LIST_LINES);
+            text.extend(lines.iter().map(|line| format!("{line}\n")));
+        }
     }
     text.push('\n');
     for score in &glance.scores {
@@ -76,24 +80,29 @@ fn push_lines(text: &mut String, name: &str, lines: &[String], columns: usize) {
 /// Items in lines, none broken; those that do not fit are left out, with their number.
 fn push_list(text: &mut String, name: &str, items: impl Iterator<Item = String>, columns: usize) {
     let room = columns.saturating_sub(LABEL);
-    let mut lines = vec![String::new()];
     let items: Vec<String> = items.collect();
+    let left_out = |from: usize| match items.len() - from {
+        0 => String::new(),
+        n => format!(" … {n} more"),
+    };
+    let mut lines = vec![String::new()];
     for (nth, item) in items.iter().enumerate() {
-        let left_out = format!(" … {} more", items.len() - nth);
-        let is_last_line = lines.len() == LIST_LINES;
-        let reserved = if is_last_line && nth + 1 < items.len() { width(&left_out) } else { 0 };
+        let is_last = lines.len() == LIST_LINES;
         let Some(line) = lines.last_mut() else { break };
         let gap = if line.is_empty() { "" } else { "   " };
+        let reserved = if is_last { width(&left_out(nth + 1)) } else { 0 };
         if width(line) + width(gap) + width(item) + reserved <= room {
             line.push_str(gap);
             line.push_str(item);
-        } else if is_last_line {
-            line.push_str(&left_out);
+        } else if is_last {
+            line.push_str(&left_out(nth));
             break;
         } else {
-            lines.push(cut(item, room));
+            let reserved = width(&left_out(nth + 1));
+            lines.push(cut(item, room.saturating_sub(reserved)));
         }
     }
+    lines.retain(|line| !line.is_empty());
     push_lines(text, name, &lines, columns);
 }
 
