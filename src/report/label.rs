@@ -7,7 +7,7 @@
 //! Its label is `_ _ " at" " $" → 3.1; " of" → 2.2`. A text that is not exactly of this form is a sentence, and its
 //! own label.
 
-use super::escape::visible;
+use super::escape::{shortened, visible};
 use super::number::count;
 
 /// Rules in a label, and token types in the label of a token table.
@@ -47,6 +47,12 @@ impl Label {
         let line: Vec<String> = rules.iter().take(shown).map(Rule::text).collect();
         let otherwise = Some(visible(claims.otherwise));
         Self { line: line.join("; "), others, unlisted: claims.unlisted, otherwise, noun }
+    }
+
+    /// The label of rules, cut to `most` characters; none for a sentence, which is its own label.
+    pub fn folded(explanation: &str, most: usize) -> Option<String> {
+        let label = Self::of(explanation);
+        label.is_folded().then(|| shortened(&label.line, most).0)
     }
 
     /// Whether the explanation was folded: it is of rules, not a sentence.

@@ -7,9 +7,10 @@ use super::context::{Context, Explainer, Feature};
 use super::data::{
     ExplainerData, FeatureData, HistogramData, JudgedData, LineData, NeighbourData, ProfileData, RecordData,
 };
-use super::glance::{Rest, label};
+use super::glance::Rest;
 use super::joint::joints;
 use crate::report::escape::{shortened, visible};
+use crate::report::label::Label;
 use crate::report::layout::Place;
 use crate::report::list::Numbering;
 use crate::report::pages::evidence::{
@@ -91,7 +92,8 @@ impl<'a> Page<'a> {
         let explainer = self.explainers.iter().position(|one| one.pairing == line.pairing())?;
         let control = line.control.as_ref().filter(|control| self.place.control.as_ref() != Some(control));
         let is_own = control.is_none_or(|control| control != SHUFFLED);
-        let text = line.explanation.as_ref().filter(|_| is_own).map(|text| shortened(text, most));
+        let own_text = line.explanation.as_ref().filter(|_| is_own);
+        let text = own_text.map(|text| shortened(text, most));
         let scorers = self.context.scorers.iter().enumerate();
         let why = scorers.filter_map(|(nth, scorer)| {
             let reason = line.score_reasons.get(*scorer)?;
@@ -106,7 +108,7 @@ impl<'a> Page<'a> {
             reason: line.reason.as_ref().map(|reason| self.reasons.number(reason)),
             cut: text.as_ref().is_some_and(|(_, cut)| *cut),
             text: text.map(|(text, _)| text),
-            label: if is_own { label(line, most) } else { None },
+            label: own_text.and_then(|text| Label::folded(text, most)),
             scores: self.context.scorers.iter().map(score).collect(),
             why,
         })

@@ -1,18 +1,11 @@
-//! What stands at the top of a feature's view: its label, the rules that the label leaves out, and the places of its
-//! scores.
+//! What stands at the top of a feature's view: the rules that its label leaves out, and the places of its scores.
 
 use super::describe::Page;
-use crate::report::escape::{shortened, visible};
+use crate::report::escape::visible;
 use crate::report::label::Label;
 use crate::report::scores::FeatureLine;
 use crate::report::standing::CellScores;
 use crate::report::view::{Pairing, RowKey};
-
-/// The label of a line's explanation, cut to `most` characters; none for a sentence, whose text is its label.
-pub fn label(line: &FeatureLine, most: usize) -> Option<String> {
-    let label = Label::of(line.explanation.as_deref()?);
-    label.is_folded().then(|| shortened(&label.line, most).0)
-}
 
 /// What a label leaves out.
 #[derive(Default)]
