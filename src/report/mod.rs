@@ -4,8 +4,8 @@
 //! `records/`, `explanations/`, `simulations/`, `judgements/`, `profiles/`, `neighbours/`. Only the first is
 //! required.
 //! Out: `table.md`, `table.csv`, `table.tex`, `quality.csv`, `differences.csv`, `charts/*.svg`,
-//! `charts/*.png`, `index.html`, `features.html`, `features/*.html`; for a terminal: the table, the closing
-//! screen and aligned lists.
+//! `charts/*.png`, `index.html`, `features.html`, `features/*.html`; the view of one feature as a document; for a
+//! terminal: the table, the closing screen, aligned lists and a feature at a glance.
 //! Never: needs a model, a key or the network; trusts text from a suite, a corpus, a model or an LLM; claims
 //! that one method is more interpretable than another.
 

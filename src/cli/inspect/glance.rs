@@ -149,7 +149,7 @@ mod tests {
             dictionary: if nth < 5 { "topk".into() } else { "\u{202e}pca_oriented".into() },
             feature: 100 + nth,
             cosine: 0.9 - 0.05 * nth as f64,
-            evaluated: nth % 2 == 0,
+            evaluated: nth.is_multiple_of(2),
         };
         Glance {
             explainer: "neuron_to_graph".into(),

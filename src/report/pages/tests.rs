@@ -471,7 +471,10 @@ fn the_explorer_lists_every_line() {
     let texts = data["texts"].as_array().expect("texts");
     let patterns = texts.iter().position(|text| text == PATTERNS).expect("the patterns");
     assert_eq!(data["labels"][patterns], r#"_ _ " at" " $" → 3.1; " of" → 2"#);
-    assert_eq!(data["labels"].as_array().expect("labels").iter().filter(|label| label.is_null()).count(), texts.len() - 1);
+    assert_eq!(
+        data["labels"].as_array().expect("labels").iter().filter(|label| label.is_null()).count(),
+        texts.len() - 1
+    );
     assert_eq!((&rows[0][4], &data["reasons"][0]), (&Value::from(3), &Value::from("dead")));
     assert!(rows.iter().all(|row| row.as_array().expect("a row").len() == 8 + 5));
     let files = data["dictionaries"].as_array().expect("dictionaries");
