@@ -220,6 +220,7 @@ fn fit_code(error: &FitError) -> u8 {
 fn report_code(error: &ReportError) -> u8 {
     match error {
         ReportError::File(error) => file_code(error),
+        ReportError::NoFeature { .. } => 2,
         ReportError::NoSummary { .. } | ReportError::NoDigests(_) => 6,
         ReportError::Json { .. } | ReportError::Schema { .. } | ReportError::Damaged { .. } => 8,
         _ => 1,

@@ -2,6 +2,7 @@
 
 mod evidence;
 mod filter;
+mod glance;
 mod shading;
 
 use std::path::Path;
@@ -53,8 +54,8 @@ pub fn inspect(args: &InspectArgs, common: &Common, env: &Env) -> Result<u8, Run
     let lines = score_lines(&args.run)?;
     let wanted = args.feature.as_deref().unwrap_or_default();
     let exact: Vec<&ScoreLine> = lines.iter().filter(|line| place(line) == wanted).collect();
-    if let Some(&first) = exact.first() {
-        let shown = FeatureEvidence::read(&args.run, first, exact)?;
+    if !exact.is_empty() {
+        let shown = FeatureEvidence::read(&args.run, &lines, exact)?;
         print_result(common, &shown, |shown| shown.text(env.look))?;
         return Ok(0);
     }

@@ -67,6 +67,18 @@ pub enum EvidenceFile {
     Neighbours,
 }
 
+impl EvidenceFile {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Records,
+        Self::Explanations,
+        Self::Simulations,
+        Self::Judgements,
+        Self::Profiles,
+        Self::Neighbours,
+    ];
+}
+
 /// A run folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -163,15 +175,6 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [EvidenceFile; 6] = [
-        EvidenceFile::Records,
-        EvidenceFile::Explanations,
-        EvidenceFile::Simulations,
-        EvidenceFile::Judgements,
-        EvidenceFile::Profiles,
-        EvidenceFile::Neighbours,
-    ];
-
     fn place(hook: &str, dictionary: &str, control: Option<&str>) -> Place {
         Place { hook: hook.into(), dictionary: dictionary.into(), control: control.map(Into::into) }
     }
@@ -212,7 +215,7 @@ mod tests {
             let (mut files, mut pages) = (BTreeSet::new(), BTreeSet::new());
             for (hook, dictionary, control) in &places {
                 let place = place(hook, dictionary, control.as_deref());
-                let evidence = KINDS.map(|kind| layout.evidence(&place, kind));
+                let evidence = EvidenceFile::ALL.map(|kind| layout.evidence(&place, kind));
                 for path in evidence.into_iter().chain([layout.dictionary(&place)]) {
                     let depth = if control.is_some() { 6 } else { 4 };
                     prop_assert_eq!(path.components().count(), depth, "{}", path.display());

@@ -4,8 +4,8 @@
 //! `records/`, `explanations/`, `simulations/`, `judgements/`, `profiles/`, `neighbours/`. Only the first is
 //! required.
 //! Out: `table.md`, `table.csv`, `table.tex`, `quality.csv`, `differences.csv`, `charts/*.svg`,
-//! `charts/*.png`, `index.html`, `features.html`, `features/*.html`; for a terminal: the verdict, the
-//! table, the closing screen and aligned lists.
+//! `charts/*.png`, `index.html`, `features.html`, `features/*.html`; the view of one feature as a document; for a
+//! terminal: the verdict, the table, the closing screen, aligned lists and a feature at a glance.
 //! Never: needs a model, a key or the network; trusts text from a suite, a corpus, a model or an LLM; claims
 //! that one method is more interpretable than another.
 
@@ -13,6 +13,8 @@ mod cards;
 mod charts;
 mod digests;
 mod escape;
+mod glance;
+mod label;
 mod layout;
 mod list;
 mod manifest;
@@ -22,6 +24,7 @@ mod ranking;
 mod recorded;
 mod schema;
 mod scores;
+mod standing;
 mod table;
 mod terminal;
 mod verdict;
@@ -45,8 +48,11 @@ pub use digests::{
     write_digests,
 };
 pub use escape::{markdown, visible, xml};
+pub use glance::{Glance, GlanceHistogram, GlanceScore, Near, TokenEffect};
+pub use label::{Label, quoted_token};
 pub use layout::{EvidenceFile, Layout, Place};
 pub use number::{DASH, count, fixed, p_value};
+pub use pages::feature_view;
 pub(crate) use pages::{Effect, Histogram, Neighbours, Profile, simulates_levels};
 pub use ranking::{RankedMethod, Ranking};
 pub use recorded::ScoreFacts;
@@ -92,6 +98,14 @@ pub enum ReportError {
         /// The parser's error.
         #[source]
         source: serde_json::Error,
+    },
+    /// The folder has nothing of a feature.
+    #[error("show feature `{address}`: it is not in `{}`: expected the HOOK/METHOD/FEATURE of a feature that the run evaluated, as `autointerp inspect` lists them", folder.display())]
+    NoFeature {
+        /// The run folder.
+        folder: PathBuf,
+        /// `HOOK/METHOD/FEATURE`.
+        address: String,
     },
     /// The summary has another schema number.
     #[error("read `{}`: schema {found}, this version reads {SCHEMA}: use the version of autointerp that wrote it, or run the suite again", path.display())]

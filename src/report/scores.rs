@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::ReportError;
 use super::schema::ScoreStatus;
+use super::standing::LineScores;
 use super::view::{Pairing, RowKey};
 use crate::base::FileError;
 
@@ -36,25 +37,25 @@ pub struct FeatureLine {
     pub kurtosis: Option<f64>,
 }
 
-/// Reason of a null score that enters means as 0: the truth varies and the prediction does not.
-const CONSTANT_PREDICTION: &str = "constant_prediction";
-
 impl FeatureLine {
     /// Explainer and simulator, without the protocol.
     pub fn pairing(&self) -> Pairing<'_> {
         Pairing::without_protocol(&self.explainer, &self.simulator)
     }
 
+    /// Its scores, and why some are missing.
+    pub fn all_scores(&self) -> LineScores<'_> {
+        LineScores { scores: &self.scores, reasons: &self.score_reasons, reason: self.reason.as_deref() }
+    }
+
     /// The score, if it is a finite number.
     pub fn score(&self, scorer: &str) -> Option<f64> {
-        self.scores.get(scorer).copied().flatten().filter(|score| score.is_finite())
+        self.all_scores().score(scorer)
     }
 
     /// The score as it enters a mean: 0 for a constant prediction, none where there is no score.
     pub fn entering(&self, scorer: &str) -> Option<f64> {
-        let constant = || self.score_reasons.get(scorer).is_some_and(|why| why == CONSTANT_PREDICTION);
-        self.scores.get(scorer)?;
-        self.score(scorer).or_else(|| constant().then_some(0.0))
+        self.all_scores().entering(scorer)
     }
 }
 

@@ -181,6 +181,17 @@ impl<'a> View<'a> {
         std::iter::once(first).chain(second).copied().collect()
     }
 
+    /// The scores of a feature at a glance: the first scorer, and `beyond_token` where the run has it. Each with its
+    /// index in `scorers`, and whether a larger value is better.
+    pub fn glance_scorers(&self) -> Vec<(usize, &'a str, bool)> {
+        let scorers = self.scorers.iter().copied().enumerate();
+        let shown = scorers.filter(|(nth, scorer)| *nth == 0 || *scorer == BEYOND_TOKEN);
+        let higher = |scorer| {
+            self.facts.iter().find(|known| known.name == scorer).is_none_or(|known| known.higher_is_better)
+        };
+        shown.map(|(nth, scorer)| (nth, scorer, higher(scorer))).collect()
+    }
+
     /// The most frequent interval of a table in words: `95 % BCa interval over features`.
     pub fn interval_name(&self, pairing: Pairing<'a>) -> String {
         let (method, confidence) = self.usual_interval(pairing);

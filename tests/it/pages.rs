@@ -176,6 +176,25 @@ fn a_feature_shows_its_evidence() {
     );
     browser.click("#feature-list a");
     browser.wait("document.querySelectorAll('#fragments .t').length > 20");
+    // The glance is all of it above the first fragment, and on the first screen.
+    let parts: Vec<f64> = serde_json::from_value(browser.run(
+        "const box = part => document.querySelector(part).getBoundingClientRect(); return ['#feature-label', '#facts', '#glance-histogram', '#glance-logits', '#glance-nearest'].map(part => box(part).bottom + scrollY).concat(box('.fragment').top + scrollY)",
+    ))
+    .expect("places");
+    let (first_fragment, glance) = parts.split_last().expect("parts");
+    assert!(glance.iter().all(|bottom| bottom <= first_fragment && *bottom < 900.0), "{parts:?}");
+    assert!(glance[0] < glance[1] && glance[1] < glance[2] && glance[3] < glance[4], "{parts:?}");
+    let text = |part: &str| {
+        let found = browser.run(&format!("return document.querySelector('{part}').textContent"));
+        found.as_str().unwrap_or_default().to_string()
+    };
+    assert!(text(".label").contains(" → ") && !text(".label").contains(" then "), "{}", text(".label"));
+    assert!(
+        text("#facts").contains(" of 12") && text("#facts").contains("beyond_token"),
+        "{}",
+        text("#facts")
+    );
+    assert!(text("#glance-nearest").contains("cosine"));
     // Explained and scored fragments are told apart; a scored one has its simulation below.
     let roles = texts(
         &browser,
@@ -200,11 +219,18 @@ fn a_feature_shows_its_evidence() {
     browser.press("\u{e014}");
     browser.wait("document.getElementById('token-value').textContent.startsWith('token 1 of 64')");
     browser.picture("feature");
+    // The other lists are behind a click, and stay open from feature to feature.
+    browser.run("document.querySelector('#fragments details[data-list=\"random\"] summary').click()");
+    browser.wait("document.querySelector('#fragments details[data-list=\"random\"]').open");
     // The next feature by a key, the one before by another.
     browser.run("document.activeElement.blur()");
     let first = browser.run("return location.hash");
     browser.press("j");
     browser.wait(&format!("location.hash !== {first}"));
+    assert_eq!(
+        browser.run("return document.querySelector('#fragments details[data-list=\"random\"]').open"),
+        Value::Bool(true)
+    );
     browser.press("k");
     browser.wait(&format!("location.hash === {first}"));
     // The list by the worst score, and narrowed.
@@ -212,6 +238,71 @@ fn a_feature_shows_its_evidence() {
     let scores: Vec<f64> = serde_json::from_value(browser.run("return [...document.querySelectorAll('#feature-list .score')].map(s => parseFloat(s.textContent.replace('−', '-'))).filter(isFinite)")).expect("numbers");
     assert!(scores.windows(2).all(|pair| pair[0] <= pair[1]), "{scores:?}");
     assert_quiet(&browser, "a feature");
+}
+
+#[test]
+fn the_address_of_a_feature_opens_it() {
+    let Some(browser) = Browser::open(1280, 900) else { return };
+    let toy = Toy::new();
+    let run = run(&toy);
+    let page = feature_page(&run);
+    browser.go(&page, "");
+    browser.wait("document.querySelectorAll('#feature-list a').length > 2");
+    let links = texts(
+        &browser,
+        "return [...document.querySelectorAll('#feature-list a')].map(a => a.getAttribute('href'))",
+    );
+    let name = page.file_stem().expect("a name").to_string_lossy().replace("--", "/");
+    assert!(links[0].starts_with(&format!("#{name}/")), "{links:?}");
+    // Opened without an address, the page gets that of the feature that it shows; the heading leads to itself.
+    browser.wait(&format!("location.hash === '{}'", links[0]));
+    assert_eq!(
+        browser.run("return document.querySelector('#feature-title a').getAttribute('href')"),
+        Value::from(links[0].as_str())
+    );
+    let number = |link: &str| link.rsplit('/').next().expect("a number").to_string();
+    let shows = |number: &str| {
+        browser.wait(&format!("document.getElementById('feature-title').textContent === 'Feature {number}'"));
+    };
+    browser.go(&page, &links[2]);
+    shows(&number(&links[2]));
+    // The older form still opens the feature; steps change the address, and Back undoes them.
+    browser.go(&page, &format!("#f={}", number(&links[1])));
+    shows(&number(&links[1]));
+    browser.press("j");
+    shows(&number(&links[2]));
+    browser.run("history.back()");
+    shows(&number(&links[1]));
+    // What is no address of this page is said.
+    for (address, words) in [
+        (format!("#{name}/99999"), "was not evaluated"),
+        ("#hook_embed/nothing/3".into(), "The address names feature 3 of nothing at hook_embed"),
+        ("#%E0%A4%A".into(), "is not the address of a feature"),
+        ("#<img src=x onerror=1>".into(), "is not the address of a feature"),
+    ] {
+        browser.run(&format!("location.hash = {}", serde_json::json!(address)));
+        browser.wait("document.getElementById('feature-view').hidden");
+        let said = browser.run("return document.getElementById('feature-absent').textContent");
+        assert!(said.as_str().is_some_and(|said| said.contains(words)), "{address}: {said}");
+    }
+    // A near feature that was evaluated has a view; one that was not says so.
+    let near = "[...document.querySelectorAll('#glance-nearest li')]";
+    let mut linked = None;
+    for link in &links {
+        browser.run(&format!("location.hash = '{link}'"));
+        shows(&number(link));
+        let marks = browser.run(&format!("return {near}.every(one => Boolean(one.querySelector('a')) !== one.textContent.includes('not evaluated'))"));
+        assert_eq!(marks, Value::Bool(true), "{link}");
+        let found = browser.run("return document.querySelector('#glance-nearest a')?.href ?? null");
+        linked = linked.or_else(|| found.as_str().map(|to| (link.clone(), to.to_string())));
+    }
+    let (from, to) = linked.expect("some feature has an evaluated neighbour");
+    browser.run(&format!("location.hash = '{from}'"));
+    shows(&number(&from));
+    browser.click("#glance-nearest a");
+    shows(&number(&to));
+    assert_eq!(browser.run("return location.href"), Value::from(to));
+    assert_quiet(&browser, "addresses");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The evidence of one feature: fragments with activations, explanations, and simulated activations.
+//! The view of one feature: at a glance, then fragments with true and simulated activations, then every explanation
+//! with its scores.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,13 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::invalid_input;
-use super::parse_lines;
 use super::shading::{Row, fragment, legend};
+use super::{glance, parse_lines};
 use crate::base::read;
 use crate::explain::catalog::ExplainerKind;
 use crate::report::{
-    EvidenceFile, Layout, Look, Place, ScoreLine, check_listed, fixed, pad_left, pad_right, visible_token,
-    width, wrap, wrap_at_most,
+    EvidenceFile, Glance, Layout, Look, Place, ScoreLine, check_listed, fixed, pad_left, pad_right,
+    visible_token, width, wrap, wrap_at_most,
 };
 use crate::run::RunError;
 
@@ -63,6 +64,8 @@ pub struct FeatureEvidence<'a> {
     pub dictionary: String,
     /// Index of the feature.
     pub feature: usize,
+    /// What to know first, under the first explainer.
+    pub glance: Glance,
     /// Every line of `scores.jsonl` about the feature: one per explainer and control.
     pub lines: Vec<&'a ScoreLine>,
     /// Its activations; null if it has no record.
@@ -109,8 +112,9 @@ pub struct Prediction {
 }
 
 impl<'a> FeatureEvidence<'a> {
-    /// Reads the feature of `line` from a run folder. `lines` are its lines of `scores.jsonl`.
-    pub fn read(folder: &Path, line: &ScoreLine, lines: Vec<&'a ScoreLine>) -> Result<Self, RunError> {
+    /// Reads a feature from a run folder. `lines` are its lines of `scores.jsonl`, at least one; `all` is every line.
+    pub fn read(folder: &Path, all: &[ScoreLine], lines: Vec<&'a ScoreLine>) -> Result<Self, RunError> {
+        let line = lines.iter().find(|line| line.control.is_none()).unwrap_or(&lines[0]);
         let (layout, dictionary) = (Layout::new(folder), line.dictionary());
         let place = Place { hook: line.hook.clone(), dictionary: dictionary.clone(), control: None };
         let file = |kind| layout.evidence(&place, kind);
@@ -126,30 +130,34 @@ impl<'a> FeatureEvidence<'a> {
             Some(record) => Some(Fires::new(record, simulated()?, &token_texts(&layout)?)),
             None => None,
         };
-        Ok(Self { hook: line.hook.clone(), dictionary, feature: line.feature, lines, fires })
+        let glance = Glance::read(folder, line, all)?;
+        Ok(Self { hook: line.hook.clone(), dictionary, feature: line.feature, glance, lines, fires })
     }
 
     pub fn text(&self, look: Look) -> String {
         let title = format!("{} · {} · feature {}", self.hook, self.dictionary, self.feature);
-        let mut text = format!("{}\n", look.bold(&visible_token(&title)));
+        let mut text =
+            format!("{}\n\n{}", look.bold(&visible_token(&title)), glance::text(&self.glance, look));
+        if let Some(fires) = &self.fires {
+            self.push_fragments(&mut text, fires, look);
+        }
         self.lines.iter().for_each(|line| push_scores(&mut text, line, look));
-        let Some(fires) = &self.fires else { return text };
+        text
+    }
+
+    fn push_fragments(&self, text: &mut String, fires: &Fires, look: Look) {
         let facts = format!(
-            "fires on {:.3} % of tokens, in {} fragments; largest activation {:.3}",
-            100.0 * fires.density,
-            fires.firing_fragments,
-            fires.max_activation
+            "fires in {} fragments; largest activation {:.3}",
+            fires.firing_fragments, fires.max_activation
         );
         text.push('\n');
         text.extend(wrap(&facts, look.width).iter().map(|line| format!("{line}\n")));
         text.push_str(&format!("{}\n", legend(fires.max_activation, look.ink)));
-        let explainer = self.lines.first().map_or("", |line| line.explainer.as_str());
         for (name, list) in [("top", &fires.top), ("random", &fires.random)] {
             for shown in list.iter().take(SHOWN_FRAGMENTS) {
-                push_fragment(&mut text, name, shown, explainer, fires.max_activation, look);
+                push_fragment(text, name, shown, &self.glance.explainer, fires.max_activation, look);
             }
         }
-        text
     }
 }
 

@@ -171,11 +171,16 @@ pub struct Neighbour {
 pub struct Lines<T>(Option<HashMap<usize, Vec<T>>>);
 
 impl<T: DeserializeOwned> Lines<T> {
-    fn read(path: Option<PathBuf>, feature: impl Fn(&T) -> usize) -> Result<Self, ReportError> {
+    fn read(
+        path: Option<PathBuf>,
+        only: Option<usize>,
+        feature: impl Fn(&T) -> usize,
+    ) -> Result<Self, ReportError> {
         let lines: Option<Vec<T>> = path.map_or(Ok(None), |path| read_lines(&path))?;
         Ok(Self(lines.map(|lines| {
             let mut groups: HashMap<usize, Vec<T>> = HashMap::new();
-            for line in lines {
+            let is_wanted = |line: &T| only.is_none_or(|only| feature(line) == only);
+            for line in lines.into_iter().filter(is_wanted) {
                 groups.entry(feature(&line)).or_default().push(line);
             }
             groups
@@ -210,17 +215,24 @@ pub struct Evidence {
 
 impl Evidence {
     /// Reads the files that exist. `explanations/` is large and read only `with_choices`, where explanations were
-    /// chosen from several candidates.
-    pub fn read(layout: &Layout, place: &Place, with_choices: bool) -> Result<Self, ReportError> {
+    /// chosen from several candidates. `only`: evidence of this feature alone.
+    pub fn read(
+        layout: &Layout,
+        place: &Place,
+        with_choices: bool,
+        only: Option<usize>,
+    ) -> Result<Self, ReportError> {
         let file = |kind: EvidenceFile| Some(layout.evidence(place, kind));
         let explanations = file(EvidenceFile::Explanations).filter(|_| with_choices);
         Ok(Self {
-            records: Lines::read(file(EvidenceFile::Records), |line: &Record| line.feature)?,
-            simulations: Lines::read(file(EvidenceFile::Simulations), |line: &Simulation| line.feature)?,
-            explained: Lines::read(explanations, |line: &Explained| line.feature)?,
-            judged: Lines::read(file(EvidenceFile::Judgements), |line: &Judged| line.feature)?,
-            profiles: Lines::read(file(EvidenceFile::Profiles), |line: &Profile| line.feature)?,
-            neighbours: Lines::read(file(EvidenceFile::Neighbours), |line: &Neighbours| line.feature)?,
+            records: Lines::read(file(EvidenceFile::Records), only, |line: &Record| line.feature)?,
+            simulations: Lines::read(file(EvidenceFile::Simulations), only, |line: &Simulation| {
+                line.feature
+            })?,
+            explained: Lines::read(explanations, only, |line: &Explained| line.feature)?,
+            judged: Lines::read(file(EvidenceFile::Judgements), only, |line: &Judged| line.feature)?,
+            profiles: Lines::read(file(EvidenceFile::Profiles), only, |line: &Profile| line.feature)?,
+            neighbours: Lines::read(file(EvidenceFile::Neighbours), only, |line: &Neighbours| line.feature)?,
         })
     }
 }

@@ -11,6 +11,7 @@ use super::names::Names;
 use super::shell;
 use crate::report::ReportError;
 use crate::report::escape::{inert_json, shortened, visible};
+use crate::report::label::Label;
 use crate::report::layout::Place;
 use crate::report::list::Numbering;
 use crate::report::scores::FeatureLine;
@@ -31,6 +32,8 @@ struct Data<'a> {
     scorers: Numbering<&'a str>,
     reasons: Numbering<&'a str>,
     texts: Vec<String>,
+    /// Of each text its label; none where the text is its own.
+    labels: Vec<Option<String>>,
     /// Hook point, method, name, file of the page.
     dictionaries: Vec<(usize, usize, String, Option<String>)>,
     /// Dictionary, explainer, control + 1, feature, status, reason + 1, explanation + 1, density, scores.
@@ -84,6 +87,7 @@ pub fn render(site: &Site<'_>) -> Result<String, ReportError> {
     }
     let (texts, most, cut) = within(&data.explanations.items);
     data.texts = texts;
+    data.labels = data.explanations.items.iter().map(|text| Label::folded(text, most)).collect();
     let mut notes = Vec::new();
     if sources.scores.is_none() {
         notes.push("scores.jsonl is not in this folder, so there is nothing to list.".to_string());

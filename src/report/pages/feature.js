@@ -1,40 +1,5 @@
 // One feature of a dictionary at a time: its fragments, explanations, scores and simulations.
 
-// `packed.rs` defines the encoding.
-const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-
-function numbersOf(text) {
-  const numbers = [];
-  let value = 0;
-  let shift = 1;
-  for (const byte of bytesOf(text)) {
-    value += (byte & 127) * shift;
-    shift *= 128;
-    if (byte < 128) {
-      numbers.push(value);
-      value = 0;
-      shift = 1;
-    }
-  }
-  return numbers;
-}
-
-function unpacked(text) {
-  const packed = bytesOf(text);
-  const bytes = [];
-  for (let at = 0; at < packed.length; ) {
-    const n = packed[at];
-    if (n < 128) {
-      bytes.push(...packed.subarray(at + 1, at + 2 + n));
-      at += n + 2;
-    } else {
-      for (let i = 0; i < n - 125; i += 1) bytes.push(packed[at + 1]);
-      at += 2;
-    }
-  }
-  return bytes;
-}
-
 (() => {
   const LISTS = ["top", "random", "quantile", "not firing"];
   const LIST_WORDS = [
@@ -47,7 +12,10 @@ function unpacked(text) {
   const ROLE_WORDS = ["used neither to explain nor to score", "shown to the explainer", "scored on: a simulator predicted its activations", "used to choose the best of several explanations", "not scored on; without the protocol it is unknown whether it was used to explain"];
   const SHADES = 9;
   const PARTS = 8;
-  const state = { feature: null, simulation: 0, lists: [true, true, true, false], shares: false };
+  /** How many of the strongest fragments stand open. */
+  const STRONGEST = 4;
+  /** `open`: the lists of fragments that the reader unfolded; they stay so from feature to feature. */
+  const state = { feature: null, simulation: 0, open: new Set(), shares: false };
   const features = data.features;
   const numbered = new Map(features.map((feature, nth) => [feature.feature, nth]));
   const real = (feature) => feature.lines.filter((line) => !line.control);
@@ -65,7 +33,7 @@ function unpacked(text) {
   function list() {
     const [order, place] = byId("feature-order").value.split(" ");
     const words = byId("feature-filter").value.toLowerCase().split(/\s+/).filter((word) => word);
-    const said = (feature) => [String(feature.feature), ...feature.lines.map((line) => line.text || "")].join(" ").toLowerCase();
+    const said = (feature) => [String(feature.feature), ...feature.lines.flatMap((line) => [line.label || "", line.text || ""])].join(" ").toLowerCase();
     listed = words.length ? features.filter((feature) => words.every((word) => said(feature).includes(word))) : [...features];
     if (order === "best" || order === "worst") listed.sort((a, b) => compare(scoreOf(a, place), scoreOf(b, place), order === "best"));
     if (order === "dense" || order === "sparse") listed.sort((a, b) => compare(a.density, b.density, order === "dense"));
@@ -78,12 +46,12 @@ function unpacked(text) {
           {},
           make(
             "a",
-            { href: `#f=${feature.feature}`, "data-feature": feature.feature, title: real(feature)[0]?.text },
+            { href: addressOf(feature.feature), "data-feature": feature.feature, title: real(feature)[0]?.text },
             make("strong", {}, String(feature.feature)),
             " ",
             make("span", { class: "score" }, fixed(scoreOf(feature, scorer), 2)),
             " ",
-            make("span", { class: "said" }, real(feature)[0]?.text || real(feature)[0]?.status || ""),
+            make("span", { class: "said" }, labelOf(feature) || real(feature)[0]?.status || ""),
           ),
         ),
       ),
@@ -109,7 +77,7 @@ function unpacked(text) {
     if (!listed.length) return;
     const now = listed.indexOf(state.feature);
     const to = now < 0 ? 0 : Math.min(Math.max(now + by, 0), listed.length - 1);
-    if (listed[to] !== state.feature) location.hash = `f=${listed[to].feature}`;
+    if (listed[to] !== state.feature) location.hash = addressOf(listed[to].feature);
   }
 
   // Activations are quantised to bytes; `scale` is the byte of 0 and the step between bytes.
@@ -120,29 +88,18 @@ function unpacked(text) {
     return value <= 0 || most <= 0 ? 0 : Math.min(SHADES, Math.max(1, Math.ceil((value / most) * SHADES - 0.02)));
   }
 
-  function facts(feature) {
-    const rows = [];
-    const per = feature.density === null ? null : feature.density * 100;
-    const of = feature.n_tokens === undefined ? "" : ` (${whole(feature.firing_tokens)} of ${whole(feature.n_tokens)})`;
-    rows.push(["fires on", per === null ? DASH : `${significant(per)} % of tokens${of}`]);
-    if (feature.firing_fragments !== undefined && feature.firing_fragments !== null) {
-      const documents = feature.firing_documents === null ? "" : `, ${many(feature.firing_documents, "document")}`;
-      rows.push(["in", `${many(feature.firing_fragments, "fragment")}${documents}`]);
-    }
-    rows.push(["largest activation", significant(feature.max_activation)]);
-    if (feature.profile && feature.profile.kurtosis !== null) rows.push(["kurtosis of its activations", significant(feature.profile.kurtosis)]);
-    byId("facts").replaceChildren(...rows.map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text))));
-  }
-
   function explanations(feature) {
     const parts = real(feature).map((line) => {
       const explainer = data.explainers[line.explainer];
       const prompts = explainer.prompts.map(([name, digest]) => `${name} ${digest.slice(0, 16)}`).join(", ");
+      const text = line.text || (line.reason === undefined ? "no explanation" : `no explanation: ${data.reasons[line.reason]}`);
+      const raw = line.label ? make("details", {}, make("summary", {}, "All rules, as the explainer wrote them"), make("p", { class: "claim", dir: "auto" }, text)) : null;
       return make(
         "article",
         { class: "explanation", "data-explainer": explainer.label },
         make("h3", {}, explainer.label),
-        make("p", { class: "claim", dir: "auto" }, line.text || (line.reason === undefined ? "no explanation" : `no explanation: ${data.reasons[line.reason]}`)),
+        make("p", { class: `claim${line.label ? " folded" : ""}`, dir: "auto" }, line.label || text),
+        raw,
         make("p", { class: "quiet" }, [line.cut ? "Shortened; scores.jsonl has all of it." : "", prompts ? `Questions asked: ${prompts}.` : ""].filter((part) => part).join(" ")),
       );
     });
@@ -268,7 +225,6 @@ function unpacked(text) {
     const taken = new Set();
     const parts = [];
     for (let list = 0; list < LISTS.length; list += 1) {
-      if (!state.lists[list]) continue;
       const members = [];
       for (const shown of feature.shown) {
         const place = shown[1].find((member) => member[0] === list);
@@ -276,9 +232,9 @@ function unpacked(text) {
       }
       members.sort(([a], [b]) => a[1] - b[1]);
       members.forEach(([, shown]) => taken.add(shown[0]));
-      if (!members.length) continue;
-      parts.push(make("h3", {}, `${LIST_WORDS[list]} (${members.length})`));
-      parts.push(...members.map(([place, shown]) => fragment(feature, shown, place, place[2])));
+      const drawn = members.map(([place, shown]) => fragment(feature, shown, place, place[2]));
+      if (list === 0) parts.push(...drawn.splice(0, STRONGEST));
+      if (drawn.length) parts.push(folded(list, drawn, members.length));
     }
     const step = feature.scale[1];
     byId("evidence-note").textContent =
@@ -286,7 +242,15 @@ function unpacked(text) {
       `Activations are kept in steps of ${significant(step)}, a 255th of the feature's range` +
       `${data.explainers[state.simulation]?.ten_point ? "; this simulator predicts levels from 0 to 10, and 10 is drawn as the largest activation" : ""}. ` +
       `${feature.first_scored > 0 ? "The first token is not counted." : ""}`;
-    byId("fragments").replaceChildren(...(parts.length ? parts : [make("p", { class: "quiet" }, "None in the lists chosen.")]));
+    byId("fragments").replaceChildren(...parts);
+  }
+
+  /** A list of fragments behind a click. */
+  function folded(list, drawn, n) {
+    const count = drawn.length < n ? `${drawn.length} more of ${n}` : String(n);
+    const part = make("details", { open: state.open.has(list), "data-list": LISTS[list] }, make("summary", {}, `${LIST_WORDS[list]} (${count})`), ...drawn);
+    part.addEventListener("toggle", () => (part.open ? state.open.add(list) : state.open.delete(list)));
+    return part;
   }
 
   // Simulated against true, in bins.
@@ -390,92 +354,60 @@ function unpacked(text) {
     );
   }
 
-  function logits(feature) {
-    const own = feature.profile;
-    const has = own && (own.raised.length || own.lowered.length || own.logits_note || own.ablation);
-    byId("logits-section").hidden = !has;
-    if (!has) return;
-    const side = (name, list) =>
-      make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", {}, make("caption", {}, name), make("thead", {}, make("tr", {}, make("th", { scope: "col", class: "left" }, "token"), make("th", { scope: "col" }, "effect"))), make("tbody", {}, ...list.map(([token, effect]) => make("tr", {}, make("th", { scope: "row", class: "left" }, make("bdi", { class: "token" }, data.tokens[token])), make("td", {}, fixed(effect, 3)))))));
-    const parts = [];
-    if (own.raised.length || own.lowered.length) parts.push(make("div", { class: "beside" }, side("Logits that its direction raises most", own.raised), side("Logits that it lowers most", own.lowered)));
-    if (own.logits_note) parts.push(make("p", { class: "quiet" }, own.logits_note));
-    if (own.ablation) {
-      const [change, tokens, fragments] = own.ablation;
-      const over = tokens === null ? "" : ` over ${many(tokens, "token")}${fragments === null ? "" : ` of ${many(fragments, "fragment")}`}`;
-      parts.push(make("p", { id: "ablation" }, `Without it the loss changes by ${significant(change)} nats a token${over}.`));
-    }
-    byId("logits").replaceChildren(...parts);
-  }
-
-  function neighbours(feature) {
-    const lists = feature.neighbours;
-    byId("neighbours-section").hidden = !lists || lists.every((list) => list.length === 0);
-    if (!lists) return;
-    const table = (name, list, with_dictionary) => {
-      const rows = list.map(([dictionary, number, cosine, walked]) => {
-        const [title, file] = data.dictionaries[dictionary];
-        const here = !with_dictionary;
-        const link = walked && (here || file) ? make("a", { href: `${here ? "" : encodeURI(file)}#f=${number}`, "data-neighbour": number }, String(number)) : `${number} (not walked)`;
-        return make("tr", {}, with_dictionary ? make("td", { class: "left" }, title) : null, make("th", { scope: "row", class: "left" }, link), make("td", {}, fixed(cosine, 3)));
-      });
-      const heads = [...(with_dictionary ? ["dictionary"] : []), "feature", "cosine"];
-      return make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", {}, make("caption", {}, name), make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col", class: head === "cosine" ? null : "left" }, head)))), make("tbody", {}, ...rows)));
-    };
-    byId("neighbours").replaceChildren(make("div", { class: "beside" }, table("In this dictionary", lists[0], false), table("In other dictionaries", lists[1], true)));
-  }
-
   function show(number) {
     const nth = numbered.get(number);
-    const absent = byId("feature-absent");
-    const left = data.skipped.find(([, numbers]) => numbers.includes(number));
-    absent.hidden = nth !== undefined;
-    byId("feature-view").hidden = nth === undefined;
     if (nth === undefined) {
-      absent.textContent = left ? `Feature ${number} was walked and left out: ${data.reasons[left[0]]}.` : `Feature ${number} is not among the features that were walked.`;
-      state.feature = null;
-      byId("feature-title").textContent = `Feature ${number}`;
-      mark();
+      const left = data.skipped.find(([, numbers]) => numbers.includes(number));
+      absent(`Feature ${number}`, left ? `Feature ${number} was walked and left out: ${data.reasons[left[0]]}.` : `Feature ${number} was not evaluated. The run evaluated ${many(features.length, "feature")} of ${data.dictionary} at ${data.hook}.`);
       return;
     }
     const feature = features[nth];
     state.feature = feature;
-    byId("feature-title").textContent = `Feature ${feature.feature}`;
-    document.title = `Feature ${feature.feature} of ${data.dictionary} at ${data.hook} · autointerp`;
-    facts(feature);
+    byId("feature-absent").hidden = true;
+    byId("feature-view").hidden = false;
+    byId("feature-title").replaceChildren(make("a", { href: addressOf(number) }, `Feature ${number}`));
+    document.title = `Feature ${number} of ${data.dictionary} at ${data.hook} · autointerp`;
+    glance(feature);
     explanations(feature);
     simulations(feature);
     fragments(feature);
     scatter(feature);
     profile(feature);
-    logits(feature);
-    neighbours(feature);
     mark();
     const place = listed.indexOf(feature);
     byId("previous").disabled = place === 0;
     byId("next").disabled = place === listed.length - 1;
   }
 
-  function follow() {
-    const wanted = parseInt(address().get("f"), 10);
-    if (isFinite(wanted)) show(wanted);
-    else if (listed.length) show(listed[0].feature);
-    else {
-      byId("feature-absent").hidden = false;
-      byId("feature-absent").textContent = data.skipped.length ? "Every feature that was walked was left out." : "No feature of this dictionary was walked.";
-    }
+  /** Says why no feature is shown; `elsewhere` is the address of another page that may have it. */
+  function absent(title, words, elsewhere) {
+    state.feature = null;
+    byId("feature-view").hidden = true;
+    byId("feature-title").textContent = title;
+    const link = elsewhere && !alone ? make("a", { href: `../features.html${elsewhere}` }, "Look for it among all features.") : null;
+    const box = byId("feature-absent");
+    box.hidden = false;
+    box.replaceChildren(words, ...(link ? [" ", link] : []));
+    mark();
   }
 
-  byId("lists").replaceChildren(
-    ...LISTS.map((name, nth) => {
-      const box = make("input", { type: "checkbox", id: `list-${nth}`, checked: state.lists[nth] });
-      box.addEventListener("change", () => {
-        state.lists[nth] = box.checked;
-        if (state.feature) fragments(state.feature);
-      });
-      return make("label", {}, box, ` ${name}`);
-    }),
-  );
+  /** Opens the feature that the address names; without an address, the first of the list. */
+  function follow() {
+    const wanted = readAddress(location.hash);
+    if (wanted === null) {
+      // An anchor of the page itself, such as that of "Skip to the content", changes nothing.
+      if (state.feature && location.hash.length > 1) return;
+      if (listed.length) {
+        if (location.hash.length < 2) readdress(addressOf(listed[0].feature).slice(1));
+        show(listed[0].feature);
+      } else absent("Features", data.skipped.length ? "Every feature that was walked was left out." : "No feature of this dictionary was walked.");
+    } else if (wanted.feature === undefined) {
+      absent("Unknown address", `“${wanted.text}” is not the address of a feature. An address is HOOK/METHOD/FEATURE, such as ${data.hook}/${data.dictionary}/0.`);
+    } else if ((wanted.hook ?? data.hook) !== data.hook || (wanted.dictionary ?? data.dictionary) !== data.dictionary) {
+      absent("Another page", `This page is about ${data.dictionary} at ${data.hook}. The address names feature ${wanted.feature} of ${wanted.dictionary} at ${wanted.hook}.`, location.hash);
+    } else show(wanted.feature);
+  }
+
   byId("simulation").addEventListener("change", (event) => {
     state.simulation = Number(event.target.value);
     if (state.feature) fragments(state.feature);

@@ -6,9 +6,10 @@ mod candidates;
 mod context;
 mod data;
 mod describe;
+mod glance;
 mod joint;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::evidence::{Evidence, Simulation};
 use super::packed::Bytes;
@@ -47,8 +48,17 @@ pub fn simulates_levels(simulator: &str, has_prompt: bool) -> bool {
     has_prompt || !OFFLINE_SIMULATORS.contains(&simulator)
 }
 
+/// The one feature of a page.
+#[derive(Debug, Clone, Copy)]
+pub struct Only {
+    pub feature: usize,
+    /// Size limit of the page.
+    pub bytes: usize,
+}
+
 #[derive(Debug)]
 pub struct Built {
+    pub n_features: usize,
     /// JSON that is inert in a `script` element.
     pub json: String,
     /// What is missing on the page.
@@ -60,15 +70,17 @@ pub fn page_bytes(n_features: usize) -> usize {
     PAGE_BYTES * n_features.max(PAGE_FEATURES) / PAGE_FEATURES
 }
 
-/// Builds the data of a page; `page_bytes` returns their size limit for a number of features.
+/// Builds the data of a page, or of one feature. `lines` are about nothing else; `page_bytes` returns the size limit
+/// for a number of features.
 pub fn build(
     context: &Context<'_>,
     place: &Place,
     lines: &[&FeatureLine],
+    only: Option<usize>,
     page_bytes: impl Fn(usize) -> usize,
 ) -> Result<Built, ReportError> {
     let choices = context.manifest.is_some_and(|manifest| manifest.chooses_explanations);
-    let evidence = Evidence::read(context.layout, place, choices)?;
+    let evidence = Evidence::read(context.layout, place, choices, only)?;
     let explainers = explainers(context, lines, &evidence);
     let (features, skipped) = features(context, &explainers, lines, &evidence);
     let room = page_bytes(features.len());
@@ -80,6 +92,7 @@ pub fn build(
         tokens: Tokens::new(context.tokens),
         reasons: Numbering::default(),
         dictionaries: Numbering::default(),
+        cells: HashMap::new(),
     };
     let described = describe_within(&mut page, &features, room * FIXED_PERCENT / 100);
     let n_cut = described.iter().flat_map(|feature| &feature.lines).filter(|line| line.cut).count();
@@ -89,6 +102,7 @@ pub fn build(
     let mut data = Data {
         hook: visible(&place.hook),
         dictionary: visible(&place.dictionary),
+        method: visible(lines.first().map_or(&place.dictionary, |line| &line.method)),
         control: place.control.as_deref().map(visible),
         scorers: context.scorers.iter().map(|scorer| visible(scorer)).collect(),
         chance_is_half: context.chance_is_half.iter().filter_map(scorer_number).collect(),
@@ -106,7 +120,7 @@ pub fn build(
     data.tokens = page.tokens.shown;
     let json = serde_json::to_string(&data).map_err(ReportError::Unwritable)?;
     let notes = notes(context, &evidence, &features, shown, n_cut);
-    Ok(Built { json: inert_json(&json), notes })
+    Ok(Built { n_features: features.len(), json: inert_json(&json), notes })
 }
 
 /// Describes the features with explanations as long as `room` bytes allow.

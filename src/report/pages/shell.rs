@@ -24,7 +24,14 @@ pub const INDEX: Kind = Kind { template: "index.html", script: include_str!("ind
 /// `features.html`.
 pub const EXPLORER: Kind = Kind { template: "explorer.html", script: include_str!("explorer.js") };
 /// The features of one dictionary.
-pub const FEATURE: Kind = Kind { template: "feature.html", script: include_str!("feature.js") };
+pub const FEATURE: Kind = Kind {
+    template: "feature.html",
+    script: concat!(
+        include_str!("feature/packed.js"),
+        include_str!("feature/glance.js"),
+        include_str!("feature.js")
+    ),
+};
 
 pub fn environment() -> Result<Environment<'static>, ReportError> {
     let mut environment = Environment::new();

@@ -7,13 +7,14 @@ use super::evidence::token_texts;
 use super::feature::{Context, build, page_bytes};
 use super::names::Names;
 use super::packed::base64;
+use super::single::feature_view;
 use crate::base::{Digest, Stopwatch, write_atomic};
 use crate::report::fixture::{self, Made, Text};
 use crate::report::layout::{Layout, Place};
 use crate::report::schema::QualityRow;
 use crate::report::scores::FeatureScores;
 use crate::report::view::View;
-use crate::report::{RenderOptions, render};
+use crate::report::{RenderOptions, ReportError, render};
 
 const HOOK: &str = "blocks.0.hook_resid_post";
 const HOSTILE: &str =
@@ -167,6 +168,69 @@ fn the_evidence_of_a_feature_is_on_its_page() {
     assert!(empty.contains("fragments (no file in records)") && empty.contains("simulated activations"));
 }
 
+const PATTERNS: &str =
+    r#"any then any then " at" then " $" → 3.1; " of" → 2; "x" → 1; … and 7 more; otherwise 0.2"#;
+
+#[test]
+fn a_feature_has_its_label_and_the_places_of_its_scores() {
+    let folder = drawn(4, &Text::make(200, 60), |made| {
+        for line in made.lines.iter_mut().filter(|line| line.method == "topk" && line.control.is_none()) {
+            if line.feature == 0 {
+                line.explanation = Some(PATTERNS.into());
+            }
+            if line.feature < 3 {
+                line.scores.insert("top_and_random".into(), Some(0.5));
+                line.score_reasons.remove("top_and_random");
+            }
+            if line.feature == 3 {
+                line.scores.insert("top_and_random".into(), None);
+                line.score_reasons.insert("top_and_random".into(), "constant_truth\u{202e}".into());
+            }
+        }
+    });
+    let data = data_of(folder.path(), "topk");
+    let features = data["features"].as_array().expect("features");
+    assert_eq!(features[0]["lines"][0]["label"], r#"_ _ " at" " $" → 3.1; " of" → 2"#);
+    assert_eq!(features[0]["more"], "8 more rules");
+    let rules = serde_json::json!([r#""x" → 1"#, "… and 7 in the folder explanations", "otherwise 0.2"]);
+    assert_eq!(features[0]["rules"], rules);
+    assert!(features[1]["lines"][0]["label"].is_null(), "a sentence is its own label");
+    let standing = |feature: usize, nth: usize| features[feature]["standings"][nth].clone();
+    let first = |words: &str| serde_json::json!([0, words]);
+    assert_eq!(standing(0, 0), first("1st of 3, level with 2 others"));
+    assert_eq!(standing(3, 0), first("undefined: constant_truth<U+202E>"));
+    let beyond = data["scorers"].as_array().expect("scorers").iter().position(|name| name == "beyond_token");
+    assert_eq!(standing(0, 1)[0], Value::from(beyond.expect("the scorer")));
+    assert!(standing(0, 1)[1].as_str().is_some_and(|words| words.contains(" of 4")), "{}", standing(0, 1));
+    // The dictionary of a control is compared with its own features.
+    let control = data_of(folder.path(), "topk--random_weights");
+    let words = control["features"][0]["standings"][0][1].as_str().expect("words");
+    assert!(words.contains(" of 4"), "{words}");
+}
+
+#[test]
+fn the_view_of_one_feature_is_a_small_document_of_its_own() {
+    let folder = drawn(30, &Text::make(3_000, 800), |_| ());
+    let page = feature_view(folder.path(), HOOK, "topk", 7).expect("a view");
+    assert!(page.len() < 300_000, "{}", page.len());
+    assert!(!page.contains("href=\"../") && !page.contains("src="), "it needs another file");
+    assert!(page.contains("<nav id=\"features\" aria-label=\"Features of this dictionary\" hidden>"));
+    let view = data(&page);
+    let whole = data_of(folder.path(), "topk");
+    assert_eq!(view["features"].as_array().expect("features").len(), 1);
+    for part in ["feature", "standings", "lines", "neighbours", "n_fragments"] {
+        assert_eq!(view["features"][0][part], whole["features"][7][part], "{part}");
+    }
+    let shown = |data: &Value, nth: usize| data["features"][nth]["shown"].as_array().expect("shown").len();
+    assert!(shown(&view, 0) >= shown(&whole, 7).min(40), "{} fragments", shown(&view, 0));
+    for (hook, method, id) in [(HOOK, "topk", 99), (HOOK, "nothing", 7), ("hook_embed", "topk", 7)] {
+        let error = feature_view(folder.path(), hook, method, id).expect_err("no feature").to_string();
+        assert!(error.contains(&format!("{hook}/{method}/{id}")), "{error}");
+    }
+    let empty = tempfile::tempdir().expect("temporary folder");
+    assert!(matches!(feature_view(empty.path(), HOOK, "topk", 7), Err(ReportError::NoSummary(_))));
+}
+
 fn data_of(folder: &Path, dictionary: &str) -> Value {
     data(&read(folder, &format!("features/{HOOK}--{dictionary}.html")))
 }
@@ -313,19 +377,21 @@ fn built(folder: &Path, bytes: usize) -> (usize, usize, Value, Vec<String>) {
     let view = View::new(&summary);
     let names = Names::of(&summary, &scores.lines);
     let tokens = token_texts(&layout).expect("read");
-    let (walked, half) = (HashMap::<Place, HashSet<usize>>::new(), Vec::new());
+    let (walked, half, glance) = (HashMap::<Place, HashSet<usize>>::new(), Vec::new(), view.glance_scorers());
     let context = Context {
         layout: &layout,
         names: &names,
         tokens: tokens.as_deref(),
         manifest: None,
+        scores: Some(&scores),
         scorers: &view.scorers,
+        glance_scorers: &glance,
         chance_is_half: &half,
         walked: &walked,
     };
     let place = Place { hook: HOOK.into(), dictionary: "topk".into(), control: None };
     let lines: Vec<_> = scores.lines.iter().filter(|line| names.place_of(line) == place).collect();
-    let built = build(&context, &place, &lines, |_| bytes).expect("built");
+    let built = build(&context, &place, &lines, None, |_| bytes).expect("built");
     let data: Value = serde_json::from_str(&built.json).expect("JSON");
     let shown = data["features"]
         .as_array()
@@ -395,12 +461,20 @@ fn the_explorer_lists_every_line() {
     let folder = drawn(3, &Text::make(200, 60), |made| {
         made.lines[0].status = crate::report::ScoreStatus::Skipped;
         made.lines[0].reason = Some("dead".into());
+        made.lines[1].explanation = Some(PATTERNS.into());
     });
     let data = data(&read(folder.path(), "features.html"));
     let lines = read(folder.path(), "scores.jsonl").lines().count();
     let rows = data["rows"].as_array().expect("rows");
     assert_eq!(rows.len(), lines);
     assert_eq!(data["scorers"].as_array().expect("scorers").len(), 5);
+    let texts = data["texts"].as_array().expect("texts");
+    let patterns = texts.iter().position(|text| text == PATTERNS).expect("the patterns");
+    assert_eq!(data["labels"][patterns], r#"_ _ " at" " $" → 3.1; " of" → 2"#);
+    assert_eq!(
+        data["labels"].as_array().expect("labels").iter().filter(|label| label.is_null()).count(),
+        texts.len() - 1
+    );
     assert_eq!((&rows[0][4], &data["reasons"][0]), (&Value::from(3), &Value::from("dead")));
     assert!(rows.iter().all(|row| row.as_array().expect("a row").len() == 8 + 5));
     let files = data["dictionaries"].as_array().expect("dictionaries");

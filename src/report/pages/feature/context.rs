@@ -8,7 +8,7 @@ use crate::report::manifest::ManifestView;
 use crate::report::pages::evidence::{Record, Simulation};
 use crate::report::pages::names::Names;
 use crate::report::pages::packed::Bytes;
-use crate::report::scores::FeatureLine;
+use crate::report::scores::{FeatureLine, FeatureScores};
 use crate::report::view::Pairing;
 
 /// The highest level that a language model predicts.
@@ -21,8 +21,12 @@ pub struct Context<'a> {
     /// Text of every token, by id.
     pub tokens: Option<&'a [String]>,
     pub manifest: Option<&'a ManifestView>,
+    /// All lines of the run, for the places of scores.
+    pub scores: Option<&'a FeatureScores>,
     /// In the order of the tables.
     pub scorers: &'a [&'a str],
+    /// The scorers at a glance, see [`View::glance_scorers`](crate::report::view::View::glance_scorers).
+    pub glance_scorers: &'a [(usize, &'a str, bool)],
     /// The scorers whose chance level is 0.5.
     pub chance_is_half: &'a [&'a str],
     /// The features of each dictionary that are on its page.

@@ -8,6 +8,8 @@ use crate::report::schema::ScoreStatus;
 pub struct Data {
     pub hook: String,
     pub dictionary: String,
+    /// The method of the dictionary, which several trainings share.
+    pub method: String,
     pub control: Option<String>,
     pub scorers: Vec<String>,
     pub chance_is_half: Vec<usize>,
@@ -45,6 +47,14 @@ pub struct FeatureData {
     #[serde(flatten)]
     pub record: Option<RecordData>,
     pub lines: Vec<LineData>,
+    /// Scorer, and the place of the first line's score in its cell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub standings: Vec<(usize, String)>,
+    /// What the first line's label leaves out, such as `8 more rules`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub more: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub judged: Vec<JudgedData>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,6 +105,9 @@ pub struct LineData {
     pub reason: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// The label; none where it is the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
     pub scores: Vec<Option<f64>>,

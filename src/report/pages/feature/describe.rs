@@ -1,12 +1,16 @@
 //! What a page says about a feature besides its fragments: scores, explanations, verdicts, profile and neighbours.
 
+use std::collections::HashMap;
+
 use super::budget::Tokens;
 use super::context::{Context, Explainer, Feature};
 use super::data::{
     ExplainerData, FeatureData, HistogramData, JudgedData, LineData, NeighbourData, ProfileData, RecordData,
 };
+use super::glance::Rest;
 use super::joint::joints;
 use crate::report::escape::{shortened, visible};
+use crate::report::label::Label;
 use crate::report::layout::Place;
 use crate::report::list::Numbering;
 use crate::report::pages::evidence::{
@@ -14,6 +18,8 @@ use crate::report::pages::evidence::{
 };
 use crate::report::pages::packed::{base64, varints};
 use crate::report::scores::FeatureLine;
+use crate::report::standing::CellScores;
+use crate::report::view::{Pairing, RowKey};
 
 /// A control whose lines carry the explanation of another feature.
 const SHUFFLED: &str = "shuffled";
@@ -31,12 +37,16 @@ pub struct Page<'a> {
     pub reasons: Numbering<&'a str>,
     /// The dictionaries of neighbours.
     pub dictionaries: Numbering<&'a str>,
+    /// Scores of cells, by scorer.
+    pub cells: HashMap<(Pairing<'a>, RowKey<'a>, usize), CellScores>,
 }
 
 impl<'a> Page<'a> {
     /// A feature without fragments, its explanations cut to `most` characters.
     pub fn describe(&mut self, feature: &Feature<'a>, most: usize) -> FeatureData {
         let lines = feature.lines.iter().filter_map(|line| self.line(line, most)).collect();
+        let first = feature.lines.iter().find(|line| line.control == self.place.control).copied();
+        let rest = first.map(|line| Rest::of(line, most)).unwrap_or_default();
         let judged = self.evidence.judged.of(feature.feature);
         let judged = judged.iter().filter_map(|judged| self.judged(judged)).collect();
         let profile = self.evidence.profiles.of(feature.feature).last();
@@ -52,6 +62,9 @@ impl<'a> Page<'a> {
             max_activation: known(|record| record.max_activation, |line| line.max_activation),
             record: feature.record.map(|record| self.record(feature, record)),
             lines,
+            standings: first.map(|line| self.standings(line)).unwrap_or_default(),
+            more: rest.more,
+            rules: rest.rules,
             judged,
             profile,
             neighbours: neighbours.map(|neighbours| self.neighbours(neighbours)),
@@ -79,7 +92,8 @@ impl<'a> Page<'a> {
         let explainer = self.explainers.iter().position(|one| one.pairing == line.pairing())?;
         let control = line.control.as_ref().filter(|control| self.place.control.as_ref() != Some(control));
         let is_own = control.is_none_or(|control| control != SHUFFLED);
-        let text = line.explanation.as_ref().filter(|_| is_own).map(|text| shortened(text, most));
+        let own_text = line.explanation.as_ref().filter(|_| is_own);
+        let text = own_text.map(|text| shortened(text, most));
         let scorers = self.context.scorers.iter().enumerate();
         let why = scorers.filter_map(|(nth, scorer)| {
             let reason = line.score_reasons.get(*scorer)?;
@@ -94,6 +108,7 @@ impl<'a> Page<'a> {
             reason: line.reason.as_ref().map(|reason| self.reasons.number(reason)),
             cut: text.as_ref().is_some_and(|(_, cut)| *cut),
             text: text.map(|(text, _)| text),
+            label: own_text.and_then(|text| Label::folded(text, most)),
             scores: self.context.scorers.iter().map(score).collect(),
             why,
         })
