@@ -128,6 +128,13 @@ impl<'a> View<'a> {
         self.scorers.iter().copied().filter(is_half).collect()
     }
 
+    /// The scorers of this run of which a smaller value is better.
+    pub fn lower_is_better(&self) -> Vec<&'a str> {
+        let is_lower =
+            |name: &&str| self.facts.iter().any(|known| known.name == **name && !known.higher_is_better);
+        self.scorers.iter().copied().filter(is_lower).collect()
+    }
+
     /// The cell of a combination, if the run has it.
     pub fn cell(&self, pairing: Pairing<'a>, row: RowKey<'a>, scorer: &'a str) -> Option<&'a Cell> {
         self.cells.get(&(self.source(pairing, row), row, scorer)).copied()

@@ -450,6 +450,7 @@ function unpacked(text) {
     profile(feature);
     logits(feature);
     neighbours(feature);
+    document.querySelectorAll("#explanations table").forEach(nameCells);
     mark();
     const place = listed.indexOf(feature);
     byId("previous").disabled = place === 0;

@@ -22,9 +22,25 @@ pub struct Kind {
 /// `index.html`.
 pub const INDEX: Kind = Kind { template: "index.html", script: include_str!("index.js") };
 /// `features.html`.
-pub const EXPLORER: Kind = Kind { template: "explorer.html", script: include_str!("explorer.js") };
+pub const EXPLORER: Kind = Kind {
+    template: "explorer.html",
+    script: concat!(include_str!("compare.js"), include_str!("explorer.js")),
+};
 /// The features of one dictionary.
-pub const FEATURE: Kind = Kind { template: "feature.html", script: include_str!("feature.js") };
+pub const FEATURE: Kind = Kind {
+    template: "feature.html",
+    script: concat!(include_str!("frame.js"), include_str!("feature.js")),
+};
+
+/// The files beside it that a page may show.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Uses {
+    Nothing,
+    /// Charts, as images.
+    Images,
+    /// Pages of features.
+    Frames,
+}
 
 pub fn environment() -> Result<Environment<'static>, ReportError> {
     let mut environment = Environment::new();
@@ -41,18 +57,21 @@ pub fn environment() -> Result<Environment<'static>, ReportError> {
     Ok(environment)
 }
 
-/// Fills a page. `json` must be inert; `images` says whether charts are linked as images.
+/// Fills a page. `json` must be inert.
 pub fn page(
     environment: &Environment<'_>,
     kind: Kind,
     page: Value,
     json: &str,
-    images: bool,
+    uses: Uses,
 ) -> Result<String, ReportError> {
     let script = format!("{SHARED}{}", kind.script);
-    let images = if images { "'self'" } else { "'none'" };
+    let images = if uses == Uses::Images { "'self'" } else { "'none'" };
+    // Not every browser counts a file beside a file as 'self'.
+    let frames = if uses == Uses::Frames { "'self' file:" } else { "'none'" };
     let policy = format!(
-        "default-src 'none'; script-src {} {}; style-src {}; img-src {images}; base-uri 'none'; form-action 'none'",
+        "default-src 'none'; script-src {} {}; style-src {}; img-src {images}; frame-src {frames}; base-uri 'none'; \
+         form-action 'none'",
         source(THEME),
         source(&script),
         source(STYLE)
