@@ -1,8 +1,8 @@
 // Two features side by side: a table of what this page knows of both, and the evidence of their own pages in frames.
 
 /**
- * `list` says what the page knows of features: `title(one)`, `page(one)`, `label(one)`, and `facts(one)`, pairs of name
- * and text in the same order for every feature. A feature is {dictionary, feature}.
+ * `list` says what the page knows of features: `title(one)`, `page(one)`, and `facts(one)`: name, text, and what the name
+ * is about, in the same order for every feature. A feature is {dictionary, feature}.
  */
 function sideBySide(list) {
   const columns = matchMedia("(min-width: 56rem)");
@@ -46,21 +46,21 @@ function sideBySide(list) {
 
   function evidence(one) {
     const title = list.title(one);
-    const element = make("iframe", { src: list.page(one, "?only=evidence"), title: `Evidence of ${title}` });
-    const column = make("section", { "aria-label": title }, make("h2", {}, make("a", { href: list.page(one) }, title)), make("p", { class: "claim", dir: "auto" }, list.label(one)), element);
+    const element = make("iframe", { src: list.page(one, "?only=glance"), title: `${title} at a glance` });
+    const column = make("section", { "aria-label": title }, make("h2", {}, make("a", { href: list.page(one) }, ...breakable(title))), element);
     return { one, element, column };
   }
 
   function show(pair) {
     frames = pair.map(evidence);
     const facts = pair.map(list.facts);
-    const head = (one) => make("th", { scope: "col", class: "left" }, make("a", { href: list.page(one) }, list.title(one)));
+    const head = (one) => make("th", { scope: "col", class: "left" }, make("a", { href: list.page(one) }, ...breakable(list.title(one))));
     byId("compare-head").replaceChildren(make("th", { scope: "col", class: "left" }, "feature"), ...pair.map(head));
-    const row = (name, cells) => make("tr", {}, make("th", { scope: "row", class: "left" }, name), ...cells);
+    const row = (name, of, cells) => make("tr", {}, make("th", { scope: "row", class: "left" }, ...breakable(name), of ? make("span", { class: "hook" }, " ", ...breakable(of)) : null), ...cells);
     cosines.textContent = cosine();
     byId("compare-rows").replaceChildren(
-      ...facts[0].map(([name, text], nth) => row(name, [text, facts[1][nth][1]].map((text) => make("td", { class: "left" }, text)))),
-      row("cosine of their directions", [cosines]),
+      ...facts[0].map(([name, text, of], nth) => row(name, of, [text, facts[1][nth][1]].map((text) => make("td", { class: "left" }, ...breakable(text))))),
+      row("cosine of their directions", null, [cosines]),
     );
     byId("compare-pages").replaceChildren(...frames.map((frame) => frame.column));
   }

@@ -19,10 +19,8 @@
   const isReal = (row) => row[CONTROL] === dictionaryOf(row).control;
   const controlOf = (row) => (row[CONTROL] > 0 ? data.controls[row[CONTROL] - 1] : null);
   const explainsItself = (row) => controlOf(row) === data.explainers[row[EXPLAINER]];
-  // Once a label is stored beside the whole explanation, it is what the list shows.
-  const labels = data.labels ?? data.texts;
-  const labelOf = (row) => (row[TEXT] > 0 ? labels[row[TEXT] - 1] : "");
-  const lower = data.texts.map((text, nth) => `${text} ${data.labels?.[nth] ?? ""}`.toLowerCase());
+  const labelOf = (row) => (row[TEXT] > 0 ? data.labels[row[TEXT] - 1] : "");
+  const lower = data.labels.map((text) => text.toLowerCase());
   const scoreOf = (row, scorer) => (typeof row[SCORES + scorer] === "number" ? row[SCORES + scorer] / STEPS : null);
   /** Why a row has no score: a reason, or nothing. */
   const whyNot = (row, scorer) => (typeof row[SCORES + scorer] === "string" ? data.reasons[Number(row[SCORES + scorer])] : null);
@@ -78,7 +76,7 @@
   const titleOf = ({ dictionary, feature }) =>
     `${dictionary.name} ${feature} at ${dictionary.hook}${dictionary.control > 0 ? ` (${data.controls[dictionary.control - 1]})` : ""}`;
   const oneOf = (row) => ({ dictionary: dictionaryOf(row), feature: row[FEATURE] });
-  const isSame = (a, b) => a && b && a.dictionary === b.dictionary && a.feature === b.feature;
+  const isSame = (a, b) => a !== null && a.dictionary === b.dictionary && a.feature === b.feature;
   const rowsOf = (one) => data.rows.filter((row) => row[FEATURE] === one.feature && dictionaryOf(row) === one.dictionary);
 
   /** The feature of three parts of an address, or words that say what is not there. */
@@ -102,6 +100,9 @@
 
   // What the list shows.
   const fields = ["explainer", "scorer", "order", "seed", "hook", "method", "control", "status", "search", "score-low", "score-high", "density-low", "density-high"];
+  const filters = fields.slice(fields.indexOf("hook"));
+  // A narrow screen shows the first rows before the filters.
+  const isWide = matchMedia("(min-width: 40rem)").matches;
   const field = Object.fromEntries(fields.map((name) => [name, byId(`explorer-${name}`)]));
   const all = (names, name) => [["", name], ...names.map((text) => [text, text])];
   const explainers = data.explainers.filter((name) => !data.controls.includes(name));
@@ -182,21 +183,20 @@
   /** A score, or in small print why there is none. */
   function scoreCell(row, scorer, kind) {
     const why = row[STATUS] === 0 ? whyNot(row, scorer) : null;
-    return cell(data.scorers[scorer], why === null ? fixed(scoreOf(row, scorer), 2) : make("span", { class: "why" }, why), kind);
+    return cell(data.scorers[scorer], why === null ? fixed(scoreOf(row, scorer), 2) : make("span", { class: "why" }, ...breakable(why)), kind);
   }
 
   function cells(row, scorer, others) {
     const [one, control] = [oneOf(row), controlOf(row)];
-    const link = one.dictionary.file === null ? String(one.feature) : make("a", { href: pageOf(one), "data-feature": one.feature }, String(one.feature));
+    const name = `${one.dictionary.name} ${one.feature}`;
+    const link = one.dictionary.file === null ? name : make("a", { href: pageOf(one), "data-feature": one.feature }, name);
     const said = row[STATUS] === 0 ? make("span", { dir: "auto" }, labelOf(row)) : make("span", { class: "why" }, statusOf(row));
     const chosen = isSame(picked, one);
     const button = make("button", { type: "button", "data-compare": "", "aria-pressed": String(chosen), "aria-label": `compare ${titleOf(one)}` }, "compare");
     button.addEventListener("click", () => pick(one));
     return [
-      make("th", { scope: "row" }, link),
-      make("td", { class: "left place" }, one.dictionary.name + (control === null ? "" : ` (${control})`)),
-      make("td", { class: "left place" }, one.dictionary.hook),
-      ...(explainerNow() < 0 ? [make("td", { class: "left place" }, data.explainers[row[EXPLAINER]])] : []),
+      make("th", { scope: "row", class: "left" }, link, control === null ? "" : ` (${control})`, make("span", { class: "hook" }, ...breakable(one.dictionary.hook))),
+      ...(explainerNow() < 0 ? [make("td", { class: "left" }, data.explainers[row[EXPLAINER]])] : []),
       ...(data.scorers.length ? [scoreCell(row, scorer, "chosen")] : []),
       ...(hasAlone(explainerNow()) ? [cell("token alone", row[EXPLAINER] === data.alone ? DASH : fixed(tokenAlone(row, scorer), 2))] : []),
       ...others.map((nth) => scoreCell(row, nth)),
@@ -217,9 +217,7 @@
     const upward = isUpward(scorer);
     const chosen = data.scorers.length ? [{ name: data.scorers[scorer], sort: { best: upward ? "descending" : "ascending", worst: upward ? "ascending" : "descending" } }] : [];
     const heads = [
-      { name: "feature" },
-      left("method"),
-      left("hook point"),
+      left("feature"),
       ...(explainerNow() < 0 ? [left("explainer")] : []),
       ...chosen,
       ...(hasAlone(explainerNow()) ? [{ name: "token alone" }] : []),
@@ -230,13 +228,13 @@
     ];
     byId("explorer-head").replaceChildren(
       ...heads.map((head) => make("th", { scope: "col", class: head.left ? "left" : null, "aria-sort": head.sort?.[order] }, head.name)),
-      make("td"),
+      make("th", { scope: "col" }, make("span", { class: "unseen" }, "compare")),
     );
     const rows = matching.slice(page * ROWS, (page + 1) * ROWS);
     byId("explorer-rows").replaceChildren(...rows.map((row) => make("tr", { class: isReal(row) ? null : "control" }, ...cells(row, scorer, others))));
     byId("explorer-count").textContent = words(scorer);
-    const alone = hasAlone(explainerNow()) ? `Token alone: the same score of ${data.explainers[data.alone]}, which knows each token's mean and nothing else. ` : "";
-    byId("explorer-words").textContent = `${alone}Place: among all features with this score under the same explainer, best first.`;
+    const alone = hasAlone(explainerNow()) ? `Token alone: the same score of ${data.explainers[data.alone]}, each token's mean. ` : "";
+    byId("explorer-words").textContent = `${alone}Place: among all features with this score and explainer.`;
     byId("explorer-page").textContent = `page ${whole(page + 1)} of ${whole(pages)}`;
     for (const [name, off] of [["first", page === 0], ["previous", page === 0], ["next", page === pages - 1], ["last", page === pages - 1]]) byId(`explorer-${name}`).disabled = off;
   }
@@ -276,7 +274,7 @@
       field[name].value = numberOfReset[name];
     }
     page = Math.max(0, (parseInt(values.get("page"), 10) || 1) - 1);
-    if (["score-low", "score-high", "density-low", "density-high"].some((name) => field[name].value !== "")) byId("explorer-ranges").open = true;
+    if (isWide || filters.some((name) => values.has(name))) byId("explorer-filters").open = true;
     return absent;
   }
 
@@ -290,19 +288,15 @@
       const row = real.find((row) => row[EXPLAINER] === explainer);
       for (const scorer of data.main) {
         const text = !row ? DASH : row[STATUS] === 0 ? whyNot(row, scorer) ?? fixed(scoreOf(row, scorer), 2) : statusOf(row);
-        pairs.push([`${data.scorers[scorer]} · ${name}`, text]);
+        pairs.push([data.scorers[scorer], text, name]);
       }
     });
     const first = real.find((row) => row[EXPLAINER] === 0);
-    pairs.push([`place in ${data.scorers[0] ?? "scores"}`, first ? placeText(placeOf(first, 0)) : DASH]);
+    pairs.push(["place", first ? placeText(placeOf(first, 0)) : DASH, data.scorers[0]]);
     pairs.push(["density", significant(real.find((row) => row[DENSITY] !== null)?.[DENSITY])]);
     return pairs;
   }
-  const label = (one) => {
-    const row = rowsOf(one).filter(isReal).find((row) => row[TEXT] > 0);
-    return row ? labelOf(row) : "no explanation";
-  };
-  const beside = sideBySide({ title: titleOf, page: pageOf, label, facts });
+  const beside = sideBySide({ title: titleOf, page: pageOf, facts });
 
   function pick(one) {
     if (picked && !isSame(picked, one)) {
@@ -321,6 +315,7 @@
   byId("compare-cancel").addEventListener("click", () => pick(picked));
 
   // What the address asks for.
+  const title = document.title;
   function follow() {
     const hash = location.hash.slice(1);
     // A place on this page, for example the content that the skip link leads to.
@@ -340,6 +335,7 @@
     byId("browse").hidden = both;
     byId("compare").hidden = !both;
     byId("explorer-title").textContent = both ? "Two features side by side" : "All features";
+    document.title = both ? `${pair.map(titleOf).join(" · ")} · autointerp` : title;
     if (both) {
       picked = null;
       byId("compare-back").href = `#${listed}`;

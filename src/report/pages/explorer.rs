@@ -17,11 +17,11 @@ use crate::report::list::Numbering;
 use crate::report::scores::FeatureLine;
 use crate::report::view::{Pairing, View};
 
-/// Bytes that all explanations may take together before they are shortened.
-const TEXT_BYTES: usize = 6_000_000;
+/// Bytes that all labels may take together before they are shortened.
+const LABEL_BYTES: usize = 6_000_000;
 
-/// Longest explanation in characters; each limit is tried in turn.
-const TEXT_CHARACTERS: [usize; 4] = [600, 300, 150, 60];
+/// Longest label in characters; each limit is tried in turn.
+const LABEL_CHARACTERS: [usize; 4] = [600, 300, 150, 60];
 
 /// The explainer that knows each token's mean and nothing else.
 const TOKEN_ALONE: &str = "token_lookup_fit";
@@ -46,7 +46,7 @@ struct Data<'a> {
     /// The number of [`TOKEN_ALONE`], if the run has it.
     alone: Option<usize>,
     reasons: Numbering<&'a str>,
-    texts: Vec<String>,
+    labels: Vec<String>,
     dictionaries: Vec<DictionaryData>,
     /// Dictionary, explainer, control + 1, feature, status, reason + 1, explanation + 1, density, scores. A score is
     /// a number of ten-thousandths, or the number of the reason for its absence as a text.
@@ -130,16 +130,16 @@ pub fn render(site: &Site<'_>) -> Result<String, ReportError> {
         data.add(line, names);
     }
     data.alone = data.explainers.items.iter().position(|explainer| explainer == TOKEN_ALONE);
-    let (texts, most, cut) = within(&data.explanations.items);
-    data.texts = texts;
+    let (labels, most, cut) = within(&data.explanations.items);
+    data.labels = labels;
     let mut notes = Vec::new();
     if sources.scores.is_none() {
         notes.push("scores.jsonl is not in this folder, so there is nothing to list.".to_string());
     }
     if cut > 0 {
         notes.push(format!(
-            "{cut} explanations are shortened to {most} characters here, and the search covers only what is here. A \
-             feature's page and scores.jsonl have more."
+            "{cut} labels are shortened to {most} characters here, and the search covers only what is here. A feature's \
+             page and scores.jsonl have more."
         ));
     }
     let json = serde_json::to_string(&data).map_err(ReportError::Unwritable)?;
@@ -153,14 +153,20 @@ fn significant(value: f64) -> Option<f64> {
     if value.is_finite() { format!("{value:.2e}").parse().ok() } else { None }
 }
 
-/// Explanations cut to the first limit at which all fit on one page, that limit, and the number of those cut.
-fn within(texts: &[&str]) -> (Vec<String>, usize, usize) {
+/// The label of an explanation of at most `most` characters, and whether it was cut.
+fn label(explanation: &str, most: usize) -> (String, bool) {
+    shortened(explanation, most)
+}
+
+/// Labels cut to the first limit at which all fit on one page, that limit, and the number of those cut.
+fn within(explanations: &[&str]) -> (Vec<String>, usize, usize) {
     let mut found = (Vec::new(), 0, 0);
-    for most in TEXT_CHARACTERS {
-        let (shown, cut): (Vec<String>, Vec<bool>) = texts.iter().map(|text| shortened(text, most)).unzip();
+    for most in LABEL_CHARACTERS {
+        let (shown, cut): (Vec<String>, Vec<bool>) =
+            explanations.iter().map(|explanation| label(explanation, most)).unzip();
         let bytes: usize = shown.iter().map(String::len).sum();
         found = (shown, most, cut.into_iter().filter(|cut| *cut).count());
-        if bytes <= TEXT_BYTES {
+        if bytes <= LABEL_BYTES {
             break;
         }
     }

@@ -161,6 +161,7 @@ function unpacked(text) {
       ? make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", { id: "scores" }, make("caption", {}, `Scores of this feature. A control is the score of a wrong explanation, or of one known to be right.${chance}`), make("thead", {}, head), make("tbody", {}, ...rows)))
       : make("p", { class: "quiet" }, "No score of this feature is in the run folder.");
     byId("explanations").replaceChildren(...parts, table, ...judged(feature));
+    byId("explanations").querySelectorAll("table").forEach(nameCells);
   }
 
   function judged(feature) {
@@ -450,7 +451,6 @@ function unpacked(text) {
     profile(feature);
     logits(feature);
     neighbours(feature);
-    document.querySelectorAll("#explanations table").forEach(nameCells);
     mark();
     const place = listed.indexOf(feature);
     byId("previous").disabled = place === 0;

@@ -1,17 +1,18 @@
-// `?only=evidence`: a feature's page inside the side-by-side view of `features.html`. It shows its evidence alone. It
-// tells the outer page the heights of its rows and the nearest features, and gets the heights that both pages share.
+// `?only=glance`: a feature's page inside the side-by-side view of `features.html`. It shows a glance and the
+// strongest fragments alone. It tells the outer page the heights of its rows and the nearest features, and gets the
+// heights that both pages share.
 
 function standInFrame() {
-  const SECTIONS = ["profile-section", "logits-section", "legend"];
+  const PARTS = ["feature-label", "facts", "glance-histogram", "glance-logits", "glance-nearest", "legend"];
   const outer = location.protocol === "file:" ? "*" : location.origin;
   const isShown = (row) => row !== null && row.getClientRects().length > 0;
   let wanted = {};
   let said = "";
 
-  /** Every row by name, in order; sections that this feature lacks too. */
+  /** Every row by name, in order; parts that this feature lacks too. */
   function rows() {
     const fragments = [...document.querySelectorAll("#fragments .fragment")].filter(isShown);
-    return new Map([...SECTIONS.map((name) => [name, byId(name)]), ...fragments.map((row, nth) => [`fragment ${nth + 1}`, row])]);
+    return new Map([...PARTS.map((name) => [name, byId(name)]), ...fragments.map((row, nth) => [`fragment ${nth + 1}`, row])]);
   }
 
   /** Makes rows as tall as is wanted; the height of a row that is missing here is left empty before the next one. */
@@ -55,6 +56,8 @@ function standInFrame() {
     tell();
   });
   new ResizeObserver(tell).observe(document.body);
+  // An observer waits until the frame is on the screen.
+  addEventListener("load", tell);
 }
-if (parent !== window && new URLSearchParams(location.search).get("only") === "evidence") standInFrame();
+if (parent !== window && new URLSearchParams(location.search).get("only") === "glance") standInFrame();
 

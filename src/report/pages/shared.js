@@ -42,6 +42,9 @@ const whole = (value) => (value === null || value === undefined ? DASH : value.t
 /** `one fragment`, `two fragments`: the noun follows the number. */
 const many = (n, noun) => `${whole(n)} ${noun}${n === 1 ? "" : "s"}`;
 
+/** A name that may break behind its points and underscores. */
+const breakable = (text) => text.split(/(?<=[._])/).flatMap((part, nth) => (nth ? [make("wbr"), part] : [part]));
+
 /** Fills a select; each option is [value, text]. */
 function options(select, list) {
   select.replaceChildren(...list.map(([value, text]) => make("option", { value }, text)));

@@ -27,10 +27,8 @@ pub const EXPLORER: Kind = Kind {
     script: concat!(include_str!("compare.js"), include_str!("explorer.js")),
 };
 /// The features of one dictionary.
-pub const FEATURE: Kind = Kind {
-    template: "feature.html",
-    script: concat!(include_str!("frame.js"), include_str!("feature.js")),
-};
+pub const FEATURE: Kind =
+    Kind { template: "feature.html", script: concat!(include_str!("frame.js"), include_str!("feature.js")) };
 
 /// The files beside it that a page may show.
 #[derive(Clone, Copy, PartialEq, Eq)]
