@@ -128,13 +128,6 @@ impl<'a> View<'a> {
         self.scorers.iter().copied().filter(is_half).collect()
     }
 
-    /// The scorers of this run of which a smaller value is better.
-    pub fn lower_is_better(&self) -> Vec<&'a str> {
-        let is_lower =
-            |name: &&str| self.facts.iter().any(|known| known.name == **name && !known.higher_is_better);
-        self.scorers.iter().copied().filter(is_lower).collect()
-    }
-
     /// The cell of a combination, if the run has it.
     pub fn cell(&self, pairing: Pairing<'a>, row: RowKey<'a>, scorer: &'a str) -> Option<&'a Cell> {
         self.cells.get(&(self.source(pairing, row), row, scorer)).copied()
@@ -174,6 +167,13 @@ impl<'a> View<'a> {
     ) -> Vec<&'a Cell> {
         let key = |method| RowKey { hook, method, control: Some(control) };
         self.methods.iter().filter_map(|method| self.cell(pairing, key(method), scorer)).collect()
+    }
+
+    /// The scorers of this run of which a smaller value is better.
+    pub fn lower_is_better(&self) -> Vec<&'a str> {
+        let is_lower =
+            |name: &&str| self.facts.iter().any(|known| known.name == **name && !known.higher_is_better);
+        self.scorers.iter().copied().filter(is_lower).collect()
     }
 
     /// The two scores that must be read together: the first scorer and `beyond_token`, or the first two without it.

@@ -145,7 +145,7 @@ pub fn render(site: &Site<'_>) -> Result<String, ReportError> {
     let json = serde_json::to_string(&data).map_err(ReportError::Unwritable)?;
     let suite = visible(&sources.view.summary.suite);
     let page = context! { title => format!("features · {suite}"), suite, notes };
-    shell::page(environment, shell::EXPLORER, page, &inert_json(&json), shell::Uses::Frames)
+    shell::page(environment, shell::EXPLORER, page, &inert_json(&json), false)
 }
 
 /// Three significant digits.

@@ -35,9 +35,7 @@ pub fn render(site: &Site<'_>) -> Result<String, ReportError> {
         let mut figures: Vec<Value> = sources.charts.iter().enumerate().map(figure).collect();
         let main = order.first().map(|&nth| figures.remove(nth));
         let page = page(site, (main, figures), with_details);
-        let all_inline = inline.len() == sources.charts.len();
-        let uses = if all_inline { shell::Uses::Nothing } else { shell::Uses::Images };
-        shell::page(environment, shell::INDEX, page, &json, uses)
+        shell::page(environment, shell::INDEX, page, &json, inline.len() < sources.charts.len())
     };
     // Sizes are measured: first the page without charts, then each chart that still fits.
     let main = order.first().map_or(0, |&nth| described(&sources.charts[nth]).len());

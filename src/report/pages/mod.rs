@@ -123,7 +123,7 @@ fn feature_page(
             suite => visible(&site.sources.view.summary.suite),
             hook, dictionary, control, notes,
         };
-        shell::page(&site.environment, shell::FEATURE, page, json, shell::Uses::Nothing)
+        shell::page(&site.environment, shell::FEATURE, page, json, false)
     };
     // 2,000 bytes are reserved for the notes.
     let shell_bytes = with("", &[])?.len() + 2_000;

@@ -17,28 +17,24 @@ const SHARED: &str = include_str!("shared.js");
 pub struct Kind {
     template: &'static str,
     script: &'static str,
+    /// Whether it shows other pages in frames.
+    frames: bool,
 }
 
 /// `index.html`.
-pub const INDEX: Kind = Kind { template: "index.html", script: include_str!("index.js") };
+pub const INDEX: Kind = Kind { template: "index.html", script: include_str!("index.js"), frames: false };
 /// `features.html`.
 pub const EXPLORER: Kind = Kind {
     template: "explorer.html",
     script: concat!(include_str!("compare.js"), include_str!("explorer.js")),
+    frames: true,
 };
 /// The features of one dictionary.
-pub const FEATURE: Kind =
-    Kind { template: "feature.html", script: concat!(include_str!("frame.js"), include_str!("feature.js")) };
-
-/// The files beside it that a page may show.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Uses {
-    Nothing,
-    /// Charts, as images.
-    Images,
-    /// Pages of features.
-    Frames,
-}
+pub const FEATURE: Kind = Kind {
+    template: "feature.html",
+    script: concat!(include_str!("frame.js"), include_str!("feature.js")),
+    frames: false,
+};
 
 pub fn environment() -> Result<Environment<'static>, ReportError> {
     let mut environment = Environment::new();
@@ -55,18 +51,18 @@ pub fn environment() -> Result<Environment<'static>, ReportError> {
     Ok(environment)
 }
 
-/// Fills a page. `json` must be inert.
+/// Fills a page. `json` must be inert; `images` says whether charts are linked as images.
 pub fn page(
     environment: &Environment<'_>,
     kind: Kind,
     page: Value,
     json: &str,
-    uses: Uses,
+    images: bool,
 ) -> Result<String, ReportError> {
     let script = format!("{SHARED}{}", kind.script);
-    let images = if uses == Uses::Images { "'self'" } else { "'none'" };
+    let images = if images { "'self'" } else { "'none'" };
     // Not every browser counts a file beside a file as 'self'.
-    let frames = if uses == Uses::Frames { "'self' file:" } else { "'none'" };
+    let frames = if kind.frames { "'self' file:" } else { "'none'" };
     let policy = format!(
         "default-src 'none'; script-src {} {}; style-src {}; img-src {images}; frame-src {frames}; base-uri 'none'; \
          form-action 'none'",
