@@ -174,6 +174,13 @@ impl<'a> View<'a> {
         self.methods.iter().filter_map(|method| self.cell(pairing, key(method), scorer)).collect()
     }
 
+    /// The scorers of this run of which a smaller value is better.
+    pub fn lower_is_better(&self) -> Vec<&'a str> {
+        let is_lower =
+            |name: &&str| self.facts.iter().any(|known| known.name == **name && !known.higher_is_better);
+        self.scorers.iter().copied().filter(is_lower).collect()
+    }
+
     /// The two scores that must be read together: the first scorer and `beyond_token`, or the first two without it.
     pub fn main_scorers(&self) -> Vec<&'a str> {
         let Some((first, rest)) = self.scorers.split_first() else { return Vec::new() };

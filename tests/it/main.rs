@@ -19,6 +19,7 @@ mod circles;
 mod cli;
 mod committed;
 mod dictionaries;
+mod explorer;
 mod export;
 mod fake_llm;
 mod faults;

@@ -22,7 +22,7 @@ const HOSTILE: [&str; 5] = [
 const SEPARATOR: &str = "<|endoftext|>";
 
 /// A finished run of the toy suite on a text full of markup.
-fn run(toy: &Toy) -> PathBuf {
+pub fn run(toy: &Toy) -> PathBuf {
     // In every document, so that features fire on it.
     let plain = fs::read_to_string(toy.path("corpus.txt")).expect("a text");
     let documents = plain.split(SEPARATOR).zip(HOSTILE.iter().cycle()).map(|(text, hostile)| {
@@ -36,7 +36,7 @@ fn run(toy: &Toy) -> PathBuf {
     toy.path("run")
 }
 
-fn feature_page(run: &Path) -> PathBuf {
+pub fn feature_page(run: &Path) -> PathBuf {
     let mut pages: Vec<PathBuf> = fs::read_dir(run.join("features"))
         .expect("feature pages")
         .map(|entry| entry.expect("an entry").path())
@@ -45,7 +45,7 @@ fn feature_page(run: &Path) -> PathBuf {
     pages.into_iter().find(|page| page.to_string_lossy().ends_with("--topk.html")).expect("a page of topk")
 }
 
-fn texts(browser: &Browser, script: &str) -> Vec<String> {
+pub fn texts(browser: &Browser, script: &str) -> Vec<String> {
     let found = browser.run(script);
     found
         .as_array()
@@ -55,12 +55,25 @@ fn texts(browser: &Browser, script: &str) -> Vec<String> {
         .collect()
 }
 
-fn assert_quiet(browser: &Browser, place: &str) {
+pub fn assert_quiet(browser: &Browser, place: &str) {
     assert_eq!(browser.console(), Vec::<String>::new(), "the console after {place}");
     for address in browser.requests() {
         assert!(address.starts_with("file:") || address.starts_with("data:"), "{place} asked for {address}");
     }
     assert_ne!(browser.run("return document.title"), Value::from("broken"), "{place} ran text");
+}
+
+/// Puts the first two features of the list side by side.
+pub fn compare_first_two(browser: &Browser) {
+    // The same file may be open already, with both side by side.
+    browser.run("location.hash = ''");
+    browser.wait("document.querySelectorAll('#explorer-rows [data-compare]').length > 1");
+    for nth in 0..2 {
+        browser.run(&format!("document.querySelectorAll('#explorer-rows [data-compare]')[{nth}].click()"));
+    }
+    browser.wait("document.querySelectorAll('#compare-pages iframe').length === 2");
+    browser
+        .wait("[...document.querySelectorAll('#compare-pages iframe')].every(frame => frame.style.height)");
 }
 
 #[test]
@@ -107,7 +120,7 @@ fn a_reader_finds_the_way_from_the_index_to_a_feature() {
     browser.wait(&format!("document.querySelectorAll('#explorer-rows tr').length < {all}"));
     let methods = texts(
         &browser,
-        "return [...document.querySelectorAll('#explorer-rows tr')].map(r => r.cells[1].textContent)",
+        "return [...document.querySelectorAll('#explorer-rows tr')].map(r => r.querySelector('a').textContent.replace(/ \\d+$/, ''))",
     );
     assert!(!methods.is_empty() && methods.iter().all(|method| method == &methods[0]), "{methods:?}");
     // Words narrow it to rows whose explanation has them; none has these.
@@ -381,11 +394,15 @@ fn pages_are_accessible_in_both_themes_on_screens_wide_and_narrow() {
         for (name, page) in [
             ("index", run.join("index.html")),
             ("explorer", run.join("features.html")),
+            ("compare", run.join("features.html")),
             ("feature", feature_page(&run)),
         ] {
             for scheme in ["light", "dark"] {
                 browser.prefer(scheme);
                 browser.go(&page, "");
+                if name == "compare" {
+                    compare_first_two(&browser);
+                }
                 if name == "feature" {
                     browser.wait("document.querySelectorAll('#feature-list a').length > 2");
                     browser.run("document.querySelector('#feature-list a').click()");

@@ -118,6 +118,7 @@
       ? make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", { id: "scores" }, make("caption", {}, `Scores of this feature. A control is the score of a wrong explanation, or of one known to be right.${chance}`), make("thead", {}, head), make("tbody", {}, ...rows)))
       : make("p", { class: "quiet" }, "No score of this feature is in the run folder.");
     byId("explanations").replaceChildren(...parts, table, ...judged(feature));
+    byId("explanations").querySelectorAll("table").forEach(nameCells);
   }
 
   function judged(feature) {

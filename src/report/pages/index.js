@@ -14,6 +14,7 @@
     const show = () => {
       const part = full ? shown : shown.slice(0, ROWS);
       table.tBodies[0].replaceChildren(...part.map(draw));
+      nameCells(table);
       note.textContent = `${many(part.length, "row")} of ${whole(shown.length)}`;
       more.hidden = part.length === shown.length;
     };
@@ -101,4 +102,5 @@
   );
 
   document.querySelectorAll("table.sortable").forEach(makeSortable);
+  document.querySelectorAll("main table:has(> thead th)").forEach(nameCells);
 })();

@@ -42,6 +42,9 @@ const whole = (value) => (value === null || value === undefined ? DASH : value.t
 /** `one fragment`, `two fragments`: the noun follows the number. */
 const many = (n, noun) => `${whole(n)} ${noun}${n === 1 ? "" : "s"}`;
 
+/** A name that may break behind its points and underscores. */
+const breakable = (text) => text.split(/(?<=[._])/).flatMap((part, nth) => (nth ? [make("wbr"), part] : [part]));
+
 /** Fills a select; each option is [value, text]. */
 function options(select, list) {
   select.replaceChildren(...list.map(([value, text]) => make("option", { value }, text)));
@@ -164,6 +167,31 @@ function makeSortable(table) {
     rows.forEach((line) => line.classList.remove("start"));
     table.tBodies[0].append(...rows);
   });
+}
+
+/** Names each cell of a table after its column: a narrow screen shows rows as cards, see `.cards`. */
+function nameCells(table) {
+  const names = [];
+  [...table.tHead.rows].forEach((row, line) => {
+    let at = 0;
+    for (const head of row.cells) {
+      while (names[at]?.[line] !== undefined) at += 1;
+      for (let column = at; column < at + head.colSpan; column += 1) {
+        names[column] ??= [];
+        for (let below = line; below < line + head.rowSpan; below += 1) names[column][below] = below === line ? head.textContent.trim() : "";
+      }
+      at += head.colSpan;
+    }
+  });
+  for (const row of [...table.tBodies].flatMap((body) => [...body.rows])) {
+    let at = 0;
+    for (const cell of row.cells) {
+      const name = (names[at] ?? []).filter((part) => part).join(" · ");
+      if (cell.tagName === "TD" && name) cell.dataset.name = name;
+      at += cell.colSpan;
+    }
+  }
+  table.classList.add("cards");
 }
 
 const data = JSON.parse(byId("data").textContent || "null");

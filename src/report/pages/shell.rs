@@ -17,20 +17,28 @@ const SHARED: &str = include_str!("shared.js");
 pub struct Kind {
     template: &'static str,
     script: &'static str,
+    /// Whether it shows other pages in frames.
+    frames: bool,
 }
 
 /// `index.html`.
-pub const INDEX: Kind = Kind { template: "index.html", script: include_str!("index.js") };
+pub const INDEX: Kind = Kind { template: "index.html", script: include_str!("index.js"), frames: false };
 /// `features.html`.
-pub const EXPLORER: Kind = Kind { template: "explorer.html", script: include_str!("explorer.js") };
+pub const EXPLORER: Kind = Kind {
+    template: "explorer.html",
+    script: concat!(include_str!("compare.js"), include_str!("explorer.js")),
+    frames: true,
+};
 /// The features of one dictionary.
 pub const FEATURE: Kind = Kind {
     template: "feature.html",
     script: concat!(
+        include_str!("frame.js"),
         include_str!("feature/packed.js"),
         include_str!("feature/glance.js"),
         include_str!("feature.js")
     ),
+    frames: false,
 };
 
 pub fn environment() -> Result<Environment<'static>, ReportError> {
@@ -59,8 +67,11 @@ pub fn page(
 ) -> Result<String, ReportError> {
     let script = format!("{SHARED}{}", kind.script);
     let images = if images { "'self'" } else { "'none'" };
+    // Not every browser counts a file beside a file as 'self'.
+    let frames = if kind.frames { "'self' file:" } else { "'none'" };
     let policy = format!(
-        "default-src 'none'; script-src {} {}; style-src {}; img-src {images}; base-uri 'none'; form-action 'none'",
+        "default-src 'none'; script-src {} {}; style-src {}; img-src {images}; frame-src {frames}; base-uri 'none'; \
+         form-action 'none'",
         source(THEME),
         source(&script),
         source(STYLE)

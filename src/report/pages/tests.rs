@@ -485,6 +485,48 @@ fn the_explorer_lists_every_line() {
 }
 
 #[test]
+fn the_explorer_opens_on_the_primary_explainer_and_says_why_a_score_is_missing() {
+    let folder = drawn(3, &Text::make(200, 60), |made| made.lines.reverse());
+    let page = read(folder.path(), "features.html");
+    let data = data(&page);
+    assert_eq!(data["explainers"][0], "neuron_to_graph", "the order of the summary, not of the lines");
+    assert_eq!(data["explainers"][data["alone"].as_u64().expect("a number") as usize], "token_lookup_fit");
+    assert_eq!(
+        (&data["scorers"][0], &data["scorers"][1]),
+        (&"top_and_random".into(), &"beyond_token".into())
+    );
+    assert_eq!(
+        (&data["main"], &data["lower_is_better"]),
+        (&serde_json::json!([0, 1]), &serde_json::json!([]))
+    );
+    let lines: Vec<Value> = read(folder.path(), "scores.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let mut missing = 0;
+    for (line, row) in lines.iter().zip(data["rows"].as_array().expect("rows")) {
+        match (line["scores"]["beyond_token"].as_f64(), &row[8 + 1]) {
+            (Some(score), stored) => {
+                let stored = stored.as_f64().expect("a number") / 1e4;
+                assert!((stored - score).abs() <= 0.5e-4, "{stored} is {score}");
+            }
+            (None, reason) => {
+                let reason = reason.as_str().expect("a reason").parse::<usize>().expect("its number");
+                assert_eq!(data["reasons"][reason], "constant_prediction");
+                missing += 1;
+            }
+        }
+        // Of a control, only the permuted network has dictionaries of its own.
+        let dictionary = &data["dictionaries"][row[0].as_u64().expect("a number") as usize];
+        let own = if line["control"] == "random_weights" { row[2].clone() } else { Value::from(0) };
+        assert_eq!(dictionary[4], own);
+    }
+    assert!(missing > 0);
+    let policy = |name: &str| read(folder.path(), name).contains("frame-src 'self' file:;");
+    assert!(policy("features.html") && !policy("index.html"), "only the explorer shows pages inside it");
+}
+
+#[test]
 fn links_lead_to_files_that_are_there() {
     let folder = drawn(3, &Text::make(200, 60), |_| ());
     for (name, page) in pages(folder.path()) {
