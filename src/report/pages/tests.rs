@@ -468,13 +468,8 @@ fn the_explorer_lists_every_line() {
     let rows = data["rows"].as_array().expect("rows");
     assert_eq!(rows.len(), lines);
     assert_eq!(data["scorers"].as_array().expect("scorers").len(), 5);
-    let texts = data["texts"].as_array().expect("texts");
-    let patterns = texts.iter().position(|text| text == PATTERNS).expect("the patterns");
-    assert_eq!(data["labels"][patterns], r#"_ _ " at" " $" → 3.1; " of" → 2"#);
-    assert_eq!(
-        data["labels"].as_array().expect("labels").iter().filter(|label| label.is_null()).count(),
-        texts.len() - 1
-    );
+    let labels = data["labels"].as_array().expect("labels");
+    assert!(labels.contains(&Value::from(r#"_ _ " at" " $" → 3.1; " of" → 2"#)), "{labels:?}");
     assert_eq!((&rows[0][4], &data["reasons"][0]), (&Value::from(3), &Value::from("dead")));
     assert!(rows.iter().all(|row| row.as_array().expect("a row").len() == 8 + 5));
     let files = data["dictionaries"].as_array().expect("dictionaries");
