@@ -167,12 +167,7 @@ impl Extremes {
     }
 
     /// `t` turns a statistic into |t|.
-    fn into_permuted(
-        mut self,
-        permutations: usize,
-        standard_error: f64,
-        t: impl Fn(f64) -> f64,
-    ) -> Permuted {
+    fn into_permuted(mut self, permutations: usize, standard_error: f64, t: impl Fn(f64) -> f64) -> Permuted {
         self.largest.sort_unstable_by(|a, b| b.total_cmp(a));
         Permuted {
             p: p_value(self.reached, permutations),

@@ -75,44 +75,50 @@ impl MaxT {
     ///
     /// A row has no mean if a stratum is empty or a value is not finite. It has no interval if a stratum has one
     /// value alone, or if nearly all its values are equal: its resamples then often have no spread, and |t*| no
-    /// bound. The limit, α / (2 · rows) of the resamples of each row, keeps the critical values finite.
-    ///
-    /// # Errors
-    /// A setting is out of range, or the resamples are too few for the confidence.
-    pub fn compare(&self, rows: &[Row]) -> Result<Separation, Undefined> {
-        check_confidence(self.confidence)?;
-        let level = 1.0 - self.confidence;
-        // Rounding must not lower the rank: 0.05 · 2,000 is 100.
-        let rank = (level * (self.resamples + 1) as f64 + 1e-9) as usize;
-        if rank == 0 {
-            let (name, expected) = ("resamples", "at least 1 / (1 − confidence)");
-            return Err(Undefined::Setting { name, expected, got: self.resamples as f64 });
-        }
+    /// bound. The limit, α / (2 · rows) of the resamples of each row, keeps the critical values finite. No row has
+    /// an interval if a setting is out of range, or the resamples are too few for the confidence.
+    pub fn compare(&self, rows: &[Row]) -> Separation {
         let candidates: Vec<Result<Prepared<'_>, Unprepared>> = rows.iter().map(Prepared::of).collect();
+        let level = 1.0 - self.confidence;
         let allowed = level / (2 * candidates.iter().flatten().count().max(1)) as f64;
+        let rank = self.rank();
+        let testable = |row: &Prepared<'_>| match rank {
+            Ok(_) if row.constant_share <= allowed => Ok(()),
+            Ok(_) => Err(Undefined::TooFewDistinct),
+            Err(why) => Err(why),
+        };
         let tested: Vec<&Prepared<'_>> =
-            candidates.iter().flatten().filter(|row| row.constant_share <= allowed).collect();
+            candidates.iter().flatten().filter(|row| testable(row).is_ok()).collect();
         let (means, pairs) = self.maxima(&tested);
+        let rank = rank.unwrap_or(1);
         let critical_mean = (!tested.is_empty()).then(|| nth_largest(means, rank));
         let critical_pair = (tested.len() > 1).then(|| nth_largest(pairs, rank));
-        let interval = |row: &Prepared<'_>| match critical_mean.filter(|_| row.constant_share <= allowed) {
-            Some(q) => Ok((row.mean - q * row.squared_error.sqrt(), row.mean + q * row.squared_error.sqrt())),
-            None => Err(Undefined::TooFewDistinct),
-        };
         let row_mean = |row: &Result<Prepared<'_>, Unprepared>| match row {
-            Ok(row) => RowMean { mean: Ok(row.mean), interval: interval(row) },
+            Ok(row) => RowMean {
+                mean: Ok(row.mean),
+                interval: testable(row).map(|()| row.interval(critical_mean.unwrap_or(f64::INFINITY))),
+            },
             Err(Unprepared { mean, why }) => RowMean { mean: *mean, interval: Err(*why) },
         };
         let rows: Vec<RowMean> = candidates.iter().map(row_mean).collect();
         let separated = |a: usize, b: usize| match (&candidates[a], &candidates[b], critical_pair) {
             (Ok(one), Ok(two), Some(q)) if rows[a].interval.is_ok() && rows[b].interval.is_ok() => {
-                one.squared_t(two, one.mean - two.mean) > q * q
+                squared_t(one.mean - two.mean, one.squared_error + two.squared_error) > q * q
             }
             _ => false,
         };
-        let separated =
-            (0..rows.len()).map(|a| (0..rows.len()).map(|b| a != b && separated(a, b)).collect()).collect();
-        Ok(Separation { rows, separated, critical_mean, critical_pair })
+        let separated = (0..rows.len()).map(|a| (0..rows.len()).map(|b| separated(a, b)).collect()).collect();
+        Separation { rows, separated, critical_mean, critical_pair }
+    }
+
+    /// The critical value is this largest of the maxima.
+    fn rank(&self) -> Result<usize, Undefined> {
+        check_confidence(self.confidence)?;
+        // Rounding must not lower the rank: 0.05 · 2,000 is 100.
+        let rank = ((1.0 - self.confidence) * (self.resamples + 1) as f64 + 1e-9) as usize;
+        let (name, expected) = ("resamples", "at least 1 / (1 − confidence)");
+        let got = self.resamples as f64;
+        if rank > 0 { Ok(rank) } else { Err(Undefined::Setting { name, expected, got }) }
     }
 
     /// The largest |t*| over rows and over pairs of rows, for each resample.
@@ -122,8 +128,7 @@ impl MaxT {
             // Resample by resample: (m* − m, SE*²) of every row.
             let mut drawn = vec![(0.0, 0.0); length * rows.len()];
             for (nth, row) in rows.iter().enumerate() {
-                let mut draws =
-                    Draws::new(self.seed, &[&self.stream, "max-t", row.name, &index.to_string()]);
+                let mut draws = Draws::new(self.seed, &[&self.stream, "max-t", row.name, &index.to_string()]);
                 for resample in 0..length {
                     drawn[resample * rows.len() + nth] = row.draw(&mut draws);
                 }
@@ -215,8 +220,9 @@ impl<'a> Prepared<'a> {
         (total.0 / self.strata.len() as f64, total.1 / square(self.strata.len()))
     }
 
-    fn squared_t(&self, other: &Self, gap: f64) -> f64 {
-        squared_t(gap, self.squared_error + other.squared_error)
+    fn interval(&self, critical: f64) -> (f64, f64) {
+        let reach = critical * self.squared_error.sqrt();
+        (self.mean - reach, self.mean + reach)
     }
 }
 
@@ -260,7 +266,10 @@ impl Stratum {
     fn squared_error(&self) -> f64 {
         let mut sums = GroupSums::default();
         for group in &self.groups {
-            sums.add(group.len(), group.iter().fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1)));
+            sums.add(
+                group.len(),
+                group.iter().fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1)),
+            );
         }
         sums.squared_error(self.groups.len())
     }

@@ -83,6 +83,7 @@ fn page(site: &Site<'_>, (main_chart, charts): (Option<Value>, Vec<Value>), with
         cards => manifest.map(|manifest| manifest.cards.iter().map(card).collect::<Vec<_>>()),
         dead_unit => dead_unit(&summary.quality),
         planned => planned(view),
+        planned_interval => interval_of_differences(&summary.differences, Family::Primary),
         n_exploratory => summary.differences.iter().filter(|row| row.family == Family::Exploratory).count(),
         margin => summary.margin,
         primary => summary.primary.as_deref().map(visible),
