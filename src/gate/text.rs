@@ -94,7 +94,9 @@ pub fn comparison_text(comparison: &Comparison, all: bool, look: Look) -> String
         let planned = cells.iter().filter(|cell| cell.family == Family::Primary).count();
         let family = match planned {
             0 => "exploratory: p is not adjusted".to_string(),
-            n => format!("planned: p and intervals are adjusted over {n} cells (Holm), those of controls are not"),
+            n => format!(
+                "planned: p and intervals are adjusted over {n} cells (Holm), those of controls are not"
+            ),
         };
         let pair = if explainer == simulator { explainer } else { format!("{explainer} → {simulator}") };
         text.push('\n');

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use statrs::function::gamma::digamma;
 
+use super::adjusted::{HolmStep, holm_steps};
 use super::describe::{mean_of_finite, quantile as sample_quantile, sd};
 use super::normal::normal_quantile;
 use super::undefined::Undefined;
-use super::adjusted::{HolmStep, holm_steps};
 
 /// Floor of a variance, relative to the median one, before logarithms are taken.
 const LEAST_SHARE: f64 = 1e-5;
@@ -391,12 +391,17 @@ mod tests {
                 .collect();
             let test = RunTest { higher_is_better, ..TEST };
             let found = test.judge(&series).expect("defined");
-            let better = holm_steps(&found.iter().map(|change| 1.0 - change.p).collect::<Vec<_>>(), TEST.level);
+            let better =
+                holm_steps(&found.iter().map(|change| 1.0 - change.p).collect::<Vec<_>>(), TEST.level);
             for (change, better) in found.iter().zip(better) {
                 let worse = change.p_adjusted < TEST.level;
                 let (fell, rose) =
                     if higher_is_better { (worse, better.rejected) } else { (better.rejected, worse) };
-                assert_eq!((change.adjusted_high < 0.0, change.adjusted_low > 0.0), (fell, rose), "{change:?}");
+                assert_eq!(
+                    (change.adjusted_high < 0.0, change.adjusted_low > 0.0),
+                    (fell, rose),
+                    "{change:?}"
+                );
             }
             assert!(found.iter().any(|change| change.adjusted_low > 0.0 || change.adjusted_high < 0.0));
         }

@@ -19,7 +19,9 @@ use crate::report::layout::Place;
 use crate::report::manifest::ManifestView;
 use crate::report::number::{DASH, count, fixed};
 use crate::report::schema::{Family, QualityRow};
-use crate::report::table::{QUALITY_HEAD, control_words, dead_unit, differences, quality_cells, table_note};
+use crate::report::table::{
+    QUALITY_HEAD, control_words, dead_unit, differences, interval_of_differences, quality_cells, table_note,
+};
 use crate::report::view::{BEYOND_TOKEN, View};
 
 /// Size limit of the page.

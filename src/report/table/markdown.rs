@@ -112,6 +112,8 @@ fn push_differences(text: &mut String, view: &View<'_>) {
             push_row(text, row.map(|cell| escape(&cell).replace(r"\[", "[").replace(r"\]", "]")));
         }
         let interval = interval_of_differences(&summary.differences, family);
-        text.push_str(&format!("\n{note} In brackets: {interval}. *No difference detected* is not *equal*.\n"));
+        text.push_str(&format!(
+            "\n{note} In brackets: {interval}. *No difference detected* is not *equal*.\n"
+        ));
     }
 }

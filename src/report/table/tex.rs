@@ -1,8 +1,8 @@
 //! `table.tex`: all tables for `\input`, in LaTeX with `booktabs` and `longtable`.
 
 use super::rows::{
-    COUNTS, QUALITY_HEAD, Row, control_label, dead_unit, differences, interval_of_differences, quality_cells, row,
-    table_note,
+    COUNTS, QUALITY_HEAD, Row, control_label, dead_unit, differences, interval_of_differences, quality_cells,
+    row, table_note,
 };
 use crate::report::escape::tex as escape;
 use crate::report::number::DASH;
