@@ -22,7 +22,7 @@ struct Asked<'a> {
     primary: bool,
 }
 
-/// One ranking per scorer and per explainer with its simulator.
+/// One ranking per scorer and per explainer with its simulator. Controls with an explainer of their own are in none.
 pub fn rankings(
     suite: &Suite,
     order: &[Group],
@@ -30,7 +30,8 @@ pub fn rankings(
     quality: &[QualityInput],
 ) -> Vec<Ranking> {
     let first = suite.pairs.first().map(|pair| (pair.explainer.name(), pair.simulator.name()));
-    let pairs = distinct(order.iter().map(|group| (group.explainer.as_str(), group.simulator.as_str())));
+    let real = order.iter().filter(|group| group.control.is_none());
+    let pairs = distinct(real.map(|group| (group.explainer.as_str(), group.simulator.as_str())));
     let asked = |&scorer: &&'static str| {
         let primary = |pair| scorer == suite.statistics.primary && Some(pair) == first;
         let of_pair =
@@ -197,4 +198,109 @@ fn note(suite: &Suite, keys: &[Key<'_>], quality: &[QualityInput]) -> Option<Str
         }
     }
     note
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOOKS: [&str; 2] = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"];
+
+    /// Forty scores around `mean` at each hook point.
+    fn sample(name: &str, mean: f64) -> Row {
+        let at_hook = |hook: i32| (0..40).map(|n| mean + 0.01 * f64::from((n * 7 + hook) % 11 - 5)).collect();
+        Row { name: name.into(), strata: vec![vec![at_hook(0)], vec![at_hook(1)]] }
+    }
+
+    fn ranking(rows: &[(Key<'_>, Row)], higher_is_better: bool) -> Vec<RankedMethod> {
+        let (keys, samples): (Vec<Key<'_>>, Vec<Row>) = rows.iter().cloned().unzip();
+        let max_t = MaxT { confidence: 0.95, resamples: 500, seed: 1, stream: "test".into() };
+        ranked(&keys, &HOOKS, &samples, &max_t.compare(&samples), higher_is_better)
+    }
+
+    fn rows() -> Vec<(Key<'static>, Row)> {
+        let row = |method: &'static str, control, mean| {
+            ((method, control), sample(&format!("{method} {control:?}"), mean))
+        };
+        vec![
+            row("low", None, 0.2),
+            row("high", None, 0.6),
+            row("high", Some("shuffled"), 0.0),
+            row("high", Some("random_weights"), 0.7),
+            row("near", None, 0.6),
+        ]
+    }
+
+    fn names(rows: &[RankedMethod]) -> Vec<String> {
+        let name = |row: &RankedMethod| match &row.control {
+            Some(control) => format!("{}/{control}", row.method),
+            None => row.method.clone(),
+        };
+        rows.iter().map(name).collect()
+    }
+
+    #[test]
+    fn rows_stand_best_first_and_controls_have_no_place() {
+        let found = ranking(&rows(), true);
+        let expected = ["high/random_weights", "high", "near", "low", "high/shuffled"];
+        assert_eq!(names(&found), expected);
+        let places: Vec<Option<usize>> = found.iter().map(|row| row.place).collect();
+        // Equal means share a place, and the next place is left out.
+        assert_eq!(places, [None, Some(1), Some(1), Some(3), None]);
+        let letters: Vec<&str> = found.iter().map(|row| row.letters.as_str()).collect();
+        assert_eq!(letters, ["a", "b", "b", "c", "d"]);
+        let below = [("low".to_string(), None), ("high".to_string(), Some("shuffled".to_string()))];
+        assert_eq!(found[1].above, below);
+        assert!(found[4].above.is_empty());
+        for row in &found {
+            let (mean, low, high) = (row.mean.expect("a mean"), row.ci_low, row.ci_high);
+            assert!(low.is_some_and(|low| low < mean) && high.is_some_and(|high| high > mean));
+            assert_eq!((row.n_scored, row.n_per_hook, &row.reason), (80, (40, 40), &None));
+        }
+    }
+
+    #[test]
+    fn where_lower_is_better_the_order_turns() {
+        let found = ranking(&rows(), false);
+        let expected = ["high/shuffled", "low", "high", "near", "high/random_weights"];
+        assert_eq!(names(&found), expected);
+        assert_eq!(found[1].place, Some(1));
+        assert_eq!(found[0].above.len(), 4);
+    }
+
+    #[test]
+    fn a_row_without_a_mean_or_an_interval_ends_the_ranking_with_its_reason() {
+        let mut all = rows();
+        let named = |method: &'static str, strata: Vec<Vec<Vec<f64>>>| {
+            ((method, None), Row { name: method.into(), strata })
+        };
+        let scores = || vec![(0..40).map(|n| 0.01 * f64::from(n)).collect::<Vec<f64>>()];
+        all.insert(0, named("missing", vec![scores(), vec![]]));
+        all.insert(1, named("single", vec![vec![vec![0.9]], scores()]));
+        all.insert(2, named("constant", vec![vec![vec![0.0; 40]], vec![vec![0.0; 40]]]));
+        all.insert(3, named("nothing", vec![vec![], vec![]]));
+        let found = ranking(&all, true);
+        assert_eq!(names(&found)[..5], names(&ranking(&rows(), true)));
+        assert_eq!(names(&found)[5..], ["single", "constant", "missing", "nothing"]);
+        let reasons: Vec<&str> = found[5..].iter().filter_map(|row| row.reason.as_deref()).collect();
+        let expected = [
+            "fewer than two scored features at blocks.0.hook_resid_post",
+            "too few of the scores differ for an interval",
+            "no scored feature at blocks.1.hook_resid_post",
+            "no scored feature at any hook point",
+        ];
+        assert_eq!(reasons, expected);
+        for row in &found[5..] {
+            assert_eq!((row.place, row.ci_low, row.letters.as_str()), (None, None, ""));
+            assert!(row.above.is_empty());
+        }
+        assert_eq!((found[6].mean, found[7].mean, found[7].n_per_hook), (Some(0.0), None, (0, 40)));
+    }
+
+    #[test]
+    fn one_row_has_an_interval_and_no_letter() {
+        let found = ranking(&rows()[..1], true);
+        assert_eq!((found[0].place, found[0].letters.as_str()), (Some(1), ""));
+        assert!(found[0].ci_low.is_some());
+    }
 }
