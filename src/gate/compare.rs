@@ -76,10 +76,15 @@ pub struct CellChange {
     pub n_pairs: Option<usize>,
     /// Second minus first: difference of the means, or mean difference of the pairs.
     pub difference: Option<f64>,
-    /// Lower end of its 95 % interval.
+    /// Lower end of its 95 % interval, unadjusted.
     pub ci_low: Option<f64>,
     /// Upper end of the interval.
     pub ci_high: Option<f64>,
+    /// Lower end of the interval that excludes 0 exactly if `p_adjusted` is below 0.05; null where nothing was
+    /// adjusted, or where too few scores differ.
+    pub adjusted_low: Option<f64>,
+    /// Upper end of that interval.
+    pub adjusted_high: Option<f64>,
     /// Permutation p-value, unadjusted.
     pub p: Option<f64>,
     /// p-value adjusted over the planned comparisons; null for the others.
@@ -160,7 +165,7 @@ pub fn compare(a: &RunFolder, b: &RunFolder) -> Result<Comparison, GateError> {
     })
 }
 
-/// Fills in adjusted p-values and verdicts.
+/// Fills in adjusted p-values and intervals, and verdicts.
 fn judge(cells: &mut [(CellChange, Option<Difference>)], margin: f64) {
     let known: Vec<(Family, &Difference)> =
         cells.iter().filter_map(|(cell, difference)| Some((cell.family, difference.as_ref()?))).collect();
@@ -168,6 +173,8 @@ fn judge(cells: &mut [(CellChange, Option<Difference>)], margin: f64) {
     let with_difference = cells.iter_mut().filter(|(_, difference)| difference.is_some());
     for ((cell, _), judgement) in with_difference.zip(judgements) {
         cell.p_adjusted = judgement.p_adjusted;
+        let adjusted = judgement.adjusted.and_then(Result::ok);
+        (cell.adjusted_low, cell.adjusted_high) = adjusted.unzip();
         cell.verdict = Some(judgement.verdict);
     }
 }
@@ -247,6 +254,8 @@ fn change(
         difference: found.as_ref().map(|found| found.difference),
         ci_low: found.as_ref().map(|found| found.interval.low),
         ci_high: found.as_ref().map(|found| found.interval.high),
+        adjusted_low: None,
+        adjusted_high: None,
         p: found.as_ref().map(|found| found.p),
         p_adjusted: None,
         family,

@@ -95,7 +95,9 @@ pub fn comparison_text(comparison: &Comparison, all: bool, look: Look) -> String
         let planned = cells.iter().filter(|cell| cell.family == Family::Primary).count();
         let family = match planned {
             0 => "exploratory: p is not adjusted".to_string(),
-            n => format!("planned: p is adjusted over {n} cells (Holm)"),
+            n => format!(
+                "planned: p and intervals are adjusted over {n} cells (Holm), those of controls are not"
+            ),
         };
         let pair = if explainer == simulator { explainer } else { format!("{explainer} → {simulator}") };
         text.push('\n');
@@ -136,8 +138,13 @@ fn push_inputs(text: &mut String, changes: &[InputChange]) {
 fn cell_table(cells: &[&CellChange]) -> Table {
     let rows = cells.iter().map(|cell| {
         let control = cell.control.as_deref().map_or(String::new(), |name| format!(" ({name})"));
-        let interval = match (cell.difference, cell.ci_low, cell.ci_high) {
+        let (low, high) = match cell.family {
+            Family::Primary => (cell.adjusted_low, cell.adjusted_high),
+            Family::Exploratory => (cell.ci_low, cell.ci_high),
+        };
+        let interval = match (cell.difference, low, high) {
             (Some(difference), Some(low), Some(high)) => with_interval(difference, low, high),
+            (Some(difference), ..) => signed(difference),
             _ => DASH.to_string(),
         };
         let n = match cell.n_pairs {
@@ -210,7 +217,7 @@ impl Shown {
             return Self {
                 former: format!("{} ± {}", places(change.former), places(change.between_runs_sd)),
                 now: places(change.now),
-                change: with_interval(change.change, change.ci_low, change.ci_high),
+                change: with_interval(change.change, change.adjusted_low, change.adjusted_high),
                 detectable: places(change.smallest_detectable),
             };
         }
@@ -218,7 +225,7 @@ impl Shown {
             let percent = 100.0 * log.exp_m1();
             if percent.abs() < 1000.0 { format!("{percent:+.1} %") } else { format!("{percent:+.0} %") }
         };
-        let [low, high] = [change.ci_low, change.ci_high].map(percent);
+        let [low, high] = [change.adjusted_low, change.adjusted_high].map(percent);
         let sd = 100.0 * change.between_runs_sd.exp_m1();
         Self {
             former: format!("{} ± {sd:.1} %", quantity(change.former.exp())),
@@ -254,7 +261,7 @@ fn gate_table(lines: &[GateLine], quantities: bool) -> Table {
         ]
     });
     Table {
-        heads: &["quantity", "accepted ± sd", "now", "change [95 %]", "p", "would find", "verdict"],
+        heads: &["quantity", "accepted ± sd", "now", "change [adjusted]", "p", "would find", "verdict"],
         numbers: 1..6,
         dropped_first: &[4, 2, 1],
         rows: rows.collect(),
@@ -383,7 +390,7 @@ pub fn gate_markdown(report: &GateReport) -> String {
         text.extend(group.not_tested.iter().map(|why| format!("\nNot tested: {}.\n", markdown(why))));
         text.push_str("\n</details>\n");
     }
-    text.push_str("\n*Would find*: the smallest worsening that this test calls worse with probability 0.8. *No change detected* does not mean that there is none.\n");
+    text.push_str("\n*Change*: in brackets an interval that excludes 0 exactly if the verdict's test does. *Would find*: the smallest worsening that this test calls worse with probability 0.8. *No change detected* does not mean that there is none.\n");
     text
 }
 

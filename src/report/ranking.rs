@@ -36,11 +36,12 @@ pub struct RankedMethod {
     /// None for the method itself, else the control's name.
     #[serde(default)]
     pub control: Option<String>,
-    /// Place among the methods, from 1; none for a control and for a method that is not ranked.
+    /// Place among the methods, from 1; equal means share one. None for a control and for a method that is not
+    /// ranked.
     pub place: Option<usize>,
     /// Mean over hook points of the cells' means.
     pub mean: Option<f64>,
-    /// Lower end of its simultaneous interval.
+    /// Lower end of its simultaneous interval; none where the row is not ranked.
     pub ci_low: Option<f64>,
     /// Upper end.
     pub ci_high: Option<f64>,
@@ -48,9 +49,11 @@ pub struct RankedMethod {
     pub n_scored: usize,
     /// Least and largest number of scored features at one hook point.
     pub n_per_hook: (usize, usize),
-    /// Two methods that share a letter are not separated (compact letter display); empty where there is no test.
+    /// Two rows that share a letter are not separated (compact letter display); empty where there is no test. After
+    /// `z` follows `aa`; with more than 26 letters they stand apart by blanks.
     pub letters: String,
-    /// Separated rows, as (method, control): this row's mean is higher than theirs at the ranking's confidence.
+    /// Separated rows, as (method, control): this row's mean is better than theirs (higher, where higher is better)
+    /// at the ranking's confidence.
     pub above: Vec<(String, Option<String>)>,
     /// Why there is no mean or no place; absent where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -374,6 +374,37 @@ fn the_index_stays_small_and_links_what_has_no_room() {
 }
 
 #[test]
+fn planned_differences_show_the_adjusted_interval_and_older_runs_the_unadjusted_one() {
+    let mut made = fixture::make(1);
+    let (folder, _) = drawn(&made);
+    let (markdown, tex) = (text(folder.path(), "table.md"), text(folder.path(), "table.tex"));
+    let page = text(folder.path(), "index.html");
+    for shown in [&markdown, &page] {
+        assert!(shown.contains("0.13 [0.03, 0.23]") && !shown.contains("0.13 [0.06, 0.20]"), "{shown}");
+    }
+    assert!([&markdown, &tex].iter().all(|shown| shown.contains("In brackets: adjusted 95 ")));
+    assert!(page.contains("in brackets the adjusted 95 % interval"));
+    let csv = text(folder.path(), "differences.csv");
+    assert!(
+        csv.starts_with("hook,scorer,")
+            && csv.lines().next().is_some_and(|head| head.ends_with(",adjusted_low,adjusted_high"))
+    );
+
+    for row in &mut made.summary.differences {
+        (row.adjusted_low, row.adjusted_high) = (None, None);
+    }
+    let mut older: serde_json::Value =
+        serde_json::from_str(&made.summary.to_json().expect("JSON")).expect("JSON");
+    older.as_object_mut().expect("an object").remove("rankings").expect("rankings");
+    made.summary =
+        Summary::from_json(&older.to_string(), Path::new("summary.json")).expect("an older summary");
+    assert!(made.summary.rankings.is_empty());
+    let (folder, _) = drawn(&made);
+    let markdown = text(folder.path(), "table.md");
+    assert!(markdown.contains("0.13 [0.06, 0.20]") && !markdown.contains("adjusted 95 % interval"));
+}
+
+#[test]
 fn hook_points_without_layers_are_drawn_by_name() {
     let mut made = fixture::make(2);
     for cell in &mut made.summary.cells {

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use statrs::function::gamma::digamma;
 
+use super::adjusted::{HolmStep, holm_steps};
 use super::describe::{mean_of_finite, quantile as sample_quantile, sd};
 use super::normal::normal_quantile;
 use super::undefined::Undefined;
-use super::verdict::holm;
 
 /// Floor of a variance, relative to the median one, before logarithms are taken.
 const LEAST_SHARE: f64 = 1e-5;
@@ -98,10 +98,15 @@ pub struct RunChange {
     pub standard_error: f64,
     /// Degrees of freedom behind it.
     pub degrees: f64,
-    /// Lower end of the interval of `change`.
+    /// Lower end of the interval of `change`, unadjusted.
     pub ci_low: f64,
     /// Upper end.
     pub ci_high: f64,
+    /// Lower end of the interval that agrees with the adjusted tests: each end at the one-sided level at which
+    /// Holm's procedure tested that direction.
+    pub adjusted_low: f64,
+    /// Upper end.
+    pub adjusted_high: f64,
     /// One-sided p-value of "worse", unadjusted.
     pub p: f64,
     /// Adjusted over all series by Holm's procedure.
@@ -142,13 +147,14 @@ impl RunTest {
             let standard_error = (ratio * (now + within / one.former.len() as f64)).sqrt();
             changes.push(self.change(one, standard_error, degrees)?);
         }
-        let adjusted = holm(&changes.iter().map(|change| change.p).collect::<Vec<_>>());
-        let better = holm(&changes.iter().map(|change| 1.0 - change.p).collect::<Vec<_>>());
+        let worse = holm_steps(&changes.iter().map(|change| change.p).collect::<Vec<_>>(), self.level);
+        let better = holm_steps(&changes.iter().map(|change| 1.0 - change.p).collect::<Vec<_>>(), self.level);
         let level = self.level / series.len() as f64;
-        for ((change, p), better) in changes.iter_mut().zip(adjusted).zip(better) {
-            change.p_adjusted = p;
+        for ((change, worse), better) in changes.iter_mut().zip(worse).zip(better) {
+            change.p_adjusted = worse.p_adjusted;
             change.smallest_detectable = self.smallest_detectable(change, level);
-            change.verdict = self.verdict(change, better);
+            change.verdict = self.verdict(change, better.p_adjusted);
+            (change.adjusted_low, change.adjusted_high) = self.adjusted(change, worse, better);
         }
         Ok(changes)
     }
@@ -175,11 +181,29 @@ impl RunTest {
             degrees,
             ci_low: change - half,
             ci_high: change + half,
+            adjusted_low: change - half,
+            adjusted_high: change + half,
             p,
             p_adjusted: p,
             smallest_detectable: 0.0,
             verdict: RunVerdict::NoChangeDetected,
         })
+    }
+
+    /// The interval that excludes 0 on one side exactly if the test of that direction rejects.
+    fn adjusted(&self, change: &RunChange, worse: HolmStep, better: HolmStep) -> (f64, f64) {
+        let reach = |shift: f64, step: HolmStep| {
+            let level = self.level / step.left as f64;
+            let reach = match change.standard_error > 0.0 {
+                true => quantile(change.degrees, 1.0 - level) * change.standard_error,
+                false => 0.0,
+            };
+            // Both bounds hold already, up to rounding.
+            if step.rejected { reach.min(shift * (1.0 - f64::EPSILON)) } else { reach.max(shift) }
+        };
+        let up = if self.higher_is_better { better } else { worse };
+        let down = if self.higher_is_better { worse } else { better };
+        (change.change - reach(change.change, up), change.change + reach(-change.change, down))
     }
 
     /// See [`RunChange::smallest_detectable`].
@@ -353,6 +377,34 @@ mod tests {
         }
         assert!(alarms as f64 <= 0.06 * nights as f64, "{alarms} alarms in {nights} nights");
         assert!(found as f64 >= 0.8 * nights as f64, "{found} of {nights} drops found");
+    }
+
+    #[test]
+    fn adjusted_intervals_exclude_zero_exactly_if_a_direction_is_rejected() {
+        let mut stream = Stream::new(4, "adjusted");
+        for higher_is_better in [true, false] {
+            let series: Vec<RunSeries> = (0..30)
+                .map(|_| {
+                    let former = (0..5).map(|_| 0.1 * stream.normal()).collect();
+                    RunSeries { former, now: 0.4 * stream.normal(), within_former: None, within_now: None }
+                })
+                .collect();
+            let test = RunTest { higher_is_better, ..TEST };
+            let found = test.judge(&series).expect("defined");
+            let better =
+                holm_steps(&found.iter().map(|change| 1.0 - change.p).collect::<Vec<_>>(), TEST.level);
+            for (change, better) in found.iter().zip(better) {
+                let worse = change.p_adjusted < TEST.level;
+                let (fell, rose) =
+                    if higher_is_better { (worse, better.rejected) } else { (better.rejected, worse) };
+                assert_eq!(
+                    (change.adjusted_high < 0.0, change.adjusted_low > 0.0),
+                    (fell, rose),
+                    "{change:?}"
+                );
+            }
+            assert!(found.iter().any(|change| change.adjusted_low > 0.0 || change.adjusted_high < 0.0));
+        }
     }
 
     #[test]

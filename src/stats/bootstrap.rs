@@ -193,7 +193,7 @@ impl Bootstrap {
     }
 }
 
-fn check_confidence(got: f64) -> Result<(), Undefined> {
+pub(super) fn check_confidence(got: f64) -> Result<(), Undefined> {
     let (name, expected) = ("confidence", "strictly between 0 and 1");
     if got > 0.0 && got < 1.0 { Ok(()) } else { Err(Undefined::Setting { name, expected, got }) }
 }

@@ -6,10 +6,10 @@ use super::*;
 use crate::base::Stream;
 
 /// A population similar to scores, with its true mean.
-struct Population {
-    name: &'static str,
-    mean: f64,
-    draw: fn(&mut Stream) -> f64,
+pub(super) struct Population {
+    pub(super) name: &'static str,
+    pub(super) mean: f64,
+    pub(super) draw: fn(&mut Stream) -> f64,
 }
 
 /// Normal values outside −1..1 are drawn again.
@@ -23,13 +23,13 @@ fn truncated_normal(stream: &mut Stream) -> f64 {
 }
 
 /// The `k`-th smallest of `n` uniform values: Beta(k, n + 1 − k).
-fn beta(stream: &mut Stream, k: usize, n: usize) -> f64 {
+pub(super) fn beta(stream: &mut Stream, k: usize, n: usize) -> f64 {
     let mut values: Vec<f64> = (0..n).map(|_| stream.unit()).collect();
     values.sort_unstable_by(f64::total_cmp);
     values[k - 1]
 }
 
-fn populations() -> [Population; 4] {
+pub(super) fn populations() -> [Population; 4] {
     // The truncation at −1 and 1 is five and three deviations off: φ(3) = 0.00443185, φ(5) = 1.487e-6.
     let cut = 0.25 * (1.486_72e-6 - 0.004_431_848) / (0.998_650_102 - 2.866_5e-7);
     [

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bootstrap::{Bootstrap, Interval, MeanSampler, deviations};
 use super::describe::mean_of_finite;
-use super::permutation::{sign_flip_p, welch_permutation_p};
+use super::permutation::{Permuted, sign_flip, welch_permutation};
 use super::undefined::Undefined;
 
 /// Coverage of the interval that must lie inside ± margin: two one-sided tests at 5 %.
@@ -28,6 +28,8 @@ pub struct Difference {
     pub equivalence: Interval,
     /// Two-sided p of the permutation test, unadjusted.
     pub p: f64,
+    /// The permutation test that p is of.
+    pub permuted: Permuted,
 }
 
 /// Settings of a comparison. The interval method `Normal` becomes `Percentile` here.
@@ -40,7 +42,7 @@ pub struct DifferenceTest {
 }
 
 impl DifferenceTest {
-    /// Compares independent samples of at least two values each; p is that of [`welch_permutation_p`].
+    /// Compares independent samples of at least two values each; p is that of [`welch_permutation`].
     pub fn unpaired(&self, a: &[f64], b: &[f64]) -> Result<Difference, Undefined> {
         self.check(a.len().min(b.len()))?;
         Undefined::check_finite(a)?;
@@ -51,12 +53,13 @@ impl DifferenceTest {
             .bootstrap
             .sorted_resample("difference", |draws| sampler_a.draw(draws) - sampler_b.draw(draws));
         let influence_b: Vec<f64> = b.iter().map(|value| mean_b - value).collect();
-        let p = welch_permutation_p(a, b, self.permutations, self.bootstrap.seed, &self.bootstrap.stream)?;
+        let permuted =
+            welch_permutation(a, b, self.permutations, self.bootstrap.seed, &self.bootstrap.stream)?;
         let influences = [&deviations(a, mean_a)[..], &influence_b];
-        Ok(self.difference((a.len(), b.len()), mean_a - mean_b, &sorted, &influences, p))
+        Ok(self.difference((a.len(), b.len()), mean_a - mean_b, &sorted, &influences, permuted))
     }
 
-    /// Compares values of the same units in the same order; p is that of [`sign_flip_p`].
+    /// Compares values of the same units in the same order; p is that of [`sign_flip`].
     pub fn paired(&self, a: &[f64], b: &[f64]) -> Result<Difference, Undefined> {
         Undefined::check_lengths(a.len(), b.len())?;
         self.check(a.len())?;
@@ -65,8 +68,9 @@ impl DifferenceTest {
         let point = mean_of_finite(&differences);
         let sorted = self.bootstrap.mean_distribution(&differences);
         let influence = deviations(&differences, point);
-        let p = sign_flip_p(&differences, self.permutations, self.bootstrap.seed, &self.bootstrap.stream)?;
-        Ok(self.difference((a.len(), b.len()), point, &sorted, &[&influence], p))
+        let permuted =
+            sign_flip(&differences, self.permutations, self.bootstrap.seed, &self.bootstrap.stream)?;
+        Ok(self.difference((a.len(), b.len()), point, &sorted, &[&influence], permuted))
     }
 
     fn check(&self, n: usize) -> Result<(), Undefined> {
@@ -85,12 +89,12 @@ impl DifferenceTest {
         difference: f64,
         sorted: &[f64],
         influences: &[&[f64]],
-        p: f64,
+        permuted: Permuted,
     ) -> Difference {
         let interval = self.bootstrap.interval(sorted, difference, influences);
         let narrower = Bootstrap { confidence: EQUIVALENCE_CONFIDENCE, ..self.bootstrap.clone() };
         let equivalence = narrower.interval(sorted, difference, influences);
-        Difference { n_a, n_b, difference, interval, equivalence, p }
+        Difference { n_a, n_b, difference, interval, equivalence, p: permuted.p, permuted }
     }
 }
 

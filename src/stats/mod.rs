@@ -25,10 +25,13 @@
 //!
 //! Sources: Efron and Tibshirani 1993, *An Introduction to the Bootstrap*; Chung and Romano 2013, *Exact and
 //! asymptotically robust permutation tests*; Phipson and Smyth 2010, *Permutation p-values should never be
-//! zero*; Holm 1979, *A simple sequentially rejective multiple test procedure*; Bonett and Wright 2000,
+//! zero*; Holm 1979, *A simple sequentially rejective multiple test procedure*; Romano and Wolf 2005, *Exact and
+//! approximate stepdown methods for multiple hypothesis testing*; Piepho 2004, *An algorithm for a letter-based
+//! representation of all-pairwise comparisons*; Bonett and Wright 2000,
 //! *Sample size requirements for estimating Pearson, Kendall and Spearman correlations*; Hyndman and Fan
 //! 1996, *Sample quantiles in statistical packages*.
 
+mod adjusted;
 mod between_runs;
 mod bootstrap;
 mod correlation;
@@ -36,9 +39,11 @@ mod describe;
 mod difference;
 mod endpoints;
 mod exact;
+mod letters;
 mod normal;
 mod permutation;
 mod rank;
+mod simultaneous;
 mod undefined;
 mod verdict;
 
@@ -48,7 +53,10 @@ mod coverage_tests;
 mod property_tests;
 #[cfg(test)]
 mod scipy_tests;
+#[cfg(test)]
+mod simultaneous_tests;
 
+pub use adjusted::{HolmStep, holm, holm_steps};
 pub use between_runs::{RunChange, RunSeries, RunTest, RunVerdict};
 pub use bootstrap::{Bootstrap, Estimate, Interval, IntervalMethod, normal_interval};
 pub use correlation::{pearson, weighted_pearson};
@@ -60,9 +68,11 @@ pub use describe::{
 };
 pub use difference::{Difference, DifferenceTest};
 pub use endpoints::{acceleration, bca_endpoints, percentile_endpoints};
+pub use letters::letters;
 #[cfg(test)]
 pub use permutation::welch_t;
-pub use permutation::{sign_flip_p, welch_permutation_p};
+pub use permutation::{Permuted, sign_flip, sign_flip_p, welch_permutation, welch_permutation_p};
 pub use rank::{spearman, spearman_interval};
+pub use simultaneous::{MaxT, Row, RowMean, Separation};
 pub use undefined::Undefined;
-pub use verdict::{Family, Judgement, Verdict, holm, judge, smallest_detectable_difference};
+pub use verdict::{Family, Judgement, Verdict, judge, smallest_detectable_difference};

@@ -4,10 +4,13 @@
 //!   t = (ā − b̄) / √(s²_a/n_a + s²_b/n_b)      Welch's t, for independent samples
 //!   |Σ ± d_i|                                  for paired differences d
 //!
-//! Studentising keeps the level correct when samples differ in spread and size (Chung and Romano 2013).
+//! Studentising keeps the level correct when samples differ in spread and size (Chung and Romano 2013). The
+//! largest |t| of the permutations are kept: `adjusted.rs` makes intervals of them.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
+use super::adjusted::LEVEL;
 use super::bootstrap::Draws;
 use super::describe::mean_of_finite;
 use super::exact::ExactValues;
@@ -30,7 +33,21 @@ pub fn welch_t(a: &[f64], b: &[f64]) -> Result<Option<f64>, Undefined> {
     Ok((spread > 0.0).then(|| gap / spread.sqrt()))
 }
 
-/// Two-sided p of the studentised permutation test; each sample needs two values.
+/// The outcome of a permutation test.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Permuted {
+    /// Two-sided p.
+    pub p: f64,
+    /// Number of permutations.
+    pub permutations: usize,
+    /// Standard error of the observed difference: the denominator of its t.
+    pub standard_error: f64,
+    /// The largest |t| of the permutations, in descending order, as many as a test at 5 % needs. Infinite where
+    /// a permutation has no spread.
+    pub largest: Vec<f64>,
+}
+
+/// Two-sided p of [`welch_permutation`].
 pub fn welch_permutation_p(
     a: &[f64],
     b: &[f64],
@@ -38,47 +55,131 @@ pub fn welch_permutation_p(
     seed: u64,
     stream: &str,
 ) -> Result<f64, Undefined> {
+    Ok(welch_permutation(a, b, permutations, seed, stream)?.p)
+}
+
+/// The studentised permutation test of equal means; each sample needs two values.
+pub fn welch_permutation(
+    a: &[f64],
+    b: &[f64],
+    permutations: usize,
+    seed: u64,
+    stream: &str,
+) -> Result<Permuted, Undefined> {
     // The statistic is symmetric, so the smaller sample is drawn: this needs fewer draws.
     let (small, large) = if a.len() <= b.len() { (a, b) } else { (b, a) };
     let pool = Pool::new(small, large)?;
     let observed = pool.welch(pool.first(small.len()), small.len());
     let at_least =
         |(gap, spread): (f64, f64)| gap * gap * observed.1 >= observed.0 * observed.0 * spread * (1.0 - TIE);
-    let count = |index: usize, length: usize| {
+    let permute = |index: usize, length: usize| {
         let mut draws = Draws::new(seed, &[stream, "welch", &index.to_string()]);
         let mut pairs = pool.pairs.clone();
-        (0..length)
-            .filter(|_| at_least(pool.welch(draw_sample(&mut pairs, small.len(), &mut draws), small.len())))
-            .count()
+        let mut found = Extremes::default();
+        for _ in 0..length {
+            let drawn = pool.welch(draw_sample(&mut pairs, small.len(), &mut draws), small.len());
+            found.reached += usize::from(at_least(drawn));
+            found.largest.push(squared_t(drawn));
+        }
+        found
     };
-    Ok(p_value(permutations, count))
+    let found = Extremes::of(permutations, permute);
+    Ok(found.into_permuted(permutations, observed.1.sqrt() * pool.scale, f64::sqrt))
 }
 
-/// Two-sided p of the sign-flip test that the mean difference is zero; needs two differences.
-///
-/// The studentised statistic is a monotone function of |Σ±d|, so the sum is compared.
+/// Two-sided p of [`sign_flip`].
 pub fn sign_flip_p(
     differences: &[f64],
     permutations: usize,
     seed: u64,
     stream: &str,
 ) -> Result<f64, Undefined> {
+    Ok(sign_flip(differences, permutations, seed, stream)?.p)
+}
+
+/// The sign-flip test that the mean difference is zero; needs two differences.
+///
+/// The studentised statistic is a monotone function of |Σ±d|, so the sum is compared.
+pub fn sign_flip(
+    differences: &[f64],
+    permutations: usize,
+    seed: u64,
+    stream: &str,
+) -> Result<Permuted, Undefined> {
     Undefined::check_count(differences.len(), 2)?;
     Undefined::check_finite(differences)?;
     let exact = ExactValues::new(differences, differences.len());
     let observed = exact.total().abs() as f64 * (1.0 - TIE);
-    let count = |index: usize, length: usize| {
+    let permute = |index: usize, length: usize| {
         let mut draws = Draws::new(seed, &[stream, "signs", &index.to_string()]);
-        (0..length).filter(|_| flipped(exact.units(), &mut draws).abs() as f64 >= observed).count()
+        let mut found = Extremes::default();
+        for _ in 0..length {
+            let sum = flipped(exact.units(), &mut draws).abs() as f64;
+            found.reached += usize::from(sum >= observed);
+            found.largest.push(sum);
+        }
+        found
     };
-    Ok(p_value(permutations, count))
+    let found = Extremes::of(permutations, permute);
+    let n = differences.len() as f64;
+    let squares: f64 = exact.units().iter().map(|unit| (*unit as f64).powi(2)).sum();
+    // Squared standard error of the mean of differences with this absolute sum, in units.
+    let spread = |sum: f64| {
+        let within = squares - sum * sum / n;
+        if within > NO_SPREAD * squares { within / (n * (n - 1.0)) } else { 0.0 }
+    };
+    let standard_error = spread(exact.total() as f64).sqrt() * exact.value(1);
+    Ok(found.into_permuted(permutations, standard_error, |sum| squared_t((sum / n, spread(sum))).sqrt()))
 }
 
-/// (b + 1)/(B + 1); `count(chunk, length)` counts the extreme ones among `length` permutations.
-fn p_value(permutations: usize, count: impl Fn(usize, usize) -> usize + Sync) -> f64 {
-    let chunks = permutations.div_ceil(CHUNK);
-    let chunk = |index: usize| count(index, CHUNK.min(permutations - index * CHUNK));
-    let reached: usize = (0..chunks).into_par_iter().map(chunk).sum();
+/// gap² / spread. Infinite without spread, as such permutations count as extreme.
+fn squared_t((gap, spread): (f64, f64)) -> f64 {
+    if spread > 0.0 { gap * gap / spread } else { f64::INFINITY }
+}
+
+/// The extreme ones among some permutations.
+#[derive(Default)]
+struct Extremes {
+    /// How many are at least as extreme as the observed one.
+    reached: usize,
+    /// The largest of their statistics.
+    largest: Vec<f64>,
+}
+
+impl Extremes {
+    /// Runs `permute(chunk, length)` for all chunks. A test at level `LEVEL` needs no more statistics than are kept.
+    fn of(permutations: usize, permute: impl Fn(usize, usize) -> Self + Sync) -> Self {
+        let kept = (LEVEL * (permutations + 1) as f64) as usize + 2;
+        let chunk = |index: usize| permute(index, CHUNK.min(permutations - index * CHUNK)).keep(kept);
+        let chunks = (0..permutations.div_ceil(CHUNK)).into_par_iter().map(chunk);
+        chunks.reduce(Self::default, |mut one, other| {
+            one.largest.extend(other.largest);
+            Self { reached: one.reached + other.reached, largest: one.largest }.keep(kept)
+        })
+    }
+
+    fn keep(mut self, kept: usize) -> Self {
+        if self.largest.len() > kept {
+            self.largest.select_nth_unstable_by(kept, |a, b| b.total_cmp(a));
+            self.largest.truncate(kept);
+        }
+        self
+    }
+
+    /// `t` turns a statistic into |t|.
+    fn into_permuted(mut self, permutations: usize, standard_error: f64, t: impl Fn(f64) -> f64) -> Permuted {
+        self.largest.sort_unstable_by(|a, b| b.total_cmp(a));
+        Permuted {
+            p: p_value(self.reached, permutations),
+            permutations,
+            standard_error,
+            largest: self.largest.into_iter().map(t).collect(),
+        }
+    }
+}
+
+/// (b + 1)/(B + 1), if b of B permutations are at least as extreme as the observed one.
+pub(super) fn p_value(reached: usize, permutations: usize) -> f64 {
     (reached + 1) as f64 / (permutations + 1) as f64
 }
 
@@ -102,6 +203,8 @@ struct Pool {
     squares: ExactValues,
     total: f64,
     total_squares: f64,
+    /// Unit of the values: the largest distance from the mean.
+    scale: f64,
 }
 
 impl Pool {
@@ -118,7 +221,7 @@ impl Pool {
         let squares = ExactValues::new(&squares, centred.len());
         let pairs = values.units().iter().copied().zip(squares.units().iter().copied()).collect();
         let (total, total_squares) = (values.value(values.total()), squares.value(squares.total()));
-        Ok(Self { pairs, values, squares, total, total_squares })
+        Ok(Self { pairs, values, squares, total, total_squares, scale })
     }
 
     /// Sum and sum of squares of the first `n` pairs.

@@ -20,6 +20,9 @@ pub enum Undefined {
     /// A weight is negative, or the weights sum to zero.
     #[error("weights must be non-negative with a positive sum")]
     BadWeights,
+    /// The values are equal, or nearly all of them, so that resamples or permutations have no spread.
+    #[error("too few of the values differ")]
+    TooFewDistinct,
     /// The truth does not vary, so correlation is undefined.
     #[error("the truth is constant")]
     ConstantTruth,

@@ -1,13 +1,12 @@
-//! Verdicts on differences, and Holm's adjustment of p-values (Holm 1979).
+//! Verdicts on differences of a family.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::adjusted::{HolmStep, LEVEL, holm_steps};
 use super::difference::Difference;
 use super::normal::normal_quantile;
-
-/// Significance level of the (adjusted) p-value.
-const LEVEL: f64 = 0.05;
+use super::undefined::Undefined;
 
 /// What a difference amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, strum::Display)]
@@ -56,12 +55,15 @@ pub enum Family {
 }
 
 /// A verdict with the p-value and family it rests on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judgement {
     /// The family of the difference.
     pub family: Family,
     /// Holm-adjusted p; none for an exploratory difference.
     pub p_adjusted: Option<f64>,
+    /// Ends of the interval that excludes 0 exactly if `p_adjusted` is below 0.05, or why there is none; none for
+    /// an exploratory difference.
+    pub adjusted: Option<Result<(f64, f64), Undefined>>,
     /// The verdict by the adjusted p; for an exploratory difference, by the unadjusted p.
     pub verdict: Verdict,
 }
@@ -80,27 +82,15 @@ impl Judgement {
 pub fn judge(differences: &[(Family, &Difference)], margin: f64) -> Vec<Judgement> {
     let is_primary = |(family, _): &&(Family, &Difference)| *family == Family::Primary;
     let primary: Vec<f64> = differences.iter().filter(is_primary).map(|(_, d)| d.p).collect();
-    let mut adjusted = holm(&primary).into_iter();
+    let mut steps = holm_steps(&primary, LEVEL).into_iter();
     let judged = differences.iter().map(|(family, difference)| {
-        let p_adjusted = if *family == Family::Primary { adjusted.next() } else { None };
+        let step: Option<HolmStep> = if *family == Family::Primary { steps.next() } else { None };
+        let p_adjusted = step.map(|step| step.p_adjusted);
+        let adjusted = step.map(|step| difference.permuted.interval(difference.difference, step));
         let verdict = Verdict::of(difference, p_adjusted.unwrap_or(difference.p), margin);
-        Judgement { family: *family, p_adjusted, verdict }
+        Judgement { family: *family, p_adjusted, adjusted, verdict }
     });
     judged.collect()
-}
-
-/// Holm's step-down adjustment, in the order given: the i-th smallest of m p-values is multiplied by m − i +
-/// 1, limited to 1, and made no smaller than the one before it.
-pub fn holm(p_values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..p_values.len()).collect();
-    order.sort_by(|&i, &j| p_values[i].total_cmp(&p_values[j]));
-    let mut adjusted = vec![1.0; p_values.len()];
-    let mut largest = 0.0f64;
-    for (rank, &i) in order.iter().enumerate() {
-        largest = largest.max(p_values[i] * (p_values.len() - rank) as f64).min(1.0);
-        adjusted[i] = largest;
-    }
-    adjusted
 }
 
 /// Approximate smallest difference of means that a two-sided test at 5 % detects with probability `power`.
@@ -125,21 +115,14 @@ pub fn smallest_detectable_difference(
 #[cfg(test)]
 mod tests {
     use super::super::bootstrap::{Interval, IntervalMethod};
+    use super::super::permutation::Permuted;
     use super::*;
 
     fn difference(low: f64, high: f64, p: f64) -> Difference {
         let interval = Interval { low, high, confidence: 0.9, method: IntervalMethod::Bca };
-        Difference { n_a: 40, n_b: 40, difference: (low + high) / 2.0, interval, equivalence: interval, p }
-    }
-
-    #[test]
-    fn holm_by_hand() {
-        // Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1: 0.04, 0.06, 0.06, 0.06 after the running maximum.
-        let adjusted = holm(&[0.03, 0.01, 0.04, 0.02]);
-        let expected = [0.06, 0.04, 0.06, 0.06];
-        assert!(adjusted.iter().zip(expected).all(|(a, e)| (a - e).abs() < 1e-15), "{adjusted:?}");
-        assert_eq!(holm(&[0.9, 0.8]), vec![1.0, 1.0]);
-        assert!(holm(&[]).is_empty());
+        let difference = (low + high) / 2.0;
+        let permuted = Permuted { p, permutations: 999, standard_error: 0.05, largest: vec![2.0; 52] };
+        Difference { n_a: 40, n_b: 40, difference, interval, equivalence: interval, p, permuted }
     }
 
     #[test]
@@ -158,7 +141,9 @@ mod tests {
         let judged = judge(&family, 0.05);
         assert_eq!(judged[0].p_adjusted, Some(0.06));
         assert_eq!(judged[0].label(), "no difference detected");
-        assert_eq!(judged[1].p_adjusted, None);
+        assert_eq!((judged[1].p_adjusted, judged[1].adjusted), (None, None));
+        // Not rejected: the interval holds 0, whatever its quantile.
+        assert_eq!(judged[0].adjusted, Some(Ok((0.0, 0.4))));
         assert_eq!(judged[1].label(), "higher (exploratory)");
         assert_eq!(serde_json::to_value(judged[2].verdict).expect("text"), "no difference detected");
     }

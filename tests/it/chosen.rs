@@ -136,6 +136,11 @@ fn exactly_the_chosen_features_are_walked_in_their_order() {
     let compared = summary["differences"].as_array().expect("differences");
     assert!(compared.iter().all(|row| row["note"].as_str().is_some_and(|note| note.contains("chosen"))));
 
+    for ranking in summary["rankings"].as_array().expect("rankings") {
+        let note = ranking["note"].as_str().expect("a note");
+        assert!(note.contains("over chosen features") && !note.contains("random"), "{note}");
+    }
+
     let row = |method: &str| {
         let rows = summary["quality"].as_array().expect("rows").iter();
         rows.clone().find(|row| row["method"] == method && row["control"].is_null()).expect("a row").clone()

@@ -102,6 +102,12 @@ fn two_runs_are_compared_in_words_and_as_json() {
         let (low, high) = (cell["ci_low"].as_f64().expect("low"), cell["ci_high"].as_f64().expect("high"));
         let difference = cell["difference"].as_f64().expect("a difference");
         assert!(low <= difference && difference <= high && cell["verdict"].is_string(), "{cell}");
+        let adjusted = (cell["adjusted_low"].as_f64(), cell["adjusted_high"].as_f64());
+        assert!(cell["family"] == "primary" || adjusted == (None, None), "{cell}");
+        if let (Some(low), Some(high)) = adjusted {
+            let p = cell["p_adjusted"].as_f64().expect("a planned comparison");
+            assert_eq!(low > 0.0 || high < 0.0, p < 0.05, "{cell}");
+        }
     }
 }
 

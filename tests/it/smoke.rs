@@ -52,6 +52,55 @@ fn assert_accounted(summary: &Value) {
     }
 }
 
+/// Each ranking has every method, means of its cells, and rows that share a letter exactly if neither is above the
+/// other; each planned difference has an interval that agrees with its adjusted p.
+fn assert_ranked(summary: &Value) {
+    let rankings = summary["rankings"].as_array().expect("rankings");
+    let cells = summary["cells"].as_array().expect("cells");
+    assert_eq!(rankings.iter().filter(|ranking| ranking["primary"] == true).count(), 1);
+    for ranking in rankings {
+        let hooks = ranking["hooks"].as_array().expect("hook points");
+        let of_ranking = |cell: &&Value| {
+            ["scorer", "explainer", "simulator"].iter().all(|name| cell[*name] == ranking[*name])
+        };
+        let rows = ranking["rows"].as_array().expect("rows");
+        assert_eq!(rows.len() * hooks.len(), cells.iter().filter(of_ranking).count(), "{ranking}");
+        for row in rows {
+            let of_row = |cell: &&Value| cell["method"] == row["method"] && cell["control"] == row["control"];
+            let means: Vec<Option<f64>> =
+                cells.iter().filter(of_ranking).filter(of_row).map(|cell| cell["mean"].as_f64()).collect();
+            let mean = means.iter().copied().sum::<Option<f64>>().map(|sum| sum / means.len() as f64);
+            match (mean, row["mean"].as_f64()) {
+                (Some(mean), Some(found)) => assert!((mean - found).abs() < 1e-12, "{row}"),
+                (mean, found) => assert!(mean.is_none() && found.is_none(), "{row}"),
+            }
+            assert_eq!(row["ci_low"].is_null(), row["reason"].is_string(), "{row}");
+            assert!(row["control"].is_null() || row["place"].is_null(), "{row}");
+        }
+        let is_above = |one: &Value, other: &Value| {
+            let key = serde_json::json!([other["method"], other["control"]]);
+            one["above"].as_array().expect("rows").contains(&key)
+        };
+        let letters = |row: &Value| row["letters"].as_str().expect("letters").to_string();
+        for (nth, one) in rows.iter().enumerate() {
+            for other in
+                rows[..nth].iter().filter(|other| !letters(other).is_empty() && !letters(one).is_empty())
+            {
+                let shared = letters(one).chars().any(|letter| letters(other).contains(letter));
+                assert_eq!(shared, !is_above(one, other) && !is_above(other, one), "{one} {other}");
+            }
+        }
+    }
+    for row in summary["differences"].as_array().expect("differences") {
+        let end = |name: &str| row[name].as_f64();
+        assert!(row["family"] == "primary" || end("adjusted_low").is_none(), "{row}");
+        if let (Some(low), Some(high)) = (end("adjusted_low"), end("adjusted_high")) {
+            let p = end("p_adjusted").expect("a planned difference");
+            assert_eq!(low > 0.0 || high < 0.0, p < 0.05, "{row}");
+        }
+    }
+}
+
 /// No text that stands for a number that is none.
 fn assert_no_unnumbers(folder: &Path) {
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -207,6 +256,7 @@ fn a_sweep_over_values_and_seeds_is_one_row_for_each_value() {
     let (summary, scores) = run(&toy, "swept", &[]);
     let summary = json(&summary);
     assert_accounted(&summary);
+    assert_ranked(&summary);
     let rows = summary["quality"].as_array().expect("rows");
     let row = |method: &str| rows.iter().find(|row| row["method"] == method).expect("a row");
     for (k, method) in [(3.0, "topk_3"), (4.0, "topk_4"), (6.0, "topk_6")] {
@@ -274,6 +324,7 @@ fn a_run_accounts_for_every_feature_and_holds_no_unnumber() {
     let (summary, scores) = run(&toy, "out", &hooks);
     let summary = json(&summary);
     assert_accounted(&summary);
+    assert_ranked(&summary);
     assert_no_unnumbers(&toy.path("out"));
     let mut places = BTreeSet::new();
     for line in scores.lines() {
@@ -356,6 +407,7 @@ fn the_smoke_suite_on_the_embedded_model() {
     let summary = json(&results(&toy.path("smoke")).0);
     assert_eq!(summary["suite"], "smoke");
     assert_accounted(&summary);
+    assert_ranked(&summary);
     assert_no_unnumbers(&toy.path("smoke"));
     assert_controls(&summary);
     let (summary, scores) = results(&toy.path("smoke"));
@@ -422,6 +474,7 @@ fn a_trained_model_and_real_text_from_a_folder() {
     ];
     let summary = json(&run(&toy, "out", &set).0);
     assert_accounted(&summary);
+    assert_ranked(&summary);
     assert_no_unnumbers(&toy.path("out"));
     assert_controls(&summary);
     let topk = summary["cells"].as_array().expect("cells").iter().find(|cell| {

@@ -20,7 +20,9 @@ use crate::report::layout::Place;
 use crate::report::manifest::ManifestView;
 use crate::report::number::{DASH, count, fixed};
 use crate::report::schema::{Family, QualityRow};
-use crate::report::table::{QUALITY_HEAD, control_words, dead_unit, differences, quality_cells, table_note};
+use crate::report::table::{
+    QUALITY_HEAD, control_words, dead_unit, differences, interval_of_differences, quality_cells, table_note,
+};
 use crate::report::verdict::Findings;
 use crate::report::view::{BEYOND_TOKEN, View};
 
@@ -92,6 +94,7 @@ fn page(
         cards => manifest.map(|manifest| manifest.cards.iter().map(card).collect::<Vec<_>>()),
         dead_unit => dead_unit(&summary.quality),
         planned => planned(view),
+        planned_interval => interval_of_differences(&summary.differences, Family::Primary),
         n_exploratory => summary.differences.iter().filter(|row| row.family == Family::Exploratory).count(),
         margin => summary.margin,
         primary => summary.primary.as_deref().map(visible),

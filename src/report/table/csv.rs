@@ -100,7 +100,7 @@ pub fn quality_csv(summary: &Summary) -> String {
 /// `differences.csv`: one line per comparison.
 pub fn differences_csv(summary: &Summary) -> String {
     let head = "hook,scorer,explainer,simulator,method_a,method_b,n_a,n_b,difference,ci_low,ci_high,p,p_adjusted,\
-                family,verdict";
+                family,verdict,adjusted_low,adjusted_high";
     lines(head, &summary.differences, |row: &DifferenceRow| {
         vec![
             text(&row.hook),
@@ -118,6 +118,8 @@ pub fn differences_csv(summary: &Summary) -> String {
             number(row.p_adjusted),
             name(row.family),
             name(row.verdict),
+            number(row.adjusted_low),
+            number(row.adjusted_high),
         ]
     })
 }

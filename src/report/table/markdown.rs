@@ -1,8 +1,8 @@
 //! `table.md`: all tables as GitHub-flavoured Markdown.
 
 use super::rows::{
-    COUNTS, QUALITY_HEAD, control_label, control_words, dead_unit, differences, quality_cells, row,
-    table_note,
+    COUNTS, QUALITY_HEAD, control_label, control_words, dead_unit, differences, interval_of_differences,
+    quality_cells, row, table_note,
 };
 use super::verdict::push_verdict;
 use crate::report::escape::markdown as escape;
@@ -115,6 +115,9 @@ fn push_differences(text: &mut String, view: &View<'_>) {
         for row in rows {
             push_row(text, row.map(|cell| escape(&cell).replace(r"\[", "[").replace(r"\]", "]")));
         }
-        text.push_str(&format!("\n{note} *No difference detected* is not *equal*.\n"));
+        let interval = interval_of_differences(&summary.differences, family);
+        text.push_str(&format!(
+            "\n{note} In brackets: {interval}. *No difference detected* is not *equal*.\n"
+        ));
     }
 }

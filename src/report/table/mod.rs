@@ -9,7 +9,7 @@ mod verdict;
 pub use csv::{cells_csv, differences_csv, quality_csv};
 pub use markdown::markdown;
 pub use rows::{
-    COUNTS, QUALITY_HEAD, control_label, control_words, dead_unit, differences, quality_cells, row,
-    table_note,
+    COUNTS, QUALITY_HEAD, control_label, control_words, dead_unit, differences, interval_of_differences,
+    quality_cells, row, table_note,
 };
 pub use tex::tex;

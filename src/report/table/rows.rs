@@ -184,9 +184,27 @@ pub fn dead_unit(rows: &[QualityRow]) -> String {
     span(&counts, count).map_or_else(|| DASH.to_string(), |n| format!("{n} evaluation tokens"))
 }
 
+/// Whether the intervals of planned comparisons are adjusted, as their verdicts are. They are not in older runs.
+fn has_adjusted_intervals(rows: &[DifferenceRow]) -> bool {
+    rows.iter().any(|row| row.adjusted_low.is_some())
+}
+
+/// What the brackets in [`differences`] hold.
+pub fn interval_of_differences(rows: &[DifferenceRow], family: Family) -> &'static str {
+    match family == Family::Primary && has_adjusted_intervals(rows) {
+        true => "adjusted 95 % interval, which excludes 0 exactly if p adjusted is below 0.05",
+        false => "interval of this difference alone, not adjusted",
+    }
+}
+
 /// The comparisons of one family: hook point, explainer, score, methods compared, n, difference, p, adjusted p and
 /// verdict.
 pub fn differences(rows: &[DifferenceRow], family: Family, margin: Option<f64>) -> Vec<[String; 9]> {
+    let adjusted = family == Family::Primary && has_adjusted_intervals(rows);
+    let interval = |row: &DifferenceRow| match adjusted {
+        true => (row.adjusted_low, row.adjusted_high),
+        false => (row.ci_low, row.ci_high),
+    };
     let text = |row: &DifferenceRow| {
         [
             row.hook.clone(),
@@ -194,7 +212,7 @@ pub fn differences(rows: &[DifferenceRow], family: Family, margin: Option<f64>) 
             row.scorer.clone(),
             format!("{} − {}", row.method_a, row.method_b),
             format!("{} / {}", row.n_a, row.n_b),
-            estimate(row.difference, row.ci_low, row.ci_high),
+            estimate(row.difference, interval(row).0, interval(row).1),
             p_value(row.p),
             p_value(row.p_adjusted),
             verdict(row, margin),

@@ -1,7 +1,8 @@
 //! `table.tex`: all tables for `\input`, in LaTeX with `booktabs` and `longtable`.
 
 use super::rows::{
-    COUNTS, QUALITY_HEAD, Row, control_label, dead_unit, differences, quality_cells, row, table_note,
+    COUNTS, QUALITY_HEAD, Row, control_label, dead_unit, differences, interval_of_differences, quality_cells,
+    row, table_note,
 };
 use crate::report::escape::tex as escape;
 use crate::report::number::DASH;
@@ -126,7 +127,9 @@ fn push_differences(text: &mut String, view: &View<'_>) {
         let rows = differences(&summary.differences, family, summary.margin);
         let rows: Vec<Vec<String>> = rows.into_iter().map(cells).collect();
         if !rows.is_empty() {
-            push_table(text, caption, "llllrrrrl", &head.map(str::to_string), &rows);
+            let interval = words(interval_of_differences(&summary.differences, family));
+            let caption = format!("{caption} In brackets: {interval}.");
+            push_table(text, &caption, "llllrrrrl", &head.map(str::to_string), &rows);
         }
     }
 }

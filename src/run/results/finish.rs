@@ -18,7 +18,7 @@ use crate::subject::{Prefix, SubjectInfo};
 use crate::suite::{Limits, Suite};
 
 /// Version of the statistics behind `summary.json`.
-const NUMBERS_VERSION: u32 = 2;
+const NUMBERS_VERSION: u32 = 3;
 
 /// Special tokens listed on the screen. The manifest has all of them.
 const SPECIAL_TOKENS_NAMED: usize = 5;

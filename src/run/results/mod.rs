@@ -5,4 +5,5 @@ pub mod finish;
 pub mod gather;
 pub mod manifest;
 pub mod neighbours;
+mod rankings;
 pub mod summary;

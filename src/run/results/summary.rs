@@ -10,6 +10,7 @@ use crate::report::{
     CHOSEN, Cell, DifferenceRow, Family, QualityRow, Role, SCHEMA, ScoreFacts, ScoreStatus, Summary, Verdict,
 };
 use crate::run::Outcome;
+use crate::run::results::rankings::rankings;
 use crate::run::rows::quality::Measured;
 use crate::score::catalog::{SCORERS, simulated_score};
 use crate::score::{Direction, FeatureOutcome, NoScore, ScoreOutcome, cell_over_seeds};
@@ -44,13 +45,16 @@ const CELLS_AT_ONCE: usize = 128;
 
 /// One method at one hook point under one explainer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Group {
-    hook: String,
-    method: String,
-    explainer: String,
-    simulator: String,
-    control: Option<String>,
+pub(super) struct Group {
+    pub(super) hook: String,
+    pub(super) method: String,
+    pub(super) explainer: String,
+    pub(super) simulator: String,
+    pub(super) control: Option<String>,
 }
+
+/// Score lines by group.
+pub(super) type Groups<'a> = BTreeMap<Group, Vec<&'a Outcome>>;
 
 /// Computes the data of tables and charts. `on` receives (cells done, cells in total).
 pub fn summarise(
@@ -87,7 +91,7 @@ pub fn summarise(
         cells,
         quality: quality_rows(quality),
         differences: differences(suite, &order, &groups),
-        rankings: Vec::new(),
+        rankings: rankings(suite, &order, &groups, quality),
         scores: score_facts(&suite.scorers),
     }
 }
@@ -107,9 +111,9 @@ pub fn score_facts(asked: &[&'static str]) -> Vec<ScoreFacts> {
 }
 
 /// Groups outcomes by row and explainer, and returns the groups in order of first appearance.
-fn grouped(outcomes: &[Outcome]) -> (Vec<Group>, BTreeMap<Group, Vec<&Outcome>>) {
+pub(super) fn grouped(outcomes: &[Outcome]) -> (Vec<Group>, Groups<'_>) {
     let mut order = Vec::new();
-    let mut groups: BTreeMap<Group, Vec<&Outcome>> = BTreeMap::new();
+    let mut groups = Groups::new();
     for outcome in outcomes {
         let line = &outcome.line;
         let group = Group {
@@ -153,6 +157,15 @@ fn feature_outcome(outcome: &Outcome, scorer: &str) -> FeatureOutcome {
         outcome: result,
         density: line.density.unwrap_or(0.0),
         n_tokens: outcome.tokens_repeating.unwrap_or(0),
+    }
+}
+
+/// What a score line adds to the mean under one scorer: its score, 0 for a constant prediction, else nothing.
+pub(super) fn entering(outcome: &Outcome, scorer: &str) -> Option<f64> {
+    match feature_outcome(outcome, scorer).outcome {
+        Ok(ScoreOutcome::Score(score)) => Some(score),
+        Ok(ScoreOutcome::ConstantPrediction) => Some(0.0),
+        _ => None,
     }
 }
 
@@ -236,7 +249,7 @@ fn estimate(suite: &Suite, group: &Group, scorer: &str, members: &[&Outcome]) ->
     row
 }
 
-fn add_remark(note: &mut Option<String>, remark: String) {
+pub(super) fn add_remark(note: &mut Option<String>, remark: String) {
     *note = Some(match note.take() {
         Some(note) => format!("{note}; {remark}"),
         None => remark,
@@ -348,11 +361,7 @@ struct Comparison<'a> {
 
 /// Compares the reference method with every other method at each hook point, under each scorer and explainer. The
 /// primary score under the first explainer forms the Holm-adjusted family; the rest is exploratory.
-fn differences(
-    suite: &Suite,
-    order: &[Group],
-    groups: &BTreeMap<Group, Vec<&Outcome>>,
-) -> Vec<DifferenceRow> {
+fn differences(suite: &Suite, order: &[Group], groups: &Groups<'_>) -> Vec<DifferenceRow> {
     let comparisons = comparisons(suite, order);
     let found: Vec<Option<Difference>> =
         comparisons.par_iter().map(|comparison| comparison.test(suite, groups)).collect();
@@ -388,16 +397,9 @@ fn comparisons<'a>(suite: &Suite, order: &'a [Group]) -> Vec<Comparison<'a>> {
 
 impl Comparison<'_> {
     /// Tests the difference of means; none if it is undefined.
-    fn test(&self, suite: &Suite, groups: &BTreeMap<Group, Vec<&Outcome>>) -> Option<Difference> {
+    fn test(&self, suite: &Suite, groups: &Groups<'_>) -> Option<Difference> {
         let values = |group: &Group| -> Vec<f64> {
-            let scored = groups[group].iter().map(|outcome| feature_outcome(outcome, self.scorer).outcome);
-            scored
-                .filter_map(|outcome| match outcome {
-                    Ok(ScoreOutcome::Score(score)) => Some(score),
-                    Ok(ScoreOutcome::ConstantPrediction) => Some(0.0),
-                    _ => None,
-                })
-                .collect()
+            groups[group].iter().filter_map(|outcome| entering(outcome, self.scorer)).collect()
         };
         // Exploratory p-values need fewer permutations.
         let permutations = match self.family {
@@ -425,12 +427,19 @@ impl Comparison<'_> {
             ..DifferenceRow::default()
         };
         let Some((found, judgement)) = found else { return row };
+        let adjusted = judgement.adjusted.and_then(Result::ok);
+        let mut note = row.note.clone();
+        if let Some(Err(why)) = judgement.adjusted {
+            add_remark(&mut note, format!("no adjusted interval: {why}"));
+        }
         DifferenceRow {
             n_a: found.n_a,
             n_b: found.n_b,
             difference: Some(found.difference),
             ci_low: Some(found.interval.low),
             ci_high: Some(found.interval.high),
+            adjusted_low: adjusted.map(|(low, _)| low),
+            adjusted_high: adjusted.map(|(_, high)| high),
             p: Some(found.p),
             p_adjusted: judgement.p_adjusted,
             verdict: Some(match judgement.verdict {
@@ -439,6 +448,7 @@ impl Comparison<'_> {
                 stats::Verdict::Lower => Verdict::Lower,
                 stats::Verdict::NoDifferenceDetected => Verdict::NoDifference,
             }),
+            note,
             ..row
         }
     }
