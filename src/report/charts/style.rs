@@ -1,7 +1,8 @@
 //! Colours by meaning, sizes of text and the typeface of every chart.
 //!
 //! The colours of methods are those of M. Okabe and K. Ito, *Color Universal Design* (2008), which people with the
-//! common colour deficiencies tell apart. Each method also has its own shape, so charts read without colour.
+//! common colour deficiencies tell apart. Each method also has its own shape, so charts read without colour
+//! (`palette.rs` says which method has which).
 
 use std::sync::LazyLock;
 
@@ -20,6 +21,8 @@ pub enum Paper {
 /// Colours by meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ink {
+    /// The background.
+    Paper,
     /// Words and axes.
     Text,
     /// Secondary words.
@@ -32,7 +35,8 @@ pub enum Ink {
     Series(usize),
 }
 
-/// Okabe and Ito's colours, darkest first; the yellow is darkened for a white background.
+/// Okabe and Ito's colours; the yellow is darkened for a white background. The style sheet of the pages has the same,
+/// and lighter ones for a dark background.
 const SERIES: [&str; N_COLOURS] =
     ["#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#b3a100"];
 
@@ -62,6 +66,7 @@ impl Ink {
     /// The CSS colour: fixed in a file, a variable of the style sheet on a page.
     pub fn css(self, paper: Paper) -> String {
         let (fixed, variable) = match self {
+            Self::Paper => ("#ffffff", "paper".to_string()),
             Self::Text => ("#1b1f24", "ink".to_string()),
             Self::Muted => ("#57606a", "muted".to_string()),
             Self::Grid => ("#e1e4e8", "grid".to_string()),
