@@ -112,8 +112,9 @@ impl<'a> Means<'a> {
                 continue;
             };
             let own = self.view.controls.iter().filter(|control| Style::of(control) != Style::Range);
-            let own = own.filter_map(|&control| Some((Style::of(control), self.mean(method, Some(control))?.0)));
-            let place = self.ranked(method, None).map(|row| row.place.unwrap_or(usize::MAX));
+            let own =
+                own.filter_map(|&control| Some((Style::of(control), self.mean(method, Some(control))?.0)));
+            let place = self.ranked(method, None).and_then(|row| row.place).unwrap_or(usize::MAX);
             let controls = own.collect();
             rows.push((place, Row { label: method.to_string(), mark, mean, letters, n_scored, controls }));
         }
@@ -160,12 +161,14 @@ pub fn chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Option<Chart<'a>>
             Style::Range => !panel.ranges.is_empty(),
             _ => panel.rows.iter().any(|row| row.controls.iter().any(|(other, _)| *other == style)),
         };
-        let has_intervals = panels.iter().flat_map(|panel| &panel.rows).any(|row| row.mean.interval.is_some());
+        let has_intervals =
+            panels.iter().flat_map(|panel| &panel.rows).any(|row| row.mean.interval.is_some());
         let is_drawn = panels.iter().any(of_panel);
         is_drawn.then(|| (Key::Control(style), style.meaning(control, has_intervals)))
     };
     let legend = Legend(view.controls.iter().filter_map(control).collect());
-    let labels = panels.iter().flat_map(|panel| &panel.rows).map(|row| text::width(&row.label, f64::from(TICK_SIZE)));
+    let labels =
+        panels.iter().flat_map(|panel| &panel.rows).map(|row| text::width(&row.label, f64::from(TICK_SIZE)));
     let label_width = labels.fold(0.0, f64::max).min(170.0) + 14.0 + MARGIN;
     Some(heading.over(Averaged { panels, legend, label_width }))
 }

@@ -61,7 +61,11 @@ fn chart<'a>(
     let panel = |scorer: &'a str| {
         let value = |key: RowKey<'a>| {
             let cell = view.cell(pairing, key, scorer)?;
-            Some(Value { value: cell.mean?, interval: cell.ci_low.zip(cell.ci_high).filter(is_interval), words: estimate_of(cell) })
+            Some(Value {
+                value: cell.mean?,
+                interval: cell.ci_low.zip(cell.ci_high).filter(is_interval),
+                words: estimate_of(cell),
+            })
         };
         let print = |value: f64| score(Some(value));
         let title = if scorer == BEYOND_TOKEN {

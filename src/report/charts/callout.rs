@@ -75,8 +75,12 @@ fn room(area: Area, at: (f64, f64), (width, height): (f64, f64), taken: &[Area])
 
 /// The names of the marks of each group, with a line from the names to the marks.
 pub fn draw(canvas: &mut Canvas, area: Area, marks: &[Named<'_>], r: f64) {
-    let around =
-        |(x, y): (f64, f64)| Area { x: x - r - 2.0, y: y - r - 2.0, width: 2.0 * r + 4.0, height: 2.0 * r + 4.0 };
+    let around = |(x, y): (f64, f64)| Area {
+        x: x - r - 2.0,
+        y: y - r - 2.0,
+        width: 2.0 * r + 4.0,
+        height: 2.0 * r + 4.0,
+    };
     let mut taken: Vec<Area> = marks.iter().map(|mark| around(mark.at)).collect();
     for group in groups(marks, r) {
         let names: Vec<&str> = group.iter().map(|&nth| marks[nth].name).collect();
@@ -114,7 +118,8 @@ mod tests {
 
     #[test]
     fn marks_that_hide_each_other_form_a_group() {
-        let marks = named(&[(50.0, 50.0), (90.0, 50.0), (51.0, 50.0), (90.0, 53.0), (150.0, 9.0), (94.0, 55.0)]);
+        let marks =
+            named(&[(50.0, 50.0), (90.0, 50.0), (51.0, 50.0), (90.0, 53.0), (150.0, 9.0), (94.0, 55.0)]);
         assert_eq!(groups(&marks, 4.6), [vec![0, 2], vec![1, 3, 5]]);
     }
 
@@ -123,7 +128,10 @@ mod tests {
         let at = (230.0, 190.0);
         let taken = [Area { x: 224.0, y: 184.0, width: 12.0, height: 12.0 }];
         let spot = room(AREA, at, (90.0, 52.0), &taken).expect("room");
-        assert!(spot.x >= 3.0 && spot.right() <= 237.0 && spot.y >= 2.0 && spot.bottom() <= 198.0, "{spot:?}");
+        assert!(
+            spot.x >= 3.0 && spot.right() <= 237.0 && spot.y >= 2.0 && spot.bottom() <= 198.0,
+            "{spot:?}"
+        );
         assert!(!overlap(&spot, &taken[0]));
         let second = room(AREA, at, (90.0, 52.0), &[taken[0], spot]).expect("room");
         assert!(!overlap(&spot, &second));

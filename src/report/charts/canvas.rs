@@ -168,8 +168,9 @@ impl Canvas {
     pub fn dots(&mut self, centres: &[(f64, f64)], r: f64, ink: Ink, opacity: f64) {
         if self.paper == Paper::File {
             let width = 2.0 * r;
-            let one =
-                |(x, y): &(f64, f64)| format!("M{:.1} {y:.1}a{r} {r} 0 1 0 {width} 0a{r} {r} 0 1 0 -{width} 0Z", x - r);
+            let one = |(x, y): &(f64, f64)| {
+                format!("M{:.1} {y:.1}a{r} {r} 0 1 0 {width} 0a{r} {r} 0 1 0 -{width} 0Z", x - r)
+            };
             return self.path(centres.iter().map(one).collect(), Some(ink), None, 0.0, Some(opacity));
         }
         // Lines of no length with round ends: a quarter of the bytes, and a page has a size limit.

@@ -157,7 +157,9 @@ fn draw_value(canvas: &mut Canvas, axis: Axis<'_>, value: f64, ink: Ink, (from, 
 pub fn draw_key(canvas: &mut Canvas, style: Style, x: f64, y: f64) {
     let (left, width) = (x - 5.0, 10.0);
     match style {
-        Style::Range => return canvas.block(left - 1.0, y - 2.0, width + 2.0, 4.0, Ink::Control, RANGE_OPACITY),
+        Style::Range => {
+            return canvas.block(left - 1.0, y - 2.0, width + 2.0, 4.0, Ink::Control, RANGE_OPACITY);
+        }
         Style::Shaded => canvas.block(left, y - 6.0, width, 12.0, Ink::Muted, SHADE),
         Style::Outlined => canvas.frame(left, y - 6.0, width, 12.0, Ink::Muted, false),
         Style::Dashed => canvas.frame(left, y - 6.0, width, 12.0, Ink::Muted, true),

@@ -116,7 +116,8 @@ impl Places {
         };
         let methods: Vec<usize> = methods.iter().copied().filter(|method| exists(*method, None)).collect();
         let controls = 0..view.controls.len();
-        let controls = controls.filter(|control| methods.iter().any(|method| exists(*method, Some(*control))));
+        let controls =
+            controls.filter(|control| methods.iter().any(|method| exists(*method, Some(*control))));
         Self { controls: controls.collect(), methods }
     }
 
@@ -137,10 +138,8 @@ impl Places {
         let mut panel = Panel { title, points: Vec::new(), ranges: Vec::new() };
         for (column, (hook, _)) in site.columns.iter().enumerate() {
             let of = |method: usize, control: usize| named(key(view, hook, method, Some(control)));
-            let (ranged, own): (Vec<usize>, Vec<usize>) = self
-                .controls
-                .iter()
-                .partition(|control| Style::of(view.controls[**control]) == Style::Range);
+            let (ranged, own): (Vec<usize>, Vec<usize>) =
+                self.controls.iter().partition(|control| Style::of(view.controls[**control]) == Style::Range);
             for control in ranged {
                 let values: Vec<f64> =
                     self.methods.iter().filter_map(|method| Some(of(*method, control)?.value)).collect();
@@ -148,9 +147,8 @@ impl Places {
                 panel.ranges.extend(range.map(|range| (column, range)));
             }
             for (place, &method) in self.methods.iter().enumerate() {
-                let styled = |control: &usize| {
-                    Some((Style::of(view.controls[*control]), of(method, *control)?))
-                };
+                let styled =
+                    |control: &usize| Some((Style::of(view.controls[*control]), of(method, *control)?));
                 let controls: Vec<(Style, Value)> = own.iter().filter_map(styled).collect();
                 let value = named(key(view, hook, method, None));
                 if value.is_some() || !controls.is_empty() {

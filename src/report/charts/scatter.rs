@@ -77,7 +77,8 @@ pub fn finish<'a>(
     let Inputs { view, marks, .. } = inputs;
     let methods = view.methods.iter().zip(marks);
     let drawn = methods.filter(|(_, mark)| points(&bands).any(|point| point.mark == **mark));
-    let entries = distinct(drawn.map(|(method, mark)| (Key::Method(*mark), view.line_of(method).to_string())));
+    let entries =
+        distinct(drawn.map(|(method, mark)| (Key::Method(*mark), view.line_of(method).to_string())));
     (!entries.is_empty()).then(|| heading.over(Scatter { bands, x_label, legend: Legend(entries) }))
 }
 

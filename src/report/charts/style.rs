@@ -92,3 +92,22 @@ pub fn font_face() -> &'static str {
     });
     &SHEET
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_have_the_same_colours_as_files() {
+        let sheet = include_str!("../pages/style.css");
+        for (nth, colour) in SERIES.iter().enumerate() {
+            assert!(sheet.contains(&format!("--series{nth}: light-dark({colour}, ")), "{colour}");
+        }
+        for ink in [Ink::Paper, Ink::Text, Ink::Muted, Ink::Grid, Ink::Band, Ink::Control] {
+            let variable = ink.css(Paper::Page);
+            let name = variable.trim_start_matches("var(").trim_end_matches(')');
+            let light = format!("{name}: light-dark({}, ", ink.css(Paper::File));
+            assert!(sheet.contains(&light), "{light}");
+        }
+    }
+}
