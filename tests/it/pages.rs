@@ -245,7 +245,7 @@ const LIGHT_CHARTS: &str = "
     };
     return [...document.querySelectorAll('figure[data-chart]')].filter((figure) => {
       const image = figure.querySelector('img');
-      if (image) return !getComputedStyle(image).filter.includes('invert');
+      if (image) return !image.currentSrc.endsWith('#dark');
       const svg = figure.querySelector('svg');
       const all = svg.getBoundingClientRect();
       return light(getComputedStyle(svg).backgroundColor) || [...svg.querySelectorAll('rect, path')].some((shape) => {
@@ -264,8 +264,18 @@ fn charts_follow_the_theme_and_thumbnails_open() {
     browser.go(&run.join("index.html"), "");
     let charts = texts(&browser, "return [...document.querySelectorAll('figure')].map(f => f.dataset.chart)");
     assert!(charts[0].starts_with("scores_averaged.") && charts[1].starts_with("scores_by_layer."), "{charts:?}");
+    // Files of charts far below are loaded too.
+    let files = "[...document.querySelectorAll('figure img')]";
+    browser.run(&format!("{files}.forEach(i => i.loading = 'eager')"));
+    browser.wait(&format!("{files}.every(i => i.complete && i.currentSrc)"));
     assert_eq!(texts(&browser, LIGHT_CHARTS), Vec::<String>::new(), "light charts on a dark page");
     browser.picture("charts-dark");
+    // The switch of the page overrules the system, for files of charts too.
+    browser.click("#theme");
+    browser.wait(&format!("document.documentElement.dataset.theme === 'light' && {files}.every(i => !i.currentSrc.endsWith('#dark'))"));
+    browser.click("#theme");
+    browser.wait(&format!("document.documentElement.dataset.theme === 'dark' && {files}.every(i => i.currentSrc.endsWith('#dark'))"));
+    browser.run("localStorage.clear()");
     let columns = "return getComputedStyle(document.querySelector('.charts')).gridTemplateColumns.split(' ').length";
     assert_eq!(browser.run(columns), Value::from(2));
     // By keys alone: open, close, and the reader is where they were.

@@ -37,7 +37,7 @@ pub fn panels_of_quality<'a>(
             let (y, interval) = value(quality).filter(|(y, _)| y.is_finite())?;
             let number = if is_count { count(y as usize) } else { fixed(Some(y), 3) };
             let words = format!("{method}: L0 {}, {what} {number}", significant(Some(x)));
-            Some(Point { name: *method, mark: *mark, sweep: *sweep, x, y, interval, words })
+            Some(Point { name: method, mark: *mark, sweep: *sweep, x, y, interval, words })
         });
         Panel { title: hook.to_string(), points: points.collect() }
     };
@@ -194,7 +194,7 @@ fn score_chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>, across: &Across<'_
             let interval = cell.ci_low.zip(cell.ci_high);
             let (at, score) = (significant(Some(x)), estimate_of(cell));
             let words = format!("{method}: {} {at}, {scorer} {score}", across.short);
-            Some(Point { name: *method, mark: *mark, sweep: *sweep, x, y, interval, words })
+            Some(Point { name: method, mark: *mark, sweep: *sweep, x, y, interval, words })
         });
         Panel { title: hook.to_string(), points: points.collect() }
     };

@@ -1,5 +1,5 @@
-//! A drawing on kuva's scene, in px from the top left corner, rendered to SVG and PNG. No element has an id, so a
-//! page can hold several drawings.
+//! A drawing on kuva's scene, in px from the top left corner, rendered to SVG and PNG. On a page no element has an id,
+//! so a page can hold several drawings.
 
 use kuva::backend::png::PngBackend;
 use kuva::backend::svg::SvgBackend;
@@ -8,7 +8,7 @@ use kuva::render::render::{PathData, Primitive, Scene};
 
 #[cfg(test)]
 use super::axis::Coordinate;
-use super::style::{FONT, Ink, Paper, SCALE, font_face};
+use super::style::{DARK, FONT, Ink, Paper, SCALE, sheet};
 use crate::report::escape::{visible, xml};
 
 /// The point of a text that its position refers to: start, middle or end.
@@ -214,9 +214,10 @@ impl Canvas {
         let (width, height) = (self.scene.width, self.scene.height);
         let svg = SvgBackend::new().render_scene(&self.scene);
         // kuva gives a fixed size only; with a view box a page can shrink it.
-        let svg = svg.replacen("<svg ", &format!("<svg viewBox=\"0 0 {width} {height}\" "), 1);
+        let id = if self.paper == Paper::File { format!("id=\"{DARK}\" ") } else { String::new() };
+        let svg = svg.replacen("<svg ", &format!("<svg {id}viewBox=\"0 0 {width} {height}\" "), 1);
         match (self.paper, svg.find('>')) {
-            (Paper::File, Some(end)) => format!("{}{}{}", &svg[..=end], font_face(), &svg[end + 1..]),
+            (Paper::File, Some(end)) => format!("{}{}{}", &svg[..=end], sheet(), &svg[end + 1..]),
             _ => svg,
         }
     }

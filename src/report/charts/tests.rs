@@ -30,8 +30,15 @@ fn again(folder: &Path, options: &RenderOptions) -> Vec<String> {
     files.iter().map(|path| path.strip_prefix(folder).expect("inside").display().to_string()).collect()
 }
 
-fn svg(folder: &Path, name: &str) -> String {
+/// A file with its style sheet.
+fn whole(folder: &Path, name: &str) -> String {
     std::fs::read_to_string(folder.join("charts").join(name)).expect("a chart")
+}
+
+/// The drawing in a file.
+fn svg(folder: &Path, name: &str) -> String {
+    let file = whole(folder, name);
+    file.split_once("</style>").expect("a style sheet").1.to_string()
 }
 
 /// All texts of a drawing, in order.
@@ -283,10 +290,13 @@ fn marks_on_each_other_are_named() {
 #[test]
 fn files_bring_their_typeface_along_and_pages_do_not() {
     let (folder, _) = drawn(&fixture::make(1), &RenderOptions::default());
-    let svg = svg(folder.path(), "sparsity_fvu.svg");
-    let (head, rest) = svg.split_once("</style>").expect("a style sheet");
+    let file = whole(folder.path(), "sparsity_fvu.svg");
+    let (head, rest) = file.split_once("</style>").expect("a style sheet");
     assert!(head.contains("@font-face{font-family:\"DejaVu Sans\";src:url(\"data:font/woff2;base64,d09GMg"));
     assert!(head.contains("font-family=\"DejaVu Sans, ") && !rest.contains("font/woff2"));
+    // A file is light, and dark where a page asks for it.
+    assert!(rest.contains("fill=\"#ffffff\"") && !rest.contains("#14171b"));
+    assert!(head.starts_with("<svg id=\"dark\" ") && head.contains("svg:target [fill=\"#ffffff\"]{fill:#14171b}"));
     let page = std::fs::read_to_string(folder.path().join("index.html")).expect("a page");
     assert!(!page.contains("font/woff2"));
 }

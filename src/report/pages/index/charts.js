@@ -1,4 +1,14 @@
 
+// Charts that are linked as files have a dark look, which follows the switch of the page as it does the system.
+
+(() => {
+  const dark = document.querySelectorAll("figure source");
+  const media = { light: "not all", dark: "screen" };
+  const follow = () => dark.forEach((source) => (source.media = media[document.documentElement.dataset.theme] ?? "screen and (prefers-color-scheme: dark)"));
+  new MutationObserver(follow).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  follow();
+})();
+
 // Thumbnails of charts open in a dialog. Without script they link to the files.
 
 (() => {
