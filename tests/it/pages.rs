@@ -263,7 +263,10 @@ fn charts_follow_the_theme_and_thumbnails_open() {
     browser.prefer("dark");
     browser.go(&run.join("index.html"), "");
     let charts = texts(&browser, "return [...document.querySelectorAll('figure')].map(f => f.dataset.chart)");
-    assert!(charts[0].starts_with("scores_averaged.") && charts[1].starts_with("scores_by_layer."), "{charts:?}");
+    assert!(
+        charts[0].starts_with("scores_averaged.") && charts[1].starts_with("scores_by_layer."),
+        "{charts:?}"
+    );
     // Files of charts far below are loaded too.
     let files = "[...document.querySelectorAll('figure img')]";
     browser.run(&format!("{files}.forEach(i => i.loading = 'eager')"));
@@ -276,7 +279,8 @@ fn charts_follow_the_theme_and_thumbnails_open() {
     browser.click("#theme");
     browser.wait(&format!("document.documentElement.dataset.theme === 'dark' && {files}.every(i => i.currentSrc.endsWith('#dark'))"));
     browser.run("localStorage.clear()");
-    let columns = "return getComputedStyle(document.querySelector('.charts')).gridTemplateColumns.split(' ').length";
+    let columns =
+        "return getComputedStyle(document.querySelector('.charts')).gridTemplateColumns.split(' ').length";
     assert_eq!(browser.run(columns), Value::from(2));
     // By keys alone: open, close, and the reader is where they were.
     let parts = "document.querySelector('.charts figure').querySelectorAll('svg, img').length";
@@ -284,7 +288,8 @@ fn charts_follow_the_theme_and_thumbnails_open() {
     browser.press("\u{e007}");
     browser.wait("document.querySelector('dialog[open] .scroll > :is(svg, img)')");
     assert_eq!(browser.run(&format!("return {parts}")), Value::from(0), "the chart is in the page once");
-    let large = browser.run("return document.querySelector('dialog .scroll > *').getBoundingClientRect().width");
+    let large =
+        browser.run("return document.querySelector('dialog .scroll > *').getBoundingClientRect().width");
     assert!(large.as_f64().is_some_and(|width| width > 600.0), "{large}");
     browser.picture("chart-dialog");
     browser.press("\u{e00c}");
@@ -292,7 +297,9 @@ fn charts_follow_the_theme_and_thumbnails_open() {
     let focus = browser.run("return document.activeElement.className");
     assert_eq!(focus, Value::from("enlarge"));
     // The same links lead to files that are there.
-    for link in texts(&browser, "return [...document.querySelectorAll('.enlarge')].map(a => a.getAttribute('href'))") {
+    for link in
+        texts(&browser, "return [...document.querySelectorAll('.enlarge')].map(a => a.getAttribute('href'))")
+    {
         assert!(link.ends_with(".svg") && run.join(&link).exists(), "{link}");
     }
     assert_quiet(&browser, "a dialog");

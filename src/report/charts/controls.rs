@@ -93,7 +93,7 @@ pub enum Axis<'s> {
 /// Thinnest band, px.
 const THIN: f64 = 1.5;
 const RANGE_OPACITY: f64 = 0.35;
-const SHADE: f64 = 0.22;
+const SHADE: f64 = 0.18;
 
 /// A rectangle from `low` to `high` along the axis and over the px `from` to `to` across it.
 fn block(axis: Axis<'_>, (low, high): (f64, f64), (from, to): (f64, f64)) -> Area {

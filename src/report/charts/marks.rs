@@ -96,10 +96,10 @@ fn stroke(canvas: &mut Canvas, Mark { ink, shape }: Mark, at: (f64, f64), r: f64
             canvas.circle(x, y, 1.1 * r, None, ink, width);
             canvas.circle(x, y, 0.35 * r, Some(ink), ink, width);
         }
-        Shape::Plus => canvas.lines(&spokes(at, 1.15 * r, &[0.0, 2.0]), ink, width + 0.6),
-        Shape::Cross => canvas.lines(&spokes(at, 1.2 * r, &[1.0, 3.0]), ink, width + 0.4),
+        Shape::Plus => canvas.lines(&spokes(at, 1.3 * r, &[0.0, 2.0]), ink, width + 0.6),
+        Shape::Cross => canvas.lines(&spokes(at, 1.35 * r, &[1.0, 3.0]), ink, width + 0.4),
         Shape::Asterisk => {
-            canvas.lines(&spokes(at, 1.2 * r, &[2.0, 2.0 / 3.0, -2.0 / 3.0]), ink, width + 0.2);
+            canvas.lines(&spokes(at, 1.35 * r, &[2.0, 2.0 / 3.0, -2.0 / 3.0]), ink, width + 0.2);
         }
         _ => {
             let points: Vec<(f64, f64)> =

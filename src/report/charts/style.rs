@@ -153,6 +153,10 @@ mod tests {
     #[test]
     fn no_two_colours_are_the_same() {
         let light: Vec<&str> = Ink::all().map(|ink| ink.pair().0).collect();
-        assert_eq!(crate::base::distinct(light.clone()), light, "a file's colours are exchanged by their values");
+        assert_eq!(
+            crate::base::distinct(light.clone()),
+            light,
+            "a file's colours are exchanged by their values"
+        );
     }
 }

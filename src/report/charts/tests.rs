@@ -214,7 +214,10 @@ fn controls_are_bands_behind_their_methods() {
     let outlined = paths.filter(|path| path.contains("stroke=\"#d55e00\"") && path.contains("fill-opacity"));
     assert_eq!(outlined.count(), 5 * 4);
     let page = std::fs::read_to_string(folder.path().join("index.html")).expect("a page");
-    assert!(page.contains("data-tip=\"control shuffled, all 12 methods: ") && page.contains("topk (control: oracle): "));
+    assert!(
+        page.contains("data-tip=\"control shuffled, all 12 methods: ")
+            && page.contains("topk (control: oracle): ")
+    );
 }
 
 /// A ranking of all methods, worst first so that it differs from the order of the means.
@@ -252,11 +255,15 @@ fn averages_are_sorted_by_place_and_say_where_no_ranking_is() {
     };
     let without = svg(folder.path(), name);
     let said = words(&without);
-    assert!(said.contains("Mean score over 4 hook points") && said.contains("no ranking, so these means"), "{said}");
+    assert!(
+        said.contains("Mean score over 4 hook points") && said.contains("no ranking, so these means"),
+        "{said}"
+    );
     assert!(!said.contains("simultaneous"));
     let mean = |method: &str| -> f64 {
         let cells = made.summary.cells.iter().filter(|cell| cell.method == method && cell.control.is_none());
-        let cells = cells.filter(|cell| cell.scorer == "top_and_random" && cell.explainer == "neuron_to_graph");
+        let cells =
+            cells.filter(|cell| cell.scorer == "top_and_random" && cell.explainer == "neuron_to_graph");
         cells.filter_map(|cell| cell.mean).sum()
     };
     let mut expected = METHODS;
@@ -296,7 +303,9 @@ fn files_bring_their_typeface_along_and_pages_do_not() {
     assert!(head.contains("font-family=\"DejaVu Sans, ") && !rest.contains("font/woff2"));
     // A file is light, and dark where a page asks for it.
     assert!(rest.contains("fill=\"#ffffff\"") && !rest.contains("#14171b"));
-    assert!(head.starts_with("<svg id=\"dark\" ") && head.contains("svg:target [fill=\"#ffffff\"]{fill:#14171b}"));
+    assert!(
+        head.starts_with("<svg id=\"dark\" ") && head.contains("svg:target [fill=\"#ffffff\"]{fill:#14171b}")
+    );
     let page = std::fs::read_to_string(folder.path().join("index.html")).expect("a page");
     assert!(!page.contains("font/woff2"));
 }

@@ -20,8 +20,10 @@ pub struct Kind {
 }
 
 /// `index.html`.
-pub const INDEX: Kind =
-    Kind { template: "index.html", script: concat!(include_str!("index.js"), include_str!("index/charts.js")) };
+pub const INDEX: Kind = Kind {
+    template: "index.html",
+    script: concat!(include_str!("index.js"), include_str!("index/charts.js")),
+};
 /// `features.html`.
 pub const EXPLORER: Kind = Kind { template: "explorer.html", script: include_str!("explorer.js") };
 /// The features of one dictionary.
