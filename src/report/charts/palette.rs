@@ -4,14 +4,14 @@
 //! Symbols in the table are all different, so colour is never the only difference. Methods of one family (`pca…`,
 //! `ica…`) share a colour.
 
-use crate::base::Digest;
-use crate::report::list::Numbering;
-use crate::report::view::View;
 use strum::VariantArray;
 
 use super::facts::{Facts, base_of_variant};
 use super::marks::{Mark, Shape};
 use super::style::{Ink, N_COLOURS};
+use crate::base::Digest;
+use crate::report::list::Numbering;
+use crate::report::view::View;
 
 const BLACK: usize = 0;
 const VERMILLION: usize = 1;

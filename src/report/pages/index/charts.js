@@ -28,6 +28,8 @@
     const words = link.parentElement.querySelector("figcaption");
     title.textContent = link.querySelector("strong").textContent;
     picture.replaceChildren(...home.children);
+    // In a thumbnail the link's words say it.
+    picture.querySelectorAll("img").forEach((image) => (image.alt = title.textContent));
     caption.replaceChildren(...words.childNodes);
     // Only what is in an open dialog shows above it.
     dialog.append(tips);
