@@ -379,6 +379,78 @@ fn pages_are_dark_where_the_reader_prefers_it_and_print() {
     }
 }
 
+/// Names of the charts of a page that do not follow a dark theme.
+const LIGHT_CHARTS: &str = "
+    const light = (colour) => {
+      const [r, g, b, a] = (colour.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+      return a !== 0 && 0.2126 * r + 0.7152 * g + 0.0722 * b > 128;
+    };
+    return [...document.querySelectorAll('figure[data-chart]')].filter((figure) => {
+      const image = figure.querySelector('img');
+      if (image) return !image.currentSrc.endsWith('#dark');
+      const svg = figure.querySelector('svg');
+      const all = svg.getBoundingClientRect();
+      return light(getComputedStyle(svg).backgroundColor) || [...svg.querySelectorAll('rect, path')].some((shape) => {
+        const box = shape.getBoundingClientRect();
+        const style = getComputedStyle(shape);
+        return style.fill !== 'none' && box.width * box.height > 0.1 * all.width * all.height && light(style.fill) && Number(style.fillOpacity) === 1;
+      });
+    }).map((figure) => figure.dataset.chart)";
+
+#[test]
+fn charts_follow_the_theme_and_thumbnails_open() {
+    let Some(browser) = Browser::open(1280, 900) else { return };
+    let toy = Toy::new();
+    let run = run(&toy);
+    browser.prefer("dark");
+    browser.go(&run.join("index.html"), "");
+    let charts = texts(&browser, "return [...document.querySelectorAll('figure')].map(f => f.dataset.chart)");
+    assert!(
+        charts[0].starts_with("scores_averaged.") && charts[1].starts_with("scores_by_layer."),
+        "{charts:?}"
+    );
+    // Files of charts far below are loaded too.
+    let files = "[...document.querySelectorAll('figure img')]";
+    browser.run(&format!("{files}.forEach(i => i.loading = 'eager')"));
+    browser.wait(&format!("{files}.every(i => i.complete && i.currentSrc)"));
+    assert_eq!(texts(&browser, LIGHT_CHARTS), Vec::<String>::new(), "light charts on a dark page");
+    browser.picture("charts-dark");
+    // The switch of the page overrules the system, for files of charts too.
+    browser.click("#theme");
+    browser.wait(&format!("document.documentElement.dataset.theme === 'light' && {files}.every(i => !i.currentSrc.endsWith('#dark'))"));
+    browser.click("#theme");
+    browser.wait(&format!("document.documentElement.dataset.theme === 'dark' && {files}.every(i => i.currentSrc.endsWith('#dark'))"));
+    browser.run("localStorage.clear()");
+    let columns =
+        "return getComputedStyle(document.querySelector('.charts')).gridTemplateColumns.split(' ').length";
+    assert_eq!(browser.run(columns), Value::from(2));
+    // By keys alone: open, close, and the reader is where they were.
+    let parts = "document.querySelector('.charts figure').querySelectorAll('svg, img').length";
+    browser.run("document.querySelector('.charts .enlarge').focus()");
+    browser.press("\u{e007}");
+    browser.wait("document.querySelector('dialog[open] .scroll > :is(svg, img)')");
+    assert_eq!(browser.run(&format!("return {parts}")), Value::from(0), "the chart is in the page once");
+    let large =
+        browser.run("return document.querySelector('dialog .scroll > *').getBoundingClientRect().width");
+    assert!(large.as_f64().is_some_and(|width| width > 600.0), "{large}");
+    browser.picture("chart-dialog");
+    browser.press("\u{e00c}");
+    browser.wait(&format!("!document.querySelector('dialog[open]') && {parts} === 1"));
+    let focus = browser.run("return document.activeElement.className");
+    assert_eq!(focus, Value::from("enlarge"));
+    // The same links lead to files that are there.
+    for link in
+        texts(&browser, "return [...document.querySelectorAll('.enlarge')].map(a => a.getAttribute('href'))")
+    {
+        assert!(link.ends_with(".svg") && run.join(&link).exists(), "{link}");
+    }
+    assert_quiet(&browser, "a dialog");
+    drop(browser);
+    let Some(narrow) = Browser::open(390, 844) else { return };
+    narrow.go(&run.join("index.html"), "");
+    assert_eq!(narrow.run(columns), Value::from(1));
+}
+
 #[test]
 fn pages_are_accessible_in_both_themes_on_screens_wide_and_narrow() {
     let Some(axe) = std::env::var_os("AUTOINTERP_AXE") else {

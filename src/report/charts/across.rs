@@ -1,6 +1,7 @@
 //! Charts of dictionaries in a plane: FVU against L0, and mean scores against L0, size or training.
 
-use super::scatter::{Band, Panel, Point, VARIES, finish};
+use super::axis::on_log_axis;
+use super::scatter::{Band, EXACT, Panel, Point, VARIES, finish};
 use super::{Chart, Heading, Inputs, Kind};
 use crate::base::distinct;
 use crate::report::number::{count, estimate_of, fixed, significant, span};
@@ -11,7 +12,7 @@ use crate::report::view::{Pairing, RowKey, View};
 pub const L0_LABEL: &str = "L0: features active per token (log scale)";
 
 fn sparsity(view: &View<'_>, hook: &str, method: &str) -> Option<f64> {
-    view.quality(RowKey::of(hook, method))?.l0.filter(|l0| l0.is_finite() && *l0 > 0.0)
+    view.quality(RowKey::of(hook, method))?.l0.and_then(on_log_axis)
 }
 
 /// Hook points with scores, then those with dictionaries only.
@@ -36,7 +37,7 @@ pub fn panels_of_quality<'a>(
             let (y, interval) = value(quality).filter(|(y, _)| y.is_finite())?;
             let number = if is_count { count(y as usize) } else { fixed(Some(y), 3) };
             let words = format!("{method}: L0 {}, {what} {number}", significant(Some(x)));
-            Some(Point { mark: *mark, sweep: *sweep, x, y, interval, movable: !is_count, words })
+            Some(Point { name: method, mark: *mark, sweep: *sweep, x, y, interval, words })
         });
         Panel { title: hook.to_string(), points: points.collect() }
     };
@@ -58,7 +59,7 @@ pub fn fvu_chart<'a>(inputs: &Inputs<'a>) -> Option<Chart<'a>> {
                        fewer features active, less variance lost. Given these dictionaries and this corpus."
             .to_string();
     if view.sweeps.contains(&None) {
-        caption.push_str(" Marks that would hide each other are moved apart, with a line to their place.");
+        caption.push_str(&format!(" {EXACT}"));
     }
     if view.sweeps.iter().any(Option::is_some) {
         caption.push_str(" Lines join the points of a sweep along which L0 changes.");
@@ -185,7 +186,7 @@ fn score_chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>, across: &Across<'_
     let mut panel = |hook: &'a str, scorer: &'a str| {
         let methods = view.methods.iter().zip(marks).zip(&view.sweeps).enumerate();
         let points = methods.filter_map(|(nth, ((method, mark), sweep))| {
-            let x = (across.x)(hook, method).filter(|x| x.is_finite() && *x > 0.0 && wanted[nth])?;
+            let x = (across.x)(hook, method).and_then(on_log_axis).filter(|_| wanted[nth])?;
             let cell = view.cell(pairing, RowKey::of(hook, method), scorer)?;
             let y = cell.mean.filter(|mean| mean.is_finite())?;
             counts.push(cell.n_scored);
@@ -193,7 +194,7 @@ fn score_chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>, across: &Across<'_
             let interval = cell.ci_low.zip(cell.ci_high);
             let (at, score) = (significant(Some(x)), estimate_of(cell));
             let words = format!("{method}: {} {at}, {scorer} {score}", across.short);
-            Some(Point { mark: *mark, sweep: *sweep, x, y, interval, movable: false, words })
+            Some(Point { name: method, mark: *mark, sweep: *sweep, x, y, interval, words })
         });
         Panel { title: hook.to_string(), points: points.collect() }
     };
@@ -229,8 +230,7 @@ fn score_caption<'a>(
     };
     Some(format!(
         "Each mark is the mean score over {n} features of one dictionary, with {}, against {}; constant predictions \
-         count as 0.{lines} Given these dictionaries and this corpus. Marks that would hide each other are moved \
-         sideways, with a line to their place.{left_out}",
+         count as 0.{lines} {EXACT} Given these dictionaries and this corpus.{left_out}",
         view.interval_name(pairing),
         across.what
     ))

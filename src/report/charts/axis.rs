@@ -10,10 +10,42 @@ pub struct Scale {
     low: f64,
     high: f64,
     log: bool,
+    /// Whether a logarithmic scale has a place for 0, before an axis break.
+    zero: bool,
     /// Whether ticks are at whole numbers only.
     whole: bool,
     from: f64,
     to: f64,
+}
+
+/// Room for 0 at the start of a logarithmic scale, px.
+const ZERO_ROOM: f64 = 30.0;
+/// Distance of 0 from the start, px.
+const ZERO_AT: f64 = 9.0;
+/// Distance of the axis break from the start, px.
+const BREAK_AT: f64 = 19.0;
+
+/// Where something is drawn along one axis.
+#[derive(Debug, Clone, Copy)]
+pub enum Coordinate {
+    /// A number: the scale alone decides the place.
+    Number(f64, Scale),
+    /// The px of a category, for example of a method.
+    Category(f64),
+}
+
+impl Coordinate {
+    pub fn px(self) -> f64 {
+        match self {
+            Self::Number(value, scale) => scale.at(value),
+            Self::Category(px) => px,
+        }
+    }
+}
+
+/// The number if a logarithmic axis has a place for it: 0 and everything above.
+pub fn on_log_axis(value: f64) -> Option<f64> {
+    (value.is_finite() && value >= 0.0).then_some(value)
 }
 
 impl Scale {
@@ -27,7 +59,7 @@ impl Scale {
         }
         let room = (high - low) * 0.06;
         let low = if low < 0.0 { low - room } else { low };
-        Self { low, high: high + room, log: false, whole: false, from: 0.0, to: 1.0 }
+        Self { low, high: high + room, log: false, zero: false, whole: false, from: 0.0, to: 1.0 }
     }
 
     /// The same scale with room below its lowest value, for marks at the edge.
@@ -40,12 +72,14 @@ impl Scale {
         Self { whole: true, ..self }
     }
 
-    /// A logarithmic scale that covers the positive values; none without any.
+    /// A logarithmic scale that covers the positive values, with a place for 0 if it is among the values; none
+    /// without positive ones.
     pub fn log(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let positive: Vec<f64> = values.filter(|v| v.is_finite() && *v > 0.0).collect();
-        let low = positive.iter().copied().reduce(f64::min)?;
-        let high = positive.iter().copied().reduce(f64::max)?;
-        Some(Self { low: low / 1.35, high: high * 1.35, log: true, whole: false, from: 0.0, to: 1.0 })
+        let values: Vec<f64> = values.filter_map(on_log_axis).collect();
+        let positive = || values.iter().copied().filter(|value| *value > 0.0);
+        let low = positive().reduce(f64::min)? / 1.35;
+        let high = positive().reduce(f64::max)? * 1.35;
+        Some(Self { low, high, log: true, zero: values.contains(&0.0), whole: false, from: 0.0, to: 1.0 })
     }
 
     /// The same scale over the px from `from` to `to`.
@@ -53,18 +87,59 @@ impl Scale {
         Self { from, to, ..self }
     }
 
+    /// The px that is `distance` px from the start.
+    fn inside(&self, distance: f64) -> f64 {
+        self.from + distance * (self.to - self.from).signum()
+    }
+
+    /// The px of the lowest value, behind the room for 0.
+    fn start(&self) -> f64 {
+        if self.zero { self.inside(ZERO_ROOM) } else { self.from }
+    }
+
     pub fn at(&self, value: f64) -> f64 {
+        if self.zero && value == 0.0 {
+            return self.inside(ZERO_AT);
+        }
         let share = if self.log {
-            (value.max(1e-300) / self.low).ln() / (self.high / self.low).ln()
+            (value / self.low).ln() / (self.high / self.low).ln()
         } else {
             (value - self.low) / (self.high - self.low)
         };
-        self.from + share * (self.to - self.from)
+        self.start() + share * (self.to - self.start())
+    }
+
+    /// The value at a px: the inverse of [`Self::at`].
+    #[cfg(test)]
+    pub fn value(&self, px: f64) -> f64 {
+        if self.zero && (px - self.inside(ZERO_AT)).abs() <= 0.5 {
+            return 0.0;
+        }
+        let share = (px - self.start()) / (self.to - self.start());
+        if self.log {
+            self.low * (self.high / self.low).powf(share)
+        } else {
+            self.low + share * (self.high - self.low)
+        }
+    }
+
+    /// Where a number is drawn.
+    pub fn place(&self, value: f64) -> Coordinate {
+        Coordinate::Number(value, *self)
+    }
+
+    /// The px of the axis break, if the scale has one.
+    fn axis_break(&self) -> Option<f64> {
+        self.zero.then(|| self.inside(BREAK_AT))
     }
 
     /// Ticks with their labels, about `wanted`.
     pub fn ticks(&self, wanted: usize) -> Vec<(f64, String)> {
-        if self.log { self.log_ticks(wanted) } else { self.linear_ticks(wanted) }
+        if !self.log {
+            return self.linear_ticks(wanted);
+        }
+        let zero = self.zero.then(|| (0.0, "0".to_string()));
+        zero.into_iter().chain(self.log_ticks(wanted)).collect()
     }
 
     fn linear_ticks(&self, wanted: usize) -> Vec<(f64, String)> {
@@ -175,11 +250,23 @@ pub fn draw_x(canvas: &mut Canvas, area: Area, scale: &Scale) {
     }
 }
 
-/// The outline of a panel, and its title above.
-pub fn draw_frame(canvas: &mut Canvas, area: Area, title: &str) {
+/// The break of a horizontal axis between 0 and the rest of a logarithmic scale; drawn over the panel's frame.
+fn draw_break(canvas: &mut Canvas, area: Area, scale: &Scale) {
+    let Some(x) = scale.axis_break() else { return };
+    let y = area.bottom();
+    canvas.block(x - 2.0, y - 2.0, 4.0, 4.0, Ink::Paper, 1.0);
+    let slash = |x: f64| [(x - 2.0, y + 4.0), (x + 2.0, y - 4.0)];
+    canvas.lines(&[slash(x - 2.5), slash(x + 2.5)], Ink::Muted, 1.2);
+}
+
+/// The outline of a panel, broken where the horizontal scale is, and its title above.
+pub fn draw_frame(canvas: &mut Canvas, area: Area, x_scale: Option<&Scale>, title: &str) {
     let corners =
         [(area.x, area.y), (area.right(), area.y), (area.right(), area.bottom()), (area.x, area.bottom())];
     canvas.polygon_outline(&corners, Ink::Grid);
+    if let Some(scale) = x_scale {
+        draw_break(canvas, area, scale);
+    }
     let shown = text::cut(title, f64::from(LABEL_SIZE), area.width);
     canvas.text(area.x, area.y - 8.0, &shown, LABEL_SIZE, Anchor::Start, Ink::Text);
 }
@@ -187,6 +274,8 @@ pub fn draw_frame(canvas: &mut Canvas, area: Area, title: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Stream;
+    use crate::report::charts::style::Paper;
 
     #[test]
     fn linear_ticks_are_round_and_inside() {
@@ -217,8 +306,53 @@ mod tests {
         let ticks: Vec<String> = scale.ticks(8).into_iter().map(|(_, label)| label).collect();
         assert_eq!(ticks, ["5", "10", "20", "50", "100", "200", "500", "1000"]);
         assert!(Scale::log([0.0, -1.0].into_iter()).is_none());
+        assert!(!ticks.contains(&"0".to_string()), "no value is 0");
         let scale = Scale::log([2e4, 4e6].into_iter()).expect("positive values");
         let ticks: Vec<String> = scale.ticks(9).into_iter().map(|(_, label)| label).collect();
         assert_eq!(ticks, ["20k", "50k", "100k", "200k", "500k", "1M", "2M", "5M"]);
+    }
+
+    #[test]
+    fn zero_on_a_logarithmic_scale_has_a_place_of_its_own_before_a_break() {
+        let scale = Scale::log([0.0, 3.0, 900.0].into_iter()).expect("positive values").over(100.0, 400.0);
+        assert_eq!(scale.ticks(8)[0], (0.0, "0".to_string()));
+        let axis_break = scale.axis_break().expect("a break");
+        assert!(scale.at(0.0) < axis_break && axis_break < scale.at(3.0), "{} {axis_break}", scale.at(0.0));
+        assert!(scale.at(0.0) > 100.0 && scale.at(900.0) < 400.0);
+        assert_eq!(scale.value(scale.at(0.0)), 0.0);
+        let mut canvas = Canvas::new(500.0, 300.0, Paper::File);
+        let area = Area { x: 100.0, y: 10.0, width: 300.0, height: 200.0 };
+        draw_x(&mut canvas, area, &scale);
+        let lines = canvas.shapes().len();
+        draw_frame(&mut canvas, area, Some(&scale), "");
+        assert!(canvas.shapes().len() > lines + 3, "an outline, a gap, two strokes and a title");
+        assert_eq!(on_log_axis(-1.0), None);
+        assert_eq!(on_log_axis(f64::NAN), None);
+    }
+
+    #[test]
+    fn every_value_is_where_the_scale_says_and_back() {
+        let mut stream = Stream::new(11, "scales");
+        for _ in 0..200 {
+            let values: Vec<f64> = (0..8).map(|_| 10f64.powf(4.0 * stream.normal())).collect();
+            let (from, to) = (600.0 * stream.unit(), 600.0 + 300.0 * stream.unit());
+            let mut scales = vec![
+                Scale::linear(values.iter().map(|value| -value)).over(to, from),
+                Scale::linear(values.iter().copied()).with_room_below().over(from, to),
+            ];
+            scales.extend(Scale::log(values.iter().copied()).map(|scale| scale.over(from, to)));
+            scales.extend(Scale::log(values.iter().copied().chain([0.0])).map(|scale| scale.over(from, to)));
+            assert_eq!(scales.len(), 4);
+            for (nth, scale) in scales.iter().enumerate() {
+                for value in values.iter().map(|value| if nth == 0 { -value } else { *value }).chain([0.0]) {
+                    if value == 0.0 && scale.log && !scale.zero {
+                        continue;
+                    }
+                    let px = scale.place(value).px();
+                    assert!((from.min(to) - 1e-6..=from.max(to) + 1e-6).contains(&px), "{value} is outside");
+                    assert!((scale.at(scale.value(px)) - px).abs() < 1e-6, "{value} at {px}: {scale:?}");
+                }
+            }
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! Charts of mean scores by layer, each method followed by its controls in grey: all methods, or sparse ones only.
+//! Charts of mean scores by layer, each method over the bands of its controls: all methods, or sparse ones only.
 
-use super::layers::{ByLayer, Panel, Places, Site, Value, sites};
+use super::controls::Value;
+use super::layers::{ByLayer, Panel, Places, Site, sites};
 use super::{Chart, Heading, Inputs, Kind};
 use crate::report::list::grouped;
-use crate::report::number::{estimate_of, span};
+use crate::report::number::{estimate_of, score, span};
 use crate::report::schema::Cell;
 use crate::report::view::{BEYOND_TOKEN, Pairing, RowKey, View};
 
@@ -60,14 +61,19 @@ fn chart<'a>(
     let panel = |scorer: &'a str| {
         let value = |key: RowKey<'a>| {
             let cell = view.cell(pairing, key, scorer)?;
-            Some(Value { value: cell.mean?, interval: interval(cell), words: estimate_of(cell) })
+            Some(Value {
+                value: cell.mean?,
+                interval: cell.ci_low.zip(cell.ci_high).filter(is_interval),
+                words: estimate_of(cell),
+            })
         };
+        let print = |value: f64| score(Some(value));
         let title = if scorer == BEYOND_TOKEN {
             format!("{scorer}: within token types, token identity earns nothing")
         } else {
             scorer.to_string()
         };
-        Panel { title, points: places.points(view, marks, site, value) }
+        places.panel((view, marks), site, title, value, print)
     };
     let panels = |scorers: &[&'a str]| -> Vec<Panel> {
         scorers.iter().map(|scorer| panel(scorer)).filter(|panel| !panel.points.is_empty()).collect()
@@ -78,7 +84,7 @@ fn chart<'a>(
     }
     let caption = caption(view, pairing, site, methods) + remark;
     let heading = Heading::of_pairing(view, pairing, (kind, Some(site.file_part())), title, caption);
-    let legend = places.legend(view, marks, str::to_string);
+    let legend = places.legend(view, marks, true, str::to_string);
     let figure = |panels, legend| ByLayer::new(site, ("mean score", false), &places, panels, legend);
     let brief = !main.is_empty() && main.len() < all.len();
     let chart = heading.over(figure(all, legend.clone()));
@@ -100,12 +106,13 @@ fn caption(view: &View<'_>, pairing: Pairing<'_>, site: &Site<'_>, methods: &[us
         pairing.protocol
     );
     if !view.controls.is_empty() {
-        text.push_str(" Grey: controls, to the right of the method they belong to.");
+        text.push_str(" Bands: controls.");
     }
     text.push_str(" Given these dictionaries and this corpus. The panels have scales of their own.");
     text
 }
 
-fn interval(cell: &Cell) -> Option<(f64, f64)> {
-    Some((cell.ci_low.filter(|low| low.is_finite())?, cell.ci_high.filter(|high| high.is_finite())?))
+/// Whether both ends of an interval are numbers.
+pub fn is_interval((low, high): &(f64, f64)) -> bool {
+    low.is_finite() && high.is_finite()
 }

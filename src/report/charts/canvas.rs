@@ -1,12 +1,14 @@
-//! A drawing on kuva's scene, in px from the top left corner, rendered to SVG and PNG. No element has an id, so a
-//! page can hold several drawings.
+//! A drawing on kuva's scene, in px from the top left corner, rendered to SVG and PNG. On a page no element has an id,
+//! so a page can hold several drawings.
 
 use kuva::backend::png::PngBackend;
 use kuva::backend::svg::SvgBackend;
 use kuva::render::color::Color;
 use kuva::render::render::{PathData, Primitive, Scene};
 
-use super::style::{FONT, Ink, Paper, SCALE, font_face};
+#[cfg(test)]
+use super::axis::Coordinate;
+use super::style::{DARK, FONT, Ink, Paper, SCALE, sheet};
 use crate::report::escape::{visible, xml};
 
 /// The point of a text that its position refers to: start, middle or end.
@@ -15,6 +17,21 @@ pub use kuva::render::render::TextAnchor as Anchor;
 pub struct Canvas {
     scene: Scene,
     paper: Paper,
+    /// The marks drawn so far.
+    #[cfg(test)]
+    plotted: Vec<Plotted>,
+}
+
+/// Where a mark belongs: tests compare this with the shape that was drawn.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub struct Plotted {
+    /// Index of the mark's first shape.
+    pub element: usize,
+    /// Index of the dot within that shape.
+    pub nth: usize,
+    pub x: Coordinate,
+    pub y: Coordinate,
 }
 
 impl Canvas {
@@ -23,7 +40,28 @@ impl Canvas {
         let background = (paper == Paper::File).then_some("#ffffff");
         let mut scene = Scene::new(width.ceil(), height.ceil()).with_background(background);
         scene.font_family = Some(FONT.to_string());
-        Self { scene, paper }
+        Self {
+            scene,
+            paper,
+            #[cfg(test)]
+            plotted: Vec::new(),
+        }
+    }
+
+    /// Notes where the next shape, or the `nth` dot of it, belongs.
+    #[cfg(test)]
+    pub fn note(&mut self, nth: usize, x: Coordinate, y: Coordinate) {
+        self.plotted.push(Plotted { element: self.scene.elements.len(), nth, x, y });
+    }
+
+    #[cfg(test)]
+    pub fn plotted(&self) -> &[Plotted] {
+        &self.plotted
+    }
+
+    #[cfg(test)]
+    pub fn shapes(&self) -> &[Primitive] {
+        &self.scene.elements
     }
 
     fn colour(&self, ink: Ink) -> Color {
@@ -91,6 +129,13 @@ impl Canvas {
         self.path(lines.iter().map(one).collect(), None, Some(ink), width, None);
     }
 
+    /// The thin, perhaps dashed, outline of a rectangle over a light shade of its colour.
+    pub fn frame(&mut self, x: f64, y: f64, width: f64, height: f64, ink: Ink, dashed: bool) {
+        let corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)];
+        let dash = dashed.then(|| "2 2".to_string());
+        self.dashed_path(outline(&corners), Some(ink), Some(ink), 1.0, Some(0.1), dash);
+    }
+
     /// A filled rectangle without an outline.
     pub fn block(&mut self, x: f64, y: f64, width: f64, height: f64, ink: Ink, opacity: f64) {
         let fill = self.colour(ink);
@@ -99,9 +144,9 @@ impl Canvas {
         self.scene.add(Primitive::Rect { x, y, width, height, fill, stroke, stroke_width, opacity });
     }
 
-    pub fn circle(&mut self, cx: f64, cy: f64, r: f64, fill: Option<Ink>, stroke: Ink) {
+    pub fn circle(&mut self, cx: f64, cy: f64, r: f64, fill: Option<Ink>, stroke: Ink, width: f64) {
         let fill = fill.map_or(Color::None, |ink| self.colour(ink));
-        let (stroke, stroke_width) = (Some(self.colour(stroke)), Some(1.4));
+        let (stroke, stroke_width) = (Some(self.colour(stroke)), Some(width));
         self.scene.add(Primitive::Circle { cx, cy, r, fill, fill_opacity: None, stroke, stroke_width });
     }
 
@@ -115,31 +160,47 @@ impl Canvas {
         self.path(outline(points), Some(ink), None, 0.0, Some(opacity));
     }
 
-    pub fn polygon(&mut self, points: &[(f64, f64)], fill: Option<Ink>, stroke: Ink) {
-        self.path(outline(points), fill, Some(stroke), 1.4, None);
+    pub fn polygon(&mut self, points: &[(f64, f64)], fill: Option<Ink>, stroke: Ink, width: f64) {
+        self.path(outline(points), fill, Some(stroke), width, None);
     }
 
-    /// Many dots of one colour in one element.
+    /// Many dots of one colour in one element. Dots of one element do not shade each other.
     pub fn dots(&mut self, centres: &[(f64, f64)], r: f64, ink: Ink, opacity: f64) {
-        if centres.is_empty() {
-            return;
+        if self.paper == Paper::File {
+            let width = 2.0 * r;
+            let one = |(x, y): &(f64, f64)| {
+                format!("M{:.1} {y:.1}a{r} {r} 0 1 0 {width} 0a{r} {r} 0 1 0 -{width} 0Z", x - r)
+            };
+            return self.path(centres.iter().map(one).collect(), Some(ink), None, 0.0, Some(opacity));
         }
-        let mut d = String::with_capacity(centres.len() * 48);
-        let width = 2.0 * r;
-        for (x, y) in centres {
-            d.push_str(&format!("M{:.1} {y:.1}a{r} {r} 0 1 0 {width} 0a{r} {r} 0 1 0 -{width} 0Z", x - r));
-        }
-        self.path(d, Some(ink), None, 0.0, Some(opacity));
+        // Lines of no length with round ends: a quarter of the bytes, and a page has a size limit.
+        let extra_attrs = Some(format!("stroke-linecap=\"round\" stroke-opacity=\"{opacity}\""));
+        self.scene.add(Primitive::GroupStart { transform: None, title: None, extra_attrs });
+        let one = |(x, y): &(f64, f64)| format!("M{x:.1} {y:.1}h0");
+        self.path(centres.iter().map(one).collect(), None, Some(ink), 2.0 * r, None);
+        self.scene.add(Primitive::GroupEnd);
     }
 
     fn path(&mut self, d: String, fill: Option<Ink>, stroke: Option<Ink>, width: f64, opacity: Option<f64>) {
+        self.dashed_path(d, fill, stroke, width, opacity, None);
+    }
+
+    fn dashed_path(
+        &mut self,
+        d: String,
+        fill: Option<Ink>,
+        stroke: Option<Ink>,
+        width: f64,
+        opacity: Option<f64>,
+        stroke_dasharray: Option<String>,
+    ) {
         let path = PathData {
             d,
             fill: fill.map(|ink| self.colour(ink)),
             stroke: stroke.map_or(Color::None, |ink| self.colour(ink)),
             stroke_width: width,
             opacity,
-            stroke_dasharray: None,
+            stroke_dasharray,
         };
         self.scene.add(Primitive::Path(Box::new(path)));
     }
@@ -153,9 +214,10 @@ impl Canvas {
         let (width, height) = (self.scene.width, self.scene.height);
         let svg = SvgBackend::new().render_scene(&self.scene);
         // kuva gives a fixed size only; with a view box a page can shrink it.
-        let svg = svg.replacen("<svg ", &format!("<svg viewBox=\"0 0 {width} {height}\" "), 1);
+        let id = if self.paper == Paper::File { format!("id=\"{DARK}\" ") } else { String::new() };
+        let svg = svg.replacen("<svg ", &format!("<svg {id}viewBox=\"0 0 {width} {height}\" "), 1);
         match (self.paper, svg.find('>')) {
-            (Paper::File, Some(end)) => format!("{}{}{}", &svg[..=end], font_face(), &svg[end + 1..]),
+            (Paper::File, Some(end)) => format!("{}{}{}", &svg[..=end], sheet(), &svg[end + 1..]),
             _ => svg,
         }
     }

@@ -1,6 +1,6 @@
 //! Scores of single features against kurtosis or density: a panel for each method, with the rank correlation.
 
-use super::axis::{self, Area, Scale, panel_width};
+use super::axis::{self, Area, Coordinate, Scale, on_log_axis, panel_width};
 use super::canvas::{Anchor, Canvas};
 use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, MARGIN, SMALL_SIZE};
@@ -117,7 +117,7 @@ fn bands<'a>(
         let methods = view.methods.iter().filter(|method| view.line_of(method) == line);
         let rows = methods.flat_map(|method| view.hooks.iter().map(move |hook| RowKey::of(hook, method)));
         let point = |line: &FeatureLine| {
-            let x = (against.x)(line).filter(|x| x.is_finite() && *x > 0.0)?;
+            let x = (against.x)(line).and_then(on_log_axis)?;
             Some((x, line.entering(scorer)?))
         };
         let points: Vec<(f64, f64)> =
@@ -178,13 +178,14 @@ fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel, (x, y): (&Scale, &
     let y_scale = y.over(area.bottom(), area.y);
     axis::draw_x(canvas, area, &x_scale);
     axis::draw_y(canvas, area, &y_scale, labelled);
-    axis::draw_frame(canvas, area, "");
-    marks::draw(canvas, panel.mark, area.x + 6.0, area.y - 27.0, 4.6);
+    axis::draw_frame(canvas, area, Some(&x_scale), "");
+    marks::draw_key(canvas, panel.mark, area.x + 6.0, area.y - 27.0, 4.6);
     let title = text::cut(&panel.title, f64::from(LABEL_SIZE), area.width - 18.0);
     canvas.text(area.x + 17.0, area.y - 22.5, &title, LABEL_SIZE, Anchor::Start, Ink::Text);
     canvas.text(area.x, area.y - 7.0, &panel.correlation, SMALL_SIZE, Anchor::Start, Ink::Muted);
-    let dots: Vec<(f64, f64)> = panel.points.iter().map(|(x, y)| (x_scale.at(*x), y_scale.at(*y))).collect();
-    canvas.dots(&dots, DOT, panel.mark.ink, 0.75);
+    let place = |(x, y): &(f64, f64)| (x_scale.place(*x), y_scale.place(*y));
+    let dots: Vec<(Coordinate, Coordinate)> = panel.points.iter().map(place).collect();
+    marks::draw_dots(canvas, &dots, DOT, panel.mark.ink);
 }
 
 impl Figure for Cloud {

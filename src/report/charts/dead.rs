@@ -1,8 +1,9 @@
 //! Charts of dead and near-dead features: by layer for methods outside sweeps, against L0 for sweeps.
 
 use super::across::{L0_LABEL, hooks_of_quality, panels_of_quality};
-use super::layers::{ByLayer, Panel, Places, Site, Value, sites};
-use super::scatter::{Band, finish};
+use super::controls::Value;
+use super::layers::{ByLayer, Panel, Places, Site, sites};
+use super::scatter::{Band, EXACT, finish};
 use super::{Chart, Heading, Inputs, Kind};
 use crate::report::number::{count, span};
 use crate::report::schema::QualityRow;
@@ -36,7 +37,8 @@ fn by_layer<'a>(inputs: &Inputs<'a>, site: &Site<'a>) -> Option<Chart<'a>> {
             let words = format!("{} of {}", count(n), count(row.n_features));
             Some(Value { value: n as f64, interval: None, words })
         };
-        Panel { title: format!("{name}: {definition}"), points: places.points(view, marks, site, value) }
+        let print = |value: f64| count(value as usize);
+        places.panel((view, marks), site, format!("{name}: {definition}"), value, print)
     };
     let panels: Vec<Panel> = COUNTS.into_iter().map(panel).filter(|panel| !panel.points.is_empty()).collect();
     if panels.is_empty() {
@@ -47,12 +49,10 @@ fn by_layer<'a>(inputs: &Inputs<'a>, site: &Site<'a>) -> Option<Chart<'a>> {
         let sizes: Vec<usize> = rows.map(|row| row.n_features).collect();
         span(&sizes, count).map_or_else(|| method.to_string(), |sizes| format!("{method} (of {sizes})"))
     };
-    let legend = places.legend(view, marks, label);
-    let grey =
-        if view.controls.is_empty() { "" } else { " Grey: controls that have a dictionary of their own." };
+    let legend = places.legend(view, marks, false, label);
     let caption = format!(
         "Each mark counts the features of one dictionary that {}; in brackets of how many. Counts, so without \
-         interval.{grey}",
+         interval.",
         definition(view)
     );
     let title = format!("Dead features by {}", site.axis());
@@ -82,8 +82,7 @@ fn by_sparsity<'a>(inputs: &Inputs<'a>) -> Option<Chart<'a>> {
     };
     let caption = format!(
         "Each mark counts the features of one dictionary that {} (means of trainings where there are several). Lines \
-         join the points of a sweep along which L0 changes; marks that would hide each other are moved sideways, with \
-         a line to their place. Counts, so without interval.",
+         join the points of a sweep along which L0 changes. {EXACT} Counts, so without interval.",
         definition(view)
     );
     let title = "Dead features and sparsity".to_string();

@@ -2,7 +2,7 @@
 //! kernel density) with a dot for every feature, above a box of the middle half with the median. A grey tick is the
 //! median of the first control.
 
-use super::axis::{self, Area, Scale, panel_width};
+use super::axis::{self, Area, Coordinate, Scale, panel_width};
 use super::canvas::{Anchor, Canvas};
 use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, SMALL_SIZE, TICK_SIZE};
@@ -121,18 +121,22 @@ fn violin(xs: &[f64], base: f64) -> Option<Vec<(f64, f64)>> {
     Some([(first, base)].into_iter().chain(curve).chain([(last, base)]).collect())
 }
 
-/// Dots at their scores, stacked where they would touch, in at most `room` px of height.
-fn stack(xs: &[f64], room: f64) -> Vec<(f64, f64)> {
-    let bin = 2.0 * DOT;
-    let mut stacks: Vec<(i64, usize)> = Vec::with_capacity(xs.len());
-    for x in xs {
-        let at = (x / bin).round() as i64;
-        let height = stacks.iter().filter(|(other, _)| *other == at).count();
-        stacks.push((at, height));
-    }
-    let tallest = stacks.iter().map(|(_, height)| *height).max().unwrap_or(0);
-    let pitch = if tallest == 0 { 0.0 } else { (room / tallest as f64).min(bin) };
-    stacks.into_iter().map(|(at, height)| (at as f64 * bin, height as f64 * pitch)).collect()
+/// Heights of dots at ascending `xs`: a dot that would touch another is higher, by at most `room` px in all. Along the
+/// axis of scores no dot moves.
+fn stack(xs: &[f64], room: f64) -> Vec<f64> {
+    let width = 2.0 * DOT;
+    let mut last: Vec<f64> = Vec::new();
+    let mut level = |x: &f64| {
+        let free = last.iter().position(|other| x - other >= width).unwrap_or(last.len());
+        match last.get_mut(free) {
+            Some(other) => *other = *x,
+            None => last.push(*x),
+        }
+        free
+    };
+    let levels: Vec<usize> = xs.iter().map(&mut level).collect();
+    let pitch = width.min(room / last.len().saturating_sub(1).max(1) as f64);
+    levels.into_iter().map(|level| level as f64 * pitch).collect()
 }
 
 impl Distribution {
@@ -148,14 +152,14 @@ impl Distribution {
     fn draw_panel(&self, canvas: &mut Canvas, area: Area, panel: &Panel, scale: &Scale, labelled: bool) {
         let scale = scale.over(area.x + 4.0, area.right() - COUNT_ROOM);
         axis::draw_x(canvas, area, &scale);
-        axis::draw_frame(canvas, area, &panel.title);
+        axis::draw_frame(canvas, area, None, &panel.title);
         for (i, strip) in panel.strips.iter().enumerate() {
             let base = area.y + 3.0 + (i + 1) as f64 * ROW;
             if labelled {
                 let size = f64::from(TICK_SIZE);
                 let label = text::cut(&strip.label, size, self.label_width - 36.0);
                 canvas.text(area.x - 26.0, base - 8.0, &label, TICK_SIZE, Anchor::End, Ink::Text);
-                marks::draw(canvas, strip.mark, area.x - 14.0, base - 12.0, 4.0);
+                marks::draw_key(canvas, strip.mark, area.x - 14.0, base - 12.0, 4.0);
             }
             draw_strip(canvas, strip, &scale, base);
             let n = match (strip.scores.len(), strip.n_constant) {
@@ -173,8 +177,9 @@ fn draw_strip(canvas: &mut Canvas, strip: &Strip, scale: &Scale, base: f64) {
     if let Some(outline) = violin(&xs, base - 7.5) {
         canvas.shade(&outline, ink, 0.22);
     }
-    let dots: Vec<(f64, f64)> = stack(&xs, 10.0).into_iter().map(|(x, up)| (x, base - 9.5 - up)).collect();
-    canvas.dots(&dots, DOT, ink, 0.75);
+    let place = |(score, up): (&f64, f64)| (scale.place(*score), Coordinate::Category(base - 9.5 - up));
+    let dots: Vec<(Coordinate, Coordinate)> = strip.scores.iter().zip(stack(&xs, 10.0)).map(place).collect();
+    marks::draw_dots(canvas, &dots, DOT, ink);
     if let Some(control) = strip.control {
         let x = scale.at(control);
         canvas.line((x, base - 8.0), (x, base - 0.5), Ink::Control, 2.0);
@@ -182,7 +187,8 @@ fn draw_strip(canvas: &mut Canvas, strip: &Strip, scale: &Scale, base: f64) {
     let quartiles = [0.25, 0.5, 0.75].map(|share| quantile(&strip.scores, share));
     if let [Some(low), Some(middle), Some(high)] = quartiles {
         let (left, right) = (scale.at(low), scale.at(high));
-        canvas.block(left, base - 6.0, (right - left).max(1.0), 3.5, ink, 0.45);
+        let width = (right - left).max(1.0);
+        canvas.block((left + right - width) / 2.0, base - 6.0, width, 3.5, ink, 0.45);
         let x = scale.at(middle);
         canvas.line((x, base - 7.5), (x, base - 1.0), ink, 2.0);
     }
@@ -239,14 +245,17 @@ mod tests {
     }
 
     #[test]
-    fn stacked_dots_neither_overlap_nor_leave_their_row() {
-        let dots = stack(&[10.0, 10.1, 10.2, 30.0], 10.0);
-        for (i, a) in dots.iter().enumerate() {
-            assert!(a.1 <= 10.0);
-            for b in &dots[..i] {
-                assert!((a.0 - b.0).hypot(a.1 - b.1) >= 2.0 * DOT - 1e-9, "{a:?} on {b:?}");
+    fn stacked_dots_neither_touch_nor_leave_their_row() {
+        let xs = [10.0, 10.1, 10.2, 13.25, 30.0];
+        let ups = stack(&xs, 10.0);
+        for (i, (x, up)) in xs.iter().zip(&ups).enumerate() {
+            assert!(*up <= 10.0);
+            for (other, other_up) in xs.iter().zip(&ups).take(i) {
+                assert!((x - other).hypot(up - other_up) >= 2.0 * DOT - 1e-9, "{x} on {other}: {ups:?}");
             }
         }
-        assert!(stack(&[5.0; 500], 10.0).iter().all(|dot| dot.1 <= 10.0));
+        assert_eq!((ups[3], ups[4]), (0.0, 0.0));
+        assert!(stack(&[5.0; 500], 10.0).iter().all(|up| *up <= 10.0));
+        assert!(stack(&[], 10.0).is_empty());
     }
 }

@@ -48,6 +48,11 @@ pub struct Facts {
     methods: Vec<Method>,
 }
 
+/// The method that this is a variant of by its name: `pca` of `pca_split`.
+pub fn base_of_variant(method: &str) -> Option<&str> {
+    ["_oriented", "_split", "_topk"].into_iter().find_map(|variant| method.strip_suffix(variant))
+}
+
 /// Kinds of sparse autoencoders.
 const AUTOENCODERS: [&str; 7] =
     ["sae", "sae_untied", "topk", "batch_topk", "matryoshka", "gated", "jumprelu"];
@@ -87,6 +92,12 @@ impl Facts {
     /// Seconds of a dictionary's fit; mean over trainings.
     pub fn seconds(&self, hook: &str, method: &str) -> Option<f64> {
         self.mean(hook, method, |fit| fit.seconds)
+    }
+
+    /// The kind of a method, or of the method that it is a variant of.
+    pub fn kind(&self, method: &str) -> Option<&str> {
+        let of = |name: &str| self.methods.iter().find(|fact| fact.name == name);
+        of(method).or_else(|| of(base_of_variant(method)?)).map(|fact| fact.kind.as_str())
     }
 
     /// Whether a method is an autoencoder.
@@ -133,6 +144,8 @@ mod tests {
         );
         assert_eq!(facts.topk_variant("pca_topk"), Some(Some("sae")));
         assert_eq!(facts.topk_variant("topk_4"), None);
+        let kinds = ["topk_4", "pca_split", "gone"].map(|name| facts.kind(name));
+        assert_eq!(kinds, [Some("topk"), Some("pca"), None]);
         for text in ["null", "[]", "{\"suite\": 3, \"dictionaries\": []}"] {
             assert_eq!(of(text), Facts::default(), "{text}");
         }

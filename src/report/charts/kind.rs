@@ -5,6 +5,9 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
 /// What a chart shows. Charts are drawn in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
 pub enum Kind {
+    /// Mean score over all hook points, a panel for each main score.
+    #[strum(serialize = "scores_averaged")]
+    Averaged,
     /// Mean score by layer, a panel for each score.
     #[strum(serialize = "scores_by_layer")]
     ByLayer,

@@ -1,37 +1,44 @@
 //! Figure of values by layer: one panel per row, one column per hook point, in each column a mark for every method
-//! and, in grey, for every control of it.
+//! over the bands of its controls.
 
-use super::axis::{self, Area, Scale};
+use super::axis::{self, Area, Coordinate, Scale};
 use super::canvas::{Anchor, Canvas};
+use super::controls::{self, Axis, Key, Range, Style, Value};
 use super::legend::Legend;
 use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, MARGIN, TICK_SIZE};
 use super::{Figure, text};
-use crate::base::HookPoint;
+use crate::base::{HookPoint, distinct};
 use crate::report::list::grouped;
 use crate::report::view::{RowKey, View};
 
-/// The value of a row.
-pub struct Value {
-    pub value: f64,
-    pub interval: Option<(f64, f64)>,
-    /// Shown when a reader points at the mark.
-    pub words: String,
-}
-
-/// One mark.
+/// One mark and the controls behind it.
 pub struct Point {
     column: usize,
-    /// Position within the column, in steps.
-    step: f64,
+    /// Number of the method within the column.
+    place: usize,
     mark: Mark,
-    is_control: bool,
-    value: Value,
+    /// None if only controls have a value.
+    value: Option<Value>,
+    controls: Vec<(Style, Value)>,
 }
 
 pub struct Panel {
     pub title: String,
     pub points: Vec<Point>,
+    /// Bands over a column, with the column.
+    pub ranges: Vec<(usize, Range)>,
+}
+
+impl Panel {
+    /// The numbers that the panel's scale must cover.
+    fn extent(&self) -> impl Iterator<Item = f64> {
+        let of_points = self.points.iter().flat_map(|point| {
+            let values = point.value.iter().chain(point.controls.iter().map(|(_, value)| value));
+            values.flat_map(Value::extent)
+        });
+        of_points.chain(self.ranges.iter().flat_map(|(_, range)| [range.low, range.high]))
+    }
 }
 
 pub struct ByLayer {
@@ -40,8 +47,8 @@ pub struct ByLayer {
     y_label: &'static str,
     /// Whether values are counts.
     counts: bool,
-    /// Steps per column.
-    steps: f64,
+    /// Methods per column.
+    methods: usize,
     panels: Vec<Panel>,
     legend: Legend,
 }
@@ -85,11 +92,10 @@ pub fn sites<'a>(hooks: &[&'a str]) -> Vec<Site<'a>> {
     grouped(by_site).into_iter().map(sorted).collect()
 }
 
-/// The methods of a column, each followed by its controls.
+/// What a column shows: methods and their controls, by index.
 pub struct Places {
-    /// Index of the method, index of the control if it is one, and position in steps.
-    at: Vec<(usize, Option<usize>, f64)>,
-    steps: f64,
+    methods: Vec<usize>,
+    controls: Vec<usize>,
 }
 
 /// The row of a method, or of its control, at a hook point; methods and controls by index.
@@ -98,7 +104,7 @@ fn key<'a>(view: &View<'a>, hook: &'a str, method: usize, control: Option<usize>
 }
 
 impl Places {
-    /// Places for `methods` and those of their controls that `exists` finds at some hook point of the site.
+    /// Those of `methods`, and those of their controls, that `exists` finds at some hook point of the site.
     pub fn new<'a>(
         view: &View<'a>,
         site: &Site<'a>,
@@ -108,49 +114,65 @@ impl Places {
         let exists = |method: usize, control: Option<usize>| {
             site.columns.iter().any(|(hook, _)| exists(key(view, hook, method, control)))
         };
-        let mut at = Vec::new();
-        let mut step = 1.2;
-        for &method in methods.iter().filter(|method| exists(**method, None)) {
-            at.push((method, None, step));
-            for control in (0..view.controls.len()).filter(|control| exists(method, Some(*control))) {
-                step += 0.85;
-                at.push((method, Some(control), step));
-            }
-            step += 1.15;
-        }
-        Self { at, steps: step + 0.05 }
+        let methods: Vec<usize> = methods.iter().copied().filter(|method| exists(*method, None)).collect();
+        let controls = 0..view.controls.len();
+        let controls =
+            controls.filter(|control| methods.iter().any(|method| exists(*method, Some(*control))));
+        Self { controls: controls.collect(), methods }
     }
 
-    /// The marks of all columns, where `value` returns a row's value.
-    pub fn points<'a>(
+    /// A panel, where `value` returns a row's value and `print` a number in words.
+    pub fn panel<'a>(
         &self,
-        view: &View<'a>,
-        marks: &[Mark],
+        (view, marks): (&View<'a>, &[Mark]),
         site: &Site<'a>,
+        title: String,
         value: impl Fn(RowKey<'a>) -> Option<Value>,
-    ) -> Vec<Point> {
-        let mut points = Vec::new();
+        print: impl Fn(f64) -> String,
+    ) -> Panel {
+        let named = |key: RowKey<'a>| {
+            let found = value(key).filter(|found| found.value.is_finite())?;
+            let name = key.control.map_or(String::new(), |control| format!(" (control: {control})"));
+            Some(Value { words: format!("{}{name}: {}", key.method, found.words), ..found })
+        };
+        let mut panel = Panel { title, points: Vec::new(), ranges: Vec::new() };
         for (column, (hook, _)) in site.columns.iter().enumerate() {
-            for &(method, control, step) in &self.at {
-                let key = key(view, hook, method, control);
-                let Some(found) = value(key).filter(|found| found.value.is_finite()) else { continue };
-                let name = key.control.map_or(String::new(), |control| format!(" (control: {control})"));
-                let value = Value { words: format!("{}{name}: {}", key.method, found.words), ..found };
-                let mark = control.map_or(marks[method], marks::control_mark);
-                points.push(Point { column, step, mark, is_control: control.is_some(), value });
+            let of = |method: usize, control: usize| named(key(view, hook, method, Some(control)));
+            let (ranged, own): (Vec<usize>, Vec<usize>) =
+                self.controls.iter().partition(|control| Style::of(view.controls[**control]) == Style::Range);
+            for control in ranged {
+                let values: Vec<f64> =
+                    self.methods.iter().filter_map(|method| Some(of(*method, control)?.value)).collect();
+                let range = Range::of(view.controls[control], &values, &print);
+                panel.ranges.extend(range.map(|range| (column, range)));
+            }
+            for (place, &method) in self.methods.iter().enumerate() {
+                let styled =
+                    |control: &usize| Some((Style::of(view.controls[*control]), of(method, *control)?));
+                let controls: Vec<(Style, Value)> = own.iter().filter_map(styled).collect();
+                let value = named(key(view, hook, method, None));
+                if value.is_some() || !controls.is_empty() {
+                    panel.points.push(Point { column, place, mark: marks[method], value, controls });
+                }
             }
         }
-        points
+        panel
     }
 
     /// The legend of methods and controls, where `label` names a method.
-    pub fn legend(&self, view: &View<'_>, marks: &[Mark], label: impl Fn(&str) -> String) -> Legend {
-        let methods = self.at.iter().filter(|(_, control, _)| control.is_none());
-        let methods = methods.map(|(method, _, _)| (marks[*method], label(view.methods[*method])));
-        let is_drawn = |control: &usize| self.at.iter().any(|(_, other, _)| *other == Some(*control));
-        let controls = (0..view.controls.len()).filter(is_drawn);
-        let controls = controls.map(|c| (marks::control_mark(c), format!("control: {}", view.controls[c])));
-        Legend(methods.chain(controls).collect())
+    pub fn legend(
+        &self,
+        view: &View<'_>,
+        marks: &[Mark],
+        has_intervals: bool,
+        label: impl Fn(&str) -> String,
+    ) -> Legend {
+        let method = |&nth: &usize| (Key::Method(marks[nth]), label(view.methods[nth]));
+        let control = |&nth: &usize| {
+            let style = Style::of(view.controls[nth]);
+            (Key::Control(style), style.meaning(view.controls[nth], has_intervals))
+        };
+        Legend(distinct(self.methods.iter().map(method).chain(self.controls.iter().map(control))))
     }
 }
 
@@ -163,37 +185,45 @@ impl ByLayer {
         legend: Legend,
     ) -> Self {
         let columns = site.columns.iter().map(|(_, label)| label.clone()).collect();
-        Self { columns, x_label: site.axis(), y_label, counts, steps: places.steps, panels, legend }
+        Self { columns, x_label: site.axis(), y_label, counts, methods: places.methods.len(), panels, legend }
     }
 
     fn plot_width(&self) -> f64 {
-        let steps = self.steps * self.columns.len() as f64;
-        (steps * 8.6).clamp(520.0, 1000.0_f64.max(steps * 5.6).min(2400.0))
+        let slots = (self.methods + 1) as f64 * self.columns.len() as f64;
+        (slots * 17.5).clamp(520.0, 1000.0_f64.max(slots * 11.0).min(2400.0))
     }
 
     fn draw_panel(&self, canvas: &mut Canvas, area: Area, panel: &Panel) {
-        let values = panel.points.iter().flat_map(|Point { value, .. }| {
-            let (low, high) = value.interval.unwrap_or((value.value, value.value));
-            [low, high, value.value]
-        });
-        let scale = Scale::linear(values);
+        let scale = Scale::linear(panel.extent());
         let scale = if self.counts { scale.counting().with_room_below() } else { scale };
         let scale = scale.over(area.bottom(), area.y);
         let column_width = area.width / self.columns.len() as f64;
+        let left = |column: usize| area.x + column as f64 * column_width;
         for i in (0..self.columns.len()).step_by(2) {
-            let x = area.x + i as f64 * column_width;
-            canvas.block(x, area.y, column_width, area.height, Ink::Band, 1.0);
+            canvas.block(left(i), area.y, column_width, area.height, Ink::Band, 1.0);
         }
         axis::draw_y(canvas, area, &scale, true);
-        axis::draw_frame(canvas, area, &panel.title);
-        for Point { column, step, mark, is_control, value } in &panel.points {
-            let x = area.x + (*column as f64 + step / self.steps) * column_width;
-            let (width, r) = if *is_control { (1.1, 2.7) } else { (1.5, 3.7) };
+        axis::draw_frame(canvas, area, None, &panel.title);
+        for (column, range) in &panel.ranges {
+            let across = (left(*column), left(*column) + column_width);
+            controls::draw_range(canvas, Axis::Upright(&scale), range, across);
+        }
+        let slot = column_width / (self.methods + 1) as f64;
+        let x = |point: &Point| left(point.column) + (point.place + 1) as f64 * slot;
+        let half = (0.4 * slot).min(7.0);
+        for point in &panel.points {
+            for control in &point.controls {
+                controls::draw_own(canvas, Axis::Upright(&scale), control, point.mark.ink, (x(point), half));
+            }
+        }
+        for point in &panel.points {
+            let Some(value) = &point.value else { continue };
             canvas.begin(&value.words);
             if let Some((low, high)) = value.interval {
-                canvas.line((x, scale.at(low)), (x, scale.at(high)), mark.ink, width);
+                canvas.line((x(point), scale.at(low)), (x(point), scale.at(high)), point.mark.ink, 1.5);
             }
-            marks::draw(canvas, *mark, x, scale.at(value.value), r);
+            let at = (Coordinate::Category(x(point)), scale.place(value.value));
+            marks::draw(canvas, point.mark, at.0, at.1, 3.7);
             canvas.end();
         }
         for (i, label) in self.columns.iter().enumerate() {

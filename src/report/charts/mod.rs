@@ -1,10 +1,13 @@
 //! Charts: composed of a few shapes here, drawn as SVG and PNG by kuva's backends.
 
 mod across;
+mod averaged;
 mod axis;
 mod by_layer;
+mod callout;
 mod canvas;
 mod cloud;
+mod controls;
 mod dead;
 mod distribution;
 mod facts;
@@ -12,6 +15,7 @@ mod kind;
 mod layers;
 mod legend;
 mod marks;
+mod palette;
 mod scatter;
 mod style;
 mod svg;
@@ -164,7 +168,7 @@ pub fn plan<'a>(
     facts: &'a Facts,
     wanted: &[Kind],
 ) -> Vec<Chart<'a>> {
-    let inputs = Inputs { view, scores, facts, marks: marks::of_view(view) };
+    let inputs = Inputs { view, scores, facts, marks: palette::of_view(view, facts) };
     let mut charts = Vec::new();
     for &pairing in &view.pairings {
         let kinds = Kind::VARIANTS.iter().filter(|kind| wanted.contains(kind));
@@ -185,6 +189,7 @@ pub fn plan<'a>(
 /// The charts of one kind about one explainer and simulator.
 fn of_pairing<'a>(kind: Kind, inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Vec<Chart<'a>> {
     let one = match kind {
+        Kind::Averaged => averaged::chart(inputs, pairing),
         Kind::ByLayer => return by_layer::charts(inputs, pairing),
         Kind::TopkBaselines => return by_layer::topk_charts(inputs, pairing),
         Kind::Distribution => distribution::chart(inputs, pairing),

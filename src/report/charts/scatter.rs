@@ -1,24 +1,30 @@
-//! Figure of dictionaries in a plane: one mark per method, a panel per hook point, lines along sweeps.
+//! Figure of dictionaries in a plane: one mark per method, a panel per hook point, lines along sweeps. Every mark is at
+//! its numbers.
 
-use super::axis::{self, Area, Scale, panel_width};
+use super::axis::{self, Area, Coordinate, Scale, panel_width};
+use super::callout::{self, Named};
 use super::canvas::{Anchor, Canvas};
+use super::controls::Key;
 use super::legend::Legend;
 use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, MARGIN};
 use super::{Chart, Figure, Heading, Inputs};
+use crate::base::distinct;
 use crate::report::list::grouped;
+
+/// The sentence about the places of marks, for captions.
+pub const EXACT: &str =
+    "Every mark is exactly at its numbers; names with a line are those of marks that lie on each other.";
 
 /// One mark.
 pub struct Point<'a> {
+    pub name: &'a str,
     pub mark: Mark,
     /// The sweep that it belongs to.
     pub sweep: Option<&'a str>,
     pub x: f64,
     pub y: f64,
     pub interval: Option<(f64, f64)>,
-    /// Whether it may be moved vertically too, because an approximate position is enough. Its interval, if any, is
-    /// only the range over trainings.
-    pub movable: bool,
     /// Shown when a reader points at the mark.
     pub words: String,
 }
@@ -71,71 +77,9 @@ pub fn finish<'a>(
     let Inputs { view, marks, .. } = inputs;
     let methods = view.methods.iter().zip(marks);
     let drawn = methods.filter(|(_, mark)| points(&bands).any(|point| point.mark == **mark));
-    let mut entries: Vec<(Mark, String)> =
-        drawn.map(|(method, mark)| (*mark, view.line_of(method).to_string())).collect();
-    entries.dedup();
+    let entries =
+        distinct(drawn.map(|(method, mark)| (Key::Method(*mark), view.line_of(method).to_string())));
     (!entries.is_empty()).then(|| heading.over(Scatter { bands, x_label, legend: Legend(entries) }))
-}
-
-/// Moves marks so that none hides another: each to its own place, or to the nearest free one on rings around it.
-fn move_apart(places: &[(f64, f64)], area: Area) -> Vec<(f64, f64)> {
-    let apart = 2.3 * RADIUS;
-    let mut placed: Vec<(f64, f64)> = Vec::with_capacity(places.len());
-    for (x, y) in places {
-        let rings = (0..12).flat_map(|ring| {
-            let d = f64::from(ring) * apart * 0.55;
-            [(d, 0.0), (-d, 0.0), (0.0, d), (0.0, -d), (d, d), (-d, d), (d, -d), (-d, -d)]
-        });
-        let free = rings.map(|(dx, dy)| (x + dx, y + dy)).find(|(a, b)| {
-            let inside = *a > area.x + RADIUS
-                && *a < area.right() - RADIUS
-                && *b > area.y + RADIUS
-                && *b < area.bottom() - RADIUS;
-            inside && placed.iter().all(|(c, d)| (a - c).hypot(b - d) >= apart)
-        });
-        placed.push(free.unwrap_or((*x, *y)));
-    }
-    placed
-}
-
-/// The same for marks (x, top, bottom) with intervals, in px. Their heights are exact, so they move sideways only,
-/// and no interval covers another.
-fn move_sideways(places: &[(f64, f64, f64)], area: Area) -> Vec<f64> {
-    let apart = 2.0 * RADIUS + 1.5;
-    let mut placed: Vec<(f64, f64, f64)> = Vec::with_capacity(places.len());
-    for (x, top, bottom) in places {
-        let steps = (0..160).map(|step| {
-            let d = f64::from((step + 1) / 2) * apart / 4.0;
-            if step % 2 == 1 { d } else { -d }
-        });
-        let free = steps.map(|d| x + d).find(|a| {
-            let inside = *a > area.x + RADIUS && *a < area.right() - RADIUS;
-            let clear = |other: &(f64, f64, f64)| {
-                (a - other.0).abs() >= apart || *top > other.2 + 1.0 || *bottom < other.1 - 1.0
-            };
-            inside && placed.iter().all(clear)
-        });
-        placed.push((free.unwrap_or(*x), *top, *bottom));
-    }
-    placed.into_iter().map(|(x, _, _)| x).collect()
-}
-
-/// The position at which each point of a panel is drawn, from its true position.
-fn drawn_at(points: &[Point<'_>], places: &[(f64, f64)], y_scale: &Scale, area: Area) -> Vec<(f64, f64)> {
-    if points.iter().all(|point| point.movable) {
-        // Lines tell the points of sweeps apart wherever they are.
-        let on_lines = points.iter().all(|point| point.sweep.is_some());
-        return if on_lines { places.to_vec() } else { move_apart(places, area) };
-    }
-    let extents: Vec<(f64, f64, f64)> = points
-        .iter()
-        .zip(places)
-        .map(|(point, (x, y))| {
-            let [low, high, _] = point.extent();
-            (*x, y_scale.at(high).min(y - RADIUS), y_scale.at(low).max(y + RADIUS))
-        })
-        .collect();
-    move_sideways(&extents, area).into_iter().zip(places).map(|(x, (_, y))| (x, *y)).collect()
 }
 
 impl Scatter<'_> {
@@ -181,28 +125,30 @@ fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel<'_>, scales: &(Scal
     let y_scale = scales.1.over(area.bottom(), area.y);
     axis::draw_x(canvas, area, &x_scale);
     axis::draw_y(canvas, area, &y_scale, labelled);
-    axis::draw_frame(canvas, area, &panel.title);
-    let places: Vec<(f64, f64)> =
-        panel.points.iter().map(|point| (x_scale.at(point.x), y_scale.at(point.y))).collect();
-    let drawn = drawn_at(&panel.points, &places, &y_scale, area);
+    axis::draw_frame(canvas, area, Some(&x_scale), &panel.title);
+    let place = |point: &Point<'_>| (x_scale.place(point.x), y_scale.place(point.y));
+    let places: Vec<(Coordinate, Coordinate)> = panel.points.iter().map(place).collect();
+    let px = |nth: usize| (places[nth].0.px(), places[nth].1.px());
     for line in lines(&panel.points) {
         for pair in line.windows(2) {
-            canvas.line(drawn[pair[0]], drawn[pair[1]], panel.points[pair[0]].mark.ink, 1.1);
+            canvas.line(px(pair[0]), px(pair[1]), panel.points[pair[0]].mark.ink, 1.1);
         }
     }
-    for ((point, place), at) in panel.points.iter().zip(&places).zip(&drawn) {
-        if (place.0 - at.0).hypot(place.1 - at.1) > 0.5 {
-            canvas.line(*place, *at, Ink::Muted, 0.8);
-        }
+    for (nth, point) in panel.points.iter().enumerate() {
         if let Some((low, high)) = point.interval {
-            canvas.line((at.0, y_scale.at(low)), (at.0, y_scale.at(high)), point.mark.ink, 1.3);
+            let x = px(nth).0;
+            canvas.line((x, y_scale.at(low)), (x, y_scale.at(high)), point.mark.ink, 1.1);
         }
     }
-    for (point, at) in panel.points.iter().zip(&drawn) {
+    for (point, (x, y)) in panel.points.iter().zip(&places) {
         canvas.begin(&point.words);
-        marks::draw(canvas, point.mark, at.0, at.1, RADIUS);
+        marks::draw_rimmed(canvas, point.mark, *x, *y, RADIUS);
         canvas.end();
     }
+    // Lines tell the points of sweeps apart wherever they are.
+    let single = panel.points.iter().enumerate().filter(|(_, point)| point.sweep.is_none());
+    let named: Vec<Named<'_>> = single.map(|(nth, point)| Named { name: point.name, at: px(nth) }).collect();
+    callout::draw(canvas, area, &named, RADIUS);
 }
 
 impl Figure for Scatter<'_> {
@@ -232,37 +178,5 @@ impl Figure for Scatter<'_> {
             y += 18.0;
         }
         self.legend.draw(canvas, MARGIN, y, self.width() - 2.0 * MARGIN);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const AREA: Area = Area { x: 0.0, y: 0.0, width: 200.0, height: 200.0 };
-
-    #[test]
-    fn marks_at_one_place_are_moved_apart_inside_the_panel() {
-        let drawn = move_apart(&[(50.0, 50.0); 6], AREA);
-        assert_eq!(drawn[0], (50.0, 50.0));
-        for (i, a) in drawn.iter().enumerate() {
-            for b in &drawn[..i] {
-                assert!((a.0 - b.0).hypot(a.1 - b.1) >= 2.0 * RADIUS, "{a:?} hides {b:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn intervals_never_lie_on_each_other() {
-        let places = [(50.0, 40.0, 80.0), (51.0, 70.0, 90.0), (50.0, 100.0, 120.0), (49.0, 60.0, 110.0)];
-        let drawn = move_sideways(&places, AREA);
-        assert_eq!(drawn[0], 50.0);
-        assert_eq!(drawn[2], 50.0);
-        for i in 0..places.len() {
-            for j in 0..i {
-                let overlap = places[i].1 <= places[j].2 && places[j].1 <= places[i].2;
-                assert!(!overlap || (drawn[i] - drawn[j]).abs() >= 2.0 * RADIUS, "{i} on {j}: {drawn:?}");
-            }
-        }
     }
 }

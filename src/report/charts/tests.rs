@@ -2,11 +2,18 @@
 
 use std::path::Path;
 
+use kuva::render::render::Primitive;
 use strum::VariantArray;
 
-use super::{Kind, chart_name, compact, shared_strokes};
+use super::axis::Coordinate;
+use super::canvas::{Anchor, Canvas, Plotted};
+use super::style::Paper;
+use super::{Facts, Kind, chart_name, compact, plan, shared_strokes};
 use crate::report::fixture::{self, METHODS, Made};
-use crate::report::{RenderOptions, render};
+use crate::report::ranking::{RankedMethod, Ranking};
+use crate::report::scores::FeatureScores;
+use crate::report::view::View;
+use crate::report::{RenderOptions, Summary, render};
 
 const HOSTILE: &str = "\"><script>alert(1)</script>|x\n\u{202E}_{$\\input}'";
 
@@ -23,8 +30,15 @@ fn again(folder: &Path, options: &RenderOptions) -> Vec<String> {
     files.iter().map(|path| path.strip_prefix(folder).expect("inside").display().to_string()).collect()
 }
 
-fn svg(folder: &Path, name: &str) -> String {
+/// A file with its style sheet.
+fn whole(folder: &Path, name: &str) -> String {
     std::fs::read_to_string(folder.join("charts").join(name)).expect("a chart")
+}
+
+/// The drawing in a file.
+fn svg(folder: &Path, name: &str) -> String {
+    let file = whole(folder, name);
+    file.split_once("</style>").expect("a style sheet").1.to_string()
 }
 
 /// All texts of a drawing, in order.
@@ -50,13 +64,248 @@ fn swept() -> Made {
     made
 }
 
+/// The fixture with a dictionary whose features are all dead, and with the control `oracle` for every method.
+fn with_extremes() -> Made {
+    let mut made = fixture::make(4);
+    made.summary.quality[0].l0 = Some(0.0);
+    let shuffled = made.summary.cells.iter().filter(|cell| cell.control.as_deref() == Some("shuffled"));
+    let of_oracle = shuffled.cloned().map(|mut cell| {
+        cell.control = Some("oracle".into());
+        cell.mean = cell.mean.map(|mean| mean + 0.3);
+        cell.ci_low = cell.ci_low.map(|low| low + 0.3);
+        cell.ci_high = cell.ci_high.map(|high| high + 0.3);
+        cell
+    });
+    let oracle: Vec<_> = of_oracle.collect();
+    made.summary.cells.extend(oracle);
+    for line in made.lines.iter_mut().filter(|line| line.feature == 0) {
+        line.density = Some(0.0);
+    }
+    made
+}
+
+/// Draws every chart of a made-up run as a file.
+fn canvases(made: &Made) -> Vec<(Kind, String, Canvas)> {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    fixture::write(made, folder.path());
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("a file");
+    let scores = FeatureScores::read(&folder.path().join("scores.jsonl")).expect("read");
+    let facts = Facts::of_manifest(&serde_json::from_str(&read("manifest.json")).expect("JSON"));
+    let summary = Summary::read(&folder.path().join("summary.json")).expect("read");
+    let view = View::new(&summary);
+    let charts = plan(&view, scores.as_ref(), &facts, Kind::VARIANTS);
+    let drawn = |chart: &super::Chart<'_>| {
+        (chart.heading.kind, chart.heading.name.to_string(), chart.draw(Paper::File))
+    };
+    charts.iter().map(drawn).collect()
+}
+
+/// All numbers in a text.
+fn numbers(text: &str) -> Vec<f64> {
+    let parts = text.split(|c: char| !c.is_ascii_digit() && c != '.' && c != '-');
+    parts.filter_map(|part| part.parse().ok()).collect()
+}
+
+/// The centre of a mark as it was drawn.
+pub fn centre(canvas: &Canvas, plotted: &Plotted) -> (f64, f64) {
+    match &canvas.shapes()[plotted.element] {
+        Primitive::Circle { cx, cy, .. } => (*cx, *cy),
+        Primitive::Line { x1, y1, x2, y2, .. } => ((x1 + x2) / 2.0, (y1 + y2) / 2.0),
+        Primitive::Path(path) if path.d.contains('a') => {
+            let dot = path.d.split('M').nth(plotted.nth + 1).expect("a dot");
+            let (start, arc) = dot.split_once('a').expect("an arc");
+            let start = numbers(start);
+            (start[0] + numbers(arc)[0], start[1])
+        }
+        Primitive::Path(path) => {
+            let corners = numbers(&path.d);
+            let n = (corners.len() / 2) as f64;
+            let mean = |first: usize| corners.iter().skip(first).step_by(2).sum::<f64>() / n;
+            (mean(0), mean(1))
+        }
+        other => panic!("no mark: {other:?}"),
+    }
+}
+
+#[test]
+fn every_mark_of_every_chart_is_at_its_numbers() {
+    let mut seen = Vec::new();
+    for made in [with_extremes(), swept()] {
+        for (kind, name, canvas) in canvases(&made) {
+            assert!(!canvas.plotted().is_empty(), "{name} has no marks");
+            for plotted in canvas.plotted() {
+                let (x, y) = centre(&canvas, plotted);
+                for (coordinate, px) in [(plotted.x, x), (plotted.y, y)] {
+                    match coordinate {
+                        Coordinate::Category(at) => assert!((at - px).abs() <= 0.5, "{name}: {plotted:?}"),
+                        Coordinate::Number(datum, scale) => {
+                            let back = scale.value(px);
+                            let off = (scale.at(back) - scale.at(datum)).abs();
+                            assert!(off <= 0.5, "{name}: {datum} is drawn at {back}, {off} px away");
+                        }
+                    }
+                }
+                let is_number = |one: Coordinate| matches!(one, Coordinate::Number(..));
+                assert!(is_number(plotted.x) || is_number(plotted.y), "{name}: {plotted:?}");
+            }
+            seen.push(kind);
+        }
+    }
+    assert!(Kind::VARIANTS.iter().all(|kind| seen.contains(kind)), "{seen:?}");
+}
+
+/// Tick labels along an axis, as (value, px): the px is that of the label's middle.
+fn ticks(canvas: &Canvas, horizontal: bool) -> Vec<(f64, f64)> {
+    let label = |shape: &Primitive| match shape {
+        Primitive::Text { x, y, content, anchor, .. } => {
+            let value = content.parse().ok()?;
+            match anchor {
+                Anchor::Middle if horizontal => Some((value, *x)),
+                Anchor::End if !horizontal => Some((value, y - 4.0)),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    canvas.shapes().iter().filter_map(label).collect()
+}
+
+#[test]
+fn a_reader_of_the_axes_finds_the_numbers_of_the_run() {
+    let mut made = fixture::make(1);
+    made.summary.quality[0].l0 = Some(0.0);
+    let charts = canvases(&made);
+    let (_, _, canvas) = charts.iter().find(|(kind, _, _)| *kind == Kind::SparsityFvu).expect("a chart");
+    let (x, y) = (ticks(canvas, true), ticks(canvas, false));
+    let px_of = |value: f64| x.iter().find(|(tick, _)| *tick == value).expect("a tick").1;
+    let per_decade = px_of(100.0) - px_of(10.0);
+    let at_x = |l0: f64| if l0 == 0.0 { px_of(0.0) } else { px_of(10.0) + per_decade * (l0 / 10.0).log10() };
+    let at_y = |fvu: f64| y[0].1 + (fvu - y[0].0) * (y[1].1 - y[0].1) / (y[1].0 - y[0].0);
+    let drawn: Vec<(f64, f64)> = canvas.plotted().iter().map(|one| centre(canvas, one)).collect();
+    let mut expected = 0;
+    for row in &made.summary.quality {
+        let (Some(l0), Some(fvu)) = (row.l0, row.fvu) else { continue };
+        let (x, y) = (at_x(l0), at_y(fvu));
+        let is_there = drawn.iter().any(|(a, b)| (a - x).abs() <= 0.8 && (b - y).abs() <= 0.8);
+        assert!(is_there, "{} belongs at {x}, {y}: {drawn:?}", row.method);
+        expected += 1;
+    }
+    assert_eq!(drawn.len(), expected);
+}
+
+#[test]
+fn controls_are_bands_behind_their_methods() {
+    let (folder, _) = drawn(&with_extremes(), &RenderOptions::default());
+    let svg = svg(folder.path(), "scores_by_layer.hook_resid_post.neuron_to_graph.svg");
+    let words = words(&svg);
+    for legend in [
+        "control: shuffled, all methods, range",
+        "control: oracle, behind its method, with interval",
+        "control: random_weights, behind its method, with interval",
+    ] {
+        assert!(words.contains(legend), "{legend}: {words}");
+    }
+    let grey = "#8c959f";
+    // Five scores at four layers, and the legend.
+    assert_eq!(svg.matches(&format!("fill=\"{grey}\"")).count(), 5 * 4 + 1, "one band over all methods");
+    assert!(!svg.contains(&format!("stroke=\"{grey}\"")), "no grey marks");
+    // random_weights of topk: an outline in the colour of topk over a light shade of it.
+    let paths = svg.split("<path ").filter_map(|rest| rest.split("/>").next());
+    let outlined = paths.filter(|path| path.contains("stroke=\"#d55e00\"") && path.contains("fill-opacity"));
+    assert_eq!(outlined.count(), 5 * 4);
+    let page = std::fs::read_to_string(folder.path().join("index.html")).expect("a page");
+    assert!(
+        page.contains("data-tip=\"control shuffled, all 12 methods: ")
+            && page.contains("topk (control: oracle): ")
+    );
+}
+
+/// A ranking of all methods, worst first so that it differs from the order of the means.
+fn upside_down(made: &Made, scorer: &str) -> Ranking {
+    let row = |(place, method): (usize, &&str)| RankedMethod {
+        method: (*method).into(),
+        place: Some(place + 1),
+        mean: Some(0.5 - 0.01 * place as f64),
+        ci_low: Some(0.4),
+        ci_high: Some(0.6),
+        n_scored: 160,
+        n_per_hook: (40, 40),
+        letters: "ab".into(),
+        ..RankedMethod::default()
+    };
+    Ranking {
+        scorer: scorer.into(),
+        protocol: "standard".into(),
+        explainer: "neuron_to_graph".into(),
+        simulator: "neuron_to_graph".into(),
+        hooks: made.summary.quality.iter().map(|row| row.hook.clone()).step_by(METHODS.len()).collect(),
+        confidence: 0.95,
+        rows: METHODS.iter().rev().enumerate().map(row).collect(),
+        ..Ranking::default()
+    }
+}
+
+#[test]
+fn averages_are_sorted_by_place_and_say_where_no_ranking_is() {
+    let name = "scores_averaged.neuron_to_graph.svg";
+    let mut made = fixture::make(4);
+    let (folder, _) = drawn(&made, &RenderOptions::default());
+    let labels = |svg: &str| -> Vec<String> {
+        texts(svg).into_iter().filter(|text| METHODS.contains(&text.as_str())).collect()
+    };
+    let without = svg(folder.path(), name);
+    let said = words(&without);
+    assert!(
+        said.contains("Mean score over 4 hook points") && said.contains("no ranking, so these means"),
+        "{said}"
+    );
+    assert!(!said.contains("simultaneous"));
+    let mean = |method: &str| -> f64 {
+        let cells = made.summary.cells.iter().filter(|cell| cell.method == method && cell.control.is_none());
+        let cells =
+            cells.filter(|cell| cell.scorer == "top_and_random" && cell.explainer == "neuron_to_graph");
+        cells.filter_map(|cell| cell.mean).sum()
+    };
+    let mut expected = METHODS;
+    expected.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
+    assert_eq!(labels(&without)[..METHODS.len()], expected);
+    made.summary.rankings = vec![upside_down(&made, "top_and_random"), upside_down(&made, "beyond_token")];
+    let (folder, _) = drawn(&made, &RenderOptions::default());
+    let ranked = svg(folder.path(), name);
+    let expected: Vec<&str> = METHODS.iter().rev().chain(METHODS.iter().rev()).copied().collect();
+    assert_eq!(labels(&ranked), expected);
+    let said = words(&ranked);
+    assert!(said.contains("simultaneous 95 % intervals") && said.contains("160 features a mark"), "{said}");
+    assert_eq!(texts(&ranked).iter().filter(|text| *text == "ab").count(), 24);
+    assert!(!said.contains("no ranking"));
+    made.summary.rankings.pop();
+    let (folder, _) = drawn(&made, &RenderOptions::default());
+    assert!(words(&svg(folder.path(), name)).contains("no ranking of beyond_token"));
+}
+
+#[test]
+fn marks_on_each_other_are_named() {
+    let (folder, _) = drawn(&fixture::make(1), &RenderOptions::default());
+    let texts = texts(&svg(folder.path(), "sparsity_fvu.svg"));
+    // pca, pca_oriented, ica and ica_oriented have the same L0 and FVU; each is in the legend too.
+    for method in ["pca", "pca_oriented", "ica", "ica_oriented"] {
+        assert_eq!(texts.iter().filter(|text| *text == method).count(), 2, "{method}: {texts:?}");
+    }
+    assert_eq!(texts.iter().filter(|text| *text == "topk").count(), 1);
+}
+
 #[test]
 fn files_bring_their_typeface_along_and_pages_do_not() {
     let (folder, _) = drawn(&fixture::make(1), &RenderOptions::default());
-    let svg = svg(folder.path(), "sparsity_fvu.svg");
-    let (head, rest) = svg.split_once("</style>").expect("a style sheet");
+    let file = whole(folder.path(), "sparsity_fvu.svg");
+    let (head, rest) = file.split_once("</style>").expect("a style sheet");
     assert!(head.contains("@font-face{font-family:\"DejaVu Sans\";src:url(\"data:font/woff2;base64,d09GMg"));
     assert!(head.contains("font-family=\"DejaVu Sans, ") && !rest.contains("font/woff2"));
+    // A file is light, and dark where a page asks for it.
+    assert!(rest.contains("fill=\"#ffffff\"") && !rest.contains("#14171b"));
+    assert!(
+        head.starts_with("<svg id=\"dark\" ") && head.contains("svg:target [fill=\"#ffffff\"]{fill:#14171b}")
+    );
     let page = std::fs::read_to_string(folder.path().join("index.html")).expect("a page");
     assert!(!page.contains("font/woff2"));
 }
@@ -98,7 +347,8 @@ fn only_charts_whose_data_the_run_has_are_drawn() {
     let names = again(folder.path(), &RenderOptions::default());
     let has = |name: &str| names.iter().any(|other| other.starts_with(&format!("charts/{name}.")));
     for &kind in Kind::VARIANTS {
-        let needs_nothing = [Kind::ByLayer, Kind::ScoreL0, Kind::SparsityFvu, Kind::Dead].contains(&kind);
+        let needs_nothing =
+            [Kind::Averaged, Kind::ByLayer, Kind::ScoreL0, Kind::SparsityFvu, Kind::Dead].contains(&kind);
         assert_eq!(has(kind.name()), needs_nothing, "{} in {names:?}", kind.name());
     }
 }

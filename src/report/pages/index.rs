@@ -1,7 +1,9 @@
 //! `index.html`: what was asked, the results, and what a reader must know, readable without script. Long tables are
-//! data that a script draws. Charts are inlined, the main one first, up to the page's size limit, and linked beyond it.
+//! data that a script draws. Charts are inlined, the leading ones first, up to the page's size limit, and linked beyond
+//! it.
 
 mod cells;
+mod charts;
 mod overview;
 mod verdict;
 
@@ -14,8 +16,7 @@ use super::shell;
 use crate::base::distinct;
 use crate::report::ReportError;
 use crate::report::cards::DictionaryCard;
-use crate::report::charts::{Chart, Heading, Kind};
-use crate::report::escape::{inert_json, visible, xml};
+use crate::report::escape::{inert_json, visible};
 use crate::report::layout::Place;
 use crate::report::manifest::ManifestView;
 use crate::report::number::{DASH, count, fixed};
@@ -33,22 +34,21 @@ pub fn render(site: &Site<'_>) -> Result<String, ReportError> {
     let Site { sources, names, environment } = site;
     let data = cells::data(sources.view, names);
     let json = inert_json(&serde_json::to_string(&data).map_err(ReportError::Unwritable)?);
-    let order = by_worth(sources.charts);
     let findings = Findings::of(sources.view);
+    let (order, n_lead) = charts::by_worth(sources.charts);
     let with = |inline: &[usize], with_details: bool| {
-        let figure = |(nth, chart): (usize, &Chart<'_>)| figure(chart, inline.contains(&nth));
-        let mut figures: Vec<Value> = sources.charts.iter().enumerate().map(figure).collect();
-        let main = order.first().map(|&nth| figures.remove(nth));
-        let page = page(site, &findings, (main, figures), with_details);
+        let figures = charts::figures(sources.charts, (&order, n_lead), inline);
+        let page = page(site, &findings, figures, with_details);
         shell::page(environment, shell::INDEX, page, &json, inline.len() < sources.charts.len())
     };
     // Sizes are measured: first the page without charts, then each chart that still fits.
-    let main = order.first().map_or(0, |&nth| described(&sources.charts[nth]).len());
-    let with_details = with(&[], true)?.len() + main <= PAGE_BYTES;
+    let bytes_of = |nth: usize| charts::described(&sources.charts[nth]).len();
+    let lead: usize = order[..n_lead].iter().map(|&nth| bytes_of(nth)).sum();
+    let with_details = with(&[], true)?.len() + lead <= PAGE_BYTES;
     let mut spent = with(&[], with_details)?.len();
     let mut inline = Vec::new();
     for &nth in &order {
-        let bytes = described(&sources.charts[nth]).len();
+        let bytes = bytes_of(nth);
         if spent + bytes <= PAGE_BYTES {
             spent += bytes;
             inline.push(nth);
@@ -60,7 +60,7 @@ pub fn render(site: &Site<'_>) -> Result<String, ReportError> {
 fn page(
     site: &Site<'_>,
     findings: &Findings,
-    (main_chart, charts): (Option<Value>, Vec<Value>),
+    (lead_charts, charts): (Vec<Value>, Vec<Value>),
     with_details: bool,
 ) -> Value {
     let Site { sources, names, .. } = site;
@@ -86,7 +86,7 @@ fn page(
         main => main.iter().map(|scorer| visible(scorer)).collect::<Vec<_>>(),
         glance => overview::glance(view, &main),
         interval => view.pairings.first().map(|pairing| view.interval_name(*pairing)),
-        main_chart,
+        lead_charts,
         charts,
         table_notes => distinct(view.pairings.iter().map(|pairing| visible(&table_note(view, *pairing)))),
         quality_head => QUALITY_HEAD,
@@ -137,40 +137,6 @@ fn card(card: &DictionaryCard) -> Value {
 fn planned(view: &View<'_>) -> Vec<[String; 9]> {
     let rows = differences(&view.summary.differences, Family::Primary, view.summary.margin);
     rows.into_iter().map(|row| row.map(|cell| visible(&cell))).collect()
-}
-
-/// Indices of charts in the order in which they are inlined: the first explainer's means by layer, its other charts
-/// and those of dictionaries, then the rest.
-fn by_worth(charts: &[Chart<'_>]) -> Vec<usize> {
-    let first = charts.iter().find_map(|chart| chart.heading.pairing);
-    let mut order: Vec<usize> = (0..charts.len()).collect();
-    order.sort_by_key(|&nth| {
-        let Heading { kind, pairing, .. } = charts[nth].heading;
-        let main = kind == Kind::ByLayer && pairing == first;
-        (!main, pairing.is_some() && pairing != first, nth)
-    });
-    order
-}
-
-fn figure(chart: &Chart<'_>, inline: bool) -> Value {
-    let title = visible(&chart.heading.title);
-    let mut caption = visible(&chart.heading.caption);
-    if inline && chart.is_brief() {
-        caption.push_str(" Here are the scores that must be read together; the files have all.");
-    }
-    context! {
-        alt => format!("{title}; the numbers are in the tables"),
-        title,
-        caption,
-        file => chart.heading.name.as_str(),
-        svg => inline.then(|| Value::from_safe_string(described(chart))),
-    }
-}
-
-/// The drawing with a text alternative.
-fn described(chart: &Chart<'_>) -> String {
-    let label = format!("{}; the numbers are in the tables", xml(&chart.heading.title));
-    chart.inline_svg().replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{label}\" "), 1)
 }
 
 fn manifest_context(manifest: &ManifestView, with_details: bool) -> Value {

@@ -22,7 +22,11 @@ pub struct Kind {
 }
 
 /// `index.html`.
-pub const INDEX: Kind = Kind { template: "index.html", script: include_str!("index.js"), frames: false };
+pub const INDEX: Kind = Kind {
+    template: "index.html",
+    script: concat!(include_str!("index.js"), include_str!("index/charts.js")),
+    frames: false,
+};
 /// `features.html`.
 pub const EXPLORER: Kind = Kind {
     template: "explorer.html",

@@ -588,6 +588,11 @@ fn text_can_be_read_on_every_shade_and_shades_grow_evenly() {
             let found = contrast(of(mark), of("paper"));
             assert!(found >= if mark == "a9" { 2.0 } else { 3.0 }, "{mark}: {found:.2}");
         }
+        // Marks of charts, which on a light page keep Okabe and Ito's colours and differ in shape too.
+        for (series, paper) in (0..8).flat_map(|nth| ["paper", "band", "raised"].map(|paper| (nth, paper))) {
+            let found = contrast(of(&format!("series{series}")), of(paper));
+            assert!(found >= [2.0, 3.0][theme], "series{series} on {paper}: {found:.2}");
+        }
         for shade in 1..=9 {
             let found = contrast(of("ink"), of(&format!("a{shade}")));
             assert!(found >= 4.5, "text on shade {shade}: {found:.2}");
