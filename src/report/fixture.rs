@@ -255,6 +255,8 @@ fn difference(hook: &str, method: &str, m: usize) -> DifferenceRow {
         difference: Some(difference),
         ci_low: Some(difference - 0.07),
         ci_high: Some(difference + 0.07),
+        adjusted_low: None,
+        adjusted_high: None,
         p: Some(if m > 4 { 0.00002 } else { 0.31 }),
         p_adjusted: Some(if m > 4 { 0.0003 } else { 1.0 }),
         family: if m % 3 == 1 { Family::Exploratory } else { Family::Primary },
