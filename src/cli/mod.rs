@@ -20,6 +20,7 @@ mod model_args;
 mod output;
 mod plan;
 mod progress;
+mod resume;
 mod run;
 mod schemas;
 mod shell;
@@ -62,11 +63,17 @@ fn program(json: &Cell<bool>) -> u8 {
         progress::say(&format!("error: {error}"));
         return 2;
     }
-    let ending = Ending { checks_stop: checks_stop(&cli.verb), json: cli.common.json };
+    let resume = match &cli.verb {
+        Verb::Run(args) => resume::resume_line(args, &env),
+        _ => None,
+    };
+    let ending =
+        Ending { checks_stop: checks_stop(&cli.verb), json: cli.common.json, resume: resume.clone() };
     if signals::listen(ending).is_err() {
         progress::say("warning: Ctrl-C cannot be caught here; a stopped run can still be resumed");
     }
-    run_verb(&cli.verb, &cli.common, &env).unwrap_or_else(|error| errors::print(&error, cli.common.json))
+    run_verb(&cli.verb, &cli.common, &env)
+        .unwrap_or_else(|error| errors::print(&error, cli.common.json, resume.as_deref()))
 }
 
 /// Whether the verb checks [`STOP`] between pieces of work.
