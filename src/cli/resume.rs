@@ -72,9 +72,7 @@ fn without_keys(text: &str, is_set: bool, keys: &[Secret]) -> String {
 fn looks_like_key(word: &str) -> bool {
     let rest = KEY_BEGINNINGS.iter().find_map(|beginning| word.strip_prefix(beginning));
     rest.is_some_and(|rest| {
-        rest.len() >= KEY_REST
-            && rest.contains(|c: char| c.is_ascii_digit())
-            && !rest.contains(['/', '.'])
+        rest.len() >= KEY_REST && rest.contains(|c: char| c.is_ascii_digit()) && !rest.contains(['/', '.'])
     })
 }
 
@@ -162,9 +160,24 @@ mod tests {
     #[test]
     fn a_resumed_run_repeats_every_flag_but_fresh() {
         let words = [
-            "./autointerp", "run", "--fresh", "my suite.yaml", "--set", "hooks=[blocks.{0,2}.hook_resid_post]",
-            "--out", "results/a b", "--seed", "3", "--threads=2", "--offline", "--device", "cpu",
-            "--limit-features", "8", "--budget-usd", "2.5",
+            "./autointerp",
+            "run",
+            "--fresh",
+            "my suite.yaml",
+            "--set",
+            "hooks=[blocks.{0,2}.hook_resid_post]",
+            "--out",
+            "results/a b",
+            "--seed",
+            "3",
+            "--threads=2",
+            "--offline",
+            "--device",
+            "cpu",
+            "--limit-features",
+            "8",
+            "--budget-usd",
+            "2.5",
         ];
         let expected = "./autointerp run 'my suite.yaml' --set 'hooks=[blocks.{0,2}.hook_resid_post]' \
                         --out 'results/a b' --seed 3 --threads=2 --offline --device cpu --limit-features 8 \
@@ -187,7 +200,9 @@ mod tests {
         assert!(resumed(&["--set", "name=secret-1234"], &["secret-1234"]).contains("name=***"));
         // Only values of `--set` are searched for what looks like a key.
         assert_eq!(resumed(&["--out", key], &[]), format!("--out {key}"));
-        for kept in ["subject.model=./sk-learned_model_12345", "subject.model=hf_models/sk-learned_model_12345"] {
+        for kept in
+            ["subject.model=./sk-learned_model_12345", "subject.model=hf_models/sk-learned_model_12345"]
+        {
             assert_eq!(resumed(&["--set", kept], &[]), format!("--set {kept}"));
         }
         assert_eq!(without_users("http://host/a@b, https://u@h?x"), "http://host/a@b, https://***@h?x");

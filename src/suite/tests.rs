@@ -256,7 +256,9 @@ fn a_baseline_is_matched_to_the_reference_or_the_first_sparse_method() {
 #[test]
 fn a_baseline_without_anything_to_match_names_the_field_and_the_ways_out() {
     let error = matched("{kind: random}, {use: baselines/pca.yaml}", "").expect_err("refused");
-    for part in ["`methods.1.match`", "no sparse autoencoder", "`k: N`", "variants: [fitted, oriented, split]"] {
+    for part in
+        ["`methods.1.match`", "no sparse autoencoder", "`k: N`", "variants: [fitted, oriented, split]"]
+    {
         assert!(error.contains(part), "`{part}`: {error}");
     }
     assert!(error.contains("1 problem"), "{error}");

@@ -35,6 +35,8 @@ mod names;
 mod pages;
 mod profiles;
 mod program;
+#[cfg(unix)]
+mod resume;
 mod schemas;
 mod shared;
 mod smoke;
