@@ -221,8 +221,7 @@ fn subject_code(error: &SubjectError) -> u8 {
         | SubjectError::WithoutModel { .. }
         | SubjectError::Nn(
             NnError::NoSuchLayer { .. }
-            | NnError::NoResidMid { .. }
-            | NnError::NoNeurons { .. }
+            | NnError::NoSuchHook { .. }
             | NnError::UnsupportedFamily { .. }
             | NnError::NoDevice { .. },
         ) => 2,

@@ -15,7 +15,9 @@ mod errors;
 mod export;
 mod gate;
 mod harvest;
+mod init;
 mod inspect;
+mod list;
 mod model_args;
 mod output;
 mod plan;
@@ -91,6 +93,8 @@ fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
         Verb::Run(args) => run::run(args, common, env, &STOP),
         Verb::Plan(args) => plan::plan(args, common, env),
         Verb::Check(args) => plan::check(args, common, env),
+        Verb::Init(args) => init::init(args, common, env),
+        Verb::List { what } => list::list(what, common, env),
         Verb::Report { run, verify: true, .. } => verify::verify_run(run, common),
         Verb::Report { run, charts, .. } => run::report(run, charts, common, env),
         Verb::Compare { run_a, run_b, all } => gate::compare_runs(run_a, run_b, *all, common, env),

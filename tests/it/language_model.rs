@@ -134,12 +134,8 @@ fn a_run_that_is_killed_again_and_again_loses_no_answer() {
 fn a_budget_stops_before_it_is_passed_and_the_run_goes_on_later() {
     let toy = Toy::new();
     let server = ModelServer::start(Box::new(honest));
-    run(&toy, &server.url, "out", &["--budget-usd", "0.01"]).refused(4, &[
-        "budget",
-        "$0.01",
-        "to resume after raising `--budget-usd`: ",
-        "--budget-usd 0.01",
-    ]);
+    run(&toy, &server.url, "out", &["--budget-usd", "0.01"])
+        .refused(4, &["budget", "$0.01", "to resume after raising `--budget-usd`: ", "--budget-usd 0.01"]);
     let asked = server.requests();
     // Each answer costs 110 tokens at a dollar per million.
     assert!(asked > 0 && asked as f64 * 110e-6 <= 0.01, "{asked} requests");
