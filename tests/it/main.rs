@@ -27,6 +27,7 @@ mod gate;
 mod hostile_files;
 mod house;
 mod hub;
+mod init;
 mod judged;
 mod language_model;
 mod local_model;

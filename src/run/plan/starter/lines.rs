@@ -53,8 +53,9 @@ pub fn write(choices: &Choices<'_>) -> Result<String, RunError> {
         "Written by `autointerp init`. `autointerp check FILE` lists mistakes, `autointerp plan FILE` what a run takes.",
     );
     let stem = ask.file.file_stem().unwrap_or_default().to_string_lossy();
-    lines.push(&format!("name: {}", name_of(&stem, "mine")), "of the run folder, results/NAME");
-    lines.push("seed: 7", "of every random draw: the same seed gives the same bytes");
+    let name = name_of(&stem, "mine");
+    lines.push(&format!("name: {name}"), &format!("results go to results/{name}"));
+    lines.push("seed: 7", "of all random draws: the same seed gives the same bytes");
     subject(&mut lines, choices)?;
     corpus(&mut lines, choices)?;
     if choices.fragment < Protocol::standard().fragment_tokens {
@@ -78,8 +79,12 @@ fn subject(lines: &mut Lines, choices: &Choices<'_>) -> Result<(), RunError> {
         fields.push(format!("bos: {}", choices.bos));
         let first = choices.given.iter().find(|given| given.stated.prepend_bos.is_some());
         let name = first.map_or("", |given| &given.name);
-        lines
-            .push("", &format!("`bos` as {name} was trained (`prepend_bos`); the tokenizer does otherwise."));
+        lines.push(
+            "",
+            &format!(
+                "`bos` is what {name} was trained with (`prepend_bos`); the tokenizer alone does otherwise."
+            ),
+        );
     }
     if choices.is_centred {
         fields.push("processing: [center_writing_weights]".into());
@@ -142,7 +147,7 @@ fn hooks(lines: &mut Lines, choices: &Choices<'_>) {
         ),
         (None, false, _) => "where the dictionaries were trained, as their files state".to_string(),
         (None, true, true) => {
-            format!("residual stream behind a quarter, half and three quarters of {n} layers")
+            format!("residual stream at a quarter, half and three quarters of {n} layers")
         }
         (None, true, false) => format!("residual stream in the middle of {n} layers"),
     };
