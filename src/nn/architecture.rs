@@ -352,6 +352,12 @@ impl Architecture {
         }
     }
 
+    /// Whether centring what is written to the residual stream can leave the outputs as they are, as far as the
+    /// configuration tells: layer norms, and no mixture, for which it is not implemented.
+    pub fn can_be_centred(&self) -> bool {
+        self.norm == NormKind::Layer && self.residual != Residual::Normed && self.experts.is_none()
+    }
+
     /// The default architecture of these sizes: layer norms, learned positions, full attention, no factors, caps or
     /// limits, an untied unembedding. Each family overrides what differs.
     pub(super) fn plain(family: Family, sizes: Sizes) -> Self {

@@ -252,7 +252,10 @@ fn a_suite_of_ones_own_uses_a_baseline_without_naming_a_match() {
     let toy = Toy::new();
     let head = toy.suite_text();
     let head = head.split("methods:").next().expect("a head");
-    toy.write("own.yaml", &format!("{head}methods:\n  - {{kind: topk, k: 4}}\n  - {{use: baselines/pca.yaml}}\n"));
+    toy.write(
+        "own.yaml",
+        &format!("{head}methods:\n  - {{kind: topk, k: 4}}\n  - {{use: baselines/pca.yaml}}\n"),
+    );
     let plan = call_in(toy.home(), &["plan", "own.yaml", "--json"]).ok().stdout;
     let plan: Value = serde_json::from_str(&plan).expect("JSON");
     assert_eq!(plan["rows"], json!(["topk", "pca", "pca_oriented", "pca_split", "pca_topk"]));

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use crate::base::{HookPoint, Site};
 use crate::features::Protocol;
-use crate::nn::{NormKind, Tokenizer};
+use crate::nn::Tokenizer;
 use crate::run::inputs::shape::{ModelShape, model_shape, selector};
 use crate::run::plan::headers::read_headers;
 use crate::run::{Event, Places, RunError};
@@ -121,13 +121,12 @@ fn choose<'a>(
     let model = &shape.header.architecture;
     let stated = |flag: fn(&Given) -> Option<bool>| given.iter().find_map(flag);
     let (bos, in_front) = prefix(stated(|given| given.stated.prepend_bos), shape, tokenizer)?;
-    let can_be_centred = model.norm == NormKind::Layer && model.experts.is_none();
     let longest = given.iter().filter_map(|given| given.stated.context_size).max();
     let points = hook_points(&given, shape);
     let widths: Result<Vec<usize>, _> = points.iter().map(|hook| shape.header.width(*hook)).collect();
     Ok(Choices {
         bos,
-        is_centred: can_be_centred && stated(|given| given.stated.centred) == Some(true),
+        is_centred: model.can_be_centred() && stated(|given| given.stated.centred) == Some(true),
         context: longest.unwrap_or(CONTEXT).min(LONGEST_CONTEXT).min(model.n_ctx).max(in_front + 2),
         fragment: Protocol::standard().fragment_tokens.min(model.n_ctx.saturating_sub(in_front)),
         hooks: hook_names(&given, &points, model.n_layers),
