@@ -3,9 +3,21 @@
 use std::fmt;
 use std::str::FromStr;
 
+use strum::EnumMessage;
+
 /// Place in a block. Activations have width `d_model`; `AttnZ` has `n_heads · d_head`, `MlpPost` has `d_mlp`.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr, strum::EnumString,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::IntoStaticStr,
+    strum::EnumString,
+    strum::EnumMessage,
 )]
 pub enum Site {
     /// Residual stream entering the block.
@@ -50,6 +62,11 @@ impl Site {
     /// The name within a block, as in TransformerLens.
     pub fn name(self) -> &'static str {
         self.into()
+    }
+
+    /// What the activation is.
+    pub fn words(self) -> &'static str {
+        self.get_documentation().unwrap_or_default()
     }
 }
 

@@ -11,6 +11,8 @@ use crate::export::Form;
 use crate::llm::Secret;
 use crate::report::{Ink, Look, RenderOptions};
 
+pub use super::init::InitArgs;
+pub use super::list::What;
 pub use super::model_args::{EncodeArgs, HarvestArgs};
 
 /// Which decomposition of a language model's activations can a person understand?
@@ -75,6 +77,14 @@ pub enum Verb {
     Plan(SuiteArgs),
     /// Check a suite file and list all problems.
     Check(SuiteArgs),
+    /// Write a commented suite for a model, a text and dictionaries trained elsewhere.
+    Init(InitArgs),
+    /// List what a suite can name: methods, scorers, explainers, simulators, formats, families, hook points of a model.
+    #[command(disable_help_subcommand = true)]
+    List {
+        #[command(subcommand)]
+        what: What,
+    },
     /// Draw tables, charts and pages again from a run folder.
     Report {
         /// A run folder, `results/NAME`.

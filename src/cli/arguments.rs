@@ -19,7 +19,7 @@ pub fn parse() -> Result<Cli, u8> {
         }
         let text = error.render();
         let shown = if stdout_look().ink == Ink::None { text.to_string() } else { text.ansi().to_string() };
-        print_own(&shown).map_or_else(|error| errors::print(&error, false), |()| 0)
+        print_own(&shown).map_or_else(|error| errors::print(&error, false, None), |()| 0)
     })
 }
 

@@ -19,6 +19,9 @@ use crate::subject::SubjectError;
 use crate::subject::embedded::train::EmbeddedError;
 use crate::suite::SuiteError;
 
+/// Exit code of a run whose budget is used up.
+const OVER_BUDGET: u8 = 4;
+
 /// Output of every failed verb with `--json`.
 #[derive(Serialize, JsonSchema)]
 pub struct Failure {
@@ -30,26 +33,41 @@ pub struct Failure {
     hints: Vec<String>,
     /// The exit code.
     exit_code: u8,
+    /// For a stopped run: the command that continues it, quoted for a POSIX shell, with `***` in place of keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume: Option<String>,
 }
 
 impl Failure {
     /// A failure without causes and hints.
     pub fn new(error: String, exit_code: u8) -> Self {
-        Self { error, causes: Vec::new(), hints: Vec::new(), exit_code }
+        Self { error, causes: Vec::new(), hints: Vec::new(), exit_code, resume: None }
+    }
+
+    /// The same failure with the command that continues the run.
+    pub fn resumed_by(self, resume: Option<&str>) -> Self {
+        Self { resume: resume.map(str::to_string), ..self }
     }
 }
 
-/// Prints the error with its causes and hints, and returns the exit code. Errors never contain secrets.
-pub fn print(error: &RunError, json: bool) -> u8 {
+/// Prints the error with its causes and hints, and returns the exit code. Errors never contain secrets. `resume`
+/// continues the run.
+pub fn print(error: &RunError, json: bool, resume: Option<&str>) -> u8 {
     let short = |text: String| short_message(&text).into_owned();
     let failure = Failure {
-        error: short(sentence(error)),
         causes: causes(error).into_iter().map(short).collect(),
         hints: hints(error).into_iter().map(short).collect(),
-        exit_code: exit_code(error),
+        ..Failure::new(short(sentence(error)), exit_code(error))
     };
+    let failure = failure.resumed_by(resume.filter(|_| is_resumed(error)));
     // Where a result could not be printed, a failure cannot either.
     print_failure(&failure, json && !matches!(error, RunError::Output(_)))
+}
+
+/// Whether the same command continues the run: after a stop, after failures of an endpoint, and with room to write.
+fn is_resumed(error: &RunError) -> bool {
+    let is_unwritten = exit_code(error) == 9 && !matches!(error, RunError::Disk { .. } | RunError::Output(_));
+    error.can_continue() || is_unwritten
 }
 
 /// Prints a failure and returns its exit code, or that of a full stdout.
@@ -62,6 +80,10 @@ pub fn print_failure(failure: &Failure, json: bool) -> u8 {
     say(&format!("error: {}", failure.error));
     failure.causes.iter().for_each(|cause| say(&format!("caused by: {cause}")));
     failure.hints.iter().for_each(|hint| say(&format!("hint: {hint}")));
+    if let Some(line) = &failure.resume {
+        let first = if failure.exit_code == OVER_BUDGET { " after raising `--budget-usd`" } else { "" };
+        say(&format!("to resume{first}: {line}"));
+    }
     failure.exit_code
 }
 
@@ -150,7 +172,7 @@ pub fn exit_code(error: &RunError) -> u8 {
         RunError::Stopped => 130,
         RunError::Disk { .. } | RunError::Output(_) => 9,
         RunError::NoDictionary { .. } => 6,
-        RunError::Chat(ChatError::Budget { .. }) => 4,
+        RunError::Chat(ChatError::Budget { .. }) => OVER_BUDGET,
         RunError::Chat(ChatError::Offline { .. } | ChatError::LocalModel { missing: true, .. }) => 6,
         RunError::Chat(ChatError::LocalModel { .. }) => 8,
         RunError::Chat(ChatError::Unsupported { .. }) => 2,
@@ -199,8 +221,7 @@ fn subject_code(error: &SubjectError) -> u8 {
         | SubjectError::WithoutModel { .. }
         | SubjectError::Nn(
             NnError::NoSuchLayer { .. }
-            | NnError::NoResidMid { .. }
-            | NnError::NoNeurons { .. }
+            | NnError::NoSuchHook { .. }
             | NnError::UnsupportedFamily { .. }
             | NnError::NoDevice { .. },
         ) => 2,

@@ -15,11 +15,14 @@ mod errors;
 mod export;
 mod gate;
 mod harvest;
+mod init;
 mod inspect;
+mod list;
 mod model_args;
 mod output;
 mod plan;
 mod progress;
+mod resume;
 mod run;
 mod schemas;
 mod shell;
@@ -62,11 +65,17 @@ fn program(json: &Cell<bool>) -> u8 {
         progress::say(&format!("error: {error}"));
         return 2;
     }
-    let ending = Ending { checks_stop: checks_stop(&cli.verb), json: cli.common.json };
+    let resume = match &cli.verb {
+        Verb::Run(args) => resume::resume_line(args, &env),
+        _ => None,
+    };
+    let ending =
+        Ending { checks_stop: checks_stop(&cli.verb), json: cli.common.json, resume: resume.clone() };
     if signals::listen(ending).is_err() {
         progress::say("warning: Ctrl-C cannot be caught here; a stopped run can still be resumed");
     }
-    run_verb(&cli.verb, &cli.common, &env).unwrap_or_else(|error| errors::print(&error, cli.common.json))
+    run_verb(&cli.verb, &cli.common, &env)
+        .unwrap_or_else(|error| errors::print(&error, cli.common.json, resume.as_deref()))
 }
 
 /// Whether the verb checks [`STOP`] between pieces of work.
@@ -84,6 +93,8 @@ fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
         Verb::Run(args) => run::run(args, common, env, &STOP),
         Verb::Plan(args) => plan::plan(args, common, env),
         Verb::Check(args) => plan::check(args, common, env),
+        Verb::Init(args) => init::init(args, common, env),
+        Verb::List { what } => list::list(what, common, env),
         Verb::Report { run, verify: true, .. } => verify::verify_run(run, common),
         Verb::Report { run, charts, .. } => run::report(run, charts, common, env),
         Verb::Compare { run_a, run_b, all } => gate::compare_runs(run_a, run_b, *all, common, env),

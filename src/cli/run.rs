@@ -1,6 +1,7 @@
 //! `run` and `report`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 use super::args::{Common, Env, RunArgs};
 use super::progress::{Progress, say};
+use super::resume::shell_word;
 use super::{inspect, plan, print, print_json, print_styled, setting};
 use crate::llm::{Budget, Usage};
 use crate::report::{self, Closing, Column, Findings, Grid, Layout, RenderOptions, Summary, next_feature};
@@ -31,11 +33,7 @@ pub fn run(args: &RunArgs, common: &Common, env: &Env, stop: &'static AtomicBool
     }
     let finished = run::run(&suite, &places, args.fresh, &|event| progress.show(&event), Stop(stop));
     progress.finish();
-    let finished = finished.inspect_err(|error| {
-        if matches!(error, RunError::Stopped) && !common.quiet {
-            say(&format!("to resume: autointerp run {}", args.suite.suite.display()));
-        }
-    })?;
+    let finished = finished?;
     if let Some(mut unanswered) = finished.llm.unanswered {
         unanswered.hints.push(format!("results without it: {}", finished.folder.display()));
         return Err(RunError::AllFailed(Box::new(unanswered)));
@@ -139,13 +137,13 @@ fn show(finished: &Finished, common: &Common, env: &Env) -> Result<(), RunError>
 
 /// The closing screen of a run, with commands to continue.
 fn closing(finished: &Finished) -> Result<Closing, RunError> {
-    let folder = finished.folder.display().to_string();
     let page = finished.folder.join("index.html").display().to_string();
     let lines = inspect::score_lines(&finished.folder)?;
     let mut closing = Closing::new(&finished.summary, &lines, &finished.warnings, page);
-    let run = shell_word(&folder);
-    let feature = next_feature(&closing, &lines).map(|feature| shell_word(&feature));
-    let scorer = closing.extremes.last().map(|extremes| shell_word(&extremes.scorer));
+    let word = |text: &str| shell_word(OsStr::new(text));
+    let run = shell_word(finished.folder.as_os_str());
+    let feature = next_feature(&closing, &lines).map(|feature| word(&feature));
+    let scorer = closing.extremes.last().map(|extremes| word(&extremes.scorer));
     let commands = [
         feature.map(|feature| format!("autointerp inspect {run} {feature}")),
         scorer.map(|scorer| format!("autointerp inspect {run} --sort {scorer} --limit 20")),
@@ -154,15 +152,6 @@ fn closing(finished: &Finished) -> Result<Closing, RunError> {
     ];
     closing.next = commands.into_iter().flatten().collect();
     Ok(closing)
-}
-
-/// Quotes a word of a command line if a shell would not take it as one literal word.
-fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/\\._-:+@".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text.to_string(),
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
 }
 
 /// Requests, tokens and cost of a language model, in one line.
@@ -223,18 +212,4 @@ pub fn report(folder: &Path, charts: &[String], common: &Common, env: &Env) -> R
         print(&file)?;
     }
     Ok(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_can_be_copied_into_a_shell() {
-        assert_eq!(shell_word("results/residual"), "results/residual");
-        assert_eq!(shell_word("my run"), "'my run'");
-        assert_eq!(shell_word("it's"), "'it'\\''s'");
-        assert_eq!(shell_word("$(reboot)"), "'$(reboot)'");
-        assert_eq!(shell_word(""), "''");
-    }
 }

@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use super::{cache, doctor, encode, errors, gate, harvest, inspect, progress, run};
+use super::{cache, doctor, encode, errors, gate, harvest, init, inspect, list, progress, run};
 use crate::export::Exported;
 use crate::gate::{Comparison, GateReport};
 use crate::report::{Digests, ScoreLine, Summary, Verified};
@@ -17,6 +17,8 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("run", of::<run::Ran<'_>>()),
         ("plan", of::<Estimate>()),
         ("check", of::<Suite>()),
+        ("init", of::<init::Started>()),
+        ("list", of::<list::List>()),
         ("report", of::<run::Drawn>()),
         ("inspect", of::<inspect::Listing<'_>>()),
         ("inspect-feature", of::<inspect::FeatureEvidence<'_>>()),

@@ -13,22 +13,25 @@ const STOPPED: u8 = 130;
 pub static STOP: AtomicBool = AtomicBool::new(false);
 
 /// How a verb ends on a signal.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Ending {
     /// Whether it checks [`STOP`] between pieces of work. Otherwise the first signal ends it.
     pub checks_stop: bool,
     /// Whether a failure is printed as JSON.
     pub json: bool,
+    /// The command that continues a run.
+    pub resume: Option<String>,
 }
 
 impl Ending {
-    fn requested(self) {
+    fn requested(&self) {
         let again = STOP.swap(true, Ordering::SeqCst);
         if self.checks_stop && !again {
             return say("stopping after the current piece of work (press Ctrl-C again to stop at once)");
         }
         remove_unfinished();
-        print_failure(&Failure::new("stopped on request".into(), STOPPED), self.json);
+        let failure = Failure::new("stopped on request".into(), STOPPED);
+        print_failure(&failure.resumed_by(self.resume.as_deref()), self.json);
         end();
     }
 }

@@ -36,7 +36,7 @@ pub trait Params {
 }
 
 macro_rules! declare_params {
-    ($($(#[doc = $words:literal])+ $kind:ident: $params:ident, $name:literal, draws: $draws:literal, baseline: $baseline:literal;)+) => {
+    ($($(#[doc = $words:literal])+ $kind:ident: $params:ident, $name:literal, draws: $draws:literal, sparse: $sparse:literal;)+) => {
         impl Kind {
             /// Its fields as a JSON Schema: what each means, its type, range and default.
             pub fn fields(self) -> Value {

@@ -43,6 +43,7 @@ pub struct IcaParams {
     pub variants: Vec<Variant>,
     /// Name of the method whose mean L0 on the fit split becomes the k of the `topk` variant.
     #[serde(rename = "match")]
+    #[schemars(extend("x-default" = "the reference, if it is sparse, or else the first autoencoder or file"))]
     pub matched: Option<String>,
     /// k of the `topk` variant, if `match` is not given.
     #[schemars(range(min = 1, max = 100_000_000))]

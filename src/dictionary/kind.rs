@@ -10,37 +10,37 @@ macro_rules! for_kinds {
     ($then:ident) => {
         $then! {
             /// Tied sparse autoencoder: ReLU and an L1 penalty.
-            Sae: SaeParams, "sae", draws: true, baseline: false;
+            Sae: SaeParams, "sae", draws: true, sparse: true;
             /// Untied sparse autoencoder: ReLU and an L1 penalty.
-            SaeUntied: SaeParams, "sae_untied", draws: true, baseline: false;
+            SaeUntied: SaeParams, "sae_untied", draws: true, sparse: true;
             /// Sparse autoencoder that keeps the k largest codes of a row.
-            Topk: TopkParams, "topk", draws: true, baseline: false;
+            Topk: TopkParams, "topk", draws: true, sparse: true;
             /// Sparse autoencoder that keeps the k·rows largest codes of a batch.
-            BatchTopk: TopkParams, "batch_topk", draws: true, baseline: false;
+            BatchTopk: TopkParams, "batch_topk", draws: true, sparse: true;
             /// BatchTopK with a loss for each of several nested dictionaries.
-            Matryoshka: TopkParams, "matryoshka", draws: true, baseline: false;
+            Matryoshka: TopkParams, "matryoshka", draws: true, sparse: true;
             /// Sparse autoencoder with gates.
-            Gated: GatedParams, "gated", draws: true, baseline: false;
+            Gated: GatedParams, "gated", draws: true, sparse: true;
             /// Sparse autoencoder with learned thresholds.
-            Jumprelu: JumpreluParams, "jumprelu", draws: true, baseline: false;
+            Jumprelu: JumpreluParams, "jumprelu", draws: true, sparse: true;
             /// Default basis through ReLU.
-            Neuron: NeuronParams, "neuron", draws: false, baseline: true;
+            Neuron: NeuronParams, "neuron", draws: false, sparse: false;
             /// Gaussian directions through ReLU.
-            Random: RandomParams, "random", draws: true, baseline: true;
+            Random: RandomParams, "random", draws: true, sparse: false;
             /// Signed default basis.
-            Identity: IdentityParams, "identity", draws: false, baseline: true;
+            Identity: IdentityParams, "identity", draws: false, sparse: false;
             /// Principal components.
-            Pca: PcaParams, "pca", draws: false, baseline: true;
+            Pca: PcaParams, "pca", draws: false, sparse: false;
             /// Independent components.
-            Ica: IcaParams, "ica", draws: true, baseline: true;
+            Ica: IcaParams, "ica", draws: true, sparse: false;
             /// A dictionary trained elsewhere.
-            File: FileParams, "file", draws: false, baseline: false;
+            File: FileParams, "file", draws: false, sparse: true;
         }
     };
 }
 
 macro_rules! declare_kinds {
-    ($($(#[doc = $words:literal])+ $kind:ident: $params:ident, $name:literal, draws: $draws:literal, baseline: $baseline:literal;)+) => {
+    ($($(#[doc = $words:literal])+ $kind:ident: $params:ident, $name:literal, draws: $draws:literal, sparse: $sparse:literal;)+) => {
         /// Every way to make a dictionary.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Kind {
@@ -66,9 +66,14 @@ macro_rules! declare_kinds {
                 match self { $(Self::$kind => $draws),+ }
             }
 
+            /// Whether few of its features are active at once, so that another method can be matched to its L0.
+            pub fn is_sparse(self) -> bool {
+                match self { $(Self::$kind => $sparse),+ }
+            }
+
             /// Whether other methods are measured against it: what it gives needs no autoencoder.
             pub fn is_baseline(self) -> bool {
-                match self { $(Self::$kind => $baseline),+ }
+                !self.is_sparse()
             }
         }
     };

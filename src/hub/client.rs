@@ -106,8 +106,7 @@ impl HubClient {
         if listing.entry(CONFIG).is_none() {
             return Err(lacks(&wanted, &listing, format!("`{CONFIG}`")));
         }
-        let small = OPTIONAL.into_iter().filter(|name| listing.entry(name).is_some());
-        let mut names: BTreeSet<String> = small.chain([CONFIG]).map(str::to_string).collect();
+        let mut names = small_files(&listing);
         if listing.entry(WEIGHTS).is_some() {
             names.insert(WEIGHTS.to_string());
         } else if let Some(index) = listing.entry(WEIGHTS_INDEX) {
@@ -120,12 +119,29 @@ impl HubClient {
             );
             return Err(lacks(&wanted, &listing, needed));
         }
+        self.snapshot(&wanted, &listing, &names)
+    }
+
+    /// The files of a model without its weights.
+    pub fn model_description(&self, id: &str, revision: &str) -> Result<Snapshot, HubError> {
+        let wanted = Wanted::new(RepoType::Model, "model", id, revision)?;
+        let listing = self.listing(&wanted)?;
+        self.snapshot(&wanted, &listing, &small_files(&listing))
+    }
+
+    /// Fetches files by name.
+    fn snapshot(
+        &self,
+        wanted: &Wanted,
+        listing: &Listing,
+        names: &BTreeSet<String>,
+    ) -> Result<Snapshot, HubError> {
         let fetch = |name: &String| {
-            let entry = listing.entry(name).ok_or_else(|| lacks(&wanted, &listing, format!("`{name}`")))?;
-            self.fetch(&wanted, &listing.commit, entry)
+            let entry = listing.entry(name).ok_or_else(|| lacks(wanted, listing, format!("`{name}`")))?;
+            self.fetch(wanted, &listing.commit, entry)
         };
         let files = names.iter().map(fetch).collect::<Result<_, HubError>>()?;
-        Ok(Snapshot { folder: self.folder(&wanted, &listing.commit), commit: listing.commit.clone(), files })
+        Ok(Snapshot { folder: self.folder(wanted, &listing.commit), commit: listing.commit.clone(), files })
     }
 
     /// The files of a data set that match `pattern` (`*`, `**`, `?`); without a pattern every `.jsonl`, `.ndjson`, `.txt`
@@ -278,6 +294,12 @@ impl Wanted {
         let label = format!("{word} `{id}` at revision `{revision}`");
         Ok(Self { repo: Repo::with_revision(id.to_string(), kind, revision.to_string()), label })
     }
+}
+
+/// Names of a model's configuration and of its small files.
+fn small_files(listing: &Listing) -> BTreeSet<String> {
+    let small = OPTIONAL.into_iter().filter(|name| listing.entry(name).is_some());
+    small.chain([CONFIG]).map(str::to_string).collect()
 }
 
 fn lacks(wanted: &Wanted, listing: &Listing, needed: String) -> HubError {

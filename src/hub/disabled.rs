@@ -37,6 +37,11 @@ impl HubClient {
     }
 
     /// Always [`HubError::Disabled`].
+    pub fn model_description(&self, id: &str, revision: &str) -> Result<Snapshot, HubError> {
+        self.model_files(id, revision)
+    }
+
+    /// Always [`HubError::Disabled`].
     pub fn dataset(&self, id: &str, _: &str, _: Option<&str>) -> Result<Dataset<'_>, HubError> {
         Err(HubError::Disabled { wanted: format!("data set `{id}`") })
     }

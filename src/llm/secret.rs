@@ -45,7 +45,7 @@ impl Secret {
 
     /// Replaces the key in an endpoint's message by `***`: in any case, percent-encoded, in base64, in hexadecimal, or
     /// broken by spaces, line breaks and punctuation.
-    pub(super) fn hidden_in(&self, text: &str) -> String {
+    pub fn hidden_in(&self, text: &str) -> String {
         without(text, &self.places(text, LEAST_HIDDEN))
     }
 

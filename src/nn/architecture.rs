@@ -1,7 +1,7 @@
 //! The description of a model that the forward pass follows, whatever the model's family.
 
 use half::bf16;
-use strum::VariantArray;
+use strum::{EnumMessage, VariantArray};
 
 use super::error::{NnError, Result};
 use super::{Config, Rotary};
@@ -18,28 +18,36 @@ use crate::base::{HookPoint, Site};
     strum::IntoStaticStr,
     strum::Display,
     strum::EnumString,
+    strum::EnumMessage,
 )]
 #[strum(serialize_all = "snake_case")]
-#[expect(missing_docs, reason = "most variants are named like their models")]
 pub enum Family {
     /// GPT-NeoX and Pythia.
     GptNeox,
+    /// GPT-2.
     Gpt2,
     /// GPT-Neo and the TinyStories models.
     GptNeo,
+    /// GPT-J.
     Gptj,
+    /// OPT.
     Opt,
     /// Phi-1, 1.5 and 2.
     Phi,
+    /// Falcon.
     Falcon,
+    /// BLOOM.
     Bloom,
+    /// StableLM.
     #[strum(serialize = "stablelm")]
     StableLm,
+    /// StarCoder 2.
     #[strum(serialize = "starcoder2")]
     StarCoder2,
     /// SantaCoder and StarCoder.
     #[strum(serialize = "gpt_bigcode")]
     GptBigCode,
+    /// MPT.
     Mpt,
     /// Command R.
     Cohere,
@@ -47,28 +55,39 @@ pub enum Family {
     Nemotron,
     /// Llama 1 to 3.
     Llama,
+    /// Mistral.
     Mistral,
     /// Qwen2 and Qwen2.5.
     Qwen2,
+    /// Qwen3.
     Qwen3,
+    /// Gemma 2.
     Gemma2,
     /// Gemma 3, text only.
     #[strum(serialize = "gemma3_text")]
     Gemma3,
+    /// Phi-3.
     Phi3,
+    /// OLMo 2.
     Olmo2,
     /// Gemma 1.
     Gemma,
+    /// SmolLM3.
     #[strum(serialize = "smollm3")]
     SmolLm3,
     /// Granite 3.
     Granite,
     /// OLMo 1.
     Olmo,
+    /// OLMo 3.
     Olmo3,
+    /// Mixtral, a mixture of experts.
     Mixtral,
+    /// Qwen3 with mixtures of experts.
     Qwen3Moe,
+    /// OLMoE, a mixture of experts.
     Olmoe,
+    /// gpt-oss, a mixture of experts.
     GptOss,
 }
 
@@ -79,6 +98,11 @@ impl Family {
     /// The `model_type` of its `config.json`.
     pub fn model_type(self) -> &'static str {
         self.into()
+    }
+
+    /// The models that it stands for.
+    pub fn words(self) -> &'static str {
+        self.get_documentation().unwrap_or_default()
     }
 
     /// The family of a configuration. The error for an unknown one lists the supported ones.
@@ -303,12 +327,35 @@ impl Architecture {
         if layer >= self.n_layers {
             return Err(NnError::NoSuchLayer { hook, n_layers: self.n_layers });
         }
-        match site {
-            Site::ResidMid if self.residual == Residual::Parallel => Err(NnError::NoResidMid { hook }),
-            Site::AttnZ => Ok(self.n_heads * self.d_head),
-            Site::MlpPost => Ok(self.d_mlp),
-            _ => Ok(self.d_model),
+        match (self.lacks(layer, site), site) {
+            (Some(reason), _) => Err(NnError::NoSuchHook { hook, reason }),
+            (None, Site::AttnZ) => Ok(self.n_heads * self.d_head),
+            (None, Site::MlpPost) => Ok(self.d_mlp),
+            (None, _) => Ok(self.d_model),
         }
+    }
+
+    /// Why a block has no activation of this kind, and what to use; none if it has one.
+    pub fn lacks(&self, layer: usize, site: Site) -> Option<&'static str> {
+        let is_mixture =
+            || self.experts.as_ref().is_some_and(|experts| experts.layers.get(layer) == Some(&true));
+        match site {
+            Site::ResidMid if self.residual == Residual::Parallel => Some(
+                "attention and MLP of this model run in parallel on the same residual stream, so there is nothing \
+                 between them; use hook_resid_pre or hook_resid_post",
+            ),
+            Site::MlpPost if is_mixture() => Some(
+                "the MLP of this layer is a mixture of experts, and the neurons of experts that are not chosen for a \
+                 token have no value; use hook_mlp_out",
+            ),
+            _ => None,
+        }
+    }
+
+    /// Whether centring what is written to the residual stream can leave the outputs as they are, as far as the
+    /// configuration tells: layer norms, and no mixture, for which it is not implemented.
+    pub fn can_be_centred(&self) -> bool {
+        self.norm == NormKind::Layer && self.residual != Residual::Normed && self.experts.is_none()
     }
 
     /// The default architecture of these sizes: layer norms, learned positions, full attention, no factors, caps or
@@ -403,6 +450,7 @@ mod tests {
         let last = "granite olmo olmo3 mixtral qwen3_moe olmoe gpt_oss";
         assert_eq!(names.join(" "), [layer_norms, others, last].join(" "));
         assert!(Family::ALL.iter().all(|family| family.to_string().parse() == Ok(*family)));
+        assert!(Family::ALL.iter().all(|family| family.words().ends_with('.')));
     }
 
     #[test]

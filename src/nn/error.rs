@@ -79,18 +79,9 @@ pub enum NnError {
     NotFinite { name: String, file: String, index: usize, value: f64 },
     #[error("find hook point `{hook}`: the model has {n_layers} layers, numbered from 0 to {}", n_layers.saturating_sub(1))]
     NoSuchLayer { hook: HookPoint, n_layers: usize },
-    /// `hook_resid_mid` does not exist where attention and MLP read the same residual stream.
-    #[error(
-        "find hook point `{hook}`: attention and MLP of this model run in parallel on the same residual stream, \
-         so there is nothing between them; use hook_resid_pre or hook_resid_post"
-    )]
-    NoResidMid { hook: HookPoint },
-    /// `mlp.hook_post` does not exist where the MLP is a mixture of experts.
-    #[error(
-        "find hook point `{hook}`: the MLP of this layer is a mixture of experts, and the neurons of experts that \
-         are not chosen for a token have no value; use hook_mlp_out"
-    )]
-    NoNeurons { hook: HookPoint },
+    /// The block has no such activation.
+    #[error("find hook point `{hook}`: {reason}")]
+    NoSuchHook { hook: HookPoint, reason: &'static str },
     /// Centring would change the model: something other than a layer norm reads the residual stream.
     #[error(
         "centre what `{family}` models write to the residual stream (`center_writing_weights`): they have {reason}, so \

@@ -50,7 +50,7 @@ pub use device::gpu_for_tests;
 pub use device::{Device, gpu_count, open_device};
 pub use error::NnError;
 pub use families::{architecture as read_architecture, is_embedding, is_linear_in_block};
-pub use gguf::{Gguf, context_length, gguf_tokenizer, is_gguf, weight_count};
+pub use gguf::{Gguf, context_length, gguf_config, gguf_tokenizer, is_gguf, is_in_gguf, weight_count};
 pub use ops::copy_entries;
 pub use packed::{Encoding, Packed};
 pub use prefix_cache::PrefixCache;

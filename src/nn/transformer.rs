@@ -14,7 +14,7 @@ use super::architecture::{Architecture, NormKind};
 use super::attention_rule::PositionTables;
 use super::error::{NnError, Result};
 use super::{Config, Weights, families, ops};
-use crate::base::{HookPoint, Matrix, Site, TokenBatch};
+use crate::base::{HookPoint, Matrix, TokenBatch};
 use crate::linalg::has_bf16_products;
 
 mod cached;
@@ -100,17 +100,11 @@ impl Transformer {
 
     /// Fails with the reason if the model lacks a hook point.
     pub fn check_hook(&self, hook: HookPoint) -> Result<()> {
-        self.architecture.width(hook)?;
-        let HookPoint::Block { layer, site } = hook else { return Ok(()) };
-        if site == Site::MlpPost && matches!(self.parts.blocks[layer].mlp, FeedForward::Mixture(_)) {
-            return Err(NnError::NoNeurons { hook });
-        }
-        Ok(())
+        self.width(hook).map(|_| ())
     }
 
     /// Width of the activations at a hook point.
     pub fn width(&self, hook: HookPoint) -> Result<usize> {
-        self.check_hook(hook)?;
         self.architecture.width(hook)
     }
 

@@ -106,6 +106,18 @@ pub enum RunError {
     Stopped,
 }
 
+impl RunError {
+    /// Whether the same command continues from here, once the cause is gone.
+    pub fn can_continue(&self) -> bool {
+        match self {
+            Self::Stopped | Self::AllFailed(_) => true,
+            Self::Hub(error) => matches!(error, HubError::Network { .. } | HubError::Damaged { .. }),
+            Self::Chat(error) => !goes_on(error).is_empty(),
+            _ => false,
+        }
+    }
+}
+
 fn several(problems: &[(String, RunError)]) -> String {
     let line = |(field, problem): &(String, RunError)| {
         let text = problem.to_string();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::SubjectError;
 use crate::base::HookPoint;
-use crate::nn::{Architecture, Config, NnError, is_gguf, read_architecture};
+use crate::nn::{Architecture, Config, NnError, gguf_config, is_gguf, read_architecture};
 
 /// A model's names and sizes.
 #[derive(Debug, Clone)]
@@ -29,6 +29,12 @@ impl SubjectHeader {
         let file = path.join("config.json");
         let text = crate::base::read_regular(&file).map_err(NnError::from)?;
         Self::of_config(&super::loaded::name_of(path), &text, &file.display().to_string()).map(Some)
+    }
+
+    /// Reads the metadata of a GGUF file, which states no name.
+    pub fn of_gguf(file: &Path) -> Result<Self, SubjectError> {
+        let architecture = read_architecture(&gguf_config(file)?)?;
+        Ok(Self { name: super::loaded::name_of(file), stated_name: None, architecture })
     }
 
     /// Reads the text of a `config.json`; messages call it `file`.

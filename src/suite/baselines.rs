@@ -19,6 +19,12 @@ const COMPILED_IN: [(&str, &str); 5] = [
     ("baselines/ica.yaml", include_str!("../../baselines/ica.yaml")),
 ];
 
+/// The compiled-in baseline of a kind, as `use` names it.
+pub fn baseline_of(kind: &str) -> Option<&'static str> {
+    let is_of_kind = |name: &str| name.strip_prefix("baselines/") == Some(&format!("{kind}.yaml"));
+    COMPILED_IN.iter().map(|(name, _)| *name).find(|name| is_of_kind(name))
+}
+
 /// Reads a baseline file. `Err` is a message for the field that named it.
 pub fn load(file: &str, folder: &Path) -> Result<Node, String> {
     let path = resolve(file, folder);

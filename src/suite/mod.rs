@@ -22,7 +22,7 @@ mod tests;
 use std::io::Read;
 use std::path::Path;
 
-pub use baselines::resolve;
+pub use baselines::{baseline_of, resolve};
 pub use checked::{
     Controls, ExplainerSpec, JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec,
     Suite,
@@ -92,10 +92,20 @@ fn counted(problems: &[Problem]) -> String {
 /// # Ok::<(), autointerp::suite::SuiteError>(())
 /// ```
 pub fn load(path: &Path, overrides: &[String]) -> Result<Suite, SuiteError> {
+    let syntax = |message| SuiteError::Syntax { path: path.display().to_string(), message };
+    let text = read_text(path, MOST_BYTES)?.map_err(syntax)?;
+    check(&text, path, overrides)
+}
+
+/// Checks the text of a suite that is to be written to `path`.
+pub fn parse(text: &str, path: &Path) -> Result<Suite, SuiteError> {
+    check(text, path, &[])
+}
+
+fn check(text: &str, path: &Path, overrides: &[String]) -> Result<Suite, SuiteError> {
     let shown = path.display().to_string();
     let syntax = |message: String| SuiteError::Syntax { path: shown.clone(), message };
-    let text = read_text(path, MOST_BYTES)?.map_err(syntax)?;
-    let mut root = Node::parse(&text).map_err(syntax)?;
+    let mut root = Node::parse(text).map_err(syntax)?;
     for item in overrides {
         let (field, value) = item
             .split_once('=')

@@ -1,6 +1,7 @@
 //! Checks across several fields: from the file as written to the checked [`Suite`].
 
 mod features;
+mod matched;
 mod methods;
 mod pairs;
 mod stored;
@@ -44,6 +45,8 @@ struct Usual<'a> {
     quality: QualityPass,
     /// The published protocol, whose settings are then the defaults.
     published: Option<&'a Protocol>,
+    /// The method that `topk` variants are matched to, if the suite has a sparse one.
+    matched: Option<String>,
     /// Folder of the suite file.
     folder: &'a Path,
 }
@@ -98,6 +101,7 @@ impl Rules {
             features: self.feature_choice("features", &file.features, folder),
             quality: file.quality,
             published: protocol.as_ref().filter(|_| published),
+            matched: matched::usual(&file.methods, &file.statistics.reference),
             folder,
         };
         let methods = self.methods(&file.methods, &usual);

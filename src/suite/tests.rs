@@ -224,6 +224,46 @@ fn every_number_of_a_suite_has_a_range() {
     }
 }
 
+/// The method that the baseline file's `topk` variant is matched to, in a suite of these methods.
+fn matched(methods: &str, more: &str) -> Result<Option<String>, String> {
+    let text = format!("{HEAD}methods: [{methods}]\n{more}");
+    let suite = check(&text, &[])?;
+    let pca = suite.methods.iter().find(|method| method.name == "pca").expect("PCA");
+    Ok(pca.params.matched().map(String::from))
+}
+
+#[test]
+fn a_baseline_is_matched_to_the_reference_or_the_first_sparse_method() {
+    const PCA: &str = "{use: baselines/pca.yaml}";
+    for (methods, more, expected) in [
+        (format!("{{kind: topk}}, {PCA}"), "", "topk"),
+        (format!("{PCA}, {{kind: random}}, {{name: mine, kind: file, path: x}}"), "", "mine"),
+        (format!("{{kind: topk}}, {{name: b, kind: sae}}, {PCA}"), "statistics: {reference: b}", "b"),
+        (format!("{{kind: random}}, {{kind: topk}}, {PCA}"), "statistics: {reference: random}", "topk"),
+        (format!("{{kind: topk, sweep: {{k: [4, 8]}}}}, {PCA}"), "", "topk_4"),
+        (format!("{{kind: topk, sweep: {{k: [4, 8]}}}}, {PCA}"), "statistics: {reference: topk_8}", "topk_8"),
+        (format!("{{kind: topk, seeds: 2}}, {PCA}"), "", "topk"),
+        ("{kind: topk}, {name: b, kind: sae}, {use: baselines/pca.yaml, match: b}".into(), "", "b"),
+    ] {
+        assert_eq!(matched(&methods, more), Ok(Some(expected.into())), "{methods} {more}");
+    }
+    for given in ["k: 4", "variants: [fitted, split]"] {
+        let methods = format!("{{kind: topk}}, {{use: baselines/pca.yaml, {given}}}");
+        assert_eq!(matched(&methods, ""), Ok(None), "{methods}");
+    }
+}
+
+#[test]
+fn a_baseline_without_anything_to_match_names_the_field_and_the_ways_out() {
+    let error = matched("{kind: random}, {use: baselines/pca.yaml}", "").expect_err("refused");
+    for part in
+        ["`methods.1.match`", "no sparse autoencoder", "`k: N`", "variants: [fitted, oriented, split]"]
+    {
+        assert!(error.contains(part), "`{part}`: {error}");
+    }
+    assert!(error.contains("1 problem"), "{error}");
+}
+
 /// Dotted paths of the fields of a schema.
 fn paths(schema: &Json, path: &str, all: &mut Vec<String>) {
     for (name, inner) in schema["properties"].as_object().into_iter().flatten() {

@@ -89,7 +89,7 @@ fn content(path: &str, files: &Files) -> Option<Vec<u8>> {
 }
 
 /// A folder in the layout of SAELens with a ReLU dictionary of random directions.
-fn write_dictionary(folder: &Path, seed: u64) {
+pub fn write_dictionary(folder: &Path, seed: u64) {
     let mut stream = Stream::named(seed, &["hub"]);
     let directions = Matrix::from_fn(2 * WIDTH, WIDTH, |_, _| stream.normal() as f32 / 4.0);
     let tensors = Tensors {
@@ -271,4 +271,24 @@ fn gpt2_is_found_without_its_owner() {
         ["harvest", "--model", "gpt3", "--token-ids", "ids.json", "--hooks", HOOK, "--out", "b.safetensors"];
     hub.call(&toy, &unknown)
         .refused(6, &["`gpt3`", "no folder or file of that name", "OWNER/NAME", "gpt2-medium"]);
+}
+
+#[test]
+fn a_first_suite_fetches_no_weights_of_the_model() {
+    let toy = Toy::new();
+    let hub = hub(&toy);
+    let place = format!("hub:{REPOSITORY}/{FOLDER}");
+    let args = ["init", "--model", "gpt2", "--text", "corpus.txt", "--sae", &place, "--out", "mine.yaml"];
+    hub.call(&toy, &args).ok();
+    let text = fs::read_to_string(toy.path("mine.yaml")).expect("a suite");
+    for part in ["subject: {model: gpt2}", &format!("path: {place}}}"), &format!("hooks: [{HOOK}]")] {
+        assert!(text.contains(part), "`{part}` is not in\n{text}");
+    }
+    let hooks = hub.call(&toy, &["list", "hooks", "gpt2"]).ok().stdout;
+    assert!(hooks.contains("blocks.*.hook_resid_post"), "{hooks}");
+    let asked = hub.asked();
+    assert!(asked.iter().any(|path| path.contains("gpt2/resolve")), "{asked:?}");
+    assert!(!asked.iter().any(|path| path.ends_with("/model.safetensors")), "{asked:?}");
+    hub.call(&toy, &["check", "mine.yaml"]).ok();
+    hub.call(&toy, &["plan", "mine.yaml"]).ok();
 }

@@ -134,7 +134,8 @@ fn a_run_that_is_killed_again_and_again_loses_no_answer() {
 fn a_budget_stops_before_it_is_passed_and_the_run_goes_on_later() {
     let toy = Toy::new();
     let server = ModelServer::start(Box::new(honest));
-    run(&toy, &server.url, "out", &["--budget-usd", "0.01"]).refused(4, &["budget", "$0.01"]);
+    run(&toy, &server.url, "out", &["--budget-usd", "0.01"])
+        .refused(4, &["budget", "$0.01", "to resume after raising `--budget-usd`: ", "--budget-usd 0.01"]);
     let asked = server.requests();
     // Each answer costs 110 tokens at a dollar per million.
     assert!(asked > 0 && asked as f64 * 110e-6 <= 0.01, "{asked} requests");
@@ -150,7 +151,7 @@ fn a_refused_key_stops_at_once_and_is_never_shown() {
     }));
     let done = run(&toy, &server.url, "out", &[]);
     assert!(!done.stderr.contains(KEY), "{}", done.stderr);
-    done.refused(5, &[&server.url, "refused the key"]);
+    done.refused(5, &[&server.url, "refused the key", "to resume: "]);
     assert!(server.requests() <= 2 * IN_FLIGHT, "{} requests with a bad key", server.requests());
     assert_key_is_nowhere(toy.home());
 }
@@ -244,7 +245,7 @@ fn an_endpoints_reason_is_shown_with_the_field_that_mends_it() {
         assert!(text.contains("omit: [seed]") && !text.contains("more text"), "{text}");
         assert!(!text.contains('\u{1b}') && !text.contains(&KEY.to_uppercase()), "{text}");
     }
-    done.refused(5, &["answers all failed as `bad_request`", "status 400"]);
+    done.refused(5, &["answers all failed as `bad_request`", "status 400", "to resume: "]);
     let lines = result(&toy, "out", "scores.jsonl");
     assert!(!lines.contains("no_other_explanation"), "the control keeps the cause: {lines}");
     assert!(server.requests() <= 4, "{}", server.requests());

@@ -28,6 +28,7 @@ mod gate;
 mod hostile_files;
 mod house;
 mod hub;
+mod init;
 mod judged;
 mod language_model;
 mod local_model;
@@ -36,6 +37,8 @@ mod names;
 mod pages;
 mod profiles;
 mod program;
+#[cfg(unix)]
+mod resume;
 mod schemas;
 mod shared;
 mod smoke;

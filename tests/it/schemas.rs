@@ -231,6 +231,11 @@ fn the_smoke_suite_and_every_verb_fit_their_schemas() {
         ["harvest", "--model", "embedded", "--token-ids", &ids, "--hooks", "hook_embed", "--out", &file];
     assert_fits("harvest", &json(&harvest));
     assert_fits("export", &json(&["export", &toy.arg("out"), "--to", "saelens"]));
+    for what in ["methods", "scorers", "explainers", "simulators", "formats", "families"] {
+        assert_fits("list", &json(&["list", what]));
+    }
+    assert_fits("list", &json(&["list", "hooks", "embedded"]));
+    assert_fits("init", &json(&["init"]));
     assert_fits("cache", &json(&["cache"]));
     assert_fits("doctor", &json(&["doctor"]));
     let refused = call(toy.home(), &["report", &toy.arg("nowhere"), "--json"]);

@@ -191,7 +191,9 @@ fn a_run_that_is_told_to_stop_says_how_to_resume() {
         signal(&child, name);
         let rest: Vec<String> = lines.collect();
         assert_eq!(child.wait().expect("it ends").code(), Some(130), "{name}: {rest:?}");
-        assert!(rest.iter().any(|line| line.starts_with("to resume: autointerp run ")), "{name}: {rest:?}");
+        let quoted = format!("to resume: {} run ", env!("CARGO_BIN_EXE_autointerp"));
+        let last = rest.last().expect("a last line");
+        assert!(last.starts_with(&quoted) && last.contains("--set methods.0.steps=5000"), "{name}: {rest:?}");
     }
 }
 
@@ -260,7 +262,9 @@ fn a_limit_on_the_size_of_files_is_exit_code_9_and_names_the_file() {
             .arg(program.get_program())
             .args(program.get_args());
         limited.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        finish(&mut limited).refused(9, &[named, "ulimit -f"]);
+        let done = finish(&mut limited).refused(9, &[named, "ulimit -f"]);
+        let resumed = format!("to resume: {} run ", env!("CARGO_BIN_EXE_autointerp"));
+        assert_eq!(done.stderr.contains(&resumed), args[0] == "run", "{}", done.stderr);
     }
     assert_eq!(fs::read_dir(toy.path("made")).expect("a folder").count(), 0, "no part of a file is left");
 }

@@ -23,7 +23,7 @@ use std::path::Path;
 use self::parts::Parts;
 use self::settings::Settings;
 use super::weights::{folder_context_length, folder_weight_count};
-use super::{Config, NnError, Tokenizer, Weights};
+use super::{Config, Family, NnError, Tokenizer, Weights};
 use crate::base::has_entry;
 
 /// The content of a file.
@@ -60,10 +60,9 @@ impl Gguf {
     /// Fails if the file is cut short, corrupt, of an unsupported family or in an unsupported number format.
     pub fn open(path: &Path) -> Result<Self, NnError> {
         let mut parts = Parts::open(path)?;
-        let factors = tensors::factors(&mut parts)?;
+        let config = config_of(&mut parts)?;
         let settings = parts.settings();
         let family = settings.family()?;
-        let config = keys::config(&settings, family, &parts, factors)?;
         let tokenizer = tokenizer(path, &settings)?;
         let mut tokens = BTreeMap::new();
         for (role, key) in ROLES {
@@ -112,6 +111,22 @@ pub fn context_length(path: &Path) -> Result<Option<usize>, NnError> {
     let settings = parts.settings();
     let Some(family) = settings.text("general.architecture")? else { return Ok(None) };
     Ok(settings.number(&format!("{family}.context_length"))?.map(|length| length as usize))
+}
+
+/// The configuration of a file, without its weights.
+pub fn gguf_config(path: &Path) -> Result<Config, NnError> {
+    config_of(&mut Parts::open(path)?)
+}
+
+fn config_of(parts: &mut Parts) -> Result<Config, NnError> {
+    let factors = tensors::factors(parts)?;
+    let settings = parts.settings();
+    keys::config(&settings, settings.family()?, parts, factors)
+}
+
+/// Whether files of a family are read.
+pub fn is_in_gguf(family: Family) -> bool {
+    settings::ARCHITECTURES.iter().any(|(_, known)| *known == family)
 }
 
 /// The tokenizer of a file, without its weights.

@@ -7,7 +7,7 @@ use super::super::{Family, NnError};
 use super::header::Value;
 
 /// Values of `general.architecture`, with the families they stand for.
-const ARCHITECTURES: [(&str, Family); 10] = [
+pub(super) const ARCHITECTURES: [(&str, Family); 10] = [
     ("llama", Family::Llama),
     ("smollm3", Family::SmolLm3),
     ("granite", Family::Granite),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Tensor, Var};
 
 use super::*;
+use crate::base::Site;
 use crate::nn::{PrefixCache, TokenTree};
 
 mod mixtures;

@@ -7,4 +7,5 @@ pub mod opened;
 pub mod outliers;
 pub mod prepare;
 pub mod repositories;
+pub mod shape;
 pub mod stored;

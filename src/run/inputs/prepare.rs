@@ -1,5 +1,7 @@
 //! Opens subject and corpus.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use crate::base::{Digest, HookPoint, TokenBatch};
@@ -49,16 +51,14 @@ fn find_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunE
     if let Some(loaded) = open_stored(spec, places, true)? {
         return Ok(OpenSubject { loaded, revision: None, note: None });
     }
-    if spec.model == embedded::NAME {
-        return Ok(OpenSubject { loaded: embedded::load()?, revision: None, note: None });
-    }
-    let path = resolve(&spec.model, &places.suite_folder);
-    let id = hub_id(&spec.model).filter(|_| !path.exists());
-    let Some(id) = id else {
-        if !path.exists() && !spec.model.contains(['/', '\\']) {
-            return Err(no_model(&spec.model).into());
+    let id = match place_of(&spec.model, places)? {
+        ModelPlace::Embedded => {
+            return Ok(OpenSubject { loaded: embedded::load()?, revision: None, note: None });
         }
-        return Ok(OpenSubject { loaded: LoadedSubject::from_path(&path)?, revision: None, note: None });
+        ModelPlace::Local(path) => {
+            return Ok(OpenSubject { loaded: LoadedSubject::from_path(&path)?, revision: None, note: None });
+        }
+        ModelPlace::Hub(id) => id,
     };
     let revision = spec.revision.as_deref().unwrap_or(DEFAULT_REVISION);
     let hub = hub(places)?;
@@ -72,6 +72,29 @@ fn find_subject(spec: &SubjectSpec, places: &Places) -> Result<OpenSubject, RunE
     let loaded = LoadedSubject::from_folder(&snapshot.folder)?.from_hub(id, &snapshot.commit);
     let note = (id != spec.model).then(|| format!("`{}` is `{id}` on the hub", spec.model));
     Ok(OpenSubject { loaded, revision: Some(snapshot.commit), note })
+}
+
+/// Where a model is.
+pub enum ModelPlace<'a> {
+    /// Compiled in.
+    Embedded,
+    /// A folder or a GGUF file.
+    Local(PathBuf),
+    /// A hub id.
+    Hub(&'a str),
+}
+
+/// Where the model of this name is: a path comes before a hub id.
+pub fn place_of<'a>(model: &'a str, places: &Places) -> Result<ModelPlace<'a>, RunError> {
+    if model == embedded::NAME {
+        return Ok(ModelPlace::Embedded);
+    }
+    let path = resolve(model, &places.suite_folder);
+    match hub_id(model).filter(|_| !path.exists()) {
+        Some(id) => Ok(ModelPlace::Hub(id)),
+        None if !path.exists() && !model.contains(['/', '\\']) => Err(no_model(model).into()),
+        None => Ok(ModelPlace::Local(path)),
+    }
 }
 
 /// The hub id of a model: `OWNER/NAME` as it is, and today's id of a model that once had a name without an owner.
@@ -244,7 +267,7 @@ pub fn sample_fragments(
 }
 
 /// The corpus parameters of a suite, checked against the model's context.
-fn corpus_params(
+pub fn corpus_params(
     suite: &Suite,
     n_ctx: usize,
     tokenizer: &Tokenizer,
@@ -287,7 +310,7 @@ fn corpus_params(
 }
 
 /// Adapts the subject's tokenizer to the corpus.
-struct SubjectEncoder<'a>(&'a Tokenizer);
+pub struct SubjectEncoder<'a>(pub &'a Tokenizer);
 
 impl Encode for SubjectEncoder<'_> {
     fn encode(&self, text: &str) -> Result<Vec<u32>, String> {

@@ -6,4 +6,5 @@ pub mod headers;
 pub mod planned;
 pub mod role;
 pub mod sizes;
+pub mod starter;
 pub mod who;

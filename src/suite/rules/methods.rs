@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value as Json};
 
-use super::{Rules, Usual};
+use super::{Rules, Usual, matched};
 use crate::dictionary::{Kind, MethodParams};
 use crate::features::Protocol;
 use crate::report::dictionary_name;
@@ -123,6 +123,7 @@ impl Rules {
         let family = fields.name.clone().unwrap_or_else(|| fields.kind.clone());
         self.check_name(&format!("{path}.name"), &family);
         let points = self.sweep(path, kind, &fields)?;
+        self.match_usual(path, &mut own, &fields, usual)?;
         self.take_room(
             path,
             room,
@@ -156,6 +157,25 @@ impl Rules {
             }
         }
         Some(methods)
+    }
+
+    /// Fills in `match`, if a `topk` variant needs it. None if the suite has no method to match.
+    fn match_usual(
+        &mut self,
+        path: &str,
+        own: &mut Map<String, Json>,
+        fields: &MethodFields,
+        usual: &Usual<'_>,
+    ) -> Option<()> {
+        if !matched::is_open(own, fields) {
+            return Some(());
+        }
+        let Some(name) = &usual.matched else {
+            self.wrong(&format!("{path}.match"), matched::NOTHING);
+            return None;
+        };
+        own.insert("match".into(), name.as_str().into());
+        Some(())
     }
 
     /// Counts the rows of a method, before they are made. None if there are too many.
