@@ -15,7 +15,7 @@ use super::progress::say;
 use super::{invalid_input, print, print_json, print_result, print_styled, setting};
 use crate::base::{distinct, read_to_string};
 use crate::report::{
-    Column, DictionaryCard, Grid, Layout, Look, ScoreLine, ScoreStatus, Summary, check_listed, count,
+    Column, DictionaryCard, Grid, Label, Layout, Look, ScoreLine, ScoreStatus, Summary, check_listed, count,
     dictionary_cards, fixed, labelled_list, visible, visible_token,
 };
 use crate::run::RunError;
@@ -245,7 +245,9 @@ fn table(listing: &Listing<'_>, primary: Option<&str>) -> Grid {
         cells.push(line.density.map_or("—".into(), |density| format!("{:.2} %", 100.0 * density)));
         let reason = line.reason.as_deref().unwrap_or("—");
         cells.push(match line.status {
-            ScoreStatus::Scored => visible_token(line.explanation.as_deref().unwrap_or("—")),
+            ScoreStatus::Scored => {
+                line.explanation.as_deref().map_or("—".into(), |text| Label::of(text).line)
+            }
             ScoreStatus::Undefined => format!("undefined: {}", visible_token(reason)),
             ScoreStatus::Failed => format!("failed: {}", visible_token(reason)),
             ScoreStatus::Skipped => format!("skipped: {}", visible_token(reason)),
