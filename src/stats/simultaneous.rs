@@ -3,13 +3,17 @@
 //!
 //!   m_j = mean over strata of the stratum's mean           SE²_j = Σ over strata of its squared SE / strata²
 //!   resample: units within each stratum, strata fixed; t*_j = (m*_j − m_j) / SE*_j
-//!   interval m_j ± q · SE_j, q = (1 − α) quantile of max over j of |t*_j|
+//!   interval m_j ± c_j · SE_j, balanced (Beran 1988): c_j is the quantile of |t*_j| at one level for all rows, the
+//!   lowest at which at least 1 − α of the resamples have no |t*_j| above its c_j
 //!   j and k are separated if |m_j − m_k| / SE_jk exceeds the (1 − α) quantile of the maximum over all pairs of
 //!   |(m*_j − m*_k) − (m_j − m_k)| / SE*_jk, with SE²_jk = SE²_j + SE²_k: rows are resampled independently
 //!
 //! A stratum with one group has SE² = s²/n. With k groups (repetitions of the experiment), groups are resampled
 //! first and units within each second, and SE² is the larger of s²/k of the group means and of what the units
 //! alone give: two draws of one group must not look certain.
+//!
+//! A single critical value for all rows would let the most skewed row widen the intervals of all. Where the resamples
+//! are too few for a level of their own in each row, it is taken all the same: the (1 − α) quantile of max |t*_j|.
 //!
 //! A quantile is an order statistic: with B resamples the ⌊α(B + 1)⌋-th largest, so the level holds for few
 //! resamples too. Draws come from streams named by row and chunk: neither threads nor the order of rows matter.
@@ -51,8 +55,8 @@ pub struct Separation {
     pub rows: Vec<RowMean>,
     /// Whether the means of two rows differ at the confidence; symmetric.
     pub separated: Vec<Vec<bool>>,
-    /// Critical value of the intervals; none if no row has one.
-    pub critical_mean: Option<f64>,
+    /// Critical value of each interval, in the order of the rows that have one.
+    pub critical_means: Vec<f64>,
     /// Critical value of the pairs; none with fewer than two rows.
     pub critical_pair: Option<f64>,
 }
@@ -89,18 +93,19 @@ impl MaxT {
         };
         let tested: Vec<&Prepared<'_>> =
             candidates.iter().flatten().filter(|row| testable(row).is_ok()).collect();
-        let (means, pairs) = self.maxima(&tested);
+        let (rows_t, pairs) = self.resample(&tested);
         let rank = rank.unwrap_or(1);
-        let critical_mean = (!tested.is_empty()).then(|| nth_largest(means, rank));
+        let critical_means = balanced(&rows_t, rank);
         let critical_pair = (tested.len() > 1).then(|| nth_largest(pairs, rank));
-        let row_mean = |row: &Result<Prepared<'_>, Unprepared>| match row {
+        let mut critical = critical_means.iter().copied();
+        let mut row_mean = |row: &Result<Prepared<'_>, Unprepared>| match row {
             Ok(row) => RowMean {
                 mean: Ok(row.mean),
-                interval: testable(row).map(|()| row.interval(critical_mean.unwrap_or(f64::INFINITY))),
+                interval: testable(row).and_then(|()| row.interval(critical.next().unwrap_or(f64::INFINITY))),
             },
             Err(Unprepared { mean, why }) => RowMean { mean: *mean, interval: Err(*why) },
         };
-        let rows: Vec<RowMean> = candidates.iter().map(row_mean).collect();
+        let rows: Vec<RowMean> = candidates.iter().map(&mut row_mean).collect();
         let separated = |a: usize, b: usize| match (&candidates[a], &candidates[b], critical_pair) {
             (Ok(one), Ok(two), Some(q)) if rows[a].interval.is_ok() && rows[b].interval.is_ok() => {
                 squared_t(one.mean - two.mean, one.squared_error + two.squared_error) > q * q
@@ -108,7 +113,7 @@ impl MaxT {
             _ => false,
         };
         let separated = (0..rows.len()).map(|a| (0..rows.len()).map(|b| separated(a, b)).collect()).collect();
-        Separation { rows, separated, critical_mean, critical_pair }
+        Separation { rows, separated, critical_means, critical_pair }
     }
 
     /// The critical value is this largest of the maxima.
@@ -121,8 +126,8 @@ impl MaxT {
         if rank > 0 { Ok(rank) } else { Err(Undefined::Setting { name, expected, got }) }
     }
 
-    /// The largest |t*| over rows and over pairs of rows, for each resample.
-    fn maxima(&self, rows: &[&Prepared<'_>]) -> (Vec<f64>, Vec<f64>) {
+    /// |t*| of each row, resample by resample, and the largest |t*| over pairs of rows for each resample.
+    fn resample(&self, rows: &[&Prepared<'_>]) -> (Vec<Vec<f64>>, Vec<f64>) {
         let chunk = |index: usize| {
             let length = CHUNK.min(self.resamples - index * CHUNK);
             // Resample by resample: (m* − m, SE*²) of every row.
@@ -133,24 +138,51 @@ impl MaxT {
                     drawn[resample * rows.len() + nth] = row.draw(&mut draws);
                 }
             }
-            let largest = |of: fn(&[(f64, f64)]) -> f64| {
-                drawn.chunks(rows.len().max(1)).map(of).map(f64::sqrt).collect::<Vec<f64>>()
-            };
-            (largest(largest_of_rows), largest(largest_of_pairs))
+            let pairs = drawn.chunks(rows.len().max(1)).map(|of_all| largest_of_pairs(of_all).sqrt());
+            let pairs: Vec<f64> = pairs.collect();
+            (drawn.iter().map(|&(gap, error)| squared_t(gap, error).sqrt()).collect::<Vec<f64>>(), pairs)
         };
         let chunks = (0..self.resamples.div_ceil(CHUNK)).into_par_iter().map(chunk);
-        let (means, pairs): (Vec<Vec<f64>>, Vec<Vec<f64>>) = chunks.unzip();
-        (means.concat(), pairs.concat())
+        let (all, pairs): (Vec<Vec<f64>>, Vec<Vec<f64>>) = chunks.unzip();
+        let all = all.concat();
+        let of_row = |nth: usize| all.iter().skip(nth).step_by(rows.len()).copied().collect();
+        ((0..rows.len()).map(of_row).collect(), pairs.concat())
+    }
+}
+
+/// The critical value of each row from its |t*|, see the top of this file. At most `rank` − 1 resamples have a |t*|
+/// above one of them.
+fn balanced(rows_t: &[Vec<f64>], rank: usize) -> Vec<f64> {
+    let sorted: Vec<Vec<f64>> = rows_t
+        .par_iter()
+        .map(|of_row| {
+            let mut of_row = of_row.clone();
+            of_row.sort_unstable_by(f64::total_cmp);
+            of_row
+        })
+        .collect();
+    let resamples = sorted.first().map_or(0, Vec::len);
+    // A value's place in its row, from 1; equal values have the highest of their places.
+    let place =
+        |row: usize, resample: usize| sorted[row].partition_point(|value| *value <= rows_t[row][resample]);
+    let highest = |resample: usize| (0..sorted.len()).map(|row| place(row, resample)).max().unwrap_or(0);
+    let mut highest: Vec<usize> = (0..resamples).into_par_iter().map(highest).collect();
+    highest.sort_unstable_by(|a, b| b.cmp(a));
+    match highest.get(rank - 1) {
+        Some(&level) if level < resamples => sorted.iter().map(|of_row| of_row[level - 1]).collect(),
+        _ => {
+            let largest =
+                |resample: usize| rows_t.iter().fold(0.0f64, |largest, of_row| largest.max(of_row[resample]));
+            let single =
+                (resamples >= rank).then(|| nth_largest((0..resamples).map(largest).collect(), rank));
+            vec![single.unwrap_or(f64::INFINITY); rows_t.len()]
+        }
     }
 }
 
 /// gap² / squared error; 0 without a gap, infinite with one that has no error.
 fn squared_t(gap: f64, squared_error: f64) -> f64 {
     if gap == 0.0 { 0.0 } else { gap * gap / squared_error }
-}
-
-fn largest_of_rows(drawn: &[(f64, f64)]) -> f64 {
-    drawn.iter().fold(0.0, |largest, &(gap, error)| largest.max(squared_t(gap, error)))
 }
 
 fn largest_of_pairs(drawn: &[(f64, f64)]) -> f64 {
@@ -220,9 +252,13 @@ impl<'a> Prepared<'a> {
         (total.0 / self.strata.len() as f64, total.1 / square(self.strata.len()))
     }
 
-    fn interval(&self, critical: f64) -> (f64, f64) {
+    fn interval(&self, critical: f64) -> Result<(f64, f64), Undefined> {
         let reach = critical * self.squared_error.sqrt();
-        (self.mean - reach, self.mean + reach)
+        if reach.is_finite() {
+            Ok((self.mean - reach, self.mean + reach))
+        } else {
+            Err(Undefined::TooFewDistinct)
+        }
     }
 }
 
