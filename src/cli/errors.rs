@@ -20,16 +20,16 @@ use crate::subject::embedded::train::EmbeddedError;
 use crate::suite::SuiteError;
 
 /// Output of every failed verb with `--json`.
-#[derive(Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Failure {
     /// What failed.
-    error: String,
+    pub error: String,
     /// Causes, from the nearest to the deepest.
-    causes: Vec<String>,
+    pub causes: Vec<String>,
     /// What to do.
-    hints: Vec<String>,
+    pub hints: Vec<String>,
     /// The exit code.
-    exit_code: u8,
+    pub exit_code: u8,
 }
 
 impl Failure {
@@ -39,15 +39,22 @@ impl Failure {
     }
 }
 
-/// Prints the error with its causes and hints, and returns the exit code. Errors never contain secrets.
+impl From<&RunError> for Failure {
+    /// What is printed of an error. Errors never contain secrets.
+    fn from(error: &RunError) -> Self {
+        let short = |text: String| short_message(&text).into_owned();
+        Self {
+            error: short(sentence(error)),
+            causes: causes(error).into_iter().map(short).collect(),
+            hints: hints(error).into_iter().map(short).collect(),
+            exit_code: exit_code(error),
+        }
+    }
+}
+
+/// Prints the error with its causes and hints, and returns the exit code.
 pub fn print(error: &RunError, json: bool) -> u8 {
-    let short = |text: String| short_message(&text).into_owned();
-    let failure = Failure {
-        error: short(sentence(error)),
-        causes: causes(error).into_iter().map(short).collect(),
-        hints: hints(error).into_iter().map(short).collect(),
-        exit_code: exit_code(error),
-    };
+    let failure = Failure::from(error);
     // Where a result could not be printed, a failure cannot either.
     print_failure(&failure, json && !matches!(error, RunError::Output(_)))
 }
@@ -112,6 +119,7 @@ fn hints(error: &RunError) -> Vec<String> {
     const CHECK: &str =
         "suites/README.md lists every field; `autointerp check SUITE` reads a suite without running it";
     const FOLDER: &str = "files on this disk need no network: give the folder's path in place of the hub id";
+    const HARVEST: &str = "`autointerp harvest` writes activations to a file; a suite with `subject: {activations: FILE}` runs on it";
     const SPACE: &str = "everything finished so far is kept; free some space or choose another folder with --out, then run again";
     const LIMIT: &str = "the system limits the size of files here (`ulimit -f`): everything finished so far is kept; raise the limit, \
         then run again";
@@ -119,6 +127,7 @@ fn hints(error: &RunError) -> Vec<String> {
         RunError::Suite(_) => vec![CHECK.into()],
         RunError::Hub(_) => vec![FOLDER.into()],
         RunError::AllFailed(failed) => failed.hints.clone(),
+        RunError::NotKept { .. } => vec![HARVEST.into()],
         RunError::Chat(error) => error.advice().into_iter().collect(),
         RunError::Output(_) => Vec::new(),
         _ if exit_code(error) == 9 => vec![if is_too_large(error) { LIMIT } else { SPACE }.into()],
@@ -149,7 +158,7 @@ pub fn exit_code(error: &RunError) -> u8 {
         }
         RunError::Stopped => 130,
         RunError::Disk { .. } | RunError::Output(_) => 9,
-        RunError::NoDictionary { .. } => 6,
+        RunError::NoDictionary { .. } | RunError::NotKept { .. } => 6,
         RunError::Chat(ChatError::Budget { .. }) => 4,
         RunError::Chat(ChatError::Offline { .. } | ChatError::LocalModel { missing: true, .. }) => 6,
         RunError::Chat(ChatError::LocalModel { .. }) => 8,

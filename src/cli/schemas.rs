@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{cache, doctor, encode, errors, gate, harvest, inspect, progress, run};
 use crate::export::Exported;
 use crate::gate::{Comparison, GateReport};
-use crate::report::{Digests, ScoreLine, Summary, Verified};
+use crate::report::{Citation, Digests, ScoreLine, Summary, Verified};
 use crate::run::{Estimate, Manifest};
 use crate::suite::Suite;
 
@@ -18,6 +18,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("plan", of::<Estimate>()),
         ("check", of::<Suite>()),
         ("report", of::<run::Drawn>()),
+        ("cite", of::<Citation>()),
         ("inspect", of::<inspect::Listing<'_>>()),
         ("inspect-feature", of::<inspect::FeatureEvidence<'_>>()),
         ("compare", of::<Comparison>()),

@@ -92,10 +92,16 @@ fn counted(problems: &[Problem]) -> String {
 /// # Ok::<(), autointerp::suite::SuiteError>(())
 /// ```
 pub fn load(path: &Path, overrides: &[String]) -> Result<Suite, SuiteError> {
+    let invalid = |message| SuiteError::Syntax { path: path.display().to_string(), message };
+    parse(&read_text(path, MOST_BYTES)?.map_err(invalid)?, path, overrides)
+}
+
+/// As [`load`], from a text. `path` is shown in messages, names a suite without `name:`, and its folder is where files
+/// named by `use:` lie.
+pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Suite, SuiteError> {
     let shown = path.display().to_string();
     let syntax = |message: String| SuiteError::Syntax { path: shown.clone(), message };
-    let text = read_text(path, MOST_BYTES)?.map_err(syntax)?;
-    let mut root = Node::parse(&text).map_err(syntax)?;
+    let mut root = Node::parse(text).map_err(syntax)?;
     for item in overrides {
         let (field, value) = item
             .split_once('=')

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every folder of `src` with its layer; a folder may import from lower layers only.
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 23] = [
     ("base", 0),
     ("stats", 1),
     ("linalg", 1),
@@ -26,6 +26,7 @@ const LAYERS: [(&str, u8); 22] = [
     ("run", 9),
     ("bench", 9),
     ("cli", 10),
+    ("python", 11),
     ("main.rs", 11),
 ];
 

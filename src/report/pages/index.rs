@@ -14,6 +14,7 @@ use crate::base::distinct;
 use crate::report::ReportError;
 use crate::report::cards::DictionaryCard;
 use crate::report::charts::{Chart, Heading, Kind};
+use crate::report::citation::Citation;
 use crate::report::escape::{inert_json, visible, xml};
 use crate::report::layout::Place;
 use crate::report::manifest::ManifestView;
@@ -88,6 +89,8 @@ fn page(site: &Site<'_>, (main_chart, charts): (Option<Value>, Vec<Value>), with
         primary => summary.primary.as_deref().map(visible),
         reference => summary.reference.as_deref().map(visible),
         manifest => manifest.map(|manifest| manifest_context(manifest, with_details)),
+        // Its text is visible already.
+        citation => Citation::of(summary, manifest),
     }
 }
 
