@@ -31,6 +31,8 @@ mod verify;
 
 use std::cell::Cell;
 use std::ffi::OsString;
+#[cfg(feature = "local-llm")]
+use std::io::Write;
 use std::path::Path;
 
 use crate::base::Program;
@@ -54,7 +56,10 @@ pub fn main_with(arguments: Vec<OsString>, program: Option<Program>) -> u8 {
     // Comes before all else: the process that tries a chat template runs under a small memory limit.
     #[cfg(feature = "local-llm")]
     if arguments.get(1).is_some_and(|argument| argument == crate::llm::TRY_TEMPLATE) {
-        return crate::llm::try_template(std::io::stdin().lock(), std::io::stdout().lock());
+        let mut output = std::io::stdout().lock();
+        let code = crate::llm::try_template(std::io::stdin().lock(), &mut output);
+        // In a Python process nothing else flushes it.
+        return if output.flush().is_ok() { code } else { bug::BUG };
     }
     signals::fail_large_writes();
     let json = Cell::new(false);

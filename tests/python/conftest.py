@@ -13,6 +13,7 @@ LESS = {
     "corpus.fit_tokens": 10_000,
     "corpus.eval_fragments": 600,
     "features.per_cell": 4,
+    "methods.0.steps": 60,
     "statistics.resamples": 1_000,
     "statistics.permutations": 1_000,
 }

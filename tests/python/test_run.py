@@ -1,5 +1,6 @@
 """`run`: progress, failures, Ctrl-C, and the same bytes as the command."""
 
+import json
 import os
 import signal
 import subprocess
@@ -114,6 +115,15 @@ def test_ctrl_c_ends_the_command_with_130(suite, tmp_path):
         told = process.stderr.read()
     assert process.returncode == 130, told
     assert "Traceback" not in told and "to resume: autointerp run" in told
+
+
+def test_a_chat_template_is_rendered_in_a_process_of_its_own():
+    message = {"role": "user", "content": "hello"}
+    trial = {"source": "{{ messages[0].content }}!", "tokens": {}, "messages": [message]}
+    words = [*autointerp._command(), "try-chat-template"]
+    done = subprocess.run(words, input=json.dumps(trial), capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {"Ok": "hello!"}
+    assert subprocess.run(words, input="no trial", text=True).returncode == 2
 
 
 def test_the_command_says_what_the_program_says(tmp_path):
