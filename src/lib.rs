@@ -30,6 +30,7 @@
 //! | 8 | [`suite`] |
 //! | 9 | [`run`], [`mod@bench`] |
 //! | 10 | [`cli`] |
+//! | 11 | `python`, with the feature of this name |
 //!
 //! # Invariants
 //!
@@ -58,6 +59,8 @@ pub mod hub;
 pub mod linalg;
 pub mod llm;
 pub mod nn;
+#[cfg(feature = "python")]
+mod python;
 pub mod report;
 pub mod run;
 pub mod score;

@@ -12,7 +12,7 @@ use super::encoding::{Precision, decode, encode};
 use super::error::ActivationError;
 use super::moments::RunningMoments;
 use crate::base::{
-    Content, Digest, Digester, FileError, Flaw, HookPoint, Matrix, Sealed, open_stored, read_at,
+    Content, Digest, Digester, FileError, Flaw, HookPoint, Matrix, Sealed, StoredBlock, open_stored, read_at,
 };
 
 /// Entries copied or decoded by one task.
@@ -114,6 +114,29 @@ impl ActivationSet {
             Err(Flaw::Missing) => Ok(None),
             Err(flaw) => Err(damaged(path.to_path_buf())(flaw)),
         }
+    }
+
+    /// The store with this digest among those of a folder, verified; none if there is none or it is damaged.
+    pub fn find(folder: &Path, digest: Digest) -> Option<Self> {
+        let paths = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+        let mut sidecars: Vec<PathBuf> =
+            paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect();
+        sidecars.sort();
+        let is_it = |path: &&PathBuf| {
+            let sidecar = Sealed::read(path).ok().flatten().and_then(|sealed| sealed.value::<Sidecar>());
+            sidecar.is_some_and(|sidecar| sidecar.digest == digest)
+        };
+        Self::open(&sidecars.iter().find(is_it)?.with_extension("act")).ok().flatten()
+    }
+
+    /// Where the rows `[rows, width]` lie; none for a set in memory.
+    pub fn block(&self) -> Option<StoredBlock> {
+        let Storage::Disk { path, .. } = &self.storage else { return None };
+        let dtype = match self.sidecar.precision {
+            Precision::F16 => "<f2",
+            Precision::F32 => "<f4",
+        };
+        Some(StoredBlock { path: path.clone(), dtype, offset: 0, shape: vec![self.rows(), self.width()] })
     }
 
     /// A store that this process wrote.

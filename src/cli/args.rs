@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::base::DeviceName;
+use crate::base::{DeviceName, Program};
 use crate::export::Form;
 use crate::llm::Secret;
 use crate::report::{Ink, Look, RenderOptions};
@@ -96,6 +96,9 @@ pub enum Verb {
         /// Check that every file holds what the run wrote, and draw nothing. Exit code 8 if one does not.
         #[arg(long, conflicts_with = "charts")]
         verify: bool,
+        /// Print how to cite the run as a BibTeX entry, and draw nothing.
+        #[arg(long, conflicts_with_all = ["charts", "verify"])]
+        cite: bool,
     },
     /// Compare two runs cell by cell: differences, intervals and verdicts.
     Compare {
@@ -276,7 +279,7 @@ pub struct ExportArgs {
     pub hook: Vec<String>,
 }
 
-/// Settings from the environment. They choose places and appearance, never results.
+/// Settings from the environment. They choose places, processes and appearance, never results.
 #[derive(Debug, Clone)]
 pub struct Env {
     /// Cache folder: `AUTOINTERP_CACHE`, else the default of the platform.
@@ -293,6 +296,8 @@ pub struct Env {
     pub lists: Look,
     /// `OPENAI_BASE_URL`.
     pub openai_base_url: Option<String>,
+    /// How to start this program again; none if that is unknown.
+    pub program: Option<Program>,
 }
 
 /// Width of output that is not a terminal, in columns.
@@ -310,8 +315,8 @@ pub fn key(variable: &str) -> Option<Secret> {
 }
 
 impl Env {
-    /// Reads the environment once.
-    pub fn read() -> Self {
+    /// Reads the environment once. `program` starts this program again.
+    pub fn read(program: Option<Program>) -> Self {
         // A path need not be UTF-8.
         let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = path("HOME").or_else(|| path("USERPROFILE"));
@@ -341,6 +346,7 @@ impl Env {
             look: stdout_look(),
             lists: Look { width: columns().unwrap_or(NOT_CUT), ..stdout_look() },
             openai_base_url: var("OPENAI_BASE_URL"),
+            program,
         }
     }
 }

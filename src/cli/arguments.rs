@@ -10,11 +10,11 @@ use super::{errors, print_own};
 use crate::base::{short_message, terminal_text};
 use crate::report::Ink;
 
-/// The arguments, or the exit code of a command that asked for help or is wrong.
-pub fn parse() -> Result<Cli, u8> {
-    Cli::try_parse().map_err(|error| {
+/// The arguments, the program's name first, or the exit code of a command that asked for help or is wrong.
+pub fn parse(arguments: &[OsString]) -> Result<Cli, u8> {
+    Cli::try_parse_from(arguments).map_err(|error| {
         if error.use_stderr() {
-            say(about_readable(std::env::args_os()).unwrap_or(error).render().to_string().trim_end());
+            say(about_readable(arguments.iter().cloned()).unwrap_or(error).render().to_string().trim_end());
             return 2;
         }
         let text = error.render();

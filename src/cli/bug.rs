@@ -11,7 +11,7 @@ use super::progress::say;
 use crate::base::is_contained;
 
 /// Exit code of a bug.
-const BUG: u8 = 1;
+pub const BUG: u8 = 1;
 
 /// The line about the first panic. Those of other threads are its consequences or its copies.
 static FIRST: OnceLock<String> = OnceLock::new();
@@ -51,6 +51,11 @@ pub fn exit_code_of(json: &Cell<bool>, program: impl FnOnce() -> u8) -> u8 {
             BUG
         }
     }
+}
+
+/// The line about the first panic of this process.
+pub fn told() -> Option<&'static str> {
+    FIRST.get().map(String::as_str)
 }
 
 fn line(payload: &(dyn Any + Send), place: Option<(&str, u32)>) -> String {

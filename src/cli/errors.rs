@@ -23,19 +23,19 @@ use crate::suite::SuiteError;
 const OVER_BUDGET: u8 = 4;
 
 /// Output of every failed verb with `--json`.
-#[derive(Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Failure {
     /// What failed.
-    error: String,
+    pub error: String,
     /// Causes, from the nearest to the deepest.
-    causes: Vec<String>,
+    pub causes: Vec<String>,
     /// What to do.
-    hints: Vec<String>,
+    pub hints: Vec<String>,
     /// The exit code.
-    exit_code: u8,
+    pub exit_code: u8,
     /// For a stopped run: the command that continues it, quoted for a POSIX shell, with `***` in place of keys.
     #[serde(skip_serializing_if = "Option::is_none")]
-    resume: Option<String>,
+    pub resume: Option<String>,
 }
 
 impl Failure {
@@ -50,16 +50,21 @@ impl Failure {
     }
 }
 
-/// Prints the error with its causes and hints, and returns the exit code. Errors never contain secrets. `resume`
-/// continues the run.
+impl From<&RunError> for Failure {
+    /// What is printed of an error. Errors never contain secrets.
+    fn from(error: &RunError) -> Self {
+        let short = |text: String| short_message(&text).into_owned();
+        Self {
+            causes: causes(error).into_iter().map(short).collect(),
+            hints: hints(error).into_iter().map(short).collect(),
+            ..Self::new(short(sentence(error)), exit_code(error))
+        }
+    }
+}
+
+/// Prints the error with its causes and hints, and returns the exit code. `resume` continues the run.
 pub fn print(error: &RunError, json: bool, resume: Option<&str>) -> u8 {
-    let short = |text: String| short_message(&text).into_owned();
-    let failure = Failure {
-        causes: causes(error).into_iter().map(short).collect(),
-        hints: hints(error).into_iter().map(short).collect(),
-        ..Failure::new(short(sentence(error)), exit_code(error))
-    };
-    let failure = failure.resumed_by(resume.filter(|_| is_resumed(error)));
+    let failure = Failure::from(error).resumed_by(resume.filter(|_| is_resumed(error)));
     // Where a result could not be printed, a failure cannot either.
     print_failure(&failure, json && !matches!(error, RunError::Output(_)))
 }
@@ -134,6 +139,7 @@ fn hints(error: &RunError) -> Vec<String> {
     const CHECK: &str =
         "suites/README.md lists every field; `autointerp check SUITE` reads a suite without running it";
     const FOLDER: &str = "files on this disk need no network: give the folder's path in place of the hub id";
+    const HARVEST: &str = "`autointerp harvest` writes activations to a file; a suite with `subject: {activations: FILE}` runs on it";
     const SPACE: &str = "everything finished so far is kept; free some space or choose another folder with --out, then run again";
     const LIMIT: &str = "the system limits the size of files here (`ulimit -f`): everything finished so far is kept; raise the limit, \
         then run again";
@@ -141,6 +147,7 @@ fn hints(error: &RunError) -> Vec<String> {
         RunError::Suite(_) => vec![CHECK.into()],
         RunError::Hub(_) => vec![FOLDER.into()],
         RunError::AllFailed(failed) => failed.hints.clone(),
+        RunError::NotKept { .. } => vec![HARVEST.into()],
         RunError::Chat(error) => error.advice().into_iter().collect(),
         RunError::Output(_) => Vec::new(),
         _ if exit_code(error) == 9 => vec![if is_too_large(error) { LIMIT } else { SPACE }.into()],
@@ -171,7 +178,7 @@ pub fn exit_code(error: &RunError) -> u8 {
         }
         RunError::Stopped => 130,
         RunError::Disk { .. } | RunError::Output(_) => 9,
-        RunError::NoDictionary { .. } => 6,
+        RunError::NoDictionary { .. } | RunError::NotKept { .. } => 6,
         RunError::Chat(ChatError::Budget { .. }) => OVER_BUDGET,
         RunError::Chat(ChatError::Offline { .. } | ChatError::LocalModel { missing: true, .. }) => 6,
         RunError::Chat(ChatError::LocalModel { .. }) => 8,

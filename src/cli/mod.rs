@@ -17,6 +17,7 @@ mod gate;
 mod harvest;
 mod init;
 mod inspect;
+mod library;
 mod list;
 mod model_args;
 mod output;
@@ -32,41 +33,55 @@ mod train_embedded;
 mod verify;
 
 use std::cell::Cell;
+use std::ffi::OsString;
+#[cfg(feature = "local-llm")]
+use std::io::Write;
 use std::path::Path;
 
+use crate::base::Program;
 use crate::run::RunError;
 use args::{Common, Env, Verb};
-pub use errors::exit_code;
+pub use bug::report_panics;
+pub use errors::{Failure, exit_code};
+pub use library::{Ended, RunRequest, SuiteSource, Told, cache_folder, run_suite, say_stopping};
 use output::{print, print_json, print_own, print_result, print_styled};
 pub use schemas::schemas;
 use signals::{Ending, STOP};
 
-/// Runs the program and returns the exit code.
+/// Runs the program as this process was started, and returns the exit code.
 pub fn main() -> u8 {
-    bug::report_panics();
+    main_with(std::env::args_os().collect(), Program::of_this_process())
+}
+
+/// Runs the program with arguments, its name first, and returns the exit code. `program` starts it again.
+pub fn main_with(arguments: Vec<OsString>, program: Option<Program>) -> u8 {
+    report_panics();
     // Comes before all else: the process that tries a chat template runs under a small memory limit.
     #[cfg(feature = "local-llm")]
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == crate::llm::TRY_TEMPLATE) {
-        return crate::llm::try_template(std::io::stdin().lock(), std::io::stdout().lock());
+    if arguments.get(1).is_some_and(|argument| argument == crate::llm::TRY_TEMPLATE) {
+        let mut output = std::io::stdout().lock();
+        let code = crate::llm::try_template(std::io::stdin().lock(), &mut output);
+        // In a Python process nothing else flushes it.
+        return if output.flush().is_ok() { code } else { bug::BUG };
     }
     signals::fail_large_writes();
     let json = Cell::new(false);
-    bug::exit_code_of(&json, || program(&json))
+    bug::exit_code_of(&json, || answer(&arguments, program, &json))
 }
 
-fn program(json: &Cell<bool>) -> u8 {
-    let cli = match arguments::parse() {
+fn answer(arguments: &[OsString], program: Option<Program>, json: &Cell<bool>) -> u8 {
+    let cli = match arguments::parse(arguments) {
         Ok(cli) => cli,
         Err(code) => return code,
     };
     json.set(cli.common.json);
-    let env = Env::read();
+    let env = Env::read(program);
     if let Err(error) = start_threads(cli.common.threads) {
         progress::say(&format!("error: {error}"));
         return 2;
     }
     let resume = match &cli.verb {
-        Verb::Run(args) => resume::resume_line(args, &env),
+        Verb::Run(args) => resume::resume_line(args, arguments, &env),
         _ => None,
     };
     let ending =
@@ -96,6 +111,7 @@ fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
         Verb::Init(args) => init::init(args, common, env),
         Verb::List { what } => list::list(what, common, env),
         Verb::Report { run, verify: true, .. } => verify::verify_run(run, common),
+        Verb::Report { run, cite: true, .. } => run::cite(run, common),
         Verb::Report { run, charts, .. } => run::report(run, charts, common, env),
         Verb::Compare { run_a, run_b, all } => gate::compare_runs(run_a, run_b, *all, common, env),
         Verb::Accept { runs, into } => gate::accept_runs(runs, into, common),
@@ -118,10 +134,15 @@ fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
 /// More threads than any machine has processors only take memory.
 const MOST_THREADS: usize = 4_096;
 
-fn start_threads(threads: Option<usize>) -> Result<(), String> {
-    if let Some(n) = threads.filter(|n| !(1..=MOST_THREADS).contains(n)) {
-        return Err(format!("`--threads {n}`: expected at least 1 and at most {MOST_THREADS}"));
+fn check_threads(threads: Option<usize>) -> Result<(), String> {
+    match threads.filter(|n| !(1..=MOST_THREADS).contains(n)) {
+        Some(n) => Err(format!("`--threads {n}`: expected at least 1 and at most {MOST_THREADS}")),
+        None => Ok(()),
     }
+}
+
+fn start_threads(threads: Option<usize>) -> Result<(), String> {
+    check_threads(threads)?;
     let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
     builder.build_global().map_err(|error| format!("cannot start threads: {error}"))
 }

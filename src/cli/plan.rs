@@ -9,18 +9,30 @@ use super::{print_result, setting};
 use crate::base::{DeviceName, FileName};
 use crate::report::{count, labelled_list, visible};
 use crate::run::{Estimate, Places, RunError, estimate, read_headers, time_text};
-use crate::suite::{self, Suite};
+use crate::suite::{self, Suite, SuiteError};
 
 /// Width of the left column, in characters.
 const LABEL_WIDTH: usize = 20;
 
 /// Reads a suite with its overrides and flags.
 pub fn load(args: &SuiteArgs) -> Result<Suite, RunError> {
+    load_with(args, |overrides| suite::load(&args.suite, overrides))
+}
+
+/// As [`load`], from a text in place of a file.
+pub fn load_text(text: &str, args: &SuiteArgs) -> Result<Suite, RunError> {
+    load_with(args, |overrides| suite::parse(text, &args.suite, overrides))
+}
+
+fn load_with(
+    args: &SuiteArgs,
+    read: impl FnOnce(&[String]) -> Result<Suite, SuiteError>,
+) -> Result<Suite, RunError> {
     let mut overrides = args.set.clone();
     if let Some(seed) = args.seed {
         overrides.push(format!("seed={seed}"));
     }
-    let mut suite = suite::load(&args.suite, &overrides)?;
+    let mut suite = read(&overrides)?;
     if let Some(limit) = args.limit_features {
         if limit < 2 {
             let problem = format!("is {limit}, expected at least 2: an interval needs two features");
@@ -40,7 +52,7 @@ pub fn places(suite: &Suite, args: &SuiteArgs, out: Option<&Path>, common: &Comm
         suite_folder: args.suite.parent().unwrap_or(Path::new(".")).to_path_buf(),
         keys: models.filter_map(|llm| key_of(llm.key_variable())).collect(),
         openai_base_url: env.openai_base_url.clone(),
-        program: std::env::current_exe().ok(),
+        program: env.program.clone(),
         ..model_places(env, DeviceName::Cpu, common)
     }
 }

@@ -25,10 +25,10 @@ const KEY_REST: usize = 16;
 const HIDDEN: &str = "***";
 
 /// The line that continues a run after an error, or none for a command that computes nothing.
-pub fn resume_line(args: &RunArgs, env: &Env) -> Option<String> {
+pub fn resume_line(args: &RunArgs, arguments: &[OsString], env: &Env) -> Option<String> {
     let token = env.hub_token.as_deref().and_then(Secret::new);
     let keys: Vec<Secret> = KEYS.into_iter().filter_map(key).chain(token).collect();
-    (!args.dry_run).then(|| line(std::env::args_os(), &keys))
+    (!args.dry_run).then(|| line(arguments.iter().cloned(), &keys))
 }
 
 /// The same command without `--fresh`, quoted for a POSIX shell. Keys are replaced by `***`.

@@ -11,10 +11,13 @@ use serde::Serialize;
 use super::args::{Common, Env, RunArgs};
 use super::progress::{Progress, say};
 use super::resume::shell_word;
-use super::{inspect, plan, print, print_json, print_styled, setting};
+use super::{inspect, plan, print, print_json, print_result, print_styled, setting};
 use crate::llm::{Budget, Usage};
-use crate::report::{self, Closing, Column, Findings, Grid, Layout, RenderOptions, Summary, next_feature};
+use crate::report::{
+    self, Citation, Closing, Column, Findings, Grid, Layout, RenderOptions, Summary, next_feature,
+};
 use crate::run::{self, Beside, Event, Finished, RunError, Stop};
+use crate::suite::Suite;
 
 /// Exit code of a run that finished with more failed features than the suite allows.
 const TOO_MANY_FAILED: u8 = 3;
@@ -24,24 +27,41 @@ pub fn run(args: &RunArgs, common: &Common, env: &Env, stop: &'static AtomicBool
         return plan::plan(&args.suite, common, env);
     }
     let suite = plan::load(&args.suite)?;
-    let mut places = plan::places(&suite, &args.suite, args.out.as_deref(), common, env);
-    places.device = args.device;
-    places.budget = budget(args.budget_usd)?;
     let progress = Progress::new(common.progress, common.quiet);
-    if !common.quiet {
-        progress.show(&Event::Note(format!("suite {} → {}", suite.name, places.out.display())));
-    }
-    let finished = run::run(&suite, &places, args.fresh, &|event| progress.show(&event), Stop(stop));
+    let finished = run_to_end(&suite, args, common, env, &|event| progress.show(event), Stop(stop));
     progress.finish();
     let finished = finished?;
-    if let Some(mut unanswered) = finished.llm.unanswered {
+    show(&finished, common, env)?;
+    Ok(if has_too_many_failed(&suite, &finished) { TOO_MANY_FAILED } else { 0 })
+}
+
+/// Runs a suite and tells its progress. A language model that answered nothing is an error.
+pub fn run_to_end(
+    suite: &Suite,
+    args: &RunArgs,
+    common: &Common,
+    env: &Env,
+    tell: &dyn Fn(&Event),
+    stop: Stop,
+) -> Result<Finished, RunError> {
+    let mut places = plan::places(suite, &args.suite, args.out.as_deref(), common, env);
+    places.device = args.device;
+    places.budget = budget(args.budget_usd)?;
+    if !common.quiet {
+        tell(&Event::Note(format!("suite {} → {}", suite.name, places.out.display())));
+    }
+    let mut finished = run::run(suite, &places, args.fresh, &|event| tell(&event), stop)?;
+    if let Some(mut unanswered) = finished.llm.unanswered.take() {
         unanswered.hints.push(format!("results without it: {}", finished.folder.display()));
         return Err(RunError::AllFailed(Box::new(unanswered)));
     }
-    show(&finished, common, env)?;
+    Ok(finished)
+}
+
+/// Whether more features failed than the suite allows.
+pub fn has_too_many_failed(suite: &Suite, finished: &Finished) -> bool {
     let (walked, failed) = finished.failed;
-    let allowed = suite.limits.failed_allowed * walked as f64;
-    Ok(if failed as f64 > allowed { TOO_MANY_FAILED } else { 0 })
+    failed as f64 > suite.limits.failed_allowed * walked as f64
 }
 
 fn budget(dollars: Option<f64>) -> Result<Option<Budget>, RunError> {
@@ -94,6 +114,8 @@ pub struct Drawn {
     files: Vec<String>,
     /// What the run shows and what it leaves open.
     verdict: Findings,
+    /// How to cite the run.
+    citation: Citation,
 }
 
 fn paths(files: &[PathBuf]) -> Vec<String> {
@@ -192,6 +214,7 @@ pub fn report(folder: &Path, charts: &[String], common: &Common, env: &Env) -> R
     let file_names: Vec<String> =
         drawn.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
     let files = paths(&drawn);
+    let citation = Citation::read(folder)?;
     let everything = options == RenderOptions::default();
     for chart in charts.iter().filter(|_| !everything) {
         if !file_names.iter().any(|name| name.starts_with(&format!("{chart}."))) {
@@ -201,7 +224,7 @@ pub fn report(folder: &Path, charts: &[String], common: &Common, env: &Env) -> R
     let summary = Summary::read(&Layout::new(folder).summary())?;
     let verdict = Findings::new(&summary);
     if common.json {
-        print_json(&Drawn { folder: folder.display().to_string(), files, verdict })?;
+        print_json(&Drawn { folder: folder.display().to_string(), files, verdict, citation })?;
         return Ok(0);
     }
     if everything {
@@ -211,5 +234,14 @@ pub fn report(folder: &Path, charts: &[String], common: &Common, env: &Env) -> R
     for file in files {
         print(&file)?;
     }
+    if everything && !common.quiet {
+        print(&format!("cite as: {}", citation.text))?;
+    }
+    Ok(0)
+}
+
+/// Prints how to cite a run.
+pub fn cite(folder: &Path, common: &Common) -> Result<u8, RunError> {
+    print_result(common, &Citation::read(folder)?, |citation| citation.bibtex.clone())?;
     Ok(0)
 }

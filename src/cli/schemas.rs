@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{cache, doctor, encode, errors, gate, harvest, init, inspect, list, progress, run};
 use crate::export::Exported;
 use crate::gate::{Comparison, GateReport};
-use crate::report::{Digests, ScoreLine, Summary, Verified};
+use crate::report::{Citation, Digests, ScoreLine, Summary, Verified};
 use crate::run::{Estimate, Manifest};
 use crate::suite::Suite;
 
@@ -20,6 +20,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("init", of::<init::Started>()),
         ("list", of::<list::List>()),
         ("report", of::<run::Drawn>()),
+        ("cite", of::<Citation>()),
         ("inspect", of::<inspect::Listing<'_>>()),
         ("inspect-feature", of::<inspect::FeatureEvidence<'_>>()),
         ("compare", of::<Comparison>()),

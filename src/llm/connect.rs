@@ -16,6 +16,7 @@ use super::{
     Budget, Cached, ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, EndpointNotes, LlmSpec, Meter,
     Metered, Pace, PromptReply, PromptRequest, ReplyFuture, Retried, RetryPolicy, Secret, Throttled,
 };
+use crate::base::Program;
 
 /// A model's specification with what the machine and the user add to it.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ pub struct Endpoint {
     pub budget: Option<Budget>,
     /// Program that tests a local model's chat template in its own process when run with `try-chat-template`;
     /// `None` to skip the test.
-    pub program: Option<PathBuf>,
+    pub program: Option<Program>,
 }
 
 /// A connected model.
@@ -193,7 +194,7 @@ pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, Cha
 fn open_local(endpoint: &Endpoint) -> Result<Arc<dyn ChatClient>, ChatError> {
     let Endpoint { spec, program, .. } = endpoint;
     let model = std::path::Path::new(&spec.model);
-    Ok(Arc::new(super::local::Local::open(model, spec.structured, program.as_deref())?))
+    Ok(Arc::new(super::local::Local::open(model, spec.structured, program.as_ref())?))
 }
 
 #[cfg(not(feature = "local-llm"))]

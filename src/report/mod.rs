@@ -11,6 +11,7 @@
 
 mod cards;
 mod charts;
+mod citation;
 mod digests;
 mod escape;
 mod glance;
@@ -43,6 +44,7 @@ use strum::VariantArray;
 use crate::base::{FileError, read_to_string, write_atomic};
 
 pub use cards::{DictionaryCard, dictionary_cards};
+pub use citation::Citation;
 pub use digests::{
     DamagedFile, Digests, Verified, check_data, check_listed, remove_digests, update_digests, verify,
     write_digests,

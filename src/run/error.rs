@@ -1,7 +1,7 @@
 //! Errors of a run.
 
 use crate::activations::{ActivationError, HarvestError};
-use crate::base::FileError;
+use crate::base::{FileError, HookPoint};
 use crate::corpus::CorpusError;
 use crate::dictionary::{DictionaryError, FitError};
 use crate::export::ExportError;
@@ -101,6 +101,9 @@ pub enum RunError {
         "activations at `{hook}` need {needed_gb:.1} GB, but {limit}: lower `corpus.fit_tokens` or raise `limits.disk_gb`"
     )]
     Disk { hook: String, needed_gb: f64, limit: String },
+    /// Activations of a finished run are on no disk.
+    #[error("`{}` keeps no activations of `{hook}`: {why}", folder.display())]
+    NotKept { folder: std::path::PathBuf, hook: HookPoint, why: String },
     /// The user requested a stop.
     #[error("stopped on request; finished stages are kept, and the same command continues from here")]
     Stopped,

@@ -37,6 +37,7 @@ pub use error::RunError;
 pub use evaluate::outcomes::Outcome;
 pub use events::{Event, RowCount};
 pub use inputs::dictionaries::locate_dictionary;
+pub use inputs::kept::kept_activations;
 pub use inputs::prepare::{OpenSubject, open_subject};
 pub use inputs::shape::{HookRow, ModelShape, model_shape};
 pub use places::{Places, Stop};

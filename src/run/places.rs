@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::base::DeviceName;
+use crate::base::{DeviceName, Program};
 use crate::llm::{Budget, Secret};
 use crate::report::Layout;
 use crate::run::RunError;
@@ -34,9 +34,9 @@ pub struct Places {
     pub budget: Option<Budget>,
     /// Forbids network access.
     pub offline: bool,
-    /// Path of this program. Untrusted files are parsed in a child process of it, because they could abort the
+    /// How to start this program again. Untrusted files are parsed in a child process of it, because they could abort the
     /// process. If none, they are parsed in this process.
-    pub program: Option<PathBuf>,
+    pub program: Option<Program>,
 }
 
 impl Places {

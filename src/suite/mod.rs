@@ -92,17 +92,13 @@ fn counted(problems: &[Problem]) -> String {
 /// # Ok::<(), autointerp::suite::SuiteError>(())
 /// ```
 pub fn load(path: &Path, overrides: &[String]) -> Result<Suite, SuiteError> {
-    let syntax = |message| SuiteError::Syntax { path: path.display().to_string(), message };
-    let text = read_text(path, MOST_BYTES)?.map_err(syntax)?;
-    check(&text, path, overrides)
+    let invalid = |message| SuiteError::Syntax { path: path.display().to_string(), message };
+    parse(&read_text(path, MOST_BYTES)?.map_err(invalid)?, path, overrides)
 }
 
-/// Checks the text of a suite that is to be written to `path`.
-pub fn parse(text: &str, path: &Path) -> Result<Suite, SuiteError> {
-    check(text, path, &[])
-}
-
-fn check(text: &str, path: &Path, overrides: &[String]) -> Result<Suite, SuiteError> {
+/// As [`load`], from a text. `path` is shown in messages, names a suite without `name:`, and its folder is where files
+/// named by `use:` lie.
+pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Suite, SuiteError> {
     let shown = path.display().to_string();
     let syntax = |message: String| SuiteError::Syntax { path: shown.clone(), message };
     let mut root = Node::parse(text).map_err(syntax)?;

@@ -349,6 +349,24 @@ fn report_draws_the_same_bytes_again_from_the_folder_alone() {
 }
 
 #[test]
+fn a_run_is_cited_by_version_and_digest() {
+    let toy = ran();
+    let out = toy.arg("out");
+    let summary = fs::read_to_string(toy.path("out/summary.json")).expect("a summary");
+    let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
+    let run = summary["run"].as_str().expect("a digest");
+    let entry = call(toy.home(), &["report", &out, "--cite"]).ok().stdout;
+    assert!(entry.starts_with("@software{autointerp-") && entry.contains(&format!("Run {run} of")), "{entry}");
+    assert!(entry.contains(&format!("version = {{{}}}", env!("CARGO_PKG_VERSION"))), "{entry}");
+    let drawn = call(toy.home(), &["report", &out]).ok().stdout;
+    let line = drawn.lines().find_map(|line| line.strip_prefix("cite as: ")).expect("a citation");
+    let page = fs::read_to_string(toy.path("out/index.html")).expect("a page");
+    assert!(line.contains(run) && page.contains("How to cite this run") && page.contains(run));
+    call(toy.home(), &["report", &toy.arg("nowhere"), "--cite"]).refused(6, &["nowhere"]);
+    call(toy.home(), &["report", &out, "--cite", "--verify"]).refused(2, &["--cite"]);
+}
+
+#[test]
 fn some_charts_are_drawn_alone_by_name() {
     let toy = ran();
     let out = toy.arg("out");

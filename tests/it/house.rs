@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every folder of `src` with its layer; a folder may import from lower layers only.
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 23] = [
     ("base", 0),
     ("stats", 1),
     ("linalg", 1),
@@ -26,6 +26,7 @@ const LAYERS: [(&str, u8); 22] = [
     ("run", 9),
     ("bench", 9),
     ("cli", 10),
+    ("python", 11),
     ("main.rs", 11),
 ];
 
@@ -175,6 +176,34 @@ fn every_ignored_test_is_registered_with_its_reason() {
                 );
             }
         }
+    }
+}
+
+/// What stands visibly at the top. Everything else is hidden, or lies in one of these.
+const TOP: [&str; 7] = ["Cargo.toml", "README.md", "baselines", "results", "src", "suites", "tests"];
+
+/// Files that must stand at the top, with the reason: unavoidable.
+const UNAVOIDABLE: [(&str, &str); 5] = [
+    ("Cargo.lock", "cargo writes it beside Cargo.toml"),
+    ("LICENSE-APACHE", "where people and programs look for it"),
+    ("LICENSE-MIT", "where people and programs look for it"),
+    ("CITATION.cff", "reference managers and code hosts read it there only"),
+    ("pyproject.toml", "pip and uv build the folder that has it"),
+];
+
+#[test]
+fn the_visible_top_level_is_fixed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let listed = std::process::Command::new("git").args(["ls-files", "-z"]).current_dir(root).output();
+    let Some(listed) = listed.ok().filter(|listed| listed.status.success() && !listed.stdout.is_empty()) else {
+        println!("skipped: git does not list the files");
+        return;
+    };
+    let listed = String::from_utf8(listed.stdout).expect("UTF-8");
+    for path in listed.split('\0').filter(|path| !path.is_empty() && !path.starts_with('.')) {
+        let name = path.split('/').next().unwrap_or_default();
+        let is_known = TOP.contains(&name) || UNAVOIDABLE.iter().any(|(known, _)| *known == name);
+        assert!(is_known, "`{name}` stands at the top: put it elsewhere, or give the reason here");
     }
 }
 

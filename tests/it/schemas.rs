@@ -214,6 +214,7 @@ fn the_smoke_suite_and_every_verb_fit_their_schemas() {
     assert_fits("run", &json(&[&["run", &suite, "--out", &out], &set[..]].concat()));
     assert_folder_fits(&toy.path("out"));
     assert_fits("report", &json(&["report", &out]));
+    assert_fits("cite", &json(&["report", &out, "--cite"]));
     assert_fits("verify", &json(&["report", &out, "--verify"]));
     assert_fits("verify", &json(&["cache", "--verify"]));
     let listing = json(&["inspect", &out, "/topk/", "--worst", "--limit", "2"]);

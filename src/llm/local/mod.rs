@@ -27,6 +27,8 @@ use tokio::sync::oneshot;
 use self::engine::{Engine, Job};
 use self::model::{LocalModel, local_error};
 pub use self::template::apart::{ARGUMENT as TRY_TEMPLATE, try_template, try_template_here};
+use crate::base::Program;
+
 use super::{ChatClient, ChatError, ChatReply, ChatRequest, PromptReply, PromptRequest, ReplyFuture};
 
 /// Bytes of the thread's stack: as many as a program's first thread has, since templates nest.
@@ -42,9 +44,9 @@ pub(super) struct Local {
 impl Local {
     /// Reads a model and starts its thread. `structured` enforces schemas. If `program` is given, it runs the chat
     /// template in a process of its own: see [`try_template`].
-    pub fn open(path: &Path, structured: bool, program: Option<&Path>) -> Result<Self, ChatError> {
+    pub fn open(path: &Path, structured: bool, program: Option<&Program>) -> Result<Self, ChatError> {
         let mut model = LocalModel::open(path)?;
-        model.renderer = program.map(Path::to_path_buf);
+        model.renderer = program.cloned();
         if let Some(program) = program {
             let failed = |what: String| model.failed(format!("its chat template {what}"));
             model.template.check_apart(program).map_err(failed)?;

@@ -1,13 +1,13 @@
 //! A local model's files, and the tokens of its prompts.
 
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::template::{ChatTemplate, json_in};
 use super::vocabulary::Vocabulary;
-use crate::base::{Digester, has_entry, read_regular};
+use crate::base::{Digester, Program, has_entry, read_regular};
 use crate::llm::{ChatError, Message, Slots};
 use crate::nn::tokenizer::token_named;
 use crate::nn::{Config, Gguf, NnError, Tokenizer, Transformer, Weights, is_gguf, read_architecture};
@@ -31,7 +31,7 @@ pub(super) struct LocalModel {
     specials: Vec<String>,
     pub template: ChatTemplate,
     /// The program that renders conversations in a process of its own; none renders them here.
-    pub renderer: Option<PathBuf>,
+    pub renderer: Option<Program>,
     /// Ids of the tokens that end an answer, ascending.
     pub ends: Vec<u32>,
     /// Its path, for messages.

@@ -12,7 +12,7 @@ use std::path::Path;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, context};
 use serde_json::{Value, json};
 
-use crate::base::{has_entry, read_regular, read_regular_text};
+use crate::base::{Program, has_entry, read_regular, read_regular_text};
 use crate::llm::chat::joined;
 use crate::llm::{Message, Role};
 use crate::nn::NnError;
@@ -74,7 +74,7 @@ impl ChatTemplate {
     }
 
     /// [`ChatTemplate::render`] in a process of its own: see [`apart`].
-    pub fn render_apart(&self, program: &Path, messages: &[Message]) -> Result<String, String> {
+    pub fn render_apart(&self, program: &Program, messages: &[Message]) -> Result<String, String> {
         match self {
             Self::Given { source, tokens } => apart::render(program, source, tokens, messages),
             Self::Joined => self.render(messages),
@@ -82,7 +82,7 @@ impl ChatTemplate {
     }
 
     /// Tests the template in its own process: see [`apart`].
-    pub fn check_apart(&self, program: &Path) -> Result<(), String> {
+    pub fn check_apart(&self, program: &Program) -> Result<(), String> {
         match self {
             Self::Given { source, tokens } => apart::check(program, source, tokens),
             Self::Joined => Ok(()),

@@ -16,7 +16,8 @@ use super::shell;
 use crate::base::distinct;
 use crate::report::ReportError;
 use crate::report::cards::DictionaryCard;
-use crate::report::escape::{inert_json, visible};
+use crate::report::citation::Citation;
+use crate::report::escape::{inert_json, visible, xml};
 use crate::report::layout::Place;
 use crate::report::manifest::ManifestView;
 use crate::report::number::{DASH, count, fixed};
@@ -100,6 +101,8 @@ fn page(
         primary => summary.primary.as_deref().map(visible),
         reference => summary.reference.as_deref().map(visible),
         manifest => manifest.map(|manifest| manifest_context(manifest, with_details)),
+        // Its text is visible already.
+        citation => Citation::of(summary, manifest),
     }
 }
 

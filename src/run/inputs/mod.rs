@@ -3,6 +3,7 @@
 pub mod check_stored;
 pub mod dictionaries;
 pub mod harvest;
+pub mod kept;
 pub mod opened;
 pub mod outliers;
 pub mod prepare;

@@ -13,6 +13,16 @@ pub(super) enum Number {
 }
 
 impl Number {
+    /// Its name in numpy; none for integers and for what numpy has not.
+    pub fn numpy(self) -> Option<&'static str> {
+        match self {
+            Self::F16 => Some("<f2"),
+            Self::F32 => Some("<f4"),
+            Self::F64 => Some("<f8"),
+            Self::Bf16 | Self::Int { .. } => None,
+        }
+    }
+
     /// Bytes of one number.
     pub fn bytes(self) -> usize {
         match self {
@@ -102,6 +112,14 @@ impl Column {
     /// Numbers in a row.
     pub fn entries(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// File and byte at which all rows begin, if they follow each other in one file.
+    pub fn block(&self) -> Option<(usize, u64)> {
+        match self.parts.as_slice() {
+            [part] => Some((part.file, part.offset)),
+            _ => None,
+        }
     }
 
     /// File and byte at which a row begins; none beyond the last row.

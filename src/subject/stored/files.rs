@@ -8,7 +8,7 @@ use super::dataset::data_files;
 use super::open_file::{Contents, DOCUMENT_IDS, OpenFile};
 use super::recorded::{Recorded, TOKEN_IDS};
 use super::{arrow, tensors};
-use crate::base::{Digest, Digester, HookPoint};
+use crate::base::{Digest, Digester, HookPoint, StoredBlock};
 use crate::subject::SubjectError;
 
 /// Other columns listed in a message.
@@ -90,6 +90,17 @@ impl ActivationFiles {
             path: self.path.clone(),
             stored: self.hooks.keys().map(|hook| format!("`{hook}`")).collect::<Vec<_>>().join(", "),
         })
+    }
+
+    /// Where the numbers `[sequences, positions, width]` at a hook point lie. None if they are in several blocks, or in
+    /// bfloat16, which numpy has not.
+    pub fn block(&self, hook: HookPoint) -> Result<Option<StoredBlock>, SubjectError> {
+        let column = self.column(hook)?;
+        let located = column.block().zip(column.number.numpy());
+        Ok(located.map(|((file, offset), dtype)| {
+            let shape = std::iter::once(column.rows()).chain(column.shape.iter().copied()).collect();
+            StoredBlock { path: self.files[file].path.clone(), dtype, offset, shape }
+        }))
     }
 
     /// Token ids of a sequence. Fails on numbers that are no ids.

@@ -25,7 +25,7 @@ pub(super) fn is_read(name: &str) -> bool {
 /// An open file with its length in bytes.
 #[derive(Debug)]
 pub(super) struct OpenFile {
-    path: PathBuf,
+    pub path: PathBuf,
     file: File,
     pub length: u64,
 }

@@ -7,14 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::ChatTemplate;
-use crate::base::Stopwatch;
+use crate::base::{Program, Stopwatch};
 use crate::llm::{Message, Role};
 
 /// The command-line argument that makes a program test a template.
@@ -91,13 +90,13 @@ fn limit() {
 fn limit() {}
 
 /// Tests a template with `program`, run with [`ARGUMENT`] alone. The error says what the template did to the process.
-pub fn check(program: &Path, source: &str, tokens: &BTreeMap<String, String>) -> Result<(), String> {
+pub fn check(program: &Program, source: &str, tokens: &BTreeMap<String, String>) -> Result<(), String> {
     run(program, &Trial { source: source.to_string(), tokens: tokens.clone(), messages: None }).map(drop)
 }
 
 /// Renders a conversation with `program`, as [`check`] runs it.
 pub fn render(
-    program: &Path,
+    program: &Program,
     source: &str,
     tokens: &BTreeMap<String, String>,
     messages: &[Message],
@@ -109,11 +108,12 @@ pub fn render(
 }
 
 /// What the process wrote.
-fn run(program: &Path, trial: &Trial) -> Result<Vec<u8>, String> {
+fn run(program: &Program, trial: &Trial) -> Result<Vec<u8>, String> {
     let failed =
         |error: &dyn std::fmt::Display| format!("could not be tried in a process of its own: {error}");
     let told = serde_json::to_vec(trial).map_err(|error| failed(&error))?;
-    let mut child = Command::new(program)
+    let mut child = program
+        .command()
         .arg(ARGUMENT)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -160,11 +160,13 @@ fn ended(child: &mut Child, most_seconds: f64) -> std::io::Result<Option<ExitSta
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
     fn a_missing_program_is_not_blamed_on_the_template() {
-        let program = Path::new("no/such/program");
+        let program = &Program::new("no/such/program", []);
         let told = check(program, "{{ 1 }}", &BTreeMap::new()).expect_err("no process");
         assert!(told.starts_with("could not be tried in a process of its own"), "{told}");
         assert!(render(program, "{{ 1 }}", &BTreeMap::new(), &[]).is_err());

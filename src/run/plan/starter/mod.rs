@@ -99,12 +99,12 @@ pub fn starter(ask: &StarterAsk<'_>, places: &Places, on: &dyn Fn(Event)) -> Res
     let shape = model_shape(ask.model, ask.revision, places)?;
     let tokenizer = shape.tokenizer()?;
     let mut choices = choose(ask, &shape, &tokenizer, places, on)?;
-    let draft = suite::parse(&lines::write(&choices)?, ask.file)?;
+    let draft = suite::parse(&lines::write(&choices)?, ask.file, &[])?;
     if let Some(size) = text_size(&draft, &shape, &tokenizer, places)? {
         choices.size = size;
     }
     let text = lines::write(&choices)?;
-    let suite = suite::parse(&text, ask.file)?;
+    let suite = suite::parse(&text, ask.file, &[])?;
     let mut notes = read_headers(&suite, places).checked()?.warnings;
     notes.extend(choices.size.note.clone());
     Ok(Starter { text, suite, notes })
