@@ -12,18 +12,17 @@ use super::progress::{Progress, say};
 use super::{inspect, plan, print, print_json, print_styled, setting};
 use crate::llm::{Budget, Usage};
 use crate::report::{self, Closing, Column, Grid, Layout, RenderOptions, Summary, next_feature};
-use crate::run::{self, Beside, Event, Finished, RunError, Stop};
+use crate::run::{self, Beside, Event, Finished, RunError, Stop, dollars_text};
 
 /// Exit code of a run that finished with more failed features than the suite allows.
 const TOO_MANY_FAILED: u8 = 3;
 
 pub fn run(args: &RunArgs, common: &Common, env: &Env, stop: &'static AtomicBool) -> Result<u8, RunError> {
     if args.dry_run {
-        return plan::plan(&args.suite, common, env);
+        return plan::plan(&args.plan, common, env);
     }
-    let suite = plan::load(&args.suite)?;
-    let mut places = plan::places(&suite, &args.suite, args.out.as_deref(), common, env);
-    places.device = args.device;
+    let suite = plan::load(&args.plan.suite)?;
+    let mut places = plan::places_of_run(&suite, &args.plan, common, env);
     places.budget = budget(args.budget_usd)?;
     let progress = Progress::new(common.progress, common.quiet);
     if !common.quiet {
@@ -33,7 +32,7 @@ pub fn run(args: &RunArgs, common: &Common, env: &Env, stop: &'static AtomicBool
     progress.finish();
     let finished = finished.inspect_err(|error| {
         if matches!(error, RunError::Stopped) && !common.quiet {
-            say(&format!("to resume: autointerp run {}", args.suite.suite.display()));
+            say(&format!("to resume: autointerp run {}", args.plan.suite.suite.display()));
         }
     })?;
     if let Some(mut unanswered) = finished.llm.unanswered {
@@ -160,7 +159,7 @@ fn shell_word(text: &str) -> String {
 
 /// Requests, tokens and cost of a language model, in one line.
 fn usage_line(model: &str, usage: &Usage) -> String {
-    let cost = usage.dollars.map_or("prices not given".to_string(), |dollars| format!("${dollars:.4}"));
+    let cost = dollars_text(usage.dollars);
     let estimated = match usage.estimated {
         0 => String::new(),
         n => format!(" (estimated for {n} answers without a token count)"),

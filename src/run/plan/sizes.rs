@@ -26,7 +26,7 @@ pub fn memory() -> f64 {
 }
 
 /// The largest single need of a run at these hook points, in bytes.
-pub fn largest_need(suite: &Suite, hooks: &[(HookPoint, usize)]) -> f64 {
+fn largest_need(suite: &Suite, hooks: &[(HookPoint, usize)]) -> f64 {
     needs(suite, hooks).iter().map(|need| need.bytes).fold(0.0, f64::max)
 }
 
