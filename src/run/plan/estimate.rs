@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::base::{HookPoint, Stopwatch, peak_memory_bytes};
+use crate::nn::open_device;
 use crate::run::inputs::dictionaries::planned_downloads;
 use crate::run::inputs::prepare::{SAMPLE_FRAGMENTS, expand_hooks, run_with_prefix, sample_corpus};
 use crate::run::inputs::stored::open_stored;
@@ -16,7 +17,7 @@ use crate::run::plan::shape::Shape;
 use crate::run::plan::sizes::{check_sizes, memory};
 use crate::run::{OpenSubject, Places, Planned, RunError, open_subject};
 use crate::stats::smallest_detectable_difference;
-use crate::subject::{LoadedSubject, Prefix, WithPrefix};
+use crate::subject::{LoadedSubject, Prefix, SubjectError, WithPrefix};
 use crate::suite::Suite;
 
 /// Standard deviation of feature scores assumed for the smallest detectable difference. It was measured on the
@@ -100,7 +101,10 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     let opening = Stopwatch::start();
     // A plan does not hash stored activations, which takes a pass over them.
     let subject = match open_stored(&suite.subject, places, false)? {
-        Some(loaded) => OpenSubject { loaded, revision: None, note: None },
+        Some(loaded) => {
+            let device = open_device(places.device).map_err(SubjectError::from)?;
+            OpenSubject { loaded: loaded.on_device(&device)?, revision: None, note: None }
+        }
         None => open_subject(&suite.subject, places)?,
     };
     let opened = opening.seconds();

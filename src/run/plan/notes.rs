@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::base::DeviceName;
 use crate::run::plan::calibrate::Calibration;
 use crate::run::plan::shape::Shape;
 use crate::run::{Places, RunError};
@@ -23,9 +24,14 @@ pub fn all(shape: &Shape<'_>, places: &Places, measured: &Result<Calibration, Ru
             if measured.stands_in {
                 notes.push("time was measured on the embedded corpus: a plan fetches no data set".into());
             }
+            let failed = measured.failed.iter();
+            notes.extend(failed.map(|failed| format!("not measured, taken to be like the rest: {failed}")));
             notes.extend(too_little_text(shape, places, measured.bytes_per_token));
         }
         Err(why) => notes.push(format!("the time is unknown, because it could not be measured: {why}")),
+    }
+    if places.device != DeviceName::Cpu {
+        notes.push("memory is that of the machine, not that of its GPU".into());
     }
     notes.extend(guessed_sizes(shape));
     notes.extend(chosen_features(shape));

@@ -79,6 +79,7 @@ impl Work {
 /// A part of a piece of work.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Part {
+    /// What is done.
     pub work: Work,
     /// The method whose dictionary it is about.
     pub method: Option<String>,
@@ -89,7 +90,9 @@ pub struct Part {
 /// A piece of work with the name under which a run tells its progress.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Piece {
+    /// The name, as of [`Event::Work`](crate::run::Event).
     pub name: String,
+    /// Its parts.
     pub parts: Vec<Part>,
 }
 

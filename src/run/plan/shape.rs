@@ -4,6 +4,7 @@
 use crate::base::HookPoint;
 use crate::dictionary::{DictionaryFit, Variant};
 use crate::features::WalkOrder;
+use crate::run::parallel::MAX_JOBS;
 use crate::run::plan::headers::{features_in_files, params_here};
 use crate::run::{Places, RunError};
 use crate::subject::SubjectModel;
@@ -12,8 +13,8 @@ use crate::suite::{MethodSpec, Pair, QualityPass, Suite};
 /// Features per dimension of a dictionary whose size is not known before it is fetched.
 const USUAL_EXPANSION: usize = 8;
 
-/// Rows that a worker gets an equal share of the threads for, see `parallel.rs`.
-const MAX_WORKERS: usize = 8;
+/// Active codes of a token in a dictionary trained elsewhere.
+const USUAL_ACTIVE: f64 = 64.0;
 
 /// The sizes of a run.
 pub struct Shape<'a> {
@@ -154,7 +155,7 @@ impl<'a> Shape<'a> {
 
     /// Workers that fit and evaluate dictionaries at the same time, and the threads of each.
     pub fn workers(&self) -> (usize, usize) {
-        let workers = self.threads.clamp(1, MAX_WORKERS);
+        let workers = self.threads.clamp(1, MAX_JOBS);
         (workers, (self.threads / workers).max(1))
     }
 
@@ -244,7 +245,10 @@ impl<'a> Shape<'a> {
             Variant::Split => features as f64 / 2.0,
             _ if has_variants => features as f64,
             _ if dense => features as f64 / 2.0,
-            _ => asked(method.spec).unwrap_or(features as f64 / 2.0),
+            _ => asked(method.spec).unwrap_or(match method.spec.params.path() {
+                Some(_) => USUAL_ACTIVE,
+                None => features as f64 / 2.0,
+            }),
         }
     }
 }

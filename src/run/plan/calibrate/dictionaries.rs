@@ -48,7 +48,8 @@ struct Job<'a> {
     evaluated_for: Vec<&'a str>,
 }
 
-/// Times the fit of every method, and the evaluation of one dictionary of each kind and size.
+/// Times the fit of every method, and the evaluation of one dictionary of each kind and size. Returns what could not be
+/// timed, and why.
 pub fn time(
     shape: &Shape<'_>,
     sample: &Sample,
@@ -56,7 +57,7 @@ pub fn time(
     harvested: Vec<Harvested>,
     budget: &Budget,
     speed: &mut Speed,
-) -> Result<(), RunError> {
+) -> Result<Vec<String>, RunError> {
     let model = &WithPrefix::new(subject.model(), &prefix.ids);
     let tokenizer = subject.tokenizer()?;
     let hooks: Vec<_> = harvested.iter().map(|one| one.at.hook).collect();
@@ -82,15 +83,19 @@ pub fn time(
                 None => measure.time(&job),
             };
             pools.lock().unwrap_or_else(PoisonError::into_inner).extend(pool);
+            // What fails on a little text need not fail in a run.
+            let (timed, failed) = match timed {
+                Ok(timed) => (timed, None),
+                Err(why) => (Vec::new(), Some(format!("{}: {why}", job.method.spec.name))),
+            };
             let mut speed = speed.lock().unwrap_or_else(PoisonError::into_inner);
-            for Timed { work, usual, seconds } in timed? {
+            for Timed { work, usual, seconds } in timed {
                 let names = if is_of_fit(work) { &job.alike } else { &job.evaluated_for };
                 names.iter().for_each(|name| speed.add(work, Some(name), usual, seconds));
             }
-            Ok(Done { next: Vec::new(), result: None::<()> })
+            Ok(Done { next: Vec::new(), result: failed })
         },
-    )?;
-    Ok(())
+    )
 }
 
 fn is_of_fit(work: Work) -> bool {
@@ -239,7 +244,8 @@ impl<'a> Measure<'a> {
         };
         let (fitted, seconds) = run(SHORT_STEPS)?;
         if fit.shortened(SHORT_STEPS).is_none() {
-            let entries: usize = self.shape.rows(at, job.method).iter().map(|row| 2 * row.features * at.width).sum();
+            let entries: usize =
+                self.shape.rows(at, job.method).iter().map(|row| 2 * row.features * at.width).sum();
             let read = if is_elsewhere { usual::read_dictionary(entries as f64) } else { 0.0 };
             timed.push(Timed { work: Work::Fit, usual: usual::fit(work.before) + read, seconds });
             return Ok(Some(fitted));

@@ -3,9 +3,11 @@
 use crate::activations::ActivationSet;
 use crate::base::WorkClock;
 use crate::dictionary::{AffineDictionary, Dictionary, Label};
+use crate::features::Evidence;
 use crate::run::evaluate::evidence::EvidenceFiles;
+use crate::run::evaluate::fit_means::FitMeans;
 use crate::run::evaluate::probes::Probes;
-use crate::run::evaluate::{Evaluation, Walked};
+use crate::run::evaluate::{AllHeld, Evaluation, Walked};
 use crate::run::inputs::harvest::HookActivations;
 use crate::run::plan::pieces::Work;
 use crate::run::plan::shape::{HookShape, RowShape, Shape};
@@ -16,7 +18,7 @@ use crate::suite::{MethodSpec, QualityPass};
 use super::dictionaries::Timed;
 
 /// Rows on which codes are counted.
-const COUNTED_ROWS: usize = 1024;
+const COUNTED_ROWS: usize = 256;
 /// A dictionary with more active codes than this multiple of what training would give is made sparse.
 const TOO_MANY: f64 = 1.5;
 
@@ -70,11 +72,12 @@ impl Trial<'_> {
     ) -> Result<(), RunError> {
         let run = self.pass.run;
         let probes = Probes::new(self.pass.subject, self.at.hook, run.fillers.lead)?;
+        let name = shape.name.clone();
         let row = Evaluation {
             pass: self.pass,
-            row: &shape.name.clone(),
+            row: &name,
             spec: self.spec,
-            method: &shape.name.clone(),
+            method: &name,
             training: None,
             dictionary,
             activations: self.activations,
@@ -82,20 +85,15 @@ impl Trial<'_> {
             probes: &probes,
             tell: &|_| (),
         };
-        let block = self.activations.evaluate.read(0, COUNTED_ROWS)?;
-        let codes = dictionary.encode_sparse(&block)?;
+        let codes = dictionary.encode_sparse(&self.activations.evaluate.read(0, COUNTED_ROWS)?)?;
         shape.active = codes.n_entries() as f64 / codes.rows().max(1) as f64;
         shape.features = dictionary.info().n_features;
         shape.couples = dictionary.couples_features();
-        let mut time = |work, usual, clock: &WorkClock| {
-            let seconds = clock.read().undisturbed() * self.share as f64;
-            timed.push(Timed { work, usual, seconds });
-        };
         let tokens = self.activations.evaluate.rows() as f64;
         let clock = WorkClock::start();
         let survey = row.survey()?;
         let decoded = self.spec.quality == QualityPass::Full;
-        time(Work::Encode, usual::encode(self.at, &shape, tokens, decoded), &clock);
+        timed.push(self.timed(Work::Encode, usual::encode(self.at, &shape, tokens, decoded), &clock));
         let walk = row.walk(&survey.summaries);
         let features = walk.eligible().count() as f64;
         if features == 0.0 {
@@ -104,28 +102,37 @@ impl Trial<'_> {
         let clock = WorkClock::start();
         let (records, shapes) = row.records(&walk, &survey)?;
         let (evidence, held) = row.split(&records)?;
-        time(Work::Records, usual::records(self.at, &shape, features, tokens), &clock);
+        timed.push(self.timed(Work::Records, usual::records(self.at, &shape, features, tokens), &clock));
         let clock = WorkClock::start();
         let profiles = shapes.map_or(Ok(Vec::new()), |shapes| row.profiles(&evidence, shapes))?;
-        time(Work::Ablate, usual::ablate(self.shape, self.at, features), &clock);
+        timed.push(self.timed(Work::Ablate, usual::ablate(self.shape, self.at, features), &clock));
         let clock = WorkClock::start();
         let means = row.fit_means(&evidence)?;
-        let fit_rows = self.activations.fit.rows() as f64;
         if means.types.is_some() || means.labels.is_some() {
-            time(Work::Means, usual::means(self.at, &shape, features, fit_rows), &clock);
+            let rows = self.activations.fit.rows() as f64;
+            timed.push(self.timed(Work::Means, usual::means(self.at, &shape, features, rows), &clock));
         }
         let walked = Walked::new(&walk, &survey.summaries, &profiles);
-        let pairs = row.pairs();
-        let mut scored_tokens = 0.0;
-        let explained_on = run.suite.protocol.explain.top.n + run.suite.protocol.explain.random.n;
-        let of_probes = usual::probes(&self.shape.model, self.at, explained_on as f64) * features;
+        let mut files = EvidenceFiles::create(&row, true)?;
+        files.records(&records)?;
+        files.profiles(&profiles)?;
+        self.explain(&row, &walked, (&evidence, &held), &means, files, timed)
+    }
+
+    /// Explains, simulates and scores, as for the rows of a run. Finding patterns is timed apart from the rest.
+    fn explain(
+        &self,
+        row: &Evaluation<'_>,
+        walked: &Walked<'_>,
+        (evidence, held): (&[Evidence], &AllHeld),
+        means: &FitMeans,
+        mut files: EvidenceFiles,
+        timed: &mut Vec<Timed>,
+    ) -> Result<(), RunError> {
         let all = WorkClock::start();
-        let mut probing = 0.0;
-        row.with_inputs(&evidence, &means, |inputs| -> Result<(), RunError> {
-            let mut files = EvidenceFiles::create(&row, true)?;
-            files.records(&records)?;
-            files.profiles(&profiles)?;
-            for pair in &pairs {
+        let (mut probing, mut scored_fragments) = (0.0, 0);
+        row.with_inputs(evidence, means, |inputs| -> Result<(), RunError> {
+            for pair in &row.pairs() {
                 let (control, held) = (row.control_of(pair), held.of(pair));
                 let clock = WorkClock::start();
                 let explained = row.explain(pair, inputs)?;
@@ -133,19 +140,18 @@ impl Trial<'_> {
                 if pair.explainer.kind().probes() {
                     probing += clock.read().seconds;
                 }
-                files.explanations(&row, pair, &evidence, &explained)?;
+                files.explanations(row, pair, evidence, &explained)?;
                 let explanations = &explained.explanations;
                 let simulations = row.simulate(pair, held, explanations)?;
                 files.simulations(pair, held, simulations.as_deref().unwrap_or_default())?;
                 let scores = row.score(held, explanations, simulations.as_deref(), &Vec::new());
-                row.outcomes(pair, control, &walked, explanations, held, scores);
-                let held_tokens: usize = held.iter().map(|held| held.fragments().len()).sum();
-                let mut times = 1.0;
+                row.outcomes(pair, control, walked, explanations, held, scores);
+                let fragments: usize = held.iter().map(|held| held.fragments().len()).sum();
+                scored_fragments += fragments;
                 if let Some((others, scores)) = row.shuffled(pair, control, explanations, held)? {
-                    row.outcomes(pair, Some("shuffled"), &walked, &others, held, scores);
-                    times = 2.0;
+                    row.outcomes(pair, Some("shuffled"), walked, &others, held, scores);
+                    scored_fragments += fragments;
                 }
-                scored_tokens += times * (held_tokens * self.shape.positions) as f64;
             }
             files.commit()?;
             Ok(())
@@ -153,10 +159,17 @@ impl Trial<'_> {
         let taken = all.read();
         let on_one_core = taken.share.unwrap_or(1.0) * self.share as f64;
         if probing > 0.0 {
-            timed.push(Timed { work: Work::Probes, usual: of_probes, seconds: probing * on_one_core });
+            let explained_on = self.pass.run.suite.protocol.explain;
+            let fragments = (explained_on.top.n + explained_on.random.n) as f64;
+            let usual = usual::probes(&self.shape.model, self.at, fragments) * evidence.len() as f64;
+            timed.push(Timed { work: Work::Probes, usual, seconds: probing * on_one_core });
         }
-        let rest = (taken.seconds - probing) * on_one_core;
-        timed.push(Timed { work: Work::Score, usual: usual::score(scored_tokens), seconds: rest });
+        let usual = usual::score((scored_fragments * self.shape.positions) as f64);
+        timed.push(Timed { work: Work::Score, usual, seconds: (taken.seconds - probing) * on_one_core });
         Ok(())
+    }
+
+    fn timed(&self, work: Work, usual: f64, clock: &WorkClock) -> Timed {
+        Timed { work, usual, seconds: clock.read().undisturbed() * self.share as f64 }
     }
 }

@@ -34,6 +34,8 @@ pub struct Calibration {
     pub stands_in: bool,
     /// Bytes of text per token.
     pub bytes_per_token: f64,
+    /// Methods that could not be timed, each with the reason.
+    pub failed: Vec<String>,
 }
 
 /// The time that is left for measurements.
@@ -66,7 +68,7 @@ pub fn calibrate(
     let sample = Sample::read(shape, subject, places, &scratch, &budget, &mut speed)?;
     let harvested = subject::harvested(shape, &sample, subject, prefix, &scratch, &mut speed)?;
     tests_of_differences::time(shape, &mut speed);
-    dictionaries::time(shape, &sample, (subject, prefix), harvested, &budget, &mut speed)?;
+    let failed = dictionaries::time(shape, &sample, (subject, prefix), harvested, &budget, &mut speed)?;
     let Sample { stands_in, bytes_per_token, .. } = sample;
-    Ok(Calibration { speed, share: clock.read().share, stands_in, bytes_per_token })
+    Ok(Calibration { speed, share: clock.read().share, stands_in, bytes_per_token, failed })
 }
