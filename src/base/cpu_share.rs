@@ -14,6 +14,8 @@ type Times = (u64, u64);
 pub struct WorkClock {
     started: Stopwatch,
     before: BTreeMap<u32, Times>,
+    /// Threads per core that want to run at the same time, at least 1.
+    threads_per_core: f64,
 }
 
 /// Time of a piece of work.
@@ -21,8 +23,8 @@ pub struct WorkClock {
 pub struct WorkTime {
     /// Wall-clock seconds.
     pub seconds: f64,
-    /// Time that the threads of this process ran, of the time that they could have run. None where the system does not
-    /// tell: it is known on Linux only.
+    /// Time that the threads of this process ran, of the time that they could have run had they had all cores. None where
+    /// the system does not tell: it is known on Linux only.
     pub share: Option<f64>,
 }
 
@@ -34,20 +36,28 @@ impl WorkTime {
 }
 
 impl WorkClock {
-    /// Starts now.
-    pub fn start() -> Self {
-        Self { before: threads(), started: Stopwatch::start() }
+    /// Starts now, for work on `threads` threads.
+    pub fn start(threads: usize) -> Self {
+        let threads_per_core = (threads as f64 / cores() as f64).max(1.0);
+        Self { before: times(), started: Stopwatch::start(), threads_per_core }
     }
 
     /// Time since the start. Threads that ended in between are left out of the share.
     pub fn read(&self) -> WorkTime {
         let seconds = self.started.seconds();
-        WorkTime { seconds, share: share(&self.before, &threads()) }
+        // More threads than cores wait for each other.
+        let share = share(&self.before, &times()).map(|share| (share * self.threads_per_core).min(1.0));
+        WorkTime { seconds, share }
     }
 }
 
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// Times of all threads of this process; empty where the system does not tell.
-fn threads() -> BTreeMap<u32, Times> {
+fn times() -> BTreeMap<u32, Times> {
     let Ok(entries) = std::fs::read_dir(THREADS) else { return BTreeMap::new() };
     let of_thread = |entry: std::fs::DirEntry| {
         let thread: u32 = entry.file_name().to_str()?.parse().ok()?;
@@ -94,7 +104,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn work_of_this_process_is_seen() {
-        let clock = WorkClock::start();
+        let clock = WorkClock::start(1);
         let mut sum = 0u64;
         while clock.started.seconds() < 0.05 {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));

@@ -41,7 +41,7 @@ pub use characters::{is_combining, is_format, is_invisible, is_private_use};
 pub use contained::{contained, is_contained};
 pub use content::{Content, ContentHasher, Flaw, ListedFile};
 pub use cpu::{cpu_name, instruction_set, peak_memory_bytes};
-pub use cpu_share::{WorkClock, WorkTime};
+pub use cpu_share::{WorkClock, WorkTime, cores};
 pub use device::DeviceName;
 pub use digest::{Digest, Digester};
 pub use distinct::distinct;

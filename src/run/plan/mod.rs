@@ -12,6 +12,8 @@ mod needs;
 mod notes;
 pub mod pieces;
 pub mod planned;
+#[cfg(test)]
+mod recorded_tests;
 pub mod remaining;
 pub mod role;
 mod schedule;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::base::DeviceName;
+use crate::base::{DeviceName, cores};
 use crate::run::plan::calibrate::Calibration;
 use crate::run::plan::shape::Shape;
 use crate::run::{Places, RunError};
@@ -20,7 +20,7 @@ pub fn all(shape: &Shape<'_>, places: &Places, measured: &Result<Calibration, Ru
     let mut notes = Vec::new();
     match measured {
         Ok(measured) => {
-            notes.extend(busy(measured.share, shape.threads));
+            notes.extend(busy(measured.share, shape.threads.min(cores())));
             if measured.stands_in {
                 notes.push("time was measured on the embedded corpus: a plan fetches no data set".into());
             }
@@ -44,8 +44,8 @@ pub fn all(shape: &Shape<'_>, places: &Places, measured: &Result<Calibration, Ru
     notes
 }
 
-/// What else runs on this machine.
-pub fn busy(share: Option<f64>, threads: usize) -> Option<String> {
+/// What else runs on this machine, and how much of `threads` cores it left.
+fn busy(share: Option<f64>, threads: usize) -> Option<String> {
     let share = share.filter(|share| *share < BUSY)?;
     let cores = if threads == 1 { "one core was".to_string() } else { format!("{threads} cores were") };
     Some(format!(

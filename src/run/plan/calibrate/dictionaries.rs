@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use crate::activations::{ActivationSet, ActivationWriter};
+use crate::base::{FileName, WorkClock};
 use crate::dictionary::{FitContext, Fitted};
 use crate::run::inputs::harvest::FIT_PRECISION;
 use crate::run::parallel::{Done, do_all};
@@ -231,7 +232,7 @@ impl<'a> Measure<'a> {
                 device: self.pass.subject.device(),
                 progress: &mut |_| (),
             };
-            let clock = crate::base::WorkClock::start();
+            let clock = WorkClock::start(self.shape.threads);
             let fit = shorter.as_deref().unwrap_or(fit.as_ref());
             let fitted = fit.fit_variants(set, &mut context, job.method.spec.variants(), l0);
             let seconds = clock.read().undisturbed() * self.share as f64;
@@ -270,7 +271,7 @@ impl<'a> Measure<'a> {
         if set.rows() >= rows {
             return Ok(None);
         }
-        let name = format!("{}-{}.act", job.at, crate::base::FileName::of(&job.method.spec.name));
+        let name = format!("{}-{}.act", job.at, FileName::of(&job.method.spec.name));
         let path = self.pass.run.places.cache.join(name);
         let mut writer = ActivationWriter::create(&path, set.hook(), set.width(), FIT_PRECISION)?;
         let (all, ids) = (set.read(0, set.rows())?, set.tokens(0, set.rows())?);

@@ -90,7 +90,7 @@ impl Trial<'_> {
         shape.features = dictionary.info().n_features;
         shape.couples = dictionary.couples_features();
         let tokens = self.activations.evaluate.rows() as f64;
-        let clock = WorkClock::start();
+        let clock = WorkClock::start(self.shape.threads);
         let survey = row.survey()?;
         let decoded = self.spec.quality == QualityPass::Full;
         timed.push(self.timed(Work::Encode, usual::encode(self.at, &shape, tokens, decoded), &clock));
@@ -99,14 +99,14 @@ impl Trial<'_> {
         if features == 0.0 {
             return Ok(());
         }
-        let clock = WorkClock::start();
+        let clock = WorkClock::start(self.shape.threads);
         let (records, shapes) = row.records(&walk, &survey)?;
         let (evidence, held) = row.split(&records)?;
         timed.push(self.timed(Work::Records, usual::records(self.at, &shape, features, tokens), &clock));
-        let clock = WorkClock::start();
+        let clock = WorkClock::start(self.shape.threads);
         let profiles = shapes.map_or(Ok(Vec::new()), |shapes| row.profiles(&evidence, shapes))?;
         timed.push(self.timed(Work::Ablate, usual::ablate(self.shape, self.at, features), &clock));
-        let clock = WorkClock::start();
+        let clock = WorkClock::start(self.shape.threads);
         let means = row.fit_means(&evidence)?;
         if means.types.is_some() || means.labels.is_some() {
             let rows = self.activations.fit.rows() as f64;
@@ -129,12 +129,12 @@ impl Trial<'_> {
         mut files: EvidenceFiles,
         timed: &mut Vec<Timed>,
     ) -> Result<(), RunError> {
-        let all = WorkClock::start();
+        let all = WorkClock::start(self.shape.threads);
         let (mut probing, mut scored_fragments) = (0.0, 0);
         row.with_inputs(evidence, means, |inputs| -> Result<(), RunError> {
             for pair in &row.pairs() {
                 let (control, held) = (row.control_of(pair), held.of(pair));
-                let clock = WorkClock::start();
+                let clock = WorkClock::start(self.shape.threads);
                 let explained = row.explain(pair, inputs)?;
                 // Both kinds of neuron-to-graph share what the first one found.
                 if pair.explainer.kind().probes() {

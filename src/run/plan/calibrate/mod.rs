@@ -60,13 +60,13 @@ pub fn calibrate(
 ) -> Result<Calibration, RunError> {
     let seconds = if shape.model.weights() >= LARGE { SECONDS_OF_LARGE } else { SECONDS };
     let budget = Budget { started: Stopwatch::start(), seconds };
-    let clock = WorkClock::start();
+    let clock = WorkClock::start(shape.threads);
     let mut speed = Speed::default();
     let threads = shape.threads as f64;
     speed.add(Work::Open, None, usual::open(&shape.model).max(1e-6), opened * threads);
     let scratch = Scratch::new()?;
     let sample = Sample::read(shape, subject, places, &scratch, &budget, &mut speed)?;
-    let harvested = subject::harvested(shape, &sample, subject, prefix, &scratch, &mut speed)?;
+    let harvested = subject::harvested(shape, &sample, (subject, prefix), &scratch, &budget, &mut speed)?;
     tests_of_differences::time(shape, &mut speed);
     let failed = dictionaries::time(shape, &sample, (subject, prefix), harvested, &budget, &mut speed)?;
     let Sample { stands_in, bytes_per_token, .. } = sample;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::base::{FileError, WorkClock};
 use crate::corpus::TokenSets;
+use crate::features::Picks;
+use crate::run::evaluate::score::simulated;
 use crate::run::inputs::prepare::sample_corpus;
 use crate::run::plan::pieces::{Speed, Work};
 use crate::run::plan::shape::Shape;
@@ -79,7 +81,7 @@ impl Sample {
         let fit_tokens =
             ((room / 2.0) as usize).clamp(2 * shape.context, MOST_FIT_TOKENS.max(2 * shape.context));
         let fit_tokens = fit_tokens.min(shape.fit_tokens);
-        let clock = WorkClock::start();
+        let clock = WorkClock::start(shape.threads);
         let (tokens, stands_in) = sample_corpus(shape.suite, subject, places, [fit_tokens, fragments])?;
         let taken = clock.read().undisturbed();
         let counts = &tokens.counts;
@@ -104,8 +106,7 @@ fn small(suite: &Suite, fragments: usize) -> Suite {
     let mut suite = suite.clone();
     suite.limit_features(FEATURES);
     suite.pairs.retain(|pair| pair.models().next().is_none());
-    suite.scorers.retain(|name| crate::run::evaluate::score::simulated(&[name]).next().is_some());
-    // The generator labels the sample too, but only the real subject has labels.
+    suite.scorers.retain(|name| simulated(&[name]).next().is_some());
     if fragments < ENOUGH_FRAGMENTS {
         let protocol = &mut suite.protocol;
         for picks in [&mut protocol.explain, &mut protocol.score] {
@@ -113,7 +114,7 @@ fn small(suite: &Suite, fragments: usize) -> Suite {
                 stride.n = stride.n.min(FEW);
             }
         }
-        let needs = |picks: &crate::features::Picks| picks.top.needs().max(picks.random.needs());
+        let needs = |picks: &Picks| picks.top.needs().max(picks.random.needs());
         let listed = needs(&protocol.explain).max(needs(&protocol.score));
         (protocol.n_top, protocol.n_random) = (listed.min(protocol.n_top), listed.min(protocol.n_random));
         protocol.n_non_firing = protocol.n_non_firing.min(2 * FEW);

@@ -2,20 +2,25 @@
 
 use std::path::PathBuf;
 
-use crate::activations::{ActivationSet, Keep, Precision, harvest};
+use crate::activations::{ActivationError, ActivationSet, Keep, Precision, harvest};
 use crate::base::{HookPoint, TokenBatch, WorkClock};
+use crate::corpus::TokenSets;
 use crate::run::RunError;
 use crate::run::inputs::harvest::{EVALUATE_PRECISION, FIT_PRECISION, HookActivations};
 use crate::run::plan::pieces::{Speed, Work};
 use crate::run::plan::shape::{HookShape, Shape};
 use crate::run::plan::usual;
-use crate::run::rows::quality::LossMeter;
+use crate::run::rows::quality::{LOSS_FRAGMENTS, LossMeter};
 use crate::subject::{LoadedSubject, Prefix, SubjectModel, WithPrefix};
 
+use super::Budget;
 use super::sample::{Sample, Scratch};
 
-/// Fragments whose losses are measured.
-const LOSS_FRAGMENTS: usize = 4;
+/// Share of the time that losses may take, and fewest fragments for them.
+const SHARE_OF_LOSSES: f64 = 0.05;
+const LEAST_FRAGMENTS: usize = 4;
+/// Tokens that a thread runs together: fewer keep one thread busy.
+const TOKENS_AT_ONCE: usize = 512;
 
 /// Activations of the sample at one hook point.
 pub struct Harvested {
@@ -27,9 +32,9 @@ pub struct Harvested {
 pub fn harvested(
     shape: &Shape<'_>,
     sample: &Sample,
-    subject: &LoadedSubject,
-    prefix: &Prefix,
+    (subject, prefix): (&LoadedSubject, &Prefix),
     scratch: &Scratch,
+    budget: &Budget,
     speed: &mut Speed,
 ) -> Result<Vec<Harvested>, RunError> {
     let model = &WithPrefix::new(subject.model(), &prefix.ids);
@@ -53,7 +58,7 @@ pub fn harvested(
             all.push(Harvested { at: shape.hooks[nth], activations });
         }
     }
-    losses(shape, tokens, model, &all, speed)?;
+    losses(shape, tokens, model, (&all, budget), speed)?;
     Ok(all)
 }
 
@@ -63,7 +68,7 @@ struct Pass<'a> {
     scratch: &'a Scratch,
 }
 
-type Opened = Result<ActivationSet, crate::activations::ActivationError>;
+type Opened = Result<ActivationSet, ActivationError>;
 
 impl Pass<'_> {
     fn path(&self, split: &str, nth: usize) -> PathBuf {
@@ -81,7 +86,7 @@ impl Pass<'_> {
         let hooks = &self.shape.hooks;
         let paths: Vec<PathBuf> = (0..hooks.len()).map(|nth| self.path(split, nth)).collect();
         let targets: Vec<_> = hooks.iter().zip(&paths).map(|(at, path)| (at.hook, path.as_path())).collect();
-        let clock = WorkClock::start();
+        let clock = WorkClock::start(self.shape.threads);
         let sets = harvest(self.model, tokens, &targets, keep, precision, &|_| true)?;
         let taken = clock.read().undisturbed();
         let length = tokens.cols() + self.shape.prefix;
@@ -109,23 +114,28 @@ fn representatives(hooks: &[HookShape]) -> Vec<usize> {
 /// Clean and ablated losses of a few fragments.
 fn losses(
     shape: &Shape<'_>,
-    tokens: &crate::corpus::TokenSets,
+    tokens: &TokenSets,
     model: &WithPrefix<'_>,
-    harvested: &[Harvested],
+    (harvested, budget): (&[Harvested], &Budget),
     speed: &mut Speed,
 ) -> Result<(), RunError> {
     let cols = tokens.evaluate.cols();
-    let n = LOSS_FRAGMENTS.min(tokens.evaluate.rows());
-    let Some(few) = TokenBatch::new(tokens.evaluate.ids()[..n * cols].to_vec(), cols) else { return Ok(()) };
-    for Harvested { at, activations } in harvested.iter().filter(|_| shape.model.runs && cols > 1) {
-        let clock = WorkClock::start();
-        LossMeter::new(model, at.hook, &few, activations.fit.mean())?;
-        let taken = clock.read().undisturbed() * shape.threads as f64;
-        let tokens = (n * (cols + shape.prefix)) as f64;
+    let usual_of = |at: &HookShape, tokens: f64| {
         // Activations and clean losses begin at the embedding.
         let whole = shape.model.losses(tokens, 0, cols as f64);
-        let usual = whole + 2.0 * shape.model.losses(tokens, at.depth, cols as f64);
-        speed.add(Work::Losses, None, usual, taken);
+        whole + 2.0 * shape.model.losses(tokens, at.depth, cols as f64)
+    };
+    for Harvested { at, activations } in harvested.iter().filter(|_| shape.model.runs && cols > 1) {
+        let each = usual_of(at, (cols + shape.prefix) as f64);
+        let room = SHARE_OF_LOSSES * budget.seconds * shape.threads as f64 / harvested.len() as f64;
+        let n = ((room / each.max(1e-9)) as usize).clamp(LEAST_FRAGMENTS, LOSS_FRAGMENTS);
+        let n = n.min(tokens.evaluate.rows());
+        let Some(few) = TokenBatch::new(tokens.evaluate.ids()[..n * cols].to_vec(), cols) else { continue };
+        let clock = WorkClock::start(shape.threads);
+        LossMeter::new(model, at.hook, &few, activations.fit.mean())?;
+        let taken = clock.read().undisturbed();
+        let threads = (n * cols).div_ceil(TOKENS_AT_ONCE).min(shape.threads) as f64;
+        speed.add(Work::Losses, None, n as f64 * each, taken * threads);
     }
     Ok(())
 }

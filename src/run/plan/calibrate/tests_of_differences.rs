@@ -52,7 +52,7 @@ pub fn time(shape: &Shape<'_>, speed: &mut Speed) {
     };
     let outcomes: Vec<Outcome> =
         methods.iter().flat_map(|method| (0..features).map(move |feature| line(method, feature))).collect();
-    let clock = WorkClock::start();
+    let clock = WorkClock::start(shape.threads);
     std::hint::black_box(summarise(suite, Digest::of(b"plan"), &outcomes, &[], &|_, _| ()));
     let taken = clock.read().undisturbed() * shape.threads as f64;
     let scorers = suite.scorers.len() as f64;
