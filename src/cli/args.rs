@@ -73,8 +73,8 @@ pub enum ProgressKind {
 pub enum Verb {
     /// Run every stage of a suite. Finished stages are reused. Prints the table of results and next commands.
     Run(RunArgs),
-    /// Show what `run` would do, without running it.
-    Plan(SuiteArgs),
+    /// Show what `run` would do and take, without running it. Times each stage on a little text.
+    Plan(PlanArgs),
     /// Check a suite file and list all problems.
     Check(SuiteArgs),
     /// Write a commented suite for a model, a text and dictionaries trained elsewhere.
@@ -201,19 +201,26 @@ pub struct SuiteArgs {
     pub limit_features: Option<usize>,
 }
 
+/// A suite, and where it runs.
 #[derive(Debug, Clone, Args)]
-pub struct RunArgs {
+pub struct PlanArgs {
     #[command(flatten)]
     pub suite: SuiteArgs,
     /// Run folder. Default: `results/NAME`.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Compute every stage again, ignoring stored results.
-    #[arg(long)]
-    pub fresh: bool,
     /// Device of the subject model and of training: `cpu`, `cuda`, or `cuda:N` for the N-th GPU.
     #[arg(long, value_name = "WHERE", default_value_t)]
     pub device: DeviceName,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Compute every stage again, ignoring stored results.
+    #[arg(long)]
+    pub fresh: bool,
     /// Same as `plan`.
     #[arg(long)]
     pub dry_run: bool,

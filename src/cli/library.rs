@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::args::{Common, Env, ProgressKind, RunArgs, SuiteArgs};
+use super::args::{Common, Env, ProgressKind, PlanArgs, RunArgs, SuiteArgs};
 use super::errors::Failure;
 use super::progress::{Progress, say};
 use super::{MOST_THREADS, bug, check_threads, plan, run, setting, start_threads};
@@ -92,15 +92,17 @@ fn run_request(
         SuiteSource::Text(text) => (PathBuf::from("suite"), Some(text)),
     };
     let args = RunArgs {
-        suite: SuiteArgs {
-            suite: file,
-            set: request.set,
-            seed: request.seed,
-            limit_features: request.limit_features,
+        plan: PlanArgs {
+            suite: SuiteArgs {
+                suite: file,
+                set: request.set,
+                seed: request.seed,
+                limit_features: request.limit_features,
+            },
+            out: request.out,
+            device: request.device.parse().map_err(|error: String| setting("--device", error))?,
         },
-        out: request.out,
         fresh: request.fresh,
-        device: request.device.parse().map_err(|error: String| setting("--device", error))?,
         dry_run: false,
         budget_usd: request.budget_usd,
     };
@@ -111,8 +113,8 @@ fn run_request(
     };
     let common = Common { json: false, quiet: false, progress, threads: None, offline: request.offline };
     let suite = match text {
-        Some(text) => plan::load_text(&text, &args.suite)?,
-        None => plan::load(&args.suite)?,
+        Some(text) => plan::load_text(&text, &args.plan.suite)?,
+        None => plan::load(&args.plan.suite)?,
     };
     let shown = Progress::new(progress, common.quiet);
     let tell = |event: &Event| match &told {

@@ -12,13 +12,16 @@ use serde::Serialize;
 use super::args::ProgressKind;
 use crate::base::{Stopwatch, short_message, terminal_json, terminal_text};
 use crate::report::cut;
-use crate::run::Event;
+use crate::run::{Event, Remaining};
 
 /// Shortest time between two lines of plain text.
 const LINE_EVERY: Duration = Duration::from_secs(3);
 
 /// Shortest time between two JSON lines of a stage, except before its last line.
 const OBJECT_EVERY: Duration = Duration::from_millis(250);
+
+/// Shortest time between two looks at the time that is left.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Shortest time from which a rate is computed, in seconds.
 const MIN_RATE_SECONDS: f64 = 0.5;
@@ -38,8 +41,15 @@ pub enum Line {
         #[serde(flatten)]
         progress: Measured,
     },
-    /// Progress of the whole run.
-    Overall(Measured),
+    /// Progress of the whole run: of its rows, with the time that is left of all its work. `remaining_s` is worked out
+    /// from the usual time of each piece of work, corrected by the speed so far; null while too little is done.
+    Overall {
+        /// Rows done.
+        #[serde(flatten)]
+        progress: Measured,
+        /// Share of the work that is done, by its usual time.
+        share_done: Option<f64>,
+    },
     /// Information.
     Note(String),
     /// A warning that the reader of the results must know.
@@ -80,6 +90,12 @@ impl Measured {
         }
         text
     }
+
+    /// The same for a whole run, whose rows are counted but not timed.
+    fn text_of_run(&self) -> String {
+        let left = self.remaining_s.map(|left| format!(", about {} left", seconds_text(left)));
+        format!("{}/{} {}{}", self.done, self.total, self.unit, left.unwrap_or_default())
+    }
 }
 
 /// `45 s`, `12 min`, `3 h 10 min`.
@@ -96,6 +112,7 @@ pub fn seconds_text(seconds: f64) -> String {
 pub struct Progress {
     kind: ProgressKind,
     quiet: bool,
+    started: Stopwatch,
     bars: MultiProgress,
     state: Mutex<State>,
 }
@@ -105,6 +122,10 @@ struct State {
     /// Running stages, by name.
     stages: BTreeMap<String, Stage>,
     overall: Option<Stage>,
+    /// The time that is left.
+    remaining: Remaining,
+    /// Time since it was last shown.
+    last_look: Option<Stopwatch>,
     /// Time since the last line of plain text.
     last_line: Option<Stopwatch>,
 }
@@ -145,11 +166,15 @@ impl Stage {
 
 impl Progress {
     pub fn new(kind: ProgressKind, quiet: bool) -> Self {
-        Self { kind, quiet, bars: MultiProgress::new(), state: Mutex::default() }
+        let (started, bars) = (Stopwatch::start(), MultiProgress::new());
+        Self { kind, quiet, started, bars, state: Mutex::default() }
     }
 
     /// Shows one event. `quiet` hides everything except JSON lines; `none` hides everything except warnings.
     pub fn show(&self, event: &Event) {
+        if let Ok(mut state) = self.state.lock() {
+            state.remaining.hear(event, self.started.seconds());
+        }
         match (self.kind, event) {
             (ProgressKind::Json, Event::Warning(text)) => {
                 object(&Line::Warning(short_message(text).into_owned()))
@@ -157,9 +182,10 @@ impl Progress {
             (ProgressKind::Json, Event::Note(text)) => object(&Line::Note(short_message(text).into_owned())),
             (kind, _) if self.quiet && kind != ProgressKind::Json => {}
             (_, Event::Warning(text)) => self.bars.suspend(|| say(&format!("warning: {text}"))),
-            (ProgressKind::None, _) => {}
+            (ProgressKind::None, _) | (_, Event::Reused(_)) => {}
             (_, Event::Note(text)) => self.bars.suspend(|| say(text)),
             (_, Event::Work { stage, done, total, unit }) => self.work(stage, *done, *total, unit),
+            (_, Event::Begin { total, unit, .. }) => self.overall(0, *total, unit),
             (_, Event::Overall { done, total, unit }) => self.overall(*done, *total, unit),
         }
     }
@@ -174,6 +200,9 @@ impl Progress {
 
     fn work(&self, name: &str, done: u64, total: u64, unit: &str) {
         let Ok(mut state) = self.state.lock() else { return };
+        if state.last_look.is_none_or(|last| last.elapsed() >= LOOK_EVERY) {
+            self.look_at_run(&mut state);
+        }
         let State { stages, overall, .. } = &mut *state;
         let stage = stages.entry(name.to_string()).or_insert_with(|| {
             let bar = self.bar(name, overall.as_ref().and_then(|overall| overall.bar.as_ref()));
@@ -197,9 +226,21 @@ impl Progress {
             state.overall.get_or_insert_with(|| Stage::begin(done, total, unit, self.bar(OVERALL, None)));
         // Events of several threads may arrive out of order.
         overall.advance(done.max(overall.latest.done), total, unit);
-        if self.kind == ProgressKind::Json {
-            object(&Line::Overall(overall.latest.clone()));
+        self.look_at_run(&mut state);
+    }
+
+    /// Shows the whole run with the time that is left.
+    fn look_at_run(&self, state: &mut State) {
+        let State { overall: Some(overall), remaining, last_look, .. } = state else { return };
+        overall.latest.remaining_s = remaining.seconds_left(self.started.seconds());
+        if let Some(bar) = &overall.bar {
+            bar.set_message(overall.latest.text_of_run());
         }
+        if self.kind == ProgressKind::Json {
+            let share_done = remaining.share_done();
+            object(&Line::Overall { progress: overall.latest.clone(), share_done });
+        }
+        *last_look = Some(Stopwatch::start());
     }
 
     /// Prints a line of plain text about the run and a stage, at most once per [`LINE_EVERY`].
@@ -231,7 +272,7 @@ impl Progress {
 }
 
 fn plain_line(overall: Option<&Measured>, name: &str, stage: &Measured) -> String {
-    let overall = overall.map_or(String::new(), |overall| format!("{OVERALL} {} · ", overall.text()));
+    let overall = overall.map_or(String::new(), |overall| format!("{OVERALL} {} · ", overall.text_of_run()));
     format!("{overall}{name}: {}", stage.text())
 }
 
@@ -274,11 +315,11 @@ mod tests {
 
     #[test]
     fn a_line_has_the_run_and_the_stage() {
-        let overall = Measured::new(0, 12, 52, "rows", 30.0);
+        let overall = Measured { remaining_s: Some(130.0), ..Measured::new(0, 12, 52, "rows", 30.0) };
         let stage = Measured::new(0, 1200, 3000, "steps", 3.0);
         assert_eq!(
             plain_line(Some(&overall), "fit blocks.2.hook_resid_post/topk", &stage),
-            "overall 12/52 rows, 0.40 rows/s, 2 min left · \
+            "overall 12/52 rows, about 2 min left · \
              fit blocks.2.hook_resid_post/topk: 1200/3000 steps, 400 steps/s, 4 s left"
         );
     }
@@ -291,6 +332,17 @@ mod tests {
             value,
             serde_json::json!({"event": "work", "data": {"stage": "fit x", "done": 10, "total": 20, "unit": "steps",
                 "rate": 10.0, "remaining_s": 1.0}})
+        );
+    }
+
+    #[test]
+    fn a_json_line_of_the_run_has_the_time_that_is_left_of_all_work() {
+        let progress = Measured { remaining_s: Some(40.0), ..Measured::new(0, 3, 9, "rows", 6.0) };
+        let value = serde_json::to_value(Line::Overall { progress, share_done: Some(0.5) }).expect("JSON");
+        assert_eq!(
+            value,
+            serde_json::json!({"event": "overall", "data": {"done": 3, "total": 9, "unit": "rows", "rate": 0.5,
+                "remaining_s": 40.0, "share_done": 0.5}})
         );
     }
 

@@ -16,7 +16,7 @@ use crate::llm::{Budget, Usage};
 use crate::report::{
     self, Citation, Closing, Column, Findings, Grid, Layout, RenderOptions, Summary, next_feature,
 };
-use crate::run::{self, Beside, Event, Finished, RunError, Stop};
+use crate::run::{self, Beside, Event, Finished, RunError, Stop, dollars_text};
 use crate::suite::Suite;
 
 /// Exit code of a run that finished with more failed features than the suite allows.
@@ -24,9 +24,9 @@ const TOO_MANY_FAILED: u8 = 3;
 
 pub fn run(args: &RunArgs, common: &Common, env: &Env, stop: &'static AtomicBool) -> Result<u8, RunError> {
     if args.dry_run {
-        return plan::plan(&args.suite, common, env);
+        return plan::plan(&args.plan, common, env);
     }
-    let suite = plan::load(&args.suite)?;
+    let suite = plan::load(&args.plan.suite)?;
     let progress = Progress::new(common.progress, common.quiet);
     let finished = run_to_end(&suite, args, common, env, &|event| progress.show(event), Stop(stop));
     progress.finish();
@@ -44,8 +44,7 @@ pub fn run_to_end(
     tell: &dyn Fn(&Event),
     stop: Stop,
 ) -> Result<Finished, RunError> {
-    let mut places = plan::places(suite, &args.suite, args.out.as_deref(), common, env);
-    places.device = args.device;
+    let mut places = plan::places_of_run(suite, &args.plan, common, env);
     places.budget = budget(args.budget_usd)?;
     if !common.quiet {
         tell(&Event::Note(format!("suite {} → {}", suite.name, places.out.display())));
@@ -178,7 +177,7 @@ fn closing(finished: &Finished) -> Result<Closing, RunError> {
 
 /// Requests, tokens and cost of a language model, in one line.
 fn usage_line(model: &str, usage: &Usage) -> String {
-    let cost = usage.dollars.map_or("prices not given".to_string(), |dollars| format!("${dollars:.4}"));
+    let cost = dollars_text(usage.dollars);
     let estimated = match usage.estimated {
         0 => String::new(),
         n => format!(" (estimated for {n} answers without a token count)"),

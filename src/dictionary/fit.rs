@@ -49,6 +49,23 @@ pub(super) fn stream(seed: u64, training: u32, parts: &[&str]) -> Stream {
     }
 }
 
+/// Floating-point operations that take about as long as to draw one entry of a random direction, and to save it.
+const DRAWN_ENTRY: f64 = 1000.0;
+
+/// Floating-point operations of a fit, about. A multiply-add counts as two; other work counts as the operations of a
+/// product that take as long.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct FitWork {
+    /// Besides the steps.
+    pub before: f64,
+    /// One of the first steps or iterations, when codes are not sparse yet.
+    pub first_step: f64,
+    /// A step or iteration on average.
+    pub step: f64,
+    /// Steps or iterations: as many as are asked for, or as a solver usually takes.
+    pub steps: f64,
+}
+
 /// Checked parameters from which a dictionary can be fitted.
 pub trait DictionaryFit: Send + Sync {
     /// Kind of the resulting dictionary.
@@ -81,14 +98,25 @@ pub trait DictionaryFit: Send + Sync {
         self.recipe(width, "")?.ok().map(|recipe| recipe.features)
     }
 
-    /// Floating-point operations of a fit on `rows` rows, to the nearest order. A multiply-add counts as two.
-    fn work(&self, rows: f64, width: usize) -> f64 {
-        2.0 * rows * (width * width) as f64
+    /// Floating-point operations of a fit on `rows` rows. Here those of the directions alone, which are drawn or read.
+    fn work(&self, _rows: f64, width: usize) -> FitWork {
+        let entries = (self.most_features(width).unwrap_or(0) * width) as f64;
+        FitWork { before: DRAWN_ENTRY * entries, ..FitWork::default() }
+    }
+
+    /// The same fit with at most `steps` steps or iterations, to time them; None for a fit without any.
+    fn shortened(&self, _steps: usize) -> Option<Box<dyn DictionaryFit>> {
+        None
     }
 
     /// Memory that a fit on `rows` rows takes at least, in bytes: here encoder and decoder in f32.
     fn memory(&self, _rows: f64, width: usize) -> f64 {
         8.0 * self.most_features(width).unwrap_or(0) as f64 * width as f64
+    }
+
+    /// Whether a code of the dictionary depends on the other features, as in TopK.
+    fn couples_features(&self, variant: Variant) -> bool {
+        variant == Variant::Topk
     }
 
     /// Whether so many codes are not zero that they are held dense: half of all random directions fire.

@@ -15,12 +15,18 @@ use crate::linalg::{View, Whitening, matmul_bt, orthogonalise, product_into};
 use super::decomposition::{Decomposition, matched_k};
 use super::error::{ParamProblem, Problems};
 use super::fit::stream;
-use super::pca::{check_variants, null_note, principal_axes};
+use super::pca::{check_variants, null_note, principal_axes, principal_work};
 use super::picard::{MOST_ITERATIONS, Search, Solved};
-use super::{DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind, Variant};
+use super::{DictionaryFit, FitContext, FitError, FitReport, FitWork, Fitted, Kind, Variant};
 
 /// Most bytes of whitened rows held in memory.
 const MEMORY_BYTES: usize = 256 << 20;
+
+/// Iterations on all rows that the search usually takes, those on a part of them in proportion.
+const USUAL_ITERATIONS: f64 = 27.0;
+
+/// Operations that take as long as the contrast of an entry with its derivatives.
+const DERIVATIVE: f64 = 100.0;
 
 /// The solver. Both use FastICA's contrast, log cosh, and have the same optima.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -234,9 +240,20 @@ impl DictionaryFit for IcaFit {
         Ok(self.decompose(set, context)?.variants(wanted, matched_k(self.params.k, l0)))
     }
 
-    /// Each step multiplies the rows with the components and with their derivatives.
-    fn work(&self, rows: f64, width: usize) -> f64 {
-        let rows = rows.min(self.params.rows as f64);
-        4.0 * rows * self.params.iterations as f64 * (width * width) as f64
+    /// Each iteration multiplies the rows with the components and with their derivatives.
+    fn work(&self, rows: f64, width: usize) -> FitWork {
+        let d = width as f64;
+        let whitened = rows.min(self.params.rows as f64).min(MEMORY_BYTES as f64 / (4.0 * d.max(1.0)));
+        let iteration = whitened * (4.0 * d * d + DERIVATIVE * d);
+        FitWork {
+            before: principal_work(rows, d) + 2.0 * whitened * d * d,
+            first_step: iteration,
+            step: iteration,
+            steps: USUAL_ITERATIONS.min(self.params.iterations as f64),
+        }
+    }
+
+    fn shortened(&self, steps: usize) -> Option<Box<dyn DictionaryFit>> {
+        Some(Box::new(Self { params: IcaParams { iterations: steps, ..self.params.clone() } }))
     }
 }

@@ -13,7 +13,12 @@ use crate::linalg::{Eigen, Whitening, covariance, symmetric_eigen};
 
 use super::decomposition::{Decomposition, matched_k};
 use super::error::{ParamProblem, Problems};
-use super::{DictionaryFit, FitContext, FitError, FitReport, Fitted, Kind, Variant};
+use super::{DictionaryFit, FitContext, FitError, FitReport, FitWork, Fitted, Kind, Variant};
+
+/// Operations for each row and pair of dimensions: of the covariance, and of the codes that decide signs.
+const COVARIANCE: f64 = 3.0;
+/// Operations for each triple of dimensions.
+const EIGENVECTORS: f64 = 60.0;
 
 /// Rows of one block of the covariance.
 const BLOCK_ROWS: usize = 8192;
@@ -122,6 +127,10 @@ impl DictionaryFit for PcaFit {
         24.0 * (width as f64).powi(2)
     }
 
+    fn work(&self, rows: f64, width: usize) -> FitWork {
+        FitWork { before: principal_work(rows, width as f64), ..FitWork::default() }
+    }
+
     fn fit_variants(
         &self,
         set: &ActivationSet,
@@ -131,6 +140,11 @@ impl DictionaryFit for PcaFit {
     ) -> Result<Vec<Fitted>, FitError> {
         Ok(self.decompose(set, context)?.variants(wanted, matched_k(self.params.k, l0)))
     }
+}
+
+/// Operations of the covariance and its eigenvectors, in f64, and of the codes that decide signs.
+pub(super) fn principal_work(rows: f64, width: f64) -> f64 {
+    COVARIANCE * rows * width * width + EIGENVECTORS * width.powi(3)
 }
 
 /// Eigenvectors of the covariance of all rows, by falling variance. One pass, in f64.

@@ -10,6 +10,8 @@ use crate::nn::Tokenizer;
 use crate::report::{Place, Summary, remove_digests};
 use crate::run::evaluate::models::Models;
 use crate::run::inputs::prepare::{Fillers, fillers};
+use crate::run::plan::pieces::work;
+use crate::run::plan::shape::{Shape, pass_label};
 use crate::run::{AllFailed, Beside, Places, RowCount, RunError, StageStore, Stop};
 use crate::subject::SubjectModel;
 use crate::suite::{MethodSpec, Suite};
@@ -47,6 +49,10 @@ impl<'a> RunContext<'a> {
         (fresh, stop): (bool, Stop),
     ) -> Result<Self, RunError> {
         let ids: Vec<u32> = (0..tokenizer.vocab_size() as u32).collect();
+        let shape = Shape::of(suite, model, hooks, model.prefix().len(), places)?;
+        let work = work(&shape, &shape.hooks_at_once(suite.limits.disk_gb * 1e9));
+        // The subject is open, and the text is read.
+        let pieces = work.pieces().skip(work.before.len()).cloned().collect();
         let context = Self {
             suite,
             places,
@@ -56,7 +62,7 @@ impl<'a> RunContext<'a> {
             token_texts: tokenizer.token_texts(&ids),
             store: StageStore::new(&places.layout(), fresh, places.device),
             models: Models::connect(suite, places)?,
-            rows: RowCount::new(rows_of_all_subjects(suite, hooks)),
+            rows: RowCount::new(rows_of_all_subjects(suite, hooks), pieces),
             stop,
         };
         // From here on the files change: the list of an earlier run is written again at the end.
@@ -85,7 +91,7 @@ pub struct SubjectPass<'a> {
 impl<'a> SubjectPass<'a> {
     /// Suffix of stage names: empty for the real subject, ` (random weights)` for a control.
     pub fn label(&self) -> String {
-        self.control.map_or(String::new(), |control| format!(" ({})", control.replace('_', " ")))
+        pass_label(self.control)
     }
 
     /// The methods with rows at a hook point, in the suite's order.

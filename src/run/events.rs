@@ -4,10 +4,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use crate::run::Planned;
+use crate::run::plan::pieces::{Piece, answers};
+
 /// Progress event of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event", content = "data")]
 pub enum Event {
+    /// The run begins: nothing of it is done.
+    Begin {
+        /// Rows in total.
+        total: u64,
+        /// Unit of the count: rows.
+        unit: &'static str,
+        /// Its work, in order.
+        pieces: Vec<Piece>,
+    },
     /// Progress of one stage.
     Work {
         /// Stage name and place.
@@ -19,6 +31,8 @@ pub enum Event {
         /// Unit of the counts: tokens, steps, features.
         unit: &'static str,
     },
+    /// A stored result is reused: a stage by its name, or all stages of a dictionary by its place, `HOOK/ROW`.
+    Reused(String),
     /// Progress of the whole run.
     Overall {
         /// Units done, including those of an earlier run.
@@ -46,12 +60,20 @@ impl Event {
 pub struct RowCount {
     done: AtomicU64,
     total: u64,
+    pieces: Vec<Piece>,
 }
 
 impl RowCount {
-    /// Starts at 0 of `total`.
-    pub fn new(total: usize) -> Self {
-        Self { done: AtomicU64::new(0), total: total as u64 }
+    /// Starts at 0 of `total`. `pieces` is the work of the run.
+    pub fn new(total: usize, pieces: Vec<Piece>) -> Self {
+        Self { done: AtomicU64::new(0), total: total as u64, pieces }
+    }
+
+    /// The first event, with the work of the run and of its language models.
+    pub fn begin(&self, planned: &[Planned]) -> Event {
+        let answers = answers(&self.pieces, planned);
+        let pieces = self.pieces.iter().cloned().chain(answers).collect();
+        Event::Begin { total: self.total, unit: "rows", pieces }
     }
 
     /// Adds finished rows and returns the progress event.

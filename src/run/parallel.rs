@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::run::{Event, RunError};
 
 /// Maximum number of jobs at once: each needs its own memory.
-const MAX_JOBS: usize = 8;
+pub const MAX_JOBS: usize = 8;
 
 /// Progress callback, callable from any thread.
 pub type Tell<'a> = dyn Fn(Event) + Sync + 'a;

@@ -45,7 +45,7 @@ pub fn run(
     let run = &RunContext::new(suite, places, (model, tokenizer), &corpus.tokens, &hooks, (fresh, stop))?;
     special_tokens(run).into_iter().for_each(|held| on(Event::Note(held)));
     let planned = plan_of_models(run, n_hooks, on)?;
-    on(run.rows.add(0));
+    on(run.rows.begin(&planned));
 
     // Activations to scores: for the subject, then for each control subject with permuted weights.
     let methods = suite.methods.iter().collect();

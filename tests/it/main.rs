@@ -35,6 +35,7 @@ mod local_model;
 mod model_server;
 mod names;
 mod pages;
+mod plan;
 mod profiles;
 mod program;
 #[cfg(unix)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activations::ActivationSet;
 use crate::dictionary::error::{ParamProblem, Problems};
-use crate::dictionary::{DictionaryFit, FitContext, FitError, FitProgress, Fitted, Kind};
+use crate::dictionary::{DictionaryFit, FitContext, FitError, FitProgress, FitWork, Fitted, Kind, Variant};
 
 use super::recipe::{Aux, Recipe, Sparsity};
 use super::schedule::{L1Weight, LearningRate};
@@ -479,11 +479,17 @@ impl DictionaryFit for AutoencoderFit {
         Some(self.recipe(width, method))
     }
 
-    /// A training step counts the encoder's product twice, for the rest of the step.
-    fn work(&self, _rows: f64, width: usize) -> f64 {
-        let of =
-            |recipe: Recipe| (recipe.steps * recipe.batch) as f64 * width as f64 * recipe.features as f64;
-        self.recipe(width, "").map_or(0.0, |recipe| 4.0 * of(recipe))
+    fn work(&self, rows: f64, width: usize) -> FitWork {
+        self.recipe(width, "").map_or(FitWork::default(), |recipe| recipe.work(rows, width))
+    }
+
+    fn couples_features(&self, _variant: Variant) -> bool {
+        self.kind == Kind::Topk
+    }
+
+    fn shortened(&self, steps: usize) -> Option<Box<dyn DictionaryFit>> {
+        let common = Common { steps, ..self.common.clone() };
+        Some(Box::new(Self { common, ..self.clone() }))
     }
 
     fn memory(&self, rows: f64, width: usize) -> f64 {

@@ -1,8 +1,21 @@
 //! What decides a training run, besides data and seed.
 
-use crate::dictionary::Kind;
+use crate::dictionary::{FitWork, Kind};
 
 use super::schedule::{L1Weight, LearningRate};
+
+/// Operations that take as long as the errors and gradients of one active code, for each dimension: of the largest codes,
+/// which are selected first, and of positive ones.
+const SELECTED: f64 = 60.0;
+const POSITIVE: f64 = 25.0;
+/// The same for each further nested dictionary.
+const NESTED: f64 = 8.0;
+/// Operations that take as long as the update of one weight.
+const UPDATE: f64 = 60.0;
+/// Share of the steps in which codes are not sparse yet.
+const DENSE_SHARE: f64 = 0.1;
+/// Steps that take as long as the losses on the probe.
+const PROBED_STEPS: f64 = 10.0;
 
 /// How codes are kept sparse.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +97,35 @@ impl Recipe {
         let errors = 1.0 + self.prefixes.len() as f64;
         let codes = if matches!(self.sparsity, Sparsity::BatchTopK { .. }) { features } else { 0.0 };
         per_weight * features * width + 4.0 * rows * (width * errors + codes) + 16.0 * self.steps as f64
+    }
+
+    /// Operations of training. Codes are sparse from the start where their number is fixed; elsewhere training makes them
+    /// so.
+    pub fn work(&self, rows: f64, width: usize) -> FitWork {
+        let (features, width) = (self.features as f64, width as f64);
+        let active = match self.sparsity {
+            Sparsity::TopK { k } | Sparsity::BatchTopK { k } => k as f64,
+            _ => self.sparsity.target_l0().unwrap_or(features / 20.0),
+        };
+        let rows = rows.min(self.batch as f64);
+        let maps = if self.tied { 1.0 } else { 2.0 };
+        let encoder = 2.0 * rows * features * width;
+        let errors = self.prefixes.len() as f64;
+        let is_fixed = matches!(self.sparsity, Sparsity::TopK { .. } | Sparsity::BatchTopK { .. });
+        let of_code = if is_fixed { SELECTED } else { POSITIVE };
+        let sparse = encoder + rows * active * width * (of_code + NESTED * (errors - 1.0));
+        let dense = (1.0 + 2.0 * maps) * encoder;
+        let updates = UPDATE * maps * features * width;
+        let (first, mean) = match is_fixed {
+            true => (sparse, sparse),
+            false => (dense, sparse + DENSE_SHARE * (dense - sparse).max(0.0)),
+        };
+        FitWork {
+            before: PROBED_STEPS * mean,
+            first_step: first + updates,
+            step: mean + updates,
+            steps: self.steps as f64,
+        }
     }
 
     /// Whether two trainings can use the same batches.

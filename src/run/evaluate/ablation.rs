@@ -72,7 +72,8 @@ impl Evaluation<'_> {
             clean.extend(batch.iter().zip(losses.iter_rows()).map(|(of, row)| (of.fragment, row.to_vec())));
         }
         let mut changes = vec![Change::default(); evidence.len()];
-        for batch in pairs.chunks(BATCH_FRAGMENTS) {
+        for (done, batch) in pairs.chunks(BATCH_FRAGMENTS).enumerate() {
+            self.tell("ablate", done * BATCH_FRAGMENTS, pairs.len(), "fragments");
             let records: Vec<&ActivationRecord> = batch.iter().map(|(_, record)| *record).collect();
             let (inputs, mut rows) = (self.rows_of_records(&records)?, self.edited_rows(&records)?);
             for (place, (nth, record)) in batch.iter().enumerate() {
@@ -83,6 +84,7 @@ impl Evaluation<'_> {
                 changes[*nth].add(firing, &clean[&record.fragment], without);
             }
         }
+        self.tell("ablate", pairs.len(), pairs.len(), "fragments");
         Ok(changes.iter().zip(evidence).map(|(change, evidence)| change.mean(evidence)).collect())
     }
 

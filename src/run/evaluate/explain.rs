@@ -127,7 +127,7 @@ impl Evaluation<'_> {
             .models
             .as_ref()
             .ok_or_else(|| self.cannot_explain("no language model is connected"))?;
-        let place = format!("{}/{}", self.dictionary.info().hook, self.row);
+        let place = self.told_place();
         Ok(Questions { models, place, run: self.pass.run, tell: self.tell })
     }
 

@@ -31,8 +31,10 @@ impl Evaluation<'_> {
         let mut places = fitted_token_indices(&self.activations.fit, tokens.fit.ids().len(), |place| {
             tokens.is_fitted(place)
         });
-        for start in (0..self.activations.fit.rows()).step_by(BLOCK_ROWS) {
+        let n_rows = self.activations.fit.rows();
+        for start in (0..n_rows).step_by(BLOCK_ROWS) {
             self.pass.run.stop.check()?;
+            self.tell("means", start, n_rows, "tokens");
             let block = self.activations.fit.read(start, BLOCK_ROWS)?;
             let codes = self.dictionary.encode_features(&block, &features)?;
             let tokens = self.activations.fit.tokens(start, BLOCK_ROWS)?;
@@ -56,6 +58,7 @@ impl Evaluation<'_> {
                 sums.add(&sets, &codes).map_err(failed)?;
             }
         }
+        self.tell("means", n_rows, n_rows, "tokens");
         Ok(means)
     }
 }

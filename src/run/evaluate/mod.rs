@@ -126,8 +126,12 @@ impl Evaluation<'_> {
 
     /// Reports the progress of one of this row's stages.
     pub fn tell(&self, what: &str, done: usize, total: usize, unit: &'static str) {
-        let stage = format!("{what} {}/{}{}", self.dictionary.info().hook, self.row, self.pass.label());
-        (self.tell)(Event::work(stage, done, total, unit));
+        (self.tell)(Event::work(format!("{what} {}", self.told_place()), done, total, unit));
+    }
+
+    /// The dictionary in progress messages.
+    fn told_place(&self) -> String {
+        format!("{}/{}{}", self.dictionary.info().hook, self.row, self.pass.label())
     }
 
     /// Name of this row's seed streams.

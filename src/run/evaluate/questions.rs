@@ -10,6 +10,7 @@ use crate::explain::language_model::explain_with;
 use crate::features::{Evidence, Explanation, HeldFragment};
 use crate::llm::{ChatError, Heard, LastReply};
 use crate::run::evaluate::models::{ConnectedSimulator, Models};
+use crate::run::plan::pieces::asking;
 use crate::run::plan::role::Role;
 use crate::run::{Event, RunContext, RunError, Tell};
 use crate::simulate::Simulation;
@@ -116,7 +117,7 @@ impl Questions<'_> {
         self.run.stop.check()?;
         let _busy = role.busy();
         let (total, done) = (work.len(), AtomicUsize::new(0));
-        let stage = format!("{} {}", role.who().step.name(), self.place);
+        let stage = asking(role.who().step, &self.place);
         let work = work.into_iter().map(|one| {
             let (done, stage) = (&done, &stage);
             async move {

@@ -32,12 +32,14 @@ impl Evaluation<'_> {
         let mut shapes =
             self.pass.control.is_none().then(|| ShapeSurvey::new(fragments, first_scored, features.len()));
         let needed = if shapes.is_some() { all.clone() } else { chosen.fragments() };
+        let n_needed = needed.len();
         // The chosen features may have few enough codes to cache, even if all features have too many.
         let firing = walk.summaries(&survey.summaries).map(|summary| summary.firing_tokens).sum();
         let mut few =
             CodeCache::for_about(firing, BLOCK_FRAGMENTS * positions).filter(|_| survey.codes.is_none());
-        for needed in needed.chunks(BLOCK_FRAGMENTS) {
+        for (nth, needed) in needed.chunks(BLOCK_FRAGMENTS).enumerate() {
             self.pass.run.stop.check()?;
+            self.tell("records", nth * BLOCK_FRAGMENTS, n_needed, "fragments");
             let codes = codes_of(needed)?;
             chosen.add_block(needed, &codes)?;
             if let Some(shapes) = &mut shapes {
@@ -45,6 +47,7 @@ impl Evaluation<'_> {
                 few = few.and_then(|few| few.with(SparseCodes::from_dense(&codes)));
             }
         }
+        self.tell("records", n_needed, n_needed, "fragments");
         let columns: Vec<usize> = (0..features.len()).collect();
         let count = |shapes: ShapeSurvey<'_>| -> Result<Vec<CodeShape>, RunError> {
             let mut counter = shapes.finish();

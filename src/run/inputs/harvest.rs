@@ -12,10 +12,10 @@ use crate::run::{Event, RunError, StageKey, SubjectPass};
 const VERSION: u32 = 3;
 
 /// Fit activations are stored in f16: half the disk space, with errors far below what affects a dictionary.
-const FIT_PRECISION: Precision = Precision::F16;
+pub const FIT_PRECISION: Precision = Precision::F16;
 
 /// Evaluation activations are the ground truth of scores.
-const EVALUATE_PRECISION: Precision = Precision::F32;
+pub const EVALUATE_PRECISION: Precision = Precision::F32;
 
 /// Fit and evaluation activations of one hook point.
 pub struct HookActivations {
@@ -26,6 +26,11 @@ pub struct HookActivations {
 }
 
 impl HookActivations {
+    /// Harvested activations, with the paths of their stores.
+    pub fn new(fit: ActivationSet, evaluate: ActivationSet, paths: [PathBuf; 2]) -> Self {
+        Self { fit, evaluate, paths }
+    }
+
     /// Deletes both stores.
     pub fn remove(self) {
         let Self { fit, evaluate, paths } = self;
@@ -141,9 +146,11 @@ impl Harvester<'_> {
             .map(|((hook, path), _)| (*hook, path.as_path()))
             .collect();
         let mut harvested = Vec::new();
-        if !targets.is_empty() {
+        let stage = format!("harvest {split}{}", self.pass.label());
+        if targets.is_empty() {
+            (self.on)(Event::Reused(stage));
+        } else {
             let total = tokens.ids().len();
-            let stage = format!("harvest {split}{}", self.pass.label());
             let on_tokens = |done: usize| {
                 (self.on)(Event::work(stage.as_str(), done, total, "tokens"));
                 !self.pass.run.stop.asked()

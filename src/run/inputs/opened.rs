@@ -29,12 +29,8 @@ pub fn open_inputs(
     let model = subject.loaded.model();
     let found = check_places(&suite, places, model, &expand_hooks(&suite, model)?)?;
     found.warnings.iter().for_each(|warning| on(Event::Warning(warning.clone())));
+    found.mark(&mut suite.methods);
     warnings.extend(found.warnings);
-    for method in &mut suite.methods {
-        let own = found.only_at.iter().find(|(name, _)| *name == method.name);
-        method.only_at = own.map(|(_, hook)| *hook);
-        method.of_other_model = found.other_models.contains(&method.name);
-    }
     warnings.extend(subject.loaded.notes());
     Ok(OpenInputs { suite, subject })
 }

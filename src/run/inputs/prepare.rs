@@ -250,20 +250,21 @@ fn event(progress: Progress) -> Event {
     }
 }
 
-/// [`SAMPLE_FRAGMENTS`] fragments of the suite's corpus for a plan. Hub data sets are not downloaded for a plan:
-/// then the fragments come from the embedded corpus, and the flag is true.
-pub fn sample_fragments(
+/// The beginning of the suite's corpus for a plan: about `fit_tokens` tokens to fit on, and `fragments` fragments. Hub
+/// data sets are not downloaded for a plan: then the text is the embedded corpus, and the flag is true.
+pub fn sample_corpus(
     suite: &Suite,
     subject: &LoadedSubject,
     places: &Places,
-) -> Result<(TokenBatch, bool), RunError> {
+    [fit_tokens, fragments]: [usize; 2],
+) -> Result<(TokenSets, bool), RunError> {
     let mut sample = suite.clone();
     let stands_in = sample.corpus.source.starts_with("hub:");
     if stands_in {
         sample.corpus.source = "embedded".into();
     }
-    (sample.corpus.fit_tokens, sample.corpus.eval_fragments) = (suite.corpus.ctx_tokens, SAMPLE_FRAGMENTS);
-    Ok((read_corpus(&sample, subject, places, &|_| ())?.tokens.evaluate, stands_in))
+    (sample.corpus.fit_tokens, sample.corpus.eval_fragments) = (fit_tokens, fragments);
+    Ok((read_corpus(&sample, subject, places, &|_| ())?.tokens, stands_in))
 }
 
 /// The corpus parameters of a suite, checked against the model's context.

@@ -47,9 +47,9 @@ pub fn time_text(minutes: f64) -> String {
     if minutes < 1.5 { format!("{:.0} s", (minutes * 60.0).max(1.0)) } else { format!("{minutes:.0} min") }
 }
 
-/// A cost, or `prices not given`.
-fn dollars_text(dollars: Option<f64>) -> String {
-    match dollars {
+/// A cost, or `prices not given`. A sum of nothing is −0, which is shown as 0.
+pub fn dollars_text(dollars: Option<f64>) -> String {
+    match dollars.map(|dollars| dollars + 0.0) {
         Some(dollars) if dollars > 0.0 && dollars < 0.1 => format!("${dollars:.4}"),
         Some(dollars) => format!("${dollars:.2}"),
         None => "prices not given".into(),
@@ -138,6 +138,14 @@ pub fn beside(planned: &[Planned], actual: &[RoleUsage]) -> Vec<Beside> {
 mod tests {
     use super::*;
     use crate::run::plan::who::Step;
+
+    #[test]
+    fn nothing_costs_no_negative_dollars() {
+        let texts = [-0.0, 0.0, 0.0123, 1.5].map(|dollars| dollars_text(Some(dollars)));
+        assert_eq!(texts, ["$0.00", "$0.00", "$0.0123", "$1.50"]);
+        assert_eq!(dollars_text(Some(std::iter::empty::<f64>().sum())), "$0.00");
+        assert_eq!(dollars_text(None), "prices not given");
+    }
 
     #[test]
     fn planned_and_taken_are_paired_by_name_and_none_is_lost() {

@@ -2,7 +2,7 @@
 //!
 //! Weights are not read. Files on the hub are left to the run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::base::HookPoint;
 use crate::corpus::{CorpusError, Source};
@@ -13,7 +13,7 @@ use crate::run::inputs::prepare::{hub_id, no_model, no_such_layer};
 use crate::run::plan::sizes::{check_sizes, memory};
 use crate::run::{Places, RunError};
 use crate::subject::{SubjectHeader, SubjectModel, embedded};
-use crate::suite::{Suite, resolve};
+use crate::suite::{MethodSpec, Suite, resolve};
 
 /// What a look at the headers found.
 #[derive(Debug, Default)]
@@ -141,14 +141,33 @@ fn named(suite: &Suite, path: &Path, header: Option<&SubjectHeader>) -> Subject 
     Subject { names: [written, stated, local].into_iter().flatten().collect(), is_named, hooks: Vec::new() }
 }
 
+/// Where the files of a dictionary trained elsewhere are, if they are on this disk; none for a method that is fitted here.
+fn path_of(method: &MethodSpec, places: &Places) -> Option<Result<PathBuf, RunError>> {
+    match (&method.located, method.params.path()) {
+        (Some(located), _) => Some(Ok(located.path.clone())),
+        (None, Some(Ok(DictionaryPath::Local(written)))) => Some(on_disk(&written, places)),
+        _ => None,
+    }
+}
+
+/// The parameters of a method, with the path at which its files are; none if they are not on this disk.
+pub fn params_here(method: &MethodSpec, places: &Places) -> Option<MethodParams> {
+    match path_of(method, places) {
+        Some(path) => Some(method.params.with_path(&path.ok()?)),
+        None => method.params.path().is_none().then(|| method.params.clone()),
+    }
+}
+
+/// Number of features that a dictionary trained elsewhere has by its files; none if they are not on this disk.
+pub fn features_in_files(method: &MethodSpec, hook: HookPoint, places: &Places) -> Option<usize> {
+    let MethodParams::File(params) = params_here(method, places)? else { return None };
+    Some(params.open_at(Some(hook)).ok()?.shape().ok()?.features)
+}
+
 fn read_dictionaries(suite: &Suite, places: &Places, subject: &Subject, found: &mut Headers) {
     for method in &suite.methods {
         let field = format!("methods.{}.path", method.name);
-        let path = match (&method.located, method.params.path()) {
-            (Some(located), _) => Ok(located.path.clone()),
-            (None, Some(Ok(DictionaryPath::Local(written)))) => on_disk(&written, places),
-            _ => continue,
-        };
+        let Some(path) = path_of(method, places) else { continue };
         let params = match path {
             Ok(path) => method.params.with_path(&path),
             Err(error) => {
@@ -205,6 +224,16 @@ fn check_matched(suite: &Suite, found: &mut Headers) {
 }
 
 impl Headers {
+    /// Sets what was found of dictionaries trained elsewhere: the only hook point of each, and whether it is of another
+    /// model.
+    pub fn mark(&self, methods: &mut [MethodSpec]) {
+        for method in methods {
+            let own = self.only_at.iter().find(|(name, _)| *name == method.name);
+            method.only_at = own.map(|(_, hook)| *hook);
+            method.of_other_model = self.other_models.contains(&method.name);
+        }
+    }
+
     /// What was found, or all problems as one error.
     pub fn checked(mut self) -> Result<Self, RunError> {
         match self.problems.len() {

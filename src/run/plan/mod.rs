@@ -1,10 +1,24 @@
 //! What a run will do and take, worked out before anything is asked or paid.
+//!
+//! `shape` has the sizes of a run, `pieces` its work with the time that each piece usually takes (`usual`), `calibrate` the
+//! speed of this machine, `schedule` the time of all pieces together, `needs` memory and disk, and `estimate` the plan.
+//! `remaining` gives the time that is left of a run from the same pieces.
 
 pub mod bill;
+mod calibrate;
 pub mod estimate;
 pub mod headers;
+mod needs;
+mod notes;
+pub mod pieces;
 pub mod planned;
+#[cfg(test)]
+mod recorded_tests;
+pub mod remaining;
 pub mod role;
+mod schedule;
+pub mod shape;
 pub mod sizes;
 pub mod starter;
+mod usual;
 pub mod who;

@@ -25,11 +25,6 @@ pub fn memory() -> f64 {
     memory_limit_bytes().map_or(UNKNOWN_MEMORY, |bytes| bytes as f64)
 }
 
-/// The largest single need of a run at these hook points, in bytes.
-pub fn largest_need(suite: &Suite, hooks: &[(HookPoint, usize)]) -> f64 {
-    needs(suite, hooks).iter().map(|need| need.bytes).fold(0.0, f64::max)
-}
-
 /// Reasons why a run at these hook points cannot fit, with the field of each. Without hook points, what depends on
 /// their width is left out.
 pub fn check_sizes(suite: &Suite, hooks: &[(HookPoint, usize)], memory: f64) -> Vec<(String, RunError)> {

@@ -56,7 +56,10 @@ pub fn write_neighbours(
     for row in rows {
         key = key.word(&row.name).input(row.dictionary.digest).params(&row.explained);
     }
+    let stage = format!("neighbours {hook}");
+    on(Event::work(stage.as_str(), 0, rows.len(), "rows"));
     let found: Vec<Vec<NeighbourLine>> = pass.run.store.stage(&key, on, || find(pass, hook, rows))?;
+    on(Event::work(stage, rows.len(), rows.len(), "rows"));
     for (row, lines) in rows.iter().zip(found) {
         let place = pass.place(hook, &row.name);
         let path = pass.run.places.layout().evidence(&place, EvidenceFile::Neighbours);

@@ -28,6 +28,15 @@ pub struct Reference {
     mean_l0: f64,
 }
 
+/// How the subject ran the texts of its activations.
+pub fn text_input(pass: &SubjectPass<'_>) -> TextInput {
+    TextInput {
+        bos: !pass.run.tokens.prefix.is_empty(),
+        ctx_tokens: pass.run.suite.corpus.ctx_tokens,
+        centred: pass.subject.is_centred(),
+    }
+}
+
 /// Fits the methods of one hook point.
 pub struct Fitter<'a> {
     pub pass: &'a SubjectPass<'a>,
@@ -119,7 +128,9 @@ impl Fitter<'_> {
         tell: &Tell<'_>,
     ) -> Option<Vec<FittedRow>> {
         let reports = self.pass.run.store.load::<Vec<FitReport>>(key, &|event| tell(event))?;
-        self.reopen(method, reports, set)
+        let rows = self.reopen(method, reports, set)?;
+        tell(Event::Reused(self.stage(method)));
+        Some(rows)
     }
 
     /// Stores the fit reports. The dictionaries are already saved.
@@ -172,11 +183,7 @@ impl Fitter<'_> {
         let mut progress = |progress: FitProgress| {
             tell(Event::work(self.stage(method), progress.step, progress.steps, "steps"));
         };
-        let input = TextInput {
-            bos: !self.pass.run.tokens.prefix.is_empty(),
-            ctx_tokens: self.pass.run.suite.corpus.ctx_tokens,
-            centred: self.pass.subject.is_centred(),
-        };
+        let input = text_input(self.pass);
         let only = method.only_features();
         let mut context = FitContext {
             method: &method.name,

@@ -166,9 +166,19 @@ fn may_be_repaired(suite: &Suite, outcome: &Outcome) -> bool {
 
 /// The stored rows of a hook point. Damaged ones are told to `on` and count as missing.
 pub fn stored_rows(pass: &SubjectPass<'_>, hook: HookPoint, on: &dyn Fn(Event)) -> HookRows {
-    let load = |method: &MethodSpec, row: &String| pass.run.store.load(&row_key(pass, hook, method, row), on);
+    let load = |method: &MethodSpec, row: &String| {
+        let stored = pass.run.store.load(&row_key(pass, hook, method, row), on);
+        if stored.is_some() {
+            on(Event::Reused(format!("{hook}/{row}{}", pass.label())));
+        }
+        stored
+    };
     let of_method = |method: &MethodSpec| {
-        method.row_names().iter().map(|row| load(method, row)).collect::<Vec<Option<RowResult>>>()
+        let rows: Vec<Option<RowResult>> = method.row_names().iter().map(|row| load(method, row)).collect();
+        if rows.iter().all(Option::is_some) {
+            on(Event::Reused(format!("fit {hook}/{}{}", method.name, pass.label())));
+        }
+        rows
     };
     let stored = pass.methods_at(hook).flat_map(of_method).collect();
     HookRows { hook, stored, activations: None }
