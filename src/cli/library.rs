@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::args::{Common, Env, ProgressKind, PlanArgs, RunArgs, SuiteArgs};
+use super::args::{Common, Env, PlanArgs, ProgressKind, RunArgs, SuiteArgs};
 use super::errors::Failure;
 use super::progress::{Progress, say};
 use super::{MOST_THREADS, bug, check_threads, plan, run, setting, start_threads};

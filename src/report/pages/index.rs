@@ -17,7 +17,7 @@ use crate::base::distinct;
 use crate::report::ReportError;
 use crate::report::cards::DictionaryCard;
 use crate::report::citation::Citation;
-use crate::report::escape::{inert_json, visible, xml};
+use crate::report::escape::{inert_json, visible};
 use crate::report::layout::Place;
 use crate::report::manifest::ManifestView;
 use crate::report::number::{DASH, count, fixed};
