@@ -353,7 +353,10 @@ fn a_run_is_cited_by_version_and_digest() {
     let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
     let run = summary["run"].as_str().expect("a digest");
     let entry = call(toy.home(), &["report", &out, "--cite"]).ok().stdout;
-    assert!(entry.starts_with("@software{autointerp-") && entry.contains(&format!("Run {run} of")), "{entry}");
+    assert!(
+        entry.starts_with("@software{autointerp-") && entry.contains(&format!("Run {run} of")),
+        "{entry}"
+    );
     assert!(entry.contains(&format!("version = {{{}}}", env!("CARGO_PKG_VERSION"))), "{entry}");
     let drawn = call(toy.home(), &["report", &out]).ok().stdout;
     let line = drawn.lines().find_map(|line| line.strip_prefix("cite as: ")).expect("a citation");

@@ -195,7 +195,8 @@ const UNAVOIDABLE: [(&str, &str); 5] = [
 fn the_visible_top_level_is_fixed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let listed = std::process::Command::new("git").args(["ls-files", "-z"]).current_dir(root).output();
-    let Some(listed) = listed.ok().filter(|listed| listed.status.success() && !listed.stdout.is_empty()) else {
+    let Some(listed) = listed.ok().filter(|listed| listed.status.success() && !listed.stdout.is_empty())
+    else {
         println!("skipped: git does not list the files");
         return;
     };
