@@ -9,7 +9,6 @@ mod gate;
 mod rows;
 mod run;
 mod table;
-mod view;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -88,7 +87,7 @@ fn feature_view(
     method: String,
     feature: usize,
 ) -> PyResult<String> {
-    py.detach(|| view::feature_view(&folder, &hook, &method, feature)).map_err(error::raised)
+    py.detach(|| crate::report::feature_view(&folder, &hook, &method, feature)).map_err(error::raised)
 }
 
 fn setting(field: &str, problem: String) -> RunError {
