@@ -75,7 +75,11 @@ def test_a_run_is_cited_by_its_digest(small_run):
 def test_a_feature_is_shown_in_a_frame_of_its_own(small_run):
     row = polars.DataFrame(small_run.features).filter(polars.col("status").cast(str) == "scored").row(0, named=True)
     feature = small_run.feature(row["hook"], row["method"], row["feature"])
-    assert "<script" in feature.html()
+    page = feature.html()
+    assert "<script" in page and len(page) < 300_000
+    with pytest.raises(autointerp.Error) as unknown:
+        small_run.feature(row["hook"], row["method"], 999_999).html()
+    assert "999999" in str(unknown.value)
     shown = feature._repr_html_()
     assert shown.startswith('<iframe sandbox="allow-scripts"') and "<script" not in shown
     with pytest.raises(autointerp.Error):
