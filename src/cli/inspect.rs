@@ -216,7 +216,7 @@ fn scorers<'a>(lines: impl Iterator<Item = &'a ScoreLine>) -> Vec<&'a str> {
 }
 
 /// The table of a list. The score sorted by comes first, then those it must be read with: the primary one and
-/// `beyond_token`. A narrow terminal drops the density first, then the other scores.
+/// `beyond_token`. A narrow terminal drops the density first, then the other scores, then the primary one.
 fn table(listing: &Listing<'_>, primary: Option<&str>) -> Grid {
     let sorted_by = listing.sorted_by.as_deref();
     let stay = [sorted_by, primary, Some(BEYOND_TOKEN)];
@@ -231,7 +231,11 @@ fn table(listing: &Listing<'_>, primary: Option<&str>) -> Grid {
     }
     for name in &names {
         let column = Column::number(name);
-        columns.push(if rank(name) < stay.len() { column } else { column.drops(1) });
+        columns.push(match rank(name) {
+            _ if sorted_by == Some(name) || *name == BEYOND_TOKEN => column,
+            rank if rank < stay.len() => column.drops(2),
+            _ => column.drops(1),
+        });
     }
     columns.push(Column::number("density").drops(0));
     columns.push(Column::text("explanation").folds(EXPLANATION_WIDTH));

@@ -9,11 +9,8 @@
 //! 0 wrongly is at most α. All intervals together do not hold the true differences with probability 1 − α; the
 //! regions of Guilbaud (2008) do, but end at 0 for most rejected comparisons.
 
-use super::permutation::{Permuted, p_value};
+use super::permutation::{LEVEL, Permuted, p_value};
 use super::undefined::Undefined;
-
-/// Significance level of the (adjusted) p-value.
-pub(super) const LEVEL: f64 = 0.05;
 
 /// One comparison in Holm's procedure.
 #[derive(Debug, Clone, Copy, PartialEq)]

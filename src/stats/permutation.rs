@@ -10,11 +10,13 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::adjusted::LEVEL;
 use super::bootstrap::Draws;
 use super::describe::mean_of_finite;
 use super::exact::ExactValues;
 use super::undefined::Undefined;
+
+/// Significance level of the (adjusted) p-value.
+pub(super) const LEVEL: f64 = 0.05;
 
 /// Permutations per seed stream. Fixed, so that the draws do not depend on the threads.
 const CHUNK: usize = 2500;

@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::adjusted::{HolmStep, LEVEL, holm_steps};
+use super::adjusted::{HolmStep, holm_steps};
 use super::difference::Difference;
 use super::normal::normal_quantile;
+use super::permutation::LEVEL;
 use super::undefined::Undefined;
 
 /// What a difference amounts to.

@@ -1,10 +1,11 @@
 //! Mean scores over all hook points: a panel for each main score, a row for each method, best first. The chart that a
 //! reader sees first, so its marks are few and its names are beside them.
 
-use super::axis::{self, Area, Coordinate, Scale};
+use super::axis::{Area, Coordinate, Scale};
 use super::by_layer::is_interval;
 use super::canvas::{Anchor, Canvas};
 use super::controls::{self, Axis, Key, Range, Style, Value};
+use super::frame;
 use super::legend::Legend;
 use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, MARGIN, SMALL_SIZE, TICK_SIZE};
@@ -239,8 +240,8 @@ impl Averaged {
         for nth in (0..panel.rows.len()).step_by(2) {
             canvas.block(area.x, area.y + nth as f64 * ROW, area.width, ROW, Ink::Band, 1.0);
         }
-        axis::draw_x(canvas, area, &scale);
-        axis::draw_frame(canvas, area, None, &panel.scorer);
+        frame::draw_x(canvas, area, &scale);
+        frame::draw_frame(canvas, area, None, &panel.scorer);
         canvas.text(area.right() + 40.0, area.y - 8.0, "mean", SMALL_SIZE, Anchor::End, Ink::Muted);
         for range in &panel.ranges {
             controls::draw_range(canvas, Axis::Across(&scale), range, (area.y, area.bottom()));

@@ -1,7 +1,8 @@
 //! Scores of single features against kurtosis or density: a panel for each method, with the rank correlation.
 
-use super::axis::{self, Area, Coordinate, Scale, on_log_axis, panel_width};
+use super::axis::{Area, Coordinate, Scale, on_log_axis, panel_width};
 use super::canvas::{Anchor, Canvas};
+use super::frame;
 use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, MARGIN, SMALL_SIZE};
 use super::{Chart, Figure, Heading, Inputs, Kind, text};
@@ -176,9 +177,9 @@ impl Cloud {
 fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel, (x, y): (&Scale, &Scale), labelled: bool) {
     let x_scale = x.over(area.x, area.right());
     let y_scale = y.over(area.bottom(), area.y);
-    axis::draw_x(canvas, area, &x_scale);
-    axis::draw_y(canvas, area, &y_scale, labelled);
-    axis::draw_frame(canvas, area, Some(&x_scale), "");
+    frame::draw_x(canvas, area, &x_scale);
+    frame::draw_y(canvas, area, &y_scale, labelled);
+    frame::draw_frame(canvas, area, Some(&x_scale), "");
     marks::draw_key(canvas, panel.mark, area.x + 6.0, area.y - 27.0, 4.6);
     let title = text::cut(&panel.title, f64::from(LABEL_SIZE), area.width - 18.0);
     canvas.text(area.x + 17.0, area.y - 22.5, &title, LABEL_SIZE, Anchor::Start, Ink::Text);

@@ -2,8 +2,9 @@
 //! kernel density) with a dot for every feature, above a box of the middle half with the median. A grey tick is the
 //! median of the first control.
 
-use super::axis::{self, Area, Coordinate, Scale, panel_width};
+use super::axis::{Area, Coordinate, Scale, panel_width};
 use super::canvas::{Anchor, Canvas};
+use super::frame;
 use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, SMALL_SIZE, TICK_SIZE};
 use super::{Chart, Figure, Heading, Inputs, Kind, text};
@@ -151,8 +152,8 @@ impl Distribution {
 
     fn draw_panel(&self, canvas: &mut Canvas, area: Area, panel: &Panel, scale: &Scale, labelled: bool) {
         let scale = scale.over(area.x + 4.0, area.right() - COUNT_ROOM);
-        axis::draw_x(canvas, area, &scale);
-        axis::draw_frame(canvas, area, None, &panel.title);
+        frame::draw_x(canvas, area, &scale);
+        frame::draw_frame(canvas, area, None, &panel.title);
         for (i, strip) in panel.strips.iter().enumerate() {
             let base = area.y + 3.0 + (i + 1) as f64 * ROW;
             if labelled {

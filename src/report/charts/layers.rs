@@ -1,9 +1,10 @@
 //! Figure of values by layer: one panel per row, one column per hook point, in each column a mark for every method
 //! over the bands of its controls.
 
-use super::axis::{self, Area, Coordinate, Scale};
+use super::axis::{Area, Coordinate, Scale};
 use super::canvas::{Anchor, Canvas};
 use super::controls::{self, Axis, Key, Range, Style, Value};
+use super::frame;
 use super::legend::Legend;
 use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, MARGIN, TICK_SIZE};
@@ -202,8 +203,8 @@ impl ByLayer {
         for i in (0..self.columns.len()).step_by(2) {
             canvas.block(left(i), area.y, column_width, area.height, Ink::Band, 1.0);
         }
-        axis::draw_y(canvas, area, &scale, true);
-        axis::draw_frame(canvas, area, None, &panel.title);
+        frame::draw_y(canvas, area, &scale, true);
+        frame::draw_frame(canvas, area, None, &panel.title);
         for (column, range) in &panel.ranges {
             let across = (left(*column), left(*column) + column_width);
             controls::draw_range(canvas, Axis::Upright(&scale), range, across);

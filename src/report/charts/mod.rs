@@ -11,6 +11,7 @@ mod controls;
 mod dead;
 mod distribution;
 mod facts;
+mod frame;
 mod kind;
 mod layers;
 mod legend;

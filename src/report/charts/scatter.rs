@@ -1,10 +1,11 @@
 //! Figure of dictionaries in a plane: one mark per method, a panel per hook point, lines along sweeps. Every mark is at
 //! its numbers.
 
-use super::axis::{self, Area, Coordinate, Scale, panel_width};
+use super::axis::{Area, Coordinate, Scale, panel_width};
 use super::callout::{self, Named};
 use super::canvas::{Anchor, Canvas};
 use super::controls::Key;
+use super::frame;
 use super::legend::Legend;
 use super::marks::{self, Mark};
 use super::style::{Ink, LABEL_SIZE, MARGIN};
@@ -123,9 +124,9 @@ fn lines(points: &[Point<'_>]) -> Vec<Vec<usize>> {
 fn draw_panel(canvas: &mut Canvas, area: Area, panel: &Panel<'_>, scales: &(Scale, Scale), labelled: bool) {
     let x_scale = scales.0.over(area.x, area.right());
     let y_scale = scales.1.over(area.bottom(), area.y);
-    axis::draw_x(canvas, area, &x_scale);
-    axis::draw_y(canvas, area, &y_scale, labelled);
-    axis::draw_frame(canvas, area, Some(&x_scale), &panel.title);
+    frame::draw_x(canvas, area, &x_scale);
+    frame::draw_y(canvas, area, &y_scale, labelled);
+    frame::draw_frame(canvas, area, Some(&x_scale), &panel.title);
     let place = |point: &Point<'_>| (x_scale.place(point.x), y_scale.place(point.y));
     let places: Vec<(Coordinate, Coordinate)> = panel.points.iter().map(place).collect();
     let px = |nth: usize| (places[nth].0.px(), places[nth].1.px());

@@ -249,6 +249,7 @@ fn upside_down(made: &Made, scorer: &str) -> Ranking {
 fn averages_are_sorted_by_place_and_say_where_no_ranking_is() {
     let name = "scores_averaged.neuron_to_graph.svg";
     let mut made = fixture::make(4);
+    made.summary.rankings.clear();
     let (folder, _) = drawn(&made, &RenderOptions::default());
     let labels = |svg: &str| -> Vec<String> {
         texts(svg).into_iter().filter(|text| METHODS.contains(&text.as_str())).collect()

@@ -1,5 +1,6 @@
 //! `table.md`: all tables as GitHub-flavoured Markdown.
 
+use super::lines::{push_head, push_row};
 use super::rows::{
     COUNTS, QUALITY_HEAD, control_label, control_words, dead_unit, differences, interval_of_differences,
     quality_cells, row, table_note,
@@ -9,20 +10,6 @@ use crate::report::escape::markdown as escape;
 use crate::report::schema::Family;
 use crate::report::verdict::Findings;
 use crate::report::view::{Pairing, View};
-
-pub fn push_row<T: AsRef<str>>(into: &mut String, cells: impl IntoIterator<Item = T>) {
-    into.push('|');
-    for cell in cells {
-        into.push_str(&format!(" {} |", cell.as_ref()));
-    }
-    into.push('\n');
-}
-
-/// A head whose first `left` columns are aligned left.
-pub fn push_head<T: AsRef<str>>(into: &mut String, cells: &[T], left: usize) {
-    push_row(into, cells);
-    push_row(into, (0..cells.len()).map(|i| if i < left { ":--" } else { "--:" }));
-}
 
 pub fn markdown(view: &View<'_>) -> String {
     let summary = view.summary;

@@ -1,6 +1,7 @@
 //! Tables of scores (one for each protocol, explainer and simulator), of dictionaries and of differences.
 
 mod csv;
+mod lines;
 mod markdown;
 mod rows;
 mod tex;

@@ -1,6 +1,6 @@
 //! The verdict as Markdown: paragraphs and a small table for each main scorer.
 
-use super::markdown::{push_head, push_row};
+use super::lines::{push_head, push_row};
 use crate::report::escape::markdown as escape;
 use crate::report::number::{DASH, estimate, score};
 use crate::report::verdict::{Findings, Standing};

@@ -9,8 +9,9 @@ use crate::run::inputs::prepare::CorpusRecord;
 use crate::run::json_lines::unwritable;
 use crate::run::plan::bill::beside;
 use crate::run::results::gather::Gathered;
+use crate::run::results::grouped::score_facts;
 use crate::run::results::manifest::{FillerRecord, Machine, metric_versions};
-use crate::run::results::summary::{score_facts, summarise};
+use crate::run::results::summary::summarise;
 use crate::run::{
     Event, Finished, LanguageModels, Manifest, Outcome, Planned, RunContext, RunError, StageKey,
 };

@@ -3,6 +3,7 @@
 pub mod calibration;
 pub mod finish;
 pub mod gather;
+pub mod grouped;
 pub mod manifest;
 pub mod neighbours;
 mod rankings;

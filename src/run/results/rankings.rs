@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::base::distinct;
 use crate::report::{RankedMethod, Ranking};
-use crate::run::results::summary::{Group, Groups, QualityInput, add_remark, entering, score_facts};
+use crate::run::results::grouped::{Group, Groups, QualityInput, add_remark, entering, score_facts};
 use crate::stats::{MaxT, Row, RowMean, Separation, Undefined, letters};
 use crate::suite::Suite;
 

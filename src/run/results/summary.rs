@@ -4,57 +4,24 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use crate::base::{Digest, Matrix, Missing};
-use crate::dictionary::{FitReport, Quality, mmcs_of_directions};
-use crate::report::{
-    CHOSEN, Cell, DifferenceRow, Family, QualityRow, Role, SCHEMA, ScoreFacts, ScoreStatus, Summary, Verdict,
-};
+use crate::base::Digest;
+use crate::dictionary::{Quality, mmcs_of_directions};
+use crate::report::{CHOSEN, Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreStatus, Summary, Verdict};
 use crate::run::Outcome;
+use crate::run::results::grouped::{
+    Group, Groups, QualityInput, add_remark, entering, feature_outcome, grouped, score_facts,
+};
 use crate::run::results::rankings::rankings;
-use crate::run::rows::quality::Measured;
-use crate::score::catalog::{SCORERS, simulated_score};
-use crate::score::{Direction, FeatureOutcome, NoScore, ScoreOutcome, cell_over_seeds};
+use crate::score::catalog::simulated_score;
+use crate::score::{FeatureOutcome, NoScore, cell_over_seeds};
 use crate::stats::{self, Bootstrap, Difference, DifferenceTest, IntervalMethod};
 use crate::suite::Suite;
-
-/// Input of the quality table for one dictionary.
-#[derive(Debug, Clone)]
-pub struct QualityInput {
-    pub hook: String,
-    /// Name in tables, shared by all trainings of a method.
-    pub method: String,
-    /// Common name of the methods of one sweep.
-    pub sweep: Option<String>,
-    /// What the method is to the comparison; none if the suite does not name it.
-    pub role: Option<Role>,
-    /// Name of the control; none for the real subject.
-    pub control: Option<String>,
-    /// Where the dictionary was trained, if that is elsewhere.
-    pub elsewhere: Option<String>,
-    pub measured: Measured,
-    pub report: FitReport,
-    /// For one of several trainings: its directions, and whether its codes are signed.
-    pub directions: Option<(Matrix, bool)>,
-}
 
 /// Remark on a comparison of features that are no sample.
 const OVER_CHOSEN: &str = "over chosen features, so not about whole dictionaries";
 
 /// Cells estimated between two progress events.
 const CELLS_AT_ONCE: usize = 128;
-
-/// One method at one hook point under one explainer.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Group {
-    pub(super) hook: String,
-    pub(super) method: String,
-    pub(super) explainer: String,
-    pub(super) simulator: String,
-    pub(super) control: Option<String>,
-}
-
-/// Score lines by group.
-pub(super) type Groups<'a> = BTreeMap<Group, Vec<&'a Outcome>>;
 
 /// Computes the data of tables and charts. `on` receives (cells done, cells in total).
 pub fn summarise(
@@ -93,79 +60,6 @@ pub fn summarise(
         differences: differences(suite, &order, &groups),
         rankings: rankings(suite, &order, &groups, quality),
         scores: score_facts(&suite.scorers),
-    }
-}
-
-/// Facts about the requested scores for tables and charts.
-pub fn score_facts(asked: &[&'static str]) -> Vec<ScoreFacts> {
-    let all = SCORERS.iter().flat_map(|scorer| scorer.scores.iter().map(move |score| (scorer, score)));
-    let facts = all.filter(|(_, score)| asked.contains(&score.name)).map(|(scorer, score)| ScoreFacts {
-        name: score.name.into(),
-        words: scorer.words.into(),
-        unit: score.unit.into(),
-        higher_is_better: score.direction == Direction::Higher,
-        chance: score.chance,
-        order: score.order,
-    });
-    facts.collect()
-}
-
-/// Groups outcomes by row and explainer, and returns the groups in order of first appearance.
-pub(super) fn grouped(outcomes: &[Outcome]) -> (Vec<Group>, Groups<'_>) {
-    let mut order = Vec::new();
-    let mut groups = Groups::new();
-    for outcome in outcomes {
-        let line = &outcome.line;
-        let group = Group {
-            hook: line.hook.clone(),
-            method: line.method.clone(),
-            explainer: line.explainer.clone(),
-            simulator: line.simulator.clone(),
-            control: line.control.clone(),
-        };
-        let members = groups.entry(group.clone()).or_default();
-        if members.is_empty() {
-            order.push(group);
-        }
-        members.push(outcome);
-    }
-    (order, groups)
-}
-
-/// A score line under one scorer, as input of the statistics.
-fn feature_outcome(outcome: &Outcome, scorer: &str) -> FeatureOutcome {
-    let line = &outcome.line;
-    let reason = || line.reason.clone().unwrap_or_default();
-    let result = match line.status {
-        ScoreStatus::Skipped => Err(Missing::Skipped(reason())),
-        ScoreStatus::Failed => Err(Missing::Failed(reason())),
-        ScoreStatus::Undefined | ScoreStatus::Scored => {
-            let why = line.score_reasons.get(scorer).map(String::as_str);
-            match (line.scores.get(scorer).copied().flatten(), why) {
-                (Some(score), _) => Ok(ScoreOutcome::Score(score)),
-                (None, Some("constant_prediction")) => Ok(ScoreOutcome::ConstantPrediction),
-                (None, Some(why)) => match NoScore::parse(why) {
-                    Some(why) => Ok(ScoreOutcome::Undefined(why)),
-                    // This score failed while others of the feature did not.
-                    None => Err(Missing::Failed(why.into())),
-                },
-                (None, None) => Err(Missing::Undefined(reason())),
-            }
-        }
-    };
-    FeatureOutcome {
-        outcome: result,
-        density: line.density.unwrap_or(0.0),
-        n_tokens: outcome.tokens_repeating.unwrap_or(0),
-    }
-}
-
-/// What a score line adds to the mean under one scorer: its score, 0 for a constant prediction, else nothing.
-pub(super) fn entering(outcome: &Outcome, scorer: &str) -> Option<f64> {
-    match feature_outcome(outcome, scorer).outcome {
-        Ok(ScoreOutcome::Score(score)) => Some(score),
-        Ok(ScoreOutcome::ConstantPrediction) => Some(0.0),
-        _ => None,
     }
 }
 
@@ -247,13 +141,6 @@ fn estimate(suite: &Suite, group: &Group, scorer: &str, members: &[&Outcome]) ->
         .tokens_per_feature
         .filter(|_| simulated_score(scorer).is_some_and(|score| score.on_many_random()));
     row
-}
-
-pub(super) fn add_remark(note: &mut Option<String>, remark: String) {
-    *note = Some(match note.take() {
-        Some(note) => format!("{note}; {remark}"),
-        None => remark,
-    });
 }
 
 fn interval_name(method: IntervalMethod) -> &'static str {

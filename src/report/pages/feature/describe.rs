@@ -42,6 +42,20 @@ pub struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
+    /// The scores at a glance, by index, each with its place in its cell or the reason why it has none.
+    pub fn standings(&mut self, line: &'a FeatureLine) -> Vec<(usize, String)> {
+        let Some(scores) = self.context.scores else { return Vec::new() };
+        let pairing = Pairing { protocol: &line.protocol, ..line.pairing() };
+        let row = RowKey { control: line.control.as_deref(), ..RowKey::of(&line.hook, &line.method) };
+        let standing = |&(nth, scorer, higher): &(usize, &str, bool)| {
+            let cell = self.cells.entry((pairing, row, nth)).or_insert_with(|| {
+                CellScores::new(scores.of(pairing, row).filter_map(|other| other.entering(scorer)), higher)
+            });
+            (nth, visible(&line.all_scores().standing(scorer, cell)))
+        };
+        self.context.glance_scorers.iter().map(standing).collect()
+    }
+
     /// A feature without fragments, its explanations cut to `most` characters.
     pub fn describe(&mut self, feature: &Feature<'a>, most: usize) -> FeatureData {
         let lines = feature.lines.iter().filter_map(|line| self.line(line, most)).collect();

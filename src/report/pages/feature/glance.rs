@@ -1,11 +1,7 @@
-//! What stands at the top of a feature's view: the rules that its label leaves out, and the places of its scores.
+//! What a feature's label leaves out.
 
-use super::describe::Page;
-use crate::report::escape::visible;
 use crate::report::label::Label;
 use crate::report::scores::FeatureLine;
-use crate::report::standing::CellScores;
-use crate::report::view::{Pairing, RowKey};
 
 /// What a label leaves out.
 #[derive(Default)]
@@ -34,21 +30,5 @@ impl Rest {
         }
         rules.extend(label.otherwise);
         Self { more: Some(more), rules }
-    }
-}
-
-impl<'a> Page<'a> {
-    /// The scores at a glance, by index, each with its place in its cell or the reason why it has none.
-    pub fn standings(&mut self, line: &'a FeatureLine) -> Vec<(usize, String)> {
-        let Some(scores) = self.context.scores else { return Vec::new() };
-        let pairing = Pairing { protocol: &line.protocol, ..line.pairing() };
-        let row = RowKey { control: line.control.as_deref(), ..RowKey::of(&line.hook, &line.method) };
-        let standing = |&(nth, scorer, higher): &(usize, &str, bool)| {
-            let cell = self.cells.entry((pairing, row, nth)).or_insert_with(|| {
-                CellScores::new(scores.of(pairing, row).filter_map(|other| other.entering(scorer)), higher)
-            });
-            (nth, visible(&line.all_scores().standing(scorer, cell)))
-        };
-        self.context.glance_scorers.iter().map(standing).collect()
     }
 }
