@@ -17,6 +17,8 @@ const KEPT: f64 = 1.4;
 /// Bytes of a token's id and activation in memory, and as text in `records/`.
 const RECORDED: f64 = 8.0;
 const RECORDED_TEXT: f64 = 12.5;
+/// Memory in which charts are drawn.
+const DRAWN: f64 = 1.1e8;
 /// Bytes of a score line in memory, held until the end of the run.
 const LINE: f64 = 4_000.0;
 /// Bytes of a predicted activation in `simulations/`.
@@ -100,7 +102,7 @@ impl Shape<'_> {
             + protocol.n_non_firing
     }
 
-    /// Peak memory in bytes. `opened`: what the process takes with the subject open.
+    /// Peak memory in bytes, that of drawing charts included. `opened`: what the process takes with the subject open.
     pub fn memory(&self, opened: f64, groups: &[Vec<HookShape>]) -> f64 {
         let tokens = 8.0 * (self.fit_tokens + self.evaluate_tokens()) as f64;
         let widths = |group: &Vec<HookShape>| group.iter().map(|at| at.width).sum::<usize>() as f64;
@@ -108,7 +110,7 @@ impl Shape<'_> {
         let jobs = self.passes.iter().map(|pass| self.memory_of_jobs(pass)).fold(0.0, f64::max);
         // A permuted model stands beside the real one.
         let permuted = if self.passes.len() > 1 { 4.0 * self.model.weights() } else { 0.0 };
-        opened + permuted + tokens + harvest.max(KEPT * jobs) + LINE * self.all_lines()
+        opened + permuted + tokens + harvest.max(KEPT * jobs) + LINE * self.all_lines() + DRAWN
     }
 
     /// Lines of `scores.jsonl`, if enough features are eligible.
