@@ -145,6 +145,11 @@ impl IcaFit {
         Decomposition::new(Kind::Ica, maps, params.centred, set, context, (report, started))
     }
 
+    /// Number of whitened rows of a set with so many rows.
+    fn whitened(&self, rows: f64, width: f64) -> f64 {
+        rows.min(self.params.rows as f64).min(MEMORY_BYTES as f64 / (4.0 * width.max(1.0)))
+    }
+
     /// Whitened rows `[N, rank]`: a random one from each of N equal ranges of the set.
     fn whitened_rows(
         &self,
@@ -225,9 +230,9 @@ impl DictionaryFit for IcaFit {
         Some(self.params.components.unwrap_or(width).min(width))
     }
 
-    /// Covariance, eigenvectors and the solver's own copy, in f64.
-    fn memory(&self, _rows: f64, width: usize) -> f64 {
-        24.0 * (width as f64).powi(2)
+    /// Covariance, eigenvectors and the solver's own copy, in f64, and whitened rows with their components, in f32.
+    fn memory(&self, rows: f64, width: usize) -> f64 {
+        24.0 * (width as f64).powi(2) + 8.0 * self.whitened(rows, width as f64) * width as f64
     }
 
     fn fit_variants(
@@ -243,7 +248,7 @@ impl DictionaryFit for IcaFit {
     /// Each iteration multiplies the rows with the components and with their derivatives.
     fn work(&self, rows: f64, width: usize) -> FitWork {
         let d = width as f64;
-        let whitened = rows.min(self.params.rows as f64).min(MEMORY_BYTES as f64 / (4.0 * d.max(1.0)));
+        let whitened = self.whitened(rows, d);
         let iteration = whitened * (4.0 * d * d + DERIVATIVE * d);
         FitWork {
             before: principal_work(rows, d) + 2.0 * whitened * d * d,

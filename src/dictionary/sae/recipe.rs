@@ -4,12 +4,12 @@ use crate::dictionary::{FitWork, Kind};
 
 use super::schedule::{L1Weight, LearningRate};
 
-/// Operations that take as long as the errors and gradients of one active code, for each dimension: of the largest codes,
-/// which are selected first, and of positive ones.
-const SELECTED: f64 = 60.0;
-const POSITIVE: f64 = 25.0;
+/// Operations that take as long as the errors and gradients of one active code, for each dimension.
+const ACTIVE: f64 = 20.0;
 /// The same for each further nested dictionary.
-const NESTED: f64 = 8.0;
+const NESTED: f64 = 1.0;
+/// Operations that take as long as to compare one code with the largest.
+const SELECTED: f64 = 115.0;
 /// Operations that take as long as the update of one weight.
 const UPDATE: f64 = 60.0;
 /// Share of the steps in which codes are not sparse yet.
@@ -112,8 +112,9 @@ impl Recipe {
         let encoder = 2.0 * rows * features * width;
         let errors = self.prefixes.len() as f64;
         let is_fixed = matches!(self.sparsity, Sparsity::TopK { .. } | Sparsity::BatchTopK { .. });
-        let of_code = if is_fixed { SELECTED } else { POSITIVE };
-        let sparse = encoder + rows * active * width * (of_code + NESTED * (errors - 1.0));
+        let selection = if is_fixed { SELECTED * rows * features } else { 0.0 };
+        let gradients = rows * active * width * (ACTIVE + NESTED * (errors - 1.0));
+        let sparse = encoder + selection + gradients;
         let dense = (1.0 + 2.0 * maps) * encoder;
         let updates = UPDATE * maps * features * width;
         let (first, mean) = match is_fixed {

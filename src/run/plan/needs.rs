@@ -10,9 +10,17 @@ const HARVESTED_ROWS: f64 = 4_096.0 + 16_384.0;
 /// Most bytes of cached codes of a dictionary, and of cached probes.
 const CODES: f64 = 32e6;
 const PROBES: f64 = 64e6;
+/// Probes for each fragment that a feature is explained on.
+const PROBES_OF_FRAGMENT: f64 = 28.0;
+/// Memory of jobs that the allocator keeps, as a multiple of what they hold at a time.
+const KEPT: f64 = 1.4;
 /// Bytes of a token's id and activation in memory, and as text in `records/`.
 const RECORDED: f64 = 8.0;
 const RECORDED_TEXT: f64 = 12.5;
+/// Memory in which charts are drawn.
+const DRAWN: f64 = 1.1e8;
+/// Bytes of a score line in memory, held until the end of the run.
+const LINE: f64 = 4_000.0;
 /// Bytes of a predicted activation in `simulations/`.
 const SIMULATED_TEXT: f64 = 1.1;
 /// Bytes of an explanation, a score line with its parts on pages, and a stored stage.
@@ -94,7 +102,7 @@ impl Shape<'_> {
             + protocol.n_non_firing
     }
 
-    /// Peak memory in bytes. `opened`: what the process takes with the subject open.
+    /// Peak memory in bytes, that of drawing charts included. `opened`: what the process takes with the subject open.
     pub fn memory(&self, opened: f64, groups: &[Vec<HookShape>]) -> f64 {
         let tokens = 8.0 * (self.fit_tokens + self.evaluate_tokens()) as f64;
         let widths = |group: &Vec<HookShape>| group.iter().map(|at| at.width).sum::<usize>() as f64;
@@ -102,7 +110,16 @@ impl Shape<'_> {
         let jobs = self.passes.iter().map(|pass| self.memory_of_jobs(pass)).fold(0.0, f64::max);
         // A permuted model stands beside the real one.
         let permuted = if self.passes.len() > 1 { 4.0 * self.model.weights() } else { 0.0 };
-        opened + permuted + tokens + harvest.max(jobs)
+        opened + permuted + tokens + harvest.max(KEPT * jobs) + LINE * self.all_lines() + DRAWN
+    }
+
+    /// Lines of `scores.jsonl`, if enough features are eligible.
+    fn all_lines(&self) -> f64 {
+        let of_pass = |pass: &PassShape<'_>| -> usize {
+            let rows = self.fits(pass).flat_map(|(at, method)| self.rows(at, method));
+            rows.map(|row| row.scored * self.lines(pass)).sum()
+        };
+        self.passes.iter().map(of_pass).sum::<usize>() as f64
     }
 
     /// Bytes of the largest jobs that can run at the same time.
@@ -132,8 +149,11 @@ impl Shape<'_> {
         let protocol = &self.suite.protocol;
         let kept = protocol.n_top + protocol.n_random + protocol.n_more_random + protocol.n_non_firing;
         let records = RECORDED * (row.scored * kept.min(self.fragments) * self.positions) as f64;
-        let probes =
-            if self.suite.pairs.iter().any(|pair| pair.explainer.kind().probes()) { PROBES } else { 0.0 };
-        8.0 * block * at.width as f64 + codes + cached + 2.0 * records + probes
+        let n_probes = PROBES_OF_FRAGMENT * (row.scored * self.explained_on()) as f64;
+        let probing = self.suite.pairs.iter().any(|pair| pair.explainer.kind().probes());
+        let probes = if probing { (4.0 * n_probes * at.width as f64).min(PROBES) } else { 0.0 };
+        let share = row.active / (row.features as f64).max(1.0);
+        let of_scored = (8.0 * self.evaluate_tokens() as f64 * row.scored as f64 * share).min(CODES);
+        8.0 * block * at.width as f64 + codes + cached.max(of_scored) + 2.0 * records + probes
     }
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use crate::base::{DeviceName, cores};
+use crate::llm::ClientKind;
 use crate::run::plan::calibrate::Calibration;
+use crate::run::plan::planned::{SECONDS_PER_TOKEN, SECONDS_TO_BEGIN};
 use crate::run::plan::shape::Shape;
 use crate::run::{Places, RunError};
 use crate::subject::embedded;
@@ -33,6 +35,7 @@ pub fn all(shape: &Shape<'_>, places: &Places, measured: &Result<Calibration, Ru
     if places.device != DeviceName::Cpu {
         notes.push("memory is that of the machine, not that of its GPU".into());
     }
+    notes.extend(assumed_latency(shape));
     notes.extend(guessed_sizes(shape));
     notes.extend(chosen_features(shape));
     if shape.suite.corpus.source.starts_with("hub:") {
@@ -86,6 +89,17 @@ fn plain_bytes(path: &Path) -> Option<u64> {
         return Some(about.len());
     }
     std::fs::read_dir(path).ok()?.map(|entry| plain_bytes(&entry.ok()?.path())).sum()
+}
+
+/// A plan asks no endpoint, so it cannot know how fast it answers.
+fn assumed_latency(shape: &Shape<'_>) -> Option<String> {
+    let mut models = shape.suite.pairs.iter().flat_map(|pair| pair.models());
+    models.any(|llm| llm.client != ClientKind::Local).then(|| {
+        format!(
+            "the time of endpoints is assumed: {SECONDS_TO_BEGIN} s for a request, and {SECONDS_PER_TOKEN} s for each \
+             token of the answer"
+        )
+    })
 }
 
 /// Dictionaries whose files are not on this disk.

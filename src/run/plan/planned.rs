@@ -20,8 +20,8 @@ use crate::suite::{JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, 
 const FIRES_EVERY: usize = 16;
 
 /// Assumed latency of a hosted model, and seconds per output token. Only the planned minutes depend on them.
-const SECONDS_TO_BEGIN: f64 = 0.6;
-const SECONDS_PER_TOKEN: f64 = 0.015;
+pub const SECONDS_TO_BEGIN: f64 = 0.6;
+pub const SECONDS_PER_TOKEN: f64 = 0.015;
 
 /// Multiply-adds per second and thread of a local model, one per weight and token. Two processors with 512-bit
 /// vectors gave 4e10 and 1.1e11. The speed does not depend on the weight format, because weights are unpacked

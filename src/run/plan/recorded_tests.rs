@@ -35,14 +35,25 @@ fn places() -> Places {
     }
 }
 
-/// The work of a committed suite on the embedded model, without what precedes it.
-fn pieces(suite: &str) -> Vec<Piece> {
+/// Calls `work` with the sizes of a committed suite on the embedded model, run on two threads.
+fn with_shape<T: Send>(suite: &str, work: impl FnOnce(&Shape<'_>) -> T + Send) -> T {
+    let two = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads");
+    two.install(|| with_shape_here(suite, work))
+}
+
+fn with_shape_here<T>(suite: &str, work: impl FnOnce(&Shape<'_>) -> T) -> T {
     let suite = load(&file(&format!("suites/{suite}.yaml")), &[]).expect("a suite");
     let subject = embedded::load().expect("the embedded model");
     let hooks: Vec<HookPoint> = expand_hooks(&suite, subject.model()).expect("hook points");
-    let shape = Shape::of(&suite, subject.model(), &hooks, 0, &places()).expect("a shape");
-    let work = work(&shape, &shape.hooks_at_once(f64::INFINITY));
-    work.pieces().skip(work.before.len()).cloned().collect()
+    work(&Shape::of(&suite, subject.model(), &hooks, 0, &places()).expect("a shape"))
+}
+
+/// The work of a committed suite, without what precedes it.
+fn pieces(suite: &str) -> Vec<Piece> {
+    with_shape(suite, |shape| {
+        let work = work(shape, &shape.hooks_at_once(f64::INFINITY));
+        work.pieces().skip(work.before.len()).cloned().collect()
+    })
 }
 
 /// (seconds, done, total, stage) of a recorded run.
@@ -104,4 +115,56 @@ fn usual_times_are_those_of_one_core() {
         println!("{name}: {usual:.1} s, recorded {taken:.1} s");
         assert!(usual < MOST * taken && taken < MOST * usual, "{name}: {usual:.1} s, recorded {taken:.1} s");
     }
+}
+
+#[test]
+fn activations_take_what_they_are_stored_in() {
+    with_shape("residual", |shape| {
+        // 304,000 tokens are whole contexts of 128; f16 to fit on, f32 for 4,000 fragments of 64 tokens, and each id.
+        let bytes = 304_000.0 * (2.0 * 128.0 + 4.0) + 256_000.0 * (4.0 * 128.0 + 4.0);
+        assert_eq!(shape.activation_bytes(&shape.hooks[0]), bytes);
+        let sizes = |room: f64| shape.hooks_at_once(room).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(f64::INFINITY), [4]);
+        assert_eq!(sizes(2.5 * bytes), [2, 2]);
+        assert_eq!(sizes(3.0 * bytes), [3, 1]);
+        let (all, two) =
+            (shape.disk(&shape.hooks_at_once(f64::INFINITY)), shape.disk(&shape.hooks_at_once(2.5 * bytes)));
+        assert_eq!((all.scratch, two.scratch), (4.0 * bytes, 2.0 * bytes));
+        assert_eq!(all.run_folder, two.run_folder, "what stays does not depend on what is there meanwhile");
+        let opened = 1e8;
+        let harvested = |groups: &[Vec<_>]| shape.memory(opened, groups);
+        assert!(harvested(&shape.hooks_at_once(f64::INFINITY)) > opened);
+        assert_eq!(shape.memory(2.0 * opened, &[]) - shape.memory(opened, &[]), opened);
+    });
+}
+
+/// Sizes of the run folder and peaks of memory of the runs behind the fixtures: 24, 541 and 296, 515 MB.
+#[test]
+fn sizes_are_those_of_recorded_runs() {
+    for (suite, folder, peak) in [("smoke", 24e6, 296e6), ("residual", 541e6, 600e6)] {
+        with_shape(suite, |shape| {
+            let groups = shape.hooks_at_once(f64::INFINITY);
+            let (disk, memory) = (shape.disk(&groups).run_folder, shape.memory(80e6, &groups));
+            println!("{suite}: {:.0} MB on disk, {:.0} MB in memory", disk / 1e6, memory / 1e6);
+            assert!(disk < MOST * folder && folder < MOST * disk, "{suite}: {disk}");
+            assert!(memory < 2.0 * peak && peak < 2.0 * memory, "{suite}: {memory}");
+        });
+    }
+}
+
+/// One line for each feature and explainer, again for `shuffled`, once for `oracle`; on permuted weights one each.
+#[test]
+fn score_lines_are_those_of_the_committed_suites() {
+    let lines = |suite: &str| {
+        with_shape(suite, |shape| {
+            let of_pass = |pass| {
+                let rows = shape.fits(pass).flat_map(|(at, method)| shape.rows(at, method));
+                rows.map(|row| row.scored * shape.lines(pass)).sum::<usize>()
+            };
+            shape.passes.iter().map(of_pass).sum::<usize>()
+        })
+    };
+    assert_eq!(lines("smoke"), 5 * 12 * (3 * 2 + 1) + 12 * 3);
+    assert_eq!(lines("residual"), 4 * (12 * 40 * (3 * 2 + 1) + 40 * 3));
+    assert_eq!(lines("sweep"), 75 * 20 * 2);
 }

@@ -10,7 +10,7 @@ use crate::run::Event;
 use crate::run::plan::pieces::{Piece, Work};
 
 /// Weight of the speed of everything in the speed of one kind of work: this share of all usual seconds.
-const PRIOR: f64 = 0.02;
+const PRIOR: f64 = 0.05;
 
 /// Least share of the work, and least time in seconds, behind an answer.
 const LEAST_SHARE: f64 = 0.01;
@@ -44,6 +44,11 @@ impl Followed {
     /// Whether it runs alone, before the pieces behind it.
     fn is_before_others(&self) -> bool {
         matches!(self.work, Work::Open | Work::Text | Work::Permute | Work::Harvest)
+    }
+
+    /// Whether it goes on between other pieces: each dictionary's losses come at its end.
+    fn is_in_between(&self) -> bool {
+        self.work == Work::Losses
     }
 
     fn skip(&mut self) {
@@ -80,7 +85,7 @@ impl Remaining {
         let Some(places) = self.by_name.get(stage) else { return };
         let place = places.iter().copied().find(|&place| self.pieces[place].done < 1.0);
         let Some(place) = place else { return };
-        self.pass_time(now);
+        self.pass_time(now, place);
         for before in self.pieces[..place].iter_mut().filter(|before| before.is_before_others()) {
             if before.done == 0.0 {
                 before.skip();
@@ -92,15 +97,16 @@ impl Remaining {
         piece.done = share.clamp(piece.done, 1.0);
         let pieces = &self.pieces;
         self.active.retain(|&other| other != place && pieces[other].done < 1.0);
-        if self.pieces[place].done < 1.0 {
+        if pieces[place].done < 1.0 && !pieces[place].is_in_between() {
             self.active.push(place);
         }
     }
 
-    /// Gives the time since the last event to all active pieces in equal parts.
-    fn pass_time(&mut self, now: f64) {
-        let each = (now - self.last).max(0.0) / self.active.len().max(1) as f64;
-        for &place in &self.active {
+    /// Gives the time since the last event to all active pieces in equal parts, or else to the one that told it.
+    fn pass_time(&mut self, now: f64, teller: usize) {
+        let tellers = if self.active.is_empty() { vec![teller] } else { self.active.clone() };
+        let each = (now - self.last).max(0.0) / tellers.len() as f64;
+        for place in tellers {
             *self.taken.entry(self.pieces[place].work).or_default() += each;
         }
         self.last = now.max(self.last);

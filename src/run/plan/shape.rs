@@ -95,6 +95,8 @@ pub struct RowShape {
     pub walked_at_most: usize,
     /// About how many codes of a token are not 0.
     pub active: f64,
+    /// Features that are encoded on all fragments: all, unless they are known beforehand and no quality is measured.
+    pub encoded: usize,
     /// Whether a feature's code depends on the other features.
     pub couples: bool,
     /// How its quality is measured.
@@ -196,14 +198,18 @@ impl<'a> Shape<'a> {
         let own = known.unwrap_or(USUAL_EXPANSION * at.width);
         let row = |(name, variant): (String, &Variant)| {
             let features = own * variant.sides();
+            let couples = method.fit.as_ref().is_some_and(|fit| fit.couples_features(*variant));
+            let (scored, walked_at_most) = (self.scored(spec, features), self.walked_at_most(spec, features));
+            let alone = spec.quality != QualityPass::Full && !couples && walked_at_most == scored;
             RowShape {
                 name,
                 features,
                 is_exact: method.in_files.is_some() || method.is_trained_here(at.width),
-                scored: self.scored(spec, features),
-                walked_at_most: self.walked_at_most(spec, features),
+                scored,
+                walked_at_most,
+                encoded: if alone { scored } else { features },
                 active: self.active(method, *variant, features).min(features as f64),
-                couples: method.fit.as_ref().is_some_and(|fit| fit.couples_features(*variant)),
+                couples,
                 quality: spec.quality,
             }
         };

@@ -110,8 +110,9 @@ pub fn read_dictionary(entries: f64) -> f64 {
 
 /// Seconds to encode `tokens` and to note which features fire; with `decoded`, their reconstruction too.
 pub fn encode(at: &HookShape, row: &RowShape, tokens: f64, decoded: bool) -> f64 {
-    let (product, features) = (2.0 * at.width as f64 * FLOP, row.features as f64);
-    let noted = (row.active * ACTIVE_CODE).min(features * DENSE_CODE);
+    let (product, features) = (2.0 * at.width as f64 * FLOP, row.encoded as f64);
+    let active = row.active * features / (row.features as f64).max(1.0);
+    let noted = (active * ACTIVE_CODE).min(features * DENSE_CODE);
     let decode = if decoded { product * (SPARSE * row.active).min(features) } else { 0.0 };
     tokens * (product * features + features * CODE + noted + decode)
 }

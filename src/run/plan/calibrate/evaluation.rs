@@ -87,7 +87,10 @@ impl Trial<'_> {
         };
         let codes = dictionary.encode_sparse(&self.activations.evaluate.read(0, COUNTED_ROWS)?)?;
         shape.active = codes.n_entries() as f64 / codes.rows().max(1) as f64;
+        let alone = shape.encoded < shape.features;
         shape.features = dictionary.info().n_features;
+        let known = shape.encoded.min(self.spec.ids().map_or(shape.encoded, <[usize]>::len));
+        shape.encoded = if alone { known } else { shape.features };
         shape.couples = dictionary.couples_features();
         let tokens = self.activations.evaluate.rows() as f64;
         let clock = WorkClock::start(self.shape.threads);
