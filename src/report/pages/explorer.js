@@ -321,7 +321,8 @@
     // A place on this page, for example the content that the skip link leads to.
     if (hash !== "" && byId(hash)) return;
     const absent = [];
-    const parts = hash.includes("=") ? [] : hash.split("/");
+    const isChoices = hash === "" || /^[a-z-]+=/.test(hash);
+    const parts = isChoices ? [] : hash.split("/");
     const isComparing = parts[0] === "compare";
     const asked = isComparing ? [parts.slice(1, 4), parts.slice(4)] : [parts];
     const wanted = asked.filter((three) => three.length > 0 && hash.includes("/")).map((three) => (three.length === 3 ? found(three) : { words: "This address is not well-formed." }));
@@ -344,8 +345,8 @@
     } else {
       beside.hide();
       if (pair.length) picked = pair[0];
-      const unknown = hash.includes("=") || hash === "" ? recall() : [];
-      if (hash.includes("=") || hash === "") listed = hash;
+      const unknown = isChoices ? recall() : [];
+      if (isChoices) listed = hash;
       if (unknown.length) absent.push(`The address asks for what this run has not: ${unknown.join(", ")}.`);
       mark();
       search();

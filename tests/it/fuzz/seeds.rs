@@ -603,7 +603,7 @@ const RENDERED: [&str; 7] =
 fn run_folder(wanted: &[&str]) -> Vec<u8> {
     let begins = |name: &str, starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
     let mut files = below("run1/");
-    files.retain(|(name, bytes)| begins(name, wanted) && !begins(name, &RENDERED) && bytes.len() < 100_000);
+    files.retain(|(name, bytes)| begins(name, wanted) && !begins(name, &RENDERED) && bytes.len() < 200_000);
     assert!(files.iter().any(|(name, _)| name == "summary.json"), "no summary");
     files.extend(
         finished().iter().filter(|(name, _)| name == "accepted.json" && begins(name, wanted)).cloned(),

@@ -15,7 +15,7 @@ use crate::run::rows::fit::text_input;
 use crate::run::{RunContext, RunError, Stop, SubjectPass};
 use crate::subject::{LoadedSubject, Prefix, WithPrefix};
 
-use super::Budget;
+use super::budget::{Budget, Timed};
 use super::evaluation::{Trial, sparse};
 use super::sample::Sample;
 use super::subject::Harvested;
@@ -30,14 +30,6 @@ const BATCHES: usize = 4;
 
 /// The measurements themselves are short, and nobody stops them.
 static STOP: AtomicBool = AtomicBool::new(false);
-
-/// A measurement: of this work, for the dictionaries of these methods.
-pub struct Timed {
-    pub work: Work,
-    pub usual: f64,
-    /// On one core.
-    pub seconds: f64,
-}
 
 /// A method whose fit is timed. Others have the same parameters.
 struct Job<'a> {

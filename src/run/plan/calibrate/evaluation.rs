@@ -15,7 +15,7 @@ use crate::run::plan::usual;
 use crate::run::{RunError, SubjectPass};
 use crate::suite::{MethodSpec, QualityPass};
 
-use super::dictionaries::Timed;
+use super::budget::Timed;
 
 /// Rows on which codes are counted.
 const COUNTED_ROWS: usize = 256;

@@ -5,6 +5,7 @@
 //! by that ratio. Fits are timed twice with different numbers of steps, so that what a fit takes besides its steps is known
 //! too. No result of a run depends on it.
 
+mod budget;
 mod dictionaries;
 mod evaluation;
 mod sample;
@@ -17,6 +18,7 @@ use crate::run::plan::shape::Shape;
 use crate::run::plan::usual;
 use crate::run::{Places, RunError};
 use crate::subject::{LoadedSubject, Prefix};
+use budget::Budget;
 use sample::{Sample, Scratch};
 
 /// Time for the measurements, in seconds, …
@@ -36,18 +38,6 @@ pub struct Calibration {
     pub bytes_per_token: f64,
     /// Methods that could not be timed, each with the reason.
     pub failed: Vec<String>,
-}
-
-/// The time that is left for measurements.
-struct Budget {
-    started: Stopwatch,
-    seconds: f64,
-}
-
-impl Budget {
-    fn is_spent(&self) -> bool {
-        self.started.seconds() > self.seconds
-    }
 }
 
 /// Measures the work of a run. `opened` is the time that it took to open the subject.

@@ -14,7 +14,7 @@ use crate::run::{Places, RunError};
 use crate::subject::LoadedSubject;
 use crate::suite::Suite;
 
-use super::Budget;
+use super::budget::Budget;
 
 /// Share of the time that running the model on the sample may take.
 const SHARE_OF_PASSES: f64 = 0.15;

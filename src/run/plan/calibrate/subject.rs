@@ -13,7 +13,7 @@ use crate::run::plan::usual;
 use crate::run::rows::quality::{LOSS_FRAGMENTS, LossMeter};
 use crate::subject::{LoadedSubject, Prefix, SubjectModel, WithPrefix};
 
-use super::Budget;
+use super::budget::Budget;
 use super::sample::{Sample, Scratch};
 
 /// Share of the time that losses may take, and fewest fragments for them.
