@@ -99,14 +99,7 @@ pub struct PlannedPart {
 pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     let headers = read_headers(suite, places).checked()?;
     let opening = Stopwatch::start();
-    // A plan does not hash stored activations, which takes a pass over them.
-    let subject = match open_stored(&suite.subject, places, false)? {
-        Some(loaded) => {
-            let device = open_device(places.device).map_err(SubjectError::from)?;
-            OpenSubject { loaded: loaded.on_device(&device)?, revision: None, note: None }
-        }
-        None => open_subject(&suite.subject, places)?,
-    };
+    let subject = open(suite, places)?;
     let opened = opening.seconds();
     let prefix = subject.loaded.prefix(suite.subject.bos)?;
     let mut suite = run_with_prefix(&subject.loaded, &prefix, suite);
@@ -159,6 +152,15 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         smallest_difference: smallest_detectable_difference(SCORE_SD, suite.per_cell, suite.per_cell, 1, 0.8),
         notes: remarks,
     })
+}
+
+/// Opens the subject. A plan does not hash stored activations, which takes a pass over them.
+fn open(suite: &Suite, places: &Places) -> Result<OpenSubject, RunError> {
+    let Some(loaded) = open_stored(&suite.subject, places, false)? else {
+        return open_subject(&suite.subject, places);
+    };
+    let device = open_device(places.device).map_err(SubjectError::from)?;
+    Ok(OpenSubject { loaded: loaded.on_device(&device)?, revision: None, note: None })
 }
 
 /// How long a run takes, in minutes.

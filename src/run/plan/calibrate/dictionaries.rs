@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::activations::{ActivationSet, ActivationWriter};
 use crate::base::{FileName, WorkClock};
-use crate::dictionary::{FitContext, Fitted};
+use crate::dictionary::{DictionaryFit, FitContext, Fitted};
 use crate::run::inputs::harvest::FIT_PRECISION;
 use crate::run::parallel::{Done, do_all};
 use crate::run::plan::pieces::{Speed, Work};
@@ -211,30 +211,8 @@ impl<'a> Measure<'a> {
         if at_least > most || self.budget.is_spent() {
             return Ok(None);
         }
-        let row = self.shape.rows(at, job.method).into_iter().next_back();
-        let l0 = row.map(|row| row.active);
-        let run = |steps: usize| -> Result<(Vec<Fitted>, f64), RunError> {
-            let shorter = fit.shortened(steps);
-            let mut context = FitContext {
-                method: &job.method.spec.name,
-                seed: self.pass.run.suite.seed,
-                training: 0,
-                input: text_input(self.pass),
-                only: None,
-                device: self.pass.subject.device(),
-                progress: &mut |_| (),
-            };
-            let clock = WorkClock::start(self.shape.threads);
-            let fit = shorter.as_deref().unwrap_or(fit.as_ref());
-            let fitted = fit.fit_variants(set, &mut context, job.method.spec.variants(), l0);
-            let seconds = clock.read().undisturbed() * self.share as f64;
-            let failed = |source| RunError::Fit {
-                method: job.method.spec.name.clone(),
-                hook: at.hook.to_string(),
-                source,
-            };
-            Ok((fitted.map_err(failed)?, seconds))
-        };
+        let run =
+            |steps: usize| self.run(fit.shortened(steps).as_deref().unwrap_or(fit.as_ref()), job, at, set);
         let (fitted, seconds) = run(SHORT_STEPS)?;
         if fit.shortened(SHORT_STEPS).is_none() {
             let entries: usize =
@@ -251,6 +229,32 @@ impl<'a> Measure<'a> {
         let before = (seconds - SHORT_STEPS as f64 * step).max(0.0);
         timed.push(Timed { work: Work::Fit, usual: usual::fit(work.before), seconds: before });
         Ok(Some(fitted))
+    }
+
+    /// Fits once, in seconds of one core.
+    fn run(
+        &self,
+        fit: &dyn DictionaryFit,
+        job: &Job<'_>,
+        at: &HookShape,
+        set: &ActivationSet,
+    ) -> Result<(Vec<Fitted>, f64), RunError> {
+        let l0 = self.shape.rows(at, job.method).last().map(|row| row.active);
+        let spec = job.method.spec;
+        let mut context = FitContext {
+            method: &spec.name,
+            seed: self.pass.run.suite.seed,
+            training: 0,
+            input: text_input(self.pass),
+            only: None,
+            device: self.pass.subject.device(),
+            progress: &mut |_| (),
+        };
+        let clock = WorkClock::start(self.shape.threads);
+        let fitted = fit.fit_variants(set, &mut context, spec.variants(), l0);
+        let seconds = clock.read().undisturbed() * self.share as f64;
+        let failed = |source| RunError::Fit { method: spec.name.clone(), hook: at.hook.to_string(), source };
+        Ok((fitted.map_err(failed)?, seconds))
     }
 
     /// The rows of a set again and again, until there are at least so many; none if there are.
