@@ -294,11 +294,13 @@ fn lists_in_a_pipe_are_whole_and_filters_are_exact() {
     assert_eq!(rows("top*"), topk);
     call(toy.home(), &["inspect", &out, "top"]).refused(2, &["`top`", "`topk*`", "its methods:", "topk, "]);
     call(toy.home(), &["inspect", &out, "--explainer", "nobody"]).refused(2, &["nobody", "neuron_to_graph"]);
-    // A narrow screen keeps the score sorted by and the scores that it must be read with.
-    let narrow =
-        finish(autointerp(toy.home(), &["inspect", &out, "--sort", "top_only"]).env("COLUMNS", "60")).ok();
-    for word in ["only", "random", "token"] {
-        let heads = narrow.stdout.lines().take(2);
-        assert!(heads.flat_map(str::split_whitespace).any(|part| part == word), "{}", narrow.stdout);
+    // A narrow screen keeps the score sorted by and `beyond_token`; the primary score goes last.
+    for (columns, shown) in [("80", vec!["only", "random", "token"]), ("60", vec!["only", "token"])] {
+        let args = ["inspect", &out, "--sort", "top_only"];
+        let narrow = finish(autointerp(toy.home(), &args).env("COLUMNS", columns)).ok().stdout;
+        for word in shown {
+            let heads = narrow.lines().take(2);
+            assert!(heads.flat_map(str::split_whitespace).any(|part| part == word), "{columns}: {narrow}");
+        }
     }
 }
