@@ -359,8 +359,8 @@ fn the_index_stays_small_and_links_what_has_no_room() {
     }
     assert!(page.len() <= 300_000, "{}", page.len());
     assert!(
-        page.contains("data-inline data-chart=\"scores_by_layer.hook_resid_post.neuron_to_graph\""),
-        "the main chart"
+        page.contains("data-inline data-chart=\"scores_averaged.neuron_to_graph\""),
+        "the chart that a page opens with"
     );
     for link in page.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
         assert!(files.contains(&folder.path().join(link)), "{link}");

@@ -53,10 +53,10 @@ impl Shape<'_> {
     /// Hook points in order, as many together as `room` bytes of activations allow.
     pub fn hooks_at_once(&self, room: f64) -> Vec<Vec<HookShape>> {
         let mut groups: Vec<Vec<HookShape>> = Vec::new();
-        let mut used = f64::INFINITY;
+        let mut used = 0.0;
         for at in &self.hooks {
             let bytes = self.activation_bytes(at);
-            if used + bytes > room {
+            if groups.is_empty() || used + bytes > room {
                 groups.push(Vec::new());
                 used = 0.0;
             }
