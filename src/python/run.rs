@@ -116,6 +116,8 @@ fn hand_on(py: Python<'_>, asked: &Asked, event: &Event) -> PyResult<()> {
     let Some(callback) = &asked.callback else { return Ok(()) };
     let (kind, data) = match event {
         Event::Work { stage, done, total, unit } => ("work", counted(py, Some(stage), *done, *total, unit)?),
+        Event::Begin { total, unit, .. } => ("overall", counted(py, None, 0, *total, unit)?),
+        Event::Reused(_) => return Ok(()),
         Event::Overall { done, total, unit } => ("overall", counted(py, None, *done, *total, unit)?),
         Event::Note(text) => ("note", text.into_pyobject(py)?.into_any()),
         Event::Warning(text) => ("warning", text.into_pyobject(py)?.into_any()),
