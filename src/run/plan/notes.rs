@@ -1,9 +1,11 @@
 //! Remarks on what a plan could and could not know.
 
+use std::error::Error;
 use std::path::Path;
 
 use crate::base::{DeviceName, cores};
 use crate::llm::ClientKind;
+use crate::report::count;
 use crate::run::plan::calibrate::Calibration;
 use crate::run::plan::planned::{SECONDS_PER_TOKEN, SECONDS_TO_BEGIN};
 use crate::run::plan::shape::Shape;
@@ -30,7 +32,15 @@ pub fn all(shape: &Shape<'_>, places: &Places, measured: &Result<Calibration, Ru
             notes.extend(failed.map(|failed| format!("not measured, taken to be like the rest: {failed}")));
             notes.extend(too_little_text(shape, places, measured.bytes_per_token));
         }
-        Err(why) => notes.push(format!("the time is unknown, because it could not be measured: {why}")),
+        Err(why) => {
+            let mut note = format!("the time is unknown, because it could not be measured: {why}");
+            let mut cause = why.source();
+            while let Some(error) = cause {
+                note.push_str(&format!(": {error}"));
+                cause = error.source();
+            }
+            notes.push(note);
+        }
     }
     if places.device != DeviceName::Cpu {
         notes.push("memory is that of the machine, not that of its GPU".into());
@@ -76,8 +86,9 @@ fn too_little_text(shape: &Shape<'_>, places: &Places, bytes_per_token: f64) -> 
     })
 }
 
+/// A count, rounded to thousands.
 fn thousands(n: f64) -> String {
-    format!("{:.0},000", (n / 1000.0).round().max(1.0))
+    count(1000 * (n / 1000.0).round().max(1.0) as usize)
 }
 
 /// Size of a file, or of the files in a folder; none if one of them is compressed or cannot be read.
@@ -155,6 +166,6 @@ mod tests {
         write_atomic(&folder.path().join("c.zst"), b"c").expect("written");
         assert_eq!(plain_bytes(folder.path()), None, "a compressed file says nothing");
         assert_eq!(plain_bytes(&folder.path().join("none")), None);
-        assert_eq!((thousands(61_234.0), thousands(10.0)), ("61,000".into(), "1,000".into()));
+        assert_eq!((thousands(61_234.0), thousands(9_038_100.0)), ("61,000".into(), "9,038,000".into()));
     }
 }
