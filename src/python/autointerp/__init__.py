@@ -45,7 +45,9 @@ def main() -> int:
     """The command `autointerp` with the arguments of this process. Returns the exit code."""
     # The program has its own way to end on Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return _native.main(sys.argv, _command())
+    # With `python -m autointerp` the first word is a file that no shell can run.
+    name = "autointerp" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
+    return _native.main([name, *sys.argv[1:]], _command())
 
 
 def run(
