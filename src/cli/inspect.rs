@@ -77,7 +77,8 @@ pub fn inspect(args: &InspectArgs, common: &Common, env: &Env) -> Result<u8, Run
             say(&format!("{} of {} lines", listing.features.len(), listing.matching));
         }
         if let (Some(first), None) = (listing.features.first(), &args.explainer) {
-            let others = distinct(lines.iter().map(|line| line.explainer.as_str())).len() - 1;
+            let real = lines.iter().filter(|line| line.control.is_none());
+            let others = distinct(real.map(|line| line.explainer.as_str())).len() - 1;
             if others > 0 {
                 let explainer = visible(&first.explainer);
                 say(&format!("explained by {explainer}; `--explainer {ALL}` lists the other {others} too"));
@@ -216,7 +217,8 @@ fn scorers<'a>(lines: impl Iterator<Item = &'a ScoreLine>) -> Vec<&'a str> {
 }
 
 /// The table of a list. The score sorted by comes first, then those it must be read with: the primary one and
-/// `beyond_token`. A narrow terminal drops the density first, then the other scores, then the primary one.
+/// `beyond_token`. A narrow terminal drops the density first, then the other scores; beside several explainers, then
+/// the primary score.
 fn table(listing: &Listing<'_>, primary: Option<&str>) -> Grid {
     let sorted_by = listing.sorted_by.as_deref();
     let stay = [sorted_by, primary, Some(BEYOND_TOKEN)];
@@ -233,8 +235,10 @@ fn table(listing: &Listing<'_>, primary: Option<&str>) -> Grid {
         let column = Column::number(name);
         columns.push(match rank(name) {
             _ if sorted_by == Some(name) || *name == BEYOND_TOKEN => column,
-            rank if rank < stay.len() => column.drops(2),
-            _ => column.drops(1),
+            rank if rank >= stay.len() => column.drops(1),
+            // A column of explainers leaves no room for three scores on a narrow terminal.
+            _ if several => column.drops(2),
+            _ => column,
         });
     }
     columns.push(Column::number("density").drops(0));
