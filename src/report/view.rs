@@ -174,7 +174,7 @@ impl<'a> View<'a> {
         self.methods.iter().filter_map(|method| self.cell(pairing, key(method), scorer)).collect()
     }
 
-    /// The scorers of this run of which a smaller value is better.
+    /// The scorers of this run whose smaller values are better.
     pub fn lower_is_better(&self) -> Vec<&'a str> {
         let is_lower =
             |name: &&str| self.facts.iter().any(|known| known.name == **name && !known.higher_is_better);

@@ -1,8 +1,8 @@
 //! Holm's adjustment (Holm 1979), and intervals that agree with it.
 //!
 //!   sort p₁ ≤ … ≤ p_m; reject the k-th at α/(m − k + 1) as long as all before it are rejected
-//!   interval of comparison i: difference ± q·SE, q = quantile of the permutations' |t| at the level at which
-//!   Holm's procedure tested i: α/(m − k + 1) for a rejected one, the level where it stopped for the others
+//!   interval of comparison i: difference ± q·SE, q = quantile of the permutations' |t| at the level of i
+//!   level of i: α/(m − k + 1) if i is rejected as the k-th, else the level at which the procedure stopped
 //!
 //! The interval excludes 0 exactly if the adjusted p is below α: test and interval use one permutation
 //! distribution, and q is the least |t| that the test does not reject. So the chance that any interval excludes
@@ -52,8 +52,8 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
 impl Permuted {
     /// The interval of `difference` at the level at which Holm's procedure tested it.
     ///
-    /// It is unbounded, hence undefined, if so few permutations cannot reject at that level, or if a difference that
-    /// is not rejected, or too many permutations, have no spread.
+    /// Undefined where it would be unbounded: the permutations are too few to reject at that level, too many of them
+    /// have no spread, or a difference without spread is not rejected.
     pub fn interval(&self, difference: f64, step: HolmStep) -> Result<(f64, f64), Undefined> {
         let q = self.quantile(step.left)?;
         let varies = self.standard_error > 0.0;

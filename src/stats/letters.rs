@@ -1,8 +1,8 @@
 //! Compact letter display: two rows share a letter exactly if they are not separated (Piepho 2004).
 //!
-//! A letter is a set of rows of which no two are separated, and as large as it can be. Piepho inserts and absorbs
-//! such sets, which may be exponentially many; here each pair that is not separated and shares no set yet starts
-//! one, so there are at most n(n + 1)/2. Sets whose pairs all share another set are removed, as in his sweep.
+//! A letter is a maximal set of rows without a separated pair. Piepho's insertions and absorptions may give
+//! exponentially many such sets. Here a pair starts a set only if it is not separated and shares no set yet, which
+//! gives at most n(n + 1)/2. Sets whose pairs all share another set are removed, as in his sweep.
 
 /// Letters of each row, from `a` for the first row's group; after `z` follow `aa`, `ab` … In that case the letters of
 /// a row stand apart by blanks. `separated` must be symmetric, with rows best first.

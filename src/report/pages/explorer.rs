@@ -42,7 +42,7 @@ struct Data<'a> {
     scorers: Numbering<&'a str>,
     /// The scorers that must be read together.
     main: Vec<usize>,
-    /// The scorers of which a smaller value is better.
+    /// The scorers whose smaller values are better.
     lower_is_better: Vec<usize>,
     /// The number of [`TOKEN_ALONE`], if the run has it.
     alone: Option<usize>,

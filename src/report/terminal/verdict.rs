@@ -1,4 +1,4 @@
-//! The verdict on a terminal: a paragraph and a small table for each main scorer, then what is said of the whole run.
+//! The verdict on a terminal. Each main scorer has a paragraph and a small table; sentences about the whole run follow.
 
 use super::LEAST_WIDTH;
 use super::grid::{Column, Grid};

@@ -1,8 +1,8 @@
 //! What a run will do and take, worked out before anything is asked or paid.
 //!
-//! `shape` has the sizes of a run, `pieces` its work with the time that each piece usually takes (`usual`), `calibrate` the
-//! speed of this machine, `schedule` the time of all pieces together, `needs` memory and disk, and `estimate` the plan.
-//! `remaining` gives the time that is left of a run from the same pieces.
+//! - `shape`: the sizes of a run. `pieces`: its work. `usual`: the time that each piece of work usually takes.
+//! - `calibrate`: the speed of this machine. `schedule`: the time of all pieces together. `needs`: memory and disk.
+//! - `estimate`: the plan. `remaining`: the time that is left of a run, from the same pieces.
 
 pub mod bill;
 mod calibrate;

@@ -68,8 +68,8 @@ impl Shape<'_> {
         groups
     }
 
-    /// Bytes on disk, with hook points harvested in these groups. Stored activations are not written again, but what is
-    /// read of them is.
+    /// Bytes on disk, with hook points harvested in these groups. A run on stored activations copies the rows that it
+    /// reads.
     pub fn disk(&self, groups: &[Vec<HookShape>]) -> Disk {
         let of_group = |group: &Vec<HookShape>| group.iter().map(|at| self.activation_bytes(at)).sum::<f64>();
         let scratch = groups.iter().map(of_group).fold(0.0, f64::max);

@@ -2,7 +2,7 @@
 //!
 //!   left = Σ over kinds of work: usual seconds not done yet × seconds per usual second so far
 //!
-//! A kind of work that has hardly begun is taken to be as much slower than usual as everything else so far.
+//! The speed of a kind of work that has hardly begun is that of everything else so far.
 
 use std::collections::BTreeMap;
 

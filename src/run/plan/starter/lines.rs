@@ -212,7 +212,7 @@ fn evaluation(lines: &mut Lines, choices: &Choices<'_>) {
     let per_cell = if is_small { 40 } else { 20 };
     lines.push(
         &format!("features: {{per_cell: {per_cell}}}"),
-        "features scored of each method at each hook point; more narrow the intervals",
+        "features scored of each method at each hook point; more give narrower intervals",
     );
     let pairs = if is_small { "neuron_to_graph_backoff, token_lookup_fit" } else { "token_lookup_fit" };
     lines.push(

@@ -22,7 +22,7 @@ use crate::suite::{self, Suite};
 use given::Given;
 use text_size::{TextSize, text_size};
 
-/// Widest model of which three layers are compared, with everything that takes long.
+/// Models up to this width get three hook points, larger samples, ICA and the control on permuted weights.
 const SMALL_WIDTH: usize = 768;
 
 /// Features of an autoencoder trained here, in units of the width.
