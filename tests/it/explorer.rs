@@ -52,7 +52,7 @@ fn the_list_opens_on_the_primary_explainer_and_score_and_its_address_keeps_what_
     );
     assert_eq!(
         heads,
-        ["feature", "top_and_random", "token alone", "beyond_token", "density", "place", "label", "compare"]
+        ["feature", "top_and_random", "token alone", "beyond_token", "density", "rank in run", "label", "compare"]
     );
     let scores: Vec<f64> = serde_json::from_value(browser.run("return [...document.querySelectorAll('#explorer-rows .chosen')].map(cell => parseFloat(cell.textContent.replace('−', '-'))).filter(isFinite)")).expect("numbers");
     assert!(scores.len() > 3 && scores.windows(2).all(|pair| pair[0] >= pair[1]), "{scores:?}");
@@ -172,7 +172,7 @@ fn two_features_stand_side_by_side() {
     );
     assert!(heads[0].starts_with(&chosen[0]) && heads[1].starts_with(&chosen[1]), "{heads:?}");
     let rows = text(&browser, "compare-rows");
-    for row in ["top_and_random", "beyond_token", "place", "density", "cosine of their directions"] {
+    for row in ["top_and_random", "beyond_token", "rank in run", "density", "cosine of their directions"] {
         assert!(rows.contains(row), "{row}: {rows}");
     }
     // Both pages told the heights of their parts, and rows were given the same heights.

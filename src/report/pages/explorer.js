@@ -34,9 +34,9 @@
   const hasAlone = (explainer) => lookups.size > 0 && explainer !== data.alone;
   const tokenAlone = (row, scorer) => scoreOf(lookups.get(keyOf(row)) ?? [], scorer);
 
-  // The place of a score among all features with the same explainer, dictionaries of controls left out.
+  // The rank of a score among all features of the run with the same explainer, dictionaries of controls left out.
   const ranked = new Map();
-  function placeOf(row, scorer) {
+  function rankOf(row, scorer) {
     const score = scoreOf(row, scorer);
     if (score === null || row[CONTROL] > 0) return null;
     const key = `${row[EXPLAINER]}/${scorer}`;
@@ -54,7 +54,7 @@
     }
     return [from + 1, scores.length];
   }
-  const placeText = (place) => (place ? `${whole(place[0])} of ${whole(place[1])}` : DASH);
+  const rankText = (rank) => (rank ? `${whole(rank[0])} of ${whole(rank[1])}` : DASH);
 
   /** A number from a seed and the name of a feature (FNV-1a with a final mix). Orders do not depend on filters. */
   function drawn(seed, row) {
@@ -201,7 +201,7 @@
       ...(hasAlone(explainerNow()) ? [cell("token alone", row[EXPLAINER] === data.alone ? DASH : fixed(tokenAlone(row, scorer), 2))] : []),
       ...others.map((nth) => scoreCell(row, nth)),
       cell("density", significant(row[DENSITY])),
-      cell("place", placeText(placeOf(row, scorer))),
+      cell("rank in run", rankText(rankOf(row, scorer))),
       make("td", { class: "text" }, said),
       make("td", {}, one.dictionary.file === null ? "" : button),
     ];
@@ -223,7 +223,7 @@
       ...(hasAlone(explainerNow()) ? [{ name: "token alone" }] : []),
       ...others.map((nth) => ({ name: data.scorers[nth] })),
       { name: "density", sort: { dense: "descending", sparse: "ascending" } },
-      { name: "place" },
+      { name: "rank in run" },
       left("label"),
     ];
     byId("explorer-head").replaceChildren(
@@ -234,7 +234,7 @@
     byId("explorer-rows").replaceChildren(...rows.map((row) => make("tr", { class: isReal(row) ? null : "control" }, ...cells(row, scorer, others))));
     byId("explorer-count").textContent = words(scorer);
     const alone = hasAlone(explainerNow()) ? `Token alone: the same score of ${data.explainers[data.alone]}, each token's mean. ` : "";
-    byId("explorer-words").textContent = `${alone}Place: among all features with this score and explainer.`;
+    byId("explorer-words").textContent = `${alone}Rank: among all features of the run with this score and explainer.`;
     byId("explorer-page").textContent = `page ${whole(page + 1)} of ${whole(pages)}`;
     for (const [name, off] of [["first", page === 0], ["previous", page === 0], ["next", page === pages - 1], ["last", page === pages - 1]]) byId(`explorer-${name}`).disabled = off;
   }
@@ -292,7 +292,7 @@
       }
     });
     const first = real.find((row) => row[EXPLAINER] === 0);
-    pairs.push(["place", first ? placeText(placeOf(first, 0)) : DASH, data.scorers[0]]);
+    pairs.push(["rank in run", first ? rankText(rankOf(first, 0)) : DASH, data.scorers[0]]);
     pairs.push(["density", significant(real.find((row) => row[DENSITY] !== null)?.[DENSITY])]);
     return pairs;
   }
