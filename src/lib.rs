@@ -25,7 +25,7 @@
 //! | 3 | [`corpus`], [`subject`], [`llm`], [`report`] |
 //! | 4 | [`activations`], [`gate`] |
 //! | 5 | [`dictionary`] |
-//! | 6 | [`features`], [`export`] |
+//! | 6 | [`features`], [`causal`], [`export`] |
 //! | 7 | [`explain`], [`simulate`], [`score`] |
 //! | 8 | [`suite`] |
 //! | 9 | [`run`], [`mod@bench`] |
@@ -48,6 +48,7 @@
 pub mod activations;
 pub mod base;
 pub mod bench;
+pub mod causal;
 pub mod cli;
 pub mod corpus;
 pub mod dictionary;

@@ -97,6 +97,9 @@ pub enum NnError {
         "run sequences of {cols} tokens: the model has {n_ctx} positions; cut the text into shorter contexts"
     )]
     TooLong { cols: usize, n_ctx: usize },
+    /// A gradient with respect to activations that the result does not depend on.
+    #[error("differentiate with respect to `{hook}`: the result does not depend on the activations there")]
+    NoGradient { hook: HookPoint },
     /// An edit changed the shape `[rows, cols]` of an activation.
     #[error(
         "edit `{hook}`: the edit was given {expected:?} numbers and left {got:?}; an edit keeps the shape"

@@ -2,8 +2,8 @@
 //!
 //! In: a Hugging Face folder (`config.json`, `model.safetensors` or a sharded index, `tokenizer.json`), the
 //! same as bytes, or a GGUF file.
-//! Out: activations at hook points, logits at every position, edits at hook points; differentiable if the weights
-//! are candle variables.
+//! Out: activations at hook points, logits at every position, edits at hook points, gradients with respect to
+//! activations; differentiable if the weights are candle variables.
 //! Never: knows a corpus, a dictionary or a feature.
 //!
 //! Sources: GPT-2 (Radford et al. 2019), GPT-NeoX (Black et al. 2022), Llama (Touvron et al. 2023), rotary
@@ -36,7 +36,6 @@ mod packed;
 mod prefix_cache;
 mod rotary;
 mod rows;
-#[cfg(feature = "local-llm")]
 mod sampler;
 mod token_tree;
 pub mod tokenizer;
@@ -55,10 +54,9 @@ pub use ops::copy_entries;
 pub use packed::{Encoding, Packed};
 pub use prefix_cache::PrefixCache;
 pub use rotary::{Longer, Replacement, Rotary};
-#[cfg(feature = "local-llm")]
 pub use sampler::Sampler;
 pub use token_tree::TokenTree;
 pub use tokenizer::{Lead, Tokenizer};
 
-pub use transformer::{Edit, ForwardPass, Output, Request, Transformer};
+pub use transformer::{Edit, ForwardPass, Given, Output, Pullback, Request, Transformer, Values};
 pub use weights::Weights;

@@ -19,6 +19,7 @@ use crate::linalg::has_bf16_products;
 
 mod cached;
 mod centring;
+mod given;
 mod last_tokens;
 mod losses;
 mod parts;
@@ -27,8 +28,9 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+pub use self::given::Pullback;
 pub(super) use self::parts::{Block, FeedForward, Parts, Projections};
-pub use self::request::{Edit, ForwardPass, Output, Request};
+pub use self::request::{Edit, ForwardPass, Given, Output, Request, Values};
 pub(super) use super::linear::Linear;
 pub(super) use super::mlp::Mlp;
 pub(super) use super::ops::Norm;

@@ -21,6 +21,7 @@ mod list;
 mod manifest;
 mod number;
 mod pages;
+mod patching;
 mod ranking;
 mod recorded;
 mod schema;
@@ -56,6 +57,9 @@ pub use layout::{EvidenceFile, Layout, Place};
 pub use number::{DASH, count, fixed, p_value};
 pub use pages::feature_view;
 pub(crate) use pages::{Effect, Histogram, Neighbours, Profile, simulates_levels};
+pub use patching::{
+    PatchCurve, PatchPoint, PatchedDictionary, PatchedDifference, PatchedNumber, TaskPatching,
+};
 pub use ranking::{RankedMethod, Ranking};
 pub use recorded::ScoreFacts;
 pub use schema::{

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::ReportError;
+use super::patching::TaskPatching;
 use super::ranking::Ranking;
 use super::recorded::{ScoreFacts, recorded_scores};
 use crate::base::{Tally, read_to_string};
@@ -48,6 +49,9 @@ pub struct Summary {
     /// Methods in the order of their means, one ranking per scorer and explainer; empty in older runs.
     #[serde(default)]
     pub rankings: Vec<Ranking>,
+    /// Patching of features on the suite's task; null without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patching: Option<TaskPatching>,
     /// The scores as the manifest records them; no part of this file.
     #[serde(skip)]
     pub scores: Vec<ScoreFacts>,

@@ -1,7 +1,8 @@
 //! The language model being interpreted.
 //!
 //! In: tokens; or stored activations in the place of a model.
-//! Out: activations at hook points, logits, losses with and without an edit; the same for a copy with permuted weights,
+//! Out: activations at hook points, logits, losses with and without edits, gradients with respect to activations,
+//! continuations of text; the same for a copy with permuted weights,
 //! the control on which scores should be at chance.
 //! Never: knows a dictionary or a feature.
 //!
@@ -9,6 +10,7 @@
 
 pub mod embedded;
 mod error;
+mod given;
 mod header;
 mod loaded;
 mod model;
@@ -17,6 +19,7 @@ mod processing;
 pub mod stored;
 
 pub use error::SubjectError;
+pub use given::{Wanted, Writing};
 pub use header::SubjectHeader;
 pub use loaded::LoadedSubject;
 pub use model::{SubjectInfo, SubjectModel, TransformerSubject};
@@ -24,4 +27,4 @@ pub use prefix::{Bos, Prefix, WithPrefix};
 pub use processing::Processing;
 pub use stored::StoredSubject;
 
-pub use crate::nn::Edit;
+pub use crate::nn::{Edit, Pullback};

@@ -3,11 +3,11 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{Processing, SubjectError};
+use super::{Processing, SubjectError, Wanted, Writing};
 use crate::base::{Digest, HookPoint, HookSelector, Matrix, TokenBatch};
 use crate::nn::{
-    Config, Device, Edit, Family, NnError, NormKind, Output, Request, TokenTree, Transformer, Weights,
-    copy_entries, is_embedding, is_linear_in_block,
+    Config, Device, Edit, Family, NnError, NormKind, Output, Pullback, Request, TokenTree, Transformer,
+    Weights, copy_entries, is_embedding, is_linear_in_block,
 };
 
 /// Tokens of a chunk on the CPU: enough for fast matrix products, few enough for intermediate results to fit the cache.
@@ -92,6 +92,41 @@ pub trait SubjectModel: Send + Sync {
         hook: HookPoint,
         rows: &Matrix,
     ) -> Result<Matrix, SubjectError>;
+
+    /// What is wanted of a pass in which the activations at `given.0` are `given.1` `[rows · cols, width]`. For the
+    /// residual stream between blocks only the later blocks are run.
+    fn given(
+        &self,
+        tokens: &TokenBatch,
+        given: (HookPoint, &Matrix),
+        wanted: Wanted,
+    ) -> Result<Matrix, SubjectError>;
+
+    /// What is wanted of a pass with edits, possibly at several hook points.
+    fn edited(&self, tokens: &TokenBatch, edits: &[Edit<'_>], wanted: Wanted)
+    -> Result<Matrix, SubjectError>;
+
+    /// The values of [`SubjectModel::given`], and the gradient of Σ weight · value with respect to the given
+    /// activations `[rows · cols, width]`. Sequences are run in groups: `weights` gets the index of a group's first
+    /// sequence and its values, and returns a weight for each of their entries. A sequence's gradient depends on that
+    /// sequence alone.
+    fn pullback(
+        &self,
+        tokens: &TokenBatch,
+        given: (HookPoint, &Matrix),
+        wanted: Wanted,
+        weights: &(dyn Fn(usize, &Matrix) -> Matrix + Sync),
+    ) -> Result<Pullback, SubjectError>;
+
+    /// Tokens that continue `tokens`. Edits apply to every position behind the first `unedited` ones, written ones
+    /// included, and are called with one position at a time or several.
+    fn continuation(
+        &self,
+        tokens: &[u32],
+        unedited: usize,
+        edits: &[Edit<'_>],
+        writing: &Writing<'_>,
+    ) -> Result<Vec<u32>, SubjectError>;
 
     /// Logits at every position, `[rows · cols, vocab]`.
     fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError>;
@@ -325,7 +360,7 @@ impl SubjectModel for TransformerSubject {
     fn activations(&self, tokens: &TokenBatch, hooks: &[HookPoint]) -> Result<Vec<Matrix>, SubjectError> {
         let named = |&hook: &HookPoint| Ok((hook.to_string(), self.width(hook)?));
         let named = hooks.iter().map(named).collect::<Result<Vec<_>, SubjectError>>()?;
-        self.run(tokens, Request { hooks, edit: None, output: Output::Nothing }, &named)
+        self.run(tokens, Request { hooks, edits: &[], output: Output::Nothing }, &named)
     }
 
     fn is_centred(&self) -> Option<bool> {
@@ -375,8 +410,46 @@ impl SubjectModel for TransformerSubject {
         })
     }
 
+    fn given(
+        &self,
+        tokens: &TokenBatch,
+        given: (HookPoint, &Matrix),
+        wanted: Wanted,
+    ) -> Result<Matrix, SubjectError> {
+        self.run_given(tokens, given, wanted)
+    }
+
+    fn edited(
+        &self,
+        tokens: &TokenBatch,
+        edits: &[Edit<'_>],
+        wanted: Wanted,
+    ) -> Result<Matrix, SubjectError> {
+        self.run_edited(tokens, edits, wanted)
+    }
+
+    fn pullback(
+        &self,
+        tokens: &TokenBatch,
+        given: (HookPoint, &Matrix),
+        wanted: Wanted,
+        weights: &(dyn Fn(usize, &Matrix) -> Matrix + Sync),
+    ) -> Result<Pullback, SubjectError> {
+        self.pull_back(tokens, given, wanted, weights)
+    }
+
+    fn continuation(
+        &self,
+        tokens: &[u32],
+        unedited: usize,
+        edits: &[Edit<'_>],
+        writing: &Writing<'_>,
+    ) -> Result<Vec<u32>, SubjectError> {
+        self.continue_text(tokens, unedited, edits, writing)
+    }
+
     fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError> {
-        let request = Request { hooks: &[], edit: None, output: Output::Logits };
+        let request = Request { hooks: &[], edits: &[], output: Output::Logits };
         let mut results = self.run(tokens, request, &[("logits".to_string(), self.info.vocab)])?;
         Ok(results.pop().unwrap_or_else(|| Matrix::zeros(0, self.info.vocab)))
     }
@@ -398,5 +471,6 @@ impl SubjectModel for TransformerSubject {
     }
 }
 
+mod given;
 #[cfg(test)]
 mod tests;

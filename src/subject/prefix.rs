@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
-use super::{Edit, SubjectError, SubjectInfo, SubjectModel};
+use super::{Edit, Pullback, SubjectError, SubjectInfo, SubjectModel, Wanted, Writing};
 use crate::base::{HookPoint, HookSelector, Matrix, TokenBatch};
 use crate::nn::{Device, NnError, Tokenizer};
 
@@ -151,6 +151,44 @@ impl<'a> WithPrefix<'a> {
         Matrix::from_vec(rows, cols, entries).unwrap_or_else(|| Matrix::zeros(0, cols))
     }
 
+    /// An edit of the text's rows, sequences of `cols` positions behind the prefix.
+    fn of_text<'e>(&'e self, edit: Edit<'e>, cols: usize) -> impl Fn(&mut Matrix) + Sync + 'e {
+        let whole = self.prefix.len() + cols;
+        move |rows: &mut Matrix| {
+            let places: Vec<usize> = (0..rows.rows() / whole)
+                .flat_map(|sequence| (self.prefix.len()..whole).map(move |col| sequence * whole + col))
+                .collect();
+            let mut text = rows.select_rows(&places);
+            (edit.apply)(&mut text);
+            for (nth, &row) in places.iter().enumerate() {
+                rows.row_mut(row).copy_from_slice(text.row(nth));
+            }
+        }
+    }
+
+    /// Activations of whole sequences: those of the prefix, then the given ones of the text.
+    fn with_prefix_rows(
+        &self,
+        tokens: &TokenBatch,
+        hook: HookPoint,
+        rows: &Matrix,
+    ) -> Result<Matrix, SubjectError> {
+        let (expected, got) = ([tokens.ids().len(), self.width(hook)?], [rows.rows(), rows.cols()]);
+        if got != expected {
+            return Err(NnError::EditShape { hook, expected, got }.into());
+        }
+        let own = self.prefix_rows(hook)?;
+        let sequences = rows.data().chunks(tokens.cols() * rows.cols());
+        let entries: Vec<f32> = sequences.flat_map(|text| own.data().iter().chain(text)).copied().collect();
+        let whole = Matrix::from_vec(entries.len() / rows.cols().max(1), rows.cols(), entries);
+        Ok(whole.ok_or(NnError::EditShape { hook, expected, got })?)
+    }
+
+    /// The values of the text: the last position is the text's own, other rows are those of every position.
+    fn text_values(&self, values: Matrix, tokens: &TokenBatch, wanted: Wanted) -> Matrix {
+        if wanted == Wanted::LastLogits { values } else { self.text_rows(values, tokens) }
+    }
+
     fn prefix_rows(&self, hook: HookPoint) -> Result<Arc<Matrix>, SubjectError> {
         let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(rows) = known.get(&hook) {
@@ -206,20 +244,8 @@ impl SubjectModel for WithPrefix<'_> {
         if self.prefix.is_empty() {
             return self.subject.token_losses(tokens, edit);
         }
-        let whole = self.prefix.len() + tokens.cols();
-        let of_text: Vec<usize> = (self.prefix.len()..whole).collect();
-        let apply = |rows: &mut Matrix| {
-            let Some(edit) = edit else { return };
-            let places: Vec<usize> = (0..rows.rows() / whole)
-                .flat_map(|sequence| of_text.iter().map(move |col| sequence * whole + col))
-                .collect();
-            let mut text = rows.select_rows(&places);
-            (edit.apply)(&mut text);
-            for (nth, &row) in places.iter().enumerate() {
-                rows.row_mut(row).copy_from_slice(text.row(nth));
-            }
-        };
-        let edit = edit.map(|edit| Edit { hook: edit.hook, apply: &apply });
+        let apply = edit.map(|edit| self.of_text(edit, tokens.cols()));
+        let edit = edit.zip(apply.as_ref()).map(|(edit, apply)| Edit { hook: edit.hook, apply });
         let losses = self.subject.token_losses(&self.prefixed(tokens)?, edit)?;
         Ok(self.text_losses(losses, tokens))
     }
@@ -233,18 +259,85 @@ impl SubjectModel for WithPrefix<'_> {
         if self.prefix.is_empty() {
             return self.subject.token_losses_given(tokens, hook, rows);
         }
-        let (expected, got) = ([tokens.ids().len(), self.width(hook)?], [rows.rows(), rows.cols()]);
-        if got != expected {
-            return Err(NnError::EditShape { hook, expected, got }.into());
-        }
-        let own = self.prefix_rows(hook)?;
-        let sequences = rows.data().chunks(tokens.cols() * rows.cols());
-        let entries: Vec<f32> = sequences.flat_map(|text| own.data().iter().chain(text)).copied().collect();
+        let whole = self.with_prefix_rows(tokens, hook, rows)?;
         let tokens_with = self.prefixed(tokens)?;
-        let whole = Matrix::from_vec(tokens_with.ids().len(), rows.cols(), entries);
-        let whole = whole.ok_or(NnError::EditShape { hook, expected, got })?;
         let losses = self.subject.token_losses_given(&tokens_with, hook, &whole)?;
         Ok(self.text_losses(losses, tokens))
+    }
+
+    fn given(
+        &self,
+        tokens: &TokenBatch,
+        (hook, rows): (HookPoint, &Matrix),
+        wanted: Wanted,
+    ) -> Result<Matrix, SubjectError> {
+        if self.prefix.is_empty() {
+            return self.subject.given(tokens, (hook, rows), wanted);
+        }
+        let rows = self.with_prefix_rows(tokens, hook, rows)?;
+        let values = self.subject.given(&self.prefixed(tokens)?, (hook, &rows), wanted)?;
+        Ok(self.text_values(values, tokens, wanted))
+    }
+
+    fn edited(
+        &self,
+        tokens: &TokenBatch,
+        edits: &[Edit<'_>],
+        wanted: Wanted,
+    ) -> Result<Matrix, SubjectError> {
+        if self.prefix.is_empty() {
+            return self.subject.edited(tokens, edits, wanted);
+        }
+        let apply: Vec<_> = edits.iter().map(|&edit| self.of_text(edit, tokens.cols())).collect();
+        let edits = edits.iter().zip(&apply).map(|(edit, apply)| Edit { hook: edit.hook, apply });
+        let edits: Vec<Edit<'_>> = edits.collect();
+        let values = self.subject.edited(&self.prefixed(tokens)?, &edits, wanted)?;
+        Ok(self.text_values(values, tokens, wanted))
+    }
+
+    fn pullback(
+        &self,
+        tokens: &TokenBatch,
+        (hook, rows): (HookPoint, &Matrix),
+        wanted: Wanted,
+        weights: &(dyn Fn(usize, &Matrix) -> Matrix + Sync),
+    ) -> Result<Pullback, SubjectError> {
+        if self.prefix.is_empty() {
+            return self.subject.pullback(tokens, (hook, rows), wanted, weights);
+        }
+        let rows = self.with_prefix_rows(tokens, hook, rows)?;
+        let whole = self.prefix.len() + tokens.cols();
+        // Values at the prefix have the weight 0.
+        let of_text = |first: usize, values: &Matrix| {
+            if wanted == Wanted::LastLogits {
+                return weights(first, values);
+            }
+            let is_text = |row: usize| row % whole >= self.prefix.len();
+            let places: Vec<usize> = (0..values.rows()).filter(|&row| is_text(row)).collect();
+            let given = weights(first, &values.select_rows(&places));
+            let mut all = Matrix::zeros(values.rows(), values.cols());
+            places
+                .iter()
+                .zip(given.iter_rows())
+                .for_each(|(&row, own)| all.row_mut(row).copy_from_slice(own));
+            all
+        };
+        let found = self.subject.pullback(&self.prefixed(tokens)?, (hook, &rows), wanted, &of_text)?;
+        Ok(Pullback {
+            values: self.text_values(found.values, tokens, wanted),
+            gradient: self.text_rows(found.gradient, tokens),
+        })
+    }
+
+    fn continuation(
+        &self,
+        tokens: &[u32],
+        unedited: usize,
+        edits: &[Edit<'_>],
+        writing: &Writing<'_>,
+    ) -> Result<Vec<u32>, SubjectError> {
+        let whole = [self.prefix, tokens].concat();
+        self.subject.continuation(&whole, self.prefix.len() + unedited, edits, writing)
     }
 
     fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError> {

@@ -52,7 +52,16 @@ fn the_list_opens_on_the_primary_explainer_and_score_and_its_address_keeps_what_
     );
     assert_eq!(
         heads,
-        ["feature", "top_and_random", "token alone", "beyond_token", "density", "rank in run", "label", "compare"]
+        [
+            "feature",
+            "top_and_random",
+            "token alone",
+            "beyond_token",
+            "density",
+            "rank in run",
+            "label",
+            "compare"
+        ]
     );
     let scores: Vec<f64> = serde_json::from_value(browser.run("return [...document.querySelectorAll('#explorer-rows .chosen')].map(cell => parseFloat(cell.textContent.replace('−', '-'))).filter(isFinite)")).expect("numbers");
     assert!(scores.len() > 3 && scores.windows(2).all(|pair| pair[0] >= pair[1]), "{scores:?}");

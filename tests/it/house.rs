@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every folder of `src` with its layer; a folder may import from lower layers only.
-const LAYERS: [(&str, u8); 23] = [
+const LAYERS: [(&str, u8); 24] = [
     ("base", 0),
     ("stats", 1),
     ("linalg", 1),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, u8); 23] = [
     ("gate", 4),
     ("dictionary", 5),
     ("features", 6),
+    ("causal", 6),
     ("export", 6),
     ("explain", 7),
     ("simulate", 7),

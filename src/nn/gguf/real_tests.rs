@@ -112,7 +112,7 @@ fn activations_and_losses_of_published_files_are_those_of_transformers() {
                     .iter()
                     .map(|layer| format!("blocks.{layer}.hook_resid_post").parse().expect("a hook point"))
                     .collect();
-                let request = Request { hooks: &hooks, edit: None, output: Output::Nothing };
+                let request = Request { hooks: &hooks, edits: &[], output: Output::Nothing };
                 let pass = model.forward(&batch, request).expect("runs");
                 for (activation, layer) in pass.activations.iter().zip(layers) {
                     let got: Vec<f32> =

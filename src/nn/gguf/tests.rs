@@ -146,7 +146,7 @@ pub(super) fn logits(config: &Config, weights: &Weights) -> Vec<f32> {
     let vocab = model.architecture().vocab as u32;
     let tokens: Vec<u32> = (0..48).map(|at| (at * 37 + 11) % vocab).collect();
     let tokens = TokenBatch::new(tokens, 48).expect("whole");
-    let request = Request { hooks: &[], edit: None, output: Output::Logits };
+    let request = Request { hooks: &[], edits: &[], output: Output::Logits };
     let logits = model.forward(&tokens, request).expect("runs").output.expect("logits");
     logits.flatten_all().and_then(|all| all.to_vec1()).expect("entries")
 }
@@ -156,7 +156,7 @@ fn stream(config: &Config, weights: &Weights) -> Vec<f32> {
     let model = Transformer::new(config, weights).expect("fits");
     let tokens = TokenBatch::new((0..24).map(|at| (at * 5 + 3) % 64).collect(), 24).expect("whole");
     let hook = "blocks.0.hook_resid_post".parse().expect("a hook point");
-    let request = Request { hooks: &[hook], edit: None, output: Output::Nothing };
+    let request = Request { hooks: &[hook], edits: &[], output: Output::Nothing };
     let pass = model.forward(&tokens, request).expect("runs");
     pass.activations[0].flatten_all().and_then(|all| all.to_vec1()).expect("entries")
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{Error, Tensor};
 
-use super::request::{Output, Request};
+use super::request::{Edit, Output, Request};
 use super::{Transformer, matrix_of};
 use crate::base::{Matrix, TokenBatch};
 use crate::nn::attention_kernel::HeadCache;
@@ -28,6 +28,17 @@ impl Transformer {
     ///
     /// Fails on ids outside the vocabulary and on sequences that would become too long.
     pub fn forward_cached(&self, tokens: &TokenBatch, past: &mut [PrefixCache]) -> Result<Matrix> {
+        self.forward_cached_edited(tokens, past, &[])
+    }
+
+    /// [`Transformer::forward_cached`] with edits of the new positions. Cached keys and values are those of edited
+    /// activations. Fails if the cached keys do not remain valid, because earlier positions would be edited again.
+    pub fn forward_cached_edited(
+        &self,
+        tokens: &TokenBatch,
+        past: &mut [PrefixCache],
+        edits: &[Edit<'_>],
+    ) -> Result<Matrix> {
         self.check_tokens(tokens)?;
         let longest = past.iter().map(PrefixCache::positions).max().unwrap_or(0) + tokens.cols();
         self.check_length(longest)?;
@@ -36,10 +47,15 @@ impl Transformer {
             return Err(Error::msg(counts).into());
         }
         if !past.iter().all(|past| self.keys_stay_valid(past, tokens.cols())) {
+            if !edits.is_empty() {
+                let longest =
+                    format!("at most {longest} tokens with edits: its rotary scaling depends on the length");
+                return Err(Error::msg(longest).into());
+            }
             return self.read_on_separately(tokens, past);
         }
         let ids = self.ids_of(tokens)?;
-        let request = Request::of_output(Output::FinalNorm);
+        let request = Request::edited(edits, Output::FinalNorm);
         let done = ops::on_all_threads(|| self.forward_ids(&ids, request, Some(&mut *past)))?.output;
         past.iter_mut().enumerate().for_each(|(row, past)| past.advance(tokens.row(row)));
         matrix_of(done)

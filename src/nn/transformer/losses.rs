@@ -1,11 +1,8 @@
 //! Next-token losses −ln p(token | tokens before it) in nats, `[batch · (positions − 1)]`.
 
-use candle_core::Tensor;
-
 use super::Transformer;
-use super::pass::Pass;
-use super::request::{Edit, ForwardPass, Output, Request};
-use crate::base::{HookPoint, Matrix, Site, TokenBatch};
+use super::request::{Edit, ForwardPass, Given, Output, Request};
+use crate::base::{HookPoint, TokenBatch};
 use crate::nn::error::Result;
 use crate::nn::ops;
 
@@ -15,28 +12,14 @@ const MAX_LOGITS: usize = 1 << 24;
 impl Transformer {
     /// Losses in nats of every token but the first of each sequence, `[batch · (positions − 1)]`.
     pub fn losses(&self, tokens: &TokenBatch, edit: Option<Edit<'_>>) -> Result<Vec<f32>> {
-        let request = Request { edit, ..Request::of_output(Output::FinalNorm) };
+        let request = Request::edited(edit.as_slice(), Output::FinalNorm);
         self.losses_of(self.forward(tokens, request)?, tokens)
     }
 
     /// [`Transformer::losses`] with the activations at `hook` replaced by `rows` `[batch · positions, width]`. For the
     /// residual stream between blocks only the later blocks are run.
     pub fn losses_given(&self, tokens: &TokenBatch, hook: HookPoint, rows: &[f32]) -> Result<Vec<f32>> {
-        let layer = match hook {
-            HookPoint::Block { layer, site: Site::ResidPre } => layer,
-            HookPoint::Block { layer, site: Site::ResidPost } => layer + 1,
-            _ => {
-                let apply = |found: &mut Matrix| found.data_mut().copy_from_slice(rows);
-                return self.losses(tokens, Some(Edit { hook, apply: &apply }));
-            }
-        };
-        self.check_hook(hook)?;
-        self.check_tokens(tokens)?;
-        let shape = (tokens.rows() * tokens.cols(), self.architecture.d_model);
-        let x = Tensor::from_slice(rows, shape, self.device())?;
-        let tables = vec![self.tables(tokens.cols())];
-        let pass = Pass::new(tokens.rows(), tables, Request::of_output(Output::FinalNorm));
-        self.losses_of(self.layers_from(layer, x, pass)?, tokens)
+        self.losses_of(self.forward_given(tokens, Given { hook, rows }, &[], Output::FinalNorm)?, tokens)
     }
 
     /// Losses from the final norm's output `[batch · positions, d_model]`.

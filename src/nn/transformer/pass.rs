@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 
 use super::parts::{FeedForward, Projections};
 use super::request::{Edit, ForwardPass, Output, Request};
@@ -67,6 +67,8 @@ pub(super) struct Pass<'a> {
     pub past: Option<&'a mut [PrefixCache]>,
     /// Layout of the rows, if they form a tree instead of equally long sequences.
     pub tree: Option<TreePass>,
+    /// A hook point whose activation is a variable: later operations are recorded, so that gradients can be taken.
+    pub variable: Option<HookPoint>,
     request: Request<'a>,
     found: Vec<Option<Tensor>>,
 }
@@ -75,15 +77,18 @@ impl<'a> Pass<'a> {
     /// A pass over `batch` sequences from their first token.
     pub fn new(batch: usize, tables: Vec<SharedTables>, request: Request<'a>) -> Self {
         let found = vec![None; request.hooks.len()];
-        Self { batch, places: None, tables, past: None, tree: None, request, found }
+        Self { batch, places: None, tables, past: None, tree: None, variable: None, request, found }
     }
 
     /// Edits an activation `[N, width]` if requested and stores it if requested. `None` if nothing more is needed.
     fn hook(&mut self, hook: HookPoint, x: Tensor) -> Result<Option<Tensor>> {
-        let x = match self.request.edit {
-            Some(edit) if edit.hook == hook => edited(&x, edit)?,
-            _ => x,
-        };
+        let mut x = x;
+        for &edit in self.request.edits.iter().filter(|edit| edit.hook == hook) {
+            x = edited(&x, edit)?;
+        }
+        if self.variable == Some(hook) {
+            x = Var::from_tensor(&x)?.as_tensor().clone();
+        }
         let slots = self.found.iter_mut().zip(self.request.hooks).filter(|(_, wanted)| **wanted == hook);
         slots.for_each(|(slot, _)| *slot = Some(x.clone()));
         let done = self.request.output == Output::Nothing && self.found.iter().all(Option::is_some);
@@ -115,7 +120,7 @@ impl Transformer {
         request: Request<'_>,
         past: Option<&mut [PrefixCache]>,
     ) -> Result<ForwardPass> {
-        for hook in request.hooks.iter().copied().chain(request.edit.map(|edit| edit.hook)) {
+        for hook in request.hooks.iter().copied().chain(request.edits.iter().map(|edit| edit.hook)) {
             self.check_hook(hook)?;
         }
         let (batch, positions) = ids.dims2()?;

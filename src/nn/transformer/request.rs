@@ -16,6 +16,24 @@ pub struct Edit<'a> {
     pub apply: &'a (dyn Fn(&mut Matrix) + Sync),
 }
 
+/// Activations that replace those of a forward pass.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// Their hook point.
+    pub hook: HookPoint,
+    /// `[batch · positions, width]`, sequence after sequence.
+    pub rows: &'a [f32],
+}
+
+/// Values whose gradient is taken.
+#[derive(Debug, Clone, Copy)]
+pub enum Values<'a> {
+    /// Logits `[rows, vocab]` of these rows of the batch.
+    Logits(&'a [u32]),
+    /// Activations at a later hook point `[batch · positions, width]`.
+    Activations(HookPoint),
+}
+
 /// What a forward pass computes after the requested hook points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
@@ -32,16 +50,22 @@ pub enum Output {
 pub struct Request<'a> {
     /// Activations to return, in this order.
     pub hooks: &'a [HookPoint],
-    /// An edit. If its hook point is also requested, the edited activation is returned.
-    pub edit: Option<Edit<'a>>,
+    /// Edits, applied in this order where several have the same hook point. If the hook point of an edit is also
+    /// requested, the edited activation is returned.
+    pub edits: &'a [Edit<'a>],
     /// What to compute at the end.
     pub output: Output,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
     /// A request for an output without activations or edits.
     pub(super) fn of_output(output: Output) -> Self {
-        Self { hooks: &[], edit: None, output }
+        Self { hooks: &[], edits: &[], output }
+    }
+
+    /// A request for an output after edits.
+    pub(super) fn edited(edits: &'a [Edit<'a>], output: Output) -> Self {
+        Self { hooks: &[], edits, output }
     }
 }
 

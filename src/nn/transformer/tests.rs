@@ -54,7 +54,7 @@ fn check_golden(model: &Transformer, golden: &Path) {
     let inputs =
         (0..model.architecture().n_layers).map(|layer| HookPoint::Block { layer, site: Site::MlpIn });
     let hooks: Vec<HookPoint> = every_hook(model).into_iter().chain(inputs).collect();
-    let request = Request { hooks: &hooks, edit: None, output: Output::Logits };
+    let request = Request { hooks: &hooks, edits: &[], output: Output::Logits };
     let pass = model.forward(&tokens, request).expect("runs");
     let mut compared = 0;
     let mut compare = |name: &str, got: &Tensor, expected: &Tensor| {
@@ -196,7 +196,7 @@ fn fixtures_of_every_family_agree_with_the_reference_in_one_pass() {
         let (expected, tokens) = reference(family);
         let hooks = every_hook(&model);
         assert_eq!(hooks.len(), if family == "gpt_neox" { 13 } else { 15 });
-        let request = Request { hooks: &hooks, edit: None, output: Output::Logits };
+        let request = Request { hooks: &hooks, edits: &[], output: Output::Logits };
         let pass = model.forward(&tokens, request).expect("runs");
         for (hook, got) in hooks.iter().zip(&pass.activations) {
             let distance = distance(got, &expected[&hook.to_string()]);
@@ -220,7 +220,7 @@ fn a_pass_stops_after_the_last_hook_point_and_keeps_the_requested_order() {
         let (expected, tokens) = reference(family);
         let hooks = ["blocks.0.hook_resid_post", "hook_embed", "blocks.1.hook_resid_pre"]
             .map(|hook| hook.parse::<HookPoint>().expect("hook"));
-        let request = Request { hooks: &hooks, edit: None, output: Output::Nothing };
+        let request = Request { hooks: &hooks, edits: &[], output: Output::Nothing };
         let pass = model.forward(&tokens, request).expect("runs");
         for (hook, got) in hooks.iter().zip(&pass.activations) {
             assert!(distance(got, &expected[&hook.to_string()]) < 2e-6, "{family} {hook}");
@@ -249,7 +249,7 @@ fn fused_and_differentiable_operations_agree() {
         let (expected, tokens) = reference(family);
         let model = trainable(family, &variables(family));
         let hooks = every_hook(&model);
-        let request = Request { hooks: &hooks, edit: None, output: Output::Logits };
+        let request = Request { hooks: &hooks, edits: &[], output: Output::Logits };
         let pass = model.forward(&tokens, request).expect("runs");
         for (hook, got) in hooks.iter().zip(&pass.activations) {
             assert!(distance(got, &expected[&hook.to_string()]) < 2e-6, "{family} {hook}");
@@ -339,7 +339,7 @@ fn packed_weights_give_logits_independent_of_parts_and_batch() {
     for family in FAMILIES {
         let (expected, tokens) = reference(family);
         let model = packed(family);
-        let whole = model.forward(&tokens, Request { hooks: &[], edit: None, output: Output::Logits });
+        let whole = model.forward(&tokens, Request { hooks: &[], edits: &[], output: Output::Logits });
         let whole = whole.expect("runs").output.expect("logits");
         assert!(distance(&whole, &expected["logits"]) < 2e-6, "{family}");
         let last = |past: &mut [PrefixCache], cuts: &[usize], rows: &[usize]| {
@@ -376,7 +376,7 @@ fn an_edit_changes_the_activation_and_later_ones() {
         let run = |hook: &str, apply: &(dyn Fn(&mut Matrix) + Sync), hooks: &[&str]| {
             let hooks: Vec<HookPoint> = hooks.iter().map(|hook| hook.parse().expect("hook")).collect();
             let edit = Edit { hook: hook.parse().expect("hook"), apply };
-            let request = Request { hooks: &hooks, edit: Some(edit), output: Output::Logits };
+            let request = Request { hooks: &hooks, edits: &[edit], output: Output::Logits };
             model.forward(&tokens, request)
         };
         let silence = |matrix: &mut Matrix| matrix.data_mut().fill(0.0);
@@ -426,7 +426,7 @@ fn results_do_not_depend_on_the_threads() {
     let model = load(&fixture("llama"), "config.json");
     let (_, tokens) = reference("llama");
     let run = || {
-        let request = Request { hooks: &[], edit: None, output: Output::Logits };
+        let request = Request { hooks: &[], edits: &[], output: Output::Logits };
         entries(&model.forward(&tokens, request).expect("runs").output.expect("logits"))
     };
     let outside = run();
@@ -442,7 +442,7 @@ fn hook_points_and_tokens_that_do_not_exist_are_explained() {
     let (_, tokens) = reference("gpt_neox");
     let ask = |hook: &str| {
         let hooks = [hook.parse::<HookPoint>().expect("spelled right")];
-        let request = Request { hooks: &hooks, edit: None, output: Output::Nothing };
+        let request = Request { hooks: &hooks, edits: &[], output: Output::Nothing };
         neox.forward(&tokens, request).expect_err("no such hook point").to_string()
     };
     let message = ask("blocks.99.hook_resid_post");
@@ -518,7 +518,7 @@ fn check_ends(name: &str, model: &Transformer) {
     for hook in every_hook(model) {
         let alone = texts.iter().flat_map(|text| {
             let tokens = TokenBatch::new(text.clone(), text.len()).expect("whole");
-            let request = Request { hooks: &[hook], edit: None, output: Output::Nothing };
+            let request = Request { hooks: &[hook], edits: &[], output: Output::Nothing };
             let found = matrix_of(model.forward(&tokens, request).expect("runs").activations.pop());
             found.expect("rows").row(text.len() - 1).to_vec()
         });

@@ -59,6 +59,7 @@ pub fn summarise(
         quality: quality_rows(quality),
         differences: differences(suite, &order, &groups),
         rankings: rankings(suite, &order, &groups, quality),
+        patching: None,
         scores: score_facts(&suite.scorers),
     }
 }

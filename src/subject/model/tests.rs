@@ -336,7 +336,7 @@ fn logits_after(
 ) -> Vec<f32> {
     let last = subject.info().n_layers - 1;
     let hook = HookPoint::Block { layer: last, site: Site::ResidPost };
-    let request = Request { hooks: &[], edit: Some(Edit { hook, apply }), output: Output::Logits };
+    let request = Request { hooks: &[], edits: &[Edit { hook, apply }], output: Output::Logits };
     let pass = subject.transformer().forward(tokens, request).expect("a pass");
     let logits = pass.output.expect("logits");
     let mut entries = vec![0.0; logits.elem_count()];

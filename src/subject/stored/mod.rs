@@ -24,7 +24,7 @@ use rayon::prelude::*;
 pub use files::ActivationFiles;
 pub use recorded::{RECORDED, Recorded, TOKEN_IDS};
 
-use super::{Bos, Prefix, SubjectError, SubjectInfo, SubjectModel};
+use super::{Bos, Prefix, Pullback, SubjectError, SubjectInfo, SubjectModel, Wanted, Writing};
 use crate::base::{Digest, Digester, HookPoint, HookSelector, Matrix, Site, TokenBatch};
 use crate::nn::{Device, Edit, Tokenizer};
 
@@ -265,6 +265,34 @@ impl SubjectModel for StoredSubject {
 
     fn token_losses_given(&self, _: &TokenBatch, _: HookPoint, _: &Matrix) -> Result<Matrix, SubjectError> {
         Err(self.needs_model("losses"))
+    }
+
+    fn given(&self, _: &TokenBatch, _: (HookPoint, &Matrix), _: Wanted) -> Result<Matrix, SubjectError> {
+        Err(self.needs_model("passes from other activations"))
+    }
+
+    fn edited(&self, _: &TokenBatch, _: &[Edit<'_>], _: Wanted) -> Result<Matrix, SubjectError> {
+        Err(self.needs_model("edits"))
+    }
+
+    fn pullback(
+        &self,
+        _: &TokenBatch,
+        _: (HookPoint, &Matrix),
+        _: Wanted,
+        _: &(dyn Fn(usize, &Matrix) -> Matrix + Sync),
+    ) -> Result<Pullback, SubjectError> {
+        Err(self.needs_model("gradients"))
+    }
+
+    fn continuation(
+        &self,
+        _: &[u32],
+        _: usize,
+        _: &[Edit<'_>],
+        _: &Writing<'_>,
+    ) -> Result<Vec<u32>, SubjectError> {
+        Err(self.needs_model("continuations of text"))
     }
 
     fn logits(&self, _: &TokenBatch) -> Result<Matrix, SubjectError> {

@@ -28,7 +28,7 @@ fn tokens_of(folder: &Path) -> TokenBatch {
 }
 
 fn logits(model: &Transformer, tokens: &TokenBatch) -> Tensor {
-    let request = Request { hooks: &[], edit: None, output: Output::Logits };
+    let request = Request { hooks: &[], edits: &[], output: Output::Logits };
     model.forward(tokens, request).expect("runs").output.expect("logits")
 }
 
@@ -43,7 +43,7 @@ fn the_router_agrees_with_the_reference() {
             .collect();
         let hooks: Vec<HookPoint> =
             layers.iter().map(|&layer| HookPoint::Block { layer, site: Site::ResidMid }).collect();
-        let request = Request { hooks: &hooks, edit: None, output: Output::Nothing };
+        let request = Request { hooks: &hooks, edits: &[], output: Output::Nothing };
         let pass = model.forward(&tokens_of(&folder), request).expect("runs");
         for (&layer, middle) in layers.iter().zip(&pass.activations) {
             let block = &model.parts.blocks[layer];

@@ -25,7 +25,7 @@ fn variant(config: &Path, weights: &Path, change: impl Fn(&mut Value)) -> Result
 
 fn logits(model: &Transformer, ids: &[u32]) -> Tensor {
     let tokens = TokenBatch::new(ids.to_vec(), ids.len()).expect("whole");
-    let request = Request { hooks: &[], edit: None, output: Output::Logits };
+    let request = Request { hooks: &[], edits: &[], output: Output::Logits };
     model.forward(&tokens, request).expect("runs").output.expect("logits")
 }
 

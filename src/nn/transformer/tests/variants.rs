@@ -98,7 +98,7 @@ fn every_variant_agrees_with_the_reference_for_all_kinds_of_weights() {
         let packed = Transformer::new(&config, &as_packed(&tensors)).expect("fits");
         for (way, model) in [("plain", &plain), ("tracked", &tracked), ("packed", &packed)] {
             let hooks = every_hook(model);
-            let request = Request { hooks: &hooks, edit: None, output: Output::Logits };
+            let request = Request { hooks: &hooks, edits: &[], output: Output::Logits };
             let pass = model.forward(&tokens, request).expect("runs");
             for (hook, got) in hooks.iter().zip(&pass.activations) {
                 let Some(expected) = tensors.get(&hook.to_string()) else {
@@ -186,7 +186,7 @@ fn tensor_names_without_prefix_give_the_same_model() {
         let renamed = tensors.iter().map(|(name, tensor)| (bare(name), tensor.clone())).collect();
         let weights = Weights::from_tensors(renamed, "bare");
         let model = Transformer::new(&parsed(&config), &weights).expect("fits");
-        let request = Request { hooks: &[], edit: None, output: Output::Logits };
+        let request = Request { hooks: &[], edits: &[], output: Output::Logits };
         let logits = model.forward(&tokens, request).expect("runs").output.expect("logits");
         assert!(distance(&logits, &tensors["logits"]) < 2e-6, "{name}");
     }

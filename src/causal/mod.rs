@@ -1,0 +1,20 @@
+//! What features do: activations are changed along a feature, and the rest of the model is run again.
+//!
+//! In: a subject, dictionaries, tokens.
+//! Out: edits of activations by changes of codes; what such edits do to the model's output.
+//! Never: knows a suite or a run folder; describes or scores an explanation.
+//!
+//! Every edit has the delta form, so the reconstruction error stays as it is (Cunningham et al. 2023, arXiv
+//! 2309.08600, §4; Templeton et al. 2024):
+//!
+//! ```text
+//! x′ = x + Σ_j (c′_j − c_j) · d_j
+//! ```
+
+mod edit;
+mod error;
+mod writer;
+
+pub use edit::{Change, FeatureEdit, FeatureEdits, failure_of};
+pub use error::CausalError;
+pub use writer::Writer;

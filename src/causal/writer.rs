@@ -1,0 +1,80 @@
+//! The direction in which a feature changes activations.
+
+use super::CausalError;
+use crate::base::{HookPoint, Matrix};
+use crate::dictionary::{Dictionary, Kind};
+
+/// Changes activations along the features of a dictionary.
+///
+/// A change of a code by δ adds δ · d to the activation, with d the decoder row in the units of the activation. A
+/// random direction w has no decoder; it gets w / ‖w‖², the smallest change that moves w·x by 1.
+pub struct Writer<'a> {
+    dictionary: &'a dyn Dictionary,
+}
+
+impl<'a> Writer<'a> {
+    /// Fails for a dictionary without a decoder.
+    pub fn new(dictionary: &'a dyn Dictionary) -> Result<Self, CausalError> {
+        let info = dictionary.info();
+        match info.is_reconstruction || matches!(info.kind, Kind::Neuron | Kind::Random) {
+            true => Ok(Self { dictionary }),
+            false => Err(CausalError::OnlyEncodes { method: info.method.clone() }),
+        }
+    }
+
+    /// The dictionary.
+    pub fn dictionary(&self) -> &'a dyn Dictionary {
+        self.dictionary
+    }
+
+    /// The hook point whose activations are encoded.
+    pub fn reads(&self) -> HookPoint {
+        self.dictionary.info().hook
+    }
+
+    /// The hook point whose activations are changed: that of the input, or the output of a transcoder.
+    pub fn writes(&self) -> HookPoint {
+        self.dictionary.info().output.unwrap_or(self.reads())
+    }
+
+    /// Fails if the dictionary lacks the feature.
+    pub fn check(&self, feature: usize) -> Result<(), CausalError> {
+        let info = self.dictionary.info();
+        if feature < info.n_features {
+            return Ok(());
+        }
+        Err(CausalError::NoFeature { feature, method: info.method.clone(), n_features: info.n_features })
+    }
+
+    /// What is added to activations `[n, d_out]` when a feature's codes change by `changes` `[n]`. `inputs` `[n, d_in]`
+    /// are the activations that were encoded: they matter for dictionaries that scale each row by its norm.
+    pub fn delta(&self, inputs: &Matrix, feature: usize, changes: &[f32]) -> Result<Matrix, CausalError> {
+        self.check(feature)?;
+        if let Some(delta) = self.dictionary.contributions(inputs, feature, changes)? {
+            return Ok(delta);
+        }
+        let direction = self.dictionary.as_affine().tensors().encoder.row(feature);
+        let squared: f64 = direction.iter().map(|&w| f64::from(w) * f64::from(w)).sum();
+        let mut delta = Matrix::zeros(inputs.rows(), direction.len());
+        for (row, change) in (0..inputs.rows()).zip(changes) {
+            let factor = if squared > 0.0 { (f64::from(*change) / squared) as f32 } else { 0.0 };
+            delta.row_mut(row).iter_mut().zip(direction).for_each(|(value, w)| *value = factor * w);
+        }
+        Ok(delta)
+    }
+
+    /// Adds [`Writer::delta`] to `rows` `[n, d_out]`. Rows with a change of 0 keep their bits.
+    pub fn add(
+        &self,
+        inputs: &Matrix,
+        feature: usize,
+        changes: &[f32],
+        rows: &mut Matrix,
+    ) -> Result<(), CausalError> {
+        let delta = self.delta(inputs, feature, changes)?;
+        for (row, _) in changes.iter().enumerate().filter(|(_, change)| **change != 0.0) {
+            rows.row_mut(row).iter_mut().zip(delta.row(row)).for_each(|(value, delta)| *value += delta);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! Passes of a [`TransformerSubject`] from given or edited activations, their gradients, and continuations of text.
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::TransformerSubject;
+use crate::base::{HookPoint, Matrix, TokenBatch};
+use crate::nn::{
+    Edit, ForwardPass, Given, NnError, Output, PrefixCache, Pullback, Request, Sampler, Values, copy_entries,
+};
+use crate::subject::{SubjectError, Wanted, Writing};
+
+impl TransformerSubject {
+    /// See [`SubjectModel::given`](super::SubjectModel::given).
+    pub(super) fn run_given(
+        &self,
+        tokens: &TokenBatch,
+        (hook, rows): (HookPoint, &Matrix),
+        wanted: Wanted,
+    ) -> Result<Matrix, SubjectError> {
+        let entries = self.entries_of_chunk(tokens, (hook, rows))?;
+        self.by_chunk(tokens, wanted, |nth, chunk| {
+            let rows = &rows.data()[nth * entries..][..chunk.ids().len() * rows.cols()];
+            let (hooks, output) = requested(&wanted);
+            self.transformer.forward_given(chunk, Given { hook, rows }, hooks, output)
+        })
+    }
+
+    /// See [`SubjectModel::edited`](super::SubjectModel::edited).
+    pub(super) fn run_edited(
+        &self,
+        tokens: &TokenBatch,
+        edits: &[Edit<'_>],
+        wanted: Wanted,
+    ) -> Result<Matrix, SubjectError> {
+        self.transformer.check_tokens(tokens)?;
+        self.by_chunk(tokens, wanted, |_, chunk| {
+            let (hooks, output) = requested(&wanted);
+            self.transformer.forward(chunk, Request { hooks, edits, output })
+        })
+    }
+
+    /// See [`SubjectModel::pullback`](super::SubjectModel::pullback).
+    pub(super) fn pull_back(
+        &self,
+        tokens: &TokenBatch,
+        (hook, rows): (HookPoint, &Matrix),
+        wanted: Wanted,
+        weights: &(dyn Fn(usize, &Matrix) -> Matrix + Sync),
+    ) -> Result<Pullback, SubjectError> {
+        let entries = self.entries_of_chunk(tokens, (hook, rows))?;
+        let (sequences, cols) = (self.rows_at_once(tokens), tokens.cols());
+        let width = rows.cols();
+        let parts = self.chunks(tokens).enumerate().filter_map(|(nth, chunk)| Some((nth, chunk?)));
+        let parts = parts.map(|(nth, chunk)| {
+            let rows = &rows.data()[nth * entries..][..chunk.ids().len() * width];
+            let places: Vec<u32> = match wanted {
+                Wanted::Logits => (0..chunk.ids().len() as u32).collect(),
+                _ => last_rows(chunk.rows(), cols),
+            };
+            let values = match wanted {
+                Wanted::Activations(hook) => Values::Activations(hook),
+                Wanted::Logits | Wanted::LastLogits => Values::Logits(&places),
+            };
+            let weights = |values: &Matrix| weights(nth * sequences, values);
+            self.transformer.pullback(&chunk, Given { hook, rows }, values, &weights)
+        });
+        let parts = parts.collect::<Result<Vec<_>, NnError>>()?;
+        let (values, gradients) = parts.into_iter().map(|part| (part.values, part.gradient)).unzip();
+        let (values, gradient) = (stacked(values, self.width_of(wanted)?), stacked(gradients, width));
+        self.not_finite("gradient", gradient.data(), width, cols)?;
+        Ok(Pullback { values, gradient })
+    }
+
+    /// See [`SubjectModel::continuation`](super::SubjectModel::continuation).
+    pub(super) fn continue_text(
+        &self,
+        tokens: &[u32],
+        unedited: usize,
+        edits: &[Edit<'_>],
+        writing: &Writing<'_>,
+    ) -> Result<Vec<u32>, SubjectError> {
+        let mut past = [PrefixCache::new(&self.transformer)];
+        let mut sampler = Sampler::new(writing.seed, writing.temperature);
+        let batch =
+            |ids: &[u32]| TokenBatch::new(ids.to_vec(), ids.len()).ok_or(SubjectError::TooShort { cols: 0 });
+        let (lead, prompt) = tokens.split_at(unedited.min(tokens.len()));
+        let mut normed = Matrix::zeros(0, self.info.d_model);
+        if !lead.is_empty() {
+            normed = self.transformer.forward_cached(&batch(lead)?, &mut past)?;
+        }
+        if !prompt.is_empty() {
+            normed = self.transformer.forward_cached_edited(&batch(prompt)?, &mut past, edits)?;
+        }
+        let mut written = Vec::with_capacity(writing.tokens);
+        while written.len() < writing.tokens {
+            let Some(last) = normed.rows().checked_sub(1) else {
+                return Err(SubjectError::TooShort { cols: 0 });
+            };
+            let logits = self.transformer.logits_of(normed.row(last))?;
+            self.not_finite("logits", logits.data(), self.info.vocab, 1)?;
+            let next = sampler.choose(logits.data())? as u32;
+            if writing.stop.contains(&next) {
+                break;
+            }
+            written.push(next);
+            if written.len() < writing.tokens {
+                normed = self.transformer.forward_cached_edited(&batch(&[next])?, &mut past, edits)?;
+            }
+        }
+        Ok(written)
+    }
+
+    /// Entries of the given activations that belong to a full chunk of sequences. Fails on a wrong shape.
+    fn entries_of_chunk(
+        &self,
+        tokens: &TokenBatch,
+        (hook, rows): (HookPoint, &Matrix),
+    ) -> Result<usize, SubjectError> {
+        let expected = [tokens.ids().len(), self.transformer.width(hook)?];
+        let got = [rows.rows(), rows.cols()];
+        if got != expected {
+            return Err(NnError::EditShape { hook, expected, got }.into());
+        }
+        self.transformer.check_tokens(tokens)?;
+        Ok(self.rows_at_once(tokens) * tokens.cols() * rows.cols())
+    }
+
+    fn width_of(&self, wanted: Wanted) -> Result<usize, SubjectError> {
+        match wanted {
+            Wanted::Logits | Wanted::LastLogits => Ok(self.info.vocab),
+            Wanted::Activations(hook) => Ok(self.transformer.width(hook)?),
+        }
+    }
+
+    /// What is wanted of every chunk of a batch; `run` gets the index of the chunk and the chunk.
+    fn by_chunk(
+        &self,
+        tokens: &TokenBatch,
+        wanted: Wanted,
+        run: impl Fn(usize, &TokenBatch) -> Result<ForwardPass, NnError> + Sync,
+    ) -> Result<Matrix, SubjectError> {
+        let width = self.width_of(wanted)?;
+        let parts = self.chunks(tokens).enumerate().filter_map(|(nth, chunk)| Some((nth, chunk?)));
+        let parts = parts.map(|(nth, chunk)| self.values_of(run(nth, &chunk)?, &chunk, wanted));
+        let values = stacked(parts.collect::<Result<Vec<_>, NnError>>()?, width);
+        let (name, cols) = match wanted {
+            Wanted::Logits => ("logits".to_string(), tokens.cols()),
+            Wanted::LastLogits => ("logits".to_string(), 1),
+            Wanted::Activations(hook) => (hook.to_string(), tokens.cols()),
+        };
+        self.not_finite(&name, values.data(), width, cols)?;
+        Ok(values)
+    }
+
+    /// What is wanted of one pass.
+    fn values_of(&self, pass: ForwardPass, chunk: &TokenBatch, wanted: Wanted) -> Result<Matrix, NnError> {
+        let found = pass.activations.into_iter().next().or(pass.output);
+        let Some(found) = found else { return Ok(Matrix::zeros(0, 0)) };
+        let found = match wanted {
+            Wanted::Activations(_) => found,
+            Wanted::Logits => self.transformer.unembed(&found)?,
+            Wanted::LastLogits => {
+                let rows = last_rows(chunk.rows(), chunk.cols());
+                let rows = Tensor::from_slice(&rows, rows.len(), found.device())?;
+                self.transformer.unembed(&found.index_select(&rows, 0)?)?
+            }
+        };
+        let (rows, width) = found.dims2()?;
+        let mut values = Matrix::zeros(rows, width);
+        copy_entries(&found, values.data_mut())?;
+        Ok(values)
+    }
+}
+
+/// Hook points and output of a pass. Logits are computed from the final norm, for the wanted rows only.
+fn requested(wanted: &Wanted) -> (&[HookPoint], Output) {
+    match wanted {
+        Wanted::Logits | Wanted::LastLogits => (&[], Output::FinalNorm),
+        Wanted::Activations(hook) => (std::slice::from_ref(hook), Output::Nothing),
+    }
+}
+
+/// Row of the last position of each sequence.
+fn last_rows(sequences: usize, cols: usize) -> Vec<u32> {
+    (1..=sequences).map(|nth| (nth * cols - 1) as u32).collect()
+}
+
+/// Matrices of one width below each other.
+fn stacked(parts: Vec<Matrix>, width: usize) -> Matrix {
+    let entries: Vec<f32> = parts.into_iter().flat_map(Matrix::into_vec).collect();
+    let rows = entries.len() / width.max(1);
+    Matrix::from_vec(rows, width, entries).unwrap_or_else(|| Matrix::zeros(0, width))
+}
