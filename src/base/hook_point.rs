@@ -84,6 +84,18 @@ pub enum HookPoint {
     },
 }
 
+impl HookPoint {
+    /// Sort key of the order in which a model computes hook points: block, counted from 1 behind the embedding, and site.
+    pub fn computed(self) -> (usize, usize) {
+        match self {
+            Self::Embed => (0, 0),
+            Self::Block { layer, site } => {
+                (layer + 1, Site::ALL.iter().position(|other| *other == site).unwrap_or(Site::ALL.len()))
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 impl HookPoint {
     /// Index of the block; none for the embedding.
@@ -214,6 +226,21 @@ mod tests {
         for text in ["", "blocks.x.hook_resid_pre", "blocks.1.hook_q", "blocks.*.hook_resid_post", "embed"] {
             assert!(text.parse::<HookPoint>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn hook_points_sort_as_they_are_computed() {
+        let names = [
+            "hook_embed",
+            "blocks.0.hook_resid_pre",
+            "blocks.0.hook_attn_out",
+            "blocks.0.mlp.hook_in",
+            "blocks.0.hook_resid_post",
+            "blocks.1.attn.hook_z",
+            "blocks.1.hook_mlp_out",
+        ];
+        let keys = names.map(|name| name.parse::<HookPoint>().expect("valid").computed());
+        assert!(keys.is_sorted() && keys.windows(2).all(|pair| pair[0] != pair[1]), "{keys:?}");
     }
 
     #[test]

@@ -35,8 +35,9 @@ impl Change {
 pub struct FeatureEdit<'a> {
     writer: Writer<'a>,
     changes: Vec<(usize, Change)>,
-    /// Activations that a pass on this thread has read, for a transcoder, which writes at a later hook point.
-    read: Mutex<HashMap<ThreadId, Matrix>>,
+    /// Activations that passes on each thread have read, for a transcoder, which writes at a later hook point. While a
+    /// pass waits for other threads, its thread may run another pass from start to end, so the latest is written first.
+    read: Mutex<HashMap<ThreadId, Vec<Matrix>>>,
     /// The first failure: an edit cannot return one.
     failed: Mutex<Option<CausalError>>,
 }
@@ -65,18 +66,29 @@ impl<'a> FeatureEdit<'a> {
         Ok(total)
     }
 
+    fn wrong_width(&self, delta: &Matrix, rows: &Matrix) -> CausalError {
+        let method = self.writer.dictionary().info().method.clone();
+        CausalError::Width { method, hook: self.writer.writes(), expected: rows.cols(), got: delta.cols() }
+    }
+
     fn keep_failure(&self, error: CausalError) {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
     fn read(&self, rows: &Matrix) {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.insert(thread::current().id(), rows.clone());
+        read.entry(thread::current().id()).or_default().push(rows.clone());
     }
 
     fn write(&self, rows: &mut Matrix) {
-        let known = self.read.lock().unwrap_or_else(PoisonError::into_inner).remove(&thread::current().id());
+        let known = {
+            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            read.get_mut(&thread::current().id()).and_then(Vec::pop)
+        };
         match self.delta(known.as_ref().unwrap_or(rows)) {
+            Ok(Some(delta)) if delta.cols() != rows.cols() => {
+                self.keep_failure(self.wrong_width(&delta, rows))
+            }
             Ok(Some(delta)) => {
                 rows.data_mut().iter_mut().zip(delta.data()).for_each(|(x, delta)| *x += delta)
             }
@@ -124,3 +136,6 @@ pub fn failure_of(edits: &[FeatureEdit<'_>]) -> Result<(), CausalError> {
         edits.iter().find_map(|edit| edit.failed.lock().unwrap_or_else(PoisonError::into_inner).take());
     failed.map_or(Ok(()), Err)
 }
+
+#[cfg(test)]
+mod tests;

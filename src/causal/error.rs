@@ -1,5 +1,6 @@
 //! Why an edit or an experiment with edits is not possible.
 
+use crate::base::HookPoint;
 use crate::dictionary::DictionaryError;
 use crate::subject::SubjectError;
 
@@ -21,6 +22,21 @@ pub enum CausalError {
         /// Name of the dictionary.
         method: String,
     },
+    /// A decoder whose rows do not fit the activations.
+    #[error(
+        "edit `{hook}` by codes of `{method}`: activations there have {expected} values and its decoder has rows of \
+         {got}; use a dictionary of this hook point"
+    )]
+    Width {
+        /// Name of the dictionary.
+        method: String,
+        /// The edited hook point.
+        hook: HookPoint,
+        /// Width of the activations.
+        expected: usize,
+        /// Width of the decoder.
+        got: usize,
+    },
     /// A feature that the dictionary lacks.
     #[error("find feature {feature} of `{method}`: it has features 0 to {}", n_features.saturating_sub(1))]
     NoFeature {
@@ -31,4 +47,40 @@ pub enum CausalError {
         /// Its number of features.
         n_features: usize,
     },
+    /// A task without pairs of prompts.
+    #[error("patch features on a task: it has no pair of prompts; give at least one")]
+    NoPairs,
+    /// Lists of a task that do not belong together.
+    #[error(
+        "patch features on a task: {base} base prompts, {target} target prompts and {answers} pairs of answers; give \
+         equally many"
+    )]
+    PairCounts {
+        /// Base prompts.
+        base: usize,
+        /// Target prompts.
+        target: usize,
+        /// Pairs of answers.
+        answers: usize,
+    },
+    /// A pair of prompts that cannot be patched.
+    #[error("patch pair {pair} of the task, counted from 0: {problem}")]
+    Pair {
+        /// The pair.
+        pair: usize,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A hook point whose activations do not reach the output.
+    #[error(
+        "patch features at `{hook}`: the output at the last position does not depend on the activations there; choose \
+         an earlier hook point"
+    )]
+    NoEffect {
+        /// The hook point.
+        hook: HookPoint,
+    },
+    /// The user requested a stop.
+    #[error("stopped on request")]
+    Stopped,
 }

@@ -12,9 +12,21 @@
 //! ```
 
 mod edit;
+pub mod effects;
 mod error;
+mod patching;
+mod steering;
+mod trace;
 mod writer;
 
 pub use edit::{Change, FeatureEdit, FeatureEdits, failure_of};
 pub use error::CausalError;
+pub use patching::{
+    Attributed, Divergence, MeasuredCurve, MeasuredPoint, NO_FEATURE_DIFFERS, Order, PatchParams,
+    PatchedPairs, TaskPairs, patch,
+};
+pub use steering::{Steer, WhatToWrite};
+pub use trace::{
+    Cause, Found, NoCauses, Pool, TraceError, TraceFeature, TraceParams, Traced, TracedFeature, Tracer,
+};
 pub use writer::Writer;

@@ -77,4 +77,25 @@ impl<'a> Writer<'a> {
         }
         Ok(())
     }
+
+    /// A feature's direction `[d_out]` and its factor: [`Writer::delta`] of a row is
+    /// change · factor · [row factor](Writer::row_factors) · direction, but for rounding.
+    pub fn direction(&self, feature: usize) -> Result<(&'a [f32], f32), CausalError> {
+        self.check(feature)?;
+        let (info, affine) = (self.dictionary.info(), self.dictionary.as_affine());
+        if info.is_reconstruction || info.kind == Kind::Neuron {
+            return Ok((affine.decoder_row(feature)?, 1.0));
+        }
+        let direction = affine.tensors().encoder.row(feature);
+        let squared: f64 = direction.iter().map(|&w| f64::from(w) * f64::from(w)).sum();
+        Ok((direction, if squared > 0.0 { (1.0 / squared) as f32 } else { 0.0 }))
+    }
+
+    /// Factor of each row of `inputs` `[n, d_in]`: other than 1 for dictionaries that scale each row by its norm.
+    pub fn row_factors(&self, inputs: &Matrix) -> Vec<f32> {
+        self.dictionary.as_affine().row_factors(inputs)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::report::{Ink, Look, RenderOptions};
 
 pub use super::init::InitArgs;
 pub use super::list::What;
-pub use super::model_args::{EncodeArgs, HarvestArgs};
+pub use super::model_args::{EncodeArgs, HarvestArgs, SteerArgs, TraceArgs};
 
 /// Which decomposition of a language model's activations can a person understand?
 #[derive(Debug, Parser)]
@@ -123,6 +123,10 @@ pub enum Verb {
     Regress(RegressArgs),
     /// List features, or show the evidence of one feature.
     Inspect(InspectArgs),
+    /// Continue a prompt with a feature changed, beside unsteered text and a random direction of the same size.
+    Steer(SteerArgs),
+    /// Find which earlier features, ablated one at a time, change a feature's activation, and their causes in turn.
+    Trace(TraceArgs),
     /// Write activations of a model at hook points to a safetensors file.
     Harvest(HarvestArgs),
     /// Write codes and reconstructions of a dictionary of any known format to a safetensors file. Needs no suite.

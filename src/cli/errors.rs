@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::progress::say;
 use crate::activations::ActivationError;
 use crate::base::{FileError, short_message};
+use crate::causal::CausalError;
 use crate::corpus::CorpusError;
 use crate::dictionary::{DictionaryError, FitError};
 use crate::export::ExportError;
@@ -97,6 +98,7 @@ fn sentence(error: &RunError) -> String {
     let tried = match error {
         RunError::Report(ReportError::NoSummary { .. }) => false,
         RunError::File(_) | RunError::Subject(_) | RunError::Report(_) => true,
+        RunError::Causal(error) => !matches!(error, CausalError::Dictionary(_)),
         RunError::Suite(error) => matches!(error, SuiteError::File(_)),
         RunError::Gate(error) => !matches!(
             error,
@@ -192,7 +194,7 @@ pub fn exit_code(error: &RunError) -> u8 {
         RunError::Hub(error) if error.is_missing() => 6,
         RunError::Activation(ActivationError::File(error)) => file_code(error),
         RunError::Dictionary(DictionaryError::File(error)) => file_code(error),
-        RunError::Subject(error) => subject_code(error),
+        RunError::Subject(error) | RunError::Causal(CausalError::Subject(error)) => subject_code(error),
         RunError::Fit { source, .. } => fit_code(source),
         RunError::Report(error) => report_code(error),
         RunError::Export(error) => export_code(error),
@@ -202,6 +204,7 @@ pub fn exit_code(error: &RunError) -> u8 {
         | RunError::Activation(_)
         | RunError::Dictionary(_)
         | RunError::MixedActivations { .. }
+        | RunError::Causal(_)
         | RunError::Feature(_)
         | RunError::Explain { .. }
         | RunError::Input { .. } => 8,

@@ -296,6 +296,7 @@ mod tests {
             n_top: 10,
             n_random: 10,
             tokens_untold: None,
+            grades: None,
         }
     }
 

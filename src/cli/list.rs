@@ -14,7 +14,7 @@ use crate::nn::{Family, is_in_gguf};
 use crate::report::{Column, Grid, Look, count, wrap};
 use crate::run::{RunError, model_shape};
 use crate::score::Direction;
-use crate::score::catalog::{SCORERS, ScoreRow, ScorerRow, Standing};
+use crate::score::catalog::{By, SCORERS, ScoreRow, ScorerRow, Standing};
 use crate::simulate::catalog::{SimulatorKind, SimulatorRow};
 use crate::suite::{baseline_of, reference};
 
@@ -202,7 +202,11 @@ fn scorer(row: &ScorerRow) -> ScorerFacts {
     ScorerFacts {
         name: row.name,
         what: row.words,
-        needs: if row.is_judged() { "a judge" } else { "a simulator" },
+        needs: match row.by {
+            By::Judge(_) => "a judge",
+            By::Effect(_) => "the subject model",
+            By::Simulation(_) => "a simulator",
+        },
         default: row.standing == Standing::Default,
         scores: row.scores.iter().map(score).collect(),
     }

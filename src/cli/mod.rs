@@ -28,6 +28,9 @@ mod run;
 mod schemas;
 mod shell;
 mod signals;
+mod steer;
+mod steered_text;
+mod trace;
 #[cfg(feature = "train-embedded")]
 mod train_embedded;
 mod verify;
@@ -117,6 +120,8 @@ fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
         Verb::Accept { runs, into } => gate::accept_runs(runs, into, common),
         Verb::Regress(args) => gate::regress_run(args, common, env),
         Verb::Inspect(args) => inspect::inspect(args, common, env),
+        Verb::Steer(args) => steer::steer(args, common, env),
+        Verb::Trace(args) => trace::trace(args, common, env),
         Verb::Export(args) => export::export_run(args, common, &STOP),
         Verb::Harvest(args) => harvest::harvest(args, common, env),
         Verb::Encode(args) => encode::encode(args, common, env),

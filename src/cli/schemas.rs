@@ -4,10 +4,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use super::{cache, doctor, encode, errors, gate, harvest, init, inspect, list, progress, run};
+use super::{cache, doctor, encode, errors, gate, harvest, init, inspect, list, progress, run, steer, trace};
 use crate::export::Exported;
 use crate::gate::{Comparison, GateReport};
-use crate::report::{Citation, Digests, ScoreLine, Summary, Verified};
+use crate::report::{Citation, Digests, FeatureTrace, ScoreLine, Summary, Verified};
 use crate::run::{Estimate, Manifest};
 use crate::suite::Suite;
 
@@ -23,6 +23,9 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("cite", of::<Citation>()),
         ("inspect", of::<inspect::Listing<'_>>()),
         ("inspect-feature", of::<inspect::FeatureEvidence<'_>>()),
+        ("steer", of::<steer::Steered>()),
+        ("trace", of::<trace::Drawn>()),
+        ("trace-file", of::<FeatureTrace>()),
         ("compare", of::<Comparison>()),
         ("accept", of::<gate::Accepted>()),
         ("regress", of::<GateReport>()),

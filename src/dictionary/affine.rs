@@ -16,7 +16,7 @@ use crate::base::{Digest, Digester, HookPoint, Matrix};
 use crate::linalg::{Panels, Screen, SparseCodes};
 
 use super::save::save;
-use super::tensors::{Activation, Tensors, scale_row, squared_norm};
+use super::tensors::{Activation, RowScale, Tensors, scale_row, squared_norm};
 use super::{Dictionary, DictionaryError, DictionaryInfo, Kind, SignPolicy};
 
 /// A dictionary of any kind.
@@ -97,7 +97,7 @@ impl AffineDictionary {
     }
 
     /// Rows of the tensors that hold these features.
-    fn places(&self, features: &[usize]) -> Result<Vec<usize>, DictionaryError> {
+    pub(super) fn places(&self, features: &[usize]) -> Result<Vec<usize>, DictionaryError> {
         let Some(kept) = &self.kept else { return Ok(features.to_vec()) };
         let found = features.iter().map(|feature| kept.binary_search(feature));
         found.collect::<Result<_, _>>().map_err(|_| self.partial())
@@ -123,6 +123,19 @@ impl AffineDictionary {
     /// The tensors.
     pub fn tensors(&self) -> &Tensors {
         &self.tensors
+    }
+
+    /// A feature's decoder row `[d_out]`, in the units of scaled rows.
+    pub fn decoder_row(&self, feature: usize) -> Result<&[f32], DictionaryError> {
+        Ok(self.tensors.decoder.row(self.places(&[feature])?[0]))
+    }
+
+    /// What decoder rows are multiplied by to be in the units of each row of `x` `[n, d_in]`: 1 without scaling of rows.
+    pub fn row_factors(&self, x: &Matrix) -> Vec<f32> {
+        if self.tensors.row_scale == RowScale::Plain {
+            return vec![1.0; x.rows()];
+        }
+        x.iter_rows().map(|row| scale_row(&mut row.to_vec(), self.tensors.row_scale).0).collect()
     }
 
     /// The dictionary of some features alone, whose codes have the same bits. None for TopK, where a feature's code
@@ -158,7 +171,7 @@ impl AffineDictionary {
         Some(Self { info, tensors: part, kept: None, panels: Arc::default(), screen: Arc::default() })
     }
 
-    fn check_width(&self, got: usize, expected: usize) -> Result<(), DictionaryError> {
+    pub(super) fn check_width(&self, got: usize, expected: usize) -> Result<(), DictionaryError> {
         if got == expected {
             return Ok(());
         }

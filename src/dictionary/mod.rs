@@ -16,6 +16,7 @@ mod export;
 mod file;
 mod fit;
 mod formats;
+mod gradient;
 mod ica;
 mod info;
 mod kind;

@@ -22,6 +22,7 @@ mod error;
 mod explanation;
 mod extremes;
 mod fragments;
+mod graded;
 mod pattern_trie;
 mod priority;
 mod protocol;
@@ -44,7 +45,7 @@ pub use protocol::{Deviation, FiringRule, Picks, Protocol, Stride, WalkOrder};
 pub use record::{ActivationRecord, FeatureRecord};
 pub use rendering::{
     MARK_END, MARK_START, TokenTexts, decoy_marks, index_text, indexed, marked_text, one_line, quoted,
-    strong_marks,
+    strong_marks, strongest_mark,
 };
 pub use scale::ten_point_scale;
 pub use shape::{

@@ -66,6 +66,23 @@ pub fn strong_marks(activations: &[f32], first_scored: usize) -> Vec<bool> {
     activations.iter().enumerate().map(strong).collect()
 }
 
+/// Marks the token with the largest positive activation from `first_scored` on; of equal ones the first. No mark if
+/// none is positive.
+pub fn strongest_mark(activations: &[f32], first_scored: usize) -> Vec<bool> {
+    let mut marks = vec![false; activations.len()];
+    let mut largest = 0.0;
+    let mut strongest = None;
+    for (place, &value) in activations.iter().enumerate().skip(first_scored) {
+        if value > largest {
+            (largest, strongest) = (value, Some(place));
+        }
+    }
+    if let Some(place) = strongest {
+        marks[place] = true;
+    }
+    marks
+}
+
 /// Decoy marks on up to `n` positions from `first_scored` on, drawn uniformly.
 pub fn decoy_marks(n_tokens: usize, first_scored: usize, n: usize, stream: &mut Stream) -> Vec<bool> {
     let mut marks = vec![false; n_tokens];
@@ -158,6 +175,8 @@ mod tests {
     fn only_scored_positions_are_marked() {
         assert_eq!(strong_marks(&[9.0, 1.0, 0.2, -3.0, 0.3], 1), [false, true, false, false, true]);
         assert_eq!(strong_marks(&[9.0, 0.0, -1.0], 1), [false; 3]);
+        assert_eq!(strongest_mark(&[9.0, 1.0, 3.0, 3.0, -4.0], 1), [false, false, true, false, false]);
+        assert_eq!(strongest_mark(&[9.0, 0.0, -1.0], 1), [false; 3]);
         let mut stream = Stream::new(3, "decoys");
         for n in 0..8 {
             let marks = decoy_marks(6, 1, n, &mut stream);

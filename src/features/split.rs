@@ -98,7 +98,7 @@ pub struct HeldFragment {
 }
 
 impl HeldFragment {
-    fn of(record: &ActivationRecord) -> Self {
+    pub(super) fn of(record: &ActivationRecord) -> Self {
         Self {
             fragment: record.fragment,
             document: record.document,
@@ -118,6 +118,9 @@ pub struct JudgedFragment {
     /// Whether it represents firing fragments; else non-firing ones (or the least firing, of a dense
     /// feature).
     pub fires: bool,
+    /// Interval of activation that it is graded in, from 0; none if it is not graded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<usize>,
 }
 
 /// A member of one list.
@@ -142,6 +145,8 @@ pub struct Held {
     non_firing: Vec<Pick>,
     beyond_token: Vec<Pick>,
     judged: Vec<JudgedFragment>,
+    /// Empty unless [`Held::with_graded`] drew them.
+    pub(super) graded: Vec<JudgedFragment>,
 }
 
 impl Held {
@@ -200,8 +205,8 @@ impl Held {
         };
         let (top, random) = (again(&self.top), again(&self.random));
         let (non_firing, beyond_token) = (again(&self.non_firing), again(&both));
-        let (fragments, judged) = (kept.fragments, self.judged.clone());
-        Self { fragments, top, random, non_firing, beyond_token, judged, ..*self }
+        let (fragments, judged, graded) = (kept.fragments, self.judged.clone(), self.graded.clone());
+        Self { fragments, top, random, non_firing, beyond_token, judged, graded, ..*self }
     }
 }
 
@@ -238,7 +243,9 @@ pub fn split<'a>(record: &'a FeatureRecord, protocol: &Protocol) -> Result<(Evid
     let (feature, first_scored) = (record.feature, record.first_scored);
     let evidence = Evidence { feature, first_scored, records: explain.into_iter().cloned().collect() };
     let fragments = held.fragments;
-    let held = Held { feature, first_scored, fragments, top, random, non_firing, beyond_token, judged };
+    let graded = Vec::new();
+    let held =
+        Held { feature, first_scored, fragments, top, random, non_firing, beyond_token, judged, graded };
     Ok((evidence, held))
 }
 
@@ -277,7 +284,12 @@ fn judged(record: &FeatureRecord, explained: &HashSet<usize>) -> Vec<JudgedFragm
     let silent: Vec<&ActivationRecord> = record.non_firing.iter().filter(usable).collect();
     let n = firing.len().min(silent.len());
     let judged = |fires| {
-        move |of: &ActivationRecord| JudgedFragment { held: HeldFragment::of(of), stratum: of.stratum, fires }
+        move |of: &ActivationRecord| JudgedFragment {
+            held: HeldFragment::of(of),
+            stratum: of.stratum,
+            fires,
+            interval: None,
+        }
     };
     let firing = firing.into_iter().take(n).map(judged(true));
     firing.chain(silent.into_iter().take(n).map(judged(false))).collect()

@@ -64,6 +64,12 @@ pub struct Margins {
     pub seconds: f64,
     /// Peak memory, relative.
     pub memory: f64,
+    /// Area under a curve of patching, relative; absent without a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patching_area: Option<f64>,
+    /// Features for half of the divergence, relative; absent without a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patching_half: Option<f64>,
 }
 
 impl Default for Margins {
@@ -80,7 +86,20 @@ impl Default for Margins {
             dollars: 0.1,
             seconds: 0.25,
             memory: 0.2,
+            patching_area: None,
+            patching_half: None,
         }
+    }
+}
+
+impl Margins {
+    /// Those of patching, of runs with a task: area, then features for half.
+    const PATCHING: [f64; 2] = [0.1, 0.25];
+
+    /// The margins of patching, the default ones where the file has none.
+    pub(super) fn patching(&self) -> [f64; 2] {
+        let [area, half] = Self::PATCHING;
+        [self.patching_area.unwrap_or(area), self.patching_half.unwrap_or(half)]
     }
 }
 
@@ -110,6 +129,8 @@ pub fn accept<'a>(runs: impl IntoIterator<Item = &'a RunFolder>) -> Result<Accep
     let (explainer, simulator) = first.first_pair();
     let protocol = first.summary.cells.first().map_or(String::new(), |cell| cell.protocol.clone());
     let margin = first.summary.margin.unwrap_or(Margins::default().score);
+    let [patching_area, patching_half] =
+        Margins::PATCHING.map(|margin| first.summary.patching.is_some().then_some(margin));
     Ok(AcceptedRuns {
         schema: ACCEPTED_SCHEMA,
         suite: first.summary.suite.clone(),
@@ -117,7 +138,7 @@ pub fn accept<'a>(runs: impl IntoIterator<Item = &'a RunFolder>) -> Result<Accep
         protocol,
         explainer: explainer.to_string(),
         simulator: simulator.to_string(),
-        margins: Margins { score: margin, ..Margins::default() },
+        margins: Margins { score: margin, patching_area, patching_half, ..Margins::default() },
         inputs,
         runs: runs.into_iter().map(RunNumbers::of).collect(),
     })

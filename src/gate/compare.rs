@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::GateError;
 use super::inputs::{InputChange, Inputs, incomparable};
+use super::patching::{PatchingChange, patching_changes};
 use super::run_folder::{FeatureScore, RunFolder};
 use crate::base::distinct;
 use crate::report::{Cell, QualityRow};
@@ -45,6 +46,9 @@ pub struct Comparison {
     pub cells: Vec<CellChange>,
     /// Dictionaries, in the order of the second run.
     pub quality: Vec<QualityChange>,
+    /// Patching on a task, in the order of the second run; absent without one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub patching: Vec<PatchingChange>,
 }
 
 /// One cell in both runs.
@@ -134,6 +138,8 @@ pub fn compare(a: &RunFolder, b: &RunFolder) -> Result<Comparison, GateError> {
     not_compared.extend(other_samples(&of_a, &b.summary.cells));
     not_compared.extend(only_in(&a.summary.cells, &of_b, "first"));
     not_compared.extend(only_in(&b.summary.cells, &of_a, "second"));
+    let (patching, of_one_run) = patching_changes(&a.summary, &b.summary);
+    not_compared.extend(of_one_run);
     let margin = b.summary.margin.or(a.summary.margin).unwrap_or(DEFAULT_MARGIN);
     let pair = b.first_pair();
     let primary = b.primary();
@@ -162,6 +168,7 @@ pub fn compare(a: &RunFolder, b: &RunFolder) -> Result<Comparison, GateError> {
         pair: (pair.0.to_string(), pair.1.to_string()),
         cells: cells.into_iter().map(|(cell, _)| cell).collect(),
         quality: quality(a, b),
+        patching,
     })
 }
 

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::RunFolder;
 use crate::base::{Stream, Tally, write_atomic};
-use crate::report::{CHOSEN, Cell, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary};
+use crate::report::patching_fixture;
+use crate::report::{CHOSEN, Cell, QualityRow, SCHEMA, ScoreLine, ScoreStatus, Summary, TaskPatching};
 
 /// Properties of a made-up run.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct MadeRun {
     pub chosen: Vec<&'static str>,
     pub steps: u64,
     pub seconds: f64,
+    /// Features for half of the divergence on the task, as a multiple of those of the fixture; none: no task.
+    pub patching: Option<f64>,
 }
 
 impl MadeRun {
@@ -47,6 +50,7 @@ impl MadeRun {
             chosen: Vec::new(),
             steps: 600,
             seconds: 50.0,
+            patching: None,
         }
     }
 
@@ -101,6 +105,7 @@ impl MadeRun {
             margin: Some(0.05),
             cells,
             quality,
+            patching: self.patching.map(|factor| self.task(factor)),
             ..Summary::default()
         };
         write_atomic(&folder.join("summary.json"), summary.to_json().expect("JSON").as_bytes())
@@ -109,6 +114,24 @@ impl MadeRun {
         let manifest = self.manifest(dictionaries);
         write_atomic(&folder.join("manifest.json"), manifest.to_string().as_bytes()).expect("written");
         folder
+    }
+
+    /// A task whose numbers vary a little with the seed; those of `topk` are multiplied.
+    fn task(&self, factor: f64) -> TaskPatching {
+        let mut task = patching_fixture::task(1);
+        let mut stream = Stream::new(self.seed, "made task");
+        for dictionary in &mut task.dictionaries {
+            let factor = if dictionary.is_method("topk") { factor } else { 1.0 };
+            for curve in &mut dictionary.curves {
+                for number in [&mut curve.area, &mut curve.half] {
+                    let factor = factor * (0.03 * stream.normal()).exp();
+                    for part in [&mut number.value, &mut number.ci_low, &mut number.ci_high] {
+                        *part = part.map(|value| value * factor);
+                    }
+                }
+            }
+        }
+        task
     }
 
     fn manifest(&self, dictionaries: BTreeMap<String, Value>) -> Value {
@@ -168,6 +191,7 @@ impl MadeRun {
             n_top: 10,
             n_random: 10,
             tokens_untold: None,
+            grades: None,
         }
     }
 }

@@ -6,8 +6,10 @@
 
 mod accepted;
 mod compare;
+mod curve;
 mod inputs;
 mod junit;
+mod patching;
 mod quantities;
 mod regress;
 mod run_folder;
@@ -29,6 +31,7 @@ pub use accepted::{ACCEPTED_SCHEMA, AcceptedRuns, Margins, accept};
 pub use compare::{CellChange, Comparison, QualityChange, compare};
 pub use inputs::InputChange;
 pub use junit::junit_xml;
+pub use patching::PatchingChange;
 pub use regress::{GateGroup, GateLine, GateReport, regress};
 pub use run_folder::RunFolder;
 pub use text::{comparison_text, gate_markdown, gate_text};

@@ -38,7 +38,7 @@ pub(super) struct Kind {
 
 impl Kind {
     /// Relative quantities are stored as logarithms; those that are not positive in every run are left out.
-    fn new(
+    pub(super) fn new(
         name: &str,
         higher_is_better: bool,
         relative: bool,

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::GateError;
 use super::accepted::AcceptedRuns;
 use super::inputs::{InputChange, Inputs};
+use super::patching;
 use super::quantities::{Kind, Runs};
 use super::run_folder::RunFolder;
 use super::series::RunNumbers;
@@ -20,6 +21,8 @@ use crate::stats::{RunChange, RunSeries, RunTest, RunVerdict};
 
 const SCORES_LEVEL: f64 = 0.025;
 const QUALITY_LEVEL: f64 = 0.01;
+/// Of the quality's level, what patching on a task has in runs with a task.
+const PATCHING_SHARE: f64 = 0.5;
 const TALLIES_LEVEL: f64 = 0.005;
 const COST_LEVEL: f64 = 0.01;
 
@@ -57,7 +60,7 @@ pub struct GateReport {
 /// Quantities with a common level.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct GateGroup {
-    /// `scores`, `quality`, `tallies`, `cost and time`, `watched`, `cells`.
+    /// `scores`, `quality`, `patching` (of runs with a task), `tallies`, `cost and time`, `watched`, `cells`.
     pub name: &'static str,
     /// What its numbers are.
     pub what: String,
@@ -120,7 +123,7 @@ pub fn regress(run: &RunFolder, accepted: &AcceptedRuns, against: &str) -> Resul
     let changes = accepted.inputs.changes(&inputs);
     let groups: Vec<GateGroup> =
         groups(&runs).into_iter().map(|group| group.judge(&redefined)).collect::<Result<_, _>>()?;
-    let missing = runs.missing();
+    let missing = [runs.missing(), patching::missing(&accepted.runs, &now)].concat();
     Ok(GateReport {
         run: run.folder.display().to_string(),
         against: against.to_string(),
@@ -216,15 +219,31 @@ fn groups(runs: &Runs<'_>) -> Vec<Group> {
     let cells = format!(
         "`{primary}` of every cell by itself, exploratory, with the smallest drop that it could have shown"
     );
+    let of_task = of_task(runs);
+    let share = if of_task.is_empty() { 0.0 } else { PATCHING_SHARE };
+    let patching = "features that remove half of the divergence and area under the curve, of each method at each hook \
+                    point in each order; adjusted over them, the level shared between the two numbers";
+    let patching = group("patching", patching.into(), share * QUALITY_LEVEL, of_task);
     let other_scores = runs.other_scorers().into_iter().map(|scorer| runs.scores(scorer)).collect();
-    vec![
+    let mut groups = vec![
         group("scores", scores, SCORES_LEVEL, vec![runs.scores(primary)]),
-        group("quality", quality.into(), QUALITY_LEVEL, runs.quality()),
+        group("quality", quality.into(), (1.0 - share) * QUALITY_LEVEL, runs.quality()),
         group("tallies", tallies, TALLIES_LEVEL, runs.tallies()),
         Group { not_tested, ..group("cost and time", cost_what.into(), COST_LEVEL, cost) },
         Group { gates: false, ..group("watched", watched.into(), WATCHED_LEVEL, other_scores) },
         Group { gates: false, ..group("cells", cells, WATCHED_LEVEL, vec![runs.cells()]) },
-    ]
+    ];
+    if share > 0.0 {
+        groups.insert(2, patching);
+    }
+    groups
+}
+
+/// The kinds of patching; none if the accepted runs have no task.
+fn of_task(runs: &Runs<'_>) -> Vec<Kind> {
+    let margins = runs.accepted.margins.patching();
+    let kinds = patching::kinds(&runs.accepted.runs, runs.now, margins);
+    kinds.into_iter().filter(|kind| !kind.quantities.is_empty()).collect()
 }
 
 impl Group {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::curve::{CurveNumber, curve_numbers};
 use super::run_folder::{FeatureScore, RunFolder};
 use crate::stats::{mean, sd};
 
@@ -26,6 +27,9 @@ pub struct RunNumbers {
     pub cells: Vec<CellNumbers>,
     /// Dictionaries, without controls.
     pub quality: Vec<QualityNumbers>,
+    /// Patching on a task; absent without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patching: Vec<CurveNumber>,
 }
 
 /// One cell.
@@ -111,6 +115,7 @@ impl RunNumbers {
             peak_memory_bytes: peak.filter(|_| whole),
             cells: cells.collect(),
             quality: quality.collect(),
+            patching: curve_numbers(run),
         }
     }
 

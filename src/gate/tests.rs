@@ -159,6 +159,79 @@ fn each_kind_of_worsening_is_found_and_named() {
     assert!(report.groups.iter().any(|group| group.not_tested.iter().any(|why| why.starts_with("seconds"))));
 }
 
+/// Accepted runs with a task.
+fn accepted_with_task(below: &Path) -> AcceptedRuns {
+    let make = |seed| MadeRun { patching: Some(1.0), ..MadeRun::new(seed) };
+    let runs: Vec<RunFolder> = (1..=5).map(|seed| make(seed).read(below)).collect();
+    accept(&runs).expect("reseeded runs")
+}
+
+#[test]
+fn patching_that_needs_more_features_is_worse() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let all = accepted_with_task(folder.path());
+    let held = |run: &MadeRun| regress(&run.read(folder.path()), &all, "f").expect("comparable");
+    let same = held(&MadeRun { patching: Some(1.0), ..MadeRun::new(9) });
+    assert!(same.passed, "{:?}", worse(&same));
+    let group = same.groups.iter().find(|group| group.name == "patching").expect("a group");
+    // Areas of four methods in three orders, halves of the three methods that reach it.
+    assert_eq!(group.lines.len(), 4 * 3 + 3 * 3);
+    let total: f64 = same.groups.iter().filter(|group| group.gates).map(|group| group.level).sum();
+    assert!((total - 0.05).abs() < 1e-12, "{total}");
+    let poor = held(&MadeRun { patching: Some(4.0), ..MadeRun::new(9) });
+    let found = worse(&poor);
+    assert!(!poor.passed && found.len() == 6, "two numbers in three orders: {found:?}");
+    assert!(
+        found.iter().all(|line| line.starts_with("patching topk at blocks.0.hook_resid_post")),
+        "{found:?}"
+    );
+    assert!(held(&MadeRun { patching: Some(0.2), ..MadeRun::new(9) }).passed, "better is not worse");
+    let gone = held(&MadeRun::new(9));
+    assert!(!gone.passed && gone.missing.len() == 4 * 3 + 3 * 3, "{:?}", gone.missing);
+}
+
+#[test]
+fn files_of_runs_without_a_task_say_nothing_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (plain, path) = (accepted(folder.path()), folder.path().join("accepted.json"));
+    plain.write(&path).expect("written");
+    assert!(!std::fs::read_to_string(&path).expect("text").contains("patching"));
+    let report = held(&MadeRun::new(9), folder.path());
+    assert!(report.groups.iter().all(|group| group.name != "patching"));
+    let other = tempfile::tempdir().expect("a folder");
+    let with = accepted_with_task(other.path());
+    with.write(&path).expect("written");
+    assert_eq!(AcceptedRuns::read(&path).expect("read"), with);
+    assert_eq!(with.margins.patching_half, Some(0.25));
+}
+
+#[test]
+fn patching_is_compared_with_its_intervals() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let make = |seed, factor| MadeRun { patching: Some(factor), ..MadeRun::new(seed) }.read(folder.path());
+    let (a, b) = (make(1, 1.0), make(2, 4.0));
+    let found = compare(&a, &b).expect("comparable");
+    assert_eq!(found.patching.len(), 4 * 3 * 2);
+    for one in &found.patching {
+        let expected = match (one.method.as_str(), one.number.as_str()) {
+            ("neuron", "half") => None,
+            ("topk", _) => Some("higher"),
+            _ => Some("no difference detected"),
+        };
+        assert_eq!(one.verdict.as_deref(), expected, "{one:?}");
+    }
+    let text = comparison_text(&found, false, LOOK);
+    assert!(text.contains("patching on a task") && text.contains("higher"), "{text}");
+    assert!(!text.contains("acdc") && comparison_text(&found, true, LOOK).contains("acdc"));
+    assert!(text.lines().all(|line| line.chars().count() <= LOOK.width), "{text}");
+    let same = compare(&a, &a).expect("comparable");
+    assert!(same.patching.iter().all(|one| one.identical));
+    let without = MadeRun::new(3).read(folder.path());
+    let none = compare(&without, &b).expect("comparable");
+    assert!(none.patching.is_empty());
+    assert!(none.not_compared.iter().any(|line| line == "patching on a task: only in the second run"));
+}
+
 #[test]
 fn a_method_that_is_gone_is_worse() {
     let folder = tempfile::tempdir().expect("a folder");

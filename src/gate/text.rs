@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::compare::{CellChange, Comparison, QualityChange};
 use super::inputs::InputChange;
+use super::patching::PatchingChange;
 use super::regress::{GateGroup, GateLine, GateReport};
 use crate::base::distinct;
-use crate::report::{Column, DASH, Grid, Look, fixed, markdown, p_value, visible, wrap};
+use crate::report::{Column, DASH, Grid, Look, PatchedNumber, fixed, markdown, p_value, visible, wrap};
 use crate::stats::Family;
 
 /// The scorer shown beside the primary one without `--all`.
@@ -115,6 +116,18 @@ pub fn comparison_text(comparison: &Comparison, all: bool, look: Look) -> String
         text.push_str("\ndictionaries, first → second\n");
         text.push_str(&quality_table(&comparison.quality).text(look));
     }
+    let first_order = comparison.patching.first().map(|change| change.order.as_str());
+    let patching: Vec<&PatchingChange> = comparison
+        .patching
+        .iter()
+        .filter(|change| all || Some(change.order.as_str()) == first_order)
+        .collect();
+    if !patching.is_empty() {
+        let about =
+            "patching on a task, lower is better: intervals are those of independent runs, none is adjusted";
+        text.push_str(&format!("\n{}", paragraph(about, look)));
+        text.push_str(&patching_table(&patching).text(look));
+    }
     if !all {
         let hidden = comparison.cells.iter().filter(|cell| !shown(cell)).count();
         text.push_str(&format!("\n{hidden} more cells, other scorers and controls: --all\n"));
@@ -198,6 +211,41 @@ fn quality_table(rows: &[QualityChange]) -> Table {
         numbers: 2..6,
         dropped_first: &[5, 4],
         rows: lines.collect(),
+    }
+}
+
+fn patching_table(changes: &[&PatchingChange]) -> Table {
+    let number = |number: &PatchedNumber| fixed(number.value, 3);
+    let rows = changes.iter().map(|change| {
+        let interval = match (change.difference, change.ci_low, change.ci_high) {
+            (Some(difference), Some(low), Some(high)) => with_interval(difference, low, high),
+            (Some(difference), ..) => signed(difference),
+            _ => DASH.to_string(),
+        };
+        let reason = [&change.a, &change.b].into_iter().find_map(|number| number.reason.clone());
+        let verdict = match (change.identical, &change.verdict) {
+            (true, _) => "identical".to_string(),
+            (false, Some(verdict)) => verdict.clone(),
+            (false, None) => reason.unwrap_or_default(),
+        };
+        let (hook, method, order) = (change.hook.clone(), change.method.clone(), change.order.clone());
+        let quantity = change.number.clone();
+        vec![hook, method, order, quantity, number(&change.a), number(&change.b), interval, verdict]
+    });
+    Table {
+        heads: &[
+            "hook point",
+            "method",
+            "order",
+            "number",
+            "first",
+            "second",
+            "difference [95 %]",
+            "verdict",
+        ],
+        numbers: 4..7,
+        dropped_first: &[4, 5],
+        rows: rows.collect(),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Linear map y = act(x Wᵀ + b): x [N, d_in], W [d_out, d_in], b [d_out], y [N, d_out].
 //!
-//! Inference on the CPU uses the fused kernels. Weights that track gradients or are on a GPU use candle's
-//! differentiable operations.
+//! Inference on the CPU uses the fused kernels. Rows or weights that track gradients, or are on a GPU, use candle's
+//! differentiable operations. Where only the rows track gradients, the product computes no gradient of the weight.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Storage, Tensor, bail};
 
 use super::architecture::Activation;
 use super::kernels;
@@ -62,6 +62,10 @@ impl Linear {
             return self.forward_half(x, half, act);
         }
         match &self.weight {
+            Rows::Packed(weight) if x.track_op() => {
+                let weight = Tensor::from_vec(weight.to_f32(), &weight.dims(), x.device())?;
+                self.forward_composed(x, &weight, act)
+            }
             Rows::Packed(weight) => Ok(forward_packed(x, &[(self, weight, act)])?.swap_remove(0)),
             Rows::Plain(weight) if is_inference && can_fuse([weight]) => self.forward_plain(x, weight, act),
             Rows::Plain(weight) => self.forward_composed(x, weight, act),
@@ -69,7 +73,10 @@ impl Linear {
     }
 
     fn forward_composed(&self, x: &Tensor, weight: &Tensor, act: Option<Activation>) -> Result<Tensor> {
-        let product = x.matmul(&weight.t()?)?;
+        let product = match x.device().is_cpu() && !weight.track_op() {
+            true => x.contiguous()?.apply_op1(TimesFixed(weight.clone()))?,
+            false => x.matmul(&weight.t()?)?,
+        };
         let sum = match &self.bias {
             Some(bias) => product.broadcast_add(bias)?,
             None => product,
@@ -105,17 +112,44 @@ impl Linear {
 
     fn forward_plain(&self, x: &Tensor, weight: &Tensor, act: Option<Activation>) -> Result<Tensor> {
         let x = x.contiguous()?;
-        let (storage, layout) = weight.storage_and_layout();
-        let Storage::Cpu(storage) = &*storage else { bail!("a kernel needs a tensor in main memory") };
-        let data = &storage.as_slice::<f32>()?[layout.start_offset()..];
-        let (width, d_in) = layout.shape().dims2()?;
-        let strided =
-            Strided { data, dims: [width, d_in], strides: [layout.stride()[0], layout.stride()[1]] };
-        if x.dim(1)? != d_in || !strided.is_inside() {
-            bail!("rows {:?} do not fit the map {:?}", x.dims(), weight.dims());
-        }
-        let out = multiply_stored(&entries(&x)?, &strided, is_alone());
-        finish_rows(out, self.bias.as_ref(), width, act)
+        let out = multiply_plain(&entries(&x)?, x.dims2()?, weight)?;
+        finish_rows(out, self.bias.as_ref(), weight.dim(0)?, act)
+    }
+}
+
+/// x Wᵀ of `x` with a weight in main memory.
+fn multiply_plain(x: &[f32], shape: (usize, usize), weight: &Tensor) -> Result<Vec<f32>> {
+    let (storage, layout) = weight.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { bail!("a kernel needs a tensor in main memory") };
+    let data = &storage.as_slice::<f32>()?[layout.start_offset()..];
+    let (width, d_in) = layout.shape().dims2()?;
+    let strided = Strided { data, dims: [width, d_in], strides: [layout.stride()[0], layout.stride()[1]] };
+    if shape.1 != d_in || !strided.is_inside() {
+        bail!("rows {shape:?} do not fit the map {:?}", weight.dims());
+    }
+    Ok(multiply_stored(x, &strided, is_alone()))
+}
+
+/// x to x Wᵀ, differentiable with respect to x alone. Candle's own product would also compute the gradient of W, which
+/// takes as much memory as W.
+struct TimesFixed(Tensor);
+
+impl CustomOp1 for TimesFixed {
+    fn name(&self) -> &'static str {
+        "product with a fixed weight"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("a product needs contiguous rows, got {layout:?}");
+        };
+        let (rows, d_in) = layout.shape().dims2()?;
+        let out = multiply_plain(&storage.as_slice::<f32>()?[start..end], (rows, d_in), &self.0)?;
+        Ok((CpuStorage::F32(out), Shape::from((rows, self.0.dim(0)?))))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        gradient.matmul(&self.0).map(Some)
     }
 }
 
@@ -125,7 +159,7 @@ pub(super) fn forward_each<const N: usize>(
     maps: [(&Linear, Option<Activation>); N],
 ) -> Result<[Tensor; N]> {
     let packed = maps.iter().map(|&(map, act)| match &map.weight {
-        Rows::Packed(weight) if map.half.is_none() => Some((map, weight, act)),
+        Rows::Packed(weight) if map.half.is_none() && !x.track_op() => Some((map, weight, act)),
         _ => None,
     });
     let outputs = match packed.collect::<Option<Vec<_>>>() {

@@ -222,6 +222,7 @@ fn add_row(
             n_top: 10,
             n_random: 10,
             tokens_untold: None,
+            grades: None,
         });
     }
     for scorer in SCORERS {

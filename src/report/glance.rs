@@ -11,6 +11,7 @@ use super::pages::{Effect, Histogram, Neighbours, Profile, token_texts};
 use super::schema::{ScoreLine, ScoreStatus, Summary};
 use super::scores::read_lines;
 use super::standing::{CellScores, LineScores};
+use super::steering::Steering;
 use super::view::View;
 use super::{ReportError, check_listed};
 
@@ -37,6 +38,10 @@ pub struct Glance {
     pub logits_note: Option<String>,
     /// Closest directions: those of its own dictionary, then those of others.
     pub nearest: Vec<Near>,
+    /// Text that the subject writes with the feature strongly on, where the suite asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub steering: Option<Steering>,
 }
 
 /// One score of a feature.
@@ -117,6 +122,7 @@ impl Glance {
             lowered: logits.map(|logits| effects(&logits.lowered)).unwrap_or_default(),
             logits_note: profile.as_ref().and_then(|profile| profile.logits_note.clone()),
             nearest: neighbours.map(|found| nearest(&found, line, all)).unwrap_or_default(),
+            steering: profile.and_then(|profile| profile.steering),
         })
     }
 }

@@ -26,7 +26,7 @@ pub(super) const DATA: [&str; 12] = [
 ];
 
 /// What is drawn from it.
-pub(super) const DRAWN: [&str; 9] = [
+pub(super) const DRAWN: [&str; 12] = [
     "charts",
     "features",
     "features.html",
@@ -36,6 +36,9 @@ pub(super) const DRAWN: [&str; 9] = [
     "table.tex",
     "quality.csv",
     "differences.csv",
+    "specificity.csv",
+    "patching.csv",
+    "patching_differences.csv",
 ];
 
 /// One dictionary at one hook point, of the subject or of a control's subject.
@@ -141,6 +144,12 @@ impl Layout {
     /// Default folder of an export in a form.
     pub fn export(&self, form: &'static str) -> PathBuf {
         self.folder.join("exports").join(form)
+    }
+
+    /// Default folder of the causes of a feature.
+    pub fn trace(&self, place: &Place, feature: usize) -> PathBuf {
+        let name = FileName::joined(&[&place.hook, &place.dictionary, &feature.to_string()], "--");
+        self.folder.join("traces").join(name)
     }
 
     /// The text of every token id.

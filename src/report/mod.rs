@@ -3,9 +3,10 @@
 //! In: a run folder: `summary.json`, `scores.jsonl`, `manifest.json`, and the evidence of each dictionary in
 //! `records/`, `explanations/`, `simulations/`, `judgements/`, `profiles/`, `neighbours/`. Only the first is
 //! required.
-//! Out: `table.md`, `table.csv`, `table.tex`, `quality.csv`, `differences.csv`, `charts/*.svg`,
-//! `charts/*.png`, `index.html`, `features.html`, `features/*.html`; the view of one feature as a document; for a
-//! terminal: the verdict, the table, the closing screen, aligned lists and a feature at a glance.
+//! Out: `table.md`, `table.csv`, `table.tex`, `quality.csv`, `differences.csv`, of a run with grades `specificity.csv`,
+//! of a run with a task `patching.csv` and `patching_differences.csv`, `charts/*.svg`, `charts/*.png`, `index.html`,
+//! `features.html`, `features/*.html`; the view of one feature as a document; for a terminal: the verdict, the table,
+//! the closing screen, aligned lists and a feature at a glance.
 //! Never: needs a model, a key or the network; trusts text from a suite, a corpus, a model or an LLM; claims
 //! that one method is more interpretable than another.
 
@@ -21,19 +22,26 @@ mod list;
 mod manifest;
 mod number;
 mod pages;
+mod patched;
 mod patching;
+mod quadrants;
 mod ranking;
 mod recorded;
 mod schema;
 mod scores;
+mod specificity;
 mod standing;
+mod steering;
 mod table;
 mod terminal;
+mod trace;
 mod verdict;
 mod view;
 
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(test)]
+pub(crate) mod patching_fixture;
 #[cfg(test)]
 mod tests;
 
@@ -55,11 +63,12 @@ pub use glance::{Glance, GlanceHistogram, GlanceScore, Near, TokenEffect};
 pub use label::{Label, quoted_token};
 pub use layout::{EvidenceFile, Layout, Place};
 pub use number::{DASH, count, fixed, p_value};
-pub use pages::feature_view;
 pub(crate) use pages::{Effect, Histogram, Neighbours, Profile, simulates_levels};
+pub use pages::{feature_view, trace_files};
 pub use patching::{
     PatchCurve, PatchPoint, PatchedDictionary, PatchedDifference, PatchedNumber, TaskPatching,
 };
+pub use quadrants::{QuadrantRow, Quadrants, Share};
 pub use ranking::{RankedMethod, Ranking};
 pub use recorded::ScoreFacts;
 pub use schema::{
@@ -67,10 +76,17 @@ pub use schema::{
     dictionary_name,
 };
 pub use scores::{FeatureLine, read_lines};
+pub use specificity::{GradeShare, GradedInterval, GradedRow};
+pub use steering::{
+    CodeChange, EditSize, EditedText, NextToken, ShiftedToken, SteeredSample, Steering, WrittenText,
+};
 pub use terminal::{
     Closing, Column, ControlRange, Drawn, Extremes, Grid, Ink, Look, Unscored, cut, labelled_list,
     next_feature, pad_left, pad_right, terminal_table, terminal_verdict, visible_token, width, wrap,
     wrap_at_most,
+};
+pub use trace::{
+    FeatureTrace, TRACE_SCHEMA, TraceCauses, TraceEdge, TraceHistogram, TraceNode, TraceSettings, TracedMean,
 };
 pub use verdict::{Findings, Rule, Sentence, Standing, StandingRow};
 
@@ -164,6 +180,9 @@ impl RenderOptions {
     }
 }
 
+/// Tables that only some runs have: those with grades, and those with a task.
+const OF_SOME: [&str; 3] = ["specificity.csv", "patching.csv", "patching_differences.csv"];
+
 /// Renders a run folder into that folder and returns the paths written. Each file is replaced atomically.
 /// Charts and pages of an earlier rendering that are no longer current are removed.
 pub fn render(run_folder: &Path, options: &RenderOptions) -> Result<Vec<PathBuf>, ReportError> {
@@ -191,6 +210,11 @@ pub fn render(run_folder: &Path, options: &RenderOptions) -> Result<Vec<PathBuf>
             ("table.tex", table::tex(&view)),
         ];
         files.extend(tables.map(|(name, text)| (run_folder.join(name), text.into_bytes())));
+        let graded = (!summary.specificity.is_empty()).then(|| table::specificity_csv(&summary));
+        let of_some = [graded, table::patching_csv(&summary), table::patching_differences_csv(&summary)];
+        let of_some =
+            OF_SOME.iter().zip(of_some).filter_map(|(name, text)| Some((run_folder.join(name), text?)));
+        files.extend(of_some.map(|(path, text)| (path, text.into_bytes())));
     }
     let chart_folder = layout.charts();
     files.extend(charts::files(&charts, &chart_folder)?);
@@ -200,6 +224,7 @@ pub fn render(run_folder: &Path, options: &RenderOptions) -> Result<Vec<PathBuf>
     let mut written: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
     remove_stale(&chart_folder, &written, |name| charts::is_chart(name, wanted))?;
     if options.charts.is_none() {
+        remove_stale(run_folder, &written, |name| OF_SOME.contains(&name))?;
         let sources = pages::Sources {
             layout: &layout,
             view: &view,

@@ -52,7 +52,8 @@ pub struct PatchCurve {
     pub is_control: bool,
     /// By rising number of features, from 0 to all.
     pub points: Vec<PatchPoint>,
-    /// Mean divergence over log2(1 + features), in nats: the area under the curve over its width.
+    /// Mean divergence over log2(1 + features), in nats: the area under the curve over the widest range of features at
+    /// the hook point. A curve keeps its last value behind its last point.
     pub area: PatchedNumber,
     /// Features needed to remove half of the divergence that patching nothing leaves, interpolated in log2(1 + features).
     pub half: PatchedNumber,
@@ -80,7 +81,7 @@ pub struct PatchedNumber {
     pub ci_low: Option<f64>,
     /// Upper end of the interval.
     pub ci_high: Option<f64>,
-    /// Why it is undefined; null if it is defined.
+    /// Why the number or an end of its interval is undefined; null if all are defined.
     pub reason: Option<String>,
 }
 
@@ -107,6 +108,6 @@ pub struct PatchedDifference {
     pub p: Option<f64>,
     /// The same, adjusted by Holm over all differences of this number and order.
     pub p_adjusted: Option<f64>,
-    /// `higher`, `lower` or `no difference detected`.
+    /// `higher`, `lower`, `no difference detected`, or `undefined` if one of the two numbers is.
     pub verdict: String,
 }

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::ReportError;
 use super::patching::TaskPatching;
+use super::quadrants::Quadrants;
 use super::ranking::Ranking;
 use super::recorded::{ScoreFacts, recorded_scores};
+use super::specificity::GradedRow;
 use crate::base::{Tally, read_to_string};
 
 /// The schema number this version writes and reads.
@@ -52,6 +54,12 @@ pub struct Summary {
     /// Patching of features on the suite's task; null without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patching: Option<TaskPatching>,
+    /// Grades by interval of activation; absent unless `specificity` is requested.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub specificity: Vec<GradedRow>,
+    /// Features by input and output score; null unless the run has both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quadrants: Option<Quadrants>,
     /// The scores as the manifest records them; no part of this file.
     #[serde(skip)]
     pub scores: Vec<ScoreFacts>,
@@ -308,6 +316,10 @@ pub struct ScoreLine {
     /// Tokens of simulated fragments without a number from the language model; they are left out of the scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_untold: Option<usize>,
+    /// Fragments that a language model graded 0, 1, 2 and 3, by interval of activation, the weakest first. Present if
+    /// `specificity` was computed for the feature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grades: Option<Vec<[usize; 4]>>,
 }
 
 /// Name of a dictionary and of its evidence files: the method, with `.seedN` for the N-th of several trainings, N > 1.

@@ -4,6 +4,8 @@
 mod closing;
 mod grid;
 mod look;
+mod patching;
+mod quadrants;
 mod text;
 mod verdict;
 
@@ -12,6 +14,7 @@ mod tests;
 
 use super::escape::visible;
 use super::number::{DASH, plus_minus, range};
+use super::patched::Patched;
 use super::schema::{Cell, Summary};
 use super::view::{Pairing, RowKey, View};
 pub use closing::{Closing, ControlRange, Extremes, Unscored, next_feature};
@@ -21,6 +24,7 @@ pub use text::{cut, labelled_list, pad_left, pad_right, visible_token, width, wr
 pub use verdict::terminal_verdict;
 
 use grid::in_two_lines;
+use quadrants::quadrants_text;
 
 /// Smallest width of a table; a narrower terminal wraps its lines.
 const LEAST_WIDTH: usize = 50;
@@ -55,10 +59,18 @@ struct Table<'v, 'a> {
 /// The summary for a terminal. With one pairing of explainer and simulator all scores are shown, with several only
 /// the two main ones. Colours add ANSI styles and leave the text as it is.
 pub fn terminal_table(summary: &Summary, look: Look) -> String {
+    let scores = score_table(summary, look);
+    match Patched::of(summary) {
+        Some(patched) => format!("{scores}\n{}", patching::patching_tables(&patched, look)),
+        None => scores,
+    }
+}
+
+fn score_table(summary: &Summary, look: Look) -> String {
     let view = View::new(summary);
     let look = Look { width: look.width.max(LEAST_WIDTH), ..look };
     if view.hooks.is_empty() {
-        return "no scores: no feature was eligible at any hook point\n".to_string();
+        return wrap("no scores: no feature was eligible at any hook point", look.width).join("\n") + "\n";
     }
     let mut table = Table { view: &view, look, label_width: label_width(&view), text: String::new() };
     let blocks = table.blocks();
@@ -69,6 +81,7 @@ pub fn terminal_table(summary: &Summary, look: Look) -> String {
         }
         table.push(String::new());
     }
+    table.text.push_str(&quadrants_text(summary.quadrants.as_ref(), look));
     for line in notes(&view).iter().flat_map(|note| wrap(note, look.width)) {
         table.push(look.dim(&line));
     }

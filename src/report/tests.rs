@@ -419,3 +419,50 @@ fn hook_points_without_layers_are_drawn_by_name() {
     assert!(files.contains(&chart), "{files:?}");
     assert!(std::fs::read_to_string(chart).expect("readable").contains("hook_embed"));
 }
+
+#[test]
+fn patching_has_its_tables_and_a_run_without_a_task_shows_nothing_of_it() {
+    let made = patching_fixture::made(2);
+    let (folder, files) = drawn(&made);
+    let markdown = text(folder.path(), "table.md");
+    for shown in [
+        "## Patching on a task",
+        "### Order: attribution",
+        "### Order: acdc",
+        "| 9 [7.7, 10] |",
+        "| 60 [51, 69] |",
+        "more features, more divergence than topk",
+        "2 for answer of several tokens",
+    ] {
+        assert!(markdown.contains(shown), "{shown} is not in {markdown}");
+    }
+    assert!(markdown.contains(patching_fixture::NEVER) && markdown.contains("its codes are no share"));
+    let tex = text(folder.path(), "table.tex");
+    assert!(tex.contains("Patching, order attribution.") && !tex.contains('‖') && !tex.contains('′'));
+    let csv = text(folder.path(), "patching.csv");
+    let head: Vec<&str> = csv.lines().next().expect("a head").split(',').collect();
+    assert_eq!(&head[..4], ["task", "hook", "method", "control"]);
+    let task = made.summary.patching.as_ref().expect("a task");
+    let points: usize =
+        task.dictionaries.iter().flat_map(|one| &one.curves).map(|curve| curve.points.len()).sum();
+    assert_eq!(csv.lines().count(), 1 + points);
+    let topk = csv.lines().find(|line| line.contains(",topk,,attribution,false,64,8,")).expect("a point");
+    assert_eq!(topk.split(',').count(), head.len(), "{topk}");
+    let undefined = csv.lines().find(|line| line.contains(",neuron,,attribution,")).expect("a point");
+    assert!(undefined.ends_with(&format!(",,,,{}", patching_fixture::NEVER)), "{undefined}");
+    let differences = text(folder.path(), "patching_differences.csv");
+    assert_eq!(differences.lines().count(), 1 + task.differences.len());
+    assert!(files.iter().any(|path| path.ends_with("patching.csv")));
+
+    // The same run without its task: nothing is left of it.
+    let without = fixture::Made { summary: Summary { patching: None, ..made.summary }, lines: made.lines };
+    fixture::write(&without, folder.path());
+    render(folder.path(), &RenderOptions::default()).expect("rendered");
+    for name in ["patching.csv", "patching_differences.csv", "charts/patching_features.attribution.svg"] {
+        assert!(!folder.path().join(name).exists(), "{name}");
+    }
+    for name in ["table.md", "table.tex", "index.html"] {
+        let shown = text(folder.path(), name).to_lowercase();
+        assert!(!shown.contains("patching"), "{name}");
+    }
+}

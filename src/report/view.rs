@@ -10,6 +10,8 @@ use crate::base::distinct;
 
 /// The score to which token identity contributes nothing.
 pub const BEYOND_TOKEN: &str = "beyond_token";
+/// The control of output scores: a random direction in each feature's place.
+pub const RANDOM_DIRECTION: &str = "random_direction";
 /// Marks a dictionary that is applied where it was not trained.
 pub const ELSEWHERE: &str = " ‡";
 
@@ -56,7 +58,7 @@ impl<'a> RowKey<'a> {
     }
 }
 
-/// A summary indexed for reading. Lists are in order of appearance.
+/// A summary indexed for reading. Lists are in order of appearance, the control of output scores last.
 pub struct View<'a> {
     pub summary: &'a Summary,
     pub pairings: Vec<Pairing<'a>>,
@@ -90,6 +92,9 @@ impl<'a> View<'a> {
         let methods = distinct(cells.iter().map(|cell| cell.method.as_str()));
         let sweep =
             |method: &&str| summary.quality.iter().find(|row| row.method == *method)?.sweep.as_deref();
+        let mut controls = distinct(cells.iter().filter_map(|cell| cell.control.as_deref()));
+        // The first control is that of the main scores.
+        controls.sort_by_key(|control| *control == RANDOM_DIRECTION);
         let (own, others): (Vec<&Cell>, Vec<&Cell>) = cells.iter().partition(|cell| explains_itself(cell));
         let key = |cell: &'a Cell| {
             let control = cell.control.as_deref();
@@ -102,7 +107,7 @@ impl<'a> View<'a> {
             hooks: distinct(cells.iter().map(|cell| cell.hook.as_str())),
             sweeps: methods.iter().map(sweep).collect(),
             methods,
-            controls: distinct(cells.iter().filter_map(|cell| cell.control.as_deref())),
+            controls,
             scorers,
             facts,
             cells: cells.iter().map(|cell| (key(cell), cell)).collect(),
@@ -172,6 +177,17 @@ impl<'a> View<'a> {
     ) -> Vec<&'a Cell> {
         let key = |method| RowKey { hook, method, control: Some(control) };
         self.methods.iter().filter_map(|method| self.cell(pairing, key(method), scorer)).collect()
+    }
+
+    /// The unit of a score in words.
+    pub fn unit(&self, scorer: &str) -> &'static str {
+        let in_nats = |known: &ScoreFacts| known.name == scorer && known.unit == "nats";
+        if self.facts.iter().any(in_nats) { "nats" } else { "a correlation, no unit" }
+    }
+
+    /// Whether the run has output scores, which the control of random directions always accompanies.
+    pub fn has_output_scores(&self) -> bool {
+        self.controls.contains(&RANDOM_DIRECTION)
     }
 
     /// The scorers of this run whose smaller values are better.

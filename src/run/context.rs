@@ -9,7 +9,8 @@ use crate::llm::Usage;
 use crate::nn::Tokenizer;
 use crate::report::{Place, Summary, remove_digests};
 use crate::run::evaluate::models::Models;
-use crate::run::inputs::prepare::{Fillers, fillers};
+use crate::run::inputs::prepare::{Fillers, fillers, steering_prompt};
+use crate::run::inputs::task::{Task, open_task};
 use crate::run::plan::pieces::work;
 use crate::run::plan::shape::{Shape, pass_label};
 use crate::run::{AllFailed, Beside, Places, RowCount, RunError, StageStore, Stop};
@@ -26,8 +27,12 @@ pub struct RunContext<'a> {
     pub documents: Vec<usize>,
     /// Filler tokens of neuron-to-graph's probes.
     pub fillers: Fillers,
+    /// Prompts of the suite's task.
+    pub task: Option<Task>,
     /// Text of every token id.
     pub token_texts: Vec<String>,
+    /// Tokens of the prompt of steered texts; empty if the suite asks for none.
+    pub steering_prompt: Vec<u32>,
     pub store: StageStore,
     /// The suite's language models; none in an offline run.
     pub models: Option<Models>,
@@ -38,7 +43,7 @@ pub struct RunContext<'a> {
 }
 
 impl<'a> RunContext<'a> {
-    /// Connects the suite's language models and writes the text of every token id to `records/tokens.json`. With
+    /// Connects the suite's language models, opens its task, and writes the text of every token id to `records/tokens.json`. With
     /// `fresh`, stored stages are ignored.
     pub fn new(
         suite: &'a Suite,
@@ -59,7 +64,9 @@ impl<'a> RunContext<'a> {
             tokens,
             documents: tokens.fragment_documents.iter().map(|&document| document as usize).collect(),
             fillers: fillers(model, tokenizer, &tokens.fit),
+            task: open_task(suite, places, model, tokenizer)?,
             token_texts: tokenizer.token_texts(&ids),
+            steering_prompt: steering_prompt(suite, tokenizer)?,
             store: StageStore::new(&places.layout(), fresh, places.device),
             models: Models::connect(suite, places)?,
             rows: RowCount::new(rows_of_all_subjects(suite, hooks), pieces),

@@ -2,6 +2,7 @@
 
 use crate::activations::{ActivationError, HarvestError};
 use crate::base::{FileError, HookPoint};
+use crate::causal::CausalError;
 use crate::corpus::CorpusError;
 use crate::dictionary::{DictionaryError, FitError};
 use crate::export::ExportError;
@@ -62,6 +63,9 @@ pub enum RunError {
     /// A run could not be exported.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// An experiment with edits of activations failed.
+    #[error(transparent)]
+    Causal(#[from] CausalError),
     /// Fragments or records are unusable.
     #[error(transparent)]
     Feature(#[from] FeatureError),

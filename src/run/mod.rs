@@ -29,6 +29,7 @@ mod plan;
 mod results;
 mod rows;
 mod stage;
+mod trace;
 mod turn;
 
 pub use all_failed::AllFailed;
@@ -37,6 +38,7 @@ pub use error::RunError;
 pub use evaluate::outcomes::Outcome;
 pub use events::{Event, RowCount};
 pub use inputs::dictionaries::locate_dictionary;
+pub use inputs::finished::{FinishedRun, RunFeature};
 pub use inputs::kept::kept_activations;
 pub use inputs::prepare::{OpenSubject, open_subject};
 pub use inputs::shape::{HookRow, ModelShape, model_shape};
@@ -51,6 +53,7 @@ pub use plan::starter::{Starter, StarterAsk, starter};
 pub use plan::who::{Step, Who};
 pub use results::manifest::Manifest;
 pub use stage::{StageKey, StageStore};
+pub use trace::{TraceAsk, trace_feature};
 pub use turn::run;
 
 use context::{RunContext, SubjectPass};

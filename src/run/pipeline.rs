@@ -1,5 +1,5 @@
 //! The stages of a run, in order: subject, tokens, activations, dictionaries, quality, records, explanations,
-//! simulations, scores, estimates, report.
+//! simulations, scores, patching, estimates, report.
 
 use crate::base::HookPoint;
 use crate::run::evaluate::evidence::EvidenceFiles;
@@ -8,7 +8,7 @@ use crate::run::inputs::harvest::Harvester;
 use crate::run::inputs::opened::{OpenInputs, open_inputs};
 use crate::run::inputs::prepare::{expand_hooks, open_corpus, run_with_prefix};
 use crate::run::plan::planned::plan_of_models;
-use crate::run::results::finish::{RunRecord, finish, special_tokens};
+use crate::run::results::finish::{RunRecord, finish, remarks};
 use crate::run::results::gather::Gathered;
 use crate::run::results::neighbours::write_neighbours;
 use crate::run::rows::row::{HookRows, complete, stored_rows, take_activations};
@@ -43,7 +43,7 @@ pub fn run(
     stop.check()?;
     let tokenizer = subject.loaded.tokenizer()?;
     let run = &RunContext::new(suite, places, (model, tokenizer), &corpus.tokens, &hooks, (fresh, stop))?;
-    special_tokens(run).into_iter().for_each(|held| on(Event::Note(held)));
+    remarks(run).for_each(|remark| on(Event::Note(remark)));
     let planned = plan_of_models(run, n_hooks, on)?;
     on(run.rows.begin(&planned));
 
@@ -78,7 +78,6 @@ fn subject_pass(
         let mut rows: Vec<HookRows> = group.iter().map(|&hook| stored_rows(pass, hook, on)).collect();
         let missing: Vec<HookPoint> =
             rows.iter().filter(|one| !one.is_complete()).map(|one| one.hook).collect();
-        // Activations, for hook points with missing rows.
         if !missing.is_empty() {
             let harvested =
                 gathered.clock.time(&format!("harvest{label}"), || harvester.harvest(&missing))?;
@@ -98,6 +97,7 @@ fn subject_pass(
             if pass.control.is_none() {
                 let neighbours = || write_neighbours(pass, hook, &rows, on);
                 gathered.clock.time(&format!("neighbours {hook}"), neighbours)?;
+                gathered.patch(pass, hook, &rows, on)?;
             }
             gathered.add(pass, hook, rows, on)?;
         }
@@ -115,9 +115,10 @@ fn evaluate(row: &Evaluation<'_>) -> Result<Evaluated, RunError> {
     let (evidence, held) = row.split(&records)?;
     let mut files = EvidenceFiles::create(row, shapes.is_some())?;
     files.records(&records)?;
-    let profiles = shapes.map_or(Ok(Vec::new()), |shapes| row.profiles(&evidence, shapes))?;
+    let effects = row.effects(&held, &survey)?;
+    let profiles = shapes.map_or(Ok(Vec::new()), |shapes| row.profiles(&evidence, shapes, &effects))?;
     files.profiles(&profiles)?;
-    let walked = Walked::new(&walk, &survey.summaries, &profiles);
+    let walked = Walked::new(&walk, &survey.summaries, &profiles, &effects);
     let means = row.fit_means(&evidence)?;
     let mut outcomes = Vec::new();
     row.with_inputs(&evidence, &means, |inputs| -> Result<(), RunError> {
@@ -135,16 +136,15 @@ fn evaluate(row: &Evaluation<'_>) -> Result<Evaluated, RunError> {
             files.simulations(pair, held, simulations.as_deref().unwrap_or_default())?;
             let judged = row.judge(pair, held, explanations)?;
             files.judgements(pair, held, &judged)?;
-            // Scores, also of the `shuffled` control.
             let scores = row.score(held, explanations, simulations.as_deref(), &judged);
             outcomes.extend(row.outcomes(pair, control, &walked, explanations, held, scores));
             if let Some((others, scores)) = row.shuffled(pair, control, explanations, held)? {
-                outcomes.extend(row.outcomes(pair, Some("shuffled"), &walked, &others, held, scores));
+                outcomes.extend(row.outcomes(pair, Some(Controls::SHUFFLED), &walked, &others, held, scores));
             }
         }
         row.tell("explain", pairs.len(), pairs.len(), "explainers");
         Ok(())
     })?;
-    let files = files.commit()?;
-    Ok(Evaluated { outcomes, quality: survey.quality, explained: walk.eligible().collect(), files })
+    let (quality, explained) = (survey.quality, walk.eligible().collect());
+    Ok(Evaluated { outcomes, quality, explained, files: files.commit()? })
 }

@@ -7,6 +7,7 @@ pub mod explained;
 pub mod spearman;
 
 use super::{Direction, Judging, Scorer};
+use crate::causal::effects::Effect;
 use beyond_token::BeyondToken;
 use correlations::{Population, RandomOnly, TopAndRandom, TopOnly};
 use explained::{AbsoluteDevExplained, RSquared};
@@ -36,7 +37,7 @@ pub struct ScoreRow {
     pub unit: &'static str,
     /// Which way is better.
     pub direction: Direction,
-    /// Value for an explanation without information.
+    /// Value for an explanation without information, or for a feature without effect.
     pub chance: f64,
     /// Position in tables and charts, from the left.
     pub order: u32,
@@ -48,6 +49,8 @@ pub enum By {
     Simulation(&'static dyn Scorer),
     /// A language model judges whole fragments by the explanation.
     Judge(Judging),
+    /// Runs the subject with the feature changed. It does not depend on the explanation.
+    Effect(Effect),
 }
 
 /// Which suites compute a scorer.
@@ -90,6 +93,14 @@ const fn judged(
     ScorerRow { name, words, scores, by: By::Judge(judging), standing: Standing::Listed }
 }
 
+const fn effect(words: &'static str, scores: &'static [ScoreRow], effect: Effect) -> ScorerRow {
+    ScorerRow { name: scores[0].name, words, scores, by: By::Effect(effect), standing: Standing::OnRequest }
+}
+
+const fn nats(name: &'static str, order: u32, direction: Direction) -> ScoreRow {
+    ScoreRow { name, version: 1, unit: "nats", direction, chance: 0.0, order }
+}
+
 /// Every scorer, in the order of suites and manifests.
 #[rustfmt::skip]
 pub const SCORERS: &[ScorerRow] = &[
@@ -110,10 +121,24 @@ pub const SCORERS: &[ScorerRow] = &[
         &[share("fuzzing", 60), share("fuzzing_auroc", 61)], Judging::Fuzzing),
     judged("surprisal", "How well the explanation's gain in likelihood tells firing fragments from others (AUROC).",
         &[share("surprisal", 70)], Judging::Surprisal),
+    ScorerRow {
+        standing: Standing::OnRequest,
+        ..judged("specificity", "A language model grades how well the explanation accounts for the strongest token, \
+            from 0 to 3: mean grade / 3, all intervals of activation weighted equally.",
+            &[ScoreRow { chance: 0.0, ..share("specificity", 75) }], Judging::Specificity)
+    },
     simulated("rsquared", "Bills et al.'s rsquared score: for calibrated simulations only.",
         &[correlation("rsquared", 80)], &RSquared, Standing::Library),
     simulated("absolute_dev_explained", "Bills et al.'s absolute deviation explained: for calibrated simulations only.",
         &[correlation("absolute_dev_explained", 90)], &AbsoluteDevExplained, Standing::Library),
+    effect("Divergence KL(clean ‖ ablated) of the next token where the feature fires, without its contribution.",
+        &[nats("ablation_effect", 100, Direction::Higher)], Effect::Ablation),
+    effect("Divergence KL(clean ‖ steered) behind neutral prompts, with the feature clamped to a multiple of its maximum.",
+        &[nats("steering_effect", 101, Direction::Higher)], Effect::Steering),
+    effect("Rank correlation of a small step's effects on the next token's logits with the direction's direct effects.",
+        &[correlation("effect_agreement", 102)], Effect::Agreement),
+    effect("Increase of the loss per token of other text, steered as far as a given divergence of the next token.",
+        &[nats("damage", 103, Direction::Lower)], Effect::Damage),
 ];
 
 impl ScorerRow {
@@ -140,6 +165,11 @@ impl ScorerRow {
     /// Whether it needs the log-probabilities of a prompt.
     pub fn needs_prompt_logprobs(&self) -> bool {
         self.judging().is_some_and(|judging| judging.task().is_none())
+    }
+
+    /// The effect, for an output score.
+    pub fn effect(&self) -> Option<Effect> {
+        if let By::Effect(effect) = self.by { Some(effect) } else { None }
     }
 
     /// The comparison, for a scorer of simulations.
@@ -189,6 +219,7 @@ mod tests {
         assert_eq!((names.len(), places.len()), (scores.len(), scores.len()));
         for scorer in SCORERS {
             assert_eq!(scorer.scores[0].name, scorer.name);
+            assert_eq!(Effect::named(scorer.name), scorer.effect());
             if let Some(judging) = scorer.judging() {
                 let names: Vec<&str> = scorer.scores.iter().map(|score| score.name).collect();
                 assert_eq!((judging.name(), judging.scores()), (scorer.name, &names[..]));

@@ -1,4 +1,5 @@
-//! Detection and fuzzing: a language model judges fragments (Paulo et al. 2024, arXiv 2410.13928).
+//! Detection and fuzzing: a language model judges fragments (Paulo et al. 2024, arXiv 2410.13928). The questions of
+//! specificity, too; see `graded.rs`.
 
 use std::ops::Range;
 
@@ -7,7 +8,9 @@ use serde_json::json;
 
 use super::NoScore;
 use crate::base::{Digest, Digester, Stream};
-use crate::features::{JudgedFragment, TokenTexts, decoy_marks, marked_text, one_line, strong_marks};
+use crate::features::{
+    JudgedFragment, TokenTexts, decoy_marks, marked_text, one_line, strong_marks, strongest_mark,
+};
 use crate::llm::{
     ChatReply, ChatRequest, Lenient, Prompt, ReadProblem, Schema, TokenChoice, answer_value, token_at,
 };
@@ -16,11 +19,16 @@ const DETECTION: Prompt = Prompt { name: "detection", text: include_str!("prompt
 
 const FUZZING: Prompt = Prompt { name: "fuzzing", text: include_str!("prompts/fuzzing.txt") };
 
+const SPECIFICITY: Prompt = Prompt { name: "specificity", text: include_str!("prompts/specificity.txt") };
+
+/// The best grade of a graded fragment; the worst is 0.
+pub const BEST_GRADE: u8 = 3;
+
 /// Requested alternatives per token. Both verdicts are nearly always among them.
 const TOP: u8 = 5;
 
-/// Yes-or-no questions to a language model about fragments, given an explanation (Paulo et al. 2024, arXiv
-/// 2410.13928). The prompts are this project's own.
+/// Questions to a language model about fragments, given an explanation: yes or no (Paulo et al. 2024, arXiv
+/// 2410.13928), or a grade (Templeton et al. 2024). The prompts are this project's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JudgeTask {
@@ -30,6 +38,9 @@ pub enum JudgeTask {
     /// Whether the feature fires on the marked tokens. Positives are marked by `strong_marks`. Negatives are
     /// non-firing fragments marked by `decoy_marks`, with as many marks on average.
     Fuzzing,
+    /// How well the explanation accounts for the marked token, from 0 to 3. The token with the largest activation is
+    /// marked.
+    Specificity,
 }
 
 impl JudgeTask {
@@ -41,7 +52,7 @@ impl JudgeTask {
     /// Digest of the prompt.
     pub fn digest(self) -> Digest {
         let mut digester = Digester::new("judge");
-        digester.digest(&self.prompt().digest()).json(&schema(2)).json(&TOP);
+        digester.digest(&self.prompt().digest()).json(&self.schema(2)).json(&TOP);
         digester.finish()
     }
 
@@ -49,7 +60,36 @@ impl JudgeTask {
         match self {
             Self::Detection => DETECTION,
             Self::Fuzzing => FUZZING,
+            Self::Specificity => SPECIFICITY,
         }
+    }
+
+    /// Name of the list in an answer, and its largest number.
+    fn answer(self) -> (&'static str, u8) {
+        match self {
+            Self::Detection | Self::Fuzzing => ("verdicts", 1),
+            Self::Specificity => ("grades", BEST_GRADE),
+        }
+    }
+
+    /// An answer of usual length about `n` texts.
+    pub fn usual_reply(self, n: usize) -> String {
+        format!("{{\"{}\": [{}]}}", self.answer().0, vec!["0"; n].join(", "))
+    }
+
+    fn schema(self, n: usize) -> Schema {
+        let (name, most) = self.answer();
+        let choices: Vec<u8> = (0..=most).collect();
+        let list = json!({
+            "type": "array", "items": {"type": "integer", "enum": choices}, "minItems": n, "maxItems": n,
+        });
+        let value = json!({
+            "type": "object",
+            "properties": {name: list},
+            "required": [name],
+            "additionalProperties": false,
+        });
+        Schema { name: name.into(), value }
     }
 
     /// The question about a batch of texts that `marked_text` rendered.
@@ -63,8 +103,8 @@ impl JudgeTask {
             max_tokens: 40 + 4 * texts.len(),
             temperature: if sample == 0 { 0.0 } else { 0.7 },
             sample,
-            schema: Some(schema(texts.len())),
-            top_logprobs: Some(TOP),
+            schema: Some(self.schema(texts.len())),
+            top_logprobs: (self != Self::Specificity).then_some(TOP),
         }
     }
 
@@ -84,6 +124,7 @@ impl JudgeTask {
         let mut show = |judged: &JudgedFragment| {
             let marks = match (self, judged.fires) {
                 (Self::Detection, _) => Vec::new(),
+                (Self::Specificity, _) => strongest_mark(&judged.held.activations, first_scored),
                 (Self::Fuzzing, true) => right(judged),
                 (Self::Fuzzing, false) => {
                     decoy_marks(judged.held.tokens.len(), first_scored, n_wrong, stream)
@@ -95,19 +136,6 @@ impl JudgeTask {
         };
         fragments.iter().map(&mut show).collect()
     }
-}
-
-fn schema(n: usize) -> Schema {
-    let verdicts = json!({
-        "type": "array", "items": {"type": "integer", "enum": [0, 1]}, "minItems": n, "maxItems": n,
-    });
-    let value = json!({
-        "type": "object",
-        "properties": {"verdicts": verdicts},
-        "required": ["verdicts"],
-        "additionalProperties": false,
-    });
-    Schema { name: "verdicts".into(), value }
 }
 
 /// A rendered text.
@@ -141,17 +169,32 @@ pub fn judge_batches(n: usize, per_batch: usize) -> Vec<Range<usize>> {
 /// Reads a reply about `n` texts: `{"verdicts": [0, 1, …]}` or the array alone, with exactly `n` numbers 0 or 1.
 /// Probabilities are none if the reply has no usable token probabilities.
 pub fn read_judgements(reply: &ChatReply, n: usize) -> Result<Vec<Judgement>, ReadProblem> {
-    let (text, node) = answer_value(reply)?;
-    let list = if matches!(node.value, Lenient::Array(_)) { &node } else { node.only("verdicts")? };
-    let Lenient::Array(verdicts) = &list.value else { return Err(ReadProblem::MalformedReply) };
-    let read = verdicts.iter().map(|verdict| Ok((verdict.whole_number(1)?, verdict.digits_at())));
-    let read = read.collect::<Result<Vec<_>, ReadProblem>>();
-    if verdicts.len() != n && read != Err(ReadProblem::MalformedReply) {
-        return Err(ReadProblem::WrongCount);
-    }
+    let (text, verdicts) = numbers(reply, "verdicts", 1, n)?;
     let probability = |at| probability(reply.logprobs.as_deref()?, text, at);
     let judgement = |(verdict, at)| Judgement { says: verdict == 1, probability: probability(at) };
-    Ok(read?.into_iter().map(judgement).collect())
+    Ok(verdicts.into_iter().map(judgement).collect())
+}
+
+/// A number of a reply, and the byte offset of its first digit.
+type Number = (u8, usize);
+
+/// Reads the list `key` of a reply, or a list alone, with exactly `n` whole numbers from 0 to `most`. Offsets refer to
+/// the text returned.
+pub(super) fn numbers<'r>(
+    reply: &'r ChatReply,
+    key: &str,
+    most: u8,
+    n: usize,
+) -> Result<(&'r str, Vec<Number>), ReadProblem> {
+    let (text, node) = answer_value(reply)?;
+    let list = if matches!(node.value, Lenient::Array(_)) { &node } else { node.only(key)? };
+    let Lenient::Array(items) = &list.value else { return Err(ReadProblem::MalformedReply) };
+    let read = items.iter().map(|item| Ok((item.whole_number(most)?, item.digits_at())));
+    let read = read.collect::<Result<Vec<_>, ReadProblem>>();
+    if items.len() != n && read != Err(ReadProblem::MalformedReply) {
+        return Err(ReadProblem::WrongCount);
+    }
+    Ok((text, read?))
 }
 
 fn probability(choices: &[TokenChoice], answer: &str, at: usize) -> Option<f64> {
@@ -331,6 +374,7 @@ mod tests {
             }
         }
         assert_ne!(JudgeTask::Detection.digest(), JudgeTask::Fuzzing.digest());
+        assert_eq!(JudgeTask::Fuzzing.usual_reply(2), "{\"verdicts\": [0, 0]}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! The kinds of judging: detection, fuzzing and surprisal.
+//! The kinds of judging: detection, fuzzing, surprisal and specificity.
 
 use serde::{Deserialize, Serialize};
 
+use super::NoScore;
 use super::judged::JudgeTask;
 use super::surprisal::{surprisal_digest, surprisal_request};
 use crate::base::Digest;
@@ -18,11 +19,13 @@ pub enum Judging {
     Fuzzing,
     /// How much the explanation increases a text's likelihood.
     Surprisal,
+    /// How well the explanation accounts for the strongest token, by interval of activation.
+    Specificity,
 }
 
 impl Judging {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Detection, Self::Fuzzing, Self::Surprisal];
+    pub const ALL: [Self; 4] = [Self::Detection, Self::Fuzzing, Self::Surprisal, Self::Specificity];
 
     /// Kind, as in suites; also the name of its first score.
     pub fn name(self) -> &'static str {
@@ -35,6 +38,7 @@ impl Judging {
             Self::Detection => &["detection", "detection_auroc"],
             Self::Fuzzing => &["fuzzing", "fuzzing_auroc"],
             Self::Surprisal => &["surprisal"],
+            Self::Specificity => &["specificity"],
         }
     }
 
@@ -44,15 +48,25 @@ impl Judging {
             Self::Detection => Some(JudgeTask::Detection),
             Self::Fuzzing => Some(JudgeTask::Fuzzing),
             Self::Surprisal => None,
+            Self::Specificity => Some(JudgeTask::Specificity),
         }
+    }
+
+    /// Whether it grades firing fragments by interval of activation. Else it tells firing fragments from others.
+    pub fn grades(self) -> bool {
+        self == Self::Specificity
+    }
+
+    /// Why a feature without fragments to judge has no score.
+    pub fn without_fragments(self) -> NoScore {
+        if self.grades() { NoScore::NoFiringFragments } else { NoScore::OneClassOnly }
     }
 
     /// The requests about some fragments with answers of typical length, for estimating use.
     pub fn examples(self, explanation: &str, texts: &[String]) -> Vec<Example> {
         match self.task() {
             Some(task) => {
-                let verdicts = vec!["0"; texts.len()].join(", ");
-                let reply = format!("{{\"verdicts\": [{verdicts}]}}");
+                let reply = task.usual_reply(texts.len());
                 vec![Example { question: Question::Chat(task.request(explanation, texts, 0)), reply }]
             }
             None => texts.iter().map(|text| reading(Some(explanation), text)).collect(),

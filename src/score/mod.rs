@@ -28,12 +28,14 @@
 //! Sources: Bills et al. 2023, *Language models can explain neurons in language models* (correlation score,
 //! rsquared, absolute deviation, quantisation, strided splits); Cunningham et al. 2023, *Sparse autoencoders find
 //! highly interpretable features in language models* (top, random, and top-and-random scores); Paulo et al. 2024,
-//! *Automatically interpreting millions of features in large language models* (detection, fuzzing, surprisal).
+//! *Automatically interpreting millions of features in large language models* (detection, fuzzing, surprisal);
+//! Templeton et al. 2024, *Scaling Monosemanticity* (specificity).
 //! `beyond_token` is this project's own; see [`BeyondToken`].
 
 pub mod catalog;
 mod cell;
 mod fragment;
+mod graded;
 mod judged;
 mod judging;
 mod quantise;
@@ -49,8 +51,10 @@ pub use catalog::correlations::{Population, RandomOnly, TopAndRandom, TopOnly};
 pub use catalog::explained::{AbsoluteDevExplained, RSquared};
 pub use cell::{Cell, FeatureOutcome, cell_over_seeds};
 pub use fragment::{ScoredFragment, Stratum};
+pub use graded::{GradeCounts, count_grades, read_grades, specificity};
 pub use judged::{
-    JudgeTask, JudgedScore, Judgement, ShownText, auroc, judge_batches, judged_score, read_judgements,
+    BEST_GRADE, JudgeTask, JudgedScore, Judgement, ShownText, auroc, judge_batches, judged_score,
+    read_judgements,
 };
 pub use judging::Judging;
 pub use quantise::quantise;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::fragment::ScoredFragment;
+use crate::causal::effects::NoEffect;
 use crate::stats;
 
 /// Direction of improvement.
@@ -56,6 +57,20 @@ pub enum NoScore {
     NotASentence,
     /// The values overflow or underflow.
     NotFinite,
+    /// No held-out fragment has a positive activation.
+    NoFiringFragments,
+    /// Output scores: the subject is stored activations, without a model.
+    NoModel,
+    /// Output scores: the dictionary has no decoder.
+    OnlyEncodes,
+    /// Output scores: the feature is active on no token.
+    NeverFires,
+    /// Output scores: the dictionary does not write to the residual stream.
+    NotInTheStream,
+    /// Output scores: no strength gives the divergence at which damage is compared.
+    KlNotReached,
+    /// Output scores: no logit changes.
+    NothingChanges,
 }
 
 impl NoScore {
@@ -122,6 +137,20 @@ impl From<Result<f64, NoScore>> for ScoreOutcome {
             Ok(_) => Self::Undefined(NoScore::NotFinite),
             Err(why) => Self::Undefined(why),
         }
+    }
+}
+
+impl From<Result<f64, NoEffect>> for ScoreOutcome {
+    fn from(result: Result<f64, NoEffect>) -> Self {
+        Self::from(result.map_err(|why| match why {
+            NoEffect::NoModel => NoScore::NoModel,
+            NoEffect::OnlyEncodes => NoScore::OnlyEncodes,
+            NoEffect::NeverFires => NoScore::NeverFires,
+            NoEffect::NotInTheStream => NoScore::NotInTheStream,
+            NoEffect::KlNotReached => NoScore::KlNotReached,
+            NoEffect::NothingChanges => NoScore::NothingChanges,
+            NoEffect::NotFinite => NoScore::NotFinite,
+        }))
     }
 }
 

@@ -43,7 +43,9 @@ mod letters;
 mod normal;
 mod permutation;
 mod rank;
+mod resamples;
 mod simultaneous;
+mod swap;
 mod undefined;
 mod verdict;
 
@@ -73,6 +75,8 @@ pub use letters::letters;
 pub use permutation::welch_t;
 pub use permutation::{Permuted, sign_flip, sign_flip_p, welch_permutation, welch_permutation_p};
 pub use rank::{spearman, spearman_interval};
+pub use resamples::{Resampled, Resamples};
 pub use simultaneous::{MaxT, Row, RowMean, Separation};
+pub use swap::swap_p;
 pub use undefined::Undefined;
 pub use verdict::{Family, Judgement, Verdict, judge, smallest_detectable_difference};

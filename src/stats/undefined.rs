@@ -50,7 +50,7 @@ impl Undefined {
     }
 
     /// Fails unless there are at least `need` values.
-    pub(super) fn check_count(got: usize, need: usize) -> Result<(), Self> {
+    pub fn check_count(got: usize, need: usize) -> Result<(), Self> {
         if got < need { Err(Self::TooFew { need, got }) } else { Ok(()) }
     }
 

@@ -102,6 +102,15 @@ pub trait SubjectModel: Send + Sync {
         wanted: Wanted,
     ) -> Result<Matrix, SubjectError>;
 
+    /// Logits of [`SubjectModel::given`] at some positions only, `[places.len(), vocab]`. `places` are rows of the given
+    /// activations, ascending.
+    fn logits_at(
+        &self,
+        tokens: &TokenBatch,
+        given: (HookPoint, &Matrix),
+        places: &[usize],
+    ) -> Result<Matrix, SubjectError>;
+
     /// What is wanted of a pass with edits, possibly at several hook points.
     fn edited(&self, tokens: &TokenBatch, edits: &[Edit<'_>], wanted: Wanted)
     -> Result<Matrix, SubjectError>;
@@ -417,6 +426,15 @@ impl SubjectModel for TransformerSubject {
         wanted: Wanted,
     ) -> Result<Matrix, SubjectError> {
         self.run_given(tokens, given, wanted)
+    }
+
+    fn logits_at(
+        &self,
+        tokens: &TokenBatch,
+        given: (HookPoint, &Matrix),
+        places: &[usize],
+    ) -> Result<Matrix, SubjectError> {
+        self.run_logits_at(tokens, given, places)
     }
 
     fn edited(

@@ -160,6 +160,10 @@ impl<'a> WithPrefix<'a> {
                 .collect();
             let mut text = rows.select_rows(&places);
             (edit.apply)(&mut text);
+            if (text.rows(), text.cols()) != (places.len(), rows.cols()) {
+                *rows = text; // refused by the pass
+                return;
+            }
             for (nth, &row) in places.iter().enumerate() {
                 rows.row_mut(row).copy_from_slice(text.row(nth));
             }
@@ -279,6 +283,21 @@ impl SubjectModel for WithPrefix<'_> {
         Ok(self.text_values(values, tokens, wanted))
     }
 
+    fn logits_at(
+        &self,
+        tokens: &TokenBatch,
+        (hook, rows): (HookPoint, &Matrix),
+        places: &[usize],
+    ) -> Result<Matrix, SubjectError> {
+        if self.prefix.is_empty() {
+            return self.subject.logits_at(tokens, (hook, rows), places);
+        }
+        let rows = self.with_prefix_rows(tokens, hook, rows)?;
+        let behind = |&place: &usize| place + (place / tokens.cols() + 1) * self.prefix.len();
+        let places: Vec<usize> = places.iter().map(behind).collect();
+        self.subject.logits_at(&self.prefixed(tokens)?, (hook, &rows), &places)
+    }
+
     fn edited(
         &self,
         tokens: &TokenBatch,
@@ -315,6 +334,9 @@ impl SubjectModel for WithPrefix<'_> {
             let is_text = |row: usize| row % whole >= self.prefix.len();
             let places: Vec<usize> = (0..values.rows()).filter(|&row| is_text(row)).collect();
             let given = weights(first, &values.select_rows(&places));
+            if (given.rows(), given.cols()) != (places.len(), values.cols()) {
+                return given; // refused by the pass
+            }
             let mut all = Matrix::zeros(values.rows(), values.cols());
             places
                 .iter()
@@ -337,7 +359,7 @@ impl SubjectModel for WithPrefix<'_> {
         writing: &Writing<'_>,
     ) -> Result<Vec<u32>, SubjectError> {
         let whole = [self.prefix, tokens].concat();
-        self.subject.continuation(&whole, self.prefix.len() + unedited, edits, writing)
+        self.subject.continuation(&whole, self.prefix.len().saturating_add(unedited), edits, writing)
     }
 
     fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError> {

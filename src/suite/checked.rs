@@ -5,10 +5,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::features::{FeatureChoice, QualityPass};
+use super::features::{Examples, FeatureChoice, QualityPass};
 use super::limits::Limits;
 use super::spec::{CorpusSpec, Statistics, SubjectSpec};
+use super::task::TaskSpec;
 use crate::base::{HookPoint, HookSelector};
+use crate::causal::effects::{Effect, EffectSettings};
 use crate::dictionary::{Kind, Located, MethodParams, Variant};
 use crate::explain::catalog::{ATTEMPTS, ExplainerKind, ORACLE};
 use crate::explain::language_model::LanguageExplainer;
@@ -41,6 +43,9 @@ pub struct Suite {
     pub methods: Vec<MethodSpec>,
     /// Features scored per hook point and method, for methods without `features`.
     pub per_cell: usize,
+    /// Examples of each scored feature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub examples: Option<Examples>,
     /// Protocol: which fragments explain, which score, and how.
     #[schemars(with = "Open")]
     pub protocol: Protocol,
@@ -48,8 +53,16 @@ pub struct Suite {
     pub pairs: Vec<Pair>,
     /// Scores in the order of the tables. A judged scorer contributes each of its scores.
     pub scorers: Vec<&'static str>,
+    /// Constants of the output scores, if one is requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Open>")]
+    pub effects: Option<EffectSettings>,
     /// Controls.
     pub controls: Controls,
+    /// The task that features are patched on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Open>", default)]
+    pub task: Option<TaskSpec>,
     /// Confidence intervals and tests.
     pub statistics: Statistics,
     /// Limits on failures, disk space and bad lines of the corpus.
@@ -60,6 +73,16 @@ impl Suite {
     /// The requested kinds of judging.
     pub fn judgings(&self) -> Vec<Judging> {
         Judging::ALL.into_iter().filter(|judging| self.scorers.contains(&judging.name())).collect()
+    }
+
+    /// How fragments are drawn for grading; none if no requested score grades.
+    pub fn grading(&self) -> Option<Grading> {
+        self.pairs.iter().find_map(|pair| pair.judge.as_ref()?.grading)
+    }
+
+    /// The requested output scores.
+    pub fn effects(&self) -> Vec<Effect> {
+        self.scorers.iter().filter_map(|name| Effect::named(name)).collect()
     }
 
     /// Number of features to score in each row of a method.
@@ -248,10 +271,22 @@ pub struct JudgeSpec {
     pub llm: LlmSpec,
     /// Maximum number of requests until an answer can be read.
     pub attempts: usize,
-    /// Fragments per question of detection and fuzzing.
+    /// Fragments per question of detection, fuzzing and specificity.
     pub per_question: usize,
     /// Whether to request the probabilities of verdicts, which some endpoints refuse.
     pub probabilities: bool,
+    /// How fragments are drawn for grading; absent if no requested score grades.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grading: Option<Grading>,
+}
+
+/// How fragments are drawn for grading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Grading {
+    /// Intervals of activation, of equal width between 0 and the feature's maximum.
+    pub intervals: usize,
+    /// Most fragments of each interval.
+    pub per_interval: usize,
 }
 
 impl Pair {
@@ -421,4 +456,8 @@ impl Controls {
     pub const RANDOM_WEIGHTS: &'static str = "random_weights";
     /// Name of the control that also permutes embeddings.
     pub const RANDOM_WEIGHTS_AND_EMBEDDINGS: &'static str = "random_weights_and_embeddings";
+    /// Name of the control that gives each feature another feature's explanation.
+    pub const SHUFFLED: &'static str = "shuffled";
+    /// Name of the control of output scores: a random direction in place of each feature's.
+    pub const RANDOM_DIRECTION: &'static str = "random_direction";
 }

@@ -30,6 +30,14 @@ fn ids(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     })
 }
 
+/// What is stored as an example of each scored feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Examples {
+    /// Text that the subject writes with the feature's code set to ten times its maximum activation.
+    Steering,
+}
+
 /// How a dictionary's quality is measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -6,6 +6,7 @@
 
 mod baselines;
 mod checked;
+mod controls;
 mod features;
 mod limits;
 mod names;
@@ -16,6 +17,7 @@ pub mod reference;
 mod rules;
 mod schema;
 mod spec;
+mod task;
 #[cfg(test)]
 mod tests;
 
@@ -24,13 +26,14 @@ use std::path::Path;
 
 pub use baselines::{baseline_of, resolve};
 pub use checked::{
-    Controls, ExplainerSpec, JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec,
-    Suite,
+    Controls, ExplainerSpec, Grading, JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair,
+    SimulatorSpec, Suite,
 };
-pub use features::{FeatureChoice, QualityPass};
+pub use features::{Examples, FeatureChoice, QualityPass};
 pub use limits::Limits;
 pub use read::Problem;
 pub use spec::{CorpusSpec, Statistics, SubjectSpec};
+pub use task::TaskSpec;
 
 use crate::base::{FileError, open};
 use node::{Node, shortened};

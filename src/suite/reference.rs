@@ -12,6 +12,9 @@ use super::spec::{
     CorpusSpec, ExplainerFields, JudgeFields, MethodFields, ProtocolFields, SimulatorFields, Statistics,
     SubjectSpec, SuiteFile,
 };
+use super::task::TaskSpec;
+use crate::causal::PatchParams;
+use crate::causal::effects::EffectSettings;
 use crate::dictionary::{file_formats, kind_fields};
 use crate::llm::LlmSpec;
 
@@ -45,6 +48,9 @@ pub fn reference() -> String {
     out.push_str(&section::<SimulatorFields>("`simulator`"));
     out.push_str(&section::<JudgeFields>("`judge`"));
     out.push_str(&section::<LlmSpec>("`llm`"));
+    let task = [&TaskSpec::OWN[..], declared::<PatchParams>()].concat();
+    out.push_str(&format!("\n### `task`\n{}", table(&SUITE["properties"]["task"], &task)));
+    out.push_str(&section::<EffectSettings>("`effects`"));
     out.push_str(&section::<Statistics>("`statistics`"));
     out.push_str(&section::<Limits>("`limits`"));
     out

@@ -1,10 +1,12 @@
 //! Checks across several fields: from the file as written to the checked [`Suite`].
 
+mod effects;
 mod features;
 mod matched;
 mod methods;
 mod pairs;
 mod stored;
+mod task;
 
 use std::path::Path;
 
@@ -12,12 +14,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::checked::{Controls, MethodSpec, Suite};
+use super::controls::{ControlEntry, ControlName};
 use super::features::{FeatureChoice, QualityPass};
 use super::names;
 use super::node::Node;
 use super::read::{Problem, Reader, unknown};
 use super::schema::SUITE;
-use super::spec::{ControlEntry, ControlName, ProtocolFields, ProtocolName, Statistics, SuiteFile};
+use super::spec::{ProtocolFields, ProtocolName, Statistics, SuiteFile};
 use crate::base::HookSelector;
 use crate::features::{Protocol, WalkOrder};
 use crate::score::catalog::{ScorerRow, default_scorers, scorer_of};
@@ -119,7 +122,9 @@ impl Rules {
         }
         let scores: Vec<&'static str> =
             scorers.iter().flat_map(|(scorer, _)| scorer.scores.iter().map(|score| score.name)).collect();
+        let effects = self.effects(file.effects, &scores, protocol.as_ref());
         let controls = self.controls(file.controls, &methods, &file.corpus.source, stored);
+        let task = self.task(file.task, stored);
         let statistics = self.statistics(file.statistics, &methods, &scores, published);
         let mut subject = file.subject;
         let mut processing = Vec::new();
@@ -137,10 +142,13 @@ impl Rules {
             hooks,
             methods,
             per_cell,
+            examples: file.examples,
             protocol: protocol?,
             pairs,
             scorers: scores,
+            effects,
             controls,
+            task,
             statistics,
             limits: file.limits,
         })

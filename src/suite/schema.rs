@@ -8,9 +8,10 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
-use super::spec::{
-    ControlEntry, ExplainerFields, MethodFields, PairFields, ProtocolFields, SimulatorFields, SuiteFile,
-};
+use super::controls::ControlEntry;
+use super::spec::{ExplainerFields, MethodFields, PairFields, ProtocolFields, SimulatorFields, SuiteFile};
+use super::task::TaskSpec;
+use crate::causal::PatchParams;
 use crate::dictionary::kind_fields;
 use crate::explain::catalog::explainers;
 use crate::features::Protocol;
@@ -221,6 +222,20 @@ pub fn scores(_: &mut SchemaGenerator) -> Schema {
 
 pub fn controls(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": ["array", "null"], "maxItems": 100, "x-sparse": true, "items": of::<ControlEntry>()})
+}
+
+/// A task's own fields with those of patching.
+pub fn task(_: &mut SchemaGenerator) -> Schema {
+    let mut fields = of::<TaskSpec>();
+    fields["type"] = json!(["object", "null"]);
+    fields.as_object_mut().map(|fields| fields.remove("description"));
+    let patching = of::<PatchParams>();
+    if let (Some(own), Some(more)) =
+        (fields["properties"].as_object_mut(), patching["properties"].as_object())
+    {
+        own.extend(more.clone());
+    }
+    schema(fields)
 }
 
 pub fn intervals(_: &mut SchemaGenerator) -> Schema {

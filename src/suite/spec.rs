@@ -10,9 +10,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-use super::features::{Features, QualityPass, quality};
+use super::controls::ControlEntry;
+use super::features::{Examples, Features, QualityPass, quality};
 use super::limits::Limits;
+use super::task::TaskSpec;
 use super::{names, schema};
+use crate::causal::effects::EffectSettings;
 use crate::explain::catalog::ATTEMPTS;
 use crate::features::Deviation;
 use crate::llm::LlmSpec;
@@ -45,6 +48,10 @@ pub struct SuiteFile {
     /// The features that are scored: a random sample of a size, or chosen ones. A method can have its own.
     #[schemars(extend("x-default" = "`{per_cell: 40}`"))]
     pub features: Features,
+    /// Examples of each scored feature, for its page and `inspect`. `steering`: text written with the feature's code at ten
+    /// times its maximum activation, beside unsteered text and a random direction of the same size. It changes no score.
+    #[schemars(extend("x-default" = "none"))]
+    pub examples: Option<Examples>,
     /// Tokens on which L0, FVU, dead features and loss recovered are measured. A method can have its own. With `sample`
     /// or `false`, chosen features are evaluated without encoding the others.
     #[schemars(schema_with = "quality")]
@@ -62,17 +69,23 @@ pub struct SuiteFile {
     /// offline kind are read by its own simulator.
     #[schemars(schema_with = "schema::pairs", extend("x-default" = "`[]`"))]
     pub pairs: Vec<Option<PairEntry>>,
-    /// Scores to compute. For `detection`, `fuzzing` and `surprisal`, a language model judges fragments by the
-    /// explanation.
+    /// Scores to compute. For `detection`, `fuzzing`, `surprisal` and `specificity`, a language model judges fragments
+    /// by the explanation.
     #[schemars(schema_with = "schema::scorers")]
     pub scorers: Vec<Option<String>>,
-    /// The judge for `detection`, `fuzzing` and `surprisal`.
+    /// The judge for `detection`, `fuzzing`, `surprisal` and `specificity`.
     #[schemars(extend("x-default" = "the simulator's model, else the explainer's"))]
     pub judge: JudgeFields,
+    /// Constants of the output scores: `ablation_effect`, `steering_effect`, `effect_agreement`, `damage`.
+    pub effects: EffectSettings,
     /// Controls that run beside the methods. `oracle` explains each feature by the best concept that the embedded
     /// corpus is labelled with.
     #[schemars(schema_with = "schema::controls", extend("x-default" = "`[shuffled]`"))]
     pub controls: Option<Vec<Option<ControlEntry>>>,
+    /// Prompts in pairs. For each dictionary, features of the run on one prompt are patched into the run on the other. Of
+    /// several trainings of a method, the first is patched; controls on permuted weights are not.
+    #[schemars(schema_with = "schema::task")]
+    pub task: Option<TaskSpec>,
     /// Confidence intervals and tests.
     pub statistics: Statistics,
     /// Limits on failures, disk space and bad lines of the corpus.
@@ -89,6 +102,7 @@ impl Default for SuiteFile {
             hooks: Vec::new(),
             methods: Vec::new(),
             features: Features::default(),
+            examples: None,
             quality: QualityPass::Full,
             protocol: "standard".into(),
             explainer: None,
@@ -96,7 +110,9 @@ impl Default for SuiteFile {
             pairs: Vec::new(),
             scorers: Vec::new(),
             judge: JudgeFields::default(),
+            effects: EffectSettings::default(),
             controls: None,
+            task: None,
             statistics: Statistics::default(),
             limits: Limits::default(),
         }
@@ -394,48 +410,31 @@ pub struct JudgeFields {
     /// Maximum number of requests until an answer can be read.
     #[schemars(range(min = 1, max = 100))]
     pub attempts: usize,
-    /// Fragments per question of `detection` and `fuzzing`.
+    /// Fragments per question of `detection`, `fuzzing` and `specificity`.
     #[schemars(range(min = 1, max = 1_000))]
     pub per_question: usize,
     /// Whether to request the probabilities of verdicts. The AUROC of `detection` and `fuzzing` needs them. Some
     /// endpoints refuse such requests.
     pub probabilities: bool,
+    /// Intervals of activation of `specificity`, of equal width between 0 and the feature's maximum.
+    #[schemars(range(min = 1, max = 20))]
+    pub intervals: usize,
+    /// Most fragments that `specificity` grades in each interval.
+    #[schemars(range(min = 1, max = 100))]
+    pub per_interval: usize,
 }
 
 impl Default for JudgeFields {
     fn default() -> Self {
-        Self { llm: None, attempts: ATTEMPTS, per_question: 5, probabilities: true }
+        Self {
+            llm: None,
+            attempts: ATTEMPTS,
+            per_question: 5,
+            probabilities: true,
+            intervals: 5,
+            per_interval: 4,
+        }
     }
-}
-
-/// An item of `controls`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum ControlEntry {
-    /// A control on the same subject.
-    Named(ControlName),
-    /// Controls on a subject with permuted weights.
-    OnPermuted(PermutedControls),
-}
-
-/// A control on the same subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ControlName {
-    /// Each feature is scored with another feature's explanation.
-    Shuffled,
-    /// Each feature is scored with the labelled concept that fits it best.
-    Oracle,
-}
-
-/// Controls on a subject with permuted weights, each with the methods to repeat.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct PermutedControls {
-    /// Weights are permuted within each matrix, except embeddings.
-    pub random_weights: Vec<String>,
-    /// Weights are permuted within each matrix, embeddings and unembedding included.
-    pub random_weights_and_embeddings: Vec<String>,
 }
 
 /// Confidence intervals and tests.

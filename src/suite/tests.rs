@@ -334,3 +334,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_task_has_the_defaults_of_patching_and_is_left_out_of_other_suites() {
+    let load = |task: &str| {
+        let text = format!("hooks: [hook_embed]\nmethods: [{{kind: random}}]\n{task}");
+        super::parse(&text, Path::new("task.yaml"), &[])
+    };
+    let suite = load("task: {pairs: 8, orders: [exact, exact]}\n").expect("valid");
+    let json = serde_json::to_value(&suite).expect("JSON");
+    let task = suite.task.expect("a task");
+    assert_eq!((task.pairs, task.prompts.as_str(), task.kind_name()), (8, "embedded", "ioi"));
+    assert_eq!((task.patching.orders.len(), task.patching.max_exact), (1, 64));
+    assert_eq!((&json["task"]["pairs"], &json["task"]["max_exact"]), (&8.into(), &64.into()));
+    let without = serde_json::to_value(load("").expect("valid")).expect("JSON");
+    assert!(without.get("task").is_none());
+    assert!(load("task:\n").expect("valid").task.is_none());
+    let stored = "subject: {activations: x.safetensors}\nexplainer: token_lookup\ntask: {kind: ioi}\n";
+    let refused = load(stored).expect_err("no model").to_string();
+    assert!(
+        refused.contains("5:") && refused.contains("`task` changes activations while the model runs"),
+        "{refused}"
+    );
+    let orders = load("task: {orders: [exct]}\n").expect_err("unknown").to_string();
+    assert!(orders.contains("3:") && orders.contains("did you mean `exact`"), "{orders}");
+}

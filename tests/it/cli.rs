@@ -46,7 +46,8 @@ fn ran() -> Toy {
 fn help_and_version_go_to_stdout() {
     let toy = Toy::new();
     let help = call(toy.home(), &["--help"]).ok();
-    for verb in ["run", "plan", "check", "report", "inspect", "harvest", "cache", "doctor"] {
+    for verb in ["run", "plan", "check", "report", "inspect", "steer", "trace", "harvest", "cache", "doctor"]
+    {
         assert!(help.stdout.contains(&format!("\n  {verb} ")), "`{verb}` is not in\n{}", help.stdout);
     }
     assert!(help.stdout.contains("Exit codes"), "{}", help.stdout);

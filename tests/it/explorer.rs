@@ -66,7 +66,7 @@ fn the_list_opens_on_the_primary_explainer_and_score_and_its_address_keeps_what_
     let scores: Vec<f64> = serde_json::from_value(browser.run("return [...document.querySelectorAll('#explorer-rows .chosen')].map(cell => parseFloat(cell.textContent.replace('−', '-'))).filter(isFinite)")).expect("numbers");
     assert!(scores.len() > 3 && scores.windows(2).all(|pair| pair[0] >= pair[1]), "{scores:?}");
     let place = browser
-        .run("return document.querySelector('#explorer-rows td[data-name=\"place\"]').textContent")
+        .run("return document.querySelector('#explorer-rows td[data-name=\"rank in run\"]').textContent")
         .as_str()
         .unwrap_or_default()
         .to_string();

@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use autointerp::nn::Tokenizer;
 use serde_json::{Value, json};
 
-use crate::model_server::{ModelServer, Rule, asks_for_an_explanation, honest, reply, with_probabilities};
+use crate::model_server::{
+    ModelServer, Rule, asks_for_an_explanation, graded, honest, honest_grade, reply, with_probabilities,
+};
 use crate::program::{Done, autointerp, finish};
 use crate::shared;
-use crate::toy::Toy;
+use crate::toy::{PLANTED, Toy};
 
 const ROW: &str = "hook_embed/neuron.jsonl";
 
@@ -147,6 +149,7 @@ fn an_exact_judge_scores_one_with_the_right_explanation_and_chance_with_a_wrong_
     }
     let asked = server.requests();
     assert_eq!(asked, server.distinct(), "no question is asked twice");
+    assert!(!read(&toy, "manifest.json").contains("grading") && found["specificity"].is_null());
     let (summary, evidence) = (read(&toy, "summary.json"), read(&toy, &format!("judgements/{ROW}")));
     call(&toy, "run", &["--fresh", "--threads", "1"]).ok();
     assert_eq!(server.requests(), asked, "every answer was there already");
@@ -406,4 +409,171 @@ fn a_judged_scorer_without_a_language_model_is_refused_with_place_and_remedy() {
     ])
     .refused(2, &["no simulator is named"]);
     check(&["scorers=[fuzzing]", anthropic, "judge={model: m}"]).refused(2, &["`judge.model`"]);
+}
+
+/// The last turn of a question that asks for grades; none for other requests.
+fn asks_for_grades(request: &Value) -> Option<&str> {
+    let asks = request["response_format"]["json_schema"]["name"] == "grades";
+    request["messages"].as_array().filter(|_| asks)?.last()?["content"].as_str()
+}
+
+/// The row of `summary.json` with the grades under the language model's explanations.
+fn graded_row(summary: &Value, control: Option<&str>) -> Value {
+    let mut rows = summary["specificity"].as_array().expect("rows").iter();
+    let found = rows.find(|row| row["explainer"] == "token_activation" && row["control"].as_str() == control);
+    found.unwrap_or_else(|| panic!("no row of {control:?}")).clone()
+}
+
+#[test]
+fn planted_grades_come_back_as_shares_and_the_judge_never_sees_an_activation() {
+    let toy = Toy::planted();
+    // Every feature has activation 3 wherever it fires. The grade is the place of the mark in tokens, modulo 4.
+    let place = |text: &str| {
+        let before = text.split_once('⟦').map(|(before, _)| before).unwrap_or_default();
+        before.matches([' ', '.']).count() + before.matches("\\n").count()
+    };
+    let server = server(move |request: &Value| match asks_for_grades(request) {
+        Some(question) => {
+            let texts: Vec<&str> = question.lines().filter(|line| line.contains(". \"")).collect();
+            assert!(texts.iter().all(|text| text.matches('⟦').count() == 1), "one mark a text: {question}");
+            assert!((1..=4).contains(&texts.len()), "four to a question: {question}");
+            let told = request["messages"].to_string();
+            assert!(
+                !told.contains("3.0") && !told.contains("maximum") && !told.contains("interval"),
+                "{told}"
+            );
+            assert!(request["logprobs"].is_null() && request["top_logprobs"].is_null());
+            (200, reply(request, &graded(question, |_, text| (place(text) % 4) as u8)))
+        }
+        None => honest(request),
+    });
+    let judge = "judge: {per_question: 4, per_interval: 6, intervals: 4}";
+    suite(&toy, &server.url, "specificity", "", judge);
+    call(&toy, "run", &[]).ok();
+    let found = summary(&toy);
+    let (mut shares, mut score) = ([0.0; 4], 0.0);
+    let judged = lines(&toy, &format!("judgements/{ROW}"));
+    assert_eq!(judged.len(), 6);
+    for line in &judged {
+        let verdicts = line["verdicts"].as_array().expect("verdicts");
+        assert_eq!((line["judging"].as_str(), verdicts.len()), (Some("specificity"), 6), "{line}");
+        for verdict in verdicts {
+            let grade = verdict["grade"].as_u64().expect("a grade");
+            assert_eq!(verdict["marked"].as_array().map(Vec::len), Some(1), "{verdict}");
+            assert_eq!(grade, verdict["marked"][0].as_u64().expect("a place") % 4, "{verdict}");
+            assert_eq!((&verdict["fires"], &verdict["interval"]), (&json!(true), &json!(3)), "{verdict}");
+            shares[grade as usize] += 1.0 / 36.0;
+            score += grade as f64 / (3.0 * 36.0);
+        }
+    }
+    let mean = cell(&found, "specificity", None, "token_activation")["mean"].as_f64().expect("a mean");
+    assert!((mean - score).abs() < 1e-9, "{mean} and {score}");
+    // The control is asked about the same fragments, and this judge does not read the explanation.
+    for control in [None, Some("shuffled")] {
+        let row = graded_row(&found, control);
+        assert_eq!((&row["n_requested"], &row["n_features"]), (&json!(6), &json!(6)), "{row}");
+        for nth in 0..3 {
+            let empty = &row["intervals"][nth];
+            assert_eq!((&empty["n_empty"], &empty["reason"]), (&json!(6), &json!("no_fragments")), "{row}");
+            assert!(empty["shares"].as_array().expect("grades").iter().all(|one| one["share"].is_null()));
+        }
+        let full = &row["intervals"][3];
+        assert_eq!((&full["n_features"], &full["n_fragments"]), (&json!(6), &json!(36)), "{row}");
+        assert!(full["reason"].is_null() && full["n_empty"] == 0, "{row}");
+        for (grade, expected) in shares.iter().enumerate() {
+            let share = full["shares"][grade]["share"].as_f64().expect("a share");
+            assert!((share - expected).abs() < 1e-9, "{grade}: {share} and {expected}");
+        }
+    }
+    let offline = cell(&found, "specificity", None, "token_lookup");
+    assert!(offline["mean"].is_null() && offline["tally"]["undefined"] == 6, "{offline}");
+    assert!(
+        found["specificity"].as_array().expect("rows").iter().all(|row| row["explainer"] != "token_lookup")
+    );
+    let charts = fs::read_dir(toy.path("out/charts")).expect("charts").flatten();
+    assert!(charts.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("specificity.")));
+    assert!(read(&toy, "specificity.csv").lines().count() > 1);
+    let plan: Value = serde_json::from_str(&call(&toy, "plan", &["--json"]).ok().stdout).expect("JSON");
+    let steps = plan["llm"].as_array().expect("steps");
+    let step = steps.iter().find(|step| step["name"] == "specificity").expect("a step");
+    // 6 features and their controls, 4 intervals of 6 fragments, 4 to a question.
+    assert_eq!(step["requests"], 6 * 2 * 6, "{step}");
+    let asked = server.requests();
+    let before = (read(&toy, "summary.json"), read(&toy, &format!("judgements/{ROW}")));
+    call(&toy, "run", &["--fresh", "--threads", "1"]).ok();
+    assert_eq!(server.requests(), asked, "every answer was there already");
+    assert!((read(&toy, "summary.json"), read(&toy, &format!("judgements/{ROW}"))) == before);
+}
+
+#[test]
+fn a_right_explanation_is_specific_and_one_of_another_feature_is_not() {
+    let toy = Toy::planted();
+    // The first reply to every question is prose with a broken list.
+    let server = server(|request: &Value| match asks_for_grades(request) {
+        Some(_) if request["seed"] == 0 => (200, reply(request, "I would say [3, 3, as the marks fit.")),
+        _ => honest(request),
+    });
+    suite(&toy, &server.url, "specificity", "", "");
+    call(&toy, "run", &[]).ok();
+    let found = summary(&toy);
+    let real = cell(&found, "specificity", None, "token_activation");
+    assert_eq!((&real["mean"], &real["n_scored"]), (&json!(1.0), &json!(6)), "{real}");
+    let shuffled = cell(&found, "specificity", Some("shuffled"), "token_activation");
+    let mean = shuffled["mean"].as_f64().expect("a mean");
+    assert!((0.0..=1.0 / 3.0 + 1e-9).contains(&mean), "no mark is the other word: {mean}");
+    let best = &graded_row(&found, None)["intervals"][4]["shares"][3];
+    assert_eq!((&best["grade"], &best["share"]), (&json!(3), &json!(1.0)), "{best}");
+}
+
+#[test]
+fn refused_and_partial_grades_fail_their_features_and_are_counted() {
+    let toy = Toy::planted();
+    let of_word = |word: &str| PLANTED.iter().position(|planted| *planted == word).unwrap_or(2) % 4;
+    let server = server(move |request: &Value| {
+        let Some(question) = asks_for_grades(request) else { return honest(request) };
+        let first = question.lines().next().unwrap_or_default();
+        let word = first.split("the token ").nth(1).unwrap_or_default().trim_matches(['"', ' ']);
+        let text = match of_word(word) {
+            0 => "I'm sorry, I can't grade that.".to_string(),
+            1 => "{\"grades\": [3]}".to_string(),
+            _ => graded(question, honest_grade),
+        };
+        (200, reply(request, &text))
+    });
+    suite(&toy, &server.url, "detection, specificity", "", "");
+    let done = call(&toy, "run", &[]);
+    let (mut failed, mut features) = (0, 0);
+    for line in lines(&toy, "scores.jsonl") {
+        if line["explainer"] != "token_activation"
+            || !line["control"].is_null()
+            || line["status"] == "skipped"
+        {
+            continue;
+        }
+        features += 1;
+        let explanation = line["explanation"].as_str().expect("an explanation");
+        let word = explanation.split("the token ").nth(1).unwrap_or_default().trim_matches(['"', ' ']);
+        let reason = [Some("refused"), Some("wrong_count"), None, None][of_word(word)];
+        assert_eq!(line["score_reasons"]["specificity"].as_str(), reason, "{line}");
+        assert_eq!(line["grades"].is_null(), reason.is_some(), "{line}");
+        assert_eq!(line["status"], "scored", "its detection stands: {line}");
+        failed += usize::from(reason.is_some());
+    }
+    assert_eq!(features, 6);
+    assert_eq!(done.code, Some(if failed > 0 { 3 } else { 0 }), "{}", done.stderr);
+    let found = cell(&summary(&toy), "specificity", None, "token_activation");
+    assert_eq!((&found["tally"]["failed"], &found["n_scored"]), (&json!(failed), &json!(6 - failed)));
+    assert_eq!(graded_row(&summary(&toy), None)["n_features"], 6 - failed);
+}
+
+#[test]
+fn intervals_out_of_range_are_refused_with_their_place() {
+    let toy = Toy::new();
+    for field in ["intervals: 0", "intervals: 21", "per_interval: 0"] {
+        let suite = toy.arg("suite.yaml");
+        let judge = format!("judge={{{field}}}");
+        let done = finish(&mut autointerp(toy.home(), &["check", &suite, "--set", &judge]));
+        let name = format!("`judge.{}`", field.split(':').next().unwrap_or_default());
+        done.refused(2, &[&name]);
+    }
 }

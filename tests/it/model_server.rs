@@ -96,6 +96,7 @@ pub fn honest(request: &Value) -> (u16, String) {
     let text = match request["response_format"]["json_schema"]["name"].as_str() {
         Some("explanation") => explained(question),
         Some("verdicts") => judged(question),
+        Some("grades") => graded(question, honest_grade),
         _ => simulated(question),
     };
     (200, reply(request, &text))
@@ -130,6 +131,23 @@ fn judged(question: &str) -> String {
     let texts = question.lines().filter_map(|line| line.split_once(". \""));
     let verdicts: Vec<u8> = texts.map(|(_, text)| u8::from(verdict(text))).collect();
     json!({"verdicts": verdicts}).to_string()
+}
+
+/// Grades of the numbered texts of a question: `grade` gets the word that the explanation names, and a text.
+pub fn graded(question: &str, grade: impl Fn(&str, &str) -> u8) -> String {
+    let word = named(question.lines().next().unwrap_or_default());
+    let texts = question.lines().filter_map(|line| line.split_once(". \""));
+    let grades: Vec<u8> = texts.map(|(_, text)| grade(word, text)).collect();
+    json!({"grades": grades}).to_string()
+}
+
+/// 3 where the marked stretch is the named word, 1 where the word is elsewhere in the text, else 0.
+pub fn honest_grade(word: &str, text: &str) -> u8 {
+    let marked = text.split_once('⟦').and_then(|(_, rest)| rest.split_once('⟧'));
+    if marked.is_some_and(|(marked, _)| marked.trim() == word) {
+        return 3;
+    }
+    u8::from(words(text).any(|other| other.trim_matches(['⟦', '⟧']) == word))
 }
 
 /// A prompt in words with their log-probabilities: one that the last heading names is likely.

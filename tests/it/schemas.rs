@@ -175,7 +175,7 @@ fn shorten(value: &Value) -> String {
     value.to_string().chars().take(200).collect()
 }
 
-fn assert_fits(name: &str, text: &str) {
+pub fn assert_fits(name: &str, text: &str) {
     let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}:\n{text}"));
     let schemas = cli::schemas();
     let schema = schemas.iter().find(|(other, _)| *other == name).map(|(_, schema)| schema);
@@ -226,6 +226,9 @@ fn the_smoke_suite_and_every_verb_fit_their_schemas() {
     let feature = json(&["inspect", &out, &place]);
     assert_fits("inspect-feature", &feature);
     assert!(feature.contains("\"predicted\""), "{feature}");
+    let steer =
+        ["steer", &out, &place, "--prompt", "The old", "--clamp", "5", "--tokens", "4", "--samples", "1"];
+    assert_fits("steer", &json(&steer));
     toy.write("ids.json", "[[1, 2, 3]]");
     let (ids, file) = (toy.arg("ids.json"), toy.arg("out.safetensors"));
     let harvest =

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::invalid_input;
+use super::super::steered_text::steering_text;
 use super::shading::{Row, fragment, legend};
 use super::{glance, parse_lines};
 use crate::base::read;
@@ -141,6 +142,9 @@ impl<'a> FeatureEvidence<'a> {
         if let Some(fires) = &self.fires {
             self.push_fragments(&mut text, fires, look);
         }
+        if let Some(steering) = &self.glance.steering {
+            text.push_str(&format!("\n{}\n{}", look.bold("steered text"), steering_text(steering, look)));
+        }
         self.lines.iter().for_each(|line| push_scores(&mut text, line, look));
         text
     }
@@ -176,7 +180,20 @@ fn push_scores(text: &mut String, line: &ScoreLine, look: Look) {
         let (name, score) = (pad_right(&visible_token(name), names), pad_left(&fixed(*score, 3), 8));
         text.push_str(&format!("  {name}{score}{reason}\n"));
     }
+    if let Some(grades) = &line.grades {
+        let shown = grades.iter().map(grades_text).collect::<Vec<_>>().join(" | ");
+        let shown = format!("fragments × grade, weakest interval of activation first: {shown}");
+        let parts = wrap(&shown, look.width.saturating_sub(2));
+        text.extend(parts.iter().map(|part| format!("  {part}\n")));
+    }
     text.extend(line.reason.iter().map(|reason| format!("  {}\n", visible_token(reason))));
+}
+
+/// `2 × 3, 1 × 0`: fragments by grade, the best first.
+fn grades_text(counts: &[usize; 4]) -> String {
+    let parts = counts.iter().enumerate().rev().filter(|(_, n)| **n > 0);
+    let parts: Vec<String> = parts.map(|(grade, n)| format!("{n} × {grade}")).collect();
+    if parts.is_empty() { "no fragment".into() } else { parts.join(", ") }
 }
 
 /// Appends one fragment, shaded by true and by simulated activations.

@@ -173,6 +173,7 @@ mod tests {
             lowered: effects(2),
             logits_note: None,
             nearest: (0..10).map(near).collect(),
+            steering: None,
         }
     }
 

@@ -24,6 +24,12 @@ pub enum HeldOut {
     NamesAndTemplates,
 }
 
+impl HeldOut {
+    fn has_other_names(self) -> bool {
+        matches!(self, Self::Names | Self::NamesAndTemplates)
+    }
+}
+
 /// A text whose right continuation is the indirect object's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IoiPrompt {
@@ -35,6 +41,17 @@ pub struct IoiPrompt {
     pub subject: String,
     /// Whether the subject is named first (A B … A) or second (B A … A).
     pub subject_first: bool,
+}
+
+/// Two texts that differ in the indirect object alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IoiPair {
+    /// The first text, with its answers.
+    pub base: IoiPrompt,
+    /// The same text with another name in the place of the indirect object.
+    pub target: String,
+    /// That name: the right next word of `target`.
+    pub other_indirect_object: String,
 }
 
 /// First halves; `{1}` and `{2}` are the two names in either order.
@@ -95,7 +112,7 @@ pub(super) fn names(held_out: bool) -> [&'static [&'static str]; 2] {
 }
 
 fn fill(stream: &mut Stream, held_out: HeldOut) -> Filled {
-    let held_out_names = matches!(held_out, HeldOut::Names | HeldOut::NamesAndTemplates);
+    let held_out_names = held_out.has_other_names();
     let (openings, actions) = match held_out {
         HeldOut::Templates | HeldOut::NamesAndTemplates => (&HELD_OUT_OPENINGS, &HELD_OUT_ACTIONS),
         HeldOut::Nothing | HeldOut::Names => (&OPENINGS, &ACTIONS),
@@ -167,12 +184,32 @@ fn write_tail(scene: &mut Scene, filled: &Filled) {
 pub(super) fn prompt(mut scene: Scene, held_out: HeldOut) -> IoiPrompt {
     let filled = fill(&mut scene.stream, held_out);
     write(&mut scene, &filled);
+    finished(scene, &filled)
+}
+
+fn finished(scene: Scene, filled: &Filled) -> IoiPrompt {
     IoiPrompt {
         prompt: scene.writer.finish().0,
         indirect_object: filled.indirect_object.to_owned(),
         subject: filled.subject.to_owned(),
         subject_first: filled.names[0] == filled.subject,
     }
+}
+
+/// A pair of texts. `scene` gives the same scene each time; `names` draws the third name.
+pub(super) fn pair(scene: impl Fn() -> Scene, names: &mut Stream, held_out: HeldOut) -> IoiPair {
+    let base = prompt(scene(), held_out);
+    let mut scene = scene();
+    let mut filled = fill(&mut scene.stream, held_out);
+    let mut other = draw_name(names, held_out.has_other_names());
+    while filled.names.contains(&other) {
+        other = draw_name(names, held_out.has_other_names());
+    }
+    let place = usize::from(filled.names[0] == filled.subject);
+    filled.names[place] = other;
+    filled.indirect_object = other;
+    write(&mut scene, &filled);
+    IoiPair { base, target: finished(scene, &filled).prompt, other_indirect_object: other.to_owned() }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use strum::VariantArray;
 use crate::base::Stream;
 
 pub use concept::{Concept, ConceptSet, Span};
-pub use ioi::{HeldOut, IoiPrompt};
+pub use ioi::{HeldOut, IoiPair, IoiPrompt};
 pub use label::label;
 
 use scene::Scene;
@@ -155,6 +155,14 @@ impl Generator {
             ioi::prompt(scene, held_out)
         };
         (0..n).map(prompt).collect()
+    }
+
+    /// Pair `index` of prompts that differ in the indirect object alone.
+    pub fn ioi_pair(&self, index: usize, held_out: HeldOut) -> IoiPair {
+        let parts = ["generator", "ioi pair", &format!("{held_out:?}"), &index.to_string()];
+        let scene = || Scene::new(Stream::named(self.seed, &parts), Concept::IOI);
+        let mut names = Stream::named(self.seed, &[&parts[..], &["third name"]].concat());
+        ioi::pair(scene, &mut names, held_out)
     }
 
     /// Every first name that documents use. Held-out names never occur in indirect-object sentences.

@@ -257,3 +257,23 @@ fn a_token_that_cuts_a_character_has_the_concepts_of_the_character() {
     assert_eq!(sets[2], ConceptSet::default(), "a token without bytes has no concept");
     assert!(sets[3].contains(Concept::FRENCH_NOUN));
 }
+
+#[test]
+fn two_prompts_of_a_pair_differ_in_the_indirect_object_alone() {
+    let generator = Generator::new(5);
+    for held_out in [HeldOut::Nothing, HeldOut::NamesAndTemplates] {
+        for index in 0..50 {
+            let pair = generator.ioi_pair(index, held_out);
+            let (base, other) = (&pair.base, &pair.other_indirect_object);
+            assert!(*other != base.indirect_object && *other != base.subject);
+            let words = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
+            let (left, right) = (words(&base.prompt), words(&pair.target));
+            assert_eq!(left.len(), right.len(), "{pair:?}");
+            let changed: Vec<usize> = (0..left.len()).filter(|&nth| left[nth] != right[nth]).collect();
+            let [place] = changed[..] else { panic!("{pair:?}") };
+            assert_eq!(left[place].replace(&base.indirect_object, other), right[place], "{pair:?}");
+            assert_eq!(pair, generator.ioi_pair(index, held_out));
+        }
+    }
+    assert_ne!(generator.ioi_pair(0, HeldOut::Nothing), Generator::new(6).ioi_pair(0, HeldOut::Nothing));
+}

@@ -7,6 +7,7 @@ use super::*;
 use crate::base::Site;
 use crate::nn::{PrefixCache, TokenTree};
 
+mod edits;
 mod mixtures;
 
 fn shared() -> Option<PathBuf> {
@@ -105,35 +106,38 @@ fn check_golden(model: &Transformer, golden: &Path) {
     assert!(compared >= 2 + 6 * model.architecture().n_layers - mixtures, "{compared} tensors compared");
 }
 
+/// Folders with random models and references among the shared golden files.
+const RANDOM_MODELS: [&str; 24] = [
+    "gptneox_parallel",
+    "gptneox_sequential",
+    "gptneox_f16_sharded",
+    "gpt2",
+    "gpt2_hub_names",
+    "llama_gqa",
+    "llama3_rope_tied",
+    "llama_bf16_sharded",
+    "mistral_sliding",
+    "qwen2",
+    "qwen3",
+    "gemma2",
+    "gemma3_text",
+    "phi3",
+    "olmo2",
+    "gemma",
+    "smollm3",
+    "granite",
+    "olmo",
+    "mixtral",
+    "qwen3_moe",
+    "olmoe",
+    "olmo3",
+    "gpt_oss",
+];
+
 #[test]
 fn random_models_of_every_family_agree_with_the_reference() {
     let Some(shared) = shared() else { return };
-    for name in [
-        "gptneox_parallel",
-        "gptneox_sequential",
-        "gptneox_f16_sharded",
-        "gpt2",
-        "gpt2_hub_names",
-        "llama_gqa",
-        "llama3_rope_tied",
-        "llama_bf16_sharded",
-        "mistral_sliding",
-        "qwen2",
-        "qwen3",
-        "gemma2",
-        "gemma3_text",
-        "phi3",
-        "olmo2",
-        "gemma",
-        "smollm3",
-        "granite",
-        "olmo",
-        "mixtral",
-        "qwen3_moe",
-        "olmoe",
-        "olmo3",
-        "gpt_oss",
-    ] {
+    for name in RANDOM_MODELS {
         let folder = shared.join("golden").join(name);
         for config in ["config.json", "config.v5.json"] {
             if folder.join(config).exists() {

@@ -10,6 +10,8 @@ pub struct Scale {
     zero: bool,
     /// Whether ticks are at whole numbers only.
     whole: bool,
+    /// Whether places are those of log2(1 + value).
+    one_more: bool,
     from: f64,
     to: f64,
 }
@@ -55,7 +57,16 @@ impl Scale {
         }
         let room = (high - low) * 0.06;
         let low = if low < 0.0 { low - room } else { low };
-        Self { low, high: high + room, log: false, zero: false, whole: false, from: 0.0, to: 1.0 }
+        Self {
+            low,
+            high: high + room,
+            log: false,
+            zero: false,
+            whole: false,
+            one_more: false,
+            from: 0.0,
+            to: 1.0,
+        }
     }
 
     /// The same scale with room below its lowest value, for marks at the edge.
@@ -75,7 +86,24 @@ impl Scale {
         let positive = || values.iter().copied().filter(|value| *value > 0.0);
         let low = positive().reduce(f64::min)? / 1.35;
         let high = positive().reduce(f64::max)? * 1.35;
-        Some(Self { low, high, log: true, zero: values.contains(&0.0), whole: false, from: 0.0, to: 1.0 })
+        let zero = values.contains(&0.0);
+        Some(Self { low, high, log: true, zero, whole: false, one_more: false, from: 0.0, to: 1.0 })
+    }
+
+    /// A scale of log2(1 + value) from 0 to the largest value, with ticks at 0, 1, 2, 4, 8 and so on.
+    pub fn doubling(values: impl Iterator<Item = f64>) -> Self {
+        let most = values.filter(|value| value.is_finite()).fold(1.0f64, f64::max);
+        let room = 0.05 * most.ln_1p();
+        Self {
+            low: (-room).exp_m1(),
+            high: (most.ln_1p() + room).exp_m1(),
+            log: false,
+            zero: false,
+            whole: true,
+            one_more: true,
+            from: 0.0,
+            to: 1.0,
+        }
     }
 
     /// The same scale over the px from `from` to `to`.
@@ -99,6 +127,8 @@ impl Scale {
         }
         let share = if self.log {
             (value / self.low).ln() / (self.high / self.low).ln()
+        } else if self.one_more {
+            (value.ln_1p() - self.low.ln_1p()) / (self.high.ln_1p() - self.low.ln_1p())
         } else {
             (value - self.low) / (self.high - self.low)
         };
@@ -114,6 +144,8 @@ impl Scale {
         let share = (px - self.start()) / (self.to - self.start());
         if self.log {
             self.low * (self.high / self.low).powf(share)
+        } else if self.one_more {
+            (self.low.ln_1p() + share * (self.high.ln_1p() - self.low.ln_1p())).exp_m1()
         } else {
             self.low + share * (self.high - self.low)
         }
@@ -135,6 +167,11 @@ impl Scale {
 
     /// Ticks with their labels, about `wanted`.
     pub fn ticks(&self, wanted: usize) -> Vec<(f64, String)> {
+        if self.one_more {
+            let powers = (0..63).map(|power| (1u64 << power) as f64);
+            let values = std::iter::once(0.0).chain(powers.take_while(|value| *value <= self.high));
+            return values.map(|value| (value, format!("{value}"))).collect();
+        }
         if !self.log {
             return self.linear_ticks(wanted);
         }
@@ -255,6 +292,19 @@ mod tests {
         let scale = Scale::log([2e4, 4e6].into_iter()).expect("positive values");
         let ticks: Vec<String> = scale.ticks(9).into_iter().map(|(_, label)| label).collect();
         assert_eq!(ticks, ["20k", "50k", "100k", "200k", "500k", "1M", "2M", "5M"]);
+    }
+
+    #[test]
+    fn doublings_are_equally_far_apart() {
+        let scale = Scale::doubling([0.0, 100.0].into_iter()).over(0.0, 400.0);
+        let ticks = scale.ticks(6);
+        let labels: Vec<&str> = ticks.iter().map(|(_, label)| label.as_str()).collect();
+        assert_eq!(labels, ["0", "1", "2", "4", "8", "16", "32", "64"]);
+        let step = scale.at(1.0) - scale.at(0.0);
+        assert!((scale.at(3.0) - scale.at(1.0) - step).abs() < 1e-9 && step > 0.0);
+        assert!(scale.at(0.0) > 0.0 && scale.at(100.0) < 400.0, "room at both ends");
+        assert!((scale.value(scale.at(37.0)) - 37.0).abs() < 1e-9);
+        assert!(Scale::doubling(std::iter::empty()).at(0.0).is_finite());
     }
 
     #[test]

@@ -100,8 +100,12 @@ fn caption(view: &View<'_>, pairing: Pairing<'_>, site: &Site<'_>, methods: &[us
     };
     let counts: Vec<usize> = view.summary.cells.iter().filter(is_drawn).map(|cell| cell.n_scored).collect();
     let n = span(&counts, |n| n.to_string()).unwrap_or_else(|| "0".to_string());
+    let unit = match view.has_output_scores() {
+        true => "a correlation, no unit; ablation_effect, steering_effect and damage in nats",
+        false => "a correlation, no unit",
+    };
     let mut text = format!(
-        "Mean score (a correlation, no unit) with {}, {n} features a mark, protocol {}; constant predictions count as 0.",
+        "Mean score ({unit}) with {}, {n} features a mark, protocol {}; constant predictions count as 0.",
         view.interval_name(pairing),
         pairing.protocol
     );

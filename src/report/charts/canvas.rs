@@ -129,6 +129,13 @@ impl Canvas {
         self.path(lines.iter().map(one).collect(), None, Some(ink), width, None);
     }
 
+    /// A line through all points, in one element.
+    pub fn polyline(&mut self, points: &[(f64, f64)], ink: Ink, width: f64, dashed: bool) {
+        let places: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
+        let dash = dashed.then(|| "4 3".to_string());
+        self.dashed_path(format!("M{}", places.join("L")), None, Some(ink), width, None, dash);
+    }
+
     /// The thin, perhaps dashed, outline of a rectangle over a light shade of its colour.
     pub fn frame(&mut self, x: f64, y: f64, width: f64, height: f64, ink: Ink, dashed: bool) {
         let corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)];

@@ -1,4 +1,4 @@
-//! Scores of single features against kurtosis or density: a panel for each method, with the rank correlation.
+//! Scores of single features against kurtosis, density or output score: a panel for each method, with the rank correlation.
 
 use super::axis::{Area, Coordinate, Scale, on_log_axis, panel_width};
 use super::canvas::{Anchor, Canvas};
@@ -29,6 +29,9 @@ struct Cloud {
     bands: Vec<Band>,
     x_label: &'static str,
 }
+
+/// The output score that input scores are drawn against.
+const STEERING_EFFECT: &str = "steering_effect";
 
 const LEFT: f64 = 64.0;
 const PANEL_HEIGHT: f64 = 150.0;
@@ -68,6 +71,18 @@ pub fn density_chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Option<Ch
         label: "density: share of tokens on which the feature fires (log scale)",
         remark: "A feature fires where its code is above 0.",
         x: |line| line.density,
+    };
+    chart(inputs, pairing, &against)
+}
+
+/// Input scores against the steering effect.
+pub fn effect_chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Option<Chart<'a>> {
+    let against = Against {
+        kind: Kind::ScoreEffect,
+        title: "Input and output score of single features",
+        label: "steering_effect in nats (log scale)",
+        remark: "A feature without any effect has no place on the log scale and is left out.",
+        x: |line| line.score(STEERING_EFFECT),
     };
     chart(inputs, pairing, &against)
 }
@@ -132,7 +147,8 @@ fn bands<'a>(
         let panels = lines.iter().filter_map(|(line, mark)| panel(scorer, line, *mark));
         (scorer.to_string(), panels.collect())
     };
-    let bands = view.main_scorers().into_iter().map(band);
+    let is_itself = |scorer: &&str| against.kind == Kind::ScoreEffect && *scorer == STEERING_EFFECT;
+    let bands = view.main_scorers().into_iter().filter(|scorer| !is_itself(scorer)).map(band);
     bands.filter(|(_, panels)| !panels.is_empty()).collect()
 }
 

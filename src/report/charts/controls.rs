@@ -172,4 +172,6 @@ pub fn draw_key(canvas: &mut Canvas, style: Style, x: f64, y: f64) {
 pub enum Key {
     Method(Mark),
     Control(Style),
+    /// A line in a colour, perhaps dashed.
+    Line(Ink, bool),
 }

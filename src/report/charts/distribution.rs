@@ -52,7 +52,7 @@ pub fn chart<'a>(inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Option<Chart<'a>>
     let (view, scores) = (inputs.view, inputs.scores?);
     let band = |scorer: &'a str| {
         let panels = view.hooks.iter().map(|hook| panel(inputs, pairing, scores, hook, scorer));
-        (scorer.to_string(), panels.collect())
+        (format!("{scorer} of a feature ({})", view.unit(scorer)), panels.collect())
     };
     let bands: Vec<(String, Vec<Panel>)> = view.main_scorers().into_iter().map(band).collect();
     let mut strips = bands.iter().flat_map(|(_, panels)| panels).flat_map(|panel| &panel.strips);
@@ -209,7 +209,7 @@ impl Figure for Distribution {
         let columns = self.columns();
         let (height, width) = (self.panel_height(), panel_width(columns, PANEL_WIDTH));
         let mut y = top + 22.0;
-        for (scorer, panels) in &self.bands {
+        for (label, panels) in &self.bands {
             let all = panels.iter().flat_map(|panel| &panel.strips);
             let values = all.flat_map(|strip| strip.scores.iter().copied().chain(strip.control));
             let scale = Scale::linear(values);
@@ -221,9 +221,8 @@ impl Figure for Distribution {
                 }
                 y += height + 52.0;
             }
-            let label = format!("{scorer} of a feature (a correlation, no unit)");
             let middle = self.label_width + (columns as f64 * (width + GAP) - GAP) / 2.0;
-            canvas.text(middle, y - 16.0, &label, LABEL_SIZE, Anchor::Middle, Ink::Text);
+            canvas.text(middle, y - 16.0, label, LABEL_SIZE, Anchor::Middle, Ink::Text);
             y += 26.0;
         }
     }

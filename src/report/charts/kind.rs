@@ -32,12 +32,24 @@ pub enum Kind {
     /// Scores of single features against their density.
     #[strum(serialize = "score_density")]
     ScoreDensity,
+    /// Shares of the grades of explanations by interval of activation.
+    #[strum(serialize = "specificity")]
+    Specificity,
+    /// Scores of single features against what they do when clamped.
+    #[strum(serialize = "score_effect")]
+    ScoreEffect,
     /// L0 against fraction of variance unexplained.
     #[strum(serialize = "sparsity_fvu")]
     SparsityFvu,
     /// Counts of dead and near-dead features.
     #[strum(serialize = "dead_features")]
     Dead,
+    /// Divergence from the target run of a task against the number of patched features.
+    #[strum(serialize = "patching_features")]
+    PatchingFeatures,
+    /// The same against the size of the edit.
+    #[strum(serialize = "patching_edit")]
+    PatchingEdit,
 }
 
 impl Kind {

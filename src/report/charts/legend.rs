@@ -38,6 +38,9 @@ impl Group<'_> {
             match key {
                 Key::Method(mark) => marks::draw_key(canvas, *mark, left + 7.0, middle, 4.6),
                 Key::Control(style) => controls::draw_key(canvas, *style, left + 7.0, middle),
+                Key::Line(ink, dashed) => {
+                    canvas.polyline(&[(left, middle), (left + 14.0, middle)], *ink, 1.4, *dashed);
+                }
             }
             let label = text::cut(label, f64::from(SIZE), width - MARK_ROOM);
             canvas.text(left + MARK_ROOM, middle + 4.5, &label, SIZE, Anchor::Start, Ink::Text);

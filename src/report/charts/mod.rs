@@ -8,6 +8,7 @@ mod callout;
 mod canvas;
 mod cloud;
 mod controls;
+mod curves;
 mod dead;
 mod distribution;
 mod facts;
@@ -17,12 +18,15 @@ mod layers;
 mod legend;
 mod marks;
 mod palette;
+mod patching;
 mod scatter;
+mod specificity;
 mod style;
 mod svg;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trace;
 
 use std::path::{Path, PathBuf};
 
@@ -39,6 +43,7 @@ use svg::{compact, shared_strokes};
 
 pub use facts::Facts;
 pub use kind::Kind;
+pub use trace::{trace_file, trace_histogram, trace_inline};
 
 /// The data of all charts.
 struct Inputs<'a> {
@@ -123,27 +128,7 @@ impl<'a> Chart<'a> {
 
     fn draw(&self, paper: Paper) -> Canvas {
         let figure = self.brief.as_ref().filter(|_| paper == Paper::Page).unwrap_or(&self.figure);
-        let (width, height) = figure.size();
-        if paper == Paper::Page {
-            // A page prints title and caption as text of its own.
-            let mut canvas = Canvas::new(width, 4.0 + height + 4.0, paper);
-            figure.draw(&mut canvas, 4.0);
-            return canvas;
-        }
-        let title = text::wrap(&self.heading.title, f64::from(TITLE_SIZE), width - 2.0 * MARGIN);
-        let caption = text::wrap(&self.heading.caption, f64::from(TICK_SIZE), width - 2.0 * MARGIN);
-        let top = 18.0 + 22.0 * title.len() as f64;
-        let bottom = 14.0 + 17.0 * caption.len() as f64;
-        let mut canvas = Canvas::new(width, top + height + bottom, paper);
-        for (i, line) in title.iter().enumerate() {
-            canvas.text(MARGIN, 26.0 + 22.0 * i as f64, line, TITLE_SIZE, Anchor::Start, Ink::Text);
-        }
-        for (i, line) in caption.iter().enumerate() {
-            let y = top + height + 16.0 + 17.0 * i as f64;
-            canvas.text(MARGIN, y, line, TICK_SIZE, Anchor::Start, Ink::Muted);
-        }
-        figure.draw(&mut canvas, top);
-        canvas
+        on_paper(&**figure, &self.heading.title, &self.heading.caption, paper)
     }
 
     /// Whether a page shows less of it than the file.
@@ -153,12 +138,40 @@ impl<'a> Chart<'a> {
 
     /// An SVG for a page: no background, colours from the page's style sheet, no ids, no comments.
     pub fn inline_svg(&self) -> String {
-        let svg = self.draw(Paper::Page).into_svg();
-        let svg = shared_strokes(&compact(&svg));
-        match (svg.find("<!--"), svg.find("-->")) {
-            (Some(from), Some(to)) if from < to => format!("{}{}", &svg[..from], &svg[to + 3..]),
-            _ => svg,
-        }
+        inline(self.draw(Paper::Page))
+    }
+}
+
+/// A figure with its title and caption. A page prints these as text of its own.
+fn on_paper(figure: &dyn Figure, title: &str, caption: &str, paper: Paper) -> Canvas {
+    let (width, height) = figure.size();
+    if paper == Paper::Page {
+        let mut canvas = Canvas::new(width, 4.0 + height + 4.0, paper);
+        figure.draw(&mut canvas, 4.0);
+        return canvas;
+    }
+    let title = text::wrap(title, f64::from(TITLE_SIZE), width - 2.0 * MARGIN);
+    let caption = text::wrap(caption, f64::from(TICK_SIZE), width - 2.0 * MARGIN);
+    let top = 18.0 + 22.0 * title.len() as f64;
+    let bottom = 14.0 + 17.0 * caption.len() as f64;
+    let mut canvas = Canvas::new(width, top + height + bottom, paper);
+    for (i, line) in title.iter().enumerate() {
+        canvas.text(MARGIN, 26.0 + 22.0 * i as f64, line, TITLE_SIZE, Anchor::Start, Ink::Text);
+    }
+    for (i, line) in caption.iter().enumerate() {
+        let y = top + height + 16.0 + 17.0 * i as f64;
+        canvas.text(MARGIN, y, line, TICK_SIZE, Anchor::Start, Ink::Muted);
+    }
+    figure.draw(&mut canvas, top);
+    canvas
+}
+
+/// A drawing as SVG for a page.
+fn inline(canvas: Canvas) -> String {
+    let svg = shared_strokes(&compact(&canvas.into_svg()));
+    match (svg.find("<!--"), svg.find("-->")) {
+        (Some(from), Some(to)) if from < to => format!("{}{}", &svg[..from], &svg[to + 3..]),
+        _ => svg,
     }
 }
 
@@ -181,6 +194,7 @@ pub fn plan<'a>(
     if wanted.contains(&Kind::Dead) {
         charts.extend(dead::charts(&inputs));
     }
+    charts.extend(patching::charts(&inputs, wanted));
     if let Some(elsewhere) = view.elsewhere_note() {
         charts.iter_mut().for_each(|chart| chart.heading.caption.push_str(&format!(" {elsewhere}")));
     }
@@ -199,7 +213,9 @@ fn of_pairing<'a>(kind: Kind, inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Vec<
         Kind::ScoreTraining => across::training_chart(inputs, pairing),
         Kind::ScoreKurtosis => cloud::kurtosis_chart(inputs, pairing),
         Kind::ScoreDensity => cloud::density_chart(inputs, pairing),
-        Kind::SparsityFvu | Kind::Dead => None,
+        Kind::Specificity => specificity::chart(inputs, pairing),
+        Kind::ScoreEffect => cloud::effect_chart(inputs, pairing),
+        Kind::SparsityFvu | Kind::Dead | Kind::PatchingFeatures | Kind::PatchingEdit => None,
     };
     Vec::from_iter(one)
 }

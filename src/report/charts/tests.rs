@@ -10,10 +10,11 @@ use super::canvas::{Anchor, Canvas, Plotted};
 use super::style::Paper;
 use super::{Facts, Kind, chart_name, compact, plan, shared_strokes};
 use crate::report::fixture::{self, METHODS, Made};
+use crate::report::patching_fixture;
 use crate::report::ranking::{RankedMethod, Ranking};
 use crate::report::scores::FeatureScores;
 use crate::report::view::View;
-use crate::report::{RenderOptions, Summary, render};
+use crate::report::{GradeShare, GradedInterval, GradedRow, RenderOptions, Summary, render};
 
 const HOSTILE: &str = "\"><script>alert(1)</script>|x\n\u{202E}_{$\\input}'";
 
@@ -78,11 +79,85 @@ fn with_extremes() -> Made {
     });
     let oracle: Vec<_> = of_oracle.collect();
     made.summary.cells.extend(oracle);
+    for (nth, line) in made.lines.iter_mut().enumerate() {
+        line.scores.insert("steering_effect".into(), Some(0.01 * (1 + nth % 7) as f64));
+    }
     for line in made.lines.iter_mut().filter(|line| line.feature == 0) {
         line.density = Some(0.0);
     }
+    made.summary.specificity = graded(&made);
     made
 }
+
+/// Grades of two methods at one hook point, with the control of the first; the strongest interval is empty.
+fn graded(made: &Made) -> Vec<GradedRow> {
+    let row = |method: &str, control: Option<&str>, best: f64| {
+        let interval = |nth: usize| {
+            let n_features = if nth == 2 { 0 } else { 12 - nth };
+            let share = |grade: u8| {
+                let share = if grade == 3 { best } else { (1.0 - best) / 3.0 };
+                let share = (n_features > 0).then_some(share);
+                let (low, high) = (share.map(|share| share - 0.05), share.map(|share| share + 0.1));
+                GradeShare { grade, share, ci_low: low, ci_high: high }
+            };
+            GradedInterval {
+                from: nth as f64 / 3.0,
+                to: (nth + 1) as f64 / 3.0,
+                n_features,
+                n_empty: 12 - n_features,
+                n_fragments: 4 * n_features,
+                reason: (n_features == 0).then(|| "no_fragments".into()),
+                shares: (0..4).map(share).collect(),
+            }
+        };
+        GradedRow {
+            hook: made.summary.quality[0].hook.clone(),
+            method: method.into(),
+            protocol: "standard".into(),
+            explainer: "neuron_to_graph".into(),
+            simulator: "neuron_to_graph".into(),
+            control: control.map(Into::into),
+            n_requested: 14,
+            n_features: 12,
+            confidence: 0.95,
+            intervals: (0..3).map(interval).collect(),
+        }
+    };
+    vec![row("sae", None, 0.7), row("sae", Some("shuffled"), 0.1), row("topk", None, 0.4)]
+}
+
+#[test]
+fn grades_are_stacked_by_interval_beside_their_control_and_an_empty_interval_has_no_bar() {
+    let made = with_extremes();
+    let (folder, _) = drawn(&made, &RenderOptions::default());
+    let svg = svg(folder.path(), "specificity.neuron_to_graph.svg");
+    let words = words(&svg);
+    for text in
+        ["sae · blocks.0", "topk · blocks.0", "3: precisely the marked token", "95 % interval over features"]
+    {
+        assert!(words.contains(text), "{text}: {words}");
+    }
+    assert!(words.contains("narrow bar: control shuffled") && !words.contains("NaN"), "{words}");
+    // Numbers of features above the bars of each method.
+    for (n, times) in [("12", 2), ("11", 2)] {
+        assert_eq!(texts(&svg).iter().filter(|text| *text == n).count(), times, "{n}: {words}");
+    }
+    // Four grades in two of three intervals, and the legend.
+    assert_eq!(svg.matches("fill=\"#8c959f\"").count(), 4 * 2 + 1);
+    assert_eq!(svg.matches("fill=\"#d55e00\"").count(), 4 * 2, "topk has no control");
+    let table = std::fs::read_to_string(folder.path().join("specificity.csv")).expect("a table");
+    assert_eq!(table.lines().count(), 1 + 3 * 3 * 4);
+    assert!(table.lines().any(|line| line.ends_with(",0,12,0,3,,,,0.95,no_fragments")), "{table}");
+    let page = std::fs::read_to_string(folder.path().join("index.html")).expect("a page");
+    assert!(page.contains("specificity.neuron_to_graph"), "the page shows it");
+    // Without grades there is neither chart nor table, and those of before go.
+    fixture::write(&fixture::make(4), folder.path());
+    let names = again(folder.path(), &RenderOptions::default());
+    assert!(!names.iter().any(|name| name.contains("specificity")), "{names:?}");
+    assert!(!folder.path().join("specificity.csv").exists());
+}
+/// Kinds that only a run with a task has.
+const OF_TASK: [Kind; 2] = [Kind::PatchingFeatures, Kind::PatchingEdit];
 
 /// Draws every chart of a made-up run as a file.
 fn canvases(made: &Made) -> Vec<(Kind, String, Canvas)> {
@@ -130,7 +205,7 @@ pub fn centre(canvas: &Canvas, plotted: &Plotted) -> (f64, f64) {
 #[test]
 fn every_mark_of_every_chart_is_at_its_numbers() {
     let mut seen = Vec::new();
-    for made in [with_extremes(), swept()] {
+    for made in [with_extremes(), swept(), patching_fixture::made(2)] {
         for (kind, name, canvas) in canvases(&made) {
             assert!(!canvas.plotted().is_empty(), "{name} has no marks");
             for plotted in canvas.plotted() {
@@ -340,7 +415,9 @@ fn only_charts_whose_data_the_run_has_are_drawn() {
     let (folder, names) = drawn(&fixture::make(4), &RenderOptions::default());
     let has = |name: &str| names.iter().any(|other| other.starts_with(&format!("charts/{name}.")));
     for &kind in Kind::VARIANTS {
-        assert_eq!(has(kind.name()), kind != Kind::ScoreSize, "{} in {names:?}", kind.name());
+        let absent = [Kind::ScoreSize, Kind::Specificity, Kind::ScoreEffect];
+        let expected = !absent.contains(&kind) && !OF_TASK.contains(&kind);
+        assert_eq!(has(kind.name()), expected, "{} in {names:?}", kind.name());
     }
     for path in ["scores.jsonl", "manifest.json"] {
         std::fs::remove_file(folder.path().join(path)).expect("removed");
@@ -452,6 +529,43 @@ fn a_sweep_over_sizes_is_a_line_and_dead_features_of_it_stand_against_sparsity()
 }
 
 #[test]
+fn patching_is_a_line_for_each_method_over_grey_controls() {
+    let made = patching_fixture::made(2);
+    let (folder, names) = drawn(&made, &RenderOptions::default());
+    let of_task = |order: &str| names.iter().filter(|name| name.contains(&format!(".{order}."))).count();
+    assert_eq!(
+        ["attribution", "exact", "acdc"].map(of_task),
+        [4; 3],
+        "two kinds as SVG and as PNG: {names:?}"
+    );
+    for kind in ["patching_features", "patching_edit"] {
+        let svg = svg(folder.path(), &format!("{kind}.attribution.svg"));
+        assert!(!svg.contains("NaN") && !svg.contains("inf"));
+        let texts = texts(&svg);
+        for shown in ["topk", "sae", "pca", "neuron", "control: random features, as many", "half"] {
+            assert!(texts.iter().any(|text| text == shown), "{shown}: {texts:?}");
+        }
+        assert!(!texts.iter().any(|text| text == "random"), "it has no curve");
+        let words = words(&svg);
+        assert!(
+            words.contains("mean over 64 pairs") && words.contains("Not drawn at some hook point: random")
+        );
+        assert!(words.contains("KL(patched ‖ target)"), "{words}");
+        assert!(svg.contains("stroke-dasharray"), "random directions and permuted weights are dashed");
+    }
+    // The points of four methods at two hook points; a control has no marks.
+    let canvases = canvases(&made);
+    let points = |kind: Kind| {
+        let name = format!("{}.attribution", kind.name());
+        let (.., canvas) = canvases.iter().find(|(_, other, _)| *other == name).expect("a chart");
+        canvas.plotted().len()
+    };
+    let (large, small) =
+        ([0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512].len(), [0, 1, 2, 4, 8, 16, 32, 64, 128].len());
+    assert_eq!(OF_TASK.map(points), [2 * (2 * large + 2 * small); 2]);
+}
+
+#[test]
 fn dead_features_are_counted_of_how_many() {
     let (folder, _) = drawn(&fixture::make(4), &RenderOptions::default());
     let words = words(&svg(folder.path(), "dead_features.hook_resid_post.svg"));
@@ -499,6 +613,17 @@ fn hostile_names_on_charts_of_features_are_shown_and_never_run() {
     for line in made.lines.iter_mut().filter(|line| line.method == "sae") {
         line.method = HOSTILE.into();
     }
+    let mut task = patching_fixture::task(1);
+    task.task = HOSTILE.into();
+    for dictionary in task.dictionaries.iter_mut().filter(|one| one.method == "sae") {
+        dictionary.method = HOSTILE.into();
+        dictionary
+            .curves
+            .iter_mut()
+            .filter(|curve| curve.order == "exact")
+            .for_each(|curve| curve.order = HOSTILE.into());
+    }
+    made.summary.patching = Some(task);
     let (folder, names) = drawn(&made, &RenderOptions::default());
     let mut shown = 0;
     for name in names.iter().filter(|name| name.ends_with(".svg")) {

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::report::layout::{EvidenceFile, Layout, Place};
 use crate::report::scores::read_lines;
+use crate::report::steering::Steering;
 use crate::report::{ReportError, read_json};
 
 /// A line of `records/`.
@@ -93,6 +94,8 @@ pub struct Verdict {
     pub fires: bool,
     pub says: Option<bool>,
     pub gain_nats: Option<f64>,
+    pub grade: Option<u8>,
+    pub interval: Option<usize>,
 }
 
 /// A line of `profiles/`: the distribution of a feature's activations and its effects on the model's output.
@@ -105,6 +108,7 @@ pub struct Profile {
     pub logits_note: Option<String>,
     pub ablation: Option<Ablation>,
     pub kurtosis: Option<f64>,
+    pub steering: Option<Steering>,
 }
 
 /// Firing tokens by activation: counts of the most frequent tokens, and of the rest together.

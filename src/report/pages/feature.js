@@ -126,12 +126,18 @@
     const rows = feature.judged.map((one) => {
       const name = `${one.judging} · ${data.explainers[one.explainer].label}`;
       if (one.reason !== null) return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", { colspan: 2, class: "left" }, data.reasons[one.reason]));
+      if (one.grades) return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", { colspan: 2, class: "left" }, graded(one.grades)));
       const cell = (nth) => (one.gain ? `${significant(one.gain[nth])} nats over ${one.said[nth][0]}` : `${one.said[nth][1]} of ${one.said[nth][0]}`);
       return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", {}, cell(0)), make("td", {}, cell(1)));
     });
     const head = make("tr", {}, ...["judged by a language model", "firing ones said to fire", "other ones said to fire"].map((name, nth) => make("th", { scope: "col", class: nth ? null : "left" }, name)));
-    const caption = make("caption", {}, "Verdicts on whole fragments; for surprisal, the mean gain in log-likelihood.");
+    const caption = make("caption", {}, "Verdicts on whole fragments; for surprisal, the mean gain in log-likelihood; for specificity, grades of the explanation.");
     return [make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", {}, caption, make("thead", {}, head), make("tbody", {}, ...rows)))];
+  }
+
+  function graded(intervals) {
+    const grades = (counts) => counts.map((n, grade) => (n ? `${n} × ${grade}` : "")).filter((part) => part).reverse().join(", ");
+    return `fragments × grade (0 to 3), weakest interval of activation first: ${intervals.map((counts) => grades(counts) || "no fragment").join(" | ")}`;
   }
 
   function simulations(feature) {
@@ -355,6 +361,25 @@
     );
   }
 
+  // Text written with its code set high, beside unsteered text and a random direction.
+  function steering(feature) {
+    const shown = feature.profile && feature.profile.steering;
+    byId("steering-section").hidden = !shown;
+    if (!shown) return;
+    const text = ([words, perplexity, edit], nth) => {
+      const name = ["unsteered", "steered", "random direction of the same size"][nth];
+      const facts = [...(perplexity === null ? [] : [`perplexity ${significant(perplexity)}`]), ...(edit === null ? [] : [`edit ${significant(edit)}`])];
+      return make("figure", { "data-text": name }, make("figcaption", {}, make("strong", {}, name), ...facts.map((fact) => `, ${fact}`)), make("blockquote", {}, make("bdi", {}, words)));
+    };
+    const times = shown.times_max === null ? "" : `, ${significant(shown.times_max)} × its maximum activation`;
+    const raised = shown.raised.flatMap((token) => [" ", make("bdi", { class: "token" }, data.tokens[token])]);
+    byId("steering").replaceChildren(
+      make("p", {}, `After “${shown.prompt}”, with the code set to ${significant(shown.change)}${times} at every position, seed ${shown.seed}. `, ...(shown.kl === null ? [] : [`KL of the next token ${significant(shown.kl)} nats. `]), ...(raised.length ? ["Most raised next tokens:", ...raised] : [])),
+      ...shown.texts.map(text),
+      make("p", { class: "quiet" }, "Perplexity of the written text under the unsteered model. Edit: mean norm of the change over the prompt. The random direction changes every position by as much as the feature would."),
+    );
+  }
+
   function show(number) {
     const nth = numbered.get(number);
     if (nth === undefined) {
@@ -374,6 +399,7 @@
     fragments(feature);
     scatter(feature);
     profile(feature);
+    steering(feature);
     mark();
     const place = listed.indexOf(feature);
     byId("previous").disabled = place === 0;

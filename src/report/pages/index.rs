@@ -5,6 +5,7 @@
 mod cells;
 mod charts;
 mod overview;
+mod patching;
 mod verdict;
 
 use minijinja::context;
@@ -23,7 +24,8 @@ use crate::report::manifest::ManifestView;
 use crate::report::number::{DASH, count, fixed};
 use crate::report::schema::{Family, QualityRow};
 use crate::report::table::{
-    QUALITY_HEAD, control_words, dead_unit, differences, interval_of_differences, quality_cells, table_note,
+    QUADRANT_HEAD, QUALITY_HEAD, control_words, dead_unit, differences, interval_of_differences,
+    quadrant_cells, quadrant_note, quality_cells, table_note,
 };
 use crate::report::verdict::Findings;
 use crate::report::view::{BEYOND_TOKEN, View};
@@ -58,12 +60,7 @@ pub fn render(site: &Site<'_>) -> Result<String, ReportError> {
     with(&inline, with_details)
 }
 
-fn page(
-    site: &Site<'_>,
-    findings: &Findings,
-    (lead_charts, charts): (Vec<Value>, Vec<Value>),
-    with_details: bool,
-) -> Value {
+fn page(site: &Site<'_>, findings: &Findings, figures: charts::Figures, with_details: bool) -> Value {
     let Site { sources, names, .. } = site;
     let view = sources.view;
     let summary = view.summary;
@@ -87,9 +84,11 @@ fn page(
         main => main.iter().map(|scorer| visible(scorer)).collect::<Vec<_>>(),
         glance => overview::glance(view, &main),
         interval => view.pairings.first().map(|pairing| view.interval_name(*pairing)),
-        lead_charts,
-        charts,
+        lead_charts => figures.lead,
+        patching => patching::section(summary, figures.task),
+        charts => figures.others,
         table_notes => distinct(view.pairings.iter().map(|pairing| visible(&table_note(view, *pairing)))),
+        quadrants => quadrants(view),
         quality_head => QUALITY_HEAD,
         quality => summary.quality.iter().map(|row| quality_line(names, row)).collect::<Vec<_>>(),
         cards => manifest.map(|manifest| manifest.cards.iter().map(card).collect::<Vec<_>>()),
@@ -104,6 +103,17 @@ fn page(
         // Its text is visible already.
         citation => Citation::of(summary, manifest),
     }
+}
+
+/// The table of quadrants, if the run has it.
+fn quadrants(view: &View<'_>) -> Option<Value> {
+    let quadrants = view.summary.quadrants.as_ref()?;
+    let row = |row| quadrant_cells(row).map(|cell| visible(&cell));
+    Some(context! {
+        head => QUADRANT_HEAD,
+        rows => quadrants.rows.iter().map(row).collect::<Vec<_>>(),
+        note => visible(&quadrant_note(quadrants)),
+    })
 }
 
 /// Deviations from the protocol, of the summary and of the manifest.

@@ -16,6 +16,7 @@ mod names;
 mod packed;
 mod shell;
 mod single;
+mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use evidence::{Effect, Histogram, Neighbours, Profile, token_texts};
 pub use feature::simulates_levels;
 use names::Names;
 pub use single::feature_view;
+pub use trace::trace_files;
 
 /// Everything that pages are made from.
 pub struct Sources<'a> {

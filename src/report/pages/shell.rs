@@ -45,6 +45,9 @@ pub const FEATURE: Kind = Kind {
     frames: false,
 };
 
+/// The causes of a feature.
+pub const TRACE: Kind = Kind { template: "trace.html", script: include_str!("trace.js"), frames: false };
+
 pub fn environment() -> Result<Environment<'static>, ReportError> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -52,8 +55,10 @@ pub fn environment() -> Result<Environment<'static>, ReportError> {
         ("shell.html", include_str!("shell.html.jinja")),
         ("index.html", include_str!("index.html.jinja")),
         ("verdict.html", include_str!("index/verdict.html.jinja")),
+        ("patching.html", include_str!("index/patching.html.jinja")),
         ("explorer.html", include_str!("explorer.html.jinja")),
         ("feature.html", include_str!("feature.html.jinja")),
+        ("trace.html", include_str!("trace.html.jinja")),
     ];
     for (name, text) in templates {
         environment.add_template(name, text).map_err(ReportError::Page)?;

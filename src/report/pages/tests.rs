@@ -11,6 +11,7 @@ use super::single::feature_view;
 use crate::base::{Digest, Stopwatch, write_atomic};
 use crate::report::fixture::{self, Made, Text};
 use crate::report::layout::{Layout, Place};
+use crate::report::patching_fixture;
 use crate::report::schema::QualityRow;
 use crate::report::scores::FeatureScores;
 use crate::report::view::View;
@@ -134,6 +135,36 @@ fn every_page_has_its_landmarks_and_no_id_twice() {
             );
         }
     }
+}
+
+#[test]
+fn patching_has_a_section_with_charts_and_a_table() {
+    let folder = drawn(3, &Text::make(200, 60), |made| {
+        let mut task = patching_fixture::task(1);
+        task.task = HOSTILE.into();
+        made.summary.patching = Some(task);
+    });
+    let page = read(folder.path(), "index.html");
+    assert_eq!(page.matches("<a href=\"#patching\">patching on a task</a>").count(), 1);
+    let (_, section) = page.split_once("<h2 id=\"patching\">").expect("a section");
+    let section = section.split_once("<h2").expect("another section").0;
+    let charts: Vec<&str> =
+        section.split("data-chart=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let expected = ["attribution", "exact", "acdc"]
+        .map(|order| ["patching_features", "patching_edit"].map(|kind| format!("{kind}.{order}")));
+    assert_eq!(charts, expected.concat());
+    assert!(section.contains("<h3>Other orders</h3>"));
+    for shown in ["9 [7.7, 10]", "60 [51, 69]", "half − topk", "the reference", patching_fixture::NEVER] {
+        assert!(section.contains(shown), "{shown}: {section}");
+    }
+    assert_eq!(section.matches("<tr class=\"").count(), 6 + 2, "six dictionaries and two controls");
+    let (_, others) = page.split_once("<h2 id=\"charts\">").expect("other charts");
+    assert!(!others.contains("data-chart=\"patching"), "each chart is in the page once");
+    assert!(page.contains("href=\"patching.csv\""));
+    assert!(!page.contains("<img src=x") && !page.contains('\u{202E}'));
+    let ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(crate::base::distinct(ids.clone()), ids);
+    assert!(elements(&page, "table").iter().all(|(_, table)| table.trim_start().starts_with("<caption")));
 }
 
 #[test]
@@ -332,7 +363,13 @@ fn judgements_and_what_explanations_were_chosen_on_are_shown() {
         "feature": 0, "explainer": "neuron_to_graph", "judging": "surprisal",
         "verdicts": [{"fragment": 1, "fires": true, "gain_nats": 0.5}, {"fragment": 2, "fires": true, "gain_nats": 1.5}],
     });
-    write_atomic(&there("judgements"), format!("{judged}\n{gains}\n").as_bytes()).expect("written");
+    let grade = |interval: usize, grade: u8| serde_json::json!({"fragment": 1, "fires": true, "interval": interval, "marked": [2], "grade": grade});
+    let grades = serde_json::json!({
+        "feature": 0, "explainer": "neuron_to_graph", "judging": "specificity",
+        "verdicts": [grade(0, 1), grade(2, 3), grade(2, 3), grade(2, 0)],
+    });
+    let judgements = format!("{judged}\n{gains}\n{grades}\n");
+    write_atomic(&there("judgements"), judgements.as_bytes()).expect("written");
     let manifest = serde_json::json!({"suite": {"pairs": [{"explainer": {"model": {"best_of": 2}}}]}});
     write_atomic(&folder.path().join("manifest.json"), manifest.to_string().as_bytes()).expect("written");
     render(folder.path(), &RenderOptions::default()).expect("rendered");
@@ -340,6 +377,8 @@ fn judgements_and_what_explanations_were_chosen_on_are_shown() {
     let feature = &data["features"][0];
     assert_eq!(feature["judged"][0]["said"], serde_json::json!([[2, 1], [1, 0]]));
     assert_eq!(feature["judged"][1]["gain"], serde_json::json!([1.0, null]));
+    assert!(feature["judged"][1]["grades"].is_null());
+    assert_eq!(feature["judged"][2]["grades"], serde_json::json!([[0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 2]]));
     let shown = feature["shown"].as_array().expect("fragments");
     let lists = shown.iter().flat_map(|one| one[1].as_array().expect("lists"));
     let calibrated: Vec<&Value> = lists.filter(|list| list[2] == 3).collect();

@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use crate::report::escape::csv as text;
 use crate::report::schema::{Cell, DifferenceRow, QualityRow, Summary};
+use crate::report::specificity::{GradeShare, GradedInterval, GradedRow};
 
-fn number(value: Option<f64>) -> String {
+pub fn number(value: Option<f64>) -> String {
     value.filter(|v| v.is_finite()).map(|v| v.to_string()).unwrap_or_default()
 }
 
@@ -13,7 +14,7 @@ fn plain<T: ToString>(value: Option<T>) -> String {
     value.map(|v| v.to_string()).unwrap_or_default()
 }
 
-fn optional(value: Option<&str>) -> String {
+pub fn optional(value: Option<&str>) -> String {
     value.map(text).unwrap_or_default()
 }
 
@@ -23,7 +24,7 @@ fn name(value: impl Serialize) -> String {
     json.as_str().unwrap_or_default().to_string()
 }
 
-fn lines<T>(head: &str, rows: &[T], fields: impl Fn(&T) -> Vec<String>) -> String {
+pub fn lines<T>(head: &str, rows: &[T], fields: impl Fn(&T) -> Vec<String>) -> String {
     let rows: String = rows.iter().map(|row| fields(row).join(",") + "\n").collect();
     format!("{head}\n{rows}")
 }
@@ -120,6 +121,41 @@ pub fn differences_csv(summary: &Summary) -> String {
             name(row.verdict),
             number(row.adjusted_low),
             number(row.adjusted_high),
+        ]
+    })
+}
+
+/// `specificity.csv`: one line per row, interval of activation and grade.
+pub fn specificity_csv(summary: &Summary) -> String {
+    let head = "hook,method,protocol,explainer,simulator,control,n_requested,n_graded,from,to,n_features,n_empty,\
+                n_fragments,grade,share,ci_low,ci_high,confidence,reason";
+    let mut all: Vec<(&GradedRow, &GradedInterval, &GradeShare)> = Vec::new();
+    for row in &summary.specificity {
+        for interval in &row.intervals {
+            all.extend(interval.shares.iter().map(|share| (row, interval, share)));
+        }
+    }
+    lines(head, &all, |(row, interval, share)| {
+        vec![
+            text(&row.hook),
+            text(&row.method),
+            text(&row.protocol),
+            text(&row.explainer),
+            text(&row.simulator),
+            optional(row.control.as_deref()),
+            row.n_requested.to_string(),
+            row.n_features.to_string(),
+            number(Some(interval.from)),
+            number(Some(interval.to)),
+            interval.n_features.to_string(),
+            interval.n_empty.to_string(),
+            interval.n_fragments.to_string(),
+            share.grade.to_string(),
+            number(share.share),
+            number(share.ci_low),
+            number(share.ci_high),
+            number(Some(row.confidence)),
+            optional(interval.reason.as_deref()),
         ]
     })
 }

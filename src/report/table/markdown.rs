@@ -1,6 +1,8 @@
 //! `table.md`: all tables as GitHub-flavoured Markdown.
 
 use super::lines::{push_head, push_row};
+use super::patching::push_patching;
+use super::quadrants::{QUADRANT_HEAD, quadrant_cells, quadrant_note};
 use super::rows::{
     COUNTS, QUALITY_HEAD, control_label, control_words, dead_unit, differences, interval_of_differences,
     quality_cells, row, table_note,
@@ -25,6 +27,13 @@ pub fn markdown(view: &View<'_>) -> String {
          high because the explanation knows which token it looks at; `beyond_token` compares only occurrences of \
          the same token type, so token identity alone earns nothing in it. Read both, beside their controls.\n",
     );
+    if view.has_output_scores() {
+        text.push_str(
+            "\nOutput scores say what a feature does to the model's output: `ablation_effect` and `steering_effect` (nats), \
+             `effect_agreement` (rank correlation) and `damage` (nats per token, lower is better). They do not depend \
+             on the explanation, so they stand under the first explainer only.\n",
+        );
+    }
     if !view.controls.is_empty() {
         text.push_str("\nControls:");
         for control in &view.controls {
@@ -35,7 +44,9 @@ pub fn markdown(view: &View<'_>) -> String {
     for pairing in &view.pairings {
         push_scores(&mut text, view, *pairing);
     }
+    push_quadrants(&mut text, view);
     push_quality(&mut text, view);
+    push_patching(&mut text, summary);
     push_differences(&mut text, view);
     text
 }
@@ -61,6 +72,16 @@ fn push_scores(text: &mut String, view: &View<'_>, pairing: Pairing<'_>) {
         push_row(text, [escape(&row.hook), method].into_iter().chain(row.scores).chain(counts));
     }
     text.push_str(&format!("\n{}\n", table_note(view, pairing)));
+}
+
+fn push_quadrants(text: &mut String, view: &View<'_>) {
+    let Some(quadrants) = &view.summary.quadrants else { return };
+    text.push_str("\n## Input and output scores\n\n");
+    push_head(text, &QUADRANT_HEAD, 2);
+    for row in &quadrants.rows {
+        push_row(text, quadrant_cells(row).map(|cell| escape(&cell).replace(r"\[", "[").replace(r"\]", "]")));
+    }
+    text.push_str(&format!("\n{}\n", escape(&quadrant_note(quadrants))));
 }
 
 fn push_quality(text: &mut String, view: &View<'_>) {

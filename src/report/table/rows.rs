@@ -6,7 +6,7 @@ use crate::report::number::{
     DASH, count, count_or_dash, estimate, estimate_of, fixed, p_value, percent, score, significant, span,
 };
 use crate::report::schema::{Cell, DifferenceRow, Family, QualityRow, Verdict};
-use crate::report::view::{BEYOND_TOKEN, ELSEWHERE, Pairing, RowKey, View, interval_words};
+use crate::report::view::{BEYOND_TOKEN, ELSEWHERE, Pairing, RANDOM_DIRECTION, RowKey, View, interval_words};
 
 /// A row of scores: a method at a hook point, or a control of that method.
 pub struct Row {
@@ -93,6 +93,9 @@ pub fn control_label(control: &str) -> String {
 pub fn control_words(control: &str) -> &'static str {
     match control {
         "shuffled" => "each feature gets another feature's explanation, same fragments scored",
+        RANDOM_DIRECTION => {
+            "output scores of a random direction in each feature's place, which changes activations by the same norm"
+        }
         "random_weights" => {
             "the whole pipeline on the subject with the entries of each weight tensor permuted"
         }

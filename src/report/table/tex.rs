@@ -1,11 +1,13 @@
 //! `table.tex`: all tables for `\input`, in LaTeX with `booktabs` and `longtable`.
 
+use super::patching::{PatchedRow, head, rows, what};
 use super::rows::{
     COUNTS, QUALITY_HEAD, Row, control_label, dead_unit, differences, interval_of_differences, quality_cells,
     row, table_note,
 };
 use crate::report::escape::tex as escape;
 use crate::report::number::DASH;
+use crate::report::patched::Patched;
 use crate::report::schema::Family;
 use crate::report::view::{Pairing, View};
 
@@ -41,6 +43,7 @@ pub fn tex(view: &View<'_>) -> String {
         push_scores(&mut text, view, *pairing);
     }
     push_quality(&mut text, view);
+    push_patching(&mut text, view);
     push_differences(&mut text, view);
     text
 }
@@ -90,6 +93,31 @@ fn push_quality(text: &mut String, view: &View<'_>) {
     let head = QUALITY_HEAD.map(escape);
     let caption = format!("Dictionaries. Dead: fires on none of {}.", escape(&dead_unit(rows)));
     push_table(text, &caption, "llrrrrrrrrrrll", &head, &cells);
+}
+
+/// A table for each order, without the columns of p-values.
+fn push_patching(text: &mut String, view: &View<'_>) {
+    let Some(patched) = Patched::of(view.summary) else { return };
+    let columns = [0, 1, 2, 3, 4, 5, 7, 9];
+    let head = head(&patched);
+    let first = ["hook point", "method"].map(str::to_string);
+    let heads: Vec<String> = first.into_iter().chain(columns.map(|nth| words(&head[nth]))).collect();
+    let about = words(&what(&patched)).replace('‖', "$\\Vert$").replace('′', "$'$");
+    for order in &patched.orders {
+        let cells = |row: PatchedRow| {
+            let method = escape(&row.method);
+            let method = if row.is_control { format!("\\textit{{{method}}}") } else { method };
+            let cell = |nth: usize| {
+                let is_number =
+                    row.cells[nth].starts_with(|first: char| first.is_ascii_digit() || first == '-');
+                if is_number { math(&row.cells[nth]) } else { words(&row.cells[nth]) }
+            };
+            [escape(&row.hook), method].into_iter().chain(columns.map(cell)).collect::<Vec<_>>()
+        };
+        let rows: Vec<Vec<String>> = rows(&patched, order).into_iter().map(cells).collect();
+        let caption = format!("Patching, order {}. {about}", escape(order));
+        push_table(text, &caption, "llrrrrrrrl", &heads, &rows);
+    }
 }
 
 fn push_differences(text: &mut String, view: &View<'_>) {

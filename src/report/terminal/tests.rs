@@ -1,5 +1,6 @@
 use super::*;
 use crate::report::fixture::{self, METHODS};
+use crate::report::patching_fixture;
 use crate::report::verdict::Findings;
 
 fn plain(columns: usize) -> Look {
@@ -28,6 +29,27 @@ fn the_table_fits_any_terminal_and_has_no_colour_unless_asked() {
     one.cells.retain(|cell| cell.explainer == "neuron_to_graph");
     let all_scores = terminal_table(&one, plain(80));
     assert!(all_scores.contains("population") && all_scores.lines().all(|line| width(line) <= 80));
+}
+
+#[test]
+fn patching_has_a_table_for_each_hook_point_on_any_terminal() {
+    let summary = patching_fixture::summary(2);
+    for columns in [50, 80, 120, 240] {
+        let text = terminal_table(&summary, plain(columns));
+        for line in text.lines() {
+            assert!(width(line) <= columns, "{} of {columns} columns: {line}", width(line));
+        }
+        let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(joined.matches("patching on ioi at blocks.").count(), 2, "{text}");
+        for words in ["9 [7.7, 10]", "60 [51, 69]", "more features", "the reference"] {
+            assert!(joined.contains(words), "`{words}` is not there in {columns} columns: {text}");
+        }
+        let is_whole = joined.contains("more features, more divergence than topk")
+            && joined.contains("its codes are no share of an activation");
+        assert!(is_whole || columns < 240, "{text}");
+    }
+    let without = Summary { patching: None, ..summary };
+    assert_eq!(terminal_table(&without, plain(80)), "no scores: no feature was eligible at any hook point\n");
 }
 
 #[test]

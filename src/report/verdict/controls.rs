@@ -5,7 +5,7 @@ use super::ranked::{Ranked, interval, is_above, lookup_pairing, mean, ranking_of
 use super::words::{between, code, listed, named, one_or};
 use crate::report::number::score;
 use crate::report::ranking::RankedMethod;
-use crate::report::view::BEYOND_TOKEN;
+use crate::report::view::{BEYOND_TOKEN, RANDOM_DIRECTION};
 
 /// The control that gives each feature another feature's explanation.
 pub const SHUFFLED: &str = "shuffled";
@@ -108,6 +108,39 @@ pub fn shuffled(ranked: &Ranked<'_, '_>) -> Option<String> {
         true => format!("Shuffled explanations are not above chance ({range})."),
         false => format!("Shuffled explanations score {range}; chance is {chance}."),
     })
+}
+
+/// Output scores against those of random directions.
+pub fn random_directions(ranked: &Ranked<'_, '_>) -> Option<String> {
+    let pairs = ranked.controls(RANDOM_DIRECTION);
+    let (better, others): (Vec<Paired<'_>>, Vec<Paired<'_>>) =
+        pairs.into_iter().partition(|(method, control)| is_above(method, control));
+    let (worse, open): (Vec<Paired<'_>>, Vec<Paired<'_>>) =
+        others.into_iter().partition(|(method, control)| is_above(control, method));
+    let of = |pairs: &[Paired<'_>], one: &str, several: &str| {
+        let numbers = listed(pairs.iter().map(against).collect());
+        (!pairs.is_empty())
+            .then(|| format!("{} {} ({numbers})", names(pairs), one_or(pairs.len(), one, several)))
+    };
+    let parts = [
+        of(
+            &better,
+            "scores better than random directions of the same norm",
+            "score better than random directions of the same norm",
+        ),
+        of(
+            &worse,
+            "scores worse than random directions of the same norm",
+            "score worse than random directions of the same norm",
+        ),
+        of(
+            &open,
+            "is not separated from random directions of the same norm",
+            "are not separated from random directions of the same norm",
+        ),
+    ];
+    let sentences: Vec<String> = parts.into_iter().flatten().map(|sentence| sentence + ".").collect();
+    (!sentences.is_empty()).then(|| sentences.join(" "))
 }
 
 /// Leading methods that are not separated from their own shuffled explanations.

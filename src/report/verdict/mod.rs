@@ -8,6 +8,7 @@ mod controls;
 mod lead;
 mod limits;
 mod next;
+mod patching;
 mod ranked;
 mod reference;
 mod standing;
@@ -66,6 +67,8 @@ pub enum Rule {
     PermutedWeights,
     /// The shuffled control against chance.
     Shuffled,
+    /// Output scores against those of random directions.
+    RandomDirections,
     /// A leading method against its own shuffled explanations.
     ShuffledAsHigh,
     /// The leading methods against the token lookup.
@@ -76,6 +79,18 @@ pub enum Rule {
     Unscored,
     /// Constant predictions.
     Constant,
+    /// The subject does not solve the task.
+    TaskUnsolved,
+    /// Features that methods need on the task, where they differ from the reference.
+    Patching,
+    /// Methods that are not separated from the reference on the task.
+    PatchingOpen,
+    /// Methods for which no number of features is known to remove half of the divergence.
+    PatchingUndefined,
+    /// Random features and directions against each method's own order.
+    PatchingControls,
+    /// Dictionaries and pairs of prompts that were not patched.
+    PatchingSkipped,
     /// The run has no score at all.
     NoScores,
     /// The folder was written by a version without rankings.
@@ -104,7 +119,7 @@ struct Run<'v, 'a> {
 type OfScorer = fn(&Ranked<'_, '_>) -> Option<String>;
 type OfRun = fn(&Run<'_, '_>) -> Option<String>;
 
-const OF_SCORER: [(Rule, OfScorer); 14] = [
+const OF_SCORER: [(Rule, OfScorer); 15] = [
     (Rule::NotRanked, lead::not_ranked),
     (Rule::OnlyMethod, lead::only_method),
     (Rule::Untested, lead::untested),
@@ -114,11 +129,22 @@ const OF_SCORER: [(Rule, OfScorer); 14] = [
     (Rule::Chance, lead::chance),
     (Rule::PermutedWeights, controls::permuted_weights),
     (Rule::Shuffled, controls::shuffled),
+    (Rule::RandomDirections, controls::random_directions),
     (Rule::ShuffledAsHigh, controls::shuffled_as_high),
     (Rule::TokenLookup, controls::token_lookup),
     (Rule::Reference, reference::reference),
     (Rule::Unscored, limits::unscored),
     (Rule::Constant, limits::constant),
+];
+
+/// The rules about patching on a task; they need no score.
+const OF_TASK: [(Rule, OfRun); 6] = [
+    (Rule::TaskUnsolved, patching::unsolved),
+    (Rule::Patching, patching::apart),
+    (Rule::PatchingOpen, patching::open),
+    (Rule::PatchingUndefined, patching::undefined),
+    (Rule::PatchingControls, patching::controls),
+    (Rule::PatchingSkipped, patching::skipped),
 ];
 
 const OF_RUN: [(Rule, OfRun); 7] = [
@@ -139,11 +165,15 @@ impl Findings {
 
     /// The verdict of an indexed summary.
     pub(super) fn of(view: &View<'_>) -> Self {
+        let made = |rules: &[(Rule, OfRun)], run: &Run<'_, '_>| -> Vec<Sentence> {
+            let made =
+                |(rule, made): &(Rule, OfRun)| Some(Sentence { rule: *rule, scorer: None, text: made(run)? });
+            rules.iter().filter_map(made).collect()
+        };
         if let Some(text) = limits::no_scores(view) {
-            return Self {
-                sentences: vec![Sentence { rule: Rule::NoScores, scorer: None, text }],
-                rankings: Vec::new(),
-            };
+            let mut sentences = made(&OF_TASK, &Run { view, main: &[] });
+            sentences.push(Sentence { rule: Rule::NoScores, scorer: None, text });
+            return Self { sentences, rankings: Vec::new() };
         }
         let main: Vec<Ranked<'_, '_>> =
             view.main_scorers().into_iter().filter_map(|scorer| Ranked::of(view, scorer)).collect();
@@ -153,9 +183,7 @@ impl Findings {
                 Some(Sentence { rule: *rule, scorer: Some(ranked.scorer.into()), text: made(ranked)? })
             })
         });
-        let of_run = OF_RUN
-            .iter()
-            .filter_map(|(rule, made)| Some(Sentence { rule: *rule, scorer: None, text: made(&run)? }));
+        let of_run = made(&OF_TASK, &run).into_iter().chain(made(&OF_RUN, &run));
         Self { sentences: of_scorers.chain(of_run).collect(), rankings: standing::all(view) }
     }
 

@@ -9,7 +9,7 @@ use super::controls::{PERMUTED, SHUFFLED};
 use super::ranked::{lookup_pairing, mean, ranking_of};
 use crate::report::number::{score, span};
 use crate::report::ranking::{RankedMethod, Ranking};
-use crate::report::view::{ELSEWHERE, Pairing, View};
+use crate::report::view::{ELSEWHERE, Pairing, RANDOM_DIRECTION, View};
 
 /// One scorer under the first explainer.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -28,7 +28,8 @@ pub struct Standing {
     pub confidence: f64,
     /// What an explanation without information scores.
     pub chance: f64,
-    /// The controls shown beside a method, if some method has them: shuffled explanations, permuted weights.
+    /// The controls shown beside a method, if some method has them: shuffled explanations, random directions,
+    /// permuted weights.
     pub controls: Vec<String>,
     /// The explainer whose explanations are token means, if the run has it beside this one.
     pub token_lookup: Option<String>,
@@ -97,7 +98,7 @@ impl Standing {
         let rows: Vec<StandingRow> = rows.collect();
         let permuted = PERMUTED.iter().map(|(name, _)| *name);
         let has = |control: &&str| rows.iter().any(|row| row.controls.contains_key(*control));
-        let controls = std::iter::once(SHUFFLED).chain(permuted).filter(has);
+        let controls = [SHUFFLED, RANDOM_DIRECTION].into_iter().chain(permuted).filter(has);
         Some(Self {
             scorer: scorer.into(),
             explainer: pairing.explainer.into(),

@@ -1,19 +1,20 @@
 //! Scores features by a language model's judgements of whole fragments, given the explanation (Paulo et al. 2024,
-//! arXiv 2410.13928).
+//! arXiv 2410.13928; Templeton et al. 2024).
 
 use serde::Serialize;
 
 use crate::base::{Attempt, Missing, Stream};
 use crate::features::{Explanation, Held, JudgedFragment, Stratum};
 use crate::llm::{
-    ChatClient, ChatError, ChatRequest, LastReply, PromptReply, ReadProblem, ask_until_read, failed_call,
+    ChatClient, ChatError, ChatReply, ChatRequest, LastReply, PromptReply, ReadProblem, ask_until_read,
+    failed_call,
 };
 use crate::run::RunError;
 use crate::run::evaluate::models::ConnectedJudge;
 use crate::run::evaluate::questions::{Questions, Reply};
 use crate::score::{
-    JudgeTask, Judgement, NoScore, ScoreOutcome, ShownText, auroc, judge_batches, judged_score,
-    read_judgements, surprisal, surprisal_request,
+    GradeCounts, JudgeTask, Judgement, NoScore, ScoreOutcome, ShownText, auroc, count_grades, judge_batches,
+    judged_score, read_grades, read_judgements, specificity, surprisal, surprisal_request,
 };
 
 /// Verdict on one fragment.
@@ -24,7 +25,10 @@ pub struct Verdict {
     pub stratum: Stratum,
     /// Ground truth: whether the feature fires on the fragment.
     pub fires: bool,
-    /// Positions of the marked tokens; fuzzing only.
+    /// Interval of activation, from 0; specificity only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<usize>,
+    /// Positions of the marked tokens; fuzzing and specificity only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub marked: Vec<usize>,
     /// Answer of the model.
@@ -38,6 +42,11 @@ pub struct Verdict {
 pub enum Answer {
     /// Yes or no.
     Judgement(Judgement),
+    /// How well the explanation fits.
+    Grade {
+        /// From 0 to 3.
+        grade: u8,
+    },
     /// Gain in log-likelihood from the explanation.
     Gain {
         /// In nats.
@@ -52,6 +61,8 @@ pub struct Judged {
     pub scores: Vec<(&'static str, ScoreOutcome)>,
     /// Verdicts in the order asked.
     pub verdicts: Vec<Verdict>,
+    /// Counts of grades by interval of activation, if fragments were graded.
+    pub grades: Option<Vec<GradeCounts>>,
 }
 
 /// A feature's fragments in random order, as they are shown.
@@ -89,7 +100,7 @@ impl Questions<'_> {
             |((_, explanation), shown): ((&Held, &Attempt<Explanation>), &Option<ShownFeature<'_>>)| {
                 let undefined = |why| {
                     let scores = by.judging.scores().iter().map(|&name| (name, ScoreOutcome::Undefined(why)));
-                    Attempt::Done(Judged { scores: scores.collect(), verdicts: Vec::new() })
+                    Attempt::Done(Judged { scores: scores.collect(), verdicts: Vec::new(), grades: None })
                 };
                 match (explanation, shown) {
                     (Attempt::Missing(missing), _) => Attempt::Missing(missing.clone()),
@@ -97,7 +108,7 @@ impl Questions<'_> {
                     (Attempt::Done(_), Some(shown)) => {
                         let said = said.next().unwrap_or(Attempt::Done(Vec::new()));
                         if shown.fragments.is_empty() {
-                            return undefined(NoScore::OneClassOnly);
+                            return undefined(by.judging.without_fragments());
                         }
                         said.map(|said| scored(by, shown, said))
                     }
@@ -112,7 +123,7 @@ impl Questions<'_> {
         held: &'a Held,
         stream: &mut Stream,
     ) -> Vec<(&'a JudgedFragment, ShownText)> {
-        let fragments = held.judged();
+        let fragments = if by.judging.grades() { held.graded() } else { held.judged() };
         let texts = |id| self.run.text(id);
         let shown = match by.judging.task() {
             Some(task) => task.shown(fragments, held.first_scored(), &texts, stream),
@@ -122,7 +133,7 @@ impl Questions<'_> {
         order.into_iter().map(|place| (&fragments[place], shown[place].clone())).collect()
     }
 
-    /// Asks for yes or no about every shown fragment. If a question of a feature got no readable answer, the
+    /// Asks for a verdict or a grade of every shown fragment. If a question of a feature got no readable answer, the
     /// feature has that reason.
     fn verdicts(
         &self,
@@ -145,7 +156,7 @@ impl Questions<'_> {
                 let top_logprobs = request.top_logprobs.filter(|_| by.spec.probabilities);
                 ChatRequest { top_logprobs, ..request }
             };
-            let read = |reply: &_| read_judgements(reply, texts.len());
+            let read = |reply: &_| read_answers(by, reply, texts.len());
             let last_reply = LastReply::new(client);
             let attempt = ask_until_read(&last_reply, request, read, 0, by.spec.attempts - 1).await?;
             Ok(Reply { heard: last_reply.heard(&attempt), attempt })
@@ -153,7 +164,7 @@ impl Questions<'_> {
         let mut answers = self.all(&by.role, work.collect())?.into_iter();
         let of_feature = |shown: &ShownFeature<'_>| {
             let answers: Vec<_> = answers.by_ref().take(batches(shown).len()).collect();
-            Attempt::all(answers).map(|batches| batches.concat().into_iter().map(Answer::Judgement).collect())
+            Attempt::all(answers).map(|batches| batches.concat())
         };
         Ok(shown.iter().flatten().map(of_feature).collect())
     }
@@ -211,37 +222,49 @@ async fn scored_prompt(
     }
 }
 
+fn read_answers(by: &ConnectedJudge, reply: &ChatReply, n: usize) -> Result<Vec<Answer>, ReadProblem> {
+    if by.judging.grades() {
+        let grades = read_grades(reply, n)?;
+        return Ok(grades.into_iter().map(|grade| Answer::Grade { grade }).collect());
+    }
+    Ok(read_judgements(reply, n)?.into_iter().map(Answer::Judgement).collect())
+}
+
 fn scored(by: &ConnectedJudge, shown: &ShownFeature<'_>, said: Vec<Answer>) -> Judged {
-    let truth = || shown.fragments.iter().map(|(judged, _)| judged.fires);
-    let judgements: Option<Vec<(bool, Judgement)>> = truth()
-        .zip(&said)
-        .map(|(fires, said)| match said {
-            Answer::Judgement(judgement) => Some((fires, *judgement)),
-            Answer::Gain { .. } => None,
-        })
-        .collect();
-    let outcomes: Vec<ScoreOutcome> = match judgements {
-        Some(judgements) => {
-            let score = judged_score(&judgements);
+    let pairs = || shown.fragments.iter().map(|(judged, _)| *judged).zip(&said);
+    let judgements = pairs().filter_map(|(judged, said)| match said {
+        Answer::Judgement(judgement) => Some((judged.fires, *judgement)),
+        _ => None,
+    });
+    let gains = pairs().filter_map(|(judged, said)| match said {
+        Answer::Gain { gain_nats } => Some((judged.fires, *gain_nats)),
+        _ => None,
+    });
+    let graded = pairs().filter_map(|(judged, said)| match said {
+        Answer::Grade { grade } => Some((judged.interval?, *grade)),
+        _ => None,
+    });
+    let grading = by.spec.grading.filter(|_| by.judging.grades());
+    let grades = grading.map(|grading| count_grades(grading.intervals, graded));
+    let outcomes: Vec<ScoreOutcome> = match (&grades, by.judging.task()) {
+        (Some(grades), _) => vec![specificity(grades).into()],
+        (None, Some(_)) => {
+            let score = judged_score(&judgements.collect::<Vec<_>>());
             vec![score.balanced_accuracy.into(), score.auroc.into()]
         }
-        None => {
-            let gains = truth().zip(&said).filter_map(|(fires, said)| match said {
-                Answer::Gain { gain_nats } => Some((fires, *gain_nats)),
-                Answer::Judgement(_) => None,
-            });
-            vec![auroc(&gains.collect::<Vec<_>>()).into()]
-        }
+        (None, None) => vec![auroc(&gains.collect::<Vec<_>>()).into()],
     };
-    let verdicts = shown.fragments.iter().zip(said).map(|((judged, text), said)| Verdict {
+    let verdicts = shown.fragments.iter().zip(&said).map(|((judged, text), said)| Verdict {
         fragment: judged.held.fragment,
         stratum: judged.stratum,
         fires: judged.fires,
+        interval: judged.interval,
         marked: text.marked.clone(),
-        said,
+        said: *said,
     });
     Judged {
         verdicts: verdicts.collect(),
         scores: by.judging.scores().iter().copied().zip(outcomes).collect(),
+        grades,
     }
 }

@@ -3,7 +3,9 @@
 pub mod ablation;
 pub mod best_of;
 pub mod code_cache;
+pub mod effects;
 pub mod evidence;
+mod examples;
 pub mod explain;
 pub mod fit_means;
 pub mod judged;
@@ -21,7 +23,7 @@ use crate::base::{ListedFile, Stream};
 use crate::corpus::TokenLabels;
 use crate::dictionary::{Dictionary, Quality};
 use crate::features::{
-    Evidence, FeatureRecord, FeatureSummary, Held, Walk, WalkOrder, split, walk, walk_chosen,
+    Evidence, FeatureError, FeatureRecord, FeatureSummary, Held, Walk, WalkOrder, split, walk, walk_chosen,
 };
 use crate::run::inputs::harvest::HookActivations;
 use crate::run::{Event, RunError, SubjectPass, Tell};
@@ -116,8 +118,16 @@ impl Evaluation<'_> {
     /// Splits each record into evidence for explainers and held-out fragments for scorers.
     pub fn split(&self, records: &[FeatureRecord]) -> Result<(Vec<Evidence>, AllHeld), RunError> {
         let suite = self.pass.run.suite;
-        let split: Vec<(Evidence, Held)> =
-            records.iter().map(|record| split(record, &suite.protocol)).collect::<Result<_, _>>()?;
+        let split = |record: &FeatureRecord| -> Result<(Evidence, Held), FeatureError> {
+            let (evidence, held) = split(record, &suite.protocol)?;
+            let Some(grading) = suite.grading() else { return Ok((evidence, held)) };
+            let parts = ["graded", &self.place(), &record.feature.to_string()];
+            let (sizes, mut stream) =
+                ((grading.intervals, grading.per_interval), Stream::named(suite.seed, &parts));
+            let held = held.with_graded(record, &evidence, sizes, &mut stream);
+            Ok((evidence, held))
+        };
+        let split: Vec<(Evidence, Held)> = records.iter().map(split).collect::<Result<_, _>>()?;
         let (evidence, full): (Vec<Evidence>, Vec<Held>) = split.into_iter().unzip();
         let asks = suite.pairs.iter().any(|pair| pair.simulator.model().is_some());
         let few = full.iter().filter(|_| asks).map(Held::protocol_only).collect();

@@ -6,17 +6,19 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Attempt, Missing, Stream};
+use crate::causal::effects::FeatureEffects;
 use crate::explain::derangement;
 use crate::features::{Explanation, FeatureSummary, Held, Walk, summary_of};
 use crate::report::{ScoreLine, ScoreStatus};
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
+use crate::run::evaluate::effects::OutputScores;
 use crate::run::evaluate::explain::AllJudged;
 use crate::run::evaluate::profile::ProfileLine;
 use crate::run::evaluate::score::{FeatureScores, score_feature, simulated};
 use crate::score::{NoScore, ScoreOutcome};
 use crate::simulate::Simulation;
-use crate::suite::Pair;
+use crate::suite::{Controls, Pair};
 
 /// Explanation of each feature in the control, and its scores.
 type Shuffled = (Vec<Attempt<Explanation>>, Vec<Attempt<FeatureScores>>);
@@ -27,12 +29,20 @@ pub struct Walked<'a> {
     summaries: &'a [FeatureSummary],
     /// Kurtosis of explained features.
     kurtosis: BTreeMap<usize, Option<f64>>,
+    /// Output scores of explained features, in walk order; empty if none is requested.
+    effects: &'a [OutputScores],
 }
 
 impl<'a> Walked<'a> {
-    /// `profiles` belong to the explained features.
-    pub fn new(walk: &'a Walk, summaries: &'a [FeatureSummary], profiles: &[ProfileLine]) -> Self {
-        Self { walk, summaries, kurtosis: profiles.iter().map(ProfileLine::kurtosis).collect() }
+    /// `profiles` and `effects` belong to the explained features.
+    pub fn new(
+        walk: &'a Walk,
+        summaries: &'a [FeatureSummary],
+        profiles: &[ProfileLine],
+        effects: &'a [OutputScores],
+    ) -> Self {
+        let kurtosis = profiles.iter().map(ProfileLine::kurtosis).collect();
+        Self { walk, summaries, kurtosis, effects }
     }
 }
 
@@ -73,6 +83,7 @@ impl Evaluation<'_> {
                 match judged.iter().find(|(other, _)| *other == judging).map(|(_, judged)| &judged[place]) {
                     Some(Attempt::Done(judged)) => {
                         judged.scores.iter().for_each(|(name, outcome)| scores.add(name, *outcome));
+                        scores.grades = scores.grades.take().or_else(|| judged.grades.clone());
                     }
                     Some(Attempt::Missing(missing)) => {
                         judging.scores().iter().for_each(|name| scores.fail(name, missing.reason()));
@@ -125,7 +136,8 @@ impl Evaluation<'_> {
         Ok(Some((others, scores)))
     }
 
-    /// One outcome per walked feature, whether scored, failed or skipped.
+    /// One outcome per walked feature, whether scored, failed or skipped. Output scores do not depend on the explanation:
+    /// they are on the lines of the first explainer only, followed by those of the random directions.
     pub fn outcomes(
         &self,
         pair: &Pair,
@@ -135,9 +147,11 @@ impl Evaluation<'_> {
         held: &[Held],
         scores: Vec<Attempt<FeatureScores>>,
     ) -> Vec<Outcome> {
-        let mut eligible = explanations.iter().zip(held).zip(scores);
-        let Walked { walk, summaries, kurtosis } = walked;
-        let mut outcomes = Vec::with_capacity(walk.walked.len());
+        let mut eligible = explanations.iter().zip(held).zip(scores).enumerate();
+        let Walked { walk, summaries, kurtosis, effects } = walked;
+        let is_first = self.pass.run.suite.pairs.first() == Some(pair) && control == self.pass.control;
+        let effects: &[OutputScores] = if is_first { effects } else { &[] };
+        let (mut outcomes, mut random) = (Vec::with_capacity(walk.walked.len()), Vec::new());
         for walked in &walk.walked {
             let Some(summary) = summary_of(summaries, walked.feature) else { continue };
             let mut line = self.line(pair, control, summary);
@@ -147,18 +161,26 @@ impl Evaluation<'_> {
                 Some(reason) => {
                     outcome.line.status = ScoreStatus::Skipped;
                     outcome.line.reason = Some(reason.name().into());
+                    random.push(outcome.clone());
                 }
                 None => {
-                    if let Some(((explanation, held), score)) = eligible.next() {
+                    if let Some((nth, ((explanation, held), score))) = eligible.next() {
+                        let effects = effects.get(nth);
                         outcome.line.explanation =
                             explanation.done().map(|text| text.text(&|id| self.pass.run.text(id)));
                         outcome.line.n_top = held.top().len();
                         outcome.line.n_random = held.random().len();
-                        outcome.complete(score);
+                        if let Some(of_random) = effects.and_then(|effects| effects.random.as_ref()) {
+                            random.push(outcome.of_random_direction(of_random));
+                        }
+                        outcome.complete(score, effects.map(|effects| &effects.own));
                     }
                 }
             }
             outcomes.push(outcome);
+        }
+        if effects.iter().any(|effects| effects.random.is_some()) {
+            outcomes.extend(random.into_iter().map(Outcome::into_random_direction));
         }
         outcomes
     }
@@ -184,22 +206,33 @@ impl Evaluation<'_> {
             n_top: 0,
             n_random: 0,
             tokens_untold: None,
+            grades: None,
         }
     }
 }
 
 impl Outcome {
-    fn complete(&mut self, score: Attempt<FeatureScores>) {
+    /// Adds the scores. A feature without an explanation keeps its status, and still has output scores.
+    fn complete(&mut self, score: Attempt<FeatureScores>, effects: Option<&FeatureEffects>) {
+        let outcomes = effects.into_iter().flat_map(|effects| &effects.values);
+        let outcomes = outcomes.map(|(effect, value)| (effect.name(), ScoreOutcome::from(*value)));
         let missing = match score {
-            Attempt::Done(scores) => {
+            Attempt::Done(mut scores) => {
+                outcomes.for_each(|(name, outcome)| scores.add(name, outcome));
                 let missing = scores.missing();
                 self.tokens_repeating = scores.tokens_repeating;
                 self.line.tokens_untold = Some(scores.tokens_untold).filter(|&untold| untold > 0);
+                self.line.grades = scores.grades;
                 self.line.scores = scores.values;
                 self.line.score_reasons = scores.reasons;
                 missing
             }
-            Attempt::Missing(missing) => Some(missing),
+            Attempt::Missing(missing) => {
+                let mut scores = FeatureScores::default();
+                outcomes.for_each(|(name, outcome)| scores.add(name, outcome));
+                (self.line.scores, self.line.score_reasons) = (scores.values, scores.reasons);
+                Some(missing)
+            }
         };
         let Some(missing) = missing else { return };
         self.line.status = match missing {
@@ -208,6 +241,20 @@ impl Outcome {
             Missing::Failed(_) => ScoreStatus::Failed,
         };
         self.line.reason = Some(missing.reason().into());
+    }
+
+    /// The line of a random direction in the place of this feature, which has no explanation.
+    fn of_random_direction(&self, effects: &FeatureEffects) -> Self {
+        let mut random = self.clone();
+        random.complete(Attempt::Done(FeatureScores::default()), Some(effects));
+        random
+    }
+
+    /// The same line as one of the control.
+    fn into_random_direction(mut self) -> Self {
+        self.line.control = Some(Controls::RANDOM_DIRECTION.into());
+        self.line.explanation = None;
+        self
     }
 
     /// Reasons of failures: of the whole feature, or of single scores.

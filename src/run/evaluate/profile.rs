@@ -3,11 +3,14 @@
 
 use serde::Serialize;
 
-use crate::base::{HookPoint, Matrix, Site};
+use crate::base::{HookPoint, Matrix};
+use crate::causal::effects::{Matched, Steered, is_in_stream};
 use crate::features::{CodeHistogram, CodeShape, Evidence};
+use crate::report::Steering;
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
 use crate::run::evaluate::ablation::{AblatedLoss, NO_MODEL};
+use crate::run::evaluate::effects::OutputScores;
 
 /// Number of tokens listed as raised, and as lowered.
 const LOGIT_TOKENS: usize = 10;
@@ -27,6 +30,18 @@ pub struct ProfileLine {
     ablation_note: Option<&'static str>,
     /// None if the code is constant.
     kurtosis: Option<f64>,
+    /// Steered text, if the suite asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steering: Option<Steering>,
+    /// Reason if it is asked for and there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steering_note: Option<String>,
+    /// What clamping it does, behind `steering_effect`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steering_effect: Option<Steered>,
+    /// The strength behind `damage`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<Matched>,
 }
 
 impl ProfileLine {
@@ -54,14 +69,8 @@ pub struct LogitEffect {
 
 /// Reason for missing logits: features at other sites reach the residual stream only through later computations.
 fn logits_note(hook: HookPoint) -> Option<String> {
-    let writes = matches!(
-        hook,
-        HookPoint::Block {
-            site: Site::ResidPre | Site::ResidMid | Site::ResidPost | Site::AttnOut | Site::MlpOut,
-            ..
-        }
-    );
-    (!writes).then(|| format!("activations at {hook} are not written to the residual stream as they are"))
+    (!is_in_stream(hook))
+        .then(|| format!("activations at {hook} are not written to the residual stream as they are"))
 }
 
 impl LogitEffects {
@@ -87,11 +96,13 @@ impl LogitEffects {
 }
 
 impl Evaluation<'_> {
-    /// One line per explained feature, in the order of `evidence`. `shapes` are ordered by feature.
+    /// One line per explained feature, in the order of `evidence` and of `effects`, which are empty if none is
+    /// requested. `shapes` are ordered by feature.
     pub fn profiles(
         &self,
         evidence: &[Evidence],
         shapes: Vec<CodeShape>,
+        effects: &[OutputScores],
     ) -> Result<Vec<ProfileLine>, RunError> {
         let features: Vec<usize> = evidence.iter().map(Evidence::feature).collect();
         let mut rising = features.clone();
@@ -110,11 +121,16 @@ impl Evaluation<'_> {
         let ablated = self.ablated_losses(evidence)?;
         let mut shapes: Vec<Option<CodeShape>> = shapes.into_iter().map(Some).collect();
         let mut lines = Vec::with_capacity(features.len());
-        for ((feature, logits), ablated) in features.into_iter().zip(logits).zip(ablated) {
+        for (nth, ((feature, logits), ablated)) in features.into_iter().zip(logits).zip(ablated).enumerate() {
             let shape = rising.binary_search(&feature).ok().and_then(|place| shapes[place].take());
             let Some(CodeShape { n_tokens, histogram, kurtosis }) = shape else { continue };
             let (ablation, ablation_note) = match ablated {
                 Ok(ablation) => (Some(ablation), None),
+                Err(note) => (None, Some(note)),
+            };
+            let steered = self.steering_example(feature, histogram.high)?;
+            let (steering, steering_note) = match steered {
+                Ok(steering) => (steering, None),
                 Err(note) => (None, Some(note)),
             };
             lines.push(ProfileLine {
@@ -126,6 +142,10 @@ impl Evaluation<'_> {
                 ablation,
                 ablation_note,
                 kurtosis,
+                steering,
+                steering_note,
+                steering_effect: effects.get(nth).and_then(|effects| effects.own.steered.clone()),
+                damage: effects.get(nth).and_then(|effects| effects.own.matched),
             });
         }
         Ok(lines)

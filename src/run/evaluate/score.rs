@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::base::Missing;
 use crate::features::{Held, HeldFragment, Pick};
 use crate::score::catalog::simulated_score;
-use crate::score::{ScoreError, ScoreOutcome, ScoredFragment, Stratum, repeating_tokens};
+use crate::score::{GradeCounts, ScoreError, ScoreOutcome, ScoredFragment, Stratum, repeating_tokens};
 use crate::simulate::Simulation;
 
 /// A feature's scores by scorer.
@@ -19,6 +19,8 @@ pub struct FeatureScores {
     pub tokens_repeating: Option<usize>,
     /// Scored tokens for which the simulator gave no number.
     pub tokens_untold: usize,
+    /// Counts of grades by interval of activation, if fragments were graded.
+    pub grades: Option<Vec<GradeCounts>>,
     undefined: usize,
     /// Reasons of failed scores, in the order of the scorers.
     failed: Vec<String>,

@@ -37,7 +37,8 @@ pub fn kept_activations(run_folder: &Path, hook: HookPoint, cache: &Path) -> Res
     }
 }
 
-fn manifest(run_folder: &Path) -> Result<Value, RunError> {
+/// `manifest.json` of a finished run.
+pub fn manifest(run_folder: &Path) -> Result<Value, RunError> {
     let path = Layout::new(run_folder).manifest();
     if !path.exists() {
         return Err(ReportError::NoSummary(run_folder.to_path_buf()).into());

@@ -2,6 +2,7 @@
 
 pub mod check_stored;
 pub mod dictionaries;
+pub mod finished;
 pub mod harvest;
 pub mod kept;
 pub mod opened;
@@ -10,3 +11,4 @@ pub mod prepare;
 pub mod repositories;
 pub mod shape;
 pub mod stored;
+pub mod task;

@@ -13,13 +13,16 @@ use crate::run::inputs::repositories::{DEFAULT_REVISION, hub};
 use crate::run::inputs::stored::{open_stored, stored_tokens};
 use crate::run::{Event, Places, RunError};
 use crate::subject::{LoadedSubject, Prefix, SubjectError, SubjectModel, embedded};
-use crate::suite::{MethodSpec, SubjectSpec, Suite, resolve};
+use crate::suite::{Examples, MethodSpec, SubjectSpec, Suite, resolve};
 
 /// Seed of the generated text that the embedded model is evaluated on. Its training text has another seed.
 const EMBEDDED_CORPUS_SEED: u64 = 20_260_101;
 
 /// Fragments on which a plan renders prompts.
 pub const SAMPLE_FRAGMENTS: usize = 64;
+
+/// The prompt of every steered text of a run. It is about nothing in particular.
+pub const STEERING_PROMPT: &str = "I think that";
 
 /// An open subject with its resolved revision.
 pub struct OpenSubject {
@@ -308,6 +311,14 @@ pub fn corpus_params(
         separator_id: tokenizer.bos_token(),
         prefix: prefix.ids.clone(),
     })
+}
+
+/// Tokens of [`STEERING_PROMPT`], if the suite asks for steered text.
+pub fn steering_prompt(suite: &Suite, tokenizer: &Tokenizer) -> Result<Vec<u32>, RunError> {
+    match suite.examples {
+        Some(Examples::Steering) => Ok(tokenizer.encode(STEERING_PROMPT).map_err(SubjectError::from)?),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Adapts the subject's tokenizer to the corpus.

@@ -1,4 +1,5 @@
-//! What the headers of a suite's local files say, before any work: subject, corpus, dictionaries.
+//! What the headers of a suite's local files say, before any work: subject, corpus, dictionaries. A task's prompts are read
+//! whole.
 //!
 //! Weights are not read. Files on the hub are left to the run.
 
@@ -10,6 +11,7 @@ use crate::dictionary::{DictionaryPath, FileParams, MethodParams, Shape, Stated,
 use crate::run::inputs::check_stored::{StoredHeader, check_stored};
 use crate::run::inputs::dictionaries::on_disk;
 use crate::run::inputs::prepare::{hub_id, no_model, no_such_layer};
+use crate::run::inputs::task::TaskSource;
 use crate::run::plan::sizes::{check_sizes, memory};
 use crate::run::{Places, RunError};
 use crate::subject::{SubjectHeader, SubjectModel, embedded};
@@ -88,6 +90,9 @@ pub fn read_headers(suite: &Suite, places: &Places) -> Headers {
             Ok(warning) => found.warnings.extend(warning),
             Err(error) => found.problems.push(("corpus.source".into(), error.into())),
         }
+    }
+    if let Some(Err(error)) = suite.task.as_ref().map(|task| TaskSource::open(task, places)) {
+        found.problems.push(("task.prompts".into(), error));
     }
     read_dictionaries(suite, places, &subject, &mut found);
     found

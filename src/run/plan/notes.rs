@@ -48,6 +48,7 @@ pub fn all(shape: &Shape<'_>, places: &Places, measured: &Result<Calibration, Ru
     notes.extend(assumed_latency(shape));
     notes.extend(guessed_sizes(shape));
     notes.extend(chosen_features(shape));
+    notes.extend(patching(shape));
     if shape.suite.corpus.source.starts_with("hub:") {
         let note =
             "hub data sets are read as text or JSONL (plain, .gz, .zst); parquet is not, convert it first";
@@ -128,6 +129,21 @@ fn chosen_features(shape: &Shape<'_>) -> Option<String> {
     let chosen: Vec<String> = chosen.collect();
     let note = "chosen features, not a sample of the dictionary";
     (!chosen.is_empty()).then(|| format!("{note}: {}", chosen.join(", ")))
+}
+
+/// The passes of a task.
+fn patching(shape: &Shape<'_>) -> Option<String> {
+    let (task, pass) = (shape.suite.task.as_ref()?, shape.passes.first()?);
+    let rows: Vec<_> = shape.hooks.iter().flat_map(|at| shape.patched(at, pass)).collect();
+    let passes: usize = rows.iter().map(|row| task.pairs * task.most_passes(row.features)).sum();
+    Some(format!(
+        "task {}: {} pairs of prompts, {} dictionaries, at most {} passes of a prompt; their time is not measured, but taken \
+         from that of other passes",
+        task.kind_name(),
+        task.pairs,
+        rows.len(),
+        count(passes)
+    ))
 }
 
 /// Stages of an earlier run in the run folder, which a run reuses if they still fit.

@@ -39,10 +39,14 @@ pub enum Work {
     Score,
     /// Running the model without each feature.
     Ablate,
+    /// Running the model with each feature changed, for output scores.
+    Effects,
     /// Losses with reconstructed activations.
     Losses,
     /// Nearest directions.
     Neighbours,
+    /// Patching features on a task.
+    Patch,
     /// Intervals and tests.
     Statistics,
     /// Tables, charts and pages.
@@ -67,8 +71,10 @@ impl Work {
             Self::Probes => "probing",
             Self::Score => "scoring",
             Self::Ablate => "ablation",
+            Self::Effects => "effects",
             Self::Losses => "losses",
             Self::Neighbours => "neighbours",
+            Self::Patch => "patching",
             Self::Statistics => "statistics",
             Self::Report => "report",
             Self::LanguageModels => "language models",
@@ -239,6 +245,10 @@ fn pass_work(shape: &Shape<'_>, pass: &PassShape<'_>, hooks: &[HookShape], is_fi
         if pass.control.is_none() {
             let seconds = usual::neighbours(at, &rows);
             after.push(Piece::of(format!("neighbours {}", at.hook), Work::Neighbours, seconds));
+            after.extend(shape.patched(at, pass).map(|row| {
+                let seconds = usual::patch(shape, at, &row);
+                Piece::of(format!("patch {} at {}", row.name, at.hook), Work::Patch, seconds)
+            }));
         }
     }
     PassWork { before, jobs, after }
@@ -295,6 +305,10 @@ fn row_pieces(
     let records = usual::records(at, row, scored, tokens);
     let mut pieces =
         vec![("encode", vec![(Work::Encode, encode)]), ("records", vec![(Work::Records, records)])];
+    if shape.suite.effects.is_some() {
+        let variants = if pass.control.is_none() { 2.0 } else { 1.0 };
+        pieces.push(("effects", vec![(Work::Effects, usual::effects(shape, at, scored, variants))]));
+    }
     if pass.control.is_none() {
         pieces.push(("ablate", vec![(Work::Ablate, usual::ablate(shape, at, scored))]));
     }

@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::base::{Stream, TokenBatch};
 use crate::explain::language_model::USUAL_EXPLANATION;
 use crate::features::{
-    ActivationRecord, Evidence, FeatureRecord, Held, HeldFragment, Protocol, QuantilePick, Stratum, split,
+    ActivationRecord, Evidence, FeatureRecord, Held, HeldFragment, JudgedFragment, Protocol, QuantilePick,
+    Stratum, split,
 };
 use crate::llm::{ClientKind, Example, LlmSpec, TokenCounter};
 use crate::nn::{Tokenizer, context_length, gguf_tokenizer, weight_count};
@@ -14,7 +15,7 @@ use crate::run::evaluate::score::simulated;
 use crate::run::inputs::prepare::SAMPLE_FRAGMENTS;
 use crate::run::{Event, Planned, RunContext, RunError, Step, Who};
 use crate::score::{JudgeTask, Judging, judge_batches};
-use crate::suite::{JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, Suite, resolve};
+use crate::suite::{Grading, JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, Suite, resolve};
 
 /// One token in this many fires in the sample: the density of a typical sparse feature.
 const FIRES_EVERY: usize = 16;
@@ -248,7 +249,9 @@ impl Plan<'_> {
         let counter = self.counter(&spec.llm);
         let task = judging.task().unwrap_or(JudgeTask::Detection);
         let mut stream = Stream::new(self.suite.seed, "plan");
-        let shown = task.shown(self.held.judged(), self.held.first_scored(), self.texts, &mut stream);
+        let graded = spec.grading.filter(|_| judging.grades()).map(|grading| self.graded(grading));
+        let fragments = graded.as_deref().unwrap_or(self.held.judged());
+        let shown = task.shown(fragments, self.held.first_scored(), self.texts, &mut stream);
         let texts: Vec<String> = shown.into_iter().map(|shown| shown.text).collect();
         let (mut explained, mut shared) = (Size::default(), Size::default());
         for batch in judge_batches(texts.len(), spec.per_question) {
@@ -258,6 +261,18 @@ impl Plan<'_> {
         }
         let all = explained.times(self.walked.tested(self.suite)).plus(shared.times(self.walked.explained()));
         self.step(Step::Judge, judging.name(), &spec.llm, all, &counter)
+    }
+
+    /// Fragments for grading, with none of the intervals empty.
+    fn graded(&self, grading: Grading) -> Vec<JudgedFragment> {
+        let all = self.held.fragments().iter().cycle().take(grading.intervals * grading.per_interval);
+        let fragment = |held: &HeldFragment| JudgedFragment {
+            held: held.clone(),
+            stratum: Stratum::Top,
+            fires: true,
+            interval: None,
+        };
+        all.map(fragment).collect()
     }
 
     fn step(&self, step: Step, name: &str, llm: &LlmSpec, size: Size, counter: &TokenCounter) -> Planned {

@@ -216,6 +216,13 @@ impl<'a> Shape<'a> {
         spec.row_names().into_iter().zip(spec.variants()).map(row).collect()
     }
 
+    /// The rows at a hook point whose features are patched on the suite's task.
+    pub fn patched(&self, at: &HookShape, pass: &PassShape<'a>) -> impl Iterator<Item = RowShape> {
+        let has_task = self.suite.task.is_some();
+        let methods = self.methods_at(pass, at).filter(|method| has_task && method.spec.nth_training() == 0);
+        methods.flat_map(|method| self.rows(at, method)).collect::<Vec<_>>().into_iter()
+    }
+
     /// Features to score of a row: as many as are asked for, if there are so many.
     fn scored(&self, spec: &MethodSpec, features: usize) -> usize {
         match (spec.ids(), self.suite.protocol.walk) {

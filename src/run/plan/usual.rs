@@ -3,6 +3,7 @@
 //!
 //!   seconds = Σ counts × seconds per count: of a multiply-add, of a code that is not 0, of a file's bytes …
 
+use crate::causal::effects::{Effect, EffectSettings};
 use crate::run::evaluate::ablation::ABLATED_FRAGMENTS;
 use crate::run::plan::shape::{HookShape, ModelShape, RowShape, Shape};
 use crate::run::rows::quality::LOSS_FRAGMENTS;
@@ -35,6 +36,8 @@ const PROBED_TOKENS: f64 = 16.0;
 const PROBE_LENGTH: f64 = 16.0;
 /// A held-out token under one explanation: simulated, scored and written.
 const SCORED_TOKEN: f64 = 9.0e-8;
+/// Tokens of a task's prompt.
+const PROMPT_TOKENS: f64 = 16.0;
 /// One value in one resample.
 const RESAMPLED: f64 = 1.0e-9;
 /// A score line on the pages.
@@ -152,6 +155,20 @@ pub fn ablate(shape: &Shape<'_>, at: &HookShape, features: f64) -> f64 {
     if shape.model.runs { shape.model.losses(tokens, at.depth, shape.positions as f64) + logits } else { 0.0 }
 }
 
+/// Seconds to measure the effects of `features` features, each `variants` times: once, or beside a random direction.
+pub fn effects(shape: &Shape<'_>, at: &HookShape, features: f64, variants: f64) -> f64 {
+    let Some(settings) = shape.suite.effects.as_ref().filter(|_| shape.model.runs) else { return 0.0 };
+    let EffectSettings { fragments, prompts, prompt_tokens, bisections, .. } = settings;
+    let wanted = shape.suite.effects();
+    let of = |effect, tokens: usize| if wanted.contains(&effect) { tokens } else { 0 };
+    // Each firing fragment runs twice, unchanged and changed.
+    let tokens = of(Effect::Ablation, 2 * fragments * shape.positions)
+        + of(Effect::Steering, prompts * prompt_tokens)
+        + of(Effect::Agreement, prompts * prompt_tokens)
+        + of(Effect::Damage, prompts * (prompt_tokens * (bisections + 2) + shape.positions));
+    shape.model.losses(features * variants * tokens as f64, at.depth, shape.positions as f64)
+}
+
 /// Seconds of `passes` losses on the fragments of loss recovered.
 pub fn losses(shape: &Shape<'_>, at: &HookShape, passes: f64) -> f64 {
     let tokens = (LOSS_FRAGMENTS.min(shape.fragments) * shape.positions) as f64;
@@ -164,6 +181,17 @@ pub fn neighbours(at: &HookShape, rows: &[RowShape]) -> f64 {
     let features: usize = rows.iter().map(|row| row.features).sum();
     let entries = (features * at.width) as f64;
     entries * (asked as f64 * 2.0 * FLOP + 3.0 * ENTRY * rows.len() as f64)
+}
+
+/// Seconds to patch features of a dictionary on the suite's task, with about a third of the passes that it can take: a
+/// pass is left out where no patched feature's code differs.
+pub fn patch(shape: &Shape<'_>, at: &HookShape, row: &RowShape) -> f64 {
+    let Some(task) = &shape.suite.task else { return 0.0 };
+    let (model, vocab) = (&shape.model, shape.model.vocab as f64);
+    let after = model.layers.saturating_sub(at.depth) as f64;
+    let pass = model.forward(PROMPT_TOKENS, after, PROMPT_TOKENS)
+        + vocab * (2.0 * model.d_model as f64 * PASS_FLOP + EXPONENTIAL);
+    (task.pairs * task.most_passes(row.features)) as f64 * pass / 3.0
 }
 
 /// Seconds for the intervals of `cells` cells and the tests of `primary` and `other` comparisons, with `values` values each.

@@ -11,6 +11,7 @@ use crate::run::plan::bill::beside;
 use crate::run::results::gather::Gathered;
 use crate::run::results::grouped::score_facts;
 use crate::run::results::manifest::{FillerRecord, Machine, metric_versions};
+use crate::run::results::patching::patching;
 use crate::run::results::summary::summarise;
 use crate::run::{
     Event, Finished, LanguageModels, Manifest, Outcome, Planned, RunContext, RunError, StageKey,
@@ -36,8 +37,14 @@ pub struct RunRecord<'a> {
     pub planned: Vec<Planned>,
 }
 
+/// What the user should know of the text and of the task's prompts.
+pub fn remarks(run: &RunContext<'_>) -> impl Iterator<Item = String> {
+    let task = run.task.as_ref().zip(run.suite.task.as_ref()).map(|(task, spec)| task.note(spec));
+    special_tokens(run).into_iter().chain(task)
+}
+
 /// Describes the special tokens found in the corpus text, most frequent first.
-pub fn special_tokens(run: &RunContext<'_>) -> Option<String> {
+fn special_tokens(run: &RunContext<'_>) -> Option<String> {
     let counts = run.tokens.counts.special_tokens.iter();
     let mut held: Vec<(usize, u32)> = counts.map(|(&id, &n)| (n, id)).collect();
     held.sort_unstable_by_key(|&(n, id)| (std::cmp::Reverse(n), id));
@@ -48,21 +55,26 @@ pub fn special_tokens(run: &RunContext<'_>) -> Option<String> {
         .then(|| format!("the text holds {total} special tokens, which count as text: {}", named.join(", ")))
 }
 
-/// Digest of everything that determines the numbers: suite, model weights, tokens and the files of dictionaries
-/// trained elsewhere. Paths and limits do not count.
-fn run_digest(suite: &Suite, subject: Digest, tokens: Digest) -> Digest {
-    let mut suite = suite.clone();
+/// Digest of everything that determines the numbers: suite, model weights, tokens, the files of dictionaries trained
+/// elsewhere and the prompts of the task. Paths and limits do not count.
+fn run_digest(run: &RunContext<'_>, subject: Digest) -> Digest {
+    let RunContext { suite, tokens, task, .. } = run;
+    let mut suite: Suite = (*suite).clone();
     suite.methods = suite.methods.iter().map(|method| method.keyed().into_owned()).collect();
     suite.subject.model.clear();
     (suite.subject.activations, suite.subject.tokenizer) = (None, None);
     suite.corpus.source.clear();
+    if let Some(task) = suite.task.as_mut().filter(|task| !task.is_embedded()) {
+        task.prompts.clear();
+    }
     suite.limits = Limits { failed_allowed: 0.0, disk_gb: 0.0, ..Limits::default() };
-    StageKey::new("run", NUMBERS_VERSION)
+    let key = StageKey::new("run", NUMBERS_VERSION)
         .params(&suite)
         .params(&metric_versions(&suite))
         .input(subject)
-        .input(tokens)
-        .digest()
+        .input(tokens.digest);
+    let of_task = task.iter().flat_map(|task| [Some(task.digest), task.file]).flatten();
+    of_task.fold(key, StageKey::input).digest()
 }
 
 fn language_models(models: Option<&Models>, planned: &[Planned]) -> LanguageModels {
@@ -83,14 +95,22 @@ pub fn finish(
     on: &dyn Fn(Event),
 ) -> Result<Finished, RunError> {
     let (suite, folder) = (run.suite, &run.places.out);
-    let digest = run_digest(suite, record.subject.weights_digest, run.tokens.digest);
+    let digest = run_digest(run, record.subject.weights_digest);
     let llm = language_models(run.models.as_ref(), &record.planned);
-    let Gathered { outcomes, quality, clock, .. } = &mut gathered;
+    let Gathered { outcomes, quality, patched, clock, .. } = &mut gathered;
     let estimated = |done, total| on(Event::work("statistics", done, total, "cells"));
-    let summary = clock
+    let mut summary = clock
         .time("statistics", || Ok::<_, RunError>(summarise(suite, digest, outcomes, quality, &estimated)))?;
+    if let (Some(spec), Some(task)) = (&suite.task, &run.task) {
+        on(Event::work("patching statistics", 0, 1, "task"));
+        let found =
+            clock.time("patching statistics", || Ok::<_, RunError>(patching(suite, spec, task, patched)))?;
+        summary.patching = Some(found);
+        on(Event::work("patching statistics", 1, 1, "task"));
+    }
     let failed = failures(&gathered.outcomes);
-    let warnings = warnings(&gathered, &llm, failed);
+    let mut warnings = warnings(&gathered, &llm, failed);
+    warnings.extend(run.task.iter().flat_map(|task| task.warnings.clone()));
     let lines = gathered.outcomes.iter().map(|outcome| outcome.line.to_json_line());
     let lines: String = lines.collect::<Result<_, _>>()?;
     write_atomic(&run.places.layout().scores(), lines.as_bytes())?;

@@ -9,6 +9,7 @@ use crate::run::inputs::dictionaries::commit_note;
 use crate::run::inputs::outliers::Outlier;
 use crate::run::results::grouped::QualityInput;
 use crate::run::results::manifest::{DictionaryRecord, DictionarySource, OutlierRecord, StageClock};
+use crate::run::results::patched::{PatchedRow, Patcher};
 use crate::run::rows::row::{RowResult, StoredDictionary};
 use crate::run::{Event, Outcome, RunContext, RunError, SubjectPass};
 use crate::suite::{MethodSpec, QualityPass};
@@ -25,6 +26,8 @@ pub struct Gathered {
     pub quality: Vec<QualityInput>,
     /// Dictionaries by `HOOK/ROW`.
     pub dictionaries: BTreeMap<String, DictionaryRecord>,
+    /// Patching with each dictionary, on the suite's task.
+    pub patched: Vec<PatchedRow>,
     /// Warnings for readers of the results.
     pub warnings: Vec<String>,
     /// Time and memory of each stage.
@@ -32,6 +35,23 @@ pub struct Gathered {
 }
 
 impl Gathered {
+    /// Patches the rows of one hook point, if the suite has a task.
+    pub fn patch(
+        &mut self,
+        pass: &SubjectPass<'_>,
+        hook: HookPoint,
+        rows: &[RowResult],
+        on: &dyn Fn(Event),
+    ) -> Result<(), RunError> {
+        let Some((spec, task)) = pass.run.suite.task.as_ref().zip(pass.run.task.as_ref()) else {
+            return Ok(());
+        };
+        let patcher = Patcher { pass, spec, task, hook };
+        let patched = self.clock.time(&format!("patch {hook}"), || patcher.rows(rows, on))?;
+        self.patched.extend(patched);
+        Ok(())
+    }
+
     /// Adds the rows of one hook point.
     pub fn add(
         &mut self,

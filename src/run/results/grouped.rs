@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 
 use crate::base::{Matrix, Missing};
+use crate::causal::effects::Effect;
 use crate::dictionary::FitReport;
 use crate::report::{Role, ScoreFacts, ScoreStatus};
 use crate::run::Outcome;
 use crate::run::rows::quality::Measured;
 use crate::score::catalog::SCORERS;
 use crate::score::{Direction, FeatureOutcome, NoScore, ScoreOutcome};
+use crate::stats::{Bootstrap, IntervalMethod};
+use crate::suite::{Controls, Suite};
 
 /// Input of the quality table for one dictionary.
 #[derive(Debug, Clone)]
@@ -80,26 +83,61 @@ pub(super) fn grouped(outcomes: &[Outcome]) -> (Vec<Group>, Groups<'_>) {
     (order, groups)
 }
 
+/// Resampling as the suite asks for it. `stream` names the draws.
+pub(super) fn bootstrap(suite: &Suite, stream: String) -> Bootstrap {
+    let statistics = &suite.statistics;
+    let method = match statistics.interval.as_str() {
+        "percentile" => IntervalMethod::Percentile,
+        "normal" => IntervalMethod::Normal,
+        _ => IntervalMethod::Bca,
+    };
+    Bootstrap {
+        method,
+        confidence: statistics.confidence,
+        resamples: statistics.resamples,
+        seed: suite.seed,
+        stream,
+    }
+}
+
+/// Name of a seed stream for one score of a group.
+pub(super) fn stream(group: &Group, scorer: &str) -> String {
+    let control = group.control.as_deref().unwrap_or("real");
+    format!("{}/{}/{}/{control}/{scorer}", group.hook, group.method, group.explainer)
+}
+
+/// Whether the lines of a group have a score. Output scores do not depend on the explanation: only the first explainer
+/// has them, and no control that explains otherwise. The control of random directions has nothing else.
+pub(super) fn has_score(suite: &Suite, group: &Group, scorer: &str) -> bool {
+    let is_effect = Effect::named(scorer).is_some();
+    let first = suite.pairs.first().map(|pair| (pair.explainer.name(), pair.simulator.name()));
+    match group.control.as_deref() {
+        Some(Controls::RANDOM_DIRECTION) => is_effect,
+        Some(Controls::SHUFFLED | Controls::ORACLE) => !is_effect,
+        _ => !is_effect || first == Some((&group.explainer, &group.simulator)),
+    }
+}
+
 /// A score line under one scorer, as input of the statistics.
 pub(super) fn feature_outcome(outcome: &Outcome, scorer: &str) -> FeatureOutcome {
     let line = &outcome.line;
     let reason = || line.reason.clone().unwrap_or_default();
+    let of_scorer = || match (line.scores.get(scorer).copied().flatten(), line.score_reasons.get(scorer)) {
+        (Some(score), _) => Ok(ScoreOutcome::Score(score)),
+        (None, Some(why)) if why == "constant_prediction" => Ok(ScoreOutcome::ConstantPrediction),
+        (None, Some(why)) => match NoScore::parse(why) {
+            Some(why) => Ok(ScoreOutcome::Undefined(why)),
+            // This score failed while others of the feature did not.
+            None => Err(Missing::Failed(why.clone())),
+        },
+        (None, None) => Err(Missing::Undefined(reason())),
+    };
     let result = match line.status {
+        // A feature without an explanation has output scores.
+        _ if Effect::named(scorer).is_some() && line.scores.contains_key(scorer) => of_scorer(),
         ScoreStatus::Skipped => Err(Missing::Skipped(reason())),
         ScoreStatus::Failed => Err(Missing::Failed(reason())),
-        ScoreStatus::Undefined | ScoreStatus::Scored => {
-            let why = line.score_reasons.get(scorer).map(String::as_str);
-            match (line.scores.get(scorer).copied().flatten(), why) {
-                (Some(score), _) => Ok(ScoreOutcome::Score(score)),
-                (None, Some("constant_prediction")) => Ok(ScoreOutcome::ConstantPrediction),
-                (None, Some(why)) => match NoScore::parse(why) {
-                    Some(why) => Ok(ScoreOutcome::Undefined(why)),
-                    // This score failed while others of the feature did not.
-                    None => Err(Missing::Failed(why.into())),
-                },
-                (None, None) => Err(Missing::Undefined(reason())),
-            }
-        }
+        ScoreStatus::Undefined | ScoreStatus::Scored => of_scorer(),
     };
     FeatureOutcome {
         outcome: result,

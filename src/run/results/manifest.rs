@@ -17,9 +17,13 @@ use crate::suite::Suite;
 /// Versions of definitions that belong to no scorer. Raise a version when its definition changes.
 const OTHER_VERSIONS: [(&str, u32); 3] = [("fvu", 1), ("loss_recovered", 1), ("interval", 1)];
 
+/// Version of the numbers of patching, of suites with a task.
+const PATCHING_VERSION: (&str, u32) = ("patching", 1);
+
 /// Version of each definition behind the numbers, in a fixed order.
 pub fn metric_versions(suite: &Suite) -> Vec<(&'static str, u32)> {
-    score_versions(&suite.scorers).chain(OTHER_VERSIONS).collect()
+    let patching = suite.task.is_some().then_some(PATCHING_VERSION);
+    score_versions(&suite.scorers).chain(OTHER_VERSIONS).chain(patching).collect()
 }
 
 /// Inputs and cost of a run. Times and paths appear here and not in `summary.json`.

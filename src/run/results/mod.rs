@@ -1,10 +1,14 @@
-//! Results over all rows: estimates, manifest, neighbours and report.
+//! Results over all rows: estimates, manifest, neighbours, patching and report.
 
 pub mod calibration;
 pub mod finish;
 pub mod gather;
+mod graded;
 pub mod grouped;
 pub mod manifest;
 pub mod neighbours;
+pub mod patched;
+mod patching;
+mod quadrants;
 mod rankings;
 pub mod summary;

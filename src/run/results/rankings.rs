@@ -7,7 +7,9 @@ use rayon::prelude::*;
 
 use crate::base::distinct;
 use crate::report::{RankedMethod, Ranking};
-use crate::run::results::grouped::{Group, Groups, QualityInput, add_remark, entering, score_facts};
+use crate::run::results::grouped::{
+    Group, Groups, QualityInput, add_remark, entering, has_score, score_facts,
+};
 use crate::stats::{MaxT, Row, RowMean, Separation, Undefined, letters};
 use crate::suite::Suite;
 
@@ -22,7 +24,7 @@ struct Asked<'a> {
     primary: bool,
 }
 
-/// One ranking per scorer and per explainer with its simulator. Controls with an explainer of their own are in none.
+/// One ranking per scorer and per explainer with its simulator; output scores under the first explainer only. Controls with an explainer of their own are in none.
 pub fn rankings(
     suite: &Suite,
     order: &[Group],
@@ -38,12 +40,20 @@ pub fn rankings(
             |&pair: &(_, _)| Asked { scorer, explainer: pair.0, simulator: pair.1, primary: primary(pair) };
         pairs.iter().map(of_pair).collect::<Vec<Asked<'_>>>()
     };
-    let asked: Vec<Asked<'_>> = suite.scorers.iter().flat_map(asked).collect();
+    let has_rows = |asked: &Asked<'_>| {
+        let mut real = order.iter().filter(|group| group.control.is_none());
+        real.any(|group| asked.is_about(group) && has_score(suite, group, asked.scorer))
+    };
+    let asked: Vec<Asked<'_>> = suite.scorers.iter().flat_map(asked).filter(has_rows).collect();
     let hooks = distinct(order.iter().map(|group| group.hook.as_str()));
     asked.par_iter().map(|asked| asked.ranking(suite, &hooks, order, groups, quality)).collect()
 }
 
 impl Asked<'_> {
+    fn is_about(&self, group: &Group) -> bool {
+        group.explainer == self.explainer && group.simulator == self.simulator
+    }
+
     fn ranking(
         &self,
         suite: &Suite,
@@ -52,9 +62,9 @@ impl Asked<'_> {
         groups: &Groups<'_>,
         quality: &[QualityInput],
     ) -> Ranking {
-        let of_pair = |group: &&Group| group.explainer == self.explainer && group.simulator == self.simulator;
+        let is_row = |group: &&Group| self.is_about(group) && has_score(suite, group, self.scorer);
         let key = |group: &'_ Group| (group.method.clone(), group.control.clone());
-        let keys = distinct(order.iter().filter(of_pair).map(key));
+        let keys = distinct(order.iter().filter(is_row).map(key));
         let keys: Vec<Key<'_>> =
             keys.iter().map(|(method, control)| (method.as_str(), control.as_deref())).collect();
         let samples: Vec<Row> = keys.iter().map(|key| self.sample(*key, hooks, groups)).collect();

@@ -8,13 +8,16 @@ use crate::base::Digest;
 use crate::dictionary::{Quality, mmcs_of_directions};
 use crate::report::{CHOSEN, Cell, DifferenceRow, Family, QualityRow, SCHEMA, ScoreStatus, Summary, Verdict};
 use crate::run::Outcome;
+use crate::run::results::graded::graded_rows;
 use crate::run::results::grouped::{
-    Group, Groups, QualityInput, add_remark, entering, feature_outcome, grouped, score_facts,
+    Group, Groups, QualityInput, add_remark, bootstrap, entering, feature_outcome, grouped, has_score,
+    score_facts, stream,
 };
+use crate::run::results::quadrants::quadrants;
 use crate::run::results::rankings::rankings;
 use crate::score::catalog::simulated_score;
 use crate::score::{FeatureOutcome, NoScore, cell_over_seeds};
-use crate::stats::{self, Bootstrap, Difference, DifferenceTest, IntervalMethod};
+use crate::stats::{self, Difference, DifferenceTest, IntervalMethod};
 use crate::suite::Suite;
 
 /// Remark on a comparison of features that are no sample.
@@ -32,8 +35,9 @@ pub fn summarise(
     on: &dyn Fn(usize, usize),
 ) -> Summary {
     let (order, groups) = grouped(outcomes);
+    let all = order.iter().flat_map(|group| suite.scorers.iter().map(move |&scorer| (group, scorer)));
     let jobs: Vec<(&Group, &'static str)> =
-        order.iter().flat_map(|group| suite.scorers.iter().map(move |&scorer| (group, scorer))).collect();
+        all.filter(|(group, scorer)| has_score(suite, group, scorer)).collect();
     let mut cells: Vec<Cell> = Vec::with_capacity(jobs.len());
     for jobs_of_a_turn in jobs.chunks(CELLS_AT_ONCE) {
         on(cells.len(), jobs.len());
@@ -60,29 +64,10 @@ pub fn summarise(
         differences: differences(suite, &order, &groups),
         rankings: rankings(suite, &order, &groups, quality),
         patching: None,
+        specificity: graded_rows(suite, &order, &groups),
+        quadrants: quadrants(suite, &order, &groups, &|name| bootstrap(suite, name)),
         scores: score_facts(&suite.scorers),
     }
-}
-
-fn bootstrap(suite: &Suite, stream: String) -> Bootstrap {
-    let statistics = &suite.statistics;
-    let method = match statistics.interval.as_str() {
-        "percentile" => IntervalMethod::Percentile,
-        "normal" => IntervalMethod::Normal,
-        _ => IntervalMethod::Bca,
-    };
-    Bootstrap {
-        method,
-        confidence: statistics.confidence,
-        resamples: statistics.resamples,
-        seed: suite.seed,
-        stream,
-    }
-}
-
-fn stream(group: &Group, scorer: &str) -> String {
-    let control = group.control.as_deref().unwrap_or("real");
-    format!("{}/{}/{}/{control}/{scorer}", group.hook, group.method, group.explainer)
 }
 
 fn estimate(suite: &Suite, group: &Group, scorer: &str, members: &[&Outcome]) -> Cell {
@@ -273,7 +258,8 @@ fn comparisons<'a>(suite: &Suite, order: &'a [Group]) -> Vec<Comparison<'a>> {
         };
         for b in order.iter().filter(comparable) {
             let chosen = [a, b].iter().any(|group| suite.has_chosen_features(&group.method));
-            comparisons.extend(suite.scorers.iter().map(|&scorer| {
+            let scorers = suite.scorers.iter().filter(|scorer| has_score(suite, a, scorer));
+            comparisons.extend(scorers.map(|&scorer| {
                 let primary = scorer == suite.statistics.primary && a.explainer == first;
                 let family = if primary { stats::Family::Primary } else { stats::Family::Exploratory };
                 Comparison { a, b, scorer, family, chosen }

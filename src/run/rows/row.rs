@@ -25,6 +25,9 @@ const QUALITY_VERSION: u32 = 1;
 /// Common version of records, explanations, simulations, scores and profiles.
 const EVALUATE_VERSION: u32 = 5;
 
+/// Version of the examples of features.
+const EXAMPLES_VERSION: u32 = 1;
+
 /// Maximum number and total memory of autoencoders trained together on the same batches.
 const MAX_TOGETHER: usize = 8;
 const TOGETHER_BYTES: usize = 1 << 30;
@@ -149,6 +152,14 @@ fn row_key(pass: &SubjectPass<'_>, hook: HookPoint, method: &MethodSpec, row: &s
         .params(&(&suite.scorers, suite.controls.shuffled, suite.seed, QUALITY_VERSION))
         .params(&pass.run.fillers)
         .params(&(prompt_digests(suite), READER_VERSION));
+    let key = match suite.examples {
+        Some(examples) => key.params(&(examples, EXAMPLES_VERSION)),
+        None => key,
+    };
+    let key = match &suite.effects {
+        Some(effects) => key.params(effects),
+        None => key,
+    };
     if pass.has_oracle() { key.word(Controls::ORACLE) } else { key }
 }
 

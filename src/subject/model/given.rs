@@ -26,6 +26,39 @@ impl TransformerSubject {
         })
     }
 
+    /// See [`SubjectModel::logits_at`](super::SubjectModel::logits_at).
+    pub(super) fn run_logits_at(
+        &self,
+        tokens: &TokenBatch,
+        (hook, rows): (HookPoint, &Matrix),
+        places: &[usize],
+    ) -> Result<Matrix, SubjectError> {
+        let entries = self.entries_of_chunk(tokens, (hook, rows))?;
+        let (size, vocab) = (self.rows_at_once(tokens) * tokens.cols(), self.info.vocab);
+        let parts = self.chunks(tokens).enumerate().filter_map(|(nth, chunk)| Some((nth, chunk?)));
+        let parts = parts.map(|(nth, chunk)| {
+            let (first, end) = (nth * size, nth * size + chunk.ids().len());
+            let within =
+                places.partition_point(|&place| place < first)..places.partition_point(|&place| place < end);
+            let own: Vec<u32> = places[within].iter().map(|&place| (place - first) as u32).collect();
+            if own.is_empty() {
+                return Ok(Matrix::zeros(0, vocab));
+            }
+            let rows = &rows.data()[nth * entries..][..chunk.ids().len() * rows.cols()];
+            let given = Given { hook, rows };
+            let pass = self.transformer.forward_given(&chunk, given, &[], Output::FinalNorm)?;
+            let Some(normed) = pass.output else { return Ok(Matrix::zeros(0, vocab)) };
+            let own = Tensor::from_slice(&own, own.len(), normed.device())?;
+            let logits = self.transformer.unembed(&normed.index_select(&own, 0)?)?;
+            let mut values = Matrix::zeros(logits.dims2()?.0, vocab);
+            copy_entries(&logits, values.data_mut())?;
+            Ok(values)
+        });
+        let logits = stacked(parts.collect::<Result<Vec<_>, NnError>>()?, vocab);
+        self.not_finite("logits", logits.data(), vocab, 1)?;
+        Ok(logits)
+    }
+
     /// See [`SubjectModel::edited`](super::SubjectModel::edited).
     pub(super) fn run_edited(
         &self,
@@ -105,6 +138,7 @@ impl TransformerSubject {
             }
             written.push(next);
             if written.len() < writing.tokens {
+                let edits: &[Edit<'_>] = if past[0].positions() < unedited { &[] } else { edits };
                 normed = self.transformer.forward_cached_edited(&batch(&[next])?, &mut past, edits)?;
             }
         }

@@ -461,3 +461,228 @@ fn centring_is_refused_where_it_would_change_the_model() {
         assert_eq!(folded.model().info().processing, [Processing::FoldLn]);
     }
 }
+
+/// x / 2, and something else for each column.
+fn shrink(rows: &mut Matrix) {
+    rows.data_mut().iter_mut().enumerate().for_each(|(at, x)| *x = 0.5 * *x + (at % 8) as f32 * 0.25 - 0.8);
+}
+
+fn raise(rows: &mut Matrix) {
+    rows.data_mut().iter_mut().enumerate().for_each(|(at, x)| *x += (at % 4) as f32 * 0.4);
+}
+
+fn hook(name: &str) -> HookPoint {
+    name.parse().expect("a hook point")
+}
+
+/// Edits at two hook points, the same at every position.
+fn two_edits() -> [Edit<'static>; 2] {
+    let (stream, mlp) = (hook("blocks.0.hook_resid_post"), hook("blocks.1.hook_mlp_out"));
+    [Edit { hook: stream, apply: &shrink }, Edit { hook: mlp, apply: &raise }]
+}
+
+/// Largest difference, as a share of the largest expected number, but at least of 1.
+fn off(got: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(got.len(), expected.len());
+    let size = expected.iter().fold(1.0f32, |most, x| most.max(x.abs()));
+    got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / size
+}
+
+/// The `per` rows of a sequence.
+fn rows_of(all: &Matrix, sequence: usize, per: usize) -> Matrix {
+    all.select_rows(&(sequence * per..(sequence + 1) * per).collect::<Vec<usize>>())
+}
+
+#[test]
+fn given_its_own_activations_a_model_returns_its_own_values() {
+    for family in ["gpt_neox", "gpt2", "llama"] {
+        let subject = load(family);
+        let model = subject.model();
+        let tokens = many(12);
+        let logits = model.logits(&tokens).expect("logits");
+        let ends: Vec<usize> = (1..=tokens.rows()).map(|nth| nth * 12 - 1).collect();
+        let late = hook("blocks.1.hook_mlp_out");
+        let expected = model.activations(&tokens, &[late]).expect("activations").swap_remove(0);
+        for hook in hooks(&[
+            "hook_embed",
+            "blocks.0.hook_resid_pre",
+            "blocks.0.attn.hook_z",
+            "blocks.0.hook_resid_post",
+            "blocks.1.mlp.hook_post",
+        ]) {
+            let own = model.activations(&tokens, &[hook]).expect("activations").swap_remove(0);
+            let given = |wanted| model.given(&tokens, (hook, &own), wanted).expect("runs");
+            let all = given(Wanted::Logits);
+            assert_eq!((all.rows(), all.cols()), (logits.rows(), 20));
+            assert!(off(all.data(), logits.data()) < 1e-5, "{family} {hook}");
+            let last = given(Wanted::LastLogits);
+            assert_eq!((last.rows(), last.cols()), (tokens.rows(), 20));
+            assert!(off(last.data(), logits.select_rows(&ends).data()) < 1e-5, "{family} {hook}");
+            let found = given(Wanted::Activations(late));
+            assert!(off(found.data(), expected.data()) < 1e-5, "{family} {hook}");
+        }
+        let unedited = model.edited(&tokens, &[], Wanted::Logits).expect("runs");
+        assert!(off(unedited.data(), logits.data()) < 1e-6, "{family}");
+    }
+}
+
+#[test]
+fn edits_and_gradients_of_a_batch_in_parts_are_those_of_each_sequence_alone() {
+    let weight = |sequence: usize, row: usize, col: usize| ((7 * sequence + 3 * row + col) % 11) as f32 - 5.0;
+    for family in ["gpt_neox", "gpt2", "llama"] {
+        let subject = load(family);
+        let model = subject.model();
+        let tokens = many(12);
+        let (from, to) = (hook("blocks.0.hook_resid_post"), hook("blocks.1.hook_resid_post"));
+        let rows = model.activations(&tokens, &[from]).expect("activations").swap_remove(0);
+        for wanted in [Wanted::Logits, Wanted::LastLogits, Wanted::Activations(to)] {
+            let per = if wanted == Wanted::LastLogits { 1 } else { 12 };
+            // Weights depend on the sequence's place in the batch.
+            let weights = |before: usize| {
+                move |first: usize, values: &Matrix| {
+                    Matrix::from_fn(values.rows(), values.cols(), |row, col| {
+                        weight(before + first + row / per, row % per, col)
+                    })
+                }
+            };
+            let edited = model.edited(&tokens, &two_edits(), wanted).expect("runs");
+            let given = model.given(&tokens, (from, &rows), wanted).expect("runs");
+            let found = model.pullback(&tokens, (from, &rows), wanted, &weights(0)).expect("runs");
+            assert_eq!((found.gradient.rows(), found.gradient.cols()), (rows.rows(), rows.cols()));
+            assert!(off(found.values.data(), given.data()) < 1e-5, "{family} {wanted:?}");
+            for row in [0, 41, 42, tokens.rows() - 1] {
+                let one = TokenBatch::new(tokens.row(row).to_vec(), 12).expect("whole");
+                let own = rows_of(&rows, row, 12);
+                let near = |all: &Matrix, per: usize, alone: &Matrix| {
+                    let off = off(rows_of(all, row, per).data(), alone.data());
+                    assert!(off < 5e-5, "{family} {wanted:?} {row}: {off:.1e}");
+                };
+                near(&edited, per, &model.edited(&one, &two_edits(), wanted).expect("runs"));
+                near(&given, per, &model.given(&one, (from, &own), wanted).expect("runs"));
+                let alone = model.pullback(&one, (from, &own), wanted, &weights(row)).expect("runs");
+                near(&found.values, per, &alone.values);
+                near(&found.gradient, 12, &alone.gradient);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_and_edits_do_not_depend_on_the_number_of_threads() {
+    let loaded = crate::subject::embedded::load().expect("the embedded model");
+    let model = loaded.model();
+    let tokens = TokenBatch::new((0..48 * 32).map(|i| (i * i % 900) as u32).collect(), 32).expect("whole");
+    let from = hook("blocks.1.hook_resid_post");
+    let rows = model.activations(&tokens, &[from]).expect("activations").swap_remove(0);
+    let weights = |first: usize, values: &Matrix| {
+        Matrix::from_fn(values.rows(), values.cols(), |row, col| ((first + row + col) % 5) as f32 - 2.0)
+    };
+    let run = || {
+        let found = model.pullback(&tokens, (from, &rows), Wanted::LastLogits, &weights).expect("runs");
+        let edited = model.edited(&tokens, &two_edits(), Wanted::LastLogits).expect("runs");
+        let given = model.given(&tokens, (from, &rows), Wanted::LastLogits).expect("runs");
+        [found.values, found.gradient, edited, given]
+    };
+    let outside = run();
+    assert!(outside.iter().all(|values| values.data().iter().any(|&x| x != 0.0)));
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
+        assert!(pool.install(run) == outside, "{threads} threads");
+    }
+}
+
+/// The likeliest tokens, each by a pass over the whole text in which the edits skip the first `unedited` positions.
+fn written_by_full_passes(
+    model: &dyn SubjectModel,
+    prompt: &[u32],
+    unedited: usize,
+    edits: &[Edit<'_>],
+    count: usize,
+) -> Vec<u32> {
+    let mut ids = prompt.to_vec();
+    for _ in 0..count {
+        let tokens = TokenBatch::new(ids.clone(), ids.len()).expect("whole");
+        let behind = |edit: Edit<'_>, rows: &mut Matrix| {
+            let places: Vec<usize> = (unedited.min(rows.rows())..rows.rows()).collect();
+            let mut later = rows.select_rows(&places);
+            (edit.apply)(&mut later);
+            places.iter().enumerate().for_each(|(nth, &row)| {
+                rows.row_mut(row).copy_from_slice(later.row(nth));
+            });
+        };
+        let apply: Vec<_> = edits.iter().map(|&edit| move |rows: &mut Matrix| behind(edit, rows)).collect();
+        let edits: Vec<Edit<'_>> =
+            edits.iter().zip(&apply).map(|(edit, apply)| Edit { hook: edit.hook, apply }).collect();
+        let logits = model.edited(&tokens, &edits, Wanted::LastLogits).expect("runs");
+        let likeliest = (0..logits.cols()).max_by(|&a, &b| logits.at(0, a).total_cmp(&logits.at(0, b)));
+        ids.push(likeliest.expect("a token") as u32);
+    }
+    ids.split_off(prompt.len())
+}
+
+#[test]
+fn text_written_with_edits_is_that_of_full_passes_with_the_same_edits() {
+    let prompt = [3, 14, 15, 9];
+    let writing = Writing { tokens: 10, temperature: 0.0, seed: 1, stop: &[] };
+    let mut changed = 0;
+    for family in ["gpt_neox", "gpt2", "llama"] {
+        let subject = load(family);
+        let model = subject.model();
+        let plain = model.continuation(&prompt, 0, &[], &writing).expect("writes");
+        assert_eq!(plain, written_by_full_passes(model, &prompt, 0, &[], 10), "{family}");
+        for unedited in [0, 2, 4, 7] {
+            let written = model.continuation(&prompt, unedited, &two_edits(), &writing).expect("writes");
+            let expected = written_by_full_passes(model, &prompt, unedited, &two_edits(), 10);
+            assert_eq!(written, expected, "{family}, {unedited} positions unedited");
+            changed += usize::from(written != plain);
+            // A stop token ends the text before it.
+            let stop = [expected[4]];
+            let until = Writing { stop: &stop, ..writing };
+            let written = model.continuation(&prompt, unedited, &two_edits(), &until).expect("writes");
+            let end = expected.iter().position(|&token| token == stop[0]).expect("it was written");
+            assert_eq!(written, &expected[..end], "{family}, {unedited} positions unedited");
+        }
+        let beyond = model.continuation(&prompt, usize::MAX, &two_edits(), &writing).expect("writes");
+        assert_eq!(beyond, plain, "{family}: nothing is edited");
+        let drawn = Writing { temperature: 1.0, seed: 5, ..writing };
+        let draw =
+            |writing: &Writing<'_>| model.continuation(&prompt, 1, &two_edits(), writing).expect("writes");
+        assert_eq!(draw(&drawn), draw(&drawn), "{family}: one seed gives one text");
+    }
+    assert!(changed >= 6, "edits changed {changed} of 12 texts");
+}
+
+#[test]
+fn edits_and_gradients_that_are_not_possible_are_explained() {
+    let subject = load("llama");
+    let model = subject.model();
+    let tokens = many(12);
+    let stream = hook("blocks.0.hook_resid_post");
+    let few = Matrix::zeros(11, 8);
+    let weights = |_: usize, values: &Matrix| Matrix::zeros(values.rows(), values.cols());
+    let wrong = [
+        model.given(&tokens, (stream, &few), Wanted::LastLogits).err(),
+        model.pullback(&tokens, (stream, &few), Wanted::LastLogits, &weights).err(),
+    ];
+    for error in wrong.map(|error| error.expect("refused")) {
+        let n = tokens.ids().len();
+        let expected = |at: &NnError| matches!(at, NnError::EditShape { expected: [rows, 8], got: [11, 8], .. } if *rows == n);
+        assert!(matches!(&error, SubjectError::Nn(error) if expected(error)), "{error}");
+    }
+    let drop_rows = |rows: &mut Matrix| *rows = Matrix::zeros(1, rows.cols());
+    let edit = [Edit { hook: stream, apply: &drop_rows }];
+    let error = model.edited(&tokens, &edit, Wanted::LastLogits).expect_err("refused");
+    assert!(matches!(error, SubjectError::Nn(NnError::EditShape { .. })), "{error}");
+    let spoil = |rows: &mut Matrix| rows.data_mut().fill(f32::NAN);
+    let edit = [Edit { hook: stream, apply: &spoil }];
+    let error = model.edited(&tokens, &edit, Wanted::LastLogits).expect_err("refused");
+    assert!(matches!(error, SubjectError::NotFinite { row: 0, col: 0, .. }), "{error}");
+    let nowhere = [Edit { hook: hook("blocks.7.hook_resid_post"), apply: &raise }];
+    let error = model.edited(&tokens, &nowhere, Wanted::LastLogits).expect_err("refused").to_string();
+    assert!(error.contains("blocks.7.hook_resid_post"), "{error}");
+    let writing = Writing { tokens: 14, temperature: 0.0, seed: 1, stop: &[] };
+    let error = model.continuation(&[1, 2, 3, 4], 0, &[], &writing).expect_err("beyond the context");
+    assert!(matches!(error, SubjectError::Nn(NnError::TooLong { cols: 17, n_ctx: 16 })), "{error}");
+    let error = model.continuation(&[], 0, &[], &writing).expect_err("no prompt");
+    assert!(matches!(error, SubjectError::TooShort { .. }), "{error}");
+}

@@ -191,6 +191,119 @@ fn without_a_prefix_nothing_changes_and_with_one_the_context_is_shorter() {
     assert!(matches!(wrong, Err(SubjectError::Nn(NnError::EditShape { .. }))));
 }
 
+/// An edit of the rows behind the first `prefix` positions of sequences of `whole` positions.
+fn of_text(
+    apply: &(dyn Fn(&mut Matrix) + Sync),
+    prefix: usize,
+    whole: usize,
+) -> impl Fn(&mut Matrix) + Sync + '_ {
+    move |rows: &mut Matrix| {
+        for row in (0..rows.rows()).filter(|row| row % whole >= prefix) {
+            let mut one = rows.select_rows(&[row]);
+            apply(&mut one);
+            rows.row_mut(row).copy_from_slice(one.data());
+        }
+    }
+}
+
+/// Largest difference, as a share of the largest expected number, but at least of 1.
+fn off(got: &Matrix, expected: &Matrix) -> f32 {
+    assert_eq!((got.rows(), got.cols()), (expected.rows(), expected.cols()));
+    let size = expected.data().iter().fold(1.0f32, |most, x| most.max(x.abs()));
+    got.data().iter().zip(expected.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / size
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn edits_gradients_and_writing_are_those_of_the_text_behind_the_prefix(
+        prefix in prop::collection::vec(0u32..900, 1..4),
+        rows in prop::collection::vec(prop::collection::vec(0u32..900, 7), 1..5),
+    ) {
+        let loaded = embedded::load().expect("the embedded model");
+        let plain = loaded.model();
+        let subject = WithPrefix::new(plain, &prefix);
+        let (p, whole) = (prefix.len(), prefix.len() + 7);
+        let text = TokenBatch::new(rows.concat(), 7).expect("tokens");
+        let with: Vec<u32> = rows.iter().flat_map(|row| prefix.iter().chain(row)).copied().collect();
+        let with = TokenBatch::new(with, whole).expect("tokens");
+        let [early, late, last] = ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out", "blocks.2.hook_resid_post"]
+            .map(|hook| hook.parse::<HookPoint>().expect("a hook point"));
+        let seen = Mutex::new(Vec::new());
+        let halve = |rows: &mut Matrix| rows.data_mut().iter_mut().for_each(|x| *x = 0.5 * *x + 0.1);
+        let raise = |rows: &mut Matrix| rows.data_mut().iter_mut().enumerate().for_each(|(at, x)| *x += (at % 4) as f32);
+        let watched = |rows: &mut Matrix| {
+            seen.lock().expect("free").push(rows.rows());
+            halve(rows);
+        };
+        let edits = [Edit { hook: early, apply: &watched }, Edit { hook: late, apply: &raise }];
+        let (halve_text, raise_text) = (of_text(&halve, p, whole), of_text(&raise, p, whole));
+        let on_whole = [Edit { hook: early, apply: &halve_text }, Edit { hook: late, apply: &raise_text }];
+        // The text's activations, changed, and the same among those of whole sequences.
+        let mut given = subject.activations(&text, &[early]).expect("activations").swap_remove(0);
+        halve(&mut given);
+        let mut among = plain.activations(&with, &[early]).expect("activations").swap_remove(0);
+        halve_text(&mut among);
+        let weight = |sequence: usize, row: usize, col: usize| ((5 * sequence + 3 * row + col) % 7) as f32 - 3.0;
+        for wanted in [Wanted::Logits, Wanted::LastLogits, Wanted::Activations(last)] {
+            let is_last = wanted == Wanted::LastLogits;
+            let text_of = |all: &Matrix| if is_last { all.clone() } else { behind(all, p, whole) };
+            let edited = plain.edited(&with, &on_whole, wanted).expect("runs");
+            prop_assert_eq!(subject.edited(&text, &edits, wanted).expect("runs"), text_of(&edited));
+            let expected = plain.given(&with, (early, &among), wanted).expect("runs");
+            let got = subject.given(&text, (early, &given), wanted).expect("runs");
+            prop_assert!(off(&got, &text_of(&expected)) < 1e-4);
+            let per = if is_last { 1 } else { 7 };
+            let in_text = |first: usize, values: &Matrix| {
+                assert_eq!(values.rows() % per, 0);
+                Matrix::from_fn(values.rows(), values.cols(), |row, col| weight(first + row / per, row % per, col))
+            };
+            let per_whole = if is_last { 1 } else { whole };
+            let skipped = per_whole - per;
+            let in_whole = |first: usize, values: &Matrix| {
+                Matrix::from_fn(values.rows(), values.cols(), |row, col| {
+                    match (row % per_whole).checked_sub(skipped) {
+                        Some(place) => weight(first + row / per_whole, place, col),
+                        None => 0.0,
+                    }
+                })
+            };
+            let expected = plain.pullback(&with, (early, &among), wanted, &in_whole).expect("runs");
+            let got = subject.pullback(&text, (early, &given), wanted, &in_text).expect("runs");
+            prop_assert!(off(&got.values, &text_of(&expected.values)) < 1e-4);
+            prop_assert!(off(&got.gradient, &behind(&expected.gradient, p, whole)) < 1e-4);
+        }
+        // An edit gets the rows of texts alone.
+        let counts = seen.lock().expect("free").clone();
+        prop_assert_eq!(counts, vec![rows.len() * 7; 3]);
+        let writing = Writing { tokens: 6, temperature: 0.0, seed: 1, stop: &[] };
+        let whole_text = [&prefix[..], text.row(0)].concat();
+        for unedited in [0, 3] {
+            let expected = plain.continuation(&whole_text, p + unedited, &edits, &writing).expect("writes");
+            prop_assert_eq!(subject.continuation(text.row(0), unedited, &edits, &writing).expect("writes"), expected);
+        }
+    }
+}
+
+#[test]
+fn with_a_prefix_wrong_shapes_are_refused_as_without() {
+    let loaded = embedded::load().expect("the embedded model");
+    let subject = WithPrefix::new(loaded.model(), &[0, 1]);
+    let tokens = TokenBatch::new((0..40).collect(), 8).expect("tokens");
+    let hook = hooks()[2];
+    let is_shape = |error: SubjectError| matches!(error, SubjectError::Nn(NnError::EditShape { .. }));
+    let few = Matrix::zeros(3, subject.width(hook).expect("a width"));
+    assert!(is_shape(subject.given(&tokens, (hook, &few), Wanted::LastLogits).expect_err("refused")));
+    let drop_rows = |rows: &mut Matrix| *rows = Matrix::zeros(1, rows.cols());
+    let edit = Edit { hook, apply: &drop_rows };
+    assert!(is_shape(subject.edited(&tokens, &[edit], Wanted::LastLogits).expect_err("refused")));
+    assert!(is_shape(subject.token_losses(&tokens, Some(edit)).expect_err("refused")));
+    let rows = subject.activations(&tokens, &[hook]).expect("activations").swap_remove(0);
+    let narrow = |_: usize, values: &Matrix| Matrix::zeros(values.rows(), 3);
+    assert!(subject.pullback(&tokens, (hook, &rows), Wanted::Logits, &narrow).is_err());
+}
+
 /// Largest distance of a row from its reference, as a share of the reference's norm.
 fn apart(got: &Matrix, expected: &Matrix) -> f64 {
     let norm = |row: &mut dyn Iterator<Item = f64>| row.map(|value| value * value).sum::<f64>().sqrt();
@@ -269,4 +382,26 @@ fn real_models_agree_with_transformers_with_and_without_bos() {
     };
     agrees_with_the_golden(&shared, &models, "gemma", [4, 9, 17]);
     agrees_with_the_golden(&shared, &models, "smollm2", [8, 15, 29]);
+}
+
+#[test]
+fn logits_at_some_positions_are_those_of_all_positions() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gpt2");
+    let loaded = LoadedSubject::from_folder(&folder).expect("loads");
+    let (cols, hook) = (5, "blocks.0.hook_resid_post".parse().expect("a hook point"));
+    // More sequences than a chunk holds.
+    let ids = (0..230 * cols).map(|i| (i * i % 19) as u32).collect();
+    let tokens = TokenBatch::new(ids, cols).expect("whole");
+    let places: Vec<usize> = (0..tokens.ids().len()).filter(|place| place % 7 == 3).collect();
+    for prefix in [&[][..], &[7, 2]] {
+        let subject = WithPrefix::new(loaded.model(), prefix);
+        let rows = subject.activations(&tokens, &[hook]).expect("activations").swap_remove(0);
+        let all = subject.given(&tokens, (hook, &rows), Wanted::Logits).expect("logits");
+        let some = subject.logits_at(&tokens, (hook, &rows), &places).expect("logits");
+        assert_eq!((some.rows(), some.cols()), (places.len(), all.cols()));
+        let expected = all.select_rows(&places);
+        let apart = some.data().iter().zip(expected.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-5, "{prefix:?}: {apart}");
+        assert_eq!(subject.logits_at(&tokens, (hook, &rows), &[]).expect("logits").rows(), 0);
+    }
 }

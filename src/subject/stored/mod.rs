@@ -271,6 +271,15 @@ impl SubjectModel for StoredSubject {
         Err(self.needs_model("passes from other activations"))
     }
 
+    fn logits_at(
+        &self,
+        _: &TokenBatch,
+        _: (HookPoint, &Matrix),
+        _: &[usize],
+    ) -> Result<Matrix, SubjectError> {
+        Err(self.needs_model("passes from other activations"))
+    }
+
     fn edited(&self, _: &TokenBatch, _: &[Edit<'_>], _: Wanted) -> Result<Matrix, SubjectError> {
         Err(self.needs_model("edits"))
     }

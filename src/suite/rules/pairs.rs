@@ -3,9 +3,12 @@
 use super::Rules;
 use crate::explain::catalog::{DEFAULT_EXPLAINER, ExplainerKind, explainers};
 use crate::llm::{ClientKind, LlmSpec};
+use crate::score::Judging;
 use crate::score::catalog::ScorerRow;
 use crate::simulate::catalog::SimulatorKind;
-use crate::suite::checked::{ExplainerSpec, JudgeSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec};
+use crate::suite::checked::{
+    ExplainerSpec, Grading, JudgeSpec, ModelExplainer, ModelSimulator, Pair, SimulatorSpec,
+};
 use crate::suite::names::{Names, only_case};
 use crate::suite::spec::{ExplainerFields, JudgeFields, KindOrFields, PairEntry, SimulatorFields, SuiteFile};
 
@@ -22,7 +25,7 @@ impl Needs<'_> {
     }
 
     fn simulations(&self) -> bool {
-        self.scorers.iter().any(|(scorer, _)| !scorer.is_judged())
+        self.scorers.iter().any(|(scorer, _)| scorer.simulation().is_some())
     }
 }
 
@@ -230,7 +233,10 @@ impl Rules {
     /// The judge: the model named for it, or else the simulator's, or else the explainer's.
     fn judge(&mut self, others: &LlmSpec, path: &str, needs: &Needs<'_>) -> Option<Box<JudgeSpec>> {
         needs.first_judged()?;
-        let JudgeFields { llm, attempts, per_question, probabilities } = needs.judge.clone();
+        let JudgeFields { llm, attempts, per_question, probabilities, intervals, per_interval } =
+            needs.judge.clone();
+        let grades = needs.scorers.iter().any(|(scorer, _)| scorer.judging().is_some_and(Judging::grades));
+        let grading = grades.then_some(Grading { intervals, per_interval });
         let path = if llm.is_some() { "judge.llm" } else { path };
         let llm = llm.unwrap_or_else(|| others.clone()).with_client_defaults();
         let reads_prompts = |(scorer, _): &&(&ScorerRow, String)| scorer.needs_prompt_logprobs();
@@ -244,7 +250,7 @@ impl Rules {
             );
             self.wrong(path, message);
         }
-        Some(Box::new(JudgeSpec { llm, attempts, per_question, probabilities }))
+        Some(Box::new(JudgeSpec { llm, attempts, per_question, probabilities, grading }))
     }
 }
 

@@ -596,8 +596,16 @@ fn below(folder: &str) -> Files {
 }
 
 /// Parts of a run folder that are made from the others.
-const RENDERED: [&str; 7] =
-    ["charts", "features", "index.html", "table", "quality.csv", "differences.csv", "dictionaries"];
+const RENDERED: [&str; 8] = [
+    "charts",
+    "features",
+    "index.html",
+    "table",
+    "quality.csv",
+    "differences.csv",
+    "specificity.csv",
+    "dictionaries",
+];
 
 /// A finished run of a small suite: the files whose names begin so, and the file of runs that the gate accepted.
 fn run_folder(wanted: &[&str]) -> Vec<u8> {

@@ -4,7 +4,7 @@ use super::*;
 use crate::nn::{is_embedding, is_linear_in_block};
 
 /// Their folders among the shared golden files, with the configurations of common checkpoints.
-const GOLDEN: [&str; 14] = [
+pub(super) const GOLDEN: [&str; 14] = [
     "gptneo",
     "gptj",
     "opt",
@@ -26,7 +26,7 @@ fn variants() -> PathBuf {
 }
 
 /// The configurations of the variants by name, in the spelling of Hub checkpoints.
-fn configurations() -> serde_json::Map<String, serde_json::Value> {
+pub(super) fn configurations() -> serde_json::Map<String, serde_json::Value> {
     configurations_of("variants.json")
 }
 
@@ -35,12 +35,12 @@ fn configurations_of(file: &str) -> serde_json::Map<String, serde_json::Value> {
     serde_json::from_slice(&text).expect("an object")
 }
 
-fn parsed(config: &serde_json::Value) -> Config {
+pub(super) fn parsed(config: &serde_json::Value) -> Config {
     Config::parse(config.to_string().as_bytes(), "config.json").expect("an object")
 }
 
 /// Weights and reference of a variant, and its tokens, `[2, 10]`.
-fn tensors_of(name: &str) -> (HashMap<String, Tensor>, TokenBatch) {
+pub(super) fn tensors_of(name: &str) -> (HashMap<String, Tensor>, TokenBatch) {
     let path = variants().join(format!("{name}.safetensors"));
     let tensors = candle_core::safetensors::load(path, &Device::Cpu).expect("tensors");
     let ids = tensors["token_ids"].to_dtype(DType::U32).and_then(|ids| ids.flatten_all()).expect("ids");

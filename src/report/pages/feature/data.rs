@@ -126,6 +126,9 @@ pub struct JudgedData {
     pub said: [(usize, usize); 2],
     /// For firing fragments, then for the others: mean gain in nats.
     pub gain: Option<[Option<f64>; 2]>,
+    /// Fragments with grade 0, 1, 2 and 3 by interval of activation, the weakest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub grades: Vec<[usize; 4]>,
 }
 
 #[derive(Serialize)]
@@ -137,6 +140,23 @@ pub struct ProfileData {
     pub lowered: Vec<(usize, f64)>,
     pub logits_note: Option<String>,
     pub ablation: Option<(f64, Option<usize>, Option<usize>)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steering: Option<SteeringData>,
+}
+
+/// Texts of one seed, steered and not.
+#[derive(Serialize)]
+pub struct SteeringData {
+    pub prompt: String,
+    pub change: f64,
+    pub times_max: Option<f64>,
+    pub seed: u64,
+    /// KL of the next token in nats.
+    pub kl: Option<f64>,
+    /// Tokens most raised after the prompt.
+    pub raised: Vec<usize>,
+    /// Unsteered, steered, along a random direction: text, perplexity, and mean size of the edit of the prompt.
+    pub texts: [(String, Option<f64>, Option<f64>); 3],
 }
 
 #[derive(Serialize)]

@@ -6,6 +6,7 @@ use super::budget::Tokens;
 use super::context::{Context, Explainer, Feature};
 use super::data::{
     ExplainerData, FeatureData, HistogramData, JudgedData, LineData, NeighbourData, ProfileData, RecordData,
+    SteeringData,
 };
 use super::glance::Rest;
 use super::joint::joints;
@@ -19,6 +20,7 @@ use crate::report::pages::evidence::{
 use crate::report::pages::packed::{base64, varints};
 use crate::report::scores::FeatureLine;
 use crate::report::standing::CellScores;
+use crate::report::steering::{EditedText, Steering, WrittenText};
 use crate::report::view::{Pairing, RowKey};
 
 /// A control whose lines carry the explanation of another feature.
@@ -26,6 +28,9 @@ const SHUFFLED: &str = "shuffled";
 
 /// Longest reason or note, in characters.
 pub const NOTE_CHARACTERS: usize = 300;
+
+/// Longest steered text, in characters.
+const TEXT_CHARACTERS: usize = 1_000;
 
 /// What the features of a page share.
 pub struct Page<'a> {
@@ -144,6 +149,7 @@ impl<'a> Page<'a> {
             reason: judged.reason.as_ref().map(|reason| self.reasons.number(reason)),
             said: [true, false].map(said),
             gain: has_gains.then(|| [true, false].map(gain)),
+            grades: grades(judged),
         })
     }
 
@@ -160,6 +166,21 @@ impl<'a> Page<'a> {
         let cosine = rounded(neighbour.cosine);
         Some((self.dictionaries.number(dictionary), neighbour.feature, cosine?, u8::from(is_on_page)))
     }
+}
+
+/// Counts of grades by interval of activation, up to the strongest interval with a fragment; empty without grades.
+fn grades(judged: &Judged) -> Vec<[usize; 4]> {
+    let mut counts: Vec<[usize; 4]> = Vec::new();
+    for verdict in &judged.verdicts {
+        let Some((interval, grade)) = verdict.interval.zip(verdict.grade) else { continue };
+        // Suites allow 20 intervals.
+        if interval >= 100 || usize::from(grade) >= 4 {
+            continue;
+        }
+        counts.resize(counts.len().max(interval + 1), [0; 4]);
+        counts[interval][usize::from(grade)] += 1;
+    }
+    counts
 }
 
 /// Four significant digits; none for NaN and infinity.
@@ -200,7 +221,27 @@ fn profile_data(profile: &Profile, tokens: &mut Tokens<'_>) -> ProfileData {
         logits_note: profile.logits_note.as_deref().map(|note| shortened(note, NOTE_CHARACTERS).0),
         ablation: ablation
             .and_then(|found| Some((rounded(found.loss_change_nats)?, found.n_tokens, found.n_fragments))),
+        steering: profile.steering.as_ref().and_then(|steering| steering_data(steering, tokens)),
     }
+}
+
+/// The first sample.
+fn steering_data(steering: &Steering, tokens: &mut Tokens<'_>) -> Option<SteeringData> {
+    let sample = steering.samples.first()?;
+    let text = |written: &WrittenText, edit: Option<f64>| {
+        let shown = shortened(&written.text, TEXT_CHARACTERS).0;
+        (shown, written.perplexity.and_then(rounded), edit.and_then(rounded))
+    };
+    let edited = |edited: &EditedText| text(&edited.written, Some(edited.edit.prompt));
+    Some(SteeringData {
+        prompt: visible(&steering.prompt),
+        change: rounded(steering.change.value)?,
+        times_max: steering.change.times_max.and_then(rounded),
+        seed: sample.seed,
+        kl: rounded(steering.next_token.kl),
+        raised: steering.next_token.raised.iter().map(|token| tokens.number(token.token)).collect(),
+        texts: [text(&sample.unsteered, None), edited(&sample.steered), edited(&sample.random_direction)],
+    })
 }
 
 fn histogram_data(histogram: &Histogram, tokens: &mut Tokens<'_>) -> Option<HistogramData> {

@@ -107,7 +107,11 @@ impl Trial<'_> {
         let (evidence, held) = row.split(&records)?;
         timed.push(self.timed(Work::Records, usual::records(self.at, &shape, features, tokens), &clock));
         let clock = WorkClock::start(self.shape.threads);
-        let profiles = shapes.map_or(Ok(Vec::new()), |shapes| row.profiles(&evidence, shapes))?;
+        let effects = row.effects(&held, &survey)?;
+        let usual = usual::effects(self.shape, self.at, features, 2.0);
+        timed.extend((!effects.is_empty()).then(|| self.timed(Work::Effects, usual, &clock)));
+        let clock = WorkClock::start(self.shape.threads);
+        let profiles = shapes.map_or(Ok(Vec::new()), |shapes| row.profiles(&evidence, shapes, &effects))?;
         timed.push(self.timed(Work::Ablate, usual::ablate(self.shape, self.at, features), &clock));
         let clock = WorkClock::start(self.shape.threads);
         let means = row.fit_means(&evidence)?;
@@ -115,7 +119,7 @@ impl Trial<'_> {
             let rows = self.activations.fit.rows() as f64;
             timed.push(self.timed(Work::Means, usual::means(self.at, &shape, features, rows), &clock));
         }
-        let walked = Walked::new(&walk, &survey.summaries, &profiles);
+        let walked = Walked::new(&walk, &survey.summaries, &profiles, &effects);
         let mut files = EvidenceFiles::create(&row, true)?;
         files.records(&records)?;
         files.profiles(&profiles)?;

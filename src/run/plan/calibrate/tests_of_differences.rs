@@ -47,6 +47,7 @@ pub fn time(shape: &Shape<'_>, speed: &mut Speed) {
             n_top: 0,
             n_random: 0,
             tokens_untold: None,
+            grades: None,
         };
         Outcome { line, tokens_repeating: None }
     };

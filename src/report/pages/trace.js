@@ -1,0 +1,4 @@
+document.querySelectorAll("table").forEach((table) => {
+  makeSortable(table);
+  nameCells(table);
+});
