@@ -11,6 +11,8 @@
 //! x′ = x + Σ_j (c′_j − c_j) · d_j
 //! ```
 
+mod direction;
+mod divergence;
 mod edit;
 pub mod effects;
 mod error;
@@ -19,6 +21,7 @@ mod steering;
 mod trace;
 mod writer;
 
+pub use direction::random_direction;
 pub use edit::{Change, FeatureEdit, FeatureEdits, failure_of};
 pub use error::CausalError;
 pub use patching::{

@@ -8,7 +8,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{CausalError, Change, FeatureEdit, FeatureEdits, Writer, failure_of};
+use super::direction::norm;
+use super::divergence::{kl, log_sum_exp};
+use super::{CausalError, Change, FeatureEdit, FeatureEdits, Writer, failure_of, random_direction};
 use crate::base::{Matrix, Stream, TokenBatch};
 use crate::dictionary::Dictionary;
 use crate::report::{EditSize, EditedText, NextToken, ShiftedToken, SteeredSample, WrittenText};
@@ -58,26 +60,25 @@ impl Steer<'_> {
         what: WhatToWrite<'_>,
     ) -> Result<(NextToken, Vec<SteeredSample>), CausalError> {
         self.subject.check_tokens(&batch(vec![0; prompt.len() + what.tokens], 1)?)?;
-        let before =
-            log_probabilities(&self.subject.edited(&batch(prompt.to_vec(), 1)?, &[], Wanted::LastLogits)?);
-        let after = self.next_token(prompt, None)?;
-        let kl = divergence(&before, &after);
-        let samples = what.seeds.iter().map(|&seed| self.sample(prompt, (&before, kl), what, seed));
+        let before = self.subject.edited(&batch(prompt.to_vec(), 1)?, &[], Wanted::LastLogits)?;
+        let (before, after) = (before.row(0), self.next_token(prompt, None)?);
+        let kl = kl(before, after.row(0));
+        let samples = what.seeds.iter().map(|&seed| self.sample(prompt, (before, kl), what, seed));
         let samples = samples.collect::<Result<_, _>>()?;
-        let [raised, lowered] = self.shifts(&before, &after, what.listed);
+        let [raised, lowered] = self.shifts(before, after.row(0), what.listed);
         Ok((NextToken { kl, raised, lowered }, samples))
     }
 
     fn sample(
         &self,
         prompt: &[u32],
-        (before, kl): (&[f64], f64),
+        (before, steered_kl): (&[f32], f64),
         what: WhatToWrite<'_>,
         seed: u64,
     ) -> Result<SteeredSample, CausalError> {
         let writing = Writing { tokens: what.tokens, temperature: what.temperature, seed, stop: &[] };
         let direction = self.random_direction(seed)?;
-        let random_kl = divergence(before, &self.next_token(prompt, Some(&direction))?);
+        let random_kl = kl(before, self.next_token(prompt, Some(&direction))?.row(0));
         let unsteered = self.subject.continuation(prompt, 0, &[], &writing)?;
         let edited =
             |along| self.edited(along, |edits| self.subject.continuation(prompt, 0, edits, &writing));
@@ -92,17 +93,15 @@ impl Steer<'_> {
         Ok(SteeredSample {
             seed,
             unsteered,
-            steered: edited(steered, kl, sizes),
+            steered: edited(steered, steered_kl, sizes),
             random_direction: edited(random, random_kl, random_sizes),
         })
     }
 
-    /// Log probabilities of the next token with the feature changed, or with the norm of its change along a direction.
-    fn next_token(&self, prompt: &[u32], along: Option<&[f32]>) -> Result<Vec<f64>, CausalError> {
+    /// Logits of the next token `[1, vocab]` with the feature changed, or with the norm of its change along a direction.
+    fn next_token(&self, prompt: &[u32], along: Option<&[f32]>) -> Result<Matrix, CausalError> {
         let tokens = batch(prompt.to_vec(), 1)?;
-        let (logits, _) =
-            self.edited(along, |edits| self.subject.edited(&tokens, edits, Wanted::LastLogits))?;
-        Ok(log_probabilities(&logits))
+        Ok(self.edited(along, |edits| self.subject.edited(&tokens, edits, Wanted::LastLogits))?.0)
     }
 
     /// Runs `pass` with the edits of the feature. With `along`, a unit vector, every position is changed in this
@@ -143,10 +142,7 @@ impl Steer<'_> {
     /// A unit vector of the width at the hook point that the dictionary writes.
     fn random_direction(&self, seed: u64) -> Result<Vec<f32>, CausalError> {
         let width = self.subject.width(Writer::new(self.dictionary)?.writes())?;
-        let mut stream = Stream::named(seed, &["steering", "direction"]);
-        let drawn: Vec<f64> = (0..width).map(|_| stream.normal()).collect();
-        let norm = drawn.iter().map(|x| x * x).sum::<f64>().sqrt();
-        Ok(drawn.iter().map(|x| (x / norm) as f32).collect())
+        Ok(random_direction(width, &mut Stream::named(seed, &["steering", "direction"])))
     }
 
     /// Texts of equal length with their losses under the unsteered model.
@@ -168,17 +164,20 @@ impl Steer<'_> {
         }))
     }
 
-    /// The most raised and the most lowered tokens that have a text. Ties are broken by id.
-    fn shifts(&self, before: &[f64], after: &[f64], listed: usize) -> [Vec<ShiftedToken>; 2] {
+    /// The most raised and the most lowered tokens that have a text, of two rows of logits. Ties are broken by id.
+    fn shifts(&self, before: &[f32], after: &[f32], listed: usize) -> [Vec<ShiftedToken>; 2] {
         let known = before.len().min(self.token_texts.len());
-        let change = |id: usize| after[id] - before[id];
+        let [total_before, total_after] = [before, after].map(log_sum_exp);
+        let before = |id: usize| f64::from(before[id]) - total_before;
+        let after = |id: usize| f64::from(after[id]) - total_after;
+        let change = |id: usize| after(id) - before(id);
         let mut order: Vec<usize> = (0..known).filter(|&id| change(id).abs() > ROUNDING).collect();
         order.sort_by(|&a, &b| change(b).total_cmp(&change(a)));
         let shifted = |&id: &usize| ShiftedToken {
             token: id as u32,
             text: self.token_texts[id].clone(),
-            before: before[id].exp(),
-            after: after[id].exp(),
+            before: before(id).exp(),
+            after: after(id).exp(),
             change: change(id),
         };
         let raised = order.iter().take_while(|&&id| change(id) > 0.0).take(listed).map(shifted).collect();
@@ -193,27 +192,11 @@ fn batch(ids: Vec<u32>, sequences: usize) -> Result<TokenBatch, SubjectError> {
     TokenBatch::new(ids, cols).ok_or(SubjectError::TooShort { cols: 0 })
 }
 
-/// Of the first row of logits.
-fn log_probabilities(logits: &Matrix) -> Vec<f64> {
-    let logits: Vec<f64> = logits.row(0).iter().map(|&logit| f64::from(logit)).collect();
-    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let total: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-    logits.iter().map(|logit| logit - largest - total.ln()).collect()
-}
-
-/// KL(p ‖ q) in nats, of log probabilities.
-fn divergence(p: &[f64], q: &[f64]) -> f64 {
-    p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>().max(0.0)
-}
-
 fn distance(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt()
 }
 
-fn norm(x: &[f32]) -> f64 {
-    x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt()
-}
-
+/// Mean of at least one value.
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let n = values.len().max(1) as f64;
     values.sum::<f64>() / n

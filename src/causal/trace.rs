@@ -2,10 +2,13 @@
 //! et al. 2023, arXiv 2309.08600, §5 and appendix D).
 //!
 //! ```text
-//! effect of j on fragment i      c_i − c_i(without j)      c the later feature's code at its strongest position
-//! without j                      x′ = x − Σ_p c_jp · d_j   at the scored positions p, reconstruction error kept
-//! attribution of j               Σ_p c_jp · (∇_p c_i · d_j)    one backward pass for all features
+//! effect of j on fragment i      c_i − c_i(without j)
+//! without j                      x′ = x − Σ_p c_jp · d_j
+//! attribution of j               Σ_p c_jp · (∇_p c_i · d_j)
 //! ```
+//!
+//! c_i is the later feature's code at its strongest position, and p runs over the scored positions. The reconstruction
+//! error stays in x′. One backward pass gives the attributions of all features.
 //!
 //! Fragments are those where the later feature has at least half of its largest activation, evenly spaced by rank; where
 //! they are too few, its strongest ones. All active features of the nearest earlier hook point get an attribution. The

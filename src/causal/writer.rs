@@ -53,8 +53,7 @@ impl<'a> Writer<'a> {
         if let Some(delta) = self.dictionary.contributions(inputs, feature, changes)? {
             return Ok(delta);
         }
-        let direction = self.dictionary.as_affine().tensors().encoder.row(feature);
-        let squared: f64 = direction.iter().map(|&w| f64::from(w) * f64::from(w)).sum();
+        let (direction, squared) = self.undecoded(feature);
         let mut delta = Matrix::zeros(inputs.rows(), direction.len());
         for (row, change) in (0..inputs.rows()).zip(changes) {
             let factor = if squared > 0.0 { (f64::from(*change) / squared) as f32 } else { 0.0 };
@@ -86,9 +85,14 @@ impl<'a> Writer<'a> {
         if info.is_reconstruction || info.kind == Kind::Neuron {
             return Ok((affine.decoder_row(feature)?, 1.0));
         }
-        let direction = affine.tensors().encoder.row(feature);
-        let squared: f64 = direction.iter().map(|&w| f64::from(w) * f64::from(w)).sum();
+        let (direction, squared) = self.undecoded(feature);
         Ok((direction, if squared > 0.0 { (1.0 / squared) as f32 } else { 0.0 }))
+    }
+
+    /// The encoder row w of a feature without a decoder, and ‖w‖².
+    fn undecoded(&self, feature: usize) -> (&'a [f32], f64) {
+        let direction = self.dictionary.as_affine().tensors().encoder.row(feature);
+        (direction, direction.iter().map(|&w| f64::from(w) * f64::from(w)).sum())
     }
 
     /// Factor of each row of `inputs` `[n, d_in]`: other than 1 for dictionaries that scale each row by its norm.

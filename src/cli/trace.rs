@@ -104,7 +104,11 @@ fn text(drawn: &Drawn, look: Look) -> String {
             found.n_fragments
         )));
     }
-    lines.push(grid.draw(look).text);
+    let drawn_grid = grid.draw(look);
+    lines.push(drawn_grid.text);
+    if !drawn_grid.dropped.is_empty() {
+        lines.push(format!("not shown in {} columns: {}", look.width, drawn_grid.dropped.join(", ")));
+    }
     lines.extend(drawn.files.iter().map(|file| visible(&format!("{}/{file}", drawn.out))));
     lines.join("\n")
 }

@@ -4,7 +4,7 @@
 //! dc/dx = slope · Jᵀ w      w the feature's encoder row, J the Jacobian of the row's scaling
 //! ```
 //!
-//! The feature counts as on: whatever decides which codes are kept (ReLU, thresholds, gates, TopK) is held as it is.
+//! The feature counts as on. ReLU, thresholds, gates and TopK decide which codes are kept, and this choice is fixed.
 //! Then the slope is 1, but exp(log_gain) for gated features and 1 − c² for tanh.
 
 use crate::base::Matrix;

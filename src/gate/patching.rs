@@ -73,8 +73,8 @@ pub fn patching_changes(a: &Summary, b: &Summary) -> (Vec<PatchingChange>, Vec<S
     (both.collect(), not_compared)
 }
 
-/// The difference of two independent numbers with the interval that their own intervals imply (Zou and Donner 2008,
-/// *Construction of confidence limits about effect measures*, section 2).
+/// The difference of two independent numbers. Its interval follows from theirs (Zou and Donner 2008, *Construction of
+/// confidence limits about effect measures*, section 2).
 fn change([hook, method, order, number]: [&str; 4], a: &PatchedNumber, b: &PatchedNumber) -> PatchingChange {
     let difference = a.value.zip(b.value).map(|(a, b)| b - a);
     let ends = |number: &PatchedNumber| number.value.zip(number.ci_low.zip(number.ci_high));

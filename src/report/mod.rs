@@ -65,6 +65,7 @@ pub use layout::{EvidenceFile, Layout, Place};
 pub use number::{DASH, count, fixed, p_value};
 pub(crate) use pages::{Effect, Histogram, Neighbours, Profile, simulates_levels};
 pub use pages::{feature_view, trace_files};
+pub use patched::{RANDOM_DIRECTIONS, RANDOM_FEATURES};
 pub use patching::{
     PatchCurve, PatchPoint, PatchedDictionary, PatchedDifference, PatchedNumber, TaskPatching,
 };

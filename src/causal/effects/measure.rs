@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use strum::IntoStaticStr;
 
-use super::divergence::{log_sum_exp, total_kl};
 use super::settings::{Effect, EffectSettings};
 use super::steps::Steps;
 use super::texts::{Neutral, Texts};
 use crate::base::{HookPoint, Matrix, Site};
+use crate::causal::divergence::{log_sum_exp, total_kl};
 use crate::causal::{CausalError, Writer};
 use crate::dictionary::DictionaryError;
 use crate::stats::spearman;

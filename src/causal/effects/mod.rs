@@ -7,14 +7,13 @@
 //! ```text
 //! ablation_effect   mean over firing tokens of KL(clean ‖ without the feature)
 //! steering_effect   mean over prompts of KL(clean ‖ clamped) at the last position
-//! effect_agreement  Spearman correlation over the vocabulary: measured change of the logits, direct logit effects
-//! damage            loss of the text behind the prompts under steering − without, where KL(clean ‖ steered) is given
+//! effect_agreement  Spearman correlation over the vocabulary of measured and direct changes of the logits
+//! damage            loss of the text behind the prompts with steering − without, at a given KL(clean ‖ steered)
 //! ```
 //!
 //! Every divergence and loss is in nats. Sources: Cunningham et al. 2023 (arXiv 2309.08600, ablation), Templeton et al.
 //! 2024 (clamping to a multiple of the maximum), Arad et al. 2025 (arXiv 2505.20063, output scores).
 
-mod divergence;
 mod measure;
 mod settings;
 mod steps;
@@ -24,5 +23,4 @@ mod texts;
 
 pub use measure::{EffectMeter, FeatureEffects, Firing, Matched, NoEffect, Steered, is_in_stream};
 pub use settings::{Effect, EffectSettings};
-pub use steps::random_direction;
 pub use texts::Texts;

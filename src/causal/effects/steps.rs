@@ -1,14 +1,8 @@
 //! What a unit of a code adds to activations.
 
-use crate::base::{Matrix, Stream};
+use crate::base::Matrix;
+use crate::causal::direction::norm;
 use crate::causal::{CausalError, Writer};
-
-/// A direction of norm 1, uniform over all directions.
-pub fn random_direction(width: usize, stream: &mut Stream) -> Vec<f32> {
-    let draws: Vec<f64> = (0..width).map(|_| stream.normal()).collect();
-    let norm = draws.iter().map(|x| x * x).sum::<f64>().sqrt();
-    draws.iter().map(|x| (x / norm) as f32).collect()
-}
 
 /// What one unit of a code adds to each row of a text, `[n, width]`.
 pub struct Steps(Matrix);
@@ -30,7 +24,7 @@ impl Steps {
 
     /// Norm of the step at a row.
     pub fn norm(&self, row: usize) -> f64 {
-        self.0.row(row).iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt()
+        norm(self.0.row(row))
     }
 
     /// `rows` with `change(row)` steps added to each. Rows with a change of 0 keep their bits.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::steps::Steps;
 use super::*;
 use crate::base::{HookPoint, Matrix, Stream, TokenBatch};
-use crate::causal::Writer;
+use crate::causal::{Writer, random_direction};
 use crate::dictionary::{Activation, AffineDictionary, RowScale, Tensors};
 use crate::nn::{Config, Device, Weights};
 use crate::subject::{SubjectModel, TransformerSubject};

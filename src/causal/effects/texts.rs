@@ -1,8 +1,9 @@
 //! Texts with their activations, and what the unchanged model makes of neutral ones.
 
-use super::divergence::total_kl;
 use crate::base::{HookPoint, Matrix, TokenBatch};
 use crate::causal::CausalError;
+use crate::causal::direction::norm;
+use crate::causal::divergence::total_kl;
 use crate::subject::{SubjectError, SubjectModel, Wanted};
 
 /// Sequences of one length.
@@ -29,7 +30,8 @@ impl Texts {
         })
     }
 
-    /// The sequence at an index, once unchanged and once with the changed activations of `changed`, which holds those of all sequences.
+    /// One sequence twice: unchanged, and with its rows of `changed`, which holds the changed activations of all
+    /// sequences.
     pub fn beside(&self, nth: usize, changed: &Matrix) -> Result<(TokenBatch, Matrix), SubjectError> {
         let cols = self.tokens.cols();
         let places: Vec<usize> = (nth * cols..(nth + 1) * cols).collect();
@@ -73,7 +75,7 @@ impl Neutral {
             .iter_rows()
             .enumerate()
             .filter(|(row, _)| row % prompt >= first_scored)
-            .map(|(_, row)| row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt())
+            .map(|(_, row)| norm(row))
             .collect();
         let mean_norm = norms.iter().sum::<f64>() / norms.len().max(1) as f64;
         let mut neutral = Self { whole, prompts, logits, loss: 0.0, mean_norm, hook };

@@ -8,6 +8,7 @@ use super::patcher::{Measured, Patcher, Watch};
 use super::{MeasuredCurve, MeasuredPoint, Order, PatchParams};
 use crate::base::Stream;
 use crate::causal::CausalError;
+use crate::report::{RANDOM_DIRECTIONS, RANDOM_FEATURES};
 
 /// Measures the curves of one dictionary.
 pub(super) struct Curves<'p, 'a> {
@@ -44,9 +45,9 @@ impl Curves<'_, '_> {
         if self.params.controls {
             let random = self.stream(&["random features"]).permutation(n);
             let points = self.along(&random, &mut known, "random features")?;
-            curves.push(MeasuredCurve { order: "random_features".to_string(), is_control: true, points });
+            curves.push(MeasuredCurve { order: RANDOM_FEATURES.to_string(), is_control: true, points });
             let points = self.in_random_directions(&attribution)?;
-            curves.push(MeasuredCurve { order: "random_directions".to_string(), is_control: true, points });
+            curves.push(MeasuredCurve { order: RANDOM_DIRECTIONS.to_string(), is_control: true, points });
         }
         Ok(curves)
     }

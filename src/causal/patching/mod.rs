@@ -2,22 +2,24 @@
 //! 2023, arXiv 2309.08600, §4; attribution as in Marks et al. 2024, arXiv 2403.19647).
 //!
 //! ```text
-//! x′ = x + Σ_{j ∈ Φ} (c′_j − c_j) · d_j       x, c of the base prompt, c′ of the target prompt, at every position
+//! x, c: base prompt    c′: target prompt    Φ: patched features
+//! x′ = x + Σ_{j ∈ Φ} (c′_j − c_j) · d_j       at every position
 //! kl         = KL(output of x′ ‖ output of the target prompt) at the last position, or the reverse
 //! difference = logit(target answer) − logit(base answer) there
 //! edit size  = ‖x′ − x‖ over positions and dimensions
 //! ```
 //!
-//! Orders of Φ are in `order`, divergences in `output`. With P pairs, T thresholds, M = `max_exact`, n active features,
-//! B = ⌈log2(4 (n − M) / M + 1)⌉ blocks and C = ⌈log2 `max_features`⌉ + 3 points of a curve, the passes from the hook
-//! point to the output are at most
+//! Orders of Φ are in `order`, divergences in `output`. A pass runs one pair from the hook point to the output. The
+//! number of passes is at most
 //!
 //! ```text
+//! P pairs    T thresholds    M = `max_exact`    n active features
+//! B = ⌈log2(4 (n − M) / M + 1)⌉ blocks    C = ⌈log2 `max_features`⌉ + 3 points of a curve
 //! P · (2 + M + T · (M + B) + C · (curves without ACDC))      and one backward pass per pair
 //! ```
 //!
 //! The middle terms are those of the exact and the ACDC order. A pass of a pair is left out where no patched feature's
-//! code differs, so sparse dictionaries take far fewer.
+//! code differs, so sparse dictionaries take fewer.
 
 mod changes;
 mod curve;
@@ -43,8 +45,8 @@ pub use params::{Attributed, Divergence, Order, PatchParams};
 
 /// Patches features of one dictionary and measures the output of every pair.
 ///
-/// `seed` is a seed and the place of this dictionary in the run, which names its draws. `on` gets a step, what is done
-/// and what there is to do of it. `stop` says whether to stop: then this returns [`CausalError::Stopped`]. Batches hold
+/// `seed` is a seed and the place of this dictionary in the run, which names its draws. `on` gets the name of a step, the
+/// units done and their total. If `stop` is true, this returns [`CausalError::Stopped`]. Batches hold
 /// at most 64 MB of activations and logits, beside the base activations of all pairs. Results do not depend on the number
 /// of threads.
 pub fn patch(

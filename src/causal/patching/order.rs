@@ -77,7 +77,7 @@ struct Unit {
 /// Units are the first `n_exact` slots of the attribution order, one each, in an order drawn anew for every threshold;
 /// before them the others in blocks, those with the least attribution first. A unit whose last rise was τ or more is
 /// kept without a new try, and so are pairs that a unit does not change. So there are at most
-/// pairs · thresholds · (`n_exact` + blocks) passes, and usually two to three per unit and pair.
+/// pairs · thresholds · (`n_exact` + blocks) passes.
 ///
 /// Returns the numbers that the thresholds leave, descending, each once, from all to none.
 pub(super) fn acdc(

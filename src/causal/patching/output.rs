@@ -1,12 +1,15 @@
-//! Output distributions at the last position, their divergence, and its gradient.
+//! Output distributions at the last position, their divergence, and its gradient. Logits are f32, sums f64.
 //!
 //! ```text
-//! p = softmax(z)   t = softmax(y)   z logits of the patched run, y of the target run, both f32; sums in f64
+//! p = softmax(z)     z: logits of the patched run
+//! t = softmax(y)     y: logits of the target run
+//!
 //! patched_target   KL(p ‖ t) = Σ_i p_i (z_i − y_i) − (lse z − lse y)     ∂/∂z_i = p_i (ln p_i − ln t_i − KL)
 //! target_patched   KL(t ‖ p) = Σ_i t_i (y_i − z_i) − (lse y − lse z)     ∂/∂z_i = p_i − t_i
 //! ```
 
 use super::{Attributed, Divergence};
+use crate::causal::divergence::log_sum_exp;
 
 /// Logits of one run, with ln Σ exp.
 #[derive(Debug, Clone)]
@@ -18,7 +21,7 @@ pub(super) struct Output {
 impl Output {
     /// The distribution of these logits.
     pub fn new(logits: &[f32]) -> Self {
-        Self { log_total: log_total(logits), logits: logits.to_vec() }
+        Self { log_total: log_sum_exp(logits), logits: logits.to_vec() }
     }
 
     /// logit(target answer) − logit(base answer).
@@ -29,7 +32,7 @@ impl Output {
     /// Divergence of patched logits from this output of the target run, in nats, at least 0.
     pub fn divergence(&self, patched: &[f32], which: Divergence) -> f64 {
         let pairs = patched.iter().zip(&self.logits).map(|(&z, &y)| (f64::from(z), f64::from(y)));
-        let log_patched = log_total(patched);
+        let log_patched = log_sum_exp(patched);
         let value: f64 = match which {
             Divergence::PatchedTarget => {
                 let mean: f64 = pairs.map(|(z, y)| (z - log_patched).exp() * (z - y)).sum();
@@ -56,7 +59,7 @@ impl Output {
             gradient[answers[1] as usize] = -1.0;
             return gradient;
         }
-        let (log_patched, divergence) = (log_total(patched), self.divergence(patched, which));
+        let (log_patched, divergence) = (log_sum_exp(patched), self.divergence(patched, which));
         let entry = |(&z, &y): (&f32, &f32)| {
             let (log_p, log_t) = (f64::from(z) - log_patched, f64::from(y) - self.log_total);
             let slope = match which {
@@ -72,12 +75,6 @@ impl Output {
 /// logit(target answer) − logit(base answer).
 pub(super) fn difference(logits: &[f32], [target, base]: [u32; 2]) -> f64 {
     f64::from(logits[target as usize]) - f64::from(logits[base as usize])
-}
-
-/// ln Σ exp, stable.
-fn log_total(logits: &[f32]) -> f64 {
-    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    largest + logits.iter().map(|&z| (f64::from(z) - largest).exp()).sum::<f64>().ln()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::output::{self, Output};
 use super::pairs::{batch_of, batches};
 use super::{Attributed, Divergence, PatchParams, TaskPairs};
 use crate::base::{HookPoint, Matrix, Stream};
+use crate::causal::direction::norm;
 use crate::causal::{CausalError, Writer};
 use crate::nn::NnError;
 use crate::subject::{SubjectError, SubjectModel, Wanted};
@@ -287,8 +288,4 @@ fn turn(row: &mut [f32], direction: &[f32]) {
     let (size, unit) = (norm(row), norm(direction));
     let factor = if unit > 0.0 { size / unit } else { 0.0 };
     row.iter_mut().zip(direction).for_each(|(value, &d)| *value = (f64::from(d) * factor) as f32);
-}
-
-fn norm(entries: &[f32]) -> f64 {
-    entries.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt()
 }

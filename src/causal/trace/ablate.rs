@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::base::{Matrix, Stream, TokenBatch};
+use crate::causal::direction::{norm, random_direction};
 use crate::subject::{SubjectError, Wanted};
 
 use super::target::{Candidate, Case, Entry, without};
@@ -88,8 +89,7 @@ impl Tracer<'_> {
         let (cols, id) = (case.tokens.cols(), candidate.id);
         let (of, by, nth) = (self.name(case.target), self.name(id), nth.to_string());
         let mut stream = Stream::named(self.params.seed, &["trace", "direction", &of, &by, &nth]);
-        let drawn: Vec<f64> = (0..case.written.cols()).map(|_| stream.normal()).collect();
-        let norm = drawn.iter().map(|value| value * value).sum::<f64>().sqrt();
+        let direction = random_direction(case.written.cols(), &mut stream);
         let by_fragment = candidate.entries.chunk_by(|(a, _), (b, _)| a / cols == b / cols);
         let passes: Vec<&[Entry]> = by_fragment.collect();
         let fragments: Vec<usize> = passes.iter().map(|entries| entries[0].0 / cols).collect();
@@ -99,8 +99,9 @@ impl Tracer<'_> {
             let mut delta = without(&self.writers[id.dictionary], x, id.feature, entries)?;
             for row in 0..delta.rows() {
                 let row = delta.row_mut(row);
-                let size = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-                row.iter_mut().zip(&drawn).for_each(|(value, drawn)| *value = (drawn * size / norm) as f32);
+                let size = norm(row);
+                let turned = row.iter_mut().zip(&direction);
+                turned.for_each(|(value, &u)| *value = (size * f64::from(u)) as f32);
             }
             add(rows, entries, cols, &delta);
             Ok(())

@@ -1,5 +1,5 @@
-//! Charts of patching on a task: divergence from the target run against the number of patched features and against the
-//! size of the edit, a chart for each order (Figure 3 of Cunningham et al. 2023).
+//! Charts of patching on a task (Figure 3 of Cunningham et al. 2023). One shows the divergence from the target run
+//! against the number of patched features, the other against the size of the edit. Each order has both.
 
 use super::controls::Key;
 use super::curves::{Curve, Curves, Panel, Point};

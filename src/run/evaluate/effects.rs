@@ -3,10 +3,8 @@
 use rayon::prelude::*;
 
 use crate::base::{Stream, TokenBatch};
-use crate::causal::Writer;
-use crate::causal::effects::{
-    Effect, EffectMeter, EffectSettings, FeatureEffects, Firing, NoEffect, Texts, random_direction,
-};
+use crate::causal::effects::{Effect, EffectMeter, EffectSettings, FeatureEffects, Firing, NoEffect, Texts};
+use crate::causal::{Writer, random_direction};
 use crate::features::{Held, HeldFragment, summary_of};
 use crate::run::RunError;
 use crate::run::evaluate::survey::Survey;

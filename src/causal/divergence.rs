@@ -9,7 +9,7 @@ pub fn log_sum_exp(logits: &[f32]) -> f64 {
 }
 
 /// KL(p ‖ q) in nats of the softmax of two rows of logits. Equal rows give exactly 0.
-fn kl(p: &[f32], q: &[f32]) -> f64 {
+pub fn kl(p: &[f32], q: &[f32]) -> f64 {
     let (total_p, total_q) = (log_sum_exp(p), log_sum_exp(q));
     let terms = p.iter().zip(q).map(|(&p, &q)| {
         let (p, q) = (f64::from(p) - total_p, f64::from(q) - total_q);
