@@ -15,7 +15,7 @@
   /** How many of the strongest fragments stand open. */
   const STRONGEST = 4;
   /** `open`: the lists of fragments that the reader unfolded; they stay so from feature to feature. */
-  const state = { feature: null, simulation: 0, open: new Set(), shares: false };
+  const state = { feature: null, simulation: 0, isSimulated: false, open: new Set(), shares: false };
   const features = data.features;
   const numbered = new Map(features.map((feature, nth) => [feature.feature, nth]));
   const real = (feature) => feature.lines.filter((line) => !line.control);
@@ -126,7 +126,7 @@
     const rows = feature.judged.map((one) => {
       const name = `${one.judging} · ${data.explainers[one.explainer].label}`;
       if (one.reason !== null) return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", { colspan: 2, class: "left" }, data.reasons[one.reason]));
-      if (one.grades) return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", { colspan: 2, class: "left" }, graded(one.grades)));
+      if (one.grades) return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", { colspan: 2, class: "wrap" }, graded(one.grades)));
       const cell = (nth) => (one.gain ? `${significant(one.gain[nth])} nats over ${one.said[nth][0]}` : `${one.said[nth][1]} of ${one.said[nth][0]}`);
       return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", {}, cell(0)), make("td", {}, cell(1)));
     });
@@ -146,7 +146,9 @@
     options(select, some.map((nth) => [String(nth), data.explainers[nth].label]));
     if (!some.includes(state.simulation)) state.simulation = some[0] ?? 0;
     select.value = String(state.simulation);
-    select.disabled = some.length === 0;
+    // Judged scores need no simulation.
+    select.parentElement.hidden = some.length === 0;
+    state.isSimulated = some.length > 0;
   }
 
   function legend(feature) {
@@ -162,7 +164,7 @@
     const minus = feature.scale && feature.scale[0] > 0 ? make("span", { class: "scale" }, make("span", { class: "minus" }, "below 0"), " dotted") : null;
     byId("legend").replaceChildren(
       scale("true: behind the text", "a"),
-      scale("simulated: the bar below it", "s"),
+      ...(state.isSimulated ? [scale("simulated: the bar below it", "s")] : []),
       ...(minus ? [minus] : []),
     );
   }
@@ -216,7 +218,7 @@
       { class: "fragment", "data-fragment": number, "data-list": LISTS[place[0]], "data-role": ROLES[role] },
       make("p", { class: "about" }, make("span", { class: `role role${role}`, "data-tip": ROLE_WORDS[role] }, ROLES[role]), ` ${LISTS[place[0]]}${group} ${about}`),
       make("div", { class: "lines" }, make("div", { class: "names", "aria-hidden": "true" }, make("span", {}, "true"), simulated ? make("span", { class: "simulated" }, "simulated") : null), text),
-      simulated || role !== 2 ? null : make("p", { class: "quiet" }, "This explainer's simulation failed or is not in the run folder."),
+      simulated || role !== 2 || !state.isSimulated ? null : make("p", { class: "quiet" }, "This explainer's simulation failed or is not in the run folder."),
     );
   }
 
@@ -245,9 +247,9 @@
     }
     const step = feature.scale[1];
     byId("evidence-note").textContent =
-      `Only fragments that were scored on have simulations. ${feature.shown.length} of ${many(feature.n_fragments, "fragment")} of this feature are on this page. ` +
+      `${state.isSimulated ? "Only fragments that were scored on have simulations. " : ""}${feature.shown.length} of ${many(feature.n_fragments, "fragment")} of this feature are on this page. ` +
       `Activations are kept in steps of ${significant(step)}, a 255th of the feature's range` +
-      `${data.explainers[state.simulation]?.ten_point ? "; this simulator predicts levels from 0 to 10, and 10 is drawn as the largest activation" : ""}. ` +
+      `${state.isSimulated && data.explainers[state.simulation]?.ten_point ? "; this simulator predicts levels from 0 to 10, and 10 is drawn as the largest activation" : ""}. ` +
       `${feature.first_scored > 0 ? "The first token is not counted." : ""}`;
     byId("fragments").replaceChildren(...parts);
   }
