@@ -10,7 +10,7 @@ use crate::subject::Edit;
 
 /// What becomes of a feature's code c at every edited position.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Change {
+pub enum Change<'a> {
     /// c′ = value. Clamping to a multiple of the feature's maximum, ablation to zero and ablation to a mean are of this
     /// form.
     Set(f32),
@@ -18,12 +18,16 @@ pub enum Change {
     Add(f32),
     /// c′ = factor · c.
     Scale(f32),
+    /// c′ = the code of another run at the same position of its sequence, one for each position. For passes over whole
+    /// sequences of that length.
+    Replace(&'a [f32]),
 }
 
-impl Change {
-    /// The changed code.
-    pub fn of(self, code: f32) -> f32 {
+impl Change<'_> {
+    /// The changed code at a row of sequences that follow each other.
+    pub fn of(self, row: usize, code: f32) -> f32 {
         match self {
+            Self::Replace(codes) => codes.get(row % codes.len().max(1)).copied().unwrap_or(code),
             Self::Set(value) => value,
             Self::Add(value) => code + value,
             Self::Scale(factor) => code * factor,
@@ -34,7 +38,7 @@ impl Change {
 /// A change of some features of one dictionary at all positions of a pass.
 pub struct FeatureEdit<'a> {
     writer: Writer<'a>,
-    changes: Vec<(usize, Change)>,
+    changes: Vec<(usize, Change<'a>)>,
     /// Activations that passes on each thread have read, for a transcoder, which writes at a later hook point. While a
     /// pass waits for other threads, its thread may run another pass from start to end, so the latest is written first.
     read: Mutex<HashMap<ThreadId, Vec<Matrix>>>,
@@ -44,7 +48,7 @@ pub struct FeatureEdit<'a> {
 
 impl<'a> FeatureEdit<'a> {
     /// Fails if the dictionary lacks one of the features.
-    pub fn new(writer: Writer<'a>, changes: Vec<(usize, Change)>) -> Result<Self, CausalError> {
+    pub fn new(writer: Writer<'a>, changes: Vec<(usize, Change<'a>)>) -> Result<Self, CausalError> {
         changes.iter().try_for_each(|&(feature, _)| writer.check(feature))?;
         Ok(Self { writer, changes, read: Mutex::default(), failed: Mutex::default() })
     }
@@ -55,8 +59,9 @@ impl<'a> FeatureEdit<'a> {
         let codes = self.writer.dictionary().encode_features(inputs, &features)?;
         let mut total: Option<Matrix> = None;
         for (nth, (feature, change)) in self.changes.iter().enumerate() {
-            let by: Vec<f32> =
-                (0..codes.rows()).map(|row| change.of(codes.at(row, nth)) - codes.at(row, nth)).collect();
+            self.check_positions(*feature, *change, codes.rows())?;
+            let by = |row: usize| change.of(row, codes.at(row, nth)) - codes.at(row, nth);
+            let by: Vec<f32> = (0..codes.rows()).map(by).collect();
             let delta = self.writer.delta(inputs, *feature, &by)?;
             match &mut total {
                 None => total = Some(delta),
@@ -64,6 +69,17 @@ impl<'a> FeatureEdit<'a> {
             }
         }
         Ok(total)
+    }
+
+    /// Fails if the codes of another run are not those of whole sequences.
+    fn check_positions(&self, feature: usize, change: Change<'_>, rows: usize) -> Result<(), CausalError> {
+        match change {
+            Change::Replace(codes) if codes.is_empty() || !rows.is_multiple_of(codes.len()) => {
+                let method = self.writer.dictionary().info().method.clone();
+                Err(CausalError::Positions { feature, method, expected: codes.len(), rows })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn wrong_width(&self, delta: &Matrix, rows: &Matrix) -> CausalError {

@@ -2,6 +2,7 @@
 
 use crate::base::HookPoint;
 use crate::dictionary::DictionaryError;
+use crate::linalg::LinalgError;
 use crate::subject::SubjectError;
 
 /// Why an edit or an experiment with edits is not possible.
@@ -13,6 +14,9 @@ pub enum CausalError {
     /// The dictionary.
     #[error(transparent)]
     Dictionary(#[from] DictionaryError),
+    /// A decomposition of a covariance.
+    #[error(transparent)]
+    Linalg(#[from] LinalgError),
     /// A dictionary without a decoder.
     #[error(
         "edit activations by codes of `{method}`: it only encodes, so its features have no direction to write in; use a \
@@ -47,6 +51,21 @@ pub enum CausalError {
         /// Its number of features.
         n_features: usize,
     },
+    /// Codes of another run that do not fit the sequences of a pass.
+    #[error(
+        "replace codes of feature {feature} of `{method}` by those of another run: there are {expected} codes, one for each \
+         position of a sequence, and the pass has {rows} rows; give sequences of equally many tokens"
+    )]
+    Positions {
+        /// The feature.
+        feature: usize,
+        /// Name of the dictionary.
+        method: String,
+        /// The number of codes.
+        expected: usize,
+        /// Rows of the pass.
+        rows: usize,
+    },
     /// A task without pairs of prompts.
     #[error("patch features on a task: it has no pair of prompts; give at least one")]
     NoPairs,
@@ -71,9 +90,17 @@ pub enum CausalError {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// Prompts of a concept that cannot be used.
+    #[error("erase the concept `{concept}`: {problem}")]
+    Concept {
+        /// The concept.
+        concept: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// A hook point whose activations do not reach the output.
     #[error(
-        "patch features at `{hook}`: the output at the last position does not depend on the activations there; choose \
+        "change features at `{hook}`: the output at the last position does not depend on the activations there; choose \
          an earlier hook point"
     )]
     NoEffect {

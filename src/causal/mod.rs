@@ -15,6 +15,7 @@ mod direction;
 mod divergence;
 mod edit;
 pub mod effects;
+mod erasure;
 mod error;
 mod patching;
 mod steering;
@@ -23,6 +24,10 @@ mod writer;
 
 pub use direction::random_direction;
 pub use edit::{Change, FeatureEdit, FeatureEdits, failure_of};
+pub use erasure::{
+    ConceptPrompts, ErasedConcept, ErasedCurve, ErasedPoint, ErasureParams, FEATURES, LEACE, MEAN_PROJECTION,
+    Positions, erase,
+};
 pub use error::CausalError;
 pub use patching::{
     Attributed, Divergence, MeasuredCurve, MeasuredPoint, NO_FEATURE_DIFFERS, Order, PatchParams,

@@ -29,7 +29,7 @@ pub struct Steer<'a> {
     /// The feature.
     pub feature: usize,
     /// What becomes of its code.
-    pub change: Change,
+    pub change: Change<'a>,
 }
 
 /// What is written.
@@ -67,6 +67,17 @@ impl Steer<'_> {
         let samples = samples.collect::<Result<_, _>>()?;
         let [raised, lowered] = self.shifts(before, after.row(0), what.listed);
         Ok((NextToken { kl, raised, lowered }, samples))
+    }
+
+    /// Tokens written behind a prompt of at least one token with the feature changed. With `along`, a unit vector, every
+    /// position is changed in this direction, by the norm that the feature's change has there.
+    pub fn continuation(
+        &self,
+        prompt: &[u32],
+        along: Option<&[f32]>,
+        writing: &Writing<'_>,
+    ) -> Result<Vec<u32>, CausalError> {
+        Ok(self.edited(along, |edits| self.subject.continuation(prompt, 0, edits, writing))?.0)
     }
 
     fn sample(

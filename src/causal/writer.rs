@@ -62,17 +62,18 @@ impl<'a> Writer<'a> {
         Ok(delta)
     }
 
-    /// Adds [`Writer::delta`] to `rows` `[n, d_out]`. Rows with a change of 0 keep their bits.
+    /// Adds [`Writer::delta`] to the rows of `rows.0` `[·, d_out]` from `rows.1` on. Rows with a change of 0 keep their
+    /// bits.
     pub fn add(
         &self,
         inputs: &Matrix,
         feature: usize,
         changes: &[f32],
-        rows: &mut Matrix,
+        (rows, first): (&mut Matrix, usize),
     ) -> Result<(), CausalError> {
         let delta = self.delta(inputs, feature, changes)?;
         for (row, _) in changes.iter().enumerate().filter(|(_, change)| **change != 0.0) {
-            rows.row_mut(row).iter_mut().zip(delta.row(row)).for_each(|(value, delta)| *value += delta);
+            rows.row_mut(first + row).iter_mut().zip(delta.row(row)).for_each(|(value, by)| *value += by);
         }
         Ok(())
     }

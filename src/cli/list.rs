@@ -203,6 +203,7 @@ fn scorer(row: &ScorerRow) -> ScorerFacts {
         name: row.name,
         what: row.words,
         needs: match row.by {
+            By::Judge(judging) if judging.compares_written() => "a judge and the subject model",
             By::Judge(_) => "a judge",
             By::Effect(_) => "the subject model",
             By::Simulation(_) => "a simulator",
@@ -213,7 +214,9 @@ fn scorer(row: &ScorerRow) -> ScorerFacts {
 }
 
 fn explainer(row: &ExplainerRow) -> StepFacts {
-    let needs = if row.asks_model() {
+    let needs = if row.reads_output() {
+        "a language model and the subject model"
+    } else if row.asks_model() {
         "a language model"
     } else if row.probes() {
         "the subject model"

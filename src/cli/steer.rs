@@ -155,7 +155,7 @@ fn flag(args: &SteerArgs) -> &'static str {
 }
 
 /// The change of the code, and how it is stated.
-fn change(args: &SteerArgs, line: Option<&ScoreLine>) -> Result<(Change, CodeChange), RunError> {
+fn change(args: &SteerArgs, line: Option<&ScoreLine>) -> Result<(Change<'static>, CodeChange), RunError> {
     let max_activation = line.and_then(|line| line.max_activation);
     let stated = |how: &str, value: f64, times_max: Option<f64>| CodeChange {
         how: how.into(),

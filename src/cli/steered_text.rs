@@ -1,8 +1,8 @@
 //! Steered texts for a terminal: side by side where three columns fit, else one below the other.
 
 use crate::report::{
-    CodeChange, EditedText, Look, ShiftedToken, SteeredSample, Steering, WrittenText, labelled_list,
-    pad_right, quoted_token, visible_token, wrap,
+    AnsweredQuestion, CodeChange, EditedText, Look, ShiftedToken, SteeredSample, Steering, TextPair,
+    WrittenText, labelled_list, pad_right, quoted_token, visible_token, wrap,
 };
 
 /// Width of the names of facts, in characters.
@@ -46,6 +46,25 @@ pub fn steering_text(steering: &Steering, look: Look) -> String {
     }
     text.push('\n');
     text + &styled(&wrap(LEGEND, look.width), |line| look.dim(line))
+}
+
+/// Pairs of texts with the answers of a judge, in lines of at most the look's width.
+pub fn questions_text(questions: &[AnsweredQuestion], look: Look) -> String {
+    let facts = |question: &AnsweredQuestion| {
+        let TextPair { prompt, steered, other, .. } = &question.texts;
+        let other_name = if question.control == "random" { "random" } else { "unsteered" };
+        let answer = match question.right {
+            Some(true) => "right",
+            Some(false) => "wrong",
+            None if steered == other => "not asked: the texts are equal",
+            None => "none",
+        };
+        let shown = [("prompt", prompt), ("steered", steered), (other_name, other)];
+        let shown = shown.map(|(name, text)| (name, visible_token(&format!("“{text}”"))));
+        let facts: Vec<(&str, String)> = shown.into_iter().chain([("answer", answer.into())]).collect();
+        labelled_list(&facts, LABEL, look.width)
+    };
+    questions.iter().map(facts).collect::<Vec<_>>().join("\n")
 }
 
 fn styled(lines: &[String], style: impl Fn(&str) -> String) -> String {

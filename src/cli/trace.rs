@@ -8,7 +8,10 @@ use super::harvest::model_places;
 use super::progress::Progress;
 use super::{print_result, setting};
 use crate::base::write_atomic;
-use crate::report::{Column, FeatureTrace, Grid, Look, TracedMean, fixed, trace_files, visible};
+use crate::report::{
+    Column, FeatureTrace, Grid, Look, TracedMean, fixed, redraw_dictionary, trace_files, update_digests,
+    visible,
+};
 use crate::run::{FinishedRun, RunError, TraceAsk, trace_feature};
 
 /// Smallest width of a label, in characters.
@@ -57,9 +60,16 @@ pub fn trace(args: &TraceArgs, common: &Common, env: &Env) -> Result<u8, RunErro
     let feature = trace.nodes.first().map_or(0, |node| node.feature);
     let out = args.out.clone().unwrap_or_else(|| run.layout().trace(&place, feature));
     let mut files = Vec::new();
-    for (name, content) in trace_files(&trace)? {
+    let layout = run.layout();
+    let within = Some(&layout).filter(|_| args.out.is_none());
+    for (name, content) in trace_files(&trace, within)? {
         write_atomic(&out.join(name), &content)?;
         files.push(name);
+    }
+    if within.is_some() {
+        // The feature's page links the trace.
+        let drawn = redraw_dictionary(layout.folder(), &place)?;
+        update_digests(layout.folder(), drawn.as_slice())?;
     }
     let drawn = Drawn { out: out.display().to_string(), files, trace };
     print_result(common, &drawn, |drawn| text(drawn, env.look))?;

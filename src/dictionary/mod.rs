@@ -70,7 +70,7 @@ pub use sae::{
 };
 pub use save::FILES as DICTIONARY_FILES;
 pub use similarity::{DirectionSet, Mmcs, Neighbour, mmcs_of_directions, nearest};
-pub use simple::{BaselineFit, IdentityParams, NeuronParams, RandomParams};
+pub use simple::{BaselineFit, IdentityParams, NeuronParams, RandomParams, basis};
 pub use stated::{Stated, TextInput, hook_of};
 #[doc(hidden)]
 pub use tensor_files::TensorFile;

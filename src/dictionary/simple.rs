@@ -66,6 +66,31 @@ impl RandomParams {
     }
 }
 
+/// The dictionary whose codes are the activations of a set: one feature for each dimension.
+pub fn basis(set: &ActivationSet) -> AffineDictionary {
+    along(unit(set.width()), Kind::Identity, Kind::Identity.name(), set)
+}
+
+fn unit(width: usize) -> Matrix {
+    Matrix::from_fn(width, width, |row, col| if row == col { 1.0 } else { 0.0 })
+}
+
+/// A dictionary that encodes and decodes with the same directions.
+fn along(directions: Matrix, kind: Kind, method: &str, set: &ActivationSet) -> AffineDictionary {
+    let is_identity = kind == Kind::Identity;
+    let tensors = Tensors {
+        encoder_bias: vec![0.0; directions.rows()],
+        decoder_bias: vec![0.0; directions.cols()],
+        decoder: directions.clone(),
+        encoder: directions,
+        subtract_decoder_bias: false,
+        activation: if is_identity { Activation::Signed } else { Activation::Relu },
+        row_scale: RowScale::Plain,
+        skip: None,
+    };
+    AffineDictionary::new(Label::new(kind, method, set, is_identity), tensors)
+}
+
 impl DictionaryFit for BaselineFit {
     fn kind(&self) -> Kind {
         self.kind
@@ -87,21 +112,9 @@ impl DictionaryFit for BaselineFit {
                 let mut stream = stream(context.seed, context.training, &["random", &set.hook().to_string()]);
                 Matrix::from_fn(self.features.unwrap_or(width), width, |_, _| stream.normal() as f32)
             }
-            _ => Matrix::from_fn(width, width, |row, col| if row == col { 1.0 } else { 0.0 }),
+            _ => unit(width),
         };
-        let is_identity = self.kind == Kind::Identity;
-        let tensors = Tensors {
-            encoder_bias: vec![0.0; directions.rows()],
-            decoder_bias: vec![0.0; directions.cols()],
-            decoder: directions.clone(),
-            encoder: directions,
-            subtract_decoder_bias: false,
-            activation: if is_identity { Activation::Signed } else { Activation::Relu },
-            row_scale: RowScale::Plain,
-            skip: None,
-        };
-        let label = Label::new(self.kind, context.method, set, is_identity);
-        let dictionary = Box::new(AffineDictionary::new(label, tensors));
+        let dictionary = Box::new(along(directions, self.kind, context.method, set));
         Ok(Fitted { dictionary, report: FitReport { seconds: started.seconds(), ..FitReport::default() } })
     }
 }

@@ -3,8 +3,8 @@
 use std::cell::OnceCell;
 
 use super::language_model::{
-    Contrastive, Highlighted, LanguageExplainer, Strongest, TokenActivation, contrastive, highlighted,
-    strongest, token_activation,
+    Contrastive, Highlighted, LanguageExplainer, OutputExplanation, Strongest, TokenActivation, contrastive,
+    highlighted, output_explanation, strongest, token_activation,
 };
 use super::{
     Activate, Choice, ExplainError, NamedConcept, NeuronToGraph, NeuronToGraphParams, TypeMeans,
@@ -86,7 +86,12 @@ enum Work {
     /// Control: computed from the corpus's labels.
     Oracle,
     /// A language model.
-    Model { question: fn(f64, Option<usize>) -> Box<dyn LanguageExplainer>, prompt: Prompt },
+    Model {
+        question: fn(f64, Option<usize>) -> Box<dyn LanguageExplainer>,
+        prompt: Prompt,
+        /// Whether it is shown what the feature does to the output, and not the text on which it fires.
+        reads_output: bool,
+    },
 }
 
 impl Row for ExplainerRow {
@@ -143,6 +148,7 @@ pub const EXPLAINERS: &[ExplainerRow] = &[
                 Box::new(TokenActivation { temperature, shots, ..TokenActivation::default() })
             },
             prompt: token_activation::PROMPT,
+            reads_output: false,
         },
     },
     ExplainerRow {
@@ -153,6 +159,7 @@ pub const EXPLAINERS: &[ExplainerRow] = &[
                 Box::new(Highlighted { temperature, shots, ..Highlighted::default() })
             },
             prompt: highlighted::PROMPT,
+            reads_output: false,
         },
     },
     ExplainerRow {
@@ -163,6 +170,7 @@ pub const EXPLAINERS: &[ExplainerRow] = &[
                 Box::new(Contrastive { temperature, shots, ..Contrastive::default() })
             },
             prompt: contrastive::PROMPT,
+            reads_output: false,
         },
     },
     ExplainerRow {
@@ -171,6 +179,19 @@ pub const EXPLAINERS: &[ExplainerRow] = &[
         work: Work::Model {
             question: |temperature, shots| Box::new(Strongest { temperature, shots, ..Strongest::default() }),
             prompt: strongest::PROMPT,
+            reads_output: false,
+        },
+    },
+    ExplainerRow {
+        name: "output_explanation",
+        words: "A language model is shown what the feature does: tokens that it raises and lowers, and text written with it \
+                clamped.",
+        work: Work::Model {
+            question: |temperature, shots| {
+                Box::new(OutputExplanation { temperature, shots, ..OutputExplanation::default() })
+            },
+            prompt: output_explanation::PROMPT,
+            reads_output: true,
         },
     },
 ];
@@ -197,6 +218,11 @@ impl ExplainerRow {
     /// Whether it reads means by token type from the fit split.
     pub fn reads_fit(&self) -> bool {
         matches!(self.work, Work::Offline { reads_fit: true, .. })
+    }
+
+    /// Whether it is shown what features do to the subject's output. Then the subject must be a model.
+    pub fn reads_output(&self) -> bool {
+        matches!(self.work, Work::Model { reads_output: true, .. })
     }
 
     /// Number of worked examples in its prompt; 0 for offline kinds.

@@ -33,6 +33,7 @@ mod shape;
 mod split;
 mod token_table;
 mod walk;
+mod written;
 
 pub use builder::RecordBuilder;
 pub use chosen::ChosenActivations;
@@ -54,6 +55,7 @@ pub use shape::{
 pub use split::{Calibration, Evidence, Held, HeldFragment, JudgedFragment, Pick, split};
 pub use token_table::TokenTable;
 pub use walk::{SkipReason, Walk, WalkedFeature, summary_of, walk, walk_chosen};
+pub use written::{Output, OutputEvidence, TokenChange, TokenChanges, WrittenPair};
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::draw::Stratum;
 use super::record::{ActivationRecord, FeatureRecord};
+use super::written::{Output, OutputEvidence, WrittenPair};
 use super::{FeatureError, Protocol, Stride};
 
 /// What an explainer may see of a feature. Only `split` makes it.
@@ -14,9 +15,23 @@ pub struct Evidence {
     feature: usize,
     first_scored: usize,
     records: Vec<ActivationRecord>,
+    /// None unless [`Evidence::with_output`] added it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<Output<OutputEvidence>>,
 }
 
 impl Evidence {
+    /// The same with what the feature does to the output.
+    pub fn with_output(mut self, output: Output<OutputEvidence>) -> Self {
+        self.output = Some(output);
+        self
+    }
+
+    /// What the feature does to the output; none unless [`Evidence::with_output`] added it.
+    pub fn output(&self) -> Option<&Output<OutputEvidence>> {
+        self.output.as_ref()
+    }
+
     /// Index of the feature in its dictionary.
     pub fn feature(&self) -> usize {
         self.feature
@@ -59,7 +74,7 @@ impl Evidence {
             }
             *rank += 1;
         }
-        let evidence = Self { records: kept, ..*self };
+        let evidence = Self { records: kept, output: self.output.clone(), ..*self };
         (evidence, Calibration { first_scored: self.first_scored, fragments })
     }
 }
@@ -147,9 +162,23 @@ pub struct Held {
     judged: Vec<JudgedFragment>,
     /// Empty unless [`Held::with_graded`] drew them.
     pub(super) graded: Vec<JudgedFragment>,
+    /// None unless [`Held::with_written`] added them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written: Option<Output<Vec<WrittenPair>>>,
 }
 
 impl Held {
+    /// The same with pairs of texts to tell apart.
+    pub fn with_written(mut self, written: Output<Vec<WrittenPair>>) -> Self {
+        self.written = Some(written);
+        self
+    }
+
+    /// Pairs of texts to tell apart; none unless [`Held::with_written`] added them.
+    pub fn written(&self) -> Option<&Output<Vec<WrittenPair>>> {
+        self.written.as_ref()
+    }
+
     /// Index of the feature in its dictionary.
     pub fn feature(&self) -> usize {
         self.feature
@@ -206,7 +235,8 @@ impl Held {
         let (top, random) = (again(&self.top), again(&self.random));
         let (non_firing, beyond_token) = (again(&self.non_firing), again(&both));
         let (fragments, judged, graded) = (kept.fragments, self.judged.clone(), self.graded.clone());
-        Self { fragments, top, random, non_firing, beyond_token, judged, graded, ..*self }
+        let written = self.written.clone();
+        Self { fragments, top, random, non_firing, beyond_token, judged, graded, written, ..*self }
     }
 }
 
@@ -241,11 +271,22 @@ pub fn split<'a>(record: &'a FeatureRecord, protocol: &Protocol) -> Result<(Evid
     let judged = judged(record, &seen);
 
     let (feature, first_scored) = (record.feature, record.first_scored);
-    let evidence = Evidence { feature, first_scored, records: explain.into_iter().cloned().collect() };
+    let records = explain.into_iter().cloned().collect();
+    let evidence = Evidence { feature, first_scored, records, output: None };
     let fragments = held.fragments;
-    let graded = Vec::new();
-    let held =
-        Held { feature, first_scored, fragments, top, random, non_firing, beyond_token, judged, graded };
+    let (graded, written) = (Vec::new(), None);
+    let held = Held {
+        feature,
+        first_scored,
+        fragments,
+        top,
+        random,
+        non_firing,
+        beyond_token,
+        judged,
+        graded,
+        written,
+    };
     Ok((evidence, held))
 }
 

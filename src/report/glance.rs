@@ -1,18 +1,19 @@
 //! A feature at a glance: label, scores with their places, activations, effects on logits, nearest features.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::label::Label;
 use super::layout::{EvidenceFile, Layout, Place};
-use super::pages::{Effect, Histogram, Neighbours, Profile, token_texts};
+use super::pages::{Effect, Histogram, Judged, Neighbours, Profile, token_texts};
 use super::schema::{ScoreLine, ScoreStatus, Summary};
 use super::scores::read_lines;
 use super::standing::{CellScores, LineScores};
 use super::steering::Steering;
 use super::view::View;
+use super::written::{AnsweredQuestion, Chosen, Continuations};
 use super::{ReportError, check_listed};
 
 /// What a reader wants to know first about a feature.
@@ -42,6 +43,10 @@ pub struct Glance {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     pub steering: Option<Steering>,
+    /// The first pairs of texts that a judge told apart by the explanation, where the run has `intervention`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub questions: Vec<AnsweredQuestion>,
 }
 
 /// One score of a feature.
@@ -99,6 +104,8 @@ impl Glance {
             folder,
             &[layout.summary(), profiles.clone(), neighbours.clone(), layout.token_texts()],
         )?;
+        let texts_and_answers = [file(EvidenceFile::Continuations), file(EvidenceFile::Judgements)];
+        check_listed(folder, &texts_and_answers)?;
         let texts = token_texts(&layout)?.unwrap_or_default();
         let profiles = read_lines::<Profile>(&profiles)?.unwrap_or_default();
         let profile = profiles.into_iter().rfind(|profile| profile.feature == line.feature);
@@ -123,8 +130,25 @@ impl Glance {
             logits_note: profile.as_ref().and_then(|profile| profile.logits_note.clone()),
             nearest: neighbours.map(|found| nearest(&found, line, all)).unwrap_or_default(),
             steering: profile.and_then(|profile| profile.steering),
+            questions: questions(&texts_and_answers, line)?,
         })
     }
+}
+
+/// Pairs of texts of a feature with the answers under its line's explainer.
+fn questions(
+    [continuations, judgements]: &[PathBuf; 2],
+    line: &ScoreLine,
+) -> Result<Vec<AnsweredQuestion>, ReportError> {
+    let written = read_lines::<Continuations>(continuations)?.unwrap_or_default();
+    let Some(written) = written.into_iter().rfind(|written| written.feature == line.feature) else {
+        return Ok(Vec::new());
+    };
+    let judged = read_lines::<Judged>(judgements)?.unwrap_or_default();
+    let is_its = |judged: &&Judged| judged.feature == line.feature && judged.explainer == line.explainer;
+    let chosen: Vec<Chosen> =
+        judged.iter().filter(is_its).flat_map(|judged| judged.choices.clone()).collect();
+    Ok(written.questions(&chosen))
 }
 
 impl ScoreLine {

@@ -9,12 +9,16 @@ use crate::base::FileName;
 /// Name of the list of digests.
 pub(super) const DIGESTS: &str = "digests.json";
 
+/// Name of the page of a trace.
+pub(super) const TRACE_PAGE: &str = "index.html";
+
 /// What a run stores: results, evidence, dictionaries, and stages for a later run.
-pub(super) const DATA: [&str; 12] = [
+pub(super) const DATA: [&str; 13] = [
     "summary.json",
     "scores.jsonl",
     "manifest.json",
     "records",
+    "continuations",
     "explanations",
     "simulations",
     "judgements",
@@ -26,7 +30,7 @@ pub(super) const DATA: [&str; 12] = [
 ];
 
 /// What is drawn from it.
-pub(super) const DRAWN: [&str; 12] = [
+pub(super) const DRAWN: [&str; 13] = [
     "charts",
     "features",
     "features.html",
@@ -39,6 +43,7 @@ pub(super) const DRAWN: [&str; 12] = [
     "specificity.csv",
     "patching.csv",
     "patching_differences.csv",
+    "erasure.csv",
 ];
 
 /// One dictionary at one hook point, of the subject or of a control's subject.
@@ -58,6 +63,8 @@ pub struct Place {
 pub enum EvidenceFile {
     /// Fragments with true activations.
     Records,
+    /// Texts written with the feature changed.
+    Continuations,
     /// What explainers say.
     Explanations,
     /// Simulated activations.
@@ -72,8 +79,9 @@ pub enum EvidenceFile {
 
 impl EvidenceFile {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Records,
+        Self::Continuations,
         Self::Explanations,
         Self::Simulations,
         Self::Judgements,
@@ -150,6 +158,14 @@ impl Layout {
     pub fn trace(&self, place: &Place, feature: usize) -> PathBuf {
         let name = FileName::joined(&[&place.hook, &place.dictionary, &feature.to_string()], "--");
         self.folder.join("traces").join(name)
+    }
+
+    /// The page of the causes of a feature, if it was traced, as an address for pages one folder below the run folder.
+    pub fn traced(&self, place: &Place, feature: usize) -> Option<String> {
+        let page = self.trace(place, feature).join(TRACE_PAGE);
+        let below = page.strip_prefix(&self.folder).ok().filter(|_| page.is_file())?;
+        let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
+        Some(format!("../{}", parts.join("/")))
     }
 
     /// The text of every token id.

@@ -4,7 +4,7 @@
 //! `records/`, `explanations/`, `simulations/`, `judgements/`, `profiles/`, `neighbours/`. Only the first is
 //! required.
 //! Out: `table.md`, `table.csv`, `table.tex`, `quality.csv`, `differences.csv`, of a run with grades `specificity.csv`,
-//! of a run with a task `patching.csv` and `patching_differences.csv`, `charts/*.svg`, `charts/*.png`, `index.html`,
+//! of a run with a task `patching.csv` and `patching_differences.csv`, of one with erasure `erasure.csv`, `charts/*.svg`, `charts/*.png`, `index.html`,
 //! `features.html`, `features/*.html`; the view of one feature as a document; for a terminal: the verdict, the table,
 //! the closing screen, aligned lists and a feature at a glance.
 //! Never: needs a model, a key or the network; trusts text from a suite, a corpus, a model or an LLM; claims
@@ -14,6 +14,7 @@ mod cards;
 mod charts;
 mod citation;
 mod digests;
+mod erasure;
 mod escape;
 mod glance;
 mod label;
@@ -37,7 +38,10 @@ mod terminal;
 mod trace;
 mod verdict;
 mod view;
+mod written;
 
+#[cfg(test)]
+mod erasure_fixture;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
@@ -58,13 +62,14 @@ pub use digests::{
     DamagedFile, Digests, Verified, check_data, check_listed, remove_digests, update_digests, verify,
     write_digests,
 };
+pub use erasure::{Erasure, ErasureConcept, ErasureCurve, ErasureDictionary, ErasurePoint};
 pub use escape::{markdown, visible, xml};
 pub use glance::{Glance, GlanceHistogram, GlanceScore, Near, TokenEffect};
 pub use label::{Label, quoted_token};
 pub use layout::{EvidenceFile, Layout, Place};
 pub use number::{DASH, count, fixed, p_value};
 pub(crate) use pages::{Effect, Histogram, Neighbours, Profile, simulates_levels};
-pub use pages::{feature_view, trace_files};
+pub use pages::{feature_view, redraw_dictionary, trace_files};
 pub use patched::{RANDOM_DIRECTIONS, RANDOM_FEATURES};
 pub use patching::{
     PatchCurve, PatchPoint, PatchedDictionary, PatchedDifference, PatchedNumber, TaskPatching,
@@ -90,6 +95,7 @@ pub use trace::{
     FeatureTrace, TRACE_SCHEMA, TraceCauses, TraceEdge, TraceHistogram, TraceNode, TraceSettings, TracedMean,
 };
 pub use verdict::{Findings, Rule, Sentence, Standing, StandingRow};
+pub use written::{AnsweredQuestion, Chosen, Continuations, TextPair};
 
 /// Why a report could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -181,8 +187,8 @@ impl RenderOptions {
     }
 }
 
-/// Tables that only some runs have: those with grades, and those with a task.
-const OF_SOME: [&str; 3] = ["specificity.csv", "patching.csv", "patching_differences.csv"];
+/// Tables that only some runs have: those with grades, and those with a task or erasure.
+const OF_SOME: [&str; 4] = ["specificity.csv", "patching.csv", "patching_differences.csv", "erasure.csv"];
 
 /// Renders a run folder into that folder and returns the paths written. Each file is replaced atomically.
 /// Charts and pages of an earlier rendering that are no longer current are removed.
@@ -212,7 +218,12 @@ pub fn render(run_folder: &Path, options: &RenderOptions) -> Result<Vec<PathBuf>
         ];
         files.extend(tables.map(|(name, text)| (run_folder.join(name), text.into_bytes())));
         let graded = (!summary.specificity.is_empty()).then(|| table::specificity_csv(&summary));
-        let of_some = [graded, table::patching_csv(&summary), table::patching_differences_csv(&summary)];
+        let of_some = [
+            graded,
+            table::patching_csv(&summary),
+            table::patching_differences_csv(&summary),
+            table::erasure_csv(&summary),
+        ];
         let of_some =
             OF_SOME.iter().zip(of_some).filter_map(|(name, text)| Some((run_folder.join(name), text?)));
         files.extend(of_some.map(|(path, text)| (path, text.into_bytes())));

@@ -72,7 +72,7 @@ pub struct PatchPoint {
     pub edit_size: PatchedNumber,
 }
 
-/// A number with its interval, resampled over pairs of prompts.
+/// A number with its interval, resampled over pairs of prompts; of erasure, over held-out prompts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PatchedNumber {
     /// The number; null if it is undefined.

@@ -51,7 +51,7 @@ pub struct QuadrantRow {
 pub struct Share {
     /// The share.
     pub share: f64,
-    /// Lower end of its interval over features; none with fewer than two.
+    /// Lower end of its interval over features.
     pub ci_low: Option<f64>,
     /// Upper end.
     pub ci_high: Option<f64>,

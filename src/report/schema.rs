@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::ReportError;
+use super::erasure::Erasure;
 use super::patching::TaskPatching;
 use super::quadrants::Quadrants;
 use super::ranking::Ranking;
@@ -54,6 +55,9 @@ pub struct Summary {
     /// Patching of features on the suite's task; null without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patching: Option<TaskPatching>,
+    /// Erasure of concepts; null if the suite erases none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erasure: Option<Erasure>,
     /// Grades by interval of activation; absent unless `specificity` is requested.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub specificity: Vec<GradedRow>,

@@ -466,3 +466,24 @@ fn patching_has_its_tables_and_a_run_without_a_task_shows_nothing_of_it() {
         assert!(!shown.contains("patching"), "{name}");
     }
 }
+
+#[test]
+fn erasure_has_its_tables_and_a_concept_of_any_name_is_escaped() {
+    let hostile = "\"><script>alert(1)</script>|x";
+    let made = erasure_fixture::made(hostile);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fixture::write(&made, folder.path());
+    render(folder.path(), &RenderOptions::default()).expect("rendered");
+    let markdown = text(folder.path(), "table.md");
+    let (_, section) = markdown.split_once("## Erasure of concepts").expect("a section");
+    assert!(section.contains("8 [7.2, 8.8]") && section.contains(erasure_fixture::NEVER), "{section}");
+    assert!(section.contains("24 held-out prompts of 80") && section.contains("3 for repeated"), "{section}");
+    assert!(section.contains("it only encodes") && section.contains("mean_projection"));
+    let csv = text(folder.path(), "erasure.csv");
+    // Of two dictionaries: two curves of four points, and two baselines.
+    assert_eq!(csv.lines().count(), 1 + 2 * (2 * 4 + 2));
+    let page = text(folder.path(), "index.html");
+    assert!(page.contains("<h2 id=\"erasure\">") && page.contains("href=\"erasure.csv\""));
+    assert!(!page.contains("<script>alert(1)"), "escaped");
+    assert!(!fixture::make(1).summary.to_json().expect("JSON").contains("\"erasure\""));
+}

@@ -9,7 +9,8 @@ use crate::llm::Usage;
 use crate::nn::Tokenizer;
 use crate::report::{Place, Summary, remove_digests};
 use crate::run::evaluate::models::Models;
-use crate::run::inputs::prepare::{Fillers, fillers, steering_prompt};
+use crate::run::inputs::erasure::{Concepts, open_concepts};
+use crate::run::inputs::prepare::{Fillers, check_written, fillers, steering_prompt};
 use crate::run::inputs::task::{Task, open_task};
 use crate::run::plan::pieces::work;
 use crate::run::plan::shape::{Shape, pass_label};
@@ -29,6 +30,8 @@ pub struct RunContext<'a> {
     pub fillers: Fillers,
     /// Prompts of the suite's task.
     pub task: Option<Task>,
+    /// Prompts of the concepts that the suite erases.
+    pub concepts: Option<Concepts>,
     /// Text of every token id.
     pub token_texts: Vec<String>,
     /// Tokens of the prompt of steered texts; empty if the suite asks for none.
@@ -43,7 +46,7 @@ pub struct RunContext<'a> {
 }
 
 impl<'a> RunContext<'a> {
-    /// Connects the suite's language models, opens its task, and writes the text of every token id to `records/tokens.json`. With
+    /// Connects the suite's language models, opens its task and its concepts, and writes the text of every token id to `records/tokens.json`. With
     /// `fresh`, stored stages are ignored.
     pub fn new(
         suite: &'a Suite,
@@ -53,6 +56,7 @@ impl<'a> RunContext<'a> {
         hooks: &[HookPoint],
         (fresh, stop): (bool, Stop),
     ) -> Result<Self, RunError> {
+        check_written(suite, model)?;
         let ids: Vec<u32> = (0..tokenizer.vocab_size() as u32).collect();
         let shape = Shape::of(suite, model, hooks, model.prefix().len(), places)?;
         let work = work(&shape, &shape.hooks_at_once(suite.limits.disk_gb * 1e9));
@@ -65,6 +69,7 @@ impl<'a> RunContext<'a> {
             documents: tokens.fragment_documents.iter().map(|&document| document as usize).collect(),
             fillers: fillers(model, tokenizer, &tokens.fit),
             task: open_task(suite, places, model, tokenizer)?,
+            concepts: open_concepts(suite, places, model, tokenizer)?,
             token_texts: tokenizer.token_texts(&ids),
             steering_prompt: steering_prompt(suite, tokenizer)?,
             store: StageStore::new(&places.layout(), fresh, places.device),

@@ -1,5 +1,5 @@
 //! The stages of a run, in order: subject, tokens, activations, dictionaries, quality, records, explanations,
-//! simulations, scores, patching, estimates, report.
+//! simulations, scores, patching, erasure, estimates, report.
 
 use crate::base::HookPoint;
 use crate::run::evaluate::evidence::EvidenceFiles;
@@ -97,7 +97,7 @@ fn subject_pass(
             if pass.control.is_none() {
                 let neighbours = || write_neighbours(pass, hook, &rows, on);
                 gathered.clock.time(&format!("neighbours {hook}"), neighbours)?;
-                gathered.patch(pass, hook, &rows, on)?;
+                gathered.experiments(pass, hook, &rows, on)?;
             }
             gathered.add(pass, hook, rows, on)?;
         }
@@ -112,9 +112,9 @@ fn evaluate(row: &Evaluation<'_>) -> Result<Evaluated, RunError> {
     let walk = row.walk(&survey.summaries);
     // Records of the features to explain.
     let (records, shapes) = row.records(&walk, &survey)?;
-    let (evidence, held) = row.split(&records)?;
+    let (evidence, held) = row.with_written(row.split(&records)?, &survey.summaries)?;
     let mut files = EvidenceFiles::create(row, shapes.is_some())?;
-    files.records(&records)?;
+    files.records(row, &records, (&evidence, &held))?;
     let effects = row.effects(&held, &survey)?;
     let profiles = shapes.map_or(Ok(Vec::new()), |shapes| row.profiles(&evidence, shapes, &effects))?;
     files.profiles(&profiles)?;

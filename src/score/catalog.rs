@@ -47,7 +47,7 @@ pub struct ScoreRow {
 pub enum By {
     /// Compares simulated with true activations.
     Simulation(&'static dyn Scorer),
-    /// A language model judges whole fragments by the explanation.
+    /// A language model judges whole fragments, or written texts, by the explanation.
     Judge(Judging),
     /// Runs the subject with the feature changed. It does not depend on the explanation.
     Effect(Effect),
@@ -139,6 +139,11 @@ pub const SCORERS: &[ScorerRow] = &[
         &[correlation("effect_agreement", 102)], Effect::Agreement),
     effect("Increase of the loss per token of other text, steered as far as a given divergence of the next token.",
         &[nats("damage", 103, Direction::Lower)], Effect::Damage),
+    ScorerRow {
+        standing: Standing::OnRequest,
+        ..judged("intervention", "A language model says which of two texts was written with the feature clamped to a \
+            multiple of its maximum (share right).", &[share("intervention", 104)], Judging::Intervention)
+    },
 ];
 
 impl ScorerRow {
@@ -164,12 +169,17 @@ impl ScorerRow {
 
     /// Whether it needs the log-probabilities of a prompt.
     pub fn needs_prompt_logprobs(&self) -> bool {
-        self.judging().is_some_and(|judging| judging.task().is_none())
+        self.judging().is_some_and(Judging::reads_prompts)
     }
 
     /// The effect, for an output score.
     pub fn effect(&self) -> Option<Effect> {
         if let By::Effect(effect) = self.by { Some(effect) } else { None }
+    }
+
+    /// Whether it is about what the feature does to the output, and not about the text on which it fires.
+    pub fn is_output(&self) -> bool {
+        self.effect().is_some() || self.judging().is_some_and(Judging::compares_written)
     }
 
     /// The comparison, for a scorer of simulations.
@@ -224,6 +234,7 @@ mod tests {
                 let names: Vec<&str> = scorer.scores.iter().map(|score| score.name).collect();
                 assert_eq!((judging.name(), judging.scores()), (scorer.name, &names[..]));
             }
+            assert_eq!(scorer.is_output(), scorer.scores[0].order >= 100, "{}", scorer.name);
         }
     }
 

@@ -29,13 +29,15 @@
 //! rsquared, absolute deviation, quantisation, strided splits); Cunningham et al. 2023, *Sparse autoencoders find
 //! highly interpretable features in language models* (top, random, and top-and-random scores); Paulo et al. 2024,
 //! *Automatically interpreting millions of features in large language models* (detection, fuzzing, surprisal);
-//! Templeton et al. 2024, *Scaling Monosemanticity* (specificity).
+//! Templeton et al. 2024, *Scaling Monosemanticity* (specificity); Gur-Arieh et al. 2025, *Enhancing automated
+//! interpretability with output-centric feature descriptions* (intervention).
 //! `beyond_token` is this project's own; see [`BeyondToken`].
 
 pub mod catalog;
 mod cell;
 mod fragment;
 mod graded;
+mod intervention;
 mod judged;
 mod judging;
 mod quantise;
@@ -52,6 +54,9 @@ pub use catalog::explained::{AbsoluteDevExplained, RSquared};
 pub use cell::{Cell, FeatureOutcome, cell_over_seeds};
 pub use fragment::{ScoredFragment, Stratum};
 pub use graded::{GradeCounts, count_grades, read_grades, specificity};
+pub use intervention::{
+    TEXTS_COMPARED, intervention, intervention_request, read_choice, shown_pair, steered_numbers,
+};
 pub use judged::{
     BEST_GRADE, JudgeTask, JudgedScore, Judgement, ShownText, auroc, judge_batches, judged_score,
     read_judgements,

@@ -71,6 +71,8 @@ pub enum NoScore {
     KlNotReached,
     /// Output scores: no logit changes.
     NothingChanges,
+    /// Output scores: there is no text behind which others are written.
+    NothingWritten,
 }
 
 impl NoScore {

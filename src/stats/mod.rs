@@ -28,7 +28,8 @@
 //! zero*; Holm 1979, *A simple sequentially rejective multiple test procedure*; Romano and Wolf 2005, *Exact and
 //! approximate stepdown methods for multiple hypothesis testing*; Piepho 2004, *An algorithm for a letter-based
 //! representation of all-pairwise comparisons*; Bonett and Wright 2000,
-//! *Sample size requirements for estimating Pearson, Kendall and Spearman correlations*; Hyndman and Fan
+//! *Sample size requirements for estimating Pearson, Kendall and Spearman correlations*; Wilson 1927, *Probable
+//! inference, the law of succession, and statistical inference*; Hyndman and Fan
 //! 1996, *Sample quantiles in statistical packages*.
 
 mod adjusted;
@@ -42,6 +43,7 @@ mod exact;
 mod letters;
 mod normal;
 mod permutation;
+mod proportion;
 mod rank;
 mod resamples;
 mod simultaneous;
@@ -74,6 +76,7 @@ pub use letters::letters;
 #[cfg(test)]
 pub use permutation::welch_t;
 pub use permutation::{Permuted, sign_flip, sign_flip_p, welch_permutation, welch_permutation_p};
+pub use proportion::wilson_interval;
 pub use rank::{spearman, spearman_interval};
 pub use resamples::{Resampled, Resamples};
 pub use simultaneous::{MaxT, Row, RowMean, Separation};

@@ -6,16 +6,9 @@ use serde::Serialize;
 use super::{Processing, SubjectError, Wanted, Writing};
 use crate::base::{Digest, HookPoint, HookSelector, Matrix, TokenBatch};
 use crate::nn::{
-    Config, Device, Edit, Family, NnError, NormKind, Output, Pullback, Request, TokenTree, Transformer,
-    Weights, copy_entries, is_embedding, is_linear_in_block,
+    Config, Device, Edit, Family, NnError, NormKind, Output, PrefixCache, Pullback, Request, TokenTree,
+    Transformer, Weights, is_embedding, is_linear_in_block,
 };
-
-/// Tokens of a chunk on the CPU: enough for fast matrix products, few enough for intermediate results to fit the cache.
-/// It is independent of the number of threads, and so are results.
-const TOKENS_AT_ONCE: usize = 512;
-
-/// Tokens of a chunk on a device: enough to fill a GPU, few enough for attention scores to fit its memory.
-const TOKENS_AT_ONCE_ON_DEVICE: usize = 8192;
 
 /// Description of a subject model.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
@@ -102,6 +95,30 @@ pub trait SubjectModel: Send + Sync {
         wanted: Wanted,
     ) -> Result<Matrix, SubjectError>;
 
+    /// Prefix caches of the first `kept` positions of each sequence, with the activations at `given.0` replaced by
+    /// `given.1` `[rows · cols, width]`, for passes from that hook point. None if the subject has none to share, as on
+    /// a GPU.
+    fn prefix_caches(
+        &self,
+        _tokens: &TokenBatch,
+        _given: (HookPoint, &Matrix),
+        _kept: &[usize],
+    ) -> Result<Option<Vec<PrefixCache>>, SubjectError> {
+        Ok(None)
+    }
+
+    /// [`SubjectModel::given`] of the positions behind those in the prefix caches `past`, one per sequence, or none at
+    /// all; `tokens` and `given` are those of these positions alone.
+    fn given_behind(
+        &self,
+        _past: &[&PrefixCache],
+        tokens: &TokenBatch,
+        given: (HookPoint, &Matrix),
+        wanted: Wanted,
+    ) -> Result<Matrix, SubjectError> {
+        self.given(tokens, given, wanted)
+    }
+
     /// Logits of [`SubjectModel::given`] at some positions only, `[places.len(), vocab]`. `places` are rows of the given
     /// activations, ascending.
     fn logits_at(
@@ -138,7 +155,9 @@ pub trait SubjectModel: Send + Sync {
     ) -> Result<Vec<u32>, SubjectError>;
 
     /// Logits at every position, `[rows · cols, vocab]`.
-    fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError>;
+    fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError> {
+        self.edited(tokens, &[], Wanted::Logits)
+    }
 
     /// Direct logit effects `[n, vocab]` of directions `[n, d_model]` of the residual stream: centred if the final norm
     /// centres, times its gain and the unembedding. Later blocks and the norm's division are left out.
@@ -264,94 +283,6 @@ impl TransformerSubject {
         permuted.info.revision = self.info.revision.clone();
         permuted.on_device(self.transformer.device())
     }
-
-    /// Chunks of a batch that are run together: whole sequences, in order.
-    fn chunks<'a>(
-        &self,
-        tokens: &'a TokenBatch,
-    ) -> impl IndexedParallelIterator<Item = Option<TokenBatch>> + 'a {
-        let cols = tokens.cols();
-        let ids = tokens.ids().par_chunks(self.rows_at_once(tokens) * cols);
-        ids.with_min_len(self.chunks_per_task()).map(move |ids| TokenBatch::new(ids.to_vec(), cols))
-    }
-
-    fn tokens_at_once(&self) -> usize {
-        if self.transformer.device().is_cpu() { TOKENS_AT_ONCE } else { TOKENS_AT_ONCE_ON_DEVICE }
-    }
-
-    fn rows_at_once(&self, tokens: &TokenBatch) -> usize {
-        (self.tokens_at_once() / tokens.cols()).max(1)
-    }
-
-    /// Smallest number of chunks per thread. On a device chunks run one after the other.
-    fn chunks_per_task(&self) -> usize {
-        if self.transformer.device().is_cpu() { 1 } else { usize::MAX }
-    }
-
-    fn not_finite(&self, what: &str, entries: &[f32], width: usize, cols: usize) -> Result<(), SubjectError> {
-        match entries.iter().position(|entry| !entry.is_finite()) {
-            None => Ok(()),
-            Some(at) => Err(SubjectError::NotFinite {
-                model: self.info.name.clone(),
-                hook: what.to_string(),
-                row: at / width / cols,
-                col: at / width % cols,
-                value: entries[at],
-            }),
-        }
-    }
-
-    /// Losses `[rows, cols − 1]` of a batch; `run` gets the index of each chunk and the chunk.
-    fn losses_by_chunk(
-        &self,
-        tokens: &TokenBatch,
-        run: impl Fn(usize, &TokenBatch) -> Result<Vec<f32>, NnError> + Sync,
-    ) -> Result<Matrix, SubjectError> {
-        let cols = tokens.cols();
-        if cols < 2 {
-            return Err(SubjectError::TooShort { cols });
-        }
-        self.transformer.check_tokens(tokens)?;
-        let parts = self
-            .chunks(tokens)
-            .enumerate()
-            .map(|(nth, chunk)| chunk.map_or(Ok(Vec::new()), |chunk| run(nth, &chunk)))
-            .collect::<Result<Vec<_>, NnError>>()?;
-        let losses = parts.concat();
-        self.not_finite("losses", &losses, 1, cols - 1)?;
-        Ok(Matrix::from_vec(tokens.rows(), cols - 1, losses).unwrap_or_else(|| Matrix::zeros(0, cols - 1)))
-    }
-
-    /// Runs every chunk of a batch. Returns what the request asks for as one matrix for each name and width.
-    fn run(
-        &self,
-        tokens: &TokenBatch,
-        request: Request<'_>,
-        named: &[(String, usize)],
-    ) -> Result<Vec<Matrix>, SubjectError> {
-        self.transformer.check_tokens(tokens)?;
-        let n = tokens.rows() * tokens.cols();
-        let part = self.rows_at_once(tokens) * tokens.cols();
-        let mut out: Vec<Matrix> = named.iter().map(|(_, width)| Matrix::zeros(n, *width)).collect();
-        let mut slots: Vec<Vec<&mut [f32]>> = (0..n.div_ceil(part)).map(|_| Vec::new()).collect();
-        for (matrix, (_, width)) in out.iter_mut().zip(named) {
-            for (slot, rows) in slots.iter_mut().zip(matrix.data_mut().chunks_mut(part * width)) {
-                slot.push(rows);
-            }
-        }
-        self.chunks(tokens).zip(slots).try_for_each(|(chunk, mut slots)| -> Result<(), NnError> {
-            let Some(chunk) = chunk else { return Ok(()) };
-            let pass = self.transformer.forward(&chunk, request)?;
-            for (slot, result) in slots.iter_mut().zip(pass.activations.iter().chain(&pass.output)) {
-                copy_entries(result, slot)?;
-            }
-            Ok(())
-        })?;
-        for (matrix, (name, width)) in out.iter().zip(named) {
-            self.not_finite(name, matrix.data(), *width, tokens.cols())?;
-        }
-        Ok(out)
-    }
 }
 
 /// True for families whose trained checkpoints use position 0 as an attention sink: its residual stream has many times
@@ -428,6 +359,28 @@ impl SubjectModel for TransformerSubject {
         self.run_given(tokens, given, wanted)
     }
 
+    fn prefix_caches(
+        &self,
+        tokens: &TokenBatch,
+        given: (HookPoint, &Matrix),
+        kept: &[usize],
+    ) -> Result<Option<Vec<PrefixCache>>, SubjectError> {
+        self.run_prefix_caches(tokens, given, kept)
+    }
+
+    fn given_behind(
+        &self,
+        past: &[&PrefixCache],
+        tokens: &TokenBatch,
+        given: (HookPoint, &Matrix),
+        wanted: Wanted,
+    ) -> Result<Matrix, SubjectError> {
+        match past.is_empty() {
+            true => self.run_given(tokens, given, wanted),
+            false => self.run_given_behind(past, tokens, given, wanted),
+        }
+    }
+
     fn logits_at(
         &self,
         tokens: &TokenBatch,
@@ -466,12 +419,6 @@ impl SubjectModel for TransformerSubject {
         self.continue_text(tokens, unedited, edits, writing)
     }
 
-    fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError> {
-        let request = Request { hooks: &[], edits: &[], output: Output::Logits };
-        let mut results = self.run(tokens, request, &[("logits".to_string(), self.info.vocab)])?;
-        Ok(results.pop().unwrap_or_else(|| Matrix::zeros(0, self.info.vocab)))
-    }
-
     fn direct_logits(&self, directions: &Matrix) -> Result<Matrix, SubjectError> {
         Ok(self.transformer.direct_logits(directions)?)
     }
@@ -489,6 +436,7 @@ impl SubjectModel for TransformerSubject {
     }
 }
 
+mod chunks;
 mod given;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use strum::{Display, EnumString};
 
 use super::{Edit, Pullback, SubjectError, SubjectInfo, SubjectModel, Wanted, Writing};
 use crate::base::{HookPoint, HookSelector, Matrix, TokenBatch};
-use crate::nn::{Device, NnError, Tokenizer};
+use crate::nn::{Device, NnError, PrefixCache, Tokenizer};
 
 /// Whether a BOS token is in front of every sequence of text.
 #[derive(
@@ -283,6 +283,34 @@ impl SubjectModel for WithPrefix<'_> {
         Ok(self.text_values(values, tokens, wanted))
     }
 
+    fn prefix_caches(
+        &self,
+        tokens: &TokenBatch,
+        (hook, rows): (HookPoint, &Matrix),
+        kept: &[usize],
+    ) -> Result<Option<Vec<PrefixCache>>, SubjectError> {
+        if self.prefix.is_empty() {
+            return self.subject.prefix_caches(tokens, (hook, rows), kept);
+        }
+        let rows = self.with_prefix_rows(tokens, hook, rows)?;
+        let kept: Vec<usize> = kept.iter().map(|kept| self.prefix.len() + kept).collect();
+        self.subject.prefix_caches(&self.prefixed(tokens)?, (hook, &rows), &kept)
+    }
+
+    /// Prefix caches begin with the prefix.
+    fn given_behind(
+        &self,
+        past: &[&PrefixCache],
+        tokens: &TokenBatch,
+        given: (HookPoint, &Matrix),
+        wanted: Wanted,
+    ) -> Result<Matrix, SubjectError> {
+        match past.is_empty() {
+            true => self.given(tokens, given, wanted),
+            false => self.subject.given_behind(past, tokens, given, wanted),
+        }
+    }
+
     fn logits_at(
         &self,
         tokens: &TokenBatch,
@@ -360,13 +388,6 @@ impl SubjectModel for WithPrefix<'_> {
     ) -> Result<Vec<u32>, SubjectError> {
         let whole = [self.prefix, tokens].concat();
         self.subject.continuation(&whole, self.prefix.len().saturating_add(unedited), edits, writing)
-    }
-
-    fn logits(&self, tokens: &TokenBatch) -> Result<Matrix, SubjectError> {
-        if self.prefix.is_empty() {
-            return self.subject.logits(tokens);
-        }
-        Ok(self.text_rows(self.subject.logits(&self.prefixed(tokens)?)?, tokens))
     }
 
     fn direct_logits(&self, directions: &Matrix) -> Result<Matrix, SubjectError> {

@@ -10,6 +10,7 @@ use super::limits::Limits;
 use super::spec::{CorpusSpec, Statistics, SubjectSpec};
 use super::task::TaskSpec;
 use crate::base::{HookPoint, HookSelector};
+use crate::causal::ErasureParams;
 use crate::causal::effects::{Effect, EffectSettings};
 use crate::dictionary::{Kind, Located, MethodParams, Variant};
 use crate::explain::catalog::{ATTEMPTS, ExplainerKind, ORACLE};
@@ -53,7 +54,7 @@ pub struct Suite {
     pub pairs: Vec<Pair>,
     /// Scores in the order of the tables. A judged scorer contributes each of its scores.
     pub scorers: Vec<&'static str>,
-    /// Constants of the output scores, if one is requested.
+    /// Constants of the output scores, if one is requested, or an explainer of the output.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Open>")]
     pub effects: Option<EffectSettings>,
@@ -63,6 +64,10 @@ pub struct Suite {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Open>", default)]
     pub task: Option<TaskSpec>,
+    /// The erasure of concepts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Open>", default)]
+    pub erasure: Option<ErasureParams>,
     /// Confidence intervals and tests.
     pub statistics: Statistics,
     /// Limits on failures, disk space and bad lines of the corpus.
@@ -83,6 +88,16 @@ impl Suite {
     /// The requested output scores.
     pub fn effects(&self) -> Vec<Effect> {
         self.scorers.iter().filter_map(|name| Effect::named(name)).collect()
+    }
+
+    /// Whether a judge compares texts that the subject writes.
+    pub fn compares_written(&self) -> bool {
+        self.judgings().into_iter().any(Judging::compares_written)
+    }
+
+    /// Whether an explainer is shown what features do to the output.
+    pub fn explains_output(&self) -> bool {
+        self.pairs.iter().any(|pair| pair.explainer.kind().reads_output())
     }
 
     /// Number of features to score in each row of a method.
@@ -263,7 +278,7 @@ pub struct Pair {
     pub judge: Option<Box<JudgeSpec>>,
 }
 
-/// A language model that judges fragments by an explanation.
+/// A language model that judges fragments or written texts by an explanation.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct JudgeSpec {
     /// The model.

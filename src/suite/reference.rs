@@ -13,8 +13,8 @@ use super::spec::{
     SubjectSpec, SuiteFile,
 };
 use super::task::TaskSpec;
-use crate::causal::PatchParams;
 use crate::causal::effects::EffectSettings;
+use crate::causal::{ErasureParams, PatchParams};
 use crate::dictionary::{file_formats, kind_fields};
 use crate::llm::LlmSpec;
 
@@ -50,6 +50,7 @@ pub fn reference() -> String {
     out.push_str(&section::<LlmSpec>("`llm`"));
     let task = [&TaskSpec::OWN[..], declared::<PatchParams>()].concat();
     out.push_str(&format!("\n### `task`\n{}", table(&SUITE["properties"]["task"], &task)));
+    out.push_str(&section::<ErasureParams>("`erasure`"));
     out.push_str(&section::<EffectSettings>("`effects`"));
     out.push_str(&section::<Statistics>("`statistics`"));
     out.push_str(&section::<Limits>("`limits`"));

@@ -1,6 +1,7 @@
 //! Checks across several fields: from the file as written to the checked [`Suite`].
 
 mod effects;
+mod erasure;
 mod features;
 mod matched;
 mod methods;
@@ -21,7 +22,7 @@ use super::node::Node;
 use super::read::{Problem, Reader, unknown};
 use super::schema::SUITE;
 use super::spec::{ProtocolFields, ProtocolName, Statistics, SuiteFile};
-use crate::base::HookSelector;
+use crate::base::{HookSelector, distinct};
 use crate::features::{Protocol, WalkOrder};
 use crate::score::catalog::{ScorerRow, default_scorers, scorer_of};
 
@@ -122,18 +123,13 @@ impl Rules {
         }
         let scores: Vec<&'static str> =
             scorers.iter().flat_map(|(scorer, _)| scorer.scores.iter().map(|score| score.name)).collect();
-        let effects = self.effects(file.effects, &scores, protocol.as_ref());
+        let effects = self.effects(file.effects, &scores, &pairs, protocol.as_ref());
         let controls = self.controls(file.controls, &methods, &file.corpus.source, stored);
         let task = self.task(file.task, stored);
+        let erasure = self.erasure(file.erasure, stored);
         let statistics = self.statistics(file.statistics, &methods, &scores, published);
         let mut subject = file.subject;
-        let mut processing = Vec::new();
-        for one in subject.processing.drain(..) {
-            if !processing.contains(&one) {
-                processing.push(one);
-            }
-        }
-        subject.processing = processing;
+        subject.processing = distinct(std::mem::take(&mut subject.processing));
         Some(Suite {
             name,
             seed: file.seed,
@@ -149,6 +145,7 @@ impl Rules {
             effects,
             controls,
             task,
+            erasure,
             statistics,
             limits: file.limits,
         })

@@ -15,6 +15,7 @@ use super::features::{Examples, Features, QualityPass, quality};
 use super::limits::Limits;
 use super::task::TaskSpec;
 use super::{names, schema};
+use crate::causal::ErasureParams;
 use crate::causal::effects::EffectSettings;
 use crate::explain::catalog::ATTEMPTS;
 use crate::features::Deviation;
@@ -69,14 +70,15 @@ pub struct SuiteFile {
     /// offline kind are read by its own simulator.
     #[schemars(schema_with = "schema::pairs", extend("x-default" = "`[]`"))]
     pub pairs: Vec<Option<PairEntry>>,
-    /// Scores to compute. For `detection`, `fuzzing`, `surprisal` and `specificity`, a language model judges fragments
-    /// by the explanation.
+    /// Scores to compute. For `detection`, `fuzzing`, `surprisal`, `specificity` and `intervention`, a language model
+    /// judges fragments or written texts by the explanation.
     #[schemars(schema_with = "schema::scorers")]
     pub scorers: Vec<Option<String>>,
-    /// The judge for `detection`, `fuzzing`, `surprisal` and `specificity`.
+    /// The judge for `detection`, `fuzzing`, `surprisal`, `specificity` and `intervention`.
     #[schemars(extend("x-default" = "the simulator's model, else the explainer's"))]
     pub judge: JudgeFields,
-    /// Constants of the output scores: `ablation_effect`, `steering_effect`, `effect_agreement`, `damage`.
+    /// Constants of the output scores, `ablation_effect`, `steering_effect`, `effect_agreement`, `damage` and
+    /// `intervention`, and of the explainer `output_explanation`.
     pub effects: EffectSettings,
     /// Controls that run beside the methods. `oracle` explains each feature by the best concept that the embedded
     /// corpus is labelled with.
@@ -86,6 +88,10 @@ pub struct SuiteFile {
     /// several trainings of a method, the first is patched; controls on permuted weights are not.
     #[schemars(schema_with = "schema::task")]
     pub task: Option<TaskSpec>,
+    /// Erasure of concepts: for each dictionary, features that separate the two labels of a concept are removed, beside LEACE
+    /// and the projection along the difference of class means. For the same dictionaries as in `task`.
+    #[schemars(extend("x-default" = "none"))]
+    pub erasure: Option<ErasureParams>,
     /// Confidence intervals and tests.
     pub statistics: Statistics,
     /// Limits on failures, disk space and bad lines of the corpus.
@@ -113,6 +119,7 @@ impl Default for SuiteFile {
             effects: EffectSettings::default(),
             controls: None,
             task: None,
+            erasure: None,
             statistics: Statistics::default(),
             limits: Limits::default(),
         }

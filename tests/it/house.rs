@@ -251,7 +251,8 @@ fn files_are_short_and_the_flow_is_one_page() {
 /// Names from suites and records become files in one place, `report/layout.rs`, which makes them safe.
 #[test]
 fn only_the_layout_names_files_of_a_run_folder() {
-    let folders = ["records", "explanations", "simulations", "judgements", "profiles", "neighbours"];
+    let folders =
+        ["records", "continuations", "explanations", "simulations", "judgements", "profiles", "neighbours"];
     let others = [
         "dictionaries",
         "controls",

@@ -14,7 +14,7 @@ use crate::model_server::{
 };
 use crate::program::{Done, autointerp, finish};
 use crate::shared;
-use crate::toy::{PLANTED, Toy};
+use crate::toy::{PLANTED, SAID, Toy};
 
 const ROW: &str = "hook_embed/neuron.jsonl";
 
@@ -576,4 +576,110 @@ fn intervals_out_of_range_are_refused_with_their_place() {
         let name = format!("`judge.{}`", field.split(':').next().unwrap_or_default());
         done.refused(2, &[&name]);
     }
+}
+
+/// Explains a feature as the token that it raises most, where tokens are listed. Chooses the text with more of the word
+/// that an explanation names, and else the first one.
+fn listens(request: &Value) -> (u16, String) {
+    let question = request["messages"].as_array().and_then(|messages| messages.last()?["content"].as_str());
+    let question = question.unwrap_or_default();
+    let line = |start: &str| question.lines().find_map(|line| line.strip_prefix(start)).unwrap_or_default();
+    match request["response_format"]["json_schema"]["name"].as_str() {
+        Some("explanation") if question.contains("Held high") => {
+            let raised =
+                question.split("Held high\nmore likely: ").nth(1).and_then(|rest| rest.lines().next());
+            let raised: Vec<String> =
+                serde_json::from_str(&format!("[{}]", raised.unwrap_or_default())).expect("quoted tokens");
+            (200, reply(request, &json!({"explanation": format!("the token {:?}", raised[0])}).to_string()))
+        }
+        Some("choice") => {
+            let named = line("The feature stands for: the token ").trim_matches(['"', ' ']);
+            let count = |text: &str| text.split(['"', ' ', '.']).filter(|word| *word == named).count();
+            let choice = if count(line("2: ")) > count(line("1: ")) { 2 } else { 1 };
+            (200, reply(request, &json!({"choice": choice}).to_string()))
+        }
+        _ => honest(request),
+    }
+}
+
+#[test]
+fn a_judge_that_knows_what_a_feature_does_finds_the_steered_text_and_any_other_guesses() {
+    let toy = Toy::speaking();
+    let server = server(listens);
+    let more = "effects: {prompts: 4, temperature: 0, control: none}";
+    suite(&toy, &server.url, "intervention", "", more);
+    let file = fs::read_to_string(toy.path("planted.yaml")).expect("a suite");
+    let explainer = file.lines().find_map(|line| line.strip_prefix("explainer: ")).expect("an explainer");
+    let output = explainer.replace("token_activation", "output_explanation");
+    let both = file
+        .replace(&format!("explainer: {explainer}"), &format!("explainer: {output}"))
+        .replace("pairs: [token_lookup]", &format!("pairs: [token_lookup, {{explainer: {explainer}}}]"));
+    toy.write("planted.yaml", &both);
+    let plan: Value = serde_json::from_str(&call(&toy, "plan", &["--json"]).ok().stdout).expect("JSON");
+    let steps = plan["llm"].as_array().expect("steps");
+    let step = steps.iter().find(|step| step["name"] == "intervention").expect("a step");
+    assert_eq!(
+        step["requests"],
+        2 * 2 * 6 * 4,
+        "two explainers and their controls, 6 features, 4 prompts: {step}"
+    );
+    call(&toy, "run", &[]).ok();
+    let found = summary(&toy);
+    let mean = |explainer, control| cell(&found, "intervention", control, explainer)["mean"].as_f64();
+    assert_eq!(mean("output_explanation", None), Some(1.0));
+    // The word that a feature fires on stands in neither text, so the judge always says 1.
+    assert_eq!(mean("token_activation", None), Some(0.5));
+    // The word of another feature may begin a text without steering, and nowhere else.
+    let shuffled = mean("output_explanation", Some("shuffled")).expect("a mean");
+    assert!((0.25..=0.5).contains(&shuffled), "{shuffled}");
+    let offline = cell(&found, "intervention", None, "token_lookup");
+    assert!(offline["mean"].is_null() && offline["tally"]["undefined"] == 6, "{offline}");
+
+    // The texts are stored once, and no explanation rests on a text that is judged.
+    let written = lines(&toy, &format!("continuations/{ROW}"));
+    assert_eq!(written.len(), 6);
+    for line in &written {
+        let said = SAID[line["feature"].as_u64().expect("a feature") as usize];
+        let fragments = |list: &str| -> BTreeSet<u64> {
+            let pairs = line[list].as_array().expect("pairs").iter();
+            pairs.filter_map(|pair| pair["fragment"].as_u64()).collect()
+        };
+        assert!(fragments("shown").len() == 4 && fragments("asked").len() == 4, "{line}");
+        assert!(fragments("shown").is_disjoint(&fragments("asked")), "{line}");
+        for pair in line["asked"].as_array().expect("pairs") {
+            assert_eq!(pair["steered"], format!(" {said}").repeat(24), "{pair}");
+            assert_ne!(pair["steered"], pair["other"], "{pair}");
+        }
+    }
+    let judged = lines(&toy, &format!("judgements/{ROW}"));
+    assert_eq!(judged.len(), 2 * 6, "one line per explainer with a judge");
+    for line in &judged {
+        let choices = line["choices"].as_array().expect("choices");
+        let first = choices.iter().filter(|choice| choice["steered"] == 1).count();
+        assert_eq!((choices.len(), first), (4, 2), "{line}");
+    }
+    // Terminal and page show the texts with the answers.
+    let (out, feature) = (toy.arg("out"), format!("hook_embed/neuron/{}", written[0]["feature"]));
+    let inspect = |more: &[&str]| {
+        let arguments = [&["inspect", out.as_str(), feature.as_str()], more].concat();
+        finish(&mut autointerp(toy.home(), &arguments)).ok().stdout
+    };
+    assert!(inspect(&[]).contains("which of two texts was steered?"));
+    let shown: Value = serde_json::from_str(&inspect(&["--json"])).expect("JSON");
+    let questions = shown["glance"]["questions"].as_array().expect("questions");
+    assert!(questions.len() == 4 && questions.iter().all(|one| one["right"] == true), "{shown}");
+    let pages = fs::read_dir(toy.path("out/features")).expect("pages").flatten();
+    let mut pages = pages.map(|page| fs::read_to_string(page.path()).expect("a page"));
+    assert!(pages.any(|page| page.contains("\"questions\":[{")), "the page has the texts");
+
+    // The same again, on one thread, without a request.
+    let asked = server.requests();
+    assert_eq!(asked, server.distinct(), "no question is asked twice");
+    let results = || (read(&toy, "summary.json"), read(&toy, &format!("continuations/{ROW}")));
+    let before = results();
+    call(&toy, "run", &["--fresh", "--threads", "1"]).ok();
+    assert!(results() == before && server.requests() == asked);
+    // Texts that do not fit into the model's context are refused before anything is done.
+    call(&toy, "run", &["--set", "effects.written_tokens=60"])
+        .refused(2, &["effects.written_tokens", "64 tokens", "effects.prompt_tokens"]);
 }

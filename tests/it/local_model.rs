@@ -110,15 +110,16 @@ fn a_model_in_the_process_explains_and_simulates_without_a_network() {
 fn a_model_in_the_process_reads_prompts_and_judges() {
     let toy = Toy::new();
     write_language_model(&toy.path("explainer"));
-    let scorers = "scorers=[top_and_random, detection, surprisal]";
-    let fewer = ["--set", scorers, "--set", "controls=[shuffled]"];
+    let scorers = "scorers=[top_and_random, detection, surprisal, intervention]";
+    let written = "effects={prompts: 1, written_tokens: 4}";
+    let fewer = ["--set", scorers, "--set", written, "--set", "controls=[shuffled]"];
     let done = run(&toy, "out", "prompt_logprobs", &fewer);
     // A model without sense writes some explanation that is none.
     assert!(matches!(done.code, Some(0 | 3)), "{}", done.stderr);
     let found = lines(&toy, "out", "prompt_logprobs");
     let explained: Vec<&Value> = found.iter().filter(|line| line["explanation"].is_string()).collect();
     assert!(!explained.is_empty());
-    for score in ["detection", "surprisal"] {
+    for score in ["detection", "surprisal", "intervention"] {
         let scored = explained.iter().filter(|line| line["scores"][score].is_number()).count();
         assert!(scored > 0, "{score} of {} features", explained.len());
     }

@@ -62,6 +62,40 @@ fn number(value: &Value) -> f64 {
     value["value"].as_f64().unwrap_or_else(|| panic!("a number: {value}"))
 }
 
+/// Erasure for the same runs.
+const ERASURE: [&str; 2] = ["--set", "erasure={prompts: 16, features: [1, 4]}"];
+
+/// Every dictionary has its two curves beside the two baselines, on every concept.
+fn assert_erased(erasure: &Value) {
+    let concepts = list(erasure, "concepts");
+    let names: Vec<&str> = concepts.iter().filter_map(|one| one["concept"].as_str()).collect();
+    assert_eq!(names, ["noun_number", "name_gender", "text_kind"]);
+    for concept in concepts {
+        assert_eq!((&concept["n_prompts"], &concept["n_held_out"]), (&json!([16, 16]), &json!(10)));
+        let dictionaries = list(concept, "dictionaries");
+        assert_eq!(dictionaries.len(), 3);
+        for dictionary in dictionaries {
+            assert_eq!(number(&dictionary["majority"]), 0.5);
+            let curves = list(dictionary, "curves");
+            let erasers: Vec<&str> = curves.iter().filter_map(|curve| curve["eraser"].as_str()).collect();
+            assert_eq!(erasers, ["features", "random_features", "leace", "mean_projection"]);
+            let first = &list(&curves[0], "points")[0];
+            assert_eq!((number(&first["kl"]), number(&first["edit_size"])), (0.0, 0.0));
+            assert!(list(&curves[0], "points").iter().all(|point| number(&point["accuracy"]) <= 1.0));
+            for baseline in &curves[2..] {
+                assert!(number(&list(baseline, "points")[0]["kl"]) > 0.0, "{baseline}");
+                assert!(baseline["half"].is_null());
+            }
+            let half = &curves[0]["half"];
+            assert_eq!(
+                half["value"].is_null(),
+                !half["reason"].is_null() && half["ci_low"].is_null(),
+                "{half}"
+            );
+        }
+    }
+}
+
 /// Each curve runs from nothing to everything, which is closer to the target.
 fn assert_measured(patching: &Value) {
     assert_eq!((patching["n_pairs"].as_u64(), &patching["task"]), (Some(8), &json!("ioi")));
@@ -106,27 +140,31 @@ fn assert_measured(patching: &Value) {
 #[test]
 fn patching_is_measured_and_its_bytes_depend_on_nothing_else() {
     let folder = Folder::new();
-    folder.run("one", &["--threads", "1"]).ok();
+    let run = |out: &str, more: &[&str]| folder.run(out, &[&ERASURE[..], more].concat()).ok();
+    run("one", &["--threads", "1"]);
     assert_measured(&folder.summary("one")["patching"]);
+    assert_erased(&folder.summary("one")["erasure"]);
     let table = fs::read_to_string(folder.0.path().join("one/patching.csv")).expect("patching.csv");
     assert!(table.starts_with("task,hook,method,control,order,"), "{table}");
-    folder.run("two", &["--threads", "2"]).ok();
+    run("two", &["--threads", "2"]);
     let all = |out: &str| {
-        let table = fs::read(folder.0.path().join(out).join("patching.csv")).expect("patching.csv");
-        (results(&folder.0.path().join(out)), table)
+        let table = |name: &str| fs::read(folder.0.path().join(out).join(name)).expect("a table");
+        (results(&folder.0.path().join(out)), table("patching.csv"), table("erasure.csv"))
     };
     assert!(all("one") == all("two"), "the number of threads changes the results");
     // A run that was killed has some of its stages.
     let stages = folder.0.path().join("two/stages");
-    let patched: Vec<_> = fs::read_dir(&stages)
-        .expect("stages")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("patch-")))
-        .collect();
-    assert_eq!(patched.len(), 3);
-    fs::remove_file(&patched[0]).expect("removed");
+    for stage in ["patch-", "erase-"] {
+        let stored: Vec<_> = fs::read_dir(&stages)
+            .expect("stages")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(stage)))
+            .collect();
+        assert_eq!(stored.len(), 3);
+        fs::remove_file(&stored[0]).expect("removed");
+    }
     fs::remove_file(folder.0.path().join("two/summary.json")).expect("removed");
-    folder.run("two", &[]).ok();
+    run("two", &[]);
     assert!(all("one") == all("two"), "a resumed run has other results");
 }
 
@@ -205,16 +243,38 @@ fn bad_tasks_are_refused_with_their_reason() {
 }
 
 #[test]
+fn bad_concepts_are_refused_with_their_reason() {
+    let folder = Folder::new();
+    let suite = folder.arg("suite.yaml");
+    let refused = |erasure: &str, code: i32, named: &[&str]| {
+        let set = format!("erasure={erasure}");
+        call(folder.0.path(), &["check", &suite, "--set", &set]).refused(code, named);
+    };
+    refused("{prompts: 4}", 2, &["erasure.prompts", "from 8 to 2000"]);
+    refused("{concept: embedded}", 2, &["did you mean `concepts`"]);
+    refused("{concepts: nowhere.jsonl}", 6, &["nowhere.jsonl"]);
+    folder.write("one.jsonl", &"{\"text\": \"The man\", \"label\": \"x\"}\n".repeat(9));
+    refused("{concepts: one.jsonl}", 8, &["one.jsonl", "1 labels of the concept `one`"]);
+}
+
+#[test]
 fn a_plan_counts_the_passes_of_a_task() {
     let folder = Folder::new();
-    let plan = call(folder.0.path(), &["plan", &folder.arg("suite.yaml"), "--json"]).ok();
+    let suite = folder.arg("suite.yaml");
+    let arguments = [&["plan", &suite, "--json"], &ERASURE[..]].concat();
+    let plan = call(folder.0.path(), &arguments).ok();
     let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
     let notes = list(&plan, "notes");
     let is_ours = |note: &&Value| {
         note.as_str().is_some_and(|note| note.starts_with("task ioi: 8 pairs of prompts, 3 dict"))
     };
     assert!(notes.iter().any(|note| is_ours(&note)), "{notes:?}");
-    assert!(list(&plan, "parts").iter().any(|part| part["work"] == "patch"), "{plan}");
+    let is_erasure =
+        |note: &Value| note.as_str().is_some_and(|note| note.starts_with("erasure: at most 10 held-out"));
+    assert!(notes.iter().any(is_erasure), "{notes:?}");
+    for work in ["patch", "erase"] {
+        assert!(list(&plan, "parts").iter().any(|part| part["work"] == work), "{plan}");
+    }
 }
 
 /// The prompts that real models solve.

@@ -26,6 +26,12 @@ pub const PLANTED: [&str; WIDTH] = [
     "held", "made", "took", "never",
 ];
 
+/// What a speaking model says where a feature is on, one word per coordinate. None of them has a feature.
+pub const SAID: [&str; WIDTH] = [
+    "the", "a", "one", "old", "small", "red", "cold", "bright", "and", "but", "then", "so", "in", "near",
+    "over", "under",
+];
+
 /// A folder that holds `model/`, `corpus.txt`, `suite.yaml` and whatever a test writes beside them.
 pub struct Toy {
     folder: TempDir,
@@ -68,15 +74,28 @@ impl Toy {
         let toy = Self::new();
         let vocabulary = vocabulary();
         toy.write_model(&toy.path("model"), vocabulary.len(), &|name, entries| {
-            if name != "gpt_neox.embed_in.weight" {
-                return;
+            if name == "gpt_neox.embed_in.weight" {
+                plant(entries, &vocabulary, &PLANTED, [3.0, -0.1]);
             }
-            for (id, piece) in vocabulary.iter().enumerate() {
-                let word = piece.strip_prefix('Ġ');
-                for (place, planted) in PLANTED.iter().enumerate() {
-                    entries[id * WIDTH + place] = if word == Some(planted) { 3.0 } else { -0.1 };
-                }
+        });
+        toy
+    }
+
+    /// As `planted`, with blocks that add nothing, and an output that answers coordinate `k` with the `k`-th word of
+    /// [`SAID`], and anything else with `again`: what each feature does is known, too.
+    pub fn speaking() -> Self {
+        let toy = Self::new();
+        let vocabulary = vocabulary();
+        toy.write_model(&toy.path("model"), vocabulary.len(), &|name, entries| match name {
+            "gpt_neox.embed_in.weight" => plant(entries, &vocabulary, &PLANTED, [3.0, -0.1]),
+            "gpt_neox.final_layer_norm.bias" => entries.fill(1.0),
+            "embed_out.weight" => {
+                plant(entries, &vocabulary, &SAID, [8.0, 0.0]);
+                let again = vocabulary.iter().position(|piece| piece == "Ġagain").expect("a word");
+                entries[again * WIDTH..][..WIDTH].fill(1.0);
             }
+            name if name.contains("attention.dense") || name.contains("dense_4h_to_h") => entries.fill(0.0),
+            _ => {}
         });
         toy
     }
@@ -127,6 +146,16 @@ statistics: {{reference: topk, resamples: 200, permutations: 200}}
         write_atomic(&folder.join("model.safetensors"), &bytes).expect("written");
         write_atomic(&folder.join("config.json"), config.to_string().as_bytes()).expect("written");
         write_atomic(&folder.join("tokenizer.json"), tokenizer().to_string().as_bytes()).expect("written");
+    }
+}
+
+/// Sets coordinate `k` of each token's row to `on` for the `k`-th of `words`, and to `off` for every other token.
+fn plant(entries: &mut [f32], vocabulary: &[String], words: &[&str; WIDTH], [on, off]: [f32; 2]) {
+    for (id, piece) in vocabulary.iter().enumerate() {
+        let word = piece.strip_prefix('Ġ');
+        for (place, planted) in words.iter().enumerate() {
+            entries[id * WIDTH + place] = if word == Some(planted) { on } else { off };
+        }
     }
 }
 

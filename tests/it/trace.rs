@@ -110,11 +110,18 @@ fn other_dictionaries_can_be_causes_and_the_folder_is_inside_the_run() {
     let nodes = drawn["trace"]["nodes"].as_array().expect("nodes");
     assert!(nodes[1..].iter().all(|node| node["dictionary"] == "pca" || node["dictionary"] == "random"));
     assert!(nodes[1..].iter().all(|node| node["reason"] == "depth_reached"));
-    let name = feature.replace('/', "--");
-    let folder: PathBuf = toy.path("run").join("traces").join(name);
+    let traces = format!("traces/{}", feature.replace('/', "--"));
+    let folder: PathBuf = toy.path("run").join("traces").join(feature.replace('/', "--"));
     assert_eq!(drawn["out"].as_str(), folder.to_str());
-    assert!(folder.join("index.html").is_file());
+    // The two pages link each other, also after the run folder is drawn again.
+    let (file, traced) = ("blocks.1.hook_resid_post--topk.html", read(&folder, "index.html"));
+    let link = format!("../../features/{file}#{feature}");
+    assert!(traced.replace("&#x2f;", "/").contains(&link), "{traced}");
+    let links = || read(&toy.path("run").join("features"), file).contains(&format!("../{traces}/index.html"));
+    assert!(links());
     call(toy.home(), &["report", &out, "--verify"]).ok();
+    call(toy.home(), &["report", &out]).ok();
+    assert!(links());
 }
 
 #[test]

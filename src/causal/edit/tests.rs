@@ -107,7 +107,7 @@ impl Fixture {
     }
 }
 
-fn edit(dictionary: &AffineDictionary, changes: Vec<(usize, Change)>) -> FeatureEdit<'_> {
+fn edit<'a>(dictionary: &'a AffineDictionary, changes: Vec<(usize, Change<'a>)>) -> FeatureEdit<'a> {
     FeatureEdit::new(Writer::new(dictionary).expect("has a decoder"), changes).expect("features exist")
 }
 
@@ -119,7 +119,7 @@ fn distance(got: &Matrix, expected: &Matrix) -> f64 {
     (difference / square(&mut expected.data().iter().copied())).sqrt()
 }
 
-fn transcoder_changes() -> Vec<(usize, Change)> {
+fn transcoder_changes() -> Vec<(usize, Change<'static>)> {
     vec![(0, Change::Set(2.0)), (1, Change::Scale(-1.0))]
 }
 
@@ -172,7 +172,7 @@ fn edits_of_one_hook_point_read_what_earlier_ones_left() {
     for (feature, change) in [(0, Change::Set(2.0)), (1, Change::Scale(3.0))] {
         let code = codes.encode_features(&expected, &[feature]).expect("codes");
         for row in 0..expected.rows() {
-            let by = change.of(code.at(row, 0)) - code.at(row, 0);
+            let by = change.of(row, code.at(row, 0)) - code.at(row, 0);
             expected.row_mut(row).iter_mut().zip(decoder.row(feature)).for_each(|(x, d)| *x += by * d);
         }
     }
@@ -180,6 +180,40 @@ fn edits_of_one_hook_point_read_what_earlier_ones_left() {
     let reversed = [edit(&codes, vec![(1, Change::Scale(3.0))]), edit(&codes, vec![(0, Change::Set(2.0))])];
     let reversed = fixture.after(&fixture.tokens, &reversed, Wanted::Activations(middle));
     assert!(distance(&reversed, &after) > 1e-3, "the order matters");
+}
+
+#[test]
+fn codes_of_another_run_replace_those_of_every_sequence() {
+    for family in FAMILIES {
+        let fixture = Fixture::load(family);
+        let (codes, middle) = (fixture.codes(), hook(MIDDLE));
+        let plain = fixture.model().activations(&fixture.tokens, &[middle]).expect("runs").swap_remove(0);
+        let own = codes.encode_features(&plain, &[0, 2]).expect("codes");
+        // Both sequences get the codes of the second one.
+        let of_second = |nth: usize| (10..20).map(|row| own.at(row, nth)).collect::<Vec<f32>>();
+        let (first, third) = (of_second(0), of_second(1));
+        let changes = || vec![(0, Change::Replace(&first)), (2, Change::Replace(&third))];
+        let writer = || Writer::new(&codes).expect("has a decoder");
+        let edits = [FeatureEdit::new(writer(), changes()).expect("features exist")];
+        let after = fixture.after(&fixture.tokens, &edits, Wanted::Activations(middle));
+        let mut expected = plain.clone();
+        for row in 0..10 {
+            for (nth, feature) in [0, 2].into_iter().enumerate() {
+                let by = own.at(10 + row, nth) - own.at(row, nth);
+                let direction = codes.tensors().decoder.row(feature);
+                expected.row_mut(row).iter_mut().zip(direction).for_each(|(x, d)| *x += by * d);
+            }
+        }
+        assert!(distance(&after, &expected) < 1e-6, "{family}");
+        assert!(distance(&after, &plain) > 1e-4, "{family}: the codes differ");
+        // A sequence of another length is refused.
+        let short = TokenBatch::new(fixture.tokens.row(0)[..7].to_vec(), 7).expect("whole");
+        let edits = [FeatureEdit::new(writer(), changes()).expect("features exist")];
+        let all = FeatureEdits::new(&edits);
+        fixture.model().edited(&short, &all.edits(), Wanted::LastLogits).expect("runs");
+        let error = failure_of(&edits).expect_err("another length").to_string();
+        assert!(error.contains("10 codes") && error.contains("7 rows"), "{error}");
+    }
 }
 
 #[test]
@@ -270,8 +304,8 @@ fn a_feature_outside_the_dictionary_is_refused() {
 proptest! {
     #[test]
     fn a_change_is_set_add_or_scale(code in -50.0f32..50.0, value in -50.0f32..50.0) {
-        prop_assert_eq!(Change::Set(value).of(code), value);
-        prop_assert_eq!(Change::Add(value).of(code), code + value);
-        prop_assert_eq!(Change::Scale(value).of(code), code * value);
+        prop_assert_eq!(Change::Set(value).of(3, code), value);
+        prop_assert_eq!(Change::Add(value).of(3, code), code + value);
+        prop_assert_eq!(Change::Scale(value).of(3, code), code * value);
     }
 }

@@ -22,5 +22,5 @@ mod tests;
 mod texts;
 
 pub use measure::{EffectMeter, FeatureEffects, Firing, Matched, NoEffect, Steered, is_in_stream};
-pub use settings::{Effect, EffectSettings};
+pub use settings::{Effect, EffectSettings, TextControl};
 pub use texts::Texts;

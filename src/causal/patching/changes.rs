@@ -3,14 +3,14 @@
 use crate::linalg::SparseCodes;
 
 /// Features that are patched, by slot: a place in the list of active features.
-pub(super) type Set = Vec<bool>;
+pub(in crate::causal) type Set = Vec<bool>;
 
 /// Feature, position and c′ − c times the factor of the row, where it is not 0.
 type Entry = (u32, u32, f32);
 
 /// Changes of codes of one pair: slot after slot, ascending, each with the positions at which its code differs.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Changes {
+pub(in crate::causal) struct Changes {
     slots: Vec<u32>,
     /// First entry of each slot, and the number of entries at the end.
     starts: Vec<usize>,
@@ -75,7 +75,7 @@ impl Changes {
 
 /// Differences of two runs' codes from position `first` on; `place` is the pair's place in the batch and `length` its
 /// number of positions. `factors` has one entry per row of the batch.
-pub(super) fn differences(
+pub(in crate::causal) fn differences(
     (base, target): (&SparseCodes, &SparseCodes),
     (place, length, first): (usize, usize, usize),
     factors: &[f32],

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::changes::Set;
 use super::order::{Left, acdc, by_value, exact, measure, prefix};
-use super::patcher::{Measured, Patcher, Watch};
+use super::patcher::{Measured, Patcher};
+use super::steps::{Step, Watch};
 use super::{MeasuredCurve, MeasuredPoint, Order, PatchParams};
 use crate::base::Stream;
 use crate::causal::CausalError;
@@ -27,16 +28,16 @@ impl Curves<'_, '_> {
         let mut known = HashMap::from([(vec![false; n], self.nothing.clone())]);
         let attribution = by_value(&self.patcher.attribution(self.watch)?);
         let everything = vec![true; n];
-        let measured = self.measured(std::slice::from_ref(&everything), "all features")?;
+        let measured = self.measured(std::slice::from_ref(&everything), Step::AllFeatures)?;
         known.extend(std::iter::once(everything.clone()).zip(measured));
         let mut curves = Vec::new();
         for &order in &self.params.orders {
             let points = match order {
-                Order::Attribution => self.along(&attribution, &mut known, "attribution curve")?,
+                Order::Attribution => self.along(&attribution, &mut known, Step::AttributionCurve)?,
                 Order::Exact => {
                     let tried = (self.params.max_exact, &*self.nothing);
                     let order = exact(self.patcher, &attribution, tried, self.watch)?;
-                    self.along(&order, &mut known, "exact curve")?
+                    self.along(&order, &mut known, Step::ExactCurve)?
                 }
                 Order::Acdc => self.by_removal(&attribution, &known[&everything])?,
             };
@@ -44,7 +45,7 @@ impl Curves<'_, '_> {
         }
         if self.params.controls {
             let random = self.stream(&["random features"]).permutation(n);
-            let points = self.along(&random, &mut known, "random features")?;
+            let points = self.along(&random, &mut known, Step::RandomFeatures)?;
             curves.push(MeasuredCurve { order: RANDOM_FEATURES.to_string(), is_control: true, points });
             let points = self.in_random_directions(&attribution)?;
             curves.push(MeasuredCurve { order: RANDOM_DIRECTIONS.to_string(), is_control: true, points });
@@ -60,7 +61,7 @@ impl Curves<'_, '_> {
         counts(self.patcher.n_slots(), self.params.max_features)
     }
 
-    fn measured(&self, sets: &[Set], step: &str) -> Result<Vec<Vec<Measured>>, CausalError> {
+    fn measured(&self, sets: &[Set], step: Step) -> Result<Vec<Vec<Measured>>, CausalError> {
         measure(self.patcher, sets, (&self.nothing, false), self.watch, step)
     }
 
@@ -69,7 +70,7 @@ impl Curves<'_, '_> {
         &self,
         order: &[usize],
         known: &mut HashMap<Set, Vec<Measured>>,
-        step: &str,
+        step: Step,
     ) -> Result<Vec<MeasuredPoint>, CausalError> {
         let sets: Vec<Set> = self.counts().into_iter().map(|n| prefix(order, n)).collect();
         let new: Vec<Set> = sets.iter().filter(|&set| !known.contains_key(set)).cloned().collect();
@@ -93,7 +94,7 @@ impl Curves<'_, '_> {
     fn in_random_directions(&self, attribution: &[usize]) -> Result<Vec<MeasuredPoint>, CausalError> {
         let sets: Vec<Set> = self.counts().into_iter().map(|n| prefix(attribution, n)).collect();
         let random = (&*self.nothing, true);
-        let measured = measure(self.patcher, &sets, random, self.watch, "random directions")?;
+        let measured = measure(self.patcher, &sets, random, self.watch, Step::RandomDirections)?;
         Ok(self.counts().into_iter().zip(measured).map(|(n, measured)| point(n, &measured)).collect())
     }
 }

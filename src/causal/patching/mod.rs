@@ -9,7 +9,8 @@
 //! edit size  = ‖x′ − x‖ over positions and dimensions
 //! ```
 //!
-//! Orders of Φ are in `order`, divergences in `output`. A pass runs one pair from the hook point to the output. The
+//! Orders of Φ are in `order`, divergences in `output`. A pass runs one pair from the hook point to the output, at
+//! the positions from the first token on at which its prompts differ: what precedes it is the same in every pass. The
 //! number of passes is at most
 //!
 //! ```text
@@ -21,45 +22,45 @@
 //! The middle terms are those of the exact and the ACDC order. A pass of a pair is left out where no patched feature's
 //! code differs, so sparse dictionaries take fewer.
 
-mod changes;
+pub(super) mod changes;
 mod curve;
 mod measured;
 mod order;
 mod output;
-mod pairs;
+pub(super) mod pairs;
 mod params;
 mod patcher;
+mod steps;
 
 #[cfg(test)]
-mod tests;
-
-use std::cell::Cell;
+pub(super) mod tests;
 
 use super::{CausalError, Writer};
 use crate::subject::SubjectModel;
 use curve::Curves;
-use patcher::{Job, Patcher, Watch};
+use patcher::{Job, Patcher};
+use steps::Watch;
 
 pub use measured::{MeasuredCurve, MeasuredPoint, NO_FEATURE_DIFFERS, PatchedPairs, TaskPairs};
 pub use params::{Attributed, Divergence, Order, PatchParams};
 
 /// Patches features of one dictionary and measures the output of every pair.
 ///
-/// `seed` is a seed and the place of this dictionary in the run, which names its draws. `on` gets the name of a step, the
-/// units done and their total. If `stop` is true, this returns [`CausalError::Stopped`]. Batches hold
-/// at most 64 MB of activations and logits, beside the base activations of all pairs. Results do not depend on the number
-/// of threads.
+/// `seed` is a seed and the place of this dictionary in the run, which names its draws. `on` gets about how many
+/// passes of each pair are done, and their total. If `stop` is true, this returns [`CausalError::Stopped`]. Batches hold
+/// at most 64 MB of activations and logits, beside the base activations of all pairs and the keys and values of the
+/// tokens that both prompts of a pair begin with. Results do not depend on the number of threads.
 pub fn patch(
     subject: &dyn SubjectModel,
     writer: &Writer<'_>,
     pairs: &TaskPairs,
     params: &PatchParams,
     seed: (u64, &str),
-    on: &dyn Fn(&str, usize, usize),
+    on: &dyn Fn(usize, usize),
     stop: &dyn Fn() -> bool,
 ) -> Result<PatchedPairs, CausalError> {
     pairs::check(subject, pairs)?;
-    let watch = Watch { on, stop, passes: Cell::new(0) };
+    let watch = Watch::new(params, on, stop);
     let patcher = Patcher::new((subject, writer), pairs, params, seed, &watch)?;
     let n = patcher.n_slots();
     let none = vec![false; n];
@@ -71,6 +72,7 @@ pub fn patch(
         0 => (Vec::new(), Some(NO_FEATURE_DIFFERS.to_string())),
         _ => (Curves { patcher: &patcher, params, seed, watch: &watch, nothing }.all()?, None),
     };
+    watch.finish();
     let tries = params.orders.iter().any(|&order| order != Order::Attribution);
     Ok(PatchedPairs {
         n_features: n,

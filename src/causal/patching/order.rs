@@ -1,7 +1,8 @@
 //! Orders of features: by attribution, by exact effects, and by removal.
 
 use super::changes::Set;
-use super::patcher::{Job, Measured, Patcher, Watch, mean_kl};
+use super::patcher::{Job, Measured, Patcher, mean_kl};
+use super::steps::{Step, Watch};
 use crate::base::Stream;
 use crate::causal::CausalError;
 
@@ -37,7 +38,7 @@ pub(super) fn exact(
     let (tried, others) = attribution.split_at(n_exact.min(attribution.len()));
     let sets: Vec<Set> =
         tried.iter().map(|&slot| (0..attribution.len()).map(|other| other == slot).collect()).collect();
-    let of_sets = measure(patcher, &sets, (nothing, false), watch, "exact")?;
+    let of_sets = measure(patcher, &sets, (nothing, false), watch, Step::Exact)?;
     let drops: Vec<f64> = of_sets.iter().map(|measured| mean_kl(nothing) - mean_kl(measured)).collect();
     Ok(by_value(&drops).into_iter().map(|nth| tried[nth]).chain(others.iter().copied()).collect())
 }
@@ -49,7 +50,7 @@ pub(super) fn measure(
     sets: &[Set],
     (nothing, is_random): (&[Measured], bool),
     watch: &Watch<'_>,
-    step: &str,
+    step: Step,
 ) -> Result<Vec<Vec<Measured>>, CausalError> {
     let mut jobs = Vec::new();
     for set in sets {
@@ -117,7 +118,7 @@ pub(super) fn acdc(
             }
         }
         points.push((left, current.clone()));
-        (watch.on)("acdc", nth + 1, thresholds);
+        watch.tell(Step::Acdc, nth + 1, thresholds);
     }
     points.push((0, nothing.to_vec()));
     points.dedup_by_key(|point| point.0);

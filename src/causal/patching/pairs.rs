@@ -60,7 +60,7 @@ fn check_pair(
 
 /// Indices of sequences of one length, at most [`BATCH_BYTES`] together; shorter ones first. `bytes` of a sequence
 /// follow from its length.
-pub(super) fn batches(
+pub(in crate::causal) fn batches(
     lengths: impl Iterator<Item = usize>,
     bytes: impl Fn(usize) -> usize,
 ) -> Vec<(usize, Vec<usize>)> {
@@ -73,12 +73,31 @@ pub(super) fn batches(
     parts.collect()
 }
 
-/// Prompts of one length as a batch.
-pub(super) fn batch_of(
-    prompts: &[Vec<u32>],
+/// The same in rounds: batches that are run at the same time, at most [`BATCH_BYTES`] together.
+pub(super) fn rounds(
+    lengths: impl Iterator<Item = usize>,
+    bytes: impl Fn(usize) -> usize,
+) -> Vec<Vec<(usize, Vec<usize>)>> {
+    let (mut rounds, mut room) = (Vec::<Vec<_>>::new(), 0);
+    for (length, batch) in batches(lengths, &bytes) {
+        let needed = batch.len() * bytes(length);
+        match rounds.last_mut().filter(|_| needed <= room) {
+            Some(round) => round.push((length, batch)),
+            None => {
+                rounds.push(vec![(length, batch)]);
+                room = BATCH_BYTES;
+            }
+        }
+        room = room.saturating_sub(needed);
+    }
+    rounds
+}
+
+/// Prompts, or their ends, of one length as a batch.
+pub(in crate::causal) fn batch_of<'p>(
     length: usize,
-    which: impl Iterator<Item = usize>,
+    prompts: impl Iterator<Item = &'p [u32]>,
 ) -> Result<TokenBatch, CausalError> {
-    let ids = which.flat_map(|nth| prompts[nth].iter().copied()).collect();
+    let ids = prompts.flat_map(|prompt| prompt.iter().copied()).collect();
     TokenBatch::new(ids, length).ok_or(CausalError::NoPairs)
 }

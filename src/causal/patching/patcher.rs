@@ -1,31 +1,19 @@
 //! Runs of the subject with patched features: which features differ, and what a set of them does to the output.
 
-use std::cell::Cell;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::changes::{Changes, Set, differences};
 use super::output::{self, Output};
-use super::pairs::{batch_of, batches};
+use super::pairs::{batch_of, batches, rounds};
+use super::steps::{Step, Watch};
 use super::{Attributed, Divergence, PatchParams, TaskPairs};
 use crate::base::{HookPoint, Matrix, Stream};
 use crate::causal::direction::norm;
 use crate::causal::{CausalError, Writer};
-use crate::nn::NnError;
+use crate::nn::{NnError, PrefixCache};
 use crate::subject::{SubjectError, SubjectModel, Wanted};
-
-/// Tells about progress, asks whether to stop, and counts passes.
-pub(super) struct Watch<'a> {
-    pub on: &'a dyn Fn(&str, usize, usize),
-    pub stop: &'a dyn Fn() -> bool,
-    pub passes: Cell<usize>,
-}
-
-impl Watch<'_> {
-    fn check(&self) -> Result<(), CausalError> {
-        if (self.stop)() { Err(CausalError::Stopped) } else { Ok(()) }
-    }
-}
 
 /// The output of one patched pair.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -53,12 +41,24 @@ pub(super) struct Job<'s> {
 struct Ready {
     /// Activations of the base run at the hook point that is written `[positions, width]`.
     rows: Matrix,
+    /// The part of every pass before the first position that can be changed; none if the subject shares none.
+    past: Option<PrefixCache>,
+    /// Positions in `past`, tokens of the pair alone.
+    shared: usize,
+    /// Positions are counted from `shared` on.
     changes: Changes,
     /// The target run's output.
     target: Output,
     answers: [u32; 2],
-    /// A Gaussian direction per position; no rows without controls.
+    /// A Gaussian direction per position from `shared` on; no rows without controls.
     random: Matrix,
+}
+
+impl Ready {
+    /// Positions that a pass runs.
+    fn positions(&self) -> usize {
+        self.rows.rows() - self.shared
+    }
 }
 
 /// A task and a dictionary, made ready.
@@ -74,8 +74,8 @@ pub(super) struct Patcher<'a> {
 }
 
 impl<'a> Patcher<'a> {
-    /// Runs both prompts of every pair once. Differences of codes at the tokens that both prompts begin with are
-    /// rounding, because attention is causal: they are left out.
+    /// Runs both prompts of every pair. Differences of codes at the tokens that both prompts begin with are rounding,
+    /// because attention is causal: they are left out, and passes share the keys and values there.
     pub fn new(
         (subject, writer): (&'a dyn SubjectModel, &Writer<'a>),
         pairs: &'a TaskPairs,
@@ -102,10 +102,12 @@ impl<'a> Patcher<'a> {
         let ready = found.into_iter().map(|one| Ready {
             changes: Changes::new(&one.entries, &active, &factors),
             random: match params.controls {
-                true => gaussian(one.rows.rows(), width, seed, place, one.pair),
+                true => gaussian(one.shared..one.rows.rows(), width, seed, place, one.pair),
                 false => Matrix::zeros(0, width),
             },
             rows: one.rows,
+            past: one.past,
+            shared: one.shared,
             target: one.target,
             answers: pairs.answers[one.pair],
         });
@@ -133,26 +135,33 @@ impl<'a> Patcher<'a> {
         self.ready.iter().map(|one| one.target.difference(one.answers)).collect()
     }
 
-    /// The outputs of passes, in the order of `jobs`. `step` names them for progress.
+    /// The outputs of passes, in the order of `jobs`. `step` is told for progress.
     pub fn run(
         &self,
         jobs: &[Job<'_>],
         watch: &Watch<'_>,
-        step: Option<&str>,
+        step: Option<Step>,
     ) -> Result<Vec<Measured>, CausalError> {
         let mut found = vec![Measured::default(); jobs.len()];
         let vocab = self.subject.info().vocab;
-        let lengths = jobs.iter().map(|job| self.ready[job.pair].rows.rows());
-        let mut done = 0;
-        for (length, batch) in batches(lengths, |length| 4 * (length * self.width + vocab)) {
+        let lengths = jobs.iter().map(|job| self.ready[job.pair].positions());
+        let (mut done, on_cpu) = (0, self.subject.device().is_cpu());
+        for round in rounds(lengths, |length| 4 * (length * self.width + vocab)) {
             watch.check()?;
-            let of_batch: Vec<Job<'_>> = batch.iter().map(|&nth| jobs[nth]).collect();
-            let measured = self.run_batch(&of_batch, length)?;
-            batch.iter().zip(measured).for_each(|(&nth, one)| found[nth] = one);
-            done += batch.len();
-            watch.passes.set(watch.passes.get() + batch.len());
+            let of_batch = |(length, batch): &(usize, Vec<usize>)| {
+                let of_batch: Vec<Job<'_>> = batch.iter().map(|&nth| jobs[nth]).collect();
+                self.run_batch(&of_batch, *length)
+            };
+            // Prompts have many lengths, so few are in a batch, too few for all threads.
+            let at_once = round.par_iter().with_min_len(if on_cpu { 1 } else { round.len() });
+            let measured = at_once.map(of_batch).collect::<Result<Vec<_>, CausalError>>()?;
+            let of_round = round.iter().flat_map(|(_, batch)| batch);
+            of_round.zip(measured.into_iter().flatten()).for_each(|(&nth, one)| found[nth] = one);
+            let passes: usize = round.iter().map(|(_, batch)| batch.len()).sum();
+            done += passes;
+            watch.passes.set(watch.passes.get() + passes);
             if let Some(step) = step {
-                (watch.on)(step, done, jobs.len());
+                watch.tell(step, done, jobs.len());
             }
         }
         Ok(found)
@@ -162,8 +171,11 @@ impl<'a> Patcher<'a> {
         let mut rows = Matrix::zeros(jobs.len() * length, self.width);
         let parts = rows.data_mut().par_chunks_exact_mut(length * self.width).zip(jobs);
         let sizes: Vec<f64> = parts.map(|(rows, job)| self.edit(job, rows)).collect();
-        let tokens = batch_of(self.prompts, length, jobs.iter().map(|job| job.pair))?;
-        let logits = self.subject.given(&tokens, (self.hook, &rows), Wanted::LastLogits)?;
+        let prompts = jobs.iter().map(|job| &self.prompts[job.pair][self.ready[job.pair].shared..]);
+        let tokens = batch_of(length, prompts)?;
+        let past: Vec<&PrefixCache> =
+            jobs.iter().filter_map(|job| self.ready[job.pair].past.as_ref()).collect();
+        let logits = self.subject.given_behind(&past, &tokens, (self.hook, &rows), Wanted::LastLogits)?;
         let measured = jobs.par_iter().zip(sizes).enumerate().map(|(nth, (job, edit_size))| {
             let (ready, logits) = (&self.ready[job.pair], logits.row(nth));
             Measured {
@@ -184,7 +196,8 @@ impl<'a> Patcher<'a> {
             turned.for_each(|(row, direction)| turn(row, direction));
         }
         let size = norm(rows);
-        rows.iter_mut().zip(ready.rows.data()).for_each(|(x, base)| *x += base);
+        let base = &ready.rows.data()[ready.shared * self.width..];
+        rows.iter_mut().zip(base).for_each(|(x, base)| *x += base);
         size
     }
 
@@ -201,11 +214,14 @@ impl<'a> Patcher<'a> {
             reaches |= gradient.data().iter().any(|&g| g != 0.0);
             let parts = gradient.data().par_chunks_exact(length * self.width).zip(&batch);
             let effects: Vec<Vec<(usize, f64)>> = parts
-                .map(|(rows, &pair)| self.ready[pair].changes.effects(&self.directions, self.width, rows))
+                .map(|(rows, &pair)| {
+                    let ready = &self.ready[pair];
+                    ready.changes.effects(&self.directions, self.width, &rows[ready.shared * self.width..])
+                })
                 .collect();
             effects.into_iter().flatten().for_each(|(slot, effect)| total[slot] += effect);
             done += batch.len();
-            (watch.on)("attribution", done, self.n_pairs());
+            watch.tell(Step::Attribution, done, self.n_pairs());
         }
         if !reaches {
             return Err(CausalError::NoEffect { hook: self.hook });
@@ -229,7 +245,7 @@ impl<'a> Patcher<'a> {
             }
             weights
         };
-        let tokens = batch_of(self.prompts, length, batch.iter().copied())?;
+        let tokens = batch_of(length, batch.iter().map(|&pair| &*self.prompts[pair]))?;
         match self.subject.pullback(&tokens, (self.hook, &rows), Wanted::LastLogits, &weights) {
             Ok(found) => Ok(found.gradient),
             Err(SubjectError::Nn(NnError::NoGradient { hook })) => Err(CausalError::NoEffect { hook }),
@@ -242,6 +258,8 @@ impl<'a> Patcher<'a> {
 struct Read {
     pair: usize,
     rows: Matrix,
+    past: Option<PrefixCache>,
+    shared: usize,
     entries: Vec<(u32, u32, f32)>,
     target: Output,
 }
@@ -251,8 +269,8 @@ fn read_pairs(
     pairs: &TaskPairs,
     (length, batch): (usize, &[usize]),
 ) -> Result<Vec<Read>, CausalError> {
-    let base = batch_of(&pairs.base, length, batch.iter().copied())?;
-    let target = batch_of(&pairs.target, length, batch.iter().copied())?;
+    let base = batch_of(length, batch.iter().map(|&pair| &*pairs.base[pair]))?;
+    let target = batch_of(length, batch.iter().map(|&pair| &*pairs.target[pair]))?;
     let inputs = subject.activations(&base, &[writer.reads()])?.swap_remove(0);
     let others = subject.activations(&target, &[writer.reads()])?.swap_remove(0);
     let dictionary = writer.dictionary();
@@ -263,24 +281,40 @@ fn read_pairs(
         false => subject.activations(&base, &[writer.writes()])?.swap_remove(0),
     };
     let logits = subject.edited(&target, &[], Wanted::LastLogits)?;
+    let common = |&pair: &usize| {
+        let both = pairs.base[pair].iter().zip(&pairs.target[pair]);
+        both.take_while(|(a, b)| a == b).count()
+    };
+    let common: Vec<usize> = batch.iter().map(common).collect();
+    // The last position is run: its output is measured.
+    let kept: Vec<usize> = common.iter().map(|&common| common.min(length - 1)).collect();
+    let past = subject.prefix_caches(&base, (writer.writes(), &rows), &kept)?;
+    let mut past = past.map(Vec::into_iter);
     let read = batch.iter().enumerate().map(|(place, &pair)| {
-        let (ours, theirs) = (&pairs.base[pair], &pairs.target[pair]);
-        let first = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count();
+        let past = past.as_mut().and_then(Iterator::next);
+        let shared = if past.is_some() { kept[place] } else { 0 };
+        let mut entries = differences((&codes, &targets), (place, length, common[place]), &factors);
+        entries.iter_mut().for_each(|entry| entry.1 -= shared as u32);
         let own: Vec<usize> = (place * length..(place + 1) * length).collect();
         Read {
             pair,
             rows: rows.select_rows(&own),
-            entries: differences((&codes, &targets), (place, length, first), &factors),
+            past,
+            shared,
+            entries,
             target: Output::new(logits.row(place)),
         }
     });
     Ok(read.collect())
 }
 
-/// A Gaussian direction per position of a pair.
-fn gaussian(positions: usize, width: usize, seed: u64, place: &str, pair: usize) -> Matrix {
+/// A Gaussian direction for some positions of a pair. Those before them are drawn, too.
+fn gaussian(positions: Range<usize>, width: usize, seed: u64, place: &str, pair: usize) -> Matrix {
     let mut stream = Stream::named(seed, &["patching", place, "random directions", &pair.to_string()]);
-    Matrix::from_fn(positions, width, |_, _| stream.normal() as f32)
+    (0..positions.start * width).for_each(|_| {
+        stream.normal();
+    });
+    Matrix::from_fn(positions.len(), width, |_, _| stream.normal() as f32)
 }
 
 /// Gives a row another direction and leaves its norm.

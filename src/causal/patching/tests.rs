@@ -7,7 +7,7 @@ use crate::dictionary::{Activation, AffineDictionary, Kind, Label, RowScale, Ten
 use crate::nn::Edit;
 use crate::subject::{LoadedSubject, Pullback, SubjectError, SubjectInfo, Wanted, Writing};
 
-const HOOK: &str = "blocks.0.hook_resid_post";
+pub(in crate::causal) const HOOK: &str = "blocks.0.hook_resid_post";
 
 fn hook() -> HookPoint {
     HOOK.parse().expect("hook point")
@@ -36,7 +36,7 @@ fn dictionary(kind: Kind, encoder: Matrix, decoder: Matrix, activation: Activati
     AffineDictionary::new(label, tensors)
 }
 
-fn identity(width: usize) -> AffineDictionary {
+pub(in crate::causal) fn identity(width: usize) -> AffineDictionary {
     let unit = Matrix::from_fn(width, width, |row, col| if row == col { 1.0 } else { 0.0 });
     dictionary(Kind::Identity, unit.clone(), unit, Activation::Signed)
 }
@@ -47,7 +47,7 @@ fn gaussian(features: usize, width: usize) -> AffineDictionary {
     dictionary(Kind::Random, rows.clone(), rows, Activation::Relu)
 }
 
-fn ignore(_: &str, _: usize, _: usize) {}
+fn ignore(_: usize, _: usize) {}
 
 fn run(subject: &dyn SubjectModel, of: &AffineDictionary, pairs: &TaskPairs) -> PatchedPairs {
     let writer = Writer::new(of).expect("writes");
@@ -65,24 +65,24 @@ fn mean(values: &[f64]) -> f64 {
 /// What the toy says where patching asks for nothing.
 const UNUSED: SubjectError = SubjectError::TooShort { cols: 0 };
 
-const WIDTH: usize = 8;
-const VOCAB: usize = 24;
+pub(in crate::causal) const WIDTH: usize = 8;
+pub(in crate::causal) const VOCAB: usize = 24;
 
 /// The features that reach the toy's output, with how far each moves the logit difference, the strongest first.
 const PLANTED: [(usize, f32); 3] = [(4, 1.0), (1, 0.7), (6, 0.4)];
 
 /// A model whose activation is the decayed sum of embeddings so far, and whose logits read three axes of the last
 /// position, or none.
-struct Toy {
-    info: SubjectInfo,
-    embedding: Matrix,
+pub(in crate::causal) struct Toy {
+    pub info: SubjectInfo,
+    pub embedding: Matrix,
     /// `[VOCAB, WIDTH]`.
-    unembedding: Matrix,
+    pub unembedding: Matrix,
 }
 
 impl Toy {
     /// Tokens from 12 on are those of target prompts: their embeddings are larger on the planted axes.
-    fn new(reads: bool) -> Self {
+    pub fn new(reads: bool) -> Self {
         let info = toy_info();
         let mut stream = Stream::new(5, "embedding");
         let planted = |col: usize| PLANTED.iter().any(|(feature, _)| *feature == col);
@@ -207,10 +207,6 @@ impl SubjectModel for Toy {
         Err(UNUSED)
     }
 
-    fn logits(&self, _: &TokenBatch) -> Result<Matrix, SubjectError> {
-        Err(UNUSED)
-    }
-
     fn direct_logits(&self, _: &Matrix) -> Result<Matrix, SubjectError> {
         Err(UNUSED)
     }
@@ -220,7 +216,7 @@ impl SubjectModel for Toy {
 fn each_order_finds_the_three_directions_that_the_output_depends_on() {
     let (toy, of) = (Toy::new(true), identity(WIDTH));
     let (pairs, params) = (toy.pairs(), PatchParams::default());
-    let watch = Watch { on: &ignore, stop: &|| false, passes: Cell::new(0) };
+    let watch = Watch::new(&PatchParams::default(), &ignore, &|| false);
     let writer = Writer::new(&of).expect("writes");
     let patcher = Patcher::new((&toy, &writer), &pairs, &params, (7, "toy"), &watch).expect("ready");
     assert_eq!(patcher.n_slots(), WIDTH, "every axis fires differently");
@@ -347,7 +343,11 @@ fn unusable_input_has_one_message() {
 }
 
 fn fixture() -> LoadedSubject {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gpt2");
+    fixture_of("gpt2")
+}
+
+fn fixture_of(family: &str) -> LoadedSubject {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family);
     LoadedSubject::from_folder(&folder).expect("loads")
 }
 
@@ -371,7 +371,12 @@ fn mixed_pairs() -> TaskPairs {
 
 #[test]
 fn a_full_basis_of_a_transformer_reproduces_both_runs() {
-    let subject = fixture();
+    // Learned and rotary positions; each pair shares the tokens that its prompts begin with.
+    ["gpt2", "gpt_neox", "llama"].into_iter().for_each(reproduces_both_runs);
+}
+
+fn reproduces_both_runs(family: &str) {
+    let subject = fixture_of(family);
     let pairs = mixed_pairs();
     let patched = run(subject.model(), &identity(8), &pairs);
     let points = &curve(&patched, "attribution").points;
@@ -386,7 +391,7 @@ fn a_full_basis_of_a_transformer_reproduces_both_runs() {
             let [target, base] = pairs.answers[nth];
             f64::from(last[target as usize]) - f64::from(last[base as usize])
         };
-        assert!((first.difference[nth] - difference(&logits(prompt))).abs() < 1e-4);
+        assert!((first.difference[nth] - difference(&logits(prompt))).abs() < 1e-4, "{family}");
         assert!((last.difference[nth] - difference(&logits(&pairs.target[nth]))).abs() < 1e-4);
         assert!((patched.target_difference[nth] - last.difference[nth]).abs() < 1e-4);
     }
@@ -399,7 +404,7 @@ fn attribution_is_the_slope_of_the_metric() {
     let subject = fixture();
     let (pairs, of) = (mixed_pairs(), identity(8));
     let writer = Writer::new(&of).expect("writes");
-    let watch = Watch { on: &ignore, stop: &|| false, passes: Cell::new(0) };
+    let watch = Watch::new(&PatchParams::default(), &ignore, &|| false);
     for attributed in [Attributed::LogitDifference, Attributed::Divergence] {
         let params = PatchParams { attributed, ..PatchParams::default() };
         let seed = (7, "toy");

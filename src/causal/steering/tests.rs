@@ -40,7 +40,7 @@ fn what(seeds: &[u64]) -> WhatToWrite<'_> {
 }
 
 /// Runs `work` with a feature of the embedded model, behind a prefix.
-fn with_steer<R>(prefix: &[u32], change: Change, work: impl FnOnce(&Steer<'_>, &[u32]) -> R) -> R {
+fn with_steer<R>(prefix: &[u32], change: Change<'_>, work: impl FnOnce(&Steer<'_>, &[u32]) -> R) -> R {
     let loaded: LoadedSubject = embedded::load().expect("loads");
     let tokenizer = loaded.tokenizer().expect("a tokenizer");
     let subject = WithPrefix::new(loaded.model(), prefix);

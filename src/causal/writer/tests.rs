@@ -187,7 +187,7 @@ fn a_feature_outside_the_dictionary_is_refused() {
     for error in [
         writer.check(4).expect_err("refused"),
         writer.delta(&before, 4, &[1.0, 1.0]).expect_err("refused"),
-        writer.add(&before, 4, &[1.0, 1.0], &mut rows).expect_err("refused"),
+        writer.add(&before, 4, &[1.0, 1.0], (&mut rows, 0)).expect_err("refused"),
     ] {
         assert!(matches!(error, CausalError::NoFeature { feature: 4, n_features: 4, .. }), "{error}");
     }
@@ -227,7 +227,7 @@ proptest! {
         let writer = Writer::new(&dictionary).expect("has a decoder");
         let before = drawn(changes.len(), WIDTH, 8);
         let mut rows = before.clone();
-        writer.add(&before, feature, &changes, &mut rows).expect("adds");
+        writer.add(&before, feature, &changes, (&mut rows, 0)).expect("adds");
         let delta = writer.delta(&before, feature, &changes).expect("a delta");
         for (row, change) in changes.iter().enumerate() {
             let bits = |row: &[f32]| row.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();

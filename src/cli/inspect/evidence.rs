@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::invalid_input;
-use super::super::steered_text::steering_text;
+use super::super::steered_text::{questions_text, steering_text};
 use super::shading::{Row, fragment, legend};
 use super::{glance, parse_lines};
 use crate::base::read;
@@ -144,6 +144,14 @@ impl<'a> FeatureEvidence<'a> {
         }
         if let Some(steering) = &self.glance.steering {
             text.push_str(&format!("\n{}\n{}", look.bold("steered text"), steering_text(steering, look)));
+        }
+        if !self.glance.questions.is_empty() {
+            let title = "which of two texts was steered?";
+            text.push_str(&format!(
+                "\n{}\n{}",
+                look.bold(title),
+                questions_text(&self.glance.questions, look)
+            ));
         }
         self.lines.iter().for_each(|line| push_scores(&mut text, line, look));
         text

@@ -174,6 +174,7 @@ mod tests {
             logits_note: None,
             nearest: (0..10).map(near).collect(),
             steering: None,
+            questions: Vec::new(),
         }
     }
 

@@ -56,3 +56,19 @@ fn numbers_are_short() {
     let shown = [0.0, 0.00012, 0.05, 1.234, 230.7, 4e7, -12.0].map(short);
     assert_eq!(shown, ["0", "1.2e-4", "0.0500", "1.23", "231", "4.0e7", "-12.00"]);
 }
+
+#[test]
+fn questions_fit_and_are_harmless() {
+    let question = |right, control: &str, other: &str| AnsweredQuestion {
+        texts: TextPair { fragment: 3, prompt: HOSTILE.into(), steered: HOSTILE.into(), other: other.into() },
+        control: control.into(),
+        right,
+    };
+    let all = [question(Some(true), "random", " blue"), question(None, "none", HOSTILE)];
+    for columns in [40, 100] {
+        let text = questions_text(&all, Look { width: columns, ink: Ink::None });
+        assert!(text.lines().all(|line| width(line) <= columns), "{columns}:\n{text}");
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\t']), "{text}");
+        assert!(text.contains("right") && text.contains("unsteered") && text.contains("not asked"), "{text}");
+    }
+}

@@ -10,6 +10,7 @@
 
 mod code;
 mod concept;
+mod concepts;
 mod french;
 mod inflect;
 mod ioi;
@@ -27,6 +28,7 @@ use strum::VariantArray;
 use crate::base::Stream;
 
 pub use concept::{Concept, ConceptSet, Span};
+pub use concepts::LabelledConcept;
 pub use ioi::{HeldOut, IoiPair, IoiPrompt};
 pub use label::label;
 

@@ -5,12 +5,13 @@
 //! Never: accepts a refusal, an essay or a broken reply as an explanation.
 //!
 //! Sources: Bills et al. 2023 (tokens with activations on a scale of 0–10, repeated without zeros); Paulo et al.
-//! 2024, arXiv 2410.13928 (marked tokens in running text, contrasting fragments). The prompts and worked examples
-//! are this project's own.
+//! 2024, arXiv 2410.13928 (marked tokens in running text, contrasting fragments); Gur-Arieh et al. 2025, arXiv 2501.08319
+//! (explanations from the output). The prompts and worked examples are this project's own.
 
 pub(super) mod contrastive;
 mod excerpts;
 pub(super) mod highlighted;
+pub(super) mod output_explanation;
 mod read;
 pub(super) mod strongest;
 pub(super) mod token_activation;
@@ -31,6 +32,7 @@ use crate::llm::{
 pub use contrastive::Contrastive;
 pub use excerpts::Shown;
 pub use highlighted::Highlighted;
+pub use output_explanation::OutputExplanation;
 pub use read::read_sentence;
 pub use strongest::Strongest;
 pub use token_activation::TokenActivation;
@@ -56,6 +58,12 @@ pub trait LanguageExplainer: Send + Sync {
     /// The request. `sample` is the index among independent answers.
     fn request(&self, evidence: &Evidence, texts: &TokenTexts<'_>, sample: u64) -> ChatRequest;
 
+    /// Why there is nothing to ask about a feature; none if there is.
+    fn unanswerable(&self, evidence: &Evidence) -> Option<Missing> {
+        let fires = evidence.scored_tokens().any(|(_, activation)| activation > 0.0);
+        (!fires).then(|| Missing::Failed("no_positive_activation".into()))
+    }
+
     /// The request for a feature with an answer of typical length, to estimate what many features take.
     fn example(&self, evidence: &Evidence, texts: &TokenTexts<'_>) -> Example {
         let reply = format!("{{\"explanation\": {}}}", serde_json::Value::from(USUAL_EXPLANATION));
@@ -69,8 +77,8 @@ pub trait LanguageExplainer: Send + Sync {
 }
 
 /// Asks for one explanation. An unreadable reply is requested again with the next sample number, at most `allowance`
-/// times. Candidate `k` of several starts at sample `k · (allowance + 1)`, so candidates share no reply. A feature
-/// without a positive activation is the failure `no_positive_activation`, without a request.
+/// times. Candidate `k` of several starts at sample `k · (allowance + 1)`, so candidates share no reply. A feature about
+/// which there is nothing to ask has its reason without a request: most kinds need a positive activation.
 pub async fn explain_with(
     client: &dyn ChatClient,
     explainer: &dyn LanguageExplainer,
@@ -79,8 +87,8 @@ pub async fn explain_with(
     first_sample: u64,
     allowance: usize,
 ) -> Result<Attempt<Explanation>, ChatError> {
-    if !evidence.scored_tokens().any(|(_, activation)| activation > 0.0) {
-        return Ok(Attempt::Missing(Missing::Failed("no_positive_activation".into())));
+    if let Some(missing) = explainer.unanswerable(evidence) {
+        return Ok(Attempt::Missing(missing));
     }
     let request = |sample| explainer.request(evidence, texts, sample);
     ask_until_read(client, request, |reply| explainer.read(reply), first_sample, allowance).await

@@ -1,6 +1,6 @@
 use super::*;
 use crate::explain::tests::{Toy, negative, seven_after_three, signed, split_all};
-use crate::features::Protocol;
+use crate::features::{OutputEvidence, Protocol, TokenChanges, WrittenPair};
 use crate::llm::Role;
 use crate::llm::scripted::{Scripted, block_on, said};
 
@@ -17,12 +17,13 @@ fn text(id: u32) -> String {
     }
 }
 
-fn explainers() -> [Box<dyn LanguageExplainer>; 4] {
+fn explainers() -> [Box<dyn LanguageExplainer>; 5] {
     [
         Box::new(TokenActivation::default()),
         Box::new(Highlighted::default()),
         Box::new(Contrastive::default()),
         Box::new(Strongest::default()),
+        Box::new(OutputExplanation::default()),
     ]
 }
 
@@ -174,7 +175,7 @@ fn the_version_follows_prompt_and_parameters() {
     assert!(digests.windows(2).all(|pair| pair[0] != pair[1]), "each kind has a version of its own");
     assert_eq!(
         explainers().map(|explainer| explainer.name()),
-        ["token_activation", "highlighted", "contrastive", "strongest"]
+        ["token_activation", "highlighted", "contrastive", "strongest", "output_explanation"]
     );
 }
 
@@ -217,4 +218,35 @@ fn fewer_worked_examples_leave_the_question_as_it_is() {
     assert_eq!(roles, [Role::System, Role::User]);
     assert_eq!(last_turn(&request), last_turn(&all));
     assert_ne!(none.digest(), Highlighted::default().digest());
+}
+
+#[test]
+fn what_a_feature_does_is_shown_without_the_text_that_it_fires_on() {
+    let changes = TokenChanges { raised: vec![(70, 2.0), (5, 1.5)], lowered: vec![(71, -3.0)] };
+    let pair = WrittenPair { fragment: 9, prompt: vec![80], steered: vec![70, 6], other: vec![81, 82] };
+    let output = OutputEvidence { direct: Some(changes.clone()), measured: changes, texts: vec![pair] };
+    let explainer = OutputExplanation::default();
+    let shown = |output: OutputEvidence| {
+        let evidence = evidence(seven_after_three).with_output(Ok(output));
+        last_turn(&explainer.request(&evidence, &text, 0)).to_string()
+    };
+    let lists = "more likely: \" w70\", \"\\n\"\nless likely: \" w71\"";
+    assert_eq!(
+        shown(output.clone()),
+        format!(
+            "By itself\n{lists}\n\nHeld high\n{lists}\n\nOpening 1: \" w80\"\nheld high: \" w70\\u27e6\"\nwithout: \" w81 w82\""
+        )
+    );
+    let bare = shown(OutputEvidence { direct: None, texts: Vec::new(), ..output });
+    assert!(bare.starts_with("By itself\nThe direction does not reach the output directly.\n"), "{bare}");
+    let few = OutputExplanation { tokens: 1, ..explainer };
+    assert_ne!(few.digest(), explainer.digest());
+    // Without output there is nothing to ask, and the reason is told.
+    let client = Scripted::saying(&["anything"]);
+    let silent = evidence(seven_after_three).with_output(Err("no_model"));
+    let explained = block_on(explain_with(&client, &explainer, &silent, &text, 0, 3));
+    assert_eq!(explained, Ok(Attempt::Missing(Missing::Undefined("no_model".into()))));
+    assert!(client.samples().is_empty());
+    // Half of the fragments are kept for comparing candidates; what it does stays.
+    assert_eq!(silent.divide().0.output(), silent.output());
 }

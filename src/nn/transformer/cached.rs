@@ -39,13 +39,7 @@ impl Transformer {
         past: &mut [PrefixCache],
         edits: &[Edit<'_>],
     ) -> Result<Matrix> {
-        self.check_tokens(tokens)?;
-        let longest = past.iter().map(PrefixCache::positions).max().unwrap_or(0) + tokens.cols();
-        self.check_length(longest)?;
-        if past.len() != tokens.rows() {
-            let counts = format!("{} sequences with {} prefix caches", tokens.rows(), past.len());
-            return Err(Error::msg(counts).into());
-        }
+        let longest = self.check_past(tokens, past)?;
         if !past.iter().all(|past| self.keys_stay_valid(past, tokens.cols())) {
             if !edits.is_empty() {
                 let longest =
@@ -61,8 +55,20 @@ impl Transformer {
         matrix_of(done)
     }
 
+    /// Fails on unusable tokens, and on prefix caches that do not fit them. Returns the length of the longest sequence.
+    pub(super) fn check_past(&self, tokens: &TokenBatch, past: &[PrefixCache]) -> Result<usize> {
+        self.check_tokens(tokens)?;
+        let longest = past.iter().map(PrefixCache::positions).max().unwrap_or(0) + tokens.cols();
+        self.check_length(longest)?;
+        if past.len() != tokens.rows() {
+            let counts = format!("{} sequences with {} prefix caches", tokens.rows(), past.len());
+            return Err(Error::msg(counts).into());
+        }
+        Ok(longest)
+    }
+
     /// Whether the cached keys of a sequence remain valid when `more` positions are appended.
-    fn keys_stay_valid(&self, past: &PrefixCache, more: usize) -> bool {
+    pub(super) fn keys_stay_valid(&self, past: &PrefixCache, more: usize) -> bool {
         let (before, now) = (past.rotated_for, past.positions() + more);
         let rotaries = self.architecture.rotaries();
         past.positions() == 0 || rotaries.into_iter().flatten().all(|rotary| rotary.keeps_keys(before, now))

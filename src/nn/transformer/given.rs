@@ -2,12 +2,12 @@
 
 use candle_core::{Error, Tensor, Var};
 
-use super::pass::Pass;
 use super::request::{Edit, ForwardPass, Given, Output, Request, Values};
 use super::{Transformer, matrix_of};
 use crate::base::{HookPoint, Matrix, Site, TokenBatch};
 use crate::nn::error::{NnError, Result};
 use crate::nn::ops;
+use crate::nn::prefix_cache::PrefixCache;
 
 /// Values `[n, width]` that follow from given activations, and the gradient of Σ weight · value with respect to the
 /// activations `[batch · positions, width]`.
@@ -29,7 +29,32 @@ impl Transformer {
         hooks: &[HookPoint],
         output: Output,
     ) -> Result<ForwardPass> {
-        Ok(ops::on_all_threads(|| self.run_given(tokens, given, (hooks, output), false))?.0)
+        Ok(ops::on_all_threads(|| self.run_given(tokens, given, None, (hooks, output), false))?.0)
+    }
+
+    /// [`Transformer::forward_given`] of the next positions of sequences whose earlier ones are in the prefix caches
+    /// `past`, one per sequence; `tokens` and `given` are those of the next positions alone. Appends to the caches: of
+    /// the layers that are run, keys and values follow from the given activations, and other layers stay empty. So later
+    /// positions must be given at the same hook point.
+    ///
+    /// With weights in main memory, results are those of one pass over whole sequences. Fails on sequences that would
+    /// become too long, and if the cached keys do not remain valid.
+    pub fn forward_given_cached(
+        &self,
+        tokens: &TokenBatch,
+        past: &mut [PrefixCache],
+        given: Given<'_>,
+        hooks: &[HookPoint],
+        output: Output,
+    ) -> Result<ForwardPass> {
+        self.check_past(tokens, past)?;
+        if !past.iter().all(|past| self.keys_stay_valid(past, tokens.cols())) {
+            return Err(Error::msg("prefix caches of another length: rotary scaling depends on it").into());
+        }
+        let run = || self.run_given(tokens, given, Some(&mut *past), (hooks, output), false);
+        let done = ops::on_all_threads(run)?.0;
+        past.iter_mut().enumerate().for_each(|(row, past)| past.advance(tokens.row(row)));
+        Ok(done)
     }
 
     /// The values that follow from given activations, and their weighted sum's gradient with respect to the
@@ -51,7 +76,7 @@ impl Transformer {
             Values::Logits(_) => (&[], Output::FinalNorm),
             Values::Activations(_) => (&hook, Output::Nothing),
         };
-        let (pass, x) = self.run_given(tokens, given, wanted, true)?;
+        let (pass, x) = self.run_given(tokens, given, None, wanted, true)?;
         let found = match values {
             Values::Logits(rows) => {
                 let rows = Tensor::from_slice(rows, rows.len(), self.device())?;
@@ -79,6 +104,7 @@ impl Transformer {
         &self,
         tokens: &TokenBatch,
         given: Given<'_>,
+        past: Option<&mut [PrefixCache]>,
         (hooks, output): (&[HookPoint], Output),
         is_variable: bool,
     ) -> Result<(ForwardPass, Tensor)> {
@@ -90,7 +116,7 @@ impl Transformer {
             return Err(NnError::EditShape { hook, expected: [n, width], got });
         }
         hooks.iter().try_for_each(|&hook| self.check_hook(hook))?;
-        let tables = vec![self.tables(tokens.cols())];
+        let shape = [tokens.rows(), tokens.cols()];
         let first = match hook {
             HookPoint::Block { layer, site: Site::ResidPre } => layer,
             HookPoint::Block { layer, site: Site::ResidPost } => layer + 1,
@@ -98,8 +124,7 @@ impl Transformer {
                 let set = |found: &mut Matrix| found.data_mut().copy_from_slice(rows);
                 let edits = [Edit { hook, apply: &set }];
                 let hooks = [hooks, &[hook]].concat();
-                let mut pass =
-                    Pass::new(tokens.rows(), tables, Request { hooks: &hooks, edits: &edits, output });
+                let mut pass = self.pass_of(shape, past, Request { hooks: &hooks, edits: &edits, output });
                 pass.variable = is_variable.then_some(hook);
                 let mut done = self.run(&self.ids_of(tokens)?.flatten_all()?, pass)?;
                 let x = done.activations.pop().ok_or_else(|| Error::msg("a hook point is missing"))?;
@@ -108,7 +133,7 @@ impl Transformer {
         };
         let x = Tensor::from_slice(rows, (n, width), self.device())?;
         let x = if is_variable { Var::from_tensor(&x)?.as_tensor().clone() } else { x };
-        let pass = Pass::new(tokens.rows(), tables, Request { hooks, edits: &[], output });
+        let pass = self.pass_of(shape, past, Request { hooks, edits: &[], output });
         let done = self.layers_from(first, x.clone(), pass)?;
         if done.activations.len() < hooks.len() {
             return Err(Error::msg(format!("a requested hook point precedes `{hook}`")).into());

@@ -124,6 +124,16 @@ impl Transformer {
             self.check_hook(hook)?;
         }
         let (batch, positions) = ids.dims2()?;
+        self.run(&ids.flatten_all()?, self.pass_of([batch, positions], past, request))
+    }
+
+    /// A pass over the next `positions` of `batch` sequences, which continue those in `past` if given.
+    pub(super) fn pass_of<'a>(
+        &self,
+        [batch, positions]: [usize; 2],
+        past: Option<&'a mut [PrefixCache]>,
+        request: Request<'a>,
+    ) -> Pass<'a> {
         let firsts = match &past {
             Some(past) => past.iter().map(PrefixCache::positions).collect(),
             None => vec![0],
@@ -131,7 +141,7 @@ impl Transformer {
         let tables = firsts.iter().map(|first| self.tables(first + positions)).collect();
         let of_sequence = |&first: &usize| first as u32..(first + positions) as u32;
         let places = past.is_some().then(|| firsts.iter().flat_map(of_sequence).collect());
-        self.run(&ids.flatten_all()?, Pass { places, past, ..Pass::new(batch, tables, request) })
+        Pass { places, past, ..Pass::new(batch, tables, request) }
     }
 
     /// The forward pass of `ids` `[N]` (u32).

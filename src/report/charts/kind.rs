@@ -50,6 +50,12 @@ pub enum Kind {
     /// The same against the size of the edit.
     #[strum(serialize = "patching_edit")]
     PatchingEdit,
+    /// Accuracy of a probe for a concept against the number of erased features.
+    #[strum(serialize = "erasure_accuracy")]
+    ErasureAccuracy,
+    /// Divergence of the output against the same.
+    #[strum(serialize = "erasure_kl")]
+    ErasureKl,
 }
 
 impl Kind {

@@ -11,6 +11,7 @@ mod controls;
 mod curves;
 mod dead;
 mod distribution;
+mod erasure;
 mod facts;
 mod frame;
 mod kind;
@@ -195,6 +196,7 @@ pub fn plan<'a>(
         charts.extend(dead::charts(&inputs));
     }
     charts.extend(patching::charts(&inputs, wanted));
+    charts.extend(erasure::charts(&inputs, wanted));
     if let Some(elsewhere) = view.elsewhere_note() {
         charts.iter_mut().for_each(|chart| chart.heading.caption.push_str(&format!(" {elsewhere}")));
     }
@@ -216,6 +218,7 @@ fn of_pairing<'a>(kind: Kind, inputs: &Inputs<'a>, pairing: Pairing<'a>) -> Vec<
         Kind::Specificity => specificity::chart(inputs, pairing),
         Kind::ScoreEffect => cloud::effect_chart(inputs, pairing),
         Kind::SparsityFvu | Kind::Dead | Kind::PatchingFeatures | Kind::PatchingEdit => None,
+        Kind::ErasureAccuracy | Kind::ErasureKl => None,
     };
     Vec::from_iter(one)
 }

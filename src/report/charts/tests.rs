@@ -9,6 +9,7 @@ use super::axis::Coordinate;
 use super::canvas::{Anchor, Canvas, Plotted};
 use super::style::Paper;
 use super::{Facts, Kind, chart_name, compact, plan, shared_strokes};
+use crate::report::erasure_fixture;
 use crate::report::fixture::{self, METHODS, Made};
 use crate::report::patching_fixture;
 use crate::report::ranking::{RankedMethod, Ranking};
@@ -158,6 +159,7 @@ fn grades_are_stacked_by_interval_beside_their_control_and_an_empty_interval_has
 }
 /// Kinds that only a run with a task has.
 const OF_TASK: [Kind; 2] = [Kind::PatchingFeatures, Kind::PatchingEdit];
+const OF_ERASURE: [Kind; 2] = [Kind::ErasureAccuracy, Kind::ErasureKl];
 
 /// Draws every chart of a made-up run as a file.
 fn canvases(made: &Made) -> Vec<(Kind, String, Canvas)> {
@@ -205,7 +207,7 @@ pub fn centre(canvas: &Canvas, plotted: &Plotted) -> (f64, f64) {
 #[test]
 fn every_mark_of_every_chart_is_at_its_numbers() {
     let mut seen = Vec::new();
-    for made in [with_extremes(), swept(), patching_fixture::made(2)] {
+    for made in [with_extremes(), swept(), patching_fixture::made(2), erasure_fixture::made("number")] {
         for (kind, name, canvas) in canvases(&made) {
             assert!(!canvas.plotted().is_empty(), "{name} has no marks");
             for plotted in canvas.plotted() {
@@ -416,7 +418,7 @@ fn only_charts_whose_data_the_run_has_are_drawn() {
     let has = |name: &str| names.iter().any(|other| other.starts_with(&format!("charts/{name}.")));
     for &kind in Kind::VARIANTS {
         let absent = [Kind::ScoreSize, Kind::Specificity, Kind::ScoreEffect];
-        let expected = !absent.contains(&kind) && !OF_TASK.contains(&kind);
+        let expected = !absent.contains(&kind) && ![OF_TASK, OF_ERASURE].concat().contains(&kind);
         assert_eq!(has(kind.name()), expected, "{} in {names:?}", kind.name());
     }
     for path in ["scores.jsonl", "manifest.json"] {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::report::layout::{EvidenceFile, Layout, Place};
 use crate::report::scores::read_lines;
 use crate::report::steering::Steering;
+use crate::report::written::{Chosen, Continuations};
 use crate::report::{ReportError, read_json};
 
 /// A line of `records/`.
@@ -86,6 +87,8 @@ pub struct Judged {
     pub reason: Option<String>,
     #[serde(default)]
     pub verdicts: Vec<Verdict>,
+    #[serde(default)]
+    pub choices: Vec<Chosen>,
 }
 
 /// A language model's verdict on one fragment.
@@ -210,6 +213,7 @@ impl<T: DeserializeOwned> Lines<T> {
 
 pub struct Evidence {
     pub records: Lines<Record>,
+    pub continuations: Lines<Continuations>,
     pub simulations: Lines<Simulation>,
     pub explained: Lines<Explained>,
     pub judged: Lines<Judged>,
@@ -230,6 +234,9 @@ impl Evidence {
         let explanations = file(EvidenceFile::Explanations).filter(|_| with_choices);
         Ok(Self {
             records: Lines::read(file(EvidenceFile::Records), only, |line: &Record| line.feature)?,
+            continuations: Lines::read(file(EvidenceFile::Continuations), only, |line: &Continuations| {
+                line.feature
+            })?,
             simulations: Lines::read(file(EvidenceFile::Simulations), only, |line: &Simulation| {
                 line.feature
             })?,

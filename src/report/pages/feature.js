@@ -117,7 +117,7 @@
     const table = rows.length
       ? make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", { id: "scores" }, make("caption", {}, `Scores of this feature. A control is the score of a wrong explanation, or of one known to be right.${chance}`), make("thead", {}, head), make("tbody", {}, ...rows)))
       : make("p", { class: "quiet" }, "No score of this feature is in the run folder.");
-    byId("explanations").replaceChildren(...parts, table, ...judged(feature));
+    byId("explanations").replaceChildren(...parts, table, ...judged(feature), ...questions(feature));
     byId("explanations").querySelectorAll("table").forEach(nameCells);
   }
 
@@ -126,13 +126,30 @@
     const rows = feature.judged.map((one) => {
       const name = `${one.judging} · ${data.explainers[one.explainer].label}`;
       if (one.reason !== null) return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", { colspan: 2, class: "left" }, data.reasons[one.reason]));
+      if (one.choices) return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", { colspan: 2, class: "wrap" }, chosen(one.choices)));
       if (one.grades) return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", { colspan: 2, class: "wrap" }, graded(one.grades)));
       const cell = (nth) => (one.gain ? `${significant(one.gain[nth])} nats over ${one.said[nth][0]}` : `${one.said[nth][1]} of ${one.said[nth][0]}`);
       return make("tr", {}, make("th", { scope: "row", class: "left" }, name), make("td", {}, cell(0)), make("td", {}, cell(1)));
     });
     const head = make("tr", {}, ...["judged by a language model", "firing ones said to fire", "other ones said to fire"].map((name, nth) => make("th", { scope: "col", class: nth ? null : "left" }, name)));
-    const caption = make("caption", {}, "Verdicts on whole fragments; for surprisal, the mean gain in log-likelihood; for specificity, grades of the explanation.");
+    const caption = make("caption", {}, "Verdicts on whole fragments; for surprisal, the mean gain in log-likelihood; for specificity, grades of the explanation; for intervention, choices between two texts.");
     return [make("div", { class: "scroll", role: "group", tabindex: "0" }, make("table", {}, caption, make("thead", {}, head), make("tbody", {}, ...rows)))];
+  }
+
+  function chosen([right, wrong, alike]) {
+    const same = alike ? `; ${many(alike, "further pair")} of equal texts, which count half` : "";
+    return `steered text chosen in ${right} of ${right + wrong}${same}`;
+  }
+
+  /** Pairs of texts that a judge told apart by the explanation. */
+  function questions(feature) {
+    if (!feature.questions) return [];
+    const answer = ([explainer, right]) => `${data.explainers[explainer].label}: ${right === null ? "not asked, the texts are equal" : right ? "right" : "wrong"}`;
+    const text = (name, words) => [make("strong", {}, name), make("blockquote", { dir: "auto" }, make("bdi", {}, words))];
+    const shown = feature.questions.map((one) =>
+      make("figure", { class: "question" }, make("figcaption", {}, `After “${one.prompt}”`), ...text("steered", one.steered), ...text(one.control === "random" ? "random direction of the same size" : "unsteered", one.other), make("figcaption", {}, one.answers.map(answer).join("; "))),
+    );
+    return [make("details", { id: "questions" }, make("summary", {}, `Which of two texts was steered? (${shown.length})`), ...shown)];
   }
 
   function graded(intervals) {

@@ -4,6 +4,7 @@
 
 mod cells;
 mod charts;
+mod erasure;
 mod overview;
 mod patching;
 mod verdict;
@@ -86,6 +87,7 @@ fn page(site: &Site<'_>, findings: &Findings, figures: charts::Figures, with_det
         interval => view.pairings.first().map(|pairing| view.interval_name(*pairing)),
         lead_charts => figures.lead,
         patching => patching::section(summary, figures.task),
+        erasure => erasure::section(summary, figures.erasure),
         charts => figures.others,
         table_notes => distinct(view.pairings.iter().map(|pairing| visible(&table_note(view, *pairing)))),
         quadrants => quadrants(view),

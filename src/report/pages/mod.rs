@@ -36,10 +36,10 @@ use super::scores::{FeatureLine, FeatureScores};
 use super::view::View;
 use super::{ReportError, remove_stale};
 use crate::base::write_atomic;
-pub use evidence::{Effect, Histogram, Neighbours, Profile, token_texts};
+pub use evidence::{Effect, Histogram, Judged, Neighbours, Profile, token_texts};
 pub use feature::simulates_levels;
 use names::Names;
-pub use single::feature_view;
+pub use single::{feature_view, redraw_dictionary};
 pub use trace::trace_files;
 
 /// Everything that pages are made from.

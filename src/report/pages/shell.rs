@@ -56,6 +56,7 @@ pub fn environment() -> Result<Environment<'static>, ReportError> {
         ("index.html", include_str!("index.html.jinja")),
         ("verdict.html", include_str!("index/verdict.html.jinja")),
         ("patching.html", include_str!("index/patching.html.jinja")),
+        ("erasure.html", include_str!("index/erasure.html.jinja")),
         ("explorer.html", include_str!("explorer.html.jinja")),
         ("feature.html", include_str!("feature.html.jinja")),
         ("trace.html", include_str!("trace.html.jinja")),

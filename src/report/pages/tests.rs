@@ -386,6 +386,33 @@ fn judgements_and_what_explanations_were_chosen_on_are_shown() {
 }
 
 #[test]
+fn pairs_of_texts_are_shown_with_the_answers_of_each_explainer() {
+    let folder = drawn(2, &Text::make(400, 60), |_| ());
+    let write = |kind: &str, line: Value| {
+        let file = folder.path().join(kind).join(HOOK).join("topk.jsonl");
+        write_atomic(&file, line.to_string().as_bytes()).expect("written");
+    };
+    let pair = |fragment: usize, steered: &str| serde_json::json!({"fragment": fragment, "prompt": "p", "steered": steered, "other": "o"});
+    let asked = [pair(4, "<script>"), pair(5, "s"), pair(6, "o")];
+    write("continuations", serde_json::json!({"feature": 0, "control": "random", "asked": asked}));
+    let choice = |fragment: usize, says: Option<u8>| serde_json::json!({"fragment": fragment, "steered": 2, "says": says});
+    let choices = [choice(4, Some(2)), choice(5, Some(1)), choice(6, None)];
+    let judged = serde_json::json!({
+        "feature": 0, "explainer": "neuron_to_graph", "judging": "intervention", "verdicts": [], "choices": choices,
+    });
+    write("judgements", judged);
+    render(folder.path(), &RenderOptions::default()).expect("rendered");
+    let data = data_of(folder.path(), "topk");
+    let feature = &data["features"][0];
+    assert_eq!(feature["judged"][0]["choices"], serde_json::json!([1, 1, 1]));
+    let questions = feature["questions"].as_array().expect("questions");
+    let answers: Vec<&Value> = questions.iter().map(|question| &question["answers"][0][1]).collect();
+    assert_eq!(answers, [&Value::from(true), &Value::from(false), &Value::Null]);
+    assert_eq!((&questions[0]["steered"], &questions[0]["control"]), (&"<script>".into(), &"random".into()));
+    assert!(data["features"][1]["questions"].is_null() && feature["judged"][0]["grades"].is_null());
+}
+
+#[test]
 fn a_language_model_speaks_of_ten_where_the_feature_is_at_its_largest() {
     let folder = drawn(1, &Text::make(400, 60), |_| ());
     let file = folder.path().join("simulations").join(HOOK).join("topk.jsonl");

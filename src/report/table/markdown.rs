@@ -1,5 +1,6 @@
 //! `table.md`: all tables as GitHub-flavoured Markdown.
 
+use super::erasure::push_erasure;
 use super::lines::{push_head, push_row};
 use super::patching::push_patching;
 use super::quadrants::{QUADRANT_HEAD, quadrant_cells, quadrant_note};
@@ -47,6 +48,7 @@ pub fn markdown(view: &View<'_>) -> String {
     push_quadrants(&mut text, view);
     push_quality(&mut text, view);
     push_patching(&mut text, summary);
+    push_erasure(&mut text, summary);
     push_differences(&mut text, view);
     text
 }

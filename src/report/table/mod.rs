@@ -2,6 +2,7 @@
 //! task.
 
 mod csv;
+mod erasure;
 mod lines;
 mod markdown;
 mod patching;
@@ -11,6 +12,7 @@ mod tex;
 mod verdict;
 
 pub use csv::{cells_csv, differences_csv, quality_csv, specificity_csv};
+pub use erasure::{ERASURE_HEAD, concept_line, erasure_csv, erasure_rows, erasure_what, share_text};
 pub use markdown::markdown;
 pub use patching::{
     head as patched_head, patching_csv, patching_differences_csv, rows as patched_rows, what as patched_what,

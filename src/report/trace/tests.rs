@@ -69,7 +69,7 @@ fn example(more: usize) -> FeatureTrace {
 }
 
 fn file(trace: &FeatureTrace, name: &str) -> String {
-    let files = trace_files(trace).expect("drawn");
+    let files = trace_files(trace, None).expect("drawn");
     let (_, bytes) = files.into_iter().find(|(other, _)| *other == name).expect("the file");
     String::from_utf8(bytes).expect("UTF-8")
 }

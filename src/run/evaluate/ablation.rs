@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::base::{Matrix, TokenBatch};
+use crate::causal::Writer;
 use crate::features::{ActivationRecord, Evidence, Stratum};
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
@@ -59,6 +60,7 @@ impl Evaluation<'_> {
         if self.dictionary.contributions(&nothing, first.feature(), &[])?.is_none() {
             return Ok(vec![Err(NO_SHARE); evidence.len()]);
         }
+        let writer = Writer::new(self.dictionary)?;
         let mut pairs: Vec<(usize, &ActivationRecord)> = Vec::new();
         for (nth, evidence) in evidence.iter().enumerate() {
             pairs.extend(ablated_fragments(evidence).map(|record| (nth, record)));
@@ -77,7 +79,12 @@ impl Evaluation<'_> {
             let records: Vec<&ActivationRecord> = batch.iter().map(|(_, record)| *record).collect();
             let (inputs, mut rows) = (self.rows_of_records(&records)?, self.edited_rows(&records)?);
             for (place, (nth, record)) in batch.iter().enumerate() {
-                self.subtract_contribution(&inputs, &mut rows, place, &evidence[*nth], record)?;
+                let (evidence, first) = (&evidence[*nth], place * record.tokens.len());
+                // Minus the code where it fires: what is left is the activation without its contribution.
+                let mut changes = vec![0.0; record.tokens.len()];
+                firing(record, evidence.first_scored()).for_each(|at| changes[at] = -record.activations[at]);
+                let own = inputs.select_rows(&(first..first + changes.len()).collect::<Vec<_>>());
+                writer.add(&own, evidence.feature(), &changes, (&mut rows, first))?;
             }
             for ((nth, record), without) in batch.iter().zip(self.losses(&records, &rows)?.iter_rows()) {
                 let firing = firing(record, evidence[*nth].first_scored());
@@ -119,28 +126,6 @@ impl Evaluation<'_> {
         // skipped.
         let skipped = losses.cols() + 1 - cols;
         Ok(Matrix::from_fn(losses.rows(), cols - 1, |row, col| losses.at(row, col + skipped)))
-    }
-
-    /// Subtracts a feature's contribution from the rows of the `place`-th fragment at its firing positions.
-    fn subtract_contribution(
-        &self,
-        inputs: &Matrix,
-        rows: &mut Matrix,
-        place: usize,
-        evidence: &Evidence,
-        record: &ActivationRecord,
-    ) -> Result<(), RunError> {
-        let first = place * record.tokens.len();
-        let firing: Vec<usize> = firing(record, evidence.first_scored()).collect();
-        let x = inputs.select_rows(&firing.iter().map(|position| first + position).collect::<Vec<_>>());
-        let codes: Vec<f32> = firing.iter().map(|&position| record.activations[position]).collect();
-        let Some(share) = self.dictionary.contributions(&x, evidence.feature(), &codes)? else {
-            return Ok(());
-        };
-        for (position, share) in firing.into_iter().zip(share.iter_rows()) {
-            rows.row_mut(first + position).iter_mut().zip(share).for_each(|(value, share)| *value -= share);
-        }
-        Ok(())
     }
 }
 

@@ -36,8 +36,10 @@ impl Evaluation<'_> {
     /// Output scores of each explained feature, in the order of the held-out fragments; empty if none is requested.
     pub fn effects(&self, held: &AllHeld, survey: &Survey) -> Result<Vec<OutputScores>, RunError> {
         let suite = self.pass.run.suite;
-        let Some(settings) = &suite.effects else { return Ok(Vec::new()) };
         let (held, wanted) = (&held.full, suite.effects());
+        let Some(settings) = suite.effects.as_ref().filter(|_| !wanted.is_empty()) else {
+            return Ok(Vec::new());
+        };
         let for_all =
             |why| Ok(vec![OutputScores::missing(&wanted, why, self.pass.control.is_none()); held.len()]);
         if self.pass.subject.without_model().is_some() {
@@ -97,7 +99,7 @@ impl Evaluation<'_> {
     }
 
     /// Evaluation fragments with the activations that the dictionary reads and writes.
-    fn texts(&self, numbers: &[usize]) -> Result<Texts, RunError> {
+    pub(super) fn texts(&self, numbers: &[usize]) -> Result<Texts, RunError> {
         let fragments = self.fragments()?;
         let positions = fragments.positions();
         let ids: Vec<u32> = numbers.iter().flat_map(|&number| fragments.tokens(number)).copied().collect();

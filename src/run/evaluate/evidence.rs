@@ -1,5 +1,5 @@
-//! Writes the evidence behind the scores as JSON lines: records, explanations, simulations, judgements and
-//! profiles.
+//! Writes the evidence behind the scores as JSON lines: records, continuations, explanations, simulations, judgements
+//! and profiles.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -9,12 +9,15 @@ use serde::Serialize;
 use crate::base::{Attempt, ListedFile};
 use crate::explain::Choice;
 use crate::explain::catalog::Explained;
-use crate::features::{ActivationRecord, Evidence, Explanation, FeatureRecord, Held, QuantilePick};
-use crate::report::EvidenceFile;
-use crate::run::evaluate::Evaluation;
+use crate::features::{
+    ActivationRecord, Evidence, Explanation, FeatureRecord, Held, QuantilePick, TokenChanges, TokenTexts,
+    WrittenPair,
+};
+use crate::report::{Chosen, Continuations, EvidenceFile, TextPair};
 use crate::run::evaluate::explain::AllJudged;
 use crate::run::evaluate::judged::Verdict;
 use crate::run::evaluate::profile::ProfileLine;
+use crate::run::evaluate::{AllHeld, Evaluation};
 use crate::run::{JsonLines, RunError};
 use crate::simulate::Simulation;
 use crate::suite::Pair;
@@ -25,6 +28,8 @@ const PREDICTION_DIGITS: f64 = 1e4;
 /// The files of one row. All of them appear on commit.
 pub struct EvidenceFiles {
     records: JsonLines,
+    /// Present if texts are written with features changed.
+    continuations: Option<JsonLines>,
     explanations: JsonLines,
     simulations: JsonLines,
     /// Present if a language model judges.
@@ -95,6 +100,8 @@ struct JudgementLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     verdicts: &'a [Verdict],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    choices: &'a [Chosen],
 }
 
 #[derive(Serialize)]
@@ -113,9 +120,12 @@ impl EvidenceFiles {
         let (layout, place) =
             (row.pass.run.places.layout(), row.pass.place(row.dictionary.info().hook, row.row));
         let open = |kind: EvidenceFile| JsonLines::create(&layout.evidence(&place, kind));
-        let judged = row.pass.run.suite.pairs.iter().any(|pair| pair.judge.is_some());
+        let suite = row.pass.run.suite;
+        let written = suite.explains_output() || suite.compares_written();
+        let judged = suite.pairs.iter().any(|pair| pair.judge.is_some());
         Ok(Self {
             records: open(EvidenceFile::Records)?,
+            continuations: if written { Some(open(EvidenceFile::Continuations)?) } else { None },
             explanations: open(EvidenceFile::Explanations)?,
             simulations: open(EvidenceFile::Simulations)?,
             judgements: if judged { Some(open(EvidenceFile::Judgements)?) } else { None },
@@ -124,9 +134,19 @@ impl EvidenceFiles {
         })
     }
 
-    /// Writes the record of each explained feature.
-    pub fn records(&mut self, records: &[FeatureRecord]) -> Result<(), RunError> {
-        records.iter().try_for_each(|record| self.records.line(&RecordLine::of(record)))
+    /// Writes the record of each explained feature, and the texts that show what it does.
+    pub fn records(
+        &mut self,
+        row: &Evaluation<'_>,
+        records: &[FeatureRecord],
+        (evidence, held): (&[Evidence], &AllHeld),
+    ) -> Result<(), RunError> {
+        records.iter().try_for_each(|record| self.records.line(&RecordLine::of(record)))?;
+        let Some(file) = &mut self.continuations else { return Ok(()) };
+        let control = row.pass.run.suite.effects.as_ref().map_or("", |effects| effects.control.into());
+        let text = |id| row.pass.run.text(id);
+        let mut features = evidence.iter().zip(held.all());
+        features.try_for_each(|(evidence, held)| file.line(&continuations(evidence, held, control, &text)))
     }
 
     /// Writes the profile of each explained feature.
@@ -200,25 +220,52 @@ impl EvidenceFiles {
             held.iter().zip(judged).map(move |(held, judged)| (judging, held, judged))
         });
         for (judging, held, judged) in all {
-            let (reason, verdicts) = match judged {
-                Attempt::Done(judged) => (None, judged.verdicts.as_slice()),
-                Attempt::Missing(missing) => (Some(missing.reason()), &[][..]),
+            let (reason, verdicts, choices) = match judged {
+                Attempt::Done(judged) => (None, judged.verdicts.as_slice(), judged.choices.as_slice()),
+                Attempt::Missing(missing) => (Some(missing.reason()), &[][..], &[][..]),
             };
-            let explainer = pair.explainer.name();
-            let judging = judging.name();
-            file.line(&JudgementLine { feature: held.feature(), explainer, judging, reason, verdicts })?;
+            let (explainer, judging) = (pair.explainer.name(), judging.name());
+            let feature = held.feature();
+            file.line(&JudgementLine { feature, explainer, judging, reason, verdicts, choices })?;
         }
         Ok(())
     }
 
     /// Gives all files their final names, and lists them with what they hold.
     pub fn commit(self) -> Result<Vec<ListedFile>, RunError> {
-        let maybe = [self.judgements, self.profiles].into_iter().flatten();
+        let maybe = [self.continuations, self.judgements, self.profiles].into_iter().flatten();
         let files = [self.records, self.explanations, self.simulations].into_iter().chain(maybe);
         let commit = |file: JsonLines| {
             let (path, content) = file.commit()?;
             Ok(ListedFile::new(&self.run_folder, &path, content))
         };
         files.map(commit).collect()
+    }
+}
+
+/// What a feature does, in words.
+fn continuations(evidence: &Evidence, held: &Held, control: &str, texts: &TokenTexts<'_>) -> Continuations {
+    let text = |tokens: &[u32]| tokens.iter().map(|&token| texts(token)).collect::<String>();
+    let pair = |pair: &WrittenPair| TextPair {
+        fragment: pair.fragment,
+        prompt: text(&pair.prompt),
+        steered: text(&pair.steered),
+        other: text(&pair.other),
+    };
+    let output = evidence.output().and_then(|output| output.as_ref().ok());
+    let asked = held.written().and_then(|written| written.as_ref().ok());
+    let reasons = [
+        evidence.output().and_then(|output| output.as_ref().err()),
+        held.written().and_then(|written| written.as_ref().err()),
+    ];
+    let lists = |changes: &TokenChanges| [changes.raised.clone(), changes.lowered.clone()];
+    Continuations {
+        feature: evidence.feature(),
+        reason: reasons.into_iter().flatten().next().map(|why| (*why).to_string()),
+        direct: output.and_then(|output| output.direct.as_ref().map(lists)),
+        measured: output.map(|output| lists(&output.measured)),
+        shown: output.map(|output| output.texts.iter().map(pair).collect()).unwrap_or_default(),
+        control: control.into(),
+        asked: asked.map(|pairs| pairs.iter().map(pair).collect()).unwrap_or_default(),
     }
 }

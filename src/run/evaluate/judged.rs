@@ -1,5 +1,5 @@
 //! Scores features by a language model's judgements of whole fragments, given the explanation (Paulo et al. 2024,
-//! arXiv 2410.13928; Templeton et al. 2024).
+//! arXiv 2410.13928; Templeton et al. 2024), or of written texts.
 
 use serde::Serialize;
 
@@ -9,6 +9,7 @@ use crate::llm::{
     ChatClient, ChatError, ChatReply, ChatRequest, LastReply, PromptReply, ReadProblem, ask_until_read,
     failed_call,
 };
+use crate::report::Chosen;
 use crate::run::RunError;
 use crate::run::evaluate::models::ConnectedJudge;
 use crate::run::evaluate::questions::{Questions, Reply};
@@ -55,7 +56,7 @@ pub enum Answer {
 }
 
 /// Scores of one feature for one kind of judging, with their verdicts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Judged {
     /// Score by name.
     pub scores: Vec<(&'static str, ScoreOutcome)>,
@@ -63,6 +64,8 @@ pub struct Judged {
     pub verdicts: Vec<Verdict>,
     /// Counts of grades by interval of activation, if fragments were graded.
     pub grades: Option<Vec<GradeCounts>>,
+    /// Choices between written texts, if these were compared.
+    pub choices: Vec<Chosen>,
 }
 
 /// A feature's fragments in random order, as they are shown.
@@ -81,6 +84,9 @@ impl Questions<'_> {
         explanations: &[Attempt<Explanation>],
         stream: impl Fn(usize) -> Stream,
     ) -> Result<Vec<Attempt<Judged>>, RunError> {
+        if by.judging.compares_written() {
+            return self.interventions(by, held, explanations, stream);
+        }
         let pairs = || held.iter().zip(explanations);
         let shown: Vec<Option<ShownFeature<'_>>> = pairs()
             .map(|(held, explanation)| match explanation {
@@ -100,7 +106,7 @@ impl Questions<'_> {
             |((_, explanation), shown): ((&Held, &Attempt<Explanation>), &Option<ShownFeature<'_>>)| {
                 let undefined = |why| {
                     let scores = by.judging.scores().iter().map(|&name| (name, ScoreOutcome::Undefined(why)));
-                    Attempt::Done(Judged { scores: scores.collect(), verdicts: Vec::new(), grades: None })
+                    Attempt::Done(Judged { scores: scores.collect(), ..Judged::default() })
                 };
                 match (explanation, shown) {
                     (Attempt::Missing(missing), _) => Attempt::Missing(missing.clone()),
@@ -266,5 +272,6 @@ fn scored(by: &ConnectedJudge, shown: &ShownFeature<'_>, said: Vec<Answer>) -> J
         verdicts: verdicts.collect(),
         scores: by.judging.scores().iter().copied().zip(outcomes).collect(),
         grades,
+        choices: Vec::new(),
     }
 }

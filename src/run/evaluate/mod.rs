@@ -8,6 +8,7 @@ pub mod evidence;
 mod examples;
 pub mod explain;
 pub mod fit_means;
+pub mod intervention;
 pub mod judged;
 pub mod models;
 pub mod oracle;
@@ -18,6 +19,7 @@ pub mod questions;
 pub mod records;
 pub mod score;
 pub mod survey;
+pub mod written;
 
 use crate::base::{ListedFile, Stream};
 use crate::corpus::TokenLabels;
@@ -73,6 +75,11 @@ pub struct AllHeld {
 }
 
 impl AllHeld {
+    /// Those of every explained feature, in walk order.
+    pub fn all(&self) -> &[Held] {
+        &self.full
+    }
+
     /// The fragments for a pair's simulator.
     pub fn of(&self, pair: &Pair) -> &[Held] {
         if pair.simulator.model().is_some() { &self.few } else { &self.full }

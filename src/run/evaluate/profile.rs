@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::base::{HookPoint, Matrix};
 use crate::causal::effects::{Matched, Steered, is_in_stream};
-use crate::features::{CodeHistogram, CodeShape, Evidence};
+use crate::features::{CodeHistogram, CodeShape, Evidence, TokenChanges};
 use crate::report::Steering;
 use crate::run::RunError;
 use crate::run::evaluate::Evaluation;
@@ -74,6 +74,13 @@ fn logits_note(hook: HookPoint) -> Option<String> {
 }
 
 impl LogitEffects {
+    /// The same as plain lists.
+    pub(super) fn changes(&self) -> TokenChanges {
+        let list =
+            |effects: &[LogitEffect]| effects.iter().map(|one| (one.token, f64::from(one.effect))).collect();
+        TokenChanges { raised: list(&self.raised), lowered: list(&self.lowered) }
+    }
+
     /// Extremes of a direction's effects on all tokens. Ties are broken by lower token id.
     fn of(effects: &[f32]) -> Self {
         let mut order: Vec<u32> = (0..effects.len() as u32).collect();
@@ -152,7 +159,7 @@ impl Evaluation<'_> {
     }
 
     /// Ids outside the tokenizer's vocabulary never occur and are dropped.
-    fn logit_effects(&self, directions: &Matrix) -> Result<Vec<LogitEffects>, RunError> {
+    pub(super) fn logit_effects(&self, directions: &Matrix) -> Result<Vec<LogitEffects>, RunError> {
         let logits = self.pass.subject.direct_logits(directions)?;
         let known = self.pass.run.token_texts.len().min(logits.cols());
         Ok(logits.iter_rows().map(|row| LogitEffects::of(&row[..known])).collect())

@@ -2,6 +2,7 @@
 
 pub mod check_stored;
 pub mod dictionaries;
+pub mod erasure;
 pub mod finished;
 pub mod harvest;
 pub mod kept;

@@ -321,6 +321,21 @@ pub fn steering_prompt(suite: &Suite, tokenizer: &Tokenizer) -> Result<Vec<u32>,
     }
 }
 
+/// Fails if a prompt and the text behind it, of features that are changed, exceed the subject's context.
+pub fn check_written(suite: &Suite, model: &dyn SubjectModel) -> Result<(), RunError> {
+    let writes = suite.explains_output() || suite.compares_written();
+    let Some(settings) = suite.effects.as_ref().filter(|_| writes) else { return Ok(()) };
+    let (prompt, written, n_ctx) = (settings.prompt_tokens, settings.written_tokens, model.info().n_ctx);
+    if model.without_model().is_some() || prompt + written <= n_ctx {
+        return Ok(());
+    }
+    let problem = format!(
+        "is {written}, but the model reads {n_ctx} tokens and a prompt has {prompt} (`effects.prompt_tokens`): expected \
+         fewer"
+    );
+    Err(RunError::Setting { field: "effects.written_tokens".into(), problem })
+}
+
 /// Adapts the subject's tokenizer to the corpus.
 pub struct SubjectEncoder<'a>(pub &'a Tokenizer);
 

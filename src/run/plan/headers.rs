@@ -10,6 +10,7 @@ use crate::corpus::{CorpusError, Source};
 use crate::dictionary::{DictionaryPath, FileParams, MethodParams, Shape, Stated, hook_of};
 use crate::run::inputs::check_stored::{StoredHeader, check_stored};
 use crate::run::inputs::dictionaries::on_disk;
+use crate::run::inputs::erasure::ConceptSource;
 use crate::run::inputs::prepare::{hub_id, no_model, no_such_layer};
 use crate::run::inputs::task::TaskSource;
 use crate::run::plan::sizes::{check_sizes, memory};
@@ -93,6 +94,9 @@ pub fn read_headers(suite: &Suite, places: &Places) -> Headers {
     }
     if let Some(Err(error)) = suite.task.as_ref().map(|task| TaskSource::open(task, places)) {
         found.problems.push(("task.prompts".into(), error));
+    }
+    if let Some(Err(error)) = suite.erasure.as_ref().map(|erasure| ConceptSource::open(erasure, places)) {
+        found.problems.push(("erasure.concepts".into(), error));
     }
     read_dictionaries(suite, places, &subject, &mut found);
     found

@@ -22,3 +22,4 @@ pub mod sizes;
 pub mod starter;
 mod usual;
 pub mod who;
+mod written;

@@ -49,6 +49,7 @@ pub fn all(shape: &Shape<'_>, places: &Places, measured: &Result<Calibration, Ru
     notes.extend(guessed_sizes(shape));
     notes.extend(chosen_features(shape));
     notes.extend(patching(shape));
+    notes.extend(erasure(shape));
     if shape.suite.corpus.source.starts_with("hub:") {
         let note =
             "hub data sets are read as text or JSONL (plain, .gz, .zst); parquet is not, convert it first";
@@ -137,12 +138,24 @@ fn patching(shape: &Shape<'_>) -> Option<String> {
     let rows: Vec<_> = shape.hooks.iter().flat_map(|at| shape.patched(at, pass)).collect();
     let passes: usize = rows.iter().map(|row| task.pairs * task.most_passes(row.features)).sum();
     Some(format!(
-        "task {}: {} pairs of prompts, {} dictionaries, at most {} passes of a prompt; their time is not measured, but taken \
-         from that of other passes",
+        "task {}: {} pairs of prompts, {} dictionaries, at most {} passes of a prompt",
         task.kind_name(),
         task.pairs,
         rows.len(),
         count(passes)
+    ))
+}
+
+/// The passes of erasure.
+fn erasure(shape: &Shape<'_>) -> Option<String> {
+    let (erasure, pass) = (shape.suite.erasure.as_ref()?, shape.passes.first()?);
+    let rows = shape.hooks.iter().map(|at| shape.erased(at, pass).count()).sum::<usize>();
+    let held_out = 2 * erasure.n_test(erasure.prompts);
+    Some(format!(
+        "erasure: at most {} held-out prompts of each concept, {rows} dictionaries, at most {} passes of a prompt for each \
+         concept; their time is not measured, but taken from that of other passes",
+        held_out,
+        count(rows * held_out * erasure.most_passes())
     ))
 }
 

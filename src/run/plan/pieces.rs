@@ -47,6 +47,8 @@ pub enum Work {
     Neighbours,
     /// Patching features on a task.
     Patch,
+    /// Erasing concepts.
+    Erase,
     /// Intervals and tests.
     Statistics,
     /// Tables, charts and pages.
@@ -75,6 +77,7 @@ impl Work {
             Self::Losses => "losses",
             Self::Neighbours => "neighbours",
             Self::Patch => "patching",
+            Self::Erase => "erasure",
             Self::Statistics => "statistics",
             Self::Report => "report",
             Self::LanguageModels => "language models",
@@ -249,6 +252,10 @@ fn pass_work(shape: &Shape<'_>, pass: &PassShape<'_>, hooks: &[HookShape], is_fi
                 let seconds = usual::patch(shape, at, &row);
                 Piece::of(format!("patch {} at {}", row.name, at.hook), Work::Patch, seconds)
             }));
+            after.extend(shape.erased(at, pass).map(|row| {
+                let seconds = usual::erase(shape, at);
+                Piece::of(format!("erase {} at {}", row.name, at.hook), Work::Erase, seconds)
+            }));
         }
     }
     PassWork { before, jobs, after }
@@ -305,7 +312,11 @@ fn row_pieces(
     let records = usual::records(at, row, scored, tokens);
     let mut pieces =
         vec![("encode", vec![(Work::Encode, encode)]), ("records", vec![(Work::Records, records)])];
-    if shape.suite.effects.is_some() {
+    let written = usual::written(shape, scored);
+    if written > 0.0 {
+        pieces.push(("write", vec![(Work::Effects, written)]));
+    }
+    if !shape.suite.effects().is_empty() {
         let variants = if pass.control.is_none() { 2.0 } else { 1.0 };
         pieces.push(("effects", vec![(Work::Effects, usual::effects(shape, at, scored, variants))]));
     }

@@ -13,8 +13,9 @@ use crate::llm::{ClientKind, Example, LlmSpec, TokenCounter};
 use crate::nn::{Tokenizer, context_length, gguf_tokenizer, weight_count};
 use crate::run::evaluate::score::simulated;
 use crate::run::inputs::prepare::SAMPLE_FRAGMENTS;
+use crate::run::plan::written::{sample_output, sample_pairs};
 use crate::run::{Event, Planned, RunContext, RunError, Step, Who};
-use crate::score::{JudgeTask, Judging, judge_batches};
+use crate::score::{JudgeTask, Judging, TEXTS_COMPARED, judge_batches, shown_pair};
 use crate::suite::{Grading, JudgeSpec, MethodSpec, ModelExplainer, ModelSimulator, Pair, Suite, resolve};
 
 /// One token in this many fires in the sample: the density of a typical sparse feature.
@@ -59,7 +60,11 @@ pub fn planned(
     texts: &(dyn Fn(u32) -> String + Sync),
     suite_folder: &Path,
 ) -> Result<Vec<Planned>, RunError> {
-    let (evidence, held) = sample(fragments, &suite.protocol)?;
+    let (mut evidence, mut held) = sample(fragments, &suite.protocol)?;
+    if let Some(settings) = &suite.effects {
+        evidence = evidence.with_output(Ok(sample_output(fragments, settings)));
+        held = held.with_written(Ok(sample_pairs(fragments, settings, settings.prompts)));
+    }
     let plan = Plan { suite, walked, evidence, held, texts, suite_folder };
     let mut all: Vec<Planned> = Vec::new();
     for (nth, pair) in suite.pairs.iter().enumerate() {
@@ -247,20 +252,30 @@ impl Plan<'_> {
 
     fn judge(&self, spec: &JudgeSpec, judging: Judging) -> Planned {
         let counter = self.counter(&spec.llm);
-        let task = judging.task().unwrap_or(JudgeTask::Detection);
-        let mut stream = Stream::new(self.suite.seed, "plan");
-        let graded = spec.grading.filter(|_| judging.grades()).map(|grading| self.graded(grading));
-        let fragments = graded.as_deref().unwrap_or(self.held.judged());
-        let shown = task.shown(fragments, self.held.first_scored(), self.texts, &mut stream);
-        let texts: Vec<String> = shown.into_iter().map(|shown| shown.text).collect();
+        let texts = self.judged_texts(spec, judging);
+        let per_question = if judging.compares_written() { TEXTS_COMPARED } else { spec.per_question };
         let (mut explained, mut shared) = (Size::default(), Size::default());
-        for batch in judge_batches(texts.len(), spec.per_question) {
+        for batch in judge_batches(texts.len(), per_question) {
             let texts = &texts[batch];
             explained = explained.plus(size(&counter, &judging.examples(USUAL_EXPLANATION, texts)));
             shared = shared.plus(size(&counter, &judging.shared_examples(texts)));
         }
         let all = explained.times(self.walked.tested(self.suite)).plus(shared.times(self.walked.explained()));
         self.step(Step::Judge, judging.name(), &spec.llm, all, &counter)
+    }
+
+    /// The texts of a feature's questions, in order.
+    fn judged_texts(&self, spec: &JudgeSpec, judging: Judging) -> Vec<String> {
+        if judging.compares_written() {
+            let pairs = self.held.written().and_then(|written| written.as_ref().ok());
+            return pairs.into_iter().flatten().flat_map(|pair| shown_pair(pair, 1, self.texts)).collect();
+        }
+        let task = judging.task().unwrap_or(JudgeTask::Detection);
+        let mut stream = Stream::new(self.suite.seed, "plan");
+        let graded = spec.grading.filter(|_| judging.grades()).map(|grading| self.graded(grading));
+        let fragments = graded.as_deref().unwrap_or(self.held.judged());
+        let shown = task.shown(fragments, self.held.first_scored(), self.texts, &mut stream);
+        shown.into_iter().map(|shown| shown.text).collect()
     }
 
     /// Fragments for grading, with none of the intervals empty.

@@ -218,9 +218,18 @@ impl<'a> Shape<'a> {
 
     /// The rows at a hook point whose features are patched on the suite's task.
     pub fn patched(&self, at: &HookShape, pass: &PassShape<'a>) -> impl Iterator<Item = RowShape> {
-        let has_task = self.suite.task.is_some();
-        let methods = self.methods_at(pass, at).filter(|method| has_task && method.spec.nth_training() == 0);
-        methods.flat_map(|method| self.rows(at, method)).collect::<Vec<_>>().into_iter()
+        self.first_trainings(at, pass, self.suite.task.is_some()).into_iter()
+    }
+
+    /// The rows at a hook point with which the suite's concepts are erased.
+    pub fn erased(&self, at: &HookShape, pass: &PassShape<'a>) -> impl Iterator<Item = RowShape> {
+        self.first_trainings(at, pass, self.suite.erasure.is_some()).into_iter()
+    }
+
+    /// The rows of first trainings, if they are wanted.
+    fn first_trainings(&self, at: &HookShape, pass: &PassShape<'a>, wanted: bool) -> Vec<RowShape> {
+        let methods = self.methods_at(pass, at).filter(|method| wanted && method.spec.nth_training() == 0);
+        methods.flat_map(|method| self.rows(at, method)).collect()
     }
 
     /// Features to score of a row: as many as are asked for, if there are so many.

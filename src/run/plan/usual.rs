@@ -5,6 +5,7 @@
 
 use crate::causal::effects::{Effect, EffectSettings};
 use crate::run::evaluate::ablation::ABLATED_FRAGMENTS;
+use crate::run::inputs::erasure::N_CONCEPTS;
 use crate::run::plan::shape::{HookShape, ModelShape, RowShape, Shape};
 use crate::run::rows::quality::LOSS_FRAGMENTS;
 
@@ -38,6 +39,8 @@ const PROBE_LENGTH: f64 = 16.0;
 const SCORED_TOKEN: f64 = 9.0e-8;
 /// Tokens of a task's prompt.
 const PROMPT_TOKENS: f64 = 16.0;
+/// Tokens of a prompt of a concept.
+const CONCEPT_TOKENS: f64 = 32.0;
 /// One value in one resample.
 const RESAMPLED: f64 = 1.0e-9;
 /// A score line on the pages.
@@ -169,6 +172,19 @@ pub fn effects(shape: &Shape<'_>, at: &HookShape, features: f64, variants: f64) 
     shape.model.losses(features * variants * tokens as f64, at.depth, shape.positions as f64)
 }
 
+/// Seconds to write the texts of `features` features for explainers of the output and for judges that compare texts.
+pub fn written(shape: &Shape<'_>, features: f64) -> f64 {
+    let Some(settings) = shape.suite.effects.as_ref().filter(|_| shape.model.runs) else { return 0.0 };
+    let of = |is_wanted: bool, tokens: usize| if is_wanted { tokens } else { 0 };
+    let EffectSettings { prompts, prompt_tokens, written_tokens, shown_texts, .. } = *settings;
+    let pair = 2 * (prompt_tokens + written_tokens);
+    let shown = prompts * prompt_tokens + shown_texts.min(prompts) * pair;
+    let tokens =
+        of(shape.suite.explains_output(), shown) + of(shape.suite.compares_written(), prompts * pair);
+    // Every pass runs the whole model.
+    shape.model.losses(features * tokens as f64, 0, (prompt_tokens + written_tokens) as f64)
+}
+
 /// Seconds of `passes` losses on the fragments of loss recovered.
 pub fn losses(shape: &Shape<'_>, at: &HookShape, passes: f64) -> f64 {
     let tokens = (LOSS_FRAGMENTS.min(shape.fragments) * shape.positions) as f64;
@@ -187,11 +203,29 @@ pub fn neighbours(at: &HookShape, rows: &[RowShape]) -> f64 {
 /// pass is left out where no patched feature's code differs.
 pub fn patch(shape: &Shape<'_>, at: &HookShape, row: &RowShape) -> f64 {
     let Some(task) = &shape.suite.task else { return 0.0 };
+    (task.pairs * task.most_passes(row.features)) as f64 * patched_pass(&shape.model, at) / 3.0
+}
+
+/// Seconds of a pass of a patched prompt, from the hook point on.
+pub fn patched_pass(model: &ModelShape, at: &HookShape) -> f64 {
+    let after = model.layers.saturating_sub(at.depth) as f64;
+    let logits = model.vocab as f64 * (2.0 * model.d_model as f64 * PASS_FLOP + EXPONENTIAL);
+    model.forward(PROMPT_TOKENS, after, PROMPT_TOKENS) + logits
+}
+
+/// Seconds to erase the suite's concepts with a dictionary.
+pub fn erase(shape: &Shape<'_>, at: &HookShape) -> f64 {
+    let Some(erasure) = &shape.suite.erasure else { return 0.0 };
     let (model, vocab) = (&shape.model, shape.model.vocab as f64);
     let after = model.layers.saturating_sub(at.depth) as f64;
-    let pass = model.forward(PROMPT_TOKENS, after, PROMPT_TOKENS)
-        + vocab * (2.0 * model.d_model as f64 * PASS_FLOP + EXPONENTIAL);
-    (task.pairs * task.most_passes(row.features)) as f64 * pass / 3.0
+    let logits = vocab * (2.0 * model.d_model as f64 * PASS_FLOP + EXPONENTIAL);
+    let pass = model.forward(CONCEPT_TOKENS, after, CONCEPT_TOKENS) + logits;
+    let read = model.forward(CONCEPT_TOKENS, at.depth as f64, CONCEPT_TOKENS);
+    let prompts = (N_CONCEPTS * 2 * erasure.prompts) as f64;
+    // A probe takes about ten products of a matrix of prompts with itself.
+    let dims = (at.width as f64).min(prompts);
+    let probes = erasure.most_passes() as f64 * prompts * 10.0 * dims * dims * 2.0 * FLOP;
+    prompts * (read + erasure.test_share * erasure.most_passes() as f64 * pass) + probes
 }
 
 /// Seconds for the intervals of `cells` cells and the tests of `primary` and `other` comparisons, with `values` values each.

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use crate::base::{Digest, write_atomic};
 use crate::report::{self, RenderOptions, ScoreStatus};
 use crate::run::evaluate::models::{Models, by_model, prompt_digests};
+use crate::run::inputs::erasure::Concepts;
 use crate::run::inputs::prepare::CorpusRecord;
 use crate::run::json_lines::unwritable;
 use crate::run::plan::bill::beside;
+use crate::run::results::erasure::erasure;
 use crate::run::results::gather::Gathered;
 use crate::run::results::grouped::score_facts;
 use crate::run::results::manifest::{FillerRecord, Machine, metric_versions};
@@ -40,7 +42,7 @@ pub struct RunRecord<'a> {
 /// What the user should know of the text and of the task's prompts.
 pub fn remarks(run: &RunContext<'_>) -> impl Iterator<Item = String> {
     let task = run.task.as_ref().zip(run.suite.task.as_ref()).map(|(task, spec)| task.note(spec));
-    special_tokens(run).into_iter().chain(task)
+    special_tokens(run).into_iter().chain(task).chain(run.concepts.as_ref().map(Concepts::note))
 }
 
 /// Describes the special tokens found in the corpus text, most frequent first.
@@ -56,9 +58,9 @@ fn special_tokens(run: &RunContext<'_>) -> Option<String> {
 }
 
 /// Digest of everything that determines the numbers: suite, model weights, tokens, the files of dictionaries trained
-/// elsewhere and the prompts of the task. Paths and limits do not count.
+/// elsewhere and the prompts of the task and of the concepts. Paths and limits do not count.
 fn run_digest(run: &RunContext<'_>, subject: Digest) -> Digest {
-    let RunContext { suite, tokens, task, .. } = run;
+    let RunContext { suite, tokens, task, concepts, .. } = run;
     let mut suite: Suite = (*suite).clone();
     suite.methods = suite.methods.iter().map(|method| method.keyed().into_owned()).collect();
     suite.subject.model.clear();
@@ -67,6 +69,9 @@ fn run_digest(run: &RunContext<'_>, subject: Digest) -> Digest {
     if let Some(task) = suite.task.as_mut().filter(|task| !task.is_embedded()) {
         task.prompts.clear();
     }
+    if let Some(erasure) = suite.erasure.as_mut().filter(|erasure| !erasure.is_embedded()) {
+        erasure.concepts.clear();
+    }
     suite.limits = Limits { failed_allowed: 0.0, disk_gb: 0.0, ..Limits::default() };
     let key = StageKey::new("run", NUMBERS_VERSION)
         .params(&suite)
@@ -74,7 +79,8 @@ fn run_digest(run: &RunContext<'_>, subject: Digest) -> Digest {
         .input(subject)
         .input(tokens.digest);
     let of_task = task.iter().flat_map(|task| [Some(task.digest), task.file]).flatten();
-    of_task.fold(key, StageKey::input).digest()
+    let of_concepts = concepts.iter().flat_map(|all| [Some(all.digest), all.file]).flatten();
+    of_task.chain(of_concepts).fold(key, StageKey::input).digest()
 }
 
 fn language_models(models: Option<&Models>, planned: &[Planned]) -> LanguageModels {
@@ -97,7 +103,7 @@ pub fn finish(
     let (suite, folder) = (run.suite, &run.places.out);
     let digest = run_digest(run, record.subject.weights_digest);
     let llm = language_models(run.models.as_ref(), &record.planned);
-    let Gathered { outcomes, quality, patched, clock, .. } = &mut gathered;
+    let Gathered { outcomes, quality, patched, erased, clock, .. } = &mut gathered;
     let estimated = |done, total| on(Event::work("statistics", done, total, "cells"));
     let mut summary = clock
         .time("statistics", || Ok::<_, RunError>(summarise(suite, digest, outcomes, quality, &estimated)))?;
@@ -108,9 +114,17 @@ pub fn finish(
         summary.patching = Some(found);
         on(Event::work("patching statistics", 1, 1, "task"));
     }
+    if let (Some(params), Some(concepts)) = (&suite.erasure, &run.concepts) {
+        on(Event::work("erasure statistics", 0, 1, "concepts"));
+        let found = clock
+            .time("erasure statistics", || Ok::<_, RunError>(erasure(suite, params, concepts, erased)))?;
+        summary.erasure = Some(found);
+        on(Event::work("erasure statistics", 1, 1, "concepts"));
+    }
     let failed = failures(&gathered.outcomes);
     let mut warnings = warnings(&gathered, &llm, failed);
     warnings.extend(run.task.iter().flat_map(|task| task.warnings.clone()));
+    warnings.extend(run.concepts.iter().flat_map(|concepts| concepts.warnings.clone()));
     let lines = gathered.outcomes.iter().map(|outcome| outcome.line.to_json_line());
     let lines: String = lines.collect::<Result<_, _>>()?;
     write_atomic(&run.places.layout().scores(), lines.as_bytes())?;

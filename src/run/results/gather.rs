@@ -7,6 +7,7 @@ use crate::dictionary::{SignPolicy, hook_of, load};
 use crate::report::Role;
 use crate::run::inputs::dictionaries::commit_note;
 use crate::run::inputs::outliers::Outlier;
+use crate::run::results::erased::{ErasedRow, Eraser};
 use crate::run::results::grouped::QualityInput;
 use crate::run::results::manifest::{DictionaryRecord, DictionarySource, OutlierRecord, StageClock};
 use crate::run::results::patched::{PatchedRow, Patcher};
@@ -28,6 +29,8 @@ pub struct Gathered {
     pub dictionaries: BTreeMap<String, DictionaryRecord>,
     /// Patching with each dictionary, on the suite's task.
     pub patched: Vec<PatchedRow>,
+    /// Erasure of the suite's concepts with each dictionary.
+    pub erased: Vec<ErasedRow>,
     /// Warnings for readers of the results.
     pub warnings: Vec<String>,
     /// Time and memory of each stage.
@@ -35,8 +38,19 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Patches the rows of one hook point, if the suite has a task.
-    pub fn patch(
+    /// Runs the experiments on the rows of one hook point that the suite asks for: patching and erasure.
+    pub fn experiments(
+        &mut self,
+        pass: &SubjectPass<'_>,
+        hook: HookPoint,
+        rows: &[RowResult],
+        on: &dyn Fn(Event),
+    ) -> Result<(), RunError> {
+        self.patch(pass, hook, rows, on)?;
+        self.erase(pass, hook, rows, on)
+    }
+
+    fn patch(
         &mut self,
         pass: &SubjectPass<'_>,
         hook: HookPoint,
@@ -49,6 +63,22 @@ impl Gathered {
         let patcher = Patcher { pass, spec, task, hook };
         let patched = self.clock.time(&format!("patch {hook}"), || patcher.rows(rows, on))?;
         self.patched.extend(patched);
+        Ok(())
+    }
+
+    fn erase(
+        &mut self,
+        pass: &SubjectPass<'_>,
+        hook: HookPoint,
+        rows: &[RowResult],
+        on: &dyn Fn(Event),
+    ) -> Result<(), RunError> {
+        let Some((params, concepts)) = pass.run.suite.erasure.as_ref().zip(pass.run.concepts.as_ref()) else {
+            return Ok(());
+        };
+        let eraser = Eraser { pass, params, concepts, hook };
+        let erased = self.clock.time(&format!("erase {hook}"), || eraser.rows(rows, on))?;
+        self.erased.extend(erased);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Shares of grades by interval of activation, with bootstrap intervals over features.
+//! Shares of grades by interval of activation, with intervals over features.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::report::{GradeShare, GradedInterval, GradedRow};
 use crate::run::Outcome;
-use crate::run::results::grouped::{Group, Groups, bootstrap, stream};
+use crate::run::results::grouped::{Group, Groups, bootstrap, share_interval, stream};
 use crate::score::GradeCounts;
 use crate::stats;
 use crate::suite::{Grading, Suite};
@@ -78,12 +78,12 @@ fn interval(
         let by_training: Vec<Vec<f64>> = shares.values().map(values).collect();
         let means: Vec<f64> = by_training.iter().filter_map(|of| stats::mean(of).ok()).collect();
         let settings = bootstrap(suite, format!("{name}/{nth}/{grade}"));
-        let ends = settings.mean_by_group(&by_training).ok().map(|estimate| estimate.interval);
+        let ends = share_interval(&by_training, &settings);
         GradeShare {
             grade: grade as u8,
             share: stats::mean(&means).ok(),
-            ci_low: ends.map(|ends| ends.low),
-            ci_high: ends.map(|ends| ends.high),
+            ci_low: ends.map(|(low, _)| low),
+            ci_high: ends.map(|(_, high)| high),
         }
     };
     found.shares = (0..GradeCounts::default().len()).map(share).collect();

@@ -11,7 +11,7 @@ use crate::run::Outcome;
 use crate::run::rows::quality::Measured;
 use crate::score::catalog::SCORERS;
 use crate::score::{Direction, FeatureOutcome, NoScore, ScoreOutcome};
-use crate::stats::{Bootstrap, IntervalMethod};
+use crate::stats::{Bootstrap, IntervalMethod, wilson_interval};
 use crate::suite::{Controls, Suite};
 
 /// Input of the quality table for one dictionary.
@@ -98,6 +98,19 @@ pub(super) fn bootstrap(suite: &Suite, stream: String) -> Bootstrap {
         seed: suite.seed,
         stream,
     }
+}
+
+/// Interval of a mean over features of shares in 0…1, by training: Wilson's where every share is 0 or 1, as long as one
+/// training made them or all agree; else that of `settings`, which has no width where all agree. None without features.
+pub(super) fn share_interval(by_training: &[Vec<f64>], settings: &Bootstrap) -> Option<(f64, f64)> {
+    let shares = by_training.concat();
+    let (n, whole) = (shares.len(), shares.iter().filter(|&&share| share == 1.0).count());
+    let are_counts = whole + shares.iter().filter(|&&share| share == 0.0).count() == n;
+    if are_counts && (by_training.len() == 1 || whole == 0 || whole == n) {
+        return wilson_interval(whole, n, settings.confidence);
+    }
+    let interval = settings.mean_by_group(by_training).ok()?.interval;
+    Some((interval.low, interval.high))
 }
 
 /// Name of a seed stream for one score of a group.

@@ -20,10 +20,14 @@ const OTHER_VERSIONS: [(&str, u32); 3] = [("fvu", 1), ("loss_recovered", 1), ("i
 /// Version of the numbers of patching, of suites with a task.
 const PATCHING_VERSION: (&str, u32) = ("patching", 1);
 
+/// Version of the numbers of erasure, of suites with concepts.
+const ERASURE_VERSION: (&str, u32) = ("erasure", 1);
+
 /// Version of each definition behind the numbers, in a fixed order.
 pub fn metric_versions(suite: &Suite) -> Vec<(&'static str, u32)> {
     let patching = suite.task.is_some().then_some(PATCHING_VERSION);
-    score_versions(&suite.scorers).chain(OTHER_VERSIONS).chain(patching).collect()
+    let erasure = suite.erasure.is_some().then_some(ERASURE_VERSION);
+    score_versions(&suite.scorers).chain(OTHER_VERSIONS).chain(patching).chain(erasure).collect()
 }
 
 /// Inputs and cost of a run. Times and paths appear here and not in `summary.json`.

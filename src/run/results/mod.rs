@@ -1,6 +1,8 @@
-//! Results over all rows: estimates, manifest, neighbours, patching and report.
+//! Results over all rows: estimates, manifest, neighbours, patching, erasure and report.
 
 pub mod calibration;
+pub mod erased;
+mod erasure;
 pub mod finish;
 pub mod gather;
 mod graded;

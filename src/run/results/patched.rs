@@ -5,7 +5,7 @@
 //! restore. Random features and random directions are the controls of patching.
 
 use crate::base::HookPoint;
-use crate::causal::{CausalError, Order, PatchParams, PatchedPairs, Writer, patch};
+use crate::causal::{CausalError, PatchedPairs, Writer, patch};
 use crate::dictionary::load;
 use crate::run::inputs::task::Task;
 use crate::run::rows::row::RowResult;
@@ -37,7 +37,7 @@ impl Patcher<'_> {
     pub fn rows(&self, rows: &[RowResult], on: &dyn Fn(Event)) -> Result<Vec<PatchedRow>, RunError> {
         let mut patched = Vec::new();
         for row in rows {
-            let Some(method) = self.first_of_method(&row.name) else { continue };
+            let Some(method) = first_of_method(self.pass, &row.name) else { continue };
             let measured = self.measured(row, on)?;
             if let Err(why) = &measured {
                 on(Event::Note(format!("patch {}/{}: left out: {why}", self.hook, row.name)));
@@ -45,14 +45,6 @@ impl Patcher<'_> {
             patched.push(PatchedRow { hook: self.hook.to_string(), method, measured });
         }
         Ok(patched)
-    }
-
-    /// Name in tables of a dictionary; none if it is a later training.
-    fn first_of_method(&self, row: &str) -> Option<String> {
-        self.pass.methods.iter().find_map(|spec| {
-            let nth = spec.row_names().iter().position(|name| name == row)?;
-            (spec.nth_training() == 0).then(|| spec.row_methods().swap_remove(nth))
-        })
     }
 
     /// The measurements of a dictionary; the inner error says why it cannot be patched.
@@ -79,21 +71,12 @@ impl Patcher<'_> {
             Err(why) => return Ok(Err(why.to_string())),
         };
         let place = format!("{}/{}", self.hook, row.name);
-        let steps = Steps::of(&self.spec.patching);
-        let told = |step: &str, done: usize, total: usize| {
-            on(Event::work(
-                stage.as_str(),
-                steps.done(step, done, total),
-                steps.total(),
-                "passes of each pair",
-            ));
-        };
+        let told = |done, total| on(Event::work(stage.as_str(), done, total, "passes of each pair"));
         let (params, seed) = (&self.spec.patching, (run.suite.seed, place.as_str()));
         let stop = || run.stop.asked();
         match patch(self.pass.subject, &writer, &self.task.pairs, params, seed, &told, &stop) {
             Ok(found) => {
                 run.store.save(&key, Vec::new(), &found)?;
-                on(Event::work(stage.as_str(), steps.total(), steps.total(), "passes of each pair"));
                 Ok(Ok(found))
             }
             Err(why @ CausalError::NoEffect { .. }) => Ok(Err(why.to_string())),
@@ -114,34 +97,10 @@ impl Patcher<'_> {
     }
 }
 
-/// The steps of patching with about how many passes of each pair they take, for progress.
-struct Steps(Vec<(&'static str, usize)>);
-
-impl Steps {
-    fn of(params: &PatchParams) -> Self {
-        let curve = params.max_features.ilog2() as usize + 3;
-        let mut steps = vec![("attribution", 3), ("all features", 1)];
-        for order in &params.orders {
-            match order {
-                Order::Attribution => steps.push(("attribution curve", curve)),
-                Order::Exact => steps.extend([("exact", params.max_exact), ("exact curve", curve)]),
-                Order::Acdc => steps.push(("acdc", 3 * params.max_exact)),
-            }
-        }
-        if params.controls {
-            steps.extend([("random features", curve), ("random directions", curve)]);
-        }
-        Self(steps)
-    }
-
-    fn total(&self) -> usize {
-        self.0.iter().map(|(_, passes)| passes).sum()
-    }
-
-    /// Passes done when `done` of `total` units of a step are.
-    fn done(&self, step: &str, done: usize, total: usize) -> usize {
-        let before = self.0.iter().take_while(|(name, _)| *name != step).map(|(_, passes)| passes);
-        let own = self.0.iter().find(|(name, _)| *name == step).map_or(0, |(_, passes)| *passes);
-        before.sum::<usize>() + own * done / total.max(1)
-    }
+/// Name in tables of a dictionary; none if it is a later training.
+pub fn first_of_method(pass: &SubjectPass<'_>, row: &str) -> Option<String> {
+    pass.methods.iter().find_map(|spec| {
+        let nth = spec.row_names().iter().position(|name| name == row)?;
+        (spec.nth_training() == 0).then(|| spec.row_methods().swap_remove(nth))
+    })
 }

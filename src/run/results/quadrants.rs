@@ -6,7 +6,8 @@ use crate::base::distinct;
 use crate::causal::effects::Effect;
 use crate::report::{QuadrantRow, Quadrants, Share};
 use crate::run::Outcome;
-use crate::run::results::grouped::{Group, Groups, entering};
+use crate::run::results::grouped::{Group, Groups, entering, share_interval};
+use crate::score::catalog::scorer_of;
 use crate::stats::{Bootstrap, quantile};
 use crate::suite::{Controls, Suite};
 
@@ -22,7 +23,7 @@ pub fn quadrants(
     bootstrap: &dyn Fn(String) -> Bootstrap,
 ) -> Option<Quadrants> {
     let output = Effect::Steering.name();
-    let is_input = |name: &&str| Effect::named(name).is_none();
+    let is_input = |name: &&str| scorer_of(name).is_none_or(|scorer| !scorer.is_output());
     let primary = Some(suite.statistics.primary.as_str()).filter(is_input);
     let input = primary.or_else(|| suite.scorers.iter().copied().find(is_input))?;
     let pair = suite.pairs.first().filter(|_| suite.scorers.contains(&output))?;
@@ -80,11 +81,11 @@ fn row(
         let means = values.iter().map(|values| values.iter().sum::<f64>() / values.len() as f64);
         let mean = means.sum::<f64>() / values.len() as f64;
         let stream = format!("quadrants/{}/{}/{name}", group.hook, group.method);
-        let interval = bootstrap(stream).mean_by_group(&values).ok().map(|found| found.interval);
+        let interval = share_interval(&values, &bootstrap(stream));
         (!values.is_empty()).then(|| Share {
             share: mean,
-            ci_low: interval.map(|interval| interval.low),
-            ci_high: interval.map(|interval| interval.high),
+            ci_low: interval.map(|(low, _)| low),
+            ci_high: interval.map(|(_, high)| high),
         })
     };
     let (both, input_only) = (share("both", |(i, o)| i && o), share("input_only", |(i, o)| i && !o));

@@ -64,6 +64,7 @@ pub fn summarise(
         differences: differences(suite, &order, &groups),
         rankings: rankings(suite, &order, &groups, quality),
         patching: None,
+        erasure: None,
         specificity: graded_rows(suite, &order, &groups),
         quadrants: quadrants(suite, &order, &groups, &|name| bootstrap(suite, name)),
         scores: score_facts(&suite.scorers),

@@ -28,6 +28,9 @@ const EVALUATE_VERSION: u32 = 5;
 /// Version of the examples of features.
 const EXAMPLES_VERSION: u32 = 1;
 
+/// Version of texts written with features changed.
+const WRITTEN_VERSION: u32 = 1;
+
 /// Maximum number and total memory of autoencoders trained together on the same batches.
 const MAX_TOGETHER: usize = 8;
 const TOGETHER_BYTES: usize = 1 << 30;
@@ -160,6 +163,8 @@ fn row_key(pass: &SubjectPass<'_>, hook: HookPoint, method: &MethodSpec, row: &s
         Some(effects) => key.params(effects),
         None => key,
     };
+    let writes = suite.explains_output() || suite.compares_written();
+    let key = if writes { key.params(&WRITTEN_VERSION) } else { key };
     if pass.has_oracle() { key.word(Controls::ORACLE) } else { key }
 }
 

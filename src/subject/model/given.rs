@@ -8,7 +8,7 @@ use crate::base::{HookPoint, Matrix, TokenBatch};
 use crate::nn::{
     Edit, ForwardPass, Given, NnError, Output, PrefixCache, Pullback, Request, Sampler, Values, copy_entries,
 };
-use crate::subject::{SubjectError, Wanted, Writing};
+use crate::subject::{SubjectError, SubjectModel, Wanted, Writing};
 
 impl TransformerSubject {
     /// See [`SubjectModel::given`](super::SubjectModel::given).
@@ -23,6 +23,50 @@ impl TransformerSubject {
             let rows = &rows.data()[nth * entries..][..chunk.ids().len() * rows.cols()];
             let (hooks, output) = requested(&wanted);
             self.transformer.forward_given(chunk, Given { hook, rows }, hooks, output)
+        })
+    }
+
+    /// See [`SubjectModel::prefix_caches`](super::SubjectModel::prefix_caches).
+    pub(super) fn run_prefix_caches(
+        &self,
+        tokens: &TokenBatch,
+        (hook, rows): (HookPoint, &Matrix),
+        kept: &[usize],
+    ) -> Result<Option<Vec<PrefixCache>>, SubjectError> {
+        if !self.device().is_cpu() {
+            return Ok(None); // attention over caches is computed in main memory
+        }
+        let entries = self.entries_of_chunk(tokens, (hook, rows))?;
+        let at_once = self.rows_at_once(tokens);
+        let parts = self.chunks(tokens).enumerate().filter_map(|(nth, chunk)| Some((nth, chunk?)));
+        let parts = parts.map(|(nth, chunk)| {
+            let rows = &rows.data()[nth * entries..][..chunk.ids().len() * rows.cols()];
+            let mut past = vec![PrefixCache::new(&self.transformer); chunk.rows()];
+            let given = Given { hook, rows };
+            self.transformer.forward_given_cached(&chunk, &mut past, given, &[], Output::FinalNorm)?;
+            let kept = kept.iter().skip(nth * at_once);
+            Ok(past.iter().zip(kept).map(|(past, &kept)| past.beginning(kept)).collect::<Vec<_>>())
+        });
+        let parts = parts.collect::<Result<Vec<_>, NnError>>()?;
+        Ok(Some(parts.into_iter().flatten().collect()))
+    }
+
+    /// See [`SubjectModel::given_behind`](super::SubjectModel::given_behind).
+    pub(super) fn run_given_behind(
+        &self,
+        past: &[&PrefixCache],
+        tokens: &TokenBatch,
+        (hook, rows): (HookPoint, &Matrix),
+        wanted: Wanted,
+    ) -> Result<Matrix, SubjectError> {
+        let entries = self.entries_of_chunk(tokens, (hook, rows))?;
+        let at_once = self.rows_at_once(tokens);
+        self.by_chunk(tokens, wanted, |nth, chunk| {
+            let rows = &rows.data()[nth * entries..][..chunk.ids().len() * rows.cols()];
+            let past = past.iter().skip(nth * at_once).take(chunk.rows());
+            let mut past: Vec<PrefixCache> = past.map(|&past| past.clone()).collect();
+            let (hooks, output) = requested(&wanted);
+            self.transformer.forward_given_cached(chunk, &mut past, Given { hook, rows }, hooks, output)
         })
     }
 

@@ -2,8 +2,10 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::chunks::TOKENS_AT_ONCE;
 use super::*;
 use crate::base::Site;
+use crate::nn::copy_entries;
 use crate::subject::LoadedSubject;
 
 fn shared() -> Option<PathBuf> {

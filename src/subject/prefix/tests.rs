@@ -287,6 +287,33 @@ proptest! {
 }
 
 #[test]
+fn passes_behind_shared_tokens_are_those_of_whole_texts() {
+    let loaded = embedded::load().expect("the embedded model");
+    for prefix in [&[][..], &[0, 1][..]] {
+        let subject = WithPrefix::new(loaded.model(), prefix);
+        let texts = TokenBatch::new((0..640).map(|at| (at * 7 % 90) as u32).collect(), 8).expect("tokens");
+        let hook = hooks()[2];
+        let rows = subject.activations(&texts, &[hook]).expect("activations").swap_remove(0);
+        // More texts than are run together. Of each, 0 to 3 positions are shared.
+        let kept: Vec<usize> = (0..80).map(|text| text % 4).collect();
+        let past = subject.prefix_caches(&texts, (hook, &rows), &kept).expect("runs").expect("on the CPU");
+        let whole = subject.given(&texts, (hook, &rows), Wanted::LastLogits).expect("runs");
+        for first in 0..4 {
+            let those: Vec<usize> = (first..80).step_by(4).collect();
+            let places: Vec<usize> = those.iter().flat_map(|text| text * 8 + first..(text + 1) * 8).collect();
+            let ids = places.iter().map(|&place| texts.ids()[place]).collect();
+            let ends = TokenBatch::new(ids, 8 - first).expect("tokens");
+            let past: Vec<&PrefixCache> = those.iter().map(|&text| &past[text]).collect();
+            let given = (hook, &rows.select_rows(&places));
+            let behind = subject.given_behind(&past, &ends, given, Wanted::LastLogits).expect("runs");
+            assert!(off(&behind, &whole.select_rows(&those)) < 1e-4, "{prefix:?}: {first} shared");
+        }
+        let as_ever = subject.given_behind(&[], &texts, (hook, &rows), Wanted::LastLogits).expect("runs");
+        assert_eq!(as_ever, whole);
+    }
+}
+
+#[test]
 fn with_a_prefix_wrong_shapes_are_refused_as_without() {
     let loaded = embedded::load().expect("the embedded model");
     let subject = WithPrefix::new(loaded.model(), &[0, 1]);

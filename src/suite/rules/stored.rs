@@ -65,10 +65,11 @@ impl Rules {
     }
 
     fn refuse_probing(&mut self, path: &str, kind: &str, default: bool) {
-        if self.reader.is_wrong(path) || !ExplainerKind::named(kind).is_some_and(|kind| kind.probes()) {
+        let runs = |kind: ExplainerKind| kind.probes() || kind.reads_output();
+        if self.reader.is_wrong(path) || !ExplainerKind::named(kind).is_some_and(runs) {
             return;
         }
-        let others: Vec<&str> = explainers().filter(|row| !row.probes()).map(|row| row.name).collect();
+        let others: Vec<&str> = explainers().filter(|row| !runs(*row)).map(|row| row.name).collect();
         let given = if default { "is not given, and its default " } else { "" };
         self.wrong(
             path,

@@ -105,6 +105,56 @@ fn cached_passes_with_edits_give_the_logits_of_the_whole() {
     }
 }
 
+/// Logits of activations that are changed from position 4 on: in one pass, and behind the prefix caches of the others.
+fn whole_and_behind(model: &Transformer, tokens: &TokenBatch, hook: HookPoint) -> [Tensor; 2] {
+    let (own, kept) = (activations(model, tokens, hook), 4);
+    let behind: Vec<usize> = (0..own.rows()).filter(|row| row % tokens.cols() >= kept).collect();
+    let mut changed = own.clone();
+    behind.iter().for_each(|&row| changed.row_mut(row).iter_mut().for_each(|x| *x = 0.5 * *x + 0.3));
+    let given = Given { hook, rows: changed.data() };
+    let whole = matrix_of(model.forward_given(tokens, given, &[], Output::Logits).expect("runs").output);
+    let mut past = vec![PrefixCache::new(model); tokens.rows()];
+    let unchanged = Given { hook, rows: own.data() };
+    model.forward_given_cached(tokens, &mut past, unchanged, &[], Output::FinalNorm).expect("runs");
+    past.iter_mut().for_each(|past| past.truncate(kept));
+    let ids = behind.iter().map(|&row| tokens.ids()[row]).collect();
+    let ends = TokenBatch::new(ids, tokens.cols() - kept).expect("whole");
+    let rows = changed.select_rows(&behind);
+    let given = Given { hook, rows: rows.data() };
+    let parts = model.forward_given_cached(&ends, &mut past, given, &[], Output::Logits).expect("runs");
+    assert!(past.iter().all(|past| past.positions() == tokens.cols()));
+    [tensor(&whole.expect("logits").select_rows(&behind)), parts.output.expect("logits")]
+}
+
+#[test]
+fn passes_behind_a_shared_prefix_give_the_logits_of_whole_sequences() {
+    for family in FAMILIES {
+        let (_, tokens) = reference(family);
+        let model = packed(family);
+        for name in
+            ["hook_embed", "blocks.0.hook_resid_post", "blocks.0.attn.hook_z", "blocks.1.hook_mlp_out"]
+        {
+            let [whole, behind] = whole_and_behind(&model, &tokens, hook(name));
+            assert_eq!(entries(&behind), entries(&whole), "{family} {name}");
+        }
+        let few = &mut [PrefixCache::new(&model)];
+        let own = activations(&model, &tokens, hook("hook_embed"));
+        let given = Given { hook: hook("hook_embed"), rows: own.data() };
+        assert!(model.forward_given_cached(&tokens, few, given, &[], Output::FinalNorm).is_err());
+    }
+    // Windows, biases on keys, learned positions with an offset, and the other forms of residual streams.
+    for (name, config) in configurations() {
+        let (tensors, tokens) = tensors_of(&name);
+        let weights = Weights::from_tensors(tensors, "plain");
+        let model = Transformer::new(&parsed(&config), &weights).expect("fits");
+        for at in ["hook_embed", "blocks.0.hook_resid_post"] {
+            let [whole, behind] = whole_and_behind(&model, &tokens, hook(at));
+            let off = distance(&behind, &whole);
+            assert!(off < 4e-6, "{name} {at}: {off:.1e}");
+        }
+    }
+}
+
 #[test]
 fn a_pass_from_the_models_own_activations_gives_its_logits() {
     for family in FAMILIES {

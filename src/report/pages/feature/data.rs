@@ -57,11 +57,16 @@ pub struct FeatureData {
     pub rules: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub judged: Vec<JudgedData>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<QuestionData>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileData>,
     /// In the same dictionary, then in others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub neighbours: Option<[Vec<NeighbourData>; 2]>,
+    /// Address of the page of its causes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     pub shown: Vec<ShownFragment>,
 }
 
@@ -129,6 +134,21 @@ pub struct JudgedData {
     /// Fragments with grade 0, 1, 2 and 3 by interval of activation, the weakest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub grades: Vec<[usize; 4]>,
+    /// Choices between two texts: right ones, wrong ones, and those between equal texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choices: Option<[usize; 3]>,
+}
+
+/// A question of `intervention`.
+#[derive(Serialize)]
+pub struct QuestionData {
+    pub prompt: String,
+    pub steered: String,
+    pub other: String,
+    /// What the other text is written with.
+    pub control: String,
+    /// Explainer, and whether the judge chose the steered text by its explanation; none if nothing was asked.
+    pub answers: Vec<(usize, Option<bool>)>,
 }
 
 #[derive(Serialize)]

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::budget::Tokens;
 use super::context::{Context, Explainer, Feature};
 use super::data::{
-    ExplainerData, FeatureData, HistogramData, JudgedData, LineData, NeighbourData, ProfileData, RecordData,
-    SteeringData,
+    ExplainerData, FeatureData, HistogramData, JudgedData, LineData, NeighbourData, ProfileData,
+    QuestionData, RecordData, SteeringData,
 };
 use super::glance::Rest;
 use super::joint::joints;
@@ -22,6 +22,7 @@ use crate::report::scores::FeatureLine;
 use crate::report::standing::CellScores;
 use crate::report::steering::{EditedText, Steering, WrittenText};
 use crate::report::view::{Pairing, RowKey};
+use crate::report::written::AnsweredQuestion;
 
 /// A control whose lines carry the explanation of another feature.
 const SHUFFLED: &str = "shuffled";
@@ -68,6 +69,7 @@ impl<'a> Page<'a> {
         let rest = first.map(|line| Rest::of(line, most)).unwrap_or_default();
         let judged = self.evidence.judged.of(feature.feature);
         let judged = judged.iter().filter_map(|judged| self.judged(judged)).collect();
+        let questions = self.questions(feature.feature);
         let profile = self.evidence.profiles.of(feature.feature).last();
         let profile = profile.map(|profile| profile_data(profile, &mut self.tokens));
         let neighbours = self.evidence.neighbours.of(feature.feature).last();
@@ -85,10 +87,18 @@ impl<'a> Page<'a> {
             more: rest.more,
             rules: rest.rules,
             judged,
+            questions,
             profile,
             neighbours: neighbours.map(|neighbours| self.neighbours(neighbours)),
+            trace: self.traced(feature.feature),
             shown: Vec::new(),
         }
+    }
+
+    /// Features of controls are not traced.
+    fn traced(&self, feature: usize) -> Option<String> {
+        let place = Some(self.place).filter(|place| place.control.is_none())?;
+        self.context.layout.traced(place, feature)
     }
 
     fn record(&self, feature: &Feature<'_>, record: &Record) -> RecordData {
@@ -150,7 +160,33 @@ impl<'a> Page<'a> {
             said: [true, false].map(said),
             gain: has_gains.then(|| [true, false].map(gain)),
             grades: grades(judged),
+            choices: (!judged.choices.is_empty()).then(|| {
+                [Some(true), Some(false), None]
+                    .map(|right| judged.choices.iter().filter(|one| one.is_right() == right).count())
+            }),
         })
+    }
+
+    /// The first pairs of texts that judges told apart, with the answers under each explainer.
+    fn questions(&self, feature: usize) -> Vec<QuestionData> {
+        let Some(written) = self.evidence.continuations.of(feature).last() else { return Vec::new() };
+        let text = |text: &str| shortened(text, TEXT_CHARACTERS).0;
+        let question = |asked: AnsweredQuestion| QuestionData {
+            prompt: text(&asked.texts.prompt),
+            steered: text(&asked.texts.steered),
+            other: text(&asked.texts.other),
+            control: visible(&asked.control),
+            answers: Vec::new(),
+        };
+        let mut questions: Vec<QuestionData> = written.questions(&[]).into_iter().map(question).collect();
+        for judged in self.evidence.judged.of(feature).iter().filter(|judged| !judged.choices.is_empty()) {
+            let is_its = |one: &Explainer<'_>| one.pairing.explainer == judged.explainer;
+            let Some(explainer) = self.explainers.iter().position(is_its) else { continue };
+            for (question, asked) in questions.iter_mut().zip(written.questions(&judged.choices)) {
+                question.answers.push((explainer, asked.right));
+            }
+        }
+        questions
     }
 
     fn neighbours(&mut self, found: &'a Neighbours) -> [Vec<NeighbourData>; 2] {

@@ -65,6 +65,7 @@ function facts(feature) {
     rows.push(["in", [`${many(feature.firing_fragments, "fragment")}${documents}`]]);
   }
   rows.push(["largest activation", [significant(feature.max_activation)]]);
+  if (feature.trace && !alone) rows.push(["causes", [make("a", { href: encodeURI(feature.trace), id: "to-trace" }, "earlier features that cause it")]]);
   const own = feature.profile;
   if (own && own.kurtosis !== null) rows.push(["kurtosis", [significant(own.kurtosis)], "excess kurtosis of its activations"]);
   if (own && own.ablation) {

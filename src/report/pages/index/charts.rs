@@ -49,6 +49,8 @@ pub fn by_worth(charts: &[Chart<'_>]) -> (Vec<usize>, usize) {
 pub struct Figures {
     pub lead: Vec<Value>,
     pub task: [Vec<Value>; 2],
+    /// Those of erasure.
+    pub erasure: Vec<Value>,
     pub others: Vec<Value>,
 }
 
@@ -60,6 +62,9 @@ pub fn figures(charts: &[Chart<'_>], (order, n_lead): (&[usize], usize), inline:
         let list = match order_of(chart) {
             _ if place < n_lead => &mut figures.lead,
             Some(_) => &mut figures.task[usize::from(!is_main_order(charts, chart))],
+            None if matches!(chart.heading.kind, Kind::ErasureAccuracy | Kind::ErasureKl) => {
+                &mut figures.erasure
+            }
             None => &mut figures.others,
         };
         list.push(figure(chart, inline.contains(nth)));

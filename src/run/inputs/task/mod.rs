@@ -22,8 +22,7 @@ use crate::subject::{SubjectError, SubjectModel, Wanted};
 use crate::suite::{Suite, TaskSpec};
 
 use pair::PairText;
-pub use source::TaskSource;
-use source::counted;
+pub use source::{TaskSource, counted};
 
 /// Generated pairs that are drawn for each wanted one before giving up.
 const DRAWS: usize = 50;
@@ -100,7 +99,7 @@ pub fn open_task(
 }
 
 /// Tokens of a prompt that fit into the model's context.
-fn room(subject: &dyn SubjectModel) -> usize {
+pub fn room(subject: &dyn SubjectModel) -> usize {
     subject.info().n_ctx.saturating_sub(subject.prefix().len())
 }
 

@@ -121,7 +121,7 @@ impl Trial<'_> {
         }
         let walked = Walked::new(&walk, &survey.summaries, &profiles, &effects);
         let mut files = EvidenceFiles::create(&row, true)?;
-        files.records(&records)?;
+        files.records(&row, &records, (&evidence, &held))?;
         files.profiles(&profiles)?;
         self.explain(&row, &walked, (&evidence, &held), &means, files, timed)
     }

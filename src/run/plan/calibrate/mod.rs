@@ -8,6 +8,7 @@
 mod budget;
 mod dictionaries;
 mod evaluation;
+mod patching;
 mod sample;
 mod subject;
 mod tests_of_differences;
@@ -17,7 +18,7 @@ use crate::run::plan::pieces::{Speed, Work};
 use crate::run::plan::shape::Shape;
 use crate::run::plan::usual;
 use crate::run::{Places, RunError};
-use crate::subject::{LoadedSubject, Prefix};
+use crate::subject::{LoadedSubject, Prefix, SubjectModel, WithPrefix};
 use budget::Budget;
 use sample::{Sample, Scratch};
 
@@ -58,7 +59,11 @@ pub fn calibrate(
     let sample = Sample::read(shape, subject, places, &scratch, &budget, &mut speed)?;
     let harvested = subject::harvested(shape, &sample, (subject, prefix), &scratch, &budget, &mut speed)?;
     tests_of_differences::time(shape, &mut speed);
-    let failed = dictionaries::time(shape, &sample, (subject, prefix), harvested, &budget, &mut speed)?;
+    let model = &WithPrefix::new(subject.model(), &prefix.ids);
+    let run = (model as &dyn SubjectModel, subject.tokenizer()?);
+    let unpatched = patching::time(shape, places, run, harvested.first(), &budget, &mut speed);
+    let mut failed = dictionaries::time(shape, &sample, (subject, prefix), harvested, &budget, &mut speed)?;
+    failed.extend(unpatched);
     let Sample { stands_in, bytes_per_token, .. } = sample;
     Ok(Calibration { speed, share: clock.read().share, stands_in, bytes_per_token, failed })
 }

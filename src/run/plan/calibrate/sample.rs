@@ -101,11 +101,11 @@ impl Sample {
     }
 }
 
-/// The suite for a sample of `fragments` fragments: few features, no language model, no task.
+/// The suite for a sample of `fragments` fragments: few features, no language model, no task, no erasure.
 fn small(suite: &Suite, fragments: usize) -> Suite {
     let mut suite = suite.clone();
     suite.limit_features(FEATURES);
-    suite.task = None;
+    (suite.task, suite.erasure) = (None, None);
     suite.pairs.retain(|pair| pair.models().next().is_none());
     suite.scorers.retain(|name| simulated(&[name]).next().is_some());
     if fragments < ENOUGH_FRAGMENTS {

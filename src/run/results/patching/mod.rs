@@ -16,6 +16,7 @@ use crate::run::results::patched::PatchedRow;
 use crate::stats::{Resamples, Undefined};
 use crate::suite::{Suite, TaskSpec};
 
+pub use curve::number;
 use curve::{Comparable, Measurer, features_axis};
 use differences::{Compared, differences};
 
