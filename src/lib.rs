@@ -20,7 +20,7 @@
 //! | layer | folders |
 //! |---|---|
 //! | 0 | [`base`] |
-//! | 1 | [`stats`], [`linalg`], [`hub`] |
+//! | 1 | [`stats`], [`linalg`], [`hub`], [`remote`] |
 //! | 2 | [`nn`] |
 //! | 3 | [`corpus`], [`subject`], [`llm`], [`report`] |
 //! | 4 | [`activations`], [`gate`] |
@@ -28,7 +28,7 @@
 //! | 6 | [`features`], [`causal`], [`export`] |
 //! | 7 | [`explain`], [`simulate`], [`score`] |
 //! | 8 | [`suite`] |
-//! | 9 | [`run`], [`mod@bench`] |
+//! | 9 | [`run`], [`mod@bench`], [`cluster`] |
 //! | 10 | [`cli`] |
 //! | 11 | `python`, with the feature of this name |
 //!
@@ -50,6 +50,7 @@ pub mod base;
 pub mod bench;
 pub mod causal;
 pub mod cli;
+pub mod cluster;
 pub mod corpus;
 pub mod dictionary;
 pub mod explain;
@@ -62,6 +63,7 @@ pub mod llm;
 pub mod nn;
 #[cfg(feature = "python")]
 mod python;
+pub mod remote;
 pub mod report;
 pub mod run;
 pub mod score;

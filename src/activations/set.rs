@@ -145,6 +145,11 @@ impl ActivationSet {
         Ok(Self { sidecar, storage: Storage::Disk { file, path: path.to_path_buf() } })
     }
 
+    /// Whether a complete store is there; its content is not looked at.
+    pub fn is_stored(path: &Path) -> bool {
+        sidecar_path(path).exists() && path.exists()
+    }
+
     /// Removes a store from disk, if it exists.
     pub fn remove(path: &Path) {
         let _ = std::fs::remove_file(sidecar_path(path));

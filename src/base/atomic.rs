@@ -87,6 +87,21 @@ impl AtomicFile {
     }
 }
 
+impl AtomicFile {
+    /// As [`Self::commit`], unless a file of that name is there: then it stays as it is, and this returns false. Where
+    /// the file system knows no links, of several processes at the same moment the last one wins.
+    fn commit_new(mut self) -> Result<bool, FileError> {
+        self.writer.flush().map_err(failed("write", &self.path))?;
+        self.writer.get_ref().sync_data().map_err(failed("write", &self.path))?;
+        match fs::hard_link(&self.temporary, &self.path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            Err(_) if has_entry(&self.path) => Ok(false),
+            Err(_) => self.commit().map(|()| true),
+        }
+    }
+}
+
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if !self.committed {
@@ -102,6 +117,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let mut file = AtomicFile::create(path)?;
     file.write(bytes)?;
     file.commit()
+}
+
+/// Writes a whole file if none of that name is there. Returns whether this process has written it.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool, FileError> {
+    if has_entry(path) {
+        return Ok(false);
+    }
+    let mut file = AtomicFile::create(path)?;
+    file.write(bytes)?;
+    file.commit_new()
 }
 
 /// Renames a damaged file or folder to a name beside it, `NAME.damaged`, where nobody reads it and a person can look at

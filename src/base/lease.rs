@@ -104,6 +104,7 @@ impl Holder {
             seen: None,
             watch: Stopwatch::start(),
             is_elsewhere: false,
+            is_alive: false,
         }
     }
 
@@ -143,8 +144,11 @@ impl Holder {
     fn hold(&self, folder: &Path) -> io::Result<()> {
         let mut state = self.0.state();
         let new = || Held { count: 0, since: Stopwatch::start(), has_beat: false };
+        if state.folders.is_empty() {
+            // The thread of beats waits for a first lease; each other one would only interrupt its pause.
+            self.0.changed.notify_all();
+        }
         state.folders.entry(folder.to_path_buf()).or_insert_with(new).count += 1;
-        self.0.changed.notify_all();
         if !state.is_beating {
             let inner = self.0.clone();
             std::thread::Builder::new().name("leases".into()).spawn(move || inner.beat())?;
@@ -250,6 +254,13 @@ pub struct Claim {
     /// Time since that look.
     watch: Stopwatch,
     is_elsewhere: bool,
+    is_alive: bool,
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claim").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Claim {
@@ -276,17 +287,30 @@ impl Claim {
         self.is_elsewhere
     }
 
+    /// Whether the present holder was seen alive: it runs on this machine, or its beat has changed between two looks.
+    pub fn is_seen_alive(&self) -> bool {
+        self.is_alive
+    }
+
     fn is_dead(&mut self, mark: &[u8]) -> bool {
         // A file without its content is of a process that is about to write it, or died before.
         let known: Option<Mark> = serde_json::from_slice(mark).ok();
         let beat = known.as_ref().and_then(|mark| fs::read(beat_path(&self.folder, &mark.holder)).ok());
         self.is_elsewhere = known.as_ref().is_none_or(|mark| mark.holder != self.holder.0.name);
+        self.is_alive = !self.is_elsewhere;
         if !self.is_elsewhere {
             return false;
         }
+        let is_here =
+            known.as_ref().is_some_and(|mark| !mark.machine.is_empty() && mark.machine == machine_tag());
         if known.is_some_and(|mark| is_gone(&mark.machine, mark.process, &mark.start)) {
             return true;
         }
+        let has_beaten = self
+            .seen
+            .as_ref()
+            .is_some_and(|(seen, before)| seen == mark && beat.is_some() && *before != beat);
+        self.is_alive = is_here || has_beaten;
         let now = Some((mark.to_vec(), beat));
         if self.seen != now {
             (self.seen, self.watch) = (now, Stopwatch::start());

@@ -26,6 +26,7 @@ mod process;
 mod program;
 mod safetensors_header;
 mod sealed;
+mod shell_word;
 mod stand_in;
 mod stopwatch;
 mod stored_block;
@@ -35,7 +36,7 @@ mod token_batch;
 
 pub use atomic::{
     AtomicFile, create_dir_all, has_entry, open, open_stored, read, read_at, read_regular, read_regular_text,
-    read_to_string, remove_unfinished, set_aside, write_atomic,
+    read_to_string, remove_unfinished, set_aside, write_atomic, write_new,
 };
 pub use attempt::{Attempt, Missing, Tally};
 pub use catalog::{Of, Row};
@@ -54,9 +55,11 @@ pub use leftovers::{remove_own_leftovers, remove_shared_leftovers};
 pub use mapped::MappedFile;
 pub use matrix::Matrix;
 pub use memory::memory_limit_bytes;
+pub use process::{is_gone, machine_tag, own_start};
 pub use program::Program;
 pub use safetensors_header::safetensors_header;
 pub use sealed::{Sealed, write_sealed};
+pub use shell_word::shell_word;
 pub use stand_in::{STAND_IN_BYTES, stand_in};
 pub use stopwatch::Stopwatch;
 pub use stored_block::StoredBlock;

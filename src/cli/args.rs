@@ -9,11 +9,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::base::{DeviceName, Program};
 use crate::export::Form;
 use crate::llm::Secret;
+use crate::remote::Settings;
 use crate::report::{Ink, Look, RenderOptions};
+use crate::run::Part;
 
 pub use super::init::InitArgs;
 pub use super::list::What;
 pub use super::model_args::{EncodeArgs, HarvestArgs, SteerArgs, TraceArgs};
+pub use super::scale::ScaleArgs;
+pub use super::submit::SubmitArgs;
 
 /// Which decomposition of a language model's activations can a person understand?
 #[derive(Debug, Parser)]
@@ -74,7 +78,9 @@ pub enum Verb {
     /// Run every stage of a suite. Finished stages are reused. Prints the table of results and next commands.
     Run(RunArgs),
     /// Show what `run` would do and take, without running it. Times each stage on a little text.
-    Plan(PlanArgs),
+    Plan(PlanVerbArgs),
+    /// Run a suite in parts on a cluster: a Slurm array job or a Kubernetes Job, and a job that writes the summary.
+    Submit(SubmitArgs),
     /// Check a suite file and list all problems.
     Check(SuiteArgs),
     /// Write a commented suite for a model, a text and dictionaries trained elsewhere.
@@ -135,7 +141,7 @@ pub enum Verb {
     Export(ExportArgs),
     /// Show the content and size of the cache, or remove entries with `--clean`.
     Cache {
-        /// Remove entries: `all`, a kind (`hub`, `activations`, `answers`), or an age such as `30d`.
+        /// Remove entries: `all`, a kind (`hub`, `activations`, `answers`, `remote`), or an age such as `30d`.
         #[arg(long, value_name = "WHAT")]
         clean: Option<String>,
         /// Check that every entry holds what was stored. Exit code 8 if one does not.
@@ -210,12 +216,21 @@ pub struct SuiteArgs {
 pub struct PlanArgs {
     #[command(flatten)]
     pub suite: SuiteArgs,
-    /// Run folder. Default: `results/NAME`.
+    /// Run folder, or an address in object storage: `s3://BUCKET/PREFIX`, `gs://…`, `az://…`. Default: `results/NAME`.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Device of the subject model and of training: `cpu`, `cuda`, or `cuda:N` for the N-th GPU.
     #[arg(long, value_name = "WHERE", default_value_t)]
     pub device: DeviceName,
+}
+
+/// A suite, where it runs, and machines that are not here.
+#[derive(Debug, Clone, Args)]
+pub struct PlanVerbArgs {
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    #[command(flatten)]
+    pub scale: ScaleArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -228,6 +243,12 @@ pub struct RunArgs {
     /// Same as `plan`.
     #[arg(long)]
     pub dry_run: bool,
+    /// Do only part K of N, beside the other parts, on this machine or on others that share the run folder. The parts
+    /// divide the rows by planned cost; each harvests, trains and asks only what no other part has, and they take over
+    /// the rows of a part that died. Give each the same command except K, with the same `--budget-usd`, which holds for all
+    /// of them together. When all have ended, the same command without `--part` writes the results.
+    #[arg(long, value_name = "K/N", conflicts_with_all = ["fresh", "dry_run"])]
+    pub part: Option<Part>,
     /// Stop before language models cost more than this many dollars.
     #[arg(long, value_name = "X")]
     pub budget_usd: Option<f64>,
@@ -309,6 +330,8 @@ pub struct Env {
     pub openai_base_url: Option<String>,
     /// How to start this program again; none if that is unknown.
     pub program: Option<Program>,
+    /// Settings of object storage: variables that begin with `AWS_`, `GOOGLE_` or `AZURE_`.
+    pub object_storage: Settings,
 }
 
 /// Width of output that is not a terminal, in columns.
@@ -358,6 +381,10 @@ impl Env {
             lists: Look { width: columns().unwrap_or(NOT_CUT), ..stdout_look() },
             openai_base_url: var("OPENAI_BASE_URL"),
             program,
+            object_storage: Settings::new(
+                std::env::vars_os()
+                    .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+            ),
         }
     }
 }

@@ -13,10 +13,11 @@ use crate::report::{Column, Grid, visible};
 use crate::run::RunError;
 
 /// Folders of the cache with their content. Each is a kind for `--clean`.
-const KINDS: [(&str, &str); 3] = [
+const KINDS: [(&str, &str); 4] = [
     ("hub", "models and data sets fetched by id"),
     ("activations", "harvested activations"),
     ("answers", "answers of language models: removed, they are asked and paid for again"),
+    ("remote", "files of run folders in object storage"),
 ];
 
 /// Output of `cache --json`.

@@ -13,6 +13,7 @@ use crate::export::ExportError;
 use crate::gate::GateError;
 use crate::llm::ChatError;
 use crate::nn::NnError;
+use crate::remote::Address;
 use crate::report::ReportError;
 use crate::run::RunError;
 use crate::subject::SubjectError;
@@ -145,6 +146,10 @@ fn hints(error: &RunError) -> Vec<String> {
     const SPACE: &str = "everything finished so far is kept; free some space or choose another folder with --out, then run again";
     const LIMIT: &str = "the system limits the size of files here (`ulimit -f`): everything finished so far is kept; raise the limit, \
         then run again";
+    const SERVICE: &str = "the service and its credentials come from the environment: AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID \
+        and so on; results/README.md lists them";
+    const SENT: &str = "every stage that was sent is kept there, and every finished one in the cache: the same command goes on from \
+        there";
     match error {
         RunError::Suite(_) => vec![CHECK.into()],
         RunError::Hub(_) => vec![FOLDER.into()],
@@ -152,9 +157,17 @@ fn hints(error: &RunError) -> Vec<String> {
         RunError::NotKept { .. } => vec![HARVEST.into()],
         RunError::Chat(error) => error.advice().into_iter().collect(),
         RunError::Output(_) => Vec::new(),
+        RunError::File(error) | RunError::Report(ReportError::File(error)) if is_remote(error) => {
+            vec![if error.is_write() { SENT } else { SERVICE }.into()]
+        }
         _ if exit_code(error) == 9 => vec![if is_too_large(error) { LIMIT } else { SPACE }.into()],
         _ => Vec::new(),
     }
+}
+
+/// Whether the failed operation was one on object storage.
+fn is_remote(error: &FileError) -> bool {
+    Address::parse(&error.path).is_some()
 }
 
 /// Whether a write failed because of a limit on the size of files.
@@ -180,7 +193,7 @@ pub fn exit_code(error: &RunError) -> u8 {
         }
         RunError::Stopped => 130,
         RunError::Disk { .. } | RunError::Output(_) => 9,
-        RunError::NoDictionary { .. } | RunError::NotKept { .. } => 6,
+        RunError::NoDictionary { .. } | RunError::NotKept { .. } | RunError::NoEngine { .. } => 6,
         RunError::Chat(ChatError::Budget { .. }) => OVER_BUDGET,
         RunError::Chat(ChatError::Offline { .. } | ChatError::LocalModel { missing: true, .. }) => 6,
         RunError::Chat(ChatError::LocalModel { .. }) => 8,

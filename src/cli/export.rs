@@ -2,18 +2,25 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::args::{Common, ExportArgs};
+use super::args::{Common, Env, ExportArgs};
 use super::progress::say;
+use super::remote::RunHere;
 use super::{print_result, setting};
 use crate::export::{Exported, Form, Wanted, default_folder, export};
-use crate::report::visible;
+use crate::report::{Part, visible};
 use crate::run::RunError;
 
-pub fn export_run(args: &ExportArgs, common: &Common, stop: &'static AtomicBool) -> Result<u8, RunError> {
+pub fn export_run(
+    args: &ExportArgs,
+    common: &Common,
+    env: &Env,
+    stop: &'static AtomicBool,
+) -> Result<u8, RunError> {
     let form = Form::named(&args.to).ok_or_else(|| setting("--to", "is not a form"))?;
-    let out = args.out.clone().unwrap_or_else(|| default_folder(&args.run, form));
+    let run = RunHere::open(&args.run, Part::Everything, common, env)?;
+    let out = run.out(args.out.as_deref(), || default_folder(run.folder(), form))?;
     let wanted = Wanted { methods: args.method.clone(), hooks: args.hook.clone() };
-    let exported = export(&args.run, form, &wanted, &out, &|| stop.load(Ordering::Relaxed))?;
+    let exported = export(run.folder(), form, &wanted, &out, &|| stop.load(Ordering::Relaxed))?;
     if !common.quiet && !common.json {
         for skipped in &exported.skipped {
             let (hook, dictionary) = (visible(&skipped.hook), visible(&skipped.dictionary));

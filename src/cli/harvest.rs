@@ -112,6 +112,7 @@ pub fn model_places(env: &Env, device: DeviceName, common: &Common) -> Places {
     Places {
         cache: env.cache.clone(),
         out: ".".into(),
+        remote: None,
         suite_folder: ".".into(),
         device,
         hub_endpoint: env.hub_endpoint.clone().unwrap_or_else(|| DEFAULT_ENDPOINT.into()),

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Common, Env, InspectArgs};
 use super::progress::say;
+use super::remote::RunHere;
 use super::{invalid_input, print, print_json, print_result, print_styled, setting};
 use crate::base::{distinct, read_to_string};
 use crate::report::{
-    Column, DictionaryCard, Grid, Label, Layout, Look, ScoreLine, ScoreStatus, Summary, check_listed, count,
-    dictionary_cards, fixed, labelled_list, visible, visible_token,
+    Column, DictionaryCard, Grid, Label, Layout, Look, Part, ScoreLine, ScoreStatus, Summary, check_listed,
+    count, dictionary_cards, fixed, labelled_list, visible, visible_token,
 };
 use crate::run::RunError;
 
@@ -50,24 +51,28 @@ pub struct Listing<'a> {
 
 /// Lists features, or shows the one whose full `HOOK/METHOD/FEATURE` is given.
 pub fn inspect(args: &InspectArgs, common: &Common, env: &Env) -> Result<u8, RunError> {
-    check_listed(&args.run, &["summary.json", "scores.jsonl", "manifest.json"])?;
-    let lines = score_lines(&args.run)?;
+    // A list needs no evidence.
+    let part = if args.feature.is_some() { Part::Evidence } else { Part::Results };
+    let here = RunHere::open(&args.run, part, common, env)?;
+    let local = &InspectArgs { run: here.folder().to_path_buf(), ..args.clone() };
+    check_listed(&local.run, &["summary.json", "scores.jsonl", "manifest.json"])?;
+    let lines = score_lines(&local.run)?;
     let wanted = args.feature.as_deref().unwrap_or_default();
     let exact: Vec<&ScoreLine> = lines.iter().filter(|line| place(line) == wanted).collect();
     if !exact.is_empty() {
-        let shown = FeatureEvidence::read(&args.run, &lines, exact)?;
+        let shown = FeatureEvidence::read(&local.run, &lines, exact)?;
         print_result(common, &shown, |shown| shown.text(env.look))?;
         return Ok(0);
     }
     let known = scorers(lines.iter());
     let found = matching(args, wanted, &lines)?;
-    let cards = cards(&args.run, &found);
-    let listing = Listing { cards, ..listing(args, &known, found)? };
+    let cards = cards(&local.run, &found);
+    let listing = Listing { cards, ..listing(local, &known, found)? };
     if common.json {
         print_json(&listing)?;
         return Ok(0);
     }
-    let drawn = table(&listing, primary(&args.run).as_deref()).draw(env.lists);
+    let drawn = table(&listing, primary(&local.run).as_deref()).draw(env.lists);
     print_styled(&drawn.text)?;
     for card in &listing.cards {
         print(&card_text(card, env.look.width))?;

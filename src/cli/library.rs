@@ -104,6 +104,7 @@ fn run_request(
         },
         fresh: request.fresh,
         dry_run: false,
+        part: None,
         budget_usd: request.budget_usd,
     };
     let progress = match told {

@@ -21,15 +21,19 @@ mod library;
 mod list;
 mod model_args;
 mod output;
+mod part;
 mod plan;
 mod progress;
+mod remote;
 mod resume;
 mod run;
+mod scale;
 mod schemas;
 mod shell;
 mod signals;
 mod steer;
 mod steered_text;
+mod submit;
 mod trace;
 #[cfg(feature = "train-embedded")]
 mod train_embedded;
@@ -43,7 +47,7 @@ use std::path::Path;
 
 use crate::base::Program;
 use crate::run::RunError;
-use args::{Common, Env, Verb};
+use args::{Common, Env, RunArgs, Verb};
 pub use bug::report_panics;
 pub use errors::{Failure, exit_code};
 pub use library::{Ended, RunRequest, SuiteSource, Told, cache_folder, run_suite, say_stopping};
@@ -107,22 +111,25 @@ fn checks_stop(verb: &Verb) -> bool {
 }
 
 fn run_verb(verb: &Verb, common: &Common, env: &Env) -> Result<u8, RunError> {
+    remote::check_cache(env)?;
     match verb {
+        Verb::Run(args @ RunArgs { part: Some(nth), .. }) => part::run_part(*nth, args, common, env, &STOP),
         Verb::Run(args) => run::run(args, common, env, &STOP),
-        Verb::Plan(args) => plan::plan(args, common, env),
+        Verb::Plan(args) => plan::plan_verb(args, common, env),
+        Verb::Submit(args) => submit::submit(args, common, env),
         Verb::Check(args) => plan::check(args, common, env),
         Verb::Init(args) => init::init(args, common, env),
         Verb::List { what } => list::list(what, common, env),
-        Verb::Report { run, verify: true, .. } => verify::verify_run(run, common),
-        Verb::Report { run, cite: true, .. } => run::cite(run, common),
+        Verb::Report { run, verify: true, .. } => verify::verify_run(run, common, env),
+        Verb::Report { run, cite: true, .. } => run::cite(run, common, env),
         Verb::Report { run, charts, .. } => run::report(run, charts, common, env),
         Verb::Compare { run_a, run_b, all } => gate::compare_runs(run_a, run_b, *all, common, env),
-        Verb::Accept { runs, into } => gate::accept_runs(runs, into, common),
+        Verb::Accept { runs, into } => gate::accept_runs(runs, into, common, env),
         Verb::Regress(args) => gate::regress_run(args, common, env),
         Verb::Inspect(args) => inspect::inspect(args, common, env),
         Verb::Steer(args) => steer::steer(args, common, env),
         Verb::Trace(args) => trace::trace(args, common, env),
-        Verb::Export(args) => export::export_run(args, common, &STOP),
+        Verb::Export(args) => export::export_run(args, common, env, &STOP),
         Verb::Harvest(args) => harvest::harvest(args, common, env),
         Verb::Encode(args) => encode::encode(args, common, env),
         Verb::Cache { verify: true, .. } => verify::verify_cache(common, env),

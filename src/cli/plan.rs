@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args::{Common, Env, PlanArgs, SuiteArgs, key};
+use super::args::{Common, Env, PlanArgs, PlanVerbArgs, SuiteArgs, key};
 use super::harvest::model_places;
 use super::progress::say;
-use super::{print_result, setting};
+use super::scale::scale_text;
+use super::{print_result, print_styled, setting};
 use crate::base::{DeviceName, FileName};
-use crate::report::{count, labelled_list, visible};
-use crate::run::{Estimate, Places, RunError, dollars_text, estimate, read_headers, time_text};
+use crate::report::{Column, Grid, count, labelled_list, visible};
+use crate::run::{
+    self, Estimate, Places, PlannedShare, PlannedShares, RunError, dollars_text, estimate, read_headers,
+    time_text,
+};
 use crate::suite::{self, Suite, SuiteError};
 
 /// Width of the left column, in characters.
@@ -66,10 +70,25 @@ pub fn places_of_run(suite: &Suite, args: &PlanArgs, common: &Common, env: &Env)
     places
 }
 
-pub fn plan(args: &PlanArgs, common: &Common, env: &Env) -> Result<u8, RunError> {
+pub fn plan_verb(args: &PlanVerbArgs, common: &Common, env: &Env) -> Result<u8, RunError> {
+    let PlanVerbArgs { plan: suite_args, scale } = args;
+    if !scale.is_asked() {
+        return plan(suite_args, scale.parts(), common, env);
+    }
+    let suite = load(&suite_args.suite)?;
+    let found = run::scale(&suite, &places_of_run(&suite, suite_args, common, env), &scale.ask()?)?;
+    print_result(common, &found, |found| scale_text(found, env.look.width))?;
+    Ok(0)
+}
+
+/// Shows what a run does and takes, also in `parts` parts if a number is given.
+pub fn plan(args: &PlanArgs, parts: Option<usize>, common: &Common, env: &Env) -> Result<u8, RunError> {
     let suite = load(&args.suite)?;
-    let found = estimate(&suite, &places_of_run(&suite, args, common, env))?;
+    let found = estimate(&suite, &places_of_run(&suite, args, common, env), parts)?;
     print_result(common, &found, |found| text(found, env.look.width))?;
+    if let Some(shares) = found.shares.as_ref().filter(|_| !common.json) {
+        print_styled(&shares_table(shares).draw(env.look).text)?;
+    }
     Ok(0)
 }
 
@@ -120,6 +139,13 @@ fn text(plan: &Estimate, columns: usize) -> String {
         ("", parts(plan)),
         ("can show", format!("differences of {smallest} or more between two cells (80 % power, unadjusted)")),
     ]);
+    if let Some(shares) = &plan.shares {
+        let (n, storage, traffic) = (shares.parts.len(), size(shares.storage_gb), size(shares.traffic_gb));
+        lines.push((
+            "parts",
+            format!("{n}: the shared folder holds at most {storage}, and carries {traffic} of activations"),
+        ));
+    }
     lines.retain(|(name, text)| !(name.is_empty() && text.is_empty()));
     lines.extend(plan.notes.iter().map(|note| ("note", note.clone())));
     labelled_list(&lines, LABEL_WIDTH, columns)
@@ -162,7 +188,7 @@ fn cost(plan: &Estimate) -> String {
 }
 
 /// `12 MB`, `1.3 GB`.
-fn size(gigabytes: f64) -> String {
+pub fn size(gigabytes: f64) -> String {
     let megabytes = gigabytes * 1000.0;
     match megabytes {
         ..999.5 => format!("{:.0} MB", megabytes.max(1.0)),
@@ -196,6 +222,31 @@ fn parts(plan: &Estimate) -> String {
     parts.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     let shown = parts.iter().map(|part| format!("{} {:.0} %", part.work.words(), 100.0 * part.seconds / all));
     shown.collect::<Vec<_>>().join(", ")
+}
+
+/// One line for each part.
+fn shares_table(shares: &PlannedShares) -> Grid {
+    let mut grid = Grid::new(vec![
+        Column::text("part"),
+        Column::text("rows"),
+        Column::text("hook points").drops(0),
+        Column::text("time"),
+        Column::text("writes").drops(2),
+        Column::text("reads").drops(1),
+    ]);
+    for share in &shares.parts {
+        let PlannedShare { part, rows, hook_points, minutes, writes_gb, reads_gb } = share;
+        let size_of = |gigabytes: f64| if gigabytes > 0.0 { size(gigabytes) } else { "nothing".into() };
+        grid.row(vec![
+            part.to_string(),
+            count(*rows),
+            count(*hook_points),
+            minutes.map_or("unknown".into(), |minutes| format!("about {}", time_text(minutes))),
+            size_of(*writes_gb),
+            size_of(*reads_gb),
+        ]);
+    }
+    grid
 }
 
 #[cfg(test)]
@@ -236,6 +287,7 @@ mod tests {
             ],
             smallest_difference: Some(0.289),
             notes: Vec::new(),
+            shares: None,
         }
     }
 

@@ -10,13 +10,14 @@ use serde::Serialize;
 
 use super::args::{Common, Env, RunArgs};
 use super::progress::{Progress, say};
+use super::remote::{RunHere, attach};
 use super::resume::shell_word;
 use super::{inspect, plan, print, print_json, print_result, print_styled, setting};
 use crate::llm::{Budget, Usage};
 use crate::report::{
-    self, Citation, Closing, Column, Findings, Grid, Layout, RenderOptions, Summary, next_feature,
+    self, Citation, Closing, Column, Findings, Grid, Layout, Part, RenderOptions, Summary, next_feature,
 };
-use crate::run::{self, Beside, Event, Finished, RunError, Stop, dollars_text};
+use crate::run::{self, Beside, Event, Finished, Places, RunError, Stop, dollars_text};
 use crate::suite::Suite;
 
 /// Exit code of a run that finished with more failed features than the suite allows.
@@ -24,7 +25,7 @@ const TOO_MANY_FAILED: u8 = 3;
 
 pub fn run(args: &RunArgs, common: &Common, env: &Env, stop: &'static AtomicBool) -> Result<u8, RunError> {
     if args.dry_run {
-        return plan::plan(&args.plan, common, env);
+        return plan::plan(&args.plan, None, common, env);
     }
     let suite = plan::load(&args.plan.suite)?;
     let progress = Progress::new(common.progress, common.quiet);
@@ -44,17 +45,24 @@ pub fn run_to_end(
     tell: &dyn Fn(&Event),
     stop: Stop,
 ) -> Result<Finished, RunError> {
-    let mut places = plan::places_of_run(suite, &args.plan, common, env);
-    places.budget = budget(args.budget_usd)?;
+    let places = places(suite, args, common, env)?;
     if !common.quiet {
-        tell(&Event::Note(format!("suite {} → {}", suite.name, places.out.display())));
+        tell(&Event::Note(format!("suite {} → {}", suite.name, places.name())));
     }
     let mut finished = run::run(suite, &places, args.fresh, &|event| tell(&event), stop)?;
     if let Some(mut unanswered) = finished.llm.unanswered.take() {
-        unanswered.hints.push(format!("results without it: {}", finished.folder.display()));
+        unanswered.hints.push(format!("results without it: {}", finished.place()));
         return Err(RunError::AllFailed(Box::new(unanswered)));
     }
     Ok(finished)
+}
+
+/// Folders, device, endpoints, keys and budget of a run.
+pub fn places(suite: &Suite, args: &RunArgs, common: &Common, env: &Env) -> Result<Places, RunError> {
+    let mut places = plan::places_of_run(suite, &args.plan, common, env);
+    places.budget = budget(args.budget_usd)?;
+    attach(&mut places, suite.limits.disk_gb, env)?;
+    Ok(places)
 }
 
 /// Whether more features failed than the suite allows.
@@ -63,7 +71,8 @@ pub fn has_too_many_failed(suite: &Suite, finished: &Finished) -> bool {
     failed as f64 > suite.limits.failed_allowed * walked as f64
 }
 
-fn budget(dollars: Option<f64>) -> Result<Option<Budget>, RunError> {
+/// The budget of `--budget-usd`.
+pub fn budget(dollars: Option<f64>) -> Result<Option<Budget>, RunError> {
     match dollars {
         Some(dollars) if !(dollars.is_finite() && dollars >= 0.0) => {
             Err(setting("--budget-usd", format!("is {dollars}, expected dollars, 0 or more")))
@@ -75,7 +84,7 @@ fn budget(dollars: Option<f64>) -> Result<Option<Budget>, RunError> {
 /// Output of `run --json`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Ran<'a> {
-    /// The run folder.
+    /// The run folder, or its address in object storage.
     folder: String,
     /// Digest of the resolved suite and its inputs, as in `summary.json`.
     run: &'a str,
@@ -107,7 +116,7 @@ struct Failed {
 /// Output of `report --json`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Drawn {
-    /// The run folder.
+    /// The run folder, or its address in object storage.
     folder: String,
     /// Files written.
     files: Vec<String>,
@@ -126,7 +135,7 @@ fn show(finished: &Finished, common: &Common, env: &Env) -> Result<(), RunError>
     let verdict = &Findings::new(&finished.summary);
     if common.json {
         return print_json(&Ran {
-            folder: finished.folder.display().to_string(),
+            folder: finished.place(),
             run: &finished.summary.run,
             warnings: &finished.warnings,
             llm_usage: &finished.llm.usage,
@@ -162,7 +171,7 @@ fn closing(finished: &Finished) -> Result<Closing, RunError> {
     let lines = inspect::score_lines(&finished.folder)?;
     let mut closing = Closing::new(&finished.summary, &lines, &finished.warnings, page);
     let word = |text: &str| shell_word(OsStr::new(text));
-    let run = shell_word(finished.folder.as_os_str());
+    let run = word(&finished.place());
     let feature = next_feature(&closing, &lines).map(|feature| word(&feature));
     let scorer = closing.extremes.last().map(|extremes| word(&extremes.scorer));
     let commands = [
@@ -176,7 +185,7 @@ fn closing(finished: &Finished) -> Result<Closing, RunError> {
 }
 
 /// Requests, tokens and cost of a language model, in one line.
-fn usage_line(model: &str, usage: &Usage) -> String {
+pub fn usage_line(model: &str, usage: &Usage) -> String {
     let cost = dollars_text(usage.dollars);
     let estimated = match usage.estimated {
         0 => String::new(),
@@ -204,12 +213,15 @@ fn usage_table(steps: &[Beside]) -> Grid {
 }
 
 /// Draws the report of a run folder again, or some of its charts.
-pub fn report(folder: &Path, charts: &[String], common: &Common, env: &Env) -> Result<u8, RunError> {
+pub fn report(run: &Path, charts: &[String], common: &Common, env: &Env) -> Result<u8, RunError> {
+    let here = RunHere::open(run, Part::Evidence, common, env)?;
+    let folder = here.folder();
     // clap has checked the names.
     let options = RenderOptions::only(charts.iter().map(String::as_str)).unwrap_or_default();
     report::check_data(folder)?;
     let drawn = report::render(folder, &options)?;
     report::update_digests(folder, &drawn)?;
+    here.push(&drawn)?;
     let file_names: Vec<String> =
         drawn.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
     let files = paths(&drawn);
@@ -223,7 +235,7 @@ pub fn report(folder: &Path, charts: &[String], common: &Common, env: &Env) -> R
     let summary = Summary::read(&Layout::new(folder).summary())?;
     let verdict = Findings::new(&summary);
     if common.json {
-        print_json(&Drawn { folder: folder.display().to_string(), files, verdict, citation })?;
+        print_json(&Drawn { folder: run.display().to_string(), files, verdict, citation })?;
         return Ok(0);
     }
     if everything {
@@ -240,7 +252,8 @@ pub fn report(folder: &Path, charts: &[String], common: &Common, env: &Env) -> R
 }
 
 /// Prints how to cite a run.
-pub fn cite(folder: &Path, common: &Common) -> Result<u8, RunError> {
-    print_result(common, &Citation::read(folder)?, |citation| citation.bibtex.clone())?;
+pub fn cite(run: &Path, common: &Common, env: &Env) -> Result<u8, RunError> {
+    let run = RunHere::open(run, Part::Results, common, env)?;
+    print_result(common, &Citation::read(run.folder())?, |citation| citation.bibtex.clone())?;
     Ok(0)
 }

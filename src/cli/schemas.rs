@@ -4,18 +4,24 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use super::{cache, doctor, encode, errors, gate, harvest, init, inspect, list, progress, run, steer, trace};
+use super::{
+    cache, doctor, encode, errors, gate, harvest, init, inspect, list, part, progress, run, steer, submit,
+    trace,
+};
 use crate::export::Exported;
 use crate::gate::{Comparison, GateReport};
 use crate::report::{Citation, Digests, FeatureTrace, ScoreLine, Summary, Verified};
-use crate::run::{Estimate, Manifest};
+use crate::run::{Estimate, Manifest, Scaled};
 use crate::suite::Suite;
 
 /// Every schema, by its file name without `.schema.json`.
 pub fn schemas() -> Vec<(&'static str, Value)> {
     vec![
         ("run", of::<run::Ran<'_>>()),
+        ("run-part", of::<part::RanPart<'_>>()),
         ("plan", of::<Estimate>()),
+        ("plan-engines", of::<Scaled>()),
+        ("submit", of::<submit::Submitted>()),
         ("check", of::<Suite>()),
         ("init", of::<init::Started>()),
         ("list", of::<list::List>()),

@@ -9,11 +9,12 @@ use super::args::{Common, Env, SteerArgs};
 use super::harvest::model_places;
 use super::inspect::score_lines;
 use super::model_args::Strength;
+use super::remote::RunHere;
 use super::steered_text::steering_text;
 use super::{print_result, setting};
 use crate::causal::{CausalError, Change, Steer, WhatToWrite, Writer};
 use crate::report::{
-    CodeChange, Label, Layout, Look, Place, ScoreLine, Steering, check_listed, visible_token, wrap,
+    CodeChange, Label, Layout, Look, Part, Place, ScoreLine, Steering, check_listed, visible_token, wrap,
     wrap_at_most,
 };
 use crate::run::{FinishedRun, RunError, RunFeature};
@@ -52,10 +53,11 @@ pub struct Steered {
 
 pub fn steer(args: &SteerArgs, common: &Common, env: &Env) -> Result<u8, RunError> {
     let samples = samples(args)?;
-    let run = FinishedRun::open(&args.run)?;
+    let here = RunHere::open(&args.run, Part::Everything, common, env)?;
+    let run = FinishedRun::open(here.folder())?;
     let RunFeature { place, feature, dictionary } = run.feature(&args.feature)?;
     Writer::new(&*dictionary).map_err(|error| told(error, args))?;
-    let lines = lines_of(&args.run, &place, feature)?;
+    let lines = lines_of(here.folder(), &place, feature)?;
     let line = lines.first();
     let (change, stated) = change(args, line)?;
     let places = model_places(env, args.device, common);

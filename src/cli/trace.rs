@@ -6,11 +6,12 @@ use serde::Serialize;
 use super::args::{Common, Env, TraceArgs};
 use super::harvest::model_places;
 use super::progress::Progress;
+use super::remote::RunHere;
 use super::{print_result, setting};
 use crate::base::write_atomic;
 use crate::report::{
-    Column, FeatureTrace, Grid, Look, TracedMean, fixed, redraw_dictionary, trace_files, update_digests,
-    visible,
+    Column, FeatureTrace, Grid, Look, Part, TracedMean, fixed, redraw_dictionary, trace_files,
+    update_digests, visible,
 };
 use crate::run::{FinishedRun, RunError, TraceAsk, trace_feature};
 
@@ -51,14 +52,15 @@ pub fn trace(args: &TraceArgs, common: &Common, env: &Env) -> Result<u8, RunErro
         max_exact: args.max_exact,
         model: args.model.clone(),
     };
-    let run = FinishedRun::open(&args.run)?;
+    let here = RunHere::open(&args.run, Part::Everything, common, env)?;
+    let run = FinishedRun::open(here.folder())?;
     let progress = Progress::new(common.progress, common.quiet);
     let found =
         trace_feature(&run, &ask, &model_places(env, args.device, common), &|event| progress.show(&event));
     progress.finish();
     let (place, trace) = found?;
     let feature = trace.nodes.first().map_or(0, |node| node.feature);
-    let out = args.out.clone().unwrap_or_else(|| run.layout().trace(&place, feature));
+    let out = here.out(args.out.as_deref(), || run.layout().trace(&place, feature))?;
     let mut files = Vec::new();
     let layout = run.layout();
     let within = Some(&layout).filter(|_| args.out.is_none());

@@ -5,11 +5,12 @@ use std::path::Path;
 use super::args::{Common, Env};
 use super::cache::{files, size};
 use super::print_result;
+use super::remote::RunHere;
 use crate::activations::{ActivationSet, DamagedStore};
 use crate::base::{Content, Flaw, ListedFile};
 use crate::hub::{self, Proof};
 use crate::llm::{AnswerAge, verify_answer};
-use crate::report::{self, Verified, count, visible};
+use crate::report::{self, Part, Verified, count, visible};
 use crate::run::RunError;
 
 /// Exit code where something is damaged or missing.
@@ -19,9 +20,11 @@ const DAMAGED: u8 = 8;
 const SHOWN: usize = 20;
 
 /// Checks every file of a finished run.
-pub fn verify_run(folder: &Path, common: &Common) -> Result<u8, RunError> {
+pub fn verify_run(run: &Path, common: &Common, env: &Env) -> Result<u8, RunError> {
+    let here = RunHere::open(run, Part::Everything, common, env)?;
     let advice = "the same `autointerp run` command makes damaged and missing files again";
-    told(&report::verify(folder)?, advice, common)
+    let verified = Verified { folder: run.display().to_string(), ..report::verify(here.folder())? };
+    told(&verified, advice, common)
 }
 
 /// Checks every file of the cache that says what it should hold.

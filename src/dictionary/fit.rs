@@ -66,6 +66,17 @@ pub struct FitWork {
     pub steps: f64,
 }
 
+/// What a fit computes and moves on any machine, by its formula: at least and at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct FitCost {
+    /// Floating-point operations. A multiply-add counts as two.
+    pub flops: [f64; 2],
+    /// Bytes between processor and memory, f32.
+    pub moved: [f64; 2],
+    /// Rows read from the store, each as often as it is read.
+    pub rows_read: f64,
+}
+
 /// Checked parameters from which a dictionary can be fitted.
 pub trait DictionaryFit: Send + Sync {
     /// Kind of the resulting dictionary.
@@ -102,6 +113,15 @@ pub trait DictionaryFit: Send + Sync {
     fn work(&self, _rows: f64, width: usize) -> FitWork {
         let entries = (self.most_features(width).unwrap_or(0) * width) as f64;
         FitWork { before: DRAWN_ENTRY * entries, ..FitWork::default() }
+    }
+
+    /// What a fit on `rows` rows computes and moves. Here that of a training, or of directions that are drawn or read.
+    fn cost(&self, _rows: f64, width: usize) -> FitCost {
+        if let Some(Ok(recipe)) = self.recipe(width, "") {
+            return recipe.cost(width);
+        }
+        let entries = self.most_features(width).unwrap_or(0) as f64 * width as f64;
+        FitCost { flops: [0.0, 2.0 * entries], moved: [4.0 * entries, 8.0 * entries], rows_read: 0.0 }
     }
 
     /// The same fit with at most `steps` steps or iterations, to time them; None for a fit without any.

@@ -15,9 +15,9 @@ use crate::linalg::{View, Whitening, matmul_bt, orthogonalise, product_into};
 use super::decomposition::{Decomposition, matched_k};
 use super::error::{ParamProblem, Problems};
 use super::fit::stream;
-use super::pca::{check_variants, null_note, principal_axes, principal_work};
+use super::pca::{check_variants, null_note, principal_axes, principal_cost, principal_work};
 use super::picard::{MOST_ITERATIONS, Search, Solved};
-use super::{DictionaryFit, FitContext, FitError, FitReport, FitWork, Fitted, Kind, Variant};
+use super::{DictionaryFit, FitContext, FitCost, FitError, FitReport, FitWork, Fitted, Kind, Variant};
 
 /// Most bytes of whitened rows held in memory.
 const MEMORY_BYTES: usize = 256 << 20;
@@ -256,6 +256,16 @@ impl DictionaryFit for IcaFit {
             step: iteration,
             steps: USUAL_ITERATIONS.min(self.params.iterations as f64),
         }
+    }
+
+    /// PCA, then w whitened rows: 2w·d² to whiten, and 4w·d² for each iteration. Iterations: half to twice the usual ones.
+    fn cost(&self, rows: f64, width: usize) -> FitCost {
+        let d = width as f64;
+        let (principal, whitened) = (principal_cost(rows, d), self.whitened(rows, d));
+        let passes = [0.5, 2.0].map(|factor| (factor * USUAL_ITERATIONS).min(self.params.iterations as f64));
+        let flops = [0, 1].map(|end| principal.flops[end] + whitened * d * d * (2.0 + 4.0 * passes[end]));
+        let moved = [0, 1].map(|end| principal.moved[end] + whitened * d * 4.0 * (2.0 + 3.0 * passes[end]));
+        FitCost { flops, moved, rows_read: principal.rows_read + whitened }
     }
 
     fn shortened(&self, steps: usize) -> Option<Box<dyn DictionaryFit>> {

@@ -51,7 +51,7 @@ pub use decomposition::Decomposition;
 pub use error::{DictionaryError, FitError, ParamProblem};
 pub use export::{export_saelens, export_saelens_with, saelens_problem, write_sparsity};
 pub use file::{FileFit, FileParams, Read};
-pub use fit::{DictionaryFit, FitContext, FitProgress, FitReport, FitWork, Fitted};
+pub use fit::{DictionaryFit, FitContext, FitCost, FitProgress, FitReport, FitWork, Fitted};
 pub use formats::{Card, FileFormat, FormatRow, Shape, ThresholdUnits, needed, rows as file_formats};
 pub use ica::{IcaFit, IcaParams, Solver};
 pub use info::{DictionaryInfo, SignPolicy};

@@ -13,7 +13,7 @@ use crate::linalg::{Eigen, Whitening, covariance, symmetric_eigen};
 
 use super::decomposition::{Decomposition, matched_k};
 use super::error::{ParamProblem, Problems};
-use super::{DictionaryFit, FitContext, FitError, FitReport, FitWork, Fitted, Kind, Variant};
+use super::{DictionaryFit, FitContext, FitCost, FitError, FitReport, FitWork, Fitted, Kind, Variant};
 
 /// Operations for each row and pair of dimensions: of the covariance, and of the codes that decide signs.
 const COVARIANCE: f64 = 3.0;
@@ -131,6 +131,10 @@ impl DictionaryFit for PcaFit {
         FitWork { before: principal_work(rows, width as f64), ..FitWork::default() }
     }
 
+    fn cost(&self, rows: f64, width: usize) -> FitCost {
+        principal_cost(rows, width as f64)
+    }
+
     fn fit_variants(
         &self,
         set: &ActivationSet,
@@ -145,6 +149,22 @@ impl DictionaryFit for PcaFit {
 /// Operations of the covariance and its eigenvectors, in f64, and of the codes that decide signs.
 pub(super) fn principal_work(rows: f64, width: f64) -> f64 {
     COVARIANCE * rows * width * width + EIGENVECTORS * width.powi(3)
+}
+
+/// What the covariance, its eigenvectors and the codes that decide signs take: n rows of width d, read twice.
+///
+///   n·d² (one triangle) to 2n·d² for the covariance + 2n·d² for the codes + 9d³ to 25d³
+///
+/// 9d³ is the symmetric QR algorithm with vectors (Golub and Van Loan 2013, §8.3), 25d³ a solver that takes more sweeps.
+/// Rows are read in f32, and a block of them reads and writes the sums in f64.
+pub(super) fn principal_cost(rows: f64, width: f64) -> FitCost {
+    let square = width * width;
+    let sums = rows / BLOCK_ROWS as f64 * 16.0 * square;
+    FitCost {
+        flops: [3.0 * rows * square + 9.0 * width.powi(3), 4.0 * rows * square + 25.0 * width.powi(3)],
+        moved: [8.0 * rows * width, 16.0 * rows * width + sums],
+        rows_read: 2.0 * rows,
+    }
 }
 
 /// Eigenvectors of the covariance of all rows, by falling variance. One pass, in f64.

@@ -56,7 +56,7 @@ impl Anthropic {
     }
 
     async fn message(&self, request: &ChatRequest) -> Result<ChatReply, ChatError> {
-        let answer: Answer = self.0.ask("v1/messages", &self.body(request)).await?;
+        let answer: Answer = self.0.ask("v1/messages", &self.body(request), 1).await?;
         let tokens_in = sum(&answer.usage, &ANTHROPIC_INPUT);
         let tokens_out = sum(&answer.usage, &["output_tokens"]);
         let billed = TokenUse { tokens_in, tokens_out };

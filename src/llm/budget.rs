@@ -1,13 +1,24 @@
 //! A limit of dollars, kept by reserving the worst cost of each call.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
+use super::ledger::{Announced, Ledger, Line};
 use super::{ChatError, locked};
+use crate::base::FileError;
 
 /// Tolerance for rounding in sums of prices; every call costs more.
 const ROUNDING: f64 = 1e-9;
+
+/// Pause between two looks at an account that other processes share.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Number of bills up to which each is told to other processes at once: they may start no more calls than bills allow.
+const TOLD_BILLS: usize = 16;
 
 /// Dollars that may be spent. Clones share one account, so several models can have one budget.
 ///
@@ -21,6 +32,9 @@ const ROUNDING: f64 = 1e-9;
 /// if the endpoint bills all calls alike. What is spent exceeds the limit at most by what single calls are billed beyond
 /// the largest ratio before they started: by the first call alone if the endpoint always bills R times the estimate, and
 /// by nothing if it keeps to the estimate.
+///
+/// Several processes can have one account in a folder, see [`Self::share`]: all together then keep to the limit, and the
+/// rules above hold for the calls of all of them.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Account>);
 
@@ -29,6 +43,17 @@ struct Account {
     limit: f64,
     money: Mutex<Money>,
     settled: Notify,
+    ledger: Mutex<Shared>,
+}
+
+/// What is shared with other processes.
+#[derive(Debug, Default)]
+enum Shared {
+    #[default]
+    Nothing,
+    Account(Box<Ledger>),
+    /// The account cannot be opened, so nothing may be spent.
+    Closed(FileError),
 }
 
 /// Dollars of one call.
@@ -69,6 +94,16 @@ impl Money {
         estimate.input * self.ratio.input.max(1.0) + estimate.output * self.ratio.output.max(1.0)
     }
 
+    /// The line of an account, with what is spent.
+    fn line(&self) -> Line {
+        Line {
+            claimed: self.spent,
+            open: self.open,
+            bills: self.bills,
+            ratios: [self.ratio.input, self.ratio.output],
+        }
+    }
+
     fn bill(&mut self, estimate: Cost, actual: Cost) {
         let ratio = |actual: f64, estimate: f64| if estimate > 0.0 { actual / estimate } else { 0.0 };
         self.spent += actual.total();
@@ -88,7 +123,57 @@ pub(super) struct Reserved {
 impl Budget {
     /// An unspent budget of `limit` dollars.
     pub fn new(limit: f64) -> Self {
-        Self(Arc::new(Account { limit, money: Mutex::default(), settled: Notify::new() }))
+        Self(Arc::new(Account {
+            limit,
+            money: Mutex::default(),
+            settled: Notify::new(),
+            ledger: Mutex::default(),
+        }))
+    }
+
+    /// Shares the account in `folder` with other processes: what they spend there counts too. Call it before the first
+    /// request. Where the account cannot be written, nothing is spent.
+    pub fn share(&self, folder: &Path) {
+        let mut ledger = locked(&self.0.ledger);
+        if matches!(*ledger, Shared::Nothing) {
+            *ledger = match Ledger::open(folder) {
+                Ok(opened) => Shared::Account(Box::new(opened)),
+                Err(error) => Shared::Closed(error),
+            };
+        }
+    }
+
+    /// Whether the account of all processes permits this process to spend `needed` dollars in all, `next` of them on its
+    /// next call. Without such an account it does.
+    fn announce(&self, money: &mut Money, [needed, next]: [f64; 2]) -> Result<Announced, ChatError> {
+        let closed = |error: &FileError| {
+            let detail = format!("cannot be held, because what is spent cannot be stored: {error}");
+            ChatError::unsupported("the budget", detail)
+        };
+        match &mut *locked(&self.0.ledger) {
+            Shared::Nothing => Ok(Announced::Fits),
+            Shared::Closed(error) => Err(closed(error)),
+            Shared::Account(ledger) if needed <= ledger.claimed() && money.bills > 0 => Ok(Announced::Fits),
+            Shared::Account(ledger) => {
+                let line = money.line();
+                let told = ledger.announce(line, [needed, next], self.0.limit + ROUNDING);
+                let ([input, output], before) = (ledger.ratios(), money.ratio);
+                money.ratio = Cost { input: input.max(before.input), output: output.max(before.output) };
+                let told = told.map_err(|error| closed(&error))?;
+                // Bills elsewhere show that calls may cost more than was announced.
+                Ok(if money.ratio == before { told } else { Announced::Wait })
+            }
+        }
+    }
+
+    /// Tells other processes what is spent, when they may wait for it.
+    fn tell(&self, money: &Money) {
+        if (money.open == 0 || money.bills <= TOLD_BILLS)
+            && let Shared::Account(ledger) = &mut *locked(&self.0.ledger)
+        {
+            let reserved = if money.open == 0 { 0.0 } else { money.worst(money.estimated) };
+            ledger.settle(Line { claimed: money.spent + reserved, ..money.line() });
+        }
     }
 
     /// Dollars spent so far.
@@ -110,6 +195,15 @@ impl Budget {
             return Err(ChatError::Budget { limit, spent: money.spent });
         }
         if !is_free {
+            let (others, next) = (money.worst(money.estimated), money.worst(estimate));
+            let needed = money.spent + others + next;
+            match self.announce(&mut money, [needed, next])? {
+                Announced::Fits => {}
+                Announced::Full(elsewhere) if money.open == 0 => {
+                    return Err(ChatError::Budget { limit, spent: money.spent + elsewhere });
+                }
+                Announced::Wait | Announced::Full(_) => return Ok(None),
+            }
             money.estimated = money.estimated.plus(estimate);
             money.open += 1;
         }
@@ -126,7 +220,13 @@ impl Budget {
             if let Some(reserved) = self.try_reserve(estimate)? {
                 return Ok(reserved);
             }
-            settled.await;
+            let is_shared = !matches!(*locked(&self.0.ledger), Shared::Nothing);
+            if is_shared {
+                // Other processes do not notify this one.
+                let _ = timeout(PAUSE, settled).await;
+            } else {
+                settled.await;
+            }
         }
     }
 }
@@ -152,6 +252,7 @@ impl Drop for Reserved {
             0 => Cost::default(),
             _ => Cost { input: input - self.estimate.input, output: output - self.estimate.output },
         };
+        self.budget.tell(&money);
         drop(money);
         account.settled.notify_waiters();
     }

@@ -9,12 +9,16 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
+use super::batched::shared;
 use super::http::Http;
 use super::openai_answer::{Answer, finish_of};
 use super::token_use::TokenCount;
 use super::{
     ChatError, ChatReply, PromptLogprobs, PromptReply, PromptRequest, PromptToken, TokenChoice, TokenUse,
 };
+
+/// Outcomes of some questions, in their order.
+pub(super) type Outcomes<T> = Vec<Result<T, ChatError>>;
 
 pub(super) const PATH: &str = "completions";
 
@@ -71,9 +75,50 @@ impl<'de> Deserialize<'de> for Candidates {
     }
 }
 
-/// The reply in an answer to a plain text.
-pub(super) fn read_answer(http: &Http, answer: Answer<Choice>) -> Result<ChatReply, ChatError> {
-    let (choice, count) = answer.first_choice(http, |choice| choice.index)?;
+/// The field `prompt`: a text, or a list of texts.
+pub(super) fn prompt_field<'a>(prompts: impl Iterator<Item = &'a str>) -> Value {
+    let all: Vec<&str> = prompts.collect();
+    match all.as_slice() {
+        [one] => json!(one),
+        all => json!(all),
+    }
+}
+
+/// The choice for each of some prompts with these lengths, and its part of the counts. The endpoint counts the tokens
+/// of a request; they are divided by the lengths of prompts, and by the `size` of choices.
+fn per_prompt(
+    http: &Http,
+    answer: Answer<Choice>,
+    lengths: &[usize],
+    size: impl Fn(&Choice) -> usize,
+) -> Result<Vec<(Choice, TokenCount)>, ChatError> {
+    if lengths.len() == 1 {
+        return Ok(vec![answer.first_choice(http, |choice| choice.index)?]);
+    }
+    let (choices, count) = answer.each_choice(http, lengths.len(), |choice| choice.index)?;
+    let sizes: Vec<usize> = choices.iter().map(size).collect();
+    let parts = |total: Option<u64>, sizes: &[usize]| match total {
+        Some(total) => shared(total, sizes).into_iter().map(Some).collect(),
+        None => vec![None; sizes.len()],
+    };
+    let counts = parts(count.prompt_tokens, lengths).into_iter().zip(parts(count.completion_tokens, &sizes));
+    let counts =
+        counts.map(|(prompt_tokens, completion_tokens)| TokenCount { prompt_tokens, completion_tokens });
+    Ok(choices.into_iter().zip(counts).collect())
+}
+
+/// The replies in an answer to plain texts with these lengths.
+pub(super) fn read_answers(
+    http: &Http,
+    answer: Answer<Choice>,
+    lengths: &[usize],
+) -> Result<Outcomes<ChatReply>, ChatError> {
+    let written = |choice: &Choice| choice.text.as_ref().map_or(0, String::len);
+    let parts = per_prompt(http, answer, lengths, written)?;
+    Ok(parts.into_iter().map(|(choice, count)| read_answer(http, choice, count)).collect())
+}
+
+fn read_answer(http: &Http, choice: Choice, count: TokenCount) -> Result<ChatReply, ChatError> {
     let finish = finish_of(choice.finish_reason.as_deref());
     let odd = |detail: &str| http.odd(detail).with_billed(count.known());
     let TokenUse { tokens_in, tokens_out } = count.known();
@@ -86,25 +131,46 @@ pub(super) fn read_answer(http: &Http, answer: Answer<Choice>) -> Result<ChatRep
     })
 }
 
-/// Log-probabilities of a prompt's own tokens.
-pub(super) async fn score(http: &Http, request: &PromptRequest) -> Result<PromptReply, ChatError> {
+/// What requests have in common whose prompts can be scored together.
+pub(super) fn scoring_settings(request: &PromptRequest) -> String {
+    request.top.to_string()
+}
+
+/// Log-probabilities of the own tokens of some prompts, whose settings are equal.
+pub(super) async fn score(
+    http: &Http,
+    requests: &[PromptRequest],
+) -> Result<Outcomes<PromptReply>, ChatError> {
     let spec = &http.spec;
+    let top = requests.first().map_or(0, |request| request.top);
     let mut body: Map<String, Value> = Map::from_iter([
         ("model".into(), json!(spec.model)),
-        ("prompt".into(), json!(request.prompt)),
+        ("prompt".into(), prompt_field(requests.iter().map(|request| request.prompt.as_str()))),
         ("max_tokens".into(), json!(ONE_TOKEN)),
         ("temperature".into(), json!(0.0)),
     ]);
     body.extend(match spec.prompt_logprobs {
-        PromptLogprobs::Echo => [("echo".into(), json!(true)), ("logprobs".into(), json!(request.top))],
+        PromptLogprobs::Echo => [("echo".into(), json!(true)), ("logprobs".into(), json!(top))],
         // Versions that know `return_token_ids` say which candidate is the prompt's token; older ones list it first.
         PromptLogprobs::Vllm => {
-            [("prompt_logprobs".into(), json!(request.top)), ("return_token_ids".into(), json!(true))]
+            [("prompt_logprobs".into(), json!(top)), ("return_token_ids".into(), json!(true))]
         }
     });
-    let answer: Answer<Choice> = http.ask(PATH, &spec.with_extra(body)).await.map_err(explained)?;
-    let (choice, count) = answer.first_choice(http, |choice| choice.index)?;
-    let tokens = match spec.prompt_logprobs {
+    let answer = http.ask(PATH, &spec.with_extra(body), requests.len()).await.map_err(explained)?;
+    let lengths: Vec<usize> = requests.iter().map(|request| request.prompt.len()).collect();
+    // One token is generated for each prompt.
+    let parts = per_prompt(http, answer, &lengths, |_| 1)?;
+    let read = |(request, (choice, count))| read_scores(http, request, choice, count);
+    Ok(requests.iter().zip(parts).map(read).collect())
+}
+
+fn read_scores(
+    http: &Http,
+    request: &PromptRequest,
+    choice: Choice,
+    count: TokenCount,
+) -> Result<PromptReply, ChatError> {
+    let tokens = match http.spec.prompt_logprobs {
         PromptLogprobs::Echo => echoed(http, request, choice, count)?,
         PromptLogprobs::Vllm => listed_by_vllm(http, request, choice, count)?,
     };

@@ -4,17 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use reqwest::Url;
 use tokio::sync::Semaphore;
 
+use super::addresses::{Address, all_shown, is_loopback, shown};
 use super::anthropic::Anthropic;
+use super::balanced::{Balanced, Place};
 use super::http::Http;
 use super::masked::Masked;
 use super::openai::OpenAi;
-use super::spec::{is_loopback, parse_base_url, shown};
 use super::{
-    Budget, Cached, ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, EndpointNotes, LlmSpec, Meter,
-    Metered, Pace, PromptReply, PromptRequest, ReplyFuture, Retried, RetryPolicy, Secret, Throttled,
+    BaseUrls, Budget, Cached, ChatClient, ChatError, ChatReply, ChatRequest, ClientKind, EndpointNotes,
+    LlmSpec, Meter, Metered, Pace, PromptReply, PromptRequest, ReplyFuture, Retried, RetryPolicy, Secret,
+    Throttled,
 };
 use crate::base::Program;
 
@@ -97,14 +98,16 @@ impl Llm {
 }
 
 impl Endpoint {
-    /// The base URL: the specification's, else the environment's, else the vendor's. The error does not repeat an
+    /// The addresses: the specification's, else the environment's, else the vendor's. The error does not repeat an
     /// invalid URL, since it may hold a key.
-    fn address(&self) -> Result<Url, ChatError> {
-        let given = self.spec.base_url.as_deref().or(self.base_url.as_deref());
-        let text = given.or(self.spec.client.vendor_url()).unwrap_or_default();
-        parse_base_url(text).map_err(|why| ChatError::BadRequest {
-            endpoint: format!("a model of kind `{}`", self.spec.client.name()),
-            detail: format!("its base URL {why}"),
+    fn addresses(&self) -> Result<Vec<Address>, ChatError> {
+        let usual = || self.base_url.as_deref().or(self.spec.client.vendor_url()).unwrap_or_default().into();
+        let given: BaseUrls = self.spec.base_url.clone().unwrap_or_else(usual);
+        given.read().map_err(|problems| {
+            let why: Vec<String> =
+                problems.into_iter().map(|(place, why)| format!("its base URL{place} {why}")).collect();
+            let endpoint = format!("a model of kind `{}`", self.spec.client.name());
+            ChatError::BadRequest { endpoint, detail: why.join("; ") }
         })
     }
 
@@ -116,10 +119,10 @@ impl Endpoint {
         Err(ChatError::BadRequest { endpoint: endpoint.to_string(), detail: problems.join("; ") })
     }
 
-    fn check(&self, base: &Url) -> Result<(), ChatError> {
-        let endpoint = shown(base);
+    fn check(&self, address: &Address) -> Result<(), ChatError> {
+        let endpoint = shown(&address.url);
         self.check_spec(&endpoint)?;
-        let on_this_machine = is_loopback(base);
+        let on_this_machine = is_loopback(&address.url);
         if self.key.is_none() && !on_this_machine && !self.offline {
             let detail = format!("no key is set in `{}`", self.spec.key_variable());
             return Err(ChatError::Auth { endpoint, detail });
@@ -140,20 +143,34 @@ impl Endpoint {
         keys
     }
 
-    fn protocol(&self, base: &Url, remarks: &EndpointNotes) -> Result<Arc<dyn ChatClient>, ChatError> {
-        if self.offline && !is_loopback(base) {
-            return Ok(Arc::new(Unreachable { endpoint: shown(base), identity: self.spec.identity(base) }));
+    /// The client of the addresses that can be reached.
+    fn protocol(
+        &self,
+        addresses: &[Address],
+        rests: RetryPolicy,
+        remarks: &EndpointNotes,
+    ) -> Result<Arc<dyn ChatClient>, ChatError> {
+        let identity = self.spec.identity(addresses);
+        let reachable = addresses.iter().filter(|address| !self.offline || is_loopback(&address.url));
+        let mut places = Vec::new();
+        for Address { url, weight } in reachable {
+            let http = Http::new(&self.spec, url, identity.clone(), self.key.clone(), self.keys())?;
+            let client: Arc<dyn ChatClient> = match self.spec.client {
+                ClientKind::Anthropic => Arc::new(Anthropic(http)),
+                _ => Arc::new(OpenAi::new(http, remarks.clone())),
+            };
+            places.push(Place { client, address: shown(url), weight: *weight });
         }
-        let http = Http::new(&self.spec, base, self.key.clone(), self.keys())?;
-        Ok(match self.spec.client {
-            ClientKind::Anthropic => Arc::new(Anthropic(http)),
-            _ => Arc::new(OpenAi::new(http, remarks.clone())),
+        Ok(match places.as_slice() {
+            [] => Arc::new(Unreachable { endpoint: all_shown(addresses), identity }),
+            [one] => one.client.clone(),
+            _ => Arc::new(Balanced::new(identity, places, rests, remarks.clone())),
         })
     }
 }
 
-/// Builds the client for an endpoint. From outside in: cache, retries, budget, rate limit, keys, protocol. So a cached
-/// answer costs nothing and needs no network, and each attempt is counted. Nothing is sent yet. Fails for an invalid
+/// Builds the client for an endpoint. From outside in: cache, retries, budget, rate limit, keys, choice of the
+/// endpoint, protocol. So a cached answer costs nothing and needs no network, and each attempt is counted. Nothing is sent yet. Fails for an invalid
 /// specification, an unusable local model, a missing key, or a budget without prices.
 pub fn connect(endpoint: &Endpoint) -> Result<Llm, ChatError> {
     // Different seeds keep processes that share an endpoint from retrying at the same moment.
@@ -170,9 +187,9 @@ pub fn connect_with(endpoint: &Endpoint, policy: RetryPolicy) -> Result<Llm, Cha
         endpoint.check_spec(&spec.model)?;
         open_local(endpoint)?
     } else {
-        let base = endpoint.address()?;
-        endpoint.check(&base)?;
-        endpoint.protocol(&base, &remarks)?
+        let addresses = endpoint.addresses()?;
+        addresses.iter().try_for_each(|address| endpoint.check(address))?;
+        endpoint.protocol(&addresses, policy, &remarks)?
     };
     let pace = Pace {
         max_in_flight: spec.max_in_flight,

@@ -7,19 +7,24 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, Response, Url};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::spec::{KEY_PLACE, is_loopback, shown};
+use super::addresses::{is_loopback, shown};
+use super::spec::KEY_PLACE;
 use super::status::{ErrorBody, one_line};
 use super::token_use::billed_in;
 use super::wait::asked_wait;
 use super::{ChatError, ClientKind, LlmSpec, Secret, TokenUse};
 
-/// Maximum size of a decompressed answer in bytes.
+/// Maximum size of a decompressed answer to one question, in bytes.
 const MOST_BYTES: usize = 8 << 20;
 const MOST_REDIRECTS: usize = 5;
 const CONNECT_SECONDS: f64 = 15.0;
+/// Seconds for which an idle connection is kept. Uvicorn, which serves vLLM, closes its side after 5 s, and a request
+/// that is sent at that moment fails.
+const IDLE_SECONDS: f64 = 4.0;
 
 /// An endpoint with its key. It has no `Debug` implementation, because the headers hold the key.
 pub(super) struct Http {
@@ -35,11 +40,12 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// An endpoint at `base`, whose messages show none of the `hidden` keys. Nothing is sent yet. Fails for an invalid
+    /// An endpoint at `base` with the identity of its model, whose messages show none of the `hidden` keys. Nothing is sent yet. Fails for an invalid
     /// header, or if TLS is not available.
     pub fn new(
         spec: &LlmSpec,
         base: &Url,
+        identity: String,
         key: Option<Secret>,
         hidden: Vec<Secret>,
     ) -> Result<Self, ChatError> {
@@ -50,13 +56,16 @@ impl Http {
             .default_headers(headers)
             .user_agent(concat!("autointerp/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs_f64(CONNECT_SECONDS))
+            // All requests may go to one endpoint, and none should wait for a new connection.
+            .pool_max_idle_per_host(spec.max_in_flight)
+            .pool_idle_timeout(Duration::from_secs_f64(IDLE_SECONDS))
             .redirect(Policy::custom(same_origin));
         if is_loopback(base) {
             // A proxy would send the request off this machine.
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|error| refuse(chain(&error)))?;
-        let (spec, identity) = (spec.clone(), spec.identity(base));
+        let spec = spec.clone();
         Ok(Self { spec, identity, endpoint: endpoint.clone(), client, base: base.clone(), key, hidden })
     }
 
@@ -67,16 +76,28 @@ impl Http {
         ChatError::Server { endpoint, detail, retry_after: None, billed: TokenUse::default() }
     }
 
-    /// Posts `body` to `path` under the base URL and reads the answer. An answer that is not JSON, too large or of
-    /// another shape is a `Server` error. An answer with status 200 may contain an error too.
-    pub async fn ask<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, ChatError> {
+    /// Posts `body` to `path` under the base URL and reads the answer to its `questions`. An answer that is not JSON, too
+    /// large or of another shape is a `Server` error. An answer with status 200 may contain an error too.
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+        questions: usize,
+    ) -> Result<T, ChatError> {
         let seconds = self.spec.timeout_seconds;
         let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        let bytes = tokio::time::timeout(limit, self.exchange(path, body)).await;
+        let most_bytes = MOST_BYTES.saturating_mul(questions);
+        let bytes = tokio::time::timeout(limit, self.exchange(path, body, most_bytes)).await;
         let bytes = bytes.map_err(|_| ChatError::Timeout { endpoint: self.endpoint.clone(), seconds })??;
         let not_json =
             || self.odd(&format!("answered with something that is not JSON ({} bytes)", bytes.len()));
         let text = std::str::from_utf8(&bytes).map_err(|_| not_json())?;
+        // Large answers are rarely errors, so only the fields of errors are read at first.
+        if serde_json::from_str::<Head>(text).is_ok_and(|head| !head.may_be_error())
+            && let Ok(answer) = serde_json::from_str(text)
+        {
+            return Ok(answer);
+        }
         let value: Value = serde_json::from_str(text).map_err(|_| not_json())?;
         if value.get("object").is_some_and(|object| object == "error") {
             return Err(self.refused(status_in(&value), None, &ErrorBody::of(&value)));
@@ -91,7 +112,7 @@ impl Http {
         })
     }
 
-    async fn exchange(&self, path: &str, body: &Value) -> Result<Vec<u8>, ChatError> {
+    async fn exchange(&self, path: &str, body: &Value, most_bytes: usize) -> Result<Vec<u8>, ChatError> {
         let request = self.client.post(self.address(path)).json(body);
         let response = request.send().await.map_err(|error| self.broken(error))?;
         let status = response.status();
@@ -99,11 +120,11 @@ impl Http {
             return Err(self.redirected(&response, path));
         }
         if status.is_success() {
-            return self.body(response).await;
+            return self.body(response, most_bytes).await;
         }
         let asked = asked_wait(response.headers());
         // The status suffices, so an unreadable body is ignored.
-        let body = self.body(response).await.unwrap_or_default();
+        let body = self.body(response, MOST_BYTES).await.unwrap_or_default();
         let billed = serde_json::from_slice(&body).map_or(TokenUse::default(), |value| billed_in(&value));
         let said = ErrorBody::read(&body);
         Err(self.refused(status.as_u16(), asked.or_else(|| said.wait()), &said).with_billed(billed))
@@ -120,15 +141,15 @@ impl Http {
     }
 
     /// Reads the body; stops as soon as it is too large.
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, ChatError> {
-        let too_large = || self.odd(&format!("reply larger than {} MB", MOST_BYTES >> 20));
+    async fn body(&self, mut response: Response, most_bytes: usize) -> Result<Vec<u8>, ChatError> {
+        let too_large = || self.odd(&format!("reply larger than {} MB", most_bytes >> 20));
         let stated = response.content_length().and_then(|length| usize::try_from(length).ok());
-        if stated.is_some_and(|length| length > MOST_BYTES) {
+        if stated.is_some_and(|length| length > most_bytes) {
             return Err(too_large());
         }
         let mut bytes = Vec::with_capacity(stated.unwrap_or(0));
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(error))? {
-            if bytes.len() + chunk.len() > MOST_BYTES {
+            if bytes.len() + chunk.len() > most_bytes {
                 return Err(too_large());
             }
             bytes.extend_from_slice(&chunk);
@@ -173,6 +194,19 @@ impl Http {
             true => ChatError::BadRequest { endpoint, detail },
             false => ChatError::Connection { endpoint, detail },
         }
+    }
+}
+
+/// The fields of an answer that tell an error.
+#[derive(Deserialize)]
+struct Head {
+    object: Option<Value>,
+    error: Option<Value>,
+}
+
+impl Head {
+    fn may_be_error(&self) -> bool {
+        self.error.is_some() || self.object.as_ref().is_some_and(|object| object == "error")
     }
 }
 

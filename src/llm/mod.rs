@@ -7,10 +7,13 @@
 //! A client speaks one protocol. [`connect`] puts five wrappers around it, each with one duty: cache, retries, budget,
 //! rate limit and the removal of keys. All of them need a tokio runtime with its timer.
 
+mod addresses;
 mod advice;
 mod answer_file;
 mod anthropic;
 mod ask;
+mod balanced;
+mod batched;
 mod budget;
 mod cached;
 mod chat;
@@ -21,6 +24,7 @@ mod endpoint_notes;
 mod estimate;
 mod http;
 mod last_reply;
+mod ledger;
 mod lenient;
 #[cfg(feature = "local-llm")]
 mod local;
@@ -41,6 +45,7 @@ mod throttled;
 mod token_use;
 mod wait;
 
+pub use addresses::{BaseUrl, BaseUrls};
 pub use answer_file::{AnswerAge, verify_answer};
 pub use ask::{ENDPOINT_REASONS, ask_until_read, failed_call};
 pub use budget::Budget;

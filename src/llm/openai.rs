@@ -8,8 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::advice::{is_about_schema, wants_max_completion_tokens};
+use super::batched::Batches;
 use super::chat::joined;
-use super::completions;
+use super::completions::{self, Outcomes};
 use super::http::Http;
 use super::openai_answer::{Answer, finish_of};
 use super::{
@@ -26,6 +27,8 @@ pub(super) struct OpenAi {
     http: Http,
     learnt: Mutex<Learnt>,
     remarks: EndpointNotes,
+    chats: Batches<ChatRequest, ChatReply>,
+    prompts: Batches<PromptRequest, PromptReply>,
 }
 
 /// Forms of a request that the endpoint refused during this run.
@@ -56,7 +59,9 @@ struct AnswerMessage {
 
 impl OpenAi {
     pub fn new(http: Http, remarks: EndpointNotes) -> Self {
-        Self { http, learnt: Mutex::default(), remarks }
+        let batch = http.spec.batch;
+        let (chats, prompts) = (Batches::new(batch), Batches::new(batch));
+        Self { http, learnt: Mutex::default(), remarks, chats, prompts }
     }
 
     fn chat_body(&self, request: &ChatRequest, learnt: &Learnt) -> Value {
@@ -80,10 +85,11 @@ impl OpenAi {
         self.http.spec.with_extra(body)
     }
 
-    /// A model without a chat template gets the contents of the messages, joined by blank lines.
-    fn completion_body(&self, request: &ChatRequest, learnt: &Learnt) -> Value {
+    /// `request` has the settings of all prompts.
+    fn completion_body(&self, request: &ChatRequest, prompts: &[String], learnt: &Learnt) -> Value {
         let mut body = self.sampling_fields(request, learnt);
-        body.insert("prompt".into(), json!(joined(&request.messages, "\n\n")));
+        let prompts = prompts.iter().map(String::as_str);
+        body.insert("prompt".into(), completions::prompt_field(prompts));
         if let Some(top) = request.top_logprobs {
             body.insert("logprobs".into(), json!(top));
         }
@@ -102,16 +108,18 @@ impl OpenAi {
         ])
     }
 
-    /// Posts a body. After a refusal that names a different form, posts the body in that form.
+    /// Posts a body with the settings of `request`. After a refusal that names a different form, posts the body in that
+    /// form.
     async fn ask<T: DeserializeOwned>(
         &self,
         path: &str,
+        questions: usize,
         request: &ChatRequest,
-        body: impl Fn(&Self, &ChatRequest, &Learnt) -> Value,
+        body: impl Fn(&Learnt) -> Value,
     ) -> Result<T, ChatError> {
         loop {
             let learnt = locked(&self.learnt).clone();
-            match self.http.ask(path, &body(self, request, &learnt)).await {
+            match self.http.ask(path, &body(&learnt), questions).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => self.learn(&learnt, request, error)?,
             }
@@ -147,7 +155,8 @@ impl OpenAi {
     }
 
     async fn chat_completion(&self, request: &ChatRequest) -> Result<ChatReply, ChatError> {
-        let answer: Answer<Choice> = self.ask("chat/completions", request, Self::chat_body).await?;
+        let answer: Answer<Choice> =
+            self.ask("chat/completions", 1, request, |learnt| self.chat_body(request, learnt)).await?;
         let (choice, count) = answer.first_choice(&self.http, |choice| choice.index)?;
         let odd = |detail: &str| self.http.odd(detail).with_billed(count.known());
         let message = choice.message.ok_or_else(|| odd("answered without a message"))?;
@@ -175,8 +184,36 @@ impl OpenAi {
     }
 
     async fn completion(&self, request: &ChatRequest) -> Result<ChatReply, ChatError> {
-        let answer = self.ask(completions::PATH, request, Self::completion_body).await?;
-        completions::read_answer(&self.http, answer)
+        let settings = || {
+            let ChatRequest { max_tokens, temperature, sample, top_logprobs, .. } = request;
+            json!([max_tokens, temperature, sample, top_logprobs]).to_string()
+        };
+        let send = |requests| self.completions(requests);
+        self.chats.ask(settings, request, send, |error| self.stops_batches(error)).await
+    }
+
+    /// Answers to plain texts with equal settings. A model without a chat template gets the contents of the messages,
+    /// joined by blank lines.
+    async fn completions(&self, requests: Vec<ChatRequest>) -> Result<Outcomes<ChatReply>, ChatError> {
+        let Some(first) = requests.first() else { return Ok(Vec::new()) };
+        let prompts: Vec<String> = requests.iter().map(|request| joined(&request.messages, "\n\n")).collect();
+        let body = |learnt: &Learnt| self.completion_body(first, &prompts, learnt);
+        let answer = self.ask(completions::PATH, prompts.len(), first, body).await?;
+        let lengths: Vec<usize> = prompts.iter().map(String::len).collect();
+        completions::read_answers(&self.http, answer, &lengths)
+    }
+
+    async fn score(&self, request: &PromptRequest) -> Result<PromptReply, ChatError> {
+        let settings = || completions::scoring_settings(request);
+        let send =
+            |requests: Vec<PromptRequest>| async move { completions::score(&self.http, &requests).await };
+        self.prompts.ask(settings, request, send, |error| self.stops_batches(error)).await
+    }
+
+    fn stops_batches(&self, error: &ChatError) {
+        self.remarks.add(format!(
+            "several batches of prompts failed ({error}), so prompts are sent one by one: leave out `batch` in `llm`"
+        ));
     }
 }
 
@@ -193,7 +230,7 @@ impl ChatClient for OpenAi {
     }
 
     fn score_prompt<'a>(&'a self, request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
-        Box::pin(completions::score(&self.http, request))
+        Box::pin(self.score(request))
     }
 }
 

@@ -28,6 +28,23 @@ impl<C> Answer<C> {
         }
         Err(http.odd("answered without a choice").with_billed(self.usage.known()))
     }
+
+    /// The choices of indices 0 to `n` - 1, in this order.
+    pub fn each_choice(
+        self,
+        http: &Http,
+        n: usize,
+        index: impl Fn(&C) -> Option<u64>,
+    ) -> Result<(Vec<C>, TokenCount), ChatError> {
+        let mut choices = self.choices.unwrap_or_default();
+        choices.sort_by_key(|choice| index(choice));
+        let expected = (0..n as u64).map(Some);
+        if choices.iter().map(index).eq(expected) {
+            return Ok((choices, self.usage));
+        }
+        let detail = format!("answered {n} prompts without one choice for each");
+        Err(http.odd(&detail).with_billed(self.usage.known()))
+    }
 }
 
 /// Why an answer ended; `None` if the endpoint reports a failure during generation.

@@ -49,6 +49,11 @@ impl Secret {
         without(text, &self.places(text, LEAST_HIDDEN))
     }
 
+    /// Whether a text holds the key in any of these forms. Never for a key of fewer than 8 characters.
+    pub fn is_in(&self, text: &str) -> bool {
+        !self.places_in_answer(text).is_empty()
+    }
+
     /// Where the key stands in an answer, in any of these forms; nowhere if it has fewer than 8 characters.
     pub(super) fn places_in_answer(&self, text: &str) -> Vec<Range<usize>> {
         self.places(text, LEAST_IN_ANSWER)

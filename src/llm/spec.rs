@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 
-use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Prices;
+use super::addresses::{Address, BaseUrls, all_shown};
 
 /// Number of answers that a local model generates in one batch, so that its weights are read once for all.
 pub(super) const LOCAL_SIDE_BY_SIDE: usize = 16;
@@ -105,8 +104,17 @@ pub struct LlmSpec {
     pub model: String,
     /// Address of the endpoint, `https://host/v1`, without `/chat/completions`; for `anthropic` without `/v1`. An
     /// endpoint on this machine (`http://127.0.0.1:8000/v1`) needs no key.
-    #[schemars(extend("x-default" = "`OPENAI_BASE_URL`, else the vendor's"))]
-    pub base_url: Option<String>,
+    ///
+    /// A list names several endpoints that serve the same model: `[http://a:8000/v1, {url: http://b:8000/v1, weight:
+    /// 2}]`. Each request goes to the one with the fewest requests in flight per weight (default 1). An endpoint that
+    /// cannot be reached, answers with status 502, 503 or 504, or is silent until the timeout, three times in a row, is
+    /// left out for a time that grows from 1 to 60 seconds; its requests go to the others. Answers are cached for the
+    /// list as a set: neither order nor weights matter, but another set of addresses asks anew.
+    #[schemars(
+        schema_with = "BaseUrls::schema",
+        extend("x-default" = "`OPENAI_BASE_URL`, else the vendor's")
+    )]
+    pub base_url: Option<BaseUrls>,
     /// Environment variable that holds the key. Never write the key itself into a suite.
     #[schemars(extend("x-default" = "`OPENAI_API_KEY`, `ANTHROPIC_API_KEY`"))]
     pub api_key_env: Option<String>,
@@ -126,10 +134,17 @@ pub struct LlmSpec {
     /// Tokens added to the limit of every answer, for models that reason before they answer.
     #[schemars(range(min = 0, max = 10_000_000))]
     pub thinking_tokens: usize,
-    /// Maximum number of requests in flight.
+    /// Maximum number of requests in flight, at all endpoints of the model together.
     #[serde(default)]
-    #[schemars(range(min = 1, max = 100_000), extend("x-default" = "`64`; `local`: `16`"))]
+    #[schemars(range(min = 1, max = 100_000), extend("x-default" = "`64` for each address; `local`: `16`"))]
     pub max_in_flight: usize,
+    /// Maximum number of prompts in one request to `openai_completions`, which accepts lists of prompts. Prompts with
+    /// the same settings that wait at the same time are sent together, and each is cached alone. The request lasts as
+    /// long as its slowest answer, so this is for log-probabilities and short answers. A batch that fails is asked one
+    /// by one. `max_in_flight` and the limits per minute count prompts.
+    #[serde(skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1, max = 1_000))]
+    pub batch: usize,
     /// Maximum number of requests per minute.
     #[schemars(range(min = 1e-3, max = 1e9))]
     pub requests_per_minute: Option<f64>,
@@ -160,6 +175,11 @@ pub struct LlmSpec {
     pub prompt_logprobs: PromptLogprobs,
 }
 
+// Stored results are keyed by the specification as it is written, so a batch of 1 is left out.
+fn is_one(batch: &usize) -> bool {
+    *batch == 1
+}
+
 impl Default for LlmSpec {
     fn default() -> Self {
         Self {
@@ -174,6 +194,7 @@ impl Default for LlmSpec {
             max_tokens_field: "max_tokens".into(),
             thinking_tokens: 0,
             max_in_flight: 64,
+            batch: 1,
             requests_per_minute: None,
             tokens_per_minute: None,
             context_tokens: None,
@@ -209,10 +230,12 @@ impl LlmSpec {
         Self { client, model: model.to_string(), max_in_flight: client.usual_in_flight(), ..Self::default() }
     }
 
-    /// The specification with its client's default for what a suite left out: the number of requests in flight.
+    /// The specification with its client's default for what a suite left out: the number of requests in flight, for
+    /// each endpoint.
     pub fn with_client_defaults(mut self) -> Self {
         if self.max_in_flight == 0 {
-            self.max_in_flight = self.client.usual_in_flight();
+            let endpoints = self.base_url.as_ref().map_or(1, BaseUrls::n).max(1);
+            self.max_in_flight = endpoints * self.client.usual_in_flight();
         }
         self
     }
@@ -240,8 +263,8 @@ impl LlmSpec {
         if self.model.trim().is_empty() {
             problems.add("model", "is empty: give the model's name");
         }
-        if let Some(Err(why)) = self.base_url.as_deref().map(parse_base_url) {
-            problems.add("base_url", why);
+        for (place, why) in self.base_url.iter().filter_map(|urls| urls.read().err()).flatten() {
+            problems.add(&format!("base_url{place}"), &why);
         }
         let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if self.api_key_env.as_deref().is_some_and(|name| name.is_empty() || !is_name(name)) {
@@ -266,6 +289,13 @@ impl LlmSpec {
         }
         if self.max_in_flight == 0 {
             problems.add("max_in_flight", "is 0: expected at least 1");
+        }
+        if self.batch == 0 {
+            problems.add("batch", "is 0: expected at least 1");
+        }
+        if self.batch > 1 && self.client != ClientKind::OpenaiCompletions {
+            let why = "is for `client: openai_completions` only: a request of this client asks one question";
+            problems.add("batch", why);
         }
         self.check_numbers(&mut problems);
         problems.0
@@ -340,9 +370,10 @@ impl LlmSpec {
         }
     }
 
-    /// Everything beside the request that determines an answer, in one line without a key.
-    pub(super) fn identity(&self, base_url: &Url) -> String {
-        let mut text = format!("{} {} {}", self.client.name(), shown(base_url), self.model);
+    /// Everything beside the request that determines an answer, in one line without a key. Which of several endpoints
+    /// answers is no part of it.
+    pub(super) fn identity(&self, addresses: &[Address]) -> String {
+        let mut text = format!("{} {} {}", self.client.name(), all_shown(addresses), self.model);
         if !self.query.is_empty() {
             text.push_str(&format!(" query={}", Value::from_iter(self.query.clone())));
         }
@@ -387,37 +418,5 @@ struct Problems(Vec<SpecProblem>);
 impl Problems {
     fn add(&mut self, field: &str, why: &str) {
         self.0.push(SpecProblem { field: field.to_string(), why: why.to_string() });
-    }
-}
-
-/// Parses a base URL. It must not contain a key, because base URLs are shown.
-pub(super) fn parse_base_url(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text.trim()).map_err(|_| "is not a URL: expected `https://host/path`")?;
-    if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
-        return Err("is not a web address: expected `https://host/path`");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("has a name or a key before the host: name the key's variable in `api_key_env`");
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("has a part after `?` or `#`: parameters belong under `query`");
-    }
-    Ok(url)
-}
-
-/// A base URL as text, without a trailing slash.
-pub(super) fn shown(base_url: &Url) -> String {
-    base_url.as_str().trim_end_matches('/').to_string()
-}
-
-/// Whether an address is on this machine, so that it needs no network and no key.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    if host == "localhost" {
-        return true;
-    }
-    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(address) => address.to_canonical().is_loopback(),
-        Err(_) => false,
     }
 }

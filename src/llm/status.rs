@@ -79,7 +79,7 @@ impl ErrorBody {
     ) -> ChatError {
         let endpoint = endpoint.to_string();
         let colon = if words.is_empty() { "" } else { ": " };
-        let detail = format!("status {status}{colon}{words}");
+        let detail = format!("{}{colon}{words}", named(status));
         match status {
             _ if status != 429 && status < 500 && self.sounds_like_quota() => {
                 ChatError::Quota { endpoint, detail }
@@ -98,6 +98,22 @@ impl ErrorBody {
             408 | 500.. => ChatError::Server { endpoint, detail, retry_after, billed: TokenUse::default() },
             _ => ChatError::BadRequest { endpoint, detail },
         }
+    }
+}
+
+/// A status at the start of an error's detail.
+fn named(status: u16) -> String {
+    format!("status {status}")
+}
+
+/// Whether nobody answered at an address: no connection, or a proxy without a server behind it (502, 503, 504).
+pub(super) fn is_unavailable(error: &ChatError) -> bool {
+    match error {
+        ChatError::Connection { .. } => true,
+        ChatError::Server { detail, .. } => {
+            [502, 503, 504].into_iter().any(|status| detail.starts_with(&named(status)))
+        }
+        _ => false,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tests against a scripted server on the loopback interface.
 
+mod batches;
+mod endpoints;
 mod errors;
 mod protocols;
 mod replayed;
@@ -10,6 +12,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,6 +55,8 @@ fn raw(status: &str, headers: &str, body: &str) -> Act {
 struct Server {
     url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// Connections so far.
+    connections: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -60,14 +65,16 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
         let url = format!("http://{}/v1", listener.local_addr().expect("address"));
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (log, act) = (seen.clone(), Arc::new(act));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (log, act, accepted) = (seen.clone(), Arc::new(act), connections.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                accepted.fetch_add(1, Ordering::Relaxed);
                 let (log, act) = (log.clone(), act.clone());
                 std::thread::spawn(move || serve(&stream, &log, &*act));
             }
         });
-        Self { url, seen }
+        Self { url, seen, connections }
     }
 
     /// Answers every request in the same way.
@@ -164,7 +171,7 @@ fn question(text: &str) -> ChatRequest {
 
 fn endpoint(url: &str, cache: &Path) -> Endpoint {
     let mut spec = LlmSpec::new(ClientKind::Openai, "some-model");
-    spec.base_url = Some(url.to_string());
+    spec.base_url = Some(url.into());
     spec.timeout_seconds = 20.0;
     Endpoint {
         spec,

@@ -47,22 +47,23 @@ impl Throttled {
 
     async fn in_turn<'a, T>(
         &'a self,
-        expected: TokenUse,
+        expected: impl FnOnce() -> TokenUse,
         ask: ReplyFuture<'a, T>,
-        taken: impl Fn(&T) -> TokenUse,
+        taken: impl Fn(TokenUse, &T) -> TokenUse,
     ) -> Result<T, ChatError> {
         // The semaphore is never closed, so this cannot fail.
         let _permit = self.in_flight.acquire().await.ok();
+        let tokens = self.tokens.as_ref().map(|bucket| (bucket, expected()));
         let waits = [
             self.requests.as_ref().map(|bucket| bucket.take(1.0)),
-            self.tokens.as_ref().map(|bucket| bucket.take(expected.total())),
+            tokens.map(|(bucket, expected)| bucket.take(expected.total())),
         ];
         if let Some(wait) = waits.into_iter().flatten().max().filter(|wait| !wait.is_zero()) {
             tokio::time::sleep(wait).await;
         }
         let reply = ask.await?;
-        if let Some(bucket) = &self.tokens {
-            bucket.give(expected.total() - taken(&reply).total());
+        if let Some((bucket, expected)) = tokens {
+            bucket.give(expected.total() - taken(expected, &reply).total());
         }
         Ok(reply)
     }
@@ -74,13 +75,13 @@ impl ChatClient for Throttled {
     }
 
     fn chat<'a>(&'a self, request: &'a ChatRequest) -> ReplyFuture<'a, ChatReply> {
-        let expected = TokenUse::of_chat(request);
-        Box::pin(self.in_turn(expected, self.inner.chat(request), move |reply| expected.taken(reply)))
+        let expected = || TokenUse::of_chat(request);
+        Box::pin(self.in_turn(expected, self.inner.chat(request), TokenUse::taken))
     }
 
     fn score_prompt<'a>(&'a self, request: &'a PromptRequest) -> ReplyFuture<'a, PromptReply> {
-        let expected = TokenUse::of_prompt(request);
-        let taken = move |reply: &PromptReply| TokenUse { tokens_in: reply.tokens_in, ..expected };
+        let expected = || TokenUse::of_prompt(request);
+        let taken = |expected, reply: &PromptReply| TokenUse { tokens_in: reply.tokens_in, ..expected };
         Box::pin(self.in_turn(expected, self.inner.score_prompt(request), taken))
     }
 }

@@ -159,6 +159,11 @@ pub fn write_digests(run_folder: &Path) -> Result<(), ReportError> {
     Digests::new(listed).write(run_folder)
 }
 
+/// The listed files of a run; none without a list.
+pub fn listed_files(run_folder: &Path) -> Result<Option<Vec<ListedFile>>, ReportError> {
+    Ok(Digests::read(run_folder)?.map(|list| list.files))
+}
+
 /// Removes the list, because a run is about to change the files.
 pub fn remove_digests(run_folder: &Path) -> Result<(), ReportError> {
     let path = Layout::new(run_folder).digests();

@@ -46,6 +46,31 @@ pub(super) const DRAWN: [&str; 13] = [
     "erasure.csv",
 ];
 
+/// What of a run somebody reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Estimates, scores and inputs: what a comparison needs.
+    Results,
+    /// The same with all evidence: what pages are drawn from.
+    Evidence,
+    /// All files.
+    Everything,
+}
+
+impl Part {
+    /// Whether a file, named by its path inside the run folder, belongs to it.
+    pub fn has(self, path: &str) -> bool {
+        let top = path.split('/').next().unwrap_or_default();
+        match self {
+            Self::Results => DATA[..3].contains(&path),
+            Self::Evidence => {
+                DATA.contains(&top) && top != "stages" && !path.split('/').any(|part| part == "dictionaries")
+            }
+            Self::Everything => DATA.contains(&top) || DRAWN.contains(&top),
+        }
+    }
+}
+
 /// One dictionary at one hook point, of the subject or of a control's subject.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
@@ -130,6 +155,52 @@ impl Layout {
     /// Folder of the stored results of stages.
     pub fn stages(&self) -> PathBuf {
         self.folder.join("stages")
+    }
+
+    /// Folder of what the parts of a run share: its division, leases, activations, answers, and what was spent. It is
+    /// no result: no digest covers it.
+    pub fn parts(&self) -> PathBuf {
+        self.folder.join("parts")
+    }
+
+    /// Who does which rows.
+    pub fn division(&self) -> PathBuf {
+        self.parts().join("plan.json")
+    }
+
+    /// Says that a part has begun.
+    pub fn begun_part(&self, nth: usize) -> PathBuf {
+        self.parts().join(format!("{nth}.begun"))
+    }
+
+    /// Held by a part as long as it is at work.
+    pub fn part_lease(&self, nth: usize) -> PathBuf {
+        self.parts().join(format!(".{nth}.lease"))
+    }
+
+    /// Folder of the leases of fits, rows and harvests, and of marks of rows that were not stored.
+    pub fn part_turns(&self) -> PathBuf {
+        self.parts().join("turns")
+    }
+
+    /// Activations of all parts.
+    pub fn part_activations(&self) -> PathBuf {
+        self.parts().join("activations")
+    }
+
+    /// Answers of language models to all parts.
+    pub fn part_answers(&self) -> PathBuf {
+        self.parts().join("answers")
+    }
+
+    /// What each process has spent and reserved.
+    pub fn part_budget(&self) -> PathBuf {
+        self.parts().join("budget")
+    }
+
+    /// Folder of the job files of a cluster, and of their logs.
+    pub fn jobs(&self) -> PathBuf {
+        self.folder.join("jobs")
     }
 
     /// Folder of the charts.
@@ -218,6 +289,17 @@ mod tests {
             "run/controls/random_weights/dictionaries/hook_embed/topk"
         );
         assert_eq!(Layout::feature_page(&usual), "blocks.0.hook_resid_post--topk_8.seed2.html");
+    }
+
+    #[test]
+    fn a_part_has_what_its_readers_need() {
+        let has = |path: &str| [Part::Results, Part::Evidence, Part::Everything].map(|part| part.has(path));
+        assert_eq!(has("summary.json"), [true, true, true]);
+        assert_eq!(has("controls/random_weights/records/h/topk.jsonl"), [false, true, true]);
+        assert_eq!(has("controls/random_weights/dictionaries/h/topk/card.json"), [false, false, true]);
+        assert_eq!(has("stages/row-1.json"), [false, false, true]);
+        assert_eq!(has("charts/a.svg"), [false, false, true]);
+        assert_eq!(has("notes/summary.json"), [false, false, false]);
     }
 
     fn name() -> impl Strategy<Value = String> {

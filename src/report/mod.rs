@@ -59,14 +59,14 @@ use crate::base::{FileError, read_to_string, write_atomic};
 pub use cards::{DictionaryCard, dictionary_cards};
 pub use citation::Citation;
 pub use digests::{
-    DamagedFile, Digests, Verified, check_data, check_listed, remove_digests, update_digests, verify,
-    write_digests,
+    DamagedFile, Digests, Verified, check_data, check_listed, listed_files, remove_digests, update_digests,
+    verify, write_digests,
 };
 pub use erasure::{Erasure, ErasureConcept, ErasureCurve, ErasureDictionary, ErasurePoint};
 pub use escape::{markdown, visible, xml};
 pub use glance::{Glance, GlanceHistogram, GlanceScore, Near, TokenEffect};
 pub use label::{Label, quoted_token};
-pub use layout::{EvidenceFile, Layout, Place};
+pub use layout::{EvidenceFile, Layout, Part, Place};
 pub use number::{DASH, count, fixed, p_value};
 pub(crate) use pages::{Effect, Histogram, Neighbours, Profile, simulates_levels};
 pub use pages::{feature_view, redraw_dictionary, trace_files};

@@ -72,7 +72,7 @@ impl<'a> RunContext<'a> {
             concepts: open_concepts(suite, places, model, tokenizer)?,
             token_texts: tokenizer.token_texts(&ids),
             steering_prompt: steering_prompt(suite, tokenizer)?,
-            store: StageStore::new(&places.layout(), fresh, places.device),
+            store: StageStore::new(&places.layout(), fresh, places.device).with_remote(places.remote.clone()),
             models: Models::connect(suite, places)?,
             rows: RowCount::new(rows_of_all_subjects(suite, hooks), pieces),
             stop,
@@ -145,8 +145,10 @@ fn rows_of_all_subjects(suite: &Suite, hooks: &[HookPoint]) -> usize {
 pub struct Finished {
     /// Data of tables and charts.
     pub summary: Summary,
-    /// The run folder.
+    /// The run folder, or its local folder.
     pub folder: PathBuf,
+    /// Its address in object storage, if it lies there.
+    pub address: Option<String>,
     /// Warnings for readers of the results.
     pub warnings: Vec<String>,
     /// Number of walked features, and how many of them failed.
@@ -155,6 +157,13 @@ pub struct Finished {
     pub llm: LanguageModels,
     /// Files of the report.
     pub report_files: Vec<PathBuf>,
+}
+
+impl Finished {
+    /// The run folder or its address, as other commands take it.
+    pub fn place(&self) -> String {
+        self.address.clone().unwrap_or_else(|| self.folder.display().to_string())
+    }
 }
 
 /// Usage of language models in one run.

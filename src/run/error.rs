@@ -108,6 +108,12 @@ pub enum RunError {
     /// Activations of a finished run are on no disk.
     #[error("`{}` keeps no activations of `{hook}`: {why}", folder.display())]
     NotKept { folder: std::path::PathBuf, hook: HookPoint, why: String },
+    /// The program of a cluster cannot be started.
+    #[error(
+        "cannot start `{program}` ({why}); the job files are written: submit those in `{}` where the cluster is",
+        files.display()
+    )]
+    NoEngine { program: &'static str, why: std::io::Error, files: std::path::PathBuf },
     /// The user requested a stop.
     #[error("stopped on request; finished stages are kept, and the same command continues from here")]
     Stopped,

@@ -5,15 +5,16 @@ use crate::base::HookPoint;
 use crate::run::evaluate::evidence::EvidenceFiles;
 use crate::run::evaluate::{Evaluated, Evaluation, Walked};
 use crate::run::inputs::harvest::Harvester;
-use crate::run::inputs::opened::{OpenInputs, open_inputs};
-use crate::run::inputs::prepare::{expand_hooks, open_corpus, run_with_prefix};
-use crate::run::plan::planned::plan_of_models;
-use crate::run::results::finish::{RunRecord, finish, remarks};
+use crate::run::open::with_inputs;
+use crate::run::parts::Part;
+use crate::run::parts::share::{PartDone, Round, Share};
+use crate::run::parts::work::rows_of_subject;
+use crate::run::results::finish::finish;
 use crate::run::results::gather::Gathered;
 use crate::run::results::neighbours::write_neighbours;
 use crate::run::rows::row::{HookRows, complete, stored_rows, take_activations};
-use crate::run::{Event, Finished, Places, RunContext, RunError, Stop, SubjectPass};
-use crate::subject::{SubjectModel, WithPrefix};
+use crate::run::rows::turns::Everything;
+use crate::run::{Event, Finished, Places, RunError, Stop, SubjectPass};
 use crate::suite::{Controls, Suite};
 
 /// Runs a suite and writes the run folder `places.out`. Stored stages are reused unless `fresh`.
@@ -24,43 +25,37 @@ pub fn run(
     on: &dyn Fn(Event),
     stop: Stop,
 ) -> Result<Finished, RunError> {
-    let mut gathered = Gathered::default();
-    // Dictionaries trained elsewhere, and the subject with the prefix (BOS) that precedes every text.
-    let OpenInputs { suite, subject } = open_inputs(suite, places, on, &mut gathered.warnings)?;
-    let prefix = subject.loaded.prefix(suite.subject.bos)?;
-    let suite = &run_with_prefix(&subject.loaded, &prefix, &suite);
-    let model = &WithPrefix::new(subject.loaded.model(), &prefix.ids);
-    let hooks = expand_hooks(suite, model)?;
-    let (name, n_hooks, n_methods) = (&model.info().name, hooks.len(), suite.methods.len());
-    on(Event::Note(format!("subject {name} · {n_hooks} hook points · {n_methods} methods")));
-    if !(prefix.is_empty() && prefix.setting.is_auto()) {
-        on(Event::Note(format!("in front of every text: {prefix}")));
-    }
+    // Subject and tokens.
+    with_inputs(suite, places, (fresh, stop), on, |open, record, mut gathered| {
+        on(open.run.rows.begin(&record.planned));
+        // Activations to scores: for the subject, then for each control subject with permuted weights.
+        open.each_subject(&|_| true, &mut |pass| subject_pass(pass, open.hooks, on, &mut gathered))?;
+        // Estimates and report.
+        finish(open.run, record, gathered, on)
+    })
+}
 
-    // Tokens of both splits.
-    let mut corpus = gathered.clock.time("corpus", || open_corpus(suite, &subject.loaded, places, on))?;
-    gathered.warnings.append(&mut corpus.warnings);
-    stop.check()?;
-    let tokenizer = subject.loaded.tokenizer()?;
-    let run = &RunContext::new(suite, places, (model, tokenizer), &corpus.tokens, &hooks, (fresh, stop))?;
-    remarks(run).for_each(|remark| on(Event::Note(remark)));
-    let planned = plan_of_models(run, n_hooks, on)?;
-    on(run.rows.begin(&planned));
-
-    // Activations to scores: for the subject, then for each control subject with permuted weights.
-    let methods = suite.methods.iter().collect();
-    subject_pass(&SubjectPass { run, subject: model, methods, control: None }, &hooks, on, &mut gathered)?;
-    for (control, methods) in suite.on_permuted_weights() {
-        let embeddings = control == Controls::RANDOM_WEIGHTS_AND_EMBEDDINGS;
-        let permuted = subject.loaded.with_permuted_weights(suite.seed, embeddings)?;
-        let permuted = &WithPrefix::new(permuted.model(), &prefix.ids);
-        let pass = SubjectPass { run, subject: permuted, methods, control: Some(control) };
-        subject_pass(&pass, &hooks, on, &mut gathered)?;
-    }
-
-    // Estimates and report.
-    let subject = subject.loaded.model().info();
-    finish(run, RunRecord { subject, prefix, revision: corpus.revision, planned }, gathered, on)
+/// Does one part of a run on several machines: its share of the rows, from activations to scores. What it stores in the
+/// run folder, [`run`] finds there.
+pub fn run_part(
+    suite: &Suite,
+    places: &Places,
+    part: Part,
+    on: &dyn Fn(Event),
+    stop: Stop,
+) -> Result<PartDone, RunError> {
+    with_inputs(suite, places, (false, stop), on, |open, record, _| {
+        let share = Share::agree(part, open, &record)?;
+        let on = &|event| on(share.of_part(event));
+        on(share.begin());
+        for round in Round::ALL {
+            let is_wanted = |control| share.wants_any(control, round);
+            let mut work =
+                |pass: &SubjectPass<'_>| rows_of_subject(&share, pass, round, open.hooks, &evaluate, on);
+            open.each_subject(&is_wanted, &mut work)?;
+        }
+        share.done(open)
+    })
 }
 
 /// All hook points of one subject. If a hook point has unusable activations, the others are finished first, and
@@ -75,7 +70,8 @@ fn subject_pass(
     let harvester = Harvester { pass, on };
     let mut unusable = None;
     for group in harvester.groups(hooks)? {
-        let mut rows: Vec<HookRows> = group.iter().map(|&hook| stored_rows(pass, hook, on)).collect();
+        let mut rows: Vec<HookRows> =
+            group.iter().map(|&hook| stored_rows(pass, hook, &Everything, on)).collect();
         let missing: Vec<HookPoint> =
             rows.iter().filter(|one| !one.is_complete()).map(|one| one.hook).collect();
         if !missing.is_empty() {
@@ -90,7 +86,7 @@ fn subject_pass(
         // Dictionaries, their quality and their scores.
         if rows.iter().any(|one| one.activations.is_some()) {
             let name = format!("fit and score{label}");
-            gathered.clock.time(&name, || complete(pass, &mut rows, &evaluate, on))?;
+            gathered.clock.time(&name, || complete(pass, &mut rows, &evaluate, &Everything, on))?;
         }
         for one in rows {
             let (hook, rows) = one.finished();

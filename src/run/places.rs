@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::{DeviceName, Program};
 use crate::llm::{Budget, Secret};
+use crate::remote::Mirror;
 use crate::report::Layout;
 use crate::run::RunError;
 
@@ -16,6 +18,9 @@ pub struct Places {
     pub cache: PathBuf,
     /// The run folder.
     pub out: PathBuf,
+    /// The address of the run folder in object storage. [`Self::out`] is then its local folder. None for a run folder on
+    /// this disk.
+    pub remote: Option<Arc<Mirror>>,
     /// Folder of the suite file. Relative paths in the suite are also looked up here.
     pub suite_folder: PathBuf,
     /// Device for subject models and autoencoder training.
@@ -43,6 +48,36 @@ impl Places {
     /// Where the files of the run folder lie.
     pub fn layout(&self) -> Layout {
         Layout::new(&self.out)
+    }
+
+    /// Folder of harvested activations. The machines of a run in parts have caches of their own, so what they share lies
+    /// in the run folder.
+    pub fn activations(&self) -> PathBuf {
+        match self.is_in_parts() {
+            true => self.layout().part_activations(),
+            false => self.cache.join("activations"),
+        }
+    }
+
+    /// Folder of the answers of language models.
+    pub fn answers(&self) -> PathBuf {
+        match self.is_in_parts() {
+            true => self.layout().part_answers(),
+            false => self.cache.join("answers"),
+        }
+    }
+
+    /// Whether parts of a run are or were at work in the run folder.
+    pub fn is_in_parts(&self) -> bool {
+        self.layout().parts().is_dir()
+    }
+
+    /// The run folder or its address, as it was given.
+    pub fn name(&self) -> String {
+        match &self.remote {
+            Some(remote) => remote.address(),
+            None => self.out.display().to_string(),
+        }
     }
 
     /// Every key and token that this run knows.

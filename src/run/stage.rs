@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::base::{
     DeviceName, Digest, Digester, FileError, Flaw, ListedFile, Sealed, set_aside, write_sealed,
 };
+use crate::remote::Mirror;
 use crate::report::Layout;
 use crate::run::Event;
 
@@ -66,9 +67,13 @@ impl StageKey {
 ///
 /// A result is stored with a digest, its key, and the size and digest of each file of the run folder that its stage
 /// wrote. It is reused only if all of them are as they were written. What is not is set aside, and the stage runs again.
+///
+/// Of a run folder in object storage, what is not here is fetched. A result is sent as soon as it is stored: first the files
+/// of its stage, then the result itself. Files without it are never used, so a run may end in between.
 #[derive(Debug)]
 pub struct StageStore {
     run: Layout,
+    remote: Option<Arc<Mirror>>,
     fresh: bool,
     device: DeviceName,
     /// Files that were named as damaged or missing: several stages may list the same one.
@@ -78,7 +83,12 @@ pub struct StageStore {
 impl StageStore {
     /// The store of a run folder.
     pub fn new(run: &Layout, fresh: bool, device: DeviceName) -> Self {
-        Self { run: run.clone(), fresh, device, named: Mutex::default() }
+        Self { run: run.clone(), remote: None, fresh, device, named: Mutex::default() }
+    }
+
+    /// The same with the address of the run folder in object storage, if it lies there.
+    pub fn with_remote(self, remote: Option<Arc<Mirror>>) -> Self {
+        Self { remote, ..self }
     }
 
     /// The stored result; none if it is missing, or `fresh` is set, or it or a file of its stage is damaged. Damage is
@@ -88,6 +98,7 @@ impl StageStore {
             return None;
         }
         let path = self.path(key);
+        self.fetched(on, |remote| remote.bring(&path, false).map(drop))?;
         let sealed = match Sealed::read(&path) {
             Ok(sealed) => sealed?,
             Err(flaw) => {
@@ -100,6 +111,7 @@ impl StageStore {
             return None;
         }
         let value = sealed.value()?;
+        self.fetched(on, |remote| remote.bring_listed(sealed.files()))?;
         let mut sound = true;
         for file in sealed.files() {
             if let Err(flaw) = file.check(self.run.folder()) {
@@ -112,6 +124,11 @@ impl StageStore {
         sound.then_some(value)
     }
 
+    /// Whether a result is there; its content is not looked at.
+    pub fn has(&self, key: &StageKey) -> bool {
+        !self.fresh && self.path(key).exists()
+    }
+
     /// Stores a result with the files that its stage wrote.
     pub fn save<T: Serialize>(
         &self,
@@ -119,7 +136,28 @@ impl StageStore {
         files: Vec<ListedFile>,
         value: &T,
     ) -> Result<(), FileError> {
-        write_sealed(&self.path(key), Some(key.digest()), files, value)
+        let path = self.path(key);
+        let Some(remote) = &self.remote else {
+            return write_sealed(&path, Some(key.digest()), files, value);
+        };
+        write_sealed(&path, Some(key.digest()), files.clone(), value)?;
+        // From here on the files change.
+        remote.retract(&self.run.digests())?;
+        remote.push(&files)?;
+        remote.push_file(&path)
+    }
+
+    /// Fetches from object storage, if the run folder lies there. None after a failure, which is told.
+    fn fetched(
+        &self,
+        on: &dyn Fn(Event),
+        fetch: impl FnOnce(&Mirror) -> Result<(), FileError>,
+    ) -> Option<()> {
+        let Some(remote) = &self.remote else { return Some(()) };
+        let tell = |error: FileError| {
+            on(Event::Warning(format!("cannot {error}: {}; it is made again", error.source)));
+        };
+        fetch(remote).map_err(tell).ok()
     }
 
     /// Returns the stored result, or runs `work` and stores its result. For stages that write no files.

@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn intervals_are_those_of_the_formula_in_other_programs() {
-        // statsmodels.stats.proportion.proportion_confint(method="wilson").
+        // scipy.stats.binomtest(k, n).proportion_ci(0.95, method="wilson").
         let table = [
             ((0, 20), 0.0, 0.16112515805281938),
             ((5, 20), 0.11186170140766569, 0.468700877618744),

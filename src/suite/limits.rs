@@ -10,7 +10,7 @@ pub struct Limits {
     /// Share of walked features that may fail. A run with more exits with code 3.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub failed_allowed: f64,
-    /// Disk space for harvested activations, in GB.
+    /// Disk space for harvested activations, in GB. As much again for the local files of a run folder in object storage.
     #[schemars(range(min = 0.001, max = 1e6))]
     pub disk_gb: f64,
     /// Lines of a JSON corpus that may give no document: no JSON, no text in the field, half a character. They are left

@@ -16,6 +16,7 @@ mod read;
 pub mod reference;
 mod rules;
 mod schema;
+mod settings;
 mod spec;
 mod task;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use checked::{
 pub use features::{Examples, FeatureChoice, QualityPass};
 pub use limits::Limits;
 pub use read::Problem;
+pub use settings::{parse_settings, read_settings};
 pub use spec::{CorpusSpec, Statistics, SubjectSpec};
 pub use task::TaskSpec;
 

@@ -69,7 +69,8 @@ fn formats() -> String {
     out
 }
 
-fn section<T: DeserializeOwned + schemars::JsonSchema>(title: &str) -> String {
+/// The fields of a type as a section of the reference.
+pub fn section<T: DeserializeOwned + schemars::JsonSchema>(title: &str) -> String {
     format!("\n### {title}\n{}", table(&of::<T>(), declared::<T>()))
 }
 

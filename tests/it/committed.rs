@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use autointerp::cli;
 use autointerp::suite::reference;
+use autointerp::{cli, cluster};
 
 const MARK: &str =
     "<!-- generated below this line; refresh with AUTOINTERP_REFRESH=1 cargo test --release committed -->\n";
@@ -27,7 +27,7 @@ fn committed_field_reference_matches_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/README.md");
     let found = fs::read_to_string(&path).expect("suites/README.md");
     let (head, _) = found.split_once(MARK).expect("the mark above the generated part");
-    compare(&path, &format!("{head}{MARK}{}", reference::reference()));
+    compare(&path, &format!("{head}{MARK}{}{}", reference::reference(), cluster::reference()));
 }
 
 #[test]

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every folder of `src` with its layer; a folder may import from lower layers only.
-const LAYERS: [(&str, u8); 24] = [
+const LAYERS: [(&str, u8); 26] = [
     ("base", 0),
     ("stats", 1),
     ("linalg", 1),
     ("nn", 2),
     ("hub", 1),
+    ("remote", 1),
     ("corpus", 3),
     ("subject", 3),
     ("llm", 3),
@@ -26,13 +27,14 @@ const LAYERS: [(&str, u8); 24] = [
     ("suite", 8),
     ("run", 9),
     ("bench", 9),
+    ("cluster", 9),
     ("cli", 10),
     ("python", 11),
     ("main.rs", 11),
 ];
 
 /// Imports that the layers would allow but the house forbids: (folder, what it must not import).
-const FORBIDDEN: [(&str, &[&str]); 8] = [
+const FORBIDDEN: [(&str, &[&str]); 9] = [
     ("explain", &["subject", "dictionary", "corpus", "activations"]),
     ("simulate", &["subject", "dictionary", "corpus", "activations"]),
     ("score", &["subject", "dictionary", "corpus", "activations"]),
@@ -40,6 +42,7 @@ const FORBIDDEN: [(&str, &[&str]); 8] = [
     ("gate", &["nn", "linalg", "hub", "corpus", "subject", "llm"]),
     ("export", &["nn", "linalg", "hub", "corpus", "subject", "llm", "activations"]),
     ("dictionary", &["corpus", "report"]),
+    ("cluster", &["nn", "linalg", "hub", "corpus", "subject", "llm", "report", "dictionary", "features"]),
     ("activations", &["corpus", "report"]),
 ];
 
@@ -216,7 +219,7 @@ const LONGEST_FILE: usize = 500;
 const LONGEST_PIPELINE: usize = 150;
 
 /// Folders of `run/`, beside the files of the flow itself.
-const FOLDERS_OF_RUN: [&str; 5] = ["plan", "inputs", "rows", "evaluate", "results"];
+const FOLDERS_OF_RUN: [&str; 6] = ["plan", "inputs", "parts", "rows", "evaluate", "results"];
 
 #[test]
 fn files_are_short_and_the_flow_is_one_page() {

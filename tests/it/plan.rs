@@ -114,6 +114,37 @@ fn a_plan_knows_the_flags_of_a_run() {
 }
 
 #[test]
+fn other_machines_and_parts_that_fail_are_planned_by_formulas() {
+    let toy = Toy::new();
+    let suite = toy.arg("suite.yaml");
+    let usual = plan(&toy, &[]);
+    let found = plan(&toy, &["--engine", "h100,here", "--parts", "3", "--failures", "0.01"]);
+    for name in ["suite", "evaluate_tokens", "llm_requests"] {
+        assert_eq!(found[name], usual[name], "{name}");
+    }
+    let engines = found["engines"].as_array().expect("engines");
+    assert_eq!(engines.len(), 2);
+    for engine in engines {
+        let number = |path: &str| engine.pointer(path).and_then(Value::as_f64).expect(path);
+        assert!(number("/hours/low") > 0.0 && number("/hours/low") < number("/hours/high"), "{engine}");
+        assert!(number("/parts/bound/high") <= number("/parts/hours/high"), "{engine}");
+        assert!((1.0..=3.0).contains(&number("/parts/speed_up")), "{engine}");
+        let shares = ["/parts/repeated_high/expected_share", "/parts/repeated_high/share/mean"].map(number);
+        assert!(shares.iter().all(|share| (0.0..0.01).contains(share)), "{engine}");
+    }
+    let text = call(toy.home(), &["plan", &suite, "--engine", "a100", "--parts", "2"]).ok().stdout;
+    assert!(text.contains("a100: ") && text.contains("no division takes less than"), "{text}");
+    for (flags, named) in [
+        (["--utilisation", "0.6,0.2"], "--utilisation"),
+        (["--storage-bandwidth", "0"], "--storage-bandwidth"),
+        (["--parts", "0"], "--parts"),
+    ] {
+        let arguments = [&["plan", &suite, "--engine", "h100"], flags.as_slice()].concat();
+        call(toy.home(), &arguments).refused(2, &[named]);
+    }
+}
+
+#[test]
 fn a_plan_measures_in_a_folder_that_it_removes() {
     let toy = Toy::new();
     let suite = toy.arg("suite.yaml");

@@ -240,6 +240,7 @@ fn the_smoke_suite_and_every_verb_fit_their_schemas() {
     }
     assert_fits("list", &json(&["list", "hooks", "embedded"]));
     assert_fits("init", &json(&["init"]));
+    assert_fits("submit", &json(&["submit", &suite, "--engine", "slurm", "--dry-run"]));
     assert_fits("cache", &json(&["cache"]));
     assert_fits("doctor", &json(&["doctor"]));
     let refused = call(toy.home(), &["report", &toy.arg("nowhere"), "--json"]);

@@ -7,9 +7,9 @@ use crate::program::{autointerp, finish};
 use crate::toy::Toy;
 
 /// The verbs with what each needs to say its help.
-const VERBS: [&str; 17] = [
-    "run", "plan", "check", "init", "list", "report", "compare", "accept", "regress", "inspect", "steer",
-    "trace", "harvest", "encode", "export", "cache", "doctor",
+const VERBS: [&str; 18] = [
+    "run", "plan", "submit", "check", "init", "list", "report", "compare", "accept", "regress", "inspect",
+    "steer", "trace", "harvest", "encode", "export", "cache", "doctor",
 ];
 
 fn snapshot(name: &str) -> PathBuf {

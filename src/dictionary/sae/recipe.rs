@@ -1,6 +1,6 @@
 //! What decides a training run, besides data and seed.
 
-use crate::dictionary::{FitWork, Kind};
+use crate::dictionary::{FitCost, FitWork, Kind};
 
 use super::schedule::{L1Weight, LearningRate};
 
@@ -16,6 +16,11 @@ const UPDATE: f64 = 60.0;
 const DENSE_SHARE: f64 = 0.1;
 /// Steps that take as long as the losses on the probe.
 const PROBED_STEPS: f64 = 10.0;
+
+/// Operations of an update by Adam (Kingma and Ba 2015, algorithm 1), and the bytes that it reads and writes, for each
+/// weight.
+const ADAM_OPERATIONS: f64 = 12.0;
+const ADAM_BYTES: f64 = 28.0;
 
 /// How codes are kept sparse.
 #[derive(Debug, Clone, Copy)]
@@ -99,14 +104,41 @@ impl Recipe {
         per_weight * features * width + 4.0 * rows * (width * errors + codes) + 16.0 * self.steps as f64
     }
 
+    /// What training computes and moves: `steps · batch` rows, F features of width d, of which k are active.
+    ///
+    ///   at least: 2Fd encode + 2kd decode + 2kd gradient of the codes + 4kd gradients of both maps
+    ///   at most:  2Fd for each of these five products
+    ///
+    /// A step updates the weights by Adam: 12 operations a weight; it reads weight, gradient and two moments, and writes
+    /// all but the gradient, 28 bytes. Where products are dense, codes are written and read three times.
+    pub fn cost(&self, width: usize) -> FitCost {
+        let (features, width, steps) = (self.features as f64, width as f64, self.steps as f64);
+        let rows = steps * self.batch as f64;
+        let product = 2.0 * features * width;
+        let active = self.active().min(features);
+        let weights = steps * if self.tied { features * width } else { 2.0 * features * width };
+        let updates = ADAM_OPERATIONS * weights;
+        let inputs = 8.0 * rows * width;
+        FitCost {
+            flops: [rows * (product + 8.0 * active * width) + updates, rows * 5.0 * product + updates],
+            moved: [ADAM_BYTES * weights + inputs, ADAM_BYTES * weights + inputs + 24.0 * rows * features],
+            rows_read: rows,
+        }
+    }
+
+    /// About how many codes of a row are not 0 once training has made them sparse.
+    fn active(&self) -> f64 {
+        match self.sparsity {
+            Sparsity::TopK { k } | Sparsity::BatchTopK { k } => k as f64,
+            _ => self.sparsity.target_l0().unwrap_or(self.features as f64 / 20.0),
+        }
+    }
+
     /// Operations of training. Codes are sparse from the start where their number is fixed; elsewhere training makes them
     /// so.
     pub fn work(&self, rows: f64, width: usize) -> FitWork {
         let (features, width) = (self.features as f64, width as f64);
-        let active = match self.sparsity {
-            Sparsity::TopK { k } | Sparsity::BatchTopK { k } => k as f64,
-            _ => self.sparsity.target_l0().unwrap_or(features / 20.0),
-        };
+        let active = self.active();
         let rows = rows.min(self.batch as f64);
         let maps = if self.tied { 1.0 } else { 2.0 };
         let encoder = 2.0 * rows * features * width;

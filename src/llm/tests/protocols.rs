@@ -371,7 +371,8 @@ async fn vllms_form_gives_each_positions_own_token() {
 async fn anthropics_protocol_is_spoken() {
     let change = |spec: &mut LlmSpec| {
         spec.client = ClientKind::Anthropic;
-        spec.base_url = spec.base_url.as_ref().map(|url| url.trim_end_matches("/v1").to_string());
+        let url = json!(spec.base_url);
+        spec.base_url = url.as_str().map(|url| url.trim_end_matches("/v1").into());
     };
     let answer = |content: Value, reason: &str| {
         json!({"content": content, "stop_reason": reason,
@@ -459,7 +460,7 @@ fn specifications_are_read_with_defaults_and_checked() {
 
 #[test]
 fn loopback_is_this_machine_alone() {
-    let is = |url: &str| super::super::spec::is_loopback(&reqwest::Url::parse(url).expect("an address"));
+    let is = |url: &str| super::super::addresses::is_loopback(&reqwest::Url::parse(url).expect("an address"));
     for url in ["http://127.0.0.1:8000/v1", "http://127.9.9.9", "http://[::1]:1", "http://LOCALHOST:11434/v1"]
     {
         assert!(is(url), "{url}");

@@ -1,5 +1,4 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -133,14 +132,17 @@ async fn the_cache_key_covers_all_that_determines_an_answer() {
     let plain = question("q");
     assert!(!ask(&|_| (), &plain).await);
     assert!(ask(&|_| (), &plain).await);
-    assert!(ask(&|e| e.spec.base_url = Some(format!("{}/", one.url)), &plain).await, "a slash at the end");
+    assert!(
+        ask(&|e| e.spec.base_url = Some(format!("{}/", one.url).into()), &plain).await,
+        "a slash at the end"
+    );
     assert!(ask(&|e| e.key = None, &plain).await, "the key decides nothing");
-    assert!(!ask(&|e| e.spec.base_url = Some(two.url.clone()), &plain).await);
+    assert!(!ask(&|e| e.spec.base_url = Some(two.url.as_str().into()), &plain).await);
     assert!(!ask(&|e| e.spec.model = "other".into(), &plain).await);
     assert!(!ask(&|e| e.spec.structured = false, &plain).await);
-    assert!(!ask(&|e| e.spec.base_url = Some(completions.url.clone()), &plain).await);
+    assert!(!ask(&|e| e.spec.base_url = Some(completions.url.as_str().into()), &plain).await);
     let protocol = |e: &mut Endpoint| {
-        e.spec.base_url = Some(completions.url.clone());
+        e.spec.base_url = Some(completions.url.as_str().into());
         e.spec.client = ClientKind::OpenaiCompletions;
     };
     assert!(!ask(&protocol, &plain).await);
@@ -393,7 +395,7 @@ async fn failed_calls_that_were_billed_count_and_stop_at_the_budget() {
     // fit into 41, a third does not.
     let always = Server::always(broken);
     let mut tight = priced.clone();
-    tight.spec.base_url = Some(always.url.clone());
+    tight.spec.base_url = Some(always.url.as_str().into());
     tight.budget = Some(Budget::new(41.0));
     let llm = connect_with(&tight, quick(6)).expect("connected");
     let error = llm.client.chat(&question("a")).await.expect_err("stopped");
@@ -404,7 +406,7 @@ async fn failed_calls_that_were_billed_count_and_stop_at_the_budget() {
         body.as_object_mut().expect("an object").extend(usage.as_object().expect("an object").clone());
         let ill = Server::start(move |_, _| Act::Json(500, String::new(), body.clone()));
         let mut asked = priced.clone();
-        asked.spec.base_url = Some(ill.url.clone());
+        asked.spec.base_url = Some(ill.url.as_str().into());
         let llm = connect_with(&asked, quick(0)).expect("connected");
         let billed = llm.client.chat(&question("a")).await.expect_err("failed").billed();
         let expected = usage.pointer("/usage/input_tokens").and_then(Value::as_u64).unwrap_or(0);

@@ -65,7 +65,7 @@ impl Questions<'_> {
             let attempt = ask_until_read(&last_reply, request, read_choice, 0, by.spec.attempts - 1).await?;
             Ok(Reply { heard: last_reply.heard(&attempt), attempt })
         });
-        let mut said = self.all(&by.role, work.collect())?.into_iter();
+        let mut said = self.all(&by.role, questions.len(), work)?.into_iter();
         let judged = |asked: &Attempt<Result<Asked<'_>, NoScore>>| match asked {
             Attempt::Missing(missing) => Attempt::Missing(missing.clone()),
             Attempt::Done(Err(why)) => Attempt::Done(Judged {

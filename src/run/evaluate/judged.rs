@@ -148,17 +148,17 @@ impl Questions<'_> {
         shown: &[Option<ShownFeature<'_>>],
     ) -> Result<Vec<Attempt<Vec<Answer>>>, RunError> {
         let batches = |shown: &ShownFeature<'_>| judge_batches(shown.fragments.len(), by.spec.per_question);
-        let mut questions: Vec<(&str, Vec<String>)> = Vec::new();
-        for shown in shown.iter().flatten() {
-            for batch in batches(shown) {
-                let texts = shown.fragments[batch].iter().map(|(_, text)| text.text.clone()).collect();
-                questions.push((shown.sentence, texts));
-            }
-        }
+        let total = shown.iter().flatten().map(|shown| batches(shown).len()).sum();
+        let questions = shown
+            .iter()
+            .flatten()
+            .flat_map(|shown| batches(shown).into_iter().map(move |batch| (shown, batch)));
         let client = by.role.client();
-        let work = questions.iter().map(|(sentence, texts)| async move {
+        let work = questions.map(|(shown, batch)| async move {
+            let texts: Vec<String> =
+                shown.fragments[batch].iter().map(|(_, text)| text.text.clone()).collect();
             let request = |sample| {
-                let request = task.request(sentence, texts, sample);
+                let request = task.request(shown.sentence, &texts, sample);
                 let top_logprobs = request.top_logprobs.filter(|_| by.spec.probabilities);
                 ChatRequest { top_logprobs, ..request }
             };
@@ -167,7 +167,7 @@ impl Questions<'_> {
             let attempt = ask_until_read(&last_reply, request, read, 0, by.spec.attempts - 1).await?;
             Ok(Reply { heard: last_reply.heard(&attempt), attempt })
         });
-        let mut answers = self.all(&by.role, work.collect())?.into_iter();
+        let mut answers = self.all(&by.role, total, work)?.into_iter();
         let of_feature = |shown: &ShownFeature<'_>| {
             let answers: Vec<_> = answers.by_ref().take(batches(shown).len()).collect();
             Attempt::all(answers).map(|batches| batches.concat())
@@ -190,7 +190,8 @@ impl Questions<'_> {
             let attempt = gain(&last_reply, sentence, text).await?;
             Ok(Reply { heard: last_reply.heard(&attempt), attempt })
         });
-        let mut gains = self.all(&by.role, work.collect())?.into_iter();
+        let total = all().map(|shown| shown.fragments.len()).sum();
+        let mut gains = self.all(&by.role, total, work)?.into_iter();
         let of_feature = |shown: &ShownFeature<'_>| {
             let gains: Vec<_> = gains.by_ref().take(shown.fragments.len()).collect();
             let said = |gain_nats| Answer::Gain { gain_nats };

@@ -98,7 +98,7 @@ impl Connections<'_> {
                 .then(|| places.openai_base_url.clone())
                 .flatten(),
             offline: places.offline,
-            cache_folder: places.cache.join("answers"),
+            cache_folder: places.answers(),
             budget: places.budget.clone(),
             program: places.program.clone(),
         };
@@ -182,16 +182,12 @@ impl Models {
         at_once: usize,
         watch: impl Future<Output = Result<Infallible, E>>,
     ) -> Result<Vec<T>, E> {
-        let numbered = work.enumerate().map(|(nth, one)| async move { one.await.map(|one| (nth, one)) });
-        let all = iter(numbered).buffer_unordered(at_once.max(1)).try_collect::<Vec<(usize, T)>>();
-        let mut all = self.runtime.block_on(async {
+        self.runtime.block_on(async {
             tokio::select! {
-                all = all => all,
+                all = in_order(work, at_once) => all,
                 Err(error) = watch => Err(error),
             }
-        })?;
-        all.sort_unstable_by_key(|(nth, _)| *nth);
-        Ok(all.into_iter().map(|(_, one)| one).collect())
+        })
     }
 
     /// What to tell, once in a run, when a question of this role is also asked by another run.
@@ -248,6 +244,18 @@ impl Models {
     }
 }
 
+/// The results of all futures in the order of `work`, or the first failure. A future is taken from `work` when one of
+/// the at most `at_once` active ones has ended.
+async fn in_order<T, E>(
+    work: impl Iterator<Item = impl Future<Output = Result<T, E>>>,
+    at_once: usize,
+) -> Result<Vec<T>, E> {
+    let numbered = work.enumerate().map(|(nth, one)| async move { one.await.map(|one| (nth, one)) });
+    let mut all: Vec<(usize, T)> = iter(numbered).buffer_unordered(at_once.max(1)).try_collect().await?;
+    all.sort_unstable_by_key(|(nth, _)| *nth);
+    Ok(all.into_iter().map(|(_, one)| one).collect())
+}
+
 /// Usage by name of the model.
 pub fn by_model(usage: &[RoleUsage]) -> BTreeMap<String, Usage> {
     let mut all: BTreeMap<String, Usage> = BTreeMap::new();
@@ -259,4 +267,52 @@ pub fn by_model(usage: &[RoleUsage]) -> BTreeMap<String, Usage> {
 
 fn never_connected(spec: &LlmSpec) -> RunError {
     RunError::Setting { field: "llm.model".into(), problem: format!("`{}` was never connected", spec.model) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Counts the questions in memory.
+    struct Question<'a>(&'a AtomicUsize);
+
+    impl<'a> Question<'a> {
+        fn new(now: &'a AtomicUsize, most: &'a AtomicUsize) -> Self {
+            most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            Self(now)
+        }
+    }
+
+    impl Drop for Question<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_questions_in_memory_do_not_grow_with_their_number() {
+        const AT_ONCE: usize = 500;
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = (0..45_000_usize).map(|nth| {
+            let question = Question::new(&now, &most);
+            async move {
+                // Answers come out of order, and the first one last.
+                if nth == 0 {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                } else if nth % 3 > 0 {
+                    tokio::task::yield_now().await;
+                }
+                drop(question);
+                Ok::<usize, ()>(nth)
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let answers = runtime.block_on(in_order(work, AT_ONCE)).expect("no failure");
+        assert!(answers.iter().copied().eq(0..45_000));
+        assert!((AT_ONCE..=AT_ONCE + 1).contains(&most.into_inner()));
+        assert_eq!(now.into_inner(), 0);
+    }
 }

@@ -60,6 +60,7 @@ mod tests {
         let places = Places {
             cache: folder.path().to_path_buf(),
             out: folder.path().to_path_buf(),
+            remote: None,
             suite_folder: Path::new(".").to_path_buf(),
             device: crate::base::DeviceName::Cpu,
             hub_endpoint: String::new(),

@@ -69,7 +69,7 @@ impl Questions<'_> {
                 explain_with(&last_reply, explainer, evidence, texts, first, spec.attempts - 1).await?;
             Ok(Reply { heard: last_reply.heard(&attempt), attempt })
         });
-        self.all(&asked.role, work.collect())
+        self.all(&asked.role, evidence.len() * per_feature, work)
     }
 
     /// Simulates every fragment. If one fragment fails, the whole feature has its reason.
@@ -79,22 +79,27 @@ impl Questions<'_> {
         role: &Role,
         wanted: &[ToSimulate<'_>],
     ) -> Result<Vec<Attempt<Vec<Simulation>>>, RunError> {
-        let mut fragments: Vec<(&str, Vec<String>)> = Vec::new();
-        for ToSimulate { explanation, fragments: of_one } in wanted {
-            if let Attempt::Done(Explanation::Sentence(sentence)) = explanation {
-                let texts = |tokens: &[u32]| tokens.iter().map(|&id| self.run.text(id)).collect();
-                let listed = of_one.iter().map(|fragment| (sentence.as_str(), texts(&fragment.tokens)));
-                fragments.extend(listed);
-            }
-        }
+        let asked_of = |one: &ToSimulate<'_>| match one.explanation {
+            Attempt::Done(Explanation::Sentence(_)) => one.fragments.len(),
+            _ => 0,
+        };
+        let total = wanted.iter().map(asked_of).sum();
+        let fragments = wanted.iter().flat_map(|one| {
+            let sentence = match one.explanation {
+                Attempt::Done(Explanation::Sentence(sentence)) => Some(sentence.as_str()),
+                _ => None,
+            };
+            sentence.into_iter().flat_map(|sentence| one.fragments.iter().map(move |of| (sentence, of)))
+        });
         let (client, simulator) = (role.client(), asked.simulator.as_ref());
-        let work = fragments.iter().map(|(sentence, texts)| async move {
+        let work = fragments.map(|(sentence, fragment)| async move {
+            let texts: Vec<String> = fragment.tokens.iter().map(|&id| self.run.text(id)).collect();
             let last_reply = LastReply::new(client);
             let attempt =
-                simulate_with(&last_reply, simulator, sentence, texts, asked.spec.attempts - 1).await?;
+                simulate_with(&last_reply, simulator, sentence, &texts, asked.spec.attempts - 1).await?;
             Ok(Reply { heard: last_reply.heard(&attempt), attempt })
         });
-        let mut simulated = self.all(role, work.collect())?.into_iter();
+        let mut simulated = self.all(role, total, work)?.into_iter();
         let of_one = |ToSimulate { explanation, fragments }: &ToSimulate<'_>| match explanation {
             Attempt::Done(Explanation::Sentence(_)) => {
                 // Consumes the answers of all fragments, even after a failure.
@@ -107,18 +112,20 @@ impl Questions<'_> {
         Ok(wanted.iter().map(of_one).collect())
     }
 
-    /// Waits for all answers of a role, in order. The role is given up if its first answers all fail for one
-    /// reason, see [`Role::note`].
+    /// Waits for the answers to `total` questions of a role, in order. A question is made when it can be asked soon, so
+    /// the number of questions in memory does not grow with `total`. The role is given up if its first answers all fail
+    /// for one reason, see [`Role::note`].
     pub fn all<T: Send>(
         &self,
         role: &Role,
-        work: Vec<impl Future<Output = Result<Reply<T>, ChatError>> + Send>,
+        total: usize,
+        work: impl Iterator<Item = impl Future<Output = Result<Reply<T>, ChatError>> + Send> + Send,
     ) -> Result<Vec<Attempt<T>>, RunError> {
         self.run.stop.check()?;
         let _busy = role.busy();
-        let (total, done) = (work.len(), AtomicUsize::new(0));
+        let done = AtomicUsize::new(0);
         let stage = asking(role.who().step, &self.place);
-        let work = work.into_iter().map(|one| {
+        let work = work.map(|one| {
             let (done, stage) = (&done, &stage);
             async move {
                 self.run.stop.check()?;

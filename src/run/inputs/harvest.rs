@@ -11,6 +11,9 @@ use crate::run::{Event, RunError, StageKey, SubjectPass};
 /// Version of stored activations. Raise it when the same subject and tokens give other values.
 const VERSION: u32 = 3;
 
+/// Names of the two stores of a hook point.
+const SPLITS: [&str; 2] = ["fit", "evaluate"];
+
 /// Fit activations are stored in f16: half the disk space, with errors far below what affects a dictionary.
 pub const FIT_PRECISION: Precision = Precision::F16;
 
@@ -49,7 +52,7 @@ pub struct Harvester<'a> {
 impl Harvester<'_> {
     /// Folder of stored activations.
     fn folder(&self) -> PathBuf {
-        self.pass.run.places.cache.join("activations")
+        self.pass.run.places.activations()
     }
 
     /// Disk limit of the suite, in bytes.
@@ -107,10 +110,20 @@ impl Harvester<'_> {
             EVALUATE_PRECISION,
         )?;
         let both = |((&hook, fit), evaluate)| {
-            let paths = [self.path(hook, "fit"), self.path(hook, "evaluate")];
+            let paths = SPLITS.map(|split| self.path(hook, split));
             Ok(HookActivations { fit: fit?, evaluate: evaluate?, paths })
         };
         Ok(hooks.iter().zip(fit).zip(evaluate).map(both).collect())
+    }
+
+    /// Whether the activations of a hook point are complete on disk.
+    pub fn is_stored(&self, hook: HookPoint) -> bool {
+        SPLITS.iter().all(|split| ActivationSet::is_stored(&self.path(hook, split)))
+    }
+
+    /// Deletes the activations of a hook point.
+    pub fn remove(&self, hook: HookPoint) {
+        SPLITS.iter().for_each(|split| ActivationSet::remove(&self.path(hook, split)));
     }
 
     fn path(&self, hook: HookPoint, split: &'static str) -> PathBuf {

@@ -7,6 +7,7 @@ use crate::nn::open_device;
 use crate::run::inputs::dictionaries::planned_downloads;
 use crate::run::inputs::prepare::{SAMPLE_FRAGMENTS, expand_hooks, run_with_prefix, sample_corpus};
 use crate::run::inputs::stored::open_stored;
+use crate::run::parts::planned::{PlannedShares, shares};
 use crate::run::plan::calibrate::{Calibration, calibrate};
 use crate::run::plan::headers::{Headers, read_headers};
 use crate::run::plan::notes;
@@ -84,6 +85,9 @@ pub struct Estimate {
     pub smallest_difference: Option<f64>,
     /// Remarks for the reader.
     pub notes: Vec<String>,
+    /// Shares of the parts, if the run is to be done in parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shares: Option<PlannedShares>,
 }
 
 /// The time of one kind of work.
@@ -95,8 +99,8 @@ pub struct PlannedPart {
     pub seconds: f64,
 }
 
-/// Estimates a run. The model is opened, and every stage is timed on a little text.
-pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
+/// Estimates a run, in so many parts if a number is given. The model is opened, and every stage is timed on a little text.
+pub fn estimate(suite: &Suite, places: &Places, parts: Option<usize>) -> Result<Estimate, RunError> {
     let headers = read_headers(suite, places).checked()?;
     let opening = Stopwatch::start();
     let subject = open(suite, places)?;
@@ -123,6 +127,8 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
     remarks.extend(notes::all(&shape, places, &measured));
     let disk = shape.disk(&groups);
     let (score_lines, score_lines_most) = score_lines(&shape);
+    let speed = measured.as_ref().ok().map(|measured| &measured.speed);
+    let shares = parts.map(|parts| shares(&shape, &llm, speed, parts));
     Ok(Estimate {
         suite: suite.name.clone(),
         subject: subject.loaded.model().info().name.clone(),
@@ -151,6 +157,7 @@ pub fn estimate(suite: &Suite, places: &Places) -> Result<Estimate, RunError> {
         parts: duration.parts,
         smallest_difference: smallest_detectable_difference(SCORE_SD, suite.per_cell, suite.per_cell, 1, 0.8),
         notes: remarks,
+        shares,
     })
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Weights are not read. Files on the hub are left to the run.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::base::HookPoint;
@@ -29,6 +30,8 @@ pub struct Headers {
     pub only_at: Vec<(String, HookPoint)>,
     /// Methods whose dictionaries were trained on another model, where the suite applies them all the same.
     pub other_models: Vec<String>,
+    /// Which of `problems` are sizes that this machine lacks the room for.
+    pub of_size: Range<usize>,
 }
 
 /// What is known of the subject.
@@ -202,7 +205,9 @@ fn read_dictionaries(suite: &Suite, places: &Places, subject: &Subject, found: &
         }
     }
     check_matched(suite, found);
+    let before = found.problems.len();
     found.problems.extend(check_sizes(suite, &subject.hooks, memory()));
+    found.of_size = before..found.problems.len();
     check_recipes(suite, subject, found);
 }
 
@@ -241,6 +246,12 @@ impl Headers {
             method.only_at = own.map(|(_, hook)| *hook);
             method.of_other_model = self.other_models.contains(&method.name);
         }
+    }
+
+    /// The same for a run on another machine: what this one lacks the room for is no problem.
+    pub fn for_another_machine(mut self) -> Self {
+        self.problems.drain(std::mem::take(&mut self.of_size));
+        self
     }
 
     /// What was found, or all problems as one error.

@@ -32,7 +32,7 @@ const PAGE: f64 = 32_000.0;
 const CHARTS: f64 = 2.2e6;
 const CHARTS_OF_HOOK: f64 = 1.9e6;
 /// Bytes of an entry of a dictionary: encoder and decoder in f32.
-const DICTIONARY_ENTRY: f64 = 8.0;
+pub const DICTIONARY_ENTRY: f64 = 8.0;
 
 /// Bytes on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, schemars::JsonSchema)]
@@ -81,16 +81,21 @@ impl Shape<'_> {
         let rows = self
             .fits(pass)
             .flat_map(|(at, method)| self.rows(at, method).into_iter().map(move |row| (at, row)));
-        let simulated = self.pairs(pass).len() as f64 * (self.held_fragments() * self.positions) as f64;
-        let of_feature = RECORDED_TEXT * (self.recorded() * self.positions) as f64
-            + SIMULATED_TEXT * simulated
-            + EXPLANATION_TEXT * self.pairs(pass).len() as f64
-            + LINE_TEXT * self.lines(pass) as f64
-            + if pass.control.is_none() { PAGE } else { 0.0 };
+        let of_feature = self.bytes_of_feature(pass);
         rows.map(|(at, row)| {
             DICTIONARY_ENTRY * (row.features * at.width) as f64 + row.scored as f64 * of_feature
         })
         .sum()
+    }
+
+    /// Bytes of a scored feature in the run folder.
+    pub fn bytes_of_feature(&self, pass: &PassShape<'_>) -> f64 {
+        let simulated = self.pairs(pass).len() as f64 * (self.held_fragments() * self.positions) as f64;
+        RECORDED_TEXT * (self.recorded() * self.positions) as f64
+            + SIMULATED_TEXT * simulated
+            + EXPLANATION_TEXT * self.pairs(pass).len() as f64
+            + LINE_TEXT * self.lines(pass) as f64
+            + if pass.control.is_none() { PAGE } else { 0.0 }
     }
 
     /// Fragments of a feature that are written with their activations.

@@ -42,7 +42,7 @@ pub struct Walked {
 impl Walked {
     /// Number of explained features.
     fn explained(self) -> f64 {
-        (self.real + self.permuted) as f64
+        self.real as f64 + self.permuted as f64
     }
 
     /// Number of tested explanations: the `shuffled` control tests each real one again.
@@ -82,13 +82,18 @@ pub fn planned(
 
 /// Maximum number of features sent to language models, over `n_hooks` hook points.
 pub fn walked(suite: &Suite, n_hooks: usize) -> Walked {
-    let permuted = suite.on_permuted_weights().map(|(_, methods)| n_features(suite, methods) * n_hooks);
-    Walked { real: n_features(suite, &suite.methods) * n_hooks, permuted: permuted.sum() }
+    let of_hooks = |features: usize| features.saturating_mul(n_hooks);
+    let permuted = suite.on_permuted_weights().map(|(_, methods)| of_hooks(n_features(suite, methods)));
+    Walked {
+        real: of_hooks(n_features(suite, &suite.methods)),
+        permuted: permuted.fold(0, usize::saturating_add),
+    }
 }
 
 /// Features to score at one hook point, over all rows of these methods.
 pub fn n_features<'a>(suite: &Suite, methods: impl IntoIterator<Item = &'a MethodSpec>) -> usize {
-    methods.into_iter().map(|method| method.row_names().len() * suite.n_features(method)).sum()
+    let of_rows = |method: &MethodSpec| method.row_names().len().saturating_mul(suite.n_features(method));
+    methods.into_iter().map(of_rows).fold(0, usize::saturating_add)
 }
 
 /// Remarks on the accuracy of a plan.

@@ -22,6 +22,7 @@ fn places() -> Places {
     Places {
         cache: PathBuf::new(),
         out: PathBuf::new(),
+        remote: None,
         suite_folder: file("suites"),
         device: DeviceName::Cpu,
         hub_endpoint: String::new(),

@@ -54,6 +54,13 @@ pub struct HookShape {
     pub depth: usize,
 }
 
+impl HookShape {
+    /// A hook point with activations of this width.
+    pub fn new(hook: HookPoint, width: usize) -> Self {
+        Self { hook, width, depth: depth(hook) }
+    }
+}
+
 /// The methods of one subject.
 pub struct PassShape<'a> {
     /// Name of the control; none for the real subject.
@@ -115,8 +122,26 @@ impl<'a> Shape<'a> {
         let info = model.info();
         let hooks = hooks
             .iter()
-            .map(|&hook| Ok(HookShape { hook, width: model.width(hook)?, depth: depth(hook) }))
+            .map(|&hook| Ok(HookShape::new(hook, model.width(hook)?)))
             .collect::<Result<Vec<_>, RunError>>()?;
+        let model = ModelShape {
+            layers: info.n_layers,
+            d_model: info.d_model,
+            d_mlp: info.d_mlp,
+            vocab: info.vocab,
+            runs: model.without_model().is_none(),
+        };
+        Ok(Self::of_sizes(suite, model, hooks, prefix, places))
+    }
+
+    /// The sizes of a suite's run on a model of these sizes, which need not be open.
+    pub fn of_sizes(
+        suite: &'a Suite,
+        model: ModelShape,
+        hooks: Vec<HookShape>,
+        prefix: usize,
+        places: &Places,
+    ) -> Self {
         let context = suite.corpus.ctx_tokens.saturating_sub(prefix).max(1);
         let of_method = |spec: &'a MethodSpec| MethodShape {
             spec,
@@ -129,17 +154,11 @@ impl<'a> Shape<'a> {
             methods: methods.into_iter().map(of_method).collect(),
         });
         let passes = std::iter::once(real).chain(permuted).collect();
-        Ok(Self {
+        Self {
             suite,
-            model: ModelShape {
-                layers: info.n_layers,
-                d_model: info.d_model,
-                d_mlp: info.d_mlp,
-                vocab: info.vocab,
-                runs: model.without_model().is_none(),
-            },
+            model,
             // Contexts are whole.
-            fit_tokens: suite.corpus.fit_tokens.div_ceil(context) * context,
+            fit_tokens: suite.corpus.fit_tokens.div_ceil(context).saturating_mul(context),
             context,
             fragments: suite.corpus.eval_fragments,
             positions: suite.protocol.fragment_tokens,
@@ -147,12 +166,12 @@ impl<'a> Shape<'a> {
             hooks,
             passes,
             threads: rayon::current_num_threads(),
-        })
+        }
     }
 
     /// Tokens of the evaluation fragments.
     pub fn evaluate_tokens(&self) -> usize {
-        self.fragments * self.positions
+        self.fragments.saturating_mul(self.positions)
     }
 
     /// Workers that fit and evaluate dictionaries at the same time, and the threads of each.

@@ -30,15 +30,15 @@ const SPARSE: f64 = 4.0;
 /// A token that one feature is recorded on.
 const RECORDED_TOKEN: f64 = 6.0e-9;
 /// Codes of a dictionary that are kept for the records, see `code_cache.rs`.
-const KEPT_CODES: f64 = 4_194_304.0;
+pub const KEPT_CODES: f64 = 4_194_304.0;
 /// Tokens that neuron-to-graph runs for each fragment that a feature is explained on, in sequences of so many. Tokens
 /// with which other sequences begin run once.
-const PROBED_TOKENS: f64 = 16.0;
-const PROBE_LENGTH: f64 = 16.0;
+pub const PROBED_TOKENS: f64 = 16.0;
+pub const PROBE_LENGTH: f64 = 16.0;
 /// A held-out token under one explanation: simulated, scored and written.
 const SCORED_TOKEN: f64 = 9.0e-8;
 /// Tokens of a task's prompt.
-const PROMPT_TOKENS: f64 = 16.0;
+pub const PROMPT_TOKENS: f64 = 16.0;
 /// Tokens of a prompt of a concept.
 const CONCEPT_TOKENS: f64 = 32.0;
 /// One value in one resample.
@@ -160,6 +160,12 @@ pub fn ablate(shape: &Shape<'_>, at: &HookShape, features: f64) -> f64 {
 
 /// Seconds to measure the effects of `features` features, each `variants` times: once, or beside a random direction.
 pub fn effects(shape: &Shape<'_>, at: &HookShape, features: f64, variants: f64) -> f64 {
+    let tokens = features * variants * effect_tokens(shape);
+    shape.model.losses(tokens, at.depth, shape.positions as f64)
+}
+
+/// Tokens that run for the effects of one feature.
+pub fn effect_tokens(shape: &Shape<'_>) -> f64 {
     let Some(settings) = shape.suite.effects.as_ref().filter(|_| shape.model.runs) else { return 0.0 };
     let EffectSettings { fragments, prompts, prompt_tokens, bisections, .. } = settings;
     let wanted = shape.suite.effects();
@@ -169,7 +175,7 @@ pub fn effects(shape: &Shape<'_>, at: &HookShape, features: f64, variants: f64) 
         + of(Effect::Steering, prompts * prompt_tokens)
         + of(Effect::Agreement, prompts * prompt_tokens)
         + of(Effect::Damage, prompts * (prompt_tokens * (bisections + 2) + shape.positions));
-    shape.model.losses(features * variants * tokens as f64, at.depth, shape.positions as f64)
+    tokens as f64
 }
 
 /// Seconds to write the texts of `features` features for explainers of the output and for judges that compare texts.

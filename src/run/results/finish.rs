@@ -59,7 +59,7 @@ fn special_tokens(run: &RunContext<'_>) -> Option<String> {
 
 /// Digest of everything that determines the numbers: suite, model weights, tokens, the files of dictionaries trained
 /// elsewhere and the prompts of the task and of the concepts. Paths and limits do not count.
-fn run_digest(run: &RunContext<'_>, subject: Digest) -> Digest {
+pub fn run_digest(run: &RunContext<'_>, subject: Digest) -> Digest {
     let RunContext { suite, tokens, task, concepts, .. } = run;
     let mut suite: Suite = (*suite).clone();
     suite.methods = suite.methods.iter().map(|method| method.keyed().into_owned()).collect();
@@ -134,7 +134,8 @@ pub fn finish(
     let report_files = report::render(folder, &RenderOptions::default())?;
     report::write_digests(folder)?;
     on(Event::work("draw the report", 1, 1, "folder"));
-    Ok(Finished { summary, folder: folder.clone(), warnings, failed, llm, report_files })
+    let address = run.places.remote.as_ref().map(|remote| remote.address());
+    Ok(Finished { summary, folder: folder.clone(), address, warnings, failed, llm, report_files })
 }
 
 /// Warnings for readers of the results. Causes of missing results come first.

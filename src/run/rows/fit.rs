@@ -8,6 +8,7 @@ use crate::dictionary::{
     DICTIONARY_FILES, Dictionary, DictionaryFit, FitContext, FitError, FitProgress, FitReport, Fitted,
     Member, TextInput, load, mean_l0, train_together,
 };
+use crate::run::parts::leases::fit_turn;
 use crate::run::{Event, RunError, StageKey, SubjectPass, Tell};
 use crate::suite::MethodSpec;
 
@@ -54,6 +55,8 @@ impl Fitter<'_> {
     ) -> Result<Vec<FittedRow>, RunError> {
         self.pass.run.stop.check()?;
         let key = self.key(method, reference);
+        // Of the parts of a run, one fits what several need.
+        let _turn = fit_turn(self.pass.run, &key)?;
         let rows = match self.stored(method, &key, set, tell) {
             Some(rows) => rows,
             None => self.keep(&key, self.fit_anew(method, reference, set, tell)?)?,

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::{Digest, HookPoint, ListedFile, Stopwatch, write_atomic};
 use crate::dictionary::{FitReport, Recipe};
-use crate::llm::{ClientKind, READER_VERSION};
-use crate::run::evaluate::models::prompt_digests;
+use crate::llm::ClientKind;
 use crate::run::evaluate::probes::Probes;
 use crate::run::evaluate::{Evaluated, Evaluation};
 use crate::run::inputs::harvest::HookActivations;
@@ -14,22 +13,12 @@ use crate::run::inputs::outliers::{Outlier, outliers};
 use crate::run::inputs::prepare::check_ids;
 use crate::run::parallel::{Done, do_all};
 use crate::run::rows::fit::{FittedRow, Fitter, Reference};
+use crate::run::rows::key::row_key;
 use crate::run::rows::proof::{LoadProof, Prover};
 use crate::run::rows::quality::{LossMeter, Measured};
-use crate::run::{Event, Outcome, RunError, StageKey, SubjectPass, Tell};
-use crate::suite::{Controls, MethodSpec, Pair, QualityPass, Suite};
-
-/// Version of the quality measurements. Raise it when the same inputs give other numbers.
-const QUALITY_VERSION: u32 = 1;
-
-/// Common version of records, explanations, simulations, scores and profiles.
-const EVALUATE_VERSION: u32 = 5;
-
-/// Version of the examples of features.
-const EXAMPLES_VERSION: u32 = 1;
-
-/// Version of texts written with features changed.
-const WRITTEN_VERSION: u32 = 1;
+use crate::run::rows::turns::Turns;
+use crate::run::{Event, Outcome, RunError, SubjectPass, Tell};
+use crate::suite::{MethodSpec, Pair, QualityPass, Suite};
 
 /// Maximum number and total memory of autoencoders trained together on the same batches.
 const MAX_TOGETHER: usize = 8;
@@ -119,54 +108,20 @@ pub type Evaluate = dyn Fn(&Evaluation<'_>) -> Result<Evaluated, RunError> + Syn
 struct HookWork<'a> {
     pass: &'a SubjectPass<'a>,
     evaluate: &'a Evaluate,
+    turns: &'a dyn Turns,
     nth: usize,
     hook: HookPoint,
     activations: &'a HookActivations,
     fitter: Fitter<'a>,
     /// None if no quality is measured.
     meter: Option<LossMeter<'a>>,
-    /// For each row of the table: whether its result is missing.
+    /// For each row of the table: whether its result is missing and this process wants it.
     missing: Vec<bool>,
     scored: AtomicU64,
 }
 
 /// Failures that depend on the feature alone, so that another answer of a model cannot repair them.
 const FEATURE_FAILURES: [&str; 2] = ["no_positive_activation", "explanation_is_no_sentence"];
-
-/// Key of a row's result. It depends on the row's own method and the one it is matched to, so a new method in the
-/// suite repeats no other row.
-fn row_key(pass: &SubjectPass<'_>, hook: HookPoint, method: &MethodSpec, row: &str) -> StageKey {
-    let suite = pass.run.suite;
-    let matched = method.params.matched();
-    let reference = suite.methods.iter().find(|other| Some(other.name.as_str()) == matched);
-    let key = StageKey::new("row", EVALUATE_VERSION)
-        .word(&hook.to_string())
-        .word(pass.control.unwrap_or("real"))
-        .word(row)
-        .input(pass.subject.info().weights_digest)
-        .input(pass.run.tokens.digest)
-        .params(&(
-            method.keyed(),
-            reference.map(MethodSpec::keyed),
-            &suite.protocol,
-            suite.per_cell,
-            &suite.pairs,
-        ))
-        .params(&(&suite.scorers, suite.controls.shuffled, suite.seed, QUALITY_VERSION))
-        .params(&pass.run.fillers)
-        .params(&(prompt_digests(suite), READER_VERSION));
-    let key = match suite.examples {
-        Some(examples) => key.params(&(examples, EXAMPLES_VERSION)),
-        None => key,
-    };
-    let key = match &suite.effects {
-        Some(effects) => key.params(effects),
-        None => key,
-    };
-    let writes = suite.explains_output() || suite.compares_written();
-    let key = if writes { key.params(&WRITTEN_VERSION) } else { key };
-    if pass.has_oracle() { key.word(Controls::ORACLE) } else { key }
-}
 
 /// Whether a repeated request could repair a failure. An endpoint may answer differently next time; a local model
 /// gives the same answer each time.
@@ -180,8 +135,13 @@ fn may_be_repaired(suite: &Suite, outcome: &Outcome) -> bool {
         && outcome.failures().any(|reason| !FEATURE_FAILURES.contains(&reason))
 }
 
-/// The stored rows of a hook point. Damaged ones are told to `on` and count as missing.
-pub fn stored_rows(pass: &SubjectPass<'_>, hook: HookPoint, on: &dyn Fn(Event)) -> HookRows {
+/// The stored rows of a hook point that `turns` wants. Damaged ones are told to `on` and count as missing.
+pub fn stored_rows(
+    pass: &SubjectPass<'_>,
+    hook: HookPoint,
+    turns: &dyn Turns,
+    on: &dyn Fn(Event),
+) -> HookRows {
     let load = |method: &MethodSpec, row: &String| {
         let stored = pass.run.store.load(&row_key(pass, hook, method, row), on);
         if stored.is_some() {
@@ -190,7 +150,11 @@ pub fn stored_rows(pass: &SubjectPass<'_>, hook: HookPoint, on: &dyn Fn(Event)) 
         stored
     };
     let of_method = |method: &MethodSpec| {
-        let rows: Vec<Option<RowResult>> = method.row_names().iter().map(|row| load(method, row)).collect();
+        let names = method.row_names();
+        if !turns.wants(hook, method) {
+            return names.iter().map(|_| None).collect();
+        }
+        let rows: Vec<Option<RowResult>> = names.iter().map(|row| load(method, row)).collect();
         if rows.iter().all(Option::is_some) {
             on(Event::Reused(format!("fit {hook}/{}{}", method.name, pass.label())));
         }
@@ -226,6 +190,7 @@ pub fn complete(
     pass: &SubjectPass<'_>,
     hooks: &mut [HookRows],
     evaluate: &Evaluate,
+    turns: &dyn Turns,
     on: &dyn Fn(Event),
 ) -> Result<(), RunError> {
     for HookRows { stored, activations, .. } in &mut *hooks {
@@ -237,7 +202,9 @@ pub fn complete(
         on(pass.run.rows.add(stored.iter().flatten().count()));
     }
     let work = hooks.iter().enumerate().filter_map(|(nth, hook)| {
-        hook.activations.as_ref().map(|activations| HookWork::new(pass, evaluate, nth, hook, activations))
+        hook.activations
+            .as_ref()
+            .map(|activations| HookWork::new(pass, (evaluate, turns), nth, hook, activations))
     });
     let work = work.collect::<Result<Vec<HookWork<'_>>, RunError>>()?;
     let first = work.iter().flat_map(HookWork::first_jobs).collect();
@@ -260,17 +227,20 @@ pub fn complete(
 impl<'a> HookWork<'a> {
     fn new(
         pass: &'a SubjectPass<'a>,
-        evaluate: &'a Evaluate,
+        (evaluate, turns): (&'a Evaluate, &'a dyn Turns),
         nth: usize,
         rows: &HookRows,
         activations: &'a HookActivations,
     ) -> Result<Self, RunError> {
         let hook = rows.hook;
         let fragments = &pass.run.tokens.evaluate;
+        let of_method = |method: &MethodSpec| vec![turns.wants(hook, method); method.row_names().len()];
+        let wanted = pass.methods_at(hook).flat_map(of_method);
         let measures = pass.methods_at(hook).any(|method| method.quality != QualityPass::Off);
         Ok(Self {
             pass,
             evaluate,
+            turns,
             nth,
             hook,
             activations,
@@ -280,7 +250,7 @@ impl<'a> HookWork<'a> {
             } else {
                 None
             },
-            missing: rows.stored.iter().map(Option::is_none).collect(),
+            missing: rows.stored.iter().zip(wanted).map(|(row, wanted)| wanted && row.is_none()).collect(),
             scored: AtomicU64::new(0),
         })
     }
@@ -296,6 +266,17 @@ impl<'a> HookWork<'a> {
     fn wanted(&self) -> Vec<&'a MethodSpec> {
         let missing = |method: &MethodSpec| self.missing[self.places(method)].contains(&true);
         self.pass.methods_at(self.hook).filter(|method| missing(method)).collect()
+    }
+
+    /// Whether this process does rows of a method.
+    fn begins(&self, method: &MethodSpec) -> bool {
+        self.wanted().iter().any(|other| other.name == method.name) && self.turns.begins(self.hook, method)
+    }
+
+    /// Whether a fit is needed here: for rows of its method, or of one that is matched to it.
+    fn is_needed(&self, method: &MethodSpec) -> bool {
+        let matched = |other: &&MethodSpec| other.params.matched() == Some(&method.name);
+        self.begins(method) || self.wanted().iter().any(|other| matched(other) && self.begins(other))
     }
 
     /// Fits without dependencies: the methods with missing rows, and the references that matched methods need. A
@@ -356,8 +337,12 @@ impl<'a> HookWork<'a> {
         let set = &self.activations.fit;
         let fitted: Vec<(&MethodSpec, Vec<FittedRow>)> = match job.step {
             Step::Score(place, row) => return self.score(job.method, place, &row, tell),
-            Step::Fit(reference) => vec![(job.method, self.fitter.fit(job.method, reference, set, tell)?)],
-            Step::FitTogether(methods) => {
+            Step::Fit(reference) if self.is_needed(job.method) => {
+                vec![(job.method, self.fitter.fit(job.method, reference, set, tell)?)]
+            }
+            Step::Fit(_) => Vec::new(),
+            Step::FitTogether(mut methods) => {
+                methods.retain(|method| self.is_needed(method));
                 let rows = self.fitter.fit_together(&methods, set, tell)?;
                 methods.into_iter().zip(rows).collect()
             }
@@ -381,7 +366,7 @@ impl<'a> HookWork<'a> {
         };
         let mut next: Vec<Job<'_>> =
             waiting.into_iter().map(|method| self.job(method, Step::Fit(reference))).collect();
-        if self.pass.methods_at(self.hook).any(|listed| listed.name == method.name) {
+        if self.begins(method) {
             for (place, row) in self.places(method).zip(rows).filter(|(place, _)| self.missing[*place]) {
                 check_ids(method, &row.name, self.hook, row.dictionary.info().n_features)?;
                 next.push(self.job(method, Step::Score(place, row)));

@@ -91,7 +91,7 @@ impl Sample {
             speed.add(Work::Text, None, usual::text(read), taken * shape.threads as f64);
         }
         let out = scratch.path().join("run");
-        let places = Places { out, cache: scratch.path().to_path_buf(), ..places.clone() };
+        let places = Places { out, remote: None, cache: scratch.path().to_path_buf(), ..places.clone() };
         let tokenizer = subject.tokenizer()?;
         let ids = tokens.fit.ids();
         let bytes: usize = ids.iter().map(|&id| tokenizer.bytes_of(id).len()).sum();

@@ -60,7 +60,7 @@ impl Server {
                 client,
                 prompt_logprobs,
                 model: "m".into(),
-                base_url: Some(address.clone()),
+                base_url: Some(address.clone().into()),
                 retries: 0,
                 timeout_seconds: 20.0,
                 ..LlmSpec::default()
