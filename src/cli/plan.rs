@@ -11,7 +11,7 @@ use crate::base::{DeviceName, FileName};
 use crate::report::{Column, Grid, count, labelled_list, visible};
 use crate::run::{
     self, Estimate, Places, PlannedShare, PlannedShares, RunError, dollars_text, estimate, read_headers,
-    time_text,
+    requests_text, time_text,
 };
 use crate::suite::{self, Suite, SuiteError};
 
@@ -163,14 +163,7 @@ fn score_lines(plan: &Estimate) -> String {
 }
 
 fn requests(plan: &Estimate) -> String {
-    match plan.llm_requests {
-        0 => "no language model".into(),
-        n => {
-            let [n, tokens_in, tokens_out] =
-                [n, plan.llm_tokens_in, plan.llm_tokens_out].map(|number| count(number as usize));
-            format!("at most {n} ({tokens_in} tokens in, {tokens_out} out)")
-        }
-    }
+    requests_text([plan.llm_requests, plan.llm_tokens_in, plan.llm_tokens_out])
 }
 
 /// The cost of all language models, and those whose prices are unknown.

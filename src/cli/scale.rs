@@ -7,7 +7,7 @@ use super::setting;
 use crate::report::{count, labelled_list};
 use crate::run::{
     AnswerRate, Around, DEVICES, Engine, EngineTime, Failures, HERE, PartsTime, Precision, Repeated,
-    RunError, ScaleAsk, Scaled, Span, dollars_text,
+    RunError, ScaleAsk, Scaled, Span, StageCost, dollars_text, requests_text,
 };
 
 /// Width of the left column, in characters.
@@ -184,7 +184,7 @@ pub fn scale_text(plan: &Scaled, columns: usize) -> String {
         ("evaluation tokens", count(plan.evaluate_tokens)),
         ("operations", format!("{} FLOP", between(plan.total.flops, scientific))),
     ];
-    lines.extend(stages(plan).map(|line| ("", line)));
+    lines.extend(stages(plan).into_iter().map(|line| ("", line)));
     lines.extend([
         (
             "storage",
@@ -196,7 +196,7 @@ pub fn scale_text(plan: &Scaled, columns: usize) -> String {
                 bytes(plan.total.written_bytes)
             ),
         ),
-        ("LLM requests", requests(plan)),
+        ("LLM requests", requests_text([plan.llm_requests, plan.llm_tokens_in, plan.llm_tokens_out])),
     ]);
     lines.extend(plan.llm.iter().map(|role| ("", role.to_string())));
     if plan.llm_requests > 0 {
@@ -212,26 +212,13 @@ pub fn scale_text(plan: &Scaled, columns: usize) -> String {
 /// Kinds of work with at least this share of the operations are shown.
 const SHOWN_SHARE: f64 = 0.001;
 
-fn stages(plan: &Scaled) -> impl Iterator<Item = String> {
+fn stages(plan: &Scaled) -> Vec<String> {
     let least = SHOWN_SHARE * plan.total.flops.high;
     let mut shown: Vec<_> = plan.stages.iter().filter(|stage| stage.cost.flops.high > least).collect();
     shown.sort_by(|a, b| b.cost.flops.high.total_cmp(&a.cost.flops.high));
-    shown
-        .into_iter()
-        .map(|stage| format!("{}: {}", stage.work.words(), between(stage.cost.flops, scientific)))
-        .collect::<Vec<_>>()
-        .into_iter()
-}
-
-fn requests(plan: &Scaled) -> String {
-    match plan.llm_requests {
-        0 => "no language model".into(),
-        n => {
-            let [n, tokens_in, tokens_out] =
-                [n, plan.llm_tokens_in, plan.llm_tokens_out].map(|number| count(number as usize));
-            format!("at most {n} ({tokens_in} tokens in, {tokens_out} out)")
-        }
-    }
+    let line =
+        |stage: &StageCost| format!("{}: {}", stage.work.words(), between(stage.cost.flops, scientific));
+    shown.into_iter().map(line).collect()
 }
 
 fn answers(plan: &Scaled) -> String {

@@ -82,7 +82,7 @@ pub struct Kubernetes {
     /// Namespace.
     #[schemars(extend("x-default" = "that of the current context"))]
     pub namespace: Option<String>,
-    /// Secrets of which every entry becomes an environment variable (`envFrom`).
+    /// Names of secrets. Each of their entries becomes an environment variable (`envFrom`).
     pub secrets: Vec<String>,
     /// Environment variables from single entries of secrets (`secretKeyRef`):
     /// `OPENAI_API_KEY: {secret: openai, key: api-key}`.

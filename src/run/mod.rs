@@ -49,7 +49,7 @@ pub use parts::Part;
 pub use parts::planned::{PlannedShare, PlannedShares};
 pub use parts::share::PartDone;
 pub use places::{Places, Stop};
-pub use plan::bill::{Beside, Planned, dollars_text, time_text};
+pub use plan::bill::{Beside, Planned, dollars_text, requests_text, time_text};
 pub use plan::estimate::{Estimate, PlannedPart, estimate};
 pub use plan::failures::{Failures, Mean, Repeated};
 pub use plan::headers::{Headers, read_headers};

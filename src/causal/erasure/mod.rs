@@ -1,5 +1,5 @@
-//! Erasure of a concept with two labels: how well a linear probe still reads it when k features are removed, and what that
-//! does to the output, beside LEACE and the projection along the difference of class means.
+//! Erasure of a concept with two labels. How well does a linear probe still read it when k features are removed, and how much
+//! does that change the output? LEACE and the projection along the difference of class means stand beside it.
 //!
 //! ```text
 //! x′ = x − Σ_{j ∈ Φ_k} c_j · d_j          Φ_k: the k features that separate the labels best, see `rank`

@@ -48,7 +48,7 @@ pub use params::{Attributed, Divergence, Order, PatchParams};
 ///
 /// `seed` is a seed and the place of this dictionary in the run, which names its draws. `on` gets about how many
 /// passes of each pair are done, and their total. If `stop` is true, this returns [`CausalError::Stopped`]. Batches hold
-/// at most 64 MB of activations and logits, beside the base activations of all pairs and the keys and values of the
+/// at most 64 MB of activations and logits. The base activations of all pairs are in memory too, with keys and values of the
 /// tokens that both prompts of a pair begin with. Results do not depend on the number of threads.
 pub fn patch(
     subject: &dyn SubjectModel,

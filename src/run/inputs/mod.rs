@@ -9,6 +9,7 @@ pub mod kept;
 pub mod opened;
 pub mod outliers;
 pub mod prepare;
+mod prompt_file;
 pub mod repositories;
 pub mod shape;
 pub mod stored;

@@ -5,7 +5,7 @@
 //!
 //! - A part holds the lease of its number as long as it is at work, and the lease of a unit while it does it. What
 //!   several need (activations of a hook point, the fit that others are matched to) is made by whoever holds its lease.
-//! - When its own units are done, a part does those of parts that have begun and that nobody is about: of a dead part,
+//! - When its own units are done, a part does those of parts that have begun, if nobody works on them: of a dead part,
 //!   or of one that is slower. Units of parts that have not begun are left to them.
 //! - A whole run excludes parts and waits for them. It finds their rows, does what is missing, and writes the results.
 //!

@@ -23,7 +23,7 @@ use crate::run::{Event, Planned, RunError};
 pub enum Round {
     /// Its own first.
     Own,
-    /// Then those of parts that have begun, as far as nobody is about them.
+    /// Then those of parts that have begun, if nobody works on them.
     Rest,
 }
 

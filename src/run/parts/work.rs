@@ -1,4 +1,5 @@
-//! The rows that one part does: activations by whoever comes first, then the units that are its own or nobody's.
+//! The rows that one part does. Activations are harvested by the first part to come. Then follow its own units, and those
+//! that no part works on.
 
 use std::collections::BTreeMap;
 
@@ -133,8 +134,8 @@ impl PartWork<'_> {
         Ok((failed, unusable))
     }
 
-    /// When all rows of a hook point are stored, whoever sees it first finds neighbours and patches, and deletes the
-    /// activations. The whole run does what is missing.
+    /// When all rows of a hook point are stored, the first part to see it finds neighbours, runs the experiments and deletes
+    /// the activations. The whole run does what is missing.
     fn after_rows(&self, hook: HookPoint) -> Result<(), RunError> {
         let (pass, on) = (self.pass, self.on);
         if !self.taking.is_complete(hook) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::report::count;
 use crate::run::{RoleUsage, Who};
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,15 @@ pub fn dollars_text(dollars: Option<f64>) -> String {
         Some(dollars) if dollars > 0.0 && dollars < 0.1 => format!("${dollars:.4}"),
         Some(dollars) => format!("${dollars:.2}"),
         None => "prices not given".into(),
+    }
+}
+
+/// Requests of language models, with the tokens that go in and come out.
+pub fn requests_text(numbers: [u64; 3]) -> String {
+    let [requests, tokens_in, tokens_out] = numbers.map(|number| count(number as usize));
+    match numbers[0] {
+        0 => "no language model".into(),
+        _ => format!("at most {requests} ({tokens_in} tokens in, {tokens_out} out)"),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::report::Role;
 use crate::run::inputs::dictionaries::commit_note;
 use crate::run::inputs::outliers::Outlier;
 use crate::run::results::erased::{ErasedRow, Eraser};
+use crate::run::results::experiment::experiment_rows;
 use crate::run::results::grouped::QualityInput;
 use crate::run::results::manifest::{DictionaryRecord, DictionarySource, OutlierRecord, StageClock};
 use crate::run::results::patched::{PatchedRow, Patcher};
@@ -46,39 +47,15 @@ impl Gathered {
         rows: &[RowResult],
         on: &dyn Fn(Event),
     ) -> Result<(), RunError> {
-        self.patch(pass, hook, rows, on)?;
-        self.erase(pass, hook, rows, on)
-    }
-
-    fn patch(
-        &mut self,
-        pass: &SubjectPass<'_>,
-        hook: HookPoint,
-        rows: &[RowResult],
-        on: &dyn Fn(Event),
-    ) -> Result<(), RunError> {
-        let Some((spec, task)) = pass.run.suite.task.as_ref().zip(pass.run.task.as_ref()) else {
-            return Ok(());
-        };
-        let patcher = Patcher { pass, spec, task, hook };
-        let patched = self.clock.time(&format!("patch {hook}"), || patcher.rows(rows, on))?;
-        self.patched.extend(patched);
-        Ok(())
-    }
-
-    fn erase(
-        &mut self,
-        pass: &SubjectPass<'_>,
-        hook: HookPoint,
-        rows: &[RowResult],
-        on: &dyn Fn(Event),
-    ) -> Result<(), RunError> {
-        let Some((params, concepts)) = pass.run.suite.erasure.as_ref().zip(pass.run.concepts.as_ref()) else {
-            return Ok(());
-        };
-        let eraser = Eraser { pass, params, concepts, hook };
-        let erased = self.clock.time(&format!("erase {hook}"), || eraser.rows(rows, on))?;
-        self.erased.extend(erased);
+        let (run, place) = (pass.run, (pass, hook));
+        if let Some((spec, task)) = run.suite.task.as_ref().zip(run.task.as_ref()) {
+            let patch = || experiment_rows(&Patcher { spec, task }, place, rows, on);
+            self.patched.extend(self.clock.time(&format!("patch {hook}"), patch)?);
+        }
+        if let Some((params, concepts)) = run.suite.erasure.as_ref().zip(run.concepts.as_ref()) {
+            let erase = || experiment_rows(&Eraser { params, concepts }, place, rows, on);
+            self.erased.extend(self.clock.time(&format!("erase {hook}"), erase)?);
+        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 pub mod calibration;
 pub mod erased;
 mod erasure;
+mod experiment;
 pub mod finish;
 pub mod gather;
 mod graded;

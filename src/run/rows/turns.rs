@@ -8,7 +8,7 @@ pub trait Turns: Sync {
     /// Whether this process does the method's rows, unless another one does them first.
     fn wants(&self, hook: HookPoint, method: &MethodSpec) -> bool;
 
-    /// Begins them. False if another process is about them or has done them; later calls answer the same.
+    /// Begins them. False if another process works on them or has done them; later calls answer the same.
     fn begins(&self, hook: HookPoint, method: &MethodSpec) -> bool;
 }
 

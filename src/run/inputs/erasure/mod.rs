@@ -11,14 +11,15 @@ use std::path::PathBuf;
 
 use strum::VariantArray;
 
-use crate::base::{Digest, Digester, Stream, read};
+use crate::base::{Digest, Digester, Stream};
 use crate::causal::{ConceptPrompts, ErasureParams};
 use crate::corpus::generator::{Generator, LabelledConcept};
 use crate::nn::Tokenizer;
+use crate::run::inputs::prompt_file::PromptFile;
 use crate::run::inputs::task::{counted, room};
 use crate::run::{Places, RunError};
 use crate::subject::{SubjectError, SubjectModel};
-use crate::suite::{Suite, resolve};
+use crate::suite::Suite;
 use lines::{LabelledTexts, concepts_of};
 
 /// Fewest prompts of a label.
@@ -29,9 +30,6 @@ pub const N_CONCEPTS: usize = 3;
 
 /// Generated texts that are drawn for each wanted one before giving up.
 const DRAWS: usize = 50;
-
-/// Largest file of texts, in bytes.
-const MOST_BYTES: usize = 256 << 20;
 
 /// The concepts of a run.
 #[derive(Debug)]
@@ -61,19 +59,10 @@ impl ConceptSource {
         if params.is_embedded() {
             return Ok(Self { texts: None, path: PathBuf::from(ErasureParams::EMBEDDED), file: None });
         }
-        let path = resolve(&params.concepts, &places.suite_folder);
-        let bytes = read(&path)?;
-        let wrong = |why: String| RunError::Input { path: path.clone(), why };
-        if bytes.len() > MOST_BYTES {
-            return Err(wrong(format!("is larger than {} MB", MOST_BYTES >> 20)));
-        }
-        let file = Some(Digest::of(&bytes));
-        let text = String::from_utf8(bytes).map_err(|error| {
-            wrong(format!("is not UTF-8 from byte {} on", error.utf8_error().valid_up_to()))
-        })?;
-        let stem = path.file_stem().map_or("file".into(), |stem| stem.to_string_lossy().into_owned());
-        let texts = Some(concepts_of(&text, &stem).map_err(wrong)?);
-        Ok(Self { texts, path, file })
+        let file = PromptFile::open(&params.concepts, places)?;
+        let stem = file.path.file_stem().map_or("file".into(), |stem| stem.to_string_lossy().into_owned());
+        let texts = Some(concepts_of(&file.text, &stem).map_err(|why| file.wrong(why))?);
+        Ok(Self { texts, path: file.path, file: Some(file.digest) })
     }
 
     /// The texts of each concept in a seeded order, many more than `wanted` of each label if they are generated.

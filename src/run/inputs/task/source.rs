@@ -6,13 +6,11 @@ use std::path::PathBuf;
 use super::ioi::Lists;
 use super::lines::lines_of;
 use super::pair::PairText;
-use crate::base::{Digest, Stream, read};
+use crate::base::{Digest, Stream};
 use crate::corpus::generator::{Generator, HeldOut};
+use crate::run::inputs::prompt_file::PromptFile;
 use crate::run::{Places, RunError};
-use crate::suite::{TaskSpec, resolve};
-
-/// Largest file of prompts, in bytes.
-const MOST_BYTES: usize = 256 << 20;
+use crate::suite::TaskSpec;
 
 /// The prompts of a task, before they are tokenized.
 pub struct TaskSource {
@@ -37,22 +35,14 @@ impl TaskSource {
             let path = PathBuf::from(TaskSpec::EMBEDDED);
             return Ok(Self { content: Content::Embedded, path, file: None });
         }
-        let path = resolve(&spec.prompts, &places.suite_folder);
-        let bytes = read(&path)?;
-        let wrong = |why: String| RunError::Input { path: path.clone(), why };
-        if bytes.len() > MOST_BYTES {
-            return Err(wrong(format!("is larger than {} MB", MOST_BYTES >> 20)));
-        }
-        let file = Some(Digest::of(&bytes));
-        let text = String::from_utf8(bytes).map_err(|error| {
-            wrong(format!("is not UTF-8 from byte {} on", error.utf8_error().valid_up_to()))
-        })?;
+        let file = PromptFile::open(&spec.prompts, places)?;
         let content = if spec.is_ioi() {
-            Content::Lists(Lists::read(&text).map_err(wrong)?)
+            Lists::read(&file.text).map(Content::Lists)
         } else {
-            Content::Lines(lines_of(&text).map_err(wrong)?)
+            lines_of(&file.text).map(Content::Lines)
         };
-        Ok(Self { content, path, file })
+        let content = content.map_err(|why| file.wrong(why))?;
+        Ok(Self { content, path: file.path, file: Some(file.digest) })
     }
 
     /// The pairs in a seeded order, at most `most` generated ones, and the digest of the file. `one_token` tells the names
